@@ -1,0 +1,127 @@
+//! What happens to the runs of a tree, in order.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::{Cause, Payload, RunId, RunKind, RunStatus, Work};
+
+/// One entry in the log of a tree.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct RunEvent {
+    /// Its place in the log of the root: starts at 1, no gaps. Zero for [`EventKind::Lagged`],
+    /// which is made for one reader and is not in the log.
+    pub seq: u64,
+    /// The root of the tree.
+    pub root: RunId,
+    /// The run to which it happened.
+    pub run: RunId,
+    /// When.
+    #[cfg_attr(feature = "serde", serde(with = "crate::wall"))]
+    pub at: SystemTime,
+    /// What.
+    #[cfg_attr(feature = "serde", serde(flatten))]
+    pub kind: EventKind,
+}
+
+impl RunEvent {
+    /// Puts an event together.
+    pub const fn new(seq: u64, root: RunId, run: RunId, at: SystemTime, kind: EventKind) -> Self {
+        Self { seq, root, run, at, kind }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(tag = "event", content = "data", rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The run was accepted.
+    Queued {
+        /// The run that spawned it; none for a root.
+        parent: Option<RunId>,
+        /// What it stands for.
+        kind: RunKind,
+        /// Its name.
+        name: Arc<str>,
+        /// Whether it belongs to the cleanup of a stopped parent.
+        shielded: bool,
+    },
+    /// Its body is about to be polled for the first time.
+    Started,
+    /// Its body emitted a value.
+    Emitted(Payload),
+    /// Its body said how far it has come, from 0 to 1.
+    Progress(f32),
+    /// A stop at the next checkpoint was asked for.
+    StopRequested(Arc<Cause>),
+    /// A stop was accepted.
+    Stopping(Arc<Cause>),
+    /// A stop hook ended, or was not started.
+    HookEnded {
+        /// Its number, in order of registration, from 0.
+        hook: u32,
+        /// How it ended.
+        outcome: HookOutcome,
+    },
+    /// The body had not ended by the hard deadline although its children had; it was dropped.
+    Aborted,
+    /// Something was still executing when the ladder was exhausted.
+    Abandoned {
+        /// What sort of work it is.
+        what: Work,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// The run is terminal.
+    Ended(RunStatus),
+    /// The run left its parent and is the root of its own tree from here on.
+    Detached {
+        /// The root that it left.
+        from: RunId,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// Nothing of a run that ended non-quiescent executes any more.
+    Quiesced,
+    /// Something was over its bound and was refused.
+    Refused {
+        /// What it was.
+        what: Arc<str>,
+        /// Its size in bytes.
+        bytes: usize,
+        /// The bound in bytes.
+        bytes_max: usize,
+    },
+    /// The reader was too slow, or came too late: these events are gone for it.
+    Lagged {
+        /// The first one missed.
+        from: u64,
+        /// The last one missed.
+        to: u64,
+    },
+}
+
+/// How a stop hook ended.
+///
+/// # Examples
+///
+/// ```
+/// assert_ne!(quell_core::HookOutcome::Finished, quell_core::HookOutcome::Skipped);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum HookOutcome {
+    /// It ran to its end.
+    Finished,
+    /// It panicked.
+    Panicked,
+    /// It was running at the hard deadline and was dropped.
+    Aborted,
+    /// It was never started: there was no time left, or the stop was an abort.
+    Skipped,
+}

@@ -1,0 +1,79 @@
+//! Names of runs.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+/// Identifies a run for ever: 16 bytes, `Copy`, ordered by creation when the engine made it.
+///
+/// The engine makes ids of UUID version 7. An embedder may bring its own: a UUID stands for itself,
+/// any other text maps to a UUID of version 5, always the same for the same text.
+///
+/// # Examples
+///
+/// ```
+/// use quell_core::RunId;
+///
+/// let id: RunId = "018f4e2c-0000-7000-8000-000000000001".parse().unwrap();
+/// assert_eq!(id.to_string(), "018f4e2c-0000-7000-8000-000000000001");
+/// assert_eq!(RunId::from_text("my-run"), RunId::from_text("my-run"));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(into = "String", try_from = "String"))]
+pub struct RunId(Uuid);
+
+impl RunId {
+    /// Takes a UUID as it is.
+    pub const fn from_uuid(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    /// Takes any text: a UUID stands for itself, other text becomes its UUID of version 5.
+    pub fn from_text(text: &str) -> Self {
+        Uuid::try_parse(text).map_or_else(|_| Self(Uuid::new_v5(&NAMESPACE, text.as_bytes())), Self)
+    }
+
+    /// Yields the UUID.
+    pub const fn as_uuid(&self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RunId({})", self.0)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::try_parse(text).map(Self)
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = uuid::Error;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> Self {
+        id.to_string()
+    }
+}
+
+/// The namespace under which foreign texts become ids. Never change it: stored ids depend on it.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6c3e_2f0a_8b1d_4e57_9a42_71d5_0c6f_e913);

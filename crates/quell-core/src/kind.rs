@@ -1,0 +1,79 @@
+//! What kind of run it is, what it is labelled with, and how a stop reaches its body.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What a run stands for. A label: every kind follows the same rules.
+///
+/// Exhaustive on purpose, so that every adapter must name a new kind.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_core::RunKind::Workflow.as_str(), "workflow");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[expect(clippy::exhaustive_enums, reason = "every adapter must name a new kind")]
+pub enum RunKind {
+    /// One agent at work.
+    Agent,
+    /// Several agents under one roof.
+    Team,
+    /// A sequence of steps.
+    Workflow,
+    /// One step of a workflow.
+    Step,
+    /// One branch of a parallel step.
+    Branch,
+    /// One try of something that may be tried again.
+    Attempt,
+}
+
+impl RunKind {
+    /// Yields the name on the wire: lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Team => "team",
+            Self::Workflow => "workflow",
+            Self::Step => "step",
+            Self::Branch => "branch",
+            Self::Attempt => "attempt",
+        }
+    }
+}
+
+impl fmt::Display for RunKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How a stop reaches the body of a run.
+///
+/// Grace is for bodies that can hear; the default finds out by itself which ones can.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_core::OnStop::default(), quell_core::OnStop::Auto);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum OnStop {
+    /// A body that has used the stop API by the time of the stop gets the grace; one that never
+    /// did is dropped at its next await at once.
+    #[default]
+    Auto,
+    /// The body gets the grace, whether it listens or not.
+    Signal,
+    /// The body is dropped at its next await at once, even if it listens.
+    Drop,
+}
+
+/// Texts by which runs are found and told apart; they never steer the engine.
+pub type Labels = BTreeMap<String, String>;

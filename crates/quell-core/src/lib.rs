@@ -1,0 +1,28 @@
+//! The rules of quell: what a run is, how it ends, and what may happen to it in between.
+//!
+//! This crate holds the vocabulary ([`RunStatus`], [`Cause`], [`Disposition`], [`RunReport`] …)
+//! and the run lifecycle as one pure state machine, [`lifecycle::Lifecycle`]. It knows no clock,
+//! task, lock or I/O: an instant is always an argument, and every decision is a return value.
+//! The `quell` crate drives it; embedders depend on `quell`, which re-exports what they need.
+
+mod error;
+mod event;
+mod id;
+mod kind;
+pub mod lifecycle;
+pub mod limits;
+mod payload;
+mod report;
+mod status;
+mod stop;
+#[cfg(feature = "serde")]
+mod wall;
+
+pub use error::{PayloadError, Stopped};
+pub use event::{EventKind, HookOutcome, RunEvent};
+pub use id::RunId;
+pub use kind::{Labels, OnStop, RunKind};
+pub use payload::Payload;
+pub use report::{Abandoned, Counts, RunReport, RunRow, Work};
+pub use status::RunStatus;
+pub use stop::{CancelRequest, Cause, CauseKind, Disposition, StopMode};

@@ -1,0 +1,920 @@
+//! The life of one run as a pure state machine: inputs and an instant in, effects out.
+//!
+//! ```text
+//!  Waiting ──Started──► Executing ──BodyEnded(Ok)──► Completing ──► Completed
+//!     │                     │  │                         │  └ a child's failure went unseen ┐
+//!     │                     │  └─BodyEnded(Err)──────► Failing ◄───────────────────────────┘
+//!     │                     │                            │  └────────────────────────► Failed
+//!     └───── Stop ──────────┴──────────── Stop ──────────┘
+//!                           ▼
+//!       Signalled ──H──► Aborting ──H+W/2──► aborting all ──H+W──► abandoned
+//!           └───────────────┴──── body, children and work ended ───────┴──► Cancelled | TimedOut
+//! ```
+//!
+//! `H` is the hard deadline of the stop, `W` the abort wait. *Work* is what a run executes besides
+//! its body and children: hooks, blocking closures, processes. A run that fails while children are
+//! live *winds down* on the same ladder, without being stopped itself.
+//!
+//! Invariants of the machine, each with a test of its name below or in `tests/`:
+//!
+//! 1. No edge leads from an accepted stop to `Completed` or `Failed` (I9).
+//! 2. `ended` is reported once; nothing but `quiesced` follows, and that at most once (I3).
+//! 3. A run ends only when no child is live (I1), and, unless the ladder is exhausted, when its
+//!    body and its work have ended (I4).
+//! 4. After acceptance no child and no work is admitted, except shielded before `H` (I8).
+//! 5. The mode only rises, `H` only shrinks (I7).
+
+use std::time::{Duration, Instant};
+
+use crate::{OnStop, RunStatus, StopMode};
+
+/// The state of one run. See the module for the diagram.
+#[expect(clippy::struct_excessive_bools, reason = "five independent facts")]
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    grace: Duration,
+    wait: Duration,
+    on_stop: OnStop,
+    body: Body,
+    children: u32,
+    work: u32,
+    restless: i32,
+    had_children: bool,
+    hooks: bool,
+    failed: bool,
+    child_failed: bool,
+    offender: bool,
+    asks: Option<Box<Asks>>,
+    ladder: Option<Ladder>,
+    ended: Option<RunStatus>,
+}
+
+/// What the embedder set for one run, resolved against the engine's defaults.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Rules {
+    /// Time between the acceptance of a stop and abort.
+    pub grace: Duration,
+    /// Time between abort and abandon.
+    pub abort_wait: Duration,
+    /// How a stop reaches the body.
+    pub on_stop: OnStop,
+    /// Time from the first start to the run's own deadline.
+    pub timeout: Option<Duration>,
+    /// Time from acceptance to the latest start.
+    pub start_within: Option<Duration>,
+    /// Time without any sign of life in the subtree.
+    pub idle: Option<Duration>,
+}
+
+impl Rules {
+    /// Takes the two bounds that every run has; no timeouts, [`OnStop::Auto`].
+    pub const fn new(grace: Duration, abort_wait: Duration) -> Self {
+        Self {
+            grace,
+            abort_wait,
+            on_stop: OnStop::Auto,
+            timeout: None,
+            start_within: None,
+            idle: None,
+        }
+    }
+}
+
+/// What may happen to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Input {
+    /// The body is about to be polled for the first time.
+    Started,
+    /// A child wants in; `shielded` if it is asked for inside a shield or a hook.
+    ChildAdded {
+        /// Whether it belongs to cleanup.
+        shielded: bool,
+    },
+    /// An attached child became terminal.
+    ChildEnded {
+        /// It failed, and nobody holds its handle (D5).
+        unseen_failure: bool,
+        /// It ended non-quiescent.
+        restless: bool,
+    },
+    /// The handle of a child that had failed was dropped unread (D5).
+    ChildDisowned,
+    /// An attached child was detached; it counts as ended here.
+    ChildLeft,
+    /// A child that had ended non-quiescent became quiescent.
+    ChildQuiesced,
+    /// A blocking closure or a process wants to start.
+    WorkAdded {
+        /// Whether it belongs to cleanup.
+        shielded: bool,
+    },
+    /// A hook runner, a blocking closure or a process ended.
+    WorkEnded,
+    /// A stop hook was registered.
+    HookAdded,
+    /// The body ended and was dropped, destructors included.
+    BodyEnded(BodyEnd),
+    /// A stop of this very run was asked for.
+    Stop(StopInput),
+    /// An ancestor stops or fails, and this run with it.
+    ParentStopped {
+        /// The ancestor's hard deadline.
+        hard: Instant,
+        /// The ancestor's abort wait.
+        wait: Duration,
+        /// The ancestor's mode.
+        mode: StopMode,
+        /// Whether the body has used the stop API.
+        listens: bool,
+        /// A grace of the run's own, if its spec names one: it can only be earlier.
+        own_grace: Option<Duration>,
+    },
+    /// The body passed a checkpoint.
+    Checkpoint {
+        /// Whether the body has used the stop API; a checkpoint is part of it.
+        listens: bool,
+    },
+    /// An instant of [`Lifecycle::next_wakeup`] has come.
+    Tick {
+        /// The last sign of life in the subtree.
+        active_at: Instant,
+        /// Whether the body has used the stop API.
+        listens: bool,
+    },
+    /// The ladder of this run or of an ancestor reached a stage.
+    Ladder(Stage),
+}
+
+/// A stop of this very run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "made by the engine only")]
+pub struct StopInput {
+    /// How urgent.
+    pub mode: StopMode,
+    /// A grace of the request's own.
+    pub grace: Option<Duration>,
+    /// An abort wait of the request's own.
+    pub wait: Option<Duration>,
+    /// When an `after_step` request escalates.
+    pub escalate_after: Duration,
+    /// Whether the body has used the stop API.
+    pub listens: bool,
+}
+
+/// How a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "made by the engine only")]
+pub enum BodyEnd {
+    /// It returned `Ok`.
+    Ok,
+    /// It returned an error, it or its destructor panicked, or its runtime went away.
+    Err,
+    /// The engine dropped it.
+    Dropped,
+}
+
+/// A stage of the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_enums, reason = "made by the engine only")]
+pub enum Stage {
+    /// Signalled; the grace runs.
+    Signalled,
+    /// `H`: bodies are aborted bottom-up.
+    Abort,
+    /// `H + W/2`: whatever is left is aborted at once.
+    AbortAll,
+    /// `H + W`: what still runs is abandoned.
+    Abandon,
+}
+
+/// What the engine has to do now. Everything is "nothing" by default.
+#[expect(clippy::struct_excessive_bools, reason = "independent effects")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Effects {
+    /// A fence refused what wanted to start.
+    pub refused: bool,
+    /// The answer to a [`Input::Stop`].
+    pub answer: Option<Answer>,
+    /// A stop was accepted: record its cause, say `Stopping`, signal.
+    pub accepted: Option<Trigger>,
+    /// A stop at the next checkpoint was recorded.
+    pub scheduled: bool,
+    /// The children have to be told.
+    pub cascade: Option<Cascade>,
+    /// What is to happen to the body.
+    pub body: BodyAction,
+    /// What is to happen to the hooks.
+    pub hooks: HookAction,
+    /// The stage that the subtree, this run included, has reached.
+    pub ladder: Option<Stage>,
+    /// The body that was just dropped was an offender.
+    pub aborted: bool,
+    /// The body had not ended when the run became terminal.
+    pub body_abandoned: bool,
+    /// The run became terminal.
+    pub ended: Option<RunStatus>,
+    /// Nothing executes any more in the subtree of a run that had ended non-quiescent.
+    pub quiesced: bool,
+}
+
+/// What accepted a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the engine makes one cause of each")]
+pub enum Trigger {
+    /// The request at hand.
+    Request,
+    /// A request made earlier: at a checkpoint, when its time was over, or pre-empted by any stop.
+    Scheduled,
+    /// The run's own timeout.
+    Timeout,
+    /// The run did not start in time.
+    StartWithin,
+    /// The idle limit.
+    Idle,
+    /// A parent.
+    Parent,
+}
+
+/// The answer to a stop; the engine adds the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the engine makes one disposition of each")]
+pub enum Answer {
+    /// Accepted now.
+    Accepted {
+        /// End of the grace.
+        hard: Instant,
+    },
+    /// To be accepted at the next checkpoint.
+    Scheduled {
+        /// Or then.
+        escalate_at: Instant,
+    },
+    /// Accepted before.
+    AlreadyStopping {
+        /// End of the grace.
+        hard: Instant,
+    },
+    /// Asked before, less urgently.
+    Escalated {
+        /// The mode so far.
+        from: StopMode,
+        /// The mode from now on.
+        to: StopMode,
+    },
+    /// Over.
+    AlreadyTerminal(RunStatus),
+}
+
+/// What the children have to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "made by the machine only")]
+pub struct Cascade {
+    /// The hard deadline.
+    pub hard: Instant,
+    /// The abort wait.
+    pub wait: Duration,
+    /// The mode.
+    pub mode: StopMode,
+    /// Whether the parent fails rather than stops.
+    pub failing: bool,
+}
+
+/// What is to happen to a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_enums, reason = "the engine does one thing for each")]
+pub enum BodyAction {
+    /// Nothing.
+    #[default]
+    Leave,
+    /// Poll it once more, then drop it if it is still pending.
+    PollThenDrop,
+    /// Drop it at its next await.
+    Drop,
+}
+
+/// What is to happen to the hooks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the engine does one thing for each")]
+pub enum HookAction {
+    /// Nothing.
+    #[default]
+    Leave,
+    /// Run those registered, in reverse order; their runner counts as one piece of work.
+    Run,
+    /// Drop those that run and skip those that wait.
+    Abort,
+    /// Skip those that wait.
+    Skip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Waiting,
+    Running,
+    Ended,
+}
+
+/// The winding down of a run: because it was stopped, or because it failed.
+#[derive(Clone, Copy, Debug)]
+struct Ladder {
+    hard: Instant,
+    wait: Duration,
+    mode: StopMode,
+    /// A stop was accepted; otherwise the run fails and its children are stopped.
+    stop: bool,
+    /// The run's own deadline or idle limit was the cause.
+    timed_out: bool,
+    /// This run's timer drives the stages; otherwise an ancestor's does.
+    drives: bool,
+    /// The stage that was reached here.
+    stage: Stage,
+    /// The next stage that this run's timer has to announce.
+    next: Option<Stage>,
+}
+
+/// What only some runs ask of the clock.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asks {
+    timeout: Option<Duration>,
+    timeout_at: Option<Instant>,
+    start_by: Option<Instant>,
+    idle: Option<Duration>,
+    idle_at: Option<Instant>,
+    scheduled: Option<Scheduled>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Scheduled {
+    escalate_at: Instant,
+    grace: Option<Duration>,
+    wait: Option<Duration>,
+}
+
+impl Lifecycle {
+    /// Accepts a run.
+    pub fn new(rules: &Rules, now: Instant) -> Self {
+        let asks = Asks {
+            timeout: rules.timeout,
+            start_by: rules.start_within.map(|within| later(now, within)),
+            idle: rules.idle,
+            ..Asks::default()
+        };
+        let asked = asks.timeout.is_some() || asks.start_by.is_some() || asks.idle.is_some();
+        Self {
+            grace: rules.grace,
+            wait: rules.abort_wait,
+            on_stop: rules.on_stop,
+            body: Body::Waiting,
+            children: 0,
+            work: 0,
+            restless: 0,
+            had_children: false,
+            hooks: false,
+            failed: false,
+            child_failed: false,
+            offender: false,
+            asks: asked.then(|| Box::new(asks)),
+            ladder: None,
+            ended: None,
+        }
+    }
+
+    /// Applies one input. Whatever is illegal in the present state is a no-op.
+    pub fn on(&mut self, input: Input, now: Instant) -> Effects {
+        let mut out = Effects::default();
+        match input {
+            Input::Started => self.on_started(now, &mut out),
+            Input::ChildAdded { shielded } => {
+                if self.admits(shielded) {
+                    self.children += 1;
+                    self.had_children = true;
+                } else {
+                    out.refused = true;
+                }
+            }
+            Input::ChildEnded { unseen_failure, restless } => {
+                self.child_failed |= unseen_failure;
+                self.restless += i32::from(restless);
+                self.on_child_gone(now, &mut out);
+            }
+            Input::ChildLeft => self.on_child_gone(now, &mut out),
+            Input::ChildDisowned => self.on_child_failed(now, &mut out),
+            Input::ChildQuiesced => self.on_piece_quiesced(&mut out),
+            Input::WorkAdded { shielded } => {
+                if self.admits(shielded) {
+                    self.work += 1;
+                } else {
+                    out.refused = true;
+                }
+            }
+            Input::WorkEnded => self.on_work_ended(&mut out),
+            Input::HookAdded => self.on_hook_added(&mut out),
+            Input::BodyEnded(end) => self.on_body_ended(end, now, &mut out),
+            Input::Stop(stop) => self.on_stop(stop, now, &mut out),
+            Input::ParentStopped { hard, wait, mode, listens, own_grace } => {
+                let own = own_grace.map(|grace| later(now, grace)).filter(|own| *own < hard);
+                let bounds =
+                    Bounds { hard: own.unwrap_or(hard), wait, mode, drives: own.is_some() };
+                self.on_parent_stopped(bounds, listens, &mut out);
+            }
+            Input::Checkpoint { listens } => self.on_checkpoint(listens, now, &mut out),
+            Input::Tick { active_at, listens } => self.on_tick(active_at, listens, now, &mut out),
+            Input::Ladder(stage) => self.on_ladder(stage, &mut out),
+        }
+        self.settle(&mut out);
+        out
+    }
+
+    /// Ends a run that was never accepted, so that its handle has something to show.
+    pub fn refuse(&mut self, failed: bool) {
+        self.body = Body::Ended;
+        self.ended = Some(if failed { RunStatus::Failed } else { RunStatus::Cancelled });
+    }
+
+    /// Yields the status, derived from the state.
+    pub fn status(&self) -> RunStatus {
+        match self.ended {
+            Some(status) => status,
+            None if self.is_stopping() => RunStatus::Stopping,
+            None if self.body == Body::Waiting => RunStatus::Queued,
+            None => RunStatus::Running,
+        }
+    }
+
+    /// Tells whether a stop was accepted.
+    pub fn is_stopping(&self) -> bool {
+        self.ladder.is_some_and(|ladder| ladder.stop)
+    }
+
+    /// Tells whether what wants to start now would be refused.
+    pub fn is_fenced(&self, shielded: bool) -> bool {
+        !self.admits(shielded)
+    }
+
+    /// Tells whether the hard deadline of an accepted stop has come.
+    pub fn is_aborting(&self) -> bool {
+        self.ladder.is_some_and(|ladder| ladder.stop && ladder.stage >= Stage::Abort)
+    }
+
+    /// Yields the hard deadline, if the run winds down.
+    pub fn hard_deadline(&self) -> Option<Instant> {
+        self.ladder.map(|ladder| ladder.hard)
+    }
+
+    /// Yields the run's own deadline, once it has started.
+    pub fn timeout_at(&self) -> Option<Instant> {
+        self.asks.as_ref()?.timeout_at
+    }
+
+    /// Tells whether nothing of the subtree executes.
+    pub fn is_quiescent(&self) -> bool {
+        self.ended.is_some()
+            && self.restless == 0
+            && self.work == 0
+            && self.body == Body::Ended
+            && self.children == 0
+    }
+
+    /// Yields how many attached children are live.
+    pub const fn live_children(&self) -> u32 {
+        self.children
+    }
+
+    /// Yields the next instant at which the machine wants a [`Input::Tick`].
+    pub fn next_wakeup(&self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let ladder = self.ladder.and_then(|ladder| ladder.next_at());
+        if self.is_stopping() {
+            return ladder;
+        }
+        let asks = self.asks.as_deref().copied().unwrap_or_default();
+        let start_by = asks.start_by.filter(|_| self.body == Body::Waiting);
+        let escalate_at = asks.scheduled.map(|scheduled| scheduled.escalate_at);
+        [ladder, asks.timeout_at, asks.idle_at, start_by, escalate_at].into_iter().flatten().min()
+    }
+
+    fn admits(&self, shielded: bool) -> bool {
+        self.ended.is_none()
+            && self.ladder.is_none_or(|ladder| shielded && ladder.stage < Stage::Abort)
+    }
+
+    fn on_started(&mut self, now: Instant, out: &mut Effects) {
+        if self.body != Body::Waiting || self.ladder.is_some() || self.ended.is_some() {
+            out.refused = true;
+            return;
+        }
+        self.body = Body::Running;
+        if let Some(asks) = &mut self.asks {
+            asks.timeout_at = asks.timeout.map(|timeout| later(now, timeout));
+            asks.idle_at = asks.idle.map(|idle| later(now, idle));
+        }
+    }
+
+    fn on_child_gone(&mut self, now: Instant, out: &mut Effects) {
+        self.children = self.children.saturating_sub(1);
+        if self.children > 0 {
+            return;
+        }
+        if self.child_failed && self.body == Body::Ended {
+            self.on_child_failed(now, out);
+        }
+        let Some(ladder) = self.ladder.filter(|ladder| ladder.stop) else { return };
+        if self.body != Body::Running {
+            return;
+        }
+        if ladder.stage >= Stage::Abort && !self.is_deaf_to_last_stop() {
+            self.offender = true;
+            out.body = BodyAction::PollThenDrop;
+        } else if self.is_deaf_to_last_stop() {
+            out.body = BodyAction::PollThenDrop;
+        }
+    }
+
+    fn on_child_failed(&mut self, now: Instant, out: &mut Effects) {
+        self.child_failed = true;
+        if self.body == Body::Ended && !self.failed && self.ended.is_none() {
+            self.fail(now, out);
+        }
+    }
+
+    fn on_piece_quiesced(&mut self, out: &mut Effects) {
+        // May precede the `ChildEnded` of the same child: the sum is what counts.
+        self.restless -= 1;
+        out.quiesced = self.is_quiescent();
+    }
+
+    fn on_work_ended(&mut self, out: &mut Effects) {
+        self.work = self.work.saturating_sub(1);
+        out.quiesced = self.is_quiescent();
+    }
+
+    fn on_hook_added(&mut self, out: &mut Effects) {
+        if self.ended.is_none() && !self.is_stopping() {
+            self.hooks = true;
+        } else if self.ended.is_none() && self.has_time_for_hooks() {
+            self.work += 1;
+            out.hooks = HookAction::Run;
+        } else {
+            out.refused = true;
+            out.hooks = HookAction::Skip;
+        }
+    }
+
+    fn on_body_ended(&mut self, end: BodyEnd, now: Instant, out: &mut Effects) {
+        if self.body == Body::Ended {
+            return;
+        }
+        self.body = Body::Ended;
+        if self.ended.is_some() {
+            out.quiesced = self.is_quiescent();
+            return;
+        }
+        if self.is_stopping() {
+            out.aborted = self.offender && end == BodyEnd::Dropped;
+            self.release_hooks(out);
+        } else if end != BodyEnd::Ok || self.child_failed {
+            self.fail(now, out);
+        }
+    }
+
+    fn on_stop(&mut self, stop: StopInput, now: Instant, out: &mut Effects) {
+        if let Some(status) = self.ended {
+            out.answer = Some(Answer::AlreadyTerminal(status));
+            return;
+        }
+        let scheduled = self.asks.as_ref().and_then(|asks| asks.scheduled);
+        if self.is_stopping() {
+            self.on_stop_again(stop, now, out);
+        } else if stop.mode == StopMode::AfterStep && self.body != Body::Waiting {
+            self.schedule(stop, scheduled, now, out);
+        } else {
+            let mode = stop.mode.max(StopMode::Cooperative);
+            let bounds = self.bounds(mode, stop.grace, stop.wait, now);
+            out.answer = Some(match scheduled {
+                Some(_) => Answer::Escalated { from: StopMode::AfterStep, to: mode },
+                None => Answer::Accepted { hard: bounds.hard },
+            });
+            self.accept(bounds, Trigger::Request, stop.listens, out);
+        }
+    }
+
+    fn on_stop_again(&mut self, stop: StopInput, now: Instant, out: &mut Effects) {
+        let Some(ladder) = self.ladder else { return };
+        let hard = match (stop.mode, stop.grace) {
+            (StopMode::AfterStep, _) | (StopMode::Cooperative, None) => ladder.hard,
+            (StopMode::Cooperative, Some(grace)) => later(now, grace),
+            (StopMode::Abort, _) => now,
+        };
+        let wait = stop.wait.unwrap_or(ladder.wait);
+        let bounds = Bounds { hard, wait, mode: stop.mode, drives: true };
+        self.tighten(bounds, out);
+        out.answer = Some(if stop.mode > ladder.mode {
+            Answer::Escalated { from: ladder.mode, to: stop.mode }
+        } else {
+            Answer::AlreadyStopping { hard: ladder.hard.min(hard) }
+        });
+    }
+
+    fn on_parent_stopped(&mut self, bounds: Bounds, listens: bool, out: &mut Effects) {
+        debug_assert!(bounds.mode >= StopMode::Cooperative, "only accepted stops cascade");
+        if self.ended.is_some() {
+            return;
+        }
+        if self.is_stopping() {
+            self.tighten(bounds, out);
+        } else {
+            self.accept(bounds, Trigger::Parent, listens, out);
+        }
+    }
+
+    fn on_checkpoint(&mut self, listens: bool, now: Instant, out: &mut Effects) {
+        let scheduled = self.asks.as_ref().and_then(|asks| asks.scheduled);
+        if let Some(scheduled) = scheduled
+            && self.ended.is_none()
+            && !self.is_stopping()
+        {
+            let bounds = self.bounds(StopMode::Cooperative, scheduled.grace, scheduled.wait, now);
+            self.accept(bounds, Trigger::Scheduled, listens, out);
+        }
+    }
+
+    fn on_tick(&mut self, active_at: Instant, listens: bool, now: Instant, out: &mut Effects) {
+        if self.ended.is_some() {
+            return;
+        }
+        if let Some(ladder) = &mut self.ladder {
+            while ladder.next_at().is_some_and(|at| at <= now) {
+                out.ladder = ladder.next;
+                ladder.next = ladder.next.and_then(Stage::following);
+            }
+            if ladder.stop {
+                return;
+            }
+        }
+        let Some(asks) = &mut self.asks else { return };
+        if let (Some(idle), Some(_)) = (asks.idle, asks.idle_at) {
+            asks.idle_at = Some(later(active_at, idle));
+        }
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let waiting = self.body == Body::Waiting;
+        let trigger = if due(asks.timeout_at) {
+            Trigger::Timeout
+        } else if waiting && due(asks.start_by) {
+            Trigger::StartWithin
+        } else if due(asks.scheduled.map(|scheduled| scheduled.escalate_at)) {
+            Trigger::Scheduled
+        } else if due(asks.idle_at) {
+            Trigger::Idle
+        } else {
+            return;
+        };
+        let asked =
+            asks.scheduled.unwrap_or(Scheduled { escalate_at: now, grace: None, wait: None });
+        let bounds = self.bounds(StopMode::Cooperative, asked.grace, asked.wait, now);
+        self.accept(bounds, trigger, listens, out);
+    }
+
+    fn on_ladder(&mut self, stage: Stage, out: &mut Effects) {
+        let Some(ladder) = &mut self.ladder else { return };
+        if self.ended.is_some() || stage <= ladder.stage {
+            return;
+        }
+        ladder.stage = stage;
+        if self.body == Body::Running && ladder.stop {
+            self.offender |= self.children == 0;
+            out.body = match (stage, self.children, self.had_children) {
+                (Stage::Abort, 0, true) => BodyAction::PollThenDrop,
+                (Stage::Abort, 0, false) | (Stage::AbortAll | Stage::Abandon, _, _) => {
+                    BodyAction::Drop
+                }
+                (Stage::Abort | Stage::Signalled, _, _) => BodyAction::Leave,
+            };
+        }
+        if ladder.stop {
+            out.hooks = HookAction::Abort;
+            self.hooks = false;
+        }
+    }
+
+    /// Records a stop that takes hold at the next checkpoint; the earliest escalation wins.
+    fn schedule(
+        &mut self,
+        stop: StopInput,
+        before: Option<Scheduled>,
+        now: Instant,
+        out: &mut Effects,
+    ) {
+        let asked = later(now, stop.escalate_after);
+        let escalate_at = before.map_or(asked, |before| before.escalate_at.min(asked));
+        let shorter = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
+        let grace = shorter(before.and_then(|before| before.grace), stop.grace);
+        let wait = shorter(before.and_then(|before| before.wait), stop.wait);
+        let asks = self.asks.get_or_insert_default();
+        asks.scheduled = Some(Scheduled { escalate_at, grace, wait });
+        out.scheduled = before.is_none();
+        out.answer = Some(Answer::Scheduled { escalate_at });
+    }
+
+    /// Accepts a stop: the one edge into `Stopping`.
+    fn accept(&mut self, bounds: Bounds, trigger: Trigger, listens: bool, out: &mut Effects) {
+        let before = self.ladder;
+        // The first cause wins, also when its own time has not come (I6).
+        let asked = self.asks.as_ref().is_some_and(|asks| asks.scheduled.is_some());
+        let trigger = if asked { Trigger::Scheduled } else { trigger };
+        let timed_out = matches!(trigger, Trigger::Timeout | Trigger::StartWithin | Trigger::Idle);
+        let mut ladder = Ladder {
+            hard: bounds.hard,
+            wait: bounds.wait,
+            mode: bounds.mode,
+            stop: true,
+            timed_out,
+            drives: bounds.drives,
+            stage: Stage::Signalled,
+            next: bounds.drives.then_some(Stage::Abort),
+        };
+        if let Some(before) = before {
+            ladder.keep_earlier(before);
+        }
+        self.ladder = Some(ladder);
+        out.accepted = Some(trigger);
+        out.cascade = Some(ladder.cascade(false));
+        match self.body {
+            Body::Waiting => out.body = BodyAction::Drop,
+            Body::Running if self.is_deaf(listens) => {
+                self.on_stop = OnStop::Drop;
+                if self.children == 0 {
+                    out.body = BodyAction::Drop;
+                }
+            }
+            Body::Running => self.on_stop = OnStop::Signal,
+            Body::Ended => self.release_hooks(out),
+        }
+        if ladder.mode == StopMode::Abort {
+            self.hooks = false;
+            out.hooks = HookAction::Skip;
+        }
+    }
+
+    /// Merges a further stop into an accepted one: modes rise, deadlines shrink (I7).
+    fn tighten(&mut self, bounds: Bounds, out: &mut Effects) {
+        let Some(ladder) = &mut self.ladder else { return };
+        let earlier = bounds.hard < ladder.hard;
+        let harder = bounds.mode > ladder.mode;
+        ladder.mode = ladder.mode.max(bounds.mode);
+        if earlier {
+            ladder.hard = bounds.hard;
+            ladder.wait = ladder.wait.min(bounds.wait);
+            if bounds.drives && !ladder.drives {
+                ladder.drives = true;
+                ladder.next = ladder.stage.following();
+            } else if !bounds.drives {
+                // The ancestor's timer is the earlier one now; it walks over this run too.
+                ladder.drives = false;
+                ladder.next = None;
+            }
+        }
+        if earlier || harder {
+            out.cascade = Some(ladder.cascade(false));
+        }
+        if harder && ladder.mode == StopMode::Abort {
+            self.hooks = false;
+            out.hooks = HookAction::Skip;
+        }
+    }
+
+    /// The run fails: live children are stopped on a ladder of their own.
+    fn fail(&mut self, now: Instant, out: &mut Effects) {
+        self.failed = true;
+        if self.ladder.is_some() || (self.children == 0 && self.work == 0) {
+            return;
+        }
+        let ladder = Ladder {
+            hard: later(now, self.grace),
+            wait: self.wait,
+            mode: StopMode::Cooperative,
+            stop: false,
+            timed_out: false,
+            drives: true,
+            stage: Stage::Signalled,
+            next: Some(Stage::Abort),
+        };
+        self.ladder = Some(ladder);
+        out.cascade = Some(ladder.cascade(true));
+    }
+
+    /// The body has ended and a stop was accepted, in whatever order: hooks have their turn.
+    fn release_hooks(&mut self, out: &mut Effects) {
+        if std::mem::take(&mut self.hooks) {
+            if self.has_time_for_hooks() {
+                self.work += 1;
+                out.hooks = HookAction::Run;
+            } else {
+                out.hooks = HookAction::Skip;
+            }
+        }
+    }
+
+    /// Ends the run if nothing keeps it: the one edge into a terminal status.
+    fn settle(&mut self, out: &mut Effects) {
+        if self.ended.is_some() || self.children > 0 {
+            return;
+        }
+        let exhausted = self.ladder.is_some_and(|ladder| ladder.stage == Stage::Abandon);
+        let over = self.body == Body::Ended && self.work == 0;
+        if !over && !exhausted {
+            return;
+        }
+        let status = match self.ladder.filter(|ladder| ladder.stop) {
+            Some(ladder) if ladder.timed_out => RunStatus::TimedOut,
+            Some(_) => RunStatus::Cancelled,
+            None if self.failed => RunStatus::Failed,
+            None => RunStatus::Completed,
+        };
+        out.body_abandoned = self.body != Body::Ended;
+        out.quiesced = false;
+        out.ended = Some(status);
+        self.ended = Some(status);
+    }
+
+    fn bounds(
+        &self,
+        mode: StopMode,
+        grace: Option<Duration>,
+        wait: Option<Duration>,
+        now: Instant,
+    ) -> Bounds {
+        // Nobody hears the grace of a body that was never polled: there is none.
+        let unheard = mode == StopMode::Abort || self.body == Body::Waiting;
+        let grace = if unheard { Duration::ZERO } else { grace.unwrap_or(self.grace) };
+        Bounds { hard: later(now, grace), wait: wait.unwrap_or(self.wait), mode, drives: true }
+    }
+
+    fn has_time_for_hooks(&self) -> bool {
+        self.ladder
+            .is_some_and(|ladder| ladder.stage == Stage::Signalled && ladder.mode < StopMode::Abort)
+    }
+
+    const fn is_deaf(&self, listens: bool) -> bool {
+        match self.on_stop {
+            OnStop::Auto => !listens,
+            OnStop::Signal => false,
+            OnStop::Drop => true,
+        }
+    }
+
+    /// `accept` latches the answer in `on_stop`.
+    fn is_deaf_to_last_stop(&self) -> bool {
+        matches!(self.on_stop, OnStop::Drop)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    hard: Instant,
+    wait: Duration,
+    mode: StopMode,
+    drives: bool,
+}
+
+impl Ladder {
+    const fn cascade(&self, failing: bool) -> Cascade {
+        Cascade { hard: self.hard, wait: self.wait, mode: self.mode, failing }
+    }
+
+    fn next_at(&self) -> Option<Instant> {
+        match self.next? {
+            Stage::Signalled | Stage::Abort => Some(self.hard),
+            Stage::AbortAll => Some(later(self.hard, self.wait / 2)),
+            Stage::Abandon => Some(later(self.hard, self.wait)),
+        }
+    }
+
+    /// A stop that meets a run which fails already keeps the stage and the earlier deadline.
+    fn keep_earlier(&mut self, before: Self) {
+        self.stage = before.stage;
+        self.next = before.next;
+        self.drives = before.drives;
+        self.hard = self.hard.min(before.hard);
+    }
+}
+
+impl Stage {
+    const fn following(self) -> Option<Self> {
+        match self {
+            Self::Signalled => Some(Self::Abort),
+            Self::Abort => Some(Self::AbortAll),
+            Self::AbortAll => Some(Self::Abandon),
+            Self::Abandon => None,
+        }
+    }
+}
+
+/// Adds a time to an instant; a time beyond the end of the clock is thirty years.
+pub fn later(at: Instant, time: Duration) -> Instant {
+    at.checked_add(time).unwrap_or_else(|| at + Duration::from_hours(30 * 365 * 24))
+}

@@ -1,0 +1,68 @@
+//! Every bound of the engine, its unit in its name. Each has a stated behaviour when reached.
+
+use std::time::Duration;
+
+/// Grace of a stop that names none: long enough to flush and hang up, short enough to wait for.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// Time between abort and abandon: a body that awaits at all is dropped long before.
+pub const ABORT_WAIT: Duration = Duration::from_secs(1);
+
+/// When an `after_step` request that names no time of its own becomes `cooperative`.
+pub const ESCALATE_AFTER: Duration = Duration::from_secs(30);
+
+/// Events held per root, grown as needed. The oldest leave first; a reader behind them is told
+/// `Lagged`. Readers have no queue of their own, so that this bounds all of them together.
+pub const EVENTS_PER_ROOT_MAX: usize = 4_096;
+
+/// Events that a reader of the whole engine may be behind before it is told `Lagged`.
+pub const SUBSCRIBER_BACKLOG_MAX: usize = 1_024;
+
+/// Rows in a report. Runs that did not complete come first, the rest is counted.
+pub const REPORT_ROWS_MAX: usize = 10_000;
+
+/// Depth of a tree, the root being at 1. A deeper spawn is refused.
+pub const DEPTH_MAX: u32 = 10_000;
+
+/// Live children of one run. One more is refused.
+pub const CHILDREN_MAX: u32 = 1_000_000;
+
+/// Live runs of one engine. One more is refused.
+pub const RUNS_MAX: usize = 4_000_000;
+
+/// Ended trees kept in memory. The oldest leave first.
+pub const ENDED_TREES_MAX: usize = 10_000;
+
+/// How long an ended tree is kept in memory.
+pub const ENDED_TREES_FOR: Duration = Duration::from_hours(1);
+
+/// Stops remembered for ids that are not known yet. The oldest leave first.
+pub const RESERVATIONS_MAX: usize = 65_536;
+
+/// The longest time that a stop is remembered for an id that is not known yet.
+pub const RESERVATIONS_FOR: Duration = Duration::from_hours(24);
+
+/// An input or an output. A larger one is refused.
+pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// One emitted event. A larger one is refused, and a `Refused` event says so.
+pub const EVENT_BYTES_MAX: usize = 256 << 10;
+
+/// The key or the value of a label, and the name of a run. A longer one is refused.
+pub const LABEL_BYTES_MAX: usize = 1 << 10;
+
+/// Labels of one run. One more is refused.
+pub const LABELS_MAX: usize = 32;
+
+/// The owner of a run. A longer one is refused.
+pub const OWNER_BYTES_MAX: usize = 256;
+
+/// Hooks of one run. One more is refused: it never runs, and its registration says so.
+pub const HOOKS_MAX: usize = 1_024;
+
+/// The reason and the actor of a request to cancel, each. A longer one is cut at a character and
+/// marked with `…`: a stop is never refused for its reason.
+pub const REASON_BYTES_MAX: usize = 4 << 10;
+
+/// Errors of cleanup kept per run. Later ones are counted.
+pub const CLEANUP_ERRORS_MAX: usize = 16;

@@ -1,0 +1,276 @@
+//! What remains of a run.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::{Cause, Payload, RunId, RunKind, RunStatus};
+
+/// What remains of a run and its subtree: flat rows in pre-order, bounded, never recursive.
+///
+/// The fields of the report are those of the run itself; [`rows`](Self::rows) begins with the same
+/// run and goes on with its descendants.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct RunReport {
+    /// The run.
+    pub run: RunId,
+    /// How it stands.
+    pub status: RunStatus,
+    /// Why it was stopped, if it was.
+    pub cause: Option<Arc<Cause>>,
+    /// Whether nothing of the subtree executes. False for a live run.
+    pub quiescent: bool,
+    /// What the body set as its output; only of a completed run.
+    pub output: Option<Payload>,
+    /// What the body had set as its output when the run was stopped or failed.
+    pub partial: Option<Payload>,
+    /// Why it failed, if it did.
+    pub error: Option<Arc<str>>,
+    /// What was still executing in the subtree when its runs became terminal, as far as rows go.
+    /// `quiescent` tells whether all of it has ended since.
+    pub abandoned: Vec<Abandoned>,
+    /// The run and its descendants in pre-order, at most the engine's bound. When there are more,
+    /// those that did not complete come first.
+    pub rows: Vec<RunRow>,
+    /// Descendants that have no row, by status.
+    pub omitted: Counts,
+}
+
+impl RunReport {
+    /// Makes the report of the run in the first row.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no row.
+    pub fn new(rows: Vec<RunRow>, omitted: Counts) -> Self {
+        let own = &rows[0];
+        Self {
+            run: own.run,
+            status: own.status,
+            cause: own.cause.clone(),
+            quiescent: own.quiescent,
+            output: own.output.clone(),
+            partial: own.partial.clone(),
+            error: own.error.clone(),
+            abandoned: rows.iter().flat_map(|row| row.abandoned.iter().cloned()).collect(),
+            omitted,
+            rows,
+        }
+    }
+
+    /// Yields the row of the run itself.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `rows` was emptied by hand.
+    pub fn own_row(&self) -> &RunRow {
+        &self.rows[0]
+    }
+
+    /// Yields the row of one run of the subtree, if it has one.
+    pub fn row(&self, run: RunId) -> Option<&RunRow> {
+        self.rows.iter().find(|row| row.run == run)
+    }
+}
+
+/// One run in a report.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct RunRow {
+    /// The run.
+    pub run: RunId,
+    /// The run that spawned it; none for a root.
+    pub parent: Option<RunId>,
+    /// Steps from the run that the report is of: zero for that run.
+    pub depth: u32,
+    /// What it stands for.
+    pub kind: RunKind,
+    /// Its name.
+    pub name: Arc<str>,
+    /// How it stands.
+    pub status: RunStatus,
+    /// Why it was stopped, if it was.
+    pub cause: Option<Arc<Cause>>,
+    /// Whether its body was dropped at the hard deadline because it had not ended by then.
+    pub aborted: bool,
+    /// Whether nothing of its subtree executes.
+    pub quiescent: bool,
+    /// What of its own was still executing when it became terminal.
+    pub abandoned: Vec<Abandoned>,
+    /// When it was accepted.
+    #[cfg_attr(feature = "serde", serde(with = "crate::wall"))]
+    pub queued_at: SystemTime,
+    /// When its body was first polled; none if it never was.
+    #[cfg_attr(feature = "serde", serde(with = "crate::wall::option"))]
+    pub started_at: Option<SystemTime>,
+    /// When its stop was accepted.
+    #[cfg_attr(feature = "serde", serde(with = "crate::wall::option"))]
+    pub stopped_at: Option<SystemTime>,
+    /// When it became terminal.
+    #[cfg_attr(feature = "serde", serde(with = "crate::wall::option"))]
+    pub ended_at: Option<SystemTime>,
+    /// When its subtree became quiescent.
+    #[cfg_attr(feature = "serde", serde(with = "crate::wall::option"))]
+    pub quiesced_at: Option<SystemTime>,
+    /// What the body set as its output; only of a completed run.
+    pub output: Option<Payload>,
+    /// What the body had set as its output when the run was stopped or failed.
+    pub partial: Option<Payload>,
+    /// Why it failed, if it did.
+    pub error: Option<Arc<str>>,
+    /// Errors and panics after the stop was accepted, at most
+    /// [`limits::CLEANUP_ERRORS_MAX`](crate::limits::CLEANUP_ERRORS_MAX).
+    pub cleanup_errors: Vec<Arc<str>>,
+    /// Stop hooks that were not started.
+    pub hooks_skipped: u32,
+    /// Writes that came after the end and were refused.
+    pub late_output: u32,
+    /// The root that it left, if it was detached.
+    pub detached_from: Option<RunId>,
+}
+
+impl RunRow {
+    /// Makes the row of a run that was just accepted; the other fields are empty.
+    pub const fn new(
+        run: RunId,
+        kind: RunKind,
+        name: Arc<str>,
+        status: RunStatus,
+        queued_at: SystemTime,
+    ) -> Self {
+        Self {
+            run,
+            parent: None,
+            depth: 0,
+            kind,
+            name,
+            status,
+            cause: None,
+            aborted: false,
+            quiescent: false,
+            abandoned: Vec::new(),
+            queued_at,
+            started_at: None,
+            stopped_at: None,
+            ended_at: None,
+            quiesced_at: None,
+            output: None,
+            partial: None,
+            error: None,
+            cleanup_errors: Vec::new(),
+            hooks_skipped: 0,
+            late_output: 0,
+            detached_from: None,
+        }
+    }
+
+    /// Yields how long it ran, if it started and ended.
+    pub fn elapsed(&self) -> Option<Duration> {
+        self.ended_at?.duration_since(self.started_at?).ok()
+    }
+
+    /// Yields how long its stop took from acceptance to the end, if it was stopped and ended.
+    pub fn stop_took(&self) -> Option<Duration> {
+        self.ended_at?.duration_since(self.stopped_at?).ok()
+    }
+}
+
+/// Work that the ladder stopped waiting for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Abandoned {
+    /// The run whose work it is.
+    pub run: RunId,
+    /// The name of the run, hook, closure or process.
+    pub name: Arc<str>,
+    /// What sort of work.
+    pub what: Work,
+}
+
+impl Abandoned {
+    /// Names work that was abandoned.
+    pub const fn new(run: RunId, name: Arc<str>, what: Work) -> Self {
+        Self { run, name, what }
+    }
+}
+
+/// A sort of work that a run may execute.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_core::Work::Blocking.as_str(), "blocking");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum Work {
+    /// The body of the run.
+    Body,
+    /// A stop hook.
+    Hook,
+    /// A closure on a thread of its own.
+    Blocking,
+    /// An operating-system process.
+    Process,
+}
+
+impl Work {
+    /// Yields the name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Hook => "hook",
+            Self::Blocking => "blocking",
+            Self::Process => "process",
+        }
+    }
+}
+
+/// How many runs stand where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Counts {
+    /// Not terminal yet.
+    pub live: u64,
+    /// Completed.
+    pub completed: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Cancelled.
+    pub cancelled: u64,
+    /// Timed out.
+    pub timed_out: u64,
+}
+
+impl Counts {
+    /// Counts one run.
+    pub const fn add(&mut self, status: RunStatus) {
+        match status {
+            RunStatus::Queued | RunStatus::Running | RunStatus::Stopping => self.live += 1,
+            RunStatus::Completed => self.completed += 1,
+            RunStatus::Failed => self.failed += 1,
+            RunStatus::Cancelled => self.cancelled += 1,
+            RunStatus::TimedOut => self.timed_out += 1,
+        }
+    }
+
+    /// Adds what another has counted.
+    pub const fn merge(&mut self, other: Self) {
+        self.live += other.live;
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.timed_out += other.timed_out;
+    }
+
+    /// Yields how many were counted.
+    pub const fn total(&self) -> u64 {
+        self.live + self.completed + self.failed + self.cancelled + self.timed_out
+    }
+}

@@ -1,0 +1,355 @@
+//! Requests to stop a run, why it stopped, and what the engine answers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::limits;
+use crate::{RunId, RunStatus};
+
+/// How urgent a request to stop is. Requests merge to the most urgent one.
+///
+/// # Examples
+///
+/// ```
+/// use quell_core::StopMode;
+///
+/// assert!(StopMode::AfterStep < StopMode::Cooperative && StopMode::Cooperative < StopMode::Abort);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum StopMode {
+    /// Stop at the run's next checkpoint; a run that ends first keeps its own outcome.
+    AfterStep,
+    /// Signal, grace, abort.
+    #[default]
+    Cooperative,
+    /// No grace: drop the body at its next await; hooks are skipped and reported as skipped.
+    Abort,
+}
+
+impl StopMode {
+    /// Yields the name on the wire: snake case, as the cancel APIs spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AfterStep => "after_step",
+            Self::Cooperative => "cooperative",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+/// What kind of thing stopped a run.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_core::CauseKind::UserRequest.to_string(), "user-request");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum CauseKind {
+    /// Somebody asked for it.
+    UserRequest,
+    /// An ancestor was stopped; the origin says which run and why.
+    ParentStopped,
+    /// The parent failed while this run was live.
+    ParentFailed,
+    /// A sibling failed, and the policy of the parallel step stops the others.
+    SiblingFailed,
+    /// A sibling was first.
+    RaceLost,
+    /// Enough siblings had succeeded.
+    QuorumReached,
+    /// A newer run took its place.
+    Superseded,
+    /// Its own deadline, or the deadline of a policy.
+    Deadline,
+    /// Nothing happened in its subtree for as long as its idle limit.
+    IdleTimeout,
+    /// It used up its budget.
+    BudgetExceeded,
+    /// The client that waited for it went away.
+    Disconnected,
+    /// The engine shuts down.
+    Shutdown,
+    /// The worker lost its lease on the run.
+    LeaseLost,
+    /// A token from outside, to which the run or the engine is linked, was cancelled.
+    ExternalToken,
+}
+
+impl CauseKind {
+    /// Yields the name on the wire: kebab-case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UserRequest => "user-request",
+            Self::ParentStopped => "parent-stopped",
+            Self::ParentFailed => "parent-failed",
+            Self::SiblingFailed => "sibling-failed",
+            Self::RaceLost => "race-lost",
+            Self::QuorumReached => "quorum-reached",
+            Self::Superseded => "superseded",
+            Self::Deadline => "deadline",
+            Self::IdleTimeout => "idle-timeout",
+            Self::BudgetExceeded => "budget-exceeded",
+            Self::Disconnected => "disconnected",
+            Self::Shutdown => "shutdown",
+            Self::LeaseLost => "lease-lost",
+            Self::ExternalToken => "external-token",
+        }
+    }
+}
+
+impl fmt::Display for CauseKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a run was stopped: the first accepted stop, never overwritten.
+///
+/// A descendant of the stopped run has the kind [`CauseKind::ParentStopped`] and the same `origin`,
+/// so that any leaf answers "why" in one hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Cause {
+    /// What kind of thing it was.
+    pub kind: CauseKind,
+    /// The words that came with it.
+    pub message: Option<Arc<str>>,
+    /// Who asked, as the caller named them.
+    pub by: Option<Arc<str>>,
+    /// When the stop was accepted.
+    #[cfg_attr(feature = "serde", serde(with = "crate::wall"))]
+    pub at: SystemTime,
+    /// The run at which the stop began.
+    pub origin: RunId,
+}
+
+impl Cause {
+    /// Says why, when, and where it began.
+    pub const fn new(kind: CauseKind, at: SystemTime, origin: RunId) -> Self {
+        Self { kind, message: None, by: None, at, origin }
+    }
+
+    /// Derives what a descendant is told: another kind, the same words, actor, instant and origin.
+    #[must_use]
+    pub fn inherited(&self, kind: CauseKind) -> Self {
+        Self { kind, ..self.clone() }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.as_str())?;
+        if let Some(message) = &self.message {
+            write!(f, ": {message}")?;
+        }
+        if let Some(by) = &self.by {
+            write!(f, " (by {by})")?;
+        }
+        Ok(())
+    }
+}
+
+/// A request to stop a run: why, by whom, how urgently, and how long it may take.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use quell_core::{CancelRequest, StopMode};
+///
+/// let request = CancelRequest::because("user pressed stop").by("ada").grace(Duration::from_secs(2));
+/// assert_eq!(request.mode(), StopMode::Cooperative);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a request does nothing until it is given to `cancel`"]
+pub struct CancelRequest {
+    pub(crate) kind: CauseKind,
+    pub(crate) message: Option<Arc<str>>,
+    pub(crate) by: Option<Arc<str>>,
+    pub(crate) mode: StopMode,
+    pub(crate) grace: Option<Duration>,
+    pub(crate) escalate_after: Option<Duration>,
+    pub(crate) remember_for: Option<Duration>,
+}
+
+impl CancelRequest {
+    /// Asks for a cooperative stop, with the reason that reports will show.
+    ///
+    /// A reason longer than [`limits::REASON_BYTES_MAX`] is cut and marked with `…`.
+    pub fn because(reason: impl AsRef<str>) -> Self {
+        Self {
+            kind: CauseKind::UserRequest,
+            message: bounded(reason.as_ref()),
+            by: None,
+            mode: StopMode::Cooperative,
+            grace: None,
+            escalate_after: None,
+            remember_for: None,
+        }
+    }
+
+    /// Names who asks. Defaults to nobody.
+    pub fn by(mut self, actor: impl AsRef<str>) -> Self {
+        self.by = bounded(actor.as_ref());
+        self
+    }
+
+    /// Says what kind of thing asks. Defaults to [`CauseKind::UserRequest`].
+    pub const fn kind(mut self, kind: CauseKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Sets the time between acceptance and abort. Defaults to the grace of the run, then of the
+    /// engine (5 s). Zero drops the body at once.
+    pub const fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
+    /// Asks for [`StopMode::Abort`].
+    pub const fn abort(mut self) -> Self {
+        self.mode = StopMode::Abort;
+        self
+    }
+
+    /// Asks for [`StopMode::AfterStep`], which becomes cooperative after `escalate_after`.
+    /// `None` takes the engine's default (30 s). Zero is a cooperative stop at once.
+    pub const fn after_step(mut self, escalate_after: Option<Duration>) -> Self {
+        self.mode = StopMode::AfterStep;
+        self.escalate_after = escalate_after;
+        self
+    }
+
+    /// Remembers the stop for so long if the id is not known yet, and uses it once. Defaults to
+    /// not at all; more than 24 h counts as 24 h. Zero remembers nothing.
+    pub const fn remember_for(mut self, time: Duration) -> Self {
+        self.remember_for = Some(time);
+        self
+    }
+
+    /// Yields how urgent the request is.
+    pub const fn mode(&self) -> StopMode {
+        self.mode
+    }
+
+    /// Yields the grace that the request asks for, if it does.
+    pub const fn grace_asked(&self) -> Option<Duration> {
+        self.grace
+    }
+
+    /// Yields when an `after_step` request escalates, if it says so.
+    pub const fn escalate_after(&self) -> Option<Duration> {
+        self.escalate_after
+    }
+
+    /// Yields for how long the stop is remembered for an unknown id; zero: not at all.
+    pub fn remembered_for(&self) -> Duration {
+        self.remember_for.unwrap_or(Duration::ZERO).min(limits::RESERVATIONS_FOR)
+    }
+
+    /// Makes the cause that a run at `origin` records when it accepts this request.
+    pub fn to_cause(&self, at: SystemTime, origin: RunId) -> Cause {
+        Cause { kind: self.kind, message: self.message.clone(), by: self.by.clone(), at, origin }
+    }
+}
+
+/// The engine's answer to a request to stop.
+///
+/// Exhaustive on purpose, so that every adapter must name a new answer.
+///
+/// # Examples
+///
+/// ```
+/// use quell_core::Disposition;
+///
+/// assert_eq!(Disposition::Unknown.as_str(), "unknown");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every adapter must name a new answer")]
+pub enum Disposition {
+    /// The run is stopping because of this request; its body is aborted at `hard_deadline`.
+    Accepted {
+        /// End of the grace.
+        hard_deadline: Instant,
+    },
+    /// The run stops at its next checkpoint, or at `escalate_at`.
+    Scheduled {
+        /// When the request becomes cooperative.
+        escalate_at: Instant,
+    },
+    /// It was stopping already; the hard deadline is the earlier of both.
+    AlreadyStopping {
+        /// The first cause.
+        cause: Arc<Cause>,
+        /// End of the grace.
+        hard_deadline: Instant,
+    },
+    /// It was asked to stop already; this request is more urgent.
+    Escalated {
+        /// The mode so far.
+        from: StopMode,
+        /// The mode from now on.
+        to: StopMode,
+    },
+    /// It had ended; nothing changed.
+    AlreadyTerminal {
+        /// How it had ended.
+        status: RunStatus,
+    },
+    /// No such run; nothing changed.
+    Unknown,
+    /// No such run yet; the stop is remembered and used once.
+    Reserved,
+    /// The caller may not. Never made by the engine: access control answers so.
+    Forbidden,
+}
+
+impl Disposition {
+    /// Yields the name on the wire: kebab-case.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::Scheduled { .. } => "scheduled",
+            Self::AlreadyStopping { .. } => "already-stopping",
+            Self::Escalated { .. } => "escalated",
+            Self::AlreadyTerminal { .. } => "already-terminal",
+            Self::Unknown => "unknown",
+            Self::Reserved => "reserved",
+            Self::Forbidden => "forbidden",
+        }
+    }
+}
+
+fn bounded(text: &str) -> Option<Arc<str>> {
+    if text.is_empty() {
+        return None;
+    }
+    if text.len() <= limits::REASON_BYTES_MAX {
+        return Some(text.into());
+    }
+    let end = text.floor_char_boundary(limits::REASON_BYTES_MAX - '…'.len_utf8());
+    Some(format!("{}…", &text[..end]).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_beyond_its_bound_is_cut_at_a_character_and_marked() {
+        let request = CancelRequest::because("ä".repeat(limits::REASON_BYTES_MAX));
+        let message = request.message.expect("a reason was given");
+        assert!(message.len() <= limits::REASON_BYTES_MAX);
+        assert!(message.ends_with('…'));
+    }
+}

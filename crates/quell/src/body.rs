@@ -1,0 +1,165 @@
+//! The one task of a run: polls the body, catches its panics, reports its end.
+//!
+//! The task itself is never aborted. To abort a body is to set a bit of its node's word and wake
+//! the task, which then drops the future in place and reports the end when the destructors have
+//! run: quiescent means that they have run too (I4). A body that does not come back from its poll
+//! cannot be dropped; the ladder abandons it.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use quell_core::lifecycle::{BodyEnd, Input};
+use tracing::Instrument as _;
+
+use crate::context::RunContext;
+use crate::failure::{Failure, RunError, RunFailure};
+use crate::node::{Node, State, word};
+use crate::step::Note;
+
+/// Spawns the task of a run.
+pub(crate) fn spawn<T, F, Fut>(node: &Arc<Node>, body: F)
+where
+    F: FnOnce(RunContext) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    T: Send + 'static,
+{
+    let span = tracing::info_span!(
+        "run", run.id = %node.id, run.kind = %node.kind, run.name = %node.name
+    );
+    let runtime = node.shared.runtime.clone();
+    // The future is made before the task: it reports the end of the run even if it is dropped
+    // unpolled, as by a runtime that is gone.
+    let guard = Guard { node: Some(Arc::clone(node)) };
+    drop(runtime.spawn(drive(guard, body).instrument(span)));
+}
+
+async fn drive<T, F, Fut>(mut guard: Guard, body: F)
+where
+    F: FnOnce(RunContext) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    T: Send + 'static,
+{
+    let Some(node) = guard.node.clone() else { return };
+    let started = poll_fn(|cx| Poll::Ready(start(&node, cx.waker()))).await;
+    if !started {
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
+        return guard.report(End::<T>::Dropped, dropped.err());
+    }
+    let context = RunContext::new(Arc::clone(&node));
+    let made = catch_unwind(AssertUnwindSafe(|| body(context)));
+    let future = match made {
+        Ok(future) => future,
+        Err(panic) => return guard.report(End::<T>::Panicked(panic), None),
+    };
+    let mut slot = pin!(Some(future));
+    let end = poll_fn(|cx| {
+        let bits = node.word();
+        if bits & word::DROP != 0 {
+            return Poll::Ready(End::Dropped);
+        }
+        let Some(future) = slot.as_mut().as_pin_mut() else { return Poll::Ready(End::Dropped) };
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Ready(result)) => Poll::Ready(End::Returned(result)),
+            Err(panic) => Poll::Ready(End::Panicked(panic)),
+            Ok(Poll::Pending) if bits & word::POLL_DROP != 0 => Poll::Ready(End::Dropped),
+            Ok(Poll::Pending) if node.word() & word::DROP != 0 => Poll::Ready(End::Dropped),
+            Ok(Poll::Pending) => Poll::Pending,
+        }
+    })
+    .await;
+    let dropped = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
+    guard.report(end, dropped.err());
+}
+
+fn start(node: &Arc<Node>, waker: &Waker) -> bool {
+    let keep = |state: &mut State, fx: &quell_core::lifecycle::Effects| {
+        if !fx.refused {
+            state.body = Some(waker.clone());
+        }
+    };
+    !node.apply(Input::Started, Note::default(), keep).refused
+}
+
+/// How a body ended, with what it left.
+enum End<T> {
+    Returned(Result<T, Failure>),
+    Panicked(Box<dyn Any + Send>),
+    Dropped,
+}
+
+/// Reports the end of a body, also when its runtime drops the task.
+struct Guard {
+    node: Option<Arc<Node>>,
+}
+
+impl Guard {
+    fn report<T: Send + 'static>(&mut self, end: End<T>, panic: Option<Box<dyn Any + Send>>) {
+        let Some(node) = self.node.take() else { return };
+        let (mut value, mut failure, mut how) = match end {
+            End::Returned(Ok(value)) => (Some(value), None, BodyEnd::Ok),
+            End::Returned(Err(failure)) => (None, Some(failure), BodyEnd::Err),
+            End::Panicked(panic) => (None, Some(Failure::from_panic(&*panic)), BodyEnd::Err),
+            End::Dropped => (None, None, BodyEnd::Dropped),
+        };
+        if let Some(panic) = panic {
+            failure.get_or_insert_with(|| Failure::from_panic(&*panic));
+            how = if how == BodyEnd::Ok { BodyEnd::Err } else { how };
+        }
+        if node.lock().unseen && value.is_some() {
+            // Nobody can read it any more, and its destructor is the body's code.
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(value.take())));
+            failure = failure.or_else(|| dropped.err().map(|panic| Failure::from_panic(&*panic)));
+        }
+        report(&node, how, value.map(|value| Box::new(value) as Box<dyn Any + Send>), failure);
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(node) = self.node.take() {
+            let gone = Failure::new("runtime of the body has shut down");
+            report(&node, BodyEnd::Err, None, Some(gone));
+        }
+    }
+}
+
+fn report(
+    node: &Arc<Node>,
+    how: BodyEnd,
+    value: Option<Box<dyn Any + Send>>,
+    failure: Option<Failure>,
+) {
+    let mut late = None;
+    let how = if failure.is_some() && how == BodyEnd::Ok { BodyEnd::Err } else { how };
+    node.apply(Input::BodyEnded(how), Note::default(), |state, _| {
+        state.body = None;
+        if state.times.ended.is_some() {
+            // Abandoned: what it returns after the end is refused (I4).
+            state.late += u32::from(value.is_some());
+            late = value;
+            return;
+        }
+        if state.unseen {
+            late = value;
+        } else {
+            state.value = value;
+        }
+        let Some(failure) = failure else { return };
+        if state.life.is_stopping() && failure.stopped().is_none() {
+            state.note_cleanup_error(&failure.to_string());
+        }
+        state.failure = Some(failure);
+    });
+    drop(catch_unwind(AssertUnwindSafe(|| drop(late))));
+}
+
+/// The failure of a parent whose child failed with nobody to see it (D5).
+pub(crate) fn failure_of_child(child: &Node) -> Failure {
+    let failure = child.lock().failure.clone();
+    let failure = failure.unwrap_or_else(|| Failure::new("no reason given"));
+    Failure::from(RunError::Failed(RunFailure::new(child.id, Arc::clone(&child.name), failure)))
+}

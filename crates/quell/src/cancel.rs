@@ -1,0 +1,49 @@
+//! From a request to its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quell_core::lifecycle::{Answer, Input, StopInput};
+use quell_core::{CancelRequest, Disposition};
+
+use crate::node::Node;
+use crate::step::Note;
+
+impl Node {
+    /// Asks this run to stop, and tells what came of it.
+    pub(crate) fn cancel(self: &Arc<Self>, request: &CancelRequest) -> Disposition {
+        self.cancel_within(request, None)
+    }
+
+    /// Asks this run to stop; `wait` replaces the engine's abort wait.
+    pub(crate) fn cancel_within(
+        self: &Arc<Self>,
+        request: &CancelRequest,
+        wait: Option<Duration>,
+    ) -> Disposition {
+        let config = &self.shared.config;
+        let input = StopInput {
+            mode: request.mode(),
+            grace: request.grace_asked(),
+            wait,
+            escalate_after: request.escalate_after().unwrap_or(config.escalate_after),
+            listens: self.is_listening(),
+        };
+        let note = Note { request: Some(request), ..Note::default() };
+        let mut first = None;
+        let fx = self.apply(Input::Stop(input), note, |state, _| first.clone_from(&state.cause));
+        let answer = fx.answer.unwrap_or(Answer::AlreadyTerminal(self.status()));
+        match (answer, first) {
+            (Answer::Scheduled { escalate_at }, _) => Disposition::Scheduled { escalate_at },
+            (Answer::Escalated { from, to }, _) => Disposition::Escalated { from, to },
+            (Answer::AlreadyTerminal(status), _) => Disposition::AlreadyTerminal { status },
+            (Answer::AlreadyStopping { hard }, Some(cause)) => {
+                Disposition::AlreadyStopping { cause, hard_deadline: hard }
+            }
+            // A stop without a cause cannot be; it would be this one's.
+            (Answer::Accepted { hard } | Answer::AlreadyStopping { hard }, _) => {
+                Disposition::Accepted { hard_deadline: hard }
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What spreads from one node to others: stops, stages of the ladder, ends.
+//!
+//! Nothing here recurses over the tree, and at most one node's lock is held at a time, so that a
+//! cancel of a million runs delays no reader by more than one node's step.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use quell_core::lifecycle::{Cascade, Effects, Input, Stage};
+use quell_core::{Cause, StopMode};
+
+use crate::node::{After, Gone, Node, Todo};
+use crate::step::Note;
+
+/// Works off what steps have left, and what those leave in turn.
+pub(crate) fn work_off(mut todo: Vec<Todo>, now: Instant) {
+    while let Some(next) = todo.pop() {
+        match next {
+            Todo::Cascade(node, cascade, cause) => signal_children(&node, cascade, cause, now),
+            Todo::Ladder(node, stage) => take_to_stage(&node, stage, now, &mut todo),
+            Todo::ChildQuiesced(parent) => {
+                let after = parent.step(Input::ChildQuiesced, Note::default(), now, |_, _| {});
+                settle(&parent, after, &mut todo);
+            }
+            Todo::ChildEnded { parent, child, gone } => {
+                let after = child_ended(&parent, &child, gone, now);
+                settle(&parent, after, &mut todo);
+            }
+        }
+    }
+}
+
+/// Collects the live descendants of a run in pre-order, without recursion.
+pub(crate) fn live_subtree(root: &Arc<Node>) -> Vec<Arc<Node>> {
+    let mut found = Vec::new();
+    let mut stack = vec![(Arc::clone(root), 0)];
+    let mut chunk = Vec::new();
+    while let Some((node, from)) = stack.pop() {
+        let more = node.lock().kids.copy(from, CHUNK, &mut chunk);
+        stack.extend(more.map(|from| (node, from)));
+        for child in chunk.drain(..).filter(|child| !child.status().is_terminal()) {
+            stack.push((Arc::clone(&child), 0));
+            found.push(child);
+        }
+    }
+    found
+}
+
+/// Tells every live descendant that an ancestor stops or fails. Each is told before its own
+/// children; the spawn fence of its parent is closed already.
+fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: Instant) {
+    let mut stack = vec![(Arc::clone(node), cascade, cause, 0)];
+    let mut chunk = Vec::new();
+    while let Some((node, cascade, cause, from)) = stack.pop() {
+        let more = node.lock().kids.copy(from, CHUNK, &mut chunk);
+        if let Some(from) = more {
+            stack.push((node, cascade, Arc::clone(&cause), from));
+        }
+        for child in chunk.drain(..).filter(|child| !child.status().is_terminal()) {
+            let mut after = signal(&child, cascade, &cause, now);
+            for todo in std::mem::take(&mut after.todo) {
+                match todo {
+                    Todo::Cascade(node, cascade, cause) => stack.push((node, cascade, cause, 0)),
+                    other => work_off(vec![other], now),
+                }
+            }
+            child.finish(after);
+        }
+    }
+}
+
+fn signal(child: &Arc<Node>, cascade: Cascade, cause: &Arc<Cause>, now: Instant) -> After {
+    let input = Input::ParentStopped {
+        hard: cascade.hard,
+        wait: cascade.wait,
+        mode: cascade.mode,
+        listens: child.is_listening(),
+        own_grace: child.own_grace,
+    };
+    child.step(input, Note { cause: Some(cause), ..Note::default() }, now, |_, _| {})
+}
+
+/// Takes a run and its live descendants to a stage, leaves first: abort and abandon go bottom-up.
+fn take_to_stage(node: &Arc<Node>, stage: Stage, now: Instant, todo: &mut Vec<Todo>) {
+    let mut nodes = vec![Arc::clone(node)];
+    nodes.extend(live_subtree(node));
+    let (hard, cause) = {
+        let locked = node.lock();
+        let hard = locked.life.hard_deadline().unwrap_or(now);
+        let failing = locked.extra.as_ref().and_then(|extra| extra.failing.clone());
+        (hard, locked.cause.clone().or(failing))
+    };
+    for (index, node) in nodes.iter().enumerate().rev() {
+        if index > 0 && !node.lock().life.is_stopping() {
+            stop_cleanup(node, hard, cause.as_ref(), now, todo);
+        }
+        let after = node.step(Input::Ladder(stage), Note::default(), now, |_, _| {});
+        settle(node, after, todo);
+        // A parent must find its children ended.
+        work_off(std::mem::take(todo), now);
+    }
+}
+
+/// Stops what shielded cleanup has spawned: its time is over.
+fn stop_cleanup(
+    node: &Arc<Node>,
+    hard: Instant,
+    cause: Option<&Arc<Cause>>,
+    now: Instant,
+    todo: &mut Vec<Todo>,
+) {
+    let cause = cause.map(|cause| Arc::new(cause.inherited(quell_core::CauseKind::ParentStopped)));
+    let wait = node.shared.config.abort_wait;
+    let input = Input::ParentStopped {
+        hard,
+        wait,
+        mode: StopMode::Abort,
+        listens: node.is_listening(),
+        own_grace: None,
+    };
+    let why = Note { cause: cause.as_ref(), ..Note::default() };
+    let after = node.step(input, why, now, |_, _| {});
+    settle(node, after, todo);
+}
+
+/// Counts a child out, and keeps it for the report if there is a row for it.
+fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: Gone, now: Instant) -> After {
+    let input = Input::ChildEnded { unseen_failure: gone.unseen_failure, restless: gone.restless };
+    let mut unlinked = None;
+    let after = parent.step(input, Note::default(), now, |state, _: &Effects| {
+        if gone.unseen_failure && state.failure.is_none() {
+            state.failure = Some(crate::body::failure_of_child(child));
+        }
+        let row = state.log.take_row(gone.status);
+        if !row && !gone.has_rows && !gone.restless {
+            unlinked = state.kids.unlink(gone.slot);
+            state.kids.omitted.add(gone.status);
+            state.kids.omitted.merge(gone.omitted);
+        }
+    });
+    if unlinked.is_some() {
+        child.shared.registry.remove(child.id);
+    }
+    after
+}
+
+/// Keeps what a step left for other nodes, and carries out the rest.
+fn settle(node: &Arc<Node>, mut after: After, todo: &mut Vec<Todo>) {
+    todo.append(&mut after.todo);
+    node.finish(after);
+}
+
+/// Children that are copied under one lock: enough to be cheap, too few to hold up a reader.
+const CHUNK: usize = 256;

@@ -1,0 +1,147 @@
+//! How an engine is set up.
+
+use std::time::Duration;
+
+use quell_core::limits;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+/// How an engine is set up. Every option has a default.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use quell::EngineConfig;
+///
+/// let config = EngineConfig::new().grace(Duration::from_secs(2)).abort_wait(Duration::from_millis(500));
+/// # let _ = config;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a configuration does nothing until an engine is made with it"]
+pub struct EngineConfig {
+    pub(crate) runtime: Option<Handle>,
+    pub(crate) grace: Duration,
+    pub(crate) abort_wait: Duration,
+    pub(crate) escalate_after: Duration,
+    pub(crate) parent_token: Option<CancellationToken>,
+    pub(crate) limits: Limits,
+    #[cfg(feature = "test-util")]
+    pub(crate) control_on_runtime: bool,
+}
+
+/// The bounds of an engine that an embedder may move. The others are in [`crate::limits`].
+///
+/// # Examples
+///
+/// ```
+/// let mut limits = quell::Limits::default();
+/// limits.runs_max = 1_000;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Live runs of the engine. Defaults to 4,000,000. One more is refused. Zero refuses all.
+    pub runs_max: usize,
+    /// Live children of one run. Defaults to 1,000,000. One more is refused. Zero refuses all.
+    pub children_max: u32,
+    /// Depth of a tree, the root being at 1. Defaults to 10,000. A deeper spawn is refused.
+    pub depth_max: u32,
+    /// Events held per root. Defaults to 4,096. The oldest leave first. Zero holds none.
+    pub events_per_root_max: usize,
+    /// Rows in a report. Defaults to 10,000. The rest is counted. Zero counts as one: the run
+    /// itself always has a row.
+    pub report_rows_max: usize,
+    /// Ended trees kept in memory. Defaults to 10,000. The oldest leave first. Zero keeps none.
+    pub ended_trees_max: usize,
+    /// How long an ended tree is kept. Defaults to 1 h. Zero keeps none.
+    pub ended_trees_for: Duration,
+    /// Stops remembered for unknown ids. Defaults to 65,536. The oldest leave first. Zero
+    /// remembers none.
+    pub reservations_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            runs_max: limits::RUNS_MAX,
+            children_max: limits::CHILDREN_MAX,
+            depth_max: limits::DEPTH_MAX,
+            events_per_root_max: limits::EVENTS_PER_ROOT_MAX,
+            report_rows_max: limits::REPORT_ROWS_MAX,
+            ended_trees_max: limits::ENDED_TREES_MAX,
+            ended_trees_for: limits::ENDED_TREES_FOR,
+            reservations_max: limits::RESERVATIONS_MAX,
+        }
+    }
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            runtime: None,
+            grace: limits::GRACE,
+            abort_wait: limits::ABORT_WAIT,
+            escalate_after: limits::ESCALATE_AFTER,
+            parent_token: None,
+            limits: Limits::default(),
+            #[cfg(feature = "test-util")]
+            control_on_runtime: false,
+        }
+    }
+}
+
+impl EngineConfig {
+    /// Takes every default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names the runtime of bodies and hooks. Defaults to the runtime in which the engine is made.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Sets the time between the acceptance of a stop and abort. Defaults to 5 s. Zero drops
+    /// bodies at once.
+    pub const fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Sets the time between abort and abandon. Defaults to 1 s. Zero abandons at once what is not
+    /// dropped at the hard deadline.
+    pub const fn abort_wait(mut self, wait: Duration) -> Self {
+        self.abort_wait = wait;
+        self
+    }
+
+    /// Sets when an `after_step` request that names no time becomes cooperative. Defaults to 30 s.
+    /// Zero is at once.
+    pub const fn escalate_after(mut self, time: Duration) -> Self {
+        self.escalate_after = time;
+        self
+    }
+
+    /// Stops every run with cause `ExternalToken` when the token is cancelled, those to come
+    /// included. Defaults to none.
+    pub fn parent_token(mut self, token: CancellationToken) -> Self {
+        self.parent_token = Some(token);
+        self
+    }
+
+    /// Sets the bounds. Defaults to [`Limits::default`].
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Runs the control loop as a task of the engine's runtime instead of a thread, so that a
+    /// paused clock drives it too. For tests: a blocked worker then blocks deadlines.
+    #[cfg(feature = "test-util")]
+    pub const fn control_on_runtime(mut self) -> Self {
+        self.control_on_runtime = true;
+        self
+    }
+}

@@ -1,0 +1,364 @@
+//! What a body sees of its run.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use quell_core::lifecycle::Input;
+use quell_core::limits;
+use quell_core::{Cause, EventKind, Payload, RunId, Stopped, Work};
+use tokio_util::sync::CancellationToken;
+
+use crate::body;
+use crate::failure::{Elapsed, Failure};
+use crate::handle::{RunHandle, RunRef};
+use crate::hooks::{Hook, Start};
+use crate::node::{Extra, Node, State};
+use crate::shield;
+use crate::spec::RunSpec;
+use crate::step::Note;
+use crate::wait::Wait;
+use crate::work::{BlockingContext, Hold};
+
+/// What a body sees of its run: it spawns children, emits, and learns that it should stop.
+///
+/// Two words, `Clone`: an `async move` block keeps it without lifetimes. Asking about stops in any
+/// way makes the body a *listener*: it gets the grace when a stop comes. A body that never asks is
+/// dropped at its next await at once.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{CancelRequest, Engine, Outcome, RunSpec, Stopped};
+///
+/// let engine = Engine::new();
+/// let run = engine.submit(RunSpec::step("draw"), async |ctx| {
+///     let mut tiles = 0;
+///     while ctx.run_until_stopped(tokio::task::yield_now()).await.is_ok() {
+///         tiles += 1;
+///         if tiles == 3 {
+///             ctx.run().cancel(CancelRequest::because("three will do"));
+///         }
+///     }
+///     Ok(tiles)
+/// }).unwrap();
+/// assert!(matches!(run.outcome().await, Outcome::Stopped { partial: Some(3), .. }));
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct RunContext {
+    run: RunRef,
+}
+
+/// What became of something that a body wrote.
+///
+/// # Examples
+///
+/// ```
+/// use quell::{RunContext, Written};
+///
+/// fn say(ctx: &RunContext, text: String) -> bool {
+///     ctx.emit(text) == Written::Yes
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Written {
+    /// It is in the log, or in the report.
+    Yes,
+    /// It is over its bound and was refused; the log says so.
+    TooLarge,
+    /// The run has ended; it was refused and counted.
+    Late,
+}
+
+impl RunContext {
+    pub(crate) const fn new(node: Arc<Node>) -> Self {
+        Self { run: RunRef::new(node) }
+    }
+
+    pub(crate) const fn node(&self) -> &Arc<Node> {
+        self.run.node()
+    }
+
+    /// Yields the run itself.
+    pub const fn run(&self) -> &RunRef {
+        &self.run
+    }
+
+    /// Yields the id of the run.
+    pub fn id(&self) -> RunId {
+        self.node().id
+    }
+
+    /// Starts a child. It ends before its parent does, and is stopped with it.
+    ///
+    /// Never refused at the call: when the run is stopping, or a bound is reached, nothing is
+    /// started or recorded and the handle yields why. A child that fails while nobody holds its
+    /// handle fails the parent.
+    pub fn spawn<T, F, Fut>(&self, spec: RunSpec, body: F) -> RunHandle<T>
+    where
+        F: FnOnce(Self) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (kind, name) = (spec.kind, Arc::clone(&spec.name));
+        match self.node().shared.accept_child(spec, self.node()) {
+            Ok(node) => {
+                body::spawn(&node, body);
+                RunHandle::new(node)
+            }
+            Err(refusal) => RunHandle::refused(self.node(), RunSpec::new(kind, name), refusal),
+        }
+    }
+
+    /// Tells whether the run is to stop. One atomic load after the first call.
+    pub fn is_stopping(&self) -> bool {
+        self.node().listen()
+    }
+
+    /// Fails when the run is to stop, now and at every later call. A stop that was asked for
+    /// `after_step` takes hold here.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the cause of the stop.
+    pub fn checkpoint(&self) -> Result<(), Stopped> {
+        let node = self.node();
+        if !node.listen() {
+            let scheduled = |extra: &Extra| extra.scheduled.is_some();
+            if !node.lock().extra.as_deref().is_some_and(scheduled) {
+                return Ok(());
+            }
+            node.apply(Input::Checkpoint { listens: true }, Note::default(), |_, _| {});
+        }
+        if node.listen() { Err(node.refusal(&node.lock())) } else { Ok(()) }
+    }
+
+    /// Waits until the run is to stop, and yields why.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is lost, the next call sees the same stop.
+    pub async fn stopped(&self) -> Arc<Cause> {
+        self.node().listen();
+        let cause = Wait::new(self.node()).until(|state| {
+            let stopping = state.life.is_stopping();
+            stopping.then(|| state.cause.clone()).flatten()
+        });
+        cause.await
+    }
+
+    /// Runs a future until it ends or the run is to stop; then the future is dropped. A stop that
+    /// is there already wins.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the cause of the stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as the future.
+    pub async fn run_until_stopped<F: Future>(&self, future: F) -> Result<F::Output, Stopped> {
+        let mut stopped = pin!(self.stopped());
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            // The stop first: a future that is always ready must not hide it.
+            if let Poll::Ready(cause) = stopped.as_mut().poll(cx) {
+                return Poll::Ready(Err(Stopped { cause }));
+            }
+            future.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Runs a section of cleanup that a stop does not interrupt before the hard deadline. What it
+    /// spawns passes the fence. It never hides [`is_stopping`](Self::is_stopping).
+    ///
+    /// # Errors
+    ///
+    /// Fails when the hard deadline comes first; the future is dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as the future.
+    pub async fn shield<F: Future>(&self, future: F) -> Result<F::Output, Elapsed> {
+        let node = self.node();
+        node.listen();
+        let mut over = pin!(Wait::new(node).until(|state| state.life.is_aborting().then_some(())));
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            // Work that is through at the deadline counts: the future first.
+            if let Poll::Ready(output) = shield::poll(node.id, future.as_mut(), cx) {
+                return Poll::Ready(Ok(output));
+            }
+            over.as_mut().poll(cx).map(|()| Err(Elapsed))
+        })
+        .await
+    }
+
+    /// Registers cleanup that runs when the run was stopped and its body has ended, in reverse
+    /// order of registration, within the grace. Registered after the stop it runs at once. At most
+    /// 1,024 a run; one more, and one that has no time left, never runs and is reported as skipped.
+    pub fn on_stop<F, Fut>(&self, hook: F)
+    where
+        F: FnOnce(Arc<Cause>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let node = self.node();
+        node.listen();
+        let mut hook: Option<Start> = Some(Box::new(move |cause| Box::pin(hook(cause))));
+        let full = |extra: &Extra| extra.hooks.len() >= limits::HOOKS_MAX;
+        if node.lock().extra.as_deref().is_some_and(full) {
+            node.skip_unregistered_hook();
+            return;
+        }
+        node.apply(Input::HookAdded, Note::default(), |state, _| {
+            if let Some(start) = hook.take() {
+                let extra = state.extra();
+                let number = extra.hooks_made;
+                extra.hooks_made += 1;
+                extra.hooks.push(Hook { number, start });
+            }
+        });
+    }
+
+    /// Runs a closure on a thread where it may block. The closure can ask
+    /// [`BlockingContext::is_stopping`]; one that does not come back is abandoned and named when
+    /// the ladder is exhausted.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run is to stop: the closure is not started.
+    ///
+    /// # Panics
+    ///
+    /// Panics with the panic of the closure.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: dropped, it loses the value; a closure that has started goes on, and the
+    /// run waits for it.
+    pub async fn spawn_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(BlockingContext) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        crate::work::spawn_blocking(self, work).await
+    }
+
+    /// Keeps the run from being quiescent until the hold is dropped: for work outside the body's
+    /// future.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run is to stop: the work must not start.
+    pub fn hold(&self, what: Work, name: impl Into<Arc<str>>) -> Result<Hold, Stopped> {
+        self.node().listen();
+        Hold::new(self.node(), what, name.into())
+    }
+
+    /// Sets the output; the last one before the end counts. In the report it is `output` if the
+    /// run completed, else `partial`. At most 16 MiB; a larger one is refused.
+    pub fn set_output(&self, output: Payload) -> Written {
+        let bytes_max = limits::PAYLOAD_BYTES_MAX;
+        self.node().write_from_body("output", output.len(), bytes_max, |state| {
+            state.output = Some(output);
+            None
+        })
+    }
+
+    /// Emits a value into the log. At most 256 KiB; a larger one is refused.
+    pub fn emit(&self, payload: impl Into<Payload>) -> Written {
+        let payload = payload.into();
+        let (bytes, bytes_max) = (payload.len(), limits::EVENT_BYTES_MAX);
+        let kind = EventKind::Emitted(payload);
+        self.node().write_from_body("event", bytes, bytes_max, |_| Some(kind))
+    }
+
+    /// Says how far the body has come, from 0 to 1; beyond is cut, no number is 0.
+    pub fn progress(&self, fraction: f32) -> Written {
+        let fraction = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
+        self.node().write_from_body("event", 0, 1, |_| Some(EventKind::Progress(fraction)))
+    }
+
+    /// Yields a token that is cancelled when the run is to stop, for code that knows tokio-util.
+    /// Cancelling it does not stop the run.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        let node = self.node();
+        node.listen();
+        let (token, stopping) = {
+            let mut state = node.lock();
+            let stopping = state.life.is_stopping();
+            let own = state.extra().token.get_or_insert_default();
+            (own.child_token(), stopping.then(|| own.clone()))
+        };
+        if let Some(own) = stopping {
+            own.cancel();
+        }
+        token
+    }
+
+    /// Yields the instant by which the body has to be through: before a stop the earliest timeout
+    /// of the run and its ancestors, after it the hard deadline.
+    pub fn deadline(&self) -> Option<Instant> {
+        let state = self.node().lock();
+        if state.life.is_stopping() { state.life.hard_deadline() } else { state.deadline }
+    }
+}
+
+impl Node {
+    /// Writes on behalf of the body: within a bound, and not after the end.
+    fn write_from_body(
+        &self,
+        what: &str,
+        bytes: usize,
+        bytes_max: usize,
+        write: impl FnOnce(&mut State) -> Option<EventKind>,
+    ) -> Written {
+        let now = self.shared.clock.now();
+        let mut wakers = Vec::new();
+        let written = {
+            let mut state = self.lock();
+            if state.times.ended.is_some() {
+                state.late = state.late.saturating_add(1);
+                return Written::Late;
+            }
+            let (kind, written) = if bytes > bytes_max {
+                let what = what.into();
+                (Some(EventKind::Refused { what, bytes, bytes_max }), Written::TooLarge)
+            } else {
+                (write(&mut state), Written::Yes)
+            };
+            if let Some(kind) = kind {
+                self.write(&state, now, kind, &mut wakers);
+            }
+            written
+        };
+        wakers.into_iter().for_each(std::task::Waker::wake);
+        written
+    }
+
+    fn skip_unregistered_hook(&self) {
+        let mut wakers = Vec::new();
+        {
+            let mut state = self.lock();
+            let extra = state.extra();
+            let number = extra.hooks_made;
+            extra.hooks_made += 1;
+            if state.times.ended.is_none() {
+                self.skip_hook(&mut state, number, self.shared.clock.now(), &mut wakers);
+            }
+        }
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+}
+
+impl fmt::Debug for RunContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RunContext").field(self.node()).finish()
+    }
+}

@@ -1,0 +1,100 @@
+//! A child that goes its own way: the one edge by which a run survives its parent (I25).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use quell_core::EventKind;
+use quell_core::lifecycle::Input;
+
+use crate::events::Log;
+use crate::failure::DetachError;
+use crate::idle::IdleWatch;
+use crate::node::{Node, State};
+use crate::step::Note;
+
+/// Makes a child the root of its own tree.
+///
+/// Parent and child are locked together, in that order, so that the parent's cascade either has
+/// signalled the child before, and it may not leave, or does not find it. Descendants follow one
+/// by one, parents first: one that is spawned meanwhile takes its log from a parent that has moved,
+/// or is found in the list of one that has not.
+pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
+    let parent = node.lock().parent.as_ref().and_then(std::sync::Weak::upgrade);
+    let parent = parent.ok_or(DetachError::IsRoot)?;
+    let now = node.shared.clock.now();
+    let mut wakers = Vec::new();
+    let (mut after, moved) = {
+        let mut above = parent.lock();
+        let mut state = node.lock();
+        if state.parent_id != Some(parent.id) {
+            return Err(DetachError::IsRoot);
+        }
+        if state.life.status().is_terminal() {
+            return Err(DetachError::Ended);
+        }
+        if state.life.is_stopping() {
+            return Err(DetachError::Stopping);
+        }
+        let log = Arc::new(node.shared.new_log(node.id));
+        let (from, name) = (state.log.root, Arc::clone(&node.name));
+        let detached = EventKind::Detached { from, name };
+        node.write(&state, now, detached.clone(), &mut wakers);
+        let inherited = above.idle.clone();
+        move_to(&mut state, &log, None, inherited.as_ref());
+        node.write(&state, now, detached, &mut wakers);
+        state.parent = None;
+        state.parent_id = None;
+        state.extra().detached_from = Some(from);
+        above.kids.unlink(state.slot);
+        node.shared.registry.count_root();
+        node.become_root();
+        let moved = Moved { log, inherited, deadline: state.deadline };
+        drop(state);
+        let left = Input::ChildLeft;
+        (parent.step_locked(&mut above, left, Note::default(), now, |_, _| {}), moved)
+    };
+    move_descendants(node, &moved);
+    crate::cascade::work_off(std::mem::take(&mut after.todo), now);
+    parent.finish(after);
+    wakers.into_iter().for_each(std::task::Waker::wake);
+    node.shared.stop_if_closed(node);
+    Ok(())
+}
+
+struct Moved {
+    log: Arc<Log>,
+    inherited: Option<Arc<IdleWatch>>,
+    deadline: Option<Instant>,
+}
+
+fn move_descendants(root: &Arc<Node>, moved: &Moved) {
+    let kids_of =
+        |node: &Node| -> Vec<Arc<Node>> { node.lock().kids.iter().map(Arc::clone).collect() };
+    let mut stack: Vec<_> = kids_of(root).into_iter().map(|kid| (kid, moved.deadline)).collect();
+    while let Some((node, above)) = stack.pop() {
+        let deadline = {
+            let mut state = node.lock();
+            move_to(&mut state, &moved.log, above, moved.inherited.as_ref());
+            state.deadline
+        };
+        stack.extend(kids_of(&node).into_iter().map(|kid| (kid, deadline)));
+    }
+}
+
+/// Moves one run to another log; what it had inherited from outside its new tree is gone.
+fn move_to(
+    state: &mut State,
+    log: &Arc<Log>,
+    deadline_above: Option<Instant>,
+    inherited: Option<&Arc<IdleWatch>>,
+) {
+    state.log = Arc::clone(log);
+    state.deadline = deadline_above.into_iter().chain(state.life.timeout_at()).min();
+    if let (Some(inherited), Some(idle)) = (inherited, &state.idle) {
+        if Arc::ptr_eq(inherited, idle) {
+            state.idle = None;
+        } else {
+            idle.cut_from(inherited);
+        }
+    }
+}

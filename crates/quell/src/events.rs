@@ -1,0 +1,227 @@
+//! The log of one tree: its order, what is held of it, and who reads it.
+//!
+//! Readers have no queue. Each has a place in the ring and takes from there, so that a slow reader
+//! costs nothing but its own events (I29): when its place has left the ring it is told `Lagged`.
+//!
+//! Invariants of a ring, all under its one lock:
+//!
+//! 1. `seq` starts at 1 and has no gaps (I30); `first..next` are held.
+//! 2. A reader looks for its event and registers under one lock, so no wake-up is lost.
+//! 3. Wakers leave under the lock and are woken by the caller after *its* locks are released.
+//!
+//! Lock order: node → ring of the tree → ring of the engine. A ring's lock is a leaf for everybody
+//! else: nothing is locked, and nothing foreign called, while it is held.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use quell_core::{EventKind, RunEvent, RunId, RunStatus};
+
+use crate::clock::Clock;
+use crate::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::waiters::{Key, Waiters};
+
+/// The newest entries of a sequence, and those who wait for the next.
+#[derive(Debug)]
+pub(crate) struct Ring<E> {
+    held: VecDeque<E>,
+    next: u64,
+    held_max: usize,
+    waiters: Waiters,
+}
+
+/// What a place in the ring holds.
+pub(crate) enum Read<E> {
+    /// This entry.
+    Entry(E),
+    /// Nothing any more: the first entry held has this number.
+    Gone { first: u64 },
+    /// Nothing yet.
+    Nothing,
+}
+
+impl<E: Clone> Ring<E> {
+    pub(crate) fn new(held_max: usize) -> Self {
+        Self { held: VecDeque::new(), next: 1, held_max, waiters: Waiters::default() }
+    }
+
+    pub(crate) fn push(&mut self, entry: E, wakers: &mut Vec<Waker>) -> u64 {
+        if self.held.len() >= self.held_max {
+            self.held.pop_front();
+        }
+        if self.held_max > 0 {
+            self.held.push_back(entry);
+        }
+        self.next += 1;
+        self.waiters.drain_into(wakers);
+        self.next - 1
+    }
+
+    pub(crate) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) fn first(&self) -> u64 {
+        self.next - self.held.len() as u64
+    }
+
+    pub(crate) fn read(&self, seq: u64) -> Read<E> {
+        let first = self.first();
+        if seq < first {
+            return Read::Gone { first };
+        }
+        let index = usize::try_from(seq - first).unwrap_or(usize::MAX);
+        self.held.get(index).cloned().map_or(Read::Nothing, Read::Entry)
+    }
+
+    pub(crate) fn wait(&mut self, key: &mut Key, waker: &Waker) {
+        self.waiters.register(key, waker);
+    }
+
+    pub(crate) fn forget(&mut self, key: &mut Key) {
+        self.waiters.remove(key);
+    }
+
+    pub(crate) fn drain_waiters(&mut self, wakers: &mut Vec<Waker>) {
+        self.waiters.drain_into(wakers);
+    }
+}
+
+/// An event as it is held; the rest of a [`RunEvent`] follows from its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) run: RunId,
+    pub(crate) at: Instant,
+    pub(crate) kind: EventKind,
+}
+
+/// The log of one tree, and what else belongs to the tree as a whole.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) root: RunId,
+    clock: Clock,
+    ring: Mutex<Ring<Entry>>,
+    all: Arc<AllEvents>,
+    rows: Rows,
+}
+
+/// How many ended runs of a tree are kept for its report.
+#[derive(Debug, Default)]
+struct Rows {
+    max: u32,
+    completed: AtomicU32,
+    others: AtomicU32,
+}
+
+impl Log {
+    pub(crate) fn new(
+        root: RunId,
+        clock: Clock,
+        held_max: usize,
+        rows_max: usize,
+        all: Arc<AllEvents>,
+    ) -> Self {
+        let max = u32::try_from(rows_max).unwrap_or(u32::MAX);
+        let rows = Rows { max, ..Rows::default() };
+        Self { root, clock, ring: Mutex::new(Ring::new(held_max)), all, rows }
+    }
+
+    /// Appends an event. Called under the lock of the run's node, so that the order of the log is
+    /// the order of decisions. The wakers are for the caller to wake when it holds no lock.
+    pub(crate) fn append(&self, run: RunId, at: Instant, kind: EventKind, wakers: &mut Vec<Waker>) {
+        let mut ring = self.ring.lock();
+        if self.all.has_readers() {
+            let seq = ring.next();
+            self.all.append(self.event(seq, Entry { run, at, kind: kind.clone() }), wakers);
+        }
+        ring.push(Entry { run, at, kind }, wakers);
+    }
+
+    /// Takes the waiting readers out, so that they see that a run is over.
+    pub(crate) fn drain_waiters(&self, wakers: &mut Vec<Waker>) {
+        self.ring.lock().drain_waiters(wakers);
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Ring<Entry>> {
+        self.ring.lock()
+    }
+
+    pub(crate) fn event(&self, seq: u64, entry: Entry) -> RunEvent {
+        RunEvent::new(seq, self.root, entry.run, self.clock.wall(entry.at), entry.kind)
+    }
+
+    /// Makes the mark for a reader that missed `from..=to`.
+    pub(crate) fn lagged(&self, run: RunId, from: u64, to: u64) -> RunEvent {
+        let at = self.clock.wall(self.clock.now());
+        RunEvent::new(0, self.root, run, at, EventKind::Lagged { from, to })
+    }
+
+    /// Takes a row of the report for a run that ended. Completed runs and the others have a budget
+    /// each, so that many completed ones cannot crowd out one that failed late.
+    pub(crate) fn take_row(&self, status: RunStatus) -> bool {
+        let used = match status {
+            RunStatus::Completed => &self.rows.completed,
+            _ => &self.rows.others,
+        };
+        if used.load(Ordering::Relaxed) >= self.rows.max {
+            return false;
+        }
+        used.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+}
+
+/// The events of every tree of an engine, for as long as somebody reads them.
+#[derive(Debug)]
+pub(crate) struct AllEvents {
+    readers: AtomicUsize,
+    ring: Mutex<Firehose>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Firehose {
+    pub(crate) ring: Ring<RunEvent>,
+    pub(crate) closed: bool,
+}
+
+impl AllEvents {
+    pub(crate) fn new(held_max: usize) -> Self {
+        let ring = Mutex::new(Firehose { ring: Ring::new(held_max), closed: false });
+        Self { readers: AtomicUsize::new(0), ring }
+    }
+
+    pub(crate) fn join(&self) -> u64 {
+        self.readers.fetch_add(1, Ordering::SeqCst);
+        self.ring.lock().ring.next()
+    }
+
+    pub(crate) fn leave(&self, key: &mut Key) {
+        self.readers.fetch_sub(1, Ordering::SeqCst);
+        self.ring.lock().ring.forget(key);
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Firehose> {
+        self.ring.lock()
+    }
+
+    /// Ends every reader's stream after what it has not read yet.
+    pub(crate) fn close(&self) {
+        let mut wakers = Vec::new();
+        {
+            let mut firehose = self.ring.lock();
+            firehose.closed = true;
+            firehose.ring.drain_waiters(&mut wakers);
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn has_readers(&self) -> bool {
+        self.readers.load(Ordering::SeqCst) > 0
+    }
+
+    fn append(&self, event: RunEvent, wakers: &mut Vec<Waker>) {
+        self.ring.lock().ring.push(event, wakers);
+    }
+}

@@ -1,0 +1,189 @@
+//! What goes wrong: in a body, at a handle, at a submit.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use quell_core::{RunId, Stopped};
+
+/// What a body returns when it fails: any error, or words.
+///
+/// It converts from every [`std::error::Error`], so that `?` works, and is none itself (as with
+/// `anyhow::Error`); what a handle yields, [`RunError`], is one.
+///
+/// # Examples
+///
+/// ```
+/// use quell::Failure;
+///
+/// fn body() -> Result<u32, Failure> {
+///     let number: u32 = "12".parse()?;
+///     if number > 100 {
+///         return Err(Failure::new("too large"));
+///     }
+///     Ok(number)
+/// }
+/// assert_eq!(body().unwrap(), 12);
+/// ```
+#[derive(Clone)]
+pub struct Failure(Arc<Reason>);
+
+enum Reason {
+    Words(Cow<'static, str>),
+    Error(Box<dyn Error + Send + Sync>),
+    Panic(Cow<'static, str>),
+}
+
+impl Failure {
+    /// Says what went wrong in words.
+    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Arc::new(Reason::Words(message.into())))
+    }
+
+    /// Tells whether the body panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(*self.0, Reason::Panic(_))
+    }
+
+    /// Yields the error that it was made from, if it is an `E`.
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        match &*self.0 {
+            Reason::Error(error) => error.downcast_ref(),
+            Reason::Words(_) | Reason::Panic(_) => None,
+        }
+    }
+
+    /// Yields the stop that the body gave way to, if that is all it says.
+    pub fn stopped(&self) -> Option<&Stopped> {
+        self.downcast_ref::<Stopped>().or_else(|| match self.downcast_ref::<RunError>() {
+            Some(RunError::Stopped(stopped)) => Some(stopped),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
+        let words = panic
+            .downcast_ref::<&'static str>()
+            .map(|text| Cow::Borrowed(*text))
+            .or_else(|| panic.downcast_ref::<String>().map(|text| Cow::Owned(text.clone())))
+            .unwrap_or(Cow::Borrowed("a panic without words"));
+        Self(Arc::new(Reason::Panic(words)))
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(Arc::new(Reason::Error(Box::new(error))))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Reason::Words(words) => f.write_str(words),
+            Reason::Error(error) => {
+                write!(f, "{error}")?;
+                let mut source = error.source();
+                while let Some(cause) = source {
+                    write!(f, ": {cause}")?;
+                    source = cause.source();
+                }
+                Ok(())
+            }
+            Reason::Panic(words) => write!(f, "panicked: {words}"),
+        }
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Failure({self})")
+    }
+}
+
+/// Why a handle yields no value.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The run was stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// The run failed.
+    #[error(transparent)]
+    Failed(RunFailure),
+    /// The run was never accepted.
+    #[error("run was refused")]
+    Refused(#[from] SubmitError),
+}
+
+/// The failure of one run, as its handle yields it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("run `{name}` failed: {failure}")]
+#[non_exhaustive]
+pub struct RunFailure {
+    /// The run.
+    pub run: RunId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// What its body returned, or its panic.
+    pub failure: Failure,
+}
+
+impl RunFailure {
+    pub(crate) const fn new(run: RunId, name: Arc<str>, failure: Failure) -> Self {
+        Self { run, name, failure }
+    }
+}
+
+/// Why a run was not accepted. Nothing was made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The engine shuts down.
+    #[error("engine is shutting down")]
+    ShuttingDown,
+    /// A run with this id is known.
+    #[error("run id {0} is in use")]
+    IdInUse(RunId),
+    /// A bound of the engine is reached.
+    #[error("{what} would exceed the limit of {max}")]
+    LimitReached {
+        /// What there would be too many of.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+    },
+    /// A field of the spec is beyond its bound.
+    #[error("{what} has {bytes} bytes, the limit is {max}")]
+    TooLarge {
+        /// Which field.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+}
+
+/// A shielded section did not end before the hard deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("shielded section did not end before the hard deadline")]
+#[non_exhaustive]
+pub struct Elapsed;
+
+/// Why a run could not leave its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DetachError {
+    /// It has no parent.
+    #[error("run is a root")]
+    IsRoot,
+    /// It is being stopped; what it inherited stays with it.
+    #[error("run is stopping")]
+    Stopping,
+    /// It has ended.
+    #[error("run has ended")]
+    Ended,
+}

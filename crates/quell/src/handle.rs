@@ -1,0 +1,375 @@
+//! Runs from outside: the handle that yields the value, and the reference that anybody may hold.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use quell_core::lifecycle::Input;
+use quell_core::{
+    CancelRequest, Cause, Disposition, RunId, RunKind, RunReport, RunStatus, Stopped,
+};
+
+use crate::engine::Refusal;
+use crate::failure::{DetachError, Failure, RunError, RunFailure, SubmitError};
+use crate::node::{Node, State};
+use crate::spec::RunSpec;
+use crate::step::Note;
+use crate::stream::EventStream;
+use crate::wait::Wait;
+use crate::waiters::Key;
+
+/// The one who started a run holds this: awaited, it yields the value of the body.
+///
+/// Dropped, it lets the run go on (D12). A child that fails while nobody holds its handle fails
+/// its parent (D5): errors are never silent.
+///
+/// # Cancel safety
+///
+/// As a future it is cancel safe: the value is taken only when it is returned.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{Engine, RunSpec};
+///
+/// let engine = Engine::new();
+/// let run = engine.submit(RunSpec::agent("adder"), async |_ctx| Ok(1 + 1)).unwrap();
+/// assert_eq!(run.await.unwrap(), 2);
+/// # });
+/// ```
+#[must_use = "dropping the handle of a child unread makes its failure its parent's"]
+pub struct RunHandle<T> {
+    run: RunRef,
+    refused: Option<SubmitError>,
+    key: Key,
+    read: bool,
+    value: PhantomData<fn() -> T>,
+}
+
+/// How a run ended, with what its body returned.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "an embedder has to handle all three")]
+pub enum Outcome<T> {
+    /// The body returned this.
+    Completed(T),
+    /// The run was stopped.
+    Stopped {
+        /// Why.
+        cause: Arc<Cause>,
+        /// What the body still returned after the stop.
+        partial: Option<T>,
+    },
+    /// The run failed, or was refused.
+    Failed(RunError),
+}
+
+impl<T> Outcome<T> {
+    /// Yields the value, whole or partial, if there is one.
+    pub fn into_value(self) -> Option<T> {
+        match self {
+            Self::Completed(value) => Some(value),
+            Self::Stopped { partial, .. } => partial,
+            Self::Failed(_) => None,
+        }
+    }
+}
+
+impl<T: Send + 'static> RunHandle<T> {
+    pub(crate) const fn new(node: Arc<Node>) -> Self {
+        Self { run: RunRef::new(node), refused: None, key: None, read: false, value: PhantomData }
+    }
+
+    /// Makes the handle of a run that was never accepted: it yields why. The run is in no list, no
+    /// log and no report.
+    pub(crate) fn refused(parent: &Arc<Node>, spec: RunSpec, refusal: Refusal) -> Self {
+        let shared = &parent.shared;
+        let now = shared.clock.now();
+        let id = RunId::from_uuid(uuid::Uuid::now_v7());
+        let node = Node::new(shared, id, spec, None, now);
+        let (cause, refused) = match refusal {
+            Refusal::Stopped(stopped) => (Some(stopped.cause), None),
+            Refusal::Submit(error) => (None, Some(error)),
+        };
+        {
+            let mut state = node.lock();
+            state.parent = Some(Arc::downgrade(parent));
+            state.parent_id = Some(parent.id);
+            state.life.refuse(refused.is_some());
+            state.cause = cause;
+            state.failure = refused.clone().map(Failure::from);
+            state.times.ended = Some(now);
+            state.times.quiesced = Some(now);
+            node.mirror(&state, 0);
+        }
+        let mut handle = Self::new(node);
+        handle.refused = refused;
+        handle
+    }
+
+    /// Waits for the end and yields all there is to know: the value, a partial value with the
+    /// cause of the stop, or the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: it takes the handle, and dropping that gives up the value.
+    pub async fn outcome(mut self) -> Outcome<T> {
+        std::future::poll_fn(|cx| self.poll_outcome(cx)).await
+    }
+
+    fn poll_outcome(&mut self, cx: &Context<'_>) -> Poll<Outcome<T>> {
+        if let Some(error) = &self.refused {
+            self.read = true;
+            return Poll::Ready(Outcome::Failed(RunError::Refused(error.clone())));
+        }
+        let node = Arc::clone(self.run.node());
+        let mut state = node.lock();
+        if !state.life.status().is_terminal() {
+            state.waiters.register(&mut self.key, cx.waker());
+            return Poll::Pending;
+        }
+        state.waiters.remove(&mut self.key);
+        self.read = true;
+        Poll::Ready(take_outcome(&node, &mut state))
+    }
+}
+
+/// Takes the value out of a run that has ended.
+fn take_outcome<T: 'static>(node: &Node, state: &mut State) -> Outcome<T> {
+    let value = state.value.take().and_then(|value| value.downcast::<T>().ok()).map(|value| *value);
+    let failed = |failure: Option<Failure>, otherwise| {
+        let failure = failure.unwrap_or_else(|| Failure::new(otherwise));
+        let failure = RunFailure::new(node.id, Arc::clone(&node.name), failure);
+        Outcome::Failed(RunError::Failed(failure))
+    };
+    match (state.life.status(), value, &state.cause) {
+        (RunStatus::Completed, Some(value), _) => Outcome::Completed(value),
+        (RunStatus::Cancelled | RunStatus::TimedOut, partial, Some(cause)) => {
+            Outcome::Stopped { cause: Arc::clone(cause), partial }
+        }
+        (RunStatus::Completed, None, _) => failed(None, "value was taken already"),
+        _ => failed(state.failure.clone(), "no reason given"),
+    }
+}
+
+impl<T> RunHandle<T> {
+    /// Yields the reference to the run.
+    pub const fn run(&self) -> &RunRef {
+        &self.run
+    }
+
+    /// Yields the id of the run.
+    pub fn id(&self) -> RunId {
+        self.run.id()
+    }
+
+    /// Asks the run to stop. See [`RunRef::cancel`].
+    pub fn cancel(&self, request: CancelRequest) -> Disposition {
+        self.run.cancel(request)
+    }
+
+    /// Reads the events of the run's subtree. See [`RunRef::events`].
+    pub fn events(&self) -> EventStream {
+        self.run.events()
+    }
+
+    /// Waits for the end of the run. See [`RunRef::ended`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn ended(&self) -> Arc<RunReport> {
+        self.run.ended().await
+    }
+
+    /// Gives up the value and keeps the reference; the failure of a child then stays its own.
+    pub fn into_ref(mut self) -> RunRef {
+        self.read = true;
+        self.run.clone()
+    }
+}
+
+impl<T: Send + 'static> Future for RunHandle<T> {
+    type Output = Result<T, RunError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_outcome(cx).map(|outcome| match outcome {
+            Outcome::Completed(value) => Ok(value),
+            Outcome::Stopped { cause, .. } => Err(RunError::Stopped(Stopped { cause })),
+            Outcome::Failed(error) => Err(error),
+        })
+    }
+}
+
+impl<T> Drop for RunHandle<T> {
+    fn drop(&mut self) {
+        let node = self.run.node();
+        let (value, parent) = {
+            let mut state = node.lock();
+            state.waiters.remove(&mut self.key);
+            let value = state.value.take();
+            let mut parent = None;
+            if !self.read {
+                state.unseen = true;
+                if state.life.status() == RunStatus::Failed {
+                    parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
+                }
+            }
+            (value, parent)
+        };
+        drop(value);
+        if let Some(parent) = parent {
+            let failure = crate::body::failure_of_child(node);
+            parent.apply(Input::ChildDisowned, Note::default(), |state, _| {
+                if state.times.ended.is_none() {
+                    state.failure.get_or_insert(failure);
+                }
+            });
+        }
+    }
+}
+
+impl<T> Unpin for RunHandle<T> {}
+
+impl<T> fmt::Debug for RunHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RunHandle").field(self.run.node()).finish()
+    }
+}
+
+/// A run, without its value: what adapters and lists hold.
+///
+/// # Examples
+///
+/// ```
+/// use quell::{CancelRequest, Disposition, RunRef};
+///
+/// fn stop(run: &RunRef) -> Disposition {
+///     run.cancel(CancelRequest::because("no longer needed"))
+/// }
+/// ```
+#[derive(Clone)]
+pub struct RunRef {
+    node: Arc<Node>,
+}
+
+impl RunRef {
+    pub(crate) const fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    pub(crate) const fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Yields the id.
+    pub fn id(&self) -> RunId {
+        self.node.id
+    }
+
+    /// Yields the kind.
+    pub fn kind(&self) -> RunKind {
+        self.node.kind
+    }
+
+    /// Yields the status. One atomic load.
+    pub fn status(&self) -> RunStatus {
+        self.node.status()
+    }
+
+    /// Yields the name.
+    pub fn name(&self) -> &str {
+        &self.node.name
+    }
+
+    /// Yields the value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.node.about.as_ref()?.labels.get(key).map(String::as_str)
+    }
+
+    /// Yields the owner.
+    pub fn owner(&self) -> Option<&str> {
+        self.node.about.as_ref()?.owner.as_deref()
+    }
+
+    /// Yields the parent; none for a root.
+    pub fn parent(&self) -> Option<Self> {
+        let parent = self.node.lock().parent.clone();
+        parent.and_then(|parent| parent.upgrade()).map(Self::new)
+    }
+
+    /// Lists the children: the live ones, and those ended ones that have a row in the report.
+    pub fn children(&self) -> Vec<Self> {
+        let state = self.node.lock();
+        state.kids.iter().map(|child| Self::new(Arc::clone(child))).collect()
+    }
+
+    /// Asks the run to stop. Returns when every live descendant is signalled; the work may still
+    /// be ending then. Asking again changes nothing but to make it more urgent.
+    #[expect(clippy::needless_pass_by_value, reason = "a request is made to be given away")]
+    pub fn cancel(&self, request: CancelRequest) -> Disposition {
+        self.node.cancel(&request)
+    }
+
+    /// Reads the events of the run's subtree, from the first one still held.
+    pub fn events(&self) -> EventStream {
+        EventStream::of_run(&self.node, 0)
+    }
+
+    /// Reads the events of the run's subtree after the one with this `seq`.
+    pub fn events_since(&self, seq: u64) -> EventStream {
+        EventStream::of_run(&self.node, seq)
+    }
+
+    /// Yields the report as it stands, at any time.
+    pub fn report(&self) -> Arc<RunReport> {
+        Arc::new(crate::report::of(&self.node))
+    }
+
+    /// Waits until the run is terminal. Something of it may still execute: the report says so.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn ended(&self) -> Arc<RunReport> {
+        Wait::new(&self.node).until(|state| state.life.status().is_terminal().then_some(())).await;
+        self.report()
+    }
+
+    /// Waits until the run is terminal and nothing of its subtree executes any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn quiescent(&self) -> Arc<RunReport> {
+        Wait::new(&self.node).until(|state| state.life.is_quiescent().then_some(())).await;
+        self.report()
+    }
+
+    /// Lets the run outlive its parent: it becomes the root of its own tree, with a log of its
+    /// own. It keeps its own timeout and loses the deadlines and stops that it would inherit.
+    ///
+    /// # Errors
+    ///
+    /// Fails for a root, and when the run is stopping or has ended.
+    pub fn detach(&self) -> Result<(), DetachError> {
+        crate::detach::detach(&self.node)
+    }
+}
+
+impl PartialEq for RunRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.node.id == other.node.id
+    }
+}
+
+impl Eq for RunRef {}
+
+impl fmt::Debug for RunRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.node, f)
+    }
+}

@@ -1,0 +1,45 @@
+//! Signs of life, for idle limits.
+
+use std::sync::Arc;
+
+use crate::sync::{AtomicU64, Mutex, Ordering};
+
+/// When a subtree last showed a sign of life. Only runs with an idle limit make one; their
+/// descendants share it, so that a sign costs one store per idle limit above it.
+#[derive(Debug)]
+pub(crate) struct IdleWatch {
+    ticks: AtomicU64,
+    above: Mutex<Option<Arc<Self>>>,
+}
+
+impl IdleWatch {
+    pub(crate) const fn new(ticks: u64, above: Option<Arc<Self>>) -> Self {
+        Self { ticks: AtomicU64::new(ticks), above: Mutex::new(above) }
+    }
+
+    /// Notes a sign of life here and above. The lock of a watch is a leaf.
+    pub(crate) fn touch(&self, ticks: u64) {
+        self.ticks.fetch_max(ticks, Ordering::Relaxed);
+        let mut next = self.above();
+        while let Some(watch) = next {
+            watch.ticks.fetch_max(ticks, Ordering::Relaxed);
+            next = watch.above();
+        }
+    }
+
+    fn above(&self) -> Option<Arc<Self>> {
+        self.above.lock().clone()
+    }
+
+    pub(crate) fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
+    /// Takes `watch` out of what is above this one: its subtree goes its own way.
+    pub(crate) fn cut_from(&self, watch: &Arc<Self>) {
+        let mut above = self.above.lock();
+        if above.as_ref().is_some_and(|above| Arc::ptr_eq(above, watch)) {
+            *above = None;
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! quell: an embeddable engine for runs that stop when told, on time, and say what stopped.
+//!
+//! An agent run, a team run and a workflow run are *a run with children*. The engine owns the
+//! tree, signals every live descendant when a run is asked to stop, gives listeners one grace for
+//! the whole tree, drops what does not end, and names what cannot be dropped.
+//! ```
+//! # tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap().block_on(async {
+//! use std::time::Duration;
+//! use quell::{CancelRequest, Engine, Failure, RunContext, RunSpec, RunStatus};
+//!
+//! async fn search(ctx: RunContext) -> Result<u32, Failure> {
+//!     ctx.stopped().await;
+//!     Ok(0)
+//! }
+//!
+//! let engine = Engine::new();
+//! let run = engine.submit(RunSpec::agent("research"), async |ctx| {
+//!     let web = ctx.spawn(RunSpec::step("web"), search);
+//!     let papers = ctx.spawn(RunSpec::step("papers"), search);
+//!     Ok(web.await? + papers.await?)
+//! })?;
+//! run.cancel(CancelRequest::because("user pressed stop").grace(Duration::from_secs(2)));
+//! let report = run.ended().await;
+//! assert_eq!(report.status, RunStatus::Cancelled);
+//! engine.shutdown(Duration::from_secs(1)).await;
+//! # Ok::<(), quell::SubmitError>(())
+//! # }).unwrap();
+//! ```
+
+#[cfg(panic = "abort")]
+compile_error!(
+    "quell needs `panic = \"unwind\"`: a panic must be one run's failure, not all runs'"
+);
+
+mod body;
+mod cancel;
+mod cascade;
+mod clock;
+mod config;
+mod context;
+mod control;
+mod detach;
+mod engine;
+mod events;
+mod failure;
+mod filter;
+mod handle;
+mod hooks;
+mod idle;
+pub mod join;
+mod node;
+mod registry;
+mod report;
+mod shield;
+mod shutdown;
+mod spec;
+mod step;
+mod stream;
+mod sync;
+#[cfg(feature = "test-util")]
+pub mod testing;
+mod wait;
+mod waiters;
+mod work;
+
+pub use config::{EngineConfig, Limits};
+pub use context::{RunContext, Written};
+pub use engine::Engine;
+pub use failure::{DetachError, Elapsed, Failure, RunError, RunFailure, SubmitError};
+pub use filter::RunFilter;
+pub use handle::{Outcome, RunHandle, RunRef};
+pub use shutdown::{Shutdown, ShutdownReport};
+pub use spec::RunSpec;
+pub use stream::EventStream;
+pub use work::{BlockingContext, Hold};
+
+pub use quell_core::{
+    Abandoned, CancelRequest, Cause, CauseKind, Counts, Disposition, EventKind, HookOutcome,
+    Labels, OnStop, Payload, PayloadError, RunEvent, RunId, RunKind, RunReport, RunRow, RunStatus,
+    StopMode, Stopped, Work, limits,
+};

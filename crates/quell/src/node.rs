@@ -1,0 +1,431 @@
+//! The shared state of one run.
+//!
+//! A node is a [`Lifecycle`] under a lock, with what the engine needs to carry its effects out.
+//! Whoever brings an input applies it ([`Node::apply`]): there is no dispatcher, no mailbox and no
+//! task per run besides the body.
+//!
+//! Invariants, all under the node's lock unless said otherwise:
+//!
+//! 1. Linking a child and reading the stop of its parent happen under one lock of the parent: a
+//!    child is in the list that the cascade walks, or it is refused (I8, I2).
+//! 2. An event is appended under the lock of its run: the order of the log is the order of
+//!    decisions (I30).
+//! 3. The value of a body is stored before the run is terminal: a handle that sees the end finds
+//!    it.
+//! 4. The word mirrors the state for readers that take no lock. Only `LISTENS` is set without the
+//!    lock, and never cleared.
+//! 5. Nothing foreign runs while a lock is held: wakers, tokens, hooks, values and subscribers of
+//!    `tracing` are carried out in [`After`] and used when every lock is released.
+//!
+//! Lock order: parent → child → ring of the tree → ring of the engine; parent → child → shard of
+//! the registry; node → timers. Ring, shard and timers are leaves. A thread that holds a child's
+//! lock never takes its parent's: news for the parent leave as [`Todo`]. So there is no cycle.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use quell_core::lifecycle::{Effects, Lifecycle, Rules};
+use quell_core::{Abandoned, Cause, Counts, Payload, RunId, RunKind, RunStatus, Stopped, Work};
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::TimerKey;
+use crate::engine::Shared;
+use crate::events::Log;
+use crate::failure::Failure;
+use crate::hooks::Hook;
+use crate::idle::IdleWatch;
+use crate::spec::{About, RunSpec};
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::waiters::Waiters;
+
+/// One run.
+pub(crate) struct Node {
+    pub(crate) id: RunId,
+    pub(crate) kind: RunKind,
+    pub(crate) name: Arc<str>,
+    pub(crate) depth: u32,
+    /// How many siblings were started before it.
+    pub(crate) ordinal: u64,
+    pub(crate) about: Option<Box<About>>,
+    pub(crate) own_grace: Option<Duration>,
+    pub(crate) shared: Arc<Shared>,
+    word: AtomicU32,
+    state: Mutex<State>,
+}
+
+/// What a run is made of, under its lock.
+pub(crate) struct State {
+    pub(crate) life: Lifecycle,
+    pub(crate) log: Arc<Log>,
+    pub(crate) parent: Option<Weak<Node>>,
+    pub(crate) parent_id: Option<RunId>,
+    /// The run's place among the children of its parent.
+    pub(crate) slot: usize,
+    pub(crate) kids: Kids,
+    pub(crate) idle: Option<Arc<IdleWatch>>,
+    /// The earliest deadline of the run and its ancestors, as long as no stop was accepted.
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) cause: Option<Arc<Cause>>,
+    pub(crate) body: Option<Waker>,
+    pub(crate) waiters: Waiters,
+    pub(crate) value: Option<Box<dyn Any + Send>>,
+    /// The handle was dropped before it had been read.
+    pub(crate) unseen: bool,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) output: Option<Payload>,
+    pub(crate) times: Times,
+    pub(crate) aborted: bool,
+    pub(crate) late: u32,
+    pub(crate) armed: Option<TimerKey>,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// When things happened to a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) queued: Instant,
+    pub(crate) started: Option<Instant>,
+    pub(crate) stopped: Option<Instant>,
+    pub(crate) ended: Option<Instant>,
+    pub(crate) quiesced: Option<Instant>,
+}
+
+/// What only some runs have.
+#[derive(Default)]
+pub(crate) struct Extra {
+    pub(crate) hooks: Vec<Hook>,
+    pub(crate) hooks_made: u32,
+    pub(crate) hooks_skipped: u32,
+    pub(crate) runners: Vec<AbortHandle>,
+    /// Work besides the body that executes now.
+    pub(crate) works: Vec<Option<(Work, Arc<str>)>>,
+    pub(crate) token: Option<CancellationToken>,
+    pub(crate) link: Option<futures::future::AbortHandle>,
+    pub(crate) scheduled: Option<Arc<Cause>>,
+    pub(crate) cleanup_errors: Vec<Arc<str>>,
+    pub(crate) abandoned: Vec<Abandoned>,
+    pub(crate) detached_from: Option<RunId>,
+    /// What the children of a run that failed are told.
+    pub(crate) failing: Option<Arc<Cause>>,
+}
+
+/// The children of a run: the live ones, and those ended ones that have a row in its report.
+#[derive(Default)]
+pub(crate) struct Kids {
+    slots: Vec<Option<Arc<Node>>>,
+    free: Vec<usize>,
+    made: u64,
+    pub(crate) omitted: Counts,
+}
+
+impl Kids {
+    pub(crate) fn link(&mut self, child: Arc<Node>) -> usize {
+        self.made += 1;
+        if let Some(slot) = self.free.pop() {
+            self.slots[slot] = Some(child);
+            return slot;
+        }
+        self.slots.push(Some(child));
+        self.slots.len() - 1
+    }
+
+    pub(crate) fn unlink(&mut self, slot: usize) -> Option<Arc<Node>> {
+        let child = self.slots.get_mut(slot)?.take();
+        self.free.push(slot);
+        child
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.slots.iter().flatten()
+    }
+
+    /// Copies up to `len` children from `from` on; the second value is where to go on.
+    pub(crate) fn copy(&self, from: usize, len: usize, to: &mut Vec<Arc<Node>>) -> Option<usize> {
+        let end = self.slots.len().min(from.saturating_add(len));
+        to.extend(self.slots[from.min(end)..end].iter().flatten().map(Arc::clone));
+        (end < self.slots.len()).then_some(end)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.len() == self.free.len()
+    }
+
+    fn take(&mut self) -> Vec<Option<Arc<Node>>> {
+        std::mem::take(&mut self.slots)
+    }
+}
+
+impl Node {
+    /// Makes the node of a root, or of a child under `parent` (its state is locked by the caller).
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        id: RunId,
+        spec: RunSpec,
+        parent: Option<(&Arc<Self>, &State)>,
+        now: Instant,
+    ) -> Arc<Self> {
+        let config = &shared.config;
+        let mut rules = Rules::new(spec.grace.unwrap_or(config.grace), config.abort_wait);
+        rules.on_stop = spec.on_stop;
+        rules.timeout = spec.timeout;
+        rules.start_within = spec.start_within;
+        rules.idle = spec.idle;
+        let log = parent
+            .map_or_else(|| Arc::new(shared.new_log(id)), |(_, state)| Arc::clone(&state.log));
+        let above = parent.and_then(|(_, state)| state.idle.clone());
+        let idle = match spec.idle {
+            Some(_) => Some(Arc::new(IdleWatch::new(shared.clock.ticks(now), above))),
+            None => above,
+        };
+        let state = State {
+            life: Lifecycle::new(&rules, now),
+            log,
+            parent: parent.map(|(node, _)| Arc::downgrade(node)),
+            parent_id: parent.map(|(node, _)| node.id),
+            slot: 0,
+            kids: Kids::default(),
+            idle,
+            deadline: parent.and_then(|(_, state)| state.deadline),
+            cause: None,
+            body: None,
+            waiters: Waiters::default(),
+            value: None,
+            unseen: false,
+            failure: None,
+            output: None,
+            times: Times { queued: now, started: None, stopped: None, ended: None, quiesced: None },
+            aborted: false,
+            late: 0,
+            armed: None,
+            extra: None,
+        };
+        Arc::new(Self {
+            id,
+            kind: spec.kind,
+            name: spec.name,
+            depth: parent.map_or(1, |(node, _)| node.depth + 1),
+            ordinal: parent.map_or(0, |(_, state)| state.kids.made),
+            about: spec.about,
+            own_grace: spec.grace,
+            shared: Arc::clone(shared),
+            word: AtomicU32::new(match parent {
+                Some(_) => word::status_bits(RunStatus::Queued),
+                None => word::status_bits(RunStatus::Queued) | word::ROOT,
+            }),
+            state: Mutex::new(state),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(crate) fn status(&self) -> RunStatus {
+        word::status(self.word.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn word(&self) -> u32 {
+        self.word.load(Ordering::Acquire)
+    }
+
+    /// Tells whether a stop was accepted, and remembers that the body asked.
+    pub(crate) fn listen(&self) -> bool {
+        let mut bits = self.word.load(Ordering::Acquire);
+        if bits & word::LISTENS == 0 {
+            bits = self.word.fetch_or(word::LISTENS, Ordering::AcqRel);
+        }
+        bits & word::STOPPING != 0
+    }
+
+    pub(crate) fn is_listening(&self) -> bool {
+        self.word() & word::LISTENS != 0
+    }
+
+    /// Tells whether the run is terminal and nothing of its subtree executes.
+    pub(crate) fn is_over(&self) -> bool {
+        self.word() & word::OVER != 0
+    }
+
+    /// Tells whether the run has no parent.
+    pub(crate) fn is_root(&self) -> bool {
+        self.word() & word::ROOT != 0
+    }
+
+    /// Tells whether the run was not quiescent when it became terminal.
+    pub(crate) fn ended_restless(&self) -> bool {
+        self.word() & word::RESTLESS != 0
+    }
+
+    pub(crate) fn log(&self) -> Arc<Log> {
+        Arc::clone(&self.lock().log)
+    }
+
+    /// Marks a run that has left its parent.
+    pub(crate) fn become_root(&self) {
+        self.word.fetch_or(word::ROOT, Ordering::AcqRel);
+    }
+
+    /// Brings the word in line with the state. Called under the lock, after the events are written.
+    pub(crate) fn mirror(&self, state: &State, set: u32) {
+        let mut bits = word::status_bits(state.life.status()) | set;
+        if state.life.is_stopping() {
+            bits |= word::STOPPING;
+        }
+        if state.life.is_quiescent() {
+            bits |= word::OVER;
+        }
+        // Another thread may set LISTENS meanwhile, nothing else.
+        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |was| {
+            let now = (was & !word::STATUS) | bits;
+            (now != was).then_some(now)
+        });
+    }
+
+    /// Yields why something may not start now.
+    pub(crate) fn refusal(&self, state: &State) -> Stopped {
+        let failing = state.extra.as_ref().and_then(|extra| extra.failing.as_ref());
+        let cause = state
+            .cause
+            .as_ref()
+            .or(failing)
+            .map_or_else(|| Arc::new(self.shared.cause_of_late(self.id)), Arc::clone);
+        Stopped { cause }
+    }
+
+    /// Collects the ids of the run and its live descendants, without recursion.
+    pub(crate) fn live_subtree_ids(self: &Arc<Self>) -> HashSet<RunId> {
+        let mut ids = HashSet::from([self.id]);
+        ids.extend(crate::cascade::live_subtree(self).iter().map(|node| node.id));
+        ids
+    }
+}
+
+impl State {
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    pub(crate) fn note_cleanup_error(&mut self, error: &str) {
+        let errors = &mut self.extra().cleanup_errors;
+        if errors.len() < quell_core::limits::CLEANUP_ERRORS_MAX {
+            errors.push(error.into());
+        }
+    }
+}
+
+/// What a step leaves to be done when its lock is released.
+#[derive(Default)]
+pub(crate) struct After {
+    pub(crate) wakers: Vec<Waker>,
+    pub(crate) token: Option<CancellationToken>,
+    pub(crate) link: Option<futures::future::AbortHandle>,
+    pub(crate) runners: Vec<AbortHandle>,
+    pub(crate) hooks: Vec<Hook>,
+    pub(crate) dropped: Vec<Hook>,
+    pub(crate) todo: Vec<Todo>,
+    pub(crate) cause: Option<Arc<Cause>>,
+    pub(crate) fx: Effects,
+    /// The run is a root, terminal and quiescent.
+    pub(crate) retire: bool,
+}
+
+/// What a step leaves to be done at other nodes.
+pub(crate) enum Todo {
+    /// Tell the children of a run that it stops or fails.
+    Cascade(Arc<Node>, quell_core::lifecycle::Cascade, Arc<Cause>),
+    /// Take the subtree of a run to a stage of the ladder.
+    Ladder(Arc<Node>, quell_core::lifecycle::Stage),
+    /// Tell the parent that a child became terminal.
+    ChildEnded { parent: Arc<Node>, child: Arc<Node>, gone: Gone },
+    /// Tell the parent that a child that had ended non-quiescent became quiescent.
+    ChildQuiesced(Arc<Node>),
+}
+
+/// What a parent has to know of a child that became terminal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gone {
+    pub(crate) status: RunStatus,
+    pub(crate) slot: usize,
+    pub(crate) unseen_failure: bool,
+    pub(crate) restless: bool,
+    pub(crate) has_rows: bool,
+    pub(crate) omitted: Counts,
+}
+
+impl Drop for Node {
+    /// Drops the subtree with a stack of our own: a tree may be deeper than a thread's stack.
+    fn drop(&mut self) {
+        let mut stack = self.state.get_mut().kids.take();
+        while let Some(child) = stack.pop() {
+            if let Some(mut child) = child.and_then(Arc::into_inner) {
+                stack.append(&mut child.state.get_mut().kids.take());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .field("name", &self.name)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The bits of a node's word.
+pub(crate) mod word {
+    use quell_core::RunStatus;
+
+    pub(crate) const STATUS: u32 = 0b111;
+    /// The body has used the stop API.
+    pub(crate) const LISTENS: u32 = 1 << 3;
+    /// A stop was accepted.
+    pub(crate) const STOPPING: u32 = 1 << 4;
+    /// The body is to be dropped at its next await.
+    pub(crate) const DROP: u32 = 1 << 5;
+    /// The body is to be polled once more, then dropped if it is pending.
+    pub(crate) const POLL_DROP: u32 = 1 << 6;
+    /// The hard deadline has come.
+    pub(crate) const ABORTING: u32 = 1 << 7;
+    /// Terminal and quiescent.
+    pub(crate) const OVER: u32 = 1 << 8;
+    /// Not quiescent when it became terminal.
+    pub(crate) const RESTLESS: u32 = 1 << 9;
+    /// Without a parent: submitted, or detached.
+    pub(crate) const ROOT: u32 = 1 << 10;
+
+    const ALL: [RunStatus; 7] = [
+        RunStatus::Queued,
+        RunStatus::Running,
+        RunStatus::Stopping,
+        RunStatus::Completed,
+        RunStatus::Failed,
+        RunStatus::Cancelled,
+        RunStatus::TimedOut,
+    ];
+
+    pub(crate) const fn status_bits(status: RunStatus) -> u32 {
+        match status {
+            RunStatus::Queued => 0,
+            RunStatus::Running => 1,
+            RunStatus::Stopping => 2,
+            RunStatus::Completed => 3,
+            RunStatus::Failed => 4,
+            RunStatus::Cancelled => 5,
+            RunStatus::TimedOut => 6,
+        }
+    }
+
+    pub(crate) const fn status(bits: u32) -> RunStatus {
+        let index = (bits & STATUS) as usize;
+        if index < ALL.len() { ALL[index] } else { RunStatus::Queued }
+    }
+}

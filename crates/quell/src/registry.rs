@@ -1,0 +1,232 @@
+//! Which runs are known: by id, as long as they are live or kept, and stops for ids to come.
+//!
+//! Invariants:
+//!
+//! 1. A look-up and an insert for one id happen under one shard lock: a stop that was remembered is
+//!    used by the run that takes the id, or the run is found (I22).
+//! 2. No guard of the map leaves a function, and no node is locked while one is held.
+//! 3. A live run is in the map; an ended one as long as its tree is kept and it has a row.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as MapEntry;
+use quell_core::{CancelRequest, Disposition, RunId};
+
+use crate::config::Limits;
+use crate::filter::RunFilter;
+use crate::node::Node;
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::waiters::{Key, Waiters};
+
+#[derive(Debug)]
+pub(crate) struct Registry {
+    runs: DashMap<RunId, Entry>,
+    live: AtomicUsize,
+    live_roots: AtomicUsize,
+    /// Ids of remembered stops, oldest first; those used or replaced stay until they are oldest.
+    reserved: Mutex<VecDeque<(RunId, Instant)>>,
+    /// Ended trees, oldest first.
+    ended: Mutex<VecDeque<(Instant, Arc<Node>)>>,
+    /// Those who wait for the last live root.
+    idle: Mutex<Waiters>,
+    trees_max: usize,
+    trees_for: Duration,
+    /// The engine's owner is gone: nobody can ask for an ended tree.
+    keeps_nothing: AtomicBool,
+    reservations_max: usize,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Run(Arc<Node>),
+    Reserved { request: CancelRequest, until: Instant },
+}
+
+/// What came of entering a run.
+pub(crate) enum Entered {
+    /// It is known now.
+    Yes,
+    /// It is known now, and this stop was waiting for it.
+    Stopped(CancelRequest),
+    /// Another run has the id.
+    InUse,
+}
+
+impl Registry {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            runs: DashMap::new(),
+            live: AtomicUsize::new(0),
+            live_roots: AtomicUsize::new(0),
+            reserved: Mutex::default(),
+            ended: Mutex::default(),
+            idle: Mutex::default(),
+            trees_max: limits.ended_trees_max,
+            trees_for: limits.ended_trees_for,
+            keeps_nothing: AtomicBool::new(false),
+            reservations_max: limits.reservations_max,
+        }
+    }
+
+    /// Enters a run under its id. Called under the lock of the run's node.
+    pub(crate) fn enter(&self, node: &Arc<Node>, is_root: bool, now: Instant) -> Entered {
+        let entered = match self.runs.entry(node.id) {
+            MapEntry::Vacant(free) => {
+                free.insert(Entry::Run(Arc::clone(node)));
+                Entered::Yes
+            }
+            MapEntry::Occupied(mut held) => match held.get() {
+                Entry::Run(_) => return Entered::InUse,
+                Entry::Reserved { .. } => match held.insert(Entry::Run(Arc::clone(node))) {
+                    Entry::Reserved { request, until } if now < until => Entered::Stopped(request),
+                    _ => Entered::Yes,
+                },
+            },
+        };
+        self.live.fetch_add(1, Ordering::SeqCst);
+        self.live_roots.fetch_add(usize::from(is_root), Ordering::SeqCst);
+        entered
+    }
+
+    pub(crate) fn get(&self, id: RunId) -> Option<Arc<Node>> {
+        match &*self.runs.get(&id)? {
+            Entry::Run(node) => Some(Arc::clone(node)),
+            Entry::Reserved { .. } => None,
+        }
+    }
+
+    /// Finds a run, or remembers the stop for it if the request says so.
+    pub(crate) fn find_or_reserve(
+        &self,
+        id: RunId,
+        request: &CancelRequest,
+        now: Instant,
+    ) -> Result<Arc<Node>, Disposition> {
+        let keep = request.remembered_for();
+        if keep.is_zero() || self.reservations_max == 0 {
+            return self.get(id).ok_or(Disposition::Unknown);
+        }
+        let until = now + keep;
+        match self.runs.entry(id) {
+            MapEntry::Occupied(mut held) => match held.get_mut() {
+                Entry::Run(node) => return Ok(Arc::clone(node)),
+                // The first cause stands (I6); it is remembered for as long as the longer asks.
+                Entry::Reserved { until: known, .. } => *known = until.max(*known),
+            },
+            MapEntry::Vacant(free) => {
+                free.insert(Entry::Reserved { request: request.clone(), until });
+            }
+        }
+        self.note_reservation(id, until, now);
+        Err(Disposition::Reserved)
+    }
+
+    fn note_reservation(&self, id: RunId, until: Instant, now: Instant) {
+        let mut gone = Vec::new();
+        {
+            let mut reserved = self.reserved.lock();
+            reserved.push_back((id, until));
+            while reserved.len() > self.reservations_max
+                || reserved.front().is_some_and(|(_, until)| *until <= now)
+            {
+                gone.extend(reserved.pop_front());
+            }
+        }
+        for (id, _) in gone {
+            self.runs.remove_if(&id, |_, entry| matches!(entry, Entry::Reserved { .. }));
+        }
+    }
+
+    /// Lists the runs that a filter lets through, in no order.
+    pub(crate) fn list(&self, filter: &RunFilter) -> Vec<Arc<Node>> {
+        let runs = self.runs.iter().filter_map(|entry| match entry.value() {
+            Entry::Run(node) if filter.matches(node) => Some(Arc::clone(node)),
+            _ => None,
+        });
+        runs.collect()
+    }
+
+    /// Counts a run out that became terminal.
+    pub(crate) fn count_end(&self, is_root: bool, wakers: &mut Vec<Waker>) {
+        self.live.fetch_sub(1, Ordering::SeqCst);
+        if is_root && self.live_roots.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.idle.lock().drain_into(wakers);
+        }
+    }
+
+    /// A child became a root.
+    pub(crate) fn count_root(&self) {
+        self.live_roots.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::SeqCst)
+    }
+
+    /// Tells whether no root is live; registers the waker otherwise.
+    pub(crate) fn poll_idle(&self, key: &mut Key, waker: &Waker) -> bool {
+        let mut idle = self.idle.lock();
+        if self.live_roots.load(Ordering::SeqCst) == 0 {
+            idle.remove(key);
+            return true;
+        }
+        idle.register(key, waker);
+        false
+    }
+
+    pub(crate) fn forget_waiter(&self, key: &mut Key) {
+        self.idle.lock().remove(key);
+    }
+
+    pub(crate) fn remove(&self, id: RunId) {
+        let removed = self.runs.remove(&id);
+        drop(removed);
+    }
+
+    /// Forgets ended trees as soon as they are asked to expire.
+    pub(crate) fn keep_nothing(&self) {
+        self.keeps_nothing.store(true, Ordering::SeqCst);
+    }
+
+    /// Keeps an ended and quiescent tree for a while. Yields when its time is over if nobody waits
+    /// for an earlier one.
+    pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) -> Option<Instant> {
+        let mut ended = self.ended.lock();
+        ended.push_back((now, Arc::clone(root)));
+        (ended.len() == 1).then(|| now + self.trees_for)
+    }
+
+    /// Forgets the trees whose time is over. Yields when the next one is.
+    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+        loop {
+            let root = {
+                let mut ended = self.ended.lock();
+                let (at, _) = ended.front()?;
+                let over = *at + self.trees_for;
+                let kept = !self.keeps_nothing.load(Ordering::SeqCst);
+                if kept && ended.len() <= self.trees_max && over > now {
+                    return Some(over);
+                }
+                ended.pop_front()?.1
+            };
+            self.forget_tree(root);
+        }
+    }
+
+    fn forget_tree(&self, root: Arc<Node>) {
+        let mut stack = vec![root];
+        while let Some(node) = stack.pop() {
+            self.remove(node.id);
+            stack.extend(node.lock().kids.iter().map(Arc::clone));
+        }
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn len(&self) -> usize {
+        self.runs.len()
+    }
+}

@@ -1,0 +1,86 @@
+//! What remains of a run, put together from its nodes.
+
+use std::sync::Arc;
+
+use quell_core::{Counts, RunReport, RunRow, RunStatus};
+
+use crate::node::{Node, State};
+
+/// Makes the report of a run as it stands, without recursion.
+pub(crate) fn of(node: &Arc<Node>) -> RunReport {
+    let rows_max = node.shared.config.limits.report_rows_max.max(1);
+    let (rows, omitted) = bounded(rows_of(node), rows_max);
+    RunReport::new(rows, omitted)
+}
+
+/// Collects the rows in pre-order, siblings in order of their start, and counts those without one.
+fn rows_of(root: &Arc<Node>) -> (Vec<RunRow>, Counts) {
+    let mut rows = Vec::new();
+    let mut omitted = Counts::default();
+    let mut stack = vec![(Arc::clone(root), 0)];
+    while let Some((node, depth)) = stack.pop() {
+        let mut kids: Vec<(Arc<Node>, u32)> = {
+            let state = node.lock();
+            rows.push(row_of(&node, &state, depth));
+            omitted.merge(state.kids.omitted);
+            state.kids.iter().map(|kid| (Arc::clone(kid), depth + 1)).collect()
+        };
+        kids.sort_by_key(|(kid, _)| std::cmp::Reverse(kid.ordinal));
+        stack.append(&mut kids);
+    }
+    (rows, omitted)
+}
+
+/// Keeps the run itself, then those that did not complete, then the others, in pre-order.
+fn bounded((rows, mut omitted): (Vec<RunRow>, Counts), max: usize) -> (Vec<RunRow>, Counts) {
+    if rows.len() <= max {
+        return (rows, omitted);
+    }
+    let incomplete = |row: &RunRow| row.status != RunStatus::Completed;
+    let wanted = rows.iter().skip(1).filter(|row| incomplete(row)).count();
+    let (mut first, mut rest) = (wanted.min(max - 1), (max - 1).saturating_sub(wanted));
+    let mut kept = Vec::with_capacity(max);
+    for (index, row) in rows.into_iter().enumerate() {
+        let budget = if incomplete(&row) { &mut first } else { &mut rest };
+        if index == 0 {
+            kept.push(row);
+        } else if *budget > 0 {
+            *budget -= 1;
+            kept.push(row);
+        } else {
+            omitted.add(row.status);
+        }
+    }
+    (kept, omitted)
+}
+
+fn row_of(node: &Node, state: &State, depth: u32) -> RunRow {
+    let status = state.life.status();
+    let wall = |at| node.shared.clock.wall(at);
+    let queued_at = wall(state.times.queued);
+    let mut row = RunRow::new(node.id, node.kind, Arc::clone(&node.name), status, queued_at);
+    row.parent = state.parent_id;
+    row.depth = depth;
+    row.cause.clone_from(&state.cause);
+    row.aborted = state.aborted;
+    row.quiescent = state.life.is_quiescent();
+    row.started_at = state.times.started.map(wall);
+    row.stopped_at = state.times.stopped.map(wall);
+    row.ended_at = state.times.ended.map(wall);
+    row.quiesced_at = state.times.quiesced.map(wall);
+    match status {
+        RunStatus::Completed => row.output.clone_from(&state.output),
+        _ => row.partial.clone_from(&state.output),
+    }
+    if status == RunStatus::Failed {
+        row.error = state.failure.as_ref().map(|failure| failure.to_string().into());
+    }
+    row.late_output = state.late;
+    if let Some(extra) = &state.extra {
+        row.abandoned.clone_from(&extra.abandoned);
+        row.cleanup_errors.clone_from(&extra.cleanup_errors);
+        row.hooks_skipped = extra.hooks_skipped;
+        row.detached_from = extra.detached_from;
+    }
+    row
+}

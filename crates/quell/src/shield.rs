@@ -1,0 +1,38 @@
+//! Sections that belong to cleanup: shields and hooks. What they spawn passes the fence.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use quell_core::RunId;
+
+thread_local! {
+    /// The run whose cleanup this thread polls at the moment.
+    static SHIELDED: Cell<Option<RunId>> = const { Cell::new(None) };
+}
+
+/// Polls a future as cleanup of a run. The mark is lexical: it holds during the poll, on this
+/// thread, and for what the future calls; a task that the future spawns is not shielded.
+pub(crate) fn poll<F: Future + ?Sized>(
+    run: RunId,
+    future: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Poll<F::Output> {
+    let _restore = Restore(SHIELDED.replace(Some(run)));
+    future.poll(cx)
+}
+
+/// Tells whether the caller is cleanup of this run.
+pub(crate) fn is_active(run: RunId) -> bool {
+    SHIELDED.get() == Some(run)
+}
+
+/// Puts the former mark back, also when the poll panics.
+struct Restore(Option<RunId>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        SHIELDED.set(self.0);
+    }
+}

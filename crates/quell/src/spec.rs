@@ -1,0 +1,183 @@
+//! What an embedder says about a run before it starts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quell_core::limits;
+use quell_core::{Labels, OnStop, RunId, RunKind};
+use tokio_util::sync::CancellationToken;
+
+use crate::SubmitError;
+
+/// A run to be: its kind and name, and how long things may take.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use quell::RunSpec;
+///
+/// let spec = RunSpec::step("draw")
+///     .timeout(Duration::from_secs(20))
+///     .grace(Duration::from_secs(2))
+///     .label("customer", "ada");
+/// assert_eq!(spec.name(), "draw");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a spec does nothing until it is submitted"]
+pub struct RunSpec {
+    pub(crate) kind: RunKind,
+    pub(crate) name: Arc<str>,
+    pub(crate) id: Option<RunId>,
+    pub(crate) about: Option<Box<About>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) start_within: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) grace: Option<Duration>,
+    pub(crate) on_stop: OnStop,
+    pub(crate) link: Option<CancellationToken>,
+}
+
+/// By what a run is found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct About {
+    pub(crate) labels: Labels,
+    pub(crate) owner: Option<Arc<str>>,
+}
+
+impl RunSpec {
+    /// Names a run of any kind.
+    pub fn new(kind: RunKind, name: impl Into<Arc<str>>) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+            id: None,
+            about: None,
+            timeout: None,
+            start_within: None,
+            idle: None,
+            grace: None,
+            on_stop: OnStop::Auto,
+            link: None,
+        }
+    }
+
+    /// Names an agent run.
+    pub fn agent(name: impl Into<Arc<str>>) -> Self {
+        Self::new(RunKind::Agent, name)
+    }
+
+    /// Names a team run.
+    pub fn team(name: impl Into<Arc<str>>) -> Self {
+        Self::new(RunKind::Team, name)
+    }
+
+    /// Names a workflow run.
+    pub fn workflow(name: impl Into<Arc<str>>) -> Self {
+        Self::new(RunKind::Workflow, name)
+    }
+
+    /// Names a step.
+    pub fn step(name: impl Into<Arc<str>>) -> Self {
+        Self::new(RunKind::Step, name)
+    }
+
+    /// Names a branch of a parallel step.
+    pub fn branch(name: impl Into<Arc<str>>) -> Self {
+        Self::new(RunKind::Branch, name)
+    }
+
+    /// Names an attempt at something that may be tried again.
+    pub fn attempt(name: impl Into<Arc<str>>) -> Self {
+        Self::new(RunKind::Attempt, name)
+    }
+
+    /// Brings an id. Defaults to a new one; one in use is refused.
+    pub fn id(mut self, id: RunId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Adds a label; the same key again replaces it. At most 32, each text at most 1 KiB; more is
+    /// refused at submit.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.about.get_or_insert_default().labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Names the owner, at most 256 bytes. Defaults to nobody.
+    pub fn owner(mut self, owner: impl Into<Arc<str>>) -> Self {
+        self.about.get_or_insert_default().owner = Some(owner.into());
+        self
+    }
+
+    /// Sets the time from the first start to the run's own deadline; then it is stopped with cause
+    /// `Deadline` and ends `TimedOut`. Defaults to none. Zero stops it as soon as it starts.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Bounds the time from acceptance to the start; then it ends `TimedOut`, its body never
+    /// polled. Defaults to none. Zero leaves no time to start.
+    pub fn start_within(mut self, time: Duration) -> Self {
+        self.start_within = Some(time);
+        self
+    }
+
+    /// Bounds the time without an emit, progress or transition in the subtree; then it is stopped
+    /// with cause `IdleTimeout` and ends `TimedOut`. Defaults to none. Zero stops it as soon as it
+    /// starts.
+    pub fn idle(mut self, time: Duration) -> Self {
+        self.idle = Some(time);
+        self
+    }
+
+    /// Sets the time between the acceptance of a stop and abort. Defaults to the engine's (5 s).
+    /// Zero drops the body at once. Under a stopped parent it can only be shorter than the
+    /// parent's.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
+    /// Sets how a stop reaches the body. Defaults to [`OnStop::Auto`].
+    pub fn on_stop(mut self, on_stop: OnStop) -> Self {
+        self.on_stop = on_stop;
+        self
+    }
+
+    /// Stops the run with cause `ExternalToken` when the token is cancelled. Defaults to none.
+    pub fn linked_to(mut self, token: CancellationToken) -> Self {
+        self.link = Some(token);
+        self
+    }
+
+    /// Yields the name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Yields the kind.
+    pub const fn kind(&self) -> RunKind {
+        self.kind
+    }
+
+    pub(crate) fn check(&self) -> Result<(), SubmitError> {
+        within("name", self.name.len(), limits::LABEL_BYTES_MAX)?;
+        let Some(about) = &self.about else { return Ok(()) };
+        if about.labels.len() > limits::LABELS_MAX {
+            return Err(SubmitError::LimitReached { what: "labels", max: limits::LABELS_MAX });
+        }
+        for (key, value) in &about.labels {
+            within("label key", key.len(), limits::LABEL_BYTES_MAX)?;
+            within("label value", value.len(), limits::LABEL_BYTES_MAX)?;
+        }
+        let owner = about.owner.as_deref().map_or(0, str::len);
+        within("owner", owner, limits::OWNER_BYTES_MAX)
+    }
+}
+
+fn within(what: &'static str, bytes: usize, max: usize) -> Result<(), SubmitError> {
+    if bytes > max { Err(SubmitError::TooLarge { what, bytes, max }) } else { Ok(()) }
+}

@@ -1,0 +1,336 @@
+//! One input at one node: decide under the lock, write down, and leave the rest for afterwards.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use quell_core::lifecycle::{BodyAction, Effects, HookAction, Input, Trigger};
+use quell_core::{
+    Abandoned, CancelRequest, Cause, CauseKind, EventKind, HookOutcome, RunStatus, Work,
+};
+
+use crate::node::{After, Extra, Gone, Node, State, Todo, word};
+
+/// What comes with an input besides the input.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Note<'a> {
+    /// The request, for a stop of this run.
+    pub(crate) request: Option<&'a CancelRequest>,
+    /// The cause, for a stop that comes from elsewhere.
+    pub(crate) cause: Option<&'a Arc<Cause>>,
+}
+
+impl Node {
+    /// Applies one input and everything that follows from it, here and at other nodes; `edit` is
+    /// called under the lock, between the decision and its record.
+    pub(crate) fn apply(
+        self: &Arc<Self>,
+        input: Input,
+        note: Note<'_>,
+        edit: impl FnOnce(&mut State, &Effects),
+    ) -> Effects {
+        let now = self.shared.clock.now();
+        let mut after = self.step(input, note, now, edit);
+        let fx = after.fx;
+        // Descendants are signalled before this run's own waiters wake.
+        crate::cascade::work_off(std::mem::take(&mut after.todo), now);
+        self.finish(after);
+        fx
+    }
+
+    /// Decides and records under the lock.
+    pub(crate) fn step(
+        self: &Arc<Self>,
+        input: Input,
+        note: Note<'_>,
+        now: Instant,
+        edit: impl FnOnce(&mut State, &Effects),
+    ) -> After {
+        let mut state = self.lock();
+        self.step_locked(&mut state, input, note, now, edit)
+    }
+
+    /// As [`Node::step`], for a caller that holds the lock already.
+    pub(crate) fn step_locked(
+        self: &Arc<Self>,
+        state: &mut State,
+        input: Input,
+        note: Note<'_>,
+        now: Instant,
+        edit: impl FnOnce(&mut State, &Effects),
+    ) -> After {
+        let fx = state.life.on(input, now);
+        let mut after = After { fx, ..After::default() };
+        edit(state, &fx);
+        if matches!(input, Input::Started) && !fx.refused {
+            state.times.started = Some(now);
+            state.deadline = state.deadline.into_iter().chain(state.life.timeout_at()).min();
+            self.write(state, now, EventKind::Started, &mut after.wakers);
+            self.mirror(state, 0);
+        }
+        if fx != Effects::default() {
+            self.record(state, note, now, &mut after);
+        }
+        let wanted = state.life.next_wakeup();
+        if wanted != state.armed.map(|key| key.at) {
+            state.armed = self.shared.control.rearm(self, state.armed, wanted);
+        }
+        after
+    }
+
+    /// Carries out what needs no lock.
+    pub(crate) fn finish(self: &Arc<Self>, after: After) {
+        let After { wakers, token, link, runners, hooks, dropped, todo, cause, fx, retire } = after;
+        debug_assert!(todo.is_empty(), "what is to be done elsewhere was done");
+        if let Some(token) = token {
+            token.cancel();
+        }
+        if let Some(link) = link {
+            link.abort();
+        }
+        for runner in runners {
+            runner.abort();
+        }
+        drop(dropped);
+        crate::hooks::run(self, hooks, cause.as_ref());
+        wakers.into_iter().for_each(Waker::wake);
+        self.trace(&fx, cause.as_deref());
+        if retire {
+            self.shared.retire(self);
+        }
+    }
+
+    /// Appends an event to the log of the tree, and notes the sign of life.
+    pub(crate) fn write(
+        &self,
+        state: &State,
+        now: Instant,
+        kind: EventKind,
+        wakers: &mut Vec<Waker>,
+    ) {
+        state.log.append(self.id, now, kind, wakers);
+        if let Some(idle) = &state.idle {
+            idle.touch(self.shared.clock.ticks(now));
+        }
+    }
+
+    fn record(
+        self: &Arc<Self>,
+        state: &mut State,
+        note: Note<'_>,
+        now: Instant,
+        after: &mut After,
+    ) {
+        let fx = after.fx;
+        let mut set = 0;
+        if fx.scheduled {
+            let cause = Arc::new(self.cause_of(note, now));
+            state.extra().scheduled = Some(Arc::clone(&cause));
+            self.write(state, now, EventKind::StopRequested(cause), &mut after.wakers);
+        }
+        if let Some(trigger) = fx.accepted {
+            self.record_stop(state, trigger, note, now, after);
+        }
+        if fx.aborted {
+            state.aborted = true;
+            self.write(state, now, EventKind::Aborted, &mut after.wakers);
+        }
+        self.record_hooks(state, now, after);
+        match fx.body {
+            BodyAction::Leave => {}
+            BodyAction::PollThenDrop => set |= word::POLL_DROP,
+            BodyAction::Drop => set |= word::DROP,
+        }
+        if fx.body != BodyAction::Leave {
+            after.wakers.extend(state.body.clone());
+        }
+        if state.life.is_aborting() && self.word() & word::ABORTING == 0 {
+            set |= word::ABORTING;
+            state.waiters.drain_into(&mut after.wakers);
+        }
+        if let Some(cascade) = fx.cascade
+            && state.life.live_children() > 0
+        {
+            let cause = self.cause_for_children(state, cascade.failing, now);
+            after.todo.push(Todo::Cascade(Arc::clone(self), cascade, cause));
+        }
+        if let Some(stage) = fx.ladder {
+            after.todo.push(Todo::Ladder(Arc::clone(self), stage));
+        }
+        if let Some(status) = fx.ended {
+            set |= self.record_end(state, status, now, after);
+        }
+        if fx.quiesced {
+            state.times.quiesced = Some(now);
+            self.write(state, now, EventKind::Quiesced, &mut after.wakers);
+            let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
+            after.todo.extend(parent.map(Todo::ChildQuiesced));
+        }
+        self.mirror(state, set);
+        if fx.ended.is_some() || fx.quiesced {
+            // Only now the word says so; readers that are through must look again.
+            state.waiters.drain_into(&mut after.wakers);
+            state.log.drain_waiters(&mut after.wakers);
+            after.retire = state.life.is_quiescent() && state.parent_id.is_none();
+        }
+    }
+
+    fn record_stop(
+        self: &Arc<Self>,
+        state: &mut State,
+        trigger: Trigger,
+        note: Note<'_>,
+        now: Instant,
+        after: &mut After,
+    ) {
+        let own = |kind, words: &str| {
+            let mut cause = Cause::new(kind, self.shared.clock.wall(now), self.id);
+            cause.message = Some(words.into());
+            Arc::new(cause)
+        };
+        let cause = match trigger {
+            Trigger::Request => Arc::new(self.cause_of(note, now)),
+            Trigger::Parent => {
+                note.cause.map_or_else(|| Arc::new(self.cause_of(note, now)), Arc::clone)
+            }
+            Trigger::Scheduled => state
+                .extra()
+                .scheduled
+                .as_ref()
+                .map_or_else(|| Arc::new(self.cause_of(note, now)), Arc::clone),
+            Trigger::Timeout => own(CauseKind::Deadline, "timeout over"),
+            Trigger::StartWithin => own(CauseKind::Deadline, "not started in time"),
+            Trigger::Idle => own(CauseKind::IdleTimeout, "idle for too long"),
+        };
+        state.times.stopped = Some(now);
+        state.cause = Some(Arc::clone(&cause));
+        after.cause = Some(Arc::clone(&cause));
+        after.token = state.extra.as_ref().and_then(|extra| extra.token.clone());
+        self.write(state, now, EventKind::Stopping(cause), &mut after.wakers);
+        state.waiters.drain_into(&mut after.wakers);
+    }
+
+    fn cause_of(&self, note: Note<'_>, now: Instant) -> Cause {
+        let at = self.shared.clock.wall(now);
+        note.request.map_or_else(
+            || Cause::new(CauseKind::UserRequest, at, self.id),
+            |request| request.to_cause(at, self.id),
+        )
+    }
+
+    fn cause_for_children(&self, state: &mut State, failing: bool, now: Instant) -> Arc<Cause> {
+        if let (false, Some(cause)) = (failing, &state.cause) {
+            return match cause.kind {
+                CauseKind::ParentStopped => Arc::clone(cause),
+                _ => Arc::new(cause.inherited(CauseKind::ParentStopped)),
+            };
+        }
+        let at = self.shared.clock.wall(now);
+        let mut cause = Cause::new(CauseKind::ParentFailed, at, self.id);
+        cause.message = state.failure.as_ref().map(|failure| failure.to_string().into());
+        let cause = Arc::new(cause);
+        state.extra().failing = Some(Arc::clone(&cause));
+        cause
+    }
+
+    fn record_hooks(&self, state: &mut State, now: Instant, after: &mut After) {
+        let action = after.fx.hooks;
+        if action == HookAction::Leave {
+            return;
+        }
+        let Some(extra) = &mut state.extra else { return };
+        let waiting = std::mem::take(&mut extra.hooks);
+        if action == HookAction::Run {
+            after.cause = state.cause.clone();
+            after.hooks = waiting;
+            return;
+        }
+        if action == HookAction::Abort {
+            after.runners = std::mem::take(&mut extra.runners);
+        }
+        for hook in waiting {
+            self.skip_hook(state, hook.number, now, &mut after.wakers);
+            after.dropped.push(hook);
+        }
+    }
+
+    /// Says that a hook was not started.
+    pub(crate) fn skip_hook(
+        &self,
+        state: &mut State,
+        hook: u32,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+    ) {
+        state.extra().hooks_skipped += 1;
+        let outcome = HookOutcome::Skipped;
+        self.write(state, now, EventKind::HookEnded { hook, outcome }, wakers);
+    }
+
+    fn record_end(
+        self: &Arc<Self>,
+        state: &mut State,
+        status: RunStatus,
+        now: Instant,
+        after: &mut After,
+    ) -> u32 {
+        state.times.ended = Some(now);
+        let mut abandoned = Vec::new();
+        if after.fx.body_abandoned {
+            abandoned.push(Abandoned::new(self.id, Arc::clone(&self.name), Work::Body));
+        }
+        if let Some(extra) = &mut state.extra {
+            let works = extra.works.iter().flatten();
+            abandoned
+                .extend(works.map(|(what, name)| Abandoned::new(self.id, Arc::clone(name), *what)));
+            extra.abandoned.clone_from(&abandoned);
+            let Extra { hooks, link, .. } = &mut **extra;
+            after.dropped.append(hooks);
+            after.link = link.take();
+        } else if !abandoned.is_empty() {
+            state.extra().abandoned.clone_from(&abandoned);
+        }
+        for Abandoned { name, what, .. } in abandoned {
+            self.write(state, now, EventKind::Abandoned { what, name }, &mut after.wakers);
+        }
+        let restless = !state.life.is_quiescent();
+        if restless {
+            // The stream must know what may follow before it meets the event.
+            self.mirror(state, word::RESTLESS);
+        } else {
+            state.times.quiesced = Some(now);
+        }
+        self.write(state, now, EventKind::Ended(status), &mut after.wakers);
+        state.body = if after.fx.body_abandoned { state.body.take() } else { None };
+        self.shared.registry.count_end(state.parent_id.is_none(), &mut after.wakers);
+        let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
+        let gone = Gone {
+            status,
+            slot: state.slot,
+            unseen_failure: status == RunStatus::Failed && state.unseen,
+            restless,
+            has_rows: !state.kids.is_empty(),
+            omitted: state.kids.omitted,
+        };
+        let child = Arc::clone(self);
+        after.todo.extend(parent.map(|parent| Todo::ChildEnded { parent, child, gone }));
+        if restless { word::RESTLESS } else { 0 }
+    }
+
+    fn trace(&self, fx: &Effects, cause: Option<&Cause>) {
+        if fx.accepted.is_some() {
+            let why = cause.map_or("", |cause| cause.kind.as_str());
+            tracing::debug!(run.id = %self.id, run.name = %self.name, cause = why, "run is stopping");
+        }
+        if fx.aborted {
+            tracing::warn!(run.id = %self.id, run.name = %self.name, "body was aborted");
+        }
+        if let Some(status) = fx.ended {
+            if self.ended_restless() {
+                tracing::warn!(run.id = %self.id, run.name = %self.name, %status, "run ended with work abandoned");
+            } else {
+                tracing::info!(run.id = %self.id, run.name = %self.name, %status, "run ended");
+            }
+        }
+    }
+}

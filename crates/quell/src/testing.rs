@@ -1,0 +1,268 @@
+//! For tests of embedders and our own (feature `test-util`): the trace checker and a leak probe.
+
+use std::collections::HashMap;
+
+use quell_core::{CauseKind, EventKind, RunEvent, RunId, RunStatus};
+
+use crate::Engine;
+
+/// What a checked trace showed.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{Engine, RunSpec, testing};
+///
+/// let engine = Engine::new();
+/// let run = engine.submit(RunSpec::agent("one"), async |_| Ok(())).unwrap();
+/// run.ended().await;
+/// let trace = testing::trace(run.run()).await;
+/// assert_eq!(testing::check_trace(&trace).unwrap().runs, 1);
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Checked {
+    /// Runs that it tells of.
+    pub runs: usize,
+    /// Those that were stopped.
+    pub stopped: usize,
+    /// Those that ended non-quiescent.
+    pub restless: usize,
+}
+
+/// Reads the whole log of a tree whose root is terminal and quiescent.
+///
+/// # Cancel safety
+///
+/// Cancel safe: it only reads.
+pub async fn trace(root: &crate::RunRef) -> Vec<RunEvent> {
+    let mut events = root.events();
+    let mut trace = Vec::new();
+    while let Some(event) = events.next().await {
+        trace.push(event);
+    }
+    trace
+}
+
+/// Checks the whole log of a tree against the promises: dense numbers (I30), legal transitions
+/// only, one terminal event per run and nothing after it but `Quiesced` (I3), children before
+/// parents (I1), no start after an accepted stop outside a shield (I8), stops that end `Cancelled`
+/// or `TimedOut` (I9, I11), and causes that lead to one origin.
+///
+/// # Errors
+///
+/// Fails with the first contradiction, in words.
+pub fn check_trace(trace: &[RunEvent]) -> Result<Checked, String> {
+    let mut checker = Checker::default();
+    for (event, seq) in trace.iter().zip(1..) {
+        if event.seq != seq {
+            return Err(format!("event {seq} has seq {}: {event:?}", event.seq));
+        }
+        checker.see(event).map_err(|what| format!("{what}: {event:?}"))?;
+    }
+    checker.finish()
+}
+
+/// What an engine still holds. After every run has ended and nothing is kept, all of it is zero.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let engine = quell::Engine::new();
+/// assert_eq!(quell::testing::held(&engine), quell::testing::Held::default());
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Held {
+    /// Live runs.
+    pub live: usize,
+    /// Entries of the registry: live runs, kept runs, remembered stops.
+    pub entries: usize,
+    /// Armed timers.
+    pub timers: usize,
+}
+
+/// Counts what an engine still holds (I39).
+pub fn held(engine: &Engine) -> Held {
+    let shared = engine.shared();
+    Held {
+        live: shared.registry.live(),
+        entries: shared.registry.len(),
+        timers: shared.control.timers(),
+    }
+}
+
+#[derive(Default)]
+struct Checker {
+    runs: HashMap<RunId, Seen>,
+    root: Option<RunId>,
+    detached_log: bool,
+}
+
+#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one run")]
+struct Seen {
+    parent: Option<RunId>,
+    live_children: usize,
+    started: bool,
+    stopping: Option<(CauseKind, RunId)>,
+    ended: Option<RunStatus>,
+    failing: bool,
+    abandoned: bool,
+    quiesced: bool,
+}
+
+impl Checker {
+    fn see(&mut self, event: &RunEvent) -> Result<(), &'static str> {
+        if self.root.is_none() {
+            self.root = Some(event.root);
+            self.detached_log = matches!(event.kind, EventKind::Detached { .. });
+        }
+        if Some(event.root) != self.root {
+            return Err("another root");
+        }
+        if let EventKind::Queued { parent, shielded, .. } = &event.kind {
+            return self.queued(event.run, *parent, *shielded);
+        }
+        if !self.runs.contains_key(&event.run) {
+            if !self.detached_log {
+                return Err("first event of a run is not Queued");
+            }
+            // It was accepted, and perhaps started, before its tree had a log of its own.
+            let known = Seen { started: true, ..Seen::default() };
+            self.runs.insert(event.run, known);
+        }
+        if self
+            .root
+            .is_some_and(|root| self.runs.get(&root).is_some_and(|root| root.ended.is_some()))
+            && !matches!(event.kind, EventKind::Quiesced)
+        {
+            return Err("an event after the root's end");
+        }
+        self.seen(event)
+    }
+
+    fn queued(
+        &mut self,
+        run: RunId,
+        parent: Option<RunId>,
+        shielded: bool,
+    ) -> Result<(), &'static str> {
+        if self.runs.contains_key(&run) {
+            return Err("a run was accepted twice");
+        }
+        if let Some(parent) = parent {
+            let above = self.runs.entry(parent).or_default();
+            if above.ended.is_some() {
+                return Err("a child starts after its parent's end (I1)");
+            }
+            if above.stopping.is_some() && !shielded {
+                return Err("a child starts after its parent's stop, outside a shield (I8)");
+            }
+            above.live_children += 1;
+        }
+        self.runs.insert(run, Seen { parent, ..Seen::default() });
+        Ok(())
+    }
+
+    fn seen(&mut self, event: &RunEvent) -> Result<(), &'static str> {
+        let Some(run) = self.runs.get_mut(&event.run) else { return Err("unknown run") };
+        if run.ended.is_some() && !matches!(event.kind, EventKind::Quiesced) {
+            return Err("an event after the terminal event of its run (I3)");
+        }
+        match &event.kind {
+            EventKind::Started if run.started => return Err("a run starts twice"),
+            EventKind::Started if run.stopping.is_some() => {
+                return Err("a run starts after its stop was accepted (I21)");
+            }
+            EventKind::Started => run.started = true,
+            EventKind::Emitted(_) | EventKind::Progress(_) if !run.started => {
+                return Err("a run emits before it starts");
+            }
+            EventKind::Stopping(_) if run.stopping.is_some() => {
+                return Err("a run stops twice (I6)");
+            }
+            EventKind::Stopping(cause) => {
+                if cause.kind == CauseKind::ParentStopped && cause.origin == event.run {
+                    return Err("a run inherits a stop from itself");
+                }
+                run.stopping = Some((cause.kind, cause.origin));
+            }
+            EventKind::Aborted if run.stopping.is_none() => return Err("abort without a stop"),
+            EventKind::Abandoned { .. } => run.abandoned = true,
+            EventKind::Ended(status) => return self.ended(event.run, *status),
+            EventKind::Quiesced if run.ended.is_none() => return Err("Quiesced before the end"),
+            EventKind::Quiesced if run.quiesced => return Err("Quiesced twice (I30)"),
+            EventKind::Quiesced => run.quiesced = true,
+            EventKind::Detached { .. } if self.root != Some(event.run) => {
+                let parent = run.parent;
+                self.runs.remove(&event.run);
+                self.leave(parent);
+            }
+            EventKind::Lagged { .. } => return Err("the trace is not whole"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, id: RunId, status: RunStatus) -> Result<(), &'static str> {
+        let Some(run) = self.runs.get_mut(&id) else { return Err("unknown run") };
+        if run.live_children > 0 {
+            return Err("a parent ends before its child (I1)");
+        }
+        let own = matches!(run.stopping, Some((CauseKind::Deadline | CauseKind::IdleTimeout, origin)) if origin == id);
+        match (status, run.stopping.is_some()) {
+            (RunStatus::Completed | RunStatus::Failed, true) => {
+                return Err("an accepted stop did not end Cancelled or TimedOut (I9)");
+            }
+            (RunStatus::Cancelled | RunStatus::TimedOut, false) => {
+                return Err("stopped without a stop");
+            }
+            (RunStatus::TimedOut, true) if !own => {
+                return Err("timed out by somebody else's deadline (I11)");
+            }
+            (RunStatus::Completed, false) if !run.started => return Err("completed unstarted"),
+            (RunStatus::Queued | RunStatus::Running | RunStatus::Stopping, _) => {
+                return Err("ended in a status that is not terminal");
+            }
+            _ => {}
+        }
+        run.failing = status == RunStatus::Failed;
+        run.ended = Some(status);
+        let parent = run.parent;
+        self.leave(parent);
+        Ok(())
+    }
+
+    fn leave(&mut self, parent: Option<RunId>) {
+        if let Some(above) = parent.and_then(|parent| self.runs.get_mut(&parent)) {
+            above.live_children = above.live_children.saturating_sub(1);
+        }
+    }
+
+    fn finish(self) -> Result<Checked, String> {
+        let mut checked = Checked { runs: self.runs.len(), ..Checked::default() };
+        for (id, run) in &self.runs {
+            if run.ended.is_none() {
+                return Err(format!("run {id} has no terminal event"));
+            }
+            if run.abandoned && !run.quiesced {
+                return Err(format!("run {id} abandoned work and never quiesced"));
+            }
+            checked.restless += usize::from(run.quiesced);
+            checked.stopped += usize::from(run.stopping.is_some());
+            let Some((_, origin)) = run.stopping else { continue };
+            // A log that began at a detach may have lost sight of an origin; no other may.
+            match self.runs.get(&origin) {
+                Some(origin) if origin.stopping.is_some() || origin.failing => {}
+                Some(_) => return Err(format!("run {id} has an origin that was not stopped")),
+                None => return Err(format!("run {id} has an origin outside its tree")),
+            }
+        }
+        Ok(checked)
+    }
+}
