@@ -304,6 +304,8 @@ pub enum HookAction {
     Leave,
     /// Run those registered, in reverse order; their runner counts as one piece of work.
     Run,
+    /// Run the one just registered, at once; its runner counts as one piece of work.
+    RunNew,
     /// Drop those that run and skip those that wait.
     Abort,
     /// Skip those that wait.
@@ -329,6 +331,8 @@ struct Ladder {
     timed_out: bool,
     /// This run's timer drives the stages; otherwise an ancestor's does.
     drives: bool,
+    /// When the abort was announced; the later stages count from there.
+    aborted_at: Option<Instant>,
     /// The stage that was reached here.
     stage: Stage,
     /// The next stage that this run's timer has to announce.
@@ -558,7 +562,7 @@ impl Lifecycle {
             self.hooks = true;
         } else if self.ended.is_none() && self.has_time_for_hooks() {
             self.work += 1;
-            out.hooks = HookAction::Run;
+            out.hooks = HookAction::RunNew;
         } else {
             out.refused = true;
             out.hooks = HookAction::Skip;
@@ -648,9 +652,11 @@ impl Lifecycle {
             return;
         }
         if let Some(ladder) = &mut self.ladder {
-            while ladder.next_at().is_some_and(|at| at <= now) {
+            if ladder.next_at().is_some_and(|at| at <= now) {
+                // One stage at a time: a late tick must not deny bodies the stage between.
                 out.ladder = ladder.next;
                 ladder.next = ladder.next.and_then(Stage::following);
+                ladder.aborted_at.get_or_insert(now);
             }
             if ladder.stop {
                 return;
@@ -734,6 +740,7 @@ impl Lifecycle {
             stop: true,
             timed_out,
             drives: bounds.drives,
+            aborted_at: None,
             stage: Stage::Signalled,
             next: bounds.drives.then_some(Stage::Abort),
         };
@@ -769,13 +776,10 @@ impl Lifecycle {
         if earlier {
             ladder.hard = bounds.hard;
             ladder.wait = ladder.wait.min(bounds.wait);
-            if bounds.drives && !ladder.drives {
-                ladder.drives = true;
-                ladder.next = ladder.stage.following();
-            } else if !bounds.drives {
-                // The ancestor's timer is the earlier one now; it walks over this run too.
-                ladder.drives = false;
-                ladder.next = None;
+            if ladder.stage == Stage::Signalled && ladder.aborted_at.is_none() {
+                // The earlier timer drives; an ancestor's walks over this run too.
+                ladder.drives = bounds.drives;
+                ladder.next = bounds.drives.then_some(Stage::Abort);
             }
         }
         if earlier || harder {
@@ -800,6 +804,7 @@ impl Lifecycle {
             stop: false,
             timed_out: false,
             drives: true,
+            aborted_at: None,
             stage: Stage::Signalled,
             next: Some(Stage::Abort),
         };
@@ -889,8 +894,8 @@ impl Ladder {
     fn next_at(&self) -> Option<Instant> {
         match self.next? {
             Stage::Signalled | Stage::Abort => Some(self.hard),
-            Stage::AbortAll => Some(later(self.hard, self.wait / 2)),
-            Stage::Abandon => Some(later(self.hard, self.wait)),
+            Stage::AbortAll => Some(later(self.aborted_at?, self.wait / 2)),
+            Stage::Abandon => Some(later(self.aborted_at?, self.wait)),
         }
     }
 
@@ -898,12 +903,14 @@ impl Ladder {
     fn keep_earlier(&mut self, before: Self) {
         self.stage = before.stage;
         self.next = before.next;
+        self.aborted_at = before.aborted_at;
         self.drives = before.drives;
         self.hard = self.hard.min(before.hard);
     }
 }
 
 impl Stage {
+    /// What comes next.
     const fn following(self) -> Option<Self> {
         match self {
             Self::Signalled => Some(Self::Abort),

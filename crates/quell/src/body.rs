@@ -34,10 +34,12 @@ where
     // The future is made before the task: it reports the end of the run even if it is dropped
     // unpolled, as by a runtime that is gone.
     let guard = Guard { node: Some(Arc::clone(node)) };
-    drop(runtime.spawn(drive(guard, body).instrument(span)));
+    drop(runtime.spawn(drive(body, guard).instrument(span)));
 }
 
-async fn drive<T, F, Fut>(mut guard: Guard, body: F)
+/// The arguments are in the order in which they are dropped when the task never runs: the guard
+/// reports the end after the body's destructors.
+async fn drive<T, F, Fut>(body: F, mut guard: Guard)
 where
     F: FnOnce(RunContext) -> Fut + Send + 'static,
     Fut: Future<Output = Result<T, Failure>> + Send + 'static,

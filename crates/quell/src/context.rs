@@ -349,9 +349,7 @@ impl Node {
             let extra = state.extra();
             let number = extra.hooks_made;
             extra.hooks_made += 1;
-            if state.times.ended.is_none() {
-                self.skip_hook(&mut state, number, self.shared.clock.now(), &mut wakers);
-            }
+            self.skip_hook(&mut state, number, self.shared.clock.now(), &mut wakers);
         }
         wakers.into_iter().for_each(std::task::Waker::wake);
     }

@@ -240,8 +240,8 @@ impl Turns {
                 None => {}
             }
         }
-        while let Some(node) = pop_due(&shared) {
-            tick(&node);
+        while let Some((key, node)) = pop_due(&shared) {
+            tick(key, &node);
         }
         let kept_until = shared.registry.expire(shared.clock.now());
         let mut queue = shared.control.queue.lock();
@@ -251,27 +251,29 @@ impl Turns {
     }
 }
 
-fn pop_due(shared: &Shared) -> Option<Arc<Node>> {
+fn pop_due(shared: &Shared) -> Option<(TimerKey, Arc<Node>)> {
     let now = shared.clock.now();
     let mut queue = shared.control.queue.lock();
     // While it works the loop sleeps for nothing; it looks at the queue before it sleeps.
     queue.next = Some(now);
     let first = queue.timers.first_entry()?;
-    (first.key().at <= now).then(|| first.remove())
+    (first.key().at <= now).then(|| first.remove_entry())
 }
 
-fn tick(node: &Arc<Node>) {
+fn tick(key: TimerKey, node: &Arc<Node>) {
     let shared = &node.shared;
     let active = {
         let mut state = node.lock();
-        state.armed = None;
+        // Re-armed since it was popped: the new timer stays.
+        state.armed = state.armed.filter(|armed| *armed != key);
         state.idle.as_ref().map_or(state.times.queued, |idle| shared.clock.at_ticks(idle.ticks()))
     };
     let input = Input::Tick { active_at: active, listens: node.is_listening() };
     node.apply(input, Note::default(), |_, _| {});
 }
 
-fn by_token() -> CancelRequest {
+/// The request that a cancelled token stands for.
+pub(crate) fn by_token() -> CancelRequest {
     CancelRequest::because("a linked token was cancelled").kind(CauseKind::ExternalToken)
 }
 

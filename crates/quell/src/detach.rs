@@ -32,7 +32,7 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
         if state.life.status().is_terminal() {
             return Err(DetachError::Ended);
         }
-        if state.life.is_stopping() {
+        if state.life.is_stopping() || above.life.is_fenced(false) {
             return Err(DetachError::Stopping);
         }
         let log = Arc::new(node.shared.new_log(node.id));

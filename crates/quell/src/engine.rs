@@ -199,6 +199,9 @@ impl Shared {
         let stop = entered?;
         wakers.into_iter().for_each(Waker::wake);
         self.stop_at_once(&node, token, stop);
+        if self.config.parent_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
+            node.cancel(&control::by_token());
+        }
         self.stop_if_closed(&node);
         Ok(node)
     }
@@ -291,11 +294,10 @@ impl Shared {
         if let Some(request) = stop {
             node.cancel(&request);
         }
-        let tokens = [token.as_ref(), self.config.parent_token.as_ref()];
-        if tokens.into_iter().flatten().any(CancellationToken::is_cancelled) {
-            let request = CancelRequest::because("a linked token was cancelled");
-            node.cancel(&request.kind(CauseKind::ExternalToken));
-        } else if let Some(token) = token {
+        let Some(token) = token else { return };
+        if token.is_cancelled() {
+            node.cancel(&control::by_token());
+        } else {
             let link = self.control.link_run(node, token);
             let mut state = node.lock();
             if state.times.ended.is_some() {

@@ -136,8 +136,15 @@ impl Registry {
                 gone.extend(reserved.pop_front());
             }
         }
-        for (id, _) in gone {
-            self.runs.remove_if(&id, |_, entry| matches!(entry, Entry::Reserved { .. }));
+        self.drop_reservations(gone);
+    }
+
+    /// Forgets remembered stops, unless they were remembered again for longer.
+    fn drop_reservations(&self, gone: Vec<(RunId, Instant)>) {
+        for (id, over) in gone {
+            let same =
+                |entry: &Entry| matches!(entry, Entry::Reserved { until, .. } if *until <= over);
+            self.runs.remove_if(&id, |_, entry| same(entry));
         }
     }
 

@@ -241,8 +241,14 @@ impl Node {
         let Some(extra) = &mut state.extra else { return };
         let waiting = std::mem::take(&mut extra.hooks);
         if action == HookAction::Run {
-            after.cause = state.cause.clone();
+            after.cause.clone_from(&state.cause);
             after.hooks = waiting;
+            return;
+        }
+        if action == HookAction::RunNew {
+            after.cause.clone_from(&state.cause);
+            extra.hooks = waiting;
+            after.hooks.extend(extra.hooks.pop());
             return;
         }
         if action == HookAction::Abort {
@@ -263,8 +269,10 @@ impl Node {
         wakers: &mut Vec<Waker>,
     ) {
         state.extra().hooks_skipped += 1;
-        let outcome = HookOutcome::Skipped;
-        self.write(state, now, EventKind::HookEnded { hook, outcome }, wakers);
+        if state.times.ended.is_none() {
+            let outcome = HookOutcome::Skipped;
+            self.write(state, now, EventKind::HookEnded { hook, outcome }, wakers);
+        }
     }
 
     fn record_end(
@@ -301,7 +309,9 @@ impl Node {
             state.times.quiesced = Some(now);
         }
         self.write(state, now, EventKind::Ended(status), &mut after.wakers);
-        state.body = if after.fx.body_abandoned { state.body.take() } else { None };
+        if !after.fx.body_abandoned {
+            state.body = None;
+        }
         self.shared.registry.count_end(state.parent_id.is_none(), &mut after.wakers);
         let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
         let gone = Gone {

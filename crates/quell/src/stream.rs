@@ -90,7 +90,7 @@ impl EventStream {
                     let mut ring = log.lock();
                     let read = ring.read(*seq);
                     if matches!(read, Read::Nothing) {
-                        if node.is_over() || *seq > ring.next() {
+                        if node.is_over() {
                             return Poll::Ready(None);
                         }
                         ring.wait(key, cx.waker());
