@@ -17,8 +17,10 @@ use tracing::Instrument as _;
 
 use crate::context::RunContext;
 use crate::failure::{Failure, RunError, RunFailure};
-use crate::node::{Node, State, word};
+use crate::faults;
+use crate::node::{Node, State};
 use crate::step::Note;
+use crate::word;
 
 /// Spawns the task of a run.
 pub(crate) fn spawn<T, F, Fut>(node: &Arc<Node>, body: F)
@@ -73,6 +75,9 @@ where
         }
     })
     .await;
+    if faults::on("end-before-destructors") {
+        return guard.report(end, None);
+    }
     let dropped = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
     guard.report(end, dropped.err());
 }

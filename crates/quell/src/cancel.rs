@@ -6,6 +6,7 @@ use std::time::Duration;
 use quell_core::lifecycle::{Answer, Input, StopInput};
 use quell_core::{CancelRequest, Disposition};
 
+use crate::faults;
 use crate::node::Node;
 use crate::step::Note;
 
@@ -31,7 +32,13 @@ impl Node {
         };
         let note = Note { request: Some(request), ..Note::default() };
         let mut first = None;
-        let fx = self.apply(Input::Stop(input), note, |state, _| first.clone_from(&state.cause));
+        let fx = self.apply(Input::Stop(input), note, |state, _| {
+            if faults::on("overwrite-cause") && state.cause.is_some() {
+                let at = self.shared.clock.wall(self.shared.clock.now());
+                state.cause = Some(Arc::new(request.to_cause(at, self.id)));
+            }
+            first.clone_from(&state.cause);
+        });
         let answer = fx.answer.unwrap_or(Answer::AlreadyTerminal(self.status()));
         match (answer, first) {
             (Answer::Scheduled { escalate_at }, _) => Disposition::Scheduled { escalate_at },

@@ -4,11 +4,12 @@
 //! cancel of a million runs delays no reader by more than one node's step.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::{Cascade, Effects, Input, Stage};
 use quell_core::{Cause, StopMode};
 
+use crate::faults;
 use crate::node::{After, Gone, Node, Todo};
 use crate::step::Note;
 
@@ -49,6 +50,9 @@ pub(crate) fn live_subtree(root: &Arc<Node>) -> Vec<Arc<Node>> {
 /// Tells every live descendant that an ancestor stops or fails. Each is told before its own
 /// children; the spawn fence of its parent is closed already.
 fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: Instant) {
+    if faults::on("skip-signal") {
+        return;
+    }
     let mut stack = vec![(Arc::clone(node), cascade, cause, 0)];
     let mut chunk = Vec::new();
     while let Some((node, cascade, cause, from)) = stack.pop() {
@@ -70,8 +74,9 @@ fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: I
 }
 
 fn signal(child: &Arc<Node>, cascade: Cascade, cause: &Arc<Cause>, now: Instant) -> After {
+    let late = if faults::on("grace-per-level") { cascade.wait } else { Duration::ZERO };
     let input = Input::ParentStopped {
-        hard: cascade.hard,
+        hard: cascade.hard + late,
         wait: cascade.wait,
         mode: cascade.mode,
         listens: child.is_listening(),
@@ -84,6 +89,9 @@ fn signal(child: &Arc<Node>, cascade: Cascade, cause: &Arc<Cause>, now: Instant)
 fn take_to_stage(node: &Arc<Node>, stage: Stage, now: Instant, todo: &mut Vec<Todo>) {
     let mut nodes = vec![Arc::clone(node)];
     nodes.extend(live_subtree(node));
+    if stage == Stage::Abandon && faults::on("skip-abandon") {
+        return;
+    }
     let (hard, cause) = {
         let locked = node.lock();
         let hard = locked.life.hard_deadline().unwrap_or(now);

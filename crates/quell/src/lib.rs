@@ -2,7 +2,7 @@
 //!
 //! An agent run, a team run and a workflow run are *a run with children*. The engine owns the
 //! tree, signals every live descendant when a run is asked to stop, gives listeners one grace for
-//! the whole tree, drops what does not end, and names what cannot be dropped.
+//! the whole tree, drops what does not end, and names what cannot be dropped. See [`manual`].
 //! ```
 //! # tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap().block_on(async {
 //! use std::time::Duration;
@@ -43,11 +43,13 @@ mod detach;
 mod engine;
 mod events;
 mod failure;
+mod faults;
 mod filter;
 mod handle;
 mod hooks;
 mod idle;
 pub mod join;
+pub mod manual;
 mod node;
 mod registry;
 mod report;
@@ -61,6 +63,7 @@ mod sync;
 pub mod testing;
 mod wait;
 mod waiters;
+mod word;
 mod work;
 
 pub use config::{EngineConfig, Limits};

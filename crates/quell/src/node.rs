@@ -42,6 +42,7 @@ use crate::idle::IdleWatch;
 use crate::spec::{About, RunSpec};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::waiters::Waiters;
+use crate::word;
 
 /// One run.
 pub(crate) struct Node {
@@ -377,55 +378,5 @@ impl fmt::Debug for Node {
             .field("name", &self.name)
             .field("status", &self.status())
             .finish_non_exhaustive()
-    }
-}
-
-/// The bits of a node's word.
-pub(crate) mod word {
-    use quell_core::RunStatus;
-
-    pub(crate) const STATUS: u32 = 0b111;
-    /// The body has used the stop API.
-    pub(crate) const LISTENS: u32 = 1 << 3;
-    /// A stop was accepted.
-    pub(crate) const STOPPING: u32 = 1 << 4;
-    /// The body is to be dropped at its next await.
-    pub(crate) const DROP: u32 = 1 << 5;
-    /// The body is to be polled once more, then dropped if it is pending.
-    pub(crate) const POLL_DROP: u32 = 1 << 6;
-    /// The hard deadline has come.
-    pub(crate) const ABORTING: u32 = 1 << 7;
-    /// Terminal and quiescent.
-    pub(crate) const OVER: u32 = 1 << 8;
-    /// Not quiescent when it became terminal.
-    pub(crate) const RESTLESS: u32 = 1 << 9;
-    /// Without a parent: submitted, or detached.
-    pub(crate) const ROOT: u32 = 1 << 10;
-
-    const ALL: [RunStatus; 7] = [
-        RunStatus::Queued,
-        RunStatus::Running,
-        RunStatus::Stopping,
-        RunStatus::Completed,
-        RunStatus::Failed,
-        RunStatus::Cancelled,
-        RunStatus::TimedOut,
-    ];
-
-    pub(crate) const fn status_bits(status: RunStatus) -> u32 {
-        match status {
-            RunStatus::Queued => 0,
-            RunStatus::Running => 1,
-            RunStatus::Stopping => 2,
-            RunStatus::Completed => 3,
-            RunStatus::Failed => 4,
-            RunStatus::Cancelled => 5,
-            RunStatus::TimedOut => 6,
-        }
-    }
-
-    pub(crate) const fn status(bits: u32) -> RunStatus {
-        let index = (bits & STATUS) as usize;
-        if index < ALL.len() { ALL[index] } else { RunStatus::Queued }
     }
 }

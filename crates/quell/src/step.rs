@@ -9,7 +9,9 @@ use quell_core::{
     Abandoned, CancelRequest, Cause, CauseKind, EventKind, HookOutcome, RunStatus, Work,
 };
 
-use crate::node::{After, Extra, Gone, Node, State, Todo, word};
+use crate::faults;
+use crate::node::{After, Extra, Gone, Node, State, Todo};
+use crate::word;
 
 /// What comes with an input besides the input.
 #[derive(Clone, Copy, Debug, Default)]
@@ -243,6 +245,9 @@ impl Node {
         if action == HookAction::Run {
             after.cause.clone_from(&state.cause);
             after.hooks = waiting;
+            if faults::on("forget-hook") && after.hooks.len() > 1 {
+                after.hooks.pop();
+            }
             return;
         }
         if action == HookAction::RunNew {
@@ -309,6 +314,9 @@ impl Node {
             state.times.quiesced = Some(now);
         }
         self.write(state, now, EventKind::Ended(status), &mut after.wakers);
+        if faults::on("second-terminal-event") {
+            self.write(state, now, EventKind::Ended(status), &mut after.wakers);
+        }
         if !after.fx.body_abandoned {
             state.body = None;
         }

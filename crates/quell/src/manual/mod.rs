@@ -1,0 +1,27 @@
+//! The manual: what a run is, how it stops, and why it is built this way.
+//!
+//! Chapters hold no items; their code is compiled and run with the tests.
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("glossary.md")]
+pub mod glossary {}
+
+#[doc = include_str!("lifecycle.md")]
+pub mod lifecycle {}
+
+#[doc = include_str!("cancellation.md")]
+pub mod cancellation {}
+
+#[doc = include_str!("events.md")]
+pub mod events {}
+
+#[doc = include_str!("limits.md")]
+pub mod limits {}
+
+#[doc = include_str!("testing.md")]
+pub mod testing {}
+
+#[doc = include_str!("why.md")]
+pub mod why {}
