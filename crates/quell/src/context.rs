@@ -130,13 +130,10 @@ impl RunContext {
     /// Fails with the cause of the stop.
     pub fn checkpoint(&self) -> Result<(), Stopped> {
         let node = self.node();
-        if !node.listen() {
-            let scheduled = |extra: &Extra| extra.scheduled.is_some();
-            if !node.lock().extra.as_deref().is_some_and(scheduled) {
-                return Ok(());
-            }
-            node.apply(Input::Checkpoint { listens: true }, Note::default(), |_, _| {});
+        if !node.is_called_on() {
+            return Ok(());
         }
+        node.apply(Input::Checkpoint { listens: true }, Note::default(), |_, _| {});
         let stopping = node.listen() && !faults::on("forget-stop");
         if stopping { Err(node.refusal(&node.lock())) } else { Ok(()) }
     }

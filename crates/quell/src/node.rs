@@ -243,6 +243,11 @@ impl Node {
         bits & word::STOPPING != 0
     }
 
+    /// Tells whether a checkpoint has anything to do, and remembers that the body asked.
+    pub(crate) fn is_called_on(&self) -> bool {
+        self.listen() || self.word() & word::SCHEDULED != 0
+    }
+
     pub(crate) fn is_listening(&self) -> bool {
         self.word() & word::LISTENS != 0
     }

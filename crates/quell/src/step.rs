@@ -128,6 +128,7 @@ impl Node {
         if fx.scheduled {
             let cause = Arc::new(self.cause_of(note, now));
             state.extra().scheduled = Some(Arc::clone(&cause));
+            set |= word::SCHEDULED;
             self.write(state, now, EventKind::StopRequested(cause), &mut after.wakers);
         }
         if let Some(trigger) = fx.accepted {

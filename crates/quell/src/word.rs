@@ -17,6 +17,8 @@ pub(crate) const ABORTING: u32 = 1 << 7;
 pub(crate) const OVER: u32 = 1 << 8;
 /// Not quiescent when it became terminal.
 pub(crate) const RESTLESS: u32 = 1 << 9;
+/// A stop waits for the next checkpoint.
+pub(crate) const SCHEDULED: u32 = 1 << 11;
 /// Without a parent: submitted, or detached.
 pub(crate) const ROOT: u32 = 1 << 10;
 

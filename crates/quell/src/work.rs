@@ -134,16 +134,17 @@ pub(crate) async fn spawn_blocking<T: Send + 'static>(
     let hold = Hold::new(node, Work::Blocking, Arc::clone(&node.name))?;
     let context = BlockingContext { node: Arc::clone(node) };
     let task = node.shared.runtime.spawn_blocking(move || {
-        let value = work(context);
-        // The closure and what it captured are gone; the value is the body's.
-        drop(hold);
-        value
+        // If nobody takes the value, it is dropped before the hold: its destructor is work too.
+        (work(context), hold)
     });
     let mut unstarted = AbortOnDrop(Some(task.abort_handle()));
     let joined = task.await;
     unstarted.0 = None;
     match joined {
-        Ok(value) => Ok(value),
+        Ok((value, hold)) => {
+            drop(hold);
+            Ok(value)
+        }
         Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
         Err(_) => Err(node.refusal(&node.lock())),
     }
