@@ -599,22 +599,28 @@ impl Lifecycle {
         } else {
             let mode = stop.mode.max(StopMode::Cooperative);
             let bounds = self.bounds(mode, stop.grace, stop.wait, now);
+            self.accept(bounds, Trigger::Request, stop.listens, out);
             out.answer = Some(match scheduled {
                 Some(_) => Answer::Escalated { from: StopMode::AfterStep, to: mode },
-                None => Answer::Accepted { hard: bounds.hard },
+                // A run that fails already may have the earlier deadline.
+                None => Answer::Accepted { hard: self.hard_deadline().unwrap_or(bounds.hard) },
             });
-            self.accept(bounds, Trigger::Request, stop.listens, out);
         }
     }
 
     fn on_stop_again(&mut self, stop: StopInput, now: Instant, out: &mut Effects) {
         let Some(ladder) = self.ladder else { return };
-        let hard = match (stop.mode, stop.grace) {
-            (StopMode::AfterStep, _) | (StopMode::Cooperative, None) => ladder.hard,
-            (StopMode::Cooperative, Some(grace)) => later(now, grace),
-            (StopMode::Abort, _) => now,
+        let asked = match (stop.mode, stop.grace) {
+            (StopMode::Abort, _) => Some(now),
+            (StopMode::Cooperative, Some(grace)) => Some(later(now, grace)),
+            // By then it would have escalated.
+            (StopMode::AfterStep, Some(grace)) => {
+                Some(later(later(now, stop.escalate_after), grace))
+            }
+            (StopMode::AfterStep | StopMode::Cooperative, None) => None,
         };
-        let wait = stop.wait.unwrap_or(ladder.wait);
+        let hard = asked.unwrap_or(ladder.hard);
+        let wait = stop.wait.filter(|_| asked.is_some()).unwrap_or(ladder.wait);
         let bounds = Bounds { hard, wait, mode: stop.mode, drives: true };
         self.tighten(bounds, out);
         out.answer = Some(if stop.mode > ladder.mode {
@@ -775,13 +781,16 @@ impl Lifecycle {
         ladder.mode = ladder.mode.max(bounds.mode);
         if earlier {
             ladder.hard = bounds.hard;
-            ladder.wait = ladder.wait.min(bounds.wait);
-            if ladder.stage == Stage::Signalled && ladder.aborted_at.is_none() {
-                // The earlier timer drives; an ancestor's walks over this run too.
-                ladder.drives = bounds.drives;
-                ladder.next = bounds.drives.then_some(Stage::Abort);
+            // A run that drives goes on to: an ancestor may wait for longer than it.
+            if bounds.drives && !ladder.drives && ladder.stage == Stage::Signalled {
+                ladder.drives = true;
+                ladder.next = Some(Stage::Abort);
             }
         }
+        // The end of the ladder is the earlier one, too, whichever hard deadline stands.
+        let from = ladder.aborted_at.unwrap_or(ladder.hard);
+        let over = later(bounds.hard.max(from), bounds.wait);
+        ladder.wait = ladder.wait.min(over.saturating_duration_since(from));
         if earlier || harder {
             out.cascade = Some(ladder.cascade(false));
         }
@@ -906,6 +915,7 @@ impl Ladder {
         self.aborted_at = before.aborted_at;
         self.drives = before.drives;
         self.hard = self.hard.min(before.hard);
+        self.wait = self.wait.min(before.wait);
     }
 }
 

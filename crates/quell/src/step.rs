@@ -9,6 +9,7 @@ use quell_core::{
     Abandoned, CancelRequest, Cause, CauseKind, EventKind, HookOutcome, RunStatus, Work,
 };
 
+use crate::cascade;
 use crate::faults;
 use crate::node::{After, Extra, Gone, Node, State, Todo};
 use crate::word;
@@ -34,9 +35,17 @@ impl Node {
         let now = self.shared.clock.now();
         let mut after = self.step(input, note, now, edit);
         let fx = after.fx;
-        // Descendants are signalled before this run's own waiters wake.
-        crate::cascade::work_off(std::mem::take(&mut after.todo), now);
-        self.finish(after);
+        let todo = std::mem::take(&mut after.todo);
+        if fx.ended.is_some() {
+            // The handle is ready before the parent counts the child out: the last poll of a
+            // parent that does not listen must find it (D10).
+            self.finish(after);
+            cascade::work_off(todo, now);
+        } else {
+            // Descendants are signalled before this run's own waiters wake.
+            cascade::work_off(todo, now);
+            self.finish(after);
+        }
         fx
     }
 
