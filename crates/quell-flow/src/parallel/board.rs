@@ -1,0 +1,119 @@
+//! What is known of a parallel step, and the summary of it that survives whatever happens.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use quell::{Cause, CauseKind, Payload, RunContext, RunRef, RunStatus, Written};
+
+use crate::settled::{BranchRow, CountedAs, Settled, Summary};
+
+/// The rows of a step. When it is dropped, in whatever way, it writes the summary into the step's
+/// output, as far as known.
+///
+/// The body of a parallel step does not listen: on a stop it is polled once after its last branch
+/// ended, and on an abort not even that. A destructor runs in all cases.
+pub(super) struct Board {
+    ctx: RunContext,
+    policy: Arc<str>,
+    pub(super) decided_at: Option<SystemTime>,
+    pub(super) decided_by: Option<usize>,
+    pub(super) rows: Vec<BranchRow>,
+    /// The runs of the branches that were started and have not ended.
+    pub(super) live: Vec<Option<RunRef>>,
+}
+
+impl Board {
+    pub(super) fn new(ctx: RunContext, policy: Arc<str>, rows: Vec<BranchRow>) -> Self {
+        let live = rows.iter().map(|_| None).collect();
+        Self { ctx, policy, decided_at: None, decided_by: None, rows, live }
+    }
+
+    /// Marks a branch that will not be started.
+    pub(super) fn give_up(&mut self, branch: usize, cause: Option<Arc<Cause>>) {
+        let row = &mut self.rows[branch];
+        row.status = RunStatus::Cancelled;
+        row.counted_as = CountedAs::Noise;
+        row.cause = cause;
+    }
+
+    pub(super) fn to_settled<T>(&self, values: Vec<Option<T>>) -> Settled<T> {
+        let decided_at = self.decided_at.unwrap_or(SystemTime::UNIX_EPOCH);
+        Settled {
+            values,
+            policy: Arc::clone(&self.policy),
+            decided_at,
+            settled_at: self.settled_at().unwrap_or(decided_at),
+            decided_by: self.decided_by,
+            rows: self.rows.clone(),
+        }
+    }
+
+    /// Yields when the last branch ended, if all have.
+    fn settled_at(&self) -> Option<SystemTime> {
+        if self.live.iter().any(Option::is_some) {
+            return None;
+        }
+        self.rows.iter().filter_map(|row| row.ended_at).max().or(self.decided_at)
+    }
+
+    /// Writes the summary. Each attempt says less: all of it, without what branches handed over,
+    /// without rows.
+    fn write(&mut self) {
+        for (row, run) in self.rows.iter_mut().zip(&self.live) {
+            let Some(run) = run else { continue };
+            let report = run.report();
+            row.copy_from(report.own_row());
+            row.abandoned.clone_from(&report.abandoned);
+            if row.status.is_terminal() {
+                // The step was stopped before it could look at the branch.
+                row.counted_as = CountedAs::Noise;
+            }
+        }
+        self.give_up_waiting();
+        if self.try_write(false) {
+            return;
+        }
+        for row in &mut self.rows {
+            (row.output, row.partial) = (None, None);
+        }
+        if !self.try_write(false) {
+            self.try_write(true);
+        }
+    }
+
+    /// What was not started by now never is: the step was stopped, or its policy panicked.
+    fn give_up_waiting(&mut self) {
+        let is_waiting = |row: &BranchRow| row.run.is_none() && row.status == RunStatus::Queued;
+        if !self.rows.iter().any(is_waiting) {
+            return;
+        }
+        let cause = self.ctx.run().report().cause.clone();
+        let cause = cause.map(|cause| Arc::new(cause.inherited(CauseKind::ParentStopped)));
+        for branch in 0..self.rows.len() {
+            if is_waiting(&self.rows[branch]) {
+                self.give_up(branch, cause.clone());
+            }
+        }
+    }
+
+    fn try_write(&self, omit_rows: bool) -> bool {
+        let summary = Summary {
+            policy: &self.policy,
+            decided_at: self.decided_at,
+            settled_at: self.settled_at(),
+            decided_by: self.decided_by.and_then(|by| self.rows.get(by)).map(|row| &*row.name),
+            branches: if omit_rows { &[] } else { &self.rows },
+            branches_omitted: if omit_rows { self.rows.len() } else { 0 },
+        };
+        match Payload::json(&summary) {
+            Ok(summary) => self.ctx.set_output(summary) != Written::TooLarge,
+            Err(_) => false,
+        }
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        self.write();
+    }
+}

@@ -1,0 +1,208 @@
+//! A workflow as data: what to run, in which order, side by side, and how long it may take.
+
+mod document;
+mod error;
+mod json;
+mod reader;
+mod step;
+mod text;
+mod toml;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use error::PlanError;
+pub use step::{
+    Action, CommandStep, ParallelOptions, ParallelStep, PlanPolicy, PlanStep, SequenceStep,
+};
+
+use crate::limits;
+use error::{Fault, Place};
+
+/// A workflow as data. Every plan that exists is valid.
+///
+/// # The format
+///
+/// TOML and JSON say the same with the same keys. A plan has a `name`, `steps`, and may have a
+/// `timeout` and a `grace`. A step has a `name`, may have a `timeout`, a `grace` and an `idle`
+/// limit, and has exactly one of
+///
+/// | key | value | goes with |
+/// |---|---|---|
+/// | `run` | a program and its arguments | `cwd`, `env` (a table of texts), `input` (a text) |
+/// | `sequence` | a list of steps that run one after another | |
+/// | `parallel` | a table of options, or an empty one | `branches`, steps that run side by side |
+///
+/// and `parallel` may hold `policy` (`"all"`, the default, `"settle"`, `"first_success"`), `limit`,
+/// `branch_timeout`, `branch_grace`, `on_branch_timeout` (`"fail"`, the default, `"skip"`,
+/// `"partial"`, `{ default = <value> }`) and `on_branch_cancelled` (`"fail"`, the default,
+/// `"skip"`, `"partial"`). Times are texts such as `"1m 30s"` or `"500ms"`. Names are unique among
+/// siblings. An unknown key is an error everywhere; what is beyond a bound is refused, never cut.
+///
+/// A plan serializes to the JSON that [`from_json`](Self::from_json) reads.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::Plan;
+///
+/// let plan = Plan::from_toml(r#"
+///     name = "tour"
+///     timeout = "60s"
+///     grace = "3s"
+///
+///     [[steps]]
+///     name = "list"
+///     run = ["ls", "-l"]
+///
+///     [[steps]]
+///     name = "work"
+///     parallel = { policy = "settle", branch_timeout = "5s", on_branch_timeout = "partial" }
+///
+///     [[steps.branches]]
+///     name = "hash"
+///     run = ["sha256sum", "README.md"]
+///
+///     [[steps.branches]]
+///     name = "count"
+///     sequence = [
+///         { name = "lines", run = ["wc", "-l", "README.md"] },
+///         { name = "words", run = ["wc", "-w", "README.md"] },
+///     ]
+/// "#).unwrap();
+/// assert_eq!(plan.name(), "tour");
+/// assert_eq!(plan.steps().len(), 2);
+///
+/// let json = serde_json::to_string(&plan).unwrap();
+/// assert_eq!(Plan::from_json(&json).unwrap(), plan);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    pub(crate) name: Arc<str>,
+    #[serde(with = "text", skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout: Option<Duration>,
+    #[serde(with = "text", skip_serializing_if = "Option::is_none")]
+    pub(crate) grace: Option<Duration>,
+    pub(crate) steps: Vec<PlanStep>,
+}
+
+impl Plan {
+    /// Reads a plan from TOML.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the place if the text is no TOML, is over
+    /// [`limits::PLAN_BYTES_MAX`], or is no plan.
+    pub fn from_toml(text: &str) -> Result<Self, PlanError> {
+        Self::from_text(text, toml::parse)
+    }
+
+    /// Reads a plan from JSON.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the place if the text is no JSON, is over
+    /// [`limits::PLAN_BYTES_MAX`], or is no plan.
+    pub fn from_json(text: &str) -> Result<Self, PlanError> {
+        Self::from_text(text, json::parse)
+    }
+
+    /// Reads a plan from a file, by its extension: `.toml` or `.json`.
+    ///
+    /// It blocks the thread while it reads.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the extension is another, if the file cannot be read or is over
+    /// [`limits::PLAN_BYTES_MAX`], or if its text is no plan. The error names the file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = quell_flow::Plan::load("no/such/plan.yaml").unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "no/such/plan.yaml: unknown extension `yaml`; expected `.toml` or `.json`",
+    /// );
+    /// ```
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, PlanError> {
+        let path = path.as_ref();
+        Self::load_file(path).map_err(|error| error.in_file(path))
+    }
+
+    fn load_file(path: &Path) -> Result<Self, PlanError> {
+        let read = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("toml") => Self::from_toml,
+            Some("json") => Self::from_json,
+            Some(other) => {
+                let message = format!("unknown extension `{other}`; expected `.toml` or `.json`");
+                return Err(PlanError::new(message));
+            }
+            None => return Err(PlanError::new("no extension; expected `.toml` or `.json`")),
+        };
+        let bytes = read_bounded(path)?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            PlanError::new("invalid UTF-8; expected text")
+                .at(Place::of(&bytes, error.valid_up_to()))
+        })?;
+        read(text)
+    }
+
+    fn from_text(
+        text: &str,
+        parse: fn(&str) -> Result<document::Node, Fault>,
+    ) -> Result<Self, PlanError> {
+        if text.len() > limits::PLAN_BYTES_MAX {
+            return Err(PlanError::new(too_long(text.len())));
+        }
+        parse(text).and_then(|root| reader::read(&root)).map_err(|fault| fault.in_text(text))
+    }
+
+    /// Yields the name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Yields the time from the start to the plan's own deadline, if it has one.
+    pub const fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Yields the time between the acceptance of a stop and abort, if the plan names one.
+    pub const fn grace(&self) -> Option<Duration> {
+        self.grace
+    }
+
+    /// Yields the steps at the top, which run one after another.
+    pub fn steps(&self) -> &[PlanStep] {
+        &self.steps
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, PlanError> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => PlanError::from_io("no such file", error),
+        _ => PlanError::from_io("file cannot be read", error),
+    };
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(PlanError::new("expected a file"));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(limits::PLAN_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > limits::PLAN_BYTES_MAX {
+        let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        return Err(PlanError::new(too_long(size.max(bytes.len()))));
+    }
+    Ok(bytes)
+}
+
+fn too_long(bytes: usize) -> String {
+    format!("plan has {bytes} bytes; expected at most {}", limits::PLAN_BYTES_MAX)
+}

@@ -1,0 +1,123 @@
+//! Why a plan is refused, and where.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why a plan is refused: where, and what would be right.
+///
+/// Displays as `plan.toml:12:3: unknown key …`, without the file if there is none, and without the
+/// place if the file could not be read.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::Plan;
+///
+/// let error = Plan::from_toml("name = \"tour\"\nstep = []\n").unwrap_err();
+/// assert_eq!((error.line(), error.column()), (Some(2), Some(1)));
+/// assert!(error.to_string().starts_with("line 2, column 1: unknown key `step`"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct PlanError {
+    file: Option<PathBuf>,
+    place: Option<Place>,
+    message: String,
+    source: Option<Arc<io::Error>>,
+}
+
+impl PlanError {
+    /// Yields the file, if the plan came from one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Yields the line, from 1, unless the text could not be read at all.
+    pub fn line(&self) -> Option<usize> {
+        self.place.map(|place| place.line)
+    }
+
+    /// Yields the column in characters, from 1, unless the text could not be read at all.
+    pub fn column(&self) -> Option<usize> {
+        self.place.map(|place| place.column)
+    }
+
+    /// Yields what is wrong and what would be right, without the place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { file: None, place: None, message: message.into(), source: None }
+    }
+
+    pub(crate) fn from_io(message: impl Into<String>, source: io::Error) -> Self {
+        Self { source: Some(Arc::new(source)), ..Self::new(message) }
+    }
+
+    pub(crate) fn in_file(self, file: &Path) -> Self {
+        Self { file: Some(file.to_path_buf()), ..self }
+    }
+
+    pub(crate) fn at(self, place: Place) -> Self {
+        Self { place: Some(place), ..self }
+    }
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.file, self.place) {
+            (Some(file), Some(Place { line, column })) => {
+                write!(f, "{}:{line}:{column}: ", file.display())?;
+            }
+            (Some(file), None) => write!(f, "{}: ", file.display())?,
+            (None, Some(Place { line, column })) => write!(f, "line {line}, column {column}: ")?,
+            (None, None) => {}
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for PlanError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|error| error as &(dyn Error + 'static))
+    }
+}
+
+/// A fault at an offset of the text; it becomes a [`PlanError`] where the text is at hand.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) at: usize,
+    pub(crate) message: String,
+}
+
+impl Fault {
+    pub(crate) fn new(at: usize, message: impl Into<String>) -> Self {
+        Self { at, message: message.into() }
+    }
+
+    pub(crate) fn in_text(self, text: &str) -> PlanError {
+        PlanError::new(self.message).at(Place::of(text.as_bytes(), self.at))
+    }
+}
+
+/// A place in a text, both numbers from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+impl Place {
+    /// Finds the place of a byte; one beyond the end is the end.
+    pub(crate) fn of(text: &[u8], offset: usize) -> Self {
+        let before = &text[..offset.min(text.len())];
+        let lines = before.split(|byte| *byte == b'\n');
+        let last = lines.clone().next_back().unwrap_or_default();
+        // Continuation bytes of UTF-8 do not begin a character.
+        let column = last.iter().filter(|byte| **byte & 0xC0 != 0x80).count() + 1;
+        Self { line: lines.count(), column }
+    }
+}

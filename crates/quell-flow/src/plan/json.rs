@@ -1,0 +1,134 @@
+//! Reads JSON into a [`Node`].
+//!
+//! `serde_json` says where a syntax error is, but not where a value is. It does lend out the text
+//! of a value ([`RawValue`]), and where that text lies within the whole is the place of the value.
+//! So each level is parsed into raw values, and each of these again.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::document::{Key, Node, Value};
+use super::error::Fault;
+use super::toml::too_deep;
+use crate::limits;
+
+/// Parses the text.
+///
+/// Depth is checked first and without recursion, so that a hostile text costs one pass.
+pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
+    check_depth(text)?;
+    let reader = Reader { text };
+    let raw = reader.parse::<&RawValue>(text)?;
+    reader.node(raw)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    /// Recurses as deep as the text nests, which `check_depth` has bounded.
+    fn node(&self, raw: &'a RawValue) -> Result<Node, Fault> {
+        let text = raw.get();
+        let value = match text.as_bytes().first() {
+            Some(b'{') => Value::Table(self.entries(text)?),
+            Some(b'[') => {
+                let items = self.parse::<Vec<&RawValue>>(text)?;
+                Value::List(
+                    items.into_iter().map(|item| self.node(item)).collect::<Result<_, _>>()?,
+                )
+            }
+            Some(b'"') => Value::Text(self.parse(text)?),
+            Some(b't' | b'f') => Value::Bool(self.parse(text)?),
+            Some(b'n') => Value::Null,
+            _ => Value::Number(self.parse(text)?),
+        };
+        Ok(Node { at: self.offset(text), value })
+    }
+
+    fn entries(&self, text: &'a str) -> Result<Vec<(Key, Node)>, Fault> {
+        let Entries(raw) = self.parse(text)?;
+        let mut entries = Vec::with_capacity(raw.len());
+        let mut names = HashSet::with_capacity(raw.len());
+        for (key, value) in raw {
+            let key = Key { at: self.offset(key.get()), name: self.parse(key.get())? };
+            if !names.insert(key.name.clone()) {
+                return Err(Fault::new(
+                    key.at,
+                    format!("duplicate key `{}`", key.name.escape_debug()),
+                ));
+            }
+            entries.push((key, self.node(value)?));
+        }
+        Ok(entries)
+    }
+
+    fn parse<T: Deserialize<'a>>(&self, part: &'a str) -> Result<T, Fault> {
+        serde_json::from_str(part).map_err(|error| {
+            // Its line and column count from 1 within the part; a column of 0 is the line's start.
+            let mut lines = part.split_inclusive('\n');
+            let before: usize = lines.by_ref().take(error.line().max(1) - 1).map(str::len).sum();
+            let within = before + error.column().saturating_sub(1);
+            let words = error.to_string();
+            let place = format!(" at line {} column {}", error.line(), error.column());
+            let words = words.strip_suffix(&place).unwrap_or(&words);
+            Fault::new(self.offset(part) + within, words)
+        })
+    }
+
+    /// Finds where a part that was lent out by the parser lies within the text.
+    fn offset(&self, part: &str) -> usize {
+        (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize)
+    }
+}
+
+/// The entries of an object in their order, duplicates included.
+struct Entries<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(EntriesVisitor)
+    }
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Entries(entries))
+    }
+}
+
+/// Counts brackets outside of strings. What is no JSON at all is left to the parser.
+fn check_depth(text: &str) -> Result<(), Fault> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > limits::PLAN_NESTING_MAX {
+                    return Err(too_deep(at));
+                }
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}

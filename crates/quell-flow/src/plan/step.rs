@@ -1,0 +1,206 @@
+//! What a plan is made of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quell::Payload;
+use serde::Serialize;
+
+use crate::{OnCancelled, OnTimeout};
+
+/// One step of a plan, or one branch of a parallel step.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use quell_flow::{Action, Plan};
+///
+/// let plan = Plan::from_json(
+///     r#"{"name": "p", "steps": [{"name": "s", "timeout": "2s", "run": ["true"]}]}"#,
+/// ).unwrap();
+/// let step = &plan.steps()[0];
+/// assert_eq!(step.timeout, Some(Duration::from_secs(2)));
+/// assert!(matches!(&step.action, Action::Run(run) if run.command == ["true"]));
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PlanStep {
+    /// Its name, unique among its siblings.
+    pub name: Arc<str>,
+    /// Time from its start to its own deadline. Defaults to none. Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// Time between the acceptance of its stop and abort. Defaults to the engine's (5 s), for a
+    /// branch to `branch_grace`. Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Duration>,
+    /// Time without a sign of life after which it is stopped. Defaults to none. Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Duration>,
+    /// What it does.
+    #[serde(flatten)]
+    pub action: Action,
+}
+
+/// What a step does.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::{Action, Plan};
+///
+/// let plan = Plan::from_json(
+///     r#"{"name": "p", "steps": [{"name": "s", "sequence": [{"name": "a", "run": ["true"]}]}]}"#,
+/// ).unwrap();
+/// let Action::Sequence(steps) = &plan.steps()[0].action else { unreachable!() };
+/// assert_eq!(steps.sequence.len(), 1);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Action {
+    /// Runs a command.
+    Run(CommandStep),
+    /// Runs steps one after another.
+    Sequence(SequenceStep),
+    /// Runs steps side by side.
+    Parallel(ParallelStep),
+}
+
+/// A command to run. Who runs it, and how, is the business of a [`Runner`](crate::Runner).
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::{Action, Plan};
+///
+/// let plan = Plan::from_toml(r#"
+///     name = "greet"
+///     [[steps]]
+///     name = "hello"
+///     run = ["cat"]
+///     cwd = "/tmp"
+///     env = { LANG = "C" }
+///     input = "hello"
+/// "#).unwrap();
+/// let Action::Run(run) = &plan.steps()[0].action else { unreachable!() };
+/// assert_eq!(run.input.as_deref(), Some("hello"));
+/// assert_eq!(run.env["LANG"], "C");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CommandStep {
+    /// The program and its arguments; never empty, nor is the program.
+    #[serde(rename = "run")]
+    pub command: Vec<String>,
+    /// The directory to run in. Defaults to that of the runner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Variables to add to the environment. Defaults to none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// What the program reads on its standard input. Defaults to nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+}
+
+/// Steps that run one after another. The first that fails fails the sequence.
+///
+/// # Examples
+///
+/// ```
+/// fn names(steps: &quell_flow::SequenceStep) -> Vec<&str> {
+///     steps.sequence.iter().map(|step| &*step.name).collect()
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct SequenceStep {
+    /// The steps; never empty.
+    pub sequence: Vec<PlanStep>,
+}
+
+/// Steps that run side by side under a policy.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::{ParallelStep, PlanPolicy};
+///
+/// fn is_race(step: &ParallelStep) -> bool {
+///     step.options.policy == PlanPolicy::FirstSuccess
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ParallelStep {
+    /// How they run.
+    #[serde(rename = "parallel")]
+    pub options: ParallelOptions,
+    /// The branches; never empty.
+    pub branches: Vec<PlanStep>,
+}
+
+/// How the branches of a parallel step run.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::{OnTimeout, ParallelOptions, PlanPolicy};
+///
+/// let options = ParallelOptions::default();
+/// assert_eq!(options.policy, PlanPolicy::All);
+/// assert_eq!(options.on_branch_timeout, OnTimeout::Fail);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ParallelOptions {
+    /// When the step is decided, and how.
+    pub policy: PlanPolicy,
+    /// How many branches run at once. Defaults to all of them. Zero is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// The timeout of a branch that names none. Defaults to none. Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub branch_timeout: Option<Duration>,
+    /// The grace of a branch that names none. Defaults to the engine's (5 s). Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub branch_grace: Option<Duration>,
+    /// What a branch that timed out counts as.
+    pub on_branch_timeout: OnTimeout<Payload>,
+    /// What a branch that was cancelled alone counts as.
+    pub on_branch_cancelled: OnCancelled,
+}
+
+/// The policies that a plan can name.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_flow::PlanPolicy::FirstSuccess.as_str(), "first_success");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PlanPolicy {
+    /// [`Policy::all`](crate::Policy::all).
+    #[default]
+    All,
+    /// [`Policy::settle`](crate::Policy::settle).
+    Settle,
+    /// [`Policy::first_success`](crate::Policy::first_success).
+    FirstSuccess,
+}
+
+impl PlanPolicy {
+    /// Yields the name in a plan.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Settle => "settle",
+            Self::FirstSuccess => "first_success",
+        }
+    }
+}

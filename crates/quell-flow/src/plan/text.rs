@@ -1,0 +1,13 @@
+//! How a duration is written in a plan: humantime's text.
+
+use std::time::Duration;
+
+use serde::Serializer;
+
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
+pub(super) fn serialize<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => to.collect_str(&humantime::format_duration(*time)),
+        None => to.serialize_none(),
+    }
+}

@@ -1,0 +1,202 @@
+//! What remains of a parallel step.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use quell::{Abandoned, Cause, Payload, RunId, RunRow, RunStatus};
+use serde::{Serialize, Serializer};
+
+/// A parallel step that was decided for values, and in which every branch has ended.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::Settled;
+///
+/// fn best(settled: &Settled<u32>) -> Option<u32> {
+///     settled.values.iter().flatten().copied().max()
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settled<T> {
+    /// The value of each branch that was Ok at the decision, in the order of declaration; `None`
+    /// for every other branch.
+    pub values: Vec<Option<T>>,
+    /// The name of the policy.
+    pub policy: Arc<str>,
+    /// When the outcome was known: the end of the branch that decided it.
+    pub decided_at: SystemTime,
+    /// When the last branch ended.
+    pub settled_at: SystemTime,
+    /// The place of the branch that decided it, if one did.
+    pub decided_by: Option<usize>,
+    /// Every branch, once, in the order of declaration.
+    pub rows: Vec<BranchRow>,
+}
+
+impl<T> Settled<T> {
+    /// Yields the values alone, in the order of declaration.
+    pub fn into_values(self) -> Vec<T> {
+        self.values.into_iter().flatten().collect()
+    }
+
+    /// Yields the first value in the order of declaration: of a race, the only one.
+    pub fn into_first(self) -> Option<T> {
+        self.values.into_iter().flatten().next()
+    }
+
+    /// Finds the first row of that name.
+    pub fn row(&self, name: &str) -> Option<&BranchRow> {
+        self.rows.iter().find(|row| &*row.name == name)
+    }
+}
+
+/// One branch of a parallel step, as its report shows it.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::{BranchRow, CountedAs};
+///
+/// fn was_late(row: &BranchRow) -> bool {
+///     row.counted_as == CountedAs::Noise && row.late_success
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct BranchRow {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its run; none if it was not started.
+    pub run: Option<RunId>,
+    /// How it stands. A branch that was not started is `Queued` until the step is decided.
+    pub status: RunStatus,
+    /// What it counted as.
+    pub counted_as: CountedAs,
+    /// Why it was stopped, or not started.
+    pub cause: Option<Arc<Cause>>,
+    /// When its body was first polled.
+    #[serde(serialize_with = "wall")]
+    pub started_at: Option<SystemTime>,
+    /// When its stop was accepted.
+    #[serde(serialize_with = "wall")]
+    pub stopped_at: Option<SystemTime>,
+    /// When it ended.
+    #[serde(serialize_with = "wall")]
+    pub ended_at: Option<SystemTime>,
+    /// How long its stop took from acceptance to the end.
+    #[serde(rename = "grace_used_ms", serialize_with = "millis")]
+    pub grace_used: Option<Duration>,
+    /// What its body set as its output, if it completed.
+    pub output: Option<Payload>,
+    /// What its body had set as its output when it was stopped or failed.
+    pub partial: Option<Payload>,
+    /// Why it failed, if it did.
+    pub error: Option<Arc<str>>,
+    /// What of it was abandoned and still executed when it ended.
+    pub abandoned: Vec<Abandoned>,
+    /// Whether it came to a value that was not used: it was too late, or its stop does not count
+    /// as Ok.
+    pub late_success: bool,
+    /// Errors that changed nothing: its failure after the decision, and errors of its cleanup.
+    pub suppressed_errors: Vec<Arc<str>>,
+}
+
+impl BranchRow {
+    pub(crate) fn waiting(name: Arc<str>) -> Self {
+        Self {
+            name,
+            run: None,
+            status: RunStatus::Queued,
+            counted_as: CountedAs::Pending,
+            cause: None,
+            started_at: None,
+            stopped_at: None,
+            ended_at: None,
+            grace_used: None,
+            output: None,
+            partial: None,
+            error: None,
+            abandoned: Vec::new(),
+            late_success: false,
+            suppressed_errors: Vec::new(),
+        }
+    }
+
+    /// Takes over what the run's own row says; the rest is the step's to say.
+    pub(crate) fn copy_from(&mut self, row: &RunRow) {
+        self.run = Some(row.run);
+        self.status = row.status;
+        self.cause.clone_from(&row.cause);
+        self.started_at = row.started_at;
+        self.stopped_at = row.stopped_at;
+        self.ended_at = row.ended_at;
+        self.grace_used = row.stop_took();
+        self.output.clone_from(&row.output);
+        self.partial.clone_from(&row.partial);
+        self.error.clone_from(&row.error);
+        self.suppressed_errors.clone_from(&row.cleanup_errors);
+    }
+}
+
+/// What a branch counted as in the eyes of the policy.
+///
+/// # Examples
+///
+/// ```
+/// assert_ne!(quell_flow::CountedAs::Ok, quell_flow::CountedAs::Partial);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CountedAs {
+    /// Nothing was decided yet, and it had not ended.
+    Pending,
+    /// It completed: its value.
+    Ok,
+    /// It was stopped alone: its partial value.
+    Partial,
+    /// It timed out: the default value.
+    Default,
+    /// It was stopped alone: as if it had not been there.
+    Skipped,
+    /// It failed, or its stop counts as a failure.
+    Failed,
+    /// It ended after the decision, or the step was stopped with it or before looking at it:
+    /// nothing.
+    Noise,
+}
+
+/// What the output of a parallel step says about it.
+#[derive(Serialize)]
+pub(crate) struct Summary<'a> {
+    pub(crate) policy: &'a str,
+    #[serde(serialize_with = "wall")]
+    pub(crate) decided_at: Option<SystemTime>,
+    #[serde(serialize_with = "wall")]
+    pub(crate) settled_at: Option<SystemTime>,
+    pub(crate) decided_by: Option<&'a str>,
+    pub(crate) branches: &'a [BranchRow],
+    /// Rows that were left out, because the summary would have been over its bound.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) branches_omitted: usize,
+}
+
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
+fn wall<S: Serializer>(at: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => to.collect_str(&humantime::format_rfc3339_millis(*at)),
+        None => to.serialize_none(),
+    }
+}
+
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
+fn millis<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).serialize(to)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
+}

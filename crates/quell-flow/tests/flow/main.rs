@@ -1,0 +1,17 @@
+//! The tests of the crate, one module per guarantee.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod parallel_outcomes;
+mod parallel_stops;
+mod parallel_times;
+mod plan_errors;
+mod plan_files;
+mod plan_runs;
+mod plan_text;
+mod policies;
+mod support;

@@ -1,0 +1,66 @@
+//! Plans from files: by extension, within bounds, and named in their errors.
+
+use std::path::PathBuf;
+
+use quell_flow::{Plan, limits};
+
+/// A file of its own for one test, removed when dropped.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("quell-flow-{}-{name}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+#[test]
+fn a_file_is_read_by_its_extension_and_named_in_its_errors() {
+    let toml =
+        TempFile::new("good.toml", b"name = \"a\"\nsteps = [{name = \"s\", run = [\"ls\"]}]");
+    let json = br#"{"name": "a", "steps": [{"name": "s", "run": ["ls"]}]}"#;
+    let json = TempFile::new("good.json", json);
+    assert_eq!(Plan::load(&toml.0).unwrap(), Plan::load(&json.0).unwrap());
+
+    let bad = TempFile::new("bad.toml", b"name = \"a\"\n  comand = 1\n");
+    let error = Plan::load(&bad.0).unwrap_err();
+    let start = format!("{}:2:3: unknown key `comand`; expected one of", bad.0.display());
+    assert!(error.to_string().starts_with(&start), "{error}");
+    assert_eq!(error.file(), Some(&*bad.0));
+}
+
+#[test]
+fn a_file_that_cannot_be_a_plan_is_refused_with_its_name() {
+    let large = TempFile::new("large.toml", &vec![b'#'; limits::PLAN_BYTES_MAX + 1]);
+    let binary = TempFile::new("binary.json", b"{\n\xff}");
+    let yaml = TempFile::new("plan.yaml", b"name: a");
+    let bare = TempFile::new("plan", b"name = 1");
+    let folder = std::env::temp_dir();
+    let gone = folder.join("quell-flow-no-such-plan.toml");
+    for (path, words) in [
+        (&large.0, ": plan has 1048577 bytes; expected at most 1048576"),
+        (&binary.0, ":2:1: invalid UTF-8; expected text"),
+        (&yaml.0, ": unknown extension `yaml`; expected `.toml` or `.json`"),
+        (&bare.0, ": no extension; expected `.toml` or `.json`"),
+        (&gone, ": no such file"),
+    ] {
+        let error = Plan::load(path).unwrap_err();
+        assert_eq!(error.to_string(), format!("{}{words}", path.display()));
+    }
+}
+
+#[test]
+fn a_folder_is_no_plan() {
+    let folder = std::env::temp_dir().join(format!("quell-flow-{}.toml", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let error = Plan::load(&folder).unwrap_err();
+    std::fs::remove_dir(&folder).unwrap();
+    assert!(error.to_string().ends_with(".toml: expected a file"), "{error}");
+}

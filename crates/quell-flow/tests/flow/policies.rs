@@ -1,0 +1,145 @@
+//! The policies as pure functions: the law of semantics, section 7, against random histories.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use quell::CauseKind;
+use quell_flow::{Decision, End, Ended, Policy, SoFar, Verdict};
+
+/// Random ends in a random order of branches.
+fn histories() -> impl Strategy<Value = Vec<Ended<u32>>> {
+    let end = prop_oneof![
+        3 => any::<u32>().prop_map(End::Ok),
+        1 => "[a-z]{1,8}".prop_map(|words| End::Failed(words.into())),
+        1 => Just(End::Skipped),
+    ];
+    prop::collection::vec(end, 0..12)
+        .prop_map(|ends| (0..ends.len()).zip(ends).collect::<Vec<_>>())
+        .prop_shuffle()
+        .prop_map(|ends| {
+            ends.into_iter()
+                .map(|(branch, end)| Ended::new(branch, format!("b{branch}"), end))
+                .collect()
+        })
+}
+
+/// Asks a policy as a parallel step does: after nothing, then after each end, until it decides.
+fn first_decision(policy: &Policy<u32>, history: &[Ended<u32>]) -> Option<(usize, Decision)> {
+    (0..=history.len()).find_map(|ended| {
+        let so_far = SoFar::new(history.len(), &history[..ended]);
+        policy.decide(&so_far).map(|decision| (ended, decision))
+    })
+}
+
+fn place_of(history: &[Ended<u32>], want: impl Fn(&End<u32>) -> bool) -> Option<usize> {
+    history.iter().position(|ended| want(&ended.end))
+}
+
+proptest! {
+    #[test]
+    fn every_policy_has_decided_when_every_branch_has_ended(history in histories()) {
+        for policy in [Policy::all(), Policy::settle(), Policy::first_success()] {
+            prop_assert!(first_decision(&policy, &history).is_some(), "{}", policy.name());
+        }
+    }
+
+    #[test]
+    fn all_is_decided_at_the_first_failure_or_when_all_are_ok(history in histories()) {
+        let (ended, decision) = first_decision(&Policy::all(), &history).unwrap();
+        prop_assert_eq!(decision.losers, CauseKind::SiblingFailed);
+        if let Some(place) = place_of(&history, |end| matches!(end, End::Failed(_))) {
+            prop_assert_eq!(ended, place + 1);
+            prop_assert_eq!(decision.by, Some(history[place].branch));
+            let End::Failed(words) = &history[place].end else { unreachable!() };
+            let message = format!("branch `{}` failed: {words}", history[place].name);
+            prop_assert_eq!(decision.verdict, Verdict::Failed(message.into()));
+        } else {
+            prop_assert_eq!(ended, history.len());
+            prop_assert_eq!(decision.by, history.last().map(|last| last.branch));
+            prop_assert_eq!(decision.verdict, Verdict::Values);
+        }
+    }
+
+    #[test]
+    fn settle_is_decided_when_all_have_ended_and_never_fails(history in histories()) {
+        let (ended, decision) = first_decision(&Policy::settle(), &history).unwrap();
+        prop_assert_eq!(ended, history.len());
+        prop_assert_eq!(decision.verdict, Verdict::Values);
+    }
+
+    #[test]
+    fn first_success_is_decided_at_the_first_ok_or_when_none_is_left(history in histories()) {
+        let (ended, decision) = first_decision(&Policy::first_success(), &history).unwrap();
+        prop_assert_eq!(decision.losers, CauseKind::RaceLost);
+        if let Some(place) = place_of(&history, |end| matches!(end, End::Ok(_))) {
+            prop_assert_eq!(ended, place + 1);
+            prop_assert_eq!(decision.by, Some(history[place].branch));
+            prop_assert_eq!(decision.verdict, Verdict::Values);
+        } else {
+            prop_assert_eq!(ended, history.len());
+            prop_assert!(matches!(decision.verdict, Verdict::Failed(_)));
+        }
+    }
+
+    #[test]
+    fn a_decision_depends_on_nothing_but_what_has_ended(history in histories()) {
+        for policy in [Policy::all(), Policy::settle(), Policy::first_success()] {
+            for ended in 0..=history.len() {
+                let so_far = SoFar::new(history.len(), &history[..ended]);
+                prop_assert_eq!(policy.decide(&so_far), policy.clone().decide(&so_far));
+            }
+        }
+    }
+
+    #[test]
+    fn a_policy_that_is_asked_only_at_the_end_decides_the_same(history in histories()) {
+        for policy in [Policy::all(), Policy::settle(), Policy::first_success()] {
+            let (_, decision) = first_decision(&policy, &history).unwrap();
+            prop_assert_eq!(policy.decide(&SoFar::new(history.len(), &history)), Some(decision));
+        }
+    }
+}
+
+#[test]
+fn an_aggregate_quotes_the_failures_in_the_order_of_declaration() {
+    let ended = [
+        Ended::new(1, "b", End::Failed("no route".into())),
+        Ended::new(2, "c", End::Skipped),
+        Ended::<u32>::new(0, "a", End::Failed("refused".into())),
+    ];
+    let decision = Policy::first_success().decide(&SoFar::new(3, &ended)).unwrap();
+    let Verdict::Failed(message) = decision.verdict else { panic!("expected a failure") };
+    assert_eq!(&*message, "none of 3 branches succeeded: `a`: refused; `b`: no route");
+}
+
+#[test]
+fn an_aggregate_beyond_its_bound_counts_the_rest() {
+    let ended: Vec<Ended<u32>> = (0..20)
+        .map(|branch| Ended::new(branch, format!("b{branch}"), End::Failed(Arc::from("no"))))
+        .collect();
+    let decision = Policy::first_success().decide(&SoFar::new(20, &ended)).unwrap();
+    let Verdict::Failed(message) = decision.verdict else { panic!("expected a failure") };
+    assert!(message.ends_with("`b7`: no; and 12 more"), "{message}");
+}
+
+#[test]
+fn what_can_cross_threads_does() {
+    const fn crosses<T: Send + Sync>() {}
+    const fn moves<T: Send>() {}
+    crosses::<Policy<u32>>();
+    crosses::<Decision>();
+    crosses::<quell_flow::Settled<u32>>();
+    crosses::<quell_flow::Plan>();
+    crosses::<quell_flow::PlanError>();
+    moves::<quell_flow::Parallel<u32>>();
+    moves::<quell_flow::Branch<u32>>();
+}
+
+#[test]
+fn without_branches_all_and_settle_have_no_values_and_first_success_fails() {
+    let nothing = SoFar::<u32>::new(0, &[]);
+    assert_eq!(Policy::all().decide(&nothing).unwrap().verdict, Verdict::Values);
+    assert_eq!(Policy::settle().decide(&nothing).unwrap().verdict, Verdict::Values);
+    let decision = Policy::first_success().decide(&nothing).unwrap();
+    assert_eq!(decision.verdict, Verdict::Failed("none of 0 branches succeeded".into()));
+}

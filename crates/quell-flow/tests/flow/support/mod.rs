@@ -1,0 +1,106 @@
+//! What several tests need: an engine on the paused clock, and bodies with a known course.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use quell::{Engine, EngineConfig, Failure, Payload, RunContext, RunReport, RunRow};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+/// An engine whose deadlines follow the paused clock of the test.
+pub(crate) fn engine() -> Engine {
+    Engine::with_config(EngineConfig::new().control_on_runtime())
+}
+
+pub(crate) const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(crate) const fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// Milliseconds of virtual time since an instant: timers of the paused clock round up to one.
+pub(crate) fn since(start: Instant) -> Duration {
+    millis(u64::try_from(start.elapsed().as_millis()).unwrap())
+}
+
+/// The same between two instants of a report.
+pub(crate) fn between(from: SystemTime, to: SystemTime) -> Duration {
+    let exact = to.duration_since(from).unwrap();
+    millis(u64::try_from(exact.as_millis()).unwrap())
+}
+
+/// A body that yields a value after a time and does not listen.
+pub(crate) async fn value_after<T>(time: Duration, value: T) -> Result<T, Failure> {
+    sleep(time).await;
+    Ok(value)
+}
+
+/// A body that fails after a time and does not listen.
+pub(crate) async fn failure_after<T>(time: Duration, words: &'static str) -> Result<T, Failure> {
+    sleep(time).await;
+    Err(Failure::new(words))
+}
+
+/// A body that waits to be stopped and then takes a time to clean up before it ends.
+pub(crate) async fn cleanup_for<T>(
+    ctx: RunContext,
+    time: Duration,
+    end: Result<T, Failure>,
+) -> Result<T, Failure> {
+    ctx.stopped().await;
+    sleep(time).await;
+    end
+}
+
+/// The row of the run of that name.
+pub(crate) fn row<'a>(report: &'a RunReport, name: &str) -> &'a RunRow {
+    report.rows.iter().find(|row| &*row.name == name).expect("the run has a row")
+}
+
+/// What a payload says, as a JSON value.
+pub(crate) fn json(payload: Option<&Payload>) -> Value {
+    payload.expect("there is a payload").parse().expect("a payload is JSON")
+}
+
+/// The branch of that name in a summary.
+pub(crate) fn branch<'a>(summary: &'a Value, name: &str) -> &'a Value {
+    let branches = summary["branches"].as_array().expect("a summary has branches");
+    branches.iter().find(|row| row["name"] == name).expect("the branch has a row")
+}
+
+/// Counts bodies that run at once, from inside of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Witness(Arc<[AtomicUsize; 3]>);
+
+/// One body that runs.
+pub(crate) struct Inside(Witness);
+
+impl Witness {
+    pub(crate) fn enter(&self) -> Inside {
+        let [now, most, ever] = &*self.0;
+        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        ever.fetch_add(1, Ordering::SeqCst);
+        Inside(self.clone())
+    }
+
+    pub(crate) fn now(&self) -> usize {
+        self.0[0].load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.0[1].load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn ever(&self) -> usize {
+        self.0[2].load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.0[0].fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,204 @@
+//! A process group: its start, its end, and who reaps it.
+
+use std::io;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use quell::Hold;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tokio::sync::{Notify, oneshot};
+
+use crate::streams::Pipes;
+use crate::survivors;
+
+/// A process group that was started here, and that does not outlive this value for long: dropping
+/// it kills the group at once, without blocking.
+///
+/// The leader is owned by a thread of its own, which waits for it and reaps it: when it is told to,
+/// or when this value is dropped. Until then the number of the group belongs to nobody else, and a
+/// signal to it cannot hit a stranger.
+#[derive(Debug)]
+pub(crate) struct Group {
+    id: Pid,
+    mark: String,
+    ended: Arc<Notify>,
+    /// Tells the thread to reap, and where to send the status. None once told.
+    reap: Option<oneshot::Sender<StatusSender>>,
+}
+
+impl Group {
+    /// Starts a command as the leader of a group. The hold is kept until the group is gone.
+    pub(crate) fn spawn(
+        command: &mut Command,
+        mark: String,
+        hold: Hold,
+    ) -> io::Result<(Self, Pipes)> {
+        let mut child = command.spawn()?;
+        let pipes = Pipes {
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+        };
+        let id = Pid::from_child(&child);
+        let (reap, order) = oneshot::channel();
+        let ended = Arc::new(Notify::new());
+        let leader = Leader { child, id, mark: mark.clone(), _hold: hold };
+        let to_tell = Arc::clone(&ended);
+        // If there is no thread to be had, the leader is killed and reaped as it is dropped.
+        thread::Builder::new()
+            .name("quell-process".to_owned())
+            .spawn(move || leader.attend(&to_tell, order))?;
+        Ok((Self { id, mark, ended, reap: Some(reap) }, pipes))
+    }
+
+    pub(crate) const fn id(&self) -> i32 {
+        self.id.as_raw_pid()
+    }
+
+    /// Asks the group to end. What is suspended is resumed, so that it hears.
+    pub(crate) fn terminate(&self) {
+        signal(self.id, Signal::TERM);
+        signal(self.id, Signal::CONT);
+    }
+
+    /// Waits until the leader has ended. It is not reaped.
+    ///
+    /// # Cancel safety
+    ///
+    /// It can be dropped and called again.
+    pub(crate) async fn ended(&self) {
+        while !has_ended(self.id) {
+            self.ended.notified().await;
+        }
+    }
+
+    /// Waits until nothing of the group is alive, nor of what left it. The group was asked to end;
+    /// what is left is killed at an instant that may move closer. The leader is not reaped.
+    ///
+    /// # Cancel safety
+    ///
+    /// It can be dropped and called again.
+    pub(crate) async fn end(&self, kill_at: impl Fn() -> Instant) {
+        let mut is_asked = false;
+        let mut wait = WAIT_MIN;
+        loop {
+            let left = kill_at().saturating_duration_since(Instant::now());
+            let is_late = left.is_zero();
+            if is_late {
+                signal(self.id, Signal::KILL);
+            }
+            // While the leader lives there is nothing new to find.
+            if !is_asked || is_late || has_ended(self.id) {
+                match survivors::find(self.id, &self.mark).await {
+                    Some(survivors) if survivors.is_empty() => break,
+                    Some(survivors) if is_late => survivors.signal(Signal::KILL),
+                    Some(survivors) if !is_asked => survivors.signal(Signal::TERM),
+                    // It cannot be known what else is alive, but the group was killed.
+                    None if is_late && has_ended(self.id) => break,
+                    _ => {}
+                }
+                is_asked = true;
+            }
+            let tick = if is_late { wait } else { wait.min(left) };
+            if has_ended(self.id) {
+                tokio::time::sleep(tick).await;
+            } else {
+                let _ = tokio::time::timeout(tick, self.ended()).await;
+            }
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+        // A process whose first thread ended looks dead while its other threads run.
+        signal(self.id, Signal::KILL);
+    }
+
+    /// Reaps the leader, which has ended. From here on the group must not be signalled.
+    ///
+    /// # Cancel safety
+    ///
+    /// The leader is reaped even if this is dropped; its status is lost then.
+    pub(crate) async fn reap(mut self) -> io::Result<ExitStatus> {
+        let (reply, status) = oneshot::channel();
+        if let Some(reap) = self.reap.take() {
+            let _ = reap.send(reply);
+        }
+        status.await.map_err(io::Error::other)?
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if self.reap.is_some() {
+            signal(self.id, Signal::KILL);
+        }
+    }
+}
+
+/// Where the thread sends the status of a leader that it was told to reap.
+type StatusSender = oneshot::Sender<io::Result<ExitStatus>>;
+
+/// The leader of a group, which is killed and reaped by whoever drops this.
+struct Leader {
+    child: Child,
+    id: Pid,
+    mark: String,
+    /// Keeps the run from being quiescent.
+    _hold: Hold,
+}
+
+impl Leader {
+    /// Waits for the leader, then for the order to reap it; blocks the thread.
+    fn attend(mut self, ended: &Notify, order: oneshot::Receiver<StatusSender>) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.id), options));
+        ended.notify_one();
+        let Ok(reply) = order.blocking_recv() else { return self.finish_off() };
+        let status = self.child.wait();
+        // The hold goes first: when the body ends, nothing is held any more.
+        drop(self);
+        let _ = reply.send(status);
+    }
+
+    /// Kills what is left until nothing is, then reaps the leader.
+    fn finish_off(self) {
+        let mut wait = WAIT_MIN;
+        while let Some(survivors) = survivors::find_blocking(self.id, &self.mark)
+            && !survivors.is_empty()
+        {
+            survivors.signal(Signal::KILL);
+            signal(self.id, Signal::KILL);
+            thread::sleep(wait);
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            signal(self.id, Signal::KILL);
+            let _ = self.child.wait();
+        }
+        // Orphans of the group are ours if the embedder is the first process of a container.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        while let Ok(Some(_)) = waitid(WaitId::Pgid(Some(self.id)), options) {}
+    }
+}
+
+/// Signals a group; one that is gone, or belongs to another user by now, cannot be signalled.
+fn signal(group: Pid, signal: Signal) {
+    let _ = kill_process_group(group, signal);
+}
+
+/// Tells whether a child has ended, and does not reap it. One that somebody else reaped has ended.
+fn has_ended(leader: Pid) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    !matches!(waitid(WaitId::Pid(leader), options), Ok(None))
+}
+
+/// The first pause between two looks at what is alive; each is twice as long as the last.
+const WAIT_MIN: Duration = Duration::from_millis(5);
+
+/// The longest pause between two looks at what is alive.
+const WAIT_MAX: Duration = Duration::from_millis(50);

@@ -1,0 +1,64 @@
+//! Bodies that are operating-system processes: SIGTERM to the group, grace, SIGKILL; stdout as
+//! events.
+//!
+//! A [`Process`] is a program with its arguments, working directory, environment and input.
+//! [`Process::run`] is the body of a run: it starts the program in a process group of its own,
+//! turns what it writes into events, and comes back when nothing of the group is alive.
+//!
+//! # How a process ends
+//!
+//! | what happens | what follows |
+//! |---|---|
+//! | the program ends by itself | SIGTERM to the rest of its group, 200 ms later SIGKILL |
+//! | the run is stopped | SIGTERM to the group, SIGKILL shortly before the hard deadline |
+//! | the body is dropped | SIGKILL to the group at once; a thread reaps it |
+//!
+//! "Shortly" is 500 ms or a tenth of the grace, whichever is less: time to collect what the program
+//! had written. SIGCONT goes along with SIGTERM, so that a suspended program hears it. The leader
+//! of the group is reaped last, because until then its number cannot be given to somebody else. As
+//! long as something of the group is alive the run is not quiescent: a process that cannot be
+//! killed is named in the report as abandoned.
+//!
+//! # Processes that leave the group
+//!
+//! A descendant that makes a session of its own (`setsid`, a daemon) is out of reach of a signal to
+//! the group. On Linux every process is started with a mark in the environment variable
+//! `QUELL_PROCESS_IDS`, which descendants inherit; processes that carry the mark are found in
+//! `/proc` when the program ends or is stopped, and are ended with the group. The variable is a
+//! list, so that the mark of an engine within an engine does not hide the outer one.
+//!
+//! Out of reach are descendants that give up the variable, or that run as another user, and on
+//! systems other than Linux every descendant that leaves the group. If such a process holds on to
+//! stdout or stderr, the body reads on for at most 1 s, then closes its end.
+//!
+//! # What a process writes
+//!
+//! Every line of stdout and stderr is emitted as `{"stream":"stdout","line":"…"}`. A line that is
+//! a JSON object with the key `event` is emitted as it is. A line longer than 64 KiB is split; all
+//! its pieces but the last carry `"split":true`. Bytes that are not UTF-8 become `U+FFFD`, and
+//! the event carries `"lossy":true`. Emitting never waits: whoever reads events too slowly is told
+//! so by the engine, and the program is not held up.
+//!
+//! What the program wrote on stdout is kept, byte for byte up to a bound, in the output of the run;
+//! see [`ProcessOutput`].
+//!
+//! # Requirements
+//!
+//! Unix, and a tokio runtime for bodies with I/O and time enabled; without them the body panics,
+//! and the run fails. An embedder that ignores SIGCHLD, or reaps children that it did not start,
+//! takes away the exit status: the run then fails and says so.
+
+#[cfg(not(unix))]
+compile_error!("quell-process needs process groups, which only Unix has");
+
+mod group;
+mod lines;
+mod output;
+mod process;
+mod running;
+mod streams;
+mod survivors;
+mod tail;
+
+pub use output::{Encoding, ProcessOutput};
+pub use process::Process;

@@ -1,0 +1,247 @@
+//! A program to run, and how to run it.
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use std::os::unix::process::CommandExt as _;
+
+use quell::{Failure, RunContext, Work};
+use uuid::Uuid;
+
+use crate::ProcessOutput;
+use crate::group::Group;
+use crate::running::Running;
+use crate::survivors::MARKS;
+
+/// A program to run as the body of a run.
+///
+/// It runs in a process group of its own and inherits the environment and the working directory
+/// of the embedder, but neither its stdin nor its stdout and stderr. See the [crate] for how it
+/// ends and what becomes of what it writes.
+///
+/// # Examples
+///
+/// ```
+/// use quell::{Engine, Outcome, RunSpec};
+/// use quell_process::Process;
+///
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// let engine = Engine::new();
+/// let run = engine.submit(RunSpec::step("greet"), |ctx| {
+///     Process::new("sh").args(["-c", "cat; echo , $WHO"]).env("WHO", "world").input("hello").run(ctx)
+/// });
+/// match run.unwrap().outcome().await {
+///     Outcome::Completed(output) => assert_eq!(output.stdout, "hello, world\n"),
+///     _ => panic!("it was not stopped, and `cat` does not fail"),
+/// }
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a process does nothing until it is run"]
+pub struct Process {
+    program: OsString,
+    args: Vec<OsString>,
+    cwd: Option<PathBuf>,
+    env: Vec<(OsString, OsString)>,
+    input: Option<Vec<u8>>,
+    output_bytes_max: usize,
+}
+
+impl Process {
+    /// Names the program: a path, or a name to be looked up in `PATH`. No shell is involved.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _ = quell_process::Process::new("ls");
+    /// ```
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            cwd: None,
+            env: Vec::new(),
+            input: None,
+            output_bytes_max: OUTPUT_BYTES,
+        }
+    }
+
+    /// Adds an argument. Defaults to none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _ = quell_process::Process::new("ls").arg("-l");
+    /// ```
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _ = quell_process::Process::new("ls").args(["-l", "/tmp"]);
+    /// ```
+    pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the working directory. Defaults to that of the embedder.
+    ///
+    /// A relative path of the program counts from this directory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _ = quell_process::Process::new("ls").cwd("/tmp");
+    /// ```
+    pub fn cwd(mut self, cwd: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(cwd.into());
+        self
+    }
+
+    /// Sets a variable of the environment. Defaults to the environment of the embedder.
+    ///
+    /// The engine's own variable `QUELL_PROCESS_IDS` cannot be set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _ = quell_process::Process::new("env").env("LANG", "C");
+    /// ```
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets what is written to stdin, which is closed after it. Defaults to no stdin (`/dev/null`).
+    ///
+    /// A program may end without having read all of it; that is no failure.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _ = quell_process::Process::new("wc").input("one two three");
+    /// ```
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(bytes.into());
+        self
+    }
+
+    /// Sets how many bytes of stdout are kept for the output. Defaults to 4 MiB. Zero keeps none.
+    ///
+    /// More than 8 MiB count as 8 MiB, so that the output fits into a payload. What is over the
+    /// bound is still emitted line by line, and the output is marked as truncated.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _ = quell_process::Process::new("yes").output_bytes_max(1 << 10);
+    /// ```
+    pub const fn output_bytes_max(mut self, bytes: usize) -> Self {
+        self.output_bytes_max = if bytes < OUTPUT_BYTES_MAX { bytes } else { OUTPUT_BYTES_MAX };
+        self
+    }
+
+    /// Runs the program to its end, or until the run is stopped.
+    ///
+    /// What it wrote and how it ended becomes the output of the run (its partial output if it
+    /// failed or was stopped) by [`RunContext::set_output`]. A body that was stopped yields the
+    /// same as `Ok`, which the engine keeps as partial: a body that goes on after the process asks
+    /// [`RunContext::checkpoint`] first.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the program cannot be started, naming it and the reason; and if it ends with an
+    /// exit code other than zero or by a signal although the run was not stopped, naming that and
+    /// the last lines of stderr (of stdout if there are none). Yields [`Stopped`](quell::Stopped)
+    /// if a stop was accepted before the start.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future kills the group at once. What it had written by then becomes the
+    /// output, without an exit code; the run is not quiescent before the group is gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell::{Engine, Outcome, RunSpec};
+    /// use quell_process::Process;
+    ///
+    /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+    /// let engine = Engine::new();
+    /// let run = engine.submit(RunSpec::step("test"), |ctx| Process::new("false").run(ctx)).unwrap();
+    /// assert!(matches!(run.outcome().await, Outcome::Failed(_)));
+    /// # });
+    /// ```
+    pub async fn run(mut self, ctx: RunContext) -> Result<ProcessOutput, Failure> {
+        let program = self.program.to_string_lossy().into_owned();
+        let hold = ctx.hold(Work::Process, program.as_str())?;
+        let mark = Uuid::now_v7().to_string();
+        let (group, pipes) = Group::spawn(&mut self.command(&mark), mark, hold)
+            .map_err(|error| self.start_failure(&program, &error))?;
+        tracing::debug!(%program, pid = group.id(), "process started");
+        let input = self.input.take().unwrap_or_default();
+        let running = Running::new(group, pipes, input, self.output_bytes_max, ctx)
+            .map_err(|error| self.start_failure(&program, &error))?;
+        running.finish(&program).await
+    }
+
+    fn command(&self, mark: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.args)
+            .envs(self.env.iter().map(|(key, value)| (key, value)))
+            .env(MARKS, marks(mark))
+            .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+        command
+    }
+
+    /// Says why the program did not start. The system's answer is the same whether the program or
+    /// its working directory is missing, and does not tell a directory from a lack of rights.
+    fn start_failure(&self, program: &str, error: &io::Error) -> Failure {
+        let cwd = self.cwd.as_deref().unwrap_or(Path::new("."));
+        // The dot makes it fail unless it is a directory that may be entered.
+        if let Err(error) = cwd.join(".").metadata() {
+            return Failure::new(format!(
+                "cannot start `{program}`: its working directory `{}`: {error}",
+                cwd.display()
+            ));
+        }
+        let is_path = self.program.as_encoded_bytes().contains(&b'/');
+        if is_path && cwd.join(&self.program).is_dir() {
+            return Failure::new(format!("cannot start `{program}`: it is a directory"));
+        }
+        Failure::new(format!("cannot start `{program}`: {error}"))
+    }
+}
+
+/// Yields the marks of a process: those of the embedder, which may be a process of another engine,
+/// and its own.
+fn marks(own: &str) -> OsString {
+    let mut marks = env::var_os(MARKS).unwrap_or_default();
+    if !marks.is_empty() {
+        marks.push(",");
+    }
+    marks.push(own);
+    marks
+}
+
+/// Bytes of stdout kept unless said otherwise.
+const OUTPUT_BYTES: usize = 4 << 20;
+
+/// The most bytes of stdout kept: as base64, and with the tail of stderr, they fit into a payload.
+const OUTPUT_BYTES_MAX: usize = 8 << 20;

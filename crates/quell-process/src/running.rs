@@ -1,0 +1,135 @@
+//! A process that runs, from its start to its end.
+
+use std::io;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use quell::{Failure, RunContext};
+
+use crate::ProcessOutput;
+use crate::group::Group;
+use crate::streams::{Pipes, Streams};
+
+/// A process that runs.
+///
+/// The order of the fields is the order in which they are dropped: the group is killed first, then
+/// what it had written is read.
+#[derive(Debug)]
+pub(crate) struct Running {
+    group: Group,
+    streams: Streams,
+    ctx: RunContext,
+}
+
+impl Running {
+    pub(crate) fn new(
+        group: Group,
+        pipes: Pipes,
+        input: Vec<u8>,
+        output_bytes_max: usize,
+        ctx: RunContext,
+    ) -> io::Result<Self> {
+        let streams = Streams::new(pipes, input, output_bytes_max, ctx.clone())?;
+        Ok(Self { group, streams, ctx })
+    }
+
+    /// Waits for the end, or brings it about when the run is stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Process::run`](crate::Process::run).
+    pub(crate) async fn finish(mut self, program: &str) -> Result<ProcessOutput, Failure> {
+        self.until_nothing_is_alive().await;
+        let Self { group, mut streams, ctx } = self;
+        let status = group.reap().await;
+        let output = streams.close(status.as_ref().ok().copied());
+        tracing::debug!(%program, ?status, "process ended");
+        match status {
+            // A run that is stopped does not fail.
+            _ if ctx.is_stopping() => Ok(output),
+            Ok(status) if status.success() => Ok(output),
+            Ok(status) => Err(failure(program, status, &streams.gist())),
+            Err(error) => {
+                Err(Failure::new(format!("`{program}` ended, its exit status is lost: {error}")))
+            }
+        }
+    }
+
+    async fn until_nothing_is_alive(&mut self) {
+        let Self { group, streams, ctx } = self;
+        let end_or_stop = async {
+            tokio::select! {
+                // A program that ended by itself has ended, stop or not.
+                biased;
+                () = group.ended() => false,
+                _ = ctx.stopped() => true,
+            }
+        };
+        let is_stopped = streams.pump_while(end_or_stop).await;
+        group.terminate();
+        let patience = if is_stopped {
+            streams.report(None);
+            Patience::stop(ctx)
+        } else {
+            Patience::Until(Instant::now() + REST_WAIT)
+        };
+        streams.pump_while(group.end(|| patience.kill_at(ctx))).await;
+        // Whoever holds on to a pipe now is out of reach.
+        let _ = tokio::time::timeout(patience.drain_wait(ctx), streams.drain()).await;
+    }
+}
+
+/// How long a group may take to end after SIGTERM.
+enum Patience {
+    /// Until a fixed instant.
+    Until(Instant),
+    /// Until this long before the hard deadline of the run, which may still move closer.
+    BeforeHardDeadline(Duration),
+}
+
+impl Patience {
+    fn stop(ctx: &RunContext) -> Self {
+        let now = Instant::now();
+        let grace = ctx.deadline().unwrap_or(now).saturating_duration_since(now);
+        Self::BeforeHardDeadline((grace / 10).min(COLLECT_TIME_MAX))
+    }
+
+    fn kill_at(&self, ctx: &RunContext) -> Instant {
+        match self {
+            Self::Until(at) => *at,
+            Self::BeforeHardDeadline(time) => before_hard_deadline(ctx, *time),
+        }
+    }
+
+    /// Yields how long to go on reading although everything that could be found is dead.
+    fn drain_wait(&self, ctx: &RunContext) -> Duration {
+        match self {
+            Self::Until(_) => DRAIN_WAIT,
+            Self::BeforeHardDeadline(time) => before_hard_deadline(ctx, *time / 2)
+                .saturating_duration_since(Instant::now())
+                .min(DRAIN_WAIT),
+        }
+    }
+}
+
+fn before_hard_deadline(ctx: &RunContext, time: Duration) -> Instant {
+    let now = Instant::now();
+    ctx.deadline().and_then(|hard| hard.checked_sub(time)).unwrap_or(now)
+}
+
+fn failure(program: &str, status: ExitStatus, gist: &[String]) -> Failure {
+    if gist.is_empty() {
+        return Failure::new(format!("`{program}` ended with {status}"));
+    }
+    Failure::new(format!("`{program}` ended with {status}: {}", gist.join("\n")))
+}
+
+/// What is left of a group when its leader has ended by itself may take this long after SIGTERM.
+const REST_WAIT: Duration = Duration::from_millis(200);
+
+/// When everything that could be found is dead, whoever holds on to a pipe may take this long.
+const DRAIN_WAIT: Duration = Duration::from_secs(1);
+
+/// SIGKILL comes this long before the hard deadline, or a tenth of the grace if that is less: time
+/// to read what was written, and to reap, before the engine drops the body.
+const COLLECT_TIME_MAX: Duration = Duration::from_millis(500);

@@ -1,0 +1,270 @@
+//! What a process reads and writes.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::{Pin, pin};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus};
+use std::task::{Context, Poll, ready};
+
+use quell::RunContext;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::unix::pipe;
+
+use crate::ProcessOutput;
+use crate::lines::{Line, Lines};
+use crate::output::Written;
+use crate::tail::Tail;
+
+/// Our ends of the pipes of a process.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) stdout: Option<ChildStdout>,
+    pub(crate) stderr: Option<ChildStderr>,
+}
+
+/// Moves what a process reads and writes: stdin from its input, stdout and stderr to events and to
+/// the output of the run.
+///
+/// When it is dropped before the end was reported, what is in the pipes is still read, and becomes
+/// the output of the run.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    stdin: Option<Input>,
+    stdout: Stream,
+    stderr: Stream,
+    stdout_kept: Vec<u8>,
+    stdout_kept_max: usize,
+    is_reported: bool,
+    ctx: RunContext,
+}
+
+impl Streams {
+    pub(crate) fn new(
+        pipes: Pipes,
+        input: Vec<u8>,
+        stdout_kept_max: usize,
+        ctx: RunContext,
+    ) -> io::Result<Self> {
+        let stdin = pipes.stdin.map(|stdin| Input::new(stdin.into(), input)).transpose()?;
+        Ok(Self {
+            stdin,
+            stdout: Stream::new("stdout", pipes.stdout.map(OwnedFd::from))?,
+            stderr: Stream::new("stderr", pipes.stderr.map(OwnedFd::from))?,
+            stdout_kept: Vec::new(),
+            stdout_kept_max,
+            is_reported: false,
+            ctx,
+        })
+    }
+
+    /// Moves bytes until something else is ready, and yields it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub(crate) async fn pump_while<F: Future>(&mut self, other: F) -> F::Output {
+        let mut other = pin!(other);
+        loop {
+            tokio::select! {
+                // Whatever the caller waits for comes before what a chatty process writes.
+                biased;
+                output = &mut other => return output,
+                () = self.turn() => {}
+            }
+        }
+    }
+
+    /// Moves bytes until stdout and stderr are closed by everybody else.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub(crate) async fn drain(&mut self) {
+        while self.stdout.pipe.is_some() || self.stderr.pipe.is_some() {
+            self.turn().await;
+        }
+    }
+
+    /// Makes what is known the output of the run.
+    pub(crate) fn report(&mut self, status: Option<ExitStatus>) -> ProcessOutput {
+        let written = Written {
+            stdout: &self.stdout_kept,
+            stdout_bytes: self.stdout.bytes,
+            stderr_tail: self.stderr.tail.text(),
+            stderr_bytes: self.stderr.bytes,
+            stderr_truncated: self.stderr.tail.is_truncated(),
+        };
+        let (output, payload) = ProcessOutput::new(status, &written);
+        if let Some(payload) = payload {
+            self.ctx.set_output(payload);
+        }
+        output
+    }
+
+    /// Makes what is known the output of the run, and nothing after it.
+    pub(crate) fn close(&mut self, status: Option<ExitStatus>) -> ProcessOutput {
+        self.stdin = None;
+        self.stdout.close(&self.ctx);
+        self.stderr.close(&self.ctx);
+        self.is_reported = true;
+        self.report(status)
+    }
+
+    /// Yields the last lines that say something: of stderr, or else of stdout.
+    pub(crate) fn gist(&self) -> Vec<String> {
+        let gist = self.stderr.tail.gist();
+        if gist.is_empty() { self.stdout.tail.gist() } else { gist }
+    }
+
+    /// Moves at least one byte, or closes a pipe; then lets others have the thread.
+    async fn turn(&mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+        tokio::task::yield_now().await;
+    }
+
+    /// Polls every pipe, so that none starves.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut poll = Poll::Pending;
+        if let Some(input) = &mut self.stdin
+            && let Poll::Ready(is_over) = input.poll(cx)
+        {
+            poll = Poll::Ready(());
+            if is_over {
+                self.stdin = None;
+            }
+        }
+        let mut buf = [0; READ_BYTES];
+        if let Poll::Ready(read) = self.stdout.poll(cx, &mut buf, &self.ctx) {
+            keep(&mut self.stdout_kept, self.stdout_kept_max, read);
+            poll = Poll::Ready(());
+        }
+        if self.stderr.poll(cx, &mut buf, &self.ctx).is_ready() {
+            poll = Poll::Ready(());
+        }
+        poll
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        if self.is_reported {
+            return;
+        }
+        let mut buf = [0; READ_BYTES];
+        // A pipe holds no more; a process that is still alive cannot keep the thread.
+        for _ in 0..PIPE_BYTES_MAX / READ_BYTES {
+            let Some(read) = self.stdout.read_now(&mut buf, &self.ctx) else { break };
+            keep(&mut self.stdout_kept, self.stdout_kept_max, read);
+        }
+        for _ in 0..PIPE_BYTES_MAX / READ_BYTES {
+            if self.stderr.read_now(&mut buf, &self.ctx).is_none() {
+                break;
+            }
+        }
+        self.close(None);
+    }
+}
+
+/// Stdout or stderr.
+#[derive(Debug)]
+struct Stream {
+    name: &'static str,
+    /// None once it is closed.
+    pipe: Option<pipe::Receiver>,
+    bytes: u64,
+    lines: Lines,
+    tail: Tail,
+}
+
+impl Stream {
+    fn new(name: &'static str, pipe: Option<OwnedFd>) -> io::Result<Self> {
+        let pipe = pipe.map(pipe::Receiver::from_owned_fd).transpose()?;
+        Ok(Self { name, pipe, bytes: 0, lines: Lines::default(), tail: Tail::default() })
+    }
+
+    /// Reads something; nothing if the stream was closed with it.
+    fn poll<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &'a mut [u8],
+        ctx: &RunContext,
+    ) -> Poll<&'a [u8]> {
+        let Some(pipe) = &mut self.pipe else { return Poll::Pending };
+        let mut read = ReadBuf::new(buf);
+        // A pipe that cannot be read has no more to say than one that is at its end.
+        let _ = ready!(Pin::new(pipe).poll_read(cx, &mut read));
+        let bytes = read.filled().len();
+        let read: &[u8] = &buf[..bytes];
+        self.take(read, ctx);
+        if read.is_empty() {
+            self.close(ctx);
+        }
+        Poll::Ready(read)
+    }
+
+    /// Reads what is there at once, without asking the reactor, which may not have heard of it.
+    fn read_now<'a>(&mut self, buf: &'a mut [u8], ctx: &RunContext) -> Option<&'a [u8]> {
+        let pipe = self.pipe.as_ref()?;
+        let bytes = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut *buf));
+        let read: &[u8] = &buf[..bytes.ok()?];
+        self.take(read, ctx);
+        (!read.is_empty()).then_some(read)
+    }
+
+    fn take(&mut self, bytes: &[u8], ctx: &RunContext) {
+        self.bytes += bytes.len() as u64;
+        self.lines.push(bytes, |line| tell(line, self.name, &mut self.tail, ctx));
+    }
+
+    fn close(&mut self, ctx: &RunContext) {
+        self.pipe = None;
+        self.lines.finish(|line| tell(line, self.name, &mut self.tail, ctx));
+    }
+}
+
+fn tell(line: Line<'_>, stream: &str, tail: &mut Tail, ctx: &RunContext) {
+    line.emit(stream, &mut |payload| {
+        ctx.emit(payload);
+    });
+    tail.push(line.text().into_owned());
+}
+
+fn keep(kept: &mut Vec<u8>, kept_max: usize, bytes: &[u8]) {
+    let room = kept_max.saturating_sub(kept.len());
+    kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+/// What is still to be written to stdin.
+#[derive(Debug)]
+struct Input {
+    pipe: pipe::Sender,
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Input {
+    fn new(pipe: OwnedFd, bytes: Vec<u8>) -> io::Result<Self> {
+        Ok(Self { pipe: pipe::Sender::from_owned_fd(pipe)?, bytes, written: 0 })
+    }
+
+    /// Writes something; tells whether there was nothing left, or nobody to read it.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let rest = &self.bytes[self.written..];
+        if rest.is_empty() {
+            return Poll::Ready(true);
+        }
+        let Ok(written) = ready!(Pin::new(&mut self.pipe).poll_write(cx, rest)) else {
+            return Poll::Ready(true);
+        };
+        self.written += written;
+        Poll::Ready(false)
+    }
+}
+
+/// How much is read at a time.
+const READ_BYTES: usize = 8 << 10;
+
+/// The largest pipe that a process can make for itself without being privileged.
+const PIPE_BYTES_MAX: usize = 1 << 20;

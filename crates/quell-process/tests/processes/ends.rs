@@ -1,0 +1,126 @@
+//! How a process ends by itself, and what it leaves behind.
+
+use std::time::Instant;
+
+use quell_process::Encoding;
+
+use crate::support::{PATIENCE, Scratch, eventually, failure_of, output_of, script};
+
+#[tokio::test]
+async fn a_failure_names_the_exit_code_and_the_last_lines_of_stderr() {
+    let (message, partial) =
+        failure_of(script("echo out; echo early >&2; echo oops >&2; exit 3")).await;
+    assert_eq!(message, "`sh` ended with exit status: 3: early\noops");
+    let partial = partial.unwrap();
+    assert_eq!(partial["exit_code"], 3);
+    assert_eq!(partial["signal"], serde_json::Value::Null);
+    assert_eq!(partial["stdout"], "out\n");
+    assert_eq!(partial["stderr_tail"], "early\noops");
+}
+
+#[tokio::test]
+async fn a_failure_names_the_signal() {
+    let (message, partial) = failure_of(script("kill -SEGV $$")).await;
+    assert!(message.contains("SIGSEGV"), "{message}");
+    let partial = partial.unwrap();
+    assert_eq!((&partial["exit_code"], &partial["signal"]), (&serde_json::Value::Null, &11.into()));
+}
+
+#[tokio::test]
+async fn without_stderr_a_failure_quotes_stdout() {
+    let (message, _) = failure_of(script("echo '1 test failed'; exit 1")).await;
+    assert_eq!(message, "`sh` ended with exit status: 1: 1 test failed");
+}
+
+#[tokio::test]
+async fn stderr_is_no_failure() {
+    let output = output_of(script("echo careful >&2; printf done")).await;
+    assert_eq!((output.exit_code, output.signal), (Some(0), None));
+    assert_eq!((output.stdout.as_str(), output.stderr_tail.as_str()), ("done", "careful"));
+    assert_eq!((output.stdout_bytes, output.stderr_bytes), (4, 8));
+}
+
+#[tokio::test]
+async fn output_over_its_bound_is_cut_and_marked() {
+    let output = output_of(script("printf 0123456789").output_bytes_max(4)).await;
+    assert_eq!((output.stdout.as_str(), output.stdout_bytes), ("0123", 10));
+    assert!(output.stdout_truncated);
+}
+
+#[tokio::test]
+async fn output_of_exactly_its_bound_is_whole() {
+    let output = output_of(script("printf 0123").output_bytes_max(4)).await;
+    assert!(output.stdout == "0123" && !output.stdout_truncated);
+}
+
+#[tokio::test]
+async fn a_bound_of_zero_keeps_nothing() {
+    let output = output_of(script("printf 0123").output_bytes_max(0)).await;
+    assert!(output.stdout.is_empty() && output.stdout_truncated);
+    assert_eq!(output.stdout_bytes, 4);
+}
+
+#[tokio::test]
+async fn binary_output_is_kept_byte_for_byte() {
+    let output = output_of(script(r"printf '\377\000\n\200'")).await;
+    assert_eq!(output.encoding, Encoding::Base64);
+    assert_eq!(output.into_stdout_bytes().unwrap(), [0xff, 0, b'\n', 0x80]);
+}
+
+#[tokio::test]
+async fn what_a_process_leaves_running_ends_with_it() {
+    let scratch = Scratch::new("left-running");
+    let text =
+        "sh -c 'echo $$ > pid; while :; do sleep 1; done' & until [ -s pid ]; do :; done; echo ok";
+    let output = output_of(script(text).cwd(scratch.path())).await;
+    assert_eq!(output.stdout, "ok\n");
+    assert!(!scratch.pid("pid").await.is_alive());
+}
+
+#[tokio::test]
+async fn what_ignores_sigterm_ends_with_it_too() {
+    let scratch = Scratch::new("left-stubborn");
+    let text = "trap '' TERM; sh -c 'echo $$ > pid; while :; do sleep 1; done' >/dev/null 2>&1 &
+        until [ -s pid ]; do :; done; echo ok";
+    let output = output_of(script(text).cwd(scratch.path())).await;
+    assert_eq!(output.stdout, "ok\n");
+    assert!(!scratch.pid("pid").await.is_alive());
+}
+
+#[tokio::test]
+async fn what_hears_sigterm_may_still_say_something() {
+    let text =
+        "sh -c 'trap \"echo bye; exit\" TERM; echo ready; while :; do sleep 0.01; done' > log &
+        until [ -s log ]; do :; done; exec cat log";
+    let scratch = Scratch::new("says-bye");
+    assert_eq!(output_of(script(text).cwd(scratch.path())).await.stdout, "ready\n");
+    let log = std::fs::read_to_string(scratch.path().join("log")).unwrap();
+    assert_eq!(log, "ready\nbye\n");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_left_the_group_ends_with_it() {
+    let scratch = Scratch::new("left-group");
+    let text =
+        "setsid sh -c 'trap \"\" TERM; echo $$ > pid; while :; do sleep 1; done' >/dev/null 2>&1 &
+        until [ -s pid ]; do :; done";
+    output_of(script(text).cwd(scratch.path())).await;
+    assert!(!scratch.pid("pid").await.is_alive());
+}
+
+#[tokio::test]
+async fn whoever_is_out_of_reach_and_holds_stdout_does_not_hold_the_run() {
+    let scratch = Scratch::new("holds-stdout");
+    let begun_at = Instant::now();
+    let text = "env -i PATH=\"$PATH\" setsid sh -c 'echo $$ > pid; exec sleep 600' &
+        until [ -s pid ]; do :; done; echo ok";
+    let output = output_of(script(text).cwd(scratch.path())).await;
+    assert_eq!(output.stdout, "ok\n");
+    assert!(begun_at.elapsed() < PATIENCE);
+    // It is what the test says it is: neither in the group, nor marked.
+    let stray = scratch.pid("pid").await;
+    assert!(stray.is_alive());
+    stray.kill();
+    eventually("it is dead", || (!stray.is_alive()).then_some(())).await;
+}

@@ -1,0 +1,9 @@
+//! Real processes, most of them shell scripts.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+mod ends;
+mod events;
+mod starts;
+mod stops;
+mod support;

@@ -1,0 +1,200 @@
+//! How a process is stopped.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use quell::{CancelRequest, Engine, OnStop, Outcome, RunReport, RunSpec, RunStatus};
+use serde_json::Value;
+
+use crate::support::{PATIENCE, Scratch, eventually, script, start};
+
+fn partial(report: &RunReport) -> Value {
+    report.partial.as_ref().expect("there is partial output").parse().unwrap()
+}
+
+/// A step with a grace that nothing here may need in full.
+fn patient() -> RunSpec {
+    RunSpec::step("process").grace(PATIENCE)
+}
+
+/// A step whose process is killed soon, yet with time to collect what it wrote.
+fn impatient() -> RunSpec {
+    RunSpec::step("process").grace(Duration::from_secs(5))
+}
+
+#[tokio::test]
+async fn sigterm_ends_it_long_before_the_deadline() {
+    let scratch = Scratch::new("term");
+    let begun_at = Instant::now();
+    let process = script("printf half; echo $$ > pid; exec sleep 600").cwd(scratch.path());
+    let started = start(patient(), process);
+    let pid = scratch.pid("pid").await;
+    let (output, report) = started.stop().await;
+    assert_eq!(report.status, RunStatus::Cancelled);
+    assert!(report.quiescent && report.error.is_none());
+    assert_eq!(
+        (partial(&report)["signal"].as_i64(), &partial(&report)["stdout"]),
+        (Some(15), &"half".into())
+    );
+    assert_eq!(output.unwrap().stdout, "half");
+    assert!(pid.is_gone());
+    assert!(begun_at.elapsed() < PATIENCE);
+}
+
+#[tokio::test]
+async fn last_words_are_kept() {
+    let scratch = Scratch::new("last-words");
+    let text =
+        "trap 'echo bye; exit 7' TERM; echo hello; echo $$ > pid; while :; do sleep 0.05; done";
+    let started = start(patient(), script(text).cwd(scratch.path()));
+    scratch.pid("pid").await;
+    let (output, report) = started.stop().await;
+    let output = output.unwrap();
+    assert_eq!((output.stdout.as_str(), output.exit_code), ("hello\nbye\n", Some(7)));
+    assert_eq!(partial(&report)["exit_code"], 7);
+    assert_eq!(report.status, RunStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn a_suspended_process_hears_it_too() {
+    let scratch = Scratch::new("suspended");
+    let started = start(patient(), script("echo $$ > pid; kill -STOP $$").cwd(scratch.path()));
+    scratch.pid("pid").await;
+    let (output, _) = started.stop().await;
+    assert_eq!(output.unwrap().signal, Some(15));
+}
+
+#[tokio::test]
+async fn who_ignores_sigterm_is_killed_at_the_deadline_and_nothing_it_wrote_is_lost() {
+    let scratch = Scratch::new("stubborn");
+    let text = "trap '' TERM; echo $$ > pid; i=0
+        while :; do i=$(((i+1)%7)); printf $i; printf $i >> log; done";
+    let started = start(impatient(), script(text).cwd(scratch.path()));
+    let pid = scratch.pid("pid").await;
+    let (output, report) = started.stop().await;
+    assert_eq!(report.status, RunStatus::Cancelled);
+    assert!(pid.is_gone());
+    let partial = partial(&report);
+    let (stdout, log) = (partial["stdout"].as_str().unwrap(), fs::read(scratch.path().join("log")));
+    let log = String::from_utf8(log.unwrap()).unwrap();
+    let rest = stdout.strip_prefix(log.as_str()).expect("what was logged had been written");
+    assert!(rest.len() <= 1, "only the last byte is not in the log yet: {rest}");
+    assert_eq!(partial["stdout_bytes"], stdout.len());
+    // The body did that, and was not dropped for it.
+    assert_eq!((output.unwrap().signal, report.own_row().aborted), (Some(9), false));
+}
+
+#[tokio::test]
+async fn its_children_that_ignore_sigterm_are_dead_afterwards() {
+    let scratch = Scratch::new("stubborn-children");
+    let text = "trap '' TERM
+        sh -c 'echo $$ > one; while :; do sleep 1; done' &
+        sh -c 'sh -c \"echo \\$\\$ > two; while :; do sleep 1; done\" & wait' &
+        trap - TERM; echo $$ > pid; wait";
+    let started = start(impatient(), script(text).cwd(scratch.path()));
+    let pids = [scratch.pid("one").await, scratch.pid("two").await, scratch.pid("pid").await];
+    let (_, report) = started.stop().await;
+    assert!(report.quiescent);
+    assert!(!pids.iter().any(|pid| pid.is_alive()));
+}
+
+#[tokio::test]
+async fn its_children_get_the_grace_that_it_was_given() {
+    let scratch = Scratch::new("slow-child");
+    let text = "sh -c 'trap \"sleep 0.5; echo saved; exit\" TERM; echo $$ > pid
+        while :; do sleep 0.01; done' & wait";
+    let started = start(patient(), script(text).cwd(scratch.path()));
+    scratch.pid("pid").await;
+    let (output, _) = started.stop().await;
+    assert_eq!(output.unwrap().stdout, "saved\n");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_left_the_group_is_stopped_as_well() {
+    let scratch = Scratch::new("stop-setsid");
+    let text = "setsid sh -c 'echo $$ > gentle; exec sleep 600' &
+        setsid sh -c 'trap \"\" TERM; echo $$ > stubborn; while :; do sleep 1; done' & wait";
+    let started = start(impatient(), script(text).cwd(scratch.path()));
+    let pids = [scratch.pid("gentle").await, scratch.pid("stubborn").await];
+    let (_, report) = started.stop().await;
+    assert!(report.quiescent);
+    assert!(!pids.iter().any(|pid| pid.is_alive()));
+}
+
+#[tokio::test]
+async fn a_body_that_is_dropped_leaves_no_group_behind() {
+    let scratch = Scratch::new("dropped");
+    let text = "trap '' TERM; printf half; echo $$ > pid
+        sh -c 'echo $$ > child; while :; do sleep 1; done' & while :; do sleep 1; done";
+    let started = start(patient().on_stop(OnStop::Drop), script(text).cwd(scratch.path()));
+    let (pid, child) = (scratch.pid("pid").await, scratch.pid("child").await);
+    let (output, report) = started.stop().await;
+    assert_eq!(output, None);
+    assert!(report.quiescent && pid.is_gone() && !child.is_alive());
+    assert_eq!(partial(&report)["stdout"], "half");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_body_that_is_dropped_leaves_nothing_behind_that_left_the_group() {
+    let scratch = Scratch::new("dropped-setsid");
+    let text = "setsid sh -c 'trap \"\" TERM; echo $$ > pid; while :; do sleep 1; done' & wait";
+    let started = start(patient().on_stop(OnStop::Drop), script(text).cwd(scratch.path()));
+    let pid = scratch.pid("pid").await;
+    let (_, report) = started.stop().await;
+    assert!(report.quiescent && !pid.is_alive());
+}
+
+#[tokio::test]
+async fn a_runtime_that_goes_away_leaves_no_process_behind() {
+    let scratch = Scratch::new("runtime");
+    let process = script("echo $$ > pid; exec sleep 600").cwd(scratch.path());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let started = runtime.spawn(async { start(patient(), process) }).await.unwrap();
+    let pid = scratch.pid("pid").await;
+    runtime.shutdown_background();
+    eventually("the process is reaped", || pid.is_gone().then_some(())).await;
+    drop(started);
+}
+
+#[tokio::test]
+async fn nothing_starts_after_a_stop() {
+    let scratch = Scratch::new("fence");
+    let (cwd, file) = (scratch.path().to_owned(), scratch.path().join("file"));
+    let engine = Engine::new();
+    let handle = engine.submit(patient(), |ctx| async move {
+        ctx.stopped().await;
+        script("touch file").cwd(cwd).run(ctx).await
+    });
+    let handle = handle.unwrap();
+    let run = handle.run().clone();
+    run.cancel(CancelRequest::because("the test says so"));
+    assert!(matches!(handle.outcome().await, Outcome::Stopped { partial: None, .. }));
+    assert!(!file.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_processes_stop_together() {
+    let scratch = Scratch::new("hundred");
+    let text = "trap 'exit 5' TERM; echo $$ > $1; while :; do sleep 0.2; done";
+    let mut all = Vec::new();
+    for nth in 0..100 {
+        let process = script(text).args(["sh", &nth.to_string()]).cwd(scratch.path());
+        all.push(start(patient(), process));
+    }
+    for nth in 0..100 {
+        scratch.pid(&nth.to_string()).await;
+    }
+    for started in &all {
+        started.run().cancel(CancelRequest::because("all of them"));
+    }
+    for started in all {
+        let (outcome, report) = started.end().await;
+        let Outcome::Stopped { partial: Some(output), .. } = outcome else {
+            panic!("it was not stopped: {report:?}")
+        };
+        assert_eq!(output.exit_code, Some(5));
+        assert!(report.quiescent);
+    }
+}

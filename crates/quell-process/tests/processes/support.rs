@@ -1,0 +1,161 @@
+//! What the tests share.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quell::{CancelRequest, Engine, EventKind, Outcome, RunHandle, RunRef, RunReport, RunSpec};
+use quell_process::{Process, ProcessOutput};
+use serde_json::Value;
+
+/// A shell script as a process.
+pub(crate) fn script(text: &str) -> Process {
+    Process::new("sh").arg("-c").arg(text)
+}
+
+/// A process that runs as the body of a run, and the engine, without which it would be stopped.
+pub(crate) struct Started {
+    engine: Engine,
+    handle: RunHandle<ProcessOutput>,
+}
+
+impl Started {
+    pub(crate) fn run(&self) -> &RunRef {
+        self.handle.run()
+    }
+
+    /// Waits for the end: the outcome, and what remains of the run.
+    pub(crate) async fn end(self) -> (Outcome<ProcessOutput>, Arc<RunReport>) {
+        let run = self.run().clone();
+        let ended = async { (self.handle.outcome().await, run.quiescent().await) };
+        let ended = tokio::time::timeout(PATIENCE, ended).await;
+        drop(self.engine);
+        ended.expect("the run ends")
+    }
+
+    /// Stops the run and waits for the end: what the body returned, and what remains of the run.
+    pub(crate) async fn stop(self) -> (Option<ProcessOutput>, Arc<RunReport>) {
+        self.run().cancel(CancelRequest::because("the test says so"));
+        match self.end().await {
+            (Outcome::Stopped { partial, .. }, report) => (partial, report),
+            (_, report) => panic!("it was not stopped: {report:?}"),
+        }
+    }
+}
+
+/// Starts a process as the body of a run.
+pub(crate) fn start(spec: RunSpec, process: Process) -> Started {
+    let engine = Engine::new();
+    let handle = engine.submit(spec, |ctx| process.run(ctx)).unwrap();
+    Started { engine, handle }
+}
+
+/// Runs a process to its end.
+pub(crate) async fn run(process: Process) -> (Outcome<ProcessOutput>, Arc<RunReport>) {
+    start(RunSpec::step("process"), process).end().await
+}
+
+/// Runs a process that does not fail.
+pub(crate) async fn output_of(process: Process) -> ProcessOutput {
+    match run(process).await {
+        (Outcome::Completed(output), _) => output,
+        (_, report) => panic!("it did not complete: {report:?}"),
+    }
+}
+
+/// Runs a process that fails: the message, and the partial output.
+pub(crate) async fn failure_of(process: Process) -> (String, Option<Value>) {
+    let (_, report) = run(process).await;
+    let error = report.error.as_ref().unwrap_or_else(|| panic!("it did not fail: {report:?}"));
+    (error.to_string(), report.partial.as_ref().map(|partial| partial.parse().unwrap()))
+}
+
+/// Runs a process and collects what it emitted.
+pub(crate) async fn events_of(process: Process) -> Vec<Value> {
+    let started = start(RunSpec::step("process"), process);
+    let mut events = started.run().events();
+    let mut emitted = Vec::new();
+    while let Some(event) = events.next().await {
+        match event.kind {
+            EventKind::Emitted(payload) => emitted.push(payload.parse().unwrap()),
+            EventKind::Refused { .. } => panic!("an event was over its bound"),
+            _ => {}
+        }
+    }
+    drop(started);
+    emitted
+}
+
+/// A directory for one test.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Waits until a script has written its number to a file with `echo $$ > FILE`.
+    pub(crate) async fn pid(&self, file: &str) -> Pid {
+        let path = self.0.join(file);
+        eventually("a script says its number", || {
+            let text = fs::read_to_string(&path).ok()?;
+            text.ends_with('\n').then(|| Pid(text.trim().parse().unwrap()))
+        })
+        .await
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The number of a process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pid(u32);
+
+impl Pid {
+    /// Tells whether it executes. One that is dead but not reaped does not.
+    pub(crate) fn is_alive(self) -> bool {
+        !matches!(self.state().as_str(), "" | "Z")
+    }
+
+    /// Tells whether nothing is left of it, not even something to be reaped.
+    pub(crate) fn is_gone(self) -> bool {
+        self.state().is_empty()
+    }
+
+    pub(crate) fn kill(self) {
+        Command::new("kill").arg("-KILL").arg(self.0.to_string()).status().unwrap();
+    }
+
+    fn state(self) -> String {
+        let ps = Command::new("ps").args(["-o", "state=", "-p", &self.0.to_string()]).output();
+        String::from_utf8(ps.unwrap().stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// Waits until something is there.
+pub(crate) async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let begun_at = Instant::now();
+    while begun_at.elapsed() < PATIENCE {
+        if let Some(found) = check() {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited in vain until {what}");
+}
+
+/// Longer than anything takes on a slow machine.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);

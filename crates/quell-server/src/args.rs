@@ -1,0 +1,197 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "quell", version, about = ABOUT, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads the command line of this process.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what clap shows: a usage error, the help or the version.
+    pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(args)?;
+        let Command::Run(run) = &cli.command;
+        if run.plan.is_none() && run.command.is_empty() {
+            let message = "neither a plan nor a command was given; one of these would do:\n\n  \
+                           quell run plan.toml\n  quell run --timeout 30s -- make test";
+            return Err(usage_error(ErrorKind::MissingRequiredArgument, message));
+        }
+        if run.command.first().is_some_and(|program| program.is_empty()) {
+            let message = "the program after `--` has an empty name";
+            return Err(usage_error(ErrorKind::InvalidValue, message));
+        }
+        Ok(cli)
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a plan of commands, or a single command, as one run tree
+    #[command(
+        long_about = RUN_ABOUT,
+        after_help = RUN_AFTER_HELP,
+        override_usage = "quell run [OPTIONS] <PLAN>\n       quell run [OPTIONS] -- <COMMAND>..."
+    )]
+    Run(RunArgs),
+}
+
+/// What `quell run` is told.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The plan: a file, `.toml` or `.json`, that names steps, parallel branches and their commands
+    #[arg(value_name = "PLAN")]
+    pub(crate) plan: Option<PathBuf>,
+
+    /// A single program with its arguments, instead of a plan
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "plan")]
+    pub(crate) command: Vec<OsString>,
+
+    /// Stop the run after this time, for instance `90s` or `1h 30m`. Replaces the timeout of
+    /// the plan; without both there is no limit
+    #[arg(long, value_name = "DURATION", value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Time between a stop and SIGKILL, for instance `500ms`. Replaces the grace of the plan;
+    /// without both it is 5s. `0s` leaves no time for cleanup
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) grace: Option<Duration>,
+
+    /// Write the report to this file as JSON when the run has ended. The file appears whole or
+    /// not at all; a path that cannot be written is refused before anything starts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Write every event to stdout as one line of JSON; what is meant for people goes to stderr
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Show every line that the programs write, and not just the last one
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+fn usage_error(kind: ErrorKind, message: &str) -> clap::Error {
+    let mut cli = Cli::command();
+    cli.build();
+    match cli.find_subcommand_mut("run") {
+        Some(run) => run.error(kind, message),
+        None => cli.error(kind, message),
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if timeout.is_zero() {
+        return Err("a timeout of zero would stop the run before it starts".into());
+    }
+    Ok(timeout)
+}
+
+const ABOUT: &str =
+    "Run commands as one run tree that stops when told, on time, and says what stopped";
+
+const AFTER_HELP: &str = "\
+Examples:
+  quell run plan.toml                          run a plan
+  quell run --timeout 30s --grace 5s -- make   run one command, with a limit
+  quell run plan.toml --json | jq .event       events for programs
+  quell help run                               signals, exit codes, the rest";
+
+const RUN_ABOUT: &str = "\
+Run a plan of commands, or a single command, as one run tree that stops when told.
+
+Every command runs in a process group of its own. A stop (a timeout, a signal to quell, a branch \
+that failed) sends SIGTERM to the groups, waits for the grace, then sends SIGKILL. What a program \
+had written by then is kept as partial output. When quell exits, nothing it started is left.
+
+In a terminal the tree is live; elsewhere each transition is one line on stdout. The report \
+follows: status and cause of every run, who was signalled and aborted, how long the stop took, \
+what output was kept.";
+
+const RUN_AFTER_HELP: &str = "\
+Signals:
+  SIGINT (Ctrl-C), SIGTERM, SIGHUP   the first one cancels with grace, the second one aborts
+  SIGQUIT (Ctrl-\\)                   aborts at once
+  after the run has ended, any of them gives up writing what is left to write
+
+Exit codes:
+    0   completed
+    1   failed, or the report could not be written
+    2   bad usage, bad plan, unwritable report: nothing was started
+  124   timed out
+  130   cancelled: by a signal, or because the reader of stdout went away (quell run … | head)
+
+Examples:
+  quell run crates/quell-server/plans/tour.toml
+  quell run plan.toml --timeout 10m --report report.json
+  quell run plan.toml --json > events.ndjson
+  quell run --timeout 30s --grace 5s -- make test";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        let Command::Run(run) = Cli::read(args.iter().map(OsString::from))?.command;
+        Ok(run)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_plan_takes_options_on_either_side() {
+        let run =
+            read(&["quell", "run", "--grace", "0s", "a.toml", "--timeout", "1m 30s"]).unwrap();
+        assert_eq!(run.plan, Some(PathBuf::from("a.toml")));
+        assert_eq!(run.timeout, Some(Duration::from_secs(90)));
+        assert_eq!(run.grace, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_options() {
+        let run = read(&["quell", "run", "--json", "--", "ls", "--json", "-v"]).unwrap();
+        assert_eq!(run.command, ["ls", "--json", "-v"]);
+        assert!(run.json && !run.verbose);
+    }
+
+    #[test]
+    fn a_plan_and_a_command_exclude_each_other() {
+        let error = read(&["quell", "run", "a.toml", "--", "ls"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn neither_a_plan_nor_a_command_is_an_error_that_shows_what_to_do() {
+        let error = read(&["quell", "run"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("quell run plan.toml"), "{error}");
+        assert!(error.to_string().contains("-- <COMMAND>..."), "{error}");
+    }
+
+    #[test]
+    fn durations_that_make_no_sense_are_refused() {
+        for bad in ["0s", "-1s", "ten", "", "5"] {
+            let error = read(&["quell", "run", "a.toml", "--timeout", bad]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{bad}");
+        }
+        assert!(read(&["quell", "run", "a.toml", "--grace", "-1s"]).is_err());
+    }
+}

@@ -1,0 +1,114 @@
+//! The plain view: one line per transition.
+
+use quell::{EventKind, HookOutcome, RunEvent};
+
+use crate::text::{printable, span};
+use crate::tree::{Tree, emitted_line};
+
+/// Yields the line for an event that the tree has already taken in, without its end of line.
+///
+/// That a run was queued is not shown: it starts at once, or ends without having run. What
+/// programs write is shown only if `verbose`.
+pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<String> {
+    let what = match &event.kind {
+        EventKind::Started => "running".into(),
+        EventKind::Emitted(_) if verbose => return written(tree, event),
+        EventKind::StopRequested(cause) => {
+            format!("will stop after this step: {}", printable(&cause.to_string()))
+        }
+        EventKind::Stopping(cause) => format!("stopping: {}", printable(&cause.to_string())),
+        EventKind::HookEnded { hook, outcome } => {
+            format!("stop hook {hook} {}", hook_outcome(*outcome)?)
+        }
+        EventKind::Aborted => "aborted: it had not ended by the hard deadline".into(),
+        EventKind::Abandoned { what, name } => {
+            format!("abandoned: {} {} still executes", what.as_str(), printable(name))
+        }
+        EventKind::Ended(status) => match tree.entry(event.run).and_then(|e| e.elapsed(event.at)) {
+            Some(elapsed) => format!("{status} after {}", span(elapsed)),
+            None => format!("{status} before it had started"),
+        },
+        EventKind::Quiesced => "quiescent: nothing of it executes any more".into(),
+        EventKind::Detached { .. } => "detached".into(),
+        EventKind::Refused { what, bytes, bytes_max } => {
+            format!("refused: {} of {bytes} bytes, at most {bytes_max}", printable(what))
+        }
+        EventKind::Lagged { from, to } => format!("events {from} to {to} came too fast to show"),
+        _ => return None,
+    };
+    Some(stamped(tree, event, &what))
+}
+
+/// Yields the line for what a program wrote, without its end of line; none for other events.
+pub(crate) fn written(tree: &Tree, event: &RunEvent) -> Option<String> {
+    let EventKind::Emitted(payload) = &event.kind else { return None };
+    Some(stamped(tree, event, &format!("│ {}", emitted_line(payload)?)))
+}
+
+fn stamped(tree: &Tree, event: &RunEvent, what: &str) -> String {
+    let ms = tree.since_begin(event.at).as_millis();
+    format!("{:>5}.{:03}  {}  {what}", ms / 1_000, ms % 1_000, tree.path(event.run))
+}
+
+fn hook_outcome(outcome: HookOutcome) -> Option<&'static str> {
+    match outcome {
+        HookOutcome::Panicked => Some("panicked"),
+        HookOutcome::Aborted => Some("aborted"),
+        HookOutcome::Skipped => Some("skipped"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use quell::{Cause, CauseKind, RunId, RunStatus};
+
+    use super::*;
+    use crate::tree::tests::{at, event, queued};
+
+    fn shown(events: &[RunEvent], verbose: bool) -> Vec<String> {
+        let mut tree = Tree::default();
+        let mut lines = Vec::new();
+        for event in events {
+            tree.apply(event);
+            lines.extend(line(&tree, event, verbose));
+        }
+        lines
+    }
+
+    #[test]
+    fn every_transition_is_one_line_with_the_path_of_the_run() {
+        let cause = Cause::new(CauseKind::Deadline, at(300), RunId::from_text("a"));
+        let lines = shown(
+            &[
+                queued(1, "root", None),
+                event(2, "root", EventKind::Started),
+                queued(3, "a", Some("root")),
+                event(4, "a", EventKind::Started),
+                event(12, "a", EventKind::Stopping(Arc::new(cause))),
+                event(14, "a", EventKind::Ended(RunStatus::TimedOut)),
+                queued(15, "b", Some("root")),
+                event(16, "b", EventKind::Ended(RunStatus::Cancelled)),
+            ],
+            false,
+        );
+        let expected = [
+            "    0.100  root  running",
+            "    0.300  root/a  running",
+            "    1.100  root/a  stopping: deadline",
+            "    1.300  root/a  timed-out after 1.00 s",
+            "    1.500  root/b  cancelled before it had started",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn what_programs_write_is_shown_on_request() {
+        let emitted = EventKind::Emitted(serde_json::json!({ "line": "hello" }).into());
+        let events = [queued(1, "root", None), event(2, "root", emitted)];
+        assert!(shown(&events, false).is_empty());
+        assert_eq!(shown(&events, true), ["    0.100  root  │ hello"]);
+    }
+}

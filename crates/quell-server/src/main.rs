@@ -1,0 +1,33 @@
+//! The `quell` binary: runs plans of commands as one run tree that stops when told.
+//!
+//! `quell run` builds two runtimes by hand: bodies have worker threads of their own, and the main
+//! thread waits for events and signals. At the end nothing is joined: a body that blocks its
+//! thread for ever cannot keep this process from exiting.
+
+mod args;
+mod job;
+mod lines;
+mod live;
+mod report;
+mod report_file;
+mod run;
+mod signals;
+mod stdout;
+mod text;
+mod tree;
+mod view;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    match Cli::read(std::env::args_os()) {
+        Ok(Cli { command: Command::Run(args) }) => run::run(args),
+        Err(shown) => {
+            // With nobody to read the help there is nobody to tell.
+            let _ = shown.print();
+            ExitCode::from(u8::try_from(shown.exit_code()).unwrap_or(run::EXIT_USAGE))
+        }
+    }
+}

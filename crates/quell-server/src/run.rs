@@ -1,0 +1,218 @@
+//! `quell run`: one plan or command, from the first check to the exit code.
+
+use std::io::{self, Write as _};
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quell::{
+    CancelRequest, CauseKind, Disposition, Engine, EngineConfig, EventKind, EventStream, Limits,
+    RunId, RunRef, RunReport, RunStatus,
+};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc;
+use tokio::time;
+
+use crate::args::RunArgs;
+use crate::job::Job;
+use crate::report_file::ReportFile;
+use crate::signals::{Patience, Signal, Signals};
+use crate::stdout;
+use crate::text::span;
+use crate::view::{FRAME, Message, Style, View};
+
+/// Bad usage, a bad plan, an unwritable report: nothing was started.
+pub(crate) const EXIT_USAGE: u8 = 2;
+
+/// Runs what the command line asks for.
+pub(crate) fn run(args: RunArgs) -> ExitCode {
+    match prepared(args) {
+        Ok(code) => ExitCode::from(code),
+        Err(refusal) => {
+            // With nobody at stderr there is nobody to tell; the exit code says it too.
+            let _ = writeln!(io::stderr().lock(), "error: {refusal}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+/// Checks everything that can be checked, then starts. An error means that nothing was started.
+fn prepared(args: RunArgs) -> Result<u8, String> {
+    let style = Style { json: args.json, verbose: args.verbose };
+    let report_path = args.report.clone();
+    let job = Job::load(args)?;
+    let report_file = match &report_path {
+        Some(path) => Some(ReportFile::prepare(path).map_err(|error| {
+            format!("{}: the report cannot be written here: {error}", path.display())
+        })?),
+        None => None,
+    };
+    let no_threads = |error: io::Error| format!("no runtime can be built: {error}");
+    let bodies = Builder::new_multi_thread()
+        .thread_name("quell-body")
+        .enable_all()
+        .build()
+        .map_err(no_threads)?;
+    let watch = Builder::new_current_thread().enable_all().build().map_err(no_threads)?;
+    let code = watch.block_on(watched(job, style, report_file, bodies.handle().clone()));
+    bodies.shutdown_background();
+    watch.shutdown_background();
+    code
+}
+
+async fn watched(
+    job: Job,
+    style: Style,
+    report_file: Option<ReportFile>,
+    bodies: Handle,
+) -> Result<u8, String> {
+    let mut signals =
+        Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
+    let mut view =
+        View::start(style).map_err(|error| format!("no thread for the view: {error}"))?;
+    let mut limits = Limits::default();
+    limits.events_per_root_max = EVENTS_MAX;
+    let engine = Engine::with_config(EngineConfig::new().runtime(bodies).limits(limits));
+    let run = job.submit(&engine).map_err(|error| error.to_string())?;
+
+    let report = follow(&run, &mut signals, &mut view, style).await;
+    let mut code = exit_code(report.status);
+    if let Some(Err(error)) = report_file.map(|file| file.write(&report)) {
+        note(&view, format!("the report could not be written: {error}"));
+        code = code.max(EXIT_FAILED);
+    }
+    finish(report, signals, view).await;
+    Ok(code)
+}
+
+/// Shows the run until it has ended, and hears signals.
+async fn follow(
+    run: &RunRef,
+    signals: &mut Signals,
+    view: &mut View,
+    style: Style,
+) -> Arc<RunReport> {
+    let mut patience = Patience::default();
+    let mut ticks = time::interval(FRAME);
+    let mut reader = pin!(stdout::closed());
+    let mut has_reader = !style.is_live();
+    let messages = view.messages.clone();
+    let mut shown = pin!(async {
+        show(run.events(), run.id(), &messages).await;
+        run.ended().await
+    });
+    loop {
+        tokio::select! {
+            // What stops the run comes before what shows it.
+            biased;
+            signal = signals.next() => {
+                if run.status().is_terminal() {
+                    return run.ended().await;
+                }
+                note(view, answer(run, signal, &mut patience));
+            }
+            () = &mut reader, if has_reader => {
+                has_reader = false;
+                disconnect(run, view, "stdout is closed");
+            }
+            lost = &mut view.lost, if has_reader => {
+                has_reader = false;
+                let why = lost.map_or_else(|_| "the view has gone".into(), |error| error.to_string());
+                disconnect(run, view, &format!("stdout cannot be written: {why}"));
+            }
+            report = &mut shown => return report,
+            // A view that is behind needs no ticks.
+            _ = ticks.tick() => drop(view.messages.try_send(Message::Tick)),
+        }
+    }
+}
+
+/// Hands events to the view until the root has ended, or until there is no view.
+async fn show(mut events: EventStream, root: RunId, messages: &mpsc::Sender<Message>) {
+    while let Some(event) = events.next().await {
+        let is_last = event.run == root && matches!(event.kind, EventKind::Ended(_));
+        if messages.send(Message::Event(event)).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// Does what a signal asks for, and says in words what that was.
+fn answer(run: &RunRef, signal: Signal, patience: &mut Patience) -> String {
+    let name = signal.as_str();
+    let Some(request) = patience.on(signal) else {
+        return format!(
+            "{name}: aborting already; the run ends at once or is abandoned in a second"
+        );
+    };
+    let is_abort = request.mode() == quell::StopMode::Abort;
+    let left = |until: Instant| span(until.saturating_duration_since(Instant::now()));
+    let next = "another signal aborts";
+    match run.cancel(request) {
+        Disposition::Accepted { .. } | Disposition::Escalated { .. } if is_abort => {
+            format!("{name}: aborting, without grace")
+        }
+        Disposition::Accepted { hard_deadline } => {
+            format!("{name}: stopping, with {} of grace; {next}", left(hard_deadline))
+        }
+        Disposition::AlreadyStopping { cause, hard_deadline } => {
+            let left = left(hard_deadline);
+            format!("{name}: stopping already ({cause}), {left} of grace left; {next}")
+        }
+        disposition => format!("{name}: {}", disposition.as_str()),
+    }
+}
+
+/// Cancels the run because nobody reads its output.
+fn disconnect(run: &RunRef, view: &View, why: &str) {
+    let request = CancelRequest::because(why).by("stdout").kind(CauseKind::Disconnected);
+    if let Disposition::Accepted { .. } = run.cancel(request) {
+        note(view, format!("{why}: the run is cancelled"));
+    }
+}
+
+/// Shows the report and waits until everything is written, or until a signal says not to.
+async fn finish(report: Arc<RunReport>, mut signals: Signals, view: View) {
+    let View { messages, notes, mut written, .. } = view;
+    let mut last_words = pin!(async move {
+        drop(notes);
+        // A view that is gone has said why.
+        let _ = messages.send(Message::Report(report)).await;
+        drop(messages);
+        written.recv().await
+    });
+    tokio::select! {
+        // Everything is written, or nobody wants it.
+        biased;
+        _ = &mut last_words => return,
+        _ = signals.next() => {}
+    }
+    // A signal that came just as the run ended must not cost the report of a willing reader.
+    let _ = time::timeout(PATIENCE_AFTER_END, last_words).await;
+}
+
+fn note(view: &View, note: String) {
+    // The thread that writes notes ends after the last sender.
+    let _ = view.notes.send(note);
+}
+
+const fn exit_code(status: RunStatus) -> u8 {
+    match status {
+        RunStatus::Completed => 0,
+        RunStatus::Queued | RunStatus::Running | RunStatus::Stopping | RunStatus::Failed => {
+            EXIT_FAILED
+        }
+        RunStatus::TimedOut => 124,
+        RunStatus::Cancelled => 130,
+    }
+}
+
+/// The run failed, or its report could not be written.
+const EXIT_FAILED: u8 = 1;
+
+/// Events that the engine holds for the view: the more, the longer it may be behind.
+const EVENTS_MAX: usize = 32_768;
+
+/// How long the rest of the output may take after a signal.
+const PATIENCE_AFTER_END: Duration = Duration::from_millis(500);

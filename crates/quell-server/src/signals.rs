@@ -1,0 +1,161 @@
+//! Signals of the operating system, and what each asks for.
+
+use std::io;
+
+use quell::{CancelRequest, CauseKind};
+use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
+
+/// The signals that end other programs and that here end a run.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    interrupt: Listener,
+    terminate: Listener,
+    quit: Listener,
+    hang_up: Option<Listener>,
+}
+
+impl Signals {
+    /// Takes the signals over. From here on they no longer end this process.
+    ///
+    /// SIGHUP stays ignored if it was ignored when the process began, which is what `nohup` does.
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the operating system refuses.
+    pub(crate) fn listen() -> io::Result<Self> {
+        let hang_up = if is_hang_up_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
+            hang_up,
+        })
+    }
+
+    /// Waits for the next signal. Several of one kind that come at once count as one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: a signal that arrives while nobody waits is yielded by the next call.
+    pub(crate) async fn next(&mut self) -> Signal {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(listener) => listener.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // The most urgent first.
+            biased;
+            _ = self.quit.recv() => Signal::Quit,
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
+            _ = hang_up => Signal::HangUp,
+        }
+    }
+}
+
+/// One signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// SIGINT, as from Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// SIGQUIT, as from Ctrl-\.
+    Quit,
+    /// SIGHUP: the terminal is gone.
+    HangUp,
+}
+
+impl Signal {
+    /// Yields the name that the operating system has for it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+            Self::Quit => "SIGQUIT",
+            Self::HangUp => "SIGHUP",
+        }
+    }
+}
+
+/// How far the signals have taken the run: each asks for more than the one before.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    asked: Asked,
+}
+
+impl Patience {
+    /// Decides what a signal asks of a live run. `None`: nothing is left to ask for.
+    pub(crate) fn on(&mut self, signal: Signal) -> Option<CancelRequest> {
+        let request = CancelRequest::because(format!("interrupted by {}", signal.as_str()))
+            .by("signal")
+            .kind(match signal {
+                Signal::HangUp => CauseKind::Disconnected,
+                _ => CauseKind::UserRequest,
+            });
+        match (self.asked, signal) {
+            (Asked::Abort, _) => None,
+            (Asked::Nothing, Signal::Interrupt | Signal::Terminate | Signal::HangUp) => {
+                self.asked = Asked::Stop;
+                Some(request)
+            }
+            (Asked::Stop, _) | (Asked::Nothing, Signal::Quit) => {
+                self.asked = Asked::Abort;
+                Some(request.abort())
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Asked {
+    #[default]
+    Nothing,
+    Stop,
+    Abort,
+}
+
+/// Reads the mask of ignored signals, in which bit 0 is SIGHUP. Elsewhere than on Linux nobody
+/// knows, and the signal counts as not ignored.
+fn is_hang_up_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use quell::StopMode;
+
+    use super::*;
+
+    fn modes(signals: &[Signal]) -> Vec<Option<StopMode>> {
+        let mut patience = Patience::default();
+        signals.iter().map(|signal| patience.on(*signal).map(|request| request.mode())).collect()
+    }
+
+    #[test]
+    fn the_first_signal_cancels_the_second_aborts_and_a_third_asks_for_nothing_more() {
+        let expected = [Some(StopMode::Cooperative), Some(StopMode::Abort), None];
+        for first in [Signal::Interrupt, Signal::Terminate, Signal::HangUp] {
+            for second in [Signal::Interrupt, Signal::Terminate, Signal::Quit, Signal::HangUp] {
+                assert_eq!(modes(&[first, second, Signal::Interrupt]), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_quit_aborts_at_once() {
+        assert_eq!(modes(&[Signal::Quit, Signal::Interrupt]), [Some(StopMode::Abort), None]);
+    }
+
+    #[test]
+    fn a_request_names_its_signal() {
+        let request = Patience::default().on(Signal::Interrupt).expect("the first one asks");
+        let expected = CancelRequest::because("interrupted by SIGINT").by("signal");
+        assert_eq!(request, expected);
+    }
+}

@@ -1,0 +1,189 @@
+//! What the events of one tree have told so far: the model behind the views.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
+
+use crate::text::{last_line, printable};
+
+/// The runs of one tree, in the order in which they were accepted.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    root: Option<RunId>,
+    began: Option<SystemTime>,
+    entries: HashMap<RunId, Entry>,
+}
+
+/// One run of the tree.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// The run that spawned it.
+    pub(crate) parent: Option<RunId>,
+    /// Steps from the root.
+    pub(crate) depth: usize,
+    /// Its name, fit for a terminal.
+    pub(crate) name: Arc<str>,
+    /// How it stands.
+    pub(crate) status: RunStatus,
+    /// When its body was first polled.
+    pub(crate) started_at: Option<SystemTime>,
+    /// When it became terminal.
+    pub(crate) ended_at: Option<SystemTime>,
+    last_emitted: Option<Payload>,
+    children: Vec<RunId>,
+}
+
+impl Tree {
+    /// Takes in what happened. Events of a run that it never heard of change nothing: their
+    /// beginning was lost to `Lagged`.
+    pub(crate) fn apply(&mut self, event: &RunEvent) {
+        if let EventKind::Queued { parent, name, .. } = &event.kind {
+            return self.queued(event, *parent, name);
+        }
+        let Some(entry) = self.entries.get_mut(&event.run) else { return };
+        match &event.kind {
+            EventKind::Started => {
+                entry.status = RunStatus::Running;
+                entry.started_at = Some(event.at);
+            }
+            EventKind::Stopping(_) => entry.status = RunStatus::Stopping,
+            EventKind::Ended(status) => {
+                entry.status = *status;
+                entry.ended_at = Some(event.at);
+            }
+            EventKind::Emitted(payload) => entry.last_emitted = Some(payload.clone()),
+            _ => {}
+        }
+    }
+
+    /// Yields one run.
+    pub(crate) fn entry(&self, run: RunId) -> Option<&Entry> {
+        self.entries.get(&run)
+    }
+
+    /// Yields the time from the acceptance of the root to `at`.
+    pub(crate) fn since_begin(&self, at: SystemTime) -> Duration {
+        self.began.and_then(|began| at.duration_since(began).ok()).unwrap_or_default()
+    }
+
+    /// Yields the names from the root to a run, with slashes in between.
+    pub(crate) fn path(&self, run: RunId) -> String {
+        let mut names = Vec::new();
+        let mut next = Some(run);
+        while let Some(entry) = next.and_then(|run| self.entries.get(&run)) {
+            names.push(&*entry.name);
+            next = entry.parent;
+        }
+        names.reverse();
+        if names.is_empty() { run.to_string() } else { names.join("/") }
+    }
+
+    /// Yields all runs, parents before children, siblings in the order of their acceptance.
+    pub(crate) fn in_pre_order(&self) -> Vec<&Entry> {
+        let mut found = Vec::with_capacity(self.entries.len());
+        let mut pending: Vec<RunId> = self.root.into_iter().collect();
+        while let Some(entry) = pending.pop().and_then(|run| self.entries.get(&run)) {
+            pending.extend(entry.children.iter().rev());
+            found.push(entry);
+        }
+        found
+    }
+
+    fn queued(&mut self, event: &RunEvent, parent: Option<RunId>, name: &Arc<str>) {
+        let depth = match parent.and_then(|parent| self.entries.get_mut(&parent)) {
+            Some(parent) => {
+                parent.children.push(event.run);
+                parent.depth + 1
+            }
+            None => 0,
+        };
+        if event.run == event.root {
+            self.root = Some(event.run);
+            self.began = Some(event.at);
+        }
+        let entry = Entry {
+            parent,
+            depth,
+            name: printable(name).into(),
+            status: RunStatus::Queued,
+            started_at: None,
+            ended_at: None,
+            last_emitted: None,
+            children: Vec::new(),
+        };
+        self.entries.insert(event.run, entry);
+    }
+}
+
+impl Entry {
+    /// Yields the last line that its body emitted, fit for a terminal.
+    pub(crate) fn last_line(&self) -> Option<String> {
+        self.last_emitted.as_ref().and_then(emitted_line)
+    }
+
+    /// Yields how long it has run by `now`, or ran altogether.
+    pub(crate) fn elapsed(&self, now: SystemTime) -> Option<Duration> {
+        self.ended_at.unwrap_or(now).duration_since(self.started_at?).ok()
+    }
+}
+
+/// Yields what an emitted payload has to show: the line of a process, or the JSON text.
+pub(crate) fn emitted_line(payload: &Payload) -> Option<String> {
+    let Ok(value) = payload.parse::<serde_json::Value>() else { return None };
+    match value.get("line").and_then(|line| line.as_str()) {
+        Some(line) => last_line(line),
+        None => last_line(payload.as_str()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use quell::RunKind;
+
+    use super::*;
+
+    pub(crate) fn at(ms: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
+    }
+
+    pub(crate) fn event(seq: u64, run: &str, kind: EventKind) -> RunEvent {
+        RunEvent::new(seq, RunId::from_text("root"), RunId::from_text(run), at(seq * 100), kind)
+    }
+
+    pub(crate) fn queued(seq: u64, run: &str, parent: Option<&str>) -> RunEvent {
+        let parent = parent.map(RunId::from_text);
+        let (kind, name) = (RunKind::Step, run.into());
+        event(seq, run, EventKind::Queued { parent, kind, name, shielded: false })
+    }
+
+    #[test]
+    fn children_follow_their_parent_in_the_order_of_their_acceptance() {
+        let mut tree = Tree::default();
+        tree.apply(&queued(1, "root", None));
+        tree.apply(&queued(2, "a", Some("root")));
+        tree.apply(&queued(3, "b", Some("root")));
+        tree.apply(&queued(4, "a1", Some("a")));
+        let names: Vec<_> = tree.in_pre_order().iter().map(|entry| &*entry.name).collect();
+        assert_eq!(names, ["root", "a", "a1", "b"]);
+        assert_eq!(tree.path(RunId::from_text("a1")), "root/a/a1");
+    }
+
+    #[test]
+    fn the_last_line_of_a_process_is_kept_without_its_control_characters() {
+        let mut tree = Tree::default();
+        tree.apply(&queued(1, "root", None));
+        let line = serde_json::json!({ "stream": "stdout", "line": "red \u{1b}[31malert" });
+        tree.apply(&event(2, "root", EventKind::Emitted(line.into())));
+        let entry = tree.entry(RunId::from_text("root")).expect("the root was queued");
+        assert_eq!(entry.last_line().as_deref(), Some("red \\u{1b}[31malert"));
+    }
+
+    #[test]
+    fn events_of_a_run_that_was_never_queued_change_nothing() {
+        let mut tree = Tree::default();
+        tree.apply(&event(1, "ghost", EventKind::Started));
+        assert!(tree.in_pre_order().is_empty());
+    }
+}

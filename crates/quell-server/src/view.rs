@@ -1,0 +1,217 @@
+//! What a run looks like while it runs: threads that write, fed by the one that waits.
+//!
+//! Writing blocks when nobody reads. It therefore happens on threads of its own, one for what is
+//! shown and one for notes, so that signals are heard and the run ends on time all the same.
+
+use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
+use std::sync::Arc;
+use std::sync::mpsc as channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::MultiProgress;
+use quell::{RunEvent, RunReport};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::live::Live;
+use crate::tree::Tree;
+use crate::{lines, report};
+
+/// What to show, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Style {
+    /// Events on stdout as JSON; everything else on stderr.
+    pub(crate) json: bool,
+    /// Every line that programs write.
+    pub(crate) verbose: bool,
+}
+
+impl Style {
+    /// Tells whether the tree is drawn over itself: in a terminal that can do it.
+    pub(crate) fn is_live(self) -> bool {
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        !self.json && !is_dumb && io::stdout().is_terminal() && io::stderr().is_terminal()
+    }
+}
+
+/// What the view is told.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Something happened.
+    Event(RunEvent),
+    /// Time passed.
+    Tick,
+    /// The run has ended.
+    Report(Arc<RunReport>),
+}
+
+/// The writing ends of the view, and word of how it fares.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// Takes what is to be shown, in order. At most [`BACKLOG`] wait.
+    pub(crate) messages: mpsc::Sender<Message>,
+    /// Takes notes for the user, which go to stderr.
+    pub(crate) notes: channel::Sender<String>,
+    /// Says that stdout cannot be written any more, and why.
+    pub(crate) lost: oneshot::Receiver<io::Error>,
+    /// Yields `None` when everything was written and both ends above are dropped.
+    pub(crate) written: mpsc::Receiver<()>,
+}
+
+impl View {
+    /// Starts the threads that write.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the operating system has no threads left.
+    pub(crate) fn start(style: Style) -> io::Result<Self> {
+        let live = style.is_live().then(Live::new);
+        let bars = live.as_ref().map(Live::screen);
+        let (messages, to_show) = mpsc::channel(BACKLOG);
+        let (notes, to_note) = channel::channel();
+        let (tell_lost, lost) = oneshot::channel();
+        let (writing, written) = mpsc::channel(1);
+        let also_writing = writing.clone();
+        thread::Builder::new().name("quell-view".into()).spawn(move || {
+            Screen::new(style, live).show_all(to_show, tell_lost);
+            drop(writing);
+        })?;
+        thread::Builder::new().name("quell-notes".into()).spawn(move || {
+            write_notes(&to_note, bars.as_ref());
+            drop(also_writing);
+        })?;
+        Ok(Self { messages, notes, lost, written })
+    }
+}
+
+/// The thread that shows.
+struct Screen {
+    style: Style,
+    tree: Tree,
+    live: Option<Live>,
+    drawn_at: Instant,
+    /// Lines that wait to be written above the tree: each costs a drawing of all of it.
+    above: Vec<String>,
+    stdout: BufWriter<Stdout>,
+}
+
+impl Screen {
+    fn new(style: Style, live: Option<Live>) -> Self {
+        let stdout = BufWriter::with_capacity(STDOUT_BYTES, io::stdout());
+        Self {
+            style,
+            tree: Tree::default(),
+            live,
+            drawn_at: Instant::now(),
+            above: Vec::new(),
+            stdout,
+        }
+    }
+
+    fn show_all(
+        mut self,
+        mut to_show: mpsc::Receiver<Message>,
+        tell_lost: oneshot::Sender<io::Error>,
+    ) {
+        while let Some(message) = to_show.blocking_recv() {
+            let mut shown = self.show(message);
+            if to_show.is_empty() {
+                // Nothing more waits, so a reader should see what there is.
+                shown = shown.and_then(|()| self.stdout.flush());
+            }
+            if let Err(error) = shown {
+                // The receiver has gone when the run has ended: then nobody needs to know.
+                let _ = tell_lost.send(error);
+                break;
+            }
+        }
+        if let Some(live) = &mut self.live {
+            live.clear();
+        }
+    }
+
+    fn show(&mut self, message: Message) -> io::Result<()> {
+        match message {
+            Message::Event(event) => self.event(&event),
+            Message::Tick => {
+                self.draw();
+                Ok(())
+            }
+            Message::Report(report) => {
+                self.draw();
+                if let Some(live) = &mut self.live {
+                    live.clear();
+                }
+                self.say(&report::render(&report))
+            }
+        }
+    }
+
+    fn event(&mut self, event: &RunEvent) -> io::Result<()> {
+        self.tree.apply(event);
+        if self.style.json {
+            serde_json::to_writer(&mut self.stdout, event)?;
+            self.stdout.write_all(b"\n")?;
+        }
+        if self.live.is_none() {
+            return match lines::line(&self.tree, event, self.style.verbose) {
+                Some(line) => self.say(&format!("{line}\n")),
+                None => Ok(()),
+            };
+        }
+        if self.style.verbose
+            && let Some(line) = lines::written(&self.tree, event)
+        {
+            self.above.push(line);
+        }
+        if self.drawn_at.elapsed() > FRAME {
+            self.draw();
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        if !self.above.is_empty() {
+            // An error means that the terminal is gone, which SIGHUP tells.
+            let _ = live.screen().println(self.above.join("\n"));
+            self.above.clear();
+        }
+        live.show(&self.tree);
+        self.drawn_at = Instant::now();
+    }
+
+    /// Writes text meant for people.
+    fn say(&mut self, text: &str) -> io::Result<()> {
+        if self.style.json {
+            // With nobody at stderr, the events on stdout still have a reader.
+            let _ = io::stderr().write_all(text.as_bytes());
+            return Ok(());
+        }
+        self.stdout.write_all(text.as_bytes())
+    }
+}
+
+fn write_notes(notes: &channel::Receiver<String>, bars: Option<&MultiProgress>) {
+    for note in notes {
+        let line = format!("quell: {note}\n");
+        // With nobody at stderr there is nobody to tell.
+        let put = || {
+            let _ = io::stderr().write_all(line.as_bytes());
+        };
+        match bars {
+            Some(bars) => bars.suspend(put),
+            None => put(),
+        }
+    }
+}
+
+/// How many messages may wait to be shown. When they do, the log of the engine holds the rest, and
+/// tells what it had to drop.
+const BACKLOG: usize = 1_024;
+
+/// How much is written at once while more is waiting to be shown.
+const STDOUT_BYTES: usize = 64 << 10;
+
+/// The longest time between two drawings while events keep coming.
+pub(crate) const FRAME: Duration = Duration::from_millis(100);

@@ -1,0 +1,85 @@
+//! How a run ends is how `quell` exits.
+
+use std::time::Duration;
+
+use crate::support::{PATIENCE, Scratch, row};
+
+#[test]
+fn a_run_that_completes_exits_0_and_says_what_it_kept() {
+    let scratch = Scratch::new();
+    let ended = scratch.run(&["run", "--", "sh", "-c", "echo first; echo second"]);
+    ended.assert_code(0);
+    let stdout = &ended.stdout;
+    assert!(stdout.contains("sh  running"), "{stdout}");
+    assert!(stdout.contains("output   13 bytes, last line: second"), "{stdout}");
+    assert!(stdout.contains("completed after"), "{stdout}");
+    assert!(stdout.ends_with("nothing that was started is still running\n"), "{stdout}");
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn a_run_that_fails_exits_1_and_says_why() {
+    let scratch = Scratch::new();
+    let ended = scratch.run(&["run", "--", "sh", "-c", "echo half; echo oh no >&2; exit 3"]);
+    ended.assert_code(1);
+    let stdout = &ended.stdout;
+    assert!(stdout.contains("failed after"), "{stdout}");
+    assert!(stdout.contains("partial  5 bytes, last line: half"), "{stdout}");
+    assert!(stdout.contains("oh no") && stdout.contains("exit code 3"), "{stdout}");
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_a_failure() {
+    let scratch = Scratch::new();
+    let ended = scratch.run(&["run", "--", "./no-such-program"]);
+    ended.assert_code(1);
+    assert!(ended.stdout.contains("./no-such-program"), "{ended:?}");
+}
+
+#[test]
+fn a_run_that_times_out_exits_124_and_leaves_nothing() {
+    let scratch = Scratch::new();
+    let script = "echo $$ > pid; echo begun; exec sleep 300";
+    let ended = scratch.run(&["run", "--timeout", "1s", "--", "sh", "-c", script]);
+    ended.assert_code(124);
+    assert!(ended.took >= Duration::from_secs(1), "{ended:?}");
+    assert!(ended.stdout.contains("stopping: deadline"), "{ended:?}");
+    assert!(ended.stdout.contains("partial  6 bytes, last line: begun"), "{ended:?}");
+    scratch.assert_nothing_is_left(1);
+}
+
+#[test]
+fn a_program_that_ignores_sigterm_lives_as_long_as_the_grace() {
+    let scratch = Scratch::new();
+    let script = "trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done";
+    let limits = ["run", "--report", "report.json", "--timeout", "500ms", "--grace", "2s", "--"];
+    let ended = scratch.run(&[&limits[..], &["sh", "-c", script]].concat());
+    ended.assert_code(124);
+    assert!(ended.took >= Duration::from_secs(2), "SIGKILL came before the grace was over");
+    assert!(ended.took < PATIENCE / 2, "{ended:?}");
+    scratch.assert_nothing_is_left(1);
+    let report = scratch.json("report.json");
+    assert_eq!(report["status"], "timed-out");
+    assert_eq!(row(&report, "sh")["partial"]["signal"], 9, "{report:#}");
+}
+
+#[test]
+fn processes_that_leave_their_group_do_not_survive_a_stop() {
+    let scratch = Scratch::new();
+    let script = "echo $$ > pid.1; \
+                  setsid sh -c 'trap \"\" TERM; echo $$ > pid.2; while :; do sleep 0.1; done' & \
+                  wait";
+    let ended = scratch.run(&["run", "--timeout", "2s", "--grace", "1s", "--", "sh", "-c", script]);
+    ended.assert_code(124);
+    scratch.assert_nothing_is_left(2);
+}
+
+#[test]
+fn processes_in_the_background_do_not_survive_the_program_that_started_them() {
+    let scratch = Scratch::new();
+    let script = "sh -c 'echo $$ > pid.1; exec sleep 300' & \
+                  while [ ! -s pid.1 ]; do sleep 0.05; done";
+    let ended = scratch.run(&["run", "--", "sh", "-c", script]);
+    ended.assert_code(0);
+    scratch.assert_nothing_is_left(1);
+}

@@ -1,0 +1,15 @@
+//! Runs the real `quell` with real programs, signals and pipes. Witnesses outside decide what is
+//! left: `/proc`, and files that the programs write.
+
+#[cfg(test)]
+mod endings;
+#[cfg(test)]
+mod output;
+#[cfg(test)]
+mod plans;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod signals;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,185 @@
+//! What `quell` writes: lines, events, the report; and what it keeps of what programs wrote.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Ended, PATIENCE, Running, Scratch, wait_until};
+
+/// Parses events and checks what every log of a tree must fulfil.
+#[track_caller]
+pub(crate) fn checked_events(ended: &Ended) -> Vec<Value> {
+    let lines = ended.stdout.lines();
+    let events: Vec<Value> =
+        lines.map(|line| serde_json::from_str(line).expect("every line is JSON")).collect();
+    let mut ends: HashMap<&str, u32> = HashMap::new();
+    for (nth, event) in events.iter().enumerate() {
+        assert_eq!(event["seq"], nth + 1, "seq starts at 1 and has no gaps: {event}");
+        let run = event["run"].as_str().expect("an event names its run");
+        match event["event"].as_str().expect("an event has a name") {
+            "queued" => assert_eq!(ends.insert(run, 0), None, "{run} is queued once"),
+            "ended" => *ends.get_mut(run).expect("what ends was queued") += 1,
+            _ => assert_eq!(ends.get(run), Some(&0), "nothing happens to an ended run: {event}"),
+        }
+    }
+    assert!(ends.values().all(|count| *count == 1), "one end per run: {ends:?}");
+    let last = events.last().expect("there are events");
+    assert_eq!(
+        (&last["event"], &last["run"]),
+        (&"ended".into(), &last["root"]),
+        "the root is last"
+    );
+    events
+}
+
+#[test]
+fn with_json_stdout_carries_events_and_stderr_the_rest() {
+    let scratch = Scratch::new();
+    let ended = scratch.run(&["run", "--json", "--", "sh", "-c", "echo one; echo two >&2"]);
+    ended.assert_code(0);
+    let events = checked_events(&ended);
+    let emitted: Vec<_> =
+        events.iter().filter(|event| event["event"] == "emitted").map(|e| &e["data"]).collect();
+    assert_eq!(emitted.len(), 2, "{events:#?}");
+    let one = serde_json::json!({ "stream": "stdout", "line": "one" });
+    let two = serde_json::json!({ "stream": "stderr", "line": "two" });
+    assert!(emitted.contains(&&one) && emitted.contains(&&two), "{emitted:?}");
+    assert!(ended.stderr.contains("sh  running"), "{ended:?}");
+    assert!(ended.stderr.contains("completed after"), "{ended:?}");
+}
+
+#[test]
+fn a_burst_of_lines_is_shown_without_loss() {
+    let scratch = Scratch::new();
+    let ended = scratch.run(&["run", "--json", "--", "seq", "1", "20000"]);
+    ended.assert_code(0);
+    let events = checked_events(&ended);
+    let lines: Vec<_> = events.iter().filter_map(|event| event["data"]["line"].as_str()).collect();
+    assert_eq!(lines.len(), 20_000);
+    assert_eq!((lines[0], lines[19_999]), ("1", "20000"));
+}
+
+#[test]
+fn what_programs_write_is_shown_on_request() {
+    let scratch = Scratch::new();
+    let command = ["--", "sh", "-c", "echo hello; printf '\\033[2J'"];
+    let plain = scratch.run(&[&["run"], &command[..]].concat());
+    assert!(!plain.stdout.contains("│ hello"), "{plain:?}");
+    let verbose = scratch.run(&[&["run", "-v"], &command[..]].concat());
+    assert!(verbose.stdout.contains("sh  │ hello\n"), "{verbose:?}");
+    assert!(!verbose.stdout.contains('\u{1b}'), "a program cannot steer the terminal");
+}
+
+#[test]
+fn a_stopped_program_keeps_what_it_wrote_byte_for_byte() {
+    let scratch = Scratch::new();
+    // The same bytes go to stdout and to the witness, until SIGTERM.
+    let script = "trap 'stop=1' TERM; n=0; \
+                  while [ -z \"$stop\" ]; do n=$((n+1)); \
+                  printf 'línea %s\\t\\\\ \"q\"\\r\\n' $n; \
+                  printf 'línea %s\\t\\\\ \"q\"\\r\\n' $n >> witness; done; \
+                  printf 'no newline'; printf 'no newline' >> witness";
+    let args = ["run", "--timeout", "1s", "--grace", "50s", "--report", "report.json", "--"];
+    let ended = scratch.run(&[&args[..], &["sh", "-c", script]].concat());
+    ended.assert_code(124);
+    assert!(ended.took < PATIENCE / 2, "{ended:?}");
+    let report = scratch.json("report.json");
+    let partial = &report["partial"];
+    assert_eq!(partial["exit_code"], 0, "{report:#}");
+    let kept = partial["stdout"].as_str().expect("text is kept as text");
+    let witness = scratch.read("witness");
+    assert!(witness.len() > 10_000, "only {} bytes were written", witness.len());
+    assert!(kept.as_bytes() == witness, "{} bytes of {}", kept.len(), witness.len());
+}
+
+#[test]
+fn a_killed_program_keeps_what_it_wrote_byte_for_byte() {
+    let scratch = Scratch::new();
+    let script = "trap '' TERM; seq 1 10000 | tee witness; echo > written; \
+                  while :; do sleep 0.1; done";
+    let args = ["run", "--grace", "0s", "--report", "report.json", "--", "sh", "-c", script];
+    let running = Running::start(scratch.quell(&args));
+    wait_until("the program has written", || scratch.path("written").exists());
+    running.signal("INT");
+    running.ended().assert_code(130);
+    let report = scratch.json("report.json");
+    let kept = report["partial"]["stdout"].as_str().expect("text is kept as text");
+    let witness = scratch.read("witness");
+    assert_eq!(witness.len(), 48_894);
+    assert!(kept.as_bytes() == witness, "{} bytes of {}", kept.len(), witness.len());
+}
+
+#[test]
+fn the_report_replaces_an_older_one_through_a_link_and_leaves_no_draft() {
+    let scratch = Scratch::new();
+    scratch.write("old.json", "old");
+    symlink("old.json", scratch.path("link.json")).expect("a link can be made");
+    scratch.run(&["run", "--report", "link.json", "--", "true"]).assert_code(0);
+    assert_eq!(scratch.json("old.json")["status"], "completed");
+    assert_eq!(scratch.names(), ["link.json", "old.json"]);
+    let link = fs::symlink_metadata(scratch.path("link.json")).expect("the link is there");
+    assert!(link.is_symlink());
+}
+
+#[test]
+fn the_report_can_go_to_what_is_no_file() {
+    let scratch = Scratch::new();
+    scratch.run(&["run", "--report", "/dev/null", "--", "true"]).assert_code(0);
+    let null = fs::metadata("/dev/null").expect("/dev/null is there");
+    assert!(!null.is_file(), "/dev/null was replaced by a file");
+}
+
+#[test]
+fn a_reader_that_goes_away_cancels_the_run() {
+    let scratch = Scratch::new();
+    let script = "echo $$ > pid; while :; do echo more; sleep 0.05; done";
+    let mut command = scratch.quell(&["run", "-v", "--", "sh", "-c", script]);
+    let (mut reader, stdout) = std::io::pipe().expect("a pipe can be made");
+    command.stdout(stdout);
+    let running = Running::start(command);
+    let mut first = [0; 20];
+    reader.read_exact(&mut first).expect("something is written");
+    wait_until("the program has begun", || scratch.pids().len() == 1);
+    drop(reader);
+    let ended = running.ended();
+    ended.assert_code(130);
+    assert!(ended.stderr.contains("the run is cancelled"), "{ended:?}");
+    assert!(!ended.stderr.contains("panicked"), "{ended:?}");
+    scratch.assert_nothing_is_left(1);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_noticed_although_nothing_is_written() {
+    let scratch = Scratch::new();
+    let script = "echo $$ > pid; exec sleep 300";
+    let quell = scratch.quell(&["run", "--report", "report.json", "--", "sh", "-c", script]);
+    let mut command = scratch.program("sh");
+    // The reader leaves when the program has begun, after which nothing is written.
+    let pipeline = "\"$@\" | { head -1; until [ -s pid ]; do sleep 0.05; done; }; \
+                    until [ -s report.json ]; do sleep 0.05; done";
+    command.args(["-c", pipeline, "sh"]).arg(quell.get_program()).args(quell.get_args());
+    let ended = Running::start(command).ended();
+    assert!(ended.took < PATIENCE / 2, "{ended:?}");
+    assert_eq!(ended.stdout.lines().count(), 1, "{ended:?}");
+    assert!(!ended.stderr.contains("panicked"), "{ended:?}");
+    assert_eq!(scratch.json("report.json")["cause"]["kind"], "disconnected");
+    wait_until("quell has exited", || scratch.survivors().is_empty());
+    scratch.assert_nothing_is_left(1);
+}
+
+#[test]
+fn a_full_disk_under_stdout_cancels_the_run() {
+    let scratch = Scratch::new();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has /dev/full");
+    let mut command = scratch.quell(&["run", "--", "sleep", "300"]);
+    command.stdout(full);
+    let ended = Running::start(command).ended();
+    ended.assert_code(130);
+    assert!(ended.stderr.contains("stdout cannot be written"), "{ended:?}");
+    assert!(ended.took > Duration::ZERO);
+    scratch.assert_nothing_is_left(0);
+}

@@ -1,0 +1,191 @@
+//! Plans, from the file to the report.
+
+use crate::output::checked_events;
+use crate::support::{PATIENCE, Running, Scratch, is_alive, repository, row, wait_until};
+
+#[test]
+fn the_tour_completes_and_keeps_what_the_slow_and_the_deaf_had_written() {
+    let scratch = Scratch::new();
+    let report = scratch.path("report.json").display().to_string();
+    let plan = "crates/quell-server/plans/tour.toml";
+    let mut command = scratch.quell(&["run", plan, "--report", &report]);
+    command.current_dir(repository());
+    let ended = Running::start(command).ended();
+    ended.assert_code(0);
+    assert!(ended.took < PATIENCE / 2, "{ended:?}");
+    scratch.assert_nothing_is_left(0);
+    let report = scratch.json("report.json");
+    for name in ["tour", "prepare", "gather", "hash", "compress", "search", "count", "farewell"] {
+        assert_eq!(row(&report, name)["status"], "completed", "{name}");
+    }
+    let slow = row(&report, "slow");
+    assert_eq!(
+        (&slow["status"], &slow["cause"]["kind"]),
+        (&"timed-out".into(), &"deadline".into())
+    );
+    let kept = slow["partial"]["stdout"].as_str().expect("text is kept as text");
+    assert!(kept.lines().last().is_some_and(|line| line.starts_with("stopped after ")), "{kept}");
+    let deaf = row(&report, "deaf");
+    assert_eq!((&deaf["status"], &deaf["partial"]["signal"]), (&"timed-out".into(), &9.into()));
+    assert!(deaf["partial"]["stdout"].as_str().is_some_and(|kept| kept.starts_with("tick 1\n")));
+    // What the branches kept is the value of the step.
+    assert_eq!(report["output"]["gather"]["slow"], slow["partial"]);
+    assert_eq!(report["output"]["gather"]["deaf"], deaf["partial"]);
+}
+
+#[test]
+fn nothing_of_the_stubborn_plan_outlives_two_signals() {
+    let scratch = Scratch::new();
+    let plan = repository().join("crates/quell-server/plans/stubborn.toml").display().to_string();
+    let running = Running::start(scratch.quell(&["run", &plan, "--report", "report.json"]));
+    // Five branches; three children and grandchildren, each with a program to wait for; one that
+    // left with another.
+    wait_until("the crowd is there", || scratch.survivors().len() >= 15);
+    let crowd = scratch.survivors();
+    running.signal("INT");
+    wait_until("the meek has ended", || crowd.iter().any(|pid| !is_alive(*pid)));
+    running.signal("INT");
+    let ended = running.ended();
+    ended.assert_code(130);
+    assert!(ended.stderr.contains("SIGINT: stopping"), "{ended:?}");
+    scratch.assert_nothing_is_left(0);
+    let report = scratch.json("report.json");
+    assert_eq!((&report["status"], &report["quiescent"]), (&"cancelled".into(), &true.into()));
+    assert_eq!(report["cause"]["message"], "interrupted by SIGINT");
+    assert_eq!(row(&report, "deaf")["cause"]["kind"], "parent-stopped");
+    assert_eq!(row(&report, "deaf")["aborted"], true);
+    assert_eq!(row(&report, "meek")["partial"]["stdout"], "up for two minutes\n");
+}
+
+#[test]
+fn nothing_of_a_plan_outlives_its_timeout_and_grace() {
+    let scratch = Scratch::new();
+    let deaf = |n: u32| {
+        format!(
+            r#"
+            [[steps.branches]]
+            name = "deaf {n}"
+            run = ["sh", "-c", """
+                trap '' TERM; echo $$ > pid.{n}.0
+                sh -c 'echo $$ > pid.{n}.1; while :; do sleep 0.1; done' &
+                setsid sh -c 'echo $$ > pid.{n}.2; while :; do sleep 0.1; done' &
+                wait
+            """]
+            "#
+        )
+    };
+    let head = r#"
+        name = "deaf"
+        timeout = "3s"
+        grace = "1s"
+        [[steps]]
+        name = "all"
+        parallel = {}
+    "#;
+    let plan = [head.to_owned(), deaf(1), deaf(2), deaf(3)].concat();
+    scratch.write("deaf.toml", &plan);
+    let ended = scratch.run(&["run", "deaf.toml", "--json"]);
+    ended.assert_code(124);
+    scratch.assert_nothing_is_left(9);
+    checked_events(&ended);
+}
+
+#[test]
+fn a_branch_that_times_out_keeps_what_it_wrote_byte_for_byte() {
+    let scratch = Scratch::new();
+    let plan = r#"
+        name = "partial"
+        [[steps]]
+        name = "both"
+        parallel = { on_branch_timeout = "partial" }
+        [[steps.branches]]
+        name = "slow"
+        timeout = "2s"
+        grace = "1s"
+        run = ["sh", "-c", """
+            trap '' TERM
+            seq -f 'línea %g\t"q" \\\\' 1 20000 | tee witness
+            while :; do sleep 0.1; done
+        """]
+        [[steps.branches]]
+        name = "quick"
+        run = ["echo", "not disturbed"]
+    "#;
+    scratch.write("partial.toml", plan);
+    scratch.run(&["run", "partial.toml", "--report", "report.json"]).assert_code(0);
+    let report = scratch.json("report.json");
+    let kept = row(&report, "slow")["partial"]["stdout"].as_str().expect("text is kept as text");
+    let witness = scratch.read("witness");
+    assert!(witness.len() > 200_000, "{} bytes were written", witness.len());
+    assert!(kept.as_bytes() == witness, "{} bytes of {}", kept.len(), witness.len());
+    assert_eq!(report["output"]["both"]["slow"]["stdout"], kept);
+    assert_eq!(report["output"]["both"]["quick"]["stdout"], "not disturbed\n");
+}
+
+#[test]
+fn a_branch_that_fails_fails_the_plan_and_what_follows_is_not_started() {
+    let scratch = Scratch::new();
+    let plan = r#"
+        name = "fails"
+        [[steps]]
+        name = "both"
+        parallel = {}
+        [[steps.branches]]
+        name = "bad"
+        run = ["sh", "-c", "until [ -s pid ]; do sleep 0.05; done; echo broken >&2; exit 7"]
+        [[steps.branches]]
+        name = "sibling"
+        run = ["sh", "-c", "echo $$ > pid; exec sleep 300"]
+        [[steps]]
+        name = "never"
+        run = ["touch", "marker"]
+    "#;
+    scratch.write("fails.toml", plan);
+    let ended = scratch.run(&["run", "fails.toml", "--report", "report.json"]);
+    ended.assert_code(1);
+    assert!(ended.stdout.contains("broken"), "{ended:?}");
+    scratch.assert_nothing_is_left(1);
+    let report = scratch.json("report.json");
+    assert_eq!(row(&report, "sibling")["cause"]["kind"], "sibling-failed");
+    assert!(!scratch.path("marker").exists());
+}
+
+#[test]
+fn the_command_line_overrides_the_limits_of_the_plan() {
+    let scratch = Scratch::new();
+    let plan = r#"{ "name": "slow", "timeout": "1h", "grace": "1h", "steps": [
+        { "name": "deaf", "run": ["sh", "-c", "trap '' TERM; echo $$ > pid; sleep 300; :"] }
+    ] }"#;
+    scratch.write("slow.json", plan);
+    let ended = scratch.run(&["run", "slow.json", "--timeout", "2s", "--grace", "500ms"]);
+    ended.assert_code(124);
+    assert!(ended.took < PATIENCE / 2, "{ended:?}");
+    scratch.assert_nothing_is_left(1);
+}
+
+#[test]
+fn a_cancelled_plan_has_one_end_per_run_and_no_gap_in_its_events() {
+    let scratch = Scratch::new();
+    let branches: Vec<_> = (0..20)
+        .map(|n| {
+            format!(
+                r#"{{ name = "b{n}", run = ["sh", "-c", "echo $$ > pid.{n}; exec sleep 300"] }}"#
+            )
+        })
+        .collect();
+    let plan = format!(
+        "name = 'wide'\n[[steps]]\nname = 'all'\nparallel = {{ limit = 10 }}\nbranches = [{}]\n",
+        branches.join(", ")
+    );
+    scratch.write("wide.toml", &plan);
+    let running = Running::start(scratch.quell(&["run", "--json", "wide.toml"]));
+    wait_until("ten branches have begun", || scratch.pids().len() == 10);
+    running.signal("TERM");
+    let ended = running.ended();
+    ended.assert_code(130);
+    let events = checked_events(&ended);
+    let cancelled = events.iter().filter(|event| event["data"] == "cancelled").count();
+    assert!(cancelled >= 12, "{cancelled} runs were cancelled");
+    scratch.assert_nothing_is_left(10);
+    assert_eq!(scratch.pids().len(), 10, "nothing was started after the stop");
+}

@@ -1,0 +1,127 @@
+//! What is wrong is refused with one message, before anything starts.
+
+use std::fs;
+
+use crate::support::{Ended, Scratch};
+
+/// A step that would leave a trace.
+const TRACE: &str = "{ name = 'trace', run = ['touch', 'marker'] }";
+
+/// Asserts that a message says what is wrong, once, and that nothing was started.
+#[track_caller]
+fn assert_refused(scratch: &Scratch, ended: &Ended, words: &[&str]) {
+    ended.assert_code(2);
+    assert_eq!(ended.stdout, "", "{ended:#?}");
+    assert_eq!(ended.stderr.matches("error: ").count(), 1, "one message: {ended:#?}");
+    for word in words {
+        assert!(ended.stderr.contains(word), "`{word}` is missing: {ended:#?}");
+    }
+    assert!(!scratch.path("marker").exists(), "the plan was started");
+}
+
+#[test]
+fn a_wrong_plan_is_refused_with_its_file_and_line() {
+    let deep = format!(
+        "name = 'p'\nsteps = [{}{TRACE}{}]\n",
+        "{ name = 's', sequence = [".repeat(60),
+        "] }".repeat(60)
+    );
+    let lists = format!("name = 'p'\nsteps = {}{}\n", "[".repeat(5_000), "]".repeat(5_000));
+    let step = |rest: &str| format!("name = 'p'\nsteps = [\n{TRACE},\n{rest},\n]\n");
+    let table: Vec<(&str, String, &str)> = vec![
+        ("syntax", "name = 'p'\nsteps = [\n".to_owned() + TRACE + "\n", ":"),
+        ("unknown-key", format!("name = 'p'\nstep = []\nsteps = [{TRACE}]\n"), ":2:1: "),
+        ("unknown-option", step("{ name = 'a', run = ['true'], shell = true }"), ":4:"),
+        ("wrong-type", step("{ name = 'a', run = 'true' }"), ":4:"),
+        ("wrong-type-of-name", step("{ name = 1, run = ['true'] }"), ":4:"),
+        ("duplicate-name", step("{ name = 'trace', run = ['true'] }"), ":4:"),
+        ("empty-name", step("{ name = '', run = ['true'] }"), ":4:"),
+        ("no-name", step("{ run = ['true'] }"), ":4:"),
+        ("empty-command", step("{ name = 'a', run = [] }"), ":4:"),
+        ("nothing-to-do", step("{ name = 'a' }"), ":4:"),
+        ("zero-duration", format!("name = 'p'\ntimeout = '0s'\nsteps = [{TRACE}]\n"), ":2:"),
+        ("negative-duration", format!("name = 'p'\ngrace = '-1s'\nsteps = [{TRACE}]\n"), ":2:"),
+        ("number-as-duration", format!("name = 'p'\ntimeout = 5\nsteps = [{TRACE}]\n"), ":2:"),
+        ("no-steps", "name = 'p'\nsteps = []\n".to_owned(), ":2:"),
+        ("too-deep", deep, ":2:"),
+        ("too-deep-lists", lists, ":2:"),
+    ];
+    for (name, text, place) in table {
+        let scratch = Scratch::new();
+        let file = format!("{name}.toml");
+        scratch.write(&file, &text);
+        let ended = scratch.run(&["run", &file]);
+        assert_refused(&scratch, &ended, &[&format!("error: {file}{place}")]);
+        assert_eq!(ended.stderr.lines().count(), 1, "{name}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_plan_that_cannot_be_read_is_refused() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("directory.toml")).expect("a directory can be made");
+    fs::write(scratch.path("binary.toml"), [0xff, 0xfe, 0]).expect("a file can be written");
+    scratch.write("plan.yaml", "name: p");
+    scratch.write("broken.json", "{");
+    for (plan, word) in [
+        ("missing.toml", "no such file"),
+        ("directory.toml", "directory.toml"),
+        ("binary.toml", "UTF-8"),
+        ("plan.yaml", "extension"),
+        ("broken.json", "broken.json:1:"),
+        ("", "a value is required"),
+    ] {
+        let ended = scratch.run(&["run", plan]);
+        assert_refused(&scratch, &ended, &[word]);
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_refused_with_what_would_be_right() {
+    let scratch = Scratch::new();
+    scratch.write("plan.toml", &format!("name = 'p'\nsteps = [{TRACE}]\n"));
+    for (args, word) in [
+        (&["run"][..], "quell run plan.toml"),
+        (&["run", "--"], "quell run plan.toml"),
+        (&["run", "plan.toml", "--", "touch", "marker"], "cannot be used with"),
+        (&["run", "plan.toml", "other.toml"], "other.toml"),
+        (&["run", "plan.toml", "--timeout", "0s"], "zero"),
+        (&["run", "plan.toml", "--timeout", "soon"], "--timeout"),
+        (&["run", "plan.toml", "--timeout=-1s"], "--timeout"),
+        (&["run", "plan.toml", "--grace=-1s"], "--grace"),
+        (&["run", "plan.toml", "--grace"], "--grace"),
+        (&["run", "plan.toml", "--frobnicate"], "--frobnicate"),
+        (&["run", "--", ""], "empty name"),
+        (&["walk"], "walk"),
+    ] {
+        let ended = scratch.run(args);
+        assert_refused(&scratch, &ended, &[word]);
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_refused_before_anything_starts() {
+    let scratch = Scratch::new();
+    let plan = format!("name = 'p'\nsteps = [{TRACE}]\n");
+    scratch.write("plan.toml", &plan);
+    fs::create_dir(scratch.path("directory")).expect("a directory can be made");
+    for path in ["no/such/directory/report.json", "directory", "plan.toml/report.json", "", "/"] {
+        let ended = scratch.run(&["run", "plan.toml", "--report", path]);
+        assert_refused(&scratch, &ended, &["report"]);
+    }
+    assert_eq!(scratch.names(), ["directory", "plan.toml"], "a draft was left");
+    assert_eq!(scratch.read("plan.toml"), plan.as_bytes());
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let scratch = Scratch::new();
+    let help = scratch.run(&["run", "--help"]);
+    help.assert_code(0);
+    for word in ["124", "130", "SIGINT", "--report", "quell run [OPTIONS] -- <COMMAND>..."] {
+        assert!(help.stdout.contains(word), "`{word}` is missing: {}", help.stdout);
+    }
+    let version = scratch.run(&["--version"]);
+    version.assert_code(0);
+    assert_eq!(version.stdout, concat!("quell ", env!("CARGO_PKG_VERSION"), "\n"));
+}
