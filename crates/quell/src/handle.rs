@@ -12,7 +12,7 @@ use quell_core::{
     CancelRequest, Cause, Disposition, RunId, RunKind, RunReport, RunStatus, Stopped,
 };
 
-use crate::engine::Refusal;
+use crate::accept::Refusal;
 use crate::failure::{DetachError, Failure, RunError, RunFailure, SubmitError};
 use crate::node::{Node, State};
 use crate::spec::RunSpec;
