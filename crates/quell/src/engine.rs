@@ -172,8 +172,8 @@ impl Engine {
         nodes.into_iter().map(RunRef::new).collect()
     }
 
-    /// Reads the events of every tree from now on. In [`EventKind::Lagged`](crate::EventKind::Lagged) the numbers are those
-    /// of this stream, not of a tree.
+    /// Reads the events of every tree from now on. The numbers in
+    /// [`EventKind::Lagged`](crate::EventKind::Lagged) are those of this stream, not of a tree.
     pub fn events(&self) -> EventStream {
         EventStream::of_engine(Arc::clone(&self.shared().events))
     }

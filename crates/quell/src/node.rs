@@ -55,6 +55,7 @@ pub(crate) struct Node {
     pub(crate) ordinal: u64,
     pub(crate) about: Option<Box<About>>,
     pub(crate) own_grace: Option<Duration>,
+    pub(crate) input: Option<Payload>,
     /// What the root asks of admission.
     pub(crate) gate: Option<Box<Gate>>,
     pub(crate) shared: Arc<Shared>,
@@ -218,6 +219,7 @@ impl Node {
             ordinal: parent.map_or(0, |(_, state)| state.kids.made),
             about: spec.about,
             own_grace: spec.grace,
+            input: spec.input,
             gate: spec.gate,
             shared: Arc::clone(shared),
             word: AtomicU32::new(match parent {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell_core::limits;
-use quell_core::{Labels, OnStop, RunId, RunKind};
+use quell_core::{Labels, OnStop, Payload, RunId, RunKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::SubmitError;
@@ -38,6 +38,7 @@ pub struct RunSpec {
     pub(crate) on_stop: OnStop,
     pub(crate) link: Option<CancellationToken>,
     pub(crate) gate: Option<Box<Gate>>,
+    pub(crate) input: Option<Payload>,
 }
 
 /// What becomes of a run whose lane is busy.
@@ -89,6 +90,7 @@ impl RunSpec {
             on_stop: OnStop::Auto,
             link: None,
             gate: None,
+            input: None,
         }
     }
 
@@ -183,6 +185,13 @@ impl RunSpec {
         self
     }
 
+    /// Sets the input, at most 16 MiB; a larger one is refused at submit. Defaults to none. The
+    /// engine keeps it for whoever looks at the run, and does not read it.
+    pub fn input(mut self, input: Payload) -> Self {
+        self.input = Some(input);
+        self
+    }
+
     /// Puts a root into a lane: runs of one lane never overlap. The key has at most 256 bytes; a
     /// longer one is refused at submit. Defaults to none. A child runs within its root's lane and
     /// has none of its own.
@@ -213,6 +222,8 @@ impl RunSpec {
 
     pub(crate) fn check(&self) -> Result<(), SubmitError> {
         within("name", self.name.len(), limits::LABEL_BYTES_MAX)?;
+        let input = self.input.as_ref().map_or(0, Payload::len);
+        within("input", input, limits::PAYLOAD_BYTES_MAX)?;
         let lane = self.gate.as_ref().and_then(|gate| gate.lane.as_ref());
         within("lane", lane.map_or(0, |lane| lane.key.len()), limits::LANE_BYTES_MAX)?;
         let Some(about) = &self.about else { return Ok(()) };
