@@ -97,6 +97,11 @@ impl RunContext {
         self.node().id
     }
 
+    /// Yields the input of the run.
+    pub fn input(&self) -> Option<&Payload> {
+        self.run.input()
+    }
+
     /// Starts a child. It ends before its parent does, and is stopped with it.
     ///
     /// Never refused at the call: when the run is stopping, or a bound is reached, nothing is
