@@ -47,7 +47,7 @@ pub enum Contract {
     AgentOs,
     /// The `LangGraph` Agent Server.
     LangGraph,
-    /// Playbook3D.
+    /// `Playbook3D`.
     Playbook3d,
 }
 

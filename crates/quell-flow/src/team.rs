@@ -27,7 +27,8 @@ use crate::emit::Emit;
 ///     .member("kind", async |_ctx, _task: Payload| Ok(Payload::from("nice, but no")))
 ///     .into_component();
 /// let critics = Arc::new(critics);
-/// let run = critics.start(&Engine::new(), critics.spec(), Payload::from("draft")).unwrap();
+/// let engine = Engine::new();
+/// let run = critics.start(&engine, critics.spec(), Payload::from("draft")).unwrap();
 /// assert_eq!(run.await.unwrap(), Payload::from("done"));
 /// # });
 /// ```
@@ -41,10 +42,11 @@ pub struct Team {
 
 struct Member {
     name: String,
-    body: Box<
-        dyn Fn(RunContext, Payload) -> BoxFuture<'static, Result<Payload, Failure>> + Send + Sync,
-    >,
+    body: MemberBody,
 }
+
+type MemberBody =
+    Box<dyn Fn(RunContext, Payload) -> BoxFuture<'static, Result<Payload, Failure>> + Send + Sync>;
 
 impl Team {
     /// Makes a team whose members all get the task.
