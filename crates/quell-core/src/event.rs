@@ -55,6 +55,22 @@ pub enum EventKind {
     Emitted(Payload),
     /// Its body said how far it has come, from 0 to 1.
     Progress(f32),
+    /// A tool call begins.
+    ToolStarted {
+        /// The id of the call.
+        call: Arc<str>,
+        /// The name of the tool.
+        name: Arc<str>,
+        /// Its input.
+        input: Payload,
+    },
+    /// A tool call has ended; there is exactly one for each that began.
+    ToolEnded {
+        /// The id of the call.
+        call: Arc<str>,
+        /// How it ended.
+        outcome: ToolOutcome,
+    },
     /// A stop at the next checkpoint was asked for.
     StopRequested(Arc<Cause>),
     /// A stop was accepted.
@@ -102,6 +118,28 @@ pub enum EventKind {
         /// The last one missed.
         to: u64,
     },
+}
+
+/// How a tool call ended.
+///
+/// # Examples
+///
+/// ```
+/// assert_ne!(quell_core::ToolOutcome::Cancelled, quell_core::ToolOutcome::Unknown);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[expect(clippy::exhaustive_enums, reason = "every adapter must name a new outcome")]
+pub enum ToolOutcome {
+    /// It returned; none if the value is over the bound of an event.
+    Result(Option<Payload>),
+    /// It failed, with these words.
+    Error(Arc<str>),
+    /// It was dropped, or gave way to a stop.
+    Cancelled,
+    /// The body was abandoned within the call: nobody knows.
+    Unknown,
 }
 
 /// How a stop hook ended.

@@ -19,7 +19,7 @@ mod stop;
 mod wall;
 
 pub use error::{PayloadError, Stopped};
-pub use event::{EventKind, HookOutcome, RunEvent};
+pub use event::{EventKind, HookOutcome, RunEvent, ToolOutcome};
 pub use id::RunId;
 pub use kind::{Labels, OnStop, RunKind};
 pub use payload::Payload;

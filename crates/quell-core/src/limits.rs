@@ -57,6 +57,9 @@ pub const LABELS_MAX: usize = 32;
 /// The owner of a run. A longer one is refused.
 pub const OWNER_BYTES_MAX: usize = 256;
 
+/// The key of a lane. A longer one is refused.
+pub const LANE_BYTES_MAX: usize = 256;
+
 /// Hooks of one run. One more is refused: it never runs, and its registration says so.
 pub const HOOKS_MAX: usize = 1_024;
 

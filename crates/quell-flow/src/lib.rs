@@ -7,13 +7,18 @@
 
 pub mod limits;
 
+mod catalog;
+mod emit;
 mod interpret;
 mod join;
 mod parallel;
 mod plan;
 mod settled;
+mod team;
 mod words;
 
+pub use catalog::{COMPONENT, Catalog, Component, Contract, Model, Part};
+pub use emit::Emit;
 pub use interpret::Runner;
 pub use join::{Decision, End, Ended, Policy, SoFar, Verdict};
 pub use parallel::{Branch, Parallel};
@@ -22,4 +27,5 @@ pub use plan::{
     SequenceStep,
 };
 pub use settled::{BranchRow, CountedAs, Settled};
+pub use team::Team;
 pub use words::{OnCancelled, OnTimeout};

@@ -48,7 +48,14 @@ where
     T: Send + 'static,
 {
     let Some(node) = guard.node.clone() else { return };
-    let started = poll_fn(|cx| Poll::Ready(start(&node, cx.waker()))).await;
+    let started = poll_fn(|cx| {
+        if node.poll_turn(cx.waker()) {
+            Poll::Ready(start(&node, cx.waker()))
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
     if !started {
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
         return guard.report(End::<T>::Dropped, dropped.err());

@@ -25,6 +25,7 @@ pub struct EngineConfig {
     pub(crate) abort_wait: Duration,
     pub(crate) escalate_after: Duration,
     pub(crate) parent_token: Option<CancellationToken>,
+    pub(crate) running_max: Option<usize>,
     pub(crate) limits: Limits,
     #[cfg(feature = "test-util")]
     pub(crate) control_on_runtime: bool,
@@ -84,6 +85,7 @@ impl Default for EngineConfig {
             abort_wait: limits::ABORT_WAIT,
             escalate_after: limits::ESCALATE_AFTER,
             parent_token: None,
+            running_max: None,
             limits: Limits::default(),
             #[cfg(feature = "test-util")]
             control_on_runtime: false,
@@ -128,6 +130,13 @@ impl EngineConfig {
     /// included. Defaults to none.
     pub fn parent_token(mut self, token: CancellationToken) -> Self {
         self.parent_token = Some(token);
+        self
+    }
+
+    /// Bounds how many roots run at once; the others wait in `Queued`, first come, first served.
+    /// A run that ended non-quiescent keeps its slot. Defaults to no bound. Zero starts none.
+    pub const fn running_max(mut self, max: usize) -> Self {
+        self.running_max = Some(max);
         self
     }
 

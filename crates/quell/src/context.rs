@@ -17,10 +17,11 @@ use crate::failure::{Elapsed, Failure};
 use crate::faults;
 use crate::handle::{RunHandle, RunRef};
 use crate::hooks::{Hook, Start};
-use crate::node::{Extra, Node, State};
+use crate::node::{Extra, Node};
 use crate::shield;
 use crate::spec::RunSpec;
 use crate::step::Note;
+use crate::tool::ToolCall;
 use crate::wait::Wait;
 use crate::work::{BlockingContext, Hold};
 
@@ -94,6 +95,11 @@ impl RunContext {
     /// Yields the id of the run.
     pub fn id(&self) -> RunId {
         self.node().id
+    }
+
+    /// Yields the input of the run.
+    pub fn input(&self) -> Option<&Payload> {
+        self.run.input()
     }
 
     /// Starts a child. It ends before its parent does, and is stopped with it.
@@ -278,6 +284,25 @@ impl RunContext {
         self.node().write_from_body("event", bytes, bytes_max, |_| Some(kind))
     }
 
+    /// Runs a tool call: records that it begins and, exactly once, how it ended, also when the body
+    /// is dropped or abandoned within it. Input and recorded output are at most 256 KiB; a larger
+    /// input fails the call, a larger output is returned but not recorded.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the failure of the future, and with `Stopped` when the run is to stop: the
+    /// future is then not polled.
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as the future; dropped, the call is recorded as cancelled.
+    pub async fn tool<F>(&self, call: ToolCall, future: F) -> Result<Payload, Failure>
+    where
+        F: Future<Output = Result<Payload, Failure>>,
+    {
+        crate::tool::run(self, call, future).await
+    }
+
     /// Says how far the body has come, from 0 to 1; beyond is cut, no number is 0.
     pub fn progress(&self, fraction: f32) -> Written {
         let fraction = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
@@ -306,51 +331,6 @@ impl RunContext {
     pub fn deadline(&self) -> Option<Instant> {
         let state = self.node().lock();
         if state.life.is_stopping() { state.life.hard_deadline() } else { state.deadline }
-    }
-}
-
-impl Node {
-    /// Writes on behalf of the body: within a bound, and not after the end.
-    fn write_from_body(
-        &self,
-        what: &str,
-        bytes: usize,
-        bytes_max: usize,
-        write: impl FnOnce(&mut State) -> Option<EventKind>,
-    ) -> Written {
-        let now = self.shared.clock.now();
-        let mut wakers = Vec::new();
-        let written = {
-            let mut state = self.lock();
-            if state.times.ended.is_some() && !faults::on("accept-late-write") {
-                state.late = state.late.saturating_add(1);
-                return Written::Late;
-            }
-            let (kind, written) = if bytes > bytes_max {
-                let what = what.into();
-                (Some(EventKind::Refused { what, bytes, bytes_max }), Written::TooLarge)
-            } else {
-                (write(&mut state), Written::Yes)
-            };
-            if let Some(kind) = kind {
-                self.write(&state, now, kind, &mut wakers);
-            }
-            written
-        };
-        wakers.into_iter().for_each(std::task::Waker::wake);
-        written
-    }
-
-    fn skip_unregistered_hook(&self) {
-        let mut wakers = Vec::new();
-        {
-            let mut state = self.lock();
-            let extra = state.extra();
-            let number = extra.hooks_made;
-            extra.hooks_made += 1;
-            self.skip_hook(&mut state, number, self.shared.clock.now(), &mut wakers);
-        }
-        wakers.into_iter().for_each(std::task::Waker::wake);
     }
 }
 

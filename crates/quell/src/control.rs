@@ -243,10 +243,12 @@ impl Turns {
         while let Some((key, node)) = pop_due(&shared) {
             tick(key, &node);
         }
+        let (free, due) = shared.admission.turn(shared.clock.now());
+        free.start();
         let kept_until = shared.registry.expire(shared.clock.now());
         let mut queue = shared.control.queue.lock();
         let first = queue.timers.keys().next().map(|key| key.at);
-        queue.next = first.into_iter().chain(kept_until).min();
+        queue.next = first.into_iter().chain(kept_until).chain(due).min();
         Turn::Next(queue.next)
     }
 }

@@ -11,6 +11,7 @@ use crate::failure::DetachError;
 use crate::idle::IdleWatch;
 use crate::node::{Node, State};
 use crate::step::Note;
+use crate::word;
 
 /// Makes a child the root of its own tree.
 ///
@@ -47,7 +48,7 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
         state.extra().detached_from = Some(from);
         above.kids.unlink(state.slot);
         node.shared.registry.count_root();
-        node.become_root();
+        node.set(word::ROOT);
         let moved = Moved { log, inherited, deadline: state.deadline };
         drop(state);
         let left = Input::ChildLeft;

@@ -3,16 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::task::Waker;
-use std::time::Instant;
 
-use quell_core::lifecycle::Input;
 use quell_core::limits;
-use quell_core::{CancelRequest, Cause, CauseKind, Disposition, EventKind, RunId};
+use quell_core::{CancelRequest, Cause, CauseKind, Disposition, RunId};
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use crate::admission::Admission;
 use crate::body;
 use crate::clock::Clock;
 use crate::config::EngineConfig;
@@ -20,16 +16,14 @@ use crate::context::RunContext;
 use crate::control::{self, Control};
 use crate::events::{AllEvents, Log};
 use crate::failure::{Failure, SubmitError};
-use crate::faults;
 use crate::filter::RunFilter;
 use crate::handle::{RunHandle, RunRef};
-use crate::node::{Node, State};
-use crate::registry::{Entered, Registry};
-use crate::shield;
+use crate::node::Node;
+use crate::registry::Registry;
 use crate::shutdown::Closing;
 use crate::spec::RunSpec;
 use crate::stream::EventStream;
-use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::sync::{AtomicBool, Mutex};
 
 /// Runs agents, teams and workflows as trees of runs that stop when told.
 ///
@@ -64,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) control: Control,
     pub(crate) registry: Registry,
+    pub(crate) admission: Admission,
     pub(crate) events: Arc<AllEvents>,
     pub(crate) closed: AtomicBool,
     pub(crate) closing: Mutex<Option<Closing>>,
@@ -99,6 +94,7 @@ impl Engine {
         let token = config.parent_token.clone();
         let shared = Arc::new(Shared {
             registry: Registry::new(&config.limits),
+            admission: Admission::new(config.running_max),
             events: Arc::new(AllEvents::new(limits::SUBSCRIBER_BACKLOG_MAX)),
             config,
             runtime,
@@ -176,8 +172,8 @@ impl Engine {
         nodes.into_iter().map(RunRef::new).collect()
     }
 
-    /// Reads the events of every tree from now on. In [`EventKind::Lagged`] the numbers are those
-    /// of this stream, not of a tree.
+    /// Reads the events of every tree from now on. The numbers in
+    /// [`EventKind::Lagged`](crate::EventKind::Lagged) are those of this stream, not of a tree.
     pub fn events(&self) -> EventStream {
         EventStream::of_engine(Arc::clone(&self.shared().events))
     }
@@ -188,130 +184,6 @@ impl Engine {
 }
 
 impl Shared {
-    /// Makes a root known.
-    fn accept_root(self: &Arc<Self>, mut spec: RunSpec) -> Result<Arc<Node>, SubmitError> {
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(SubmitError::ShuttingDown);
-        }
-        self.check(&spec)?;
-        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Vec::new());
-        let node = Node::new(self, id_of(&spec), spec, None, now);
-        let entered = self.enter(&node, &mut node.lock(), false, now, &mut wakers);
-        let stop = entered?;
-        wakers.into_iter().for_each(Waker::wake);
-        self.stop_at_once(&node, token, stop);
-        if self.config.parent_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
-            node.cancel(&control::by_token());
-        }
-        self.stop_if_closed(&node);
-        Ok(node)
-    }
-
-    /// Makes a child known, if the fence of its parent lets it pass.
-    pub(crate) fn accept_child(
-        self: &Arc<Self>,
-        mut spec: RunSpec,
-        parent: &Arc<Node>,
-    ) -> Result<Arc<Node>, Refusal> {
-        self.check(&spec)?;
-        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Vec::new());
-        let (node, stop) = self.link_child(spec, parent, now, &mut wakers)?;
-        wakers.into_iter().for_each(Waker::wake);
-        self.stop_at_once(&node, token, stop);
-        Ok(node)
-    }
-
-    fn check(&self, spec: &RunSpec) -> Result<(), SubmitError> {
-        spec.check()?;
-        let max = self.config.limits.runs_max;
-        if self.registry.live() >= max {
-            return Err(SubmitError::LimitReached { what: "live runs", max });
-        }
-        Ok(())
-    }
-
-    /// Links a child and reads the stop of its parent under one lock (I8).
-    fn link_child(
-        self: &Arc<Self>,
-        spec: RunSpec,
-        parent: &Arc<Node>,
-        now: Instant,
-        wakers: &mut Vec<Waker>,
-    ) -> Result<(Arc<Node>, Option<CancelRequest>), Refusal> {
-        let limits = &self.config.limits;
-        if parent.depth >= limits.depth_max {
-            let max = limits.depth_max as usize;
-            return Err(SubmitError::LimitReached { what: "depth", max }.into());
-        }
-        let shielded = shield::is_active(parent.id);
-        let mut above = parent.lock();
-        if above.life.is_fenced(shielded) && !faults::on("skip-fence") {
-            return Err(Refusal::Stopped(parent.refusal(&above)));
-        }
-        if above.life.live_children() >= limits.children_max {
-            let max = limits.children_max as usize;
-            return Err(SubmitError::LimitReached { what: "live children", max }.into());
-        }
-        let cleanup = above.life.is_stopping();
-        let node = Node::new(self, id_of(&spec), spec, Some((parent, &above)), now);
-        let mut state = node.lock();
-        let stop = self.enter(&node, &mut state, cleanup, now, wakers)?;
-        let added = above.life.on(Input::ChildAdded { shielded }, now);
-        debug_assert!(
-            !added.refused || faults::on("skip-fence"),
-            "the fence was asked under the same lock"
-        );
-        state.slot = above.kids.link(Arc::clone(&node));
-        drop(state);
-        Ok((node, stop))
-    }
-
-    /// Enters a node in the registry and the log, under its lock: nobody sees it half made.
-    fn enter(
-        &self,
-        node: &Arc<Node>,
-        state: &mut State,
-        shielded: bool,
-        now: Instant,
-        wakers: &mut Vec<Waker>,
-    ) -> Result<Option<CancelRequest>, SubmitError> {
-        let stop = match self.registry.enter(node, state.parent_id.is_none(), now) {
-            Entered::InUse => return Err(SubmitError::IdInUse(node.id)),
-            Entered::Stopped(request) => Some(request),
-            Entered::Yes => None,
-        };
-        let (parent, kind, name) = (state.parent_id, node.kind, Arc::clone(&node.name));
-        node.write(state, now, EventKind::Queued { parent, kind, name, shielded }, wakers);
-        if let Some(at) = state.life.next_wakeup() {
-            state.armed = self.control.rearm(node, None, Some(at));
-        }
-        Ok(stop)
-    }
-
-    /// Applies what was waiting for the run before its body can start.
-    fn stop_at_once(
-        &self,
-        node: &Arc<Node>,
-        token: Option<CancellationToken>,
-        stop: Option<CancelRequest>,
-    ) {
-        if let Some(request) = stop {
-            node.cancel(&request);
-        }
-        let Some(token) = token else { return };
-        if token.is_cancelled() {
-            node.cancel(&control::by_token());
-        } else {
-            let link = self.control.link_run(node, token);
-            let mut state = node.lock();
-            if state.times.ended.is_some() {
-                link.abort();
-            } else {
-                state.extra().link = Some(link);
-            }
-        }
-    }
-
     pub(crate) fn new_log(&self, root: RunId) -> Log {
         let limits = &self.config.limits;
         let (events_max, rows_max) = (limits.events_per_root_max, limits.report_rows_max);
@@ -339,23 +211,6 @@ impl Shared {
             Cause::new(CauseKind::ParentStopped, self.clock.wall(self.clock.now()), run);
         cause.message = Some("the run has ended".into());
         cause
-    }
-}
-
-fn id_of(spec: &RunSpec) -> RunId {
-    spec.id.unwrap_or_else(|| RunId::from_uuid(Uuid::now_v7()))
-}
-
-/// Why a child was not accepted.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    Stopped(quell_core::Stopped),
-    Submit(SubmitError),
-}
-
-impl From<SubmitError> for Refusal {
-    fn from(error: SubmitError) -> Self {
-        Self::Submit(error)
     }
 }
 

@@ -147,6 +147,9 @@ pub enum SubmitError {
     /// A run with this id is known.
     #[error("run id {0} is in use")]
     IdInUse(RunId),
+    /// The lane has a run, and the new one would rather be refused than wait.
+    #[error("lane `{0}` is busy")]
+    LaneBusy(Arc<str>),
     /// A bound of the engine is reached.
     #[error("{what} would exceed the limit of {max}")]
     LimitReached {

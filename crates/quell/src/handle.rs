@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 
 use quell_core::lifecycle::Input;
 use quell_core::{
-    CancelRequest, Cause, Disposition, RunId, RunKind, RunReport, RunStatus, Stopped,
+    CancelRequest, Cause, Disposition, Payload, RunId, RunKind, RunReport, RunStatus, Stopped,
 };
 
-use crate::engine::Refusal;
+use crate::accept::Refusal;
 use crate::failure::{DetachError, Failure, RunError, RunFailure, SubmitError};
 use crate::node::{Node, State};
 use crate::spec::RunSpec;
@@ -283,6 +283,11 @@ impl RunRef {
     /// Yields the name.
     pub fn name(&self) -> &str {
         &self.node.name
+    }
+
+    /// Yields the input.
+    pub fn input(&self) -> Option<&Payload> {
+        self.node.input.as_ref()
     }
 
     /// Yields the value of a label.

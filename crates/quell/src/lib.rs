@@ -32,6 +32,8 @@ compile_error!(
     "quell needs `panic = \"unwind\"`: a panic must be one run's failure, not all runs'"
 );
 
+mod accept;
+mod admission;
 mod body;
 mod cancel;
 mod cascade;
@@ -61,10 +63,12 @@ mod stream;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
+mod tool;
 mod wait;
 mod waiters;
 mod word;
 mod work;
+mod write;
 
 pub use config::{EngineConfig, Limits};
 pub use context::{RunContext, Written};
@@ -73,12 +77,13 @@ pub use failure::{DetachError, Elapsed, Failure, RunError, RunFailure, SubmitErr
 pub use filter::RunFilter;
 pub use handle::{Outcome, RunHandle, RunRef};
 pub use shutdown::{Shutdown, ShutdownReport};
-pub use spec::RunSpec;
+pub use spec::{OnBusy, RunSpec};
 pub use stream::EventStream;
+pub use tool::ToolCall;
 pub use work::{BlockingContext, Hold};
 
 pub use quell_core::{
     Abandoned, CancelRequest, Cause, CauseKind, Counts, Disposition, EventKind, HookOutcome,
     Labels, OnStop, Payload, PayloadError, RunEvent, RunId, RunKind, RunReport, RunRow, RunStatus,
-    StopMode, Stopped, Work, limits,
+    StopMode, Stopped, ToolOutcome, Work, limits,
 };

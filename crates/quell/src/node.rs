@@ -33,6 +33,7 @@ use quell_core::{Abandoned, Cause, Counts, Payload, RunId, RunKind, RunStatus, S
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Gate;
 use crate::control::TimerKey;
 use crate::engine::Shared;
 use crate::events::Log;
@@ -54,6 +55,9 @@ pub(crate) struct Node {
     pub(crate) ordinal: u64,
     pub(crate) about: Option<Box<About>>,
     pub(crate) own_grace: Option<Duration>,
+    pub(crate) input: Option<Payload>,
+    /// What the root asks of admission.
+    pub(crate) gate: Option<Box<Gate>>,
     pub(crate) shared: Arc<Shared>,
     word: AtomicU32,
     state: Mutex<State>,
@@ -111,6 +115,8 @@ pub(crate) struct Extra {
     pub(crate) cleanup_errors: Vec<Arc<str>>,
     pub(crate) abandoned: Vec<Abandoned>,
     pub(crate) detached_from: Option<RunId>,
+    /// Tool calls that have begun and not ended.
+    pub(crate) calls: Vec<Arc<str>>,
     /// What the children of a run that failed are told.
     pub(crate) failing: Option<Arc<Cause>>,
 }
@@ -213,6 +219,8 @@ impl Node {
             ordinal: parent.map_or(0, |(_, state)| state.kids.made),
             about: spec.about,
             own_grace: spec.grace,
+            input: spec.input,
+            gate: spec.gate,
             shared: Arc::clone(shared),
             word: AtomicU32::new(match parent {
                 Some(_) => word::status_bits(RunStatus::Queued),
@@ -271,9 +279,14 @@ impl Node {
         Arc::clone(&self.lock().log)
     }
 
-    /// Marks a run that has left its parent.
-    pub(crate) fn become_root(&self) {
-        self.word.fetch_or(word::ROOT, Ordering::AcqRel);
+    /// Sets bits of the word that no decision of the lifecycle touches.
+    pub(crate) fn set(&self, bits: u32) {
+        self.word.fetch_or(bits, Ordering::AcqRel);
+    }
+
+    /// Clears bits of the word that no decision of the lifecycle touches.
+    pub(crate) fn clear(&self, bits: u32) {
+        self.word.fetch_and(!bits, Ordering::AcqRel);
     }
 
     /// Brings the word in line with the state. Called under the lock, after the events are written.

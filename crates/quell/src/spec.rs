@@ -1,13 +1,14 @@
 //! What an embedder says about a run before it starts.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quell_core::limits;
-use quell_core::{Labels, OnStop, RunId, RunKind};
+use quell_core::{Labels, OnStop, Payload, RunId, RunKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::SubmitError;
+use crate::admission::Gate;
 
 /// A run to be: its kind and name, and how long things may take.
 ///
@@ -36,6 +37,35 @@ pub struct RunSpec {
     pub(crate) grace: Option<Duration>,
     pub(crate) on_stop: OnStop,
     pub(crate) link: Option<CancellationToken>,
+    pub(crate) gate: Option<Box<Gate>>,
+    pub(crate) input: Option<Payload>,
+}
+
+/// What becomes of a run whose lane is busy.
+///
+/// # Examples
+///
+/// ```
+/// use quell::{OnBusy, RunSpec};
+///
+/// let spec = RunSpec::agent("reply").lane("thread-1", OnBusy::Reject);
+/// # let _ = spec;
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnBusy {
+    /// It waits for its turn, first come, first served.
+    #[default]
+    Enqueue,
+    /// It is refused, and nothing is made.
+    Reject,
+}
+
+/// The lane of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Lane {
+    pub(crate) key: Arc<str>,
+    pub(crate) on_busy: OnBusy,
 }
 
 /// By what a run is found.
@@ -59,6 +89,8 @@ impl RunSpec {
             grace: None,
             on_stop: OnStop::Auto,
             link: None,
+            gate: None,
+            input: None,
         }
     }
 
@@ -153,6 +185,31 @@ impl RunSpec {
         self
     }
 
+    /// Sets the input, at most 16 MiB; a larger one is refused at submit. Defaults to none. The
+    /// engine keeps it for whoever looks at the run, and does not read it.
+    pub fn input(mut self, input: Payload) -> Self {
+        self.input = Some(input);
+        self
+    }
+
+    /// Puts a root into a lane: runs of one lane never overlap. The key has at most 256 bytes; a
+    /// longer one is refused at submit. Defaults to none. A child runs within its root's lane and
+    /// has none of its own.
+    pub fn lane(mut self, key: impl Into<Arc<str>>, on_busy: OnBusy) -> Self {
+        self.gate().lane = Some(Lane { key: key.into(), on_busy });
+        self
+    }
+
+    /// Delays the start of a root until an instant. Defaults to none.
+    pub fn not_before(mut self, due: Instant) -> Self {
+        self.gate().not_before = Some(due);
+        self
+    }
+
+    fn gate(&mut self) -> &mut Gate {
+        self.gate.get_or_insert_with(|| Box::new(Gate { lane: None, not_before: None }))
+    }
+
     /// Yields the name.
     pub fn name(&self) -> &str {
         &self.name
@@ -165,6 +222,10 @@ impl RunSpec {
 
     pub(crate) fn check(&self) -> Result<(), SubmitError> {
         within("name", self.name.len(), limits::LABEL_BYTES_MAX)?;
+        let input = self.input.as_ref().map_or(0, Payload::len);
+        within("input", input, limits::PAYLOAD_BYTES_MAX)?;
+        let lane = self.gate.as_ref().and_then(|gate| gate.lane.as_ref());
+        within("lane", lane.map_or(0, |lane| lane.key.len()), limits::LANE_BYTES_MAX)?;
         let Some(about) = &self.about else { return Ok(()) };
         if about.labels.len() > limits::LABELS_MAX {
             return Err(SubmitError::LimitReached { what: "labels", max: limits::LABELS_MAX });

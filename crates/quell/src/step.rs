@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use quell_core::lifecycle::{BodyAction, Effects, HookAction, Input, Trigger};
 use quell_core::{
-    Abandoned, CancelRequest, Cause, CauseKind, EventKind, HookOutcome, RunStatus, Work,
+    Abandoned, CancelRequest, Cause, CauseKind, EventKind, HookOutcome, RunStatus, ToolOutcome,
+    Work,
 };
 
 use crate::cascade;
@@ -106,8 +107,16 @@ impl Node {
         crate::hooks::run(self, hooks, cause.as_ref());
         wakers.into_iter().for_each(Waker::wake);
         self.trace(&fx, cause.as_deref());
+        let shared = &self.shared;
+        let gated = shared.admission.concerns(self.gate.as_deref());
+        if gated && fx.ended.is_some() {
+            shared.admission.ended(self, shared.clock.now()).start();
+        }
         if retire {
-            self.shared.retire(self);
+            if gated {
+                shared.admission.quiesced(self.id, shared.clock.now()).start();
+            }
+            shared.retire(self);
         }
     }
 
@@ -316,6 +325,7 @@ impl Node {
         for Abandoned { name, what, .. } in abandoned {
             self.write(state, now, EventKind::Abandoned { what, name }, &mut after.wakers);
         }
+        self.close_calls(state, &ToolOutcome::Unknown, now, &mut after.wakers);
         let restless = !state.life.is_quiescent();
         if restless {
             // The stream must know what may follow before it meets the event.

@@ -84,6 +84,8 @@ pub struct Held {
     pub entries: usize,
     /// Armed timers.
     pub timers: usize,
+    /// Runs that wait for a lane or a slot, and lanes and slots that are held.
+    pub admission: usize,
 }
 
 /// Counts what an engine still holds (I39).
@@ -93,6 +95,7 @@ pub fn held(engine: &Engine) -> Held {
         live: shared.registry.live(),
         entries: shared.registry.len(),
         timers: shared.control.timers(),
+        admission: shared.admission.len(),
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) const OVER: u32 = 1 << 8;
 pub(crate) const RESTLESS: u32 = 1 << 9;
 /// A stop waits for the next checkpoint.
 pub(crate) const SCHEDULED: u32 = 1 << 11;
+/// Waits for its turn to start.
+pub(crate) const HELD: u32 = 1 << 12;
 /// Without a parent: submitted, or detached.
 pub(crate) const ROOT: u32 = 1 << 10;
 

@@ -1,0 +1,239 @@
+//! Random histories of what may happen to a run, as data that shrinks and reads well.
+
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::Strategy;
+use quell_core::lifecycle::{BodyEnd, Input, Rules, Stage, StopInput};
+use quell_core::{OnStop, StopMode};
+
+/// A run, what happens to it, and how it is brought to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct History {
+    pub(crate) setup: Setup,
+    pub(crate) ops: Vec<Op>,
+}
+
+/// The run, and the manners of its world.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) grace: Duration,
+    pub(crate) wait: Duration,
+    pub(crate) on_stop: OnStop,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) start_within: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
+    /// Of two timers that are due at once, the ancestor's is first.
+    pub(crate) ancestor_first: bool,
+    /// What happens when the list of operations is through.
+    pub(crate) finish: Finish,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// It is stopped, and nothing of it ends by itself.
+    Stop,
+    /// Body, children and work end.
+    Naturally,
+}
+
+/// One thing that may happen. What is impossible when its turn comes is left out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op {
+    /// Time passes, timers are served when they are due.
+    Wait(Duration),
+    Start,
+    /// The body uses the stop API.
+    Listen,
+    /// A sign of life.
+    Emit,
+    AddChild {
+        shielded: bool,
+    },
+    EndChild(ChildEnd),
+    /// The handle of a child that failed is dropped.
+    DisownChild,
+    DetachChild,
+    /// A child that ended non-quiescent quiesces.
+    QuiesceChild,
+    AddWork {
+        shielded: bool,
+    },
+    EndWork,
+    AddHook,
+    EndBody(BodyEnd),
+    Stop(StopInput),
+    ParentStop {
+        grace: Duration,
+        wait: Duration,
+        mode: StopMode,
+        own_grace: Option<Duration>,
+    },
+    Checkpoint,
+    /// A tick that nobody asked for.
+    SpuriousTick,
+    /// Time passes, and the control thread is late for whatever falls due.
+    Oversleep(Duration),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ChildEnd {
+    Quietly,
+    /// It failed and its handle is held.
+    FailedSeen,
+    /// It failed and its handle is gone.
+    FailedUnseen,
+    /// Something of it goes on.
+    Restless,
+    /// As `Restless`, and the news that it quiesced overtakes the news that it ended.
+    RestlessOvertaken,
+}
+
+impl Setup {
+    pub(crate) fn rules(&self) -> Rules {
+        let mut rules = Rules::new(self.grace, self.wait);
+        rules.on_stop = self.on_stop;
+        rules.timeout = self.timeout;
+        rules.start_within = self.start_within;
+        rules.idle = self.idle;
+        rules
+    }
+}
+
+impl History {
+    /// Tells whether every timer is served when it is due.
+    pub(crate) fn is_punctual(&self) -> bool {
+        !self.ops.iter().any(|op| matches!(op, Op::Oversleep(_)))
+    }
+}
+
+/// Histories in which every timer is served on time, and histories in which some are late.
+pub(crate) fn histories() -> impl Strategy<Value = History> {
+    let words = vec(any::<u32>(), 0..28);
+    (any::<u64>(), any::<bool>(), words).prop_map(|(setup, late, words)| History {
+        setup: setup_of(setup),
+        ops: words.into_iter().map(|word| op_of(word, late)).collect(),
+    })
+}
+
+/// Any request to stop.
+pub(crate) fn any_stop() -> impl Strategy<Value = StopInput> {
+    any::<[u8; 3]>().prop_map(|[a, b, c]| stop_of(a, b, c))
+}
+
+fn setup_of(word: u64) -> Setup {
+    let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
+    Setup {
+        grace: time(a),
+        wait: time(b),
+        on_stop: match c % 4 {
+            0 | 1 => OnStop::Auto,
+            2 => OnStop::Signal,
+            _ => OnStop::Drop,
+        },
+        timeout: rarely(d),
+        start_within: rarely(e),
+        idle: rarely(f),
+        ancestor_first: g % 2 == 1,
+        finish: if h % 2 == 0 { Finish::Stop } else { Finish::Naturally },
+    }
+}
+
+fn op_of(word: u32, late: bool) -> Op {
+    let [a, b, c, kind] = word.to_le_bytes();
+    let shielded = a % 3 == 2;
+    match kind % 40 {
+        0..=6 if late && a % 4 == 3 => Op::Oversleep(time(b)),
+        0..=6 => Op::Wait(time(a)),
+        7..=11 => Op::Start,
+        12 => Op::Listen,
+        13 => Op::Emit,
+        14..=17 => Op::AddChild { shielded },
+        18..=20 => Op::EndChild(match a % 8 {
+            0..=2 => ChildEnd::Quietly,
+            3 => ChildEnd::FailedSeen,
+            4 | 5 => ChildEnd::FailedUnseen,
+            6 => ChildEnd::Restless,
+            _ => ChildEnd::RestlessOvertaken,
+        }),
+        21 => Op::DisownChild,
+        22 => Op::DetachChild,
+        23 => Op::QuiesceChild,
+        24 | 25 => Op::AddWork { shielded },
+        26 => Op::EndWork,
+        27 | 28 => Op::AddHook,
+        29 | 30 => Op::EndBody(match a % 4 {
+            0 | 1 => BodyEnd::Ok,
+            2 => BodyEnd::Err,
+            _ => BodyEnd::Dropped,
+        }),
+        31..=34 => Op::Stop(stop_of(a, b, c)),
+        35 | 36 => Op::ParentStop {
+            grace: time(a),
+            wait: time(b),
+            mode: if c % 8 == 7 { StopMode::Abort } else { StopMode::Cooperative },
+            own_grace: rarely(c),
+        },
+        37 | 38 => Op::Checkpoint,
+        _ => Op::SpuriousTick,
+    }
+}
+
+fn stop_of(a: u8, b: u8, c: u8) -> StopInput {
+    StopInput {
+        mode: match a % 5 {
+            0 | 1 => StopMode::Cooperative,
+            2 | 3 => StopMode::AfterStep,
+            _ => StopMode::Abort,
+        },
+        grace: (a & 0x40 != 0).then(|| time(b)),
+        wait: (a & 0x80 != 0).then(|| time(b >> 3)),
+        escalate_after: time(c),
+        listens: false,
+    }
+}
+
+/// Few different times, so that many things fall due at once.
+fn time(byte: u8) -> Duration {
+    const MILLIS: [u64; 8] = [0, 1, 2, 3, 4, 6, 10, 30];
+    Duration::from_millis(MILLIS[usize::from(byte % 8)])
+}
+
+fn rarely(byte: u8) -> Option<Duration> {
+    (byte % 3 == 2).then(|| time(byte / 3))
+}
+
+/// Any input, possible or not, at any time.
+pub(crate) fn any_input(word: u16, start: Instant) -> Input {
+    let [a, b] = word.to_le_bytes();
+    let flag = a & 0x80 != 0;
+    let hard = start + time(a);
+    match b % 20 {
+        0 => Input::Started,
+        1 => Input::ChildAdded { shielded: flag },
+        2 => Input::ChildEnded { unseen_failure: a & 1 != 0, restless: flag },
+        3 => Input::ChildDisowned,
+        4 => Input::ChildLeft,
+        5 => Input::ChildQuiesced,
+        6 => Input::WorkAdded { shielded: flag },
+        7 => Input::WorkEnded,
+        8 => Input::HookAdded,
+        9 => Input::BodyEnded(BodyEnd::Ok),
+        10 => Input::BodyEnded(BodyEnd::Err),
+        11 => Input::BodyEnded(BodyEnd::Dropped),
+        12..=14 => Input::Stop(StopInput { listens: flag, ..stop_of(a, b, a) }),
+        15 => {
+            let (wait, mode) = (time(b), StopMode::Cooperative);
+            Input::ParentStopped { hard, wait, mode, listens: flag, own_grace: rarely(a) }
+        }
+        16 => Input::Checkpoint { listens: flag },
+        17 | 18 => Input::Tick { active_at: hard, listens: flag },
+        _ => Input::Ladder(match a % 4 {
+            0 => Stage::Signalled,
+            1 => Stage::Abort,
+            2 => Stage::AbortAll,
+            _ => Stage::Abandon,
+        }),
+    }
+}

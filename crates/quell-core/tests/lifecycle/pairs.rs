@@ -1,0 +1,111 @@
+//! Inputs whose order, or whose number, must not matter, in whatever state a history leaves a run.
+
+use std::cell::Cell;
+
+use proptest::prelude::*;
+use quell_core::lifecycle::{Answer, BodyEnd, Effects, Input, Lifecycle, StopInput};
+use quell_core::{RunStatus, StopMode};
+
+use crate::histories::check;
+use crate::history::{History, any_stop, histories};
+use crate::seen::Body;
+use crate::world::World;
+
+#[test]
+fn i7_the_same_cancel_again_at_the_same_instant_changes_nothing() {
+    check(3_000, (histories(), any_stop(), 1_usize..4), |(history, stop, times)| {
+        let world = lived(&history);
+        let stop = StopInput { listens: world.books().listens, ..stop };
+        let mut life = world.life.clone();
+        life.on(Input::Stop(stop), world.now);
+        let once = format!("{life:?}");
+        for _ in 0..times {
+            let mut fx = life.on(Input::Stop(stop), world.now);
+            fx.answer = None;
+            prop_assert_eq!(fx, Effects::default());
+            prop_assert_eq!(&format!("{life:?}"), &once);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn i4_the_news_that_a_child_quiesced_may_overtake_the_news_that_it_ended() {
+    check(3_000, (histories(), any::<bool>()), |(history, unseen_failure)| {
+        let world = lived(&history);
+        if world.books().children == 0 {
+            return Ok(());
+        }
+        let ended = Input::ChildEnded { unseen_failure, restless: true };
+        let (in_order, first) = both(&world, ended, Input::ChildQuiesced);
+        let (overtaken, second) = both(&world, Input::ChildQuiesced, ended);
+        prop_assert_eq!(format!("{:?}", in_order), format!("{:?}", overtaken));
+        prop_assert_eq!(first.ended, second.ended);
+        prop_assert_eq!(first.body, second.body);
+        prop_assert_eq!(first.cascade, second.cascade);
+        Ok(())
+    });
+}
+
+#[test]
+fn i15_every_checkpoint_after_the_first_finds_the_stop_and_changes_nothing() {
+    check(3_000, histories(), |history| {
+        let mut world = lived(&history);
+        world.feed(Input::Checkpoint { listens: true });
+        let once = format!("{:?}", world.life);
+        let fx = world.feed(Input::Checkpoint { listens: true });
+        prop_assert_eq!(fx, Effects::default());
+        prop_assert_eq!(format!("{:?}", world.life), once);
+        Ok(())
+    });
+}
+
+#[test]
+fn i9_of_a_completion_and_a_cancel_the_first_wins_and_the_other_is_told() {
+    let (completed, stopped) = (Cell::new(0_u32), Cell::new(0_u32));
+    check(3_000, (histories(), any_stop(), any::<bool>()), |(history, stop, cancel_first)| {
+        let world = lived(&history);
+        let books = world.books();
+        let idle = books.body == Body::Running && books.children == 0 && books.works == 0;
+        if !idle || world.life.status() != RunStatus::Running || stop.mode == StopMode::AfterStep {
+            return Ok(());
+        }
+        let (ended, asked) = (Input::BodyEnded(BodyEnd::Ok), Input::Stop(stop));
+        let mut life = world.life.clone();
+        if cancel_first {
+            prop_assert!(life.on(asked, world.now).accepted.is_some());
+            life.on(ended, world.now);
+            prop_assert!(matches!(life.status(), RunStatus::Stopping | RunStatus::Cancelled));
+            stopped.set(stopped.get() + 1);
+        } else {
+            let status = life.on(ended, world.now).ended;
+            prop_assert!(matches!(status, Some(RunStatus::Completed | RunStatus::Failed)));
+            prop_assert_eq!(life.on(asked, world.now).answer, status.map(Answer::AlreadyTerminal));
+            completed.set(completed.get() + 1);
+        }
+        Ok(())
+    });
+    let (completed, stopped) = (completed.get(), stopped.get());
+    let rarer = completed.min(stopped);
+    assert!(rarer * 20 > completed + stopped, "{completed} completed, {stopped} stopped");
+}
+
+/// Plays the history, but not its end.
+fn lived(history: &History) -> World {
+    let mut world = World::new(history);
+    for op in &history.ops {
+        world.perform(*op);
+    }
+    world
+}
+
+/// Applies two inputs in this order to a copy; yields its state and what was asked for in all.
+fn both(world: &World, first: Input, second: Input) -> (Lifecycle, Effects) {
+    let mut life = world.life.clone();
+    let (one, two) = (life.on(first, world.now), life.on(second, world.now));
+    let mut fx = one;
+    fx.ended = one.ended.or(two.ended);
+    fx.cascade = one.cascade.or(two.cascade);
+    fx.body = one.body.max(two.body);
+    (life, fx)
+}

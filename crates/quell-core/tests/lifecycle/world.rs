@@ -1,0 +1,394 @@
+//! Plays a history on a lifecycle as the engine would, and keeps books of its own.
+//!
+//! The world never asks the lifecycle what it has counted: children, work, hooks and the body are
+//! counted here too, so that the two can be compared.
+
+use std::time::{Duration, Instant};
+
+use quell_core::StopMode;
+use quell_core::lifecycle::{
+    BodyAction, BodyEnd, Effects, HookAction, Input, Lifecycle, Stage, StopInput, later,
+};
+
+use crate::history::{ChildEnd, Finish, History, Op};
+use crate::seen::{Body, Books, Seen, Step, Trace};
+
+/// An ancestor that stops, and walks over the run at its own stages.
+#[derive(Clone, Copy)]
+struct Ancestor {
+    hard: Instant,
+    wait: Duration,
+    mode: StopMode,
+    aborted_at: Option<Instant>,
+    next: Option<Stage>,
+}
+
+/// One run and everything around it.
+pub(crate) struct World {
+    pub(crate) life: Lifecycle,
+    pub(crate) now: Instant,
+    books: Books,
+    ancestor: Option<Ancestor>,
+    /// How many timers were served at this instant.
+    served: (Instant, u32),
+    trace: Trace,
+}
+
+/// Plays a history to the end of its run, and beyond.
+pub(crate) fn play(history: &History) -> Trace {
+    let mut world = World::new(history);
+    for op in &history.ops {
+        world.perform(*op);
+    }
+    world.finish();
+    world.trace
+}
+
+impl World {
+    pub(crate) fn new(history: &History) -> Self {
+        let now = Instant::now();
+        Self {
+            life: Lifecycle::new(&history.setup.rules(), now),
+            now,
+            books: Books { active_at: Some(now), ..Books::default() },
+            ancestor: None,
+            served: (now, 0),
+            trace: Trace {
+                setup: history.setup,
+                stuck: false,
+                punctual: history.is_punctual(),
+                born: now,
+                steps: Vec::new(),
+            },
+        }
+    }
+
+    pub(crate) const fn books(&self) -> &Books {
+        &self.books
+    }
+
+    pub(crate) fn perform(&mut self, op: Op) {
+        let books = self.books;
+        let is_live = !self.life.status().is_terminal();
+        let has_context = books.body != Body::Waiting;
+        match op {
+            Op::Wait(time) => self.pass(time),
+            Op::Oversleep(time) => self.now = later(self.now, time),
+            Op::Start if books.body == Body::Waiting => self.start(),
+            Op::Listen if books.body == Body::Running => self.books.listens = true,
+            Op::Emit if is_live && has_context => self.books.active_at = Some(self.now),
+            Op::AddChild { shielded } if has_context => self.add_child(shielded),
+            Op::EndChild(end) if books.children > 0 => self.end_child(end),
+            Op::DisownChild if books.failures_held > 0 => {
+                self.books.failures_held -= 1;
+                self.feed(Input::ChildDisowned);
+            }
+            Op::DetachChild if books.children > 0 && !self.life.is_fenced(false) => {
+                self.books.children -= 1;
+                self.feed(Input::ChildLeft);
+            }
+            Op::QuiesceChild if books.restless > 0 => {
+                self.books.restless -= 1;
+                self.feed(Input::ChildQuiesced);
+            }
+            Op::AddWork { shielded } if has_context => self.add_work(shielded),
+            Op::EndWork if books.works > 0 => {
+                self.books.works -= 1;
+                self.feed(Input::WorkEnded);
+            }
+            Op::AddHook if has_context => self.add_hook(),
+            Op::EndBody(end) => self.end_body(end),
+            Op::Stop(stop) => self.stop(stop),
+            Op::ParentStop { grace, wait, mode, own_grace } => {
+                self.stop_parent(grace, wait, mode, own_grace);
+            }
+            Op::Checkpoint if has_context => {
+                self.books.listens = true;
+                self.feed(Input::Checkpoint { listens: true });
+            }
+            Op::SpuriousTick => self.tick(),
+            _ => {}
+        }
+    }
+
+    /// Lets time pass; whatever falls due is served at its instant, or now if that is over.
+    fn pass(&mut self, time: Duration) {
+        let until = later(self.now, time);
+        while self.serve_next(until) {}
+        self.now = self.now.max(until);
+    }
+
+    /// Serves the timer that is due first; false if none is due by then.
+    fn serve_next(&mut self, until: Instant) -> bool {
+        let own = self.life.next_wakeup().filter(|at| *at <= until);
+        let ancestor = self.ancestor.and_then(|a| a.next_at()).filter(|at| *at <= until);
+        let ancestors_turn = match (own, ancestor) {
+            (None, None) => return false,
+            (Some(own), Some(at)) if own == at => self.trace.setup.ancestor_first,
+            (Some(own), Some(at)) => at < own,
+            (None, Some(_)) => true,
+            (Some(_), None) => false,
+        };
+        let due = if ancestors_turn { ancestor } else { own };
+        self.now = due.map_or(self.now, |due| due.max(self.now));
+        self.served = (self.now, if self.served.0 == self.now { self.served.1 + 1 } else { 0 });
+        if self.served.1 > SERVED_AT_ONCE_MAX {
+            self.trace.stuck = true;
+            return false;
+        }
+        if ancestors_turn {
+            let stage = self.ancestor.as_mut().and_then(|a| a.advance(self.now));
+            stage.into_iter().for_each(|stage| self.reach(stage));
+        } else {
+            self.tick();
+        }
+        true
+    }
+
+    fn tick(&mut self) {
+        let active_at = self.books.active_at.unwrap_or(self.now);
+        let fx = self.feed(Input::Tick { active_at, listens: self.books.listens });
+        fx.ladder.into_iter().for_each(|stage| self.reach(stage));
+    }
+
+    /// The subtree reaches a stage, leaves first: at the last one no child is live any more.
+    fn reach(&mut self, stage: Stage) {
+        while stage == Stage::Abandon && self.books.children > 0 {
+            self.books.children -= 1;
+            self.books.restless += 1;
+            self.feed(Input::ChildEnded { unseen_failure: false, restless: true });
+        }
+        self.feed(Input::Ladder(stage));
+        self.books.stage = self.books.stage.max(Some(stage));
+        self.correct_books();
+    }
+
+    fn start(&mut self) {
+        if !self.feed(Input::Started).refused {
+            self.books.body = Body::Running;
+            self.books.active_at = Some(self.now);
+            self.correct_books();
+        }
+    }
+
+    fn add_child(&mut self, shielded: bool) {
+        if !self.feed(Input::ChildAdded { shielded }).refused {
+            self.books.children += 1;
+            self.correct_books();
+        }
+    }
+
+    fn add_work(&mut self, shielded: bool) {
+        self.books.listens = true;
+        if !self.feed(Input::WorkAdded { shielded }).refused {
+            self.books.works += 1;
+            self.correct_books();
+        }
+    }
+
+    fn add_hook(&mut self) {
+        self.books.listens = true;
+        let fx = self.feed(Input::HookAdded);
+        if fx.hooks == HookAction::Leave && !fx.refused {
+            self.books.hooks += 1;
+            self.correct_books();
+        }
+    }
+
+    fn end_child(&mut self, end: ChildEnd) {
+        let restless = matches!(end, ChildEnd::Restless | ChildEnd::RestlessOvertaken);
+        let unseen_failure = matches!(end, ChildEnd::FailedUnseen);
+        if matches!(end, ChildEnd::RestlessOvertaken) {
+            self.feed(Input::ChildQuiesced);
+        }
+        self.books.children -= 1;
+        self.books.failures_held += u32::from(matches!(end, ChildEnd::FailedSeen));
+        self.books.restless += u32::from(matches!(end, ChildEnd::Restless));
+        self.feed(Input::ChildEnded { unseen_failure, restless });
+    }
+
+    fn end_body(&mut self, end: BodyEnd) {
+        let legal = match (self.books.body, end) {
+            (Body::Running, BodyEnd::Ok | BodyEnd::Err) => true,
+            (Body::Running, BodyEnd::Dropped) => self.books.wanted != BodyAction::Leave,
+            // Its start was refused, or its runtime is gone.
+            (Body::Waiting, BodyEnd::Dropped) => self.life.is_stopping(),
+            (Body::Waiting, BodyEnd::Err) => true,
+            (Body::Waiting, BodyEnd::Ok) | (Body::Ended, _) => false,
+        };
+        if legal {
+            self.books.body = Body::Ended;
+            self.feed(Input::BodyEnded(end));
+        }
+    }
+
+    fn stop(&mut self, stop: StopInput) {
+        let stop = StopInput { listens: self.books.listens, ..stop };
+        self.feed(Input::Stop(stop));
+    }
+
+    /// An ancestor is stopped, or stopped again: it tells only what is news.
+    fn stop_parent(
+        &mut self,
+        grace: Duration,
+        wait: Duration,
+        mode: StopMode,
+        own: Option<Duration>,
+    ) {
+        let grace = if mode == StopMode::Abort { Duration::ZERO } else { grace };
+        let asked = later(self.now, grace);
+        let told = match self.ancestor {
+            None => {
+                Ancestor { hard: asked, wait, mode, aborted_at: None, next: Some(Stage::Abort) }
+            }
+            Some(known) if asked < known.hard || mode > known.mode => {
+                let (hard, mode) = (known.hard.min(asked), known.mode.max(mode));
+                let wait = if asked < known.hard { known.wait.min(wait) } else { known.wait };
+                Ancestor { hard, wait, mode, ..known }
+            }
+            Some(_) => return,
+        };
+        self.ancestor = Some(told);
+        let Ancestor { hard, wait, mode, .. } = told;
+        let listens = self.books.listens;
+        self.feed(Input::ParentStopped { hard, wait, mode, listens, own_grace: own });
+    }
+
+    pub(crate) fn feed(&mut self, input: Input) -> Effects {
+        let before = self.see();
+        let is_stop = matches!(input, Input::Stop(_));
+        let shown = is_stop.then(|| format!("{:?}", self.life));
+        let fx = self.life.on(input, self.now);
+        self.note(&fx);
+        let unchanged = shown.is_some_and(|shown| shown == format!("{:?}", self.life));
+        let after = self.see();
+        self.trace.steps.push(Step {
+            born: self.trace.born,
+            at: self.now,
+            input,
+            before,
+            fx,
+            after,
+            unchanged,
+        });
+        fx
+    }
+
+    /// Enters what the lifecycle asked for.
+    fn note(&mut self, fx: &Effects) {
+        let books = &mut self.books;
+        books.wanted = books.wanted.max(fx.body);
+        books.winds_down |= fx.accepted.is_some() || fx.cascade.is_some();
+        if fx.accepted.is_some() || fx.scheduled {
+            books.active_at = Some(self.now);
+        }
+        match fx.hooks {
+            HookAction::Leave => {}
+            HookAction::Run => {
+                books.works += 1;
+                books.hooks = 0;
+            }
+            HookAction::RunNew => books.works += 1,
+            HookAction::Abort | HookAction::Skip => books.hooks = 0,
+        }
+    }
+
+    /// Makes the last step show what was entered after it.
+    fn correct_books(&mut self) {
+        if let Some(step) = self.trace.steps.last_mut() {
+            step.after.books = self.books;
+        }
+    }
+
+    fn see(&self) -> Seen {
+        Seen {
+            status: self.life.status(),
+            stopping: self.life.is_stopping(),
+            fenced: self.life.is_fenced(false),
+            fenced_shielded: self.life.is_fenced(true),
+            aborting: self.life.is_aborting(),
+            hard: self.life.hard_deadline(),
+            timeout_at: self.life.timeout_at(),
+            quiescent: self.life.is_quiescent(),
+            live_children: self.life.live_children(),
+            next: self.life.next_wakeup(),
+            books: self.books,
+        }
+    }
+
+    /// Brings the run to its end, then lets end what goes on, then knocks once more at every door.
+    fn finish(&mut self) {
+        if self.trace.setup.finish == Finish::Naturally {
+            self.end_naturally();
+        } else {
+            self.serve_all();
+            self.stop(COOPERATIVE);
+        }
+        self.serve_all();
+        self.perform(Op::EndBody(BodyEnd::Err));
+        self.end_naturally();
+        for mode in [StopMode::AfterStep, StopMode::Cooperative, StopMode::Abort] {
+            self.stop(StopInput { mode, ..COOPERATIVE });
+        }
+        self.perform(Op::Start);
+        self.feed(Input::ChildAdded { shielded: true });
+        self.feed(Input::WorkAdded { shielded: true });
+        self.feed(Input::HookAdded);
+        self.tick();
+        self.feed(Input::Ladder(Stage::Abandon));
+    }
+
+    /// Serves timers until there are none.
+    fn serve_all(&mut self) {
+        let end = later(self.now, Duration::from_secs(3600));
+        while self.serve_next(end) {}
+    }
+
+    fn end_naturally(&mut self) {
+        self.perform(Op::Start);
+        self.perform(Op::EndBody(BodyEnd::Dropped));
+        self.perform(Op::EndBody(BodyEnd::Ok));
+        while self.books.children > 0 {
+            self.end_child(ChildEnd::Quietly);
+        }
+        while self.books.works > 0 {
+            self.perform(Op::EndWork);
+        }
+        while self.books.restless > 0 {
+            self.perform(Op::QuiesceChild);
+        }
+    }
+}
+
+impl Ancestor {
+    fn next_at(&self) -> Option<Instant> {
+        match self.next? {
+            Stage::Signalled | Stage::Abort => Some(self.hard),
+            Stage::AbortAll => Some(later(self.aborted_at?, self.wait / 2)),
+            Stage::Abandon => Some(later(self.aborted_at?, self.wait)),
+        }
+    }
+
+    fn advance(&mut self, now: Instant) -> Option<Stage> {
+        let reached = self.next?;
+        self.aborted_at.get_or_insert(now);
+        self.next = match reached {
+            Stage::Signalled => Some(Stage::Abort),
+            Stage::Abort => Some(Stage::AbortAll),
+            Stage::AbortAll => Some(Stage::Abandon),
+            Stage::Abandon => None,
+        };
+        Some(reached)
+    }
+}
+
+const COOPERATIVE: StopInput = StopInput {
+    mode: StopMode::Cooperative,
+    grace: None,
+    wait: None,
+    escalate_after: Duration::ZERO,
+    listens: false,
+};
+
+/// The own deadline, three stages, those of an ancestor, and some to spare.
+const SERVED_AT_ONCE_MAX: u32 = 12;

@@ -1,0 +1,219 @@
+//! When a root may start: at its due time, when its lane is free, when there is a slot.
+//!
+//! A run that has to wait has its task already: the task holds the body and waits until the node
+//! is no longer `HELD`. So a stop before the start takes the usual path, and the destructors of a
+//! body that never ran run on the body's runtime (I21).
+//!
+//! Invariants, all under the one lock:
+//!
+//! 1. A lane has an entry exactly as long as a run holds it; the runs behind it wait in it, first
+//!    come, first served. So no two runs of a lane are let go at once (I36).
+//! 2. `running` counts the runs that were let go and are not quiescent: abandoned work keeps its
+//!    slot (I27).
+//! 3. A run that was not let go is in one of `due`, the queue of its lane, and `ready`; one that
+//!    was stopped meanwhile is passed over when its turn comes.
+//!
+//! Lock order: node → admission, and the lock is a leaf: runs are let go when it is released.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use quell_core::{RunId, RunStatus};
+
+use crate::failure::SubmitError;
+use crate::node::Node;
+use crate::spec::{Lane, OnBusy};
+use crate::sync::Mutex;
+use crate::word;
+
+#[derive(Debug)]
+pub(crate) struct Admission {
+    running_max: Option<usize>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: HashSet<RunId>,
+    ready: VecDeque<Arc<Node>>,
+    lanes: HashMap<Arc<str>, Queue>,
+    due: BTreeMap<(Instant, RunId), Arc<Node>>,
+}
+
+/// A lane that a run holds, and the runs behind it.
+#[derive(Debug)]
+struct Queue {
+    holder: RunId,
+    behind: VecDeque<Arc<Node>>,
+}
+
+/// What a root asks of admission besides a slot.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) lane: Option<Lane>,
+    pub(crate) not_before: Option<Instant>,
+}
+
+/// Runs that may start now. The caller lets them go when it holds no lock.
+#[derive(Default)]
+#[must_use]
+pub(crate) struct Free(Vec<Arc<Node>>);
+
+impl Admission {
+    pub(crate) fn new(running_max: Option<usize>) -> Self {
+        Self { running_max, state: Mutex::default() }
+    }
+
+    /// Tells whether a root has to ask.
+    pub(crate) fn concerns(&self, gate: Option<&Gate>) -> bool {
+        self.running_max.is_some() || gate.is_some()
+    }
+
+    /// Takes a root in. Called under its node's lock, with the node held.
+    pub(crate) fn enter(&self, node: &Arc<Node>, now: Instant) -> Result<Free, SubmitError> {
+        let mut state = self.state.lock();
+        let gate = node.gate.as_deref();
+        if let Some(Lane { key, on_busy: OnBusy::Reject }) =
+            gate.and_then(|gate| gate.lane.as_ref())
+            && state.lanes.contains_key(key)
+        {
+            return Err(SubmitError::LaneBusy(Arc::clone(key)));
+        }
+        match gate.and_then(|gate| gate.not_before).filter(|due| *due > now) {
+            Some(due) => drop(state.due.insert((due, node.id), Arc::clone(node))),
+            None => state.line_up(Arc::clone(node)),
+        }
+        Ok(self.let_go(&mut state, now))
+    }
+
+    /// A root became terminal: its lane goes to the next one.
+    pub(crate) fn ended(&self, node: &Node, now: Instant) -> Free {
+        let mut state = self.state.lock();
+        if let Some(gate) = node.gate.as_deref() {
+            if let Some(due) = gate.not_before {
+                state.due.remove(&(due, node.id));
+            }
+            if let Some(lane) = &gate.lane {
+                state.pass_on(&lane.key, node.id);
+            }
+        }
+        self.let_go(&mut state, now)
+    }
+
+    /// A root became quiescent: its slot is free.
+    pub(crate) fn quiesced(&self, run: RunId, now: Instant) -> Free {
+        let mut state = self.state.lock();
+        state.running.remove(&run);
+        self.let_go(&mut state, now)
+    }
+
+    /// Lets those go whose due time has come. The instant is when the next one's does.
+    pub(crate) fn turn(&self, now: Instant) -> (Free, Option<Instant>) {
+        let mut state = self.state.lock();
+        let free = self.let_go(&mut state, now);
+        (free, state.due.keys().next().map(|(due, _)| *due))
+    }
+
+    /// How many runs wait or hold a slot or a lane.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn len(&self) -> usize {
+        let state = self.state.lock();
+        state.running.len() + state.ready.len() + state.lanes.len() + state.due.len()
+    }
+
+    fn let_go(&self, state: &mut State, now: Instant) -> Free {
+        while let Some(first) = state.due.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            let node = first.remove();
+            state.line_up(node);
+        }
+        let mut free = Vec::new();
+        while self.running_max.is_none_or(|max| state.running.len() < max) {
+            let Some(node) = state.ready.pop_front() else { break };
+            if node.is_wanted() {
+                state.running.extend(self.running_max.map(|_| node.id));
+                free.push(node);
+            }
+        }
+        Free(free)
+    }
+}
+
+impl State {
+    /// A run whose due time has come takes its lane, or waits for it.
+    fn line_up(&mut self, node: Arc<Node>) {
+        let lane = node.gate.as_ref().and_then(|gate| gate.lane.as_ref());
+        let Some(lane) = lane else { return self.ready.push_back(node) };
+        if let Some(queue) = self.lanes.get_mut(&lane.key) {
+            queue.behind.push_back(node);
+            return;
+        }
+        let queue = Queue { holder: node.id, behind: VecDeque::new() };
+        self.lanes.insert(Arc::clone(&lane.key), queue);
+        self.ready.push_back(node);
+    }
+
+    /// The holder of a lane gives it to the first one behind it that still wants it.
+    fn pass_on(&mut self, lane: &Arc<str>, holder: RunId) {
+        let Some(queue) = self.lanes.get_mut(lane).filter(|queue| queue.holder == holder) else {
+            return;
+        };
+        while let Some(next) = queue.behind.pop_front() {
+            if next.is_wanted() {
+                queue.holder = next.id;
+                self.ready.push_back(next);
+                return;
+            }
+        }
+        self.lanes.remove(lane);
+    }
+}
+
+impl Free {
+    /// Lets the runs go. The caller holds no lock.
+    pub(crate) fn start(self) {
+        self.0.into_iter().for_each(|node| node.let_go());
+    }
+}
+
+impl Node {
+    /// Makes a root wait for its turn. Called before its task is there.
+    pub(crate) fn hold_back(&self) {
+        self.set(word::HELD);
+    }
+
+    /// Tells whether a run that waits for its turn would still start.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.status() == RunStatus::Queued
+    }
+
+    /// Ends the wait.
+    pub(crate) fn let_go(&self) {
+        let waker = {
+            let state = self.lock();
+            self.clear(word::HELD);
+            state.body.clone()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Tells whether the run's turn has come, or it is not to start any more.
+    pub(crate) fn poll_turn(&self, waker: &Waker) -> bool {
+        if self.word() & word::HELD == 0 {
+            return true;
+        }
+        let mut state = self.lock();
+        let bits = self.word();
+        if bits & word::HELD == 0 || bits & word::DROP != 0 {
+            return true;
+        }
+        state.body = Some(waker.clone());
+        false
+    }
+}

@@ -1,0 +1,104 @@
+//! What a body writes: within bounds, and not after the end.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use quell_core::{EventKind, Stopped, ToolOutcome};
+
+use crate::context::Written;
+use crate::faults;
+use crate::node::{Extra, Node, State};
+
+impl Node {
+    /// Writes on behalf of the body: within a bound, and not after the end.
+    pub(crate) fn write_from_body(
+        &self,
+        what: &str,
+        bytes: usize,
+        bytes_max: usize,
+        write: impl FnOnce(&mut State) -> Option<EventKind>,
+    ) -> Written {
+        let now = self.shared.clock.now();
+        let mut wakers = Vec::new();
+        let written = {
+            let mut state = self.lock();
+            if state.times.ended.is_some() && !faults::on("accept-late-write") {
+                state.late = state.late.saturating_add(1);
+                return Written::Late;
+            }
+            let (kind, written) = if bytes > bytes_max {
+                let what = what.into();
+                (Some(EventKind::Refused { what, bytes, bytes_max }), Written::TooLarge)
+            } else {
+                (write(&mut state), Written::Yes)
+            };
+            if let Some(kind) = kind {
+                self.write(&state, now, kind, &mut wakers);
+            }
+            written
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        written
+    }
+
+    pub(crate) fn skip_unregistered_hook(&self) {
+        let mut wakers = Vec::new();
+        {
+            let mut state = self.lock();
+            let extra = state.extra();
+            let number = extra.hooks_made;
+            extra.hooks_made += 1;
+            self.skip_hook(&mut state, number, self.shared.clock.now(), &mut wakers);
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Writes an event if something may start now, and notes it; otherwise yields why not.
+    pub(crate) fn write_unless_fenced(
+        &self,
+        shielded: bool,
+        kind: EventKind,
+        note: impl FnOnce(&mut Extra),
+    ) -> Option<Stopped> {
+        let mut wakers = Vec::new();
+        {
+            let mut state = self.lock();
+            if state.life.is_fenced(shielded) {
+                return Some(self.refusal(&state));
+            }
+            note(state.extra());
+            self.write(&state, self.shared.clock.now(), kind, &mut wakers);
+        }
+        wakers.into_iter().for_each(Waker::wake);
+        None
+    }
+
+    /// Records the outcome of a tool call, unless the end of the run has done so.
+    pub(crate) fn close_call(&self, call: &Arc<str>, outcome: ToolOutcome) {
+        let mut wakers = Vec::new();
+        {
+            let mut state = self.lock();
+            let calls = &mut state.extra().calls;
+            let Some(place) = calls.iter().position(|open| Arc::ptr_eq(open, call)) else { return };
+            let call = calls.swap_remove(place);
+            let kind = EventKind::ToolEnded { call, outcome };
+            self.write(&state, self.shared.clock.now(), kind, &mut wakers);
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Records one outcome for every call that is still open.
+    pub(crate) fn close_calls(
+        &self,
+        state: &mut State,
+        outcome: &ToolOutcome,
+        now: Instant,
+        wakers: &mut Vec<Waker>,
+    ) {
+        let Some(extra) = &mut state.extra else { return };
+        for call in std::mem::take(&mut extra.calls) {
+            self.write(state, now, EventKind::ToolEnded { call, outcome: outcome.clone() }, wakers);
+        }
+    }
+}
