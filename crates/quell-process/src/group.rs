@@ -88,15 +88,16 @@ impl Group {
             let is_late = left.is_zero();
             if is_late {
                 signal(self.id, Signal::KILL);
+                let _ = tokio::time::timeout(WAIT_MAX, self.ended()).await;
             }
             // While the leader lives there is nothing new to find.
             if !is_asked || is_late || has_ended(self.id) {
                 match survivors::find(self.id, &self.mark).await {
-                    Some(survivors) if survivors.is_empty() => break,
+                    Some(survivors) if survivors.is_empty() && has_ended(self.id) => break,
                     Some(survivors) if is_late => survivors.signal(Signal::KILL),
                     Some(survivors) if !is_asked => survivors.signal(Signal::TERM),
-                    // It cannot be known what else is alive, but the group was killed.
-                    None if is_late && has_ended(self.id) => break,
+                    // Where it cannot be known what else is alive, the rest gets one pause.
+                    None if (is_late || is_asked) && has_ended(self.id) => break,
                     _ => {}
                 }
                 is_asked = true;

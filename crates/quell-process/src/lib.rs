@@ -9,7 +9,7 @@
 //!
 //! | what happens | what follows |
 //! |---|---|
-//! | the program ends by itself | SIGTERM to the rest of its group, 200 ms later SIGKILL |
+//! | the program ends by itself | SIGTERM to the rest of its group, 500 ms later SIGKILL |
 //! | the run is stopped | SIGTERM to the group, SIGKILL shortly before the hard deadline |
 //! | the body is dropped | SIGKILL to the group at once; a thread reaps it |
 //!
@@ -29,7 +29,8 @@
 //!
 //! Out of reach are descendants that give up the variable, or that run as another user, and on
 //! systems other than Linux every descendant that leaves the group. If such a process holds on to
-//! stdout or stderr, the body reads on for at most 1 s, then closes its end.
+//! stdout or stderr, the body reads on for at most 1 s, then closes its end. Where `/proc` cannot
+//! be read, what is left of the group is killed as soon as the program has ended.
 //!
 //! # What a process writes
 //!
@@ -44,9 +45,11 @@
 //!
 //! # Requirements
 //!
-//! Unix, and a tokio runtime for bodies with I/O and time enabled; without them the body panics,
-//! and the run fails. An embedder that ignores SIGCHLD, or reaps children that it did not start,
-//! takes away the exit status: the run then fails and says so.
+//! Linux 5.3, macOS or FreeBSD (tested on Linux), and a tokio runtime for bodies with I/O and time
+//! enabled; without them the body panics, and the run fails. Every process costs the embedder one
+//! thread, which waits for it. An embedder that ignores SIGCHLD, or reaps children that it did not
+//! start, takes away the exit status: the run then fails and says so. An embedder that is killed
+//! cannot end its processes.
 
 #[cfg(not(unix))]
 compile_error!("quell-process needs process groups, which only Unix has");

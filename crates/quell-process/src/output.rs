@@ -1,8 +1,7 @@
 //! What a process left behind.
 
-use std::process::ExitStatus;
-
 use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -3,10 +3,9 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-use std::os::unix::process::CommandExt as _;
 
 use quell::{Failure, RunContext, Work};
 use uuid::Uuid;
@@ -30,9 +29,9 @@ use crate::survivors::MARKS;
 ///
 /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
 /// let engine = Engine::new();
-/// let run = engine.submit(RunSpec::step("greet"), |ctx| {
-///     Process::new("sh").args(["-c", "cat; echo , $WHO"]).env("WHO", "world").input("hello").run(ctx)
-/// });
+/// let greet = Process::new("sh").args(["-c", "cat; echo , $WHO"]);
+/// let greet = greet.env("WHO", "world").input("hello");
+/// let run = engine.submit(RunSpec::step("greet"), |ctx| greet.run(ctx));
 /// match run.unwrap().outcome().await {
 ///     Outcome::Completed(output) => assert_eq!(output.stdout, "hello, world\n"),
 ///     _ => panic!("it was not stopped, and `cat` does not fail"),
@@ -177,8 +176,8 @@ impl Process {
     ///
     /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
     /// let engine = Engine::new();
-    /// let run = engine.submit(RunSpec::step("test"), |ctx| Process::new("false").run(ctx)).unwrap();
-    /// assert!(matches!(run.outcome().await, Outcome::Failed(_)));
+    /// let run = engine.submit(RunSpec::step("test"), |ctx| Process::new("false").run(ctx));
+    /// assert!(matches!(run.unwrap().outcome().await, Outcome::Failed(_)));
     /// # });
     /// ```
     pub async fn run(mut self, ctx: RunContext) -> Result<ProcessOutput, Failure> {

@@ -55,6 +55,11 @@ impl Running {
         }
     }
 
+    /// Moves what the process reads and writes until everything that could be found is dead.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost, and it is not resumed: whoever drops it drops the group.
     async fn until_nothing_is_alive(&mut self) {
         let Self { group, streams, ctx } = self;
         let end_or_stop = async {
@@ -125,7 +130,7 @@ fn failure(program: &str, status: ExitStatus, gist: &[String]) -> Failure {
 }
 
 /// What is left of a group when its leader has ended by itself may take this long after SIGTERM.
-const REST_WAIT: Duration = Duration::from_millis(200);
+const REST_WAIT: Duration = Duration::from_millis(500);
 
 /// When everything that could be found is dead, whoever holds on to a pipe may take this long.
 const DRAIN_WAIT: Duration = Duration::from_secs(1);

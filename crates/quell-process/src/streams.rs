@@ -119,6 +119,10 @@ impl Streams {
     }
 
     /// Moves at least one byte, or closes a pipe; then lets others have the thread.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
     async fn turn(&mut self) {
         poll_fn(|cx| self.poll(cx)).await;
         tokio::task::yield_now().await;

@@ -3,9 +3,16 @@
 use std::fs;
 
 use quell::{Engine, Outcome, RunSpec, RunStatus};
-use quell_process::Process;
+use quell_process::{Process, ProcessOutput};
 
 use crate::support::{Scratch, failure_of, output_of, script, start};
+
+#[test]
+fn processes_go_from_thread_to_thread() {
+    fn assert<T: Send + Sync + Clone + std::fmt::Debug>() {}
+    assert::<Process>();
+    assert::<ProcessOutput>();
+}
 
 #[tokio::test]
 async fn a_missing_program_is_named() {

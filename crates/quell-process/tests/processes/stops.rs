@@ -135,6 +135,27 @@ async fn a_body_that_is_dropped_leaves_no_group_behind() {
     assert_eq!(partial(&report)["stdout"], "half");
 }
 
+#[tokio::test]
+async fn what_is_in_the_pipe_when_the_body_is_dropped_is_kept() {
+    let scratch = Scratch::new("dropped-unread");
+    let (go, done) = (scratch.path().join("go"), scratch.path().join("done"));
+    let text = "echo $$ > pid; until [ -e go ]; do sleep 0.01; done
+        printf 'unread\nhalf'; echo oops >&2; touch done; exec sleep 600";
+    let started = start(patient().on_stop(OnStop::Drop), script(text).cwd(scratch.path()));
+    scratch.pid("pid").await;
+    // The only thread of the runtime is kept from reading.
+    fs::write(&go, "").unwrap();
+    while !done.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let (_, report) = started.stop().await;
+    let partial = partial(&report);
+    assert_eq!(
+        (&partial["stdout"], &partial["stderr_tail"]),
+        (&"unread\nhalf".into(), &"oops".into())
+    );
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_body_that_is_dropped_leaves_nothing_behind_that_left_the_group() {

@@ -1,0 +1,25 @@
+//! A system without marks: only the group itself can be asked.
+
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, Signal};
+
+use super::Survivors;
+
+/// Tells whether the group is gone. Where a dead leader counts as long as it is not reaped, it
+/// cannot be known.
+///
+/// # Cancel safety
+///
+/// It can be dropped and called again.
+pub(crate) async fn find(group: Pid, mark: &str) -> Option<Survivors> {
+    find_blocking(group, mark)
+}
+
+/// As [`find`].
+pub(crate) fn find_blocking(group: Pid, _mark: &str) -> Option<Survivors> {
+    rustix::process::test_kill_process_group(group).is_err().then(Survivors::default)
+}
+
+/// Nothing that left the group is ever found.
+pub(super) const fn signal_stray(_stray: &OwnedFd, _signal: Signal) {}
