@@ -306,10 +306,14 @@ pub enum HookAction {
     Run,
     /// Run the one just registered, at once; its runner counts as one piece of work.
     RunNew,
-    /// Drop those that run and skip those that wait.
+    /// Drop those that run and skip those that wait. If any wait, dropping them counts as one piece
+    /// of work: what they have captured is the run's code, too.
     Abort,
-    /// Skip those that wait.
+    /// Skip those that wait; counts as with [`Abort`](Self::Abort). One that was refused when it
+    /// was registered is the caller's, and counts as nothing.
     Skip,
+    /// Drop those that wait: the run ends without a stop. Counts as one piece of work.
+    Drop,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -512,6 +516,12 @@ impl Lifecycle {
             out.refused = true;
             return;
         }
+        if self.asks.as_ref().is_some_and(|asks| asks.start_by.is_some_and(|by| by <= now)) {
+            // Its timer is late: the time to start is over all the same.
+            self.on_tick(now, false, now, out);
+            out.refused = true;
+            return;
+        }
         self.body = Body::Running;
         if let Some(asks) = &mut self.asks {
             asks.timeout_at = asks.timeout.map(|timeout| later(now, timeout));
@@ -709,7 +719,7 @@ impl Lifecycle {
         }
         if ladder.stop {
             out.hooks = HookAction::Abort;
-            self.hooks = false;
+            self.let_go_of_hooks();
         }
     }
 
@@ -768,7 +778,7 @@ impl Lifecycle {
             Body::Ended => self.release_hooks(out),
         }
         if ladder.mode == StopMode::Abort {
-            self.hooks = false;
+            self.let_go_of_hooks();
             out.hooks = HookAction::Skip;
         }
     }
@@ -795,7 +805,7 @@ impl Lifecycle {
             out.cascade = Some(ladder.cascade(false));
         }
         if harder && ladder.mode == StopMode::Abort {
-            self.hooks = false;
+            self.let_go_of_hooks();
             out.hooks = HookAction::Skip;
         }
     }
@@ -823,14 +833,17 @@ impl Lifecycle {
 
     /// The body has ended and a stop was accepted, in whatever order: hooks have their turn.
     fn release_hooks(&mut self, out: &mut Effects) {
-        if std::mem::take(&mut self.hooks) {
-            if self.has_time_for_hooks() {
-                self.work += 1;
-                out.hooks = HookAction::Run;
-            } else {
-                out.hooks = HookAction::Skip;
-            }
+        if self.let_go_of_hooks() {
+            let in_time = self.has_time_for_hooks();
+            out.hooks = if in_time { HookAction::Run } else { HookAction::Skip };
         }
+    }
+
+    /// Hands out the hooks that wait, to be run or dropped: one piece of work.
+    fn let_go_of_hooks(&mut self) -> bool {
+        let waiting = std::mem::take(&mut self.hooks);
+        self.work += u32::from(waiting);
+        waiting
     }
 
     /// Ends the run if nothing keeps it: the one edge into a terminal status.
@@ -842,6 +855,12 @@ impl Lifecycle {
         let over = self.body == Body::Ended && self.work == 0;
         if !over && !exhausted {
             return;
+        }
+        if self.let_go_of_hooks() {
+            out.hooks = HookAction::Drop;
+            if !exhausted {
+                return;
+            }
         }
         let status = match self.ladder.filter(|ladder| ladder.stop) {
             Some(ladder) if ladder.timed_out => RunStatus::TimedOut,

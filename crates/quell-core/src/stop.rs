@@ -166,7 +166,8 @@ impl fmt::Display for Cause {
 /// use std::time::Duration;
 /// use quell_core::{CancelRequest, StopMode};
 ///
-/// let request = CancelRequest::because("user pressed stop").by("ada").grace(Duration::from_secs(2));
+/// let grace = Duration::from_secs(2);
+/// let request = CancelRequest::because("user pressed stop").by("ada").grace(grace);
 /// assert_eq!(request.mode(), StopMode::Cooperative);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

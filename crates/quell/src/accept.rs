@@ -19,6 +19,7 @@ use crate::registry::Entered;
 use crate::shield;
 use crate::spec::RunSpec;
 use crate::sync::Ordering;
+use crate::word;
 
 impl Shared {
     /// Makes a root known.
@@ -36,7 +37,7 @@ impl Shared {
         let entered = self.enter(&node, &mut node.lock(), false, now, &mut wakers);
         free.start();
         let stop = entered.inspect_err(|_| self.give_back(&node, now))?;
-        wakers.into_iter().for_each(Waker::wake);
+        crate::foreign::wake(wakers);
         self.stop_at_once(&node, token, stop);
         if self.config.parent_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
             node.cancel(&control::by_token());
@@ -54,7 +55,7 @@ impl Shared {
         self.check(&spec)?;
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Vec::new());
         let (node, stop) = self.link_child(spec, parent, now, &mut wakers)?;
-        wakers.into_iter().for_each(Waker::wake);
+        crate::foreign::wake(wakers);
         self.stop_at_once(&node, token, stop);
         Ok(node)
     }
@@ -101,14 +102,14 @@ impl Shared {
         wakers: &mut Vec<Waker>,
     ) -> Result<(Arc<Node>, Option<CancelRequest>), Refusal> {
         let limits = &self.config.limits;
-        if parent.depth >= limits.depth_max {
-            let max = limits.depth_max as usize;
-            return Err(SubmitError::LimitReached { what: "depth", max }.into());
-        }
         let shielded = shield::is_active(parent.id);
         let mut above = parent.lock();
         if above.life.is_fenced(shielded) && !faults::on("skip-fence") {
             return Err(Refusal::Stopped(parent.refusal(&above)));
+        }
+        if above.depth >= limits.depth_max {
+            let max = limits.depth_max as usize;
+            return Err(SubmitError::LimitReached { what: "depth", max }.into());
         }
         if above.life.live_children() >= limits.children_max {
             let max = limits.children_max as usize;
@@ -116,6 +117,9 @@ impl Shared {
         }
         let cleanup = above.life.is_stopping();
         let node = Node::new(self, id_of(&spec), spec, Some((parent, &above)), now);
+        if cleanup {
+            node.set(word::CLEANUP);
+        }
         let mut state = node.lock();
         let stop = self.enter(&node, &mut state, cleanup, now, wakers)?;
         let added = above.life.on(Input::ChildAdded { shielded }, now);

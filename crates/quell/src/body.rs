@@ -7,7 +7,6 @@
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -18,6 +17,8 @@ use tracing::Instrument as _;
 use crate::context::RunContext;
 use crate::failure::{Failure, RunError, RunFailure};
 use crate::faults;
+use crate::foreign;
+use crate::handle::Reader;
 use crate::node::{Node, State};
 use crate::step::Note;
 use crate::word;
@@ -57,12 +58,11 @@ where
     })
     .await;
     if !started {
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(body)));
+        let dropped = foreign::call(|| drop(body));
         return guard.report(End::<T>::Dropped, dropped.err());
     }
     let context = RunContext::new(Arc::clone(&node));
-    let made = catch_unwind(AssertUnwindSafe(|| body(context)));
-    let future = match made {
+    let future = match foreign::call(|| body(context)) {
         Ok(future) => future,
         Err(panic) => return guard.report(End::<T>::Panicked(panic), None),
     };
@@ -73,7 +73,7 @@ where
             return Poll::Ready(End::Dropped);
         }
         let Some(future) = slot.as_mut().as_pin_mut() else { return Poll::Ready(End::Dropped) };
-        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+        match foreign::call(|| future.poll(cx)) {
             Ok(Poll::Ready(result)) => Poll::Ready(End::Returned(result)),
             Err(panic) => Poll::Ready(End::Panicked(panic)),
             Ok(Poll::Pending) if bits & word::POLL_DROP != 0 => Poll::Ready(End::Dropped),
@@ -85,7 +85,7 @@ where
     if faults::on("end-before-destructors") {
         return guard.report(end, None);
     }
-    let dropped = catch_unwind(AssertUnwindSafe(|| slot.set(None)));
+    let dropped = foreign::call(|| slot.set(None));
     guard.report(end, dropped.err());
 }
 
@@ -101,7 +101,7 @@ fn start(node: &Arc<Node>, waker: &Waker) -> bool {
 /// How a body ended, with what it left.
 enum End<T> {
     Returned(Result<T, Failure>),
-    Panicked(Box<dyn Any + Send>),
+    Panicked(Failure),
     Dropped,
 }
 
@@ -111,24 +111,30 @@ struct Guard {
 }
 
 impl Guard {
-    fn report<T: Send + 'static>(&mut self, end: End<T>, panic: Option<Box<dyn Any + Send>>) {
+    fn report<T: Send + 'static>(&mut self, end: End<T>, panic: Option<Failure>) {
         let Some(node) = self.node.take() else { return };
         let (mut value, mut failure, mut how) = match end {
             End::Returned(Ok(value)) => (Some(value), None, BodyEnd::Ok),
             End::Returned(Err(failure)) => (None, Some(failure), BodyEnd::Err),
-            End::Panicked(panic) => (None, Some(Failure::from_panic(&*panic)), BodyEnd::Err),
+            End::Panicked(panic) => (None, Some(panic), BodyEnd::Err),
             End::Dropped => (None, None, BodyEnd::Dropped),
         };
         if let Some(panic) = panic {
-            failure.get_or_insert_with(|| Failure::from_panic(&*panic));
+            failure.get_or_insert(panic);
             how = if how == BodyEnd::Ok { BodyEnd::Err } else { how };
         }
-        if node.lock().unseen && value.is_some() {
+        let (unread, over) = {
+            let state = node.lock();
+            (state.reader != Reader::Held, state.times.ended.is_some())
+        };
+        let late = over && value.is_some();
+        if (unread || over) && value.is_some() {
             // Nobody can read it any more, and its destructor is the body's code.
-            let dropped = catch_unwind(AssertUnwindSafe(|| drop(value.take())));
-            failure = failure.or_else(|| dropped.err().map(|panic| Failure::from_panic(&*panic)));
+            let dropped = foreign::call(|| drop(value.take()));
+            failure = failure.or(dropped.err());
         }
-        report(&node, how, value.map(|value| Box::new(value) as Box<dyn Any + Send>), failure);
+        let value = value.map(|value| Box::new(value) as Box<dyn Any + Send>);
+        report(&node, how, value, failure, late);
     }
 }
 
@@ -136,7 +142,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(node) = self.node.take() {
             let gone = Failure::new("runtime of the body has shut down");
-            report(&node, BodyEnd::Err, None, Some(gone));
+            report(&node, BodyEnd::Err, None, Some(gone), false);
         }
     }
 }
@@ -146,6 +152,7 @@ fn report(
     how: BodyEnd,
     value: Option<Box<dyn Any + Send>>,
     failure: Option<Failure>,
+    was_late: bool,
 ) {
     let mut late = None;
     let how = if failure.is_some() && how == BodyEnd::Ok { BodyEnd::Err } else { how };
@@ -153,14 +160,14 @@ fn report(
         state.body = None;
         if state.times.ended.is_some() {
             // Abandoned: what it returns after the end is refused (I4).
-            state.late += u32::from(value.is_some());
+            state.late += u32::from(was_late || value.is_some());
             late = value;
             return;
         }
-        if state.unseen {
-            late = value;
-        } else {
+        if state.reader == Reader::Held {
             state.value = value;
+        } else {
+            late = value;
         }
         let Some(failure) = failure else { return };
         if state.life.is_stopping() && failure.stopped().is_none() {
@@ -168,7 +175,7 @@ fn report(
         }
         state.failure = Some(failure);
     });
-    drop(catch_unwind(AssertUnwindSafe(|| drop(late))));
+    drop(foreign::call(|| drop(late)));
 }
 
 /// The failure of a parent whose child failed with nobody to see it (D5).

@@ -12,6 +12,7 @@ use quell_core::{Cause, StopMode};
 use crate::faults;
 use crate::node::{After, Gone, Node, Todo};
 use crate::step::Note;
+use crate::word;
 
 /// Works off what steps have left, and what those leave in turn.
 pub(crate) fn work_off(mut todo: Vec<Todo>, now: Instant) {
@@ -33,13 +34,19 @@ pub(crate) fn work_off(mut todo: Vec<Todo>, now: Instant) {
 
 /// Collects the live descendants of a run in pre-order, without recursion.
 pub(crate) fn live_subtree(root: &Arc<Node>) -> Vec<Arc<Node>> {
+    subtree(root, |child| !child.status().is_terminal())
+}
+
+/// Collects the descendants of a run that are kept, in pre-order, without recursion; where one is
+/// not wanted its own descendants are not looked at.
+pub(crate) fn subtree(root: &Arc<Node>, wanted: impl Fn(&Node) -> bool) -> Vec<Arc<Node>> {
     let mut found = Vec::new();
     let mut stack = vec![(Arc::clone(root), 0)];
     let mut chunk = Vec::new();
     while let Some((node, from)) = stack.pop() {
         let more = node.lock().kids.copy(from, CHUNK, &mut chunk);
         stack.extend(more.map(|from| (node, from)));
-        for child in chunk.drain(..).filter(|child| !child.status().is_terminal()) {
+        for child in chunk.drain(..).filter(|child| wanted(child)) {
             stack.push((Arc::clone(&child), 0));
             found.push(child);
         }
@@ -60,7 +67,10 @@ fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: I
         if let Some(from) = more {
             stack.push((node, cascade, Arc::clone(&cause), from));
         }
-        for child in chunk.drain(..).filter(|child| !child.status().is_terminal()) {
+        // What cleanup has spawned is bounded by the hard deadline, which takes it at its stage.
+        let told =
+            |child: &Arc<Node>| !child.status().is_terminal() && child.word() & word::CLEANUP == 0;
+        for child in chunk.drain(..).filter(told) {
             let mut after = signal(&child, cascade, &cause, now);
             for todo in std::mem::take(&mut after.todo) {
                 match todo {

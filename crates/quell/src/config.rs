@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 /// use std::time::Duration;
 /// use quell::EngineConfig;
 ///
-/// let config = EngineConfig::new().grace(Duration::from_secs(2)).abort_wait(Duration::from_millis(500));
+/// let (grace, wait) = (Duration::from_secs(2), Duration::from_millis(500));
+/// let config = EngineConfig::new().grace(grace).abort_wait(wait);
 /// # let _ = config;
 /// ```
 #[derive(Clone, Debug)]

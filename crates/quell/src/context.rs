@@ -217,7 +217,7 @@ impl RunContext {
         let node = self.node();
         node.listen();
         let mut hook: Option<Start> = Some(Box::new(move |cause| Box::pin(hook(cause))));
-        let full = |extra: &Extra| extra.hooks.len() >= limits::HOOKS_MAX;
+        let full = |extra: &Extra| extra.hooks_made as usize >= limits::HOOKS_MAX;
         if node.lock().extra.as_deref().is_some_and(full) {
             node.skip_unregistered_hook();
             return;

@@ -24,7 +24,7 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
     let parent = parent.ok_or(DetachError::IsRoot)?;
     let now = node.shared.clock.now();
     let mut wakers = Vec::new();
-    let (mut after, moved) = {
+    let (moved, old) = {
         let mut above = parent.lock();
         let mut state = node.lock();
         if state.parent_id != Some(parent.id) {
@@ -40,8 +40,9 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
         let (from, name) = (state.log.root, Arc::clone(&node.name));
         let detached = EventKind::Detached { from, name };
         node.write(&state, now, detached.clone(), &mut wakers);
-        let inherited = above.idle.clone();
-        move_to(&mut state, &log, None, inherited.as_ref());
+        let (inherited, old) = (above.idle.clone(), Arc::clone(&state.log));
+        let top = Above { depth: 0, deadline: None };
+        let under = move_to(&mut state, &log, top, inherited.as_ref());
         node.write(&state, now, detached, &mut wakers);
         state.parent = None;
         state.parent_id = None;
@@ -49,15 +50,16 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
         above.kids.unlink(state.slot);
         node.shared.registry.count_root();
         node.set(word::ROOT);
-        let moved = Moved { log, inherited, deadline: state.deadline };
-        drop(state);
-        let left = Input::ChildLeft;
-        (parent.step_locked(&mut above, left, Note::default(), now, |_, _| {}), moved)
+        (Moved { log, inherited, under }, old)
     };
     move_descendants(node, &moved);
+    // Their readers wait at the old log for what will come in the new one.
+    old.drain_waiters(&mut wakers);
+    // Only now the parent may end: nothing more of the child's tree goes to its log (I30).
+    let mut after = parent.step(Input::ChildLeft, Note::default(), now, |_, _| {});
     crate::cascade::work_off(std::mem::take(&mut after.todo), now);
     parent.finish(after);
-    wakers.into_iter().for_each(std::task::Waker::wake);
+    crate::foreign::wake(wakers);
     node.shared.stop_if_closed(node);
     Ok(())
 }
@@ -65,20 +67,23 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
 struct Moved {
     log: Arc<Log>,
     inherited: Option<Arc<IdleWatch>>,
+    under: Above,
+}
+
+/// What the runs below inherit from one that has moved.
+#[derive(Clone, Copy)]
+struct Above {
+    depth: u32,
     deadline: Option<Instant>,
 }
 
 fn move_descendants(root: &Arc<Node>, moved: &Moved) {
     let kids_of =
         |node: &Node| -> Vec<Arc<Node>> { node.lock().kids.iter().map(Arc::clone).collect() };
-    let mut stack: Vec<_> = kids_of(root).into_iter().map(|kid| (kid, moved.deadline)).collect();
+    let mut stack: Vec<_> = kids_of(root).into_iter().map(|kid| (kid, moved.under)).collect();
     while let Some((node, above)) = stack.pop() {
-        let deadline = {
-            let mut state = node.lock();
-            move_to(&mut state, &moved.log, above, moved.inherited.as_ref());
-            state.deadline
-        };
-        stack.extend(kids_of(&node).into_iter().map(|kid| (kid, deadline)));
+        let under = move_to(&mut node.lock(), &moved.log, above, moved.inherited.as_ref());
+        stack.extend(kids_of(&node).into_iter().map(|kid| (kid, under)));
     }
 }
 
@@ -86,11 +91,12 @@ fn move_descendants(root: &Arc<Node>, moved: &Moved) {
 fn move_to(
     state: &mut State,
     log: &Arc<Log>,
-    deadline_above: Option<Instant>,
+    above: Above,
     inherited: Option<&Arc<IdleWatch>>,
-) {
+) -> Above {
     state.log = Arc::clone(log);
-    state.deadline = deadline_above.into_iter().chain(state.life.timeout_at()).min();
+    state.depth = above.depth + 1;
+    state.deadline = above.deadline.into_iter().chain(state.life.timeout_at()).min();
     if let (Some(inherited), Some(idle)) = (inherited, &state.idle) {
         if Arc::ptr_eq(inherited, idle) {
             state.idle = None;
@@ -98,4 +104,5 @@ fn move_to(
             idle.cut_from(inherited);
         }
     }
+    Above { depth: state.depth, deadline: state.deadline }
 }

@@ -215,7 +215,7 @@ impl AllEvents {
             firehose.closed = true;
             firehose.ring.drain_waiters(&mut wakers);
         }
-        wakers.into_iter().for_each(Waker::wake);
+        crate::foreign::wake(wakers);
     }
 
     fn has_readers(&self) -> bool {

@@ -27,12 +27,19 @@ use quell_core::{RunId, Stopped};
 /// }
 /// assert_eq!(body().unwrap(), 12);
 /// ```
+///
+/// A failure that is passed on with `?` from run to run stays the one that the run below had: a
+/// chain of ten thousand runs names the first that failed, not every one in between.
 #[derive(Clone)]
 pub struct Failure(Arc<Reason>);
 
 enum Reason {
     Words(Cow<'static, str>),
-    Error(Box<dyn Error + Send + Sync>),
+    /// An error of somebody else's, and its words: they were asked for where it came from, so that
+    /// none of its code runs later, under a lock or on a thread of ours.
+    Error(Box<dyn Error + Send + Sync>, String),
+    /// An error of ours.
+    Own(Box<dyn Error + Send + Sync>),
     Panic(Cow<'static, str>),
 }
 
@@ -50,7 +57,7 @@ impl Failure {
     /// Yields the error that it was made from, if it is an `E`.
     pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
         match &*self.0 {
-            Reason::Error(error) => error.downcast_ref(),
+            Reason::Error(error, _) | Reason::Own(error) => error.downcast_ref(),
             Reason::Words(_) | Reason::Panic(_) => None,
         }
     }
@@ -75,7 +82,15 @@ impl Failure {
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(Arc::new(Reason::Error(Box::new(error))))
+        let error: Box<dyn Error + Send + Sync> = Box::new(error);
+        if let Some(RunError::Failed(run)) = error.downcast_ref()
+            && let Some(RunError::Failed(_)) = run.failure.downcast_ref()
+        {
+            return run.failure.clone();
+        }
+        let own = error.is::<RunError>() || error.is::<Stopped>();
+        let reason = if own { Reason::Own(error) } else { Reason::of_foreign(error) };
+        Self(Arc::new(reason))
     }
 }
 
@@ -83,18 +98,30 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Reason::Words(words) => f.write_str(words),
-            Reason::Error(error) => {
-                write!(f, "{error}")?;
-                let mut source = error.source();
-                while let Some(cause) = source {
-                    write!(f, ": {cause}")?;
-                    source = cause.source();
-                }
-                Ok(())
-            }
+            Reason::Error(_, words) => f.write_str(words),
+            Reason::Own(error) => write_chain(&**error, f),
             Reason::Panic(words) => write!(f, "panicked: {words}"),
         }
     }
+}
+
+impl Reason {
+    fn of_foreign(error: Box<dyn Error + Send + Sync>) -> Self {
+        let mut words = String::new();
+        // A string takes every word; an error that fails to write itself has said what it could.
+        let _ = write_chain(&*error, &mut words);
+        Self::Error(error, words)
+    }
+}
+
+fn write_chain(error: &(dyn Error + 'static), to: &mut impl fmt::Write) -> fmt::Result {
+    write!(to, "{error}")?;
+    let mut source = error.source();
+    while let Some(cause) = source {
+        write!(to, ": {cause}")?;
+        source = cause.source();
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Failure {

@@ -137,6 +137,17 @@ impl<T: Send + 'static> RunHandle<T> {
     }
 }
 
+/// Who may still ask for the outcome of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Whoever holds the handle.
+    Held,
+    /// Nobody: it was read, or given up.
+    Gone,
+    /// Nobody, and nobody has: a failure would be silent (D5).
+    GoneUnread,
+}
+
 /// Takes the value out of a run that has ended.
 fn take_outcome<T: 'static>(node: &Node, state: &mut State) -> Outcome<T> {
     let value = state.value.take().and_then(|value| value.downcast::<T>().ok()).map(|value| *value);
@@ -212,11 +223,9 @@ impl<T> Drop for RunHandle<T> {
             state.waiters.remove(&mut self.key);
             let value = state.value.take();
             let mut parent = None;
-            if !self.read {
-                state.unseen = true;
-                if state.life.status() == RunStatus::Failed {
-                    parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
-                }
+            state.reader = if self.read { Reader::Gone } else { Reader::GoneUnread };
+            if !self.read && state.life.status() == RunStatus::Failed {
+                parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
             }
             (value, parent)
         };

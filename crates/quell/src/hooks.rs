@@ -5,17 +5,16 @@
 //! not end before it, unless the ladder is exhausted. At the hard deadline it is aborted; the hook
 //! that was running is reported as aborted, those that were waiting as skipped.
 
-use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use quell_core::{Cause, EventKind, HookOutcome, Work};
+use quell_core::{Cause, EventKind, HookOutcome};
 
 use crate::failure::Failure;
+use crate::foreign;
 use crate::node::Node;
 use crate::shield;
 use crate::work::Hold;
@@ -35,13 +34,16 @@ impl fmt::Debug for Hook {
     }
 }
 
-/// Starts a runner for hooks in order of registration; none for no hooks. The lifecycle has
-/// counted it already.
-pub(crate) fn run(node: &Arc<Node>, hooks: Vec<Hook>, cause: Option<&Arc<Cause>>) {
-    let (Some(cause), false) = (cause, hooks.is_empty()) else { return };
-    let name = format!("{} hook", node.name);
-    let hold = Hold::counted(node, Work::Hook, name.into());
-    let runner = Runner { node: Arc::clone(node), waiting: hooks, running: None, hold: Some(hold) };
+/// Starts a runner for hooks in order of registration. The lifecycle has counted it already.
+pub(crate) fn run(
+    node: &Arc<Node>,
+    hooks: Vec<Hook>,
+    cause: Option<&Arc<Cause>>,
+    hold: Option<Hold>,
+) {
+    let Some(cause) = cause else { return };
+    let runner =
+        Runner { node: Arc::clone(node), waiting: hooks, running: None, skips: true, hold };
     let task = node.shared.runtime.spawn(run_all(runner, Arc::clone(cause)));
     let abort = task.abort_handle();
     let mut state = node.lock();
@@ -51,6 +53,17 @@ pub(crate) fn run(node: &Arc<Node>, hooks: Vec<Hook>, cause: Option<&Arc<Cause>>
     } else {
         state.extra().runners.push(abort);
     }
+}
+
+/// Drops hooks that are not to run, because the stop left them no time or because there was none.
+/// What they have captured is the run's code, too: it goes on the runtime of the bodies, as work
+/// that the lifecycle has counted.
+pub(crate) fn discard(node: &Arc<Node>, hooks: Vec<Hook>, skips: bool, hold: Option<Hold>) {
+    if hooks.is_empty() {
+        return;
+    }
+    let runner = Runner { node: Arc::clone(node), waiting: hooks, running: None, skips, hold };
+    drop(node.shared.runtime.spawn(async move { drop(runner) }));
 }
 
 async fn run_all(mut runner: Runner, cause: Arc<Cause>) {
@@ -67,19 +80,13 @@ async fn run_all(mut runner: Runner, cause: Arc<Cause>) {
 }
 
 async fn run_one(node: &Node, hook: Hook, cause: Arc<Cause>) -> Result<(), Failure> {
-    let panicked = |panic: Box<dyn Any + Send>| Failure::from_panic(&*panic);
-    let started = catch_unwind(AssertUnwindSafe(|| (hook.start)(cause)));
-    let mut future = started.map_err(panicked)?;
-    let polled = poll_fn(|cx| {
-        let poll = || shield::poll(node.id, future.as_mut(), cx);
-        match catch_unwind(AssertUnwindSafe(poll)) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(panicked(panic))),
-        }
+    let mut future = foreign::call(|| (hook.start)(cause))?;
+    let polled = poll_fn(|cx| match foreign::call(|| shield::poll(node.id, future.as_mut(), cx)) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
     })
     .await;
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(future))).map_err(panicked);
-    polled.and(dropped)
+    polled.and(foreign::call(|| drop(future)))
 }
 
 /// What a runner has to account for, also when it is dropped half-way.
@@ -87,6 +94,8 @@ struct Runner {
     node: Arc<Node>,
     waiting: Vec<Hook>,
     running: Option<u32>,
+    /// Whether those that wait are missing when they do not run: not if the run was not stopped.
+    skips: bool,
     hold: Option<Hold>,
 }
 
@@ -104,7 +113,7 @@ impl Runner {
                 self.node.write(&state, now, kind, &mut wakers);
             }
         }
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        foreign::wake(wakers);
     }
 }
 
@@ -113,10 +122,17 @@ impl Drop for Runner {
         if let Some(hook) = self.running.take() {
             self.note(hook, HookOutcome::Aborted, None);
         }
-        for hook in std::mem::take(&mut self.waiting).into_iter().rev() {
-            self.node.lock().extra().hooks_skipped += 1;
-            self.note(hook.number, HookOutcome::Skipped, None);
-            drop(catch_unwind(AssertUnwindSafe(|| drop(hook))));
+        let waiting = std::mem::take(&mut self.waiting);
+        if self.skips || self.node.lock().life.is_stopping() {
+            for hook in waiting.iter().rev() {
+                self.node.lock().extra().hooks_skipped += 1;
+                self.note(hook.number, HookOutcome::Skipped, None);
+            }
+        }
+        for hook in waiting.into_iter().rev() {
+            if let Err(panic) = foreign::call(|| drop(hook)) {
+                self.node.lock().note_cleanup_error(&panic.to_string());
+            }
         }
         // The last thing that a runner does: the run may end with it.
         drop(self.hold.take());

@@ -43,3 +43,13 @@ impl IdleWatch {
         }
     }
 }
+
+impl Drop for IdleWatch {
+    /// Lets go of those above one by one: a chain may be longer than a thread's stack.
+    fn drop(&mut self) {
+        let mut next = self.above.get_mut().take();
+        while let Some(mut watch) = next.and_then(Arc::into_inner) {
+            next = watch.above.get_mut().take();
+        }
+    }
+}

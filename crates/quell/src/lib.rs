@@ -47,6 +47,7 @@ mod events;
 mod failure;
 mod faults;
 mod filter;
+mod foreign;
 mod handle;
 mod hooks;
 mod idle;
@@ -87,3 +88,8 @@ pub use quell_core::{
     Labels, OnStop, Payload, PayloadError, RunEvent, RunId, RunKind, RunReport, RunRow, RunStatus,
     StopMode, Stopped, ToolOutcome, Work, limits,
 };
+
+/// The README, so that its code is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

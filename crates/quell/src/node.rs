@@ -50,7 +50,6 @@ pub(crate) struct Node {
     pub(crate) id: RunId,
     pub(crate) kind: RunKind,
     pub(crate) name: Arc<str>,
-    pub(crate) depth: u32,
     /// How many siblings were started before it.
     pub(crate) ordinal: u64,
     pub(crate) about: Option<Box<About>>,
@@ -69,7 +68,8 @@ pub(crate) struct State {
     pub(crate) log: Arc<Log>,
     pub(crate) parent: Option<Weak<Node>>,
     pub(crate) parent_id: Option<RunId>,
-    /// The run's place among the children of its parent.
+    /// The run's place: steps down the tree, the root being at 1, and among its siblings.
+    pub(crate) depth: u32,
     pub(crate) slot: usize,
     pub(crate) kids: Kids,
     pub(crate) idle: Option<Arc<IdleWatch>>,
@@ -79,8 +79,8 @@ pub(crate) struct State {
     pub(crate) body: Option<Waker>,
     pub(crate) waiters: Waiters,
     pub(crate) value: Option<Box<dyn Any + Send>>,
-    /// The handle was dropped before it had been read.
-    pub(crate) unseen: bool,
+    /// Who may still ask for the value.
+    pub(crate) reader: crate::handle::Reader,
     pub(crate) failure: Option<Failure>,
     pub(crate) output: Option<Payload>,
     pub(crate) times: Times,
@@ -194,6 +194,7 @@ impl Node {
             log,
             parent: parent.map(|(node, _)| Arc::downgrade(node)),
             parent_id: parent.map(|(node, _)| node.id),
+            depth: parent.map_or(1, |(_, state)| state.depth + 1),
             slot: 0,
             kids: Kids::default(),
             idle,
@@ -202,7 +203,7 @@ impl Node {
             body: None,
             waiters: Waiters::default(),
             value: None,
-            unseen: false,
+            reader: crate::handle::Reader::Held,
             failure: None,
             output: None,
             times: Times { queued: now, started: None, stopped: None, ended: None, quiesced: None },
@@ -215,7 +216,6 @@ impl Node {
             id,
             kind: spec.kind,
             name: spec.name,
-            depth: parent.map_or(1, |(node, _)| node.depth + 1),
             ordinal: parent.map_or(0, |(_, state)| state.kids.made),
             about: spec.about,
             own_grace: spec.grace,
@@ -316,10 +316,10 @@ impl Node {
         Stopped { cause }
     }
 
-    /// Collects the ids of the run and its live descendants, without recursion.
-    pub(crate) fn live_subtree_ids(self: &Arc<Self>) -> HashSet<RunId> {
+    /// Collects the ids of the run and its descendants, ended ones too, without recursion.
+    pub(crate) fn subtree_ids(self: &Arc<Self>) -> HashSet<RunId> {
         let mut ids = HashSet::from([self.id]);
-        ids.extend(crate::cascade::live_subtree(self).iter().map(|node| node.id));
+        ids.extend(crate::cascade::subtree(self, |_| true).iter().map(|node| node.id));
         ids
     }
 }
@@ -346,6 +346,8 @@ pub(crate) struct After {
     pub(crate) runners: Vec<AbortHandle>,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) dropped: Vec<Hook>,
+    /// Where the hooks above are noted as work, if they are.
+    pub(crate) place: Option<usize>,
     pub(crate) todo: Vec<Todo>,
     pub(crate) cause: Option<Arc<Cause>>,
     pub(crate) fx: Effects,

@@ -7,7 +7,7 @@
 //! 2. No guard of the map leaves a function, and no node is locked while one is held.
 //! 3. A live run is in the map; an ended one as long as its tree is kept and it has a row.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -18,8 +18,9 @@ use quell_core::{CancelRequest, Disposition, RunId};
 
 use crate::config::Limits;
 use crate::filter::RunFilter;
+use crate::foreign;
 use crate::node::Node;
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::waiters::{Key, Waiters};
 
 #[derive(Debug)]
@@ -27,8 +28,9 @@ pub(crate) struct Registry {
     runs: DashMap<RunId, Entry>,
     live: AtomicUsize,
     live_roots: AtomicUsize,
-    /// Ids of remembered stops, oldest first; those used or replaced stay until they are oldest.
-    reserved: Mutex<VecDeque<(RunId, Instant)>>,
+    /// The remembered stops by age, and how long they are. Locked under a shard, or alone.
+    reserved: Mutex<BTreeMap<u64, (RunId, Instant)>>,
+    reserved_ever: AtomicU64,
     /// Ended trees, oldest first.
     ended: Mutex<VecDeque<(Instant, Arc<Node>)>>,
     /// Those who wait for the last live root.
@@ -43,7 +45,7 @@ pub(crate) struct Registry {
 #[derive(Debug)]
 enum Entry {
     Run(Arc<Node>),
-    Reserved { request: CancelRequest, until: Instant },
+    Reserved { request: CancelRequest, until: Instant, age: u64 },
 }
 
 /// What came of entering a run.
@@ -63,6 +65,7 @@ impl Registry {
             live: AtomicUsize::new(0),
             live_roots: AtomicUsize::new(0),
             reserved: Mutex::default(),
+            reserved_ever: AtomicU64::new(0),
             ended: Mutex::default(),
             idle: Mutex::default(),
             trees_max: limits.ended_trees_max,
@@ -82,8 +85,11 @@ impl Registry {
             MapEntry::Occupied(mut held) => match held.get() {
                 Entry::Run(_) => return Entered::InUse,
                 Entry::Reserved { .. } => match held.insert(Entry::Run(Arc::clone(node))) {
-                    Entry::Reserved { request, until } if now < until => Entered::Stopped(request),
-                    _ => Entered::Yes,
+                    Entry::Reserved { request, until, age } => {
+                        self.reserved.lock().remove(&age);
+                        if now < until { Entered::Stopped(request) } else { Entered::Yes }
+                    }
+                    Entry::Run(_) => Entered::Yes,
                 },
             },
         };
@@ -111,40 +117,47 @@ impl Registry {
             return self.get(id).ok_or(Disposition::Unknown);
         }
         let until = now + keep;
+        let remember = || {
+            let age = self.reserved_ever.fetch_add(1, Ordering::Relaxed);
+            self.reserved.lock().insert(age, (id, until));
+            Entry::Reserved { request: request.clone(), until, age }
+        };
         match self.runs.entry(id) {
             MapEntry::Occupied(mut held) => match held.get_mut() {
                 Entry::Run(node) => return Ok(Arc::clone(node)),
                 // The first cause stands (I6); it is remembered for as long as the longer asks.
-                Entry::Reserved { until: known, .. } => *known = until.max(*known),
+                Entry::Reserved { until: known, age, .. } if now < *known => {
+                    *known = until.max(*known);
+                    self.reserved.lock().insert(*age, (id, *known));
+                }
+                Entry::Reserved { age, .. } => {
+                    self.reserved.lock().remove(age);
+                    held.insert(remember());
+                }
             },
-            MapEntry::Vacant(free) => {
-                free.insert(Entry::Reserved { request: request.clone(), until });
-            }
+            MapEntry::Vacant(free) => drop(free.insert(remember())),
         }
-        self.note_reservation(id, until, now);
+        self.forget_reservations(now);
         Err(Disposition::Reserved)
     }
 
-    fn note_reservation(&self, id: RunId, until: Instant, now: Instant) {
-        let mut gone = Vec::new();
-        {
-            let mut reserved = self.reserved.lock();
-            reserved.push_back((id, until));
-            while reserved.len() > self.reservations_max
-                || reserved.front().is_some_and(|(_, until)| *until <= now)
-            {
-                gone.extend(reserved.pop_front());
+    /// Forgets the oldest stops that are remembered: those beyond the bound, and those whose time
+    /// is over.
+    fn forget_reservations(&self, now: Instant) {
+        loop {
+            let oldest = self.reserved.lock().first_key_value().map(|(age, held)| (*age, *held));
+            let Some((age, (id, until))) = oldest else { return };
+            let is_kept = |until, len| now < until && len <= self.reservations_max;
+            if is_kept(until, self.reserved.lock().len()) {
+                return;
             }
-        }
-        self.drop_reservations(gone);
-    }
-
-    /// Forgets remembered stops, unless they were remembered again for longer.
-    fn drop_reservations(&self, gone: Vec<(RunId, Instant)>) {
-        for (id, over) in gone {
-            let same =
-                |entry: &Entry| matches!(entry, Entry::Reserved { until, .. } if *until <= over);
-            self.runs.remove_if(&id, |_, entry| same(entry));
+            // Looked at again under the shard: it may have been used or renewed meanwhile.
+            self.runs.remove_if(&id, |_, entry| {
+                let Entry::Reserved { until, age: its, .. } = entry else { return false };
+                let mut reserved = self.reserved.lock();
+                let over = *its == age && !is_kept(*until, reserved.len());
+                over && reserved.remove(&age).is_some()
+            });
         }
     }
 
@@ -220,7 +233,8 @@ impl Registry {
                 }
                 ended.pop_front()?.1
             };
-            self.forget_tree(root);
+            // With the last reference, values and errors go that are not ours.
+            drop(foreign::call(|| self.forget_tree(root)));
         }
     }
 

@@ -64,7 +64,7 @@ impl From<Duration> for Shutdown {
 pub struct ShutdownReport {
     /// The roots that were live when it began, by how they ended.
     pub roots: Counts,
-    /// What still executes: it could not be dropped.
+    /// What still executes: it could not be dropped. Also of roots that had ended before.
     pub abandoned: Vec<Abandoned>,
     /// How long it took.
     pub took: Duration,
@@ -90,7 +90,10 @@ impl Engine {
         let plan = plan.into();
         let shared = self.shared();
         let began = shared.clock.now();
-        let roots = shared.registry.list(&RunFilter::new().roots().live());
+        let mut roots = shared.registry.list(&RunFilter::new().roots());
+        roots.retain(|root| !root.is_over());
+        let roots = roots.into_iter().map(|root| (!root.status().is_terminal(), root));
+        let roots: Vec<_> = roots.collect();
         let again = shared.closing.lock().is_some();
         shared.close(&Closing::new(&plan, again));
         Idle { shared, key: None }.wait().await;
@@ -98,12 +101,13 @@ impl Engine {
         shared.events.close();
         let mut counts = Counts::default();
         let mut abandoned = Vec::new();
-        for root in roots {
+        for (was_live, root) in roots {
             let report = crate::report::of(&root);
-            counts.add(report.status);
-            if !report.quiescent {
-                abandoned.extend(report.abandoned);
+            if was_live {
+                counts.add(report.status);
             }
+            let restless = report.rows.into_iter().filter(|row| !row.quiescent);
+            abandoned.extend(restless.flat_map(|row| row.abandoned));
         }
         let took = shared.clock.now().saturating_duration_since(began);
         ShutdownReport { roots: counts, abandoned, took }

@@ -12,8 +12,11 @@ use quell_core::{
 
 use crate::cascade;
 use crate::faults;
-use crate::node::{After, Extra, Gone, Node, State, Todo};
+use crate::foreign;
+use crate::handle::Reader;
+use crate::node::{After, Gone, Node, State, Todo};
 use crate::word;
+use crate::work::Hold;
 
 /// What comes with an input besides the input.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,10 +95,11 @@ impl Node {
 
     /// Carries out what needs no lock.
     pub(crate) fn finish(self: &Arc<Self>, after: After) {
-        let After { wakers, token, link, runners, hooks, dropped, todo, cause, fx, retire } = after;
+        let After { wakers, token, link, runners, hooks, dropped, place, todo, cause, fx, retire } =
+            after;
         debug_assert!(todo.is_empty(), "what is to be done elsewhere was done");
         if let Some(token) = token {
-            token.cancel();
+            drop(foreign::call(|| token.cancel()));
         }
         if let Some(link) = link {
             link.abort();
@@ -103,10 +107,17 @@ impl Node {
         for runner in runners {
             runner.abort();
         }
-        drop(dropped);
-        crate::hooks::run(self, hooks, cause.as_ref());
-        wakers.into_iter().for_each(Waker::wake);
-        self.trace(&fx, cause.as_deref());
+        let hold = place.map(|place| Hold::placed(self, place));
+        if !hooks.is_empty() {
+            crate::hooks::run(self, hooks, cause.as_ref(), hold);
+        } else if fx.refused {
+            // It was refused when it was registered: by whoever is here.
+            drop(foreign::call(|| drop(dropped)));
+        } else {
+            crate::hooks::discard(self, dropped, fx.hooks != HookAction::Drop, hold);
+        }
+        foreign::wake(wakers);
+        drop(foreign::call(|| self.trace(&fx, cause.as_deref())));
         let shared = &self.shared;
         let gated = shared.admission.concerns(self.gate.as_deref());
         if gated && fx.ended.is_some() {
@@ -264,6 +275,7 @@ impl Node {
         if action == HookAction::Run {
             after.cause.clone_from(&state.cause);
             after.hooks = waiting;
+            after.place = Some(state.extra().note_work(Work::Hook, self.hook_name()));
             if faults::on("forget-hook") && after.hooks.len() > 1 {
                 after.hooks.pop();
             }
@@ -273,15 +285,24 @@ impl Node {
             after.cause.clone_from(&state.cause);
             extra.hooks = waiting;
             after.hooks.extend(extra.hooks.pop());
+            after.place = Some(state.extra().note_work(Work::Hook, self.hook_name()));
             return;
         }
         if action == HookAction::Abort {
             after.runners = std::mem::take(&mut extra.runners);
         }
-        for hook in waiting {
-            self.skip_hook(state, hook.number, now, &mut after.wakers);
-            after.dropped.push(hook);
+        if after.fx.refused {
+            for hook in &waiting {
+                self.skip_hook(state, hook.number, now, &mut after.wakers);
+            }
+        } else if !waiting.is_empty() {
+            after.place = Some(state.extra().note_work(Work::Hook, self.hook_name()));
         }
+        after.dropped = waiting;
+    }
+
+    fn hook_name(&self) -> Arc<str> {
+        format!("{} hook", self.name).into()
     }
 
     /// Says that a hook was not started.
@@ -316,9 +337,7 @@ impl Node {
             abandoned
                 .extend(works.map(|(what, name)| Abandoned::new(self.id, Arc::clone(name), *what)));
             extra.abandoned.clone_from(&abandoned);
-            let Extra { hooks, link, .. } = &mut **extra;
-            after.dropped.append(hooks);
-            after.link = link.take();
+            after.link = extra.link.take();
         } else if !abandoned.is_empty() {
             state.extra().abandoned.clone_from(&abandoned);
         }
@@ -345,7 +364,7 @@ impl Node {
         let gone = Gone {
             status,
             slot: state.slot,
-            unseen_failure: status == RunStatus::Failed && state.unseen,
+            unseen_failure: status == RunStatus::Failed && state.reader == Reader::GoneUnread,
             restless,
             has_rows: !state.kids.is_empty(),
             omitted: state.kids.omitted,
@@ -356,18 +375,19 @@ impl Node {
     }
 
     fn trace(&self, fx: &Effects, cause: Option<&Cause>) {
+        let (id, name) = (&self.id, &self.name);
         if fx.accepted.is_some() {
             let why = cause.map_or("", |cause| cause.kind.as_str());
-            tracing::debug!(run.id = %self.id, run.name = %self.name, cause = why, "run is stopping");
+            tracing::debug!(run.id = %id, run.name = %name, cause = why, "run is stopping");
         }
         if fx.aborted {
-            tracing::warn!(run.id = %self.id, run.name = %self.name, "body was aborted");
+            tracing::warn!(run.id = %id, run.name = %name, "body was aborted");
         }
         if let Some(status) = fx.ended {
             if self.ended_restless() {
-                tracing::warn!(run.id = %self.id, run.name = %self.name, %status, "run ended with work abandoned");
+                tracing::warn!(run.id = %id, run.name = %name, %status, "run ended restless");
             } else {
-                tracing::info!(run.id = %self.id, run.name = %self.name, %status, "run ended");
+                tracing::info!(run.id = %id, run.name = %name, %status, "run ended");
             }
         }
     }

@@ -59,7 +59,7 @@ impl EventStream {
     /// Reads the log of a run's tree from `seq` on; of a child, only what concerns its subtree.
     pub(crate) fn of_run(node: &Arc<Node>, after: u64) -> Self {
         let log = node.log();
-        let members = (log.root != node.id).then(|| node.live_subtree_ids());
+        let members = (log.root != node.id).then(|| node.subtree_ids());
         let source = Source::Tree { node: Arc::clone(node), log, members };
         Self { source, seq: after.saturating_add(1), key: None, over: false }
     }
@@ -86,15 +86,13 @@ impl EventStream {
         match &mut self.source {
             Source::All(all) => poll_all(all, seq, key, cx),
             Source::Tree { node, log, members } => loop {
+                // Asked first: what came before the end is in the log by then.
+                let over = node.is_over();
                 let read = {
                     let mut ring = log.lock();
                     let read = ring.read(*seq);
-                    if matches!(read, Read::Nothing) {
-                        if node.is_over() {
-                            return Poll::Ready(None);
-                        }
+                    if matches!(read, Read::Nothing) && !over {
                         ring.wait(key, cx.waker());
-                        return Poll::Pending;
                     }
                     read
                 };
@@ -117,7 +115,18 @@ impl EventStream {
                         let from = std::mem::replace(seq, first);
                         return Poll::Ready(Some(log.lagged(node.id, from, first - 1)));
                     }
-                    Read::Nothing => return Poll::Pending,
+                    Read::Nothing => {
+                        let current = members.as_ref().map(|_| node.log());
+                        match current.filter(|current| !Arc::ptr_eq(current, log)) {
+                            Some(current) => {
+                                // It has followed an ancestor that was detached.
+                                log.lock().forget(key);
+                                (*log, *seq) = (current, 1);
+                            }
+                            None if over => return Poll::Ready(None),
+                            None => return Poll::Pending,
+                        }
+                    }
                 }
             },
         }
@@ -164,7 +173,11 @@ fn concerns(of: &Node, members: Option<&mut HashSet<RunId>>, run: RunId, kind: &
     let concerns = members.contains(&run);
     let over = match kind {
         EventKind::Quiesced | EventKind::Detached { .. } => true,
-        EventKind::Ended(_) => !of.shared.registry.get(run).is_some_and(|run| run.ended_restless()),
+        EventKind::Ended(_) => match of.shared.registry.get(run) {
+            Some(run) => !run.ended_restless(),
+            // It has no row, so nothing of it goes on; or its whole tree is forgotten.
+            None => !of.is_over(),
+        },
         _ => false,
     };
     if over && run != of.id {

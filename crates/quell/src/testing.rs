@@ -104,6 +104,8 @@ struct Checker {
     runs: HashMap<RunId, Seen>,
     root: Option<RunId>,
     detached_log: bool,
+    /// A run was detached from this log.
+    lost_sight: bool,
 }
 
 #[derive(Default)]
@@ -117,6 +119,10 @@ struct Seen {
     failing: bool,
     abandoned: bool,
     quiesced: bool,
+    /// It was accepted, and perhaps started, stopped or ended, before its tree had this log.
+    has_past: bool,
+    /// It followed a run that was detached: the rest of its story is in another log.
+    left: bool,
 }
 
 impl Checker {
@@ -135,8 +141,7 @@ impl Checker {
             if !self.detached_log {
                 return Err("first event of a run is not Queued");
             }
-            // It was accepted, and perhaps started, before its tree had a log of its own.
-            let known = Seen { started: true, ..Seen::default() };
+            let known = Seen { has_past: true, ..Seen::default() };
             self.runs.insert(event.run, known);
         }
         if self
@@ -159,7 +164,8 @@ impl Checker {
             return Err("a run was accepted twice");
         }
         if let Some(parent) = parent {
-            let above = self.runs.entry(parent).or_default();
+            let past = Seen { has_past: self.detached_log, ..Seen::default() };
+            let above = self.runs.entry(parent).or_insert(past);
             if above.ended.is_some() {
                 return Err("a child starts after its parent's end (I1)");
             }
@@ -183,7 +189,7 @@ impl Checker {
                 return Err("a run starts after its stop was accepted (I21)");
             }
             EventKind::Started => run.started = true,
-            EventKind::Emitted(_) | EventKind::Progress(_) if !run.started => {
+            EventKind::Emitted(_) | EventKind::Progress(_) if !run.started && !run.has_past => {
                 return Err("a run emits before it starts");
             }
             EventKind::Stopping(_) if run.stopping.is_some() => {
@@ -195,16 +201,21 @@ impl Checker {
                 }
                 run.stopping = Some((cause.kind, cause.origin));
             }
-            EventKind::Aborted if run.stopping.is_none() => return Err("abort without a stop"),
+            EventKind::Aborted if run.stopping.is_none() && !run.has_past => {
+                return Err("abort without a stop");
+            }
             EventKind::Abandoned { .. } => run.abandoned = true,
             EventKind::Ended(status) => return self.ended(event.run, *status),
-            EventKind::Quiesced if run.ended.is_none() => return Err("Quiesced before the end"),
+            EventKind::Quiesced if run.ended.is_none() && !run.has_past => {
+                return Err("Quiesced before the end");
+            }
             EventKind::Quiesced if run.quiesced => return Err("Quiesced twice (I30)"),
             EventKind::Quiesced => run.quiesced = true,
             EventKind::Detached { .. } if self.root != Some(event.run) => {
                 let parent = run.parent;
                 self.runs.remove(&event.run);
                 self.leave(parent);
+                self.follow(event.run);
             }
             EventKind::Lagged { .. } => return Err("the trace is not whole"),
             _ => {}
@@ -217,18 +228,22 @@ impl Checker {
         if run.live_children > 0 {
             return Err("a parent ends before its child (I1)");
         }
-        let own = matches!(run.stopping, Some((CauseKind::Deadline | CauseKind::IdleTimeout, origin)) if origin == id);
+        let own = run.stopping.is_some_and(|(kind, origin)| {
+            origin == id && matches!(kind, CauseKind::Deadline | CauseKind::IdleTimeout)
+        });
         match (status, run.stopping.is_some()) {
             (RunStatus::Completed | RunStatus::Failed, true) => {
                 return Err("an accepted stop did not end Cancelled or TimedOut (I9)");
             }
-            (RunStatus::Cancelled | RunStatus::TimedOut, false) => {
+            (RunStatus::Cancelled | RunStatus::TimedOut, false) if !run.has_past => {
                 return Err("stopped without a stop");
             }
             (RunStatus::TimedOut, true) if !own => {
                 return Err("timed out by somebody else's deadline (I11)");
             }
-            (RunStatus::Completed, false) if !run.started => return Err("completed unstarted"),
+            (RunStatus::Completed, false) if !run.started && !run.has_past => {
+                return Err("completed unstarted");
+            }
             (RunStatus::Queued | RunStatus::Running | RunStatus::Stopping, _) => {
                 return Err("ended in a status that is not terminal");
             }
@@ -247,9 +262,25 @@ impl Checker {
         }
     }
 
+    /// The descendants of a run that was detached go with it, one by one.
+    fn follow(&mut self, detached: RunId) {
+        self.lost_sight = true;
+        let mut left = vec![detached];
+        while let Some(above) = left.pop() {
+            for (id, run) in self.runs.iter_mut().filter(|(_, run)| run.parent == Some(above)) {
+                run.left = true;
+                left.push(*id);
+            }
+        }
+    }
+
     fn finish(self) -> Result<Checked, String> {
         let mut checked = Checked { runs: self.runs.len(), ..Checked::default() };
         for (id, run) in &self.runs {
+            // Whose parent is not known may have followed it.
+            if run.left || (run.has_past && (run.quiesced || self.lost_sight)) {
+                continue;
+            }
             if run.ended.is_none() {
                 return Err(format!("run {id} has no terminal event"));
             }
@@ -262,6 +293,7 @@ impl Checker {
             // A log that began at a detach may have lost sight of an origin; no other may.
             match self.runs.get(&origin) {
                 Some(origin) if origin.stopping.is_some() || origin.failing => {}
+                Some(origin) if origin.has_past => {}
                 Some(_) => return Err(format!("run {id} has an origin that was not stopped")),
                 None => return Err(format!("run {id} has an origin outside its tree")),
             }

@@ -92,6 +92,11 @@ impl Open<'_> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.close(ToolOutcome::Cancelled);
+        // The words of a panic are known only further up; they are in the report of the run.
+        self.close(if std::thread::panicking() {
+            ToolOutcome::Error("panicked".into())
+        } else {
+            ToolOutcome::Cancelled
+        });
     }
 }

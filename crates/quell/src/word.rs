@@ -21,6 +21,8 @@ pub(crate) const RESTLESS: u32 = 1 << 9;
 pub(crate) const SCHEDULED: u32 = 1 << 11;
 /// Waits for its turn to start.
 pub(crate) const HELD: u32 = 1 << 12;
+/// Spawned by the cleanup of a parent that was stopping already.
+pub(crate) const CLEANUP: u32 = 1 << 13;
 /// Without a parent: submitted, or detached.
 pub(crate) const ROOT: u32 = 1 << 10;
 

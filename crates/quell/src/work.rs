@@ -60,9 +60,8 @@ impl Hold {
         }
     }
 
-    /// For work that the lifecycle has counted already.
-    pub(crate) fn counted(node: &Arc<Node>, what: Work, name: Arc<str>) -> Self {
-        let place = node.lock().extra().note_work(what, name);
+    /// For work that the lifecycle has counted already, and that is noted at this place.
+    pub(crate) fn placed(node: &Arc<Node>, place: usize) -> Self {
         Self { node: Arc::clone(node), place }
     }
 }
@@ -85,7 +84,8 @@ impl fmt::Debug for Hold {
 }
 
 impl crate::node::Extra {
-    fn note_work(&mut self, what: Work, name: Arc<str>) -> usize {
+    /// Notes work under its name, in the same step in which it is counted. Yields its place.
+    pub(crate) fn note_work(&mut self, what: Work, name: Arc<str>) -> usize {
         let free = self.works.iter().position(Option::is_none);
         let place = free.unwrap_or_else(|| {
             self.works.push(None);

@@ -38,7 +38,7 @@ impl Node {
             }
             written
         };
-        wakers.into_iter().for_each(Waker::wake);
+        crate::foreign::wake(wakers);
         written
     }
 
@@ -51,7 +51,7 @@ impl Node {
             extra.hooks_made += 1;
             self.skip_hook(&mut state, number, self.shared.clock.now(), &mut wakers);
         }
-        wakers.into_iter().for_each(Waker::wake);
+        crate::foreign::wake(wakers);
     }
 
     /// Writes an event if something may start now, and notes it; otherwise yields why not.
@@ -70,7 +70,7 @@ impl Node {
             note(state.extra());
             self.write(&state, self.shared.clock.now(), kind, &mut wakers);
         }
-        wakers.into_iter().for_each(Waker::wake);
+        crate::foreign::wake(wakers);
         None
     }
 
@@ -85,7 +85,7 @@ impl Node {
             let kind = EventKind::ToolEnded { call, outcome };
             self.write(&state, self.shared.clock.now(), kind, &mut wakers);
         }
-        wakers.into_iter().for_each(Waker::wake);
+        crate::foreign::wake(wakers);
     }
 
     /// Records one outcome for every call that is still open.

@@ -1,0 +1,30 @@
+//! Calls into code that is not ours: a panic of it goes no further (I26).
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
+
+use crate::failure::Failure;
+
+/// Calls foreign code, and yields its panic as the failure that it is.
+pub(crate) fn call<T>(code: impl FnOnce() -> T) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(failure_of)
+}
+
+/// Wakes everybody; a waker may belong to anybody's executor.
+pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        // Its owner's fault, and nobody else's: the others are still woken.
+        let _ = call(|| waker.wake());
+    }
+}
+
+/// Puts a panic into words. What it was raised with is foreign too, down to its destructor.
+fn failure_of(panic: Box<dyn Any + Send>) -> Failure {
+    let failure = Failure::from_panic(&*panic);
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        #[expect(clippy::mem_forget, reason = "a destructor that panics is not asked twice")]
+        std::mem::forget(again);
+    }
+    failure
+}
