@@ -113,7 +113,12 @@ fn bound_by(trace: &Trace, step: &Step) -> Option<Instant> {
     let hard = step.after.hard?.max(step.at);
     match (step.input, step.fx.accepted) {
         (Input::ParentStopped { hard, wait, .. }, _) => Some(later(hard, wait)),
-        (Input::Stop(stop), Some(_)) => Some(later(hard, stop.wait.unwrap_or(trace.setup.wait))),
+        (Input::Stop(StopInput { wait, .. }), Some(_)) => {
+            Some(later(hard, wait.unwrap_or(trace.setup.wait)))
+        }
+        (Input::Stop(StopInput { wait, .. }), None) if step.after.hard < step.before.hard => {
+            Some(later(hard, wait.unwrap_or_else(|| longest_wait(trace))))
+        }
         // Only a shutdown names a wait, and it asks roots: they have no ancestor.
         (Input::Stop(_), None) if has_ancestor(trace) => None,
         (Input::Stop(StopInput { mode, grace, wait: Some(wait), escalate_after, .. }), None) => {
@@ -143,6 +148,7 @@ fn has_ancestor(trace: &Trace) -> bool {
 fn longest_wait(trace: &Trace) -> Duration {
     let waits = trace.steps.iter().filter_map(|step| match step.input {
         Input::Stop(StopInput { wait, .. }) => wait,
+        Input::ParentStopped { wait, .. } => Some(wait),
         _ => None,
     });
     waits.fold(trace.setup.wait, Duration::max)
@@ -158,6 +164,10 @@ pub(crate) fn every_hook_is_run_or_skipped(trace: &Trace) -> Verdict {
                 prop_assert!(books.hooks > 0, "nothing is registered: {step:?}");
                 prop_assert_eq!(books.body, Body::Ended, "{:?}", step);
             }
+            HookAction::Drop => {
+                prop_assert!(books.hooks > 0, "nothing is registered: {step:?}");
+                prop_assert!(!step.after.stopping && books.children <= 1, "{step:?}");
+            }
             HookAction::RunNew => prop_assert_eq!(step.input, Input::HookAdded, "{:?}", step),
             HookAction::Skip if step.input == Input::HookAdded => {
                 prop_assert!(step.fx.refused, "{step:?}");
@@ -169,8 +179,8 @@ pub(crate) fn every_hook_is_run_or_skipped(trace: &Trace) -> Verdict {
         if matches!(step.fx.hooks, HookAction::Run | HookAction::RunNew) {
             prop_assert!(step.after.stopping && !step.after.aborting, "{step:?}");
         }
-        let stopped = step.after.stopping && step.after.status.is_terminal();
-        prop_assert!(!stopped || step.after.books.hooks == 0, "{step:?}");
+        let ended = step.after.status.is_terminal();
+        prop_assert!(!ended || step.after.books.hooks == 0, "{step:?}");
     }
     Ok(())
 }
@@ -197,7 +207,7 @@ pub(crate) fn a_stop_before_the_start_polls_nothing(trace: &Trace) -> Verdict {
 
 /// Section 3: only legal transitions, and nothing but `Started` leads to `Running`.
 pub(crate) fn only_legal_transitions_happen(trace: &Trace) -> Verdict {
-    use RunStatus::{Cancelled, Completed, Failed, Queued, Running, Stopping, TimedOut};
+    use RunStatus::{Cancelled, Failed, Queued, Running, Stopping, TimedOut};
     for step in &trace.steps {
         let (from, to) = (step.before.status, step.after.status);
         let legal = match (from, to) {
@@ -205,8 +215,8 @@ pub(crate) fn only_legal_transitions_happen(trace: &Trace) -> Verdict {
             (Queued, Stopping | Cancelled | TimedOut) => step.fx.accepted.is_some(),
             // Its runtime is gone.
             (Queued, Failed) => step.input == Input::BodyEnded(BodyEnd::Err),
-            (Running, Stopping | Completed | Failed | Cancelled | TimedOut) => true,
-            (Stopping, Cancelled | TimedOut) => true,
+            (Running, to) => to != Queued,
+            (Stopping, to) => matches!(to, Stopping | Cancelled | TimedOut),
             (from, to) => from == to,
         };
         prop_assert!(legal, "{step:?}");

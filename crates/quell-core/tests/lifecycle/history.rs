@@ -123,20 +123,20 @@ pub(crate) fn any_stop() -> impl Strategy<Value = StopInput> {
 }
 
 fn setup_of(word: u64) -> Setup {
-    let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
+    let [grace, wait, on_stop, timeout, start_within, idle, first, finish] = word.to_le_bytes();
     Setup {
-        grace: time(a),
-        wait: time(b),
-        on_stop: match c % 4 {
+        grace: time(grace),
+        wait: time(wait),
+        on_stop: match on_stop % 4 {
             0 | 1 => OnStop::Auto,
             2 => OnStop::Signal,
             _ => OnStop::Drop,
         },
-        timeout: rarely(d),
-        start_within: rarely(e),
-        idle: rarely(f),
-        ancestor_first: g % 2 == 1,
-        finish: if h % 2 == 0 { Finish::Stop } else { Finish::Naturally },
+        timeout: rarely(timeout),
+        start_within: rarely(start_within),
+        idle: rarely(idle),
+        ancestor_first: first % 2 == 1,
+        finish: if finish % 2 == 0 { Finish::Stop } else { Finish::Naturally },
     }
 }
 

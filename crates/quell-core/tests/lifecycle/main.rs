@@ -2,6 +2,7 @@
 //!
 //! - [`history`]: random histories of what may happen to a run, as data.
 //! - [`world`]: plays one, keeping books of its own, and writes down what it sees.
+//! - [`ancestor`]: a run above that stops.
 //! - [`seen`]: what was written down.
 //! - [`requests`], [`ends`]: the promises, each a function over what was written down.
 //! - [`histories`]: many histories against every promise; inputs without any discipline.
@@ -9,6 +10,7 @@
 //! - [`after_step`]: how requests of different urgency merge, as a table.
 
 mod after_step;
+mod ancestor;
 mod ends;
 mod histories;
 mod history;

@@ -32,6 +32,7 @@ pub(crate) struct Step {
 }
 
 /// What the lifecycle shows, beside what the world knows.
+#[expect(clippy::struct_excessive_bools, reason = "what is asked of a lifecycle is asked apart")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) status: RunStatus,

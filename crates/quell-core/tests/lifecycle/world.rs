@@ -10,18 +10,9 @@ use quell_core::lifecycle::{
     BodyAction, BodyEnd, Effects, HookAction, Input, Lifecycle, Stage, StopInput, later,
 };
 
+use crate::ancestor::Ancestor;
 use crate::history::{ChildEnd, Finish, History, Op};
 use crate::seen::{Body, Books, Seen, Step, Trace};
-
-/// An ancestor that stops, and walks over the run at its own stages.
-#[derive(Clone, Copy)]
-struct Ancestor {
-    hard: Instant,
-    wait: Duration,
-    mode: StopMode,
-    aborted_at: Option<Instant>,
-    next: Option<Stage>,
-}
 
 /// One run and everything around it.
 pub(crate) struct World {
@@ -138,7 +129,9 @@ impl World {
         }
         if ancestors_turn {
             let stage = self.ancestor.as_mut().and_then(|a| a.advance(self.now));
-            stage.into_iter().for_each(|stage| self.reach(stage));
+            if let Some(stage) = stage {
+                self.reach(stage);
+            }
         } else {
             self.tick();
         }
@@ -148,7 +141,9 @@ impl World {
     fn tick(&mut self) {
         let active_at = self.books.active_at.unwrap_or(self.now);
         let fx = self.feed(Input::Tick { active_at, listens: self.books.listens });
-        fx.ladder.into_iter().for_each(|stage| self.reach(stage));
+        if let Some(stage) = fx.ladder {
+            self.reach(stage);
+        }
     }
 
     /// The subtree reaches a stage, leaves first: at the last one no child is live any more.
@@ -209,11 +204,11 @@ impl World {
 
     fn end_body(&mut self, end: BodyEnd) {
         let legal = match (self.books.body, end) {
-            (Body::Running, BodyEnd::Ok | BodyEnd::Err) => true,
             (Body::Running, BodyEnd::Dropped) => self.books.wanted != BodyAction::Leave,
-            // Its start was refused, or its runtime is gone.
+            // Its start was refused.
             (Body::Waiting, BodyEnd::Dropped) => self.life.is_stopping(),
-            (Body::Waiting, BodyEnd::Err) => true,
+            // It returned or panicked; unstarted, its runtime is gone.
+            (Body::Running, BodyEnd::Ok) | (Body::Running | Body::Waiting, BodyEnd::Err) => true,
             (Body::Waiting, BodyEnd::Ok) | (Body::Ended, _) => false,
         };
         if legal {
@@ -236,18 +231,8 @@ impl World {
         own: Option<Duration>,
     ) {
         let grace = if mode == StopMode::Abort { Duration::ZERO } else { grace };
-        let asked = later(self.now, grace);
-        let told = match self.ancestor {
-            None => {
-                Ancestor { hard: asked, wait, mode, aborted_at: None, next: Some(Stage::Abort) }
-            }
-            Some(known) if asked < known.hard || mode > known.mode => {
-                let (hard, mode) = (known.hard.min(asked), known.mode.max(mode));
-                let wait = if asked < known.hard { known.wait.min(wait) } else { known.wait };
-                Ancestor { hard, wait, mode, ..known }
-            }
-            Some(_) => return,
-        };
+        let hard = later(self.now, grace);
+        let Some(told) = Ancestor::told(self.ancestor, hard, wait, mode) else { return };
         self.ancestor = Some(told);
         let Ancestor { hard, wait, mode, .. } = told;
         let listens = self.books.listens;
@@ -289,7 +274,11 @@ impl World {
                 books.hooks = 0;
             }
             HookAction::RunNew => books.works += 1,
-            HookAction::Abort | HookAction::Skip => books.hooks = 0,
+            // What is dropped is work as well.
+            HookAction::Abort | HookAction::Skip | HookAction::Drop => {
+                books.works += u32::from(books.hooks > 0);
+                books.hooks = 0;
+            }
         }
     }
 
@@ -340,7 +329,7 @@ impl World {
 
     /// Serves timers until there are none.
     fn serve_all(&mut self) {
-        let end = later(self.now, Duration::from_secs(3600));
+        let end = later(self.now, Duration::from_hours(1));
         while self.serve_next(end) {}
     }
 
@@ -357,28 +346,6 @@ impl World {
         while self.books.restless > 0 {
             self.perform(Op::QuiesceChild);
         }
-    }
-}
-
-impl Ancestor {
-    fn next_at(&self) -> Option<Instant> {
-        match self.next? {
-            Stage::Signalled | Stage::Abort => Some(self.hard),
-            Stage::AbortAll => Some(later(self.aborted_at?, self.wait / 2)),
-            Stage::Abandon => Some(later(self.aborted_at?, self.wait)),
-        }
-    }
-
-    fn advance(&mut self, now: Instant) -> Option<Stage> {
-        let reached = self.next?;
-        self.aborted_at.get_or_insert(now);
-        self.next = match reached {
-            Stage::Signalled => Some(Stage::Abort),
-            Stage::Abort => Some(Stage::AbortAll),
-            Stage::AbortAll => Some(Stage::Abandon),
-            Stage::Abandon => None,
-        };
-        Some(reached)
     }
 }
 
