@@ -3,13 +3,15 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, FutureExt as _};
-use quell::{Failure, Outcome, Payload, RunContext, RunSpec, Written};
+use futures::channel::oneshot;
+use futures::future::{BoxFuture, Either, FutureExt as _, select};
+use quell::{Failure, Payload, RunContext, RunError, RunSpec, Stopped, Written};
 use serde::{Serialize, Serializer};
 
 use crate::parallel::{Driven, timed, words};
 use crate::{
-    Action, Branch, CommandStep, Parallel, ParallelStep, Plan, PlanPolicy, PlanStep, Policy,
+    Action, Branch, CommandStep, Parallel, ParallelStep, Plan, PlanRetry, PlanStep, Settled,
+    StartNext,
 };
 
 /// Runs the commands of a plan.
@@ -78,16 +80,33 @@ impl Plan {
     }
 }
 
-/// The body of a step or branch. Boxed, since steps nest; plans bound how deep.
+/// The body of a step or branch, tried as often as it says.
+fn body_of<R: Runner>(
+    action: Action,
+    retry: Option<PlanRetry>,
+    runner: R,
+    tell: Tell,
+) -> impl FnOnce(RunContext) -> BoxFuture<'static, Result<Payload, Failure>> + Send + 'static {
+    move |ctx| match retry {
+        None => run_action(action, ctx, runner, tell),
+        Some(retry) => {
+            let again = move |ctx| run_action(action.clone(), ctx, runner.clone(), Box::new(drop));
+            retry.to_retry().body(again)(ctx)
+        }
+    }
+}
+
+/// Boxed, since steps nest; plans bound how deep.
 fn run_action<R: Runner>(
     action: Action,
     ctx: RunContext,
     runner: R,
+    tell: Tell,
 ) -> BoxFuture<'static, Result<Payload, Failure>> {
     match action {
         Action::Run(command) => run_command(command, ctx, runner).boxed(),
         Action::Sequence(steps) => run_sequence(steps.sequence, ctx, runner).boxed(),
-        Action::Parallel(step) => run_parallel(step, ctx, runner).boxed(),
+        Action::Parallel(step) => run_parallel(step, ctx, runner, tell).boxed(),
     }
 }
 
@@ -109,39 +128,77 @@ async fn run_sequence<R: Runner>(
     for step in steps {
         ctx.checkpoint()?;
         let name = Arc::clone(&step.name);
-        let spec = RunSpec::step(Arc::clone(&name));
-        let spec = timed(spec, step.timeout, step.grace, step.idle);
-        let runner = runner.clone();
-        let handle = ctx.spawn(spec, move |ctx| run_action(step.action, ctx, runner));
-        let output = match handle.outcome().await {
-            Outcome::Completed(output) => output,
-            Outcome::Stopped { cause, .. } => {
+        let output = match run_step(step, &ctx, runner.clone()).await {
+            Ok(output) => output,
+            Err(RunError::Stopped(Stopped { cause })) => {
                 // Either the whole sequence stops, or this step alone was stopped.
                 ctx.checkpoint()?;
                 return Err(Failure::new(format!("step `{name}` was stopped ({cause})")));
             }
-            Outcome::Failed(error) => {
+            Err(error) => {
                 return Err(Failure::new(format!("step `{name}` failed: {}", words(&error))));
             }
         };
-        outputs.entries.push((name, output));
+        match output {
+            Ok(output) => outputs.entries.push((name, output)),
+            Err(failure) => {
+                return Err(Failure::new(format!("step `{name}` failed: {failure}")));
+            }
+        }
     }
     outputs.finish()
+}
+
+/// Runs a step to its end, or until it is decided if the next may start then; it stays a child.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the step to `ctx`'s run; its output is lost.
+async fn run_step<R: Runner>(
+    step: PlanStep,
+    ctx: &RunContext,
+    runner: R,
+) -> Result<Result<Payload, Failure>, RunError> {
+    let is_early = matches!(&step.action, Action::Parallel(parallel)
+        if parallel.options.start_next == StartNext::Decided);
+    let spec = timed(RunSpec::step(step.name), step.timeout, step.grace, step.idle);
+    if !is_early {
+        let body = body_of(step.action, step.retry, runner, Box::new(drop));
+        return ctx.spawn(spec, body).await.map(Ok);
+    }
+    let (tell, told) = oneshot::channel();
+    let tell = Box::new(move |outcome| drop(tell.send(outcome)));
+    let handle = ctx.spawn(spec, body_of(step.action, step.retry, runner, tell));
+    // What was told first: a step that told ends without an output of its own.
+    match select(told, handle).await {
+        Either::Left((Ok(outcome), handle)) => {
+            handle.into_ref();
+            Ok(outcome)
+        }
+        Either::Left((Err(_), handle)) => handle.await.map(Ok),
+        Either::Right((ended, _)) => ended.map(Ok),
+    }
 }
 
 async fn run_parallel<R: Runner>(
     step: ParallelStep,
     ctx: RunContext,
     runner: R,
+    tell: Tell,
 ) -> Result<Payload, Failure> {
-    let names: Vec<_> = step.branches.iter().map(|branch| Arc::clone(&branch.name)).collect();
-    let object = |values: Vec<Option<Payload>>| {
+    let names: Arc<[_]> = step.branches.iter().map(|branch| Arc::clone(&branch.name)).collect();
+    let object = move |values: Vec<Option<Payload>>| {
         let all = names.iter().cloned().zip(values);
         let entries: Vec<_> = all.filter_map(|(name, value)| Some((name, value?))).collect();
         Ok(Payload::json(&Object(&entries))?)
     };
-    match lower(step, &runner).drive(&ctx).await {
+    let object_early = object.clone();
+    let on_decided = move |outcome: Result<Settled<Payload>, Failure>| {
+        tell(outcome.and_then(|settled| object_early(settled.values)));
+    };
+    match lower(step, &runner).drive(&ctx, Box::new(on_decided)).await {
         Driven::Settled(settled) => object(settled.values),
+        Driven::Told => object(Vec::new()),
         Driven::Failed(failure) => Err(failure),
         // The run ends as stopped whatever is returned; a value is its partial value.
         Driven::Stopped { values, .. } => object(values),
@@ -150,15 +207,12 @@ async fn run_parallel<R: Runner>(
 
 fn lower<R: Runner>(step: ParallelStep, runner: &R) -> Parallel<Payload> {
     let options = step.options;
-    let policy = match options.policy {
-        PlanPolicy::All => Policy::all(),
-        PlanPolicy::Settle => Policy::settle(),
-        PlanPolicy::FirstSuccess => Policy::first_success(),
-    };
     let mut parallel = Parallel::new("branches of a plan")
-        .policy(policy)
+        .policy(options.policy.to_policy())
         .on_branch_timeout(options.on_branch_timeout)
         .on_branch_cancelled(options.on_branch_cancelled)
+        .on_loser(options.on_loser)
+        .start_next(options.start_next)
         .partial_from(Some);
     if let Some(limit) = options.limit {
         parallel = parallel.limit(limit);
@@ -169,14 +223,19 @@ fn lower<R: Runner>(step: ParallelStep, runner: &R) -> Parallel<Payload> {
     if let Some(grace) = options.branch_grace {
         parallel = parallel.branch_grace(grace);
     }
+    if let Some(idle) = options.branch_idle {
+        parallel = parallel.branch_idle(idle);
+    }
     for step in step.branches {
-        let runner = runner.clone();
-        let body = move |ctx| run_action(step.action, ctx, runner);
+        let body = body_of(step.action, step.retry, runner.clone(), Box::new(drop));
         let branch = Branch::new(step.name, body).times(step.timeout, step.grace, step.idle);
         parallel = parallel.with_branch(branch);
     }
     parallel
 }
+
+/// Who hears of the output of a step that is decided and not settled.
+type Tell = Box<dyn FnOnce(Result<Payload, Failure>) + Send>;
 
 /// The outputs of a sequence so far. When it is dropped unfinished, in whatever way, they become
 /// the partial output of its run.

@@ -1,16 +1,18 @@
 //! Policies: when a parallel step is decided, and how, from what has ended so far.
 //!
 //! A policy is a pure function. It reads no clock, starts nothing and stops nothing: it is asked
-//! once before anything runs and once after every branch that ends, and the first decision that it
-//! makes is final. Whatever ends later is noise to it. The idea is Loom's: a parallel step is a
-//! scope with a *joiner*.
+//! once before anything runs, once after every branch that ends and once when its deadline is over,
+//! if it has one; the first decision that it makes is final. Whatever ends later is noise to it.
+//! The idea is Loom's: a parallel step is a scope with a *joiner*.
+
+mod decision;
+mod rules;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use quell::CauseKind;
-
-use crate::limits;
+pub use decision::{Decision, QuorumUnreachable, Verdict};
 
 /// When a parallel step is decided, and how.
 ///
@@ -19,9 +21,14 @@ use crate::limits;
 /// | [`all`](Self::all) | all Ok, or first failure | values, or that failure | `SiblingFailed` |
 /// | [`settle`](Self::settle) | all ended | every outcome | none |
 /// | [`first_success`](Self::first_success) | first Ok, or none left | it, or errors | `RaceLost` |
+/// | [`first_settled`](Self::first_settled) | first end | it, an error too | `RaceLost` |
+/// | [`quorum`](Self::quorum) | k Ok, or impossible | k values, or none | `QuorumReached` |
+/// | [`until`](Self::until) | a predicate says so | what has ended | `RaceLost` |
+/// | [`best_effort`](Self::best_effort) | deadline, or all ended | what has ended | `Deadline` |
+/// | [`hedge`](Self::hedge) | as `first_success` | one value | `RaceLost` |
 ///
 /// It is asked before anything runs and after every end until it decides, so that the last of
-/// [`SoFar::ended`] is always the only one that it has not seen.
+/// [`SoFar::ended`] is the only one that it may not have seen.
 ///
 /// # Examples
 ///
@@ -29,17 +36,29 @@ use crate::limits;
 ///
 /// ```
 /// use quell::CauseKind;
-/// use quell_flow::{Decision, Policy, SoFar};
+/// use quell_flow::{Decision, End, Ended, Parallel, Policy, SoFar};
 ///
-/// let half = Policy::new("half", |so_far: &SoFar<'_, u32>| {
-///     (so_far.ended.len() * 2 >= so_far.branches).then(|| Decision::values(CauseKind::RaceLost))
-/// });
-/// assert_eq!(half.name(), "half");
-/// assert!(half.decide(&SoFar::new(4, &[])).is_none());
+/// fn half<T: 'static>() -> Policy<T> {
+///     Policy::new("half", |so_far: &SoFar<'_, T>| {
+///         let by = so_far.ended.last()?.branch;
+///         let is_enough = so_far.ended.len() * 2 >= so_far.branches;
+///         is_enough.then(|| Decision::values(CauseKind::RaceLost).by(by))
+///     })
+/// }
+///
+/// // It is pure, and can be tested on its own.
+/// let ended = [Ended::new(1, "b", End::Ok(7)), Ended::new(0, "a", End::Failed("no".into()))];
+/// assert!(half().decide(&SoFar::new(4, &ended[..1])).is_none());
+/// assert_eq!(half().decide(&SoFar::new(4, &ended)).unwrap().by, Some(0));
+///
+/// let step = Parallel::new("ask").policy(half()).branch("a", async |_| Ok(1));
+/// # let _ = step;
 /// ```
 pub struct Policy<T> {
     name: Arc<str>,
     decide: Arc<Decide<T>>,
+    deadline: Option<Duration>,
+    stagger: Option<Duration>,
 }
 
 type Decide<T> = dyn Fn(&SoFar<'_, T>) -> Option<Decision> + Send + Sync;
@@ -53,25 +72,145 @@ impl<T: 'static> Policy<T> {
     where
         F: Fn(&SoFar<'_, T>) -> Option<Decision> + Send + Sync + 'static,
     {
-        Self { name: name.into(), decide: Arc::new(decide) }
+        Self { name: name.into(), decide: Arc::new(decide), deadline: None, stagger: None }
+    }
+
+    /// Has the policy asked once more at so long after the start of the step, if it has not decided
+    /// by then; [`SoFar::is_over`] tells. It stops nobody by itself. Defaults to never. Zero asks
+    /// so before anything starts.
+    #[must_use]
+    pub fn deadline(mut self, time: Duration) -> Self {
+        self.deadline = Some(time);
+        self
+    }
+
+    /// Starts branches one after another: the next at so long after the latest start, or as soon
+    /// as none that was started still runs. Defaults to all at once, as does zero.
+    #[must_use]
+    pub fn stagger(mut self, time: Duration) -> Self {
+        self.stagger = Some(time);
+        self
     }
 
     /// Wants every branch: decided when all are Ok, or at the first failure.
     pub fn all() -> Self {
-        Self::new("all", all)
+        Self::new("all", rules::all)
     }
 
     /// Waits for every branch, whatever it says; never fails.
     pub fn settle() -> Self {
-        Self::new("settle", settle)
+        Self::new("settle", rules::settle)
     }
 
     /// Wants one branch: decided at the first that is Ok, or when none is left that could be.
     pub fn first_success() -> Self {
-        Self::new("first_success", first_success)
+        Self::new("first_success", rules::first_success)
     }
 
-    /// Yields the name that reports show.
+    /// Takes the first branch that ends, whatever it says; the step fails if that one failed, and
+    /// if every branch was skipped.
+    pub fn first_settled() -> Self {
+        Self::new("first_settled", rules::first_settled)
+    }
+
+    /// Wants so many branches: decided when that many are Ok, or, for [`QuorumUnreachable`], at the
+    /// end of the branch after which that many cannot be. Branches that are stopped then have the
+    /// cause `SiblingFailed`.
+    ///
+    /// Zero is decided before anything starts, and so is more than there are branches.
+    ///
+    /// # Examples
+    ///
+    /// Two of three, one of which hands over what it has when its time is up:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use quell::{Engine, Failure, RunContext, RunSpec};
+    /// use quell_flow::{OnTimeout, Parallel, Policy};
+    ///
+    /// async fn draft(ctx: RunContext) -> Result<String, Failure> {
+    ///     let mut text = String::from("once");
+    ///     let step = Duration::from_millis(1);
+    ///     while ctx.run_until_stopped(tokio::time::sleep(step)).await.is_ok() {
+    ///         text.push_str(" upon");
+    ///     }
+    ///     Ok(text)
+    /// }
+    ///
+    /// # let mut runtime = tokio::runtime::Builder::new_current_thread();
+    /// # runtime.enable_time().build().unwrap().block_on(async {
+    /// let engine = Engine::new();
+    /// let run = engine.submit(RunSpec::team("editors"), async |ctx| {
+    ///     let team = Parallel::new("draft")
+    ///         .policy(Policy::quorum(2))
+    ///         .branch_timeout(Duration::from_millis(20))
+    ///         .on_branch_timeout(OnTimeout::Partial)
+    ///         .branch("terse", async |_| Ok(String::from("no")))
+    ///         .branch("down", async |_| Err(Failure::new("no route")))
+    ///         .branch("slow", draft);
+    ///     Ok(team.run(&ctx).await?.into_values())
+    /// }).unwrap();
+    /// let drafts = run.await.unwrap();
+    /// assert!(drafts.len() == 2 && drafts[1].starts_with("once"));
+    /// # });
+    /// ```
+    pub fn quorum(wanted: usize) -> Self {
+        let decide = move |so_far: &SoFar<'_, T>| rules::quorum(wanted, so_far);
+        Self::new(format!("quorum({wanted})"), decide)
+    }
+
+    /// Decides for what has ended as soon as a predicate over it is true. It is asked before
+    /// anything runs, too. The step fails if every branch has ended and it is not.
+    pub fn until<F>(is_enough: F) -> Self
+    where
+        F: Fn(&SoFar<'_, T>) -> bool + Send + Sync + 'static,
+    {
+        Self::new("until", move |so_far| rules::until(is_enough(so_far), so_far))
+    }
+
+    /// Takes what has ended by so long after the start of the step, or when all have; fails if by
+    /// then fewer than `min` branches are Ok.
+    ///
+    /// A deadline of zero is over before anything starts; a `min` of zero never fails.
+    pub fn best_effort(deadline: Duration, min: usize) -> Self {
+        let name = format!("best_effort({}, {min})", humantime::format_duration(deadline));
+        Self::new(name, move |so_far| rules::best_effort(min, so_far)).deadline(deadline)
+    }
+
+    /// Wants one branch as [`first_success`](Self::first_success) does, and starts the next only
+    /// after a delay, or as soon as none that was started still runs. A delay of zero starts all
+    /// at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use quell::{Engine, RunSpec};
+    /// use quell_flow::{CountedAs, Parallel, Policy};
+    ///
+    /// # let mut runtime = tokio::runtime::Builder::new_current_thread();
+    /// # runtime.enable_time().build().unwrap().block_on(async {
+    /// let engine = Engine::new();
+    /// let run = engine.submit(RunSpec::step("fetch"), async |ctx| {
+    ///     let request = Parallel::new("request")
+    ///         .policy(Policy::hedge(Duration::from_millis(1)))
+    ///         .branch("near", async |_| std::future::pending().await)
+    ///         .branch("far", async |_| Ok("from afar"))
+    ///         .branch("spare", async |_| Ok("not needed"));
+    ///     request.run(&ctx).await
+    /// }).unwrap();
+    /// let settled = run.await.unwrap();
+    /// assert_eq!(settled.row("near").unwrap().counted_as, CountedAs::Noise);
+    /// assert!(settled.row("spare").unwrap().run.is_none());
+    /// assert_eq!(settled.into_first(), Some("from afar"));
+    /// # });
+    /// ```
+    pub fn hedge(delay: Duration) -> Self {
+        let name = format!("hedge({})", humantime::format_duration(delay));
+        Self::new(name, rules::first_success).stagger(delay)
+    }
+
+    /// Yields the name that reports show, with its numbers: `quorum(2)`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -81,6 +220,16 @@ impl<T: 'static> Policy<T> {
         (self.decide)(so_far)
     }
 
+    /// Yields the time after which it is asked once more, if any.
+    pub const fn deadline_after(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// Yields the time between two starts, if any.
+    pub const fn staggered_by(&self) -> Option<Duration> {
+        self.stagger
+    }
+
     pub(crate) fn shared_name(&self) -> Arc<str> {
         Arc::clone(&self.name)
     }
@@ -88,7 +237,8 @@ impl<T: 'static> Policy<T> {
 
 impl<T> Clone for Policy<T> {
     fn clone(&self) -> Self {
-        Self { name: Arc::clone(&self.name), decide: Arc::clone(&self.decide) }
+        let (name, decide) = (Arc::clone(&self.name), Arc::clone(&self.decide));
+        Self { name, decide, deadline: self.deadline, stagger: self.stagger }
     }
 }
 
@@ -116,12 +266,41 @@ pub struct SoFar<'a, T> {
     pub branches: usize,
     /// Those that have ended, in the order in which they did.
     pub ended: &'a [Ended<T>],
+    /// How many of these are Ok.
+    pub ok: usize,
+    /// How many of these failed.
+    pub failed: usize,
+    /// Whether the deadline of the policy is over.
+    pub is_over: bool,
 }
 
 impl<'a, T> SoFar<'a, T> {
-    /// Puts together what a policy may look at.
-    pub const fn new(branches: usize, ended: &'a [Ended<T>]) -> Self {
-        Self { branches, ended }
+    /// Puts together what a policy may look at before its deadline.
+    pub fn new(branches: usize, ended: &'a [Ended<T>]) -> Self {
+        let count = |is: fn(&End<T>) -> bool| ended.iter().filter(|one| is(&one.end)).count();
+        let ok = count(|end| matches!(end, End::Ok(_)));
+        let failed = count(|end| matches!(end, End::Failed(_)));
+        Self { branches, ended, ok, failed, is_over: false }
+    }
+
+    /// Says the same at the deadline of the policy.
+    #[must_use]
+    pub const fn at_deadline(mut self) -> Self {
+        self.is_over = true;
+        self
+    }
+
+    /// Yields the values that there are, in the order in which they came.
+    pub fn values(&self) -> impl Iterator<Item = &'a T> + use<'a, T> {
+        self.ended.iter().filter_map(|ended| match &ended.end {
+            End::Ok(value) => Some(value),
+            End::Failed(_) | End::Skipped => None,
+        })
+    }
+
+    /// Counts the branches that have not ended.
+    pub const fn open(&self) -> usize {
+        self.branches.saturating_sub(self.ended.len())
     }
 
     /// Tells whether every branch has ended.
@@ -177,120 +356,4 @@ pub enum End<T> {
     Failed(Arc<str>),
     /// It is as if it had not been there.
     Skipped,
-}
-
-/// What a policy decided. It is final.
-///
-/// # Examples
-///
-/// ```
-/// use quell::CauseKind;
-/// use quell_flow::{Decision, Verdict};
-///
-/// let decision = Decision::failed("two of three are down", CauseKind::SiblingFailed).by(2);
-/// assert!(matches!(decision.verdict, Verdict::Failed(_)));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Decision {
-    /// The outcome of the step.
-    pub verdict: Verdict,
-    /// Why the branches that still run are stopped.
-    pub losers: CauseKind,
-    /// The branch that decided it, if one did.
-    pub by: Option<usize>,
-}
-
-impl Decision {
-    /// Decides for the values of the branches that are Ok by now.
-    pub const fn values(losers: CauseKind) -> Self {
-        Self { verdict: Verdict::Values, losers, by: None }
-    }
-
-    /// Decides that the step fails, with these words.
-    pub fn failed(message: impl Into<Arc<str>>, losers: CauseKind) -> Self {
-        Self { verdict: Verdict::Failed(message.into()), losers, by: None }
-    }
-
-    /// Names the branch that decided it. Defaults to none.
-    #[must_use]
-    pub const fn by(mut self, branch: usize) -> Self {
-        self.by = Some(branch);
-        self
-    }
-}
-
-/// The outcome of a parallel step.
-///
-/// # Examples
-///
-/// ```
-/// assert_ne!(quell_flow::Verdict::Values, quell_flow::Verdict::Failed("no".into()));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a step has values or it has none")]
-pub enum Verdict {
-    /// The values of the branches that were Ok at the decision.
-    Values,
-    /// The step fails, with these words.
-    Failed(Arc<str>),
-}
-
-fn all<T>(so_far: &SoFar<'_, T>) -> Option<Decision> {
-    let failed = find(so_far, |ended| matches!(ended.end, End::Failed(_)));
-    if let Some(Ended { branch, name, end: End::Failed(error) }) = failed {
-        let message = format!("branch `{name}` failed: {error}");
-        return Some(Decision::failed(message, CauseKind::SiblingFailed).by(*branch));
-    }
-    so_far.all_ended().then(|| last_decides(so_far, CauseKind::SiblingFailed))
-}
-
-fn settle<T>(so_far: &SoFar<'_, T>) -> Option<Decision> {
-    so_far.all_ended().then(|| last_decides(so_far, CauseKind::RaceLost))
-}
-
-fn first_success<T>(so_far: &SoFar<'_, T>) -> Option<Decision> {
-    if let Some(first) = find(so_far, |ended| matches!(ended.end, End::Ok(_))) {
-        return Some(Decision::values(CauseKind::RaceLost).by(first.branch));
-    }
-    if !so_far.all_ended() {
-        return None;
-    }
-    let decision = Decision::failed(aggregate(so_far.ended), CauseKind::RaceLost);
-    Some(Decision { by: so_far.ended.last().map(|last| last.branch), ..decision })
-}
-
-/// Finds the first branch of a kind. Whoever asks does so after every end, so that only the last
-/// one is news; all are looked at when there will be no more.
-fn find<'a, T>(
-    so_far: &SoFar<'a, T>,
-    is_wanted: impl Fn(&Ended<T>) -> bool,
-) -> Option<&'a Ended<T>> {
-    let last = so_far.ended.last().map_or(&[][..], std::slice::from_ref);
-    let news = if so_far.all_ended() { so_far.ended } else { last };
-    news.iter().find(|ended| is_wanted(ended))
-}
-
-fn last_decides<T>(so_far: &SoFar<'_, T>, losers: CauseKind) -> Decision {
-    Decision { by: so_far.ended.last().map(|last| last.branch), ..Decision::values(losers) }
-}
-
-/// Quotes the failures in the order of declaration, up to the bound.
-fn aggregate<T>(ended: &[Ended<T>]) -> String {
-    let mut failures: Vec<_> = ended
-        .iter()
-        .filter_map(|ended| match &ended.end {
-            End::Failed(error) => Some((ended.branch, &ended.name, error)),
-            End::Ok(_) | End::Skipped => None,
-        })
-        .collect();
-    failures.sort_unstable_by_key(|(branch, ..)| *branch);
-    let quoted = failures.iter().take(limits::AGGREGATE_ERRORS_MAX);
-    let mut parts: Vec<String> =
-        quoted.map(|(_, name, error)| format!("`{name}`: {error}")).collect();
-    if failures.len() > parts.len() {
-        parts.push(format!("and {} more", failures.len() - parts.len()));
-    }
-    let start = format!("none of {} branches succeeded", ended.len());
-    if parts.is_empty() { start } else { format!("{start}: {}", parts.join("; ")) }
 }

@@ -2,8 +2,9 @@
 //!
 //! A workflow in Rust is plain control flow over [`quell::RunContext::spawn`]. This crate adds what
 //! that cannot say: a [`Parallel`] step whose [`Policy`] decides when enough branches have ended
-//! and stops the others, each within its own timeout and grace; and a [`Plan`], a workflow as TOML
-//! or JSON, that is lowered to the same runs.
+//! and stops the others, each within its own timeout and grace; a [`Retry`] whose attempts never
+//! overlap and never outlive a stop; and a [`Plan`], a workflow as TOML or JSON, that is lowered to
+//! the same runs.
 
 pub mod limits;
 
@@ -11,8 +12,10 @@ mod catalog;
 mod emit;
 mod interpret;
 mod join;
+mod nested;
 mod parallel;
 mod plan;
+mod retry;
 mod settled;
 mod team;
 mod words;
@@ -20,12 +23,13 @@ mod words;
 pub use catalog::{COMPONENT, Catalog, Component, Contract, Model, Part};
 pub use emit::Emit;
 pub use interpret::Runner;
-pub use join::{Decision, End, Ended, Policy, SoFar, Verdict};
+pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
 pub use parallel::{Branch, Parallel};
 pub use plan::{
-    Action, CommandStep, ParallelOptions, ParallelStep, Plan, PlanError, PlanPolicy, PlanStep,
-    SequenceStep,
+    Action, CommandStep, ParallelOptions, ParallelStep, Plan, PlanError, PlanPolicy, PlanRetry,
+    PlanStep, SequenceStep,
 };
+pub use retry::{ABANDONED_ATTEMPTS, Backoff, Retry, RetryAfter};
 pub use settled::{BranchRow, CountedAs, Settled};
 pub use team::Team;
-pub use words::{OnCancelled, OnTimeout};
+pub use words::{OnCancelled, OnLoser, OnTimeout, StartNext};

@@ -1,26 +1,33 @@
 //! A parallel step: branches that run side by side until a policy has decided and all have ended.
 
 mod board;
+mod branch;
 mod drive;
+mod judge;
+mod pace;
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, FutureExt as _};
-use quell::{Failure, Payload, RunContext, RunError, RunSpec};
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+use quell::{Failure, Payload, RunContext, RunError, RunHandle, RunSpec};
 
-use crate::{OnCancelled, OnTimeout, Policy, Settled};
+use crate::{OnCancelled, OnLoser, OnTimeout, Policy, Settled, StartNext};
 
+pub use branch::Branch;
 pub(crate) use drive::Driven;
 
 /// A parallel step: a run of kind `step` whose children are its branches, of kind `branch`.
 ///
 /// The step is *decided* when its policy knows the outcome; branches that still run are then
-/// stopped. It is *settled*, and only then returns, when every branch has ended. A branch that
-/// reaches its own timeout is stopped gracefully; the others are not disturbed. What ends after
-/// the decision is recorded and changes nothing. A stop from outside beats any policy.
+/// stopped, unless [`on_loser`](Self::on_loser) says otherwise. It is *settled*, and returns only
+/// then unless [`start_next`](Self::start_next) says otherwise, when every branch has ended. A
+/// branch that reaches its own timeout is stopped gracefully; the others are not disturbed. What
+/// ends after the decision is recorded and changes nothing. A stop from outside beats any policy.
+/// A branch that is to be tried again has a body made by [`Retry::body`](crate::Retry::body).
 ///
 /// # Examples
 ///
@@ -54,8 +61,11 @@ pub struct Parallel<T> {
     limit: Option<usize>,
     timeout: Option<Duration>,
     grace: Option<Duration>,
+    idle: Option<Duration>,
     on_timeout: Box<dyn Fn() -> OnTimeout<T> + Send>,
     on_cancelled: OnCancelled,
+    on_loser: OnLoser,
+    start_next: StartNext,
     partial_from: Box<PartialFrom<T>>,
     branches: Vec<Branch<T>>,
 }
@@ -77,8 +87,11 @@ impl<T: Send + 'static> Parallel<T> {
             limit: None,
             timeout: None,
             grace: None,
+            idle: None,
             on_timeout: Box::new(|| OnTimeout::Fail),
             on_cancelled: OnCancelled::Fail,
+            on_loser: OnLoser::Cancel,
+            start_next: StartNext::Settled,
             partial_from: Box::new(|_| None),
             branches: Vec::new(),
         }
@@ -114,6 +127,13 @@ impl<T: Send + 'static> Parallel<T> {
         self
     }
 
+    /// Bounds the time without a sign of life in branches that name no such limit. Defaults to
+    /// none. Zero stops a branch as soon as it starts.
+    pub fn branch_idle(mut self, time: Duration) -> Self {
+        self.idle = Some(time);
+        self
+    }
+
     /// Sets what a branch counts as that reached its timeout or idle limit. Defaults to
     /// [`OnTimeout::Fail`]. For a `T` that is not `Clone`, see [`Branch::on_timeout`].
     pub fn on_branch_timeout(mut self, word: OnTimeout<T>) -> Self
@@ -128,6 +148,19 @@ impl<T: Send + 'static> Parallel<T> {
     /// [`OnCancelled::Fail`].
     pub fn on_branch_cancelled(mut self, word: OnCancelled) -> Self {
         self.on_cancelled = word;
+        self
+    }
+
+    /// Sets what becomes of the branches that still run at the decision. Defaults to
+    /// [`OnLoser::Cancel`].
+    pub fn on_loser(mut self, word: OnLoser) -> Self {
+        self.on_loser = word;
+        self
+    }
+
+    /// Sets when [`run`](Self::run) returns. Defaults to [`StartNext::Settled`].
+    pub fn start_next(mut self, word: StartNext) -> Self {
+        self.start_next = word;
         self
     }
 
@@ -164,7 +197,8 @@ impl<T: Send + 'static> Parallel<T> {
         self
     }
 
-    /// Runs the step as a child of `ctx` and waits until it is settled.
+    /// Runs the step as a child of `ctx` and waits until it is settled, or only decided if
+    /// [`start_next`](Self::start_next) says so.
     ///
     /// The output of the step, in the report, is a summary: the policy, when the step was decided
     /// and settled, and one row per branch as in [`Settled::rows`]. It is there whatever the
@@ -180,24 +214,48 @@ impl<T: Send + 'static> Parallel<T> {
     /// Dropping the future does not stop the step, which stays a child of `ctx`; its values are
     /// lost.
     pub async fn run(self, ctx: &RunContext) -> Result<Settled<T>, Failure> {
-        let step = ctx.spawn(self.spec.clone(), async move |ctx| match self.drive(&ctx).await {
-            Driven::Settled(settled) => Ok(settled),
+        let whole = |settled: Option<Settled<T>>| {
+            settled.ok_or_else(|| Failure::new("outcome of a parallel step was lost"))
+        };
+        if self.start_next == StartNext::Settled {
+            return whole(self.spawn(ctx, Box::new(drop)).await?);
+        }
+        let (tell, told) = oneshot::channel();
+        let step = self.spawn(ctx, Box::new(move |outcome| drop(tell.send(outcome))));
+        // What was told first: a step that told ends without a value.
+        match select(told, step).await {
+            Either::Left((Ok(outcome), step)) => {
+                step.into_ref();
+                outcome
+            }
+            Either::Left((Err(_), step)) => whole(step.await?),
+            Either::Right((settled, _)) => whole(settled?),
+        }
+    }
+
+    fn spawn(self, ctx: &RunContext, on_decided: OnDecided<T>) -> RunHandle<Option<Settled<T>>> {
+        ctx.spawn(self.spec.clone(), async move |ctx| match self.drive(&ctx, on_decided).await {
+            Driven::Settled(settled) => Ok(Some(settled)),
+            Driven::Told => Ok(None),
             Driven::Failed(failure) => Err(failure),
             Driven::Stopped { stopped, .. } => Err(stopped.into()),
-        });
-        Ok(step.await?)
+        })
     }
 
     /// Runs the branches as children of `ctx`, whose run is the step. It does not listen to stops.
+    /// If the next step starts at the decision, the outcome is told then.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future starts no further branch and leaves those that run to `ctx`'s run; the
     /// summary is written as far as known.
-    pub(crate) async fn drive(self, ctx: &RunContext) -> Driven<T> {
-        drive::drive(self, ctx).await
+    pub(crate) async fn drive(self, ctx: &RunContext, on_decided: OnDecided<T>) -> Driven<T> {
+        drive::drive(self, ctx, on_decided).await
     }
 }
+
+/// Who hears of the outcome of a step that is decided and not settled.
+pub(crate) type OnDecided<T> = Box<dyn FnOnce(Result<Settled<T>, Failure>) + Send>;
 
 impl<T> fmt::Debug for Parallel<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -206,100 +264,6 @@ impl<T> fmt::Debug for Parallel<T> {
             .field("policy", &self.policy)
             .field("limit", &self.limit)
             .field("branches", &self.branches)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A branch with times of its own.
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-/// use quell_flow::{Branch, Parallel};
-///
-/// let step = Parallel::new("fetch")
-///     .branch_timeout(Duration::from_secs(5))
-///     .branch("near", async |_| Ok(1))
-///     .with_branch(Branch::new("far", async |_| Ok(2)).timeout(Duration::from_secs(20)));
-/// # let _ = step;
-/// ```
-#[must_use = "a branch does nothing until its step is run"]
-pub struct Branch<T> {
-    name: Arc<str>,
-    body: Body<T>,
-    timeout: Option<Duration>,
-    grace: Option<Duration>,
-    idle: Option<Duration>,
-    on_timeout: Option<OnTimeout<T>>,
-}
-
-type Body<T> =
-    Box<dyn FnOnce(RunContext) -> BoxFuture<'static, Result<T, Failure>> + Send + 'static>;
-
-impl<T> Branch<T> {
-    /// Names a branch and gives it its body.
-    pub fn new<F, Fut>(name: impl Into<Arc<str>>, body: F) -> Self
-    where
-        F: FnOnce(RunContext) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
-    {
-        Self {
-            name: name.into(),
-            body: Box::new(move |ctx| body(ctx).boxed()),
-            timeout: None,
-            grace: None,
-            idle: None,
-            on_timeout: None,
-        }
-    }
-
-    /// Sets the time from its start to its own deadline. Defaults to that of the step's branches.
-    /// Zero stops it as soon as it starts.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Sets the time between its stop and abort. Defaults to that of the step's branches. Zero
-    /// drops its body at once.
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = Some(grace);
-        self
-    }
-
-    /// Bounds the time without a sign of life in it. Defaults to none. Zero stops it as soon as it
-    /// starts.
-    pub fn idle(mut self, time: Duration) -> Self {
-        self.idle = Some(time);
-        self
-    }
-
-    /// Sets the three times at once, or leaves them to the step.
-    pub(crate) fn times(
-        self,
-        timeout: Option<Duration>,
-        grace: Option<Duration>,
-        idle: Option<Duration>,
-    ) -> Self {
-        Self { timeout, grace, idle, ..self }
-    }
-
-    /// Sets what it counts as if it reaches its timeout or idle limit. Defaults to the word for
-    /// the step's branches.
-    pub fn on_timeout(mut self, word: OnTimeout<T>) -> Self {
-        self.on_timeout = Some(word);
-        self
-    }
-}
-
-impl<T> fmt::Debug for Branch<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Branch")
-            .field("name", &self.name)
-            .field("timeout", &self.timeout)
-            .field("grace", &self.grace)
-            .field("idle", &self.idle)
             .finish_non_exhaustive()
     }
 }

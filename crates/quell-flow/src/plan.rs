@@ -2,7 +2,9 @@
 
 mod document;
 mod error;
+mod fields;
 mod json;
+mod options;
 mod reader;
 mod step;
 mod text;
@@ -18,7 +20,8 @@ use serde::Serialize;
 
 pub use error::PlanError;
 pub use step::{
-    Action, CommandStep, ParallelOptions, ParallelStep, PlanPolicy, PlanStep, SequenceStep,
+    Action, CommandStep, ParallelOptions, ParallelStep, PlanPolicy, PlanRetry, PlanStep,
+    SequenceStep,
 };
 
 use crate::limits;
@@ -29,8 +32,8 @@ use error::{Fault, Place};
 /// # The format
 ///
 /// TOML and JSON say the same with the same keys. A plan has a `name`, `steps`, and may have a
-/// `timeout` and a `grace`. A step has a `name`, may have a `timeout`, a `grace` and an `idle`
-/// limit, and has exactly one of
+/// `timeout` and a `grace`. A step has a `name`, may have a `timeout`, a `grace`, an `idle` limit
+/// and a `retry`, and has exactly one of
 ///
 /// | key | value | goes with |
 /// |---|---|---|
@@ -38,11 +41,25 @@ use error::{Fault, Place};
 /// | `sequence` | a list of steps that run one after another | |
 /// | `parallel` | a table of options, or an empty one | `branches`, steps that run side by side |
 ///
-/// and `parallel` may hold `policy` (`"all"`, the default, `"settle"`, `"first_success"`), `limit`,
-/// `branch_timeout`, `branch_grace`, `on_branch_timeout` (`"fail"`, the default, `"skip"`,
-/// `"partial"`, `{ default = <value> }`) and `on_branch_cancelled` (`"fail"`, the default,
-/// `"skip"`, `"partial"`). Times are texts such as `"1m 30s"` or `"500ms"`. Names are unique among
-/// siblings. An unknown key is an error everywhere; what is beyond a bound is refused, never cut.
+/// and `parallel` may hold
+///
+/// | key | value |
+/// |---|---|
+/// | `policy` | the name of a [policy](PlanPolicy), by default `"all"` |
+/// | `quorum` | of a quorum: how many branches have to succeed |
+/// | `deadline`, `min` | of the best effort: when, and with how many at least (1) |
+/// | `delay` | of a hedge: the time between two starts |
+/// | `limit` | how many branches run at once |
+/// | `branch_timeout`, `branch_grace`, `branch_idle` | times of branches that name none |
+/// | `on_branch_timeout` | `"fail"`, the default, `"skip"`, `"partial"`, `{ default = <value> }` |
+/// | `on_branch_cancelled` | `"fail"`, the default, `"skip"`, `"partial"` |
+/// | `on_loser` | `"cancel"`, the default, `"let_finish"`, `"detach"` |
+/// | `start_next` | `"settled"`, the default, `"decided"` |
+///
+/// and `retry` holds `attempts` and may hold `backoff`, `cap`, `attempt_timeout`. Times are texts
+/// such as `"1m 30s"` or `"500ms"`. Names are unique among siblings. An unknown key is an error
+/// everywhere, and so is one that does not go with the policy; what is beyond a bound is refused,
+/// never cut.
 ///
 /// A plan serializes to the JSON that [`from_json`](Self::from_json) reads.
 ///

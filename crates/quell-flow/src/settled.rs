@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use quell::{Abandoned, Cause, Payload, RunId, RunRow, RunStatus};
+use quell::{Abandoned, Cause, Payload, RunId, RunKind, RunReport, RunRow, RunStatus};
 use serde::{Serialize, Serializer};
 
-/// A parallel step that was decided for values, and in which every branch has ended.
+/// A parallel step that was decided for values, and in which every branch has ended, unless it
+/// lets what follows start before.
 ///
 /// # Examples
 ///
@@ -25,13 +26,14 @@ pub struct Settled<T> {
     pub values: Vec<Option<T>>,
     /// The name of the policy.
     pub policy: Arc<str>,
-    /// When the outcome was known: the end of the branch that decided it.
+    /// When the outcome was known: the end of the branch that decided it, or the policy's deadline.
     pub decided_at: SystemTime,
-    /// When the last branch ended.
-    pub settled_at: SystemTime,
+    /// When the last branch ended; none if some still run, which needs
+    /// [`StartNext::Decided`](crate::StartNext::Decided).
+    pub settled_at: Option<SystemTime>,
     /// The place of the branch that decided it, if one did.
     pub decided_by: Option<usize>,
-    /// Every branch, once, in the order of declaration.
+    /// Every branch, once, in the order of declaration, as it stood when this was made.
     pub rows: Vec<BranchRow>,
 }
 
@@ -74,6 +76,10 @@ pub struct BranchRow {
     pub status: RunStatus,
     /// What it counted as.
     pub counted_as: CountedAs,
+    /// How often its body was started: once, or as often as it was tried; zero if never.
+    pub attempts: u32,
+    /// Whether it left the step when that was decided; the rest of the row is as of then.
+    pub detached: bool,
     /// Why it was stopped, or not started.
     pub cause: Option<Arc<Cause>>,
     /// When its body was first polled.
@@ -110,6 +116,8 @@ impl BranchRow {
             run: None,
             status: RunStatus::Queued,
             counted_as: CountedAs::Pending,
+            attempts: 0,
+            detached: false,
             cause: None,
             started_at: None,
             stopped_at: None,
@@ -124,10 +132,12 @@ impl BranchRow {
         }
     }
 
-    /// Takes over what the run's own row says; the rest is the step's to say.
-    pub(crate) fn copy_from(&mut self, row: &RunRow) {
+    /// Takes over what the run says of itself; the rest is the step's to say.
+    pub(crate) fn copy_from(&mut self, report: &RunReport) {
+        let row = report.own_row();
         self.run = Some(row.run);
         self.status = row.status;
+        self.attempts = attempts(report);
         self.cause.clone_from(&row.cause);
         self.started_at = row.started_at;
         self.stopped_at = row.stopped_at;
@@ -136,8 +146,17 @@ impl BranchRow {
         self.output.clone_from(&row.output);
         self.partial.clone_from(&row.partial);
         self.error.clone_from(&row.error);
+        self.abandoned.clone_from(&report.abandoned);
         self.suppressed_errors.clone_from(&row.cleanup_errors);
     }
+}
+
+/// Counts the attempts that a run made, or the run itself if it makes none.
+fn attempts(report: &RunReport) -> u32 {
+    let started = u32::from(report.own_row().started_at.is_some());
+    let is_attempt = |row: &&RunRow| row.parent == Some(report.run) && row.kind == RunKind::Attempt;
+    let made = report.rows.iter().filter(is_attempt).count();
+    u32::try_from(made).unwrap_or(u32::MAX).max(started)
 }
 
 /// What a branch counted as in the eyes of the policy.
@@ -159,7 +178,8 @@ pub enum CountedAs {
     Partial,
     /// It timed out: the default value.
     Default,
-    /// It was stopped alone: as if it had not been there.
+    /// It was stopped alone, or not started by the time of the decision: as if it had not been
+    /// there.
     Skipped,
     /// It failed, or its stop counts as a failure.
     Failed,

@@ -29,11 +29,25 @@ impl Board {
     }
 
     /// Marks a branch that will not be started.
-    pub(super) fn give_up(&mut self, branch: usize, cause: Option<Arc<Cause>>) {
+    pub(super) fn give_up(
+        &mut self,
+        branch: usize,
+        counted_as: CountedAs,
+        cause: Option<Arc<Cause>>,
+    ) {
         let row = &mut self.rows[branch];
         row.status = RunStatus::Cancelled;
-        row.counted_as = CountedAs::Noise;
+        row.counted_as = counted_as;
         row.cause = cause;
+    }
+
+    /// Brings the rows of the branches that run up to date.
+    pub(super) fn refresh(&mut self) {
+        for (row, run) in self.rows.iter_mut().zip(&self.live) {
+            if let Some(run) = run {
+                row.copy_from(&run.report());
+            }
+        }
     }
 
     pub(super) fn to_settled<T>(&self, values: Vec<Option<T>>) -> Settled<T> {
@@ -42,7 +56,7 @@ impl Board {
             values,
             policy: Arc::clone(&self.policy),
             decided_at,
-            settled_at: self.settled_at().unwrap_or(decided_at),
+            settled_at: self.settled_at(),
             decided_by: self.decided_by,
             rows: self.rows.clone(),
         }
@@ -53,18 +67,15 @@ impl Board {
         if self.live.iter().any(Option::is_some) {
             return None;
         }
-        self.rows.iter().filter_map(|row| row.ended_at).max().or(self.decided_at)
+        self.rows.iter().filter_map(|row| row.ended_at).chain(self.decided_at).max()
     }
 
     /// Writes the summary. Each attempt says less: all of it, without what branches handed over,
     /// without rows.
     fn write(&mut self) {
+        self.refresh();
         for (row, run) in self.rows.iter_mut().zip(&self.live) {
-            let Some(run) = run else { continue };
-            let report = run.report();
-            row.copy_from(report.own_row());
-            row.abandoned.clone_from(&report.abandoned);
-            if row.status.is_terminal() {
+            if run.is_some() && row.status.is_terminal() {
                 // The step was stopped before it could look at the branch.
                 row.counted_as = CountedAs::Noise;
             }
@@ -91,7 +102,7 @@ impl Board {
         let cause = cause.map(|cause| Arc::new(cause.inherited(CauseKind::ParentStopped)));
         for branch in 0..self.rows.len() {
             if is_waiting(&self.rows[branch]) {
-                self.give_up(branch, cause.clone());
+                self.give_up(branch, CountedAs::Noise, cause.clone());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Runs the branches of a parallel step: starts, listens, asks the policy, stops the losers.
+//! Runs the branches of a parallel step: starts, listens, asks the policy, dismisses the losers.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -10,21 +10,23 @@ use std::time::SystemTime;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use quell::{
-    CancelRequest, CauseKind, Failure, Outcome, RunContext, RunError, RunHandle, RunRef, RunReport,
-    RunSpec, RunStatus, Stopped,
+    CancelRequest, Failure, Outcome, RunContext, RunError, RunHandle, RunRef, RunReport, RunSpec,
+    RunStatus, Stopped,
 };
 
 use super::board::Board;
-use super::{Parallel, PartialFrom, timed, words};
+use super::judge::Judge;
+use super::pace::Pace;
+use super::{OnDecided, Parallel, timed};
 use crate::settled::BranchRow;
-use crate::{
-    CountedAs, Decision, End, Ended, OnCancelled, OnTimeout, Policy, Settled, SoFar, Verdict,
-};
+use crate::{CountedAs, Decision, End, Ended, OnLoser, Policy, Settled, SoFar, StartNext};
 
 /// How a parallel step came out.
 pub(crate) enum Driven<T> {
     /// The policy decided for values.
     Settled(Settled<T>),
+    /// The same, and the values were told at the decision.
+    Told,
     /// The policy decided against them.
     Failed(Failure),
     /// A stop from outside came first; these are the values by then.
@@ -32,9 +34,17 @@ pub(crate) enum Driven<T> {
 }
 
 /// Runs the step.
-pub(super) async fn drive<T: Send + 'static>(step: Parallel<T>, ctx: &RunContext) -> Driven<T> {
-    let mut driver = Driver::new(step, ctx);
-    driver.decide(None);
+///
+/// # Cancel safety
+///
+/// Dropping the future starts no further branch; the board writes the summary as far as known.
+pub(super) async fn drive<T: Send + 'static>(
+    step: Parallel<T>,
+    ctx: &RunContext,
+    on_decided: OnDecided<T>,
+) -> Driven<T> {
+    let mut driver = Driver::new(step, ctx, on_decided);
+    driver.decide(At::Start);
     driver.start();
     while !driver.is_settled() {
         let Some(event) = poll_fn(|cx| driver.poll_event(cx)).await else { break };
@@ -47,10 +57,13 @@ pub(super) async fn drive<T: Send + 'static>(step: Parallel<T>, ctx: &RunContext
 struct Driver<'a, T> {
     ctx: &'a RunContext,
     policy: Policy<T>,
+    pace: Pace,
+    judge: Judge<T>,
     limit: usize,
-    partial_from: Box<PartialFrom<T>>,
-    on_cancelled: OnCancelled,
-    on_timeout: Vec<OnTimeout<T>>,
+    on_loser: OnLoser,
+    /// Who hears of the decision at once, if somebody does.
+    on_decided: Option<OnDecided<T>>,
+    was_told: bool,
     /// Branches that were not started, in the order of declaration.
     waiting: VecDeque<Waiting<T>>,
     /// Branches that were started and are not quiescent.
@@ -62,6 +75,8 @@ struct Driver<'a, T> {
     watchers: FuturesUnordered<BoxFuture<'static, Event>>,
     /// What ended before the decision, in that order.
     ended: Vec<Ended<T>>,
+    /// How many of these are Ok, and how many failed.
+    tally: (usize, usize),
     decision: Option<Decision>,
     board: Board,
 }
@@ -69,7 +84,7 @@ struct Driver<'a, T> {
 struct Waiting<T> {
     branch: usize,
     spec: RunSpec,
-    body: super::Body<T>,
+    body: super::branch::Body<T>,
 }
 
 enum Event {
@@ -79,44 +94,66 @@ enum Event {
     Quiesced,
     /// The step is stopping, and branches have ended whose watchers do not know yet.
     Sweep,
+    /// An instant came for which the step was waiting.
+    Tick,
+}
+
+/// Of what the policy hears.
+#[derive(Clone, Copy)]
+enum At {
+    Start,
+    End(usize),
+    Deadline,
 }
 
 impl<'a, T: Send + 'static> Driver<'a, T> {
-    fn new(step: Parallel<T>, ctx: &'a RunContext) -> Self {
+    fn new(step: Parallel<T>, ctx: &'a RunContext, on_decided: OnDecided<T>) -> Self {
         let branches = step.branches.len();
         let mut rows = Vec::with_capacity(branches);
-        let mut on_timeout = Vec::with_capacity(branches);
         let mut waiting = VecDeque::with_capacity(branches);
-        for (branch, mut declared) in step.branches.into_iter().enumerate() {
+        let (mut on_timeout, mut on_cancelled) = (Vec::new(), Vec::new());
+        for (branch, declared) in step.branches.into_iter().enumerate() {
             rows.push(BranchRow::waiting(Arc::clone(&declared.name)));
-            on_timeout.push(declared.on_timeout.take().unwrap_or_else(&step.on_timeout));
-            let (timeout, grace) =
-                (declared.timeout.or(step.timeout), declared.grace.or(step.grace));
-            let spec = RunSpec::branch(declared.name);
-            let spec = timed(spec, timeout, grace, declared.idle);
+            on_timeout.push(declared.on_timeout.unwrap_or_else(&step.on_timeout));
+            on_cancelled.push(declared.on_cancelled.unwrap_or(step.on_cancelled));
+            let spec = timed(
+                RunSpec::branch(declared.name),
+                declared.timeout.or(step.timeout),
+                declared.grace.or(step.grace),
+                declared.idle.or(step.idle),
+            );
             waiting.push_back(Waiting { branch, spec, body: declared.body });
         }
+        let started_at = ctx.run().report().own_row().started_at;
+        let (deadline, stagger) = (step.policy.deadline_after(), step.policy.staggered_by());
         Self {
             ctx,
             board: Board::new(ctx.clone(), step.policy.shared_name(), rows),
+            pace: Pace::new(started_at.unwrap_or(SystemTime::UNIX_EPOCH), deadline, stagger),
             policy: step.policy,
+            judge: Judge { on_timeout, on_cancelled, partial_from: step.partial_from },
             limit: step.limit.unwrap_or(usize::MAX),
-            partial_from: step.partial_from,
-            on_cancelled: step.on_cancelled,
-            on_timeout,
+            on_loser: step.on_loser,
+            on_decided: (step.start_next == StartNext::Decided).then_some(on_decided),
+            was_told: false,
             waiting,
             held: 0,
             running: 0,
             handles: (0..branches).map(|_| None).collect(),
             watchers: FuturesUnordered::new(),
             ended: Vec::with_capacity(branches),
+            tally: (0, 0),
             decision: None,
         }
     }
 
-    /// Starts as many branches as there is room for, unless nothing may start any more.
+    /// Starts as many branches as there is room for and as it is time for, unless nothing may
+    /// start any more.
     fn start(&mut self) {
-        while self.held < self.limit && self.is_open() {
+        while self.held < self.limit
+            && self.is_open()
+            && (self.running == 0 || self.pace.may_start())
+        {
             let Some(Waiting { branch, spec, body }) = self.waiting.pop_front() else { return };
             let handle = self.ctx.spawn(spec, body);
             let run = handle.run().clone();
@@ -125,20 +162,29 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             self.handles[branch] = Some(handle);
             self.held += 1;
             self.running += 1;
+            self.pace.note_start();
             self.watchers.push(async move { Event::Ended(branch, run.ended().await) }.boxed());
         }
     }
 
-    /// Yields what happened next.
+    /// Yields what happened next: ends before instants.
     ///
     /// A stopped step gets one poll after its last branch ended, possibly before the watchers of
     /// that branch are woken: then the branches themselves are looked at.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         let event = self.watchers.poll_next_unpin(cx);
-        if event.is_pending() && self.is_stopping() && self.ended_unheard().next().is_some() {
-            return Poll::Ready(Some(Event::Sweep));
+        if let Poll::Ready(Some(_)) = event {
+            return event;
         }
-        event
+        if !self.is_open() {
+            let unheard = self.is_stopping() && self.ended_unheard().next().is_some();
+            return if unheard { Poll::Ready(Some(Event::Sweep)) } else { event };
+        }
+        let is_waiting = !self.waiting.is_empty() && self.held < self.limit;
+        match self.pace.poll_tick(is_waiting, cx) {
+            Poll::Ready(()) => Poll::Ready(Some(Event::Tick)),
+            Poll::Pending => event,
+        }
     }
 
     /// Yields the branches that have ended and were not judged yet.
@@ -152,13 +198,24 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         match event {
             Event::Ended(branch, report) => self.on_end(branch, &report),
             Event::Quiesced => self.held -= 1,
-            Event::Sweep => {
-                let ended: Vec<_> =
-                    self.ended_unheard().map(|(branch, run)| (branch, run.report())).collect();
-                for (branch, report) in ended {
-                    self.on_end(branch, &report);
+            Event::Sweep => self.sweep(),
+            Event::Tick => {
+                // What ended by the instant counts.
+                self.sweep();
+                if self.pace.take_deadline() {
+                    self.decide(At::Deadline);
                 }
             }
+        }
+    }
+
+    /// Hears of every branch that has ended, in the order of their ends.
+    fn sweep(&mut self) {
+        let mut ended: Vec<_> =
+            self.ended_unheard().map(|(branch, run)| (branch, run.report())).collect();
+        ended.sort_by_key(|(_, report)| report.own_row().ended_at);
+        for (branch, report) in ended {
+            self.on_end(branch, &report);
         }
     }
 
@@ -175,15 +232,13 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             };
             self.watchers.push(watcher.boxed());
         }
-        let row = &mut self.board.rows[branch];
-        row.copy_from(report.own_row());
-        row.abandoned.clone_from(&report.abandoned);
+        self.board.rows[branch].copy_from(report);
         let outcome = self.take_outcome(branch);
         if self.was_refused(&run, &outcome) {
             self.board.rows[branch].run = None;
         }
-        self.judge(branch, outcome);
-        self.decide(Some(branch));
+        self.count(branch, outcome);
+        self.decide(At::End(branch));
     }
 
     #[expect(clippy::expect_used, reason = "an invariant of the engine")]
@@ -205,81 +260,67 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
     }
 
     /// Says what a branch that ended counts as, and keeps its value if it counts as Ok.
-    fn judge(&mut self, branch: usize, outcome: Outcome<T>) {
+    fn count(&mut self, branch: usize, outcome: Outcome<T>) {
         let has_value =
             matches!(outcome, Outcome::Completed(_) | Outcome::Stopped { partial: Some(_), .. });
+        let is_stopping = self.is_stopping();
+        let row = &mut self.board.rows[branch];
         let (counted_as, end) = if self.decision.is_some() {
             (CountedAs::Noise, None)
         } else {
-            self.weigh(branch, outcome)
+            self.judge.weigh(branch, row, outcome, is_stopping)
         };
         let is_used = matches!(end, Some(End::Ok(_))) && counted_as != CountedAs::Default;
-        let row = &mut self.board.rows[branch];
         row.counted_as = counted_as;
         row.late_success = has_value && !is_used;
         if counted_as == CountedAs::Noise {
             row.suppressed_errors.extend(row.error.clone());
         }
+        match end {
+            Some(End::Ok(_)) => self.tally.0 += 1,
+            Some(End::Failed(_)) => self.tally.1 += 1,
+            Some(End::Skipped) | None => {}
+        }
         let name = Arc::clone(&row.name);
         self.ended.extend(end.map(|end| Ended { branch, name, end }));
     }
 
-    fn weigh(&mut self, branch: usize, outcome: Outcome<T>) -> (CountedAs, Option<End<T>>) {
-        let (cause, value) = match outcome {
-            Outcome::Completed(value) => return (CountedAs::Ok, Some(End::Ok(value))),
-            Outcome::Failed(error) => return failed(words(&error)),
-            Outcome::Stopped { cause, partial } => (cause, partial),
-        };
-        if self.board.rows[branch].status == RunStatus::TimedOut {
-            return match mem::take(&mut self.on_timeout[branch]) {
-                OnTimeout::Fail => failed(format!("timed out ({cause})")),
-                OnTimeout::Skip => (CountedAs::Skipped, Some(End::Skipped)),
-                OnTimeout::Partial => self.partial(branch, value),
-                OnTimeout::Default(value) => (CountedAs::Default, Some(End::Ok(value))),
-            };
-        }
-        if self.is_stopping() {
-            return (CountedAs::Noise, None);
-        }
-        match self.on_cancelled {
-            OnCancelled::Fail => failed(format!("cancelled ({cause})")),
-            OnCancelled::Skip => (CountedAs::Skipped, Some(End::Skipped)),
-            OnCancelled::Partial => self.partial(branch, value),
-        }
-    }
-
-    /// Takes what a stopped branch handed over: the value of its body, or what it had set.
-    fn partial(&self, branch: usize, value: Option<T>) -> (CountedAs, Option<End<T>>) {
-        let set = || self.board.rows[branch].partial.clone().and_then(&self.partial_from);
-        match value.or_else(set) {
-            Some(value) => (CountedAs::Partial, Some(End::Ok(value))),
-            None => (CountedAs::Skipped, Some(End::Skipped)),
-        }
-    }
-
     /// Asks the policy, and acts on its decision.
-    fn decide(&mut self, ended: Option<usize>) {
+    fn decide(&mut self, at: At) {
         if !self.is_open() {
             return;
         }
-        let so_far = SoFar::new(self.board.rows.len(), &self.ended);
+        let is_over = match at {
+            At::Start => self.pace.take_deadline(),
+            At::End(_) => false,
+            At::Deadline => true,
+        };
+        let (ok, failed) = self.tally;
+        let (branches, ended) = (self.board.rows.len(), &*self.ended);
+        let so_far = SoFar { branches, ended, ok, failed, is_over };
         let decision = match self.policy.decide(&so_far) {
             Some(decision) => decision,
-            None if so_far.all_ended() => undecided(&self.policy),
+            None if so_far.all_ended() => Decision::undecided(self.policy.name()),
             None => return,
         };
-        let decided_at = match ended {
-            Some(branch) => self.board.rows[branch].ended_at,
-            None => self.ctx.run().report().own_row().started_at,
+        self.board.decided_at = match at {
+            At::End(branch) => self.board.rows[branch].ended_at,
+            At::Start | At::Deadline => Some(self.pace.now()),
         };
-        self.board.decided_at = decided_at;
-        self.board.decided_by = decision.by.filter(|by| *by < self.board.rows.len());
-        self.stop_losers(&decision, decided_at);
+        self.board.decided_by = decision.by.filter(|by| *by < branches);
+        self.dismiss_losers(&decision);
+        let failure = decision.verdict.to_failure();
         self.decision = Some(decision);
+        if let Some(tell) = self.on_decided.take() {
+            let values = self.take_values();
+            self.board.refresh();
+            self.was_told = true;
+            tell(failure.map_or_else(|| Ok(self.board.to_settled(values)), Err));
+        }
     }
 
-    /// Stops what runs and gives up what waits, both with the same cause.
-    fn stop_losers(&mut self, decision: &Decision, at: Option<SystemTime>) {
+    /// Does with what runs as the word for losers says, and gives up what waits.
+    fn dismiss_losers(&mut self, decision: &Decision) {
         let policy = self.policy.name();
         let reason = match self.board.decided_by {
             Some(by) => {
@@ -288,13 +329,32 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             None => format!("policy `{policy}` was decided"),
         };
         let request = CancelRequest::because(&reason).kind(decision.losers);
-        for run in self.board.live.iter().flatten() {
-            run.cancel(request.clone());
+        match self.on_loser {
+            OnLoser::Cancel => {
+                for run in self.board.live.iter().flatten() {
+                    run.cancel(request.clone());
+                }
+            }
+            OnLoser::LetFinish => {}
+            OnLoser::Detach => self.detach_losers(),
         }
-        let at = at.unwrap_or(SystemTime::UNIX_EPOCH);
+        let at = self.board.decided_at.unwrap_or_else(|| self.pace.now());
         let cause = Arc::new(request.to_cause(at, self.ctx.id()));
         for Waiting { branch, .. } in mem::take(&mut self.waiting) {
-            self.board.give_up(branch, Some(Arc::clone(&cause)));
+            self.board.give_up(branch, CountedAs::Skipped, Some(Arc::clone(&cause)));
+        }
+    }
+
+    /// Lets go of what runs. What is stopping, or has ended unheard, stays.
+    fn detach_losers(&mut self) {
+        for branch in 0..self.board.live.len() {
+            let left = self.board.live[branch].take_if(|run| run.detach().is_ok());
+            let Some(run) = left else { continue };
+            let row = &mut self.board.rows[branch];
+            row.copy_from(&run.report());
+            (row.counted_as, row.detached) = (CountedAs::Noise, true);
+            self.handles[branch].take().map(RunHandle::into_ref);
+            self.running -= 1;
         }
     }
 
@@ -312,31 +372,29 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         self.running == 0 && (self.waiting.is_empty() || !self.is_open())
     }
 
-    fn finish(mut self) -> Driven<T> {
+    /// Yields the values so far in the order of declaration.
+    fn take_values(&mut self) -> Vec<Option<T>> {
         let mut values: Vec<Option<T>> = self.board.rows.iter().map(|_| None).collect();
         for Ended { branch, end, .. } in mem::take(&mut self.ended) {
             if let End::Ok(value) = end {
                 values[branch] = Some(value);
             }
         }
+        values
+    }
+
+    fn finish(mut self) -> Driven<T> {
+        let values = self.take_values();
         if self.is_stopping()
             && let Err(stopped) = self.ctx.checkpoint()
         {
             return Driven::Stopped { stopped, values };
         }
-        match self.decision.take().map(|decision| decision.verdict) {
-            Some(Verdict::Values) => Driven::Settled(self.board.to_settled(values)),
-            Some(Verdict::Failed(message)) => Driven::Failed(Failure::new(String::from(&*message))),
+        match self.decision.take().map(|decision| decision.verdict.to_failure()) {
+            Some(None) if self.was_told => Driven::Told,
+            Some(None) => Driven::Settled(self.board.to_settled(values)),
+            Some(Some(failure)) => Driven::Failed(failure),
             None => Driven::Failed(Failure::new("parallel step ended undecided")),
         }
     }
-}
-
-fn failed<T>(words: impl Into<Arc<str>>) -> (CountedAs, Option<End<T>>) {
-    (CountedAs::Failed, Some(End::Failed(words.into())))
-}
-
-fn undecided<T: 'static>(policy: &Policy<T>) -> Decision {
-    let message = format!("policy `{}` decided nothing although all branches ended", policy.name());
-    Decision::failed(message, CauseKind::RaceLost)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quell::Payload;
 use serde::Serialize;
 
-use crate::{OnCancelled, OnTimeout};
+use crate::{Backoff, OnCancelled, OnLoser, OnTimeout, Policy, Retry, StartNext};
 
 /// One step of a plan, or one branch of a parallel step.
 ///
@@ -39,6 +39,9 @@ pub struct PlanStep {
     /// Time without a sign of life after which it is stopped. Defaults to none. Zero is refused.
     #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
     pub idle: Option<Duration>,
+    /// How often it is tried. Defaults to once. Its own times are for all attempts together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<PlanRetry>,
     /// What it does.
     #[serde(flatten)]
     pub action: Action,
@@ -158,6 +161,7 @@ pub struct ParallelStep {
 #[non_exhaustive]
 pub struct ParallelOptions {
     /// When the step is decided, and how.
+    #[serde(flatten)]
     pub policy: PlanPolicy,
     /// How many branches run at once. Defaults to all of them. Zero is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,13 +172,20 @@ pub struct ParallelOptions {
     /// The grace of a branch that names none. Defaults to the engine's (5 s). Zero is refused.
     #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
     pub branch_grace: Option<Duration>,
+    /// The idle limit of a branch that names none. Defaults to none. Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub branch_idle: Option<Duration>,
     /// What a branch that timed out counts as.
     pub on_branch_timeout: OnTimeout<Payload>,
     /// What a branch that was cancelled alone counts as.
     pub on_branch_cancelled: OnCancelled,
+    /// What becomes of branches that still run at the decision.
+    pub on_loser: OnLoser,
+    /// When the next step starts. Of a branch nothing follows, so that it makes no difference.
+    pub start_next: StartNext,
 }
 
-/// The policies that a plan can name.
+/// The policies that a plan can name, with the keys beside `policy` that go with them.
 ///
 /// # Examples
 ///
@@ -182,16 +193,38 @@ pub struct ParallelOptions {
 /// assert_eq!(quell_flow::PlanPolicy::FirstSuccess.as_str(), "first_success");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(tag = "policy", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PlanPolicy {
-    /// [`Policy::all`](crate::Policy::all).
+    /// [`Policy::all`].
     #[default]
     All,
-    /// [`Policy::settle`](crate::Policy::settle).
+    /// [`Policy::settle`].
     Settle,
-    /// [`Policy::first_success`](crate::Policy::first_success).
+    /// [`Policy::first_success`].
     FirstSuccess,
+    /// [`Policy::first_settled`].
+    FirstSettled,
+    /// [`Policy::quorum`].
+    Quorum {
+        /// How many branches have to succeed. Zero and more than there are branches are refused.
+        quorum: usize,
+    },
+    /// [`Policy::best_effort`].
+    BestEffort {
+        /// Time from the start of the step. Zero is refused.
+        #[serde(serialize_with = "super::text::exact")]
+        deadline: Duration,
+        /// How many branches have to succeed by then. Defaults to 1. Zero never fails; more than
+        /// there are branches is refused.
+        min: usize,
+    },
+    /// [`Policy::hedge`].
+    Hedge {
+        /// Time between two starts. Zero is refused.
+        #[serde(serialize_with = "super::text::exact")]
+        delay: Duration,
+    },
 }
 
 impl PlanPolicy {
@@ -201,6 +234,72 @@ impl PlanPolicy {
             Self::All => "all",
             Self::Settle => "settle",
             Self::FirstSuccess => "first_success",
+            Self::FirstSettled => "first_settled",
+            Self::Quorum { .. } => "quorum",
+            Self::BestEffort { .. } => "best_effort",
+            Self::Hedge { .. } => "hedge",
+        }
+    }
+
+    /// Makes the policy.
+    pub fn to_policy<T: 'static>(self) -> Policy<T> {
+        match self {
+            Self::All => Policy::all(),
+            Self::Settle => Policy::settle(),
+            Self::FirstSuccess => Policy::first_success(),
+            Self::FirstSettled => Policy::first_settled(),
+            Self::Quorum { quorum } => Policy::quorum(quorum),
+            Self::BestEffort { deadline, min } => Policy::best_effort(deadline, min),
+            Self::Hedge { delay } => Policy::hedge(delay),
+        }
+    }
+}
+
+/// How often a step is tried, and with which pauses.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::Plan;
+///
+/// let plan = Plan::from_toml(r#"
+///     name = "p"
+///     [[steps]]
+///     name = "fetch"
+///     run = ["curl", "-f", "https://example.org"]
+///     retry = { attempts = 3, backoff = "100ms", cap = "5s" }
+/// "#).unwrap();
+/// assert_eq!(plan.steps()[0].retry.unwrap().attempts, 3);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub struct PlanRetry {
+    /// How often at most, the first time included. Zero is refused.
+    pub attempts: u32,
+    /// The longest pause after the first failure; it doubles with each. Defaults to 100 ms. Zero
+    /// is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Duration>,
+    /// The longest pause of all. Defaults to 30 s. Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub cap: Option<Duration>,
+    /// Time from the start of an attempt to its own deadline, after which the next is made.
+    /// Defaults to none. Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub attempt_timeout: Option<Duration>,
+}
+
+impl PlanRetry {
+    /// Makes the retry.
+    pub fn to_retry(self) -> Retry {
+        let mut backoff = self.backoff.map_or_else(Backoff::default, Backoff::exponential);
+        if let Some(cap) = self.cap {
+            backoff = backoff.cap(cap);
+        }
+        let retry = Retry::new(self.attempts).backoff(backoff);
+        match self.attempt_timeout {
+            Some(timeout) => retry.attempt_timeout(timeout),
+            None => retry,
         }
     }
 }

@@ -11,3 +11,7 @@ pub(super) fn serialize<S: Serializer>(time: &Option<Duration>, to: S) -> Result
         None => to.serialize_none(),
     }
 }
+
+pub(super) fn exact<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&humantime::format_duration(*time))
+}

@@ -6,12 +6,19 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod backoff;
+mod losers;
+mod noise;
+mod oracle;
 mod parallel_outcomes;
 mod parallel_stops;
 mod parallel_times;
 mod plan_errors;
 mod plan_files;
+mod plan_policies;
 mod plan_runs;
 mod plan_text;
 mod policies;
+mod policy_outcomes;
+mod retries;
 mod support;

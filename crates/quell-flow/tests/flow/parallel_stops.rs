@@ -1,8 +1,8 @@
 //! Stops: of the step and of what is above it, of one branch alone, and what is left in the report.
 
 use quell::{
-    CancelRequest, CauseKind, Engine, Failure, Outcome, Payload, RunContext, RunHandle, RunRef,
-    RunSpec, RunStatus, testing,
+    CancelRequest, CauseKind, Engine, Outcome, Payload, RunContext, RunRef, RunSpec, RunStatus,
+    testing,
 };
 use quell_flow::{CountedAs, OnCancelled, OnTimeout, Parallel, Policy, Settled};
 use serde_json::Value;
@@ -10,31 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::*;
 
-/// Submits a workflow of one step and yields how the step came out, whatever happened.
-fn submit<T: Send + 'static>(
-    engine: &Engine,
-    step: Parallel<T>,
-) -> RunHandle<Result<Settled<T>, Failure>> {
-    let body = async move |ctx: RunContext| Ok(step.run(&ctx).await);
-    engine.submit(RunSpec::workflow("flow"), body).unwrap()
-}
-
-/// Finds a run of the tree by its name.
-fn find(root: &RunRef, name: &str) -> RunRef {
-    let mut stack = vec![root.clone()];
-    while let Some(run) = stack.pop() {
-        if run.name() == name {
-            return run;
-        }
-        stack.extend(run.children());
-    }
-    panic!("no run is called {name}");
-}
-
 async fn summary_after(root: &RunRef) -> Value {
     let report = root.ended().await;
-    let step = row(&report, "step");
-    json(step.output.as_ref().or(step.partial.as_ref()))
+    summary(&report)
 }
 
 #[tokio::test(start_paused = true)]

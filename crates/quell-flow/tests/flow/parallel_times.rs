@@ -218,6 +218,53 @@ async fn an_abandoned_branch_keeps_its_place_until_it_is_quiescent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_policy_exceeds_the_limit_abandoned_bodies_included() {
+    let policies = [
+        Policy::all(),
+        Policy::settle(),
+        Policy::quorum(1),
+        Policy::until(|so_far| so_far.ok > 0),
+        Policy::best_effort(secs(60), 0),
+        Policy::hedge(millis(100)),
+    ];
+    for policy in policies {
+        let (start, name, witness) = (Instant::now(), policy.name().to_owned(), Witness::default());
+        let bodies = (0..5_u32).map(|n| {
+            let witness = witness.clone();
+            let body = async move |ctx: RunContext| {
+                let inside = witness.enter();
+                if n == 4 {
+                    return Ok(n);
+                }
+                // Works on for ten seconds, whatever happens to its body.
+                let work = (ctx.hold(Work::Process, "stuck")?, inside);
+                tokio::spawn(async move {
+                    sleep(secs(10)).await;
+                    drop(work);
+                });
+                value_after(secs(60), n).await
+            };
+            (n.to_string(), body)
+        });
+        let step = Parallel::new("step")
+            .policy(policy)
+            .limit(2)
+            .branch_timeout(secs(1))
+            .branch_grace(millis(500))
+            .on_branch_timeout(OnTimeout::Skip)
+            .branches(bodies);
+        let engine = engine();
+        let settled = run(&engine, step).await.unwrap();
+        assert_eq!(settled.into_values(), [4], "{name}");
+        assert_eq!((witness.most(), witness.ever()), (2, 5), "{name}");
+        // Two at a time, ten seconds each, whatever the ladder says of their runs.
+        assert!(since(start) >= secs(20), "{name}: {:?}", since(start));
+        sleep(secs(60)).await;
+        assert_eq!(witness.now(), 0, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_step_does_not_wait_for_an_abandoned_branch_when_nobody_needs_its_place() {
     let start = Instant::now();
     let held = Arc::new(Mutex::new(None));

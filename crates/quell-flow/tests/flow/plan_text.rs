@@ -144,6 +144,13 @@ fn any_step() -> impl Strategy<Value = Value> {
         let cwd = ("cwd", cwd.map(Value::from));
         with(json!({"run": run, "env": env}), vec![cwd, ("input", input.map(Value::from))])
     });
+    let retry = (1..9_u32, time(), time(), time()).prop_map(|(attempts, backoff, cap, timeout)| {
+        let times = [("backoff", backoff), ("cap", cap), ("attempt_timeout", timeout)];
+        let times = times.map(|(key, time)| (key, time.map(Value::from)));
+        with(json!({"attempts": attempts}), times.into())
+    });
+    let run =
+        (run, prop::option::of(retry)).prop_map(|(run, retry)| with(run, vec![("retry", retry)]));
     run.prop_recursive(4, 24, 3, |step| {
         let word = prop_oneof![
             Just(json!("fail")),
@@ -151,22 +158,31 @@ fn any_step() -> impl Strategy<Value = Value> {
             Just(json!("partial")),
             any::<i32>().prop_map(|n| json!({"default": {"n": [n, null, 0.5]}})),
         ];
-        let policy = prop::sample::select(vec!["all", "settle", "first_success"]);
+        let policy = prop_oneof![
+            prop::sample::select(vec!["all", "settle", "first_success", "first_settled"])
+                .prop_map(|name| json!({"policy": name})),
+            Just(json!({"policy": "quorum", "quorum": 1})),
+            (1..9_u32).prop_map(|s| json!({"policy": "hedge", "delay": format!("{s}ms")})),
+            (0..2_u32)
+                .prop_map(|min| json!({"policy": "best_effort", "deadline": "1m 1s", "min": min})),
+        ];
         let limit = prop::option::of(1..9_u32);
-        let options = (policy, limit, time(), time(), word);
+        let on_loser = prop::option::of(prop::sample::select(vec!["let_finish", "detach"]));
+        let start_next = prop::option::of(Just("decided"));
+        let options = (policy, limit, time(), time(), word, on_loser, start_next);
         prop_oneof![
             steps(step.clone()).prop_map(|steps| json!({"sequence": steps})),
-            (steps(step), options).prop_map(|(branches, (policy, limit, timeout, grace, word))| {
-                let options = json!({"policy": policy, "on_branch_timeout": word});
-                let options = with(
-                    options,
-                    vec![
-                        ("limit", limit.map(Value::from)),
-                        ("branch_timeout", timeout.map(Value::from)),
-                        ("branch_grace", grace.map(Value::from)),
-                    ],
-                );
-                json!({"parallel": options, "branches": branches})
+            (steps(step), options).prop_map(|(branches, options)| {
+                let (policy, limit, timeout, idle, word, on_loser, start_next) = options;
+                let options = vec![
+                    ("on_branch_timeout", Some(word)),
+                    ("limit", limit.map(Value::from)),
+                    ("branch_timeout", timeout.map(Value::from)),
+                    ("branch_idle", idle.map(Value::from)),
+                    ("on_loser", on_loser.map(Value::from)),
+                    ("start_next", start_next.map(Value::from)),
+                ];
+                json!({"parallel": with(policy, options), "branches": branches})
             }),
         ]
     })

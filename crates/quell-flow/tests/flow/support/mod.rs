@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use quell::{Engine, EngineConfig, Failure, Payload, RunContext, RunReport, RunRow};
+use quell::{
+    Engine, EngineConfig, Failure, Payload, RunContext, RunHandle, RunRef, RunReport, RunRow,
+    RunSpec, testing,
+};
+use quell_flow::{Parallel, Settled};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -53,6 +57,51 @@ pub(crate) async fn cleanup_for<T>(
     ctx.stopped().await;
     sleep(time).await;
     end
+}
+
+/// Submits a workflow of one step and yields how the step came out, whatever happened.
+pub(crate) fn submit<T: Send + 'static>(
+    engine: &Engine,
+    step: Parallel<T>,
+) -> RunHandle<Result<Settled<T>, Failure>> {
+    let body = async move |ctx: RunContext| Ok(step.run(&ctx).await);
+    engine.submit(RunSpec::workflow("flow"), body).unwrap()
+}
+
+/// How a step came out, the summary in its report, and the report of the whole flow.
+pub(crate) struct Ran<T> {
+    pub(crate) outcome: Result<Settled<T>, Failure>,
+    pub(crate) summary: Value,
+    pub(crate) report: Arc<RunReport>,
+}
+
+/// Runs a step called `step` in a workflow of its own, and checks the trace.
+pub(crate) async fn run<T: Send + 'static>(step: Parallel<T>) -> Ran<T> {
+    let engine = engine();
+    let run = submit(&engine, step);
+    let root = run.run().clone();
+    let outcome = run.await.unwrap();
+    let report = root.quiescent().await;
+    testing::check_trace(&testing::trace(&root).await).unwrap();
+    Ran { outcome, summary: summary(&report), report }
+}
+
+/// The summary of the step called `step`.
+pub(crate) fn summary(report: &RunReport) -> Value {
+    let step = row(report, "step");
+    json(step.output.as_ref().or(step.partial.as_ref()))
+}
+
+/// Finds a run of the tree by its name.
+pub(crate) fn find(root: &RunRef, name: &str) -> RunRef {
+    let mut stack = vec![root.clone()];
+    while let Some(run) = stack.pop() {
+        if run.name() == name {
+            return run;
+        }
+        stack.extend(run.children());
+    }
+    panic!("no run is called {name}");
 }
 
 /// The row of the run of that name.

@@ -1,0 +1,140 @@
+//! What a policy says when it has decided.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use quell::{CauseKind, Failure};
+
+use crate::nested;
+
+/// What a policy decided. It is final.
+///
+/// # Examples
+///
+/// ```
+/// use quell::CauseKind;
+/// use quell_flow::{Decision, Verdict};
+///
+/// let decision = Decision::failed("two of three are down", CauseKind::SiblingFailed).by(2);
+/// assert!(matches!(decision.verdict, Verdict::Failed(_)));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Decision {
+    /// The outcome of the step.
+    pub verdict: Verdict,
+    /// Why the branches that still run are stopped.
+    pub losers: CauseKind,
+    /// The branch that decided it, if one did.
+    pub by: Option<usize>,
+}
+
+impl Decision {
+    /// Decides for the values of the branches that are Ok by now.
+    pub const fn values(losers: CauseKind) -> Self {
+        Self { verdict: Verdict::Values, losers, by: None }
+    }
+
+    /// Decides that the step fails, with these words.
+    pub fn failed(message: impl Into<Arc<str>>, losers: CauseKind) -> Self {
+        Self { verdict: Verdict::Failed(message.into()), losers, by: None }
+    }
+
+    /// What it comes to if all have ended and a policy has decided nothing.
+    pub(crate) fn undecided(policy: &str) -> Self {
+        let words = format!("policy `{policy}` decided nothing although all branches ended");
+        Self::failed(words, CauseKind::RaceLost)
+    }
+
+    /// Names the branch that decided it. Defaults to none.
+    #[must_use]
+    pub const fn by(mut self, branch: usize) -> Self {
+        self.by = Some(branch);
+        self
+    }
+}
+
+/// The outcome of a parallel step.
+///
+/// # Examples
+///
+/// ```
+/// assert_ne!(quell_flow::Verdict::Values, quell_flow::Verdict::Failed("no".into()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The values of the branches that were Ok at the decision.
+    Values,
+    /// The step fails, with these words.
+    Failed(Arc<str>),
+    /// The step fails, since too few branches can still be Ok.
+    Unreachable(QuorumUnreachable),
+}
+
+impl Verdict {
+    /// Yields the failure of the step, if it is one.
+    pub(crate) fn to_failure(&self) -> Option<Failure> {
+        match self {
+            Self::Values => None,
+            Self::Failed(words) => Some(Failure::new(String::from(&**words))),
+            Self::Unreachable(unreachable) => Some(unreachable.clone().into()),
+        }
+    }
+}
+
+/// A quorum that cannot be reached any more, as of the first instant at which that is so.
+///
+/// # Examples
+///
+/// ```
+/// use quell::{Engine, Failure, RunSpec};
+/// use quell_flow::{Parallel, Policy, QuorumUnreachable};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let engine = Engine::new();
+/// let run = engine.submit(RunSpec::workflow("vote"), async |ctx| {
+///     let vote = Parallel::new("ask")
+///         .policy(Policy::quorum(2))
+///         .branch("yes", async |_| Ok(true))
+///         .branch("down", async |_| Err(Failure::new("no route")))
+///         .branch("gone", async |_| Err(Failure::new("refused")));
+///     let failure = vote.run(&ctx).await.unwrap_err();
+///     Ok(QuorumUnreachable::of(&failure).map(|quorum| quorum.wanted))
+/// }).unwrap();
+/// assert_eq!(run.await.unwrap(), Some(2));
+/// # });
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QuorumUnreachable {
+    /// How many had to be Ok.
+    pub wanted: usize,
+    /// How many were.
+    pub ok: usize,
+    /// How many had not ended.
+    pub open: usize,
+    /// How many there were.
+    pub branches: usize,
+    /// The errors by then, in the order of declaration, quoted up to a bound.
+    pub errors: Arc<str>,
+}
+
+impl QuorumUnreachable {
+    /// Finds it in the failure of a step, also where that went through handles of runs.
+    pub fn of(failure: &Failure) -> Option<&Self> {
+        nested::find(failure)
+    }
+}
+
+impl fmt::Display for QuorumUnreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { wanted, ok, open, branches, errors } = self;
+        write!(f, "quorum of {wanted} is unreachable: of {branches} branches {ok} succeeded")?;
+        write!(f, " and {open} had not ended")?;
+        if errors.is_empty() { Ok(()) } else { write!(f, ": {errors}") }
+    }
+}
+
+impl Error for QuorumUnreachable {}

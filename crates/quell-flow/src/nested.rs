@@ -1,0 +1,17 @@
+//! Errors inside of failures that went through the handles of runs.
+
+use std::error::Error;
+
+use quell::{Failure, RunError};
+
+/// Finds an error of a type in a failure, in the failures of runs that it quotes too.
+pub(crate) fn find<E: Error + 'static>(failure: &Failure) -> Option<&E> {
+    let mut next = failure;
+    loop {
+        if let Some(found) = next.downcast_ref::<E>() {
+            return Some(found);
+        }
+        let RunError::Failed(failed) = next.downcast_ref::<RunError>()? else { return None };
+        next = &failed.failure;
+    }
+}

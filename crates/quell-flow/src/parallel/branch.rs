@@ -1,0 +1,114 @@
+//! One branch of a parallel step, as it is declared.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use quell::{Failure, RunContext};
+
+use crate::{OnCancelled, OnTimeout};
+
+/// A branch with times of its own.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use quell_flow::{Branch, Parallel};
+///
+/// let step = Parallel::new("fetch")
+///     .branch_timeout(Duration::from_secs(5))
+///     .branch("near", async |_| Ok(1))
+///     .with_branch(Branch::new("far", async |_| Ok(2)).timeout(Duration::from_secs(20)));
+/// # let _ = step;
+/// ```
+#[must_use = "a branch does nothing until its step is run"]
+pub struct Branch<T> {
+    pub(super) name: Arc<str>,
+    pub(super) body: Body<T>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) grace: Option<Duration>,
+    pub(super) idle: Option<Duration>,
+    pub(super) on_timeout: Option<OnTimeout<T>>,
+    pub(super) on_cancelled: Option<OnCancelled>,
+}
+
+pub(super) type Body<T> =
+    Box<dyn FnOnce(RunContext) -> BoxFuture<'static, Result<T, Failure>> + Send + 'static>;
+
+impl<T> Branch<T> {
+    /// Names a branch and gives it its body.
+    pub fn new<F, Fut>(name: impl Into<Arc<str>>, body: F) -> Self
+    where
+        F: FnOnce(RunContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        Self {
+            name: name.into(),
+            body: Box::new(move |ctx| body(ctx).boxed()),
+            timeout: None,
+            grace: None,
+            idle: None,
+            on_timeout: None,
+            on_cancelled: None,
+        }
+    }
+
+    /// Sets the time from its start to its own deadline. Defaults to that of the step's branches.
+    /// Zero stops it as soon as it starts.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets the time between its stop and abort. Defaults to that of the step's branches. Zero
+    /// drops its body at once.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
+    /// Bounds the time without a sign of life in it. Defaults to that of the step's branches. Zero
+    /// stops it as soon as it starts.
+    pub fn idle(mut self, time: Duration) -> Self {
+        self.idle = Some(time);
+        self
+    }
+
+    /// Sets the three times at once, or leaves them to the step.
+    pub(crate) fn times(
+        self,
+        timeout: Option<Duration>,
+        grace: Option<Duration>,
+        idle: Option<Duration>,
+    ) -> Self {
+        Self { timeout, grace, idle, ..self }
+    }
+
+    /// Sets what it counts as if it reaches its timeout or idle limit. Defaults to the word for
+    /// the step's branches.
+    pub fn on_timeout(mut self, word: OnTimeout<T>) -> Self {
+        self.on_timeout = Some(word);
+        self
+    }
+
+    /// Sets what it counts as if somebody cancels it, and it alone. Defaults to the word for the
+    /// step's branches.
+    pub fn on_cancelled(mut self, word: OnCancelled) -> Self {
+        self.on_cancelled = Some(word);
+        self
+    }
+}
+
+impl<T> fmt::Debug for Branch<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Branch")
+            .field("name", &self.name)
+            .field("timeout", &self.timeout)
+            .field("grace", &self.grace)
+            .field("idle", &self.idle)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,73 @@
+//! What a branch that ended counts as.
+
+use std::mem;
+use std::sync::Arc;
+
+use quell::{Cause, Outcome, Payload, RunStatus};
+
+use super::{PartialFrom, words};
+use crate::settled::BranchRow;
+use crate::{CountedAs, End, OnCancelled, OnTimeout};
+
+/// The words of a step for branches that are stopped, by place.
+pub(super) struct Judge<T> {
+    pub(super) on_timeout: Vec<OnTimeout<T>>,
+    pub(super) on_cancelled: Vec<OnCancelled>,
+    pub(super) partial_from: Box<PartialFrom<T>>,
+}
+
+impl<T> Judge<T> {
+    /// Weighs how a branch ended before the decision. Nothing counts that ended because its step is
+    /// stopping.
+    pub(super) fn weigh(
+        &mut self,
+        branch: usize,
+        row: &BranchRow,
+        outcome: Outcome<T>,
+        is_stopping: bool,
+    ) -> (CountedAs, Option<End<T>>) {
+        let (cause, value) = match outcome {
+            Outcome::Completed(value) => return (CountedAs::Ok, Some(End::Ok(value))),
+            Outcome::Failed(error) => return failed(words(&error)),
+            Outcome::Stopped { cause, partial } => (cause, partial),
+        };
+        if row.status == RunStatus::TimedOut {
+            return self.timed_out(branch, row, &cause, value);
+        }
+        if is_stopping {
+            return (CountedAs::Noise, None);
+        }
+        match self.on_cancelled[branch] {
+            OnCancelled::Fail => failed(format!("cancelled ({cause})")),
+            OnCancelled::Skip => (CountedAs::Skipped, Some(End::Skipped)),
+            OnCancelled::Partial => self.partial(row.partial.as_ref(), value),
+        }
+    }
+
+    fn timed_out(
+        &mut self,
+        branch: usize,
+        row: &BranchRow,
+        cause: &Arc<Cause>,
+        value: Option<T>,
+    ) -> (CountedAs, Option<End<T>>) {
+        match mem::take(&mut self.on_timeout[branch]) {
+            OnTimeout::Fail => failed(format!("timed out ({cause})")),
+            OnTimeout::Skip => (CountedAs::Skipped, Some(End::Skipped)),
+            OnTimeout::Partial => self.partial(row.partial.as_ref(), value),
+            OnTimeout::Default(value) => (CountedAs::Default, Some(End::Ok(value))),
+        }
+    }
+
+    /// Takes what a stopped branch handed over: the value of its body, or what it had set.
+    fn partial(&self, set: Option<&Payload>, value: Option<T>) -> (CountedAs, Option<End<T>>) {
+        match value.or_else(|| set.cloned().and_then(&self.partial_from)) {
+            Some(value) => (CountedAs::Partial, Some(End::Ok(value))),
+            None => (CountedAs::Skipped, Some(End::Skipped)),
+        }
+    }
+}
+
+fn failed<T>(words: impl Into<Arc<str>>) -> (CountedAs, Option<End<T>>) {
+    (CountedAs::Failed, Some(End::Failed(words.into())))
+}

@@ -1,0 +1,176 @@
+//! How the branches of a parallel step run, and how often a step is tried.
+
+use quell::Payload;
+
+use super::document::{Node, Value};
+use super::error::Fault;
+use super::fields::{Table, count, duration, listed, text, unknown, word, wrong_type};
+use super::step::{Action, ParallelOptions, PlanPolicy, PlanRetry};
+use crate::{OnCancelled, OnLoser, OnTimeout, StartNext};
+
+pub(super) fn parallel(node: &Node) -> Result<ParallelOptions, Fault> {
+    let options = Table::of(node, &PARALLEL_KEYS)?;
+    let time = |key| options.get(key).map(duration).transpose();
+    Ok(ParallelOptions {
+        policy: policy(&options)?,
+        limit: options.get("limit").map(|node| count(node, "limit", 1)).transpose()?,
+        branch_timeout: time("branch_timeout")?,
+        branch_grace: time("branch_grace")?,
+        branch_idle: time("branch_idle")?,
+        on_branch_timeout: options
+            .get("on_branch_timeout")
+            .map(on_timeout)
+            .transpose()?
+            .unwrap_or_default(),
+        on_branch_cancelled: one_of(&options, "on_branch_cancelled", &ON_CANCELLED)?,
+        on_loser: one_of(&options, "on_loser", &ON_LOSER)?,
+        start_next: one_of(&options, "start_next", &START_NEXT)?,
+    })
+}
+
+/// Checks what only makes sense of so many branches.
+pub(super) fn check_counts(node: &Node, policy: PlanPolicy, branches: usize) -> Result<(), Fault> {
+    let (key, wanted) = match policy {
+        PlanPolicy::Quorum { quorum } => ("quorum", quorum),
+        PlanPolicy::BestEffort { min, .. } => ("min", min),
+        _ => return Ok(()),
+    };
+    if wanted <= branches {
+        return Ok(());
+    }
+    let message = format!("{key} `{wanted}` of {branches} branches; expected at most {branches}");
+    Err(Fault::new(Table::place_of(node, key), message))
+}
+
+/// Reads how often a step is tried.
+pub(super) fn retry(node: &Node, action: &Action) -> Result<PlanRetry, Fault> {
+    let table = Table::of(node, &["attempts", "backoff", "cap", "attempt_timeout"])?;
+    if let Action::Parallel(step) = action
+        && step.options.start_next == StartNext::Decided
+    {
+        let message = "`retry` does not go with `start_next = \"decided\"`: \
+                       an attempt is over when it is settled";
+        return Err(Fault::new(node.at, message));
+    }
+    let attempts = table.need("attempts", "retry")?;
+    let too_many = |_| {
+        let message = format!("too many attempts; expected at most {}", u32::MAX);
+        Fault::new(attempts.at, message)
+    };
+    let time = |key| table.get(key).map(duration).transpose();
+    Ok(PlanRetry {
+        attempts: u32::try_from(count(attempts, "attempts", 1)?).map_err(too_many)?,
+        backoff: time("backoff")?,
+        cap: time("cap")?,
+        attempt_timeout: time("attempt_timeout")?,
+    })
+}
+
+/// Reads the policy with the keys that go with it, and refuses those that go with another.
+fn policy(options: &Table<'_>) -> Result<PlanPolicy, Fault> {
+    let name = options.get("policy").map(text).transpose()?.unwrap_or("all");
+    let need = |key: &str, right: &str| {
+        let missing = || format!("policy `{name}` has no `{key}`; expected {right}");
+        options.get(key).ok_or_else(|| {
+            let at = options.get("policy").map_or(options.at, |node| node.at);
+            Fault::new(at, missing())
+        })
+    };
+    let policy = match name {
+        "all" => PlanPolicy::All,
+        "settle" => PlanPolicy::Settle,
+        "first_success" => PlanPolicy::FirstSuccess,
+        "first_settled" => PlanPolicy::FirstSettled,
+        "quorum" => {
+            let node = need("quorum", "how many branches have to succeed")?;
+            PlanPolicy::Quorum { quorum: count(node, "quorum", 1)? }
+        }
+        "best_effort" => PlanPolicy::BestEffort {
+            deadline: duration(need("deadline", "a time such as \"30s\"")?)?,
+            min: options.get("min").map_or(Ok(1), |node| count(node, "min", 0))?,
+        },
+        "hedge" => {
+            PlanPolicy::Hedge { delay: duration(need("delay", "a time such as \"500ms\"")?)? }
+        }
+        other => return Err(unknown_policy(options, other)),
+    };
+    for (owner, key) in GOES_WITH {
+        if owner != name
+            && let Some((found, _)) = options.entry(key)
+        {
+            let message = format!("`{key}` goes with policy `{owner}`; this one is `{name}`");
+            return Err(Fault::new(found.at, message));
+        }
+    }
+    Ok(policy)
+}
+
+fn unknown_policy(options: &Table<'_>, name: &str) -> Fault {
+    let at = options.get("policy").map_or(options.at, |node| node.at);
+    if name == "until" {
+        let message = "policy `until` needs a predicate, which a plan cannot say; expected one of ";
+        return Fault::new(at, format!("{message}{}", listed(&POLICIES)));
+    }
+    unknown(at, "policy", name, &POLICIES)
+}
+
+fn one_of<T: Copy + Default>(
+    options: &Table<'_>,
+    key: &str,
+    words: &[(&str, T)],
+) -> Result<T, Fault> {
+    Ok(options.get(key).map(|node| word(node, words)).transpose()?.unwrap_or_default())
+}
+
+fn on_timeout(node: &Node) -> Result<OnTimeout<Payload>, Fault> {
+    if let Value::Table(_) = node.value {
+        let value = Table::of(node, &["default"])?.need("default", "table")?;
+        let payload =
+            value.to_payload().map_err(|error| Fault::new(value.at, error.to_string()))?;
+        return Ok(OnTimeout::Default(payload));
+    }
+    let Value::Text(word) = &node.value else {
+        return Err(wrong_type(node, "a string or a table `{ default = … }`"));
+    };
+    match word.as_str() {
+        "fail" => Ok(OnTimeout::Fail),
+        "skip" => Ok(OnTimeout::Skip),
+        "partial" => Ok(OnTimeout::Partial),
+        other => {
+            let mut fault = unknown(node.at, "word", other, &["fail", "skip", "partial"]);
+            fault.message.push_str(", or a table `{ default = … }`");
+            Err(fault)
+        }
+    }
+}
+
+const POLICIES: [&str; 7] =
+    ["all", "settle", "first_success", "first_settled", "quorum", "best_effort", "hedge"];
+
+const GOES_WITH: [(&str, &str); 4] =
+    [("quorum", "quorum"), ("best_effort", "deadline"), ("best_effort", "min"), ("hedge", "delay")];
+
+const ON_CANCELLED: [(&str, OnCancelled); 3] =
+    [("fail", OnCancelled::Fail), ("skip", OnCancelled::Skip), ("partial", OnCancelled::Partial)];
+
+const ON_LOSER: [(&str, OnLoser); 3] =
+    [("cancel", OnLoser::Cancel), ("let_finish", OnLoser::LetFinish), ("detach", OnLoser::Detach)];
+
+const START_NEXT: [(&str, StartNext); 2] =
+    [("settled", StartNext::Settled), ("decided", StartNext::Decided)];
+
+const PARALLEL_KEYS: [&str; 13] = [
+    "policy",
+    "quorum",
+    "deadline",
+    "min",
+    "delay",
+    "limit",
+    "branch_timeout",
+    "branch_grace",
+    "branch_idle",
+    "on_branch_timeout",
+    "on_branch_cancelled",
+    "on_loser",
+    "start_next",
+];
