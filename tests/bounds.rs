@@ -1,0 +1,229 @@
+use quell::{
+    CancelRequest, EventKind, Failure, Outcome, Payload, RunContext, RunError, RunSpec, RunStatus,
+    SubmitError, Written, limits,
+};
+
+use crate::support::{Lab, bounded, listener, secs};
+
+#[tokio::test(start_paused = true)]
+async fn i8_a_spawn_beyond_a_limit_is_refused_and_yields_why() {
+    let lab = Lab::paused_with(bounded(|limits| {
+        limits.depth_max = 2;
+        limits.children_max = 3;
+        limits.runs_max = 7;
+    }));
+    let run = lab
+        .submit(RunSpec::team("root"), async |ctx| {
+            let kids: Vec<_> = (0..3).map(|_| ctx.spawn(RunSpec::agent("kid"), listener)).collect();
+            assert_refused(ctx.spawn(RunSpec::agent("fourth"), listener).await, "live children", 3);
+            kids[0].cancel(CancelRequest::because("make room"));
+            kids[0].ended().await;
+            let deep = ctx.spawn(RunSpec::agent("deep"), async |ctx| {
+                let deeper = ctx.spawn(RunSpec::agent("deeper"), listener);
+                assert_refused(deeper.await, "depth", 2);
+                Ok(())
+            });
+            deep.await?;
+            for kid in &kids {
+                kid.cancel(CancelRequest::because("over"));
+            }
+            Ok(quell::join::all(kids).await.len())
+        })
+        .unwrap();
+    let report = run.ended().await;
+    assert_eq!(report.status, RunStatus::Completed, "{report:#?}");
+    assert_eq!(report.rows.len(), 5, "what was refused is in no report");
+    let runs: Vec<_> =
+        (0..7).map(|_| lab.submit(RunSpec::agent("one"), listener).unwrap()).collect();
+    let eighth = lab.submit(RunSpec::agent("eighth"), listener).unwrap_err();
+    assert_eq!(eighth, SubmitError::LimitReached { what: "live runs", max: 7 });
+    runs[0].cancel(CancelRequest::because("make room"));
+    runs[0].ended().await;
+    let ninth = lab.submit(RunSpec::agent("ninth"), listener).unwrap();
+    for run in runs.iter().chain([&ninth]) {
+        run.cancel(CancelRequest::because("over"));
+    }
+    lab.finish().await;
+}
+
+fn assert_refused<T: std::fmt::Debug>(result: Result<T, RunError>, what: &str, max: usize) {
+    match result {
+        Err(RunError::Refused(SubmitError::LimitReached { what: named, max: bound })) => {
+            assert_eq!((named, bound), (what, max));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_a_refused_child_is_a_failed_outcome_and_fails_only_who_insists() {
+    let lab = Lab::paused_with(bounded(|limits| limits.children_max = 0));
+    let run = lab
+        .submit(RunSpec::team("root"), async |ctx| {
+            let child = ctx.spawn(RunSpec::agent("child"), listener);
+            assert_eq!(child.run().status(), RunStatus::Failed);
+            let Outcome::Failed(RunError::Refused(_)) = child.outcome().await else { panic!() };
+            drop(ctx.spawn(RunSpec::agent("silent"), listener));
+            ctx.spawn(RunSpec::agent("insisted"), listener).await?;
+            Ok(())
+        })
+        .unwrap();
+    let report = run.ended().await;
+    assert_eq!(report.status, RunStatus::Failed);
+    let error = report.error.as_deref().unwrap();
+    assert!(error.contains("live children would exceed the limit of 0"), "{error}");
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i22_a_spec_beyond_its_bounds_is_refused_and_makes_nothing() {
+    let lab = Lab::paused();
+    let long = "x".repeat(limits::LABEL_BYTES_MAX);
+    let too_long = format!("{long}x");
+    let many = |count: usize| {
+        (0..count).fold(RunSpec::agent("many"), |spec, n| spec.label(n.to_string(), "v"))
+    };
+    let owner = "o".repeat(limits::OWNER_BYTES_MAX);
+    let good = [
+        RunSpec::agent(&*long),
+        RunSpec::agent("label").label(long.clone(), long.clone()),
+        RunSpec::agent("owner").owner(&*owner),
+        many(limits::LABELS_MAX),
+    ];
+    for spec in good {
+        lab.submit(spec, async |_| Ok(())).unwrap().await.unwrap();
+    }
+    let bad = [
+        (RunSpec::agent(&*too_long), "name"),
+        (RunSpec::agent("key").label(too_long.clone(), "v"), "label key"),
+        (RunSpec::agent("value").label("k", too_long.clone()), "label value"),
+        (RunSpec::agent("owner").owner(format!("{owner}o")), "owner"),
+        (many(limits::LABELS_MAX + 1), "labels"),
+    ];
+    for (spec, field) in bad {
+        match lab.submit(spec, async |_| Ok(())).unwrap_err() {
+            SubmitError::TooLarge { what, bytes, max } => {
+                assert_eq!((what, bytes), (field, max + 1));
+            }
+            SubmitError::LimitReached { what, max } => {
+                assert_eq!((what, max), (field, limits::LABELS_MAX));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(lab.runs(&quell::RunFilter::new()).len(), 4);
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i22_an_id_in_use_is_refused() {
+    let lab = Lab::paused();
+    let id = quell::RunId::from_text("mine");
+    let run = lab.submit(RunSpec::agent("first").id(id), listener).unwrap();
+    let second = lab.submit(RunSpec::agent("second").id(id), listener).unwrap_err();
+    assert_eq!(second, SubmitError::IdInUse(id));
+    let parent = lab
+        .submit(RunSpec::team("parent"), async move |ctx| {
+            let child = ctx.spawn(RunSpec::agent("third").id(id), listener);
+            assert_ne!(child.id(), id, "a refused run is not the other one");
+            child.await?;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(parent.ended().await.status, RunStatus::Failed);
+    assert_eq!(run.run().status(), RunStatus::Running, "the first one noticed nothing");
+    run.cancel(CancelRequest::because("over"));
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i29_what_is_too_large_is_refused_and_the_log_says_so() {
+    let lab = Lab::paused();
+    let run = lab
+        .submit(RunSpec::agent("verbose"), async |ctx| {
+            let text = |bytes: usize| Payload::from("x".repeat(bytes - 2));
+            assert_eq!(ctx.emit(text(limits::EVENT_BYTES_MAX)), Written::Yes);
+            assert_eq!(ctx.emit(text(limits::EVENT_BYTES_MAX + 1)), Written::TooLarge);
+            assert_eq!(ctx.set_output(text(limits::PAYLOAD_BYTES_MAX)), Written::Yes);
+            assert_eq!(ctx.set_output(text(limits::PAYLOAD_BYTES_MAX + 1)), Written::TooLarge);
+            Ok(())
+        })
+        .unwrap();
+    let report = run.ended().await;
+    assert_eq!(report.status, RunStatus::Completed, "{:?}", report.error);
+    assert_eq!(
+        report.output.as_ref().unwrap().len(),
+        limits::PAYLOAD_BYTES_MAX,
+        "the last good one"
+    );
+    let trace = quell::testing::trace(run.run()).await;
+    let refused = trace.iter().filter_map(|event| match &event.kind {
+        EventKind::Refused { what, bytes, bytes_max } => Some((&**what, *bytes, *bytes_max)),
+        _ => None,
+    });
+    let (event, output) = (limits::EVENT_BYTES_MAX, limits::PAYLOAD_BYTES_MAX);
+    let expected = [("event", event + 1, event), ("output", output + 1, output)];
+    assert_eq!(refused.collect::<Vec<_>>(), expected);
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i6_a_reason_beyond_its_bound_is_cut_and_never_refused() {
+    let lab = Lab::paused();
+    let run = lab.submit(RunSpec::agent("one"), listener).unwrap();
+    tokio::task::yield_now().await;
+    run.cancel(CancelRequest::because("ä".repeat(limits::REASON_BYTES_MAX)));
+    let cause = run.ended().await.cause.clone().unwrap();
+    let message = cause.message.as_deref().unwrap();
+    assert!(message.len() <= limits::REASON_BYTES_MAX && message.ends_with("ä…"));
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i17_errors_of_cleanup_are_bounded() {
+    let lab = Lab::paused();
+    let run = lab
+        .submit(RunSpec::agent("clumsy"), async |ctx: RunContext| {
+            for _ in 0..limits::CLEANUP_ERRORS_MAX + 5 {
+                ctx.on_stop(async |_| panic!("clumsy"));
+            }
+            ctx.stopped().await;
+            Err::<(), _>(Failure::new("clumsy too"))
+        })
+        .unwrap();
+    tokio::task::yield_now().await;
+    run.cancel(CancelRequest::because("enough"));
+    let report = run.ended().await;
+    assert_eq!(report.own_row().cleanup_errors.len(), limits::CLEANUP_ERRORS_MAX);
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i17_a_report_has_a_bound_and_what_did_not_complete_comes_first() {
+    let lab = Lab::paused_with(bounded(|limits| limits.report_rows_max = 10));
+    let run = lab
+        .submit(RunSpec::team("root"), async |ctx| {
+            for n in 0..100 {
+                let child = ctx.spawn(RunSpec::step(format!("{n}")), async move |_| {
+                    if n % 20 == 0 { Err(Failure::new("no")) } else { Ok(()) }
+                });
+                drop(child.outcome().await);
+            }
+            let live: Vec<_> = (0..3).map(|_| ctx.spawn(RunSpec::step("live"), listener)).collect();
+            tokio::time::sleep(secs(1)).await;
+            let report = ctx.run().report();
+            assert_eq!(report.rows.len(), 10);
+            assert_eq!(report.omitted.total() + 10, 104);
+            for run in &live {
+                run.cancel(CancelRequest::because("over"));
+            }
+            Ok(quell::join::all(live).await.len())
+        })
+        .unwrap();
+    let report = run.ended().await;
+    assert_eq!(report.status, RunStatus::Completed, "{:?}", report.error);
+    let incomplete = report.rows.iter().filter(|row| row.status != RunStatus::Completed).count();
+    assert_eq!((report.rows.len(), incomplete), (10, 8), "five failed, three cancelled");
+    assert_eq!((report.omitted.completed, report.omitted.total()), (94, 94));
+    lab.finish().await;
+}

@@ -1,0 +1,260 @@
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+
+use quell::{CancelRequest, EventKind, HookOutcome, RunHandle, RunSpec, RunStatus, limits};
+
+use crate::support::{Lab, Witness, listener, ms, now, secs};
+
+type Told = Arc<Mutex<Vec<String>>>;
+
+async fn outcomes(run: &RunHandle<()>) -> Vec<(u32, HookOutcome)> {
+    let trace = quell::testing::trace(run.run()).await;
+    let hooks = trace.into_iter().filter_map(|event| match event.kind {
+        EventKind::HookEnded { hook, outcome } => Some((hook, outcome)),
+        _ => None,
+    });
+    hooks.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn i16_hooks_run_once_in_reverse_order_after_the_body_and_before_the_end() {
+    let lab = Lab::paused();
+    let told = Told::default();
+    let tell = Arc::clone(&told);
+    let body = Witness::new();
+    let enter = body.clone();
+    let run = lab
+        .submit(RunSpec::agent("hooked"), async move |ctx| {
+            let _inside = enter.enter();
+            for hook in 0..3 {
+                let (tell, body, run) = (Arc::clone(&tell), enter.clone(), ctx.run().clone());
+                ctx.on_stop(async move |cause| {
+                    assert_eq!(body.inside(), 0, "the body has ended, destructors included");
+                    assert_eq!(run.status(), RunStatus::Stopping);
+                    tokio::time::sleep(secs(1)).await;
+                    tell.lock().unwrap().push(format!("{hook} {cause}"));
+                });
+            }
+            listener(ctx).await
+        })
+        .unwrap();
+    tokio::task::yield_now().await;
+    let began = now();
+    run.cancel(CancelRequest::because("enough").by("ada"));
+    let report = run.ended().await;
+    assert_eq!(now() - began, secs(3), "one after the other");
+    let words = "user-request: enough (by ada)";
+    let expected = [2, 1, 0].map(|hook| format!("{hook} {words}"));
+    assert_eq!(*told.lock().unwrap(), expected);
+    assert!(report.quiescent && report.own_row().cleanup_errors.is_empty(), "{report:#?}");
+    let finished = HookOutcome::Finished;
+    assert_eq!(outcomes(&run).await, [(2, finished), (1, finished), (0, finished)]);
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i16_hooks_are_isolated_from_each_others_panics() {
+    let lab = Lab::paused();
+    let ran = Witness::new();
+    let seen = ran.clone();
+    let run = lab
+        .submit(RunSpec::agent("hooked"), async move |ctx| {
+            let (first, last) = (seen.clone(), seen.clone());
+            ctx.on_stop(async move |_| drop(first.enter()));
+            ctx.on_stop(async |_| panic!("in the future"));
+            ctx.on_stop(|_| {
+                assert!(ms(1).is_zero(), "in the closure");
+                async {}
+            });
+            let bomb = Bomb;
+            ctx.on_stop(async move |_| drop(bomb));
+            ctx.on_stop(async move |_| drop(last.enter()));
+            listener(ctx).await
+        })
+        .unwrap();
+    tokio::task::yield_now().await;
+    run.cancel(CancelRequest::because("enough"));
+    let report = run.ended().await;
+    assert_eq!(ran.entered(), 2, "the first and the last have run");
+    assert_eq!((report.status, report.own_row().cleanup_errors.len()), (RunStatus::Cancelled, 3));
+    let (finished, panicked) = (HookOutcome::Finished, HookOutcome::Panicked);
+    let expected = [(4, finished), (3, panicked), (2, panicked), (1, panicked), (0, finished)];
+    assert_eq!(outcomes(&run).await, expected);
+    lab.finish().await;
+}
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "in a destructor");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i16_at_the_hard_deadline_the_running_hook_is_aborted_and_the_rest_is_skipped() {
+    let lab = Lab::paused();
+    let witness = Witness::new();
+    let seen = witness.clone();
+    let run = lab
+        .submit(RunSpec::agent("hooked").grace(secs(2)), async move |ctx| {
+            for _ in 0..2 {
+                let seen = seen.clone();
+                ctx.on_stop(async move |_| drop(seen.enter()));
+            }
+            let forever = seen.clone();
+            ctx.on_stop(async move |_| {
+                let _inside = forever.enter();
+                pending::<()>().await;
+            });
+            ctx.on_stop(async move |_| drop(seen.enter()));
+            listener(ctx).await
+        })
+        .unwrap();
+    tokio::task::yield_now().await;
+    let began = now();
+    run.cancel(CancelRequest::because("enough"));
+    let report = run.ended().await;
+    assert_eq!(now() - began, secs(2));
+    assert_eq!((witness.entered(), witness.inside()), (2, 0));
+    assert_eq!((report.own_row().hooks_skipped, report.quiescent), (2, true));
+    let (finished, skipped) = (HookOutcome::Finished, HookOutcome::Skipped);
+    let expected = [(3, finished), (2, HookOutcome::Aborted), (1, skipped), (0, skipped)];
+    assert_eq!(outcomes(&run).await, expected);
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i16_an_abort_skips_hooks_and_says_so() {
+    let lab = Lab::paused();
+    for at_once in [true, false] {
+        let witness = Witness::new();
+        let seen = witness.clone();
+        let run = lab
+            .submit(RunSpec::agent("hooked"), async move |ctx| {
+                for _ in 0..3 {
+                    let seen = seen.clone();
+                    ctx.on_stop(async move |_| drop(seen.enter()));
+                }
+                let _ = ctx.is_stopping();
+                pending::<()>().await;
+                Ok(())
+            })
+            .unwrap();
+        tokio::task::yield_now().await;
+        let began = now();
+        if !at_once {
+            run.cancel(CancelRequest::because("please"));
+        }
+        run.cancel(CancelRequest::because("now").abort());
+        let report = run.ended().await;
+        assert_eq!((now() - began, witness.entered()), (secs(0), 0));
+        assert_eq!(report.own_row().hooks_skipped, 3);
+        let skipped = outcomes(&run).await;
+        assert!(skipped.iter().all(|(_, outcome)| *outcome == HookOutcome::Skipped));
+        assert_eq!(skipped.len(), 3);
+    }
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i16_no_hook_runs_when_no_stop_came() {
+    let lab = Lab::paused();
+    for fails in [false, true] {
+        let witness = Witness::new();
+        let seen = witness.clone();
+        let run = lab
+            .submit(RunSpec::agent("hooked"), async move |ctx| {
+                let inside = seen.enter();
+                ctx.on_stop(async move |_| {
+                    let _inside = inside;
+                    drop(seen.enter());
+                });
+                tokio::time::sleep(secs(1)).await;
+                if fails { Err(quell::Failure::new("no idea")) } else { Ok(()) }
+            })
+            .unwrap();
+        let report = run.ended().await;
+        assert_eq!((witness.entered(), witness.inside()), (1, 0));
+        assert_eq!(report.own_row().hooks_skipped, 0, "it was not skipped: there was no stop");
+        assert!(outcomes(&run).await.is_empty());
+    }
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i16_a_hook_registered_after_the_stop_runs_at_once_and_one_without_time_is_skipped() {
+    let lab = Lab::paused();
+    let early = Witness::new();
+    let seen = early.clone();
+    let run = lab
+        .submit(RunSpec::agent("hooked").grace(secs(2)), async move |ctx| {
+            ctx.stopped().await;
+            let (run, hooked) = (ctx.clone(), seen.clone());
+            ctx.on_stop(async move |_| {
+                drop(hooked.enter());
+                run.emit("the body is still there");
+            });
+            tokio::time::sleep(secs(1)).await;
+            assert_eq!(seen.entered(), 1, "it did not wait for the body");
+            Ok(())
+        })
+        .unwrap();
+    tokio::task::yield_now().await;
+    run.cancel(CancelRequest::because("enough"));
+    let report = run.ended().await;
+    assert!(report.own_row().cleanup_errors.is_empty(), "{report:#?}");
+    assert_eq!(outcomes(&run).await, [(0, HookOutcome::Finished)]);
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i16_dropping_the_body_does_not_cut_its_hooks() {
+    let lab = Lab::paused();
+    let witness = Witness::new();
+    let seen = witness.clone();
+    let spec = RunSpec::agent("hooked").on_stop(quell::OnStop::Drop).grace(secs(4));
+    let run = lab
+        .submit(spec, async move |ctx| {
+            ctx.on_stop(async move |_| {
+                tokio::time::sleep(secs(3)).await;
+                drop(seen.enter());
+            });
+            pending::<()>().await;
+            Ok(())
+        })
+        .unwrap();
+    tokio::task::yield_now().await;
+    let began = now();
+    run.cancel(CancelRequest::because("enough"));
+    run.ended().await;
+    assert_eq!((now() - began, witness.entered()), (secs(3), 1));
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i16_hooks_are_bounded_before_and_after_the_stop() {
+    let lab = Lab::paused();
+    for after in [false, true] {
+        let witness = Witness::new();
+        let seen = witness.clone();
+        let run = lab
+            .submit(RunSpec::agent("hooked"), async move |ctx| {
+                if after {
+                    ctx.stopped().await;
+                }
+                for _ in 0..limits::HOOKS_MAX + 10 {
+                    let seen = seen.clone();
+                    ctx.on_stop(async move |_| drop(seen.enter()));
+                }
+                listener(ctx).await
+            })
+            .unwrap();
+        tokio::task::yield_now().await;
+        run.cancel(CancelRequest::because("enough"));
+        let report = run.ended().await;
+        assert_eq!(witness.entered(), limits::HOOKS_MAX, "after the stop: {after}");
+        assert_eq!(report.own_row().hooks_skipped, 10, "after the stop: {after}");
+    }
+    lab.finish().await;
+}

@@ -1,0 +1,60 @@
+//! The promises of quell, one module per guarantee. Numbers as in `I9` are those of the invariants.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by a panic, and tells one story from its beginning to its end"
+)]
+
+// What the tests share: engines under test, seeds, witnesses.
+mod support;
+
+// Rung 2: random trees and commands, with `Lifecycle` as oracle, under a paused clock.
+mod model;
+
+// I1 to I5: the tree ends from the leaves, and says the truth about what still runs.
+mod tree;
+// I6 and I7: requests merge; one cause, modes that rise, deadlines that shrink.
+mod requests;
+// I8: what may start after a stop, and what may not.
+mod fence;
+// I9, I21, I22, I25, D5, I30: two things at once, thousands of times; one answer each.
+mod races;
+// I10 to I13, D8: deadlines, idle limits, one grace for a tree, shields.
+mod time;
+// I12, I14, I27: everything works while every worker is blocked by user code.
+mod blocked;
+// I15: who is told, who is dropped, who is blamed.
+mod onstop;
+// I15, I17, I19, I20, I28: what bodies do with a stop, and what remains of them.
+mod execution;
+// I18: tool calls.
+mod tools;
+// I16: stop hooks.
+mod hooks;
+// I7, I21 to I23: requests for runs that have not started, are not known, or are over.
+mod edges;
+// I25: the one way to survive a parent.
+mod detach;
+// I26: a panic anywhere is one run's failure.
+mod isolation;
+// I29 to I32: events and their readers.
+mod events;
+// I33 and I30: any number of waiters and readers, each told.
+mod waiting;
+// I2, I6, I39: cancellation tokens, in both directions.
+mod tokens;
+// I8, I17, I22, I29: every bound, and what happens when it is reached.
+mod bounds;
+// I38: the end of an engine.
+mod shutdown;
+// I39: what is kept, for how long, and that nothing else is.
+mod retention;
+// Ten thousand deep, a hundred thousand wide, on little stack.
+mod scale;
+// What the types promise at compile time.
+mod surface;
+// What the code base promises about itself.
+mod tidy;
+// The tests tested: deliberate faults of the engine, each caught.
+mod mutations;

@@ -1,0 +1,223 @@
+//! What follows from an input in the oracle: effects at the run itself, and news for others.
+
+use quell::{CauseKind, HookOutcome, RunStatus, StopMode};
+use quell_core::lifecycle::{Answer, BodyAction, Effects, HookAction, Input, Stage, Trigger};
+use std::time::Duration;
+
+use super::oracle::{Oracle, Ready, Runner, Said};
+
+/// Why, and where it began.
+type Cause = (CauseKind, usize);
+
+impl Oracle<'_> {
+    /// Gives an input to a run and carries out what follows, there and elsewhere.
+    pub(crate) fn feed(&mut self, run: usize, input: Input, cause: Option<Cause>) -> Effects {
+        let now = self.at(self.now);
+        let fx = self.node_mut(run).life.on(input, now);
+        if fx.scheduled {
+            self.node_mut(run).scheduled = Some((CauseKind::UserRequest, run));
+            self.touch(run);
+        }
+        if let Some(cascade) = fx.cascade.filter(|cascade| !cascade.failing) {
+            self.look_at_cleanup(run, self.millis(cascade.hard));
+        }
+        if let Some(trigger) = fx.accepted {
+            self.note_stop(run, trigger, cause);
+        }
+        if fx.aborted {
+            self.touch(run);
+        }
+        self.carry_out_hooks(run, fx.hooks);
+        self.carry_out_body(run, &fx);
+        if let Some(stage) = fx.ladder {
+            self.reach(run, stage);
+        }
+        if let Some(cascade) = fx.cascade {
+            let cause = self.cause_for_children(run, cascade.failing);
+            if cascade.failing {
+                self.look_at_descendants(run);
+            }
+            for kid in self.node(run).kids.clone() {
+                if self.node(kid).is_cleanup {
+                    continue;
+                }
+                let spec = &self.plan.runs[kid];
+                let input = Input::ParentStopped {
+                    hard: cascade.hard,
+                    wait: cascade.wait,
+                    mode: cascade.mode,
+                    listens: self.node(kid).listens,
+                    own_grace: spec.grace.map(Duration::from_millis),
+                };
+                self.feed(kid, input, Some(cause));
+            }
+        }
+        if let Some(status) = fx.ended {
+            self.note_end(run, status, &fx);
+        }
+        if fx.quiesced {
+            self.node_mut(run).told.quiesced = Some(self.now);
+            self.touch(run);
+            if let Some(parent) = self.node(run).parent {
+                self.feed(parent, Input::ChildQuiesced, None);
+            }
+        }
+        fx
+    }
+
+    fn note_stop(&mut self, run: usize, trigger: Trigger, cause: Option<Cause>) {
+        let scheduled = self.node(run).scheduled;
+        let cause = match trigger {
+            Trigger::Request => (CauseKind::UserRequest, run),
+            Trigger::Scheduled => scheduled.unwrap_or((CauseKind::UserRequest, run)),
+            Trigger::Timeout | Trigger::StartWithin => (CauseKind::Deadline, run),
+            Trigger::Idle => (CauseKind::IdleTimeout, run),
+            Trigger::Parent => cause.unwrap_or((CauseKind::UserRequest, run)),
+        };
+        let now = self.now;
+        let told = &mut self.node_mut(run).told;
+        told.stopped = Some(now);
+        told.cause = Some(cause);
+        self.touch(run);
+        if self.node(run).body.runs {
+            self.ready.push_back(Ready::Poll(run));
+        }
+    }
+
+    fn cause_for_children(&mut self, run: usize, failing: bool) -> Cause {
+        let node = self.node_mut(run);
+        match node.told.cause {
+            Some((_, origin)) if !failing => (CauseKind::ParentStopped, origin),
+            _ => {
+                let cause = (CauseKind::ParentFailed, run);
+                node.failing = Some(cause);
+                cause
+            }
+        }
+    }
+
+    fn carry_out_hooks(&mut self, run: usize, action: HookAction) {
+        let node = self.node_mut(run);
+        match action {
+            // The one just registered starts its runner itself: see `Oracle::add_hook`.
+            HookAction::Leave | HookAction::RunNew => {}
+            HookAction::Run => {
+                let waiting = std::mem::take(&mut node.hooks);
+                self.start_runner(run, waiting);
+            }
+            HookAction::Abort => {
+                for runner in 0..node.runners.len() {
+                    self.ready.push_back(Ready::AbortHooks(run, runner));
+                }
+                self.discard_hooks(run, true);
+            }
+            HookAction::Skip => self.discard_hooks(run, true),
+            HookAction::Drop => self.discard_hooks(run, false),
+        }
+    }
+
+    /// Hooks that never run are dropped, and that is a piece of work, too.
+    fn discard_hooks(&mut self, run: usize, skips: bool) {
+        let node = self.node_mut(run);
+        let waiting = std::mem::take(&mut node.hooks);
+        if !waiting.is_empty() {
+            node.runners.push(Runner { waiting, running: None, skips, over: false });
+            let runner = node.runners.len() - 1;
+            self.ready.push_back(Ready::AbortHooks(run, runner));
+        }
+    }
+
+    /// Enters how a hook ended, if the run can still say so.
+    pub(crate) fn note_hook(&mut self, run: usize, number: u32, outcome: HookOutcome) {
+        let told = &mut self.node_mut(run).told;
+        told.hooks_skipped += u32::from(outcome == HookOutcome::Skipped);
+        if told.ended.is_none() {
+            told.hooks.push((number, outcome));
+            self.touch(run);
+        }
+    }
+
+    pub(crate) fn start_runner(&mut self, run: usize, waiting: Vec<(u32, usize)>) {
+        let node = self.node_mut(run);
+        node.runners.push(Runner { waiting, running: None, skips: true, over: false });
+        let runner = node.runners.len() - 1;
+        self.ready.push_back(Ready::Hook(run, runner));
+    }
+
+    fn carry_out_body(&mut self, run: usize, fx: &Effects) {
+        let node = self.node_mut(run);
+        if fx.body > node.body.wanted {
+            node.body.wanted = fx.body;
+        }
+        let woken = fx.body != BodyAction::Leave || node.life.is_aborting();
+        if woken && node.body.runs {
+            self.ready.push_back(Ready::Poll(run));
+        }
+    }
+
+    /// Takes a run and its live descendants to a stage, leaves first. What cleanup has spawned is
+    /// stopped then: its time is over.
+    fn reach(&mut self, run: usize, stage: Stage) {
+        let mut subtree = vec![run];
+        let mut next = 0;
+        while next < subtree.len() {
+            let kids = self.node(subtree[next]).kids.clone();
+            subtree.extend(kids);
+            next += 1;
+        }
+        let now = self.at(self.now);
+        let above = self.node(run);
+        let hard = above.life.hard_deadline().unwrap_or(now);
+        let cause = above.told.cause.or(above.failing);
+        for member in subtree.into_iter().rev() {
+            if member != run && !self.node(member).life.is_stopping() {
+                let input = Input::ParentStopped {
+                    hard,
+                    wait: Duration::from_millis(self.plan.wait),
+                    mode: StopMode::Abort,
+                    listens: self.node(member).listens,
+                    own_grace: None,
+                };
+                let cause = cause.map(|(_, origin)| (CauseKind::ParentStopped, origin));
+                self.feed(member, input, cause);
+            }
+            self.feed(member, Input::Ladder(stage), None);
+        }
+    }
+
+    fn note_end(&mut self, run: usize, status: RunStatus, fx: &Effects) {
+        let now = self.now;
+        let node = self.node_mut(run);
+        let restless = !node.life.is_quiescent();
+        let runners = node.runners.iter().filter(|runner| !runner.over).count();
+        node.told.status = Some(status);
+        node.told.ended = Some(now);
+        node.told.quiesced = (!restless).then_some(now);
+        node.told.abandoned = usize::from(fx.body_abandoned) + node.holds + runners;
+        let unseen_failure = status == RunStatus::Failed && node.unseen;
+        let parent = node.parent;
+        self.touch(run);
+        if let Some(parent) = parent {
+            self.node_mut(parent).kids.retain(|kid| *kid != run);
+            self.feed(parent, Input::ChildEnded { unseen_failure, restless }, None);
+        }
+        // Its handle may be waited for, also where it is attached no more.
+        if let Some(holder) = self.plan.parent(run) {
+            self.ready.push_back(Ready::Poll(holder));
+        }
+    }
+
+    pub(crate) fn said_of(&self, answer: Option<Answer>, cause: Option<CauseKind>) -> Said {
+        let millis = |at| self.millis(at);
+        match answer {
+            Some(Answer::Accepted { hard }) => Said::Accepted(millis(hard)),
+            Some(Answer::Scheduled { escalate_at }) => Said::Scheduled(millis(escalate_at)),
+            Some(Answer::AlreadyStopping { hard }) => {
+                Said::AlreadyStopping(millis(hard), cause.unwrap_or(CauseKind::UserRequest))
+            }
+            Some(Answer::Escalated { .. }) => Said::Escalated,
+            Some(Answer::AlreadyTerminal(status)) => Said::Terminal(status),
+            None => Said::Nothing,
+        }
+    }
+}

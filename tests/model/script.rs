@@ -1,0 +1,266 @@
+//! How the oracle plays bodies, hooks and work outside a body.
+
+use quell::HookOutcome;
+use quell_core::lifecycle::{BodyAction, BodyEnd, HookAction, Input};
+
+use super::oracle::{Oracle, Ready, Wait};
+use super::plan::{End, Keep, Step};
+
+impl Oracle<'_> {
+    /// The task of a run is polled for the first time.
+    pub(crate) fn start(&mut self, run: usize) {
+        if self.feed(run, Input::Started, None).refused {
+            self.feed(run, Input::BodyEnded(BodyEnd::Dropped), None);
+            return;
+        }
+        let now = self.now;
+        let plan = &self.plan.runs[run];
+        let node = self.node_mut(run);
+        node.told.started = Some(now);
+        node.body.runs = true;
+        node.listens |= plan.listens || plan.gives_way.is_some();
+        self.touch(run);
+        self.poll(run);
+    }
+
+    /// The task of a run is polled.
+    pub(crate) fn poll(&mut self, run: usize) {
+        let body = &self.node(run).body;
+        if !body.runs {
+            return;
+        }
+        if body.wanted == BodyAction::Drop {
+            return self.drop_body(run);
+        }
+        let last = body.wanted == BodyAction::PollThenDrop;
+        self.go_on(run);
+        let body = &self.node(run).body;
+        if body.runs && (last || body.wanted == BodyAction::Drop) {
+            self.drop_body(run);
+        }
+    }
+
+    /// The body runs until it has to wait, or ends.
+    fn go_on(&mut self, run: usize) {
+        let plan = &self.plan.runs[run];
+        let node = self.node(run);
+        if let Some(cleanup) = plan.gives_way
+            && node.life.is_stopping()
+            && !node.body.cleans
+        {
+            self.node_mut(run).body.cleans = true;
+            if let Some(child) = cleanup.child {
+                self.accept(child, Some(run), cleanup.shielded);
+            }
+            self.wait(run, cleanup.takes, cleanup.shielded);
+        }
+        loop {
+            let node = self.node(run);
+            let aborting = node.life.is_aborting();
+            let over = match node.body.wait {
+                Wait::Nothing => true,
+                Wait::Until(at) => at <= self.now,
+                Wait::Shielded(at) => at <= self.now || aborting,
+                Wait::Children => !node.held.iter().any(|child| self.is_live(*child)),
+                Wait::Forever => false,
+            };
+            if !over {
+                return;
+            }
+            if node.body.wait == Wait::Children {
+                self.node_mut(run).held.clear();
+            }
+            self.node_mut(run).body.wait = Wait::Nothing;
+            let step = plan.steps.get(self.node(run).body.step);
+            let goes_on = match step {
+                Some(step) if !self.node(run).body.cleans => {
+                    self.node_mut(run).body.step += 1;
+                    self.take_step(run, *step)
+                }
+                _ => false,
+            };
+            if !goes_on && plan.end == End::Never && !self.gave_way(run) {
+                self.node_mut(run).body.wait = Wait::Forever;
+            } else if !goes_on {
+                return self.return_from(run);
+            }
+        }
+    }
+
+    /// A checkpoint or a cleanup has ended the script before its time.
+    fn gave_way(&self, run: usize) -> bool {
+        let body = &self.node(run).body;
+        body.cleans || body.step > self.plan.runs[run].steps.len()
+    }
+
+    /// Takes one step; false if the script ends with it.
+    fn take_step(&mut self, run: usize, step: Step) -> bool {
+        let number = self.node(run).body.step - 1;
+        match step {
+            Step::Sleep(takes) => self.wait(run, takes, false),
+            Step::Shield(takes) => {
+                self.node_mut(run).listens = true;
+                self.wait(run, takes, true);
+            }
+            Step::Join => self.node_mut(run).body.wait = Wait::Children,
+            Step::Emit => {
+                self.node_mut(run).told.emitted += 1;
+                self.touch(run);
+            }
+            Step::SetOutput => self.node_mut(run).told.output = Some(number),
+            Step::Hook(_) => self.add_hook(run, number),
+            Step::Hold(takes) => self.add_hold(run, takes),
+            Step::Spawn(child, keep) => {
+                if self.accept(child, Some(run), false) {
+                    match keep {
+                        Keep::Held => self.node_mut(run).held.push(child),
+                        Keep::Dropped => self.node_mut(child).unseen = true,
+                        Keep::Reference => {}
+                    }
+                }
+            }
+            Step::Checkpoint => {
+                self.node_mut(run).listens = true;
+                if !self.node(run).life.is_stopping() && self.node(run).scheduled.is_some() {
+                    self.feed(run, Input::Checkpoint { listens: true }, None);
+                }
+                if self.node(run).life.is_stopping() {
+                    self.node_mut(run).body.step = usize::MAX;
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn wait(&mut self, run: usize, takes: u64, shielded: bool) {
+        let until = self.now + takes;
+        let wait = if shielded { Wait::Shielded(until) } else { Wait::Until(until) };
+        self.node_mut(run).body.wait = wait;
+        if takes > 0 {
+            self.wake_at(until, Ready::Poll(run));
+        }
+    }
+
+    fn add_hook(&mut self, run: usize, step: usize) {
+        let node = self.node_mut(run);
+        node.listens = true;
+        let number = node.hooks_made;
+        node.hooks_made += 1;
+        let fx = self.feed(run, Input::HookAdded, None);
+        match fx.hooks {
+            HookAction::RunNew => self.start_runner(run, vec![(number, step)]),
+            _ if fx.refused => self.note_hook(run, number, HookOutcome::Skipped),
+            _ => self.node_mut(run).hooks.push((number, step)),
+        }
+    }
+
+    fn add_hold(&mut self, run: usize, takes: u64) {
+        self.node_mut(run).listens = true;
+        if !self.feed(run, Input::WorkAdded { shielded: false }, None).refused {
+            self.node_mut(run).holds += 1;
+            self.wake_at(self.now + takes, Ready::HoldEnds(run));
+        }
+    }
+
+    /// The work outside says a last word and is over.
+    pub(crate) fn end_hold(&mut self, run: usize) {
+        let node = self.node_mut(run);
+        node.holds -= 1;
+        if node.told.ended.is_some() {
+            node.told.late += 1;
+        } else {
+            node.told.emitted += 1;
+            self.touch(run);
+        }
+        self.feed(run, Input::WorkEnded, None);
+    }
+
+    /// A runner of hooks goes on: the last registered is the first to run.
+    pub(crate) fn run_hooks(&mut self, run: usize, runner: usize) {
+        let now = self.now;
+        loop {
+            let plan = &self.plan.runs[run];
+            let this = &mut self.node_mut(run).runners[runner];
+            if this.over {
+                return;
+            }
+            let hook_of = |step: usize| match plan.steps[step] {
+                Step::Hook(hook) => (hook.takes, hook.panics),
+                _ => (0, false),
+            };
+            match this.running {
+                Some((_, _, until)) if until > now => return,
+                Some((number, step, _)) => {
+                    this.running = None;
+                    let panics = hook_of(step).1;
+                    let outcome =
+                        if panics { HookOutcome::Panicked } else { HookOutcome::Finished };
+                    self.note_hook(run, number, outcome);
+                }
+                None => {
+                    let Some((number, step)) = this.waiting.pop() else { break };
+                    let until = now + hook_of(step).0;
+                    this.running = Some((number, step, until));
+                    self.wake_at(until, Ready::Hook(run, runner));
+                }
+            }
+        }
+        self.end_runner(run, runner);
+    }
+
+    /// A runner is dropped at the hard deadline.
+    pub(crate) fn abort_hooks(&mut self, run: usize, runner: usize) {
+        let this = &mut self.node_mut(run).runners[runner];
+        if this.over {
+            return;
+        }
+        let (running, waiting) = (this.running.take(), std::mem::take(&mut this.waiting));
+        let skips = this.skips || self.node(run).life.is_stopping();
+        if let Some((number, ..)) = running {
+            self.note_hook(run, number, HookOutcome::Aborted);
+        }
+        for (number, _) in waiting.into_iter().rev().filter(|_| skips) {
+            self.note_hook(run, number, HookOutcome::Skipped);
+        }
+        self.end_runner(run, runner);
+    }
+
+    fn end_runner(&mut self, run: usize, runner: usize) {
+        self.node_mut(run).runners[runner].over = true;
+        self.feed(run, Input::WorkEnded, None);
+    }
+
+    fn return_from(&mut self, run: usize) {
+        let end = match self.plan.runs[run].end {
+            End::Ok | End::Never => BodyEnd::Ok,
+            End::Err | End::Panic => BodyEnd::Err,
+        };
+        self.end_body(run, end);
+    }
+
+    fn drop_body(&mut self, run: usize) {
+        self.end_body(run, BodyEnd::Dropped);
+    }
+
+    /// The body is gone, and with it the handles that it held.
+    fn end_body(&mut self, run: usize, end: BodyEnd) {
+        self.node_mut(run).body.runs = false;
+        for child in std::mem::take(&mut self.node_mut(run).held) {
+            if self.is_live(child) {
+                self.node_mut(child).unseen = true;
+            } else if self.has_failed(child) && self.node(child).parent == Some(run) {
+                self.feed(run, Input::ChildDisowned, None);
+            }
+        }
+        self.feed(run, Input::BodyEnded(end), None);
+    }
+
+    fn is_live(&self, run: usize) -> bool {
+        self.node(run).told.ended.is_none()
+    }
+
+    fn has_failed(&self, run: usize) -> bool {
+        self.node(run).life.status() == quell::RunStatus::Failed
+    }
+}

@@ -1,0 +1,250 @@
+//! What the code base promises about itself: architecture.md section 3, style.md sections 1 to 8.
+
+mod manifests;
+mod readme;
+mod sources;
+
+use std::collections::BTreeSet;
+
+use manifests::Manifest;
+use sources::Source;
+
+/// Files that may be longer than the rest.
+const LONG_FILES: [&str; 1] = ["crates/quell-core/src/lifecycle.rs"];
+const LINES_MAX: usize = 400;
+const COLUMNS_MAX: usize = 100;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// Fails with all that was found.
+fn assert_none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n  {}", found.join("\n  "));
+}
+
+#[test]
+fn files_have_at_most_400_lines_of_at_most_100_columns() {
+    let mut found = Vec::new();
+    for source in Source::all() {
+        let lines = source.text.lines().count();
+        if lines > LINES_MAX && !LONG_FILES.contains(&&*source.path) {
+            found.push(format!("{}: {lines} lines", source.path));
+        }
+        for (number, line) in (1..).zip(source.text.lines()) {
+            let columns = line.chars().count();
+            // The hidden lines of an example are for the compiler.
+            let hidden = line.trim_start().starts_with("/// # ") || line.starts_with("//! # ");
+            if columns > COLUMNS_MAX && !hidden {
+                found.push(format!("{}:{number}: {columns} columns", source.path));
+            }
+        }
+    }
+    assert_none("over budget", &found);
+}
+
+#[test]
+fn functions_have_at_most_70_lines() {
+    let mut found = Vec::new();
+    for source in Source::all() {
+        for function in &source.functions {
+            if function.lines > FUNCTION_LINES_MAX {
+                found.push(format!("{}: {} has {}", source.path, function.name, function.lines));
+            }
+        }
+    }
+    assert_none("over budget", &found);
+}
+
+#[test]
+fn no_file_module_or_crate_is_called_by_a_name_that_says_nothing() {
+    let empty = ["util", "utils", "common", "helpers", "misc", "manager", "types"];
+    let mut found = Vec::new();
+    for source in Source::all() {
+        let parts = source.path.trim_end_matches(".rs").split('/');
+        for part in parts.chain(source.modules.iter().map(String::as_str)) {
+            if empty.contains(&part) || empty.iter().any(|name| part.ends_with(&format!("-{name}")))
+            {
+                found.push(format!("{}: {part}", source.path));
+            }
+        }
+    }
+    assert_none("has no name yet", &found);
+}
+
+#[test]
+fn no_test_is_ignored_or_expected_to_panic_and_no_lint_is_allowed_without_a_reason() {
+    let mut found = Vec::new();
+    for source in Source::all() {
+        for attribute in &source.attributes {
+            let forbidden = match attribute.name.as_str() {
+                "ignore" | "should_panic" | "allow" => true,
+                "expect" => !attribute.tokens.contains("reason"),
+                _ => false,
+            };
+            if forbidden {
+                found.push(format!("{}: #[{}{}]", source.path, attribute.name, attribute.tokens));
+            }
+        }
+    }
+    assert_none("not here", &found);
+}
+
+#[test]
+fn every_select_says_in_which_order_it_looks() {
+    let mut found = Vec::new();
+    for source in Source::all() {
+        for (_, tokens) in source.macros.iter().filter(|(name, _)| name == "select") {
+            if !tokens.starts_with("biased ;") {
+                found.push(format!("{}: select! {{ {:.40} … }}", source.path, tokens));
+            }
+        }
+    }
+    assert_none("without `biased`", &found);
+}
+
+#[test]
+fn the_core_knows_no_clock_task_lock_or_thread() {
+    let mut found = Vec::new();
+    for source in Source::within("crates/quell-core/src") {
+        for path in &source.paths {
+            let says = |pair: [&str; 2]| path.windows(2).any(|window| window == pair);
+            let lock =
+                |name: &String| name.starts_with("Atomic") || name == "Mutex" || name == "RwLock";
+            let foreign = ["tokio", "parking_lot", "futures"].contains(&path[0].as_str());
+            let clock = says(["Instant", "now"]) || says(["SystemTime", "now"]);
+            let thread = says(["std", "thread"]) || path[0] == "thread";
+            if foreign || clock || thread || path.iter().any(lock) {
+                found.push(format!("{}: {}", source.path, path.join("::")));
+            }
+        }
+    }
+    assert_none("in quell-core", &found);
+}
+
+/// Why a file of the engine may name a lock or an atomic besides `sync.rs`.
+const LOCKS_ELSEWHERE: [(&str, &str); 1] =
+    [("crates/quell/src/faults.rs", "never in a real build, and before any model")];
+
+#[test]
+fn only_one_file_of_the_engine_imports_locks_and_atomics() {
+    let mut found = Vec::new();
+    for source in Source::within("crates/quell/src") {
+        let excused = LOCKS_ELSEWHERE.iter().any(|(path, _)| *path == source.path);
+        if source.path == "crates/quell/src/sync.rs" || excused {
+            continue;
+        }
+        for path in &source.paths {
+            let is = |at: usize, name: &str| path.get(at).is_some_and(|part| part == name);
+            let shared = is(2, "Arc") || is(2, "Weak");
+            let std_sync = is(0, "std") && is(1, "sync") && !shared;
+            if is(0, "parking_lot") || (is(0, "tokio") && is(1, "sync")) || std_sync {
+                found.push(format!("{}: {}", source.path, path.join("::")));
+            }
+        }
+    }
+    assert_none("belongs into sync.rs", &found);
+}
+
+/// Where the engine may start a task or a thread.
+const SPAWNERS: [(&str, &str); 5] = [
+    ("crates/quell/src/body.rs", "the one task of a run"),
+    ("crates/quell/src/hooks.rs", "the hook runner"),
+    ("crates/quell/src/work.rs", "blocking closures"),
+    ("crates/quell/src/control.rs", "the control thread"),
+    ("crates/quell/src/engine.rs", "the control loop on a paused clock, for tests"),
+];
+
+#[test]
+fn the_engine_spawns_only_where_it_says_so() {
+    let mut found = Vec::new();
+    for source in Source::within("crates/quell/src") {
+        if !SPAWNERS.iter().any(|(path, _)| *path == source.path) {
+            found.extend(source.spawns.iter().map(|what| format!("{}: {what}", source.path)));
+        }
+    }
+    assert_none("spawns", &found);
+}
+
+#[test]
+fn the_engine_knows_nothing_of_http() {
+    let http = ["axum", "http", "hyper", "tower", "tower_http", "reqwest"];
+    let mut found = Vec::new();
+    for source in Source::within("crates/quell/") {
+        for path in &source.paths {
+            if http.contains(&path[0].as_str()) {
+                found.push(format!("{}: {}", source.path, path.join("::")));
+            }
+        }
+    }
+    assert_none("names HTTP", &found);
+}
+
+#[test]
+fn arrows_between_crates_point_one_way() {
+    let found: Vec<_> = Manifest::all().iter().flat_map(Manifest::forbidden_arrows).collect();
+    assert_none("a dependency that architecture.md does not allow", &found);
+}
+
+#[test]
+fn every_package_takes_lints_version_and_licence_from_the_workspace() {
+    let mut found = Vec::new();
+    for manifest in Manifest::all() {
+        found.extend(manifest.not_from_the_workspace());
+        let folder = manifest.folder.rsplit('/').next().unwrap_or_default();
+        if manifest.folder.starts_with("crates/") && folder != manifest.name() {
+            found.push(format!("{}: is called {}", manifest.folder, manifest.name()));
+        }
+    }
+    assert_none("package", &found);
+}
+
+#[test]
+fn the_workspace_forbids_unsafe_code_and_undocumented_items() {
+    let lints = manifests::workspace_lints();
+    let says = |group: &str, lint: &str| lints[group][lint].as_str().map(str::to_owned);
+    assert_eq!(says("rust", "unsafe_code").as_deref(), Some("forbid"));
+    assert_eq!(says("rust", "missing_docs").as_deref(), Some("warn"));
+    assert_eq!(says("rust", "missing_debug_implementations").as_deref(), Some("warn"));
+    assert_eq!(says("clippy", "await_holding_lock").as_deref(), Some("deny"));
+}
+
+#[test]
+fn there_are_no_folders_for_what_has_a_place() {
+    let root = sources::root();
+    let found: Vec<_> = ["docs", "scripts", "xtask", "examples", "rustfmt.toml", "clippy.toml"]
+        .iter()
+        .filter(|name| root.join(name).exists())
+        .map(ToString::to_string)
+        .collect();
+    assert_none("at the top", &found);
+}
+
+#[test]
+fn every_module_of_the_tests_says_what_it_is_about() {
+    let main = std::fs::read_to_string(sources::root().join("tests/main.rs")).unwrap();
+    let lines: Vec<_> = main.lines().collect();
+    let silent =
+        lines.windows(2).filter(|pair| pair[1].starts_with("mod ") && !pair[0].starts_with("//"));
+    assert_none("no comment", &silent.map(|pair| pair[1].to_owned()).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_promise_has_a_test_that_bears_its_number() {
+    let tests = readme::tests();
+    let numbers: BTreeSet<u32> =
+        tests.iter().filter_map(|(_, name)| readme::number_of(name)).collect();
+    // I24, I34 to I37 and I40 need a store, a pause or an adapter.
+    let promised = (1..=23).chain(25..=33).chain([38, 39]);
+    let found: Vec<_> =
+        promised.filter(|n| !numbers.contains(n)).map(|n| format!("I{n}")).collect();
+    assert_none("no test bears its number", &found);
+}
+
+#[test]
+fn every_test_that_the_readme_names_exists() {
+    let (tests, named) = (readme::tests(), readme::named());
+    let exists = |module: &str, name: &str| {
+        tests.iter().any(|(place, test)| place == module && test.starts_with(name))
+    };
+    let missing = named.iter().filter(|(module, name)| !exists(module, name));
+    let missing: Vec<_> = missing.map(|(module, name)| format!("{module}::{name}")).collect();
+    assert_none("the README names what does not exist", &missing);
+}

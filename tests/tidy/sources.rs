@@ -1,0 +1,253 @@
+//! The Rust files of the repository, read and parsed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use proc_macro2::TokenStream;
+use syn::visit::{self, Visit};
+
+/// The top of the repository.
+pub(super) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// What there is to know of one Rust file.
+pub(super) struct Source {
+    /// From the top, with slashes.
+    pub(super) path: String,
+    pub(super) text: String,
+    /// Every function with a body, tests included.
+    pub(super) functions: Vec<Function>,
+    /// The modules that it declares.
+    pub(super) modules: Vec<String>,
+    pub(super) attributes: Vec<Attribute>,
+    /// Name and content of every call of a macro.
+    pub(super) macros: Vec<(String, String)>,
+    /// Every path that it names, imports included, without what is compiled for tests only.
+    pub(super) paths: Vec<Vec<String>>,
+    /// Where it starts a task or a thread.
+    pub(super) spawns: Vec<String>,
+    /// The functions that are tests.
+    pub(super) tests: Vec<String>,
+}
+
+pub(super) struct Function {
+    pub(super) name: String,
+    pub(super) lines: usize,
+}
+
+pub(super) struct Attribute {
+    pub(super) name: String,
+    pub(super) tokens: String,
+}
+
+impl Source {
+    /// Reads every Rust file that belongs to us, once.
+    pub(super) fn all() -> &'static [Self] {
+        static ALL: OnceLock<Vec<Source>> = OnceLock::new();
+        ALL.get_or_init(|| {
+            let mut sources = Vec::new();
+            let mut folders: Vec<_> =
+                ["crates", "tests", "benches"].iter().map(|name| root().join(name)).collect();
+            while let Some(folder) = folders.pop() {
+                for entry in fs::read_dir(&folder).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+                        folders.push(path);
+                    } else if path.extension().is_some_and(|extension| extension == "rs") {
+                        sources.push(Self::read(&path));
+                    }
+                }
+            }
+            assert!(sources.len() > 50, "this is not the repository: {} files", sources.len());
+            sources
+        })
+    }
+
+    /// Those in a folder.
+    pub(super) fn within(folder: &'static str) -> impl Iterator<Item = &'static Self> {
+        Self::all().iter().filter(move |source| source.path.starts_with(folder))
+    }
+
+    fn read(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap();
+        let file =
+            syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let path = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
+        let modules = file.items.iter().filter_map(|item| match item {
+            syn::Item::Mod(module) => Some(module.ident.to_string()),
+            _ => None,
+        });
+        Self {
+            path,
+            text,
+            modules: modules.collect(),
+            functions: visited(Functions(Vec::new()), &file).0,
+            attributes: visited(Attributes(Vec::new()), &file).0,
+            macros: visited(Macros(Vec::new()), &file).0,
+            paths: visited(Paths(Vec::new()), &file).0,
+            spawns: visited(Spawns(Vec::new()), &file).0,
+            tests: visited(Tests(Vec::new()), &file).0,
+        }
+    }
+}
+
+fn visited<V: for<'ast> Visit<'ast>>(mut visitor: V, file: &syn::File) -> V {
+    visitor.visit_file(file);
+    visitor
+}
+
+struct Functions(Vec<Function>);
+
+impl Functions {
+    fn note(&mut self, signature: &syn::Signature, block: &syn::Block) {
+        let start = signature.fn_token.span.start().line;
+        let end = block.brace_token.span.close().end().line;
+        self.0.push(Function { name: signature.ident.to_string(), lines: end - start + 1 });
+    }
+}
+
+impl<'ast> Visit<'ast> for Functions {
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.note(&item.sig, &item.block);
+        visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        self.note(&item.sig, &item.block);
+        visit::visit_impl_item_fn(self, item);
+    }
+}
+
+struct Attributes(Vec<Attribute>);
+
+impl<'ast> Visit<'ast> for Attributes {
+    fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
+        let name = attribute.path().segments.last().map(|last| last.ident.to_string());
+        let tokens = match &attribute.meta {
+            syn::Meta::List(list) => format!("({})", list.tokens),
+            _ => String::new(),
+        };
+        self.0.push(Attribute { name: name.unwrap_or_default(), tokens });
+    }
+}
+
+struct Macros(Vec<(String, String)>);
+
+impl<'ast> Visit<'ast> for Macros {
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        let name = call.path.segments.last().map(|last| last.ident.to_string());
+        self.0.push((name.unwrap_or_default(), call.tokens.to_string()));
+    }
+}
+
+struct Paths(Vec<Vec<String>>);
+
+impl Paths {
+    fn flatten(&mut self, before: &[String], tree: &syn::UseTree) {
+        let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
+        match tree {
+            syn::UseTree::Path(path) => self.flatten(&with(&path.ident), &path.tree),
+            syn::UseTree::Group(group) => {
+                group.items.iter().for_each(|item| self.flatten(before, item));
+            }
+            syn::UseTree::Name(name) => self.0.push(with(&name.ident)),
+            syn::UseTree::Rename(rename) => self.0.push(with(&rename.ident)),
+            syn::UseTree::Glob(_) => self.0.push(before.to_vec()),
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Paths {
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.flatten(&[], &item.tree);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        self.0.push(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+        visit::visit_path(self, path);
+    }
+
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        if !is_for_tests(&module.attrs) {
+            visit::visit_item_mod(self, module);
+        }
+    }
+
+    fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
+}
+
+fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|attribute| match &attribute.meta {
+        syn::Meta::List(list) => list.path.is_ident("cfg") && says(&list.tokens, "test"),
+        _ => false,
+    })
+}
+
+fn says(tokens: &TokenStream, word: &str) -> bool {
+    tokens.to_string() == word
+}
+
+struct Spawns(Vec<String>);
+
+impl<'ast> Visit<'ast> for Spawns {
+    fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
+        let name = call.method.to_string();
+        let receiver = match &*call.receiver {
+            syn::Expr::Field(field) => match &field.member {
+                syn::Member::Named(name) => name.to_string(),
+                syn::Member::Unnamed(_) => String::new(),
+            },
+            syn::Expr::Path(path) => {
+                path.path.segments.last().map(|last| last.ident.to_string()).unwrap_or_default()
+            }
+            _ => String::new(),
+        };
+        if name.starts_with("spawn") && ["runtime", "handle"].contains(&&*receiver) {
+            self.0.push(format!("{receiver}.{name}(..)"));
+        }
+        visit::visit_expr_method_call(self, call);
+    }
+
+    fn visit_expr_path(&mut self, path: &'ast syn::ExprPath) {
+        let names: Vec<_> =
+            path.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let [.., module, last] = &names[..] else { return };
+        let spawns = last.starts_with("spawn") || last == "Builder";
+        if spawns && ["tokio", "task", "thread"].contains(&module.as_str()) {
+            self.0.push(names.join("::"));
+        }
+    }
+
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        if !is_for_tests(&module.attrs) {
+            visit::visit_item_mod(self, module);
+        }
+    }
+}
+
+struct Tests(Vec<String>);
+
+impl<'ast> Visit<'ast> for Tests {
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        let is_test = |attribute: &syn::Attribute| {
+            attribute.path().segments.last().is_some_and(|last| last.ident == "test")
+        };
+        if item.attrs.iter().any(is_test) {
+            self.0.push(item.sig.ident.to_string());
+        }
+    }
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        // Tests that a macro makes, as proptest's, are named in its tokens.
+        let text = call.tokens.to_string();
+        if !text.contains("# [test]") {
+            return;
+        }
+        for part in text.split("# [test]").skip(1) {
+            let name = part.split("fn ").nth(1).and_then(|rest| rest.split([' ', '(']).next());
+            self.0.extend(name.map(str::to_owned));
+        }
+    }
+}
