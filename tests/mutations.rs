@@ -21,18 +21,12 @@ const FAULTS: &[(&str, &str)] = &[
     ("grace-per-level", "time::i12_depth_does_not_multiply_the_grace"),
     ("skip-abandon", "blocked::i12_every_program_is_terminal_by_grace_and_abort_wait"),
     ("forget-stop", "execution::i15_a_swallowed_stop_is_asserted_again_at_every_checkpoint"),
-    (
-        "forget-hook",
-        "hooks::i16_hooks_run_once_in_reverse_order_after_the_body_and_before_the_end",
-    ),
+    ("forget-hook", "hooks::i16_hooks_run_once_in_reverse_order_after_the_body_and_before_the_end"),
     (
         "accept-late-write",
         "blocked::i27_a_blocking_closure_is_abandoned_honestly_and_its_late_output_is_counted",
     ),
-    (
-        "skip-a-number",
-        "events::i30_the_log_is_dense_from_one_and_the_roots_end_is_its_last_event",
-    ),
+    ("skip-a-number", "events::i30_the_log_is_dense_from_one_and_the_roots_end_is_its_last_event"),
 ];
 
 #[test]

@@ -2,8 +2,8 @@ use std::future::pending;
 use std::sync::Arc;
 
 use quell::{
-    BlockingContext, CancelRequest, CauseKind, EventKind, Failure, Outcome, RunSpec, RunStatus,
-    Work,
+    BlockingContext, CancelRequest, CauseKind, EventKind, Failure, Outcome, RunHandle, RunSpec,
+    RunStatus, Work,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -165,37 +165,37 @@ const fn is_end(kind: &EventKind) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i4_a_quiescent_run_has_no_body_destructor_hook_or_closure_running() {
     let lab = Lab::real();
-    for (_seed, mut rng) in seeds(150) {
-        let witness = Witness::new();
-        let seen = witness.clone();
-        let (linger, patience) = (rng.u64(0..3), rng.u64(0..3000));
-        let run = lab
-            .submit(RunSpec::team("root"), async move |ctx| {
-                let kids = (0..4).map(|kid| {
-                    let inside = Slow(Some(seen.enter()), linger);
-                    let seen = seen.clone();
-                    ctx.spawn(RunSpec::agent("child"), async move |ctx| {
-                        let _inside = inside;
-                        if kid % 2 == 0 {
-                            let inside = Slow(Some(seen.enter()), linger);
-                            ctx.on_stop(async move |_| drop(inside));
-                            return Ok(ctx.spawn_blocking(move |ctx| stay(&ctx, &seen)).await?);
-                        }
-                        pending::<()>().await;
-                        Ok(())
-                    })
-                });
-                quell::join::all(kids.collect::<Vec<_>>()).await;
-                Ok(())
-            })
-            .unwrap();
-        crate::support::spin_for(u32::try_from(patience).unwrap() * 10);
-        run.cancel(CancelRequest::because("enough"));
-        let report = within("the run ends", run.ended()).await;
-        assert!(report.quiescent, "nothing here outlasts the ladder: {report:#?}");
-        assert_eq!(witness.inside(), 0, "quiescent, and something still runs");
+    for (_seed, mut rng) in seeds(100) {
+        let linger = rng.u64(0..3);
+        let runs: Vec<_> = (0..4).map(|_| thorough(&lab, rng.bool(), linger)).collect();
+        crate::support::spin_for(rng.u32(0..30_000));
+        for (run, _) in &runs {
+            run.cancel(CancelRequest::because("enough"));
+        }
+        for (run, witness) in runs {
+            let report = within("the run ends", run.ended()).await;
+            assert!(report.quiescent, "nothing here outlasts the ladder: {report:#?}");
+            assert_eq!(witness.inside(), 0, "quiescent, and something still runs");
+        }
     }
     lab.finish().await;
+}
+
+/// A run with everything that may execute: a body with a slow destructor, a hook, a closure.
+fn thorough(lab: &Lab, works: bool, linger: u64) -> (RunHandle<()>, Witness) {
+    let witness = Witness::new();
+    let (seen, inside) = (witness.clone(), Slow(Some(witness.enter()), linger));
+    let run = lab.submit(RunSpec::agent("thorough"), async move |ctx| {
+        let _inside = inside;
+        if works {
+            let inside = Slow(Some(seen.enter()), linger);
+            ctx.on_stop(async move |_| drop(inside));
+            return Ok(ctx.spawn_blocking(move |ctx| stay(&ctx, &seen)).await?);
+        }
+        pending::<()>().await;
+        Ok(())
+    });
+    (run.unwrap(), witness)
 }
 
 fn stay(ctx: &BlockingContext, seen: &Witness) {

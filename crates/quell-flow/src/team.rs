@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use quell::{Failure, Outcome, Payload, RunContext, RunSpec, ToolCall, join};
+use quell::{Failure, Outcome, Payload, RunContext, RunRef, RunSpec, ToolCall, join};
 use serde_json::{Value, json};
 
 use crate::catalog::{Component, Model, Part};
@@ -123,11 +123,19 @@ async fn delegate(team: &Team, ctx: &RunContext, task: &Payload) -> Result<Paylo
         let spec = RunSpec::agent(member.name.as_str()).input(task.clone());
         ctx.spawn(spec, move |ctx| run_member(this, ctx, task))
     });
-    let outcomes = join::all(members.collect::<Vec<_>>()).await;
-    let results = team.members.iter().zip(outcomes).map(|(member, outcome)| {
+    let members: Vec<_> = members.collect();
+    let runs: Vec<RunRef> = members.iter().map(|member| member.run().clone()).collect();
+    let outcomes = join::all(members).await;
+    // Members that end because the team was stopped are no result: the leader speaks no more.
+    ctx.checkpoint()?;
+    let results = team.members.iter().zip(outcomes).zip(runs).map(|((member, outcome), run)| {
         let result = match outcome {
             Outcome::Failed(error) => json!({ "error": error.to_string() }),
-            other => other.into_value().and_then(|value| value.parse().ok()).unwrap_or_default(),
+            other => {
+                // What a member that was stopped alone had to show is its result.
+                let value = other.into_value().or_else(|| run.row().partial);
+                value.and_then(|value| value.parse().ok()).unwrap_or_default()
+            }
         };
         (member.name.clone(), result)
     });

@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 
 use quell_core::lifecycle::Input;
 use quell_core::{
-    CancelRequest, Cause, Disposition, Payload, RunId, RunKind, RunReport, RunStatus, Stopped,
+    CancelRequest, Cause, Disposition, Labels, Payload, RunId, RunKind, RunReport, RunRow,
+    RunStatus, Stopped,
 };
 
 use crate::accept::Refusal;
@@ -304,6 +305,11 @@ impl RunRef {
         self.node.about.as_ref()?.labels.get(key).map(String::as_str)
     }
 
+    /// Yields all labels.
+    pub fn labels(&self) -> Option<&Labels> {
+        self.node.about.as_ref().map(|about| &about.labels)
+    }
+
     /// Yields the owner.
     pub fn owner(&self) -> Option<&str> {
         self.node.about.as_ref()?.owner.as_deref()
@@ -341,6 +347,11 @@ impl RunRef {
     /// Yields the report as it stands, at any time.
     pub fn report(&self) -> Arc<RunReport> {
         Arc::new(crate::report::of(&self.node))
+    }
+
+    /// Yields the run's own row of the report as it stands, whatever the size of its tree.
+    pub fn row(&self) -> RunRow {
+        crate::report::row_of(&self.node, &self.node.lock(), 0)
     }
 
     /// Waits until the run is terminal. Something of it may still execute: the report says so.

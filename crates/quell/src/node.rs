@@ -22,7 +22,6 @@
 //! lock never takes its parent's: news for the parent leave as [`Todo`]. So there is no cycle.
 
 use std::any::Any;
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -314,13 +313,6 @@ impl Node {
             .or(failing)
             .map_or_else(|| Arc::new(self.shared.cause_of_late(self.id)), Arc::clone);
         Stopped { cause }
-    }
-
-    /// Collects the ids of the run and its descendants, ended ones too, without recursion.
-    pub(crate) fn subtree_ids(self: &Arc<Self>) -> HashSet<RunId> {
-        let mut ids = HashSet::from([self.id]);
-        ids.extend(crate::cascade::subtree(self, |_| true).iter().map(|node| node.id));
-        ids
     }
 }
 

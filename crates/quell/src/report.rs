@@ -55,7 +55,7 @@ fn bounded((rows, mut omitted): (Vec<RunRow>, Counts), max: usize) -> (Vec<RunRo
     (kept, omitted)
 }
 
-fn row_of(node: &Node, state: &State, depth: u32) -> RunRow {
+pub(crate) fn row_of(node: &Node, state: &State, depth: u32) -> RunRow {
     let status = state.life.status();
     let wall = |at| node.shared.clock.wall(at);
     let queued_at = wall(state.times.queued);

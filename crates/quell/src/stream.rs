@@ -59,7 +59,7 @@ impl EventStream {
     /// Reads the log of a run's tree from `seq` on; of a child, only what concerns its subtree.
     pub(crate) fn of_run(node: &Arc<Node>, after: u64) -> Self {
         let log = node.log();
-        let members = (log.root != node.id).then(|| node.subtree_ids());
+        let members = (log.root != node.id).then(|| members_of(node));
         let source = Source::Tree { node: Arc::clone(node), log, members };
         Self { source, seq: after.saturating_add(1), key: None, over: false }
     }
@@ -160,6 +160,13 @@ fn poll_all(
             Poll::Pending
         }
     }
+}
+
+/// Collects the ids of a run and its descendants, ended ones too.
+fn members_of(node: &Arc<Node>) -> HashSet<RunId> {
+    let mut ids = HashSet::from([node.id]);
+    ids.extend(crate::cascade::subtree(node, |_| true).iter().map(|node| node.id));
+    ids
 }
 
 /// Tells whether an event belongs to the subtree; the members are those that may still have one.
