@@ -35,6 +35,7 @@ impl Oracle<'_> {
         if let Some(cascade) = fx.cascade {
             let cause = self.cause_for_children(run, cascade.failing);
             if cascade.failing {
+                // Not always the body's own end: see `Oracle::end_body`.
                 self.look_at_descendants(run);
             }
             for kid in self.node(run).kids.clone() {

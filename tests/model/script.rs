@@ -246,6 +246,9 @@ impl Oracle<'_> {
     /// The body is gone, and with it the handles that it held.
     fn end_body(&mut self, run: usize, end: BodyEnd) {
         self.node_mut(run).body.runs = false;
+        if end == BodyEnd::Err && !self.node(run).life.is_stopping() {
+            self.look_at_descendants(run);
+        }
         for child in std::mem::take(&mut self.node_mut(run).held) {
             if self.is_live(child) {
                 self.node_mut(child).unseen = true;

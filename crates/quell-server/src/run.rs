@@ -118,7 +118,10 @@ async fn follow(
             }
             lost = &mut view.lost, if has_reader => {
                 has_reader = false;
-                let why = lost.map_or_else(|_| "the view has gone".into(), |error| error.to_string());
+                let why = match lost {
+                    Ok(error) => error.to_string(),
+                    Err(_) => "the view has gone".into(),
+                };
                 disconnect(run, view, &format!("stdout cannot be written: {why}"));
             }
             report = &mut shown => return report,
