@@ -1,8 +1,8 @@
 //! How long does it take from a call of `cancel` until nothing of a tree executes any more?
 //!
 //! Trees of three shapes, flat, bushy and deep; every run has an id, a name, an entry in a map by
-//! id, and a handle that its parent holds. Leaves and inner nodes await their stop. Against a tree of
-//! `CancellationToken`s with a `TaskTracker`: ours ends when the report of the root is made.
+//! id, and a handle that its parent holds. Leaves and inner nodes await their stop. Against a tree
+//! of `CancellationToken`s with a `TaskTracker`: ours ends when the report of the root is made.
 //!
 //! 1. `cancel_tree/SHAPE`: from the call to quiescent, in rounds without a probe.
 //! 2. When each run of the tree heard of it, in rounds of their own.

@@ -4,7 +4,8 @@
 //! tree, signals every live descendant when a run is asked to stop, gives listeners one grace for
 //! the whole tree, drops what does not end, and names what cannot be dropped. See [`manual`].
 //! ```
-//! # tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap().block_on(async {
+//! # let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
+//! # runtime.block_on(async {
 //! use std::time::Duration;
 //! use quell::{CancelRequest, Engine, Failure, RunContext, RunSpec, RunStatus};
 //!
