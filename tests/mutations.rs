@@ -18,7 +18,7 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     ("claim-quiescence", "blocked::i4_quiesced_follows_when_an_abandoned_body_has_really_ended"),
     ("overwrite-cause", "requests::i6_the_first_cause_wins_and_nothing_overwrites_it"),
-    ("grace-per-level", "time::i12_depth_does_not_multiply_the_grace"),
+    ("abort-late", "time::i12_depth_does_not_multiply_the_grace"),
     ("skip-abandon", "blocked::i12_every_program_is_terminal_by_grace_and_abort_wait"),
     ("forget-stop", "execution::i15_a_swallowed_stop_is_asserted_again_at_every_checkpoint"),
     ("forget-hook", "hooks::i16_hooks_run_once_in_reverse_order_after_the_body_and_before_the_end"),

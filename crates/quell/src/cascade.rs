@@ -4,7 +4,7 @@
 //! cancel of a million runs delays no reader by more than one node's step.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use quell_core::lifecycle::{Cascade, Effects, Input, Stage};
 use quell_core::{Cause, StopMode};
@@ -84,9 +84,8 @@ fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: I
 }
 
 fn signal(child: &Arc<Node>, cascade: Cascade, cause: &Arc<Cause>, now: Instant) -> After {
-    let late = if faults::on("grace-per-level") { cascade.wait } else { Duration::ZERO };
     let input = Input::ParentStopped {
-        hard: cascade.hard + late,
+        hard: cascade.hard,
         wait: cascade.wait,
         mode: cascade.mode,
         listens: child.is_listening(),
@@ -99,7 +98,9 @@ fn signal(child: &Arc<Node>, cascade: Cascade, cause: &Arc<Cause>, now: Instant)
 fn take_to_stage(node: &Arc<Node>, stage: Stage, now: Instant, todo: &mut Vec<Todo>) {
     let mut nodes = vec![Arc::clone(node)];
     nodes.extend(live_subtree(node));
-    if stage == Stage::Abandon && faults::on("skip-abandon") {
+    let skipped = (stage == Stage::Abandon && faults::on("skip-abandon"))
+        || (stage == Stage::Abort && faults::on("abort-late"));
+    if skipped {
         return;
     }
     let (hard, cause) = {
