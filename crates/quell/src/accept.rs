@@ -7,7 +7,6 @@ use std::time::Instant;
 use quell_core::lifecycle::Input;
 use quell_core::{CancelRequest, EventKind, RunId};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::admission::Free;
 use crate::control;
@@ -32,7 +31,7 @@ impl Shared {
         }
         self.check(&spec)?;
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Vec::new());
-        let node = Node::new(self, id_of(&spec), spec, None, now);
+        let node = Node::new(self, self.id_of(&spec, now), spec, None, now);
         let free = self.admit(&node, now)?;
         let entered = self.enter(&node, &mut node.lock(), false, now, &mut wakers);
         free.start();
@@ -84,6 +83,11 @@ impl Shared {
         self.admission.quiesced(node.id, now).start();
     }
 
+    /// Yields the id that a run brings, or a new one.
+    fn id_of(&self, spec: &RunSpec, now: Instant) -> RunId {
+        spec.id.unwrap_or_else(|| self.registry.new_id(&self.clock, now))
+    }
+
     fn check(&self, spec: &RunSpec) -> Result<(), SubmitError> {
         spec.check()?;
         let max = self.config.limits.runs_max;
@@ -100,7 +104,7 @@ impl Shared {
         parent: &Arc<Node>,
         now: Instant,
         wakers: &mut Vec<Waker>,
-    ) -> Result<(Arc<Node>, Option<CancelRequest>), Refusal> {
+    ) -> Result<(Arc<Node>, Option<Box<CancelRequest>>), Refusal> {
         let limits = &self.config.limits;
         let shielded = shield::is_active(parent.id);
         let mut above = parent.lock();
@@ -116,7 +120,8 @@ impl Shared {
             return Err(SubmitError::LimitReached { what: "live children", max }.into());
         }
         let cleanup = above.life.is_stopping();
-        let node = Node::new(self, id_of(&spec), spec, Some((parent, &above)), now);
+        let id = self.id_of(&spec, now);
+        let node = Node::new(self, id, spec, Some((parent, &above)), now);
         if cleanup {
             node.set(word::CLEANUP);
         }
@@ -140,7 +145,7 @@ impl Shared {
         shielded: bool,
         now: Instant,
         wakers: &mut Vec<Waker>,
-    ) -> Result<Option<CancelRequest>, SubmitError> {
+    ) -> Result<Option<Box<CancelRequest>>, SubmitError> {
         let stop = match self.registry.enter(node, state.parent_id.is_none(), now) {
             Entered::InUse => return Err(SubmitError::IdInUse(node.id)),
             Entered::Stopped(request) => Some(request),
@@ -159,7 +164,7 @@ impl Shared {
         &self,
         node: &Arc<Node>,
         token: Option<CancellationToken>,
-        stop: Option<CancelRequest>,
+        stop: Option<Box<CancelRequest>>,
     ) {
         if let Some(request) = stop {
             node.cancel(&request);
@@ -190,8 +195,4 @@ impl From<SubmitError> for Refusal {
     fn from(error: SubmitError) -> Self {
         Self::Submit(error)
     }
-}
-
-fn id_of(spec: &RunSpec) -> RunId {
-    spec.id.unwrap_or_else(|| RunId::from_uuid(Uuid::now_v7()))
 }

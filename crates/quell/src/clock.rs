@@ -11,11 +11,16 @@ use std::time::{Duration, Instant, SystemTime};
 pub(crate) struct Clock {
     start: Instant,
     wall: SystemTime,
+    /// The same in nanoseconds since 1970.
+    wall_nanos: u64,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { start: Self::read(), wall: SystemTime::now() }
+        let wall = SystemTime::now();
+        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall_nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        Self { start: Self::read(), wall, wall_nanos }
     }
 
     #[expect(clippy::unused_self, reason = "callers should not care where the time comes from")]
@@ -25,6 +30,11 @@ impl Clock {
 
     pub(crate) fn wall(&self, at: Instant) -> SystemTime {
         self.wall + at.saturating_duration_since(self.start)
+    }
+
+    /// Nanoseconds since 1970, as far as they go.
+    pub(crate) fn wall_nanos(&self, at: Instant) -> u64 {
+        self.wall_nanos.saturating_add(self.ticks(at))
     }
 
     /// Nanoseconds since the start, for atomics.

@@ -146,8 +146,8 @@ impl Engine {
     /// ending then. An unknown id is remembered if the request says so.
     #[expect(clippy::needless_pass_by_value, reason = "a request is made to be given away")]
     pub fn cancel(&self, id: RunId, request: CancelRequest) -> Disposition {
-        let now = self.shared().clock.now();
-        match self.shared().registry.find_or_reserve(id, &request, now) {
+        let shared = self.shared();
+        match shared.registry.find_or_reserve(id, &request, &shared.clock) {
             Ok(node) => node.cancel(&request),
             Err(answer) => answer,
         }

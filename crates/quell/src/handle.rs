@@ -89,7 +89,7 @@ impl<T: Send + 'static> RunHandle<T> {
     pub(crate) fn refused(parent: &Arc<Node>, spec: RunSpec, refusal: Refusal) -> Self {
         let shared = &parent.shared;
         let now = shared.clock.now();
-        let id = RunId::from_uuid(uuid::Uuid::now_v7());
+        let id = shared.registry.new_id(&shared.clock, now);
         let node = Node::new(shared, id, spec, None, now);
         let (cause, refused) = match refusal {
             Refusal::Stopped(stopped) => (Some(stopped.cause), None),

@@ -52,6 +52,7 @@ mod foreign;
 mod handle;
 mod hooks;
 mod idle;
+mod ids;
 pub mod join;
 pub mod manual;
 mod node;
