@@ -1,14 +1,13 @@
 //! From a spec to a node that is known: bounds, admission, the fence of the parent, the registry.
 
 use std::sync::Arc;
-use std::task::Waker;
-use std::time::Instant;
 
 use quell_core::lifecycle::Input;
 use quell_core::{CancelRequest, EventKind, RunId};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Free;
+use crate::clock::Moment;
 use crate::control;
 use crate::engine::Shared;
 use crate::failure::SubmitError;
@@ -18,6 +17,7 @@ use crate::registry::Entered;
 use crate::shield;
 use crate::spec::RunSpec;
 use crate::sync::Ordering;
+use crate::waiters::Wakers;
 use crate::word;
 
 impl Shared {
@@ -30,7 +30,7 @@ impl Shared {
             return Err(SubmitError::ShuttingDown);
         }
         self.check(&spec)?;
-        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Vec::new());
+        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
         let node = Node::new(self, self.id_of(&spec, now), spec, None, now);
         let free = self.admit(&node, now)?;
         let entered = self.enter(&node, &mut node.lock(), false, now, &mut wakers);
@@ -52,7 +52,7 @@ impl Shared {
         parent: &Arc<Node>,
     ) -> Result<Arc<Node>, Refusal> {
         self.check(&spec)?;
-        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Vec::new());
+        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
         let (node, stop) = self.link_child(spec, parent, now, &mut wakers)?;
         crate::foreign::wake(wakers);
         self.stop_at_once(&node, token, stop);
@@ -60,31 +60,31 @@ impl Shared {
     }
 
     /// Asks for the lane and the slot of a root that nobody else knows yet.
-    fn admit(&self, node: &Arc<Node>, now: Instant) -> Result<Free, SubmitError> {
+    fn admit(&self, node: &Arc<Node>, now: Moment) -> Result<Free, SubmitError> {
         if !self.admission.concerns(node.gate.as_deref()) {
             return Ok(Free::default());
         }
         node.hold_back();
-        let free = self.admission.enter(node, now)?;
+        let free = self.admission.enter(node, now.instant)?;
         if let Some(due) = node.gate.as_ref().and_then(|gate| gate.not_before) {
-            self.control.nudge(due);
+            self.control.nudge(self.clock.ticks(due));
         }
         Ok(free)
     }
 
     /// Gives back what a root had of admission: it was refused after all.
-    fn give_back(&self, node: &Arc<Node>, now: Instant) {
+    fn give_back(&self, node: &Arc<Node>, now: Moment) {
         {
             let mut state = node.lock();
             state.life.refuse(true);
             node.mirror(&state, 0);
         }
-        self.admission.ended(node, now).start();
-        self.admission.quiesced(node.id, now).start();
+        self.admission.ended(node, now.instant).start();
+        self.admission.quiesced(node.id, now.instant).start();
     }
 
     /// Yields the id that a run brings, or a new one.
-    fn id_of(&self, spec: &RunSpec, now: Instant) -> RunId {
+    fn id_of(&self, spec: &RunSpec, now: Moment) -> RunId {
         spec.id.unwrap_or_else(|| self.registry.new_id(&self.clock, now))
     }
 
@@ -102,8 +102,8 @@ impl Shared {
         self: &Arc<Self>,
         spec: RunSpec,
         parent: &Arc<Node>,
-        now: Instant,
-        wakers: &mut Vec<Waker>,
+        now: Moment,
+        wakers: &mut Wakers,
     ) -> Result<(Arc<Node>, Option<Box<CancelRequest>>), Refusal> {
         let limits = &self.config.limits;
         let shielded = shield::is_active(parent.id);
@@ -127,7 +127,7 @@ impl Shared {
         }
         let mut state = node.lock();
         let stop = self.enter(&node, &mut state, cleanup, now, wakers)?;
-        let added = above.life.on(Input::ChildAdded { shielded }, now);
+        let added = above.life.on(Input::ChildAdded { shielded }, now.instant);
         debug_assert!(
             !added.refused || faults::on("skip-fence"),
             "the fence was asked under the same lock"
@@ -143,10 +143,10 @@ impl Shared {
         node: &Arc<Node>,
         state: &mut State,
         shielded: bool,
-        now: Instant,
-        wakers: &mut Vec<Waker>,
+        now: Moment,
+        wakers: &mut Wakers,
     ) -> Result<Option<Box<CancelRequest>>, SubmitError> {
-        let stop = match self.registry.enter(node, state.parent_id.is_none(), now) {
+        let stop = match self.registry.enter(node, state.parent_id.is_none(), now.instant) {
             Entered::InUse => return Err(SubmitError::IdInUse(node.id)),
             Entered::Stopped(request) => Some(request),
             Entered::Yes => None,
@@ -154,7 +154,7 @@ impl Shared {
         let (parent, kind, name) = (state.parent_id, node.kind, Arc::clone(&node.name));
         node.write(state, now, EventKind::Queued { parent, kind, name, shielded }, wakers);
         if let Some(at) = state.life.next_wakeup() {
-            state.armed = self.control.rearm(node, None, Some(at));
+            state.armed = self.control.rearm(node, None, Some(self.clock.ticks(at)));
         }
         Ok(stop)
     }

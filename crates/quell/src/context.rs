@@ -330,7 +330,10 @@ impl RunContext {
     /// of the run and its ancestors, after it the hard deadline.
     pub fn deadline(&self) -> Option<Instant> {
         let state = self.node().lock();
-        if state.life.is_stopping() { state.life.hard_deadline() } else { state.deadline }
+        if state.life.is_stopping() {
+            return state.life.hard_deadline();
+        }
+        state.deadline.map(|at| self.node().shared.clock.at_ticks(at))
     }
 }
 

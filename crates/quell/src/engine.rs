@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::admission::Admission;
 use crate::body;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::config::EngineConfig;
 use crate::context::RunContext;
 use crate::control::{self, Control};
@@ -51,7 +51,9 @@ pub struct Engine {
     owner: Arc<Owner>,
 }
 
-/// What every run of an engine shares.
+/// What every run of an engine shares. Aligned, so that the count of its owners, which every start
+/// and end of a run writes, is in another line of the cache.
+#[repr(align(128))]
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
     pub(crate) runtime: Handle,
@@ -187,7 +189,7 @@ impl Shared {
     pub(crate) fn new_log(&self, root: RunId) -> Log {
         let limits = &self.config.limits;
         let (events_max, rows_max) = (limits.events_per_root_max, limits.report_rows_max);
-        Log::new(root, self.clock, events_max, rows_max, Arc::clone(&self.events))
+        Log::new(root, events_max, rows_max)
     }
 
     pub(crate) fn cancel_roots(&self, request: &CancelRequest) {
@@ -197,18 +199,17 @@ impl Shared {
     }
 
     /// Keeps an ended tree, and forgets those whose time is over.
-    pub(crate) fn retire(&self, root: &Arc<Node>) {
-        let now = self.clock.now();
-        if let Some(at) = self.registry.retire(root, now) {
-            self.control.nudge(at);
+    pub(crate) fn retire(&self, root: &Arc<Node>, now: Moment) {
+        if let Some(at) = self.registry.retire(root, now.instant) {
+            self.control.nudge(self.clock.ticks(at));
         }
-        self.registry.expire(now);
+        self.registry.expire(now.instant);
     }
 
     /// Says why nothing can start in a run that is over.
     pub(crate) fn cause_of_late(&self, run: RunId) -> Cause {
         let mut cause =
-            Cause::new(CauseKind::ParentStopped, self.clock.wall(self.clock.now()), run);
+            Cause::new(CauseKind::ParentStopped, self.clock.wall(self.clock.now().ticks), run);
         cause.message = Some("the run has ended".into());
         cause
     }

@@ -102,8 +102,8 @@ impl<T: Send + 'static> RunHandle<T> {
             state.life.refuse(refused.is_some());
             state.cause = cause;
             state.failure = refused.clone().map(Failure::from);
-            state.times.ended = Some(now);
-            state.times.quiesced = Some(now);
+            state.times.ended = Some(state.times.queued);
+            state.times.quiesced = Some(state.times.queued);
             node.mirror(&state, 0);
         }
         let mut handle = Self::new(node);

@@ -25,7 +25,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quell_core::lifecycle::{Effects, Lifecycle, Rules};
 use quell_core::{Abandoned, Cause, Counts, Payload, RunId, RunKind, RunStatus, Stopped, Work};
@@ -33,15 +33,17 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Gate;
+use crate::clock::{Moment, Ticks};
 use crate::control::TimerKey;
 use crate::engine::Shared;
 use crate::events::Log;
 use crate::failure::Failure;
 use crate::hooks::Hook;
 use crate::idle::IdleWatch;
+use crate::kids::Kids;
 use crate::spec::{About, RunSpec};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
-use crate::waiters::Waiters;
+use crate::waiters::{Waiters, Wakers};
 use crate::word;
 
 /// One run.
@@ -73,7 +75,7 @@ pub(crate) struct State {
     pub(crate) kids: Kids,
     pub(crate) idle: Option<Arc<IdleWatch>>,
     /// The earliest deadline of the run and its ancestors, as long as no stop was accepted.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Ticks>,
     pub(crate) cause: Option<Arc<Cause>>,
     pub(crate) body: Option<Waker>,
     pub(crate) waiters: Waiters,
@@ -92,11 +94,17 @@ pub(crate) struct State {
 /// When things happened to a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    pub(crate) queued: Instant,
-    pub(crate) started: Option<Instant>,
-    pub(crate) stopped: Option<Instant>,
-    pub(crate) ended: Option<Instant>,
-    pub(crate) quiesced: Option<Instant>,
+    pub(crate) queued: Ticks,
+    pub(crate) started: Option<Ticks>,
+    pub(crate) stopped: Option<Ticks>,
+    pub(crate) ended: Option<Ticks>,
+    pub(crate) quiesced: Option<Ticks>,
+}
+
+impl Times {
+    pub(crate) const fn queued(at: Ticks) -> Self {
+        Self { queued: at, started: None, stopped: None, ended: None, quiesced: None }
+    }
 }
 
 /// What only some runs have.
@@ -120,52 +128,6 @@ pub(crate) struct Extra {
     pub(crate) failing: Option<Arc<Cause>>,
 }
 
-/// The children of a run: the live ones, and those ended ones that have a row in its report.
-#[derive(Default)]
-pub(crate) struct Kids {
-    slots: Vec<Option<Arc<Node>>>,
-    free: Vec<usize>,
-    made: u64,
-    pub(crate) omitted: Counts,
-}
-
-impl Kids {
-    pub(crate) fn link(&mut self, child: Arc<Node>) -> usize {
-        self.made += 1;
-        if let Some(slot) = self.free.pop() {
-            self.slots[slot] = Some(child);
-            return slot;
-        }
-        self.slots.push(Some(child));
-        self.slots.len() - 1
-    }
-
-    pub(crate) fn unlink(&mut self, slot: usize) -> Option<Arc<Node>> {
-        let child = self.slots.get_mut(slot)?.take();
-        self.free.push(slot);
-        child
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.slots.iter().flatten()
-    }
-
-    /// Copies up to `len` children from `from` on; the second value is where to go on.
-    pub(crate) fn copy(&self, from: usize, len: usize, to: &mut Vec<Arc<Node>>) -> Option<usize> {
-        let end = self.slots.len().min(from.saturating_add(len));
-        to.extend(self.slots[from.min(end)..end].iter().flatten().map(Arc::clone));
-        (end < self.slots.len()).then_some(end)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slots.len() == self.free.len()
-    }
-
-    fn take(&mut self) -> Vec<Option<Arc<Node>>> {
-        std::mem::take(&mut self.slots)
-    }
-}
-
 impl Node {
     /// Makes the node of a root, or of a child under `parent` (its state is locked by the caller).
     pub(crate) fn new(
@@ -173,7 +135,7 @@ impl Node {
         id: RunId,
         spec: RunSpec,
         parent: Option<(&Arc<Self>, &State)>,
-        now: Instant,
+        now: Moment,
     ) -> Arc<Self> {
         let config = &shared.config;
         let mut rules = Rules::new(spec.grace.unwrap_or(config.grace), config.abort_wait);
@@ -185,11 +147,11 @@ impl Node {
             .map_or_else(|| Arc::new(shared.new_log(id)), |(_, state)| Arc::clone(&state.log));
         let above = parent.and_then(|(_, state)| state.idle.clone());
         let idle = match spec.idle {
-            Some(_) => Some(Arc::new(IdleWatch::new(shared.clock.ticks(now), above))),
+            Some(_) => Some(Arc::new(IdleWatch::new(now.ticks, above))),
             None => above,
         };
         let state = State {
-            life: Lifecycle::new(&rules, now),
+            life: Lifecycle::new(&rules, now.instant),
             log,
             parent: parent.map(|(node, _)| Arc::downgrade(node)),
             parent_id: parent.map(|(node, _)| node.id),
@@ -205,7 +167,7 @@ impl Node {
             reader: crate::handle::Reader::Held,
             failure: None,
             output: None,
-            times: Times { queued: now, started: None, stopped: None, ended: None, quiesced: None },
+            times: Times::queued(now.ticks),
             aborted: false,
             late: 0,
             armed: None,
@@ -215,7 +177,7 @@ impl Node {
             id,
             kind: spec.kind,
             name: spec.name,
-            ordinal: parent.map_or(0, |(_, state)| state.kids.made),
+            ordinal: parent.map_or(0, |(_, state)| state.kids.made()),
             about: spec.about,
             own_grace: spec.grace,
             input: spec.input,
@@ -332,7 +294,18 @@ impl State {
 /// What a step leaves to be done when its lock is released.
 #[derive(Default)]
 pub(crate) struct After {
-    pub(crate) wakers: Vec<Waker>,
+    pub(crate) wakers: Wakers,
+    pub(crate) todo: Todos,
+    pub(crate) cause: Option<Arc<Cause>>,
+    pub(crate) fx: Effects,
+    /// The run is a root, terminal and quiescent.
+    pub(crate) retire: bool,
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// What few steps leave to be done.
+#[derive(Default)]
+pub(crate) struct Rare {
     pub(crate) token: Option<CancellationToken>,
     pub(crate) link: Option<futures::future::AbortHandle>,
     pub(crate) runners: Vec<AbortHandle>,
@@ -340,12 +313,16 @@ pub(crate) struct After {
     pub(crate) dropped: Vec<Hook>,
     /// Where the hooks above are noted as work, if they are.
     pub(crate) place: Option<usize>,
-    pub(crate) todo: Vec<Todo>,
-    pub(crate) cause: Option<Arc<Cause>>,
-    pub(crate) fx: Effects,
-    /// The run is a root, terminal and quiescent.
-    pub(crate) retire: bool,
 }
+
+impl After {
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+/// Hardly ever more than one.
+pub(crate) type Todos = crate::few::Few<Todo>;
 
 /// What a step leaves to be done at other nodes.
 pub(crate) enum Todo {
@@ -360,14 +337,14 @@ pub(crate) enum Todo {
 }
 
 /// What a parent has to know of a child that became terminal.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Gone {
     pub(crate) status: RunStatus,
     pub(crate) slot: usize,
     pub(crate) unseen_failure: bool,
     pub(crate) restless: bool,
     pub(crate) has_rows: bool,
-    pub(crate) omitted: Counts,
+    pub(crate) omitted: Option<Box<Counts>>,
 }
 
 impl Drop for Node {

@@ -16,14 +16,14 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
 use quell_core::{CancelRequest, Disposition, RunId};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::config::Limits;
 use crate::filter::RunFilter;
 use crate::foreign;
 use crate::ids::{IdHash, Ids};
 use crate::node::Node;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
-use crate::waiters::{Key, Waiters};
+use crate::waiters::{Key, Waiters, Wakers};
 
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -94,8 +94,8 @@ impl Registry {
     }
 
     /// Makes an id for a run that brings none.
-    pub(crate) fn new_id(&self, clock: &Clock, now: Instant) -> RunId {
-        self.busy.ids.next(clock.wall_nanos(now))
+    pub(crate) fn new_id(&self, clock: &Clock, now: Moment) -> RunId {
+        self.busy.ids.next(clock.wall_nanos(now.ticks))
     }
 
     /// Enters a run under its id. Called under the lock of the run's node.
@@ -138,7 +138,7 @@ impl Registry {
         if keep.is_zero() || self.reservations_max == 0 {
             return self.get(id).ok_or(Disposition::Unknown);
         }
-        let now = clock.now();
+        let now = clock.now().instant;
         let until = now + keep;
         let remember = || {
             let age = self.reserved_ever.fetch_add(1, Ordering::Relaxed);
@@ -194,7 +194,7 @@ impl Registry {
     }
 
     /// Counts a run out that became terminal.
-    pub(crate) fn count_end(&self, is_root: bool, wakers: &mut Vec<Waker>) {
+    pub(crate) fn count_end(&self, is_root: bool, wakers: &mut Wakers) {
         let one = one_run(is_root);
         let left = self.busy.live.fetch_sub(one, Ordering::SeqCst) - one;
         if is_root && left < ONE_ROOT {

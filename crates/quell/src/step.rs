@@ -1,8 +1,6 @@
 //! One input at one node: decide under the lock, write down, and leave the rest for afterwards.
 
 use std::sync::Arc;
-use std::task::Waker;
-use std::time::Instant;
 
 use quell_core::lifecycle::{BodyAction, Effects, HookAction, Input, Trigger};
 use quell_core::{
@@ -11,10 +9,13 @@ use quell_core::{
 };
 
 use crate::cascade;
+use crate::clock::Moment;
+use crate::events::Entry;
 use crate::faults;
 use crate::foreign;
 use crate::handle::Reader;
-use crate::node::{After, Gone, Node, State, Todo};
+use crate::node::{After, Gone, Node, Rare, State, Todo};
+use crate::waiters::Wakers;
 use crate::word;
 use crate::work::Hold;
 
@@ -43,12 +44,12 @@ impl Node {
         if fx.ended.is_some() {
             // The handle is ready before the parent counts the child out: the last poll of a
             // parent that does not listen must find it (D10).
-            self.finish(after);
+            self.finish(after, now);
             cascade::work_off(todo, now);
         } else {
             // Descendants are signalled before this run's own waiters wake.
             cascade::work_off(todo, now);
-            self.finish(after);
+            self.finish(after, now);
         }
         fx
     }
@@ -58,7 +59,7 @@ impl Node {
         self: &Arc<Self>,
         input: Input,
         note: Note<'_>,
-        now: Instant,
+        now: Moment,
         edit: impl FnOnce(&mut State, &Effects),
     ) -> After {
         let mut state = self.lock();
@@ -71,22 +72,22 @@ impl Node {
         state: &mut State,
         input: Input,
         note: Note<'_>,
-        now: Instant,
+        now: Moment,
         edit: impl FnOnce(&mut State, &Effects),
     ) -> After {
-        let fx = state.life.on(input, now);
+        let fx = state.life.on(input, now.instant);
         let mut after = After { fx, ..After::default() };
         edit(state, &fx);
         if matches!(input, Input::Started) && !fx.refused {
-            state.times.started = Some(now);
-            state.deadline = state.deadline.into_iter().chain(state.life.timeout_at()).min();
+            state.times.started = Some(now.ticks);
             self.write(state, now, EventKind::Started, &mut after.wakers);
+            let own = state.life.timeout_at().map(|at| self.shared.clock.ticks(at));
+            state.deadline = state.deadline.into_iter().chain(own).min();
             self.mirror(state, 0);
-        }
-        if fx != Effects::default() {
+        } else {
             self.record(state, note, now, &mut after);
         }
-        let wanted = state.life.next_wakeup();
+        let wanted = state.life.next_wakeup().map(|at| self.shared.clock.ticks(at));
         if wanted != state.armed.map(|key| key.at) {
             state.armed = self.shared.control.rearm(self, state.armed, wanted);
         }
@@ -94,10 +95,29 @@ impl Node {
     }
 
     /// Carries out what needs no lock.
-    pub(crate) fn finish(self: &Arc<Self>, after: After) {
-        let After { wakers, token, link, runners, hooks, dropped, place, todo, cause, fx, retire } =
-            after;
+    pub(crate) fn finish(self: &Arc<Self>, after: After, now: Moment) {
+        let After { wakers, todo, cause, fx, retire, rare } = after;
         debug_assert!(todo.is_empty(), "what is to be done elsewhere was done");
+        if let Some(rare) = rare {
+            self.finish_rare(*rare, &fx, cause.as_ref());
+        }
+        foreign::wake(wakers);
+        drop(foreign::call(|| self.trace(&fx, cause.as_deref())));
+        let shared = &self.shared;
+        let gated = shared.admission.concerns(self.gate.as_deref());
+        if gated && fx.ended.is_some() {
+            shared.admission.ended(self, now.instant).start();
+        }
+        if retire {
+            if gated {
+                shared.admission.quiesced(self.id, now.instant).start();
+            }
+            shared.retire(self, now);
+        }
+    }
+
+    fn finish_rare(self: &Arc<Self>, rare: Rare, fx: &Effects, cause: Option<&Arc<Cause>>) {
+        let Rare { token, link, runners, hooks, dropped, place } = rare;
         if let Some(token) = token {
             drop(foreign::call(|| token.cancel()));
         }
@@ -109,49 +129,24 @@ impl Node {
         }
         let hold = place.map(|place| Hold::placed(self, place));
         if !hooks.is_empty() {
-            crate::hooks::run(self, hooks, cause.as_ref(), hold);
+            crate::hooks::run(self, hooks, cause, hold);
         } else if fx.refused {
             // It was refused when it was registered: by whoever is here.
             drop(foreign::call(|| drop(dropped)));
         } else {
             crate::hooks::discard(self, dropped, fx.hooks != HookAction::Drop, hold);
         }
-        foreign::wake(wakers);
-        drop(foreign::call(|| self.trace(&fx, cause.as_deref())));
-        let shared = &self.shared;
-        let gated = shared.admission.concerns(self.gate.as_deref());
-        if gated && fx.ended.is_some() {
-            shared.admission.ended(self, shared.clock.now()).start();
-        }
-        if retire {
-            if gated {
-                shared.admission.quiesced(self.id, shared.clock.now()).start();
-            }
-            shared.retire(self);
-        }
     }
 
     /// Appends an event to the log of the tree, and notes the sign of life.
-    pub(crate) fn write(
-        &self,
-        state: &State,
-        now: Instant,
-        kind: EventKind,
-        wakers: &mut Vec<Waker>,
-    ) {
-        state.log.append(self.id, now, kind, wakers);
+    pub(crate) fn write(&self, state: &State, now: Moment, kind: EventKind, wakers: &mut Wakers) {
+        state.log.append(&self.shared, Entry { run: self.id, at: now.ticks, kind }, wakers);
         if let Some(idle) = &state.idle {
-            idle.touch(self.shared.clock.ticks(now));
+            idle.touch(now.ticks);
         }
     }
 
-    fn record(
-        self: &Arc<Self>,
-        state: &mut State,
-        note: Note<'_>,
-        now: Instant,
-        after: &mut After,
-    ) {
+    fn record(self: &Arc<Self>, state: &mut State, note: Note<'_>, now: Moment, after: &mut After) {
         let fx = after.fx;
         let mut set = 0;
         if fx.scheduled {
@@ -193,7 +188,7 @@ impl Node {
             set |= self.record_end(state, status, now, after);
         }
         if fx.quiesced {
-            state.times.quiesced = Some(now);
+            state.times.quiesced = Some(now.ticks);
             self.write(state, now, EventKind::Quiesced, &mut after.wakers);
             let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
             after.todo.extend(parent.map(Todo::ChildQuiesced));
@@ -212,11 +207,11 @@ impl Node {
         state: &mut State,
         trigger: Trigger,
         note: Note<'_>,
-        now: Instant,
+        now: Moment,
         after: &mut After,
     ) {
         let own = |kind, words: &str| {
-            let mut cause = Cause::new(kind, self.shared.clock.wall(now), self.id);
+            let mut cause = Cause::new(kind, self.shared.clock.wall(now.ticks), self.id);
             cause.message = Some(words.into());
             Arc::new(cause)
         };
@@ -234,30 +229,32 @@ impl Node {
             Trigger::StartWithin => own(CauseKind::Deadline, "not started in time"),
             Trigger::Idle => own(CauseKind::IdleTimeout, "idle for too long"),
         };
-        state.times.stopped = Some(now);
         state.cause = Some(Arc::clone(&cause));
         after.cause = Some(Arc::clone(&cause));
-        after.token = state.extra.as_ref().and_then(|extra| extra.token.clone());
+        if let Some(token) = state.extra.as_ref().and_then(|extra| extra.token.as_ref()) {
+            after.rare().token = Some(token.clone());
+        }
+        state.times.stopped = Some(now.ticks);
         self.write(state, now, EventKind::Stopping(cause), &mut after.wakers);
         state.waiters.drain_into(&mut after.wakers);
     }
 
-    fn cause_of(&self, note: Note<'_>, now: Instant) -> Cause {
-        let at = self.shared.clock.wall(now);
+    fn cause_of(&self, note: Note<'_>, now: Moment) -> Cause {
+        let at = self.shared.clock.wall(now.ticks);
         note.request.map_or_else(
             || Cause::new(CauseKind::UserRequest, at, self.id),
             |request| request.to_cause(at, self.id),
         )
     }
 
-    fn cause_for_children(&self, state: &mut State, failing: bool, now: Instant) -> Arc<Cause> {
+    fn cause_for_children(&self, state: &mut State, failing: bool, now: Moment) -> Arc<Cause> {
         if let (false, Some(cause)) = (failing, &state.cause) {
             return match cause.kind {
                 CauseKind::ParentStopped => Arc::clone(cause),
                 _ => Arc::new(cause.inherited(CauseKind::ParentStopped)),
             };
         }
-        let at = self.shared.clock.wall(now);
+        let at = self.shared.clock.wall(now.ticks);
         let mut cause = Cause::new(CauseKind::ParentFailed, at, self.id);
         cause.message = state.failure.as_ref().map(|failure| failure.to_string().into());
         let cause = Arc::new(cause);
@@ -265,7 +262,7 @@ impl Node {
         cause
     }
 
-    fn record_hooks(&self, state: &mut State, now: Instant, after: &mut After) {
+    fn record_hooks(&self, state: &mut State, now: Moment, after: &mut After) {
         let action = after.fx.hooks;
         if action == HookAction::Leave {
             return;
@@ -274,31 +271,35 @@ impl Node {
         let waiting = std::mem::take(&mut extra.hooks);
         if action == HookAction::Run {
             after.cause.clone_from(&state.cause);
-            after.hooks = waiting;
-            after.place = Some(state.extra().note_work(Work::Hook, self.hook_name()));
-            if faults::on("forget-hook") && after.hooks.len() > 1 {
-                after.hooks.pop();
+            let place = state.extra().note_work(Work::Hook, self.hook_name());
+            let rare = after.rare();
+            (rare.hooks, rare.place) = (waiting, Some(place));
+            if faults::on("forget-hook") && rare.hooks.len() > 1 {
+                rare.hooks.pop();
             }
             return;
         }
         if action == HookAction::RunNew {
             after.cause.clone_from(&state.cause);
             extra.hooks = waiting;
-            after.hooks.extend(extra.hooks.pop());
-            after.place = Some(state.extra().note_work(Work::Hook, self.hook_name()));
+            let (newest, name) = (extra.hooks.pop(), self.hook_name());
+            let place = state.extra().note_work(Work::Hook, name);
+            let rare = after.rare();
+            rare.hooks.extend(newest);
+            rare.place = Some(place);
             return;
         }
         if action == HookAction::Abort {
-            after.runners = std::mem::take(&mut extra.runners);
+            after.rare().runners = std::mem::take(&mut extra.runners);
         }
         if after.fx.refused {
             for hook in &waiting {
                 self.skip_hook(state, hook.number, now, &mut after.wakers);
             }
         } else if !waiting.is_empty() {
-            after.place = Some(state.extra().note_work(Work::Hook, self.hook_name()));
+            after.rare().place = Some(state.extra().note_work(Work::Hook, self.hook_name()));
         }
-        after.dropped = waiting;
+        after.rare().dropped = waiting;
     }
 
     fn hook_name(&self) -> Arc<str> {
@@ -306,13 +307,7 @@ impl Node {
     }
 
     /// Says that a hook was not started.
-    pub(crate) fn skip_hook(
-        &self,
-        state: &mut State,
-        hook: u32,
-        now: Instant,
-        wakers: &mut Vec<Waker>,
-    ) {
+    pub(crate) fn skip_hook(&self, state: &mut State, hook: u32, now: Moment, wakers: &mut Wakers) {
         state.extra().hooks_skipped += 1;
         if state.times.ended.is_none() {
             let outcome = HookOutcome::Skipped;
@@ -324,10 +319,10 @@ impl Node {
         self: &Arc<Self>,
         state: &mut State,
         status: RunStatus,
-        now: Instant,
+        now: Moment,
         after: &mut After,
     ) -> u32 {
-        state.times.ended = Some(now);
+        state.times.ended = Some(now.ticks);
         let mut abandoned = Vec::new();
         if after.fx.body_abandoned {
             abandoned.push(Abandoned::new(self.id, Arc::clone(&self.name), Work::Body));
@@ -337,7 +332,9 @@ impl Node {
             abandoned
                 .extend(works.map(|(what, name)| Abandoned::new(self.id, Arc::clone(name), *what)));
             extra.abandoned.clone_from(&abandoned);
-            after.link = extra.link.take();
+            if let Some(link) = extra.link.take() {
+                after.rare().link = Some(link);
+            }
         } else if !abandoned.is_empty() {
             state.extra().abandoned.clone_from(&abandoned);
         }
@@ -350,7 +347,7 @@ impl Node {
             // The stream must know what may follow before it meets the event.
             self.mirror(state, word::RESTLESS);
         } else {
-            state.times.quiesced = Some(now);
+            state.times.quiesced = Some(now.ticks);
         }
         self.write(state, now, EventKind::Ended(status), &mut after.wakers);
         if faults::on("second-terminal-event") {
@@ -367,10 +364,11 @@ impl Node {
             unseen_failure: status == RunStatus::Failed && state.reader == Reader::GoneUnread,
             restless,
             has_rows: !state.kids.is_empty(),
-            omitted: state.kids.omitted,
+            omitted: state.kids.omitted().copied().map(Box::new),
         };
-        let child = Arc::clone(self);
-        after.todo.extend(parent.map(|parent| Todo::ChildEnded { parent, child, gone }));
+        if let Some(parent) = parent {
+            after.todo.push(Todo::ChildEnded { parent, child: Arc::clone(self), gone });
+        }
         if restless { word::RESTLESS } else { 0 }
     }
 

@@ -1,14 +1,14 @@
 //! What a body writes: within bounds, and not after the end.
 
 use std::sync::Arc;
-use std::task::Waker;
-use std::time::Instant;
 
 use quell_core::{EventKind, Stopped, ToolOutcome};
 
+use crate::clock::Moment;
 use crate::context::Written;
 use crate::faults;
 use crate::node::{Extra, Node, State};
+use crate::waiters::Wakers;
 
 impl Node {
     /// Writes on behalf of the body: within a bound, and not after the end.
@@ -20,7 +20,7 @@ impl Node {
         write: impl FnOnce(&mut State) -> Option<EventKind>,
     ) -> Written {
         let now = self.shared.clock.now();
-        let mut wakers = Vec::new();
+        let mut wakers = Wakers::new();
         let written = {
             let mut state = self.lock();
             if state.times.ended.is_some() && !faults::on("accept-late-write") {
@@ -43,7 +43,7 @@ impl Node {
     }
 
     pub(crate) fn skip_unregistered_hook(&self) {
-        let mut wakers = Vec::new();
+        let mut wakers = Wakers::new();
         {
             let mut state = self.lock();
             let extra = state.extra();
@@ -61,7 +61,7 @@ impl Node {
         kind: EventKind,
         note: impl FnOnce(&mut Extra),
     ) -> Option<Stopped> {
-        let mut wakers = Vec::new();
+        let mut wakers = Wakers::new();
         {
             let mut state = self.lock();
             if state.life.is_fenced(shielded) {
@@ -76,7 +76,7 @@ impl Node {
 
     /// Records the outcome of a tool call, unless the end of the run has done so.
     pub(crate) fn close_call(&self, call: &Arc<str>, outcome: ToolOutcome) {
-        let mut wakers = Vec::new();
+        let mut wakers = Wakers::new();
         {
             let mut state = self.lock();
             let calls = &mut state.extra().calls;
@@ -93,8 +93,8 @@ impl Node {
         &self,
         state: &mut State,
         outcome: &ToolOutcome,
-        now: Instant,
-        wakers: &mut Vec<Waker>,
+        now: Moment,
+        wakers: &mut Wakers,
     ) {
         let Some(extra) = &mut state.extra else { return };
         for call in std::mem::take(&mut extra.calls) {
