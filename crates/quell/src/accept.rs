@@ -120,6 +120,8 @@ impl Shared {
             return Err(SubmitError::LimitReached { what: "live children", max }.into());
         }
         let cleanup = above.life.is_stopping();
+        // The child shares it from its first event on.
+        parent.log_of(&mut above);
         let id = self.id_of(&spec, now);
         let node = Node::new(self, id, spec, Some((parent, &above)), now);
         if cleanup {

@@ -151,7 +151,7 @@ fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &Gone, now: Moment) 
         if gone.unseen_failure && state.failure.is_none() {
             state.failure = Some(crate::body::failure_of_child(child));
         }
-        let row = state.log.take_row(gone.status);
+        let row = parent.log_of(state).take_row(gone.status);
         if !row && !gone.has_rows && !gone.restless {
             unlinked = state.kids.unlink(gone.slot);
             state.kids.omit(gone.status, gone.omitted.as_deref());

@@ -38,13 +38,13 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
             return Err(DetachError::Stopping);
         }
         let log = Arc::new(node.shared.new_log(node.id));
-        let (from, name) = (state.log.root, Arc::clone(&node.name));
+        let (from, name) = (node.log_of(&mut state).root, Arc::clone(&node.name));
         let detached = EventKind::Detached { from, name };
-        node.write(&state, now, detached.clone(), &mut wakers);
-        let (inherited, old) = (above.idle.clone(), Arc::clone(&state.log));
+        node.write(&mut state, now, detached.clone(), &mut wakers);
+        let (inherited, old) = (above.idle.clone(), Arc::clone(node.log_of(&mut state)));
         let top = Above { depth: 0, deadline: None };
         let under = move_to(node, &mut state, &log, top, inherited.as_ref());
-        node.write(&state, now, detached, &mut wakers);
+        node.write(&mut state, now, detached, &mut wakers);
         state.parent = None;
         state.parent_id = None;
         state.extra().detached_from = Some(from);
@@ -97,7 +97,7 @@ fn move_to(
     above: Above,
     inherited: Option<&Arc<IdleWatch>>,
 ) -> Above {
-    state.log = Arc::clone(log);
+    state.log = Some(Arc::clone(log));
     state.depth = above.depth + 1;
     let own = state.life.timeout_at().map(|at| node.shared.clock.ticks(at));
     state.deadline = above.deadline.into_iter().chain(own).min();

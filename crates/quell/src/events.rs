@@ -131,6 +131,11 @@ impl Log {
         ring.push(entry, wakers);
     }
 
+    /// Appends an event that was implied until now: before anybody could read.
+    pub(crate) fn begin_with(&self, entry: Entry) {
+        self.ring.lock().push(entry, &mut Wakers::new());
+    }
+
     /// Takes the waiting readers out, so that they see that a run is over.
     pub(crate) fn drain_waiters(&self, wakers: &mut Wakers) {
         self.ring.lock().drain_waiters(wakers);
@@ -209,7 +214,7 @@ impl AllEvents {
         crate::foreign::wake(wakers);
     }
 
-    fn has_readers(&self) -> bool {
+    pub(crate) fn has_readers(&self) -> bool {
         self.readers.load(Ordering::SeqCst) > 0
     }
 

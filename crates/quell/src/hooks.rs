@@ -111,7 +111,7 @@ impl Runner {
             }
             if !state.life.status().is_terminal() {
                 let kind = EventKind::HookEnded { hook, outcome };
-                self.node.write(&state, now, kind, &mut wakers);
+                self.node.write(&mut state, now, kind, &mut wakers);
             }
         }
         foreign::wake(wakers);

@@ -54,6 +54,7 @@ mod handle;
 mod hooks;
 mod idle;
 mod ids;
+mod implied;
 pub mod join;
 mod kids;
 pub mod manual;

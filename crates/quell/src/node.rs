@@ -66,7 +66,8 @@ pub(crate) struct Node {
 /// What a run is made of, under its lock.
 pub(crate) struct State {
     pub(crate) life: Lifecycle,
-    pub(crate) log: Arc<Log>,
+    /// None as long as the events follow from the state.
+    pub(crate) log: Option<Arc<Log>>,
     pub(crate) parent: Option<Weak<Node>>,
     pub(crate) parent_id: Option<RunId>,
     /// The run's place: steps down the tree, the root being at 1, and among its siblings.
@@ -143,8 +144,6 @@ impl Node {
         rules.timeout = spec.timeout;
         rules.start_within = spec.start_within;
         rules.idle = spec.idle;
-        let log = parent
-            .map_or_else(|| Arc::new(shared.new_log(id)), |(_, state)| Arc::clone(&state.log));
         let above = parent.and_then(|(_, state)| state.idle.clone());
         let idle = match spec.idle {
             Some(_) => Some(Arc::new(IdleWatch::new(now.ticks, above))),
@@ -152,7 +151,7 @@ impl Node {
         };
         let state = State {
             life: Lifecycle::new(&rules, now.instant),
-            log,
+            log: parent.and_then(|(_, state)| state.log.clone()),
             parent: parent.map(|(node, _)| Arc::downgrade(node)),
             parent_id: parent.map(|(node, _)| node.id),
             depth: parent.map_or(1, |(_, state)| state.depth + 1),
@@ -234,10 +233,6 @@ impl Node {
     /// Tells whether the run was not quiescent when it became terminal.
     pub(crate) fn ended_restless(&self) -> bool {
         self.word() & word::RESTLESS != 0
-    }
-
-    pub(crate) fn log(&self) -> Arc<Log> {
-        Arc::clone(&self.lock().log)
     }
 
     /// Sets bits of the word that no decision of the lifecycle touches.

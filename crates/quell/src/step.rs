@@ -10,7 +10,6 @@ use quell_core::{
 
 use crate::cascade;
 use crate::clock::Moment;
-use crate::events::Entry;
 use crate::faults;
 use crate::foreign;
 use crate::handle::Reader;
@@ -79,8 +78,8 @@ impl Node {
         let mut after = After { fx, ..After::default() };
         edit(state, &fx);
         if matches!(input, Input::Started) && !fx.refused {
-            state.times.started = Some(now.ticks);
             self.write(state, now, EventKind::Started, &mut after.wakers);
+            state.times.started = Some(now.ticks);
             let own = state.life.timeout_at().map(|at| self.shared.clock.ticks(at));
             state.deadline = state.deadline.into_iter().chain(own).min();
             self.mirror(state, 0);
@@ -138,14 +137,6 @@ impl Node {
         }
     }
 
-    /// Appends an event to the log of the tree, and notes the sign of life.
-    pub(crate) fn write(&self, state: &State, now: Moment, kind: EventKind, wakers: &mut Wakers) {
-        state.log.append(&self.shared, Entry { run: self.id, at: now.ticks, kind }, wakers);
-        if let Some(idle) = &state.idle {
-            idle.touch(now.ticks);
-        }
-    }
-
     fn record(self: &Arc<Self>, state: &mut State, note: Note<'_>, now: Moment, after: &mut After) {
         let fx = after.fx;
         let mut set = 0;
@@ -197,7 +188,9 @@ impl Node {
         if fx.ended.is_some() || fx.quiesced {
             // Only now the word says so; readers that are through must look again.
             state.waiters.drain_into(&mut after.wakers);
-            state.log.drain_waiters(&mut after.wakers);
+            if let Some(log) = &state.log {
+                log.drain_waiters(&mut after.wakers);
+            }
             after.retire = state.life.is_quiescent() && state.parent_id.is_none();
         }
     }
@@ -234,8 +227,8 @@ impl Node {
         if let Some(token) = state.extra.as_ref().and_then(|extra| extra.token.as_ref()) {
             after.rare().token = Some(token.clone());
         }
-        state.times.stopped = Some(now.ticks);
         self.write(state, now, EventKind::Stopping(cause), &mut after.wakers);
+        state.times.stopped = Some(now.ticks);
         state.waiters.drain_into(&mut after.wakers);
     }
 
@@ -322,7 +315,6 @@ impl Node {
         now: Moment,
         after: &mut After,
     ) -> u32 {
-        state.times.ended = Some(now.ticks);
         let mut abandoned = Vec::new();
         if after.fx.body_abandoned {
             abandoned.push(Abandoned::new(self.id, Arc::clone(&self.name), Work::Body));
@@ -349,10 +341,12 @@ impl Node {
         } else {
             state.times.quiesced = Some(now.ticks);
         }
-        self.write(state, now, EventKind::Ended(status), &mut after.wakers);
         if faults::on("second-terminal-event") {
+            self.log_of(state);
             self.write(state, now, EventKind::Ended(status), &mut after.wakers);
         }
+        self.write(state, now, EventKind::Ended(status), &mut after.wakers);
+        state.times.ended = Some(now.ticks);
         if !after.fx.body_abandoned {
             state.body = None;
         }

@@ -34,7 +34,7 @@ impl Node {
                 (write(&mut state), Written::Yes)
             };
             if let Some(kind) = kind {
-                self.write(&state, now, kind, &mut wakers);
+                self.write(&mut state, now, kind, &mut wakers);
             }
             written
         };
@@ -68,7 +68,7 @@ impl Node {
                 return Some(self.refusal(&state));
             }
             note(state.extra());
-            self.write(&state, self.shared.clock.now(), kind, &mut wakers);
+            self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
         }
         crate::foreign::wake(wakers);
         None
@@ -83,7 +83,7 @@ impl Node {
             let Some(place) = calls.iter().position(|open| Arc::ptr_eq(open, call)) else { return };
             let call = calls.swap_remove(place);
             let kind = EventKind::ToolEnded { call, outcome };
-            self.write(&state, self.shared.clock.now(), kind, &mut wakers);
+            self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
         }
         crate::foreign::wake(wakers);
     }
