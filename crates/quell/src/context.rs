@@ -151,11 +151,11 @@ impl RunContext {
     /// Cancel safe: nothing is lost, the next call sees the same stop.
     pub async fn stopped(&self) -> Arc<Cause> {
         self.node().listen();
-        let cause = Wait::new(self.node()).until(|state| {
+        Wait::until(self.node(), |state| {
             let stopping = state.life.is_stopping();
             stopping.then(|| state.cause.clone()).flatten()
-        });
-        cause.await
+        })
+        .await
     }
 
     /// Runs a future until it ends or the run is to stop; then the future is dropped. A stop that
@@ -194,7 +194,7 @@ impl RunContext {
     pub async fn shield<F: Future>(&self, future: F) -> Result<F::Output, Elapsed> {
         let node = self.node();
         node.listen();
-        let mut over = pin!(Wait::new(node).until(|state| state.life.is_aborting().then_some(())));
+        let mut over = pin!(Wait::until(node, |state| state.life.is_aborting().then_some(())));
         let mut future = pin!(future);
         poll_fn(|cx| {
             // Work that is through at the deadline counts: the future first.

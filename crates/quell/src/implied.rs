@@ -1,8 +1,8 @@
 //! The log of a run that nobody has looked at yet.
 //!
 //! What happens to most roots follows from their state: accepted, started, stopped, ended, each at
-//! its time. Such a root has no log until there is more to say, or somebody to say it to: a reader, a
-//! child, an event of its body. Then the log is made, and begins with what was implied so far.
+//! its time. Such a root has no log until there is more to say, or somebody to say it to: a reader,
+//! a child, an event of its body. Then the log is made, and begins with what was implied so far.
 //!
 //! Invariants, under the node's lock:
 //!

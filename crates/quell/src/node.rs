@@ -82,7 +82,7 @@ pub(crate) struct State {
     pub(crate) waiters: Waiters,
     pub(crate) value: Option<Box<dyn Any + Send>>,
     /// Who may still ask for the value.
-    pub(crate) reader: crate::handle::Reader,
+    pub(crate) reader: Reader,
     pub(crate) failure: Option<Failure>,
     pub(crate) output: Option<Payload>,
     pub(crate) times: Times,
@@ -90,6 +90,17 @@ pub(crate) struct State {
     pub(crate) late: u32,
     pub(crate) armed: Option<TimerKey>,
     pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// Who may still ask for the outcome of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Whoever holds the handle.
+    Held,
+    /// Nobody: it was read, or given up.
+    Gone,
+    /// Nobody, and nobody has: a failure would be silent (D5).
+    GoneUnread,
 }
 
 /// When things happened to a run.
@@ -163,7 +174,7 @@ impl Node {
             body: None,
             waiters: Waiters::default(),
             value: None,
-            reader: crate::handle::Reader::Held,
+            reader: Reader::Held,
             failure: None,
             output: None,
             times: Times::queued(now.ticks),

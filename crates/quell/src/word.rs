@@ -26,6 +26,9 @@ pub(crate) const CLEANUP: u32 = 1 << 13;
 /// Without a parent: submitted, or detached.
 pub(crate) const ROOT: u32 = 1 << 10;
 
+/// Nobody can ask for the value any more.
+pub(crate) const UNREAD: u32 = 1 << 14;
+
 const ALL: [RunStatus; 7] = [
     RunStatus::Queued,
     RunStatus::Running,
