@@ -16,7 +16,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
 use quell_core::{CancelRequest, Disposition, RunId};
 
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::config::Limits;
 use crate::filter::RunFilter;
 use crate::foreign;
@@ -94,8 +94,8 @@ impl Registry {
     }
 
     /// Makes an id for a run that brings none.
-    pub(crate) fn new_id(&self, clock: &Clock, now: Moment) -> RunId {
-        self.busy.ids.next(clock.wall_nanos(now.ticks))
+    pub(crate) fn new_id(&self, clock: &Clock, now: Instant) -> RunId {
+        self.busy.ids.next(clock.wall_nanos(now))
     }
 
     /// Enters a run under its id. Called under the lock of the run's node.
@@ -138,7 +138,7 @@ impl Registry {
         if keep.is_zero() || self.reservations_max == 0 {
             return self.get(id).ok_or(Disposition::Unknown);
         }
-        let now = clock.now().instant;
+        let now = clock.now();
         let until = now + keep;
         let remember = || {
             let age = self.reserved_ever.fetch_add(1, Ordering::Relaxed);
