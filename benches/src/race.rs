@@ -144,6 +144,13 @@ fn processor_time() -> Duration {
     Duration::from_nanos(nanos.sum())
 }
 
+/// What the calling thread has used of its processor so far; zero where the system does not tell.
+pub fn thread_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or_default())
+}
+
 /// Tells whether the sizes that take minutes are asked for, by `QUELL_LONG`.
 pub fn is_long() -> bool {
     std::env::var_os("QUELL_LONG").is_some_and(|value| value != "0")

@@ -1,13 +1,11 @@
 //! From a spec to a node that is known: bounds, admission, the fence of the parent, the registry.
 
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Instant;
 
 use quell_core::lifecycle::Input;
 use quell_core::{CancelRequest, EventKind, RunId};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::admission::Free;
 use crate::control;
@@ -19,6 +17,7 @@ use crate::registry::Entered;
 use crate::shield;
 use crate::spec::RunSpec;
 use crate::sync::Ordering;
+use crate::waiters::Wakers;
 use crate::word;
 
 impl Shared {
@@ -31,8 +30,8 @@ impl Shared {
             return Err(SubmitError::ShuttingDown);
         }
         self.check(&spec)?;
-        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Vec::new());
-        let node = Node::new(self, id_of(&spec), spec, None, now);
+        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
+        let node = Node::new(self, self.id_of(&spec, now), spec, None, now);
         let free = self.admit(&node, now)?;
         let entered = self.enter(&node, &mut node.lock(), false, now, &mut wakers);
         free.start();
@@ -53,7 +52,7 @@ impl Shared {
         parent: &Arc<Node>,
     ) -> Result<Arc<Node>, Refusal> {
         self.check(&spec)?;
-        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Vec::new());
+        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
         let (node, stop) = self.link_child(spec, parent, now, &mut wakers)?;
         crate::foreign::wake(wakers);
         self.stop_at_once(&node, token, stop);
@@ -68,7 +67,7 @@ impl Shared {
         node.hold_back();
         let free = self.admission.enter(node, now)?;
         if let Some(due) = node.gate.as_ref().and_then(|gate| gate.not_before) {
-            self.control.nudge(due);
+            self.control.nudge(self.clock.ticks(due));
         }
         Ok(free)
     }
@@ -82,6 +81,11 @@ impl Shared {
         }
         self.admission.ended(node, now).start();
         self.admission.quiesced(node.id, now).start();
+    }
+
+    /// Yields the id that a run brings, or a new one.
+    fn id_of(&self, spec: &RunSpec, now: Instant) -> RunId {
+        spec.id.unwrap_or_else(|| self.registry.new_id(&self.clock, now))
     }
 
     fn check(&self, spec: &RunSpec) -> Result<(), SubmitError> {
@@ -99,8 +103,8 @@ impl Shared {
         spec: RunSpec,
         parent: &Arc<Node>,
         now: Instant,
-        wakers: &mut Vec<Waker>,
-    ) -> Result<(Arc<Node>, Option<CancelRequest>), Refusal> {
+        wakers: &mut Wakers,
+    ) -> Result<(Arc<Node>, Option<Box<CancelRequest>>), Refusal> {
         let limits = &self.config.limits;
         let shielded = shield::is_active(parent.id);
         let mut above = parent.lock();
@@ -116,7 +120,10 @@ impl Shared {
             return Err(SubmitError::LimitReached { what: "live children", max }.into());
         }
         let cleanup = above.life.is_stopping();
-        let node = Node::new(self, id_of(&spec), spec, Some((parent, &above)), now);
+        // The child shares it from its first event on.
+        parent.log_of(&mut above);
+        let id = self.id_of(&spec, now);
+        let node = Node::new(self, id, spec, Some((parent, &above)), now);
         if cleanup {
             node.set(word::CLEANUP);
         }
@@ -139,8 +146,8 @@ impl Shared {
         state: &mut State,
         shielded: bool,
         now: Instant,
-        wakers: &mut Vec<Waker>,
-    ) -> Result<Option<CancelRequest>, SubmitError> {
+        wakers: &mut Wakers,
+    ) -> Result<Option<Box<CancelRequest>>, SubmitError> {
         let stop = match self.registry.enter(node, state.parent_id.is_none(), now) {
             Entered::InUse => return Err(SubmitError::IdInUse(node.id)),
             Entered::Stopped(request) => Some(request),
@@ -149,7 +156,7 @@ impl Shared {
         let (parent, kind, name) = (state.parent_id, node.kind, Arc::clone(&node.name));
         node.write(state, now, EventKind::Queued { parent, kind, name, shielded }, wakers);
         if let Some(at) = state.life.next_wakeup() {
-            state.armed = self.control.rearm(node, None, Some(at));
+            state.armed = self.control.rearm(node, None, Some(self.clock.ticks(at)));
         }
         Ok(stop)
     }
@@ -159,7 +166,7 @@ impl Shared {
         &self,
         node: &Arc<Node>,
         token: Option<CancellationToken>,
-        stop: Option<CancelRequest>,
+        stop: Option<Box<CancelRequest>>,
     ) {
         if let Some(request) = stop {
             node.cancel(&request);
@@ -190,8 +197,4 @@ impl From<SubmitError> for Refusal {
     fn from(error: SubmitError) -> Self {
         Self::Submit(error)
     }
-}
-
-fn id_of(spec: &RunSpec) -> RunId {
-    spec.id.unwrap_or_else(|| RunId::from_uuid(Uuid::now_v7()))
 }

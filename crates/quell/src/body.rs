@@ -7,19 +7,19 @@
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use quell_core::lifecycle::{BodyEnd, Input};
-use tracing::Instrument as _;
+use tracing::Span;
+use tracing::span::Entered;
 
 use crate::context::RunContext;
 use crate::failure::{Failure, RunError, RunFailure};
 use crate::faults;
 use crate::foreign;
-use crate::handle::Reader;
-use crate::node::{Node, State};
+use crate::node::{Node, Reader, State};
 use crate::step::Note;
 use crate::word;
 
@@ -33,60 +33,77 @@ where
     let span = tracing::info_span!(
         "run", run.id = %node.id, run.kind = %node.kind, run.name = %node.name
     );
-    let runtime = node.shared.runtime.clone();
-    // The future is made before the task: it reports the end of the run even if it is dropped
+    // The guard is made before the task: it reports the end of the run even if the task is dropped
     // unpolled, as by a runtime that is gone.
-    let guard = Guard { node: Some(Arc::clone(node)) };
-    drop(runtime.spawn(drive(body, guard).instrument(span)));
+    let span = (!span.is_disabled()).then(|| Box::new(span));
+    let guard = Guard { node: Arc::clone(node), span, reported: false };
+    drop(node.shared.runtime.spawn(drive(body, guard)));
 }
 
-/// The arguments are in the order in which they are dropped when the task never runs: the guard
-/// reports the end after the body's destructors.
-async fn drive<T, F, Fut>(body: F, mut guard: Guard)
+/// What the task of a run does.
+///
+/// There is one place for the future of the body, and it is made there: a task is hardly larger
+/// than what it awaits.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` holds its arguments twice")]
+fn drive<T, F, Fut>(body: F, mut guard: Guard) -> impl Future<Output = ()> + Send
 where
     F: FnOnce(RunContext) -> Fut + Send + 'static,
     Fut: Future<Output = Result<T, Failure>> + Send + 'static,
     T: Send + 'static,
 {
-    let Some(node) = guard.node.clone() else { return };
-    let started = poll_fn(|cx| {
-        if node.poll_turn(cx.waker()) {
-            Poll::Ready(start(&node, cx.waker()))
-        } else {
-            Poll::Pending
+    async move {
+        // What a block captures is dropped in the order in which it is first named: when the task
+        // never runs, the guard has to report the end after the body's destructors.
+        let _ = (&body, &guard);
+        let started = poll_fn(|cx| {
+            let _entered = guard.enter();
+            if guard.node.poll_turn(cx.waker()) {
+                Poll::Ready(start(&guard.node, cx.waker()))
+            } else {
+                Poll::Pending
+            }
+        });
+        if !started.await {
+            let dropped = guard.call(|| drop(body));
+            return guard.report(End::<T>::Dropped, dropped.err());
         }
-    })
-    .await;
-    if !started {
-        let dropped = foreign::call(|| drop(body));
-        return guard.report(End::<T>::Dropped, dropped.err());
+        let mut slot = pin!(None);
+        match guard.call(|| body(RunContext::new(Arc::clone(&guard.node)))) {
+            Ok(future) => slot.set(Some(future)),
+            Err(panic) => return guard.report(End::<T>::Panicked(panic), None),
+        }
+        let end = poll_fn(|cx| match slot.as_mut().as_pin_mut() {
+            Some(future) => {
+                let _entered = guard.enter();
+                poll_body(&guard.node, future, cx)
+            }
+            None => Poll::Ready(End::Dropped),
+        });
+        let end = end.await;
+        if faults::on("end-before-destructors") {
+            return guard.report(end, None);
+        }
+        let dropped = guard.call(|| slot.set(None));
+        guard.report(end, dropped.err());
     }
-    let context = RunContext::new(Arc::clone(&node));
-    let future = match foreign::call(|| body(context)) {
-        Ok(future) => future,
-        Err(panic) => return guard.report(End::<T>::Panicked(panic), None),
-    };
-    let mut slot = pin!(Some(future));
-    let end = poll_fn(|cx| {
-        let bits = node.word();
-        if bits & word::DROP != 0 {
-            return Poll::Ready(End::Dropped);
-        }
-        let Some(future) = slot.as_mut().as_pin_mut() else { return Poll::Ready(End::Dropped) };
-        match foreign::call(|| future.poll(cx)) {
-            Ok(Poll::Ready(result)) => Poll::Ready(End::Returned(result)),
-            Err(panic) => Poll::Ready(End::Panicked(panic)),
-            Ok(Poll::Pending) if bits & word::POLL_DROP != 0 => Poll::Ready(End::Dropped),
-            Ok(Poll::Pending) if node.word() & word::DROP != 0 => Poll::Ready(End::Dropped),
-            Ok(Poll::Pending) => Poll::Pending,
-        }
-    })
-    .await;
-    if faults::on("end-before-destructors") {
-        return guard.report(end, None);
+}
+
+/// Polls a body, unless it is to be dropped.
+fn poll_body<T, Fut>(node: &Node, future: Pin<&mut Fut>, cx: &mut Context<'_>) -> Poll<End<T>>
+where
+    Fut: Future<Output = Result<T, Failure>>,
+{
+    let bits = node.word();
+    if bits & word::DROP != 0 {
+        return Poll::Ready(End::Dropped);
     }
-    let dropped = foreign::call(|| slot.set(None));
-    guard.report(end, dropped.err());
+    match foreign::call(|| future.poll(cx)) {
+        Ok(Poll::Ready(result)) => Poll::Ready(End::Returned(result)),
+        Err(panic) => Poll::Ready(End::Panicked(panic)),
+        Ok(Poll::Pending) if bits & word::POLL_DROP != 0 => Poll::Ready(End::Dropped),
+        Ok(Poll::Pending) if node.word() & word::DROP != 0 => Poll::Ready(End::Dropped),
+        Ok(Poll::Pending) => Poll::Pending,
+    }
 }
 
 fn start(node: &Arc<Node>, waker: &Waker) -> bool {
@@ -107,12 +124,26 @@ enum End<T> {
 
 /// Reports the end of a body, also when its runtime drops the task.
 struct Guard {
-    node: Option<Arc<Node>>,
+    node: Arc<Node>,
+    /// The span of the run. None where nobody listens, which is worth a box: `Instrumented` would
+    /// add four words more to every task.
+    span: Option<Box<Span>>,
+    reported: bool,
 }
 
 impl Guard {
+    fn enter(&self) -> Option<Entered<'_>> {
+        self.span.as_deref().map(Span::enter)
+    }
+
+    /// Calls the body's code in the span of the run.
+    fn call<R>(&self, code: impl FnOnce() -> R) -> Result<R, Failure> {
+        let _entered = self.enter();
+        foreign::call(code)
+    }
+
     fn report<T: Send + 'static>(&mut self, end: End<T>, panic: Option<Failure>) {
-        let Some(node) = self.node.take() else { return };
+        self.reported = true;
         let (mut value, mut failure, mut how) = match end {
             End::Returned(Ok(value)) => (Some(value), None, BodyEnd::Ok),
             End::Returned(Err(failure)) => (None, Some(failure), BodyEnd::Err),
@@ -123,26 +154,26 @@ impl Guard {
             failure.get_or_insert(panic);
             how = if how == BodyEnd::Ok { BodyEnd::Err } else { how };
         }
-        let (unread, over) = {
-            let state = node.lock();
-            (state.reader != Reader::Held, state.times.ended.is_some())
-        };
+        let bits = self.node.word();
+        let (unread, over) = (bits & word::UNREAD != 0, word::status(bits).is_terminal());
         let late = over && value.is_some();
         if (unread || over) && value.is_some() {
             // Nobody can read it any more, and its destructor is the body's code.
-            let dropped = foreign::call(|| drop(value.take()));
+            let dropped = self.call(|| drop(value.take()));
             failure = failure.or(dropped.err());
         }
         let value = value.map(|value| Box::new(value) as Box<dyn Any + Send>);
-        report(&node, how, value, failure, late);
+        let _entered = self.enter();
+        report(&self.node, how, value, failure, late);
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(node) = self.node.take() {
+        if !self.reported {
             let gone = Failure::new("runtime of the body has shut down");
-            report(&node, BodyEnd::Err, None, Some(gone), false);
+            let _entered = self.enter();
+            report(&self.node, BodyEnd::Err, None, Some(gone), false);
         }
     }
 }

@@ -10,23 +10,23 @@ use quell_core::lifecycle::{Cascade, Effects, Input, Stage};
 use quell_core::{Cause, StopMode};
 
 use crate::faults;
-use crate::node::{After, Gone, Node, Todo};
+use crate::node::{After, Gone, Node, Todo, Todos};
 use crate::step::Note;
 use crate::word;
 
 /// Works off what steps have left, and what those leave in turn.
-pub(crate) fn work_off(mut todo: Vec<Todo>, now: Instant) {
+pub(crate) fn work_off(mut todo: Todos, now: Instant) {
     while let Some(next) = todo.pop() {
         match next {
             Todo::Cascade(node, cascade, cause) => signal_children(&node, cascade, cause, now),
             Todo::Ladder(node, stage) => take_to_stage(&node, stage, now, &mut todo),
             Todo::ChildQuiesced(parent) => {
                 let after = parent.step(Input::ChildQuiesced, Note::default(), now, |_, _| {});
-                settle(&parent, after, &mut todo);
+                settle(&parent, after, now, &mut todo);
             }
             Todo::ChildEnded { parent, child, gone } => {
-                let after = child_ended(&parent, &child, gone, now);
-                settle(&parent, after, &mut todo);
+                let after = child_ended(&parent, &child, &gone, now);
+                settle(&parent, after, now, &mut todo);
             }
         }
     }
@@ -75,10 +75,10 @@ fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: I
             for todo in std::mem::take(&mut after.todo) {
                 match todo {
                     Todo::Cascade(node, cascade, cause) => stack.push((node, cascade, cause, 0)),
-                    other => work_off(vec![other], now),
+                    other => work_off(Todos::from_iter([other]), now),
                 }
             }
-            child.finish(after);
+            child.finish(after, now);
         }
     }
 }
@@ -95,7 +95,7 @@ fn signal(child: &Arc<Node>, cascade: Cascade, cause: &Arc<Cause>, now: Instant)
 }
 
 /// Takes a run and its live descendants to a stage, leaves first: abort and abandon go bottom-up.
-fn take_to_stage(node: &Arc<Node>, stage: Stage, now: Instant, todo: &mut Vec<Todo>) {
+fn take_to_stage(node: &Arc<Node>, stage: Stage, now: Instant, todo: &mut Todos) {
     let mut nodes = vec![Arc::clone(node)];
     nodes.extend(live_subtree(node));
     let skipped = (stage == Stage::Abandon && faults::on("skip-abandon"))
@@ -114,7 +114,7 @@ fn take_to_stage(node: &Arc<Node>, stage: Stage, now: Instant, todo: &mut Vec<To
             stop_cleanup(node, hard, cause.as_ref(), now, todo);
         }
         let after = node.step(Input::Ladder(stage), Note::default(), now, |_, _| {});
-        settle(node, after, todo);
+        settle(node, after, now, todo);
         // A parent must find its children ended.
         work_off(std::mem::take(todo), now);
     }
@@ -126,7 +126,7 @@ fn stop_cleanup(
     hard: Instant,
     cause: Option<&Arc<Cause>>,
     now: Instant,
-    todo: &mut Vec<Todo>,
+    todo: &mut Todos,
 ) {
     let cause = cause.map(|cause| Arc::new(cause.inherited(quell_core::CauseKind::ParentStopped)));
     let wait = node.shared.config.abort_wait;
@@ -139,22 +139,21 @@ fn stop_cleanup(
     };
     let why = Note { cause: cause.as_ref(), ..Note::default() };
     let after = node.step(input, why, now, |_, _| {});
-    settle(node, after, todo);
+    settle(node, after, now, todo);
 }
 
 /// Counts a child out, and keeps it for the report if there is a row for it.
-fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: Gone, now: Instant) -> After {
+fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &Gone, now: Instant) -> After {
     let input = Input::ChildEnded { unseen_failure: gone.unseen_failure, restless: gone.restless };
     let mut unlinked = None;
     let after = parent.step(input, Note::default(), now, |state, _: &Effects| {
         if gone.unseen_failure && state.failure.is_none() {
             state.failure = Some(crate::body::failure_of_child(child));
         }
-        let row = state.log.take_row(gone.status);
+        let row = parent.log_of(state).take_row(gone.status);
         if !row && !gone.has_rows && !gone.restless {
             unlinked = state.kids.unlink(gone.slot);
-            state.kids.omitted.add(gone.status);
-            state.kids.omitted.merge(gone.omitted);
+            state.kids.omit(gone.status, gone.omitted.as_deref());
         }
     });
     if unlinked.is_some() {
@@ -164,9 +163,9 @@ fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: Gone, now: Instant) 
 }
 
 /// Keeps what a step left for other nodes, and carries out the rest.
-fn settle(node: &Arc<Node>, mut after: After, todo: &mut Vec<Todo>) {
-    todo.append(&mut after.todo);
-    node.finish(after);
+fn settle(node: &Arc<Node>, mut after: After, now: Instant, todo: &mut Todos) {
+    todo.extend(std::mem::take(&mut after.todo));
+    node.finish(after, now);
 }
 
 /// Children that are copied under one lock: enough to be cheap, too few to hold up a reader.

@@ -1,5 +1,6 @@
 //! The one clock of an engine.
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Yields monotonic instants and the wall time that belongs to each.
@@ -11,11 +12,16 @@ use std::time::{Duration, Instant, SystemTime};
 pub(crate) struct Clock {
     start: Instant,
     wall: SystemTime,
+    /// The same in nanoseconds since 1970.
+    wall_nanos: u64,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { start: Self::read(), wall: SystemTime::now() }
+        let wall = SystemTime::now();
+        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall_nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        Self { start: Self::read(), wall, wall_nanos }
     }
 
     #[expect(clippy::unused_self, reason = "callers should not care where the time comes from")]
@@ -27,16 +33,46 @@ impl Clock {
         self.wall + at.saturating_duration_since(self.start)
     }
 
-    /// Nanoseconds since the start, for atomics.
-    pub(crate) fn ticks(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
+    pub(crate) fn ticks(&self, at: Instant) -> Ticks {
+        let since = at.saturating_duration_since(self.start);
+        let whole = since.as_secs().saturating_mul(1_000_000_000);
+        let since = whole.saturating_add(u64::from(since.subsec_nanos()));
+        Ticks(NonZeroU64::MIN.saturating_add(since))
     }
 
-    pub(crate) fn at_ticks(&self, ticks: u64) -> Instant {
-        self.start + Duration::from_nanos(ticks)
+    pub(crate) fn at_ticks(&self, ticks: Ticks) -> Instant {
+        self.start + ticks.since_start()
+    }
+
+    pub(crate) fn wall_at(&self, ticks: Ticks) -> SystemTime {
+        self.wall + ticks.since_start()
+    }
+
+    /// Nanoseconds since 1970, as far as they go.
+    pub(crate) fn wall_nanos(&self, at: Instant) -> u64 {
+        self.wall_nanos.saturating_add(self.ticks(at).get())
     }
 
     fn read() -> Instant {
         tokio::time::Instant::now().into_std()
+    }
+}
+
+/// An instant in eight bytes, whether it is there or not: nanoseconds since the start of the clock,
+/// plus one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticks(NonZeroU64);
+
+impl Ticks {
+    pub(crate) const fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    pub(crate) fn from_raw(raw: u64) -> Self {
+        Self(NonZeroU64::new(raw).unwrap_or(NonZeroU64::MIN))
+    }
+
+    const fn since_start(self) -> Duration {
+        Duration::from_nanos(self.0.get() - 1)
     }
 }

@@ -17,7 +17,7 @@ use crate::failure::{Elapsed, Failure};
 use crate::faults;
 use crate::handle::{RunHandle, RunRef};
 use crate::hooks::{Hook, Start};
-use crate::node::{Extra, Node};
+use crate::node::{Extra, Node, State};
 use crate::shield;
 use crate::spec::RunSpec;
 use crate::step::Note;
@@ -151,11 +151,11 @@ impl RunContext {
     /// Cancel safe: nothing is lost, the next call sees the same stop.
     pub async fn stopped(&self) -> Arc<Cause> {
         self.node().listen();
-        let cause = Wait::new(self.node()).until(|state| {
+        Wait::until(self.node(), |state| {
             let stopping = state.life.is_stopping();
             stopping.then(|| state.cause.clone()).flatten()
-        });
-        cause.await
+        })
+        .await
     }
 
     /// Runs a future until it ends or the run is to stop; then the future is dropped. A stop that
@@ -194,7 +194,7 @@ impl RunContext {
     pub async fn shield<F: Future>(&self, future: F) -> Result<F::Output, Elapsed> {
         let node = self.node();
         node.listen();
-        let mut over = pin!(Wait::new(node).until(|state| state.life.is_aborting().then_some(())));
+        let mut over = pin!(Wait::until(node, |state| state.life.is_aborting().then_some(())));
         let mut future = pin!(future);
         poll_fn(|cx| {
             // Work that is through at the deadline counts: the future first.
@@ -280,8 +280,8 @@ impl RunContext {
     pub fn emit(&self, payload: impl Into<Payload>) -> Written {
         let payload = payload.into();
         let (bytes, bytes_max) = (payload.len(), limits::EVENT_BYTES_MAX);
-        let kind = EventKind::Emitted(payload);
-        self.node().write_from_body("event", bytes, bytes_max, |_| Some(kind))
+        let event = |_: &mut State| Some(EventKind::Emitted(payload));
+        self.node().write_from_body("event", bytes, bytes_max, event)
     }
 
     /// Runs a tool call: records that it begins and, exactly once, how it ended, also when the body
@@ -330,7 +330,10 @@ impl RunContext {
     /// of the run and its ancestors, after it the hard deadline.
     pub fn deadline(&self) -> Option<Instant> {
         let state = self.node().lock();
-        if state.life.is_stopping() { state.life.hard_deadline() } else { state.deadline }
+        if state.life.is_stopping() {
+            return state.life.hard_deadline();
+        }
+        state.deadline.map(|at| self.node().shared.clock.at_ticks(at))
     }
 }
 

@@ -27,15 +27,16 @@ use quell_core::lifecycle::Input;
 use quell_core::{CancelRequest, CauseKind};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::clock::Ticks;
 use crate::engine::Shared;
 use crate::node::Node;
 use crate::step::Note;
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::Mutex;
 
 /// The place of a timer in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TimerKey {
-    pub(crate) at: Instant,
+    pub(crate) at: Ticks,
     number: u64,
 }
 
@@ -43,15 +44,16 @@ pub(crate) struct TimerKey {
 #[derive(Default)]
 pub(crate) struct Control {
     queue: Mutex<Queue>,
-    numbers: AtomicU64,
 }
 
 #[derive(Default)]
 struct Queue {
     timers: BTreeMap<TimerKey, Arc<Node>>,
+    /// The number of the timer that was made last.
+    number: u64,
     links: Vec<Link>,
     /// What the loop sleeps for; `None` while it sleeps for nothing.
-    next: Option<Instant>,
+    next: Option<Ticks>,
     waker: Option<Waker>,
     closed: bool,
     thread: Option<thread::JoinHandle<()>>,
@@ -72,7 +74,7 @@ impl Control {
         &self,
         node: &Arc<Node>,
         armed: Option<TimerKey>,
-        wanted: Option<Instant>,
+        wanted: Option<Ticks>,
     ) -> Option<TimerKey> {
         let mut wake = None;
         let key = {
@@ -81,7 +83,8 @@ impl Control {
                 queue.timers.remove(&armed);
             }
             wanted.map(|at| {
-                let key = TimerKey { at, number: self.numbers.fetch_add(1, Ordering::Relaxed) };
+                queue.number += 1;
+                let key = TimerKey { at, number: queue.number };
                 queue.timers.insert(key, Arc::clone(node));
                 if queue.next.is_none_or(|next| at < next) {
                     wake.clone_from(&queue.waker);
@@ -121,7 +124,7 @@ impl Control {
     }
 
     /// Makes sure that the loop takes a turn at this instant.
-    pub(crate) fn nudge(&self, at: Instant) {
+    pub(crate) fn nudge(&self, at: Ticks) {
         let waker = {
             let queue = self.queue.lock();
             queue.waker.clone().filter(|_| queue.next.is_none_or(|next| at < next))
@@ -248,13 +251,14 @@ impl Turns {
         let kept_until = shared.registry.expire(shared.clock.now());
         let mut queue = shared.control.queue.lock();
         let first = queue.timers.keys().next().map(|key| key.at);
-        queue.next = first.into_iter().chain(kept_until).chain(due).min();
-        Turn::Next(queue.next)
+        let others = kept_until.into_iter().chain(due).map(|at| shared.clock.ticks(at));
+        queue.next = first.into_iter().chain(others).min();
+        Turn::Next(queue.next.map(|at| shared.clock.at_ticks(at)))
     }
 }
 
 fn pop_due(shared: &Shared) -> Option<(TimerKey, Arc<Node>)> {
-    let now = shared.clock.now();
+    let now = shared.clock.ticks(shared.clock.now());
     let mut queue = shared.control.queue.lock();
     // While it works the loop sleeps for nothing; it looks at the queue before it sleeps.
     queue.next = Some(now);
@@ -268,7 +272,8 @@ fn tick(key: TimerKey, node: &Arc<Node>) {
         let mut state = node.lock();
         // Re-armed since it was popped: the new timer stays.
         state.armed = state.armed.filter(|armed| *armed != key);
-        state.idle.as_ref().map_or(state.times.queued, |idle| shared.clock.at_ticks(idle.ticks()))
+        let active = state.idle.as_ref().map_or(state.times.queued, |idle| idle.ticks());
+        shared.clock.at_ticks(active)
     };
     let input = Input::Tick { active_at: active, listens: node.is_listening() };
     node.apply(input, Note::default(), |_, _| {});

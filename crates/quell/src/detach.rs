@@ -1,16 +1,17 @@
 //! A child that goes its own way: the one edge by which a run survives its parent (I25).
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use quell_core::EventKind;
 use quell_core::lifecycle::Input;
 
+use crate::clock::Ticks;
 use crate::events::Log;
 use crate::failure::DetachError;
 use crate::idle::IdleWatch;
 use crate::node::{Node, State};
 use crate::step::Note;
+use crate::waiters::Wakers;
 use crate::word;
 
 /// Makes a child the root of its own tree.
@@ -23,7 +24,7 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
     let parent = node.lock().parent.as_ref().and_then(std::sync::Weak::upgrade);
     let parent = parent.ok_or(DetachError::IsRoot)?;
     let now = node.shared.clock.now();
-    let mut wakers = Vec::new();
+    let mut wakers = Wakers::new();
     let (moved, old) = {
         let mut above = parent.lock();
         let mut state = node.lock();
@@ -37,13 +38,13 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
             return Err(DetachError::Stopping);
         }
         let log = Arc::new(node.shared.new_log(node.id));
-        let (from, name) = (state.log.root, Arc::clone(&node.name));
+        let (from, name) = (node.log_of(&mut state).root, Arc::clone(&node.name));
         let detached = EventKind::Detached { from, name };
-        node.write(&state, now, detached.clone(), &mut wakers);
-        let (inherited, old) = (above.idle.clone(), Arc::clone(&state.log));
+        node.write(&mut state, now, detached.clone(), &mut wakers);
+        let (inherited, old) = (above.idle.clone(), Arc::clone(node.log_of(&mut state)));
         let top = Above { depth: 0, deadline: None };
-        let under = move_to(&mut state, &log, top, inherited.as_ref());
-        node.write(&state, now, detached, &mut wakers);
+        let under = move_to(node, &mut state, &log, top, inherited.as_ref());
+        node.write(&mut state, now, detached, &mut wakers);
         state.parent = None;
         state.parent_id = None;
         state.extra().detached_from = Some(from);
@@ -58,7 +59,7 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
     // Only now the parent may end: nothing more of the child's tree goes to its log (I30).
     let mut after = parent.step(Input::ChildLeft, Note::default(), now, |_, _| {});
     crate::cascade::work_off(std::mem::take(&mut after.todo), now);
-    parent.finish(after);
+    parent.finish(after, now);
     crate::foreign::wake(wakers);
     node.shared.stop_if_closed(node);
     Ok(())
@@ -74,7 +75,7 @@ struct Moved {
 #[derive(Clone, Copy)]
 struct Above {
     depth: u32,
-    deadline: Option<Instant>,
+    deadline: Option<Ticks>,
 }
 
 fn move_descendants(root: &Arc<Node>, moved: &Moved) {
@@ -82,21 +83,24 @@ fn move_descendants(root: &Arc<Node>, moved: &Moved) {
         |node: &Node| -> Vec<Arc<Node>> { node.lock().kids.iter().map(Arc::clone).collect() };
     let mut stack: Vec<_> = kids_of(root).into_iter().map(|kid| (kid, moved.under)).collect();
     while let Some((node, above)) = stack.pop() {
-        let under = move_to(&mut node.lock(), &moved.log, above, moved.inherited.as_ref());
+        let inherited = moved.inherited.as_ref();
+        let under = move_to(&node, &mut node.lock(), &moved.log, above, inherited);
         stack.extend(kids_of(&node).into_iter().map(|kid| (kid, under)));
     }
 }
 
 /// Moves one run to another log; what it had inherited from outside its new tree is gone.
 fn move_to(
+    node: &Node,
     state: &mut State,
     log: &Arc<Log>,
     above: Above,
     inherited: Option<&Arc<IdleWatch>>,
 ) -> Above {
-    state.log = Arc::clone(log);
+    state.log = Some(Arc::clone(log));
     state.depth = above.depth + 1;
-    state.deadline = above.deadline.into_iter().chain(state.life.timeout_at()).min();
+    let own = state.life.timeout_at().map(|at| node.shared.clock.ticks(at));
+    state.deadline = above.deadline.into_iter().chain(own).min();
     if let (Some(inherited), Some(idle)) = (inherited, &state.idle) {
         if Arc::ptr_eq(inherited, idle) {
             state.idle = None;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use quell_core::limits;
 use quell_core::{CancelRequest, Cause, CauseKind, Disposition, RunId};
@@ -51,7 +52,9 @@ pub struct Engine {
     owner: Arc<Owner>,
 }
 
-/// What every run of an engine shares.
+/// What every run of an engine shares. Aligned, so that the count of its owners, which every start
+/// and end of a run writes, is in another line of the cache.
+#[repr(align(128))]
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
     pub(crate) runtime: Handle,
@@ -146,8 +149,8 @@ impl Engine {
     /// ending then. An unknown id is remembered if the request says so.
     #[expect(clippy::needless_pass_by_value, reason = "a request is made to be given away")]
     pub fn cancel(&self, id: RunId, request: CancelRequest) -> Disposition {
-        let now = self.shared().clock.now();
-        match self.shared().registry.find_or_reserve(id, &request, now) {
+        let shared = self.shared();
+        match shared.registry.find_or_reserve(id, &request, &shared.clock) {
             Ok(node) => node.cancel(&request),
             Err(answer) => answer,
         }
@@ -187,7 +190,7 @@ impl Shared {
     pub(crate) fn new_log(&self, root: RunId) -> Log {
         let limits = &self.config.limits;
         let (events_max, rows_max) = (limits.events_per_root_max, limits.report_rows_max);
-        Log::new(root, self.clock, events_max, rows_max, Arc::clone(&self.events))
+        Log::new(root, events_max, rows_max)
     }
 
     pub(crate) fn cancel_roots(&self, request: &CancelRequest) {
@@ -197,10 +200,9 @@ impl Shared {
     }
 
     /// Keeps an ended tree, and forgets those whose time is over.
-    pub(crate) fn retire(&self, root: &Arc<Node>) {
-        let now = self.clock.now();
+    pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) {
         if let Some(at) = self.registry.retire(root, now) {
-            self.control.nudge(at);
+            self.control.nudge(self.clock.ticks(at));
         }
         self.registry.expire(now);
     }

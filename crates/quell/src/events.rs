@@ -13,16 +13,16 @@
 //! else: nothing is locked, and nothing foreign called, while it is held.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
 use quell_core::{EventKind, RunEvent, RunId, RunStatus};
 
 use crate::clock::Clock;
+use crate::engine::Shared;
 use crate::faults;
 use crate::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering};
-use crate::waiters::{Key, Waiters};
+use crate::waiters::{Key, Waiters, Wakers};
 
 /// The newest entries of a sequence, and those who wait for the next.
 #[derive(Debug)]
@@ -48,7 +48,8 @@ impl<E: Clone> Ring<E> {
         Self { held: VecDeque::new(), next: 1, held_max, waiters: Waiters::default() }
     }
 
-    pub(crate) fn push(&mut self, entry: E, wakers: &mut Vec<Waker>) -> u64 {
+    #[inline]
+    pub(crate) fn push(&mut self, entry: E, wakers: &mut Wakers) -> u64 {
         if self.held.len() >= self.held_max {
             self.held.pop_front();
         }
@@ -85,7 +86,7 @@ impl<E: Clone> Ring<E> {
         self.waiters.remove(key);
     }
 
-    pub(crate) fn drain_waiters(&mut self, wakers: &mut Vec<Waker>) {
+    pub(crate) fn drain_waiters(&mut self, wakers: &mut Wakers) {
         self.waiters.drain_into(wakers);
     }
 }
@@ -102,9 +103,7 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) root: RunId,
-    clock: Clock,
     ring: Mutex<Ring<Entry>>,
-    all: Arc<AllEvents>,
     rows: Rows,
 }
 
@@ -117,31 +116,31 @@ struct Rows {
 }
 
 impl Log {
-    pub(crate) fn new(
-        root: RunId,
-        clock: Clock,
-        held_max: usize,
-        rows_max: usize,
-        all: Arc<AllEvents>,
-    ) -> Self {
+    pub(crate) fn new(root: RunId, held_max: usize, rows_max: usize) -> Self {
         let max = u32::try_from(rows_max).unwrap_or(u32::MAX);
         let rows = Rows { max, ..Rows::default() };
-        Self { root, clock, ring: Mutex::new(Ring::new(held_max)), all, rows }
+        Self { root, ring: Mutex::new(Ring::new(held_max)), rows }
     }
 
     /// Appends an event. Called under the lock of the run's node, so that the order of the log is
     /// the order of decisions. The wakers are for the caller to wake when it holds no lock.
-    pub(crate) fn append(&self, run: RunId, at: Instant, kind: EventKind, wakers: &mut Vec<Waker>) {
+    #[inline]
+    pub(crate) fn append(&self, shared: &Shared, entry: Entry, wakers: &mut Wakers) {
         let mut ring = self.ring.lock();
-        if self.all.has_readers() {
+        if shared.events.has_readers() {
             let seq = ring.next();
-            self.all.append(self.event(seq, Entry { run, at, kind: kind.clone() }), wakers);
+            shared.events.append(self.event(&shared.clock, seq, entry.clone()), wakers);
         }
-        ring.push(Entry { run, at, kind }, wakers);
+        ring.push(entry, wakers);
+    }
+
+    /// Appends an event that was implied until now: before anybody could read.
+    pub(crate) fn begin_with(&self, entry: Entry) {
+        self.ring.lock().push(entry, &mut Wakers::new());
     }
 
     /// Takes the waiting readers out, so that they see that a run is over.
-    pub(crate) fn drain_waiters(&self, wakers: &mut Vec<Waker>) {
+    pub(crate) fn drain_waiters(&self, wakers: &mut Wakers) {
         self.ring.lock().drain_waiters(wakers);
     }
 
@@ -149,13 +148,13 @@ impl Log {
         self.ring.lock()
     }
 
-    pub(crate) fn event(&self, seq: u64, entry: Entry) -> RunEvent {
-        RunEvent::new(seq, self.root, entry.run, self.clock.wall(entry.at), entry.kind)
+    pub(crate) fn event(&self, clock: &Clock, seq: u64, entry: Entry) -> RunEvent {
+        RunEvent::new(seq, self.root, entry.run, clock.wall(entry.at), entry.kind)
     }
 
     /// Makes the mark for a reader that missed `from..=to`.
-    pub(crate) fn lagged(&self, run: RunId, from: u64, to: u64) -> RunEvent {
-        let at = self.clock.wall(self.clock.now());
+    pub(crate) fn lagged(&self, clock: &Clock, run: RunId, from: u64, to: u64) -> RunEvent {
+        let at = clock.wall(clock.now());
         RunEvent::new(0, self.root, run, at, EventKind::Lagged { from, to })
     }
 
@@ -209,7 +208,7 @@ impl AllEvents {
 
     /// Ends every reader's stream after what it has not read yet.
     pub(crate) fn close(&self) {
-        let mut wakers = Vec::new();
+        let mut wakers = Wakers::new();
         {
             let mut firehose = self.ring.lock();
             firehose.closed = true;
@@ -218,11 +217,11 @@ impl AllEvents {
         crate::foreign::wake(wakers);
     }
 
-    fn has_readers(&self) -> bool {
+    pub(crate) fn has_readers(&self) -> bool {
         self.readers.load(Ordering::SeqCst) > 0
     }
 
-    fn append(&self, event: RunEvent, wakers: &mut Vec<Waker>) {
+    fn append(&self, event: RunEvent, wakers: &mut Wakers) {
         self.ring.lock().ring.push(event, wakers);
     }
 }

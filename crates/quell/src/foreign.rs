@@ -2,9 +2,9 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::Waker;
 
 use crate::failure::Failure;
+use crate::waiters::Wakers;
 
 /// Calls foreign code, and yields its panic as the failure that it is.
 pub(crate) fn call<T>(code: impl FnOnce() -> T) -> Result<T, Failure> {
@@ -12,11 +12,18 @@ pub(crate) fn call<T>(code: impl FnOnce() -> T) -> Result<T, Failure> {
 }
 
 /// Wakes everybody; a waker may belong to anybody's executor.
-pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
-    for waker in wakers {
+#[inline]
+pub(crate) fn wake(wakers: Wakers) {
+    if !wakers.is_empty() {
+        wake_all(wakers);
+    }
+}
+
+fn wake_all(wakers: Wakers) {
+    wakers.for_each(|waker| {
         // Its owner's fault, and nobody else's: the others are still woken.
         let _ = call(|| waker.wake());
-    }
+    });
 }
 
 /// Puts a panic into words. What it was raised with is foreign too, down to its destructor.

@@ -15,12 +15,13 @@ use quell_core::{
 
 use crate::accept::Refusal;
 use crate::failure::{DetachError, Failure, RunError, RunFailure, SubmitError};
-use crate::node::{Node, State};
+use crate::node::{Node, Reader, State};
 use crate::spec::RunSpec;
 use crate::step::Note;
 use crate::stream::EventStream;
 use crate::wait::Wait;
 use crate::waiters::Key;
+use crate::word;
 
 /// The one who started a run holds this: awaited, it yields the value of the body.
 ///
@@ -48,6 +49,8 @@ pub struct RunHandle<T> {
     refused: Option<SubmitError>,
     key: Key,
     read: bool,
+    /// The value was taken out: nothing of this handle is left at the run.
+    taken: bool,
     value: PhantomData<fn() -> T>,
 }
 
@@ -81,7 +84,8 @@ impl<T> Outcome<T> {
 
 impl<T: Send + 'static> RunHandle<T> {
     pub(crate) const fn new(node: Arc<Node>) -> Self {
-        Self { run: RunRef::new(node), refused: None, key: None, read: false, value: PhantomData }
+        let run = RunRef::new(node);
+        Self { run, refused: None, key: None, read: false, taken: false, value: PhantomData }
     }
 
     /// Makes the handle of a run that was never accepted: it yields why. The run is in no list, no
@@ -89,7 +93,7 @@ impl<T: Send + 'static> RunHandle<T> {
     pub(crate) fn refused(parent: &Arc<Node>, spec: RunSpec, refusal: Refusal) -> Self {
         let shared = &parent.shared;
         let now = shared.clock.now();
-        let id = RunId::from_uuid(uuid::Uuid::now_v7());
+        let id = shared.registry.new_id(&shared.clock, now);
         let node = Node::new(shared, id, spec, None, now);
         let (cause, refused) = match refusal {
             Refusal::Stopped(stopped) => (Some(stopped.cause), None),
@@ -100,10 +104,11 @@ impl<T: Send + 'static> RunHandle<T> {
             state.parent = Some(Arc::downgrade(parent));
             state.parent_id = Some(parent.id);
             state.life.refuse(refused.is_some());
+            state.log = Some(Arc::new(shared.new_log(id)));
             state.cause = cause;
             state.failure = refused.clone().map(Failure::from);
-            state.times.ended = Some(now);
-            state.times.quiesced = Some(now);
+            state.times.ended = Some(state.times.queued);
+            state.times.quiesced = Some(state.times.queued);
             node.mirror(&state, 0);
         }
         let mut handle = Self::new(node);
@@ -126,27 +131,17 @@ impl<T: Send + 'static> RunHandle<T> {
             self.read = true;
             return Poll::Ready(Outcome::Failed(RunError::Refused(error.clone())));
         }
-        let node = Arc::clone(self.run.node());
+        let node = self.run.node();
         let mut state = node.lock();
         if !state.life.status().is_terminal() {
             state.waiters.register(&mut self.key, cx.waker());
             return Poll::Pending;
         }
         state.waiters.remove(&mut self.key);
-        self.read = true;
-        Poll::Ready(take_outcome(&node, &mut state))
+        state.reader = Reader::Gone;
+        (self.read, self.taken) = (true, true);
+        Poll::Ready(take_outcome(node, &mut state))
     }
-}
-
-/// Who may still ask for the outcome of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reader {
-    /// Whoever holds the handle.
-    Held,
-    /// Nobody: it was read, or given up.
-    Gone,
-    /// Nobody, and nobody has: a failure would be silent (D5).
-    GoneUnread,
 }
 
 /// Takes the value out of a run that has ended.
@@ -218,6 +213,9 @@ impl<T: Send + 'static> Future for RunHandle<T> {
 
 impl<T> Drop for RunHandle<T> {
     fn drop(&mut self) {
+        if self.taken {
+            return;
+        }
         let node = self.run.node();
         let (value, parent) = {
             let mut state = node.lock();
@@ -225,6 +223,7 @@ impl<T> Drop for RunHandle<T> {
             let value = state.value.take();
             let mut parent = None;
             state.reader = if self.read { Reader::Gone } else { Reader::GoneUnread };
+            node.set(word::UNREAD);
             if !self.read && state.life.status() == RunStatus::Failed {
                 parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
             }
@@ -360,7 +359,7 @@ impl RunRef {
     ///
     /// Cancel safe.
     pub async fn ended(&self) -> Arc<RunReport> {
-        Wait::new(&self.node).until(|state| state.life.status().is_terminal().then_some(())).await;
+        Wait::until(&self.node, |state| state.life.status().is_terminal().then_some(())).await;
         self.report()
     }
 
@@ -370,7 +369,7 @@ impl RunRef {
     ///
     /// Cancel safe.
     pub async fn quiescent(&self) -> Arc<RunReport> {
-        Wait::new(&self.node).until(|state| state.life.is_quiescent().then_some(())).await;
+        Wait::until(&self.node, |state| state.life.is_quiescent().then_some(())).await;
         self.report()
     }
 

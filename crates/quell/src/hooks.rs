@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::foreign;
 use crate::node::Node;
 use crate::shield;
+use crate::waiters::Wakers;
 use crate::work::Hold;
 
 /// A stop hook that waits for its turn.
@@ -102,7 +103,7 @@ struct Runner {
 impl Runner {
     fn note(&self, hook: u32, outcome: HookOutcome, failure: Option<&Failure>) {
         let now = self.node.shared.clock.now();
-        let mut wakers = Vec::new();
+        let mut wakers = Wakers::new();
         {
             let mut state = self.node.lock();
             if let Some(failure) = failure {
@@ -110,7 +111,7 @@ impl Runner {
             }
             if !state.life.status().is_terminal() {
                 let kind = EventKind::HookEnded { hook, outcome };
-                self.node.write(&state, now, kind, &mut wakers);
+                self.node.write(&mut state, now, kind, &mut wakers);
             }
         }
         foreign::wake(wakers);

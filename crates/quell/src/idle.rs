@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::Ticks;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// When a subtree last showed a sign of life. Only runs with an idle limit make one; their
@@ -13,16 +14,16 @@ pub(crate) struct IdleWatch {
 }
 
 impl IdleWatch {
-    pub(crate) const fn new(ticks: u64, above: Option<Arc<Self>>) -> Self {
-        Self { ticks: AtomicU64::new(ticks), above: Mutex::new(above) }
+    pub(crate) const fn new(now: Ticks, above: Option<Arc<Self>>) -> Self {
+        Self { ticks: AtomicU64::new(now.get()), above: Mutex::new(above) }
     }
 
     /// Notes a sign of life here and above. The lock of a watch is a leaf.
-    pub(crate) fn touch(&self, ticks: u64) {
-        self.ticks.fetch_max(ticks, Ordering::Relaxed);
+    pub(crate) fn touch(&self, now: Ticks) {
+        self.ticks.fetch_max(now.get(), Ordering::Relaxed);
         let mut next = self.above();
         while let Some(watch) = next {
-            watch.ticks.fetch_max(ticks, Ordering::Relaxed);
+            watch.ticks.fetch_max(now.get(), Ordering::Relaxed);
             next = watch.above();
         }
     }
@@ -31,8 +32,8 @@ impl IdleWatch {
         self.above.lock().clone()
     }
 
-    pub(crate) fn ticks(&self) -> u64 {
-        self.ticks.load(Ordering::Relaxed)
+    pub(crate) fn ticks(&self) -> Ticks {
+        Ticks::from_raw(self.ticks.load(Ordering::Relaxed))
     }
 
     /// Takes `watch` out of what is above this one: its subtree goes its own way.

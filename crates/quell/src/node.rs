@@ -33,15 +33,17 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Gate;
+use crate::clock::Ticks;
 use crate::control::TimerKey;
 use crate::engine::Shared;
 use crate::events::Log;
 use crate::failure::Failure;
 use crate::hooks::Hook;
 use crate::idle::IdleWatch;
+use crate::kids::Kids;
 use crate::spec::{About, RunSpec};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
-use crate::waiters::Waiters;
+use crate::waiters::{Waiters, Wakers};
 use crate::word;
 
 /// One run.
@@ -64,7 +66,8 @@ pub(crate) struct Node {
 /// What a run is made of, under its lock.
 pub(crate) struct State {
     pub(crate) life: Lifecycle,
-    pub(crate) log: Arc<Log>,
+    /// None as long as the events follow from the state.
+    pub(crate) log: Option<Arc<Log>>,
     pub(crate) parent: Option<Weak<Node>>,
     pub(crate) parent_id: Option<RunId>,
     /// The run's place: steps down the tree, the root being at 1, and among its siblings.
@@ -73,13 +76,13 @@ pub(crate) struct State {
     pub(crate) kids: Kids,
     pub(crate) idle: Option<Arc<IdleWatch>>,
     /// The earliest deadline of the run and its ancestors, as long as no stop was accepted.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Ticks>,
     pub(crate) cause: Option<Arc<Cause>>,
     pub(crate) body: Option<Waker>,
     pub(crate) waiters: Waiters,
     pub(crate) value: Option<Box<dyn Any + Send>>,
     /// Who may still ask for the value.
-    pub(crate) reader: crate::handle::Reader,
+    pub(crate) reader: Reader,
     pub(crate) failure: Option<Failure>,
     pub(crate) output: Option<Payload>,
     pub(crate) times: Times,
@@ -89,14 +92,31 @@ pub(crate) struct State {
     pub(crate) extra: Option<Box<Extra>>,
 }
 
+/// Who may still ask for the outcome of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Whoever holds the handle.
+    Held,
+    /// Nobody: it was read, or given up.
+    Gone,
+    /// Nobody, and nobody has: a failure would be silent (D5).
+    GoneUnread,
+}
+
 /// When things happened to a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    pub(crate) queued: Instant,
-    pub(crate) started: Option<Instant>,
-    pub(crate) stopped: Option<Instant>,
-    pub(crate) ended: Option<Instant>,
-    pub(crate) quiesced: Option<Instant>,
+    pub(crate) queued: Ticks,
+    pub(crate) started: Option<Ticks>,
+    pub(crate) stopped: Option<Ticks>,
+    pub(crate) ended: Option<Ticks>,
+    pub(crate) quiesced: Option<Ticks>,
+}
+
+impl Times {
+    pub(crate) const fn queued(at: Ticks) -> Self {
+        Self { queued: at, started: None, stopped: None, ended: None, quiesced: None }
+    }
 }
 
 /// What only some runs have.
@@ -120,52 +140,6 @@ pub(crate) struct Extra {
     pub(crate) failing: Option<Arc<Cause>>,
 }
 
-/// The children of a run: the live ones, and those ended ones that have a row in its report.
-#[derive(Default)]
-pub(crate) struct Kids {
-    slots: Vec<Option<Arc<Node>>>,
-    free: Vec<usize>,
-    made: u64,
-    pub(crate) omitted: Counts,
-}
-
-impl Kids {
-    pub(crate) fn link(&mut self, child: Arc<Node>) -> usize {
-        self.made += 1;
-        if let Some(slot) = self.free.pop() {
-            self.slots[slot] = Some(child);
-            return slot;
-        }
-        self.slots.push(Some(child));
-        self.slots.len() - 1
-    }
-
-    pub(crate) fn unlink(&mut self, slot: usize) -> Option<Arc<Node>> {
-        let child = self.slots.get_mut(slot)?.take();
-        self.free.push(slot);
-        child
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.slots.iter().flatten()
-    }
-
-    /// Copies up to `len` children from `from` on; the second value is where to go on.
-    pub(crate) fn copy(&self, from: usize, len: usize, to: &mut Vec<Arc<Node>>) -> Option<usize> {
-        let end = self.slots.len().min(from.saturating_add(len));
-        to.extend(self.slots[from.min(end)..end].iter().flatten().map(Arc::clone));
-        (end < self.slots.len()).then_some(end)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slots.len() == self.free.len()
-    }
-
-    fn take(&mut self) -> Vec<Option<Arc<Node>>> {
-        std::mem::take(&mut self.slots)
-    }
-}
-
 impl Node {
     /// Makes the node of a root, or of a child under `parent` (its state is locked by the caller).
     pub(crate) fn new(
@@ -175,22 +149,20 @@ impl Node {
         parent: Option<(&Arc<Self>, &State)>,
         now: Instant,
     ) -> Arc<Self> {
-        let config = &shared.config;
+        let (config, ticks) = (&shared.config, shared.clock.ticks(now));
         let mut rules = Rules::new(spec.grace.unwrap_or(config.grace), config.abort_wait);
         rules.on_stop = spec.on_stop;
         rules.timeout = spec.timeout;
         rules.start_within = spec.start_within;
         rules.idle = spec.idle;
-        let log = parent
-            .map_or_else(|| Arc::new(shared.new_log(id)), |(_, state)| Arc::clone(&state.log));
         let above = parent.and_then(|(_, state)| state.idle.clone());
         let idle = match spec.idle {
-            Some(_) => Some(Arc::new(IdleWatch::new(shared.clock.ticks(now), above))),
+            Some(_) => Some(Arc::new(IdleWatch::new(ticks, above))),
             None => above,
         };
         let state = State {
             life: Lifecycle::new(&rules, now),
-            log,
+            log: parent.and_then(|(_, state)| state.log.clone()),
             parent: parent.map(|(node, _)| Arc::downgrade(node)),
             parent_id: parent.map(|(node, _)| node.id),
             depth: parent.map_or(1, |(_, state)| state.depth + 1),
@@ -202,10 +174,10 @@ impl Node {
             body: None,
             waiters: Waiters::default(),
             value: None,
-            reader: crate::handle::Reader::Held,
+            reader: Reader::Held,
             failure: None,
             output: None,
-            times: Times { queued: now, started: None, stopped: None, ended: None, quiesced: None },
+            times: Times::queued(ticks),
             aborted: false,
             late: 0,
             armed: None,
@@ -215,7 +187,7 @@ impl Node {
             id,
             kind: spec.kind,
             name: spec.name,
-            ordinal: parent.map_or(0, |(_, state)| state.kids.made),
+            ordinal: parent.map_or(0, |(_, state)| state.kids.made()),
             about: spec.about,
             own_grace: spec.grace,
             input: spec.input,
@@ -274,10 +246,6 @@ impl Node {
         self.word() & word::RESTLESS != 0
     }
 
-    pub(crate) fn log(&self) -> Arc<Log> {
-        Arc::clone(&self.lock().log)
-    }
-
     /// Sets bits of the word that no decision of the lifecycle touches.
     pub(crate) fn set(&self, bits: u32) {
         self.word.fetch_or(bits, Ordering::AcqRel);
@@ -321,6 +289,13 @@ impl State {
         self.extra.get_or_insert_default()
     }
 
+    /// Notes a sign of life.
+    pub(crate) fn touch(&self, node: &Node, now: Instant) {
+        if let Some(idle) = &self.idle {
+            idle.touch(node.shared.clock.ticks(now));
+        }
+    }
+
     pub(crate) fn note_cleanup_error(&mut self, error: &str) {
         let errors = &mut self.extra().cleanup_errors;
         if errors.len() < quell_core::limits::CLEANUP_ERRORS_MAX {
@@ -332,7 +307,18 @@ impl State {
 /// What a step leaves to be done when its lock is released.
 #[derive(Default)]
 pub(crate) struct After {
-    pub(crate) wakers: Vec<Waker>,
+    pub(crate) wakers: Wakers,
+    pub(crate) todo: Todos,
+    pub(crate) cause: Option<Arc<Cause>>,
+    pub(crate) fx: Effects,
+    /// The run is a root, terminal and quiescent.
+    pub(crate) retire: bool,
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// What few steps leave to be done.
+#[derive(Default)]
+pub(crate) struct Rare {
     pub(crate) token: Option<CancellationToken>,
     pub(crate) link: Option<futures::future::AbortHandle>,
     pub(crate) runners: Vec<AbortHandle>,
@@ -340,12 +326,16 @@ pub(crate) struct After {
     pub(crate) dropped: Vec<Hook>,
     /// Where the hooks above are noted as work, if they are.
     pub(crate) place: Option<usize>,
-    pub(crate) todo: Vec<Todo>,
-    pub(crate) cause: Option<Arc<Cause>>,
-    pub(crate) fx: Effects,
-    /// The run is a root, terminal and quiescent.
-    pub(crate) retire: bool,
 }
+
+impl After {
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+/// Hardly ever more than one.
+pub(crate) type Todos = crate::few::Few<Todo>;
 
 /// What a step leaves to be done at other nodes.
 pub(crate) enum Todo {
@@ -360,14 +350,14 @@ pub(crate) enum Todo {
 }
 
 /// What a parent has to know of a child that became terminal.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Gone {
     pub(crate) status: RunStatus,
     pub(crate) slot: usize,
     pub(crate) unseen_failure: bool,
     pub(crate) restless: bool,
     pub(crate) has_rows: bool,
-    pub(crate) omitted: Counts,
+    pub(crate) omitted: Option<Box<Counts>>,
 }
 
 impl Drop for Node {

@@ -17,18 +17,19 @@ use dashmap::mapref::entry::Entry as MapEntry;
 use quell_core::lifecycle::later;
 use quell_core::{CancelRequest, Disposition, RunId};
 
+use crate::clock::Clock;
 use crate::config::Limits;
 use crate::filter::RunFilter;
 use crate::foreign;
+use crate::ids::{IdHash, Ids};
 use crate::node::Node;
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
-use crate::waiters::{Key, Waiters};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::waiters::{Key, Waiters, Wakers};
 
 #[derive(Debug)]
 pub(crate) struct Registry {
-    runs: DashMap<RunId, Entry>,
-    live: AtomicUsize,
-    live_roots: AtomicUsize,
+    runs: DashMap<RunId, Entry, IdHash>,
+    busy: Busy,
     /// The remembered stops by age, and how long they are. Locked under a shard, or alone.
     reserved: Mutex<BTreeMap<u64, (RunId, Instant)>>,
     reserved_ever: AtomicU64,
@@ -46,7 +47,25 @@ pub(crate) struct Registry {
 #[derive(Debug)]
 enum Entry {
     Run(Arc<Node>),
-    Reserved { request: CancelRequest, until: Instant, age: u64 },
+    /// Boxed: there are few of them, and it would widen every place of the map.
+    Reserved(Box<Reserved>),
+}
+
+/// A stop that waits for its run.
+#[derive(Debug)]
+struct Reserved {
+    request: Box<CancelRequest>,
+    until: Instant,
+    age: u64,
+}
+
+/// What every thread writes that starts or ends a run: it has a line of the cache to itself.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Busy {
+    /// Live runs in the lower half, live roots in the upper: one write for both.
+    live: AtomicU64,
+    ids: Ids,
 }
 
 /// What came of entering a run.
@@ -54,7 +73,7 @@ pub(crate) enum Entered {
     /// It is known now.
     Yes,
     /// It is known now, and this stop was waiting for it.
-    Stopped(CancelRequest),
+    Stopped(Box<CancelRequest>),
     /// Another run has the id.
     InUse,
 }
@@ -62,9 +81,8 @@ pub(crate) enum Entered {
 impl Registry {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            runs: DashMap::new(),
-            live: AtomicUsize::new(0),
-            live_roots: AtomicUsize::new(0),
+            runs: DashMap::default(),
+            busy: Busy::default(),
             reserved: Mutex::default(),
             reserved_ever: AtomicU64::new(0),
             ended: Mutex::default(),
@@ -76,6 +94,11 @@ impl Registry {
         }
     }
 
+    /// Makes an id for a run that brings none.
+    pub(crate) fn new_id(&self, clock: &Clock, now: Instant) -> RunId {
+        self.busy.ids.next(clock.wall_nanos(now))
+    }
+
     /// Enters a run under its id. Called under the lock of the run's node.
     pub(crate) fn enter(&self, node: &Arc<Node>, is_root: bool, now: Instant) -> Entered {
         let entered = match self.runs.entry(node.id) {
@@ -85,24 +108,23 @@ impl Registry {
             }
             MapEntry::Occupied(mut held) => match held.get() {
                 Entry::Run(_) => return Entered::InUse,
-                Entry::Reserved { .. } => match held.insert(Entry::Run(Arc::clone(node))) {
-                    Entry::Reserved { request, until, age } => {
-                        self.reserved.lock().remove(&age);
-                        if now < until { Entered::Stopped(request) } else { Entered::Yes }
+                Entry::Reserved(_) => match held.insert(Entry::Run(Arc::clone(node))) {
+                    Entry::Reserved(stop) => {
+                        self.reserved.lock().remove(&stop.age);
+                        if now < stop.until { Entered::Stopped(stop.request) } else { Entered::Yes }
                     }
                     Entry::Run(_) => Entered::Yes,
                 },
             },
         };
-        self.live.fetch_add(1, Ordering::SeqCst);
-        self.live_roots.fetch_add(usize::from(is_root), Ordering::SeqCst);
+        self.busy.live.fetch_add(one_run(is_root), Ordering::SeqCst);
         entered
     }
 
     pub(crate) fn get(&self, id: RunId) -> Option<Arc<Node>> {
         match &*self.runs.get(&id)? {
             Entry::Run(node) => Some(Arc::clone(node)),
-            Entry::Reserved { .. } => None,
+            Entry::Reserved(_) => None,
         }
     }
 
@@ -111,28 +133,29 @@ impl Registry {
         &self,
         id: RunId,
         request: &CancelRequest,
-        now: Instant,
+        clock: &Clock,
     ) -> Result<Arc<Node>, Disposition> {
         let keep = request.remembered_for();
         if keep.is_zero() || self.reservations_max == 0 {
             return self.get(id).ok_or(Disposition::Unknown);
         }
+        let now = clock.now();
         let until = later(now, keep);
         let remember = || {
             let age = self.reserved_ever.fetch_add(1, Ordering::Relaxed);
             self.reserved.lock().insert(age, (id, until));
-            Entry::Reserved { request: request.clone(), until, age }
+            Entry::Reserved(Box::new(Reserved { request: Box::new(request.clone()), until, age }))
         };
         match self.runs.entry(id) {
             MapEntry::Occupied(mut held) => match held.get_mut() {
                 Entry::Run(node) => return Ok(Arc::clone(node)),
                 // The first cause stands (I6); it is remembered for as long as the longer asks.
-                Entry::Reserved { until: known, age, .. } if now < *known => {
-                    *known = until.max(*known);
-                    self.reserved.lock().insert(*age, (id, *known));
+                Entry::Reserved(stop) if now < stop.until => {
+                    stop.until = until.max(stop.until);
+                    self.reserved.lock().insert(stop.age, (id, stop.until));
                 }
-                Entry::Reserved { age, .. } => {
-                    self.reserved.lock().remove(age);
+                Entry::Reserved(stop) => {
+                    self.reserved.lock().remove(&stop.age);
                     held.insert(remember());
                 }
             },
@@ -154,9 +177,9 @@ impl Registry {
             }
             // Looked at again under the shard: it may have been used or renewed meanwhile.
             self.runs.remove_if(&id, |_, entry| {
-                let Entry::Reserved { until, age: its, .. } = entry else { return false };
+                let Entry::Reserved(stop) = entry else { return false };
                 let mut reserved = self.reserved.lock();
-                let over = *its == age && !is_kept(*until, reserved.len());
+                let over = stop.age == age && !is_kept(stop.until, reserved.len());
                 over && reserved.remove(&age).is_some()
             });
         }
@@ -172,26 +195,27 @@ impl Registry {
     }
 
     /// Counts a run out that became terminal.
-    pub(crate) fn count_end(&self, is_root: bool, wakers: &mut Vec<Waker>) {
-        self.live.fetch_sub(1, Ordering::SeqCst);
-        if is_root && self.live_roots.fetch_sub(1, Ordering::SeqCst) == 1 {
+    pub(crate) fn count_end(&self, is_root: bool, wakers: &mut Wakers) {
+        let one = one_run(is_root);
+        let left = self.busy.live.fetch_sub(one, Ordering::SeqCst) - one;
+        if is_root && left < ONE_ROOT {
             self.idle.lock().drain_into(wakers);
         }
     }
 
     /// A child became a root.
     pub(crate) fn count_root(&self) {
-        self.live_roots.fetch_add(1, Ordering::SeqCst);
+        self.busy.live.fetch_add(ONE_ROOT, Ordering::SeqCst);
     }
 
     pub(crate) fn live(&self) -> usize {
-        self.live.load(Ordering::SeqCst)
+        usize::try_from(self.busy.live.load(Ordering::SeqCst) % ONE_ROOT).unwrap_or(usize::MAX)
     }
 
     /// Tells whether no root is live; registers the waker otherwise.
     pub(crate) fn poll_idle(&self, key: &mut Key, waker: &Waker) -> bool {
         let mut idle = self.idle.lock();
-        if self.live_roots.load(Ordering::SeqCst) == 0 {
+        if self.busy.live.load(Ordering::SeqCst) < ONE_ROOT {
             idle.remove(key);
             return true;
         }
@@ -216,6 +240,10 @@ impl Registry {
     /// Keeps an ended and quiescent tree for a while. Yields when its time is over if nobody waits
     /// for an earlier one.
     pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) -> Option<Instant> {
+        if self.trees_max == 0 || self.trees_for.is_zero() {
+            drop(foreign::call(|| self.forget_tree(root)));
+            return None;
+        }
         let mut ended = self.ended.lock();
         ended.push_back((now, Arc::clone(root)));
         (ended.len() == 1).then(|| later(now, self.trees_for))
@@ -235,12 +263,16 @@ impl Registry {
                 ended.pop_front()?.1
             };
             // With the last reference, values and errors go that are not ours.
-            drop(foreign::call(|| self.forget_tree(root)));
+            drop(foreign::call(|| {
+                self.forget_tree(&root);
+                drop(root);
+            }));
         }
     }
 
-    fn forget_tree(&self, root: Arc<Node>) {
-        let mut stack = vec![root];
+    fn forget_tree(&self, root: &Arc<Node>) {
+        self.remove(root.id);
+        let mut stack: Vec<_> = root.lock().kids.iter().map(Arc::clone).collect();
         while let Some(node) = stack.pop() {
             self.remove(node.id);
             stack.extend(node.lock().kids.iter().map(Arc::clone));
@@ -252,3 +284,11 @@ impl Registry {
         self.runs.len()
     }
 }
+
+/// What a run adds to the counts.
+const fn one_run(is_root: bool) -> u64 {
+    if is_root { ONE_ROOT + 1 } else { 1 }
+}
+
+/// One live root in the word of counts.
+const ONE_ROOT: u64 = 1 << 32;

@@ -16,18 +16,21 @@ pub(crate) fn of(node: &Arc<Node>) -> RunReport {
 
 /// Collects the rows in pre-order, siblings in order of their start, and counts those without one.
 fn rows_of(root: &Arc<Node>) -> (Vec<RunRow>, Counts) {
-    let mut rows = Vec::new();
+    // A run without children is the common case, and has one row.
+    let mut rows = Vec::with_capacity(1);
     let mut omitted = Counts::default();
-    let mut stack = vec![(Arc::clone(root), 0)];
-    while let Some((node, depth)) = stack.pop() {
+    let mut stack = Vec::new();
+    let mut next = Some((Arc::clone(root), 0));
+    while let Some((node, depth)) = next {
         let mut kids: Vec<(Arc<Node>, u32)> = {
             let state = node.lock();
             rows.push(row_of(&node, &state, depth));
-            omitted.merge(state.kids.omitted);
+            omitted.merge(state.kids.omitted().copied().unwrap_or_default());
             state.kids.iter().map(|kid| (Arc::clone(kid), depth + 1)).collect()
         };
         kids.sort_by_key(|(kid, _)| std::cmp::Reverse(kid.ordinal));
         stack.append(&mut kids);
+        next = stack.pop();
     }
     (rows, omitted)
 }
@@ -57,7 +60,7 @@ fn bounded((rows, mut omitted): (Vec<RunRow>, Counts), max: usize) -> (Vec<RunRo
 
 pub(crate) fn row_of(node: &Node, state: &State, depth: u32) -> RunRow {
     let status = state.life.status();
-    let wall = |at| node.shared.clock.wall(at);
+    let wall = |at| node.shared.clock.wall_at(at);
     let queued_at = wall(state.times.queued);
     let mut row = RunRow::new(node.id, node.kind, Arc::clone(&node.name), status, queued_at);
     row.parent = state.parent_id;

@@ -1,7 +1,6 @@
 //! One input at one node: decide under the lock, write down, and leave the rest for afterwards.
 
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Instant;
 
 use quell_core::lifecycle::{BodyAction, Effects, HookAction, Input, Trigger};
@@ -13,8 +12,8 @@ use quell_core::{
 use crate::cascade;
 use crate::faults;
 use crate::foreign;
-use crate::handle::Reader;
-use crate::node::{After, Gone, Node, State, Todo};
+use crate::node::{After, Gone, Node, Rare, Reader, State, Todo};
+use crate::waiters::Wakers;
 use crate::word;
 use crate::work::Hold;
 
@@ -43,12 +42,12 @@ impl Node {
         if fx.ended.is_some() {
             // The handle is ready before the parent counts the child out: the last poll of a
             // parent that does not listen must find it (D10).
-            self.finish(after);
+            self.finish(after, now);
             cascade::work_off(todo, now);
         } else {
             // Descendants are signalled before this run's own waiters wake.
             cascade::work_off(todo, now);
-            self.finish(after);
+            self.finish(after, now);
         }
         fx
     }
@@ -78,15 +77,15 @@ impl Node {
         let mut after = After { fx, ..After::default() };
         edit(state, &fx);
         if matches!(input, Input::Started) && !fx.refused {
-            state.times.started = Some(now);
-            state.deadline = state.deadline.into_iter().chain(state.life.timeout_at()).min();
             self.write(state, now, EventKind::Started, &mut after.wakers);
+            state.times.started = Some(self.shared.clock.ticks(now));
+            let own = state.life.timeout_at().map(|at| self.shared.clock.ticks(at));
+            state.deadline = state.deadline.into_iter().chain(own).min();
             self.mirror(state, 0);
-        }
-        if fx != Effects::default() {
+        } else {
             self.record(state, note, now, &mut after);
         }
-        let wanted = state.life.next_wakeup();
+        let wanted = state.life.next_wakeup().map(|at| self.shared.clock.ticks(at));
         if wanted != state.armed.map(|key| key.at) {
             state.armed = self.shared.control.rearm(self, state.armed, wanted);
         }
@@ -94,10 +93,29 @@ impl Node {
     }
 
     /// Carries out what needs no lock.
-    pub(crate) fn finish(self: &Arc<Self>, after: After) {
-        let After { wakers, token, link, runners, hooks, dropped, place, todo, cause, fx, retire } =
-            after;
+    pub(crate) fn finish(self: &Arc<Self>, after: After, now: Instant) {
+        let After { wakers, todo, cause, fx, retire, rare } = after;
         debug_assert!(todo.is_empty(), "what is to be done elsewhere was done");
+        if let Some(rare) = rare {
+            self.finish_rare(*rare, &fx, cause.as_ref());
+        }
+        foreign::wake(wakers);
+        drop(foreign::call(|| self.trace(&fx, cause.as_deref())));
+        let shared = &self.shared;
+        let gated = shared.admission.concerns(self.gate.as_deref());
+        if gated && fx.ended.is_some() {
+            shared.admission.ended(self, now).start();
+        }
+        if retire {
+            if gated {
+                shared.admission.quiesced(self.id, now).start();
+            }
+            shared.retire(self, now);
+        }
+    }
+
+    fn finish_rare(self: &Arc<Self>, rare: Rare, fx: &Effects, cause: Option<&Arc<Cause>>) {
+        let Rare { token, link, runners, hooks, dropped, place } = rare;
         if let Some(token) = token {
             drop(foreign::call(|| token.cancel()));
         }
@@ -109,39 +127,12 @@ impl Node {
         }
         let hold = place.map(|place| Hold::placed(self, place));
         if !hooks.is_empty() {
-            crate::hooks::run(self, hooks, cause.as_ref(), hold);
+            crate::hooks::run(self, hooks, cause, hold);
         } else if fx.refused {
             // It was refused when it was registered: by whoever is here.
             drop(foreign::call(|| drop(dropped)));
         } else {
             crate::hooks::discard(self, dropped, fx.hooks != HookAction::Drop, hold);
-        }
-        foreign::wake(wakers);
-        drop(foreign::call(|| self.trace(&fx, cause.as_deref())));
-        let shared = &self.shared;
-        let gated = shared.admission.concerns(self.gate.as_deref());
-        if gated && fx.ended.is_some() {
-            shared.admission.ended(self, shared.clock.now()).start();
-        }
-        if retire {
-            if gated {
-                shared.admission.quiesced(self.id, shared.clock.now()).start();
-            }
-            shared.retire(self);
-        }
-    }
-
-    /// Appends an event to the log of the tree, and notes the sign of life.
-    pub(crate) fn write(
-        &self,
-        state: &State,
-        now: Instant,
-        kind: EventKind,
-        wakers: &mut Vec<Waker>,
-    ) {
-        state.log.append(self.id, now, kind, wakers);
-        if let Some(idle) = &state.idle {
-            idle.touch(self.shared.clock.ticks(now));
         }
     }
 
@@ -196,7 +187,7 @@ impl Node {
             set |= self.record_end(state, status, now, after);
         }
         if fx.quiesced {
-            state.times.quiesced = Some(now);
+            state.times.quiesced = Some(self.shared.clock.ticks(now));
             self.write(state, now, EventKind::Quiesced, &mut after.wakers);
             let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
             after.todo.extend(parent.map(Todo::ChildQuiesced));
@@ -205,7 +196,9 @@ impl Node {
         if fx.ended.is_some() || fx.quiesced {
             // Only now the word says so; readers that are through must look again.
             state.waiters.drain_into(&mut after.wakers);
-            state.log.drain_waiters(&mut after.wakers);
+            if let Some(log) = &state.log {
+                log.drain_waiters(&mut after.wakers);
+            }
             after.retire = state.life.is_quiescent() && state.parent_id.is_none();
         }
     }
@@ -237,11 +230,13 @@ impl Node {
             Trigger::StartWithin => own(CauseKind::Deadline, "not started in time"),
             Trigger::Idle => own(CauseKind::IdleTimeout, "idle for too long"),
         };
-        state.times.stopped = Some(now);
         state.cause = Some(Arc::clone(&cause));
         after.cause = Some(Arc::clone(&cause));
-        after.token = state.extra.as_ref().and_then(|extra| extra.token.clone());
+        if let Some(token) = state.extra.as_ref().and_then(|extra| extra.token.as_ref()) {
+            after.rare().token = Some(token.clone());
+        }
         self.write(state, now, EventKind::Stopping(cause), &mut after.wakers);
+        state.times.stopped = Some(self.shared.clock.ticks(now));
         state.waiters.drain_into(&mut after.wakers);
     }
 
@@ -277,31 +272,35 @@ impl Node {
         let waiting = std::mem::take(&mut extra.hooks);
         if action == HookAction::Run {
             after.cause.clone_from(&state.cause);
-            after.hooks = waiting;
-            after.place = Some(state.extra().note_work(Work::Hook, self.hook_name()));
-            if faults::on("forget-hook") && after.hooks.len() > 1 {
-                after.hooks.pop();
+            let place = state.extra().note_work(Work::Hook, self.hook_name());
+            let rare = after.rare();
+            (rare.hooks, rare.place) = (waiting, Some(place));
+            if faults::on("forget-hook") && rare.hooks.len() > 1 {
+                rare.hooks.pop();
             }
             return;
         }
         if action == HookAction::RunNew {
             after.cause.clone_from(&state.cause);
             extra.hooks = waiting;
-            after.hooks.extend(extra.hooks.pop());
-            after.place = Some(state.extra().note_work(Work::Hook, self.hook_name()));
+            let (newest, name) = (extra.hooks.pop(), self.hook_name());
+            let place = state.extra().note_work(Work::Hook, name);
+            let rare = after.rare();
+            rare.hooks.extend(newest);
+            rare.place = Some(place);
             return;
         }
         if action == HookAction::Abort {
-            after.runners = std::mem::take(&mut extra.runners);
+            after.rare().runners = std::mem::take(&mut extra.runners);
         }
         if after.fx.refused {
             for hook in &waiting {
                 self.skip_hook(state, hook.number, now, &mut after.wakers);
             }
         } else if !waiting.is_empty() {
-            after.place = Some(state.extra().note_work(Work::Hook, self.hook_name()));
+            after.rare().place = Some(state.extra().note_work(Work::Hook, self.hook_name()));
         }
-        after.dropped = waiting;
+        after.rare().dropped = waiting;
     }
 
     fn hook_name(&self) -> Arc<str> {
@@ -314,7 +313,7 @@ impl Node {
         state: &mut State,
         hook: u32,
         now: Instant,
-        wakers: &mut Vec<Waker>,
+        wakers: &mut Wakers,
     ) {
         state.extra().hooks_skipped += 1;
         if state.times.ended.is_none() {
@@ -330,7 +329,7 @@ impl Node {
         now: Instant,
         after: &mut After,
     ) -> u32 {
-        state.times.ended = Some(now);
+        let ticks = self.shared.clock.ticks(now);
         let mut abandoned = Vec::new();
         if after.fx.body_abandoned {
             abandoned.push(Abandoned::new(self.id, Arc::clone(&self.name), Work::Body));
@@ -340,7 +339,9 @@ impl Node {
             abandoned
                 .extend(works.map(|(what, name)| Abandoned::new(self.id, Arc::clone(name), *what)));
             extra.abandoned.clone_from(&abandoned);
-            after.link = extra.link.take();
+            if let Some(link) = extra.link.take() {
+                after.rare().link = Some(link);
+            }
         } else if !abandoned.is_empty() {
             state.extra().abandoned.clone_from(&abandoned);
         }
@@ -353,12 +354,14 @@ impl Node {
             // The stream must know what may follow before it meets the event.
             self.mirror(state, word::RESTLESS);
         } else {
-            state.times.quiesced = Some(now);
+            state.times.quiesced = Some(ticks);
         }
-        self.write(state, now, EventKind::Ended(status), &mut after.wakers);
         if faults::on("second-terminal-event") {
+            self.log_of(state);
             self.write(state, now, EventKind::Ended(status), &mut after.wakers);
         }
+        self.write(state, now, EventKind::Ended(status), &mut after.wakers);
+        state.times.ended = Some(ticks);
         if !after.fx.body_abandoned {
             state.body = None;
         }
@@ -370,10 +373,11 @@ impl Node {
             unseen_failure: status == RunStatus::Failed && state.reader == Reader::GoneUnread,
             restless,
             has_rows: !state.kids.is_empty(),
-            omitted: state.kids.omitted,
+            omitted: state.kids.omitted().copied().map(Box::new),
         };
-        let child = Arc::clone(self);
-        after.todo.extend(parent.map(|parent| Todo::ChildEnded { parent, child, gone }));
+        if let Some(parent) = parent {
+            after.todo.push(Todo::ChildEnded { parent, child: Arc::clone(self), gone });
+        }
         if restless { word::RESTLESS } else { 0 }
     }
 

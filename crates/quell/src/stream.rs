@@ -101,7 +101,7 @@ impl EventStream {
                         let at = *seq;
                         *seq += 1;
                         if concerns(node, members.as_mut(), entry.run, &entry.kind) {
-                            let event = log.event(at, entry);
+                            let event = log.event(&node.shared.clock, at, entry);
                             self.over = is_last(node, &event);
                             if event.run == node.id && log.root != node.id && leaves(&event) {
                                 // The run is a root from here on; its own log begins with the same.
@@ -113,7 +113,12 @@ impl EventStream {
                     }
                     Read::Gone { first } => {
                         let from = std::mem::replace(seq, first);
-                        return Poll::Ready(Some(log.lagged(node.id, from, first - 1)));
+                        return Poll::Ready(Some(log.lagged(
+                            &node.shared.clock,
+                            node.id,
+                            from,
+                            first - 1,
+                        )));
                     }
                     Read::Nothing => {
                         let current = members.as_ref().map(|_| node.log());

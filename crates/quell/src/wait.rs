@@ -1,39 +1,45 @@
 //! Waiting for something to be true of a run.
 
-use std::future::poll_fn;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use crate::node::{Node, State};
 use crate::waiters::Key;
 
-/// One waiter at a node. The condition is looked at, and the waker registered, under one lock.
-pub(crate) struct Wait<'a> {
+/// One waiter at a node: it yields what the condition yields. The condition is looked at, and the
+/// waker registered, under one lock. Cancel safe: dropped, it leaves no trace.
+///
+/// A future by hand rather than an `async fn`: every parked body holds one, and this one is small.
+pub(crate) struct Wait<'a, C> {
     node: &'a Arc<Node>,
     key: Key,
+    condition: C,
 }
 
-impl<'a> Wait<'a> {
-    pub(crate) const fn new(node: &'a Arc<Node>) -> Self {
-        Self { node, key: None }
-    }
-
-    /// Waits until the condition yields something. Cancel safe: dropped, it leaves no trace.
-    pub(crate) async fn until<T>(mut self, mut condition: impl FnMut(&State) -> Option<T>) -> T {
-        poll_fn(|cx| {
-            let mut state = self.node.lock();
-            if let Some(found) = condition(&state) {
-                state.waiters.remove(&mut self.key);
-                return Poll::Ready(found);
-            }
-            state.waiters.register(&mut self.key, cx.waker());
-            Poll::Pending
-        })
-        .await
+impl<'a, T, C: FnMut(&State) -> Option<T>> Wait<'a, C> {
+    pub(crate) const fn until(node: &'a Arc<Node>, condition: C) -> Self {
+        Self { node, key: None, condition }
     }
 }
 
-impl Drop for Wait<'_> {
+impl<T, C: FnMut(&State) -> Option<T> + Unpin> Future for Wait<'_, C> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = &mut *self;
+        let mut state = this.node.lock();
+        if let Some(found) = (this.condition)(&state) {
+            state.waiters.remove(&mut this.key);
+            return Poll::Ready(found);
+        }
+        state.waiters.register(&mut this.key, cx.waker());
+        Poll::Pending
+    }
+}
+
+impl<C> Drop for Wait<'_, C> {
     fn drop(&mut self) {
         if self.key.is_some() {
             self.node.lock().waiters.remove(&mut self.key);

@@ -10,39 +10,48 @@
 
 use std::task::Waker;
 
+use crate::few::Few;
+
 /// A set of wakers, each known by a key.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     round: u32,
-    /// The first free place in `more`; its length if there is none.
-    free: usize,
     first: Option<Waker>,
-    more: Vec<Place>,
+    more: Option<Box<More>>,
+}
+
+/// The places after the first.
+#[derive(Debug, Default)]
+struct More {
+    places: Vec<Place>,
+    /// The first free place; their number if there is none.
+    free: u32,
 }
 
 #[derive(Debug)]
 enum Place {
     Taken(Waker),
     /// The next free place.
-    Free(usize),
+    Free(u32),
 }
 
+/// Wakers on their way out of a lock.
+pub(crate) type Wakers = Few<Waker>;
+
 /// Where a waker is kept: round and place. Its owner gives it back with [`Waiters::remove`].
-pub(crate) type Key = Option<(u32, usize)>;
+pub(crate) type Key = Option<(u32, u32)>;
 
 impl Waiters {
     /// Registers a waker, or replaces the one under the same key.
     pub(crate) fn register(&mut self, key: &mut Key, waker: &Waker) {
-        let known =
-            key.filter(|(round, _)| *round == self.round).and_then(|(_, place)| {
-                match place.checked_sub(1) {
-                    None => self.first.as_mut(),
-                    Some(index) => match self.more.get_mut(index) {
-                        Some(Place::Taken(waker)) => Some(waker),
-                        _ => None,
-                    },
-                }
-            });
+        let known = match *key {
+            Some((round, 0)) if round == self.round => self.first.as_mut(),
+            Some((round, place)) if round == self.round => match self.place(place - 1) {
+                Some(Place::Taken(waker)) => Some(waker),
+                _ => None,
+            },
+            _ => None,
+        };
         match known {
             Some(known) if known.will_wake(waker) => {}
             Some(known) => known.clone_from(waker),
@@ -57,36 +66,54 @@ impl Waiters {
             self.first = None;
             return;
         };
-        if let Some(place @ Place::Taken(_)) = self.more.get_mut(index) {
-            *place = Place::Free(self.free);
-            self.free = index;
+        let Some(more) = &mut self.more else { return };
+        if let Some(place @ Place::Taken(_)) = more.places.get_mut(index as usize) {
+            *place = Place::Free(more.free);
+            more.free = index;
         }
     }
 
     /// Moves every waker out.
-    pub(crate) fn drain_into(&mut self, wakers: &mut Vec<Waker>) {
-        wakers.extend(self.first.take());
-        wakers.extend(self.more.drain(..).filter_map(|place| match place {
-            Place::Taken(waker) => Some(waker),
-            Place::Free(_) => None,
-        }));
-        self.free = 0;
-        self.round = self.round.wrapping_add(1);
+    #[inline]
+    pub(crate) fn drain_into(&mut self, wakers: &mut Wakers) {
+        // Without a waker no key points anywhere: the round may go on.
+        if self.first.is_some() || self.more.is_some() {
+            self.drain_all_into(wakers);
+        }
     }
 
-    fn insert(&mut self, waker: Waker) -> usize {
+    fn drain_all_into(&mut self, wakers: &mut Wakers) {
+        self.round = self.round.wrapping_add(1);
+        if let Some(first) = self.first.take() {
+            wakers.push(first);
+        }
+        if let Some(more) = &mut self.more {
+            more.free = 0;
+            wakers.extend(more.places.drain(..).filter_map(|place| match place {
+                Place::Taken(waker) => Some(waker),
+                Place::Free(_) => None,
+            }));
+        }
+    }
+
+    fn place(&mut self, index: u32) -> Option<&mut Place> {
+        self.more.as_mut()?.places.get_mut(index as usize)
+    }
+
+    fn insert(&mut self, waker: Waker) -> u32 {
         if self.first.is_none() {
             self.first = Some(waker);
             return 0;
         }
-        let index = self.free;
-        if let Some(place) = self.more.get_mut(index) {
+        let more = self.more.get_or_insert_default();
+        let index = more.free;
+        if let Some(place) = more.places.get_mut(index as usize) {
             if let Place::Free(next) = std::mem::replace(place, Place::Taken(waker)) {
-                self.free = next;
+                more.free = next;
             }
         } else {
-            self.more.push(Place::Taken(waker));
-            self.free = self.more.len();
+            more.places.push(Place::Taken(waker));
+            more.free += 1;
         }
         index + 1
     }
@@ -116,7 +143,7 @@ mod tests {
     #[test]
     fn a_woken_waiter_that_registers_again_overwrites_nobody() {
         let ((a_count, a), (b_count, b)) = (counted(), counted());
-        let (mut waiters, mut wakers) = (Waiters::default(), Vec::new());
+        let (mut waiters, mut wakers) = (Waiters::default(), Wakers::new());
         let (mut a_key, mut b_key) = (None, None);
         waiters.register(&mut a_key, &a);
         waiters.drain_into(&mut wakers);
@@ -141,8 +168,8 @@ mod tests {
                 waiters.remove(key);
             }
         }
-        assert_eq!(waiters.more.len(), 99);
-        let mut wakers = Vec::new();
+        assert_eq!(waiters.more.as_ref().map_or(0, |more| more.places.len()), 99);
+        let mut wakers = Wakers::new();
         waiters.drain_into(&mut wakers);
         assert!(wakers.is_empty());
     }

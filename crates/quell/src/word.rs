@@ -28,6 +28,9 @@ pub(crate) const FAILING: u32 = 1 << 14;
 /// Without a parent: submitted, or detached.
 pub(crate) const ROOT: u32 = 1 << 10;
 
+/// Nobody can ask for the value any more.
+pub(crate) const UNREAD: u32 = 1 << 15;
+
 const ALL: [RunStatus; 7] = [
     RunStatus::Queued,
     RunStatus::Running,

@@ -1,14 +1,15 @@
 //! What a body writes: within bounds, and not after the end.
 
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Instant;
 
 use quell_core::{EventKind, Stopped, ToolOutcome};
 
 use crate::context::Written;
+use crate::events::Entry;
 use crate::faults;
 use crate::node::{Extra, Node, State};
+use crate::waiters::Wakers;
 
 impl Node {
     /// Writes on behalf of the body: within a bound, and not after the end.
@@ -20,30 +21,33 @@ impl Node {
         write: impl FnOnce(&mut State) -> Option<EventKind>,
     ) -> Written {
         let now = self.shared.clock.now();
-        let mut wakers = Vec::new();
+        let mut wakers = Wakers::new();
         let written = {
             let mut state = self.lock();
             if state.times.ended.is_some() && !faults::on("accept-late-write") {
                 state.late = state.late.saturating_add(1);
                 return Written::Late;
             }
-            let (kind, written) = if bytes > bytes_max {
-                let what = what.into();
-                (Some(EventKind::Refused { what, bytes, bytes_max }), Written::TooLarge)
+            if bytes > bytes_max {
+                let refused = EventKind::Refused { what: what.into(), bytes, bytes_max };
+                self.write(&mut state, now, refused, &mut wakers);
+                Written::TooLarge
             } else {
-                (write(&mut state), Written::Yes)
-            };
-            if let Some(kind) = kind {
-                self.write(&state, now, kind, &mut wakers);
+                // What follows is inlined, so that an event is made in its place in the log.
+                if let Some(kind) = write(&mut state) {
+                    let entry = Entry { run: self.id, at: now, kind };
+                    self.log_of(&mut state).append(&self.shared, entry, &mut wakers);
+                    state.touch(self, now);
+                }
+                Written::Yes
             }
-            written
         };
         crate::foreign::wake(wakers);
         written
     }
 
     pub(crate) fn skip_unregistered_hook(&self) {
-        let mut wakers = Vec::new();
+        let mut wakers = Wakers::new();
         {
             let mut state = self.lock();
             let extra = state.extra();
@@ -61,14 +65,14 @@ impl Node {
         kind: EventKind,
         note: impl FnOnce(&mut Extra),
     ) -> Option<Stopped> {
-        let mut wakers = Vec::new();
+        let mut wakers = Wakers::new();
         {
             let mut state = self.lock();
             if state.life.is_fenced(shielded) {
                 return Some(self.refusal(&state));
             }
             note(state.extra());
-            self.write(&state, self.shared.clock.now(), kind, &mut wakers);
+            self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
         }
         crate::foreign::wake(wakers);
         None
@@ -76,14 +80,14 @@ impl Node {
 
     /// Records the outcome of a tool call, unless the end of the run has done so.
     pub(crate) fn close_call(&self, call: &Arc<str>, outcome: ToolOutcome) {
-        let mut wakers = Vec::new();
+        let mut wakers = Wakers::new();
         {
             let mut state = self.lock();
             let calls = &mut state.extra().calls;
             let Some(place) = calls.iter().position(|open| Arc::ptr_eq(open, call)) else { return };
             let call = calls.swap_remove(place);
             let kind = EventKind::ToolEnded { call, outcome };
-            self.write(&state, self.shared.clock.now(), kind, &mut wakers);
+            self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
         }
         crate::foreign::wake(wakers);
     }
@@ -94,7 +98,7 @@ impl Node {
         state: &mut State,
         outcome: &ToolOutcome,
         now: Instant,
-        wakers: &mut Vec<Waker>,
+        wakers: &mut Wakers,
     ) {
         let Some(extra) = &mut state.extra else { return };
         for call in std::mem::take(&mut extra.calls) {
