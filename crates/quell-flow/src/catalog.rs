@@ -269,7 +269,12 @@ impl Component {
     /// Makes the spec of a run of it: its kind, name and times, and the label [`COMPONENT`] with
     /// its id.
     pub fn spec(&self) -> RunSpec {
-        let spec = RunSpec::new(self.kind, self.id.as_str()).label(COMPONENT, self.id.as_str());
+        self.spec_named(self.id.as_str())
+    }
+
+    /// As [`spec`](Self::spec), for a run that goes by another name.
+    pub(crate) fn spec_named(&self, name: impl Into<Arc<str>>) -> RunSpec {
+        let spec = RunSpec::new(self.kind, name).label(COMPONENT, self.id.as_str());
         timed(spec, self.timeout, self.grace, None)
     }
 
@@ -284,17 +289,32 @@ impl Component {
         spec: RunSpec,
         input: Payload,
     ) -> Result<RunHandle<Payload>, SubmitError> {
+        engine.submit(spec.input(input), self.to_body())
+    }
+
+    /// Starts a run of it as a child of `ctx`: a member of a team, a step of a workflow. What its
+    /// body returns becomes the output of the run.
+    pub fn spawn(
+        self: &Arc<Self>,
+        ctx: &RunContext,
+        spec: RunSpec,
+        input: Payload,
+    ) -> RunHandle<Payload> {
+        ctx.spawn(spec.input(input), self.to_body())
+    }
+
+    /// Makes the body of one run, which reads its input and sets its output.
+    fn to_body(self: &Arc<Self>) -> impl FnOnce(RunContext) -> Output + Send + use<> {
         let this = Arc::clone(self);
-        let body = move |ctx: RunContext| {
+        move |ctx| {
             let input = ctx.input().cloned().unwrap_or_else(|| serde_json::Value::Null.into());
             let output = (this.body)(ctx.clone(), input);
-            async move {
+            Box::pin(async move {
                 let output = output.await?;
                 ctx.set_output(output.clone());
                 Ok(output)
-            }
-        };
-        engine.submit(spec.input(input), body)
+            })
+        }
     }
 }
 

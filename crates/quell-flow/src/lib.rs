@@ -31,5 +31,5 @@ pub use plan::{
 };
 pub use retry::{ABANDONED_ATTEMPTS, Backoff, Retry, RetryAfter};
 pub use settled::{BranchRow, CountedAs, Settled};
-pub use team::Team;
+pub use team::{Delegated, Member, Members, OnMember, Team};
 pub use words::{OnCancelled, OnLoser, OnTimeout, StartNext};

@@ -1,18 +1,37 @@
 //! Teams: members that are runs of their own under one roof.
+//!
+//! A team is a run whose children are its members: each has an id of its own, can be cancelled
+//! alone, and is stopped with the team. Handing a task to members is recorded as a tool call of the
+//! team, as the frameworks do whose contracts show teams. What becomes of a team whose member
+//! failed or was stopped alone is said once for all modes, by [`Team::on_member_failed`] and
+//! [`Team::on_member_stopped`].
 
+mod lead;
+mod member;
+mod members;
+
+use std::fmt;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use quell::{Failure, Outcome, Payload, RunContext, RunRef, RunSpec, ToolCall, join};
-use serde_json::{Value, json};
+use futures::future::{BoxFuture, FutureExt as _};
+use quell::{Failure, Payload, RunContext};
 
-use crate::catalog::{Component, Model, Part};
-use crate::emit::Emit;
+use crate::catalog::{Component, Model};
 
-/// A team in the making: its members, and its leader's model.
+pub use member::Member;
+pub use members::{Delegated, Members};
+
+/// A team in the making: its members, how the work is shared among them, and its leader's model.
 ///
-/// `broadcast` gives every member the same task at once; the leader waits for all and speaks last.
-/// A member that fails or is cancelled does not end the team: what it left is its result.
+/// | mode | who works | the output |
+/// |---|---|---|
+/// | [`broadcast`](Self::broadcast) | all at once, on the task | what is [combined](Self::combine) |
+/// | [`route`](Self::route) | one that is chosen, on the task | its output |
+/// | [`sequence`](Self::sequence) | one by one, on what the one before put out | the last output |
+/// | [`coordinate`](Self::coordinate) | whoever the leader asks, as often as it likes | its own |
+///
+/// A member that fails or is cancelled does not end the team, unless it is told so: what it left is
+/// its result.
 ///
 /// # Examples
 ///
@@ -36,33 +55,162 @@ use crate::emit::Emit;
 pub struct Team {
     id: String,
     leader: Option<Model>,
-    verdict: String,
+    verdict: Option<String>,
     members: Vec<Arc<Member>>,
+    mode: Mode,
+    on_failed: OnMember,
+    on_stopped: OnMember,
 }
 
-struct Member {
-    name: String,
-    body: MemberBody,
+/// What a member that failed or was stopped means to its team.
+///
+/// # Examples
+///
+/// ```
+/// use quell::Payload;
+/// use quell_flow::{OnMember, Team};
+///
+/// let strict = Team::sequence("strict")
+///     .on_member_failed(OnMember::Fail)
+///     .member("first", async |_ctx, task: Payload| Ok(task));
+/// # let _ = strict;
+/// assert_eq!(OnMember::default(), OnMember::GoOn);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnMember {
+    /// The team goes on, and says so in the result of the tool call.
+    #[default]
+    GoOn,
+    /// The team fails. Members that were asked together with it are stopped, with cause
+    /// `SiblingFailed`.
+    Fail,
 }
 
-type MemberBody =
-    Box<dyn Fn(RunContext, Payload) -> BoxFuture<'static, Result<Payload, Failure>> + Send + Sync>;
+enum Mode {
+    Broadcast(Option<Combine>),
+    Route(Choose),
+    Sequence,
+    Coordinate(Lead),
+}
+
+type Answer = BoxFuture<'static, Result<Payload, Failure>>;
+type Combine = Box<dyn Fn(RunContext, Vec<Delegated>) -> Answer + Send + Sync>;
+type Choose =
+    Box<dyn Fn(RunContext, Payload) -> BoxFuture<'static, Result<String, Failure>> + Send + Sync>;
+type Lead = Box<dyn Fn(RunContext, Payload, Members) -> Answer + Send + Sync>;
 
 impl Team {
-    /// Makes a team whose members all get the task.
-    pub fn broadcast(id: impl Into<String>) -> Self {
-        Self { id: id.into(), leader: None, verdict: "done".into(), members: Vec::new() }
+    fn new(id: impl Into<String>, mode: Mode) -> Self {
+        Self {
+            id: id.into(),
+            leader: None,
+            verdict: None,
+            members: Vec::new(),
+            mode,
+            on_failed: OnMember::GoOn,
+            on_stopped: OnMember::GoOn,
+        }
     }
 
-    /// Adds a member. It runs as a child of kind `agent`.
-    pub fn member<F, Fut>(mut self, name: impl Into<String>, body: F) -> Self
+    /// Makes a team whose members all get the task at once. The leader waits for all and speaks
+    /// last.
+    pub fn broadcast(id: impl Into<String>) -> Self {
+        Self::new(id, Mode::Broadcast(None))
+    }
+
+    /// Makes a team of which one member, chosen for each task, gets it. The team fails if nobody is
+    /// called what `choose` says, and if `choose` fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::sync::Arc;
+    /// use quell::{Engine, Payload};
+    /// use quell_flow::Team;
+    ///
+    /// let desk = Team::route("desk", async |_ctx, task: Payload| {
+    ///     Ok(if task.as_str().contains("refund") { "billing" } else { "support" })
+    /// });
+    /// let desk = desk
+    ///     .member("billing", async |_ctx, _task| Ok(Payload::from("paid back")))
+    ///     .member("support", async |_ctx, _task| Ok(Payload::from("turn it off and on")));
+    /// let desk = Arc::new(desk.into_component());
+    /// let engine = Engine::new();
+    /// let run = desk.start(&engine, desk.spec(), Payload::from("a refund, please")).unwrap();
+    /// assert_eq!(run.await.unwrap(), Payload::from("paid back"));
+    /// # });
+    /// ```
+    pub fn route<F, Fut, N>(id: impl Into<String>, choose: F) -> Self
+    where
+        F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<N, Failure>> + Send + 'static,
+        N: Into<String> + 'static,
+    {
+        let choose: Choose = Box::new(move |ctx, task| {
+            let chosen = choose(ctx, task);
+            async move { Ok(chosen.await?.into()) }.boxed()
+        });
+        Self::new(id, Mode::Route(choose))
+    }
+
+    /// Makes a team whose members work one after another: the first on the task, each other on what
+    /// the one before put out. A member that left nothing hands on what it got.
+    pub fn sequence(id: impl Into<String>) -> Self {
+        Self::new(id, Mode::Sequence)
+    }
+
+    /// Makes a team whose leader is a body: it asks members, one or many at a time, in parallel or
+    /// in turn, any number of times.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::sync::Arc;
+    /// use quell::{Engine, Payload};
+    /// use quell_flow::{Members, Team};
+    ///
+    /// let desk = Team::coordinate("desk", async |_ctx, task, members: Members| {
+    ///     let draft = members.ask("writer", task).await?.into_output();
+    ///     let opinions = members.ask_all(draft.clone()).await?;
+    ///     let objections = opinions.iter().filter(|one| one.error.is_some()).count();
+    ///     Ok(if objections == 0 { draft } else { Payload::from("nothing to say") })
+    /// });
+    /// let desk = desk
+    ///     .member("writer", async |_ctx, _task| Ok(Payload::from("once upon a time")))
+    ///     .member("editor", async |_ctx, draft| Ok(draft));
+    /// let desk = Arc::new(desk.into_component());
+    /// let engine = Engine::new();
+    /// let run = desk.start(&engine, desk.spec(), Payload::from("a story")).unwrap();
+    /// assert_eq!(run.await.unwrap(), Payload::from("once upon a time"));
+    /// # });
+    /// ```
+    pub fn coordinate<F, Fut>(id: impl Into<String>, leader: F) -> Self
+    where
+        F: Fn(RunContext, Payload, Members) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
+    {
+        let lead: Lead = Box::new(move |ctx, task, members| leader(ctx, task, members).boxed());
+        Self::new(id, Mode::Coordinate(lead))
+    }
+
+    /// Adds a member. It runs as a child of kind `agent`. Of two of the same name only the first is
+    /// found by it.
+    pub fn member<F, Fut>(self, name: impl Into<Arc<str>>, body: F) -> Self
     where
         F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
     {
-        let body =
-            Box::new(move |ctx, task| -> BoxFuture<'static, _> { Box::pin(body(ctx, task)) });
-        self.members.push(Arc::new(Member { name: name.into(), body }));
+        self.with_member(Member::new(name, body))
+    }
+
+    /// Adds a member with times of its own, or one that is a component.
+    pub fn with_member(mut self, member: Member) -> Self {
+        self.members.push(Arc::new(member));
         self
     }
 
@@ -72,91 +220,83 @@ impl Team {
         self
     }
 
-    /// Sets what the leader says when the members are through. Defaults to `done`.
+    /// Sets what the leader says when the members are through, which is then the output of the
+    /// team. Defaults to `done` for a broadcast, and to what the last member put out for a route
+    /// and a sequence. The leader of a coordinated team says what it likes.
     pub fn verdict(mut self, text: impl Into<String>) -> Self {
-        self.verdict = text.into();
+        self.verdict = Some(text.into());
         self
     }
 
-    /// Makes the component.
+    /// Makes the output of a broadcast from what the members put out, in the order of declaration.
+    /// Defaults to the [`verdict`](Self::verdict). It changes nothing for the other modes.
+    pub fn combine<F, Fut>(mut self, combine: F) -> Self
+    where
+        F: Fn(RunContext, Vec<Delegated>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
+    {
+        if let Mode::Broadcast(slot) = &mut self.mode {
+            *slot = Some(Box::new(move |ctx, results| combine(ctx, results).boxed()));
+        }
+        self
+    }
+
+    /// Sets what it means to the team that a member failed. Defaults to [`OnMember::GoOn`].
+    pub fn on_member_failed(mut self, word: OnMember) -> Self {
+        self.on_failed = word;
+        self
+    }
+
+    /// Sets what it means to the team that somebody cancelled a member, and it alone, or that a
+    /// member reached its own timeout. Defaults to [`OnMember::GoOn`].
+    pub fn on_member_stopped(mut self, word: OnMember) -> Self {
+        self.on_stopped = word;
+        self
+    }
+
+    /// Makes the component, whose parts are the members.
     pub fn into_component(self) -> Component {
-        let parts = self.members.iter().map(|m| Part::agent(m.name.as_str(), m.name.as_str()));
-        let parts: Vec<_> = parts.collect();
+        let parts: Vec<_> = self.members.iter().map(|member| member.to_part()).collect();
         let (id, leader) = (self.id.clone(), self.leader.clone());
-        let team = Arc::new(self);
-        let body = move |ctx, task| lead(Arc::clone(&team), ctx, task);
-        let component = Component::team(id, body).members(parts);
+        let component = Component::team(id, self.into_body()).members(parts);
         match leader {
             Some(model) => component.model(model),
             None => component,
         }
     }
-}
 
-async fn lead(team: Arc<Team>, ctx: RunContext, task: Payload) -> Result<Payload, Failure> {
-    ask(&team, &ctx, None);
-    let input = json!({ "task": task.parse::<Value>().unwrap_or(Value::Null) });
-    let call = ToolCall::new(format!("call_{}", ctx.id()), DELEGATE, input.into());
-    ctx.tool(call, delegate(&team, &ctx, &task)).await?;
-    ask(&team, &ctx, Some(&team.verdict));
-    Ok(Payload::from(team.verdict.as_str()))
-}
-
-/// The leader asks its model, which calls the tool or speaks.
-fn ask(team: &Team, ctx: &RunContext, says: Option<&str>) {
-    if let Some(Model { id, provider, .. }) = &team.leader {
-        let (model, provider) = (id.clone(), provider.clone());
-        Emit::ModelStarted { model, provider }.send(ctx);
+    /// Makes the body alone, for a team that is a child of another run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use quell::{Engine, Payload, RunSpec};
+    /// use quell_flow::Team;
+    ///
+    /// let pair = Team::sequence("pair")
+    ///     .member("draft", async |_ctx, _task| Ok(Payload::from("draft")))
+    ///     .member("check", async |_ctx, draft| Ok(draft))
+    ///     .into_body();
+    /// let engine = Engine::new();
+    /// let run = engine.submit(RunSpec::workflow("flow"), async move |ctx| {
+    ///     Ok(ctx.spawn(RunSpec::team("pair"), move |ctx| pair(ctx, "task".into())).await?)
+    /// }).unwrap();
+    /// assert_eq!(run.await.unwrap(), Payload::from("draft"));
+    /// # });
+    /// ```
+    pub fn into_body(self) -> impl Fn(RunContext, Payload) -> Answer + Send + Sync + 'static {
+        let team = Arc::new(self);
+        move |ctx, task| lead::lead(Arc::clone(&team), ctx, task).boxed()
     }
-    if let Some(text) = says {
-        Emit::content(text).send(ctx);
-    }
-    if let Some(Model { id, provider, .. }) = &team.leader {
-        let (model, provider) = (id.clone(), provider.clone());
-        Emit::ModelEnded { model, provider, input_tokens: 0, output_tokens: 0 }.send(ctx);
-    }
 }
 
-async fn delegate(team: &Team, ctx: &RunContext, task: &Payload) -> Result<Payload, Failure> {
-    let members = team.members.iter().map(|member| {
-        let (this, task) = (Arc::clone(member), task.clone());
-        let spec = RunSpec::agent(member.name.as_str()).input(task.clone());
-        ctx.spawn(spec, move |ctx| run_member(this, ctx, task))
-    });
-    let members: Vec<_> = members.collect();
-    let runs: Vec<RunRef> = members.iter().map(|member| member.run().clone()).collect();
-    let outcomes = join::all(members).await;
-    // Members that end because the team was stopped are no result: the leader speaks no more.
-    ctx.checkpoint()?;
-    let results = team.members.iter().zip(outcomes).zip(runs).map(|((member, outcome), run)| {
-        let result = match outcome {
-            Outcome::Failed(error) => json!({ "error": error.to_string() }),
-            other => {
-                // What a member that was stopped alone had to show is its result.
-                let value = other.into_value().or_else(|| run.row().partial);
-                value.and_then(|value| value.parse().ok()).unwrap_or_default()
-            }
-        };
-        (member.name.clone(), result)
-    });
-    Ok(Value::Object(results.collect()).into())
-}
-
-async fn run_member(
-    member: Arc<Member>,
-    ctx: RunContext,
-    task: Payload,
-) -> Result<Payload, Failure> {
-    let output = (member.body)(ctx.clone(), task).await?;
-    ctx.set_output(output.clone());
-    Ok(output)
-}
-
-/// The tool by which a leader hands its task to the members.
-const DELEGATE: &str = "delegate_task_to_members";
-
-impl std::fmt::Debug for Team {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Team").field("id", &self.id).finish_non_exhaustive()
+impl fmt::Debug for Team {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Team")
+            .field("id", &self.id)
+            .field("members", &self.members)
+            .finish_non_exhaustive()
     }
 }

@@ -22,3 +22,4 @@ mod policies;
 mod policy_outcomes;
 mod retries;
 mod support;
+mod teams;
