@@ -139,6 +139,9 @@ fn is_missing(error: &Error) -> bool {
 
 /// Says it on one line, without the place, which is that of the text.
 fn words(error: &Error) -> String {
+    if error.kind() == ErrorKind::WriteFailure {
+        return format!("the text is over its limit of {} bytes", limits::TEMPLATE_BYTES_MAX);
+    }
     let kind = error.kind().to_string();
     let text = match error.detail() {
         Some(detail) if error.kind() == ErrorKind::SyntaxError => detail.to_owned(),
@@ -215,8 +218,7 @@ struct Bounded(Vec<u8>);
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > limits::TEMPLATE_BYTES_MAX {
-            let max = limits::TEMPLATE_BYTES_MAX;
-            return Err(io::Error::other(format!("the text is over its limit of {max} bytes")));
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
