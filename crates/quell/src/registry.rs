@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
+use quell_core::lifecycle::later;
 use quell_core::{CancelRequest, Disposition, RunId};
 
 use crate::config::Limits;
@@ -116,7 +117,7 @@ impl Registry {
         if keep.is_zero() || self.reservations_max == 0 {
             return self.get(id).ok_or(Disposition::Unknown);
         }
-        let until = now + keep;
+        let until = later(now, keep);
         let remember = || {
             let age = self.reserved_ever.fetch_add(1, Ordering::Relaxed);
             self.reserved.lock().insert(age, (id, until));
@@ -217,7 +218,7 @@ impl Registry {
     pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) -> Option<Instant> {
         let mut ended = self.ended.lock();
         ended.push_back((now, Arc::clone(root)));
-        (ended.len() == 1).then(|| now + self.trees_for)
+        (ended.len() == 1).then(|| later(now, self.trees_for))
     }
 
     /// Forgets the trees whose time is over. Yields when the next one is.
@@ -226,7 +227,7 @@ impl Registry {
             let root = {
                 let mut ended = self.ended.lock();
                 let (at, _) = ended.front()?;
-                let over = *at + self.trees_for;
+                let over = later(*at, self.trees_for);
                 let kept = !self.keeps_nothing.load(Ordering::SeqCst);
                 if kept && ended.len() <= self.trees_max && over > now {
                     return Some(over);

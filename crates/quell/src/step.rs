@@ -181,8 +181,11 @@ impl Node {
             state.waiters.drain_into(&mut after.wakers);
         }
         if let Some(cascade) = fx.cascade
-            && state.life.live_children() > 0
+            && (cascade.failing || state.life.live_children() > 0)
         {
+            if cascade.failing {
+                set |= word::FAILING;
+            }
             let cause = self.cause_for_children(state, cascade.failing, now);
             after.todo.push(Todo::Cascade(Arc::clone(self), cascade, cause));
         }
