@@ -46,6 +46,8 @@ mod waiting;
 mod tokens;
 // I8, I17, I22, I29: every bound, and what happens when it is reached.
 mod bounds;
+// I5, I25: what runs use up, and the budgets that stop them.
+mod usage;
 // I38: the end of an engine.
 mod shutdown;
 // I39: what is kept, for how long, and that nothing else is.

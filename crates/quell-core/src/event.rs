@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::{Cause, Payload, RunId, RunKind, RunStatus, Work};
+use crate::{Cause, Payload, RunId, RunKind, RunStatus, Usage, Work};
 
 /// One entry in the log of a tree.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +55,8 @@ pub enum EventKind {
     Emitted(Payload),
     /// Its body said how far it has come, from 0 to 1.
     Progress(f32),
+    /// Its body used something; what its descendants use is in their events.
+    Used(Usage),
     /// A tool call begins.
     ToolStarted {
         /// The id of the call.

@@ -15,6 +15,7 @@ mod payload;
 mod report;
 mod status;
 mod stop;
+mod usage;
 #[cfg(feature = "serde")]
 mod wall;
 
@@ -26,3 +27,4 @@ pub use payload::Payload;
 pub use report::{Abandoned, Counts, RunReport, RunRow, Work};
 pub use status::RunStatus;
 pub use stop::{CancelRequest, Cause, CauseKind, Disposition, StopMode};
+pub use usage::{Budget, Usage};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::{Cause, Payload, RunId, RunKind, RunStatus};
+use crate::{Cause, Payload, RunId, RunKind, RunStatus, Usage};
 
 /// What remains of a run and its subtree: flat rows in pre-order, bounded, never recursive.
 ///
@@ -125,6 +125,9 @@ pub struct RunRow {
     pub cleanup_errors: Vec<Arc<str>>,
     /// Stop hooks that were not started.
     pub hooks_skipped: u32,
+    /// What it and its descendants used. Left out of its text if that is nothing.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Usage::is_zero"))]
+    pub usage: Usage,
     /// Writes that came after the end and were refused.
     pub late_output: u32,
     /// The root that it left, if it was detached.
@@ -161,6 +164,7 @@ impl RunRow {
             error: None,
             cleanup_errors: Vec::new(),
             hooks_skipped: 0,
+            usage: Usage::ZERO,
             late_output: 0,
             detached_from: None,
         }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use quell_core::lifecycle::Input;
 use quell_core::limits;
-use quell_core::{Cause, EventKind, Payload, RunId, Stopped, Work};
+use quell_core::{Cause, EventKind, Payload, RunId, Stopped, Usage, Work};
 use tokio_util::sync::CancellationToken;
 
 use crate::body;
@@ -307,6 +307,14 @@ impl RunContext {
     pub fn progress(&self, fraction: f32) -> Written {
         let fraction = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
         self.node().write_from_body("event", 0, 1, |_| Some(EventKind::Progress(fraction)))
+    }
+
+    /// Says what the body used. It counts for this run and every run above it, whatever the status;
+    /// a run that has used more than its [`budget`](RunSpec::budget) is stopped before this returns.
+    ///
+    /// After the end it is late, and counts for the nearest run above that has not ended.
+    pub fn usage(&self, used: Usage) -> Written {
+        crate::usage::count(self.node(), used)
     }
 
     /// Yields a token that is cancelled when the run is to stop, for code that knows tokio-util.

@@ -66,6 +66,7 @@ mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod tool;
+mod usage;
 mod wait;
 mod waiters;
 mod word;
@@ -85,9 +86,9 @@ pub use tool::ToolCall;
 pub use work::{BlockingContext, Hold};
 
 pub use quell_core::{
-    Abandoned, CancelRequest, Cause, CauseKind, Counts, Disposition, EventKind, HookOutcome,
-    Labels, OnStop, Payload, PayloadError, RunEvent, RunId, RunKind, RunReport, RunRow, RunStatus,
-    StopMode, Stopped, ToolOutcome, Work, limits,
+    Abandoned, Budget, CancelRequest, Cause, CauseKind, Counts, Disposition, EventKind,
+    HookOutcome, Labels, OnStop, Payload, PayloadError, RunEvent, RunId, RunKind, RunReport,
+    RunRow, RunStatus, StopMode, Stopped, ToolOutcome, Usage, Work, limits,
 };
 
 /// The README, so that its code is compiled and run with the tests.

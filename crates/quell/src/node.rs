@@ -28,7 +28,9 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::{Effects, Lifecycle, Rules};
-use quell_core::{Abandoned, Cause, Counts, Payload, RunId, RunKind, RunStatus, Stopped, Work};
+use quell_core::{
+    Abandoned, Cause, Counts, Payload, RunId, RunKind, RunStatus, Stopped, Usage, Work,
+};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -116,6 +118,8 @@ pub(crate) struct Extra {
     pub(crate) detached_from: Option<RunId>,
     /// Tool calls that have begun and not ended.
     pub(crate) calls: Vec<Arc<str>>,
+    /// What the run and its descendants used.
+    pub(crate) used: Usage,
     /// What the children of a run that failed are told.
     pub(crate) failing: Option<Arc<Cause>>,
 }

@@ -80,6 +80,7 @@ pub(crate) fn row_of(node: &Node, state: &State, depth: u32) -> RunRow {
     if let Some(extra) = &state.extra {
         row.abandoned.clone_from(&extra.abandoned);
         row.cleanup_errors.clone_from(&extra.cleanup_errors);
+        row.usage = extra.used;
         row.hooks_skipped = extra.hooks_skipped;
         row.detached_from = extra.detached_from;
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell_core::limits;
-use quell_core::{Labels, OnStop, Payload, RunId, RunKind};
+use quell_core::{Budget, Labels, OnStop, Payload, RunId, RunKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::SubmitError;
@@ -68,11 +68,12 @@ pub(crate) struct Lane {
     pub(crate) on_busy: OnBusy,
 }
 
-/// By what a run is found.
+/// What only some runs are told: by what they are found, and what they may use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct About {
     pub(crate) labels: Labels,
     pub(crate) owner: Option<Arc<str>>,
+    pub(crate) budget: Option<Budget>,
 }
 
 impl RunSpec {
@@ -170,6 +171,37 @@ impl RunSpec {
     /// parent's.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
+        self
+    }
+
+    /// Bounds what the run and its descendants may use together, as told by
+    /// [`RunContext::usage`](crate::RunContext::usage); beyond it the run is stopped with cause
+    /// `BudgetExceeded` and ends `Cancelled`. Defaults to no bound. A bound of zero stops it at the
+    /// first use.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use quell::{Budget, CauseKind, Engine, RunSpec, RunStatus, Usage};
+    ///
+    /// let engine = Engine::new();
+    /// let spec = RunSpec::agent("writer").budget(Budget::new().tokens(1_000));
+    /// let run = engine.submit(spec, async |ctx| {
+    ///     while ctx.checkpoint().is_ok() {
+    ///         ctx.usage(Usage { output_tokens: 400, ..Usage::default() });
+    ///     }
+    ///     Ok(())
+    /// }).unwrap();
+    /// let report = run.ended().await;
+    /// assert_eq!(report.status, RunStatus::Cancelled);
+    /// assert_eq!(report.cause.as_ref().unwrap().kind, CauseKind::BudgetExceeded);
+    /// assert_eq!(report.own_row().usage.output_tokens, 1_200);
+    /// # });
+    /// ```
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.about.get_or_insert_default().budget = Some(budget);
         self
     }
 

@@ -189,7 +189,9 @@ impl Checker {
                 return Err("a run starts after its stop was accepted (I21)");
             }
             EventKind::Started => run.started = true,
-            EventKind::Emitted(_) | EventKind::Progress(_) if !run.started && !run.has_past => {
+            EventKind::Emitted(_) | EventKind::Progress(_) | EventKind::Used(_)
+                if !run.started && !run.has_past =>
+            {
                 return Err("a run emits before it starts");
             }
             EventKind::Stopping(_) if run.stopping.is_some() => {
