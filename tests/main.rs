@@ -54,6 +54,8 @@ mod shutdown;
 mod retention;
 // Ten thousand deep, a hundred thousand wide, on little stack.
 mod scale;
+// I8, I9, I12, I17: random plans, stopped at random.
+mod plans;
 // What the types promise at compile time.
 mod surface;
 // What the code base promises about itself.

@@ -141,6 +141,11 @@ impl Part {
         Self { agent: Some(agent.into()), ..Self::function(name) }
     }
 
+    /// A step with steps of its own.
+    pub fn sequence(name: impl Into<String>, parts: impl IntoIterator<Item = Self>) -> Self {
+        Self { parts: parts.into_iter().collect(), ..Self::function(name) }
+    }
+
     /// Steps that run at once.
     pub fn parallel(name: impl Into<String>, parts: impl IntoIterator<Item = Self>) -> Self {
         Self { is_parallel: true, parts: parts.into_iter().collect(), ..Self::function(name) }
@@ -339,6 +344,11 @@ impl Catalog {
     /// Finds the first component of any kind with this id that a contract exposes.
     pub fn find(&self, contract: Contract, id: &str) -> Option<&Arc<Component>> {
         self.listed(contract).find(|component| component.id == id)
+    }
+
+    /// Lists all components: agents, teams, workflows, each by id.
+    pub fn components(&self) -> impl Iterator<Item = &Arc<Component>> {
+        self.components.values()
     }
 
     /// Lists the components that a contract exposes: agents, teams, workflows, each by id.

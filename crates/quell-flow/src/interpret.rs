@@ -1,18 +1,25 @@
 //! Lowers a plan to runs.
 
+mod choices;
+mod cleanup;
+mod commands;
+mod nested;
+mod parallel;
+mod scope;
+mod sequence;
+
 use std::future::Future;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use futures::channel::oneshot;
-use futures::future::{BoxFuture, Either, FutureExt as _, select};
-use quell::{Failure, Payload, RunContext, RunError, RunSpec, Stopped, Written};
-use serde::{Serialize, Serializer};
+use futures::future::{BoxFuture, FutureExt as _};
+use quell::{Failure, Payload, RunContext, RunSpec, Written};
 
-use crate::parallel::{Driven, timed, words};
-use crate::{
-    Action, Branch, CommandStep, Parallel, ParallelStep, Plan, PlanRetry, PlanStep, Settled,
-    StartNext,
-};
+use crate::link::{LinkedPlan, Links};
+use crate::parallel::timed;
+use crate::{Action, Catalog, CommandStep, Plan, PlanStep};
+
+use scope::{Frame, Scope};
 
 /// Runs the commands of a plan.
 ///
@@ -61,7 +68,8 @@ impl Plan {
         timed(RunSpec::workflow(Arc::clone(&self.name)), self.timeout, self.grace, None)
     }
 
-    /// Runs the plan as the body of `ctx`'s run; every step becomes a child run.
+    /// Runs the plan as the body of `ctx`'s run; every step becomes a child run. A plan that names
+    /// components is [linked](Self::link) first.
     ///
     /// Yields a JSON object of the outputs of the steps by name, in their order: of a sequence and
     /// of a parallel step such an object again, the latter of the branches that have a value. Set
@@ -69,206 +77,169 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// Fails with the name of the step if one fails or is stopped alone, and if an output is over
-    /// [`quell::limits::PAYLOAD_BYTES_MAX`]. What follows is not started.
+    /// Fails with the name of the step if one fails or is stopped alone, if an expression fails,
+    /// and if an output is over [`quell::limits::PAYLOAD_BYTES_MAX`]. What follows is not started.
+    /// Fails before anything starts if the plan names a component.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future starts no further step and leaves the one that runs to `ctx`'s run.
     pub async fn run<R: Runner>(self, ctx: RunContext, runner: R) -> Result<Payload, Failure> {
-        run_sequence(self.steps, ctx, runner).await
+        self.link(&Catalog::new()).map_err(first)?.run(ctx, runner).await
     }
 }
 
-/// The body of a step or branch, tried as often as it says.
-fn body_of<R: Runner>(
-    action: Action,
-    retry: Option<PlanRetry>,
-    runner: R,
-    tell: Tell,
-) -> impl FnOnce(RunContext) -> BoxFuture<'static, Result<Payload, Failure>> + Send + 'static {
-    move |ctx| match retry {
-        None => run_action(action, ctx, runner, tell),
-        Some(retry) => {
-            let again = move |ctx| run_action(action.clone(), ctx, runner.clone(), Box::new(drop));
-            retry.to_retry().body(again)(ctx)
-        }
+impl LinkedPlan {
+    /// Runs the plan as the body of `ctx`'s run, as [`Plan::run`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plan::run`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Plan::run`].
+    pub fn run<R: Runner>(
+        &self,
+        ctx: RunContext,
+        runner: R,
+    ) -> impl Future<Output = Result<Payload, Failure>> + Send + use<R> {
+        let input = ctx.input().cloned().unwrap_or_else(null);
+        let scope = Scope::of_input(input);
+        let world = World { runner, links: Arc::clone(&self.links), scope };
+        run_plan(Arc::clone(&self.plan), world, ctx)
     }
 }
 
-/// Boxed, since steps nest; plans bound how deep.
-fn run_action<R: Runner>(
-    action: Action,
+/// The body of a plan, at the top or inside of another.
+fn run_plan<R: Runner>(
+    plan: Arc<Plan>,
+    world: World<R>,
     ctx: RunContext,
-    runner: R,
-    tell: Tell,
 ) -> BoxFuture<'static, Result<Payload, Failure>> {
-    match action {
-        Action::Run(command) => run_command(command, ctx, runner).boxed(),
-        Action::Sequence(steps) => run_sequence(steps.sequence, ctx, runner).boxed(),
-        Action::Parallel(step) => run_parallel(step, ctx, runner, tell).boxed(),
+    let frame = world.scope.frame();
+    let steps = Arc::clone(&plan.steps);
+    if plan.cleanup.is_empty() {
+        return sequence::run(steps, world, frame, ctx).boxed();
     }
-}
-
-async fn run_command<R: Runner>(
-    command: CommandStep,
-    ctx: RunContext,
-    runner: R,
-) -> Result<Payload, Failure> {
-    let output = runner.run(ctx.clone(), command).await?;
-    set_output(&ctx, output)
-}
-
-async fn run_sequence<R: Runner>(
-    steps: Vec<PlanStep>,
-    ctx: RunContext,
-    runner: R,
-) -> Result<Payload, Failure> {
-    let mut outputs = Outputs { ctx: ctx.clone(), entries: Vec::with_capacity(steps.len()) };
-    for step in steps {
-        ctx.checkpoint()?;
-        let name = Arc::clone(&step.name);
-        let output = match run_step(step, &ctx, runner.clone()).await {
-            Ok(output) => output,
-            Err(RunError::Stopped(Stopped { cause })) => {
-                // Either the whole sequence stops, or this step alone was stopped.
-                ctx.checkpoint()?;
-                return Err(Failure::new(format!("step `{name}` was stopped ({cause})")));
-            }
-            Err(error) => {
-                return Err(Failure::new(format!("step `{name}` failed: {}", words(&error))));
-            }
-        };
-        match output {
-            Ok(output) => outputs.entries.push((name, output)),
-            Err(failure) => {
-                return Err(Failure::new(format!("step `{name}` failed: {failure}")));
-            }
-        }
-    }
-    outputs.finish()
-}
-
-/// Runs a step to its end, or until it is decided if the next may start then; it stays a child.
-///
-/// # Cancel safety
-///
-/// Dropping the future leaves the step to `ctx`'s run; its output is lost.
-async fn run_step<R: Runner>(
-    step: PlanStep,
-    ctx: &RunContext,
-    runner: R,
-) -> Result<Result<Payload, Failure>, RunError> {
-    let is_early = matches!(&step.action, Action::Parallel(parallel)
-        if parallel.options.start_next == StartNext::Decided);
-    let spec = timed(RunSpec::step(step.name), step.timeout, step.grace, step.idle);
-    if !is_early {
-        let body = body_of(step.action, step.retry, runner, Box::new(drop));
-        return ctx.spawn(spec, body).await.map(Ok);
-    }
-    let (tell, told) = oneshot::channel();
-    let tell = Box::new(move |outcome| drop(tell.send(outcome)));
-    let handle = ctx.spawn(spec, body_of(step.action, step.retry, runner, tell));
-    // What was told first: a step that told ends without an output of its own.
-    match select(told, handle).await {
-        Either::Left((Ok(outcome), handle)) => {
-            handle.into_ref();
-            Ok(outcome)
-        }
-        Either::Left((Err(_), handle)) => handle.await.map(Ok),
-        Either::Right((ended, _)) => ended.map(Ok),
-    }
-}
-
-async fn run_parallel<R: Runner>(
-    step: ParallelStep,
-    ctx: RunContext,
-    runner: R,
-    tell: Tell,
-) -> Result<Payload, Failure> {
-    let names: Arc<[_]> = step.branches.iter().map(|branch| Arc::clone(&branch.name)).collect();
-    let object = move |values: Vec<Option<Payload>>| {
-        let all = names.iter().cloned().zip(values);
-        let entries: Vec<_> = all.filter_map(|(name, value)| Some((name, value?))).collect();
-        Ok(Payload::json(&Object(&entries))?)
+    let guard = cleanup::Guard {
+        cleanup: plan.cleanup.clone(),
+        grace: plan.grace,
+        frame: Arc::clone(&frame),
+        world: world.clone(),
     };
-    let object_early = object.clone();
-    let on_decided = move |outcome: Result<Settled<Payload>, Failure>| {
-        tell(outcome.and_then(|settled| object_early(settled.values)));
-    };
-    match lower(step, &runner).drive(&ctx, Box::new(on_decided)).await {
-        Driven::Settled(settled) => object(settled.values),
-        Driven::Told => object(Vec::new()),
-        Driven::Failed(failure) => Err(failure),
-        // The run ends as stopped whatever is returned; a value is its partial value.
-        Driven::Stopped { values, .. } => object(values),
+    guard.run(ctx.clone(), sequence::run(steps, world, frame, ctx)).boxed()
+}
+
+/// What steps run with: who runs commands, what components there are, what expressions may read.
+#[derive(Clone)]
+struct World<R> {
+    runner: R,
+    links: Arc<Links>,
+    scope: Scope,
+}
+
+impl<R: Clone> World<R> {
+    /// The same seen from further in.
+    fn within(&self, scope: Scope) -> Self {
+        Self { runner: self.runner.clone(), links: Arc::clone(&self.links), scope }
     }
 }
 
-fn lower<R: Runner>(step: ParallelStep, runner: &R) -> Parallel<Payload> {
-    let options = step.options;
-    let mut parallel = Parallel::new("branches of a plan")
-        .policy(options.policy.to_policy())
-        .on_branch_timeout(options.on_branch_timeout)
-        .on_branch_cancelled(options.on_branch_cancelled)
-        .on_loser(options.on_loser)
-        .start_next(options.start_next)
-        .partial_from(Some);
-    if let Some(limit) = options.limit {
-        parallel = parallel.limit(limit);
+/// A step of a list that is shared with everybody who runs it: loops and retries do so often.
+#[derive(Clone)]
+struct StepRef {
+    steps: Arc<[PlanStep]>,
+    at: usize,
+}
+
+impl StepRef {
+    fn of(steps: &Arc<[PlanStep]>, at: usize) -> Self {
+        Self { steps: Arc::clone(steps), at }
     }
-    if let Some(timeout) = options.branch_timeout {
-        parallel = parallel.branch_timeout(timeout);
+
+    fn spec(&self, spec: RunSpec) -> RunSpec {
+        timed(spec, self.timeout, self.grace, self.idle)
     }
-    if let Some(grace) = options.branch_grace {
-        parallel = parallel.branch_grace(grace);
+}
+
+impl Deref for StepRef {
+    type Target = PlanStep;
+
+    fn deref(&self) -> &PlanStep {
+        &self.steps[self.at]
     }
-    if let Some(idle) = options.branch_idle {
-        parallel = parallel.branch_idle(idle);
-    }
-    for step in step.branches {
-        let body = body_of(step.action, step.retry, runner.clone(), Box::new(drop));
-        let branch = Branch::new(step.name, body).times(step.timeout, step.grace, step.idle);
-        parallel = parallel.with_branch(branch);
-    }
-    parallel
 }
 
 /// Who hears of the output of a step that is decided and not settled.
 type Tell = Box<dyn FnOnce(Result<Payload, Failure>) + Send>;
 
-/// The outputs of a sequence so far. When it is dropped unfinished, in whatever way, they become
-/// the partial output of its run.
-struct Outputs {
+/// The body of a step or branch, tried as often as it says, with its cleanup.
+fn body_of<R: Runner>(
+    step: StepRef,
+    world: World<R>,
+    tell: Tell,
+) -> impl FnOnce(RunContext) -> BoxFuture<'static, Result<Payload, Failure>> + Send + 'static {
+    move |ctx| {
+        let frame = world.scope.frame();
+        if step.cleanup.is_empty() {
+            return tried(step, world, frame, ctx, tell);
+        }
+        let guard = cleanup::Guard {
+            cleanup: step.cleanup.clone(),
+            grace: step.grace,
+            frame: Arc::clone(&frame),
+            world: world.clone(),
+        };
+        let is_leaf = matches!(step.action, Action::Run(_)) && step.retry.is_none();
+        if !is_leaf {
+            return guard.run(ctx.clone(), tried(step, world, frame, ctx, tell)).boxed();
+        }
+        // A command in the run that cleans up would be told of the stop as one that listens.
+        let work = async move |ctx: RunContext| {
+            let spec = RunSpec::step("work");
+            let work = ctx.spawn(spec, move |ctx| tried(step, world, frame, ctx, tell));
+            nested::output_of(work, &ctx).await
+        };
+        guard.run(ctx.clone(), work(ctx)).boxed()
+    }
+}
+
+fn tried<R: Runner>(
+    step: StepRef,
+    world: World<R>,
+    frame: Arc<Frame>,
     ctx: RunContext,
-    entries: Vec<(Arc<str>, Payload)>,
+    tell: Tell,
+) -> BoxFuture<'static, Result<Payload, Failure>> {
+    let Some(retry) = step.retry else { return run_action(step, world, frame, ctx, tell) };
+    let again = move |ctx| {
+        let frame = world.scope.frame();
+        run_action(step.clone(), world.clone(), frame, ctx, Box::new(drop))
+    };
+    retry.to_retry().body(again)(ctx)
 }
 
-impl Outputs {
-    fn finish(mut self) -> Result<Payload, Failure> {
-        let entries = std::mem::take(&mut self.entries);
-        set_output(&self.ctx, Payload::json(&Object(&entries))?)
-    }
-}
-
-impl Drop for Outputs {
-    fn drop(&mut self) {
-        if self.entries.is_empty() {
-            return;
+/// Boxed, since steps nest; plans bound how deep.
+fn run_action<R: Runner>(
+    step: StepRef,
+    world: World<R>,
+    frame: Arc<Frame>,
+    ctx: RunContext,
+    tell: Tell,
+) -> BoxFuture<'static, Result<Payload, Failure>> {
+    match &step.action {
+        Action::Run(_) => commands::run(step, world, ctx).boxed(),
+        Action::Sequence(inside) => {
+            sequence::run(Arc::clone(&inside.sequence), world, frame, ctx).boxed()
         }
-        // What is too large, or too late, is in the reports of the steps.
-        if let Ok(partial) = Payload::json(&Object(&self.entries)) {
-            self.ctx.set_output(partial);
-        }
-    }
-}
-
-/// Outputs by name, in their order.
-struct Object<'a>(&'a [(Arc<str>, Payload)]);
-
-impl Serialize for Object<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_map(self.0.iter().map(|(name, output)| (name, output)))
+        Action::Parallel(_) => parallel::run(step, world, ctx, tell).boxed(),
+        Action::Loop(inside) => choices::repeat(inside.clone(), world, ctx).boxed(),
+        Action::If(inside) => choices::condition(inside.clone(), world, frame, ctx).boxed(),
+        Action::Route(inside) => choices::route(inside.clone(), world, ctx).boxed(),
+        Action::Team(_) => nested::team(step, world, ctx).boxed(),
+        Action::Component(inside) => nested::component(inside.clone(), world, ctx).boxed(),
+        Action::Workflow(inside) => nested::workflow(inside.clone(), world, ctx).boxed(),
     }
 }
 
@@ -278,4 +249,15 @@ fn set_output(ctx: &RunContext, output: Payload) -> Result<Payload, Failure> {
         return Err(Failure::new(format!("output has {bytes} bytes; the limit is {max}")));
     }
     Ok(output)
+}
+
+fn null() -> Payload {
+    serde_json::Value::Null.into()
+}
+
+fn first(faults: Vec<crate::PlanError>) -> Failure {
+    match faults.into_iter().next() {
+        Some(fault) => fault.into(),
+        None => Failure::new("the plan was refused without a reason"),
+    }
 }

@@ -12,6 +12,7 @@ mod catalog;
 mod emit;
 mod interpret;
 mod join;
+mod link;
 mod nested;
 mod parallel;
 mod plan;
@@ -24,10 +25,12 @@ pub use catalog::{COMPONENT, Catalog, Component, Contract, Model, Part};
 pub use emit::Emit;
 pub use interpret::Runner;
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
+pub use link::LinkedPlan;
 pub use parallel::{Branch, Parallel};
 pub use plan::{
-    Action, CommandStep, ParallelOptions, ParallelStep, Plan, PlanError, PlanPolicy, PlanRetry,
-    PlanStep, SequenceStep,
+    Action, Cleanup, CommandStep, ComponentStep, Expression, IfStep, LoopOptions, LoopStep, OnMax,
+    ParallelOptions, ParallelStep, Plan, PlanError, PlanFormat, PlanPolicy, PlanRetry, PlanStep,
+    RouteStep, SequenceStep, TeamMode, TeamStep, WorkflowStep,
 };
 pub use retry::{ABANDONED_ATTEMPTS, Backoff, Retry, RetryAfter};
 pub use settled::{BranchRow, CountedAs, Settled};

@@ -15,3 +15,18 @@ pub const PLAN_NESTING_MAX: usize = 2 * PLAN_DEPTH_MAX + 12;
 
 /// Errors of branches that the message of an aggregate quotes. The rest is counted.
 pub const AGGREGATE_ERRORS_MAX: usize = 8;
+
+/// Rounds of a loop. A plan that asks for more is refused.
+pub const LOOP_ROUNDS_MAX: usize = 1_000_000;
+
+/// The text of an expression or a template. A longer one is refused.
+pub const EXPRESSION_BYTES_MAX: usize = 64 << 10;
+
+/// Operations of one evaluation. One more fails it.
+pub const EXPRESSION_FUEL: u64 = 100_000;
+
+/// What a template makes. More fails it.
+pub const TEMPLATE_BYTES_MAX: usize = 4 << 20;
+
+/// Faults of a plan that are looked for. Beyond that the search ends.
+pub const PLAN_FAULTS_MAX: usize = 100;

@@ -1,14 +1,20 @@
 //! A workflow as data: what to run, in which order, side by side, and how long it may take.
 
+mod action;
+mod actions;
 mod document;
 mod error;
+mod expression;
 mod fields;
 mod json;
+mod names;
 mod options;
+mod parallel;
 mod reader;
 mod step;
 mod text;
 mod toml;
+mod yaml;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -18,14 +24,21 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use error::PlanError;
-pub use step::{
-    Action, CommandStep, ParallelOptions, ParallelStep, PlanPolicy, PlanRetry, PlanStep,
-    SequenceStep,
+pub use action::{
+    ComponentStep, IfStep, LoopOptions, LoopStep, OnMax, RouteStep, TeamMode, TeamStep,
+    WorkflowStep,
 };
+pub use error::PlanError;
+pub use expression::Expression;
+pub use parallel::{ParallelOptions, ParallelStep, PlanPolicy, PlanRetry};
+pub use step::{Action, Cleanup, CommandStep, PlanStep, SequenceStep};
+
+pub(crate) use action::Origin;
+pub(crate) use expression::{is_template, only_expression, render};
+pub(crate) use fields::excerpt;
 
 use crate::limits;
-use error::{Fault, Place};
+use error::Place;
 
 /// A workflow as data. Every plan that exists is valid.
 ///
@@ -101,11 +114,15 @@ use error::{Fault, Place};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
     pub(crate) name: Arc<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<Arc<str>>,
     #[serde(with = "text", skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<Duration>,
     #[serde(with = "text", skip_serializing_if = "Option::is_none")]
     pub(crate) grace: Option<Duration>,
-    pub(crate) steps: Vec<PlanStep>,
+    pub(crate) steps: Arc<[PlanStep]>,
+    #[serde(flatten)]
+    pub(crate) cleanup: Cleanup,
 }
 
 impl Plan {
@@ -113,76 +130,85 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// Fails with the place if the text is no TOML, is over
+    /// Fails with the place of the first fault if the text is no TOML, is over
     /// [`limits::PLAN_BYTES_MAX`], or is no plan.
     pub fn from_toml(text: &str) -> Result<Self, PlanError> {
-        Self::from_text(text, toml::parse)
+        PlanFormat::Toml.read(text).map_err(first)
     }
 
     /// Reads a plan from JSON.
     ///
     /// # Errors
     ///
-    /// Fails with the place if the text is no JSON, is over
+    /// Fails with the place of the first fault if the text is no JSON, is over
     /// [`limits::PLAN_BYTES_MAX`], or is no plan.
     pub fn from_json(text: &str) -> Result<Self, PlanError> {
-        Self::from_text(text, json::parse)
+        PlanFormat::Json.read(text).map_err(first)
     }
 
-    /// Reads a plan from a file, by its extension: `.toml` or `.json`.
+    /// Reads a plan from YAML: one document without anchors and tags.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the place of the first fault if the text is no YAML, is over
+    /// [`limits::PLAN_BYTES_MAX`], or is no plan.
+    pub fn from_yaml(text: &str) -> Result<Self, PlanError> {
+        PlanFormat::Yaml.read(text).map_err(first)
+    }
+
+    /// Reads a plan from a file, by its extension: `.toml`, `.json`, `.yaml` or `.yml`.
     ///
     /// It blocks the thread while it reads.
     ///
     /// # Errors
     ///
     /// Fails if the extension is another, if the file cannot be read or is over
-    /// [`limits::PLAN_BYTES_MAX`], or if its text is no plan. The error names the file.
+    /// [`limits::PLAN_BYTES_MAX`], or if its text is no plan. The error names the file, and the
+    /// first fault.
     ///
     /// # Examples
     ///
     /// ```
-    /// let error = quell_flow::Plan::load("no/such/plan.yaml").unwrap_err();
+    /// let error = quell_flow::Plan::load("no/such/plan.txt").unwrap_err();
     /// assert_eq!(
     ///     error.to_string(),
-    ///     "no/such/plan.yaml: unknown extension `yaml`; expected `.toml` or `.json`",
+    ///     "no/such/plan.txt: unknown extension `txt`; expected `.toml`, `.json`, `.yaml`",
     /// );
     /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PlanError> {
+        Self::load_all(path).map_err(first)
+    }
+
+    /// As [`load`](Self::load), with every fault and not only the first.
+    ///
+    /// # Errors
+    ///
+    /// Fails as `load` does, with at least one and about [`limits::PLAN_FAULTS_MAX`] faults at most,
+    /// in the order of the text.
+    pub fn load_all(path: impl AsRef<Path>) -> Result<Self, Vec<PlanError>> {
         let path = path.as_ref();
-        Self::load_file(path).map_err(|error| error.in_file(path))
+        Self::load_file(path)
+            .map_err(|faults| faults.into_iter().map(|fault| fault.in_file(path)).collect())
     }
 
-    fn load_file(path: &Path) -> Result<Self, PlanError> {
-        let read = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("toml") => Self::from_toml,
-            Some("json") => Self::from_json,
-            Some(other) => {
-                let message = format!("unknown extension `{other}`; expected `.toml` or `.json`");
-                return Err(PlanError::new(message));
-            }
-            None => return Err(PlanError::new("no extension; expected `.toml` or `.json`")),
-        };
-        let bytes = read_bounded(path)?;
+    fn load_file(path: &Path) -> Result<Self, Vec<PlanError>> {
+        let format = PlanFormat::of(path).map_err(one)?;
+        let bytes = read_bounded(path).map_err(one)?;
         let text = std::str::from_utf8(&bytes).map_err(|error| {
-            PlanError::new("invalid UTF-8; expected text")
-                .at(Place::of(&bytes, error.valid_up_to()))
+            one(PlanError::new("invalid UTF-8; expected text")
+                .at(Place::of(&bytes, error.valid_up_to())))
         })?;
-        read(text)
-    }
-
-    fn from_text(
-        text: &str,
-        parse: fn(&str) -> Result<document::Node, Fault>,
-    ) -> Result<Self, PlanError> {
-        if text.len() > limits::PLAN_BYTES_MAX {
-            return Err(PlanError::new(too_long(text.len())));
-        }
-        parse(text).and_then(|root| reader::read(&root)).map_err(|fault| fault.in_text(text))
+        format.read_in(text, Some(path))
     }
 
     /// Yields the name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Yields what it says about itself, if anything.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
     }
 
     /// Yields the time from the start to the plan's own deadline, if it has one.
@@ -199,6 +225,82 @@ impl Plan {
     pub fn steps(&self) -> &[PlanStep] {
         &self.steps
     }
+
+    /// Yields what to clean up when the plan fails or is stopped.
+    pub const fn cleanup(&self) -> &Cleanup {
+        &self.cleanup
+    }
+}
+
+/// What a plan can be written in.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::PlanFormat;
+///
+/// let faults = PlanFormat::Yaml.read("name: x\nsteps:\n- name: a\n- name: b\n").unwrap_err();
+/// assert_eq!(faults.len(), 2);
+/// assert!(faults[1].to_string().starts_with("line 4, column 3: step `b` does nothing"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PlanFormat {
+    /// TOML 1.1.
+    Toml,
+    /// JSON.
+    Json,
+    /// YAML 1.2: one document, without anchors and tags.
+    Yaml,
+}
+
+impl PlanFormat {
+    /// Tells the format of a file by its extension.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the extension is none of `.toml`, `.json`, `.yaml`, `.yml`.
+    pub fn of(path: impl AsRef<Path>) -> Result<Self, PlanError> {
+        let right = "expected `.toml`, `.json`, `.yaml`";
+        match path.as_ref().extension().and_then(|extension| extension.to_str()) {
+            Some("toml") => Ok(Self::Toml),
+            Some("json") => Ok(Self::Json),
+            Some("yaml" | "yml") => Ok(Self::Yaml),
+            Some(other) => Err(PlanError::new(format!("unknown extension `{other}`; {right}"))),
+            None => Err(PlanError::new(format!("no extension; {right}"))),
+        }
+    }
+
+    /// Reads a plan.
+    ///
+    /// # Errors
+    ///
+    /// Fails with every fault of the text, about [`limits::PLAN_FAULTS_MAX`] at most.
+    pub fn read(self, text: &str) -> Result<Plan, Vec<PlanError>> {
+        self.read_in(text, None)
+    }
+
+    fn read_in(self, text: &str, file: Option<&Path>) -> Result<Plan, Vec<PlanError>> {
+        if text.len() > limits::PLAN_BYTES_MAX {
+            return Err(one(PlanError::new(too_long(text.len()))));
+        }
+        let parse = match self {
+            Self::Toml => toml::parse,
+            Self::Json => json::parse,
+            Self::Yaml => yaml::parse,
+        };
+        let read = parse(text).map_err(one).and_then(|root| reader::read(&root, text, file));
+        read.map_err(|faults| faults.into_iter().map(|fault| fault.in_text(text)).collect())
+    }
+}
+
+fn one<E>(error: E) -> Vec<E> {
+    vec![error]
+}
+
+fn first(faults: Vec<PlanError>) -> PlanError {
+    let nothing = || PlanError::new("the plan was refused without a reason");
+    faults.into_iter().next().unwrap_or_else(nothing)
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, PlanError> {

@@ -10,19 +10,20 @@ use quell_core::{CancelRequest, CauseKind, EventKind, Usage};
 
 use crate::context::Written;
 use crate::node::{Node, State};
+use crate::waiters::Wakers;
 
 /// Counts what the body of a run used. What comes after the end of its run counts for the nearest
 /// run above that has not ended.
 pub(crate) fn count(of: &Arc<Node>, used: Usage) -> Written {
     let now = of.shared.clock.now();
-    let (mut wakers, mut spent) = (Vec::new(), Vec::new());
+    let (mut wakers, mut spent) = (Wakers::new(), Vec::new());
     let (mut written, mut is_told) = (Written::Yes, false);
     let mut next = Some(Arc::clone(of));
     while let Some(node) = next.take() {
         let mut state = node.lock();
         if state.times.ended.is_none() {
             if !is_told {
-                node.write(&state, now, EventKind::Used(used), &mut wakers);
+                node.write(&mut state, now, EventKind::Used(used), &mut wakers);
                 is_told = true;
             }
             spent.extend(node.spend(&mut state, used).map(|words| (Arc::clone(&node), words)));

@@ -111,6 +111,18 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Where every text begins.
+    pub(crate) const START: Self = Self { line: 1, column: 1 };
+
+    /// Finds the place after some more of the text.
+    pub(crate) fn after(self, more: &[u8]) -> Self {
+        let Self { line, column } = Self::of(more, more.len());
+        if line == 1 {
+            return Self { line: self.line, column: self.column + column - 1 };
+        }
+        Self { line: self.line + line - 1, column }
+    }
+
     /// Finds the place of a byte; one beyond the end is the end.
     pub(crate) fn of(text: &[u8], offset: usize) -> Self {
         let before = &text[..offset.min(text.len())];

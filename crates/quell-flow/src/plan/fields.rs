@@ -81,7 +81,7 @@ pub(super) fn listed(words: &[&str]) -> String {
 }
 
 /// Keeps a message readable whatever the text: its first characters, control characters escaped.
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let mut short: String =
         text.chars().take(QUOTED_CHARS_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(QUOTED_CHARS_MAX).is_some() {

@@ -2,10 +2,13 @@
 
 use quell::Payload;
 
-use super::document::{Node, Value};
+use super::document::{Key, Node, Value};
 use super::error::Fault;
-use super::fields::{Table, count, duration, listed, text, unknown, word, wrong_type};
-use super::step::{Action, ParallelOptions, PlanPolicy, PlanRetry};
+use super::expression::Expression;
+use super::fields::{Table, count, duration, text, unknown, word, wrong_type};
+use super::names::Names;
+use super::parallel::{ParallelOptions, PlanPolicy, PlanRetry};
+use super::step::Action;
 use crate::{OnCancelled, OnLoser, OnTimeout, StartNext};
 
 pub(super) fn parallel(node: &Node) -> Result<ParallelOptions, Fault> {
@@ -29,8 +32,8 @@ pub(super) fn parallel(node: &Node) -> Result<ParallelOptions, Fault> {
 }
 
 /// Checks what only makes sense of so many branches.
-pub(super) fn check_counts(node: &Node, policy: PlanPolicy, branches: usize) -> Result<(), Fault> {
-    let (key, wanted) = match policy {
+pub(super) fn check_counts(node: &Node, policy: &PlanPolicy, branches: usize) -> Result<(), Fault> {
+    let (key, wanted) = match *policy {
         PlanPolicy::Quorum { quorum } => ("quorum", quorum),
         PlanPolicy::BestEffort { min, .. } => ("min", min),
         _ => return Ok(()),
@@ -66,6 +69,21 @@ pub(super) fn retry(node: &Node, action: &Action) -> Result<PlanRetry, Fault> {
     })
 }
 
+/// Refuses cleanup where it could not know when the step is over.
+pub(super) fn check_cleanup(key: &Key, action: &Action) -> Result<(), Fault> {
+    if let Action::Parallel(step) = action
+        && step.options.start_next == StartNext::Decided
+    {
+        let message = format!(
+            "`{}` does not go with `start_next = \"decided\"`: \
+             a step is over when it is settled",
+            key.name
+        );
+        return Err(Fault::new(key.at, message));
+    }
+    Ok(())
+}
+
 /// Reads the policy with the keys that go with it, and refuses those that go with another.
 fn policy(options: &Table<'_>) -> Result<PlanPolicy, Fault> {
     let name = options.get("policy").map(text).transpose()?.unwrap_or("all");
@@ -92,7 +110,16 @@ fn policy(options: &Table<'_>) -> Result<PlanPolicy, Fault> {
         "hedge" => {
             PlanPolicy::Hedge { delay: duration(need("delay", "a time such as \"500ms\"")?)? }
         }
-        other => return Err(unknown_policy(options, other)),
+        "until" => {
+            let node = need("until", "an expression over `ok`, `failed`, `ended`, `values`")?;
+            let text = text(node)?;
+            Names::of_policy().check(text, node.at)?;
+            PlanPolicy::Until { until: Expression::new(text) }
+        }
+        other => {
+            let at = options.get("policy").map_or(options.at, |node| node.at);
+            return Err(unknown(at, "policy", other, &POLICIES));
+        }
     };
     for (owner, key) in GOES_WITH {
         if owner != name
@@ -103,15 +130,6 @@ fn policy(options: &Table<'_>) -> Result<PlanPolicy, Fault> {
         }
     }
     Ok(policy)
-}
-
-fn unknown_policy(options: &Table<'_>, name: &str) -> Fault {
-    let at = options.get("policy").map_or(options.at, |node| node.at);
-    if name == "until" {
-        let message = "policy `until` needs a predicate, which a plan cannot say; expected one of ";
-        return Fault::new(at, format!("{message}{}", listed(&POLICIES)));
-    }
-    unknown(at, "policy", name, &POLICIES)
 }
 
 fn one_of<T: Copy + Default>(
@@ -144,11 +162,16 @@ fn on_timeout(node: &Node) -> Result<OnTimeout<Payload>, Fault> {
     }
 }
 
-const POLICIES: [&str; 7] =
-    ["all", "settle", "first_success", "first_settled", "quorum", "best_effort", "hedge"];
+const POLICIES: [&str; 8] =
+    ["all", "settle", "first_success", "first_settled", "quorum", "until", "best_effort", "hedge"];
 
-const GOES_WITH: [(&str, &str); 4] =
-    [("quorum", "quorum"), ("best_effort", "deadline"), ("best_effort", "min"), ("hedge", "delay")];
+const GOES_WITH: [(&str, &str); 5] = [
+    ("quorum", "quorum"),
+    ("until", "until"),
+    ("best_effort", "deadline"),
+    ("best_effort", "min"),
+    ("hedge", "delay"),
+];
 
 const ON_CANCELLED: [(&str, OnCancelled); 3] =
     [("fail", OnCancelled::Fail), ("skip", OnCancelled::Skip), ("partial", OnCancelled::Partial)];
@@ -159,9 +182,10 @@ const ON_LOSER: [(&str, OnLoser); 3] =
 const START_NEXT: [(&str, StartNext); 2] =
     [("settled", StartNext::Settled), ("decided", StartNext::Decided)];
 
-const PARALLEL_KEYS: [&str; 13] = [
+pub(super) const PARALLEL_KEYS: [&str; 14] = [
     "policy",
     "quorum",
+    "until",
     "deadline",
     "min",
     "delay",

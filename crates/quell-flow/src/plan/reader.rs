@@ -1,37 +1,94 @@
-//! Makes a plan of a tree of values, or says what is wrong with it and where.
+//! Makes a plan of a tree of values, or says all that is wrong with it and where.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::Plan;
+use super::action::Origin;
 use super::document::Node;
-use super::error::Fault;
-use super::fields::{Table, argument, duration, excerpt, list, listed, table, text};
+use super::error::{Fault, Place};
+use super::fields::{Table, duration, excerpt, list, listed, table, text};
+use super::names::Names;
 use super::options;
-use super::step::{Action, CommandStep, ParallelStep, PlanStep, SequenceStep};
+use super::step::{Action, Cleanup, PlanStep, SequenceStep};
+use super::{Plan, actions, document};
 use crate::limits;
 
-/// Reads the plan.
-pub(crate) fn read(root: &Node) -> Result<Plan, Fault> {
-    let plan = Table::of(root, &["name", "timeout", "grace", "steps"])?;
-    let name = plan.name("plan")?;
-    let steps = plan.need("steps", "plan")?;
-    Ok(Plan {
-        name,
-        timeout: plan.get("timeout").map(duration).transpose()?,
-        grace: plan.get("grace").map(duration).transpose()?,
-        steps: Reader::default().steps(steps, "steps", 1)?,
-    })
+/// Reads the plan, or yields its faults in the order of the text.
+pub(crate) fn read(root: &Node, text: &str, file: Option<&Path>) -> Result<Plan, Vec<Fault>> {
+    let mut reader = Reader {
+        steps: 0,
+        faults: Vec::new(),
+        names: Names::of_plan(),
+        places: Places { text, last: (0, Place::START) },
+        file: file.map(Into::into),
+    };
+    let plan = reader.plan(root, 0);
+    let mut faults = reader.faults;
+    match plan {
+        Ok(plan) if faults.is_empty() => return Ok(plan),
+        Ok(_) => {}
+        Err(fault) => faults.push(fault),
+    }
+    faults.sort_by_key(|fault| fault.at);
+    Err(faults)
 }
 
-#[derive(Default)]
-struct Reader {
+pub(super) struct Reader<'a> {
     steps: usize,
+    faults: Vec<Fault>,
+    /// What expressions may read where the reader is.
+    pub(super) names: Names,
+    places: Places<'a>,
+    file: Option<Arc<Path>>,
 }
 
-impl Reader {
+impl Reader<'_> {
+    /// Reads a plan whose steps are at the level below.
+    pub(super) fn plan(&mut self, node: &Node, level: usize) -> Result<Plan, Fault> {
+        let plan = Table::of(node, &PLAN_KEYS)?;
+        let name = plan.name("plan")?;
+        let description = plan.get("description").map(text).transpose()?.map(Into::into);
+        let time = |key| plan.get(key).map(duration).transpose();
+        let (timeout, grace) = (time("timeout")?, time("grace")?);
+        let steps = plan.need("steps", "plan")?;
+        self.names.enter();
+        let steps = self.sequence(steps, "steps", level + 1);
+        let cleanup = self.cleanup(&plan, level);
+        self.names.leave();
+        Ok(Plan { name, description, timeout, grace, steps: steps?, cleanup: cleanup? })
+    }
+
+    /// Reads steps that run one after another: each may read those before it.
+    ///
+    /// The names stay known; whoever calls it makes a place for them and takes it away again.
+    pub(super) fn sequence(
+        &mut self,
+        node: &Node,
+        key: &str,
+        level: usize,
+    ) -> Result<Arc<[PlanStep]>, Fault> {
+        self.items(node, key, level, true)
+    }
+
+    /// Reads steps of which none can read another.
+    pub(super) fn siblings(
+        &mut self,
+        node: &Node,
+        key: &str,
+        level: usize,
+    ) -> Result<Arc<[PlanStep]>, Fault> {
+        self.items(node, key, level, false)
+    }
+
     /// Recurses once per level of steps, at most [`limits::PLAN_DEPTH_MAX`] times.
-    fn steps(&mut self, node: &Node, key: &str, level: usize) -> Result<Vec<PlanStep>, Fault> {
+    fn items(
+        &mut self,
+        node: &Node,
+        key: &str,
+        level: usize,
+        in_turn: bool,
+    ) -> Result<Arc<[PlanStep]>, Fault> {
         let items = list(node)?;
         if items.is_empty() {
             return Err(Fault::new(node.at, format!("`{key}` is empty; expected at least one")));
@@ -39,16 +96,24 @@ impl Reader {
         let mut names = HashSet::with_capacity(items.len());
         let mut steps = Vec::with_capacity(items.len());
         for item in items {
-            let step = self.step(item, level)?;
-            if !names.insert(Arc::clone(&step.name)) {
+            match self.step(item, level) {
+                Ok(step) => steps.push(step),
+                Err(fault) if self.faults.len() >= limits::PLAN_FAULTS_MAX => return Err(fault),
+                Err(fault) => self.faults.push(fault),
+            }
+            // A step with a fault has a name all the same.
+            let Some(name) = name_of(item) else { continue };
+            if !names.insert(name) {
                 let at = Table::place_of(item, "name");
                 let message =
-                    format!("duplicate name `{}`; expected one of its own", excerpt(&step.name));
-                return Err(Fault::new(at, message));
+                    format!("duplicate name `{}`; expected one of its own", excerpt(name));
+                self.faults.push(Fault::new(at, message));
             }
-            steps.push(step);
+            if in_turn {
+                self.names.add_step(name);
+            }
         }
-        Ok(steps)
+        Ok(steps.into())
     }
 
     fn step(&mut self, node: &Node, level: usize) -> Result<PlanStep, Fault> {
@@ -64,28 +129,96 @@ impl Reader {
         }
         let step = Table::of(node, &STEP_KEYS)?;
         let name = step.name("step")?;
-        let action = match only_action(&step, &excerpt(&name))? {
-            ("run", run) => Action::Run(command(&step, run)?),
-            ("sequence", items) => Action::Sequence(SequenceStep {
-                sequence: self.steps(items, "sequence", level + 1)?,
-            }),
-            (_, options) => {
-                let read = options::parallel(options)?;
-                let branches = step.need("branches", "parallel step")?;
-                let branches = self.steps(branches, "branches", level + 1)?;
-                options::check_counts(options, read.policy, branches.len())?;
-                Action::Parallel(ParallelStep { options: read, branches })
-            }
-        };
+        let time = |key| step.get(key).map(duration).transpose();
+        let (timeout, grace, idle) = (time("timeout")?, time("grace")?, time("idle")?);
+        let (key, value) = only_action(&step, &excerpt(&name))?;
+        // Cleanup may read the steps of a sequence that is tried once.
+        self.names.enter();
+        let action = self.action(&step, key, value, level);
+        if key != "sequence" || step.get("retry").is_some() {
+            self.names.leave();
+            self.names.enter();
+        }
+        let cleanup = self.cleanup(&step, level);
+        self.names.leave();
+        let (action, cleanup) = (action?, cleanup?);
         let retry = step.get("retry").map(|node| options::retry(node, &action)).transpose()?;
-        Ok(PlanStep {
-            name,
-            timeout: step.get("timeout").map(duration).transpose()?,
-            grace: step.get("grace").map(duration).transpose()?,
-            idle: step.get("idle").map(duration).transpose()?,
-            retry,
-            action,
-        })
+        if let Some((key, _)) = step.entry("on_failure").or_else(|| step.entry("on_stop")) {
+            options::check_cleanup(key, &action)?;
+        }
+        Ok(PlanStep { name, timeout, grace, idle, retry, action, cleanup })
+    }
+
+    fn action(
+        &mut self,
+        step: &Table<'_>,
+        key: &str,
+        value: &Node,
+        level: usize,
+    ) -> Result<Action, Fault> {
+        match key {
+            "run" => actions::command(self, step, value).map(Action::Run),
+            "sequence" => {
+                let sequence = self.sequence(value, "sequence", level + 1)?;
+                Ok(Action::Sequence(SequenceStep { sequence }))
+            }
+            "loop" => actions::repeat(self, step, value, level),
+            "if" => actions::condition(self, step, value, level),
+            "route" => actions::route(self, step, value, level),
+            "team" => actions::team(self, step, value, level),
+            "component" => actions::component(self, step, value),
+            "workflow" => actions::workflow(self, step, value, level),
+            _ => actions::parallel(self, step, value, level),
+        }
+    }
+
+    fn cleanup(&mut self, owner: &Table<'_>, level: usize) -> Result<Cleanup, Fault> {
+        let mut read = |key: &'static str, variable: &'static str| {
+            let Some(node) = owner.get(key) else { return Ok(Arc::from([])) };
+            self.names.enter();
+            self.names.add_variable(variable);
+            let steps = self.sequence(node, key, level + 1);
+            self.names.leave();
+            steps
+        };
+        let on_failure = read("on_failure", "error");
+        let on_stop = read("on_stop", "cause");
+        Ok(Cleanup { on_failure: on_failure?, on_stop: on_stop? })
+    }
+
+    /// Notes a fault and goes on.
+    pub(super) fn note(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    pub(super) fn origin(&mut self, at: usize) -> Origin {
+        Origin { file: self.file.clone(), place: self.places.find(at) }
+    }
+}
+
+/// Finds places of a text that is read from its beginning to its end, without counting anew.
+struct Places<'a> {
+    text: &'a str,
+    last: (usize, Place),
+}
+
+impl Places<'_> {
+    fn find(&mut self, at: usize) -> Place {
+        let (last, place) = self.last;
+        let bytes = self.text.as_bytes();
+        let at = at.min(bytes.len());
+        let found = if at < last { Place::of(bytes, at) } else { place.after(&bytes[last..at]) };
+        self.last = (at, found);
+        found
+    }
+}
+
+fn name_of(item: &Node) -> Option<&str> {
+    let entries = table(item).ok()?;
+    let (_, name) = entries.iter().find(|(key, _)| key.name == "name")?;
+    match &name.value {
+        document::Value::Text(name) => Some(name),
+        _ => None,
     }
 }
 
@@ -108,45 +241,62 @@ fn only_action<'a>(step: &Table<'a>, name: &str) -> Result<(&'static str, &'a No
             format!("step `{name}` does nothing; expected exactly one of {}", listed(&ACTION_KEYS));
         return Err(Fault::new(step.at, message));
     };
-    for (owner, keys) in GOES_WITH {
-        for key in keys.iter().filter(|_| owner != action) {
-            if let Some((found, _)) = step.entry(key) {
-                let message = format!("`{key}` goes with `{owner}`; step `{name}` has `{action}`");
-                return Err(Fault::new(found.at, message));
-            }
+    for (key, owners) in GOES_WITH {
+        if !owners.contains(&action)
+            && let Some((found, _)) = step.entry(key)
+        {
+            let owners = listed(owners);
+            let message = format!("`{key}` goes with {owners}; step `{name}` has `{action}`");
+            return Err(Fault::new(found.at, message));
         }
     }
     Ok((action, node))
 }
 
-fn command(step: &Table<'_>, run: &Node) -> Result<CommandStep, Fault> {
-    let parts = list(run)?;
-    let command: Vec<String> =
-        parts.iter().map(|part| argument(part).map(str::to_owned)).collect::<Result<_, _>>()?;
-    let program_at = parts.first().map_or(run.at, |program| program.at);
-    if command.first().is_none_or(String::is_empty) {
-        let message = "empty command; expected a program and its arguments";
-        return Err(Fault::new(program_at, message));
-    }
-    let mut env = BTreeMap::new();
-    for (key, value) in step.get("env").map(table).transpose()?.unwrap_or_default() {
-        if key.name.is_empty() || key.name.contains(['=', '\0']) {
-            let message = "name of a variable is empty or contains `=` or NUL";
-            return Err(Fault::new(key.at, message));
-        }
-        env.insert(key.name.clone(), argument(value)?.to_owned());
-    }
-    let cwd = step.get("cwd").map(argument).transpose()?;
-    let input = step.get("input").map(text).transpose()?;
-    Ok(CommandStep { command, cwd: cwd.map(str::to_owned), env, input: input.map(str::to_owned) })
-}
+pub(super) const PLAN_KEYS: [&str; 7] =
+    ["name", "description", "timeout", "grace", "steps", "on_failure", "on_stop"];
 
-const ACTION_KEYS: [&str; 3] = ["run", "sequence", "parallel"];
+pub(super) const ACTION_KEYS: [&str; 9] =
+    ["run", "sequence", "parallel", "loop", "if", "route", "team", "component", "workflow"];
 
-const GOES_WITH: [(&str, &[&str]); 2] =
-    [("run", &["cwd", "env", "input"]), ("parallel", &["branches"])];
+const GOES_WITH: [(&str, &[&str]); 10] = [
+    ("cwd", &["run"]),
+    ("env", &["run"]),
+    ("input", &["run", "component", "workflow", "team"]),
+    ("branches", &["parallel"]),
+    ("steps", &["loop"]),
+    ("then", &["if"]),
+    ("else", &["if"]),
+    ("routes", &["route"]),
+    ("otherwise", &["route"]),
+    ("members", &["team"]),
+];
 
-const STEP_KEYS: [&str; 12] = [
-    "name", "timeout", "grace", "idle", "run", "cwd", "env", "input", "sequence", "parallel",
-    "branches", "retry",
+pub(super) const STEP_KEYS: [&str; 26] = [
+    "name",
+    "timeout",
+    "grace",
+    "idle",
+    "run",
+    "cwd",
+    "env",
+    "input",
+    "sequence",
+    "parallel",
+    "branches",
+    "loop",
+    "steps",
+    "if",
+    "then",
+    "else",
+    "route",
+    "routes",
+    "otherwise",
+    "team",
+    "members",
+    "component",
+    "workflow",
+    "retry",
+    "on_failure",
+    "on_stop",
 ];

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quell::Payload;
 use serde::Serialize;
 
-use crate::{Backoff, OnCancelled, OnLoser, OnTimeout, Policy, Retry, StartNext};
+use super::action::{ComponentStep, IfStep, LoopStep, RouteStep, TeamStep, WorkflowStep};
+use super::parallel::{ParallelStep, PlanRetry};
 
 /// One step of a plan, or one branch of a parallel step.
 ///
@@ -45,6 +45,9 @@ pub struct PlanStep {
     /// What it does.
     #[serde(flatten)]
     pub action: Action,
+    /// What to clean up when it fails or is stopped. Defaults to nothing.
+    #[serde(flatten)]
+    pub cleanup: Cleanup,
 }
 
 /// What a step does.
@@ -70,6 +73,68 @@ pub enum Action {
     Sequence(SequenceStep),
     /// Runs steps side by side.
     Parallel(ParallelStep),
+    /// Runs steps again and again.
+    Loop(LoopStep),
+    /// Runs steps if a condition holds.
+    If(IfStep),
+    /// Runs one step of several.
+    Route(RouteStep),
+    /// Runs the members of a team.
+    Team(TeamStep),
+    /// Runs a component of the catalog.
+    Component(ComponentStep),
+    /// Runs a plan inside of this one.
+    Workflow(WorkflowStep),
+}
+
+impl Action {
+    /// Yields the steps inside, with what they are to it: `steps`, `branches`, `then`.
+    ///
+    /// Those of a nested workflow are its own.
+    pub fn parts(&self) -> Vec<(&'static str, &Arc<[PlanStep]>)> {
+        match self {
+            Self::Run(_) | Self::Component(_) | Self::Workflow(_) => Vec::new(),
+            Self::Sequence(step) => vec![("sequence", &step.sequence)],
+            Self::Parallel(step) => vec![("branches", &step.branches)],
+            Self::Loop(step) => vec![("steps", &step.steps)],
+            Self::If(step) => vec![("then", &step.then), ("else", &step.otherwise)],
+            Self::Route(step) => vec![("routes", &step.routes)],
+            Self::Team(step) => vec![("members", &step.members)],
+        }
+    }
+}
+
+/// What to clean up when a step, or a whole plan, fails or is stopped.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::Plan;
+///
+/// let plan = Plan::from_toml(r#"
+///     name = "release"
+///     steps = [{ name = "upload", run = ["upload", "--id", "{{ input.id }}"] }]
+///     on_stop = [{ name = "withdraw", run = ["withdraw", "{{ input.id }}"] }]
+/// "#).unwrap();
+/// assert_eq!(plan.cleanup().on_stop.len(), 1);
+/// assert!(plan.cleanup().on_failure.is_empty());
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Cleanup {
+    /// Steps that run one after another when it has failed, within its grace.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub on_failure: Arc<[PlanStep]>,
+    /// Steps that run one after another when it was stopped, until the hard deadline.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub on_stop: Arc<[PlanStep]>,
+}
+
+impl Cleanup {
+    /// Tells whether there is nothing to clean up.
+    pub fn is_empty(&self) -> bool {
+        self.on_failure.is_empty() && self.on_stop.is_empty()
+    }
 }
 
 /// A command to run. Who runs it, and how, is the business of a [`Runner`](crate::Runner).
@@ -107,6 +172,9 @@ pub struct CommandStep {
     /// What the program reads on its standard input. Defaults to nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
+    /// Whether one of its texts is a template. What a runner gets is rendered.
+    #[serde(skip)]
+    pub(crate) has_templates: bool,
 }
 
 /// Steps that run one after another. The first that fails fails the sequence.
@@ -122,184 +190,9 @@ pub struct CommandStep {
 #[non_exhaustive]
 pub struct SequenceStep {
     /// The steps; never empty.
-    pub sequence: Vec<PlanStep>,
+    pub sequence: Arc<[PlanStep]>,
 }
 
-/// Steps that run side by side under a policy.
-///
-/// # Examples
-///
-/// ```
-/// use quell_flow::{ParallelStep, PlanPolicy};
-///
-/// fn is_race(step: &ParallelStep) -> bool {
-///     step.options.policy == PlanPolicy::FirstSuccess
-/// }
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct ParallelStep {
-    /// How they run.
-    #[serde(rename = "parallel")]
-    pub options: ParallelOptions,
-    /// The branches; never empty.
-    pub branches: Vec<PlanStep>,
-}
-
-/// How the branches of a parallel step run.
-///
-/// # Examples
-///
-/// ```
-/// use quell_flow::{OnTimeout, ParallelOptions, PlanPolicy};
-///
-/// let options = ParallelOptions::default();
-/// assert_eq!(options.policy, PlanPolicy::All);
-/// assert_eq!(options.on_branch_timeout, OnTimeout::Fail);
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct ParallelOptions {
-    /// When the step is decided, and how.
-    #[serde(flatten)]
-    pub policy: PlanPolicy,
-    /// How many branches run at once. Defaults to all of them. Zero is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-    /// The timeout of a branch that names none. Defaults to none. Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
-    pub branch_timeout: Option<Duration>,
-    /// The grace of a branch that names none. Defaults to the engine's (5 s). Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
-    pub branch_grace: Option<Duration>,
-    /// The idle limit of a branch that names none. Defaults to none. Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
-    pub branch_idle: Option<Duration>,
-    /// What a branch that timed out counts as.
-    pub on_branch_timeout: OnTimeout<Payload>,
-    /// What a branch that was cancelled alone counts as.
-    pub on_branch_cancelled: OnCancelled,
-    /// What becomes of branches that still run at the decision.
-    pub on_loser: OnLoser,
-    /// When the next step starts. Of a branch nothing follows, so that it makes no difference.
-    pub start_next: StartNext,
-}
-
-/// The policies that a plan can name, with the keys beside `policy` that go with them.
-///
-/// # Examples
-///
-/// ```
-/// assert_eq!(quell_flow::PlanPolicy::FirstSuccess.as_str(), "first_success");
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(tag = "policy", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum PlanPolicy {
-    /// [`Policy::all`].
-    #[default]
-    All,
-    /// [`Policy::settle`].
-    Settle,
-    /// [`Policy::first_success`].
-    FirstSuccess,
-    /// [`Policy::first_settled`].
-    FirstSettled,
-    /// [`Policy::quorum`].
-    Quorum {
-        /// How many branches have to succeed. Zero and more than there are branches are refused.
-        quorum: usize,
-    },
-    /// [`Policy::best_effort`].
-    BestEffort {
-        /// Time from the start of the step. Zero is refused.
-        #[serde(serialize_with = "super::text::exact")]
-        deadline: Duration,
-        /// How many branches have to succeed by then. Defaults to 1. Zero never fails; more than
-        /// there are branches is refused.
-        min: usize,
-    },
-    /// [`Policy::hedge`].
-    Hedge {
-        /// Time between two starts. Zero is refused.
-        #[serde(serialize_with = "super::text::exact")]
-        delay: Duration,
-    },
-}
-
-impl PlanPolicy {
-    /// Yields the name in a plan.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Settle => "settle",
-            Self::FirstSuccess => "first_success",
-            Self::FirstSettled => "first_settled",
-            Self::Quorum { .. } => "quorum",
-            Self::BestEffort { .. } => "best_effort",
-            Self::Hedge { .. } => "hedge",
-        }
-    }
-
-    /// Makes the policy.
-    pub fn to_policy<T: 'static>(self) -> Policy<T> {
-        match self {
-            Self::All => Policy::all(),
-            Self::Settle => Policy::settle(),
-            Self::FirstSuccess => Policy::first_success(),
-            Self::FirstSettled => Policy::first_settled(),
-            Self::Quorum { quorum } => Policy::quorum(quorum),
-            Self::BestEffort { deadline, min } => Policy::best_effort(deadline, min),
-            Self::Hedge { delay } => Policy::hedge(delay),
-        }
-    }
-}
-
-/// How often a step is tried, and with which pauses.
-///
-/// # Examples
-///
-/// ```
-/// use quell_flow::Plan;
-///
-/// let plan = Plan::from_toml(r#"
-///     name = "p"
-///     [[steps]]
-///     name = "fetch"
-///     run = ["curl", "-f", "https://example.org"]
-///     retry = { attempts = 3, backoff = "100ms", cap = "5s" }
-/// "#).unwrap();
-/// assert_eq!(plan.steps()[0].retry.unwrap().attempts, 3);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[non_exhaustive]
-pub struct PlanRetry {
-    /// How often at most, the first time included. Zero is refused.
-    pub attempts: u32,
-    /// The longest pause after the first failure; it doubles with each. Defaults to 100 ms. Zero
-    /// is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
-    pub backoff: Option<Duration>,
-    /// The longest pause of all. Defaults to 30 s. Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
-    pub cap: Option<Duration>,
-    /// Time from the start of an attempt to its own deadline, after which the next is made.
-    /// Defaults to none. Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
-    pub attempt_timeout: Option<Duration>,
-}
-
-impl PlanRetry {
-    /// Makes the retry.
-    pub fn to_retry(self) -> Retry {
-        let mut backoff = self.backoff.map_or_else(Backoff::default, Backoff::exponential);
-        if let Some(cap) = self.cap {
-            backoff = backoff.cap(cap);
-        }
-        let retry = Retry::new(self.attempts).backoff(backoff);
-        match self.attempt_timeout {
-            Some(timeout) => retry.attempt_timeout(timeout),
-            None => retry,
-        }
-    }
+pub(super) fn is_empty(steps: &Arc<[PlanStep]>) -> bool {
+    steps.is_empty()
 }

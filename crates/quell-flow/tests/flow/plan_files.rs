@@ -41,14 +41,16 @@ fn a_file_that_cannot_be_a_plan_is_refused_with_its_name() {
     let large = TempFile::new("large.toml", &vec![b'#'; limits::PLAN_BYTES_MAX + 1]);
     let binary = TempFile::new("binary.json", b"{\n\xff}");
     let yaml = TempFile::new("plan.yaml", b"name: a");
+    let text = TempFile::new("plan.txt", b"name: a");
     let bare = TempFile::new("plan", b"name = 1");
     let folder = std::env::temp_dir();
     let gone = folder.join("quell-flow-no-such-plan.toml");
     for (path, words) in [
         (&large.0, ": plan has 1048577 bytes; expected at most 1048576"),
         (&binary.0, ":2:1: invalid UTF-8; expected text"),
-        (&yaml.0, ": unknown extension `yaml`; expected `.toml` or `.json`"),
-        (&bare.0, ": no extension; expected `.toml` or `.json`"),
+        (&yaml.0, ":1:1: plan has no `steps`"),
+        (&text.0, ": unknown extension `txt`; expected `.toml`, `.json`, `.yaml`"),
+        (&bare.0, ": no extension; expected `.toml`, `.json`, `.yaml`"),
         (&gone, ": no such file"),
     ] {
         let error = Plan::load(path).unwrap_err();

@@ -211,9 +211,15 @@ fn a_policy_of_a_plan_is_refused_with_its_place_and_what_would_be_right() {
             "policy = 'any'",
             14,
             "unknown policy `any`; expected one of `all`, `settle`, `first_success`, \
-             `first_settled`, `quorum`, `best_effort`, `hedge`",
+             `first_settled`, `quorum`, `until`, `best_effort`, `hedge`",
         ),
-        ("policy = 'until'", 14, "policy `until` needs a predicate, which a plan cannot say"),
+        ("policy = 'until'", 14, "policy `until` has no `until`; expected an expression over `ok`"),
+        (
+            "policy = 'until', until = 'okay > 1'",
+            31,
+            "unknown name `okay` in `okay > 1`; expected one of `branches`, `ended`, `failed`",
+        ),
+        ("policy = 'until', until = 'ok >'", 31, "bad expression `ok >`: unexpected end of input"),
         (
             "policy = 'quorum'",
             14,
@@ -301,7 +307,7 @@ fn a_plan_knows_its_policies_with_their_numbers() {
     );
     let plan = plan.unwrap();
     let quell_flow::Action::Parallel(step) = &plan.steps()[0].action else { panic!("parallel") };
-    let policy = step.options.policy;
+    let policy = step.options.policy.clone();
     assert_eq!(policy, PlanPolicy::BestEffort { deadline: secs(2), min: 1 });
-    assert_eq!(policy.to_policy::<u32>().name(), "best_effort(2s, 1)");
+    assert_eq!(policy.to_policy().name(), "best_effort(2s, 1)");
 }

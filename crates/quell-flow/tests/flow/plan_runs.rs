@@ -1,71 +1,14 @@
 //! Plans that run: the tree they become, their outputs, their stops.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use quell::{
-    CancelRequest, CauseKind, Failure, Outcome, Payload, RunContext, RunHandle, RunKind, RunReport,
-    RunSpec, RunStatus, StopMode, testing,
+    CancelRequest, CauseKind, Outcome, RunKind, RunReport, RunSpec, RunStatus, StopMode, testing,
 };
-use quell_flow::{CommandStep, Plan, Runner};
+use quell_flow::Plan;
 use tokio::time::{Instant, sleep};
 
 use crate::support::*;
-
-/// Runs commands of a small language, and remembers which it started:
-/// `say WORDS`, `wait MS`, `fail WORDS`, `tidy MS WORDS` (waits for a stop, cleans up, says),
-/// `half WORDS` (sets a partial output and waits for ever).
-#[derive(Clone, Debug, Default)]
-struct Script(Arc<Mutex<Vec<String>>>);
-
-impl Script {
-    fn started(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl Runner for Script {
-    async fn run(&self, ctx: RunContext, step: CommandStep) -> Result<Payload, Failure> {
-        self.0.lock().unwrap().push(step.command.join(" "));
-        let words: Vec<&str> = step.command.iter().map(String::as_str).collect();
-        match *words {
-            ["say", words] => Ok(Payload::from(words)),
-            ["wait", time] => {
-                sleep(millis(time.parse()?)).await;
-                Ok(Payload::from(time))
-            }
-            ["fail", words] => Err(Failure::new(words.to_owned())),
-            ["tidy", time, words] => {
-                cleanup_for(ctx, millis(time.parse()?), Ok(Payload::from(words))).await
-            }
-            ["half", words] => {
-                ctx.set_output(Payload::from(words));
-                std::future::pending().await
-            }
-            ["large"] => Ok(Payload::from("x".repeat(quell::limits::PAYLOAD_BYTES_MAX))),
-            _ => Err(Failure::new("no such command")),
-        }
-    }
-}
-
-/// Submits a plan; yields its handle and what its runner has started.
-fn submit(engine: &quell::Engine, toml: &str) -> (RunHandle<Payload>, Script) {
-    let plan = Plan::from_toml(toml).unwrap();
-    let script = Script::default();
-    let runner = script.clone();
-    let run = engine.submit(plan.spec(), move |ctx| plan.run(ctx, runner)).unwrap();
-    (run, script)
-}
-
-/// Runs a plan to its end.
-async fn run(toml: &str) -> (Result<String, String>, Arc<RunReport>, Script) {
-    let engine = engine();
-    let (run, script) = submit(&engine, toml);
-    let root = run.run().clone();
-    let output = run.await.map(|output| output.as_str().to_owned()).map_err(|e| e.to_string());
-    let report = root.quiescent().await;
-    testing::check_trace(&testing::trace(&root).await).unwrap();
-    (output, report, script)
-}
 
 /// The tree of a report: name, kind and depth in pre-order.
 fn tree(report: &RunReport) -> Vec<(&str, RunKind, u32)> {
@@ -75,7 +18,8 @@ fn tree(report: &RunReport) -> Vec<(&str, RunKind, u32)> {
 #[tokio::test(start_paused = true)]
 async fn a_plan_becomes_a_tree_of_runs_and_yields_their_outputs_by_name_in_order() {
     let start = Instant::now();
-    let (output, report, script) = run(r#"
+    let (output, report, script) = run_plan(
+        r#"
         name = "tour"
         [[steps]]
         name = "z"
@@ -95,7 +39,8 @@ async fn a_plan_becomes_a_tree_of_runs_and_yields_their_outputs_by_name_in_order
         name = "inner"
         parallel = {}
         branches = [{ name = "x", run = ["say", "2"] }]
-    "#)
+    "#,
+    )
     .await;
     let expected = concat!(
         r#"{"z":"hello","work":{"slow":"2000","both":{"b":"1","a":"1000"}},"#,
@@ -126,7 +71,8 @@ async fn a_plan_becomes_a_tree_of_runs_and_yields_their_outputs_by_name_in_order
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_step_fails_its_sequences_by_name_and_what_follows_is_not_started() {
-    let (output, report, script) = run(r#"
+    let (output, report, script) = run_plan(
+        r#"
         name = "p"
         [[steps]]
         name = "good"
@@ -137,7 +83,8 @@ async fn a_failed_step_fails_its_sequences_by_name_and_what_follows_is_not_start
         [[steps]]
         name = "n2"
         run = ["say", "2"]
-    "#)
+    "#,
+    )
     .await;
     let words = "run `p` failed: step `outer` failed: step `inner` failed: boom";
     assert_eq!(output.unwrap_err(), words);
@@ -150,7 +97,8 @@ async fn a_failed_step_fails_its_sequences_by_name_and_what_follows_is_not_start
 #[tokio::test(start_paused = true)]
 async fn a_step_that_times_out_fails_its_sequence_after_its_grace() {
     let start = Instant::now();
-    let (output, report, script) = run(r#"
+    let (output, report, script) = run_plan(
+        r#"
         name = "p"
         [[steps]]
         name = "slow"
@@ -160,7 +108,8 @@ async fn a_step_that_times_out_fails_its_sequence_after_its_grace() {
         [[steps]]
         name = "next"
         run = ["say", "2"]
-    "#)
+    "#,
+    )
     .await;
     let words = "run `p` failed: step `slow` was stopped (deadline: timeout over)";
     assert_eq!(output.unwrap_err(), words);
@@ -174,10 +123,12 @@ async fn a_step_that_times_out_fails_its_sequence_after_its_grace() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_step_is_stopped_and_a_deaf_one_is_dropped_at_once() {
     let start = Instant::now();
-    let (output, ..) = run(r#"
+    let (output, ..) = run_plan(
+        r#"
         name = "p"
         steps = [{ name = "s", run = ["half", "x"], idle = "3s" }]
-    "#)
+    "#,
+    )
     .await;
     assert!(output.unwrap_err().contains("step `s` was stopped (idle-timeout"));
     assert_eq!(since(start), secs(3));
@@ -187,7 +138,7 @@ async fn an_idle_step_is_stopped_and_a_deaf_one_is_dropped_at_once() {
 async fn a_plan_that_is_cancelled_keeps_what_is_finished_and_starts_nothing_more() {
     let start = Instant::now();
     let engine = engine();
-    let (run, script) = submit(
+    let (run, script) = submit_plan(
         &engine,
         r#"
         name = "p"
@@ -232,7 +183,7 @@ async fn a_plan_that_is_cancelled_keeps_what_is_finished_and_starts_nothing_more
 async fn a_stop_after_step_takes_hold_between_two_steps() {
     let start = Instant::now();
     let engine = engine();
-    let (run, script) = submit(
+    let (run, script) = submit_plan(
         &engine,
         r#"
         name = "p"
@@ -253,12 +204,14 @@ async fn a_stop_after_step_takes_hold_between_two_steps() {
 #[tokio::test(start_paused = true)]
 async fn the_timeout_and_the_grace_of_a_plan_are_those_of_its_run() {
     let start = Instant::now();
-    let (output, report, _) = run(r#"
+    let (output, report, _) = run_plan(
+        r#"
         name = "p"
         timeout = "2s"
         grace = "1s"
         steps = [{ name = "a", run = ["tidy", "5000", "never"] }]
-    "#)
+    "#,
+    )
     .await;
     assert!(output.is_err());
     assert_eq!(since(start), secs(3));
@@ -269,7 +222,7 @@ async fn the_timeout_and_the_grace_of_a_plan_are_those_of_its_run() {
 
 /// A parallel step with these options over a slow command, a slow sequence and a quick command.
 async fn with_options(options: &str) -> (Result<String, String>, Arc<RunReport>) {
-    let (output, report, _) = run(&format!(
+    let (output, report, _) = run_plan(&format!(
         r#"
         name = "p"
         [[steps]]
@@ -344,10 +297,12 @@ async fn a_policy_of_a_plan_decides_over_its_branches() {
 
 #[tokio::test(start_paused = true)]
 async fn an_output_over_its_bound_fails_the_step() {
-    let (output, ..) = run(r#"
+    let (output, ..) = run_plan(
+        r#"
         name = "p"
         steps = [{ name = "a", run = ["large"] }]
-    "#)
+    "#,
+    )
     .await;
     let words = "step `a` failed: output has 16777218 bytes; the limit is 16777216";
     assert_eq!(output.unwrap_err(), format!("run `p` failed: {words}"));

@@ -1,5 +1,7 @@
 //! What several tests need: an engine on the paused clock, and bodies with a known course.
 
+mod plans;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -11,6 +13,8 @@ use quell::{
 use quell_flow::{Parallel, Settled};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
+
+pub(crate) use plans::{Script, run_plan, submit_plan};
 
 /// An engine whose deadlines follow the paused clock of the test.
 pub(crate) fn engine() -> Engine {

@@ -1,0 +1,101 @@
+//! Steps of which some run, or run again.
+
+use std::sync::Arc;
+
+use minijinja::Value;
+use quell::{Failure, Payload, RunContext, RunSpec};
+
+use super::nested::output_of;
+use super::scope::{Frame, value_of};
+use super::sequence::{self, run_step};
+use super::{Runner, StepRef, World, null, set_output};
+use crate::{IfStep, LoopStep, OnMax, PlanStep, RouteStep};
+
+/// Runs a loop. Every round is a child run.
+///
+/// # Cancel safety
+///
+/// Dropping the future starts no further round and leaves the one that runs to `ctx`'s run.
+pub(super) async fn repeat<R: Runner>(
+    step: LoopStep,
+    world: World<R>,
+    ctx: RunContext,
+) -> Result<Payload, Failure> {
+    let options = &step.options;
+    let mut last = null();
+    for index in 1..=options.max {
+        ctx.checkpoint()?;
+        let variables = vec![("index", Value::from(index)), ("last", value_of(&last))];
+        let scope = world.scope.with(variables);
+        let frame = scope.frame();
+        let (steps, inside, within) =
+            (Arc::clone(&step.steps), Arc::clone(&frame), world.within(scope));
+        let spec = RunSpec::step(format!("round {index}"));
+        let round = ctx.spawn(spec, move |ctx| sequence::run(steps, within, inside, ctx));
+        last = output_of(round, &ctx).await?;
+        let Some(until) = &options.until else { continue };
+        let output = vec![("output", value_of(&last))];
+        if frame.scope(output).eval(until)?.is_true() {
+            return Ok(last);
+        }
+    }
+    match (&options.until, options.on_max) {
+        (Some(until), OnMax::Fail) => {
+            let max = options.max;
+            Err(Failure::new(format!("`{until}` has not become true in {max} rounds")))
+        }
+        _ => Ok(last),
+    }
+}
+
+/// Runs one of two lists of steps.
+///
+/// # Cancel safety
+///
+/// As [`sequence::run`].
+pub(super) async fn condition<R: Runner>(
+    step: IfStep,
+    world: World<R>,
+    frame: Arc<Frame>,
+    ctx: RunContext,
+) -> Result<Payload, Failure> {
+    let holds = world.scope.eval(&step.condition)?.is_true();
+    let steps = if holds { step.then } else { step.otherwise };
+    if steps.is_empty() {
+        return set_output(&ctx, null());
+    }
+    sequence::run(steps, world, frame, ctx).await
+}
+
+/// Runs one step of several.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the step to `ctx`'s run; its output is lost.
+pub(super) async fn route<R: Runner>(
+    step: RouteStep,
+    world: World<R>,
+    ctx: RunContext,
+) -> Result<Payload, Failure> {
+    let name = name_of(&world.scope.eval(&step.route)?);
+    let found = find(&step.routes, &name).or_else(|| find(&step.routes, step.otherwise.as_ref()?));
+    let Some(at) = found else {
+        let names: Vec<&str> = step.routes.iter().map(|route| &*route.name).collect();
+        let names = names.join("`, `");
+        let expression = &step.route;
+        return Err(Failure::new(format!(
+            "no route to `{name}`, which `{expression}` says; there are `{names}`"
+        )));
+    };
+    let output = run_step(StepRef::of(&step.routes, at), world, &ctx).await?;
+    set_output(&ctx, output)
+}
+
+/// What a value says when it is to name a step.
+fn name_of(value: &Value) -> String {
+    value.to_string()
+}
+
+fn find(steps: &[PlanStep], name: &str) -> Option<usize> {
+    steps.iter().position(|step| &*step.name == name)
+}

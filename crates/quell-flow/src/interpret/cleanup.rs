@@ -1,0 +1,138 @@
+//! Steps that clean up after a failure or a stop.
+//!
+//! After a stop they run as a hook of the run: once, when its body has ended, whatever became of
+//! it, until the hard deadline. After a failure they run in a shield, for no longer than the grace
+//! of what failed; a stop that comes meanwhile stops the step at hand, and that one and those after
+//! it run again until the hard deadline.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use minijinja::Value;
+use quell::{Failure, Outcome, Payload, RunContext, RunSpec};
+
+use super::scope::{Frame, Scope, value_of};
+use super::{Runner, World, null, sequence};
+use crate::parallel::words;
+use crate::{Cleanup, PlanStep};
+
+/// What cleans up after some work.
+pub(super) struct Guard<R> {
+    pub(super) cleanup: Cleanup,
+    pub(super) grace: Option<Duration>,
+    /// The outputs that there are by then.
+    pub(super) frame: Arc<Frame>,
+    pub(super) world: World<R>,
+}
+
+impl<R: Runner> Guard<R> {
+    /// Does the work, and cleans up if it fails or is stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the work; cleanup after a stop runs all the same.
+    pub(super) async fn run(
+        self,
+        ctx: RunContext,
+        work: impl Future<Output = Result<Payload, Failure>> + Send,
+    ) -> Result<Payload, Failure> {
+        self.register(&ctx);
+        let failure = match work.await {
+            Ok(output) => return Ok(output),
+            Err(failure) => failure,
+        };
+        if self.cleanup.on_failure.is_empty() || ctx.checkpoint().is_err() {
+            return Err(failure);
+        }
+        match self.on_failure(&ctx, &failure).await {
+            Ok(()) => Err(failure),
+            Err(words) => Err(Failure::new(format!("{failure}; cleanup failed: {words}"))),
+        }
+    }
+
+    /// Registers what runs after a stop.
+    fn register(&self, ctx: &RunContext) {
+        if self.cleanup.on_stop.is_empty() {
+            return;
+        }
+        let steps = Arc::clone(&self.cleanup.on_stop);
+        let (frame, world, here) = (Arc::clone(&self.frame), self.world.clone(), ctx.clone());
+        ctx.on_stop(async move |cause| {
+            let cause = Payload::json(&*cause).map_or_else(|_| Value::from(()), |it| value_of(&it));
+            let scope = frame.scope(vec![("cause", cause)]);
+            let inside = scope.frame();
+            // Its failure is in its row: the run was stopped, whatever becomes of this.
+            drop(start(&here, ON_STOP, steps, world.within(scope), inside, None).await);
+        });
+    }
+
+    /// Runs what runs after a failure: all of it, or what a stop leaves undone once more.
+    async fn on_failure(&self, ctx: &RunContext, failure: &Failure) -> Result<(), String> {
+        let error = Value::from(failure.to_string());
+        let scope = self.frame.scope(vec![("error", error)]);
+        let grace = self.grace.unwrap_or(quell::limits::GRACE);
+        let (frame, ended) = self.try_on_failure(ctx, scope, 0, Some(grace)).await;
+        if !ctx.is_stopping() || !matches!(ended, Some(Outcome::Stopped { .. })) {
+            return said(ended);
+        }
+        let done = frame.with(<[_]>::len);
+        let scope = frame.now();
+        said(self.try_on_failure(ctx, scope, done, None).await.1)
+    }
+
+    async fn try_on_failure(
+        &self,
+        ctx: &RunContext,
+        scope: Scope,
+        from: usize,
+        timeout: Option<Duration>,
+    ) -> (Arc<Frame>, Option<Outcome<Payload>>) {
+        let steps: Arc<[PlanStep]> = match from {
+            0 => Arc::clone(&self.cleanup.on_failure),
+            _ => self.cleanup.on_failure[from..].into(),
+        };
+        let frame = scope.frame();
+        if steps.is_empty() {
+            return (frame, Some(Outcome::Completed(null())));
+        }
+        let world = self.world.within(scope);
+        let cleanup = start(ctx, ON_FAILURE, steps, world, Arc::clone(&frame), timeout);
+        (frame, cleanup.await)
+    }
+}
+
+/// Runs cleanup as a child that passes the fence of a run that is stopping. Yields nothing if the
+/// hard deadline comes first.
+async fn start<R: Runner>(
+    ctx: &RunContext,
+    name: &'static str,
+    steps: Arc<[PlanStep]>,
+    world: World<R>,
+    frame: Arc<Frame>,
+    timeout: Option<Duration>,
+) -> Option<Outcome<Payload>> {
+    let mut spec = RunSpec::step(name);
+    if let Some(timeout) = timeout {
+        spec = spec.timeout(timeout);
+    }
+    let cleanup = ctx.shield(async {
+        ctx.spawn(spec, move |ctx| sequence::run(steps, world, frame, ctx)).outcome().await
+    });
+    cleanup.await.ok()
+}
+
+fn said(ended: Option<Outcome<Payload>>) -> Result<(), String> {
+    match ended {
+        Some(Outcome::Completed(_)) => Ok(()),
+        Some(Outcome::Failed(error)) => Err(words(&error)),
+        Some(Outcome::Stopped { cause, .. }) => Err(format!("it was stopped ({cause})")),
+        None => Err("it had no time left".into()),
+    }
+}
+
+/// The run whose children are the steps that clean up after a failure.
+const ON_FAILURE: &str = "on_failure";
+
+/// The run whose children are the steps that clean up after a stop.
+const ON_STOP: &str = "on_stop";

@@ -1,0 +1,45 @@
+//! Commands, with their templates filled in.
+
+use quell::{Failure, Payload, RunContext};
+
+use super::scope::Scope;
+use super::{Runner, StepRef, World, set_output};
+use crate::{Action, CommandStep};
+
+/// Runs the command of a step.
+///
+/// # Cancel safety
+///
+/// As cancel safe as the runner.
+pub(super) async fn run<R: Runner>(
+    step: StepRef,
+    world: World<R>,
+    ctx: RunContext,
+) -> Result<Payload, Failure> {
+    let Action::Run(command) = &step.action else {
+        return Err(Failure::new("the step runs no command"));
+    };
+    let command = match command.has_templates {
+        true => render(command.clone(), &world.scope)?,
+        false => command.clone(),
+    };
+    let output = world.runner.run(ctx.clone(), command).await?;
+    set_output(&ctx, output)
+}
+
+fn render(mut command: CommandStep, scope: &Scope) -> Result<CommandStep, Failure> {
+    let rendered = |text: &mut String| -> Result<(), Failure> {
+        *text = scope.render(std::mem::take(text))?;
+        if text.contains('\0') {
+            return Err(Failure::new("a template made a text with NUL, which no command takes"));
+        }
+        Ok(())
+    };
+    let texts = command.command.iter_mut().chain(command.env.values_mut());
+    texts.chain(command.cwd.as_mut()).try_for_each(rendered)?;
+    command.input = command.input.map(|text| scope.render(text)).transpose()?;
+    if command.command.first().is_none_or(String::is_empty) {
+        return Err(Failure::new("a template made an empty command"));
+    }
+    Ok(command)
+}

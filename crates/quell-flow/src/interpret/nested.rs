@@ -1,0 +1,242 @@
+//! Steps that run what has a life of its own: components, plans inside of plans, teams.
+
+use std::sync::Arc;
+
+use minijinja::Value;
+use quell::{Failure, Outcome, Payload, RunContext, RunHandle, RunSpec};
+use serde_json::{Value as Json, json};
+
+use super::scope::{Scope, value_of};
+use super::sequence::Object;
+use super::{Runner, StepRef, World, body_of, run_plan, set_output};
+use crate::parallel::words;
+use crate::{
+    Action, ComponentStep, Delegated, Expression, Member, Members, Team, TeamMode, TeamStep,
+    WorkflowStep,
+};
+
+/// Runs a component of the catalog as a child of `ctx`'s run.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the component to `ctx`'s run; its output is lost.
+pub(super) async fn component<R: Runner>(
+    step: ComponentStep,
+    world: World<R>,
+    ctx: RunContext,
+) -> Result<Payload, Failure> {
+    let Some(component) = world.links.get(&step.component) else {
+        return Err(step.origin.fault("this component was not linked").into());
+    };
+    let input = world.scope.input(step.input.as_ref())?;
+    output_of(component.spawn(&ctx, component.spec(), input), &ctx).await
+}
+
+/// Runs a plan inside of a plan as a child of `ctx`'s run.
+///
+/// # Cancel safety
+///
+/// As [`component`].
+pub(super) async fn workflow<R: Runner>(
+    step: WorkflowStep,
+    world: World<R>,
+    ctx: RunContext,
+) -> Result<Payload, Failure> {
+    let input = world.scope.input(step.input.as_ref())?;
+    let spec = step.workflow.spec().input(input.clone());
+    let inside = world.within(Scope::of_input(input));
+    output_of(ctx.spawn(spec, move |ctx| run_plan(step.workflow, inside, ctx)), &ctx).await
+}
+
+/// Waits for the one child that does the work of a run, and takes over what it leaves.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the child to `ctx`'s run; its output is lost.
+pub(super) async fn output_of(
+    work: RunHandle<Payload>,
+    ctx: &RunContext,
+) -> Result<Payload, Failure> {
+    let run = work.run().clone();
+    match work.outcome().await {
+        Outcome::Completed(output) => set_output(ctx, output),
+        Outcome::Failed(error) => {
+            run.row().partial.map(|partial| ctx.set_output(partial));
+            Err(Failure::new(words(&error)))
+        }
+        Outcome::Stopped { cause, partial } => {
+            partial.or_else(|| run.row().partial).map(|partial| ctx.set_output(partial));
+            // Either everything stops, or this child alone was stopped.
+            ctx.checkpoint()?;
+            Err(Failure::new(format!("{} `{}` was stopped ({cause})", run.kind(), run.name())))
+        }
+    }
+}
+
+/// Runs a team as a child of `ctx`'s run.
+///
+/// # Cancel safety
+///
+/// As [`component`].
+pub(super) async fn team<R: Runner>(
+    step: StepRef,
+    world: World<R>,
+    ctx: RunContext,
+) -> Result<Payload, Failure> {
+    let Action::Team(inside) = &step.action else {
+        return Err(Failure::new("the step has no members"));
+    };
+    let task = world.scope.input(inside.input.as_ref())?;
+    let spec = RunSpec::team(Arc::clone(&step.name)).input(task.clone());
+    let body = to_team(inside, &step.name, &world).into_body();
+    output_of(
+        ctx.spawn(spec, async move |ctx| {
+            let output = body(ctx.clone(), task).await?;
+            set_output(&ctx, output)
+        }),
+        &ctx,
+    )
+    .await
+}
+
+fn to_team<R: Runner>(step: &TeamStep, name: &str, world: &World<R>) -> Team {
+    let team = match &step.team {
+        TeamMode::Broadcast => Team::broadcast(name).combine(async |_, all| by_name(&all)),
+        TeamMode::Sequence => Team::sequence(name),
+        TeamMode::Route { choose } => {
+            let (choose, scope) = (choose.clone(), world.scope.clone());
+            Team::route(name, move |_, task| {
+                let chosen = on_task(&scope, &task, Vec::new()).eval(&choose);
+                async move { Ok(chosen?.to_string()) }
+            })
+        }
+        TeamMode::Coordinate { leader, delegate, max } => {
+            let leader = Leader {
+                step: find(step, leader),
+                delegate: delegate.clone(),
+                max: *max,
+                world: world.clone(),
+            };
+            Team::coordinate(name, move |ctx, task, members| {
+                leader.clone().lead(ctx, task, members)
+            })
+        }
+    };
+    let is_member = |name: &Arc<str>| match &step.team {
+        TeamMode::Coordinate { leader, .. } => name != leader,
+        _ => true,
+    };
+    let members = (0..step.members.len()).map(|at| StepRef::of(&step.members, at));
+    members
+        .filter(|member| is_member(&member.name))
+        .fold(team, |team, member| team.with_member(to_member(&member, world)))
+}
+
+fn to_member<R: Runner>(step: &StepRef, world: &World<R>) -> Member {
+    let (body, world) = (step.clone(), world.clone());
+    let mut member = Member::new(Arc::clone(&step.name), move |ctx: RunContext, task| {
+        let scope = on_task(&world.scope, &task, Vec::new());
+        body_of(body.clone(), world.within(scope), Box::new(drop))(ctx)
+    });
+    if let Some(timeout) = step.timeout {
+        member = member.timeout(timeout);
+    }
+    if let Some(grace) = step.grace {
+        member = member.grace(grace);
+    }
+    if let Some(idle) = step.idle {
+        member = member.idle(idle);
+    }
+    member
+}
+
+/// What somebody reads who works on a task.
+fn on_task(scope: &Scope, task: &Payload, more: Vec<(&'static str, Value)>) -> Scope {
+    let mut variables = more;
+    variables.push(("task", value_of(task)));
+    scope.with(variables)
+}
+
+fn by_name(all: &[Delegated]) -> Result<Payload, Failure> {
+    let outputs = all.iter().filter_map(|one| Some((Arc::clone(&one.member), one.output.clone()?)));
+    let outputs: Vec<_> = outputs.collect();
+    Ok(Payload::json(&Object(&outputs))?)
+}
+
+fn find(step: &TeamStep, name: &str) -> StepRef {
+    let at = step.members.iter().position(|member| &*member.name == name);
+    StepRef::of(&step.members, at.unwrap_or_default())
+}
+
+/// The leader of a team whose answers say what members are to do.
+#[derive(Clone)]
+struct Leader<R> {
+    step: StepRef,
+    delegate: Expression,
+    max: usize,
+    world: World<R>,
+}
+
+impl<R: Runner> Leader<R> {
+    /// Asks the leader until it hands out nothing more.
+    async fn lead(
+        self,
+        ctx: RunContext,
+        task: Payload,
+        members: Members,
+    ) -> Result<Payload, Failure> {
+        let mut results = Json::Array(Vec::new());
+        for round in 1..=self.max {
+            let known = vec![
+                ("results", Value::from(minijinja::value::Serde(&results))),
+                ("round", Value::from(round)),
+            ];
+            let scope = on_task(&self.world.scope, &task, known);
+            let output = self.ask(&ctx, scope.clone()).await?;
+            let scope = scope.with(vec![("output", value_of(&output))]);
+            let tasks = delegated(&scope, &self.delegate)?;
+            if tasks.is_empty() {
+                return Ok(output);
+            }
+            let answers = members.ask_each(tasks).await?;
+            results = answers
+                .iter()
+                .map(|one| json!({ "member": &*one.member, "result": one.to_json() }))
+                .collect();
+        }
+        let (name, max) = (&self.step.name, self.max);
+        Err(Failure::new(format!("leader `{name}` has not come to an end in {max} rounds")))
+    }
+
+    async fn ask(&self, ctx: &RunContext, scope: Scope) -> Result<Payload, Failure> {
+        let step = self.step.clone();
+        let spec = step.spec(RunSpec::agent(Arc::clone(&step.name)));
+        let body = body_of(step, self.world.within(scope), Box::new(drop));
+        let name = &self.step.name;
+        match ctx.spawn(spec, body).outcome().await {
+            Outcome::Completed(output) => Ok(output),
+            Outcome::Failed(error) => {
+                Err(Failure::new(format!("leader `{name}` failed: {}", words(&error))))
+            }
+            Outcome::Stopped { cause, .. } => {
+                ctx.checkpoint()?;
+                Err(Failure::new(format!("leader `{name}` was stopped ({cause})")))
+            }
+        }
+    }
+}
+
+/// Reads what a leader hands out: a list of members and their tasks, or nothing.
+fn delegated(scope: &Scope, expression: &Expression) -> Result<Vec<(String, Payload)>, Failure> {
+    let wrong = || {
+        let right = "expected a list of `{ member, task }`";
+        Failure::new(format!("what the leader hands out, `{expression}`, is no such list; {right}"))
+    };
+    let Some(value) = scope.eval_if_any(expression)? else { return Ok(Vec::new()) };
+    let Json::Array(items) = serde_json::to_value(value)? else { return Err(wrong()) };
+    let read = |item: Json| {
+        let name = item.get("member")?.as_str()?.to_owned();
+        Some((name, Payload::from(item.get("task").cloned().unwrap_or_default())))
+    };
+    items.into_iter().map(|item| read(item).ok_or_else(wrong)).collect()
+}

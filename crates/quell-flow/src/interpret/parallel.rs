@@ -1,0 +1,123 @@
+//! Steps that run side by side.
+
+use std::sync::Arc;
+
+use minijinja::Value;
+use quell::{CauseKind, Failure, Payload, RunContext};
+
+use super::scope::value_of;
+use super::sequence::Object;
+use super::{Runner, StepRef, Tell, World, body_of};
+use crate::parallel::Driven;
+use crate::{
+    Action, Branch, Decision, End, Expression, Parallel, ParallelStep, PlanPolicy, Policy, Settled,
+    SoFar,
+};
+
+/// Runs the branches of a parallel step as children of `ctx`'s run.
+///
+/// # Cancel safety
+///
+/// Dropping the future starts no further branch and leaves those that run to `ctx`'s run.
+pub(super) async fn run<R: Runner>(
+    step: StepRef,
+    world: World<R>,
+    ctx: RunContext,
+    tell: Tell,
+) -> Result<Payload, Failure> {
+    let Action::Parallel(parallel) = &step.action else {
+        return Err(Failure::new("the step has no branches"));
+    };
+    let names: Arc<[_]> = parallel.branches.iter().map(|branch| Arc::clone(&branch.name)).collect();
+    let object = move |values: Vec<Option<Payload>>| {
+        let all = names.iter().cloned().zip(values);
+        let entries: Vec<_> = all.filter_map(|(name, value)| Some((name, value?))).collect();
+        Ok(Payload::json(&Object(&entries))?)
+    };
+    let object_early = object.clone();
+    let on_decided = move |outcome: Result<Settled<Payload>, Failure>| {
+        tell(outcome.and_then(|settled| object_early(settled.values)));
+    };
+    match lower(parallel, &world).drive(&ctx, Box::new(on_decided)).await {
+        Driven::Settled(settled) => object(settled.values),
+        Driven::Told => object(Vec::new()),
+        Driven::Failed(failure) => Err(failure),
+        // The run ends as stopped whatever is returned; a value is its partial value.
+        Driven::Stopped { values, .. } => object(values),
+    }
+}
+
+fn lower<R: Runner>(step: &ParallelStep, world: &World<R>) -> Parallel<Payload> {
+    let options = &step.options;
+    let mut parallel = Parallel::new("branches of a plan")
+        .policy(options.policy.to_policy())
+        .on_branch_timeout(options.on_branch_timeout.clone())
+        .on_branch_cancelled(options.on_branch_cancelled)
+        .on_loser(options.on_loser)
+        .start_next(options.start_next)
+        .partial_from(Some);
+    if let Some(limit) = options.limit {
+        parallel = parallel.limit(limit);
+    }
+    if let Some(timeout) = options.branch_timeout {
+        parallel = parallel.branch_timeout(timeout);
+    }
+    if let Some(grace) = options.branch_grace {
+        parallel = parallel.branch_grace(grace);
+    }
+    if let Some(idle) = options.branch_idle {
+        parallel = parallel.branch_idle(idle);
+    }
+    for at in 0..step.branches.len() {
+        let step = StepRef::of(&step.branches, at);
+        let (name, times) = (Arc::clone(&step.name), (step.timeout, step.grace, step.idle));
+        let body = body_of(step, world.clone(), Box::new(drop));
+        parallel = parallel.with_branch(Branch::new(name, body).times(times.0, times.1, times.2));
+    }
+    parallel
+}
+
+impl PlanPolicy {
+    /// Makes the policy.
+    pub fn to_policy(&self) -> Policy<Payload> {
+        match self {
+            Self::All => Policy::all(),
+            Self::Settle => Policy::settle(),
+            Self::FirstSuccess => Policy::first_success(),
+            Self::FirstSettled => Policy::first_settled(),
+            Self::Quorum { quorum } => Policy::quorum(*quorum),
+            Self::Until { until } => until_true(until.clone()),
+            Self::BestEffort { deadline, min } => Policy::best_effort(*deadline, *min),
+            Self::Hedge { delay } => Policy::hedge(*delay),
+        }
+    }
+}
+
+/// [`Policy::until`], which decides for a failure if the predicate fails.
+fn until_true(until: Expression) -> Policy<Payload> {
+    let plain: Policy<Payload> = Policy::until(|_| true);
+    let never: Policy<Payload> = Policy::until(|_| false);
+    Policy::new("until", move |so_far: &SoFar<'_, Payload>| match until.eval(known(so_far)) {
+        Ok(value) if value.is_true() => plain.decide(so_far),
+        Ok(_) => never.decide(so_far),
+        Err(words) => {
+            let words = format!("expression `{until}`: {words}");
+            Some(Decision::failed(words, CauseKind::SiblingFailed))
+        }
+    })
+}
+
+fn known(so_far: &SoFar<'_, Payload>) -> Value {
+    let values = so_far.ended.iter().filter_map(|one| match &one.end {
+        End::Ok(value) => Some((one.name.to_string(), value_of(value))),
+        End::Failed(_) | End::Skipped => None,
+    });
+    let values: Vec<_> = values.collect();
+    Value::from_pairs([
+        ("branches", Value::from(so_far.branches)),
+        ("ended", Value::from(so_far.ended.len())),
+        ("failed", Value::from(so_far.failed)),
+        ("ok", Value::from(so_far.ok)),
+        ("values", Value::from_pairs(values)),
+    ])
+}

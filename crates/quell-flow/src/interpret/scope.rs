@@ -1,0 +1,204 @@
+//! What expressions read while a plan runs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use minijinja::Value;
+use minijinja::value::{Enumerator, Object};
+use quell::{Failure, Payload};
+
+use crate::Expression;
+use crate::plan::{excerpt, is_template, only_expression, render};
+
+/// What a step may read: the outputs of the steps before it, here and further out, and variables.
+///
+/// It does not change: what ends later is not seen.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    frame: Arc<Frame>,
+    seen: usize,
+}
+
+/// The outputs of a list of steps in the order in which they ended, and what is around it.
+#[derive(Debug)]
+pub(super) struct Frame {
+    above: Option<Scope>,
+    variables: Vec<(&'static str, Value)>,
+    input: Option<Payload>,
+    done: Mutex<Vec<(Arc<str>, Payload)>>,
+}
+
+impl Frame {
+    /// Notes the output of a step that has ended.
+    pub(super) fn add(&self, name: Arc<str>, output: Payload) {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push((name, output));
+    }
+
+    /// Looks at the outputs.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&[(Arc<str>, Payload)]) -> T) -> T {
+        look(&self.done.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is known now, with variables.
+    pub(super) fn scope(self: &Arc<Self>, variables: Vec<(&'static str, Value)>) -> Scope {
+        let scope = self.now();
+        if variables.is_empty() { scope } else { scope.with(variables) }
+    }
+
+    /// What is known now.
+    pub(super) fn now(self: &Arc<Self>) -> Scope {
+        Scope { frame: Arc::clone(self), seen: self.with(<[_]>::len) }
+    }
+}
+
+impl Scope {
+    /// What a plan knows when it begins.
+    pub(super) fn of_input(input: Payload) -> Self {
+        Self::over(None, Vec::new(), Some(input))
+    }
+
+    /// The same with variables.
+    pub(super) fn with(&self, variables: Vec<(&'static str, Value)>) -> Self {
+        Self::over(Some(self.clone()), variables, None)
+    }
+
+    /// Makes a place for the outputs of steps further in.
+    pub(super) fn frame(&self) -> Arc<Frame> {
+        Self::over(Some(self.clone()), Vec::new(), None).frame
+    }
+
+    fn over(
+        above: Option<Self>,
+        variables: Vec<(&'static str, Value)>,
+        input: Option<Payload>,
+    ) -> Self {
+        let done = Mutex::default();
+        Self { frame: Arc::new(Frame { above, variables, input, done }), seen: 0 }
+    }
+
+    /// Evaluates an expression.
+    pub(super) fn eval(&self, expression: &Expression) -> Result<Value, Failure> {
+        let evaluated = expression.eval(self.to_value());
+        let quoted = || excerpt(expression.as_str());
+        evaluated.map_err(|words| Failure::new(format!("expression `{}`: {words}", quoted())))
+    }
+
+    /// Evaluates an expression that may yield nothing.
+    pub(super) fn eval_if_any(&self, expression: &Expression) -> Result<Option<Value>, Failure> {
+        let value = self.eval(expression)?;
+        Ok(if value.is_none() { None } else { Some(value) })
+    }
+
+    /// Renders a text, if it is a template.
+    pub(super) fn render(&self, text: String) -> Result<String, Failure> {
+        if !is_template(&text) {
+            return Ok(text);
+        }
+        let rendered = render(&text, self.to_value());
+        let quoted = || excerpt(&text);
+        rendered.map_err(|words| Failure::new(format!("template `{}`: {words}", quoted())))
+    }
+
+    /// Renders every text of a value. A text that is one expression becomes what that yields.
+    pub(super) fn fill(&self, value: serde_json::Value) -> Result<serde_json::Value, Failure> {
+        use serde_json::Value as Json;
+        Ok(match value {
+            Json::String(text) if is_template(&text) => match only_expression(&text) {
+                Some(expression) => serde_json::to_value(self.eval(&expression)?)?,
+                None => Json::String(self.render(text)?),
+            },
+            Json::Array(items) => Json::Array(
+                items.into_iter().map(|item| self.fill(item)).collect::<Result<_, _>>()?,
+            ),
+            Json::Object(entries) => {
+                let filled = entries.into_iter().map(|(key, value)| Ok((key, self.fill(value)?)));
+                Json::Object(filled.collect::<Result<_, Failure>>()?)
+            }
+            other => other,
+        })
+    }
+
+    /// Renders the input of something that a step starts; by default it is that of the plan.
+    pub(super) fn input(&self, template: Option<&Payload>) -> Result<Payload, Failure> {
+        match template {
+            None => Ok(self.plan_input().cloned().unwrap_or_else(super::null)),
+            Some(plain) if !is_template(plain.as_str()) => Ok(plain.clone()),
+            Some(template) => Ok(self.fill(template.parse()?)?.into()),
+        }
+    }
+
+    fn plan_input(&self) -> Option<&Payload> {
+        self.frames().find_map(|scope| scope.frame.input.as_ref())
+    }
+
+    /// Yields what is known, the innermost first.
+    fn frames(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |scope| scope.frame.above.as_ref())
+    }
+
+    fn variable(&self, name: &str) -> Option<Value> {
+        self.frames().find_map(|scope| {
+            let found = scope.frame.variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.clone())
+        })
+    }
+
+    fn output(&self, step: &str) -> Option<Payload> {
+        self.frames().find_map(|scope| {
+            scope.frame.with(|done| {
+                let seen = done.iter().take(scope.seen).rev();
+                seen.clone().find(|(name, _)| &**name == step).map(|(_, output)| output.clone())
+            })
+        })
+    }
+
+    fn to_value(&self) -> Value {
+        Value::from_object(Reading(self.clone()))
+    }
+}
+
+/// Reads a payload as a value.
+pub(super) fn value_of(payload: &Payload) -> Value {
+    payload.parse().unwrap_or_else(|error| {
+        // A payload is JSON; what a value cannot hold is read as its text.
+        let _ = error;
+        Value::from(payload.as_str())
+    })
+}
+
+/// The names at the top: `input`, `steps`, variables.
+#[derive(Debug)]
+struct Reading(Scope);
+
+impl Object for Reading {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match key.as_str()? {
+            "input" => self.0.plan_input().map(value_of),
+            "steps" => Some(Value::from_object(Steps(self.0.clone()))),
+            name => self.0.variable(name),
+        }
+    }
+}
+
+/// The steps by name.
+#[derive(Debug)]
+struct Steps(Scope);
+
+impl Object for Steps {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.0.output(key.as_str()?).map(|output| Value::from_object(Done(output)))
+    }
+}
+
+/// A step that has ended.
+#[derive(Debug)]
+struct Done(Payload);
+
+impl Object for Done {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        (key.as_str()? == "output").then(|| value_of(&self.0))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Str(&["output"])
+    }
+}

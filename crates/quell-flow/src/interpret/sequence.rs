@@ -1,0 +1,124 @@
+//! Steps that run one after another.
+
+use std::sync::Arc;
+
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+use quell::{Failure, Payload, RunContext, RunError, RunSpec, Stopped};
+use serde::{Serialize, Serializer};
+
+use super::scope::Frame;
+use super::{Runner, StepRef, World, body_of, set_output};
+use crate::parallel::words;
+use crate::{Action, PlanStep, StartNext};
+
+/// Runs the steps as children of `ctx`'s run. Their outputs go into the frame.
+///
+/// # Cancel safety
+///
+/// Dropping the future starts no further step and leaves the one that runs to `ctx`'s run.
+pub(super) async fn run<R: Runner>(
+    steps: Arc<[PlanStep]>,
+    world: World<R>,
+    frame: Arc<Frame>,
+    ctx: RunContext,
+) -> Result<Payload, Failure> {
+    let outputs = Outputs { ctx: ctx.clone(), frame: Arc::clone(&frame), is_finished: false };
+    for at in 0..steps.len() {
+        ctx.checkpoint()?;
+        let step = StepRef::of(&steps, at);
+        let output = run_step(step, world.within(frame.now()), &ctx).await?;
+        frame.add(Arc::clone(&steps[at].name), output);
+    }
+    outputs.finish()
+}
+
+/// Runs a step as a child, and says in the failure which one it was.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the step to `ctx`'s run; its output is lost.
+pub(super) async fn run_step<R: Runner>(
+    step: StepRef,
+    world: World<R>,
+    ctx: &RunContext,
+) -> Result<Payload, Failure> {
+    let name = Arc::clone(&step.name);
+    let failed = |words: String| Failure::new(format!("step `{name}` failed: {words}"));
+    match start_step(step, world, ctx).await {
+        Ok(output) => output.map_err(|failure| failed(failure.to_string())),
+        Err(RunError::Stopped(Stopped { cause })) => {
+            // Either everything stops, or this step alone was stopped.
+            ctx.checkpoint()?;
+            Err(Failure::new(format!("step `{name}` was stopped ({cause})")))
+        }
+        Err(error) => Err(failed(words(&error))),
+    }
+}
+
+/// Runs a step to its end, or until it is decided if the next may start then; it stays a child.
+async fn start_step<R: Runner>(
+    step: StepRef,
+    world: World<R>,
+    ctx: &RunContext,
+) -> Result<Result<Payload, Failure>, RunError> {
+    let is_early = matches!(&step.action, Action::Parallel(parallel)
+        if parallel.options.start_next == StartNext::Decided);
+    let spec = step.spec(RunSpec::step(Arc::clone(&step.name)));
+    if !is_early {
+        return ctx.spawn(spec, body_of(step, world, Box::new(drop))).await.map(Ok);
+    }
+    let (tell, told) = oneshot::channel();
+    let tell = Box::new(move |outcome| drop(tell.send(outcome)));
+    let handle = ctx.spawn(spec, body_of(step, world, tell));
+    // What was told first: a step that told ends without an output of its own.
+    match select(told, handle).await {
+        Either::Left((Ok(outcome), handle)) => {
+            handle.into_ref();
+            Ok(outcome)
+        }
+        Either::Left((Err(_), handle)) => handle.await.map(Ok),
+        Either::Right((ended, _)) => ended.map(Ok),
+    }
+}
+
+/// The outputs of a sequence so far. When it is dropped unfinished, in whatever way, they become
+/// the partial output of its run.
+struct Outputs {
+    ctx: RunContext,
+    frame: Arc<Frame>,
+    is_finished: bool,
+}
+
+impl Outputs {
+    fn finish(mut self) -> Result<Payload, Failure> {
+        self.is_finished = true;
+        set_output(&self.ctx, object(&self.frame)?)
+    }
+}
+
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        if self.is_finished || self.frame.with(<[_]>::is_empty) {
+            return;
+        }
+        // What is too large, or too late, is in the reports of the steps.
+        if let Ok(partial) = object(&self.frame) {
+            self.ctx.set_output(partial);
+        }
+    }
+}
+
+/// The outputs of a frame as a JSON object.
+fn object(frame: &Frame) -> Result<Payload, Failure> {
+    Ok(frame.with(|done| Payload::json(&Object(done)))?)
+}
+
+/// Outputs by name, in their order.
+pub(super) struct Object<'a>(pub(super) &'a [(Arc<str>, Payload)]);
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, output)| (name, output)))
+    }
+}

@@ -1,0 +1,318 @@
+//! Plans and the components that they name: found before anything starts, and never in a circle.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::plan::Origin;
+use crate::{Action, Catalog, Component, ComponentStep, Part, Plan, PlanError, PlanStep, Runner};
+
+/// The components of a plan by the names that it uses.
+pub(crate) type Links = BTreeMap<Arc<str>, Arc<Component>>;
+
+/// A plan whose components have been found.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{Engine, Failure, Payload, RunContext};
+/// use quell_flow::{Catalog, CommandStep, Component, Plan, Runner};
+///
+/// #[derive(Clone)]
+/// struct Nobody;
+///
+/// impl Runner for Nobody {
+///     async fn run(&self, _: RunContext, _: CommandStep) -> Result<Payload, Failure> {
+///         Err(Failure::new("there are no commands here"))
+///     }
+/// }
+///
+/// let catalog = Catalog::new().with(Component::agent("shout", async |_ctx, input: Payload| {
+///     Ok(input.parse::<String>()?.to_uppercase().into())
+/// }));
+/// let plan = Plan::from_toml(r#"
+///     name = "greet"
+///     steps = [{ name = "say", component = "shout", input = "hello {{ input.name }}" }]
+/// "#).unwrap();
+/// let plan = plan.link(&catalog).unwrap();
+/// let engine = Engine::new();
+/// let input = Payload::from_json_text(r#"{"name": "ada"}"#).unwrap();
+/// let spec = plan.plan().spec().input(input);
+/// let run = engine.submit(spec, move |ctx| plan.run(ctx, Nobody)).unwrap();
+/// assert_eq!(run.await.unwrap().as_str(), r#"{"say":"HELLO ADA"}"#);
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct LinkedPlan {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) links: Arc<Links>,
+}
+
+impl LinkedPlan {
+    /// Yields the plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Makes a component of it: a workflow with the plan's description and steps.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use quell::{Failure, Payload, RunContext};
+    /// # use quell_flow::{Catalog, CommandStep, Plan, Runner};
+    /// fn publish(catalog: Catalog, plan: Plan, runner: impl Runner) -> Catalog {
+    ///     let plan = plan.link(&catalog).unwrap();
+    ///     catalog.with(plan.into_component("publish", runner))
+    /// }
+    /// ```
+    pub fn into_component<R: Runner>(self, id: impl Into<String>, runner: R) -> Component {
+        let parts = parts_of(self.plan.steps());
+        let description = self.plan.description().map(str::to_owned);
+        let component = Component::workflow(id, move |ctx, _| self.run(ctx, runner.clone()));
+        let component = component.steps(parts);
+        match description {
+            Some(description) => component.describe(description),
+            None => component,
+        }
+    }
+}
+
+impl fmt::Debug for LinkedPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.links.keys().collect();
+        f.debug_struct("LinkedPlan")
+            .field("plan", &self.plan.name())
+            .field("links", &names)
+            .finish()
+    }
+}
+
+impl Plan {
+    /// Finds the components that the plan names.
+    ///
+    /// # Errors
+    ///
+    /// Fails with every name that the catalog does not know, and where it stands.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::{Catalog, Plan};
+    ///
+    /// let text = "name: p\nsteps:\n- name: a\n  component: agent/nobody\n";
+    /// let faults = Plan::from_yaml(text).unwrap().link(&Catalog::new()).unwrap_err();
+    /// assert_eq!(
+    ///     faults[0].to_string(),
+    ///     "line 4, column 14: unknown component `agent/nobody`; the catalog is empty",
+    /// );
+    /// ```
+    pub fn link(self, catalog: &Catalog) -> Result<LinkedPlan, Vec<PlanError>> {
+        let mut links = Links::new();
+        let mut faults = Vec::new();
+        for step in self.components() {
+            match catalog.named(&step.component) {
+                Ok(component) => {
+                    links.insert(Arc::clone(&step.component), Arc::clone(component));
+                }
+                Err(words) => faults.push(step.origin.fault(words)),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(LinkedPlan { plan: Arc::new(self), links: Arc::new(links) })
+    }
+
+    /// Lists the steps that run a component, those of nested workflows included.
+    pub fn components(&self) -> Vec<&ComponentStep> {
+        let mut found = Vec::new();
+        let mut open: Vec<&[PlanStep]> = vec![&self.steps];
+        open.extend([&*self.cleanup.on_failure, &*self.cleanup.on_stop]);
+        while let Some(steps) = open.pop() {
+            for step in steps {
+                open.extend([&*step.cleanup.on_failure, &*step.cleanup.on_stop]);
+                open.extend(step.action.parts().into_iter().map(|(_, steps)| &**steps));
+                match &step.action {
+                    Action::Component(component) => found.push(component),
+                    Action::Workflow(inside) => {
+                        let plan = &inside.workflow;
+                        let cleanup = &plan.cleanup;
+                        open.extend([&*plan.steps, &*cleanup.on_failure, &*cleanup.on_stop]);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found.sort_by_key(|step| (step.origin.place.line, step.origin.place.column));
+        found
+    }
+}
+
+impl Catalog {
+    /// Adds plans that may name what is in the catalog, and each other.
+    ///
+    /// # Errors
+    ///
+    /// Fails with every name that is not known, and with every plan that would run itself, directly
+    /// or through others; each with its place. Nothing is added then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use quell::{Failure, Payload, RunContext};
+    /// # #[derive(Clone)]
+    /// # struct Nobody;
+    /// # impl quell_flow::Runner for Nobody {
+    /// #     async fn run(&self, _: RunContext, _: quell_flow::CommandStep) -> Result<Payload, Failure> {
+    /// #         Err(Failure::new("no"))
+    /// #     }
+    /// # }
+    /// use quell_flow::{Catalog, Plan};
+    ///
+    /// let plan = |name: &str, uses: &str| {
+    ///     let text = format!("name: {name}\nsteps:\n- {{ name: a, component: {uses} }}\n");
+    ///     (name.to_owned(), Plan::from_yaml(&text).unwrap())
+    /// };
+    /// let plans = [plan("x", "y"), plan("y", "x")];
+    /// let faults = Catalog::new().with_plans(plans, Nobody).unwrap_err();
+    /// assert!(faults[0].message().starts_with("component `x` would run itself: x → y → x"));
+    /// ```
+    pub fn with_plans<R: Runner>(
+        self,
+        plans: impl IntoIterator<Item = (String, Plan)>,
+        runner: R,
+    ) -> Result<Self, Vec<PlanError>> {
+        let mut open: BTreeMap<String, Plan> = plans.into_iter().collect();
+        let mut faults = circles(&open);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let mut catalog = self;
+        // Without circles there always is one that names none of the others.
+        while let Some(id) = next_of(&open) {
+            let Some(plan) = open.remove(&id) else { break };
+            match plan.link(&catalog) {
+                Ok(plan) => catalog = catalog.with(plan.into_component(id, runner.clone())),
+                Err(found) => {
+                    faults.extend(found);
+                    let unlinked = Component::workflow(id, async |_, input| Ok(input));
+                    catalog = catalog.with(unlinked);
+                }
+            }
+        }
+        if faults.is_empty() { Ok(catalog) } else { Err(faults) }
+    }
+
+    /// Finds a component by its id, or by its kind and id: `agent/writer`.
+    ///
+    /// # Errors
+    ///
+    /// Fails in words if there is none, or if an id alone could be several.
+    pub fn named(&self, name: &str) -> Result<&Arc<Component>, String> {
+        let all: Vec<&Arc<Component>> = self.components().collect();
+        let found: Vec<_> = all.iter().filter(|one| is_called(one, name)).collect();
+        match found[..] {
+            [one] => Ok(one),
+            [] if all.is_empty() => {
+                Err(format!("unknown component `{name}`; the catalog is empty"))
+            }
+            [] => Err(format!("unknown component `{name}`; expected one of {}", listed(&all))),
+            [..] => {
+                let found: Vec<&Arc<Component>> = found.into_iter().copied().collect();
+                Err(format!("`{name}` is the name of several; expected one of {}", listed(&found)))
+            }
+        }
+    }
+}
+
+fn is_called(component: &Component, name: &str) -> bool {
+    let by_kind = |(kind, id)| kind == component.kind().as_str() && id == component.id();
+    component.id() == name || name.split_once('/').is_some_and(by_kind)
+}
+
+fn listed(components: &[&Arc<Component>]) -> String {
+    let name = |one: &&Arc<Component>| format!("`{}/{}`", one.kind().as_str(), one.id());
+    let names: Vec<String> = components.iter().take(NAMES_SHOWN).map(name).collect();
+    match components.len().saturating_sub(NAMES_SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// The plan that a component's name stands for, if it is one of these.
+fn plan_named<'a>(plans: &'a BTreeMap<String, Plan>, name: &str) -> Option<&'a str> {
+    let id = name.strip_prefix("workflow/").unwrap_or(name);
+    plans.get_key_value(id).map(|(id, _)| id.as_str())
+}
+
+fn next_of(open: &BTreeMap<String, Plan>) -> Option<String> {
+    let is_next = |(_, plan): &(&String, &Plan)| {
+        plan.components().iter().all(|step| plan_named(open, &step.component).is_none())
+    };
+    open.iter().find(is_next).map(|(id, _)| id.clone())
+}
+
+/// Finds every plan that would come to run itself, once per circle.
+fn circles(plans: &BTreeMap<String, Plan>) -> Vec<PlanError> {
+    let mut faults = Vec::new();
+    let mut done: Vec<&str> = Vec::new();
+    for start in plans.keys() {
+        // An explicit stack: the path from the start, and what is still to be tried of each.
+        let mut path = vec![(start.as_str(), edges(plans, start))];
+        while let Some((at, open)) = path.last_mut() {
+            let Some((to, origin)) = open.pop() else {
+                done.push(at);
+                path.pop();
+                continue;
+            };
+            if let Some(from) = path.iter().position(|(id, _)| *id == to) {
+                let circle: Vec<&str> =
+                    path[from..].iter().map(|(id, _)| *id).chain([to]).collect();
+                let words = format!(
+                    "component `{to}` would run itself: {}; expected no circle",
+                    circle.join(" → ")
+                );
+                faults.push(origin.fault(words));
+            } else if !done.contains(&to) {
+                path.push((to, edges(plans, to)));
+            }
+        }
+    }
+    faults
+}
+
+fn edges<'a>(plans: &'a BTreeMap<String, Plan>, id: &str) -> Vec<(&'a str, &'a Origin)> {
+    let steps = plans.get(id).map(Plan::components).unwrap_or_default();
+    let edge = |step: &&'a ComponentStep| Some((plan_named(plans, &step.component)?, &step.origin));
+    steps.iter().rev().filter_map(edge).collect()
+}
+
+/// Lists steps as clients see them.
+fn parts_of(steps: &[PlanStep]) -> Vec<Part> {
+    steps.iter().map(part_of).collect()
+}
+
+/// Recurses once per level of steps, which plans bound.
+fn part_of(step: &PlanStep) -> Part {
+    let name = &*step.name;
+    match &step.action {
+        Action::Component(inside) => {
+            let id = inside.component.rsplit('/').next().unwrap_or_default();
+            match inside.component.starts_with("workflow/") {
+                true => Part::function(name),
+                false => Part::agent(name, id),
+            }
+        }
+        Action::Parallel(inside) => Part::parallel(name, parts_of(&inside.branches)),
+        Action::Workflow(inside) => Part::sequence(name, parts_of(inside.workflow.steps())),
+        action => {
+            let inside = action.parts().into_iter().flat_map(|(_, steps)| parts_of(steps));
+            Part::sequence(name, inside)
+        }
+    }
+}
+
+/// Components that a message lists.
+const NAMES_SHOWN: usize = 12;

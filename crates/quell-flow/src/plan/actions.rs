@@ -1,0 +1,344 @@
+//! Reads what a step does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quell::Payload;
+
+use super::action::{
+    ComponentStep, IfStep, LoopOptions, LoopStep, OnMax, RouteStep, TeamMode, TeamStep,
+    WorkflowStep,
+};
+use super::document::{Node, Value};
+use super::error::Fault;
+use super::expression::{self, Expression};
+use super::fields::{
+    Table, argument, count, excerpt, list, table, text, unknown, word, wrong_type,
+};
+use super::options;
+use super::parallel::ParallelStep;
+use super::reader::Reader;
+use super::step::{Action, CommandStep, PlanStep};
+use crate::limits;
+
+pub(super) fn parallel(
+    reader: &mut Reader<'_>,
+    step: &Table<'_>,
+    node: &Node,
+    level: usize,
+) -> Result<Action, Fault> {
+    let options = options::parallel(node);
+    let mut count = 0;
+    let branches = step.need("branches", "parallel step").and_then(|branches| {
+        count = list(branches)?.len();
+        reader.siblings(branches, "branches", level + 1)
+    });
+    let (options, branches) = both(reader, options, branches)?;
+    options::check_counts(node, &options.policy, count)?;
+    Ok(Action::Parallel(ParallelStep { options, branches }))
+}
+
+pub(super) fn command(
+    reader: &mut Reader<'_>,
+    step: &Table<'_>,
+    run: &Node,
+) -> Result<CommandStep, Fault> {
+    let mut has_templates = false;
+    let mut template = |node: &Node, text: &str| -> Result<String, Fault> {
+        has_templates |= check_template(reader, node, text)?;
+        Ok(text.to_owned())
+    };
+    let parts = list(run)?;
+    let command: Vec<String> =
+        parts.iter().map(|part| template(part, argument(part)?)).collect::<Result<_, _>>()?;
+    let program_at = parts.first().map_or(run.at, |program| program.at);
+    if command.first().is_none_or(String::is_empty) {
+        let message = "empty command; expected a program and its arguments";
+        return Err(Fault::new(program_at, message));
+    }
+    let mut env = BTreeMap::new();
+    for (key, value) in step.get("env").map(table).transpose()?.unwrap_or_default() {
+        if key.name.is_empty() || key.name.contains(['=', '\0']) {
+            let message = "name of a variable is empty or contains `=` or NUL";
+            return Err(Fault::new(key.at, message));
+        }
+        env.insert(key.name.clone(), template(value, argument(value)?)?);
+    }
+    let cwd = step.get("cwd").map(|node| template(node, argument(node)?)).transpose()?;
+    let input = step.get("input").map(|node| template(node, text(node)?)).transpose()?;
+    Ok(CommandStep { command, cwd, env, input, has_templates })
+}
+
+pub(super) fn repeat(
+    reader: &mut Reader<'_>,
+    step: &Table<'_>,
+    node: &Node,
+    level: usize,
+) -> Result<Action, Fault> {
+    let options = Table::of(node, &LOOP_KEYS)?;
+    reader.names.add_variable("index");
+    reader.names.add_variable("last");
+    let steps = step.need("steps", "loop")?;
+    let steps = reader.sequence(steps, "steps", level + 1)?;
+    reader.names.add_variable("output");
+    let until = options.get("until").map(|node| expression(reader, node)).transpose()?;
+    let (key, right) = match until {
+        Some(_) => ("max", "how often at most"),
+        None => ("count", "how often, or `until` and `max`"),
+    };
+    for other in ["count", "max", "on_max"] {
+        if (other == "count") == (key == "max")
+            && let Some((found, _)) = options.entry(other)
+        {
+            let message = format!("`{other}` does not go with `{key}`; expected one of them");
+            return Err(Fault::new(found.at, message));
+        }
+    }
+    let rounds = options
+        .get(key)
+        .ok_or_else(|| Fault::new(node.at, format!("loop has no `{key}`; expected {right}")))?;
+    let max = count(rounds, key, 1)?;
+    if max > limits::LOOP_ROUNDS_MAX {
+        let bound = limits::LOOP_ROUNDS_MAX;
+        return Err(Fault::new(rounds.at, format!("{key} `{max}`; expected at most {bound}")));
+    }
+    let on_max = options.get("on_max").map(|node| word(node, &ON_MAX)).transpose()?;
+    let options = LoopOptions { until, max, on_max: on_max.unwrap_or_default() };
+    Ok(Action::Loop(LoopStep { options, steps }))
+}
+
+pub(super) fn condition(
+    reader: &mut Reader<'_>,
+    step: &Table<'_>,
+    node: &Node,
+    level: usize,
+) -> Result<Action, Fault> {
+    let condition = expression(reader, node);
+    let read = |reader: &mut Reader<'_>, node: &Node, key| {
+        reader.names.enter();
+        let steps = reader.sequence(node, key, level + 1);
+        reader.names.leave();
+        steps
+    };
+    let then = step.need("then", "`if`").and_then(|node| read(reader, node, "then"));
+    let otherwise = step.get("else").map_or(Ok(Arc::from([])), |node| read(reader, node, "else"));
+    let steps = both(reader, then, otherwise);
+    let (condition, (then, otherwise)) = both(reader, condition, steps)?;
+    Ok(Action::If(IfStep { condition, then, otherwise }))
+}
+
+pub(super) fn route(
+    reader: &mut Reader<'_>,
+    step: &Table<'_>,
+    node: &Node,
+    level: usize,
+) -> Result<Action, Fault> {
+    let route = expression(reader, node);
+    let routes = step
+        .need("routes", "route")
+        .and_then(|routes| reader.siblings(routes, "routes", level + 1));
+    let (route, routes) = both(reader, route, routes)?;
+    if let Some(name) = constant(&route) {
+        one_of(node, &name, &routes, "route", "routes")?;
+    }
+    let otherwise = match step.get("otherwise") {
+        Some(node) => Some(one_of(node, text(node)?, &routes, "route", "routes")?),
+        None => None,
+    };
+    Ok(Action::Route(RouteStep { route, routes, otherwise }))
+}
+
+pub(super) fn team(
+    reader: &mut Reader<'_>,
+    step: &Table<'_>,
+    node: &Node,
+    level: usize,
+) -> Result<Action, Fault> {
+    let options = Table::of(node, &TEAM_KEYS)?;
+    let mode = options.need("mode", "team")?;
+    let name = text(mode)?;
+    if !TEAM_MODES.contains(&name) {
+        return Err(unknown(mode.at, "mode", name, &TEAM_MODES));
+    }
+    for (key, owner) in TEAM_GOES_WITH {
+        if owner != name
+            && let Some((found, _)) = options.entry(key)
+        {
+            let message = format!("`{key}` goes with mode `{owner}`; this one is `{name}`");
+            return Err(Fault::new(found.at, message));
+        }
+    }
+    let input = input(reader, step)?;
+    reader.names.add_variable("task");
+    let choose = match options.get("choose") {
+        Some(node) => Some((node, expression(reader, node)?)),
+        None => None,
+    };
+    if name == "coordinate" {
+        reader.names.add_variable("results");
+        reader.names.add_variable("round");
+    }
+    let members = reader.siblings(step.need("members", "team")?, "members", level + 1)?;
+    let missing = |key: &str| Fault::new(mode.at, format!("mode `{name}` has no `{key}`"));
+    let team = match name {
+        "broadcast" => TeamMode::Broadcast,
+        "sequence" => TeamMode::Sequence,
+        "route" => {
+            let (node, choose) = choose.ok_or_else(|| missing("choose"))?;
+            if let Some(name) = constant(&choose) {
+                one_of(node, &name, &members, "choice", "members")?;
+            }
+            TeamMode::Route { choose }
+        }
+        _ => coordinate(reader, &options, &members)?,
+    };
+    Ok(Action::Team(TeamStep { team, input, members }))
+}
+
+fn coordinate(
+    reader: &mut Reader<'_>,
+    options: &Table<'_>,
+    members: &[PlanStep],
+) -> Result<TeamMode, Fault> {
+    let leader = options.need("leader", "mode `coordinate`")?;
+    let max = options.need("max", "mode `coordinate`")?;
+    reader.names.add_variable("output");
+    let delegate = match options.get("delegate") {
+        Some(node) => expression(reader, node)?,
+        None => Expression::new("output.delegate if output is mapping else none"),
+    };
+    let leader = one_of(leader, text(leader)?, members, "leader", "members")?;
+    Ok(TeamMode::Coordinate { leader, delegate, max: count(max, "max", 1)? })
+}
+
+pub(super) fn component(
+    reader: &mut Reader<'_>,
+    step: &Table<'_>,
+    node: &Node,
+) -> Result<Action, Fault> {
+    let name = text(node)?;
+    if name.trim().is_empty() {
+        let message = "empty name of a component; expected an id, or a kind and an id";
+        return Err(Fault::new(node.at, message));
+    }
+    let input = input(reader, step)?;
+    let origin = reader.origin(node.at);
+    Ok(Action::Component(ComponentStep { component: name.into(), input, origin }))
+}
+
+pub(super) fn workflow(
+    reader: &mut Reader<'_>,
+    step: &Table<'_>,
+    node: &Node,
+    level: usize,
+) -> Result<Action, Fault> {
+    let input = input(reader, step)?;
+    reader.names.enter_closed();
+    let plan = reader.plan(node, level);
+    reader.names.leave();
+    Ok(Action::Workflow(WorkflowStep { workflow: Arc::new(plan?), input }))
+}
+
+/// Notes one of two faults, so that both are told.
+fn both<A, B>(
+    reader: &mut Reader<'_>,
+    one: Result<A, Fault>,
+    other: Result<B, Fault>,
+) -> Result<(A, B), Fault> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(fault), Err(other)) => {
+            reader.note(other);
+            Err(fault)
+        }
+        (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => Err(fault),
+    }
+}
+
+/// Reads an expression that only reads what is there.
+pub(super) fn expression(reader: &Reader<'_>, node: &Node) -> Result<Expression, Fault> {
+    let text = match &node.value {
+        Value::Text(text) => text,
+        Value::Bool(true) => "true",
+        Value::Bool(false) => "false",
+        _ => return Err(wrong_type(node, "an expression, which is a string")),
+    };
+    check_len(node, text)?;
+    reader.names.check(text, node.at)?;
+    Ok(Expression::new(text))
+}
+
+/// Checks a text that may be a template, and tells whether it is one.
+fn check_template(reader: &Reader<'_>, node: &Node, text: &str) -> Result<bool, Fault> {
+    if !expression::is_template(text) {
+        return Ok(false);
+    }
+    check_len(node, text)?;
+    reader.names.check_template(text, node.at)?;
+    Ok(true)
+}
+
+fn check_len(node: &Node, text: &str) -> Result<(), Fault> {
+    let (bytes, max) = (text.len(), limits::EXPRESSION_BYTES_MAX);
+    if bytes <= max {
+        return Ok(());
+    }
+    Err(Fault::new(node.at, format!("expression has {bytes} bytes; expected at most {max}")))
+}
+
+/// Reads the input of a component or a plan, whose texts may be templates.
+fn input(reader: &mut Reader<'_>, step: &Table<'_>) -> Result<Option<Payload>, Fault> {
+    let Some(node) = step.get("input") else { return Ok(None) };
+    let mut nodes = vec![node];
+    while let Some(node) = nodes.pop() {
+        match &node.value {
+            Value::Text(text) => {
+                if let Err(fault) = check_template(reader, node, text) {
+                    reader.note(fault);
+                }
+            }
+            Value::List(items) => nodes.extend(items),
+            Value::Table(entries) => nodes.extend(entries.iter().map(|(_, value)| value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    node.to_payload().map(Some).map_err(|error| Fault::new(node.at, error.to_string()))
+}
+
+/// Yields the text that an expression always is, if it reads nothing.
+fn constant(expression: &Expression) -> Option<String> {
+    let value = expression.eval(().into()).ok()?;
+    value.as_str().map(str::to_owned)
+}
+
+fn one_of(
+    node: &Node,
+    name: &str,
+    steps: &[PlanStep],
+    what: &str,
+    of: &str,
+) -> Result<Arc<str>, Fault> {
+    let found = steps.iter().find(|step| &*step.name == name);
+    found.map(|step| Arc::clone(&step.name)).ok_or_else(|| {
+        let names: Vec<String> = steps.iter().map(|step| excerpt(&step.name)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut fault = unknown(node.at, what, name, &names);
+        fault.message.push_str(&format!(" of `{of}`"));
+        fault
+    })
+}
+
+const LOOP_KEYS: [&str; 4] = ["count", "until", "max", "on_max"];
+
+const ON_MAX: [(&str, OnMax); 2] = [("fail", OnMax::Fail), ("accept", OnMax::Accept)];
+
+const TEAM_KEYS: [&str; 5] = ["mode", "choose", "leader", "delegate", "max"];
+
+const TEAM_MODES: [&str; 4] = ["broadcast", "route", "sequence", "coordinate"];
+
+const TEAM_GOES_WITH: [(&str, &str); 4] = [
+    ("choose", "route"),
+    ("leader", "coordinate"),
+    ("delegate", "coordinate"),
+    ("max", "coordinate"),
+];

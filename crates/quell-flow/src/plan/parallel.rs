@@ -1,0 +1,184 @@
+//! How the branches of a parallel step run, and how often a step is tried.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quell::Payload;
+use serde::Serialize;
+
+use super::expression::Expression;
+use super::step::PlanStep;
+use crate::{Backoff, OnCancelled, OnLoser, OnTimeout, Retry, StartNext};
+
+/// Steps that run side by side under a policy.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::{ParallelStep, PlanPolicy};
+///
+/// fn is_race(step: &ParallelStep) -> bool {
+///     step.options.policy == PlanPolicy::FirstSuccess
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ParallelStep {
+    /// How they run.
+    #[serde(rename = "parallel")]
+    pub options: ParallelOptions,
+    /// The branches; never empty.
+    pub branches: Arc<[PlanStep]>,
+}
+
+/// How the branches of a parallel step run.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::{OnTimeout, ParallelOptions, PlanPolicy};
+///
+/// let options = ParallelOptions::default();
+/// assert_eq!(options.policy, PlanPolicy::All);
+/// assert_eq!(options.on_branch_timeout, OnTimeout::Fail);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ParallelOptions {
+    /// When the step is decided, and how.
+    #[serde(flatten)]
+    pub policy: PlanPolicy,
+    /// How many branches run at once. Defaults to all of them. Zero is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// The timeout of a branch that names none. Defaults to none. Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub branch_timeout: Option<Duration>,
+    /// The grace of a branch that names none. Defaults to the engine's (5 s). Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub branch_grace: Option<Duration>,
+    /// The idle limit of a branch that names none. Defaults to none. Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub branch_idle: Option<Duration>,
+    /// What a branch that timed out counts as.
+    pub on_branch_timeout: OnTimeout<Payload>,
+    /// What a branch that was cancelled alone counts as.
+    pub on_branch_cancelled: OnCancelled,
+    /// What becomes of branches that still run at the decision.
+    pub on_loser: OnLoser,
+    /// When the next step starts. Of a branch nothing follows, so that it makes no difference.
+    pub start_next: StartNext,
+}
+
+/// The policies that a plan can name, with the keys beside `policy` that go with them.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_flow::PlanPolicy::FirstSuccess.as_str(), "first_success");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(tag = "policy", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PlanPolicy {
+    /// [`Policy::all`](crate::Policy::all).
+    #[default]
+    All,
+    /// [`Policy::settle`](crate::Policy::settle).
+    Settle,
+    /// [`Policy::first_success`](crate::Policy::first_success).
+    FirstSuccess,
+    /// [`Policy::first_settled`](crate::Policy::first_settled).
+    FirstSettled,
+    /// [`Policy::quorum`](crate::Policy::quorum).
+    Quorum {
+        /// How many branches have to succeed. Zero and more than there are branches are refused.
+        quorum: usize,
+    },
+    /// [`Policy::until`](crate::Policy::until), with the predicate as an expression over `branches`, `ended`, `ok`,
+    /// `failed` and `values`, the outputs that there are by name. The step fails if it does.
+    Until {
+        /// The predicate.
+        until: Expression,
+    },
+    /// [`Policy::best_effort`](crate::Policy::best_effort).
+    BestEffort {
+        /// Time from the start of the step. Zero is refused.
+        #[serde(serialize_with = "super::text::exact")]
+        deadline: Duration,
+        /// How many branches have to succeed by then. Defaults to 1. Zero never fails; more than
+        /// there are branches is refused.
+        min: usize,
+    },
+    /// [`Policy::hedge`](crate::Policy::hedge).
+    Hedge {
+        /// Time between two starts. Zero is refused.
+        #[serde(serialize_with = "super::text::exact")]
+        delay: Duration,
+    },
+}
+
+impl PlanPolicy {
+    /// Yields the name in a plan.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Settle => "settle",
+            Self::FirstSuccess => "first_success",
+            Self::FirstSettled => "first_settled",
+            Self::Quorum { .. } => "quorum",
+            Self::Until { .. } => "until",
+            Self::BestEffort { .. } => "best_effort",
+            Self::Hedge { .. } => "hedge",
+        }
+    }
+}
+
+/// How often a step is tried, and with which pauses.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::Plan;
+///
+/// let plan = Plan::from_toml(r#"
+///     name = "p"
+///     [[steps]]
+///     name = "fetch"
+///     run = ["curl", "-f", "https://example.org"]
+///     retry = { attempts = 3, backoff = "100ms", cap = "5s" }
+/// "#).unwrap();
+/// assert_eq!(plan.steps()[0].retry.unwrap().attempts, 3);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub struct PlanRetry {
+    /// How often at most, the first time included. Zero is refused.
+    pub attempts: u32,
+    /// The longest pause after the first failure; it doubles with each. Defaults to 100 ms. Zero
+    /// is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Duration>,
+    /// The longest pause of all. Defaults to 30 s. Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub cap: Option<Duration>,
+    /// Time from the start of an attempt to its own deadline, after which the next is made.
+    /// Defaults to none. Zero is refused.
+    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    pub attempt_timeout: Option<Duration>,
+}
+
+impl PlanRetry {
+    /// Makes the retry.
+    pub fn to_retry(self) -> Retry {
+        let mut backoff = self.backoff.map_or_else(Backoff::default, Backoff::exponential);
+        if let Some(cap) = self.cap {
+            backoff = backoff.cap(cap);
+        }
+        let retry = Retry::new(self.attempts).backoff(backoff);
+        match self.attempt_timeout {
+            Some(timeout) => retry.attempt_timeout(timeout),
+            None => retry,
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Reads YAML into a [`Node`].
+//!
+//! One document of plain mappings, lists and scalars in the core schema. Anchors and tags are
+//! refused: what an anchor repeats could be a thousand times the text.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+use serde_json::Number;
+
+use super::document::{Key, Node, Value};
+use super::error::Fault;
+use super::toml::too_deep;
+use crate::limits;
+
+/// Parses the text.
+///
+/// The parser does not recurse; this module does, as deep as it allows itself.
+pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
+    let mut reader = Reader { events: Parser::new_from_str(text), chars: Chars::of(text) };
+    loop {
+        match reader.next()? {
+            (Event::StreamStart | Event::DocumentStart(_), _) => {}
+            (Event::StreamEnd | Event::DocumentEnd, at) => {
+                return Err(Fault::new(at, "empty document; expected a table"));
+            }
+            (event, at) => {
+                let root = reader.node(event, at, 1)?;
+                reader.end()?;
+                return Ok(root);
+            }
+        }
+    }
+}
+
+struct Reader<'a> {
+    events: Parser<'a, StrInput<'a>>,
+    chars: Chars,
+}
+
+impl<'a> Reader<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, usize), Fault> {
+        match self.events.next_event() {
+            Some(Ok((event, Span { start, .. }))) => Ok((event, self.chars.byte(start.index()))),
+            Some(Err(error)) => Err(self.fault(&error)),
+            None => Ok((Event::StreamEnd, self.chars.len)),
+        }
+    }
+
+    fn fault(&self, error: &ScanError) -> Fault {
+        let at = self.chars.byte(error.marker().index());
+        if error.info().contains("recursion") {
+            return too_deep(at);
+        }
+        Fault::new(at, error.info().replace('\n', ", "))
+    }
+
+    fn node(&mut self, event: Event<'a>, at: usize, depth: usize) -> Result<Node, Fault> {
+        let value = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                plain(anchor, tag.is_some(), at)?;
+                scalar(text, style, at)?
+            }
+            Event::SequenceStart(anchor, tag) => {
+                plain(anchor, tag.is_some(), at)?;
+                self.list(at, depth)?
+            }
+            Event::MappingStart(anchor, tag) => {
+                plain(anchor, tag.is_some(), at)?;
+                self.table(at, depth)?
+            }
+            Event::Alias(_) => return Err(Fault::new(at, "alias; expected the value itself")),
+            _ => return Err(Fault::new(at, "unexpected end; expected a value")),
+        };
+        Ok(Node { at, value })
+    }
+
+    fn list(&mut self, at: usize, depth: usize) -> Result<Value, Fault> {
+        check_depth(at, depth)?;
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Value::List(items)),
+                (event, at) => items.push(self.node(event, at, depth + 1)?),
+            }
+        }
+    }
+
+    fn table(&mut self, at: usize, depth: usize) -> Result<Value, Fault> {
+        check_depth(at, depth)?;
+        let mut names = HashSet::new();
+        let mut entries = Vec::new();
+        loop {
+            let key = match self.next()? {
+                (Event::MappingEnd, _) => return Ok(Value::Table(entries)),
+                (Event::Scalar(text, _, anchor, tag), at) => {
+                    plain(anchor, tag.is_some(), at)?;
+                    Key { at, name: text.into_owned() }
+                }
+                (_, at) => return Err(Fault::new(at, "key is no text; expected one")),
+            };
+            if !names.insert(key.name.clone()) {
+                let name = key.name.escape_debug();
+                return Err(Fault::new(key.at, format!("duplicate key `{name}`")));
+            }
+            let (event, at) = self.next()?;
+            entries.push((key, self.node(event, at, depth + 1)?));
+        }
+    }
+
+    /// Makes sure that nothing follows.
+    fn end(&mut self) -> Result<(), Fault> {
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => return Ok(()),
+                (Event::DocumentEnd, _) => {}
+                (_, at) => return Err(Fault::new(at, "second document; expected one")),
+            }
+        }
+    }
+}
+
+fn plain(anchor: usize, has_tag: bool, at: usize) -> Result<(), Fault> {
+    if anchor != 0 {
+        return Err(Fault::new(at, "anchor; expected the value without one"));
+    }
+    if has_tag {
+        return Err(Fault::new(at, "tag; expected the value without one"));
+    }
+    Ok(())
+}
+
+fn check_depth(at: usize, depth: usize) -> Result<(), Fault> {
+    if depth > limits::PLAN_NESTING_MAX { Err(too_deep(at)) } else { Ok(()) }
+}
+
+/// Reads a scalar as the core schema says. What is quoted, or a block, is a text.
+fn scalar(text: Cow<'_, str>, style: ScalarStyle, at: usize) -> Result<Value, Fault> {
+    if style != ScalarStyle::Plain {
+        return Ok(Value::Text(text.into_owned()));
+    }
+    Ok(match &*text {
+        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        "true" | "True" | "TRUE" => Value::Bool(true),
+        "false" | "False" | "FALSE" => Value::Bool(false),
+        number if is_number(number) => Value::Number(to_number(number, at)?),
+        _ => Value::Text(text.into_owned()),
+    })
+}
+
+/// Tells a number by its first character, and by what the rest can be read as.
+fn is_number(text: &str) -> bool {
+    let digits = text.trim_start_matches(['+', '-']);
+    let starts = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.');
+    starts && (radix(text).is_some() || text.parse::<f64>().is_ok())
+        || matches!(digits, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN")
+}
+
+fn radix(text: &str) -> Option<i64> {
+    let octal = text.strip_prefix("0o").and_then(|digits| i64::from_str_radix(digits, 8).ok());
+    octal.or_else(|| i64::from_str_radix(text.strip_prefix("0x")?, 16).ok())
+}
+
+fn to_number(text: &str, at: usize) -> Result<Number, Fault> {
+    if let Some(whole) = radix(text).or_else(|| text.parse().ok()) {
+        return Ok(whole.into());
+    }
+    if !text.contains(['.', 'e', 'E']) {
+        return Err(Fault::new(at, "number out of range; expected a 64-bit integer"));
+    }
+    let float = text.parse().ok().and_then(Number::from_f64);
+    float.ok_or_else(|| Fault::new(at, "expected a finite number"))
+}
+
+/// Finds the byte at which a character begins: the parser counts characters.
+struct Chars {
+    /// Empty if every character is one byte.
+    starts: Vec<usize>,
+    len: usize,
+}
+
+impl Chars {
+    fn of(text: &str) -> Self {
+        let starts = if text.is_ascii() {
+            Vec::new()
+        } else {
+            text.char_indices().map(|(at, _)| at).collect()
+        };
+        Self { starts, len: text.len() }
+    }
+
+    fn byte(&self, index: usize) -> usize {
+        if self.starts.is_empty() {
+            return index.min(self.len);
+        }
+        self.starts.get(index).copied().unwrap_or(self.len)
+    }
+}

@@ -1,0 +1,205 @@
+//! Cleanup of plans and steps: after a failure, after a stop, and within which time.
+
+use std::sync::Arc;
+
+use quell::{CancelRequest, Outcome, RunRef, RunReport, RunStatus, testing};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::support::*;
+
+/// Submits a plan, cancels it after a time, and waits until nothing of it is left.
+async fn cancelled_after(ms: u64, toml: &str) -> (Arc<RunReport>, Script) {
+    let engine = engine();
+    let (run, script) = submit_plan(&engine, toml);
+    let root: RunRef = run.run().clone();
+    drop(run);
+    sleep(millis(ms)).await;
+    root.cancel(CancelRequest::because("enough"));
+    let report = root.quiescent().await;
+    testing::check_trace(&testing::trace(&root).await).unwrap();
+    (report, script)
+}
+
+const RELEASE: &str = r#"
+    name = "release"
+    grace = "2s"
+    on_failure = [{ name = "tell", run = ["say", "failed: {{ error }}"] }]
+    on_stop = [
+        { name = "withdraw", run = ["say", "withdraw {{ steps.make.output }}, {{ cause.message }}"] },
+        { name = "rest", run = ["wait", "500"] },
+    ]
+    [[steps]]
+    name = "make"
+    run = ["say", "box 7"]
+    [[steps]]
+    name = "ship"
+    run = ["tidy", "300", "half way"]
+    [[steps]]
+    name = "bill"
+    run = ["say", "bill"]
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_starts_nothing_that_follows_cleans_up_in_its_grace_and_keeps_what_was_finished() {
+    let start = Instant::now();
+    let (report, script) = cancelled_after(1_000, RELEASE).await;
+    assert_eq!(
+        script.started(),
+        ["say box 7", "tidy 300 half way", "say withdraw box 7, enough", "wait 500"]
+    );
+    assert_eq!(report.status, RunStatus::Cancelled);
+    assert_eq!(since(start), millis(1_800), "the step tidies up first, then the plan");
+    assert_eq!(json(row(&report, "release").partial.as_ref()), json!({"make": "box 7"}));
+    assert_eq!(row(&report, "on_stop").status, RunStatus::Completed);
+    assert!(report.quiescent && report.rows.iter().all(|row| &*row.name != "bill"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cleanup_ends_at_the_hard_deadline_like_everything_else() {
+    let start = Instant::now();
+    let plan = RELEASE.replace("\"wait\", \"500\"", "\"wait\", \"60000\"");
+    let (report, _) = cancelled_after(1_000, &plan).await;
+    assert_eq!(since(start), secs(3));
+    assert_eq!(row(&report, "rest").status, RunStatus::Cancelled);
+    assert_eq!(report.status, RunStatus::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_cleaned_up_and_stays_the_failure() {
+    let plan = RELEASE.replace("\"tidy\", \"300\", \"half way\"", "\"fail\", \"no van\"");
+    let (output, report, script) = run_plan(&plan).await;
+    let error = output.unwrap_err();
+    assert!(error.ends_with("step `ship` failed: no van"), "{error}");
+    let told = "say failed: step `ship` failed: no van";
+    assert_eq!(script.started(), ["say box 7", "fail no van", told]);
+    assert_eq!(row(&report, "on_failure").status, RunStatus::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cleanup_that_fails_or_takes_too_long_is_told_beside_the_failure() {
+    for (command, words, after) in [
+        (r#"["fail", "no ink"]"#, "; cleanup failed: step `tell` failed: no ink", 0),
+        (r#"["wait", "9000"]"#, "; cleanup failed: it was stopped (deadline", 2_000),
+    ] {
+        let start = Instant::now();
+        let plan = format!(
+            r#"
+            name = "p"
+            [[steps]]
+            name = "a"
+            grace = "2s"
+            run = ["fail", "no"]
+            on_failure = [{{ name = "tell", run = {command} }}]
+            "#
+        );
+        let (output, ..) = run_plan(&plan).await;
+        let error = output.unwrap_err();
+        assert!(error.contains(&format!("step `a` failed: no{words}")), "{error}");
+        assert_eq!(since(start), millis(after));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_while_a_failure_is_cleaned_up_lets_the_rest_of_it_run() {
+    let plan = r#"
+        name = "p"
+        grace = "2s"
+        steps = [{ name = "a", run = ["fail", "no"] }]
+        on_failure = [
+            { name = "one", run = ["say", "one"] },
+            { name = "two", run = ["wait", "700"] },
+            { name = "three", run = ["say", "three {{ steps.one.output }} {{ error }}"] },
+        ]
+    "#;
+    let start = Instant::now();
+    let (report, script) = cancelled_after(500, plan).await;
+    let three = "say three one step `a` failed: no";
+    assert_eq!(script.started(), ["fail no", "say one", "wait 700", "wait 700", three]);
+    assert_eq!((since(start), report.status), (millis(1_200), RunStatus::Cancelled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_has_not_begun_has_nothing_to_clean_up() {
+    let plan = r#"
+        name = "p"
+        [[steps]]
+        name = "a"
+        run = ["wait", "1000"]
+        [[steps]]
+        name = "b"
+        run = ["say", "b"]
+        on_stop = [{ name = "c", run = ["say", "c"] }]
+    "#;
+    let (_, script) = cancelled_after(500, plan).await;
+    assert_eq!(script.started(), ["wait 1000"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_does_not_listen_leaves_the_grace_to_its_cleanup() {
+    let plan = r#"
+        name = "p"
+        [[steps]]
+        name = "a"
+        grace = "1s"
+        run = ["half", "x"]
+        on_stop = [{ name = "c", run = ["wait", "900"] }]
+    "#;
+    let start = Instant::now();
+    let (report, script) = cancelled_after(500, plan).await;
+    assert_eq!(script.started(), ["half x", "wait 900"]);
+    assert_eq!(since(start), millis(1_400));
+    assert_eq!(json(row(&report, "a").partial.as_ref()), json!("x"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_branch_cleans_up_alone_when_it_times_out() {
+    let (output, report, script) = run_plan(
+        r#"
+        name = "p"
+        [[steps]]
+        name = "s"
+        parallel = { branch_timeout = "1s", on_branch_timeout = "skip" }
+        [[steps.branches]]
+        name = "slow"
+        sequence = [{ name = "w", run = ["wait", "5000"] }]
+        on_stop = [{ name = "c", run = ["say", "cleaned"] }]
+        [[steps.branches]]
+        name = "fast"
+        run = ["say", "f"]
+        on_stop = [{ name = "c", run = ["say", "never"] }]
+        "#,
+    )
+    .await;
+    assert_eq!(output.unwrap(), r#"{"s":{"fast":"f"}}"#);
+    let started = script.started();
+    assert!(started.iter().any(|one| one == "say cleaned"), "{started:?}");
+    assert!(!started.iter().any(|one| one == "say never"), "{started:?}");
+    assert_eq!(row(&report, "slow").status, RunStatus::TimedOut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_is_cleaned_up_after_the_last_attempt_only() {
+    let (output, _, script) = run_plan(
+        r#"
+        name = "p"
+        [[steps]]
+        name = "a"
+        run = ["fail", "no"]
+        retry = { attempts = 3, backoff = "1ms" }
+        on_failure = [{ name = "c", run = ["say", "c"] }]
+        "#,
+    )
+    .await;
+    assert!(output.is_err());
+    assert_eq!(script.started(), ["fail no", "fail no", "fail no", "say c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_cancelled_before_it_starts_runs_no_cleanup() {
+    let engine = engine();
+    let (run, script) = submit_plan(&engine, RELEASE);
+    run.cancel(CancelRequest::because("never mind"));
+    assert!(matches!(run.outcome().await, Outcome::Stopped { partial: None, .. }));
+    assert!(script.started().is_empty());
+}
