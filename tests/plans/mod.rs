@@ -134,6 +134,8 @@ async fn check_logs(lab: &Lab, bodies: &Bodies) -> Result<usize, Failure> {
     let mut told = 0;
     let roots: Vec<RunRef> = lab.runs(&RunFilter::new().roots());
     for root in &roots {
+        // A branch that has left the plan may wait for a stop, and nobody else stops it.
+        root.cancel(CancelRequest::because("the test is over"));
         within("a root is quiescent", root.quiescent()).await;
         let trace = testing::trace(root).await;
         testing::check_trace(&trace).map_err(Failure::new)?;
