@@ -176,3 +176,25 @@ async fn without_settling_the_answer_comes_at_once() {
     server.get(&format!("{run}/join")).await;
     assert_eq!(server.status(&run).await, "interrupted");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_thread_that_is_cancelled_as_a_whole_no_queued_run_slips_through() {
+    let server = Server::new();
+    for round in 0..300 {
+        let (thread, live) = ticking(&server, "slow", &format!("whole-{round}")).await;
+        let mut runs = vec![live];
+        for _ in 0..3 {
+            runs.push(server.start(&thread, "echo", json!({})).await);
+        }
+        let ids: Vec<_> = runs.iter().map(|run| id_of(run)).collect();
+        let body = match round % 2 {
+            0 => json!({"status": "all", "thread_id": thread}),
+            _ => json!({"thread_id": thread, "run_ids": ids}),
+        };
+        assert_eq!(server.post("/runs/cancel", &body).await.status, 204);
+        for run in &runs {
+            server.get(&format!("{run}/join")).await;
+            assert_eq!(server.status(run).await, "interrupted", "round {round}: {run}");
+        }
+    }
+}

@@ -1,11 +1,12 @@
 //! Which contract is where.
 
+use axum::middleware::from_fn;
 use axum::routing::get;
 use axum::{Json, Router};
 use quell_http::Service;
 use serde_json::Value;
 
-use super::Demo;
+use super::{Demo, leftover};
 use crate::config::Config;
 use crate::demo::{self, playbook3d as demo_data};
 
@@ -32,6 +33,7 @@ pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> 
     };
     app.nest("/playbook3d", quell_playbook3d::router(playbook3d, options))
         .fallback(quell_agentos::not_found)
+        .layer(from_fn(leftover::layer))
 }
 
 /// Makes the answer to `GET /info`, a path that two contracts share: the keys of both.

@@ -5,6 +5,7 @@
 
 mod app;
 mod connections;
+mod leftover;
 
 use std::io::{self, Write as _};
 use std::iter;
