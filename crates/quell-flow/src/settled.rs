@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use quell::{Abandoned, Cause, Payload, RunId, RunKind, RunReport, RunRow, RunStatus};
+use quell::{Abandoned, Cause, Payload, RunId, RunKind, RunReport, RunRow, RunStatus, Usage};
 use serde::{Serialize, Serializer};
 
 /// A parallel step that was decided for values, and in which every branch has ended, unless it
@@ -94,6 +94,9 @@ pub struct BranchRow {
     /// How long its stop took from acceptance to the end.
     #[serde(rename = "grace_used_ms", serialize_with = "millis")]
     pub grace_used: Option<Duration>,
+    /// What it used. Left out of its text if that is nothing.
+    #[serde(skip_serializing_if = "Usage::is_zero")]
+    pub usage: Usage,
     /// What its body set as its output, if it completed.
     pub output: Option<Payload>,
     /// What its body had set as its output when it was stopped or failed.
@@ -123,6 +126,7 @@ impl BranchRow {
             stopped_at: None,
             ended_at: None,
             grace_used: None,
+            usage: Usage::default(),
             output: None,
             partial: None,
             error: None,
@@ -143,6 +147,7 @@ impl BranchRow {
         self.stopped_at = row.stopped_at;
         self.ended_at = row.ended_at;
         self.grace_used = row.stop_took();
+        self.usage = row.usage;
         self.output.clone_from(&row.output);
         self.partial.clone_from(&row.partial);
         self.error.clone_from(&row.error);

@@ -1,10 +1,14 @@
 //! The report of a run as a tree of text. Pure: rows in, text out.
 
+mod parallel;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use quell::{CauseKind, Counts, Payload, RunReport, RunRow, RunStatus};
 use serde_json::Value;
+
+use parallel::Step;
 
 use crate::text::{cut, last_line, printable, size, span};
 
@@ -105,7 +109,15 @@ fn facts(rows: &[RunRow], row: &RunRow, has_child: bool) -> Vec<(&'static str, S
     if row.late_output > 0 {
         facts.push(("late", format!("{} writes after the end were refused", row.late_output)));
     }
-    if has_child {
+    if !row.usage.is_zero() {
+        facts.push(("used", row.usage.to_string()));
+    }
+    let step = Step::of(row);
+    if let Some(step) = &step {
+        facts.push(("policy", step.decision(row)));
+        facts.push(("branches", step.branches(row)));
+    }
+    if has_child || step.is_some() {
         return facts;
     }
     if let Some(output) = &row.output {
@@ -249,7 +261,7 @@ const NAMES_SHOWN_MAX: usize = 8;
 mod tests {
     use std::sync::Arc;
 
-    use quell::{Abandoned, Cause, RunId, RunKind, Work};
+    use quell::{Abandoned, Cause, RunId, RunKind, Usage, Work};
 
     use super::*;
     use crate::tree::tests::at;
@@ -277,8 +289,10 @@ mod tests {
         let output = serde_json::json!({ "stdout": "one\ntwo\n", "exit_code": null, "signal": 9 });
         slow.partial = Some(output.into());
         slow.aborted = true;
+        let mut tour = row("tour", 0, RunStatus::Completed);
+        tour.usage = Usage { input_tokens: 9, output_tokens: 1, cost_micros: 70 };
         let rows = [
-            row("tour", 0, RunStatus::Completed),
+            tour,
             row("gather", 1, RunStatus::Completed),
             slow,
             row("hash", 2, RunStatus::Completed),
@@ -286,6 +300,7 @@ mod tests {
         ];
         let expected = "\
 tour        completed      1.50 s
+│ used     9 tokens in, 1 tokens out, cost 0.000070
 ├─ gather   completed      1.50 s
 │  ├─ slow  timed-out      1.50 s
 │  │    cause    deadline

@@ -7,6 +7,7 @@
 )]
 
 mod backoff;
+mod examples;
 mod losers;
 mod noise;
 mod oracle;

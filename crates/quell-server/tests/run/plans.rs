@@ -189,3 +189,46 @@ fn a_cancelled_plan_has_one_end_per_run_and_no_gap_in_its_events() {
     scratch.assert_nothing_is_left(10);
     assert_eq!(scratch.pids().len(), 10, "nothing was started after the stop");
 }
+
+#[test]
+fn the_report_says_who_decided_a_parallel_step_and_what_became_of_every_branch() {
+    let scratch = Scratch::new();
+    let plan = r#"
+        name = "vote"
+        [[steps]]
+        name = "ask"
+        parallel = { policy = "quorum", quorum = 2, branch_grace = "5s" }
+        [[steps.branches]]
+        name = "yes"
+        run = ["sh", "-c", "until [ -s pid ]; do sleep 0.05; done"]
+        [[steps.branches]]
+        name = "slow"
+        run = ["sh", "-c", "echo half; echo $$ > pid; exec sleep 300"]
+        [[steps.branches]]
+        name = "also"
+        run = ["sh", "-c", "until [ -s pid ]; do sleep 0.05; done; sleep 0.5"]
+        [[steps]]
+        name = "race"
+        parallel = { policy = "hedge", delay = "1h" }
+        [[steps.branches]]
+        name = "near"
+        run = ["true"]
+        [[steps.branches]]
+        name = "far"
+        run = ["touch", "marker"]
+    "#;
+    scratch.write("vote.toml", plan);
+    let ended = scratch.run(&["run", "vote.toml"]);
+    ended.assert_code(0);
+    let has = |words: &[&str]| {
+        let found = ended.stdout.lines().any(|line| words.iter().all(|word| line.contains(word)));
+        assert!(found, "no line has {words:?}: {ended:?}");
+    };
+    has(&["policy   quorum(2), decided after", "by also, settled after"]);
+    has(&["branches yes", "completed", "ok", " to "]);
+    has(&[" slow", "cancelled", "noise", "quorum-reached, grace used", "left a partial output"]);
+    has(&["policy   hedge(1h), decided after", "by near, settled after"]);
+    has(&[" far", "cancelled", "skipped", "never started", "race-lost"]);
+    assert!(!scratch.path("marker").exists());
+    scratch.assert_nothing_is_left(1);
+}

@@ -1,0 +1,38 @@
+//! A hedged request: a second server is asked when the first has not answered in time.
+//!
+//! `cargo run -p quell-flow --example hedged_request`
+
+use std::time::Duration;
+
+use quell::{Engine, Failure, RunError, RunSpec};
+use quell_flow::{Parallel, Policy, Settled};
+
+#[tokio::main]
+async fn main() -> Result<(), RunError> {
+    let settled = fetch(Duration::from_millis(50)).await?;
+    for row in &settled.rows {
+        let cause = row.cause.as_ref().map_or("", |cause| cause.kind.as_str());
+        println!("{}: {} {cause}", row.name, row.status);
+    }
+    println!("{}", settled.into_first().unwrap_or("nobody answered"));
+    Ok(())
+}
+
+/// Asks one server after another, `delay` apart, and takes the first answer.
+pub async fn fetch(delay: Duration) -> Result<Settled<&'static str>, RunError> {
+    let engine = Engine::new();
+    let run = engine.submit(RunSpec::step("fetch"), async move |ctx| {
+        let request = Parallel::new("request")
+            .policy(Policy::hedge(delay))
+            .branch("near", async |_| answer(Duration::from_secs(3_600), "from near by").await)
+            .branch("far", async |_| answer(Duration::from_millis(20), "from afar").await)
+            .branch("spare", async |_| answer(Duration::ZERO, "from nowhere").await);
+        request.run(&ctx).await
+    })?;
+    run.await
+}
+
+async fn answer(after: Duration, words: &'static str) -> Result<&'static str, Failure> {
+    tokio::time::sleep(after).await;
+    Ok(words)
+}
