@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use quell::{
-    CancelRequest, Disposition, EventKind, Failure, RunFilter, RunRef, RunReport, RunRow, RunStatus,
-    testing,
+    CancelRequest, Disposition, EventKind, Failure, RunFilter, RunRef, RunReport, RunRow,
+    RunStatus, testing,
 };
 use quell_flow::Plan;
 use serde_json::Value;
@@ -116,7 +116,11 @@ fn check_outputs(report: &RunReport, stop: &Stop) {
         assert_eq!(known, done, "{outputs}: {}", told(report));
     }
     for name in known {
-        assert!(done.contains(&name), "{name} has an output and was not through:\n{}", told(report));
+        assert!(
+            done.contains(&name),
+            "{name} has an output and was not through:\n{}",
+            told(report)
+        );
     }
 }
 

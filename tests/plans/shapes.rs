@@ -137,19 +137,15 @@ impl Shapes<'_> {
     }
 
     fn rounds(&mut self) -> Value {
-        match self.rng.bool() {
-            true => json!({ "count": self.rng.u8(1..4) }),
-            false => json!({ "until": "index > 1", "max": self.rng.u8(1..4) }),
+        if self.rng.bool() {
+            json!({ "count": self.rng.u8(1..4) })
+        } else {
+            json!({ "until": "index > 1", "max": self.rng.u8(1..4) })
         }
     }
 
     fn condition(&mut self, depth: usize) -> Value {
-        let holds = ["1 > 0", "1 < 0", "steps.s0 is defined", "input.gone"];
-        let holds = match depth {
-            // What comes before is known at some places only.
-            _ if self.rng.bool() => holds[self.rng.usize(0..2)],
-            _ => holds[3],
-        };
+        let holds = ["1 > 0", "1 < 0", "input", "input.gone"][self.rng.usize(0..4)];
         let mut step = json!({ "if": holds, "then": self.steps(depth + 1, 1) });
         if self.rng.bool() {
             step["else"] = self.steps(depth + 1, 1);
@@ -163,9 +159,6 @@ impl Shapes<'_> {
     }
 
     fn mode(&mut self) -> Value {
-        match self.rng.bool() {
-            true => json!({ "mode": "broadcast" }),
-            false => json!({ "mode": "sequence" }),
-        }
+        if self.rng.bool() { json!({ "mode": "broadcast" }) } else { json!({ "mode": "sequence" }) }
     }
 }

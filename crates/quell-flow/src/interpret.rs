@@ -107,13 +107,13 @@ impl LinkedPlan {
         let input = ctx.input().cloned().unwrap_or_else(null);
         let scope = Scope::of_input(input);
         let world = World { runner, links: Arc::clone(&self.links), scope };
-        run_plan(Arc::clone(&self.plan), world, ctx)
+        run_plan(&self.plan, world, ctx)
     }
 }
 
 /// The body of a plan, at the top or inside of another.
 fn run_plan<R: Runner>(
-    plan: Arc<Plan>,
+    plan: &Plan,
     world: World<R>,
     ctx: RunContext,
 ) -> BoxFuture<'static, Result<Payload, Failure>> {

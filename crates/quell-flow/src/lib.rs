@@ -3,10 +3,11 @@
 //! A workflow in Rust is plain control flow over [`quell::RunContext::spawn`]. This crate adds what
 //! that cannot say: a [`Parallel`] step whose [`Policy`] decides when enough branches have ended
 //! and stops the others, each within its own timeout and grace; a [`Retry`] whose attempts never
-//! overlap and never outlive a stop; and a [`Plan`], a workflow as TOML or JSON, that is lowered to
-//! the same runs.
+//! overlap and never outlive a stop; and a [`Plan`], a workflow as TOML, JSON or YAML, that is
+//! lowered to the same runs.
 
 pub mod limits;
+pub mod manual;
 
 mod catalog;
 mod emit;
@@ -29,8 +30,8 @@ pub use link::LinkedPlan;
 pub use parallel::{Branch, Parallel};
 pub use plan::{
     Action, Cleanup, CommandStep, ComponentStep, Expression, IfStep, LoopOptions, LoopStep, OnMax,
-    ParallelOptions, ParallelStep, Plan, PlanError, PlanFormat, PlanPolicy, PlanRetry, PlanStep,
-    RouteStep, SequenceStep, TeamMode, TeamStep, WorkflowStep,
+    PLAN_SCHEMA, ParallelOptions, ParallelStep, Plan, PlanError, PlanFormat, PlanPolicy, PlanRetry,
+    PlanStep, RouteStep, SequenceStep, TeamMode, TeamStep, WorkflowStep,
 };
 pub use retry::{ABANDONED_ATTEMPTS, Backoff, Retry, RetryAfter};
 pub use settled::{BranchRow, CountedAs, Settled};

@@ -151,7 +151,8 @@ impl Plan {
 }
 
 impl Catalog {
-    /// Adds plans that may name what is in the catalog, and each other.
+    /// Adds plans that may name what is in the catalog, and each other, as the components that are
+    /// made of them: workflows of their ids.
     ///
     /// # Errors
     ///
@@ -176,13 +177,15 @@ impl Catalog {
     ///     (name.to_owned(), Plan::from_yaml(&text).unwrap())
     /// };
     /// let plans = [plan("x", "y"), plan("y", "x")];
-    /// let faults = Catalog::new().with_plans(plans, Nobody).unwrap_err();
+    /// let faults = Catalog::new()
+    ///     .with_plans(plans, |id, plan| plan.into_component(id, Nobody))
+    ///     .unwrap_err();
     /// assert!(faults[0].message().starts_with("component `x` would run itself: x → y → x"));
     /// ```
-    pub fn with_plans<R: Runner>(
+    pub fn with_plans(
         self,
         plans: impl IntoIterator<Item = (String, Plan)>,
-        runner: R,
+        make: impl Fn(&str, LinkedPlan) -> Component,
     ) -> Result<Self, Vec<PlanError>> {
         let mut open: BTreeMap<String, Plan> = plans.into_iter().collect();
         let mut faults = circles(&open);
@@ -194,7 +197,7 @@ impl Catalog {
         while let Some(id) = next_of(&open) {
             let Some(plan) = open.remove(&id) else { break };
             match plan.link(&catalog) {
-                Ok(plan) => catalog = catalog.with(plan.into_component(id, runner.clone())),
+                Ok(plan) => catalog = catalog.with(make(&id, plan)),
                 Err(found) => {
                     faults.extend(found);
                     let unlinked = Component::workflow(id, async |_, input| Ok(input));
@@ -300,9 +303,10 @@ fn part_of(step: &PlanStep) -> Part {
     match &step.action {
         Action::Component(inside) => {
             let id = inside.component.rsplit('/').next().unwrap_or_default();
-            match inside.component.starts_with("workflow/") {
-                true => Part::function(name),
-                false => Part::agent(name, id),
+            if inside.component.starts_with("workflow/") {
+                Part::function(name)
+            } else {
+                Part::agent(name, id)
             }
         }
         Action::Parallel(inside) => Part::parallel(name, parts_of(&inside.branches)),

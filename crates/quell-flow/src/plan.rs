@@ -3,6 +3,7 @@
 mod action;
 mod actions;
 mod document;
+mod draw;
 mod error;
 mod expression;
 mod fields;
@@ -44,15 +45,22 @@ use error::Place;
 ///
 /// # The format
 ///
-/// TOML and JSON say the same with the same keys. A plan has a `name`, `steps`, and may have a
-/// `timeout` and a `grace`. A step has a `name`, may have a `timeout`, a `grace`, an `idle` limit
-/// and a `retry`, and has exactly one of
+/// TOML, JSON and YAML say the same with the same keys; [`PLAN_SCHEMA`] is the schema. A plan has a
+/// `name`, `steps`, and may have a `description`, a `timeout`, a `grace`, `on_failure`, `on_stop`.
+/// A step has a `name`, may have a `timeout`, a `grace`, an `idle` limit, a `retry`, `on_failure`
+/// and `on_stop`, and has exactly one of
 ///
 /// | key | value | goes with |
 /// |---|---|---|
 /// | `run` | a program and its arguments | `cwd`, `env` (a table of texts), `input` (a text) |
 /// | `sequence` | a list of steps that run one after another | |
 /// | `parallel` | a table of options, or an empty one | `branches`, steps that run side by side |
+/// | `loop` | `{ count }`, or `{ until, max, on_max }` | `steps`, those of a round |
+/// | `if` | an expression | `then`, `else`: steps |
+/// | `route` | an expression that names a step | `routes`; `otherwise`, the name of one |
+/// | `team` | `{ mode }`, and what goes with the mode | `members`; `input`, the task |
+/// | `component` | a component's id, or its kind and id | `input`: any value |
+/// | `workflow` | a plan | `input`: any value |
 ///
 /// and `parallel` may hold
 ///
@@ -60,6 +68,7 @@ use error::Place;
 /// |---|---|
 /// | `policy` | the name of a [policy](PlanPolicy), by default `"all"` |
 /// | `quorum` | of a quorum: how many branches have to succeed |
+/// | `until` | of the policy of that name: an expression |
 /// | `deadline`, `min` | of the best effort: when, and with how many at least (1) |
 /// | `delay` | of a hedge: the time between two starts |
 /// | `limit` | how many branches run at once |
@@ -71,10 +80,41 @@ use error::Place;
 ///
 /// and `retry` holds `attempts` and may hold `backoff`, `cap`, `attempt_timeout`. Times are texts
 /// such as `"1m 30s"` or `"500ms"`. Names are unique among siblings. An unknown key is an error
-/// everywhere, and so is one that does not go with the policy; what is beyond a bound is refused,
+/// everywhere, and so is one that does not go with its fellows; what is beyond a bound is refused,
 /// never cut.
 ///
-/// A plan serializes to the JSON that [`from_json`](Self::from_json) reads.
+/// # Values
+///
+/// Texts of a `run` and of an `input` may be templates: `{{ steps.build.output.stdout | trim }}`.
+/// Conditions and the like are expressions without the braces. Both are `minijinja`'s, without
+/// statements. They may read
+///
+/// | name | is | where |
+/// |---|---|---|
+/// | `input` | the input of the plan | everywhere |
+/// | `steps.NAME.output` | the output of a step before, here or further out | everywhere |
+/// | `index`, `last` | the number of the round, the output of the one before | in a loop |
+/// | `output` | the output of the round, of the leader | in `until` of a loop, in `delegate` |
+/// | `task` | what the team is asked to do | in its members |
+/// | `results`, `round` | what came of what was handed out, how often it was asked | in a leader |
+/// | `error` | the failure, as a text | in `on_failure` |
+/// | `cause` | the cause of the stop, with `kind` and `message` | in `on_stop` |
+/// | `branches`, `ended`, `ok`, `failed`, `values` | the branches so far | in a policy's `until` |
+///
+/// A name that is no word is written `steps["a name"]`. The filters are `abs`, `bool`, `default`,
+/// `first`, `float`, `int`, `join`, `last`, `length`, `lines`, `list`, `lower`, `max`, `min`,
+/// `replace`, `reverse`, `round`, `sort`, `split`, `string`,
+/// `sum`, `tojson`, `trim`, `unique` and `upper`. What is not there is an error: when the plan is
+/// read if its name is unknown, when it runs otherwise; `x is defined` asks.
+///
+/// # Cleanup
+///
+/// Steps of `on_stop` run when what they belong to was stopped and its work has ended, until the
+/// hard deadline; those of `on_failure` when it has failed, for at most its grace. Give the work a
+/// shorter grace than what cleans up after it. Cleanup of a `sequence`, and of a plan, may read the
+/// steps inside that have ended; `steps.x is defined` tells which.
+///
+/// A plan serializes to the JSON that [`from_json`](Self::from_json) reads, and displays as a tree.
 ///
 /// # Examples
 ///
@@ -183,8 +223,8 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// Fails as `load` does, with at least one and about [`limits::PLAN_FAULTS_MAX`] faults at most,
-    /// in the order of the text.
+    /// Fails as `load` does, with at least one and about [`limits::PLAN_FAULTS_MAX`] faults at
+    /// most, in the order of the text.
     pub fn load_all(path: impl AsRef<Path>) -> Result<Self, Vec<PlanError>> {
         let path = path.as_ref();
         Self::load_file(path)
@@ -293,6 +333,16 @@ impl PlanFormat {
         read.map_err(|faults| faults.into_iter().map(|fault| fault.in_text(text)).collect())
     }
 }
+
+/// The format of a plan as a JSON Schema, draft 2020-12.
+///
+/// # Examples
+///
+/// ```
+/// let schema: serde_json::Value = serde_json::from_str(quell_flow::PLAN_SCHEMA).unwrap();
+/// assert_eq!(schema["title"], "Plan of quell");
+/// ```
+pub const PLAN_SCHEMA: &str = include_str!("plan/schema.json");
 
 fn one<E>(error: E) -> Vec<E> {
     vec![error]

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use quell::Payload;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::Setting;
+use crate::list::ListArgs;
+use crate::plan::PlanCommand;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -49,12 +52,18 @@ pub(crate) enum Command {
     #[command(
         long_about = RUN_ABOUT,
         after_help = RUN_AFTER_HELP,
-        override_usage = "quell run [OPTIONS] <PLAN>\n       quell run [OPTIONS] -- <COMMAND>..."
+        override_usage = "quell run [OPTIONS] <PLAN | NAME>\n       \
+                          quell run [OPTIONS] -- <COMMAND>..."
     )]
     Run(RunArgs),
     /// Serve agents, teams and workflows over HTTP, so that runs can be started, watched, cancelled
     #[command(long_about = SERVE_ABOUT, after_help = SERVE_AFTER_HELP)]
     Serve(ServeArgs),
+    /// List the components of the configuration that `quell run NAME` can start
+    List(ListArgs),
+    /// Check a plan, draw it, or print what a plan may say
+    #[command(subcommand)]
+    Plan(PlanCommand),
 }
 
 /// What `quell serve` is told.
@@ -90,9 +99,18 @@ pub(crate) struct ServeArgs {
 /// What `quell run` is told.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The plan: a file, `.toml` or `.json`, that names steps, parallel branches and their commands
+    /// The plan: a file, `.toml`, `.json` or `.yaml`. Or the name of a component of the
+    /// configuration: its id, or its kind and id, such as `agent/writer`
     #[arg(value_name = "PLAN")]
     pub(crate) plan: Option<PathBuf>,
+
+    /// The input of the plan or the component, as JSON, for instance `{"topic": "tea"}`
+    #[arg(long, value_name = "JSON", value_parser = input, conflicts_with = "command")]
+    pub(crate) input: Option<Payload>,
+
+    /// Where components are: a file like `quell.toml`, which is the default
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
+    pub(crate) config: Option<PathBuf>,
 
     /// A single program with its arguments, instead of a plan
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "plan")]
@@ -131,6 +149,10 @@ fn usage_error(kind: ErrorKind, message: &str) -> clap::Error {
     }
 }
 
+fn input(text: &str) -> Result<Payload, String> {
+    Payload::from_json_text(text).map_err(|error| format!("expected JSON: {error}"))
+}
+
 fn timeout(text: &str) -> Result<Duration, String> {
     let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if timeout.is_zero() {
@@ -147,6 +169,8 @@ Examples:
   quell run plan.toml                          run a plan
   quell run --timeout 30s --grace 5s -- make   run one command, with a limit
   quell run plan.toml --json | jq .event       events for programs
+  quell run writer --input '{"topic": "tea"}'  run a component of quell.toml
+  quell plan check plan.yaml                   every fault of a plan, with its line
   quell serve --demo                           every contract on http://127.0.0.1:7777
   quell help run                               signals, exit codes, the rest";
 

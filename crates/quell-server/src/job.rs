@@ -1,23 +1,27 @@
-//! What is to be run: a plan, or a single command.
+//! What is to be run: a plan, a component, or a single command.
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 
-use quell::{Engine, RunRef, RunSpec, SubmitError};
-use quell_flow::Plan;
+use quell::{Engine, Payload, RunRef, RunSpec, SubmitError};
+use quell_flow::{Catalog, Component, LinkedPlan, Plan, PlanError, PlanFormat};
 use quell_process::Process;
 
 use crate::args::RunArgs;
+use crate::config;
 use crate::processes::{Processes, in_full, output};
 
 /// What is to be run, checked as far as that is possible without running it.
 pub(crate) struct Job {
     spec: RunSpec,
+    input: Option<Payload>,
     body: Body,
 }
 
 enum Body {
-    Plan(Plan),
+    Plan(LinkedPlan),
+    Component(Arc<Component>),
     Command(Process),
 }
 
@@ -30,10 +34,7 @@ impl Job {
     pub(crate) fn load(args: RunArgs) -> Result<Self, String> {
         let mut command = args.command.into_iter();
         let (mut spec, body) = match (args.plan, command.next()) {
-            (Some(path), _) => {
-                let plan = Plan::load(&path).map_err(|error| in_full(&error))?;
-                (plan.spec(), Body::Plan(plan))
-            }
+            (Some(path), _) => named(&path, args.config.as_deref())?,
             (None, Some(program)) => {
                 let spec = RunSpec::step(file_name(&program));
                 (spec, Body::Command(Process::new(program).args(command)))
@@ -46,7 +47,10 @@ impl Job {
         if let Some(grace) = args.grace {
             spec = spec.grace(grace);
         }
-        Ok(Self { spec, body })
+        if let Some(input) = &args.input {
+            spec = spec.input(input.clone());
+        }
+        Ok(Self { spec, input: args.input, body })
     }
 
     /// Starts it.
@@ -56,13 +60,41 @@ impl Job {
     /// Fails if the engine refuses, for instance because of a name that is too long.
     pub(crate) fn submit(self, engine: &Engine) -> Result<RunRef, SubmitError> {
         let handle = match self.body {
-            Body::Plan(plan) => engine.submit(self.spec, |ctx| plan.run(ctx, Processes))?,
+            Body::Plan(plan) => engine.submit(self.spec, move |ctx| plan.run(ctx, Processes))?,
+            Body::Component(component) => {
+                let input = self.input.unwrap_or_else(|| serde_json::Value::Null.into());
+                component.start(engine, self.spec, input)?
+            }
             Body::Command(process) => {
                 engine.submit(self.spec, async move |ctx| output(process, ctx).await)?
             }
         };
         Ok(handle.into_ref())
     }
+}
+
+/// Finds a plan by its file, or a component by its name.
+fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> {
+    if PlanFormat::of(path).is_err() && !path.exists() {
+        let catalog = config::catalog(config)?;
+        let component = catalog.named(&path.to_string_lossy()).map_err(|words| {
+            format!("{words}; a plan would be a file, `.toml`, `.json` or `.yaml`")
+        })?;
+        return Ok((component.spec(), Body::Component(Arc::clone(component))));
+    }
+    let plan = Plan::load_all(path).map_err(|faults| told(&faults))?;
+    let catalog = if plan.components().is_empty() {
+        Catalog::new()
+    } else {
+        config::catalog(config)?
+    };
+    let plan = plan.link(&catalog).map_err(|faults| told(&faults))?;
+    Ok((plan.plan().spec(), Body::Plan(plan)))
+}
+
+fn told(faults: &[PlanError]) -> String {
+    let faults: Vec<String> = faults.iter().map(|fault| in_full(fault)).collect();
+    faults.join("\n       ")
 }
 
 fn file_name(program: &OsString) -> String {

@@ -10,7 +10,9 @@ mod config;
 mod demo;
 mod job;
 mod lines;
+mod list;
 mod live;
+mod plan;
 mod processes;
 mod report;
 mod report_file;
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
     match Cli::read(std::env::args_os()) {
         Ok(Cli { command: Command::Run(args) }) => run::run(args),
         Ok(Cli { command: Command::Serve(args) }) => serve::serve(&args),
+        Ok(Cli { command: Command::List(args) }) => list::run(&args),
+        Ok(Cli { command: Command::Plan(command) }) => plan::run(&command),
         Err(shown) => {
             // With nobody to read the help there is nobody to tell.
             let _ = shown.print();

@@ -19,9 +19,10 @@ pub(super) async fn run<R: Runner>(
     let Action::Run(command) = &step.action else {
         return Err(Failure::new("the step runs no command"));
     };
-    let command = match command.has_templates {
-        true => render(command.clone(), &world.scope)?,
-        false => command.clone(),
+    let command = if command.has_templates {
+        render(command.clone(), &world.scope)?
+    } else {
+        command.clone()
     };
     let output = world.runner.run(ctx.clone(), command).await?;
     set_output(&ctx, output)

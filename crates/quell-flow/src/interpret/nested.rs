@@ -45,7 +45,7 @@ pub(super) async fn workflow<R: Runner>(
     let input = world.scope.input(step.input.as_ref())?;
     let spec = step.workflow.spec().input(input.clone());
     let inside = world.within(Scope::of_input(input));
-    output_of(ctx.spawn(spec, move |ctx| run_plan(step.workflow, inside, ctx)), &ctx).await
+    output_of(ctx.spawn(spec, move |ctx| run_plan(&step.workflow, inside, ctx)), &ctx).await
 }
 
 /// Waits for the one child that does the work of a run, and takes over what it leaves.

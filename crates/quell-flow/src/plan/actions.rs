@@ -323,7 +323,7 @@ fn one_of(
         let names: Vec<String> = steps.iter().map(|step| excerpt(&step.name)).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut fault = unknown(node.at, what, name, &names);
-        fault.message.push_str(&format!(" of `{of}`"));
+        fault.message.extend([" of `", of, "`"]);
         fault
     })
 }

@@ -52,10 +52,7 @@ impl Expression {
     pub(crate) fn eval(&self, scope: Value) -> Result<Value, String> {
         let evaluated = strict().compile_expression(&self.0).and_then(|it| it.eval(scope));
         let value = evaluated.map_err(|error| words(&error))?;
-        match value.is_undefined() {
-            true => Err("it is undefined".into()),
-            false => Ok(value),
-        }
+        if value.is_undefined() { Err("it is undefined".into()) } else { Ok(value) }
     }
 }
 
@@ -152,12 +149,7 @@ fn words(error: &Error) -> String {
 }
 
 /// The language in which what is not there is an error.
-///
-/// The result is covariant: what is static may be taken for what lives as long as the text.
-fn strict<'text>() -> &'static Environment<'text>
-where
-    'text: 'static,
-{
+fn strict() -> &'static Environment<'static> {
     static STRICT: OnceLock<Environment<'static>> = OnceLock::new();
     STRICT.get_or_init(|| environment(UndefinedBehavior::Strict))
 }

@@ -91,9 +91,10 @@ impl Names {
             if !self.seen().any(|frame| frame.steps.contains(step)) {
                 let known = self.seen().flat_map(|frame| frame.steps.iter().map(String::as_str));
                 let known = listed(known);
-                let right = match known.is_empty() {
-                    true => "no step comes before".to_owned(),
-                    false => format!("expected one of those that come before: {known}"),
+                let right = if known.is_empty() {
+                    "no step comes before".to_owned()
+                } else {
+                    format!("expected one of those that come before: {known}")
                 };
                 let (step, text) = (excerpt(step), excerpt(text));
                 let message = format!("unknown step `{step}` in `{text}`; {right}");

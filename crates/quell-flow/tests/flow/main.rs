@@ -22,6 +22,7 @@ mod plan_files;
 mod plan_nested;
 mod plan_policies;
 mod plan_runs;
+mod plan_schema;
 mod plan_text;
 mod plan_yaml;
 mod policies;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quell::{CancelRequest, Payload, RunKind, RunReport, RunStatus, testing};
-use quell_flow::{COMPONENT, Catalog, Component, Plan};
+use quell_flow::{COMPONENT, Catalog, Component, LinkedPlan, Plan};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -20,6 +20,10 @@ fn catalog() -> Catalog {
         cleanup_for(ctx, millis(100), Err(quell::Failure::new("late"))).await
     });
     Catalog::new().with(shout).with(same("same")).with(slow)
+}
+
+fn made(id: &str, plan: LinkedPlan) -> Component {
+    plan.into_component(id, Script::default())
 }
 
 /// Runs a plan of the catalog on an input.
@@ -204,7 +208,7 @@ fn plans_that_would_run_themselves_are_refused_with_the_circle() {
         (id.to_owned(), Plan::from_yaml(&format!("name: {id}\nsteps:\n{steps}")).unwrap())
     };
     let told = |plans: Vec<(String, Plan)>| {
-        let refused = Catalog::new().with_plans(plans, Script::default()).unwrap_err();
+        let refused = Catalog::new().with_plans(plans, made).unwrap_err();
         refused.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let own = told(vec![plan("a", &["a"])]);
@@ -229,7 +233,7 @@ async fn plans_may_name_each_other_in_any_order_and_are_listed_with_their_steps(
         ("c", "name: c\nsteps:\n- { name: z, run: [say, '{{ input }}'] }\n"),
     ];
     let plans = plans.map(|(id, text)| (id.to_owned(), Plan::from_yaml(text).unwrap()));
-    let catalog = Catalog::new().with_plans(plans, Script::default()).unwrap();
+    let catalog = Catalog::new().with_plans(plans, made).unwrap();
     let top = catalog.named("a").unwrap();
     assert_eq!((top.description(), &*top.parts()[0].name), (Some("top"), "x"));
     let engine = engine();

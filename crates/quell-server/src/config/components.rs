@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quell::{Failure, Payload, RunContext};
-use quell_flow::{Component, Contract, Model, Plan};
+use quell_flow::{Catalog, Component, Contract, Model, Plan};
 use quell_process::Process;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::time;
+use super::{time, told};
 use crate::processes::{Processes, in_full};
 
 /// `[agents.ID]` or `[workflows.ID]`.
@@ -62,22 +62,34 @@ impl From<ContractName> for Contract {
 }
 
 impl ComponentEntry {
-    /// Makes the component.
+    /// Makes the component, unless it is a workflow that is a plan: these may name each other.
     pub(super) fn component(
         &self,
         kind: &str,
         id: &str,
         folder: &Path,
-    ) -> Result<Component, String> {
-        let mut component = match (&self.run, &self.plan) {
+    ) -> Result<Option<Component>, String> {
+        let component = match (&self.run, &self.plan) {
             (Some(command), None) => self.program(kind, id, command, folder)?,
+            (None, Some(_)) if kind == "workflows" => return Ok(None),
             (None, Some(plan)) => {
                 let plan = Plan::load(folder.join(plan)).map_err(|error| in_full(&error))?;
-                let body = move |ctx, _input: Payload| plan.clone().run(ctx, Processes);
-                made(kind, id, body)
+                let plan = plan.link(&Catalog::new()).map_err(|faults| told(&faults))?;
+                made(kind, id, move |ctx, _input: Payload| plan.run(ctx, Processes))
             }
             _ => return Err("expected `run = [\"program\", …]` or `plan = \"FILE\"`".into()),
         };
+        Ok(Some(self.adjust(component)))
+    }
+
+    /// Reads the plan, if it is one.
+    pub(super) fn plan(&self, folder: &Path) -> Result<Option<Plan>, String> {
+        let Some(plan) = &self.plan else { return Ok(None) };
+        Plan::load_all(folder.join(plan)).map(Some).map_err(|faults| told(&faults))
+    }
+
+    /// Sets what the file says besides.
+    pub(super) fn adjust(&self, mut component: Component) -> Component {
         if let Some(description) = &self.description {
             component = component.describe(description);
         }
@@ -93,7 +105,7 @@ impl ComponentEntry {
         if let Some(grace) = self.grace {
             component = component.grace(grace);
         }
-        Ok(component)
+        component
     }
 
     fn program(

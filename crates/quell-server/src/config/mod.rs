@@ -3,6 +3,7 @@
 mod access;
 mod components;
 mod set;
+mod teams;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,15 +12,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quell::{EngineConfig, limits};
-use quell_flow::Catalog;
+use quell_flow::{Catalog, LinkedPlan, PlanError};
 use quell_http::Access;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use toml::Table;
 
+use crate::processes::{Processes, in_full};
 use access::{KeyEntry, TokenEntry};
 use components::ComponentEntry;
 pub(crate) use set::Setting;
+use teams::TeamEntry;
 
 /// A configuration: the file, the settings of the command line over it, and defaults below both.
 #[derive(Debug, Default, Deserialize)]
@@ -30,6 +33,7 @@ pub(crate) struct Config {
     keys: Vec<KeyEntry>,
     tokens: Vec<TokenEntry>,
     agents: BTreeMap<String, ComponentEntry>,
+    teams: BTreeMap<String, TeamEntry>,
     workflows: BTreeMap<String, ComponentEntry>,
     /// Options of the contract.
     pub(crate) agentos: quell_agentos::Options,
@@ -116,22 +120,73 @@ impl Config {
         access::access(&self.keys, &self.tokens, &self.folder)
     }
 
-    /// Adds the components of the file to a catalog.
+    /// Adds the components of the file to a catalog: programs, then teams of these, then plans,
+    /// which may name all of those and each other, then the other teams.
     ///
     /// # Errors
     ///
-    /// Fails if one is neither a program nor a plan, or its plan is wrong.
-    pub(crate) fn components(&self, mut catalog: Catalog) -> Result<Catalog, String> {
+    /// Fails if one is neither a program nor a plan, if a plan is wrong, if a component is named
+    /// that is not there, or if plans would run themselves.
+    pub(crate) fn components(&self, catalog: Catalog) -> Result<Catalog, String> {
+        let mut catalog = self.programs(catalog)?;
+        let (early, late): (Vec<_>, Vec<_>) =
+            self.teams.iter().partition(|(id, team)| team.component(id, &catalog).is_ok());
+        catalog = with_teams(catalog, early)?;
+        let mut plans = Vec::new();
+        for (id, entry) in &self.workflows {
+            let plan = entry.plan(&self.folder).transpose();
+            plans.extend(plan.map(|plan| plan.map(|plan| (id.clone(), plan))));
+        }
+        let plans = plans.into_iter().collect::<Result<Vec<_>, String>>()?;
+        let make = |id: &str, plan: LinkedPlan| {
+            let component = plan.into_component(id, Processes);
+            self.workflows.get(id).map_or(component, |entry| entry.adjust(component))
+        };
+        catalog = catalog.with_plans(plans, make).map_err(|faults| told(&faults))?;
+        with_teams(catalog, late)
+    }
+
+    fn programs(&self, mut catalog: Catalog) -> Result<Catalog, String> {
         for (kind, entries) in [("agents", &self.agents), ("workflows", &self.workflows)] {
             for (id, entry) in entries {
-                let component = entry
-                    .component(kind, id, &self.folder)
-                    .map_err(|error| format!("[{kind}.{id}]: {error}"))?;
-                catalog = catalog.with(component);
+                let made = entry.component(kind, id, &self.folder);
+                if let Some(component) =
+                    made.map_err(|error| format!("[{kind}.{id}]: {error}"))?
+                {
+                    catalog = catalog.with(component);
+                }
             }
         }
         Ok(catalog)
     }
+}
+
+/// Makes the catalog of a file, by default of `quell.toml`, if that is there.
+///
+/// # Errors
+///
+/// Fails if the file is wrong.
+pub(crate) fn catalog(path: Option<&Path>) -> Result<Catalog, String> {
+    let default = Path::new("quell.toml");
+    let path = path.or_else(|| default.exists().then_some(default));
+    Config::load(path, &[])?.components(Catalog::new())
+}
+
+fn with_teams<'a>(
+    mut catalog: Catalog,
+    teams: impl IntoIterator<Item = (&'a String, &'a TeamEntry)>,
+) -> Result<Catalog, String> {
+    for (id, team) in teams {
+        let component =
+            team.component(id, &catalog).map_err(|error| format!("[teams.{id}]: {error}"))?;
+        catalog = catalog.with(component);
+    }
+    Ok(catalog)
+}
+
+fn told(faults: &[PlanError]) -> String {
+    let faults: Vec<String> = faults.iter().map(|fault| in_full(fault)).collect();
+    faults.join("\n")
 }
 
 /// Reads a time such as `"1m 30s"`.

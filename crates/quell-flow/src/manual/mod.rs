@@ -1,0 +1,4 @@
+//! The manual of this crate; that of the engine is [`quell::manual`].
+
+#[doc = include_str!("workflows.md")]
+pub mod workflows {}

@@ -1,0 +1,90 @@
+//! `quell plan`: what a plan may say, what is wrong with one, and what it does.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use quell_flow::{PLAN_SCHEMA, Plan, PlanError};
+
+use crate::config;
+use crate::run::EXIT_USAGE;
+use crate::stdout;
+
+/// What `quell plan` is told.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// Print the JSON Schema of the format, for editors and other programs
+    Schema,
+    /// Say what is wrong with plans: every fault, with file, line, column and what would be right
+    Check(CheckArgs),
+    /// Draw a plan as the tree of what it runs
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The plans: files, `.toml`, `.json` or `.yaml`
+    #[arg(value_name = "PLAN", required = true)]
+    plans: Vec<PathBuf>,
+
+    /// Look up the components that the plans name in this file. Without it in `quell.toml`, if
+    /// that is there and a plan names one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The plan: a file, `.toml`, `.json` or `.yaml`
+    #[arg(value_name = "PLAN")]
+    plan: PathBuf,
+}
+
+/// Does it, and yields the exit code: 0, or 2 if a plan has a fault.
+pub(crate) fn run(command: &PlanCommand) -> ExitCode {
+    match command {
+        PlanCommand::Schema => stdout::say(PLAN_SCHEMA),
+        PlanCommand::Check(args) => check(args),
+        PlanCommand::Show(args) => match Plan::load_all(&args.plan) {
+            Ok(plan) => stdout::say(&plan.to_string()),
+            Err(faults) => refused(&told(&faults)),
+        },
+    }
+}
+
+fn check(args: &CheckArgs) -> ExitCode {
+    let mut words = String::new();
+    let mut faults = String::new();
+    for path in &args.plans {
+        match Plan::load_all(path) {
+            Ok(plan) => match look_up(plan, args.config.as_deref()) {
+                Ok(()) => {
+                    let _ = writeln!(words, "{}: ok", path.display());
+                }
+                Err(found) => faults.push_str(&found),
+            },
+            Err(found) => faults.push_str(&told(&found)),
+        }
+    }
+    let code = stdout::say(&words);
+    if faults.is_empty() { code } else { refused(&faults) }
+}
+
+/// Looks up the components of a plan, if it names any.
+fn look_up(plan: Plan, config: Option<&Path>) -> Result<(), String> {
+    if plan.components().is_empty() {
+        return Ok(());
+    }
+    let catalog = config::catalog(config).map_err(|error| format!("{error}\n"))?;
+    plan.link(&catalog).map(drop).map_err(|faults| told(&faults))
+}
+
+fn told(faults: &[PlanError]) -> String {
+    faults.iter().map(|fault| format!("{}\n", crate::processes::in_full(fault))).collect()
+}
+
+fn refused(faults: &str) -> ExitCode {
+    stdout::complain(faults);
+    ExitCode::from(EXIT_USAGE)
+}

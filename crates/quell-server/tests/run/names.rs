@@ -1,0 +1,162 @@
+//! `quell plan`, `quell list`, and components that are run by name.
+
+use serde_json::Value;
+
+use crate::support::{Running, Scratch, repository, row, wait_until};
+
+const CONFIG: &str = r#"
+[agents.shout]
+run = ["tr", "a-z", "A-Z"]
+description = "Says it louder."
+
+[teams.pair]
+mode = "sequence"
+members = ["shout", "agent/shout"]
+
+[workflows.greet]
+plan = "greet.yaml"
+description = "Greets."
+
+[workflows.polite]
+plan = "polite.toml"
+"#;
+
+const GREET: &str = "
+name: greet
+description: from the plan
+steps:
+- { name: say, component: shout, input: { text: 'hello {{ input.who }}' } }
+- { name: both, component: pair, input: '{{ steps.say.output.TEXT }}' }
+";
+
+const POLITE: &str = r#"
+name = "polite"
+steps = [
+    { name = "greet", component = "workflow/greet" },
+    { name = "bow", run = ["echo", "-n", "{{ steps.greet.output.both }}"] },
+]
+"#;
+
+fn scratch() -> Scratch {
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", CONFIG);
+    scratch.write("greet.yaml", GREET);
+    scratch.write("polite.toml", POLITE);
+    scratch
+}
+
+#[test]
+fn a_component_runs_by_its_name_on_an_input() {
+    let scratch = scratch();
+    let args = ["run", "polite", "--input", r#"{"who": "ada"}"#, "--report", "report.json"];
+    scratch.run(&args).assert_code(0);
+    let report = scratch.json("report.json");
+    assert_eq!(report["output"]["bow"]["stdout"], "HELLO ADA");
+    assert_eq!(report["rows"][0]["kind"], "workflow");
+    let args = ["run", "greet.yaml", "--input", r#"{"who": "bob"}"#, "--report", "plan.json"];
+    scratch.run(&args).assert_code(0);
+    assert_eq!(scratch.json("plan.json")["output"]["both"], "HELLO BOB");
+}
+
+#[test]
+fn what_has_no_such_name_is_refused_with_those_that_there_are() {
+    let scratch = scratch();
+    let ended = scratch.run(&["run", "shoot"]);
+    ended.assert_code(2);
+    let words = "unknown component `shoot`; expected one of `agent/shout`, `team/pair`, ";
+    assert!(ended.stderr.contains(words), "{ended:?}");
+    scratch.run(&["run", "polite", "--input", "{"]).assert_code(2);
+    scratch.run(&["run", "polite", "--config", "gone.toml"]).assert_code(2);
+}
+
+#[test]
+fn components_are_listed_with_their_parts() {
+    let scratch = scratch();
+    let ended = scratch.run(&["list"]);
+    ended.assert_code(0);
+    let lines: Vec<&str> = ended.stdout.lines().map(str::trim_end).collect();
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>().join(" "),
+        "agent/shout Says it louder."
+    );
+    assert_eq!(lines[1..4], ["team/pair", "  shout by shout", "  shout by shout"]);
+    assert!(lines[4].starts_with("workflow/greet") && lines[4].ends_with(" Greets."), "{lines:?}");
+    assert_eq!(lines[5], "  say by shout");
+    let ended = scratch.run(&["list", "--json"]);
+    let all: Vec<Value> =
+        ended.stdout.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert_eq!((all.len(), &all[3]["id"]), (4, &"polite".into()));
+    assert_eq!(all[2]["parts"][0]["agent"], "shout");
+}
+
+#[test]
+fn components_that_would_run_themselves_or_are_not_there_are_refused_with_their_places() {
+    let scratch = scratch();
+    scratch.write("greet.yaml", "name: g\nsteps:\n- { name: a, component: polite }\n");
+    let ended = scratch.run(&["run", "greet"]);
+    ended.assert_code(2);
+    let words = "greet.yaml:3:25: component `greet` would run itself: greet → polite → greet";
+    assert!(ended.stderr.contains(words), "{ended:?}");
+    scratch.write("greet.yaml", "name: g\nsteps:\n- { name: a, component: gone }\n");
+    let ended = scratch.run(&["list"]);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("greet.yaml:3:25: unknown component `gone`"), "{ended:?}");
+}
+
+#[test]
+fn every_fault_of_a_plan_is_told_with_its_line_and_good_plans_are_ok() {
+    let scratch = scratch();
+    let ended = scratch.run(&["plan", "check", "greet.yaml", "polite.toml"]);
+    ended.assert_code(0);
+    assert_eq!(ended.stdout, "greet.yaml: ok\npolite.toml: ok\n");
+    scratch.write(
+        "bad.yaml",
+        "name: bad\nsteps:\n- { name: a, run: [] }\n- { name: b, if: steps.c.output, then: [] }\n\
+         - { name: d, component: nobody }\n",
+    );
+    let ended = scratch.run(&["plan", "check", "bad.yaml", "polite.toml"]);
+    ended.assert_code(2);
+    assert_eq!(ended.stdout, "polite.toml: ok\n");
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert!(lines[0].starts_with("bad.yaml:3:19: empty command; expected"), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("bad.yaml:4:18: unknown step `c`")));
+    scratch.write("lone.yaml", "name: l\nsteps:\n- { name: d, component: nobody }\n");
+    let ended = scratch.run(&["plan", "check", "lone.yaml"]);
+    ended.assert_code(2);
+    assert!(ended.stderr.starts_with("lone.yaml:3:25: unknown component `nobody`"), "{ended:?}");
+}
+
+#[test]
+fn a_plan_is_shown_as_a_tree_and_the_schema_is_printed() {
+    let scratch = scratch();
+    let ended = scratch.run(&["plan", "show", "greet.yaml"]);
+    ended.assert_code(0);
+    assert_eq!(ended.stdout, "greet\n├─ say: component shout\n└─ both: component pair\n");
+    let ended = scratch.run(&["plan", "schema"]);
+    ended.assert_code(0);
+    let schema: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(schema["$defs"]["plan"]["required"], serde_json::json!(["name", "steps"]));
+}
+
+#[test]
+fn the_release_that_is_stopped_is_taken_back() {
+    let scratch = Scratch::new();
+    let plan = repository().join("crates/quell-server/plans/release.yaml");
+    let plan = plan.display().to_string();
+    let args = ["run", &plan, "--report", "report.json"];
+    scratch.run(&args).assert_code(0);
+    let report = scratch.json("report.json");
+    assert_eq!(report["output"]["announce"]["tell"]["stdout"], "shipped box-0.1\n");
+    // The same, but that it never gets ready.
+    let text = std::fs::read_to_string(&plan).expect("it is there");
+    let text = text.replace("sleep 0.05;", "touch shipping; sleep 60;");
+    scratch.write("endless.yaml", &text);
+    let running =
+        Running::start(scratch.quell(&["run", "endless.yaml", "--report", "stopped.json"]));
+    wait_until("it is shipping", || scratch.path("shipping").exists());
+    running.signal("INT");
+    running.ended().assert_code(130);
+    let report = scratch.json("stopped.json");
+    assert_eq!(row(&report, "take back")["output"]["stdout"], "withdraw box-0.1\n");
+    scratch.assert_nothing_is_left(0);
+}
