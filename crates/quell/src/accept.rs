@@ -61,12 +61,12 @@ impl Shared {
 
     /// Asks for the lane and the slot of a root that nobody else knows yet.
     fn admit(&self, node: &Arc<Node>, now: Instant) -> Result<Free, SubmitError> {
-        if !self.admission.concerns(node.gate.as_deref()) {
+        if !self.admission.concerns(node.gate()) {
             return Ok(Free::default());
         }
         node.hold_back();
         let free = self.admission.enter(node, now)?;
-        if let Some(due) = node.gate.as_ref().and_then(|gate| gate.not_before) {
+        if let Some(due) = node.gate().and_then(|gate| gate.not_before) {
             self.control.nudge(self.clock.ticks(due));
         }
         Ok(free)
