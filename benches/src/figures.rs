@@ -36,10 +36,11 @@ pub fn spread(costs: &[(f64, f64)]) {
     println!("   dearest by cheapest: ours {:.2}, theirs {:.2}", of(|c| c.0), of(|c| c.1));
 }
 
-/// Prints ours divided by theirs where less is better.
+/// Prints ours divided by theirs where less is better; four decimals where two would say nothing.
 pub fn ratio(name: &str, value: f64) {
     println!("   smaller is better");
-    println!("ratio {name} {value:.2}");
+    let decimals = if value < 0.1 { 4 } else { 2 };
+    println!("ratio {name} {value:.decimals$}");
 }
 
 /// Prints the middle, the tail and the worst of a set of latencies.

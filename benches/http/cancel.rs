@@ -1,0 +1,138 @@
+//! From the moment a cancel is sent to the event that says that the run is over.
+
+use std::time::{Duration, Instant};
+
+use quell_benches::figures::{self, latency, ratio, section};
+use uuid::Uuid;
+
+use crate::client::{Body, Http};
+use crate::crowd::Crowd;
+use crate::load::{AGENT, Contract, Load, Pace};
+use crate::side::Side;
+
+/// Both sides by turns, one cancel each.
+pub(crate) async fn race(
+    http: &Http,
+    load: &Load,
+    ours: &Side,
+    theirs: &Side,
+) -> Result<(), String> {
+    let rounds = match load.contract {
+        Contract::AgentOs => 200,
+        Contract::LangGraph => 100,
+    };
+    let shape = format!(
+        "{}: {} at work, ticking every {} ms; {rounds} cancels a side, by turns",
+        load.component, load.bodies, PACE.tick_ms
+    );
+    section(&format!("http/cancel/{}: from cancel to {}", load.name, load.end()), &shape);
+    let (mut us, mut them) = (Cancels::new(ours), Cancels::new(theirs));
+    us.once(http, load, Duration::ZERO).await?;
+    them.once(http, load, Duration::ZERO).await?;
+    us.forget();
+    them.forget();
+    for round in 0..rounds {
+        let pause = pause(round);
+        us.once(http, load, pause).await?;
+        them.once(http, load, pause).await?;
+    }
+    // Whatever goes on after the terminal event has time to be seen.
+    tokio::time::sleep(AFTERWARDS).await;
+    us.print(http, "ours").await?;
+    them.print(http, "theirs").await?;
+    for (name, part) in [("p50", 500), ("p99", 990)] {
+        let both = (us.at(part), them.at(part));
+        ratio(&format!("http/cancel/{}/{name}", load.name), figures::quotient(both));
+    }
+    Ok(())
+}
+
+/// Ours alone, while many other streams tick.
+pub(crate) async fn loaded(http: &Http, ours: &Side) -> Result<(), String> {
+    let shape = format!(
+        "{}: {CROWD} other streams tick every {} ms and are read here as well; ours only",
+        AGENT.component, PACE.tick_ms
+    );
+    section("http/loaded: from cancel to RunCancelled, under live streams", &shape);
+    let endless = Pace { total_ms: 600_000, ..PACE };
+    let crowd = Crowd::gather(http, ours, &AGENT, endless, CROWD).await?;
+    let mut cancels = Cancels::new(ours);
+    for round in 0..200 {
+        cancels.once(http, &AGENT, pause(round)).await?;
+    }
+    crowd.disperse(http).await?;
+    cancels.print(http, "ours").await
+}
+
+/// What the cancels of one side took.
+struct Cancels<'a> {
+    side: &'a Side,
+    session: Uuid,
+    times: Vec<Duration>,
+    /// By probe, the ticks that there were when the terminal event had come.
+    ticks: Vec<(String, u64)>,
+}
+
+impl<'a> Cancels<'a> {
+    fn new(side: &'a Side) -> Self {
+        Self { side, session: Uuid::now_v7(), times: Vec::new(), ticks: Vec::new() }
+    }
+
+    /// Starts a run, waits for its ticks and a little longer, and cancels it on another connection.
+    async fn once(&mut self, http: &Http, load: &Load, pause: Duration) -> Result<(), String> {
+        let probe = format!("{}-{}", self.session, self.times.len());
+        let mut live = load.start(http, &self.side.url, PACE, &probe).await?;
+        tokio::time::sleep(pause).await;
+        let began = Instant::now();
+        let cancel = http.post(&live.cancel, &Body::Empty);
+        let (_, ended) = tokio::try_join!(cancel, load.terminal(&mut live.events))?;
+        self.times.push(ended - began);
+        match self.side.ticks(http, &probe).await? {
+            Some(0) => return Err(format!("the witness of {} saw no tick", self.side.url)),
+            Some(ticks) => self.ticks.push((probe, ticks)),
+            None => {}
+        }
+        live.events.finish().await
+    }
+
+    /// Leaves out what there was so far.
+    fn forget(&mut self) {
+        *self = Self::new(self.side);
+    }
+
+    fn at(&self, part: usize) -> Duration {
+        let mut times = self.times.clone();
+        times.sort_unstable();
+        times[(times.len() - 1) * part / 1_000]
+    }
+
+    /// Prints the latencies, and what went on after the terminal events.
+    async fn print(&self, http: &Http, name: &str) -> Result<(), String> {
+        latency(name, "cancel to terminal", self.times.clone());
+        if self.ticks.is_empty() {
+            println!("   {name:<8} nobody counts ticks there; give --langgraph-effects FILE");
+            return Ok(());
+        }
+        let (mut late, mut runs) = (0, 0);
+        for (probe, then) in &self.ticks {
+            let now = self.side.ticks(http, probe).await?.unwrap_or_default();
+            late += now.saturating_sub(*then);
+            runs += u32::from(now > *then);
+        }
+        println!("   {name:<8} {late} ticks after the terminal event, in {runs} runs");
+        Ok(())
+    }
+}
+
+/// Spreads the cancels over the time between two ticks.
+fn pause(round: u64) -> Duration {
+    Duration::from_millis(round * 7 % PACE.tick_ms)
+}
+
+const PACE: Pace = Pace { tick_ms: 20, total_ms: 10_000 };
+
+/// How long after the last cancel the witness is asked again.
+const AFTERWARDS: Duration = Duration::from_millis(500);
+
+/// Streams that tick meanwhile.
+const CROWD: usize = 200;

@@ -1,0 +1,115 @@
+//! How long after a cancel is a run over, seen through HTTP, and what do runs and streams cost?
+//!
+//! 1. `memory`: resident bytes of the server per live stream.
+//! 2. `cancel`: from a cancel on another connection to the terminal event on the stream, p50 and
+//!    p99; an agent, a team of three, a workflow of four steps, a graph, a graph of four workers.
+//!    A witness that the bodies themselves feed says whether work went on after that event.
+//! 3. `loaded`: the same for an agent of ours, while 200 other streams tick.
+//! 4. `short`: runs per second through 16 connections.
+//!
+//! Ours is `quell serve --demo`, started here; theirs are the servers whose contracts it speaks,
+//! started by whoever runs this bench, with the same demo components. One process measures both, by
+//! turns; its own work is in the figures of both.
+
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+#![expect(clippy::print_stderr, reason = "a bench that cannot go on says so")]
+
+mod agentos;
+mod args;
+mod cancel;
+mod client;
+mod crowd;
+mod langgraph;
+mod load;
+mod memory;
+mod resident;
+mod short;
+mod side;
+
+use std::process::ExitCode;
+
+use tokio::runtime::Builder;
+
+use args::Args;
+use client::Http;
+use load::{AGENT, Contract, GRAPH, LOADS};
+use side::Side;
+
+fn main() -> ExitCode {
+    match Args::read(std::env::args().skip(1)).and_then(|args| measure(&args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures on one thread, and leaves the other processors to the servers.
+fn measure(args: &Args) -> Result<(), String> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(parts(args))
+}
+
+async fn parts(args: &Args) -> Result<(), String> {
+    let http = Http::new();
+    let peers = Peers::new(args);
+    if args.is_wanted("memory") {
+        for load in [&AGENT, &GRAPH] {
+            let Some(theirs) = peers.of(load.contract, load.name) else { continue };
+            memory::compare(&http, load, &ours(args)?, theirs).await?;
+        }
+    }
+    let ours = ours(args)?;
+    if args.is_wanted("cancel") {
+        for load in &LOADS {
+            let Some(theirs) = peers.of(load.contract, load.name) else { continue };
+            cancel::race(&http, load, &ours, theirs).await?;
+        }
+    }
+    if args.is_wanted("loaded") {
+        cancel::loaded(&http, &ours).await?;
+    }
+    if args.is_wanted("short") {
+        for load in [&AGENT, &GRAPH] {
+            let Some(theirs) = peers.of(load.contract, load.name) else { continue };
+            short::race(&http, load.contract, &ours, theirs).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the server that was named, or starts a fresh one.
+fn ours(args: &Args) -> Result<Side, String> {
+    Side::ours(args.ours.as_deref(), args.quell.as_deref())
+}
+
+/// The other side, per contract.
+struct Peers {
+    agno: Option<Side>,
+    langgraph: Option<Side>,
+}
+
+impl Peers {
+    fn new(args: &Args) -> Self {
+        let effects = args.langgraph_effects.as_deref();
+        Self {
+            agno: args.agno.as_deref().map(Side::witnessed),
+            langgraph: args.langgraph.as_deref().map(|url| Side::logged(url, effects)),
+        }
+    }
+
+    /// The server that is compared with; without one it says what is left out.
+    fn of(&self, contract: Contract, what: &str) -> Option<&Side> {
+        let (side, who, option) = match contract {
+            Contract::AgentOs => (&self.agno, "AgentOS server (agno 3.1.10)", "--agno"),
+            Contract::LangGraph => {
+                (&self.langgraph, "LangGraph server (langgraph-api 0.16.7)", "--langgraph")
+            }
+        };
+        if side.is_none() {
+            println!("\n{what}: left out; start the upstream {who} and give {option} URL");
+        }
+        side.as_ref()
+    }
+}
