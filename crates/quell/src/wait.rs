@@ -4,6 +4,9 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
+use quell_core::RunStatus;
+
+use crate::handle::RunRef;
 use crate::node::{Node, State};
 use crate::waiters::Key;
 
@@ -30,6 +33,19 @@ impl<'a> Wait<'a> {
             Poll::Pending
         })
         .await
+    }
+}
+
+impl RunRef {
+    /// Waits until the run is terminal and yields its status. As [`ended`](Self::ended), without
+    /// the cost of a report.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn terminal(&self) -> RunStatus {
+        let terminal = |state: &State| Some(state.life.status()).filter(|is| is.is_terminal());
+        Wait::new(self.node()).until(terminal).await
     }
 }
 
