@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p quell-flow --example hedged_request`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it found")]
+
 use std::time::Duration;
 
 use quell::{Engine, Failure, RunError, RunSpec};
@@ -19,7 +21,7 @@ async fn main() -> Result<(), RunError> {
 }
 
 /// Asks one server after another, `delay` apart, and takes the first answer.
-pub async fn fetch(delay: Duration) -> Result<Settled<&'static str>, RunError> {
+pub(crate) async fn fetch(delay: Duration) -> Result<Settled<&'static str>, RunError> {
     let engine = Engine::new();
     let run = engine.submit(RunSpec::step("fetch"), async move |ctx| {
         let request = Parallel::new("request")

@@ -2,11 +2,13 @@
 //!
 //! `cargo run -p quell-flow --example own_policy`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it found")]
+
 use quell::{CauseKind, Engine, RunError, RunSpec};
 use quell_flow::{Decision, Parallel, Policy, Settled, SoFar};
 
 /// Decided by the bid that reaches the price, or, against it, when no bid is left.
-pub fn reaches(price: u64) -> Policy<u64> {
+pub(crate) fn reaches(price: u64) -> Policy<u64> {
     Policy::new(format!("reaches({price})"), move |so_far: &SoFar<'_, u64>| {
         let by = so_far.ended.last()?.branch;
         let sum: u64 = so_far.values().sum();
@@ -27,7 +29,7 @@ async fn main() -> Result<(), RunError> {
 }
 
 /// Takes bids as they come.
-pub async fn auction(price: u64, bids: [u64; 3]) -> Result<Settled<u64>, RunError> {
+pub(crate) async fn auction(price: u64, bids: [u64; 3]) -> Result<Settled<u64>, RunError> {
     let engine = Engine::new();
     let run = engine.submit(RunSpec::step("auction"), async move |ctx| {
         let bidders = bids.into_iter().enumerate().map(|(place, bid)| {

@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p quell-flow --example team_quorum`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it found")]
+
 use std::time::Duration;
 
 use quell::{Engine, Failure, Payload, RunContext, RunError, RunSpec};
@@ -20,7 +22,7 @@ async fn main() -> Result<(), RunError> {
 }
 
 /// Asks three at once, each within its own time and grace.
-pub async fn poll() -> Result<Settled<String>, RunError> {
+pub(crate) async fn poll() -> Result<Settled<String>, RunError> {
     let engine = Engine::new();
     let team = engine.submit(RunSpec::team("editors"), async |ctx| {
         let draft = Parallel::new("draft")

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use quell::{Abandoned, Cause, Payload, RunId, RunKind, RunReport, RunRow, RunStatus, Usage};
+use quell::{
+    Abandoned, Cause, Payload, RunId, RunKind, RunRef, RunReport, RunRow, RunStatus, Usage,
+};
 use serde::{Serialize, Serializer};
 
 /// A parallel step that was decided for values, and in which every branch has ended, unless it
@@ -136,23 +138,36 @@ impl BranchRow {
         }
     }
 
-    /// Takes over what the run says of itself; the rest is the step's to say.
-    pub(crate) fn copy_from(&mut self, report: &RunReport) {
-        let row = report.own_row();
+    /// Takes over what the run says of itself, and tells whether it is quiescent; the rest is the
+    /// step's to say. Most branches have no children: their row is all there is.
+    pub(crate) fn copy_from(&mut self, run: &RunRef) -> bool {
+        if run.children().is_empty() {
+            let row = run.row();
+            self.attempts = u32::from(row.started_at.is_some());
+            self.abandoned.clone_from(&row.abandoned);
+            return self.take(row);
+        }
+        let report = run.report();
+        self.attempts = attempts(&report);
+        self.abandoned.clone_from(&report.abandoned);
+        self.take(report.own_row().clone())
+    }
+
+    fn take(&mut self, row: RunRow) -> bool {
+        let stop_took = row.stop_took();
         self.run = Some(row.run);
         self.status = row.status;
-        self.attempts = attempts(report);
-        self.cause.clone_from(&row.cause);
+        self.cause = row.cause;
         self.started_at = row.started_at;
         self.stopped_at = row.stopped_at;
         self.ended_at = row.ended_at;
-        self.grace_used = row.stop_took();
+        self.grace_used = stop_took;
         self.usage = row.usage;
-        self.output.clone_from(&row.output);
-        self.partial.clone_from(&row.partial);
-        self.error.clone_from(&row.error);
-        self.abandoned.clone_from(&report.abandoned);
-        self.suppressed_errors.clone_from(&row.cleanup_errors);
+        self.output = row.output;
+        self.partial = row.partial;
+        self.error = row.error;
+        self.suppressed_errors = row.cleanup_errors;
+        row.quiescent
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is known of a parallel step, and the summary of it that survives whatever happens.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -20,12 +21,13 @@ pub(super) struct Board {
     pub(super) rows: Vec<BranchRow>,
     /// The runs of the branches that were started and have not ended.
     pub(super) live: Vec<Option<RunRef>>,
+    is_written: bool,
 }
 
 impl Board {
     pub(super) fn new(ctx: RunContext, policy: Arc<str>, rows: Vec<BranchRow>) -> Self {
         let live = rows.iter().map(|_| None).collect();
-        Self { ctx, policy, decided_at: None, decided_by: None, rows, live }
+        Self { ctx, policy, decided_at: None, decided_by: None, rows, live, is_written: false }
     }
 
     /// Marks a branch that will not be started.
@@ -45,9 +47,21 @@ impl Board {
     pub(super) fn refresh(&mut self) {
         for (row, run) in self.rows.iter_mut().zip(&self.live) {
             if let Some(run) = run {
-                row.copy_from(&run.report());
+                row.copy_from(run);
             }
         }
+    }
+
+    /// Writes the summary of a step that is settled, and yields what remains of it.
+    pub(super) fn close<T>(&mut self, values: Vec<Option<T>>) -> Settled<T> {
+        self.give_up_waiting();
+        if !self.try_write(false) {
+            // The summary has to say less than what is yielded.
+            return self.to_settled(values);
+        }
+        self.is_written = true;
+        let rows = mem::take(&mut self.rows);
+        Settled { settled_at: settled_at(&rows, self.decided_at), rows, ..self.to_settled(values) }
     }
 
     pub(super) fn to_settled<T>(&self, values: Vec<Option<T>>) -> Settled<T> {
@@ -67,7 +81,7 @@ impl Board {
         if self.live.iter().any(Option::is_some) {
             return None;
         }
-        self.rows.iter().filter_map(|row| row.ended_at).chain(self.decided_at).max()
+        settled_at(&self.rows, self.decided_at)
     }
 
     /// Writes the summary. Each attempt says less: all of it, without what branches handed over,
@@ -98,7 +112,7 @@ impl Board {
         if !self.rows.iter().any(is_waiting) {
             return;
         }
-        let cause = self.ctx.run().report().cause.clone();
+        let cause = self.ctx.run().row().cause;
         let cause = cause.map(|cause| Arc::new(cause.inherited(CauseKind::ParentStopped)));
         for branch in 0..self.rows.len() {
             if is_waiting(&self.rows[branch]) {
@@ -125,6 +139,13 @@ impl Board {
 
 impl Drop for Board {
     fn drop(&mut self) {
-        self.write();
+        if !self.is_written {
+            self.write();
+        }
     }
+}
+
+/// When the last of these branches ended, or the decision if that came later.
+fn settled_at(rows: &[BranchRow], decided_at: Option<SystemTime>) -> Option<SystemTime> {
+    rows.iter().filter_map(|row| row.ended_at).chain(decided_at).max()
 }

@@ -10,8 +10,8 @@ use std::time::SystemTime;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use quell::{
-    CancelRequest, Failure, Outcome, RunContext, RunError, RunHandle, RunRef, RunReport, RunSpec,
-    RunStatus, Stopped,
+    CancelRequest, Failure, Outcome, RunContext, RunError, RunHandle, RunRef, RunSpec, RunStatus,
+    Stopped,
 };
 
 use super::board::Board;
@@ -87,9 +87,10 @@ struct Waiting<T> {
     body: super::branch::Body<T>,
 }
 
+#[derive(Clone, Copy)]
 enum Event {
     /// A branch ended.
-    Ended(usize, Arc<RunReport>),
+    Ended(usize),
     /// A branch that had ended before became quiescent.
     Quiesced,
     /// The step is stopping, and branches have ended whose watchers do not know yet.
@@ -124,7 +125,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             );
             waiting.push_back(Waiting { branch, spec, body: declared.body });
         }
-        let started_at = ctx.run().report().own_row().started_at;
+        let started_at = ctx.run().row().started_at;
         let (deadline, stagger) = (step.policy.deadline_after(), step.policy.staggered_by());
         Self {
             ctx,
@@ -163,7 +164,11 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             self.held += 1;
             self.running += 1;
             self.pace.note_start();
-            self.watchers.push(async move { Event::Ended(branch, run.ended().await) }.boxed());
+            let watcher = async move {
+                run.terminal().await;
+                Event::Ended(branch)
+            };
+            self.watchers.push(watcher.boxed());
         }
     }
 
@@ -196,7 +201,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
 
     fn on(&mut self, event: Event) {
         match event {
-            Event::Ended(branch, report) => self.on_end(branch, &report),
+            Event::Ended(branch) => self.on_end(branch),
             Event::Quiesced => self.held -= 1,
             Event::Sweep => self.sweep(),
             Event::Tick => {
@@ -212,17 +217,17 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
     /// Hears of every branch that has ended, in the order of their ends.
     fn sweep(&mut self) {
         let mut ended: Vec<_> =
-            self.ended_unheard().map(|(branch, run)| (branch, run.report())).collect();
-        ended.sort_by_key(|(_, report)| report.own_row().ended_at);
-        for (branch, report) in ended {
-            self.on_end(branch, &report);
+            self.ended_unheard().map(|(branch, run)| (run.row().ended_at, branch)).collect();
+        ended.sort_by_key(|(at, _)| *at);
+        for (_, branch) in ended {
+            self.on_end(branch);
         }
     }
 
-    fn on_end(&mut self, branch: usize, report: &RunReport) {
+    fn on_end(&mut self, branch: usize) {
         let Some(run) = self.board.live[branch].take() else { return };
         self.running -= 1;
-        if report.quiescent || self.waiting.is_empty() {
+        if self.board.rows[branch].copy_from(&run) || self.waiting.is_empty() {
             self.held -= 1;
         } else {
             let run = run.clone();
@@ -232,7 +237,6 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             };
             self.watchers.push(watcher.boxed());
         }
-        self.board.rows[branch].copy_from(report);
         let outcome = self.take_outcome(branch);
         if self.was_refused(&run, &outcome) {
             self.board.rows[branch].run = None;
@@ -243,20 +247,16 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
 
     #[expect(clippy::expect_used, reason = "an invariant of the engine")]
     fn take_outcome(&mut self, branch: usize) -> Outcome<T> {
-        let handle = self.handles[branch].take();
-        let outcome = handle.and_then(|handle| handle.outcome().now_or_never());
+        let outcome = self.handles[branch].take().and_then(|run| run.outcome().now_or_never());
         outcome.expect("the outcome of a run that has ended is at hand")
     }
 
     /// Tells whether the engine never accepted the run; then no log knows its id.
     fn was_refused(&self, run: &RunRef, outcome: &Outcome<T>) -> bool {
-        match outcome {
-            Outcome::Failed(RunError::Refused(_)) => true,
-            Outcome::Stopped { .. } if run.report().own_row().started_at.is_none() => {
-                !self.ctx.run().children().contains(run)
-            }
-            _ => false,
-        }
+        matches!(outcome, Outcome::Failed(RunError::Refused(_)))
+            || (matches!(outcome, Outcome::Stopped { .. })
+                && run.row().started_at.is_none()
+                && !self.ctx.run().children().contains(run))
     }
 
     /// Says what a branch that ended counts as, and keeps its value if it counts as Ok.
@@ -351,7 +351,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             let left = self.board.live[branch].take_if(|run| run.detach().is_ok());
             let Some(run) = left else { continue };
             let row = &mut self.board.rows[branch];
-            row.copy_from(&run.report());
+            row.copy_from(&run);
             (row.counted_as, row.detached) = (CountedAs::Noise, true);
             self.handles[branch].take().map(RunHandle::into_ref);
             self.running -= 1;
@@ -392,7 +392,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         }
         match self.decision.take().map(|decision| decision.verdict.to_failure()) {
             Some(None) if self.was_told => Driven::Told,
-            Some(None) => Driven::Settled(self.board.to_settled(values)),
+            Some(None) => Driven::Settled(self.board.close(values)),
             Some(Some(failure)) => Driven::Failed(failure),
             None => Driven::Failed(Failure::new("parallel step ended undecided")),
         }

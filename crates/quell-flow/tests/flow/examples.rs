@@ -1,9 +1,12 @@
 //! The examples do what they say.
 
+#[expect(dead_code, reason = "here nobody calls its `main`")]
 #[path = "../../examples/hedged_request.rs"]
 mod hedged_request;
+#[expect(dead_code, reason = "here nobody calls its `main`")]
 #[path = "../../examples/own_policy.rs"]
 mod own_policy;
+#[expect(dead_code, reason = "here nobody calls its `main`")]
 #[path = "../../examples/team_quorum.rs"]
 mod team_quorum;
 

@@ -6,13 +6,13 @@ use quell::{
     CancelRequest, CauseKind, EventKind, Failure, Payload, RunContext, RunReport, RunStatus,
     ToolCall, testing,
 };
-use quell_flow::{Branch, OnCancelled, Parallel, Policy, SoFar};
+use quell_flow::{Backoff, Branch, OnCancelled, Parallel, Policy, Retry, SoFar};
 use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::support::{
-    Ran, between, branch, cleanup_for, engine, failure_after, find, millis, row, run, secs, submit,
-    summary, value_after,
+    Ran, Witness, between, branch, cleanup_for, engine, failure_after, find, millis, row, run,
+    secs, submit, summary, value_after,
 };
 
 /// A policy, when it is decided over the branches below, by whom, for how many values, and the
@@ -237,6 +237,31 @@ async fn i17_and_i18_what_ended_before_a_stop_is_in_the_report_and_calls_have_on
                 assert_eq!(summary["decided_at"], Value::Null, "{name}");
             }
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i19_and_i20_attempts_of_a_loser_never_overlap_and_end_with_the_decision() {
+    for (policy, at, ..) in cases() {
+        let name = policy.name().to_owned();
+        let witness = Witness::default();
+        let seen = witness.clone();
+        let body = move |_: RunContext| {
+            let inside = seen.enter();
+            async move {
+                let _inside = inside;
+                failure_after(millis(390), "again").await
+            }
+        };
+        let pause = Backoff::exponential(millis(100)).cap(millis(100)).without_jitter();
+        let loser = Branch::new("loser", Retry::new(100).backoff(pause).body(body));
+        let Ran { summary, .. } = run(with_loser(policy, loser)).await;
+        sleep(secs(60)).await;
+        // Starts are 490 ms apart, the first at zero.
+        let made = usize::try_from(at / 490 + 1).unwrap();
+        assert_eq!((witness.most(), witness.now(), witness.ever()), (1, 0, made), "{name}");
+        let loser = branch(&summary, "loser");
+        assert_eq!((&loser["status"], &loser["attempts"]), (&"cancelled".into(), &made.into()));
     }
 }
 
