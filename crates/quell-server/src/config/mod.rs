@@ -140,7 +140,10 @@ impl Config {
         let plans = plans.into_iter().collect::<Result<Vec<_>, String>>()?;
         let make = |id: &str, plan: LinkedPlan| {
             let component = plan.into_component(id, Processes);
-            self.workflows.get(id).map_or(component, |entry| entry.adjust(component))
+            match self.workflows.get(id) {
+                Some(entry) => entry.adjust(component),
+                None => component,
+            }
         };
         catalog = catalog.with_plans(plans, make).map_err(|faults| told(&faults))?;
         with_teams(catalog, late)
