@@ -153,9 +153,7 @@ impl Config {
         for (kind, entries) in [("agents", &self.agents), ("workflows", &self.workflows)] {
             for (id, entry) in entries {
                 let made = entry.component(kind, id, &self.folder);
-                if let Some(component) =
-                    made.map_err(|error| format!("[{kind}.{id}]: {error}"))?
-                {
+                if let Some(component) = made.map_err(|error| format!("[{kind}.{id}]: {error}"))? {
                     catalog = catalog.with(component);
                 }
             }
