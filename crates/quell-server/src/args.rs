@@ -169,7 +169,7 @@ Examples:
   quell run plan.toml                          run a plan
   quell run --timeout 30s --grace 5s -- make   run one command, with a limit
   quell run plan.toml --json | jq .event       events for programs
-  quell run writer --input '{"topic": "tea"}'  run a component of quell.toml
+  quell run writer --input '{\"by\": \"ada\"}'   run a component of quell.toml
   quell plan check plan.yaml                   every fault of a plan, with its line
   quell serve --demo                           every contract on http://127.0.0.1:7777
   quell help run                               signals, exit codes, the rest";

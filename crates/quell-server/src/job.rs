@@ -83,11 +83,8 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
         return Ok((component.spec(), Body::Component(Arc::clone(component))));
     }
     let plan = Plan::load_all(path).map_err(|faults| told(&faults))?;
-    let catalog = if plan.components().is_empty() {
-        Catalog::new()
-    } else {
-        config::catalog(config)?
-    };
+    let catalog =
+        if plan.components().is_empty() { Catalog::new() } else { config::catalog(config)? };
     let plan = plan.link(&catalog).map_err(|faults| told(&faults))?;
     Ok((plan.plan().spec(), Body::Plan(plan)))
 }

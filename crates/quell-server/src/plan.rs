@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use quell_flow::{PLAN_SCHEMA, Plan, PlanError};
 
 use crate::config;
+use crate::processes::in_full;
 use crate::run::EXIT_USAGE;
 use crate::stdout;
 
@@ -81,7 +82,8 @@ fn look_up(plan: Plan, config: Option<&Path>) -> Result<(), String> {
 }
 
 fn told(faults: &[PlanError]) -> String {
-    faults.iter().map(|fault| format!("{}\n", crate::processes::in_full(fault))).collect()
+    let lines: Vec<String> = faults.iter().map(|fault| in_full(fault) + "\n").collect();
+    lines.concat()
 }
 
 fn refused(faults: &str) -> ExitCode {

@@ -95,8 +95,9 @@ pub enum PlanPolicy {
         /// How many branches have to succeed. Zero and more than there are branches are refused.
         quorum: usize,
     },
-    /// [`Policy::until`](crate::Policy::until), with the predicate as an expression over `branches`, `ended`, `ok`,
-    /// `failed` and `values`, the outputs that there are by name. The step fails if it does.
+    /// [`Policy::until`](crate::Policy::until), with the predicate as an expression over
+    /// `branches`, `ended`, `ok`, `failed` and `values`, the outputs that there are by name. The
+    /// step fails if it does.
     Until {
         /// The predicate.
         until: Expression,

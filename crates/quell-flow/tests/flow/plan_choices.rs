@@ -76,7 +76,7 @@ async fn a_template_makes_no_more_than_its_bound() {
     );
     let (output, _) = run_on("null", &plan).await;
     let error = output.unwrap_err();
-    assert!(error.contains("the text is over its limit of 4194304 bytes"), "{:.300}", error);
+    assert!(error.contains("the text is over its limit of 4194304 bytes"), "{error:.300}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,7 +181,8 @@ async fn until_decides_over_the_branches_of_a_plan() {
     let plan = |until: &str| {
         Plan::from_yaml(&format!(
             "name: p\nsteps:\n- name: s\n  parallel: {{ policy: until, until: \"{until}\" }}\n  \
-             branches:\n  - {{ name: a, run: [wait, '100'] }}\n  - {{ name: b, run: [fail, no] }}\n  \
+             branches:\n  - {{ name: a, run: [wait, '100'] }}\n  \
+             - {{ name: b, run: [fail, no] }}\n  \
              - {{ name: c, run: [wait, '300'] }}\n  - {{ name: d, run: [wait, '900'] }}\n"
         ))
         .unwrap()

@@ -26,7 +26,7 @@ const RELEASE: &str = r#"
     grace = "2s"
     on_failure = [{ name = "tell", run = ["say", "failed: {{ error }}"] }]
     on_stop = [
-        { name = "withdraw", run = ["say", "withdraw {{ steps.make.output }}, {{ cause.message }}"] },
+        { name = "withdraw", run = ["say", "{{ cause.message }}: {{ steps.make.output }}"] },
         { name = "rest", run = ["wait", "500"] },
     ]
     [[steps]]
@@ -46,7 +46,7 @@ async fn a_stop_starts_nothing_that_follows_cleans_up_in_its_grace_and_keeps_wha
     let (report, script) = cancelled_after(1_000, RELEASE).await;
     assert_eq!(
         script.started(),
-        ["say box 7", "tidy 300 half way", "say withdraw box 7, enough", "wait 500"]
+        ["say box 7", "tidy 300 half way", "say enough: box 7", "wait 500"]
     );
     assert_eq!(report.status, RunStatus::Cancelled);
     assert_eq!(since(start), millis(1_800), "the step tidies up first, then the plan");

@@ -203,8 +203,9 @@ async fn a_plan_that_is_not_linked_starts_nothing() {
 #[test]
 fn plans_that_would_run_themselves_are_refused_with_the_circle() {
     let plan = |id: &str, uses: &[&str]| {
-        let steps: String =
+        let steps: Vec<_> =
             uses.iter().map(|to| format!("- {{ name: {to}, component: {to} }}\n")).collect();
+        let steps = steps.concat();
         (id.to_owned(), Plan::from_yaml(&format!("name: {id}\nsteps:\n{steps}")).unwrap())
     };
     let told = |plans: Vec<(String, Plan)>| {

@@ -73,8 +73,8 @@ fn what_is_no_plan_in_yaml_is_refused_with_its_place() {
     for (text, line, column, words) in cases {
         let error = Plan::from_yaml(text).expect_err(text);
         let place = (error.line().unwrap(), error.column().unwrap());
-        assert_eq!(place, (line, column), "{:.80}: {error}", text);
-        assert!(error.message().contains(words), "{:.80}: {error}", text);
+        assert_eq!(place, (line, column), "{text:.80}: {error}");
+        assert!(error.message().contains(words), "{text:.80}: {error}");
         assert!(!error.message().contains('\n'), "{error}");
     }
 }

@@ -140,7 +140,10 @@ impl Config {
         let plans = plans.into_iter().collect::<Result<Vec<_>, String>>()?;
         let make = |id: &str, plan: LinkedPlan| {
             let component = plan.into_component(id, Processes);
-            self.workflows.get(id).map_or(component, |entry| entry.adjust(component))
+            match self.workflows.get(id) {
+                Some(entry) => entry.adjust(component),
+                None => component,
+            }
         };
         catalog = catalog.with_plans(plans, make).map_err(|faults| told(&faults))?;
         with_teams(catalog, late)
@@ -150,9 +153,7 @@ impl Config {
         for (kind, entries) in [("agents", &self.agents), ("workflows", &self.workflows)] {
             for (id, entry) in entries {
                 let made = entry.component(kind, id, &self.folder);
-                if let Some(component) =
-                    made.map_err(|error| format!("[{kind}.{id}]: {error}"))?
-                {
+                if let Some(component) = made.map_err(|error| format!("[{kind}.{id}]: {error}"))? {
                     catalog = catalog.with(component);
                 }
             }

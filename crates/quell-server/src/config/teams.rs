@@ -58,9 +58,10 @@ impl TeamEntry {
 
 fn routed(id: &str, key: String) -> Team {
     Team::route(id, move |_, task| {
-        let chosen = task.parse::<Value>().ok().and_then(|task| {
-            task.get(&key).and_then(Value::as_str).map(str::to_owned)
-        });
+        let chosen = task
+            .parse::<Value>()
+            .ok()
+            .and_then(|task| task.get(&key).and_then(Value::as_str).map(str::to_owned));
         let missing = format!("the task has no text `{key}`, which names the member");
         async move { chosen.ok_or_else(|| Failure::new(missing)) }
     })

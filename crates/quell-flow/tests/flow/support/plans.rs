@@ -9,7 +9,8 @@ use tokio::time::sleep;
 use super::*;
 
 /// Runs commands of a small language, and remembers which it started:
-/// `say WORDS`, `json TEXT`, `input`, `wait MS`, `fail WORDS`, `tidy MS WORDS` (waits for a stop, cleans up, says),
+/// `say WORDS`, `json TEXT`, `input`, `wait MS`, `fail WORDS`, `tidy MS WORDS`
+/// (waits for a stop, cleans up, says),
 /// `half WORDS` (sets a partial output and waits for ever).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script(Arc<Mutex<Vec<String>>>);
