@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quell_core::lifecycle::Input;
-use quell_core::{CancelRequest, EventKind, RunId};
+use quell_core::{CancelRequest, RunId};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Free;
@@ -153,8 +153,7 @@ impl Shared {
             Entered::Stopped(request) => Some(request),
             Entered::Yes => None,
         };
-        let (parent, kind, name) = (state.parent_id, node.kind, Arc::clone(&node.name));
-        node.write(state, now, EventKind::Queued { parent, kind, name, shielded }, wakers);
+        node.write_queued(state, shielded, now, wakers);
         if let Some(at) = state.life.next_wakeup() {
             state.armed = self.control.rearm(node, None, Some(self.clock.ticks(at)));
         }
