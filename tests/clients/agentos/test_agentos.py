@@ -1,0 +1,266 @@
+"""The real AgentOSClient against a server: it starts, streams and cancels runs, unchanged.
+
+Whether the work stopped is for the witness to say, which bodies count in, not for the record of
+the run.
+"""
+
+import asyncio
+
+import httpx
+import pytest
+from agno.client import AgentOSClient
+
+from demo import AGENTOS as IDS
+from demo import BEARER as HEADERS
+from demo import URL, Probe, fresh
+
+
+class Kind:
+    """What the client calls the operations of one kind of component."""
+
+    def __init__(self, name, what, prefix, tickers):
+        self.name, self.what, self.prefix, self.tickers = name, what, prefix, tickers
+
+    @property
+    def id(self):
+        return IDS.get(self.what, "nothing")
+
+    @property
+    def runs(self):
+        return f"{URL}/{self.name}s/{self.id}/runs"
+
+    def stream(self, client, message, **more):
+        run = getattr(client, f"run_{self.name}_stream")
+        return run(self.id, message, headers=HEADERS, **more)
+
+    async def run(self, client, message, **more):
+        return await getattr(client, f"run_{self.name}")(self.id, message, headers=HEADERS, **more)
+
+    async def cancel(self, client, run_id):
+        return await getattr(client, f"cancel_{self.name}_run")(self.id, run_id, headers=HEADERS)
+
+    def __repr__(self):
+        return self.what
+
+
+AGENT = Kind("agent", "agent", "Run", 1)
+SHORT = Kind("agent", "short", "Run", 1)
+SILENT = Kind("agent", "silent", "Run", 1)
+TEAM = Kind("team", "team", "TeamRun", 3)
+FLOW = Kind("workflow", "flow", "Workflow", 4)
+FUNCTIONS = Kind("workflow", "functions", "Workflow", 4)
+INSTANT = Kind("workflow", "instant", "Workflow", 0)
+LONG = [AGENT, SILENT, TEAM, FLOW, FUNCTIONS]
+
+
+# The client keeps its connections for the life of the process: one loop for all.
+LOOP = asyncio.new_event_loop()
+
+
+def run(scenario):
+    return LOOP.run_until_complete(scenario)
+
+
+@pytest.fixture
+def client():
+    return AgentOSClient(base_url=URL)
+
+
+async def read(kind, run_id, session_id):
+    async with httpx.AsyncClient(headers=HEADERS) as http:
+        answer = await http.get(f"{kind.runs}/{run_id}", params={"session_id": session_id})
+        answer.raise_for_status()
+        return answer.json()
+
+
+async def until(wanted, seconds=5):
+    async with asyncio.timeout(seconds):
+        while not (found := await wanted()):
+            await asyncio.sleep(0.02)
+        return found
+
+
+async def at_work(probe, kind):
+    """All its tickers have begun."""
+    return Probe(probe).count("start") == kind.tickers
+
+
+async def assert_stopped(probe, kind):
+    """Every body that began was dropped, and nothing counts any more."""
+
+    async def dropped():
+        seen = Probe(probe).read()
+        return seen if sum(m.endswith(":dropped") for m in seen["marks"]) == kind.tickers else None
+
+    before = await until(dropped)
+    await asyncio.sleep(0.2)
+    assert Probe(probe).read() == before
+    assert not any(mark.endswith(":done") for mark in before["marks"])
+
+
+@pytest.mark.parametrize("kind", LONG, ids=repr)
+def test_a_run_is_started_streamed_and_cancelled_and_its_work_stops(client, kind):
+    async def scenario():
+        probe, run_id, session = fresh("probe"), fresh("run"), fresh("session")
+        events = []
+
+        async def follow():
+            message = f"hello probe={probe}"
+            async for event in kind.stream(client, message, run_id=run_id, session_id=session):
+                events.append(event)
+
+        stream = asyncio.create_task(follow())
+        await until(lambda: at_work(probe, kind))
+        assert events[0].event == f"{kind.prefix}Started"
+        assert (events[0].run_id, events[0].session_id) == (run_id, session)
+        assert (await read(kind, run_id, session))["status"] == "RUNNING"
+        if kind not in (SILENT, FUNCTIONS):
+            await asyncio.sleep(0.2)
+            assert any(event.event == "RunContent" for event in events)
+        assert await kind.cancel(client, run_id) is None
+        async with asyncio.timeout(2):
+            await stream
+        await assert_stopped(probe, kind)
+        own = [event.event for event in events if event.run_id == run_id]
+        assert own[-1] == f"{kind.prefix}Cancelled" == events[-1].event
+        assert own.count(f"{kind.prefix}Cancelled") == 1
+        assert f"{kind.prefix}Completed" not in own
+        assert events[-1].reason == f"Run {run_id} was cancelled"
+        over = await read(kind, run_id, session)
+        assert (over["status"], over["cancellation_stage"]) == ("CANCELLED", "EXECUTING")
+        assert over["quell"]["quiescent"] and over["quell"]["cause"]["kind"] == "user-request"
+        await kind.cancel(client, run_id)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("kind", LONG, ids=repr)
+def test_a_run_that_is_waited_for_is_cancelled(client, kind):
+    async def scenario():
+        probe, run_id, session = fresh("probe"), fresh("run"), fresh("session")
+        waiting = asyncio.create_task(
+            kind.run(client, f"probe={probe}", run_id=run_id, session_id=session)
+        )
+        await until(lambda: at_work(probe, kind))
+        await kind.cancel(client, run_id)
+        async with asyncio.timeout(2):
+            run = await waiting
+        assert (run.run_id, run.status.value if hasattr(run.status, "value") else run.status) == (
+            run_id,
+            "CANCELLED",
+        )
+        await assert_stopped(probe, kind)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("kind", LONG, ids=repr)
+def test_a_run_in_the_background_is_cancelled(client, kind):
+    async def scenario():
+        probe, run_id, session = fresh("probe"), fresh("run"), fresh("session")
+        form = {
+            "message": f"probe={probe}",
+            "background": "true",
+            "stream": "false",
+            "run_id": run_id,
+            "session_id": session,
+        }
+        async with httpx.AsyncClient(headers=HEADERS) as http:
+            answer = await http.post(kind.runs, data=form)
+        assert answer.status_code == 202
+        assert answer.json() == {"run_id": run_id, "session_id": session, "status": "PENDING"}
+        await until(lambda: at_work(probe, kind))
+        await kind.cancel(client, run_id)
+        await assert_stopped(probe, kind)
+        assert (await read(kind, run_id, session))["status"] == "CANCELLED"
+
+    run(scenario())
+
+
+def test_a_client_that_leaves_cancels_its_run(client):
+    async def scenario():
+        probe, run_id, session = fresh("probe"), fresh("run"), fresh("session")
+        events = TEAM.stream(client, f"probe={probe}", run_id=run_id, session_id=session)
+        follow = asyncio.create_task(anext(events))
+        await follow
+        await until(lambda: at_work(probe, TEAM))
+        await events.aclose()
+        await assert_stopped(probe, TEAM)
+        over = await read(TEAM, run_id, session)
+        assert over["status"] == "CANCELLED" and "cancellation_stage" not in over
+        assert over["quell"]["cause"]["kind"] == "disconnected"
+
+    run(scenario())
+
+
+def test_short_runs_complete_in_every_form(client):
+    async def scenario():
+        run = await SHORT.run(client, "hi", session_id="s")
+        assert (run.content, run.session_id) == ("t0 t1 t2 ", "s")
+        events = [event async for event in SHORT.stream(client, "hi")]
+        assert [event.event for event in events] == [
+            "RunStarted",
+            "ModelRequestStarted",
+            *["RunContent"] * 3,
+            "ModelRequestCompleted",
+            "RunContentCompleted",
+            "RunCompleted",
+        ]
+        assert events[-1].content == "t0 t1 t2 "
+        team = await TEAM.run(client, "ticks=2 tick_ms=1")
+        assert team.content == "done"
+        assert [member.content for member in team.member_responses] == ["t0 t1 "] * 3
+        assert team.tools[0].tool_args == {"task": "ticks=2 tick_ms=1"}
+        flow = await FLOW.run(client, "ticks=2 tick_ms=1")
+        assert [step.content for step in flow.step_results[0].steps] == ["t0 t1 "] * 4
+        assert len(flow.step_executor_runs) == 4
+        instant = [event async for event in INSTANT.stream(client, "hi")]
+        assert [event.event for event in instant] == [
+            "WorkflowStarted",
+            "StepStarted",
+            "StepOutput",
+            "StepCompleted",
+            "WorkflowCompleted",
+        ]
+
+    run(scenario())
+
+
+def test_streams_of_many_runs_are_parsed_without_a_gap(client, caplog):
+    async def scenario():
+        for kind in (TEAM, FLOW, FUNCTIONS):
+            events = [event async for event in kind.stream(client, "ticks=5 tick_ms=1")]
+            assert events[-1].event == f"{kind.prefix}Completed"
+
+    run(scenario())
+    assert "Unknown event" not in caplog.text and "Failed to parse" not in caplog.text
+
+
+def test_what_there_is_is_listed(client):
+    async def scenario():
+        config = await client.aget_config(headers=HEADERS)
+        assert {IDS["agent"], IDS["short"]} <= {agent.id for agent in config.agents}
+        assert IDS["agent"] in {agent.id for agent in await client.list_agents(headers=HEADERS)}
+        assert IDS["team"] in {team.id for team in await client.list_teams(headers=HEADERS)}
+        assert IDS["flow"] in {flow.id for flow in await client.list_workflows(headers=HEADERS)}
+        agent = await client.aget_agent(IDS["agent"], headers=HEADERS)
+        assert agent.id == IDS["agent"]
+        assert (await client.aget_team(IDS["team"], headers=HEADERS)).id == IDS["team"]
+        flow = await client.aget_workflow(IDS["flow"], headers=HEADERS)
+        assert flow.steps[0]["type"] == "Parallel" and len(flow.steps[0]["steps"]) == 4
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("kind", [AGENT, TEAM, FLOW], ids=repr)
+def test_what_is_not_there_is_a_404(client, kind):
+    async def scenario():
+        with pytest.raises(httpx.HTTPStatusError) as refused:
+            await kind.cancel(client, fresh("nope"))
+        assert refused.value.response.status_code == 404
+        unknown = Kind(kind.name, None, kind.prefix, 0)
+        with pytest.raises(httpx.HTTPStatusError) as refused:
+            await unknown.run(client, "hi")
+        assert refused.value.response.status_code == 404
+
+    run(scenario())

@@ -1,0 +1,227 @@
+// The released JavaScript client against a server in demo mode.
+//
+// QUELL_URL names the server, QUELL_KEY the key that it asks for, if it does, QUELL_PREFIX what
+// stands before the ids of its graphs. The witness, not the record, decides that work has stopped.
+
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client } from "@langchain/langgraph-sdk";
+
+const URL = process.env.QUELL_URL;
+const KEY = process.env.QUELL_KEY || "none";
+const PREFIX = process.env.QUELL_PREFIX ?? "";
+
+// The one place that knows the ids of the demo graphs.
+const GRAPHS = Object.fromEntries(
+  ["echo", "slow", "steps", "parallel", "nested", "failing", "stubborn"].map((name) => [
+    name,
+    PREFIX + name,
+  ]),
+);
+const LONG = { ms: 30_000, chunk_ms: 20 };
+
+const client = new Client({ apiUrl: URL, apiKey: KEY });
+const tag = () => `js-${randomUUID()}`;
+
+async function witness(probe) {
+  return (await fetch(`${URL}/_bench/ticks?probe=${probe}`)).json();
+}
+
+async function ticks(probe) {
+  return Object.values((await witness(probe)).ticks).reduce((a, b) => a + b, 0);
+}
+
+async function untilTicking(probe, bodies = 1) {
+  for (let i = 0; i < 500; i++) {
+    if (Object.keys((await witness(probe)).ticks).length >= bodies) return;
+    await sleep(10);
+  }
+  assert.fail(`${probe} never ticked`);
+}
+
+async function assertStopped(probe) {
+  const before = await ticks(probe);
+  await sleep(300);
+  assert.equal(await ticks(probe), before, "work went on after the run was reported stopped");
+}
+
+const gone = (thread, run) => assert.rejects(client.runs.get(thread, run), { status: 404 });
+
+async function cancelMany(body, action = "interrupt") {
+  return fetch(`${URL}/runs/cancel?action=${action}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "x-api-key": KEY },
+    body: JSON.stringify(body),
+  });
+}
+
+test("a thread is made, run on and read", async () => {
+  const { thread_id } = await client.threads.create();
+  assert.deepEqual(await client.runs.wait(thread_id, GRAPHS.echo, { input: { text: "hi" } }), {
+    text: "hi",
+    log: ["echo:hi"],
+  });
+  const thread = await client.threads.get(thread_id);
+  assert.equal(thread.status, "idle");
+  assert.deepEqual(thread.values.log, ["echo:hi"]);
+  const [assistant] = await client.assistants.search({ graphId: GRAPHS.echo });
+  assert.equal((await client.assistants.get(assistant.assistant_id)).graph_id, GRAPHS.echo);
+});
+
+test("a stream has its events in order and the run is over when it closes", async () => {
+  const { thread_id } = await client.threads.create();
+  const events = [];
+  let run;
+  const stream = client.runs.stream(thread_id, GRAPHS.slow, {
+    input: { ms: 100, chunk_ms: 50 },
+    streamMode: ["values", "updates", "custom"],
+    onRunCreated: (made) => (run = made),
+  });
+  for await (const part of stream) events.push(part.event);
+  assert.deepEqual(events.slice(0, 2), ["metadata", "values"]);
+  assert.deepEqual(events.slice(-2), ["updates", "values"]);
+  assert.equal((await client.runs.get(thread_id, run.run_id)).status, "success");
+});
+
+test("a resumable stream has no stray events and can be joined again", async () => {
+  const { thread_id } = await client.threads.create();
+  const ids = [];
+  let run;
+  const stream = client.runs.stream(thread_id, GRAPHS.slow, {
+    input: { ms: 5_600, chunk_ms: 700 },
+    streamMode: ["custom", "values"],
+    streamResumable: true,
+    onRunCreated: (made) => (run = made),
+  });
+  for await (const part of stream) {
+    assert.ok(["metadata", "custom", "values"].includes(part.event), part.event);
+    ids.push(part.id);
+  }
+  assert.deepEqual(ids, [...ids].sort());
+  const again = [];
+  const joined = client.runs.joinStream(thread_id, run.run_id, { lastEventId: ids[1] });
+  for await (const part of joined) again.push(part.id);
+  assert.deepEqual(again, ids.slice(2));
+});
+
+for (const [graph, bodies] of [
+  ["slow", 1],
+  ["steps", 1],
+  ["parallel", 4],
+  ["nested", 1],
+]) {
+  test(`a cancel stops every body of ${graph}`, async () => {
+    const probe = tag();
+    const { thread_id } = await client.threads.create();
+    const run = await client.runs.create(thread_id, GRAPHS[graph], {
+      input: { ...LONG, tag: probe },
+    });
+    await untilTicking(probe, bodies);
+    await client.runs.cancel(thread_id, run.run_id, true);
+    await assertStopped(probe);
+    const read = await client.runs.get(thread_id, run.run_id);
+    assert.equal(read.status, "interrupted");
+    assert.equal(read.quell.cause.kind, "user-request");
+  });
+}
+
+test("a cancel without wait has no body, closes the stream and ends a join", async () => {
+  const probe = tag();
+  const { thread_id } = await client.threads.create();
+  let made;
+  const created = new Promise((resolve) => (made = resolve));
+  const reader = (async () => {
+    const events = new Set();
+    const stream = client.runs.stream(thread_id, GRAPHS.steps, {
+      input: { ...LONG, tag: probe },
+      streamMode: ["values", "custom"],
+      onRunCreated: made,
+    });
+    for await (const part of stream) events.add(part.event);
+    return events;
+  })();
+  const { run_id } = await created;
+  await untilTicking(probe);
+  const join = client.runs.join(thread_id, run_id);
+  await client.runs.cancel(thread_id, run_id);
+  assert.deepEqual((await join).log, ["before"]);
+  assert.deepEqual([...(await reader)].sort(), ["custom", "metadata", "values"]);
+  await assertStopped(probe);
+  await assert.rejects(client.runs.cancel(thread_id, run_id), { status: 404 });
+});
+
+test("a bulk cancel by status stops a hundred runs", async () => {
+  const probes = Array.from({ length: 100 }, tag);
+  const runs = [];
+  for (const probe of probes) {
+    const { thread_id } = await client.threads.create();
+    runs.push(
+      await client.runs.create(thread_id, GRAPHS.slow, { input: { ...LONG, tag: probe } }),
+    );
+  }
+  for (const probe of probes) await untilTicking(probe);
+  const answer = await cancelMany({ status: "all" });
+  assert.equal(answer.status, 204);
+  assert.equal(answer.headers.get("quell-disposition"), "accepted");
+  for (const { thread_id, run_id } of runs) {
+    await client.runs.join(thread_id, run_id);
+    assert.equal((await client.runs.get(thread_id, run_id)).status, "interrupted");
+  }
+  const before = await Promise.all(probes.map(ticks));
+  await sleep(300);
+  assert.deepEqual(await Promise.all(probes.map(ticks)), before);
+});
+
+test("a rollback deletes the run and leaves the thread as it was", async () => {
+  const probe = tag();
+  const { thread_id } = await client.threads.create();
+  await client.runs.wait(thread_id, GRAPHS.echo, { input: { text: "a" } });
+  const before = await client.threads.get(thread_id);
+  const run = await client.runs.create(thread_id, GRAPHS.steps, {
+    input: { ...LONG, tag: probe },
+  });
+  await untilTicking(probe);
+  await client.runs.cancel(thread_id, run.run_id, true, "rollback");
+  await gone(thread_id, run.run_id);
+  await assertStopped(probe);
+  const after = await client.threads.get(thread_id);
+  assert.deepEqual(after.values, before.values);
+  assert.equal(after.status, "idle");
+});
+
+test("a bulk rollback by ids deletes what it stopped", async () => {
+  const probe = tag();
+  const { thread_id } = await client.threads.create();
+  const run = await client.runs.create(thread_id, GRAPHS.parallel, {
+    input: { ...LONG, tag: probe },
+  });
+  await untilTicking(probe, 4);
+  const answer = await cancelMany({ thread_id, run_ids: [run.run_id] }, "rollback");
+  assert.equal(answer.status, 204);
+  for (let i = 0; i < 200 && (await client.runs.list(thread_id)).length > 0; i++) await sleep(10);
+  await gone(thread_id, run.run_id);
+  await assertStopped(probe);
+});
+
+test("a failure is thrown by wait and told by a stream", async () => {
+  const { thread_id } = await client.threads.create();
+  const wait = client.runs.wait(thread_id, GRAPHS.failing, { input: {} });
+  await assert.rejects(wait, /ValueError: boom/);
+  let last;
+  for await (const part of client.runs.stream(null, GRAPHS.failing, { input: {} })) last = part;
+  assert.deepEqual([last.event, last.data], ["error", { error: "ValueError", message: "boom" }]);
+});
+
+test("a stateless run leaves nothing", async () => {
+  const values = await client.runs.wait(null, GRAPHS.echo, { input: { text: "x" } });
+  assert.deepEqual(values.log, ["echo:x"]);
+  const probe = tag();
+  const run = await client.runs.create(null, GRAPHS.slow, { input: { ...LONG, tag: probe } });
+  await untilTicking(probe);
+  await client.runs.cancel(run.thread_id, run.run_id, true);
+  await assertStopped(probe);
+  await gone(run.thread_id, run.run_id);
+  await assert.rejects(client.threads.get(run.thread_id), { status: 404 });
+});

@@ -1,0 +1,378 @@
+"""The released Python client against a server in demo mode.
+
+The witness, not the record, decides that work has stopped.
+"""
+
+import asyncio
+import uuid
+
+import pytest
+from langgraph_sdk import get_client
+from langgraph_sdk.errors import ConflictError, NotFoundError
+
+from demo import GRAPHS, KEY, URL, Probe
+
+LONG = {"ms": 30_000, "chunk_ms": 20}
+
+
+@pytest.fixture
+async def client():
+    made = get_client(url=URL, api_key=KEY or "none")
+    yield made
+    await made.http.client.aclose()
+
+
+def tag():
+    return f"py-{uuid.uuid4()}"
+
+
+async def until_ticking(probe, bodies=1):
+    for _ in range(500):
+        if Probe(probe).is_at_work(bodies):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{probe} never ticked")
+
+
+async def assert_stopped(probe):
+    before = Probe(probe).read()
+    await asyncio.sleep(0.3)
+    assert Probe(probe).read() == before, "work went on after the run was reported stopped"
+
+
+async def gone(client, thread, run):
+    with pytest.raises(NotFoundError):
+        await client.runs.get(thread, run)
+
+
+async def test_assistants_are_found_by_graph(client):
+    found = await client.assistants.search(graph_id=GRAPHS["echo"])
+    assert [row["graph_id"] for row in found] == [GRAPHS["echo"]]
+    row = await client.assistants.get(found[0]["assistant_id"])
+    assert row["assistant_id"] == found[0]["assistant_id"]
+    thread = await client.threads.create()
+    values = await client.runs.wait(thread["thread_id"], row["assistant_id"], input={"text": "hi"})
+    assert values == {"text": "hi", "log": ["echo:hi"]}
+    with pytest.raises(NotFoundError):
+        await client.assistants.get(str(uuid.uuid4()))
+
+
+async def test_a_thread_is_made_once_and_its_values_grow(client):
+    thread = await client.threads.create(metadata={"who": "ada"})
+    assert (thread["status"], thread["values"]) == ("idle", None)
+    assert thread["metadata"] == {"who": "ada"}
+    id = thread["thread_id"]
+    with pytest.raises(ConflictError):
+        await client.threads.create(thread_id=id)
+    again = await client.threads.create(thread_id=id, if_exists="do_nothing")
+    assert again["metadata"] == {"who": "ada"}
+    await client.runs.wait(id, GRAPHS["echo"], input={"text": "a"})
+    await client.runs.wait(id, GRAPHS["echo"], input={"text": "b"})
+    thread = await client.threads.get(id)
+    assert thread["values"] == {"text": "b", "log": ["echo:a", "echo:b"]}
+    assert thread["status"] == "idle"
+
+
+async def test_a_stream_has_the_events_of_its_modes_in_order(client):
+    thread = (await client.threads.create())["thread_id"]
+    parts = [
+        part
+        async for part in client.runs.stream(
+            thread,
+            GRAPHS["slow"],
+            input={"ms": 100, "chunk_ms": 50, "tag": "x"},
+            stream_mode=["values", "updates", "custom"],
+        )
+    ]
+    events = [part.event for part in parts]
+    assert events[:2] == ["metadata", "values"]
+    assert events[-2:] == ["updates", "values"]
+    assert set(events[2:-2]) == {"custom"}
+    assert parts[1].data["log"] == []
+    assert parts[-2].data == {"slow": {"log": ["slow:done"]}}
+    assert parts[-1].data["log"] == ["slow:done"]
+    run = await client.runs.get(thread, parts[0].data["run_id"])
+    assert run["status"] == "success"
+
+
+async def test_subgraph_events_come_only_when_asked_for(client):
+    asked = {}
+    for subgraphs in (False, True):
+        parts = [
+            part.event
+            async for part in client.runs.stream(
+                None,
+                GRAPHS["nested"],
+                input={"ms": 60, "chunk_ms": 30},
+                stream_mode=["updates", "custom"],
+                stream_subgraphs=subgraphs,
+            )
+        ]
+        asked[subgraphs] = parts
+    assert asked[False] == ["metadata", "updates", "updates"]
+    assert any(event.startswith("custom|sub:") for event in asked[True])
+    assert any(event.startswith("updates|sub:") for event in asked[True])
+
+
+async def test_create_join_and_list(client):
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(thread, GRAPHS["steps"], input={"ms": 100})
+    assert run["status"] in ("pending", "running")
+    assert (await client.threads.get(thread))["status"] == "busy"
+    values = await client.runs.join(thread, run["run_id"])
+    assert values["log"] == ["before", "slow:done", "after"]
+    listed = await client.runs.list(thread)
+    assert [row["run_id"] for row in listed] == [run["run_id"]]
+    assert listed[0]["status"] == "success"
+    only = await client.runs.list(thread, select=["run_id"])
+    assert only == [{"run_id": run["run_id"]}]
+
+
+async def test_a_joined_stream_is_live_and_a_resumable_one_replays(client):
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(
+        thread,
+        GRAPHS["slow"],
+        input={"ms": 400, "chunk_ms": 50},
+        stream_mode=["values", "custom"],
+        stream_resumable=True,
+    )
+    id = run["run_id"]
+    live = [part async for part in client.runs.join_stream(thread, id)]
+    assert live[-1].event == "values" and live[-1].data["log"] == ["slow:done"]
+    every = [part async for part in client.runs.join_stream(thread, id, last_event_id="-1")]
+    assert every[0].event == "metadata"
+    ids = [part.id for part in every]
+    assert ids == sorted(set(ids)) and all(ids)
+    rest = [part async for part in client.runs.join_stream(thread, id, last_event_id=ids[2])]
+    assert [part.id for part in rest] == ids[3:]
+
+
+@pytest.mark.parametrize(
+    ("graph", "bodies"),
+    [("slow", 1), ("steps", 1), ("parallel", 4), ("nested", 1)],
+)
+async def test_a_cancel_stops_every_body_of_a_run(client, graph, bodies):
+    probe = tag()
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(thread, GRAPHS[graph], input={**LONG, "tag": probe})
+    await until_ticking(probe, bodies)
+    await client.runs.cancel(thread, run["run_id"], wait=True)
+    await assert_stopped(probe)
+    read = await client.runs.get(thread, run["run_id"])
+    assert read["status"] == "interrupted"
+    assert read["cancel_reason"].startswith("user-request: interrupt requested via POST /threads/")
+    assert read["quell"]["status"] == "cancelled" and read["quell"]["quiescent"]
+    state = await client.threads.get(thread)
+    assert state["status"] == "interrupted"
+    assert state["error"]["error"] == "UserInterrupt"
+    assert state["values"]["log"] == (["before"] if graph == "steps" else [])
+    with pytest.raises(NotFoundError):
+        await client.runs.cancel(thread, run["run_id"])
+
+
+async def test_a_cancel_closes_a_stream_without_a_word(client):
+    probe = tag()
+    thread = (await client.threads.create())["thread_id"]
+    made = asyncio.get_running_loop().create_future()
+    events = []
+
+    async def read():
+        async for part in client.runs.stream(
+            thread,
+            GRAPHS["slow"],
+            input={**LONG, "tag": probe},
+            stream_mode=["values", "custom"],
+            on_run_created=made.set_result,
+        ):
+            events.append(part.event)
+
+    reader = asyncio.create_task(read())
+    run = await made
+    await until_ticking(probe)
+    await client.runs.cancel(thread, run["run_id"])
+    await asyncio.wait_for(reader, 5)
+    assert set(events) == {"metadata", "values", "custom"}
+    await assert_stopped(probe)
+
+
+async def test_a_cancel_ends_a_wait_with_the_last_values(client):
+    probe = tag()
+    thread = (await client.threads.create())["thread_id"]
+    waiter = asyncio.create_task(
+        client.runs.wait(thread, GRAPHS["steps"], input={**LONG, "tag": probe})
+    )
+    await until_ticking(probe)
+    [run] = await client.runs.list(thread)
+    await client.runs.cancel(thread, run["run_id"], wait=True)
+    values = await asyncio.wait_for(waiter, 5)
+    assert values["log"] == ["before"]
+    await assert_stopped(probe)
+
+
+async def test_a_failure_is_told_by_stream_wait_and_thread(client):
+    thread = (await client.threads.create())["thread_id"]
+    with pytest.raises(Exception, match="ValueError: boom"):
+        await client.runs.wait(thread, GRAPHS["failing"], input={})
+    parts = [
+        part async for part in client.runs.stream(thread, GRAPHS["failing"], input={"fail": "no"})
+    ]
+    assert parts[-1].event == "error"
+    assert parts[-1].data == {"error": "ValueError", "message": "no"}
+    state = await client.threads.get(thread)
+    assert state["status"] == "error"
+    assert state["error"] == {"error": "ValueError", "message": "no"}
+
+
+async def test_a_timeout_is_visible(client):
+    thread = (await client.threads.create())["thread_id"]
+    with pytest.raises(Exception, match="TimeoutError: Run exceeded its time limit of 100 ms"):
+        await client.runs.wait(
+            thread, GRAPHS["slow"], input=LONG, metadata={"quell_timeout_ms": 100}
+        )
+    [run] = await client.runs.list(thread)
+    assert run["status"] == "timeout"
+    assert (await client.threads.get(thread))["status"] == "error"
+
+
+async def test_bulk_cancel_by_status_stops_a_hundred_runs(client):
+    probes = [tag() for _ in range(100)]
+    runs = []
+    for probe in probes:
+        thread = (await client.threads.create())["thread_id"]
+        run = await client.runs.create(thread, GRAPHS["slow"], input={**LONG, "tag": probe})
+        runs.append((thread, run["run_id"]))
+    await asyncio.gather(*(until_ticking(probe) for probe in probes))
+    await client.runs.cancel_many(status="running")
+    for thread, run in runs:
+        await client.runs.join(thread, run)
+        assert (await client.runs.get(thread, run))["status"] == "interrupted"
+    before = [Probe(probe).ticks() for probe in probes]
+    await asyncio.sleep(0.3)
+    assert [Probe(probe).ticks() for probe in probes] == before
+
+
+async def test_bulk_cancel_by_ids_reaches_the_live_ones(client):
+    probe = tag()
+    thread = (await client.threads.create())["thread_id"]
+    done = await client.runs.create(thread, GRAPHS["echo"], input={})
+    await client.runs.join(thread, done["run_id"])
+    with pytest.raises(NotFoundError):
+        await client.runs.cancel_many(thread_id=thread, run_ids=[done["run_id"]])
+    first = await client.runs.create(thread, GRAPHS["slow"], input={**LONG, "tag": probe})
+    second = await client.runs.create(thread, GRAPHS["slow"], input=LONG)
+    await until_ticking(probe)
+    assert (await client.runs.get(thread, second["run_id"]))["status"] == "pending"
+    ids = [done["run_id"], first["run_id"], second["run_id"], str(uuid.uuid4())]
+    await client.runs.cancel_many(thread_id=thread, run_ids=ids)
+    await client.runs.join(thread, first["run_id"])
+    statuses = {row["run_id"]: row["status"] for row in await client.runs.list(thread)}
+    assert statuses[done["run_id"]] == "success"
+    assert statuses[first["run_id"]] == statuses[second["run_id"]] == "interrupted"
+    await assert_stopped(probe)
+
+
+async def test_a_rollback_leaves_the_thread_as_it_was(client):
+    probe = tag()
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, GRAPHS["echo"], input={"text": "a"})
+    before = await client.threads.get(thread)
+    run = await client.runs.create(thread, GRAPHS["steps"], input={**LONG, "tag": probe})
+    await until_ticking(probe)
+    await client.runs.cancel(thread, run["run_id"], wait=True, action="rollback")
+    await gone(client, thread, run["run_id"])
+    await assert_stopped(probe)
+    after = await client.threads.get(thread)
+    for key in ("values", "status", "error"):
+        assert after[key] == before[key], key
+    assert await client.runs.join(thread, run["run_id"]) is not None
+
+
+async def test_a_bulk_rollback_deletes_what_it_stopped(client):
+    probe = tag()
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(thread, GRAPHS["parallel"], input={**LONG, "tag": probe})
+    await until_ticking(probe, 4)
+    await client.runs.cancel_many(
+        thread_id=thread, run_ids=[run["run_id"]], action="rollback"
+    )
+    for _ in range(200):
+        if not await client.runs.list(thread):
+            break
+        await asyncio.sleep(0.01)
+    await gone(client, thread, run["run_id"])
+    await assert_stopped(probe)
+
+
+async def test_stateless_runs_leave_nothing(client):
+    values = await client.runs.wait(None, GRAPHS["echo"], input={"text": "x"})
+    assert values == {"text": "x", "log": ["echo:x"]}
+    probe = tag()
+    run = await client.runs.create(None, GRAPHS["slow"], input={**LONG, "tag": probe})
+    await until_ticking(probe)
+    await client.runs.cancel(run["thread_id"], run["run_id"], wait=True)
+    await assert_stopped(probe)
+    await gone(client, run["thread_id"], run["run_id"])
+    with pytest.raises(NotFoundError):
+        await client.threads.get(run["thread_id"])
+
+
+async def test_runs_of_a_thread_queue_up_or_are_refused(client):
+    thread = (await client.threads.create())["thread_id"]
+    first = await client.runs.create(thread, GRAPHS["slow"], input={"ms": 300})
+    second = await client.runs.create(thread, GRAPHS["echo"], input={"text": "2"})
+    with pytest.raises(ConflictError):
+        await client.runs.create(thread, GRAPHS["echo"], multitask_strategy="reject", input={})
+    assert (await client.runs.get(thread, second["run_id"]))["status"] == "pending"
+    await client.runs.join(thread, first["run_id"])
+    await client.runs.join(thread, second["run_id"])
+    values = (await client.threads.get(thread))["values"]
+    assert values["log"] == ["slow:done", "echo:2"]
+
+
+async def test_a_vanished_client_cancels_if_it_asked_so(client):
+    probe = tag()
+    thread = (await client.threads.create())["thread_id"]
+    async for part in client.runs.stream(
+        thread,
+        GRAPHS["slow"],
+        input={**LONG, "tag": probe},
+        stream_mode="custom",
+        on_disconnect="cancel",
+    ):
+        if part.event == "custom":
+            break
+    for _ in range(300):
+        [run] = await client.runs.list(thread)
+        if run["status"] == "interrupted":
+            break
+        await asyncio.sleep(0.01)
+    assert run["quell"]["cause"]["kind"] == "disconnected"
+    await assert_stopped(probe)
+
+
+async def test_a_stubborn_body_runs_on_within_the_grace_and_its_result_is_dropped(client):
+    probe = tag()
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(thread, GRAPHS["stubborn"], input={"ms": 1_000, "tag": probe})
+    await until_ticking(probe)
+    await client.runs.cancel(thread, run["run_id"])
+    assert (await client.runs.get(thread, run["run_id"]))["status"] == "running"
+    await client.runs.cancel(thread, run["run_id"], wait=True)
+    assert (await client.runs.get(thread, run["run_id"]))["status"] == "interrupted"
+    marks = Probe(probe).marks()
+    assert "stubborn:stop-seen" in marks and marks[-1] == "stubborn:done"
+    assert (await client.threads.get(thread))["values"]["log"] == []
+
+
+async def test_a_delayed_run_waits_and_is_cancelled_at_once(client):
+    probe = tag()
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(
+        thread, GRAPHS["slow"], input={**LONG, "tag": probe}, after_seconds=60
+    )
+    assert (await client.threads.get(thread))["status"] == "busy"
+    await client.runs.cancel(thread, run["run_id"])
+    assert (await client.runs.get(thread, run["run_id"]))["status"] == "interrupted"
+    assert Probe(probe).marks() == []
+    assert (await client.threads.get(thread))["status"] == "idle"
