@@ -1,7 +1,7 @@
 //! What does a parallel step cost, against the same written by hand with a `JoinSet` and tokens?
 //!
 //! 1,000 branches under `all`, `settle`, `first_success` and `quorum(100)`, from the first start to
-//! 1,000 branches under `all`, `settle`, `first_success` and `quorum(100)`, from first start to last
+//! 1,000 branches under `all`, `settle`, `first_success` and `quorum(100)`, first start to last
 //! end. Branches yield once and are through, but for the losers of the last two: these wait to be
 //! stopped. The hand-made step has what a step is for: a token per branch below one for the
 //! name, its times and how it ended. Ours has ids, causes, events, deadlines, a fence and a report
