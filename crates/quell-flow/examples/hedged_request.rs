@@ -26,7 +26,7 @@ pub(crate) async fn fetch(delay: Duration) -> Result<Settled<&'static str>, RunE
     let run = engine.submit(RunSpec::step("fetch"), async move |ctx| {
         let request = Parallel::new("request")
             .policy(Policy::hedge(delay))
-            .branch("near", async |_| answer(Duration::from_secs(3_600), "from near by").await)
+            .branch("near", async |_| answer(Duration::from_hours(1), "from near by").await)
             .branch("far", async |_| answer(Duration::from_millis(20), "from afar").await)
             .branch("spare", async |_| answer(Duration::ZERO, "from nowhere").await);
         request.run(&ctx).await

@@ -25,7 +25,7 @@ pub use members::{Delegated, Members};
 ///
 /// | mode | who works | the output |
 /// |---|---|---|
-/// | [`broadcast`](Self::broadcast) | all at once, on the task | what is [combined](Self::combine) |
+/// | [`broadcast`](Self::broadcast) | all at once, on the task | [combined](Self::combine) |
 /// | [`route`](Self::route) | one that is chosen, on the task | its output |
 /// | [`sequence`](Self::sequence) | one by one, on what the one before put out | the last output |
 /// | [`coordinate`](Self::coordinate) | whoever the leader asks, as often as it likes | its own |

@@ -310,7 +310,7 @@ impl RunContext {
     }
 
     /// Says what the body used. It counts for this run and every run above it, whatever the status;
-    /// a run that has used more than its [`budget`](RunSpec::budget) is stopped before this returns.
+    /// a run that has used more than its [`budget`](RunSpec::budget) is stopped when this returns.
     ///
     /// After the end it is late, and counts for the nearest run above that has not ended.
     pub fn usage(&self, used: Usage) -> Written {

@@ -23,7 +23,7 @@ use crate::parallel::timed;
 /// let writer = Arc::new(Component::agent("writer", async |_ctx, task: Payload| Ok(task)));
 /// let desk = Team::sequence("desk")
 ///     .with_member(Member::of(&writer).timeout(Duration::from_secs(60)))
-///     .with_member(Member::new("check", async |_ctx, text| Ok(text)).idle(Duration::from_secs(5)));
+///     .with_member(Member::new("check", async |_ctx, it| Ok(it)).idle(Duration::from_secs(5)));
 /// # let _ = desk;
 /// ```
 #[must_use = "a member does nothing until it is in a team"]
