@@ -61,13 +61,13 @@ fn a_plan_that_cannot_be_read_is_refused() {
     let scratch = Scratch::new();
     fs::create_dir(scratch.path("directory.toml")).expect("a directory can be made");
     fs::write(scratch.path("binary.toml"), [0xff, 0xfe, 0]).expect("a file can be written");
-    scratch.write("plan.yaml", "name: p");
+    scratch.write("plan.ini", "name = p");
     scratch.write("broken.json", "{");
     for (plan, word) in [
         ("missing.toml", "no such file"),
         ("directory.toml", "directory.toml"),
         ("binary.toml", "UTF-8"),
-        ("plan.yaml", "extension"),
+        ("plan.ini", "extension"),
         ("broken.json", "broken.json:1:"),
         ("", "a value is required"),
     ] {
