@@ -1,0 +1,138 @@
+//! Models of the engine for loom: every interleaving of small cases (rung 3).
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg quell_loom" cargo test --release -p quell --lib --target-dir target/loom models
+//! ```
+//!
+//! What is real: the whole path of a run but for its runtime, that is node, step, cascade, accept,
+//! body, detach, log, streams, waiters and registry, with every lock and atomic of the engine being
+//! loom's. What is not:
+//!
+//! - The task of a body is a thread of the model ([`crate::sync`]); loom polls it.
+//! - There is no control loop and no time: a model brings stages and ticks itself.
+//! - `DashMap` is not modelled. It is entered and left between two points at which a model may
+//!   switch, so its operations are atomic here, as its own tests are trusted to show; a remembered
+//!   stop takes a lock of ours under a shard, and is left to the tests on real threads.
+//! - Locks and atomics that are not the engine's: reference counts, tokens of tokio-util.
+//!
+//! Preemptions are bounded per model, as said at each; `LOOM_MAX_PREEMPTIONS` overrides the bound,
+//! `LOOM_LOG=1` tells of a failed interleaving. A wake-up that is lost is a deadlock, which loom
+//! reports.
+
+mod bodies;
+mod log;
+mod runs;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use quell_core::lifecycle::{BodyEnd, Input};
+use quell_core::{CancelRequest, EventKind, RunEvent, RunId, RunStatus};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::engine::Engine;
+use crate::node::Node;
+use crate::spec::RunSpec;
+use crate::step::Note;
+use crate::stream::EventStream;
+use crate::{EngineConfig, Limits};
+
+/// How often each of the outcomes of a race was met.
+#[derive(Debug, Default)]
+struct Seen([AtomicUsize; 4]);
+
+impl Seen {
+    fn note(&self, outcome: usize) {
+        self.0[outcome].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Plays every interleaving of a model, and fails unless each of its outcomes was met.
+#[expect(clippy::print_stderr, reason = "how much was explored is part of the result")]
+fn explore(
+    name: &str,
+    preemptions: usize,
+    outcomes: usize,
+    model: impl Fn(&Seen) + Sync + Send + 'static,
+) {
+    let (seen, played) = (Arc::new(Seen::default()), Arc::new(AtomicUsize::new(0)));
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 100_000;
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    let (inner_seen, inner_played) = (Arc::clone(&seen), Arc::clone(&played));
+    builder.check(move || {
+        inner_played.fetch_add(1, Ordering::Relaxed);
+        model(&inner_seen);
+    });
+    let met: Vec<_> = seen.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+    eprintln!("{name}: {} interleavings, outcomes {:?}", played.load(Ordering::Relaxed), met);
+    assert!(met[..outcomes].iter().all(|count| *count > 0), "{name} is no race: {met:?}");
+}
+
+/// An engine whose bodies are threads of the model. It keeps no ended tree.
+fn engine() -> Engine {
+    engine_with(|_| {})
+}
+
+fn engine_with(set: impl FnOnce(&mut Limits)) -> Engine {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    // Nothing ever runs on it: it is there to be named.
+    let runtime = RUNTIME.get_or_init(|| Builder::new_current_thread().build().unwrap());
+    let mut limits = Limits::default();
+    limits.ended_trees_max = 0;
+    set(&mut limits);
+    Engine::with_config(EngineConfig::new().runtime(runtime.handle().clone()).limits(limits))
+}
+
+/// A root that runs, without a task: the model says when its body ends.
+fn started_root(engine: &Engine) -> Arc<Node> {
+    let spec = RunSpec::agent("root").id(RunId::from_text("root"));
+    let node = engine.shared().accept_root(spec).expect("a root is accepted");
+    node.apply(Input::Started, Note::default(), |_, _| {});
+    node
+}
+
+/// A child that runs, without a task, unless it is refused.
+fn started_child(parent: &Arc<Node>, name: &str) -> Option<Arc<Node>> {
+    let spec = RunSpec::step(name).id(RunId::from_text(name));
+    let child = parent.shared.accept_child(spec, parent).ok()?;
+    child.apply(Input::Started, Note::default(), |_, _| {});
+    Some(child)
+}
+
+/// What the task of a body does last.
+fn end_body(node: &Arc<Node>, end: BodyEnd) {
+    node.apply(Input::BodyEnded(end), Note::default(), |state, _| state.body = None);
+}
+
+fn because(words: &str) -> CancelRequest {
+    CancelRequest::because(words)
+}
+
+/// Reads the log of a tree whose root is over, and checks it as the integration tests do.
+fn checked_log(root: &Arc<Node>) -> Vec<RunEvent> {
+    assert!(root.is_over(), "only a whole log can be checked");
+    let log = loom::future::block_on(read_all(EventStream::of_run(root, 0)));
+    if let Err(what) = crate::testing::check_trace(&log) {
+        panic!("{what}: {log:#?}");
+    }
+    log
+}
+
+async fn read_all(mut events: EventStream) -> Vec<RunEvent> {
+    let mut all = Vec::new();
+    while let Some(event) = events.next().await {
+        all.push(event);
+    }
+    all
+}
+
+/// How many terminal events a run has in a log.
+fn ends_of(log: &[RunEvent], run: RunId) -> usize {
+    let is_end = |event: &&RunEvent| event.run == run && matches!(event.kind, EventKind::Ended(_));
+    log.iter().filter(is_end).count()
+}
+
+const fn is_stopped(status: RunStatus) -> bool {
+    matches!(status, RunStatus::Stopping | RunStatus::Cancelled | RunStatus::TimedOut)
+}
