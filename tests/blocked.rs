@@ -334,3 +334,31 @@ async fn i14_a_reader_on_its_own_runtime_sees_events_while_bodies_block() {
     assert_eq!(waited.abandoned.len(), 2, "one that ended before, and what shutdown met");
     blocked.release().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i27_a_closure_of_a_run_that_fails_is_told_to_stop() {
+    let lab = Lab::real();
+    let up = Gate::new();
+    let ready = up.clone();
+    let run = lab
+        .submit(RunSpec::step("crunch"), async move |ctx| {
+            let asks = move |ctx: quell::BlockingContext| {
+                ready.open();
+                while !ctx.is_stopping() {
+                    std::thread::yield_now();
+                }
+            };
+            let crunch = std::pin::pin!(ctx.spawn_blocking(asks));
+            drop(tokio::time::timeout(ms(1), crunch).await);
+            Err::<(), _>(quell::Failure::new("no idea"))
+        })
+        .unwrap();
+    soon("it crunches", || up.is_open()).await;
+    let report = within("the run ends", run.ended()).await;
+    assert_eq!(
+        (report.status, report.quiescent),
+        (RunStatus::Failed, true),
+        "nobody was abandoned"
+    );
+    lab.finish().await;
+}

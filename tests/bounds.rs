@@ -3,7 +3,7 @@ use quell::{
     SubmitError, Written, limits,
 };
 
-use crate::support::{Lab, bounded, listener, secs};
+use crate::support::{Lab, bounded, config, listener, secs};
 
 #[tokio::test(start_paused = true)]
 async fn i8_a_spawn_beyond_a_limit_is_refused_and_yields_why() {
@@ -225,5 +225,70 @@ async fn i17_a_report_has_a_bound_and_what_did_not_complete_comes_first() {
     let incomplete = report.rows.iter().filter(|row| row.status != RunStatus::Completed).count();
     assert_eq!((report.rows.len(), incomplete), (10, 8), "five failed, three cancelled");
     assert_eq!((report.omitted.completed, report.omitted.total()), (94, 94));
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i12_times_without_end_are_taken_as_very_long() {
+    let forever = std::time::Duration::MAX;
+    let limits = bounded(|limits| limits.ended_trees_for = forever);
+    let lab = Lab::with(
+        config()
+            .control_on_runtime()
+            .limits(limits)
+            .grace(forever)
+            .abort_wait(forever)
+            .escalate_after(forever),
+    );
+    let spec = || RunSpec::agent("patient").timeout(forever).idle(forever).start_within(forever);
+    let brief = lab.submit(spec().grace(forever), async |_| Ok(1)).unwrap();
+    assert_eq!(brief.await.unwrap(), 1);
+    let run = lab
+        .submit(spec(), async |ctx| {
+            assert!(ctx.deadline().is_some());
+            listener(ctx).await
+        })
+        .unwrap();
+    tokio::time::sleep(secs(1)).await;
+    run.cancel(CancelRequest::because("some day").after_step(None));
+    assert_eq!(run.run().status(), RunStatus::Running);
+    let id = quell::RunId::from_text("some day");
+    lab.cancel(id, CancelRequest::because("some day").remember_for(forever));
+    run.cancel(CancelRequest::because("enough").grace(forever));
+    assert_eq!(run.ended().await.status, RunStatus::Cancelled);
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i12_zero_is_no_time_and_no_room() {
+    let lab = Lab::with(
+        config()
+            .control_on_runtime()
+            .grace(secs(0))
+            .abort_wait(secs(0))
+            .escalate_after(secs(0))
+            .limits(bounded(|limits| limits.report_rows_max = 0)),
+    );
+    for after_step in [false, true] {
+        let run = lab
+            .submit(RunSpec::team("ignorant"), async |ctx| {
+                let child = ctx.spawn(RunSpec::agent("child"), crate::support::ignorant);
+                child.ended().await;
+                crate::support::ignorant(ctx).await
+            })
+            .unwrap();
+        tokio::time::sleep(secs(1)).await;
+        let began = crate::support::now();
+        let request = CancelRequest::because("now");
+        run.cancel(if after_step { request.after_step(None) } else { request });
+        let report = run.run().quiescent().await;
+        assert_eq!(crate::support::now() - began, secs(0));
+        assert_eq!((report.status, report.rows.len()), (RunStatus::Cancelled, 1));
+        assert_eq!(report.omitted.cancelled, 1, "zero rows count as one");
+    }
+    lab.finish().await;
+    let lab = Lab::paused_with(bounded(|limits| limits.runs_max = 0));
+    let refused = lab.submit(RunSpec::agent("one"), listener).unwrap_err();
+    assert_eq!(refused, SubmitError::LimitReached { what: "live runs", max: 0 });
     lab.finish().await;
 }

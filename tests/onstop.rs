@@ -203,3 +203,46 @@ async fn i15_at_the_hard_deadline_an_ancestor_that_gives_way_in_one_poll_is_no_o
     assert_eq!(aborted, ["root", "guilty"]);
     lab.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn i12_an_ancestor_that_waits_is_given_half_the_abort_wait_for_its_children() {
+    let lab = Lab::paused();
+    let (parents, dropped) = (Witness::new(), std::sync::Arc::new(std::sync::Mutex::new(None)));
+    let (enter, note) = (parents.clone(), std::sync::Arc::clone(&dropped));
+    let run = lab
+        .submit(RunSpec::team("parent").grace(secs(2)), async move |ctx| {
+            let _inside = enter.enter();
+            let _note = AtEnd(note);
+            let _ = ctx.is_stopping();
+            let child = ctx.spawn(RunSpec::agent("held up"), async |ctx| {
+                let hold = ctx.hold(quell::Work::Process, "outside")?;
+                tokio::spawn(async move {
+                    tokio::time::sleep(secs(60)).await;
+                    drop(hold);
+                });
+                listener(ctx).await
+            });
+            child.ended().await;
+            Ok(())
+        })
+        .unwrap();
+    tokio::time::sleep(ms(1)).await;
+    let began = now();
+    run.cancel(CancelRequest::because("enough"));
+    let report = run.ended().await;
+    assert_eq!(now() - began, secs(3));
+    let dropped = dropped.lock().unwrap().expect("the body is gone");
+    assert_eq!(dropped - began, ms(2500), "at the hard deadline and half the abort wait");
+    assert!(!report.quiescent && report.abandoned.len() == 1, "{report:#?}");
+    assert_eq!(parents.inside(), 0);
+    lab.finish().await;
+}
+
+/// Notes when it is dropped.
+struct AtEnd(std::sync::Arc<std::sync::Mutex<Option<std::time::Instant>>>);
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap() = Some(now());
+    }
+}

@@ -3,7 +3,7 @@
 //! It decides nothing that a [`Lifecycle`] decides. What it adds is what the engine adds: who is
 //! told, in which order, and what bodies, hooks and work do next. It has neither tasks nor locks
 //! nor timers, and shares no code with the engine. What becomes due at one instant is worked off
-//! from a queue before any timer is looked at.
+//! in the order in which the engine's control loop and its runtime would.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -178,6 +178,8 @@ impl<'a> Oracle<'a> {
                 let due = timer.remove();
                 self.ready.push_back(due);
             }
+            // What is due at the same instant is ticked in one go, before anything else moves.
+            while self.tick_next() {}
         }
     }
 
@@ -186,14 +188,20 @@ impl<'a> Oracle<'a> {
         loop {
             if let Some(ready) = self.ready.pop_front() {
                 self.take_turn(ready);
-            } else if let Some((_, run)) = self.wakeups().filter(|(at, _)| *at <= self.now).min() {
-                let node = self.node(run);
-                let (active_at, listens) = (self.at(node.active_at), node.listens);
-                self.feed(run, Input::Tick { active_at, listens }, None);
-            } else {
+            } else if !self.tick_next() {
                 return;
             }
         }
+    }
+
+    /// Ticks one lifecycle that is due; false if there is none.
+    fn tick_next(&mut self) -> bool {
+        let due = self.wakeups().filter(|(at, _)| *at <= self.now).min();
+        let Some((_, run)) = due else { return false };
+        let node = self.node(run);
+        let (active_at, listens) = (self.at(node.active_at), node.listens);
+        self.feed(run, Input::Tick { active_at, listens }, None);
+        true
     }
 
     fn take_turn(&mut self, ready: Ready) {

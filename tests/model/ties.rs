@@ -34,9 +34,12 @@ impl Oracle<'_> {
                 due.entry(self.plan.root(*run)).or_default()[2] |= 1 << 16;
             }
         }
+        // Which of two ladders takes what cleanup has spawned shows in its cause.
+        let has_cleanup = self.nodes.iter().flatten().any(|node| node.is_cleanup);
         let races = |[bodies, ladders, stops]: [u32; 3]| {
             let stops = (stops & 0xffff) + (stops >> 16);
-            bodies + stops > 1 || (ladders > 0 && bodies + stops > 0)
+            let meets = bodies + stops > 1 || (ladders > 0 && bodies + stops > 0);
+            meets || (ladders > 1 && has_cleanup)
         };
         if due.values().any(|due| races(*due)) {
             self.race.get_or_insert_with(|| format!("timers meet at {}", self.now));

@@ -500,7 +500,8 @@ impl Lifecycle {
         if self.is_stopping() {
             return ladder;
         }
-        let asks = self.asks.as_deref().copied().unwrap_or_default();
+        // Most runs ask nothing of the clock.
+        let Some(asks) = self.asks.as_deref() else { return ladder };
         let start_by = asks.start_by.filter(|_| self.body == Body::Waiting);
         let escalate_at = asks.scheduled.map(|scheduled| scheduled.escalate_at);
         [ladder, asks.timeout_at, asks.idle_at, start_by, escalate_at].into_iter().flatten().min()

@@ -5,8 +5,11 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quell::{Engine, Failure, Payload, RunContext, RunHandle, RunKind, RunSpec, SubmitError};
+
+use crate::parallel::timed;
 
 /// The components of a service, by kind and id.
 ///
@@ -66,6 +69,8 @@ pub struct Component {
     members: Vec<Part>,
     steps: Vec<Part>,
     contracts: Vec<Contract>,
+    timeout: Option<Duration>,
+    grace: Option<Duration>,
     body: Body,
 }
 
@@ -183,6 +188,8 @@ impl Component {
             members: Vec::new(),
             steps: Vec::new(),
             contracts: Contract::ALL.to_vec(),
+            timeout: None,
+            grace: None,
             body: Box::new(move |ctx, input| Box::pin(body(ctx, input))),
         }
     }
@@ -217,6 +224,18 @@ impl Component {
         self
     }
 
+    /// Stops every run of it after this time. Defaults to no limit. Zero: as it starts.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets the time between a stop and abort. Defaults to that of the engine. Zero: none.
+    pub const fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
     /// Yields the id.
     pub fn id(&self) -> &str {
         &self.id
@@ -247,9 +266,11 @@ impl Component {
         self.contracts.contains(&contract)
     }
 
-    /// Makes the spec of a run of it: its kind and name, and the label [`COMPONENT`] with its id.
+    /// Makes the spec of a run of it: its kind, name and times, and the label [`COMPONENT`] with
+    /// its id.
     pub fn spec(&self) -> RunSpec {
-        RunSpec::new(self.kind, self.id.as_str()).label(COMPONENT, self.id.as_str())
+        let spec = RunSpec::new(self.kind, self.id.as_str()).label(COMPONENT, self.id.as_str());
+        timed(spec, self.timeout, self.grace, None)
     }
 
     /// Starts a run of it. What its body returns becomes the output of the run.

@@ -63,6 +63,15 @@ pub enum Emit {
     },
 }
 
+/// A line of a process, as `quell-process` emits it.
+#[derive(Deserialize)]
+struct Said {
+    stream: String,
+    line: String,
+    #[serde(default)]
+    split: bool,
+}
+
 impl Emit {
     /// Makes a piece of text.
     pub fn content(text: impl Into<String>) -> Self {
@@ -87,7 +96,32 @@ impl Emit {
     }
 
     /// Reads it back; none for what a body emitted in words of its own.
+    ///
+    /// A line that a process wrote on stdout, `{"stream":"stdout","line":"…"}`, is a piece of the
+    /// answer's text.
     pub fn read(payload: &Payload) -> Option<Self> {
-        payload.parse().ok()
+        payload.parse().ok().or_else(|| {
+            let said: Said = payload.parse().ok()?;
+            let end = if said.split { "" } else { "\n" };
+            (said.stream == "stdout").then(|| Self::Content { text: said.line + end })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_a_program_is_a_piece_of_the_text() {
+        for (line, text) in [
+            (r#"{"stream":"stdout","line":"hi"}"#, Some("hi\n")),
+            (r#"{"stream":"stdout","line":"hi","split":true}"#, Some("hi")),
+            (r#"{"stream":"stderr","line":"hi"}"#, None),
+            (r#"{"event":"mine","line":"hi"}"#, None),
+        ] {
+            let payload: Payload = line.parse::<Value>().expect("JSON").into();
+            assert_eq!(Emit::read(&payload), text.map(Emit::content), "{line}");
+        }
     }
 }

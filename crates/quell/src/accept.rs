@@ -1,13 +1,13 @@
 //! From a spec to a node that is known: bounds, admission, the fence of the parent, the registry.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quell_core::lifecycle::Input;
 use quell_core::{CancelRequest, EventKind, RunId};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Free;
-use crate::clock::Moment;
 use crate::control;
 use crate::engine::Shared;
 use crate::failure::SubmitError;
@@ -60,12 +60,12 @@ impl Shared {
     }
 
     /// Asks for the lane and the slot of a root that nobody else knows yet.
-    fn admit(&self, node: &Arc<Node>, now: Moment) -> Result<Free, SubmitError> {
+    fn admit(&self, node: &Arc<Node>, now: Instant) -> Result<Free, SubmitError> {
         if !self.admission.concerns(node.gate.as_deref()) {
             return Ok(Free::default());
         }
         node.hold_back();
-        let free = self.admission.enter(node, now.instant)?;
+        let free = self.admission.enter(node, now)?;
         if let Some(due) = node.gate.as_ref().and_then(|gate| gate.not_before) {
             self.control.nudge(self.clock.ticks(due));
         }
@@ -73,18 +73,18 @@ impl Shared {
     }
 
     /// Gives back what a root had of admission: it was refused after all.
-    fn give_back(&self, node: &Arc<Node>, now: Moment) {
+    fn give_back(&self, node: &Arc<Node>, now: Instant) {
         {
             let mut state = node.lock();
             state.life.refuse(true);
             node.mirror(&state, 0);
         }
-        self.admission.ended(node, now.instant).start();
-        self.admission.quiesced(node.id, now.instant).start();
+        self.admission.ended(node, now).start();
+        self.admission.quiesced(node.id, now).start();
     }
 
     /// Yields the id that a run brings, or a new one.
-    fn id_of(&self, spec: &RunSpec, now: Moment) -> RunId {
+    fn id_of(&self, spec: &RunSpec, now: Instant) -> RunId {
         spec.id.unwrap_or_else(|| self.registry.new_id(&self.clock, now))
     }
 
@@ -102,7 +102,7 @@ impl Shared {
         self: &Arc<Self>,
         spec: RunSpec,
         parent: &Arc<Node>,
-        now: Moment,
+        now: Instant,
         wakers: &mut Wakers,
     ) -> Result<(Arc<Node>, Option<Box<CancelRequest>>), Refusal> {
         let limits = &self.config.limits;
@@ -129,7 +129,7 @@ impl Shared {
         }
         let mut state = node.lock();
         let stop = self.enter(&node, &mut state, cleanup, now, wakers)?;
-        let added = above.life.on(Input::ChildAdded { shielded }, now.instant);
+        let added = above.life.on(Input::ChildAdded { shielded }, now);
         debug_assert!(
             !added.refused || faults::on("skip-fence"),
             "the fence was asked under the same lock"
@@ -145,10 +145,10 @@ impl Shared {
         node: &Arc<Node>,
         state: &mut State,
         shielded: bool,
-        now: Moment,
+        now: Instant,
         wakers: &mut Wakers,
     ) -> Result<Option<Box<CancelRequest>>, SubmitError> {
-        let stop = match self.registry.enter(node, state.parent_id.is_none(), now.instant) {
+        let stop = match self.registry.enter(node, state.parent_id.is_none(), now) {
             Entered::InUse => return Err(SubmitError::IdInUse(node.id)),
             Entered::Stopped(request) => Some(request),
             Entered::Yes => None,

@@ -34,7 +34,7 @@ impl Node {
         let mut first = None;
         let fx = self.apply(Input::Stop(input), note, |state, _| {
             if faults::on("overwrite-cause") && state.cause.is_some() {
-                let at = self.shared.clock.wall(self.shared.clock.now().ticks);
+                let at = self.shared.clock.wall(self.shared.clock.now());
                 state.cause = Some(Arc::new(request.to_cause(at, self.id)));
             }
             first.clone_from(&state.cause);

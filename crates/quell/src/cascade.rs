@@ -9,14 +9,13 @@ use std::time::Instant;
 use quell_core::lifecycle::{Cascade, Effects, Input, Stage};
 use quell_core::{Cause, StopMode};
 
-use crate::clock::Moment;
 use crate::faults;
 use crate::node::{After, Gone, Node, Todo, Todos};
 use crate::step::Note;
 use crate::word;
 
 /// Works off what steps have left, and what those leave in turn.
-pub(crate) fn work_off(mut todo: Todos, now: Moment) {
+pub(crate) fn work_off(mut todo: Todos, now: Instant) {
     while let Some(next) = todo.pop() {
         match next {
             Todo::Cascade(node, cascade, cause) => signal_children(&node, cascade, cause, now),
@@ -57,7 +56,7 @@ pub(crate) fn subtree(root: &Arc<Node>, wanted: impl Fn(&Node) -> bool) -> Vec<A
 
 /// Tells every live descendant that an ancestor stops or fails. Each is told before its own
 /// children; the spawn fence of its parent is closed already.
-fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: Moment) {
+fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: Instant) {
     if faults::on("skip-signal") {
         return;
     }
@@ -84,7 +83,7 @@ fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: M
     }
 }
 
-fn signal(child: &Arc<Node>, cascade: Cascade, cause: &Arc<Cause>, now: Moment) -> After {
+fn signal(child: &Arc<Node>, cascade: Cascade, cause: &Arc<Cause>, now: Instant) -> After {
     let input = Input::ParentStopped {
         hard: cascade.hard,
         wait: cascade.wait,
@@ -96,7 +95,7 @@ fn signal(child: &Arc<Node>, cascade: Cascade, cause: &Arc<Cause>, now: Moment) 
 }
 
 /// Takes a run and its live descendants to a stage, leaves first: abort and abandon go bottom-up.
-fn take_to_stage(node: &Arc<Node>, stage: Stage, now: Moment, todo: &mut Todos) {
+fn take_to_stage(node: &Arc<Node>, stage: Stage, now: Instant, todo: &mut Todos) {
     let mut nodes = vec![Arc::clone(node)];
     nodes.extend(live_subtree(node));
     let skipped = (stage == Stage::Abandon && faults::on("skip-abandon"))
@@ -106,7 +105,7 @@ fn take_to_stage(node: &Arc<Node>, stage: Stage, now: Moment, todo: &mut Todos) 
     }
     let (hard, cause) = {
         let locked = node.lock();
-        let hard = locked.life.hard_deadline().unwrap_or(now.instant);
+        let hard = locked.life.hard_deadline().unwrap_or(now);
         let failing = locked.extra.as_ref().and_then(|extra| extra.failing.clone());
         (hard, locked.cause.clone().or(failing))
     };
@@ -126,7 +125,7 @@ fn stop_cleanup(
     node: &Arc<Node>,
     hard: Instant,
     cause: Option<&Arc<Cause>>,
-    now: Moment,
+    now: Instant,
     todo: &mut Todos,
 ) {
     let cause = cause.map(|cause| Arc::new(cause.inherited(quell_core::CauseKind::ParentStopped)));
@@ -144,7 +143,7 @@ fn stop_cleanup(
 }
 
 /// Counts a child out, and keeps it for the report if there is a row for it.
-fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &Gone, now: Moment) -> After {
+fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &Gone, now: Instant) -> After {
     let input = Input::ChildEnded { unseen_failure: gone.unseen_failure, restless: gone.restless };
     let mut unlinked = None;
     let after = parent.step(input, Note::default(), now, |state, _: &Effects| {
@@ -164,7 +163,7 @@ fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &Gone, now: Moment) 
 }
 
 /// Keeps what a step left for other nodes, and carries out the rest.
-fn settle(node: &Arc<Node>, mut after: After, now: Moment, todo: &mut Todos) {
+fn settle(node: &Arc<Node>, mut after: After, now: Instant, todo: &mut Todos) {
     todo.extend(std::mem::take(&mut after.todo));
     node.finish(after, now);
 }

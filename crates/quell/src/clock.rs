@@ -24,9 +24,13 @@ impl Clock {
         Self { start: Self::read(), wall, wall_nanos }
     }
 
-    pub(crate) fn now(&self) -> Moment {
-        let instant = Self::read();
-        Moment { instant, ticks: self.ticks(instant) }
+    #[expect(clippy::unused_self, reason = "callers should not care where the time comes from")]
+    pub(crate) fn now(&self) -> Instant {
+        Self::read()
+    }
+
+    pub(crate) fn wall(&self, at: Instant) -> SystemTime {
+        self.wall + at.saturating_duration_since(self.start)
     }
 
     pub(crate) fn ticks(&self, at: Instant) -> Ticks {
@@ -40,25 +44,18 @@ impl Clock {
         self.start + ticks.since_start()
     }
 
-    pub(crate) fn wall(&self, ticks: Ticks) -> SystemTime {
+    pub(crate) fn wall_at(&self, ticks: Ticks) -> SystemTime {
         self.wall + ticks.since_start()
     }
 
     /// Nanoseconds since 1970, as far as they go.
-    pub(crate) fn wall_nanos(&self, ticks: Ticks) -> u64 {
-        self.wall_nanos.saturating_add(ticks.get())
+    pub(crate) fn wall_nanos(&self, at: Instant) -> u64 {
+        self.wall_nanos.saturating_add(self.ticks(at).get())
     }
 
     fn read() -> Instant {
         tokio::time::Instant::now().into_std()
     }
-}
-
-/// An instant, read once and wanted in both shapes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
-    pub(crate) instant: Instant,
-    pub(crate) ticks: Ticks,
 }
 
 /// An instant in eight bytes, whether it is there or not: nanoseconds since the start of the clock,

@@ -17,7 +17,7 @@ use crate::failure::{Elapsed, Failure};
 use crate::faults;
 use crate::handle::{RunHandle, RunRef};
 use crate::hooks::{Hook, Start};
-use crate::node::{Extra, Node};
+use crate::node::{Extra, Node, State};
 use crate::shield;
 use crate::spec::RunSpec;
 use crate::step::Note;
@@ -280,8 +280,8 @@ impl RunContext {
     pub fn emit(&self, payload: impl Into<Payload>) -> Written {
         let payload = payload.into();
         let (bytes, bytes_max) = (payload.len(), limits::EVENT_BYTES_MAX);
-        let kind = EventKind::Emitted(payload);
-        self.node().write_from_body("event", bytes, bytes_max, |_| Some(kind))
+        let event = |_: &mut State| Some(EventKind::Emitted(payload));
+        self.node().write_from_body("event", bytes, bytes_max, event)
     }
 
     /// Runs a tool call: records that it begins and, exactly once, how it ended, also when the body

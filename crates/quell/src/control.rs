@@ -243,12 +243,10 @@ impl Turns {
                 None => {}
             }
         }
-        while let Some((key, node)) = pop_due(&shared) {
-            tick(key, &node);
-        }
-        let (free, due) = shared.admission.turn(shared.clock.now().instant);
+        fire_due(&shared);
+        let (free, due) = shared.admission.turn(shared.clock.now());
         free.start();
-        let kept_until = shared.registry.expire(shared.clock.now().instant);
+        let kept_until = shared.registry.expire(shared.clock.now());
         let mut queue = shared.control.queue.lock();
         let first = queue.timers.keys().next().map(|key| key.at);
         let others = kept_until.into_iter().chain(due).map(|at| shared.clock.ticks(at));
@@ -257,8 +255,15 @@ impl Turns {
     }
 }
 
+/// Ticks every run whose timer is due.
+pub(crate) fn fire_due(shared: &Shared) {
+    while let Some((key, node)) = pop_due(shared) {
+        tick(key, &node);
+    }
+}
+
 fn pop_due(shared: &Shared) -> Option<(TimerKey, Arc<Node>)> {
-    let now = shared.clock.now().ticks;
+    let now = shared.clock.ticks(shared.clock.now());
     let mut queue = shared.control.queue.lock();
     // While it works the loop sleeps for nothing; it looks at the queue before it sleeps.
     queue.next = Some(now);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use quell_core::limits;
 use quell_core::{CancelRequest, Cause, CauseKind, Disposition, RunId};
@@ -10,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::admission::Admission;
 use crate::body;
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::config::EngineConfig;
 use crate::context::RunContext;
 use crate::control::{self, Control};
@@ -201,17 +202,17 @@ impl Shared {
     }
 
     /// Keeps an ended tree, and forgets those whose time is over.
-    pub(crate) fn retire(&self, root: &Arc<Node>, now: Moment) {
-        if let Some(at) = self.registry.retire(root, now.instant) {
+    pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) {
+        if let Some(at) = self.registry.retire(root, now) {
             self.control.nudge(self.clock.ticks(at));
         }
-        self.registry.expire(now.instant);
+        self.registry.expire(now);
     }
 
     /// Says why nothing can start in a run that is over.
     pub(crate) fn cause_of_late(&self, run: RunId) -> Cause {
         let mut cause =
-            Cause::new(CauseKind::ParentStopped, self.clock.wall(self.clock.now().ticks), run);
+            Cause::new(CauseKind::ParentStopped, self.clock.wall(self.clock.now()), run);
         cause.message = Some("the run has ended".into());
         cause
     }

@@ -14,10 +14,11 @@
 
 use std::collections::VecDeque;
 use std::task::Waker;
+use std::time::Instant;
 
 use quell_core::{EventKind, RunEvent, RunId, RunStatus};
 
-use crate::clock::{Clock, Ticks};
+use crate::clock::Clock;
 use crate::engine::Shared;
 use crate::faults;
 use crate::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering};
@@ -47,6 +48,7 @@ impl<E: Clone> Ring<E> {
         Self { held: VecDeque::new(), next: 1, held_max, waiters: Waiters::default() }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, entry: E, wakers: &mut Wakers) -> u64 {
         if self.held.len() >= self.held_max {
             self.held.pop_front();
@@ -93,7 +95,7 @@ impl<E: Clone> Ring<E> {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) run: RunId,
-    pub(crate) at: Ticks,
+    pub(crate) at: Instant,
     pub(crate) kind: EventKind,
 }
 
@@ -122,6 +124,7 @@ impl Log {
 
     /// Appends an event. Called under the lock of the run's node, so that the order of the log is
     /// the order of decisions. The wakers are for the caller to wake when it holds no lock.
+    #[inline]
     pub(crate) fn append(&self, shared: &Shared, entry: Entry, wakers: &mut Wakers) {
         let mut ring = self.ring.lock();
         if shared.events.has_readers() {
@@ -151,7 +154,7 @@ impl Log {
 
     /// Makes the mark for a reader that missed `from..=to`.
     pub(crate) fn lagged(&self, clock: &Clock, run: RunId, from: u64, to: u64) -> RunEvent {
-        let at = clock.wall(clock.now().ticks);
+        let at = clock.wall(clock.now());
         RunEvent::new(0, self.root, run, at, EventKind::Lagged { from, to })
     }
 

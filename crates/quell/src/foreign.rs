@@ -12,7 +12,14 @@ pub(crate) fn call<T>(code: impl FnOnce() -> T) -> Result<T, Failure> {
 }
 
 /// Wakes everybody; a waker may belong to anybody's executor.
+#[inline]
 pub(crate) fn wake(wakers: Wakers) {
+    if !wakers.is_empty() {
+        wake_all(wakers);
+    }
+}
+
+fn wake_all(wakers: Wakers) {
     wakers.for_each(|waker| {
         // Its owner's fault, and nobody else's: the others are still woken.
         let _ = call(|| waker.wake());

@@ -11,10 +11,11 @@
 //! 2. Only a root is without a log. A log, once made, stays.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quell_core::EventKind;
 
-use crate::clock::{Moment, Ticks};
+use crate::clock::Ticks;
 use crate::events::{Entry, Log};
 use crate::node::{Node, State};
 use crate::waiters::Wakers;
@@ -24,7 +25,7 @@ impl Node {
     pub(crate) fn write(
         &self,
         state: &mut State,
-        now: Moment,
+        now: Instant,
         kind: EventKind,
         wakers: &mut Wakers,
     ) {
@@ -33,12 +34,15 @@ impl Node {
                 // Nothing was before it.
                 state.log.get_or_insert_with(|| Arc::new(self.shared.new_log(self.id)));
             }
-            let entry = Entry { run: self.id, at: now.ticks, kind };
-            self.log_of(state).append(&self.shared, entry, wakers);
+            let entry = Entry { run: self.id, at: now, kind };
+            self.append(state, entry, wakers);
         }
-        if let Some(idle) = &state.idle {
-            idle.touch(now.ticks);
-        }
+        state.touch(self, now);
+    }
+
+    /// Appends an event to the log of the tree.
+    fn append(&self, state: &mut State, entry: Entry, wakers: &mut Wakers) {
+        self.log_of(state).append(&self.shared, entry, wakers);
     }
 
     /// Yields the log of the run's tree.
@@ -52,7 +56,7 @@ impl Node {
         log.get_or_insert_with(|| {
             let log = self.shared.new_log(self.id);
             let tell = |at: Option<Ticks>, kind: EventKind| {
-                if let Some(at) = at {
+                if let Some(at) = at.map(|at| self.shared.clock.at_ticks(at)) {
                     log.begin_with(Entry { run: self.id, at, kind });
                 }
             };

@@ -25,7 +25,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::{Effects, Lifecycle, Rules};
 use quell_core::{Abandoned, Cause, Counts, Payload, RunId, RunKind, RunStatus, Stopped, Work};
@@ -33,7 +33,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Gate;
-use crate::clock::{Moment, Ticks};
+use crate::clock::Ticks;
 use crate::control::TimerKey;
 use crate::engine::Shared;
 use crate::events::Log;
@@ -147,9 +147,9 @@ impl Node {
         id: RunId,
         spec: RunSpec,
         parent: Option<(&Arc<Self>, &State)>,
-        now: Moment,
+        now: Instant,
     ) -> Arc<Self> {
-        let config = &shared.config;
+        let (config, ticks) = (&shared.config, shared.clock.ticks(now));
         let mut rules = Rules::new(spec.grace.unwrap_or(config.grace), config.abort_wait);
         rules.on_stop = spec.on_stop;
         rules.timeout = spec.timeout;
@@ -157,11 +157,11 @@ impl Node {
         rules.idle = spec.idle;
         let above = parent.and_then(|(_, state)| state.idle.clone());
         let idle = match spec.idle {
-            Some(_) => Some(Arc::new(IdleWatch::new(now.ticks, above))),
+            Some(_) => Some(Arc::new(IdleWatch::new(ticks, above))),
             None => above,
         };
         let state = State {
-            life: Lifecycle::new(&rules, now.instant),
+            life: Lifecycle::new(&rules, now),
             log: parent.and_then(|(_, state)| state.log.clone()),
             parent: parent.map(|(node, _)| Arc::downgrade(node)),
             parent_id: parent.map(|(node, _)| node.id),
@@ -177,7 +177,7 @@ impl Node {
             reader: Reader::Held,
             failure: None,
             output: None,
-            times: Times::queued(now.ticks),
+            times: Times::queued(ticks),
             aborted: false,
             late: 0,
             armed: None,
@@ -287,6 +287,13 @@ impl Node {
 impl State {
     pub(crate) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    /// Notes a sign of life.
+    pub(crate) fn touch(&self, node: &Node, now: Instant) {
+        if let Some(idle) = &self.idle {
+            idle.touch(node.shared.clock.ticks(now));
+        }
     }
 
     pub(crate) fn note_cleanup_error(&mut self, error: &str) {

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
+use quell_core::lifecycle::later;
 use quell_core::{CancelRequest, Disposition, RunId};
 
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::config::Limits;
 use crate::filter::RunFilter;
 use crate::foreign;
@@ -94,8 +95,8 @@ impl Registry {
     }
 
     /// Makes an id for a run that brings none.
-    pub(crate) fn new_id(&self, clock: &Clock, now: Moment) -> RunId {
-        self.busy.ids.next(clock.wall_nanos(now.ticks))
+    pub(crate) fn new_id(&self, clock: &Clock, now: Instant) -> RunId {
+        self.busy.ids.next(clock.wall_nanos(now))
     }
 
     /// Enters a run under its id. Called under the lock of the run's node.
@@ -138,8 +139,8 @@ impl Registry {
         if keep.is_zero() || self.reservations_max == 0 {
             return self.get(id).ok_or(Disposition::Unknown);
         }
-        let now = clock.now().instant;
-        let until = now + keep;
+        let now = clock.now();
+        let until = later(now, keep);
         let remember = || {
             let age = self.reserved_ever.fetch_add(1, Ordering::Relaxed);
             self.reserved.lock().insert(age, (id, until));
@@ -245,7 +246,7 @@ impl Registry {
         }
         let mut ended = self.ended.lock();
         ended.push_back((now, Arc::clone(root)));
-        (ended.len() == 1).then(|| now + self.trees_for)
+        (ended.len() == 1).then(|| later(now, self.trees_for))
     }
 
     /// Forgets the trees whose time is over. Yields when the next one is.
@@ -254,7 +255,7 @@ impl Registry {
             let root = {
                 let mut ended = self.ended.lock();
                 let (at, _) = ended.front()?;
-                let over = *at + self.trees_for;
+                let over = later(*at, self.trees_for);
                 let kept = !self.keeps_nothing.load(Ordering::SeqCst);
                 if kept && ended.len() <= self.trees_max && over > now {
                     return Some(over);

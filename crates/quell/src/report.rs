@@ -60,7 +60,7 @@ fn bounded((rows, mut omitted): (Vec<RunRow>, Counts), max: usize) -> (Vec<RunRo
 
 pub(crate) fn row_of(node: &Node, state: &State, depth: u32) -> RunRow {
     let status = state.life.status();
-    let wall = |at| node.shared.clock.wall(at);
+    let wall = |at| node.shared.clock.wall_at(at);
     let queued_at = wall(state.times.queued);
     let mut row = RunRow::new(node.id, node.kind, Arc::clone(&node.name), status, queued_at);
     row.parent = state.parent_id;

@@ -89,7 +89,7 @@ impl Engine {
     pub async fn shutdown(&self, plan: impl Into<Shutdown> + Send) -> ShutdownReport {
         let plan = plan.into();
         let shared = self.shared();
-        let began = shared.clock.now().instant;
+        let began = shared.clock.now();
         let mut roots = shared.registry.list(&RunFilter::new().roots());
         roots.retain(|root| !root.is_over());
         let roots = roots.into_iter().map(|root| (!root.status().is_terminal(), root));
@@ -109,7 +109,7 @@ impl Engine {
             let restless = report.rows.into_iter().filter(|row| !row.quiescent);
             abandoned.extend(restless.flat_map(|row| row.abandoned));
         }
-        let took = shared.clock.now().instant.saturating_duration_since(began);
+        let took = shared.clock.now().saturating_duration_since(began);
         ShutdownReport { roots: counts, abandoned, took }
     }
 }
@@ -161,7 +161,7 @@ pub(crate) fn abandon_engine(shared: &Shared) {
         shared.close(&Closing::new(&plan, false));
     }
     shared.events.close();
-    shared.registry.expire(shared.clock.now().instant);
+    shared.registry.expire(shared.clock.now());
 }
 
 /// Waits until no root is live.

@@ -1,6 +1,7 @@
 //! One input at one node: decide under the lock, write down, and leave the rest for afterwards.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quell_core::lifecycle::{BodyAction, Effects, HookAction, Input, Trigger};
 use quell_core::{
@@ -9,7 +10,6 @@ use quell_core::{
 };
 
 use crate::cascade;
-use crate::clock::Moment;
 use crate::faults;
 use crate::foreign;
 use crate::node::{After, Gone, Node, Rare, Reader, State, Todo};
@@ -57,7 +57,7 @@ impl Node {
         self: &Arc<Self>,
         input: Input,
         note: Note<'_>,
-        now: Moment,
+        now: Instant,
         edit: impl FnOnce(&mut State, &Effects),
     ) -> After {
         let mut state = self.lock();
@@ -70,15 +70,15 @@ impl Node {
         state: &mut State,
         input: Input,
         note: Note<'_>,
-        now: Moment,
+        now: Instant,
         edit: impl FnOnce(&mut State, &Effects),
     ) -> After {
-        let fx = state.life.on(input, now.instant);
+        let fx = state.life.on(input, now);
         let mut after = After { fx, ..After::default() };
         edit(state, &fx);
         if matches!(input, Input::Started) && !fx.refused {
             self.write(state, now, EventKind::Started, &mut after.wakers);
-            state.times.started = Some(now.ticks);
+            state.times.started = Some(self.shared.clock.ticks(now));
             let own = state.life.timeout_at().map(|at| self.shared.clock.ticks(at));
             state.deadline = state.deadline.into_iter().chain(own).min();
             self.mirror(state, 0);
@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// Carries out what needs no lock.
-    pub(crate) fn finish(self: &Arc<Self>, after: After, now: Moment) {
+    pub(crate) fn finish(self: &Arc<Self>, after: After, now: Instant) {
         let After { wakers, todo, cause, fx, retire, rare } = after;
         debug_assert!(todo.is_empty(), "what is to be done elsewhere was done");
         if let Some(rare) = rare {
@@ -104,11 +104,11 @@ impl Node {
         let shared = &self.shared;
         let gated = shared.admission.concerns(self.gate.as_deref());
         if gated && fx.ended.is_some() {
-            shared.admission.ended(self, now.instant).start();
+            shared.admission.ended(self, now).start();
         }
         if retire {
             if gated {
-                shared.admission.quiesced(self.id, now.instant).start();
+                shared.admission.quiesced(self.id, now).start();
             }
             shared.retire(self, now);
         }
@@ -136,7 +136,13 @@ impl Node {
         }
     }
 
-    fn record(self: &Arc<Self>, state: &mut State, note: Note<'_>, now: Moment, after: &mut After) {
+    fn record(
+        self: &Arc<Self>,
+        state: &mut State,
+        note: Note<'_>,
+        now: Instant,
+        after: &mut After,
+    ) {
         let fx = after.fx;
         let mut set = 0;
         if fx.scheduled {
@@ -166,8 +172,11 @@ impl Node {
             state.waiters.drain_into(&mut after.wakers);
         }
         if let Some(cascade) = fx.cascade
-            && state.life.live_children() > 0
+            && (cascade.failing || state.life.live_children() > 0)
         {
+            if cascade.failing {
+                set |= word::FAILING;
+            }
             let cause = self.cause_for_children(state, cascade.failing, now);
             after.todo.push(Todo::Cascade(Arc::clone(self), cascade, cause));
         }
@@ -178,7 +187,7 @@ impl Node {
             set |= self.record_end(state, status, now, after);
         }
         if fx.quiesced {
-            state.times.quiesced = Some(now.ticks);
+            state.times.quiesced = Some(self.shared.clock.ticks(now));
             self.write(state, now, EventKind::Quiesced, &mut after.wakers);
             let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
             after.todo.extend(parent.map(Todo::ChildQuiesced));
@@ -199,11 +208,11 @@ impl Node {
         state: &mut State,
         trigger: Trigger,
         note: Note<'_>,
-        now: Moment,
+        now: Instant,
         after: &mut After,
     ) {
         let own = |kind, words: &str| {
-            let mut cause = Cause::new(kind, self.shared.clock.wall(now.ticks), self.id);
+            let mut cause = Cause::new(kind, self.shared.clock.wall(now), self.id);
             cause.message = Some(words.into());
             Arc::new(cause)
         };
@@ -227,26 +236,26 @@ impl Node {
             after.rare().token = Some(token.clone());
         }
         self.write(state, now, EventKind::Stopping(cause), &mut after.wakers);
-        state.times.stopped = Some(now.ticks);
+        state.times.stopped = Some(self.shared.clock.ticks(now));
         state.waiters.drain_into(&mut after.wakers);
     }
 
-    fn cause_of(&self, note: Note<'_>, now: Moment) -> Cause {
-        let at = self.shared.clock.wall(now.ticks);
+    fn cause_of(&self, note: Note<'_>, now: Instant) -> Cause {
+        let at = self.shared.clock.wall(now);
         note.request.map_or_else(
             || Cause::new(CauseKind::UserRequest, at, self.id),
             |request| request.to_cause(at, self.id),
         )
     }
 
-    fn cause_for_children(&self, state: &mut State, failing: bool, now: Moment) -> Arc<Cause> {
+    fn cause_for_children(&self, state: &mut State, failing: bool, now: Instant) -> Arc<Cause> {
         if let (false, Some(cause)) = (failing, &state.cause) {
             return match cause.kind {
                 CauseKind::ParentStopped => Arc::clone(cause),
                 _ => Arc::new(cause.inherited(CauseKind::ParentStopped)),
             };
         }
-        let at = self.shared.clock.wall(now.ticks);
+        let at = self.shared.clock.wall(now);
         let mut cause = Cause::new(CauseKind::ParentFailed, at, self.id);
         cause.message = state.failure.as_ref().map(|failure| failure.to_string().into());
         let cause = Arc::new(cause);
@@ -254,7 +263,7 @@ impl Node {
         cause
     }
 
-    fn record_hooks(&self, state: &mut State, now: Moment, after: &mut After) {
+    fn record_hooks(&self, state: &mut State, now: Instant, after: &mut After) {
         let action = after.fx.hooks;
         if action == HookAction::Leave {
             return;
@@ -299,7 +308,13 @@ impl Node {
     }
 
     /// Says that a hook was not started.
-    pub(crate) fn skip_hook(&self, state: &mut State, hook: u32, now: Moment, wakers: &mut Wakers) {
+    pub(crate) fn skip_hook(
+        &self,
+        state: &mut State,
+        hook: u32,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) {
         state.extra().hooks_skipped += 1;
         if state.times.ended.is_none() {
             let outcome = HookOutcome::Skipped;
@@ -311,9 +326,10 @@ impl Node {
         self: &Arc<Self>,
         state: &mut State,
         status: RunStatus,
-        now: Moment,
+        now: Instant,
         after: &mut After,
     ) -> u32 {
+        let ticks = self.shared.clock.ticks(now);
         let mut abandoned = Vec::new();
         if after.fx.body_abandoned {
             abandoned.push(Abandoned::new(self.id, Arc::clone(&self.name), Work::Body));
@@ -338,14 +354,14 @@ impl Node {
             // The stream must know what may follow before it meets the event.
             self.mirror(state, word::RESTLESS);
         } else {
-            state.times.quiesced = Some(now.ticks);
+            state.times.quiesced = Some(ticks);
         }
         if faults::on("second-terminal-event") {
             self.log_of(state);
             self.write(state, now, EventKind::Ended(status), &mut after.wakers);
         }
         self.write(state, now, EventKind::Ended(status), &mut after.wakers);
-        state.times.ended = Some(now.ticks);
+        state.times.ended = Some(ticks);
         if !after.fx.body_abandoned {
             state.body = None;
         }

@@ -23,11 +23,13 @@ pub(crate) const SCHEDULED: u32 = 1 << 11;
 pub(crate) const HELD: u32 = 1 << 12;
 /// Spawned by the cleanup of a parent that was stopping already.
 pub(crate) const CLEANUP: u32 = 1 << 13;
+/// Its body has failed, and what is left of the run is to stop.
+pub(crate) const FAILING: u32 = 1 << 14;
 /// Without a parent: submitted, or detached.
 pub(crate) const ROOT: u32 = 1 << 10;
 
 /// Nobody can ask for the value any more.
-pub(crate) const UNREAD: u32 = 1 << 14;
+pub(crate) const UNREAD: u32 = 1 << 15;
 
 const ALL: [RunStatus; 7] = [
     RunStatus::Queued,

@@ -11,6 +11,7 @@ use crate::context::RunContext;
 use crate::node::Node;
 use crate::shield;
 use crate::step::Note;
+use crate::word;
 
 /// Keeps a run from being quiescent for as long as it is held.
 ///
@@ -113,14 +114,17 @@ pub struct BlockingContext {
 }
 
 impl BlockingContext {
-    /// Tells whether the run is to stop. One atomic load: ask often.
+    /// Tells whether the closure should give way: the run is to stop, or its body has failed. One
+    /// atomic load: ask often.
     pub fn is_stopping(&self) -> bool {
-        self.node.listen()
+        self.node.listen() || self.node.word() & word::FAILING != 0
     }
 
-    /// Yields why, if the run is to stop.
+    /// Yields why, if the closure should give way.
     pub fn cause(&self) -> Option<Arc<Cause>> {
-        self.node.lock().cause.clone()
+        let state = self.node.lock();
+        let failing = || state.extra.as_ref().and_then(|extra| extra.failing.clone());
+        state.cause.clone().or_else(failing)
     }
 }
 

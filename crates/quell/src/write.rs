@@ -1,11 +1,12 @@
 //! What a body writes: within bounds, and not after the end.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quell_core::{EventKind, Stopped, ToolOutcome};
 
-use crate::clock::Moment;
 use crate::context::Written;
+use crate::events::Entry;
 use crate::faults;
 use crate::node::{Extra, Node, State};
 use crate::waiters::Wakers;
@@ -27,16 +28,19 @@ impl Node {
                 state.late = state.late.saturating_add(1);
                 return Written::Late;
             }
-            let (kind, written) = if bytes > bytes_max {
-                let what = what.into();
-                (Some(EventKind::Refused { what, bytes, bytes_max }), Written::TooLarge)
+            if bytes > bytes_max {
+                let refused = EventKind::Refused { what: what.into(), bytes, bytes_max };
+                self.write(&mut state, now, refused, &mut wakers);
+                Written::TooLarge
             } else {
-                (write(&mut state), Written::Yes)
-            };
-            if let Some(kind) = kind {
-                self.write(&mut state, now, kind, &mut wakers);
+                // What follows is inlined, so that an event is made in its place in the log.
+                if let Some(kind) = write(&mut state) {
+                    let entry = Entry { run: self.id, at: now, kind };
+                    self.log_of(&mut state).append(&self.shared, entry, &mut wakers);
+                    state.touch(self, now);
+                }
+                Written::Yes
             }
-            written
         };
         crate::foreign::wake(wakers);
         written
@@ -93,7 +97,7 @@ impl Node {
         &self,
         state: &mut State,
         outcome: &ToolOutcome,
-        now: Moment,
+        now: Instant,
         wakers: &mut Wakers,
     ) {
         let Some(extra) = &mut state.extra else { return };

@@ -66,8 +66,13 @@ fn i12_an_abort_reaches_a_body_that_ignores_a_stop_whenever_it_comes() {
         });
         let run = run.expect("a root is accepted").into_ref();
         let other = thread::spawn({
-            let run = run.clone();
-            move || run.cancel(because("now").abort())
+            let (engine, run) = (engine.clone(), run.clone());
+            move || {
+                let answer = run.cancel(because("now").abort());
+                // What the control thread does as soon as it is woken.
+                crate::control::fire_due(engine.shared());
+                answer
+            }
         });
         run.cancel(because("please"));
         // Nobody else wakes it: this returns only if the abort did.

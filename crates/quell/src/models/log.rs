@@ -35,7 +35,7 @@ fn assert_dense(events: &[RunEvent]) -> u64 {
 #[test]
 fn i29_i30_a_reader_gets_every_event_once_or_is_told_what_it_missed() {
     explore("append against subscribe against lag", 3, 2, |seen| {
-        let engine = engine_with(|limits| limits.events_per_root_max = 2);
+        let engine = engine_with(|limits| limits.events_per_root_max = 3);
         let root = started_root(&engine);
         let reader = thread::spawn({
             let run = RunRef::new(Arc::clone(&root));

@@ -1,0 +1,222 @@
+//! JSON web tokens: HS256 and RS256, with expiry and audience. `alg: none` is no algorithm.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Once;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::crypto::{CryptoProvider, rust_crypto};
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde_json::{Map, Value, json};
+
+use crate::access::error::{AccessError, KeyError};
+use crate::access::principal::Principal;
+
+/// Which tokens are accepted: one key, one algorithm, and what the claims mean.
+///
+/// A token must have `exp`, and the claim of the subject. Its scopes are those of the claim
+/// `scopes` (a list) or `scope` (words); a token without either has none, unless
+/// [`default_scopes`](Self::default_scopes) says otherwise. Its teams are those of the claim
+/// `teams`.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use quell_http::{Access, Issuer, Jwt};
+///
+/// let secret = "a secret of at least thirty-two bytes";
+/// let token = Issuer::hs256(secret).unwrap().issue("ada", Duration::from_secs(60), []);
+/// let access = Access::open().jwt(Jwt::hs256(secret).unwrap());
+/// assert_eq!(access.check_bearer(&token).unwrap().subject(), Some("ada"));
+/// ```
+#[derive(Clone)]
+#[must_use = "it accepts nothing until access has it"]
+pub struct Jwt {
+    key: DecodingKey,
+    validation: Validation,
+    subject: String,
+    default_scopes: BTreeSet<String>,
+}
+
+impl Jwt {
+    /// Accepts tokens signed with a shared secret.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the secret is empty.
+    pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        let secret = not_empty(secret.as_ref())?;
+        Ok(Self::new(DecodingKey::from_secret(secret), Algorithm::HS256))
+    }
+
+    /// Accepts tokens signed with the private key to this public one, in PEM.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text is not the PEM of an RSA public key.
+    pub fn rs256(public_key_pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        let pem = public_key_pem.as_ref();
+        if pem.windows(PRIVATE_KEY.len()).any(|part| part == PRIVATE_KEY) {
+            return Err(KeyError {
+                what: "this is a private key; only its public key belongs here",
+            });
+        }
+        let key = DecodingKey::from_rsa_pem(pem);
+        let key = key.map_err(|_| KeyError { what: "not the PEM of an RSA public key" })?;
+        Ok(Self::new(key, Algorithm::RS256))
+    }
+
+    fn new(key: DecodingKey, algorithm: Algorithm) -> Self {
+        use_one_provider();
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = LEEWAY_SECS;
+        validation.validate_nbf = true;
+        Self { key, validation, subject: "sub".into(), default_scopes: BTreeSet::new() }
+    }
+
+    /// Requires one of these audiences. Defaults to none: a token that names an audience is then
+    /// refused, since it is meant for somebody else.
+    pub fn audiences(mut self, audiences: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let audiences: Vec<String> = audiences.into_iter().map(Into::into).collect();
+        self.validation.set_audience(&audiences);
+        self.validation.required_spec_claims.insert("aud".into());
+        self
+    }
+
+    /// Requires an issuer. Defaults to any.
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.validation.set_issuer(&[issuer.into()]);
+        self.validation.required_spec_claims.insert("iss".into());
+        self
+    }
+
+    /// Names the claim of the subject. Defaults to `sub`.
+    pub fn subject_claim(mut self, claim: impl Into<String>) -> Self {
+        self.subject = claim.into();
+        self
+    }
+
+    /// Sets the scopes of a token that names none. Defaults to none.
+    pub fn default_scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.default_scopes = scopes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    pub(crate) fn check(&self, token: &str) -> Result<Principal, AccessError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(AccessError::Invalid);
+        }
+        let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &self.key, &self.validation)
+            .map_err(|error| match error.kind() {
+                ErrorKind::ExpiredSignature => AccessError::Expired,
+                ErrorKind::InvalidAudience => AccessError::WrongAudience,
+                ErrorKind::MissingRequiredClaim(claim) if claim == "aud" => {
+                    AccessError::WrongAudience
+                }
+                _ => AccessError::Invalid,
+            })?
+            .claims;
+        self.principal(&claims).ok_or(AccessError::Invalid)
+    }
+
+    /// Reads the claims of a genuine token.
+    fn principal(&self, claims: &Map<String, Value>) -> Option<Principal> {
+        let subject = claims.get(&self.subject)?.as_str()?;
+        if subject.is_empty() || subject.len() > quell::limits::OWNER_BYTES_MAX {
+            return None;
+        }
+        let scopes = match claims.get("scopes").or_else(|| claims.get("scope")) {
+            None => self.default_scopes.clone(),
+            Some(Value::String(words)) => words.split_whitespace().map(str::to_owned).collect(),
+            Some(list) => texts(list),
+        };
+        let teams = claims.get("teams").map(texts).unwrap_or_default();
+        Some(Principal::named(subject).scopes(scopes).in_teams(teams))
+    }
+}
+
+/// Makes tokens that [`Jwt::hs256`] with the same secret accepts.
+#[derive(Clone)]
+pub struct Issuer {
+    key: EncodingKey,
+    subject: String,
+}
+
+impl Issuer {
+    /// Signs with a shared secret.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the secret is empty.
+    pub fn hs256(secret: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        use_one_provider();
+        let key = EncodingKey::from_secret(not_empty(secret.as_ref())?);
+        Ok(Self { key, subject: "sub".into() })
+    }
+
+    /// Names the claim of the subject. Defaults to `sub`.
+    #[must_use]
+    pub fn subject_claim(mut self, claim: impl Into<String>) -> Self {
+        self.subject = claim.into();
+        self
+    }
+
+    /// Makes a token for somebody that expires after a while, with more claims.
+    pub fn issue(
+        &self,
+        subject: &str,
+        expires_in: Duration,
+        claims: impl IntoIterator<Item = (String, Value)>,
+    ) -> String {
+        let expires = SystemTime::now().checked_add(expires_in);
+        let expires = expires.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let mut body: Map<String, Value> = claims.into_iter().collect();
+        body.insert(self.subject.clone(), subject.into());
+        body.insert("exp".into(), json!(expires.unwrap_or_default().as_secs()));
+        // Signing JSON with a secret has no way to fail; a token that is none is refused.
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &body, &self.key).unwrap_or_default()
+    }
+}
+
+fn texts(list: &Value) -> BTreeSet<String> {
+    let items = list.as_array().into_iter().flatten();
+    items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
+}
+
+const fn not_empty(secret: &[u8]) -> Result<&[u8], KeyError> {
+    if secret.is_empty() { Err(KeyError { what: "secret is empty" }) } else { Ok(secret) }
+}
+
+/// Decides which cryptography the library uses: it panics if an embedder enables two.
+fn use_one_provider() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // An embedder who has chosen another one keeps it.
+        let _ = CryptoProvider::install_default(&rust_crypto::DEFAULT_PROVIDER);
+    });
+}
+
+/// What the PEM of a private key says in its first line.
+const PRIVATE_KEY: &[u8] = b"PRIVATE KEY";
+
+/// How far the clocks of issuer and server may be apart.
+const LEEWAY_SECS: u64 = 10;
+
+/// A longer token is refused unread.
+const TOKEN_BYTES_MAX: usize = 16 << 10;
+
+impl fmt::Debug for Jwt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jwt")
+            .field("algorithms", &self.validation.algorithms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issuer").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,72 @@
+//! Static keys.
+
+use std::fmt;
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq;
+
+use crate::access::principal::Principal;
+
+/// A static key: whoever has it is somebody.
+///
+/// # Examples
+///
+/// ```
+/// use quell_http::Key;
+///
+/// let key = Key::new("ada", "11111111-1111-4111-8111-111111111111").in_teams(["alpha"]);
+/// assert!(!format!("{key:?}").contains("1111"));
+/// ```
+#[derive(Clone)]
+#[must_use = "a key opens nothing until access has it"]
+pub struct Key {
+    secret: Arc<[u8]>,
+    principal: Principal,
+}
+
+impl Key {
+    /// Names who has it, and the secret. An empty secret opens nothing.
+    pub fn new(subject: impl Into<Arc<str>>, secret: impl AsRef<[u8]>) -> Self {
+        Self { secret: secret.as_ref().into(), principal: Principal::named(subject) }
+    }
+
+    /// Limits it to scopes. Defaults to every scope. See [`Principal::scopes`].
+    pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.principal = self.principal.scopes(scopes);
+        self
+    }
+
+    /// Puts its holder into teams. Defaults to none.
+    pub fn in_teams(mut self, teams: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.principal = self.principal.in_teams(teams);
+        self
+    }
+
+    /// Lets its holder see everybody's runs. Defaults to their own.
+    pub fn admin(mut self) -> Self {
+        self.principal = self.principal.admin();
+        self
+    }
+
+    /// Lets its holder read only.
+    pub fn read_only(mut self) -> Self {
+        self.principal = self.principal.read_only();
+        self
+    }
+
+    /// Yields who has it.
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Compares in a time that tells no more than the length of the secret.
+    pub(crate) fn matches(&self, presented: &str) -> bool {
+        !self.secret.is_empty() && bool::from(self.secret.ct_eq(presented.as_bytes()))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("principal", &self.principal).finish_non_exhaustive()
+    }
+}

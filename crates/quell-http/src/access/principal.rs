@@ -1,0 +1,195 @@
+//! Who asks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use quell::RunKind;
+use quell_flow::Component;
+
+use crate::ids::same_id;
+
+/// Who asks, and what they may do. Cheap to clone.
+///
+/// # Examples
+///
+/// ```
+/// use quell_http::Principal;
+///
+/// let ada = Principal::named("ada").scopes(["agents:read", "teams:critics:run"]);
+/// assert!(ada.has_scope("agents", None, "read"));
+/// assert!(ada.has_scope("teams", Some("critics"), "run"));
+/// assert!(!ada.has_scope("teams", None, "run"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal(Arc<Who>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Who {
+    subject: Option<Arc<str>>,
+    scopes: Option<BTreeSet<String>>,
+    teams: Teams,
+    is_admin: bool,
+    is_read_only: bool,
+}
+
+/// Of which teams somebody is a member.
+///
+/// # Examples
+///
+/// ```
+/// use quell_http::{Principal, Teams};
+///
+/// assert_eq!(Principal::anonymous().teams(), &Teams::All);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "all, or those named: there is no third")]
+pub enum Teams {
+    /// Of every team.
+    All,
+    /// Of these.
+    Some(BTreeSet<String>),
+}
+
+impl Principal {
+    /// Makes the one who asks when access is open: nobody, who may do everything.
+    pub fn anonymous() -> Self {
+        Self::of(None, Teams::All)
+    }
+
+    /// Names somebody, who has every scope and is in no team.
+    pub fn named(subject: impl Into<Arc<str>>) -> Self {
+        Self::of(Some(subject.into()), Teams::Some(BTreeSet::new()))
+    }
+
+    fn of(subject: Option<Arc<str>>, teams: Teams) -> Self {
+        let who = Who { subject, scopes: None, teams, is_admin: false, is_read_only: false };
+        Self(Arc::new(who))
+    }
+
+    /// Limits them to scopes: `resource:action`, `resource:id:action`, with `*` for any part. One
+    /// of [`ADMIN_SCOPES`](crate::ADMIN_SCOPES) is everything. Defaults to every scope.
+    #[must_use]
+    pub fn scopes(self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let scopes: BTreeSet<String> = scopes.into_iter().map(Into::into).collect();
+        let is_admin = ADMIN_SCOPES.iter().any(|admin| scopes.contains(*admin));
+        self.with(|who| {
+            who.scopes = Some(scopes);
+            who.is_admin |= is_admin;
+        })
+    }
+
+    /// Puts them into teams. Defaults to none.
+    #[must_use]
+    pub fn in_teams(self, teams: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let teams = teams.into_iter().map(Into::into).collect();
+        self.with(|who| who.teams = Teams::Some(teams))
+    }
+
+    /// Lets them see everybody's runs.
+    #[must_use]
+    pub fn admin(self) -> Self {
+        self.with(|who| who.is_admin = true)
+    }
+
+    /// Lets them read only.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        self.with(|who| who.is_read_only = true)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Who)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// Yields the name; none for the anonymous one. It becomes the owner of what they start.
+    pub fn subject(&self) -> Option<&str> {
+        self.0.subject.as_deref()
+    }
+
+    pub(crate) fn owner(&self) -> Option<&Arc<str>> {
+        self.0.subject.as_ref()
+    }
+
+    /// Yields the teams.
+    pub fn teams(&self) -> &Teams {
+        &self.0.teams
+    }
+
+    /// Tells whether they are a member of a team, in whichever way its UUID is spelt.
+    pub fn is_member_of(&self, team: &str) -> bool {
+        match &self.0.teams {
+            Teams::All => true,
+            Teams::Some(teams) => {
+                self.0.is_admin
+                    || teams.contains(team)
+                    || teams.iter().any(|known| same_id(known, team))
+            }
+        }
+    }
+
+    /// Yields the scopes; none if there is no limit.
+    pub fn scopes_of(&self) -> Option<&BTreeSet<String>> {
+        self.0.scopes.as_ref()
+    }
+
+    /// Tells whether they see everybody's runs: an admin, or anybody when access is open.
+    pub fn sees_all(&self) -> bool {
+        self.0.is_admin || self.0.subject.is_none()
+    }
+
+    /// Tells whether they may change nothing at all: a key made read-only, or a token whose every
+    /// scope ends with `:read`.
+    pub fn is_read_only(&self) -> bool {
+        self.0.is_read_only
+            || (!self.0.is_admin
+                && self.0.scopes.as_ref().is_some_and(|scopes| {
+                    scopes.iter().all(|scope| scope.rsplit(':').next() == Some("read"))
+                }))
+    }
+
+    /// Tells whether they have the scope `resource:action`, or `resource:id:action` of this id.
+    pub fn has_scope(&self, resource: &str, id: Option<&str>, action: &str) -> bool {
+        if self.0.is_read_only && action != "read" {
+            return false;
+        }
+        let Some(scopes) = self.0.scopes.as_ref().filter(|_| !self.0.is_admin) else {
+            return true;
+        };
+        let fits = |part: &str, wanted: &str| part == "*" || part == wanted;
+        scopes.iter().any(|scope| {
+            let (Some((first, rest)), Some((_, last))) =
+                (scope.split_once(':'), scope.rsplit_once(':'))
+            else {
+                return false;
+            };
+            // What is between is the id: it may have colons of its own.
+            let named = rest.strip_suffix(last).and_then(|middle| middle.strip_suffix(':'));
+            fits(first, resource)
+                && fits(last, action)
+                && named.is_none_or(|named| named == "*" || id == Some(named))
+        })
+    }
+
+    /// Tells whether they may start and stop runs of a component.
+    pub fn may_run(&self, component: &Component) -> bool {
+        self.has_scope(resource_of(component.kind()), Some(component.id()), "run")
+    }
+
+    /// Tells whether they may look at a component and its runs.
+    pub fn may_read(&self, component: &Component) -> bool {
+        self.has_scope(resource_of(component.kind()), Some(component.id()), "read")
+    }
+}
+
+/// Yields the first part of the scopes for components of a kind.
+const fn resource_of(kind: RunKind) -> &'static str {
+    match kind {
+        RunKind::Agent => "agents",
+        RunKind::Team => "teams",
+        RunKind::Workflow | RunKind::Step | RunKind::Branch | RunKind::Attempt => "workflows",
+    }
+}
+
+/// Scopes that are everything.
+pub const ADMIN_SCOPES: [&str; 2] = ["agent_os:admin", "quell:admin"];

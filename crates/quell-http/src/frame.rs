@@ -1,0 +1,79 @@
+//! One event of a stream of server-sent events.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
+
+/// One server-sent event: `event`, `data`, `id`, in this order, every line ended by LF.
+///
+/// # Examples
+///
+/// ```
+/// use quell_http::Frame;
+///
+/// let frame = Frame::new("RunStarted", r#"{"run_id":"r1"}"#).id("7");
+/// assert_eq!(&frame.to_bytes()[..], b"event: RunStarted\ndata: {\"run_id\":\"r1\"}\nid: 7\n\n");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a frame does nothing until it is sent"]
+pub struct Frame {
+    event: String,
+    data: String,
+    id: Option<String>,
+}
+
+impl Frame {
+    /// Makes an event; without a name if that is empty.
+    pub fn new(event: impl Into<String>, data: impl Into<String>) -> Self {
+        Self { event: event.into(), data: data.into(), id: None }
+    }
+
+    /// Makes an event whose data is a value as JSON; `null` if it cannot be written.
+    pub fn json(event: impl Into<String>, data: &impl Serialize) -> Self {
+        Self::new(event, serde_json::to_string(data).unwrap_or_else(|_| "null".into()))
+    }
+
+    /// Adds an id. Defaults to none.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Writes it. Data of several lines becomes several `data` lines; line breaks within the name
+    /// or the id are left out.
+    pub fn to_bytes(&self) -> Bytes {
+        let id = self.id.as_deref().unwrap_or_default();
+        let size = self.event.len() + self.data.len() + id.len() + 24;
+        let mut out = BytesMut::with_capacity(size);
+        if !self.event.is_empty() {
+            field(&mut out, "event", &one_line(&self.event));
+        }
+        for line in lines(&self.data) {
+            field(&mut out, "data", line);
+        }
+        if self.id.is_some() {
+            field(&mut out, "id", &one_line(id));
+        }
+        out.put_u8(b'\n');
+        out.freeze()
+    }
+}
+
+fn field(out: &mut BytesMut, name: &str, value: &str) {
+    out.put_slice(name.as_bytes());
+    out.put_slice(b": ");
+    out.put_slice(value.as_bytes());
+    out.put_u8(b'\n');
+}
+
+/// Splits at every line break that a reader knows: CR LF, LF, CR.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
+fn one_line(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.contains(['\n', '\r', '\0']) {
+        text.replace(['\n', '\r', '\0'], "").into()
+    } else {
+        text.into()
+    }
+}

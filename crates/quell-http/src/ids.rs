@@ -1,0 +1,55 @@
+//! Ids that callers bring: any text is one, and a run is shown under the text it was given.
+
+use std::borrow::Cow;
+
+use quell::{RunId, RunRef};
+
+/// The label under which a run keeps the text of its id, when that is not the id itself.
+pub const EXTERNAL_ID: &str = "external_id";
+
+/// The label under which a run keeps what it belongs to: the session of `AgentOS`, the thread of
+/// `LangGraph`, the team of `Playbook3D`.
+pub const SESSION: &str = "session";
+
+/// The longest id that a caller may bring, in bytes. A longer one is refused.
+pub const ID_BYTES_MAX: usize = 128;
+
+/// A text is no id: empty, too long, or with control characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("id is empty, longer than {ID_BYTES_MAX} bytes, or has control characters")]
+#[non_exhaustive]
+pub struct BadId;
+
+/// Reads an id: a UUID stands for itself, any other text has an id of its own.
+///
+/// # Errors
+///
+/// Fails if the text is empty, longer than [`ID_BYTES_MAX`], or has control characters.
+///
+/// # Examples
+///
+/// ```
+/// use quell_http::parse_id;
+///
+/// assert_eq!(parse_id("my-run"), parse_id("my-run"));
+/// assert!(parse_id("two\nlines").is_err());
+/// ```
+pub fn parse_id(text: &str) -> Result<RunId, BadId> {
+    if text.is_empty() || text.len() > ID_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(BadId);
+    }
+    Ok(RunId::from_text(text))
+}
+
+/// Yields the id of a run as its caller knows it.
+pub fn shown_id(run: &RunRef) -> Cow<'_, str> {
+    match run.label(EXTERNAL_ID) {
+        Some(text) => Cow::Borrowed(text),
+        None => Cow::Owned(run.id().to_string()),
+    }
+}
+
+/// Tells whether two texts name the same thing: equal, or the same UUID spelt in two ways.
+pub fn same_id(one: &str, other: &str) -> bool {
+    one == other || RunId::from_text(one) == RunId::from_text(other)
+}

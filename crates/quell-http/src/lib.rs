@@ -1,0 +1,43 @@
+//! The native HTTP API of quell, and what every adapter shares.
+#![doc = include_str!("guide.md")]
+
+mod access;
+mod body;
+mod events;
+mod frame;
+mod gone;
+mod guard;
+mod ids;
+mod native;
+mod notes;
+mod once;
+mod problem;
+mod records;
+mod reserve;
+mod service;
+mod start;
+mod state;
+mod stream;
+mod view;
+mod wait;
+
+pub use access::{
+    ADMIN_SCOPES, Access, AccessError, AccessMode, ExposedListener, Issuer, Jwt, Key, KeyError,
+    Principal, Teams,
+};
+pub use body::{BODY_BYTES_MAX, BodyError, read_body};
+pub use events::RunEvents;
+pub use frame::Frame;
+pub use guard::{Guard, OnDisconnect};
+pub use ids::{BadId, EXTERNAL_ID, ID_BYTES_MAX, SESSION, parse_id, same_id, shown_id};
+pub use native::router;
+pub use notes::{ModelNote, Notes, ToolNote};
+pub use once::{KEY_BYTES_MAX, Once};
+pub use problem::Problem;
+pub use reserve::scope_of;
+pub use service::Service;
+pub use start::{Start, StartError, Started};
+pub use state::{State, Why, disposition_name, status_name, write_headers};
+pub use stream::{Heartbeat, sse_response, stream_body};
+pub use view::{Cancelled, View};
+pub use wait::{Wait, Waited};

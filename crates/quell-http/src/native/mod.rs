@@ -1,0 +1,9 @@
+//! The native API.
+
+mod openapi;
+mod query;
+mod router;
+mod routes;
+mod wire;
+
+pub use router::router;

@@ -1,0 +1,122 @@
+//! The query of a request for lists and streams.
+
+use axum::http::StatusCode;
+use quell::{RunFilter, RunKind, RunStatus};
+use quell_flow::COMPONENT;
+
+use crate::guard::OnDisconnect;
+use crate::ids::SESSION;
+use crate::problem::Problem;
+
+/// What a list asks for.
+#[derive(Debug)]
+pub(crate) struct ListQuery {
+    pub(crate) filter: RunFilter,
+    pub(crate) limit: usize,
+}
+
+/// What a stream asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct StreamQuery {
+    pub(crate) after: Option<u64>,
+    pub(crate) on_disconnect: OnDisconnect,
+}
+
+impl ListQuery {
+    pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
+        let mut list = Self { filter: RunFilter::new().roots(), limit: LIMIT };
+        for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            let filter = std::mem::take(&mut list.filter);
+            list.filter = match &*key {
+                "status" => value.split(',').try_fold(filter, |filter, name| {
+                    status(name).map(|status| filter.status(status))
+                })?,
+                "kind" => filter.kind(kind(&value)?),
+                "component" => filter.label(COMPONENT, value),
+                "session" => filter.label(SESSION, value),
+                "label" => {
+                    let (key, value) = value
+                        .split_once('=')
+                        .ok_or_else(|| bad(format!("label `{value}` is not `key=value`")))?;
+                    filter.label(key, value)
+                }
+                "limit" => {
+                    list.limit = limit(&value)?;
+                    filter
+                }
+                _ => return Err(unknown(&key)),
+            };
+        }
+        Ok(list)
+    }
+}
+
+impl StreamQuery {
+    pub(crate) fn read(query: Option<&str>) -> Result<Self, Problem> {
+        let mut stream = Self::default();
+        for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            match &*key {
+                "after" => stream.after = Some(seq(&value)?),
+                "on_disconnect" => {
+                    stream.on_disconnect = match &*value {
+                        "continue" => OnDisconnect::Continue,
+                        "cancel" => OnDisconnect::Cancel,
+                        _ => return Err(bad(format!("on_disconnect `{value}` is none"))),
+                    }
+                }
+                _ => return Err(unknown(&key)),
+            }
+        }
+        Ok(stream)
+    }
+}
+
+/// Reads the number of an event.
+pub(crate) fn seq(text: &str) -> Result<u64, Problem> {
+    text.trim().parse().map_err(|_| bad(format!("`{text}` is not the number of an event")))
+}
+
+fn status(name: &str) -> Result<RunStatus, Problem> {
+    let known = ALL.into_iter().find(|status| status.as_str() == name);
+    known.ok_or_else(|| bad(format!("status `{name}` is none")))
+}
+
+fn kind(name: &str) -> Result<RunKind, Problem> {
+    match name {
+        "agent" => Ok(RunKind::Agent),
+        "team" => Ok(RunKind::Team),
+        "workflow" => Ok(RunKind::Workflow),
+        _ => Err(bad(format!("kind `{name}` is none"))),
+    }
+}
+
+fn limit(text: &str) -> Result<usize, Problem> {
+    match text.parse() {
+        Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
+        _ => Err(bad(format!("limit `{text}` is not a number from 1 to {LIMIT_MAX}"))),
+    }
+}
+
+fn unknown(key: &str) -> Problem {
+    bad(format!("parameter `{key}` is none"))
+}
+
+fn bad(detail: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-parameter", detail)
+}
+
+const ALL: [RunStatus; 7] = [
+    RunStatus::Queued,
+    RunStatus::Running,
+    RunStatus::Stopping,
+    RunStatus::Completed,
+    RunStatus::Failed,
+    RunStatus::Cancelled,
+    RunStatus::TimedOut,
+];
+
+/// Runs in a list that names no limit.
+const LIMIT: usize = 100;
+
+/// The most runs in a list.
+const LIMIT_MAX: usize = 1_000;

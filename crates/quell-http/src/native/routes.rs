@@ -1,0 +1,385 @@
+//! The routes of the native API: parse, one call, render.
+
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use quell::{Disposition, Payload, RunRef};
+use quell_flow::{COMPONENT, Contract};
+
+use crate::body::read_body;
+use crate::ids::{EXTERNAL_ID, SESSION, parse_id};
+use crate::native::query::{ListQuery, StreamQuery, seq};
+use crate::native::wire::{
+    self, CancelAnswer, CancelRun, Detail, Health, RunList, RunObject, RunSummary, StartRun,
+};
+use crate::once::Once;
+use crate::problem::Problem;
+use crate::service::Service;
+use crate::start::Start;
+use crate::state::State as RunState;
+use crate::stream::{Heartbeat, sse_response};
+use crate::view::{Cancelled, View};
+
+type Answer = Result<Response, Problem>;
+type RunPath = Result<Path<String>, PathRejection>;
+
+/// Starts a run.
+///
+/// With the header `Idempotency-Key` the same request starts it only once and is answered 200 from
+/// then on.
+#[utoipa::path(
+    post, path = "/v1/runs", operation_id = "start_run", tag = "runs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "At most 256 bytes")),
+    request_body = StartRun,
+    responses(
+        (status = 201, description = "It was started", body = RunObject),
+        (status = 200, description = "The same request has started it", body = RunObject),
+        (status = 400, description = "Not JSON", body = Problem, content_type = PROBLEM),
+        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
+        (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "No such component", body = Problem, content_type = PROBLEM),
+        (status = 409, description = "The id is in use, the lane is busy, or the key was used \
+            otherwise", body = Problem, content_type = PROBLEM),
+        (status = 413, description = "Over 16 MiB", body = Problem, content_type = PROBLEM),
+        (status = 415, description = "Not JSON by name", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "Another shape", body = Problem, content_type = PROBLEM),
+        (status = 429, description = "Too many runs", body = Problem, content_type = PROBLEM),
+        (status = 503, description = "No new runs", body = Problem, content_type = PROBLEM),
+    )
+)]
+pub(crate) async fn start_run(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let view = view_of(&service, &headers)?;
+    let bytes = json_body(&headers, body).await?;
+    let asked: StartRun = wire::read(&bytes)?;
+    let named = &asked.component;
+    let component = view.component(named.kind.kind(), &named.id).ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "unknown-component", "there is no such component")
+    })?;
+    if !view.principal().may_run(component) {
+        return Err(forbidden());
+    }
+    let input = input_of(&asked)?;
+    let mut start = options(Start::new(component, input), asked)?;
+    if let Some(key) = headers.get("idempotency-key") {
+        let key = key.to_str().map_err(|_| unreadable("Idempotency-Key"))?;
+        start = start.once(Once::new(key, "/v1/runs", &bytes));
+    }
+    let started = view.start(start).await?;
+    let status = if started.is_replay { StatusCode::OK } else { StatusCode::CREATED };
+    let mut response = (status, Json(detailed(&view, &started.run))).into_response();
+    // Relative to the path of this request, wherever the API is mounted.
+    if let Ok(place) = HeaderValue::from_str(&format!("runs/{}", started.run.id())) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    Ok(response)
+}
+
+fn input_of(asked: &StartRun) -> Result<Payload, Problem> {
+    let text = asked.input.as_ref().map_or("null", |raw| raw.get());
+    Payload::from_json_text(text)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "not-json", error.to_string()))
+}
+
+fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
+    for (key, value) in asked.labels {
+        if [COMPONENT, EXTERNAL_ID, SESSION].contains(&key.as_str()) {
+            let detail = format!("label `{key}` is not for callers");
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-label", detail));
+        }
+        start = start.label(key, value);
+    }
+    if let Some(id) = asked.id {
+        start = start.id(id);
+    }
+    if let Some(session) = asked.session {
+        start = start.session(session);
+    }
+    if let Some(timeout) = asked.timeout_ms {
+        start = start.timeout(Duration::from_millis(timeout));
+    }
+    if let Some(grace) = asked.grace_ms {
+        start = start.grace(Duration::from_millis(grace));
+    }
+    if let Some(lane) = asked.lane {
+        start = start.lane(lane.key, lane.on_busy.policy());
+    }
+    Ok(start)
+}
+
+/// Lists roots, newest first.
+#[utoipa::path(
+    get, path = "/v1/runs", operation_id = "list_runs", tag = "runs",
+    params(
+        ("status" = Option<String>, Query, description = "One status or several with commas"),
+        ("kind" = Option<String>, Query, description = "`agent`, `team` or `workflow`"),
+        ("component" = Option<String>, Query, description = "The id of a component"),
+        ("session" = Option<String>, Query, description = "A session"),
+        ("label" = Option<String>, Query, description = "`key=value`; several apply together"),
+        ("limit" = Option<u32>, Query, description = "1 to 1,000. Defaults to 100"),
+    ),
+    responses(
+        (status = 200, description = "The runs", body = RunList),
+        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "Bad parameter", body = Problem, content_type = PROBLEM),
+    )
+)]
+pub(crate) async fn list_runs(
+    State(service): State<Service>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer {
+    let view = view_of(&service, &headers)?;
+    let ListQuery { filter, limit } = ListQuery::read(query.as_deref())?;
+    let runs = view.runs(&filter).into_iter().filter(|run| may_read(&view, run));
+    let mut runs: Vec<_> = runs.map(|run| (run.row(), run)).collect();
+    runs.sort_by_key(|(row, run)| std::cmp::Reverse((row.queued_at, run.id())));
+    let total = runs.len();
+    let runs = runs.into_iter().take(limit).map(|(row, run)| {
+        // What was abandoned below it only the report says; there is none if all ended at once.
+        let is_whole = row.ended_at.is_some() && row.ended_at == row.quiesced_at;
+        let show = |id| service.shown(id);
+        let state = if is_whole { RunState::of_row(&row, show) } else { view.state(&run) };
+        RunSummary::new(&run, row, state)
+    });
+    Ok(Json(RunList { runs: runs.collect(), total }).into_response())
+}
+
+/// Reads a run.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}", operation_id = "get_run", tag = "runs",
+    params(("id" = String, Path, description = "The id of a run")),
+    responses(
+        (status = 200, description = "The run", body = RunObject),
+        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
+        (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "Not an id", body = Problem, content_type = PROBLEM),
+    )
+)]
+pub(crate) async fn get_run(
+    State(service): State<Service>,
+    id: RunPath,
+    headers: HeaderMap,
+) -> Answer {
+    let view = view_of(&service, &headers)?;
+    let run = readable_run(&view, id)?;
+    Ok(Json(detailed(&view, &run)).into_response())
+}
+
+/// Streams the event log of a run and its descendants.
+///
+/// Server-sent events: the id is the number of the event, its name is what happened, its data is
+/// the event as JSON. The stream ends after the terminal event of the run.
+#[utoipa::path(
+    get, path = "/v1/runs/{id}/events", operation_id = "stream_run", tag = "runs",
+    params(
+        ("id" = String, Path, description = "The id of a run"),
+        ("after" = Option<u64>, Query, description = "The last event that the client has"),
+        ("on_disconnect" = Option<String>, Query,
+            description = "`continue` (default) or `cancel`: what becomes of the run without us"),
+        ("Last-Event-ID" = Option<String>, Header, description = "As `after`, and before it"),
+    ),
+    responses(
+        (status = 200, description = "Events", body = String, content_type = "text/event-stream"),
+        (status = 400, description = "Bad header", body = Problem, content_type = PROBLEM),
+        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
+        (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "Bad parameter", body = Problem, content_type = PROBLEM),
+    )
+)]
+pub(crate) async fn stream_run(
+    State(service): State<Service>,
+    id: RunPath,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer {
+    let view = view_of(&service, &headers)?;
+    let run = readable_run(&view, id)?;
+    let query = StreamQuery::read(query.as_deref())?;
+    let after = match headers.get("last-event-id") {
+        Some(text) => Some(seq(text.to_str().map_err(|_| unreadable("Last-Event-ID"))?)?),
+        None => query.after,
+    };
+    let guard = service.guard(&run, query.on_disconnect);
+    let frames = service.events(&run, after.unwrap_or(0)).map(|event| wire::frame(&event));
+    let heartbeat = Heartbeat::idle(HEARTBEAT, ": heartbeat\n\n");
+    let mut extra = HeaderMap::new();
+    extra.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(sse_response(frames, heartbeat, Some(guard), extra))
+}
+
+/// Cancels a run.
+///
+/// Answered when every live descendant is signalled, or after the wait. The headers
+/// `quell-disposition`, `quell-cause` and `quell-quiescent` say the same as the body.
+#[utoipa::path(
+    post, path = "/v1/runs/{id}/cancel", operation_id = "cancel_run", tag = "runs",
+    params(("id" = String, Path, description = "The id of a run")),
+    request_body = Option<CancelRun>,
+    responses(
+        (status = 200, description = "What came of it", body = CancelAnswer),
+        (status = 202, description = "The wait was over before what was waited for, or the stop \
+            is remembered for a run to come", body = CancelAnswer),
+        (status = 400, description = "Not JSON", body = Problem, content_type = PROBLEM),
+        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
+        (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
+        (status = 413, description = "Over 16 MiB", body = Problem, content_type = PROBLEM),
+        (status = 415, description = "Not JSON by name", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "Another shape", body = Problem, content_type = PROBLEM),
+    )
+)]
+pub(crate) async fn cancel_run(
+    State(service): State<Service>,
+    id: RunPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let view = view_of(&service, &headers)?;
+    let id = text_of(id)?;
+    let run_id = parse_id(&id)?;
+    let bytes = json_body(&headers, body).await?;
+    let asked: CancelRun =
+        if bytes.is_empty() { CancelRun::default() } else { wire::read(&bytes)? };
+    if view.principal().is_read_only() {
+        return Err(forbidden());
+    }
+    let now = Instant::now();
+    let Some(run) = view.run_by_id(run_id) else {
+        let keep = Duration::from_millis(asked.remember_ms.unwrap_or(0));
+        if keep.is_zero() {
+            let mut response = unknown_run().into_response();
+            let unknown = Cancelled::without_run(Disposition::Unknown);
+            unknown.write_headers(response.headers_mut());
+            return Ok(response);
+        }
+        let disposition = view.reserve("", run_id, asked.request(), keep);
+        return Ok(answer(&view, &Cancelled::without_run(disposition), now));
+    };
+    if !view.component_of(&run).is_none_or(|component| view.principal().may_run(component)) {
+        return Err(forbidden());
+    }
+    let cancelled = view.cancel(&run, asked.request(), asked.wait()).await;
+    Ok(answer(&view, &cancelled, now))
+}
+
+fn answer(view: &View, cancelled: &Cancelled, now: Instant) -> Response {
+    let is_reserved = matches!(cancelled.disposition, Disposition::Reserved);
+    let status =
+        if is_reserved || !cancelled.is_reached { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let state = cancelled.report.as_ref().map(|report| view.state_of(report));
+    let body = CancelAnswer::of(cancelled, state, now);
+    let mut response = (status, Json(body)).into_response();
+    cancelled.write_headers(response.headers_mut());
+    response
+}
+
+/// Tells that the server is there.
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "health", tag = "server",
+    responses((status = 200, description = "It is", body = Health))
+)]
+pub(crate) async fn health() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Tells whether the server takes new runs.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "ready", tag = "server",
+    responses(
+        (status = 200, description = "It does", body = Health),
+        (status = 503, description = "It is draining", body = Health),
+    )
+)]
+pub(crate) async fn ready(State(service): State<Service>) -> (StatusCode, Json<Health>) {
+    if service.is_draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "draining" }));
+    }
+    (StatusCode::OK, Json(Health { status: "ready" }))
+}
+
+/// Says in a problem that a path has no such method.
+pub(crate) async fn no_such_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "this path has other methods",
+    )
+}
+
+fn view_of(service: &Service, headers: &HeaderMap) -> Result<View, Problem> {
+    let principal = service.access_of().check(headers)?;
+    Ok(service.view(Contract::Native, principal))
+}
+
+fn text_of(path: RunPath) -> Result<String, Problem> {
+    let Path(text) = path.map_err(|_| Problem::from(crate::ids::BadId))?;
+    Ok(text)
+}
+
+fn readable_run(view: &View, id: RunPath) -> Result<RunRef, Problem> {
+    let run = view.run_by_id(parse_id(&text_of(id)?)?).ok_or_else(unknown_run)?;
+    if may_read(view, &run) { Ok(run) } else { Err(forbidden()) }
+}
+
+/// Whoever may start a run may look at it.
+fn may_read(view: &View, run: &RunRef) -> bool {
+    let who = view.principal();
+    view.component_of(run).is_none_or(|it| who.may_read(it) || who.may_run(it))
+}
+
+fn detailed(view: &View, run: &RunRef) -> RunObject {
+    let report = run.report();
+    let (state, notes) = (view.state_of(&report), view.notes(run));
+    let detail = Detail {
+        input: run.input().cloned(),
+        text: notes.text,
+        progress: notes.progress,
+        rows: report.rows.clone(),
+        omitted: report.omitted,
+    };
+    RunObject { summary: RunSummary::new(run, report.own_row().clone(), state), detail }
+}
+
+/// Reads a body that has to be JSON. Asking for the content type keeps web pages of other origins
+/// from starting runs on a loopback server: they cannot send it without asking first.
+async fn json_body(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Problem> {
+    let bytes = read_body(headers, body).await?;
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !bytes.is_empty() && !kind.eq_ignore_ascii_case("application/json") {
+        let detail = "send the body as application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail));
+    }
+    Ok(bytes)
+}
+
+fn unknown_run() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "unknown-run", "there is no such run")
+}
+
+fn forbidden() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", "the credentials do not allow this")
+}
+
+fn unreadable(header: &str) -> Problem {
+    let detail = format!("header {header} is not readable text");
+    Problem::new(StatusCode::BAD_REQUEST, "bad-header", detail)
+}
+
+/// After so long without an event the stream says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+const PROBLEM: &str = "application/problem+json";

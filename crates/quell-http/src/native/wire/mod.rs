@@ -1,0 +1,7 @@
+//! The native API on the wire: pure functions from and to JSON.
+
+mod request;
+mod response;
+
+pub(crate) use request::{CancelRun, StartRun, read};
+pub(crate) use response::{CancelAnswer, Detail, Health, RunList, RunObject, RunSummary, frame};

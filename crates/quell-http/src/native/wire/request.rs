@@ -1,0 +1,191 @@
+//! What callers say: from JSON to the engine's words.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use quell::{CancelRequest, OnBusy, RunKind};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::problem::Problem;
+use crate::start::TIME_MAX;
+use crate::wait::Wait;
+
+/// A run to be started.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StartRun {
+    /// What is to run.
+    pub(crate) component: ComponentName,
+    /// Its input: any JSON. Defaults to null.
+    #[serde(default)]
+    #[schema(value_type = Value)]
+    pub(crate) input: Option<Box<RawValue>>,
+    /// The caller's id: any text of 1 to 128 bytes without control characters. Defaults to a new
+    /// UUID. One in use is refused.
+    #[schema(max_length = 128, min_length = 1)]
+    pub(crate) id: Option<String>,
+    /// What it belongs to: a session, a thread, a team.
+    pub(crate) session: Option<String>,
+    /// Texts by which it is found, at most 30; `component`, `external_id` and `session` are taken.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Milliseconds from its start to its own deadline. Defaults to none.
+    pub(crate) timeout_ms: Option<u64>,
+    /// Milliseconds between the acceptance of a stop and abort. Defaults to the engine's.
+    pub(crate) grace_ms: Option<u64>,
+    /// Its lane: runs of one lane never overlap. Defaults to none.
+    pub(crate) lane: Option<LaneName>,
+}
+
+/// A component of the catalog.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ComponentName {
+    /// Its kind.
+    pub(crate) kind: KindName,
+    /// Its id.
+    pub(crate) id: String,
+}
+
+/// The kind of a component.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum KindName {
+    Agent,
+    Team,
+    Workflow,
+}
+
+/// A lane.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LaneName {
+    /// Its key.
+    pub(crate) key: String,
+    /// What becomes of the run if the lane is busy. Defaults to `enqueue`.
+    #[serde(default)]
+    pub(crate) on_busy: BusyName,
+}
+
+/// What becomes of a run whose lane is busy.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum BusyName {
+    #[default]
+    Enqueue,
+    Reject,
+}
+
+/// A request to cancel. Without a body every field has its default.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CancelRun {
+    /// Why, in words.
+    #[serde(default)]
+    pub(crate) reason: String,
+    /// How urgent it is. Defaults to `cooperative`.
+    #[serde(default)]
+    pub(crate) mode: ModeName,
+    /// Milliseconds between acceptance and abort. Defaults to the run's, then the engine's. Zero
+    /// drops the body at once.
+    pub(crate) grace_ms: Option<u64>,
+    /// When `after_step` becomes `cooperative`. Defaults to 30,000.
+    pub(crate) escalate_after_ms: Option<u64>,
+    /// What the answer waits for. Defaults to `none`.
+    #[serde(default)]
+    pub(crate) wait: WaitName,
+    /// The longest wait in milliseconds. Defaults to none for `terminal`, which a hard deadline
+    /// bounds, and to 30,000 for `quiescent`.
+    pub(crate) wait_ms: Option<u64>,
+    /// If the run is not there yet: remembers the stop for it for so long, at most 24 h. Defaults
+    /// to not at all.
+    pub(crate) remember_ms: Option<u64>,
+}
+
+/// How urgent a request to cancel is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ModeName {
+    AfterStep,
+    #[default]
+    Cooperative,
+    Abort,
+}
+
+/// What an answer waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WaitName {
+    #[default]
+    None,
+    Terminal,
+    Quiescent,
+}
+
+/// Reads JSON; what is no JSON is a bad request, what has another shape cannot be processed.
+pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+        let (status, name) = if is_json {
+            (StatusCode::UNPROCESSABLE_ENTITY, "bad-request")
+        } else {
+            (StatusCode::BAD_REQUEST, "not-json")
+        };
+        Problem::new(status, name, error.to_string())
+    })
+}
+
+impl KindName {
+    pub(crate) const fn kind(self) -> RunKind {
+        match self {
+            Self::Agent => RunKind::Agent,
+            Self::Team => RunKind::Team,
+            Self::Workflow => RunKind::Workflow,
+        }
+    }
+}
+
+impl BusyName {
+    pub(crate) const fn policy(self) -> OnBusy {
+        match self {
+            Self::Enqueue => OnBusy::Enqueue,
+            Self::Reject => OnBusy::Reject,
+        }
+    }
+}
+
+impl CancelRun {
+    pub(crate) fn request(&self) -> CancelRequest {
+        let request = CancelRequest::because(&self.reason);
+        let request = match self.mode {
+            ModeName::AfterStep => {
+                let within = |ms| Duration::from_millis(ms).min(TIME_MAX);
+                request.after_step(self.escalate_after_ms.map(within))
+            }
+            ModeName::Cooperative => request,
+            ModeName::Abort => request.abort(),
+        };
+        match self.grace_ms {
+            Some(grace) => request.grace(Duration::from_millis(grace)),
+            None => request,
+        }
+    }
+
+    pub(crate) fn wait(&self) -> Wait {
+        let most = self.wait_ms.map(Duration::from_millis);
+        match self.wait {
+            WaitName::None => Wait::none(),
+            WaitName::Terminal => {
+                most.map_or(Wait::terminal(), |most| Wait::terminal().at_most(most))
+            }
+            WaitName::Quiescent => Wait::quiescent().at_most(most.unwrap_or(QUIESCENT_WAIT)),
+        }
+    }
+}
+
+/// The longest wait for quiescence that names none: abandoned work may go on for ever.
+const QUIESCENT_WAIT: Duration = Duration::from_secs(30);

@@ -1,0 +1,209 @@
+//! What callers are told: from the engine's words to JSON.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use quell::{Counts, Disposition, Payload, RunEvent, RunRef, RunRow};
+use quell_flow::COMPONENT;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::frame::Frame;
+use crate::ids::{SESSION, shown_id};
+use crate::state::{State, Why, disposition_name, status_name};
+use crate::view::Cancelled;
+
+/// A run as it stands, as lists show it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunSummary {
+    /// Its id as its caller knows it.
+    id: String,
+    /// Its id as the event log knows it.
+    uuid: String,
+    /// The run that spawned it; null for a root.
+    parent: Option<String>,
+    /// `agent`, `team`, `workflow`, `step`, `branch` or `attempt`.
+    #[schema(value_type = String)]
+    kind: &'static str,
+    /// Its name.
+    #[schema(value_type = String)]
+    name: Arc<str>,
+    /// The id of its component; null if it has none.
+    component: Option<String>,
+    /// What it belongs to.
+    session: Option<String>,
+    /// Who started it.
+    owner: Option<String>,
+    /// Its labels.
+    labels: BTreeMap<String, String>,
+    #[serde(flatten)]
+    state: State,
+    /// When it was accepted: RFC 3339, UTC, milliseconds; so are the others.
+    queued_at: String,
+    /// When its body was first polled.
+    started_at: Option<String>,
+    /// When its stop was accepted.
+    stopped_at: Option<String>,
+    /// When it became terminal.
+    ended_at: Option<String>,
+    /// When nothing of it executed any more.
+    quiesced_at: Option<String>,
+    /// Its output; only of a completed run.
+    #[schema(value_type = Option<Value>)]
+    output: Option<Payload>,
+    /// What it had set as its output when it was stopped or failed.
+    #[schema(value_type = Option<Value>)]
+    partial: Option<Payload>,
+    /// Why it failed, if it did.
+    #[schema(value_type = Option<String>)]
+    error: Option<Arc<str>>,
+}
+
+/// A run as it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunObject {
+    #[serde(flatten)]
+    pub(crate) summary: RunSummary,
+    #[serde(flatten)]
+    pub(crate) detail: Detail,
+}
+
+/// What is said of one run, and not in lists.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Detail {
+    /// Its input.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) input: Option<Payload>,
+    /// The text that it has emitted so far.
+    pub(crate) text: String,
+    /// How far it has come, from 0 to 1.
+    pub(crate) progress: Option<f32>,
+    /// The run and its descendants in pre-order; those that did not complete first if there are
+    /// more than fit.
+    #[schema(value_type = Vec<Value>)]
+    pub(crate) rows: Vec<RunRow>,
+    /// Descendants without a row, by status.
+    #[schema(value_type = Value)]
+    pub(crate) omitted: Counts,
+}
+
+/// Runs, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunList {
+    /// Those within the limit.
+    pub(crate) runs: Vec<RunSummary>,
+    /// How many there are without the limit.
+    pub(crate) total: usize,
+}
+
+/// The answer to a request to cancel.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CancelAnswer {
+    /// `accepted`, `scheduled`, `already-stopping`, `escalated`, `already-terminal` or `reserved`.
+    #[schema(value_type = String)]
+    disposition: &'static str,
+    /// How the run stands when the wait is over; null for a run that is not there yet.
+    #[schema(value_type = Option<String>)]
+    status: Option<&'static str>,
+    /// Why it stops or stopped.
+    cause: Option<Why>,
+    /// Whether nothing of it executes; null if nothing was waited for.
+    quiescent: Option<bool>,
+    /// Whether what was waited for came to pass within the longest wait.
+    reached: bool,
+    /// Milliseconds until its body is aborted, from the acceptance on.
+    hard_deadline_in_ms: Option<u64>,
+    /// Milliseconds until the request becomes cooperative.
+    escalates_in_ms: Option<u64>,
+    /// The mode so far, if this request raised it.
+    #[schema(value_type = Option<String>)]
+    from: Option<&'static str>,
+    /// The mode from now on, if this request raised it.
+    #[schema(value_type = Option<String>)]
+    to: Option<&'static str>,
+}
+
+/// How the server is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `ok`, `ready` or `draining`.
+    #[schema(value_type = String)]
+    pub(crate) status: &'static str,
+}
+
+impl RunSummary {
+    pub(crate) fn new(run: &RunRef, row: RunRow, state: State) -> Self {
+        let labels = run.labels();
+        Self {
+            id: shown_id(run).into_owned(),
+            uuid: run.id().to_string(),
+            parent: row.parent.map(|parent| parent.to_string()),
+            kind: row.kind.as_str(),
+            name: row.name,
+            component: run.label(COMPONENT).map(str::to_owned),
+            session: run.label(SESSION).map(str::to_owned),
+            owner: run.owner().map(str::to_owned),
+            labels: labels.cloned().unwrap_or_default(),
+            state,
+            queued_at: written(row.queued_at),
+            started_at: row.started_at.map(written),
+            stopped_at: row.stopped_at.map(written),
+            ended_at: row.ended_at.map(written),
+            quiesced_at: row.quiesced_at.map(written),
+            output: row.output,
+            partial: row.partial,
+            error: row.error,
+        }
+    }
+}
+
+fn written(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+impl CancelAnswer {
+    pub(crate) fn of(cancelled: &Cancelled, state: Option<State>, now: Instant) -> Self {
+        let mut answer = Self {
+            disposition: disposition_name(&cancelled.disposition),
+            status: cancelled.report.as_ref().map(|report| status_name(report.status)),
+            cause: state.and_then(|state| state.cause),
+            quiescent: cancelled.quiescent,
+            reached: cancelled.is_reached,
+            hard_deadline_in_ms: None,
+            escalates_in_ms: None,
+            from: None,
+            to: None,
+        };
+        match &cancelled.disposition {
+            Disposition::Accepted { hard_deadline }
+            | Disposition::AlreadyStopping { hard_deadline, .. } => {
+                answer.hard_deadline_in_ms = Some(millis(*hard_deadline, now));
+            }
+            Disposition::Scheduled { escalate_at } => {
+                answer.escalates_in_ms = Some(millis(*escalate_at, now));
+            }
+            Disposition::Escalated { from, to } => {
+                (answer.from, answer.to) = (Some(from.as_str()), Some(to.as_str()));
+            }
+            Disposition::AlreadyTerminal { .. }
+            | Disposition::Unknown
+            | Disposition::Reserved
+            | Disposition::Forbidden => {}
+        }
+        answer
+    }
+}
+
+fn millis(at: Instant, now: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Writes an event of the log. A mark that events are missing is not in the log and has no id.
+pub(crate) fn frame(event: &RunEvent) -> Frame {
+    let value = serde_json::to_value(event).unwrap_or_default();
+    let name = value.get("event").and_then(Value::as_str).unwrap_or("event").to_owned();
+    let frame = Frame::json(name, &value);
+    if event.seq == 0 { frame } else { frame.id(event.seq.to_string()) }
+}

@@ -1,0 +1,316 @@
+//! What a run has said so far, folded from its events: it outlives the ring of the log.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use quell::{EventKind, Payload, RunEvent, RunId, RunKind, ToolOutcome};
+use quell_flow::Emit;
+use serde_json::Value;
+
+/// What a run has said so far.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Notes {
+    /// The run.
+    pub run: RunId,
+    /// The run that spawned it; none for a root.
+    pub parent: Option<RunId>,
+    /// What it stands for.
+    pub kind: RunKind,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its text: every piece that it emitted, one after the other.
+    pub text: String,
+    /// When its first piece of text came.
+    pub first_text_at: Option<SystemTime>,
+    /// The last model that it asked.
+    pub model: Option<ModelNote>,
+    /// Its tool calls, in order.
+    pub tools: Vec<ToolNote>,
+    /// The last state that it emitted.
+    pub values: Option<Value>,
+    /// How far it has come.
+    pub progress: Option<f32>,
+    /// Whether something is missing: it said more than is kept, or faster than it was read.
+    pub is_cut: bool,
+}
+
+/// What a run asked of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelNote {
+    /// The model's id.
+    pub model: String,
+    /// Who serves it.
+    pub provider: String,
+    /// Tokens read so far, all calls together.
+    pub input_tokens: u64,
+    /// Tokens written so far, all calls together.
+    pub output_tokens: u64,
+}
+
+/// A tool call of a run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ToolNote {
+    /// The id of the call.
+    pub call: Arc<str>,
+    /// The name of the tool.
+    pub name: Arc<str>,
+    /// Its input.
+    pub input: Payload,
+    /// When it began.
+    pub started_at: SystemTime,
+    /// How it ended; none if it has not.
+    pub outcome: Option<ToolOutcome>,
+    /// When it ended.
+    pub ended_at: Option<SystemTime>,
+}
+
+/// The notes of a tree.
+#[derive(Debug, Default)]
+pub(crate) struct Fold {
+    /// The last event that is in.
+    pub(crate) seq: u64,
+    runs: Vec<Notes>,
+    places: HashMap<RunId, usize>,
+    pub(crate) bytes: usize,
+    /// Events that nobody read in time.
+    is_lossy: bool,
+}
+
+impl Fold {
+    /// Takes an event in; one that is in already changes nothing.
+    pub(crate) fn apply(&mut self, event: &RunEvent) {
+        if let EventKind::Lagged { to, .. } = &event.kind {
+            self.is_lossy |= *to > self.seq;
+            self.seq = self.seq.max(*to);
+            return;
+        }
+        if event.seq <= self.seq {
+            return;
+        }
+        self.seq = event.seq;
+        if let EventKind::Queued { parent, kind, name, .. } = &event.kind {
+            return self.add(event.run, *parent, *kind, name);
+        }
+        let Some(notes) = self.places.get(&event.run).map(|place| &mut self.runs[*place]) else {
+            return;
+        };
+        let room = BYTES_MAX.saturating_sub(self.bytes);
+        self.bytes += notes.take(event, room);
+    }
+
+    fn add(&mut self, run: RunId, parent: Option<RunId>, kind: RunKind, name: &Arc<str>) {
+        if self.runs.len() >= quell::limits::REPORT_ROWS_MAX || self.places.contains_key(&run) {
+            return;
+        }
+        self.places.insert(run, self.runs.len());
+        self.runs.push(Notes::new(run, parent, kind, Arc::clone(name)));
+    }
+
+    /// Yields the notes of one run.
+    pub(crate) fn of(&self, run: RunId) -> Option<Notes> {
+        let notes = self.places.get(&run).map(|place| &self.runs[*place])?;
+        Some(self.marked(notes))
+    }
+
+    /// Yields how far one run has come.
+    pub(crate) fn progress(&self, run: RunId) -> Option<f32> {
+        self.places.get(&run).and_then(|place| self.runs[*place].progress)
+    }
+
+    /// Yields the notes of every run, parents before children.
+    pub(crate) fn all(&self) -> Vec<Notes> {
+        self.runs.iter().map(|notes| self.marked(notes)).collect()
+    }
+
+    fn marked(&self, notes: &Notes) -> Notes {
+        let mut notes = notes.clone();
+        notes.is_cut |= self.is_lossy;
+        notes
+    }
+}
+
+impl Notes {
+    pub(crate) const fn new(
+        run: RunId,
+        parent: Option<RunId>,
+        kind: RunKind,
+        name: Arc<str>,
+    ) -> Self {
+        Self {
+            run,
+            parent,
+            kind,
+            name,
+            text: String::new(),
+            first_text_at: None,
+            model: None,
+            tools: Vec::new(),
+            values: None,
+            progress: None,
+            is_cut: false,
+        }
+    }
+
+    /// Takes an event of the run in; yields the bytes that are kept of it.
+    fn take(&mut self, event: &RunEvent, room: usize) -> usize {
+        match &event.kind {
+            EventKind::Emitted(payload) => {
+                if payload.len() > room {
+                    self.is_cut = true;
+                    return 0;
+                }
+                Emit::read(payload).map_or(0, |emit| self.take_emit(emit, event.at))
+            }
+            EventKind::Progress(fraction) => {
+                self.progress = Some(*fraction);
+                0
+            }
+            EventKind::ToolStarted { call, name, input } => {
+                let bytes = input.len();
+                if self.tools.len() >= TOOLS_MAX || bytes > room {
+                    self.is_cut = true;
+                    return 0;
+                }
+                self.tools.push(ToolNote {
+                    call: Arc::clone(call),
+                    name: Arc::clone(name),
+                    input: input.clone(),
+                    started_at: event.at,
+                    outcome: None,
+                    ended_at: None,
+                });
+                bytes
+            }
+            EventKind::ToolEnded { call, outcome } => self.end_tool(call, outcome, event.at, room),
+            _ => 0,
+        }
+    }
+
+    fn take_emit(&mut self, emit: Emit, at: SystemTime) -> usize {
+        match emit {
+            Emit::Content { text } => {
+                self.first_text_at.get_or_insert(at);
+                self.text.push_str(&text);
+                return text.len();
+            }
+            Emit::ModelStarted { model, provider } => self.ask(model, provider, 0, 0),
+            Emit::ModelEnded { model, provider, input_tokens, output_tokens } => {
+                self.ask(model, provider, input_tokens, output_tokens);
+            }
+            Emit::Values { values } => {
+                // The last one replaces the one before; an event's bound is all that it can take.
+                self.values = Some(values);
+            }
+            _ => {}
+        }
+        0
+    }
+
+    fn ask(&mut self, model: String, provider: String, input: u64, output: u64) {
+        let note = ModelNote { model, provider, input_tokens: input, output_tokens: output };
+        match &mut self.model {
+            Some(known) => {
+                let (read, written) = (known.input_tokens, known.output_tokens);
+                *known = note;
+                known.input_tokens = known.input_tokens.saturating_add(read);
+                known.output_tokens = known.output_tokens.saturating_add(written);
+            }
+            None => self.model = Some(note),
+        }
+    }
+
+    fn end_tool(
+        &mut self,
+        call: &str,
+        outcome: &ToolOutcome,
+        at: SystemTime,
+        room: usize,
+    ) -> usize {
+        let open = |tool: &&mut ToolNote| &*tool.call == call && tool.outcome.is_none();
+        let Some(tool) = self.tools.iter_mut().rev().find(open) else { return 0 };
+        tool.ended_at = Some(at);
+        let bytes = match outcome {
+            ToolOutcome::Result(Some(output)) => output.len(),
+            ToolOutcome::Error(words) => words.len(),
+            ToolOutcome::Result(None) | ToolOutcome::Cancelled | ToolOutcome::Unknown => 0,
+        };
+        if bytes > room {
+            self.is_cut = true;
+            tool.outcome = Some(ToolOutcome::Unknown);
+            return 0;
+        }
+        tool.outcome = Some(outcome.clone());
+        bytes
+    }
+}
+
+/// What is kept of the texts and tool calls of one tree, in bytes. More is cut, and said to be.
+const BYTES_MAX: usize = 16 << 20;
+
+/// Tool calls kept of one run. More are cut, and said to be.
+const TOOLS_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(seq: u64, kind: EventKind) -> RunEvent {
+        let run = RunId::from_text("r");
+        RunEvent::new(seq, run, run, SystemTime::UNIX_EPOCH, kind)
+    }
+
+    fn fold() -> Fold {
+        let mut fold = Fold::default();
+        let (kind, name) = (RunKind::Agent, "a".into());
+        fold.apply(&event(1, EventKind::Queued { parent: None, kind, name, shielded: false }));
+        fold
+    }
+
+    #[test]
+    fn an_event_that_is_in_already_changes_nothing() {
+        let mut fold = fold();
+        let said = event(2, EventKind::Emitted(Emit::content("x").to_payload()));
+        fold.apply(&said);
+        fold.apply(&said);
+        assert_eq!(fold.of(said.run).unwrap().text, "x");
+    }
+
+    #[test]
+    fn more_text_than_is_kept_is_cut_and_said_to_be() {
+        let mut fold = fold();
+        let piece = Emit::content("x".repeat(200 << 10)).to_payload();
+        for seq in 2..200 {
+            fold.apply(&event(seq, EventKind::Emitted(piece.clone())));
+        }
+        let notes = fold.of(RunId::from_text("r")).unwrap();
+        assert!(notes.is_cut && notes.text.len() <= BYTES_MAX && fold.bytes <= BYTES_MAX);
+        assert!(notes.text.len() > BYTES_MAX - (1 << 20));
+    }
+
+    #[test]
+    fn more_tool_calls_than_are_kept_are_cut_and_said_to_be() {
+        let mut fold = fold();
+        for seq in 2..3_000 {
+            let (call, name) = (seq.to_string().into(), "t".into());
+            let input = Payload::from("x");
+            fold.apply(&event(seq, EventKind::ToolStarted { call, name, input }));
+        }
+        let notes = fold.of(RunId::from_text("r")).unwrap();
+        assert!(notes.is_cut && notes.tools.len() == TOOLS_MAX);
+    }
+
+    #[test]
+    fn a_gap_that_was_read_by_then_is_none() {
+        let mut fold = fold();
+        fold.apply(&event(5, EventKind::Started));
+        fold.apply(&event(0, EventKind::Lagged { from: 1, to: 5 }));
+        assert!(!fold.of(RunId::from_text("r")).unwrap().is_cut);
+        fold.apply(&event(0, EventKind::Lagged { from: 6, to: 7 }));
+        assert!(fold.of(RunId::from_text("r")).unwrap().is_cut);
+        assert_eq!(fold.seq, 7);
+    }
+}

@@ -1,0 +1,240 @@
+//! Idempotency keys: the same key and request is the same run.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use quell::RunId;
+use tokio::sync::watch;
+
+use crate::start::StartError;
+
+/// What makes two requests the same: the caller's key, the path, and the payload.
+///
+/// # Examples
+///
+/// ```
+/// use quell_http::Once;
+///
+/// let once = Once::new("key-1", "/v1/runs", br#"{"input":1}"#);
+/// # let _ = once;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it does nothing until it is part of a start"]
+pub struct Once {
+    key: Arc<str>,
+    request: u64,
+}
+
+impl Once {
+    /// Names the key, the path and the payload of a request.
+    pub fn new(key: impl Into<Arc<str>>, path: &str, payload: &[u8]) -> Self {
+        Self { key: key.into(), request: HASHER.hash_one((path, payload)) }
+    }
+}
+
+/// The longest idempotency key, in bytes. A longer one is refused.
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// Keys known to a service. The oldest leave first.
+const KEYS_MAX: usize = 65_536;
+
+/// How long a key is known.
+const KEYS_FOR: Duration = Duration::from_hours(24);
+
+/// Tells requests apart, with a secret of this process: nobody can make two look the same.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// The keys in use, of all callers.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    state: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    entries: HashMap<Address, Entry>,
+    order: VecDeque<(Instant, Address)>,
+}
+
+/// Whose key it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Address {
+    caller: Option<Arc<str>>,
+    key: Arc<str>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    request: u64,
+    since: Instant,
+    run: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    /// The first request is at it.
+    Open(watch::Receiver<()>),
+    /// It has started this run.
+    Through(RunId),
+}
+
+/// What came of presenting a key.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// It is new: the claim is kept when there is a run, or given up by dropping it.
+    First(Claim),
+    /// The same request has started this run.
+    Again(RunId),
+}
+
+/// The right to start the run of a key.
+pub(crate) struct Claim {
+    state: Arc<Mutex<Known>>,
+    address: Address,
+    since: Instant,
+    kept: bool,
+    _open: watch::Sender<()>,
+}
+
+impl Keys {
+    /// Presents a key. Waits while another request with the same key is at it.
+    pub(crate) async fn begin(
+        &self,
+        caller: Option<&Arc<str>>,
+        once: &Once,
+    ) -> Result<Begun, StartError> {
+        let bytes = once.key.len();
+        if bytes > KEY_BYTES_MAX {
+            let (what, max) = ("idempotency key", KEY_BYTES_MAX);
+            return Err(StartError::TooLarge { what, bytes, max });
+        }
+        let request = once.request;
+        let address = Address { caller: caller.cloned(), key: Arc::clone(&once.key) };
+        loop {
+            let mut other = match self.look(&address, request)? {
+                Ok(begun) => return Ok(begun),
+                Err(other) => other,
+            };
+            // It ends with the claim, whatever came of it.
+            let _ = other.changed().await;
+        }
+    }
+
+    /// Looks once; yields whom to wait for if somebody is at it.
+    fn look(
+        &self,
+        address: &Address,
+        request: u64,
+    ) -> Result<Result<Begun, watch::Receiver<()>>, StartError> {
+        let now = Instant::now();
+        let mut known = self.state.lock();
+        known.expire(now);
+        if let Some(entry) = known.entries.get(address) {
+            if entry.request != request {
+                return Err(StartError::KeyConflict);
+            }
+            return Ok(match &entry.run {
+                Progress::Through(run) => Ok(Begun::Again(*run)),
+                Progress::Open(other) => Err(other.clone()),
+            });
+        }
+        let (open, other) = watch::channel(());
+        let entry = Entry { request, since: now, run: Progress::Open(other) };
+        known.entries.insert(address.clone(), entry);
+        known.order.push_back((now, address.clone()));
+        let state = Arc::clone(&self.state);
+        let claim = Claim { state, address: address.clone(), since: now, kept: false, _open: open };
+        Ok(Ok(Begun::First(claim)))
+    }
+}
+
+impl Known {
+    /// Forgets keys whose time is over, and the oldest when there are too many.
+    fn expire(&mut self, now: Instant) {
+        while let Some((since, _)) = self.order.front() {
+            if self.order.len() < KEYS_MAX && now.duration_since(*since) < KEYS_FOR {
+                break;
+            }
+            if let Some((since, address)) = self.order.pop_front() {
+                self.forget(&address, since);
+            }
+        }
+    }
+
+    fn forget(&mut self, address: &Address, since: Instant) {
+        if self.entries.get(address).is_some_and(|entry| entry.since == since) {
+            self.entries.remove(address);
+        }
+    }
+}
+
+impl Claim {
+    /// Says which run it is.
+    pub(crate) fn keep(mut self, run: RunId) {
+        self.kept = true;
+        let mut known = self.state.lock();
+        if let Some(entry) = known.entries.get_mut(&self.address)
+            && entry.since == self.since
+        {
+            entry.run = Progress::Through(run);
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.state.lock().forget(&self.address, self.since);
+        }
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_keys_are_known_than_the_bound_and_the_oldest_leave_first() {
+        let keys = Keys::default();
+        let run = RunId::from_text("r");
+        let present = |key: usize| Once::new(key.to_string(), "/", b"");
+        for key in 0..KEYS_MAX + 100 {
+            match keys.begin(None, &present(key)).await.unwrap() {
+                Begun::First(claim) => claim.keep(run),
+                Begun::Again(_) => unreachable!("each key is new"),
+            }
+        }
+        {
+            let known = keys.state.lock();
+            assert!(known.entries.len() <= KEYS_MAX && known.order.len() <= KEYS_MAX);
+        }
+        assert!(matches!(keys.begin(None, &present(50)).await.unwrap(), Begun::First(_)));
+        let last = present(KEYS_MAX + 99);
+        assert!(matches!(keys.begin(None, &last).await.unwrap(), Begun::Again(it) if it == run));
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_is_given_up_leaves_the_key_to_the_next() {
+        let keys = Arc::new(Keys::default());
+        let once = Once::new("k", "/", b"");
+        let first = keys.begin(None, &once).await.unwrap();
+        let waiting = tokio::spawn({
+            let (keys, once) = (Arc::clone(&keys), once.clone());
+            async move { keys.begin(None, &once).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        assert!(matches!(waiting.await.unwrap().unwrap(), Begun::First(_)));
+    }
+}

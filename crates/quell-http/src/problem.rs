@@ -1,0 +1,123 @@
+//! Problem documents (RFC 9457): how the native API says what went wrong.
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::access::AccessError;
+use crate::body::BodyError;
+use crate::ids::BadId;
+use crate::start::StartError;
+
+/// A problem document: `application/problem+json`.
+///
+/// # Examples
+///
+/// ```
+/// use axum::http::StatusCode;
+/// use quell_http::Problem;
+///
+/// let problem = Problem::new(StatusCode::NOT_FOUND, "unknown-run", "there is no such run");
+/// assert_eq!(problem.status(), StatusCode::NOT_FOUND);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[must_use = "it is an answer"]
+pub struct Problem {
+    /// What sort of problem: `urn:quell:problem:` and its name.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The words of the HTTP status.
+    #[schema(value_type = String)]
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong here.
+    detail: String,
+}
+
+impl Problem {
+    /// Names the status, the sort of problem, and what is wrong here.
+    pub fn new(status: StatusCode, name: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:quell:problem:{name}"),
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+        }
+    }
+
+    /// Yields the HTTP status.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let body = serde_json::to_string(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Self {
+        let name = match error {
+            AccessError::Missing => "credentials-missing",
+            AccessError::WrongScheme => "wrong-scheme",
+            AccessError::Invalid => "credentials-invalid",
+            AccessError::Expired => "token-expired",
+            AccessError::WrongAudience => "wrong-audience",
+        };
+        Self::new(StatusCode::UNAUTHORIZED, name, error.to_string())
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", error.to_string())
+            }
+            BodyError::Broken => {
+                Self::new(StatusCode::BAD_REQUEST, "body-broken", error.to_string())
+            }
+        }
+    }
+}
+
+impl From<BadId> for Problem {
+    fn from(error: BadId) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-id", error.to_string())
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        let (status, name) = match error {
+            StartError::BadId(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-id"),
+            StartError::IdInUse(_) => (StatusCode::CONFLICT, "id-in-use"),
+            StartError::LaneBusy => (StatusCode::CONFLICT, "lane-busy"),
+            StartError::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many-runs"),
+            StartError::TooLarge { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too-large"),
+            StartError::KeyConflict => (StatusCode::CONFLICT, "idempotency-key-conflict"),
+            StartError::KeyForgotten => (StatusCode::CONFLICT, "idempotency-key-forgotten"),
+            StartError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        Self::new(status, name, error.to_string())
+    }
+}

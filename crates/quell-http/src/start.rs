@@ -1,0 +1,302 @@
+//! What a caller says to start a run, and why it may be refused.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quell::{OnBusy, Payload, RunId, RunRef, RunSpec, SubmitError};
+use quell_flow::{COMPONENT, Component};
+
+use crate::ids::{BadId, EXTERNAL_ID, parse_id};
+use crate::once::{Begun, Once};
+use crate::reserve::scope_of;
+use crate::view::View;
+
+/// A run to be of a component of the catalog.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use quell::Payload;
+/// use quell_flow::Component;
+/// use quell_http::Start;
+///
+/// let echo = Arc::new(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
+/// let start = Start::new(&echo, Payload::from("hi")).id("run-1").session("s-1");
+/// # let _ = start;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing starts until it is given to a view"]
+pub struct Start {
+    pub(crate) component: Arc<Component>,
+    pub(crate) input: Payload,
+    pub(crate) id: Option<String>,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) grace: Option<Duration>,
+    pub(crate) lane: Option<(String, OnBusy)>,
+    pub(crate) not_before: Option<Instant>,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) once: Option<Once>,
+}
+
+/// A run that was started, or that the same request started before.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Started {
+    /// The run.
+    pub run: RunRef,
+    /// Whether an earlier request with the same idempotency key started it.
+    pub is_replay: bool,
+}
+
+impl Start {
+    /// Names the component and its input.
+    pub fn new(component: &Arc<Component>, input: Payload) -> Self {
+        Self {
+            component: Arc::clone(component),
+            input,
+            id: None,
+            labels: Vec::new(),
+            timeout: None,
+            grace: None,
+            lane: None,
+            not_before: None,
+            scopes: Vec::new(),
+            once: None,
+        }
+    }
+
+    /// Brings an id: any text of at most [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes without
+    /// control characters. Defaults to a new UUID. One in use is refused.
+    pub fn id(mut self, text: impl Into<String>) -> Self {
+        self.id = Some(text.into());
+        self
+    }
+
+    /// Names the session, thread or team. Defaults to none.
+    pub fn session(self, text: impl Into<String>) -> Self {
+        self.label(crate::SESSION, text)
+    }
+
+    /// Adds a label. The labels [`COMPONENT`](quell_flow::COMPONENT) and
+    /// [`EXTERNAL_ID`](crate::EXTERNAL_ID) are written after the caller's.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets the run's own deadline, counted from its start. Defaults to none. More than a year
+    /// counts as a year, here and below.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout.min(TIME_MAX));
+        self
+    }
+
+    /// Sets the time between the acceptance of a stop and abort. Defaults to the engine's.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace.min(TIME_MAX));
+        self
+    }
+
+    /// Puts the run into a lane of its owner: runs of one lane never overlap. Defaults to none.
+    pub fn lane(mut self, key: impl Into<String>, on_busy: OnBusy) -> Self {
+        self.lane = Some((key.into(), on_busy));
+        self
+    }
+
+    /// Delays the start for so long. Defaults to not at all.
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.not_before = Some(Instant::now() + delay.min(TIME_MAX));
+        self
+    }
+
+    /// Uses a stop that was remembered in this scope too; see [`View::reserve`].
+    pub fn reserved_in(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
+        self
+    }
+
+    /// Starts it only once per idempotency key.
+    pub fn once(mut self, once: Once) -> Self {
+        self.once = Some(once);
+        self
+    }
+
+    /// Yields the scopes in which a stop may be remembered for it.
+    fn scopes(&self) -> Vec<String> {
+        let own = [String::new(), scope_of(&self.component)];
+        own.into_iter().chain(self.scopes.iter().cloned()).collect()
+    }
+}
+
+impl View {
+    /// Starts a run of the principal, or finds the one that the same request started before.
+    ///
+    /// It does not ask whether the principal may: see
+    /// [`Principal::may_run`](crate::Principal::may_run).
+    ///
+    /// # Errors
+    ///
+    /// Fails, and makes nothing, for every reason in [`StartError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropped while it waits for another request of the same key, it made nothing.
+    pub async fn start(&self, mut start: Start) -> Result<Started, StartError> {
+        let Some(once) = start.once.take() else {
+            return Ok(Started { run: self.start_now(&start)?, is_replay: false });
+        };
+        let keys = &self.service().shared().keys;
+        match keys.begin(self.principal().owner(), &once).await? {
+            Begun::Again(id) => {
+                let run = self.run_by_id(id).ok_or(StartError::KeyForgotten)?;
+                Ok(Started { run, is_replay: true })
+            }
+            Begun::First(claim) => {
+                let run = self.start_now(&start)?;
+                claim.keep(run.id());
+                Ok(Started { run, is_replay: false })
+            }
+        }
+    }
+
+    fn start_now(&self, start: &Start) -> Result<RunRef, StartError> {
+        if self.service().is_draining() {
+            return Err(StartError::Unavailable);
+        }
+        let Some(text) = &start.id else { return self.submit(start, None) };
+        let id = parse_id(text)?;
+        let reservations = &self.service().shared().reservations;
+        // Nobody remembers a stop for this id until the run is there to be found.
+        let _alone = reservations.gate(id);
+        let places: Vec<_> = start.scopes().iter().map(|scope| self.place(scope, id)).collect();
+        let Some((place, stop)) = reservations.take(&places) else {
+            return self.submit(start, Some(id));
+        };
+        match self.submit_held(start, id) {
+            Ok(run) => {
+                run.cancel(stop.request);
+                Ok(run)
+            }
+            Err(error) => {
+                reservations.put_back(place, stop);
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts a run that is about to be stopped: nothing of it may run until the stop is there.
+    fn submit_held(&self, start: &Start, id: RunId) -> Result<RunRef, StartError> {
+        self.submit(&start.clone().after(TIME_MAX), Some(id))
+    }
+
+    fn submit(&self, start: &Start, id: Option<RunId>) -> Result<RunRef, StartError> {
+        let (service, spec) = (self.service(), self.spec(start, id));
+        let handle = start.component.start(service.engine(), spec, start.input.clone());
+        let run = handle.map_err(|error| StartError::from_submit(&error, start.id.as_deref()))?;
+        let run = run.into_ref();
+        service.shared().records.follow(&run, start.scopes());
+        Ok(run)
+    }
+
+    fn spec(&self, start: &Start, id: Option<RunId>) -> RunSpec {
+        let mut spec = start.component.spec();
+        for (key, value) in &start.labels {
+            if key != COMPONENT && key != EXTERNAL_ID {
+                spec = spec.label(key, value);
+            }
+        }
+        if let Some(id) = id {
+            spec = spec.id(id);
+        }
+        if let (Some(id), Some(text)) = (id, &start.id)
+            && id.to_string() != *text
+        {
+            spec = spec.label(EXTERNAL_ID, text);
+        }
+        if let Some(owner) = self.principal().owner() {
+            spec = spec.owner(Arc::clone(owner));
+        }
+        if let Some(timeout) = start.timeout {
+            spec = spec.timeout(timeout);
+        }
+        if let Some(grace) = start.grace {
+            spec = spec.grace(grace);
+        }
+        if let Some((key, on_busy)) = &start.lane {
+            // A lane is its owner's: the same key of another owner is another lane.
+            let owner = self.principal().subject().map(|owner| format!("{owner}\n"));
+            let key = format!("{}{key}", owner.unwrap_or_default());
+            spec = spec.lane(key, *on_busy);
+        }
+        match start.not_before {
+            Some(due) => spec.not_before(due),
+            None => spec,
+        }
+    }
+}
+
+/// The longest time that a caller may name: beyond it, instants may not be counted any more.
+pub(crate) const TIME_MAX: Duration = Duration::from_hours(365 * 24);
+
+/// Why no run was started. Nothing was made.
+///
+/// Exhaustive on purpose, so that every adapter must name a new reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(clippy::exhaustive_enums, reason = "every adapter must name a new reason")]
+pub enum StartError {
+    /// The text is no id.
+    #[error(transparent)]
+    BadId(#[from] BadId),
+    /// A run has the id already, whoever started it.
+    #[error("run id `{0}` is in use")]
+    IdInUse(String),
+    /// The lane has a run, and the new one would rather be refused than wait.
+    #[error("lane is busy")]
+    LaneBusy,
+    /// A bound of the engine is reached; later there may be room.
+    #[error("{what} would exceed the limit of {max}")]
+    TooMany {
+        /// What there would be too many of.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+    },
+    /// A part of the request is beyond its bound.
+    #[error("{what} has {bytes} bytes, the limit is {max}")]
+    TooLarge {
+        /// Which part.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The idempotency key was used with another request.
+    #[error("idempotency key was used with a different request")]
+    KeyConflict,
+    /// The idempotency key is known, but its run is no longer kept.
+    #[error("run of this idempotency key is no longer kept")]
+    KeyForgotten,
+    /// The engine shuts down, or refuses for another reason that is not the caller's.
+    #[error("engine takes no new runs")]
+    Unavailable,
+}
+
+impl StartError {
+    pub(crate) fn from_submit(error: &SubmitError, id: Option<&str>) -> Self {
+        match *error {
+            SubmitError::IdInUse(run) => {
+                Self::IdInUse(id.map_or_else(|| run.to_string(), str::to_owned))
+            }
+            SubmitError::LaneBusy(_) => Self::LaneBusy,
+            SubmitError::LimitReached { what: "labels", max } => {
+                Self::TooLarge { what: "labels", bytes: max + 1, max }
+            }
+            SubmitError::LimitReached { what, max } => Self::TooMany { what, max },
+            SubmitError::TooLarge { what, bytes, max } => Self::TooLarge { what, bytes, max },
+            _ => Self::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What every contract says about a run besides its own words: the side channel `quell`.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, HeaderValue};
+use quell::{Cause, Disposition, RunId, RunReport, RunRow, RunStatus};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The side channel: `{status, cause, quiescent, abandoned}`.
+///
+/// # Examples
+///
+/// ```
+/// use quell::RunStatus;
+///
+/// assert_eq!(quell_http::status_name(RunStatus::TimedOut), "timed-out");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct State {
+    /// How the run stands: `queued`, `running`, `stopping`, `completed`, `failed`, `cancelled` or
+    /// `timed-out`.
+    #[schema(value_type = String, example = "cancelled")]
+    pub status: &'static str,
+    /// Why it was stopped, if it was.
+    pub cause: Option<Why>,
+    /// Whether nothing of it executes: it waits for its start, or it is over in every respect.
+    pub quiescent: bool,
+    /// The names of what did not stop in time.
+    #[schema(value_type = Vec<String>)]
+    pub abandoned: Vec<Arc<str>>,
+}
+
+/// Why a run was stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[non_exhaustive]
+pub struct Why {
+    /// What kind of thing it was, in kebab case.
+    #[schema(value_type = String, example = "user-request")]
+    pub kind: &'static str,
+    /// The words that came with it.
+    #[schema(value_type = Option<String>)]
+    pub message: Option<Arc<str>>,
+    /// Who asked.
+    #[schema(value_type = Option<String>)]
+    pub by: Option<Arc<str>>,
+    /// When the stop was accepted: RFC 3339, UTC, milliseconds.
+    pub at: String,
+    /// The run at which the stop began, as its caller knows it.
+    pub origin: String,
+}
+
+impl State {
+    /// Reads the state off a report; `show` names a run as its caller knows it.
+    pub fn of(report: &RunReport, show: impl Fn(RunId) -> String) -> Self {
+        let abandoned = report.abandoned.iter().map(|work| Arc::clone(&work.name));
+        Self { abandoned: abandoned.collect(), ..Self::of_row(report.own_row(), show) }
+    }
+
+    /// As [`State::of`] for one row: of what was abandoned, only what is the run's own.
+    pub fn of_row(row: &RunRow, show: impl Fn(RunId) -> String) -> Self {
+        Self {
+            status: status_name(row.status),
+            cause: row.cause.as_deref().map(|cause| Why::of(cause, show)),
+            quiescent: row.quiescent || row.status == RunStatus::Queued,
+            abandoned: row.abandoned.iter().map(|work| Arc::clone(&work.name)).collect(),
+        }
+    }
+}
+
+impl Why {
+    fn of(cause: &Cause, show: impl Fn(RunId) -> String) -> Self {
+        Self {
+            kind: cause.kind.as_str(),
+            message: cause.message.clone(),
+            by: cause.by.clone(),
+            at: humantime::format_rfc3339_millis(cause.at).to_string(),
+            origin: show(cause.origin),
+        }
+    }
+}
+
+/// Yields the name of a status, as every contract's side channel spells it.
+pub const fn status_name(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Queued => "queued",
+        RunStatus::Running => "running",
+        RunStatus::Stopping => "stopping",
+        RunStatus::Completed => "completed",
+        RunStatus::Failed => "failed",
+        RunStatus::Cancelled => "cancelled",
+        RunStatus::TimedOut => "timed-out",
+    }
+}
+
+/// Yields the name of a disposition as the header says it. `Forbidden` looks like `Unknown`: what
+/// a caller may not see does not exist for it.
+pub const fn disposition_name(disposition: &Disposition) -> &'static str {
+    match disposition {
+        Disposition::Accepted { .. } => "accepted",
+        Disposition::Scheduled { .. } => "scheduled",
+        Disposition::AlreadyStopping { .. } => "already-stopping",
+        Disposition::Escalated { .. } => "escalated",
+        Disposition::AlreadyTerminal { .. } => "already-terminal",
+        Disposition::Reserved => "reserved",
+        Disposition::Unknown | Disposition::Forbidden => "unknown",
+    }
+}
+
+/// Writes the headers `quell-disposition`, `quell-cause` and, of a waited answer,
+/// `quell-quiescent`.
+pub fn write_headers(
+    headers: &mut HeaderMap,
+    disposition: &Disposition,
+    cause: Option<&Cause>,
+    quiescent: Option<bool>,
+) {
+    let name = HeaderValue::from_static(disposition_name(disposition));
+    headers.insert("quell-disposition", name);
+    if let Some(cause) = cause {
+        headers.insert("quell-cause", HeaderValue::from_static(cause.kind.as_str()));
+    }
+    if let Some(quiescent) = quiescent {
+        let text = if quiescent { "true" } else { "false" };
+        headers.insert("quell-quiescent", HeaderValue::from_static(text));
+    }
+}

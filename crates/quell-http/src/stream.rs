@@ -1,0 +1,184 @@
+//! Bodies that are written as things happen: nothing is held back, and nobody is waited for.
+//!
+//! The server asks for the next piece only when the socket has taken the last one, so that a slow
+//! reader costs the little that the socket holds; what it reads from is told that it lags.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use http_body::Frame as Piece;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::frame::Frame;
+use crate::guard::Guard;
+
+/// What is written when nothing else is, so that both sides see that the other is there.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use quell_http::Heartbeat;
+///
+/// let agentos = Heartbeat::idle(Duration::from_secs(15), ": heartbeat\n\n");
+/// let langgraph = Heartbeat::steady(Duration::from_secs(5), ": heartbeat\n");
+/// # let _ = (agentos, langgraph);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it beats only in a body"]
+pub struct Heartbeat {
+    period: Option<Duration>,
+    text: Bytes,
+    is_steady: bool,
+}
+
+impl Heartbeat {
+    /// Writes the text, as it is, after so long without anything else. A period of zero is none.
+    pub fn idle(period: Duration, text: impl Into<String>) -> Self {
+        let period = (!period.is_zero()).then_some(period);
+        Self { period, text: Bytes::from(text.into()), is_steady: false }
+    }
+
+    /// Writes the text, as it is, at this pace from the first poll on, whatever else is written. A
+    /// period of zero is none.
+    pub fn steady(period: Duration, text: impl Into<String>) -> Self {
+        Self { is_steady: true, ..Self::idle(period, text) }
+    }
+
+    /// Writes nothing.
+    pub const fn none() -> Self {
+        Self { period: None, text: Bytes::new(), is_steady: false }
+    }
+}
+
+/// Makes a body of pieces. The guard is finished when the stream ends; if the body is dropped
+/// before, the client is gone.
+pub fn stream_body<S>(pieces: S, heartbeat: Heartbeat, guard: Option<Guard>) -> Body
+where
+    S: Stream<Item = Bytes> + Send + 'static,
+{
+    let beat = heartbeat.period.map(|period| Beat {
+        timer: None,
+        period,
+        text: heartbeat.text,
+        is_steady: heartbeat.is_steady,
+    });
+    Body::new(StreamBody { pieces: Some(Box::pin(pieces)), beat, guard })
+}
+
+/// Makes the response of a stream of server-sent events: 200, `text/event-stream; charset=utf-8`,
+/// `cache-control: no-cache`, and the headers given.
+pub fn sse_response<S>(
+    frames: S,
+    heartbeat: Heartbeat,
+    guard: Option<Guard>,
+    headers: HeaderMap,
+) -> Response
+where
+    S: Stream<Item = Frame> + Send + 'static,
+{
+    let pieces = frames.map(|frame| frame.to_bytes());
+    let mut response = stream_body(pieces, heartbeat, guard).into_response();
+    let all = response.headers_mut();
+    all.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    all.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    all.extend(headers);
+    response
+}
+
+struct StreamBody<S> {
+    /// None when it has ended: what it holds is given up before the guard is finished.
+    pieces: Option<Pin<Box<S>>>,
+    beat: Option<Beat>,
+    guard: Option<Guard>,
+}
+
+struct Beat {
+    timer: Option<Pin<Box<Sleep>>>,
+    period: Duration,
+    text: Bytes,
+    is_steady: bool,
+}
+
+impl Beat {
+    /// Yields the text when it is time.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        let period = self.period;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(after(period))));
+        if timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        timer.as_mut().reset(after(period));
+        Poll::Ready(self.text.clone())
+    }
+
+    /// Something else was written.
+    fn restart(&mut self) {
+        if let Some(timer) = self.timer.as_mut().filter(|_| !self.is_steady) {
+            timer.as_mut().reset(after(self.period));
+        }
+    }
+}
+
+fn after(period: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(period).unwrap_or(now + Duration::from_hours(24))
+}
+
+impl<S: Stream<Item = Bytes>> http_body::Body for StreamBody<S> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Piece<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        let Some(pieces) = &mut this.pieces else { return Poll::Ready(None) };
+        // A steady beat first, or a busy stream would drown it; an idle one only after the stream.
+        if let Some(beat) = this.beat.as_mut().filter(|beat| beat.is_steady)
+            && let Poll::Ready(text) = beat.poll(cx)
+        {
+            return Poll::Ready(Some(Ok(Piece::data(text))));
+        }
+        match pieces.as_mut().poll_next(cx) {
+            Poll::Ready(Some(piece)) => {
+                if let Some(beat) = &mut this.beat {
+                    beat.restart();
+                }
+                return Poll::Ready(Some(Ok(Piece::data(piece))));
+            }
+            Poll::Ready(None) => {
+                this.pieces = None;
+                if let Some(guard) = this.guard.take() {
+                    guard.finish();
+                }
+                return Poll::Ready(None);
+            }
+            Poll::Pending => {}
+        }
+        match this.beat.as_mut().filter(|beat| !beat.is_steady) {
+            Some(beat) => beat.poll(cx).map(|text| Some(Ok(Piece::data(text)))),
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_none()
+    }
+}
+
+impl<S> fmt::Debug for StreamBody<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamBody").field("guard", &self.guard).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,273 @@
+//! A service as one principal sees it through one contract.
+
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use futures::future::join_all;
+use quell::{CancelRequest, Cause, Disposition, RunFilter, RunId, RunKind, RunRef, RunReport};
+use quell_flow::{COMPONENT, Component, Contract};
+use tokio::runtime::Handle;
+
+use crate::access::{Principal, Teams};
+use crate::ids::{SESSION, parse_id};
+use crate::notes::Notes;
+use crate::records::root_of;
+use crate::service::Service;
+use crate::start::TIME_MAX;
+use crate::state::{State, write_headers};
+use crate::wait::Wait;
+
+/// A service as one principal sees it through one contract. Cheap to clone.
+///
+/// A run is visible if its component is exposed in the contract and it belongs to the principal;
+/// any other run is as unknown. Members and steps are visible as their root is.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{Engine, Payload, RunKind};
+/// use quell_flow::{Catalog, Component, Contract};
+/// use quell_http::{Principal, Service, Start, Wait};
+///
+/// let catalog = Catalog::new()
+///     .with(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
+/// let service = Service::new(Engine::new(), catalog);
+/// let view = service.view(Contract::AgentOs, Principal::anonymous());
+/// let echo = view.component(RunKind::Agent, "echo").unwrap();
+/// let run = view.start(Start::new(echo, Payload::from("hi")).id("r-1")).await.unwrap().run;
+/// assert_eq!(view.run("r-1"), Some(run.clone()));
+/// assert_eq!(Wait::terminal().of(&run).await.report.output, Some(Payload::from("hi")));
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct View {
+    service: Service,
+    contract: Contract,
+    principal: Principal,
+    is_by_team: bool,
+}
+
+/// What came of a request to cancel, and of the wait after it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Cancelled {
+    /// The engine's answer.
+    pub disposition: Disposition,
+    /// Why the run stops, or stopped; none if it was not stopped.
+    pub cause: Option<Arc<Cause>>,
+    /// Whether what was waited for came to pass. True if nothing was.
+    pub is_reached: bool,
+    /// Whether nothing of the run executes; none if nothing was waited for.
+    pub quiescent: Option<bool>,
+    /// The report after the wait; none for a run that is not there.
+    pub report: Option<Arc<RunReport>>,
+}
+
+impl View {
+    pub(crate) const fn new(service: Service, contract: Contract, principal: Principal) -> Self {
+        Self { service, contract, principal, is_by_team: false }
+    }
+
+    /// Sees the runs of the principal's teams, whoever started them, instead of the principal's
+    /// own. The team of a run is its label [`SESSION`].
+    #[must_use]
+    pub const fn by_team(mut self) -> Self {
+        self.is_by_team = true;
+        self
+    }
+
+    /// Yields the service.
+    pub const fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Yields who looks.
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Finds a component that the contract exposes.
+    pub fn component(&self, kind: RunKind, id: &str) -> Option<&Arc<Component>> {
+        let component = self.service.catalog().get(kind, id)?;
+        component.is_exposed_in(self.contract).then_some(component)
+    }
+
+    /// Finds the first component of any kind that the contract exposes.
+    pub fn find_component(&self, id: &str) -> Option<&Arc<Component>> {
+        self.service.catalog().find(self.contract, id)
+    }
+
+    /// Lists the components that the contract exposes.
+    pub fn components(&self) -> impl Iterator<Item = &Arc<Component>> {
+        self.service.catalog().listed(self.contract)
+    }
+
+    /// Yields the component of a run: that of its root. None if it is not in the catalog.
+    pub fn component_of(&self, run: &RunRef) -> Option<&Arc<Component>> {
+        let root = root_of(run);
+        self.service.catalog().get(root.kind(), root.label(COMPONENT)?)
+    }
+
+    /// Finds a visible run by the text of its id; none too if the text is no id.
+    pub fn run(&self, id: &str) -> Option<RunRef> {
+        self.run_by_id(parse_id(id).ok()?)
+    }
+
+    /// Finds a visible run.
+    pub fn run_by_id(&self, id: RunId) -> Option<RunRef> {
+        self.service.engine().get(id).filter(|run| self.sees(run))
+    }
+
+    /// Finds a visible run that is of a component, or of whose ancestors one is.
+    pub fn run_of(&self, component: &Component, id: &str) -> Option<RunRef> {
+        self.run(id).filter(|run| belongs(run, component))
+    }
+
+    /// Lists the visible runs that a filter lets through, in order of their ids.
+    pub fn runs(&self, filter: &RunFilter) -> Vec<RunRef> {
+        let mut runs = self.service.engine().runs(filter);
+        runs.retain(|run| self.sees(run));
+        runs
+    }
+
+    /// Tells whether a run is visible.
+    pub fn sees(&self, run: &RunRef) -> bool {
+        let root = root_of(run);
+        let exposed = match self.component_of(&root) {
+            Some(component) => component.is_exposed_in(self.contract),
+            None => self.contract == Contract::Native,
+        };
+        exposed && self.owns(&root) && !self.service.shared().gone.has(root.id())
+    }
+
+    fn owns(&self, root: &RunRef) -> bool {
+        if self.is_by_team {
+            return match self.principal.teams() {
+                Teams::All => true,
+                Teams::Some(_) => {
+                    root.label(SESSION).is_some_and(|team| self.principal.is_member_of(team))
+                }
+            };
+        }
+        self.principal.sees_all() || root.owner() == self.principal.subject()
+    }
+
+    /// Asks a run to stop, in the name of the principal, and waits.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it waits, it leaves the stop as it is: it stands.
+    pub async fn cancel(&self, run: &RunRef, request: CancelRequest, wait: Wait) -> Cancelled {
+        let disposition = run.cancel(self.signed(request));
+        Cancelled::after(disposition, run, wait).await
+    }
+
+    /// Asks every one of these runs to stop before it waits for any; the cap is for all together.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`View::cancel`].
+    pub async fn cancel_all(
+        &self,
+        runs: &[RunRef],
+        request: CancelRequest,
+        wait: Wait,
+    ) -> Vec<Cancelled> {
+        let request = self.signed(request);
+        let asked: Vec<_> = runs.iter().map(|run| (run.cancel(request.clone()), run)).collect();
+        join_all(asked.into_iter().map(|(answer, run)| Cancelled::after(answer, run, wait))).await
+    }
+
+    pub(crate) fn signed(&self, request: CancelRequest) -> CancelRequest {
+        let request = match request.grace_asked() {
+            Some(grace) => request.grace(grace.min(TIME_MAX)),
+            None => request,
+        };
+        match self.principal.subject() {
+            Some(subject) => request.by(subject),
+            None => request,
+        }
+    }
+
+    /// Deletes a run for every contract, if nothing of it executes; tells whether it did. Its id
+    /// stays in use for as long as the engine keeps it.
+    pub fn forget(&self, run: &RunRef) -> bool {
+        let root = root_of(run);
+        let is_over = root.row().quiescent;
+        if is_over {
+            self.service.shared().gone.add(root.id(), self.service.engine());
+        }
+        is_over
+    }
+
+    /// As [`View::forget`], as soon as nothing of the run executes; at once if that is so.
+    pub fn forget_when_quiescent(&self, run: &RunRef) {
+        if self.forget(run) {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            let (view, run) = (self.clone(), run.clone());
+            drop(runtime.spawn(async move {
+                run.quiescent().await;
+                view.forget(&run);
+            }));
+        }
+    }
+
+    /// Yields what a run has said so far: its text, tool calls and last values.
+    pub fn notes(&self, run: &RunRef) -> Notes {
+        self.service.shared().records.notes(run)
+    }
+
+    /// Yields how far a run has come, from 0 to 1; none if it never said.
+    pub fn progress(&self, run: &RunRef) -> Option<f32> {
+        self.service.shared().records.progress(run)
+    }
+
+    /// Yields what every run of a tree has said so far, parents before children.
+    pub fn tree_notes(&self, run: &RunRef) -> Vec<Notes> {
+        self.service.shared().records.tree(run)
+    }
+
+    /// Yields the side channel `quell` of a run.
+    pub fn state(&self, run: &RunRef) -> State {
+        self.state_of(&run.report())
+    }
+
+    /// As [`View::state`], off a report.
+    pub fn state_of(&self, report: &RunReport) -> State {
+        State::of(report, |id| self.service.shown(id))
+    }
+}
+
+impl Cancelled {
+    /// Says that there is no such run, or that the stop is remembered.
+    pub const fn without_run(disposition: Disposition) -> Self {
+        Self { disposition, cause: None, is_reached: true, quiescent: None, report: None }
+    }
+
+    /// Writes the headers `quell-disposition`, `quell-cause` and `quell-quiescent`.
+    pub fn write_headers(&self, headers: &mut HeaderMap) {
+        write_headers(headers, &self.disposition, self.cause.as_deref(), self.quiescent);
+    }
+
+    async fn after(disposition: Disposition, run: &RunRef, wait: Wait) -> Self {
+        let waited = wait.of(run).await;
+        let cause = waited.report.cause.clone();
+        let quiescent = (!wait.is_none()).then_some(waited.report.quiescent);
+        let (is_reached, report) = (waited.is_reached, Some(waited.report));
+        Self { disposition, cause, is_reached, quiescent, report }
+    }
+}
+
+fn belongs(run: &RunRef, component: &Component) -> bool {
+    let mut run = Some(run.clone());
+    while let Some(at) = run {
+        if at.kind() == component.kind() && at.label(COMPONENT) == Some(component.id()) {
+            return true;
+        }
+        run = at.parent();
+    }
+    false
+}

@@ -1,0 +1,94 @@
+//! Waiting for the end of a run, within a cap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quell::{RunRef, RunReport};
+use tokio::time::timeout;
+
+/// What an answer waits for.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use quell_http::Wait;
+///
+/// let wait = Wait::quiescent().at_most(Duration::from_secs(30));
+/// assert!(!wait.is_none());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use = "it does nothing until it is given to somebody who waits"]
+pub struct Wait {
+    until: Until,
+    at_most: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Until {
+    #[default]
+    Now,
+    Terminal,
+    Quiescent,
+}
+
+/// How a wait came out.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Waited {
+    /// Whether it came to pass within the cap. True if nothing was waited for.
+    pub is_reached: bool,
+    /// The report as it stands now.
+    pub report: Arc<RunReport>,
+}
+
+impl Wait {
+    /// Waits for nothing.
+    pub const fn none() -> Self {
+        Self { until: Until::Now, at_most: None }
+    }
+
+    /// Waits until the run is terminal. A stopping run is by its hard deadline and abort wait.
+    pub const fn terminal() -> Self {
+        Self { until: Until::Terminal, at_most: None }
+    }
+
+    /// Waits until nothing of the run executes. Without a cap that may be for ever.
+    pub const fn quiescent() -> Self {
+        Self { until: Until::Quiescent, at_most: None }
+    }
+
+    /// Caps the wait. Defaults to no cap. Zero looks once.
+    pub const fn at_most(mut self, time: Duration) -> Self {
+        self.at_most = Some(time);
+        self
+    }
+
+    /// Tells whether nothing is waited for.
+    pub const fn is_none(&self) -> bool {
+        matches!(self.until, Until::Now)
+    }
+
+    /// Waits for a run. Never stops it, and never fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn of(self, run: &RunRef) -> Waited {
+        let reached = async {
+            match self.until {
+                Until::Now => run.report(),
+                Until::Terminal => run.ended().await,
+                Until::Quiescent => run.quiescent().await,
+            }
+        };
+        let reached = match self.at_most {
+            Some(time) => timeout(time, reached).await.ok(),
+            None => Some(reached.await),
+        };
+        match reached {
+            Some(report) => Waited { is_reached: true, report },
+            None => Waited { is_reached: false, report: run.report() },
+        }
+    }
+}

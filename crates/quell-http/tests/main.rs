@@ -1,0 +1,32 @@
+//! quell-http from outside: the native API, and what adapters build on.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints its seed"
+)]
+
+/// Who may do what.
+mod access;
+/// Every sort of bad input, by table.
+mod bad_input;
+/// HTTP answers while every body worker is blocked.
+mod blocked;
+/// Clients that go away.
+mod disconnect;
+/// The native API, call by call.
+mod native;
+/// What runs have said, and for how long that is known.
+mod notes;
+/// Requests that are sent twice.
+mod once;
+/// Cancels against completions.
+mod races;
+/// Stops for runs that are not there yet.
+mod reserve;
+/// Streams of events and heartbeats.
+mod streams;
+mod support;
+/// What one principal sees through one contract.
+mod view;

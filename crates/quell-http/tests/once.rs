@@ -1,0 +1,94 @@
+use axum::Router;
+use axum::http::StatusCode;
+use futures::future::join_all;
+use quell::{EngineConfig, Limits};
+use quell_http::{Access, Key, router};
+use serde_json::json;
+
+use crate::support::{Answer, JSON, Witness, get, send, service, service_with};
+
+fn body(input: &str) -> String {
+    json!({ "component": { "kind": "agent", "id": "sleeper" }, "input": input }).to_string()
+}
+
+async fn start(app: &Router, key: &str, body: String) -> Answer {
+    send(app, "POST", "/v1/runs", &[JSON, ("idempotency-key", key)], body).await
+}
+
+#[tokio::test]
+async fn the_same_key_and_request_is_the_same_run() {
+    let witness = Witness::default();
+    let app = router(service_with(EngineConfig::new(), &witness));
+    let first = start(&app, "k", body("a")).await;
+    assert_eq!(first.status, StatusCode::CREATED);
+    let again = start(&app, "k", body("a")).await;
+    assert_eq!(again.status, StatusCode::OK);
+    assert_eq!(first.json()["id"], again.json()["id"]);
+    let other = start(&app, "k", body("b")).await;
+    assert_eq!(other.status, StatusCode::CONFLICT);
+    assert_eq!(other.json()["type"], "urn:quell:problem:idempotency-key-conflict");
+    assert_eq!(start(&app, "l", body("a")).await.status, StatusCode::CREATED);
+    assert_eq!(get(&app, "/v1/runs").await.json()["total"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_at_once_one_starts_it_and_all_get_it() {
+    let app = router(service());
+    for round in 0..50 {
+        let key = format!("k{round}");
+        let answers = join_all((0..8).map(|_| {
+            let (app, key) = (app.clone(), key.clone());
+            tokio::spawn(async move { start(&app, &key, body("a")).await })
+        }));
+        let answers: Vec<_> = answers.await.into_iter().map(Result::unwrap).collect();
+        let made = answers.iter().filter(|answer| answer.status == StatusCode::CREATED).count();
+        assert_eq!(made, 1);
+        let id = answers[0].json()["id"].clone();
+        assert!(answers.iter().all(|answer| answer.json()["id"] == id));
+    }
+    assert_eq!(get(&app, "/v1/runs").await.json()["total"], 50);
+}
+
+#[tokio::test]
+async fn a_refused_start_does_not_use_its_key_up() {
+    let mut limits = Limits::default();
+    limits.runs_max = 1;
+    let app = router(service_with(EngineConfig::new().limits(limits), &Witness::default()));
+    assert_eq!(start(&app, "a", body("a")).await.status, StatusCode::CREATED);
+    assert_eq!(start(&app, "b", body("b")).await.status, StatusCode::TOO_MANY_REQUESTS);
+    let live = get(&app, "/v1/runs").await.json()["runs"][0]["id"].clone();
+    let path = format!("/v1/runs/{}/cancel", live.as_str().unwrap());
+    send(&app, "POST", &path, &[JSON], r#"{"wait":"quiescent"}"#).await;
+    assert_eq!(start(&app, "b", body("b")).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_run_that_is_no_longer_kept_is_not_started_again() {
+    let mut limits = Limits::default();
+    limits.ended_trees_max = 0;
+    let app = router(service_with(EngineConfig::new().limits(limits), &Witness::default()));
+    let id = start(&app, "k", body("a")).await.json()["id"].clone();
+    let path = format!("/v1/runs/{}/cancel", id.as_str().unwrap());
+    send(&app, "POST", &path, &[JSON], r#"{"wait":"quiescent"}"#).await;
+    while get(&app, "/v1/runs").await.json()["total"] != 0 {
+        tokio::task::yield_now().await;
+    }
+    let again = start(&app, "k", body("a")).await;
+    assert_eq!(again.status, StatusCode::CONFLICT, "{}", again.text);
+    assert_eq!(again.json()["type"], "urn:quell:problem:idempotency-key-forgotten");
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_its_caller_and_has_a_bound() {
+    let access = Access::open().key(Key::new("ada", "key-ada")).key(Key::new("bob", "key-bob"));
+    let app = router(service().access(access));
+    for who in ["key-ada", "key-bob"] {
+        let headers = [JSON, ("idempotency-key", "k"), ("x-api-key", who)];
+        let answer = send(&app, "POST", "/v1/runs", &headers, body(who)).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    }
+    let long = "k".repeat(257);
+    let headers = [JSON, ("idempotency-key", long.as_str()), ("x-api-key", "key-ada")];
+    let answer = send(&app, "POST", "/v1/runs", &headers, body("a")).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+}

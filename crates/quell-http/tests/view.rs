@@ -1,0 +1,178 @@
+use std::time::Duration;
+
+use quell::{CancelRequest, Disposition, EngineConfig, Payload, RunFilter, RunKind, RunSpec};
+use quell_flow::Contract;
+use quell_http::{
+    Principal, SESSION, Service, Start, StartError, View, Wait, disposition_name, parse_id,
+    same_id, shown_id,
+};
+
+use crate::support::{Witness, eventually, service, service_with};
+
+async fn start(view: &View, component: &str, id: &str) -> Result<quell::RunRef, StartError> {
+    let component = view.find_component(component).unwrap();
+    let start = Start::new(component, Payload::from("x")).id(id).session("team-1");
+    view.start(start).await.map(|started| started.run)
+}
+
+fn open(service: &Service, contract: Contract) -> View {
+    service.view(contract, Principal::anonymous())
+}
+
+#[tokio::test]
+async fn any_text_is_an_id_and_comes_back_as_it_was() {
+    let service = service();
+    let view = open(&service, Contract::Native);
+    for text in [
+        "my-run",
+        "ABCDEF00-0000-4000-8000-00000000000A",
+        "abcdef0000004000800000000000000b",
+        "Größe 7 / ☃",
+        "../../etc/passwd",
+        "x",
+    ] {
+        let run = start(&view, "sleeper", text).await.unwrap();
+        assert_eq!(shown_id(&run), text);
+        assert_eq!(view.run(text), Some(run.clone()));
+        assert_eq!(view.run(&run.id().to_string()), Some(run.clone()));
+        assert_eq!(service.shown(run.id()), text);
+    }
+    let plain = "abcdef00-0000-4000-8000-00000000000c";
+    let run = start(&view, "sleeper", plain).await.unwrap();
+    assert_eq!((shown_id(&run), run.label("external_id")), (plain.into(), None));
+    // The same UUID spelt otherwise is the same id.
+    let upper = plain.to_uppercase();
+    let error = start(&view, "sleeper", &upper).await.unwrap_err();
+    assert_eq!(error, StartError::IdInUse(upper.clone()));
+    assert!(same_id(plain, &upper) && !same_id(plain, "x") && same_id("x", "x"));
+    for bad in ["", "a\nb", "\u{7f}", &"x".repeat(129)] {
+        assert!(parse_id(bad).is_err(), "{bad:?}");
+        assert_eq!(view.run(bad), None);
+        assert!(matches!(start(&view, "sleeper", bad).await, Err(StartError::BadId(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_contract_sees_the_components_it_exposes_and_their_runs() {
+    let service = service();
+    let (native, agentos) = (open(&service, Contract::Native), open(&service, Contract::AgentOs));
+    assert!(native.component(RunKind::Team, "hidden").is_none());
+    assert!(native.find_component("hidden").is_none());
+    assert!(!native.components().any(|component| component.id() == "hidden"));
+    let hidden = agentos.component(RunKind::Team, "hidden").unwrap();
+    let run = agentos.start(Start::new(hidden, Payload::from("x")).id("h")).await.unwrap().run;
+    assert_eq!(agentos.run("h"), Some(run.clone()));
+    assert_eq!(native.run("h"), None);
+    assert!(!native.runs(&RunFilter::new()).contains(&run));
+
+    let everywhere = start(&native, "sleeper", "e").await.unwrap();
+    assert_eq!(agentos.run("e"), Some(everywhere.clone()));
+    let cancelled =
+        agentos.cancel(&everywhere, CancelRequest::because("there"), Wait::terminal()).await;
+    assert!(matches!(cancelled.disposition, Disposition::Accepted { .. }));
+    assert_eq!(native.state(&everywhere).status, "cancelled", "one engine, one truth");
+
+    let foreign = service.engine().submit(RunSpec::agent("mine"), async |_ctx| Ok(())).unwrap();
+    assert!(native.run_by_id(foreign.id()).is_some(), "an embedder's run has no component");
+    assert!(agentos.run_by_id(foreign.id()).is_none());
+}
+
+#[tokio::test]
+async fn members_and_steps_belong_to_the_component_of_their_root() {
+    let service = service();
+    let view = open(&service, Contract::AgentOs);
+    let run = start(&view, "steps", "flow").await.unwrap();
+    eventually("the step runs", || run.children().len() == 1).await;
+    let step = run.children().remove(0);
+    let steps = view.component(RunKind::Workflow, "steps").unwrap();
+    let echo = view.component(RunKind::Agent, "echo").unwrap();
+    let id = step.id().to_string();
+    assert_eq!(view.run_of(steps, &id), Some(step.clone()));
+    assert_eq!(view.run_of(echo, &id), None);
+    assert_eq!(view.run_of(steps, "flow"), Some(run));
+    assert_eq!(view.component_of(&step).unwrap().id(), "steps");
+}
+
+#[tokio::test]
+async fn an_owner_sees_their_own_a_team_its_own_and_an_admin_all() {
+    let service = service();
+    let of = |principal| service.view(Contract::Playbook3d, principal);
+    let ada = of(Principal::named("ada").in_teams(["team-1"]));
+    let bob = of(Principal::named("bob").in_teams(["team-1"]));
+    let eve = of(Principal::named("eve").in_teams(["team-2"]));
+    let run = start(&ada, "sleeper", "r").await.unwrap();
+    assert_eq!((run.owner(), run.label(SESSION)), (Some("ada"), Some("team-1")));
+    assert!(ada.sees(&run) && !bob.sees(&run) && !eve.sees(&run));
+    assert!(of(Principal::named("root").admin()).sees(&run));
+    assert!(of(Principal::anonymous()).sees(&run));
+    assert!(bob.clone().by_team().sees(&run), "the team's, whoever started it");
+    assert!(!eve.clone().by_team().sees(&run));
+    assert!(
+        !of(Principal::named("ada")).by_team().sees(&run),
+        "owners see by team what is their team's"
+    );
+    assert_eq!(bob.by_team().runs(&RunFilter::new()), [run]);
+}
+
+#[test]
+fn a_team_is_the_same_in_whichever_way_its_id_is_spelt() {
+    let team = "aaaaaaaa-0000-4000-8000-000000000001";
+    let ada = Principal::named("ada").in_teams([team]);
+    assert!(ada.is_member_of(team) && ada.is_member_of(&team.to_uppercase()));
+    assert!(!ada.is_member_of("aaaaaaaa-0000-4000-8000-000000000002") && !ada.is_member_of(""));
+}
+
+#[tokio::test]
+async fn a_run_that_was_deleted_is_gone_for_every_contract() {
+    let service = service();
+    let view = open(&service, Contract::LangGraph);
+    let run = start(&view, "steps", "r").await.unwrap();
+    eventually("the step runs", || run.children().len() == 1).await;
+    let step = run.children().remove(0);
+    assert!(!view.forget(&run), "it is live");
+    view.forget_when_quiescent(&run);
+    assert!(view.sees(&run));
+    view.cancel(&run, CancelRequest::because("rollback"), Wait::quiescent()).await;
+    eventually("it is deleted", || view.run("r").is_none()).await;
+    assert!(!view.sees(&step) && open(&service, Contract::Native).run("r").is_none());
+    assert!(view.runs(&RunFilter::new()).is_empty());
+    assert!(matches!(start(&view, "steps", "r").await, Err(StartError::IdInUse(_))));
+}
+
+#[tokio::test]
+async fn all_are_signalled_before_any_is_waited_for() {
+    let witness = Witness::default();
+    let config = EngineConfig::new().grace(Duration::from_millis(200));
+    let service = service_with(config, &witness);
+    let view = open(&service, Contract::LangGraph);
+    let mut runs = Vec::new();
+    for id in 0..50 {
+        runs.push(start(&view, "stubborn", &format!("r{id}")).await.unwrap());
+    }
+    eventually("all are at work", || witness.alive() == 50).await;
+    let began = tokio::time::Instant::now();
+    let answers = view.cancel_all(&runs, CancelRequest::because("all"), Wait::terminal()).await;
+    assert!(began.elapsed() < Duration::from_secs(8), "one grace, not fifty");
+    assert_eq!(witness.alive(), 0);
+    for answer in &answers {
+        assert_eq!(disposition_name(&answer.disposition), "accepted");
+        assert_eq!(answer.quiescent, Some(true));
+    }
+    let again = view.cancel_all(&runs, CancelRequest::because("all"), Wait::none()).await;
+    assert!(again.iter().all(|it| disposition_name(&it.disposition) == "already-terminal"));
+    assert!(again.iter().all(|it| it.quiescent.is_none()));
+}
+
+#[tokio::test]
+async fn a_lane_is_its_owners() {
+    let service = service();
+    let of = |who: &str| service.view(Contract::Native, Principal::named(who));
+    let (ada, bob) = (of("ada"), of("bob"));
+    let lane = |view: &View| {
+        let component = view.find_component("sleeper").unwrap();
+        Start::new(component, Payload::from("x")).lane("main", quell::OnBusy::Reject)
+    };
+    ada.start(lane(&ada)).await.unwrap();
+    assert_eq!(ada.start(lane(&ada)).await.unwrap_err(), StartError::LaneBusy);
+    bob.start(lane(&bob)).await.unwrap();
+}
