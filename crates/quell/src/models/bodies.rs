@@ -7,13 +7,13 @@ use loom::future::block_on;
 use loom::thread;
 use quell_core::{Disposition, RunStatus};
 
-use super::{Arc, because, checked_log, engine, explore, is_stopped, started_root};
+use super::{Arc, EVERY, because, checked_log, engine, explore, is_stopped, started_root};
 use crate::handle::{Outcome, RunRef};
 use crate::spec::RunSpec;
 
 #[test]
 fn i2_i9_a_listener_hears_of_every_accepted_cancel() {
-    explore("cancel against a listener", 2, 1, |seen| {
+    explore("cancel against a listener", EVERY, 1, |seen| {
         let engine = engine();
         let run = engine.submit(RunSpec::agent("listener"), async |ctx| {
             ctx.stopped().await;
@@ -37,7 +37,7 @@ fn i2_i9_a_listener_hears_of_every_accepted_cancel() {
 
 #[test]
 fn i9_a_cancel_against_a_body_that_returns_has_one_winner() {
-    explore("cancel against a return", 2, 2, |seen| {
+    explore("cancel against a return", EVERY, 2, |seen| {
         let engine = engine();
         let run = engine.submit(RunSpec::agent("quick"), async |_| Ok(7)).expect("accepted");
         let answer = run.cancel(because("stop"));
@@ -57,7 +57,7 @@ fn i9_a_cancel_against_a_body_that_returns_has_one_winner() {
 
 #[test]
 fn i12_an_abort_reaches_a_body_that_ignores_a_stop_whenever_it_comes() {
-    explore("cancel against abort", 2, 2, |seen| {
+    explore("cancel against abort", Some(3), 2, |seen| {
         let engine = engine();
         let run = engine.submit(RunSpec::agent("stubborn"), async |ctx| {
             let _ = ctx.is_stopping();
@@ -85,7 +85,7 @@ fn i12_an_abort_reaches_a_body_that_ignores_a_stop_whenever_it_comes() {
 
 #[test]
 fn i33_a_waiter_is_told_of_the_end_and_not_before() {
-    explore("waiters against end", 2, 0, |_| {
+    explore("waiters against end", Some(3), 0, |_| {
         let engine = engine();
         let run = engine.submit(RunSpec::agent("short"), async |_| Ok(())).expect("accepted");
         let run = run.into_ref();
@@ -106,7 +106,7 @@ fn i33_a_waiter_is_told_of_the_end_and_not_before() {
 
 #[test]
 fn i32_reads_never_go_back() {
-    explore("reads against cancel", 3, 0, |_| {
+    explore("reads against cancel", EVERY, 0, |_| {
         let engine = engine();
         let run = RunRef::new(started_root(&engine));
         let reader = thread::spawn({

@@ -5,7 +5,7 @@ use loom::thread;
 use quell_core::lifecycle::BodyEnd;
 use quell_core::{EventKind, Payload, RunEvent};
 
-use super::{Arc, because, end_body, engine, engine_with, explore, read_all, started_root};
+use super::{Arc, EVERY, because, end_body, engine, engine_with, explore, read_all, started_root};
 use crate::handle::RunRef;
 use crate::node::Node;
 use crate::stream::EventStream;
@@ -34,7 +34,7 @@ fn assert_dense(events: &[RunEvent]) -> u64 {
 
 #[test]
 fn i29_i30_a_reader_gets_every_event_once_or_is_told_what_it_missed() {
-    explore("append against subscribe against lag", 3, 2, |seen| {
+    explore("append against subscribe against lag", EVERY, 2, |seen| {
         let engine = engine_with(|limits| limits.events_per_root_max = 3);
         let root = started_root(&engine);
         let reader = thread::spawn({
@@ -54,7 +54,7 @@ fn i29_i30_a_reader_gets_every_event_once_or_is_told_what_it_missed() {
 
 #[test]
 fn i30_two_writers_and_a_late_reader_agree_on_one_order() {
-    explore("append against append against a late subscriber", 2, 2, |seen| {
+    explore("append against append against a late subscriber", EVERY, 2, |seen| {
         let engine = engine();
         let root = started_root(&engine);
         let writer = thread::spawn({
@@ -81,7 +81,7 @@ fn i30_two_writers_and_a_late_reader_agree_on_one_order() {
 
 #[test]
 fn i30_a_reader_of_the_engine_gets_each_event_from_its_coming_on() {
-    explore("append against readers of the engine", 2, 0, |_| {
+    explore("append against readers of the engine", EVERY, 0, |_| {
         let engine = engine();
         let root = started_root(&engine);
         let reader = thread::spawn({

@@ -1,7 +1,8 @@
 //! Models of the engine for loom: every interleaving of small cases (rung 3).
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg quell_loom" cargo test --release -p quell --lib --target-dir target/loom models
+//! RUSTFLAGS="--cfg quell_loom" cargo test --profile model --package quell --lib \
+//!     --features test-util --target-dir target/loom -- models --nocapture
 //! ```
 //!
 //! What is real: the whole path of a run but for its runtime, that is node, step, cascade, accept,
@@ -15,9 +16,9 @@
 //!   stop takes a lock of ours under a shard, and is left to the tests on real threads.
 //! - Locks and atomics that are not the engine's: reference counts, tokens of tokio-util.
 //!
-//! Preemptions are bounded per model, as said at each; `LOOM_MAX_PREEMPTIONS` overrides the bound,
-//! `LOOM_LOG=1` tells of a failed interleaving. A wake-up that is lost is a deadlock, which loom
-//! reports.
+//! A model plays every interleaving ([`EVERY`]) or, where these are too many, all those with so many
+//! preemptions; `LOOM_MAX_PREEMPTIONS` overrides it, `LOOM_LOG=trace` tells of each step. A wake-up
+//! that is lost is a deadlock, which loom reports.
 
 mod bodies;
 mod log;
@@ -47,18 +48,21 @@ impl Seen {
     }
 }
 
-/// Plays every interleaving of a model, and fails unless each of its outcomes was met.
+/// No bound on preemptions.
+const EVERY: Option<usize> = None;
+
+/// Plays the interleavings of a model, and fails unless each of its outcomes was met.
 #[expect(clippy::print_stderr, reason = "how much was explored is part of the result")]
 fn explore(
     name: &str,
-    preemptions: usize,
+    preemptions: Option<usize>,
     outcomes: usize,
     model: impl Fn(&Seen) + Sync + Send + 'static,
 ) {
     let (seen, played) = (Arc::new(Seen::default()), Arc::new(AtomicUsize::new(0)));
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 100_000;
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    builder.preemption_bound = builder.preemption_bound.or(preemptions);
     let (inner_seen, inner_played) = (Arc::clone(&seen), Arc::clone(&played));
     builder.check(move || {
         inner_played.fetch_add(1, Ordering::Relaxed);

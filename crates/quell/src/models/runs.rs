@@ -1,18 +1,20 @@
 //! One node or two, and two threads that want different things of them.
 
+use loom::future::block_on;
 use loom::thread;
 use quell_core::lifecycle::BodyEnd;
 use quell_core::{Disposition, RunStatus};
 
 use super::{
-    Arc, because, checked_log, end_body, ends_of, engine, explore, is_stopped, started_child,
-    started_root,
+    Arc, EVERY, because, checked_log, end_body, ends_of, engine, explore, is_stopped, read_all,
+    started_child, started_root,
 };
+use crate::stream::EventStream;
 use crate::testing;
 
 #[test]
 fn i2_i8_a_spawn_against_a_cancel_is_signalled_or_refused() {
-    explore("cancel against spawn", 3, 2, |seen| {
+    explore("cancel against spawn", EVERY, 2, |seen| {
         let engine = engine();
         let root = started_root(&engine);
         let spawner = thread::spawn({
@@ -40,7 +42,7 @@ fn i2_i8_a_spawn_against_a_cancel_is_signalled_or_refused() {
 
 #[test]
 fn i3_i9_a_cancel_against_the_end_of_the_body_has_one_winner() {
-    explore("cancel against end", 4, 2, |seen| {
+    explore("cancel against end", EVERY, 2, |seen| {
         let engine = engine();
         let root = started_root(&engine);
         let body = thread::spawn({
@@ -70,7 +72,7 @@ fn i3_i9_a_cancel_against_the_end_of_the_body_has_one_winner() {
 
 #[test]
 fn i6_of_two_cancels_the_first_is_the_cause_and_the_other_is_told() {
-    explore("cancel against cancel", 4, 2, |seen| {
+    explore("cancel against cancel", EVERY, 2, |seen| {
         let engine = engine();
         let root = started_root(&engine);
         let other = thread::spawn({
@@ -95,7 +97,7 @@ fn i6_of_two_cancels_the_first_is_the_cause_and_the_other_is_told() {
 
 #[test]
 fn i2_i6_two_cancels_at_two_heights_leave_one_cause_each() {
-    explore("cancel of the parent against cancel of the child", 3, 2, |seen| {
+    explore("cancel of the parent against cancel of the child", EVERY, 2, |seen| {
         let engine = engine();
         let root = started_root(&engine);
         let child = started_child(&root, "child").expect("nothing is stopped yet");
@@ -118,7 +120,7 @@ fn i2_i6_two_cancels_at_two_heights_leave_one_cause_each() {
 
 #[test]
 fn i1_a_parent_that_ends_against_its_child_ends_after_it() {
-    explore("end of the parent against end of the child", 3, 0, |_| {
+    explore("end of the parent against end of the child", EVERY, 0, |_| {
         let engine = engine();
         let root = started_root(&engine);
         let child = started_child(&root, "child").expect("nothing is stopped");
@@ -137,7 +139,7 @@ fn i1_a_parent_that_ends_against_its_child_ends_after_it() {
 
 #[test]
 fn i1_i2_a_cancel_against_the_end_of_a_child_ends_both() {
-    explore("cancel against end of a child", 3, 2, |seen| {
+    explore("cancel against end of a child", EVERY, 2, |seen| {
         let engine = engine();
         let root = started_root(&engine);
         let child = started_child(&root, "child").expect("nothing is stopped");
@@ -159,7 +161,7 @@ fn i1_i2_a_cancel_against_the_end_of_a_child_ends_both() {
 
 #[test]
 fn i25_a_detach_against_a_cancel_is_refused_or_leaves_the_child_alone() {
-    explore("detach against cancel", 3, 2, |seen| {
+    explore("detach against cancel", EVERY, 2, |seen| {
         let engine = engine();
         let root = started_root(&engine);
         let child = started_child(&root, "child").expect("nothing is stopped");
@@ -181,5 +183,43 @@ fn i25_a_detach_against_a_cancel_is_refused_or_leaves_the_child_alone() {
             // It has a log of its own.
             checked_log(&child);
         }
+    });
+}
+
+#[test]
+fn i1_i3_i30_a_spawn_an_end_and_a_cancel_at_once_leave_one_story_for_a_late_reader() {
+    explore("cancel against spawn against end against a subscriber", Some(3), 3, |seen| {
+        let engine = engine();
+        let root = started_root(&engine);
+        let spawner = thread::spawn({
+            let root = Arc::clone(&root);
+            move || {
+                let child = started_child(&root, "child")?;
+                end_body(&child, BodyEnd::Ok);
+                Some(child)
+            }
+        });
+        let ender = thread::spawn({
+            let root = Arc::clone(&root);
+            move || end_body(&root, BodyEnd::Ok)
+        });
+        let answer = root.cancel(&because("stop"));
+        // It waits for the end, whoever brings it.
+        let log = block_on(read_all(EventStream::of_run(&root, 0)));
+        ender.join().unwrap();
+        let child = spawner.join().unwrap();
+        testing::check_trace(&log).unwrap_or_else(|what| panic!("{what}: {log:#?}"));
+        assert_eq!(ends_of(&log, root.id), 1);
+        let accepted = matches!(answer, Disposition::Accepted { .. });
+        let end = if accepted { RunStatus::Cancelled } else { RunStatus::Completed };
+        assert_eq!(root.status(), end);
+        if let Some(child) = &child {
+            assert_eq!(ends_of(&log, child.id), 1, "{log:#?}");
+        }
+        seen.note(match (accepted, child) {
+            (true, None) => 0,
+            (true, Some(_)) => 1,
+            (false, _) => 2,
+        });
     });
 }
