@@ -1,9 +1,9 @@
 //! What does it cost to emit an event, beside a broadcast channel?
 //!
-//! `events/N_M`: a body emits, with N idle subscribers (they never read) and M reading ones, against
-//! `tokio::sync::broadcast` of the same length. Both sides build the same [`RunEvent`] with its
-//! time and share its payload. Ours is numbered, kept for readers to come, and refused after the
-//! end of the run.
+//! `events/N_M`: a body emits, with N idle subscribers (they never read) and M reading ones,
+//! against `tokio::sync::broadcast` of the same length. Both sides build the same [`RunEvent`] with
+//! its time and share its payload. Ours is numbered, kept for readers to come, and refused after
+//! the end of the run.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::expect_used, reason = "a bench that cannot go on says so and stops")]

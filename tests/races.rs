@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use quell::{CancelRequest, CauseKind, DetachError, Disposition, Failure, RunSpec, RunStatus};
+use quell::{
+    CancelRequest, CauseKind, DetachError, Disposition, Failure, OnBusy, RunFilter, RunHandle,
+    RunRef, RunSpec, RunStatus,
+};
 
 use crate::support::{Gate, Lab, Servo, Witness, listener, secs, seeds, spin_for, within};
 
@@ -169,7 +172,7 @@ async fn i25_a_detach_that_races_a_cancel_leaves_whole_or_stays_and_is_stopped()
         spin_for(for_cancel);
         run.cancel(CancelRequest::because("race").grace(secs(20)));
         within("the parent ends", run.ended()).await;
-        let child = child.unwrap_or_else(|| lab.runs(&quell::RunFilter::new().live()).remove(0));
+        let child = child.unwrap_or_else(|| lab.runs(&RunFilter::new().live()).remove(0));
         let left = child.parent().is_none();
         servo.first_won(left);
         if left {
@@ -252,4 +255,45 @@ async fn i30_a_reader_that_races_the_end_reads_the_whole_log() {
     }
     servo.assert_raced("reader against end");
     lab.finish().await;
+}
+
+/// One run at work, and twenty short ones that wait for it to end.
+fn queue(lab: &Lab) -> Vec<RunRef> {
+    let spec = || RunSpec::agent("queued").lane("one at a time", OnBusy::Enqueue).label("q", "yes");
+    let naive = async |_| std::future::pending::<Result<(), Failure>>().await;
+    let first = lab.submit(spec(), naive).unwrap();
+    let next = (0..20).map(|_| lab.submit(spec(), async |_| Ok(())).unwrap());
+    std::iter::once(first).chain(next).map(RunHandle::into_ref).collect()
+}
+
+async fn assert_only_the_first_one_started(queue: Vec<RunRef>) {
+    for (place, run) in queue.into_iter().enumerate() {
+        let report = within("it ends", run.ended()).await;
+        let row = report.own_row();
+        assert_eq!(row.status, RunStatus::Cancelled);
+        assert!(place == 0 || row.started_at.is_none(), "number {place} has started");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i8_a_cancel_of_all_starts_nobody_who_waits_for_one_of_them() {
+    let lab = Lab::real();
+    for (_seed, _) in seeds(300) {
+        let queue = queue(&lab);
+        let all = RunFilter::new().label("q", "yes").live();
+        assert_eq!(lab.cancel_where(&all, CancelRequest::because("all")).len(), 21);
+        assert_only_the_first_one_started(queue).await;
+    }
+    lab.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i38_a_shutdown_starts_nobody_who_waits_for_a_run_that_it_stops() {
+    for (_seed, _) in seeds(100) {
+        let lab = Lab::real();
+        let queue = queue(&lab);
+        lab.shutdown(secs(1)).await;
+        assert_only_the_first_one_started(queue).await;
+        lab.finish().await;
+    }
 }

@@ -14,9 +14,9 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("quell-process", &["quell"]),
     ("quell-sqlite", &["quell"]),
     ("quell-http", &["quell", "quell-flow"]),
-    ("quell-agentos", &["quell-http"]),
-    ("quell-langgraph", &["quell-http"]),
-    ("quell-playbook3d", &["quell-http"]),
+    ("quell-agentos", &["quell", "quell-flow", "quell-http"]),
+    ("quell-langgraph", &["quell", "quell-flow", "quell-http"]),
+    ("quell-playbook3d", &["quell", "quell-flow", "quell-http"]),
     (
         "quell-server",
         &[

@@ -24,6 +24,7 @@
 //! 4. After acceptance no child and no work is admitted, except shielded before `H` (I8).
 //! 5. The mode only rises, `H` only shrinks (I7).
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use crate::{OnStop, RunStatus, StopMode};
@@ -32,8 +33,11 @@ use crate::{OnStop, RunStatus, StopMode};
 #[expect(clippy::struct_excessive_bools, reason = "five independent facts")]
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
-    grace: Duration,
-    wait: Duration,
+    grace: Span,
+    wait: Span,
+    /// Inline, unlike what else a run asks of the clock: many runs have one.
+    timeout: Option<Span>,
+    timeout_at: Option<Instant>,
     on_stop: OnStop,
     body: Body,
     children: u32,
@@ -346,8 +350,6 @@ struct Ladder {
 /// What only some runs ask of the clock.
 #[derive(Clone, Copy, Debug, Default)]
 struct Asks {
-    timeout: Option<Duration>,
-    timeout_at: Option<Instant>,
     start_by: Option<Instant>,
     idle: Option<Duration>,
     idle_at: Option<Instant>,
@@ -365,15 +367,16 @@ impl Lifecycle {
     /// Accepts a run.
     pub fn new(rules: &Rules, now: Instant) -> Self {
         let asks = Asks {
-            timeout: rules.timeout,
             start_by: rules.start_within.map(|within| later(now, within)),
             idle: rules.idle,
             ..Asks::default()
         };
-        let asked = asks.timeout.is_some() || asks.start_by.is_some() || asks.idle.is_some();
+        let asked = asks.start_by.is_some() || asks.idle.is_some();
         Self {
-            grace: rules.grace,
-            wait: rules.abort_wait,
+            grace: rules.grace.into(),
+            wait: rules.abort_wait.into(),
+            timeout: rules.timeout.map(Span::from),
+            timeout_at: None,
             on_stop: rules.on_stop,
             body: Body::Waiting,
             children: 0,
@@ -473,8 +476,8 @@ impl Lifecycle {
     }
 
     /// Yields the run's own deadline, once it has started.
-    pub fn timeout_at(&self) -> Option<Instant> {
-        self.asks.as_ref()?.timeout_at
+    pub const fn timeout_at(&self) -> Option<Instant> {
+        self.timeout_at
     }
 
     /// Tells whether nothing of the subtree executes.
@@ -500,11 +503,12 @@ impl Lifecycle {
         if self.is_stopping() {
             return ladder;
         }
-        // Most runs ask nothing of the clock.
-        let Some(asks) = self.asks.as_deref() else { return ladder };
+        let due = ladder.into_iter().chain(self.timeout_at).min();
+        // Most runs ask nothing else of the clock.
+        let Some(asks) = self.asks.as_deref() else { return due };
         let start_by = asks.start_by.filter(|_| self.body == Body::Waiting);
         let escalate_at = asks.scheduled.map(|scheduled| scheduled.escalate_at);
-        [ladder, asks.timeout_at, asks.idle_at, start_by, escalate_at].into_iter().flatten().min()
+        [due, asks.idle_at, start_by, escalate_at].into_iter().flatten().min()
     }
 
     fn admits(&self, shielded: bool) -> bool {
@@ -524,8 +528,8 @@ impl Lifecycle {
             return;
         }
         self.body = Body::Running;
+        self.timeout_at = self.timeout.map(|timeout| later(now, timeout.get()));
         if let Some(asks) = &mut self.asks {
-            asks.timeout_at = asks.timeout.map(|timeout| later(now, timeout));
             asks.idle_at = asks.idle.map(|idle| later(now, idle));
         }
     }
@@ -679,13 +683,15 @@ impl Lifecycle {
                 return;
             }
         }
-        let Some(asks) = &mut self.asks else { return };
-        if let (Some(idle), Some(_)) = (asks.idle, asks.idle_at) {
+        if let Some(asks) = &mut self.asks
+            && let (Some(idle), Some(_)) = (asks.idle, asks.idle_at)
+        {
             asks.idle_at = Some(later(active_at, idle));
         }
+        let asks = self.asks.as_deref().copied().unwrap_or_default();
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let waiting = self.body == Body::Waiting;
-        let trigger = if due(asks.timeout_at) {
+        let trigger = if due(self.timeout_at) {
             Trigger::Timeout
         } else if waiting && due(asks.start_by) {
             Trigger::StartWithin
@@ -818,8 +824,8 @@ impl Lifecycle {
             return;
         }
         let ladder = Ladder {
-            hard: later(now, self.grace),
-            wait: self.wait,
+            hard: later(now, self.grace.get()),
+            wait: self.wait.get(),
             mode: StopMode::Cooperative,
             stop: false,
             timed_out: false,
@@ -884,8 +890,10 @@ impl Lifecycle {
     ) -> Bounds {
         // Nobody hears the grace of a body that was never polled: there is none.
         let unheard = mode == StopMode::Abort || self.body == Body::Waiting;
-        let grace = if unheard { Duration::ZERO } else { grace.unwrap_or(self.grace) };
-        Bounds { hard: later(now, grace), wait: wait.unwrap_or(self.wait), mode, drives: true }
+        let own = || self.grace.get();
+        let grace = if unheard { Duration::ZERO } else { grace.unwrap_or_else(own) };
+        let wait = wait.unwrap_or_else(|| self.wait.get());
+        Bounds { hard: later(now, grace), wait, mode, drives: true }
     }
 
     fn has_time_for_hooks(&self) -> bool {
@@ -948,6 +956,26 @@ impl Stage {
             Self::AbortAll => Some(Self::Abandon),
             Self::Abandon => None,
         }
+    }
+}
+
+/// A duration in eight bytes: nanoseconds, and one that none can reach for all that are longer.
+#[derive(Clone, Copy, Debug)]
+struct Span(NonZeroU64);
+
+impl Span {
+    const fn get(self) -> Duration {
+        match self.0.get() {
+            u64::MAX => Duration::MAX,
+            nanos => Duration::from_nanos(nanos - 1),
+        }
+    }
+}
+
+impl From<Duration> for Span {
+    fn from(time: Duration) -> Self {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 }
 

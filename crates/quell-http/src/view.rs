@@ -1,10 +1,13 @@
 //! A service as one principal sees it through one contract.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use futures::future::join_all;
-use quell::{CancelRequest, Cause, Disposition, RunFilter, RunId, RunKind, RunRef, RunReport};
+use quell::{
+    CancelRequest, Cause, Disposition, RunFilter, RunId, RunKind, RunRef, RunReport, RunStatus,
+};
 use quell_flow::{COMPONENT, Component, Contract};
 use tokio::runtime::Handle;
 
@@ -164,6 +167,8 @@ impl View {
     }
 
     /// Asks every one of these runs to stop before it waits for any; the cap is for all together.
+    /// Those that wait for their turn are asked first, the last one first: none of them starts
+    /// because another one has ended. The answers are in the order of the runs.
     ///
     /// # Cancel safety
     ///
@@ -175,8 +180,15 @@ impl View {
         wait: Wait,
     ) -> Vec<Cancelled> {
         let request = self.signed(request);
-        let asked: Vec<_> = runs.iter().map(|run| (run.cancel(request.clone()), run)).collect();
-        join_all(asked.into_iter().map(|(answer, run)| Cancelled::after(answer, run, wait))).await
+        let mut order: Vec<_> = (0..runs.len()).collect();
+        order.sort_by_cached_key(|&at| {
+            (runs[at].status() != RunStatus::Queued, Reverse(runs[at].id()))
+        });
+        let mut asked: Vec<_> =
+            order.into_iter().map(|at| (at, runs[at].cancel(request.clone()))).collect();
+        asked.sort_by_key(|(at, _)| *at);
+        let answers = asked.into_iter().map(|(at, answer)| (answer, &runs[at]));
+        join_all(answers.map(|(answer, run)| Cancelled::after(answer, run, wait))).await
     }
 
     pub(crate) fn signed(&self, request: CancelRequest) -> CancelRequest {

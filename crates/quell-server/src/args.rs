@@ -1,11 +1,15 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::config::Setting;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -24,7 +28,7 @@ impl Cli {
     /// Fails with what clap shows: a usage error, the help or the version.
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let cli = Self::try_parse_from(args)?;
-        let Command::Run(run) = &cli.command;
+        let Command::Run(run) = &cli.command else { return Ok(cli) };
         if run.plan.is_none() && run.command.is_empty() {
             let message = "neither a plan nor a command was given; one of these would do:\n\n  \
                            quell run plan.toml\n  quell run --timeout 30s -- make test";
@@ -48,6 +52,39 @@ pub(crate) enum Command {
         override_usage = "quell run [OPTIONS] <PLAN>\n       quell run [OPTIONS] -- <COMMAND>..."
     )]
     Run(RunArgs),
+    /// Serve agents, teams and workflows over HTTP, so that runs can be started, watched, cancelled
+    #[command(long_about = SERVE_ABOUT, after_help = SERVE_AFTER_HELP)]
+    Serve(ServeArgs),
+}
+
+/// What `quell serve` is told.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen. Without it: `listen` of the file, or else 127.0.0.1:7777. Port 0 takes a
+    /// free one. Beyond loopback only with keys or tokens in the file
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Serve the demo components of every contract, and the witness of what they really do under
+    /// /_bench. Only on loopback
+    #[arg(long)]
+    pub(crate) demo: bool,
+
+    /// What to serve, to whom, with which options: a file like `quell.toml`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Put a value over one of the file, for instance `langgraph.settle_ms=0`. Repeatable
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub(crate) set: Vec<Setting>,
+
+    /// What to log on stderr: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    pub(crate) log: LevelFilter,
+
+    /// Put this before the names of all demo components, to see that no client depends on them
+    #[arg(long, value_name = "TEXT", hide = true, requires = "demo")]
+    pub(crate) demo_prefix: Option<String>,
 }
 
 /// What `quell run` is told.
@@ -103,13 +140,14 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 const ABOUT: &str =
-    "Run commands as one run tree that stops when told, on time, and says what stopped";
+    "Run commands and serve agents as run trees that stop when told, on time, and say what stopped";
 
 const AFTER_HELP: &str = "\
 Examples:
   quell run plan.toml                          run a plan
   quell run --timeout 30s --grace 5s -- make   run one command, with a limit
   quell run plan.toml --json | jq .event       events for programs
+  quell serve --demo                           every contract on http://127.0.0.1:7777
   quell help run                               signals, exit codes, the rest";
 
 const RUN_ABOUT: &str = "\
@@ -142,12 +180,67 @@ Examples:
   quell run plan.toml --json > events.ndjson
   quell run --timeout 30s --grace 5s -- make test";
 
+const SERVE_ABOUT: &str = "\
+Serve agents, teams and workflows over HTTP, so that runs can be started, watched and cancelled.
+
+One engine is behind all contracts, on one port: AgentOS (/agents, /teams, /workflows) and \
+LangGraph (/threads, /assistants, /runs) at /, Playbook3D under /playbook3d, the native API under \
+/v1 (/openapi.json describes it; /healthz and /readyz say how it is). A run that was started \
+through one contract is seen, and can be cancelled, through every other that exposes its component.
+
+A cancel is answered while every body blocks its thread: bodies have threads of their own.";
+
+const SERVE_AFTER_HELP: &str = "\
+The file:
+  listen = \"127.0.0.1:7777\"
+
+  [server]
+  grace = \"5s\"                     # between a stop and abort
+  abort_wait = \"1s\"                # between abort and abandon
+  running_max = 100                 # runs at once; the others are queued
+
+  [agents.writer]                   # or [workflows.writer]
+  run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
+  timeout = \"10m\"                  # also: grace, cwd, env, description, model, contracts
+
+  [workflows.publish]
+  plan = \"publish.toml\"            # as for quell run
+
+  [[keys]]                          # whoever brings the key, as bearer token or x-api-key
+  subject = \"ops\"
+  secret_env = \"OPS_KEY\"           # the variable that holds it
+  admin = true                      # or: scopes, teams, read_only
+
+  [[tokens]]                        # JSON web tokens that somebody else issues
+  algorithm = \"RS256\"              # public_key_file; or HS256 with secret_env
+  public_key_file = \"issuer.pem\"   # also: audiences, issuer, subject_claim, default_scopes
+
+  [agentos]                         # options of the contract, as in its documentation
+  [langgraph]
+  [playbook3d]
+
+Signals:
+  the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their
+  last event; the second one aborts
+
+Exit codes:
+  0   drained
+  2   bad usage, bad file, address not to be had: nothing was served
+
+Examples:
+  quell serve --demo
+  quell serve --demo --listen 127.0.0.1:0 --set agentos.completed_sentinel=true
+  OPS_KEY=… quell serve --config quell.toml --listen 0.0.0.0:7777";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(args: &[&str]) -> Result<RunArgs, clap::Error> {
-        let Command::Run(run) = Cli::read(args.iter().map(OsString::from))?.command;
+        let cli = Cli::read(args.iter().map(OsString::from))?;
+        let Command::Run(run) = cli.command else {
+            return Err(Cli::command().error(ErrorKind::InvalidSubcommand, "another command"));
+        };
         Ok(run)
     }
 

@@ -1,15 +1,14 @@
 //! What is to be run: a plan, or a single command.
 
-use std::error::Error;
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::path::Path;
 
-use quell::{Engine, Failure, Payload, RunContext, RunRef, RunSpec, SubmitError};
-use quell_flow::{CommandStep, Plan, Runner};
+use quell::{Engine, RunRef, RunSpec, SubmitError};
+use quell_flow::Plan;
 use quell_process::Process;
 
 use crate::args::RunArgs;
+use crate::processes::{Processes, in_full, output};
 
 /// What is to be run, checked as far as that is possible without running it.
 pub(crate) struct Job {
@@ -64,44 +63,6 @@ impl Job {
         };
         Ok(handle.into_ref())
     }
-}
-
-/// Runs the commands of a plan as processes.
-#[derive(Clone, Copy, Debug)]
-struct Processes;
-
-impl Runner for Processes {
-    async fn run(&self, ctx: RunContext, command: CommandStep) -> Result<Payload, Failure> {
-        let mut words = command.command.into_iter();
-        let program = words.next().ok_or_else(|| Failure::new("the command is empty"))?;
-        let mut process = Process::new(program).args(words);
-        if let Some(cwd) = command.cwd {
-            process = process.cwd(cwd);
-        }
-        for (key, value) in command.env {
-            process = process.env(key, value);
-        }
-        if let Some(input) = command.input {
-            process = process.input(input);
-        }
-        output(process, ctx).await
-    }
-}
-
-async fn output(process: Process, ctx: RunContext) -> Result<Payload, Failure> {
-    let output = process.run(ctx).await?;
-    Ok(Payload::json(&output)?)
-}
-
-/// Yields an error with what caused it.
-fn in_full(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn file_name(program: &OsString) -> String {

@@ -1,16 +1,21 @@
-//! The `quell` binary: runs plans of commands as one run tree that stops when told.
+//! The `quell` binary: runs plans of commands as one run tree that stops when told, and serves
+//! agents, teams and workflows over HTTP.
 //!
 //! `quell run` builds two runtimes by hand: bodies have worker threads of their own, and the main
 //! thread waits for events and signals. At the end nothing is joined: a body that blocks its
 //! thread for ever cannot keep this process from exiting.
 
 mod args;
+mod config;
+mod demo;
 mod job;
 mod lines;
 mod live;
+mod processes;
 mod report;
 mod report_file;
 mod run;
+mod serve;
 mod signals;
 mod stdout;
 mod text;
@@ -24,6 +29,7 @@ use args::{Cli, Command};
 fn main() -> ExitCode {
     match Cli::read(std::env::args_os()) {
         Ok(Cli { command: Command::Run(args) }) => run::run(args),
+        Ok(Cli { command: Command::Serve(args) }) => serve::serve(&args),
         Err(shown) => {
             // With nobody to read the help there is nobody to tell.
             let _ = shown.print();

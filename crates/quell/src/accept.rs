@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quell_core::lifecycle::Input;
-use quell_core::{CancelRequest, EventKind, RunId};
+use quell_core::{CancelRequest, RunId};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Free;
@@ -61,12 +61,12 @@ impl Shared {
 
     /// Asks for the lane and the slot of a root that nobody else knows yet.
     fn admit(&self, node: &Arc<Node>, now: Instant) -> Result<Free, SubmitError> {
-        if !self.admission.concerns(node.gate.as_deref()) {
+        if !self.admission.concerns(node.gate()) {
             return Ok(Free::default());
         }
         node.hold_back();
         let free = self.admission.enter(node, now)?;
-        if let Some(due) = node.gate.as_ref().and_then(|gate| gate.not_before) {
+        if let Some(due) = node.gate().and_then(|gate| gate.not_before) {
             self.control.nudge(self.clock.ticks(due));
         }
         Ok(free)
@@ -153,8 +153,7 @@ impl Shared {
             Entered::Stopped(request) => Some(request),
             Entered::Yes => None,
         };
-        let (parent, kind, name) = (state.parent_id, node.kind, Arc::clone(&node.name));
-        node.write(state, now, EventKind::Queued { parent, kind, name, shielded }, wakers);
+        node.write_queued(state, shielded, now, wakers);
         if let Some(at) = state.life.next_wakeup() {
             state.armed = self.control.rearm(node, None, Some(self.clock.ticks(at)));
         }

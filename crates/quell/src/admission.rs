@@ -74,7 +74,7 @@ impl Admission {
     /// Takes a root in. Called under its node's lock, with the node held.
     pub(crate) fn enter(&self, node: &Arc<Node>, now: Instant) -> Result<Free, SubmitError> {
         let mut state = self.state.lock();
-        let gate = node.gate.as_deref();
+        let gate = node.gate();
         if let Some(Lane { key, on_busy: OnBusy::Reject }) =
             gate.and_then(|gate| gate.lane.as_ref())
             && state.lanes.contains_key(key)
@@ -91,7 +91,7 @@ impl Admission {
     /// A root became terminal: its lane goes to the next one.
     pub(crate) fn ended(&self, node: &Node, now: Instant) -> Free {
         let mut state = self.state.lock();
-        if let Some(gate) = node.gate.as_deref() {
+        if let Some(gate) = node.gate() {
             if let Some(due) = gate.not_before {
                 state.due.remove(&(due, node.id));
             }
@@ -146,7 +146,7 @@ impl Admission {
 impl State {
     /// A run whose due time has come takes its lane, or waits for it.
     fn line_up(&mut self, node: Arc<Node>) {
-        let lane = node.gate.as_ref().and_then(|gate| gate.lane.as_ref());
+        let lane = node.gate().and_then(|gate| gate.lane.as_ref());
         let Some(lane) = lane else { return self.ready.push_back(node) };
         if let Some(queue) = self.lanes.get_mut(&lane.key) {
             queue.behind.push_back(node);

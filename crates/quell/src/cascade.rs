@@ -89,7 +89,7 @@ fn signal(child: &Arc<Node>, cascade: Cascade, cause: &Arc<Cause>, now: Instant)
         wait: cascade.wait,
         mode: cascade.mode,
         listens: child.is_listening(),
-        own_grace: child.own_grace,
+        own_grace: child.own_grace(),
     };
     child.step(input, Note { cause: Some(cause), ..Note::default() }, now, |_, _| {})
 }

@@ -165,7 +165,7 @@ impl Engine {
         filter: &RunFilter,
         request: CancelRequest,
     ) -> Vec<(RunId, Disposition)> {
-        let nodes = self.shared().registry.list(filter);
+        let nodes = self.shared().registry.list_for_stop(filter);
         nodes.into_iter().map(|node| (node.id, node.cancel(&request))).collect()
     }
 

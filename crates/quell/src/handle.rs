@@ -296,7 +296,7 @@ impl RunRef {
 
     /// Yields the input.
     pub fn input(&self) -> Option<&Payload> {
-        self.node.input.as_ref()
+        self.node.input()
     }
 
     /// Yields the value of a label.

@@ -11,11 +11,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use quell_core::lifecycle::{Effects, HookAction};
 use quell_core::{Cause, EventKind, HookOutcome};
 
 use crate::failure::Failure;
 use crate::foreign;
-use crate::node::Node;
+use crate::node::{Node, Rare};
 use crate::shield;
 use crate::waiters::Wakers;
 use crate::work::Hold;
@@ -32,6 +33,36 @@ pub(crate) type Start =
 impl fmt::Debug for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Hook({})", self.number)
+    }
+}
+
+impl Node {
+    /// Carries out what few steps leave, with no lock held: tokens, links and hooks.
+    pub(crate) fn finish_rare(
+        self: &Arc<Self>,
+        rare: Rare,
+        fx: Effects,
+        cause: Option<&Arc<Cause>>,
+    ) {
+        let Rare { token, link, runners, hooks, dropped, place } = rare;
+        if let Some(token) = token {
+            drop(foreign::call(|| token.cancel()));
+        }
+        if let Some(link) = link {
+            link.abort();
+        }
+        for runner in runners {
+            runner.abort();
+        }
+        let hold = place.map(|place| Hold::placed(self, place));
+        if !hooks.is_empty() {
+            run(self, hooks, cause, hold);
+        } else if fx.refused {
+            // It was refused when it was registered: by whoever is here.
+            drop(foreign::call(|| drop(dropped)));
+        } else {
+            discard(self, dropped, fx.hooks != HookAction::Drop, hold);
+        }
     }
 }
 

@@ -40,6 +40,22 @@ impl Node {
         state.touch(self, now);
     }
 
+    /// Writes down that the run was accepted, without making the event where nobody is to see it.
+    pub(crate) fn write_queued(
+        &self,
+        state: &mut State,
+        shielded: bool,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) {
+        if state.log.is_some() || self.shared.events.has_readers() {
+            let (parent, kind, name) = (state.parent_id, self.kind, Arc::clone(&self.name));
+            self.write(state, now, EventKind::Queued { parent, kind, name, shielded }, wakers);
+        } else {
+            state.touch(self, now);
+        }
+    }
+
     /// Appends an event to the log of the tree.
     fn append(&self, state: &mut State, entry: Entry, wakers: &mut Wakers) {
         self.log_of(state).append(&self.shared, entry, wakers);

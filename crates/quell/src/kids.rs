@@ -14,26 +14,27 @@ pub(crate) struct Kids(Option<Box<Family>>);
 #[derive(Default)]
 struct Family {
     slots: Vec<Option<Arc<Node>>>,
-    free: Vec<usize>,
+    free: Vec<u32>,
     made: u64,
     omitted: Counts,
 }
 
 impl Kids {
-    pub(crate) fn link(&mut self, child: Arc<Node>) -> usize {
+    /// Links a child, and yields its place: four bytes, for there are never so many.
+    pub(crate) fn link(&mut self, child: Arc<Node>) -> u32 {
         let family = self.0.get_or_insert_default();
         family.made += 1;
         if let Some(slot) = family.free.pop() {
-            family.slots[slot] = Some(child);
+            family.slots[slot as usize] = Some(child);
             return slot;
         }
         family.slots.push(Some(child));
-        family.slots.len() - 1
+        u32::try_from(family.slots.len() - 1).unwrap_or(u32::MAX)
     }
 
-    pub(crate) fn unlink(&mut self, slot: usize) -> Option<Arc<Node>> {
+    pub(crate) fn unlink(&mut self, slot: u32) -> Option<Arc<Node>> {
         let family = self.0.as_mut()?;
-        let child = family.slots.get_mut(slot)?.take();
+        let child = family.slots.get_mut(slot as usize)?.take();
         family.free.push(slot);
         child
     }

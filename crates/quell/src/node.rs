@@ -41,7 +41,7 @@ use crate::failure::Failure;
 use crate::hooks::Hook;
 use crate::idle::IdleWatch;
 use crate::kids::Kids;
-use crate::spec::{About, RunSpec};
+use crate::spec::{About, Own, RunSpec};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::waiters::{Waiters, Wakers};
 use crate::word;
@@ -54,10 +54,7 @@ pub(crate) struct Node {
     /// How many siblings were started before it.
     pub(crate) ordinal: u64,
     pub(crate) about: Option<Box<About>>,
-    pub(crate) own_grace: Option<Duration>,
-    pub(crate) input: Option<Payload>,
-    /// What the root asks of admission.
-    pub(crate) gate: Option<Box<Gate>>,
+    own: Option<Box<Own>>,
     pub(crate) shared: Arc<Shared>,
     word: AtomicU32,
     state: Mutex<State>,
@@ -72,7 +69,7 @@ pub(crate) struct State {
     pub(crate) parent_id: Option<RunId>,
     /// The run's place: steps down the tree, the root being at 1, and among its siblings.
     pub(crate) depth: u32,
-    pub(crate) slot: usize,
+    pub(crate) slot: u32,
     pub(crate) kids: Kids,
     pub(crate) idle: Option<Arc<IdleWatch>>,
     /// The earliest deadline of the run and its ancestors, as long as no stop was accepted.
@@ -183,15 +180,14 @@ impl Node {
             armed: None,
             extra: None,
         };
+        let own = Own::of(spec.grace, spec.input, spec.gate);
         Arc::new(Self {
             id,
             kind: spec.kind,
             name: spec.name,
             ordinal: parent.map_or(0, |(_, state)| state.kids.made()),
             about: spec.about,
-            own_grace: spec.grace,
-            input: spec.input,
-            gate: spec.gate,
+            own,
             shared: Arc::clone(shared),
             word: AtomicU32::new(match parent {
                 Some(_) => word::status_bits(RunStatus::Queued),
@@ -199,6 +195,18 @@ impl Node {
             }),
             state: Mutex::new(state),
         })
+    }
+
+    pub(crate) fn own_grace(&self) -> Option<Duration> {
+        self.own.as_ref()?.grace
+    }
+
+    pub(crate) fn input(&self) -> Option<&Payload> {
+        self.own.as_ref()?.input.as_ref()
+    }
+
+    pub(crate) fn gate(&self) -> Option<&Gate> {
+        self.own.as_ref()?.gate.as_deref()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -353,7 +361,7 @@ pub(crate) enum Todo {
 #[derive(Debug)]
 pub(crate) struct Gone {
     pub(crate) status: RunStatus,
-    pub(crate) slot: usize,
+    pub(crate) slot: u32,
     pub(crate) unseen_failure: bool,
     pub(crate) restless: bool,
     pub(crate) has_rows: bool,

@@ -7,6 +7,7 @@
 //! 2. No guard of the map leaves a function, and no node is locked while one is held.
 //! 3. A live run is in the map; an ended one as long as its tree is kept and it has a row.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
@@ -25,6 +26,7 @@ use crate::ids::{IdHash, Ids};
 use crate::node::Node;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::waiters::{Key, Waiters, Wakers};
+use crate::word;
 
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -183,6 +185,15 @@ impl Registry {
                 over && reserved.remove(&age).is_some()
             });
         }
+    }
+
+    /// As [`list`](Self::list), in the order in which all of them are to be stopped: those that
+    /// wait for their turn first, the last one first. None of them is to start because another one
+    /// has ended.
+    pub(crate) fn list_for_stop(&self, filter: &RunFilter) -> Vec<Arc<Node>> {
+        let mut nodes = self.list(filter);
+        nodes.sort_by_cached_key(|node| (node.word() & word::HELD == 0, Reverse(node.id)));
+        nodes
     }
 
     /// Lists the runs that a filter lets through, in no order.

@@ -135,7 +135,7 @@ impl Shared {
     fn close(&self, closing: &Closing) {
         *self.closing.lock() = Some(closing.clone());
         self.closed.store(true, Ordering::SeqCst);
-        for node in self.registry.list(&RunFilter::new().roots().live()) {
+        for node in self.registry.list_for_stop(&RunFilter::new().roots().live()) {
             node.cancel_within(&closing.request, Some(closing.wait));
         }
     }

@@ -75,6 +75,25 @@ pub(crate) struct About {
     pub(crate) owner: Option<Arc<str>>,
 }
 
+/// What few specs say, as their runs keep it.
+pub(crate) struct Own {
+    pub(crate) grace: Option<Duration>,
+    pub(crate) input: Option<Payload>,
+    /// What a root asks of admission.
+    pub(crate) gate: Option<Box<Gate>>,
+}
+
+impl Own {
+    pub(crate) fn of(
+        grace: Option<Duration>,
+        input: Option<Payload>,
+        gate: Option<Box<Gate>>,
+    ) -> Option<Box<Self>> {
+        let says = grace.is_some() || input.is_some() || gate.is_some();
+        says.then(|| Box::new(Self { grace, input, gate }))
+    }
+}
+
 impl RunSpec {
     /// Names a run of any kind.
     pub fn new(kind: RunKind, name: impl Into<Arc<str>>) -> Self {

@@ -12,10 +12,9 @@ use quell_core::{
 use crate::cascade;
 use crate::faults;
 use crate::foreign;
-use crate::node::{After, Gone, Node, Rare, Reader, State, Todo};
+use crate::node::{After, Gone, Node, Reader, State, Todo};
 use crate::waiters::Wakers;
 use crate::word;
-use crate::work::Hold;
 
 /// What comes with an input besides the input.
 #[derive(Clone, Copy, Debug, Default)]
@@ -97,12 +96,12 @@ impl Node {
         let After { wakers, todo, cause, fx, retire, rare } = after;
         debug_assert!(todo.is_empty(), "what is to be done elsewhere was done");
         if let Some(rare) = rare {
-            self.finish_rare(*rare, &fx, cause.as_ref());
+            self.finish_rare(*rare, fx, cause.as_ref());
         }
         foreign::wake(wakers);
         drop(foreign::call(|| self.trace(&fx, cause.as_deref())));
         let shared = &self.shared;
-        let gated = shared.admission.concerns(self.gate.as_deref());
+        let gated = shared.admission.concerns(self.gate());
         if gated && fx.ended.is_some() {
             shared.admission.ended(self, now).start();
         }
@@ -111,28 +110,6 @@ impl Node {
                 shared.admission.quiesced(self.id, now).start();
             }
             shared.retire(self, now);
-        }
-    }
-
-    fn finish_rare(self: &Arc<Self>, rare: Rare, fx: &Effects, cause: Option<&Arc<Cause>>) {
-        let Rare { token, link, runners, hooks, dropped, place } = rare;
-        if let Some(token) = token {
-            drop(foreign::call(|| token.cancel()));
-        }
-        if let Some(link) = link {
-            link.abort();
-        }
-        for runner in runners {
-            runner.abort();
-        }
-        let hold = place.map(|place| Hold::placed(self, place));
-        if !hooks.is_empty() {
-            crate::hooks::run(self, hooks, cause, hold);
-        } else if fx.refused {
-            // It was refused when it was registered: by whoever is here.
-            drop(foreign::call(|| drop(dropped)));
-        } else {
-            crate::hooks::discard(self, dropped, fx.hooks != HookAction::Drop, hold);
         }
     }
 

@@ -10,6 +10,10 @@ mod plans;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod serve;
+#[cfg(test)]
 mod signals;
+#[cfg(test)]
+mod site;
 #[cfg(test)]
 mod support;

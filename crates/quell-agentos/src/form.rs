@@ -1,0 +1,265 @@
+//! The form of a run request (section 2): urlencoded or multipart, never JSON.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use quell::{Payload, limits};
+use quell_http::{BodyError, parse_id, read_body};
+use serde_json::{Map, Value, json};
+
+use crate::wire::problem::{Refusal, bad_id, missing, not_bool, not_int, too_long};
+
+/// A run request.
+#[derive(Debug)]
+pub(crate) struct Form {
+    pub(crate) message: String,
+    pub(crate) is_stream: bool,
+    pub(crate) is_background: bool,
+    pub(crate) session: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) run: Option<String>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) grace: Option<Duration>,
+    /// Every field that the body gets besides the message.
+    keywords: Map<String, Value>,
+    /// The same for the same request, whatever its encoding.
+    pub(crate) canonical: String,
+}
+
+type Fields = Map<String, Value>;
+
+impl Form {
+    /// Reads the form of a request.
+    ///
+    /// # Errors
+    ///
+    /// Fails with 413, 400 or 422.
+    pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
+        let bytes = read_body(headers, body).await.map_err(|error| match error {
+            BodyError::TooLarge => Refusal::too_large(),
+            BodyError::Broken => broken(),
+        })?;
+        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.unwrap_or_default().to_ascii_lowercase();
+        let fields = if kind.starts_with("application/x-www-form-urlencoded") {
+            urlencoded(&bytes)
+        } else if kind.starts_with("multipart/form-data") {
+            multipart(headers, bytes).await?
+        } else {
+            // What is no form has no fields.
+            Fields::new()
+        };
+        Self::of(fields)
+    }
+
+    fn of(mut fields: Fields) -> Result<Self, Refusal> {
+        // An empty field counts as absent: agent-ui sends `session_id=`.
+        fields.retain(|_, value| value.as_str() != Some(""));
+        let canonical = Value::Object(fields.clone()).to_string();
+        let mut take = Taking { fields, complaints: Vec::new() };
+        let message = take.text("message");
+        if message.is_none() {
+            take.complaints.push(missing("body", "message"));
+        }
+        let is_stream = take.flag("stream").unwrap_or(true);
+        take.check_int("version");
+        let is_background = take.flag("background").unwrap_or(false);
+        let session = take.label("session_id");
+        let user = take.label("user_id");
+        let run = take.text("run_id");
+        if run.as_deref().is_some_and(|id| parse_id(id).is_err()) {
+            take.complaints.push(bad_id());
+        }
+        let timeout = take.millis("quell_timeout_ms");
+        let grace = take.millis("quell_grace_ms");
+        let Taking { fields, complaints } = take;
+        match message {
+            Some(message) if complaints.is_empty() => Ok(Self {
+                message,
+                is_stream,
+                is_background,
+                session,
+                user,
+                run,
+                timeout,
+                grace,
+                keywords: fields.into_iter().map(|(key, value)| (key, parsed(value))).collect(),
+                canonical,
+            }),
+            _ => Err(Refusal::invalid(complaints)),
+        }
+    }
+
+    /// Makes the input of the body: the message, or an object if there are keywords.
+    pub(crate) fn input(&self) -> Payload {
+        if self.keywords.is_empty() {
+            return Payload::from(self.message.as_str());
+        }
+        let mut all = self.keywords.clone();
+        all.insert("message".into(), self.message.as_str().into());
+        Payload::from(Value::Object(all))
+    }
+}
+
+/// Fields that are being taken, and what is wrong with them.
+struct Taking {
+    fields: Fields,
+    complaints: Vec<Value>,
+}
+
+impl Taking {
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.fields.remove(name)? {
+            Value::String(text) => Some(text),
+            other => Some(other.to_string()),
+        }
+    }
+
+    fn label(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name)?;
+        if text.len() > limits::LABEL_BYTES_MAX {
+            self.complaints.push(too_long(&["body", name], limits::LABEL_BYTES_MAX));
+        }
+        Some(text)
+    }
+
+    fn flag(&mut self, name: &str) -> Option<bool> {
+        let text = self.text(name)?;
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(true),
+            "false" | "0" | "no" | "off" => Some(false),
+            _ => {
+                self.complaints.push(not_bool(name, &text));
+                None
+            }
+        }
+    }
+
+    fn check_int(&mut self, name: &str) {
+        if let Some(text) = self.fields.get(name).and_then(Value::as_str)
+            && text.trim().parse::<i64>().is_err()
+        {
+            self.complaints.push(not_int(name, text));
+        }
+    }
+
+    fn millis(&mut self, name: &str) -> Option<Duration> {
+        let text = self.text(name)?;
+        let millis = text.trim().parse().ok().map(Duration::from_millis);
+        if millis.is_none() {
+            self.complaints.push(not_int(name, &text));
+        }
+        millis
+    }
+}
+
+fn urlencoded(bytes: &[u8]) -> Fields {
+    let pairs = form_urlencoded::parse(bytes);
+    pairs.map(|(key, value)| (key.into_owned(), value.into_owned().into())).collect()
+}
+
+async fn multipart(headers: &HeaderMap, bytes: Bytes) -> Result<Fields, Refusal> {
+    let mut request = Request::new(Body::from(bytes));
+    *request.headers_mut() = headers.clone();
+    // What is read is within its bound already.
+    DefaultBodyLimit::disable().apply(&mut request);
+    let mut parts = Multipart::from_request(request, &()).await.map_err(|_| broken())?;
+    let (mut fields, mut files) = (Fields::new(), Vec::new());
+    while let Some(part) = parts.next_field().await.map_err(|_| broken())? {
+        let name = part.name().unwrap_or_default().to_owned();
+        let file = part.file_name().map(str::to_owned);
+        let kind = part.content_type().map(str::to_owned);
+        let content = part.bytes().await.map_err(|_| broken())?;
+        match file {
+            Some(file) => files.push(json!({
+                "filename": file, "content_type": kind,
+                "content": BASE64_STANDARD.encode(&content),
+            })),
+            None => {
+                fields.insert(name, String::from_utf8_lossy(&content).into_owned().into());
+            }
+        }
+    }
+    if !files.is_empty() {
+        fields.insert("files".into(), files.into());
+    }
+    Ok(fields)
+}
+
+/// Reads a keyword that is JSON text of an object or an array; any other text is itself.
+fn parsed(value: Value) -> Value {
+    let text = value.as_str().unwrap_or_default();
+    let is_json = text.trim_start().starts_with(['{', '[']);
+    let json = is_json.then(|| serde_json::from_str(text).ok()).flatten();
+    json.unwrap_or(value)
+}
+
+fn broken() -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "There was an error parsing the body")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Result<Form, Refusal> {
+        Form::of(urlencoded(text.as_bytes()))
+    }
+
+    #[test]
+    fn booleans_are_read_in_every_spelling() {
+        for (text, expected) in [
+            ("true", true),
+            ("TRUE", true),
+            ("1", true),
+            ("yes", true),
+            ("On", true),
+            ("false", false),
+            ("0", false),
+            ("no", false),
+            ("OFF", false),
+        ] {
+            assert_eq!(of(&format!("message=m&stream={text}")).unwrap().is_stream, expected);
+        }
+        let form = of("message=m").unwrap();
+        assert!(form.is_stream && !form.is_background);
+    }
+
+    #[test]
+    fn complaints_are_those_of_section_12() {
+        let missing = json!([
+            {
+                "type": "missing", "loc": ["body", "message"], "msg": "Field required",
+                "input": null,
+            }
+        ]);
+        assert_eq!(of("").unwrap_err().detail, missing);
+        assert_eq!(of("message=").unwrap_err().detail, missing);
+        let refusal = of("message=m&stream=banana").unwrap_err();
+        assert_eq!(refusal.status, 422);
+        let msg = "Input should be a valid boolean, unable to interpret input";
+        let expected = json!([
+            { "type": "bool_parsing", "loc": ["body", "stream"], "msg": msg, "input": "banana" }
+        ]);
+        assert_eq!(refusal.detail, expected);
+        for bad in ["version=x", "quell_timeout_ms=soon", "quell_grace_ms=-1", "run_id=a%0Ab"] {
+            assert_eq!(of(&format!("message=m&{bad}")).unwrap_err().status, 422, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_message_alone_is_the_input_and_other_fields_are_keywords() {
+        let form = of("message=hi&session_id=&run_id=r1&user_id=u&quell_grace_ms=5").unwrap();
+        assert_eq!(form.input(), Payload::from("hi"));
+        assert_eq!((form.session, form.run.as_deref()), (None, Some("r1")));
+        let form = of("message=hi&session_state=%7B%22a%22%3A1%7D&x=y").unwrap();
+        let expected = json!({ "message": "hi", "session_state": { "a": 1 }, "x": "y" });
+        assert_eq!(form.input().parse::<Value>().unwrap(), expected);
+    }
+}

@@ -1,0 +1,134 @@
+//! Puts together what the JSON of a run is made from.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use quell::{CauseKind, RunId, RunRef, RunRow};
+use quell_http::{Notes, SESSION, State, ToolNote, View, shown_id};
+use serde_json::Value;
+
+use crate::wire::place::Place;
+use crate::wire::run::{Told, Tree};
+use crate::wire::tool::{Outcome, tool};
+
+/// The label of who the caller said they were.
+pub(crate) const USER: &str = "agentos.user_id";
+
+/// The label of the deadline that the caller set, in milliseconds.
+pub(crate) const TIMEOUT: &str = "agentos.timeout_ms";
+
+/// Yields the root of a run's tree.
+pub(crate) fn root_of(run: &RunRef) -> RunRef {
+    let mut root = run.clone();
+    while let Some(parent) = root.parent() {
+        root = parent;
+    }
+    root
+}
+
+/// Yields the session of a run. One that was started without has its root's id for it.
+pub(crate) fn session_of(run: &RunRef) -> String {
+    let root = root_of(run);
+    root.label(SESSION).map_or_else(|| shown_id(&root).into_owned(), str::to_owned)
+}
+
+/// Reads a run and what is below it; none if its component is not in the catalog any more.
+pub(crate) fn read(view: &View, run: &RunRef) -> Option<Tree> {
+    let place = place_of(view, run)?;
+    Some(read_at(view, run, &place))
+}
+
+/// Finds the place of a run in its tree.
+pub(crate) fn place_of(view: &View, run: &RunRef) -> Option<Place> {
+    let mut line = vec![run.clone()];
+    while let Some(parent) = line.last().and_then(RunRef::parent) {
+        line.push(parent);
+    }
+    let root = line.pop()?;
+    let mut place = Place::root(view.component_of(&root)?, shown_id(&root));
+    let mut above = root;
+    for run in line.into_iter().rev() {
+        let ordinal = above.children().iter().position(|kid| kid.id() == run.id());
+        let (kind, id) = (run.kind(), run.id().to_string());
+        place = place.child(kind, run.name(), id, ordinal.unwrap_or_default());
+        above = run;
+    }
+    Some(place)
+}
+
+/// As [`read`], of a run whose place is known.
+pub(crate) fn read_at(view: &View, run: &RunRef, place: &Place) -> Tree {
+    let report = run.report();
+    let mut places: HashMap<RunId, usize> = HashMap::with_capacity(report.rows.len());
+    let mut runs: Vec<Told> = Vec::with_capacity(report.rows.len());
+    for row in &report.rows {
+        let above = row.parent.and_then(|parent| places.get(&parent)).copied();
+        let own = match above {
+            None if runs.is_empty() => place.clone(),
+            // The row of its parent did not fit.
+            None => continue,
+            Some(above) => {
+                let (parent, id) = (&runs[above], row.run.to_string());
+                parent.place.child(row.kind, &row.name, id, parent.kids.len())
+            }
+        };
+        let at = runs.len();
+        places.insert(row.run, at);
+        if let Some(above) = above {
+            runs[above].kids.push(at);
+        }
+        let mut told = tell(view, row, own);
+        if at == 0 {
+            told.state = view.state_of(&report);
+        }
+        runs.push(told);
+    }
+    let root = root_of(run);
+    Tree { session: session_of(&root), user: root.label(USER).map(str::to_owned), runs }
+}
+
+fn tell(view: &View, row: &RunRow, place: Place) -> Told {
+    let engine = view.service().engine();
+    let run = engine.get(row.run);
+    let notes = run.as_ref().map(|run| view.notes(run));
+    let input = run.as_ref().and_then(RunRef::input).and_then(|input| input.parse().ok());
+    let timeout = run.as_ref().and_then(|run| run.label(TIMEOUT)?.parse().ok());
+    let output = row.output.as_ref().or(row.partial.as_ref());
+    let model = notes.as_ref().and_then(|notes| notes.model.as_ref());
+    let show = |id| view.service().shown(id);
+    Told {
+        place,
+        kids: Vec::new(),
+        state: State::of_row(row, show),
+        status: row.status,
+        cause: origin_of(view, row),
+        output: output.and_then(|output| output.parse().ok()),
+        error: row.error.as_deref().map(str::to_owned),
+        timeout: timeout.map(Duration::from_millis),
+        model: model.map(|model| (model.model.clone(), model.provider.clone())),
+        tools: notes.iter().flat_map(|notes| notes.tools.iter().map(call)).collect(),
+        said_at: notes.as_ref().and_then(|notes| notes.first_text_at),
+        text: notes.map(|notes: Notes| notes.text).unwrap_or_default(),
+        input: input.unwrap_or(Value::Null),
+        queued_at: row.queued_at,
+        started_at: row.started_at,
+        stopped_at: row.stopped_at,
+        ended_at: row.ended_at,
+    }
+}
+
+/// Yields the kind of what a stop began with: for a member or a step, that of the run above.
+fn origin_of(view: &View, row: &RunRow) -> Option<CauseKind> {
+    let cause = row.cause.as_deref()?;
+    if cause.kind != CauseKind::ParentStopped {
+        return Some(cause.kind);
+    }
+    let origin = view.service().engine().get(cause.origin).map(|run| run.row());
+    Some(origin.and_then(|row| Some(row.cause?.kind)).unwrap_or(cause.kind))
+}
+
+fn call(note: &ToolNote) -> Value {
+    let took = note.ended_at.and_then(|at| at.duration_since(note.started_at).ok());
+    let outcome = note.outcome.as_ref().map(Outcome::of);
+    tool(&note.call, &note.name, &note.input, note.started_at, outcome.as_ref(), took)
+}

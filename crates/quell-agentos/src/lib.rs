@@ -1,0 +1,40 @@
+//! The run endpoints of Agno `AgentOS` on top of quell, as an axum router.
+//!
+//! Spoken to with agno 3.1.10: `agno.client.AgentOSClient` of that version starts, streams, reads
+//! and cancels runs of agents, teams and workflows through it unchanged, and so does agent-ui.
+//!
+//! Served: create (form, urlencoded or multipart; streamed, waited for, or in the background), read
+//! one run, cancel, the lists of components, `/config`, `/health`, `/info`. Not served yet, and
+//! answered with the contract's 404: continue, resume, the web socket and sessions. Never served:
+//! checkpoints, fork, memories, knowledge, evals, traces, metrics, schedules.
+//!
+//! Where it differs from upstream on purpose: a cancel stops the work, silent awaits included; the
+//! answer to it says in `quell-disposition` what it did; a cancelled stream ends with one terminal
+//! event ([`Options::completed_sentinel`] adds upstream's second one); an unknown run is a 404
+//! ([`UnknownRuns`]); a run id in use is refused; a client that leaves an inline run cancels it.
+//!
+//! # What a body gets
+//!
+//! The message, as text, if the form holds nothing but declared fields; otherwise an object of all
+//! other fields as keywords, and the message under `message`. `run_id` and `quell_*` fields are no
+//! keywords. Uploads are keyword `files`: `{filename, content_type, content}` with base64.
+//!
+//! # How a tree is told
+//!
+//! Runs of kind agent, team and workflow are themselves. A run of kind `step` or `branch` within a
+//! workflow is a step, or a Parallel if the workflow's list of steps says so of that name; an agent
+//! below it is the step's executor, and a step without one is a function. Other runs are not told.
+//! A reader so slow that events were lost for it misses them; every terminal event has the whole
+//! text.
+
+mod cors;
+mod form;
+mod gate;
+mod gather;
+mod options;
+mod routes;
+mod stream;
+mod wire;
+
+pub use options::{Options, UnknownRuns};
+pub use routes::{info, not_found, router, routes};

@@ -1,0 +1,130 @@
+//! What the contract leaves open.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+/// What the contract leaves open.
+///
+/// Every field is a key of the table `[agentos]` of a configuration file, under the field's name;
+/// durations are written in milliseconds, as `heartbeat_ms` and `quiescent_wait_max_ms`.
+///
+/// # Examples
+///
+/// ```
+/// use quell_agentos::{Options, UnknownRuns};
+///
+/// let mut options = Options::default();
+/// options.unknown_runs = UnknownRuns::Remember;
+/// assert!(options.close_brackets && !options.completed_sentinel);
+/// ```
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Options {
+    /// The id of this `AgentOS`. Defaults to `quell`.
+    pub os_id: String,
+    /// The name of this `AgentOS`. Defaults to `quell`.
+    pub name: String,
+    /// The database that components name, as agent-ui asks for it. Defaults to `quell`.
+    pub db_id: String,
+    /// What a cancel of a run that is not there does. Defaults to [`UnknownRuns::NotFound`].
+    pub unknown_runs: UnknownRuns,
+    /// Whether upstream's second event, `*Completed`, follows each `*Cancelled`. Defaults to false.
+    pub completed_sentinel: bool,
+    /// Whether tool calls and steps that a stop cut are closed by an event. Defaults to true.
+    pub close_brackets: bool,
+    /// Whether errors have an `error_code`. Defaults to true.
+    pub error_codes: bool,
+    /// After how long without an event a stream says `: heartbeat`. Defaults to 15 s. Zero: never.
+    #[serde(rename = "heartbeat_ms", deserialize_with = "millis")]
+    pub heartbeat: Duration,
+    /// The longest that `wait=quiescent` waits. Defaults to 30 s. Zero looks once.
+    #[serde(rename = "quiescent_wait_max_ms", deserialize_with = "millis")]
+    pub quiescent_wait_max: Duration,
+    /// The origins that browsers may come from. Defaults to `http://localhost:3000`.
+    pub cors_origins: Vec<String>,
+    /// The static key that every call has to bring as its bearer token, with all rights. It takes
+    /// the place of the keys and tokens of the service. Defaults to none. Empty counts as none.
+    pub security_key: Option<String>,
+}
+
+/// What a cancel of a run that is not there does.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_agentos::UnknownRuns::default(), quell_agentos::UnknownRuns::NotFound);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum UnknownRuns {
+    /// It is a 404 and changes nothing.
+    #[default]
+    NotFound,
+    /// It is remembered for 24 h: the first run of the component with that id ends cancelled.
+    Remember,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            os_id: "quell".into(),
+            name: "quell".into(),
+            db_id: "quell".into(),
+            unknown_runs: UnknownRuns::default(),
+            completed_sentinel: false,
+            close_brackets: true,
+            error_codes: true,
+            heartbeat: Duration::from_secs(15),
+            quiescent_wait_max: Duration::from_secs(30),
+            cors_origins: vec!["http://localhost:3000".into()],
+            security_key: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("os_id", &self.os_id)
+            .field("unknown_runs", &self.unknown_runs)
+            .field("completed_sentinel", &self.completed_sentinel)
+            .field("has_security_key", &self.security_key.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+fn millis<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    u64::deserialize(from).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_is_a_key_of_the_configuration_and_no_other_key_is() {
+        let text = r#"
+            os_id = "os"
+            name = "n"
+            db_id = "db"
+            unknown_runs = "remember"
+            completed_sentinel = true
+            close_brackets = false
+            error_codes = false
+            heartbeat_ms = 0
+            quiescent_wait_max_ms = 1
+            cors_origins = []
+            security_key = "hush-hush"
+        "#;
+        let options: Options = toml::from_str(text).expect("every key is known");
+        assert_eq!(options.unknown_runs, UnknownRuns::Remember);
+        assert_eq!(options.heartbeat, Duration::ZERO);
+        assert!(!format!("{options:?}").contains("hush"));
+        assert!(toml::from_str::<Options>("heartbeat = 1").is_err());
+        assert_eq!(toml::from_str::<Options>("").expect("empty"), Options::default());
+    }
+}

@@ -1,0 +1,76 @@
+//! Cancels a run (section 5).
+
+use axum::Json;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use quell::{CancelRequest, Disposition, RunKind, limits};
+use quell_flow::Component;
+use quell_http::{Cancelled, View, Wait, disposition_name, parse_id, scope_of};
+use serde_json::json;
+
+use crate::gate::{Action, Site, find};
+use crate::options::UnknownRuns;
+use crate::routes::parameter;
+use crate::wire::problem::Refusal;
+use crate::wire::status::{CancelAnswer, cancel_answer};
+use crate::wire::words::words;
+
+pub(super) async fn cancel(
+    site: &Site,
+    headers: &HeaderMap,
+    kind: RunKind,
+    (id, run): (&str, &str),
+    query: Option<&str>,
+) -> Result<Response, Refusal> {
+    let (view, component) = site.component(headers, kind, id, Action::Run)?;
+    let wait = wait(site, parameter(query, "wait").as_deref())?;
+    let session = parameter(query, "session_id");
+    // The client has no words for it, and none are made up: the message of the cause is null.
+    let request = CancelRequest::because("");
+    let cancelled = match find(&view, &component, run, session.as_deref()) {
+        Some(run) => view.cancel(&run, request, wait).await,
+        None if site.options.unknown_runs == UnknownRuns::Remember => {
+            let disposition = remember(&view, &component, run, request);
+            return Ok(done(&Cancelled::without_run(disposition)));
+        }
+        None => Cancelled::without_run(Disposition::Unknown),
+    };
+    match cancel_answer(&cancelled.disposition) {
+        CancelAnswer::Done => Ok(done(&cancelled)),
+        CancelAnswer::Unknown => Err(Refusal {
+            disposition: Some(disposition_name(&cancelled.disposition)),
+            ..Refusal::not_found(words(kind).no_run_to_cancel)
+        }),
+    }
+}
+
+/// Remembers the stop, unless the id can never be that of a run of this component.
+fn remember(view: &View, component: &Component, run: &str, request: CancelRequest) -> Disposition {
+    // A run that is there, of another component or in another session, leaves nothing behind. One
+    // that the caller may not see is not told from one that is not there.
+    match parse_id(run) {
+        Ok(id) if view.run_by_id(id).is_none() => {
+            view.reserve(&scope_of(component), id, request, limits::RESERVATIONS_FOR)
+        }
+        _ => Disposition::Unknown,
+    }
+}
+
+fn wait(site: &Site, text: Option<&str>) -> Result<Wait, Refusal> {
+    match text {
+        None | Some("false") => Ok(Wait::none()),
+        Some("true") => Ok(Wait::terminal()),
+        Some("quiescent") => Ok(Wait::quiescent().at_most(site.options.quiescent_wait_max)),
+        Some(_) => {
+            // A text: the documents say that `detail` is one here.
+            let detail = "wait must be false, true or quiescent";
+            Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, detail))
+        }
+    }
+}
+
+fn done(cancelled: &Cancelled) -> Response {
+    let mut response = Json(json!({})).into_response();
+    cancelled.write_headers(response.headers_mut());
+    response
+}

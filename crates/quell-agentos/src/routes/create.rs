@@ -1,0 +1,91 @@
+//! Starts a run (section 2).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use quell::{RunKind, RunRef};
+use quell_flow::Component;
+use quell_http::{Heartbeat, OnDisconnect, Once, Start, View, shown_id, sse_response};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::form::Form;
+use crate::gate::{Action, Site};
+use crate::gather::{TIMEOUT, USER, read, session_of};
+use crate::stream::frames;
+use crate::wire::event::Style;
+use crate::wire::problem::Refusal;
+use crate::wire::words::words;
+
+pub(super) async fn create(
+    site: &Site,
+    headers: &HeaderMap,
+    kind: RunKind,
+    id: &str,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let (view, component) = site.component(headers, kind, id, Action::Run)?;
+    let form = Form::read(headers, body).await?;
+    let start = start(&component, &form, headers);
+    let started = view.start(start).await.map_err(|error| Refusal::of_start(&error))?;
+    let run = started.run;
+    match (form.is_background, form.is_stream) {
+        (true, false) => Ok(accepted(&run)),
+        (is_background, true) => streamed(site, &view, &run, is_background),
+        (false, false) => {
+            // An inline run is tied to its connection: who leaves cancels it.
+            site.service.ended(&run, OnDisconnect::Cancel).await;
+            let tree = read(&view, &run).ok_or_else(Refusal::unexpected)?;
+            Ok(Json(tree.to_json()).into_response())
+        }
+    }
+}
+
+fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start {
+    let fresh = || Uuid::new_v4().to_string();
+    let mut start = Start::new(component, form.input())
+        .id(form.run.clone().unwrap_or_else(fresh))
+        .session(form.session.clone().unwrap_or_else(fresh));
+    if let Some(user) = &form.user {
+        start = start.label(USER, user);
+    }
+    if let Some(timeout) = form.timeout {
+        start = start.timeout(timeout).label(TIMEOUT, timeout.as_millis().to_string());
+    }
+    if let Some(grace) = form.grace {
+        start = start.grace(grace);
+    }
+    let key = headers.get("idempotency-key").filter(|key| !key.is_empty());
+    if let Some(key) = key.map(|key| String::from_utf8_lossy(key.as_bytes())) {
+        let path = format!("/{}/{}/runs", words(component.kind()).plural, component.id());
+        start = start.once(Once::new(&*key, &path, form.canonical.as_bytes()));
+    }
+    start
+}
+
+fn accepted(run: &RunRef) -> Response {
+    let session = session_of(run);
+    let body = json!({ "run_id": shown_id(run), "session_id": session, "status": "PENDING" });
+    (StatusCode::ACCEPTED, Json(body)).into_response()
+}
+
+fn streamed(
+    site: &Site,
+    view: &View,
+    run: &RunRef,
+    is_background: bool,
+) -> Result<Response, Refusal> {
+    let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
+    let guard = site.service.guard(run, policy);
+    let style = Style {
+        has_sentinel: site.options.completed_sentinel,
+        has_brackets: site.options.close_brackets,
+        has_index: is_background,
+    };
+    let frames = frames(view, run, style).ok_or_else(Refusal::unexpected)?;
+    let heartbeat = Heartbeat::idle(site.options.heartbeat, ": heartbeat\n\n");
+    Ok(sse_response(frames, heartbeat, Some(guard), HeaderMap::new()))
+}

@@ -1,0 +1,93 @@
+//! What there is (section 10): health, configuration, components.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use quell::RunKind;
+use quell_flow::Contract;
+use quell_http::{Service, View};
+use serde_json::{Value, json};
+
+use crate::gate::{Action, Site, forbidden};
+use crate::options::Options;
+use crate::wire::listing::{auth_mode, component, component_in_full};
+use crate::wire::problem::Refusal;
+use crate::wire::words::words;
+
+pub(super) async fn health(State(site): State<Arc<Site>>) -> Json<Value> {
+    let since = humantime::format_rfc3339_micros(site.since).to_string();
+    Json(json!({ "status": "ok", "instantiated_at": since }))
+}
+
+/// Yields what `/info` answers; where another contract is served under the same path, its keys are
+/// added to these.
+pub fn info(service: &Service, options: &Options) -> Value {
+    let count = |kind| {
+        let listed = service.catalog().listed(Contract::AgentOs);
+        listed.filter(|component| component.kind() == kind).count()
+    };
+    json!({
+        "os_id": options.os_id,
+        "name": options.name,
+        "os_version": env!("CARGO_PKG_VERSION"),
+        "agno_version": AGNO_VERSION,
+        "agent_count": count(RunKind::Agent),
+        "team_count": count(RunKind::Team),
+        "workflow_count": count(RunKind::Workflow),
+        "auth_mode": auth_mode(super::guarded(service.clone(), options).access_of().mode()),
+    })
+}
+
+pub(super) async fn config(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    site.answer(config_of(&site, &headers))
+}
+
+fn config_of(site: &Site, headers: &HeaderMap) -> Result<Response, Refusal> {
+    let view = site.view(headers)?;
+    if !view.principal().has_scope("config", None, "read") {
+        return Err(forbidden("config", "read"));
+    }
+    let body = json!({
+        "os_id": site.options.os_id,
+        "name": site.options.name,
+        "databases": [site.options.db_id],
+        "agents": listed(site, &view, RunKind::Agent),
+        "teams": listed(site, &view, RunKind::Team),
+        "workflows": listed(site, &view, RunKind::Workflow),
+        "interfaces": [],
+    });
+    Ok(Json(body).into_response())
+}
+
+pub(super) fn list(site: &Site, headers: &HeaderMap, kind: RunKind) -> Result<Response, Refusal> {
+    let view = site.view(headers)?;
+    let found = listed(site, &view, kind);
+    let plural = words(kind).plural;
+    if found.is_empty() && !view.principal().has_scope(plural, None, "read") {
+        return Err(forbidden(plural, "read"));
+    }
+    Ok(Json(found).into_response())
+}
+
+/// Lists the components of a kind that the caller may look at.
+fn listed(site: &Site, view: &View, kind: RunKind) -> Vec<Value> {
+    let of_kind = view.components().filter(|component| component.kind() == kind);
+    let readable = of_kind.filter(|component| view.principal().may_read(component));
+    readable.map(|found| component(found, &site.options.db_id)).collect()
+}
+
+pub(super) fn one(
+    site: &Site,
+    headers: &HeaderMap,
+    kind: RunKind,
+    id: &str,
+) -> Result<Response, Refusal> {
+    let (_, component) = site.component(headers, kind, id, Action::Read)?;
+    Ok(Json(component_in_full(&component, &site.options.db_id)).into_response())
+}
+
+/// The version of agno whose wire this is.
+const AGNO_VERSION: &str = "3.1.10";

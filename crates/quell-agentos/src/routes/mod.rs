@@ -1,0 +1,157 @@
+//! The routes: parse, one engine call, render.
+
+mod cancel;
+mod create;
+mod discover;
+mod read;
+
+pub use discover::info;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::{MethodRouter, get, post};
+use quell::RunKind;
+use quell_http::{Access, Key, Service};
+
+use crate::cors;
+use crate::gate::Site;
+use crate::options::Options;
+use crate::wire::problem::Refusal;
+use crate::wire::words::words;
+
+/// Serves the contract, by itself or nested under a path.
+///
+/// To merge it with another contract's router under one path, take [`routes`], [`info`] and
+/// [`not_found`].
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{Engine, Payload};
+/// use quell_flow::{Catalog, Component};
+/// use quell_http::{Access, Key, Service};
+///
+/// let catalog = Catalog::new()
+///     .with(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
+/// let service = Service::new(Engine::new(), catalog);
+/// let app: axum::Router = quell_agentos::router(service, quell_agentos::Options::default());
+/// # drop(app);
+/// # });
+/// ```
+pub fn router(service: Service, options: Options) -> Router {
+    let has_codes = options.error_codes;
+    let about = info(&service, &options);
+    let about = move || {
+        let about = about.clone();
+        async move { axum::Json(about) }
+    };
+    routes(service, options)
+        .merge(both("/info", &get(about)))
+        .fallback(move || async move { absent(has_codes) })
+}
+
+/// As [`router`], without `/info` and without an answer to unknown paths: two contracts under one
+/// path share those.
+pub fn routes(service: Service, options: Options) -> Router {
+    let service = guarded(service, &options);
+    let site = Arc::new(Site { service, options, since: SystemTime::now() });
+    let mut router =
+        both("/health", &get(discover::health)).merge(both("/config", &get(discover::config)));
+    for kind in [RunKind::Agent, RunKind::Team, RunKind::Workflow] {
+        router = router.merge(of_kind(kind));
+    }
+    router
+        .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&site), cors::layer))
+        .with_state(site)
+}
+
+/// Puts the option's static key in the place of the service's keys and tokens.
+fn guarded(service: Service, options: &Options) -> Service {
+    match options.security_key.as_deref() {
+        Some(secret) if !secret.is_empty() => {
+            service.access(Access::open().key(Key::new("security-key", secret).admin()))
+        }
+        _ => service,
+    }
+}
+
+/// Answers a path that the contract does not serve: 404 `Not Found`.
+pub async fn not_found() -> Response {
+    absent(true)
+}
+
+fn absent(has_codes: bool) -> Response {
+    Refusal::not_found("Not Found").answer(has_codes)
+}
+
+async fn not_allowed(State(site): State<Arc<Site>>) -> Response {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        .answer(site.options.error_codes)
+}
+
+type Shared = State<Arc<Site>>;
+type PathOf<T> = Result<Path<T>, PathRejection>;
+
+/// The routes of one kind of component.
+fn of_kind(kind: RunKind) -> Router<Arc<Site>> {
+    let plural = words(kind).plural;
+    let list = get(async move |State(site): Shared, headers: HeaderMap| {
+        site.answer(discover::list(&site, &headers, kind))
+    });
+    let one = get(async move |State(site): Shared, id: PathOf<String>, headers: HeaderMap| {
+        let id = id.map(|Path(id)| id).unwrap_or_default();
+        site.answer(discover::one(&site, &headers, kind, &id))
+    });
+    let create = post(
+        async move |State(site): Shared, id: PathOf<String>, headers: HeaderMap, body: Body| {
+            let id = id.map(|Path(id)| id).unwrap_or_default();
+            site.answer(create::create(&site, &headers, kind, &id, body).await)
+        },
+    );
+    let read = get(
+        async move |State(site): Shared,
+                    ids: PathOf<(String, String)>,
+                    RawQuery(query): RawQuery,
+                    headers: HeaderMap| {
+            let (id, run) = ids.map(|Path(ids)| ids).unwrap_or_default();
+            site.answer(read::read(&site, &headers, kind, (&id, &run), query.as_deref()))
+        },
+    );
+    let cancel = post(
+        async move |State(site): Shared,
+                    ids: PathOf<(String, String)>,
+                    RawQuery(query): RawQuery,
+                    headers: HeaderMap| {
+            let (id, run) = ids.map(|Path(ids)| ids).unwrap_or_default();
+            let ids = (id.as_str(), run.as_str());
+            site.answer(cancel::cancel(&site, &headers, kind, ids, query.as_deref()).await)
+        },
+    );
+    both(&format!("/{plural}"), &list)
+        .merge(both(&format!("/{plural}/{{id}}"), &one))
+        .merge(both(&format!("/{plural}/{{id}}/runs"), &create))
+        .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}"), &read))
+        .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/cancel"), &cancel))
+}
+
+/// Serves a path, with and without a slash at its end.
+fn both<S: Clone + Send + Sync + 'static>(path: &str, method: &MethodRouter<S>) -> Router<S> {
+    Router::new().route(path, method.clone()).route(&format!("{path}/"), method.clone())
+}
+
+/// Yields a parameter of a query; one that is empty counts as absent.
+fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let found = pairs.filter(|(key, value)| key == name && !value.is_empty()).last();
+    found.map(|(_, value)| value.into_owned())
+}

@@ -1,0 +1,357 @@
+//! The events of a stream (sections 3 and 4): from the engine's log to the contract's events.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
+use quell_flow::Emit;
+use serde_json::{Map, Value, json};
+
+use crate::wire::place::{Place, Role};
+use crate::wire::run::{Told, Tree, seconds};
+use crate::wire::step;
+use crate::wire::tool::{Outcome, tool};
+use crate::wire::words::words;
+
+/// Turns the events of one tree into the contract's, in order.
+#[derive(Debug)]
+pub(crate) struct Renderer {
+    style: Style,
+    session: String,
+    root: RunId,
+    /// The runs that are not over.
+    live: HashMap<RunId, Live>,
+    next_index: u64,
+}
+
+/// What of the contract's leeway is used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Style {
+    /// Whether `*Completed` follows `*Cancelled`.
+    pub(crate) has_sentinel: bool,
+    /// Whether what a stop cut is closed by an error event.
+    pub(crate) has_brackets: bool,
+    /// Whether events are numbered.
+    pub(crate) has_index: bool,
+}
+
+/// An event of the contract: its name and its data.
+pub(crate) type Line = (String, Value);
+
+#[derive(Debug)]
+struct Live {
+    place: Place,
+    kids: usize,
+    is_started: bool,
+    calls: HashMap<Arc<str>, Call>,
+    asked_at: Option<SystemTime>,
+    said_at: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+struct Call {
+    name: Arc<str>,
+    input: Payload,
+    at: SystemTime,
+}
+
+impl Renderer {
+    /// Makes one for the tree of a root.
+    pub(crate) fn new(root: RunId, place: Place, session: String, style: Style) -> Self {
+        let live = HashMap::from([(root, Live::new(place))]);
+        Self { style, session, root, live, next_index: 0 }
+    }
+
+    /// Yields the place of a run that is not over.
+    pub(crate) fn place(&self, run: RunId) -> Option<&Place> {
+        self.live.get(&run).map(|live| &live.place)
+    }
+
+    /// Takes in a run whose beginning was missed.
+    pub(crate) fn adopt(&mut self, run: RunId, place: Place) {
+        self.live.entry(run).or_insert(Live { is_started: true, ..Live::new(place) });
+    }
+
+    /// Turns an event into the contract's; `tree` is that of the run, if the event is its end.
+    pub(crate) fn on(&mut self, event: &RunEvent, tree: Option<&Tree>) -> Vec<Line> {
+        let mut out = Vec::new();
+        // Clients learn the ids from the first frame: it is sent at once.
+        self.start(self.root, event.at, &mut out);
+        match &event.kind {
+            EventKind::Queued { parent: Some(parent), kind, name, .. } => {
+                if let Some(above) = self.live.get_mut(parent) {
+                    let place = above.place.child(*kind, name, event.run.to_string(), above.kids);
+                    above.kids += 1;
+                    self.live.insert(event.run, Live::new(place));
+                }
+            }
+            EventKind::Started => self.start(event.run, event.at, &mut out),
+            EventKind::Emitted(payload) => self.emitted(event, payload, &mut out),
+            EventKind::ToolStarted { call, name, input } => {
+                self.tool_started(event, call, name, input, &mut out);
+            }
+            EventKind::ToolEnded { call, outcome } => {
+                self.tool_ended(event, call, &Outcome::of(outcome), &mut out);
+            }
+            EventKind::Ended(_) => {
+                self.start(event.run, event.at, &mut out);
+                if let Some(tree) = tree {
+                    self.ended(event, tree, &mut out);
+                }
+                if event.run != self.root {
+                    self.live.remove(&event.run);
+                }
+            }
+            _ => {}
+        }
+        out
+    }
+
+    fn start(&mut self, run: RunId, at: SystemTime, out: &mut Vec<Line>) {
+        let Some(live) = self.live.get_mut(&run).filter(|live| !live.is_started) else { return };
+        live.is_started = true;
+        let place = live.place.clone();
+        let name = match place.role {
+            Role::Agent | Role::Team | Role::Workflow => {
+                format!("{}Started", words(place.kind()).prefix)
+            }
+            Role::Step => "StepStarted".into(),
+            Role::Parallel => "ParallelExecutionStarted".into(),
+            Role::Hidden => return,
+        };
+        let mut own = Map::new();
+        if let Some((model, provider)) = place.model() {
+            own.insert("model".into(), model.into());
+            own.insert("model_provider".into(), provider.into());
+        }
+        if place.role == Role::Parallel {
+            own.insert("parallel_step_count".into(), place.parts().len().into());
+        }
+        self.push(&place, name, at, own.into(), out);
+    }
+
+    fn emitted(&mut self, event: &RunEvent, payload: &Payload, out: &mut Vec<Line>) {
+        let Some(live) = self.live.get_mut(&event.run).filter(|live| live.speaks()) else { return };
+        let words = words(live.place.kind());
+        let (name, own) = match Emit::read(payload) {
+            Some(Emit::Content { text }) => {
+                live.said_at.get_or_insert(event.at);
+                let own =
+                    json!({ "content": text, "content_type": "str", "reasoning_content": "" });
+                (format!("{}Content", words.prefix), own)
+            }
+            Some(Emit::ModelStarted { model, provider }) => {
+                (live.asked_at, live.said_at) = (Some(event.at), None);
+                let own = json!({ "model": model, "model_provider": provider });
+                (format!("{}ModelRequestStarted", words.inner_prefix), own)
+            }
+            Some(Emit::ModelEnded { model, provider, input_tokens, output_tokens }) => {
+                let mut own = json!({
+                    "model": model, "model_provider": provider, "input_tokens": input_tokens,
+                    "output_tokens": output_tokens,
+                    "total_tokens": input_tokens.saturating_add(output_tokens),
+                });
+                if let Some(time) = between(live.asked_at.take(), live.said_at) {
+                    own["time_to_first_token"] = time.as_secs_f64().into();
+                }
+                (format!("{}ModelRequestCompleted", words.inner_prefix), own)
+            }
+            _ => return,
+        };
+        let place = live.place.clone();
+        self.push(&place, name, event.at, own, out);
+    }
+
+    fn tool_started(
+        &mut self,
+        event: &RunEvent,
+        call: &Arc<str>,
+        name: &Arc<str>,
+        input: &Payload,
+        out: &mut Vec<Line>,
+    ) {
+        let Some(live) = self.live.get_mut(&event.run).filter(|live| live.speaks()) else { return };
+        let tool = tool(call, name, input, event.at, None, None);
+        let known = Call { name: Arc::clone(name), input: input.clone(), at: event.at };
+        live.calls.insert(Arc::clone(call), known);
+        let place = live.place.clone();
+        let name = format!("{}ToolCallStarted", words(place.kind()).inner_prefix);
+        self.push(&place, name, event.at, json!({ "tool": tool }), out);
+    }
+
+    fn tool_ended(
+        &mut self,
+        event: &RunEvent,
+        call: &Arc<str>,
+        outcome: &Outcome,
+        out: &mut Vec<Line>,
+    ) {
+        let Some(live) = self.live.get_mut(&event.run) else { return };
+        let Some(known) = live.calls.remove(call) else { return };
+        if *outcome == Outcome::Cancelled && !self.style.has_brackets {
+            return;
+        }
+        let took = between(Some(known.at), Some(event.at));
+        let data = tool(call, &known.name, &known.input, known.at, Some(outcome), took);
+        let (what, own) = match outcome {
+            Outcome::Result(_) => ("Completed", json!({ "tool": data })),
+            Outcome::Error(error) => ("Error", json!({ "tool": data, "error": error })),
+            Outcome::Cancelled => ("Error", json!({ "tool": data, "error": "cancelled" })),
+        };
+        let place = live.place.clone();
+        let name = format!("{}ToolCall{what}", words(place.kind()).inner_prefix);
+        self.push(&place, name, event.at, own, out);
+    }
+
+    fn ended(&mut self, event: &RunEvent, tree: &Tree, out: &mut Vec<Line>) {
+        let told = tree.own();
+        let place = &told.place;
+        let lines = match place.role {
+            Role::Agent | Role::Team => self.answered(tree),
+            Role::Workflow => self.flowed(tree),
+            Role::Step => self.stepped(tree),
+            Role::Parallel if told.status == RunStatus::Completed => {
+                let results = step::steps(tree, 0, 0);
+                let own = json!({ "parallel_step_count": results.len(), "step_results": results });
+                vec![("ParallelExecutionCompleted".into(), own)]
+            }
+            // A Parallel has no event for an end that is none.
+            Role::Parallel | Role::Hidden => Vec::new(),
+        };
+        for (name, mut own) in lines {
+            if !name.ends_with("ContentCompleted") && name != "StepOutput" {
+                own["quell"] = serde_json::to_value(&told.state).unwrap_or_default();
+            }
+            self.push(place, name, event.at, own, out);
+        }
+    }
+
+    /// The end of an agent or a team.
+    fn answered(&self, tree: &Tree) -> Vec<Line> {
+        let told = tree.own();
+        let words = words(told.place.kind());
+        let content = tree.content(0);
+        let completed = || {
+            let mut own = json!({
+                "content": content, "content_type": "str",
+                "session_state": told.session_state(), "metrics": told.metrics(),
+            });
+            if told.place.role == Role::Team {
+                own["member_responses"] = tree.members(0, 0).into();
+            }
+            (format!("{}Completed", words.prefix), own)
+        };
+        match told.status {
+            RunStatus::Completed => {
+                vec![(format!("{}ContentCompleted", words.prefix), json!({})), completed()]
+            }
+            RunStatus::Cancelled => {
+                let own = json!({ "content": content, "reason": told.reason() });
+                self.cancelled((format!("{}Cancelled", words.prefix), own), completed)
+            }
+            _ => {
+                let own = json!({ "content": content, "error_type": told.error_type() });
+                vec![(words.error_event.into(), own)]
+            }
+        }
+    }
+
+    /// The end of a workflow.
+    fn flowed(&self, tree: &Tree) -> Vec<Line> {
+        let told = tree.own();
+        let content = tree.content(0);
+        let completed = || {
+            let own = json!({
+                "content": content, "content_type": "str", "metadata": {},
+                "step_results": tree.step_results(0),
+                "step_executor_runs": tree.executor_runs(0, 0),
+                "metrics": told.metrics(),
+            });
+            ("WorkflowCompleted".into(), own)
+        };
+        match told.status {
+            RunStatus::Completed => vec![completed()],
+            RunStatus::Cancelled => {
+                let own = json!({ "reason": told.reason(), "content": content });
+                self.cancelled(("WorkflowCancelled".into(), own), completed)
+            }
+            _ => {
+                let own = json!({ "error": content, "error_type": told.error_type() });
+                vec![("WorkflowError".into(), own)]
+            }
+        }
+    }
+
+    /// The end of a step.
+    fn stepped(&self, tree: &Tree) -> Vec<Line> {
+        let told = tree.own();
+        match told.status {
+            RunStatus::Completed => completed_step(tree, told),
+            RunStatus::Cancelled if !self.style.has_brackets => Vec::new(),
+            RunStatus::Cancelled => vec![("StepError".into(), json!({ "error": "cancelled" }))],
+            _ => vec![("StepError".into(), json!({ "error": told.failure() }))],
+        }
+    }
+
+    /// The one terminal event of a cancelled run, or upstream's two.
+    fn cancelled(&self, line: Line, completed: impl FnOnce() -> Line) -> Vec<Line> {
+        if self.style.has_sentinel { vec![line, completed()] } else { vec![line] }
+    }
+
+    fn push(
+        &mut self,
+        place: &Place,
+        name: String,
+        at: SystemTime,
+        own: Value,
+        out: &mut Vec<Line>,
+    ) {
+        let mut data = place.common(&self.session);
+        data.insert("created_at".into(), seconds(at).into());
+        data.insert("event".into(), name.as_str().into());
+        if let Value::Object(own) = own {
+            data.extend(own);
+        }
+        if self.style.has_index {
+            data.insert("event_index".into(), self.next_index.into());
+        }
+        self.next_index += 1;
+        out.push((name, data.into()));
+    }
+}
+
+impl Live {
+    fn new(place: Place) -> Self {
+        Self {
+            place,
+            kids: 0,
+            is_started: false,
+            calls: HashMap::new(),
+            asked_at: None,
+            said_at: None,
+        }
+    }
+
+    /// Tells whether what the run emits is told: a function step says nothing before its end.
+    const fn speaks(&self) -> bool {
+        matches!(self.place.role, Role::Agent | Role::Team)
+    }
+}
+
+fn completed_step(tree: &Tree, told: &Told) -> Vec<Line> {
+    let output = step::output(tree, 0, 0);
+    let own = json!({
+        "content": output["content"], "content_type": "str", "step_response": output,
+    });
+    let completed = ("StepCompleted".into(), own);
+    // Upstream tells the output of a function only outside of a Parallel.
+    if tree.executor(0).is_some() || told.place.is_branch() {
+        return vec![completed];
+    }
+    vec![("StepOutput".into(), json!({ "step_output": output })), completed]
+}
+
+fn between(from: Option<SystemTime>, to: Option<SystemTime>) -> Option<Duration> {
+    to?.duration_since(from?).ok()
+}

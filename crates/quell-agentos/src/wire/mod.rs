@@ -1,0 +1,11 @@
+//! The contract's words: pure functions from what the engine says to what the wire says.
+
+pub(crate) mod event;
+pub(crate) mod listing;
+pub(crate) mod place;
+pub(crate) mod problem;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod step;
+pub(crate) mod tool;
+pub(crate) mod words;

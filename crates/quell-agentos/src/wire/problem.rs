@@ -1,0 +1,182 @@
+//! Errors in the contract's words (section 12).
+
+use axum::Json;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use quell_http::StartError;
+use serde_json::{Value, json};
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) detail: Value,
+    /// The header `quell-disposition`, of a cancel.
+    pub(crate) disposition: Option<&'static str>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<Value>) -> Self {
+        Self { status, detail: detail.into(), disposition: None }
+    }
+
+    pub(crate) fn not_found(detail: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// Refuses a request for a list of what is wrong with its fields.
+    pub(crate) fn invalid(complaints: Vec<Value>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, complaints)
+    }
+
+    pub(crate) fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large")
+    }
+
+    pub(crate) fn unexpected() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
+    }
+
+    /// Says why no run was started.
+    pub(crate) fn of_start(error: &StartError) -> Self {
+        match error {
+            StartError::BadId(_) => Self::invalid(vec![bad_id()]),
+            StartError::IdInUse(id) => conflict(&format!("Run {id} already exists")),
+            StartError::LaneBusy => conflict("Session is busy"),
+            StartError::TooMany { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many live runs")
+            }
+            StartError::TooLarge { what: "input", .. } => Self::too_large(),
+            StartError::TooLarge { what, max, .. } => {
+                Self::invalid(vec![too_long(&["body", what], *max)])
+            }
+            StartError::KeyConflict => {
+                conflict("Idempotency-Key was used with a different request")
+            }
+            StartError::KeyForgotten => conflict("Run of this Idempotency-Key is no longer kept"),
+            StartError::Unavailable => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "Server is shutting down")
+            }
+        }
+    }
+
+    /// Writes the answer; without `error_code` if `has_codes` is false.
+    pub(crate) fn answer(self, has_codes: bool) -> Response {
+        let body = body(self.status, &self.detail, has_codes);
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Some(disposition) = self.disposition {
+            headers.insert("quell-disposition", HeaderValue::from_static(disposition));
+        }
+        response
+    }
+}
+
+/// Makes the body of an error.
+pub(crate) fn body(status: StatusCode, detail: &Value, has_codes: bool) -> Value {
+    let mut body = json!({ "detail": detail });
+    if let Some(code) = code(status).filter(|_| has_codes) {
+        body["error_code"] = code.into();
+    }
+    body
+}
+
+/// Yields the `error_code` of the five statuses that have one.
+fn code(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::BAD_REQUEST => Some("BAD_REQUEST"),
+        StatusCode::UNAUTHORIZED => Some("UNAUTHENTICATED"),
+        StatusCode::NOT_FOUND => Some("NOT_FOUND"),
+        StatusCode::UNPROCESSABLE_ENTITY => Some("VALIDATION_ERROR"),
+        StatusCode::INTERNAL_SERVER_ERROR => Some("INTERNAL_SERVER_ERROR"),
+        _ => None,
+    }
+}
+
+fn conflict(detail: &str) -> Refusal {
+    Refusal::new(StatusCode::CONFLICT, detail)
+}
+
+/// Complains that a field is missing.
+pub(crate) fn missing(place: &str, field: &str) -> Value {
+    json!({ "type": "missing", "loc": [place, field], "msg": "Field required", "input": null })
+}
+
+/// Complains about a field that is no boolean.
+pub(crate) fn not_bool(field: &str, input: &str) -> Value {
+    let msg = "Input should be a valid boolean, unable to interpret input";
+    json!({ "type": "bool_parsing", "loc": ["body", field], "msg": msg, "input": input })
+}
+
+/// Complains about a field that is no integer.
+pub(crate) fn not_int(field: &str, input: &str) -> Value {
+    let msg = "Input should be a valid integer, unable to parse string as an integer";
+    json!({ "type": "int_parsing", "loc": ["body", field], "msg": msg, "input": input })
+}
+
+/// Complains about a field that is too long.
+pub(crate) fn too_long(loc: &[&str], max: usize) -> Value {
+    let msg = format!("String should have at most {max} bytes");
+    json!({ "type": "string_too_long", "loc": loc, "msg": msg, "input": null })
+}
+
+/// Complains about a run id that is none.
+pub(crate) fn bad_id() -> Value {
+    let msg = "run_id should have 1 to 128 bytes and no control characters";
+    json!({ "type": "value_error", "loc": ["body", "run_id"], "msg": msg, "input": null })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_statuses_have_a_code_and_the_others_have_none() {
+        let table = [
+            (400, Some("BAD_REQUEST")),
+            (401, Some("UNAUTHENTICATED")),
+            (404, Some("NOT_FOUND")),
+            (422, Some("VALIDATION_ERROR")),
+            (500, Some("INTERNAL_SERVER_ERROR")),
+            (403, None),
+            (405, None),
+            (409, None),
+            (413, None),
+            (429, None),
+        ];
+        for (status, expected) in table {
+            let status = StatusCode::from_u16(status).unwrap();
+            let body = body(status, &"x".into(), true);
+            assert_eq!(body.get("error_code").and_then(Value::as_str), expected, "{status}");
+            assert_eq!(super::body(status, &"x".into(), false), json!({ "detail": "x" }));
+        }
+    }
+
+    #[test]
+    fn every_reason_not_to_start_has_its_status() {
+        let table = [
+            (StartError::IdInUse("r1".into()), 409, "Run r1 already exists"),
+            (StartError::TooMany { what: "runs", max: 1 }, 429, "Too many live runs"),
+            (
+                StartError::TooLarge { what: "input", bytes: 2, max: 1 },
+                413,
+                "Request body too large",
+            ),
+            (StartError::KeyConflict, 409, "Idempotency-Key was used with a different request"),
+            (StartError::KeyForgotten, 409, "Run of this Idempotency-Key is no longer kept"),
+            (StartError::Unavailable, 503, "Server is shutting down"),
+        ];
+        for (error, status, detail) in table {
+            let refusal = Refusal::of_start(&error);
+            assert_eq!((refusal.status.as_u16(), refusal.detail), (status, detail.into()));
+        }
+        assert_eq!(
+            Refusal::of_start(&StartError::BadId(quell_http::parse_id("").unwrap_err())).status,
+            422
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! A run as JSON (section 2).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use quell::{CauseKind, RunStatus};
+use quell_http::State;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::wire::place::{Place, Role};
+use crate::wire::status::{stage, status};
+use crate::wire::step;
+use crate::wire::words::words;
+
+/// A run and what is below it, parents before children: what the JSON of a run is made from.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) session: String,
+    /// Who the caller said they were, if they did.
+    pub(crate) user: Option<String>,
+    /// Never empty: the first one is the run itself.
+    pub(crate) runs: Vec<Told>,
+}
+
+/// One run, as it stands.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) place: Place,
+    /// The children, by their places in [`Tree::runs`].
+    pub(crate) kids: Vec<usize>,
+    pub(crate) state: State,
+    pub(crate) status: RunStatus,
+    /// The kind of what its stop began with, also if that was above it.
+    pub(crate) cause: Option<CauseKind>,
+    /// What the body returned, or had set.
+    pub(crate) output: Option<Value>,
+    /// What it failed with.
+    pub(crate) error: Option<String>,
+    /// The deadline that it was given.
+    pub(crate) timeout: Option<Duration>,
+    /// What it said.
+    pub(crate) text: String,
+    /// The model that it asked: id and provider.
+    pub(crate) model: Option<(String, String)>,
+    pub(crate) tools: Vec<Value>,
+    pub(crate) input: Value,
+    pub(crate) queued_at: SystemTime,
+    pub(crate) started_at: Option<SystemTime>,
+    pub(crate) said_at: Option<SystemTime>,
+    pub(crate) stopped_at: Option<SystemTime>,
+    pub(crate) ended_at: Option<SystemTime>,
+}
+
+impl Tree {
+    /// Yields the run itself.
+    pub(crate) fn own(&self) -> &Told {
+        &self.runs[0]
+    }
+
+    /// Writes the run.
+    pub(crate) fn to_json(&self) -> Value {
+        self.run(0, 0)
+    }
+
+    /// Writes one of its runs; what is nested deeper than the bound is left out.
+    pub(crate) fn run(&self, at: usize, depth: usize) -> Value {
+        let told = &self.runs[at];
+        let words = words(told.place.kind());
+        let mut out = Map::new();
+        let mut set = |key: &str, value: Value| out.insert(key.to_owned(), value);
+        set("run_id", told.place.run.as_str().into());
+        set(words.id_key, told.place.name.as_str().into());
+        set(words.name_key, told.place.name.as_str().into());
+        set("session_id", self.session.as_str().into());
+        set("status", status(told.status).into());
+        set("created_at", seconds(told.queued_at).into());
+        set("quell", serde_json::to_value(&told.state).unwrap_or_default());
+        if let Some(parent) = told.place.parent_run() {
+            set("parent_run_id", parent.into());
+        } else if let Some(user) = &self.user {
+            set("user_id", user.as_str().into());
+        }
+        if let Some(stage) = stage(told.status, told.started_at.is_some(), told.cause) {
+            set("cancellation_stage", stage.into());
+        }
+        let content = self.content(at);
+        if told.status.is_terminal() || !content.is_empty() {
+            set("content", content.into());
+            set("content_type", "str".into());
+        }
+        set("metrics", told.metrics());
+        if told.place.role == Role::Workflow {
+            set("input", message(&told.input).into());
+            set("metadata", json!({}));
+            set("step_results", self.step_results(at).into());
+            set("step_executor_runs", self.executor_runs(at, depth).into());
+        } else {
+            set("input", json!({ "input_content": message(&told.input) }));
+            set("session_state", told.session_state());
+            set("tools", told.tools.clone().into());
+            if let Some((model, provider)) = told.model() {
+                set("model", model.into());
+                set("model_provider", provider.into());
+            }
+            if let Some(step) = told.place.step_id() {
+                set("workflow_step_id", step.into());
+            }
+            if told.place.role == Role::Team {
+                set("member_responses", self.members(at, depth).into());
+            }
+        }
+        if told.status.is_terminal() {
+            if told.place.role != Role::Workflow {
+                set("messages", told.messages());
+            }
+        } else {
+            set("events", json!([]));
+        }
+        Value::Object(out)
+    }
+
+    /// Yields what a run's answer is, as far as it has come.
+    pub(crate) fn content(&self, at: usize) -> String {
+        let told = &self.runs[at];
+        match (told.place.role, told.status) {
+            (Role::Workflow, RunStatus::Cancelled) => told.reason(),
+            (_, RunStatus::Failed | RunStatus::TimedOut) => told.failure(),
+            (_, RunStatus::Completed) => match &told.output {
+                None | Some(Value::Null) if told.text.is_empty() => self.aggregate(at),
+                None | Some(Value::Null) => told.text.clone(),
+                Some(output) => text(output),
+            },
+            (Role::Team, _) if told.text.is_empty() => self.joined(at),
+            _ => told.text.clone(),
+        }
+    }
+
+    /// Yields what the runs below have said, one after the other.
+    pub(crate) fn joined(&self, at: usize) -> String {
+        self.below(at).map(|kid| self.content_of_part(kid)).collect()
+    }
+
+    fn content_of_part(&self, at: usize) -> String {
+        let told = &self.runs[at];
+        if told.text.is_empty() {
+            self.below(at).map(|kid| self.runs[kid].text.as_str()).collect()
+        } else {
+            told.text.clone()
+        }
+    }
+
+    fn aggregate(&self, at: usize) -> String {
+        let steps = self.below(at).filter(|kid| self.is_step(*kid));
+        let results: Vec<_> = steps.map(|kid| step::output(self, kid, 0)).collect();
+        let contents = results.iter().filter_map(|result| result["content"].as_str());
+        contents.collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// Yields the nearest runs below that the contract tells.
+    pub(crate) fn below(&self, at: usize) -> impl Iterator<Item = usize> + use<> {
+        let mut found = Vec::new();
+        let mut stack: Vec<_> = self.runs[at].kids.iter().rev().copied().collect();
+        while let Some(kid) = stack.pop() {
+            if self.runs[kid].place.role == Role::Hidden {
+                stack.extend(self.runs[kid].kids.iter().rev());
+            } else {
+                found.push(kid);
+            }
+        }
+        found.into_iter()
+    }
+
+    /// Yields the nearest runs of agents, teams and workflows below.
+    fn runs_below(&self, at: usize) -> Vec<usize> {
+        let mut found = Vec::new();
+        let mut stack: Vec<_> = self.runs[at].kids.iter().rev().copied().collect();
+        while let Some(kid) = stack.pop() {
+            match self.runs[kid].place.role {
+                Role::Agent | Role::Team | Role::Workflow => found.push(kid),
+                Role::Step | Role::Parallel | Role::Hidden => {
+                    stack.extend(self.runs[kid].kids.iter().rev());
+                }
+            }
+        }
+        found
+    }
+
+    /// Yields the run that does the work of a step, if one does.
+    pub(crate) fn executor(&self, at: usize) -> Option<usize> {
+        self.below(at).find(|kid| !self.is_step(*kid))
+    }
+
+    /// Tells whether a run is a step or a Parallel.
+    pub(crate) fn is_step(&self, at: usize) -> bool {
+        matches!(self.runs[at].place.role, Role::Step | Role::Parallel)
+    }
+
+    /// Writes the members of a team.
+    pub(crate) fn members(&self, at: usize, depth: usize) -> Vec<Value> {
+        let members = if depth < NESTED_MAX { self.runs_below(at) } else { Vec::new() };
+        members.into_iter().map(|kid| self.run(kid, depth + 1)).collect()
+    }
+
+    /// Writes the runs that do the steps of a workflow.
+    pub(crate) fn executor_runs(&self, at: usize, depth: usize) -> Vec<Value> {
+        self.members(at, depth)
+    }
+
+    /// Writes what came of the steps of a workflow that are over.
+    pub(crate) fn step_results(&self, at: usize) -> Vec<Value> {
+        let is_over = |kid: &usize| self.is_step(*kid) && self.runs[*kid].status.is_terminal();
+        self.below(at).filter(is_over).map(|kid| step::output(self, kid, 0)).collect()
+    }
+}
+
+impl Told {
+    /// Says that it was cancelled.
+    pub(crate) fn reason(&self) -> String {
+        format!("Run {} was cancelled", self.place.run)
+    }
+
+    /// Says what it failed with.
+    pub(crate) fn failure(&self) -> String {
+        if self.status == RunStatus::TimedOut {
+            let ran = || self.stopped_at?.duration_since(self.started_at?).ok();
+            let time = self.timeout.or_else(ran).unwrap_or_default();
+            return format!("Run {} timed out after {} ms", self.place.run, time.as_millis());
+        }
+        self.error.clone().unwrap_or_else(|| "Run failed".into())
+    }
+
+    /// Names the sort of its failure.
+    pub(crate) fn error_type(&self) -> &'static str {
+        if self.status == RunStatus::TimedOut { "timeout" } else { "run_error" }
+    }
+
+    /// Yields the model that it asked, or is listed with: id and provider.
+    pub(crate) fn model(&self) -> Option<(&str, &str)> {
+        let asked = self.model.as_ref().map(|(model, provider)| (&**model, &**provider));
+        asked.or_else(|| self.place.model())
+    }
+
+    /// Yields the session state that the caller gave.
+    pub(crate) fn session_state(&self) -> Value {
+        let given = self.input.get("session_state").filter(|state| state.is_object());
+        given.cloned().unwrap_or_else(|| json!({}))
+    }
+
+    /// Writes the times that its work took, in seconds; nothing of a run that is live.
+    pub(crate) fn metrics(&self) -> Value {
+        let mut out = Map::new();
+        let since = |from: Option<SystemTime>, to: Option<SystemTime>| {
+            Some(to?.duration_since(from?).ok()?.as_secs_f64())
+        };
+        if let Some(time) = since(self.started_at, self.ended_at) {
+            if self.place.role == Role::Workflow {
+                out.insert("steps".into(), json!({}));
+            } else if let Some(first) = since(self.started_at, self.said_at) {
+                out.insert("time_to_first_token".into(), first.into());
+            }
+            out.insert("duration".into(), time.into());
+        }
+        Value::Object(out)
+    }
+
+    fn messages(&self) -> Value {
+        let line = |number: u8, role: &str, content: &str, at: SystemTime| {
+            let id = Uuid::new_v5(&MESSAGES, format!("{}/{number}", self.place.run).as_bytes());
+            json!({
+                "id": id.to_string(), "content": content, "from_history": false,
+                "stop_after_tool_call": false, "role": role, "created_at": seconds(at),
+            })
+        };
+        let mut all = vec![line(0, "user", &message(&self.input), self.queued_at)];
+        let answer = match &self.output {
+            Some(output) if self.status == RunStatus::Completed && !output.is_null() => {
+                text(output)
+            }
+            _ => self.text.clone(),
+        };
+        if !answer.is_empty() {
+            let at = self.said_at.or(self.ended_at).unwrap_or(self.queued_at);
+            all.push(line(1, "assistant", &answer, at));
+        }
+        all.into()
+    }
+}
+
+/// Yields a value as text: a text itself, nothing for null, anything else as JSON.
+pub(crate) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+/// Yields the message of an input.
+pub(crate) fn message(input: &Value) -> String {
+    text(input.get("message").filter(|message| message.is_string()).unwrap_or(input))
+}
+
+/// Yields whole seconds since 1970.
+pub(crate) fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// How deep runs are nested in the JSON of a run. The contract knows two levels.
+const NESTED_MAX: usize = 8;
+
+/// The namespace of the ids of messages.
+const MESSAGES: Uuid = Uuid::from_u128(0x9b3c_57d2_41e8_4f0a_8d26_c1b7_0a94_e55f);

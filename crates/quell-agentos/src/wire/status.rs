@@ -1,0 +1,109 @@
+//! Statuses, stages and dispositions in the contract's words.
+
+use quell::{CauseKind, Disposition, RunStatus};
+
+/// Yields the name of a status. The contract has no word for stopping: see `quell.status`.
+pub(crate) const fn status(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Queued => "PENDING",
+        RunStatus::Running | RunStatus::Stopping => "RUNNING",
+        RunStatus::Completed => "COMPLETED",
+        RunStatus::Failed | RunStatus::TimedOut => "ERROR",
+        RunStatus::Cancelled => "CANCELLED",
+    }
+}
+
+/// Yields where a cancel met a run; none if it was not cancelled, or because the client or the
+/// server went away. `cause` is what the stop began with, also of a member or a step.
+pub(crate) fn stage(
+    status: RunStatus,
+    has_started: bool,
+    cause: Option<CauseKind>,
+) -> Option<&'static str> {
+    if status != RunStatus::Cancelled
+        || matches!(cause, Some(CauseKind::Disconnected | CauseKind::Shutdown))
+    {
+        return None;
+    }
+    Some(if has_started { "EXECUTING" } else { "PENDING" })
+}
+
+/// What a cancel is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CancelAnswer {
+    /// 200 `{}`.
+    Done,
+    /// 404: there is no such run for this caller.
+    Unknown,
+}
+
+/// Yields what a cancel is answered with. `Forbidden` looks like `Unknown`, as existence is hidden.
+pub(crate) const fn cancel_answer(disposition: &Disposition) -> CancelAnswer {
+    match disposition {
+        Disposition::Accepted { .. }
+        | Disposition::Scheduled { .. }
+        | Disposition::AlreadyStopping { .. }
+        | Disposition::Escalated { .. }
+        | Disposition::AlreadyTerminal { .. }
+        | Disposition::Reserved => CancelAnswer::Done,
+        Disposition::Unknown | Disposition::Forbidden => CancelAnswer::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use quell::StopMode;
+
+    use super::*;
+
+    #[test]
+    fn every_status_has_the_word_of_section_2() {
+        let table = [
+            (RunStatus::Queued, "PENDING"),
+            (RunStatus::Running, "RUNNING"),
+            (RunStatus::Stopping, "RUNNING"),
+            (RunStatus::Completed, "COMPLETED"),
+            (RunStatus::Failed, "ERROR"),
+            (RunStatus::TimedOut, "ERROR"),
+            (RunStatus::Cancelled, "CANCELLED"),
+        ];
+        for (from, word) in table {
+            assert_eq!(status(from), word);
+        }
+    }
+
+    #[test]
+    fn the_stage_is_absent_when_client_or_server_went_away() {
+        let table = [
+            (RunStatus::Cancelled, true, Some(CauseKind::UserRequest), Some("EXECUTING")),
+            (RunStatus::Cancelled, false, Some(CauseKind::UserRequest), Some("PENDING")),
+            (RunStatus::Cancelled, true, Some(CauseKind::Disconnected), None),
+            (RunStatus::Cancelled, false, Some(CauseKind::Shutdown), None),
+            (RunStatus::TimedOut, true, Some(CauseKind::Deadline), None),
+            (RunStatus::Completed, true, None, None),
+        ];
+        for (status, has_started, cause, expected) in table {
+            assert_eq!(stage(status, has_started, cause), expected, "{status} {cause:?}");
+        }
+    }
+
+    #[test]
+    fn every_disposition_but_unknown_and_forbidden_is_a_200() {
+        let now = Instant::now();
+        let done = [
+            Disposition::Accepted { hard_deadline: now },
+            Disposition::Scheduled { escalate_at: now },
+            Disposition::Escalated { from: StopMode::Cooperative, to: StopMode::Abort },
+            Disposition::AlreadyTerminal { status: RunStatus::Completed },
+            Disposition::Reserved,
+        ];
+        for disposition in done {
+            assert_eq!(cancel_answer(&disposition), CancelAnswer::Done, "{disposition:?}");
+        }
+        for disposition in [Disposition::Unknown, Disposition::Forbidden] {
+            assert_eq!(cancel_answer(&disposition), CancelAnswer::Unknown);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Tool calls: how they ended, and how they are told.
+
+use std::time::{Duration, SystemTime};
+
+use quell::{Payload, ToolOutcome};
+use serde_json::{Value, json};
+
+use crate::wire::run::{seconds, text};
+
+/// How a tool call ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    Result(Value),
+    Error(String),
+    Cancelled,
+}
+
+impl Outcome {
+    pub(crate) fn of(outcome: &ToolOutcome) -> Self {
+        match outcome {
+            ToolOutcome::Result(None) => Self::Result(Value::Null),
+            ToolOutcome::Result(Some(output)) => Self::Result(output.parse().unwrap_or_default()),
+            ToolOutcome::Error(words) => Self::Error(words.to_string()),
+            ToolOutcome::Cancelled => Self::Cancelled,
+            ToolOutcome::Unknown => Self::Error("unknown".into()),
+        }
+    }
+}
+
+/// Writes a tool call.
+pub(crate) fn tool(
+    call: &str,
+    name: &str,
+    input: &Payload,
+    at: SystemTime,
+    outcome: Option<&Outcome>,
+    took: Option<Duration>,
+) -> Value {
+    let args: Value = input.parse().unwrap_or_default();
+    let args = if args.is_object() { args } else { json!({ "input": args }) };
+    let result = match outcome {
+        Some(Outcome::Result(Value::Null) | Outcome::Cancelled) | None => Value::Null,
+        Some(Outcome::Result(value)) => text(value).into(),
+        Some(Outcome::Error(error)) => error.as_str().into(),
+    };
+    json!({
+        "tool_call_id": call,
+        "tool_name": name,
+        "tool_args": args,
+        "tool_call_error": outcome.map(|outcome| !matches!(outcome, Outcome::Result(_))),
+        "result": result,
+        "metrics": took.map(|took| json!({ "duration": took.as_secs_f64() })),
+        "child_run_id": null,
+        "created_at": seconds(at),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_is_told() {
+        let table = [
+            (ToolOutcome::Result(Some(Payload::from("sunny"))), json!(false), json!("sunny")),
+            (ToolOutcome::Result(None), json!(false), Value::Null),
+            (ToolOutcome::Error("no net".into()), json!(true), json!("no net")),
+            (ToolOutcome::Cancelled, json!(true), Value::Null),
+            (ToolOutcome::Unknown, json!(true), json!("unknown")),
+        ];
+        let input = Payload::from(json!({ "city": "Oslo" }));
+        for (outcome, is_error, result) in table {
+            let outcome = Outcome::of(&outcome);
+            let at = SystemTime::UNIX_EPOCH;
+            let told = tool("c1", "weather", &input, at, Some(&outcome), Some(Duration::ZERO));
+            assert_eq!((&told["tool_call_error"], &told["result"]), (&is_error, &result));
+            assert_eq!(told["tool_args"], json!({ "city": "Oslo" }));
+        }
+    }
+
+    #[test]
+    fn an_open_call_has_nulls_and_its_input_is_always_an_object() {
+        let at = SystemTime::UNIX_EPOCH;
+        let told = tool("c1", "echo", &Payload::from("hi"), at, None, None);
+        let expected = json!({
+            "tool_call_id": "c1", "tool_name": "echo", "tool_args": { "input": "hi" },
+            "tool_call_error": null, "result": null, "metrics": null, "child_run_id": null,
+            "created_at": 0,
+        });
+        assert_eq!(told, expected);
+    }
+}

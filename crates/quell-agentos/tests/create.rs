@@ -1,0 +1,142 @@
+//! What starts a run, streams it and reads it.
+
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::json;
+
+use crate::support::Site;
+use crate::support::http::{names, read};
+
+#[tokio::test]
+async fn a_short_agent_is_streamed_in_the_order_of_section_4() {
+    let site = Site::open();
+    let answer = site.create("/agents/short-agent/runs", &[("message", "hi")]).await;
+    assert_eq!(answer.header("content-type"), "text/event-stream; charset=utf-8");
+    assert_eq!(answer.header("cache-control"), "no-cache");
+    let events = answer.events();
+    let expected = [
+        "RunStarted",
+        "ModelRequestStarted",
+        "RunContent",
+        "RunContent",
+        "RunContent",
+        "ModelRequestCompleted",
+        "RunContentCompleted",
+        "RunCompleted",
+    ];
+    assert_eq!(names(&events), expected);
+    for event in &events {
+        assert_eq!(
+            (&event["agent_id"], &event["nested_depth"]),
+            (&json!("short-agent"), &json!(0))
+        );
+        assert!(event["run_id"].is_string() && event["session_id"].is_string());
+        assert_eq!(event.get("event_index"), None);
+    }
+    assert_eq!(events[0]["model"], "tick-model");
+    assert_eq!(events[7]["content"], "t0 t1 t2 ");
+    assert_eq!(events[7]["quell"]["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_waited_for_run_is_the_json_of_section_2() {
+    let site = Site::open();
+    let fields = [("message", "hi"), ("stream", "false"), ("session_id", "s"), ("user_id", "u")];
+    let run = site.create("/agents/short-agent/runs", &fields).await.json();
+    assert_eq!((&run["status"], &run["content"]), (&json!("COMPLETED"), &json!("t0 t1 t2 ")));
+    assert_eq!((&run["session_id"], &run["user_id"]), (&json!("s"), &json!("u")));
+    assert_eq!(run["input"], json!({ "input_content": "hi" }));
+    let roles: Vec<_> = run["messages"].as_array().unwrap().iter().map(|m| &m["role"]).collect();
+    assert_eq!(roles, ["user", "assistant"]);
+    let again = read(&site, "/agents/short-agent", run["run_id"].as_str().unwrap(), "s").await;
+    assert_eq!(again, run);
+    let fields = [("message", "ticks=1 tick_ms=1"), ("stream", "false")];
+    let team = site.create("/teams/slow-team/runs", &fields).await.json();
+    assert_eq!(team["content"], "done");
+    assert_eq!(team["member_responses"].as_array().unwrap().len(), 3);
+    assert_eq!(team["member_responses"][1]["parent_run_id"], team["run_id"]);
+    assert_eq!(team["tools"][0]["tool_args"], json!({ "task": "ticks=1 tick_ms=1" }));
+    let flow = site.create("/workflows/slow-workflow/runs", &fields).await.json();
+    assert_eq!(flow["input"], "ticks=1 tick_ms=1");
+    assert_eq!(flow["step_executor_runs"].as_array().unwrap().len(), 4);
+    assert_eq!(flow["step_results"][0]["steps"][3]["executor_name"], "step-agent-4");
+    assert_eq!(flow["step_results"][0]["steps"][3]["content"], "t0 ");
+}
+
+#[tokio::test]
+async fn a_function_step_tells_its_output_only_outside_of_a_parallel() {
+    let site = Site::open();
+    let answer = site.create("/workflows/short-workflow/runs", &[("message", "m")]).await;
+    let expected =
+        ["WorkflowStarted", "StepStarted", "StepOutput", "StepCompleted", "WorkflowCompleted"];
+    assert_eq!(names(&answer.events()), expected);
+    let answer = site.create("/workflows/fn-workflow/runs", &[("message", "ticks=2 tick_ms=0")]);
+    let events = answer.await.events();
+    let mut seen = names(&events);
+    assert_eq!((seen.remove(0), seen.remove(0)), ("WorkflowStarted", "ParallelExecutionStarted"));
+    assert_eq!(
+        (seen.pop(), seen.pop()),
+        (Some("WorkflowCompleted"), Some("ParallelExecutionCompleted"))
+    );
+    seen.sort_unstable();
+    assert_eq!(seen, [["StepCompleted"; 4], ["StepStarted"; 4]].concat());
+}
+
+#[tokio::test]
+async fn multipart_is_read_as_agent_ui_sends_it() {
+    let site = Site::open();
+    let part = |name: &str, value: &str| {
+        format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let file = "--b\r\ncontent-disposition: form-data; name=\"files\"; filename=\"a.txt\"\r\n\
+                content-type: text/plain\r\n\r\nhello\r\n";
+    let parts = [part("message", "hi"), part("stream", "false"), part("session_id", "")];
+    let body = format!("{}{file}--b--\r\n", parts.concat());
+    let request = Request::post("/agents/short-agent/runs")
+        .header("content-type", "multipart/form-data; boundary=b")
+        .body(Body::from(body))
+        .unwrap();
+    let answer = site.send(request).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let run = answer.json();
+    assert_eq!(run["input"], json!({ "input_content": "hi" }));
+    assert_eq!(run["session_id"].as_str().unwrap().len(), 36);
+}
+
+#[tokio::test]
+async fn a_deadline_of_the_form_ends_the_run_as_an_error() {
+    let site = Site::open();
+    let fields = [("message", "m"), ("quell_timeout_ms", "40"), ("run_id", "r")];
+    let events = site.create("/agents/slow-agent/runs", &fields).await.events();
+    let last = events.last().unwrap();
+    assert_eq!((&last["event"], &last["error_type"]), (&json!("RunError"), &json!("timeout")));
+    assert_eq!(last["content"], "Run r timed out after 40 ms");
+    assert_eq!(last["quell"]["status"], "timed-out");
+    let fields = [("message", "m"), ("quell_timeout_ms", "40"), ("stream", "false")];
+    let run = site.create("/workflows/fn-workflow/runs", &fields).await.json();
+    assert_eq!(run["status"], "ERROR");
+}
+
+#[tokio::test]
+async fn background_streams_are_numbered_from_zero() {
+    let site = Site::open();
+    let fields = [("message", "m"), ("background", "true")];
+    let events = site.create("/agents/short-agent/runs", &fields).await.events();
+    let numbers: Vec<_> = events.iter().map(|event| event["event_index"].as_u64()).collect();
+    assert_eq!(numbers, (0..8).map(Some).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_there_is_is_listed() {
+    let site = Site::open();
+    let list = site.get("/agents/").await.json();
+    let ids: Vec<_> = list.as_array().unwrap().iter().map(|agent| &agent["id"]).collect();
+    assert_eq!(ids, ["short-agent", "silent-agent", "slow-agent"]);
+    let config = site.get("/config").await.json();
+    assert_eq!(config["os_id"], "quell");
+    assert_eq!(config["workflows"].as_array().unwrap().len(), 4);
+    let flow = site.get("/workflows/slow-workflow").await.json();
+    assert_eq!(flow["steps"][0]["type"], "Parallel");
+    assert_eq!(flow["steps"][0]["steps"][2]["agent"]["id"], "step-agent-3");
+    assert_eq!(site.get("/health").await.json()["status"], "ok");
+}

@@ -1,0 +1,21 @@
+//! The contract, call by call, in one process and over sockets.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so, and a race names its seed"
+)]
+
+/// What cancels a run, and what remains of it.
+mod cancel;
+/// What starts a run, streams it and reads it.
+mod create;
+/// Cancel against completion.
+mod races;
+/// What is refused, and in which words.
+mod refusals;
+/// Over sockets: clients that vanish.
+mod sockets;
+mod support;

@@ -1,0 +1,150 @@
+//! What is refused, and in which words.
+
+use axum::body::Body;
+use axum::http::Request;
+use quell_agentos::Options;
+use quell_http::{Access, Key};
+use serde_json::json;
+
+use crate::support::Site;
+use crate::support::http::{post_form, refused, start};
+
+#[tokio::test]
+async fn cancels_of_what_is_not_there_change_nothing() {
+    let site = Site::open();
+    let not_found = Some("NOT_FOUND");
+    for (path, text) in [
+        ("/agents/slow-agent", "Run not found"),
+        ("/teams/slow-team", "Run not found"),
+        ("/workflows/slow-workflow", "Workflow or run not found"),
+    ] {
+        for id in ["nope", "%00", "a%0Ab", &"x".repeat(200), "%FF"] {
+            let answer = site.post(&format!("{path}/runs/{id}/cancel")).await;
+            if id != "%FF" {
+                refused(&answer, 404, text, not_found);
+                assert_eq!(answer.header("quell-disposition"), "unknown");
+            }
+            assert_eq!(answer.status, 404);
+        }
+    }
+    for (path, text) in [
+        ("/agents/nope", "Agent not found"),
+        ("/teams/nope", "Team not found"),
+        ("/workflows/nope", "Workflow not found"),
+    ] {
+        let answer = site.post(&format!("{path}/runs/x/cancel")).await;
+        refused(&answer, 404, text, not_found);
+        assert!(!answer.headers.contains_key("quell-disposition"));
+        refused(&site.create(&format!("{path}/runs"), &[]).await, 404, text, not_found);
+        refused(&site.get(path).await, 404, text, not_found);
+    }
+}
+
+#[tokio::test]
+async fn bad_requests_are_told_in_the_words_of_section_12() {
+    let site = Site::open();
+    let runs = "/agents/short-agent/runs";
+    let code = Some("VALIDATION_ERROR");
+    let missing = json!([{
+        "type": "missing", "loc": ["body", "message"], "msg": "Field required", "input": null
+    }]);
+    let json = Request::post(runs).header("content-type", "application/json");
+    let answer = site.send(json.body(Body::from(r#"{"message":"hi"}"#)).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["detail"]), (422, &missing));
+    let answer = site.get("/agents/short-agent/runs/x").await;
+    assert_eq!(answer.json()["detail"][0]["loc"], json!(["query", "session_id"]));
+    assert_eq!(answer.json()["error_code"], "VALIDATION_ERROR");
+    let answer = site.post("/agents/short-agent/runs/x/cancel?wait=maybe").await;
+    refused(&answer, 422, "wait must be false, true or quiescent", code);
+    refused(&site.get("/nope").await, 404, "Not Found", Some("NOT_FOUND"));
+    let answer = site.get("/agents/short-agent/runs/x/cancel").await;
+    refused(&answer, 405, "Method Not Allowed", None);
+    assert_eq!(answer.header("allow"), "POST");
+    let fields = [("message", "m"), ("run_id", "r"), ("stream", "false")];
+    assert_eq!(site.create(runs, &fields).await.status, 200);
+    refused(&site.create(runs, &fields).await, 409, "Run r already exists", None);
+    let taken = site.create("/teams/slow-team/runs", &fields).await;
+    refused(&taken, 409, "Run r already exists", None);
+    let large = Request::post(runs)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from(vec![b'x'; (16 << 20) + 1]))
+        .unwrap();
+    refused(&site.send(large).await, 413, "Request body too large", None);
+    let broken = Request::post(runs).header("content-type", "multipart/form-data; boundary=b");
+    let answer = site.send(broken.body(Body::from("--c")).unwrap()).await;
+    refused(&answer, 400, "There was an error parsing the body", Some("BAD_REQUEST"));
+}
+
+#[tokio::test]
+async fn a_limit_is_told_with_the_time_to_come_back() {
+    let mut limits = quell::Limits::default();
+    limits.runs_max = 1;
+    let engine = quell::Engine::with_config(quell::EngineConfig::new().limits(limits));
+    let site = Site::with(engine, Options::default(), Access::open());
+    start(&site, "/agents/slow-agent", "m", "s").await;
+    let answer = site.create("/agents/slow-agent/runs", &[("message", "m")]).await;
+    refused(&answer, 429, "Too many live runs", None);
+    assert_eq!(answer.header("retry-after"), "1");
+    site.service.drain();
+    let answer = site.create("/agents/slow-agent/runs", &[("message", "m")]).await;
+    refused(&answer, 503, "Server is shutting down", None);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_gives_the_same_run() {
+    let site = Site::open();
+    let runs = "/agents/short-agent/runs";
+    let keyed = |fields: &[(&str, &str)]| {
+        let mut request = post_form(runs, fields);
+        request.headers_mut().insert("idempotency-key", "k".parse().unwrap());
+        request
+    };
+    let fields = [("message", "m"), ("stream", "false")];
+    let first = site.send(keyed(&fields)).await.json();
+    assert_eq!(site.send(keyed(&fields)).await.json(), first);
+    let answer = site.send(keyed(&[("message", "other"), ("stream", "false")])).await;
+    refused(&answer, 409, "Idempotency-Key was used with a different request", None);
+}
+
+#[tokio::test]
+async fn a_key_is_asked_for_before_anything_else() {
+    let site = Site::new(Options::default(), Access::open().key(Key::new("ada", "secret")));
+    let code = Some("UNAUTHENTICATED");
+    for path in ["/agents", "/config", "/agents/nope/runs/x?session_id=s"] {
+        refused(&site.get(path).await, 401, "Authorization header required", code);
+    }
+    for path in ["/health", "/info"] {
+        assert_eq!(site.get(path).await.status, 200);
+    }
+    assert_eq!(site.get("/info").await.json()["auth_mode"], "security_key");
+    let with = |value: &str| {
+        let request = Request::post("/agents/slow-agent/runs/x/cancel");
+        request.header("authorization", value).body(Body::empty()).unwrap()
+    };
+    for bad in ["Bearer wrong", "Basic secret", "secret"] {
+        refused(&site.send(with(bad)).await, 401, "Invalid authentication token", code);
+    }
+    let answer = site.send(with("Bearer secret")).await;
+    refused(&answer, 404, "Run not found", Some("NOT_FOUND"));
+    let access = Access::open().key(Key::new("ada", "secret").scopes(["agents:read"]));
+    let site = Site::new(Options::default(), access);
+    let detail = "Insufficient permissions. Required scope(s): agents:run";
+    refused(&site.send(with("Bearer secret")).await, 403, detail, None);
+}
+
+#[tokio::test]
+async fn browsers_of_other_origins_are_turned_away() {
+    let site = Site::open();
+    let preflight = |origin: &str| {
+        Request::options("/agents/slow-agent/runs")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let answer = site.send(preflight("http://localhost:3000")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("access-control-allow-origin"), "http://localhost:3000");
+    let answer = site.send(preflight("http://evil.example")).await;
+    assert_eq!((answer.status.as_u16(), answer.text.as_str()), (400, "Disallowed CORS origin"));
+}

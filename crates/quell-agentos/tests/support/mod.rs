@@ -1,0 +1,66 @@
+//! What the tests have in common: a site of the demo components.
+
+#[path = "../../../quell-server/src/demo/agentos.rs"]
+mod demo;
+pub(crate) mod http;
+#[path = "../../../quell-playbook3d/tests/support/seeds.rs"]
+pub(crate) mod seeds;
+#[path = "../../../quell-server/src/demo/witness.rs"]
+pub(crate) mod witness;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use quell::Engine;
+use quell_agentos::Options;
+use quell_flow::Catalog;
+use quell_http::{Access, Service};
+use witness::Witness;
+
+/// A server of the demo components.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) service: Service,
+    pub(crate) witness: Witness,
+    pub(crate) app: axum::Router,
+}
+
+impl Site {
+    pub(crate) fn new(options: Options, access: Access) -> Self {
+        Self::with(Engine::new(), options, access)
+    }
+
+    pub(crate) fn with(engine: Engine, options: Options, access: Access) -> Self {
+        Self::made_of(Witness::default(), Catalog::new(), engine, options, access)
+    }
+
+    /// With more components than those of the demo.
+    pub(crate) fn made_of(
+        witness: Witness,
+        more: Catalog,
+        engine: Engine,
+        options: Options,
+        access: Access,
+    ) -> Self {
+        let catalog = demo::components(more, &witness, "");
+        let service = Service::new(engine, catalog).access(access);
+        let app = quell_agentos::router(service.clone(), options);
+        Self { service, witness, app }
+    }
+
+    /// Waits until so many bodies have ticked.
+    pub(crate) async fn at_work(&self, probe: &str, bodies: usize) {
+        while self.witness.get(probe).0.len() < bodies {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
+    pub(crate) fn open() -> Self {
+        Self::new(Options::default(), Access::open())
+    }
+}
+
+/// Makes a name that no other call makes.
+pub(crate) fn fresh(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{what}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,313 @@
+//! What the routes share: who calls, which run is meant, what a deleted run leaves.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use axum::http::HeaderMap;
+use quell::{CancelRequest, Engine, RunId, RunRef, RunReport, RunStatus};
+use quell_flow::{COMPONENT, Component, Contract};
+use quell_http::{Cancelled, OnDisconnect, Principal, SESSION, Service, View, Wait, same_id};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::finals::{Final, Finals};
+use crate::options::Options;
+use crate::threads::{Thread, Threads, Tracked};
+use crate::values::{Fold, Values};
+use crate::wire::cancel::Action;
+use crate::wire::failure;
+use crate::wire::modes::Modes;
+use crate::wire::refusal::Refusal;
+use crate::wire::rows::{About, run_object, system_assistant};
+
+/// The adapter's state. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct App(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    service: Service,
+    options: Options,
+    threads: Threads,
+    finals: Finals,
+    since: SystemTime,
+}
+
+/// A run that a caller may see, of one thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) run: RunRef,
+    pub(crate) tracked: Arc<Tracked>,
+    /// None for a run that another contract started.
+    pub(crate) thread: Option<Arc<Thread>>,
+}
+
+impl App {
+    pub(crate) fn new(service: Service, options: Options) -> Self {
+        let (threads, finals) = (Threads::default(), Finals::default());
+        Self(Arc::new(Inner { service, options, threads, finals, since: SystemTime::now() }))
+    }
+
+    pub(crate) fn service(&self) -> &Service {
+        &self.0.service
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        self.0.service.engine()
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    pub(crate) fn threads(&self) -> &Threads {
+        &self.0.threads
+    }
+
+    pub(crate) fn since(&self) -> SystemTime {
+        self.0.since
+    }
+
+    /// Sees the service with the eyes of whoever calls.
+    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<View, Refusal> {
+        let principal = self.service().access_of().check(headers)?;
+        Ok(self.service().view(Contract::LangGraph, principal))
+    }
+
+    /// As [`App::caller`], for one who changes something.
+    pub(crate) fn writer(&self, headers: &HeaderMap) -> Result<View, Refusal> {
+        let view = self.caller(headers)?;
+        if view.principal().is_read_only() { Err(Refusal::forbidden()) } else { Ok(view) }
+    }
+
+    /// Finds a thread that the caller may see.
+    pub(crate) fn thread(&self, view: &View, id: Uuid) -> Option<Arc<Thread>> {
+        let thread = self.threads().get(id).filter(|thread| owns(view, thread))?;
+        for tracked in thread.runs() {
+            self.bury_if_over(&thread, &tracked);
+        }
+        // A stateless run takes its thread along.
+        self.threads().get(id)
+    }
+
+    /// Finds a run that the caller may see; of a thread, if one is named.
+    pub(crate) fn find(&self, view: &View, thread: Option<Uuid>, run: Uuid) -> Option<Found> {
+        let run = view.run_by_id(RunId::from_uuid(run)).filter(|run| run.parent().is_none())?;
+        let session = run.label(SESSION)?;
+        if thread.is_some_and(|thread| !same_id(session, &thread.to_string())) {
+            return None;
+        }
+        let session = Uuid::try_parse(session).ok()?;
+        let thread = self.threads().get(session);
+        let tracked = thread.as_ref().and_then(|thread| thread.find(run.id()));
+        let Some((thread, tracked)) = thread.zip(tracked) else {
+            let tracked = Arc::new(stranger(&run, session));
+            return Some(Found { run, tracked, thread: None });
+        };
+        if self.bury_if_over(&thread, &tracked) {
+            return None;
+        }
+        Some(Found { run, tracked, thread: Some(thread) })
+    }
+
+    /// Finds what is left of a run that was deleted at its end.
+    pub(crate) fn left(&self, view: &View, thread: Option<Uuid>, run: Uuid) -> Option<Arc<Final>> {
+        let left = self.0.finals.get(RunId::from_uuid(run))?;
+        let is_of = thread.is_none_or(|thread| thread == left.thread.id);
+        (is_of && owns(view, &left.thread)).then_some(left)
+    }
+
+    /// Deletes a run that is to be deleted, if it is over; tells whether it did.
+    ///
+    /// Whoever looks does it, so that no reader sees a run that is over and not gone.
+    pub(crate) fn bury_if_over(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>) -> bool {
+        let Some(run) = self.engine().get(tracked.id) else { return false };
+        let row = run.row();
+        let is_stopped = matches!(row.status, RunStatus::Cancelled | RunStatus::TimedOut);
+        let is_doomed = thread.is_temporary || (tracked.is_doomed() && is_stopped);
+        if !is_doomed || !row.status.is_terminal() || !row.quiescent {
+            return false;
+        }
+        let fold = thread.look(self.engine(), tracked, &run);
+        let body = self.final_text(&run.report(), tracked, &fold, None);
+        let (kept, kept_thread) = (Arc::clone(tracked), Arc::clone(thread));
+        self.0.finals.keep(Final { run: run.clone(), thread: kept_thread, tracked: kept, body });
+        self.service().view(Contract::LangGraph, Principal::anonymous()).forget(&run);
+        thread.remove(tracked.id);
+        if thread.is_temporary {
+            self.threads().remove(thread.id);
+        }
+        true
+    }
+
+    /// Follows a run to its end: its values are taken over, and it is deleted if it is to be.
+    pub(crate) fn follow(&self, thread: Arc<Thread>, tracked: Arc<Tracked>, run: RunRef) {
+        let app = self.clone();
+        drop(tokio::spawn(async move {
+            let mut events = run.events();
+            while let Some(event) = events.next().await {
+                thread.take(app.engine(), &tracked, &event);
+                if run.status().is_terminal() {
+                    // From here on the log tells nothing more of the run itself.
+                    break;
+                }
+            }
+            run.ended().await;
+            drop(thread.values(app.engine()));
+            run.quiescent().await;
+            app.bury_if_over(&thread, &tracked);
+        }));
+    }
+
+    /// Asks runs to stop, all of them before any is waited for.
+    pub(crate) async fn stop(
+        &self,
+        view: &View,
+        found: &[Found],
+        action: Action,
+        request: CancelRequest,
+        wait: Wait,
+    ) -> Vec<Cancelled> {
+        let doomed = found
+            .iter()
+            .filter(|found| action == Action::Rollback && !found.run.row().status.is_terminal());
+        let doomed: Vec<_> = doomed.collect();
+        // Before the stop, so that no reader sees its end and not what follows from it.
+        for found in &doomed {
+            found.tracked.is_doomed.store(true, Ordering::SeqCst);
+        }
+        let runs: Vec<_> = found.iter().map(|found| found.run.clone()).collect();
+        let answers = view.cancel_all(&runs, request, wait).await;
+        for found in doomed {
+            match &found.thread {
+                Some(thread) => drop(self.bury_if_over(thread, &found.tracked)),
+                None => forget_if_stopped(view, &found.run),
+            }
+        }
+        answers
+    }
+
+    /// Yields the final body of a run (section 7): of `wait` its own values, of `join` those of
+    /// its thread.
+    pub(crate) fn final_text(
+        &self,
+        report: &RunReport,
+        tracked: &Tracked,
+        fold: &Fold,
+        values: Option<&Arc<Values>>,
+    ) -> String {
+        if let Some(error) = self.error_of(report, tracked) {
+            return json!({ "__error__": error }).to_string();
+        }
+        let mut fold = fold.clone();
+        fold.finish(report.output.as_ref());
+        let values = values.or(fold.current());
+        values.and_then(|values| serde_json::to_string(&**values).ok()).unwrap_or("{}".into())
+    }
+
+    /// Yields the error that a client is told of a run that has ended.
+    pub(crate) fn error_of(&self, report: &RunReport, tracked: &Tracked) -> Option<Value> {
+        match report.status {
+            RunStatus::Failed => {
+                let text = report.error.as_deref().unwrap_or_default();
+                Some(failure::error_object(text, self.options().unmasked_errors))
+            }
+            RunStatus::TimedOut if self.options().timeout_error => {
+                Some(failure::timeout_object(tracked.limit_ms))
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits for the end of a run for a client, and yields the final body.
+    pub(crate) async fn wait_for(
+        &self,
+        found: &Found,
+        joins: bool,
+        policy: OnDisconnect,
+    ) -> String {
+        let report = self.service().ended(&found.run, policy).await;
+        let Some(thread) = &found.thread else {
+            return self.final_text(&report, &found.tracked, &Fold::default(), None);
+        };
+        let fold = thread.look(self.engine(), &found.tracked, &found.run);
+        let of_thread = thread.values(self.engine());
+        let values = (joins || fold.current().is_none()).then_some(of_thread).flatten();
+        let text = self.final_text(&report, &found.tracked, &fold, values.as_ref());
+        // The answer is the end: a read right after it must not find what is to be deleted.
+        self.bury_if_over(thread, &found.tracked);
+        text
+    }
+}
+
+/// Writes the run object.
+pub(crate) fn object_of(view: &View, found: &Found) -> Value {
+    let report = found.run.report();
+    run_object(&found.tracked.about, report.own_row(), &view.state_of(&report))
+}
+
+/// Finds the graph of an assistant by its UUID or by the graph's own id.
+pub(crate) fn graph_of(view: &View, text: &str) -> Result<Arc<Component>, Refusal> {
+    if let Some(graph) = view.find_component(text) {
+        return Ok(Arc::clone(graph));
+    }
+    if let Ok(id) = Uuid::try_parse(text) {
+        let graph = view.components().find(|graph| system_assistant(graph.id()) == id);
+        return graph
+            .map(Arc::clone)
+            .ok_or_else(|| Refusal::missing("Thread or assistant not found."));
+    }
+    let names: Vec<_> = view.components().map(|graph| graph.id()).collect();
+    Err(Refusal::invalid(format!(
+        "Invalid assistant: '{text}'. Must be either:\n- A valid assistant UUID, or\n- One of \
+         the registered graphs: {}",
+        names.join(", ")
+    )))
+}
+
+fn owns(view: &View, thread: &Thread) -> bool {
+    view.principal().sees_all() || view.principal().subject() == thread.owner.as_deref()
+}
+
+fn forget_if_stopped(view: &View, run: &RunRef) {
+    if !matches!(run.row().status, RunStatus::Completed | RunStatus::Failed) {
+        view.forget_when_quiescent(run);
+    }
+}
+
+/// What is known of a run that another contract started.
+fn stranger(run: &RunRef, thread: Uuid) -> Tracked {
+    let graph = run.label(COMPONENT).unwrap_or_default();
+    let assistant = system_assistant(graph);
+    let metadata = json!({
+        "created_by": "system",
+        "graph_id": graph,
+        "assistant_id": assistant.to_string(),
+    });
+    let input = run.input().and_then(|input| input.parse().ok()).unwrap_or(Value::Null);
+    let mut kwargs = Map::new();
+    kwargs.insert("input".into(), input.clone());
+    kwargs.insert("temporary".into(), false.into());
+    let about = About {
+        thread,
+        assistant,
+        metadata: metadata.as_object().cloned().unwrap_or_default(),
+        kwargs,
+        strategy: "enqueue",
+        due: None,
+    };
+    Tracked {
+        id: run.id(),
+        about,
+        input,
+        modes: Modes::ALL,
+        has_subgraphs: false,
+        is_resumable: false,
+        limit_ms: None,
+        is_unmasked: false,
+        has_begun: true.into(),
+        is_doomed: false.into(),
+        fold: parking_lot::Mutex::default(),
+    }
+}

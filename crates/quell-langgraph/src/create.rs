@@ -1,0 +1,248 @@
+//! Making a run: which thread, on what values, behind which others.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
+
+use axum::http::HeaderMap;
+use quell::{CauseKind, Failure, OnBusy, Payload, RunContext, RunId, RunKind, limits};
+use quell_flow::{Component, Contract};
+use quell_http::{Once, Principal, SESSION, Start, View, Wait};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::app::{App, Found, graph_of};
+use crate::threads::{Full, Thread, Tracked};
+use crate::values::merged_input;
+use crate::wire::cancel::Action;
+use crate::wire::create::{Create, Strategy};
+use crate::wire::refusal::Refusal;
+use crate::wire::rows::{About, system_assistant};
+
+/// A request to make a run, read.
+#[derive(Debug)]
+pub(crate) struct Order<'a> {
+    /// The thread; none for a stateless run.
+    pub(crate) thread: Option<Uuid>,
+    pub(crate) create: Create,
+    /// What an idempotency key stands for: the path and the body.
+    pub(crate) path: &'a str,
+    pub(crate) body: &'a [u8],
+    pub(crate) headers: &'a HeaderMap,
+}
+
+impl App {
+    /// Makes a run, or finds the one that the same request made before.
+    pub(crate) async fn create(&self, view: &View, order: Order<'_>) -> Result<Found, Refusal> {
+        if order.create.is_resuming && order.thread.is_none() {
+            let text = "You must provide a thread_id when resuming.";
+            return Err(Refusal::new(axum::http::StatusCode::BAD_REQUEST, text));
+        }
+        let graph = graph_of(view, &order.create.assistant)?;
+        if !view.principal().may_run(&graph) {
+            return Err(Refusal::forbidden());
+        }
+        let (thread, is_new) = self.thread_for(view, &order)?;
+        let made = self.create_in(view, &order, &graph, &thread).await;
+        let is_unused = made
+            .as_ref()
+            .map_or(true, |found| found.thread.as_ref().is_none_or(|used| used.id != thread.id));
+        if is_new && is_unused && thread.runs().is_empty() {
+            self.threads().remove(thread.id);
+        }
+        made
+    }
+
+    fn thread_for(&self, view: &View, order: &Order<'_>) -> Result<(Arc<Thread>, bool), Refusal> {
+        let missing = || Refusal::missing("Thread or assistant not found.");
+        if let Some(known) = order.thread.and_then(|id| self.thread(view, id)) {
+            return Ok((known, false));
+        }
+        if order.thread.is_some() && !order.create.makes_thread {
+            return Err(missing());
+        }
+        let is_temporary = order.thread.is_none() && !order.create.keeps_thread;
+        let id = order.thread.unwrap_or_else(Uuid::now_v7);
+        let thread = Thread::new(id, view.principal().subject(), Map::new(), is_temporary);
+        match self.threads().add(self.engine(), thread) {
+            Ok(Ok(thread)) => Ok((thread, true)),
+            // Somebody made it just now, or it is another's: that one looks as if it was not there.
+            Ok(Err(_)) => self.thread(view, id).map(|known| (known, false)).ok_or_else(missing),
+            Err(Full) => Err(Refusal::too_many()),
+        }
+    }
+
+    async fn create_in(
+        &self,
+        view: &View,
+        order: &Order<'_>,
+        graph: &Arc<Component>,
+        thread: &Arc<Thread>,
+    ) -> Result<Found, Refusal> {
+        let create = &order.create;
+        let _one_at_a_time = thread.door.lock().await;
+        let others = thread.live(self.engine());
+        let key = idempotency_key(order)?;
+        // A lane knows of runs whose time has come; one that is due later is live as well. With an
+        // idempotency key the other one may be the run itself, and the lane alone decides.
+        if create.strategy == Strategy::Reject && !others.is_empty() && key.is_none() {
+            return Err(Refusal::busy());
+        }
+        let tracked = Arc::new(self.tracked(create, graph, thread));
+        let (component, input) = self.work(create, graph, thread, others.is_empty());
+        let start = self.start(create, thread, &tracked, Start::new(&component, input));
+        let start = match key {
+            Some(key) => start.once(Once::new(key, order.path, order.body)),
+            None => start,
+        };
+        thread.add(&tracked);
+        let started = self.owner_view(view, thread).start(start).await;
+        let started = started.inspect_err(|_| thread.remove(tracked.id))?;
+        if started.is_replay {
+            thread.remove(tracked.id);
+            let found = self.find(view, None, started.run.id().as_uuid());
+            return found.ok_or_else(|| Refusal::missing("Run not found"));
+        }
+        thread.begin(&tracked);
+        let (run, thread) = (started.run, Arc::clone(thread));
+        self.follow(Arc::clone(&thread), Arc::clone(&tracked), run.clone());
+        self.supersede(view, create.strategy, order.path, &thread, &others).await;
+        Ok(Found { run, tracked, thread: Some(thread) })
+    }
+
+    /// A run belongs to the owner of its thread, whoever may start it there: lanes are owners'.
+    fn owner_view(&self, view: &View, thread: &Thread) -> View {
+        if view.principal().subject() == thread.owner.as_deref() {
+            return view.clone();
+        }
+        let owner = thread.owner.as_deref().map(Principal::named);
+        let owner = owner.unwrap_or_else(Principal::anonymous);
+        self.service().view(Contract::LangGraph, owner)
+    }
+
+    fn tracked(&self, create: &Create, graph: &Component, thread: &Thread) -> Tracked {
+        let assistant = system_assistant(graph.id());
+        let mut metadata = create.metadata.clone();
+        metadata.insert("created_by".into(), "system".into());
+        metadata.insert("graph_id".into(), graph.id().into());
+        metadata.insert("assistant_id".into(), assistant.to_string().into());
+        let mut kwargs = create.kwargs.clone();
+        kwargs.insert("temporary".into(), thread.is_temporary.into());
+        let due = (!create.after.is_zero()).then(|| SystemTime::now() + create.after);
+        let about = About {
+            thread: thread.id,
+            assistant,
+            metadata,
+            kwargs,
+            strategy: create.strategy.name(),
+            due,
+        };
+        Tracked {
+            id: RunId::from_uuid(Uuid::now_v7()),
+            about,
+            input: create.input.clone(),
+            modes: create.modes,
+            has_subgraphs: create.has_subgraphs,
+            is_resumable: create.is_resumable,
+            limit_ms: self.timeout(create).and_then(|time| time.as_millis().try_into().ok()),
+            is_unmasked: self.options().unmasked_errors,
+            has_begun: AtomicBool::new(false),
+            is_doomed: AtomicBool::new(false),
+            fold: parking_lot::Mutex::default(),
+        }
+    }
+
+    /// The caller's time limit: it may shorten, but never exceed the server's (choice 8).
+    fn timeout(&self, create: &Create) -> Option<Duration> {
+        create.timeout.map(|time| time.min(self.options().timeout_max.unwrap_or(Duration::MAX)))
+    }
+
+    fn start(&self, create: &Create, thread: &Thread, tracked: &Tracked, start: Start) -> Start {
+        let on_busy = match create.strategy {
+            Strategy::Reject => OnBusy::Reject,
+            Strategy::Enqueue | Strategy::Interrupt | Strategy::Rollback => OnBusy::Enqueue,
+        };
+        let mut start = start
+            .id(tracked.id.to_string())
+            .label(SESSION, thread.id.to_string())
+            .lane(thread.id.to_string(), on_busy);
+        if let Some(timeout) = self.timeout(create) {
+            start = start.timeout(timeout);
+        }
+        if let Some(grace) = create.grace {
+            start = start.grace(grace.min(self.options().grace_max));
+        }
+        if create.after.is_zero() { start } else { start.after(create.after) }
+    }
+
+    /// Yields what runs and on what. Null input goes on from the last checkpoint (section 5).
+    fn work(
+        &self,
+        create: &Create,
+        graph: &Arc<Component>,
+        thread: &Arc<Thread>,
+        is_idle: bool,
+    ) -> (Arc<Component>, Payload) {
+        if create.input.is_null() {
+            return (self.going_on(graph, thread), Payload::from(Value::Null));
+        }
+        let base = if is_idle { thread.values(self.engine()) } else { None };
+        let input = merged_input(base.as_deref(), &create.input);
+        let input = Payload::from(input);
+        if input.len() <= limits::PAYLOAD_BYTES_MAX {
+            return (Arc::clone(graph), input);
+        }
+        (Arc::clone(graph), Payload::from(create.input.clone()))
+    }
+
+    /// Makes the stand-in of a graph for a run without input: it looks at the thread when it
+    /// starts, and runs no node.
+    fn going_on(&self, graph: &Component, thread: &Arc<Thread>) -> Arc<Component> {
+        let (app, thread) = (self.clone(), Arc::clone(thread));
+        let body = move |_ctx: RunContext, _input: Payload| {
+            let has_values = thread.values(app.engine()).is_some();
+            let outcome = match (has_values, thread.has_next()) {
+                (false, _) => Err("EmptyInputError: Received no input for __start__"),
+                (true, false) => Ok(Payload::from(json!(null))),
+                (true, true) => Err("RuntimeError: No checkpoint is kept to go on from"),
+            };
+            async move { outcome.map_err(Failure::new) }
+        };
+        Arc::new(match graph.kind() {
+            RunKind::Agent => Component::agent(graph.id(), body),
+            RunKind::Team => Component::team(graph.id(), body),
+            RunKind::Workflow | RunKind::Step | RunKind::Branch | RunKind::Attempt => {
+                Component::workflow(graph.id(), body)
+            }
+        })
+    }
+
+    /// Stops the runs whose place a new one takes.
+    async fn supersede(
+        &self,
+        view: &View,
+        strategy: Strategy,
+        path: &str,
+        thread: &Arc<Thread>,
+        others: &[Arc<Tracked>],
+    ) {
+        let action = match strategy {
+            Strategy::Enqueue | Strategy::Reject => return,
+            Strategy::Interrupt => Action::Interrupt,
+            Strategy::Rollback => Action::Rollback,
+        };
+        let others = others.iter().filter_map(|tracked| {
+            let run = self.engine().get(tracked.id)?;
+            Some(Found { run, tracked: Arc::clone(tracked), thread: Some(Arc::clone(thread)) })
+        });
+        let others: Vec<_> = others.collect();
+        let request = action.request(path).kind(CauseKind::Superseded);
+        self.stop(view, &others, action, request, Wait::none()).await;
+    }
+}
+
+fn idempotency_key(order: &Order<'_>) -> Result<Option<String>, Refusal> {
+    let Some(key) = order.headers.get("idempotency-key") else { return Ok(None) };
+    let key = key.to_str().map_err(|_| Refusal::invalid("Idempotency-Key: must be text"))?;
+    Ok(Some(key.to_owned()))
+}

@@ -1,0 +1,52 @@
+//! The run API of `LangGraph` Agent Server, on the quell engine, as an axum `Router`.
+//!
+//! Tested against langgraph-api 0.16.7 and its clients `langgraph-sdk` 0.4.14 (Python) and
+//! `@langchain/langgraph-sdk` 2.0.0 (JavaScript).
+//!
+//! # What is compatible
+//!
+//! - `GET /ok`, `/info`; assistants: search and get of the system assistant of every component.
+//! - Threads: create and get. Their status is computed from their runs.
+//! - Runs: create, stream, wait, join, join stream, get, list, cancel; the stateless create,
+//!   stream and wait; `POST /runs/cancel` by status and by ids. `multitask_strategy`,
+//!   `after_seconds`, `on_disconnect`, `Idempotency-Key`, `stream_resumable` with `Last-Event-ID`.
+//! - A time limit and a grace per run, by `metadata.quell_timeout_ms` and `quell_grace_ms`.
+//!
+//! # What is not
+//!
+//! - A cancel really stops the work, waits as long as it says, and is answered the same when asked
+//!   twice; `POST /runs/cancel` by status stops what it marks. Upstream does none of that.
+//! - There are no checkpoints yet: a run on null input that would go on from one fails and says
+//!   so, and `interrupt_before`, `interrupt_after` and `command` have no effect. A run that was
+//!   queued behind another gets its own input only; what it shows is laid over what the thread has.
+//! - Crons, store, the event-stream protocol v2, A2A and MCP answer 404.
+//!
+//! # Examples
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! use quell::{Engine, Payload};
+//! use quell_flow::{Catalog, Component};
+//! use quell_http::Service;
+//! use quell_langgraph::Options;
+//!
+//! let catalog = Catalog::new()
+//!     .with(Component::workflow("echo", async |_ctx, input: Payload| Ok(input)));
+//! let service = Service::new(Engine::new(), catalog);
+//! let app: axum::Router = quell_langgraph::router(service, Options::default());
+//! # drop(app);
+//! # });
+//! ```
+
+mod app;
+mod create;
+mod finals;
+mod options;
+mod routes;
+mod stream;
+mod threads;
+mod values;
+mod wire;
+
+pub use options::Options;
+pub use routes::{info, not_found, router, routes};

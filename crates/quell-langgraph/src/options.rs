@@ -1,0 +1,84 @@
+//! What an embedder may choose.
+
+use std::time::Duration;
+
+use quell::limits;
+use serde::{Deserialize, Deserializer};
+
+/// What an embedder may choose of the adapter: section 12 of the contract, choice 11.
+///
+/// Every field is a key of the table `[langgraph]` of a configuration file, under the field's name;
+/// durations are written in milliseconds, as `settle_ms`, `timeout_max_ms`, `grace_max_ms`.
+///
+/// # Examples
+///
+/// ```
+/// let mut options = quell_langgraph::Options::default();
+/// options.settle = std::time::Duration::ZERO;
+/// assert!(options.timeout_error);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Options {
+    /// Whether a stream ends with `event: end`, `data: null`. Defaults to false: strict readers
+    /// would see one event more.
+    pub end_event: bool,
+    /// Whether the text of every error is shown, also of classes that upstream masks. Defaults to
+    /// false.
+    pub unmasked_errors: bool,
+    /// Whether a timeout is told: an `error` event, `__error__`. Defaults to true. False is
+    /// upstream's silence.
+    pub timeout_error: bool,
+    /// How long a cancel without `wait` is held for its runs to become terminal. Defaults to
+    /// 20 ms. Zero holds nothing.
+    #[serde(rename = "settle_ms", deserialize_with = "millis")]
+    pub settle: Duration,
+    /// The longest time that a run may ask for in `metadata.quell_timeout_ms`; more counts as
+    /// this. Defaults to no limit. Zero stops every run that asks as soon as it starts.
+    #[serde(rename = "timeout_max_ms", deserialize_with = "some_millis")]
+    pub timeout_max: Option<Duration>,
+    /// The longest grace that a run may ask for in `metadata.quell_grace_ms`; more counts as this.
+    /// Defaults to 5 s. Zero gives none.
+    #[serde(rename = "grace_max_ms", deserialize_with = "millis")]
+    pub grace_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            end_event: false,
+            unmasked_errors: false,
+            timeout_error: true,
+            settle: Duration::from_millis(20),
+            timeout_max: None,
+            grace_max: limits::GRACE,
+        }
+    }
+}
+
+fn millis<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    u64::deserialize(from).map(Duration::from_millis)
+}
+
+fn some_millis<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    millis(from).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_is_a_key_of_the_configuration_and_no_other_key_is() {
+        let text = "end_event = true\nunmasked_errors = true\ntimeout_error = false\n\
+                    settle_ms = 0\ntimeout_max_ms = 5\ngrace_max_ms = 7";
+        let options: Options = toml::from_str(text).expect("every key is known");
+        assert!(options.end_event && options.unmasked_errors && !options.timeout_error);
+        assert_eq!(options.settle, Duration::ZERO);
+        assert_eq!(options.timeout_max, Some(Duration::from_millis(5)));
+        assert_eq!(options.grace_max, Duration::from_millis(7));
+        assert!(toml::from_str::<Options>("settle = 1").is_err());
+        assert_eq!(toml::from_str::<Options>("").expect("empty"), Options::default());
+    }
+}

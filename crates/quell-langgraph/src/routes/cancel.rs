@@ -1,0 +1,128 @@
+//! The two cancel operations (section 10).
+
+use std::collections::HashSet;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use quell::{Disposition, RunFilter};
+use quell_http::{Cancelled, SESSION, View, Wait};
+use serde_json::json as value;
+use uuid::Uuid;
+
+use crate::app::{App, Found};
+use crate::routes::{Parts, json, parts, read_json, set};
+use crate::wire::cancel::{Action, Selection, Until, answer, bulk_answer};
+use crate::wire::query::{Pairs, run_id, thread_id};
+use crate::wire::refusal::Refusal;
+use crate::wire::status::meaning;
+
+pub(super) async fn one(
+    State(app): State<App>,
+    path: Parts<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let view = app.writer(&headers)?;
+    let (thread, run) = parts(path)?;
+    let (thread, run) = (thread_id(&thread)?, run_id(&run)?);
+    let query = Pairs::of(&uri);
+    let (action, until) = (Action::of(query.get("action")), Until::of(query.get("wait")));
+    let cap = query.timeout()?;
+    let place = format!("/threads/{thread}/runs/{run}");
+    let wait = match until {
+        Until::Now => Wait::terminal().at_most(app.options().settle),
+        Until::Terminal => Wait::terminal(),
+        Until::Quiescent => Wait::quiescent(),
+    };
+    let wait = match cap.filter(|_| until != Until::Now) {
+        Some(cap) => wait.at_most(cap),
+        None => wait,
+    };
+    let found = app.find(&view, Some(thread), run);
+    if found.as_ref().is_some_and(|found| !may_run(&view, found)) {
+        return Err(Refusal::forbidden());
+    }
+    let request = action.request(&format!("{place}/cancel"));
+    let answers = app.stop(&view, found.as_slice(), action, request, wait).await;
+    let answers = answers.into_iter().next();
+    let cancelled = answers.unwrap_or_else(|| Cancelled::without_run(Disposition::Unknown));
+    Ok(render_one(cancelled, until, &place))
+}
+
+fn render_one(mut cancelled: Cancelled, until: Until, place: &str) -> Response {
+    let answer = answer(&cancelled.disposition, until, cancelled.is_reached);
+    if until == Until::Now || answer.is_err() {
+        // Held for a moment is not waited for (choice 2).
+        cancelled.quiescent = None;
+    }
+    let mut response = match answer {
+        Ok(StatusCode::OK) => json(&value!({})),
+        Ok(status) => status.into_response(),
+        Err(refusal) => refusal.into_response(),
+    };
+    let headers = response.headers_mut();
+    cancelled.write_headers(headers);
+    if until != Until::Now && (headers.contains_key("quell-quiescent")) {
+        set(headers, "location", &format!("{place}/join"));
+        set(headers, "content-location", place);
+    }
+    response
+}
+
+pub(super) async fn many(
+    State(app): State<App>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let view = app.writer(&headers)?;
+    let (_, body) = read_json(&headers, body).await?;
+    let selection = Selection::read(&body)?;
+    let action = Action::of(Pairs::of(&uri).get("action"));
+    let found = select(&app, &view, &selection);
+    let wait = Wait::terminal().at_most(app.options().settle);
+    let request = action.request("/runs/cancel");
+    let answers = app.stop(&view, &found, action, request, wait).await;
+    let first = answers.into_iter().min_by_key(|cancelled| meaning(&cancelled.disposition).1);
+    let mut first = first.unwrap_or_else(|| Cancelled::without_run(Disposition::Unknown));
+    first.quiescent = None;
+    let mut response = match bulk_answer(&first.disposition) {
+        Ok(status) => status.into_response(),
+        Err(refusal) => refusal.into_response(),
+    };
+    first.write_headers(response.headers_mut());
+    Ok(response)
+}
+
+/// Selects in one snapshot. A run is of this contract if it has a thread.
+fn select(app: &App, view: &View, selection: &Selection) -> Vec<Found> {
+    let mut found: Vec<_> = match selection {
+        Selection::Ids { thread, runs } => {
+            let mut seen = HashSet::new();
+            let runs = runs.iter().filter(|run| seen.insert(**run));
+            runs.filter_map(|run| app.find(view, Some(*thread), *run)).collect()
+        }
+        Selection::Status { wanted, thread } => {
+            let mut filter = RunFilter::new().roots().live();
+            if let Some(thread) = thread {
+                filter = filter.label(SESSION, thread.to_string());
+            }
+            let runs = view.runs(&filter).into_iter();
+            let runs = runs.filter(|run| wanted.has(run.row().status) && has_thread(run));
+            runs.filter_map(|run| app.find(view, None, run.id().as_uuid())).collect()
+        }
+    };
+    found.retain(|found| may_run(view, found));
+    found
+}
+
+fn has_thread(run: &quell::RunRef) -> bool {
+    run.label(SESSION).is_some_and(|session| Uuid::try_parse(session).is_ok())
+}
+
+fn may_run(view: &View, found: &Found) -> bool {
+    let graph = view.component_of(&found.run);
+    graph.is_none_or(|graph| view.principal().may_run(graph))
+}

@@ -1,0 +1,168 @@
+//! Creating runs: in the background, streamed, waited for; of a thread and stateless (section 5).
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::stream;
+use quell_http::{Guard, Heartbeat, OnDisconnect, View, sse_response, stream_body};
+use uuid::Uuid;
+
+use crate::app::{App, Found, object_of};
+use crate::create::Order;
+use crate::routes::{Parts, json, parts, read_json, set};
+use crate::stream::{From, frames};
+use crate::wire::create::Create;
+use crate::wire::modes::Modes;
+use crate::wire::query::thread_id;
+use crate::wire::refusal::Refusal;
+
+/// A run that was made, or found by its idempotency key.
+struct Made {
+    view: View,
+    found: Found,
+    on_disconnect: OnDisconnect,
+    is_stateless: bool,
+}
+
+async fn make(
+    app: &App,
+    thread: Option<Uuid>,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Made, Refusal> {
+    let view = app.writer(headers)?;
+    let (bytes, value) = read_json(headers, body).await?;
+    let create = Create::read(&value)?;
+    let on_disconnect = create.on_disconnect;
+    let order = Order { thread, create, path: uri.path(), body: &bytes, headers };
+    let found = app.create(&view, order).await?;
+    Ok(Made { view, found, on_disconnect, is_stateless: thread.is_none() })
+}
+
+impl Made {
+    fn start(&self) -> Response {
+        let mut response = json(&object_of(&self.view, &self.found));
+        let place = if self.is_stateless { self.bare() } else { self.full() };
+        set(response.headers_mut(), "content-location", &place);
+        response
+    }
+
+    fn stream(&self, app: &App) -> Response {
+        let place = if self.is_stateless { self.bare() } else { self.full() };
+        let mut headers = stream_headers();
+        set(&mut headers, "location", &format!("{place}/stream"));
+        set(&mut headers, "content-location", &place);
+        let guard = app.service().guard(&self.found.run, self.on_disconnect);
+        let frames = frames(app, &self.found, Modes::ALL, From::Start);
+        sse_response(frames, heartbeat(), Some(guard), headers)
+    }
+
+    fn wait(self, app: &App) -> Response {
+        let place = self.full();
+        let guard = app.service().guard(&self.found.run, self.on_disconnect);
+        let mut response = waited(app, self.found, false, guard);
+        set(response.headers_mut(), "location", &format!("{place}/join"));
+        set(response.headers_mut(), "content-location", &place);
+        response
+    }
+
+    fn full(&self) -> String {
+        format!("/threads/{}/runs/{}", self.found.tracked.about.thread, self.found.run.id())
+    }
+
+    fn bare(&self) -> String {
+        format!("/runs/{}", self.found.run.id())
+    }
+}
+
+/// A body that is kept alive until the run has ended.
+pub(super) fn waited(app: &App, found: Found, joins: bool, guard: Guard) -> Response {
+    let app = app.clone();
+    // The guard of the body is the client's: this wait has no policy of its own.
+    let text = async move { app.wait_for(&found, joins, OnDisconnect::Continue).await };
+    let pieces = stream::once(async move { Bytes::from(text.await) });
+    let beat = Heartbeat::steady(HEARTBEAT, "\n");
+    let mut response = stream_body(pieces, beat, Some(guard)).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+pub(super) fn stream_headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    set(&mut headers, "cache-control", "no-store");
+    set(&mut headers, "x-accel-buffering", "no");
+    headers
+}
+
+/// [choice] of section 8: no empty line, which the JavaScript client takes for an event.
+pub(super) fn heartbeat() -> Heartbeat {
+    Heartbeat::steady(HEARTBEAT, ": heartbeat\n")
+}
+
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+pub(super) async fn start(
+    State(app): State<App>,
+    path: Parts<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let thread = Some(thread_id(&parts(path)?)?);
+    Ok(make(&app, thread, &uri, &headers, body).await?.start())
+}
+
+pub(super) async fn stream(
+    State(app): State<App>,
+    path: Parts<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let thread = Some(thread_id(&parts(path)?)?);
+    Ok(make(&app, thread, &uri, &headers, body).await?.stream(&app))
+}
+
+pub(super) async fn wait(
+    State(app): State<App>,
+    path: Parts<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let thread = Some(thread_id(&parts(path)?)?);
+    Ok(make(&app, thread, &uri, &headers, body).await?.wait(&app))
+}
+
+pub(super) async fn start_stateless(
+    State(app): State<App>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    Ok(make(&app, None, &uri, &headers, body).await?.start())
+}
+
+pub(super) async fn stream_stateless(
+    State(app): State<App>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    Ok(make(&app, None, &uri, &headers, body).await?.stream(&app))
+}
+
+pub(super) async fn wait_stateless(
+    State(app): State<App>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    Ok(make(&app, None, &uri, &headers, body).await?.wait(&app))
+}

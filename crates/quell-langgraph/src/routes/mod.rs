@@ -1,0 +1,104 @@
+//! Parse, one call, render.
+
+mod assistants;
+mod cancel;
+mod cors;
+mod create;
+mod join;
+mod runs;
+mod system;
+mod threads;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::from_fn;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use quell_http::{Service, read_body};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::options::Options;
+use crate::wire::refusal::Refusal;
+
+pub use system::info;
+
+/// Makes the router of the contract. Every path that it does not serve answers the contract's 404.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::Engine;
+/// use quell_flow::Catalog;
+/// use quell_http::Service;
+///
+/// let service = Service::new(Engine::new(), Catalog::new());
+/// let app = quell_langgraph::router(service, quell_langgraph::Options::default());
+/// # drop(app);
+/// # });
+/// ```
+pub fn router(service: Service, options: Options) -> Router {
+    let info = Router::new().route("/info", get(system::get_info));
+    let info = info.method_not_allowed_fallback(not_found).layer(from_fn(cors::allow));
+    routes(service, options).merge(info).fallback(not_found)
+}
+
+/// As [`router`], for a server that has other contracts under the same root: without `/info`,
+/// whose answer such a server makes with [`info`], and without an answer for other paths.
+pub fn routes(service: Service, options: Options) -> Router {
+    Router::new()
+        .route("/ok", get(system::ok))
+        .route("/assistants/search", post(assistants::search))
+        .route("/assistants/{assistant}", get(assistants::read))
+        .route("/threads", post(threads::create))
+        .route("/threads/{thread}", get(threads::read))
+        .route("/threads/{thread}/runs", get(runs::list).post(create::start))
+        .route("/threads/{thread}/runs/stream", post(create::stream))
+        .route("/threads/{thread}/runs/wait", post(create::wait))
+        .route("/threads/{thread}/runs/{run}", get(runs::read))
+        .route("/threads/{thread}/runs/{run}/join", get(join::join))
+        .route("/threads/{thread}/runs/{run}/stream", get(join::stream))
+        .route("/threads/{thread}/runs/{run}/cancel", post(cancel::one))
+        .route("/runs", post(create::start_stateless))
+        .route("/runs/stream", post(create::stream_stateless))
+        .route("/runs/wait", post(create::wait_stateless))
+        .route("/runs/{run}/stream", get(join::stream_stateless))
+        .route("/runs/cancel", post(cancel::many))
+        .method_not_allowed_fallback(not_found)
+        .layer(from_fn(cors::allow))
+        .with_state(App::new(service, options))
+}
+
+/// Answers a path that nobody serves: the contract's 404.
+pub async fn not_found() -> Response {
+    Refusal::not_found().into_response()
+}
+
+/// The parts of a path; one that is no text is no id.
+type Parts<T> = Result<axum::extract::Path<T>, axum::extract::rejection::PathRejection>;
+
+fn parts<T>(path: Parts<T>) -> Result<T, Refusal> {
+    let bad = |_| Refusal::invalid("Invalid ID in path: must be a UUID");
+    path.map(|axum::extract::Path(parts)| parts).map_err(bad)
+}
+
+/// Reads a body of JSON; what is not there is none.
+async fn read_json(headers: &HeaderMap, body: Body) -> Result<(Bytes, Value), Refusal> {
+    let bytes = read_body(headers, body).await?;
+    let value = serde_json::from_slice(&bytes);
+    let value = value.map_err(|_| Refusal::invalid("Invalid JSON in request body"))?;
+    Ok((bytes, value))
+}
+
+/// Sets a header whose text is made of ids.
+fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+fn json(value: &Value) -> Response {
+    axum::Json(value).into_response()
+}

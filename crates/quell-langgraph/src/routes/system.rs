@@ -1,0 +1,28 @@
+//! `/ok` and `/info`.
+
+use axum::Json;
+use serde_json::{Value, json};
+
+pub(super) async fn ok() -> Json<Value> {
+    Json(json!({ "ok": true, "services": {} }))
+}
+
+pub(super) async fn get_info() -> Json<Value> {
+    Json(info())
+}
+
+/// Makes the answer to `GET /info`.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_langgraph::info()["flags"]["assistants"], true);
+/// ```
+pub fn info() -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "langgraph_py_version": null,
+        "flags": { "assistants": true, "crons": false, "langsmith": false },
+        "host": { "kind": "self-hosted" },
+    })
+}

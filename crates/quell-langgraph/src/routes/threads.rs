@@ -1,0 +1,61 @@
+//! Threads: create and get (section 4).
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::routes::{Parts, json, parts, read_json};
+use crate::threads::{Full, Thread};
+use crate::wire::create::{choice, object};
+use crate::wire::query::thread_id;
+use crate::wire::refusal::Refusal;
+
+pub(super) async fn create(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let view = app.writer(&headers)?;
+    let Value::Object(body) = read_json(&headers, body).await?.1 else {
+        return Err(Refusal::invalid("body: must be an object"));
+    };
+    let id = match body.get("thread_id") {
+        None | Some(Value::Null) => Uuid::now_v7(),
+        Some(Value::String(text)) => thread_id(text)?,
+        Some(_) => return Err(Refusal::invalid("Invalid thread ID: must be a UUID")),
+    };
+    let metadata = object(&body, "metadata")?;
+    let is_quiet = choice(&body, "if_exists", ["raise", "do_nothing"])? == "do_nothing";
+    if app.service().is_draining() {
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"));
+    }
+    let thread = Thread::new(id, view.principal().subject(), metadata, false);
+    match app.threads().add(app.engine(), thread) {
+        Ok(Ok(thread)) => Ok(json(&thread.row(app.engine()))),
+        // One of somebody else is not shown, and not overwritten either (choice 10).
+        Ok(Err(_)) => {
+            let text = format!("Thread with ID {id} already exists");
+            let known = app.thread(&view, id).filter(|_| is_quiet);
+            let known = known.ok_or_else(|| Refusal::new(StatusCode::CONFLICT, text))?;
+            Ok(json(&known.row(app.engine())))
+        }
+        Err(Full) => Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "Too many threads")),
+    }
+}
+
+pub(super) async fn read(
+    State(app): State<App>,
+    path: Parts<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let view = app.caller(&headers)?;
+    let id = thread_id(&parts(path)?)?;
+    let thread = app.thread(&view, id);
+    let thread =
+        thread.ok_or_else(|| Refusal::missing(format!("Thread with ID {id} not found")))?;
+    Ok(json(&thread.row(app.engine())))
+}

@@ -1,0 +1,352 @@
+//! Threads in memory: their values, and the runs that belong to them.
+//!
+//! Invariants:
+//!
+//! 1. A lane of the engine keeps the runs of a thread apart, so that the values on which a run
+//!    starts are those that the run before it left: when a run has started, every ended run of
+//!    its thread is settled before its own values are looked at.
+//! 2. A run is settled once, when it is terminal; one that is rolled back leaves nothing.
+//! 3. Whoever reads takes in what is in the logs by then: nobody sees less than the log says.
+//!
+//! Lock order: table, thread, fold of a run; never across an await.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+use quell::{Engine, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::values::{Fold, Values};
+use crate::wire::modes::Modes;
+use crate::wire::rows::{About, ThreadParts, thread_error, thread_row};
+use crate::wire::status::ThreadFacts;
+
+/// A thread: values that its runs share, one after the other.
+pub(crate) struct Thread {
+    pub(crate) id: Uuid,
+    pub(crate) owner: Option<String>,
+    /// Made up for one stateless run, and deleted with it.
+    pub(crate) is_temporary: bool,
+    created_at: SystemTime,
+    /// Held while a run of the thread is made, so that runs enter in one order.
+    pub(crate) door: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    metadata: Map<String, Value>,
+    values: Option<Arc<Values>>,
+    updated_at: SystemTime,
+    values_updated_at: SystemTime,
+    live: Vec<Arc<Tracked>>,
+    ended: VecDeque<Arc<Tracked>>,
+    last: Option<RunStatus>,
+    error: Value,
+    has_next: bool,
+}
+
+/// A run of a thread, as the adapter knows it.
+#[derive(Debug)]
+pub(crate) struct Tracked {
+    pub(crate) id: RunId,
+    pub(crate) about: About,
+    pub(crate) input: Value,
+    pub(crate) modes: Modes,
+    pub(crate) has_subgraphs: bool,
+    pub(crate) is_resumable: bool,
+    pub(crate) limit_ms: Option<u64>,
+    pub(crate) is_unmasked: bool,
+    /// The engine has it.
+    pub(crate) has_begun: AtomicBool,
+    /// It is to be deleted when it is over.
+    pub(crate) is_doomed: AtomicBool,
+    pub(crate) fold: Mutex<Fold>,
+}
+
+impl Tracked {
+    pub(crate) fn is_doomed(&self) -> bool {
+        self.is_doomed.load(Ordering::SeqCst)
+    }
+
+    fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::SeqCst)
+    }
+
+    /// Takes in what is in the log by now; as many events as a log may hold.
+    fn catch_up(&self, run: &RunRef, values: Option<&Arc<Values>>) {
+        let mut fold = self.fold.lock();
+        let mut events = run.events_since(fold.seq);
+        for _ in 0..=limits::EVENTS_PER_ROOT_MAX {
+            let Some(Some(event)) = events.next().now_or_never() else { break };
+            fold.take(self.id, &event, &self.input, || values.cloned());
+        }
+    }
+}
+
+impl Thread {
+    pub(crate) fn new(
+        id: Uuid,
+        owner: Option<&str>,
+        metadata: Map<String, Value>,
+        is_temporary: bool,
+    ) -> Self {
+        let now = SystemTime::now();
+        let state = State {
+            metadata,
+            values: None,
+            updated_at: now,
+            values_updated_at: now,
+            live: Vec::new(),
+            ended: VecDeque::new(),
+            last: None,
+            error: Value::Null,
+            has_next: false,
+        };
+        Self {
+            id,
+            owner: owner.map(str::to_owned),
+            is_temporary,
+            created_at: now,
+            door: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Adds a run that is about to be made.
+    pub(crate) fn add(&self, tracked: &Arc<Tracked>) {
+        self.state.lock().live.push(Arc::clone(tracked));
+    }
+
+    /// Says that the engine has a run: it and its assistant show in the thread.
+    pub(crate) fn begin(&self, tracked: &Tracked) {
+        tracked.has_begun.store(true, Ordering::SeqCst);
+        let mut state = self.state.lock();
+        for key in ["graph_id", "assistant_id"] {
+            if let Some(value) = tracked.about.metadata.get(key) {
+                state.metadata.insert(key.into(), value.clone());
+            }
+        }
+        state.updated_at = SystemTime::now();
+    }
+
+    /// Takes a run out: it was not made after all, or is deleted.
+    pub(crate) fn remove(&self, id: RunId) {
+        let mut state = self.state.lock();
+        state.live.retain(|tracked| tracked.id != id);
+        state.ended.retain(|tracked| tracked.id != id);
+    }
+
+    /// Finds a run.
+    pub(crate) fn find(&self, id: RunId) -> Option<Arc<Tracked>> {
+        let state = self.state.lock();
+        let mut all = state.live.iter().chain(&state.ended);
+        all.find(|tracked| tracked.id == id && tracked.has_begun()).map(Arc::clone)
+    }
+
+    /// Lists the runs that the engine has.
+    pub(crate) fn runs(&self) -> Vec<Arc<Tracked>> {
+        let state = self.state.lock();
+        let all = state.live.iter().chain(&state.ended);
+        all.filter(|tracked| tracked.has_begun()).map(Arc::clone).collect()
+    }
+
+    /// Lists the runs that are not terminal.
+    pub(crate) fn live(&self, engine: &Engine) -> Vec<Arc<Tracked>> {
+        let mut state = self.state.lock();
+        state.settle(engine);
+        state.live.iter().filter(|tracked| tracked.has_begun()).map(Arc::clone).collect()
+    }
+
+    /// Tells whether nothing of it is live or about to be.
+    pub(crate) fn is_idle(&self, engine: &Engine) -> bool {
+        let mut state = self.state.lock();
+        state.settle(engine);
+        state.live.is_empty()
+    }
+
+    /// Yields the values that the ended runs left.
+    pub(crate) fn values(&self, engine: &Engine) -> Option<Arc<Values>> {
+        let mut state = self.state.lock();
+        state.settle(engine);
+        state.values.clone()
+    }
+
+    /// Tells whether a run was cut, so that something would run next.
+    pub(crate) fn has_next(&self) -> bool {
+        self.state.lock().has_next
+    }
+
+    /// Takes in an event of a run.
+    pub(crate) fn take(&self, engine: &Engine, tracked: &Tracked, event: &RunEvent) {
+        let mut state = self.state.lock();
+        if event.run == tracked.id && event.kind == quell::EventKind::Started {
+            state.settle(engine);
+        }
+        let values = state.values.clone();
+        tracked.fold.lock().take(tracked.id, event, &tracked.input, || values);
+    }
+
+    /// Yields the values of a run as they are now, and where its log is.
+    pub(crate) fn look(&self, engine: &Engine, tracked: &Tracked, run: &RunRef) -> Fold {
+        let mut state = self.state.lock();
+        state.settle(engine);
+        tracked.catch_up(run, state.values.as_ref());
+        let fold = tracked.fold.lock();
+        fold.clone()
+    }
+
+    /// Writes the row.
+    pub(crate) fn row(&self, engine: &Engine) -> Value {
+        let mut state = self.state.lock();
+        state.settle(engine);
+        let is_live = state.live.iter().any(|tracked| tracked.has_begun());
+        thread_row(&ThreadParts {
+            id: self.id,
+            created_at: self.created_at,
+            updated_at: state.updated_at,
+            state_updated_at: state.values_updated_at,
+            metadata: &state.metadata,
+            values: state.values.as_deref(),
+            facts: ThreadFacts { is_live, last: state.last, has_next: state.has_next },
+            error: &state.error,
+        })
+    }
+}
+
+impl State {
+    /// Takes in what the runs that have ended since left, in the order in which they ended.
+    fn settle(&mut self, engine: &Engine) {
+        let look = |tracked: &Arc<Tracked>| {
+            let run = engine.get(tracked.id)?;
+            let row = run.row();
+            row.status.is_terminal().then_some((Arc::clone(tracked), run, row))
+        };
+        let begun = self.live.iter().filter(|tracked| tracked.has_begun());
+        let mut over: Vec<_> = begun.filter_map(look).collect();
+        over.sort_by_key(|(_, _, row)| row.ended_at);
+        for (tracked, run, row) in over {
+            tracked.catch_up(&run, self.values.as_ref());
+            self.close(&tracked, &row);
+        }
+        // What the engine keeps no longer is not to be seen either.
+        self.live.retain(|one| !one.has_begun() || engine.get(one.id).is_some());
+        while self.ended.len() > ENDED_PER_THREAD_MAX
+            || self.ended.front().is_some_and(|oldest| engine.get(oldest.id).is_none())
+        {
+            self.ended.pop_front();
+        }
+    }
+
+    fn close(&mut self, tracked: &Arc<Tracked>, row: &RunRow) {
+        self.live.retain(|one| one.id != tracked.id);
+        self.ended.push_back(Arc::clone(tracked));
+        let mut fold = tracked.fold.lock();
+        fold.finish(row.output.as_ref());
+        let is_stopped = matches!(row.status, RunStatus::Cancelled | RunStatus::TimedOut);
+        if tracked.is_doomed() && is_stopped {
+            return;
+        }
+        let now = row.ended_at.unwrap_or_else(SystemTime::now);
+        self.last = Some(row.status);
+        self.error = thread_error(row, tracked.limit_ms, tracked.is_unmasked);
+        self.updated_at = now;
+        if fold.has_started() {
+            self.has_next = row.status != RunStatus::Completed;
+            self.values_updated_at = now;
+            let fits = |values: &Arc<Values>| {
+                serde_json::to_vec(&**values).is_ok_and(|text| text.len() <= VALUES_BYTES_MAX)
+            };
+            if let Some(values) = fold.current().filter(|values| fits(values)) {
+                self.values = Some(Arc::clone(values));
+            }
+        }
+    }
+}
+
+/// The values of a thread in bytes of JSON. Those that would be larger are not taken over.
+const VALUES_BYTES_MAX: usize = limits::PAYLOAD_BYTES_MAX;
+
+/// Ended runs listed of one thread. The oldest leave the list first.
+const ENDED_PER_THREAD_MAX: usize = 1_000;
+
+/// The threads of a service, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Threads(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    all: HashMap<Uuid, Arc<Thread>>,
+    order: VecDeque<Uuid>,
+}
+
+/// There are as many threads as there may be, and all of them are busy.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+impl Threads {
+    pub(crate) fn get(&self, id: Uuid) -> Option<Arc<Thread>> {
+        self.0.lock().all.get(&id).map(Arc::clone)
+    }
+
+    /// Adds a thread, unless its id is in use: then it yields the one that is there.
+    pub(crate) fn add(
+        &self,
+        engine: &Engine,
+        thread: Thread,
+    ) -> Result<Result<Arc<Thread>, Arc<Thread>>, Full> {
+        let mut table = self.0.lock();
+        if let Some(known) = table.all.get(&thread.id) {
+            return Ok(Err(Arc::clone(known)));
+        }
+        if table.all.len() >= THREADS_MAX && !table.make_room(engine) {
+            return Err(Full);
+        }
+        if !thread.is_temporary {
+            table.order.push_back(thread.id);
+        }
+        let thread = Arc::new(thread);
+        table.all.insert(thread.id, Arc::clone(&thread));
+        Ok(Ok(thread))
+    }
+
+    pub(crate) fn remove(&self, id: Uuid) {
+        let mut table = self.0.lock();
+        if table.all.remove(&id).is_some_and(|thread| !thread.is_temporary) {
+            table.order.retain(|known| *known != id);
+        }
+    }
+}
+
+impl Table {
+    /// Forgets the oldest thread that is idle, among the first few.
+    fn make_room(&mut self, engine: &Engine) -> bool {
+        for _ in 0..EVICTIONS_TRIED_MAX {
+            let Some(id) = self.order.pop_front() else { return false };
+            if self.all.get(&id).is_some_and(|thread| !thread.is_idle(engine)) {
+                self.order.push_back(id);
+            } else {
+                self.all.remove(&id);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Threads in memory. One more, and the oldest idle one leaves; if there is none, it is refused.
+const THREADS_MAX: usize = 100_000;
+
+const EVICTIONS_TRIED_MAX: usize = 64;
+
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Thread").field("id", &self.id).finish_non_exhaustive()
+    }
+}

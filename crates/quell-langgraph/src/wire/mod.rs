@@ -1,0 +1,10 @@
+//! What is on the wire: pure functions, by direction.
+
+pub(crate) mod cancel;
+pub(crate) mod create;
+pub(crate) mod failure;
+pub(crate) mod modes;
+pub(crate) mod query;
+pub(crate) mod refusal;
+pub(crate) mod rows;
+pub(crate) mod status;

@@ -1,0 +1,146 @@
+//! Answers that are no success: every body is exactly `{"detail": "<text>"}`.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use quell_http::{AccessError, BodyError, StartError};
+use serde_json::json;
+
+/// An answer that is no success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) detail: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, detail: detail.into() }
+    }
+
+    /// 422.
+    pub(crate) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    /// 404.
+    pub(crate) fn missing(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// 404 of a row without a text of its own, and of a path that is not served.
+    pub(crate) fn not_found() -> Self {
+        Self::missing("Not Found")
+    }
+
+    pub(crate) fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden")
+    }
+
+    pub(crate) fn busy() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "Thread is already running a task. Wait for it to finish or choose a different \
+             multitask strategy.",
+        )
+    }
+
+    pub(crate) fn too_many() -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many live runs")
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "detail": self.detail }))).into_response()
+    }
+}
+
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Missing
+            | AccessError::WrongScheme
+            | AccessError::Invalid
+            | AccessError::Expired
+            | AccessError::WrongAudience => Self::new(StatusCode::UNAUTHORIZED, "Invalid API key"),
+        }
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large")
+            }
+            BodyError::Broken => Self::invalid("Invalid JSON in request body"),
+        }
+    }
+}
+
+impl From<StartError> for Refusal {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::LaneBusy => Self::busy(),
+            StartError::TooMany { .. } => Self::too_many(),
+            StartError::TooLarge { what: "idempotency key", .. } => {
+                Self::invalid("Idempotency-Key: too long")
+            }
+            StartError::TooLarge { .. } => BodyError::TooLarge.into(),
+            StartError::KeyConflict => {
+                Self::new(StatusCode::CONFLICT, "Idempotency-Key was used with a different request")
+            }
+            // A run that was deleted: what it was is not known any more, and it is not run again.
+            StartError::KeyForgotten => Self::missing("Run not found"),
+            // 5xx only when nothing was created: the JavaScript client tries again.
+            StartError::Unavailable => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+            }
+            StartError::BadId(_) | StartError::IdInUse(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_not_to_start_has_its_status() {
+        let big = |what| StartError::TooLarge { what, bytes: 2, max: 1 };
+        let table = [
+            (StartError::LaneBusy, 409),
+            (StartError::TooMany { what: "live runs", max: 1 }, 429),
+            (big("input"), 413),
+            (big("idempotency key"), 422),
+            (StartError::KeyConflict, 409),
+            (StartError::KeyForgotten, 404),
+            (StartError::Unavailable, 503),
+            (StartError::IdInUse("r".into()), 500),
+            (StartError::BadId(quell_http::parse_id("").unwrap_err()), 500),
+        ];
+        for (error, status) in table {
+            assert_eq!(Refusal::from(error.clone()).status.as_u16(), status, "{error}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_what_is_wrong_with_a_key() {
+        let all = [
+            AccessError::Missing,
+            AccessError::WrongScheme,
+            AccessError::Invalid,
+            AccessError::Expired,
+            AccessError::WrongAudience,
+        ];
+        for error in all {
+            let refusal = Refusal::from(error);
+            assert_eq!((refusal.status.as_u16(), &*refusal.detail), (401, "Invalid API key"));
+        }
+    }
+}

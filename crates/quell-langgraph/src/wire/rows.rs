@@ -1,0 +1,236 @@
+//! Rows: runs, threads, assistants.
+
+use std::time::SystemTime;
+
+use quell::{Cause, RunRow, RunStatus};
+use quell_flow::Component;
+use quell_http::State;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::values::Values;
+use crate::wire::failure;
+use crate::wire::status::{ThreadFacts, run_status, thread_status};
+
+/// Writes an instant: ISO 8601 with microseconds and `+00:00`.
+pub(crate) fn time(at: SystemTime) -> String {
+    let text = humantime::format_rfc3339_micros(at).to_string();
+    format!("{}+00:00", text.trim_end_matches('Z'))
+}
+
+/// Yields the id of the one system assistant of a graph: upstream's, so that stored ids hold.
+pub(crate) fn system_assistant(graph: &str) -> Uuid {
+    Uuid::new_v5(&GRAPHS, graph.as_bytes())
+}
+
+/// Upstream's namespace of graphs.
+const GRAPHS: Uuid = Uuid::from_u128(0x6ba7_b821_9dad_11d1_80b4_00c0_4fd4_30c8);
+
+/// Writes the row of the system assistant of a graph.
+pub(crate) fn assistant_row(graph: &Component, since: SystemTime) -> Value {
+    let since = time(since);
+    json!({
+        "assistant_id": system_assistant(graph.id()).to_string(),
+        "graph_id": graph.id(),
+        "config": {},
+        "context": {},
+        "metadata": { "created_by": "system" },
+        "name": graph.id(),
+        "created_at": since,
+        "updated_at": since,
+        "version": 1,
+        "description": graph.description(),
+    })
+}
+
+/// What of a run is known besides its state in the engine: the request that made it.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    pub(crate) thread: Uuid,
+    pub(crate) assistant: Uuid,
+    /// The caller's metadata and the three keys of the server.
+    pub(crate) metadata: Map<String, Value>,
+    pub(crate) kwargs: Map<String, Value>,
+    pub(crate) strategy: &'static str,
+    pub(crate) due: Option<SystemTime>,
+}
+
+/// Writes a run object.
+pub(crate) fn run_object(about: &About, row: &RunRow, state: &State) -> Value {
+    let created = about.due.unwrap_or(row.queued_at);
+    let last = [row.ended_at, row.stopped_at, row.started_at].into_iter().flatten().next();
+    json!({
+        "run_id": row.run.to_string(),
+        "thread_id": about.thread.to_string(),
+        "assistant_id": about.assistant.to_string(),
+        "metadata": about.metadata,
+        "status": run_status(row.status),
+        "kwargs": about.kwargs,
+        "multitask_strategy": about.strategy,
+        "created_at": time(created),
+        "updated_at": time(last.unwrap_or(row.queued_at)),
+        "langsmith_session_name": null,
+        "cancel_reason": row.cause.as_deref().map(cancel_reason),
+        "quell": {
+            "status": state.status,
+            "cause": state.cause.as_ref().map(|why| json!({
+                "kind": why.kind,
+                "message": why.message,
+                "by": why.by,
+                "at": why.at,
+                "origin": why.origin,
+            })),
+            "quiescent": state.quiescent,
+            "abandoned": state.abandoned,
+        },
+    })
+}
+
+/// The cause in words.
+fn cancel_reason(cause: &Cause) -> String {
+    match &cause.message {
+        Some(message) => format!("{}: {message}", cause.kind),
+        None => cause.kind.to_string(),
+    }
+}
+
+/// Writes why a run ended, for the row of its thread; none if it came to its end.
+pub(crate) fn thread_error(row: &RunRow, limit_ms: Option<u64>, is_unmasked: bool) -> Value {
+    let message = row.cause.as_deref().and_then(|cause| cause.message.as_deref());
+    match row.status {
+        RunStatus::Failed => {
+            failure::error_object(row.error.as_deref().unwrap_or_default(), is_unmasked)
+        }
+        RunStatus::TimedOut => failure::timeout_object(limit_ms),
+        RunStatus::Cancelled => {
+            let kind = row.cause.as_deref().map_or("cancelled", |cause| cause.kind.as_str());
+            json!({ "error": "UserInterrupt", "message": message.unwrap_or(kind) })
+        }
+        RunStatus::Completed | RunStatus::Queued | RunStatus::Running | RunStatus::Stopping => {
+            Value::Null
+        }
+    }
+}
+
+/// What the row of a thread is made of.
+#[derive(Debug)]
+pub(crate) struct ThreadParts<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) created_at: SystemTime,
+    pub(crate) updated_at: SystemTime,
+    pub(crate) state_updated_at: SystemTime,
+    pub(crate) metadata: &'a Map<String, Value>,
+    pub(crate) values: Option<&'a Values>,
+    pub(crate) facts: ThreadFacts,
+    pub(crate) error: &'a Value,
+}
+
+/// Writes the row of a thread. Its status is computed here, and kept nowhere.
+pub(crate) fn thread_row(parts: &ThreadParts<'_>) -> Value {
+    let mut row = json!({
+        "thread_id": parts.id.to_string(),
+        "created_at": time(parts.created_at),
+        "updated_at": time(parts.updated_at),
+        "state_updated_at": time(parts.state_updated_at),
+        "metadata": parts.metadata,
+        "status": thread_status(parts.facts),
+        "config": {},
+        "values": parts.values,
+    });
+    if parts.facts.last.is_some() {
+        row["error"] = parts.error.clone();
+        row["interrupts"] = json!({});
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use quell::{CancelRequest, RunId, RunKind};
+
+    use super::*;
+
+    fn at(micros: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_micros(micros)
+    }
+
+    fn row(status: RunStatus) -> RunRow {
+        let id = RunId::from_text("01a1f7a0-b8be-771e-8334-e5af4180e25e");
+        RunRow::new(id, RunKind::Workflow, "steps".into(), status, at(1_795_155_867_838_324))
+    }
+
+    #[test]
+    fn a_time_has_microseconds_and_an_offset() {
+        assert_eq!(time(at(1_795_155_867_838_324)), "2026-11-20T06:24:27.838324+00:00");
+        assert_eq!(time(at(1_000_000)), "1970-01-01T00:00:01.000000+00:00");
+    }
+
+    #[test]
+    fn the_system_assistant_of_a_graph_has_the_id_that_upstream_gives_it() {
+        let id = system_assistant("steps").to_string();
+        assert_eq!(id, "01d10e59-d4b4-51ec-8e94-9b2716b34de8");
+    }
+
+    #[test]
+    fn a_run_object_has_the_shape_of_the_contract() {
+        let about = About {
+            thread: Uuid::nil(),
+            assistant: system_assistant("steps"),
+            metadata: Map::new(),
+            kwargs: Map::new(),
+            strategy: "enqueue",
+            due: Some(at(1_795_155_868_000_000)),
+        };
+        let mut row = row(RunStatus::Stopping);
+        let request = CancelRequest::because("interrupt requested via POST /x");
+        row.cause = Some(Arc::new(request.to_cause(row.queued_at, row.run)));
+        let state = State::of_row(&row, |id| id.to_string());
+        let object = run_object(&about, &row, &state);
+        assert_eq!(object["status"], "running");
+        assert_eq!(object["created_at"], "2026-11-20T06:24:28.000000+00:00");
+        assert_eq!(object["cancel_reason"], "user-request: interrupt requested via POST /x");
+        assert_eq!(object["quell"]["status"], "stopping");
+        assert_eq!(object["quell"]["cause"]["kind"], "user-request");
+        assert_eq!(object["quell"]["abandoned"], json!([]));
+        assert_eq!(object["langsmith_session_name"], Value::Null);
+    }
+
+    #[test]
+    fn the_error_of_a_thread_says_how_its_last_run_ended() {
+        let mut failed = row(RunStatus::Failed);
+        failed.error = Some("ValueError: boom".into());
+        let error = thread_error(&failed, None, false);
+        assert_eq!(error, json!({"error": "ValueError", "message": "boom"}));
+        let error = thread_error(&row(RunStatus::TimedOut), Some(5), false);
+        assert_eq!(error["message"], "Run exceeded its time limit of 5 ms");
+        let mut cancelled = row(RunStatus::Cancelled);
+        let request = CancelRequest::because("why");
+        cancelled.cause = Some(Arc::new(request.to_cause(at(0), cancelled.run)));
+        let error = thread_error(&cancelled, None, false);
+        assert_eq!(error, json!({"error": "UserInterrupt", "message": "why"}));
+        assert_eq!(thread_error(&row(RunStatus::Completed), None, false), Value::Null);
+    }
+
+    #[test]
+    fn a_thread_shows_no_error_before_a_run_of_it_has_ended() {
+        let metadata = Map::new();
+        let mut parts = ThreadParts {
+            id: Uuid::nil(),
+            created_at: at(0),
+            updated_at: at(0),
+            state_updated_at: at(0),
+            metadata: &metadata,
+            values: None,
+            facts: ThreadFacts::default(),
+            error: &Value::Null,
+        };
+        let row = thread_row(&parts);
+        assert_eq!((&row["status"], &row["values"]), (&json!("idle"), &Value::Null));
+        assert!(row.get("error").is_none() && row.get("interrupts").is_none());
+        parts.facts.last = Some(RunStatus::Completed);
+        assert_eq!(thread_row(&parts).get("error"), Some(&Value::Null));
+    }
+}

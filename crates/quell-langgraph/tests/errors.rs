@@ -1,0 +1,164 @@
+//! Every error row of the contract that can be reached.
+
+use axum::http::Method;
+use serde_json::json;
+
+use crate::talk::{Server, id_of};
+
+const ID: &str = "01a1f7a0-b8be-771e-8334-e5af4180e25e";
+const NONE: &str = "No runs found to cancel.";
+const ENDED: &str = "No matching runs to cancel. Please verify the thread ID and run IDs are \
+                     correct, and the runs haven't been deleted or completed.";
+const BAD_JSON: &str = "Invalid JSON in request body";
+const BAD_RUN: &str = "Invalid run ID: must be a UUID";
+const BAD_THREAD: &str = "Invalid thread ID: must be a UUID";
+
+type Row<'a> = (&'a str, &'a str, &'a str, u16, &'a str);
+
+async fn assert_answered(server: &Server, table: &[Row<'_>]) {
+    for (method, path, body, status, detail) in table {
+        let answer = server.send(method.parse().unwrap(), path, body).await;
+        let expected = (*status, (*detail).to_owned());
+        assert_eq!(answer.detail(), expected, "{method} {path} {body}");
+    }
+}
+
+#[tokio::test]
+async fn bad_requests_for_threads_and_assistants_are_answered_as_the_contract_says() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let none = format!("Thread with ID {ID} not found");
+    let same = format!(r#"{{"thread_id":"{thread}"}}"#);
+    let exists = format!("Thread with ID {thread} already exists");
+    let no_assistant = format!("Assistant with ID {ID} not found");
+    let table = [
+        ("GET", "/nowhere", "", 404, "Not Found"),
+        ("DELETE", "/threads", "", 404, "Not Found"),
+        ("GET", "/threads/x", "", 422, BAD_THREAD),
+        ("GET", &format!("/threads/{ID}"), "", 404, &none),
+        ("POST", "/threads", "{", 422, BAD_JSON),
+        ("POST", "/threads", "", 422, BAD_JSON),
+        ("POST", "/threads", r#"{"thread_id":"x"}"#, 422, BAD_THREAD),
+        ("POST", "/threads", &same, 409, &exists),
+        ("GET", "/assistants/x", "", 422, "Invalid assistant ID: must be a UUID"),
+        ("GET", &format!("/assistants/{ID}"), "", 404, &no_assistant),
+        ("POST", "/assistants/search", r#"{"limit":-1}"#, 422, "limit: must be a whole number"),
+    ];
+    assert_answered(&server, &table).await;
+}
+
+#[tokio::test]
+async fn bad_requests_for_runs_are_answered_as_the_contract_says() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let runs = format!("/threads/{thread}/runs");
+    let no_thread = format!("/threads/{ID}/runs");
+    let unknown = format!(r#"{{"assistant_id":"{ID}"}}"#);
+    let resume = r#"{"assistant_id":"echo","command":{"resume":1}}"#;
+    let not_found = "Thread or assistant not found.";
+    let no_graph = "Invalid assistant: 'nope'. Must be either:\n- A valid assistant UUID, or\n\
+                    - One of the registered graphs: echo, everywhere, failing, nested, parallel, \
+                    slow, steps, stubborn";
+    let table = [
+        ("POST", &*runs, "{}", 422, "assistant_id: field required"),
+        ("POST", &runs, "[1", 422, BAD_JSON),
+        ("POST", &no_thread, r#"{"assistant_id":"echo"}"#, 404, not_found),
+        ("POST", &runs, &unknown, 404, not_found),
+        ("POST", &runs, r#"{"assistant_id":"nope"}"#, 422, no_graph),
+        ("POST", "/runs", resume, 400, "You must provide a thread_id when resuming."),
+        ("GET", &format!("{runs}/x"), "", 422, BAD_RUN),
+        ("GET", &format!("{runs}/{ID}"), "", 404, "Not Found"),
+        ("GET", &format!("/threads/x/runs/{ID}"), "", 422, BAD_THREAD),
+        ("GET", &format!("{runs}?limit=x"), "", 422, "limit: must be a whole number"),
+        ("GET", &format!("{runs}/x/join"), "", 422, BAD_RUN),
+        ("GET", &format!("{runs}/x/stream"), "", 422, BAD_RUN),
+        ("GET", "/runs/x/stream", "", 422, BAD_RUN),
+    ];
+    assert_answered(&server, &table).await;
+}
+
+#[tokio::test]
+async fn bad_cancels_are_answered_as_the_contract_says() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let run = server.start(&thread, "echo", json!({})).await;
+    server.get(&format!("{run}/join")).await;
+    let runs = format!("/threads/{thread}/runs");
+    let foreign = format!("/threads/{ID}/runs/{}/cancel", id_of(&run));
+    let bad_timeout = format!("{run}/cancel?timeout=x");
+    let ids =
+        |thread: &str, runs: &str| format!(r#"{{"thread_id":"{thread}","run_ids":[{runs}]}}"#);
+    let ended = ids(&thread, &format!("\"{}\"", id_of(&run)));
+    let unknown = ids(ID, &format!("\"{ID}\""));
+    let bulk = "/runs/cancel";
+    let table = [
+        ("POST", &*format!("{runs}/x/cancel"), "", 422, BAD_RUN),
+        ("POST", &format!("/threads/x/runs/{ID}/cancel"), "", 422, BAD_THREAD),
+        ("POST", &format!("{runs}/{ID}/cancel"), "", 404, NONE),
+        ("POST", &foreign, "", 404, NONE),
+        ("POST", &format!("{run}/cancel"), "", 404, ENDED),
+        ("POST", &format!("{run}/cancel?wait=1&action=nope"), "", 404, ENDED),
+        ("POST", &bad_timeout, "", 422, "timeout: must be a number of seconds"),
+        ("POST", bulk, "", 422, BAD_JSON),
+        ("POST", bulk, "{}", 422, "status, or thread_id and run_ids: field required"),
+        ("POST", bulk, r#"{"status":"all"}"#, 404, NONE),
+        ("POST", bulk, &unknown, 404, NONE),
+        ("POST", bulk, &ids(&thread, ""), 404, NONE),
+        ("POST", bulk, &ended, 404, ENDED),
+    ];
+    assert_answered(&server, &table).await;
+}
+
+#[tokio::test]
+async fn a_cancel_that_finds_nothing_says_so_in_its_header() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let run = server.start(&thread, "echo", json!({})).await;
+    server.get(&format!("{run}/join")).await;
+    let answer = server.post(&format!("{run}/cancel"), &json!(null)).await;
+    assert_eq!(answer.header("quell-disposition"), "already-terminal");
+    let answer = server.post(&format!("/threads/{thread}/runs/{ID}/cancel"), &json!(null)).await;
+    assert_eq!(answer.header("quell-disposition"), "unknown");
+    let answer = server.post("/runs/cancel", &json!({"status": "all"})).await;
+    assert_eq!(answer.header("quell-disposition"), "unknown");
+}
+
+#[tokio::test]
+async fn a_join_of_a_run_that_is_not_there_is_no_http_error() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let error = json!({"error": "HTTPException", "message": "404: Run not found"});
+    let join = server.get(&format!("/threads/{thread}/runs/{ID}/join")).await;
+    assert_eq!((join.status.as_u16(), join.json()), (200, json!({"__error__": error})));
+    for path in [format!("/threads/{thread}/runs/{ID}/stream"), format!("/runs/{ID}/stream")] {
+        let stream = server.get(&path).await;
+        assert_eq!(stream.status, 200);
+        assert_eq!(stream.events(), [("error".to_owned(), error.clone())]);
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_its_bound_is_refused_unread() {
+    let server = Server::new().saying("content-length", "99999999999");
+    assert_eq!(server.send(Method::POST, "/runs", "{}").await.detail().0, 413);
+}
+
+#[tokio::test]
+async fn a_limit_that_is_reached_makes_nothing() {
+    let mut limits = quell::Limits::default();
+    limits.runs_max = 1;
+    let config = quell::EngineConfig::new().limits(limits);
+    let (options, access) = (quell_langgraph::Options::default(), quell_http::Access::open());
+    let server = Server::with(config, options, access);
+    let thread = server.thread().await;
+    let run = server.start(&thread, "slow", json!({"ms": 60_000, "tag": "full"})).await;
+    let other = "01a1f7a0-b8be-771e-8334-e5af4180e25f";
+    let body = json!({"assistant_id": "slow", "if_not_exists": "create", "input": {}});
+    let answer = server.post(&format!("/threads/{other}/runs"), &body).await;
+    assert_eq!(answer.detail(), (429, "Too many live runs".into()));
+    assert_eq!(server.get(&format!("/threads/{other}")).await.status, 404);
+    server.post(&format!("{run}/cancel?wait=1"), &json!(null)).await;
+    server.service.drain();
+    let answer = server.post("/runs", &body).await;
+    assert_eq!(answer.detail(), (503, "Service Unavailable".into()));
+}

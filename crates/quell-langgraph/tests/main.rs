@@ -1,0 +1,17 @@
+//! The adapter from the socket to the body.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on says so, and prints its seed"
+)]
+
+mod access;
+mod cancels;
+mod errors;
+mod races;
+mod runs;
+mod sockets;
+mod support;
+mod talk;

@@ -1,0 +1,30 @@
+//! The demo graphs with their witness.
+
+#[path = "../../../quell-server/src/demo/agentos.rs"]
+mod agentos;
+#[path = "../../../quell-server/src/demo/langgraph.rs"]
+mod langgraph;
+#[path = "../../../quell-server/src/demo/witness.rs"]
+pub(crate) mod witness;
+
+use axum::Router;
+use quell::{Engine, EngineConfig};
+use quell_flow::Catalog;
+use quell_http::{Access, Service};
+use quell_langgraph::Options;
+
+use witness::Witness;
+
+/// Makes the app of the demo graphs, and the service behind it.
+pub(crate) fn app(
+    config: EngineConfig,
+    options: Options,
+    access: Access,
+) -> (Router, Service, Witness) {
+    let witness = Witness::default();
+    let catalog = langgraph::components(Catalog::new(), &witness, "");
+    let catalog = agentos::components(catalog, &witness, "");
+    let service = Service::new(Engine::with_config(config), catalog).access(access);
+    let app = quell_langgraph::router(service.clone(), options);
+    (app, service, witness)
+}

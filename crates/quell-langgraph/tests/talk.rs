@@ -1,0 +1,135 @@
+//! Speaking to the app without a socket.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use quell::EngineConfig;
+use quell_http::{Access, Service};
+use quell_langgraph::Options;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::support::witness::Witness;
+
+/// A server in the test.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) app: Router,
+    pub(crate) service: Service,
+    pub(crate) witness: Witness,
+    headers: Vec<(&'static str, String)>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|text| text.to_str().unwrap()).unwrap_or_default()
+    }
+
+    pub(crate) fn detail(&self) -> (u16, String) {
+        let body = self.json();
+        assert_eq!(body.as_object().unwrap().len(), 1, "{body}");
+        (self.status.as_u16(), body["detail"].as_str().unwrap().to_owned())
+    }
+
+    /// The events of a stream, with their data.
+    pub(crate) fn events(&self) -> Vec<(String, Value)> {
+        let frames = self.text.split("\n\n").filter(|frame| !frame.trim().is_empty());
+        let field = |frame: &str, name: &str| {
+            let line = frame.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_default().to_owned()
+        };
+        let read = |frame: &str| {
+            let data = serde_json::from_str(&field(frame, "data: ")).unwrap_or_default();
+            (field(frame, "event: "), data)
+        };
+        frames.map(read).collect()
+    }
+}
+
+impl Server {
+    pub(crate) fn new() -> Self {
+        Self::with(EngineConfig::new(), Options::default(), Access::open())
+    }
+
+    pub(crate) fn with(config: EngineConfig, options: Options, access: Access) -> Self {
+        let (app, service, witness) = crate::support::app(config, options, access);
+        Self { app, service, witness, headers: Vec::new() }
+    }
+
+    /// Speaks with a header from here on.
+    pub(crate) fn saying(&self, name: &'static str, value: &str) -> Self {
+        let mut other = self.clone();
+        other.headers.push((name, value.to_owned()));
+        other
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        Answer { status, headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, &body.to_string()).await
+    }
+
+    pub(crate) async fn thread(&self) -> String {
+        let answer = self.post("/threads", &json!({})).await;
+        answer.json()["thread_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Starts a run in a thread; yields the path of the run.
+    pub(crate) async fn start(&self, thread: &str, graph: &str, input: Value) -> String {
+        let body = json!({ "assistant_id": graph, "input": input });
+        let answer = self.post(&format!("/threads/{thread}/runs"), &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.header("content-location").to_owned()
+    }
+
+    pub(crate) async fn status(&self, run: &str) -> String {
+        let answer = self.get(run).await;
+        match answer.status.as_u16() {
+            404 => "gone".to_owned(),
+            _ => answer.json()["status"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    pub(crate) async fn until_ticking(&self, probe: &str) {
+        while self.witness.get(probe).0.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
+    /// The witness decides: nothing ticks any more.
+    pub(crate) async fn assert_stopped(&self, probe: &str) {
+        let before = self.witness.get(probe);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        assert_eq!(self.witness.get(probe), before, "work went on");
+    }
+}
+
+pub(crate) fn id_of(run: &str) -> &str {
+    run.rsplit('/').next().unwrap()
+}

@@ -1,0 +1,169 @@
+//! Who asks: section 2 of the contract.
+
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use quell::RunKind;
+use quell_flow::Contract;
+use quell_http::{Access, Issuer, Jwt, Key, Principal, Service, Teams};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::options::{Authenticate, Options};
+use crate::wire::Refusal;
+
+/// Checks both headers of a request, and makes what goes into them.
+pub(crate) struct Door {
+    service: Service,
+    issuer: Issuer,
+    /// Accepts what the issuer made, and nothing else.
+    tokens: Access,
+    token_life: Duration,
+    platform_key: String,
+    /// Accepts the platform's key, and nothing else.
+    platform: Access,
+    hook: Option<Authenticate>,
+}
+
+impl Door {
+    pub(crate) fn new(service: &Service, options: &Options) -> Self {
+        let secret = given(options.token_secret.as_deref());
+        let platform_key = given(options.platform_key.as_deref());
+        let (issuer, tokens) = signer(&secret);
+        Self {
+            service: service.clone(),
+            issuer,
+            tokens: Access::open().jwt(tokens),
+            token_life: options.token_life,
+            platform: Access::open().key(Key::new("platform", &platform_key)),
+            platform_key,
+            hook: options.authenticate.clone(),
+        }
+    }
+
+    /// Lets a request in that has both headers, and says who it is.
+    pub(crate) async fn enter(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
+        if self.is_open() {
+            return Ok(Principal::anonymous());
+        }
+        let (bearer, key) = credentials(headers).ok_or(Refusal::Unauthorized)?;
+        let principal = match &self.hook {
+            Some(hook) => hook(bearer.to_owned(), key.to_owned()).await,
+            None => self.check(bearer, key),
+        };
+        principal.ok_or(Refusal::Unauthorized)
+    }
+
+    /// Says whose key it is.
+    pub(crate) fn holder(&self, api_key: &str) -> Result<Principal, Refusal> {
+        if self.is_open() {
+            return Ok(Principal::anonymous());
+        }
+        let access = self.service.access_of();
+        // With a hook there may be no keys here: then nobody has one.
+        if access.is_open() {
+            return Err(Refusal::Unauthorized);
+        }
+        access.check_key(api_key).map_err(|_| Refusal::Unauthorized)
+    }
+
+    /// Makes a bearer token for somebody.
+    pub(crate) fn token(&self, principal: &Principal) -> String {
+        let subject = principal.subject().unwrap_or("anonymous");
+        self.issuer.issue(subject, self.token_life, self.claims(principal))
+    }
+
+    /// Yields the platform's key, which is good for whoever has a bearer token.
+    pub(crate) fn platform_key(&self) -> &str {
+        &self.platform_key
+    }
+
+    fn is_open(&self) -> bool {
+        self.hook.is_none() && self.service.access_of().is_open()
+    }
+
+    /// Checks the two against each other: the key is the platform's, or of the token's subject.
+    fn check(&self, bearer: &str, key: &str) -> Option<Principal> {
+        let by_token = self.tokens.check_bearer(bearer).ok().or_else(|| self.foreign(bearer))?;
+        if self.platform.check_key(key).is_ok() {
+            return Some(by_token);
+        }
+        let by_key = self.service.access_of().check_key(key).ok()?;
+        (by_key.subject() == by_token.subject()).then_some(by_key)
+    }
+
+    /// Reads a token that somebody else has signed. A static key is no token here.
+    fn foreign(&self, bearer: &str) -> Option<Principal> {
+        let access = self.service.access_of();
+        if access.check_key(bearer).is_ok() {
+            return None;
+        }
+        access.check_bearer(bearer).ok()
+    }
+
+    /// Writes down what somebody may do, so that a token says no more than the key it is for.
+    fn claims(&self, principal: &Principal) -> Vec<(String, Value)> {
+        let mut claims = Vec::new();
+        if let Teams::Some(teams) = principal.teams() {
+            claims.push(("teams".to_owned(), json!(teams)));
+        }
+        if let Some(scopes) = self.scopes(principal) {
+            claims.push(("scopes".to_owned(), json!(scopes)));
+        }
+        claims
+    }
+
+    /// Yields the scopes of somebody, as far as they matter in this contract; none means all.
+    fn scopes(&self, principal: &Principal) -> Option<Vec<String>> {
+        if principal.sees_all() {
+            return Some(vec!["quell:admin".into()]);
+        }
+        let components: Vec<_> = self.service.catalog().listed(Contract::Playbook3d).collect();
+        let runs: Vec<_> = components.iter().filter(|c| principal.may_run(c)).collect();
+        let reads: Vec<_> = components.iter().filter(|c| principal.may_read(c)).collect();
+        let mut scopes = Vec::new();
+        for (action, allowed) in [("run", runs), ("read", reads)] {
+            if allowed.len() == components.len() {
+                scopes.push(format!("*:{action}"));
+            } else {
+                scopes.extend(allowed.iter().map(|component| {
+                    format!("{}:{}:{action}", resource_of(component.kind()), component.id())
+                }));
+            }
+        }
+        (scopes != ["*:run", "*:read"]).then_some(scopes)
+    }
+}
+
+/// Reads both headers.
+fn credentials(headers: &HeaderMap) -> Option<(&str, &str)> {
+    let (scheme, bearer) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let key = headers.get("x-api-key")?.to_str().ok()?;
+    scheme.eq_ignore_ascii_case("bearer").then_some((bearer.trim(), key))
+}
+
+/// Takes a secret, or makes one of this process: 244 random bits.
+fn given(secret: Option<&str>) -> String {
+    match secret.filter(|secret| !secret.is_empty()) {
+        Some(secret) => secret.to_owned(),
+        None => format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()),
+    }
+}
+
+#[expect(clippy::expect_used, reason = "only an empty secret is refused")]
+fn signer(secret: &str) -> (Issuer, Jwt) {
+    let issuer = Issuer::hs256(secret).expect("the secret is not empty");
+    let tokens = Jwt::hs256(secret).expect("the secret is not empty");
+    // The contract knows no scopes: a token that names none may do everything in its teams.
+    (issuer.subject_claim("username"), tokens.subject_claim("username").default_scopes(["*:*"]))
+}
+
+/// Yields the first part of the scopes for components of a kind.
+const fn resource_of(kind: RunKind) -> &'static str {
+    match kind {
+        RunKind::Agent => "agents",
+        RunKind::Team => "teams",
+        RunKind::Workflow | RunKind::Step | RunKind::Branch | RunKind::Attempt => "workflows",
+    }
+}

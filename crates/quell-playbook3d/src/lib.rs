@@ -1,0 +1,46 @@
+//! The run endpoints of `Playbook3D` as an axum `Router`.
+//!
+//! Made from the vendor's `OpenAPI` document of `POST /cancel/{team_id}/{run_id}` (version 1.0),
+//! its page for `run_workflow`, and the sources of its Python and Unity SDKs; nothing was compared
+//! with the live service.
+//!
+//! **Served**, below the two prefixes of [`Options`]: tokens and SDK secrets, `get_run_id`,
+//! `run_workflow` with the caller's id or without, `cancel`, the lists of runs, teams and
+//! workflows, and a run's result. Every run object and result body carries the side channel
+//! `quell`, and every answer to a cancel the header `quell-disposition`.
+//!
+//! **Not served**: Socket.IO, the stream of status changes, asset upload, users. Those paths are
+//! answered 404 with the contract's body.
+//!
+//! Without access control on the service nobody is asked for credentials and every team counts as
+//! one's own: listen on loopback only then. The key in the paths of tokens and secrets is a
+//! secret: nothing here logs a path, and a layer around the router must not either.
+//!
+//! # Examples
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! use axum::Router;
+//! use quell::{Engine, Payload};
+//! use quell_flow::{Catalog, Component};
+//! use quell_http::Service;
+//! use quell_playbook3d::{Options, router};
+//!
+//! let catalog = Catalog::new()
+//!     .with(Component::workflow("render", async |_ctx, inputs: Payload| Ok(inputs)));
+//! let service = Service::new(Engine::new(), catalog);
+//! let app: Router = Router::new().nest("/playbook3d", router(service, Options::default()));
+//! # drop(app);
+//! # });
+//! ```
+
+mod allocated;
+mod desk;
+mod directory;
+mod door;
+mod options;
+mod routes;
+mod wire;
+
+pub use options::{Operation, Options, Team, Verdict, Workflow};
+pub use routes::router;

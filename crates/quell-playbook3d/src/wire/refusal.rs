@@ -1,0 +1,152 @@
+//! Answers to requests that are refused: section 5 of the contract.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use quell_http::StartError;
+use serde_json::json;
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// An id, or the body, is not what it should be.
+    Malformed,
+    /// There is a run with this id, or was one that is kept. The table has no 409.
+    IdInUse,
+    /// The idempotency key was used with another request.
+    KeyReused,
+    /// A part of the request is over its bound.
+    TooLarge,
+    /// The bearer token or the key names nobody.
+    Unauthorized,
+    /// The quota hook refused.
+    NoCredits,
+    /// Who asks may not run this workflow.
+    MayNotRun,
+    /// Who asks may not cancel this run.
+    MayNotCancel,
+    /// No such run, workflow, team or path.
+    NotFound,
+    /// The path is served for other methods.
+    WrongMethod,
+    /// Anything else.
+    Internal,
+}
+
+impl Refusal {
+    pub(crate) const fn status(self) -> StatusCode {
+        match self {
+            Self::Malformed | Self::IdInUse | Self::KeyReused | Self::TooLarge => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NoCredits => StatusCode::PAYMENT_REQUIRED,
+            Self::MayNotRun | Self::MayNotCancel => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Malformed => "Bad Request. Possibly invalid team_id/run_id format.",
+            Self::IdInUse => "Bad Request. The run id is already in use.",
+            Self::KeyReused => "Bad Request. The idempotency key is already in use.",
+            Self::TooLarge => "Bad Request. A part of the request is too large.",
+            Self::Unauthorized => {
+                "Unauthorized. The Bearer token or API key is invalid or missing."
+            }
+            Self::NoCredits => "Payment Required. Subscription not active or no credits available.",
+            Self::MayNotRun => "Forbidden. You do not have permission to run this workflow.",
+            Self::MayNotCancel => "Forbidden. You do not have permission to cancel this run.",
+            Self::NotFound => "Not Found. The run or team was not found.",
+            Self::WrongMethod => "Method Not Allowed. The path is served for other methods.",
+            Self::Internal => "Internal Server Error. Something went wrong on the server.",
+        }
+    }
+}
+
+impl From<StartError> for Refusal {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::BadId(_) => Self::Malformed,
+            StartError::IdInUse(_) => Self::IdInUse,
+            StartError::KeyConflict | StartError::KeyForgotten => Self::KeyReused,
+            StartError::TooLarge { .. } => Self::TooLarge,
+            // The table has neither 429 nor 503.
+            StartError::LaneBusy | StartError::TooMany { .. } | StartError::Unavailable => {
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    /// The document contradicts itself about the key, so both are sent (section 5).
+    fn into_response(self) -> Response {
+        let text = self.text();
+        (self.status(), Json(json!({ "result": text, "description": text }))).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_the_status_and_the_text_of_the_contract() {
+        let rows = [
+            (Refusal::Malformed, 400, "Bad Request. Possibly invalid team_id/run_id format."),
+            (Refusal::IdInUse, 400, "Bad Request. The run id is already in use."),
+            (Refusal::KeyReused, 400, "Bad Request. The idempotency key is already in use."),
+            (Refusal::TooLarge, 400, "Bad Request. A part of the request is too large."),
+            (
+                Refusal::Unauthorized,
+                401,
+                "Unauthorized. The Bearer token or API key is invalid or missing.",
+            ),
+            (
+                Refusal::NoCredits,
+                402,
+                "Payment Required. Subscription not active or no credits available.",
+            ),
+            (
+                Refusal::MayNotRun,
+                403,
+                "Forbidden. You do not have permission to run this workflow.",
+            ),
+            (
+                Refusal::MayNotCancel,
+                403,
+                "Forbidden. You do not have permission to cancel this run.",
+            ),
+            (Refusal::NotFound, 404, "Not Found. The run or team was not found."),
+            (
+                Refusal::WrongMethod,
+                405,
+                "Method Not Allowed. The path is served for other methods.",
+            ),
+            (Refusal::Internal, 500, "Internal Server Error. Something went wrong on the server."),
+        ];
+        for (refusal, status, text) in rows {
+            assert_eq!((refusal.status().as_u16(), refusal.text()), (status, text));
+        }
+    }
+
+    #[test]
+    fn every_reason_why_no_run_was_started_is_a_refusal_of_the_table() {
+        let rows = [
+            (StartError::IdInUse("r".into()), Refusal::IdInUse),
+            (StartError::LaneBusy, Refusal::Internal),
+            (StartError::TooMany { what: "live runs", max: 1 }, Refusal::Internal),
+            (StartError::TooLarge { what: "input", bytes: 2, max: 1 }, Refusal::TooLarge),
+            (StartError::KeyConflict, Refusal::KeyReused),
+            (StartError::KeyForgotten, Refusal::KeyReused),
+            (StartError::Unavailable, Refusal::Internal),
+        ];
+        for (error, refusal) in rows {
+            assert_eq!(Refusal::from(error), refusal);
+        }
+    }
+}

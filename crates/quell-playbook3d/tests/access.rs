@@ -1,0 +1,250 @@
+use axum::http::Method;
+use quell_http::{Access, Issuer, Key, Principal, Service};
+use quell_playbook3d::{Options, router};
+use serde_json::json;
+
+use crate::support::demo::{self, ALICE, ALPHA, BOB, SHORT};
+use crate::support::lab::{BAD, Lab, NO_CANCEL, NO_RUN, UNAUTHORIZED};
+
+/// Every call that needs both headers.
+fn guarded() -> Vec<(Method, String)> {
+    let run = "dddddddd-0000-4000-8000-000000000001";
+    vec![
+        (Method::GET, "/get_run_id".into()),
+        (Method::POST, format!("/run_workflow/{ALPHA}")),
+        (Method::POST, format!("/run_workflow/{ALPHA}/{run}")),
+        (Method::POST, format!("/cancel/{ALPHA}/{run}")),
+        (Method::POST, "/cancel/nonsense/nonsense".into()),
+        (Method::POST, "/cancel/%ff/%ff".into()),
+        (Method::GET, "/runs".into()),
+        (Method::GET, format!("/runs/{run}/result")),
+        (Method::GET, "/runs/nonsense/result".into()),
+        (Method::GET, "/teams".into()),
+        (Method::GET, "/workflows".into()),
+    ]
+}
+
+#[tokio::test]
+async fn a_request_without_both_headers_is_refused_before_anything_else() {
+    let lab = Lab::new();
+    let alice = lab.alice().await;
+    let both = |name: &'static str, value: &str| {
+        let mut client = alice.clone();
+        client.set(name, value);
+        client
+    };
+    let without = |name: &str| {
+        let mut client = alice.clone();
+        client.headers.remove(name);
+        client
+    };
+    let bearer = alice.headers["authorization"].to_str().expect("text");
+    let token = bearer.strip_prefix("Bearer ").expect("a token");
+    let foreign = Issuer::hs256("another secret").expect("not empty").subject_claim("username");
+    let foreign = foreign.issue("alice", std::time::Duration::from_mins(1), []);
+    let rows = [
+        ("none", lab.nobody()),
+        ("no key", without("x-api-key")),
+        ("no bearer", without("authorization")),
+        ("wrong key", both("x-api-key", "44444444-4444-4444-8444-444444444444")),
+        ("another's key", both("x-api-key", &BOB.to_string())),
+        ("empty key", both("x-api-key", "")),
+        ("wrong scheme", both("authorization", &format!("Basic {token}"))),
+        ("no scheme", both("authorization", token)),
+        ("no token", both("authorization", "Bearer ")),
+        ("cut", both("authorization", &bearer[..bearer.len() - 4])),
+        ("the key as token", both("authorization", &format!("Bearer {ALICE}"))),
+        ("signed by another", both("authorization", &format!("Bearer {foreign}"))),
+    ];
+    for (name, client) in rows {
+        for (method, path) in guarded() {
+            let answer = client.call(method, &path, "{".into()).await;
+            assert_eq!(answer.status, 401, "{name} {path}");
+            answer.assert_refused(401, UNAUTHORIZED);
+            assert_eq!(answer.header("quell-disposition"), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_the_configured_secret_is_good_as_long_as_it_says() {
+    let mut options = Options::default();
+    options.token_secret = Some("s3cret".into());
+    let lab = Lab::with(options);
+    let mut alice = lab.alice().await;
+    // Both were signed with `s3cret`, by another library; the first one expired in 2001.
+    let rows = [(EXPIRED, 401), (IN_2100, 200), (UNSIGNED, 401)];
+    for (token, status) in rows {
+        alice.set("authorization", &format!("Bearer {token}"));
+        assert_eq!(alice.get("/teams").await.status, status, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn the_key_of_the_user_and_that_of_the_platform_are_both_accepted() {
+    let lab = Lab::new();
+    let mut alice = lab.alice().await;
+    assert_eq!(alice.get("/teams").await.status, 200);
+    let secrets = lab.nobody().get(&format!("/get-sdk-secrets/{ALICE}")).await;
+    assert_eq!(secrets.status, 200);
+    let platform = secrets.body["API_KEY"].as_str().expect("text").to_owned();
+    assert_eq!(secrets.body["X_API_KEY"], *platform);
+    alice.set("x-api-key", &platform);
+    let teams = alice.get("/teams").await;
+    assert_eq!(teams.body, json!([{ "id": ALPHA, "name": "Alpha" }]));
+    alice.headers.remove("authorization");
+    alice.get("/teams").await.assert_refused(401, UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn an_unknown_key_gets_neither_a_token_nor_secrets() {
+    let lab = Lab::new();
+    let nobody = lab.nobody();
+    for key in ["44444444-4444-4444-8444-444444444444", "x", "%ff", "%20"] {
+        for call in ["token-wrapper/get-tokens", "get-sdk-secrets"] {
+            nobody.get(&format!("/{call}/{key}")).await.assert_refused(401, UNAUTHORIZED);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_secrets_name_the_urls_at_which_the_router_is_reached() {
+    let rows = [
+        ("", "", None, "http://localhost:7777/pb", "http://localhost:7777/pb"),
+        (
+            "acc/",
+            "/api/v2",
+            None,
+            "http://localhost:7777/pb/acc",
+            "http://localhost:7777/pb/api/v2",
+        ),
+        ("/acc", "", Some("https://x.org/p/"), "https://x.org/p/acc", "https://x.org/p"),
+    ];
+    for (accounts, api, public, accounts_url, api_url) in rows {
+        let mut options = Options::default();
+        options.accounts_prefix = accounts.into();
+        options.api_prefix = api.into();
+        options.public_url = public.map(Into::into);
+        let mut lab = Lab::with(options);
+        lab.app = axum::Router::new().nest("/pb", lab.app);
+        let path = format!("/pb/{}/get-sdk-secrets/{ALICE}", api.trim_matches('/'));
+        let answer = lab.nobody().get(&path.replace("//", "/")).await;
+        assert_eq!(answer.status, 200, "{path} {answer:?}");
+        let body = answer.body;
+        assert_eq!(
+            (&body["ACCOUNTS_URL"], &body["BASE_URL"]),
+            (&json!(accounts_url), &json!(api_url))
+        );
+        assert_eq!(body["ACCOUNTS_BASE_URL"], body["ACCOUNTS_URL"]);
+        assert_eq!(body["API_BASE_URL"], body["BASE_URL"]);
+        assert_eq!(body["WEBSOCKET_BASE_URL"], "");
+        assert_eq!(body.as_object().map(serde_json::Map::len), Some(7));
+    }
+}
+
+#[tokio::test]
+async fn without_access_control_nobody_is_asked_and_every_team_is_ones_own() {
+    let witness = crate::support::witness::Witness::default();
+    let catalog = crate::support::catalog(&witness);
+    let service = Service::new(quell::Engine::new(), catalog);
+    let app = router(service.clone(), Options::default());
+    let lab = Lab { service, witness, app };
+    let nobody = lab.nobody();
+    let team = uuid::uuid!("99999999-0000-4000-8000-000000000009");
+    let workflows = nobody.get("/workflows").await.body;
+    let named = |name: &str| {
+        let mut all = workflows.as_array().expect("a list").iter();
+        all.find(|workflow| workflow["name"] == name).expect("it is exposed")["id"].clone()
+    };
+    let id = named("slow-workflow").as_str().and_then(|id| id.parse().ok()).expect("a UUID");
+    let run = nobody.start(team, id, json!({})).await;
+    let answer = nobody.cancel(team, &run).await;
+    assert_eq!(answer.message(), "Run successfully canceled.");
+    let listed = nobody.listed(&run).await;
+    assert_eq!(listed["team"]["id"], json!(team));
+    assert_eq!(listed["owner"]["name"], json!(null));
+    nobody.cancel(team, "x").await.assert_refused(400, BAD);
+    let token = nobody.get("/token-wrapper/get-tokens/anything").await;
+    assert_eq!(token.status, 200);
+    let teams = nobody.get("/teams").await.body;
+    assert_eq!(teams[0]["id"], workflows[0]["team_id"]);
+}
+
+#[tokio::test]
+async fn a_hook_can_say_who_it_is() {
+    let options = Options::default().authenticate(async |bearer, key| {
+        let teams = [ALPHA.to_string()];
+        (bearer == "b" && key == "k").then(|| Principal::named("hooked").in_teams(teams))
+    });
+    let lab = Lab::with(options);
+    let mut client = lab.nobody();
+    client.set("authorization", "Bearer b");
+    client.set("x-api-key", "wrong");
+    client.get("/runs").await.assert_refused(401, UNAUTHORIZED);
+    client.set("x-api-key", "k");
+    let run = client.start(ALPHA, SHORT, json!({})).await;
+    assert_eq!(client.listed(&run).await["owner"], json!({ "name": "hooked" }));
+}
+
+#[tokio::test]
+async fn a_token_says_no_more_than_the_key_it_is_for() {
+    let reader = Key::new("reader", "r-key").in_teams([ALPHA.to_string()]).read_only();
+    let agents = Key::new("agents", "a-key").in_teams([ALPHA.to_string()]).scopes(["agents:*"]);
+    let only = Key::new("only", "o-key")
+        .in_teams([ALPHA.to_string()])
+        .scopes(["workflows:short-workflow:run", "workflows:*:read"]);
+    let access = demo::access().key(reader).key(agents).key(only);
+    let lab = Lab::made_of(Options::default(), |catalog| catalog, access);
+    let alice = lab.alice().await;
+    let secrets = lab.nobody().get(&format!("/get-sdk-secrets/{ALICE}")).await;
+    let platform = secrets.body["API_KEY"].as_str().expect("text").to_owned();
+    let run = alice.start(ALPHA, demo::SLOW, json!({})).await;
+    let body = |workflow| json!({ "id": workflow }).to_string();
+    for (key, may_read, may_run_short) in
+        [("r-key", true, false), ("a-key", false, false), ("o-key", true, true)]
+    {
+        let token = lab.nobody().get(&format!("/token-wrapper/get-tokens/{key}")).await;
+        let token = token.body["access_token"].as_str().expect("a token").to_owned();
+        for api_key in [key, &platform] {
+            let mut client = lab.nobody();
+            client.set("authorization", &format!("Bearer {token}"));
+            client.set("x-api-key", api_key);
+            let seen = client.listed(&run).await["id"] == run;
+            assert_eq!(seen, may_read, "{key} {api_key}");
+            let path = format!("/run_workflow/{ALPHA}");
+            client.post(&path, body(demo::SLOW)).await.assert_refused(403, NO_RUN);
+            let short = client.post(&path, body(SHORT)).await;
+            assert_eq!(short.status == 200, may_run_short, "{key} {api_key}");
+            let cancelled = client.cancel(ALPHA, &run).await;
+            if may_read {
+                cancelled.assert_refused(403, NO_CANCEL);
+            } else {
+                assert_eq!(cancelled.status, 404);
+            }
+        }
+    }
+    assert!(!lab.run(&run).status().is_terminal());
+}
+#[test]
+fn an_open_listener_is_for_loopback_only() {
+    assert!(Access::open().check_listener([127, 0, 0, 1].into()).is_ok());
+    assert!(Access::open().check_listener([0, 0, 0, 0].into()).is_err());
+}
+
+/// Of alice, until September 2001.
+const EXPIRED: &str = concat!(
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VybmFtZSI6ImFsaWNlIiwiZXhwI",
+    "joxMDAwMDAwMDAwfQ.tn5K9GYl39Aw4eAjNhtAVxaTffNmRtRaB4Any8wAQb4",
+);
+
+/// Of alice, until 2100.
+const IN_2100: &str = concat!(
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ1c2VybmFtZSI6ImFsaWNlIiwiZXhwI",
+    "jo0MTAyNDQ0ODAwfQ.rCH9WYiJIAsb95t0uF_dz48RwLeKsa28tLyQm7OHXeE",
+);
+
+/// Of alice, until 2100, `alg: none`.
+const UNSIGNED: &str = concat!(
+    "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJ1c2VybmFtZSI6ImFsaWNlIiwiZXhwIj",
+    "o0MTAyNDQ0ODAwfQ.",
+);

@@ -1,0 +1,184 @@
+//! A router with the demo data, and clients of it, in one process.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use quell::{Engine, RunId, RunRef};
+use quell_flow::{Catalog, Component};
+use quell_http::{Access, Service};
+use quell_playbook3d::{Options, router};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use uuid::Uuid;
+
+use super::demo::{self, ALICE};
+use super::witness::Witness;
+
+/// A router with the demo data.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    pub(crate) service: Service,
+    pub(crate) witness: Witness,
+    pub(crate) app: Router,
+}
+
+/// Somebody who calls, with both headers, or without any.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    app: Router,
+    pub(crate) headers: HeaderMap,
+}
+
+/// What a call is answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
+        Self::made_of(options, |catalog| catalog, demo::access())
+    }
+
+    pub(crate) fn of(component: Component) -> Self {
+        Self::made_of(Options::default(), |catalog| catalog.with(component), demo::access())
+    }
+
+    pub(crate) fn made_of(
+        options: Options,
+        more: impl FnOnce(Catalog) -> Catalog,
+        access: Access,
+    ) -> Self {
+        let witness = Witness::default();
+        let catalog = more(super::catalog(&witness));
+        let service = Service::new(Engine::new(), catalog).access(access);
+        let app = router(service.clone(), demo::options(options, ""));
+        Self { service, witness, app }
+    }
+
+    /// Somebody without credentials.
+    pub(crate) fn nobody(&self) -> Client {
+        Client { app: self.app.clone(), headers: HeaderMap::new() }
+    }
+
+    /// The holder of a key, with the key as `x-api-key`.
+    pub(crate) async fn client(&self, key: Uuid) -> Client {
+        let mut client = self.nobody();
+        let token = client.get(&format!("/token-wrapper/get-tokens/{key}")).await;
+        let token = token.body["access_token"].as_str().expect("the key is known").to_owned();
+        client.set("authorization", &format!("Bearer {token}"));
+        client.set("x-api-key", &key.to_string());
+        client
+    }
+
+    pub(crate) async fn alice(&self) -> Client {
+        self.client(ALICE).await
+    }
+
+    pub(crate) fn run(&self, id: &str) -> RunRef {
+        self.service.engine().get(RunId::from_text(id)).expect("the run is kept")
+    }
+
+    /// Yields the sum of all ticks of a probe.
+    pub(crate) fn ticks(&self, probe: &str) -> u64 {
+        self.witness.get(probe).0.values().sum()
+    }
+}
+
+impl Client {
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        let value = HeaderValue::from_str(value).expect("a header");
+        self.headers.insert(HeaderName::from_static(name), value);
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, Body::empty()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.call(Method::POST, path, body.into()).await
+    }
+
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Body) -> Answer {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().expect("a path");
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert("host", HeaderValue::from_static("localhost:7777"));
+        let response = self.app.clone().oneshot(request).await.expect("a router never fails");
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.expect("a body").to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or_default();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Runs a workflow; yields its run id.
+    pub(crate) async fn start(&self, team: Uuid, workflow: Uuid, inputs: Value) -> String {
+        let body = json!({ "id": workflow, "origin": "2", "inputs": inputs });
+        let answer = self.post(&format!("/run_workflow/{team}"), body.to_string()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body["run_id"].as_str().expect("an id").to_owned()
+    }
+
+    pub(crate) async fn cancel(&self, team: Uuid, run: &str) -> Answer {
+        self.post(&format!("/cancel/{team}/{run}"), Body::empty()).await
+    }
+
+    /// Yields a run as it is listed.
+    pub(crate) async fn listed(&self, run: &str) -> Value {
+        let runs = self.get("/runs").await.body;
+        let runs = runs.as_array().expect("a list");
+        runs.iter().find(|listed| listed["id"] == run).cloned().unwrap_or_default()
+    }
+}
+
+impl Client {
+    /// Yields the result of a run.
+    pub(crate) async fn result(&self, run: &str) -> Value {
+        self.get(&format!("/runs/{run}/result")).await.body
+    }
+}
+
+impl Answer {
+    pub(crate) fn message(&self) -> &str {
+        self.body["message"].as_str().unwrap_or_default()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
+    /// Fails unless this is the refusal with this status and text, under both keys.
+    pub(crate) fn assert_refused(&self, status: u16, text: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.body, json!({ "result": text, "description": text }));
+        assert_eq!(self.header("content-type"), Some("application/json"));
+    }
+}
+
+/// Options whose cancels wait for so long.
+pub(crate) fn waiting(time: Duration) -> Options {
+    let mut options = Options::default();
+    options.cancel_wait = time;
+    options
+}
+
+/// The texts of section 5.
+pub(crate) const BAD: &str = "Bad Request. Possibly invalid team_id/run_id format.";
+pub(crate) const IN_USE: &str = "Bad Request. The run id is already in use.";
+pub(crate) const UNAUTHORIZED: &str =
+    "Unauthorized. The Bearer token or API key is invalid or missing.";
+pub(crate) const BROKE: &str = "Payment Required. Subscription not active or no credits available.";
+pub(crate) const NO_RUN: &str = "Forbidden. You do not have permission to run this workflow.";
+pub(crate) const NO_CANCEL: &str = "Forbidden. You do not have permission to cancel this run.";
+pub(crate) const NOT_FOUND: &str = "Not Found. The run or team was not found.";
+pub(crate) const INTERNAL: &str = "Internal Server Error. Something went wrong on the server.";

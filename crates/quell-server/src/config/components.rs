@@ -1,0 +1,148 @@
+//! Components of `quell.toml`: programs and plans.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quell::{Failure, Payload, RunContext};
+use quell_flow::{Component, Contract, Model, Plan};
+use quell_process::Process;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::time;
+use crate::processes::{Processes, in_full};
+
+/// `[agents.ID]` or `[workflows.ID]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ComponentEntry {
+    /// A program with its arguments.
+    run: Option<Vec<String>>,
+    cwd: Option<PathBuf>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    /// The file of a plan.
+    plan: Option<PathBuf>,
+    description: Option<String>,
+    model: Option<ModelEntry>,
+    contracts: Option<Vec<ContractName>>,
+    #[serde(default, deserialize_with = "some_time")]
+    timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "some_time")]
+    grace: Option<Duration>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelEntry {
+    id: String,
+    name: String,
+    provider: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ContractName {
+    Native,
+    AgentOs,
+    LangGraph,
+    Playbook3d,
+}
+
+impl From<ContractName> for Contract {
+    fn from(name: ContractName) -> Self {
+        match name {
+            ContractName::Native => Self::Native,
+            ContractName::AgentOs => Self::AgentOs,
+            ContractName::LangGraph => Self::LangGraph,
+            ContractName::Playbook3d => Self::Playbook3d,
+        }
+    }
+}
+
+impl ComponentEntry {
+    /// Makes the component.
+    pub(super) fn component(
+        &self,
+        kind: &str,
+        id: &str,
+        folder: &Path,
+    ) -> Result<Component, String> {
+        let mut component = match (&self.run, &self.plan) {
+            (Some(command), None) => self.program(kind, id, command, folder)?,
+            (None, Some(plan)) => {
+                let plan = Plan::load(folder.join(plan)).map_err(|error| in_full(&error))?;
+                let body = move |ctx, _input: Payload| plan.clone().run(ctx, Processes);
+                made(kind, id, body)
+            }
+            _ => return Err("expected `run = [\"program\", …]` or `plan = \"FILE\"`".into()),
+        };
+        if let Some(description) = &self.description {
+            component = component.describe(description);
+        }
+        if let Some(ModelEntry { id, name, provider }) = &self.model {
+            component = component.model(Model::new(id, name, provider));
+        }
+        if let Some(contracts) = &self.contracts {
+            component = component.exposed_in(contracts.iter().map(|&name| name.into()));
+        }
+        if let Some(timeout) = self.timeout {
+            component = component.timeout(timeout);
+        }
+        if let Some(grace) = self.grace {
+            component = component.grace(grace);
+        }
+        Ok(component)
+    }
+
+    fn program(
+        &self,
+        kind: &str,
+        id: &str,
+        command: &[String],
+        folder: &Path,
+    ) -> Result<Component, String> {
+        let Some((program, arguments)) = command.split_first().filter(|(p, _)| !p.is_empty())
+        else {
+            return Err("`run` is empty; expected a program and its arguments".into());
+        };
+        // A program with a slash counts from the file, as every path in it.
+        let program =
+            if program.contains('/') { folder.join(program) } else { PathBuf::from(program) };
+        let mut process = Process::new(program).args(arguments);
+        for (key, value) in &self.env {
+            process = process.env(key, value);
+        }
+        if let Some(cwd) = &self.cwd {
+            process = process.cwd(folder.join(cwd));
+        } else if !folder.as_os_str().is_empty() {
+            process = process.cwd(folder);
+        }
+        Ok(made(kind, id, move |ctx, input| talk(process.clone(), ctx, input)))
+    }
+}
+
+fn made<F, Fut>(kind: &str, id: &str, body: F) -> Component
+where
+    F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
+{
+    if kind == "agents" { Component::agent(id, body) } else { Component::workflow(id, body) }
+}
+
+/// Hands a program its input, one line of JSON on stdin, and takes what it wrote on stdout: as
+/// JSON if it is that, otherwise as text.
+async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
+    // Between the tokens of JSON a line break is a space, and within them there is none.
+    let line = input.as_str().replace(['\n', '\r'], " ") + "\n";
+    let output = process.input(line).run(ctx.clone()).await?;
+    ctx.checkpoint()?;
+    let text = output.stdout.trim_end();
+    let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+    Ok(value.into())
+}
+
+fn some_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    time(from).map(Some)
+}

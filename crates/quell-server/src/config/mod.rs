@@ -1,0 +1,202 @@
+//! `quell.toml`: what is served, to whom, and with which options.
+
+mod access;
+mod components;
+mod set;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quell::{EngineConfig, limits};
+use quell_flow::Catalog;
+use quell_http::Access;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use toml::Table;
+
+use access::{KeyEntry, TokenEntry};
+use components::ComponentEntry;
+pub(crate) use set::Setting;
+
+/// A configuration: the file, the settings of the command line over it, and defaults below both.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    listen: Option<SocketAddr>,
+    server: ServerEntry,
+    keys: Vec<KeyEntry>,
+    tokens: Vec<TokenEntry>,
+    agents: BTreeMap<String, ComponentEntry>,
+    workflows: BTreeMap<String, ComponentEntry>,
+    /// Options of the contract.
+    pub(crate) agentos: quell_agentos::Options,
+    /// Options of the contract.
+    pub(crate) langgraph: quell_langgraph::Options,
+    /// Options of the contract.
+    pub(crate) playbook3d: quell_playbook3d::Options,
+    /// The folder of the file, from which the paths in it count.
+    #[serde(skip)]
+    folder: PathBuf,
+}
+
+/// What concerns the engine and the process.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ServerEntry {
+    #[serde(deserialize_with = "time")]
+    grace: Duration,
+    #[serde(deserialize_with = "time")]
+    abort_wait: Duration,
+    running_max: Option<usize>,
+}
+
+impl Default for ServerEntry {
+    fn default() -> Self {
+        Self { grace: limits::GRACE, abort_wait: limits::ABORT_WAIT, running_max: None }
+    }
+}
+
+impl Config {
+    /// Reads a file, if one is named, and puts settings over it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with one message that names the file and the place, or the setting.
+    pub(crate) fn load(path: Option<&Path>, settings: &[Setting]) -> Result<Self, String> {
+        let mut table = Table::new();
+        let mut folder = PathBuf::new();
+        if let Some(path) = path {
+            let fault = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+            let text = fs::read_to_string(path).map_err(|error| fault(&error))?;
+            // Read as it stands first: only then do errors have a line.
+            toml::from_str::<Self>(&text).map_err(|error| fault(&error))?;
+            table = text.parse().map_err(|error: toml::de::Error| fault(&error))?;
+            folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        }
+        for setting in settings {
+            // One by one, so that an error is that of the setting that brought it.
+            table = setting.put(&table).map_err(|error| format!("--set {setting}: {error}"))?;
+        }
+        let config = Self::deserialize(table).map_err(|error| error.to_string())?;
+        Ok(Self { folder, ..config })
+    }
+
+    /// Yields where to listen: as the command line says, as the file says, or on loopback.
+    pub(crate) fn listen(&self, asked: Option<SocketAddr>) -> SocketAddr {
+        let default = SocketAddrV4::new(Ipv4Addr::LOCALHOST, PORT);
+        asked.or(self.listen).unwrap_or_else(|| default.into())
+    }
+
+    /// Makes what the engine is told.
+    pub(crate) fn engine(&self) -> EngineConfig {
+        let ServerEntry { grace, abort_wait, running_max } = self.server;
+        let config = EngineConfig::new().grace(grace).abort_wait(abort_wait);
+        running_max.map_or_else(|| config.clone(), |max| config.clone().running_max(max))
+    }
+
+    /// Yields the time between a stop and abort.
+    pub(crate) const fn grace(&self) -> Duration {
+        self.server.grace
+    }
+
+    /// Yields the time between abort and abandon.
+    pub(crate) const fn abort_wait(&self) -> Duration {
+        self.server.abort_wait
+    }
+
+    /// Makes who may do what.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a secret is not in the environment, or is no key.
+    pub(crate) fn access(&self) -> Result<Access, String> {
+        access::access(&self.keys, &self.tokens, &self.folder)
+    }
+
+    /// Adds the components of the file to a catalog.
+    ///
+    /// # Errors
+    ///
+    /// Fails if one is neither a program nor a plan, or its plan is wrong.
+    pub(crate) fn components(&self, mut catalog: Catalog) -> Result<Catalog, String> {
+        for (kind, entries) in [("agents", &self.agents), ("workflows", &self.workflows)] {
+            for (id, entry) in entries {
+                let component = entry
+                    .component(kind, id, &self.folder)
+                    .map_err(|error| format!("[{kind}.{id}]: {error}"))?;
+                catalog = catalog.with(component);
+            }
+        }
+        Ok(catalog)
+    }
+}
+
+/// Reads a time such as `"1m 30s"`.
+fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    humantime::parse_duration(&text).map_err(|error| {
+        D::Error::custom(format!("`{text}` is no time such as \"1m 30s\": {error}"))
+    })
+}
+
+/// The port of a server that is told none.
+const PORT: u16 = 7777;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(all: &[&str]) -> Vec<Setting> {
+        all.iter().map(|text| text.parse().expect("a setting")).collect()
+    }
+
+    fn refusal(all: &[&str]) -> String {
+        Config::load(None, &settings(all)).expect_err("it is refused")
+    }
+
+    #[test]
+    fn nothing_said_is_loopback_and_open() {
+        let config = Config::load(None, &[]).expect("the defaults");
+        assert_eq!(config.listen(None).to_string(), "127.0.0.1:7777");
+        assert!(config.access().expect("no keys").is_open());
+    }
+
+    #[test]
+    fn a_setting_reaches_every_section_and_the_last_one_wins() {
+        let all = [
+            "listen=127.0.0.1:9",
+            "server.grace=250ms",
+            "server.grace=1s",
+            "agentos.completed_sentinel=true",
+            "agentos.os_id=mine",
+            "langgraph.settle_ms=0",
+            "playbook3d.cancel_wait_ms=100",
+        ];
+        let config = Config::load(None, &settings(&all)).expect("all are known");
+        assert_eq!(config.listen(None).port(), 9);
+        assert_eq!(config.grace(), Duration::from_secs(1));
+        assert!(config.agentos.completed_sentinel);
+        assert_eq!(config.agentos.os_id, "mine");
+        assert_eq!(config.langgraph.settle, Duration::ZERO);
+        assert_eq!(config.playbook3d.cancel_wait, Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_setting_that_is_wrong_is_named() {
+        for (bad, says) in [
+            ("agentos.nope=1", "unknown field `nope`"),
+            ("nope.nope=1", "unknown field `nope`"),
+            ("langgraph.settle_ms=-1", "settle_ms"),
+            ("agentos.completed_sentinel=7", "expected a boolean"),
+            ("listen=here", "invalid socket address"),
+            ("listen.here=1", "listen"),
+        ] {
+            let error = refusal(&[bad]);
+            assert!(error.starts_with(&format!("--set {bad}")), "{bad}: {error}");
+            assert!(error.contains(says), "{bad}: {error}");
+        }
+    }
+}

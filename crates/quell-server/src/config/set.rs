@@ -1,0 +1,125 @@
+//! `--set section.key=value`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize as _;
+use toml::{Table, Value};
+
+use super::Config;
+
+/// One setting of the command line.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    path: Vec<String>,
+    value: Value,
+    text: String,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    /// Reads `section.key=value`. What is no TOML value is text.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (path, value) = text
+            .split_once('=')
+            .ok_or("expected section.key=value, for instance agentos.os_id=mine")?;
+        let path: Vec<_> = path.split('.').map(|key| key.trim().to_owned()).collect();
+        if path.iter().any(String::is_empty) {
+            return Err("a key is empty; expected section.key=value".into());
+        }
+        let parsed = format!("value = {value}").parse::<Table>().ok();
+        let parsed = parsed.filter(|table| table.len() == 1).and_then(|mut t| t.remove("value"));
+        let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
+        Ok(Self { path, value, text: text.to_owned() })
+    }
+}
+
+impl Setting {
+    /// Puts it into a table. A value that is wanted as text need not be in quotes, whatever it
+    /// looks like.
+    ///
+    /// # Errors
+    ///
+    /// Fails if something on the way is no section, or if it makes no configuration.
+    pub(super) fn put(&self, table: &Table) -> Result<Table, String> {
+        let checked = |value| {
+            let mut table = table.clone();
+            self.insert(&mut table, value)?;
+            let config = Config::deserialize(table.clone());
+            config.map(|_| table).map_err(|error| error.message().to_owned())
+        };
+        checked(self.value.clone())
+            .or_else(|error| checked(Value::String(self.raw().to_owned())).map_err(|_| error))
+    }
+
+    fn insert(&self, table: &mut Table, value: Value) -> Result<(), String> {
+        let Some((last, sections)) = self.path.split_last() else { return Ok(()) };
+        let mut table = table;
+        for section in sections {
+            let inner = table.entry(section.clone()).or_insert_with(|| Table::new().into());
+            table = inner.as_table_mut().ok_or_else(|| format!("`{section}` is no section"))?;
+        }
+        table.insert(last.clone(), value);
+        Ok(())
+    }
+
+    fn raw(&self) -> &str {
+        self.text.split_once('=').map_or("", |(_, value)| value)
+    }
+}
+
+/// As it was written, without its value if that may be a secret.
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.path.last().map(String::as_str).unwrap_or_default();
+        if SECRET.iter().any(|word| last.contains(word)) {
+            return write!(f, "{}=…", self.path.join("."));
+        }
+        f.write_str(&self.text)
+    }
+}
+
+/// Words in the names of keys whose values nobody prints.
+const SECRET: [&str; 2] = ["secret", "key"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> Value {
+        text.parse::<Setting>().expect("a setting").value
+    }
+
+    #[test]
+    fn what_is_no_toml_value_is_text() {
+        assert_eq!(value("a.b=true"), Value::Boolean(true));
+        assert_eq!(value("a.b=12"), Value::Integer(12));
+        assert_eq!(value("a.b=[\"x\"]"), Value::Array(vec![Value::String("x".into())]));
+        for text in ["x y", "127.0.0.1:7777", "1s", "", "a=b", "1\nx = 2"] {
+            assert_eq!(value(&format!("a.b={text}")), Value::String(text.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_setting_says_what_would_be() {
+        for bad in ["", "a.b", "=1", "a.=1", ".b=1", "a..b=1"] {
+            let error = bad.parse::<Setting>().expect_err(bad);
+            assert!(error.contains("section.key=value"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn text_that_looks_like_a_number_is_text_where_text_is_wanted() {
+        let put = |text: &str| text.parse::<Setting>().expect("a setting").put(&Table::new());
+        let table = put("agentos.os_id=12").expect("a text");
+        assert_eq!(table["agentos"]["os_id"].as_str(), Some("12"));
+        assert!(put("langgraph.settle_ms=twelve").is_err());
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let setting: Setting = "agentos.security_key=hush".parse().expect("a setting");
+        assert_eq!(setting.to_string(), "agentos.security_key=…");
+    }
+}

@@ -1,0 +1,245 @@
+//! The demo graphs of the `LangGraph` contract (section 14): deterministic, no network.
+//!
+//! A graph emits `Updates` for every node that has finished and `Values` after every step. Its
+//! nodes are runs of their own, so that a stop reaches each of them.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::future::join_all;
+use quell::{Failure, Payload, RunContext, RunError, RunHandle, RunSpec};
+use quell_flow::{Catalog, Component, Contract, Emit};
+use serde_json::{Map, Value, json};
+
+use super::witness::{Record, Witness};
+
+/// Adds the demo graphs that need no checkpoint to a catalog, under their ids with a prefix.
+/// They are exposed in this contract and in the native one.
+pub(crate) fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
+    let graphs = [
+        graph(prefix, "echo", witness, echo),
+        graph(prefix, "slow", witness, slow),
+        graph(prefix, "steps", witness, steps),
+        graph(prefix, "parallel", witness, parallel),
+        graph(prefix, "nested", witness, nested),
+        graph(prefix, "failing", witness, failing),
+        graph(prefix, "stubborn", witness, stubborn),
+    ];
+    graphs.into_iter().fold(catalog, Catalog::with)
+}
+
+fn graph<F, Fut>(prefix: &str, id: &str, witness: &Witness, body: F) -> Component
+where
+    F: Fn(Graph) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Graph, Failure>> + Send + 'static,
+{
+    let witness = witness.clone();
+    let run = move |ctx: RunContext, input: Payload| {
+        let (body, witness) = (body.clone(), witness.clone());
+        async move {
+            let graph = body(Graph::new(ctx, &input, witness)).await?;
+            Ok(Payload::from(Value::Object(graph.state)))
+        }
+    };
+    Component::workflow(format!("{prefix}{id}"), run)
+        .exposed_in([Contract::LangGraph, Contract::Native])
+}
+
+/// A graph at work: its state, and what it needs to run nodes.
+struct Graph {
+    ctx: RunContext,
+    state: Map<String, Value>,
+    witness: Witness,
+}
+
+impl Graph {
+    fn new(ctx: RunContext, input: &Payload, witness: Witness) -> Self {
+        let mut state: Map<String, Value> = input.parse().unwrap_or_default();
+        if !state.get("log").is_some_and(Value::is_array) {
+            state.insert("log".into(), json!([]));
+        }
+        Self { ctx, state, witness }
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.state.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn number(&self, key: &str) -> Option<u64> {
+        self.state.get(key).and_then(Value::as_u64)
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            total: Duration::from_millis(self.number("ms").unwrap_or(1000)),
+            chunk: Duration::from_millis(self.number("chunk_ms").unwrap_or(50).max(1)),
+            tag: self.text("tag").to_owned(),
+        }
+    }
+
+    fn record(&self, node: &str) -> Record {
+        Record::start(&self.witness, Some(self.text("tag").to_owned()), node)
+    }
+
+    /// A node that returns at once.
+    fn quick(&mut self, node: &str, line: String) {
+        self.record(node).finish();
+        self.update(node, line);
+        self.step();
+    }
+
+    /// Says what a node changed.
+    fn update(&mut self, node: &str, line: String) {
+        let values = json!({ "log": [line] });
+        Emit::Updates { node: node.to_owned(), values }.send(&self.ctx);
+        if let Some(Value::Array(log)) = self.state.get_mut("log") {
+            log.push(line.into());
+        }
+    }
+
+    /// Says what the state is after a step.
+    fn step(&self) {
+        Emit::Values { values: Value::Object(self.state.clone()) }.send(&self.ctx);
+    }
+
+    /// Starts a ticking node.
+    fn ticking(&self, node: &str, who: &str) -> RunHandle<()> {
+        let (pace, witness, who) = (self.pace(), self.witness.clone(), who.to_owned());
+        self.ctx.spawn(RunSpec::step(node), move |ctx| tick(ctx, who, pace, witness))
+    }
+}
+
+/// How a ticking node ticks.
+#[derive(Clone)]
+struct Pace {
+    total: Duration,
+    chunk: Duration,
+    tag: String,
+}
+
+fn say(ctx: &RunContext, node: &str, tick: u64, tag: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let tick = json!({ "node": node, "tick": tick, "tag": tag, "t": now.as_secs_f64() });
+    Emit::custom(tick).send(ctx);
+}
+
+/// Sleeps and ticks. It never asks about a stop: it is dropped at its next await.
+async fn tick(ctx: RunContext, who: String, pace: Pace, witness: Witness) -> Result<(), Failure> {
+    let record = Record::start(&witness, Some(pace.tag.clone()), &who);
+    let start = Instant::now();
+    let mut count = 0;
+    loop {
+        let left = pace.total.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            break;
+        }
+        tokio::time::sleep(left.min(pace.chunk)).await;
+        count += 1;
+        record.tick();
+        say(&ctx, &who, count, &pace.tag);
+    }
+    record.finish();
+    Ok(())
+}
+
+/// Waits for a node; its failure is the graph's.
+async fn done<T: Send + 'static>(node: RunHandle<T>) -> Result<T, Failure> {
+    node.await.map_err(|error| match error {
+        RunError::Failed(failed) => failed.failure,
+        other => other.into(),
+    })
+}
+
+async fn echo(mut graph: Graph) -> Result<Graph, Failure> {
+    let line = format!("echo:{}", graph.text("text"));
+    graph.quick("echo", line);
+    Ok(graph)
+}
+
+async fn slow(mut graph: Graph) -> Result<Graph, Failure> {
+    done(graph.ticking("slow", "slow")).await?;
+    graph.update("slow", "slow:done".into());
+    graph.step();
+    Ok(graph)
+}
+
+async fn steps(mut graph: Graph) -> Result<Graph, Failure> {
+    graph.quick("before", "before".into());
+    let mut graph = slow(graph).await?;
+    graph.quick("after", "after".into());
+    Ok(graph)
+}
+
+async fn parallel(mut graph: Graph) -> Result<Graph, Failure> {
+    let width = graph.number("n").unwrap_or(4).min(WIDTH_MAX);
+    let workers: Vec<_> =
+        (0..width).map(|i| graph.ticking("worker", &format!("worker{i}"))).collect();
+    for outcome in join_all(workers.into_iter().map(done)).await {
+        outcome?;
+    }
+    for i in 0..width {
+        graph.update("worker", format!("worker{i}:done"));
+    }
+    graph.step();
+    graph.quick("join", "join".into());
+    Ok(graph)
+}
+
+/// Nodes of one step, at most.
+const WIDTH_MAX: u64 = 1_000;
+
+async fn nested(mut graph: Graph) -> Result<Graph, Failure> {
+    let (state, witness) = (graph.state.clone(), graph.witness.clone());
+    let inner = graph.ctx.spawn(RunSpec::workflow("sub"), move |ctx| async move {
+        let input = Payload::from(Value::Object(state));
+        let mut graph = Graph::new(ctx, &input, witness);
+        graph.state.insert("log".into(), json!([]));
+        graph.step();
+        done(graph.ticking("inner", "inner")).await?;
+        graph.update("inner", "inner:done".into());
+        graph.step();
+        Ok(())
+    });
+    done(inner).await?;
+    graph.update("sub", "inner:done".into());
+    graph.step();
+    graph.quick("tail", "after".into());
+    Ok(graph)
+}
+
+async fn failing(graph: Graph) -> Result<Graph, Failure> {
+    if graph.number("ms").is_some_and(|ms| ms > 0) {
+        done(graph.ticking("fail", "failing")).await?;
+    }
+    let text = match graph.text("fail") {
+        "" => "boom",
+        text => text,
+    };
+    Err(Failure::new(format!("ValueError: {text}")))
+}
+
+async fn stubborn(mut graph: Graph) -> Result<Graph, Failure> {
+    let (pace, witness) = (graph.pace(), graph.witness.clone());
+    let node = graph.ctx.spawn(RunSpec::step("stubborn"), move |ctx| ignore(ctx, pace, witness));
+    done(node).await?;
+    graph.update("stubborn", "stubborn:done".into());
+    graph.step();
+    Ok(graph)
+}
+
+/// Listens for the stop, so that it has the grace, and ignores it until its time is over.
+async fn ignore(ctx: RunContext, pace: Pace, witness: Witness) -> Result<(), Failure> {
+    let record = Record::start(&witness, Some(pace.tag.clone()), "stubborn");
+    let start = Instant::now();
+    let (mut count, mut has_seen) = (0, ctx.is_stopping());
+    while start.elapsed() < pace.total {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        count += 1;
+        record.tick();
+        say(&ctx, "stubborn", count, &pace.tag);
+        if ctx.is_stopping() && !std::mem::replace(&mut has_seen, true) {
+            record.see_stop();
+        }
+    }
+    record.finish();
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! The demo data of the contract (section 7): teams, keys, workflows, and the one component that
+//! is this contract's own.
+
+use std::time::Duration;
+
+use quell::{Payload, RunContext};
+use quell_flow::{Catalog, Component, Contract};
+use quell_http::{Access, Key};
+use quell_playbook3d::{Options, Team, Workflow};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use uuid::{Uuid, uuid};
+
+use super::witness::{Record, Witness};
+
+/// Who may do what: alice and eve are members of Alpha, bob of Beta.
+pub(crate) fn access() -> Access {
+    let key = |name: &str, key: Uuid, team: Uuid| {
+        Key::new(name, key.to_string()).in_teams([team.to_string()])
+    };
+    Access::open()
+        .key(key("alice", ALICE, ALPHA))
+        .key(key("bob", BOB, BETA))
+        .key(key("eve", EVE, ALPHA))
+}
+
+/// Puts teams, workflows and credits in where the configuration says nothing. Names and components
+/// of workflows get the prefix.
+pub(crate) fn options(mut options: Options, prefix: &str) -> Options {
+    let workflow = |id, name: &str, component: &str| {
+        Workflow::new(id, format!("{prefix}{name}"), format!("{prefix}{component}"))
+    };
+    if options.teams.is_empty() {
+        options.teams = vec![Team::new(ALPHA, "Alpha"), Team::new(BETA, "Beta")];
+    }
+    if options.workflows.is_empty() {
+        options.workflows = vec![
+            workflow(SLOW, "slow", "slow-workflow").for_teams([ALPHA, BETA]),
+            workflow(SHORT, "short", "short-workflow").for_teams([ALPHA, BETA]),
+            workflow(STUBBORN, "stubborn", STUBBORN_ID).for_teams([ALPHA, BETA]),
+            workflow(EVERYWHERE, "everywhere", "everywhere").for_teams([ALPHA]),
+        ];
+    }
+    options.without_credits.insert("eve".to_owned());
+    options
+}
+
+/// Adds the workflow that listens for the stop and ignores it until its time is over.
+pub(crate) fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
+    let witness = witness.clone();
+    let body = move |ctx, inputs| tick_on(ctx, inputs, witness.clone());
+    let stubborn = Component::workflow(format!("{prefix}{STUBBORN_ID}"), body);
+    catalog.with(stubborn.exposed_in([Contract::Native, Contract::Playbook3d]))
+}
+
+async fn tick_on(
+    ctx: RunContext,
+    inputs: Payload,
+    witness: Witness,
+) -> Result<Payload, quell::Failure> {
+    let inputs: Value = inputs.parse().unwrap_or_default();
+    let probe = inputs["tag"].as_str().unwrap_or_default().to_owned();
+    let until = Instant::now() + Duration::from_millis(inputs["ms"].as_u64().unwrap_or(1000));
+    let record = Record::start(&witness, Some(probe), "stubborn");
+    let mut has_seen = false;
+    while let Some(left) = until.checked_duration_since(Instant::now()).filter(|t| !t.is_zero()) {
+        sleep(left.min(Duration::from_millis(50))).await;
+        record.tick();
+        if ctx.is_stopping() && !has_seen {
+            has_seen = true;
+            record.see_stop();
+        }
+    }
+    record.finish();
+    Ok(json!({ "log": ["stubborn:done"] }).into())
+}
+
+/// Team A.
+pub(crate) const ALPHA: Uuid = uuid!("aaaaaaaa-0000-4000-8000-000000000001");
+/// Team B.
+pub(crate) const BETA: Uuid = uuid!("bbbbbbbb-0000-4000-8000-000000000002");
+/// The key of `alice`, member of A.
+pub(crate) const ALICE: Uuid = uuid!("11111111-1111-4111-8111-111111111111");
+/// The key of `bob`, member of B.
+pub(crate) const BOB: Uuid = uuid!("22222222-2222-4222-8222-222222222222");
+/// The key of `eve`, member of A, without credits.
+pub(crate) const EVE: Uuid = uuid!("33333333-3333-4333-8333-333333333333");
+/// The slow workflow.
+pub(crate) const SLOW: Uuid = uuid!("cccccccc-0000-4000-8000-000000000001");
+/// The short one.
+pub(crate) const SHORT: Uuid = uuid!("cccccccc-0000-4000-8000-000000000002");
+/// The stubborn one.
+pub(crate) const STUBBORN: Uuid = uuid!("cccccccc-0000-4000-8000-000000000003");
+/// The one of every contract.
+pub(crate) const EVERYWHERE: Uuid = uuid!("cccccccc-0000-4000-8000-000000000004");
+
+/// Another one than `LangGraph`'s graph `stubborn`: its result is the log alone.
+const STUBBORN_ID: &str = "playbook3d-stubborn";

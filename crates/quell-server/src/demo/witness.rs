@@ -1,0 +1,120 @@
+//! An independent record of what component code really did: raised by the bodies themselves.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What bodies did, by probe: how often each ticked, and what else it noted, in order.
+///
+/// It keeps the latest 10,000 probes. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Witness(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    probes: HashMap<String, Probe>,
+    order: VecDeque<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Probe {
+    ticks: BTreeMap<String, u64>,
+    marks: Vec<String>,
+}
+
+impl Witness {
+    /// Counts a tick of `who`.
+    pub(crate) fn tick(&self, probe: &str, who: &str) {
+        let mut held = self.lock();
+        *held.probe(probe).ticks.entry(who.to_owned()).or_default() += 1;
+    }
+
+    /// Notes something.
+    fn mark(&self, probe: &str, text: String) {
+        let mut held = self.lock();
+        let marks = &mut held.probe(probe).marks;
+        if marks.len() < MARKS_MAX {
+            marks.push(text);
+        }
+    }
+
+    /// Yields the ticks by body, and the marks in order; empty for an unknown probe.
+    pub(crate) fn get(&self, probe: &str) -> (BTreeMap<String, u64>, Vec<String>) {
+        let probe = self.lock().probes.get(probe).cloned().unwrap_or_default();
+        (probe.ticks, probe.marks)
+    }
+
+    /// A body that panicked while it ticked has left nothing half done.
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn probe(&mut self, name: &str) -> &mut Probe {
+        if !self.probes.contains_key(name) {
+            self.order.push_back(name.to_owned());
+            if self.order.len() > PROBES_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.probes.remove(&oldest);
+            }
+        }
+        self.probes.entry(name.to_owned()).or_default()
+    }
+}
+
+/// What one body records under a probe; dropped before it is done, it says so.
+///
+/// Without a probe nothing is recorded.
+#[derive(Debug)]
+pub(crate) struct Record {
+    witness: Witness,
+    probe: Option<String>,
+    who: String,
+    is_done: bool,
+}
+
+impl Record {
+    /// Marks the start.
+    pub(crate) fn start(witness: &Witness, probe: Option<String>, who: &str) -> Self {
+        let (witness, probe) = (witness.clone(), probe.filter(|probe| !probe.is_empty()));
+        let record = Self { witness, probe, who: who.to_owned(), is_done: false };
+        record.mark("start");
+        record
+    }
+
+    /// Counts a tick.
+    pub(crate) fn tick(&self) {
+        if let Some(probe) = &self.probe {
+            self.witness.tick(probe, &self.who);
+        }
+    }
+
+    /// Marks that the body noticed the stop.
+    pub(crate) fn see_stop(&self) {
+        self.mark("stop-seen");
+    }
+
+    /// Marks the end.
+    pub(crate) fn finish(mut self) {
+        self.is_done = true;
+    }
+
+    fn mark(&self, what: &str) {
+        if let Some(probe) = &self.probe {
+            self.witness.mark(probe, format!("{}:{what}", self.who));
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.mark(if self.is_done { "done" } else { "dropped" });
+    }
+}
+
+/// Probes kept. The oldest leave first.
+const PROBES_MAX: usize = 10_000;
+
+/// Marks kept of one probe. Later ones are left out.
+const MARKS_MAX: usize = 10_000;

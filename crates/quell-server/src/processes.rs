@@ -1,0 +1,47 @@
+//! The commands of a plan as processes.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use quell::{Failure, Payload, RunContext};
+use quell_flow::{CommandStep, Runner};
+use quell_process::Process;
+
+/// Runs the commands of a plan as processes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Processes;
+
+impl Runner for Processes {
+    async fn run(&self, ctx: RunContext, command: CommandStep) -> Result<Payload, Failure> {
+        let mut words = command.command.into_iter();
+        let program = words.next().ok_or_else(|| Failure::new("the command is empty"))?;
+        let mut process = Process::new(program).args(words);
+        if let Some(cwd) = command.cwd {
+            process = process.cwd(cwd);
+        }
+        for (key, value) in command.env {
+            process = process.env(key, value);
+        }
+        if let Some(input) = command.input {
+            process = process.input(input);
+        }
+        output(process, ctx).await
+    }
+}
+
+/// Runs one program; its output is that of the run.
+pub(crate) async fn output(process: Process, ctx: RunContext) -> Result<Payload, Failure> {
+    let output = process.run(ctx).await?;
+    Ok(Payload::json(&output)?)
+}
+
+/// Yields an error with what caused it.
+pub(crate) fn in_full(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}

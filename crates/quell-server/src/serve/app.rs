@@ -1,0 +1,46 @@
+//! Which contract is where.
+
+use axum::middleware::from_fn;
+use axum::routing::get;
+use axum::{Json, Router};
+use quell_http::Service;
+use serde_json::Value;
+
+use super::{Demo, leftover};
+use crate::config::Config;
+use crate::demo::{self, playbook3d as demo_data};
+
+/// Puts all contracts on one port: `AgentOS` and `LangGraph` at `/`, `Playbook3D` under
+/// `/playbook3d`, the native API under `/v1`, and in demo mode the witness.
+pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> Router {
+    let about = about(service, config);
+    let app = Router::new()
+        .merge(quell_http::router(service.clone()))
+        .merge(quell_agentos::routes(service.clone(), config.agentos.clone()))
+        .merge(quell_langgraph::routes(service.clone(), config.langgraph.clone()))
+        .route("/info", get(async move || Json(about)));
+    let mut options = config.playbook3d.clone();
+    let mut playbook3d = service.clone();
+    let app = match demo {
+        Some(Demo { witness, prefix }) => {
+            options = demo_data::options(options, &prefix);
+            if playbook3d.access_of().is_open() {
+                playbook3d = playbook3d.access(demo_data::access());
+            }
+            app.merge(demo::witness_router(witness))
+        }
+        None => app,
+    };
+    app.nest("/playbook3d", quell_playbook3d::router(playbook3d, options))
+        .fallback(quell_agentos::not_found)
+        .layer(from_fn(leftover::layer))
+}
+
+/// Makes the answer to `GET /info`, a path that two contracts share: the keys of both.
+fn about(service: &Service, config: &Config) -> Value {
+    let mut about = quell_agentos::info(service, &config.agentos);
+    if let (Value::Object(all), Value::Object(more)) = (&mut about, quell_langgraph::info()) {
+        all.extend(more);
+    }
+    about
+}

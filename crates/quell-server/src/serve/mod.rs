@@ -1,0 +1,175 @@
+//! `quell serve`: every contract on one port, from the first check to the exit code.
+//!
+//! Bodies run on one runtime; HTTP, streams and signals on another, so that a body that blocks its
+//! worker delays no request. At the end nothing is joined.
+
+mod app;
+mod connections;
+mod leftover;
+
+use std::io::{self, Write as _};
+use std::iter;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use quell::{Engine, Shutdown, ShutdownReport};
+use quell_flow::{Catalog, Contract};
+use quell_http::Service;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::args::ServeArgs;
+use crate::config::Config;
+use crate::demo::{self, Witness};
+use crate::run::EXIT_USAGE;
+use crate::signals::Signals;
+use crate::text::span;
+
+use connections::Connections;
+
+/// Serves what the command line asks for, until a signal ends it.
+pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
+    match served(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            say(&format!("error: {refusal}"));
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+/// Checks everything that can be checked, then listens. An error means that nothing was served.
+fn served(args: &ServeArgs) -> Result<(), String> {
+    tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(args.log).init();
+    let config = Config::load(args.config.as_deref(), &args.set)?;
+    let site = Site::new(args, config)?;
+    let bodies = runtime("quell-body", None)?;
+    let http = runtime("quell-http", Some(HTTP_THREADS))?;
+    let done = http.block_on(site.serve(bodies.handle().clone()));
+    bodies.shutdown_background();
+    http.shutdown_background();
+    done
+}
+
+fn runtime(name: &str, threads: Option<usize>) -> Result<Runtime, String> {
+    let mut builder = Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    let built = builder.thread_name(name).enable_all().build();
+    built.map_err(|error| format!("no runtime can be built: {error}"))
+}
+
+/// What is served, checked.
+struct Site {
+    config: Config,
+    catalog: Catalog,
+    listen: SocketAddr,
+    demo: Option<Demo>,
+}
+
+/// The demo: what its bodies count in, and what stands before its names.
+pub(crate) struct Demo {
+    pub(crate) witness: Witness,
+    pub(crate) prefix: String,
+}
+
+impl Site {
+    fn new(args: &ServeArgs, config: Config) -> Result<Self, String> {
+        let listen = config.listen(args.listen);
+        let demo = args.demo.then(|| Demo {
+            witness: Witness::default(),
+            prefix: args.demo_prefix.clone().unwrap_or_default(),
+        });
+        if demo.is_some() && !listen.ip().is_loopback() {
+            return Err(format!(
+                "the demo has keys that everybody knows and cannot listen on {listen}; listen on \
+                 127.0.0.1, or serve components of your own with --config"
+            ));
+        }
+        let access = config.access()?;
+        access.check_listener(listen.ip()).map_err(|error| error.to_string())?;
+        let mut catalog = config.components(Catalog::new())?;
+        if let Some(Demo { witness, prefix }) = &demo {
+            catalog = demo::components(catalog, witness, prefix);
+        }
+        if Contract::ALL.iter().all(|&contract| catalog.listed(contract).next().is_none()) {
+            return Err("there is nothing to serve; one of these would do:\n\n  \
+                        quell serve --demo\n  quell serve --config quell.toml"
+                .into());
+        }
+        Ok(Self { config, catalog, listen, demo })
+    }
+
+    async fn serve(self, bodies: Handle) -> Result<(), String> {
+        let Self { config, catalog, listen, demo } = self;
+        let mut signals =
+            Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
+        let cannot = |error: io::Error| format!("cannot listen on {listen}: {error}");
+        let listener = TcpListener::bind(listen).await.map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        let engine = Engine::with_config(config.engine().runtime(bodies));
+        let service = Service::new(engine.clone(), catalog).access(config.access()?);
+        let connections = Connections::accept(listener, app::router(&service, &config, demo));
+        announce(address);
+
+        let signal = signals.next().await;
+        let plan = Shutdown {
+            grace: config.grace(),
+            abort_wait: config.abort_wait(),
+            ..Shutdown::default()
+        };
+        say(&format!(
+            "{}: no new runs; live ones have {} to end, another signal aborts them",
+            signal.as_str(),
+            span(plan.grace)
+        ));
+        service.drain();
+        let report = drained(&engine, plan, &mut signals).await;
+        connections.close(LAST_WORDS).await;
+        say(&summary(&report));
+        Ok(())
+    }
+}
+
+/// Ends every run; a further signal aborts.
+async fn drained(engine: &Engine, plan: Shutdown, signals: &mut Signals) -> ShutdownReport {
+    let mut shutdown = std::pin::pin!(engine.shutdown(plan));
+    tokio::select! {
+        biased;
+        report = &mut shutdown => return report,
+        signal = signals.next() => say(&format!("{}: aborting", signal.as_str())),
+    }
+    // Called again it aborts; the first call still has the whole report.
+    let (report, _) = tokio::join!(shutdown, engine.shutdown(plan));
+    report
+}
+
+fn summary(report: &ShutdownReport) -> String {
+    let runs = format!("stopped {} live runs in {}", report.roots.total(), span(report.took));
+    let left = report
+        .abandoned
+        .iter()
+        .map(|left| format!("\nstill executing: {} of run {}", left.what.as_str(), left.name));
+    iter::once(runs).chain(left).collect()
+}
+
+/// Says where it listens, on stdout, for whoever started it.
+fn announce(address: SocketAddr) {
+    let mut stdout = io::stdout().lock();
+    // Nobody has to read it.
+    let _ = writeln!(stdout, "quell listening on http://{address}").and_then(|()| stdout.flush());
+}
+
+/// Says something to people.
+fn say(text: &str) {
+    // With nobody at stderr there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Threads of HTTP: they parse and render, and never run a body.
+const HTTP_THREADS: usize = 2;
+
+/// How long connections may take to write what is left, once every run has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -1,0 +1,142 @@
+//! A served `quell` with the address it took, and calls to it.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
+use std::thread;
+
+use serde_json::Value;
+
+use crate::support::{Ended, Running, Scratch, wait_until};
+
+/// A `quell serve` at work.
+pub(crate) struct Site {
+    pub(crate) scratch: Scratch,
+    running: Running,
+    base: String,
+}
+
+impl Site {
+    /// Serves the demo.
+    pub(crate) fn demo(more: &[&str]) -> Self {
+        Self::with(Scratch::new(), &[&["--demo"], more].concat())
+    }
+
+    /// Serves what the arguments say, on a free port.
+    pub(crate) fn with(scratch: Scratch, args: &[&str]) -> Self {
+        let args = [&["serve", "--listen", "127.0.0.1:0"], args].concat();
+        let out = File::create(scratch.path("stdout")).expect("a file can be made");
+        let mut command = scratch.quell(&args);
+        command.stdout(Stdio::from(out));
+        let running = Running::start(command);
+        let mut base = String::new();
+        wait_until("it says where it listens", || {
+            let text = String::from_utf8(scratch.read("stdout")).unwrap_or_default();
+            let line = text.lines().next().filter(|_| text.ends_with('\n'));
+            base = line.and_then(|line| line.split(" on ").nth(1)).unwrap_or_default().to_owned();
+            !base.is_empty()
+        });
+        Self { scratch, running, base }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        self.running.signal(name);
+    }
+
+    pub(crate) fn ended(self) -> (Ended, Scratch) {
+        (self.running.ended(), self.scratch)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> (u16, Value) {
+        answer(agent().get(self.url(path)).call())
+    }
+
+    /// Posts JSON.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.post_text(path, &body.to_string())
+    }
+
+    /// Posts JSON as it is written.
+    pub(crate) fn post_text(&self, path: &str, body: &str) -> (u16, Value) {
+        answer(agent().post(self.url(path)).content_type("application/json").send(body))
+    }
+
+    /// Calls with a bearer token and a key.
+    pub(crate) fn as_principal(
+        &self,
+        method: &str,
+        path: &str,
+        (token, key): (&str, &str),
+        body: Option<&Value>,
+    ) -> Value {
+        let call = ureq::http::Request::builder()
+            .method(method)
+            .uri(self.url(path))
+            .header("authorization", format!("Bearer {token}"))
+            .header("x-api-key", key)
+            .header("content-type", "application/json");
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        let (status, value) = answer(agent().run(call.body(body).expect("a request")));
+        assert_eq!(status, 200, "{method} {path}: {value}");
+        value
+    }
+
+    /// Posts a form.
+    pub(crate) fn form(&self, path: &str, fields: &[(&str, &str)]) -> (u16, Value) {
+        answer(agent().post(self.url(path)).send_form(fields.iter().copied()))
+    }
+
+    /// Opens a stream; its lines come as they are written, until it ends.
+    pub(crate) fn stream(&self, path: &str, fields: &[(&str, &str)]) -> thread::JoinHandle<String> {
+        let answer = agent().post(self.url(path)).send_form(fields.iter().copied());
+        let body = answer.expect("the stream opens").into_body().into_reader();
+        thread::spawn(move || {
+            let mut lines = String::new();
+            // A stream that is cut off ends here; the test looks at what it said.
+            let _ = BufReader::new(body).read_to_string(&mut lines);
+            lines
+        })
+    }
+
+    /// What bodies did under a probe: the sum of their ticks.
+    pub(crate) fn ticks(&self, probe: &str) -> u64 {
+        let (_, seen) = self.get(&format!("/_bench/ticks?probe={probe}"));
+        seen["ticks"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum()
+    }
+
+    /// Waits until this many bodies tick under a probe.
+    pub(crate) fn wait_for(&self, probe: &str, bodies: usize) {
+        wait_until("the bodies tick", || {
+            let (_, seen) = self.get(&format!("/_bench/ticks?probe={probe}"));
+            seen["ticks"].as_object().is_some_and(|ticks| ticks.len() == bodies)
+        });
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).build().into()
+}
+
+fn answer(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {
+    let mut answer = answer.expect("there is an answer");
+    let text = answer.body_mut().read_to_string().expect("its body is text");
+    (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+/// The data of the events of a stream, by event.
+pub(crate) fn events(stream: &str) -> Vec<(String, Value)> {
+    let mut all = Vec::new();
+    let mut name = String::new();
+    for line in BufReader::new(stream.as_bytes()).lines().map_while(Result::ok) {
+        if let Some(event) = line.strip_prefix("event: ") {
+            name = event.to_owned();
+        } else if let Some(data) = line.strip_prefix("data: ") {
+            all.push((name.clone(), serde_json::from_str(data).unwrap_or(Value::Null)));
+        }
+    }
+    all
+}
