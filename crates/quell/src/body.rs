@@ -67,7 +67,7 @@ where
                 Poll::Pending
             }
         });
-        if !started.await {
+        if !started.await && !faults::on("start-anyway") {
             let dropped = guard.call(|| drop(body));
             return guard.report(End::<T>::Dropped, dropped.err());
         }
