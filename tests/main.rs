@@ -52,6 +52,8 @@ mod shutdown;
 mod retention;
 // Ten thousand deep, a hundred thousand wide, on little stack.
 mod scale;
+// I4, I9, I12, I30, I32, I39: random trees in random weather, for as long as one likes.
+mod soak;
 // What the types promise at compile time.
 mod surface;
 // What the code base promises about itself.
