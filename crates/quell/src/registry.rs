@@ -140,7 +140,7 @@ impl Registry {
     ) -> Result<Arc<Node>, Disposition> {
         let mut keep = request.remembered_for();
         if faults::on("remember-everything") {
-            keep = Duration::from_secs(60);
+            keep = Duration::from_mins(1);
         }
         if keep.is_zero() || self.reservations_max == 0 {
             return self.get(id).ok_or(Disposition::Unknown);

@@ -5,6 +5,7 @@ use std::future::pending;
 
 use loom::future::block_on;
 use loom::thread;
+use quell_core::lifecycle::BodyEnd;
 use quell_core::{Disposition, RunStatus};
 
 use super::{Arc, EVERY, because, checked_log, engine, explore, is_stopped, started_root};
@@ -56,8 +57,25 @@ fn i9_a_cancel_against_a_body_that_returns_has_one_winner() {
 }
 
 #[test]
+fn i12_an_abort_wakes_a_body_that_ignores_a_stop() {
+    explore("abort against a body", Some(3), 0, |_| {
+        let engine = engine();
+        let run = engine.submit(RunSpec::agent("stubborn"), async |ctx| {
+            let _ = ctx.is_stopping();
+            pending::<()>().await;
+            Ok(())
+        });
+        let run = run.expect("a root is accepted").into_ref();
+        run.cancel(because("now").abort());
+        crate::control::fire_due(engine.shared());
+        // Nobody else wakes it: this returns only if the abort did.
+        assert_eq!(block_on(run.ended()).status, RunStatus::Cancelled);
+    });
+}
+
+#[test]
 fn i12_an_abort_reaches_a_body_that_ignores_a_stop_whenever_it_comes() {
-    explore("cancel against abort", Some(3), 2, |seen| {
+    explore("cancel against abort", Some(2), 2, |seen| {
         let engine = engine();
         let run = engine.submit(RunSpec::agent("stubborn"), async |ctx| {
             let _ = ctx.is_stopping();
@@ -75,7 +93,6 @@ fn i12_an_abort_reaches_a_body_that_ignores_a_stop_whenever_it_comes() {
             }
         });
         run.cancel(because("please"));
-        // Nobody else wakes it: this returns only if the abort did.
         let report = block_on(run.ended());
         assert_eq!(report.status, RunStatus::Cancelled);
         let first = matches!(other.join().unwrap(), Disposition::Accepted { .. });
@@ -85,6 +102,20 @@ fn i12_an_abort_reaches_a_body_that_ignores_a_stop_whenever_it_comes() {
 
 #[test]
 fn i33_a_waiter_is_told_of_the_end_and_not_before() {
+    explore("waiter against end", EVERY, 0, |_| {
+        let engine = engine();
+        let run = RunRef::new(started_root(&engine));
+        let body = thread::spawn({
+            let run = run.clone();
+            move || super::end_body(run.node(), BodyEnd::Ok)
+        });
+        assert_eq!(block_on(run.ended()).status, RunStatus::Completed);
+        body.join().unwrap();
+    });
+}
+
+#[test]
+fn i33_two_waiters_and_a_late_one_are_told_of_the_end() {
     explore("waiters against end", Some(3), 0, |_| {
         let engine = engine();
         let run = engine.submit(RunSpec::agent("short"), async |_| Ok(())).expect("accepted");
@@ -118,6 +149,6 @@ fn i32_reads_never_go_back() {
         assert!(is_stopped(run.status()) && is_stopped(run.row().status));
         let [first, second] = reader.join().unwrap();
         assert!(!is_stopped(first) || is_stopped(second), "{first} and then {second}");
-        super::end_body(run.node(), quell_core::lifecycle::BodyEnd::Dropped);
+        super::end_body(run.node(), BodyEnd::Dropped);
     });
 }

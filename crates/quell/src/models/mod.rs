@@ -20,6 +20,8 @@
 //! preemptions; `LOOM_MAX_PREEMPTIONS` overrides it, `LOOM_LOG=trace` tells of each step. A wake-up
 //! that is lost is a deadlock, which loom reports.
 
+#![expect(clippy::panic, reason = "a model fails by a panic")]
+
 mod bodies;
 mod log;
 mod runs;
@@ -82,8 +84,7 @@ fn engine_with(set: impl FnOnce(&mut Limits)) -> Engine {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     // Nothing ever runs on it: it is there to be named.
     let runtime = RUNTIME.get_or_init(|| Builder::new_current_thread().build().unwrap());
-    let mut limits = Limits::default();
-    limits.ended_trees_max = 0;
+    let mut limits = Limits { ended_trees_max: 0, ..Limits::default() };
     set(&mut limits);
     Engine::with_config(EngineConfig::new().runtime(runtime.handle().clone()).limits(limits))
 }
