@@ -1,8 +1,8 @@
 //! The tests tested: each deliberate fault of the engine makes the test of its promise fail.
 //!
 //! The suite is built once more with `--cfg quell_mutation`, which makes the faults of
-//! `crates/quell/src/faults.rs` possible; `QUELL_MUTATION` switches one on. Each fault runs only the
-//! test that it must fail.
+//! `crates/quell/src/faults.rs` possible; `QUELL_MUTATION` switches one on. Each fault runs only
+//! the test that it must fail.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;

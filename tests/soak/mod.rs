@@ -57,7 +57,7 @@ async fn wave(lab: &Lab, rng: &mut Rng) -> Checked {
     let trees: Vec<_> = (0..TREES).map(|_| Tree::plant(lab, rng)).collect();
     let weather = trees.iter().map(|tree| tree.weather(lab, Rng::with_seed(rng.u64(..))));
     join_all(weather).await;
-    lab.cancel_where(&RunFilter::new().live(), CancelRequest::because("the wave is over"));
+    lab.cancel_where(&RunFilter::new().roots().live(), CancelRequest::because("the wave is over"));
     let mut all = Checked::default();
     for tree in trees {
         let checked = tree.examine().await;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
 use quell::testing::{self, Checked};
-use quell::{CancelRequest, Disposition, RunHandle, RunRef, RunReport, RunSpec, RunStatus};
+use quell::{CancelRequest, Disposition, RunHandle, RunRef, RunReport, RunRow, RunSpec, RunStatus};
 
 use super::{ABORT_WAIT, GRACE, bodies};
 use crate::support::{Lab, Witness, ms, secs, within};
@@ -42,7 +42,12 @@ impl Tree {
                 0..3 => self.cancel(&mut rng, lab),
                 3 => drop(self.run.run().report()),
                 4 => drop(self.run.events().next().await),
-                5 => drop(tokio::time::timeout(ms(rng.u64(0..5)), self.run.ended()).await),
+                5 => {
+                    let ended = tokio::time::timeout(ms(rng.u64(0..5)), self.run.ended()).await;
+                    if let Ok(report) = ended {
+                        self.assert_honest(&report);
+                    }
+                }
                 6 => {
                     let children = self.run.run().children();
                     if let Some(child) = rng.choice(children) {
@@ -54,6 +59,9 @@ impl Tree {
         }
         tokio::time::sleep(ms(20)).await;
         self.cancel(&mut rng, lab);
+        // On time, whatever still executes.
+        let report = within("a stopped root ends", self.run.ended()).await;
+        self.assert_honest(&report);
     }
 
     fn cancel(&self, rng: &mut Rng, lab: &Lab) {
@@ -63,6 +71,11 @@ impl Tree {
         match answer {
             Disposition::Accepted { .. } => {
                 assert!(is_stopped(status), "accepted, and then {status}");
+                let report = run.report();
+                let unheard =
+                    |row: &&RunRow| matches!(row.status, RunStatus::Queued | RunStatus::Running);
+                let unheard = report.rows.iter().find(unheard);
+                assert_eq!(unheard, None, "signalled when cancel returns");
                 *self.accepted.lock().unwrap() = true;
             }
             Disposition::AlreadyStopping { .. } => assert!(is_stopped(status), "{status}"),
@@ -71,6 +84,13 @@ impl Tree {
             Disposition::Unknown => assert!(status.is_terminal(), "unknown, and {status}"),
             Disposition::Scheduled { .. } | Disposition::Escalated { .. } => {}
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Holds a claim of quiescence against the witness; a run that has left may go on.
+    fn assert_honest(&self, report: &RunReport) {
+        if report.quiescent && self.detached(0).is_none() {
+            assert_eq!(self.shared.witness.inside(), 0, "quiescent, and code runs: {report:#?}");
         }
     }
 

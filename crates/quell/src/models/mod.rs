@@ -16,7 +16,7 @@
 //!   stop takes a lock of ours under a shard, and is left to the tests on real threads.
 //! - Locks and atomics that are not the engine's: reference counts, tokens of tokio-util.
 //!
-//! A model plays every interleaving ([`EVERY`]) or, where these are too many, all those with so many
+//! A model plays every interleaving ([`EVERY`]) or, where these are too many, those with so many
 //! preemptions; `LOOM_MAX_PREEMPTIONS` overrides it, `LOOM_LOG=trace` tells of each step. A wake-up
 //! that is lost is a deadlock, which loom reports.
 
