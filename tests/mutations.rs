@@ -185,7 +185,7 @@ fn run(suite: &Path, fault: &str, test: &str) -> End {
         .stderr(Stdio::null())
         .spawn()
         .expect("the suite starts");
-    let Some(told) = within(Duration::from_secs(60), test) else { return End::Hung };
+    let Some(told) = within(Duration::from_mins(1), test) else { return End::Hung };
     match told {
         told if told.contains("1 passed; 0 failed") => End::Passed,
         told if told.contains("0 passed; 0 failed") => End::Unknown,

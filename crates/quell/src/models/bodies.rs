@@ -9,6 +9,7 @@ use quell_core::lifecycle::BodyEnd;
 use quell_core::{Disposition, RunStatus};
 
 use super::{Arc, EVERY, because, checked_log, engine, explore, is_stopped, started_root};
+use crate::context::RunContext;
 use crate::handle::{Outcome, RunRef};
 use crate::spec::RunSpec;
 
@@ -33,6 +34,24 @@ fn i2_i9_a_listener_hears_of_every_accepted_cancel() {
         if node.is_over() {
             checked_log(&node);
         }
+    });
+}
+
+#[test]
+fn i2_i32_a_body_that_waits_for_a_stop_is_woken_by_it() {
+    explore("cancel against a body that waits", EVERY, 0, |_| {
+        let engine = engine();
+        let node = started_root(&engine);
+        let canceller = thread::spawn({
+            let node = Arc::clone(&node);
+            move || node.cancel(&because("stop"))
+        });
+        let cause = block_on(RunContext::new(Arc::clone(&node)).stopped());
+        assert_eq!(cause.message.as_deref(), Some("stop"));
+        assert!(is_stopped(node.status()), "it reads what it was told");
+        canceller.join().unwrap();
+        super::end_body(&node, BodyEnd::Ok);
+        checked_log(&node);
     });
 }
 
