@@ -56,6 +56,8 @@ mod retention;
 mod scale;
 // I8, I9, I12, I17: random plans, stopped at random.
 mod plans;
+// I4, I9, I12, I30, I32, I39: random trees in random weather, for as long as one likes.
+mod soak;
 // What the types promise at compile time.
 mod surface;
 // What the code base promises about itself.

@@ -125,8 +125,8 @@ pub(crate) fn body_runtime(workers: usize) -> Runtime {
 
 /// Fails, with words, when something does not happen in a minute: of the paused clock or of ours.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let output = tokio::time::timeout(secs(90), future).await;
-    output.unwrap_or_else(|_| panic!("{what}: did not happen in 90 s"))
+    let output = tokio::time::timeout(PATIENCE, future).await;
+    output.unwrap_or_else(|_| panic!("{what}: did not happen in {PATIENCE:?}"))
 }
 
 /// Waits until something is true that no event announces.
@@ -150,3 +150,6 @@ pub(crate) const fn secs(secs: u64) -> Duration {
 pub(crate) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
+
+/// How long a test waits for what must happen. A deliberate fault is found sooner.
+const PATIENCE: Duration = if cfg!(quell_mutation) { secs(20) } else { secs(90) };

@@ -7,5 +7,5 @@ mod witness;
 
 pub(crate) use bodies::{chain, ignorant, listener, naive, spin_for};
 pub(crate) use lab::{Lab, body_runtime, bounded, config, ms, now, secs, soon, within};
-pub(crate) use seeds::{Servo, seeds};
+pub(crate) use seeds::{Seed, Servo, seeds};
 pub(crate) use witness::{Gate, Inside, Witness};

@@ -63,7 +63,7 @@ pub(super) struct Manifest {
 impl Manifest {
     /// Reads the manifest of every package.
     pub(super) fn all() -> Vec<Self> {
-        let mut folders = vec!["benches".to_owned(), "tests".to_owned()];
+        let mut folders = vec!["benches".to_owned(), "tests".to_owned(), "tests/fuzz".to_owned()];
         for entry in fs::read_dir(root().join("crates")).unwrap() {
             let name = entry.unwrap().file_name().to_string_lossy().into_owned();
             folders.push(format!("crates/{name}"));
@@ -85,7 +85,7 @@ impl Manifest {
     /// The dependencies that architecture.md does not allow.
     pub(super) fn forbidden_arrows(&self) -> Vec<String> {
         let name = self.name();
-        if name == "quell-tests" {
+        if ["quell-tests", "quell-fuzz"].contains(&name) {
             return Vec::new();
         }
         let of = |list: &[(&str, &'static [&'static str])]| {

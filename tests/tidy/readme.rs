@@ -49,7 +49,7 @@ fn as_test(text: &str) -> Option<(String, String)> {
 }
 
 /// The number of the promise that a test bears in its name.
-pub(super) fn number_of(name: &str) -> Option<u32> {
+pub(crate) fn number_of(name: &str) -> Option<u32> {
     let (number, _) = name.strip_prefix('i')?.split_once('_')?;
     number.parse().ok()
 }

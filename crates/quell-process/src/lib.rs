@@ -62,6 +62,8 @@ mod running;
 mod streams;
 mod survivors;
 mod tail;
+#[cfg(feature = "test-util")]
+pub mod testing;
 
 pub use output::{Encoding, ProcessOutput};
 pub use process::Process;

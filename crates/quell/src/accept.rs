@@ -26,7 +26,7 @@ impl Shared {
         self: &Arc<Self>,
         mut spec: RunSpec,
     ) -> Result<Arc<Node>, SubmitError> {
-        if self.closed.load(Ordering::SeqCst) {
+        if self.closed.load(Ordering::SeqCst) && !faults::on("admit-after-shutdown") {
             return Err(SubmitError::ShuttingDown);
         }
         self.check(&spec)?;
@@ -134,6 +134,9 @@ impl Shared {
             !added.refused || faults::on("skip-fence"),
             "the fence was asked under the same lock"
         );
+        if faults::on("forget-child") {
+            above.life.on(Input::ChildLeft, now);
+        }
         state.slot = above.kids.link(Arc::clone(&node));
         drop(state);
         Ok((node, stop))

@@ -37,7 +37,11 @@ where
     // unpolled, as by a runtime that is gone.
     let span = (!span.is_disabled()).then(|| Box::new(span));
     let guard = Guard { node: Arc::clone(node), span, reported: false };
-    drop(node.shared.runtime.spawn(drive(body, guard)));
+    let task = drive(body, guard);
+    #[cfg(not(quell_loom))]
+    drop(node.shared.runtime.spawn(task));
+    #[cfg(quell_loom)]
+    crate::sync::start(task);
 }
 
 /// What the task of a run does.
@@ -63,7 +67,7 @@ where
                 Poll::Pending
             }
         });
-        if !started.await {
+        if !started.await && !faults::on("start-anyway") {
             let dropped = guard.call(|| drop(body));
             return guard.report(End::<T>::Dropped, dropped.err());
         }

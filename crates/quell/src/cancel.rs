@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quell_core::lifecycle::{Answer, Input, StopInput};
-use quell_core::{CancelRequest, Disposition};
+use quell_core::{CancelRequest, Disposition, RunStatus};
 
 use crate::faults;
 use crate::node::Node;
@@ -25,7 +25,7 @@ impl Node {
         let config = &self.shared.config;
         let input = StopInput {
             mode: request.mode(),
-            grace: request.grace_asked(),
+            grace: request.grace_asked().filter(|_| !faults::on("ignore-a-shorter-grace")),
             wait,
             escalate_after: request.escalate_after().unwrap_or(config.escalate_after),
             listens: self.is_listening(),
@@ -37,8 +37,15 @@ impl Node {
                 let at = self.shared.clock.wall(self.shared.clock.now());
                 state.cause = Some(Arc::new(request.to_cause(at, self.id)));
             }
+            if faults::on("blame-the-ended") && state.times.ended.is_some() {
+                let at = self.shared.clock.wall(self.shared.clock.now());
+                state.cause = Some(Arc::new(request.to_cause(at, self.id)));
+            }
             first.clone_from(&state.cause);
         });
+        if faults::on("accept-too-late") && self.status() == RunStatus::Completed {
+            return Disposition::Accepted { hard_deadline: self.shared.clock.now() };
+        }
         let answer = fx.answer.unwrap_or(Answer::AlreadyTerminal(self.status()));
         match (answer, first) {
             (Answer::Scheduled { escalate_at }, _) => Disposition::Scheduled { escalate_at },

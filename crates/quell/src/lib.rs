@@ -58,6 +58,8 @@ mod implied;
 pub mod join;
 mod kids;
 pub mod manual;
+#[cfg(all(test, quell_loom))]
+mod models;
 mod node;
 mod registry;
 mod report;

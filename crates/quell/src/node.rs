@@ -40,6 +40,7 @@ use crate::control::TimerKey;
 use crate::engine::Shared;
 use crate::events::Log;
 use crate::failure::Failure;
+use crate::faults;
 use crate::hooks::Hook;
 use crate::idle::IdleWatch;
 use crate::kids::Kids;
@@ -170,7 +171,9 @@ impl Node {
             slot: 0,
             kids: Kids::default(),
             idle,
-            deadline: parent.and_then(|(_, state)| state.deadline),
+            deadline: parent
+                .filter(|_| !faults::on("forget-the-deadline-above"))
+                .and_then(|(_, state)| state.deadline),
             cause: None,
             body: None,
             waiters: Waiters::default(),

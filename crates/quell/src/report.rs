@@ -59,7 +59,10 @@ fn bounded((rows, mut omitted): (Vec<RunRow>, Counts), max: usize) -> (Vec<RunRo
 }
 
 pub(crate) fn row_of(node: &Node, state: &State, depth: u32) -> RunRow {
-    let status = state.life.status();
+    let mut status = state.life.status();
+    if faults::on("time-out-the-children") && status == RunStatus::Cancelled {
+        status = RunStatus::TimedOut;
+    }
     let wall = |at| node.shared.clock.wall_at(at);
     let queued_at = wall(state.times.queued);
     let mut row = RunRow::new(node.id, node.kind, Arc::clone(&node.name), status, queued_at);
@@ -74,9 +77,10 @@ pub(crate) fn row_of(node: &Node, state: &State, depth: u32) -> RunRow {
     row.quiesced_at = state.times.quiesced.map(wall);
     match status {
         RunStatus::Completed => row.output.clone_from(&state.output),
+        _ if faults::on("lose-what-was-done") => {}
         _ => row.partial.clone_from(&state.output),
     }
-    if status == RunStatus::Failed {
+    if status == RunStatus::Failed || faults::on("blame-the-stopped") {
         row.error = state.failure.as_ref().map(|failure| failure.to_string().into());
     }
     row.late_output = state.late;

@@ -11,6 +11,7 @@ use futures::Stream;
 use quell_core::{EventKind, RunEvent, RunId};
 
 use crate::events::{AllEvents, Log, Read};
+use crate::faults;
 use crate::node::Node;
 use crate::waiters::Key;
 
@@ -111,6 +112,7 @@ impl EventStream {
                             return Poll::Ready(Some(event));
                         }
                     }
+                    Read::Gone { first } if faults::on("skip-what-was-missed") => *seq = first,
                     Read::Gone { first } => {
                         let from = std::mem::replace(seq, first);
                         return Poll::Ready(Some(log.lagged(
@@ -222,6 +224,9 @@ impl Stream for EventStream {
 
 impl Drop for EventStream {
     fn drop(&mut self) {
+        if let (true, Source::Tree { node, .. }) = (faults::on("stop-on-leaving"), &self.source) {
+            node.cancel(&crate::control::by_token());
+        }
         match &self.source {
             Source::Tree { log, .. } => log.lock().forget(&mut self.key),
             Source::All(all) => all.leave(&mut self.key),

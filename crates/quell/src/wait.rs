@@ -7,9 +7,18 @@ use std::task::{Context, Poll};
 
 use quell_core::RunStatus;
 
+use crate::faults;
 use crate::handle::RunRef;
 use crate::node::{Node, State};
 use crate::waiters::Key;
+
+impl State {
+    /// Tells whether whoever waits for the end may go on.
+    pub(crate) fn is_ended(&self) -> bool {
+        let early = faults::on("end-early") && self.life.is_stopping();
+        self.life.status().is_terminal() || early
+    }
+}
 
 /// One waiter at a node: it yields what the condition yields. The condition is looked at, and the
 /// waker registered, under one lock. Cancel safe: dropped, it leaves no trace.

@@ -85,7 +85,11 @@ impl Node {
             let mut state = self.lock();
             let calls = &mut state.extra().calls;
             let Some(place) = calls.iter().position(|open| Arc::ptr_eq(open, call)) else { return };
-            let call = calls.swap_remove(place);
+            let call = if faults::on("record-a-call-twice") {
+                Arc::clone(&calls[place])
+            } else {
+                calls.swap_remove(place)
+            };
             let kind = EventKind::ToolEnded { call, outcome };
             self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
         }

@@ -222,6 +222,8 @@ where
 {
     let seed = seed();
     let long = std::env::var_os("QUELL_LONG").is_some();
+    // Miri takes thousands of times as long as a processor.
+    let cases = if cfg!(miri) { cases.div_ceil(10_000) } else { cases };
     let config = Config {
         cases: if long { cases.saturating_mul(20) } else { cases },
         failure_persistence: None,

@@ -1,0 +1,107 @@
+//! The log of a tree, its writers and its readers.
+
+use loom::future::block_on;
+use loom::thread;
+use quell_core::lifecycle::BodyEnd;
+use quell_core::{EventKind, Payload, RunEvent};
+
+use super::{Arc, EVERY, because, end_body, engine, engine_with, explore, read_all, started_root};
+use crate::handle::RunRef;
+use crate::node::Node;
+use crate::stream::EventStream;
+
+/// Writes what a body emits.
+fn emit(node: &Arc<Node>, number: u64) {
+    let payload = Payload::from(number.to_string());
+    node.write_from_body("event", 1, 1, |_| Some(EventKind::Emitted(payload)));
+}
+
+/// Fails unless every number from 1 on was read once, or told as missed; yields the latter.
+fn assert_dense(events: &[RunEvent]) -> u64 {
+    let (mut next, mut missed) = (1, 0);
+    for event in events {
+        if let EventKind::Lagged { from, to } = event.kind {
+            assert_eq!((event.seq, from), (0, next), "{events:#?}");
+            assert!(to >= from, "{events:#?}");
+            (next, missed) = (to + 1, missed + to + 1 - from);
+        } else {
+            assert_eq!(event.seq, next, "{events:#?}");
+            next += 1;
+        }
+    }
+    missed
+}
+
+#[test]
+fn i29_i30_a_reader_gets_every_event_once_or_is_told_what_it_missed() {
+    explore("append against subscribe against lag", EVERY, 2, |seen| {
+        let engine = engine_with(|limits| limits.events_per_root_max = 3);
+        let root = started_root(&engine);
+        let reader = thread::spawn({
+            let run = RunRef::new(Arc::clone(&root));
+            move || block_on(read_all(run.events()))
+        });
+        emit(&root, 1);
+        emit(&root, 2);
+        end_body(&root, BodyEnd::Ok);
+        let events = reader.join().unwrap();
+        let missed = assert_dense(&events);
+        seen.note(usize::from(missed > 0));
+        let last = events.last().expect("the end is held");
+        assert!(matches!(last.kind, EventKind::Ended(_)) && last.seq == 5, "{events:#?}");
+    });
+}
+
+#[test]
+fn i30_two_writers_and_a_late_reader_agree_on_one_order() {
+    explore("append against append against a late subscriber", EVERY, 2, |seen| {
+        let engine = engine();
+        let root = started_root(&engine);
+        let writer = thread::spawn({
+            let root = Arc::clone(&root);
+            move || emit(&root, 1)
+        });
+        let mut stream = EventStream::of_run(&root, 1);
+        root.cancel(&because("stop").abort());
+        let first = block_on(stream.next()).expect("something follows");
+        assert_eq!(first.seq, 2);
+        writer.join().unwrap();
+        end_body(&root, BodyEnd::Dropped);
+        let rest = block_on(read_all(stream));
+        let whole = block_on(read_all(EventStream::of_run(&root, 0)));
+        assert_dense(&whole);
+        assert_eq!(whole[1], first);
+        assert_eq!(&whole[2..], rest, "both readers see the same");
+        let emitted = |event: &RunEvent| matches!(event.kind, EventKind::Emitted(_));
+        let order = whole.iter().position(emitted).expect("it was written");
+        let stop = whole.iter().position(|event| matches!(event.kind, EventKind::Stopping(_)));
+        seen.note(usize::from(Some(order) < stop));
+    });
+}
+
+#[test]
+fn i30_a_reader_of_the_engine_gets_each_event_from_its_coming_on() {
+    explore("append against readers of the engine", EVERY, 0, |_| {
+        let engine = engine();
+        let root = started_root(&engine);
+        let reader = thread::spawn({
+            let engine = engine.clone();
+            move || {
+                let mut events = engine.events();
+                block_on(events.next()).map(|event| (event.seq, event.kind))
+            }
+        });
+        emit(&root, 1);
+        end_body(&root, BodyEnd::Ok);
+        // A reader that came after the last event waits for this one.
+        engine.shared().events.close();
+        if let Some((seq, kind)) = reader.join().unwrap() {
+            let expected = match kind {
+                EventKind::Emitted(_) => 3,
+                EventKind::Ended(_) => 4,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(seq, expected);
+        }
+    });
+}

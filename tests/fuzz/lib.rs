@@ -1,0 +1,103 @@
+//! What must be true of every text and every byte that comes from outside.
+//!
+//! Each function panics when it is not. `.ci/fuzz` looks for inputs that make it panic, guided by
+//! coverage; an input that was found goes into a test below, in words.
+#![expect(clippy::panic, reason = "a fuzz target fails by a panic")]
+
+use quell::{Payload, limits};
+use quell_flow::{Plan, PlanError};
+
+/// Plans, as TOML and as JSON: a text is refused with a place in it, or yields a plan that its own
+/// JSON yields again.
+///
+/// # Panics
+///
+/// Panics when that is not so.
+pub fn plans(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    for read in [Plan::from_toml, Plan::from_json] {
+        match read(text) {
+            Ok(plan) => assert_same(&plan),
+            Err(error) => assert_placed(&error, text),
+        }
+    }
+}
+
+fn assert_same(plan: &Plan) {
+    let json = serde_json::to_string(plan).unwrap_or_else(|error| panic!("{error}: {plan:#?}"));
+    match Plan::from_json(&json) {
+        Ok(again) => assert_eq!(&again, plan, "{json}"),
+        Err(error) => panic!("{error}: {json}"),
+    }
+}
+
+fn assert_placed(error: &PlanError, text: &str) {
+    assert!(!error.message().trim().is_empty(), "a refusal has words: {error:?}");
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    let line = error.line().unwrap_or(1);
+    assert!((1..=lines).contains(&line), "{error} is beyond line {lines}");
+    let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let column = error.column().unwrap_or(1);
+    // One beyond the line is its end, with or without a carriage return.
+    assert!((1..=longest + 2).contains(&column), "{error} is beyond column {longest}");
+}
+
+/// Lines of a process: two bytes say how they are read and how often they are repeated, the rest is
+/// what the program writes. Events do not depend on how it is read, nothing is lost, and each is
+/// within its bound.
+///
+/// # Panics
+///
+/// Panics when that is not so.
+pub fn lines(bytes: &[u8]) {
+    let [chunk, repeat, rest @ ..] = bytes else { return };
+    let stdout = rest.repeat(1 << (repeat % 10));
+    let stdout = &stdout[..stdout.len().min(STDOUT_BYTES_MAX)];
+    let events = quell_process::testing::events_of(stdout, stdout.len());
+    let in_chunks = quell_process::testing::events_of(stdout, usize::from(*chunk) * 64 + 1);
+    assert!(events == in_chunks, "events depend on how lines are read");
+    let ends = events.iter().filter(|event| ends_a_line(event)).count();
+    let lines = stdout.split_inclusive(|byte| *byte == b'\n').count();
+    assert_eq!(ends, lines, "{events:?}");
+}
+
+/// Tells whether an event is a whole line, or the last piece of one.
+fn ends_a_line(event: &Payload) -> bool {
+    assert!(event.len() <= limits::EVENT_BYTES_MAX, "an event of {} bytes", event.len());
+    let text = event.to_string();
+    let value: serde_json::Value =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert!(value.is_object(), "{text}");
+    value.get("event").is_some() || value.get("split").is_none()
+}
+
+/// Enough for lines that are split, and fast.
+const STDOUT_BYTES_MAX: usize = 300_000;
+
+#[cfg(test)]
+mod tests {
+    use super::{lines, plans};
+
+    #[test]
+    fn texts_that_are_no_plans_are_refused_with_a_place() {
+        for text in
+            ["", "{", "\u{feff}", "name = \"a\"\r\nsteps = 1\r\n", "[[", "[]", "\n\n{\"name\""]
+        {
+            plans(text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn plans_are_what_their_json_says() {
+        plans(include_bytes!("../../crates/quell-server/plans/tour.toml"));
+        plans(br#"{"name":"a","timeout":"1ms","steps":[{"name":"b","run":["true"]}]}"#);
+    }
+
+    #[test]
+    fn lines_of_all_lengths_become_events() {
+        for repeat in 0..10 {
+            lines(&[&[3, repeat], &b"{\"event\":1}\nx\xff\n\n"[..]].concat());
+            lines(&[&[0, repeat], "ü\u{1}".repeat(999).as_bytes()].concat());
+        }
+    }
+}
