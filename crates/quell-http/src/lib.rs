@@ -26,7 +26,7 @@ pub use access::{
     Principal, Teams,
 };
 pub use body::{BODY_BYTES_MAX, BodyError, read_body};
-pub use events::RunEvents;
+pub use events::{RunEvents, next_event};
 pub use frame::Frame;
 pub use guard::{Guard, OnDisconnect};
 pub use ids::{BadId, EXTERNAL_ID, ID_BYTES_MAX, SESSION, parse_id, same_id, shown_id};

@@ -7,7 +7,9 @@ use std::time::SystemTime;
 use axum::http::HeaderMap;
 use quell::{CancelRequest, Engine, RunId, RunRef, RunReport, RunStatus};
 use quell_flow::{COMPONENT, Component, Contract};
-use quell_http::{Cancelled, OnDisconnect, Principal, SESSION, Service, View, Wait, same_id};
+use quell_http::{
+    Cancelled, OnDisconnect, Principal, SESSION, Service, View, Wait, next_event, same_id,
+};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -146,7 +148,7 @@ impl App {
         let app = self.clone();
         drop(tokio::spawn(async move {
             let mut events = run.events();
-            while let Some(event) = events.next().await {
+            while let Some(event) = next_event(&mut events).await {
                 thread.take(app.engine(), &tracked, &event);
                 if run.status().is_terminal() {
                     // From here on the log tells nothing more of the run itself.
