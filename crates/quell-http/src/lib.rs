@@ -25,7 +25,7 @@ pub use access::{
     ADMIN_SCOPES, Access, AccessError, AccessMode, ExposedListener, Issuer, Jwt, Key, KeyError,
     Principal, Teams,
 };
-pub use body::{BODY_BYTES_MAX, BodyError, read_body};
+pub use body::{BODY_BYTES_MAX, BodyError, aside, read_body};
 pub use events::{RunEvents, next_event};
 pub use frame::Frame;
 pub use guard::{Guard, OnDisconnect};

@@ -151,7 +151,7 @@ impl<S: Stream<Item = Bytes>> http_body::Body for StreamBody<S> {
         let this = self.get_mut();
         if std::mem::take(&mut this.is_others_turn) {
             // It wakes this task, once all others that are ready have had their turn.
-            return pin!(yield_now()).poll(cx).map(|()| None);
+            std::task::ready!(pin!(yield_now()).poll(cx));
         }
         let Some(pieces) = &mut this.pieces else { return Poll::Ready(None) };
         // A steady beat first, or a busy stream would drown it; an idle one only after the stream.
