@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use axum::http::HeaderMap;
-use quell::{CancelRequest, Engine, RunId, RunRef, RunReport, RunStatus};
+use quell::{CancelRequest, Engine, Payload, RunId, RunRef, RunReport, RunStatus};
 use quell_flow::{COMPONENT, Component, Contract};
 use quell_http::{
     Cancelled, OnDisconnect, Principal, SESSION, Service, View, Wait, next_event, same_id,
@@ -279,7 +279,7 @@ fn forget_if_stopped(view: &View, run: &RunRef) {
 }
 
 /// What is known of a run that another contract started.
-fn stranger(run: &RunRef, thread: Uuid) -> Tracked {
+pub(crate) fn stranger(run: &RunRef, thread: Uuid) -> Tracked {
     let graph = run.label(COMPONENT).unwrap_or_default();
     let assistant = system_assistant(graph);
     let metadata = json!({
@@ -287,14 +287,15 @@ fn stranger(run: &RunRef, thread: Uuid) -> Tracked {
         "graph_id": graph,
         "assistant_id": assistant.to_string(),
     });
+    let weight = run.input().map_or(0, Payload::len);
     let input = run.input().and_then(|input| input.parse().ok()).unwrap_or(Value::Null);
     let mut kwargs = Map::new();
-    kwargs.insert("input".into(), input.clone());
     kwargs.insert("temporary".into(), false.into());
     let about = About {
         thread,
         assistant,
         metadata: metadata.as_object().cloned().unwrap_or_default(),
+        input: Arc::new(input),
         kwargs,
         strategy: "enqueue",
         due: None,
@@ -302,7 +303,7 @@ fn stranger(run: &RunRef, thread: Uuid) -> Tracked {
     Tracked {
         id: run.id(),
         about,
-        input,
+        weight,
         modes: Modes::ALL,
         has_subgraphs: false,
         is_resumable: false,

@@ -57,7 +57,8 @@ struct State {
 pub(crate) struct Tracked {
     pub(crate) id: RunId,
     pub(crate) about: About,
-    pub(crate) input: Value,
+    /// What its request takes in memory, about.
+    pub(crate) weight: usize,
     pub(crate) modes: Modes,
     pub(crate) has_subgraphs: bool,
     pub(crate) is_resumable: bool,
@@ -85,7 +86,7 @@ impl Tracked {
         let mut events = run.events_since(fold.seq);
         for _ in 0..=limits::EVENTS_PER_ROOT_MAX {
             let Some(Some(event)) = events.next().now_or_never() else { break };
-            fold.take(self.id, &event, &self.input, || values.cloned());
+            fold.take(self.id, &event, &self.about.input, || values.cloned());
         }
     }
 }
@@ -190,7 +191,7 @@ impl Thread {
             state.settle(engine);
         }
         let values = state.values.clone();
-        tracked.fold.lock().take(tracked.id, event, &tracked.input, || values);
+        tracked.fold.lock().take(tracked.id, event, &tracked.about.input, || values);
     }
 
     /// Yields the values of a run as they are now, and where its log is.
