@@ -5,7 +5,9 @@
 
 mod app;
 mod connections;
+mod descriptors;
 mod leftover;
+mod socket;
 
 use std::io::{self, Write as _};
 use std::iter;
@@ -27,6 +29,7 @@ use crate::signals::Signals;
 use crate::text::span;
 
 use connections::Connections;
+use descriptors::Shares;
 
 /// Serves what the command line asks for, until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
@@ -109,9 +112,11 @@ impl Site {
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {error}");
         let listener = TcpListener::bind(listen).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        let engine = Engine::with_config(config.engine().runtime(bodies));
+        let shares = Shares::of_process();
+        let engine = Engine::with_config(config.engine(shares.programs).runtime(bodies));
         let service = Service::new(engine.clone(), catalog).access(config.access()?);
-        let connections = Connections::accept(listener, app::router(&service, &config, demo));
+        let app = app::router(&service, &config, demo);
+        let connections = Connections::accept(listener, app, shares.connections);
         announce(address);
 
         let signal = signals.next().await;
