@@ -106,7 +106,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use std::io::Write as _;
+
     use tokio::net::TcpListener;
 
     use super::*;
@@ -114,9 +115,9 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_left_is_noticed_behind_bytes_that_nobody_reads() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let socket = Socket::new(listener.accept().await.unwrap().0);
-        client.write_all(b"GET /more").await.unwrap();
+        client.write_all(b"GET /more").unwrap();
         let here = tokio::time::timeout(3 * PAUSE, socket.gone()).await;
         assert!(here.is_err(), "it is still there");
         drop(client);
