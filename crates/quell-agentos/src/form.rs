@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use quell::{Payload, limits};
-use quell_http::{BodyError, parse_id, read_body};
+use quell_http::{BodyError, aside, parse_id, read_body};
 use serde_json::{Map, Value, json};
 
 use crate::wire::problem::{Refusal, bad_id, missing, not_bool, not_int, too_long};
@@ -39,16 +39,23 @@ impl Form {
     ///
     /// # Errors
     ///
-    /// Fails with 413, 400 or 422.
+    /// Fails with 408, 413, 400 or 422.
     pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
-        let bytes = read_body(headers, body).await.map_err(|error| match error {
+        let refused = |error| match error {
             BodyError::TooLarge => Refusal::too_large(),
+            BodyError::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, "Request timed out"),
             BodyError::Broken => broken(),
-        })?;
+        };
+        let bytes = read_body(headers, body).await.map_err(refused)?;
+        let (size, headers) = (bytes.len(), headers.clone());
+        aside(size, async move { Self::parse(&headers, bytes).await }).await.map_err(refused)?
+    }
+
+    async fn parse(headers: &HeaderMap, bytes: Bytes) -> Result<Self, Refusal> {
         let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.unwrap_or_default().to_ascii_lowercase();
         let fields = if kind.starts_with("application/x-www-form-urlencoded") {
-            urlencoded(&bytes)
+            urlencoded(&bytes)?
         } else if kind.starts_with("multipart/form-data") {
             multipart(headers, bytes).await?
         } else {
@@ -159,9 +166,23 @@ impl Taking {
     }
 }
 
-fn urlencoded(bytes: &[u8]) -> Fields {
-    let pairs = form_urlencoded::parse(bytes);
-    pairs.map(|(key, value)| (key.into_owned(), value.into_owned().into())).collect()
+fn urlencoded(bytes: &[u8]) -> Result<Fields, Refusal> {
+    let mut fields = Fields::new();
+    for (at, (key, value)) in form_urlencoded::parse(bytes).enumerate() {
+        if at == FIELDS_MAX {
+            return Err(too_many("fields"));
+        }
+        fields.insert(key.into_owned(), value.into_owned().into());
+    }
+    Ok(fields)
+}
+
+/// Fields of a form, and files of it: as many as upstream takes.
+const FIELDS_MAX: usize = 1_000;
+
+fn too_many(what: &str) -> Refusal {
+    let text = format!("Too many {what}. Maximum number of {what} is {FIELDS_MAX}.");
+    Refusal::new(StatusCode::BAD_REQUEST, text)
 }
 
 async fn multipart(headers: &HeaderMap, bytes: Bytes) -> Result<Fields, Refusal> {
@@ -170,18 +191,21 @@ async fn multipart(headers: &HeaderMap, bytes: Bytes) -> Result<Fields, Refusal>
     // What is read is within its bound already.
     DefaultBodyLimit::disable().apply(&mut request);
     let mut parts = Multipart::from_request(request, &()).await.map_err(|_| broken())?;
-    let (mut fields, mut files) = (Fields::new(), Vec::new());
+    let (mut fields, mut texts, mut files) = (Fields::new(), 0, Vec::new());
     while let Some(part) = parts.next_field().await.map_err(|_| broken())? {
         let name = part.name().unwrap_or_default().to_owned();
         let file = part.file_name().map(str::to_owned);
         let kind = part.content_type().map(str::to_owned);
         let content = part.bytes().await.map_err(|_| broken())?;
         match file {
+            Some(_) if files.len() == FIELDS_MAX => return Err(too_many("files")),
+            None if texts == FIELDS_MAX => return Err(too_many("fields")),
             Some(file) => files.push(json!({
                 "filename": file, "content_type": kind,
                 "content": BASE64_STANDARD.encode(&content),
             })),
             None => {
+                texts += 1;
                 fields.insert(name, String::from_utf8_lossy(&content).into_owned().into());
             }
         }
@@ -209,7 +233,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Result<Form, Refusal> {
-        Form::of(urlencoded(text.as_bytes()))
+        Form::of(urlencoded(text.as_bytes())?)
     }
 
     #[test]
@@ -229,6 +253,29 @@ mod tests {
         }
         let form = of("message=m").unwrap();
         assert!(form.is_stream && !form.is_background);
+    }
+
+    async fn of_parts(part: &str, count: usize) -> Result<Form, Refusal> {
+        let first = "--b\r\nContent-Disposition: form-data; name=\"message\"\r\n\r\nm\r\n";
+        let body = format!("{first}{}--b--\r\n", part.repeat(count));
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "multipart/form-data; boundary=b".parse().unwrap());
+        Form::read(&headers, Body::from(body)).await
+    }
+
+    #[tokio::test]
+    async fn a_form_has_no_more_fields_and_files_than_upstream_takes() {
+        assert!(of(&format!("message=m{}", "&a=".repeat(FIELDS_MAX - 1))).is_ok());
+        let refusal = of(&format!("message=m{}", "&a=".repeat(FIELDS_MAX))).unwrap_err();
+        assert_eq!(refusal.status, 400);
+        assert_eq!(refusal.detail, "Too many fields. Maximum number of fields is 1000.");
+        let field = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n";
+        assert!(of_parts(field, FIELDS_MAX - 1).await.is_ok());
+        assert_eq!(of_parts(field, FIELDS_MAX).await.unwrap_err().status, 400);
+        let file = field.replace("name", "filename=\"f\"; name");
+        assert!(of_parts(&file, FIELDS_MAX).await.is_ok());
+        let refusal = of_parts(&file, FIELDS_MAX + 1).await.unwrap_err();
+        assert_eq!(refusal.detail, "Too many files. Maximum number of files is 1000.");
     }
 
     #[test]

@@ -1,10 +1,15 @@
-//! Bodies of requests, within their bound.
+//! Bodies of requests, within their bounds: of size, of time, and of work on the threads of HTTP.
+
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 /// The largest body of a request. A larger one is answered 413.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
@@ -16,6 +21,9 @@ pub enum BodyError {
     /// It is over [`BODY_BYTES_MAX`]: 413.
     #[error("request body is larger than {BODY_BYTES_MAX} bytes")]
     TooLarge,
+    /// It came too slowly: 408.
+    #[error("request body did not arrive in time")]
+    TooSlow,
     /// The client went away or sent nonsense: 400.
     #[error("request body could not be read")]
     Broken,
@@ -23,23 +31,132 @@ pub enum BodyError {
 
 /// Reads the body of a request, at most [`BODY_BYTES_MAX`] of it.
 ///
-/// A body that announces more is refused unread.
+/// A body that announces more is refused unread. One that is sent slowly has half a minute, and a
+/// second more for every 512 KiB that have come: whoever sends a byte now and then does not hold a
+/// connection for ever.
 ///
 /// # Errors
 ///
-/// Fails if it is too large or breaks off.
+/// Fails if it is too large or too slow, or breaks off.
 ///
 /// # Cancel safety
 ///
 /// Not cancel safe: dropped, it loses what it has read.
-pub async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, BodyError> {
+pub async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, BodyError> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok());
     let announced = announced.and_then(|text| text.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
         return Err(BodyError::TooLarge);
     }
-    let read = Limited::new(body, BODY_BYTES_MAX).collect().await;
-    read.map(http_body_util::Collected::to_bytes).map_err(|error| {
-        if error.is::<LengthLimitError>() { BodyError::TooLarge } else { BodyError::Broken }
-    })
+    let (since, mut read) = (Instant::now(), BytesMut::new());
+    loop {
+        let more = u64::try_from(read.len() / BYTES_PER_SECOND_MIN).unwrap_or_default();
+        let until = since + WITHIN + Duration::from_secs(more);
+        let next = timeout_at(until, body.frame()).await.map_err(|_| BodyError::TooSlow)?;
+        let Some(frame) = next else { return Ok(read.freeze()) };
+        let Ok(piece) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        if read.len() + piece.len() > BODY_BYTES_MAX {
+            return Err(BodyError::TooLarge);
+        }
+        read.extend_from_slice(&piece);
+    }
+}
+
+/// Does the work that a body makes: at once if the body is small, otherwise on a thread for such
+/// work, a few at a time, so that it delays no other request.
+///
+/// # Errors
+///
+/// Fails with [`BodyError::Broken`] if the work panics or the runtime shuts down.
+///
+/// # Cancel safety
+///
+/// Dropped, it leaves work that has begun on its thread to its end.
+///
+/// # Panics
+///
+/// Panics outside a tokio runtime.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let body = bytes::Bytes::from("[1, 2, 3]");
+/// let work = async move { serde_json::from_slice::<Vec<u8>>(&body) };
+/// assert_eq!(quell_http::aside(9, work).await.unwrap().unwrap(), [1, 2, 3]);
+/// # });
+/// ```
+pub async fn aside<F>(body_bytes: usize, work: F) -> Result<F::Output, BodyError>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    if body_bytes <= ASIDE_BYTES_MIN {
+        return Ok(work.await);
+    }
+    let place = PLACES.acquire().await.map_err(|_| BodyError::Broken)?;
+    let runtime = Handle::current();
+    let done = tokio::task::spawn_blocking(move || {
+        let output = runtime.block_on(work);
+        // Also if nobody waits any more, the place is taken until here.
+        drop(place);
+        output
+    });
+    done.await.map_err(|_| BodyError::Broken)
+}
+
+/// How long a body may take, besides the time for its size.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// The slowest that a large body may come.
+const BYTES_PER_SECOND_MIN: usize = 512 << 10;
+
+/// Bodies up to this size are worked on at once.
+const ASIDE_BYTES_MIN: usize = 64 << 10;
+
+/// Large bodies that are worked on at the same time. More would take the processors from everyone.
+static PLACES: Semaphore = Semaphore::const_new(2);
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::stream;
+
+    use super::*;
+
+    fn trickle(piece: &Bytes, pause: Duration) -> Body {
+        let pieces = stream::unfold(piece.clone(), move |piece| async move {
+            tokio::time::sleep(pause).await;
+            Some((Ok::<_, Infallible>(piece.clone()), piece))
+        });
+        Body::from_stream(pieces)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_is_given_up_and_a_large_one_has_longer() {
+        let since = Instant::now();
+        let read = read_body(
+            &HeaderMap::new(),
+            trickle(&Bytes::from_static(b"x"), Duration::from_secs(10)),
+        )
+        .await;
+        assert_eq!(read, Err(BodyError::TooSlow));
+        assert_eq!(since.elapsed().as_secs(), WITHIN.as_secs());
+        let since = Instant::now();
+        let piece = Bytes::from(vec![0; 1 << 20]);
+        // 1 MiB in 5 s: slower than the bound, so the time runs out before the size does.
+        let read = read_body(&HeaderMap::new(), trickle(&piece, Duration::from_secs(5))).await;
+        assert_eq!(read, Err(BodyError::TooSlow));
+        assert!(since.elapsed() > WITHIN, "it had longer: {:?}", since.elapsed());
+        let read = read_body(&HeaderMap::new(), trickle(&piece, Duration::from_secs(1))).await;
+        assert_eq!(read, Err(BodyError::TooLarge));
+    }
+
+    #[tokio::test]
+    async fn the_work_of_a_large_body_is_done_on_another_thread() {
+        let here = std::thread::current().id();
+        let work = || async { std::thread::current().id() };
+        assert_eq!(aside(ASIDE_BYTES_MIN, work()).await, Ok(here));
+        assert_ne!(aside(ASIDE_BYTES_MIN + 1, work()).await, Ok(here));
+    }
 }

@@ -53,6 +53,33 @@ impl RunEvents {
     }
 }
 
+/// Reads the next event as a follower should: gives way to other tasks from time to time, also if
+/// there is always a next event.
+///
+/// # Cancel safety
+///
+/// Cancel safe: dropped, it has taken nothing.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{Engine, RunSpec};
+///
+/// let run = Engine::new().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
+/// let (mut events, mut count) = (run.events(), 0);
+/// while quell_http::next_event(&mut events).await.is_some() {
+///     count += 1;
+/// }
+/// assert_eq!(count, 3);
+/// # });
+/// ```
+pub async fn next_event(events: &mut EventStream) -> Option<RunEvent> {
+    // The log of a body that never stops talking is always ready, and knows no budget.
+    tokio::task::consume_budget().await;
+    events.next().await
+}
+
 impl Stream for RunEvents {
     type Item = RunEvent;
 

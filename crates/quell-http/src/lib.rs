@@ -25,8 +25,8 @@ pub use access::{
     ADMIN_SCOPES, Access, AccessError, AccessMode, ExposedListener, Issuer, Jwt, Key, KeyError,
     Principal, Teams,
 };
-pub use body::{BODY_BYTES_MAX, BodyError, read_body};
-pub use events::RunEvents;
+pub use body::{BODY_BYTES_MAX, BodyError, aside, read_body};
+pub use events::{RunEvents, next_event};
 pub use frame::Frame;
 pub use guard::{Guard, OnDisconnect};
 pub use ids::{BadId, EXTERNAL_ID, ID_BYTES_MAX, SESSION, parse_id, same_id, shown_id};

@@ -93,6 +93,9 @@ impl From<BodyError> for Problem {
             BodyError::TooLarge => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", error.to_string())
             }
+            BodyError::TooSlow => {
+                Self::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", error.to_string())
+            }
             BodyError::Broken => {
                 Self::new(StatusCode::BAD_REQUEST, "body-broken", error.to_string())
             }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use quell::{RunId, RunRef, limits};
 use tokio::runtime::Handle;
 
+use crate::events::next_event;
 use crate::notes::{Fold, Notes};
 
 /// The notes of the trees that were started here.
@@ -52,7 +53,7 @@ impl Records {
         let (root, table) = (root.clone(), Arc::clone(&self.0));
         drop(runtime.spawn(async move {
             let mut events = root.events();
-            while let Some(event) = events.next().await {
+            while let Some(event) = next_event(&mut events).await {
                 record.fold.lock().apply(&event);
             }
             let bytes = record.fold.lock().bytes;
@@ -148,6 +149,8 @@ const ENDED_BYTES_MAX: usize = 256 << 20;
 
 #[cfg(test)]
 mod tests {
+    use quell_flow::Emit;
+
     use super::*;
 
     fn id(number: usize) -> RunId {
@@ -178,6 +181,34 @@ mod tests {
             end(&mut table, id(number), 16 << 20);
         }
         assert_eq!((table.trees.len(), table.ended_bytes), (16, ENDED_BYTES_MAX));
+    }
+
+    #[tokio::test]
+    async fn a_follower_of_a_talkative_body_lets_others_have_their_turn() {
+        const WORDS: u64 = 5_000;
+        let engine = quell::Engine::new();
+        let body = async |ctx: quell::RunContext| {
+            for _ in 0..WORDS {
+                Emit::content("x").send(&ctx);
+            }
+            Ok(())
+        };
+        let handle = engine.submit(quell::RunSpec::agent("talker"), body).unwrap();
+        handle.run().quiescent().await;
+        let records = Records::default();
+        records.follow(handle.run(), Vec::new());
+        let record = records.0.lock().trees.get(&handle.run().id()).map(Arc::clone).unwrap();
+        let other = tokio::spawn(async move {
+            let (mut turns, mut seq) = (0, 0);
+            while seq < WORDS {
+                tokio::task::yield_now().await;
+                turns += 1;
+                seq = record.fold.lock().seq;
+            }
+            turns
+        });
+        let turns = other.await.unwrap();
+        assert!(turns >= WORDS / 256, "another task had {turns} turns meanwhile");
     }
 
     #[test]

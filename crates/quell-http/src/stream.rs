@@ -2,10 +2,13 @@
 //!
 //! The server asks for the next piece only when the socket has taken the last one, so that a slow
 //! reader costs the little that the socket holds; what it reads from is told that it lags.
+//!
+//! What is ready at once is written at once, in one chunk; after a full one other tasks have their
+//! turn, so that many readers of a busy run do not keep everybody else waiting.
 
 use std::convert::Infallible;
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,9 +16,10 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use http_body::Frame as Piece;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::frame::Frame;
@@ -72,7 +76,7 @@ where
         text: heartbeat.text,
         is_steady: heartbeat.is_steady,
     });
-    Body::new(StreamBody { pieces: Some(Box::pin(pieces)), beat, guard })
+    Body::new(StreamBody { pieces: Some(Box::pin(pieces)), beat, guard, is_others_turn: false })
 }
 
 /// Makes the response of a stream of server-sent events: 200, `text/event-stream; charset=utf-8`,
@@ -100,6 +104,8 @@ struct StreamBody<S> {
     pieces: Option<Pin<Box<S>>>,
     beat: Option<Beat>,
     guard: Option<Guard>,
+    /// The last chunk was full: there is more, but others come first.
+    is_others_turn: bool,
 }
 
 struct Beat {
@@ -143,6 +149,10 @@ impl<S: Stream<Item = Bytes>> http_body::Body for StreamBody<S> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Piece<Bytes>, Infallible>>> {
         let this = self.get_mut();
+        if std::mem::take(&mut this.is_others_turn) {
+            // It wakes this task, once all others that are ready have had their turn.
+            std::task::ready!(pin!(yield_now()).poll(cx));
+        }
         let Some(pieces) = &mut this.pieces else { return Poll::Ready(None) };
         // A steady beat first, or a busy stream would drown it; an idle one only after the stream.
         if let Some(beat) = this.beat.as_mut().filter(|beat| beat.is_steady)
@@ -150,21 +160,25 @@ impl<S: Stream<Item = Bytes>> http_body::Body for StreamBody<S> {
         {
             return Poll::Ready(Some(Ok(Piece::data(text))));
         }
-        match pieces.as_mut().poll_next(cx) {
-            Poll::Ready(Some(piece)) => {
-                if let Some(beat) = &mut this.beat {
-                    beat.restart();
-                }
-                return Poll::Ready(Some(Ok(Piece::data(piece))));
-            }
-            Poll::Ready(None) => {
+        let (chunk, rest) = gather(pieces.as_mut(), cx);
+        match rest {
+            Rest::Ready => this.is_others_turn = true,
+            Rest::Pending => {}
+            Rest::Over => {
                 this.pieces = None;
                 if let Some(guard) = this.guard.take() {
                     guard.finish();
                 }
-                return Poll::Ready(None);
             }
-            Poll::Pending => {}
+        }
+        if !chunk.is_empty() {
+            if let Some(beat) = &mut this.beat {
+                beat.restart();
+            }
+            return Poll::Ready(Some(Ok(Piece::data(chunk))));
+        }
+        if this.pieces.is_none() {
+            return Poll::Ready(None);
         }
         match this.beat.as_mut().filter(|beat| !beat.is_steady) {
             Some(beat) => beat.poll(cx).map(|text| Some(Ok(Piece::data(text)))),
@@ -176,6 +190,50 @@ impl<S: Stream<Item = Bytes>> http_body::Body for StreamBody<S> {
         self.pieces.is_none()
     }
 }
+
+/// What comes after a chunk.
+enum Rest {
+    /// More, perhaps: nobody looked.
+    Ready,
+    Pending,
+    Over,
+}
+
+/// Puts what is ready into one chunk, as much as a chunk holds.
+fn gather<S>(mut pieces: Pin<&mut S>, cx: &mut Context<'_>) -> (Bytes, Rest)
+where
+    S: Stream<Item = Bytes>,
+{
+    let (mut first, mut chunk) = (Bytes::new(), BytesMut::new());
+    for _ in 0..CHUNK_PIECES_MAX {
+        let rest = match pieces.as_mut().poll_next(cx) {
+            Poll::Ready(Some(piece)) if first.is_empty() => {
+                first = piece;
+                continue;
+            }
+            Poll::Ready(Some(piece)) => {
+                if chunk.is_empty() {
+                    chunk.extend_from_slice(&first);
+                }
+                chunk.extend_from_slice(&piece);
+                if chunk.len() < CHUNK_BYTES_MAX {
+                    continue;
+                }
+                Rest::Ready
+            }
+            Poll::Ready(None) => Rest::Over,
+            Poll::Pending => Rest::Pending,
+        };
+        return (if chunk.is_empty() { first } else { chunk.freeze() }, rest);
+    }
+    (if chunk.is_empty() { first } else { chunk.freeze() }, Rest::Ready)
+}
+
+/// A chunk with more is full.
+const CHUNK_BYTES_MAX: usize = 16 << 10;
+
+/// As much as is made in one go, in pieces: each is rendered.
+const CHUNK_PIECES_MAX: usize = 32;
 
 impl<S> fmt::Debug for StreamBody<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -259,4 +262,31 @@ fn a_frame_holds_no_line_that_it_was_not_given() {
         text(Frame::json("a", &json!({ "b": "c\nd" }))),
         "event: a\ndata: {\"b\":\"c\\nd\"}\n\n"
     );
+}
+
+#[tokio::test]
+async fn what_is_ready_goes_out_in_chunks_and_others_have_their_turn_in_between() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&made);
+    let pieces = stream::repeat_with(move || {
+        counts.fetch_add(1, Ordering::SeqCst);
+        Bytes::from_static(b"piece\n")
+    });
+    let mut body = stream_body(pieces.take(100), Heartbeat::none(), None);
+    let (mut sizes, mut turns) = (Vec::new(), 0);
+    loop {
+        let before = made.load(Ordering::SeqCst);
+        match futures::poll!(body.frame()) {
+            Poll::Pending => turns += 1,
+            Poll::Ready(Some(frame)) => sizes.push(frame.unwrap().into_data().unwrap().len() / 6),
+            Poll::Ready(None) => break,
+        }
+        assert!(made.load(Ordering::SeqCst) - before <= 32, "so many in one go");
+    }
+    assert_eq!((sizes, turns), (vec![32, 32, 32, 4], 3));
+    let pieces = stream::repeat(Bytes::from(vec![b'x'; 10 << 10])).take(4);
+    let mut body = stream_body(pieces, Heartbeat::none(), None);
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(first.len(), 20 << 10, "a chunk of 16 KiB or more is full");
+    assert_eq!(body.collect().await.unwrap().to_bytes().len(), 20 << 10);
 }

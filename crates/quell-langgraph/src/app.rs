@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use axum::http::HeaderMap;
-use quell::{CancelRequest, Engine, RunId, RunRef, RunReport, RunStatus};
+use quell::{CancelRequest, Engine, Payload, RunId, RunRef, RunReport, RunStatus};
 use quell_flow::{COMPONENT, Component, Contract};
-use quell_http::{Cancelled, OnDisconnect, Principal, SESSION, Service, View, Wait, same_id};
+use quell_http::{
+    Cancelled, OnDisconnect, Principal, SESSION, Service, View, Wait, next_event, same_id,
+};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -146,7 +148,7 @@ impl App {
         let app = self.clone();
         drop(tokio::spawn(async move {
             let mut events = run.events();
-            while let Some(event) = events.next().await {
+            while let Some(event) = next_event(&mut events).await {
                 thread.take(app.engine(), &tracked, &event);
                 if run.status().is_terminal() {
                     // From here on the log tells nothing more of the run itself.
@@ -277,7 +279,7 @@ fn forget_if_stopped(view: &View, run: &RunRef) {
 }
 
 /// What is known of a run that another contract started.
-fn stranger(run: &RunRef, thread: Uuid) -> Tracked {
+pub(crate) fn stranger(run: &RunRef, thread: Uuid) -> Tracked {
     let graph = run.label(COMPONENT).unwrap_or_default();
     let assistant = system_assistant(graph);
     let metadata = json!({
@@ -285,14 +287,15 @@ fn stranger(run: &RunRef, thread: Uuid) -> Tracked {
         "graph_id": graph,
         "assistant_id": assistant.to_string(),
     });
+    let weight = run.input().map_or(0, Payload::len);
     let input = run.input().and_then(|input| input.parse().ok()).unwrap_or(Value::Null);
     let mut kwargs = Map::new();
-    kwargs.insert("input".into(), input.clone());
     kwargs.insert("temporary".into(), false.into());
     let about = About {
         thread,
         assistant,
         metadata: metadata.as_object().cloned().unwrap_or_default(),
+        input: Arc::new(input),
         kwargs,
         strategy: "enqueue",
         due: None,
@@ -300,7 +303,7 @@ fn stranger(run: &RunRef, thread: Uuid) -> Tracked {
     Tracked {
         id: run.id(),
         about,
-        input,
+        weight,
         modes: Modes::ALL,
         has_subgraphs: false,
         is_resumable: false,

@@ -28,6 +28,8 @@ pub(crate) struct Order<'a> {
     /// What an idempotency key stands for: the path and the body.
     pub(crate) path: &'a str,
     pub(crate) body: &'a [u8],
+    /// What the body takes in memory once it is read, about.
+    pub(crate) weight: usize,
     pub(crate) headers: &'a HeaderMap,
 }
 
@@ -88,7 +90,7 @@ impl App {
         if create.strategy == Strategy::Reject && !others.is_empty() && key.is_none() {
             return Err(Refusal::busy());
         }
-        let tracked = Arc::new(self.tracked(create, graph, thread));
+        let tracked = Arc::new(self.tracked(order, graph, thread));
         let (component, input) = self.work(create, graph, thread, others.is_empty());
         let start = self.start(create, thread, &tracked, Start::new(&component, input));
         let start = match key {
@@ -120,7 +122,8 @@ impl App {
         self.service().view(Contract::LangGraph, owner)
     }
 
-    fn tracked(&self, create: &Create, graph: &Component, thread: &Thread) -> Tracked {
+    fn tracked(&self, order: &Order<'_>, graph: &Component, thread: &Thread) -> Tracked {
+        let create = &order.create;
         let assistant = system_assistant(graph.id());
         let mut metadata = create.metadata.clone();
         metadata.insert("created_by".into(), "system".into());
@@ -133,6 +136,7 @@ impl App {
             thread: thread.id,
             assistant,
             metadata,
+            input: Arc::clone(&create.input),
             kwargs,
             strategy: create.strategy.name(),
             due,
@@ -140,7 +144,7 @@ impl App {
         Tracked {
             id: RunId::from_uuid(Uuid::now_v7()),
             about,
-            input: create.input.clone(),
+            weight: order.weight,
             modes: create.modes,
             has_subgraphs: create.has_subgraphs,
             is_resumable: create.is_resumable,
@@ -192,7 +196,7 @@ impl App {
         if input.len() <= limits::PAYLOAD_BYTES_MAX {
             return (Arc::clone(graph), input);
         }
-        (Arc::clone(graph), Payload::from(create.input.clone()))
+        (Arc::clone(graph), Payload::from(Value::clone(&create.input)))
     }
 
     /// Makes the stand-in of a graph for a run without input: it looks at the thread when it

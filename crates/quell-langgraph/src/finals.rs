@@ -10,7 +10,7 @@ use quell::{RunId, RunRef};
 
 use crate::threads::{Thread, Tracked};
 
-/// The final bodies. The oldest leave first.
+/// The final bodies, within a bound of number and of memory. The oldest leave first.
 #[derive(Debug, Default)]
 pub(crate) struct Finals(Mutex<Kept>);
 
@@ -18,6 +18,7 @@ pub(crate) struct Finals(Mutex<Kept>);
 struct Kept {
     runs: HashMap<RunId, Arc<Final>>,
     order: VecDeque<(Instant, RunId)>,
+    bytes: usize,
 }
 
 /// What is kept of a run that was deleted.
@@ -29,15 +30,25 @@ pub(crate) struct Final {
     pub(crate) body: String,
 }
 
+impl Final {
+    /// What it takes in memory, about: what came, as it is held by the request, the run, its log
+    /// and its values, and the body.
+    fn bytes(&self) -> usize {
+        self.body.len() + 4 * self.tracked.weight
+    }
+}
+
 impl Finals {
     pub(crate) fn keep(&self, kept: Final) {
         let now = Instant::now();
-        let id = kept.run.id();
+        let (id, bytes) = (kept.run.id(), kept.bytes());
         let mut all = self.0.lock();
-        all.expire(now);
-        if all.runs.insert(id, Arc::new(kept)).is_none() {
-            all.order.push_back((now + KEPT_FOR, id));
+        all.bytes += bytes;
+        match all.runs.insert(id, Arc::new(kept)) {
+            Some(before) => all.bytes -= before.bytes(),
+            None => all.order.push_back((now + KEPT_FOR, id)),
         }
+        all.expire(now);
     }
 
     pub(crate) fn get(&self, id: RunId) -> Option<Arc<Final>> {
@@ -50,11 +61,13 @@ impl Finals {
 impl Kept {
     fn expire(&mut self, now: Instant) {
         while let Some((until, id)) = self.order.front().copied() {
-            if until > now && self.order.len() < KEPT_MAX {
+            let fits = self.order.len() == 1
+                || (self.order.len() <= KEPT_MAX && self.bytes <= KEPT_BYTES_MAX);
+            if until > now && fits {
                 break;
             }
             self.order.pop_front();
-            self.runs.remove(&id);
+            self.bytes -= self.runs.remove(&id).map_or(0, |left| left.bytes());
         }
     }
 }
@@ -64,3 +77,39 @@ const KEPT_FOR: Duration = Duration::from_mins(1);
 
 /// Final bodies kept. One more, and the oldest leaves.
 const KEPT_MAX: usize = 4_096;
+
+/// Memory of all that is kept. More, and the oldest leaves; the last one stays, however large.
+const KEPT_BYTES_MAX: usize = 128 << 20;
+
+#[cfg(test)]
+mod tests {
+    use quell::{Engine, RunSpec};
+    use serde_json::Map;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::app::stranger;
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded_in_memory_and_the_last_one_stays() {
+        const MIB: usize = 1 << 20;
+        let (finals, engine) = (Finals::default(), Engine::new());
+        let keep = |weight: usize, body: usize| {
+            let handle = engine.submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
+            let run = handle.run().clone();
+            let mut tracked = stranger(&run, Uuid::nil());
+            tracked.weight = weight;
+            let thread = Arc::new(Thread::new(Uuid::nil(), None, Map::new(), true));
+            let (id, body) = (run.id(), "x".repeat(body));
+            finals.keep(Final { run, thread, tracked: Arc::new(tracked), body });
+            id
+        };
+        let ids: Vec<_> = (0..20).map(|_| keep(2 * MIB, 2 * MIB)).collect();
+        let left: Vec<_> = ids.iter().filter(|id| finals.get(**id).is_some()).collect();
+        assert_eq!(left, ids[8..].iter().collect::<Vec<_>>(), "10 MiB each: the last 12");
+        let large = keep(KEPT_BYTES_MAX, 0);
+        assert!(finals.get(large).is_some());
+        let all = finals.0.lock();
+        assert_eq!((all.runs.len(), all.order.len(), all.bytes), (1, 1, 4 * KEPT_BYTES_MAX));
+    }
+}

@@ -125,7 +125,7 @@ impl Render {
             let look = thread.as_ref()?.look(app.engine(), tracked, run);
             look.base().map(Arc::clone)
         };
-        self.fold.take(run.id(), event, &tracked.input, base)
+        self.fold.take(run.id(), event, &tracked.about.input, base)
     }
 
     fn push_values(&self, frames: &mut Vec<Frame>) {

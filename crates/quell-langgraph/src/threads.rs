@@ -57,7 +57,8 @@ struct State {
 pub(crate) struct Tracked {
     pub(crate) id: RunId,
     pub(crate) about: About,
-    pub(crate) input: Value,
+    /// What its request takes in memory, about.
+    pub(crate) weight: usize,
     pub(crate) modes: Modes,
     pub(crate) has_subgraphs: bool,
     pub(crate) is_resumable: bool,
@@ -85,7 +86,7 @@ impl Tracked {
         let mut events = run.events_since(fold.seq);
         for _ in 0..=limits::EVENTS_PER_ROOT_MAX {
             let Some(Some(event)) = events.next().now_or_never() else { break };
-            fold.take(self.id, &event, &self.input, || values.cloned());
+            fold.take(self.id, &event, &self.about.input, || values.cloned());
         }
     }
 }
@@ -190,7 +191,7 @@ impl Thread {
             state.settle(engine);
         }
         let values = state.values.clone();
-        tracked.fold.lock().take(tracked.id, event, &tracked.input, || values);
+        tracked.fold.lock().take(tracked.id, event, &tracked.about.input, || values);
     }
 
     /// Yields the values of a run as they are now, and where its log is.
@@ -283,10 +284,11 @@ pub(crate) struct Threads(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     all: HashMap<Uuid, Arc<Thread>>,
-    order: VecDeque<Uuid>,
+    /// Those that are no run's own, oldest first, by their owner.
+    orders: HashMap<Option<String>, VecDeque<Uuid>>,
 }
 
-/// There are as many threads as there may be, and all of them are busy.
+/// There are as many threads as there may be, and those that would leave are busy.
 #[derive(Debug)]
 pub(crate) struct Full;
 
@@ -305,11 +307,11 @@ impl Threads {
         if let Some(known) = table.all.get(&thread.id) {
             return Ok(Err(Arc::clone(known)));
         }
-        if table.all.len() >= THREADS_MAX && !table.make_room(engine) {
+        if table.all.len() >= THREADS_MAX && !table.make_room(engine, &thread) {
             return Err(Full);
         }
         if !thread.is_temporary {
-            table.order.push_back(thread.id);
+            table.orders.entry(thread.owner.clone()).or_default().push_back(thread.id);
         }
         let thread = Arc::new(thread);
         table.all.insert(thread.id, Arc::clone(&thread));
@@ -318,21 +320,37 @@ impl Threads {
 
     pub(crate) fn remove(&self, id: Uuid) {
         let mut table = self.0.lock();
-        if table.all.remove(&id).is_some_and(|thread| !thread.is_temporary) {
-            table.order.retain(|known| *known != id);
+        let Some(gone) = table.all.remove(&id).filter(|thread| !thread.is_temporary) else {
+            return;
+        };
+        if let Some(order) = table.orders.get_mut(&gone.owner) {
+            order.retain(|known| *known != id);
+            if order.is_empty() {
+                table.orders.remove(&gone.owner);
+            }
         }
     }
 }
 
 impl Table {
-    /// Forgets the oldest thread that is idle, among the first few.
-    fn make_room(&mut self, engine: &Engine) -> bool {
-        for _ in 0..EVICTIONS_TRIED_MAX {
-            let Some(id) = self.order.pop_front() else { return false };
+    /// Forgets a thread for a new one: of whoever has the most, and of its
+    /// owner if nobody has more. Nobody loses threads to one who has as many or more.
+    fn make_room(&mut self, engine: &Engine, new: &Thread) -> bool {
+        let own = self.orders.get(&new.owner).map_or(0, VecDeque::len);
+        let most = self.orders.iter().max_by_key(|(_, order)| order.len());
+        let most = most.filter(|(_, order)| order.len() > own).map(|(most, _)| most.clone());
+        let loser = most.unwrap_or_else(|| new.owner.clone());
+        let Some(order) = self.orders.get_mut(&loser) else { return false };
+        // The oldest that is idle, among the first few.
+        for _ in 0..EVICTIONS_TRIED_MAX.min(order.len()) {
+            let Some(id) = order.pop_front() else { return false };
             if self.all.get(&id).is_some_and(|thread| !thread.is_idle(engine)) {
-                self.order.push_back(id);
+                order.push_back(id);
             } else {
                 self.all.remove(&id);
+                if order.is_empty() {
+                    self.orders.remove(&loser);
+                }
                 return true;
             }
         }
@@ -340,7 +358,8 @@ impl Table {
     }
 }
 
-/// Threads in memory. One more, and the oldest idle one leaves; if there is none, it is refused.
+/// Threads in memory. One more, and the oldest idle one of the owner who has the most leaves; if
+/// there is none, it is refused.
 const THREADS_MAX: usize = 100_000;
 
 const EVICTIONS_TRIED_MAX: usize = 64;
@@ -348,5 +367,30 @@ const EVICTIONS_TRIED_MAX: usize = 64;
 impl fmt::Debug for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Thread").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(threads: &Threads, engine: &Engine, owner: &str) -> Uuid {
+        let thread = Thread::new(Uuid::now_v7(), Some(owner), Map::new(), false);
+        threads.add(engine, thread).unwrap().unwrap().id
+    }
+
+    #[tokio::test]
+    async fn an_owner_of_many_threads_takes_none_of_anybody_else() {
+        let (threads, engine) = (Threads::default(), Engine::new());
+        let precious = add(&threads, &engine, "alice");
+        let first = add(&threads, &engine, "bob");
+        for _ in 0..THREADS_MAX {
+            add(&threads, &engine, "bob");
+        }
+        assert_eq!(threads.0.lock().all.len(), THREADS_MAX);
+        assert!(threads.get(precious).is_some());
+        assert!(threads.get(first).is_none(), "bob lost his own");
+        let more = add(&threads, &engine, "alice");
+        assert!(threads.get(precious).is_some() && threads.get(more).is_some());
     }
 }

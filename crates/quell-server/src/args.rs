@@ -222,6 +222,7 @@ The file:
   grace = \"5s\"                     # between a stop and abort
   abort_wait = \"1s\"                # between abort and abandon
   running_max = 100                 # runs at once; the others are queued
+                                    # (without: 1 for 16 descriptors, at most 256)
 
   [agents.writer]                   # or [workflows.writer]
   run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
@@ -242,6 +243,8 @@ The file:
   [agentos]                         # options of the contract, as in its documentation
   [langgraph]
   [playbook3d]
+
+Descriptors (ulimit -n): half are for connections, at most 10,000; more connections wait.
 
 Signals:
   the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their

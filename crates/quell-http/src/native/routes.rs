@@ -13,7 +13,7 @@ use futures::StreamExt;
 use quell::{Disposition, Payload, RunRef};
 use quell_flow::{COMPONENT, Contract};
 
-use crate::body::read_body;
+use crate::body::{aside, read_body};
 use crate::ids::{EXTERNAL_ID, SESSION, parse_id};
 use crate::native::query::{ListQuery, StreamQuery, seq};
 use crate::native::wire::{
@@ -61,7 +61,12 @@ pub(crate) async fn start_run(
 ) -> Answer {
     let view = view_of(&service, &headers)?;
     let bytes = json_body(&headers, body).await?;
-    let asked: StartRun = wire::read(&bytes)?;
+    let (size, text) = (bytes.len(), bytes.clone());
+    let work = async move {
+        let asked: StartRun = wire::read(&text)?;
+        Ok::<_, Problem>((input_of(&asked)?, asked))
+    };
+    let (input, asked) = aside(size, work).await??;
     let named = &asked.component;
     let component = view.component(named.kind.kind(), &named.id).ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, "unknown-component", "there is no such component")
@@ -69,7 +74,6 @@ pub(crate) async fn start_run(
     if !view.principal().may_run(component) {
         return Err(forbidden());
     }
-    let input = input_of(&asked)?;
     let mut start = options(Start::new(component, input), asked)?;
     if let Some(key) = headers.get("idempotency-key") {
         let key = key.to_str().map_err(|_| unreadable("Idempotency-Key"))?;

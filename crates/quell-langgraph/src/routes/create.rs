@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::app::{App, Found, object_of};
 use crate::create::Order;
-use crate::routes::{Parts, json, parts, read_json, set};
+use crate::routes::{Parts, Read, json, parts, read_json, set};
 use crate::stream::{From, frames};
 use crate::wire::create::Create;
 use crate::wire::modes::Modes;
@@ -37,10 +37,10 @@ async fn make(
     body: Body,
 ) -> Result<Made, Refusal> {
     let view = app.writer(headers)?;
-    let (bytes, value) = read_json(headers, body).await?;
-    let create = Create::read(&value)?;
+    let Read { bytes, value, weight } = read_json(headers, body).await?;
+    let create = Create::read(value)?;
     let on_disconnect = create.on_disconnect;
-    let order = Order { thread, create, path: uri.path(), body: &bytes, headers };
+    let order = Order { thread, create, path: uri.path(), body: &bytes, weight, headers };
     let found = app.create(&view, order).await?;
     Ok(Made { view, found, on_disconnect, is_stateless: thread.is_none() })
 }

@@ -11,11 +11,11 @@ mod threads;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use quell_http::{Service, read_body};
+use quell_http::{Service, aside, read_body};
 use serde_json::Value;
 
 use crate::app::App;
@@ -84,12 +84,50 @@ fn parts<T>(path: Parts<T>) -> Result<T, Refusal> {
     path.map(|axum::extract::Path(parts)| parts).map_err(bad)
 }
 
+/// A body of JSON.
+struct Read {
+    bytes: Bytes,
+    value: Value,
+    /// What the value takes in memory, about.
+    weight: usize,
+}
+
 /// Reads a body of JSON; what is not there is none.
-async fn read_json(headers: &HeaderMap, body: Body) -> Result<(Bytes, Value), Refusal> {
+async fn read_json(headers: &HeaderMap, body: Body) -> Result<Read, Refusal> {
     let bytes = read_body(headers, body).await?;
-    let value = serde_json::from_slice(&bytes);
-    let value = value.map_err(|_| Refusal::invalid("Invalid JSON in request body"))?;
-    Ok((bytes, value))
+    let size = bytes.len();
+    let work = async move {
+        let count = values_in(&bytes);
+        if count > VALUES_MAX {
+            let text = format!("Request body has more than {VALUES_MAX} values");
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
+        let value = serde_json::from_slice(&bytes);
+        let value = value.map_err(|_| Refusal::invalid("Invalid JSON in request body"))?;
+        Ok((bytes, value, count))
+    };
+    let (bytes, value, count) = aside(size, work).await??;
+    let weight = bytes.len() + count * size_of::<Value>() * 2;
+    Ok(Read { bytes, value, weight })
+}
+
+/// Values that a body may have. Each takes many times its text in memory, and is copied and shown
+/// by the threads of HTTP.
+const VALUES_MAX: usize = 250_000;
+
+/// Counts the values and keys of a JSON text, without making them; one too many for an empty list.
+fn values_in(json: &[u8]) -> usize {
+    let (mut count, mut is_text, mut is_escaped) = (1, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            b',' | b'[' | b'{' | b':' if !is_text => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// Sets a header whose text is made of ids.
@@ -101,4 +139,20 @@ fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
 
 fn json(value: &Value) -> Response {
     axum::Json(value).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_has_a_bounded_number_of_values_and_text_is_one() {
+        assert_eq!(values_in(br#"{"a": [1, 2, "x,[\"{:,"], "b": {"c": null}}"#), 10);
+        let read = |text: String| async { read_json(&HeaderMap::new(), Body::from(text)).await };
+        assert!(read(format!("[{}1]", "1,".repeat(VALUES_MAX - 2))).await.is_ok());
+        let refusal = read(format!("[{}1]", "1,".repeat(VALUES_MAX))).await.err().unwrap();
+        assert_eq!(refusal.status, 413);
+        let text = read(format!("\"{}\"", ",[{:".repeat(VALUES_MAX))).await.ok().unwrap();
+        assert!(text.weight < 2 * text.bytes.len(), "{}", text.weight);
+    }
 }

@@ -20,7 +20,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Refusal> {
     let view = app.writer(&headers)?;
-    let Value::Object(body) = read_json(&headers, body).await?.1 else {
+    let Value::Object(body) = read_json(&headers, body).await?.value else {
         return Err(Refusal::invalid("body: must be an object"));
     };
     let id = match body.get("thread_id") {

@@ -1,5 +1,6 @@
 //! The body of a request that creates a run (section 5 of the contract).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quell_http::OnDisconnect;
@@ -13,7 +14,7 @@ use crate::wire::refusal::Refusal;
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of the request")]
 pub(crate) struct Create {
     pub(crate) assistant: String,
-    pub(crate) input: Value,
+    pub(crate) input: Arc<Value>,
     pub(crate) metadata: Map<String, Value>,
     pub(crate) modes: Modes,
     pub(crate) has_subgraphs: bool,
@@ -26,7 +27,7 @@ pub(crate) struct Create {
     pub(crate) timeout: Option<Duration>,
     pub(crate) grace: Option<Duration>,
     pub(crate) is_resuming: bool,
-    /// What the run object says of the request, but for `temporary`.
+    /// What the run object says of the request, but for `input` and `temporary`.
     pub(crate) kwargs: Map<String, Value>,
 }
 
@@ -53,10 +54,12 @@ impl Strategy {
 
 impl Create {
     /// Reads the body. Unknown keys are ignored.
-    pub(crate) fn read(body: &Value) -> Result<Self, Refusal> {
-        let Value::Object(body) = body else {
+    pub(crate) fn read(body: Value) -> Result<Self, Refusal> {
+        let Value::Object(mut body) = body else {
             return Err(Refusal::invalid("body: must be an object"));
         };
+        let input = Arc::new(body.remove("input").unwrap_or_default());
+        let body = &body;
         let assistant = match body.get("assistant_id") {
             Some(Value::String(text)) => text.clone(),
             None | Some(Value::Null) => {
@@ -73,7 +76,7 @@ impl Create {
         let is_resumable = flag(body, "stream_resumable")?;
         Ok(Self {
             assistant,
-            input: body.get("input").cloned().unwrap_or(Value::Null),
+            input,
             modes,
             has_subgraphs,
             is_resumable,
@@ -118,8 +121,8 @@ fn kwargs(
 }
 
 /// Parts of the request that the run object shows as they came.
-const AS_GIVEN: [&str; 6] =
-    ["input", "command", "interrupt_before", "interrupt_after", "webhook", "feedback_keys"];
+const AS_GIVEN: [&str; 5] =
+    ["command", "interrupt_before", "interrupt_after", "webhook", "feedback_keys"];
 
 fn check_context(body: &Map<String, Value>) -> Result<(), Refusal> {
     let is_full = |value: Option<&Value>| match value {
@@ -232,7 +235,7 @@ mod tests {
             ),
         ];
         for (body, status, words) in table {
-            let refusal = Create::read(&body).unwrap_err();
+            let refusal = Create::read(body.clone()).unwrap_err();
             assert_eq!(refusal.status.as_u16(), status, "{body}");
             assert!(refusal.detail.starts_with(words), "{body}: {}", refusal.detail);
         }
@@ -240,14 +243,14 @@ mod tests {
 
     #[test]
     fn a_body_without_options_has_the_defaults_of_the_contract() {
-        let create = Create::read(&json!({"assistant_id": "a", "nobody": "knows"})).unwrap();
+        let create = Create::read(json!({"assistant_id": "a", "nobody": "knows"})).unwrap();
         assert_eq!(create.strategy, Strategy::Enqueue);
         assert_eq!(create.on_disconnect, OnDisconnect::Continue);
         assert!(!create.makes_thread && !create.keeps_thread && !create.is_resuming);
         assert_eq!((create.after, create.timeout, create.grace), (Duration::ZERO, None, None));
         assert_eq!(
             Value::Object(create.kwargs),
-            json!({"input": null, "command": null, "config": {}, "context": {},
+            json!({"command": null, "config": {}, "context": {},
                 "stream_mode": ["values"], "interrupt_before": null, "interrupt_after": null,
                 "webhook": null, "feedback_keys": null, "subgraphs": false, "resumable": false,
                 "checkpoint_during": true, "durability": "async"})
@@ -256,7 +259,7 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        let create = Create::read(&json!({
+        let create = Create::read(json!({
             "assistant_id": "a", "after_seconds": 1.5, "multitask_strategy": "rollback",
             "if_not_exists": "create", "on_completion": "keep", "on_disconnect": "cancel",
             "command": {"resume": 1}, "stream_mode": "custom", "stream_subgraphs": true,

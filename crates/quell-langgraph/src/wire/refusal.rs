@@ -76,6 +76,7 @@ impl From<BodyError> for Refusal {
             BodyError::TooLarge => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large")
             }
+            BodyError::TooSlow => Self::new(StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
             BodyError::Broken => Self::invalid("Invalid JSON in request body"),
         }
     }

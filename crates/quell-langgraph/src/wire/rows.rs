@@ -1,5 +1,6 @@
 //! Rows: runs, threads, assistants.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{Cause, RunRow, RunStatus};
@@ -50,6 +51,9 @@ pub(crate) struct About {
     pub(crate) assistant: Uuid,
     /// The caller's metadata and the three keys of the server.
     pub(crate) metadata: Map<String, Value>,
+    /// Shared with whatever else needs it: it may be large.
+    pub(crate) input: Arc<Value>,
+    /// What the request says besides.
     pub(crate) kwargs: Map<String, Value>,
     pub(crate) strategy: &'static str,
     pub(crate) due: Option<SystemTime>,
@@ -59,13 +63,15 @@ pub(crate) struct About {
 pub(crate) fn run_object(about: &About, row: &RunRow, state: &State) -> Value {
     let created = about.due.unwrap_or(row.queued_at);
     let last = [row.ended_at, row.stopped_at, row.started_at].into_iter().flatten().next();
+    let mut kwargs = about.kwargs.clone();
+    kwargs.insert("input".into(), Value::clone(&about.input));
     json!({
         "run_id": row.run.to_string(),
         "thread_id": about.thread.to_string(),
         "assistant_id": about.assistant.to_string(),
         "metadata": about.metadata,
         "status": run_status(row.status),
-        "kwargs": about.kwargs,
+        "kwargs": kwargs,
         "multitask_strategy": about.strategy,
         "created_at": time(created),
         "updated_at": time(last.unwrap_or(row.queued_at)),
@@ -180,6 +186,7 @@ mod tests {
             thread: Uuid::nil(),
             assistant: system_assistant("steps"),
             metadata: Map::new(),
+            input: Arc::new(json!({"a": 1})),
             kwargs: Map::new(),
             strategy: "enqueue",
             due: Some(at(1_795_155_868_000_000)),
@@ -190,6 +197,7 @@ mod tests {
         let state = State::of_row(&row, |id| id.to_string());
         let object = run_object(&about, &row, &state);
         assert_eq!(object["status"], "running");
+        assert_eq!(object["kwargs"], json!({"input": {"a": 1}}));
         assert_eq!(object["created_at"], "2026-11-20T06:24:28.000000+00:00");
         assert_eq!(object["cancel_reason"], "user-request: interrupt requested via POST /x");
         assert_eq!(object["quell"]["status"], "stopping");

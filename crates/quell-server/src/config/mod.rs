@@ -94,11 +94,14 @@ impl Config {
         asked.or(self.listen).unwrap_or_else(|| default.into())
     }
 
-    /// Makes what the engine is told.
-    pub(crate) fn engine(&self) -> EngineConfig {
+    /// Makes what the engine is told. Of programs, no more run at once than this, unless it is
+    /// configured.
+    pub(crate) fn engine(&self, programs_max: usize) -> EngineConfig {
         let ServerEntry { grace, abort_wait, running_max } = self.server;
         let config = EngineConfig::new().grace(grace).abort_wait(abort_wait);
-        running_max.map_or_else(|| config.clone(), |max| config.clone().running_max(max))
+        let has_programs = !(self.agents.is_empty() && self.workflows.is_empty());
+        let max = running_max.or(has_programs.then_some(programs_max));
+        max.map_or_else(|| config.clone(), |max| config.clone().running_max(max))
     }
 
     /// Yields the time between a stop and abort.

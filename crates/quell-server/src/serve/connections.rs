@@ -1,5 +1,6 @@
 //! Connections: accepted up to a bound, bounded in how slowly they speak, closed gently.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -7,11 +8,11 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
-use std::sync::Arc;
+use super::socket::Socket;
 
 /// What accepts connections, until it is told to close.
 pub(crate) struct Connections {
@@ -20,10 +21,10 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Begins to accept.
-    pub(crate) fn accept(listener: TcpListener, app: Router) -> Self {
+    /// Begins to accept, so many at once. Further ones wait in the queue of the operating system.
+    pub(crate) fn accept(listener: TcpListener, app: Router, at_once: usize) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let accepts = tokio::spawn(accept(listener, app, stopped));
+        let accepts = tokio::spawn(accept(listener, app, at_once, stopped));
         Self { accepts, stop }
     }
 
@@ -41,10 +42,11 @@ impl Connections {
 async fn accept(
     listener: TcpListener,
     app: Router,
+    at_once: usize,
     mut stopped: oneshot::Receiver<()>,
 ) -> GracefulShutdown {
     let open = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(at_once));
     loop {
         let next = async {
             // Never closed, so there is always a permit to come.
@@ -57,7 +59,13 @@ async fn accept(
             next = next => next,
         };
         match accepted {
-            Ok((stream, _)) => drop(tokio::spawn(talk(stream, app.clone(), open.watcher(), place))),
+            Ok((stream, _)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection keeps its delay");
+                }
+                let socket = Socket::new(stream);
+                drop(tokio::spawn(talk(socket, app.clone(), open.watcher(), place)));
+            }
             Err(error) => {
                 // Out of descriptors, most likely: others must close first.
                 tracing::warn!(%error, "a connection was not accepted");
@@ -67,27 +75,21 @@ async fn accept(
     }
 }
 
-async fn talk(
-    stream: TcpStream,
-    app: Router,
-    watcher: Watcher,
-    place: Option<OwnedSemaphorePermit>,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection keeps its delay");
-    }
+async fn talk(socket: Socket, app: Router, watcher: Watcher, place: Option<OwnedSemaphorePermit>) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
     let service = TowerToHyperService::new(app);
-    let served = watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection broke");
+    let served = watcher.watch(http.serve_connection(TokioIo::new(socket.clone()), service));
+    tokio::select! {
+        biased;
+        served = served => if let Err(error) = served {
+            tracing::debug!(%error, "a connection broke");
+        },
+        // What it asked for is given up with the connection.
+        () = socket.gone() => tracing::debug!("a client left"),
     }
     drop(place);
 }
-
-/// Connections at once. Further ones wait in the queue of the operating system.
-const CONNECTIONS_MAX: usize = 10_000;
 
 /// How long the head of a request may take, from the first byte on.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);

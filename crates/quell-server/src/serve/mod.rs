@@ -5,7 +5,10 @@
 
 mod app;
 mod connections;
+mod descriptors;
 mod leftover;
+mod socket;
+mod stderr;
 
 use std::io::{self, Write as _};
 use std::iter;
@@ -27,26 +30,30 @@ use crate::signals::Signals;
 use crate::text::span;
 
 use connections::Connections;
+use descriptors::Shares;
+use stderr::Stderr;
 
 /// Serves what the command line asks for, until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
-    match served(args) {
+    let stderr = Stderr::open();
+    match served(args, &stderr) {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
-            say(&format!("error: {refusal}"));
+            stderr.say(&format!("error: {refusal}"));
             ExitCode::from(EXIT_USAGE)
         }
     }
 }
 
 /// Checks everything that can be checked, then listens. An error means that nothing was served.
-fn served(args: &ServeArgs) -> Result<(), String> {
-    tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(args.log).init();
+fn served(args: &ServeArgs, stderr: &Stderr) -> Result<(), String> {
+    let writer = stderr.writer();
+    tracing_subscriber::fmt().with_writer(move || writer.clone()).with_max_level(args.log).init();
     let config = Config::load(args.config.as_deref(), &args.set)?;
     let site = Site::new(args, config)?;
     let bodies = runtime("quell-body", None)?;
     let http = runtime("quell-http", Some(HTTP_THREADS))?;
-    let done = http.block_on(site.serve(bodies.handle().clone()));
+    let done = http.block_on(site.serve(bodies.handle().clone(), stderr));
     bodies.shutdown_background();
     http.shutdown_background();
     done
@@ -102,16 +109,18 @@ impl Site {
         Ok(Self { config, catalog, listen, demo })
     }
 
-    async fn serve(self, bodies: Handle) -> Result<(), String> {
+    async fn serve(self, bodies: Handle, stderr: &Stderr) -> Result<(), String> {
         let Self { config, catalog, listen, demo } = self;
         let mut signals =
             Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {error}");
         let listener = TcpListener::bind(listen).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        let engine = Engine::with_config(config.engine().runtime(bodies));
+        let shares = Shares::of_process();
+        let engine = Engine::with_config(config.engine(shares.programs).runtime(bodies));
         let service = Service::new(engine.clone(), catalog).access(config.access()?);
-        let connections = Connections::accept(listener, app::router(&service, &config, demo));
+        let app = app::router(&service, &config, demo);
+        let connections = Connections::accept(listener, app, shares.connections);
         announce(address);
 
         let signal = signals.next().await;
@@ -120,26 +129,31 @@ impl Site {
             abort_wait: config.abort_wait(),
             ..Shutdown::default()
         };
-        say(&format!(
+        stderr.say(&format!(
             "{}: no new runs; live ones have {} to end, another signal aborts them",
             signal.as_str(),
             span(plan.grace)
         ));
         service.drain();
-        let report = drained(&engine, plan, &mut signals).await;
+        let report = drained(&engine, plan, &mut signals, stderr).await;
         connections.close(LAST_WORDS).await;
-        say(&summary(&report));
+        stderr.say(&summary(&report));
         Ok(())
     }
 }
 
 /// Ends every run; a further signal aborts.
-async fn drained(engine: &Engine, plan: Shutdown, signals: &mut Signals) -> ShutdownReport {
+async fn drained(
+    engine: &Engine,
+    plan: Shutdown,
+    signals: &mut Signals,
+    stderr: &Stderr,
+) -> ShutdownReport {
     let mut shutdown = std::pin::pin!(engine.shutdown(plan));
     tokio::select! {
         biased;
         report = &mut shutdown => return report,
-        signal = signals.next() => say(&format!("{}: aborting", signal.as_str())),
+        signal = signals.next() => stderr.say(&format!("{}: aborting", signal.as_str())),
     }
     // Called again it aborts; the first call still has the whole report.
     let (report, _) = tokio::join!(shutdown, engine.shutdown(plan));
@@ -160,12 +174,6 @@ fn announce(address: SocketAddr) {
     let mut stdout = io::stdout().lock();
     // Nobody has to read it.
     let _ = writeln!(stdout, "quell listening on http://{address}").and_then(|()| stdout.flush());
-}
-
-/// Says something to people.
-fn say(text: &str) {
-    // With nobody at stderr there is nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Threads of HTTP: they parse and render, and never run a body.

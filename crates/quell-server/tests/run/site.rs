@@ -24,10 +24,15 @@ impl Site {
 
     /// Serves what the arguments say, on a free port.
     pub(crate) fn with(scratch: Scratch, args: &[&str]) -> Self {
+        Self::heard(scratch, args, Stdio::piped())
+    }
+
+    /// As [`Site::with`], with a stderr of its own.
+    pub(crate) fn heard(scratch: Scratch, args: &[&str], stderr: Stdio) -> Self {
         let args = [&["serve", "--listen", "127.0.0.1:0"], args].concat();
         let out = File::create(scratch.path("stdout")).expect("a file can be made");
         let mut command = scratch.quell(&args);
-        command.stdout(Stdio::from(out));
+        command.stdout(Stdio::from(out)).stderr(stderr);
         let running = Running::start(command);
         let mut base = String::new();
         wait_until("it says where it listens", || {
@@ -37,6 +42,11 @@ impl Site {
             !base.is_empty()
         });
         Self { scratch, running, base }
+    }
+
+    /// Yields the address it took.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
     }
 
     pub(crate) fn signal(&self, name: &str) {

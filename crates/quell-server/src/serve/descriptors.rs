@@ -1,0 +1,57 @@
+//! File descriptors: how many there may be, and who may have how many of them.
+//!
+//! The limit itself stays as it is: the programs that are run inherit it, and old ones break if it
+//! is high.
+
+use rustix::process::{Resource, getrlimit};
+
+/// What connections and programs may have, so that neither takes everything from the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shares {
+    /// Connections at once.
+    pub(crate) connections: usize,
+    /// Runs of programs at once, unless the configuration says how many.
+    pub(crate) programs: usize,
+}
+
+impl Shares {
+    /// Shares out what this process may have.
+    pub(crate) fn of_process() -> Self {
+        let limit = getrlimit(Resource::Nofile).current;
+        Self::of(limit.and_then(|limit| limit.try_into().ok()).unwrap_or(usize::MAX))
+    }
+
+    /// Half is for connections, a quarter for programs, and the rest is room.
+    fn of(limit: usize) -> Self {
+        Self {
+            connections: (limit / 2).clamp(1, CONNECTIONS_MAX),
+            programs: (limit / 4 / PER_PROGRAM).clamp(1, PROGRAMS_MAX),
+        }
+    }
+}
+
+/// Connections at once, however many descriptors there are.
+const CONNECTIONS_MAX: usize = 10_000;
+
+/// Programs at once, however many descriptors there are.
+const PROGRAMS_MAX: usize = 256;
+
+/// Descriptors of a running program: three pipes and the process.
+const PER_PROGRAM: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_and_programs_together_leave_room() {
+        for (limit, connections, programs) in
+            [(256, 128, 16), (1_024, 512, 64), (4_096, 2_048, 256), (usize::MAX, 10_000, 256)]
+        {
+            let shares = Shares::of(limit);
+            assert_eq!(shares, Shares { connections, programs });
+            assert!(connections + programs * PER_PROGRAM <= limit / 4 * 3);
+        }
+        assert_eq!(Shares::of(0), Shares { connections: 1, programs: 1 });
+    }
+}

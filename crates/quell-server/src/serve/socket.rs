@@ -1,0 +1,126 @@
+//! A socket of which one can tell that its client is gone while nobody reads from it.
+//!
+//! hyper notices the end of a client only by reading, and it reads nothing while it holds bytes
+//! behind the request that it answers: a further request, or the empty line that old clients send.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A socket that may be watched by others than its reader. Cheap to clone; one clone reads and
+/// writes.
+#[derive(Clone, Debug)]
+pub(super) struct Socket(Arc<TcpStream>);
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self(Arc::new(stream))
+    }
+
+    /// Waits until the client is gone: no more bytes will come than are there, and it had time to
+    /// be answered what it sent right before. An error counts as gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is read.
+    pub(super) async fn gone(&self) {
+        loop {
+            let is_over = match self.0.ready(Interest::READABLE).await {
+                Ok(ready) => ready.is_read_closed(),
+                Err(_) => true,
+            };
+            // Bytes that nobody reads are readable all the time: look again later.
+            tokio::time::sleep(PAUSE).await;
+            if is_over {
+                return;
+            }
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read(buf.initialize_unfilled()) {
+                Ok(count) => {
+                    buf.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_write_vectored(pieces) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let done = rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Write);
+        Poll::Ready(done.map_err(Into::into))
+    }
+}
+
+/// How long a client that has sent its last byte may still be answered, and how often a socket is
+/// looked at that has bytes which nobody reads.
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_left_is_noticed_behind_bytes_that_nobody_reads() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Socket::new(listener.accept().await.unwrap().0);
+        client.write_all(b"GET /more").unwrap();
+        let here = tokio::time::timeout(3 * PAUSE, socket.gone()).await;
+        assert!(here.is_err(), "it is still there");
+        drop(client);
+        socket.gone().await;
+    }
+}

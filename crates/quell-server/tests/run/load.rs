@@ -1,0 +1,54 @@
+//! `quell serve` among clients that leave, linger, or do not read.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use crate::site::Site;
+use crate::support::{Scratch, wait_until};
+
+// I31, with bytes behind the request, as old clients send them.
+#[test]
+fn i31_a_client_that_left_is_noticed_behind_bytes_that_nobody_reads() {
+    let site = Site::demo(&[]);
+    for (probe, behind) in [("line", "\r\n"), ("next", "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")]
+    {
+        let body = format!("message=ticks%3D100000+probe%3D{probe}&stream=false");
+        let request = format!(
+            "POST /agents/slow-agent/runs HTTP/1.1\r\nhost: x\r\n\
+             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n\
+             {body}{behind}",
+            body.len()
+        );
+        let mut client = TcpStream::connect(site.address()).expect("it listens");
+        client.write_all(request.as_bytes()).expect("it reads");
+        wait_until("the run works", || site.ticks(probe) > 0);
+        drop(client);
+        wait_until("the run was cancelled", || {
+            let before = site.ticks(probe);
+            thread::sleep(Duration::from_millis(200));
+            site.ticks(probe) == before
+        });
+    }
+    let (_, runs) = site.get("/v1/runs?status=cancelled");
+    assert_eq!(runs["total"], 2, "{runs}");
+    site.signal("TERM");
+    assert_eq!(site.ended().0.code, Some(0));
+}
+
+// B7: the log is longer than a pipe holds, and nobody reads it.
+#[test]
+fn it_ends_when_told_although_nobody_reads_its_stderr() {
+    let scratch = Scratch::new();
+    let (unread, stderr) = std::io::pipe().expect("a pipe");
+    let site = Site::heard(scratch, &["--demo", "--log", "trace"], Stdio::from(stderr));
+    for _ in 0..300 {
+        assert_eq!(site.get("/v1/runs").0, 200);
+    }
+    site.signal("TERM");
+    let (ended, _) = site.ended();
+    assert_eq!(ended.code, Some(0));
+    drop(unread);
+}
