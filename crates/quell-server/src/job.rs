@@ -56,7 +56,9 @@ impl Job {
     /// Fails if the engine refuses, for instance because of a name that is too long.
     pub(crate) fn submit(self, engine: &Engine) -> Result<RunRef, SubmitError> {
         let handle = match self.body {
-            Body::Plan(plan) => engine.submit(self.spec, |ctx| plan.run(ctx, Processes))?,
+            Body::Plan(plan) => {
+                engine.submit(self.spec, |ctx| plan.run(ctx, Processes::default()))?
+            }
             Body::Command(process) => {
                 engine.submit(self.spec, async move |ctx| output(process, ctx).await)?
             }

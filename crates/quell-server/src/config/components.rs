@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quell::{Failure, Payload, RunContext};
@@ -61,19 +62,29 @@ impl From<ContractName> for Contract {
     }
 }
 
+/// Where components come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// The folder of the file.
+    pub(super) folder: &'a Path,
+    /// Variables with secrets of the server, which programs do not get.
+    pub(super) secrets: &'a Arc<[String]>,
+}
+
 impl ComponentEntry {
     /// Makes the component.
     pub(super) fn component(
         &self,
         kind: &str,
         id: &str,
-        folder: &Path,
+        place: Place<'_>,
     ) -> Result<Component, String> {
         let mut component = match (&self.run, &self.plan) {
-            (Some(command), None) => self.program(kind, id, command, folder)?,
+            (Some(command), None) => self.program(kind, id, command, place)?,
             (None, Some(plan)) => {
-                let plan = Plan::load(folder.join(plan)).map_err(|error| in_full(&error))?;
-                let body = move |ctx, _input: Payload| plan.clone().run(ctx, Processes);
+                let plan = Plan::load(place.folder.join(plan)).map_err(|error| in_full(&error))?;
+                let runner = Processes { without: Arc::clone(place.secrets) };
+                let body = move |ctx, _input: Payload| plan.clone().run(ctx, runner.clone());
                 made(kind, id, body)
             }
             _ => return Err("expected `run = [\"program\", …]` or `plan = \"FILE\"`".into()),
@@ -101,7 +112,7 @@ impl ComponentEntry {
         kind: &str,
         id: &str,
         command: &[String],
-        folder: &Path,
+        Place { folder, secrets }: Place<'_>,
     ) -> Result<Component, String> {
         let Some((program, arguments)) = command.split_first().filter(|(p, _)| !p.is_empty())
         else {
@@ -111,6 +122,10 @@ impl ComponentEntry {
         let program =
             if program.contains('/') { folder.join(program) } else { PathBuf::from(program) };
         let mut process = Process::new(program).args(arguments);
+        for key in secrets.iter() {
+            process = process.env_remove(key);
+        }
+        // What the file says in so many words it means.
         for (key, value) in &self.env {
             process = process.env(key, value);
         }

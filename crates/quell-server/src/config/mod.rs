@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Table;
 
 use access::{KeyEntry, TokenEntry};
-use components::ComponentEntry;
+use components::{ComponentEntry, Place};
 pub(crate) use set::Setting;
 
 /// A configuration: the file, the settings of the command line over it, and defaults below both.
@@ -122,10 +122,12 @@ impl Config {
     ///
     /// Fails if one is neither a program nor a plan, or its plan is wrong.
     pub(crate) fn components(&self, mut catalog: Catalog) -> Result<Catalog, String> {
+        let secrets = access::secret_names(&self.keys, &self.tokens);
+        let place = Place { folder: &self.folder, secrets: &secrets };
         for (kind, entries) in [("agents", &self.agents), ("workflows", &self.workflows)] {
             for (id, entry) in entries {
                 let component = entry
-                    .component(kind, id, &self.folder)
+                    .component(kind, id, place)
                     .map_err(|error| format!("[{kind}.{id}]: {error}"))?;
                 catalog = catalog.with(component);
             }
