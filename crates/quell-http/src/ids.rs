@@ -11,6 +11,10 @@ pub const EXTERNAL_ID: &str = "external_id";
 /// `LangGraph`, the team of `Playbook3D`.
 pub const SESSION: &str = "session";
 
+/// The label under which a run keeps its session as the team that it is of: only if whoever started
+/// it is a member. Whoever only knows the id of a team puts nothing into it.
+pub(crate) const TEAM: &str = "quell.team";
+
 /// The longest id that a caller may bring, in bytes. A longer one is refused.
 pub const ID_BYTES_MAX: usize = 128;
 

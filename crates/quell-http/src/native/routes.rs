@@ -7,13 +7,14 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use quell::{Disposition, Payload, RunRef};
 use quell_flow::{COMPONENT, Contract};
 
 use crate::body::read_body;
+use crate::guard::OnDisconnect;
 use crate::ids::{EXTERNAL_ID, SESSION, parse_id};
 use crate::native::query::{ListQuery, StreamQuery, seq};
 use crate::native::wire::{
@@ -201,6 +202,7 @@ pub(crate) async fn get_run(
 )]
 pub(crate) async fn stream_run(
     State(service): State<Service>,
+    method: Method,
     id: RunPath,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -212,12 +214,17 @@ pub(crate) async fn stream_run(
         Some(text) => Some(seq(text.to_str().map_err(|_| unreadable("Last-Event-ID"))?)?),
         None => query.after,
     };
-    let guard = service.guard(&run, query.on_disconnect);
+    if query.on_disconnect == OnDisconnect::Cancel && !view.may_stop(&run) {
+        return Err(forbidden());
+    }
+    // Whoever asks for the head alone follows nothing.
+    let follows = method != Method::HEAD;
+    let guard = follows.then(|| service.guard(&run, query.on_disconnect));
     let frames = service.events(&run, after.unwrap_or(0)).map(|event| wire::frame(&event));
     let heartbeat = Heartbeat::idle(HEARTBEAT, ": heartbeat\n\n");
     let mut extra = HeaderMap::new();
     extra.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(sse_response(frames, heartbeat, Some(guard), extra))
+    Ok(sse_response(frames, heartbeat, guard, extra))
 }
 
 /// Cancels a run.
@@ -268,7 +275,7 @@ pub(crate) async fn cancel_run(
         let disposition = view.reserve("", run_id, asked.request(), keep);
         return Ok(answer(&view, &Cancelled::without_run(disposition), now));
     };
-    if !view.component_of(&run).is_none_or(|component| view.principal().may_run(component)) {
+    if !view.may_stop(&run) {
         return Err(forbidden());
     }
     let cancelled = view.cancel(&run, asked.request(), asked.wait()).await;
