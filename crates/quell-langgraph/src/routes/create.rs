@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::app::{App, Found, object_of};
 use crate::create::Order;
+use crate::finals::Final;
 use crate::routes::{Parts, json, parts, read_json, set};
 use crate::stream::{From, frames};
 use crate::wire::create::Create;
@@ -65,8 +66,15 @@ impl Made {
 
     fn wait(self, app: &App) -> Response {
         let place = self.full();
-        let guard = app.service().guard(&self.found.run, self.on_disconnect);
-        let mut response = waited(app, self.found, false, guard);
+        let run = self.found.run.id().as_uuid();
+        let mut response = match app.left(&self.view, None, run) {
+            // The same request came before, and the run was deleted at its end.
+            Some(left) => final_body(&left),
+            None => {
+                let guard = app.service().guard(&self.found.run, self.on_disconnect);
+                waited(app, self.found, false, guard)
+            }
+        };
         set(response.headers_mut(), "location", &format!("{place}/join"));
         set(response.headers_mut(), "content-location", &place);
         response
@@ -79,6 +87,11 @@ impl Made {
     fn bare(&self) -> String {
         format!("/runs/{}", self.found.run.id())
     }
+}
+
+/// The body that was kept of a run that was deleted at its end.
+pub(super) fn final_body(left: &Final) -> Response {
+    ([(CONTENT_TYPE, "application/json")], left.body.clone()).into_response()
 }
 
 /// A body that is kept alive until the run has ended.
