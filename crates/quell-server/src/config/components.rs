@@ -147,13 +147,21 @@ where
 }
 
 /// Hands a program its input, one line of JSON on stdin, and takes what it wrote on stdout: as
-/// JSON if it is that, otherwise as text.
+/// JSON if it is that, otherwise as text, as the stream had it: bytes that are not UTF-8 are
+/// replaced by `U+FFFD`. What was cut is no answer: the run fails.
 async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
     // Between the tokens of JSON a line break is a space, and within them there is none.
     let line = input.as_str().replace(['\n', '\r'], " ") + "\n";
     let output = process.input(line).run(ctx.clone()).await?;
     ctx.checkpoint()?;
-    let text = output.stdout.trim_end();
+    let (bytes, is_cut) = (output.stdout_bytes, output.stdout_truncated);
+    let kept = output.into_stdout_bytes().unwrap_or_default();
+    if is_cut {
+        let kept = kept.len();
+        return Err(Failure::new(format!("stdout has {bytes} bytes, and {kept} of them are kept")));
+    }
+    let text = String::from_utf8_lossy(&kept);
+    let text = text.trim_end();
     let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
     Ok(value.into())
 }

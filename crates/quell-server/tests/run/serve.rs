@@ -216,8 +216,10 @@ fn a_program_of_the_file_does_not_get_the_secrets_of_the_server() {
          [workflows.plan]\nplan = \"plan.toml\"\n"
     );
     scratch.write("quell.toml", &file);
-    let plan =
-        format!("[[steps]]\nname = \"env\"\nrun = [\"sh\", \"-c\", {program}, \"sh\", \"plan\"]\n");
+    let plan = format!(
+        "name = \"plan\"\n[[steps]]\nname = \"env\"\n\
+         run = [\"sh\", \"-c\", {program}, \"sh\", \"plan\"]\n"
+    );
     scratch.write("plan.toml", &plan);
     let env = [("OPS_KEY", "hush-key"), ("TOKEN_SECRET", "hush-secret"), ("OTHER", "seen")];
     let site = Site::with_env(scratch, &["--config", "quell.toml"], &env);
@@ -238,6 +240,29 @@ fn a_program_of_the_file_does_not_get_the_secrets_of_the_server() {
         assert!(!seen.contains("hush"), "{id}: {seen}");
         assert_eq!(seen.contains("OPS_KEY=said so"), id == "given", "{id}: {seen}");
     }
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+}
+
+#[test]
+fn what_a_program_writes_is_told_as_text_and_never_in_part() {
+    let scratch = Scratch::new();
+    let file = r#"
+        [agents.odd]
+        run = ["printf", '\377\376abc']
+        [agents.long]
+        run = ["sh", "-c", "head -c 40000000 /dev/zero | tr '\\0' x"]
+    "#;
+    scratch.write("quell.toml", file);
+    let site = Site::with(scratch, &["--config", "quell.toml"]);
+    let fields = [("message", "hi"), ("stream", "false")];
+    let (_, odd) = site.form("/agents/odd/runs", &fields);
+    assert_eq!(odd["content"], "\u{fffd}\u{fffd}abc", "{odd}");
+    let body = json!({ "component": { "kind": "agent", "id": "long" }, "id": "long" });
+    assert_eq!(site.post("/v1/runs", &body).0, 201);
+    wait_until("it has failed", || site.get("/v1/runs/long").1["status"] == "failed");
+    let error = site.get("/v1/runs/long").1["error"].clone();
+    assert!(error.as_str().is_some_and(|text| text.contains("40000000 bytes")), "{error}");
     site.signal("TERM");
     site.ended().0.assert_code(0);
 }
