@@ -279,7 +279,7 @@ pub enum StartError {
         max: usize,
     },
     /// A part of the request is beyond its bound.
-    #[error("{what} has {bytes} bytes, the limit is {max}")]
+    #[error("{}", too_large(what, *bytes, *max))]
     TooLarge {
         /// Which part.
         what: &'static str,
@@ -299,6 +299,16 @@ pub enum StartError {
     Unavailable,
 }
 
+fn too_large(what: &str, bytes: usize, max: usize) -> String {
+    // Of labels it is their number that is bounded.
+    if what == LABELS {
+        return format!("there are more than {max} labels");
+    }
+    format!("{what} has {bytes} bytes, the limit is {max}")
+}
+
+const LABELS: &str = "labels";
+
 impl StartError {
     pub(crate) fn from_submit(error: &SubmitError, id: Option<&str>) -> Self {
         match *error {
@@ -306,8 +316,8 @@ impl StartError {
                 Self::IdInUse(id.map_or_else(|| run.to_string(), str::to_owned))
             }
             SubmitError::LaneBusy(_) => Self::LaneBusy,
-            SubmitError::LimitReached { what: "labels", max } => {
-                Self::TooLarge { what: "labels", bytes: max + 1, max }
+            SubmitError::LimitReached { what: LABELS, max } => {
+                Self::TooLarge { what: LABELS, bytes: max + 1, max }
             }
             SubmitError::LimitReached { what, max } => Self::TooMany { what, max },
             SubmitError::TooLarge { what, bytes, max } => Self::TooLarge { what, bytes, max },

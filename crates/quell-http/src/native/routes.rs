@@ -11,11 +11,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use quell::{Disposition, Payload, RunRef};
-use quell_flow::{COMPONENT, Contract};
+use quell_flow::Contract;
 
 use crate::body::read_body;
 use crate::guard::OnDisconnect;
-use crate::ids::{EXTERNAL_ID, SESSION, parse_id};
+use crate::ids::{is_reserved, parse_id};
 use crate::native::query::{ListQuery, StreamQuery, seq};
 use crate::native::wire::{
     self, CancelAnswer, CancelRun, Detail, Health, RunList, RunObject, RunSummary, StartRun,
@@ -88,13 +88,17 @@ pub(crate) async fn start_run(
 
 fn input_of(asked: &StartRun) -> Result<Payload, Problem> {
     let text = asked.input.as_ref().map_or("null", |raw| raw.get());
-    Payload::from_json_text(text)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "not-json", error.to_string()))
+    let not_json = |error: &dyn std::fmt::Display| {
+        Problem::new(StatusCode::BAD_REQUEST, "not-json", error.to_string())
+    };
+    // Whoever reads the run gets it back as it is.
+    serde_json::from_str::<wire::Checked>(text).map_err(|error| not_json(&error))?;
+    Payload::from_json_text(text).map_err(|error| not_json(&error))
 }
 
 fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
     for (key, value) in asked.labels {
-        if [COMPONENT, EXTERNAL_ID, SESSION].contains(&key.as_str()) {
+        if is_reserved(&key) {
             let detail = format!("label `{key}` is not for callers");
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-label", detail));
         }
