@@ -15,7 +15,7 @@ fn server() -> Server {
         .key(Key::new("eve", "key-of-eve").read_only())
         .key(Key::new("root", "key-of-root").admin())
         .key(Key::new("auditor", "key-of-auditor").admin().read_only())
-        .key(Key::new("ada", "key-of-adas-screen").scopes(["agents:read", "workflows:run"]));
+        .key(Key::new("ada", "key-of-adas-screen").scopes(["workflows:read", "agents:run"]));
     Server::with(EngineConfig::new(), Options::default(), access)
 }
 
@@ -28,6 +28,19 @@ async fn without_a_key_nothing_is_answered() {
             let answer = caller.post(path, &json!({"status": "all"})).await;
             assert_eq!(answer.detail(), (401, "Invalid API key".into()), "{path}");
         }
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_nobody_is_told_what_is_wrong_with_an_id() {
+    let server = server();
+    for path in ["/runs/x/stream", "/threads/x/runs/y/stream", "/threads/x/runs/y/join"] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.detail(), (401, "Invalid API key".into()), "{path}");
+    }
+    for kind in ["", "/stream", "/wait"] {
+        let answer = server.post(&format!("/threads/x/runs{kind}"), &json!({})).await;
+        assert_eq!(answer.detail(), (401, "Invalid API key".into()), "{kind}");
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let view = app.writer(&headers)?;
-    let (thread, run) = parts(path)?;
+    let (thread, run) = parts(path);
     let (thread, run) = (thread_id(&thread)?, run_id(&run)?);
     let query = Pairs::of(&uri);
     let (action, until) = (Action::of(query.get("action")), Until::of(query.get("wait")));

@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
 use quell_http::{Guard, Heartbeat, OnDisconnect, View, sse_response, stream_body};
-use uuid::Uuid;
 
 use crate::app::{App, Found, object_of};
 use crate::create::Order;
@@ -32,12 +31,14 @@ struct Made {
 
 async fn make(
     app: &App,
-    thread: Option<Uuid>,
+    thread: Option<String>,
     uri: &Uri,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Made, Refusal> {
+    // Who asks, before what they ask for.
     let view = app.writer(headers)?;
+    let thread = thread.map(|thread| thread_id(&thread)).transpose()?;
     let (bytes, value) = read_json(headers, body).await?;
     let create = Create::read(&value)?;
     let on_disconnect = create.on_disconnect;
@@ -127,8 +128,7 @@ pub(super) async fn start(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let thread = Some(thread_id(&parts(path)?)?);
-    Ok(make(&app, thread, &uri, &headers, body).await?.start())
+    Ok(make(&app, Some(parts(path)), &uri, &headers, body).await?.start())
 }
 
 pub(super) async fn stream(
@@ -138,8 +138,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let thread = Some(thread_id(&parts(path)?)?);
-    Ok(make(&app, thread, &uri, &headers, body).await?.stream(&app))
+    Ok(make(&app, Some(parts(path)), &uri, &headers, body).await?.stream(&app))
 }
 
 pub(super) async fn wait(
@@ -149,8 +148,7 @@ pub(super) async fn wait(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let thread = Some(thread_id(&parts(path)?)?);
-    Ok(make(&app, thread, &uri, &headers, body).await?.wait(&app))
+    Ok(make(&app, Some(parts(path)), &uri, &headers, body).await?.wait(&app))
 }
 
 pub(super) async fn start_stateless(

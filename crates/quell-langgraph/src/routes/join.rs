@@ -25,7 +25,7 @@ pub(super) async fn join(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let view = app.caller(&headers)?;
-    let (thread, run) = parts(path)?;
+    let (thread, run) = parts(path);
     let (thread, run) = (thread_id(&thread)?, run_id(&run)?);
     let Some(found) = app.find(&view, Some(thread), run) else {
         // The final body of a run that was deleted at its end stays available for 60 s.
@@ -46,7 +46,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let view = app.caller(&headers)?;
-    let (thread, run) = parts(path)?;
+    let (thread, run) = parts(path);
     let (thread, run) = (thread_id(&thread)?, run_id(&run)?);
     join_stream(&app, &view, (Some(thread), run), (&method, &uri, &headers))
 }
@@ -60,7 +60,7 @@ pub(super) async fn stream_stateless(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let view = app.caller(&headers)?;
-    join_stream(&app, &view, (None, run_id(&parts(path)?)?), (&method, &uri, &headers))
+    join_stream(&app, &view, (None, run_id(&parts(path))?), (&method, &uri, &headers))
 }
 
 fn join_stream(
