@@ -43,7 +43,8 @@ pub struct Options {
     /// The longest that `wait=quiescent` waits. Defaults to 30 s. Zero looks once.
     #[serde(rename = "quiescent_wait_max_ms", deserialize_with = "millis")]
     pub quiescent_wait_max: Duration,
-    /// The origins that browsers may come from. Defaults to `http://localhost:3000`.
+    /// The origins that browsers may come from. Defaults to `http://localhost:3000`. With open
+    /// access, pages of other origins than these and our own start and stop nothing.
     pub cors_origins: Vec<String>,
     /// The static key that every call has to bring as its bearer token, with all rights. It takes
     /// the place of the keys and tokens of the service. Defaults to none. Empty counts as none.

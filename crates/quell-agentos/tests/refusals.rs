@@ -148,3 +148,39 @@ async fn browsers_of_other_origins_are_turned_away() {
     let answer = site.send(preflight("http://evil.example")).await;
     assert_eq!((answer.status.as_u16(), answer.text.as_str()), (400, "Disallowed CORS origin"));
 }
+
+#[tokio::test]
+async fn a_page_of_another_origin_starts_and_stops_nothing_where_nobody_is_asked() {
+    let site = Site::open();
+    let create = |origin: Option<&str>, host: &str| {
+        let mut request = post_form("/agents/short-agent/runs", &[("message", "hi")]);
+        let headers = request.headers_mut();
+        headers.insert("host", host.parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert("origin", origin.parse().unwrap());
+        }
+        request
+    };
+    for (origin, host, status) in [
+        (None, "127.0.0.1:7777", 200),
+        (Some("http://localhost:3000"), "127.0.0.1:7777", 200),
+        (Some("http://127.0.0.1:7777"), "127.0.0.1:7777", 200),
+        (Some("http://[::1]:7777"), "[::1]:7777", 200),
+        (Some("http://localhost:7777"), "localhost:7777", 200),
+        (Some("http://evil.example"), "127.0.0.1:7777", 403),
+        (Some("null"), "127.0.0.1:7777", 403),
+        (Some("http://127.0.0.1:9"), "127.0.0.1:7777", 403),
+        // A name that was made to mean this machine.
+        (Some("http://evil.example:7777"), "evil.example:7777", 403),
+    ] {
+        let answer = site.send(create(origin, host)).await;
+        assert_eq!(answer.status, status, "{origin:?} {host}");
+    }
+    let mut cancel =
+        Request::post("/agents/short-agent/runs/x/cancel").body(Body::empty()).unwrap();
+    cancel.headers_mut().insert("origin", "http://evil.example".parse().unwrap());
+    assert_eq!(site.send(cancel).await.status, 403);
+    let mut list = Request::get("/agents").body(Body::empty()).unwrap();
+    list.headers_mut().insert("origin", "http://evil.example".parse().unwrap());
+    assert_eq!(site.send(list).await.status, 200, "browsers do not show it");
+}

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use quell::{RunId, RunRef};
+use quell_flow::COMPONENT;
 
 /// The label under which a run keeps the text of its id, when that is not the id itself.
 pub const EXTERNAL_ID: &str = "external_id";
@@ -10,6 +11,19 @@ pub const EXTERNAL_ID: &str = "external_id";
 /// The label under which a run keeps what it belongs to: the session of `AgentOS`, the thread of
 /// `LangGraph`, the team of `Playbook3D`.
 pub const SESSION: &str = "session";
+
+/// The label under which a run keeps its session as the team that it is of: only if whoever started
+/// it is a member. Whoever only knows the id of a team puts nothing into it.
+pub(crate) const TEAM: &str = "quell.team";
+
+/// Tells whether a label is one that contracts write: callers do not.
+pub(crate) fn is_reserved(label: &str) -> bool {
+    [COMPONENT, EXTERNAL_ID, SESSION].contains(&label)
+        || OF_CONTRACTS.iter().any(|prefix| label.starts_with(prefix))
+}
+
+/// How the labels of contracts begin.
+const OF_CONTRACTS: [&str; 4] = ["agentos.", "langgraph.", "playbook3d.", "quell."];
 
 /// The longest id that a caller may bring, in bytes. A longer one is refused.
 pub const ID_BYTES_MAX: usize = 128;

@@ -124,6 +124,18 @@ impl Keys {
         }
     }
 
+    /// Yields the run that a key has started, if the request is the same.
+    pub(crate) fn through(&self, caller: Option<&Arc<str>>, once: &Once) -> Option<RunId> {
+        let address = Address { caller: caller.cloned(), key: Arc::clone(&once.key) };
+        let mut known = self.state.lock();
+        known.expire(Instant::now());
+        let entry = known.entries.get(&address).filter(|entry| entry.request == once.request)?;
+        match entry.run {
+            Progress::Through(run) => Some(run),
+            Progress::Open(_) => None,
+        }
+    }
+
     /// Looks once; yields whom to wait for if somebody is at it.
     fn look(
         &self,

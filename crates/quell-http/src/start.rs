@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quell::{OnBusy, Payload, RunId, RunRef, RunSpec, SubmitError};
 use quell_flow::{COMPONENT, Component};
 
-use crate::ids::{BadId, EXTERNAL_ID, parse_id};
+use crate::ids::{BadId, EXTERNAL_ID, SESSION, TEAM, parse_id};
 use crate::once::{Begun, Once};
 use crate::reserve::scope_of;
 use crate::view::View;
@@ -76,7 +76,7 @@ impl Start {
 
     /// Names the session, thread or team. Defaults to none.
     pub fn session(self, text: impl Into<String>) -> Self {
-        self.label(crate::SESSION, text)
+        self.label(SESSION, text)
     }
 
     /// Adds a label. The labels [`COMPONENT`](quell_flow::COMPONENT) and
@@ -161,6 +161,12 @@ impl View {
         }
     }
 
+    /// Finds the id of the run that the same request has started before, whether the run is still
+    /// kept or not. While such a request is at it there is none.
+    pub fn started_by(&self, once: &Once) -> Option<RunId> {
+        self.service().shared().keys.through(self.principal().owner(), once)
+    }
+
     fn start_now(&self, start: &Start) -> Result<RunRef, StartError> {
         if self.service().is_draining() {
             return Err(StartError::Unavailable);
@@ -200,12 +206,21 @@ impl View {
         Ok(run)
     }
 
+    /// Tells whether somebody with a name starts a run in a team of theirs.
+    fn is_of_team(&self, team: &str) -> bool {
+        self.principal().subject().is_some() && self.principal().is_member_of(team)
+    }
+
     fn spec(&self, start: &Start, id: Option<RunId>) -> RunSpec {
         let mut spec = start.component.spec();
         for (key, value) in &start.labels {
-            if key != COMPONENT && key != EXTERNAL_ID {
+            if key != COMPONENT && key != EXTERNAL_ID && key != TEAM {
                 spec = spec.label(key, value);
             }
+        }
+        let session = start.labels.iter().rfind(|(key, _)| key == SESSION);
+        if let Some((_, team)) = session.filter(|(_, team)| self.is_of_team(team)) {
+            spec = spec.label(TEAM, team);
         }
         if let Some(id) = id {
             spec = spec.id(id);
@@ -264,7 +279,7 @@ pub enum StartError {
         max: usize,
     },
     /// A part of the request is beyond its bound.
-    #[error("{what} has {bytes} bytes, the limit is {max}")]
+    #[error("{}", too_large(what, *bytes, *max))]
     TooLarge {
         /// Which part.
         what: &'static str,
@@ -284,6 +299,16 @@ pub enum StartError {
     Unavailable,
 }
 
+fn too_large(what: &str, bytes: usize, max: usize) -> String {
+    // Of labels it is their number that is bounded.
+    if what == LABELS {
+        return format!("there are more than {max} labels");
+    }
+    format!("{what} has {bytes} bytes, the limit is {max}")
+}
+
+const LABELS: &str = "labels";
+
 impl StartError {
     pub(crate) fn from_submit(error: &SubmitError, id: Option<&str>) -> Self {
         match *error {
@@ -291,8 +316,8 @@ impl StartError {
                 Self::IdInUse(id.map_or_else(|| run.to_string(), str::to_owned))
             }
             SubmitError::LaneBusy(_) => Self::LaneBusy,
-            SubmitError::LimitReached { what: "labels", max } => {
-                Self::TooLarge { what: "labels", bytes: max + 1, max }
+            SubmitError::LimitReached { what: LABELS, max } => {
+                Self::TooLarge { what: LABELS, bytes: max + 1, max }
             }
             SubmitError::LimitReached { what, max } => Self::TooMany { what, max },
             SubmitError::TooLarge { what, bytes, max } => Self::TooLarge { what, bytes, max },

@@ -12,7 +12,7 @@ use quell_flow::{COMPONENT, Component, Contract};
 use tokio::runtime::Handle;
 
 use crate::access::{Principal, Teams};
-use crate::ids::{SESSION, parse_id};
+use crate::ids::{SESSION, TEAM, parse_id};
 use crate::notes::Notes;
 use crate::records::root_of;
 use crate::service::Service;
@@ -73,7 +73,7 @@ impl View {
     }
 
     /// Sees the runs of the principal's teams, whoever started them, instead of the principal's
-    /// own. The team of a run is its label [`SESSION`].
+    /// own. The team of a run is its label [`SESSION`], if whoever started it is a member.
     #[must_use]
     pub const fn by_team(mut self) -> Self {
         self.is_by_team = true;
@@ -149,14 +149,22 @@ impl View {
             return match self.principal.teams() {
                 Teams::All => true,
                 Teams::Some(_) => {
-                    root.label(SESSION).is_some_and(|team| self.principal.is_member_of(team))
+                    team_of(root).is_some_and(|team| self.principal.is_member_of(team))
                 }
             };
         }
         self.principal.sees_all() || root.owner() == self.principal.subject()
     }
 
-    /// Asks a run to stop, in the name of the principal, and waits.
+    /// Tells whether the principal may stop a run: reading is not enough, whichever way it is
+    /// asked for, a policy of [`OnDisconnect::Cancel`](crate::OnDisconnect::Cancel) included.
+    pub fn may_stop(&self, run: &RunRef) -> bool {
+        !self.principal.is_read_only()
+            && self.component_of(run).is_none_or(|component| self.principal.may_run(component))
+    }
+
+    /// Asks a run to stop, in the name of the principal, and waits. It does not ask whether they
+    /// may: see [`View::may_stop`].
     ///
     /// # Cancel safety
     ///
@@ -271,6 +279,11 @@ impl Cancelled {
         let (is_reached, report) = (waited.is_reached, Some(waited.report));
         Self { disposition, cause, is_reached, quiescent, report }
     }
+}
+
+/// Yields the team of a run. What nobody has started, with open access, is of the team it names.
+fn team_of(root: &RunRef) -> Option<&str> {
+    root.label(if root.owner().is_none() { SESSION } else { TEAM })
 }
 
 fn belongs(run: &RunRef, component: &Component) -> bool {

@@ -186,15 +186,20 @@ async fn no_secret_is_ever_shown() {
     assert!(!shown.contains(as_bytes.trim_matches(['[', ']'])), "{shown}");
 }
 
-fn guarded() -> Router {
-    let access = Access::open()
+fn access() -> Access {
+    Access::open()
         .key(Key::new("ada", "key-of-ada"))
         .key(Key::new("bob", "key-of-bob"))
         .key(Key::new("eve", "key-of-eve").read_only())
         .key(Key::new("one", "key-of-one").scopes(["agents:sleeper:run"]))
         .key(Key::new("root", "key-of-root").admin())
-        .jwt(Jwt::hs256(SECRET).unwrap());
-    router(service().access(access))
+        .key(Key::new("auditor", "key-of-auditor").admin().read_only())
+        .key(Key::new("ada", "key-of-adas-screen").scopes(["agents:read", "teams:run"]))
+        .jwt(Jwt::hs256(SECRET).unwrap())
+}
+
+fn guarded() -> Router {
+    router(service().access(access()))
 }
 
 async fn status(app: &Router, who: &str, method: &str, path: &str, body: &str) -> StatusCode {
@@ -297,4 +302,44 @@ async fn the_cause_of_a_cancel_names_who_asked() {
     let headers = [JSON, ("authorization", "Bearer key-of-root")];
     let told = send(&app, "POST", "/v1/runs/r/cancel", &headers, r#"{"wait":"terminal"}"#).await;
     assert_eq!(told.json()["cause"]["by"], "root");
+}
+
+#[tokio::test]
+async fn i31_reading_is_not_enough_to_stop_a_run_by_going_away() {
+    let service = service().access(access());
+    let app = router(service.clone());
+    assert_eq!(status(&app, "ada", "POST", "/v1/runs", &of("sleeper", "r")).await, 201);
+    let run = service.engine().get(quell_http::parse_id("r").unwrap()).unwrap();
+    let path = "/v1/runs/r/events?on_disconnect=cancel";
+    for who in ["auditor", "adas-screen"] {
+        assert_eq!(status(&app, who, "GET", "/v1/runs/r", "").await, 200, "{who} may read");
+        for method in ["GET", "HEAD"] {
+            assert_eq!(status(&app, who, method, path, "").await, 403, "{who} {method}");
+        }
+        assert_eq!(status(&app, who, "POST", "/v1/runs/r/cancel", "").await, 403, "{who}");
+    }
+    // Whoever asks for the head alone has not gone away.
+    assert_eq!(status(&app, "ada", "HEAD", path, "").await, 200);
+    assert_eq!(run.row().stopped_at, None);
+    let request = axum::http::Request::get(path).header("authorization", "Bearer key-of-ada");
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    drop(tower::ServiceExt::oneshot(app, request).await.unwrap());
+    assert_eq!(run.ended().await.status, quell::RunStatus::Cancelled);
+}
+
+#[test]
+fn a_token_that_is_read_only_changes_nothing_whatever_its_scopes_say() {
+    let access = Access::open().jwt(Jwt::hs256(SECRET).unwrap());
+    let who = |read_only: Value| {
+        let claims = json!({ "sub": "root", "exp": now() + 60, "scopes": ["quell:admin"],
+            "read_only": read_only });
+        access.check_bearer(&hs256(SECRET, &claims)).unwrap()
+    };
+    for said in [json!(true), json!("true"), json!(1), json!(null)] {
+        let auditor = who(said.clone());
+        assert!(auditor.is_read_only() && auditor.sees_all(), "{said}");
+        assert!(!auditor.has_scope("agents", None, "run"), "{said}");
+        assert!(auditor.has_scope("agents", None, "read"), "{said}");
+    }
+    assert!(!who(json!(false)).is_read_only());
 }

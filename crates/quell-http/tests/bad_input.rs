@@ -112,6 +112,27 @@ const TABLE: &[(&str, &str, &str, u16, &str)] = &[
     (
         "POST",
         START,
+        r#"{"component": {"kind": "agent", "id": "echo"}, "labels": {"quell.team": "x"}}"#,
+        422,
+        "bad-label",
+    ),
+    (
+        "POST",
+        START,
+        r#"{"component": {"kind": "agent", "id": "echo"}, "labels": {"agentos.user_id": "x"}}"#,
+        422,
+        "bad-label",
+    ),
+    (
+        "POST",
+        START,
+        r#"{"component": {"kind": "agent", "id": "echo"}, "input": ["\ud800"]}"#,
+        400,
+        "not-json",
+    ),
+    (
+        "POST",
+        START,
         r#"{"component": {"kind": "agent", "id": "echo"}, "lane": {"key": "k", "on_busy": "x"}}"#,
         422,
         "bad-request",
@@ -205,6 +226,15 @@ async fn a_body_at_the_limit_is_taken_and_nested_beyond_reason_is_not() {
     let answer = send(&app, "POST", START, &[JSON], body).await;
     assert_eq!(answer.status, StatusCode::CREATED);
     let deep = format!(
+        r#"{{"component":{{"kind":"agent","id":"echo"}},"input":{}{}}}"#,
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    assert_eq!(send(&app, "POST", START, &[JSON], deep).await.status, StatusCode::BAD_REQUEST);
+    let bytes = b"{\"component\":{\"kind\":\"agent\",\"id\":\"echo\"},\"id\":\"\xff\"}".to_vec();
+    let answer = send(&app, "POST", START, &[JSON], bytes).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
+    let deep = format!(
         r#"{{"component":{{"kind":"agent","id":"echo"}},"input":{}}}"#,
         "[".repeat(100_000)
     );
@@ -227,6 +257,9 @@ async fn every_bound_of_a_start_is_told() {
         let answer = send(&app, "POST", START, &[JSON], body).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.text);
         assert_eq!(answer.json()["type"], format!("urn:quell:problem:{name}"), "{}", answer.text);
+        // Of labels the number is bounded, not their bytes.
+        let many = answer.text.contains("there are more than 32 labels");
+        assert_eq!(many, field.contains("l32"), "{}", answer.text);
     }
     // The largest numbers are only long times.
     let body = format!(

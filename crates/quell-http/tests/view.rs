@@ -114,6 +114,33 @@ async fn an_owner_sees_their_own_a_team_its_own_and_an_admin_all() {
     assert_eq!(bob.by_team().runs(&RunFilter::new()), [run]);
 }
 
+#[tokio::test]
+async fn a_run_is_of_a_team_only_if_whoever_started_it_is_a_member() {
+    let service = service();
+    let of = |principal| service.view(Contract::Playbook3d, principal);
+    let bob = of(Principal::named("bob").in_teams(["team-1"])).by_team();
+    let starters = [
+        (Principal::named("ada"), false),
+        (Principal::named("eve").in_teams(["team-2"]), false),
+        (Principal::named("ada").in_teams(["team-1"]), true),
+        (Principal::named("root").admin(), true),
+        (Principal::anonymous(), true),
+    ];
+    for (starter, is_of_team) in starters {
+        let view = of(starter.clone());
+        let echo = view.component(RunKind::Agent, "echo").unwrap();
+        // Nobody talks themselves into a team by its label.
+        let start = Start::new(echo, "x".into()).session("team-1").label("quell.team", "team-1");
+        let run = view.start(start).await.unwrap().run;
+        assert_eq!(bob.sees(&run), is_of_team, "{starter:?}");
+        assert!(view.sees(&run), "it is theirs all the same: {starter:?}");
+    }
+    // One who starts a run for another puts it into a team of their own.
+    let lent = Principal::named("root").admin().in_the_name_of(Some("ada"));
+    let run = start(&of(lent), "echo", "lent").await.unwrap();
+    assert_eq!((run.owner(), bob.sees(&run)), (Some("ada"), true));
+}
+
 #[test]
 fn a_team_is_the_same_in_whichever_way_its_id_is_spelt() {
     let team = "aaaaaaaa-0000-4000-8000-000000000001";

@@ -120,6 +120,20 @@ impl App {
         (is_of && owns(view, &left.thread)).then_some(left)
     }
 
+    /// As [`App::find`]; of a run that was deleted at its end, what is left.
+    pub(crate) fn found_or_left(
+        &self,
+        view: &View,
+        thread: Option<Uuid>,
+        run: Uuid,
+    ) -> Option<Found> {
+        self.find(view, thread, run).or_else(|| {
+            let left = self.left(view, thread, run)?;
+            let (tracked, thread) = (Arc::clone(&left.tracked), Arc::clone(&left.thread));
+            Some(Found { run: left.run.clone(), tracked, thread: Some(thread) })
+        })
+    }
+
     /// Deletes a run that is to be deleted, if it is over; tells whether it did.
     ///
     /// Whoever looks does it, so that no reader sees a run that is over and not gone.

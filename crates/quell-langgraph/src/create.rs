@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use axum::http::HeaderMap;
 use quell::{CauseKind, Failure, OnBusy, Payload, RunContext, RunId, RunKind, limits};
 use quell_flow::{Component, Contract};
-use quell_http::{Once, Principal, SESSION, Start, View, Wait};
+use quell_http::{Once, SESSION, Start, StartError, View, Wait};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -84,27 +84,36 @@ impl App {
         let create = &order.create;
         let _one_at_a_time = thread.door.lock().await;
         let others = thread.live(self.engine());
-        let key = idempotency_key(order)?;
-        // A lane knows of runs whose time has come; one that is due later is live as well. With an
-        // idempotency key the other one may be the run itself, and the lane alone decides.
-        if create.strategy == Strategy::Reject && !others.is_empty() && key.is_none() {
+        let owner = self.owner_view(view, thread);
+        let once = once(order)?;
+        // With an idempotency key the other one may be the run itself.
+        let is_again = once.as_ref().is_some_and(|once| owner.started_by(once).is_some());
+        // A lane knows of runs whose time has come; one that is due later is live as well.
+        if create.strategy == Strategy::Reject && !others.is_empty() && !is_again {
             return Err(Refusal::busy());
         }
         let tracked = Arc::new(self.tracked(order, graph, thread));
         let (component, input) = self.work(create, graph, thread, others.is_empty());
         let start = self.start(create, thread, &tracked, Start::new(&component, input));
-        let start = match key {
-            Some(key) => start.once(Once::new(key, order.path, order.body)),
+        let start = match &once {
+            Some(once) => start.once(once.clone()),
             None => start,
         };
         thread.add(&tracked);
-        let started = self.owner_view(view, thread).start(start).await;
-        let started = started.inspect_err(|_| thread.remove(tracked.id))?;
-        if started.is_replay {
-            thread.remove(tracked.id);
-            let found = self.find(view, None, started.run.id().as_uuid());
-            return found.ok_or_else(|| Refusal::missing("Run not found"));
-        }
+        let started = match owner.start(start).await {
+            Ok(started) if !started.is_replay => started,
+            refused @ (Err(StartError::KeyForgotten) | Ok(_)) => {
+                thread.remove(tracked.id);
+                let known = refused.map(|started| started.run.id());
+                let known = known.ok().or_else(|| owner.started_by(once.as_ref()?));
+                let found = known.and_then(|id| self.found_or_left(view, None, id.as_uuid()));
+                return found.ok_or_else(|| StartError::KeyForgotten.into());
+            }
+            Err(error) => {
+                thread.remove(tracked.id);
+                return Err(error.into());
+            }
+        };
         thread.begin(&tracked);
         let (run, thread) = (started.run, Arc::clone(thread));
         self.follow(Arc::clone(&thread), Arc::clone(&tracked), run.clone());
@@ -117,8 +126,7 @@ impl App {
         if view.principal().subject() == thread.owner.as_deref() {
             return view.clone();
         }
-        let owner = thread.owner.as_deref().map(Principal::named);
-        let owner = owner.unwrap_or_else(Principal::anonymous);
+        let owner = view.principal().clone().in_the_name_of(thread.owner.as_deref());
         self.service().view(Contract::LangGraph, owner)
     }
 
@@ -245,8 +253,8 @@ impl App {
     }
 }
 
-fn idempotency_key(order: &Order<'_>) -> Result<Option<String>, Refusal> {
+fn once(order: &Order<'_>) -> Result<Option<Once>, Refusal> {
     let Some(key) = order.headers.get("idempotency-key") else { return Ok(None) };
     let key = key.to_str().map_err(|_| Refusal::invalid("Idempotency-Key: must be text"))?;
-    Ok(Some(key.to_owned()))
+    Ok(Some(Once::new(key, order.path, order.body)))
 }

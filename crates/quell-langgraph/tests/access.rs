@@ -1,5 +1,6 @@
 //! Who sees what.
 
+use axum::http::Method;
 use quell::EngineConfig;
 use quell_http::{Access, Key};
 use quell_langgraph::Options;
@@ -12,7 +13,9 @@ fn server() -> Server {
         .key(Key::new("ada", "key-of-ada"))
         .key(Key::new("bob", "key-of-bob"))
         .key(Key::new("eve", "key-of-eve").read_only())
-        .key(Key::new("root", "key-of-root").admin());
+        .key(Key::new("root", "key-of-root").admin())
+        .key(Key::new("auditor", "key-of-auditor").admin().read_only())
+        .key(Key::new("ada", "key-of-adas-screen").scopes(["workflows:read", "agents:run"]));
     Server::with(EngineConfig::new(), Options::default(), access)
 }
 
@@ -25,6 +28,19 @@ async fn without_a_key_nothing_is_answered() {
             let answer = caller.post(path, &json!({"status": "all"})).await;
             assert_eq!(answer.detail(), (401, "Invalid API key".into()), "{path}");
         }
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_nobody_is_told_what_is_wrong_with_an_id() {
+    let server = server();
+    for path in ["/runs/x/stream", "/threads/x/runs/y/stream", "/threads/x/runs/y/join"] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.detail(), (401, "Invalid API key".into()), "{path}");
+    }
+    for kind in ["", "/stream", "/wait"] {
+        let answer = server.post(&format!("/threads/x/runs{kind}"), &json!({})).await;
+        assert_eq!(answer.detail(), (401, "Invalid API key".into()), "{kind}");
     }
 }
 
@@ -77,4 +93,27 @@ async fn a_reader_may_not_write_and_an_admin_stays_in_the_lane_of_the_owner() {
     assert_eq!(root.post(&format!("{first}/cancel?wait=1"), &Value::Null).await.status, 200);
     ada.get(&format!("{second}/join")).await;
     assert_eq!(ada.status(&second).await, "success");
+}
+
+#[tokio::test]
+async fn i31_reading_is_not_enough_to_stop_a_run_by_going_away() {
+    let server = server();
+    let ada = server.saying("x-api-key", "key-of-ada");
+    let thread = ada.thread().await;
+    let run = ada.start(&thread, "slow", json!({"ms": 60_000, "tag": "watched"})).await;
+    ada.until_ticking("watched").await;
+    let bare = format!("/runs/{}", id_of(&run));
+    let paths = [format!("{run}/join"), format!("{run}/stream"), format!("{bare}/stream")];
+    for path in paths.map(|path| format!("{path}?cancel_on_disconnect=1")) {
+        for key in ["key-of-auditor", "key-of-adas-screen"] {
+            let reader = server.saying("x-api-key", key);
+            let answer = reader.get(&path).await;
+            assert_eq!(answer.detail(), (403, "Forbidden".into()), "{path} {key}");
+            assert_eq!(reader.send(Method::HEAD, &path, "").await.status, 403, "{path} {key}");
+        }
+        // Whoever asks for the head alone has not gone away.
+        assert_eq!(ada.send(Method::HEAD, &path, "").await.status, 200, "{path}");
+        assert_eq!(ada.status(&run).await, "running", "{path}");
+    }
+    assert_eq!(ada.get(&run).await.json()["quell"]["cause"], Value::Null);
 }

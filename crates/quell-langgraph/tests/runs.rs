@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
+use quell::RunFilter;
 use serde_json::{Value, json};
 
 use crate::talk::{Server, id_of};
@@ -168,6 +169,63 @@ async fn an_idempotency_key_gives_the_same_run_again() {
     let again = keyed.post(&wait, &body).await;
     assert_eq!(first.header("content-location"), again.header("content-location"));
     assert_eq!(first.text, again.text);
+}
+
+#[tokio::test]
+async fn the_key_of_a_run_that_was_deleted_at_its_end_still_gives_its_answer() {
+    let server = Server::new();
+    let body = json!({"assistant_id": "echo", "input": {"text": "x"}});
+    let keyed = server.saying("idempotency-key", "waited");
+    let first = keyed.post("/runs/wait", &body).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    for _ in 0..2 {
+        let again = keyed.post("/runs/wait", &body).await;
+        assert_eq!((again.status, &again.text), (first.status, &first.text));
+        for name in ["location", "content-location", "content-type"] {
+            assert_eq!(again.header(name), first.header(name), "{name}");
+        }
+    }
+    let keyed = server.saying("idempotency-key", "started");
+    let first = keyed.post("/runs", &body).await.json();
+    let path = format!("/runs/{}", first["run_id"].as_str().unwrap());
+    server.get(&format!("{path}/stream")).await;
+    while !server.service.engine().runs(&RunFilter::new().live()).is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let again = keyed.post("/runs", &body).await;
+    assert_eq!((again.status.as_u16(), again.header("content-location")), (200, &*path));
+    assert_eq!(again.json()["status"], "success");
+    let keyed = server.saying("idempotency-key", "streamed");
+    let first = keyed.post("/runs/stream", &body).await;
+    let again = keyed.post("/runs/stream", &body).await;
+    assert_eq!(again.header("location"), first.header("location"));
+    assert_eq!(again.events().last(), first.events().last());
+    // Another's key is another's.
+    let other = server.saying("idempotency-key", "waited");
+    let other = other.post("/runs/wait", &json!({"assistant_id": "echo"})).await;
+    assert_eq!(other.status, 409);
+}
+
+#[tokio::test]
+async fn a_key_does_not_get_a_run_past_another_that_is_due_later() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let later = json!({"assistant_id": "echo", "input": {}, "after_seconds": 3_600});
+    let body = json!({"assistant_id": "echo", "input": {}, "multitask_strategy": "reject"});
+    let keyed = server.saying("idempotency-key", "early");
+    // The run that the key stands for is no reason to refuse it again.
+    let mut first = later.clone();
+    first["multitask_strategy"] = "reject".into();
+    let first = keyed.post(&path, &first).await;
+    assert_eq!(first.status, 200);
+    for caller in [&server, &server.saying("idempotency-key", "other")] {
+        assert_eq!(caller.post(&path, &body).await.status, 409);
+    }
+    let mut again = later;
+    again["multitask_strategy"] = "reject".into();
+    let again = keyed.post(&path, &again).await.json();
+    assert_eq!(again["run_id"], first.json()["run_id"]);
 }
 
 #[tokio::test]

@@ -111,6 +111,9 @@ impl Door {
         if let Some(scopes) = self.scopes(principal) {
             claims.push(("scopes".to_owned(), json!(scopes)));
         }
+        if principal.is_read_only() {
+            claims.push(("read_only".to_owned(), json!(true)));
+        }
         claims
     }
 

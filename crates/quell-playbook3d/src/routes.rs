@@ -206,11 +206,7 @@ async fn cancel(
     let Some(target) = target(&desk, &view, team, run) else {
         return Ok(unknown());
     };
-    if let Target::Run(run) = &target
-        && let Some(component) = view.component_of(run)
-    {
-        Desk::may_run(&view, component, Operation::Cancel)?;
-    }
+    target.check(&view)?;
     desk.pay(&view, team, Operation::Cancel).await?;
     match target {
         Target::Run(run) => cancel_run(&desk, &view, &run).await,
@@ -223,6 +219,18 @@ enum Target {
     Run(RunRef),
     /// An id without a run so far.
     Ticket,
+}
+
+impl Target {
+    /// Refuses whoever may not stop it. Of which component the run to come will be, nobody knows:
+    /// its stop is for everybody who may change something.
+    fn check(&self, view: &View) -> Result<(), Refusal> {
+        let may_stop = match self {
+            Self::Run(run) => view.may_stop(run),
+            Self::Ticket => !view.principal().is_read_only(),
+        };
+        if may_stop { Ok(()) } else { Err(Refusal::MayNotCancel) }
+    }
 }
 
 /// Finds what a cancel is about. A run takes its ticket only when it is there: whoever finds
@@ -257,6 +265,9 @@ async fn cancel_ticket(
     match target(desk, view, team, id) {
         Some(Target::Run(run)) => {
             drop(gate);
+            if !view.may_stop(&run) {
+                return Err(Refusal::MayNotCancel);
+            }
             cancel_run(desk, view, &run).await
         }
         Some(Target::Ticket) => {

@@ -1,5 +1,7 @@
 use axum::http::Method;
-use quell_http::{Access, Issuer, Key, Principal, Service};
+use quell::RunKind;
+use quell_flow::Contract;
+use quell_http::{Access, Issuer, Key, Principal, Service, Start};
 use quell_playbook3d::{Options, router};
 use serde_json::json;
 
@@ -225,6 +227,73 @@ async fn a_token_says_no_more_than_the_key_it_is_for() {
     }
     assert!(!lab.run(&run).status().is_terminal());
 }
+
+#[tokio::test]
+async fn the_token_of_a_reader_changes_nothing_even_if_it_sees_everything() {
+    let auditor = Key::new("auditor", "a-key").in_teams([ALPHA.to_string()]).admin().read_only();
+    let limited = Key::new("limited", "l-key").scopes(["quell:admin"]).read_only();
+    let access = demo::access().key(auditor).key(limited);
+    let lab = Lab::made_of(Options::default(), |catalog| catalog, access);
+    let alice = lab.alice().await;
+    let run = alice.start(ALPHA, demo::SLOW, json!({})).await;
+    for key in ["a-key", "l-key"] {
+        let nobody = lab.nobody();
+        let token = nobody.get(&format!("/token-wrapper/get-tokens/{key}")).await;
+        let token = token.body["access_token"].as_str().expect("a token").to_owned();
+        let secrets = nobody.get(&format!("/get-sdk-secrets/{key}")).await;
+        for api_key in [key, secrets.body["X_API_KEY"].as_str().expect("a key")] {
+            let mut client = lab.nobody();
+            client.set("authorization", &format!("Bearer {token}"));
+            client.set("x-api-key", api_key);
+            assert_eq!(client.listed(&run).await["id"], run, "{key} {api_key}");
+            let path = format!("/run_workflow/{ALPHA}");
+            let body = json!({ "id": SHORT }).to_string();
+            client.post(&path, body).await.assert_refused(403, NO_RUN);
+            client.cancel(ALPHA, &run).await.assert_refused(403, NO_CANCEL);
+        }
+    }
+    assert_eq!(lab.run(&run).row().stopped_at, None);
+}
+
+#[tokio::test]
+async fn a_reader_does_not_cancel_an_id_that_another_key_of_theirs_has_allocated() {
+    let reader = Key::new("alice", "r-key").in_teams([ALPHA.to_string()]).read_only();
+    let lab = Lab::made_of(Options::default(), |catalog| catalog, demo::access().key(reader));
+    let alice = lab.alice().await;
+    let mut reader = alice.clone();
+    reader.set("x-api-key", "r-key");
+    let id = alice.get("/get_run_id").await.body["run_id"].clone();
+    let id = id.as_str().expect("an id");
+    reader.cancel(ALPHA, id).await.assert_refused(403, NO_CANCEL);
+    let body = json!({ "id": SHORT, "inputs": {} }).to_string();
+    let started = alice.post(&format!("/run_workflow/{ALPHA}/{id}"), body).await;
+    assert_eq!(started.status, 200);
+    assert_eq!(lab.run(id).ended().await.status, quell::RunStatus::Completed);
+}
+
+#[tokio::test]
+async fn nobody_puts_a_run_into_a_team_of_which_they_are_not_a_member() {
+    let lab = Lab::new();
+    let alice = lab.alice().await;
+    let starters = [
+        (Principal::named("ada"), false),
+        (Principal::named("bob").in_teams([demo::BETA.to_string()]), false),
+        (Principal::named("eve").in_teams([ALPHA.to_string()]), true),
+    ];
+    for (starter, is_seen) in starters {
+        let view = lab.service.view(Contract::AgentOs, starter.clone());
+        let slow = view.component(RunKind::Workflow, "slow-workflow").expect("it is exposed");
+        let start = Start::new(slow, "tick_ms=2".into()).session(ALPHA.to_string());
+        let run = view.start(start).await.expect("it starts").run;
+        let id = run.id().to_string();
+        assert_eq!(alice.listed(&id).await["id"] == *id, is_seen, "{starter:?}");
+        assert_eq!(alice.result(&id).await["id"] == *id, is_seen, "{starter:?}");
+        let cancelled = alice.cancel(ALPHA, &id).await;
+        assert_eq!(cancelled.status, if is_seen { 200 } else { 404 }, "{starter:?}");
+        assert_eq!(run.row().stopped_at.is_some(), is_seen, "{starter:?}");
+    }
+}
+
 #[test]
 fn an_open_listener_is_for_loopback_only() {
     assert!(Access::open().check_listener([127, 0, 0, 1].into()).is_ok());

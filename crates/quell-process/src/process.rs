@@ -44,7 +44,8 @@ pub struct Process {
     program: OsString,
     args: Vec<OsString>,
     cwd: Option<PathBuf>,
-    env: Vec<(OsString, OsString)>,
+    /// In order; without a value it is taken out.
+    env: Vec<(OsString, Option<OsString>)>,
     input: Option<Vec<u8>>,
     output_bytes_max: usize,
 }
@@ -116,7 +117,19 @@ impl Process {
     /// let _ = quell_process::Process::new("env").env("LANG", "C");
     /// ```
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.env.push((key.into(), value.into()));
+        self.env.push((key.into(), Some(value.into())));
+        self
+    }
+
+    /// Takes a variable out of the environment. Set again after that, it is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _ = quell_process::Process::new("env").env_remove("API_KEY");
+    /// ```
+    pub fn env_remove(mut self, key: impl Into<OsString>) -> Self {
+        self.env.push((key.into(), None));
         self
     }
 
@@ -195,9 +208,14 @@ impl Process {
 
     fn command(&self, mark: &str) -> Command {
         let mut command = Command::new(&self.program);
+        for (key, value) in &self.env {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
         command
             .args(&self.args)
-            .envs(self.env.iter().map(|(key, value)| (key, value)))
             .env(MARKS, marks(mark))
             .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())

@@ -60,7 +60,9 @@ impl Job {
     /// Fails if the engine refuses, for instance because of a name that is too long.
     pub(crate) fn submit(self, engine: &Engine) -> Result<RunRef, SubmitError> {
         let handle = match self.body {
-            Body::Plan(plan) => engine.submit(self.spec, move |ctx| plan.run(ctx, Processes))?,
+            Body::Plan(plan) => {
+                engine.submit(self.spec, move |ctx| plan.run(ctx, Processes::default()))?
+            }
             Body::Component(component) => {
                 let input = self.input.unwrap_or_else(|| serde_json::Value::Null.into());
                 component.start(engine, self.spec, input)?

@@ -2,14 +2,18 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use quell::{Failure, Payload, RunContext};
 use quell_flow::{CommandStep, Runner};
 use quell_process::Process;
 
 /// Runs the commands of a plan as processes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Processes;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Processes {
+    /// Variables of our environment that they do not get.
+    pub(crate) without: Arc<[String]>,
+}
 
 impl Runner for Processes {
     async fn run(&self, ctx: RunContext, command: CommandStep) -> Result<Payload, Failure> {
@@ -18,6 +22,9 @@ impl Runner for Processes {
         let mut process = Process::new(program).args(words);
         if let Some(cwd) = command.cwd {
             process = process.cwd(cwd);
+        }
+        for key in self.without.iter() {
+            process = process.env_remove(key);
         }
         for (key, value) in command.env {
             process = process.env(key, value);

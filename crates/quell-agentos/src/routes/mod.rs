@@ -7,6 +7,7 @@ mod read;
 
 pub use discover::info;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -20,6 +21,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use quell::RunKind;
 use quell_http::{Access, Key, Service};
+use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::cors;
 use crate::gate::Site;
@@ -69,10 +71,16 @@ pub fn routes(service: Service, options: Options) -> Router {
     for kind in [RunKind::Agent, RunKind::Team, RunKind::Workflow] {
         router = router.merge(of_kind(kind));
     }
-    router
-        .method_not_allowed_fallback(not_allowed)
+    let has_codes = site.options.error_codes;
+    caught(router.method_not_allowed_fallback(not_allowed), has_codes)
         .layer(from_fn_with_state(Arc::clone(&site), cors::layer))
         .with_state(site)
+}
+
+/// Answers 500 in the contract's words where a handler panics, instead of cutting the connection.
+fn caught<S: Clone + Send + Sync + 'static>(router: Router<S>, has_codes: bool) -> Router<S> {
+    let answer = move |_: Box<dyn Any + Send>| Refusal::unexpected().answer(has_codes);
+    router.layer(CatchPanicLayer::custom(answer))
 }
 
 /// Puts the option's static key in the place of the service's keys and tokens.
@@ -154,4 +162,26 @@ fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     let found = pairs.filter(|(key, value)| key == name && !value.is_empty()).last();
     found.map(|(_, value)| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    #[expect(clippy::panic, reason = "that is the matter")]
+    async fn a_handler_that_panics_is_answered_in_the_words_of_the_contract() {
+        let broken = get(async || -> Response { panic!("a bug") });
+        let app = caught(Router::new().route("/", broken), true);
+        let request = Request::get("/").body(Body::empty()).expect("a request");
+        let answer = app.oneshot(request).await.expect("it answers");
+        assert_eq!(answer.status(), 500);
+        let body = to_bytes(answer.into_body(), 1_000).await.expect("a body");
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["error_code"], "INTERNAL_SERVER_ERROR", "{body}");
+    }
 }

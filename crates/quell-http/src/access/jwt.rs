@@ -18,7 +18,7 @@ use crate::access::principal::Principal;
 /// A token must have `exp`, and the claim of the subject. Its scopes are those of the claim
 /// `scopes` (a list) or `scope` (words); a token without either has none, unless
 /// [`default_scopes`](Self::default_scopes) says otherwise. Its teams are those of the claim
-/// `teams`.
+/// `teams`. With the claim `read_only` it changes nothing, whatever its scopes say.
 ///
 /// # Examples
 ///
@@ -133,7 +133,10 @@ impl Jwt {
             Some(list) => texts(list),
         };
         let teams = claims.get("teams").map(texts).unwrap_or_default();
-        Some(Principal::named(subject).scopes(scopes).in_teams(teams))
+        let principal = Principal::named(subject).scopes(scopes).in_teams(teams);
+        // Whatever is said there but a plain no: a claim that is misspelt gives no rights.
+        let is_read_only = claims.get("read_only").is_some_and(|it| *it != Value::Bool(false));
+        Some(if is_read_only { principal.read_only() } else { principal })
     }
 }
 

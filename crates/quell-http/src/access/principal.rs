@@ -97,6 +97,13 @@ impl Principal {
         self.with(|who| who.is_read_only = true)
     }
 
+    /// Gives them another name, or none, and leaves what they may do: for runs that belong to
+    /// somebody else than the one who starts them.
+    #[must_use]
+    pub fn in_the_name_of(self, subject: Option<&str>) -> Self {
+        self.with(|who| who.subject = subject.map(Into::into))
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Who)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self

@@ -7,14 +7,15 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use quell::{Disposition, Payload, RunRef};
-use quell_flow::{COMPONENT, Contract};
+use quell_flow::Contract;
 
 use crate::body::{aside, read_body};
-use crate::ids::{EXTERNAL_ID, SESSION, parse_id};
+use crate::guard::OnDisconnect;
+use crate::ids::{is_reserved, parse_id};
 use crate::native::query::{ListQuery, StreamQuery, seq};
 use crate::native::wire::{
     self, CancelAnswer, CancelRun, Detail, Health, RunList, RunObject, RunSummary, StartRun,
@@ -91,13 +92,17 @@ pub(crate) async fn start_run(
 
 fn input_of(asked: &StartRun) -> Result<Payload, Problem> {
     let text = asked.input.as_ref().map_or("null", |raw| raw.get());
-    Payload::from_json_text(text)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "not-json", error.to_string()))
+    let not_json = |error: &dyn std::fmt::Display| {
+        Problem::new(StatusCode::BAD_REQUEST, "not-json", error.to_string())
+    };
+    // Whoever reads the run gets it back as it is.
+    serde_json::from_str::<wire::Checked>(text).map_err(|error| not_json(&error))?;
+    Payload::from_json_text(text).map_err(|error| not_json(&error))
 }
 
 fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
     for (key, value) in asked.labels {
-        if [COMPONENT, EXTERNAL_ID, SESSION].contains(&key.as_str()) {
+        if is_reserved(&key) {
             let detail = format!("label `{key}` is not for callers");
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-label", detail));
         }
@@ -205,6 +210,7 @@ pub(crate) async fn get_run(
 )]
 pub(crate) async fn stream_run(
     State(service): State<Service>,
+    method: Method,
     id: RunPath,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -216,12 +222,17 @@ pub(crate) async fn stream_run(
         Some(text) => Some(seq(text.to_str().map_err(|_| unreadable("Last-Event-ID"))?)?),
         None => query.after,
     };
-    let guard = service.guard(&run, query.on_disconnect);
+    if query.on_disconnect == OnDisconnect::Cancel && !view.may_stop(&run) {
+        return Err(forbidden());
+    }
+    // Whoever asks for the head alone follows nothing.
+    let follows = method != Method::HEAD;
+    let guard = follows.then(|| service.guard(&run, query.on_disconnect));
     let frames = service.events(&run, after.unwrap_or(0)).map(|event| wire::frame(&event));
     let heartbeat = Heartbeat::idle(HEARTBEAT, ": heartbeat\n\n");
     let mut extra = HeaderMap::new();
     extra.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(sse_response(frames, heartbeat, Some(guard), extra))
+    Ok(sse_response(frames, heartbeat, guard, extra))
 }
 
 /// Cancels a run.
@@ -272,7 +283,7 @@ pub(crate) async fn cancel_run(
         let disposition = view.reserve("", run_id, asked.request(), keep);
         return Ok(answer(&view, &Cancelled::without_run(disposition), now));
     };
-    if !view.component_of(&run).is_none_or(|component| view.principal().may_run(component)) {
+    if !view.may_stop(&run) {
         return Err(forbidden());
     }
     let cancelled = view.cancel(&run, asked.request(), asked.wait()).await;

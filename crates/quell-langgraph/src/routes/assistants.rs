@@ -52,7 +52,7 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let view = app.caller(&headers)?;
-    let id = assistant_id(&parts(path)?)?.to_string();
+    let id = assistant_id(&parts(path))?.to_string();
     let row = rows(&app, &view).into_iter().find(|row| row["assistant_id"] == *id);
     let row = row.ok_or_else(|| Refusal::missing(format!("Assistant with ID {id} not found")))?;
     Ok(json(&row))

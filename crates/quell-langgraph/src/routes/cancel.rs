@@ -25,7 +25,7 @@ pub(super) async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let view = app.writer(&headers)?;
-    let (thread, run) = parts(path)?;
+    let (thread, run) = parts(path);
     let (thread, run) = (thread_id(&thread)?, run_id(&run)?);
     let query = Pairs::of(&uri);
     let (action, until) = (Action::of(query.get("action")), Until::of(query.get("wait")));
@@ -41,7 +41,7 @@ pub(super) async fn one(
         None => wait,
     };
     let found = app.find(&view, Some(thread), run);
-    if found.as_ref().is_some_and(|found| !may_run(&view, found)) {
+    if found.as_ref().is_some_and(|found| !view.may_stop(&found.run)) {
         return Err(Refusal::forbidden());
     }
     let request = action.request(&format!("{place}/cancel"));
@@ -114,15 +114,10 @@ fn select(app: &App, view: &View, selection: &Selection) -> Vec<Found> {
             runs.filter_map(|run| app.find(view, None, run.id().as_uuid())).collect()
         }
     };
-    found.retain(|found| may_run(view, found));
+    found.retain(|found| view.may_stop(&found.run));
     found
 }
 
 fn has_thread(run: &quell::RunRef) -> bool {
     run.label(SESSION).is_some_and(|session| Uuid::try_parse(session).is_ok())
-}
-
-fn may_run(view: &View, found: &Found) -> bool {
-    let graph = view.component_of(&found.run);
-    graph.is_none_or(|graph| view.principal().may_run(graph))
 }

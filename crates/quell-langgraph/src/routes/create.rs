@@ -10,10 +10,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
 use quell_http::{Guard, Heartbeat, OnDisconnect, View, sse_response, stream_body};
-use uuid::Uuid;
 
 use crate::app::{App, Found, object_of};
 use crate::create::Order;
+use crate::finals::Final;
 use crate::routes::{Parts, Read, json, parts, read_json, set};
 use crate::stream::{From, frames};
 use crate::wire::create::Create;
@@ -31,12 +31,14 @@ struct Made {
 
 async fn make(
     app: &App,
-    thread: Option<Uuid>,
+    thread: Option<String>,
     uri: &Uri,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Made, Refusal> {
+    // Who asks, before what they ask for.
     let view = app.writer(headers)?;
+    let thread = thread.map(|thread| thread_id(&thread)).transpose()?;
     let Read { bytes, value, weight } = read_json(headers, body).await?;
     let create = Create::read(value)?;
     let on_disconnect = create.on_disconnect;
@@ -65,8 +67,14 @@ impl Made {
 
     fn wait(self, app: &App) -> Response {
         let place = self.full();
-        let guard = app.service().guard(&self.found.run, self.on_disconnect);
-        let mut response = waited(app, self.found, false, guard);
+        let run = self.found.run.id().as_uuid();
+        // The same request may have come before, and the run been deleted at its end.
+        let mut response = if let Some(left) = app.left(&self.view, None, run) {
+            final_body(&left)
+        } else {
+            let guard = app.service().guard(&self.found.run, self.on_disconnect);
+            waited(app, self.found, false, guard)
+        };
         set(response.headers_mut(), "location", &format!("{place}/join"));
         set(response.headers_mut(), "content-location", &place);
         response
@@ -79,6 +87,11 @@ impl Made {
     fn bare(&self) -> String {
         format!("/runs/{}", self.found.run.id())
     }
+}
+
+/// The body that was kept of a run that was deleted at its end.
+pub(super) fn final_body(left: &Final) -> Response {
+    ([(CONTENT_TYPE, "application/json")], left.body.clone()).into_response()
 }
 
 /// A body that is kept alive until the run has ended.
@@ -114,8 +127,7 @@ pub(super) async fn start(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let thread = Some(thread_id(&parts(path)?)?);
-    Ok(make(&app, thread, &uri, &headers, body).await?.start())
+    Ok(make(&app, Some(parts(path)), &uri, &headers, body).await?.start())
 }
 
 pub(super) async fn stream(
@@ -125,8 +137,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let thread = Some(thread_id(&parts(path)?)?);
-    Ok(make(&app, thread, &uri, &headers, body).await?.stream(&app))
+    Ok(make(&app, Some(parts(path)), &uri, &headers, body).await?.stream(&app))
 }
 
 pub(super) async fn wait(
@@ -136,8 +147,7 @@ pub(super) async fn wait(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let thread = Some(thread_id(&parts(path)?)?);
-    Ok(make(&app, thread, &uri, &headers, body).await?.wait(&app))
+    Ok(make(&app, Some(parts(path)), &uri, &headers, body).await?.wait(&app))
 }
 
 pub(super) async fn start_stateless(

@@ -9,6 +9,8 @@ mod runs;
 mod system;
 mod threads;
 
+use std::any::Any;
+
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -17,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use quell_http::{Service, aside, read_body};
 use serde_json::Value;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::options::Options;
@@ -48,7 +51,7 @@ pub fn router(service: Service, options: Options) -> Router {
 /// As [`router`], for a server that has other contracts under the same root: without `/info`,
 /// whose answer such a server makes with [`info`], and without an answer for other paths.
 pub fn routes(service: Service, options: Options) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/ok", get(system::ok))
         .route("/assistants/search", post(assistants::search))
         .route("/assistants/{assistant}", get(assistants::read))
@@ -66,9 +69,14 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/runs/wait", post(create::wait_stateless))
         .route("/runs/{run}/stream", get(join::stream_stateless))
         .route("/runs/cancel", post(cancel::many))
-        .method_not_allowed_fallback(not_found)
-        .layer(from_fn(cors::allow))
-        .with_state(App::new(service, options))
+        .method_not_allowed_fallback(not_found);
+    caught(routes).layer(from_fn(cors::allow)).with_state(App::new(service, options))
+}
+
+/// Answers 500 in the contract's words where a handler panics, instead of cutting the connection.
+fn caught<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    let answer = |_: Box<dyn Any + Send>| Refusal::internal().into_response();
+    router.layer(CatchPanicLayer::custom(answer))
 }
 
 /// Answers a path that nobody serves: the contract's 404.
@@ -76,12 +84,12 @@ pub async fn not_found() -> Response {
     Refusal::not_found().into_response()
 }
 
-/// The parts of a path; one that is no text is no id.
+/// The parts of a path.
 type Parts<T> = Result<axum::extract::Path<T>, axum::extract::rejection::PathRejection>;
 
-fn parts<T>(path: Parts<T>) -> Result<T, Refusal> {
-    let bad = |_| Refusal::invalid("Invalid ID in path: must be a UUID");
-    path.map(|axum::extract::Path(parts)| parts).map_err(bad)
+/// Yields the parts of a path. One that is no text is empty, and so no id.
+fn parts<T: Default>(path: Parts<T>) -> T {
+    path.map(|axum::extract::Path(parts)| parts).unwrap_or_default()
 }
 
 /// A body of JSON.
@@ -143,6 +151,10 @@ fn json(value: &Value) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::to_bytes;
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -154,5 +166,17 @@ mod tests {
         assert_eq!(refusal.status, 413);
         let text = read(format!("\"{}\"", ",[{:".repeat(VALUES_MAX))).await.ok().unwrap();
         assert!(text.weight < 2 * text.bytes.len(), "{}", text.weight);
+    }
+
+    #[tokio::test]
+    #[expect(clippy::panic, reason = "that is the matter")]
+    async fn a_handler_that_panics_is_answered_in_the_words_of_the_contract() {
+        let broken = get(async || -> Response { panic!("a bug") });
+        let app = caught(Router::new().route("/", broken));
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let answer = app.oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 500);
+        let body = to_bytes(answer.into_body(), 1_000).await.unwrap();
+        assert_eq!(body, r#"{"detail":"Internal Server Error"}"#);
     }
 }

@@ -16,7 +16,7 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let view = app.caller(&headers)?;
-    let (thread, run) = parts(path)?;
+    let (thread, run) = parts(path);
     let (thread, run) = (thread_id(&thread)?, run_id(&run)?);
     let found = app.find(&view, Some(thread), run).ok_or_else(Refusal::not_found)?;
     Ok(json(&object_of(&view, &found)))
@@ -29,7 +29,7 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let view = app.caller(&headers)?;
-    let id = thread_id(&parts(path)?)?;
+    let id = thread_id(&parts(path))?;
     let query = Pairs::of(&uri);
     let (limit, offset) = (query.count("limit", 10)?, query.count("offset", 0)?);
     let thread = app.thread(&view, id);

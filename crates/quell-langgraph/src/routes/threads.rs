@@ -53,7 +53,7 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let view = app.caller(&headers)?;
-    let id = thread_id(&parts(path)?)?;
+    let id = thread_id(&parts(path))?;
     let thread = app.thread(&view, id);
     let thread =
         thread.ok_or_else(|| Refusal::missing(format!("Thread with ID {id} not found")))?;

@@ -47,6 +47,10 @@ impl Refusal {
         )
     }
 
+    pub(crate) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+    }
+
     pub(crate) fn too_many() -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many live runs")
     }
@@ -100,9 +104,7 @@ impl From<StartError> for Refusal {
             StartError::Unavailable => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
             }
-            StartError::BadId(_) | StartError::IdInUse(_) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
-            }
+            StartError::BadId(_) | StartError::IdInUse(_) => Self::internal(),
         }
     }
 }

@@ -69,6 +69,13 @@ async fn it_runs_where_it_is_told_with_what_it_is_given() {
 }
 
 #[tokio::test]
+async fn a_variable_that_is_taken_out_is_not_there_unless_it_is_set_again() {
+    let said = || script(r#"echo "${PATH+there} $PATH""#).env_remove("PATH");
+    assert!(!output_of(said()).await.stdout.starts_with("there"));
+    assert_eq!(output_of(said().env("PATH", "again")).await.stdout, "there again\n");
+}
+
+#[tokio::test]
 async fn a_relative_program_counts_from_its_working_directory() {
     let scratch = Scratch::new("relative");
     std::os::unix::fs::symlink("/bin/echo", scratch.path().join("say")).unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{env, fs};
 
 use quell_http::{Access, Jwt, Key};
@@ -59,6 +60,12 @@ pub(super) fn access(
         access = access.jwt(entry.jwt(folder).map_err(|error| format!("[[tokens]]: {error}"))?);
     }
     Ok(access)
+}
+
+/// Names the variables that hold secrets: programs that we start do not get them.
+pub(super) fn secret_names(keys: &[KeyEntry], tokens: &[TokenEntry]) -> Arc<[String]> {
+    let keys = keys.iter().map(|entry| &entry.secret_env);
+    keys.chain(tokens.iter().filter_map(|entry| entry.secret_env.as_ref())).cloned().collect()
 }
 
 impl KeyEntry {

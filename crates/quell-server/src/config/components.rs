@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quell::{Failure, Payload, RunContext};
@@ -61,21 +62,31 @@ impl From<ContractName> for Contract {
     }
 }
 
+/// Where components come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// The folder of the file.
+    pub(super) folder: &'a Path,
+    /// Variables with secrets of the server, which programs do not get.
+    pub(super) secrets: &'a Arc<[String]>,
+}
+
 impl ComponentEntry {
     /// Makes the component, unless it is a workflow that is a plan: these may name each other.
     pub(super) fn component(
         &self,
         kind: &str,
         id: &str,
-        folder: &Path,
+        place: Place<'_>,
     ) -> Result<Option<Component>, String> {
         let component = match (&self.run, &self.plan) {
-            (Some(command), None) => self.program(kind, id, command, folder)?,
+            (Some(command), None) => self.program(kind, id, command, place)?,
             (None, Some(_)) if kind == "workflows" => return Ok(None),
             (None, Some(plan)) => {
-                let plan = Plan::load(folder.join(plan)).map_err(|error| in_full(&error))?;
+                let plan = Plan::load(place.folder.join(plan)).map_err(|error| in_full(&error))?;
                 let plan = plan.link(&Catalog::new()).map_err(|faults| told(&faults))?;
-                made(kind, id, move |ctx, _input: Payload| plan.run(ctx, Processes))
+                let runner = Processes { without: Arc::clone(place.secrets) };
+                made(kind, id, move |ctx, _input: Payload| plan.run(ctx, runner.clone()))
             }
             _ => return Err("expected `run = [\"program\", …]` or `plan = \"FILE\"`".into()),
         };
@@ -113,7 +124,7 @@ impl ComponentEntry {
         kind: &str,
         id: &str,
         command: &[String],
-        folder: &Path,
+        Place { folder, secrets }: Place<'_>,
     ) -> Result<Component, String> {
         let Some((program, arguments)) = command.split_first().filter(|(p, _)| !p.is_empty())
         else {
@@ -123,6 +134,10 @@ impl ComponentEntry {
         let program =
             if program.contains('/') { folder.join(program) } else { PathBuf::from(program) };
         let mut process = Process::new(program).args(arguments);
+        for key in secrets.iter() {
+            process = process.env_remove(key);
+        }
+        // What the file says in so many words it means.
         for (key, value) in &self.env {
             process = process.env(key, value);
         }
@@ -144,13 +159,21 @@ where
 }
 
 /// Hands a program its input, one line of JSON on stdin, and takes what it wrote on stdout: as
-/// JSON if it is that, otherwise as text.
+/// JSON if it is that, otherwise as text, as the stream had it: bytes that are not UTF-8 are
+/// replaced by `U+FFFD`. What was cut is no answer: the run fails.
 async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
     // Between the tokens of JSON a line break is a space, and within them there is none.
     let line = input.as_str().replace(['\n', '\r'], " ") + "\n";
     let output = process.input(line).run(ctx.clone()).await?;
     ctx.checkpoint()?;
-    let text = output.stdout.trim_end();
+    let (bytes, is_cut) = (output.stdout_bytes, output.stdout_truncated);
+    let kept = output.into_stdout_bytes().unwrap_or_default();
+    if is_cut {
+        let kept = kept.len();
+        return Err(Failure::new(format!("stdout has {bytes} bytes, and {kept} of them are kept")));
+    }
+    let text = String::from_utf8_lossy(&kept);
+    let text = text.trim_end();
     let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
     Ok(value.into())
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quell::{EngineConfig, limits};
@@ -20,7 +21,7 @@ use toml::Table;
 
 use crate::processes::{Processes, in_full};
 use access::{KeyEntry, TokenEntry};
-use components::ComponentEntry;
+use components::{ComponentEntry, Place};
 pub(crate) use set::Setting;
 use teams::TeamEntry;
 
@@ -131,7 +132,9 @@ impl Config {
     /// Fails if one is neither a program nor a plan, if a plan is wrong, if a component is named
     /// that is not there, or if plans would run themselves.
     pub(crate) fn components(&self, catalog: Catalog) -> Result<Catalog, String> {
-        let mut catalog = self.programs(catalog)?;
+        let secrets = access::secret_names(&self.keys, &self.tokens);
+        let place = Place { folder: &self.folder, secrets: &secrets };
+        let mut catalog = self.programs(catalog, place)?;
         let (early, late): (Vec<_>, Vec<_>) =
             self.teams.iter().partition(|(id, team)| team.component(id, &catalog).is_ok());
         catalog = with_teams(catalog, early)?;
@@ -142,7 +145,7 @@ impl Config {
         }
         let plans = plans.into_iter().collect::<Result<Vec<_>, String>>()?;
         let make = |id: &str, plan: LinkedPlan| {
-            let component = plan.into_component(id, Processes);
+            let component = plan.into_component(id, Processes { without: Arc::clone(&secrets) });
             match self.workflows.get(id) {
                 Some(entry) => entry.adjust(component),
                 None => component,
@@ -152,10 +155,10 @@ impl Config {
         with_teams(catalog, late)
     }
 
-    fn programs(&self, mut catalog: Catalog) -> Result<Catalog, String> {
+    fn programs(&self, mut catalog: Catalog, place: Place<'_>) -> Result<Catalog, String> {
         for (kind, entries) in [("agents", &self.agents), ("workflows", &self.workflows)] {
             for (id, entry) in entries {
-                let made = entry.component(kind, id, &self.folder);
+                let made = entry.component(kind, id, place);
                 if let Some(component) = made.map_err(|error| format!("[{kind}.{id}]: {error}"))? {
                     catalog = catalog.with(component);
                 }

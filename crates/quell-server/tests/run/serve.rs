@@ -203,6 +203,71 @@ fn a_program_of_the_file_is_an_agent_that_can_be_cancelled() {
 }
 
 #[test]
+fn a_program_of_the_file_does_not_get_the_secrets_of_the_server() {
+    let scratch = Scratch::new();
+    let program = "env > env.$1; echo through";
+    let program = serde_json::to_string(program).expect("text");
+    let file = format!(
+        "[[keys]]\nsubject = \"ops\"\nsecret_env = \"OPS_KEY\"\nadmin = true\n\
+         [[tokens]]\nalgorithm = \"HS256\"\nsecret_env = \"TOKEN_SECRET\"\n\
+         [agents.shell]\nrun = [\"sh\", \"-c\", {program}, \"sh\", \"agent\"]\n\
+         [agents.given]\nrun = [\"sh\", \"-c\", {program}, \"sh\", \"given\"]\n\
+         env = {{ OPS_KEY = \"said so\" }}\n\
+         [workflows.plan]\nplan = \"plan.toml\"\n"
+    );
+    scratch.write("quell.toml", &file);
+    let plan = format!(
+        "name = \"plan\"\n[[steps]]\nname = \"env\"\n\
+         run = [\"sh\", \"-c\", {program}, \"sh\", \"plan\"]\n"
+    );
+    scratch.write("plan.toml", &plan);
+    let env = [("OPS_KEY", "hush-key"), ("TOKEN_SECRET", "hush-secret"), ("OTHER", "seen")];
+    let site = Site::with_env(scratch, &["--config", "quell.toml"], &env);
+    for (kind, id, file) in
+        [("agent", "shell", "agent"), ("agent", "given", "given"), ("workflow", "plan", "plan")]
+    {
+        let body = json!({ "component": { "kind": kind, "id": id }, "id": id });
+        let keys = ("hush-key", "hush-key");
+        let run = site.as_principal_told("POST", "/v1/runs", keys, Some(&body));
+        assert_eq!(run.0, 201, "{}", run.1);
+        let path = format!("/v1/runs/{id}");
+        wait_until("it has ended", || {
+            let (_, run) = site.as_principal_told("GET", &path, keys, None);
+            run["status"] == "completed"
+        });
+        let seen = String::from_utf8(site.scratch.read(&format!("env.{file}"))).expect("text");
+        assert!(seen.contains("OTHER=seen"), "{seen}");
+        assert!(!seen.contains("hush"), "{id}: {seen}");
+        assert_eq!(seen.contains("OPS_KEY=said so"), id == "given", "{id}: {seen}");
+    }
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+}
+
+#[test]
+fn what_a_program_writes_is_told_as_text_and_never_in_part() {
+    let scratch = Scratch::new();
+    let file = r#"
+        [agents.odd]
+        run = ["printf", '\377\376abc']
+        [agents.long]
+        run = ["sh", "-c", "head -c 40000000 /dev/zero | tr '\\0' x"]
+    "#;
+    scratch.write("quell.toml", file);
+    let site = Site::with(scratch, &["--config", "quell.toml"]);
+    let fields = [("message", "hi"), ("stream", "false")];
+    let (_, odd) = site.form("/agents/odd/runs", &fields);
+    assert_eq!(odd["content"], "\u{fffd}\u{fffd}abc", "{odd}");
+    let body = json!({ "component": { "kind": "agent", "id": "long" }, "id": "long" });
+    assert_eq!(site.post("/v1/runs", &body).0, 201);
+    wait_until("it has failed", || site.get("/v1/runs/long").1["status"] == "failed");
+    let error = site.get("/v1/runs/long").1["error"].clone();
+    assert!(error.as_str().is_some_and(|text| text.contains("40000000 bytes")), "{error}");
+    site.signal("TERM");
+    site.ended().0.assert_code(0);
+}
+
+#[test]
 fn what_cannot_be_served_is_refused_before_anything_listens() {
     let scratch = Scratch::new();
     scratch.write("bad.toml", "[agentos]\nos_id = 1\n");

@@ -24,14 +24,24 @@ impl Site {
 
     /// Serves what the arguments say, on a free port.
     pub(crate) fn with(scratch: Scratch, args: &[&str]) -> Self {
-        Self::heard(scratch, args, Stdio::piped())
+        Self::made(scratch, args, &[], Stdio::piped())
+    }
+
+    /// As [`Site::with`], with more variables in its environment.
+    pub(crate) fn with_env(scratch: Scratch, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::made(scratch, args, env, Stdio::piped())
     }
 
     /// As [`Site::with`], with a stderr of its own.
     pub(crate) fn heard(scratch: Scratch, args: &[&str], stderr: Stdio) -> Self {
+        Self::made(scratch, args, &[], stderr)
+    }
+
+    fn made(scratch: Scratch, args: &[&str], env: &[(&str, &str)], stderr: Stdio) -> Self {
         let args = [&["serve", "--listen", "127.0.0.1:0"], args].concat();
         let out = File::create(scratch.path("stdout")).expect("a file can be made");
         let mut command = scratch.quell(&args);
+        command.envs(env.iter().copied());
         command.stdout(Stdio::from(out)).stderr(stderr);
         let running = Running::start(command);
         let mut base = String::new();
@@ -76,9 +86,22 @@ impl Site {
         &self,
         method: &str,
         path: &str,
-        (token, key): (&str, &str),
+        credentials: (&str, &str),
         body: Option<&Value>,
     ) -> Value {
+        let (status, value) = self.as_principal_told(method, path, credentials, body);
+        assert_eq!(status, 200, "{method} {path}: {value}");
+        value
+    }
+
+    /// As [`Site::as_principal`], with the status.
+    pub(crate) fn as_principal_told(
+        &self,
+        method: &str,
+        path: &str,
+        (token, key): (&str, &str),
+        body: Option<&Value>,
+    ) -> (u16, Value) {
         let call = ureq::http::Request::builder()
             .method(method)
             .uri(self.url(path))
@@ -86,9 +109,7 @@ impl Site {
             .header("x-api-key", key)
             .header("content-type", "application/json");
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let (status, value) = answer(agent().run(call.body(body).expect("a request")));
-        assert_eq!(status, 200, "{method} {path}: {value}");
-        value
+        answer(agent().run(call.body(body).expect("a request")))
     }
 
     /// Posts a form.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use quell::{CancelRequest, OnBusy, RunKind};
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::native::wire::checked::Checked;
 use crate::problem::Problem;
 use crate::start::TIME_MAX;
 use crate::wait::Wait;
@@ -129,7 +130,7 @@ pub(crate) enum WaitName {
 /// Reads JSON; what is no JSON is a bad request, what has another shape cannot be processed.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| {
-        let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+        let is_json = serde_json::from_slice::<Checked>(bytes).is_ok();
         let (status, name) = if is_json {
             (StatusCode::UNPROCESSABLE_ENTITY, "bad-request")
         } else {
