@@ -258,9 +258,8 @@ fn what_a_program_writes_is_told_as_text_and_never_in_part() {
     let fields = [("message", "hi"), ("stream", "false")];
     let (_, odd) = site.form("/agents/odd/runs", &fields);
     assert_eq!(odd["content"], "\u{fffd}\u{fffd}abc", "{odd}");
-    let body = json!({ "component": { "kind": "agent", "id": "long" }, "id": "long" });
-    assert_eq!(site.post("/v1/runs", &body).0, 201);
-    wait_until("it has failed", || site.get("/v1/runs/long").1["status"] == "failed");
+    let fields = [("message", "hi"), ("stream", "false"), ("run_id", "long")];
+    assert_eq!(site.form("/agents/long/runs", &fields).1["status"], "ERROR");
     let error = site.get("/v1/runs/long").1["error"].clone();
     assert!(error.as_str().is_some_and(|text| text.contains("40000000 bytes")), "{error}");
     site.signal("TERM");

@@ -154,7 +154,8 @@ fn agent() -> ureq::Agent {
 
 fn answer(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {
     let mut answer = answer.expect("there is an answer");
-    let text = answer.body_mut().read_to_string().expect("its body is text");
+    let body = answer.body_mut().with_config().limit(1 << 30);
+    let text = body.read_to_string().expect("its body is text");
     (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
