@@ -7,8 +7,9 @@
 //! The hand-made side does what a step is for, with the hand-made peer of the other benches: flow,
 //! step and branches each have an id, a name, a token below that of the parent and an entry in a
 //! map by id; the step yields a row per branch with id, name, how it ended and why it was stopped,
-//! and its times. It makes no events, has no status while it runs, no deadlines, no fence, and no
-//! text of its rows; ours has all of these.
+//! and its times. It makes no events, has no status while it runs, no deadlines and no fence; ours
+//! has all of these. Ours keeps its rows as the output of the step besides, whose text is written
+//! for the first who reads it: here, nobody does.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::expect_used, reason = "a bench that cannot go on says so and stops")]
