@@ -1,26 +1,33 @@
 //! What does a parallel step cost, against the same written by hand with a `JoinSet` and tokens?
 //!
 //! 1,000 branches under `all`, `settle`, `first_success` and `quorum(100)`, from the first start to
-//! 1,000 branches under `all`, `settle`, `first_success` and `quorum(100)`, first start to last
-//! end. Branches yield once and are through, but for the losers of the last two: these wait to be
-//! stopped. The hand-made step has what a step is for: a token per branch below one for the
-//! name, its times and how it ended. Ours has ids, causes, events, deadlines, a fence and a report
-//! besides.
+//! the last end. Branches yield once and are through, but for the losers of the last two: these
+//! wait to be stopped and give way.
+//!
+//! The hand-made side does what a step is for, with the hand-made peer of the other benches: flow,
+//! step and branches each have an id, a name, a token below that of the parent and an entry in a
+//! map by id; the step yields a row per branch with id, name, how it ended and why it was stopped,
+//! and its times. It makes no events, has no status while it runs, no deadlines and no fence; ours
+//! has all of these. Ours keeps its rows as the output of the step besides, whose text is written
+//! for the first who reads it: here, nobody does.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::expect_used, reason = "a bench that cannot go on says so and stops")]
 #![expect(clippy::panic, reason = "a bench that cannot go on says so and stops")]
 
+use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{Engine, Failure, RunContext, RunSpec, testing};
+use quell::{Engine, Failure, RunContext, RunSpec, Stopped, testing};
 use quell_benches::figures::{compare, section};
+use quell_benches::peer::Peer;
 use quell_benches::race::{Race, Ring, Stopwatch, Took, is_wanted};
 use quell_flow::{Parallel, Policy, Settled};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// A policy, and what the branches do under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +54,13 @@ fn main() {
         ("first_success", Case::FirstSuccess),
         ("quorum", Case::Quorum),
     ];
-    let shape = "1 000 branches, 5 steps a round; theirs: JoinSet and tokens, with rows";
+    let shape = "1 000 branches, 5 steps a round; theirs: JoinSet and tokens, ids, map, rows";
     for (name, case) in cases.into_iter().filter(|(name, _)| is_wanted(name)) {
         section(&format!("a parallel step under {name}"), shape);
         let race = Race::run(
             ROUNDS,
             || ring.drive(timed(our_steps(ring.engine.clone(), case))),
-            || ring.drive(timed(their_steps(case))),
+            || ring.drive(timed(their_steps(ring.peer.clone(), case))),
         );
         compare(&format!("parallel/{name}"), BRANCHES * STEPS, &race);
     }
@@ -114,8 +121,8 @@ fn our_step(case: Case) -> Parallel<usize> {
 async fn our_body(ctx: RunContext, branch: usize, does: Does) -> Result<usize, Failure> {
     match does {
         Does::Wait => {
-            ctx.stopped().await;
-            Err(Failure::new("too late"))
+            let cause = ctx.stopped().await;
+            Err(Stopped { cause }.into())
         }
         Does::Succeed => {
             tokio::task::yield_now().await;
@@ -133,11 +140,15 @@ fn check(settled: &Settled<usize>, case: Case) {
     assert_eq!(settled.rows.len(), BRANCHES);
 }
 
-async fn their_steps(case: Case) {
+async fn their_steps(peer: Peer, case: Case) {
     for _ in 0..STEPS {
-        let flow = CancellationToken::new();
-        let settled = tokio::spawn(async move { their_step(&flow, case).await });
-        let settled = settled.await.expect("nobody panics");
+        let inner = peer.clone();
+        let flow = peer.submit("flow", async move |flow| {
+            let spawner = inner.clone();
+            let step = async move |step| their_step(spawner, step, case).await;
+            inner.spawn(&flow, "step", step).join.await
+        });
+        let settled = flow.join.await.expect("nobody panics").expect("nobody panics");
         assert_eq!(settled.values.iter().flatten().count(), case.values());
         assert_eq!(settled.rows.len(), BRANCHES);
         assert!(settled.rows.iter().all(|row| row.ended_at >= row.started_at));
@@ -151,14 +162,17 @@ struct ByHand {
 }
 
 /// What it knows of a branch.
+#[expect(dead_code, reason = "nobody prints in a bench, but they are there as on our side")]
 struct Row {
-    /// Kept for whoever prints the rows.
-    #[expect(dead_code, reason = "nobody prints in a bench, but the name is there as on our side")]
+    id: Uuid,
     name: Arc<str>,
+    queued_at: SystemTime,
     started_at: SystemTime,
     ended_at: SystemTime,
     /// How it ended; none if it gave way to the stop.
-    end: Option<Result<(), &'static str>>,
+    end: Option<Result<(), Arc<str>>>,
+    /// Why it was stopped, if it was, and when.
+    stopped: Option<(Arc<str>, SystemTime)>,
 }
 
 /// A branch that is through.
@@ -167,34 +181,41 @@ struct Through {
     started_at: SystemTime,
     ended_at: SystemTime,
     /// None if it gave way to the stop.
-    end: Option<Result<usize, &'static str>>,
+    end: Option<Result<usize, Box<dyn Error + Send + Sync>>>,
 }
 
-async fn their_step(flow: &CancellationToken, case: Case) -> ByHand {
-    let (step, mut branches) = (flow.child_token(), JoinSet::new());
+async fn their_step(peer: Peer, step: CancellationToken, case: Case) -> ByHand {
+    let mut branches = JoinSet::new();
     let mut rows: Vec<Row> = Vec::with_capacity(BRANCHES);
     for branch in 0..BRANCHES {
-        let token = step.child_token();
+        let name: Arc<str> = name(branch).into();
         let now = SystemTime::now();
-        rows.push(Row { name: name(branch).into(), started_at: now, ended_at: now, end: None });
-        branches.spawn(async move {
+        let id = peer.spawn_in(&mut branches, &step, Arc::clone(&name), async move |token| {
             let started_at = SystemTime::now();
             let end = their_body(&token, branch, case.does(branch)).await;
             Through { branch, started_at, ended_at: SystemTime::now(), end }
         });
+        let (queued_at, started_at, ended_at) = (now, now, now);
+        rows.push(Row { id, name, queued_at, started_at, ended_at, end: None, stopped: None });
     }
     let mut values: Vec<Option<usize>> = vec![None; BRANCHES];
-    let mut ok = 0;
+    let (mut ok, mut stopped) = (0, None);
     while let Some(ended) = branches.join_next().await {
         let Through { branch, started_at, ended_at, end } = ended.expect("nobody panics");
         let row = &mut rows[branch];
         (row.started_at, row.ended_at) = (started_at, ended_at);
-        row.end = end.map(|end| end.map(drop));
-        if let Some(Ok(value)) = end {
-            values[branch] = Some(value);
-            ok += 1;
+        match end {
+            Some(Ok(value)) => {
+                (row.end, values[branch]) = (Some(Ok(())), Some(value));
+                ok += 1;
+            }
+            Some(Err(error)) => row.end = Some(Err(error.to_string().into())),
+            None => row.stopped.clone_from(&stopped),
         }
-        if ok == case.values() && matches!(case, Case::FirstSuccess | Case::Quorum) {
+        let is_race = matches!(case, Case::FirstSuccess | Case::Quorum);
+        if is_race && ok == case.values() && stopped.is_none() {
+            let why = format!("decided by branch `{}`", rows[branch].name);
+            stopped = Some((why.into(), SystemTime::now()));
             step.cancel();
         }
     }
@@ -205,7 +226,7 @@ async fn their_body(
     token: &CancellationToken,
     branch: usize,
     does: Does,
-) -> Option<Result<usize, &'static str>> {
+) -> Option<Result<usize, Box<dyn Error + Send + Sync>>> {
     match does {
         Does::Wait => {
             token.cancelled().await;
@@ -217,7 +238,7 @@ async fn their_body(
         }
         Does::Fail => {
             tokio::task::yield_now().await;
-            Some(Err("no"))
+            Some(Err("no".into()))
         }
     }
 }

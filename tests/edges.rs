@@ -1,6 +1,6 @@
 use quell::{
-    CancelRequest, CauseKind, Disposition, EngineConfig, EventKind, RunFilter, RunId, RunKind,
-    RunSpec, RunStatus, limits,
+    CancelRequest, CauseKind, Disposition, EngineConfig, EventKind, Payload, RunContext, RunFilter,
+    RunId, RunKind, RunSpec, RunStatus, Written, limits,
 };
 
 use crate::support::{
@@ -246,4 +246,39 @@ fn i21_an_engine_without_a_runtime_is_refused_with_words() {
     let words = panic.downcast_ref::<String>().cloned();
     let words = words.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap();
     assert!(words.contains("EngineConfig::runtime"), "{words}");
+}
+
+/// An output that is written later, and looks at its run when it goes.
+struct Looks(RunContext);
+
+impl serde::Serialize for Looks {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0.run().row().status)
+    }
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        let _ = self.0.run().row();
+    }
+}
+
+/// If it were dropped or written under the lock of its run, this would not end.
+#[tokio::test(start_paused = true)]
+async fn an_output_that_is_replaced_or_read_runs_no_code_under_a_lock() {
+    let lab = Lab::paused();
+    let run = lab
+        .submit(RunSpec::agent("looks"), async |ctx| {
+            for _ in 0..2 {
+                let output = Payload::json_later(Looks(ctx.clone()), 100);
+                assert_eq!(ctx.set_output(output), Written::Yes);
+            }
+            let large = Payload::json_later(Looks(ctx.clone()), limits::PAYLOAD_BYTES_MAX + 1);
+            assert_eq!(ctx.set_output(large), Written::TooLarge);
+            Ok(())
+        })
+        .unwrap();
+    let report = run.ended().await;
+    assert_eq!(report.output.as_ref().unwrap().as_str(), "\"completed\"");
+    lab.finish().await;
 }

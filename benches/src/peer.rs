@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -66,15 +66,50 @@ impl Peer {
         Fut: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
+        let (id, run) = self.register(parent, name.into(), body);
+        PeerHandle { id, join: self.shared.tracker.spawn(run) }
+    }
+
+    /// Starts a run below the one that has this token, in a set that yields the values as they
+    /// come, and waits for it in place of [`quiescent`](Self::quiescent). Yields its id.
+    pub fn spawn_in<T, F, Fut>(
+        &self,
+        set: &mut JoinSet<T>,
+        parent: &CancellationToken,
+        name: impl Into<Arc<str>>,
+        body: F,
+    ) -> Uuid
+    where
+        F: FnOnce(CancellationToken) -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (id, run) = self.register(parent, name.into(), body);
+        drop(set.spawn(run));
+        id
+    }
+
+    /// Makes a run known by its id until its body is gone.
+    fn register<T, F, Fut>(
+        &self,
+        parent: &CancellationToken,
+        name: Arc<str>,
+        body: F,
+    ) -> (Uuid, impl Future<Output = T> + Send + use<T, F, Fut>)
+    where
+        F: FnOnce(CancellationToken) -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
         let id = Uuid::now_v7();
         let token = parent.child_token();
-        self.shared.runs.insert(id, Entry { name: name.into(), token: token.clone() });
+        self.shared.runs.insert(id, Entry { name, token: token.clone() });
         let entry = Registered { shared: Arc::clone(&self.shared), id };
         let run = async move {
             let _entry = entry;
             body(token).await
         };
-        PeerHandle { id, join: self.shared.tracker.spawn(run) }
+        (id, run)
     }
 
     /// Stops a run and everything below it.

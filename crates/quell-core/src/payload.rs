@@ -1,7 +1,8 @@
 //! Values that cross the boundary of a run.
 
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -25,8 +26,22 @@ use crate::PayloadError;
 /// assert_eq!(payload.parse::<Vec<u8>>().unwrap(), [1, 2, 3]);
 /// assert_eq!(Payload::from("hi").as_str(), "\"hi\"");
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Payload(Arc<str>);
+#[derive(Clone)]
+pub struct Payload(Text);
+
+#[derive(Clone)]
+enum Text {
+    Written(Arc<str>),
+    /// Written when somebody first reads it.
+    Later(Arc<Later>),
+}
+
+struct Later {
+    bytes_max: usize,
+    text: LazyLock<String, Write>,
+}
+
+type Write = Box<dyn FnOnce() -> String + Send>;
 
 impl Payload {
     /// Writes a value as JSON.
@@ -35,7 +50,36 @@ impl Payload {
     ///
     /// Fails if the value cannot be JSON, for instance a map whose keys are no strings.
     pub fn json(value: &(impl Serialize + ?Sized)) -> Result<Self, PayloadError> {
-        serde_json::to_string(value).map(|text| Self(text.into())).map_err(PayloadError::new)
+        serde_json::to_string(value).map(Self::written).map_err(PayloadError::new)
+    }
+
+    /// Takes a value that is written as JSON when somebody first reads the text; if nobody does, it
+    /// never is. For large values that few look at.
+    ///
+    /// The text is at most `bytes_max` bytes long, or 64 if that is more: whoever takes the payload
+    /// in looks at that, because to know the length is to write it. A value that is longer, or
+    /// cannot be JSON, is written as an error. Its code runs in the thread of that reader.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_core::Payload;
+    ///
+    /// let payload = Payload::json_later(vec![1, 2, 3], 100);
+    /// assert_eq!(payload.bytes_max(), 100);
+    /// assert_eq!(payload.as_str(), "[1,2,3]");
+    /// let longer = Payload::json_later("x".repeat(100), 100);
+    /// assert_eq!(longer.as_str(), r#"{"error":"value is longer than it was said to be"}"#);
+    /// ```
+    pub fn json_later(value: impl Serialize + Send + 'static, bytes_max: usize) -> Self {
+        let bytes_max = bytes_max.max(ERROR_BYTES_MAX);
+        let write = move || match serde_json::to_string(&value) {
+            Ok(text) if text.len() <= bytes_max => text,
+            Ok(_) => TOO_LONG.to_owned(),
+            Err(_) => NO_JSON.to_owned(),
+        };
+        let text = LazyLock::new(Box::new(write) as Write);
+        Self(Text::Later(Arc::new(Later { bytes_max, text })))
     }
 
     /// Takes text that is already JSON.
@@ -45,7 +89,7 @@ impl Payload {
     /// Fails if it is not.
     pub fn from_json_text(text: &str) -> Result<Self, PayloadError> {
         serde_json::from_str::<&RawValue>(text)
-            .map(|raw| Self(raw.get().into()))
+            .map(|raw| Self::written(raw.get()))
             .map_err(PayloadError::new)
     }
 
@@ -55,36 +99,65 @@ impl Payload {
     ///
     /// Fails if the JSON does not have the shape of `T`.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        serde_json::from_str(&self.0).map_err(PayloadError::new)
+        serde_json::from_str(self.as_str()).map_err(PayloadError::new)
     }
 
     /// Yields the JSON text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Text::Written(text) => text,
+            Text::Later(later) => &later.text,
+        }
     }
 
     /// Yields the length of the JSON text in bytes.
     #[expect(clippy::len_without_is_empty, reason = "JSON text is never empty")]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.as_str().len()
+    }
+
+    /// Yields a length that the text does not exceed: its own, unless it is to be written later.
+    pub fn bytes_max(&self) -> usize {
+        match &self.0 {
+            Text::Written(text) => text.len(),
+            Text::Later(later) => later.bytes_max,
+        }
+    }
+
+    fn written(text: impl Into<Arc<str>>) -> Self {
+        Self(Text::Written(text.into()))
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Payload {}
+
+impl Hash for Payload {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl From<Value> for Payload {
     fn from(value: Value) -> Self {
-        Self(value.to_string().into())
+        Self::written(value.to_string())
     }
 }
 
@@ -102,7 +175,8 @@ impl From<String> for Payload {
 
 impl Serialize for Payload {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        let raw: &RawValue =
+            serde_json::from_str(self.as_str()).map_err(serde::ser::Error::custom)?;
         raw.serialize(to)
     }
 }
@@ -111,5 +185,51 @@ impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(from)?;
         Ok(Self::from(value))
+    }
+}
+
+/// What is written of a value that is longer than it was said to be.
+const TOO_LONG: &str = r#"{"error":"value is longer than it was said to be"}"#;
+
+/// What is written of a value that cannot be JSON.
+const NO_JSON: &str = r#"{"error":"value cannot be written as JSON"}"#;
+
+/// Neither of them is longer.
+const ERROR_BYTES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Serialize for Counted {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            to.serialize_u8(7)
+        }
+    }
+
+    #[test]
+    fn a_value_is_written_once_and_only_if_somebody_reads_it() {
+        let written = Arc::new(AtomicUsize::new(0));
+        let payload = Payload::json_later(Counted(Arc::clone(&written)), 100);
+        let other = payload.clone();
+        assert_eq!(payload.bytes_max(), 100);
+        assert_eq!(written.load(Ordering::Relaxed), 0);
+        assert_eq!((payload.len(), other.as_str()), (1, "7"));
+        assert_eq!(payload, Payload::from(Value::from(7)));
+        assert_eq!(written.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_an_error_within_the_bound() {
+        let keys = std::collections::BTreeMap::from([((1, 2), 3)]);
+        for payload in [Payload::json_later(keys, 0), Payload::json_later("x".repeat(64), 0)] {
+            assert!(payload.parse::<Value>().unwrap()["error"].is_string(), "{payload}");
+            assert!(payload.len() <= payload.bytes_max(), "{payload}");
+        }
     }
 }

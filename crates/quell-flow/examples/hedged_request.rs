@@ -12,7 +12,7 @@ use quell_flow::{Parallel, Policy, Settled};
 #[tokio::main]
 async fn main() -> Result<(), RunError> {
     let settled = fetch(Duration::from_millis(50)).await?;
-    for row in &settled.rows {
+    for row in settled.rows.iter() {
         let cause = row.cause.as_ref().map_or("", |cause| cause.kind.as_str());
         println!("{}: {} {cause}", row.name, row.status);
     }

@@ -12,7 +12,7 @@ use quell_flow::{OnTimeout, Parallel, Policy, Settled};
 #[tokio::main]
 async fn main() -> Result<(), RunError> {
     let settled = poll().await?;
-    for row in &settled.rows {
+    for row in settled.rows.iter() {
         let left = row.partial.as_ref().or(row.output.as_ref());
         let left = left.map_or("nothing", Payload::as_str);
         println!("{}: {}, counted as {:?}, left {left}", row.name, row.status, row.counted_as);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quell::{
-    Abandoned, Cause, Payload, RunId, RunKind, RunRef, RunReport, RunRow, RunStatus, Usage,
+    Abandoned, Cause, Payload, PayloadError, RunId, RunKind, RunRef, RunReport, RunRow, RunStatus,
+    Usage, limits,
 };
 use serde::{Serialize, Serializer};
 
@@ -35,8 +36,9 @@ pub struct Settled<T> {
     pub settled_at: Option<SystemTime>,
     /// The place of the branch that decided it, if one did.
     pub decided_by: Option<usize>,
-    /// Every branch, once, in the order of declaration, as it stood when this was made.
-    pub rows: Vec<BranchRow>,
+    /// Every branch, once, in the order of declaration, as it stood when this was made. Shared
+    /// with the output of the step.
+    pub rows: Arc<[BranchRow]>,
 }
 
 impl<T> Settled<T> {
@@ -169,7 +171,32 @@ impl BranchRow {
         self.suppressed_errors = row.cleanup_errors;
         row.quiescent
     }
+
+    /// Yields a length that its JSON text does not exceed.
+    fn bytes_max(&self) -> usize {
+        let cause = self.cause.as_deref().map_or(0, |cause| {
+            let words = [&cause.message, &cause.by].into_iter().flatten();
+            FIXED_BYTES_MAX + words.map(|words| text(words)).sum::<usize>()
+        });
+        let set = [&self.output, &self.partial].into_iter().flatten();
+        let errors = self.error.iter().chain(&self.suppressed_errors);
+        let abandoned = self.abandoned.iter().map(|work| FIXED_BYTES_MAX + text(&work.name));
+        FIXED_BYTES_MAX
+            + text(&self.name)
+            + cause
+            + set.map(Payload::bytes_max).sum::<usize>()
+            + errors.map(|error| text(error)).sum::<usize>()
+            + abandoned.sum::<usize>()
+    }
 }
+
+/// Yields a length that a text does not exceed as JSON: each byte may have to be escaped in six.
+const fn text(text: &str) -> usize {
+    text.len().saturating_mul(6).saturating_add("\"\",".len())
+}
+
+/// Keys, ids, instants, numbers and punctuation of a row, of a cause, of abandoned work.
+const FIXED_BYTES_MAX: usize = 1_000;
 
 /// Counts the attempts that a run made, or the run itself if it makes none.
 fn attempts(report: &RunReport) -> u32 {
@@ -209,18 +236,36 @@ pub enum CountedAs {
 }
 
 /// What the output of a parallel step says about it.
-#[derive(Serialize)]
-pub(crate) struct Summary<'a> {
-    pub(crate) policy: &'a str,
+#[derive(Clone, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) policy: Arc<str>,
     #[serde(serialize_with = "wall")]
     pub(crate) decided_at: Option<SystemTime>,
     #[serde(serialize_with = "wall")]
     pub(crate) settled_at: Option<SystemTime>,
-    pub(crate) decided_by: Option<&'a str>,
-    pub(crate) branches: &'a [BranchRow],
+    pub(crate) decided_by: Option<Arc<str>>,
+    pub(crate) branches: Arc<[BranchRow]>,
     /// Rows that were left out, because the summary would have been over its bound.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) branches_omitted: usize,
+}
+
+impl Summary {
+    /// Makes the output. Few read it, and to write a row takes as long as to run an empty branch:
+    /// the text is made for the first reader, unless only the text can tell that it fits.
+    pub(crate) fn into_payload(self) -> Result<Payload, PayloadError> {
+        let bytes_max = self.bytes_max();
+        if bytes_max <= limits::PAYLOAD_BYTES_MAX {
+            return Ok(Payload::json_later(self, bytes_max));
+        }
+        Payload::json(&self)
+    }
+
+    /// Yields a length that its text does not exceed.
+    fn bytes_max(&self) -> usize {
+        let own = FIXED_BYTES_MAX + text(&self.policy) + self.decided_by.as_deref().map_or(0, text);
+        self.branches.iter().map(BranchRow::bytes_max).fold(own, usize::saturating_add)
+    }
 }
 
 #[expect(clippy::ref_option, reason = "the signature is serde's")]

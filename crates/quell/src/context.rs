@@ -270,11 +270,15 @@ impl RunContext {
     /// Sets the output; the last one before the end counts. In the report it is `output` if the
     /// run completed, else `partial`. At most 16 MiB; a larger one is refused.
     pub fn set_output(&self, output: Payload) -> Written {
-        let bytes_max = limits::PAYLOAD_BYTES_MAX;
-        self.node().write_from_body("output", output.len(), bytes_max, |state| {
-            state.output = Some(output);
+        let (bytes, bytes_max) = (output.bytes_max(), limits::PAYLOAD_BYTES_MAX);
+        // What was set before may hold a value of somebody else's: it goes when no lock is held.
+        let mut before = None;
+        let written = self.node().write_from_body("output", bytes, bytes_max, |state| {
+            before = state.output.replace(output);
             None
-        })
+        });
+        drop(before);
+        written
     }
 
     /// Emits a value into the log. At most 256 KiB; a larger one is refused.

@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{Cause, CauseKind, Payload, RunContext, RunRef, RunStatus, Written};
+use quell::{Cause, CauseKind, RunContext, RunRef, RunStatus, Written};
 
 use crate::settled::{BranchRow, CountedAs, Settled, Summary};
 
@@ -55,33 +55,37 @@ impl Board {
     /// Writes the summary of a step that is settled, and yields what remains of it.
     pub(super) fn close<T>(&mut self, values: Vec<Option<T>>) -> Settled<T> {
         self.give_up_waiting();
-        if !self.try_write(false) {
+        let summary = self.take_summary();
+        let (rows, settled_at) = (Arc::clone(&summary.branches), summary.settled_at);
+        self.is_written = self.try_write(summary);
+        if !self.is_written {
             // The summary has to say less than what is yielded.
-            return self.to_settled(values);
+            self.rows = rows.to_vec();
         }
-        self.is_written = true;
-        let rows = mem::take(&mut self.rows);
-        Settled { settled_at: settled_at(&rows, self.decided_at), rows, ..self.to_settled(values) }
+        self.settle(values, rows, settled_at)
     }
 
     pub(super) fn to_settled<T>(&self, values: Vec<Option<T>>) -> Settled<T> {
-        let decided_at = self.decided_at.unwrap_or(SystemTime::UNIX_EPOCH);
-        Settled {
-            values,
-            policy: Arc::clone(&self.policy),
-            decided_at,
-            settled_at: self.settled_at(),
-            decided_by: self.decided_by,
-            rows: self.rows.clone(),
-        }
+        self.settle(values, self.rows.as_slice().into(), self.settled_at())
     }
 
-    /// Yields when the last branch ended, if all have.
+    fn settle<T>(
+        &self,
+        values: Vec<Option<T>>,
+        rows: Arc<[BranchRow]>,
+        settled_at: Option<SystemTime>,
+    ) -> Settled<T> {
+        let decided_at = self.decided_at.unwrap_or(SystemTime::UNIX_EPOCH);
+        let (policy, decided_by) = (Arc::clone(&self.policy), self.decided_by);
+        Settled { values, policy, decided_at, settled_at, decided_by, rows }
+    }
+
+    /// Yields when the last branch ended, or the decision if that came later; if all have ended.
     fn settled_at(&self) -> Option<SystemTime> {
         if self.live.iter().any(Option::is_some) {
             return None;
         }
-        settled_at(&self.rows, self.decided_at)
+        self.rows.iter().filter_map(|row| row.ended_at).chain(self.decided_at).max()
     }
 
     /// Writes the summary. Each attempt says less: all of it, without what branches handed over,
@@ -95,14 +99,17 @@ impl Board {
             }
         }
         self.give_up_waiting();
-        if self.try_write(false) {
+        let mut summary = self.take_summary();
+        if self.try_write(summary.clone()) {
             return;
         }
-        for row in &mut self.rows {
+        for row in Arc::make_mut(&mut summary.branches) {
             (row.output, row.partial) = (None, None);
         }
-        if !self.try_write(false) {
-            self.try_write(true);
+        if !self.try_write(summary.clone()) {
+            summary.branches_omitted = summary.branches.len();
+            summary.branches = Arc::default();
+            self.try_write(summary);
         }
     }
 
@@ -121,19 +128,22 @@ impl Board {
         }
     }
 
-    fn try_write(&self, omit_rows: bool) -> bool {
-        let summary = Summary {
-            policy: &self.policy,
+    /// Makes the summary of the rows, which are part of it then.
+    fn take_summary(&mut self) -> Summary {
+        let decided_by = self.decided_by.and_then(|by| self.rows.get(by));
+        Summary {
+            policy: Arc::clone(&self.policy),
             decided_at: self.decided_at,
             settled_at: self.settled_at(),
-            decided_by: self.decided_by.and_then(|by| self.rows.get(by)).map(|row| &*row.name),
-            branches: if omit_rows { &[] } else { &self.rows },
-            branches_omitted: if omit_rows { self.rows.len() } else { 0 },
-        };
-        match Payload::json(&summary) {
-            Ok(summary) => self.ctx.set_output(summary) != Written::TooLarge,
-            Err(_) => false,
+            decided_by: decided_by.map(|row| Arc::clone(&row.name)),
+            branches: mem::take(&mut self.rows).into(),
+            branches_omitted: 0,
         }
+    }
+
+    fn try_write(&self, summary: Summary) -> bool {
+        let summary = summary.into_payload();
+        summary.is_ok_and(|summary| self.ctx.set_output(summary) != Written::TooLarge)
     }
 }
 
@@ -143,9 +153,4 @@ impl Drop for Board {
             self.write();
         }
     }
-}
-
-/// When the last of these branches ended, or the decision if that came later.
-fn settled_at(rows: &[BranchRow], decided_at: Option<SystemTime>) -> Option<SystemTime> {
-    rows.iter().filter_map(|row| row.ended_at).chain(decided_at).max()
 }

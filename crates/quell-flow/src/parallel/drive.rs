@@ -10,12 +10,11 @@ use std::time::SystemTime;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use quell::{
-    CancelRequest, Failure, Outcome, RunContext, RunError, RunHandle, RunRef, RunSpec, RunStatus,
-    Stopped,
+    CancelRequest, Failure, Outcome, RunContext, RunHandle, RunRef, RunSpec, RunStatus, Stopped,
 };
 
 use super::board::Board;
-use super::judge::Judge;
+use super::judge::{self, Judge};
 use super::pace::Pace;
 use super::{OnDecided, Parallel, timed};
 use crate::settled::BranchRow;
@@ -238,7 +237,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             self.watchers.push(watcher.boxed());
         }
         let outcome = self.take_outcome(branch);
-        if self.was_refused(&run, &outcome) {
+        if judge::was_refused(self.ctx.run(), &run, &outcome) {
             self.board.rows[branch].run = None;
         }
         self.count(branch, outcome);
@@ -249,14 +248,6 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
     fn take_outcome(&mut self, branch: usize) -> Outcome<T> {
         let outcome = self.handles[branch].take().and_then(|run| run.outcome().now_or_never());
         outcome.expect("the outcome of a run that has ended is at hand")
-    }
-
-    /// Tells whether the engine never accepted the run; then no log knows its id.
-    fn was_refused(&self, run: &RunRef, outcome: &Outcome<T>) -> bool {
-        matches!(outcome, Outcome::Failed(RunError::Refused(_)))
-            || (matches!(outcome, Outcome::Stopped { .. })
-                && run.row().started_at.is_none()
-                && !self.ctx.run().children().contains(run))
     }
 
     /// Says what a branch that ended counts as, and keeps its value if it counts as Ok.

@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use quell::{Cause, Outcome, Payload, RunStatus};
+use quell::{Cause, Outcome, Payload, RunError, RunRef, RunRow, RunStatus};
 
 use super::{PartialFrom, words};
 use crate::settled::BranchRow;
@@ -65,6 +65,19 @@ impl<T> Judge<T> {
             Some(value) => (CountedAs::Partial, Some(End::Ok(value))),
             None => (CountedAs::Skipped, Some(End::Skipped)),
         }
+    }
+}
+
+/// Tells whether the engine never accepted the run of a branch; then no log knows its id.
+///
+/// A refused run ended at the instant at which it was made. Only if that is so too of one that was
+/// stopped, the list of children has to tell: it may be long.
+pub(super) fn was_refused<T>(step: &RunRef, run: &RunRef, outcome: &Outcome<T>) -> bool {
+    let is_over_at_once = |row: &RunRow| row.ended_at == Some(row.queued_at);
+    match outcome {
+        Outcome::Completed(_) => false,
+        Outcome::Failed(error) => matches!(error, RunError::Refused(_)),
+        Outcome::Stopped { .. } => is_over_at_once(&run.row()) && !step.children().contains(run),
     }
 }
 

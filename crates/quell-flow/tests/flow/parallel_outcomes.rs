@@ -37,7 +37,7 @@ async fn all_yields_the_values_in_the_order_of_declaration() {
     assert_eq!(settled.values, [Some("slow"), Some("a"), Some("b")]);
     assert_eq!((&*settled.policy, settled.decided_by), ("all", Some(0)));
     assert_eq!(Some(settled.decided_at), settled.settled_at);
-    for row in &settled.rows {
+    for row in settled.rows.iter() {
         assert_eq!((row.status, row.counted_as), (RunStatus::Completed, CountedAs::Ok));
         assert!(row.cause.is_none() && !row.late_success && row.suppressed_errors.is_empty());
     }
@@ -266,4 +266,23 @@ async fn a_summary_over_its_bound_leaves_out_what_the_branches_handed_over() {
     assert!(settled.unwrap().rows.iter().all(|row| row.output.is_some()));
     assert_eq!(summary["branches"].as_array().unwrap().len(), 3);
     assert_eq!(summary["branches"][0]["output"], serde_json::Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_of_words_that_have_to_be_escaped_is_whole() {
+    let ugly = "\u{1}".repeat(quell::limits::LABEL_BYTES_MAX / 2);
+    let (name, error) = (ugly.clone(), ugly.repeat(20));
+    let fails = async move |_| Err(Failure::new(error));
+    let waits = async |ctx: RunContext| {
+        ctx.stopped().await;
+        let error = "\u{2}".repeat(10_000);
+        Err(Failure::new(error))
+    };
+    let step = Parallel::new("step").branch("first", waits).branch(name, fails);
+    let (settled, summary) = run::<()>(step).await;
+    settled.unwrap_err();
+    assert_eq!(summary["branches"][0]["suppressed_errors"][0], "\u{2}".repeat(10_000));
+    assert_eq!(summary["branches"][0]["cause"]["kind"], "sibling-failed");
+    assert_eq!(summary["branches"][1]["error"], ugly.repeat(20));
+    assert_eq!(summary["decided_by"], ugly);
 }
