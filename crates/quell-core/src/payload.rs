@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 
 use serde::de::DeserializeOwned;
@@ -57,8 +58,8 @@ impl Payload {
     /// never is. For large values that few look at.
     ///
     /// The text is at most `bytes_max` bytes long, or 64 if that is more: whoever takes the payload
-    /// in looks at that, because to know the length is to write it. A value that is longer, or
-    /// cannot be JSON, is written as an error. Its code runs in the thread of that reader.
+    /// in looks at that, because to know the length is to write it. A value that is longer, cannot
+    /// be JSON, or panics, is written as an error. Its code runs in the thread of that reader.
     ///
     /// # Examples
     ///
@@ -73,10 +74,11 @@ impl Payload {
     /// ```
     pub fn json_later(value: impl Serialize + Send + 'static, bytes_max: usize) -> Self {
         let bytes_max = bytes_max.max(ERROR_BYTES_MAX);
-        let write = move || match serde_json::to_string(&value) {
-            Ok(text) if text.len() <= bytes_max => text,
-            Ok(_) => TOO_LONG.to_owned(),
-            Err(_) => NO_JSON.to_owned(),
+        // A panic is the value's alone, and not that of whoever reads it.
+        let write = move || match catch_unwind(AssertUnwindSafe(|| serde_json::to_string(&value))) {
+            Ok(Ok(text)) if text.len() <= bytes_max => text,
+            Ok(Ok(_)) => TOO_LONG.to_owned(),
+            Ok(Err(_)) | Err(_) => NO_JSON.to_owned(),
         };
         let text = LazyLock::new(Box::new(write) as Write);
         Self(Text::Later(Arc::new(Later { bytes_max, text })))
@@ -222,6 +224,22 @@ mod tests {
         assert_eq!((payload.len(), other.as_str()), (1, "7"));
         assert_eq!(payload, Payload::from(Value::from(7)));
         assert_eq!(written.load(Ordering::Relaxed), 1);
+    }
+
+    struct Panics;
+
+    impl Serialize for Panics {
+        #[expect(clippy::panic, reason = "that is the matter")]
+        fn serialize<S: serde::Serializer>(&self, _to: S) -> Result<S::Ok, S::Error> {
+            panic!("no")
+        }
+    }
+
+    #[test]
+    fn a_value_that_panics_is_an_error_to_every_reader() {
+        let payload = Payload::json_later(Panics, 100);
+        assert_eq!(payload.as_str(), NO_JSON);
+        assert_eq!(payload.clone().as_str(), NO_JSON);
     }
 
     #[test]
