@@ -342,14 +342,19 @@ async fn i27_a_closure_of_a_run_that_fails_is_told_to_stop() {
     let ready = up.clone();
     let run = lab
         .submit(RunSpec::step("crunch"), async move |ctx| {
+            let begun = ready.clone();
             let asks = move |ctx: quell::BlockingContext| {
                 ready.open();
                 while !ctx.is_stopping() {
                     std::thread::yield_now();
                 }
             };
-            let crunch = std::pin::pin!(ctx.spawn_blocking(asks));
-            drop(tokio::time::timeout(ms(1), crunch).await);
+            // Who gives up before it has begun takes the closure back.
+            tokio::select! {
+                biased;
+                _ = ctx.spawn_blocking(asks) => {}
+                () = soon("it has begun", || begun.is_open()) => {}
+            }
             Err::<(), _>(quell::Failure::new("no idea"))
         })
         .unwrap();
