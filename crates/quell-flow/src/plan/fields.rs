@@ -80,10 +80,18 @@ pub(super) fn listed(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
+/// Yields a character as it is; what no line of a message can hold, as an escape.
+fn readable(c: char) -> String {
+    match c {
+        // They are no danger, and an expression is full of them.
+        '\'' | '"' | '\\' => c.to_string(),
+        c => c.escape_debug().to_string(),
+    }
+}
+
 /// Keeps a message readable whatever the text: its first characters, control characters escaped.
 pub(crate) fn excerpt(text: &str) -> String {
-    let mut short: String =
-        text.chars().take(QUOTED_CHARS_MAX).flat_map(char::escape_debug).collect();
+    let mut short: String = text.chars().take(QUOTED_CHARS_MAX).map(readable).collect();
     if text.chars().nth(QUOTED_CHARS_MAX).is_some() {
         short.push('…');
     }
