@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 /// What the contract leaves open.
 ///
@@ -38,10 +38,10 @@ pub struct Options {
     /// Whether errors have an `error_code`. Defaults to true.
     pub error_codes: bool,
     /// After how long without an event a stream says `: heartbeat`. Defaults to 15 s. Zero: never.
-    #[serde(rename = "heartbeat_ms", deserialize_with = "millis")]
+    #[serde(rename = "heartbeat_ms", deserialize_with = "quell_http::millis")]
     pub heartbeat: Duration,
     /// The longest that `wait=quiescent` waits. Defaults to 30 s. Zero looks once.
-    #[serde(rename = "quiescent_wait_max_ms", deserialize_with = "millis")]
+    #[serde(rename = "quiescent_wait_max_ms", deserialize_with = "quell_http::millis")]
     pub quiescent_wait_max: Duration,
     /// The origins that browsers may come from. Defaults to `http://localhost:3000`. With open
     /// access, pages of other origins than these and our own start and stop nothing.
@@ -96,10 +96,6 @@ impl fmt::Debug for Options {
             .field("has_security_key", &self.security_key.is_some())
             .finish_non_exhaustive()
     }
-}
-
-fn millis<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    u64::deserialize(from).map(Duration::from_millis)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub struct Options {
     pub timeout_error: bool,
     /// How long a cancel without `wait` is held for its runs to become terminal. Defaults to
     /// 20 ms. Zero holds nothing.
-    #[serde(rename = "settle_ms", deserialize_with = "millis")]
+    #[serde(rename = "settle_ms", deserialize_with = "quell_http::millis")]
     pub settle: Duration,
     /// The longest time that a run may ask for in `metadata.quell_timeout_ms`; more counts as
     /// this. Defaults to no limit. Zero stops every run that asks as soon as it starts.
@@ -40,7 +40,7 @@ pub struct Options {
     pub timeout_max: Option<Duration>,
     /// The longest grace that a run may ask for in `metadata.quell_grace_ms`; more counts as this.
     /// Defaults to 5 s. Zero gives none.
-    #[serde(rename = "grace_max_ms", deserialize_with = "millis")]
+    #[serde(rename = "grace_max_ms", deserialize_with = "quell_http::millis")]
     pub grace_max: Duration,
 }
 
@@ -57,12 +57,8 @@ impl Default for Options {
     }
 }
 
-fn millis<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    u64::deserialize(from).map(Duration::from_millis)
-}
-
 fn some_millis<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-    millis(from).map(Some)
+    quell_http::millis(from).map(Some)
 }
 
 #[cfg(test)]

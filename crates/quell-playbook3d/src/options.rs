@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use quell_http::Principal;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use uuid::Uuid;
 
 /// What the contract leaves to whoever serves it.
@@ -37,14 +37,14 @@ pub struct Options {
     pub api_prefix: String,
     /// How long a cancel waits for the end of the run before it answers; the stop itself never
     /// waits. Defaults to 5 s. Zero answers at once.
-    #[serde(rename = "cancel_wait_ms", deserialize_with = "millis")]
+    #[serde(rename = "cancel_wait_ms", deserialize_with = "quell_http::millis")]
     pub cancel_wait: Duration,
     /// With what bearer tokens are signed and checked (HS256). Defaults to a secret of this
     /// process: its tokens end with it. Empty counts as none.
     pub token_secret: Option<String>,
     /// How long the tokens of `get-tokens` are good for. Defaults to 1 h. With zero they expire at
     /// once, but for the ten seconds by which clocks may differ.
-    #[serde(rename = "token_life_ms", deserialize_with = "millis")]
+    #[serde(rename = "token_life_ms", deserialize_with = "quell_http::millis")]
     pub token_life: Duration,
     /// The platform's own `x-api-key`, which `get-sdk-secrets` hands out to the SDKs. Defaults to
     /// one of this process. Empty counts as none.
@@ -233,10 +233,6 @@ impl fmt::Debug for Options {
             .field("workflows", &self.workflows)
             .finish_non_exhaustive()
     }
-}
-
-fn millis<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    u64::deserialize(from).map(Duration::from_millis)
 }
 
 #[cfg(test)]

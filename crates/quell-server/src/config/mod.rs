@@ -102,7 +102,10 @@ impl Config {
         let config = EngineConfig::new().grace(grace).abort_wait(abort_wait);
         let has_programs = !(self.agents.is_empty() && self.workflows.is_empty());
         let max = running_max.or(has_programs.then_some(programs_max));
-        max.map_or_else(|| config.clone(), |max| config.clone().running_max(max))
+        match max {
+            Some(max) => config.running_max(max),
+            None => config,
+        }
     }
 
     /// Yields the time between a stop and abort.

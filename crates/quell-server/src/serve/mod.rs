@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use quell::{Engine, Shutdown, ShutdownReport};
 use quell_flow::{Catalog, Contract};
-use quell_http::Service;
+use quell_http::{Access, Service};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -71,6 +71,7 @@ fn runtime(name: &str, threads: Option<usize>) -> Result<Runtime, String> {
 /// What is served, checked.
 struct Site {
     config: Config,
+    access: Access,
     catalog: Catalog,
     listen: SocketAddr,
     demo: Option<Demo>,
@@ -106,11 +107,11 @@ impl Site {
                         quell serve --demo\n  quell serve --config quell.toml"
                 .into());
         }
-        Ok(Self { config, catalog, listen, demo })
+        Ok(Self { config, access, catalog, listen, demo })
     }
 
     async fn serve(self, bodies: Handle, stderr: &Stderr) -> Result<(), String> {
-        let Self { config, catalog, listen, demo } = self;
+        let Self { config, access, catalog, listen, demo } = self;
         let mut signals =
             Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {error}");
@@ -118,7 +119,7 @@ impl Site {
         let address = listener.local_addr().map_err(cannot)?;
         let shares = Shares::of_process();
         let engine = Engine::with_config(config.engine(shares.programs).runtime(bodies));
-        let service = Service::new(engine.clone(), catalog).access(config.access()?);
+        let service = Service::new(engine.clone(), catalog).access(access);
         let app = app::router(&service, &config, demo);
         let connections = Connections::accept(listener, app, shares.connections);
         announce(address);
