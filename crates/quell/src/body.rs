@@ -192,7 +192,9 @@ fn report(
     let mut late = None;
     let how = if failure.is_some() && how == BodyEnd::Ok { BodyEnd::Err } else { how };
     node.apply(Input::BodyEnded(how), Note::default(), |state, _| {
-        state.body = None;
+        if state.reader != Reader::Held {
+            state.body = None;
+        }
         if state.times.ended.is_some() {
             // Abandoned: what it returns after the end is refused (I4).
             state.late += u32::from(was_late || value.is_some());

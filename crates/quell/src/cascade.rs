@@ -78,7 +78,7 @@ fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: I
                     other => work_off(Todos::from_iter([other]), now),
                 }
             }
-            child.finish(after, now);
+            child.finish(&mut after, now);
         }
     }
 }
@@ -165,7 +165,7 @@ fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &Gone, now: Instant)
 /// Keeps what a step left for other nodes, and carries out the rest.
 fn settle(node: &Arc<Node>, mut after: After, now: Instant, todo: &mut Todos) {
     todo.extend(std::mem::take(&mut after.todo));
-    node.finish(after, now);
+    node.finish(&mut after, now);
 }
 
 /// Children that are copied under one lock: enough to be cheap, too few to hold up a reader.

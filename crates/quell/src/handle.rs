@@ -1,25 +1,22 @@
-//! Runs from outside: the handle that yields the value, and the reference that anybody may hold.
+//! The handle of a run: whoever started it awaits its value here.
 
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use quell_core::lifecycle::Input;
-use quell_core::{
-    CancelRequest, Cause, Disposition, Labels, Payload, RunId, RunKind, RunReport, RunRow,
-    RunStatus, Stopped,
-};
+use quell_core::{CancelRequest, Cause, Disposition, RunId, RunReport, RunStatus, Stopped};
 
 use crate::accept::Refusal;
-use crate::failure::{DetachError, Failure, RunError, RunFailure, SubmitError};
+use crate::failure::{Failure, RunError, RunFailure, SubmitError};
 use crate::node::{Node, Reader, State};
+use crate::run::RunRef;
 use crate::spec::RunSpec;
 use crate::step::Note;
 use crate::stream::EventStream;
-use crate::wait::Wait;
 use crate::waiters::Key;
 use crate::word;
 
@@ -140,7 +137,21 @@ impl<T: Send + 'static> RunHandle<T> {
         state.waiters.remove(&mut self.key);
         state.reader = Reader::Gone;
         (self.read, self.taken) = (true, true);
-        Poll::Ready(take_outcome(node, &mut state))
+        let (task, outcome) = (state.let_task_go(), take_outcome(node, &mut state));
+        drop(state);
+        drop(task);
+        Poll::Ready(outcome)
+    }
+}
+
+impl State {
+    /// Yields the last claim on the memory of a body's task, once the body has ended.
+    ///
+    /// The memory goes back with the handle, as that of a task does with its `JoinHandle`: on the
+    /// thread that joins, which is often the one that asked for it. Where threads give back what
+    /// others asked for, they wait for each other inside the allocator.
+    fn let_task_go(&mut self) -> Option<Waker> {
+        self.body.take_if(|_| self.life.is_quiescent())
     }
 }
 
@@ -217,9 +228,10 @@ impl<T> Drop for RunHandle<T> {
             return;
         }
         let node = self.run.node();
-        let (value, parent) = {
+        let (value, _task, parent) = {
             let mut state = node.lock();
             state.waiters.remove(&mut self.key);
+            let task = state.let_task_go();
             let value = state.value.take();
             let mut parent = None;
             state.reader = if self.read { Reader::Gone } else { Reader::GoneUnread };
@@ -227,7 +239,7 @@ impl<T> Drop for RunHandle<T> {
             if !self.read && state.life.status() == RunStatus::Failed {
                 parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
             }
-            (value, parent)
+            (value, task, parent)
         };
         drop(value);
         if let Some(parent) = parent {
@@ -246,154 +258,5 @@ impl<T> Unpin for RunHandle<T> {}
 impl<T> fmt::Debug for RunHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("RunHandle").field(self.run.node()).finish()
-    }
-}
-
-/// A run, without its value: what adapters and lists hold.
-///
-/// # Examples
-///
-/// ```
-/// use quell::{CancelRequest, Disposition, RunRef};
-///
-/// fn stop(run: &RunRef) -> Disposition {
-///     run.cancel(CancelRequest::because("no longer needed"))
-/// }
-/// ```
-#[derive(Clone)]
-pub struct RunRef {
-    node: Arc<Node>,
-}
-
-impl RunRef {
-    pub(crate) const fn new(node: Arc<Node>) -> Self {
-        Self { node }
-    }
-
-    pub(crate) const fn node(&self) -> &Arc<Node> {
-        &self.node
-    }
-
-    /// Yields the id.
-    pub fn id(&self) -> RunId {
-        self.node.id
-    }
-
-    /// Yields the kind.
-    pub fn kind(&self) -> RunKind {
-        self.node.kind
-    }
-
-    /// Yields the status. One atomic load.
-    pub fn status(&self) -> RunStatus {
-        self.node.status()
-    }
-
-    /// Yields the name.
-    pub fn name(&self) -> &str {
-        &self.node.name
-    }
-
-    /// Yields the input.
-    pub fn input(&self) -> Option<&Payload> {
-        self.node.input()
-    }
-
-    /// Yields the value of a label.
-    pub fn label(&self, key: &str) -> Option<&str> {
-        self.node.about.as_ref()?.labels.get(key).map(String::as_str)
-    }
-
-    /// Yields all labels.
-    pub fn labels(&self) -> Option<&Labels> {
-        self.node.about.as_ref().map(|about| &about.labels)
-    }
-
-    /// Yields the owner.
-    pub fn owner(&self) -> Option<&str> {
-        self.node.about.as_ref()?.owner.as_deref()
-    }
-
-    /// Yields the parent; none for a root.
-    pub fn parent(&self) -> Option<Self> {
-        let parent = self.node.lock().parent.clone();
-        parent.and_then(|parent| parent.upgrade()).map(Self::new)
-    }
-
-    /// Lists the children: the live ones, and those ended ones that have a row in the report.
-    pub fn children(&self) -> Vec<Self> {
-        let state = self.node.lock();
-        state.kids.iter().map(|child| Self::new(Arc::clone(child))).collect()
-    }
-
-    /// Asks the run to stop. Returns when every live descendant is signalled; the work may still
-    /// be ending then. Asking again changes nothing but to make it more urgent.
-    #[expect(clippy::needless_pass_by_value, reason = "a request is made to be given away")]
-    pub fn cancel(&self, request: CancelRequest) -> Disposition {
-        self.node.cancel(&request)
-    }
-
-    /// Reads the events of the run's subtree, from the first one still held.
-    pub fn events(&self) -> EventStream {
-        EventStream::of_run(&self.node, 0)
-    }
-
-    /// Reads the events of the run's subtree after the one with this `seq`.
-    pub fn events_since(&self, seq: u64) -> EventStream {
-        EventStream::of_run(&self.node, seq)
-    }
-
-    /// Yields the report as it stands, at any time.
-    pub fn report(&self) -> Arc<RunReport> {
-        Arc::new(crate::report::of(&self.node))
-    }
-
-    /// Yields the run's own row of the report as it stands, whatever the size of its tree.
-    pub fn row(&self) -> RunRow {
-        crate::report::row_of(&self.node, &self.node.lock(), 0)
-    }
-
-    /// Waits until the run is terminal. Something of it may still execute: the report says so.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub async fn ended(&self) -> Arc<RunReport> {
-        Wait::until(&self.node, |state| state.is_ended().then_some(())).await;
-        self.report()
-    }
-
-    /// Waits until the run is terminal and nothing of its subtree executes any more.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub async fn quiescent(&self) -> Arc<RunReport> {
-        Wait::until(&self.node, |state| state.life.is_quiescent().then_some(())).await;
-        self.report()
-    }
-
-    /// Lets the run outlive its parent: it becomes the root of its own tree, with a log of its
-    /// own. It keeps its own timeout and loses the deadlines and stops that it would inherit.
-    ///
-    /// # Errors
-    ///
-    /// Fails for a root, and when the run is stopping or has ended.
-    pub fn detach(&self) -> Result<(), DetachError> {
-        crate::detach::detach(&self.node)
-    }
-}
-
-impl PartialEq for RunRef {
-    fn eq(&self, other: &Self) -> bool {
-        self.node.id == other.node.id
-    }
-}
-
-impl Eq for RunRef {}
-
-impl fmt::Debug for RunRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.node, f)
     }
 }

@@ -10,7 +10,8 @@ use quell_core::{CancelRequest, CauseKind};
 
 use crate::failure::RunError;
 use crate::faults;
-use crate::handle::{Outcome, RunHandle, RunRef};
+use crate::handle::{Outcome, RunHandle};
+use crate::run::RunRef;
 
 /// Waits for every run, and yields every outcome, in order.
 ///

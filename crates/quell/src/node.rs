@@ -162,31 +162,6 @@ impl Node {
             Some(_) => Some(Arc::new(IdleWatch::new(ticks, above))),
             None => above,
         };
-        let state = State {
-            life: Lifecycle::new(&rules, now),
-            log: parent.and_then(|(_, state)| state.log.clone()),
-            parent: parent.map(|(node, _)| Arc::downgrade(node)),
-            parent_id: parent.map(|(node, _)| node.id),
-            depth: parent.map_or(1, |(_, state)| state.depth + 1),
-            slot: 0,
-            kids: Kids::default(),
-            idle,
-            deadline: parent
-                .filter(|_| !faults::on("forget-the-deadline-above"))
-                .and_then(|(_, state)| state.deadline),
-            cause: None,
-            body: None,
-            waiters: Waiters::default(),
-            value: None,
-            reader: Reader::Held,
-            failure: None,
-            output: None,
-            times: Times::queued(ticks),
-            aborted: false,
-            late: 0,
-            armed: None,
-            extra: None,
-        };
         let own = Own::of(spec.grace, spec.input, spec.gate);
         Arc::new(Self {
             id,
@@ -200,7 +175,31 @@ impl Node {
                 Some(_) => word::status_bits(RunStatus::Queued),
                 None => word::status_bits(RunStatus::Queued) | word::ROOT,
             }),
-            state: Mutex::new(state),
+            state: Mutex::new(State {
+                life: Lifecycle::new(&rules, now),
+                log: parent.and_then(|(_, state)| state.log.clone()),
+                parent: parent.map(|(node, _)| Arc::downgrade(node)),
+                parent_id: parent.map(|(node, _)| node.id),
+                depth: parent.map_or(1, |(_, state)| state.depth + 1),
+                slot: 0,
+                kids: Kids::default(),
+                idle,
+                deadline: parent
+                    .filter(|_| !faults::on("forget-the-deadline-above"))
+                    .and_then(|(_, state)| state.deadline),
+                cause: None,
+                body: None,
+                waiters: Waiters::default(),
+                value: None,
+                reader: Reader::Held,
+                failure: None,
+                output: None,
+                times: Times::queued(ticks),
+                aborted: false,
+                late: 0,
+                armed: None,
+                extra: None,
+            }),
         })
     }
 

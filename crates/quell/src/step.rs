@@ -41,12 +41,12 @@ impl Node {
         if fx.ended.is_some() {
             // The handle is ready before the parent counts the child out: the last poll of a
             // parent that does not listen must find it (D10).
-            self.finish(after, now);
+            self.finish(&mut after, now);
             cascade::work_off(todo, now);
         } else {
             // Descendants are signalled before this run's own waiters wake.
             cascade::work_off(todo, now);
-            self.finish(after, now);
+            self.finish(&mut after, now);
         }
         fx
     }
@@ -92,20 +92,20 @@ impl Node {
     }
 
     /// Carries out what needs no lock.
-    pub(crate) fn finish(self: &Arc<Self>, after: After, now: Instant) {
+    pub(crate) fn finish(self: &Arc<Self>, after: &mut After, now: Instant) {
         let After { wakers, todo, cause, fx, retire, rare } = after;
         debug_assert!(todo.is_empty(), "what is to be done elsewhere was done");
-        if let Some(rare) = rare {
-            self.finish_rare(*rare, fx, cause.as_ref());
+        if let Some(rare) = rare.take() {
+            self.finish_rare(*rare, *fx, cause.as_ref());
         }
-        foreign::wake(wakers);
-        drop(foreign::call(|| self.trace(&fx, cause.as_deref())));
+        foreign::wake(std::mem::take(wakers));
+        drop(foreign::call(|| self.trace(fx, cause.as_deref())));
         let shared = &self.shared;
         let gated = shared.admission.concerns(self.gate());
         if gated && fx.ended.is_some() {
             shared.admission.ended(self, now).start();
         }
-        if retire {
+        if *retire {
             if gated {
                 shared.admission.quiesced(self.id, now).start();
             }
@@ -339,9 +339,6 @@ impl Node {
         }
         self.write(state, now, EventKind::Ended(status), &mut after.wakers);
         state.times.ended = Some(ticks);
-        if !after.fx.body_abandoned {
-            state.body = None;
-        }
         self.shared.registry.count_end(state.parent_id.is_none(), &mut after.wakers);
         let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
         let gone = Gone {

@@ -5,10 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use quell_core::RunStatus;
-
 use crate::faults;
-use crate::handle::RunRef;
 use crate::node::{Node, State};
 use crate::waiters::Key;
 
@@ -48,19 +45,6 @@ impl<T, C: FnMut(&State) -> Option<T> + Unpin> Future for Wait<'_, C> {
         }
         state.waiters.register(&mut this.key, cx.waker());
         Poll::Pending
-    }
-}
-
-impl RunRef {
-    /// Waits until the run is terminal and yields its status. As [`ended`](Self::ended), without
-    /// the cost of a report.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub async fn terminal(&self) -> RunStatus {
-        let terminal = |state: &State| Some(state.life.status()).filter(|is| is.is_terminal());
-        Wait::until(self.node(), terminal).await
     }
 }
 

@@ -10,7 +10,8 @@ use quell_core::{Disposition, RunStatus};
 
 use super::{Arc, EVERY, because, checked_log, engine, explore, is_stopped, started_root};
 use crate::context::RunContext;
-use crate::handle::{Outcome, RunRef};
+use crate::handle::Outcome;
+use crate::run::RunRef;
 use crate::spec::RunSpec;
 
 #[test]

@@ -6,8 +6,8 @@ use quell_core::lifecycle::BodyEnd;
 use quell_core::{EventKind, Payload, RunEvent};
 
 use super::{Arc, EVERY, because, end_body, engine, engine_with, explore, read_all, started_root};
-use crate::handle::RunRef;
 use crate::node::Node;
+use crate::run::RunRef;
 use crate::stream::EventStream;
 
 /// Writes what a body emits.

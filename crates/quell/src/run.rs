@@ -1,0 +1,173 @@
+//! A run from outside, without its value: what anybody may hold.
+
+use std::fmt;
+use std::sync::Arc;
+
+use quell_core::{
+    CancelRequest, Disposition, Labels, Payload, RunId, RunKind, RunReport, RunRow, RunStatus,
+};
+
+use crate::failure::DetachError;
+use crate::node::{Node, State};
+use crate::stream::EventStream;
+use crate::wait::Wait;
+
+/// A run, without its value: what adapters and lists hold.
+///
+/// # Examples
+///
+/// ```
+/// use quell::{CancelRequest, Disposition, RunRef};
+///
+/// fn stop(run: &RunRef) -> Disposition {
+///     run.cancel(CancelRequest::because("no longer needed"))
+/// }
+/// ```
+#[derive(Clone)]
+pub struct RunRef {
+    node: Arc<Node>,
+}
+
+impl RunRef {
+    pub(crate) const fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    pub(crate) const fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Yields the id.
+    pub fn id(&self) -> RunId {
+        self.node.id
+    }
+
+    /// Yields the kind.
+    pub fn kind(&self) -> RunKind {
+        self.node.kind
+    }
+
+    /// Yields the status. One atomic load.
+    pub fn status(&self) -> RunStatus {
+        self.node.status()
+    }
+
+    /// Yields the name.
+    pub fn name(&self) -> &str {
+        &self.node.name
+    }
+
+    /// Yields the input.
+    pub fn input(&self) -> Option<&Payload> {
+        self.node.input()
+    }
+
+    /// Yields the value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.node.about.as_ref()?.labels.get(key).map(String::as_str)
+    }
+
+    /// Yields all labels.
+    pub fn labels(&self) -> Option<&Labels> {
+        self.node.about.as_ref().map(|about| &about.labels)
+    }
+
+    /// Yields the owner.
+    pub fn owner(&self) -> Option<&str> {
+        self.node.about.as_ref()?.owner.as_deref()
+    }
+
+    /// Yields the parent; none for a root.
+    pub fn parent(&self) -> Option<Self> {
+        let parent = self.node.lock().parent.clone();
+        parent.and_then(|parent| parent.upgrade()).map(Self::new)
+    }
+
+    /// Lists the children: the live ones, and those ended ones that have a row in the report.
+    pub fn children(&self) -> Vec<Self> {
+        let state = self.node.lock();
+        state.kids.iter().map(|child| Self::new(Arc::clone(child))).collect()
+    }
+
+    /// Asks the run to stop. Returns when every live descendant is signalled; the work may still
+    /// be ending then. Asking again changes nothing but to make it more urgent.
+    #[expect(clippy::needless_pass_by_value, reason = "a request is made to be given away")]
+    pub fn cancel(&self, request: CancelRequest) -> Disposition {
+        self.node.cancel(&request)
+    }
+
+    /// Reads the events of the run's subtree, from the first one still held.
+    pub fn events(&self) -> EventStream {
+        EventStream::of_run(&self.node, 0)
+    }
+
+    /// Reads the events of the run's subtree after the one with this `seq`.
+    pub fn events_since(&self, seq: u64) -> EventStream {
+        EventStream::of_run(&self.node, seq)
+    }
+
+    /// Yields the report as it stands, at any time.
+    pub fn report(&self) -> Arc<RunReport> {
+        Arc::new(crate::report::of(&self.node))
+    }
+
+    /// Yields the run's own row of the report as it stands, whatever the size of its tree.
+    pub fn row(&self) -> RunRow {
+        crate::report::row_of(&self.node, &self.node.lock(), 0)
+    }
+
+    /// Waits until the run is terminal. Something of it may still execute: the report says so.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn ended(&self) -> Arc<RunReport> {
+        Wait::until(&self.node, |state| state.is_ended().then_some(())).await;
+        self.report()
+    }
+
+    /// Waits until the run is terminal and yields its status. As [`ended`](Self::ended), without
+    /// the cost of a report.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn terminal(&self) -> RunStatus {
+        let terminal = |state: &State| Some(state.life.status()).filter(|is| is.is_terminal());
+        Wait::until(&self.node, terminal).await
+    }
+
+    /// Waits until the run is terminal and nothing of its subtree executes any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn quiescent(&self) -> Arc<RunReport> {
+        Wait::until(&self.node, |state| state.life.is_quiescent().then_some(())).await;
+        self.report()
+    }
+
+    /// Lets the run outlive its parent: it becomes the root of its own tree, with a log of its
+    /// own. It keeps its own timeout and loses the deadlines and stops that it would inherit.
+    ///
+    /// # Errors
+    ///
+    /// Fails for a root, and when the run is stopping or has ended.
+    pub fn detach(&self) -> Result<(), DetachError> {
+        crate::detach::detach(&self.node)
+    }
+}
+
+impl PartialEq for RunRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.node.id == other.node.id
+    }
+}
+
+impl Eq for RunRef {}
+
+impl fmt::Debug for RunRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.node, f)
+    }
+}
