@@ -17,7 +17,7 @@ use crate::failure::{Elapsed, Failure};
 use crate::faults;
 use crate::handle::RunHandle;
 use crate::hooks::{Hook, Start};
-use crate::node::{Extra, Node, State};
+use crate::node::{Extra, Node};
 use crate::run::RunRef;
 use crate::shield;
 use crate::spec::RunSpec;
@@ -271,23 +271,14 @@ impl RunContext {
     /// Sets the output; the last one before the end counts. In the report it is `output` if the
     /// run completed, else `partial`. At most 16 MiB; a larger one is refused.
     pub fn set_output(&self, output: Payload) -> Written {
-        let (bytes, bytes_max) = (output.bytes_max(), limits::PAYLOAD_BYTES_MAX);
-        // What was set before may hold a value of somebody else's: it goes when no lock is held.
-        let mut before = None;
-        let written = self.node().write_from_body("output", bytes, bytes_max, |state| {
-            before = state.output.replace(output);
-            None
-        });
-        drop(before);
-        written
+        self.node().write_output(output)
     }
 
     /// Emits a value into the log. At most 256 KiB; a larger one is refused.
     pub fn emit(&self, payload: impl Into<Payload>) -> Written {
         let payload = payload.into();
-        let (bytes, bytes_max) = (payload.len(), limits::EVENT_BYTES_MAX);
-        let event = |_: &mut State| Some(EventKind::Emitted(payload));
-        self.node().write_from_body("event", bytes, bytes_max, event)
+        let bytes = payload.len();
+        self.node().write_event(bytes, || EventKind::Emitted(payload))
     }
 
     /// Runs a tool call: records that it begins and, exactly once, how it ended, also when the body
@@ -312,7 +303,7 @@ impl RunContext {
     /// Says how far the body has come, from 0 to 1; beyond is cut, no number is 0.
     pub fn progress(&self, fraction: f32) -> Written {
         let fraction = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
-        self.node().write_from_body("event", 0, 1, |_| Some(EventKind::Progress(fraction)))
+        self.node().write_event(0, || EventKind::Progress(fraction))
     }
 
     /// Says what the body used. It counts for this run and every run above it, whatever the status;

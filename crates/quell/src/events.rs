@@ -12,7 +12,6 @@
 //! Lock order: node → ring of the tree → ring of the engine. A ring's lock is a leaf for everybody
 //! else: nothing is locked, and nothing foreign called, while it is held.
 
-use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -27,7 +26,9 @@ use crate::waiters::{Key, Waiters, Wakers};
 /// The newest entries of a sequence, and those who wait for the next.
 #[derive(Debug)]
 pub(crate) struct Ring<E> {
-    held: VecDeque<E>,
+    held: Vec<E>,
+    /// The place of the oldest, which the next takes when as many are held as may be.
+    oldest: usize,
     next: u64,
     held_max: usize,
     waiters: Waiters,
@@ -43,22 +44,46 @@ pub(crate) enum Read<E> {
     Nothing,
 }
 
+/// Where the next entry goes.
+enum Place<'a, E> {
+    New(&'a mut Vec<E>),
+    /// In the place of the oldest.
+    Old(&'a mut E),
+    /// Nowhere: none is held.
+    No,
+}
+
 impl<E: Clone> Ring<E> {
     pub(crate) fn new(held_max: usize) -> Self {
-        Self { held: VecDeque::new(), next: 1, held_max, waiters: Waiters::default() }
+        Self { held: Vec::new(), oldest: 0, next: 1, held_max, waiters: Waiters::default() }
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, entry: E, wakers: &mut Wakers) -> u64 {
-        if self.held.len() >= self.held_max {
-            self.held.pop_front();
+    pub(crate) fn push(&mut self, entry: E, wakers: &mut Wakers) {
+        match self.place() {
+            Place::New(held) => held.push(entry),
+            Place::Old(oldest) => *oldest = entry,
+            Place::No => {}
         }
-        if self.held_max > 0 {
-            self.held.push_back(entry);
+        self.pushed(wakers);
+    }
+
+    /// Yields where the next entry goes.
+    #[inline]
+    fn place(&mut self) -> Place<'_, E> {
+        if self.held.len() < self.held_max {
+            return Place::New(&mut self.held);
         }
+        let Some(oldest) = self.held.get_mut(self.oldest) else { return Place::No };
+        self.oldest = if self.oldest + 1 == self.held_max { 0 } else { self.oldest + 1 };
+        Place::Old(oldest)
+    }
+
+    /// Counts an entry that was put in its place.
+    #[inline]
+    fn pushed(&mut self, wakers: &mut Wakers) {
         self.next += if faults::on("skip-a-number") && self.next == 3 { 2 } else { 1 };
         self.waiters.drain_into(wakers);
-        self.next - 1
     }
 
     pub(crate) const fn next(&self) -> u64 {
@@ -74,8 +99,13 @@ impl<E: Clone> Ring<E> {
         if seq < first {
             return Read::Gone { first };
         }
-        let index = usize::try_from(seq - first).unwrap_or(usize::MAX);
-        self.held.get(index).cloned().map_or(Read::Nothing, Read::Entry)
+        let from_oldest = usize::try_from(seq - first).unwrap_or(usize::MAX);
+        let at = self.oldest.saturating_add(from_oldest);
+        let entry = match at.checked_sub(self.held.len()) {
+            None => self.held.get(at),
+            Some(wrapped) => self.held[..self.oldest].get(wrapped),
+        };
+        entry.cloned().map_or(Read::Nothing, Read::Entry)
     }
 
     pub(crate) fn wait(&mut self, key: &mut Key, waker: &Waker) {
@@ -124,14 +154,29 @@ impl Log {
 
     /// Appends an event. Called under the lock of the run's node, so that the order of the log is
     /// the order of decisions. The wakers are for the caller to wake when it holds no lock.
+    ///
+    /// The event is made in its place: handed from function to function, it would be copied by
+    /// loads that are wider than the stores that made it, and each of them waits.
     #[inline]
-    pub(crate) fn append(&self, shared: &Shared, entry: Entry, wakers: &mut Wakers) {
+    pub(crate) fn append(
+        &self,
+        shared: &Shared,
+        (run, at): (RunId, Instant),
+        make: impl FnOnce() -> EventKind,
+        wakers: &mut Wakers,
+    ) {
         let mut ring = self.ring.lock();
         if shared.events.has_readers() {
-            let seq = ring.next();
+            let (seq, entry) = (ring.next(), Entry { run, at, kind: make() });
             shared.events.append(self.event(&shared.clock, seq, entry.clone()), wakers);
+            return ring.push(entry, wakers);
         }
-        ring.push(entry, wakers);
+        match ring.place() {
+            Place::New(held) => held.push(Entry { run, at, kind: make() }),
+            Place::Old(oldest) => *oldest = Entry { run, at, kind: make() },
+            Place::No => {}
+        }
+        ring.pushed(wakers);
     }
 
     /// Appends an event that was implied until now: before anybody could read.

@@ -34,8 +34,7 @@ impl Node {
                 // Nothing was before it.
                 state.log.get_or_insert_with(|| Arc::new(self.shared.new_log(self.id)));
             }
-            let entry = Entry { run: self.id, at: now, kind };
-            self.append(state, entry, wakers);
+            self.append(state, now, || kind, wakers);
         }
         state.touch(self, now);
     }
@@ -56,9 +55,16 @@ impl Node {
         }
     }
 
-    /// Appends an event to the log of the tree.
-    fn append(&self, state: &mut State, entry: Entry, wakers: &mut Wakers) {
-        self.log_of(state).append(&self.shared, entry, wakers);
+    /// Appends an event to the log of the tree, where it is made.
+    #[inline]
+    pub(crate) fn append(
+        &self,
+        state: &mut State,
+        now: Instant,
+        make: impl FnOnce() -> EventKind,
+        wakers: &mut Wakers,
+    ) {
+        self.log_of(state).append(&self.shared, (self.id, now), make, wakers);
     }
 
     /// Yields the log of the run's tree.

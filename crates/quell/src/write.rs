@@ -3,47 +3,68 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::{EventKind, Stopped, ToolOutcome};
+use quell_core::{EventKind, Payload, Stopped, ToolOutcome, limits};
 
 use crate::context::Written;
-use crate::events::Entry;
 use crate::faults;
 use crate::node::{Extra, Node, State};
+use crate::sync::MutexGuard;
 use crate::waiters::Wakers;
 
 impl Node {
-    /// Writes on behalf of the body: within a bound, and not after the end.
-    pub(crate) fn write_from_body(
-        &self,
-        what: &str,
-        bytes: usize,
-        bytes_max: usize,
-        write: impl FnOnce(&mut State) -> Option<EventKind>,
-    ) -> Written {
-        let now = self.shared.clock.now();
-        let mut wakers = Wakers::new();
-        let written = {
-            let mut state = self.lock();
-            if state.times.ended.is_some() && !faults::on("accept-late-write") {
-                state.late = state.late.saturating_add(1);
-                return Written::Late;
-            }
-            if bytes > bytes_max {
-                let refused = EventKind::Refused { what: what.into(), bytes, bytes_max };
-                self.write(&mut state, now, refused, &mut wakers);
-                Written::TooLarge
-            } else {
-                // What follows is inlined, so that an event is made in its place in the log.
-                if let Some(kind) = write(&mut state) {
-                    let entry = Entry { run: self.id, at: now, kind };
-                    self.log_of(&mut state).append(&self.shared, entry, &mut wakers);
-                    state.touch(self, now);
-                }
+    /// Writes an event of the body down, unless it is too large or too late.
+    pub(crate) fn write_event(&self, bytes: usize, make: impl FnOnce() -> EventKind) -> Written {
+        let (now, mut wakers) = (self.shared.clock.now(), Wakers::new());
+        let bound = Bound { what: "event", bytes, bytes_max: limits::EVENT_BYTES_MAX };
+        let written = match self.lock_for_body(bound, now, &mut wakers) {
+            Ok(mut state) => {
+                self.append(&mut state, now, make, &mut wakers);
+                state.touch(self, now);
                 Written::Yes
             }
+            Err(not) => not,
         };
         crate::foreign::wake(wakers);
         written
+    }
+
+    /// Sets the output of the body, unless it is too large or too late.
+    pub(crate) fn write_output(&self, output: Payload) -> Written {
+        let (now, mut wakers) = (self.shared.clock.now(), Wakers::new());
+        let (bytes, bytes_max) = (output.bytes_max(), limits::PAYLOAD_BYTES_MAX);
+        // What was set before may hold a value of somebody else's: it goes when no lock is held.
+        let mut before = None;
+        let bound = Bound { what: "output", bytes, bytes_max };
+        let written = match self.lock_for_body(bound, now, &mut wakers) {
+            Ok(mut state) => {
+                before = state.output.replace(output);
+                Written::Yes
+            }
+            Err(not) => not,
+        };
+        crate::foreign::wake(wakers);
+        drop(before);
+        written
+    }
+
+    /// Locks the state for what the body writes: within a bound, and not after the end.
+    fn lock_for_body(
+        &self,
+        Bound { what, bytes, bytes_max }: Bound,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) -> Result<MutexGuard<'_, State>, Written> {
+        let mut state = self.lock();
+        if state.times.ended.is_some() && !faults::on("accept-late-write") {
+            state.late = state.late.saturating_add(1);
+            return Err(Written::Late);
+        }
+        if bytes > bytes_max {
+            let refused = EventKind::Refused { what: what.into(), bytes, bytes_max };
+            self.write(&mut state, now, refused, wakers);
+            return Err(Written::TooLarge);
+        }
+        Ok(state)
     }
 
     pub(crate) fn skip_unregistered_hook(&self) {
@@ -109,4 +130,11 @@ impl Node {
             self.write(state, now, EventKind::ToolEnded { call, outcome: outcome.clone() }, wakers);
         }
     }
+}
+
+/// What a body wants to write, and how large it may be.
+struct Bound {
+    what: &'static str,
+    bytes: usize,
+    bytes_max: usize,
 }
