@@ -30,7 +30,12 @@ use uuid::Uuid;
 type Part = (&'static str, fn(&Ring));
 
 fn main() {
-    let ring = Ring::new(|_| {});
+    // A chain of a million runs is deeper than an engine allows at its defaults.
+    let ring = Ring::new(|limits| {
+        if is_long() {
+            limits.depth_max = 2_000_000;
+        }
+    });
     let parts: [Part; 7] = [
         ("flat", flat),
         ("bushy", bushy),
@@ -81,8 +86,14 @@ fn race(ring: &Ring, rounds: usize, fanout: Shape) -> Race {
 }
 
 fn growth(ring: &Ring) {
-    growth_of(ring, "flat", &[&[1_000], &[10_000], &[100_000]]);
-    growth_of(ring, "deep", &[&[1; 100], &[1; 1_000], &CHAIN]);
+    let mut flat: Vec<Shape> = vec![&[1_000], &[10_000], &[100_000]];
+    let mut deep: Vec<Shape> = vec![&[1; 1_000], &CHAIN];
+    if is_long() {
+        flat.push(&[1_000_000]);
+        deep.extend([99_999, 999_999].map(|depth| &*vec![1; depth].leak()));
+    }
+    growth_of(ring, "flat", &flat);
+    growth_of(ring, "deep", &deep);
 }
 
 fn growth_of(ring: &Ring, name: &str, shapes: &[Shape]) {
