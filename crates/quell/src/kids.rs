@@ -13,8 +13,12 @@ pub(crate) struct Kids(Option<Box<Family>>);
 
 #[derive(Default)]
 struct Family {
-    slots: Vec<Option<Arc<Node>>>,
+    /// The first place is here: in a chain nobody has more than one child.
+    first: Option<Arc<Node>>,
+    more: Vec<Option<Arc<Node>>>,
     free: Vec<u32>,
+    /// How many places there are, free ones too.
+    places: u32,
     made: u64,
     omitted: Counts,
 }
@@ -24,35 +28,45 @@ impl Kids {
     pub(crate) fn link(&mut self, child: Arc<Node>) -> u32 {
         let family = self.0.get_or_insert_default();
         family.made += 1;
-        if let Some(slot) = family.free.pop() {
-            family.slots[slot as usize] = Some(child);
-            return slot;
+        let slot = family.free.pop().unwrap_or(family.places);
+        if slot == family.places {
+            family.places += 1;
         }
-        family.slots.push(Some(child));
-        u32::try_from(family.slots.len() - 1).unwrap_or(u32::MAX)
+        match family.more.get_mut(slot.wrapping_sub(1) as usize) {
+            _ if slot == 0 => family.first = Some(child),
+            Some(place) => *place = Some(child),
+            None => family.more.push(Some(child)),
+        }
+        slot
     }
 
     pub(crate) fn unlink(&mut self, slot: u32) -> Option<Arc<Node>> {
         let family = self.0.as_mut()?;
-        let child = family.slots.get_mut(slot as usize)?.take();
+        let child = match slot.checked_sub(1) {
+            None => family.first.take(),
+            Some(place) => family.more.get_mut(place as usize)?.take(),
+        };
         family.free.push(slot);
         child
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.0.iter().flat_map(|family| family.slots.iter().flatten())
+        self.0.iter().flat_map(|family| family.first.iter().chain(family.more.iter().flatten()))
     }
 
     /// Copies up to `len` children from `from` on; the second value is where to go on.
     pub(crate) fn copy(&self, from: usize, len: usize, to: &mut Vec<Arc<Node>>) -> Option<usize> {
-        let slots = &self.0.as_ref()?.slots;
-        let end = slots.len().min(from.saturating_add(len));
-        to.extend(slots[from.min(end)..end].iter().flatten().map(Arc::clone));
-        (end < slots.len()).then_some(end)
+        let family = self.0.as_ref()?;
+        if from == 0 {
+            to.extend(family.first.clone());
+        }
+        let end = family.more.len().min(from.saturating_add(len));
+        to.extend(family.more[from.min(end)..end].iter().flatten().map(Arc::clone));
+        (end < family.more.len()).then_some(end)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.as_ref().is_none_or(|family| family.slots.len() == family.free.len())
+        self.0.as_ref().is_none_or(|family| family.places as usize == family.free.len())
     }
 
     /// Counts a child, and what it has counted, whose row nobody will see.
@@ -70,7 +84,10 @@ impl Kids {
         self.0.as_ref().map_or(0, |family| family.made)
     }
 
-    pub(crate) fn take(&mut self) -> Vec<Option<Arc<Node>>> {
-        self.0.take().map(|family| family.slots).unwrap_or_default()
+    /// Moves every child out.
+    pub(crate) fn take_into(&mut self, to: &mut Vec<Arc<Node>>) {
+        if let Some(family) = self.0.take() {
+            to.extend(family.first.into_iter().chain(family.more.into_iter().flatten()));
+        }
     }
 }

@@ -377,10 +377,11 @@ pub(crate) struct Gone {
 impl Drop for Node {
     /// Drops the subtree with a stack of our own: a tree may be deeper than a thread's stack.
     fn drop(&mut self) {
-        let mut stack = self.state.get_mut().kids.take();
+        let mut stack = Vec::new();
+        self.state.get_mut().kids.take_into(&mut stack);
         while let Some(child) = stack.pop() {
-            if let Some(mut child) = child.and_then(Arc::into_inner) {
-                stack.append(&mut child.state.get_mut().kids.take());
+            if let Some(mut child) = Arc::into_inner(child) {
+                child.state.get_mut().kids.take_into(&mut stack);
             }
         }
     }
