@@ -80,7 +80,12 @@ const FAULTS: &[(&str, &str)] = &[
         "keep-everything",
         "retention::i39_ten_thousand_ended_trees_are_kept_and_the_oldest_leave_first",
     ),
+    // The soak looks for these two by itself, with a witness of its own.
+    ("skip-signal", SOAK),
+    ("claim-quiescence", SOAK),
 ];
+
+const SOAK: &str = "soak::i39_waves_of_random_trees_end_on_time_and_leave_nothing_behind";
 
 #[test]
 fn every_deliberate_fault_makes_the_test_of_its_promise_fail() {

@@ -39,3 +39,13 @@ pub(crate) async fn short(http: &Http, url: &str) -> Result<(), String> {
     }
     Err(format!("{runs}: not completed: {}", String::from_utf8_lossy(&answer)))
 }
+
+/// Starts a run that sleeps for an hour, in the background; yields where a POST cancels it.
+pub(crate) async fn sleeper(http: &Http, url: &str) -> Result<String, String> {
+    let runs = format!("{url}/agents/slow-agent/runs");
+    let form = [("message", "first_ms=3600000"), ("stream", "false"), ("background", "true")];
+    let answer = http.post(&runs, &Body::Form(&form)).await?;
+    let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+    let id = answer["run_id"].as_str().ok_or(format!("{runs}: no run_id in {answer}"))?;
+    Ok(format!("{runs}/{id}/cancel"))
+}

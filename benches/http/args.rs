@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub(crate) struct Args {
     /// The binary to start; without it, the one that was built beside this bench.
     pub(crate) quell: Option<PathBuf>,
+    /// Another build of it, for `cost_…` to compare with.
+    pub(crate) before: Option<PathBuf>,
     /// A server of ours that runs already.
     pub(crate) ours: Option<String>,
     /// The upstream `AgentOS` server.
@@ -27,6 +29,7 @@ impl Args {
             let mut value = || args.next().ok_or(format!("{arg} needs a value\n{USAGE}"));
             match arg.as_str() {
                 "--quell" => read.quell = Some(value()?.into()),
+                "--before" => read.before = Some(value()?.into()),
                 "--ours" => read.ours = Some(base(&value()?)?),
                 "--agno" => read.agno = Some(base(&value()?)?),
                 "--langgraph" => read.langgraph = Some(base(&value()?)?),
@@ -54,13 +57,14 @@ fn base(url: &str) -> Result<String, String> {
     Err(format!("{url} is no base URL; it looks like http://127.0.0.1:7777"))
 }
 
-const PARTS: [&str; 4] = ["memory", "cancel", "loaded", "short"];
+const PARTS: [&str; 6] = ["memory", "cancel", "loaded", "short", "cost_short", "cost_cancel"];
 
 const USAGE: &str = "\
 usage: cargo bench -p quell-benches --bench http -- [OPTIONS] [PARTS]
   --quell PATH              the binary to start, if not the one in this target folder
+  --before PATH             another build of it; cost_short and cost_cancel compare with it
   --ours URL                a `quell serve --demo` that runs already; none is started then
   --agno URL                the upstream AgentOS server, with the demo components
   --langgraph URL           the upstream LangGraph server, with the demo graphs
   --langgraph-effects FILE  where the nodes of that server log their ticks
-parts: memory, cancel, loaded, short; without one, all";
+parts: memory, cancel, loaded, short, cost_short, cost_cancel; without one, all";

@@ -6,6 +6,8 @@
 //!    A witness that the bodies themselves feed says whether work went on after that event.
 //! 3. `loaded`: the same for an agent of ours, while 200 other streams tick.
 //! 4. `short`: runs per second through 16 connections.
+//! 5. `cost_short`, `cost_cancel`: processor time of our server per short run and per cancel, by
+//!    its threads, and of the same runs on an engine in this process: what HTTP adds.
 //!
 //! Ours is `quell serve --demo`, started here; theirs are the servers whose contracts it speaks,
 //! started by whoever runs this bench, with the same demo components. One process measures both, by
@@ -18,6 +20,7 @@ mod agentos;
 mod args;
 mod cancel;
 mod client;
+mod cost;
 mod crowd;
 mod langgraph;
 mod load;
@@ -25,6 +28,7 @@ mod memory;
 mod resident;
 mod short;
 mod side;
+mod threads;
 
 use std::process::ExitCode;
 
@@ -75,6 +79,13 @@ async fn parts(args: &Args) -> Result<(), String> {
             let Some(theirs) = peers.of(load.contract, load.name) else { continue };
             short::race(&http, load.contract, &ours, theirs).await?;
         }
+    }
+    let before = args.before.as_deref().map(|path| Side::ours(None, Some(path))).transpose()?;
+    if args.is_wanted("cost_short") {
+        cost::of_short(&http, &ours, before.as_ref()).await?;
+    }
+    if args.is_wanted("cost_cancel") {
+        cost::of_cancel(&http, &ours, before.as_ref()).await?;
     }
     Ok(())
 }

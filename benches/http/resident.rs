@@ -5,11 +5,15 @@ use std::path::Path;
 
 /// Reads the resident memory of the process that listens where a URL points.
 pub(crate) fn of_listener(url: &str) -> Result<u64, String> {
-    let found = port(url).and_then(inode).and_then(|inode| owner(&inode));
-    found.and_then(|pid| resident(&pid)).ok_or(format!(
+    listener(url).and_then(|pid| resident(&pid)).ok_or(format!(
         "{url} does not say what its process takes, and this system does not tell who listens \
          there; leave out the part `memory`, or run it where the server runs"
     ))
+}
+
+/// Finds the process that listens where a URL points.
+pub(crate) fn listener(url: &str) -> Option<String> {
+    port(url).and_then(inode).and_then(|inode| owner(&inode))
 }
 
 fn port(url: &str) -> Option<u16> {

@@ -45,7 +45,13 @@ pub(crate) async fn race(
     Ok(())
 }
 
-async fn batch(http: &Http, contract: Contract, side: &Side, runs: usize) -> Result<Took, String> {
+/// As many runs of one side.
+pub(crate) async fn batch(
+    http: &Http,
+    contract: Contract,
+    side: &Side,
+    runs: usize,
+) -> Result<Took, String> {
     let left = Arc::new(AtomicUsize::new(runs));
     let mut workers = JoinSet::new();
     let began = Instant::now();

@@ -7,15 +7,15 @@
 use quell::{Payload, limits};
 use quell_flow::{Plan, PlanError};
 
-/// Plans, as TOML and as JSON: a text is refused with a place in it, or yields a plan that its own
-/// JSON yields again.
+/// Plans, as TOML, as JSON and as YAML: a text is refused with a place in it, or yields a plan that
+/// its own JSON yields again, read as JSON and as YAML.
 ///
 /// # Panics
 ///
 /// Panics when that is not so.
 pub fn plans(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
-    for read in [Plan::from_toml, Plan::from_json] {
+    for read in [Plan::from_toml, Plan::from_json, Plan::from_yaml] {
         match read(text) {
             Ok(plan) => assert_same(&plan),
             Err(error) => assert_placed(&error, text),
@@ -25,9 +25,12 @@ pub fn plans(bytes: &[u8]) {
 
 fn assert_same(plan: &Plan) {
     let json = serde_json::to_string(plan).unwrap_or_else(|error| panic!("{error}: {plan:#?}"));
-    match Plan::from_json(&json) {
-        Ok(again) => assert_eq!(&again, plan, "{json}"),
-        Err(error) => panic!("{error}: {json}"),
+    // JSON is YAML as well.
+    for read in [Plan::from_json, Plan::from_yaml] {
+        match read(&json) {
+            Ok(again) => assert_eq!(&again, plan, "{json}"),
+            Err(error) => panic!("{error}: {json}"),
+        }
     }
 }
 
@@ -80,9 +83,18 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_plans_are_refused_with_a_place() {
-        for text in
-            ["", "{", "\u{feff}", "name = \"a\"\r\nsteps = 1\r\n", "[[", "[]", "\n\n{\"name\""]
-        {
+        for text in [
+            "",
+            "{",
+            "\u{feff}",
+            "name = \"a\"\r\nsteps = 1\r\n",
+            "[[",
+            "[]",
+            "\n\n{\"name\"",
+            "name: &a x\nsteps: *a\n",
+            "? [\u{fc}]\r\n: |\r\n",
+            "--- |+\n\n\u{2028}...\n--- {",
+        ] {
             plans(text.as_bytes());
         }
     }
@@ -90,6 +102,8 @@ mod tests {
     #[test]
     fn plans_are_what_their_json_says() {
         plans(include_bytes!("../../crates/quell-server/plans/tour.toml"));
+        plans(include_bytes!("../../crates/quell-server/plans/release.yaml"));
+        plans(b"name: a\nsteps:\n- name: b\n  run: ['true', \"\\x7f\\u2028\"]\n");
         plans(br#"{"name":"a","timeout":"1ms","steps":[{"name":"b","run":["true"]}]}"#);
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum::http::HeaderMap;
 use futures::future::join_all;
 use quell::{
-    CancelRequest, Cause, Disposition, RunFilter, RunId, RunKind, RunRef, RunReport, RunStatus,
+    CancelRequest, Cause, Disposition, RunFilter, RunId, RunKind, RunRef, RunReport, RunRow,
+    RunStatus,
 };
 use quell_flow::{COMPONENT, Component, Contract};
 use tokio::runtime::Handle;
@@ -63,8 +64,8 @@ pub struct Cancelled {
     pub is_reached: bool,
     /// Whether nothing of the run executes; none if nothing was waited for.
     pub quiescent: Option<bool>,
-    /// The report after the wait; none for a run that is not there.
-    pub report: Option<Arc<RunReport>>,
+    /// How the run itself stands after the wait; none for a run that is not there.
+    pub row: Option<RunRow>,
 }
 
 impl View {
@@ -259,12 +260,18 @@ impl View {
     pub fn state_of(&self, report: &RunReport) -> State {
         State::of(report, |id| self.service.shown(id))
     }
+
+    /// As [`View::state`], off the run's own row, whatever the size of its tree: of what was
+    /// abandoned, only what is the run's own.
+    pub fn state_of_row(&self, row: &RunRow) -> State {
+        State::of_row(row, |id| self.service.shown(id))
+    }
 }
 
 impl Cancelled {
     /// Says that there is no such run, or that the stop is remembered.
     pub const fn without_run(disposition: Disposition) -> Self {
-        Self { disposition, cause: None, is_reached: true, quiescent: None, report: None }
+        Self { disposition, cause: None, is_reached: true, quiescent: None, row: None }
     }
 
     /// Writes the headers `quell-disposition`, `quell-cause` and `quell-quiescent`.
@@ -273,11 +280,15 @@ impl Cancelled {
     }
 
     async fn after(disposition: Disposition, run: &RunRef, wait: Wait) -> Self {
-        let waited = wait.of(run).await;
-        let cause = waited.report.cause.clone();
-        let quiescent = (!wait.is_none()).then_some(waited.report.quiescent);
-        let (is_reached, report) = (waited.is_reached, Some(waited.report));
-        Self { disposition, cause, is_reached, quiescent, report }
+        // A report is of the whole tree, whose size is no part of what a cancel costs.
+        let (is_reached, row) = if wait.is_none() {
+            (true, run.row())
+        } else {
+            let waited = wait.of(run).await;
+            (waited.is_reached, waited.report.own_row().clone())
+        };
+        let quiescent = (!wait.is_none()).then_some(row.quiescent);
+        Self { disposition, cause: row.cause.clone(), is_reached, quiescent, row: Some(row) }
     }
 }
 

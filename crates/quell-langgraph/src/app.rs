@@ -146,7 +146,9 @@ impl App {
             return false;
         }
         let fold = thread.look(self.engine(), tracked, &run);
-        let body = self.final_text(&run.report(), tracked, &fold, None);
+        // As a client was told that waited for it: a run that left no values leaves its thread's.
+        let of_thread = fold.current().is_none().then(|| thread.values(self.engine())).flatten();
+        let body = self.final_text(&run.report(), tracked, &fold, of_thread.as_ref());
         let (kept, kept_thread) = (Arc::clone(tracked), Arc::clone(thread));
         self.0.finals.keep(Final { run: run.clone(), thread: kept_thread, tracked: kept, body });
         self.service().view(Contract::LangGraph, Principal::anonymous()).forget(&run);

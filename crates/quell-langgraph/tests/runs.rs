@@ -207,6 +207,36 @@ async fn the_key_of_a_run_that_was_deleted_at_its_end_still_gives_its_answer() {
 }
 
 #[tokio::test]
+async fn the_key_of_a_run_that_was_rolled_back_gives_what_was_told_at_its_end() {
+    let server = Server::new();
+    let thread = server.thread().await;
+    let (runs, wait) = (format!("/threads/{thread}/runs"), format!("/threads/{thread}/runs/wait"));
+    let say = |text: &str| json!({"assistant_id": "echo", "input": {"text": text}});
+    server.post(&wait, &say("a")).await;
+    let busy = server.start(&thread, "slow", json!({"ms": 60_000, "tag": "busy"})).await;
+    server.until_ticking("busy").await;
+    let keyed = server.saying("idempotency-key", "undone");
+    let undo = async {
+        loop {
+            let listed = server.get(&format!("{runs}?status=pending")).await.json();
+            if let Some(id) = listed[0]["run_id"].as_str() {
+                return server
+                    .post(&format!("{runs}/{id}/cancel?action=rollback"), &json!({}))
+                    .await;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let body = say("undone");
+    let (first, _) = tokio::join!(keyed.post(&wait, &body), undo);
+    assert_eq!(first.json()["log"], json!(["echo:a"]), "it never began");
+    // The thread goes on; what was told of the run does not.
+    server.post(&format!("{busy}/cancel"), &json!({})).await;
+    assert_eq!(server.post(&wait, &say("b")).await.json()["text"], "b");
+    assert_eq!(keyed.post(&wait, &body).await.text.trim(), first.text.trim());
+}
+
+#[tokio::test]
 async fn a_key_does_not_get_a_run_past_another_that_is_due_later() {
     let server = Server::new();
     let thread = server.thread().await;

@@ -247,7 +247,7 @@ fn target(desk: &Desk, view: &View, team: Uuid, run: Uuid) -> Option<Target> {
 
 async fn cancel_run(desk: &Desk, view: &View, run: &RunRef) -> Result<Response, Refusal> {
     let cancelled = view.cancel(run, request(), desk.wait()).await;
-    let status = cancelled.report.as_ref().map_or_else(|| run.status(), |report| report.status);
+    let status = cancelled.row.as_ref().map_or_else(|| run.status(), |row| row.status);
     let message = cancel_message(&cancelled.disposition, status)?;
     let mut response = Json(json!({ "message": message })).into_response();
     cancelled.write_headers(response.headers_mut());

@@ -87,15 +87,16 @@ impl EventStream {
         match &mut self.source {
             Source::All(all) => poll_all(all, seq, key, cx),
             Source::Tree { node, log, members } => loop {
-                // Asked first: what came before the end is in the log by then.
-                let over = node.is_over();
-                let read = {
+                let (over, read) = {
                     let mut ring = log.lock();
+                    // Asked under the lock of the ring. If it is over, all that came before is in
+                    // the ring; if not, the end has yet to wake whoever is registered here.
+                    let over = node.is_over();
                     let read = ring.read(*seq);
                     if matches!(read, Read::Nothing) && !over {
                         ring.wait(key, cx.waker());
                     }
-                    read
+                    (over, read)
                 };
                 match read {
                     Read::Entry(entry) => {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::form::Form;
 use crate::gate::{Action, Site};
 use crate::gather::{TIMEOUT, USER, read, session_of};
+use crate::routes::told;
 use crate::stream::frames;
 use crate::wire::event::Style;
 use crate::wire::problem::Refusal;
@@ -39,7 +40,7 @@ pub(super) async fn create(
             // An inline run is tied to its connection: who leaves cancels it.
             site.service.ended(&run, OnDisconnect::Cancel).await;
             let tree = read(&view, &run).ok_or_else(Refusal::unexpected)?;
-            Ok(Json(tree.to_json()).into_response())
+            told(&tree)
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Reads a run (section 6).
 
-use axum::Json;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use quell::RunKind;
 
 use crate::gate::{Action, Site, find};
 use crate::gather;
-use crate::routes::parameter;
+use crate::routes::{parameter, told};
 use crate::wire::problem::{Refusal, missing};
 
 pub(super) fn read(
@@ -23,5 +22,5 @@ pub(super) fn read(
     let run = find(&view, &component, run, Some(&session));
     let tree = run.and_then(|run| gather::read(&view, &run));
     let tree = tree.ok_or_else(|| Refusal::not_found("Run not found"))?;
-    Ok(Json(tree.to_json()).into_response())
+    told(&tree)
 }

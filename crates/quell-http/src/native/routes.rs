@@ -294,7 +294,7 @@ fn answer(view: &View, cancelled: &Cancelled, now: Instant) -> Response {
     let is_reserved = matches!(cancelled.disposition, Disposition::Reserved);
     let status =
         if is_reserved || !cancelled.is_reached { StatusCode::ACCEPTED } else { StatusCode::OK };
-    let state = cancelled.report.as_ref().map(|report| view.state_of(report));
+    let state = cancelled.row.as_ref().map(|row| view.state_of_row(row));
     let body = CancelAnswer::of(cancelled, state, now);
     let mut response = (status, Json(body)).into_response();
     cancelled.write_headers(response.headers_mut());

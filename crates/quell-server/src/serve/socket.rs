@@ -41,6 +41,20 @@ impl Socket {
             }
         }
     }
+
+    /// Reads what is there, as tokio's own sockets do: memory that is not filled is not cleared
+    /// first, and where less is there than fits nothing is left, so that the next read does not
+    /// have to ask the system.
+    fn read_into(&self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
+        let (fits, mut count) = (buf.remaining(), 0);
+        // What is answered here clears the readiness that was seen before the read, and no later.
+        let asked = self.0.try_io(Interest::READABLE, || {
+            count = self.0.try_read_buf(buf)?;
+            let is_all = cfg!(unix) && 0 < count && count < fits;
+            if is_all { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        if count > 0 { Ok(()) } else { asked }
+    }
 }
 
 impl AsyncRead for Socket {
@@ -51,13 +65,9 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read(buf.initialize_unfilled()) {
-                Ok(count) => {
-                    buf.advance(count);
-                    return Poll::Ready(Ok(()));
-                }
+            match self.read_into(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                done => return Poll::Ready(done),
             }
         }
     }
@@ -108,9 +118,33 @@ const PAUSE: Duration = Duration::from_millis(100);
 mod tests {
     use std::io::Write as _;
 
+    use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[tokio::test]
+    async fn whatever_comes_is_read_whether_it_fits_or_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut socket = Socket::new(listener.accept().await.unwrap().0);
+        // More than fits, as much, and less; then the next, for which one has to wait.
+        for (sent, fits) in [("abcdef", 2), ("gh", 2), ("i", 8), ("j", 8)] {
+            client.write_all(sent.as_bytes()).unwrap();
+            let mut read: Vec<u8> = Vec::new();
+            while read.len() < sent.len() {
+                let mut buf = vec![0; fits];
+                let count = tokio::time::timeout(PATIENCE, socket.read(&mut buf)).await;
+                read.extend(&buf[..count.expect("what is there is read").unwrap()]);
+            }
+            assert_eq!(read, sent.as_bytes());
+        }
+        drop(client);
+        let end = tokio::time::timeout(PATIENCE, socket.read(&mut [0; 8])).await;
+        assert_eq!(end.expect("an end is read").unwrap(), 0);
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     #[tokio::test]
     async fn a_client_that_left_is_noticed_behind_bytes_that_nobody_reads() {

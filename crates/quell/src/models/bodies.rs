@@ -156,6 +156,29 @@ fn i33_two_waiters_and_a_late_one_are_told_of_the_end() {
 }
 
 #[test]
+fn i33_waiters_that_a_stop_has_woken_are_told_of_the_end() {
+    explore("waiters against stop and end", Some(2), 0, |_| {
+        let engine = engine();
+        let run = RunRef::new(started_root(&engine));
+        let other = thread::spawn({
+            let run = run.clone();
+            move || block_on(run.terminal())
+        });
+        let body = thread::spawn({
+            let run = run.clone();
+            move || {
+                run.cancel(because("stop"));
+                super::end_body(run.node(), BodyEnd::Dropped);
+            }
+        });
+        // The stop wakes both, and neither must take the other's place when it waits again.
+        assert_eq!(block_on(run.terminal()), RunStatus::Cancelled);
+        assert_eq!(other.join().unwrap(), RunStatus::Cancelled);
+        body.join().unwrap();
+    });
+}
+
+#[test]
 fn i32_reads_never_go_back() {
     explore("reads against cancel", EVERY, 0, |_| {
         let engine = engine();

@@ -1,6 +1,7 @@
 //! The log of a tree, its writers and its readers.
 
 use loom::future::block_on;
+use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use quell_core::lifecycle::BodyEnd;
 use quell_core::{EventKind, Payload, RunEvent};
@@ -69,7 +70,7 @@ fn i30_two_writers_and_a_late_reader_agree_on_one_order() {
         end_body(&root, BodyEnd::Dropped);
         let rest = block_on(read_all(stream));
         let whole = block_on(read_all(EventStream::of_run(&root, 0)));
-        assert_dense(&whole);
+        assert_eq!(assert_dense(&whole), 0, "all of them are held");
         assert_eq!(whole[1], first);
         assert_eq!(&whole[2..], rest, "both readers see the same");
         let emitted = |event: &RunEvent| matches!(event.kind, EventKind::Emitted(_));
@@ -80,28 +81,71 @@ fn i30_two_writers_and_a_late_reader_agree_on_one_order() {
 }
 
 #[test]
-fn i30_a_reader_of_the_engine_gets_each_event_from_its_coming_on() {
-    explore("append against readers of the engine", EVERY, 0, |_| {
+fn i30_a_reader_that_waits_is_woken_by_what_is_written() {
+    explore("append against a reader that waits", EVERY, 0, |_| {
         let engine = engine();
         let root = started_root(&engine);
+        let (mut of_run, mut of_engine) = (EventStream::of_run(&root, 2), engine.events());
+        let writer = thread::spawn({
+            let root = Arc::clone(&root);
+            move || emit(&root, 1)
+        });
+        // Nothing else is written, and nothing ends: only the writer can wake the reader.
+        for stream in [&mut of_run, &mut of_engine] {
+            let event = block_on(stream.next()).expect("it is written");
+            assert!(event.seq == 3 && matches!(event.kind, EventKind::Emitted(_)), "{event:?}");
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn i30_a_reader_that_has_read_all_is_told_that_nothing_follows() {
+    explore("end against a reader that is through", EVERY, 0, |_| {
+        let engine = engine();
+        let root = started_root(&engine);
+        let body = thread::spawn({
+            let root = Arc::clone(&root);
+            move || end_body(&root, BodyEnd::Ok)
+        });
+        // The third event is the end: who comes after it waits for the run to be over.
+        assert_eq!(block_on(EventStream::of_run(&root, 3).next()), None);
+        assert!(root.is_over());
+        body.join().unwrap();
+    });
+}
+
+#[test]
+fn i30_a_reader_of_the_engine_gets_each_event_from_its_coming_on() {
+    explore("append against readers of the engine", EVERY, 3, |seen| {
+        let engine = engine();
+        let root = started_root(&engine);
+        let has_come = Arc::new(AtomicBool::new(false));
         let reader = thread::spawn({
-            let engine = engine.clone();
+            let (engine, has_come) = (engine.clone(), Arc::clone(&has_come));
             move || {
-                let mut events = engine.events();
-                block_on(events.next()).map(|event| (event.seq, event.kind))
+                let events = engine.events();
+                has_come.store(true, Ordering::SeqCst);
+                block_on(read_all(events))
             }
         });
+        let come = || usize::from(has_come.load(Ordering::SeqCst));
+        let mut owed = come();
         emit(&root, 1);
+        owed += come();
         end_body(&root, BodyEnd::Ok);
-        // A reader that came after the last event waits for this one.
+        // The streams of readers end after what they have not read yet.
         engine.shared().events.close();
-        if let Some((seq, kind)) = reader.join().unwrap() {
-            let expected = match kind {
-                EventKind::Emitted(_) => 3,
-                EventKind::Ended(_) => 4,
-                other => panic!("{other:?}"),
-            };
-            assert_eq!(seq, expected);
-        }
+        let read = reader.join().unwrap();
+        assert!(read.len() >= owed, "{owed} were written after it had come: {read:#?}");
+        let expected = |event: &RunEvent| match event.kind {
+            EventKind::Emitted(_) => event.seq == 3,
+            EventKind::Ended(_) => event.seq == 4,
+            _ => false,
+        };
+        assert!(read.iter().all(expected), "{read:#?}");
+        assert!(read.is_sorted_by_key(|event| event.seq), "{read:#?}");
+        assert!(read.last().is_none_or(|last| last.seq == 4), "{read:#?}");
+        seen.note(read.len());
     });
 }

@@ -167,7 +167,7 @@ impl CancelAnswer {
     pub(crate) fn of(cancelled: &Cancelled, state: Option<State>, now: Instant) -> Self {
         let mut answer = Self {
             disposition: disposition_name(&cancelled.disposition),
-            status: cancelled.report.as_ref().map(|report| status_name(report.status)),
+            status: cancelled.row.as_ref().map(|row| status_name(row.status)),
             cause: state.and_then(|state| state.cause),
             quiescent: cancelled.quiescent,
             reached: cancelled.is_reached,
