@@ -1,6 +1,6 @@
 //! How runs end that were stopped: hooks, graces that are over, bodies that do not come back.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quell::{Disposition, Engine, EventKind, HookOutcome, RunContext, RunSpec, RunStatus};
@@ -15,9 +15,10 @@ fn i4_i16_hooks_have_one_outcome_each_whenever_the_grace_is_over() {
     play("hooks against the end of the grace", 3, |seen| {
         let engine = Engine::with_config(config().grace(SOON).abort_wait(NEVER));
         let (tree, hooks) = (Witness::new(), Witness::new());
-        let began = Arc::new(Mutex::new(Vec::new()));
+        let (began, made) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
         let run = engine.submit(RunSpec::agent("root"), {
-            let (tree, hooks, began) = (Arc::clone(&tree), Arc::clone(&hooks), Arc::clone(&began));
+            let (tree, hooks) = (Arc::clone(&tree), Arc::clone(&hooks));
+            let (began, made) = (Arc::clone(&began), Arc::clone(&made));
             async move |ctx: RunContext| {
                 let _here = tree.enter(&ctx);
                 for number in 0..3 {
@@ -28,6 +29,7 @@ fn i4_i16_hooks_have_one_outcome_each_whenever_the_grace_is_over() {
                         yield_now().await;
                         here.step();
                     });
+                    made.fetch_add(1, Ordering::SeqCst);
                     yield_now().await;
                 }
                 ctx.stopped().await;
@@ -56,7 +58,8 @@ fn i4_i16_hooks_have_one_outcome_each_whenever_the_grace_is_over() {
         once.sort_unstable();
         once.dedup();
         assert_eq!(once.len(), began.len(), "a hook ran twice: {began:?}");
-        assert!(began.len() >= finished && outcomes.len() >= began.len(), "{outcomes:?} {began:?}");
+        assert_eq!(outcomes.len(), made.load(Ordering::SeqCst), "{outcomes:?}: {log:#?}");
+        assert!(finished <= began.len() && began.len() <= outcomes.len(), "{outcomes:?} {began:?}");
         seen.note(match (outcomes.len(), finished) {
             (0, _) => 0,
             (all, finished) if all == finished => 1,

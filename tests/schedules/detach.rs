@@ -21,8 +21,8 @@ fn grow(
     depth: u32,
     go: Go,
 ) -> BoxFuture<'static, Result<(), Failure>> {
+    let here = tree.enter(&ctx);
     async move {
-        let here = tree.enter(&ctx);
         let mut kids = Vec::new();
         for kid in 0..if depth == 0 { 0 } else { 2 } {
             let (tree, go) = (Arc::clone(&tree), go.clone());

@@ -37,8 +37,9 @@ fn grow(
     depth: u32,
     courses: &'static [Course],
 ) -> BoxFuture<'static, Result<u32, Failure>> {
+    // What is called is the body's, too.
+    let here = tree.enter(&ctx);
     async move {
-        let here = tree.enter(&ctx);
         let kids: Vec<_> = (0..if depth == 0 { 0 } else { 2 })
             .map(|kid| {
                 let tree = Arc::clone(&tree);

@@ -1,8 +1,8 @@
 //! The engine and parallel steps under a scheduler that draws what goes on next (rung 4).
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg quell_shuttle" cargo test --profile model --package quell-flow \
-//!     --test schedules --target-dir target/shuttle -- --nocapture
+//! RUSTFLAGS="--cfg quell_shuttle" cargo test --profile model --package quell-schedules \
+//!     --target-dir target/shuttle -- --nocapture
 //! ```
 //!
 //! Where the models of loom play every interleaving of two or three threads, these draw thousands
