@@ -60,7 +60,7 @@ fn i27_i36_a_lane_and_a_slot_have_one_run_at_a_time_and_are_passed_on() {
     play("lanes and slots against cancel", 2, |seen| {
         let engine = Engine::with_config(config().grace(NEVER).abort_wait(NEVER).running_max(2));
         let (lane, all) = (Witness::new(), Witness::new());
-        let submitters: Vec<_> = (0..4)
+        let submitters: Vec<_> = (0..5)
             .map(|number| {
                 let (engine, all) = (engine.clone(), Arc::clone(&all));
                 let lane = (number < 3).then(|| Arc::clone(&lane));
