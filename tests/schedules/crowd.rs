@@ -98,7 +98,9 @@ fn i7_i8_i25_i38_after_a_shutdown_is_accepted_nothing_starts_and_everything_ends
             seen.note(2 + usize::from(run.is_err()));
         }
         let roots = crowd.roots();
-        roots.iter().for_each(|root| drop(block_on(root.quiescent())));
+        for root in &roots {
+            block_on(root.quiescent());
+        }
         crowd.all.seal();
         let logs: Vec<_> = roots.iter().map(checked_log).collect();
         assert_nothing_held(&engine);

@@ -79,7 +79,9 @@ fn end(
         Outcome::Failed(error) => panic!("{error}"),
     };
     block_on(root.quiescent());
-    witnesses.iter().for_each(|witness| witness.seal());
+    for witness in witnesses {
+        witness.seal();
+    }
     let log = checked_log(&root);
     shut_down(engine);
     for witness in witnesses {

@@ -1,11 +1,12 @@
 //! Plays schedules of a model, and what every model begins and ends with.
 
+use std::collections::hash_map::RandomState;
 use std::future::Future;
+use std::hash::BuildHasher as _;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use quell::testing::{self, Held};
 use quell::{CancelRequest, Engine, EngineConfig, Limits, RunEvent, RunRef, RunStatus, Shutdown};
@@ -32,22 +33,20 @@ pub(crate) fn play(name: &str, outcomes: usize, model: impl Fn(&Seen) + Sync + S
     let _ = handle();
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let schedules = number("QUELL_SCHEDULES").unwrap_or(SCHEDULES);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let seed = number("QUELL_SEED")
-        .unwrap_or(usize::try_from(now.as_nanos() >> 10 & 0xffff_ffff).unwrap());
-    let (seen, began) = (Arc::new(Seen::default()), Instant::now());
+    let drawn = || RandomState::new().hash_one(name) >> 32;
+    let seed = number("QUELL_SEED").map_or_else(drawn, |seed| seed as u64);
+    let (outcome, began) = (Arc::new(Seen::default()), Instant::now());
     let model = Arc::new({
-        let seen = Arc::clone(&seen);
-        move || model(&seen)
+        let outcome = Arc::clone(&outcome);
+        move || model(&outcome)
     });
     eprintln!("{name}: QUELL_SEED={seed}");
-    let seed = seed as u64;
     // A schedule that is played twice has to go the same way: else no failure could be repeated.
     let twice = RandomScheduler::new_from_seed(seed, schedules.min(TWICE));
     run(UncontrolledNondeterminismCheckScheduler::new(twice), &model);
     run(RandomScheduler::new_from_seed(seed, schedules), &model);
     run(PctScheduler::new_from_seed(seed, DEPTH, schedules), &model);
-    let met: Vec<_> = seen.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+    let met: Vec<_> = outcome.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
     let (played, took) = (2 * schedules, began.elapsed());
     eprintln!("{name}: {played} schedules in {took:.1?}, outcomes {met:?}");
     assert!(met[..outcomes].iter().all(|count| *count > 0), "{name} is no race: {met:?}");
@@ -149,7 +148,7 @@ pub(crate) const NEVER: Duration = Duration::from_hours(1);
 pub(crate) const SOON: Duration = Duration::from_millis(5);
 
 /// Schedules of each kind, unless `QUELL_SCHEDULES` says otherwise.
-const SCHEDULES: usize = 2_000;
+const SCHEDULES: usize = 5_000;
 
 /// How many of them are played once more.
 const TWICE: usize = 100;
