@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, FutureExt as _, Shared};
-use quell::{EventKind, Failure, RunContext, RunRef, RunSpec, RunStatus, testing};
+use quell::{Engine, EventKind, Failure, RunContext, RunRef, RunSpec, RunStatus, testing};
 use shuttle::future::{block_on, yield_now};
 use shuttle::thread;
 
@@ -41,26 +41,33 @@ fn grow(
     .boxed()
 }
 
+/// Submits a root that waits for a stop, and yields it and its child, below which it grows.
+fn submit(
+    engine: &Engine,
+    above: &Arc<Witness>,
+    below: &Arc<Witness>,
+    go: oneshot::Receiver<()>,
+) -> (RunRef, RunRef) {
+    let (above, below) = (Arc::clone(above), Arc::clone(below));
+    let go = go.map(drop).boxed().shared();
+    let (tell, told) = oneshot::channel();
+    let root = engine.submit(RunSpec::agent("root"), async move |ctx: RunContext| {
+        let here = above.enter(&ctx);
+        let child = ctx.spawn(RunSpec::team("child"), |ctx| grow(ctx, below, 2, go));
+        drop(tell.send(child.into_ref()));
+        ctx.stopped().await;
+        here.step();
+        Ok(())
+    });
+    (root.unwrap().into_ref(), block_on(told).unwrap())
+}
+
 #[test]
 fn i25_a_child_that_leaves_while_all_else_happens_goes_on_with_all_below_it_or_not_at_all() {
     play("detach against cancel above against growth below", 3, |seen| {
         let (engine, above, below) = (engine(), Witness::new(), Witness::new());
-        let (release, go) = oneshot::channel::<()>();
-        let go = go.map(drop).boxed().shared();
-        let (tell, told) = oneshot::channel();
-        let root = engine.submit(RunSpec::agent("root"), {
-            let (above, below) = (Arc::clone(&above), Arc::clone(&below));
-            async move |ctx: RunContext| {
-                let here = above.enter(&ctx);
-                let child = ctx.spawn(RunSpec::team("child"), |ctx| grow(ctx, below, 2, go));
-                drop(tell.send(child.into_ref()));
-                ctx.stopped().await;
-                here.step();
-                Ok(())
-            }
-        });
-        let root = root.unwrap().into_ref();
-        let child: RunRef = block_on(told).unwrap();
+        let (release, go) = oneshot::channel();
+        let (root, child) = submit(&engine, &above, &below, go);
         let read = |run: &RunRef| {
             let run = run.clone();
             thread::spawn(move || block_on(testing::trace(&run)))

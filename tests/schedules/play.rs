@@ -148,7 +148,7 @@ pub(crate) const NEVER: Duration = Duration::from_hours(1);
 pub(crate) const SOON: Duration = Duration::from_millis(5);
 
 /// Schedules of each kind, unless `QUELL_SCHEDULES` says otherwise.
-const SCHEDULES: usize = 5_000;
+const SCHEDULES: usize = 3_000;
 
 /// How many of them are played once more.
 const TWICE: usize = 100;
