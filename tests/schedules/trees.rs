@@ -84,6 +84,7 @@ fn i1_i2_i4_i8_a_tree_that_grows_while_it_is_cancelled_is_signalled_and_ends_as_
         let (engine, tree) = (engine(), Witness::new());
         let run = engine.submit(RunSpec::agent("root"), {
             let tree = Arc::clone(&tree);
+            // None fails: a failing body signals those below it itself, perhaps later.
             move |ctx| grow(ctx, tree, 2, &[Quick, Listens, Listens])
         });
         let run = run.unwrap();
@@ -146,6 +147,7 @@ fn i2_i6_i30_cancels_at_two_heights_and_readers_tell_one_story() {
                 "{other:?}"
             ),
         }
+        // Below a run that somebody else is stopping, it is theirs to signal: both have returned.
         assert_all_stopped(&engine);
         waiter.join().unwrap();
         let log = reader.join().unwrap();
