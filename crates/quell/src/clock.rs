@@ -3,6 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::sync;
+
 /// Yields monotonic instants and the wall time that belongs to each.
 ///
 /// The wall clock is read once, when the engine starts; from there it follows the monotonic clock,
@@ -18,15 +20,15 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        let wall = SystemTime::now();
+        let wall = sync::wall();
         let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let wall_nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-        Self { start: Self::read(), wall, wall_nanos }
+        Self { start: sync::now(), wall, wall_nanos }
     }
 
     #[expect(clippy::unused_self, reason = "callers should not care where the time comes from")]
     pub(crate) fn now(&self) -> Instant {
-        Self::read()
+        sync::now()
     }
 
     pub(crate) fn wall(&self, at: Instant) -> SystemTime {
@@ -51,10 +53,6 @@ impl Clock {
     /// Nanoseconds since 1970, as far as they go.
     pub(crate) fn wall_nanos(&self, at: Instant) -> u64 {
         self.wall_nanos.saturating_add(self.ticks(at).get())
-    }
-
-    fn read() -> Instant {
-        tokio::time::Instant::now().into_std()
     }
 }
 

@@ -18,7 +18,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::Instant;
 
 use futures::future::{AbortHandle, Abortable};
@@ -32,7 +31,8 @@ use crate::engine::Shared;
 use crate::faults;
 use crate::node::Node;
 use crate::step::Note;
-use crate::sync::Mutex;
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Mutex, park_until};
 
 /// The place of a timer in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,8 +167,7 @@ pub(crate) fn spawn_thread(shared: &Arc<Shared>) -> std::io::Result<()> {
         let mut cx = Context::from_waker(&waker);
         while let Turn::Next(next) = turns.turn(&mut cx) {
             match next {
-                // The clock may be ahead of the sleep, never behind: no rounding down to a spin.
-                Some(at) => thread::park_timeout(at.saturating_duration_since(Instant::now())),
+                Some(at) => park_until(at),
                 None => thread::park(),
             }
         }

@@ -25,7 +25,7 @@ use crate::run::RunRef;
 use crate::shutdown::Closing;
 use crate::spec::RunSpec;
 use crate::stream::EventStream;
-use crate::sync::{AtomicBool, Mutex};
+use crate::sync::{AtomicBool, Mutex, Runtime};
 
 /// Runs agents, teams and workflows as trees of runs that stop when told.
 ///
@@ -58,7 +58,7 @@ pub struct Engine {
 #[repr(align(128))]
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
-    pub(crate) runtime: Handle,
+    pub(crate) runtime: Runtime,
     pub(crate) clock: Clock,
     pub(crate) control: Control,
     pub(crate) registry: Registry,
@@ -95,6 +95,8 @@ impl Engine {
                  EngineConfig::runtime",
             )
         });
+        #[cfg(quell_shuttle)]
+        let runtime = Runtime(runtime);
         let token = config.parent_token.clone();
         let shared = Arc::new(Shared {
             registry: Registry::new(&config.limits),

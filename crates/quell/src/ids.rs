@@ -5,13 +5,12 @@
 //! instant twice, so that its ids are different, and ordered by creation, also on a clock that
 //! stands still.
 
-use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
 use quell_core::RunId;
 use uuid::Uuid;
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, RandomState};
 
 /// Makes ids.
 #[derive(Debug, Default)]

@@ -31,7 +31,6 @@ use quell_core::lifecycle::{Effects, Lifecycle, Rules};
 use quell_core::{
     Abandoned, Cause, Counts, Payload, RunId, RunKind, RunStatus, Stopped, Usage, Work,
 };
-use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Gate;
@@ -45,7 +44,7 @@ use crate::hooks::Hook;
 use crate::idle::IdleWatch;
 use crate::kids::Kids;
 use crate::spec::{About, Own, RunSpec};
-use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AbortHandle, AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::waiters::{Waiters, Wakers};
 use crate::word;
 

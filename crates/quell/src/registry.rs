@@ -13,8 +13,6 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry as MapEntry;
 use quell_core::lifecycle::later;
 use quell_core::{CancelRequest, Disposition, RunId};
 
@@ -25,7 +23,7 @@ use crate::filter::RunFilter;
 use crate::foreign;
 use crate::ids::{IdHash, Ids};
 use crate::node::Node;
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, DashMap, MapEntry, Mutex, Ordering};
 use crate::waiters::{Key, Waiters, Wakers};
 use crate::word;
 

@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 
 use quell_core::RunId;
 
+use crate::sync::thread_local;
+
 thread_local! {
     /// The run whose cleanup this thread polls at the moment.
     static SHIELDED: Cell<Option<RunId>> = const { Cell::new(None) };
@@ -19,13 +21,13 @@ pub(crate) fn poll<F: Future + ?Sized>(
     future: Pin<&mut F>,
     cx: &mut Context<'_>,
 ) -> Poll<F::Output> {
-    let _restore = Restore(SHIELDED.replace(Some(run)));
+    let _restore = Restore(SHIELDED.with(|shielded| shielded.replace(Some(run))));
     future.poll(cx)
 }
 
 /// Tells whether the caller is cleanup of this run.
 pub(crate) fn is_active(run: RunId) -> bool {
-    SHIELDED.get() == Some(run)
+    SHIELDED.with(Cell::get) == Some(run)
 }
 
 /// Puts the former mark back, also when the poll panics.
@@ -33,6 +35,6 @@ struct Restore(Option<RunId>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        SHIELDED.set(self.0);
+        SHIELDED.with(|shielded| shielded.set(self.0));
     }
 }

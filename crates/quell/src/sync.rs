@@ -4,10 +4,18 @@
 //! threads. A plain `--cfg loom` would change tokio as well. The engine needs no `Notify`: who
 //! waits leaves a waker under the lock of what it waits for ([`crate::waiters`]), and a model polls
 //! futures with loom's own executor, which yields a deadlock for a wake-up that is lost.
+//!
+//! Under `--cfg quell_shuttle` they are shuttle's, and so are the map of runs, the tasks and the
+//! control thread, which brings a time of its own ([`scheduled`]).
 
-#[cfg(not(quell_loom))]
+#[cfg(quell_loom)]
+mod modelled;
+#[cfg(quell_shuttle)]
+mod scheduled;
+
+#[cfg(not(any(quell_loom, quell_shuttle)))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
-#[cfg(not(quell_loom))]
+#[cfg(not(any(quell_loom, quell_shuttle)))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 #[cfg(quell_loom)]
@@ -17,34 +25,42 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsiz
 #[cfg(quell_loom)]
 pub(crate) use modelled::{Mutex, start};
 
-/// What loom gives in another shape.
-#[cfg(quell_loom)]
-mod modelled {
-    use std::future::Future;
+#[cfg(quell_shuttle)]
+pub(crate) use scheduled::{
+    AbortHandle, DashMap, MapEntry, Mutex, MutexGuard, RandomState, Runtime, now, park_until,
+    thread, thread_local, wall,
+};
+#[cfg(quell_shuttle)]
+pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-    use loom::sync::MutexGuard;
+#[cfg(not(quell_shuttle))]
+pub(crate) use {
+    dashmap::DashMap,
+    dashmap::mapref::entry::Entry as MapEntry,
+    real::{now, park_until, wall},
+    std::collections::hash_map::RandomState,
+    std::{thread, thread_local},
+    tokio::runtime::Handle as Runtime,
+    tokio::task::AbortHandle,
+};
 
-    /// loom's mutex without poison, as `parking_lot` has it.
-    #[derive(Debug, Default)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+/// Threads and times of the machine.
+#[cfg(not(quell_shuttle))]
+mod real {
+    use std::time::{Instant, SystemTime};
 
-    impl<T> Mutex<T> {
-        pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
-        }
-
-        #[track_caller]
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-        }
-
-        pub(crate) fn get_mut(&mut self) -> &mut T {
-            self.0.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
-        }
+    /// tokio's clock: a test that pauses it pauses the engine.
+    pub(crate) fn now() -> Instant {
+        tokio::time::Instant::now().into_std()
     }
 
-    /// Starts the task of a body on a thread of the model.
-    pub(crate) fn start(task: impl Future<Output = ()> + Send + 'static) {
-        drop(loom::thread::spawn(move || loom::future::block_on(task)));
+    pub(crate) fn wall() -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// Parks the thread until it is woken, at most until an instant.
+    pub(crate) fn park_until(at: Instant) {
+        // The clock may be ahead of the sleep, never behind: no rounding down to a spin.
+        std::thread::park_timeout(at.saturating_duration_since(Instant::now()));
     }
 }

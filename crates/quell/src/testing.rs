@@ -163,6 +163,7 @@ impl Checker {
         if self.runs.contains_key(&run) {
             return Err("a run was accepted twice");
         }
+        let mut left = false;
         if let Some(parent) = parent {
             let past = Seen { has_past: self.detached_log, ..Seen::default() };
             let above = self.runs.entry(parent).or_insert(past);
@@ -173,8 +174,10 @@ impl Checker {
                 return Err("a child starts after its parent's stop, outside a shield (I8)");
             }
             above.live_children += 1;
+            // Accepted before its parent has moved: it will follow, too.
+            left = above.left;
         }
-        self.runs.insert(run, Seen { parent, ..Seen::default() });
+        self.runs.insert(run, Seen { parent, left, ..Seen::default() });
         Ok(())
     }
 
