@@ -43,6 +43,10 @@ fn i6_i21_i22_a_stop_that_is_remembered_meets_its_run_or_finds_it() {
         let was_waiting = answers.iter().any(|answer| matches!(answer, Disposition::Reserved));
         if was_waiting {
             assert!(tree.entered().is_empty(), "it was to be stopped before its start");
+            assert!(
+                !answers.iter().any(is_first),
+                "the first was the one that waited: {answers:?}"
+            );
         } else {
             let first = answers.iter().position(is_first).expect("one of them was the first");
             assert_eq!(cause.message.as_deref(), Some(["a", "b"][first]));

@@ -84,8 +84,7 @@ fn i1_i2_i4_i8_a_tree_that_grows_while_it_is_cancelled_is_signalled_and_ends_as_
         let (engine, tree) = (engine(), Witness::new());
         let run = engine.submit(RunSpec::agent("root"), {
             let tree = Arc::clone(&tree);
-            // None fails: a failing body signals those below it itself, perhaps later.
-            move |ctx| grow(ctx, tree, 2, &[Quick, Listens, Listens])
+            move |ctx| grow(ctx, tree, 2, &[Quick, Listens, Listens, Fails])
         });
         let run = run.unwrap();
         let root = run.run().clone();
@@ -134,6 +133,8 @@ fn i2_i6_i30_cancels_at_two_heights_and_readers_tell_one_story() {
         pause(200);
         let answer = root.cancel(because("root"));
         assert!(matches!(answer, Disposition::Accepted { .. }), "{answer:?}");
+        // Also where another thread is about to tell them.
+        assert_all_stopped(&engine);
         match below.join().unwrap() {
             None => seen.note(0),
             Some((_, Disposition::Accepted { .. })) => seen.note(1),
@@ -147,8 +148,6 @@ fn i2_i6_i30_cancels_at_two_heights_and_readers_tell_one_story() {
                 "{other:?}"
             ),
         }
-        // Below a run that somebody else is stopping, it is theirs to signal: both have returned.
-        assert_all_stopped(&engine);
         waiter.join().unwrap();
         let log = reader.join().unwrap();
         assert_eq!(checked_log(&root), log, "two readers, two stories");

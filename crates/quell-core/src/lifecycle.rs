@@ -475,6 +475,11 @@ impl Lifecycle {
         self.ladder.map(|ladder| ladder.hard)
     }
 
+    /// Yields what the children of a run that winds down are told.
+    pub fn cascade(&self) -> Option<Cascade> {
+        self.ladder.map(|ladder| ladder.cascade(!ladder.stop))
+    }
+
     /// Yields the run's own deadline, once it has started.
     pub const fn timeout_at(&self) -> Option<Instant> {
         self.timeout_at

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use quell_core::RunId;
 use quell_core::lifecycle::Input;
-use quell_core::{CancelRequest, RunId};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Free;
@@ -12,10 +12,11 @@ use crate::control;
 use crate::engine::Shared;
 use crate::failure::SubmitError;
 use crate::faults;
-use crate::node::{Node, State};
+use crate::node::{After, Node, State};
 use crate::registry::Entered;
 use crate::shield;
 use crate::spec::RunSpec;
+use crate::step::Note;
 use crate::sync::Ordering;
 use crate::waiters::Wakers;
 use crate::word;
@@ -37,7 +38,7 @@ impl Shared {
         free.start();
         let stop = entered.inspect_err(|_| self.give_back(&node, now))?;
         crate::foreign::wake(wakers);
-        self.stop_at_once(&node, token, stop);
+        self.stop_at_once(&node, token, stop, now);
         if self.config.parent_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
             node.cancel(&control::by_token());
         }
@@ -55,7 +56,7 @@ impl Shared {
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
         let (node, stop) = self.link_child(spec, parent, now, &mut wakers)?;
         crate::foreign::wake(wakers);
-        self.stop_at_once(&node, token, stop);
+        self.stop_at_once(&node, token, stop, now);
         Ok(node)
     }
 
@@ -104,7 +105,7 @@ impl Shared {
         parent: &Arc<Node>,
         now: Instant,
         wakers: &mut Wakers,
-    ) -> Result<(Arc<Node>, Option<Box<CancelRequest>>), Refusal> {
+    ) -> Result<(Arc<Node>, Option<Box<After>>), Refusal> {
         let limits = &self.config.limits;
         let shielded = shield::is_active(parent.id);
         let mut above = parent.lock();
@@ -142,7 +143,9 @@ impl Shared {
         Ok((node, stop))
     }
 
-    /// Enters a node in the registry and the log, under its lock: nobody sees it half made.
+    /// Enters a node in the registry and the log, under its lock: nobody sees it half made. A stop
+    /// that was waiting for it is the first, whoever finds it now (I6); what that leaves to be done
+    /// is yielded.
     fn enter(
         &self,
         node: &Arc<Node>,
@@ -150,8 +153,8 @@ impl Shared {
         shielded: bool,
         now: Instant,
         wakers: &mut Wakers,
-    ) -> Result<Option<Box<CancelRequest>>, SubmitError> {
-        let stop = match self.registry.enter(node, state.parent_id.is_none(), now) {
+    ) -> Result<Option<Box<After>>, SubmitError> {
+        let request = match self.registry.enter(node, state.parent_id.is_none(), now) {
             Entered::InUse => return Err(SubmitError::IdInUse(node.id)),
             Entered::Stopped(request) => Some(request),
             Entered::Yes => None,
@@ -160,18 +163,25 @@ impl Shared {
         if let Some(at) = state.life.next_wakeup() {
             state.armed = self.control.rearm(node, None, Some(self.clock.ticks(at)));
         }
-        Ok(stop)
+        Ok(request.map(|request| {
+            let input = Input::Stop(node.stop_input(&request, None));
+            let why = Note { request: Some(&request), ..Note::default() };
+            Box::new(node.step_locked(state, input, why, now, |_, _| {}))
+        }))
     }
 
-    /// Applies what was waiting for the run before its body can start.
+    /// Carries out the stop that was waiting for the run, and links its token, before its body can
+    /// start.
     fn stop_at_once(
         &self,
         node: &Arc<Node>,
         token: Option<CancellationToken>,
-        stop: Option<Box<CancelRequest>>,
+        stop: Option<Box<After>>,
+        now: Instant,
     ) {
-        if let Some(request) = stop {
-            node.cancel(&request);
+        if let Some(mut after) = stop {
+            crate::cascade::work_off(std::mem::take(&mut after.todo), now);
+            node.finish(&mut after, now);
         }
         let Some(token) = token else { return };
         if token.is_cancelled() {

@@ -16,23 +16,28 @@ impl Node {
         self.cancel_within(request, None)
     }
 
+    /// What a request says to the lifecycle; `wait` replaces the engine's abort wait.
+    pub(crate) fn stop_input(&self, request: &CancelRequest, wait: Option<Duration>) -> StopInput {
+        let config = &self.shared.config;
+        StopInput {
+            mode: request.mode(),
+            grace: request.grace_asked().filter(|_| !faults::on("ignore-a-shorter-grace")),
+            wait,
+            escalate_after: request.escalate_after().unwrap_or(config.escalate_after),
+            listens: self.is_listening(),
+        }
+    }
+
     /// Asks this run to stop; `wait` replaces the engine's abort wait.
     pub(crate) fn cancel_within(
         self: &Arc<Self>,
         request: &CancelRequest,
         wait: Option<Duration>,
     ) -> Disposition {
-        let config = &self.shared.config;
-        let input = StopInput {
-            mode: request.mode(),
-            grace: request.grace_asked().filter(|_| !faults::on("ignore-a-shorter-grace")),
-            wait,
-            escalate_after: request.escalate_after().unwrap_or(config.escalate_after),
-            listens: self.is_listening(),
-        };
+        let input = Input::Stop(self.stop_input(request, wait));
         let note = Note { request: Some(request), ..Note::default() };
         let mut first = None;
-        let fx = self.apply(Input::Stop(input), note, |state, _| {
+        let fx = self.apply(input, note, |state, _| {
             if faults::on("overwrite-cause") && state.cause.is_some() {
                 let at = self.shared.clock.wall(self.shared.clock.now());
                 state.cause = Some(Arc::new(request.to_cause(at, self.id)));

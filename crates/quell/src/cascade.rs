@@ -54,18 +54,37 @@ pub(crate) fn subtree(root: &Arc<Node>, wanted: impl Fn(&Node) -> bool) -> Vec<A
     found
 }
 
+/// What is left to do of a walk that tells of a stop.
+enum Walk {
+    /// Tell the children of a run, from this place on.
+    Children(Arc<Node>, Cascade, Arc<Cause>, usize),
+    /// All that is below a run was told.
+    Through(Arc<Node>),
+}
+
 /// Tells every live descendant that an ancestor stops or fails. Each is told before its own
 /// children; the spawn fence of its parent is closed already.
+///
+/// Whoever returns from here has told them all, or knows that somebody else has (I2): where the
+/// walk of another thread is not through, which a bit of the run says, this one walks there too.
 fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: Instant) {
     if faults::on("skip-signal") {
         return;
     }
-    let mut stack = vec![(Arc::clone(node), cascade, cause, 0)];
+    let first = Walk::Children(Arc::clone(node), cascade, cause, 0);
+    let mut stack = vec![Walk::Through(Arc::clone(node)), first];
     let mut chunk = Vec::new();
-    while let Some((node, cascade, cause, from)) = stack.pop() {
+    while let Some(walk) = stack.pop() {
+        let (node, cascade, cause, from) = match walk {
+            Walk::Children(node, cascade, cause, from) => (node, cascade, cause, from),
+            Walk::Through(node) => {
+                node.clear(word::TELLING);
+                continue;
+            }
+        };
         let more = node.lock().kids.copy(from, CHUNK, &mut chunk);
         if let Some(from) = more {
-            stack.push((node, cascade, Arc::clone(&cause), from));
+            stack.push(Walk::Children(node, cascade, Arc::clone(&cause), from));
         }
         // What cleanup has spawned is bounded by the hard deadline, which takes it at its stage.
         let told =
@@ -74,7 +93,10 @@ fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: I
             let mut after = signal(&child, cascade, &cause, now);
             for todo in std::mem::take(&mut after.todo) {
                 match todo {
-                    Todo::Cascade(node, cascade, cause) => stack.push((node, cascade, cause, 0)),
+                    Todo::Cascade(node, cascade, cause) => {
+                        stack.push(Walk::Through(Arc::clone(&node)));
+                        stack.push(Walk::Children(node, cascade, cause, 0));
+                    }
                     other => work_off(Todos::from_iter([other]), now),
                 }
             }

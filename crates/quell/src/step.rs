@@ -72,7 +72,11 @@ impl Node {
         now: Instant,
         edit: impl FnOnce(&mut State, &Effects),
     ) -> After {
-        let fx = state.life.on(input, now);
+        let mut fx = state.life.on(input, now);
+        if matches!(input, Input::ParentStopped { .. }) && self.word() & word::TELLING != 0 {
+            // Who tells those below may be slower than the one above, who answers for them too.
+            fx.cascade = state.life.cascade();
+        }
         let mut after = After { fx, ..After::default() };
         edit(state, &fx);
         if matches!(input, Input::Started) && !fx.refused {
@@ -154,6 +158,7 @@ impl Node {
             if cascade.failing {
                 set |= word::FAILING;
             }
+            set |= word::TELLING;
             let cause = self.cause_for_children(state, cascade.failing, now);
             after.todo.push(Todo::Cascade(Arc::clone(self), cascade, cause));
         }

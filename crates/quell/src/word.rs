@@ -33,6 +33,9 @@ pub(crate) const ROOT: u32 = 1 << 10;
 /// Nobody can ask for the value any more.
 pub(crate) const UNREAD: u32 = 1 << 15;
 
+/// Somebody tells the runs below of the stop, and is not through.
+pub(crate) const TELLING: u32 = 1 << 16;
+
 const ALL: [RunStatus; 7] = [
     RunStatus::Queued,
     RunStatus::Running,
