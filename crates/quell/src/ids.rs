@@ -77,11 +77,6 @@ impl Hasher for IdHasher {
         self.hash = fold(self.hash ^ word ^ self.secrets[0], self.secrets[1]);
     }
 
-    fn write_usize(&mut self, len: usize) {
-        // The length, which is the same for all.
-        self.hash ^= len as u64;
-    }
-
     fn finish(&self) -> u64 {
         self.hash
     }
