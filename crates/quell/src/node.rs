@@ -13,7 +13,7 @@
 //! 3. The value of a body is stored before the run is terminal: a handle that sees the end finds
 //!    it.
 //! 4. The word mirrors the state for readers that take no lock. Only `LISTENS` is set without the
-//!    lock, and never cleared.
+//!    lock, and never cleared; only `TELLING` is cleared without it, by whoever has told all below.
 //! 5. Nothing foreign runs while a lock is held: wakers, tokens, hooks, values and subscribers of
 //!    `tracing` are carried out in [`After`] and used when every lock is released.
 //!
@@ -278,7 +278,7 @@ impl Node {
         if state.life.is_quiescent() {
             bits |= word::OVER;
         }
-        // Another thread may set LISTENS meanwhile, nothing else.
+        // Another thread may set LISTENS or clear TELLING meanwhile, nothing else.
         let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |was| {
             let now = (was & !word::STATUS) | bits;
             (now != was).then_some(now)

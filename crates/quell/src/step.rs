@@ -73,7 +73,8 @@ impl Node {
         edit: impl FnOnce(&mut State, &Effects),
     ) -> After {
         let mut fx = state.life.on(input, now);
-        if matches!(input, Input::ParentStopped { .. }) && self.word() & word::TELLING != 0 {
+        let is_told = matches!(input, Input::ParentStopped { .. }) && state.times.ended.is_none();
+        if is_told && self.word() & word::TELLING != 0 {
             // Who tells those below may be slower than the one above, who answers for them too.
             fx.cascade = state.life.cascade();
         }
