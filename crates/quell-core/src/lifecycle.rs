@@ -494,6 +494,11 @@ impl Lifecycle {
             && self.children == 0
     }
 
+    /// Tells whether the body has ended and was dropped, destructors included.
+    pub fn is_body_over(&self) -> bool {
+        self.body == Body::Ended
+    }
+
     /// Yields how many attached children are live.
     pub const fn live_children(&self) -> u32 {
         self.children

@@ -71,8 +71,7 @@ fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: I
     if faults::on("skip-signal") {
         return;
     }
-    let first = Walk::Children(Arc::clone(node), cascade, cause, 0);
-    let mut stack = vec![Walk::Through(Arc::clone(node)), first];
+    let mut stack = vec![Walk::Children(Arc::clone(node), cascade, cause, 0)];
     let mut chunk = Vec::new();
     while let Some(walk) = stack.pop() {
         let (node, cascade, cause, from) = match walk {
@@ -82,6 +81,9 @@ fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: I
                 continue;
             }
         };
+        if from == 0 {
+            stack.push(Walk::Through(Arc::clone(&node)));
+        }
         let more = node.lock().kids.copy(from, CHUNK, &mut chunk);
         if let Some(from) = more {
             stack.push(Walk::Children(node, cascade, Arc::clone(&cause), from));
@@ -94,7 +96,6 @@ fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: I
             for todo in std::mem::take(&mut after.todo) {
                 match todo {
                     Todo::Cascade(node, cascade, cause) => {
-                        stack.push(Walk::Through(Arc::clone(&node)));
                         stack.push(Walk::Children(node, cascade, cause, 0));
                     }
                     other => work_off(Todos::from_iter([other]), now),

@@ -270,3 +270,27 @@ impl AllEvents {
         self.ring.lock().ring.push(event, wakers);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_ring_holds_the_newest_in_order_and_says_what_is_gone() {
+        for held_max in 0..=4 {
+            let (mut ring, mut wakers) = (Ring::new(held_max), Wakers::new());
+            for seq in 1..=10_u64 {
+                ring.push(seq, &mut wakers);
+                let first = ring.first();
+                assert_eq!(ring.next() - first, seq.min(held_max as u64));
+                for old in 1..first {
+                    assert!(matches!(ring.read(old), Read::Gone { first: now } if now == first));
+                }
+                for held in first..=seq {
+                    assert!(matches!(ring.read(held), Read::Entry(entry) if entry == held));
+                }
+                assert!(matches!(ring.read(seq + 1), Read::Nothing));
+            }
+        }
+    }
+}

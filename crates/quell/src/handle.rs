@@ -151,7 +151,7 @@ impl State {
     /// thread that joins, which is often the one that asked for it. Where threads give back what
     /// others asked for, they wait for each other inside the allocator.
     fn let_task_go(&mut self) -> Option<Waker> {
-        self.body.take_if(|_| self.life.is_quiescent())
+        self.body.take_if(|_| self.life.is_body_over())
     }
 }
 

@@ -17,27 +17,32 @@ struct Family {
     first: Option<Arc<Node>>,
     more: Vec<Option<Arc<Node>>>,
     free: Vec<u32>,
-    /// How many places there are, free ones too.
-    places: u32,
     made: u64,
     omitted: Counts,
+}
+
+impl Family {
+    /// How many places there are, free ones too.
+    const fn places(&self) -> usize {
+        if self.made == 0 { 0 } else { 1 + self.more.len() }
+    }
 }
 
 impl Kids {
     /// Links a child, and yields its place: four bytes, for there are never so many.
     pub(crate) fn link(&mut self, child: Arc<Node>) -> u32 {
         let family = self.0.get_or_insert_default();
+        let places = family.places();
         family.made += 1;
-        let slot = family.free.pop().unwrap_or(family.places);
-        if slot == family.places {
-            family.places += 1;
+        let slot = family.free.pop().map_or(places, |slot| slot as usize);
+        if slot == 0 {
+            family.first = Some(child);
+        } else if slot == places {
+            family.more.push(Some(child));
+        } else {
+            family.more[slot - 1] = Some(child);
         }
-        match family.more.get_mut(slot.wrapping_sub(1) as usize) {
-            _ if slot == 0 => family.first = Some(child),
-            Some(place) => *place = Some(child),
-            None => family.more.push(Some(child)),
-        }
-        slot
+        u32::try_from(slot).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn unlink(&mut self, slot: u32) -> Option<Arc<Node>> {
@@ -66,7 +71,7 @@ impl Kids {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.as_ref().is_none_or(|family| family.places as usize == family.free.len())
+        self.0.as_ref().is_none_or(|family| family.places() == family.free.len())
     }
 
     /// Counts a child, and what it has counted, whose row nobody will see.
