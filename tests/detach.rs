@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
 use quell::{
-    CancelRequest, CauseKind, DetachError, EventKind, RunContext, RunRef, RunSpec, RunStatus,
-    Shutdown,
+    CancelRequest, CauseKind, DetachError, EventKind, RunContext, RunFilter, RunRef, RunSpec,
+    RunStatus, Shutdown, testing,
 };
 
 use crate::support::{Lab, bounded, config, listener, ms, naive, now, secs, within};
@@ -56,9 +56,9 @@ async fn i25_a_child_survives_its_parent_only_by_detach_and_has_a_log_of_its_own
         emitted.collect()
     };
     let from = format!("from {}", run.id());
-    let old = quell::testing::trace(run.run()).await;
+    let old = testing::trace(run.run()).await;
     assert_eq!(said(&old), ["\"attached\"".to_owned(), from.clone()]);
-    let new = quell::testing::trace(&child).await;
+    let new = testing::trace(&child).await;
     assert_eq!(said(&new), [from, "\"detached\"".to_owned(), "\"grandchild\"".to_owned()]);
     assert!(new.iter().all(|event| event.root == child.id()));
     lab.finish().await;
@@ -223,6 +223,48 @@ async fn i25_streams_follow_a_run_that_leaves_and_its_descendants() {
     lab.finish().await;
 }
 
+/// The last run is accepted below one whose acceptance is told in no log but the first.
+#[tokio::test(start_paused = true)]
+async fn i25_a_run_leaves_a_tree_that_has_left_and_each_log_tells_its_part() {
+    let lab = Lab::paused();
+    let run = lab
+        .submit(RunSpec::workflow("first"), async |ctx| {
+            let second = ctx.spawn(RunSpec::agent("second"), async |ctx| {
+                let third = ctx.spawn(RunSpec::agent("third"), async |ctx| {
+                    let above = ctx.spawn(RunSpec::step("above"), async |ctx| {
+                        tokio::time::sleep(secs(2)).await;
+                        let last = ctx.spawn(RunSpec::step("last"), async |_| {
+                            tokio::time::sleep(secs(2)).await;
+                            Ok(())
+                        });
+                        Ok(last.await?)
+                    });
+                    Ok(above.await?)
+                });
+                tokio::time::sleep(secs(3)).await;
+                Ok(third.run().detach()?)
+            });
+            tokio::time::sleep(secs(1)).await;
+            Ok(second.run().detach()?)
+        })
+        .unwrap();
+    run.ended().await;
+    let [second] = &lab.runs(&RunFilter::new().name("second"))[..] else { panic!("no second") };
+    second.ended().await;
+    let [third] = &lab.runs(&RunFilter::new().name("third"))[..] else { panic!("no third") };
+    third.ended().await;
+    for (run, told) in [(run.run(), 3), (second, 3), (third, 3)] {
+        let mut log = testing::trace(run).await;
+        let checked = testing::check_trace(&log).unwrap_or_else(|what| panic!("{what}: {log:#?}"));
+        assert_eq!(checked.runs, told);
+        // A log without the end of its root is no whole log.
+        let last = log.pop().unwrap();
+        assert_eq!((last.run, last.kind), (run.id(), EventKind::Ended(RunStatus::Completed)));
+        testing::check_trace(&log).unwrap_err();
+    }
+    lab.finish().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn i25_a_detached_run_is_a_root_to_the_limits() {
     let limits = bounded(|limits| limits.depth_max = 3);
@@ -264,7 +306,7 @@ async fn i25_the_failure_of_a_detached_run_is_its_own() {
         })
         .unwrap();
     assert_eq!(run.ended().await.status, RunStatus::Completed);
-    let failed = quell::RunFilter::new().status(RunStatus::Failed).roots();
+    let failed = RunFilter::new().status(RunStatus::Failed).roots();
     assert_eq!(lab.runs(&failed).len(), 1);
     lab.finish().await;
 }

@@ -10,23 +10,48 @@ pub(super) fn plan(rng: &mut Rng) -> String {
         1..=5 => 20,
         _ => 7,
     };
-    let mut shapes = Shapes { rng, left: most };
+    let common = if rng.bool() { OPTIONS[rng.usize(0..OPTIONS.len())] } else { "" };
+    let mut shapes = Shapes { rng, left: most, common };
     let mut plan = json!({ "name": "plan", "steps": shapes.steps(0, 1) });
-    if shapes.one_in(8) {
+    if shapes.has("timeout", 8) {
         plan["timeout"] = shapes.time(60);
     }
     shapes.cleanup(&mut plan, 3);
     plan.to_string()
 }
 
+/// What half of the plans have much of, one thing each: rare things seldom meet otherwise.
+const OPTIONS: [&str; 14] = [
+    "timeout",
+    "grace",
+    "idle",
+    "retry",
+    "on_failure",
+    "on_stop",
+    "on_branch_timeout",
+    "on_branch_cancelled",
+    "on_loser",
+    "start_next",
+    "branch_timeout",
+    "branch_grace",
+    "branch_idle",
+    "limit",
+];
+
 struct Shapes<'a> {
     rng: &'a mut Rng,
     left: usize,
+    /// The option that is drawn every other time.
+    common: &'static str,
 }
 
 impl Shapes<'_> {
     fn one_in(&mut self, n: u32) -> bool {
         self.rng.u32(0..n) == 0
+    }
+
+    fn has(&mut self, option: &str, one_in: u32) -> bool {
+        self.one_in(if option == self.common { 2 } else { one_in })
     }
 
     fn time(&mut self, most: u64) -> Value {
@@ -61,12 +86,12 @@ impl Shapes<'_> {
         };
         step["name"] = format!("s{at}").into();
         for (key, most) in [("timeout", 30), ("grace", 15), ("idle", 30)] {
-            if self.one_in(9) {
+            if self.has(key, 9) {
                 step[key] = self.time(most);
             }
         }
         if step["parallel"]["start_next"] != "decided" {
-            if self.one_in(8) {
+            if self.has("retry", 8) {
                 step["retry"] = json!({ "attempts": self.rng.u8(1..4), "backoff": "2ms" });
             }
             self.cleanup(&mut step, 6);
@@ -90,7 +115,7 @@ impl Shapes<'_> {
 
     fn cleanup(&mut self, owner: &mut Value, one_in: u32) {
         for key in ["on_failure", "on_stop"] {
-            if self.one_in(one_in) {
+            if self.has(key, one_in) {
                 let how = ["ok", "ok", "ok", "fail", "deaf", "panic", "naive"];
                 let how = how[self.rng.usize(0..how.len())];
                 let time = self.rng.u64(0..9).to_string();
@@ -121,16 +146,16 @@ impl Shapes<'_> {
             ("on_loser", ["let_finish", "detach"]),
             ("start_next", ["decided", "decided"]),
         ] {
-            if self.one_in(5) {
+            if self.has(key, 5) {
                 options[key] = words[self.rng.usize(0..2)].into();
             }
         }
         for key in ["branch_timeout", "branch_grace", "branch_idle"] {
-            if self.one_in(6) {
+            if self.has(key, 6) {
                 options[key] = self.time(25);
             }
         }
-        if self.one_in(4) {
+        if self.has("limit", 4) {
             options["limit"] = self.rng.u8(1..3).into();
         }
         json!({ "parallel": options, "branches": branches })

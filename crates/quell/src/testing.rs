@@ -1,6 +1,7 @@
 //! For tests of embedders and our own (feature `test-util`): the trace checker and a leak probe.
 
 use std::collections::HashMap;
+use std::{iter, ptr};
 
 use quell_core::{CauseKind, EventKind, RunEvent, RunId, RunStatus};
 
@@ -279,11 +280,22 @@ impl Checker {
         }
     }
 
+    /// Whether a run is below one whose parent this log does not tell, perhaps one that was
+    /// detached. The root went nowhere.
+    fn may_have_followed(&self, run: &Seen) -> bool {
+        let above = |run: &&Seen| run.parent.and_then(|parent| self.runs.get(&parent));
+        let top = iter::successors(Some(run), above).last();
+        let root = self.root.and_then(|root| self.runs.get(&root));
+        let is_root = |top: &Seen| root.is_some_and(|root| ptr::eq(root, top));
+        self.lost_sight && top.is_some_and(|top| top.has_past && !is_root(top))
+    }
+
     fn finish(self) -> Result<Checked, String> {
         let mut checked = Checked { runs: self.runs.len(), ..Checked::default() };
         for (id, run) in &self.runs {
-            // Whose parent is not known may have followed it.
-            if run.left || (run.has_past && (run.quiesced || self.lost_sight)) {
+            let is_over = run.ended.is_some() && (run.quiesced || !run.abandoned);
+            let has_gone = run.left || (!is_over && self.may_have_followed(run));
+            if has_gone || (run.has_past && run.quiesced) {
                 continue;
             }
             if run.ended.is_none() {
