@@ -12,7 +12,6 @@
 //! 2. The queue's lock is a leaf; it is released before a node is ticked.
 //! 3. `next` is what the loop sleeps for; who arms an earlier instant wakes the loop.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -33,13 +32,7 @@ use crate::node::Node;
 use crate::step::Note;
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Mutex, park_until};
-
-/// The place of a timer in the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct TimerKey {
-    pub(crate) at: Ticks,
-    number: u64,
-}
+use crate::timers::{TimerKey, Timers};
 
 /// The queue of timers and the tokens from outside.
 #[derive(Default)]
@@ -49,9 +42,7 @@ pub(crate) struct Control {
 
 #[derive(Default)]
 struct Queue {
-    timers: BTreeMap<TimerKey, Arc<Node>>,
-    /// The number of the timer that was made last.
-    number: u64,
+    timers: Timers<Arc<Node>>,
     links: Vec<Link>,
     /// What the loop sleeps for; `None` while it sleeps for nothing.
     next: Option<Ticks>,
@@ -81,12 +72,10 @@ impl Control {
         let key = {
             let mut queue = self.queue.lock();
             if let Some(armed) = armed {
-                queue.timers.remove(&armed);
+                queue.timers.disarm(armed);
             }
             wanted.map(|at| {
-                queue.number += 1;
-                let key = TimerKey { at, number: queue.number };
-                queue.timers.insert(key, Arc::clone(node));
+                let key = queue.timers.arm(at, Arc::clone(node));
                 if queue.next.is_none_or(|next| at < next) {
                     wake.clone_from(&queue.waker);
                 }
@@ -248,30 +237,32 @@ impl Turns {
         free.start();
         let kept_until = shared.registry.expire(shared.clock.now());
         let mut queue = shared.control.queue.lock();
-        let first = queue.timers.keys().next().map(|key| key.at);
         let others = kept_until.into_iter().chain(due).map(|at| shared.clock.ticks(at));
-        queue.next = first.into_iter().chain(others).min();
+        queue.next = queue.timers.earliest().into_iter().chain(others).min();
         Turn::Next(queue.next.map(|at| shared.clock.at_ticks(at)))
     }
 }
 
 /// Ticks every run whose timer is due.
 pub(crate) fn fire_due(shared: &Shared) {
-    while let Some((key, node)) = pop_due(shared) {
-        tick(key, &node);
+    loop {
+        let due = take_due(shared);
+        if due.is_empty() {
+            return;
+        }
+        for (key, node) in due {
+            tick(key, &node);
+        }
     }
 }
 
-fn pop_due(shared: &Shared) -> Option<(TimerKey, Arc<Node>)> {
+fn take_due(shared: &Shared) -> Vec<(TimerKey, Arc<Node>)> {
     let now = shared.clock.ticks(shared.clock.now());
+    let late = if faults::on("fire-late") { 10_000_000_000 } else { 0 };
     let mut queue = shared.control.queue.lock();
     // While it works the loop sleeps for nothing; it looks at the queue before it sleeps.
     queue.next = Some(now);
-    let first = queue.timers.first_entry()?;
-    if faults::on("fire-late") && first.key().at.get() + 10_000_000_000 > now.get() {
-        return None;
-    }
-    (first.key().at <= now).then(|| first.remove_entry())
+    queue.timers.take_due(Ticks::from_raw(now.get().saturating_sub(late)))
 }
 
 fn tick(key: TimerKey, node: &Arc<Node>) {

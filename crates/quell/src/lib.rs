@@ -72,6 +72,7 @@ mod stream;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
+mod timers;
 mod tool;
 mod usage;
 mod wait;

@@ -35,7 +35,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Gate;
 use crate::clock::Ticks;
-use crate::control::TimerKey;
 use crate::engine::Shared;
 use crate::events::Log;
 use crate::failure::Failure;
@@ -45,6 +44,7 @@ use crate::idle::IdleWatch;
 use crate::kids::Kids;
 use crate::spec::{About, Own, RunSpec};
 use crate::sync::{AbortHandle, AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::timers::TimerKey;
 use crate::waiters::{Waiters, Wakers};
 use crate::word;
 
