@@ -11,7 +11,11 @@ use crate::node::Node;
 #[derive(Default)]
 pub(crate) struct Kids(Option<Box<Family>>);
 
+/// Its 112 bytes, with the allocator's word before them, fill two lines of the cache: in a chain,
+/// where each run has one and is made after it, runs then share no line. Eight bytes less, and a
+/// cancel of a chain takes a third longer (bench `cancel_tree`, `deep`).
 #[derive(Default)]
+#[repr(align(16))]
 struct Family {
     /// The first place is here: in a chain nobody has more than one child.
     first: Option<Arc<Node>>,
