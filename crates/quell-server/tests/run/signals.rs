@@ -1,6 +1,6 @@
 //! Signals: the first cancels, the second aborts, and nothing is left after either.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::support::{PATIENCE, Running, Scratch, wait_until};
@@ -14,6 +14,14 @@ const STUBBORN: &str = "trap 'echo > heard' TERM; \
                         sh -c 'trap \"\" TERM; echo $$ > pid.2; while :; do sleep 0.05; done' & \
                         echo $$ > pid.1; while :; do sleep 0.05; done";
 
+/// Prepares `quell` as what another program becomes.
+fn through(scratch: &Scratch, first: &[&str], args: &[&str]) -> Command {
+    let quell = scratch.quell(args);
+    let mut command = scratch.program(first[0]);
+    command.args(&first[1..]).arg(quell.get_program()).args(quell.get_args());
+    command
+}
+
 #[test]
 fn one_signal_cancels_with_grace_and_the_program_can_clean_up() {
     for (signal, cause) in [
@@ -23,7 +31,8 @@ fn one_signal_cancels_with_grace_and_the_program_can_clean_up() {
     ] {
         let scratch = Scratch::new();
         let args = ["run", "--grace", "50s", "--report", "report.json", "--", "sh", "-c", POLITE];
-        let running = Running::start(scratch.quell(&args));
+        // The tests may run under `nohup` themselves.
+        let running = Running::start(through(&scratch, &["env", "--default-signal=HUP"], &args));
         wait_until("the program has begun", || scratch.pids().len() == 1);
         running.signal(signal);
         let ended = running.ended();
@@ -70,12 +79,8 @@ fn sigquit_aborts_at_once() {
 fn a_hang_up_is_ignored_under_nohup() {
     let scratch = Scratch::new();
     let script = "echo $$ > pid; while [ ! -e go ]; do sleep 0.05; done";
-    let mut command = scratch.quell(&["run", "--", "sh", "-c", script]);
-    let quell = command.get_program().to_owned();
-    let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-    command = scratch.program("sh");
-    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(quell).args(args);
-    let running = Running::start(command);
+    let nohup = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"];
+    let running = Running::start(through(&scratch, &nohup, &["run", "--", "sh", "-c", script]));
     wait_until("the program has begun", || scratch.pids().len() == 1);
     running.signal("HUP");
     scratch.write("go", "");
