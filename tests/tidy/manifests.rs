@@ -44,7 +44,6 @@ const OUTSIDE: [(&str, &[&str]); 2] = [
             "futures",
             "parking_lot",
             "serde_json",
-            "slab",
             "thiserror",
             "tokio",
             "tokio-util",
