@@ -429,7 +429,7 @@ impl Lifecycle {
                 let own = own_grace.map(|grace| later(now, grace)).filter(|own| *own < hard);
                 let bounds =
                     Bounds { hard: own.unwrap_or(hard), wait, mode, drives: own.is_some() };
-                self.on_parent_stopped(bounds, listens, &mut out);
+                self.on_parent_stopped(bounds, listens, now, &mut out);
             }
             Input::Checkpoint { listens } => self.on_checkpoint(listens, now, &mut out),
             Input::Tick { active_at, listens } => self.on_tick(active_at, listens, now, &mut out),
@@ -625,6 +625,7 @@ impl Lifecycle {
             let mode = stop.mode.max(StopMode::Cooperative);
             let bounds = self.bounds(mode, stop.grace, stop.wait, now);
             self.accept(bounds, Trigger::Request, stop.listens, out);
+            self.keep_scheduled(now, out);
             out.answer = Some(match scheduled {
                 Some(_) => Answer::Escalated { from: StopMode::AfterStep, to: mode },
                 // A run that fails already may have the earlier deadline.
@@ -655,7 +656,13 @@ impl Lifecycle {
         });
     }
 
-    fn on_parent_stopped(&mut self, bounds: Bounds, listens: bool, out: &mut Effects) {
+    fn on_parent_stopped(
+        &mut self,
+        bounds: Bounds,
+        listens: bool,
+        now: Instant,
+        out: &mut Effects,
+    ) {
         debug_assert!(bounds.mode >= StopMode::Cooperative, "only accepted stops cascade");
         if self.ended.is_some() {
             return;
@@ -664,6 +671,7 @@ impl Lifecycle {
             self.tighten(bounds, out);
         } else {
             self.accept(bounds, Trigger::Parent, listens, out);
+            self.keep_scheduled(now, out);
         }
     }
 
@@ -757,6 +765,20 @@ impl Lifecycle {
         asks.scheduled = Some(Scheduled { escalate_at, grace, wait });
         out.scheduled = before.is_none();
         out.answer = Some(Answer::Scheduled { escalate_at });
+    }
+
+    /// A stop that was accepted from elsewhere takes no more time than what was scheduled would
+    /// have, by its own escalation: asked for again, it changes nothing (I7).
+    fn keep_scheduled(&mut self, now: Instant, out: &mut Effects) {
+        let scheduled = self.asks.as_ref().and_then(|asks| asks.scheduled);
+        let Some((Scheduled { escalate_at, grace: Some(grace), wait }, ladder)) =
+            scheduled.zip(self.ladder)
+        else {
+            return;
+        };
+        let hard = later(escalate_at.max(now), grace);
+        let wait = wait.unwrap_or(ladder.wait);
+        self.tighten(Bounds { hard, wait, mode: StopMode::Cooperative, drives: true }, out);
     }
 
     /// Accepts a stop: the one edge into `Stopping`.

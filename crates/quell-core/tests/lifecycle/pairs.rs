@@ -1,9 +1,10 @@
 //! Inputs whose order, or whose number, must not matter, in whatever state a history leaves a run.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use proptest::prelude::*;
-use quell_core::lifecycle::{Answer, BodyEnd, Effects, Input, Lifecycle, StopInput};
+use quell_core::lifecycle::{Answer, BodyEnd, Effects, Input, Lifecycle, StopInput, later};
 use quell_core::{RunStatus, StopMode};
 
 use crate::histories::check;
@@ -25,6 +26,33 @@ fn i7_the_same_cancel_again_at_the_same_instant_changes_nothing() {
             prop_assert_eq!(fx, Effects::default());
             prop_assert_eq!(&format!("{life:?}"), &once);
         }
+        Ok(())
+    });
+}
+
+/// Also when another stop, of the run or from above, took hold in between.
+#[test]
+fn i7_a_cancel_that_comes_again_later_finds_all_that_it_asks_for() {
+    let stops = (any_stop(), any_stop(), any::<bool>());
+    let pauses = (0_u64..6, 0_u64..6);
+    check(10_000, (histories(), stops, pauses), |(history, stops, (until_other, until_again))| {
+        let world = lived(&history);
+        let (stop, other, from_above) = stops;
+        let listens = world.books().listens;
+        let (stop, other) = (StopInput { listens, ..stop }, StopInput { listens, ..other });
+        let mut life = world.life.clone();
+        let then = later(world.now, Duration::from_millis(until_other));
+        let hard = later(then, other.grace.unwrap_or_default());
+        let (wait, mode) = (other.wait.unwrap_or_default(), other.mode.max(StopMode::Cooperative));
+        let above = Input::ParentStopped { hard, wait, mode, listens, own_grace: None };
+        life.on(Input::Stop(stop), world.now);
+        life.on(if from_above { above } else { Input::Stop(other) }, then);
+        let before = format!("{life:?}");
+        let again = later(then, Duration::from_millis(until_again));
+        let mut fx = life.on(Input::Stop(stop), again);
+        fx.answer = None;
+        prop_assert_eq!(fx, Effects::default());
+        prop_assert_eq!(format!("{:?}", life), before);
         Ok(())
     });
 }
