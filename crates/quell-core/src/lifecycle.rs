@@ -616,7 +616,7 @@ impl Lifecycle {
             out.answer = Some(Answer::AlreadyTerminal(status));
             return;
         }
-        let scheduled = self.asks.as_ref().and_then(|asks| asks.scheduled);
+        let scheduled = self.scheduled();
         if self.is_stopping() {
             self.on_stop_again(stop, now, out);
         } else if stop.mode == StopMode::AfterStep && self.body != Body::Waiting {
@@ -624,8 +624,7 @@ impl Lifecycle {
         } else {
             let mode = stop.mode.max(StopMode::Cooperative);
             let bounds = self.bounds(mode, stop.grace, stop.wait, now);
-            self.accept(bounds, Trigger::Request, stop.listens, out);
-            self.keep_scheduled(now, out);
+            self.accept(bounds, Trigger::Request, stop.listens, now, out);
             out.answer = Some(match scheduled {
                 Some(_) => Answer::Escalated { from: StopMode::AfterStep, to: mode },
                 // A run that fails already may have the earlier deadline.
@@ -670,19 +669,18 @@ impl Lifecycle {
         if self.is_stopping() {
             self.tighten(bounds, out);
         } else {
-            self.accept(bounds, Trigger::Parent, listens, out);
-            self.keep_scheduled(now, out);
+            self.accept(bounds, Trigger::Parent, listens, now, out);
         }
     }
 
     fn on_checkpoint(&mut self, listens: bool, now: Instant, out: &mut Effects) {
-        let scheduled = self.asks.as_ref().and_then(|asks| asks.scheduled);
+        let scheduled = self.scheduled();
         if let Some(scheduled) = scheduled
             && self.ended.is_none()
             && !self.is_stopping()
         {
             let bounds = self.bounds(StopMode::Cooperative, scheduled.grace, scheduled.wait, now);
-            self.accept(bounds, Trigger::Scheduled, listens, out);
+            self.accept(bounds, Trigger::Scheduled, listens, now, out);
         }
     }
 
@@ -723,7 +721,7 @@ impl Lifecycle {
         let asked =
             asks.scheduled.unwrap_or(Scheduled { escalate_at: now, grace: None, wait: None });
         let bounds = self.bounds(StopMode::Cooperative, asked.grace, asked.wait, now);
-        self.accept(bounds, trigger, listens, out);
+        self.accept(bounds, trigger, listens, now, out);
     }
 
     fn on_ladder(&mut self, stage: Stage, out: &mut Effects) {
@@ -767,26 +765,19 @@ impl Lifecycle {
         out.answer = Some(Answer::Scheduled { escalate_at });
     }
 
-    /// A stop that was accepted from elsewhere takes no more time than what was scheduled would
-    /// have, by its own escalation: asked for again, it changes nothing (I7).
-    fn keep_scheduled(&mut self, now: Instant, out: &mut Effects) {
-        let scheduled = self.asks.as_ref().and_then(|asks| asks.scheduled);
-        let Some((Scheduled { escalate_at, grace: Some(grace), wait }, ladder)) =
-            scheduled.zip(self.ladder)
-        else {
-            return;
-        };
-        let hard = later(escalate_at.max(now), grace);
-        let wait = wait.unwrap_or(ladder.wait);
-        self.tighten(Bounds { hard, wait, mode: StopMode::Cooperative, drives: true }, out);
-    }
-
     /// Accepts a stop: the one edge into `Stopping`.
-    fn accept(&mut self, bounds: Bounds, trigger: Trigger, listens: bool, out: &mut Effects) {
+    fn accept(
+        &mut self,
+        bounds: Bounds,
+        trigger: Trigger,
+        listens: bool,
+        now: Instant,
+        out: &mut Effects,
+    ) {
         let before = self.ladder;
         // The first cause wins, also when its own time has not come (I6).
-        let asked = self.asks.as_ref().is_some_and(|asks| asks.scheduled.is_some());
-        let trigger = if asked { Trigger::Scheduled } else { trigger };
+        let scheduled = self.scheduled();
+        let trigger = if scheduled.is_some() { Trigger::Scheduled } else { trigger };
         let timed_out = matches!(trigger, Trigger::Timeout | Trigger::StartWithin | Trigger::Idle);
         let mut ladder = Ladder {
             hard: bounds.hard,
@@ -805,6 +796,9 @@ impl Lifecycle {
         self.ladder = Some(ladder);
         out.accepted = Some(trigger);
         out.cascade = Some(ladder.cascade(false));
+        if let Some(scheduled) = scheduled {
+            self.keep_to(scheduled, now, out);
+        }
         match self.body {
             Body::Waiting => out.body = BodyAction::Drop,
             Body::Running if self.is_deaf(listens) => {
@@ -820,6 +814,15 @@ impl Lifecycle {
             self.let_go_of_hooks();
             out.hooks = HookAction::Skip;
         }
+    }
+
+    /// What was scheduled would have come to an end by its own escalation. A stop that comes first
+    /// takes no more time than that: asked for again, what was scheduled changes nothing (I7).
+    fn keep_to(&mut self, scheduled: Scheduled, now: Instant, out: &mut Effects) {
+        let (Some(grace), Some(ladder)) = (scheduled.grace, self.ladder) else { return };
+        let hard = later(scheduled.escalate_at.max(now), grace);
+        let wait = scheduled.wait.unwrap_or(ladder.wait);
+        self.tighten(Bounds { hard, wait, mode: StopMode::Cooperative, drives: true }, out);
     }
 
     /// Merges a further stop into an accepted one: modes rise, deadlines shrink (I7).
@@ -926,6 +929,10 @@ impl Lifecycle {
         let grace = if unheard { Duration::ZERO } else { grace.unwrap_or_else(own) };
         let wait = wait.unwrap_or_else(|| self.wait.get());
         Bounds { hard: later(now, grace), wait, mode, drives: true }
+    }
+
+    fn scheduled(&self) -> Option<Scheduled> {
+        self.asks.as_ref().and_then(|asks| asks.scheduled)
     }
 
     fn has_time_for_hooks(&self) -> bool {

@@ -293,16 +293,20 @@ impl Checker {
     fn finish(self) -> Result<Checked, String> {
         let mut checked = Checked { runs: self.runs.len(), ..Checked::default() };
         for (id, run) in &self.runs {
-            let is_over = run.ended.is_some() && (run.quiesced || !run.abandoned);
-            let has_gone = run.left || (!is_over && self.may_have_followed(run));
-            if has_gone || (run.has_past && run.quiesced) {
+            if run.left || (run.has_past && run.quiesced) {
                 continue;
             }
-            if run.ended.is_none() {
-                return Err(format!("run {id} has no terminal event"));
-            }
-            if run.abandoned && !run.quiesced {
-                return Err(format!("run {id} abandoned work and never quiesced"));
+            let missing = match run.ended {
+                None => Some("has no terminal event"),
+                Some(_) if run.abandoned && !run.quiesced => {
+                    Some("abandoned work and never quiesced")
+                }
+                Some(_) => None,
+            };
+            match missing {
+                Some(_) if self.may_have_followed(run) => continue,
+                Some(what) => return Err(format!("run {id} {what}")),
+                None => {}
             }
             checked.restless += usize::from(run.quiesced);
             checked.stopped += usize::from(run.stopping.is_some());
