@@ -22,22 +22,34 @@ mod fence;
 mod races;
 // I10 to I13, D8: deadlines, idle limits, one grace for a tree, shields.
 mod time;
+// I2, I14: large trees, due times, and several who stop the same tree.
+mod turns;
 // I12, I14, I27: everything works while every worker is blocked by user code.
 mod blocked;
 // I15: who is told, who is dropped, who is blamed.
 mod onstop;
+// I15: a stop and the first words of a body about stops.
+mod hearing;
 // I15, I17, I19, I20, I28: what bodies do with a stop, and what remains of them.
 mod execution;
 // I18: tool calls.
 mod tools;
 // I16: stop hooks.
 mod hooks;
+// I15, I16: hooks and the scopes around them.
+mod cleanup;
 // I7, I21 to I23: requests for runs that have not started, are not known, or are over.
 mod edges;
 // I25: the one way to survive a parent.
 mod detach;
+// I25, I30: a tree that leaves while others write, read and stop.
+mod leaving;
+// I21, I27, I36, I39: lanes, slots and due times, with every id given twice.
+mod admission;
 // I26: a panic anywhere is one run's failure.
 mod isolation;
+// I14, I26: every place where foreign code runs, by every call that it can make there.
+mod foreign;
 // I29 to I32: events and their readers.
 mod events;
 // I33 and I30: any number of waiters and readers, each told.
@@ -52,6 +64,8 @@ mod usage;
 mod shutdown;
 // I39: what is kept, for how long, and that nothing else is.
 mod retention;
+// I22, I29, I39: bytes, and the share of each owner.
+mod memory;
 // Ten thousand deep, a hundred thousand wide, on little stack.
 mod scale;
 // I8, I9, I12, I17: random plans, stopped at random.

@@ -80,10 +80,15 @@ const FAULTS: &[(&str, &str)] = &[
         "keep-everything",
         "retention::i39_ten_thousand_ended_trees_are_kept_and_the_oldest_leave_first",
     ),
+    ("act-on-the-control-thread", FOREIGN),
+    ("drop-under-the-lock", FOREIGN),
     // The soak looks for these two by itself, with a witness of its own.
     ("skip-signal", SOAK),
     ("claim-quiescence", SOAK),
 ];
+
+const FOREIGN: &str =
+    "foreign::i14_i26_no_foreign_code_breaks_a_promise_wherever_it_runs_and_whatever_it_calls";
 
 const SOAK: &str = "soak::i39_waves_of_random_trees_end_on_time_and_leave_nothing_behind";
 

@@ -154,15 +154,17 @@ fn only_one_file_of_the_engine_imports_locks_and_atomics() {
 }
 
 /// Where the engine may start a task or a thread.
-const SPAWNERS: [(&str, &str); 10] = [
+const SPAWNERS: [(&str, &str); 12] = [
     ("crates/quell/src/body.rs", "the one task of a run"),
     ("crates/quell/src/hooks.rs", "the hook runner"),
     ("crates/quell/src/work.rs", "blocking closures"),
-    ("crates/quell/src/control.rs", "the control thread"),
+    ("crates/quell/src/turns.rs", "the control thread"),
+    ("crates/quell/src/couriers.rs", "threads for foreign code that it must not run"),
     ("crates/quell/src/engine.rs", "the control loop on a paused clock, for tests"),
     ("crates/quell/src/sync/modelled.rs", "the body of a run in a model, on a thread of it"),
     ("crates/quell/src/sync/scheduled.rs", "the tasks of the engine in a drawn schedule"),
     ("crates/quell/src/models/bodies.rs", "threads of a model"),
+    ("crates/quell/src/models/edges.rs", "threads of a model"),
     ("crates/quell/src/models/log.rs", "threads of a model"),
     ("crates/quell/src/models/runs.rs", "threads of a model"),
 ];

@@ -250,7 +250,7 @@ fn spawn(ctx: &RunContext, stage: &Arc<Stage>, run: usize, keep: Keep, handles: 
 
 fn add_hook(ctx: &RunContext, stage: &Arc<Stage>, run: usize, hook: Hook) {
     let number = {
-        let stopping = ctx.is_stopping();
+        let stopping = ctx.run().status() != quell::RunStatus::Running;
         let books = &mut stage.books()[run];
         let number = books.hooks;
         books.hooks += 1;

@@ -13,7 +13,12 @@ impl Oracle<'_> {
     /// Gives an input to a run and carries out what follows, there and elsewhere.
     pub(crate) fn feed(&mut self, run: usize, input: Input, cause: Option<Cause>) -> Effects {
         let now = self.at(self.now);
-        let fx = self.node_mut(run).life.on(input, now);
+        let node = self.node_mut(run);
+        let mut fx = node.life.on(input, now);
+        if fx.accepted.is_some() && (node.listens || node.parked) {
+            let judged = node.life.on(Input::Judged { listens: node.listens }, now);
+            fx.body = fx.body.max(judged.body);
+        }
         if fx.scheduled {
             self.node_mut(run).scheduled = Some((CauseKind::UserRequest, run));
             self.touch(run);
@@ -47,7 +52,6 @@ impl Oracle<'_> {
                     hard: cascade.hard,
                     wait: cascade.wait,
                     mode: cascade.mode,
-                    listens: self.node(kid).listens,
                     own_grace: spec.grace.map(Duration::from_millis),
                 };
                 self.feed(kid, input, Some(cause));
@@ -101,19 +105,24 @@ impl Oracle<'_> {
         let node = self.node_mut(run);
         match action {
             // The one just registered starts its runner itself: see `Oracle::add_hook`.
-            HookAction::Leave | HookAction::RunNew => {}
+            HookAction::Leave | HookAction::RunNew | HookAction::SkipNew => {}
             HookAction::Run => {
                 let waiting = std::mem::take(&mut node.hooks);
                 self.start_runner(run, waiting);
             }
+            HookAction::AbortRunning => self.abort_runners(run),
             HookAction::Abort => {
-                for runner in 0..node.runners.len() {
-                    self.ready.push_back(Ready::AbortHooks(run, runner));
-                }
+                self.abort_runners(run);
                 self.discard_hooks(run, true);
             }
             HookAction::Skip => self.discard_hooks(run, true),
             HookAction::Drop => self.discard_hooks(run, false),
+        }
+    }
+
+    fn abort_runners(&mut self, run: usize) {
+        for runner in 0..self.node(run).runners.len() {
+            self.ready.push_back(Ready::AbortHooks(run, runner));
         }
     }
 
@@ -170,18 +179,19 @@ impl Oracle<'_> {
         let above = self.node(run);
         let hard = above.life.hard_deadline().unwrap_or(now);
         let cause = above.told.cause.or(above.failing);
-        for member in subtree.into_iter().rev() {
+        for member in subtree.iter().copied() {
             if member != run && !self.node(member).life.is_stopping() {
                 let input = Input::ParentStopped {
                     hard,
                     wait: Duration::from_millis(self.plan.wait),
                     mode: StopMode::Abort,
-                    listens: self.node(member).listens,
                     own_grace: None,
                 };
                 let cause = cause.map(|(_, origin)| (CauseKind::ParentStopped, origin));
                 self.feed(member, input, cause);
             }
+        }
+        for member in subtree.into_iter().rev() {
             self.feed(member, Input::Ladder(stage), None);
         }
     }

@@ -97,6 +97,8 @@ pub(crate) struct Node {
     /// Spawned by the cleanup of a stopping parent: it is bounded, not told.
     pub(crate) is_cleanup: bool,
     pub(crate) listens: bool,
+    /// The first poll of the body has returned.
+    pub(crate) parked: bool,
     pub(crate) active_at: u64,
     pub(crate) scheduled: Option<(CauseKind, usize)>,
     pub(crate) failing: Option<(CauseKind, usize)>,
@@ -199,8 +201,8 @@ impl<'a> Oracle<'a> {
         let due = self.wakeups().filter(|(at, _)| *at <= self.now).min();
         let Some((_, run)) = due else { return false };
         let node = self.node(run);
-        let (active_at, listens) = (self.at(node.active_at), node.listens);
-        self.feed(run, Input::Tick { active_at, listens }, None);
+        let active_at = self.at(node.active_at);
+        self.feed(run, Input::Tick { active_at }, None);
         true
     }
 
@@ -282,7 +284,6 @@ impl<'a> Oracle<'a> {
             grace: request.grace.map(Duration::from_millis),
             wait: None,
             escalate_after: Duration::from_millis(request.escalate),
-            listens: self.node(run).listens,
         };
         let fx = self.feed(run, Input::Stop(stop), None);
         let said = self.said_of(fx.answer, before.map(|(kind, _)| kind));
@@ -371,6 +372,7 @@ impl Node {
             unseen: false,
             is_cleanup: false,
             listens: false,
+            parked: false,
             active_at: now,
             scheduled: None,
             failing: None,

@@ -21,6 +21,12 @@ impl Oracle<'_> {
         node.listens |= plan.listens || plan.gives_way.is_some();
         self.touch(run);
         self.poll(run);
+        let node = self.node_mut(run);
+        node.parked = true;
+        let listens = node.listens;
+        if node.body.runs && node.life.is_stopping() {
+            self.feed(run, Input::Judged { listens }, None);
+        }
     }
 
     /// The task of a run is polled.
@@ -122,7 +128,7 @@ impl Oracle<'_> {
             Step::Checkpoint => {
                 self.node_mut(run).listens = true;
                 if !self.node(run).life.is_stopping() && self.node(run).scheduled.is_some() {
-                    self.feed(run, Input::Checkpoint { listens: true }, None);
+                    self.feed(run, Input::Checkpoint, None);
                 }
                 if self.node(run).life.is_stopping() {
                     self.node_mut(run).body.step = usize::MAX;
@@ -144,7 +150,6 @@ impl Oracle<'_> {
 
     fn add_hook(&mut self, run: usize, step: usize) {
         let node = self.node_mut(run);
-        node.listens = true;
         let number = node.hooks_made;
         node.hooks_made += 1;
         let fx = self.feed(run, Input::HookAdded, None);

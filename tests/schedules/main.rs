@@ -34,6 +34,7 @@ mod doors;
 mod ends;
 mod parallel;
 mod play;
+mod queue;
 mod readers;
 mod trees;
 mod witness;

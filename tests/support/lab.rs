@@ -98,6 +98,9 @@ fn whole() -> Limits {
     let mut limits = Limits::default();
     limits.events_per_root_max = 10_000_000;
     limits.ended_trees_max = 10_000_000;
+    limits.events_per_root_bytes_max = 1 << 40;
+    limits.live_bytes_max = 1 << 40;
+    limits.ended_bytes_max = 1 << 40;
     limits
 }
 

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use crate::{OnStop, RunStatus, StopMode};
 
 /// The state of one run. See the module for the diagram.
-#[expect(clippy::struct_excessive_bools, reason = "five independent facts")]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     grace: Span,
@@ -44,6 +44,10 @@ pub struct Lifecycle {
     work: u32,
     restless: i32,
     had_children: bool,
+    /// The last child of a stopped run ended before it was known whether its body listens.
+    owes_poll: bool,
+    /// Children were live at the hard deadline: hooks that wait for them have time left.
+    hooks_wait: bool,
     hooks: bool,
     failed: bool,
     child_failed: bool,
@@ -130,22 +134,21 @@ pub enum Input {
         wait: Duration,
         /// The ancestor's mode.
         mode: StopMode,
-        /// Whether the body has used the stop API.
-        listens: bool,
         /// A grace of the run's own, if its spec names one: it can only be earlier.
         own_grace: Option<Duration>,
     },
     /// The body passed a checkpoint.
-    Checkpoint {
-        /// Whether the body has used the stop API; a checkpoint is part of it.
+    Checkpoint,
+    /// It is known whether the body of a stopped run listens. Follows every accepted stop: at once,
+    /// or when the first poll of the body has returned, for what a body does in it counts.
+    Judged {
+        /// Whether the body has used the stop API.
         listens: bool,
     },
     /// An instant of [`Lifecycle::next_wakeup`] has come.
     Tick {
         /// The last sign of life in the subtree.
         active_at: Instant,
-        /// Whether the body has used the stop API.
-        listens: bool,
     },
     /// The ladder of this run or of an ancestor reached a stage.
     Ladder(Stage),
@@ -163,8 +166,6 @@ pub struct StopInput {
     pub wait: Option<Duration>,
     /// When an `after_step` request escalates.
     pub escalate_after: Duration,
-    /// Whether the body has used the stop API.
-    pub listens: bool,
 }
 
 /// How a body ended.
@@ -310,12 +311,15 @@ pub enum HookAction {
     Run,
     /// Run the one just registered, at once; its runner counts as one piece of work.
     RunNew,
+    /// Drop those that run. Those that wait for descendants have time left.
+    AbortRunning,
     /// Drop those that run and skip those that wait. If any wait, dropping them counts as one piece
     /// of work: what they have captured is the run's code, too.
     Abort,
-    /// Skip those that wait; counts as with [`Abort`](Self::Abort). One that was refused when it
-    /// was registered is the caller's, and counts as nothing.
+    /// Skip those that wait; counts as with [`Abort`](Self::Abort).
     Skip,
+    /// Skip the one just registered. It is the caller's, and counts as nothing.
+    SkipNew,
     /// Drop those that wait: the run ends without a stop. Counts as one piece of work.
     Drop,
 }
@@ -383,6 +387,8 @@ impl Lifecycle {
             work: 0,
             restless: 0,
             had_children: false,
+            owes_poll: false,
+            hooks_wait: false,
             hooks: false,
             failed: false,
             child_failed: false,
@@ -425,14 +431,15 @@ impl Lifecycle {
             Input::HookAdded => self.on_hook_added(&mut out),
             Input::BodyEnded(end) => self.on_body_ended(end, now, &mut out),
             Input::Stop(stop) => self.on_stop(stop, now, &mut out),
-            Input::ParentStopped { hard, wait, mode, listens, own_grace } => {
+            Input::ParentStopped { hard, wait, mode, own_grace } => {
                 let own = own_grace.map(|grace| later(now, grace)).filter(|own| *own < hard);
                 let bounds =
                     Bounds { hard: own.unwrap_or(hard), wait, mode, drives: own.is_some() };
-                self.on_parent_stopped(bounds, listens, now, &mut out);
+                self.on_parent_stopped(bounds, now, &mut out);
             }
-            Input::Checkpoint { listens } => self.on_checkpoint(listens, now, &mut out),
-            Input::Tick { active_at, listens } => self.on_tick(active_at, listens, now, &mut out),
+            Input::Checkpoint => self.on_checkpoint(now, &mut out),
+            Input::Judged { listens } => self.on_judged(listens, &mut out),
+            Input::Tick { active_at } => self.on_tick(active_at, now, &mut out),
             Input::Ladder(stage) => self.on_ladder(stage, &mut out),
         }
         self.settle(&mut out);
@@ -458,6 +465,11 @@ impl Lifecycle {
     /// Tells whether a stop was accepted.
     pub fn is_stopping(&self) -> bool {
         self.ladder.is_some_and(|ladder| ladder.stop)
+    }
+
+    /// Tells whether a stop was accepted and the run has not ended.
+    pub fn is_live_and_stopping(&self) -> bool {
+        self.ended.is_none() && self.is_stopping()
     }
 
     /// Tells whether what wants to start now would be refused.
@@ -533,7 +545,7 @@ impl Lifecycle {
         }
         if self.asks.as_ref().is_some_and(|asks| asks.start_by.is_some_and(|by| by <= now)) {
             // Its timer is late: the time to start is over all the same.
-            self.on_tick(now, false, now, out);
+            self.on_tick(now, now, out);
             out.refused = true;
             return;
         }
@@ -554,12 +566,13 @@ impl Lifecycle {
         }
         let Some(ladder) = self.ladder.filter(|ladder| ladder.stop) else { return };
         if self.body != Body::Running {
-            return;
+            // The inner scope has ended: now the outer one cleans up.
+            return self.release_hooks(out);
         }
-        if ladder.stage >= Stage::Abort && !self.is_deaf_to_last_stop() {
-            self.offender = true;
-            out.body = BodyAction::PollThenDrop;
-        } else if self.is_deaf_to_last_stop() {
+        let is_deaf = self.on_stop == OnStop::Drop;
+        self.owes_poll = self.on_stop == OnStop::Auto;
+        self.offender |= ladder.stage >= Stage::Abort && !is_deaf;
+        if is_deaf || self.offender {
             out.body = BodyAction::PollThenDrop;
         }
     }
@@ -585,12 +598,12 @@ impl Lifecycle {
     fn on_hook_added(&mut self, out: &mut Effects) {
         if self.ended.is_none() && !self.is_stopping() {
             self.hooks = true;
-        } else if self.ended.is_none() && self.has_time_for_hooks() {
+        } else if self.ended.is_none() && self.has_time_for_new_hooks() {
             self.work += 1;
             out.hooks = HookAction::RunNew;
         } else {
             out.refused = true;
-            out.hooks = HookAction::Skip;
+            out.hooks = HookAction::SkipNew;
         }
     }
 
@@ -604,7 +617,8 @@ impl Lifecycle {
             return;
         }
         if self.is_stopping() {
-            out.aborted = self.offender && end == BodyEnd::Dropped;
+            self.offender &= end == BodyEnd::Dropped;
+            out.aborted = self.offender;
             self.release_hooks(out);
         } else if end != BodyEnd::Ok || self.child_failed {
             self.fail(now, out);
@@ -624,7 +638,7 @@ impl Lifecycle {
         } else {
             let mode = stop.mode.max(StopMode::Cooperative);
             let bounds = self.bounds(mode, stop.grace, stop.wait, now);
-            self.accept(bounds, Trigger::Request, stop.listens, now, out);
+            self.accept(bounds, Trigger::Request, now, out);
             out.answer = Some(match scheduled {
                 Some(_) => Answer::Escalated { from: StopMode::AfterStep, to: mode },
                 // A run that fails already may have the earlier deadline.
@@ -655,13 +669,7 @@ impl Lifecycle {
         });
     }
 
-    fn on_parent_stopped(
-        &mut self,
-        bounds: Bounds,
-        listens: bool,
-        now: Instant,
-        out: &mut Effects,
-    ) {
+    fn on_parent_stopped(&mut self, bounds: Bounds, now: Instant, out: &mut Effects) {
         debug_assert!(bounds.mode >= StopMode::Cooperative, "only accepted stops cascade");
         if self.ended.is_some() {
             return;
@@ -669,22 +677,33 @@ impl Lifecycle {
         if self.is_stopping() {
             self.tighten(bounds, out);
         } else {
-            self.accept(bounds, Trigger::Parent, listens, now, out);
+            self.accept(bounds, Trigger::Parent, now, out);
         }
     }
 
-    fn on_checkpoint(&mut self, listens: bool, now: Instant, out: &mut Effects) {
+    /// Under `Auto` only a body that listens has the grace. The answer is latched in `on_stop`.
+    fn on_judged(&mut self, listens: bool, out: &mut Effects) {
+        if !self.is_stopping() || self.on_stop != OnStop::Auto {
+            return;
+        }
+        self.on_stop = if listens { OnStop::Signal } else { OnStop::Drop };
+        if !listens && self.body == Body::Running && self.children == 0 && self.ended.is_none() {
+            out.body = if self.owes_poll { BodyAction::PollThenDrop } else { BodyAction::Drop };
+        }
+    }
+
+    fn on_checkpoint(&mut self, now: Instant, out: &mut Effects) {
         let scheduled = self.scheduled();
         if let Some(scheduled) = scheduled
             && self.ended.is_none()
             && !self.is_stopping()
         {
             let bounds = self.bounds(StopMode::Cooperative, scheduled.grace, scheduled.wait, now);
-            self.accept(bounds, Trigger::Scheduled, listens, now, out);
+            self.accept(bounds, Trigger::Scheduled, now, out);
         }
     }
 
-    fn on_tick(&mut self, active_at: Instant, listens: bool, now: Instant, out: &mut Effects) {
+    fn on_tick(&mut self, active_at: Instant, now: Instant, out: &mut Effects) {
         if self.ended.is_some() {
             return;
         }
@@ -721,7 +740,7 @@ impl Lifecycle {
         let asked =
             asks.scheduled.unwrap_or(Scheduled { escalate_at: now, grace: None, wait: None });
         let bounds = self.bounds(StopMode::Cooperative, asked.grace, asked.wait, now);
-        self.accept(bounds, trigger, listens, now, out);
+        self.accept(bounds, trigger, now, out);
     }
 
     fn on_ladder(&mut self, stage: Stage, out: &mut Effects) {
@@ -740,7 +759,14 @@ impl Lifecycle {
                 (Stage::Abort | Stage::Signalled, _, _) => BodyAction::Leave,
             };
         }
-        if ladder.stop {
+        if !ladder.stop {
+            return;
+        }
+        if stage == Stage::Abort && self.children > 0 {
+            // Hooks that wait for descendants alone have until the next stage.
+            out.hooks = HookAction::AbortRunning;
+            self.hooks_wait = true;
+        } else {
             out.hooks = HookAction::Abort;
             self.let_go_of_hooks();
         }
@@ -765,15 +791,9 @@ impl Lifecycle {
         out.answer = Some(Answer::Scheduled { escalate_at });
     }
 
-    /// Accepts a stop: the one edge into `Stopping`.
-    fn accept(
-        &mut self,
-        bounds: Bounds,
-        trigger: Trigger,
-        listens: bool,
-        now: Instant,
-        out: &mut Effects,
-    ) {
+    /// Accepts a stop: the one edge into `Stopping`. Whether a body under `Auto` has the grace is
+    /// said by the [`Input::Judged`] that follows.
+    fn accept(&mut self, bounds: Bounds, trigger: Trigger, now: Instant, out: &mut Effects) {
         let before = self.ladder;
         // The first cause wins, also when its own time has not come (I6).
         let scheduled = self.scheduled();
@@ -801,13 +821,10 @@ impl Lifecycle {
         }
         match self.body {
             Body::Waiting => out.body = BodyAction::Drop,
-            Body::Running if self.is_deaf(listens) => {
-                self.on_stop = OnStop::Drop;
-                if self.children == 0 {
-                    out.body = BodyAction::Drop;
-                }
+            Body::Running if self.on_stop == OnStop::Drop && self.children == 0 => {
+                out.body = BodyAction::Drop;
             }
-            Body::Running => self.on_stop = OnStop::Signal,
+            Body::Running => {}
             Body::Ended => self.release_hooks(out),
         }
         if ladder.mode == StopMode::Abort {
@@ -873,10 +890,16 @@ impl Lifecycle {
         out.cascade = Some(ladder.cascade(true));
     }
 
-    /// The body has ended and a stop was accepted, in whatever order: hooks have their turn.
+    /// A stop was accepted, and body and children have ended, in whatever order: hooks have their
+    /// turn. Those that waited for descendants alone when the hard deadline came are in time until
+    /// the next stage.
     fn release_hooks(&mut self, out: &mut Effects) {
-        if self.let_go_of_hooks() {
-            let in_time = self.has_time_for_hooks();
+        if self.children == 0 && self.let_go_of_hooks() {
+            let waited = self.hooks_wait && !self.offender;
+            let over = if waited { Stage::AbortAll } else { Stage::Abort };
+            let in_time = self
+                .ladder
+                .is_some_and(|ladder| ladder.stage < over && ladder.mode < StopMode::Abort);
             out.hooks = if in_time { HookAction::Run } else { HookAction::Skip };
         }
     }
@@ -935,22 +958,9 @@ impl Lifecycle {
         self.asks.as_ref().and_then(|asks| asks.scheduled)
     }
 
-    fn has_time_for_hooks(&self) -> bool {
+    fn has_time_for_new_hooks(&self) -> bool {
         self.ladder
             .is_some_and(|ladder| ladder.stage == Stage::Signalled && ladder.mode < StopMode::Abort)
-    }
-
-    const fn is_deaf(&self, listens: bool) -> bool {
-        match self.on_stop {
-            OnStop::Auto => !listens,
-            OnStop::Signal => false,
-            OnStop::Drop => true,
-        }
-    }
-
-    /// `accept` latches the answer in `on_stop`.
-    fn is_deaf_to_last_stop(&self) -> bool {
-        matches!(self.on_stop, OnStop::Drop)
     }
 }
 

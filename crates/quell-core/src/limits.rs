@@ -15,6 +15,20 @@ pub const ESCALATE_AFTER: Duration = Duration::from_secs(30);
 /// `Lagged`. Readers have no queue of their own, so that this bounds all of them together.
 pub const EVENTS_PER_ROOT_MAX: usize = 4_096;
 
+/// Bytes of the events held per root: their values, names and words, and a little for each event.
+/// The oldest leave first; a reader behind them is told `Lagged`.
+pub const EVENTS_PER_ROOT_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of the events that are held for readers of the whole engine. The oldest leave first.
+pub const SUBSCRIBER_BACKLOG_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes that live runs hold: their inputs, labels, names and outputs, and their logs. A submit
+/// that would exceed it is refused, and so is an output; a log gives up its oldest events earlier.
+pub const LIVE_BYTES_MAX: usize = 1 << 30;
+
+/// What one owner may hold of every bound in number or bytes that owners share, in percent.
+pub const OWNER_SHARE_PERCENT: u8 = 25;
+
 /// Events that a reader of the whole engine may be behind before it is told `Lagged`.
 pub const SUBSCRIBER_BACKLOG_MAX: usize = 1_024;
 
@@ -33,6 +47,10 @@ pub const RUNS_MAX: usize = 4_000_000;
 /// Ended trees kept in memory. The oldest leave first.
 pub const ENDED_TREES_MAX: usize = 10_000;
 
+/// Bytes of the ended trees kept in memory, about: payloads, texts and events, and a little for
+/// each run. The oldest leave first.
+pub const ENDED_BYTES_MAX: usize = 256 << 20;
+
 /// How long an ended tree is kept in memory.
 pub const ENDED_TREES_FOR: Duration = Duration::from_hours(1);
 
@@ -41,6 +59,9 @@ pub const RESERVATIONS_MAX: usize = 65_536;
 
 /// The longest time that a stop is remembered for an id that is not known yet.
 pub const RESERVATIONS_FOR: Duration = Duration::from_hours(24);
+
+/// Bytes of the stops that are remembered: their reasons and actors. The oldest leave first.
+pub const RESERVATIONS_BYTES_MAX: usize = 64 << 20;
 
 /// An input or an output. A larger one is refused.
 pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;

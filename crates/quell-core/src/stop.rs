@@ -238,6 +238,17 @@ impl CancelRequest {
         self
     }
 
+    /// Yields who asks, if the request names them.
+    pub fn asked_by(&self) -> Option<&str> {
+        self.by.as_deref()
+    }
+
+    /// Yields how many bytes its texts have.
+    pub fn bytes(&self) -> usize {
+        let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+        text(&self.message) + text(&self.by)
+    }
+
     /// Yields how urgent the request is.
     pub const fn mode(&self) -> StopMode {
         self.mode

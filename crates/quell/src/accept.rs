@@ -8,12 +8,14 @@ use quell_core::lifecycle::Input;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Free;
+use crate::after::After;
 use crate::control;
 use crate::engine::Shared;
 use crate::failure::SubmitError;
 use crate::faults;
-use crate::node::{After, Node, State};
-use crate::registry::Entered;
+use crate::foreign;
+use crate::ledger::Full;
+use crate::node::{Link, Node, State};
 use crate::shield;
 use crate::spec::RunSpec;
 use crate::step::Note;
@@ -31,13 +33,24 @@ impl Shared {
             return Err(SubmitError::ShuttingDown);
         }
         self.check(&spec)?;
+        let charge = self.charge(spec.owned_by(), spec.bytes())?;
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
         let node = Node::new(self, self.id_of(&spec, now), spec, None, now);
-        let free = self.admit(&node, now)?;
-        let entered = self.enter(&node, &mut node.lock(), false, now, &mut wakers);
+        let is_gated = self.admission.concerns(node.gate());
+        if is_gated {
+            node.hold_back();
+        }
+        let admit = || match is_gated {
+            true => self.admission.enter(&node, now),
+            false => Ok(Free::default()),
+        };
+        let (free, stop) = self.enter(&node, &mut node.lock(), false, now, &mut wakers, admit)?;
+        charge.keep();
+        if let Some(due) = node.gate().and_then(|gate| gate.not_before) {
+            self.control.nudge(self.clock.ticks(due));
+        }
         free.start();
-        let stop = entered.inspect_err(|_| self.give_back(&node, now))?;
-        crate::foreign::wake(wakers);
+        foreign::wake(self, wakers);
         self.stop_at_once(&node, token, stop, now);
         if self.config.parent_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
             node.cancel(&control::by_token());
@@ -53,35 +66,27 @@ impl Shared {
         parent: &Arc<Node>,
     ) -> Result<Arc<Node>, Refusal> {
         self.check(&spec)?;
+        let bytes = spec.bytes();
+        let account = if bytes > 0 { parent.account(&parent.lock()) } else { None };
+        let charge = self.charge(account.as_ref(), bytes)?;
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
-        let (node, stop) = self.link_child(spec, parent, now, &mut wakers)?;
-        crate::foreign::wake(wakers);
+        let (node, stop) = self.link_child(spec, parent, bytes, now, &mut wakers)?;
+        charge.keep();
+        foreign::wake(self, wakers);
         self.stop_at_once(&node, token, stop, now);
         Ok(node)
     }
 
-    /// Asks for the lane and the slot of a root that nobody else knows yet.
-    fn admit(&self, node: &Arc<Node>, now: Instant) -> Result<Free, SubmitError> {
-        if !self.admission.concerns(node.gate()) {
-            return Ok(Free::default());
-        }
-        node.hold_back();
-        let free = self.admission.enter(node, now)?;
-        if let Some(due) = node.gate().and_then(|gate| gate.not_before) {
-            self.control.nudge(self.clock.ticks(due));
-        }
-        Ok(free)
-    }
-
-    /// Gives back what a root had of admission: it was refused after all.
-    fn give_back(&self, node: &Arc<Node>, now: Instant) {
-        {
-            let mut state = node.lock();
-            state.life.refuse(true);
-            node.mirror(&state, 0);
-        }
-        self.admission.ended(node, now).start();
-        self.admission.quiesced(node.id, now).start();
+    /// Charges an owner for what live runs hold, until the charge is dropped or kept.
+    fn charge(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<Charge<'_>, SubmitError> {
+        const WHAT: &str = "bytes of live runs";
+        self.ledger.charge(owner, bytes).map_err(|full| match (full, owner) {
+            (Full::Share(max), Some(owner)) => {
+                SubmitError::ShareUsedUp { what: WHAT, owner: Arc::clone(owner), max }
+            }
+            (Full::All(max) | Full::Share(max), _) => SubmitError::LimitReached { what: WHAT, max },
+        })?;
+        Ok(Charge { shared: self, owner: owner.map(Arc::clone), bytes })
     }
 
     /// Yields the id that a run brings, or a new one.
@@ -103,6 +108,7 @@ impl Shared {
         self: &Arc<Self>,
         spec: RunSpec,
         parent: &Arc<Node>,
+        bytes: usize,
         now: Instant,
         wakers: &mut Wakers,
     ) -> Result<(Arc<Node>, Option<Box<After>>), Refusal> {
@@ -129,7 +135,7 @@ impl Shared {
             node.set(word::CLEANUP);
         }
         let mut state = node.lock();
-        let stop = self.enter(&node, &mut state, cleanup, now, wakers)?;
+        let ((), stop) = self.enter(&node, &mut state, cleanup, now, wakers, || Ok(()))?;
         let added = above.life.on(Input::ChildAdded { shielded }, now);
         debug_assert!(
             !added.refused || faults::on("skip-fence"),
@@ -139,35 +145,35 @@ impl Shared {
             above.life.on(Input::ChildLeft, now);
         }
         state.slot = above.kids.link(Arc::clone(&node));
+        parent.log_of(&mut above).count_charge(bytes, 0);
         drop(state);
         Ok((node, stop))
     }
 
-    /// Enters a node in the registry and the log, under its lock: nobody sees it half made. A stop
-    /// that was waiting for it is the first, whoever finds it now (I6); what that leaves to be done
-    /// is yielded.
-    fn enter(
+    /// Enters a node in the registry, in admission and the log, under its lock: nobody sees it half
+    /// made. A stop that was waiting for it is the first, whoever finds it now (I6); what that
+    /// leaves to be done is yielded.
+    fn enter<A>(
         &self,
         node: &Arc<Node>,
         state: &mut State,
         shielded: bool,
         now: Instant,
         wakers: &mut Wakers,
-    ) -> Result<Option<Box<After>>, SubmitError> {
-        let request = match self.registry.enter(node, state.parent_id.is_none(), now) {
-            Entered::InUse => return Err(SubmitError::IdInUse(node.id)),
-            Entered::Stopped(request) => Some(request),
-            Entered::Yes => None,
-        };
+        admit: impl FnOnce() -> Result<A, SubmitError>,
+    ) -> Result<(A, Option<Box<After>>), SubmitError> {
+        let is_root = state.parent_id.is_none();
+        let (admitted, request) = self.registry.enter(node, is_root, now, admit)?;
         node.write_queued(state, shielded, now, wakers);
         if let Some(at) = state.life.next_wakeup() {
             state.armed = self.control.rearm(node, None, Some(self.clock.ticks(at)));
         }
-        Ok(request.map(|request| {
+        let stop = request.map(|request| {
             let input = Input::Stop(node.stop_input(&request, None));
             let why = Note { request: Some(&request), ..Note::default() };
             Box::new(node.step_locked(state, input, why, now, |_, _| {}))
-        }))
+        });
+        Ok((admitted, stop))
     }
 
     /// Carries out the stop that was waiting for the run, and links its token, before its body can
@@ -187,14 +193,54 @@ impl Shared {
         if token.is_cancelled() {
             node.cancel(&control::by_token());
         } else {
-            let link = self.control.link_run(node, token);
+            let abort = self.control.link_run(node, token.clone());
             let mut state = node.lock();
             if state.times.ended.is_some() {
-                link.abort();
+                abort.abort();
             } else {
-                state.extra().link = Some(link);
+                state.extra().link = Some(Link { abort, token });
+                node.set(word::LINKED);
             }
         }
+    }
+}
+
+impl Node {
+    /// Stops a run that is about to start although a token from outside, which the control thread
+    /// may have yet to hear of, says that it is not to.
+    pub(crate) fn ask_tokens(self: &Arc<Self>) {
+        let bits = self.word();
+        let linked = || {
+            let state = self.lock();
+            let link = state.extra.as_ref().and_then(|extra| extra.link.as_ref());
+            link.is_some_and(|link| link.token.is_cancelled())
+        };
+        let parent_token = self.shared.config.parent_token.as_ref();
+        let has_waited = bits & word::GATED != 0;
+        if (bits & word::LINKED != 0 && linked())
+            || (has_waited && parent_token.is_some_and(CancellationToken::is_cancelled))
+        {
+            self.cancel(&control::by_token());
+        }
+    }
+}
+
+/// What a run was charged for; given back unless it is kept.
+struct Charge<'a> {
+    shared: &'a Shared,
+    owner: Option<Arc<str>>,
+    bytes: usize,
+}
+
+impl Charge<'_> {
+    fn keep(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.shared.ledger.release(self.owner.as_ref(), self.bytes);
     }
 }
 

@@ -6,16 +6,18 @@
 //!
 //! Invariants, all under the one lock:
 //!
-//! 1. A lane has an entry exactly as long as a run holds it; the runs behind it wait in it, first
+//! 1. A root comes in only while the registry claims its id, and the registry keeps the id until
+//!    the root is quiescent: no two roots that are in here have the same id.
+//! 2. A lane has an entry exactly as long as a run holds it; the runs behind it wait in it, first
 //!    come, first served. So no two runs of a lane are let go at once (I36).
-//! 2. `running` counts the runs that were let go and are not quiescent: abandoned work keeps its
-//!    slot (I27).
-//! 3. A run that was not let go is in one of `due`, the queue of its lane, and `ready`; one that
-//!    was stopped meanwhile is passed over when its turn comes.
+//! 3. A run in `running` was let go and is not quiescent: abandoned work keeps its slot (I27).
+//! 4. A run that was not let go and has not ended stands in exactly one queue, and `places` says in
+//!    which: `due`, `ready`, or behind the holder of its lane. One that ended stands in none.
 //!
-//! Lock order: node → admission, and the lock is a leaf: runs are let go when it is released.
+//! Lock order: node → shard of the registry → admission, and the lock is a leaf: runs are let go
+//! when it is released.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -36,17 +38,28 @@ pub(crate) struct Admission {
 
 #[derive(Debug, Default)]
 struct State {
-    running: HashSet<RunId>,
-    ready: VecDeque<Arc<Node>>,
+    /// The number of the place that was given last.
+    number: u64,
+    places: HashMap<RunId, Place>,
+    due: BTreeMap<(Instant, u64), Arc<Node>>,
+    ready: BTreeMap<u64, Arc<Node>>,
     lanes: HashMap<Arc<str>, Queue>,
-    due: BTreeMap<(Instant, RunId), Arc<Node>>,
+    running: HashSet<RunId>,
+}
+
+/// Where a run waits.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Due(Instant, u64),
+    Ready(u64),
+    Behind(u64),
 }
 
 /// A lane that a run holds, and the runs behind it.
 #[derive(Debug)]
 struct Queue {
     holder: RunId,
-    behind: VecDeque<Arc<Node>>,
+    behind: BTreeMap<u64, Arc<Node>>,
 }
 
 /// What a root asks of admission besides a slot.
@@ -71,7 +84,7 @@ impl Admission {
         self.running_max.is_some() || gate.is_some()
     }
 
-    /// Takes a root in. Called under its node's lock, with the node held.
+    /// Takes a root in whose id is claimed. Called under its node's lock, with the node held.
     pub(crate) fn enter(&self, node: &Arc<Node>, now: Instant) -> Result<Free, SubmitError> {
         let mut state = self.state.lock();
         let gate = node.gate();
@@ -82,22 +95,30 @@ impl Admission {
             return Err(SubmitError::LaneBusy(Arc::clone(key)));
         }
         match gate.and_then(|gate| gate.not_before).filter(|due| *due > now) {
-            Some(due) => drop(state.due.insert((due, node.id), Arc::clone(node))),
+            Some(due) => {
+                let number = state.next_number();
+                state.places.insert(node.id, Place::Due(due, number));
+                state.due.insert((due, number), Arc::clone(node));
+            }
             None => state.line_up(Arc::clone(node)),
         }
         Ok(self.let_go(&mut state, now))
     }
 
-    /// A root became terminal: its lane goes to the next one.
+    /// A root became terminal: it waits no more, and its lane goes to the next one.
     pub(crate) fn ended(&self, node: &Node, now: Instant) -> Free {
         let mut state = self.state.lock();
-        if let Some(gate) = node.gate() {
-            if let Some(due) = gate.not_before {
-                state.due.remove(&(due, node.id));
-            }
-            if let Some(lane) = &gate.lane {
-                state.pass_on(&lane.key, node.id);
-            }
+        let lane = node.gate().and_then(|gate| gate.lane.as_ref());
+        let _left = match state.places.remove(&node.id) {
+            Some(Place::Due(due, number)) => state.due.remove(&(due, number)),
+            Some(Place::Ready(number)) => state.ready.remove(&number),
+            Some(Place::Behind(number)) => lane
+                .and_then(|lane| state.lanes.get_mut(&lane.key))
+                .and_then(|queue| queue.behind.remove(&number)),
+            None => None,
+        };
+        if let Some(lane) = lane {
+            state.pass_on(&lane.key, node.id);
         }
         self.let_go(&mut state, now)
     }
@@ -120,7 +141,9 @@ impl Admission {
     #[cfg(feature = "test-util")]
     pub(crate) fn len(&self) -> usize {
         let state = self.state.lock();
-        state.running.len() + state.ready.len() + state.lanes.len() + state.due.len()
+        let behind = state.lanes.values().map(|queue| queue.behind.len()).sum::<usize>();
+        debug_assert_eq!(state.places.len(), state.due.len() + state.ready.len() + behind);
+        state.places.len() + state.lanes.len() + state.running.len()
     }
 
     fn let_go(&self, state: &mut State, now: Instant) -> Free {
@@ -133,7 +156,9 @@ impl Admission {
         }
         let mut free = Vec::new();
         while self.running_max.is_none_or(|max| state.running.len() < max) {
-            let Some(node) = state.ready.pop_front() else { break };
+            let Some((_, node)) = state.ready.pop_first() else { break };
+            state.places.remove(&node.id);
+            // One that was stopped is about to say that it has ended.
             if node.is_wanted() {
                 state.running.extend(self.running_max.map(|_| node.id));
                 free.push(node);
@@ -146,15 +171,17 @@ impl Admission {
 impl State {
     /// A run whose due time has come takes its lane, or waits for it.
     fn line_up(&mut self, node: Arc<Node>) {
-        let lane = node.gate().and_then(|gate| gate.lane.as_ref());
-        let Some(lane) = lane else { return self.ready.push_back(node) };
-        if let Some(queue) = self.lanes.get_mut(&lane.key) {
-            queue.behind.push_back(node);
-            return;
+        let number = self.next_number();
+        if let Some(lane) = node.gate().and_then(|gate| gate.lane.as_ref()) {
+            if let Some(queue) = self.lanes.get_mut(&lane.key) {
+                self.places.insert(node.id, Place::Behind(number));
+                queue.behind.insert(number, node);
+                return;
+            }
+            let queue = Queue { holder: node.id, behind: BTreeMap::new() };
+            self.lanes.insert(Arc::clone(&lane.key), queue);
         }
-        let queue = Queue { holder: node.id, behind: VecDeque::new() };
-        self.lanes.insert(Arc::clone(&lane.key), queue);
-        self.ready.push_back(node);
+        self.make_ready(number, node);
     }
 
     /// The holder of a lane gives it to the first one behind it that still wants it.
@@ -162,14 +189,24 @@ impl State {
         let Some(queue) = self.lanes.get_mut(lane).filter(|queue| queue.holder == holder) else {
             return;
         };
-        while let Some(next) = queue.behind.pop_front() {
+        while let Some((number, next)) = queue.behind.pop_first() {
             if next.is_wanted() {
                 queue.holder = next.id;
-                self.ready.push_back(next);
-                return;
+                return self.make_ready(number, next);
             }
+            self.places.remove(&next.id);
         }
         self.lanes.remove(lane);
+    }
+
+    fn make_ready(&mut self, number: u64, node: Arc<Node>) {
+        self.places.insert(node.id, Place::Ready(number));
+        self.ready.insert(number, node);
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
     }
 }
 
@@ -183,7 +220,7 @@ impl Free {
 impl Node {
     /// Makes a root wait for its turn. Called before its task is there.
     pub(crate) fn hold_back(&self) {
-        self.set(word::HELD);
+        self.set(word::HELD | word::GATED);
     }
 
     /// Tells whether a run that waits for its turn would still start.
@@ -198,6 +235,7 @@ impl Node {
             self.clear(word::HELD);
             state.body.clone()
         };
+        // The waker of the run's own task, which is the engine's.
         if let Some(waker) = waker {
             waker.wake();
         }

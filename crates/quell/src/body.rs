@@ -13,7 +13,6 @@ use std::task::{Context, Poll, Waker};
 
 use quell_core::lifecycle::{BodyEnd, Input};
 use tracing::Span;
-use tracing::span::Entered;
 
 use crate::context::RunContext;
 use crate::failure::{Failure, RunError, RunFailure};
@@ -30,18 +29,25 @@ where
     Fut: Future<Output = Result<T, Failure>> + Send + 'static,
     T: Send + 'static,
 {
-    let span = tracing::info_span!(
-        "run", run.id = %node.id, run.kind = %node.kind, run.name = %node.name
-    );
     // The guard is made before the task: it reports the end of the run even if the task is dropped
     // unpolled, as by a runtime that is gone.
-    let span = (!span.is_disabled()).then(|| Box::new(span));
-    let guard = Guard { node: Arc::clone(node), span, reported: false };
+    let guard = Guard { node: Arc::clone(node), span: span_of(node), reported: false };
     let task = drive(body, guard);
     #[cfg(not(quell_loom))]
     drop(node.shared.runtime.spawn(task));
     #[cfg(quell_loom)]
     crate::sync::start(task);
+}
+
+/// Makes the span of a run, if a subscriber wants one. Without the subscriber's panic, if it has
+/// one: the run is accepted, and goes on.
+fn span_of(node: &Node) -> Option<Box<Span>> {
+    let span = foreign::call(|| {
+        tracing::info_span!(
+            "run", run.id = %node.id, run.kind = %node.kind, run.name = %node.name
+        )
+    });
+    span.ok().filter(|span| !span.is_disabled()).map(Box::new)
 }
 
 /// What the task of a run does.
@@ -60,7 +66,6 @@ where
         // never runs, the guard has to report the end after the body's destructors.
         let _ = (&body, &guard);
         let started = poll_fn(|cx| {
-            let _entered = guard.enter();
             if guard.node.poll_turn(cx.waker()) {
                 Poll::Ready(start(&guard.node, cx.waker()))
             } else {
@@ -77,10 +82,7 @@ where
             Err(panic) => return guard.report(End::<T>::Panicked(panic), None),
         }
         let end = poll_fn(|cx| match slot.as_mut().as_pin_mut() {
-            Some(future) => {
-                let _entered = guard.enter();
-                poll_body(&guard.node, future, cx)
-            }
+            Some(future) => poll_body(&guard, future, cx),
             None => Poll::Ready(End::Dropped),
         });
         let end = end.await;
@@ -93,24 +95,32 @@ where
 }
 
 /// Polls a body, unless it is to be dropped.
-fn poll_body<T, Fut>(node: &Node, future: Pin<&mut Fut>, cx: &mut Context<'_>) -> Poll<End<T>>
+fn poll_body<T, Fut>(guard: &Guard, future: Pin<&mut Fut>, cx: &mut Context<'_>) -> Poll<End<T>>
 where
     Fut: Future<Output = Result<T, Failure>>,
 {
+    let node = &guard.node;
     let bits = node.word();
     if bits & word::DROP != 0 {
         return Poll::Ready(End::Dropped);
     }
-    match foreign::call(|| future.poll(cx)) {
-        Ok(Poll::Ready(result)) => Poll::Ready(End::Returned(result)),
-        Err(panic) => Poll::Ready(End::Panicked(panic)),
-        Ok(Poll::Pending) if bits & word::POLL_DROP != 0 => Poll::Ready(End::Dropped),
-        Ok(Poll::Pending) if node.word() & word::DROP != 0 => Poll::Ready(End::Dropped),
-        Ok(Poll::Pending) => Poll::Pending,
+    match guard.call(|| future.poll(cx)) {
+        Ok(Poll::Ready(result)) => return Poll::Ready(End::Returned(result)),
+        Err(panic) => return Poll::Ready(End::Panicked(panic)),
+        Ok(Poll::Pending) if bits & word::POLL_DROP != 0 => return Poll::Ready(End::Dropped),
+        Ok(Poll::Pending) => {}
     }
+    if node.word() & word::PARKED == 0
+        && let Some(listens) = node.park()
+    {
+        // Stopped within its first poll: what it did in it decides whether it has the grace.
+        node.apply(Input::Judged { listens }, Note::default(), |_, _| {});
+    }
+    if node.word() & word::DROP != 0 { Poll::Ready(End::Dropped) } else { Poll::Pending }
 }
 
 fn start(node: &Arc<Node>, waker: &Waker) -> bool {
+    node.ask_tokens();
     let keep = |state: &mut State, fx: &quell_core::lifecycle::Effects| {
         if !fx.refused {
             state.body = Some(waker.clone());
@@ -136,14 +146,18 @@ struct Guard {
 }
 
 impl Guard {
-    fn enter(&self) -> Option<Entered<'_>> {
-        self.span.as_deref().map(Span::enter)
-    }
-
-    /// Calls the body's code in the span of the run.
+    /// Calls the body's code in the span of the run. A panic of the subscriber is the subscriber's.
     fn call<R>(&self, code: impl FnOnce() -> R) -> Result<R, Failure> {
-        let _entered = self.enter();
-        foreign::call(code)
+        let Some(span) = &self.span else { return foreign::call(code) };
+        let (mut code, mut done) = (Some(code), None);
+        let entered = foreign::call(|| {
+            span.in_scope(|| done = code.take().map(foreign::call));
+        });
+        match (done, code) {
+            (Some(done), _) => done,
+            (None, Some(code)) => foreign::call(code),
+            (None, None) => Err(entered.err().unwrap_or_else(|| Failure::new("no reason given"))),
+        }
     }
 
     fn report<T: Send + 'static>(&mut self, end: End<T>, panic: Option<Failure>) {
@@ -167,8 +181,20 @@ impl Guard {
             failure = failure.or(dropped.err());
         }
         let value = value.map(|value| Box::new(value) as Box<dyn Any + Send>);
-        let _entered = self.enter();
-        report(&self.node, how, value, failure, late);
+        self.tell(how, value, failure, late);
+    }
+
+    /// Reports the end, in the span of the run.
+    fn tell(
+        &mut self,
+        how: BodyEnd,
+        value: Option<Box<dyn Any + Send>>,
+        failure: Option<Failure>,
+        late: bool,
+    ) {
+        let _ = self.call(|| report(&self.node, how, value, failure, late));
+        // Closing a span is foreign code, too.
+        foreign::release(self.span.take());
     }
 }
 
@@ -176,8 +202,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if !self.reported {
             let gone = Failure::new("runtime of the body has shut down");
-            let _entered = self.enter();
-            report(&self.node, BodyEnd::Err, None, Some(gone), false);
+            self.tell(BodyEnd::Err, None, Some(gone), false);
         }
     }
 }
@@ -189,7 +214,11 @@ fn report(
     failure: Option<Failure>,
     was_late: bool,
 ) {
-    let mut late = None;
+    // What nobody is to have: a value that comes too late, and the error that is replaced. They go
+    // when no lock is held.
+    let mut unwanted = (None, None);
+    let cleanup = failure.as_ref().filter(|failure| failure.stopped().is_none());
+    let cleanup = cleanup.map(Failure::to_string);
     let how = if failure.is_some() && how == BodyEnd::Ok { BodyEnd::Err } else { how };
     node.apply(Input::BodyEnded(how), Note::default(), |state, _| {
         if state.reader != Reader::Held {
@@ -198,21 +227,23 @@ fn report(
         if state.times.ended.is_some() {
             // Abandoned: what it returns after the end is refused (I4).
             state.late += u32::from(was_late || value.is_some());
-            late = value;
+            unwanted = (value, failure);
             return;
         }
         if state.reader == Reader::Held {
             state.value = value;
         } else {
-            late = value;
+            unwanted.0 = value;
         }
         let Some(failure) = failure else { return };
-        if state.life.is_stopping() && failure.stopped().is_none() {
-            state.note_cleanup_error(&failure.to_string());
+        if state.life.is_stopping()
+            && let Some(words) = cleanup
+        {
+            state.note_cleanup_error(&words);
         }
-        state.failure = Some(failure);
+        unwanted.1 = state.failure.replace(failure);
     });
-    drop(foreign::call(|| drop(late)));
+    foreign::release(unwanted);
 }
 
 /// The failure of a parent whose child failed with nobody to see it (D5).

@@ -1,11 +1,12 @@
 //! From a request to its answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::{Answer, Input, StopInput};
 use quell_core::{CancelRequest, Disposition, RunStatus};
 
+use crate::after::After;
 use crate::faults;
 use crate::node::Node;
 use crate::step::Note;
@@ -24,8 +25,13 @@ impl Node {
             grace: request.grace_asked().filter(|_| !faults::on("ignore-a-shorter-grace")),
             wait,
             escalate_after: request.escalate_after().unwrap_or(config.escalate_after),
-            listens: self.is_listening(),
         }
+    }
+
+    /// Decides and records a request to stop. What it leaves to be done is the caller's.
+    pub(crate) fn step_of_cancel(self: &Arc<Self>, request: &CancelRequest, now: Instant) -> After {
+        let note = Note { request: Some(request), ..Note::default() };
+        self.step(Input::Stop(self.stop_input(request, None)), note, now, |_, _| {})
     }
 
     /// Asks this run to stop; `wait` replaces the engine's abort wait.

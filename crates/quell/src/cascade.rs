@@ -1,40 +1,31 @@
 //! What spreads from one node to others: stops, stages of the ladder, ends.
 //!
 //! Nothing here recurses over the tree, and at most one node's lock is held at a time, so that a
-//! cancel of a million runs delays no reader by more than one node's step.
+//! cancel of a million runs delays no reader by more than one node's step. Whoever stops a run
+//! works all of it off before it returns. The control thread takes it in slices, with the timers
+//! that are due in between: the deadline of one tree never waits for the size of another (I14).
+//!
+//! A run that was detached is nobody's any more (I25). Both walks that stop runs therefore go
+//! top-down: a run is told only after the fence of its parent is closed, and from then on no child
+//! of that parent can leave.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use quell_core::lifecycle::{Cascade, Effects, Input, Stage};
-use quell_core::{Cause, StopMode};
+use quell_core::{CancelRequest, Cause, CauseKind, StopMode};
 
+use crate::after::{After, Gone, Todo, Todos};
 use crate::faults;
-use crate::node::{After, Gone, Node, Todo, Todos};
+use crate::node::Node;
 use crate::step::Note;
 use crate::word;
 
 /// Works off what steps have left, and what those leave in turn.
-pub(crate) fn work_off(mut todo: Todos, now: Instant) {
-    while let Some(next) = todo.pop() {
-        match next {
-            Todo::Cascade(node, cascade, cause) => signal_children(&node, cascade, cause, now),
-            Todo::Ladder(node, stage) => take_to_stage(&node, stage, now, &mut todo),
-            Todo::ChildQuiesced(parent) => {
-                let after = parent.step(Input::ChildQuiesced, Note::default(), now, |_, _| {});
-                settle(&parent, after, now, &mut todo);
-            }
-            Todo::ChildEnded { parent, child, gone } => {
-                let after = child_ended(&parent, &child, &gone, now);
-                settle(&parent, after, now, &mut todo);
-            }
-        }
+pub(crate) fn work_off(todo: Todos, now: Instant) {
+    if !todo.is_empty() {
+        Spread::new(todo, now).run(usize::MAX);
     }
-}
-
-/// Collects the live descendants of a run in pre-order, without recursion.
-pub(crate) fn live_subtree(root: &Arc<Node>) -> Vec<Arc<Node>> {
-    subtree(root, |child| !child.status().is_terminal())
 }
 
 /// Collects the descendants of a run that are kept, in pre-order, without recursion; where one is
@@ -54,115 +45,247 @@ pub(crate) fn subtree(root: &Arc<Node>, wanted: impl Fn(&Node) -> bool) -> Vec<A
     found
 }
 
-/// What is left to do of a walk that tells of a stop.
-enum Walk {
-    /// Tell the children of a run, from this place on.
-    Children(Arc<Node>, Cascade, Arc<Cause>, usize),
-    /// All that is below a run was told.
-    Through(Arc<Node>),
+/// What is left to be done at other nodes: a stack, so that what follows from one step is through
+/// before the next one.
+pub(crate) struct Spread {
+    now: Instant,
+    stack: Vec<Next>,
+    chunk: Vec<Arc<Node>>,
 }
 
-/// Tells every live descendant that an ancestor stops or fails. Each is told before its own
-/// children; the spawn fence of its parent is closed already.
-///
-/// Whoever returns from here has told them all, or knows that somebody else has (I2): where the
-/// walk of another thread is not through, which a bit of the run says, this one walks there too.
-fn signal_children(node: &Arc<Node>, cascade: Cascade, cause: Arc<Cause>, now: Instant) {
-    if faults::on("skip-signal") {
-        return;
+/// The next thing to do.
+enum Next {
+    Todo(Todo),
+    /// Tell the children of a run of a stop, from this place on.
+    Tell(Arc<Node>, Cascade, Arc<Cause>, usize),
+    /// All that is below a run was told.
+    Told(Arc<Node>),
+    /// Take a subtree to a stage.
+    Stage(Box<StageWalk>),
+    /// Ask each of these to stop, the last one first.
+    Cancel(Vec<Arc<Node>>, Box<CancelRequest>),
+    /// Carry out what a step has left besides: all that spreads from it is through.
+    Finish(Arc<Node>, Box<After>),
+}
+
+impl Spread {
+    pub(crate) fn new(todo: Todos, now: Instant) -> Self {
+        let mut spread = Self { now, stack: Vec::new(), chunk: Vec::new() };
+        spread.push_all(todo);
+        spread
     }
-    let mut stack = vec![Walk::Children(Arc::clone(node), cascade, cause, 0)];
-    let mut chunk = Vec::new();
-    while let Some(walk) = stack.pop() {
-        let (node, cascade, cause, from) = match walk {
-            Walk::Children(node, cascade, cause, from) => (node, cascade, cause, from),
-            Walk::Through(node) => {
-                node.clear(word::TELLING);
-                continue;
+
+    /// Asks runs to stop, one after the other.
+    pub(crate) fn cancel(mut nodes: Vec<Arc<Node>>, request: CancelRequest, now: Instant) -> Self {
+        nodes.reverse();
+        Self { now, stack: vec![Next::Cancel(nodes, Box::new(request))], chunk: Vec::new() }
+    }
+
+    /// Begins with what a step of a node has left, which is carried out in the order that the end
+    /// of a run, or a stop of it, asks for.
+    pub(crate) fn of_step(node: Arc<Node>, mut after: After, now: Instant) -> Self {
+        let todo = std::mem::take(&mut after.todo);
+        let mut spread = Self { now, stack: Vec::new(), chunk: Vec::new() };
+        if after.fx.ended.is_some() {
+            // The handle is ready before the parent counts the child out: the last poll of a
+            // parent that does not listen must find it (D10).
+            node.finish(&mut after, now);
+        } else {
+            // Descendants are signalled before this run's own waiters wake.
+            spread.stack.push(Next::Finish(node, Box::new(after)));
+        }
+        spread.push_all(todo);
+        spread
+    }
+
+    /// Goes on for about so many nodes. True if nothing is left.
+    pub(crate) fn run(&mut self, mut budget: usize) -> bool {
+        while let Some(next) = self.stack.pop() {
+            let cost = match next {
+                Next::Todo(todo) => self.begin(todo),
+                Next::Tell(node, cascade, cause, from) => self.tell(node, cascade, cause, from),
+                Next::Told(node) => {
+                    node.clear(word::TELLING);
+                    0
+                }
+                Next::Stage(walk) => self.go_on(walk),
+                Next::Cancel(mut nodes, request) => {
+                    if let Some(node) = nodes.pop() {
+                        let after = node.step_of_cancel(&request, self.now);
+                        self.stack.push(Next::Cancel(nodes, request));
+                        self.follow(node, after);
+                    }
+                    1
+                }
+                Next::Finish(node, mut after) => {
+                    node.finish(&mut after, self.now);
+                    1
+                }
+            };
+            budget = budget.saturating_sub(cost);
+            if budget == 0 {
+                return self.stack.is_empty();
             }
-        };
-        if from == 0 {
-            stack.push(Walk::Through(Arc::clone(&node)));
         }
+        true
+    }
+
+    fn push_all(&mut self, todo: Todos) {
+        self.stack.extend(todo.into_iter().map(Next::Todo));
+    }
+
+    /// Does next what a step has left.
+    fn follow(&mut self, node: Arc<Node>, after: After) {
+        let mut next = Self::of_step(node, after, self.now);
+        self.stack.append(&mut next.stack);
+    }
+
+    fn begin(&mut self, todo: Todo) -> usize {
+        match todo {
+            Todo::Cascade(node, cascade, cause) => {
+                if !faults::on("skip-signal") {
+                    self.stack.push(Next::Tell(node, cascade, cause, 0));
+                }
+            }
+            Todo::Ladder(node, stage) => {
+                let skipped = (stage == Stage::Abandon && faults::on("skip-abandon"))
+                    || (stage == Stage::Abort && faults::on("abort-late"));
+                if !skipped {
+                    self.stack.push(Next::Stage(Box::new(StageWalk::new(node, stage, self.now))));
+                }
+            }
+            Todo::ChildQuiesced(parent) => {
+                let after = parent.step(Input::ChildQuiesced, Note::default(), self.now, |_, _| {});
+                self.settle(&parent, after);
+            }
+            Todo::ChildEnded { parent, child, gone } => {
+                let after = child_ended(&parent, &child, &gone, self.now);
+                self.settle(&parent, after);
+            }
+        }
+        1
+    }
+
+    /// Keeps what a step left for other nodes, and carries out the rest.
+    fn settle(&mut self, node: &Arc<Node>, mut after: After) {
+        self.push_all(std::mem::take(&mut after.todo));
+        node.finish(&mut after, self.now);
+    }
+
+    /// Tells the next children of a run that an ancestor stops or fails. Each is told before its
+    /// own children; the spawn fence of its parent is closed already.
+    ///
+    /// Whoever is through with this has told them all, or knows that somebody else has (I2): where
+    /// the walk of another thread is not through, which a bit of the run says, this one walks
+    /// there too.
+    fn tell(&mut self, node: Arc<Node>, cascade: Cascade, cause: Arc<Cause>, from: usize) -> usize {
+        let mut chunk = std::mem::take(&mut self.chunk);
         let more = node.lock().kids.copy(from, CHUNK, &mut chunk);
-        if let Some(from) = more {
-            stack.push(Walk::Children(node, cascade, Arc::clone(&cause), from));
+        if from == 0 {
+            self.stack.push(Next::Told(Arc::clone(&node)));
         }
+        if let Some(from) = more {
+            self.stack.push(Next::Tell(node, cascade, Arc::clone(&cause), from));
+        }
+        let cost = chunk.len().max(1);
         // What cleanup has spawned is bounded by the hard deadline, which takes it at its stage.
         let told =
             |child: &Arc<Node>| !child.status().is_terminal() && child.word() & word::CLEANUP == 0;
         for child in chunk.drain(..).filter(told) {
-            let mut after = signal(&child, cascade, &cause, now);
+            let mut after = tell_one(&child, cascade, &cause, self.now);
             for todo in std::mem::take(&mut after.todo) {
                 match todo {
                     Todo::Cascade(node, cascade, cause) => {
-                        stack.push(Walk::Children(node, cascade, cause, 0));
+                        self.stack.push(Next::Tell(node, cascade, cause, 0));
                     }
-                    other => work_off(Todos::from_iter([other]), now),
+                    other => work_off(Todos::from_iter([other]), self.now),
                 }
             }
-            child.finish(&mut after, now);
+            child.finish(&mut after, self.now);
         }
+        self.chunk = chunk;
+        cost
+    }
+
+    /// Goes on with a walk to a stage.
+    fn go_on(&mut self, mut walk: Box<StageWalk>) -> usize {
+        if let Some((node, from)) = walk.above.pop() {
+            return self.descend(walk, node, from);
+        }
+        let Some(node) = walk.nodes.pop() else { return 0 };
+        let after = node.step(Input::Ladder(walk.stage), Note::default(), self.now, |_, _| {});
+        // A parent must find its children ended: what follows here is through before it is taken
+        // to the stage.
+        self.stack.push(Next::Stage(walk));
+        self.settle(&node, after);
+        1
+    }
+
+    /// Looks at the next children of a run on the way to a stage.
+    fn descend(&mut self, mut walk: Box<StageWalk>, node: Arc<Node>, from: usize) -> usize {
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let more = node.lock().kids.copy(from, CHUNK, &mut chunk);
+        walk.above.extend(more.map(|from| (node, from)));
+        let (cost, mut told) = (chunk.len().max(1), Vec::new());
+        for child in chunk.drain(..).filter(|child| !child.status().is_terminal()) {
+            if !child.lock().life.is_stopping() {
+                told.push((Arc::clone(&child), walk.stop(&child, self.now)));
+            }
+            walk.above.push((Arc::clone(&child), 0));
+            walk.nodes.push(child);
+        }
+        self.chunk = chunk;
+        self.stack.push(Next::Stage(walk));
+        told.into_iter().for_each(|(child, after)| self.follow(child, after));
+        cost
     }
 }
 
-fn signal(child: &Arc<Node>, cascade: Cascade, cause: &Arc<Cause>, now: Instant) -> After {
+fn tell_one(child: &Arc<Node>, cascade: Cascade, cause: &Arc<Cause>, now: Instant) -> After {
     let input = Input::ParentStopped {
         hard: cascade.hard,
         wait: cascade.wait,
         mode: cascade.mode,
-        listens: child.is_listening(),
         own_grace: child.own_grace(),
     };
     child.step(input, Note { cause: Some(cause), ..Note::default() }, now, |_, _| {})
 }
 
-/// Takes a run and its live descendants to a stage, leaves first: abort and abandon go bottom-up.
-fn take_to_stage(node: &Arc<Node>, stage: Stage, now: Instant, todo: &mut Todos) {
-    let mut nodes = vec![Arc::clone(node)];
-    nodes.extend(live_subtree(node));
-    let skipped = (stage == Stage::Abandon && faults::on("skip-abandon"))
-        || (stage == Stage::Abort && faults::on("abort-late"));
-    if skipped {
-        return;
-    }
-    let (hard, cause) = {
+/// Takes a run and its live descendants to a stage of the ladder: top-down to stop what the
+/// cascade has not reached and what cleanup has spawned, so that nobody can leave any more; then
+/// bottom-up, since abort and abandon begin with the leaves.
+struct StageWalk {
+    stage: Stage,
+    hard: Instant,
+    cause: Option<Arc<Cause>>,
+    /// Whose children are to be looked at, from this place on.
+    above: Vec<(Arc<Node>, usize)>,
+    /// The run and those below it, parents first.
+    nodes: Vec<Arc<Node>>,
+}
+
+impl StageWalk {
+    fn new(node: Arc<Node>, stage: Stage, now: Instant) -> Self {
         let locked = node.lock();
         let hard = locked.life.hard_deadline().unwrap_or(now);
         let failing = locked.extra.as_ref().and_then(|extra| extra.failing.clone());
-        (hard, locked.cause.clone().or(failing))
-    };
-    for (index, node) in nodes.iter().enumerate().rev() {
-        if index > 0 && !node.lock().life.is_stopping() {
-            stop_cleanup(node, hard, cause.as_ref(), now, todo);
-        }
-        let after = node.step(Input::Ladder(stage), Note::default(), now, |_, _| {});
-        settle(node, after, now, todo);
-        // A parent must find its children ended.
-        work_off(std::mem::take(todo), now);
+        let cause = locked.cause.clone().or(failing);
+        drop(locked);
+        let cause = cause.map(|cause| match cause.kind {
+            CauseKind::ParentStopped => cause,
+            _ => Arc::new(cause.inherited(CauseKind::ParentStopped)),
+        });
+        Self { stage, hard, cause, above: vec![(Arc::clone(&node), 0)], nodes: vec![node] }
     }
-}
 
-/// Stops what shielded cleanup has spawned: its time is over.
-fn stop_cleanup(
-    node: &Arc<Node>,
-    hard: Instant,
-    cause: Option<&Arc<Cause>>,
-    now: Instant,
-    todo: &mut Todos,
-) {
-    let cause = cause.map(|cause| Arc::new(cause.inherited(quell_core::CauseKind::ParentStopped)));
-    let wait = node.shared.config.abort_wait;
-    let input = Input::ParentStopped {
-        hard,
-        wait,
-        mode: StopMode::Abort,
-        listens: node.is_listening(),
-        own_grace: None,
-    };
-    let why = Note { cause: cause.as_ref(), ..Note::default() };
-    let after = node.step(input, why, now, |_, _| {});
-    settle(node, after, now, todo);
+    /// Stops a run below at once: its time is over.
+    fn stop(&self, child: &Arc<Node>, now: Instant) -> After {
+        let wait = child.shared.config.abort_wait;
+        let (hard, mode) = (self.hard, StopMode::Abort);
+        let input = Input::ParentStopped { hard, wait, mode, own_grace: None };
+        let why = Note { cause: self.cause.as_ref(), ..Note::default() };
+        child.step(input, why, now, |_, _| {})
+    }
 }
 
 /// Counts a child out, and keeps it for the report if there is a row for it.
@@ -173,22 +296,20 @@ fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &Gone, now: Instant)
         if gone.unseen_failure && state.failure.is_none() {
             state.failure = Some(crate::body::failure_of_child(child));
         }
-        let row = parent.log_of(state).take_row(gone.status);
-        if !row && !gone.has_rows && !gone.restless {
+        if !gone.stays {
             unlinked = state.kids.unlink(gone.slot);
             state.kids.omit(gone.status, gone.omitted.as_deref());
+            if gone.charged > 0 {
+                let log = parent.log_of(state);
+                log.count_charge(0, gone.charged);
+                child.shared.ledger.release(log.account.as_ref(), gone.charged);
+            }
         }
     });
     if unlinked.is_some() {
-        child.shared.registry.remove(child.id);
+        child.shared.registry.remove(child);
     }
     after
-}
-
-/// Keeps what a step left for other nodes, and carries out the rest.
-fn settle(node: &Arc<Node>, mut after: After, now: Instant, todo: &mut Todos) {
-    todo.extend(std::mem::take(&mut after.todo));
-    node.finish(&mut after, now);
 }
 
 /// Children that are copied under one lock: enough to be cheap, too few to hold up a reader.

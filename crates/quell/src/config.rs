@@ -51,16 +51,40 @@ pub struct Limits {
     pub depth_max: u32,
     /// Events held per root. Defaults to 4,096. The oldest leave first. Zero holds none.
     pub events_per_root_max: usize,
+    /// Bytes of the events held per root: their values, names and words, and 128 for each event.
+    /// Defaults to 4 MiB. The oldest leave first. Zero holds none.
+    pub events_per_root_bytes_max: usize,
+    /// Bytes that live runs hold: inputs, labels, names, outputs and logs. Defaults to 1 GiB. A
+    /// submit or an output that would exceed it is refused; a log gives up its oldest events
+    /// earlier. Zero refuses every run that brings more than 256 bytes.
+    pub live_bytes_max: usize,
     /// Rows in a report. Defaults to 10,000. The rest is counted. Zero counts as one: the run
     /// itself always has a row.
     pub report_rows_max: usize,
     /// Ended trees kept in memory. Defaults to 10,000. The oldest leave first. Zero keeps none.
     pub ended_trees_max: usize,
+    /// Bytes of the ended trees kept in memory, about: payloads, texts and events, and 1 KiB for
+    /// each run. Defaults to 256 MiB. The oldest leave first. Zero keeps none.
+    pub ended_bytes_max: usize,
     /// How long an ended tree is kept. Defaults to 1 h. Zero keeps none.
     pub ended_trees_for: Duration,
     /// Stops remembered for unknown ids. Defaults to 65,536. The oldest leave first. Zero
     /// remembers none.
     pub reservations_max: usize,
+    /// What one owner may use of `live_bytes_max`, `ended_trees_max`, `ended_bytes_max`, and, by
+    /// the actor of the request, of `reservations_max`, in percent; runs without an owner have no
+    /// share. Defaults to 25. Zero counts as 1, more than 100 as 100: no bound of its own.
+    pub owner_share_percent: u8,
+}
+
+impl Limits {
+    /// Yields what one owner may have of a bound; at least one of it, unless it is zero.
+    pub(crate) fn share_of(&self, max: usize) -> usize {
+        let percent = usize::from(self.owner_share_percent.clamp(1, 100));
+        // The remainder apart: the product must not overflow.
+        let share = max / 100 * percent + max % 100 * percent / 100;
+        share.max(max.min(1))
+    }
 }
 
 impl Default for Limits {
@@ -70,10 +94,14 @@ impl Default for Limits {
             children_max: limits::CHILDREN_MAX,
             depth_max: limits::DEPTH_MAX,
             events_per_root_max: limits::EVENTS_PER_ROOT_MAX,
+            events_per_root_bytes_max: limits::EVENTS_PER_ROOT_BYTES_MAX,
+            live_bytes_max: limits::LIVE_BYTES_MAX,
             report_rows_max: limits::REPORT_ROWS_MAX,
             ended_trees_max: limits::ENDED_TREES_MAX,
+            ended_bytes_max: limits::ENDED_BYTES_MAX,
             ended_trees_for: limits::ENDED_TREES_FOR,
             reservations_max: limits::RESERVATIONS_MAX,
+            owner_share_percent: limits::OWNER_SHARE_PERCENT,
         }
     }
 }

@@ -141,7 +141,7 @@ impl RunContext {
         if !node.is_called_on() {
             return Ok(());
         }
-        node.apply(Input::Checkpoint { listens: true }, Note::default(), |_, _| {});
+        node.apply(Input::Checkpoint, Note::default(), |_, _| {});
         let stopping = node.listen() && !faults::on("forget-stop");
         if stopping { Err(node.refusal(&node.lock())) } else { Ok(()) }
     }
@@ -208,16 +208,21 @@ impl RunContext {
         .await
     }
 
-    /// Registers cleanup that runs when the run was stopped and its body has ended, in reverse
-    /// order of registration, within the grace. Registered after the stop it runs at once. At most
-    /// 1,024 a run; one more, and one that has no time left, never runs and is reported as skipped.
+    /// Registers cleanup that runs when the run was stopped and its body and children have ended,
+    /// in reverse order of registration, within the grace. Registered after the stop it runs at
+    /// once. At most 1,024 a run; one more, and one that has no time left, never runs and is
+    /// reported as skipped.
+    ///
+    /// Registering a hook is not listening: a body that never asks about stops is dropped at its
+    /// next await, and the hook has the grace. A hook that waited for descendants alone when the
+    /// grace was over has half of the abort wait. One that is still running then is dropped, and
+    /// named in [`cleanup_errors`](crate::RunRow::cleanup_errors).
     pub fn on_stop<F, Fut>(&self, hook: F)
     where
         F: FnOnce(Arc<Cause>) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let node = self.node();
-        node.listen();
         let mut hook: Option<Start> = Some(Box::new(move |cause| Box::pin(hook(cause))));
         let full = |extra: &Extra| extra.hooks_made as usize >= limits::HOOKS_MAX;
         if node.lock().extra.as_deref().is_some_and(full) {

@@ -1,8 +1,6 @@
-//! The control thread: whatever has to happen at an instant, or because a token from outside says
-//! so, happens here, also while every worker thread is blocked by user code (I14).
+//! What the control thread waits for: timers, at most one per run, and tokens from outside.
 //!
-//! One queue of timers, at most one per run: the run's lifecycle knows what is due. The thread
-//! sleeps until the first of them. It runs no foreign code besides waking those who wait.
+//! What it does about them is in [`crate::turns`].
 //!
 //! Invariants:
 //!
@@ -11,51 +9,50 @@
 //!    lifecycle that finds nothing due, which is harmless.
 //! 2. The queue's lock is a leaf; it is released before a node is ticked.
 //! 3. `next` is what the loop sleeps for; who arms an earlier instant wakes the loop.
+//! 4. An instant that is asked for while the loop takes its turn is in `nudged` until the next turn
+//!    has begun: the turn has read admission and registry before, and must not sleep beyond it.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::Instant;
+use std::task::Waker;
 
 use futures::future::{AbortHandle, Abortable};
-use futures::stream::{FuturesUnordered, StreamExt as _};
-use quell_core::lifecycle::Input;
 use quell_core::{CancelRequest, CauseKind};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::clock::Ticks;
-use crate::engine::Shared;
-use crate::faults;
 use crate::node::Node;
-use crate::step::Note;
-use crate::sync::thread::{self, Thread};
-use crate::sync::{Mutex, park_until};
+use crate::sync::Mutex;
+use crate::sync::thread;
 use crate::timers::{TimerKey, Timers};
 
 /// The queue of timers and the tokens from outside.
 #[derive(Default)]
 pub(crate) struct Control {
-    queue: Mutex<Queue>,
+    pub(crate) queue: Mutex<Queue>,
 }
 
 #[derive(Default)]
-struct Queue {
-    timers: Timers<Arc<Node>>,
-    links: Vec<Link>,
+pub(crate) struct Queue {
+    pub(crate) timers: Timers<Arc<Node>>,
+    /// Tokens that the loop has yet to take in.
+    pub(crate) links: Vec<Link>,
     /// What the loop sleeps for; `None` while it sleeps for nothing.
-    next: Option<Ticks>,
-    waker: Option<Waker>,
-    closed: bool,
-    thread: Option<thread::JoinHandle<()>>,
+    pub(crate) next: Option<Ticks>,
+    /// The earliest instant that was asked for since the last turn began.
+    pub(crate) nudged: Option<Ticks>,
+    pub(crate) waker: Option<Waker>,
+    pub(crate) closed: bool,
+    pub(crate) thread: Option<thread::JoinHandle<()>>,
 }
 
-type Link = Pin<Box<dyn Future<Output = Option<Linked>> + Send>>;
+pub(crate) type Link = Pin<Box<dyn Future<Output = Option<Linked>> + Send>>;
 
 /// What a token from outside stops.
 #[derive(Clone)]
-enum Linked {
+pub(crate) enum Linked {
     Run(Weak<Node>),
     Engine,
 }
@@ -116,7 +113,8 @@ impl Control {
     /// Makes sure that the loop takes a turn at this instant.
     pub(crate) fn nudge(&self, at: Ticks) {
         let waker = {
-            let queue = self.queue.lock();
+            let mut queue = self.queue.lock();
+            queue.nudged = queue.nudged.into_iter().chain([at]).min();
             queue.waker.clone().filter(|_| queue.next.is_none_or(|next| at < next))
         };
         if let Some(waker) = waker {
@@ -146,136 +144,6 @@ impl Control {
     pub(crate) fn timers(&self) -> usize {
         self.queue.lock().timers.len()
     }
-}
-
-/// Starts the loop on a thread of its own.
-pub(crate) fn spawn_thread(shared: &Arc<Shared>) -> std::io::Result<()> {
-    let mut turns = Turns::new(shared);
-    let thread = thread::Builder::new().name("quell-control".into()).spawn(move || {
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut cx = Context::from_waker(&waker);
-        while let Turn::Next(next) = turns.turn(&mut cx) {
-            match next {
-                Some(at) => park_until(at),
-                None => thread::park(),
-            }
-        }
-    })?;
-    shared.control.queue.lock().thread = Some(thread);
-    Ok(())
-}
-
-/// The loop as a future, for a runtime whose clock may be paused.
-#[cfg(feature = "test-util")]
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut turns = Turns::new(&shared);
-    drop(shared);
-    let mut sleep = Box::pin(tokio::time::sleep(std::time::Duration::ZERO));
-    std::future::poll_fn(|cx| {
-        loop {
-            let Turn::Next(next) = turns.turn(cx) else { return Poll::Ready(()) };
-            let Some(at) = next else { return Poll::Pending };
-            sleep.as_mut().reset(at.into());
-            if sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    })
-    .await;
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// What a turn says about the next one.
-enum Turn {
-    /// It is due at this instant, or when somebody wakes the loop.
-    Next(Option<Instant>),
-    /// There is none.
-    Last,
-}
-
-/// One turn after the other: fires what is due, says when it wants to be called again.
-struct Turns {
-    shared: Weak<Shared>,
-    links: FuturesUnordered<Link>,
-}
-
-impl Turns {
-    fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::downgrade(shared), links: FuturesUnordered::new() }
-    }
-
-    fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
-        let Some(shared) = self.shared.upgrade() else { return Turn::Last };
-        {
-            let mut queue = shared.control.queue.lock();
-            if queue.closed {
-                return Turn::Last;
-            }
-            queue.waker = Some(cx.waker().clone());
-            self.links.extend(queue.links.drain(..));
-        }
-        while let Poll::Ready(Some(linked)) = self.links.poll_next_unpin(cx) {
-            match linked {
-                Some(Linked::Run(node)) => {
-                    if let Some(node) = node.upgrade() {
-                        node.cancel(&by_token());
-                    }
-                }
-                Some(Linked::Engine) => shared.cancel_roots(&by_token()),
-                None => {}
-            }
-        }
-        fire_due(&shared);
-        let (free, due) = shared.admission.turn(shared.clock.now());
-        free.start();
-        let kept_until = shared.registry.expire(shared.clock.now());
-        let mut queue = shared.control.queue.lock();
-        let others = kept_until.into_iter().chain(due).map(|at| shared.clock.ticks(at));
-        queue.next = queue.timers.earliest().into_iter().chain(others).min();
-        Turn::Next(queue.next.map(|at| shared.clock.at_ticks(at)))
-    }
-}
-
-/// Ticks every run whose timer is due.
-pub(crate) fn fire_due(shared: &Shared) {
-    loop {
-        let due = take_due(shared);
-        if due.is_empty() {
-            return;
-        }
-        for (key, node) in due {
-            tick(key, &node);
-        }
-    }
-}
-
-fn take_due(shared: &Shared) -> Vec<(TimerKey, Arc<Node>)> {
-    let now = shared.clock.ticks(shared.clock.now());
-    let late = if faults::on("fire-late") { 10_000_000_000 } else { 0 };
-    let mut queue = shared.control.queue.lock();
-    // While it works the loop sleeps for nothing; it looks at the queue before it sleeps.
-    queue.next = Some(now);
-    queue.timers.take_due(Ticks::from_raw(now.get().saturating_sub(late)))
-}
-
-fn tick(key: TimerKey, node: &Arc<Node>) {
-    let shared = &node.shared;
-    let active = {
-        let mut state = node.lock();
-        // Re-armed since it was popped: the new timer stays.
-        state.armed = state.armed.filter(|armed| *armed != key);
-        let active = state.idle.as_ref().map_or(state.times.queued, |idle| idle.ticks());
-        shared.clock.at_ticks(active)
-    };
-    let input = Input::Tick { active_at: active, listens: node.is_listening() };
-    node.apply(input, Note::default(), |_, _| {});
 }
 
 /// The request that a cancelled token stands for.

@@ -1,6 +1,7 @@
 //! A child that goes its own way: the one edge by which a run survives its parent (I25).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use quell_core::EventKind;
 use quell_core::lifecycle::Input;
@@ -20,16 +21,45 @@ use crate::word;
 /// Parent and child are locked together, in that order, so that the parent's cascade either has
 /// signalled the child before, and it may not leave, or does not find it. Descendants follow one
 /// by one, parents first: one that is spawned meanwhile takes its log from a parent that has moved,
-/// or is found in the list of one that has not.
+/// or is found in the list of one that has not. Moves out of one log follow each other, so that
+/// nobody is moved by two.
+///
+/// The old log says `Detached` when the last of them has moved. So nothing of the child's tree
+/// comes after that event in the old log, and each event is in exactly one of the two (I30).
 pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
-    let parent = node.lock().parent.as_ref().and_then(std::sync::Weak::upgrade);
+    let parent = node.lock().parent.as_ref().and_then(Weak::upgrade);
     let parent = parent.ok_or(DetachError::IsRoot)?;
     if faults::on("stay-attached") {
         return Ok(());
     }
     let now = node.shared.clock.now();
     let mut wakers = Wakers::new();
-    let (moved, old) = {
+    loop {
+        let old = node.log();
+        let _moving = old.moving.lock();
+        if Arc::ptr_eq(&old, &node.log()) {
+            leave(node, &parent, &old, now, &mut wakers)?;
+            break;
+        }
+    }
+    // Only now the parent may end: nothing more of the child's tree goes to its log (I30).
+    let mut after = parent.step(Input::ChildLeft, Note::default(), now, |_, _| {});
+    crate::cascade::work_off(std::mem::take(&mut after.todo), now);
+    parent.finish(&mut after, now);
+    crate::foreign::wake(&node.shared, wakers);
+    node.shared.stop_if_closed(node);
+    Ok(())
+}
+
+/// Moves a child and all below it from a log to one of its own.
+fn leave(
+    node: &Arc<Node>,
+    parent: &Arc<Node>,
+    old: &Arc<Log>,
+    now: Instant,
+    wakers: &mut Wakers,
+) -> Result<(), DetachError> {
+    let (moved, under) = {
         let mut above = parent.lock();
         let mut state = node.lock();
         if state.parent_id != Some(parent.id) {
@@ -41,38 +71,38 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
         if state.life.is_stopping() || above.life.is_fenced(false) {
             return Err(DetachError::Stopping);
         }
-        let log = Arc::new(node.shared.new_log(node.id));
-        let (from, name) = (node.log_of(&mut state).root, Arc::clone(&node.name));
-        let detached = EventKind::Detached { from, name };
-        node.write(&mut state, now, detached.clone(), &mut wakers);
-        let (inherited, old) = (above.idle.clone(), Arc::clone(node.log_of(&mut state)));
-        let top = Above { depth: 0, deadline: None };
-        let under = move_to(node, &mut state, &log, top, inherited.as_ref());
-        node.write(&mut state, now, detached, &mut wakers);
+        // The last sign of life that its former ancestors see of it.
+        above.touch(parent, now);
+        let log = Arc::new(Log::after(old, node.id, &node.shared.config.limits));
+        let moved = Moved { old: Arc::clone(old), log, inherited: above.idle.clone() };
+        let under = moved.take(node, &mut state, Above { depth: 0, deadline: None });
+        node.write(&mut state, now, detached(node, old), wakers);
         state.parent = None;
         state.parent_id = None;
-        state.extra().detached_from = Some(from);
-        above.kids.unlink(state.slot);
+        state.extra().detached_from = Some(old.root);
+        // The caller has a reference to it, so this is not the last one.
+        let _linked = above.kids.unlink(state.slot);
         node.shared.registry.count_root();
         node.set(word::ROOT);
-        (Moved { log, inherited, under }, old)
+        (moved, under)
     };
-    move_descendants(node, &moved);
-    // Their readers wait at the old log for what will come in the new one.
-    old.drain_waiters(&mut wakers);
-    // Only now the parent may end: nothing more of the child's tree goes to its log (I30).
-    let mut after = parent.step(Input::ChildLeft, Note::default(), now, |_, _| {});
-    crate::cascade::work_off(std::mem::take(&mut after.todo), now);
-    parent.finish(&mut after, now);
-    crate::foreign::wake(wakers);
-    node.shared.stop_if_closed(node);
+    move_descendants(node, &moved, under);
+    {
+        let _state = node.lock();
+        old.append(&node.shared, (node.id, now), || detached(node, old), wakers);
+    }
+    moved.log.settle_move();
     Ok(())
 }
 
+fn detached(node: &Node, old: &Log) -> EventKind {
+    EventKind::Detached { from: old.root, name: Arc::clone(&node.name) }
+}
+
 struct Moved {
+    old: Arc<Log>,
     log: Arc<Log>,
     inherited: Option<Arc<IdleWatch>>,
-    under: Above,
 }
 
 /// What the runs below inherit from one that has moved.
@@ -82,35 +112,45 @@ struct Above {
     deadline: Option<Ticks>,
 }
 
-fn move_descendants(root: &Arc<Node>, moved: &Moved) {
-    let kids_of =
-        |node: &Node| -> Vec<Arc<Node>> { node.lock().kids.iter().map(Arc::clone).collect() };
-    let mut stack: Vec<_> = kids_of(root).into_iter().map(|kid| (kid, moved.under)).collect();
-    while let Some((node, above)) = stack.pop() {
-        let inherited = moved.inherited.as_ref();
-        let under = move_to(&node, &mut node.lock(), &moved.log, above, inherited);
-        stack.extend(kids_of(&node).into_iter().map(|kid| (kid, under)));
+fn move_descendants(root: &Arc<Node>, moved: &Moved, under: Above) {
+    let kids_of = |node: &Arc<Node>, under: Above| -> Vec<_> {
+        let state = node.lock();
+        state.kids.iter().map(|kid| (Arc::clone(kid), node.id, under)).collect()
+    };
+    let mut stack = kids_of(root, under);
+    while let Some((node, parent, above)) = stack.pop() {
+        let under = {
+            let mut state = node.lock();
+            // One that has left since its parent's list was read has a log of its own.
+            if state.parent_id != Some(parent) {
+                continue;
+            }
+            moved.take(&node, &mut state, above)
+        };
+        stack.extend(kids_of(&node, under));
     }
 }
 
-/// Moves one run to another log; what it had inherited from outside its new tree is gone.
-fn move_to(
-    node: &Node,
-    state: &mut State,
-    log: &Arc<Log>,
-    above: Above,
-    inherited: Option<&Arc<IdleWatch>>,
-) -> Above {
-    state.log = Some(Arc::clone(log));
-    state.depth = above.depth + 1;
-    let own = state.life.timeout_at().map(|at| node.shared.clock.ticks(at));
-    state.deadline = above.deadline.into_iter().chain(own).min();
-    if let (Some(inherited), Some(idle)) = (inherited, &state.idle) {
-        if Arc::ptr_eq(inherited, idle) {
-            state.idle = None;
-        } else {
-            idle.cut_from(inherited);
+impl Moved {
+    /// Moves one run to another log; what it had inherited from outside its new tree is gone.
+    fn take(&self, node: &Node, state: &mut State, above: Above) -> Above {
+        let charged = node.charged(state);
+        if charged > 0 {
+            self.old.count_charge(0, charged);
+            // That of a root is counted with the root.
+            self.log.count_charge(if above.depth == 0 { 0 } else { charged }, 0);
         }
+        state.log = Some(Arc::clone(&self.log));
+        state.depth = above.depth + 1;
+        let own = state.life.timeout_at().map(|at| node.shared.clock.ticks(at));
+        state.deadline = above.deadline.into_iter().chain(own).min();
+        if let (Some(inherited), Some(idle)) = (&self.inherited, &state.idle) {
+            if Arc::ptr_eq(inherited, idle) {
+                state.idle = None;
+            } else {
+                idle.cut_from(inherited);
+            }
+        }
+        Above { depth: state.depth, deadline: state.deadline }
     }
-    Above { depth: state.depth, deadline: state.deadline }
 }

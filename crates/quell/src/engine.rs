@@ -14,18 +14,24 @@ use crate::body;
 use crate::clock::Clock;
 use crate::config::EngineConfig;
 use crate::context::RunContext;
-use crate::control::{self, Control};
+use crate::control::Control;
+use crate::couriers::Couriers;
 use crate::events::{AllEvents, Log};
-use crate::failure::{Failure, SubmitError};
+use crate::failure::{Failure, ForgetError, SubmitError};
 use crate::filter::RunFilter;
+use crate::foreign;
 use crate::handle::RunHandle;
+use crate::ledger::Ledger;
 use crate::node::Node;
 use crate::registry::Registry;
+use crate::retention::{Leaving, Retention};
+use crate::ring::Bounds;
 use crate::run::RunRef;
 use crate::shutdown::Closing;
 use crate::spec::RunSpec;
 use crate::stream::EventStream;
 use crate::sync::{AtomicBool, Mutex, Runtime};
+use crate::turns;
 
 /// Runs agents, teams and workflows as trees of runs that stop when told.
 ///
@@ -63,6 +69,9 @@ pub(crate) struct Shared {
     pub(crate) control: Control,
     pub(crate) registry: Registry,
     pub(crate) admission: Admission,
+    pub(crate) retention: Retention,
+    pub(crate) ledger: Ledger,
+    pub(crate) couriers: Couriers,
     pub(crate) events: Arc<AllEvents>,
     pub(crate) closed: AtomicBool,
     pub(crate) closing: Mutex<Option<Closing>>,
@@ -98,10 +107,20 @@ impl Engine {
         #[cfg(quell_shuttle)]
         let runtime = Runtime(runtime);
         let token = config.parent_token.clone();
+        #[cfg(feature = "test-util")]
+        let on_runtime = config.control_on_runtime;
+        #[cfg(not(feature = "test-util"))]
+        let on_runtime = false;
         let shared = Arc::new(Shared {
+            retention: Retention::new(&config.limits),
+            ledger: Ledger::new(&config.limits),
+            couriers: Couriers::new(on_runtime.then(|| runtime.clone())),
             registry: Registry::new(&config.limits),
             admission: Admission::new(config.running_max),
-            events: Arc::new(AllEvents::new(limits::SUBSCRIBER_BACKLOG_MAX)),
+            events: Arc::new(AllEvents::new(Bounds {
+                entries: limits::SUBSCRIBER_BACKLOG_MAX,
+                bytes: limits::SUBSCRIBER_BACKLOG_BYTES_MAX,
+            })),
             config,
             runtime,
             clock: Clock::start(),
@@ -109,17 +128,13 @@ impl Engine {
             closed: AtomicBool::new(false),
             closing: Mutex::new(None),
         });
-        #[cfg(feature = "test-util")]
-        let on_runtime = shared.config.control_on_runtime;
-        #[cfg(not(feature = "test-util"))]
-        let on_runtime = false;
         if cfg!(quell_loom) {
             // A model has no clock: it brings the inputs of the control loop itself.
         } else if on_runtime {
             #[cfg(feature = "test-util")]
-            drop(shared.runtime.spawn(control::run(Arc::clone(&shared))));
+            drop(shared.runtime.spawn(turns::run(Arc::clone(&shared))));
         } else {
-            control::spawn_thread(&shared).expect("quell: the system refuses the control thread");
+            turns::spawn_thread(&shared).expect("quell: the system refuses the control thread");
         }
         if let Some(token) = token {
             shared.control.link_engine(token);
@@ -180,6 +195,42 @@ impl Engine {
         nodes.into_iter().map(RunRef::new).collect()
     }
 
+    /// Forgets a tree that has ended, before its time in memory is over: its id is free again.
+    /// References to it go on to show what they showed.
+    ///
+    /// # Errors
+    ///
+    /// Fails, and changes nothing, if the run is not known, is not a root, or is not quiescent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// #
+    /// tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async
+    /// { use quell::{Engine, ForgetError, RunSpec};
+    ///
+    /// let engine = Engine::new();
+    /// let run = engine.submit(RunSpec::agent("brief"), async |_| Ok(())).unwrap().into_ref();
+    /// assert_eq!(engine.forget(run.id()), Err(ForgetError::NotQuiescent));
+    /// run.quiescent().await;
+    /// assert_eq!(engine.forget(run.id()), Ok(()));
+    /// assert_eq!(engine.forget(run.id()), Err(ForgetError::Unknown));
+    /// # });
+    /// ```
+    pub fn forget(&self, id: RunId) -> Result<(), ForgetError> {
+        let shared = self.shared();
+        let node = shared.registry.get(id).ok_or(ForgetError::Unknown)?;
+        if !node.is_root() {
+            return Err(ForgetError::NotRoot);
+        }
+        if !node.is_over() {
+            return Err(ForgetError::NotQuiescent);
+        }
+        shared.retention.forget(&node);
+        shared.registry.forget_tree(&node);
+        Ok(())
+    }
+
     /// Reads the events of every tree from now on. The numbers in
     /// [`EventKind::Lagged`](crate::EventKind::Lagged) are those of this stream, not of a tree.
     pub fn events(&self) -> EventStream {
@@ -192,24 +243,41 @@ impl Engine {
 }
 
 impl Shared {
-    pub(crate) fn new_log(&self, root: RunId) -> Log {
-        let limits = &self.config.limits;
-        let (events_max, rows_max) = (limits.events_per_root_max, limits.report_rows_max);
-        Log::new(root, events_max, rows_max)
+    pub(crate) fn new_log(&self, root: RunId, account: Option<Arc<str>>) -> Log {
+        Log::new(root, account, &self.config.limits)
     }
 
-    pub(crate) fn cancel_roots(&self, request: &CancelRequest) {
-        for node in self.registry.list(&RunFilter::new().roots().live()) {
-            node.cancel(request);
-        }
+    /// Lists the live roots in the order in which all of them are to be stopped.
+    pub(crate) fn live_roots(&self) -> Vec<Arc<Node>> {
+        self.registry.list_for_stop(&RunFilter::new().roots().live())
     }
 
     /// Keeps an ended tree, and forgets those whose time is over.
     pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) {
-        if let Some(at) = self.registry.retire(root, now) {
+        let size = crate::report::size_of(root);
+        self.ledger.release(size.account.as_ref(), size.charged);
+        let (leaving, until) = self.retention.keep(root, size.account, size.bytes, now);
+        if let Some(at) = until {
             self.control.nudge(self.clock.ticks(at));
         }
-        self.registry.expire(now);
+        self.forget(leaving);
+    }
+
+    /// Forgets the trees whose time is over. Yields when that of the next one is.
+    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+        let (leaving, next) = self.retention.expire(now);
+        self.forget(leaving);
+        next
+    }
+
+    /// Forgets trees, and drops what they hold: values and errors that are not ours.
+    fn forget(&self, leaving: Leaving) {
+        leaving.for_each(|root| {
+            foreign::run(self, move || {
+                root.shared.registry.forget_tree(&root);
+                drop(root);
+            });
+        });
     }
 
     /// Says why nothing can start in a run that is over.
@@ -231,6 +299,7 @@ impl Drop for Shared {
     /// Nothing can be due any more: no run is left.
     fn drop(&mut self) {
         self.control.close();
+        self.couriers.close();
     }
 }
 

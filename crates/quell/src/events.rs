@@ -9,117 +9,25 @@
 //! 2. A reader looks for its event and registers under one lock, so no wake-up is lost.
 //! 3. Wakers leave under the lock and are woken by the caller after *its* locks are released.
 //!
-//! Lock order: node → ring of the tree → ring of the engine. A ring's lock is a leaf for everybody
-//! else: nothing is locked, and nothing foreign called, while it is held.
+//! 4. A run that left the tree's list without a row is in `unlinked` for as long as an event of it
+//!    may be held, so that a reader of a subtree knows to whom each event belongs.
+//!
+//! Lock order: node → ring of the tree → ring of the engine, ledger. A ring's lock is a leaf for
+//! everybody else: nothing is locked, and nothing foreign called, while it is held.
 
-use std::task::Waker;
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use quell_core::{EventKind, RunEvent, RunId, RunStatus};
+use quell_core::{EventKind, RunEvent, RunId, RunStatus, ToolOutcome};
 
 use crate::clock::Clock;
+use crate::config::Limits;
 use crate::engine::Shared;
-use crate::faults;
-use crate::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering};
-use crate::waiters::{Key, Waiters, Wakers};
-
-/// The newest entries of a sequence, and those who wait for the next.
-#[derive(Debug)]
-pub(crate) struct Ring<E> {
-    held: Vec<E>,
-    /// The place of the oldest, which the next takes when as many are held as may be.
-    oldest: usize,
-    next: u64,
-    held_max: usize,
-    waiters: Waiters,
-}
-
-/// What a place in the ring holds.
-pub(crate) enum Read<E> {
-    /// This entry.
-    Entry(E),
-    /// Nothing any more: the first entry held has this number.
-    Gone { first: u64 },
-    /// Nothing yet.
-    Nothing,
-}
-
-/// Where the next entry goes.
-enum Place<'a, E> {
-    New(&'a mut Vec<E>),
-    /// In the place of the oldest.
-    Old(&'a mut E),
-    /// Nowhere: none is held.
-    No,
-}
-
-impl<E: Clone> Ring<E> {
-    pub(crate) fn new(held_max: usize) -> Self {
-        Self { held: Vec::new(), oldest: 0, next: 1, held_max, waiters: Waiters::default() }
-    }
-
-    #[inline]
-    pub(crate) fn push(&mut self, entry: E, wakers: &mut Wakers) {
-        match self.place() {
-            Place::New(held) => held.push(entry),
-            Place::Old(oldest) => *oldest = entry,
-            Place::No => {}
-        }
-        self.pushed(wakers);
-    }
-
-    /// Yields where the next entry goes.
-    #[inline]
-    fn place(&mut self) -> Place<'_, E> {
-        if self.held.len() < self.held_max {
-            return Place::New(&mut self.held);
-        }
-        let Some(oldest) = self.held.get_mut(self.oldest) else { return Place::No };
-        self.oldest = if self.oldest + 1 == self.held_max { 0 } else { self.oldest + 1 };
-        Place::Old(oldest)
-    }
-
-    /// Counts an entry that was put in its place.
-    #[inline]
-    fn pushed(&mut self, wakers: &mut Wakers) {
-        self.next += if faults::on("skip-a-number") && self.next == 3 { 2 } else { 1 };
-        self.waiters.drain_into(wakers);
-    }
-
-    pub(crate) const fn next(&self) -> u64 {
-        self.next
-    }
-
-    pub(crate) fn first(&self) -> u64 {
-        self.next - self.held.len() as u64
-    }
-
-    pub(crate) fn read(&self, seq: u64) -> Read<E> {
-        let first = self.first();
-        if seq < first {
-            return Read::Gone { first };
-        }
-        let from_oldest = usize::try_from(seq - first).unwrap_or(usize::MAX);
-        let at = self.oldest.saturating_add(from_oldest);
-        let entry = match at.checked_sub(self.held.len()) {
-            None => self.held.get(at),
-            Some(wrapped) => self.held[..self.oldest].get(wrapped),
-        };
-        entry.cloned().map_or(Read::Nothing, Read::Entry)
-    }
-
-    pub(crate) fn wait(&mut self, key: &mut Key, waker: &Waker) {
-        self.waiters.register(key, waker);
-    }
-
-    pub(crate) fn forget(&mut self, key: &mut Key) {
-        self.waiters.remove(key);
-    }
-
-    pub(crate) fn drain_waiters(&mut self, wakers: &mut Wakers) {
-        self.waiters.drain_into(wakers);
-    }
-}
+use crate::foreign;
+use crate::ring::{Bounds, Ring, Weigh};
+use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::waiters::{Key, Wakers};
 
 /// An event as it is held; the rest of a [`RunEvent`] follows from its place.
 #[derive(Clone, Debug)]
@@ -129,12 +37,80 @@ pub(crate) struct Entry {
     pub(crate) kind: EventKind,
 }
 
+impl Weigh for Entry {
+    fn bytes(&self) -> usize {
+        bytes_of(&self.kind)
+    }
+}
+
+impl Weigh for RunEvent {
+    fn bytes(&self) -> usize {
+        bytes_of(&self.kind)
+    }
+}
+
+/// Yields the bytes of the texts of an event.
+fn bytes_of(kind: &EventKind) -> usize {
+    match kind {
+        EventKind::Emitted(payload) => payload.len(),
+        EventKind::Queued { name, .. }
+        | EventKind::Abandoned { name, .. }
+        | EventKind::Detached { name, .. } => name.len(),
+        EventKind::ToolStarted { call, name, input } => call.len() + name.len() + input.len(),
+        EventKind::ToolEnded { call, outcome } => {
+            call.len()
+                + match outcome {
+                    ToolOutcome::Result(Some(output)) => output.len(),
+                    ToolOutcome::Error(words) => words.len(),
+                    ToolOutcome::Result(None) | ToolOutcome::Cancelled | ToolOutcome::Unknown => 0,
+                }
+        }
+        EventKind::StopRequested(cause) | EventKind::Stopping(cause) => {
+            let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+            text(&cause.message) + text(&cause.by)
+        }
+        EventKind::Refused { what, .. } => what.len(),
+        _ => 0,
+    }
+}
+
 /// The log of one tree, and what else belongs to the tree as a whole.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) root: RunId,
-    ring: Mutex<Ring<Entry>>,
+    /// Whom the bytes of the tree are charged to.
+    pub(crate) account: Option<Arc<str>>,
+    ring: Mutex<Held>,
     rows: Rows,
+    /// Bytes that the account was charged for runs below the root.
+    charged: AtomicUsize,
+    /// The log that the tree left when its root was detached.
+    before: Option<Weak<Self>>,
+    /// All that has left the log before has moved, and that log says so.
+    has_moved: AtomicBool,
+    /// Held while a tree moves out of this log; taken before any node's lock.
+    pub(crate) moving: Mutex<()>,
+}
+
+/// What is held of a log.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) ring: Ring<Entry>,
+    /// Bytes of the ring that the account was charged for.
+    charged: usize,
+    /// Runs that left the tree's list, with their parents, and the number of the event after that.
+    unlinked: VecDeque<(u64, RunId, RunId)>,
+}
+
+impl Held {
+    /// Remembers whose child a run was that leaves the tree's list with its last event.
+    fn note_unlinked(&mut self, run: RunId, parent: RunId) {
+        let (first, next) = (self.ring.first(), self.ring.next());
+        while self.unlinked.front().is_some_and(|(seq, ..)| *seq <= first) {
+            self.unlinked.pop_front();
+        }
+        self.unlinked.push_back((next, run, parent));
+    }
 }
 
 /// How many ended runs of a tree are kept for its report.
@@ -146,50 +122,153 @@ struct Rows {
 }
 
 impl Log {
-    pub(crate) fn new(root: RunId, held_max: usize, rows_max: usize) -> Self {
-        let max = u32::try_from(rows_max).unwrap_or(u32::MAX);
+    pub(crate) fn new(root: RunId, account: Option<Arc<str>>, limits: &Limits) -> Self {
+        let max = u32::try_from(limits.report_rows_max).unwrap_or(u32::MAX);
         let rows = Rows { max, ..Rows::default() };
-        Self { root, ring: Mutex::new(Ring::new(held_max)), rows }
+        let (entries, bytes) = (limits.events_per_root_max, limits.events_per_root_bytes_max);
+        let ring = Ring::new(Bounds { entries, bytes });
+        let ring = Mutex::new(Held { ring, charged: 0, unlinked: VecDeque::new() });
+        let (has_moved, moving) = (AtomicBool::new(false), Mutex::new(()));
+        let charged = AtomicUsize::new(0);
+        Self { root, account, ring, rows, charged, before: None, has_moved, moving }
+    }
+
+    /// Makes the log of a tree that leaves another one. The account stays the same.
+    pub(crate) fn after(before: &Arc<Self>, root: RunId, limits: &Limits) -> Self {
+        let log = Self::new(root, before.account.clone(), limits);
+        Self { before: Some(Arc::downgrade(before)), ..log }
+    }
+
+    /// Says that all has moved that leaves the log before. Called when that log says so.
+    pub(crate) fn settle_move(&self) {
+        self.has_moved.store(true, Ordering::Release);
+    }
+
+    /// Tells whether the log before says that all has moved.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.has_moved.load(Ordering::Acquire)
+    }
+
+    /// Yields the log that comes after another one on the way to this: a run may have moved more
+    /// than once. If one between is gone, this one.
+    pub(crate) fn next_after(self: &Arc<Self>, log: &Arc<Self>) -> Option<Arc<Self>> {
+        if Arc::ptr_eq(self, log) {
+            return None;
+        }
+        let mut next = Arc::clone(self);
+        while let Some(before) = next.before.as_ref().and_then(Weak::upgrade) {
+            if Arc::ptr_eq(&before, log) {
+                return Some(next);
+            }
+            next = before;
+        }
+        Some(Arc::clone(self))
     }
 
     /// Appends an event. Called under the lock of the run's node, so that the order of the log is
     /// the order of decisions. The wakers are for the caller to wake when it holds no lock.
-    ///
-    /// The event is made in its place: handed from function to function, it would be copied by
-    /// loads that are wider than the stores that made it, and each of them waits.
     #[inline]
     pub(crate) fn append(
         &self,
+        shared: &Shared,
+        of: (RunId, Instant),
+        make: impl FnOnce() -> EventKind,
+        wakers: &mut Wakers,
+    ) {
+        self.append_to(&mut self.ring.lock(), shared, of, make, wakers);
+    }
+
+    /// As [`Log::append`], for the end of a run, which leaves the list of this parent with it.
+    pub(crate) fn append_end(
+        &self,
+        shared: &Shared,
+        of: (RunId, Instant),
+        status: RunStatus,
+        leaves: Option<RunId>,
+        wakers: &mut Wakers,
+    ) {
+        let mut held = self.ring.lock();
+        self.append_to(&mut held, shared, of, || EventKind::Ended(status), wakers);
+        if let Some(parent) = leaves {
+            held.note_unlinked(of.0, parent);
+        }
+    }
+
+    #[inline]
+    fn append_to(
+        &self,
+        held: &mut Held,
         shared: &Shared,
         (run, at): (RunId, Instant),
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
-        let mut ring = self.ring.lock();
         if shared.events.has_readers() {
-            let (seq, entry) = (ring.next(), Entry { run, at, kind: make() });
+            let (seq, entry) = (held.ring.next(), Entry { run, at, kind: make() });
             shared.events.append(self.event(&shared.clock, seq, entry.clone()), wakers);
-            return ring.push(entry, wakers);
+            held.ring.push(|| entry, wakers);
+        } else {
+            held.ring.push(|| Entry { run, at, kind: make() }, wakers);
         }
-        match ring.place() {
-            Place::New(held) => held.push(Entry { run, at, kind: make() }),
-            Place::Old(oldest) => *oldest = Entry { run, at, kind: make() },
-            Place::No => {}
+        if held.ring.bytes() > held.charged + BYTES_FREE {
+            self.charge(shared, held);
         }
-        ring.pushed(wakers);
+    }
+
+    /// Charges the account for a ring that has grown. If live runs hold too much already, the ring
+    /// gives up its oldest events instead.
+    #[cold]
+    fn charge(&self, shared: &Shared, held: &mut Held) {
+        while held.ring.bytes() > held.charged + BYTES_FREE {
+            if shared.ledger.charge(self.account.as_ref(), BYTES_STEP).is_err() {
+                return held.ring.make_room(held.charged + BYTES_FREE);
+            }
+            held.charged += BYTES_STEP;
+        }
+    }
+
+    /// Counts what the account was charged for runs below the root, and what was released.
+    pub(crate) fn count_charge(&self, charged: usize, released: usize) {
+        if charged > 0 {
+            self.charged.fetch_add(charged, Ordering::Relaxed);
+        }
+        if released > 0 {
+            self.charged.fetch_sub(released, Ordering::Relaxed);
+        }
+    }
+
+    /// Measures a tree that is over, apart from its root: about how many bytes it has, and what the
+    /// account was charged for them, which is the caller's to release.
+    pub(crate) fn settle(&self) -> (usize, usize) {
+        let rows =
+            self.rows.completed.load(Ordering::Relaxed) + self.rows.others.load(Ordering::Relaxed);
+        let charged = self.charged.swap(0, Ordering::Relaxed);
+        let mut held = self.ring.lock();
+        let bytes = rows as usize * NODE_BYTES + charged + held.ring.bytes();
+        (bytes, charged + std::mem::take(&mut held.charged))
+    }
+
+    /// Adds to a set of runs those below them that have left the tree's list.
+    pub(crate) fn add_unlinked(&self, members: &mut HashSet<RunId>) {
+        // A run leaves after those below it.
+        for (_, run, parent) in self.ring.lock().unlinked.iter().rev() {
+            if members.contains(parent) {
+                members.insert(*run);
+            }
+        }
     }
 
     /// Appends an event that was implied until now: before anybody could read.
     pub(crate) fn begin_with(&self, entry: Entry) {
-        self.ring.lock().push(entry, &mut Wakers::new());
+        self.ring.lock().ring.push(|| entry, &mut Wakers::new());
     }
 
     /// Takes the waiting readers out, so that they see that a run is over.
     pub(crate) fn drain_waiters(&self, wakers: &mut Wakers) {
-        self.ring.lock().drain_waiters(wakers);
+        self.ring.lock().ring.drain_waiters(wakers);
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Ring<Entry>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Held> {
         self.ring.lock()
     }
 
@@ -232,8 +311,8 @@ pub(crate) struct Firehose {
 }
 
 impl AllEvents {
-    pub(crate) fn new(held_max: usize) -> Self {
-        let ring = Mutex::new(Firehose { ring: Ring::new(held_max), closed: false });
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        let ring = Mutex::new(Firehose { ring: Ring::new(bounds), closed: false });
         Self { readers: AtomicUsize::new(0), ring }
     }
 
@@ -244,7 +323,8 @@ impl AllEvents {
 
     pub(crate) fn leave(&self, key: &mut Key) {
         self.readers.fetch_sub(1, Ordering::SeqCst);
-        self.ring.lock().ring.forget(key);
+        let removed = self.ring.lock().ring.forget(key);
+        foreign::release(removed);
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Firehose> {
@@ -252,14 +332,14 @@ impl AllEvents {
     }
 
     /// Ends every reader's stream after what it has not read yet.
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(&self, shared: &Shared) {
         let mut wakers = Wakers::new();
         {
             let mut firehose = self.ring.lock();
             firehose.closed = true;
             firehose.ring.drain_waiters(&mut wakers);
         }
-        crate::foreign::wake(wakers);
+        foreign::wake(shared, wakers);
     }
 
     pub(crate) fn has_readers(&self) -> bool {
@@ -267,30 +347,15 @@ impl AllEvents {
     }
 
     fn append(&self, event: RunEvent, wakers: &mut Wakers) {
-        self.ring.lock().ring.push(event, wakers);
+        self.ring.lock().ring.push(|| event, wakers);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What every run of a tree costs, about.
+pub(crate) const NODE_BYTES: usize = 1 << 10;
 
-    #[test]
-    fn a_full_ring_holds_the_newest_in_order_and_says_what_is_gone() {
-        for held_max in 0..=4 {
-            let (mut ring, mut wakers) = (Ring::new(held_max), Wakers::new());
-            for seq in 1..=10_u64 {
-                ring.push(seq, &mut wakers);
-                let first = ring.first();
-                assert_eq!(ring.next() - first, seq.min(held_max as u64));
-                for old in 1..first {
-                    assert!(matches!(ring.read(old), Read::Gone { first: now } if now == first));
-                }
-                for held in first..=seq {
-                    assert!(matches!(ring.read(held), Read::Entry(entry) if entry == held));
-                }
-                assert!(matches!(ring.read(seq + 1), Read::Nothing));
-            }
-        }
-    }
-}
+/// What a log may hold without being charged for it: there are as many as live roots.
+const BYTES_FREE: usize = 8 << 10;
+
+/// Logs are charged for in steps, so that few events ask the ledger.
+const BYTES_STEP: usize = 64 << 10;

@@ -49,6 +49,15 @@ impl Failure {
         Self(Arc::new(Reason::Words(message.into())))
     }
 
+    /// Yields how many bytes it has to say, about.
+    pub(crate) fn bytes(&self) -> usize {
+        match &*self.0 {
+            Reason::Words(words) | Reason::Panic(words) => words.len(),
+            Reason::Error(_, words) => words.len(),
+            Reason::Own(_) => size_of::<RunError>(),
+        }
+    }
+
     /// Tells whether the body panicked.
     pub fn is_panic(&self) -> bool {
         matches!(*self.0, Reason::Panic(_))
@@ -185,6 +194,16 @@ pub enum SubmitError {
         /// The bound.
         max: usize,
     },
+    /// The owner has its share of a bound of the engine.
+    #[error("{what} of owner `{owner}` would exceed the share of {max}")]
+    ShareUsedUp {
+        /// What there would be too many of.
+        what: &'static str,
+        /// The owner.
+        owner: Arc<str>,
+        /// The share.
+        max: usize,
+    },
     /// A field of the spec is beyond its bound.
     #[error("{what} has {bytes} bytes, the limit is {max}")]
     TooLarge {
@@ -195,6 +214,21 @@ pub enum SubmitError {
         /// The bound.
         max: usize,
     },
+}
+
+/// Why a run was not forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForgetError {
+    /// No such run; it may have been forgotten before.
+    #[error("no run has this id")]
+    Unknown,
+    /// It belongs to the tree of another run, and is forgotten with that.
+    #[error("run is not a root")]
+    NotRoot,
+    /// It has not ended, or something of it still executes.
+    #[error("run is not quiescent")]
+    NotQuiescent,
 }
 
 /// A shielded section did not end before the hard deadline.

@@ -20,11 +20,6 @@ impl<T> Few<T> {
         }
     }
 
-    /// Takes the entry that was pushed last.
-    pub(crate) fn pop(&mut self) -> Option<T> {
-        self.more.pop().or_else(|| self.first.take())
-    }
-
     /// Hands every entry over, in the order in which they were pushed.
     pub(crate) fn for_each(self, mut take: impl FnMut(T)) {
         if let Some(first) = self.first {

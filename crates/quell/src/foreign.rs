@@ -1,11 +1,23 @@
-//! Calls into code that is not ours: a panic of it goes no further (I26).
+//! Code that is not ours: wakers, values and their destructors, hooks, subscribers of `tracing`.
+//!
+//! Two rules hold for all of it. A panic of it goes no further (I26). And it never runs while a
+//! lock of the engine is held, nor on the control thread, where it could hold up the deadlines of
+//! other runs (I14): there it is handed to a courier ([`crate::couriers`]).
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::engine::Shared;
 use crate::failure::Failure;
 use crate::faults;
+use crate::sync::thread_local;
 use crate::waiters::Wakers;
+
+thread_local! {
+    /// Whether this thread takes a turn of the control loop at the moment.
+    static IN_TURN: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Calls foreign code, and yields its panic as the failure that it is.
 pub(crate) fn call<T>(code: impl FnOnce() -> T) -> Result<T, Failure> {
@@ -15,11 +27,26 @@ pub(crate) fn call<T>(code: impl FnOnce() -> T) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(code)).map_err(failure_of)
 }
 
-/// Wakes everybody; a waker may belong to anybody's executor.
+/// Drops a foreign value. A panic of its destructor is the value's alone.
+pub(crate) fn release<T>(value: T) {
+    let _ = call(|| drop(value));
+}
+
+/// Runs foreign code whose panics concern nobody: here, or with a courier if this is the control
+/// thread. The caller holds no lock.
+pub(crate) fn run(shared: &Shared, code: impl FnOnce() + Send + 'static) {
+    if is_barred() && !faults::on("act-on-the-control-thread") {
+        shared.couriers.send(Box::new(code), shared.clock.now());
+    } else {
+        let _ = call(code);
+    }
+}
+
+/// Wakes everybody; a waker may belong to anybody's executor. The caller holds no lock.
 #[inline]
-pub(crate) fn wake(wakers: Wakers) {
+pub(crate) fn wake(shared: &Shared, wakers: Wakers) {
     if !wakers.is_empty() {
-        wake_all(wakers);
+        run(shared, || wake_all(wakers));
     }
 }
 
@@ -28,6 +55,29 @@ fn wake_all(wakers: Wakers) {
         // Its owner's fault, and nobody else's: the others are still woken.
         let _ = call(|| waker.wake());
     });
+}
+
+/// Tells whether foreign code must not run on this thread now.
+pub(crate) fn is_barred() -> bool {
+    IN_TURN.with(Cell::get)
+}
+
+/// Keeps foreign code off this thread until it is dropped: the thread takes a turn of the control
+/// loop.
+#[derive(Debug)]
+pub(crate) struct Barred(());
+
+impl Barred {
+    pub(crate) fn new() -> Self {
+        IN_TURN.with(|turn| turn.set(true));
+        Self(())
+    }
+}
+
+impl Drop for Barred {
+    fn drop(&mut self) {
+        IN_TURN.with(|turn| turn.set(false));
+    }
 }
 
 /// Puts a panic into words. What it was raised with is foreign too, down to its destructor.

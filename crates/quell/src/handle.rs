@@ -1,5 +1,6 @@
 //! The handle of a run: whoever started it awaits its value here.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -12,12 +13,13 @@ use quell_core::{CancelRequest, Cause, Disposition, RunId, RunReport, RunStatus,
 
 use crate::accept::Refusal;
 use crate::failure::{Failure, RunError, RunFailure, SubmitError};
+use crate::foreign;
 use crate::node::{Node, Reader, State};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
 use crate::step::Note;
 use crate::stream::EventStream;
-use crate::waiters::Key;
+use crate::waiters::{Key, Offer};
 use crate::word;
 
 /// The one who started a run holds this: awaited, it yields the value of the body.
@@ -101,7 +103,7 @@ impl<T: Send + 'static> RunHandle<T> {
             state.parent = Some(Arc::downgrade(parent));
             state.parent_id = Some(parent.id);
             state.life.refuse(refused.is_some());
-            state.log = Some(Arc::new(shared.new_log(id)));
+            state.log = Some(Arc::new(shared.new_log(id, None)));
             state.cause = cause;
             state.failure = refused.clone().map(Failure::from);
             state.times.ended = Some(state.times.queued);
@@ -129,18 +131,25 @@ impl<T: Send + 'static> RunHandle<T> {
             return Poll::Ready(Outcome::Failed(RunError::Refused(error.clone())));
         }
         let node = self.run.node();
-        let mut state = node.lock();
-        if !state.is_ended() {
-            state.waiters.register(&mut self.key, cx.waker());
-            return Poll::Pending;
+        let mut offer = Offer::new(cx.waker(), &self.key, node.status().is_terminal());
+        loop {
+            let mut state = node.lock();
+            if !state.is_ended() {
+                if state.waiters.register(&mut self.key, &mut offer) {
+                    return Poll::Pending;
+                }
+                drop(state);
+                offer.renew();
+                continue;
+            }
+            let removed = state.waiters.remove(&mut self.key);
+            state.reader = Reader::Gone;
+            let (task, left) = (state.let_task_go(), Left::take(&mut state));
+            drop(state);
+            (self.read, self.taken) = (true, true);
+            drop((removed, task));
+            return Poll::Ready(left.into_outcome(node));
         }
-        state.waiters.remove(&mut self.key);
-        state.reader = Reader::Gone;
-        (self.read, self.taken) = (true, true);
-        let (task, outcome) = (state.let_task_go(), take_outcome(node, &mut state));
-        drop(state);
-        drop(task);
-        Poll::Ready(outcome)
     }
 }
 
@@ -155,21 +164,41 @@ impl State {
     }
 }
 
-/// Takes the value out of a run that has ended.
-fn take_outcome<T: 'static>(node: &Node, state: &mut State) -> Outcome<T> {
-    let value = state.value.take().and_then(|value| value.downcast::<T>().ok()).map(|value| *value);
-    let failed = |failure: Option<Failure>, otherwise| {
-        let failure = failure.unwrap_or_else(|| Failure::new(otherwise));
-        let failure = RunFailure::new(node.id, Arc::clone(&node.name), failure);
-        Outcome::Failed(RunError::Failed(failure))
-    };
-    match (state.life.status(), value, &state.cause) {
-        (RunStatus::Completed, Some(value), _) => Outcome::Completed(value),
-        (RunStatus::Cancelled | RunStatus::TimedOut, partial, Some(cause)) => {
-            Outcome::Stopped { cause: Arc::clone(cause), partial }
+/// What an ended run has left for its handle. Taken under the lock, looked at after it: the value
+/// is the body's, down to its destructor.
+struct Left {
+    status: RunStatus,
+    value: Option<Box<dyn Any + Send>>,
+    cause: Option<Arc<Cause>>,
+    failure: Option<Failure>,
+}
+
+impl Left {
+    fn take(state: &mut State) -> Self {
+        Self {
+            status: state.life.status(),
+            value: state.value.take(),
+            cause: state.cause.clone(),
+            failure: state.failure.clone(),
         }
-        (RunStatus::Completed, None, _) => failed(None, "value was taken already"),
-        _ => failed(state.failure.clone(), "no reason given"),
+    }
+
+    fn into_outcome<T: 'static>(self, node: &Node) -> Outcome<T> {
+        let Self { status, value, cause, failure } = self;
+        let value = value.and_then(|value| value.downcast::<T>().ok()).map(|value| *value);
+        let failed = |failure: Option<Failure>, otherwise| {
+            let failure = failure.unwrap_or_else(|| Failure::new(otherwise));
+            let failure = RunFailure::new(node.id, Arc::clone(&node.name), failure);
+            Outcome::Failed(RunError::Failed(failure))
+        };
+        match (status, value, cause) {
+            (RunStatus::Completed, Some(value), _) => Outcome::Completed(value),
+            (RunStatus::Cancelled | RunStatus::TimedOut, partial, Some(cause)) => {
+                Outcome::Stopped { cause, partial }
+            }
+            (RunStatus::Completed, None, _) => failed(None, "value was taken already"),
+            _ => failed(failure, "no reason given"),
+        }
     }
 }
 
@@ -228,9 +257,9 @@ impl<T> Drop for RunHandle<T> {
             return;
         }
         let node = self.run.node();
-        let (value, _task, parent) = {
+        let (unwanted, _task, parent) = {
             let mut state = node.lock();
-            state.waiters.remove(&mut self.key);
+            let removed = state.waiters.remove(&mut self.key);
             let task = state.let_task_go();
             let value = state.value.take();
             let mut parent = None;
@@ -239,14 +268,14 @@ impl<T> Drop for RunHandle<T> {
             if !self.read && state.life.status() == RunStatus::Failed {
                 parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
             }
-            (value, task, parent)
+            ((removed, value), task, parent)
         };
-        drop(value);
+        foreign::release(unwanted);
         if let Some(parent) = parent {
-            let failure = crate::body::failure_of_child(node);
+            let mut failure = Some(crate::body::failure_of_child(node));
             parent.apply(Input::ChildDisowned, Note::default(), |state, _| {
-                if state.times.ended.is_none() {
-                    state.failure.get_or_insert(failure);
+                if state.times.ended.is_none() && state.failure.is_none() {
+                    state.failure = failure.take();
                 }
             });
         }

@@ -10,13 +10,16 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use quell_core::lifecycle::{Effects, HookAction};
-use quell_core::{Cause, EventKind, HookOutcome};
+use quell_core::{Cause, EventKind, HookOutcome, Work};
 
+use crate::after::{After, Rare};
 use crate::failure::Failure;
+use crate::faults;
 use crate::foreign;
-use crate::node::{Node, Rare};
+use crate::node::{Node, State};
 use crate::shield;
 use crate::waiters::Wakers;
 use crate::work::Hold;
@@ -37,6 +40,63 @@ impl fmt::Debug for Hook {
 }
 
 impl Node {
+    /// Hands hooks out as the lifecycle says, under the lock.
+    pub(crate) fn record_hooks(&self, state: &mut State, now: Instant, after: &mut After) {
+        let action = after.fx.hooks;
+        if action == HookAction::Leave {
+            return;
+        }
+        let Some(extra) = &mut state.extra else { return };
+        if matches!(action, HookAction::Abort | HookAction::AbortRunning) {
+            extra.runners_aborted += 1;
+            after.rare().runners = std::mem::take(&mut extra.runners);
+        }
+        let waiting = match action {
+            HookAction::Leave | HookAction::AbortRunning => return,
+            HookAction::RunNew | HookAction::SkipNew => extra.hooks.pop().into_iter().collect(),
+            _ => std::mem::take(&mut extra.hooks),
+        };
+        let runs = matches!(action, HookAction::Run | HookAction::RunNew);
+        if action == HookAction::SkipNew {
+            for hook in &waiting {
+                self.skip_hook(state, hook.number, now, &mut after.wakers);
+            }
+        } else if runs || !waiting.is_empty() {
+            let place = state.extra().note_work(Work::Hook, self.hook_name());
+            after.rare().place = Some(place);
+        }
+        if !runs {
+            after.rare().dropped = waiting;
+            return;
+        }
+        after.cause.clone_from(&state.cause);
+        let round = state.extra().runners_aborted;
+        let rare = after.rare();
+        (rare.hooks, rare.round) = (waiting, round);
+        if faults::on("forget-hook") && rare.hooks.len() > 1 {
+            rare.hooks.pop();
+        }
+    }
+
+    fn hook_name(&self) -> Arc<str> {
+        format!("{} hook", self.name).into()
+    }
+
+    /// Says that a hook was not started.
+    pub(crate) fn skip_hook(
+        &self,
+        state: &mut State,
+        hook: u32,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) {
+        state.extra().hooks_skipped += 1;
+        if state.times.ended.is_none() {
+            let outcome = HookOutcome::Skipped;
+            self.write(state, now, EventKind::HookEnded { hook, outcome }, wakers);
+        }
+    }
+
     /// Carries out what few steps leave, with no lock held: tokens, links and hooks.
     pub(crate) fn finish_rare(
         self: &Arc<Self>,
@@ -44,22 +104,22 @@ impl Node {
         fx: Effects,
         cause: Option<&Arc<Cause>>,
     ) {
-        let Rare { token, link, runners, hooks, dropped, place } = rare;
+        let Rare { token, link, runners, hooks, round, dropped, place } = rare;
         if let Some(token) = token {
-            drop(foreign::call(|| token.cancel()));
+            foreign::run(&self.shared, move || token.cancel());
         }
         if let Some(link) = link {
-            link.abort();
+            link.abort.abort();
         }
         for runner in runners {
             runner.abort();
         }
         let hold = place.map(|place| Hold::placed(self, place));
         if !hooks.is_empty() {
-            run(self, hooks, cause, hold);
-        } else if fx.refused {
+            run(self, hooks, cause, hold, round);
+        } else if fx.hooks == HookAction::SkipNew {
             // It was refused when it was registered: by whoever is here.
-            drop(foreign::call(|| drop(dropped)));
+            foreign::release(dropped);
         } else {
             discard(self, dropped, fx.hooks != HookAction::Drop, hold);
         }
@@ -67,46 +127,47 @@ impl Node {
 }
 
 /// Starts a runner for hooks in order of registration. The lifecycle has counted it already.
-pub(crate) fn run(
+fn run(
     node: &Arc<Node>,
     hooks: Vec<Hook>,
     cause: Option<&Arc<Cause>>,
     hold: Option<Hold>,
+    round: u32,
 ) {
     let Some(cause) = cause else { return };
-    let runner =
-        Runner { node: Arc::clone(node), waiting: hooks, running: None, skips: true, hold };
+    let runner = Runner::new(node, hooks, true, hold);
     let task = node.shared.runtime.spawn(run_all(runner, Arc::clone(cause)));
     let abort = task.abort_handle();
     let mut state = node.lock();
-    if state.life.is_aborting() {
+    // Those that were there may have been aborted since it was decided that these run.
+    if state.extra().runners_aborted == round {
+        state.extra().runners.push(abort);
+    } else {
         drop(state);
         abort.abort();
-    } else {
-        state.extra().runners.push(abort);
     }
 }
 
 /// Drops hooks that are not to run, because the stop left them no time or because there was none.
 /// What they have captured is the run's code, too: it goes on the runtime of the bodies, as work
 /// that the lifecycle has counted.
-pub(crate) fn discard(node: &Arc<Node>, hooks: Vec<Hook>, skips: bool, hold: Option<Hold>) {
+fn discard(node: &Arc<Node>, hooks: Vec<Hook>, skips: bool, hold: Option<Hold>) {
     if hooks.is_empty() {
         return;
     }
-    let runner = Runner { node: Arc::clone(node), waiting: hooks, running: None, skips, hold };
+    let runner = Runner::new(node, hooks, skips, hold);
     drop(node.shared.runtime.spawn(async move { drop(runner) }));
 }
 
 async fn run_all(mut runner: Runner, cause: Arc<Cause>) {
-    while let Some(hook) = runner.waiting.pop() {
-        let number = hook.number;
-        runner.running = Some(number);
-        let ended = run_one(&runner.node, hook, Arc::clone(&cause)).await;
-        runner.running = None;
+    while let Some(hook) = runner.account().waiting.pop() {
+        let (node, number) = (Arc::clone(&runner.account().node), hook.number);
+        runner.account().running = Some(number);
+        let ended = run_one(&node, hook, Arc::clone(&cause)).await;
+        runner.account().running = None;
         match ended {
-            Ok(()) => runner.note(number, HookOutcome::Finished, None),
-            Err(failure) => runner.note(number, HookOutcome::Panicked, Some(&failure)),
+            Ok(()) => note(&node, number, HookOutcome::Finished, None),
+            Err(failure) => note(&node, number, HookOutcome::Panicked, Some(&failure)),
         }
     }
 }
@@ -121,8 +182,11 @@ async fn run_one(node: &Node, hook: Hook, cause: Arc<Cause>) -> Result<(), Failu
     polled.and(foreign::call(|| drop(future)))
 }
 
-/// What a runner has to account for, also when it is dropped half-way.
-struct Runner {
+/// Settles its account when it is dropped: after the last hook, or half-way.
+struct Runner(Option<Account>);
+
+/// What a runner has to account for.
+struct Account {
     node: Arc<Node>,
     waiting: Vec<Hook>,
     running: Option<u32>,
@@ -132,41 +196,62 @@ struct Runner {
 }
 
 impl Runner {
-    fn note(&self, hook: u32, outcome: HookOutcome, failure: Option<&Failure>) {
-        let now = self.node.shared.clock.now();
-        let mut wakers = Wakers::new();
-        {
-            let mut state = self.node.lock();
-            if let Some(failure) = failure {
-                state.note_cleanup_error(&failure.to_string());
-            }
-            if !state.life.status().is_terminal() {
-                let kind = EventKind::HookEnded { hook, outcome };
-                self.node.write(&mut state, now, kind, &mut wakers);
-            }
-        }
-        foreign::wake(wakers);
+    fn new(node: &Arc<Node>, waiting: Vec<Hook>, skips: bool, hold: Option<Hold>) -> Self {
+        Self(Some(Account { node: Arc::clone(node), waiting, running: None, skips, hold }))
+    }
+
+    #[expect(clippy::expect_used, reason = "taken when the runner is dropped, not before")]
+    fn account(&mut self) -> &mut Account {
+        self.0.as_mut().expect("the account is settled last")
     }
 }
 
 impl Drop for Runner {
     fn drop(&mut self) {
-        if let Some(hook) = self.running.take() {
-            self.note(hook, HookOutcome::Aborted, None);
+        if let Some(account) = self.0.take() {
+            let shared = Arc::clone(&account.node.shared);
+            // A runtime that is gone drops it wherever it is spawned.
+            foreign::run(&shared, move || account.settle());
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        if self.skips || self.node.lock().life.is_stopping() {
+    }
+}
+
+impl Account {
+    fn settle(self) {
+        let Self { node, waiting, running, skips, hold } = self;
+        if let Some(hook) = running {
+            let failure = Failure::new(format!("stop hook {hook} was aborted: its time was over"));
+            note(&node, hook, HookOutcome::Aborted, Some(&failure));
+        }
+        if skips || node.lock().life.is_stopping() {
             for hook in waiting.iter().rev() {
-                self.node.lock().extra().hooks_skipped += 1;
-                self.note(hook.number, HookOutcome::Skipped, None);
+                node.lock().extra().hooks_skipped += 1;
+                note(&node, hook.number, HookOutcome::Skipped, None);
             }
         }
         for hook in waiting.into_iter().rev() {
             if let Err(panic) = foreign::call(|| drop(hook)) {
-                self.node.lock().note_cleanup_error(&panic.to_string());
+                node.lock().note_cleanup_error(&panic.to_string());
             }
         }
         // The last thing that a runner does: the run may end with it.
-        drop(self.hold.take());
+        drop(hold);
     }
+}
+
+/// Says how a hook ended, unless its run has ended before it.
+fn note(node: &Arc<Node>, hook: u32, outcome: HookOutcome, failure: Option<&Failure>) {
+    let now = node.shared.clock.now();
+    let words = failure.map(Failure::to_string);
+    let mut wakers = Wakers::new();
+    {
+        let mut state = node.lock();
+        if !state.life.status().is_terminal() {
+            if let Some(words) = words {
+                state.note_cleanup_error(&words);
+            }
+            node.write(&mut state, now, EventKind::HookEnded { hook, outcome }, &mut wakers);
+        }
+    }
+    foreign::wake(&node.shared, wakers);
 }

@@ -32,7 +32,8 @@ impl Node {
         if state.log.is_some() || !is_implied(&kind) || self.shared.events.has_readers() {
             if matches!(kind, EventKind::Queued { .. }) {
                 // Nothing was before it.
-                state.log.get_or_insert_with(|| Arc::new(self.shared.new_log(self.id)));
+                let account = || self.owner().map(Arc::clone);
+                state.log.get_or_insert_with(|| Arc::new(self.shared.new_log(self.id, account())));
             }
             self.append(state, now, || kind, wakers);
         }
@@ -76,7 +77,7 @@ impl Node {
     pub(crate) fn log_of<'a>(&self, state: &'a mut State) -> &'a Arc<Log> {
         let State { log, times, cause, life, .. } = state;
         log.get_or_insert_with(|| {
-            let log = self.shared.new_log(self.id);
+            let log = self.shared.new_log(self.id, self.owner().map(Arc::clone));
             let tell = |at: Option<Ticks>, kind: EventKind| {
                 if let Some(at) = at.map(|at| self.shared.clock.at_ticks(at)) {
                     log.begin_with(Entry { run: self.id, at, kind });

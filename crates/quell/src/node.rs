@@ -12,14 +12,20 @@
 //!    decisions (I30).
 //! 3. The value of a body is stored before the run is terminal: a handle that sees the end finds
 //!    it.
-//! 4. The word mirrors the state for readers that take no lock. Only `LISTENS` is set without the
-//!    lock, and never cleared; only `TELLING` is cleared without it, by whoever has told all below.
+//! 4. The word mirrors the state for readers that take no lock. Only `LISTENS` and `PARKED` are
+//!    set without the lock, and never cleared; only `TELLING` is cleared without it, by whoever
+//!    has told all below. `STOPPING` is set by one atomic step that yields the other two: of a
+//!    stop and the first question of a body about stops, one comes first, and both sides know
+//!    which.
 //! 5. Nothing foreign runs while a lock is held: wakers, tokens, hooks, values and subscribers of
-//!    `tracing` are carried out in [`After`] and used when every lock is released.
+//!    `tracing` are carried out in [`After`](crate::after::After) and used when every lock is
+//!    released. On the control thread they are handed to a courier, and so is what a node holds
+//!    when it is dropped there.
 //!
 //! Lock order: parent → child → ring of the tree → ring of the engine; parent → child → shard of
-//! the registry; node → timers. Ring, shard and timers are leaves. A thread that holds a child's
-//! lock never takes its parent's: news for the parent leave as [`Todo`]. So there is no cycle.
+//! the registry → admission; node → timers; node or ring → ledger. Rings, admission, timers and
+//! ledger are leaves but for that. A thread that holds a child's lock never takes its parent's:
+//! news for the parent leave as [`Todo`](crate::after::Todo). So there is no cycle.
 
 use std::any::Any;
 use std::fmt;
@@ -27,10 +33,8 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use quell_core::lifecycle::{Effects, Lifecycle, Rules};
-use quell_core::{
-    Abandoned, Cause, Counts, Payload, RunId, RunKind, RunStatus, Stopped, Usage, Work,
-};
+use quell_core::lifecycle::{Lifecycle, Rules};
+use quell_core::{Abandoned, Cause, Payload, RunId, RunKind, RunStatus, Stopped, Usage, Work};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Gate;
@@ -39,13 +43,14 @@ use crate::engine::Shared;
 use crate::events::Log;
 use crate::failure::Failure;
 use crate::faults;
+use crate::foreign;
 use crate::hooks::Hook;
 use crate::idle::IdleWatch;
 use crate::kids::Kids;
-use crate::spec::{About, Own, RunSpec};
+use crate::spec::{About, Own, RunSpec, counted};
 use crate::sync::{AbortHandle, AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::timers::TimerKey;
-use crate::waiters::{Waiters, Wakers};
+use crate::waiters::Waiters;
 use crate::word;
 
 /// One run.
@@ -125,10 +130,12 @@ pub(crate) struct Extra {
     pub(crate) hooks_made: u32,
     pub(crate) hooks_skipped: u32,
     pub(crate) runners: Vec<AbortHandle>,
+    /// How often the runners that were there have been aborted.
+    pub(crate) runners_aborted: u32,
     /// Work besides the body that executes now.
     pub(crate) works: Vec<Option<(Work, Arc<str>)>>,
     pub(crate) token: Option<CancellationToken>,
-    pub(crate) link: Option<futures::future::AbortHandle>,
+    pub(crate) link: Option<Link>,
     pub(crate) scheduled: Option<Arc<Cause>>,
     pub(crate) cleanup_errors: Vec<Arc<str>>,
     pub(crate) abandoned: Vec<Abandoned>,
@@ -139,6 +146,13 @@ pub(crate) struct Extra {
     pub(crate) used: Usage,
     /// What the children of a run that failed are told.
     pub(crate) failing: Option<Arc<Cause>>,
+}
+
+/// What ties a run to a token from outside.
+pub(crate) struct Link {
+    /// Ends the link.
+    pub(crate) abort: futures::future::AbortHandle,
+    pub(crate) token: CancellationToken,
 }
 
 impl Node {
@@ -214,6 +228,25 @@ impl Node {
         self.own.as_ref()?.gate.as_deref()
     }
 
+    pub(crate) fn owner(&self) -> Option<&Arc<str>> {
+        self.about.as_ref()?.owner.as_ref()
+    }
+
+    /// Yields who is charged for the bytes of the run's tree.
+    pub(crate) fn account(&self, state: &State) -> Option<Arc<str>> {
+        match &state.log {
+            Some(log) => log.account.clone(),
+            None => self.owner().map(Arc::clone),
+        }
+    }
+
+    /// Yields the bytes that the tree was charged for because of this run.
+    pub(crate) fn charged(&self, state: &State) -> usize {
+        let about = self.about.as_ref().map_or(0, |about| about.bytes());
+        let spec = self.name.len() + about + self.input().map_or(0, Payload::bytes_max);
+        counted(spec) + state.output.as_ref().map_or(0, |output| counted(output.bytes_max()))
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
@@ -238,10 +271,6 @@ impl Node {
     /// Tells whether a checkpoint has anything to do, and remembers that the body asked.
     pub(crate) fn is_called_on(&self) -> bool {
         self.listen() || self.word() & word::SCHEDULED != 0
-    }
-
-    pub(crate) fn is_listening(&self) -> bool {
-        self.word() & word::LISTENS != 0
     }
 
     /// Tells whether the run is terminal and nothing of its subtree executes.
@@ -269,7 +298,8 @@ impl Node {
         self.word.fetch_and(!bits, Ordering::AcqRel);
     }
 
-    /// Brings the word in line with the state. Called under the lock, after the events are written.
+    /// Brings the word in line with the state. Called under the lock, after the events are
+    /// written.
     pub(crate) fn mirror(&self, state: &State, set: u32) {
         let mut bits = word::status_bits(state.life.status()) | set;
         if state.life.is_stopping() {
@@ -278,11 +308,29 @@ impl Node {
         if state.life.is_quiescent() {
             bits |= word::OVER;
         }
-        // Another thread may set LISTENS or clear TELLING meanwhile, nothing else.
+        // Another thread may set LISTENS or PARKED or clear TELLING meanwhile, nothing else.
         let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |was| {
             let now = (was & !word::STATUS) | bits;
             (now != was).then_some(now)
         });
+    }
+
+    /// Says that a stop was accepted, and learns by the same step whether the body listens: `None`
+    /// if that is not known before its first poll has returned.
+    pub(crate) fn latch_hearing(&self) -> Option<bool> {
+        if self.word() & word::LISTENS != 0 {
+            // It stays so.
+            return Some(true);
+        }
+        let bits = self.word.fetch_or(word::STOPPING, Ordering::AcqRel);
+        (bits & (word::LISTENS | word::PARKED) != 0).then_some(bits & word::LISTENS != 0)
+    }
+
+    /// Says that the first poll of the body has returned. Yields whether the body listens if a
+    /// stop was accepted meanwhile.
+    pub(crate) fn park(&self) -> Option<bool> {
+        let bits = self.word.fetch_or(word::PARKED, Ordering::AcqRel);
+        (bits & word::STOPPING != 0).then_some(bits & word::LISTENS != 0)
     }
 
     /// Yields why something may not start now.
@@ -317,67 +365,19 @@ impl State {
     }
 }
 
-/// What a step leaves to be done when its lock is released.
-#[derive(Default)]
-pub(crate) struct After {
-    pub(crate) wakers: Wakers,
-    pub(crate) todo: Todos,
-    pub(crate) cause: Option<Arc<Cause>>,
-    pub(crate) fx: Effects,
-    /// The run is a root, terminal and quiescent.
-    pub(crate) retire: bool,
-    pub(crate) rare: Option<Box<Rare>>,
-}
-
-/// What few steps leave to be done.
-#[derive(Default)]
-pub(crate) struct Rare {
-    pub(crate) token: Option<CancellationToken>,
-    pub(crate) link: Option<futures::future::AbortHandle>,
-    pub(crate) runners: Vec<AbortHandle>,
-    pub(crate) hooks: Vec<Hook>,
-    pub(crate) dropped: Vec<Hook>,
-    /// Where the hooks above are noted as work, if they are.
-    pub(crate) place: Option<usize>,
-}
-
-impl After {
-    pub(crate) fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
-    }
-}
-
-/// Hardly ever more than one.
-pub(crate) type Todos = crate::few::Few<Todo>;
-
-/// What a step leaves to be done at other nodes.
-pub(crate) enum Todo {
-    /// Tell the children of a run that it stops or fails.
-    Cascade(Arc<Node>, quell_core::lifecycle::Cascade, Arc<Cause>),
-    /// Take the subtree of a run to a stage of the ladder.
-    Ladder(Arc<Node>, quell_core::lifecycle::Stage),
-    /// Tell the parent that a child became terminal.
-    ChildEnded { parent: Arc<Node>, child: Arc<Node>, gone: Gone },
-    /// Tell the parent that a child that had ended non-quiescent became quiescent.
-    ChildQuiesced(Arc<Node>),
-}
-
-/// What a parent has to know of a child that became terminal.
-#[derive(Debug)]
-pub(crate) struct Gone {
-    pub(crate) status: RunStatus,
-    pub(crate) slot: u32,
-    pub(crate) unseen_failure: bool,
-    pub(crate) restless: bool,
-    pub(crate) has_rows: bool,
-    pub(crate) omitted: Option<Box<Counts>>,
-}
-
 impl Drop for Node {
     /// Drops the subtree with a stack of our own: a tree may be deeper than a thread's stack.
     fn drop(&mut self) {
         let mut stack = Vec::new();
-        self.state.get_mut().kids.take_into(&mut stack);
+        let state = self.state.get_mut();
+        if foreign::is_barred() {
+            let State { value, failure, output, extra, .. } = state;
+            let held = (value.take(), failure.take(), output.take(), extra.take());
+            if held.0.is_some() || held.1.is_some() || held.2.is_some() || held.3.is_some() {
+                foreign::run(&self.shared, move || drop(held));
+            }
+        }
+        state.kids.take_into(&mut stack);
         while let Some(child) = stack.pop() {
             if let Some(mut child) = Arc::into_inner(child) {
                 child.state.get_mut().kids.take_into(&mut stack);

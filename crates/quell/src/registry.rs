@@ -5,12 +5,12 @@
 //! 1. A look-up and an insert for one id happen under one shard lock: a stop that was remembered is
 //!    used by the run that takes the id, or the run is found (I22).
 //! 2. No guard of the map leaves a function, and no node is locked while one is held.
-//! 3. A live run is in the map; an ended one as long as its tree is kept and it has a row.
+//! 3. A live run is in the map; an ended one as long as its tree is kept and it has a row. An entry
+//!    is removed for the run that it holds, never for its id alone: the id may be in use again.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::later;
@@ -18,31 +18,25 @@ use quell_core::{CancelRequest, Disposition, RunId};
 
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::failure::SubmitError;
 use crate::faults;
 use crate::filter::RunFilter;
 use crate::foreign;
 use crate::ids::{IdHash, Ids};
 use crate::node::Node;
-use crate::sync::{AtomicBool, AtomicU64, DashMap, MapEntry, Mutex, Ordering};
-use crate::waiters::{Key, Waiters, Wakers};
+use crate::reservations::{Reservations, Reserved};
+use crate::sync::{AtomicU64, DashMap, MapEntry, Mutex, Ordering};
+use crate::waiters::{Key, Offer, Waiters, Wakers};
 use crate::word;
 
 #[derive(Debug)]
 pub(crate) struct Registry {
     runs: DashMap<RunId, Entry, IdHash>,
     busy: Busy,
-    /// The remembered stops by age, and how long they are. Locked under a shard, or alone.
-    reserved: Mutex<BTreeMap<u64, (RunId, Instant)>>,
-    reserved_ever: AtomicU64,
-    /// Ended trees, oldest first.
-    ended: Mutex<VecDeque<(Instant, Arc<Node>)>>,
+    /// What is known of the remembered stops besides their ids.
+    reserved: Reservations,
     /// Those who wait for the last live root.
     idle: Mutex<Waiters>,
-    trees_max: usize,
-    trees_for: Duration,
-    /// The engine's owner is gone: nobody can ask for an ended tree.
-    keeps_nothing: AtomicBool,
-    reservations_max: usize,
 }
 
 #[derive(Debug)]
@@ -50,14 +44,6 @@ enum Entry {
     Run(Arc<Node>),
     /// Boxed: there are few of them, and it would widen every place of the map.
     Reserved(Box<Reserved>),
-}
-
-/// A stop that waits for its run.
-#[derive(Debug)]
-struct Reserved {
-    request: Box<CancelRequest>,
-    until: Instant,
-    age: u64,
 }
 
 /// What every thread writes that starts or ends a run: it has a line of the cache to itself.
@@ -69,29 +55,13 @@ struct Busy {
     ids: Ids,
 }
 
-/// What came of entering a run.
-pub(crate) enum Entered {
-    /// It is known now.
-    Yes,
-    /// It is known now, and this stop was waiting for it.
-    Stopped(Box<CancelRequest>),
-    /// Another run has the id.
-    InUse,
-}
-
 impl Registry {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             runs: DashMap::default(),
             busy: Busy::default(),
-            reserved: Mutex::default(),
-            reserved_ever: AtomicU64::new(0),
-            ended: Mutex::default(),
+            reserved: Reservations::new(limits),
             idle: Mutex::default(),
-            trees_max: limits.ended_trees_max,
-            trees_for: limits.ended_trees_for,
-            keeps_nothing: AtomicBool::new(false),
-            reservations_max: limits.reservations_max,
         }
     }
 
@@ -100,26 +70,39 @@ impl Registry {
         self.busy.ids.next(clock.wall_nanos(now))
     }
 
-    /// Enters a run under its id. Called under the lock of the run's node.
-    pub(crate) fn enter(&self, node: &Arc<Node>, is_root: bool, now: Instant) -> Entered {
-        let entered = match self.runs.entry(node.id) {
+    /// Enters a run under its id, if that is free and `admit` lets it in: both under one lock, so
+    /// that a run which is refused has claimed nothing. Yields the stop that was waiting for it.
+    /// Called under the lock of the run's node.
+    pub(crate) fn enter<A>(
+        &self,
+        node: &Arc<Node>,
+        is_root: bool,
+        now: Instant,
+        admit: impl FnOnce() -> Result<A, SubmitError>,
+    ) -> Result<(A, Option<Box<CancelRequest>>), SubmitError> {
+        let (admitted, stop) = match self.runs.entry(node.id) {
             MapEntry::Vacant(free) => {
+                let admitted = admit()?;
                 free.insert(Entry::Run(Arc::clone(node)));
-                Entered::Yes
+                (admitted, None)
             }
             MapEntry::Occupied(mut held) => match held.get() {
-                Entry::Run(_) => return Entered::InUse,
-                Entry::Reserved(_) => match held.insert(Entry::Run(Arc::clone(node))) {
-                    Entry::Reserved(stop) => {
-                        self.reserved.lock().remove(&stop.age);
-                        if now < stop.until { Entered::Stopped(stop.request) } else { Entered::Yes }
-                    }
-                    Entry::Run(_) => Entered::Yes,
-                },
+                Entry::Run(_) => return Err(SubmitError::IdInUse(node.id)),
+                Entry::Reserved(_) => {
+                    let admitted = admit()?;
+                    let stop = match held.insert(Entry::Run(Arc::clone(node))) {
+                        Entry::Reserved(stop) => {
+                            self.reserved.remove(stop.age);
+                            (now < stop.until).then_some(stop.request)
+                        }
+                        Entry::Run(_) => None,
+                    };
+                    (admitted, stop)
+                }
             },
         };
         self.busy.live.fetch_add(one_run(is_root), Ordering::SeqCst);
-        entered
+        Ok((admitted, stop))
     }
 
     pub(crate) fn get(&self, id: RunId) -> Option<Arc<Node>> {
@@ -140,51 +123,40 @@ impl Registry {
         if faults::on("remember-everything") {
             keep = Duration::from_mins(1);
         }
-        if keep.is_zero() || self.reservations_max == 0 {
+        if keep.is_zero() || !self.reserved.is_on() {
             return self.get(id).ok_or(Disposition::Unknown);
         }
         let now = clock.now();
         let until = later(now, keep);
-        let remember = || {
-            let age = self.reserved_ever.fetch_add(1, Ordering::Relaxed);
-            self.reserved.lock().insert(age, (id, until));
-            Entry::Reserved(Box::new(Reserved { request: Box::new(request.clone()), until, age }))
-        };
+        let remember = || Entry::Reserved(Box::new(self.reserved.add(id, request, until)));
         match self.runs.entry(id) {
             MapEntry::Occupied(mut held) => match held.get_mut() {
                 Entry::Run(node) => return Ok(Arc::clone(node)),
                 // The first cause stands (I6); it is remembered for as long as the longer asks.
                 Entry::Reserved(stop) if now < stop.until => {
                     stop.until = until.max(stop.until);
-                    self.reserved.lock().insert(stop.age, (id, stop.until));
+                    self.reserved.renew(stop.age, stop.until);
                 }
                 Entry::Reserved(stop) => {
-                    self.reserved.lock().remove(&stop.age);
+                    self.reserved.remove(stop.age);
                     held.insert(remember());
                 }
             },
             MapEntry::Vacant(free) => drop(free.insert(remember())),
         }
-        self.forget_reservations(now);
+        self.forget_reservations(request.asked_by(), now);
         Err(Disposition::Reserved)
     }
 
-    /// Forgets the oldest stops that are remembered: those beyond the bound, and those whose time
-    /// is over.
-    fn forget_reservations(&self, now: Instant) {
-        loop {
-            let oldest = self.reserved.lock().first_key_value().map(|(age, held)| (*age, *held));
-            let Some((age, (id, until))) = oldest else { return };
-            let is_kept = |until, len| now < until && len <= self.reservations_max;
-            if is_kept(until, self.reserved.lock().len()) {
-                return;
-            }
+    /// Forgets the remembered stops that are beyond a bound, and the oldest whose time is over.
+    fn forget_reservations(&self, by: Option<&str>, now: Instant) {
+        while let Some((age, id)) = self.reserved.surplus(by, now) {
             // Looked at again under the shard: it may have been used or renewed meanwhile.
             self.runs.remove_if(&id, |_, entry| {
                 let Entry::Reserved(stop) = entry else { return false };
-                let mut reserved = self.reserved.lock();
-                let over = stop.age == age && !is_kept(stop.until, reserved.len());
-                over && reserved.remove(&age).is_some()
+                stop.age == age
+                    && self.reserved.surplus(by, now) == Some((age, id))
+                    && self.reserved.remove(age)
             });
         }
     }
@@ -225,72 +197,46 @@ impl Registry {
         usize::try_from(self.busy.live.load(Ordering::SeqCst) % ONE_ROOT).unwrap_or(usize::MAX)
     }
 
-    /// Tells whether no root is live; registers the waker otherwise.
-    pub(crate) fn poll_idle(&self, key: &mut Key, waker: &Waker) -> bool {
-        let mut idle = self.idle.lock();
-        if self.busy.live.load(Ordering::SeqCst) < ONE_ROOT {
-            idle.remove(key);
-            return true;
+    /// Waits until no root is live.
+    pub(crate) fn poll_idle(&self, key: &mut Key, waker: &Waker) -> Poll<()> {
+        let mut offer = Offer::new(waker, key, false);
+        loop {
+            let mut idle = self.idle.lock();
+            if self.busy.live.load(Ordering::SeqCst) < ONE_ROOT {
+                let removed = idle.remove(key);
+                drop(idle);
+                drop(removed);
+                return Poll::Ready(());
+            }
+            if idle.register(key, &mut offer) {
+                return Poll::Pending;
+            }
+            drop(idle);
+            offer.renew();
         }
-        idle.register(key, waker);
-        false
     }
 
     pub(crate) fn forget_waiter(&self, key: &mut Key) {
-        self.idle.lock().remove(key);
+        let removed = self.idle.lock().remove(key);
+        foreign::release(removed);
     }
 
-    pub(crate) fn remove(&self, id: RunId) {
+    /// Forgets a run, unless its id stands for another one by now.
+    pub(crate) fn remove(&self, node: &Arc<Node>) {
         if faults::on("keep-everything") {
             return;
         }
-        let removed = self.runs.remove(&id);
+        let is_it = |entry: &Entry| matches!(entry, Entry::Run(run) if Arc::ptr_eq(run, node));
+        let removed = self.runs.remove_if(&node.id, |_, entry| is_it(entry));
         drop(removed);
     }
 
-    /// Forgets ended trees as soon as they are asked to expire.
-    pub(crate) fn keep_nothing(&self) {
-        self.keeps_nothing.store(true, Ordering::SeqCst);
-    }
-
-    /// Keeps an ended and quiescent tree for a while. Yields when its time is over if nobody waits
-    /// for an earlier one.
-    pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) -> Option<Instant> {
-        if self.trees_max == 0 || self.trees_for.is_zero() {
-            drop(foreign::call(|| self.forget_tree(root)));
-            return None;
-        }
-        let mut ended = self.ended.lock();
-        ended.push_back((now, Arc::clone(root)));
-        (ended.len() == 1).then(|| later(now, self.trees_for))
-    }
-
-    /// Forgets the trees whose time is over. Yields when the next one is.
-    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
-        loop {
-            let root = {
-                let mut ended = self.ended.lock();
-                let (at, _) = ended.front()?;
-                let over = later(*at, self.trees_for);
-                let kept = !self.keeps_nothing.load(Ordering::SeqCst);
-                if kept && ended.len() <= self.trees_max && over > now {
-                    return Some(over);
-                }
-                ended.pop_front()?.1
-            };
-            // With the last reference, values and errors go that are not ours.
-            drop(foreign::call(|| {
-                self.forget_tree(&root);
-                drop(root);
-            }));
-        }
-    }
-
-    fn forget_tree(&self, root: &Arc<Node>) {
-        self.remove(root.id);
+    /// Forgets a tree that has ended.
+    pub(crate) fn forget_tree(&self, root: &Arc<Node>) {
+        self.remove(root);
         let mut stack: Vec<_> = root.lock().kids.iter().map(Arc::clone).collect();
         while let Some(node) = stack.pop() {
-            self.remove(node.id);
+            self.remove(&node);
             stack.extend(node.lock().kids.iter().map(Arc::clone));
         }
     }

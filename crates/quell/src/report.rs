@@ -4,8 +4,33 @@ use std::sync::Arc;
 
 use quell_core::{Counts, RunReport, RunRow, RunStatus};
 
+use crate::events::NODE_BYTES;
+use crate::failure::Failure;
 use crate::faults;
 use crate::node::{Node, State};
+
+/// What a tree that has ended holds.
+pub(crate) struct TreeSize {
+    /// Whom it was charged to.
+    pub(crate) account: Option<Arc<str>>,
+    /// What was charged and is to be released.
+    pub(crate) charged: usize,
+    /// How many bytes it has, about.
+    pub(crate) bytes: usize,
+}
+
+/// Measures a tree that has ended.
+pub(crate) fn size_of(root: &Node) -> TreeSize {
+    let state = root.lock();
+    let (below, charged_below) = state.log.as_ref().map_or((0, 0), |log| log.settle());
+    let charged = root.charged(&state);
+    let error = state.failure.as_ref().map_or(0, Failure::bytes);
+    TreeSize {
+        account: root.account(&state),
+        charged: charged + charged_below,
+        bytes: NODE_BYTES + charged + error + below,
+    }
+}
 
 /// Makes the report of a run as it stands, without recursion.
 pub(crate) fn of(node: &Arc<Node>) -> RunReport {

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use quell_core::limits;
@@ -98,7 +97,8 @@ impl Engine {
         shared.close(&Closing::new(&plan, again));
         Idle { shared, key: None }.wait().await;
         shared.control.close();
-        shared.events.close();
+        shared.couriers.close();
+        shared.events.close(shared);
         let mut counts = Counts::default();
         let mut abandoned = Vec::new();
         for (was_live, root) in roots {
@@ -154,14 +154,14 @@ impl Shared {
 
 /// The last [`Engine`] is gone: what is live is stopped, and nothing is kept.
 pub(crate) fn abandon_engine(shared: &Shared) {
-    shared.registry.keep_nothing();
+    shared.retention.keep_nothing();
     if !shared.closed.load(Ordering::SeqCst) {
         let grace = shared.config.grace;
         let plan = Shutdown { grace, abort_wait: shared.config.abort_wait, ..Shutdown::default() };
         shared.close(&Closing::new(&plan, false));
     }
-    shared.events.close();
-    shared.registry.expire(shared.clock.now());
+    shared.events.close(shared);
+    shared.expire(shared.clock.now());
 }
 
 /// Waits until no root is live.
@@ -172,14 +172,7 @@ struct Idle<'a> {
 
 impl Idle<'_> {
     async fn wait(mut self) {
-        poll_fn(|cx| {
-            if self.shared.registry.poll_idle(&mut self.key, cx.waker()) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
+        poll_fn(|cx| self.shared.registry.poll_idle(&mut self.key, cx.waker())).await;
     }
 }
 

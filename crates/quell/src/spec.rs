@@ -76,6 +76,21 @@ pub(crate) struct About {
     pub(crate) budget: Option<Budget>,
 }
 
+impl About {
+    pub(crate) fn bytes(&self) -> usize {
+        let labels: usize = self.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+        labels + self.owner.as_deref().map_or(0, str::len)
+    }
+}
+
+/// Bytes that are worth counting.
+pub(crate) const fn counted(bytes: usize) -> usize {
+    if bytes > BYTES_FREE { bytes } else { 0 }
+}
+
+/// What a run may bring without being charged for it.
+const BYTES_FREE: usize = 256;
+
 /// What few specs say, as their runs keep it.
 pub(crate) struct Own {
     pub(crate) grace: Option<Duration>,
@@ -269,6 +284,17 @@ impl RunSpec {
     /// Yields the kind.
     pub const fn kind(&self) -> RunKind {
         self.kind
+    }
+
+    pub(crate) fn owned_by(&self) -> Option<&Arc<str>> {
+        self.about.as_ref()?.owner.as_ref()
+    }
+
+    /// Yields the bytes of what callers bring, as far as they are worth counting: what nearly every
+    /// run has is bounded by the number of runs.
+    pub(crate) fn bytes(&self) -> usize {
+        let about = self.about.as_ref().map_or(0, |about| about.bytes());
+        counted(self.name.len() + about + self.input.as_ref().map_or(0, Payload::len))
     }
 
     pub(crate) fn check(&self) -> Result<(), SubmitError> {

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::lifecycle::{BodyAction, Effects, HookAction, Input, Trigger};
+use quell_core::lifecycle::{BodyAction, Effects, Input, Trigger};
 use quell_core::{
-    Abandoned, CancelRequest, Cause, CauseKind, EventKind, HookOutcome, RunStatus, ToolOutcome,
-    Work,
+    Abandoned, CancelRequest, Cause, CauseKind, EventKind, RunStatus, ToolOutcome, Work,
 };
 
+use crate::after::{After, Gone, Todo};
 use crate::cascade;
 use crate::faults;
 use crate::foreign;
-use crate::node::{After, Gone, Node, Reader, State, Todo};
-use crate::waiters::Wakers;
+use crate::node::{Node, Reader, State};
 use crate::word;
 
 /// What comes with an input besides the input.
@@ -73,9 +72,16 @@ impl Node {
         edit: impl FnOnce(&mut State, &Effects),
     ) -> After {
         let mut fx = state.life.on(input, now);
-        let is_told = matches!(input, Input::ParentStopped { .. }) && state.times.ended.is_none();
-        if is_told && self.word() & word::TELLING != 0 {
-            // Who tells those below may be slower than the one above, who answers for them too.
+        if fx.accepted.is_some()
+            && let Some(listens) = self.latch_hearing()
+        {
+            let judged = state.life.on(Input::Judged { listens }, now);
+            fx.body = fx.body.max(judged.body);
+        }
+        let is_asked = matches!(input, Input::ParentStopped { .. } | Input::Stop(_));
+        if is_asked && state.life.is_live_and_stopping() && self.word() & word::TELLING != 0 {
+            // Another thread may still be signalling the descendants. This cancel must not return
+            // before they are signalled either, so it signals them too (I2).
             fx.cascade = state.life.cascade();
         }
         let mut after = After { fx, ..After::default() };
@@ -98,15 +104,18 @@ impl Node {
 
     /// Carries out what needs no lock.
     pub(crate) fn finish(self: &Arc<Self>, after: &mut After, now: Instant) {
-        let After { wakers, todo, cause, fx, retire, rare } = after;
+        let After { task, wakers, todo, cause, fx, retire, rare } = after;
         debug_assert!(todo.is_empty(), "what is to be done elsewhere was done");
+        let shared = &self.shared;
         if let Some(rare) = rare.take() {
             self.finish_rare(*rare, *fx, cause.as_ref());
         }
-        foreign::wake(std::mem::take(wakers));
-        drop(foreign::call(|| self.trace(fx, cause.as_deref())));
-        let shared = &self.shared;
-        let gated = shared.admission.concerns(self.gate());
+        if let Some(task) = task.take() {
+            task.wake();
+        }
+        foreign::wake(shared, std::mem::take(wakers));
+        self.trace(*fx, cause.as_ref());
+        let gated = self.word() & word::GATED != 0;
         if gated && fx.ended.is_some() {
             shared.admission.ended(self, now).start();
         }
@@ -147,7 +156,7 @@ impl Node {
             BodyAction::Drop => set |= word::DROP,
         }
         if fx.body != BodyAction::Leave {
-            after.wakers.extend(state.body.clone());
+            after.task.clone_from(&state.body);
         }
         if state.life.is_aborting() && self.word() & word::ABORTING == 0 {
             set |= word::ABORTING;
@@ -156,10 +165,7 @@ impl Node {
         if let Some(cascade) = fx.cascade
             && (cascade.failing || state.life.live_children() > 0)
         {
-            if cascade.failing {
-                set |= word::FAILING;
-            }
-            set |= word::TELLING;
+            set |= if cascade.failing { word::TELLING | word::FAILING } else { word::TELLING };
             let cause = self.cause_for_children(state, cascade.failing, now);
             after.todo.push(Todo::Cascade(Arc::clone(self), cascade, cause));
         }
@@ -177,12 +183,16 @@ impl Node {
         }
         self.mirror(state, set);
         if fx.ended.is_some() || fx.quiesced {
-            // Only now the word says so; readers that are through must look again.
+            // The status flags were published just now. Wake readers that checked them before.
             state.waiters.drain_into(&mut after.wakers);
             if let Some(log) = &state.log {
                 log.drain_waiters(&mut after.wakers);
             }
             after.retire = state.life.is_quiescent() && state.parent_id.is_none();
+        }
+        if !after.wakers.is_empty() && foreign::is_barred() {
+            // A listener waits with the waker of its own task: it need not go by courier.
+            after.keep_own(state.body.as_ref());
         }
     }
 
@@ -246,65 +256,6 @@ impl Node {
         cause
     }
 
-    fn record_hooks(&self, state: &mut State, now: Instant, after: &mut After) {
-        let action = after.fx.hooks;
-        if action == HookAction::Leave {
-            return;
-        }
-        let Some(extra) = &mut state.extra else { return };
-        let waiting = std::mem::take(&mut extra.hooks);
-        if action == HookAction::Run {
-            after.cause.clone_from(&state.cause);
-            let place = state.extra().note_work(Work::Hook, self.hook_name());
-            let rare = after.rare();
-            (rare.hooks, rare.place) = (waiting, Some(place));
-            if faults::on("forget-hook") && rare.hooks.len() > 1 {
-                rare.hooks.pop();
-            }
-            return;
-        }
-        if action == HookAction::RunNew {
-            after.cause.clone_from(&state.cause);
-            extra.hooks = waiting;
-            let (newest, name) = (extra.hooks.pop(), self.hook_name());
-            let place = state.extra().note_work(Work::Hook, name);
-            let rare = after.rare();
-            rare.hooks.extend(newest);
-            rare.place = Some(place);
-            return;
-        }
-        if action == HookAction::Abort {
-            after.rare().runners = std::mem::take(&mut extra.runners);
-        }
-        if after.fx.refused {
-            for hook in &waiting {
-                self.skip_hook(state, hook.number, now, &mut after.wakers);
-            }
-        } else if !waiting.is_empty() {
-            after.rare().place = Some(state.extra().note_work(Work::Hook, self.hook_name()));
-        }
-        after.rare().dropped = waiting;
-    }
-
-    fn hook_name(&self) -> Arc<str> {
-        format!("{} hook", self.name).into()
-    }
-
-    /// Says that a hook was not started.
-    pub(crate) fn skip_hook(
-        &self,
-        state: &mut State,
-        hook: u32,
-        now: Instant,
-        wakers: &mut Wakers,
-    ) {
-        state.extra().hooks_skipped += 1;
-        if state.times.ended.is_none() {
-            let outcome = HookOutcome::Skipped;
-            self.write(state, now, EventKind::HookEnded { hook, outcome }, wakers);
-        }
-    }
-
     fn record_end(
         self: &Arc<Self>,
         state: &mut State,
@@ -343,7 +294,7 @@ impl Node {
             self.log_of(state);
             self.write(state, now, EventKind::Ended(status), &mut after.wakers);
         }
-        self.write(state, now, EventKind::Ended(status), &mut after.wakers);
+        let stays = self.write_end(state, status, restless, now, &mut after.wakers);
         state.times.ended = Some(ticks);
         self.shared.registry.count_end(state.parent_id.is_none(), &mut after.wakers);
         let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
@@ -352,30 +303,13 @@ impl Node {
             slot: state.slot,
             unseen_failure: status == RunStatus::Failed && state.reader == Reader::GoneUnread,
             restless,
-            has_rows: !state.kids.is_empty(),
+            stays,
+            charged: self.charged(state),
             omitted: state.kids.omitted().copied().map(Box::new),
         };
         if let Some(parent) = parent {
             after.todo.push(Todo::ChildEnded { parent, child: Arc::clone(self), gone });
         }
         if restless { word::RESTLESS } else { 0 }
-    }
-
-    fn trace(&self, fx: &Effects, cause: Option<&Cause>) {
-        let (id, name) = (&self.id, &self.name);
-        if fx.accepted.is_some() {
-            let why = cause.map_or("", |cause| cause.kind.as_str());
-            tracing::debug!(run.id = %id, run.name = %name, cause = why, "run is stopping");
-        }
-        if fx.aborted {
-            tracing::warn!(run.id = %id, run.name = %name, "body was aborted");
-        }
-        if let Some(status) = fx.ended {
-            if self.ended_restless() {
-                tracing::warn!(run.id = %id, run.name = %name, %status, "run ended restless");
-            } else {
-                tracing::info!(run.id = %id, run.name = %name, %status, "run ended");
-            }
-        }
     }
 }

@@ -10,10 +10,12 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use quell_core::{EventKind, RunEvent, RunId};
 
-use crate::events::{AllEvents, Log, Read};
+use crate::events::{AllEvents, Entry, Log};
 use crate::faults;
+use crate::foreign;
 use crate::node::Node;
-use crate::waiters::Key;
+use crate::ring::Read;
+use crate::waiters::{Key, Offer};
 
 /// The events of a run and its subtree, or of a whole engine, in order.
 ///
@@ -52,16 +54,24 @@ pub struct EventStream {
 }
 
 enum Source {
-    Tree { node: Arc<Node>, log: Arc<Log>, members: Option<HashSet<RunId>> },
+    Tree(Tree),
     All(Arc<AllEvents>),
+}
+
+/// What a reader of one run reads.
+struct Tree {
+    node: Arc<Node>,
+    log: Arc<Log>,
+    /// The runs of the subtree that may still have events; none if the whole log concerns the run.
+    members: Option<HashSet<RunId>>,
 }
 
 impl EventStream {
     /// Reads the log of a run's tree from `seq` on; of a child, only what concerns its subtree.
     pub(crate) fn of_run(node: &Arc<Node>, after: u64) -> Self {
         let log = node.log();
-        let members = (log.root != node.id).then(|| members_of(node));
-        let source = Source::Tree { node: Arc::clone(node), log, members };
+        let members = (log.root != node.id).then(|| members_of(node, &log));
+        let source = Source::Tree(Tree { node: Arc::clone(node), log, members });
         Self { source, seq: after.saturating_add(1), key: None, over: false }
     }
 
@@ -86,59 +96,132 @@ impl EventStream {
         let (seq, key) = (&mut self.seq, &mut self.key);
         match &mut self.source {
             Source::All(all) => poll_all(all, seq, key, cx),
-            Source::Tree { node, log, members } => loop {
-                let (over, read) = {
-                    let mut ring = log.lock();
-                    // Asked under the lock of the ring. If it is over, all that came before is in
-                    // the ring; if not, the end has yet to wake whoever is registered here.
-                    let over = node.is_over();
-                    let read = ring.read(*seq);
-                    if matches!(read, Read::Nothing) && !over {
-                        ring.wait(key, cx.waker());
-                    }
-                    (over, read)
-                };
-                match read {
-                    Read::Entry(entry) => {
-                        let at = *seq;
-                        *seq += 1;
-                        if concerns(node, members.as_mut(), entry.run, &entry.kind) {
-                            let event = log.event(&node.shared.clock, at, entry);
-                            self.over = is_last(node, &event);
-                            if event.run == node.id && log.root != node.id && leaves(&event) {
-                                // The run is a root from here on; its own log begins with the same.
-                                log.lock().forget(key);
-                                (*log, *members, *seq) = (node.log(), None, 2);
-                            }
-                            return Poll::Ready(Some(event));
-                        }
-                    }
-                    Read::Gone { first } if faults::on("skip-what-was-missed") => *seq = first,
-                    Read::Gone { first } => {
-                        let from = std::mem::replace(seq, first);
-                        return Poll::Ready(Some(log.lagged(
-                            &node.shared.clock,
-                            node.id,
-                            from,
-                            first - 1,
-                        )));
-                    }
-                    Read::Nothing => {
-                        let current = members.as_ref().map(|_| node.log());
-                        match current.filter(|current| !Arc::ptr_eq(current, log)) {
-                            Some(current) => {
-                                // It has followed an ancestor that was detached.
-                                log.lock().forget(key);
-                                (*log, *seq) = (current, 1);
-                            }
-                            None if over => return Poll::Ready(None),
-                            None => return Poll::Pending,
-                        }
-                    }
+            Source::Tree(tree) => {
+                let event = tree.poll(seq, key, cx);
+                if let Poll::Ready(Some(event)) = &event {
+                    self.over = is_last(&tree.node, event);
                 }
-            },
+                event
+            }
         }
     }
+}
+
+impl Tree {
+    fn poll(&mut self, seq: &mut u64, key: &mut Key, cx: &Context<'_>) -> Poll<Option<RunEvent>> {
+        let mut offer = Offer::new(cx.waker(), key, true);
+        loop {
+            match self.read(*seq, key, &mut offer) {
+                Looked::Waits => return Poll::Pending,
+                Looked::WouldWait => offer.renew(),
+                Looked::Over => return Poll::Ready(None),
+                Looked::At(Read::Nothing) => match self.follow(*seq, key, &mut offer) {
+                    Looked::At(_) => *seq = 1,
+                    Looked::Waits => return Poll::Pending,
+                    Looked::WouldWait => offer.renew(),
+                    Looked::Over => return Poll::Ready(None),
+                },
+                Looked::At(Read::Gone { first }) if faults::on("skip-what-was-missed") => {
+                    *seq = first;
+                }
+                Looked::At(Read::Gone { first }) => {
+                    let from = std::mem::replace(seq, first);
+                    let clock = &self.node.shared.clock;
+                    let event = self.log.lagged(clock, self.node.id, from, first - 1);
+                    if self.members.is_some() {
+                        // Runs may have been accepted in what was missed.
+                        self.members = Some(members_of(&self.node, &self.log));
+                    }
+                    return Poll::Ready(Some(event));
+                }
+                Looked::At(Read::Entry(entry)) => {
+                    let at = *seq;
+                    *seq += 1;
+                    let (run, members) = (entry.run, self.members.as_mut());
+                    let concerns = concerns(&self.node, members, run, &entry.kind);
+                    let event = self.log.event(&self.node.shared.clock, at, entry);
+                    if matches!(event.kind, EventKind::Detached { .. })
+                        && let Some(next) = self.next_log()
+                        && next.root == run
+                    {
+                        // The subtree goes on there. The log of a root begins with this event.
+                        *seq = if run == self.node.id { 2 } else { 1 };
+                        self.move_to(next, key);
+                    }
+                    if concerns {
+                        return Poll::Ready(Some(event));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads an event. Who reads a whole log waits if there is none yet.
+    fn read(&self, seq: u64, key: &mut Key, offer: &mut Offer<'_>) -> Looked {
+        let mut held = self.log.lock();
+        let read = held.ring.read(seq);
+        if self.members.is_some() || !matches!(read, Read::Nothing) {
+            return Looked::At(read);
+        }
+        // Asked under the lock of the ring. If it is over, all that came before is in the ring; if
+        // not, the end has yet to wake those who are registered here.
+        if self.node.is_over() {
+            Looked::Over
+        } else if held.ring.wait(key, offer) {
+            Looked::Waits
+        } else {
+            Looked::WouldWait
+        }
+    }
+
+    /// Goes on, after the last event of a log, to the log to which the run has moved with an
+    /// ancestor. Waits if there is none: yields `At` when there is something to read.
+    fn follow(&mut self, seq: u64, key: &mut Key, offer: &mut Offer<'_>) -> Looked {
+        // Asked before the ring is read again: what has moved writes no more into this one.
+        let next = self.next_log();
+        if let Some(next) = next.as_ref().filter(|next| next.has_moved())
+            && matches!(self.log.lock().ring.read(seq), Read::Nothing)
+        {
+            self.move_to(Arc::clone(next), key);
+            return Looked::At(Read::Nothing);
+        }
+        {
+            let mut held = self.log.lock();
+            if !matches!(held.ring.read(seq), Read::Nothing) {
+                return Looked::WouldWait;
+            }
+            if next.is_some() || !self.node.is_over() {
+                return if held.ring.wait(key, offer) { Looked::Waits } else { Looked::WouldWait };
+            }
+        }
+        // It is over; it may have moved before.
+        if self.next_log().is_some() { Looked::WouldWait } else { Looked::Over }
+    }
+
+    fn next_log(&self) -> Option<Arc<Log>> {
+        self.members.as_ref()?;
+        self.node.log().next_after(&self.log)
+    }
+
+    fn move_to(&mut self, next: Arc<Log>, key: &mut Key) {
+        let removed = self.log.lock().ring.forget(key);
+        drop(removed);
+        if next.root == self.node.id {
+            self.members = None;
+        }
+        self.log = next;
+    }
+}
+
+/// What came of looking into a log.
+enum Looked {
+    At(Read<Entry>),
+    /// The reader is registered.
+    Waits,
+    /// It is not, and has to look again.
+    WouldWait,
+    /// Nothing follows.
+    Over,
 }
 
 fn poll_all(
@@ -147,33 +230,37 @@ fn poll_all(
     key: &mut Key,
     cx: &Context<'_>,
 ) -> Poll<Option<RunEvent>> {
-    let mut firehose = all.lock();
-    match firehose.ring.read(*seq) {
-        Read::Entry(event) => {
-            *seq += 1;
-            Poll::Ready(Some(event))
+    let mut offer = Offer::new(cx.waker(), key, true);
+    loop {
+        let mut firehose = all.lock();
+        match firehose.ring.read(*seq) {
+            Read::Entry(event) => {
+                *seq += 1;
+                return Poll::Ready(Some(event));
+            }
+            Read::Gone { first } => {
+                let from = std::mem::replace(seq, first);
+                // Made of the oldest event, which is there: this ring holds more than none.
+                let Read::Entry(mut event) = firehose.ring.read(first) else { continue };
+                event.seq = 0;
+                event.kind = EventKind::Lagged { from, to: first - 1 };
+                return Poll::Ready(Some(event));
+            }
+            Read::Nothing if firehose.closed => return Poll::Ready(None),
+            Read::Nothing if firehose.ring.wait(key, &mut offer) => return Poll::Pending,
+            Read::Nothing => {}
         }
-        Read::Gone { first } => {
-            let from = std::mem::replace(seq, first);
-            let Read::Entry(mut event) = firehose.ring.read(first) else {
-                return Poll::Pending;
-            };
-            event.seq = 0;
-            event.kind = EventKind::Lagged { from, to: first - 1 };
-            Poll::Ready(Some(event))
-        }
-        Read::Nothing if firehose.closed => Poll::Ready(None),
-        Read::Nothing => {
-            firehose.ring.wait(key, cx.waker());
-            Poll::Pending
-        }
+        drop(firehose);
+        offer.renew();
     }
 }
 
-/// Collects the ids of a run and its descendants, ended ones too.
-fn members_of(node: &Arc<Node>) -> HashSet<RunId> {
+/// Collects the ids of a run and its descendants: those that are kept, and those without a row of
+/// which the log may still hold an event.
+fn members_of(node: &Arc<Node>, log: &Log) -> HashSet<RunId> {
     let mut ids = HashSet::from([node.id]);
     ids.extend(crate::cascade::subtree(node, |_| true).iter().map(|node| node.id));
+    log.add_unlinked(&mut ids);
     ids
 }
 
@@ -201,10 +288,6 @@ fn concerns(of: &Node, members: Option<&mut HashSet<RunId>>, run: RunId, kind: &
     concerns
 }
 
-const fn leaves(event: &RunEvent) -> bool {
-    matches!(event.kind, EventKind::Detached { .. })
-}
-
 /// Tells whether nothing can follow in the stream of this run.
 fn is_last(node: &Node, event: &RunEvent) -> bool {
     event.run == node.id
@@ -225,11 +308,16 @@ impl Stream for EventStream {
 
 impl Drop for EventStream {
     fn drop(&mut self) {
-        if let (true, Source::Tree { node, .. }) = (faults::on("stop-on-leaving"), &self.source) {
+        if let (true, Source::Tree(Tree { node, .. })) =
+            (faults::on("stop-on-leaving"), &self.source)
+        {
             node.cancel(&crate::control::by_token());
         }
         match &self.source {
-            Source::Tree { log, .. } => log.lock().forget(&mut self.key),
+            Source::Tree(tree) => {
+                let removed = tree.log.lock().ring.forget(&mut self.key);
+                foreign::release(removed);
+            }
             Source::All(all) => all.leave(&mut self.key),
         }
     }

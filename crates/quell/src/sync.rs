@@ -5,6 +5,9 @@
 //! waits leaves a waker under the lock of what it waits for ([`crate::waiters`]), and a model polls
 //! futures with loom's own executor, which yields a deadlock for a wake-up that is lost.
 //!
+//! Under `--cfg quell_mutation` the locks are counted, so that foreign code can tell whether it
+//! runs under one.
+//!
 //! Under `--cfg quell_shuttle` they are shuttle's, and so are the map of runs, the tasks and the
 //! control thread, which brings a time of its own ([`scheduled`]).
 
@@ -12,11 +15,15 @@
 mod modelled;
 #[cfg(quell_shuttle)]
 mod scheduled;
+#[cfg(quell_mutation)]
+mod watched;
 
-#[cfg(not(any(quell_loom, quell_shuttle)))]
+#[cfg(not(any(quell_loom, quell_shuttle, quell_mutation)))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 #[cfg(not(any(quell_loom, quell_shuttle)))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+#[cfg(quell_mutation)]
+pub(crate) use watched::{Mutex, MutexGuard, held};
 
 #[cfg(quell_loom)]
 pub(crate) use loom::sync::MutexGuard;

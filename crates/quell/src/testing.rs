@@ -87,6 +87,13 @@ pub struct Held {
     pub timers: usize,
     /// Runs that wait for a lane or a slot, and lanes and slots that are held.
     pub admission: usize,
+    /// Bytes that live runs are charged for.
+    pub bytes: usize,
+}
+
+/// Yields the time of engines: tokio's, or that of the schedule under `--cfg quell_shuttle`.
+pub fn now() -> std::time::Instant {
+    crate::sync::now()
 }
 
 /// Counts what an engine still holds (I39).
@@ -97,7 +104,22 @@ pub fn held(engine: &Engine) -> Held {
         entries: shared.registry.len(),
         timers: shared.control.timers(),
         admission: shared.admission.len(),
+        bytes: shared.ledger.total(),
     }
+}
+
+/// Yields how many locks of the engine this thread holds, for foreign code, which must never run
+/// under one. Counted where promises are broken on purpose (`--cfg quell_mutation`); zero in every
+/// other build.
+#[cfg(quell_mutation)]
+pub fn locks_held() -> usize {
+    crate::sync::held()
+}
+
+/// Yields zero: locks are counted where promises are broken on purpose (`--cfg quell_mutation`).
+#[cfg(not(quell_mutation))]
+pub const fn locks_held() -> usize {
+    0
 }
 
 #[derive(Default)]

@@ -33,7 +33,7 @@ pub(crate) fn count(of: &Arc<Node>, used: Usage) -> Written {
         }
         next = state.parent.as_ref().and_then(Weak::upgrade);
     }
-    crate::foreign::wake(wakers);
+    crate::foreign::wake(&of.shared, wakers);
     for (node, words) in spent {
         node.cancel(&CancelRequest::because(words).kind(CauseKind::BudgetExceeded));
     }

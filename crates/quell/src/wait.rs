@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use crate::faults;
 use crate::node::{Node, State};
-use crate::waiters::Key;
+use crate::waiters::{Key, Offer};
 
 impl State {
     /// Tells whether whoever waits for the end may go on.
@@ -38,20 +38,29 @@ impl<T, C: FnMut(&State) -> Option<T> + Unpin> Future for Wait<'_, C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let this = &mut *self;
-        let mut state = this.node.lock();
-        if let Some(found) = (this.condition)(&state) {
-            state.waiters.remove(&mut this.key);
-            return Poll::Ready(found);
+        let mut offer = Offer::new(cx.waker(), &this.key, this.node.status().is_terminal());
+        loop {
+            let mut state = this.node.lock();
+            if let Some(found) = (this.condition)(&state) {
+                let removed = state.waiters.remove(&mut this.key);
+                drop(state);
+                drop(removed);
+                return Poll::Ready(found);
+            }
+            if state.waiters.register(&mut this.key, &mut offer) {
+                return Poll::Pending;
+            }
+            drop(state);
+            offer.renew();
         }
-        state.waiters.register(&mut this.key, cx.waker());
-        Poll::Pending
     }
 }
 
 impl<C> Drop for Wait<'_, C> {
     fn drop(&mut self) {
         if self.key.is_some() {
-            self.node.lock().waiters.remove(&mut self.key);
+            let removed = self.node.lock().waiters.remove(&mut self.key);
+            drop(removed);
         }
     }
 }

@@ -36,6 +36,18 @@ pub(crate) const UNREAD: u32 = 1 << 15;
 /// Somebody tells the runs below of the stop, and is not through.
 pub(crate) const TELLING: u32 = 1 << 16;
 
+/// The first poll of the body has returned: what it did in it is known.
+pub(crate) const PARKED: u32 = 1 << 17;
+
+/// Admission knows the run: it waits, holds a lane or a slot, or did.
+pub(crate) const GATED: u32 = 1 << 19;
+
+/// The tree was forgotten on request: it is not kept when it leaves.
+pub(crate) const FORGOTTEN: u32 = 1 << 20;
+
+/// A token from outside stops the run: it is asked before the run starts.
+pub(crate) const LINKED: u32 = 1 << 18;
+
 const ALL: [RunStatus; 7] = [
     RunStatus::Queued,
     RunStatus::Running,

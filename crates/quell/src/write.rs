@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::{EventKind, Payload, Stopped, ToolOutcome, limits};
+use quell_core::{EventKind, Payload, RunStatus, Stopped, ToolOutcome, limits};
 
 use crate::context::Written;
 use crate::faults;
+use crate::foreign;
+use crate::ledger::Full;
 use crate::node::{Extra, Node, State};
+use crate::spec::counted;
 use crate::sync::MutexGuard;
 use crate::waiters::Wakers;
 
@@ -24,7 +27,7 @@ impl Node {
             }
             Err(not) => not,
         };
-        crate::foreign::wake(wakers);
+        foreign::wake(&self.shared, wakers);
         written
     }
 
@@ -32,19 +35,53 @@ impl Node {
     pub(crate) fn write_output(&self, output: Payload) -> Written {
         let (now, mut wakers) = (self.shared.clock.now(), Wakers::new());
         let (bytes, bytes_max) = (output.bytes_max(), limits::PAYLOAD_BYTES_MAX);
-        // What was set before may hold a value of somebody else's: it goes when no lock is held.
-        let mut before = None;
+        // What was set before may hold a value that is not ours: it is dropped after the lock is
+        // released. So is one that is refused.
+        let unwanted;
         let bound = Bound { what: "output", bytes, bytes_max };
         let written = match self.lock_for_body(bound, now, &mut wakers) {
-            Ok(mut state) => {
-                before = state.output.replace(output);
-                Written::Yes
+            Ok(mut state) => match self.charge_for(&state, &output) {
+                Ok(()) => {
+                    if faults::on("drop-under-the-lock") {
+                        drop(state.output.take());
+                    }
+                    unwanted = state.output.replace(output);
+                    Written::Yes
+                }
+                Err(max) => {
+                    let kind = EventKind::Refused { what: "output".into(), bytes, bytes_max: max };
+                    self.write(&mut state, now, kind, &mut wakers);
+                    unwanted = Some(output);
+                    Written::TooLarge
+                }
+            },
+            Err(not) => {
+                unwanted = Some(output);
+                not
             }
-            Err(not) => not,
         };
-        crate::foreign::wake(wakers);
-        drop(before);
+        foreign::wake(&self.shared, wakers);
+        foreign::release(unwanted);
         written
+    }
+
+    /// Charges the tree for a new output, in place of the one before.
+    fn charge_for(&self, state: &State, output: &Payload) -> Result<(), usize> {
+        let before = state.output.as_ref().map_or(0, |before| counted(before.bytes_max()));
+        let bytes = counted(output.bytes_max());
+        if before.max(bytes) == 0 {
+            return Ok(());
+        }
+        let (account, ledger) = (self.account(state), &self.shared.ledger);
+        let charged = ledger.charge(account.as_ref(), bytes);
+        charged.map_err(|(Full::All(max) | Full::Share(max))| max)?;
+        ledger.release(account.as_ref(), before);
+        if state.parent_id.is_some()
+            && let Some(log) = &state.log
+        {
+            log.count_charge(bytes, before);
+        }
+        Ok(())
     }
 
     /// Locks the state for what the body writes: within a bound, and not after the end.
@@ -76,7 +113,7 @@ impl Node {
             extra.hooks_made += 1;
             self.skip_hook(&mut state, number, self.shared.clock.now(), &mut wakers);
         }
-        crate::foreign::wake(wakers);
+        foreign::wake(&self.shared, wakers);
     }
 
     /// Writes an event if something may start now, and notes it; otherwise yields why not.
@@ -95,7 +132,7 @@ impl Node {
             note(state.extra());
             self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
         }
-        crate::foreign::wake(wakers);
+        foreign::wake(&self.shared, wakers);
         None
     }
 
@@ -114,7 +151,29 @@ impl Node {
             let kind = EventKind::ToolEnded { call, outcome };
             self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
         }
-        crate::foreign::wake(wakers);
+        foreign::wake(&self.shared, wakers);
+    }
+
+    /// Writes the end of a run. Yields whether it stays in the list of its parent: it has a row in
+    /// the report, or is to be found for another reason.
+    pub(crate) fn write_end(
+        &self,
+        state: &mut State,
+        status: RunStatus,
+        restless: bool,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) -> bool {
+        let (Some(parent), Some(log)) = (state.parent_id, &state.log) else {
+            self.write(state, now, EventKind::Ended(status), wakers);
+            return true;
+        };
+        let has_row = log.take_row(status);
+        let stays = has_row || !state.kids.is_empty() || restless;
+        let leaves = (!stays).then_some(parent);
+        log.append_end(&self.shared, (self.id, now), status, leaves, wakers);
+        state.touch(self, now);
+        stays
     }
 
     /// Records one outcome for every call that is still open.

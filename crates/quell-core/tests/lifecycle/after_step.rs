@@ -232,7 +232,7 @@ impl Run {
             if at > until {
                 return;
             }
-            let fx = self.feed(at, Input::Tick { active_at: self.born, listens: true });
+            let fx = self.feed(at, Input::Tick { active_at: self.born });
             fx.ladder.map(|stage| self.feed(at, Input::Ladder(stage)));
         }
     }
@@ -241,7 +241,7 @@ impl Run {
         let millis = Duration::from_millis;
         let stop = |mode, grace: Option<u64>, escalate: u64| {
             let (grace, escalate_after) = (grace.map(millis), millis(escalate));
-            Input::Stop(StopInput { mode, grace, wait: None, escalate_after, listens: true })
+            Input::Stop(StopInput { mode, grace, wait: None, escalate_after })
         };
         let input = match ask {
             AfterStep(escalate) => stop(StopMode::AfterStep, None, escalate),
@@ -249,7 +249,7 @@ impl Run {
             Cooperative => stop(StopMode::Cooperative, None, 0),
             CooperativeWithin(grace) => stop(StopMode::Cooperative, Some(grace), 0),
             Abort => stop(StopMode::Abort, None, 0),
-            Checkpoint => Input::Checkpoint { listens: true },
+            Checkpoint => Input::Checkpoint,
             Return => Input::BodyEnded(BodyEnd::Ok),
         };
         let fx = self.feed(at, input);

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use quell_core::lifecycle::{
-    BodyAction, BodyEnd, Effects, HookAction, Input, StopInput, Trigger, later,
+    BodyAction, BodyEnd, Effects, HookAction, Input, Stage, StopInput, Trigger, later,
 };
-use quell_core::{RunStatus, StopMode};
+use quell_core::{OnStop, RunStatus, StopMode};
 
 use crate::requests::Verdict;
 use crate::seen::{Body, Step, Trace};
@@ -154,35 +154,86 @@ fn longest_wait(trace: &Trace) -> Duration {
     waits.fold(trace.setup.wait, Duration::max)
 }
 
-/// I16, I21: hooks run once the body has ended, only after a stop, within the grace; when a
-/// stopped run ends each was run or skipped.
+/// I16, I21: hooks run once body and children have ended, only after a stop, within the grace, or
+/// until the second stage if they waited for descendants alone; when a stopped run ends each was
+/// run or skipped.
 pub(crate) fn every_hook_is_run_or_skipped(trace: &Trace) -> Verdict {
+    let waited = |step: &&Step| step.fx.hooks == HookAction::AbortRunning;
+    let waited_for_children = trace.steps.iter().find(waited);
     for step in &trace.steps {
-        let books = step.before.books;
+        let (books, seen) = (step.before.books, &step.after);
         match step.fx.hooks {
             HookAction::Run => {
                 prop_assert!(books.hooks > 0, "nothing is registered: {step:?}");
-                prop_assert_eq!(books.body, Body::Ended, "{:?}", step);
+                prop_assert_eq!((books.body, seen.live_children), (Body::Ended, 0), "{:?}", step);
+                let in_time = !seen.aborting
+                    || (books.stage == Some(Stage::Abort) && waited_for_children.is_some());
+                prop_assert!(seen.stopping && in_time, "{step:?}");
+            }
+            HookAction::AbortRunning => {
+                prop_assert_eq!(step.input, Input::Ladder(Stage::Abort), "{:?}", step);
+                prop_assert!(step.before.live_children > 0, "{step:?}");
             }
             HookAction::Drop => {
                 prop_assert!(books.hooks > 0, "nothing is registered: {step:?}");
                 prop_assert!(!step.after.stopping && books.children <= 1, "{step:?}");
             }
-            HookAction::RunNew => prop_assert_eq!(step.input, Input::HookAdded, "{:?}", step),
-            HookAction::Skip if step.input == Input::HookAdded => {
-                prop_assert!(step.fx.refused, "{step:?}");
-                let waiting = books.hooks > 0 && !step.before.status.is_terminal();
-                prop_assert!(!waiting, "a refused hook takes others with it: {step:?}");
+            HookAction::RunNew => {
+                prop_assert_eq!(step.input, Input::HookAdded, "{:?}", step);
+                prop_assert!(seen.stopping && !seen.aborting, "{step:?}");
+            }
+            HookAction::SkipNew => {
+                prop_assert!(step.fx.refused && step.input == Input::HookAdded, "{step:?}");
+                prop_assert_eq!(books.hooks, seen.books.hooks, "{:?}", step);
+            }
+            HookAction::Skip if !was_abort(trace) => {
+                prop_assert!(step.before.aborting, "there was time left: {step:?}");
             }
             _ => {}
-        }
-        if matches!(step.fx.hooks, HookAction::Run | HookAction::RunNew) {
-            prop_assert!(step.after.stopping && !step.after.aborting, "{step:?}");
         }
         let ended = step.after.status.is_terminal();
         prop_assert!(!ended || step.after.books.hooks == 0, "{step:?}");
     }
     Ok(())
+}
+
+/// I15: under `Auto` a body that listens has the grace, and so has one whose first poll has not
+/// returned; one that never asked is dropped.
+pub(crate) fn whoever_listens_has_the_grace(trace: &Trace) -> Verdict {
+    for step in &trace.steps {
+        let (books, policy) = (step.after.books, trace.setup.on_stop);
+        if books.body != Body::Running || books.stage >= Some(Stage::Abort) {
+            continue;
+        }
+        let is_deaf = match policy {
+            OnStop::Signal => false,
+            OnStop::Auto => books.parked && !books.listens,
+            _ => true,
+        };
+        let dropped = step.fx.body != BodyAction::Leave;
+        prop_assert!(!dropped || is_deaf || was_deaf(trace, step), "{step:?}");
+        let is_judged = step.after.stopping && books.children == 0 && is_deaf;
+        let follows = policy == OnStop::Auto && step.fx.accepted.is_some();
+        prop_assert!(!is_judged || follows || books.wanted != BodyAction::Leave, "{step:?}");
+    }
+    Ok(())
+}
+
+/// The body was judged before it listened, or until now.
+fn was_deaf(trace: &Trace, step: &Step) -> bool {
+    let judged = trace.steps.iter().find(|step| matches!(step.input, Input::Judged { .. }));
+    judged.is_some_and(|judged| judged.input == Input::Judged { listens: false })
+        && step.after.stopping
+}
+
+/// Somebody asked for an abort, of this run or of one above.
+fn was_abort(trace: &Trace) -> bool {
+    trace.steps.iter().any(|step| match step.input {
+        Input::Stop(StopInput { mode, .. }) | Input::ParentStopped { mode, .. } => {
+            mode == StopMode::Abort
+        }
+        _ => false,
+    })
 }
 
 /// I20, I21: a run that is stopped before its start is never started, has no grace of its own, and

@@ -43,7 +43,12 @@ pub(crate) enum Finish {
 pub(crate) enum Op {
     /// Time passes, timers are served when they are due.
     Wait(Duration),
-    Start,
+    /// The body starts, and its first poll returns if it parks.
+    Start {
+        parks: bool,
+    },
+    /// The first poll of the body returns.
+    Park,
     /// The body uses the stop API.
     Listen,
     /// A sign of life.
@@ -146,7 +151,7 @@ fn op_of(word: u32, late: bool) -> Op {
     match kind % 40 {
         0..=6 if late && a % 4 == 3 => Op::Oversleep(time(b)),
         0..=6 => Op::Wait(time(a)),
-        7..=11 => Op::Start,
+        7..=11 => Op::Start { parks: a % 4 != 3 },
         12 => Op::Listen,
         13 => Op::Emit,
         14..=17 => Op::AddChild { shielded },
@@ -176,6 +181,7 @@ fn op_of(word: u32, late: bool) -> Op {
             own_grace: rarely(c),
         },
         37 | 38 => Op::Checkpoint,
+        _ if a % 2 == 0 => Op::Park,
         _ => Op::SpuriousTick,
     }
 }
@@ -190,7 +196,6 @@ fn stop_of(a: u8, b: u8, c: u8) -> StopInput {
         grace: (a & 0x40 != 0).then(|| time(b)),
         wait: (a & 0x80 != 0).then(|| time(b >> 3)),
         escalate_after: time(c),
-        listens: false,
     }
 }
 
@@ -222,13 +227,14 @@ pub(crate) fn any_input(word: u16, start: Instant) -> Input {
         9 => Input::BodyEnded(BodyEnd::Ok),
         10 => Input::BodyEnded(BodyEnd::Err),
         11 => Input::BodyEnded(BodyEnd::Dropped),
-        12..=14 => Input::Stop(StopInput { listens: flag, ..stop_of(a, b, a) }),
+        12..=14 => Input::Stop(stop_of(a, b, a)),
         15 => {
             let (wait, mode) = (time(b), StopMode::Cooperative);
-            Input::ParentStopped { hard, wait, mode, listens: flag, own_grace: rarely(a) }
+            Input::ParentStopped { hard, wait, mode, own_grace: rarely(a) }
         }
-        16 => Input::Checkpoint { listens: flag },
-        17 | 18 => Input::Tick { active_at: hard, listens: flag },
+        16 => Input::Checkpoint,
+        17 => Input::Tick { active_at: hard },
+        18 => Input::Judged { listens: flag },
         _ => Input::Ladder(match a % 4 {
             0 => Stage::Signalled,
             1 => Stage::Abort,

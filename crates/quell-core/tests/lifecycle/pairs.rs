@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use quell_core::lifecycle::{Answer, BodyEnd, Effects, Input, Lifecycle, StopInput, later};
+use quell_core::lifecycle::{Answer, BodyEnd, Effects, Input, Lifecycle, later};
 use quell_core::{RunStatus, StopMode};
 
 use crate::histories::check;
@@ -16,7 +16,6 @@ use crate::world::World;
 fn i7_the_same_cancel_again_at_the_same_instant_changes_nothing() {
     check(3_000, (histories(), any_stop(), 1_usize..4), |(history, stop, times)| {
         let world = lived(&history);
-        let stop = StopInput { listens: world.books().listens, ..stop };
         let mut life = world.life.clone();
         life.on(Input::Stop(stop), world.now);
         let once = format!("{life:?}");
@@ -38,13 +37,11 @@ fn i7_a_cancel_that_comes_again_later_finds_all_that_it_asks_for() {
     check(10_000, (histories(), stops, pauses), |(history, stops, (until_other, until_again))| {
         let world = lived(&history);
         let (stop, other, from_above) = stops;
-        let listens = world.books().listens;
-        let (stop, other) = (StopInput { listens, ..stop }, StopInput { listens, ..other });
         let mut life = world.life.clone();
         let then = later(world.now, Duration::from_millis(until_other));
         let hard = later(then, other.grace.unwrap_or_default());
         let (wait, mode) = (other.wait.unwrap_or_default(), other.mode.max(StopMode::Cooperative));
-        let above = Input::ParentStopped { hard, wait, mode, listens, own_grace: None };
+        let above = Input::ParentStopped { hard, wait, mode, own_grace: None };
         life.on(Input::Stop(stop), world.now);
         life.on(if from_above { above } else { Input::Stop(other) }, then);
         let before = format!("{life:?}");
@@ -79,9 +76,9 @@ fn i4_the_news_that_a_child_quiesced_may_overtake_the_news_that_it_ended() {
 fn i15_every_checkpoint_after_the_first_finds_the_stop_and_changes_nothing() {
     check(3_000, histories(), |history| {
         let mut world = lived(&history);
-        world.feed(Input::Checkpoint { listens: true });
+        world.feed(Input::Checkpoint);
         let once = format!("{:?}", world.life);
-        let fx = world.feed(Input::Checkpoint { listens: true });
+        let fx = world.feed(Input::Checkpoint);
         prop_assert_eq!(fx, Effects::default());
         prop_assert_eq!(format!("{:?}", world.life), once);
         Ok(())

@@ -58,7 +58,6 @@ pub(crate) fn identical_requests_equal_one(trace: &Trace) -> Verdict {
     let mut made: Vec<StopInput> = Vec::new();
     for step in &trace.steps {
         let Input::Stop(stop) = step.input else { continue };
-        let stop = StopInput { listens: false, ..stop };
         if !made.contains(&stop) {
             made.push(stop);
             continue;

@@ -49,6 +49,7 @@ pub(crate) struct Seen {
 }
 
 /// What the world knows of the run.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Books {
     pub(crate) body: Body,
@@ -61,6 +62,8 @@ pub(crate) struct Books {
     /// Children that failed while their handle was held.
     pub(crate) failures_held: u32,
     pub(crate) listens: bool,
+    /// The first poll of the body has returned.
+    pub(crate) parked: bool,
     /// The last sign of life.
     pub(crate) active_at: Option<Instant>,
     /// What the lifecycle wants to happen to the body.

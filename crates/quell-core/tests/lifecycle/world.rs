@@ -65,7 +65,13 @@ impl World {
         match op {
             Op::Wait(time) => self.pass(time),
             Op::Oversleep(time) => self.now = later(self.now, time),
-            Op::Start if books.body == Body::Waiting => self.start(),
+            Op::Start { parks } if books.body == Body::Waiting => {
+                self.start();
+                if parks {
+                    self.park();
+                }
+            }
+            Op::Park if books.body == Body::Running => self.park(),
             Op::Listen if books.body == Body::Running => self.books.listens = true,
             Op::Emit if is_live && has_context => self.books.active_at = Some(self.now),
             Op::AddChild { shielded } if has_context => self.add_child(shielded),
@@ -95,7 +101,7 @@ impl World {
             }
             Op::Checkpoint if has_context => {
                 self.books.listens = true;
-                self.feed(Input::Checkpoint { listens: true });
+                self.feed(Input::Checkpoint);
             }
             Op::SpuriousTick => self.tick(),
             _ => {}
@@ -140,7 +146,7 @@ impl World {
 
     fn tick(&mut self) {
         let active_at = self.books.active_at.unwrap_or(self.now);
-        let fx = self.feed(Input::Tick { active_at, listens: self.books.listens });
+        let fx = self.feed(Input::Tick { active_at });
         if let Some(stage) = fx.ladder {
             self.reach(stage);
         }
@@ -182,7 +188,6 @@ impl World {
     }
 
     fn add_hook(&mut self) {
-        self.books.listens = true;
         let fx = self.feed(Input::HookAdded);
         if fx.hooks == HookAction::Leave && !fx.refused {
             self.books.hooks += 1;
@@ -218,7 +223,6 @@ impl World {
     }
 
     fn stop(&mut self, stop: StopInput) {
-        let stop = StopInput { listens: self.books.listens, ..stop };
         self.feed(Input::Stop(stop));
     }
 
@@ -235,8 +239,7 @@ impl World {
         let Some(told) = Ancestor::told(self.ancestor, hard, wait, mode) else { return };
         self.ancestor = Some(told);
         let Ancestor { hard, wait, mode, .. } = told;
-        let listens = self.books.listens;
-        self.feed(Input::ParentStopped { hard, wait, mode, listens, own_grace: own });
+        self.feed(Input::ParentStopped { hard, wait, mode, own_grace: own });
     }
 
     pub(crate) fn feed(&mut self, input: Input) -> Effects {
@@ -256,7 +259,26 @@ impl World {
             after,
             unchanged,
         });
+        if fx.accepted.is_some() {
+            self.judge();
+        }
         fx
+    }
+
+    /// The first poll of the body returns.
+    fn park(&mut self) {
+        self.books.parked = true;
+        if self.life.is_stopping() {
+            self.judge();
+        }
+    }
+
+    /// Says whether a body listens as soon as it can be known.
+    fn judge(&mut self) {
+        let Books { listens, parked, .. } = self.books;
+        if listens || parked {
+            self.feed(Input::Judged { listens });
+        }
     }
 
     /// Enters what the lifecycle asked for.
@@ -268,7 +290,7 @@ impl World {
             books.active_at = Some(self.now);
         }
         match fx.hooks {
-            HookAction::Leave => {}
+            HookAction::Leave | HookAction::AbortRunning | HookAction::SkipNew => {}
             HookAction::Run => {
                 books.works += 1;
                 books.hooks = 0;
@@ -319,7 +341,7 @@ impl World {
         for mode in [StopMode::AfterStep, StopMode::Cooperative, StopMode::Abort] {
             self.stop(StopInput { mode, ..COOPERATIVE });
         }
-        self.perform(Op::Start);
+        self.perform(Op::Start { parks: true });
         self.feed(Input::ChildAdded { shielded: true });
         self.feed(Input::WorkAdded { shielded: true });
         self.feed(Input::HookAdded);
@@ -334,7 +356,7 @@ impl World {
     }
 
     fn end_naturally(&mut self) {
-        self.perform(Op::Start);
+        self.perform(Op::Start { parks: true });
         self.perform(Op::EndBody(BodyEnd::Dropped));
         self.perform(Op::EndBody(BodyEnd::Ok));
         while self.books.children > 0 {
@@ -354,7 +376,6 @@ const COOPERATIVE: StopInput = StopInput {
     grace: None,
     wait: None,
     escalate_after: Duration::ZERO,
-    listens: false,
 };
 
 /// The own deadline, three stages, those of an ancestor, and some to spare.

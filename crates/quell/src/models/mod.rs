@@ -27,6 +27,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a model may panic")]
 
 mod bodies;
+mod edges;
 mod log;
 mod runs;
 
@@ -112,6 +113,13 @@ fn started_child(parent: &Arc<Node>, name: &str) -> Option<Arc<Node>> {
 /// What the task of a body does last.
 fn end_body(node: &Arc<Node>, end: BodyEnd) {
     node.apply(Input::BodyEnded(end), Note::default(), |state, _| state.body = None);
+}
+
+/// What the control thread does when it is woken.
+fn fire(engine: &Engine) {
+    crate::turns::fire_due(engine.shared(), |mut spread| {
+        spread.run(usize::MAX);
+    });
 }
 
 fn because(words: &str) -> CancelRequest {

@@ -90,7 +90,7 @@ impl<K: Eq + Hash, V, S: Default> Default for DashMap<K, V, S> {
 
 /// A runtime whose tasks are those of the schedule. What else is asked of it, blocking closures,
 /// is asked of tokio, and belongs into no schedule.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Runtime(pub(crate) Handle);
 
 impl Runtime {

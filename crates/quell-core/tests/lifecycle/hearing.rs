@@ -1,0 +1,93 @@
+//! Who has the grace, and which hooks have time left: each case by hand.
+
+use std::time::{Duration, Instant};
+
+use quell_core::lifecycle::{
+    BodyAction, BodyEnd, HookAction, Input, Lifecycle, Rules, Stage, StopInput,
+};
+use quell_core::{RunStatus, StopMode};
+
+const STOP: Input = Input::Stop(StopInput {
+    mode: StopMode::Cooperative,
+    grace: None,
+    wait: None,
+    escalate_after: Duration::ZERO,
+});
+const CHILD: Input = Input::ChildAdded { shielded: false };
+const CHILD_ENDED: Input = Input::ChildEnded { unseen_failure: false, restless: false };
+
+/// A run that has started, with some inputs behind it.
+fn started(inputs: &[Input]) -> (Lifecycle, Instant) {
+    let now = Instant::now();
+    let mut life = Lifecycle::new(&Rules::new(Duration::from_secs(5), Duration::from_secs(1)), now);
+    life.on(Input::Started, now);
+    for input in inputs {
+        life.on(*input, now);
+    }
+    (life, now)
+}
+
+#[test]
+fn i15_a_stop_within_the_first_poll_leaves_the_body_alone_until_it_is_judged() {
+    let (mut life, now) = started(&[]);
+    assert_eq!(life.on(STOP, now).body, BodyAction::Leave);
+    assert_eq!(life.clone().on(Input::Judged { listens: true }, now).body, BodyAction::Leave);
+    assert_eq!(life.on(Input::Judged { listens: false }, now).body, BodyAction::Drop);
+    // Once judged it stays so.
+    assert_eq!(life.on(Input::Judged { listens: true }, now).body, BodyAction::Leave);
+    let ended = life.on(Input::BodyEnded(BodyEnd::Dropped), now);
+    assert_eq!((ended.ended, ended.aborted), (Some(RunStatus::Cancelled), false));
+}
+
+#[test]
+fn i15_a_body_whose_children_ended_before_it_was_judged_is_polled_once_more() {
+    let (mut life, now) = started(&[CHILD, STOP, CHILD_ENDED]);
+    assert_eq!(life.on(Input::Judged { listens: false }, now).body, BodyAction::PollThenDrop);
+    let (mut life, now) = started(&[CHILD, CHILD_ENDED, STOP]);
+    assert_eq!(life.on(Input::Judged { listens: false }, now).body, BodyAction::Drop);
+    let (mut life, now) = started(&[CHILD, STOP]);
+    assert_eq!(life.on(Input::Judged { listens: false }, now).body, BodyAction::Leave);
+    assert_eq!(life.on(CHILD_ENDED, now).body, BodyAction::PollThenDrop);
+}
+
+#[test]
+fn i16_hooks_of_the_outer_scope_wait_for_the_inner_one() {
+    let body_ended = Input::BodyEnded(BodyEnd::Ok);
+    let (mut life, now) = started(&[Input::HookAdded, CHILD, STOP]);
+    assert_eq!(life.on(body_ended, now).hooks, HookAction::Leave);
+    assert_eq!(life.on(CHILD_ENDED, now).hooks, HookAction::Run);
+    assert_eq!(life.on(Input::WorkEnded, now).ended, Some(RunStatus::Cancelled));
+}
+
+#[test]
+fn i16_hooks_that_waited_for_descendants_alone_have_half_of_the_abort_wait() {
+    let body_ended = Input::BodyEnded(BodyEnd::Ok);
+    let (mut life, now) = started(&[Input::HookAdded, CHILD, STOP, body_ended]);
+    let aborting = life.on(Input::Ladder(Stage::Abort), now);
+    assert_eq!(aborting.hooks, HookAction::AbortRunning);
+    assert_eq!(life.clone().on(CHILD_ENDED, now).hooks, HookAction::Run);
+    // Later there is no time left.
+    assert_eq!(life.on(Input::Ladder(Stage::AbortAll), now).hooks, HookAction::Abort);
+    assert_eq!(life.on(CHILD_ENDED, now).hooks, HookAction::Leave);
+}
+
+#[test]
+fn i16_hooks_of_a_body_that_had_to_be_aborted_are_skipped() {
+    let (mut life, now) =
+        started(&[Input::HookAdded, CHILD, STOP, Input::Judged { listens: true }]);
+    life.on(Input::Ladder(Stage::Abort), now);
+    assert_eq!(life.on(CHILD_ENDED, now).body, BodyAction::PollThenDrop);
+    let mut gave_way = life.clone();
+    assert_eq!(gave_way.on(Input::BodyEnded(BodyEnd::Ok), now).hooks, HookAction::Run);
+    let dropped = life.on(Input::BodyEnded(BodyEnd::Dropped), now);
+    assert_eq!((dropped.aborted, dropped.hooks), (true, HookAction::Skip));
+}
+
+#[test]
+fn i16_a_hook_that_is_refused_takes_no_other_with_it() {
+    let (mut life, now) = started(&[Input::HookAdded, CHILD, STOP, Input::Ladder(Stage::Abort)]);
+    let late = life.on(Input::HookAdded, now);
+    assert_eq!((late.refused, late.hooks), (true, HookAction::SkipNew));
+    life.on(Input::BodyEnded(BodyEnd::Ok), now);
+    assert_eq!(life.on(CHILD_ENDED, now).hooks, HookAction::Run);
+}

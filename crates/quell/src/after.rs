@@ -1,0 +1,91 @@
+//! What a step at a node leaves to be done when its lock is released: here, and at other nodes.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use quell_core::lifecycle::{Cascade, Effects, Stage};
+use quell_core::{Cause, Counts, RunStatus};
+use tokio_util::sync::CancellationToken;
+
+use crate::few::Few;
+use crate::hooks::Hook;
+use crate::node::{Link, Node};
+use crate::sync::AbortHandle;
+use crate::waiters::Wakers;
+
+/// What a step leaves to be done when its lock is released.
+#[derive(Default)]
+pub(crate) struct After {
+    /// The waker of the run's own task, if the body is to be polled.
+    pub(crate) task: Option<Waker>,
+    /// Those of everybody else: foreign code.
+    pub(crate) wakers: Wakers,
+    pub(crate) todo: Todos,
+    pub(crate) cause: Option<Arc<Cause>>,
+    pub(crate) fx: Effects,
+    /// The run is a root, terminal and quiescent.
+    pub(crate) retire: bool,
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// What few steps leave to be done.
+#[derive(Default)]
+pub(crate) struct Rare {
+    pub(crate) token: Option<CancellationToken>,
+    pub(crate) link: Option<Link>,
+    pub(crate) runners: Vec<AbortHandle>,
+    /// To be run.
+    pub(crate) hooks: Vec<Hook>,
+    /// [`Extra::runners_aborted`] when it was decided that they run.
+    pub(crate) round: u32,
+    pub(crate) dropped: Vec<Hook>,
+    /// Where the hooks above are noted as work, if they are.
+    pub(crate) place: Option<usize>,
+}
+
+impl After {
+    /// Takes the waker of the run's own task out of those of everybody else.
+    pub(crate) fn keep_own(&mut self, task: Option<&Waker>) {
+        let Some(task) = task else { return };
+        for waker in std::mem::take(&mut self.wakers) {
+            if waker.will_wake(task) {
+                self.task = Some(waker);
+            } else {
+                self.wakers.push(waker);
+            }
+        }
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+/// Hardly ever more than one.
+pub(crate) type Todos = Few<Todo>;
+
+/// What a step leaves to be done at other nodes.
+pub(crate) enum Todo {
+    /// Tell the children of a run that it stops or fails.
+    Cascade(Arc<Node>, Cascade, Arc<Cause>),
+    /// Take the subtree of a run to a stage of the ladder.
+    Ladder(Arc<Node>, Stage),
+    /// Tell the parent that a child became terminal.
+    ChildEnded { parent: Arc<Node>, child: Arc<Node>, gone: Gone },
+    /// Tell the parent that a child that had ended non-quiescent became quiescent.
+    ChildQuiesced(Arc<Node>),
+}
+
+/// What a parent has to know of a child that became terminal.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    pub(crate) status: RunStatus,
+    pub(crate) slot: u32,
+    pub(crate) unseen_failure: bool,
+    pub(crate) restless: bool,
+    /// It is in the list of its parent for as long as the tree is kept.
+    pub(crate) stays: bool,
+    /// Bytes that its tree was charged for.
+    pub(crate) charged: usize,
+    pub(crate) omitted: Option<Box<Counts>>,
+}
