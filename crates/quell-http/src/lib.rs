@@ -5,7 +5,6 @@ mod access;
 mod body;
 mod events;
 mod frame;
-mod gone;
 mod guard;
 mod ids;
 mod millis;

@@ -9,7 +9,6 @@ use quell_flow::{Catalog, Contract};
 
 use crate::access::{Access, Principal};
 use crate::events::RunEvents;
-use crate::gone::Gone;
 use crate::guard::{Clients, Guard, OnDisconnect};
 use crate::once::Keys;
 use crate::records::Records;
@@ -55,7 +54,6 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) reservations: Reservations,
     pub(crate) records: Records,
-    pub(crate) gone: Gone,
 }
 
 impl Service {

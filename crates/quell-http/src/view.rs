@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::http::HeaderMap;
 use futures::future::join_all;
 use quell::{
-    CancelRequest, Cause, Disposition, RunFilter, RunId, RunKind, RunRef, RunReport, RunRow,
-    RunStatus,
+    CancelRequest, Cause, Disposition, ForgetError, RunFilter, RunId, RunKind, RunRef, RunReport,
+    RunRow, RunStatus,
 };
 use quell_flow::{COMPONENT, Component, Contract};
 use tokio::runtime::Handle;
@@ -142,7 +142,7 @@ impl View {
             Some(component) => component.is_exposed_in(self.contract),
             None => self.contract == Contract::Native,
         };
-        exposed && self.owns(&root) && !self.service.shared().gone.has(root.id())
+        exposed && self.owns(&root) && !root.is_forgotten()
     }
 
     fn owns(&self, root: &RunRef) -> bool {
@@ -211,15 +211,10 @@ impl View {
         }
     }
 
-    /// Deletes a run for every contract, if nothing of it executes; tells whether it did. Its id
-    /// stays in use for as long as the engine keeps it.
+    /// Deletes the tree of a run for every contract, if nothing of it executes; tells whether it
+    /// is deleted. Its id is free then; a later run of that id is another run, and stays.
     pub fn forget(&self, run: &RunRef) -> bool {
-        let root = root_of(run);
-        let is_over = root.row().quiescent;
-        if is_over {
-            self.service.shared().gone.add(root.id(), self.service.engine());
-        }
-        is_over
+        matches!(root_of(run).forget(), Ok(()) | Err(ForgetError::Unknown))
     }
 
     /// As [`View::forget`], as soon as nothing of the run executes; at once if that is so.

@@ -207,10 +207,23 @@ impl Render {
         if let Some(space) = self.spaces.get(&run) {
             return space.clone();
         }
-        let space = self.app.engine().get(run).and_then(|run| space_of(&run));
+        let known = self.app.engine().get(run).or_else(|| below(&self.run, run));
+        let space = known.and_then(|run| space_of(&run));
         self.spaces.insert(run, space.clone());
         space
     }
+}
+
+/// Finds a run of a tree that the engine has forgotten.
+fn below(root: &RunRef, id: RunId) -> Option<RunRef> {
+    let mut open = root.children();
+    while let Some(run) = open.pop() {
+        if run.id() == id {
+            return Some(run);
+        }
+        open.extend(run.children());
+    }
+    None
 }
 
 /// A child that is a graph of its own is a subgraph: `<node>:<its id>`.

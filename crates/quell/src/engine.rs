@@ -219,16 +219,7 @@ impl Engine {
     /// ```
     pub fn forget(&self, id: RunId) -> Result<(), ForgetError> {
         let shared = self.shared();
-        let node = shared.registry.get(id).ok_or(ForgetError::Unknown)?;
-        if !node.is_root() {
-            return Err(ForgetError::NotRoot);
-        }
-        if !node.is_over() {
-            return Err(ForgetError::NotQuiescent);
-        }
-        shared.retention.forget(&node);
-        shared.registry.forget_tree(&node);
-        Ok(())
+        shared.forget_root(&shared.registry.get(id).ok_or(ForgetError::Unknown)?)
     }
 
     /// Reads the events of every tree from now on. The numbers in
@@ -268,6 +259,19 @@ impl Shared {
         let (leaving, next) = self.retention.expire(now);
         self.forget(leaving);
         next
+    }
+
+    /// Forgets the tree of a root before its time.
+    pub(crate) fn forget_root(&self, root: &Arc<Node>) -> Result<(), ForgetError> {
+        if !root.is_root() {
+            return Err(ForgetError::NotRoot);
+        }
+        if !root.is_over() {
+            return Err(ForgetError::NotQuiescent);
+        }
+        self.retention.forget(root);
+        self.registry.forget_tree(root);
+        Ok(())
     }
 
     /// Forgets trees, and drops what they hold: values and errors that are not ours.

@@ -7,7 +7,7 @@ use quell_core::{
     CancelRequest, Disposition, Labels, Payload, RunId, RunKind, RunReport, RunRow, RunStatus,
 };
 
-use crate::failure::DetachError;
+use crate::failure::{DetachError, ForgetError};
 use crate::node::{Node, State};
 use crate::stream::EventStream;
 use crate::wait::Wait;
@@ -155,6 +155,27 @@ impl RunRef {
     /// Fails for a root, and when the run is stopping or has ended.
     pub fn detach(&self) -> Result<(), DetachError> {
         crate::detach::detach(&self.node)
+    }
+
+    /// Forgets the tree of this very run, as [`Engine::forget`](crate::Engine::forget) does: not
+    /// that of a later run of the same id.
+    ///
+    /// # Errors
+    ///
+    /// Fails, and changes nothing, if the engine knows the run no longer, if it is not a root, or
+    /// if it is not quiescent.
+    pub fn forget(&self) -> Result<(), ForgetError> {
+        if self.is_forgotten() {
+            return Err(ForgetError::Unknown);
+        }
+        self.node.shared.forget_root(&self.node)
+    }
+
+    /// Tells whether the engine knows the run no longer: its time in memory is over, or it was
+    /// forgotten before that. A later run may have its id.
+    pub fn is_forgotten(&self) -> bool {
+        let known = self.node.shared.registry.get(self.node.id);
+        known.is_none_or(|node| !Arc::ptr_eq(&node, &self.node))
     }
 }
 
