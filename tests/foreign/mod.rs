@@ -32,6 +32,7 @@ const PATIENCE: Duration = secs(30);
 /// Cells at a time: most of them wait.
 const AT_ONCE: usize = 16;
 
+#[expect(clippy::print_stderr, reason = "how many cells there were")]
 #[test]
 fn i14_i26_no_foreign_code_breaks_a_promise_wherever_it_runs_and_whatever_it_calls() {
     let mut cells = Vec::new();
@@ -73,7 +74,7 @@ fn i14_i26_no_foreign_code_breaks_a_promise_wherever_it_runs_and_whatever_it_cal
     }
     assert!(faults.is_empty(), "{} of {count} cells: {by_what:#?}", faults.len());
     assert!(count > 1_800, "the matrix has {count} cells");
-    println!("foreign code: {count} cells");
+    eprintln!("foreign code: {count} cells");
 }
 
 /// Plays one cell.

@@ -12,12 +12,13 @@ use tracing::{Event, Metadata, Subscriber};
 use super::actor::Actor;
 use super::places::Place;
 
+static INSTALLED: Once = Once::new();
+
 /// Yields the name of a run in which the subscriber acts, if it is to.
 pub(super) fn name(place: Place, actor: &Arc<Actor>) -> String {
     if !is_of_spans(place) {
         return "child".to_owned();
     }
-    static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         tracing::subscriber::set_global_default(Router).expect("there is no other one");
     });

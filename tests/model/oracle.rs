@@ -86,6 +86,7 @@ pub(crate) enum Ready {
     HoldEnds(usize),
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Node {
     pub(crate) life: Lifecycle,
     pub(crate) parent: Option<usize>,

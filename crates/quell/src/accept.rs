@@ -40,10 +40,8 @@ impl Shared {
         if is_gated {
             node.hold_back();
         }
-        let admit = || match is_gated {
-            true => self.admission.enter(&node, now),
-            false => Ok(Free::default()),
-        };
+        let admit =
+            || if is_gated { self.admission.enter(&node, now) } else { Ok(Free::default()) };
         let (free, stop) = self.enter(&node, &mut node.lock(), false, now, &mut wakers, admit)?;
         charge.keep();
         if let Some(due) = node.gate().and_then(|gate| gate.not_before) {

@@ -103,7 +103,7 @@ impl Spread {
         while let Some(next) = self.stack.pop() {
             let cost = match next {
                 Next::Todo(todo) => self.begin(todo),
-                Next::Tell(node, cascade, cause, from) => self.tell(node, cascade, cause, from),
+                Next::Tell(node, cascade, cause, from) => self.tell(node, cascade, &cause, from),
                 Next::Told(node) => {
                     node.clear(word::TELLING);
                     0
@@ -178,21 +178,27 @@ impl Spread {
     /// Whoever is through with this has told them all, or knows that somebody else has (I2): where
     /// the walk of another thread is not through, which a bit of the run says, this one walks
     /// there too.
-    fn tell(&mut self, node: Arc<Node>, cascade: Cascade, cause: Arc<Cause>, from: usize) -> usize {
+    fn tell(
+        &mut self,
+        node: Arc<Node>,
+        cascade: Cascade,
+        cause: &Arc<Cause>,
+        from: usize,
+    ) -> usize {
         let mut chunk = std::mem::take(&mut self.chunk);
         let more = node.lock().kids.copy(from, CHUNK, &mut chunk);
         if from == 0 {
             self.stack.push(Next::Told(Arc::clone(&node)));
         }
         if let Some(from) = more {
-            self.stack.push(Next::Tell(node, cascade, Arc::clone(&cause), from));
+            self.stack.push(Next::Tell(node, cascade, Arc::clone(cause), from));
         }
         let cost = chunk.len().max(1);
         // What cleanup has spawned is bounded by the hard deadline, which takes it at its stage.
         let told =
             |child: &Arc<Node>| !child.status().is_terminal() && child.word() & word::CLEANUP == 0;
         for child in chunk.drain(..).filter(told) {
-            let mut after = tell_one(&child, cascade, &cause, self.now);
+            let mut after = tell_one(&child, cascade, cause, self.now);
             for todo in std::mem::take(&mut after.todo) {
                 match todo {
                     Todo::Cascade(node, cascade, cause) => {
@@ -236,7 +242,9 @@ impl Spread {
         }
         self.chunk = chunk;
         self.stack.push(Next::Stage(walk));
-        told.into_iter().for_each(|(child, after)| self.follow(child, after));
+        for (child, after) in told {
+            self.follow(child, after);
+        }
         cost
     }
 }

@@ -135,7 +135,9 @@ impl Couriers {
                 post.live -= 1;
                 if post.live > 0 { VecDeque::new() } else { std::mem::take(&mut post.errands) }
             };
-            errands.into_iter().for_each(|errand| drop(foreign::call(errand)));
+            for errand in errands {
+                drop(foreign::call(errand));
+            }
         }
     }
 

@@ -121,7 +121,7 @@ fn bound_by(trace: &Trace, step: &Step) -> Option<Instant> {
         }
         // Only a shutdown names a wait, and it asks roots: they have no ancestor.
         (Input::Stop(_), None) if has_ancestor(trace) => None,
-        (Input::Stop(StopInput { mode, grace, wait: Some(wait), escalate_after, .. }), None) => {
+        (Input::Stop(StopInput { mode, grace, wait: Some(wait), escalate_after }), None) => {
             match mode {
                 StopMode::Abort => Some(later(step.at, wait)),
                 StopMode::Cooperative => grace.map(|grace| later(later(step.at, grace), wait)),

@@ -49,7 +49,6 @@ pub(crate) struct Seen {
 }
 
 /// What the world knows of the run.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Books {
     pub(crate) body: Body,
