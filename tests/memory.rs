@@ -1,7 +1,7 @@
 use quell::testing::held;
 use quell::{
-    CancelRequest, EventKind, ForgetError, Limits, Payload, RunFilter, RunId, RunSpec, SubmitError,
-    Written,
+    CancelRequest, EventKind, ForgetError, Limits, Payload, RunError, RunFilter, RunId, RunSpec,
+    SubmitError, Written,
 };
 
 use crate::support::{Lab, bounded, listener, naive, secs};
@@ -216,5 +216,35 @@ async fn i39_forgetting_a_tree_never_takes_the_run_that_has_its_id_now() {
     lab.submit(RunSpec::agent("other"), async |_| Ok(())).unwrap().ended().await;
     assert_eq!(lab.get(id).as_ref().map(quell::RunRef::name), Some("new"));
     new.cancel(CancelRequest::because("enough"));
+    lab.finish().await;
+}
+
+/// One owner's runs, in one tree or in many, leave room for another's.
+#[tokio::test(start_paused = true)]
+async fn i39_one_owner_has_a_share_of_the_live_runs() {
+    let lab = Lab::paused_with(bounded(|limits| limits.runs_max = 40));
+    let full = |error: SubmitError| {
+        matches!(error, SubmitError::ShareUsedUp { what: "live runs", max: 10, .. })
+    };
+    let spec = || RunSpec::team("crowd").owner("loud");
+    let crowd = lab
+        .submit(spec(), async |ctx| {
+            let children: Vec<_> =
+                (0..12).map(|_| ctx.spawn(RunSpec::agent("member"), listener)).collect();
+            ctx.stopped().await;
+            let mut refused = 0;
+            for child in children {
+                refused += usize::from(matches!(child.await, Err(RunError::Refused(_))));
+            }
+            ctx.set_output(Payload::json(&refused).unwrap());
+            Ok(())
+        })
+        .unwrap();
+    tokio::task::yield_now().await;
+    assert!(full(lab.submit(spec(), listener).unwrap_err()));
+    lab.submit(RunSpec::agent("quiet").owner("quiet"), listener).unwrap().cancel(CancelRequest::new());
+    crowd.cancel(CancelRequest::new());
+    assert_eq!(crowd.ended().await.output.unwrap().as_str(), "3");
+    lab.submit(spec(), listener).unwrap().cancel(CancelRequest::new());
     lab.finish().await;
 }

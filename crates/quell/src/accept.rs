@@ -65,7 +65,7 @@ impl Shared {
     ) -> Result<Arc<Node>, Refusal> {
         self.check(&spec)?;
         let bytes = spec.bytes();
-        let account = if bytes > 0 { parent.account(&parent.lock()) } else { None };
+        let account = if bytes > 0 { parent.account(&parent.lock()).map(Arc::clone) } else { None };
         let charge = self.charge(account.as_ref(), bytes)?;
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
         let (node, stop) = self.link_child(spec, parent, bytes, now, &mut wakers)?;
@@ -78,11 +78,9 @@ impl Shared {
     /// Charges an owner for what live runs hold, until the charge is dropped or kept.
     fn charge(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<Charge<'_>, SubmitError> {
         const WHAT: &str = "bytes of live runs";
-        self.ledger.charge(owner, bytes).map_err(|full| match (full, owner) {
-            (Full::Share(max), Some(owner)) => {
-                SubmitError::ShareUsedUp { what: WHAT, owner: Arc::clone(owner), max }
-            }
-            (Full::All(max) | Full::Share(max), _) => SubmitError::LimitReached { what: WHAT, max },
+        self.ledger.charge(owner, bytes).map_err(|full| match full {
+            Full::Share(max) => share_used_up(WHAT, owner, max),
+            Full::All(max) => SubmitError::LimitReached { what: WHAT, max },
         })?;
         Ok(Charge { shared: self, owner: owner.map(Arc::clone), bytes })
     }
@@ -160,8 +158,11 @@ impl Shared {
         wakers: &mut Wakers,
         admit: impl FnOnce() -> Result<A, SubmitError>,
     ) -> Result<(A, Option<Box<After>>), SubmitError> {
-        let is_root = state.parent_id.is_none();
-        let (admitted, request) = self.registry.enter(node, is_root, now, admit)?;
+        let (is_root, account) = (state.parent_id.is_none(), node.account(state));
+        let counted = self.ledger.count_in(account);
+        counted.map_err(|max| share_used_up("live runs", account, max))?;
+        let entered = self.registry.enter(node, is_root, now, admit);
+        let (admitted, request) = entered.inspect_err(|_| self.ledger.count_out(account))?;
         node.write_queued(state, shielded, now, wakers);
         if let Some(at) = state.life.next_wakeup() {
             state.armed = self.control.rearm(node, None, Some(self.clock.ticks(at)));
@@ -220,6 +221,13 @@ impl Node {
         {
             self.cancel(&control::by_token());
         }
+    }
+}
+
+fn share_used_up(what: &'static str, owner: Option<&Arc<str>>, max: usize) -> SubmitError {
+    match owner {
+        Some(owner) => SubmitError::ShareUsedUp { what, owner: Arc::clone(owner), max },
+        None => SubmitError::LimitReached { what, max },
     }
 }
 

@@ -233,10 +233,10 @@ impl Node {
     }
 
     /// Yields who is charged for the bytes of the run's tree.
-    pub(crate) fn account(&self, state: &State) -> Option<Arc<str>> {
+    pub(crate) fn account<'a>(&'a self, state: &'a State) -> Option<&'a Arc<str>> {
         match &state.log {
-            Some(log) => log.account.clone(),
-            None => self.owner().map(Arc::clone),
+            Some(log) => log.account.as_ref(),
+            None => self.owner(),
         }
     }
 

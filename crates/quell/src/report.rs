@@ -26,7 +26,7 @@ pub(crate) fn size_of(root: &Node) -> TreeSize {
     let charged = root.charged(&state);
     let error = state.failure.as_ref().map_or(0, Failure::bytes);
     TreeSize {
-        account: root.account(&state),
+        account: root.account(&state).map(Arc::clone),
         charged: charged + charged_below,
         bytes: NODE_BYTES + charged + error + below,
     }

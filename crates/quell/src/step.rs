@@ -296,6 +296,7 @@ impl Node {
         }
         let stays = self.write_end(state, status, restless, now, &mut after.wakers);
         state.times.ended = Some(ticks);
+        self.shared.ledger.count_out(self.account(state));
         self.shared.registry.count_end(state.parent_id.is_none(), &mut after.wakers);
         let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
         let gone = Gone {

@@ -73,9 +73,9 @@ impl Node {
             return Ok(());
         }
         let (account, ledger) = (self.account(state), &self.shared.ledger);
-        let charged = ledger.charge(account.as_ref(), bytes);
+        let charged = ledger.charge(account, bytes);
         charged.map_err(|(Full::All(max) | Full::Share(max))| max)?;
-        ledger.release(account.as_ref(), before);
+        ledger.release(account, before);
         if state.parent_id.is_some()
             && let Some(log) = &state.log
         {
