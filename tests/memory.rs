@@ -242,9 +242,11 @@ async fn i39_one_owner_has_a_share_of_the_live_runs() {
         .unwrap();
     tokio::task::yield_now().await;
     assert!(full(lab.submit(spec(), listener).unwrap_err()));
-    lab.submit(RunSpec::agent("quiet").owner("quiet"), listener).unwrap().cancel(CancelRequest::new());
-    crowd.cancel(CancelRequest::new());
-    assert_eq!(crowd.ended().await.output.unwrap().as_str(), "3");
-    lab.submit(spec(), listener).unwrap().cancel(CancelRequest::new());
+    lab.submit(RunSpec::agent("quiet").owner("quiet"), listener)
+        .unwrap()
+        .cancel(CancelRequest::because("done"));
+    crowd.cancel(CancelRequest::because("done"));
+    assert_eq!(crowd.ended().await.output.as_ref().unwrap().as_str(), "3");
+    lab.submit(spec(), listener).unwrap().cancel(CancelRequest::because("done"));
     lab.finish().await;
 }

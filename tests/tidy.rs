@@ -1,5 +1,6 @@
 //! What the code base promises about itself: architecture.md section 3, style.md sections 1 to 8.
 
+mod bounds;
 mod manifests;
 mod readme;
 mod sources;
@@ -263,4 +264,22 @@ fn every_test_that_the_readme_names_exists() {
     let missing = named.iter().filter(|(module, name)| !exists(module, name));
     let missing: Vec<_> = missing.map(|(module, name)| format!("{module}::{name}")).collect();
     assert_none("the README names what does not exist", &missing);
+}
+
+#[test]
+fn the_manual_names_every_bound_with_its_default() {
+    let (constants, told) = (bounds::constants(), bounds::told());
+    assert!(constants.len() > 25, "only {} bounds were found", constants.len());
+    let mut found = Vec::new();
+    for bound in &constants {
+        if !told.contains(bound) {
+            found.push(format!("{} is {}, and has no row that says so", bound.0, bound.1));
+        }
+    }
+    let is_constant = |name: &str| constants.iter().any(|(constant, _)| constant == name);
+    found.extend(told.iter().filter(|(name, _)| !is_constant(name)).map(|(name, _)| name.clone()));
+    let options = bounds::options();
+    assert!(options.len() > 10, "only {} options were found", options.len());
+    found.extend(options.into_iter().filter(|name| !is_constant(&name.to_uppercase())));
+    assert_none("the limits page of the manual", &found);
 }

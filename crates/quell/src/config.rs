@@ -72,8 +72,9 @@ pub struct Limits {
     /// remembers none.
     pub reservations_max: usize,
     /// What one owner may use of `runs_max`, `live_bytes_max`, `ended_trees_max`,
-    /// `ended_bytes_max`, and, by the actor of the request, of `reservations_max`, in percent; runs without an owner have no
-    /// share. Defaults to 25. Zero counts as 1, more than 100 as 100: no bound of its own.
+    /// `ended_bytes_max`, and, by the actor of the request, of `reservations_max`, in percent;
+    /// runs without an owner have no share. Defaults to 25. Zero counts as 1, more than 100 as
+    /// 100: no bound of its own.
     pub owner_share_percent: u8,
 }
 
