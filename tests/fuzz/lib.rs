@@ -4,7 +4,10 @@
 //! coverage; an input that was found goes into a test below, in words.
 #![expect(clippy::panic, reason = "a fuzz target fails by a panic")]
 
+use std::thread;
+
 use quell::{Payload, limits};
+use quell_flow::testing::render_template;
 use quell_flow::{Plan, PlanError};
 
 /// Plans, as TOML, as JSON and as YAML: a text is refused with a place in it, or yields a plan that
@@ -64,6 +67,46 @@ pub fn lines(bytes: &[u8]) {
     assert_eq!(ends, lines, "{events:?}");
 }
 
+/// Expressions: the first byte says what they read, the rest is the expression, also as one of two
+/// in a template. It is refused, fails or yields a bounded text, on a stack as small as a worker's;
+/// `.ci/fuzz` bounds the memory.
+///
+/// # Panics
+///
+/// Panics when that is not so.
+pub fn expressions(bytes: &[u8]) {
+    let [input, text @ ..] = bytes else { return };
+    let Ok(text) = str::from_utf8(text) else { return };
+    let input = inputs(*input);
+    for template in [format!("{{{{ {text} }}}}"), format!("a {{{{-{text}}}}} b {{{{ input }}}}")] {
+        let input = input.clone();
+        let evaluate = move || match render_template(&template, &input) {
+            Ok(text) => {
+                let max = quell_flow::limits::TEMPLATE_BYTES_MAX;
+                assert!(text.len() <= max, "{} bytes from {template}", text.len());
+            }
+            Err(words) => assert!(!words.trim().is_empty(), "no words for {template}"),
+        };
+        let worker = thread::Builder::new().stack_size(WORKER_STACK).spawn(evaluate);
+        let worker = worker.unwrap_or_else(|error| panic!("no thread: {error}"));
+        // Its panic is this one's.
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    }
+}
+
+/// What an expression reads: small, long, wide or deep.
+fn inputs(which: u8) -> Payload {
+    let text = match which % 6 {
+        0 => "null".to_owned(),
+        1 => r#"{"a":[1,2.5,"x",null,true,{"b":"c"}],"n":7,"s":"a b\nc"}"#.to_owned(),
+        2 => format!("\"{}\"", "ab ".repeat(100_000)),
+        3 => format!("[{}0]", "1,".repeat(50_000)),
+        4 => format!("{}{}", "[".repeat(100), "]".repeat(100)),
+        _ => format!("[{}\"x\"]", "\"some words\",".repeat(20_000)),
+    };
+    Payload::from_json_text(text).unwrap_or_else(|error| panic!("an input is no JSON: {error}"))
+}
+
 /// Tells whether an event is a whole line, or the last piece of one.
 fn ends_a_line(event: &Payload) -> bool {
     assert!(event.len() <= limits::EVENT_BYTES_MAX, "an event of {} bytes", event.len());
@@ -77,9 +120,29 @@ fn ends_a_line(event: &Payload) -> bool {
 /// Enough for lines that are split, and fast.
 const STDOUT_BYTES_MAX: usize = 300_000;
 
+/// What tokio gives a worker.
+const WORKER_STACK: usize = 2 << 20;
+
 #[cfg(test)]
 mod tests {
-    use super::{lines, plans};
+    use std::fs;
+    use std::path::Path;
+
+    use super::{expressions, lines, plans};
+
+    #[test]
+    fn expressions_of_the_corpus_are_refused_fail_or_are_bounded() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("expressions");
+        let mut found = 0;
+        for file in fs::read_dir(corpus).unwrap() {
+            let bytes = fs::read(file.unwrap().path()).unwrap();
+            for input in 0..6 {
+                expressions(&[&[input], &bytes[1..]].concat());
+            }
+            found += 1;
+        }
+        assert!(found > 10, "{found} files");
+    }
 
     #[test]
     fn texts_that_are_no_plans_are_refused_with_a_place() {

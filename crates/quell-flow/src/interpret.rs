@@ -261,3 +261,9 @@ fn first(faults: Vec<crate::PlanError>) -> Failure {
         None => Failure::new("the plan was refused without a reason"),
     }
 }
+
+/// Renders a text that may read an input, and nothing else.
+#[cfg(feature = "test-util")]
+pub(crate) fn render_over(input: &Payload, text: String) -> Result<String, Failure> {
+    Scope::of_input(input.clone()).render(text)
+}

@@ -20,6 +20,8 @@ mod plan;
 mod retry;
 mod settled;
 mod team;
+#[cfg(feature = "test-util")]
+pub mod testing;
 mod words;
 
 pub use catalog::{COMPONENT, Catalog, Component, Contract, Model, Part};

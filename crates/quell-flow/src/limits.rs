@@ -22,6 +22,17 @@ pub const LOOP_ROUNDS_MAX: usize = 1_000_000;
 /// The text of an expression or a template. A longer one is refused.
 pub const EXPRESSION_BYTES_MAX: usize = 64 << 10;
 
+/// Operators of one expression: what stands between two operands or before one, filters, tests,
+/// dots and opening brackets. One more is refused when the plan is read.
+pub const EXPRESSION_OPERATORS_MAX: usize = 400;
+
+/// How deep brackets nest in an expression. A deeper one is refused when the plan is read.
+pub const EXPRESSION_NESTING_MAX: usize = 32;
+
+/// What one evaluation may read, make and compare, in bytes: each value counts as 64, and a text
+/// as its bytes besides. More fails it. So it takes at most about 256 MiB and a second.
+pub const EXPRESSION_WORK_MAX: u64 = 64 << 20;
+
 /// Operations of one evaluation. One more fails it.
 pub const EXPRESSION_FUEL: u64 = 100_000;
 

@@ -35,7 +35,9 @@ pub use parallel::{ParallelOptions, ParallelStep, PlanPolicy, PlanRetry};
 pub use step::{Action, Cleanup, CommandStep, PlanStep, SequenceStep};
 
 pub(crate) use action::Origin;
-pub(crate) use expression::{is_template, only_expression, render};
+#[cfg(feature = "test-util")]
+pub(crate) use expression::check_template;
+pub(crate) use expression::{is_template, only_expression, read, render};
 pub(crate) use fields::excerpt;
 
 use crate::limits;
@@ -105,7 +107,9 @@ use error::Place;
 /// `first`, `float`, `int`, `join`, `last`, `length`, `lines`, `list`, `lower`, `max`, `min`,
 /// `replace`, `reverse`, `round`, `sort`, `split`, `string`,
 /// `sum`, `tojson`, `trim`, `unique` and `upper`. What is not there is an error: when the plan is
-/// read if its name is unknown, when it runs otherwise; `x is defined` asks.
+/// read if its name is unknown, when it runs otherwise; `x is defined` asks. `*` takes numbers. How
+/// many operators an expression has, and how deep it nests, is bounded, and what an evaluation may
+/// read, make and compare: see [`limits`](crate::limits).
 ///
 /// # Cleanup
 ///

@@ -6,7 +6,7 @@ use minijinja::Value;
 use quell::{Failure, Payload, RunContext, RunSpec};
 
 use super::nested::output_of;
-use super::scope::{Frame, value_of};
+use super::scope::{Frame, Variable};
 use super::sequence::{self, run_step};
 use super::{Runner, StepRef, World, null, set_output};
 use crate::{IfStep, LoopStep, OnMax, PlanStep, RouteStep};
@@ -25,7 +25,7 @@ pub(super) async fn repeat<R: Runner>(
     let mut last = null();
     for index in 1..=options.max {
         ctx.checkpoint()?;
-        let variables = vec![("index", Value::from(index)), ("last", value_of(&last))];
+        let variables = vec![("index", index.into()), ("last", Variable::from(&last))];
         let scope = world.scope.with(variables);
         let frame = scope.frame();
         let (steps, inside, within) =
@@ -34,7 +34,7 @@ pub(super) async fn repeat<R: Runner>(
         let round = ctx.spawn(spec, move |ctx| sequence::run(steps, within, inside, ctx));
         last = output_of(round, &ctx).await?;
         let Some(until) = &options.until else { continue };
-        let output = vec![("output", value_of(&last))];
+        let output = vec![("output", Variable::from(&last))];
         if frame.scope(output).eval(until)?.is_true() {
             return Ok(last);
         }

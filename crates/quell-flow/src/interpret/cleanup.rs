@@ -9,10 +9,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use minijinja::Value;
 use quell::{Failure, Outcome, Payload, RunContext, RunSpec};
 
-use super::scope::{Frame, Scope, value_of};
+use super::scope::{Frame, Scope, Variable};
 use super::{Runner, World, null, sequence};
 use crate::parallel::words;
 use crate::{Cleanup, PlanStep};
@@ -59,7 +58,8 @@ impl<R: Runner> Guard<R> {
         let steps = Arc::clone(&self.cleanup.on_stop);
         let (frame, world, here) = (Arc::clone(&self.frame), self.world.clone(), ctx.clone());
         ctx.on_stop(async move |cause| {
-            let cause = Payload::json(&*cause).map_or_else(|_| Value::from(()), |it| value_of(&it));
+            let cause = Payload::json(&*cause)
+                .map_or_else(|_| Variable::from(String::new()), |it| Variable::from(&it));
             let scope = frame.scope(vec![("cause", cause)]);
             let inside = scope.frame();
             // Its failure is in its row: the run was stopped, whatever becomes of this.
@@ -69,7 +69,7 @@ impl<R: Runner> Guard<R> {
 
     /// Runs what runs after a failure: all of it, or what a stop leaves undone once more.
     async fn on_failure(&self, ctx: &RunContext, failure: &Failure) -> Result<(), String> {
-        let error = Value::from(failure.to_string());
+        let error = Variable::from(failure.to_string());
         let scope = self.frame.scope(vec![("error", error)]);
         let grace = self.grace.unwrap_or(quell::limits::GRACE);
         let (frame, ended) = self.try_on_failure(ctx, scope, 0, Some(grace)).await;

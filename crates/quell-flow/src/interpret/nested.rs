@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use minijinja::Value;
 use quell::{Failure, Outcome, Payload, RunContext, RunHandle, RunSpec};
 use serde_json::{Value as Json, json};
 
-use super::scope::{Scope, value_of};
+use super::scope::{Scope, Variable};
 use super::sequence::Object;
 use super::{Runner, StepRef, World, body_of, run_plan, set_output};
 use crate::parallel::words;
@@ -151,9 +150,9 @@ fn to_member<R: Runner>(step: &StepRef, world: &World<R>) -> Member {
 }
 
 /// What somebody reads who works on a task.
-fn on_task(scope: &Scope, task: &Payload, more: Vec<(&'static str, Value)>) -> Scope {
+fn on_task(scope: &Scope, task: &Payload, more: Vec<(&'static str, Variable)>) -> Scope {
     let mut variables = more;
-    variables.push(("task", value_of(task)));
+    variables.push(("task", task.into()));
     scope.with(variables)
 }
 
@@ -185,24 +184,21 @@ impl<R: Runner> Leader<R> {
         task: Payload,
         members: Members,
     ) -> Result<Payload, Failure> {
-        let mut results = Json::Array(Vec::new());
+        let mut results = Payload::from(Json::Array(Vec::new()));
         for round in 1..=self.max {
-            let known = vec![
-                ("results", Value::from(minijinja::value::Serde(&results))),
-                ("round", Value::from(round)),
-            ];
+            let known = vec![("results", Variable::from(&results)), ("round", round.into())];
             let scope = on_task(&self.world.scope, &task, known);
             let output = self.ask(&ctx, scope.clone()).await?;
-            let scope = scope.with(vec![("output", value_of(&output))]);
+            let scope = scope.with(vec![("output", Variable::from(&output))]);
             let tasks = delegated(&scope, &self.delegate)?;
             if tasks.is_empty() {
                 return Ok(output);
             }
             let answers = members.ask_each(tasks).await?;
-            results = answers
-                .iter()
-                .map(|one| json!({ "member": &*one.member, "result": one.to_json() }))
-                .collect();
+            let answers = answers.iter();
+            let answers =
+                answers.map(|one| json!({ "member": &*one.member, "result": one.to_json() }));
+            results = Payload::from(answers.collect::<Json>());
         }
         let (name, max) = (&self.step.name, self.max);
         Err(Failure::new(format!("leader `{name}` has not come to an end in {max} rounds")))

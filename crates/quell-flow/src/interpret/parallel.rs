@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use minijinja::Value;
+use minijinja::value::{Enumerator, Object as Readable};
 use quell::{CauseKind, Failure, Payload, RunContext};
 
-use super::scope::value_of;
 use super::sequence::Object;
 use super::{Runner, StepRef, Tell, World, body_of};
 use crate::parallel::Driven;
+use crate::plan::read;
 use crate::{
     Action, Branch, Decision, End, Expression, Parallel, ParallelStep, PlanPolicy, Policy, Settled,
     SoFar,
@@ -109,15 +110,30 @@ fn until_true(until: Expression) -> Policy<Payload> {
 
 fn known(so_far: &SoFar<'_, Payload>) -> Value {
     let values = so_far.ended.iter().filter_map(|one| match &one.end {
-        End::Ok(value) => Some((one.name.to_string(), value_of(value))),
+        End::Ok(value) => Some((Arc::clone(&one.name), value.clone())),
         End::Failed(_) | End::Skipped => None,
     });
-    let values: Vec<_> = values.collect();
+    let values = Values(values.collect());
     Value::from_pairs([
         ("branches", Value::from(so_far.branches)),
         ("ended", Value::from(so_far.ended.len())),
         ("failed", Value::from(so_far.failed)),
         ("ok", Value::from(so_far.ok)),
-        ("values", Value::from_pairs(values)),
+        ("values", Value::from_object(values)),
     ])
+}
+
+/// What the branches yielded, by name, each parsed when it is read.
+#[derive(Debug)]
+struct Values(Vec<(Arc<str>, Payload)>);
+
+impl Readable for Values {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let key = key.as_str()?;
+        self.0.iter().find(|(name, _)| &**name == key).map(|(_, value)| read(value))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.0.iter().map(|(name, _)| Value::from(&**name)).collect())
+    }
 }

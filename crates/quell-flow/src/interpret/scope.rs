@@ -7,7 +7,7 @@ use minijinja::value::{Enumerator, Object};
 use quell::{Failure, Payload};
 
 use crate::Expression;
-use crate::plan::{excerpt, is_template, only_expression, render};
+use crate::plan::{excerpt, is_template, only_expression, read, render};
 
 /// What a step may read: the outputs of the steps before it, here and further out, and variables.
 ///
@@ -22,7 +22,7 @@ pub(super) struct Scope {
 #[derive(Debug)]
 pub(super) struct Frame {
     above: Option<Scope>,
-    variables: Vec<(&'static str, Value)>,
+    variables: Vec<(&'static str, Variable)>,
     input: Option<Payload>,
     done: Mutex<Vec<(Arc<str>, Payload)>>,
 }
@@ -39,7 +39,7 @@ impl Frame {
     }
 
     /// What is known now, with variables.
-    pub(super) fn scope(self: &Arc<Self>, variables: Vec<(&'static str, Value)>) -> Scope {
+    pub(super) fn scope(self: &Arc<Self>, variables: Vec<(&'static str, Variable)>) -> Scope {
         let scope = self.now();
         if variables.is_empty() { scope } else { scope.with(variables) }
     }
@@ -57,7 +57,7 @@ impl Scope {
     }
 
     /// The same with variables.
-    pub(super) fn with(&self, variables: Vec<(&'static str, Value)>) -> Self {
+    pub(super) fn with(&self, variables: Vec<(&'static str, Variable)>) -> Self {
         Self::over(Some(self.clone()), variables, None)
     }
 
@@ -68,7 +68,7 @@ impl Scope {
 
     fn over(
         above: Option<Self>,
-        variables: Vec<(&'static str, Value)>,
+        variables: Vec<(&'static str, Variable)>,
         input: Option<Payload>,
     ) -> Self {
         let done = Mutex::default();
@@ -138,7 +138,7 @@ impl Scope {
     fn variable(&self, name: &str) -> Option<Value> {
         self.frames().find_map(|scope| {
             let found = scope.frame.variables.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| value.clone())
+            found.map(|(_, variable)| variable.value())
         })
     }
 
@@ -156,13 +156,38 @@ impl Scope {
     }
 }
 
-/// Reads a payload as a value.
-pub(super) fn value_of(payload: &Payload) -> Value {
-    payload.parse().unwrap_or_else(|error| {
-        // A payload is JSON; what a value cannot hold is read as its text.
-        let _ = error;
-        Value::from(payload.as_str())
-    })
+/// What a name stands for. A payload is parsed when an expression reads it.
+#[derive(Clone, Debug)]
+pub(super) enum Variable {
+    Value(Value),
+    Payload(Payload),
+}
+
+impl Variable {
+    fn value(&self) -> Value {
+        match self {
+            Self::Value(value) => value.clone(),
+            Self::Payload(payload) => read(payload),
+        }
+    }
+}
+
+impl From<usize> for Variable {
+    fn from(number: usize) -> Self {
+        Self::Value(number.into())
+    }
+}
+
+impl From<String> for Variable {
+    fn from(text: String) -> Self {
+        Self::Value(text.into())
+    }
+}
+
+impl From<&Payload> for Variable {
+    fn from(payload: &Payload) -> Self {
+        Self::Payload(payload.clone())
+    }
 }
 
 /// The names at the top: `input`, `steps`, variables.
@@ -172,7 +197,7 @@ struct Reading(Scope);
 impl Object for Reading {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         match key.as_str()? {
-            "input" => self.0.plan_input().map(value_of),
+            "input" => self.0.plan_input().map(read),
             "steps" => Some(Value::from_object(Steps(self.0.clone()))),
             name => self.0.variable(name),
         }
@@ -195,7 +220,7 @@ struct Done(Payload);
 
 impl Object for Done {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        (key.as_str()? == "output").then(|| value_of(&self.0))
+        (key.as_str()? == "output").then(|| read(&self.0))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {

@@ -1,18 +1,26 @@
 //! Expressions and templates: how values pass from step to step. The language is `minijinja`'s.
 //!
 //! Only expressions: a template is text with `{{ … }}` in it, and has no statements. So whatever is
-//! evaluated ends, and takes no more memory than its text times what it reads; fuel and a bound on
-//! the output do the rest. Nothing reads files, the environment or a clock.
+//! evaluated ends. Its operators and its nesting are bounded when the plan is read, because the
+//! parser recurses; what it reads, makes and compares is bounded by a budget that every operand
+//! and every filter spends from (`guard`, `work`, `language`). Nothing reads files, the environment
+//! or a clock.
+
+mod guard;
+mod language;
+mod work;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{self, Write};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, filters, tests};
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use serde::Serialize;
 
+use self::language::{lenient, strict};
 use crate::limits;
+
+pub(crate) use self::work::read;
 
 /// An expression over the values of a plan, such as `steps.build.output.exit_code == 0`.
 ///
@@ -48,10 +56,10 @@ impl Expression {
         &self.0
     }
 
-    /// Evaluates it.
+    /// Evaluates it, within [`limits::EXPRESSION_WORK_MAX`].
     pub(crate) fn eval(&self, scope: Value) -> Result<Value, String> {
-        let evaluated = strict().compile_expression(&self.0).and_then(|it| it.eval(scope));
-        let value = evaluated.map_err(|error| words(&error))?;
+        let value = work::within(limits::EXPRESSION_WORK_MAX, || eval(strict(), &self.0, scope))
+            .map_err(Refusal::into_words)?;
         if value.is_undefined() { Err("it is undefined".into()) } else { Ok(value) }
     }
 }
@@ -69,75 +77,181 @@ pub(crate) fn is_template(text: &str) -> bool {
 
 /// Yields the expression of a template that is nothing else: its value keeps its type.
 pub(crate) fn only_expression(template: &str) -> Option<Expression> {
-    let inside = template.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    let inside = inside.strip_prefix('-').unwrap_or(inside);
-    let inside = inside.strip_suffix('-').unwrap_or(inside);
     // `{{ a }} {{ b }}` is no expression inside of its outermost braces.
-    strict().compile_expression(inside).is_ok().then(|| Expression(inside.trim().into()))
+    let [Piece::Expression(inside)] = &*pieces(template.trim()).ok()? else { return None };
+    Some(Expression(inside.trim().into()))
 }
 
-/// Renders a template.
+/// Renders a template, within [`limits::EXPRESSION_WORK_MAX`].
 pub(crate) fn render(template: &str, scope: Value) -> Result<String, String> {
-    let mut out = Bounded(Vec::new());
-    let rendered = strict()
-        .template_from_str(template)
-        .and_then(|template| template.render_captured_to(scope, &mut out).map(drop));
-    if let Err(error) = rendered {
-        return Err(words(&error));
-    }
-    String::from_utf8(out.0).map_err(|_| "the text is no UTF-8".into())
+    let pieces = pieces(template)?;
+    work::within(limits::EXPRESSION_WORK_MAX, || fill(strict(), &pieces, &scope))
+        .map_err(Refusal::into_words)
 }
 
 /// What a text reads: paths such as `steps.build.output`.
-pub(super) type Names = BTreeSet<String>;
+pub(crate) type Names = BTreeSet<String>;
 
 /// Checks an expression as far as that is possible without values, and yields what it reads.
 ///
-/// One that reads nothing is evaluated. Filters, tests and functions that are not there are found
-/// unless they stand where only some values would lead.
+/// One that reads nothing is evaluated, unless that takes long. Filters, tests and functions that
+/// are not there are found unless they stand where only some values would lead.
 pub(super) fn check(text: &str) -> Result<Names, String> {
-    let names: Names = {
-        let parsed = strict().compile_expression(text).map_err(|error| words(&error))?;
-        parsed.undeclared_variables(true).into_iter().collect()
-    };
+    let names = names(text)?;
     let env = if names.is_empty() { strict() } else { lenient() };
-    match env.compile_expression(text).and_then(|it| it.eval(())) {
-        Err(error) if names.is_empty() || is_missing(&error) => Err(words(&error)),
-        _ => Ok(names),
-    }
+    let evaluated = work::within(CHECK_WORK, || eval(env, text, ().into()).map(drop));
+    checked(evaluated, names)
 }
 
 /// Checks a template as far as that is possible without values, and yields what it reads.
-pub(super) fn check_template(text: &str) -> Result<Names, String> {
+pub(crate) fn check_template(text: &str) -> Result<Names, String> {
     for tag in ["{%", "{#"] {
         if text.contains(tag) {
             return Err(format!("`{tag}` in a template; expected `{{{{ … }}}}` only"));
         }
     }
-    let names: Names = {
-        let parsed = strict().template_from_str(text).map_err(|error| words(&error))?;
-        parsed.undeclared_variables(true).into_iter().collect()
+    let pieces = pieces(text)?;
+    let mut all = Names::new();
+    for piece in &pieces {
+        if let Piece::Expression(text) = piece {
+            all.append(&mut names(text)?);
+        }
+    }
+    let env = if all.is_empty() { strict() } else { lenient() };
+    let rendered = work::within(CHECK_WORK, || fill(env, &pieces, &().into()).map(drop));
+    checked(rendered, all)
+}
+
+fn checked(evaluated: Result<(), Refusal>, names: Names) -> Result<Names, String> {
+    use ErrorKind::{OutOfFuel, UnknownFilter, UnknownFunction, UnknownTest};
+    let Err(refusal) = evaluated else { return Ok(names) };
+    let is_sure = match &refusal {
+        Refusal::Words(_) => true,
+        Refusal::Error(error) => match error.kind() {
+            UnknownFilter | UnknownTest | UnknownFunction => true,
+            // It may be within its bound when it runs.
+            OutOfFuel => false,
+            _ => names.is_empty(),
+        },
     };
-    let env = if names.is_empty() { strict() } else { lenient() };
-    let mut out = Bounded(Vec::new());
-    let rendered = env
-        .template_from_str(text)
-        .and_then(|template| template.render_captured_to((), &mut out).map(drop));
-    match rendered {
-        Err(error) if names.is_empty() || is_missing(&error) => Err(words(&error)),
-        _ => Ok(names),
+    if is_sure { Err(refusal.into_words()) } else { Ok(names) }
+}
+
+/// Parses an expression, and yields what it reads.
+fn names(text: &str) -> Result<Names, String> {
+    // Its operators are counted first: the parser recurses.
+    let guarded = guard::guarded(text)?;
+    let parsed = strict().compile_expression(text).map_err(|error| words(&error))?;
+    debug_assert!(strict().compile_expression(&guarded).is_ok(), "{text} became {guarded}");
+    Ok(parsed.undeclared_variables(true).into_iter().collect())
+}
+
+/// Evaluates the text with its guards.
+fn eval(env: &Environment<'static>, text: &str, scope: Value) -> Result<Value, Refusal> {
+    let guarded = guard::guarded(text).map_err(Refusal::Words)?;
+    let value = env.compile_expression(&guarded)?.eval(scope)?;
+    Ok(work::weigh(value, 1)?.0)
+}
+
+/// A part of a template.
+#[derive(Debug, PartialEq, Eq)]
+enum Piece<'a> {
+    Text(&'a str),
+    Expression(&'a str),
+}
+
+/// Takes a template apart, as the language does: `{{-` and `-}}` take white space with them, and a
+/// newline at the end is left out.
+fn pieces(template: &str) -> Result<Vec<Piece<'_>>, String> {
+    let template = template.strip_suffix('\n').unwrap_or(template);
+    let mut rest = template.strip_suffix('\r').unwrap_or(template);
+    let mut pieces = Vec::new();
+    let mut trims = false;
+    loop {
+        if trims {
+            rest = rest.trim_start();
+        }
+        let Some((text, inside)) = rest.split_once("{{") else { break };
+        let signed = inside.strip_prefix(['-', '+']);
+        let text = if inside.starts_with('-') { text.trim_end() } else { text };
+        let inside = signed.unwrap_or(inside);
+        if !text.is_empty() {
+            pieces.push(Piece::Text(text));
+        }
+        let Some(end) = guard::end(inside)? else {
+            // The words of the language, if it has any.
+            names(inside)?;
+            return Err("unexpected end of input, expected `}}`".to_owned());
+        };
+        pieces.push(Piece::Expression(&inside[..end.at]));
+        (rest, trims) = (&inside[end.after..], end.trims);
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest));
+    }
+    Ok(pieces)
+}
+
+/// Puts a text together.
+fn fill(
+    env: &Environment<'static>,
+    pieces: &[Piece<'_>],
+    scope: &Value,
+) -> Result<String, Refusal> {
+    let mut out = String::new();
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Expression(text) => {
+                let value = eval(env, text, scope.clone())?;
+                match value.as_str() {
+                    Some(text) => out.push_str(text),
+                    None if value.is_undefined() && env.undefined_behavior() == STRICT => {
+                        return Err(Error::from(ErrorKind::UndefinedError).into());
+                    }
+                    // It was weighed: its text is bounded.
+                    None => out.push_str(&value.to_string()),
+                }
+            }
+        }
+        if out.len() > limits::TEMPLATE_BYTES_MAX {
+            let max = limits::TEMPLATE_BYTES_MAX;
+            return Err(Refusal::Words(format!("the text is over its limit of {max} bytes")));
+        }
+    }
+    Ok(out)
+}
+
+/// Why there is no value.
+#[derive(Debug)]
+enum Refusal {
+    Words(String),
+    Error(Error),
+}
+
+impl Refusal {
+    fn into_words(self) -> String {
+        match self {
+            Self::Words(words) => words,
+            Self::Error(error) => words(&error),
+        }
     }
 }
 
-fn is_missing(error: &Error) -> bool {
-    use ErrorKind::{UnknownFilter, UnknownFunction, UnknownTest};
-    matches!(error.kind(), UnknownFilter | UnknownTest | UnknownFunction)
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
 }
 
 /// Says it on one line, without the place, which is that of the text.
 fn words(error: &Error) -> String {
-    if error.kind() == ErrorKind::WriteFailure {
-        return format!("the text is over its limit of {} bytes", limits::TEMPLATE_BYTES_MAX);
+    if error.kind() == ErrorKind::OutOfFuel {
+        let (operations, units) = (limits::EXPRESSION_FUEL, limits::EXPRESSION_WORK_MAX);
+        return format!(
+            "it takes more than its limit of {operations} operations and {units} bytes read, made \
+             and compared"
+        );
     }
     let kind = error.kind().to_string();
     let text = match error.detail() {
@@ -148,75 +262,7 @@ fn words(error: &Error) -> String {
     text.replace('\n', ", ")
 }
 
-/// The language in which what is not there is an error.
-fn strict() -> &'static Environment<'static> {
-    static STRICT: OnceLock<Environment<'static>> = OnceLock::new();
-    STRICT.get_or_init(|| environment(UndefinedBehavior::Strict))
-}
+const STRICT: UndefinedBehavior = UndefinedBehavior::Strict;
 
-/// The language in which what is not there reads as nothing, to look for everything else.
-fn lenient() -> &'static Environment<'static> {
-    static LENIENT: OnceLock<Environment<'static>> = OnceLock::new();
-    LENIENT.get_or_init(|| environment(UndefinedBehavior::Chainable))
-}
-
-/// Whatever makes much out of little is left out: `indent`, `format`, `range`.
-fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
-    let mut env = Environment::empty();
-    env.set_undefined_behavior(undefined);
-    env.set_fuel(Some(limits::EXPRESSION_FUEL));
-    env.add_filter("abs", filters::abs);
-    env.add_filter("bool", filters::bool);
-    env.add_filter("default", filters::default);
-    env.add_filter("first", filters::first);
-    env.add_filter("float", filters::float);
-    env.add_filter("int", filters::int);
-    env.add_filter("join", filters::join);
-    env.add_filter("last", filters::last);
-    env.add_filter("length", filters::length);
-    env.add_filter("lines", filters::lines);
-    env.add_filter("list", filters::list);
-    env.add_filter("lower", filters::lower);
-    env.add_filter("max", filters::max);
-    env.add_filter("min", filters::min);
-    env.add_filter("replace", filters::replace);
-    env.add_filter("reverse", filters::reverse);
-    env.add_filter("round", filters::round);
-    env.add_filter("sort", filters::sort);
-    env.add_filter("split", filters::split);
-    env.add_filter("string", filters::string);
-    env.add_filter("sum", filters::sum);
-    env.add_filter("tojson", filters::tojson);
-    env.add_filter("trim", filters::trim);
-    env.add_filter("unique", filters::unique);
-    env.add_filter("upper", filters::upper);
-    env.add_test("boolean", tests::is_boolean);
-    env.add_test("defined", tests::is_defined);
-    env.add_test("endingwith", tests::is_endingwith);
-    env.add_test("integer", tests::is_integer);
-    env.add_test("mapping", tests::is_mapping);
-    env.add_test("none", tests::is_none);
-    env.add_test("number", tests::is_number);
-    env.add_test("sequence", tests::is_sequence);
-    env.add_test("startingwith", tests::is_startingwith);
-    env.add_test("string", tests::is_string);
-    env.add_test("undefined", tests::is_undefined);
-    env
-}
-
-/// Takes so many bytes and no more.
-struct Bounded(Vec<u8>);
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > limits::TEMPLATE_BYTES_MAX {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+/// What an evaluation may take while a plan is read: of a plan of many steps, each is evaluated.
+const CHECK_WORK: u64 = 64 << 10;

@@ -71,10 +71,10 @@ async fn an_expression_that_fails_fails_its_step_and_starts_nothing() {
 async fn a_template_makes_no_more_than_its_bound() {
     let wide = "{{ steps.a.output }}".repeat(40);
     let plan = format!(
-        "name: p\nsteps:\n- name: a\n  run: [say, \"{{{{ 'x' * 200000 }}}}\"]\n\
+        "name: p\nsteps:\n- name: a\n  run: [say, \"{{{{ input }}}}\"]\n\
          - name: b\n  run: [say, \"{wide}\"]\n"
     );
-    let (output, _) = run_on("null", &plan).await;
+    let (output, _) = run_on(&format!("\"{}\"", "x".repeat(200_000)), &plan).await;
     let error = output.unwrap_err();
     assert!(error.contains("the text is over its limit of 4194304 bytes"), "{error:.300}");
 }

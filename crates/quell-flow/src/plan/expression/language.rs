@@ -1,0 +1,194 @@
+//! The language: `minijinja`'s, with filters that cannot make much out of little.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters, tests};
+
+use super::guard::{NUMBER, WEIGH};
+use super::work::{self, VALUE_UNITS};
+use crate::limits;
+
+/// The language in which what is not there is an error.
+pub(super) fn strict() -> &'static Environment<'static> {
+    static STRICT: OnceLock<Environment<'static>> = OnceLock::new();
+    STRICT.get_or_init(|| environment(UndefinedBehavior::Strict))
+}
+
+/// The language in which what is not there reads as nothing, to look for everything else.
+pub(super) fn lenient() -> &'static Environment<'static> {
+    static LENIENT: OnceLock<Environment<'static>> = OnceLock::new();
+    LENIENT.get_or_init(|| environment(UndefinedBehavior::Chainable))
+}
+
+/// Whatever makes much out of little is left out, `indent`, `format`, `range`, or spends for it
+/// before it begins.
+fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
+    let mut env = Environment::empty();
+    env.set_undefined_behavior(undefined);
+    env.set_fuel(Some(limits::EXPRESSION_FUEL));
+    env.add_filter(WEIGH, |value: Value, times: u64| {
+        work::weigh(value, times).map(|(value, _)| value)
+    });
+    env.add_filter(NUMBER, number);
+    add_bounded(&mut env);
+    env.add_filter("abs", filters::abs);
+    env.add_filter("bool", filters::bool);
+    env.add_filter("default", filters::default);
+    env.add_filter("first", filters::first);
+    env.add_filter("float", filters::float);
+    env.add_filter("int", filters::int);
+    env.add_filter("last", filters::last);
+    env.add_filter("length", filters::length);
+    env.add_filter("lower", filters::lower);
+    env.add_filter("reverse", filters::reverse);
+    env.add_filter("round", filters::round);
+    env.add_filter("string", filters::string);
+    env.add_filter("upper", filters::upper);
+    env.add_test("boolean", tests::is_boolean);
+    env.add_test("defined", tests::is_defined);
+    env.add_test("endingwith", tests::is_endingwith);
+    env.add_test("integer", tests::is_integer);
+    env.add_test("mapping", tests::is_mapping);
+    env.add_test("none", tests::is_none);
+    env.add_test("number", tests::is_number);
+    env.add_test("sequence", tests::is_sequence);
+    env.add_test("startingwith", tests::is_startingwith);
+    env.add_test("string", tests::is_string);
+    env.add_test("undefined", tests::is_undefined);
+    env
+}
+
+/// Adds the filters whose result can be much more than what they are given, or that look at it
+/// again and again. The language finds what does the work by a name that no text can call.
+fn add_bounded(env: &mut Environment<'static>) {
+    macro_rules! bounded {
+        ($($name:ident: $price:ident),* $(,)?) => {$(
+            env.add_filter(concat!("|", stringify!($name)), filters::$name);
+            env.add_filter(
+                stringify!($name),
+                |state: &mut State<'_, '_>, value: Value, rest: Rest<ValueOrKwargs>| {
+                    let (value, weight) = work::weigh(value, 1)?;
+                    let rest: Vec<_> = rest.0.into_iter().map(ValueOrKwargs::into_value).collect();
+                    work::spend($price(&value, weight, &rest)?)?;
+                    let args: Vec<_> = std::iter::once(value).chain(rest).collect();
+                    state.apply_filter(concat!("|", stringify!($name)), &args)
+                },
+            );
+        )*};
+    }
+    bounded! {
+        join: per_item, list: per_char, lines: per_line, max: sorted, min: sorted,
+        replace: replaced, sort: sorted, split: parted, sum: summed, tojson: written,
+        trim: trimmed, unique: sorted,
+    }
+}
+
+/// Lets a number pass: what is repeated by `*` would be a text or a list.
+fn number(value: Value) -> Result<Value, Error> {
+    match value.kind() {
+        ValueKind::Number | ValueKind::Bool | ValueKind::Undefined | ValueKind::Invalid => {
+            Ok(value)
+        }
+        kind => {
+            let words = format!("`*` takes numbers, got {kind}");
+            Err(Error::new(ErrorKind::InvalidOperation, words))
+        }
+    }
+}
+
+/// Every argument, however it is given.
+fn arguments(rest: &[Value]) -> Result<Vec<Value>, Error> {
+    let mut all = Vec::new();
+    for argument in rest {
+        if argument.kind() == ValueKind::Map {
+            for key in argument.try_iter()? {
+                all.push(argument.get_item(&key)?);
+            }
+        } else {
+            all.push(argument.clone());
+        }
+    }
+    Ok(all)
+}
+
+/// Text that is put between items, or a path into each.
+fn per_item(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, Error> {
+    let items = value.len().unwrap_or(1) as u64;
+    let mut units = 0_u64;
+    for argument in arguments(rest)? {
+        let each = match argument.as_str() {
+            Some(text) => text.len() as u64,
+            None if argument.is_number() || argument.is_none() => 0,
+            None => weight.units(),
+        };
+        units = units.saturating_add(items.saturating_mul(each));
+    }
+    Ok(units)
+}
+
+/// What does not begin with a number is copied with each item.
+fn summed(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, Error> {
+    let named = rest.iter().filter(|it| it.kind() == ValueKind::Map);
+    let named = named.map(|it| it.get_attr("start")).collect::<Result<Vec<_>, _>>()?;
+    let mut starts = rest.iter().skip(1).chain(&named);
+    let copies = starts.any(|start| !(start.is_number() || start.is_undefined()));
+    let items = value.len().unwrap_or(1) as u64;
+    let copied = if copies { items.saturating_mul(weight.units()) } else { 0 };
+    Ok(copied.saturating_add(per_item(value, weight, rest)?))
+}
+
+fn per_char(value: &Value, _: work::Weight, _: &[Value]) -> Result<u64, Error> {
+    Ok(value.as_str().map_or(0, |text| text.len() as u64 * VALUE_UNITS))
+}
+
+fn per_line(value: &Value, _: work::Weight, _: &[Value]) -> Result<u64, Error> {
+    let lines = value.as_str().map_or(0, |text| text.bytes().filter(|it| *it == b'\n').count());
+    Ok(lines as u64 * VALUE_UNITS)
+}
+
+/// What is sorted is compared about as often as the number of items has binary digits.
+fn sorted(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, Error> {
+    let items = value.len().unwrap_or(1).max(2) as u64;
+    let once = (weight.bytes + weight.values).saturating_add(per_item(value, weight, rest)?);
+    Ok(once.saturating_mul(items.ilog2().into()))
+}
+
+fn parted(value: &Value, _: work::Weight, rest: &[Value]) -> Result<u64, Error> {
+    let text = text(value);
+    let parts = match rest.first().and_then(Value::as_str) {
+        Some(separator) => text.matches(separator).count(),
+        None => text.split_whitespace().count(),
+    };
+    Ok(parts as u64 * VALUE_UNITS)
+}
+
+fn replaced(value: &Value, _: work::Weight, rest: &[Value]) -> Result<u64, Error> {
+    let [from, to] = rest else { return Ok(0) };
+    let places = text(value).matches(&*text(from)).count() as u64;
+    Ok(places.saturating_mul(text(to).len() as u64))
+}
+
+/// Each value may stand on a line of its own, as far to the right as it is deep.
+fn written(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, Error> {
+    let mut indent = 0;
+    for argument in arguments(rest)? {
+        let is_number = argument.kind() == ValueKind::Number;
+        indent = indent.max(if is_number { u64::try_from(argument)? } else { 2 });
+    }
+    let escaped = value.as_str().map_or(0, |text| 6 * text.len() as u64);
+    let lines = weight.values.saturating_mul(indent.saturating_mul(weight.depth + 1));
+    // Texts are weighed as values are, and stand on lines of their own, too.
+    Ok(escaped.saturating_add(lines).saturating_add(indent.saturating_mul(weight.bytes)))
+}
+
+fn trimmed(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, Error> {
+    let chars = arguments(rest)?.iter().map(|argument| text(argument).len() as u64).sum::<u64>();
+    let bytes = value.as_str().map_or(weight.units(), |text| text.len() as u64);
+    Ok(bytes.saturating_mul(chars))
+}
+
+fn text(value: &Value) -> Cow<'_, str> {
+    value.as_str().map_or_else(|| value.to_string().into(), Cow::Borrowed)
+}

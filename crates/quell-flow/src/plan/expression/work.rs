@@ -1,0 +1,154 @@
+//! What one evaluation may take: a budget of bytes and values, spent as they are read, made and
+//! compared.
+
+use std::cell::RefCell;
+
+use minijinja::value::ValueKind;
+use minijinja::{Error, ErrorKind, Value};
+use quell::Payload;
+
+use crate::limits;
+
+/// Evaluates within a budget. What is read is parsed once.
+pub(super) fn within<T>(budget: u64, evaluate: impl FnOnce() -> T) -> T {
+    let around = WORK.replace(Work { left: budget, read: Vec::new() });
+    // A panic leaves a budget behind that the next evaluation replaces.
+    let result = evaluate();
+    WORK.set(around);
+    result
+}
+
+/// Spends some of the budget.
+pub(super) fn spend(units: u64) -> Result<(), Error> {
+    WORK.with_borrow_mut(|work| match work.left.checked_sub(units) {
+        Some(left) => {
+            work.left = left;
+            Ok(())
+        }
+        None => {
+            work.left = 0;
+            Err(Error::from(ErrorKind::OutOfFuel))
+        }
+    })
+}
+
+/// Reads a payload as a value. One that is too much for the budget is a value that is an error.
+pub(crate) fn read(payload: &Payload) -> Value {
+    let text = payload.as_str();
+    let known = WORK.with_borrow(|work| {
+        let mut read = work.read.iter();
+        let is_same = |known: &Payload| {
+            std::ptr::eq(known.as_str().as_ptr(), text.as_ptr())
+                && known.as_str().len() == text.len()
+        };
+        read.find(|(known, _)| is_same(known)).map(|(_, value)| value.clone())
+    });
+    if let Some(value) = known {
+        return value;
+    }
+    if let Err(error) = spend(text.len() as u64 + values_of(text) * VALUE_UNITS) {
+        return Value::from(error);
+    }
+    let value: Value = payload.parse().unwrap_or_else(|error| {
+        // A payload is JSON; what a value cannot hold is read as its text.
+        let _ = error;
+        Value::from(text)
+    });
+    WORK.with_borrow_mut(|work| work.read.push((payload.clone(), value.clone())));
+    value
+}
+
+/// Counts what may be values in a text that is JSON, at least as many as there are.
+fn values_of(text: &str) -> u64 {
+    let (mut values, mut is_text, mut is_escaped) = (1, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b',' | b':' | b'[' | b'{' if !is_text => values += 1,
+            _ => {}
+        }
+    }
+    values
+}
+
+/// How much a value is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Weight {
+    /// Bytes of texts as they are written in JSON.
+    pub(super) bytes: u64,
+    pub(super) values: u64,
+    pub(super) depth: u64,
+}
+
+impl Weight {
+    pub(super) const fn units(self) -> u64 {
+        self.bytes + self.values * VALUE_UNITS
+    }
+}
+
+/// Weighs a value and spends that. A list that is made anew whenever it is read becomes one that
+/// is there.
+pub(super) fn weigh(value: Value, times: u64) -> Result<(Value, Weight), Error> {
+    let value = match value.kind() {
+        ValueKind::Iterable => {
+            let mut items = Vec::new();
+            for item in value.try_iter()? {
+                spend(VALUE_UNITS)?;
+                items.push(item);
+            }
+            Value::from(items)
+        }
+        _ => value,
+    };
+    let mut weight = Weight::default();
+    add(&value, 0, &mut weight)?;
+    spend(weight.units().saturating_mul(times.saturating_sub(1)))?;
+    Ok((value, weight))
+}
+
+/// Adds the weight of a value, and spends it at once: a value can be much more than the memory
+/// that it takes. Recurses as deep as JSON, and lists in an expression, may nest.
+fn add(value: &Value, depth: u64, weight: &mut Weight) -> Result<(), Error> {
+    weight.values += 1;
+    weight.depth = weight.depth.max(depth);
+    spend(VALUE_UNITS)?;
+    if let Some(text) = value.as_str() {
+        let bytes = if depth == 0 { text.len() as u64 } else { written(text) };
+        weight.bytes += bytes;
+        return spend(bytes);
+    }
+    match value.kind() {
+        ValueKind::Invalid => Err(Error::new(ErrorKind::InvalidOperation, value.to_string())),
+        ValueKind::Seq | ValueKind::Iterable => {
+            value.try_iter()?.try_for_each(|item| add(&item, depth + 1, weight))
+        }
+        ValueKind::Map => value.try_iter()?.try_for_each(|key| {
+            add(&key, depth + 1, weight)?;
+            add(&value.get_item(&key)?, depth + 1, weight)
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Yields how many bytes a text is when it is quoted, at most.
+fn written(text: &str) -> u64 {
+    let escaped = |byte: &u8| !matches!(byte, b' '..=b'~') || b"\"'\\<>&".contains(byte);
+    let more = text.as_bytes().iter().filter(|byte| escaped(byte)).count();
+    (text.len() + 5 * more) as u64
+}
+
+struct Work {
+    left: u64,
+    /// What was parsed.
+    read: Vec<(Payload, Value)>,
+}
+
+thread_local! {
+    static WORK: RefCell<Work> =
+        const { RefCell::new(Work { left: limits::EXPRESSION_WORK_MAX, read: Vec::new() }) };
+}
+
+/// What a value counts for besides its text: about what it takes in memory.
+pub(super) const VALUE_UNITS: u64 = 64;
