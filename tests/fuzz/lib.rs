@@ -104,7 +104,7 @@ fn inputs(which: u8) -> Payload {
         4 => format!("{}{}", "[".repeat(100), "]".repeat(100)),
         _ => format!("[{}\"x\"]", "\"some words\",".repeat(20_000)),
     };
-    Payload::from_json_text(text).unwrap_or_else(|error| panic!("an input is no JSON: {error}"))
+    Payload::from_json_text(&text).unwrap_or_else(|error| panic!("an input is no JSON: {error}"))
 }
 
 /// Tells whether an event is a whole line, or the last piece of one.
