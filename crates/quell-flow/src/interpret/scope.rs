@@ -93,7 +93,7 @@ impl Scope {
         if !is_template(&text) {
             return Ok(text);
         }
-        let rendered = render(&text, self.to_value());
+        let rendered = render(&text, &self.to_value());
         let quoted = || excerpt(&text);
         rendered.map_err(|words| Failure::new(format!("template `{}`: {words}", quoted())))
     }

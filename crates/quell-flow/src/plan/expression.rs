@@ -83,9 +83,9 @@ pub(crate) fn only_expression(template: &str) -> Option<Expression> {
 }
 
 /// Renders a template, within [`limits::EXPRESSION_WORK_MAX`].
-pub(crate) fn render(template: &str, scope: Value) -> Result<String, String> {
+pub(crate) fn render(template: &str, scope: &Value) -> Result<String, String> {
     let pieces = pieces(template)?;
-    work::within(limits::EXPRESSION_WORK_MAX, || fill(strict(), &pieces, &scope))
+    work::within(limits::EXPRESSION_WORK_MAX, || fill(strict(), &pieces, scope))
         .map_err(Refusal::into_words)
 }
 

@@ -235,8 +235,8 @@ impl Scan {
             out.push_str(&text[done..*at]);
             done = *at;
             match times {
-                0 => out.push_str(&format!("|{NUMBER}")),
-                times => out.push_str(&format!("|{WEIGH}({times})")),
+                0 => out.extend(["|", NUMBER]),
+                times => out.extend(["|", WEIGH, "(", &times.to_string(), ")"]),
             }
         }
         out.push_str(&text[done..]);

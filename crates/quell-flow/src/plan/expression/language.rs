@@ -64,14 +64,15 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
 /// again and again. The language finds what does the work by a name that no text can call.
 fn add_bounded(env: &mut Environment<'static>) {
     macro_rules! bounded {
-        ($($name:ident: $price:ident),* $(,)?) => {$(
+        ($($name:ident: $price:expr),* $(,)?) => {$(
             env.add_filter(concat!("|", stringify!($name)), filters::$name);
             env.add_filter(
                 stringify!($name),
                 |state: &mut State<'_, '_>, value: Value, rest: Rest<ValueOrKwargs>| {
                     let (value, weight) = work::weigh(value, 1)?;
                     let rest: Vec<_> = rest.0.into_iter().map(ValueOrKwargs::into_value).collect();
-                    work::spend($price(&value, weight, &rest)?)?;
+                    let price: fn(&Value, work::Weight, &[Value]) -> Result<u64, Error> = $price;
+                    work::spend(price(&value, weight, &rest)?)?;
                     let args: Vec<_> = std::iter::once(value).chain(rest).collect();
                     state.apply_filter(concat!("|", stringify!($name)), &args)
                 },
@@ -79,8 +80,8 @@ fn add_bounded(env: &mut Environment<'static>) {
         )*};
     }
     bounded! {
-        join: per_item, list: per_char, lines: per_line, max: sorted, min: sorted,
-        replace: replaced, sort: sorted, split: parted, sum: summed, tojson: written,
+        join: per_item, list: |value, _, _| Ok(per_char(value)), lines: |value, _, _| Ok(per_line(value)), max: sorted, min: sorted,
+        replace: |value, _, rest| Ok(replaced(value, rest)), sort: sorted, split: |value, _, rest| Ok(parted(value, rest)), sum: summed, tojson: written,
         trim: trimmed, unique: sorted,
     }
 }
@@ -135,17 +136,17 @@ fn summed(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, Er
     let mut starts = rest.iter().skip(1).chain(&named);
     let copies = starts.any(|start| !(start.is_number() || start.is_undefined()));
     let items = value.len().unwrap_or(1) as u64;
-    let copied = if copies { items.saturating_mul(weight.units()) } else { 0 };
-    Ok(copied.saturating_add(per_item(value, weight, rest)?))
+    let more = if copies { items.saturating_mul(weight.units()) } else { 0 };
+    Ok(more.saturating_add(per_item(value, weight, rest)?))
 }
 
-fn per_char(value: &Value, _: work::Weight, _: &[Value]) -> Result<u64, Error> {
-    Ok(value.as_str().map_or(0, |text| text.len() as u64 * VALUE_UNITS))
+fn per_char(value: &Value) -> u64 {
+    value.as_str().map_or(0, |text| text.len() as u64 * VALUE_UNITS)
 }
 
-fn per_line(value: &Value, _: work::Weight, _: &[Value]) -> Result<u64, Error> {
+fn per_line(value: &Value) -> u64 {
     let lines = value.as_str().map_or(0, |text| text.bytes().filter(|it| *it == b'\n').count());
-    Ok(lines as u64 * VALUE_UNITS)
+    lines as u64 * VALUE_UNITS
 }
 
 /// What is sorted is compared about as often as the number of items has binary digits.
@@ -155,19 +156,19 @@ fn sorted(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, Er
     Ok(once.saturating_mul(items.ilog2().into()))
 }
 
-fn parted(value: &Value, _: work::Weight, rest: &[Value]) -> Result<u64, Error> {
+fn parted(value: &Value, rest: &[Value]) -> u64 {
     let text = text(value);
     let parts = match rest.first().and_then(Value::as_str) {
         Some(separator) => text.matches(separator).count(),
         None => text.split_whitespace().count(),
     };
-    Ok(parts as u64 * VALUE_UNITS)
+    parts as u64 * VALUE_UNITS
 }
 
-fn replaced(value: &Value, _: work::Weight, rest: &[Value]) -> Result<u64, Error> {
-    let [from, to] = rest else { return Ok(0) };
+fn replaced(value: &Value, rest: &[Value]) -> u64 {
+    let [from, to] = rest else { return 0 };
     let places = text(value).matches(&*text(from)).count() as u64;
-    Ok(places.saturating_mul(text(to).len() as u64))
+    places.saturating_mul(text(to).len() as u64)
 }
 
 /// Each value may stand on a line of its own, as far to the right as it is deep.

@@ -20,15 +20,10 @@ pub(super) fn within<T>(budget: u64, evaluate: impl FnOnce() -> T) -> T {
 
 /// Spends some of the budget.
 pub(super) fn spend(units: u64) -> Result<(), Error> {
-    WORK.with_borrow_mut(|work| match work.left.checked_sub(units) {
-        Some(left) => {
-            work.left = left;
-            Ok(())
-        }
-        None => {
-            work.left = 0;
-            Err(Error::from(ErrorKind::OutOfFuel))
-        }
+    WORK.with_borrow_mut(|work| {
+        let left = work.left.checked_sub(units);
+        work.left = left.unwrap_or(0);
+        left.map(drop).ok_or_else(|| Error::from(ErrorKind::OutOfFuel))
     })
 }
 
