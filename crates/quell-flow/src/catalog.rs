@@ -10,6 +10,7 @@ use std::time::Duration;
 use quell::{Engine, Failure, Payload, RunContext, RunHandle, RunKind, RunSpec, SubmitError};
 
 use crate::parallel::timed;
+use crate::reducer::Reducers;
 
 /// The components of a service, by kind and id.
 ///
@@ -71,6 +72,7 @@ pub struct Component {
     contracts: Vec<Contract>,
     timeout: Option<Duration>,
     grace: Option<Duration>,
+    pub(crate) reducers: Reducers,
     body: Body,
 }
 
@@ -195,6 +197,7 @@ impl Component {
             contracts: Contract::ALL.to_vec(),
             timeout: None,
             grace: None,
+            reducers: Reducers::default(),
             body: Box::new(move |ctx, input| Box::pin(body(ctx, input))),
         }
     }

@@ -17,6 +17,7 @@ mod link;
 mod nested;
 mod parallel;
 mod plan;
+mod reducer;
 mod retry;
 mod settled;
 mod team;
@@ -35,6 +36,7 @@ pub use plan::{
     PLAN_SCHEMA, ParallelOptions, ParallelStep, Plan, PlanError, PlanFormat, PlanPolicy, PlanRetry,
     PlanStep, RouteStep, SequenceStep, TeamMode, TeamStep, WorkflowStep,
 };
+pub use reducer::{Reducer, Reducers};
 pub use retry::{ABANDONED_ATTEMPTS, Backoff, Retry, RetryAfter};
 pub use settled::{BranchRow, CountedAs, Settled};
 pub use team::{Delegated, Member, Members, OnMember, Team};

@@ -230,6 +230,7 @@ The file:
 
   [workflows.publish]
   plan = \"publish.toml\"            # as for quell run
+  reducers = { log = \"append\" }    # keys of its LangGraph state that are lists; others: overwrite
 
   [[keys]]                          # whoever brings the key, as bearer token or x-api-key
   subject = \"ops\"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quell::{Failure, Payload, RunContext};
-use quell_flow::{Catalog, Component, Contract, Model, Plan};
+use quell_flow::{Catalog, Component, Contract, Model, Plan, Reducer};
 use quell_process::Process;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -32,6 +32,9 @@ pub(crate) struct ComponentEntry {
     timeout: Option<Duration>,
     #[serde(default, deserialize_with = "some_time")]
     grace: Option<Duration>,
+    /// How keys of its state take new values.
+    #[serde(default)]
+    reducers: BTreeMap<String, ReducerName>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -40,6 +43,22 @@ struct ModelEntry {
     id: String,
     name: String,
     provider: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ReducerName {
+    Overwrite,
+    Append,
+}
+
+impl From<ReducerName> for Reducer {
+    fn from(name: ReducerName) -> Self {
+        match name {
+            ReducerName::Overwrite => Self::Overwrite,
+            ReducerName::Append => Self::Append,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -115,6 +134,9 @@ impl ComponentEntry {
         }
         if let Some(grace) = self.grace {
             component = component.grace(grace);
+        }
+        for (key, reducer) in &self.reducers {
+            component = component.reducer(key, (*reducer).into());
         }
         component
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use quell::{Failure, Outcome, Payload, RunContext, RunHandle, RunSpec};
-use quell_flow::{Catalog, Component, Contract, Emit, Model, Part, Team};
+use quell_flow::{Catalog, Component, Contract, Emit, Model, Part, Reducer, Team};
 use serde_json::{Value, json};
 
 use super::witness::{Record, Witness};
@@ -81,7 +81,7 @@ fn everywhere(id: String, witness: &Witness) -> Component {
             Ok(said)
         }
     };
-    Component::workflow(id, body).steps(agent_steps())
+    Component::workflow(id, body).steps(agent_steps()).reducer("log", Reducer::Append)
 }
 
 fn agent_steps() -> [Part; 1] {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
 use quell::{Failure, Payload, RunContext, RunError, RunHandle, RunSpec};
-use quell_flow::{Catalog, Component, Contract, Emit};
+use quell_flow::{Catalog, Component, Contract, Emit, Reducer};
 use serde_json::{Map, Value, json};
 
 use super::witness::{Record, Witness};
@@ -41,6 +41,7 @@ where
         }
     };
     Component::workflow(format!("{prefix}{id}"), run)
+        .reducer("log", Reducer::Append)
         .exposed_in([Contract::LangGraph, Contract::Native])
 }
 
