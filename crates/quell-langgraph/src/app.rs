@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use axum::http::HeaderMap;
-use quell::{CancelRequest, Engine, Payload, RunId, RunRef, RunReport, RunStatus};
-use quell_flow::{COMPONENT, Component, Contract};
+use quell::{CancelRequest, Disposition, Engine, Payload, RunId, RunRef, RunReport, RunStatus};
+use quell_flow::{COMPONENT, Component, Contract, Reducers};
 use quell_http::{
     Cancelled, OnDisconnect, Principal, SESSION, Service, View, Wait, next_event, same_id,
 };
@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use crate::finals::{Final, Finals};
 use crate::options::Options;
-use crate::threads::{Thread, Threads, Tracked};
+use crate::table::Threads;
+use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, Values};
 use crate::wire::cancel::Action;
 use crate::wire::failure;
@@ -104,7 +105,9 @@ impl App {
         let thread = self.threads().get(session);
         let tracked = thread.as_ref().and_then(|thread| thread.find(run.id()));
         let Some((thread, tracked)) = thread.zip(tracked) else {
-            let tracked = Arc::new(stranger(&run, session));
+            let graph = view.component_of(&run);
+            let reducers = graph.map(|graph| graph.reducers().clone()).unwrap_or_default();
+            let tracked = Arc::new(stranger(&run, session, reducers));
             return Some(Found { run, tracked, thread: None });
         };
         if self.bury_if_over(&thread, &tracked) {
@@ -138,23 +141,26 @@ impl App {
     ///
     /// Whoever looks does it, so that no reader sees a run that is over and not gone.
     pub(crate) fn bury_if_over(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>) -> bool {
-        let Some(run) = self.engine().get(tracked.id) else { return false };
+        self.engine().get(tracked.id).is_some_and(|run| self.bury(thread, tracked, &run))
+    }
+
+    fn bury(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: &RunRef) -> bool {
         let row = run.row();
         let is_stopped = matches!(row.status, RunStatus::Cancelled | RunStatus::TimedOut);
         let is_doomed = thread.is_temporary || (tracked.is_doomed() && is_stopped);
         if !is_doomed || !row.status.is_terminal() || !row.quiescent {
             return false;
         }
-        let fold = thread.look(self.engine(), tracked, &run);
+        let fold = thread.look(self.engine(), tracked, run);
         // As a client was told that waited for it: a run that left no values leaves its thread's.
         let of_thread = fold.current().is_none().then(|| thread.values(self.engine())).flatten();
         let body = self.final_text(&run.report(), tracked, &fold, of_thread.as_ref());
         let (kept, kept_thread) = (Arc::clone(tracked), Arc::clone(thread));
         self.0.finals.keep(Final { run: run.clone(), thread: kept_thread, tracked: kept, body });
-        self.service().view(Contract::LangGraph, Principal::anonymous()).forget(&run);
+        self.service().view(Contract::LangGraph, Principal::anonymous()).forget(run);
         thread.remove(tracked.id);
         if thread.is_temporary {
-            self.threads().remove(thread.id);
+            self.threads().remove_if_idle(self.engine(), thread);
         }
         true
     }
@@ -165,7 +171,7 @@ impl App {
         drop(tokio::spawn(async move {
             let mut events = run.events();
             while let Some(event) = next_event(&mut events).await {
-                thread.take(app.engine(), &tracked, &event);
+                thread.take(app.engine(), &tracked, &run, &event);
                 if run.status().is_terminal() {
                     // From here on the log tells nothing more of the run itself.
                     break;
@@ -174,7 +180,8 @@ impl App {
             run.ended().await;
             drop(thread.values(app.engine()));
             run.quiescent().await;
-            app.bury_if_over(&thread, &tracked);
+            // Also if the engine knows it no longer.
+            app.bury(&thread, &tracked, &run);
         }));
     }
 
@@ -196,7 +203,12 @@ impl App {
             found.tracked.is_doomed.store(true, Ordering::SeqCst);
         }
         let runs: Vec<_> = found.iter().map(|found| found.run.clone()).collect();
-        let answers = view.cancel_all(&runs, request, wait).await;
+        let mut answers = view.cancel_all(&runs, request, wait).await;
+        for (found, answer) in found.iter().zip(&mut answers) {
+            if doomed.iter().any(|doomed| doomed.run == found.run) {
+                count_as_in_time(answer);
+            }
+        }
         for found in doomed {
             match &found.thread {
                 Some(thread) => drop(self.bury_if_over(thread, &found.tracked)),
@@ -219,7 +231,7 @@ impl App {
             return json!({ "__error__": error }).to_string();
         }
         let mut fold = fold.clone();
-        fold.finish(report.output.as_ref());
+        fold.finish(report.output.as_ref(), &tracked.about);
         let values = values.or(fold.current());
         values.and_then(|values| serde_json::to_string(&**values).ok()).unwrap_or("{}".into())
     }
@@ -288,6 +300,18 @@ fn owns(view: &View, thread: &Thread) -> bool {
     view.principal().sees_all() || view.principal().subject() == thread.owner.as_deref()
 }
 
+/// A run that was to be deleted before another stop ended it is deleted: the request came while it
+/// was stopping, whatever the engine found a moment later.
+fn count_as_in_time(answer: &mut Cancelled) {
+    if let Disposition::AlreadyTerminal { status: RunStatus::Cancelled | RunStatus::TimedOut } =
+        answer.disposition
+        && let Some(cause) = answer.cause.clone()
+    {
+        let hard_deadline = Instant::now();
+        answer.disposition = Disposition::AlreadyStopping { cause, hard_deadline };
+    }
+}
+
 fn forget_if_stopped(view: &View, run: &RunRef) {
     if !matches!(run.row().status, RunStatus::Completed | RunStatus::Failed) {
         view.forget_when_quiescent(run);
@@ -295,7 +319,7 @@ fn forget_if_stopped(view: &View, run: &RunRef) {
 }
 
 /// What is known of a run that another contract started.
-pub(crate) fn stranger(run: &RunRef, thread: Uuid) -> Tracked {
+pub(crate) fn stranger(run: &RunRef, thread: Uuid, reducers: Reducers) -> Tracked {
     let graph = run.label(COMPONENT).unwrap_or_default();
     let assistant = system_assistant(graph);
     let metadata = json!({
@@ -314,10 +338,12 @@ pub(crate) fn stranger(run: &RunRef, thread: Uuid) -> Tracked {
         input: Arc::new(input),
         kwargs,
         strategy: "enqueue",
+        reducers,
         due: None,
     };
     Tracked {
         id: run.id(),
+        since: run.row().queued_at,
         about,
         weight,
         modes: Modes::ALL,

@@ -1,7 +1,7 @@
 //! Making a run: which thread, on what values, behind which others.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::app::{App, Found, graph_of};
-use crate::threads::{Full, Thread, Tracked};
+use crate::table::Full;
+use crate::threads::{Thread, Tracked};
 use crate::values::merged_input;
 use crate::wire::cancel::Action;
 use crate::wire::create::{Create, Strategy};
@@ -44,15 +45,19 @@ impl App {
         if !view.principal().may_run(&graph) {
             return Err(Refusal::forbidden());
         }
-        let (thread, is_new) = self.thread_for(view, &order)?;
-        let made = self.create_in(view, &order, &graph, &thread).await;
-        let is_unused = made
-            .as_ref()
-            .map_or(true, |found| found.thread.as_ref().is_none_or(|used| used.id != thread.id));
-        if is_new && is_unused && thread.runs().is_empty() {
-            self.threads().remove(thread.id);
+        loop {
+            let (thread, is_new) = self.thread_for(view, &order)?;
+            let made = self.create_in(view, &order, &graph, &thread).await;
+            let used = made.as_ref().ok().and_then(Option::as_ref);
+            let used = used.and_then(|found| found.thread.as_ref());
+            if is_new && used.is_none_or(|used| used.id != thread.id) {
+                self.threads().remove_if_unused(&thread);
+            }
+            // A thread may leave while one waits for it: then there is another one, or none.
+            if let Some(found) = made? {
+                return Ok(found);
+            }
         }
-        made
     }
 
     fn thread_for(&self, view: &View, order: &Order<'_>) -> Result<(Arc<Thread>, bool), Refusal> {
@@ -74,13 +79,14 @@ impl App {
         }
     }
 
+    /// None if the thread has left meanwhile.
     async fn create_in(
         &self,
         view: &View,
         order: &Order<'_>,
         graph: &Arc<Component>,
         thread: &Arc<Thread>,
-    ) -> Result<Found, Refusal> {
+    ) -> Result<Option<Found>, Refusal> {
         let create = &order.create;
         let _one_at_a_time = thread.door.lock().await;
         let others = thread.live(self.engine());
@@ -99,7 +105,9 @@ impl App {
             Some(once) => start.once(once.clone()),
             None => start,
         };
-        thread.add(&tracked);
+        if !thread.add(&tracked) {
+            return Ok(None);
+        }
         let started = match owner.start(start).await {
             Ok(started) if !started.is_replay => started,
             refused @ (Err(StartError::KeyForgotten) | Ok(_)) => {
@@ -107,18 +115,18 @@ impl App {
                 let known = refused.map(|started| started.run.id());
                 let known = known.ok().or_else(|| owner.started_by(once.as_ref()?));
                 let found = known.and_then(|id| self.found_or_left(view, None, id.as_uuid()));
-                return found.ok_or_else(|| StartError::KeyForgotten.into());
+                return found.map(Some).ok_or_else(|| StartError::KeyForgotten.into());
             }
             Err(error) => {
                 thread.remove(tracked.id);
                 return Err(error.into());
             }
         };
-        thread.begin(&tracked);
+        tracked.has_begun.store(true, Ordering::SeqCst);
         let (run, thread) = (started.run, Arc::clone(thread));
         self.follow(Arc::clone(&thread), Arc::clone(&tracked), run.clone());
         self.supersede(view, create.strategy, order.path, &thread, &others).await;
-        Ok(Found { run, tracked, thread: Some(thread) })
+        Ok(Some(Found { run, tracked, thread: Some(thread) }))
     }
 
     /// A run belongs to the owner of its thread, whoever may start it there: lanes are owners'.
@@ -147,10 +155,12 @@ impl App {
             input: Arc::clone(&create.input),
             kwargs,
             strategy: create.strategy.name(),
+            reducers: graph.reducers().clone(),
             due,
         };
         Tracked {
             id: RunId::from_uuid(Uuid::now_v7()),
+            since: SystemTime::now(),
             about,
             weight: order.weight,
             modes: create.modes,
@@ -199,7 +209,7 @@ impl App {
             return (self.going_on(graph, thread), Payload::from(Value::Null));
         }
         let base = if is_idle { thread.values(self.engine()) } else { None };
-        let input = merged_input(base.as_deref(), &create.input);
+        let input = merged_input(graph.reducers(), base.as_deref(), &create.input);
         let input = Payload::from(input);
         if input.len() <= limits::PAYLOAD_BYTES_MAX {
             return (Arc::clone(graph), input);

@@ -84,6 +84,7 @@ const KEPT_BYTES_MAX: usize = 128 << 20;
 #[cfg(test)]
 mod tests {
     use quell::{Engine, RunSpec};
+    use quell_flow::Reducers;
     use serde_json::Map;
     use uuid::Uuid;
 
@@ -97,7 +98,7 @@ mod tests {
         let keep = |weight: usize, body: usize| {
             let handle = engine.submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
             let run = handle.run().clone();
-            let mut tracked = stranger(&run, Uuid::nil());
+            let mut tracked = stranger(&run, Uuid::nil(), Reducers::default());
             tracked.weight = weight;
             let thread = Arc::new(Thread::new(Uuid::nil(), None, Map::new(), true));
             let (id, body) = (run.id(), "x".repeat(body));

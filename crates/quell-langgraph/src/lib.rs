@@ -10,12 +10,23 @@
 //! - Runs: create, stream, wait, join, join stream, get, list, cancel; the stateless create,
 //!   stream and wait; `POST /runs/cancel` by status and by ids. `multitask_strategy`,
 //!   `after_seconds`, `on_disconnect`, `Idempotency-Key`, `stream_resumable` with `Last-Event-ID`.
+//! - Values: a key is overwritten, or appended to if the graph says so with
+//!   [`Component::reducer`](quell_flow::Component::reducer). What is no object, an answer or a
+//!   state, is the key `output`: a program that prints `hi` leaves `{"output": "hi"}`.
+//! - Streams: a graph says `updates`, `values` and `custom` itself. One that only returns
+//!   something counts as one node of its own name: what it returned is in `values`, `updates`,
+//!   `tasks`, `debug`, `events` and `checkpoints` of its last step. Text that a body says is a
+//!   message: in `messages-tuple` piece by piece, in `messages` whole when its run has ended. What
+//!   it emits in words of its own is `custom`, the lines of a program as well.
 //! - A time limit and a grace per run, by `metadata.quell_timeout_ms` and `quell_grace_ms`.
 //!
 //! # What is not
 //!
 //! - A cancel really stops the work, waits as long as it says, and is answered the same when asked
 //!   twice; `POST /runs/cancel` by status stops what it marks. Upstream does none of that.
+//! - A resumable stream whose client comes back after more events than are held begins with
+//!   `event: lagged`, `data: {"from": …, "to": …}`, the numbers of the events that are gone. Its
+//!   values are those of the thread all the same, and the last ones are final.
 //! - There are no checkpoints yet: a run on null input that would go on from one fails and says
 //!   so, and `interrupt_before`, `interrupt_after` and `command` have no effect. A run that was
 //!   queued behind another gets its own input only; what it shows is laid over what the thread has.
@@ -38,12 +49,14 @@
 //! # });
 //! ```
 
+mod answer;
 mod app;
 mod create;
 mod finals;
 mod options;
 mod routes;
 mod stream;
+mod table;
 mod threads;
 mod values;
 mod wire;

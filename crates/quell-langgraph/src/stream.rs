@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use futures::{Stream, StreamExt, future, stream};
 use quell::{EventKind, Payload, RunEvent, RunId, RunKind, RunRef, RunStatus};
-use quell_flow::Emit;
-use quell_http::Frame;
+use quell_flow::{Contract, Emit};
+use quell_http::{Frame, Principal};
 use serde_json::{Value, json};
 
+use crate::answer;
 use crate::app::{App, Found};
 use crate::threads::{Thread, Tracked};
 use crate::values::Fold;
+use crate::wire::event_id::{SEQS, event_id, ms_of, seq_of};
+use crate::wire::message::Origin;
 use crate::wire::modes::Modes;
 
 /// From where a stream begins.
@@ -38,6 +40,7 @@ pub(crate) fn frames(
         Some(thread) => thread.look(app.engine(), tracked, run),
         None => Fold::default(),
     };
+    let is_new = from == From::Now;
     let (after, floor) = match from {
         From::Start => (0, None),
         From::After(id) => (0, Some(id)),
@@ -52,12 +55,19 @@ pub(crate) fn frames(
         fold: if after == 0 { Fold::default() } else { fold },
         floor,
         spaces: HashMap::new(),
+        speakers: HashMap::new(),
         is_first: true,
         is_over: false,
     };
     let events = app.service().events(run, after);
     let frames = events.scan(render, |render, event| future::ready(render.frames(&event)));
-    frames.flat_map(stream::iter)
+    let joins_the_end = is_new && app.options().end_event && run.row().status.is_terminal();
+    let end = stream::iter(joins_the_end.then(end_frame));
+    frames.flat_map(stream::iter).chain(end)
+}
+
+fn end_frame() -> Frame {
+    Frame::new("end", "null")
 }
 
 /// Where the log of a run is that no thread follows.
@@ -85,6 +95,8 @@ struct Render {
     floor: Option<String>,
     /// The namespaces of live runs of the tree: none at the top.
     spaces: HashMap<RunId, Option<Arc<str>>>,
+    /// Who said text, and under which names their messages are shown.
+    speakers: HashMap<RunId, String>,
     is_first: bool,
     is_over: bool,
 }
@@ -92,9 +104,10 @@ struct Render {
 impl Render {
     /// Yields the frames of an event; none to end the stream.
     fn frames(&mut self, event: &RunEvent) -> Option<Vec<Frame>> {
-        if let EventKind::Lagged { .. } = event.kind {
+        if let EventKind::Lagged { from, to } = event.kind {
             // A slow reader is disconnected, never waited for; of a replay the start may be gone.
-            return std::mem::take(&mut self.is_first).then(Vec::new);
+            self.take(event);
+            return std::mem::take(&mut self.is_first).then(|| self.gone(from, to));
         }
         self.is_first = false;
         if self.is_over {
@@ -104,8 +117,7 @@ impl Render {
         let is_new = self.take(event);
         match &event.kind {
             EventKind::Started if event.run == self.run.id() => {
-                let data = json!({ "run_id": event.run.to_string(), "attempt": 1 });
-                frames.push(Frame::json("metadata", &data));
+                frames.push(self.metadata());
                 self.push_values(&mut frames);
             }
             EventKind::Emitted(payload) => self.push_emit(&mut frames, event, payload, is_new),
@@ -113,7 +125,10 @@ impl Render {
                 self.is_over = true;
                 self.push_end(&mut frames, *status);
             }
-            EventKind::Ended(_) => drop(self.spaces.remove(&event.run)),
+            EventKind::Ended(_) => {
+                self.push_message(&mut frames, event.run);
+                self.spaces.remove(&event.run);
+            }
             _ => {}
         }
         Some(self.numbered(event, frames))
@@ -125,7 +140,31 @@ impl Render {
             let look = thread.as_ref()?.look(app.engine(), tracked, run);
             look.base().map(Arc::clone)
         };
-        self.fold.take(run.id(), event, &tracked.about.input, base)
+        self.fold.take(run, event, &tracked.about, base)
+    }
+
+    fn metadata(&self) -> Frame {
+        let data = json!({ "run_id": self.run.id().to_string(), "attempt": 1 });
+        Frame::json("metadata", &data)
+    }
+
+    /// Says that events are gone which the client asked for; these frames have no id.
+    fn gone(&self, from: u64, to: u64) -> Vec<Frame> {
+        let gone = Frame::json("lagged", &json!({ "from": from, "to": to }));
+        match &self.floor {
+            // The client has the last one that is gone: it misses nothing.
+            Some(floor) if seq_of(floor) == Some(to % SEQS) => Vec::new(),
+            Some(floor) if self.holds(floor, to) => Vec::new(),
+            Some(_) => vec![gone],
+            None => vec![self.metadata(), gone],
+        }
+    }
+
+    /// Tells whether the event that a client had last is held, or came after one that is.
+    fn holds(&self, floor: &str, gone: u64) -> bool {
+        use futures::FutureExt;
+        let first = self.run.events_since(gone).next().now_or_never().flatten();
+        first.is_some_and(|first| *floor >= *event_id(ms_of(&first), first.seq, 0))
     }
 
     fn push_values(&self, frames: &mut Vec<Frame>) {
@@ -141,7 +180,6 @@ impl Render {
         payload: &Payload,
         is_new: bool,
     ) {
-        let Some(emit) = Emit::read(payload) else { return };
         let space = self.space(event.run);
         if space.is_some() && !self.tracked.has_subgraphs {
             return;
@@ -150,7 +188,15 @@ impl Render {
             Some(space) => format!("{mode}|{space}"),
             None => mode.to_owned(),
         };
+        let emit = Emit::read(payload);
+        if self.modes.has("custom")
+            && let Some(data) = own_words(emit.as_ref(), payload)
+        {
+            frames.push(Frame::json(name("custom"), &data));
+        }
+        let Some(emit) = emit else { return };
         match emit {
+            Emit::Content { text } => self.push_text(frames, event.run, &text, name),
             Emit::Values { .. } if is_new => self.push_values(frames),
             Emit::Values { values } if space.is_some() && self.modes.has("values") => {
                 frames.push(Frame::json(name("values"), &values));
@@ -169,14 +215,37 @@ impl Render {
 
     fn push_end(&mut self, frames: &mut Vec<Frame>, status: RunStatus) {
         let report = self.run.report();
-        if status == RunStatus::Completed && self.fold.finish(report.output.as_ref()) {
-            self.push_values(frames);
+        let has_said = self.speakers.contains_key(&self.run.id());
+        self.push_message(frames, self.run.id());
+        let so_far = self.fold.current().map(Arc::clone);
+        match &self.thread {
+            Some(thread) => self.fold = thread.look(self.app.engine(), &self.tracked, &self.run),
+            None => drop(self.fold.finish(report.output.as_ref(), &self.tracked.about)),
+        }
+        if status == RunStatus::Completed {
+            if let Some(answer) = self.fold.answer() {
+                let (run, id) = (&self.run, self.run.id().to_string());
+                frames.extend(answer::frames(
+                    run,
+                    &self.fold,
+                    &self.tracked.about,
+                    self.modes,
+                    answer,
+                ));
+                if !has_said {
+                    let origin = self.origin(&id, &id, run.name());
+                    frames.extend(answer::message(origin, self.modes, answer));
+                }
+            }
+            if self.fold.current().map(|values| &**values) != so_far.as_deref() {
+                self.push_values(frames);
+            }
         }
         if let Some(error) = self.app.error_of(&report, &self.tracked) {
             frames.push(Frame::json("error", &error));
         }
         if self.app.options().end_event {
-            frames.push(Frame::new("end", "null"));
+            frames.push(end_frame());
         }
         // The end of the stream is the end: a read right after it must not find what is deleted.
         if let Some(thread) = &self.thread {
@@ -184,13 +253,56 @@ impl Render {
         }
     }
 
+    fn origin<'a>(&'a self, run: &'a str, speaker: &'a str, node: &'a str) -> Origin<'a> {
+        Origin { about: &self.tracked.about, run, speaker, node }
+    }
+
+    /// Says a piece of text.
+    fn push_text(
+        &mut self,
+        frames: &mut Vec<Frame>,
+        run: RunId,
+        text: &str,
+        name: impl Fn(&str) -> String,
+    ) {
+        let is_first = self.speakers.insert(run, name("messages/complete")).is_none();
+        let (root, speaker) = (self.run.id().to_string(), run.to_string());
+        let node = self.find(run).map_or_else(String::new, |run| run.name().to_owned());
+        let origin = self.origin(&root, &speaker, &node);
+        if self.modes.has("messages-tuple") {
+            frames.push(Frame::json(name("messages"), &origin.piece(text)));
+        } else if self.modes.has("messages") && is_first {
+            frames.push(Frame::json(name("messages/metadata"), &origin.announced()));
+        }
+    }
+
+    /// Says the whole text of a run that has ended, in the mode that shows it so.
+    fn push_message(&mut self, frames: &mut Vec<Frame>, run: RunId) {
+        let Some(name) = self.speakers.remove(&run) else { return };
+        if self.modes.has("messages-tuple") || !self.modes.has("messages") {
+            return;
+        }
+        let Some(run) = self.find(run) else { return };
+        let view = self.app.service().view(Contract::LangGraph, Principal::anonymous());
+        let (root, speaker) = (self.run.id().to_string(), run.id().to_string());
+        let origin = self.origin(&root, &speaker, run.name());
+        frames.push(Frame::json(name, &origin.complete(&view.notes(&run).text)));
+    }
+
+    /// Finds a run of the tree, also of one that the engine has forgotten.
+    fn find(&self, run: RunId) -> Option<RunRef> {
+        if run == self.run.id() {
+            return Some(self.run.clone());
+        }
+        self.app.engine().get(run).or_else(|| below(&self.run, run))
+    }
+
     /// Gives ids to the frames of a resumable stream, and leaves out those that the client has.
     fn numbered(&self, event: &RunEvent, frames: Vec<Frame>) -> Vec<Frame> {
         if !self.tracked.is_resumable {
             return frames;
         }
-        let since = event.at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let ms = ms_of(event);
         let frames = frames.into_iter().zip(0..).filter_map(|(frame, place)| {
             let id = event_id(ms, event.seq, place);
             let is_known = self.floor.as_ref().is_some_and(|floor| id <= *floor);
@@ -207,8 +319,7 @@ impl Render {
         if let Some(space) = self.spaces.get(&run) {
             return space.clone();
         }
-        let known = self.app.engine().get(run).or_else(|| below(&self.run, run));
-        let space = known.and_then(|run| space_of(&run));
+        let space = self.find(run).and_then(|run| space_of(&run));
         self.spaces.insert(run, space.clone());
         space
     }
@@ -240,34 +351,11 @@ fn space_of(run: &RunRef) -> Option<Arc<str>> {
     (!names.is_empty()).then(|| names.join("|").into())
 }
 
-/// Makes an event id: `<13-digit ms>-<6-digit sequence>`, strictly rising per run, also as text.
-///
-/// The sequence counts frames; each time it is through, the instant is one millisecond later.
-fn event_id(ms: u64, seq: u64, place: u64) -> String {
-    let number = seq.saturating_mul(FRAMES_PER_EVENT).saturating_add(place);
-    let ms = ms.saturating_add(number / SEQUENCE_MAX);
-    format!("{ms:013}-{:06}", number % SEQUENCE_MAX)
-}
-
-/// Frames of one event, at most.
-const FRAMES_PER_EVENT: u64 = 4;
-
-const SEQUENCE_MAX: u64 = 1_000_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn event_ids_rise_as_text_also_when_the_sequence_is_through() {
-        assert_eq!(event_id(1_795_155_873_614, 10, 2), "1795155873614-000042");
-        let mut last = String::new();
-        for seq in (0..400).chain(249_900..250_100).chain(499_990..500_010) {
-            for place in 0..FRAMES_PER_EVENT {
-                let id = event_id(1_795_155_873_614, seq, place);
-                assert!(id > last, "{id} {last}");
-                last = id;
-            }
-        }
-    }
+/// Yields what a body emitted in words of its own, a line of a program as well.
+fn own_words(emit: Option<&Emit>, payload: &Payload) -> Option<Value> {
+    let said: Option<Value> = match emit {
+        None | Some(Emit::Content { .. }) => payload.parse().ok(),
+        Some(_) => None,
+    };
+    said.filter(|said| emit.is_none() || said.get("emit").is_none())
 }

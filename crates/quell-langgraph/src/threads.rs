@@ -10,7 +10,7 @@
 //!
 //! Lock order: table, thread, fold of a run; never across an await.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use std::time::SystemTime;
 
 use futures::FutureExt;
 use parking_lot::Mutex;
-use quell::{Engine, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
+use quell::{Engine, EventKind, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -45,6 +45,10 @@ struct State {
     values: Option<Arc<Values>>,
     updated_at: SystemTime,
     values_updated_at: SystemTime,
+    /// The graph of the last run that left something: these keys are shown with the metadata.
+    graph: Option<GraphKeys>,
+    /// It is deleted, or has left the table: no run of it is made any more.
+    is_gone: bool,
     live: Vec<Arc<Tracked>>,
     ended: VecDeque<Arc<Tracked>>,
     last: Option<RunStatus>,
@@ -52,10 +56,15 @@ struct State {
     has_next: bool,
 }
 
+/// `graph_id` and `assistant_id` of a run.
+type GraphKeys = [(&'static str, Value); 2];
+
 /// A run of a thread, as the adapter knows it.
 #[derive(Debug)]
 pub(crate) struct Tracked {
     pub(crate) id: RunId,
+    /// When it was asked for.
+    pub(crate) since: SystemTime,
     pub(crate) about: About,
     /// What its request takes in memory, about.
     pub(crate) weight: usize,
@@ -86,8 +95,13 @@ impl Tracked {
         let mut events = run.events_since(fold.seq);
         for _ in 0..=limits::EVENTS_PER_ROOT_MAX {
             let Some(Some(event)) = events.next().now_or_never() else { break };
-            fold.take(self.id, &event, &self.about.input, || values.cloned());
+            fold.take(run, &event, &self.about, || values.cloned());
         }
+    }
+
+    fn graph_keys(&self) -> GraphKeys {
+        let of = |key: &str| self.about.metadata.get(key).cloned().unwrap_or_default();
+        ["graph_id", "assistant_id"].map(|key| (key, of(key)))
     }
 }
 
@@ -104,6 +118,8 @@ impl Thread {
             values: None,
             updated_at: now,
             values_updated_at: now,
+            graph: None,
+            is_gone: false,
             live: Vec::new(),
             ended: VecDeque::new(),
             last: None,
@@ -120,35 +136,43 @@ impl Thread {
         }
     }
 
-    /// Adds a run that is about to be made.
-    pub(crate) fn add(&self, tracked: &Arc<Tracked>) {
-        self.state.lock().live.push(Arc::clone(tracked));
-    }
-
-    /// Says that the engine has a run: it and its assistant show in the thread.
-    pub(crate) fn begin(&self, tracked: &Tracked) {
-        tracked.has_begun.store(true, Ordering::SeqCst);
+    /// Adds a run that is about to be made; false if the thread takes none any more.
+    #[must_use]
+    pub(crate) fn add(&self, tracked: &Arc<Tracked>) -> bool {
         let mut state = self.state.lock();
-        for key in ["graph_id", "assistant_id"] {
-            if let Some(value) = tracked.about.metadata.get(key) {
-                state.metadata.insert(key.into(), value.clone());
-            }
+        if !state.is_gone {
+            state.live.push(Arc::clone(tracked));
         }
-        state.updated_at = SystemTime::now();
+        !state.is_gone
     }
 
-    /// Takes a run out: it was not made after all, or is deleted.
+    /// Takes a run out: it was not made after all, or is deleted. Nothing of it is left.
     pub(crate) fn remove(&self, id: RunId) {
         let mut state = self.state.lock();
         state.live.retain(|tracked| tracked.id != id);
         state.ended.retain(|tracked| tracked.id != id);
     }
 
-    /// Finds a run.
+    /// Takes no runs from here on, if none is live or about to be; tells whether that is so.
+    pub(crate) fn leave_if_idle(&self, engine: &Engine) -> bool {
+        let mut state = self.state.lock();
+        state.settle(engine);
+        state.is_gone |= state.live.is_empty();
+        state.is_gone
+    }
+
+    /// As [`Thread::leave_if_idle`], if it never had a run either.
+    pub(crate) fn leave_if_unused(&self) -> bool {
+        let mut state = self.state.lock();
+        state.is_gone |= state.live.is_empty() && state.ended.is_empty() && state.last.is_none();
+        state.is_gone
+    }
+
+    /// Finds a run that the engine has, also before whoever made it could say so.
     pub(crate) fn find(&self, id: RunId) -> Option<Arc<Tracked>> {
         let state = self.state.lock();
         let mut all = state.live.iter().chain(&state.ended);
-        all.find(|tracked| tracked.id == id && tracked.has_begun()).map(Arc::clone)
+        all.find(|tracked| tracked.id == id).map(Arc::clone)
     }
 
     /// Lists the runs that the engine has.
@@ -165,13 +189,6 @@ impl Thread {
         state.live.iter().filter(|tracked| tracked.has_begun()).map(Arc::clone).collect()
     }
 
-    /// Tells whether nothing of it is live or about to be.
-    pub(crate) fn is_idle(&self, engine: &Engine) -> bool {
-        let mut state = self.state.lock();
-        state.settle(engine);
-        state.live.is_empty()
-    }
-
     /// Yields the values that the ended runs left.
     pub(crate) fn values(&self, engine: &Engine) -> Option<Arc<Values>> {
         let mut state = self.state.lock();
@@ -185,13 +202,14 @@ impl Thread {
     }
 
     /// Takes in an event of a run.
-    pub(crate) fn take(&self, engine: &Engine, tracked: &Tracked, event: &RunEvent) {
+    pub(crate) fn take(&self, engine: &Engine, tracked: &Tracked, run: &RunRef, event: &RunEvent) {
         let mut state = self.state.lock();
-        if event.run == tracked.id && event.kind == quell::EventKind::Started {
+        let is_start = event.run == tracked.id && event.kind == EventKind::Started;
+        if is_start || matches!(event.kind, EventKind::Lagged { .. }) {
             state.settle(engine);
         }
         let values = state.values.clone();
-        tracked.fold.lock().take(tracked.id, event, &tracked.about.input, || values);
+        tracked.fold.lock().take(run, event, &tracked.about, || values);
     }
 
     /// Yields the values of a run as they are now, and where its log is.
@@ -207,13 +225,19 @@ impl Thread {
     pub(crate) fn row(&self, engine: &Engine) -> Value {
         let mut state = self.state.lock();
         state.settle(engine);
-        let is_live = state.live.iter().any(|tracked| tracked.has_begun());
+        // What a live run shows of itself goes with it if it is rolled back.
+        let live = state.live.iter().rfind(|tracked| tracked.has_begun());
+        let graph = live.map(|tracked| tracked.graph_keys()).or_else(|| state.graph.clone());
+        let updated_at = live.map_or(state.updated_at, |live| live.since.max(state.updated_at));
+        let mut metadata = state.metadata.clone();
+        metadata.extend(graph.into_iter().flatten().map(|(key, value)| (key.to_owned(), value)));
+        let is_live = live.is_some();
         thread_row(&ThreadParts {
             id: self.id,
             created_at: self.created_at,
-            updated_at: state.updated_at,
+            updated_at,
             state_updated_at: state.values_updated_at,
-            metadata: &state.metadata,
+            metadata: &metadata,
             values: state.values.as_deref(),
             facts: ThreadFacts { is_live, last: state.last, has_next: state.has_next },
             error: &state.error,
@@ -249,13 +273,14 @@ impl State {
         self.live.retain(|one| one.id != tracked.id);
         self.ended.push_back(Arc::clone(tracked));
         let mut fold = tracked.fold.lock();
-        fold.finish(row.output.as_ref());
+        fold.finish(row.output.as_ref(), &tracked.about);
         let is_stopped = matches!(row.status, RunStatus::Cancelled | RunStatus::TimedOut);
         if tracked.is_doomed() && is_stopped {
             return;
         }
         let now = row.ended_at.unwrap_or_else(SystemTime::now);
         self.last = Some(row.status);
+        self.graph = Some(tracked.graph_keys());
         self.error = thread_error(row, tracked.limit_ms, tracked.is_unmasked);
         self.updated_at = now;
         if fold.has_started() {
@@ -277,120 +302,8 @@ const VALUES_BYTES_MAX: usize = limits::PAYLOAD_BYTES_MAX;
 /// Ended runs listed of one thread. The oldest leave the list first.
 const ENDED_PER_THREAD_MAX: usize = 1_000;
 
-/// The threads of a service, by id.
-#[derive(Debug, Default)]
-pub(crate) struct Threads(Mutex<Table>);
-
-#[derive(Debug, Default)]
-struct Table {
-    all: HashMap<Uuid, Arc<Thread>>,
-    /// Those that are no run's own, oldest first, by their owner.
-    orders: HashMap<Option<String>, VecDeque<Uuid>>,
-}
-
-/// There are as many threads as there may be, and those that would leave are busy.
-#[derive(Debug)]
-pub(crate) struct Full;
-
-impl Threads {
-    pub(crate) fn get(&self, id: Uuid) -> Option<Arc<Thread>> {
-        self.0.lock().all.get(&id).map(Arc::clone)
-    }
-
-    /// Adds a thread, unless its id is in use: then it yields the one that is there.
-    pub(crate) fn add(
-        &self,
-        engine: &Engine,
-        thread: Thread,
-    ) -> Result<Result<Arc<Thread>, Arc<Thread>>, Full> {
-        let mut table = self.0.lock();
-        if let Some(known) = table.all.get(&thread.id) {
-            return Ok(Err(Arc::clone(known)));
-        }
-        if table.all.len() >= THREADS_MAX && !table.make_room(engine, &thread) {
-            return Err(Full);
-        }
-        if !thread.is_temporary {
-            table.orders.entry(thread.owner.clone()).or_default().push_back(thread.id);
-        }
-        let thread = Arc::new(thread);
-        table.all.insert(thread.id, Arc::clone(&thread));
-        Ok(Ok(thread))
-    }
-
-    pub(crate) fn remove(&self, id: Uuid) {
-        let mut table = self.0.lock();
-        let Some(gone) = table.all.remove(&id).filter(|thread| !thread.is_temporary) else {
-            return;
-        };
-        if let Some(order) = table.orders.get_mut(&gone.owner) {
-            order.retain(|known| *known != id);
-            if order.is_empty() {
-                table.orders.remove(&gone.owner);
-            }
-        }
-    }
-}
-
-impl Table {
-    /// Forgets a thread for a new one: of whoever has the most, and of its
-    /// owner if nobody has more. Nobody loses threads to one who has as many or more.
-    fn make_room(&mut self, engine: &Engine, new: &Thread) -> bool {
-        let own = self.orders.get(&new.owner).map_or(0, VecDeque::len);
-        let most = self.orders.iter().max_by_key(|(_, order)| order.len());
-        let most = most.filter(|(_, order)| order.len() > own).map(|(most, _)| most.clone());
-        let loser = most.unwrap_or_else(|| new.owner.clone());
-        let Some(order) = self.orders.get_mut(&loser) else { return false };
-        // The oldest that is idle, among the first few.
-        for _ in 0..EVICTIONS_TRIED_MAX.min(order.len()) {
-            let Some(id) = order.pop_front() else { return false };
-            if self.all.get(&id).is_some_and(|thread| !thread.is_idle(engine)) {
-                order.push_back(id);
-            } else {
-                self.all.remove(&id);
-                if order.is_empty() {
-                    self.orders.remove(&loser);
-                }
-                return true;
-            }
-        }
-        false
-    }
-}
-
-/// Threads in memory. One more, and the oldest idle one of the owner who has the most leaves; if
-/// there is none, it is refused.
-const THREADS_MAX: usize = 100_000;
-
-const EVICTIONS_TRIED_MAX: usize = 64;
-
 impl fmt::Debug for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Thread").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn add(threads: &Threads, engine: &Engine, owner: &str) -> Uuid {
-        let thread = Thread::new(Uuid::now_v7(), Some(owner), Map::new(), false);
-        threads.add(engine, thread).unwrap().unwrap().id
-    }
-
-    #[tokio::test]
-    async fn an_owner_of_many_threads_takes_none_of_anybody_else() {
-        let (threads, engine) = (Threads::default(), Engine::new());
-        let precious = add(&threads, &engine, "alice");
-        let first = add(&threads, &engine, "bob");
-        for _ in 0..THREADS_MAX {
-            add(&threads, &engine, "bob");
-        }
-        assert_eq!(threads.0.lock().all.len(), THREADS_MAX);
-        assert!(threads.get(precious).is_some());
-        assert!(threads.get(first).is_none(), "bob lost his own");
-        let more = add(&threads, &engine, "alice");
-        assert!(threads.get(precious).is_some() && threads.get(more).is_some());
     }
 }

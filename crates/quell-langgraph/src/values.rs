@@ -1,62 +1,101 @@
 //! The values of a thread, and how a run changes them.
 //!
 //! A body speaks of its own run: the `Values` that it emits are its input with its changes. They
-//! are laid over what the thread had when the run started: every key is overwritten, `log` is
-//! appended to (section 14 of the contract). What a body emits after a stop was accepted is not
-//! merged (section 10, effects).
+//! are laid over what the thread had when the run started, each key as the reducers of the graph
+//! say: it is overwritten, or appended to. What a body emits after a stop was accepted is not
+//! merged (section 10 of the contract, effects). What is no object is the key [`OUTPUT`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use quell::{EventKind, Payload, RunEvent, RunId};
-use quell_flow::Emit;
+use quell::{EventKind, Payload, RunEvent, RunRef};
+use quell_flow::{Emit, Reducer, Reducers};
 use serde_json::{Map, Value};
+
+use crate::wire::rows::About;
 
 /// The values of a thread or of a run.
 pub(crate) type Values = Map<String, Value>;
 
-/// The key that is appended to.
-pub(crate) const LOG: &str = "log";
+/// The key of what a body answers, or says of its state, that is no object.
+pub(crate) const OUTPUT: &str = "output";
 
-/// Lays the values of a run over those that the thread had. What is no object changes nothing.
-pub(crate) fn overlay(base: Option<&Values>, over: &Value) -> Values {
+/// Yields what a body said as keys and values: null says nothing.
+pub(crate) fn keyed(said: &Value) -> Cow<'_, Values> {
+    match said {
+        Value::Object(keys) => Cow::Borrowed(keys),
+        Value::Null => Cow::Owned(Values::new()),
+        other => Cow::Owned(Values::from_iter([(OUTPUT.to_owned(), other.clone())])),
+    }
+}
+
+/// Lays the values of a run over those that the thread had.
+pub(crate) fn overlay(reducers: &Reducers, base: Option<&Values>, over: &Values) -> Values {
     let mut values = base.cloned().unwrap_or_default();
-    for (key, value) in over.as_object().into_iter().flatten() {
-        if key != LOG {
+    for (key, value) in over {
+        if reducers.of(key) != Reducer::Append {
             values.insert(key.clone(), value.clone());
         }
     }
-    let log = values.entry(LOG).or_insert_with(|| Value::Array(Vec::new()));
-    if let (Value::Array(log), Some(Value::Array(new))) = (log, over.get(LOG)) {
-        log.extend(new.iter().cloned());
+    for key in appended(reducers) {
+        let slot = values.entry(key).or_insert(Value::Null);
+        let mut items = to_list(slot.take());
+        items.extend(over.get(key).map(|more| to_list(more.clone())).into_iter().flatten());
+        *slot = Value::Array(items);
     }
     values
 }
 
-/// Makes the input of a body: the values of its thread, but for `log`, with its own input merged.
-/// An input that is no object stays as it is.
-pub(crate) fn merged_input(base: Option<&Values>, input: &Value) -> Value {
-    match input {
-        Value::Null => Value::Object(Values::new()),
-        Value::Object(_) => {
-            let mut merged = base.cloned().unwrap_or_default();
-            merged.remove(LOG);
-            merged.extend(input.as_object().cloned().unwrap_or_default());
-            Value::Object(merged)
+/// Makes the input of a body: the values of its thread, but for what is appended to, with its own
+/// input merged. An input that is no object stays as it is.
+pub(crate) fn merged_input(reducers: &Reducers, base: Option<&Values>, input: &Value) -> Value {
+    let own = match input {
+        Value::Null => return Value::Object(Values::new()),
+        Value::Object(own) => own,
+        other => return other.clone(),
+    };
+    let mut merged = base.cloned().unwrap_or_default();
+    merged.retain(|key, _| reducers.of(key) != Reducer::Append);
+    merged.extend(own.clone());
+    for key in appended(reducers) {
+        if let Some(value) = merged.get_mut(key) {
+            *value = Value::Array(to_list(value.take()));
         }
-        other => other.clone(),
+    }
+    Value::Object(merged)
+}
+
+fn appended(reducers: &Reducers) -> impl Iterator<Item = &str> {
+    reducers.keys().filter(|(_, reducer)| *reducer == Reducer::Append).map(|(key, _)| key)
+}
+
+fn to_list(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(items) => items,
+        Value::Null => Vec::new(),
+        item => vec![item],
     }
 }
 
 /// The values of one run, folded from its events.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Fold {
     /// The last event that is in.
     pub(crate) seq: u64,
     base: Option<Arc<Values>>,
     current: Option<Arc<Values>>,
+    /// What the body returned, if it said nothing of a state or of nodes before.
+    answer: Option<Arc<Values>>,
     has_started: bool,
     is_stopping: bool,
+    /// Of a run whose stop is among events that nobody read: when it stopped.
+    stopped_at: Option<SystemTime>,
     has_spoken: bool,
+    has_updated: bool,
+    /// Events of it were gone before they were read: what it said may have been among them.
+    has_gap: bool,
 }
 
 impl Fold {
@@ -75,87 +114,180 @@ impl Fold {
         self.base.as_ref()
     }
 
+    /// Yields what the body returned, if that is all that it said.
+    pub(crate) const fn answer(&self) -> Option<&Arc<Values>> {
+        self.answer.as_ref()
+    }
+
     /// Takes in an event of the run's tree; tells whether the values are new, or the same again.
     pub(crate) fn take(
         &mut self,
-        run: RunId,
+        run: &RunRef,
         event: &RunEvent,
-        input: &Value,
+        about: &About,
         base: impl FnOnce() -> Option<Arc<Values>>,
     ) -> bool {
+        if let EventKind::Lagged { to, .. } = event.kind {
+            self.skip(run, to, about, base);
+            return false;
+        }
         if event.seq <= self.seq {
             return false;
         }
         self.seq = event.seq;
-        if event.run != run {
+        if event.run != run.id() {
             return false;
         }
         match &event.kind {
             EventKind::Started => {
-                self.has_started = true;
-                self.base = base();
-                self.current = Some(Arc::new(overlay(self.base.as_deref(), input)));
+                self.start(about, base());
                 true
             }
             EventKind::Stopping(_) => {
                 self.is_stopping = true;
                 false
             }
-            EventKind::Emitted(payload) => self.take_emit(payload),
+            EventKind::Emitted(payload) => self.take_emit(event, payload, about),
             _ => false,
         }
     }
 
-    fn take_emit(&mut self, payload: &Payload) -> bool {
-        let Some(Emit::Values { values }) = Emit::read(payload) else { return false };
-        if self.is_stopping || !self.has_started {
+    fn start(&mut self, about: &About, base: Option<Arc<Values>>) {
+        self.has_started = true;
+        let values = overlay(&about.reducers, base.as_deref(), &given(&about.input));
+        (self.base, self.current) = (base, Some(Arc::new(values)));
+    }
+
+    /// Goes on after events that are gone. What they said of the run's life, the run still knows.
+    fn skip(
+        &mut self,
+        run: &RunRef,
+        to: u64,
+        about: &About,
+        base: impl FnOnce() -> Option<Arc<Values>>,
+    ) {
+        if to <= self.seq {
+            return;
+        }
+        self.seq = to;
+        let row = run.row();
+        if row.started_at.is_none() {
+            return;
+        }
+        if !self.has_started {
+            self.start(about, base());
+        }
+        self.has_gap = true;
+        self.stopped_at = row.stopped_at;
+    }
+
+    fn take_emit(&mut self, event: &RunEvent, payload: &Payload, about: &About) -> bool {
+        let is_late = self.is_stopping || self.stopped_at.is_some_and(|at| event.at >= at);
+        if is_late || !self.has_started {
             return false;
         }
-        self.has_spoken = true;
-        self.current = Some(Arc::new(overlay(self.base.as_deref(), &values)));
-        true
+        match Emit::read(payload) {
+            Some(Emit::Values { values }) => {
+                self.has_spoken = true;
+                self.lay(about, &keyed(&values));
+                true
+            }
+            Some(Emit::Updates { .. }) => {
+                self.has_updated = true;
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn lay(&mut self, about: &About, over: &Values) {
+        self.current = Some(Arc::new(overlay(&about.reducers, self.base.as_deref(), over)));
     }
 
     /// Takes in the output of a completed run that emitted no values; tells whether it is some.
-    pub(crate) fn finish(&mut self, output: Option<&Payload>) -> bool {
-        let output = output.filter(|_| !self.has_spoken).and_then(|text| text.parse().ok());
-        let Some(output @ Value::Object(_)) = output else { return false };
-        self.has_spoken = true;
-        let so_far = self.current.take();
-        self.current = Some(Arc::new(overlay(so_far.as_deref(), &output)));
+    pub(crate) fn finish(&mut self, output: Option<&Payload>, about: &About) -> bool {
+        let is_known = self.has_spoken && !self.has_gap;
+        let output: Option<Value> = output.filter(|_| !is_known).and_then(|text| text.parse().ok());
+        let Some(output) = output.filter(|output| !output.is_null()) else { return false };
+        if self.has_gap && !output.is_object() && self.has_spoken {
+            return false;
+        }
+        let output = keyed(&output).into_owned();
+        if self.has_gap {
+            // Perhaps it spoke of its state where nobody read it: its output is that state.
+            let mut state = given(&about.input).into_owned();
+            state.extend(output.clone());
+            self.lay(about, &state);
+        } else {
+            let so_far = self.current.take();
+            self.current = Some(Arc::new(overlay(&about.reducers, so_far.as_deref(), &output)));
+        }
+        if !self.has_spoken && !self.has_updated {
+            self.answer = Some(Arc::new(output));
+        }
+        (self.has_spoken, self.has_gap) = (true, false);
         true
     }
 }
 
+/// Yields what an input puts into the values: one that is no object is the body's alone.
+fn given(input: &Value) -> Cow<'_, Values> {
+    input.as_object().map_or_else(|| Cow::Owned(Values::new()), Cow::Borrowed)
+}
+
 #[cfg(test)]
 mod tests {
+    use quell_flow::Component;
     use serde_json::json;
 
     use super::*;
 
+    fn with_log() -> Reducers {
+        let graph = Component::workflow("g", async |_ctx, input: Payload| Ok(input));
+        graph.reducer("log", Reducer::Append).reducers().clone()
+    }
+
+    fn laid(reducers: &Reducers, base: Option<&Values>, over: &Value) -> Value {
+        Value::Object(overlay(reducers, base, &keyed(over)))
+    }
+
     #[test]
-    fn a_key_is_overwritten_and_the_log_is_appended_to() {
+    fn a_key_is_overwritten_and_one_that_is_declared_so_is_appended_to() {
         let base = json!({"a": 1, "log": ["x"]}).as_object().cloned();
         let table = [
             (None, json!({}), json!({"log": []})),
             (None, json!({"b": 2, "log": ["y"]}), json!({"b": 2, "log": ["y"]})),
             (base.clone(), json!({"a": 2}), json!({"a": 2, "log": ["x"]})),
             (base.clone(), json!({"log": ["y", "z"]}), json!({"a": 1, "log": ["x", "y", "z"]})),
-            (base.clone(), json!({"log": 7}), json!({"a": 1, "log": ["x"]})),
-            (base.clone(), json!("no object"), json!({"a": 1, "log": ["x"]})),
+            (base.clone(), json!({"log": 7}), json!({"a": 1, "log": ["x", 7]})),
+            (base.clone(), json!({"log": null}), json!({"a": 1, "log": ["x"]})),
+            (base.clone(), json!("hi"), json!({"a": 1, "log": ["x"], "output": "hi"})),
             (base, Value::Null, json!({"a": 1, "log": ["x"]})),
         ];
         for (base, over, expected) in table {
-            assert_eq!(Value::Object(overlay(base.as_ref(), &over)), expected, "{over}");
+            assert_eq!(laid(&with_log(), base.as_ref(), &over), expected, "{over}");
         }
     }
 
     #[test]
-    fn a_body_gets_the_values_of_its_thread_without_the_log() {
+    fn without_a_declaration_every_key_is_overwritten_and_none_is_added() {
+        let none = Reducers::default();
+        let base = json!({"log": ["x"]}).as_object().cloned();
+        assert_eq!(laid(&none, None, &json!({})), json!({}));
+        assert_eq!(laid(&none, None, &json!({"log": "hello"})), json!({"log": "hello"}));
+        assert_eq!(laid(&none, base.as_ref(), &json!({"log": ["y"]})), json!({"log": ["y"]}));
+    }
+
+    #[test]
+    fn a_body_gets_the_values_of_its_thread_without_what_is_appended_to() {
         let base = json!({"a": 1, "b": 1, "log": ["x"]}).as_object().cloned();
-        let merged = merged_input(base.as_ref(), &json!({"b": 2}));
+        let merged = merged_input(&with_log(), base.as_ref(), &json!({"b": 2}));
         assert_eq!(merged, json!({"a": 1, "b": 2}));
-        assert_eq!(merged_input(base.as_ref(), &json!([1])), json!([1]));
-        assert_eq!(merged_input(None, &Value::Null), json!({}));
+        let merged = merged_input(&with_log(), base.as_ref(), &json!({"log": "y"}));
+        assert_eq!(merged, json!({"a": 1, "b": 1, "log": ["y"]}));
+        assert_eq!(merged_input(&with_log(), base.as_ref(), &json!([1])), json!([1]));
+        assert_eq!(merged_input(&with_log(), None, &Value::Null), json!({}));
+        let merged = merged_input(&Reducers::default(), base.as_ref(), &json!({"b": 2}));
+        assert_eq!(merged, json!({"a": 1, "b": 2, "log": ["x"]}));
     }
 }

@@ -8,10 +8,13 @@
 )]
 
 mod access;
+mod answers;
 mod cancels;
 mod errors;
+mod gaps;
 mod races;
 mod runs;
 mod sockets;
 mod support;
 mod talk;
+mod traces;

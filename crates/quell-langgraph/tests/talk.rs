@@ -4,6 +4,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use quell::EngineConfig;
+use quell_flow::{Catalog, Component};
 use quell_http::{Access, Service};
 use quell_langgraph::Options;
 use serde_json::{Value, json};
@@ -65,6 +66,15 @@ impl Server {
 
     pub(crate) fn with(config: EngineConfig, options: Options, access: Access) -> Self {
         let (app, service, witness) = crate::support::app(config, options, access);
+        Self { app, service, witness, headers: Vec::new() }
+    }
+
+    /// Serves these components besides those of the demo.
+    pub(crate) fn serving(components: impl IntoIterator<Item = Component>) -> Self {
+        let catalog = components.into_iter().fold(Catalog::new(), Catalog::with);
+        let (config, options) = (EngineConfig::new(), Options::default());
+        let (app, service, witness) =
+            crate::support::app_with(catalog, config, options, Access::open());
         Self { app, service, witness, headers: Vec::new() }
     }
 

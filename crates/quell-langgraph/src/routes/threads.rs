@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::routes::{Parts, json, parts, read_json};
-use crate::threads::{Full, Thread};
+use crate::table::Full;
+use crate::threads::Thread;
 use crate::wire::create::{choice, object};
 use crate::wire::query::thread_id;
 use crate::wire::refusal::Refusal;

@@ -2,7 +2,9 @@
 
 pub(crate) mod cancel;
 pub(crate) mod create;
+pub(crate) mod event_id;
 pub(crate) mod failure;
+pub(crate) mod message;
 pub(crate) mod modes;
 pub(crate) mod query;
 pub(crate) mod refusal;

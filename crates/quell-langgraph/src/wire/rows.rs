@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{Cause, RunRow, RunStatus};
-use quell_flow::Component;
+use quell_flow::{Component, Reducers};
 use quell_http::State;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -56,6 +56,8 @@ pub(crate) struct About {
     /// What the request says besides.
     pub(crate) kwargs: Map<String, Value>,
     pub(crate) strategy: &'static str,
+    /// How its graph takes new values.
+    pub(crate) reducers: Reducers,
     pub(crate) due: Option<SystemTime>,
 }
 
@@ -189,6 +191,7 @@ mod tests {
             input: Arc::new(json!({"a": 1})),
             kwargs: Map::new(),
             strategy: "enqueue",
+            reducers: Reducers::default(),
             due: Some(at(1_795_155_868_000_000)),
         };
         let mut row = row(RunStatus::Stopping);

@@ -21,8 +21,18 @@ pub(crate) fn app(
     options: Options,
     access: Access,
 ) -> (Router, Service, Witness) {
+    app_with(Catalog::new(), config, options, access)
+}
+
+/// As [`app`], with these components as well.
+pub(crate) fn app_with(
+    catalog: Catalog,
+    config: EngineConfig,
+    options: Options,
+    access: Access,
+) -> (Router, Service, Witness) {
     let witness = Witness::default();
-    let catalog = langgraph::components(Catalog::new(), &witness, "");
+    let catalog = langgraph::components(catalog, &witness, "");
     let catalog = agentos::components(catalog, &witness, "");
     let service = Service::new(Engine::with_config(config), catalog).access(access);
     let app = quell_langgraph::router(service.clone(), options);

@@ -203,6 +203,29 @@ fn a_program_of_the_file_is_an_agent_that_can_be_cancelled() {
 }
 
 #[test]
+fn a_program_of_the_file_answers_langgraph_and_the_file_says_what_is_appended_to() {
+    let scratch = Scratch::new();
+    let file = r#"
+        [agents.text]
+        run = ["echo", "hello"]
+        [workflows.list]
+        run = ["sh", "-c", "cat > /dev/null; echo '{\"items\": [\"b\"]}'"]
+        reducers = { items = "append" }
+    "#;
+    scratch.write("quell.toml", file);
+    let site = Site::with(scratch, &["--config", "quell.toml"]);
+    let (_, thread) = site.post("/threads", &json!({}));
+    let path = format!("/threads/{}/runs/wait", thread["thread_id"].as_str().expect("an id"));
+    let run = |graph: &str, input: Value| {
+        site.post(&path, &json!({ "assistant_id": graph, "input": input })).1
+    };
+    assert_eq!(run("text", json!({})), json!({ "output": "hello" }));
+    let first = run("list", json!({ "items": "a" }));
+    assert_eq!(first, json!({ "output": "hello", "items": ["a", "b"] }));
+    assert_eq!(run("list", json!({}))["items"], json!(["a", "b", "b"]));
+}
+
+#[test]
 fn a_program_of_the_file_does_not_get_the_secrets_of_the_server() {
     let scratch = Scratch::new();
     let program = "env > env.$1; echo through";

@@ -1,0 +1,130 @@
+//! What a component answers that knows nothing of states.
+
+use quell::{Payload, RunContext};
+use quell_flow::{Component, Emit, Reducer};
+use serde_json::{Value, json};
+
+use crate::talk::{Answer, Server};
+
+fn text() -> Component {
+    Component::agent("text", async |_ctx, _input| Ok(Payload::from("hello")))
+}
+
+fn same(id: &str) -> Component {
+    Component::workflow(id, async |_ctx, input: Payload| Ok(input))
+}
+
+/// Says lines as a program does, and answers with all of them.
+fn program() -> Component {
+    Component::agent("program", async |ctx: RunContext, _input| {
+        for line in ["one", "two"] {
+            ctx.emit(json!({ "stream": "stdout", "line": line }));
+        }
+        Ok(Payload::from("one\ntwo"))
+    })
+}
+
+async fn streamed(server: &Server, graph: &str, mode: &str) -> Answer {
+    let body = json!({ "assistant_id": graph, "input": {"a": 1}, "stream_mode": [mode] });
+    server.post("/runs/stream", &body).await
+}
+
+fn last(answer: &Answer) -> (String, Value) {
+    answer.events().pop().unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_object_is_the_key_output_of_wait_join_and_thread() {
+    let server = Server::serving([text(), same("same")]);
+    let table = [
+        ("text", json!({"a": 1}), json!({"a": 1, "output": "hello"})),
+        ("same", json!([1, 2]), json!({"output": [1, 2]})),
+        ("same", json!(7.5), json!({"output": 7.5})),
+        ("same", json!("hi"), json!({"output": "hi"})),
+        ("same", json!({"a": 1}), json!({"a": 1})),
+    ];
+    for (graph, input, values) in table {
+        let thread = server.thread().await;
+        let run = server.start(&thread, graph, input.clone()).await;
+        let joined = server.get(&format!("{run}/join")).await.json();
+        assert_eq!(joined, values, "{graph} {input}");
+        assert_eq!(server.get(&format!("/threads/{thread}")).await.json()["values"], values);
+        let body = json!({ "assistant_id": graph, "input": input });
+        assert_eq!(server.post("/runs/wait", &body).await.json(), values);
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_answers_text_answers_in_every_stream_mode() {
+    let server = Server::serving([text()]);
+    let answer = json!({"output": "hello"});
+    let of = async |mode| last(&streamed(&server, "text", mode).await);
+    assert_eq!(of("values").await, ("values".into(), json!({"a": 1, "output": "hello"})));
+    assert_eq!(of("updates").await, ("updates".into(), json!({"text": answer})));
+    let (event, data) = of("messages-tuple").await;
+    assert_eq!(
+        (&*event, &data[0]["content"], &data[0]["type"]),
+        ("messages", &json!("hello"), &json!("ai"))
+    );
+    assert_eq!(
+        (&data[1]["langgraph_node"], &data[1]["graph_id"]),
+        (&json!("text"), &json!("text"))
+    );
+    let (event, data) = of("messages").await;
+    assert_eq!((&*event, &data[0]["content"]), ("messages/complete", &json!("hello")));
+    assert_eq!(of("tasks").await.1["result"], answer);
+    assert_eq!(of("debug").await.1["payload"]["result"], answer);
+    assert_eq!(of("events").await.1["data"]["output"], answer);
+    assert_eq!(of("checkpoints").await.1["values"], json!({"a": 1, "output": "hello"}));
+    // It is the body that says anything else, and this one does not.
+    assert_eq!(of("custom").await.0, "metadata");
+}
+
+#[tokio::test]
+async fn the_lines_of_a_program_are_messages_and_custom_events() {
+    let server = Server::serving([program()]);
+    let custom = streamed(&server, "program", "custom").await.events();
+    let line = |line: &str| ("custom".to_owned(), json!({"stream": "stdout", "line": line}));
+    assert_eq!(custom[1..], [line("one"), line("two")]);
+    let pieces = streamed(&server, "program", "messages-tuple").await.events();
+    let said: Vec<_> = pieces[1..].iter().map(|(_, data)| data[0]["content"].clone()).collect();
+    assert_eq!(said, ["one\n", "two\n"], "and not once more at the end");
+    let whole = streamed(&server, "program", "messages").await.events();
+    let names: Vec<_> = whole.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["metadata", "messages/metadata", "messages/complete"]);
+    assert_eq!(whole[2].1[0]["content"], "one\ntwo\n");
+    let values = last(&streamed(&server, "program", "values").await).1;
+    assert_eq!(values, json!({"a": 1, "output": "one\ntwo"}));
+}
+
+#[tokio::test]
+async fn what_a_body_says_of_its_state_is_no_object_either_and_is_not_lost() {
+    let states = Component::workflow("states", async |ctx: RunContext, _input| {
+        Emit::Values { values: json!("half") }.send(&ctx);
+        ctx.emit(json!({"mine": 1}));
+        ctx.emit(json!({"emit": "nobody knows"}));
+        Ok(Payload::from("done"))
+    });
+    let server = Server::serving([states]);
+    let said = streamed(&server, "states", "values").await;
+    assert_eq!(last(&said).1, json!({"output": "half"}), "as it said itself");
+    let custom = streamed(&server, "states", "custom").await.events();
+    let custom: Vec<_> = custom[1..].iter().map(|(_, data)| data.clone()).collect();
+    assert_eq!(custom, [json!({"mine": 1}), json!({"emit": "nobody knows"})]);
+}
+
+#[tokio::test]
+async fn a_key_is_overwritten_unless_the_graph_declares_a_reducer() {
+    let declared = same("declared").reducer("items", Reducer::Append);
+    let server = Server::serving([same("plain"), declared]);
+    let thread = server.thread().await;
+    let run = async |graph: &str, input: Value| {
+        let body = json!({ "assistant_id": graph, "input": input });
+        server.post(&format!("/threads/{thread}/runs/wait"), &body).await.json()
+    };
+    assert_eq!(run("plain", json!({"log": "hello"})).await, json!({"log": "hello"}));
+    assert_eq!(run("plain", json!({"log": [1]})).await, json!({"log": [1]}));
+    assert_eq!(run("plain", json!({"log": [2], "b": 1})).await, json!({"log": [2], "b": 1}));
+    let first = run("declared", json!({})).await;
+    assert_eq!(first, json!({"log": [2], "b": 1, "items": []}));
+}

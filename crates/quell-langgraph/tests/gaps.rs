@@ -1,0 +1,85 @@
+//! Streams of runs that said more than a log holds.
+
+use quell::{Payload, RunContext, limits};
+use quell_flow::{Component, Emit, Reducer};
+use serde_json::{Value, json};
+
+use crate::talk::Server;
+
+const WORDS: usize = limits::EVENTS_PER_ROOT_MAX + 1_000;
+
+/// Says more than a log holds, with a state before and one in the middle of what is held.
+fn talker(id: &str, says_a_state: bool) -> Component {
+    let body = move |ctx: RunContext, input: Payload| async move {
+        for word in 0..WORDS {
+            if says_a_state && (word == 1 || word == WORDS - 500) {
+                let mut values: Value = input.parse().unwrap();
+                values["log"] = json!([format!("at {word}")]);
+                values["word"] = word.into();
+                Emit::Values { values }.send(&ctx);
+            }
+            Emit::custom(word).send(&ctx);
+            if word % 64 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(Payload::from(json!({ "said": WORDS })))
+    };
+    Component::workflow(id, body).reducer("log", Reducer::Append)
+}
+
+async fn talked(server: &Server, graph: &str) -> (String, Value) {
+    let thread = server.thread().await;
+    let echo = server.start(&thread, "echo", json!({"text": "before"})).await;
+    server.get(&format!("{echo}/join")).await;
+    let body = json!({"assistant_id": graph, "input": {"own": 1}, "stream_resumable": true,
+        "stream_mode": ["values", "custom"]});
+    let started = server.post(&format!("/threads/{thread}/runs"), &body).await;
+    let run = started.header("content-location").to_owned();
+    let values = server.get(&format!("{run}/join")).await.json();
+    (run, values)
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_after_more_than_a_log_holds_gets_the_values_of_the_thread() {
+    let server = Server::serving([talker("states", true), talker("quiet", false)]);
+    for (graph, is_state) in [("states", true), ("quiet", false)] {
+        let (run, values) = talked(&server, graph).await;
+        assert_eq!((&values["text"], &values["own"]), (&json!("before"), &json!(1)), "{values}");
+        for from in ["-1", "0000000000000-000020"] {
+            let again = server.saying("last-event-id", from);
+            let again = again.get(&format!("{run}/stream")).await.events();
+            let shown: Vec<_> = again.iter().filter(|(name, _)| name == "values").collect();
+            assert_eq!(shown.last().map(|(_, data)| data), Some(&values), "{graph} {from}");
+            for (_, shown) in &shown {
+                assert_eq!((&shown["text"], &shown["own"]), (&json!("before"), &json!(1)));
+            }
+            assert_eq!(shown.len(), 1, "{graph}: {is_state}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_told_that_events_are_gone_and_only_then() {
+    let server = Server::serving([talker("states", true)]);
+    let (run, _) = talked(&server, "states").await;
+    let from = async |id: &str| {
+        let again = server.saying("last-event-id", id);
+        again.get(&format!("{run}/stream")).await
+    };
+    let all = from("-1").await;
+    let names: Vec<_> = all.events().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names[..2], ["metadata", "lagged"]);
+    let (_, gone) = all.events().swap_remove(1);
+    assert_eq!(gone["from"], 1);
+    let ids: Vec<_> = all.text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    for (place, id) in ids.iter().enumerate().step_by(701) {
+        let rest = from(id).await;
+        let rest_ids: Vec<_> =
+            rest.text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+        assert_eq!(rest_ids, ids[place + 1..]);
+        assert!(!rest.text.contains("lagged"), "nothing is missing after {id}");
+    }
+    let old = from("0000000000000-000020").await;
+    assert!(old.text.starts_with("event: lagged\n"), "{}", &old.text[..100]);
+}
