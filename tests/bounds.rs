@@ -292,3 +292,26 @@ async fn i12_zero_is_no_time_and_no_room() {
     assert_eq!(refused, SubmitError::LimitReached { what: "live runs", max: 0 });
     lab.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn i22_hooks_beyond_their_bound_are_reported_as_skipped_and_errors_beyond_theirs_left_out() {
+    let lab = Lab::paused();
+    let run = lab
+        .submit(RunSpec::agent("hooks"), async |ctx| {
+            for at in 0..limits::HOOKS_MAX + 3 {
+                ctx.on_stop(async move |_| {
+                    assert!(at >= 100, "a hook that panics");
+                });
+            }
+            ctx.stopped().await;
+            Ok(())
+        })
+        .unwrap();
+    tokio::task::yield_now().await;
+    run.cancel(CancelRequest::because("enough"));
+    let report = run.ended().await;
+    let row = report.own_row();
+    assert_eq!(row.hooks_skipped, 3);
+    assert_eq!(row.cleanup_errors.len(), limits::CLEANUP_ERRORS_MAX);
+    lab.finish().await;
+}

@@ -72,6 +72,8 @@ mod scale;
 mod plans;
 // I4, I9, I12, I30, I32, I39: random trees in random weather, for as long as one likes.
 mod soak;
+// I21, I25, I29, I30, I38, I39: what the words of the public functions promise besides.
+mod promises;
 // What the types promise at compile time.
 mod surface;
 // What the code base promises about itself.

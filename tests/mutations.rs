@@ -82,6 +82,20 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     ("act-on-the-control-thread", FOREIGN),
     ("drop-under-the-lock", FOREIGN),
+    (
+        "cancel-what-goes-on",
+        "tools::i18_a_call_that_a_stop_drops_is_unknown_while_its_hold_is_held",
+    ),
+    ("fail-in-silence", "tokens::i2_a_run_that_fails_tells_its_token_and_all_who_ask"),
+    ("keep-the-time-that-was-read", "promises::i30_times_in_a_log_never_run_backwards"),
+    (
+        "keep-the-error",
+        "promises::i39_an_error_that_holds_its_own_run_goes_with_the_last_who_may_ask_for_it",
+    ),
+    (
+        "leave-the-stream-open",
+        "promises::i38_a_shutdown_that_is_dropped_still_ends_the_streams_of_the_engine",
+    ),
     // The soak looks for these two by itself, with a witness of its own.
     ("skip-signal", SOAK),
     ("claim-quiescence", SOAK),

@@ -155,7 +155,7 @@ fn only_one_file_of_the_engine_imports_locks_and_atomics() {
 }
 
 /// Where the engine may start a task or a thread.
-const SPAWNERS: [(&str, &str); 12] = [
+const SPAWNERS: [(&str, &str); 13] = [
     ("crates/quell/src/body.rs", "the one task of a run"),
     ("crates/quell/src/hooks.rs", "the hook runner"),
     ("crates/quell/src/work.rs", "blocking closures"),
@@ -166,6 +166,7 @@ const SPAWNERS: [(&str, &str); 12] = [
     ("crates/quell/src/sync/scheduled.rs", "the tasks of the engine in a drawn schedule"),
     ("crates/quell/src/models/bodies.rs", "threads of a model"),
     ("crates/quell/src/models/edges.rs", "threads of a model"),
+    ("crates/quell/src/models/failing.rs", "threads of a model"),
     ("crates/quell/src/models/log.rs", "threads of a model"),
     ("crates/quell/src/models/runs.rs", "threads of a model"),
 ];

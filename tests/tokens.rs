@@ -1,6 +1,6 @@
 use std::future::pending;
 
-use quell::{CancelRequest, CauseKind, Failure, RunContext, RunSpec, RunStatus};
+use quell::{CancelRequest, CauseKind, Failure, RunContext, RunSpec, RunStatus, Work};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Lab, Witness, chain, config, listener, ms, now, secs, soon, within};
@@ -152,4 +152,47 @@ async fn i39_a_link_is_gone_when_its_run_is() {
     assert_eq!(report.status, RunStatus::Cancelled);
     soon("all timers are gone", || quell::testing::held(&lab).timers == 0).await;
     assert_eq!(lab.finish().await.stopped, 1, "those that had ended changed in nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn i2_a_run_that_fails_tells_its_token_and_all_who_ask() {
+    let lab = Lab::paused();
+    for how in ["token", "token made later", "stopped", "checkpoint", "run until stopped"] {
+        let run = lab
+            .submit(RunSpec::agent(how), async move |ctx| {
+                let hold = ctx.hold(Work::Process, "waits")?;
+                let (token, own) = (ctx.cancellation_token(), ctx.clone());
+                tokio::spawn(async move {
+                    match how {
+                        "token" => token.cancelled().await,
+                        "token made later" => {
+                            tokio::task::yield_now().await;
+                            own.cancellation_token().cancelled().await;
+                        }
+                        "stopped" => {
+                            let cause = own.stopped().await;
+                            assert_eq!(cause.kind, CauseKind::ParentFailed);
+                        }
+                        "checkpoint" => {
+                            while own.checkpoint().is_ok() {
+                                tokio::task::yield_now().await;
+                            }
+                            assert!(own.is_stopping());
+                        }
+                        _ => drop(own.run_until_stopped(pending::<()>()).await.unwrap_err()),
+                    }
+                    drop(hold);
+                });
+                for _ in 0..5 {
+                    tokio::task::yield_now().await;
+                }
+                Err::<(), _>(Failure::new("broken"))
+            })
+            .unwrap();
+        let began = now();
+        let report = run.ended().await;
+        assert_eq!((report.status, report.quiescent), (RunStatus::Failed, true), "{how}");
+        assert_eq!(now(), began, "{how}: nobody waits for the end of the ladder");
+    }
+    lab.finish().await;
 }

@@ -44,6 +44,7 @@ const OUTSIDE: [(&str, &[&str]); 2] = [
             "futures",
             "parking_lot",
             "serde_json",
+            "slab",
             "thiserror",
             "tokio",
             "tokio-util",

@@ -138,9 +138,10 @@ pub enum ToolOutcome {
     Result(Option<Payload>),
     /// It failed, with these words.
     Error(Arc<str>),
-    /// It was dropped, or gave way to a stop.
+    /// It was dropped, or gave way to a stop, and nothing that was started inside it executes.
     Cancelled,
-    /// The body was abandoned within the call: nobody knows.
+    /// Nobody knows: the body was abandoned within the call, or what was started inside it, a
+    /// closure, a process or a child, went on when it was given up.
     Unknown,
 }
 

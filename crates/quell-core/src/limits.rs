@@ -1,5 +1,6 @@
 //! Every bound of the engine, its unit in its name. Each has a stated behaviour when reached.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Grace of a stop that names none: long enough to flush and hang up, short enough to wait for.
@@ -72,6 +73,9 @@ pub const EVENT_BYTES_MAX: usize = 256 << 10;
 /// The key or the value of a label, and the name of a run. A longer one is refused.
 pub const LABEL_BYTES_MAX: usize = 1 << 10;
 
+/// The id of a tool call, and the name of the tool. A longer one fails the call.
+pub const TOOL_NAME_BYTES_MAX: usize = 1 << 10;
+
 /// Labels of one run. One more is refused.
 pub const LABELS_MAX: usize = 32;
 
@@ -81,12 +85,36 @@ pub const OWNER_BYTES_MAX: usize = 256;
 /// The key of a lane. A longer one is refused.
 pub const LANE_BYTES_MAX: usize = 256;
 
-/// Hooks of one run. One more is refused: it never runs, and its registration says so.
+/// Hooks of one run. One more never runs: it is reported as skipped.
 pub const HOOKS_MAX: usize = 1_024;
 
 /// The reason and the actor of a request to cancel, each. A longer one is cut at a character and
 /// marked with `…`: a stop is never refused for its reason.
 pub const REASON_BYTES_MAX: usize = 4 << 10;
 
-/// Errors of cleanup kept per run. Later ones are counted.
+/// The words of a failure: those of an error and its sources, of a panic, or of a body. Longer ones
+/// are cut at a character and marked with `…`.
+pub const FAILURE_BYTES_MAX: usize = 16 << 10;
+
+/// Errors of cleanup kept per run. The first ones are kept, the others are not.
 pub const CLEANUP_ERRORS_MAX: usize = 16;
+
+/// Cuts a text that is longer than so many bytes, at a character, and marks it with `…`. A bound
+/// below the three bytes of the mark leaves nothing.
+///
+/// # Examples
+///
+/// ```
+/// use quell_core::limits::cut;
+///
+/// assert_eq!(cut("as it is", 8), "as it is");
+/// assert_eq!(cut("somewhat longer", 8), "somew…");
+/// assert_eq!(cut("none", 2), "");
+/// ```
+pub fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
+    if text.len() <= bytes_max {
+        return Cow::Borrowed(text);
+    }
+    let Some(rest) = bytes_max.checked_sub('…'.len_utf8()) else { return Cow::Borrowed("") };
+    Cow::Owned(format!("{}…", &text[..text.floor_char_boundary(rest)]))
+}

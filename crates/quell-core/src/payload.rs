@@ -14,7 +14,12 @@ use crate::PayloadError;
 
 /// A JSON value as text, cheap to clone: an input, an output, or what a body emits.
 ///
-/// The text is always valid JSON. A payload does not check its own size; whoever takes one in
+/// The text is always valid JSON. Taken from JSON text, by [`from_json_text`](Self::from_json_text)
+/// or as a field that is deserialised, it is that text to the letter: every digit of a number, the
+/// order of keys, keys that come twice. To be a field it needs `serde_json`, and a type that is
+/// read directly: not `#[serde(flatten)]` or `#[serde(untagged)]`, which read into a buffer first.
+///
+/// A payload does not check its own size; whoever takes one in
 /// refuses what is over [`limits::PAYLOAD_BYTES_MAX`](crate::limits::PAYLOAD_BYTES_MAX).
 ///
 /// # Examples
@@ -185,8 +190,8 @@ impl Serialize for Payload {
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(from)?;
-        Ok(Self::from(value))
+        let raw = Box::<RawValue>::deserialize(from)?;
+        Ok(Self::written(Box::<str>::from(raw)))
     }
 }
 
@@ -224,6 +229,30 @@ mod tests {
         assert_eq!((payload.len(), other.as_str()), (1, "7"));
         assert_eq!(payload, Payload::from(Value::from(7)));
         assert_eq!(written.load(Ordering::Relaxed), 1);
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Holder {
+        payload: Payload,
+        list: Vec<Option<Payload>>,
+    }
+
+    #[test]
+    fn a_payload_that_is_deserialised_keeps_every_digit_and_the_order_of_keys() {
+        let exact = r#"{"z":12345678901234567890123,"a":0.1000,"z":1e400,"m":-0}"#;
+        let text = format!(r#"{{"payload": {exact}, "list": [1.50, null, "\u00e4"]}}"#);
+        let held: Holder = serde_json::from_str(&text).unwrap();
+        assert_eq!(held.payload, Payload::from_json_text(exact).unwrap());
+        assert_eq!(held.payload.as_str(), exact);
+        let list: Vec<_> = held.list.iter().flatten().map(Payload::as_str).collect();
+        assert_eq!(list, ["1.50", r#""\u00e4""#]);
+        let read: Holder = serde_json::from_reader(text.as_bytes()).unwrap();
+        assert_eq!(read.payload.as_str(), exact);
+        let value = serde_json::json!({ "payload": { "a": 1 }, "list": [] });
+        let held: Holder = serde_json::from_value(value).unwrap();
+        assert_eq!(held.payload.as_str(), r#"{"a":1}"#);
+        let payload: Payload = serde_json::from_str(exact).unwrap();
+        assert_eq!(serde_json::to_string(&payload).unwrap(), exact);
     }
 
     struct Panics;

@@ -18,7 +18,7 @@ use crate::{RunId, RunStatus};
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum StopMode {
     /// Stop at the run's next checkpoint; a run that ends first keeps its own outcome.
@@ -77,7 +77,8 @@ pub enum CauseKind {
     Disconnected,
     /// The engine shuts down.
     Shutdown,
-    /// The worker lost its lease on the run.
+    /// The worker lost its lease on the run. Never made by the engine, which knows no leases: for
+    /// requests of whoever keeps them.
     LeaseLost,
     /// A token from outside, to which the run or the engine is linked, was cancelled.
     ExternalToken,
@@ -343,19 +344,22 @@ impl Disposition {
 }
 
 fn bounded(text: &str) -> Option<Arc<str>> {
-    if text.is_empty() {
-        return None;
-    }
-    if text.len() <= limits::REASON_BYTES_MAX {
-        return Some(text.into());
-    }
-    let end = text.floor_char_boundary(limits::REASON_BYTES_MAX - '…'.len_utf8());
-    Some(format!("{}…", &text[..end]).into())
+    (!text.is_empty()).then(|| limits::cut(text, limits::REASON_BYTES_MAX).into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_mode_has_one_spelling() {
+        for mode in [StopMode::AfterStep, StopMode::Cooperative, StopMode::Abort] {
+            let text = serde_json::to_string(&mode).unwrap();
+            assert_eq!(text, format!("\"{}\"", mode.as_str()));
+            assert_eq!(serde_json::from_str::<StopMode>(&text).unwrap(), mode);
+        }
+    }
 
     #[test]
     fn a_reason_beyond_its_bound_is_cut_at_a_character_and_marked() {

@@ -20,6 +20,7 @@ use crate::shield;
 use crate::spec::RunSpec;
 use crate::step::Note;
 use crate::sync::Ordering;
+use crate::tool;
 use crate::waiters::Wakers;
 use crate::word;
 
@@ -68,8 +69,13 @@ impl Shared {
         let account = if bytes > 0 { parent.account(&parent.lock()).map(Arc::clone) } else { None };
         let charge = self.charge(account.as_ref(), bytes)?;
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
-        let (node, stop) = self.link_child(spec, parent, bytes, now, &mut wakers)?;
+        // In the past it is none. A lane is its root's.
+        let due = spec.gate.take().and_then(|gate| gate.not_before).filter(|due| *due > now);
+        let (node, stop) = self.link_child(spec, parent, (bytes, due), now, &mut wakers)?;
         charge.keep();
+        if let Some(due) = due {
+            self.control.nudge(self.clock.ticks(due));
+        }
         foreign::wake(self, wakers);
         self.stop_at_once(&node, token, stop, now);
         Ok(node)
@@ -104,7 +110,7 @@ impl Shared {
         self: &Arc<Self>,
         spec: RunSpec,
         parent: &Arc<Node>,
-        bytes: usize,
+        (bytes, due): (usize, Option<Instant>),
         now: Instant,
         wakers: &mut Wakers,
     ) -> Result<(Arc<Node>, Option<Box<After>>), Refusal> {
@@ -130,8 +136,18 @@ impl Shared {
         if cleanup {
             node.set(word::CLEANUP);
         }
+        if due.is_some() {
+            node.hold_back();
+            node.set(word::UNDER);
+        }
+        let admit = || {
+            if let Some(due) = due {
+                self.admission.enter_child(&node, due);
+            }
+            Ok(())
+        };
         let mut state = node.lock();
-        let ((), stop) = self.enter(&node, &mut state, cleanup, now, wakers, || Ok(()))?;
+        let ((), stop) = self.enter(&node, &mut state, cleanup, now, wakers, admit)?;
         let added = above.life.on(Input::ChildAdded { shielded }, now);
         debug_assert!(
             !added.refused || faults::on("skip-fence"),
@@ -139,6 +155,9 @@ impl Shared {
         );
         if faults::on("forget-child") {
             above.life.on(Input::ChildLeft, now);
+        }
+        if let Some(inside) = tool::inside() {
+            state.extra().inside = Some(inside);
         }
         state.slot = above.kids.link(Arc::clone(&node));
         parent.log_of(&mut above).count_charge(bytes, 0);

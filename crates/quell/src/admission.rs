@@ -1,4 +1,4 @@
-//! When a root may start: at its due time, when its lane is free, when there is a slot.
+//! When a run may start: at its due time; a root, when its lane is free and there is a slot.
 //!
 //! A run that has to wait has its task already: the task holds the body and waits until the node
 //! is no longer `HELD`. So a stop before the start takes the usual path, and the destructors of a
@@ -6,8 +6,8 @@
 //!
 //! Invariants, all under the one lock:
 //!
-//! 1. A root comes in only while the registry claims its id, and the registry keeps the id until
-//!    the root is quiescent: no two roots that are in here have the same id.
+//! 1. A run comes in only while the registry claims its id, and the registry keeps the id until
+//!    the run has left: no two runs that are in here have the same id.
 //! 2. A lane has an entry exactly as long as a run holds it; the runs behind it wait in it, first
 //!    come, first served. So no two runs of a lane are let go at once (I36).
 //! 3. A run in `running` was let go and is not quiescent: abandoned work keeps its slot (I27).
@@ -105,7 +105,16 @@ impl Admission {
         Ok(self.let_go(&mut state, now))
     }
 
-    /// A root became terminal: it waits no more, and its lane goes to the next one.
+    /// Takes a child in that has a due time, if that is still to come. It has no lane and takes no
+    /// slot: its root has both. Called under its node's lock, with the node held.
+    pub(crate) fn enter_child(&self, node: &Arc<Node>, due: Instant) {
+        let mut state = self.state.lock();
+        let number = state.next_number();
+        state.places.insert(node.id, Place::Due(due, number));
+        state.due.insert((due, number), Arc::clone(node));
+    }
+
+    /// A run became terminal: it waits no more, and its lane goes to the next one.
     pub(crate) fn ended(&self, node: &Node, now: Instant) -> Free {
         let mut state = self.state.lock();
         let lane = node.gate().and_then(|gate| gate.lane.as_ref());
@@ -147,14 +156,21 @@ impl Admission {
     }
 
     fn let_go(&self, state: &mut State, now: Instant) -> Free {
+        let mut free = Vec::new();
         while let Some(first) = state.due.first_entry() {
             if first.key().0 > now {
                 break;
             }
             let node = first.remove();
-            state.line_up(node);
+            if node.word() & word::UNDER == 0 {
+                state.line_up(node);
+                continue;
+            }
+            state.places.remove(&node.id);
+            if node.is_wanted() {
+                free.push(node);
+            }
         }
-        let mut free = Vec::new();
         while self.running_max.is_none_or(|max| state.running.len() < max) {
             let Some((_, node)) = state.ready.pop_first() else { break };
             state.places.remove(&node.id);
@@ -218,7 +234,7 @@ impl Free {
 }
 
 impl Node {
-    /// Makes a root wait for its turn. Called before its task is there.
+    /// Makes a run wait for its turn. Called before its task is there.
     pub(crate) fn hold_back(&self) {
         self.set(word::HELD | word::GATED);
     }

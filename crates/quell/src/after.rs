@@ -7,9 +7,10 @@ use quell_core::lifecycle::{Cascade, Effects, Stage};
 use quell_core::{Cause, Counts, RunStatus};
 use tokio_util::sync::CancellationToken;
 
+use crate::failure::Failure;
 use crate::few::Few;
 use crate::hooks::Hook;
-use crate::node::{Link, Node};
+use crate::node::{Link, Node, State};
 use crate::sync::AbortHandle;
 use crate::waiters::Wakers;
 
@@ -39,6 +40,8 @@ pub(crate) struct Rare {
     /// [`Extra::runners_aborted`] when it was decided that they run.
     pub(crate) round: u32,
     pub(crate) dropped: Vec<Hook>,
+    /// What the body failed with, if nobody is to ask for more than its words.
+    pub(crate) failure: Option<Failure>,
     /// Where the hooks above are noted as work, if they are.
     pub(crate) place: Option<usize>,
 }
@@ -54,6 +57,14 @@ impl After {
                 self.wakers.push(waker);
             }
         }
+    }
+
+    /// Tells the token of a run that it is to give way, and whoever waits at it.
+    pub(crate) fn tell(&mut self, state: &mut State) {
+        if let Some(token) = state.extra.as_ref().and_then(|extra| extra.token.as_ref()) {
+            self.rare().token = Some(token.clone());
+        }
+        state.waiters.drain_into(&mut self.wakers);
     }
 
     pub(crate) fn rare(&mut self) -> &mut Rare {

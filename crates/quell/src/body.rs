@@ -247,8 +247,7 @@ fn report(
 }
 
 /// The failure of a parent whose child failed with nobody to see it (D5).
-pub(crate) fn failure_of_child(child: &Node) -> Failure {
-    let failure = child.lock().failure.clone();
+pub(crate) fn failure_of_child(child: &Node, failure: Option<Failure>) -> Failure {
     let failure = failure.unwrap_or_else(|| Failure::new("no reason given"));
     Failure::from(RunError::Failed(RunFailure::new(child.id, Arc::clone(&child.name), failure)))
 }

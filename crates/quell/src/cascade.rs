@@ -17,6 +17,7 @@ use quell_core::{CancelRequest, Cause, CauseKind, StopMode};
 
 use crate::after::{After, Gone, Todo, Todos};
 use crate::faults;
+use crate::foreign;
 use crate::node::Node;
 use crate::step::Note;
 use crate::word;
@@ -299,10 +300,15 @@ impl StageWalk {
 /// Counts a child out, and keeps it for the report if there is a row for it.
 fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &Gone, now: Instant) -> After {
     let input = Input::ChildEnded { unseen_failure: gone.unseen_failure, restless: gone.restless };
-    let mut unlinked = None;
+    let (mut unlinked, mut unseen) = (None, None);
     let after = parent.step(input, Note::default(), now, |state, _: &Effects| {
-        if gone.unseen_failure && state.failure.is_none() {
-            state.failure = Some(crate::body::failure_of_child(child));
+        if gone.unseen_failure {
+            let failure = child.lock().take_failure();
+            if state.failure.is_none() {
+                state.failure = Some(crate::body::failure_of_child(child, failure));
+            } else {
+                unseen = failure;
+            }
         }
         if !gone.stays {
             unlinked = state.kids.unlink(gone.slot);
@@ -316,6 +322,10 @@ fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &Gone, now: Instant)
     });
     if unlinked.is_some() {
         child.shared.registry.remove(child);
+    }
+    if unseen.is_some() {
+        // It may be the last claim on an error that is not ours.
+        foreign::run(&child.shared, move || drop(unseen));
     }
     after
 }

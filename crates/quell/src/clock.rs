@@ -1,38 +1,77 @@
 //! The one clock of an engine.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::sync;
+use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// Yields monotonic instants and the wall time that belongs to each.
 ///
-/// The wall clock is read once, when the engine starts; from there it follows the monotonic clock,
-/// so that times in events and reports never run backwards. It is tokio's clock: a test that
-/// pauses it pauses the engine.
-#[derive(Clone, Copy, Debug)]
+/// The wall clock is read when the engine starts, and compared with the monotonic clock now and
+/// then. Where the two have come apart, because the machine was suspended or somebody has set the
+/// clock, times follow the wall clock from there on. They never run backwards: a clock that is set
+/// back lets them stand still until it is there again.
+///
+/// It is tokio's clock: a test that pauses it pauses the engine, and nothing is compared.
+///
+/// The lock is a leaf.
+#[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
     wall: SystemTime,
     /// The same in nanoseconds since 1970.
     wall_nanos: u64,
+    /// When the clocks are compared next, in ticks.
+    compare_at: AtomicU64,
+    /// Whether they have ever come apart.
+    has_jumped: AtomicBool,
+    jumps: Mutex<Jumps>,
+}
+
+/// Where the wall clock went another way than the monotonic one.
+#[derive(Debug)]
+struct Jumps {
+    /// The start, or the last one that is no longer in the list.
+    first: Jump,
+    later: VecDeque<Jump>,
+}
+
+/// From here on the wall clock goes another way.
+#[derive(Clone, Copy, Debug)]
+struct Jump {
+    from: Ticks,
+    /// What the wall clock says there.
+    wall: SystemTime,
+    /// What times were before: none after it is earlier.
+    floor: SystemTime,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        let wall = sync::wall();
-        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let wall_nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
-        Self { start: sync::now(), wall, wall_nanos }
+        Self::start_at(sync::now(), sync::wall())
     }
 
-    #[expect(clippy::unused_self, reason = "callers should not care where the time comes from")]
+    fn start_at(start: Instant, wall: SystemTime) -> Self {
+        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall_nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        let first = Jump { from: Ticks(NonZeroU64::MIN), wall, floor: wall };
+        let jumps = Mutex::new(Jumps { first, later: VecDeque::new() });
+        let (compare_at, has_jumped) = (AtomicU64::new(COMPARE_EVERY), AtomicBool::new(false));
+        Self { start, wall, wall_nanos, compare_at, has_jumped, jumps }
+    }
+
+    #[inline]
     pub(crate) fn now(&self) -> Instant {
-        sync::now()
+        let now = sync::now();
+        if !IS_MODELLED && self.ticks(now).get() >= self.compare_at.load(Ordering::Relaxed) {
+            self.compare(now);
+        }
+        now
     }
 
     pub(crate) fn wall(&self, at: Instant) -> SystemTime {
-        self.wall + at.saturating_duration_since(self.start)
+        self.wall_at(self.ticks(at))
     }
 
     pub(crate) fn ticks(&self, at: Instant) -> Ticks {
@@ -47,12 +86,79 @@ impl Clock {
     }
 
     pub(crate) fn wall_at(&self, ticks: Ticks) -> SystemTime {
-        self.wall + ticks.since_start()
+        if self.follows_start() {
+            return self.wall + ticks.since_start();
+        }
+        let jumps = self.jumps.lock();
+        let before = jumps.later.partition_point(|jump| jump.from <= ticks);
+        let last = before.checked_sub(1).and_then(|last| jumps.later.get(last));
+        last.unwrap_or(&jumps.first).time_at(ticks)
     }
 
     /// Nanoseconds since 1970, as far as they go.
     pub(crate) fn wall_nanos(&self, at: Instant) -> u64 {
-        self.wall_nanos.saturating_add(self.ticks(at).get())
+        if self.follows_start() {
+            return self.wall_nanos.saturating_add(self.ticks(at).get());
+        }
+        let since = self.wall(at).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn follows_start(&self) -> bool {
+        IS_MODELLED || !self.has_jumped.load(Ordering::Acquire)
+    }
+
+    /// Compares the clocks, for an instant that was read just now.
+    #[cold]
+    fn compare(&self, now: Instant) {
+        let next = self.ticks(now).get().saturating_add(COMPARE_EVERY);
+        self.compare_at.store(next, Ordering::Relaxed);
+        let before = Instant::now();
+        let (at, wall) = (sync::now(), sync::wall());
+        let after = Instant::now();
+        // A clock that is paused, or was, says nothing about the wall clock. And a thread that was
+        // held up in between has not read two clocks at one instant.
+        if before <= at && at <= after && after.saturating_duration_since(before) < TOLERANCE / 2 {
+            let since = at.saturating_duration_since(now);
+            self.follow(now, wall.checked_sub(since).unwrap_or(wall));
+        }
+    }
+
+    /// Follows the wall clock, if it is not where it is expected at an instant.
+    fn follow(&self, at: Instant, wall: SystemTime) {
+        let ticks = self.ticks(at);
+        let floor = self.wall_at(ticks);
+        let mut jumps = self.jumps.lock();
+        let last = *jumps.later.back().unwrap_or(&jumps.first);
+        if ticks <= last.from {
+            // Another thread has just done so.
+            return;
+        }
+        let expected = last.wall + ticks.since(last.from);
+        let ahead = wall.duration_since(expected).unwrap_or_default();
+        let behind = expected.duration_since(wall).unwrap_or_default();
+        if ahead.max(behind) < TOLERANCE {
+            return;
+        }
+        if jumps.later.len() == JUMPS_MAX
+            && let Some(oldest) = jumps.later.pop_front()
+        {
+            jumps.first = oldest;
+        }
+        jumps.later.push_back(Jump { from: ticks, wall, floor: floor.max(wall) });
+        self.has_jumped.store(true, Ordering::Release);
+    }
+}
+
+impl Jump {
+    /// Yields the time of an instant, as if the wall clock had gone no other way since.
+    fn time_at(&self, ticks: Ticks) -> SystemTime {
+        if ticks < self.from {
+            // The jumps before it are no longer known.
+            let earlier = self.floor.checked_sub(self.from.since(ticks));
+            return earlier.unwrap_or(SystemTime::UNIX_EPOCH);
+        }
+        self.floor.max(self.wall + ticks.since(self.from))
     }
 }
 
@@ -72,5 +178,109 @@ impl Ticks {
 
     const fn since_start(self) -> Duration {
         Duration::from_nanos(self.0.get() - 1)
+    }
+
+    const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+/// A model has a time of its own, and the clock is no part of it.
+const IS_MODELLED: bool = cfg!(any(quell_loom, quell_shuttle));
+
+/// How often the clocks are compared, in nanoseconds: what happens after a suspend has the wrong
+/// time for so long at most. Reading the wall clock each time would cost an event a third more.
+const COMPARE_EVERY: u64 = 10_000_000;
+
+/// How far the clocks may be apart. A clock that is slewed comes here in some minutes.
+const TOLERANCE: Duration = Duration::from_millis(50);
+
+/// Jumps that are known. Times before the oldest are what they would be without those before it.
+const JUMPS_MAX: usize = 64;
+
+#[cfg(all(test, not(any(quell_loom, quell_shuttle))))]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn wall() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_hours(480_000)
+    }
+
+    #[test]
+    fn after_a_suspend_times_are_right_and_those_before_stay_as_they_were() {
+        let start = Instant::now();
+        let clock = Clock::start_at(start, wall());
+        // The monotonic clock stands still while the machine sleeps.
+        let asleep = start + 5 * SECOND;
+        clock.follow(asleep, wall() + HOUR);
+        assert_eq!(clock.wall(start + SECOND), wall() + SECOND);
+        assert_eq!(clock.wall(asleep), wall() + HOUR);
+        assert_eq!(clock.wall(asleep + SECOND), wall() + HOUR + SECOND);
+        let nanos = clock.wall_nanos(asleep + SECOND);
+        let since = (wall() + HOUR + SECOND).duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(u128::from(nanos), since.as_nanos());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_lets_times_stand_still() {
+        let start = Instant::now();
+        let clock = Clock::start_at(start, wall());
+        let set_back = start + 100 * SECOND;
+        clock.follow(set_back, wall() + 40 * SECOND);
+        // It is where it says, so nothing is to be followed again.
+        for seconds in 101..=120 {
+            let at = start + seconds * SECOND;
+            clock.follow(at, wall() + (seconds - 60) * SECOND);
+        }
+        assert_eq!(clock.jumps.lock().later.len(), 1);
+        let mut last = wall();
+        for seconds in 0..300 {
+            let at = clock.wall(start + seconds * SECOND);
+            assert!(at >= last, "after {seconds} s");
+            last = at;
+        }
+        assert_eq!(clock.wall(start + 150 * SECOND), wall() + 100 * SECOND);
+        assert_eq!(clock.wall(start + 200 * SECOND), wall() + 140 * SECOND);
+    }
+
+    #[test]
+    fn small_differences_are_none_and_the_oldest_jumps_are_forgotten_in_order() {
+        let start = Instant::now();
+        let clock = Clock::start_at(start, wall());
+        clock.follow(start + SECOND, wall() + SECOND + TOLERANCE / 2);
+        assert!(clock.jumps.lock().later.is_empty());
+        for hour in 1..=200 {
+            clock.follow(start + hour * SECOND, wall() + hour * HOUR);
+        }
+        assert_eq!(clock.jumps.lock().later.len(), JUMPS_MAX);
+        let mut last = SystemTime::UNIX_EPOCH;
+        for half in 0..402 {
+            let at = clock.wall(start + half * SECOND / 2);
+            assert!(at >= last, "after {half} half seconds");
+            last = at;
+        }
+        assert_eq!(clock.wall(start + 200 * SECOND), wall() + 200 * HOUR);
+    }
+
+    #[test]
+    fn a_clock_that_nobody_sets_is_followed_without_a_jump() {
+        let clock = Clock::start();
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(2));
+            clock.compare(clock.now());
+        }
+        assert!(!clock.has_jumped.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_clock_is_compared_with_none() {
+        let clock = Clock::start();
+        tokio::time::advance(HOUR).await;
+        let now = clock.now();
+        assert_eq!(clock.wall(now), clock.wall + now.duration_since(clock.start));
+        assert!(!clock.has_jumped.load(Ordering::Relaxed));
     }
 }

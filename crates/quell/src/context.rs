@@ -17,7 +17,7 @@ use crate::failure::{Elapsed, Failure};
 use crate::faults;
 use crate::handle::RunHandle;
 use crate::hooks::{Hook, Start};
-use crate::node::{Extra, Node};
+use crate::node::{Extra, Node, State};
 use crate::run::RunRef;
 use crate::shield;
 use crate::spec::RunSpec;
@@ -124,7 +124,8 @@ impl RunContext {
         }
     }
 
-    /// Tells whether the run is to stop. One atomic load after the first call.
+    /// Tells whether the run is to stop: a stop was accepted, or the body has failed and what it
+    /// has left behind, a hold or a closure, is to give way. One atomic load after the first call.
     pub fn is_stopping(&self) -> bool {
         let hidden = faults::on("hide-the-stop") && shield::is_active(self.id());
         self.node().listen() && !hidden
@@ -146,18 +147,14 @@ impl RunContext {
         if stopping { Err(node.refusal(&node.lock())) } else { Ok(()) }
     }
 
-    /// Waits until the run is to stop, and yields why.
+    /// Waits until the run is to stop, or its body has failed, and yields why.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: nothing is lost, the next call sees the same stop.
     pub async fn stopped(&self) -> Arc<Cause> {
         self.node().listen();
-        Wait::until(self.node(), |state| {
-            let stopping = state.life.is_stopping();
-            stopping.then(|| state.cause.clone()).flatten()
-        })
-        .await
+        Wait::until(self.node(), State::cause_to_give_way).await
     }
 
     /// Runs a future until it ends or the run is to stop; then the future is dropped. A stop that
@@ -287,8 +284,14 @@ impl RunContext {
     }
 
     /// Runs a tool call: records that it begins and, exactly once, how it ended, also when the body
-    /// is dropped or abandoned within it. Input and recorded output are at most 256 KiB; a larger
-    /// input fails the call, a larger output is returned but not recorded.
+    /// is dropped or abandoned within it. Input and recorded output are at most 256 KiB, the id of
+    /// the call and the name of the tool 1 KiB each; what is larger fails the call, but an output,
+    /// which is returned and not recorded.
+    ///
+    /// A call that gives way to a stop, or is dropped, is `Cancelled` only if nothing that was
+    /// started inside it still executes; otherwise it is `Unknown`. Inside is, as with a shield,
+    /// what the future does itself: a closure, a hold, a process or a child that it starts, but not
+    /// what a task that it spawns starts in turn.
     ///
     /// # Errors
     ///
@@ -297,7 +300,7 @@ impl RunContext {
     ///
     /// # Cancel safety
     ///
-    /// As cancel safe as the future; dropped, the call is recorded as cancelled.
+    /// As cancel safe as the future; dropped, the call is recorded as cancelled or unknown.
     pub async fn tool<F>(&self, call: ToolCall, future: F) -> Result<Payload, Failure>
     where
         F: Future<Output = Result<Payload, Failure>>,
@@ -319,14 +322,15 @@ impl RunContext {
         crate::usage::count(self.node(), used)
     }
 
-    /// Yields a token that is cancelled when the run is to stop, for code that knows tokio-util.
+    /// Yields a token that is cancelled when the run is to stop, or its body has failed, for code
+    /// that knows tokio-util.
     /// Cancelling it does not stop the run.
     pub fn cancellation_token(&self) -> CancellationToken {
         let node = self.node();
         node.listen();
         let (token, stopping) = {
             let mut state = node.lock();
-            let stopping = state.life.is_stopping();
+            let stopping = state.cause_to_give_way().is_some();
             let own = state.extra().token.get_or_insert_default();
             (own.child_token(), stopping.then(|| own.clone()))
         };

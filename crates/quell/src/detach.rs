@@ -80,6 +80,7 @@ fn leave(
         state.parent = None;
         state.parent_id = None;
         state.extra().detached_from = Some(old.root);
+        state.leave_call();
         // The caller has a reference to it, so this is not the last one.
         let _linked = above.kids.unlink(state.slot);
         node.shared.registry.count_root();
@@ -87,11 +88,11 @@ fn leave(
         (moved, under)
     };
     move_descendants(node, &moved, under);
-    {
+    let said_at = {
         let _state = node.lock();
-        old.append(&node.shared, (node.id, now), || detached(node, old), wakers);
-    }
-    moved.log.settle_move();
+        old.append(&node.shared, (node.id, now), || detached(node, old), wakers)
+    };
+    moved.log.settle_move(said_at);
     Ok(())
 }
 

@@ -5,7 +5,8 @@
 //!
 //! Invariants of a ring, all under its one lock:
 //!
-//! 1. `seq` starts at 1 and has no gaps (I30); `first..next` are held.
+//! 1. `seq` starts at 1 and has no gaps (I30); `first..next` are held. Their times never run
+//!    backwards: a writer may have read the clock before another one that came first.
 //! 2. A reader looks for its event and registers under one lock, so no wake-up is lost.
 //! 3. Wakers leave under the lock and are woken by the caller after *its* locks are released.
 //!
@@ -24,10 +25,10 @@ use quell_core::{EventKind, RunEvent, RunId, RunStatus, ToolOutcome};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::engine::Shared;
-use crate::foreign;
-use crate::ring::{Bounds, Ring, Weigh};
-use crate::sync::{AtomicBool, AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering};
-use crate::waiters::{Key, Wakers};
+use crate::faults;
+use crate::ring::{Bounds, Read, Ring, Weigh};
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::waiters::Wakers;
 
 /// An event as it is held; the rest of a [`RunEvent`] follows from its place.
 #[derive(Clone, Debug)]
@@ -84,10 +85,12 @@ pub(crate) struct Log {
     rows: Rows,
     /// Bytes that the account was charged for runs below the root.
     charged: AtomicUsize,
+    /// Bytes of what runs below the root have failed with.
+    errors: AtomicUsize,
     /// The log that the tree left when its root was detached.
     before: Option<Weak<Self>>,
-    /// All that has left the log before has moved, and that log says so.
-    has_moved: AtomicBool,
+    /// The event by which the log before says that all has moved; zero before it does.
+    moved_at: AtomicU64,
     /// Held while a tree moves out of this log; taken before any node's lock.
     pub(crate) moving: Mutex<()>,
 }
@@ -96,6 +99,8 @@ pub(crate) struct Log {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) ring: Ring<Entry>,
+    /// The time of the newest entry.
+    last: Option<Instant>,
     /// Bytes of the ring that the account was charged for.
     charged: usize,
     /// Runs that left the tree's list, with their parents, and the number of the event after that.
@@ -103,6 +108,14 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// Yields the time of an entry whose writer has read this: never earlier than the one before.
+    #[inline]
+    fn time(&mut self, read: Instant) -> Instant {
+        let at =
+            self.last.filter(|last| *last > read && !faults::on("keep-the-time-that-was-read"));
+        *self.last.insert(at.unwrap_or(read))
+    }
+
     /// Remembers whose child a run was that leaves the tree's list with its last event.
     fn note_unlinked(&mut self, run: RunId, parent: RunId) {
         let (first, next) = (self.ring.first(), self.ring.next());
@@ -127,10 +140,10 @@ impl Log {
         let rows = Rows { max, ..Rows::default() };
         let (entries, bytes) = (limits.events_per_root_max, limits.events_per_root_bytes_max);
         let ring = Ring::new(Bounds { entries, bytes });
-        let ring = Mutex::new(Held { ring, charged: 0, unlinked: VecDeque::new() });
-        let (has_moved, moving) = (AtomicBool::new(false), Mutex::new(()));
-        let charged = AtomicUsize::new(0);
-        Self { root, account, ring, rows, charged, before: None, has_moved, moving }
+        let ring = Mutex::new(Held { ring, last: None, charged: 0, unlinked: VecDeque::new() });
+        let (moved_at, moving) = (AtomicU64::new(0), Mutex::new(()));
+        let (charged, errors) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { root, account, ring, rows, charged, errors, before: None, moved_at, moving }
     }
 
     /// Makes the log of a tree that leaves another one. The account stays the same.
@@ -139,14 +152,34 @@ impl Log {
         Self { before: Some(Arc::downgrade(before)), ..log }
     }
 
-    /// Says that all has moved that leaves the log before. Called when that log says so.
-    pub(crate) fn settle_move(&self) {
-        self.has_moved.store(true, Ordering::Release);
+    /// Says that all has moved that leaves the log before. Called when that log has said so, by
+    /// this event.
+    pub(crate) fn settle_move(&self, at: u64) {
+        self.moved_at.store(at, Ordering::Release);
     }
 
     /// Tells whether the log before says that all has moved.
     pub(crate) fn has_moved(&self) -> bool {
-        self.has_moved.load(Ordering::Acquire)
+        self.moved_at.load(Ordering::Acquire) > 0
+    }
+
+    /// Tells whether the log before says so in its first so many events.
+    pub(crate) fn has_moved_by(&self, seq: u64) -> bool {
+        let at = self.moved_at.load(Ordering::Acquire);
+        at > 0 && at <= seq
+    }
+
+    /// Finds, on the way to this log, the log of a root, and yields it with the one that came after
+    /// it; none if it was not on the way, or is gone.
+    pub(crate) fn next_after_root(self: &Arc<Self>, root: RunId) -> Option<(Arc<Self>, Arc<Self>)> {
+        let mut next = Arc::clone(self);
+        loop {
+            let before = next.before.as_ref().and_then(Weak::upgrade)?;
+            if before.root == root {
+                return Some((before, next));
+            }
+            next = before;
+        }
     }
 
     /// Yields the log that comes after another one on the way to this: a run may have moved more
@@ -165,8 +198,9 @@ impl Log {
         Some(Arc::clone(self))
     }
 
-    /// Appends an event. Called under the lock of the run's node, so that the order of the log is
-    /// the order of decisions. The wakers are for the caller to wake when it holds no lock.
+    /// Appends an event, and yields its number. Called under the lock of the run's node, so that
+    /// the order of the log is the order of decisions. The wakers are for the caller to wake when
+    /// it holds no lock.
     #[inline]
     pub(crate) fn append(
         &self,
@@ -174,8 +208,10 @@ impl Log {
         of: (RunId, Instant),
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
-    ) {
-        self.append_to(&mut self.ring.lock(), shared, of, make, wakers);
+    ) -> u64 {
+        let mut held = self.ring.lock();
+        self.append_to(&mut held, shared, of, make, wakers);
+        held.ring.next() - 1
     }
 
     /// As [`Log::append`], for the end of a run, which leaves the list of this parent with it.
@@ -199,10 +235,11 @@ impl Log {
         &self,
         held: &mut Held,
         shared: &Shared,
-        (run, at): (RunId, Instant),
+        (run, read): (RunId, Instant),
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
+        let at = held.time(read);
         if shared.events.has_readers() {
             let (seq, entry) = (held.ring.next(), Entry { run, at, kind: make() });
             shared.events.append(self.event(&shared.clock, seq, entry.clone()), wakers);
@@ -237,6 +274,11 @@ impl Log {
         }
     }
 
+    /// Counts what a run below the root has failed with, for as long as it has a row.
+    pub(crate) fn count_error(&self, bytes: usize) {
+        self.errors.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Measures a tree that is over, apart from its root: about how many bytes it has, and what the
     /// account was charged for them, which is the caller's to release.
     pub(crate) fn settle(&self) -> (usize, usize) {
@@ -244,7 +286,8 @@ impl Log {
             self.rows.completed.load(Ordering::Relaxed) + self.rows.others.load(Ordering::Relaxed);
         let charged = self.charged.swap(0, Ordering::Relaxed);
         let mut held = self.ring.lock();
-        let bytes = rows as usize * NODE_BYTES + charged + held.ring.bytes();
+        let errors = self.errors.load(Ordering::Relaxed);
+        let bytes = rows as usize * NODE_BYTES + charged + errors + held.ring.bytes();
         (bytes, charged + std::mem::take(&mut held.charged))
     }
 
@@ -259,8 +302,10 @@ impl Log {
     }
 
     /// Appends an event that was implied until now: before anybody could read.
-    pub(crate) fn begin_with(&self, entry: Entry) {
-        self.ring.lock().ring.push(|| entry, &mut Wakers::new());
+    pub(crate) fn begin_with(&self, mut entry: Entry) {
+        let mut held = self.ring.lock();
+        entry.at = held.time(entry.at);
+        held.ring.push(|| entry, &mut Wakers::new());
     }
 
     /// Takes the waiting readers out, so that they see that a run is over.
@@ -276,9 +321,13 @@ impl Log {
         RunEvent::new(seq, self.root, entry.run, clock.wall(entry.at), entry.kind)
     }
 
-    /// Makes the mark for a reader that missed `from..=to`.
+    /// Makes the mark for a reader that missed `from..=to`, with the time of what comes after it.
     pub(crate) fn lagged(&self, clock: &Clock, run: RunId, from: u64, to: u64) -> RunEvent {
-        let at = clock.wall(clock.now());
+        let next = match self.ring.lock().ring.read(to + 1) {
+            Read::Entry(next) => Some(next.at),
+            Read::Gone { .. } | Read::Nothing => None,
+        };
+        let at = clock.wall(next.unwrap_or_else(|| clock.now()));
         RunEvent::new(0, self.root, run, at, EventKind::Lagged { from, to })
     }
 
@@ -294,60 +343,6 @@ impl Log {
         }
         used.fetch_add(1, Ordering::Relaxed);
         true
-    }
-}
-
-/// The events of every tree of an engine, for as long as somebody reads them.
-#[derive(Debug)]
-pub(crate) struct AllEvents {
-    readers: AtomicUsize,
-    ring: Mutex<Firehose>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Firehose {
-    pub(crate) ring: Ring<RunEvent>,
-    pub(crate) closed: bool,
-}
-
-impl AllEvents {
-    pub(crate) fn new(bounds: Bounds) -> Self {
-        let ring = Mutex::new(Firehose { ring: Ring::new(bounds), closed: false });
-        Self { readers: AtomicUsize::new(0), ring }
-    }
-
-    pub(crate) fn join(&self) -> u64 {
-        self.readers.fetch_add(1, Ordering::SeqCst);
-        self.ring.lock().ring.next()
-    }
-
-    pub(crate) fn leave(&self, key: &mut Key) {
-        self.readers.fetch_sub(1, Ordering::SeqCst);
-        let removed = self.ring.lock().ring.forget(key);
-        foreign::release(removed);
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Firehose> {
-        self.ring.lock()
-    }
-
-    /// Ends every reader's stream after what it has not read yet.
-    pub(crate) fn close(&self, shared: &Shared) {
-        let mut wakers = Wakers::new();
-        {
-            let mut firehose = self.ring.lock();
-            firehose.closed = true;
-            firehose.ring.drain_waiters(&mut wakers);
-        }
-        foreign::wake(shared, wakers);
-    }
-
-    pub(crate) fn has_readers(&self) -> bool {
-        self.readers.load(Ordering::SeqCst) > 0
-    }
-
-    fn append(&self, event: RunEvent, wakers: &mut Wakers) {
-        self.ring.lock().ring.push(|| event, wakers);
     }
 }
 

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use quell_core::{RunId, Stopped};
+use quell_core::{RunId, Stopped, limits};
 
 /// What a body returns when it fails: any error, or words.
 ///
@@ -45,8 +45,20 @@ enum Reason {
 
 impl Failure {
     /// Says what went wrong in words.
+    ///
+    /// At most 16 KiB, as with the words of an error and of a panic; longer ones are cut at a
+    /// character and marked with `…`.
     pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Arc::new(Reason::Words(message.into())))
+        Self(Arc::new(Reason::Words(bounded(message.into()))))
+    }
+
+    /// Yields what it says, without the error that it was made from: that may hold anything, its
+    /// own run too.
+    pub(crate) fn words(&self) -> Self {
+        match &*self.0 {
+            Reason::Words(_) | Reason::Panic(_) => self.clone(),
+            Reason::Error(..) | Reason::Own(_) => Self::new(self.to_string()),
+        }
     }
 
     /// Yields how many bytes it has to say, about.
@@ -85,7 +97,7 @@ impl Failure {
             .map(|text| Cow::Borrowed(*text))
             .or_else(|| panic.downcast_ref::<String>().map(|text| Cow::Owned(text.clone())))
             .unwrap_or(Cow::Borrowed("a panic without words"));
-        Self(Arc::new(Reason::Panic(words)))
+        Self(Arc::new(Reason::Panic(bounded(words))))
     }
 }
 
@@ -116,10 +128,36 @@ impl fmt::Display for Failure {
 
 impl Reason {
     fn of_foreign(error: Box<dyn Error + Send + Sync>) -> Self {
-        let mut words = String::new();
-        // A string takes every word; an error that fails to write itself has said what it could.
+        let mut words = Bounded(String::new());
+        // What is cut off is not written; an error that fails to write itself has said what it
+        // could.
         let _ = write_chain(&*error, &mut words);
-        Self::Error(error, words)
+        Self::Error(error, words.0)
+    }
+}
+
+fn bounded(words: Cow<'static, str>) -> Cow<'static, str> {
+    match limits::cut(&words, limits::FAILURE_BYTES_MAX) {
+        Cow::Borrowed(_) => words,
+        Cow::Owned(cut) => Cow::Owned(cut),
+    }
+}
+
+/// Takes as many words as a failure may have; then it is full.
+struct Bounded(String);
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, words: &str) -> fmt::Result {
+        let room = limits::FAILURE_BYTES_MAX - self.0.len();
+        if words.len() <= room {
+            self.0.push_str(words);
+            return Ok(());
+        }
+        self.0.push_str(&words[..words.floor_char_boundary(room)]);
+        let kept = self.0.floor_char_boundary(limits::FAILURE_BYTES_MAX - '…'.len_utf8());
+        self.0.truncate(kept);
+        self.0.push('…');
+        Err(fmt::Error)
     }
 }
 

@@ -154,6 +154,13 @@ impl<T: Send + 'static> RunHandle<T> {
 }
 
 impl State {
+    /// Yields the failure, and keeps its words for reports: whoever takes it is the last who may
+    /// ask for the error that it was made from, which may hold anything, its own run too.
+    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
+        let words = self.failure.as_ref()?.words();
+        self.failure.replace(words)
+    }
+
     /// Yields the last claim on the memory of a body's task, once the body has ended.
     ///
     /// The memory goes back with the handle, as that of a task does with its `JoinHandle`: on the
@@ -179,7 +186,7 @@ impl Left {
             status: state.life.status(),
             value: state.value.take(),
             cause: state.cause.clone(),
-            failure: state.failure.clone(),
+            failure: state.take_failure(),
         }
     }
 
@@ -268,11 +275,13 @@ impl<T> Drop for RunHandle<T> {
             if !self.read && state.life.status() == RunStatus::Failed {
                 parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
             }
-            ((removed, value), task, parent)
+            let is_over = state.life.status().is_terminal();
+            let failure = if is_over { state.take_failure() } else { None };
+            ((removed, value, failure.clone()), task, parent.map(|parent| (parent, failure)))
         };
         foreign::release(unwanted);
-        if let Some(parent) = parent {
-            let mut failure = Some(crate::body::failure_of_child(node));
+        if let Some((parent, failure)) = parent {
+            let mut failure = Some(crate::body::failure_of_child(node, failure));
             parent.apply(Input::ChildDisowned, Note::default(), |state, _| {
                 if state.times.ended.is_none() && state.failure.is_none() {
                     state.failure = failure.take();

@@ -104,7 +104,10 @@ impl Node {
         fx: Effects,
         cause: Option<&Arc<Cause>>,
     ) {
-        let Rare { token, link, runners, hooks, round, dropped, place } = rare;
+        let Rare { token, link, runners, hooks, round, dropped, failure, place } = rare;
+        if failure.is_some() {
+            foreign::run(&self.shared, move || drop(failure));
+        }
         if let Some(token) = token {
             foreign::run(&self.shared, move || token.cancel());
         }

@@ -6,7 +6,7 @@
 //!
 //! Invariants, under the node's lock:
 //!
-//! 1. A time of [`Times`](crate::node::Times) is set after its event was written: what is implied
+//! 1. A time of [`Times`](crate::times::Times) is set after its event was written: what is implied
 //!    is what was written.
 //! 2. Only a root is without a log. A log, once made, stays.
 

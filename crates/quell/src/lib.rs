@@ -51,6 +51,7 @@ mod failure;
 mod faults;
 mod few;
 mod filter;
+mod firehose;
 mod foreign;
 mod handle;
 mod hooks;
@@ -79,6 +80,7 @@ mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod timers;
+mod times;
 mod tool;
 mod trace;
 mod turns;

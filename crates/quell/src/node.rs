@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::{Lifecycle, Rules};
 use quell_core::{Abandoned, Cause, Payload, RunId, RunKind, RunStatus, Stopped, Usage, Work};
+use slab::Slab;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Gate;
@@ -50,6 +51,8 @@ use crate::kids::Kids;
 use crate::spec::{About, Own, RunSpec, counted};
 use crate::sync::{AbortHandle, AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::timers::TimerKey;
+use crate::times::Times;
+use crate::tool::Inside;
 use crate::waiters::Waiters;
 use crate::word;
 
@@ -107,22 +110,6 @@ pub(crate) enum Reader {
     GoneUnread,
 }
 
-/// When things happened to a run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    pub(crate) queued: Ticks,
-    pub(crate) started: Option<Ticks>,
-    pub(crate) stopped: Option<Ticks>,
-    pub(crate) ended: Option<Ticks>,
-    pub(crate) quiesced: Option<Ticks>,
-}
-
-impl Times {
-    pub(crate) const fn queued(at: Ticks) -> Self {
-        Self { queued: at, started: None, stopped: None, ended: None, quiesced: None }
-    }
-}
-
 /// What only some runs have.
 #[derive(Default)]
 pub(crate) struct Extra {
@@ -133,7 +120,7 @@ pub(crate) struct Extra {
     /// How often the runners that were there have been aborted.
     pub(crate) runners_aborted: u32,
     /// Work besides the body that executes now.
-    pub(crate) works: Vec<Option<(Work, Arc<str>)>>,
+    pub(crate) works: Slab<(Work, Arc<str>)>,
     pub(crate) token: Option<CancellationToken>,
     pub(crate) link: Option<Link>,
     pub(crate) scheduled: Option<Arc<Cause>>,
@@ -141,7 +128,9 @@ pub(crate) struct Extra {
     pub(crate) abandoned: Vec<Abandoned>,
     pub(crate) detached_from: Option<RunId>,
     /// Tool calls that have begun and not ended.
-    pub(crate) calls: Vec<Arc<str>>,
+    pub(crate) calls: Slab<Arc<str>>,
+    /// The tool call of the parent in which the run was spawned, until it is quiescent.
+    pub(crate) inside: Option<Arc<Inside>>,
     /// What the run and its descendants used.
     pub(crate) used: Usage,
     /// What the children of a run that failed are told.
@@ -259,13 +248,14 @@ impl Node {
         self.word.load(Ordering::Acquire)
     }
 
-    /// Tells whether a stop was accepted, and remembers that the body asked.
+    /// Tells whether a stop was accepted, or the body has failed and what is left is to give way;
+    /// remembers that the body asked.
     pub(crate) fn listen(&self) -> bool {
         let mut bits = self.word.load(Ordering::Acquire);
         if bits & word::LISTENS == 0 {
             bits = self.word.fetch_or(word::LISTENS, Ordering::AcqRel);
         }
-        bits & word::STOPPING != 0
+        bits & (word::STOPPING | word::FAILING) != 0
     }
 
     /// Tells whether a checkpoint has anything to do, and remembers that the body asked.
@@ -335,19 +325,27 @@ impl Node {
 
     /// Yields why something may not start now.
     pub(crate) fn refusal(&self, state: &State) -> Stopped {
-        let failing = state.extra.as_ref().and_then(|extra| extra.failing.as_ref());
-        let cause = state
-            .cause
-            .as_ref()
-            .or(failing)
-            .map_or_else(|| Arc::new(self.shared.cause_of_late(self.id)), Arc::clone);
-        Stopped { cause }
+        let late = || Arc::new(self.shared.cause_of_late(self.id));
+        Stopped { cause: state.cause_to_give_way().unwrap_or_else(late) }
     }
 }
 
 impl State {
     pub(crate) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    /// Nothing of the run executes any more inside the tool call in which it was spawned.
+    pub(crate) fn leave_call(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.inside = None;
+        }
+    }
+
+    /// Yields why the run is to give way: it was stopped, or its body has failed.
+    pub(crate) fn cause_to_give_way(&self) -> Option<Arc<Cause>> {
+        let failing = || self.extra.as_ref().and_then(|extra| extra.failing.clone());
+        self.cause.clone().or_else(failing)
     }
 
     /// Notes a sign of life.

@@ -197,12 +197,17 @@ impl Registry {
         usize::try_from(self.busy.live.load(Ordering::SeqCst) % ONE_ROOT).unwrap_or(usize::MAX)
     }
 
+    /// Tells whether no root is live.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.busy.live.load(Ordering::SeqCst) < ONE_ROOT
+    }
+
     /// Waits until no root is live.
     pub(crate) fn poll_idle(&self, key: &mut Key, waker: &Waker) -> Poll<()> {
         let mut offer = Offer::new(waker, key, false);
         loop {
             let mut idle = self.idle.lock();
-            if self.busy.live.load(Ordering::SeqCst) < ONE_ROOT {
+            if self.is_idle() {
                 let removed = idle.remove(key);
                 drop(idle);
                 drop(removed);

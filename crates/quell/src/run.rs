@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use quell_core::{
-    CancelRequest, Disposition, Labels, Payload, RunId, RunKind, RunReport, RunRow, RunStatus,
+    CancelRequest, Disposition, Labels, Payload, RunEvent, RunId, RunKind, RunReport, RunRow,
+    RunStatus,
 };
 
 use crate::failure::{DetachError, ForgetError};
@@ -101,9 +102,22 @@ impl RunRef {
         EventStream::of_run(&self.node, 0)
     }
 
-    /// Reads the events of the run's subtree after the one with this `seq`.
+    /// Reads the events of the run's subtree after the one with this `seq` in the log of the tree
+    /// to which the run belongs now. A run that is detached has a log with numbers of its own from
+    /// then on: [`events_after`](Self::events_after) takes an event, which names its log.
     pub fn events_since(&self, seq: u64) -> EventStream {
         EventStream::of_run(&self.node, seq)
+    }
+
+    /// Reads the events of the run's subtree after this one, an event of this run's stream or of
+    /// the engine's. If the run was detached since, what is left of the log before is read first,
+    /// as far as it is held, and then the log of the run's own tree. An event of a log that is gone
+    /// counts as none: all that is held is read.
+    ///
+    /// After a [`Lagged`](crate::EventKind::Lagged) of this run's stream it goes on where that
+    /// ends.
+    pub fn events_after(&self, event: &RunEvent) -> EventStream {
+        EventStream::after(&self.node, event)
     }
 
     /// Yields the report as it stands, at any time.

@@ -84,7 +84,8 @@ impl Engine {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: dropped, the stages go on by themselves.
+    /// Cancel safe: dropped, the stages go on by themselves, and the streams of
+    /// [`events`](Self::events) end after the last run has.
     pub async fn shutdown(&self, plan: impl Into<Shutdown> + Send) -> ShutdownReport {
         let plan = plan.into();
         let shared = self.shared();
@@ -96,9 +97,7 @@ impl Engine {
         let again = shared.closing.lock().is_some();
         shared.close(&Closing::new(&plan, again));
         Idle { shared, key: None }.wait().await;
-        shared.control.close();
-        shared.couriers.close();
-        shared.events.close(shared);
+        shared.finish_closing();
         let mut counts = Counts::default();
         let mut abandoned = Vec::new();
         for (was_live, root) in roots {
@@ -137,6 +136,18 @@ impl Shared {
         self.closed.store(true, Ordering::SeqCst);
         for node in self.registry.list_for_stop(&RunFilter::new().roots().live()) {
             node.cancel_within(&closing.request, Some(closing.wait));
+        }
+        self.finish_closing();
+    }
+
+    /// Ends the loop, the couriers and the stream of events, if the engine was closed and no root
+    /// is live. Whoever closes it asks, and after that whoever counts a root out: one of them is
+    /// the last, also when nobody waits for the end of the shutdown any more.
+    pub(crate) fn finish_closing(&self) {
+        if self.closed.load(Ordering::SeqCst) && self.registry.is_idle() {
+            self.control.close();
+            self.couriers.close();
+            self.events.close(self);
         }
     }
 

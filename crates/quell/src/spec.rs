@@ -259,14 +259,16 @@ impl RunSpec {
     }
 
     /// Puts a root into a lane: runs of one lane never overlap. The key has at most 256 bytes; a
-    /// longer one is refused at submit. Defaults to none. A child runs within its root's lane and
-    /// has none of its own.
+    /// longer one is refused at submit. Defaults to none. A child runs within its root's lane: one
+    /// that it names itself is not asked.
     pub fn lane(mut self, key: impl Into<Arc<str>>, on_busy: OnBusy) -> Self {
         self.gate().lane = Some(Lane { key: key.into(), on_busy });
         self
     }
 
-    /// Delays the start of a root until an instant. Defaults to none.
+    /// Delays the start until an instant; meanwhile the run is `Queued`. Defaults to none. An
+    /// instant that is over is none. A root then takes its place in its lane, and waits for a slot;
+    /// a child, for which its parent waits, starts.
     pub fn not_before(mut self, due: Instant) -> Self {
         self.gate().not_before = Some(due);
         self

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use quell_core::lifecycle::{BodyAction, Effects, Input, Trigger};
 use quell_core::{
-    Abandoned, CancelRequest, Cause, CauseKind, EventKind, RunStatus, ToolOutcome, Work,
+    Abandoned, CancelRequest, Cause, CauseKind, EventKind, RunStatus, ToolOutcome, Work, limits,
 };
 
 use crate::after::{After, Gone, Todo};
@@ -88,7 +88,7 @@ impl Node {
         edit(state, &fx);
         if matches!(input, Input::Started) && !fx.refused {
             self.write(state, now, EventKind::Started, &mut after.wakers);
-            state.times.started = Some(self.shared.clock.ticks(now));
+            state.times.started = Some(state.times.next(self.shared.clock.ticks(now)));
             let own = state.life.timeout_at().map(|at| self.shared.clock.ticks(at));
             state.deadline = state.deadline.into_iter().chain(own).min();
             self.mirror(state, 0);
@@ -124,6 +124,9 @@ impl Node {
                 shared.admission.quiesced(self.id, now).start();
             }
             shared.retire(self, now);
+        }
+        if fx.ended.is_some() && self.is_root() && !faults::on("leave-the-stream-open") {
+            shared.finish_closing();
         }
     }
 
@@ -167,6 +170,10 @@ impl Node {
         {
             set |= if cascade.failing { word::TELLING | word::FAILING } else { word::TELLING };
             let cause = self.cause_for_children(state, cascade.failing, now);
+            if cascade.failing && !faults::on("fail-in-silence") {
+                // What is left of the run is to give way: it may wait for the token, or here.
+                after.tell(state);
+            }
             after.todo.push(Todo::Cascade(Arc::clone(self), cascade, cause));
         }
         if let Some(stage) = fx.ladder {
@@ -176,10 +183,7 @@ impl Node {
             set |= self.record_end(state, status, now, after);
         }
         if fx.quiesced {
-            state.times.quiesced = Some(self.shared.clock.ticks(now));
-            self.write(state, now, EventKind::Quiesced, &mut after.wakers);
-            let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
-            after.todo.extend(parent.map(Todo::ChildQuiesced));
+            self.record_quiescence(state, now, after);
         }
         self.mirror(state, set);
         if fx.ended.is_some() || fx.quiesced {
@@ -194,6 +198,14 @@ impl Node {
             // A listener waits with the waker of its own task: it need not go by courier.
             after.keep_own(state.body.as_ref());
         }
+    }
+
+    fn record_quiescence(&self, state: &mut State, now: Instant, after: &mut After) {
+        state.times.quiesced = Some(state.times.next(self.shared.clock.ticks(now)));
+        state.leave_call();
+        self.write(state, now, EventKind::Quiesced, &mut after.wakers);
+        let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
+        after.todo.extend(parent.map(Todo::ChildQuiesced));
     }
 
     fn record_stop(
@@ -225,12 +237,9 @@ impl Node {
         };
         state.cause = Some(Arc::clone(&cause));
         after.cause = Some(Arc::clone(&cause));
-        if let Some(token) = state.extra.as_ref().and_then(|extra| extra.token.as_ref()) {
-            after.rare().token = Some(token.clone());
-        }
         self.write(state, now, EventKind::Stopping(cause), &mut after.wakers);
-        state.times.stopped = Some(self.shared.clock.ticks(now));
-        state.waiters.drain_into(&mut after.wakers);
+        state.times.stopped = Some(state.times.next(self.shared.clock.ticks(now)));
+        after.tell(state);
     }
 
     fn cause_of(&self, note: Note<'_>, now: Instant) -> Cause {
@@ -250,7 +259,8 @@ impl Node {
         }
         let at = self.shared.clock.wall(now);
         let mut cause = Cause::new(CauseKind::ParentFailed, at, self.id);
-        cause.message = state.failure.as_ref().map(|failure| failure.to_string().into());
+        let cut = |words: String| limits::cut(&words, limits::REASON_BYTES_MAX).into();
+        cause.message = state.failure.as_ref().map(|failure| cut(failure.to_string()));
         let cause = Arc::new(cause);
         state.extra().failing = Some(Arc::clone(&cause));
         cause
@@ -263,15 +273,16 @@ impl Node {
         now: Instant,
         after: &mut After,
     ) -> u32 {
-        let ticks = self.shared.clock.ticks(now);
+        let ticks = state.times.next(self.shared.clock.ticks(now));
         let mut abandoned = Vec::new();
         if after.fx.body_abandoned {
             abandoned.push(Abandoned::new(self.id, Arc::clone(&self.name), Work::Body));
         }
         if let Some(extra) = &mut state.extra {
-            let works = extra.works.iter().flatten();
-            abandoned
-                .extend(works.map(|(what, name)| Abandoned::new(self.id, Arc::clone(name), *what)));
+            let works = extra.works.iter();
+            abandoned.extend(
+                works.map(|(_, (what, name))| Abandoned::new(self.id, Arc::clone(name), *what)),
+            );
             extra.abandoned.clone_from(&abandoned);
             if let Some(link) = extra.link.take() {
                 after.rare().link = Some(link);
@@ -289,6 +300,7 @@ impl Node {
             self.mirror(state, word::RESTLESS);
         } else {
             state.times.quiesced = Some(ticks);
+            state.leave_call();
         }
         if faults::on("second-terminal-event") {
             self.log_of(state);
@@ -299,10 +311,18 @@ impl Node {
         self.shared.ledger.count_out(self.account(state));
         self.shared.registry.count_end(state.parent_id.is_none(), &mut after.wakers);
         let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
+        let unseen_failure = status == RunStatus::Failed && state.reader == Reader::GoneUnread;
+        if state.failure.is_some()
+            && state.reader != Reader::Held
+            && !(unseen_failure && parent.is_some())
+            && !faults::on("keep-the-error")
+        {
+            after.rare().failure = state.take_failure();
+        }
         let gone = Gone {
             status,
             slot: state.slot,
-            unseen_failure: status == RunStatus::Failed && state.reader == Reader::GoneUnread,
+            unseen_failure,
             restless,
             stays,
             charged: self.charged(state),

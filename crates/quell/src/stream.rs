@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use quell_core::{EventKind, RunEvent, RunId};
 
-use crate::events::{AllEvents, Entry, Log};
+use crate::events::{Entry, Log};
 use crate::faults;
+use crate::firehose::AllEvents;
 use crate::foreign;
 use crate::node::Node;
 use crate::ring::Read;
@@ -69,10 +70,34 @@ struct Tree {
 impl EventStream {
     /// Reads the log of a run's tree from `seq` on; of a child, only what concerns its subtree.
     pub(crate) fn of_run(node: &Arc<Node>, after: u64) -> Self {
+        Self::of_log(node, node.log(), after.saturating_add(1))
+    }
+
+    /// Goes on after an event, also if the run has a log of its own since.
+    pub(crate) fn after(node: &Arc<Node>, event: &RunEvent) -> Self {
+        let after = match event.kind {
+            EventKind::Lagged { to, .. } => to,
+            _ => event.seq,
+        };
         let log = node.log();
+        if log.root == event.root {
+            return Self::of_log(node, log, after.saturating_add(1));
+        }
+        match log.next_after_root(event.root) {
+            // That of a log says in its own log what it has said in the log before already.
+            Some((_, next)) if next.has_moved_by(after) => {
+                let first = if next.root == node.id { 2 } else { 1 };
+                Self::of_log(node, next, first)
+            }
+            Some((before, _)) => Self::of_log(node, before, after.saturating_add(1)),
+            None => Self::of_log(node, log, 1),
+        }
+    }
+
+    fn of_log(node: &Arc<Node>, log: Arc<Log>, seq: u64) -> Self {
         let members = (log.root != node.id).then(|| members_of(node, &log));
         let source = Source::Tree(Tree { node: Arc::clone(node), log, members });
-        Self { source, seq: after.saturating_add(1), key: None, over: false }
+        Self { source, seq, key: None, over: false }
     }
 
     pub(crate) fn of_engine(all: Arc<AllEvents>) -> Self {

@@ -57,9 +57,13 @@ pub async fn trace(root: &crate::RunRef) -> Vec<RunEvent> {
 /// Fails with the first contradiction, in words.
 pub fn check_trace(trace: &[RunEvent]) -> Result<Checked, String> {
     let mut checker = Checker::default();
+    let mut last = std::time::SystemTime::UNIX_EPOCH;
     for (event, seq) in trace.iter().zip(1..) {
         if event.seq != seq {
             return Err(format!("event {seq} has seq {}: {event:?}", event.seq));
+        }
+        if event.at < std::mem::replace(&mut last, event.at) {
+            return Err(format!("time runs backwards: {event:?}"));
         }
         checker.see(event).map_err(|what| format!("{what}: {event:?}"))?;
     }

@@ -1,14 +1,58 @@
 //! Tool calls: each has one recorded start and exactly one recorded outcome (I18).
+//!
+//! A call that is given up is `cancelled` only if nothing that was started inside it still
+//! executes. The mark of a call is lexical, as that of a shield is: it holds while this thread
+//! polls the call. Holds, closures and children that start meanwhile share [`Inside`] with the call
+//! for as long as they execute; a call that shares it with nobody has left nothing behind.
 
-use std::future::Future;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 
 use quell_core::{EventKind, Payload, ToolOutcome, limits};
 
 use crate::context::RunContext;
 use crate::failure::Failure;
+use crate::faults;
 use crate::node::Node;
 use crate::shield;
+use crate::sync::thread_local;
+
+thread_local! {
+    /// The call that this thread polls at the moment.
+    static CALL: RefCell<Option<Arc<Inside>>> = const { RefCell::new(None) };
+}
+
+/// Shared by a tool call and all that was started inside it and still executes.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    /// What is inside a call is also inside the call around it.
+    _around: Option<Arc<Self>>,
+}
+
+/// Yields what the caller is inside of, if a tool call is being polled.
+pub(crate) fn inside() -> Option<Arc<Inside>> {
+    // A destructor of a thread that ends is inside of none.
+    CALL.try_with(|call| call.borrow().clone()).ok().flatten()
+}
+
+/// Puts the former mark back, also when the poll panics.
+struct Restore(Option<Arc<Inside>>);
+
+impl Restore {
+    fn mark(inside: &Arc<Inside>) -> Self {
+        Self(CALL.with(|call| call.replace(Some(Arc::clone(inside)))))
+    }
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        let before = self.0.take();
+        let marked = CALL.try_with(|call| call.replace(before));
+        drop(marked);
+    }
+}
 
 /// A tool call to be: the id of the call, the name of the tool, and its input.
 ///
@@ -51,41 +95,65 @@ where
 {
     let node = ctx.node();
     let ToolCall { id, name, input } = call;
-    let bytes = input.len();
-    if bytes > limits::EVENT_BYTES_MAX {
-        return Err(Failure::new(format!(
-            "input of tool `{name}` has {bytes} bytes, the limit is {}",
-            limits::EVENT_BYTES_MAX
-        )));
+    let bounds = [
+        ("id", id.len(), limits::TOOL_NAME_BYTES_MAX),
+        ("name", name.len(), limits::TOOL_NAME_BYTES_MAX),
+        ("input", input.len(), limits::EVENT_BYTES_MAX),
+    ];
+    if let Some((what, bytes, max)) = bounds.into_iter().find(|(_, bytes, max)| bytes > max) {
+        let words = format!("{what} of tool `{name}` has {bytes} bytes, the limit is {max}");
+        return Err(Failure::new(words));
     }
     let shielded = shield::is_active(node.id);
     let started = EventKind::ToolStarted { call: Arc::clone(&id), name, input };
-    let refusal =
-        node.write_unless_fenced(shielded, started, |extra| extra.calls.push(Arc::clone(&id)));
+    let mut place = 0;
+    let refusal = node.write_unless_fenced(shielded, started, |extra| {
+        place = extra.calls.insert(Arc::clone(&id));
+    });
     if let Some(stopped) = refusal {
         return Err(stopped.into());
     }
-    let mut open = Open { node, call: Some(id) };
-    let result = future.await;
-    open.close(match &result {
+    let inside = Arc::new(Inside { _around: inside() });
+    // Dropped after the future: what that drops is no longer inside.
+    let mut open = Open { node, inside, call: Some((place, id)) };
+    let mut future = pin!(future);
+    let result = poll_fn(|cx| {
+        let _restore = Restore::mark(&open.inside);
+        future.as_mut().poll(cx)
+    })
+    .await;
+    let outcome = match &result {
         Ok(output) if output.len() > limits::EVENT_BYTES_MAX => ToolOutcome::Result(None),
         Ok(output) => ToolOutcome::Result(Some(output.clone())),
-        Err(failure) if failure.stopped().is_some() => ToolOutcome::Cancelled,
+        Err(failure) if failure.stopped().is_some() => open.given_up(),
         Err(failure) => ToolOutcome::Error(failure.to_string().into()),
-    });
+    };
+    open.close(outcome);
     result
 }
 
-/// A call that was started; dropped open, it was cancelled.
+/// A call that was started; dropped open, it was given up.
 struct Open<'a> {
     node: &'a Arc<Node>,
-    call: Option<Arc<str>>,
+    inside: Arc<Inside>,
+    /// Its place in the list of the run's open calls, and its id.
+    call: Option<(usize, Arc<str>)>,
 }
 
 impl Open<'_> {
+    /// The outcome of a call that is given up. Asked before the call is closed: what ends later
+    /// changes nothing.
+    fn given_up(&self) -> ToolOutcome {
+        if Arc::strong_count(&self.inside) > 1 && !faults::on("cancel-what-goes-on") {
+            ToolOutcome::Unknown
+        } else {
+            ToolOutcome::Cancelled
+        }
+    }
+
     fn close(&mut self, outcome: ToolOutcome) {
-        if let Some(call) = self.call.take() {
-            self.node.close_call(&call, outcome);
+        if let Some((place, call)) = self.call.take() {
+            self.node.close_call(place, &call, outcome);
         }
     }
 }
@@ -96,7 +164,7 @@ impl Drop for Open<'_> {
         self.close(if std::thread::panicking() {
             ToolOutcome::Error("panicked".into())
         } else {
-            ToolOutcome::Cancelled
+            self.given_up()
         });
     }
 }

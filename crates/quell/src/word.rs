@@ -45,6 +45,10 @@ pub(crate) const GATED: u32 = 1 << 19;
 /// The tree was forgotten on request: it is not kept when it leaves.
 pub(crate) const FORGOTTEN: u32 = 1 << 20;
 
+/// It was spawned, and waits for its due time: what its root asks of admission is not for it, also
+/// when it has left its parent.
+pub(crate) const UNDER: u32 = 1 << 21;
+
 /// A token from outside stops the run: it is asked before the run starts.
 pub(crate) const LINKED: u32 = 1 << 18;
 

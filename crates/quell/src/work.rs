@@ -11,7 +11,7 @@ use crate::context::RunContext;
 use crate::node::Node;
 use crate::shield;
 use crate::step::Note;
-use crate::word;
+use crate::tool::{self, Inside};
 
 /// Keeps a run from being quiescent for as long as it is held.
 ///
@@ -41,6 +41,8 @@ use crate::word;
 pub struct Hold {
     node: Arc<Node>,
     place: usize,
+    /// The tool call in which the work was started.
+    inside: Option<Arc<Inside>>,
 }
 
 impl Hold {
@@ -57,23 +59,22 @@ impl Hold {
         });
         match refusal {
             Some(stopped) => Err(stopped),
-            None => Ok(Self { node: Arc::clone(node), place }),
+            None => Ok(Self { node: Arc::clone(node), place, inside: tool::inside() }),
         }
     }
 
     /// For work that the lifecycle has counted already, and that is noted at this place.
     pub(crate) fn placed(node: &Arc<Node>, place: usize) -> Self {
-        Self { node: Arc::clone(node), place }
+        Self { node: Arc::clone(node), place, inside: None }
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         let place = self.place;
+        drop(self.inside.take());
         self.node.apply(Input::WorkEnded, Note::default(), |state, _| {
-            if let Some(work) = state.extra().works.get_mut(place) {
-                *work = None;
-            }
+            state.extra().works.try_remove(place);
         });
     }
 }
@@ -87,13 +88,7 @@ impl fmt::Debug for Hold {
 impl crate::node::Extra {
     /// Notes work under its name, in the same step in which it is counted. Yields its place.
     pub(crate) fn note_work(&mut self, what: Work, name: Arc<str>) -> usize {
-        let free = self.works.iter().position(Option::is_none);
-        let place = free.unwrap_or_else(|| {
-            self.works.push(None);
-            self.works.len() - 1
-        });
-        self.works[place] = Some((what, name));
-        place
+        self.works.insert((what, name))
     }
 }
 
@@ -117,14 +112,12 @@ impl BlockingContext {
     /// Tells whether the closure should give way: the run is to stop, or its body has failed. One
     /// atomic load: ask often.
     pub fn is_stopping(&self) -> bool {
-        self.node.listen() || self.node.word() & word::FAILING != 0
+        self.node.listen()
     }
 
     /// Yields why, if the closure should give way.
     pub fn cause(&self) -> Option<Arc<Cause>> {
-        let state = self.node.lock();
-        let failing = || state.extra.as_ref().and_then(|extra| extra.failing.clone());
-        state.cause.clone().or_else(failing)
+        self.node.lock().cause_to_give_way()
     }
 }
 

@@ -137,16 +137,19 @@ impl Node {
     }
 
     /// Records the outcome of a tool call, unless the end of the run has done so.
-    pub(crate) fn close_call(&self, call: &Arc<str>, outcome: ToolOutcome) {
+    pub(crate) fn close_call(&self, place: usize, call: &Arc<str>, outcome: ToolOutcome) {
         let mut wakers = Wakers::new();
         {
             let mut state = self.lock();
             let calls = &mut state.extra().calls;
-            let Some(place) = calls.iter().position(|open| Arc::ptr_eq(open, call)) else { return };
+            // The end of the run empties the list.
+            if !calls.get(place).is_some_and(|open| Arc::ptr_eq(open, call)) {
+                return;
+            }
             let call = if faults::on("record-a-call-twice") {
-                Arc::clone(&calls[place])
+                Arc::clone(call)
             } else {
-                calls.swap_remove(place)
+                calls.remove(place)
             };
             let kind = EventKind::ToolEnded { call, outcome };
             self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
@@ -169,6 +172,9 @@ impl Node {
             return true;
         };
         let has_row = log.take_row(status);
+        if has_row && let Some(failure) = &state.failure {
+            log.count_error(failure.bytes());
+        }
         let stays = has_row || !state.kids.is_empty() || restless;
         let leaves = (!stays).then_some(parent);
         log.append_end(&self.shared, (self.id, now), status, leaves, wakers);
@@ -185,7 +191,7 @@ impl Node {
         wakers: &mut Wakers,
     ) {
         let Some(extra) = &mut state.extra else { return };
-        for call in std::mem::take(&mut extra.calls) {
+        for (_, call) in std::mem::take(&mut extra.calls) {
             self.write(state, now, EventKind::ToolEnded { call, outcome: outcome.clone() }, wakers);
         }
     }

@@ -28,6 +28,7 @@
 
 mod bodies;
 mod edges;
+mod failing;
 mod log;
 mod runs;
 

@@ -1,0 +1,26 @@
+//! When things happened to a run.
+
+use crate::clock::Ticks;
+
+/// When things happened to a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) queued: Ticks,
+    pub(crate) started: Option<Ticks>,
+    pub(crate) stopped: Option<Ticks>,
+    pub(crate) ended: Option<Ticks>,
+    pub(crate) quiesced: Option<Ticks>,
+}
+
+impl Times {
+    pub(crate) const fn queued(at: Ticks) -> Self {
+        Self { queued: at, started: None, stopped: None, ended: None, quiesced: None }
+    }
+
+    /// Yields the time of what happens now: never earlier than what has happened before, although
+    /// the clock may have been read before the lock was taken.
+    pub(crate) fn next(&self, read: Ticks) -> Ticks {
+        let before = [self.started, self.stopped, self.ended].into_iter().flatten().max();
+        read.max(before.unwrap_or(self.queued))
+    }
+}
