@@ -1,21 +1,18 @@
 //! Which browsers may come (section 11).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
-use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::gate::Site;
-use crate::wire::problem::Refusal;
 
 /// Answers preflights, and says to browsers of allowed origins that they may read the answer.
 pub(crate) async fn layer(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
@@ -28,13 +25,6 @@ pub(crate) async fn layer(State(site): State<Arc<Site>>, request: Request, next:
     if is_preflight {
         return preflight(request.headers(), origin, is_allowed);
     }
-    // A form needs no preflight. Where nobody is asked who they are, every page that a browser on
-    // this machine shows could start and stop runs with one.
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let is_open = site.service.access_of().is_open();
-    if is_open && changes && !is_allowed && !is_own(&origin, request.headers()) {
-        return site.answer(Err(Refusal::new(StatusCode::FORBIDDEN, "Disallowed CORS origin")));
-    }
     let mut response = next.run(request).await;
     if is_allowed {
         allow(response.headers_mut(), origin);
@@ -42,17 +32,6 @@ pub(crate) async fn layer(State(site): State<Arc<Site>>, request: Request, next:
     }
     response.headers_mut().append(VARY, HeaderValue::from_static("Origin"));
     response
-}
-
-/// Tells whether a page came from here: from the address that it calls, and that is on loopback. A
-/// name may be made to mean this machine by anybody.
-fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
-    let Some(host) = host.filter(|host| Some(*host) == origin) else { return false };
-    let Ok(address) = host.parse::<Authority>() else { return false };
-    let name = address.host().trim_matches(['[', ']']);
-    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn preflight(asked: &HeaderMap, origin: HeaderValue, is_allowed: bool) -> Response {

@@ -22,8 +22,8 @@ mod view;
 mod wait;
 
 pub use access::{
-    ADMIN_SCOPES, Access, AccessError, AccessMode, ExposedListener, Issuer, Jwt, Key, KeyError,
-    Principal, Teams,
+    ADMIN_SCOPES, Access, AccessError, AccessMode, BodyKinds, ExposedListener, Issuer, Jwt, Key,
+    KeyError, Principal, Teams, guard_open,
 };
 pub use body::{BODY_BYTES_MAX, BodyError, aside, read_body};
 pub use events::{RunEvents, next_event};

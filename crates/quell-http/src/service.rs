@@ -128,6 +128,10 @@ impl Service {
         self.engine.get(id).map_or_else(|| id.to_string(), |run| crate::shown_id(&run).into_owned())
     }
 
+    pub(crate) fn access_shared(&self) -> Arc<Access> {
+        Arc::clone(&self.access)
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }

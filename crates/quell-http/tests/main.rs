@@ -21,6 +21,8 @@ mod native;
 mod notes;
 /// Requests that are sent twice.
 mod once;
+/// Open access, and who is turned away from it.
+mod open;
 /// Cancels against completions.
 mod races;
 /// Stops for runs that are not there yet.

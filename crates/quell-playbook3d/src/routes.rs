@@ -13,7 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use quell::{CancelRequest, Disposition, RunId, RunRef, RunStatus, limits};
-use quell_http::{Once, Service, Start, View, aside, read_body, write_headers};
+use quell_http::{
+    BodyKinds, Once, Service, Start, View, aside, guard_open, read_body, write_headers,
+};
 use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
@@ -31,7 +33,7 @@ type Texts<T> = Result<Path<T>, PathRejection>;
 pub fn router(service: Service, options: Options) -> Router {
     let (accounts, api) = (path(&options.accounts_prefix), path(&options.api_prefix));
     let at = |prefix: &str, rest: &str| format!("{prefix}{rest}");
-    Router::new()
+    let app = Router::new()
         .without_v07_checks()
         .route(&at(&accounts, "/token-wrapper/get-tokens/{api_key}"), get(get_tokens))
         .route(&at(&accounts, "/runs"), get(list_runs))
@@ -45,8 +47,9 @@ pub fn router(service: Service, options: Options) -> Router {
         .route(&at(&api, "/cancel/{team_id}/{run_id}"), post(cancel))
         .fallback(async || Refusal::NotFound)
         .method_not_allowed_fallback(async || Refusal::WrongMethod)
-        .layer(CatchPanicLayer::custom(|_: Box<dyn Any + Send>| Refusal::Internal.into_response()))
-        .with_state(Arc::new(Desk::new(service, options)))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn Any + Send>| Refusal::Internal.into_response()));
+    let app = guard_open(app, &service, BodyKinds::Json);
+    app.with_state(Arc::new(Desk::new(service, options)))
 }
 
 async fn get_tokens(State(desk): App, key: Texts<String>) -> Result<Json<Value>, Refusal> {

@@ -223,6 +223,8 @@ The file:
   abort_wait = \"1s\"                # between abort and abandon
   running_max = 100                 # runs at once; the others are queued
                                     # (without: 1 for 16 descriptors, at most 256)
+  trusted_hosts = [\"box.lan\"]       # served without keys, besides localhost and loopback
+  trusted_origins = [\"http://…\"]    # pages that may write without keys, besides our own
 
   [agents.writer]                   # or [workflows.writer]
   run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
@@ -244,6 +246,12 @@ The file:
   [agentos]                         # options of the contract, as in its documentation
   [langgraph]
   [playbook3d]
+
+Without keys and tokens everybody who reaches the port may do everything. So it listens on loopback \
+only, answers 403 to a Host that is not localhost or an address of loopback (a name can be made to \
+mean this machine), and to writes from pages of other origins than its own and those of [agentos] \
+cors_origins; bodies must be application/json where the contract has JSON (415). With a key none of \
+this applies. A page of another origin may still read what LangGraph shows to all (CORS *).
 
 Descriptors (ulimit -n): half are for connections, at most 10,000; more connections wait.
 

@@ -21,7 +21,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use quell::RunKind;
-use quell_http::{Access, Key, Service};
+use quell_http::{Access, BodyKinds, Key, Service, guard_open};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::cors;
@@ -42,7 +42,7 @@ use crate::wire::words::words;
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 /// use quell::{Engine, Payload};
 /// use quell_flow::{Catalog, Component};
-/// use quell_http::{Access, Key, Service};
+/// use quell_http::{Access, BodyKinds, Key, Service, guard_open};
 ///
 /// let catalog = Catalog::new()
 ///     .with(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
@@ -74,9 +74,9 @@ pub fn routes(service: Service, options: Options) -> Router {
         router = router.merge(of_kind(kind));
     }
     let has_codes = site.options.error_codes;
-    caught(router.method_not_allowed_fallback(not_allowed), has_codes)
-        .layer(from_fn_with_state(Arc::clone(&site), cors::layer))
-        .with_state(site)
+    let router = caught(router.method_not_allowed_fallback(not_allowed), has_codes)
+        .layer(from_fn_with_state(Arc::clone(&site), cors::layer));
+    guard_open(router, &site.service, BodyKinds::Any).with_state(site)
 }
 
 /// Answers 500 in the contract's words where a handler panics, instead of cutting the connection.
@@ -85,13 +85,18 @@ fn caught<S: Clone + Send + Sync + 'static>(router: Router<S>, has_codes: bool) 
     router.layer(CatchPanicLayer::custom(answer))
 }
 
-/// Puts the option's static key in the place of the service's keys and tokens.
+/// Puts the option's static key in the place of the service's keys and tokens; without one, open
+/// access trusts the origins of the options.
 fn guarded(service: Service, options: &Options) -> Service {
     match options.security_key.as_deref() {
         Some(secret) if !secret.is_empty() => {
             service.access(Access::open().key(Key::new("security-key", secret).admin()))
         }
-        _ => service,
+        _ => {
+            let access = service.access_of().clone();
+            let access = options.cors_origins.iter().fold(access, Access::trust_origin);
+            service.access(access)
+        }
     }
 }
 

@@ -3,11 +3,14 @@
 mod error;
 mod jwt;
 mod key;
+mod open;
 mod principal;
 
 pub use error::{AccessError, ExposedListener, KeyError};
 pub use jwt::{Issuer, Jwt};
 pub use key::Key;
+pub(crate) use open::is_json;
+pub use open::{BodyKinds, guard_open};
 pub use principal::{ADMIN_SCOPES, Principal, Teams};
 
 use std::fmt;
@@ -34,6 +37,9 @@ use axum::http::header::AUTHORIZATION;
 pub struct Access {
     keys: Vec<Key>,
     tokens: Vec<Jwt>,
+    /// Hosts and origins that open access serves besides its own.
+    hosts: Vec<String>,
+    origins: Vec<String>,
 }
 
 /// What access is made of, as listings show it.
@@ -57,7 +63,7 @@ pub enum AccessMode {
 impl Access {
     /// Lets everybody do everything. Only for a listener on loopback.
     pub const fn open() -> Self {
-        Self { keys: Vec::new(), tokens: Vec::new() }
+        Self { keys: Vec::new(), tokens: Vec::new(), hosts: Vec::new(), origins: Vec::new() }
     }
 
     /// Accepts a static key. From here on it is not open.
@@ -69,6 +75,20 @@ impl Access {
     /// Accepts tokens. From here on it is not open.
     pub fn jwt(mut self, tokens: Jwt) -> Self {
         self.tokens.push(tokens);
+        self
+    }
+
+    /// Serves requests to a host name of this machine, without a port, while access is open; see
+    /// [`guard_open`]. Defaults to `localhost` and the addresses of loopback.
+    pub fn trust_host(mut self, name: impl Into<String>) -> Self {
+        self.hosts.push(name.into());
+        self
+    }
+
+    /// Lets pages of an origin, such as `http://localhost:3000`, start and stop runs while access
+    /// is open; see [`guard_open`]. Defaults to none but our own.
+    pub fn trust_origin(mut self, origin: impl Into<String>) -> Self {
+        self.origins.push(origin.into());
         self
     }
 

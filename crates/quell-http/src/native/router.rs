@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::access::{BodyKinds, guard_open};
 use crate::native::{openapi, routes};
 use crate::problem::Problem;
 use crate::service::Service;
@@ -20,7 +21,7 @@ pub fn router(service: Service) -> Router {
         let document = document.to_string();
         async move { ([(CONTENT_TYPE, "application/json")], document) }
     };
-    Router::new()
+    let app = Router::new()
         .route("/v1/runs", post(routes::start_run).get(routes::list_runs))
         .route("/v1/runs/{id}", get(routes::get_run))
         .route("/v1/runs/{id}/events", get(routes::stream_run))
@@ -29,8 +30,8 @@ pub fn router(service: Service) -> Router {
         .route("/readyz", get(routes::ready))
         .route("/openapi.json", get(describe))
         .method_not_allowed_fallback(routes::no_such_method)
-        .layer(CatchPanicLayer::custom(|_| our_fault()))
-        .with_state(service)
+        .layer(CatchPanicLayer::custom(|_| our_fault()));
+    guard_open(app, &service, BodyKinds::Json).with_state(service)
 }
 
 fn our_fault() -> Response {

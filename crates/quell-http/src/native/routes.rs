@@ -6,13 +6,14 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use quell::{Disposition, Payload, RunRef};
 use quell_flow::Contract;
 
+use crate::access::is_json;
 use crate::body::{aside, read_body};
 use crate::guard::OnDisconnect;
 use crate::ids::{is_reserved, parse_id};
@@ -372,9 +373,7 @@ fn detailed(view: &View, run: &RunRef) -> RunObject {
 /// from starting runs on a loopback server: they cannot send it without asking first.
 async fn json_body(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Problem> {
     let bytes = read_body(headers, body).await?;
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if !bytes.is_empty() && !kind.eq_ignore_ascii_case("application/json") {
+    if !bytes.is_empty() && !is_json(headers) {
         let detail = "send the body as application/json";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail));
     }

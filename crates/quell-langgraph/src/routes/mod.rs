@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use quell_http::{Service, aside, read_body};
+use quell_http::{BodyKinds, Service, aside, guard_open, read_body};
 use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -70,7 +70,8 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/runs/{run}/stream", get(join::stream_stateless))
         .route("/runs/cancel", post(cancel::many))
         .method_not_allowed_fallback(not_found);
-    caught(routes).layer(from_fn(cors::allow)).with_state(App::new(service, options))
+    let routes = caught(routes).layer(from_fn(cors::allow));
+    guard_open(routes, &service, BodyKinds::Json).with_state(App::new(service, options))
 }
 
 /// Answers 500 in the contract's words where a handler panics, instead of cutting the connection.

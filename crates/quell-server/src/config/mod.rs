@@ -56,11 +56,19 @@ struct ServerEntry {
     #[serde(deserialize_with = "time")]
     abort_wait: Duration,
     running_max: Option<usize>,
+    trusted_hosts: Vec<String>,
+    trusted_origins: Vec<String>,
 }
 
 impl Default for ServerEntry {
     fn default() -> Self {
-        Self { grace: limits::GRACE, abort_wait: limits::ABORT_WAIT, running_max: None }
+        Self {
+            grace: limits::GRACE,
+            abort_wait: limits::ABORT_WAIT,
+            running_max: None,
+            trusted_hosts: Vec::new(),
+            trusted_origins: Vec::new(),
+        }
     }
 }
 
@@ -98,7 +106,7 @@ impl Config {
     /// Makes what the engine is told. Of programs, no more run at once than this, unless it is
     /// configured.
     pub(crate) fn engine(&self, programs_max: usize) -> EngineConfig {
-        let ServerEntry { grace, abort_wait, running_max } = self.server;
+        let ServerEntry { grace, abort_wait, running_max, .. } = self.server;
         let config = EngineConfig::new().grace(grace).abort_wait(abort_wait);
         let has_programs = !(self.agents.is_empty() && self.workflows.is_empty());
         let max = running_max.or(has_programs.then_some(programs_max));
@@ -124,7 +132,10 @@ impl Config {
     ///
     /// Fails if a secret is not in the environment, or is no key.
     pub(crate) fn access(&self) -> Result<Access, String> {
-        access::access(&self.keys, &self.tokens, &self.folder)
+        let access = access::access(&self.keys, &self.tokens, &self.folder)?;
+        let access = self.server.trusted_hosts.iter().fold(access, Access::trust_host);
+        let origins = self.server.trusted_origins.iter().chain(&self.agentos.cors_origins);
+        Ok(origins.fold(access, Access::trust_origin))
     }
 
     /// Adds the components of the file to a catalog: programs, then teams of these, then plans,

@@ -3,7 +3,7 @@
 use axum::middleware::from_fn;
 use axum::routing::get;
 use axum::{Json, Router};
-use quell_http::Service;
+use quell_http::{BodyKinds, Service, guard_open};
 use serde_json::Value;
 
 use super::{Demo, leftover};
@@ -31,9 +31,11 @@ pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> 
         }
         None => app,
     };
-    app.nest("/playbook3d", quell_playbook3d::router(playbook3d, options))
-        .fallback(quell_agentos::not_found)
-        .layer(from_fn(leftover::layer))
+    let app = app
+        .nest("/playbook3d", quell_playbook3d::router(playbook3d, options))
+        .fallback(quell_agentos::not_found);
+    // Also around what is of no contract, and around the demo's keys, which everybody knows.
+    guard_open(app, service, BodyKinds::Any).layer(from_fn(leftover::layer))
 }
 
 /// Makes the answer to `GET /info`, a path that two contracts share: the keys of both.

@@ -13,11 +13,12 @@ use crate::support::{Scratch, wait_until};
 #[test]
 fn i31_a_client_that_left_is_noticed_behind_bytes_that_nobody_reads() {
     let site = Site::demo(&[]);
-    for (probe, behind) in [("line", "\r\n"), ("next", "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")]
+    for (probe, behind) in
+        [("line", "\r\n"), ("next", "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")]
     {
         let body = format!("message=ticks%3D100000+probe%3D{probe}&stream=false");
         let request = format!(
-            "POST /agents/slow-agent/runs HTTP/1.1\r\nhost: x\r\n\
+            "POST /agents/slow-agent/runs HTTP/1.1\r\nhost: localhost\r\n\
              content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n\
              {body}{behind}",
             body.len()

@@ -8,6 +8,8 @@ mod load;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
+mod open;
+#[cfg(test)]
 mod output;
 #[cfg(test)]
 mod plans;

@@ -1,0 +1,158 @@
+//! [`guard_open`]: while access is open, only this machine and its own pages are served.
+//!
+//! Where nobody is asked who they are, a browser of this machine is enough to act for its user:
+//! a page of another origin can send a form or a text without asking first, and a name can be made
+//! to mean this machine (DNS rebinding), so that its page reads every answer as its own.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::HttpBody as _;
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+
+use super::{Access, is_loopback};
+use crate::problem::Problem;
+use crate::service::Service;
+
+/// Which bodies the contract of a router has.
+///
+/// # Examples
+///
+/// ```
+/// assert_ne!(quell_http::BodyKinds::Json, quell_http::BodyKinds::Any);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "JSON alone, or whatever the contract says")]
+pub enum BodyKinds {
+    /// JSON alone: any other content type is answered 415.
+    Json,
+    /// Forms too.
+    Any,
+}
+
+/// Puts the guard of open access around a router; with keys or tokens it changes nothing.
+///
+/// While access is open ([`Access::is_open`]), a request is answered 403 unless its `Host` is
+/// `localhost`, an address of loopback, or a name given to [`Access::trust_host`]; a request other
+/// than `GET`, `HEAD` and `OPTIONS` also if its `Origin` is neither the page's own host nor given
+/// to [`Access::trust_origin`]. A body that is not JSON by name is answered 415 where the contract
+/// has JSON. A request without a `Host` comes from no browser and is served. The answers are
+/// problem documents.
+///
+/// The routers of this crate and of the adapters have it. Take it for routes of your own beside
+/// them.
+///
+/// # Examples
+///
+/// ```
+/// use axum::Router;
+/// use quell::Engine;
+/// use quell_flow::Catalog;
+/// use quell_http::{BodyKinds, Service, guard_open};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # let _entered = runtime.enter();
+/// let service = Service::new(Engine::new(), Catalog::new());
+/// let app: Router = guard_open(Router::new(), &service, BodyKinds::Any);
+/// # drop(app);
+/// ```
+pub fn guard_open<S>(router: Router<S>, service: &Service, bodies: BodyKinds) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    if !service.access_of().is_open() {
+        return router;
+    }
+    let door = Door { access: service.access_shared(), bodies };
+    router.layer(from_fn_with_state(door, check))
+}
+
+#[derive(Clone)]
+struct Door {
+    access: Arc<Access>,
+    bodies: BodyKinds,
+}
+
+async fn check(State(door): State<Door>, request: Request, next: Next) -> Response {
+    match door.refusal(&request) {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    }
+}
+
+impl Door {
+    fn refusal(&self, request: &Request) -> Option<Problem> {
+        let headers = request.headers();
+        // A request may name its host in its first line too; both must be ours.
+        let named = request.uri().authority().map(Authority::as_str);
+        let said = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
+        if let Some(host) = named.into_iter().chain(said).find(|host| !self.is_ours(host)) {
+            return Some(refused(
+                "foreign-host",
+                format!(
+                    "host `{host}` is not this machine; while nobody needs a key, only localhost and \
+                 addresses of loopback are served; configure keys, or trust this host"
+                ),
+            ));
+        }
+        if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+            return None;
+        }
+        if let Some(origin) = self.foreign_origin(headers) {
+            return Some(refused(
+                "foreign-origin",
+                format!(
+                    "pages of origin `{origin}` start and stop nothing while nobody needs a key; \
+                 configure keys, or trust this origin"
+                ),
+            ));
+        }
+        let is_bare = request.body().is_end_stream();
+        if self.bodies == BodyKinds::Json && !is_bare && !is_json(headers) {
+            let detail = "send the body as application/json";
+            return Some(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail));
+        }
+        None
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        let Ok(host) = host.parse::<Authority>() else { return false };
+        let name = host.host().trim_matches(['[', ']']);
+        name.eq_ignore_ascii_case("localhost")
+            || name.parse::<IpAddr>().is_ok_and(is_loopback)
+            || self.access.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    /// Yields the origin of the page that sends this, if that is not one of ours.
+    fn foreign_origin(&self, headers: &HeaderMap) -> Option<String> {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let is_own = |origin: &str| {
+            let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            // The host is ours by now: a page of the same host and port came from here.
+            rest.is_some() && rest == host
+        };
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let foreign = origins.find(|origin| {
+            let origin = origin.to_str().unwrap_or_default();
+            !is_own(origin) && !self.access.origins.iter().any(|known| known == origin)
+        });
+        foreign.map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
+    }
+}
+
+fn refused(name: &str, detail: String) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, name, detail)
+}
+
+/// Tells whether a body is JSON by name.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json")
+}

@@ -1,0 +1,57 @@
+use axum::http::StatusCode;
+use quell_http::{Access, Key, router};
+
+use crate::support::{Headers, JSON, send, service};
+
+const ECHO: &str = r#"{"component": {"kind": "agent", "id": "echo"}}"#;
+
+#[tokio::test]
+async fn open_access_serves_this_machine_and_its_own_pages() {
+    let access = Access::open().trust_host("box.lan").trust_origin("http://ui.example");
+    let app = router(service().access(access));
+    let (own, page) = ("127.0.0.1:7777", "http://127.0.0.1:7777");
+    for (headers, read, written) in [
+        (&[][..], 200, 201),
+        (&[("host", own)], 200, 201),
+        (&[("host", "LocalHost")], 200, 201),
+        (&[("host", "[::1]:7777")], 200, 201),
+        (&[("host", "[::ffff:127.0.0.1]")], 200, 201),
+        (&[("host", "box.lan:80")], 200, 201),
+        (&[("host", own), ("origin", page)], 200, 201),
+        (&[("host", own), ("origin", "http://ui.example")], 200, 201),
+        (&[("host", own), ("origin", "http://evil.example")], 200, 403),
+        (&[("host", own), ("origin", "http://127.0.0.1:1")], 200, 403),
+        (&[("host", own), ("origin", "null")], 200, 403),
+        (&[("host", own), ("origin", page), ("origin", "null")], 200, 403),
+        (&[("host", "evil.example:7777"), ("origin", "http://evil.example:7777")], 403, 403),
+        (&[("host", "localhost.evil.example")], 403, 403),
+        (&[("host", "127.0.0.1.evil.example")], 403, 403),
+        (&[("host", "0.0.0.0:7777")], 403, 403),
+        (&[("host", "10.0.0.1")], 403, 403),
+        (&[("host", own), ("host", "evil.example")], 403, 403),
+        (&[("host", "")], 403, 403),
+    ] {
+        let headers: Headers<'_> = headers;
+        let answer = send(&app, "GET", "/v1/runs", headers, "").await;
+        assert_eq!(answer.status, read, "{headers:?}: {}", answer.text);
+        let answer = send(&app, "POST", "/v1/runs", &[headers, &[JSON]].concat(), ECHO).await;
+        assert_eq!(answer.status, written, "{headers:?}: {}", answer.text);
+    }
+    let text = [("host", own), ("content-type", "text/plain")];
+    let answer = send(&app, "POST", "/v1/runs", &text, ECHO).await;
+    assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{}", answer.text);
+    let answer = send(&app, "GET", "http://evil.example/v1/runs", &[("host", own)], "").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text);
+    assert_eq!(answer.json()["type"], "urn:quell:problem:foreign-host");
+}
+
+#[tokio::test]
+async fn with_a_key_every_host_and_origin_is_served() {
+    let access = Access::open().key(Key::new("ada", "secret"));
+    let app = router(service().access(access));
+    let foreign = [("host", "agents.example"), ("origin", "http://evil.example"), JSON];
+    let answer = send(&app, "POST", "/v1/runs", &foreign, ECHO).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    let with_key = [&foreign[..], &[("x-api-key", "secret")]].concat();
+    assert_eq!(send(&app, "POST", "/v1/runs", &with_key, ECHO).await.status, StatusCode::CREATED);
+}
