@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use quell::{Payload, limits};
-use quell_http::{BodyError, aside, parse_id, read_body};
+use quell_http::{BodyError, Upload, View, aside, parse_id};
 use serde_json::{Map, Value, json};
 
 use crate::wire::problem::{Refusal, bad_id, missing, not_bool, not_int, too_long};
@@ -35,20 +35,29 @@ pub(crate) struct Form {
 type Fields = Map<String, Value>;
 
 impl Form {
-    /// Reads the form of a request.
+    /// Reads the form of a request. It counts as under way for as long as the upload is there.
     ///
     /// # Errors
     ///
-    /// Fails with 408, 413, 400 or 422.
-    pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
+    /// Fails with 408, 413, 429, 400 or 422.
+    pub(crate) async fn read(
+        view: &View,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<(Self, Upload), Refusal> {
         let refused = |error| match error {
             BodyError::TooLarge => Refusal::too_large(),
             BodyError::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, "Request timed out"),
             BodyError::Broken => broken(),
+            BodyError::Overdrawn(error) => {
+                Refusal::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+            }
         };
-        let bytes = read_body(headers, body).await.map_err(refused)?;
-        let (size, headers) = (bytes.len(), headers.clone());
-        aside(size, async move { Self::parse(&headers, bytes).await }).await.map_err(refused)?
+        let upload = view.read_body(headers, body).await.map_err(refused)?;
+        let (bytes, headers) = (upload.bytes().clone(), headers.clone());
+        let parse = async move { Self::parse(&headers, bytes).await };
+        let form = aside(upload.bytes().len(), parse).await.map_err(refused)??;
+        Ok((form, upload))
     }
 
     async fn parse(headers: &HeaderMap, bytes: Bytes) -> Result<Self, Refusal> {
@@ -230,6 +239,8 @@ fn broken() -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use quell_http::{Principal, Service};
+
     use super::*;
 
     fn of(text: &str) -> Result<Form, Refusal> {
@@ -260,7 +271,9 @@ mod tests {
         let body = format!("{first}{}--b--\r\n", part.repeat(count));
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, "multipart/form-data; boundary=b".parse().unwrap());
-        Form::read(&headers, Body::from(body)).await
+        let service = Service::new(quell::Engine::new(), quell_flow::Catalog::new());
+        let view = service.view(quell_flow::Contract::AgentOs, Principal::anonymous());
+        Form::read(&view, &headers, Body::from(body)).await.map(|(form, _)| form)
     }
 
     #[tokio::test]

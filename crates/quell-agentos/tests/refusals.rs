@@ -83,7 +83,7 @@ async fn a_limit_is_told_with_the_time_to_come_back() {
     let site = Site::with(engine, Options::default(), Access::open());
     start(&site, "/agents/slow-agent", "m", "s").await;
     let answer = site.create("/agents/slow-agent/runs", &[("message", "m")]).await;
-    refused(&answer, 429, "Too many live runs", None);
+    refused(&answer, 429, "Too many live runs: live runs would exceed the limit of 1", None);
     assert_eq!(answer.header("retry-after"), "1");
     site.service.drain();
     let answer = site.create("/agents/slow-agent/runs", &[("message", "m")]).await;

@@ -23,7 +23,7 @@ async fn serve(site: &Site) -> SocketAddr {
 async fn create(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> TcpStream {
     let body = form(fields);
     let head = format!(
-        "POST {path}/runs HTTP/1.1\r\nhost: quell\r\n\
+        "POST {path}/runs HTTP/1.1\r\nhost: localhost\r\n\
          content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );

@@ -11,8 +11,26 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::ledger::{Charge, Overdrawn};
+use crate::view::View;
+
 /// The largest body of a request. A larger one is answered 413.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// The body of a request. While it is there, it counts as under way for its caller.
+#[derive(Debug)]
+#[must_use = "dropped, it counts no more"]
+pub struct Upload {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl Upload {
+    /// Yields the bytes. What is made of them should not outlive the upload by much.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
 
 /// Why the body of a request was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,37 +45,60 @@ pub enum BodyError {
     /// The client went away or sent nonsense: 400.
     #[error("request body could not be read")]
     Broken,
+    /// Too much is under way, of all callers or of this one: 429.
+    #[error(transparent)]
+    Overdrawn(#[from] Overdrawn),
 }
 
-/// Reads the body of a request, at most [`BODY_BYTES_MAX`] of it.
-///
-/// A body that announces more is refused unread. One that is sent slowly has half a minute, and a
-/// second more for every 512 KiB that have come: whoever sends a byte now and then does not hold a
-/// connection for ever.
-///
-/// # Errors
-///
-/// Fails if it is too large or too slow, or breaks off.
-///
-/// # Cancel safety
-///
-/// Not cancel safe: dropped, it loses what it has read.
-pub async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, BodyError> {
+impl View {
+    /// Reads the body of a request of the principal, at most [`BODY_BYTES_MAX`] of it, and within
+    /// what may be under way ([`ServiceLimits::requests_bytes_max`](crate::ServiceLimits)).
+    ///
+    /// A body that announces more is refused unread. One that is sent slowly has half a minute,
+    /// and a second more for every 512 KiB that have come: a client that sends a byte now and then
+    /// does not hold a connection for ever.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is too large or too slow, breaks off, or too much is under way.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: dropped, it loses what it has read.
+    pub async fn read_body(&self, headers: &HeaderMap, body: Body) -> Result<Upload, BodyError> {
+        let ledger = &self.service().shared().requests;
+        read_body(headers, body, ledger.charge(self.principal().owner(), 0)?).await
+    }
+}
+
+async fn read_body(
+    headers: &HeaderMap,
+    mut body: Body,
+    mut charge: Charge,
+) -> Result<Upload, BodyError> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|text| text.to_str().ok());
-    let announced = announced.and_then(|text| text.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
+    let announced = announced.and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+    let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+    if announced > BODY_BYTES_MAX {
         return Err(BodyError::TooLarge);
     }
-    let (since, mut read) = (Instant::now(), BytesMut::new());
+    // At once, so that what cannot be held is not read first.
+    charge.grow(announced * COPIES)?;
+    let (since, mut read) = (Instant::now(), BytesMut::with_capacity(announced));
     loop {
         let more = u64::try_from(read.len() / BYTES_PER_SECOND_MIN).unwrap_or_default();
         let until = since + WITHIN + Duration::from_secs(more);
         let next = timeout_at(until, body.frame()).await.map_err(|_| BodyError::TooSlow)?;
-        let Some(frame) = next else { return Ok(read.freeze()) };
+        let Some(frame) = next else {
+            charge.shrink_to(read.len() * COPIES);
+            return Ok(Upload { bytes: read.freeze(), _charge: charge });
+        };
         let Ok(piece) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-        if read.len() + piece.len() > BODY_BYTES_MAX {
+        let size = read.len() + piece.len();
+        if size > BODY_BYTES_MAX {
             return Err(BodyError::TooLarge);
         }
+        charge.grow((size * COPIES).saturating_sub(charge.bytes()))?;
         read.extend_from_slice(&piece);
     }
 }
@@ -104,6 +145,10 @@ where
     done.await.map_err(|_| BodyError::Broken)
 }
 
+/// How often the text of a body is in memory until its run has it: as it came, as a part of what was
+/// read, as the input.
+const COPIES: usize = 3;
+
 /// How long a body may take, besides the time for its size.
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -119,8 +164,11 @@ static PLACES: Semaphore = Semaphore::const_new(2);
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::Arc;
 
     use futures::stream;
+
+    use crate::ledger::Ledger;
 
     use super::*;
 
@@ -132,24 +180,46 @@ mod tests {
         Body::from_stream(pieces)
     }
 
+    async fn fault(body: Body) -> Option<BodyError> {
+        let ledger = Ledger::new("requests", 1 << 30, 100);
+        read_body(&HeaderMap::new(), body, ledger.charge(None, 0).unwrap()).await.err()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_body_that_trickles_is_given_up_and_a_large_one_has_longer() {
         let since = Instant::now();
-        let read = read_body(
-            &HeaderMap::new(),
-            trickle(&Bytes::from_static(b"x"), Duration::from_secs(10)),
-        )
-        .await;
-        assert_eq!(read, Err(BodyError::TooSlow));
+        let read = fault(trickle(&Bytes::from_static(b"x"), Duration::from_secs(10))).await;
+        assert_eq!(read, Some(BodyError::TooSlow));
         assert_eq!(since.elapsed().as_secs(), WITHIN.as_secs());
         let since = Instant::now();
         let piece = Bytes::from(vec![0; 1 << 20]);
         // 1 MiB in 5 s: slower than the bound, so the time runs out before the size does.
-        let read = read_body(&HeaderMap::new(), trickle(&piece, Duration::from_secs(5))).await;
-        assert_eq!(read, Err(BodyError::TooSlow));
+        let read = fault(trickle(&piece, Duration::from_secs(5))).await;
+        assert_eq!(read, Some(BodyError::TooSlow));
         assert!(since.elapsed() > WITHIN, "it had longer: {:?}", since.elapsed());
-        let read = read_body(&HeaderMap::new(), trickle(&piece, Duration::from_secs(1))).await;
-        assert_eq!(read, Err(BodyError::TooLarge));
+        let read = fault(trickle(&piece, Duration::from_secs(1))).await;
+        assert_eq!(read, Some(BodyError::TooLarge));
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_bounded_before_it_is_read() {
+        let ledger = Ledger::new("requests", 1_000, 25);
+        let ada = Arc::from("ada");
+        let of = |owner: Option<&Arc<str>>| ledger.charge(owner, 0).unwrap();
+        let length = |bytes: usize| HeaderMap::from_iter([(CONTENT_LENGTH, bytes.into())]);
+        let held = read_body(&length(50), Body::from(vec![0; 50]), of(Some(&ada))).await.unwrap();
+        assert_eq!((held.bytes().len(), ledger.total()), (50, 150));
+        // Nothing of it arrives, and it is refused.
+        let never = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        let error = read_body(&length(50), never, of(Some(&ada))).await.unwrap_err();
+        assert_eq!(error.to_string(), "requests of one caller would exceed the limit of 250 bytes");
+        // What is not announced is counted as it comes.
+        let pieces = stream::repeat(Ok::<_, Infallible>(Bytes::from_static(&[0; 40])));
+        let error = read_body(&HeaderMap::new(), Body::from_stream(pieces), of(None)).await;
+        assert!(matches!(error, Err(BodyError::Overdrawn(it)) if it.max == 1_000));
+        assert!(read_body(&length(9), Body::from(vec![0; 9]), of(Some(&ada))).await.is_ok());
+        drop(held);
+        assert_eq!(ledger.total(), 0);
     }
 
     #[tokio::test]

@@ -8,6 +8,8 @@ use quell::{EventKind, Payload, RunEvent, RunId, RunKind, ToolOutcome};
 use quell_flow::Emit;
 use serde_json::Value;
 
+use crate::ledger::Charge;
+
 /// What a run has said so far.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -34,6 +36,8 @@ pub struct Notes {
     pub progress: Option<f32>,
     /// Whether something is missing: it said more than is kept, or faster than it was read.
     pub is_cut: bool,
+    /// What is counted of the last state, in bytes.
+    values_bytes: usize,
 }
 
 /// What a run asked of a model.
@@ -76,11 +80,23 @@ pub(crate) struct Fold {
     runs: Vec<Notes>,
     places: HashMap<RunId, usize>,
     pub(crate) bytes: usize,
-    /// Events that nobody read in time.
+    /// The bytes while the tree is live; none for one of nobody, which is not bounded with others.
+    charge: Option<Charge>,
+    /// Events that nobody read in time, or for which there was no room.
     is_lossy: bool,
 }
 
 impl Fold {
+    pub(crate) fn charged(charge: Option<Charge>) -> Self {
+        Self { charge, ..Self::default() }
+    }
+
+    /// Says that the tree is over: its bytes, which it yields, are bounded with ended ones now.
+    pub(crate) fn retire(&mut self) -> usize {
+        self.charge = None;
+        self.bytes
+    }
+
     /// Takes an event in; one that is in already changes nothing.
     pub(crate) fn apply(&mut self, event: &RunEvent) {
         if let EventKind::Lagged { to, .. } = &event.kind {
@@ -95,17 +111,29 @@ impl Fold {
         if let EventKind::Queued { parent, kind, name, .. } = &event.kind {
             return self.add(event.run, *parent, *kind, name);
         }
-        let Some(notes) = self.places.get(&event.run).map(|place| &mut self.runs[*place]) else {
-            return;
-        };
-        let room = BYTES_MAX.saturating_sub(self.bytes);
-        self.bytes += notes.take(event, room);
+        let Some(place) = self.places.get(&event.run).copied() else { return };
+        let left = BYTES_MAX.saturating_sub(self.bytes);
+        let room = if self.grow(weight(&event.kind)) { left } else { 0 };
+        self.bytes += self.runs[place].take(event, room);
+        if let Some(charge) = &mut self.charge {
+            charge.shrink_to(self.bytes);
+        }
+    }
+
+    /// Charges what an event may add.
+    fn grow(&mut self, bytes: usize) -> bool {
+        self.charge.as_mut().is_none_or(|charge| charge.grow(bytes).is_ok())
     }
 
     fn add(&mut self, run: RunId, parent: Option<RunId>, kind: RunKind, name: &Arc<str>) {
         if self.runs.len() >= quell::limits::REPORT_ROWS_MAX || self.places.contains_key(&run) {
             return;
         }
+        if !self.grow(ROW_BYTES) {
+            self.is_lossy = true;
+            return;
+        }
+        self.bytes += ROW_BYTES;
         self.places.insert(run, self.runs.len());
         self.runs.push(Notes::new(run, parent, kind, Arc::clone(name)));
     }
@@ -152,6 +180,7 @@ impl Notes {
             values: None,
             progress: None,
             is_cut: false,
+            values_bytes: 0,
         }
     }
 
@@ -163,7 +192,8 @@ impl Notes {
                     self.is_cut = true;
                     return 0;
                 }
-                Emit::read(payload).map_or(0, |emit| self.take_emit(emit, event.at))
+                let bytes = payload.len();
+                Emit::read(payload).map_or(0, |emit| self.take_emit(emit, event.at, bytes))
             }
             EventKind::Progress(fraction) => {
                 self.progress = Some(*fraction);
@@ -190,7 +220,7 @@ impl Notes {
         }
     }
 
-    fn take_emit(&mut self, emit: Emit, at: SystemTime) -> usize {
+    fn take_emit(&mut self, emit: Emit, at: SystemTime, bytes: usize) -> usize {
         match emit {
             Emit::Content { text } => {
                 self.first_text_at.get_or_insert(at);
@@ -202,8 +232,11 @@ impl Notes {
                 self.ask(model, provider, input_tokens, output_tokens);
             }
             Emit::Values { values } => {
-                // The last one replaces the one before; an event's bound is all that it can take.
+                // The last one replaces the one before: only what it is larger by is new.
                 self.values = Some(values);
+                let more = bytes.saturating_sub(self.values_bytes);
+                self.values_bytes += more;
+                return more;
             }
             _ => {}
         }
@@ -248,6 +281,20 @@ impl Notes {
     }
 }
 
+/// What an event may add to the notes, in bytes.
+fn weight(kind: &EventKind) -> usize {
+    match kind {
+        EventKind::Emitted(payload) => payload.len(),
+        EventKind::ToolStarted { input, .. } => input.len(),
+        EventKind::ToolEnded { outcome: ToolOutcome::Result(Some(output)), .. } => output.len(),
+        EventKind::ToolEnded { outcome: ToolOutcome::Error(words), .. } => words.len(),
+        _ => 0,
+    }
+}
+
+/// What the notes of a run cost besides, about.
+const ROW_BYTES: usize = 256;
+
 /// What is kept of the texts and tool calls of one tree, in bytes. More is cut, and said to be.
 const BYTES_MAX: usize = 16 << 20;
 
@@ -257,6 +304,7 @@ const TOOLS_MAX: usize = 1_024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Ledger;
 
     fn event(seq: u64, kind: EventKind) -> RunEvent {
         let run = RunId::from_text("r");
@@ -289,6 +337,37 @@ mod tests {
         let notes = fold.of(RunId::from_text("r")).unwrap();
         assert!(notes.is_cut && notes.text.len() <= BYTES_MAX && fold.bytes <= BYTES_MAX);
         assert!(notes.text.len() > BYTES_MAX - (1 << 20));
+    }
+
+    #[test]
+    fn what_live_runs_say_is_bounded_with_others_and_given_back_at_their_end() {
+        let ledger = Ledger::new("notes", 1_000, 25);
+        let (ada, ben) = (Arc::from("ada"), Arc::from("ben"));
+        let of = |owner| {
+            let mut fold = Fold::charged(ledger.charge(Some(owner), 0).ok());
+            let (kind, name) = (RunKind::Agent, "a".into());
+            fold.apply(&event(1, EventKind::Queued { parent: None, kind, name, shielded: false }));
+            fold.is_lossy
+        };
+        assert!(of(&ada), "a row is more than a share of this bound");
+        let ledger = Ledger::new("notes", 4_000, 25);
+        let said = |owner| {
+            let mut fold = Fold::charged(ledger.charge(Some(owner), 0).ok());
+            let (kind, name) = (RunKind::Agent, "a".into());
+            fold.apply(&event(1, EventKind::Queued { parent: None, kind, name, shielded: false }));
+            for seq in 2..20 {
+                let piece = Emit::content("x".repeat(50)).to_payload();
+                fold.apply(&event(seq, EventKind::Emitted(piece)));
+            }
+            fold
+        };
+        let mut first = said(&ada);
+        let notes = first.of(RunId::from_text("r")).unwrap();
+        assert!(notes.is_cut && !notes.text.is_empty());
+        let other = said(&ben).of(RunId::from_text("r")).unwrap();
+        assert_eq!(other.text, notes.text, "another owner has as much");
+        assert!(first.retire() > 0);
+        assert_eq!(ledger.total(), 0);
     }
 
     #[test]

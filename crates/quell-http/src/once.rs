@@ -1,6 +1,5 @@
 //! Idempotency keys: the same key and request is the same run.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
@@ -10,6 +9,7 @@ use parking_lot::Mutex;
 use quell::RunId;
 use tokio::sync::watch;
 
+use crate::shares::Shares;
 use crate::start::StartError;
 
 /// What makes two requests the same: the caller's key, the path, and the payload.
@@ -39,7 +39,7 @@ impl Once {
 /// The longest idempotency key, in bytes. A longer one is refused.
 pub const KEY_BYTES_MAX: usize = 256;
 
-/// Keys known to a service. The oldest leave first.
+/// Keys known to a service. The oldest leave first; of a caller beyond their share, that caller's.
 const KEYS_MAX: usize = 65_536;
 
 /// How long a key is known.
@@ -49,19 +49,15 @@ const KEYS_FOR: Duration = Duration::from_hours(24);
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The keys in use, of all callers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Keys {
     state: Arc<Mutex<Known>>,
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    entries: HashMap<Address, Entry>,
-    order: VecDeque<(Instant, Address)>,
-}
+type Known = Shares<Arc<str>, Entry>;
 
 /// Whose key it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 struct Address {
     caller: Option<Arc<str>>,
     key: Arc<str>,
@@ -101,6 +97,11 @@ pub(crate) struct Claim {
 }
 
 impl Keys {
+    pub(crate) fn new(share_percent: u8) -> Self {
+        let known = Shares::new(KEYS_MAX, KEYS_MAX * KEY_BYTES_MAX, share_percent);
+        Self { state: Arc::new(Mutex::new(known)) }
+    }
+
     /// Presents a key. Waits while another request with the same key is at it.
     pub(crate) async fn begin(
         &self,
@@ -126,10 +127,8 @@ impl Keys {
 
     /// Yields the run that a key has started, if the request is the same.
     pub(crate) fn through(&self, caller: Option<&Arc<str>>, once: &Once) -> Option<RunId> {
-        let address = Address { caller: caller.cloned(), key: Arc::clone(&once.key) };
-        let mut known = self.state.lock();
-        known.expire(Instant::now());
-        let entry = known.entries.get(&address).filter(|entry| entry.request == once.request)?;
+        let known = self.state.lock();
+        let entry = known.get(caller, &once.key).filter(|entry| entry.request == once.request)?;
         match entry.run {
             Progress::Through(run) => Some(run),
             Progress::Open(_) => None,
@@ -144,8 +143,7 @@ impl Keys {
     ) -> Result<Result<Begun, watch::Receiver<()>>, StartError> {
         let now = Instant::now();
         let mut known = self.state.lock();
-        known.expire(now);
-        if let Some(entry) = known.entries.get(address) {
+        if let Some(entry) = known.get(address.caller.as_ref(), &address.key) {
             if entry.request != request {
                 return Err(StartError::KeyConflict);
             }
@@ -156,31 +154,11 @@ impl Keys {
         }
         let (open, other) = watch::channel(());
         let entry = Entry { request, since: now, run: Progress::Open(other) };
-        known.entries.insert(address.clone(), entry);
-        known.order.push_back((now, address.clone()));
+        let (key, bytes) = (Arc::clone(&address.key), address.key.len());
+        known.put(address.caller.as_ref(), key, entry, bytes, now + KEYS_FOR);
         let state = Arc::clone(&self.state);
         let claim = Claim { state, address: address.clone(), since: now, kept: false, _open: open };
         Ok(Ok(Begun::First(claim)))
-    }
-}
-
-impl Known {
-    /// Forgets keys whose time is over, and the oldest when there are too many.
-    fn expire(&mut self, now: Instant) {
-        while let Some((since, _)) = self.order.front() {
-            if self.order.len() < KEYS_MAX && now.duration_since(*since) < KEYS_FOR {
-                break;
-            }
-            if let Some((since, address)) = self.order.pop_front() {
-                self.forget(&address, since);
-            }
-        }
-    }
-
-    fn forget(&mut self, address: &Address, since: Instant) {
-        if self.entries.get(address).is_some_and(|entry| entry.since == since) {
-            self.entries.remove(address);
-        }
     }
 }
 
@@ -189,7 +167,7 @@ impl Claim {
     pub(crate) fn keep(mut self, run: RunId) {
         self.kept = true;
         let mut known = self.state.lock();
-        if let Some(entry) = known.entries.get_mut(&self.address)
+        if let Some(entry) = known.get_mut(self.address.caller.as_ref(), &self.address.key)
             && entry.since == self.since
         {
             entry.run = Progress::Through(run);
@@ -199,8 +177,14 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if !self.kept {
-            self.state.lock().forget(&self.address, self.since);
+        if self.kept {
+            return;
+        }
+        let (caller, key) = (self.address.caller.as_ref(), &self.address.key);
+        let mut known = self.state.lock();
+        // The entry may have left by now, and a later request may have the key.
+        if known.get(caller, key).is_some_and(|entry| entry.since == self.since) {
+            drop(known.remove(caller, key));
         }
     }
 }
@@ -216,28 +200,35 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn no_more_keys_are_known_than_the_bound_and_the_oldest_leave_first() {
-        let keys = Keys::default();
+    async fn no_more_keys_are_known_than_the_bound_and_a_caller_loses_their_own() {
+        let keys = Keys::new(25);
         let run = RunId::from_text("r");
+        let (ada, ben): (Arc<str>, Arc<str>) = ("ada".into(), "ben".into());
         let present = |key: usize| Once::new(key.to_string(), "/", b"");
-        for key in 0..KEYS_MAX + 100 {
-            match keys.begin(None, &present(key)).await.unwrap() {
-                Begun::First(claim) => claim.keep(run),
-                Begun::Again(_) => unreachable!("each key is new"),
-            }
-        }
+        let start = async |caller: &Arc<str>, key: usize| match keys
+            .begin(Some(caller), &present(key))
+            .await
+            .unwrap()
         {
-            let known = keys.state.lock();
-            assert!(known.entries.len() <= KEYS_MAX && known.order.len() <= KEYS_MAX);
+            Begun::First(claim) => {
+                claim.keep(run);
+                true
+            }
+            Begun::Again(_) => false,
+        };
+        assert!(start(&ben, 1).await);
+        for key in 0..KEYS_MAX + 100 {
+            assert!(start(&ada, key).await, "each key is new");
         }
-        assert!(matches!(keys.begin(None, &present(50)).await.unwrap(), Begun::First(_)));
-        let last = present(KEYS_MAX + 99);
-        assert!(matches!(keys.begin(None, &last).await.unwrap(), Begun::Again(it) if it == run));
+        assert_eq!(keys.state.lock().len(), KEYS_MAX / 4 + 1);
+        assert!(!start(&ben, 1).await, "another caller's key stays: nothing starts twice");
+        assert!(start(&ada, 50).await, "her own oldest have left");
+        assert!(!start(&ada, KEYS_MAX + 99).await);
     }
 
     #[tokio::test]
     async fn a_claim_that_is_given_up_leaves_the_key_to_the_next() {
-        let keys = Arc::new(Keys::default());
+        let keys = Arc::new(Keys::new(25));
         let once = Once::new("k", "/", b"");
         let first = keys.begin(None, &once).await.unwrap();
         let waiting = tokio::spawn({

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::access::AccessError;
 use crate::body::BodyError;
 use crate::ids::BadId;
+use crate::ledger::Overdrawn;
 use crate::start::StartError;
 
 /// A problem document: `application/problem+json`.
@@ -99,7 +100,14 @@ impl From<BodyError> for Problem {
             BodyError::Broken => {
                 Self::new(StatusCode::BAD_REQUEST, "body-broken", error.to_string())
             }
+            BodyError::Overdrawn(error) => error.into(),
         }
+    }
+}
+
+impl From<Overdrawn> for Problem {
+    fn from(error: Overdrawn) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-bytes", error.to_string())
     }
 }
 
@@ -116,6 +124,8 @@ impl From<StartError> for Problem {
             StartError::IdInUse(_) => (StatusCode::CONFLICT, "id-in-use"),
             StartError::LaneBusy => (StatusCode::CONFLICT, "lane-busy"),
             StartError::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many-runs"),
+            StartError::ShareUsedUp { .. } => (StatusCode::TOO_MANY_REQUESTS, "share-used-up"),
+            StartError::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             StartError::TooLarge { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too-large"),
             StartError::KeyConflict => (StatusCode::CONFLICT, "idempotency-key-conflict"),
             StartError::KeyForgotten => (StatusCode::CONFLICT, "idempotency-key-forgotten"),

@@ -4,7 +4,7 @@
 //! ring of the log has moved on. Whoever looks first takes in what the follower has not read yet:
 //! notes are never behind the log.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,27 +14,23 @@ use quell::{RunId, RunRef, limits};
 use tokio::runtime::Handle;
 
 use crate::events::next_event;
+use crate::ledger::Ledger;
+use crate::limits::ServiceLimits;
 use crate::notes::{Fold, Notes};
+use crate::shares::Shares;
 
 /// The notes of the trees that were started here.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Records(Arc<Mutex<Table>>);
-
-#[derive(Debug, Default)]
-struct Table {
-    trees: HashMap<RunId, Arc<Record>>,
-    /// Trees that are over, oldest first.
-    ended: VecDeque<Ended>,
-    ended_bytes: usize,
+#[derive(Clone, Debug)]
+pub(crate) struct Records {
+    table: Arc<Mutex<Table>>,
+    /// What live runs have said, in bytes.
+    live: Ledger,
 }
 
-/// A tree that is over: since when, and what is kept of it.
 #[derive(Debug)]
-struct Ended {
-    since: Instant,
-    root: RunId,
-    record: Arc<Record>,
-    bytes: usize,
+struct Table {
+    live: HashMap<RunId, Arc<Record>>,
+    ended: Shares<RunId, Arc<Record>>,
 }
 
 /// The notes of one tree, and the scopes in which stops were remembered for it.
@@ -45,19 +41,28 @@ struct Record {
 }
 
 impl Records {
+    pub(crate) fn new(limits: &ServiceLimits) -> Self {
+        let (bytes, share) = (limits.notes_bytes_max, limits.owner_share_percent);
+        let ended = Shares::new(limits::ENDED_TREES_MAX, bytes, share);
+        let table = Arc::new(Mutex::new(Table { live: HashMap::new(), ended }));
+        Self { table, live: Ledger::new("notes of live runs", bytes, share) }
+    }
+
     /// Follows a tree from its root until it is over.
     pub(crate) fn follow(&self, root: &RunRef, scopes: Vec<String>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        let record = Arc::new(Record { fold: Mutex::default(), scopes });
-        self.0.lock().trees.insert(root.id(), Arc::clone(&record));
-        let (root, table) = (root.clone(), Arc::clone(&self.0));
+        let owner: Option<Arc<str>> = root.owner().map(Into::into);
+        let charge = self.live.charge(owner.as_ref(), 0).ok();
+        let record = Arc::new(Record { fold: Mutex::new(Fold::charged(charge)), scopes });
+        self.table.lock().live.insert(root.id(), Arc::clone(&record));
+        let (root, table) = (root.clone(), Arc::clone(&self.table));
         drop(runtime.spawn(async move {
             let mut events = root.events();
             while let Some(event) = next_event(&mut events).await {
                 record.fold.lock().apply(&event);
             }
-            let bytes = record.fold.lock().bytes;
-            table.lock().retire(root.id(), record, bytes);
+            let bytes = record.fold.lock().retire();
+            table.lock().retire(owner.as_ref(), root.id(), &record, bytes);
         }));
     }
 
@@ -83,17 +88,13 @@ impl Records {
 
     /// Tells whether a run is of a tree that was started in a scope.
     pub(crate) fn has_scope(&self, run: &RunRef, scope: &str) -> bool {
-        let root = root_of(run).id();
-        let table = self.0.lock();
-        table
-            .trees
-            .get(&root)
-            .is_some_and(|record| record.scopes.iter().any(|known| known == scope))
+        let record = self.table.lock().get(&root_of(run));
+        record.is_some_and(|record| record.scopes.iter().any(|known| known == scope))
     }
 
     fn read<T>(&self, run: &RunRef, look: impl FnOnce(&Fold) -> T) -> T {
         let root = root_of(run);
-        let known = self.0.lock().trees.get(&root.id()).map(Arc::clone);
+        let known = self.table.lock().get(&root);
         let record = known.unwrap_or_default();
         record.catch_up(&root);
         let fold = record.fold.lock();
@@ -114,23 +115,24 @@ impl Record {
 }
 
 impl Table {
-    fn retire(&mut self, root: RunId, record: Arc<Record>, bytes: usize) {
-        let since = Instant::now();
-        self.ended.push_back(Ended { since, root, record, bytes });
-        self.ended_bytes += bytes;
-        while let Some(oldest) = self.ended.front() {
-            let is_kept = since.duration_since(oldest.since) < limits::ENDED_TREES_FOR
-                && self.ended.len() <= limits::ENDED_TREES_MAX
-                && (self.ended_bytes <= ENDED_BYTES_MAX || self.ended.len() == 1);
-            if is_kept {
-                break;
-            }
-            let Some(oldest) = self.ended.pop_front() else { break };
-            self.ended_bytes -= oldest.bytes;
-            // A later run may have the id by now.
-            if self.trees.get(&oldest.root).is_some_and(|it| Arc::ptr_eq(it, &oldest.record)) {
-                self.trees.remove(&oldest.root);
-            }
+    fn get(&self, root: &RunRef) -> Option<Arc<Record>> {
+        let owner: Option<Arc<str>> = root.owner().map(Into::into);
+        let ended = || self.ended.get(owner.as_ref(), &root.id());
+        self.live.get(&root.id()).or_else(ended).map(Arc::clone)
+    }
+
+    fn retire(
+        &mut self,
+        owner: Option<&Arc<str>>,
+        root: RunId,
+        record: &Arc<Record>,
+        bytes: usize,
+    ) {
+        // A later run may have the id by now.
+        if self.live.get(&root).is_some_and(|it| Arc::ptr_eq(it, record)) {
+            self.live.remove(&root);
+            let until = Instant::now() + limits::ENDED_TREES_FOR;
+            self.ended.put(owner, root, Arc::clone(record), bytes, until);
         }
     }
 }
@@ -144,9 +146,6 @@ pub(crate) fn root_of(run: &RunRef) -> RunRef {
     root
 }
 
-/// Notes kept of all ended trees together, in bytes. The oldest leave first.
-const ENDED_BYTES_MAX: usize = 256 << 20;
-
 #[cfg(test)]
 mod tests {
     use quell_flow::Emit;
@@ -157,30 +156,33 @@ mod tests {
         RunId::from_text(&format!("r{number}"))
     }
 
-    fn end(table: &mut Table, root: RunId, bytes: usize) {
+    fn end(records: &Records, owner: &str, root: RunId, bytes: usize) {
+        let mut table = records.table.lock();
         let record = Arc::<Record>::default();
-        table.trees.insert(root, Arc::clone(&record));
-        table.retire(root, record, bytes);
+        table.live.insert(root, Arc::clone(&record));
+        table.retire(Some(&owner.into()), root, &record, bytes);
+    }
+
+    fn has(records: &Records, owner: &str, root: RunId) -> bool {
+        records.table.lock().ended.get(Some(&owner.into()), &root).is_some()
     }
 
     #[test]
-    fn no_more_ended_trees_have_notes_than_the_bound() {
-        let mut table = Table::default();
-        for number in 0..limits::ENDED_TREES_MAX + 10 {
-            end(&mut table, id(number), 1);
+    fn an_owner_has_notes_of_a_share_of_the_ended_trees() {
+        let records = Records::new(&ServiceLimits::default());
+        end(&records, "ben", id(1), 1);
+        let share = limits::ENDED_TREES_MAX / 4;
+        for number in 0..share + 10 {
+            end(&records, "ada", id(number), 1);
         }
-        assert_eq!(table.trees.len(), limits::ENDED_TREES_MAX);
-        assert_eq!(table.ended_bytes, limits::ENDED_TREES_MAX);
-        assert!(!table.trees.contains_key(&id(9)) && table.trees.contains_key(&id(10)));
-    }
-
-    #[test]
-    fn notes_of_ended_trees_are_bounded_in_bytes_together() {
-        let mut table = Table::default();
+        assert_eq!(records.table.lock().ended.len(), share + 1);
+        assert!(has(&records, "ben", id(1)), "another owner's state stays");
+        assert!(!has(&records, "ada", id(9)) && has(&records, "ada", id(10)));
         for number in 0..100 {
-            end(&mut table, id(number), 16 << 20);
+            end(&records, "ada", id(number), 16 << 20);
         }
-        assert_eq!((table.trees.len(), table.ended_bytes), (16, ENDED_BYTES_MAX));
+        assert_eq!(records.table.lock().ended.bytes(), (64 << 20) + 1);
+        assert!(has(&records, "ben", id(1)) && has(&records, "ada", id(99)));
     }
 
     #[tokio::test]
@@ -195,9 +197,9 @@ mod tests {
         };
         let handle = engine.submit(quell::RunSpec::agent("talker"), body).unwrap();
         handle.run().quiescent().await;
-        let records = Records::default();
+        let records = Records::new(&ServiceLimits::default());
         records.follow(handle.run(), Vec::new());
-        let record = records.0.lock().trees.get(&handle.run().id()).map(Arc::clone).unwrap();
+        let record = records.table.lock().live.get(&handle.run().id()).map(Arc::clone).unwrap();
         let other = tokio::spawn(async move {
             let (mut turns, mut seq) = (0, 0);
             while seq < WORDS {
@@ -213,11 +215,12 @@ mod tests {
 
     #[test]
     fn a_later_run_of_the_same_id_keeps_its_notes() {
-        let mut table = Table::default();
-        end(&mut table, id(1), ENDED_BYTES_MAX);
-        table.trees.insert(id(1), Arc::default());
-        end(&mut table, id(2), ENDED_BYTES_MAX);
-        assert_eq!(table.ended.len(), 1, "the first one was forgotten");
-        assert!(table.trees.contains_key(&id(1)));
+        let records = Records::new(&ServiceLimits::default());
+        let (first, second) = (Arc::<Record>::default(), Arc::<Record>::default());
+        let mut table = records.table.lock();
+        table.live.insert(id(1), Arc::clone(&second));
+        table.retire(None, id(1), &first, 1);
+        assert!(table.ended.is_empty(), "the first one was forgotten");
+        assert!(table.live.get(&id(1)).is_some_and(|it| Arc::ptr_eq(it, &second)));
     }
 }

@@ -10,6 +10,8 @@ use quell_flow::{Catalog, Contract};
 use crate::access::{Access, Principal};
 use crate::events::RunEvents;
 use crate::guard::{Clients, Guard, OnDisconnect};
+use crate::ledger::Ledger;
+use crate::limits::ServiceLimits;
 use crate::once::Keys;
 use crate::records::Records;
 use crate::reserve::Reservations;
@@ -47,9 +49,12 @@ pub struct Service {
 }
 
 /// What all clones share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
     is_draining: AtomicBool,
+    pub(crate) limits: ServiceLimits,
+    pub(crate) requests: Ledger,
+    pub(crate) kept: Ledger,
     pub(crate) clients: Clients,
     pub(crate) keys: Keys,
     pub(crate) reservations: Reservations,
@@ -60,13 +65,32 @@ impl Service {
     /// Serves the components of a catalog. Access is open.
     pub fn new(engine: Engine, catalog: Catalog) -> Self {
         let (catalog, access) = (Arc::new(catalog), Arc::new(Access::open()));
-        Self { engine, catalog, access, shared: Arc::default() }
+        let shared = Arc::new(Shared::new(ServiceLimits::default()));
+        Self { engine, catalog, access, shared }
     }
 
     /// Says who may do what. Defaults to [`Access::open`]: only for loopback.
     pub fn access(mut self, access: Access) -> Self {
         self.access = Arc::new(access);
         self
+    }
+
+    /// Sets the bounds. Defaults to [`ServiceLimits::default`]. Before it is served: what was there
+    /// by then is forgotten.
+    pub fn limits(mut self, limits: ServiceLimits) -> Self {
+        self.shared = Arc::new(Shared::new(limits));
+        self
+    }
+
+    /// Yields the bounds.
+    pub fn limits_of(&self) -> &ServiceLimits {
+        &self.shared.limits
+    }
+
+    /// Yields the ledger of what contracts keep for callers besides the engine: the metadata of a
+    /// thread, a parsed input.
+    pub fn kept(&self) -> &Ledger {
+        &self.shared.kept
     }
 
     /// Yields the engine.
@@ -136,6 +160,26 @@ impl Service {
         &self.shared
     }
 }
+
+impl Shared {
+    fn new(limits: ServiceLimits) -> Self {
+        let share = limits.owner_share_percent;
+        Self {
+            is_draining: AtomicBool::new(false),
+            limits,
+            requests: Ledger::new(REQUESTS, limits.requests_bytes_max, share),
+            kept: Ledger::new(KEPT, limits.kept_bytes_max, share),
+            clients: Clients::default(),
+            keys: Keys::new(share),
+            reservations: Reservations::new(share),
+            records: Records::new(&limits),
+        }
+    }
+}
+
+const REQUESTS: &str = "requests and answers under way";
+
+const KEPT: &str = "metadata and inputs kept";
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -133,8 +133,9 @@ impl Start {
 impl View {
     /// Starts a run of the principal, or finds the one that the same request started before.
     ///
-    /// It does not ask whether the principal may: see
-    /// [`Principal::may_run`](crate::Principal::may_run).
+    /// Only if the principal may run the component and the contract exposes it: see
+    /// [`Principal::may_run`](crate::Principal::may_run). An adapter asks before, if its contract
+    /// says so earlier than that it looks at the rest; it cannot forget to.
     ///
     /// # Errors
     ///
@@ -144,6 +145,10 @@ impl View {
     ///
     /// Cancel safe: dropped while it waits for another request of the same key, it made nothing.
     pub async fn start(&self, mut start: Start) -> Result<Started, StartError> {
+        let component = &start.component;
+        if !self.principal().may_run(component) || !self.exposes(component) {
+            return Err(StartError::Forbidden);
+        }
         let Some(once) = start.once.take() else {
             return Ok(Started { run: self.start_now(&start)?, is_replay: false });
         };
@@ -278,6 +283,14 @@ pub enum StartError {
         /// The bound.
         max: usize,
     },
+    /// The caller's share of a bound of the engine is used up; other callers have theirs.
+    #[error("{what} of one caller would exceed their share of {max}")]
+    ShareUsedUp {
+        /// What there would be too much of.
+        what: &'static str,
+        /// The share.
+        max: usize,
+    },
     /// A part of the request is beyond its bound.
     #[error("{}", too_large(what, *bytes, *max))]
     TooLarge {
@@ -294,6 +307,9 @@ pub enum StartError {
     /// The idempotency key is known, but its run is no longer kept.
     #[error("run of this idempotency key is no longer kept")]
     KeyForgotten,
+    /// The principal may not run the component.
+    #[error("credentials do not allow to run this component")]
+    Forbidden,
     /// The engine shuts down, or refuses for another reason that is not the caller's.
     #[error("engine takes no new runs")]
     Unavailable,
@@ -320,6 +336,7 @@ impl StartError {
                 Self::TooLarge { what: LABELS, bytes: max + 1, max }
             }
             SubmitError::LimitReached { what, max } => Self::TooMany { what, max },
+            SubmitError::ShareUsedUp { what, max, .. } => Self::ShareUsedUp { what, max },
             SubmitError::TooLarge { what, bytes, max } => Self::TooLarge { what, bytes, max },
             _ => Self::Unavailable,
         }

@@ -138,11 +138,19 @@ impl View {
     /// Tells whether a run is visible.
     pub fn sees(&self, run: &RunRef) -> bool {
         let root = root_of(run);
-        let exposed = match self.component_of(&root) {
-            Some(component) => component.is_exposed_in(self.contract),
+        self.is_shown(&root) && self.owns(&root) && !root.is_forgotten()
+    }
+
+    /// Tells whether the contract shows the runs of a root's component.
+    fn is_shown(&self, root: &RunRef) -> bool {
+        match self.component_of(root) {
+            Some(component) => self.exposes(component),
             None => self.contract == Contract::Native,
-        };
-        exposed && self.owns(&root) && !root.is_forgotten()
+        }
+    }
+
+    pub(crate) fn exposes(&self, component: &Component) -> bool {
+        component.is_exposed_in(self.contract)
     }
 
     fn owns(&self, root: &RunRef) -> bool {
@@ -164,15 +172,19 @@ impl View {
             && self.component_of(run).is_none_or(|component| self.principal.may_run(component))
     }
 
-    /// Asks a run to stop, in the name of the principal, and waits. It does not ask whether they
-    /// may: see [`View::may_stop`].
+    /// Asks a run to stop, in the name of the principal, and waits.
+    ///
+    /// Only if they may ([`View::may_stop`]): otherwise it changes nothing, and the disposition is
+    /// `Forbidden`, or `Unknown` for a run that they do not see.
     ///
     /// # Cancel safety
     ///
     /// Dropped while it waits, it leaves the stop as it is: it stands.
     pub async fn cancel(&self, run: &RunRef, request: CancelRequest, wait: Wait) -> Cancelled {
-        let disposition = run.cancel(self.signed(request));
-        Cancelled::after(disposition, run, wait).await
+        match self.refusal(run) {
+            Some(refusal) => Cancelled::without_run(refusal),
+            None => Cancelled::after(run.cancel(self.signed(request)), run, wait).await,
+        }
     }
 
     /// Asks every one of these runs to stop before it waits for any; the cap is for all together.
@@ -194,10 +206,30 @@ impl View {
             (runs[at].status() != RunStatus::Queued, Reverse(runs[at].id()))
         });
         let mut asked: Vec<_> =
-            order.into_iter().map(|at| (at, runs[at].cancel(request.clone()))).collect();
+            order.into_iter().map(|at| (at, self.ask(&runs[at], &request))).collect();
         asked.sort_by_key(|(at, _)| *at);
         let answers = asked.into_iter().map(|(at, answer)| (answer, &runs[at]));
-        join_all(answers.map(|(answer, run)| Cancelled::after(answer, run, wait))).await
+        join_all(answers.map(async |(answer, run)| match answer {
+            Ok(answer) => Cancelled::after(answer, run, wait).await,
+            Err(refusal) => Cancelled::without_run(refusal),
+        }))
+        .await
+    }
+
+    fn ask(&self, run: &RunRef, request: &CancelRequest) -> Result<Disposition, Disposition> {
+        match self.refusal(run) {
+            Some(refusal) => Err(refusal),
+            None => Ok(run.cancel(request.clone())),
+        }
+    }
+
+    /// Says why the principal may not stop a run. One that was deleted meanwhile they may.
+    fn refusal(&self, run: &RunRef) -> Option<Disposition> {
+        let root = root_of(run);
+        if !self.is_shown(&root) || !self.owns(&root) {
+            return Some(Disposition::Unknown);
+        }
+        (!self.may_stop(run)).then_some(Disposition::Forbidden)
     }
 
     pub(crate) fn signed(&self, request: CancelRequest) -> CancelRequest {

@@ -13,6 +13,8 @@ mod access;
 mod bad_input;
 /// HTTP answers while every body worker is blocked.
 mod blocked;
+/// How much callers may leave behind, all of them and each.
+mod bounds;
 /// Clients that go away.
 mod disconnect;
 /// The native API, call by call.

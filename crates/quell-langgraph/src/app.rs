@@ -68,6 +68,10 @@ impl App {
         &self.0.threads
     }
 
+    pub(crate) fn finals(&self) -> &Finals {
+        &self.0.finals
+    }
+
     pub(crate) fn since(&self) -> SystemTime {
         self.0.since
     }
@@ -353,6 +357,7 @@ pub(crate) fn stranger(run: &RunRef, thread: Uuid, reducers: Reducers) -> Tracke
         is_unmasked: false,
         has_begun: true.into(),
         is_doomed: false.into(),
+        charge: None,
         fold: parking_lot::Mutex::default(),
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use axum::http::HeaderMap;
 use quell::{CauseKind, Failure, OnBusy, Payload, RunContext, RunId, RunKind, limits};
 use quell_flow::{Component, Contract};
-use quell_http::{Once, SESSION, Start, StartError, View, Wait};
+use quell_http::{Charge, Once, SESSION, Start, StartError, View, Wait};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -98,7 +98,8 @@ impl App {
         if create.strategy == Strategy::Reject && !others.is_empty() && !is_again {
             return Err(Refusal::busy());
         }
-        let tracked = Arc::new(self.tracked(order, graph, thread));
+        let charge = self.charge(view.principal().owner(), order.weight)?;
+        let tracked = Arc::new(self.tracked(order, graph, thread, charge));
         let (component, input) = self.work(create, graph, thread, others.is_empty());
         let start = self.start(create, thread, &tracked, Start::new(&component, input));
         let start = match &once {
@@ -138,7 +139,13 @@ impl App {
         self.service().view(Contract::LangGraph, owner)
     }
 
-    fn tracked(&self, order: &Order<'_>, graph: &Component, thread: &Thread) -> Tracked {
+    fn tracked(
+        &self,
+        order: &Order<'_>,
+        graph: &Component,
+        thread: &Thread,
+        charge: Charge,
+    ) -> Tracked {
         let create = &order.create;
         let assistant = system_assistant(graph.id());
         let mut metadata = create.metadata.clone();
@@ -170,6 +177,7 @@ impl App {
             is_unmasked: self.options().unmasked_errors,
             has_begun: AtomicBool::new(false),
             is_doomed: AtomicBool::new(false),
+            charge: Some(charge),
             fold: parking_lot::Mutex::default(),
         }
     }

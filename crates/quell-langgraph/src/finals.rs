@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use quell::{RunId, RunRef};
+use quell_http::Charge;
 
 use crate::threads::{Thread, Tracked};
 
@@ -49,6 +50,29 @@ impl Finals {
             None => all.order.push_back((now + KEPT_FOR, id)),
         }
         all.expire(now);
+    }
+
+    /// Drops what is kept of an owner's runs, oldest first, until so many bytes of requests are
+    /// given back; yields how many.
+    pub(crate) fn evict(&self, owner: Option<&str>, bytes: usize) -> usize {
+        let mut all = self.0.lock();
+        all.expire(Instant::now());
+        let mut freed = 0;
+        let Kept { runs, order, bytes: sum } = &mut *all;
+        order.retain(|(_, id)| {
+            let Some(left) = runs.get(id).filter(|left| left.thread.owner.as_deref() == owner)
+            else {
+                return true;
+            };
+            if freed >= bytes {
+                return true;
+            }
+            freed += left.tracked.charge.as_ref().map_or(0, Charge::bytes);
+            *sum -= left.bytes();
+            runs.remove(id);
+            false
+        });
+        freed
     }
 
     pub(crate) fn get(&self, id: RunId) -> Option<Arc<Final>> {

@@ -54,6 +54,7 @@ mod app;
 mod create;
 mod finals;
 mod options;
+mod room;
 mod routes;
 mod stream;
 mod table;

@@ -25,6 +25,29 @@ struct Table {
 pub(crate) struct Full;
 
 impl Threads {
+    /// Takes ended runs of an owner's threads out, oldest first, until so many bytes of requests
+    /// are given back.
+    pub(crate) fn evict(&self, engine: &Engine, owner: Option<&str>, bytes: usize) {
+        let table = self.0.lock();
+        let own = table.all.values().filter(|thread| thread.owner.as_deref() == owner);
+        let own: Vec<_> = own.map(Arc::clone).collect();
+        drop(table);
+        let ended = own.iter().flat_map(|thread| {
+            thread.ended(engine).into_iter().map(move |tracked| (thread, tracked))
+        });
+        let mut ended: Vec<_> = ended.collect();
+        // Ids of runs are in the order of time.
+        ended.sort_by_key(|(_, tracked)| tracked.id);
+        let mut freed = 0;
+        for (thread, tracked) in ended {
+            if freed >= bytes {
+                return;
+            }
+            freed += tracked.charge.as_ref().map_or(0, quell_http::Charge::bytes);
+            thread.remove(tracked.id);
+        }
+    }
+
     pub(crate) fn get(&self, id: Uuid) -> Option<Arc<Thread>> {
         self.0.lock().all.get(&id).map(Arc::clone)
     }

@@ -19,6 +19,7 @@ use std::time::SystemTime;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use quell::{Engine, EventKind, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
+use quell_http::Charge;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -37,6 +38,8 @@ pub(crate) struct Thread {
     /// Held while a run of the thread is made, so that runs enter in one order.
     pub(crate) door: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+    /// What its metadata takes.
+    _charge: Option<Charge>,
 }
 
 #[derive(Debug)]
@@ -77,6 +80,8 @@ pub(crate) struct Tracked {
     pub(crate) has_begun: AtomicBool,
     /// It is to be deleted when it is over.
     pub(crate) is_doomed: AtomicBool,
+    /// What its request takes, of its owner's share.
+    pub(crate) charge: Option<Charge>,
     pub(crate) fold: Mutex<Fold>,
 }
 
@@ -133,7 +138,13 @@ impl Thread {
             created_at: now,
             door: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
+            _charge: None,
         }
+    }
+
+    /// Holds the charge of its metadata for as long as it is there.
+    pub(crate) fn charged(self, charge: Charge) -> Self {
+        Self { _charge: Some(charge), ..self }
     }
 
     /// Adds a run that is about to be made; false if the thread takes none any more.
@@ -187,6 +198,13 @@ impl Thread {
         let mut state = self.state.lock();
         state.settle(engine);
         state.live.iter().filter(|tracked| tracked.has_begun()).map(Arc::clone).collect()
+    }
+
+    /// Lists the runs that have ended and are not to be deleted.
+    pub(crate) fn ended(&self, engine: &Engine) -> Vec<Arc<Tracked>> {
+        let mut state = self.state.lock();
+        state.settle(engine);
+        state.ended.iter().filter(|tracked| !tracked.is_doomed()).map(Arc::clone).collect()
     }
 
     /// Yields the values that the ended runs left.

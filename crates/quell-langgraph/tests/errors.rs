@@ -159,7 +159,10 @@ async fn a_limit_that_is_reached_makes_nothing() {
     let other = "01a1f7a0-b8be-771e-8334-e5af4180e25f";
     let body = json!({"assistant_id": "slow", "if_not_exists": "create", "input": {}});
     let answer = server.post(&format!("/threads/{other}/runs"), &body).await;
-    assert_eq!(answer.detail(), (429, "Too many live runs".into()));
+    assert_eq!(
+        answer.detail(),
+        (429, "Too many live runs: live runs would exceed the limit of 1".into())
+    );
     assert_eq!(server.get(&format!("/threads/{other}")).await.status, 404);
     server.post(&format!("{run}/cancel?wait=1"), &json!(null)).await;
     server.service.drain();

@@ -87,6 +87,7 @@ impl Server {
 
     pub(crate) async fn send(&self, method: Method, path: &str, body: &str) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
+        request = request.header("content-type", "application/json");
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }

@@ -30,7 +30,8 @@ impl Desk {
     pub(crate) fn new(service: Service, options: Options) -> Self {
         let door = Door::new(&service, &options);
         let directory = Directory::new(&options, service.catalog());
-        let (allocated, gates) = (Allocated::default(), std::array::from_fn(|_| Mutex::new(())));
+        let allocated = Allocated::new(service.limits_of().owner_share_percent);
+        let gates = std::array::from_fn(|_| Mutex::new(()));
         Self { service, options, door, directory, allocated, gates }
     }
 

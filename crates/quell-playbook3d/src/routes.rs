@@ -13,9 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use quell::{CancelRequest, Disposition, RunId, RunRef, RunStatus, limits};
-use quell_http::{
-    BodyKinds, Once, Service, Start, View, aside, guard_open, read_body, write_headers,
-};
+use quell_http::{BodyKinds, Once, Service, Start, View, aside, guard_open, write_headers};
 use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
@@ -89,7 +87,7 @@ async fn get_sdk_secrets(
 
 async fn get_run_id(State(desk): App, headers: HeaderMap) -> Result<Json<Value>, Refusal> {
     let view = desk.enter(&headers).await?;
-    let id = desk.allocated.allocate(view.principal().subject());
+    let id = desk.allocated.allocate(view.principal().owner());
     Ok(Json(json!({ "run_id": id })))
 }
 
@@ -156,7 +154,8 @@ async fn run(
     let (team, id) = ids?;
     let team = parse_uuid(&team)?;
     let run_id = id.as_deref().map(parse_uuid).transpose()?;
-    let body = read_body(&headers, body).await.map_err(|_| Refusal::Malformed)?;
+    let upload = view.read_body(&headers, body).await.map_err(Refusal::of_body)?;
+    let body = upload.bytes();
     let (size, text) = (body.len(), body.clone());
     let request = aside(size, async move { RunRequest::parse(&text) }).await;
     let request = request.map_err(|_| Refusal::Malformed)??;
@@ -182,7 +181,7 @@ async fn run(
     }
     if let Some(key) = headers.get("idempotency-key") {
         let key = key.to_str().map_err(|_| Refusal::Malformed)?;
-        start = start.once(Once::new(key, uri.path(), &body));
+        start = start.once(Once::new(key, uri.path(), body));
     }
     let gate = match run_id {
         Some(id) => Some(desk.gate(id).await),
@@ -191,7 +190,7 @@ async fn run(
     let started = view.start(start).await?;
     // Only now: a cancel that finds neither the run nor its ticket would say that there is none.
     if let Some(run_id) = run_id {
-        desk.allocated.consume(view.principal().subject(), run_id);
+        desk.allocated.consume(view.principal().owner(), run_id);
     }
     drop(gate);
     Ok(Json(queued(&id_of(&started.run))).into_response())
@@ -242,7 +241,7 @@ fn target(desk: &Desk, view: &View, team: Uuid, run: Uuid) -> Option<Target> {
     if let Some(found) = find(view, team, run) {
         return Some(Target::Run(found));
     }
-    if desk.allocated.has(view.principal().subject(), run) {
+    if desk.allocated.has(view.principal().owner(), run) {
         return Some(Target::Ticket);
     }
     find(view, team, run).map(Target::Run)

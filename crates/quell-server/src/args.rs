@@ -223,6 +223,8 @@ The file:
   abort_wait = \"1s\"                # between abort and abandon
   running_max = 100                 # runs at once; the others are queued
                                     # (without: 1 for 16 descriptors, at most 256)
+  memory_mib = 2048                 # of all state: inputs, outputs, logs, metadata, requests under
+                                    # way; one owner may have a quarter; more is answered 413 or 429
   trusted_hosts = [\"box.lan\"]       # served without keys, besides localhost and loopback
   trusted_origins = [\"http://…\"]    # pages that may write without keys, besides our own
 

@@ -29,9 +29,10 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Refusal> {
     let (view, component) = site.component(headers, kind, id, Action::Run)?;
-    let form = Form::read(headers, body).await?;
+    let (form, upload) = Form::read(&view, headers, body).await?;
     let start = start(&component, &form, headers);
     let started = view.start(start).await.map_err(|error| Refusal::of_start(&error))?;
+    drop(upload);
     let run = started.run;
     match (form.is_background, form.is_stream) {
         (true, false) => Ok(accepted(&run)),

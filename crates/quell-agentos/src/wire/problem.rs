@@ -44,9 +44,11 @@ impl Refusal {
             StartError::BadId(_) => Self::invalid(vec![bad_id()]),
             StartError::IdInUse(id) => conflict(&format!("Run {id} already exists")),
             StartError::LaneBusy => conflict("Session is busy"),
-            StartError::TooMany { .. } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many live runs")
+            StartError::TooMany { .. } | StartError::ShareUsedUp { .. } => {
+                let text = format!("Too many live runs: {error}");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, text)
             }
+            StartError::Forbidden => Self::new(StatusCode::FORBIDDEN, "Insufficient permissions"),
             StartError::TooLarge { what: "input", .. } => Self::too_large(),
             StartError::TooLarge { what, max, .. } => {
                 Self::invalid(vec![too_long(&["body", what], *max)])
@@ -160,7 +162,11 @@ mod tests {
     fn every_reason_not_to_start_has_its_status() {
         let table = [
             (StartError::IdInUse("r1".into()), 409, "Run r1 already exists"),
-            (StartError::TooMany { what: "runs", max: 1 }, 429, "Too many live runs"),
+            (
+                StartError::TooMany { what: "runs", max: 1 },
+                429,
+                "Too many live runs: runs would exceed the limit of 1",
+            ),
             (
                 StartError::TooLarge { what: "input", bytes: 2, max: 1 },
                 413,

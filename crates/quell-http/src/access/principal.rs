@@ -114,7 +114,8 @@ impl Principal {
         self.0.subject.as_deref()
     }
 
-    pub(crate) fn owner(&self) -> Option<&Arc<str>> {
+    /// As [`Principal::subject`], to be kept.
+    pub fn owner(&self) -> Option<&Arc<str>> {
         self.0.subject.as_ref()
     }
 

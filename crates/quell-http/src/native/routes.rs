@@ -14,7 +14,7 @@ use quell::{Disposition, Payload, RunRef};
 use quell_flow::Contract;
 
 use crate::access::is_json;
-use crate::body::{aside, read_body};
+use crate::body::{Upload, aside};
 use crate::guard::OnDisconnect;
 use crate::ids::{is_reserved, parse_id};
 use crate::native::query::{ListQuery, StreamQuery, seq};
@@ -62,8 +62,8 @@ pub(crate) async fn start_run(
     body: Body,
 ) -> Answer {
     let view = view_of(&service, &headers)?;
-    let bytes = json_body(&headers, body).await?;
-    let (size, text) = (bytes.len(), bytes.clone());
+    let upload = json_body(&view, &headers, body).await?;
+    let (size, text) = (upload.bytes().len(), upload.bytes().clone());
     let work = async move {
         let asked: StartRun = wire::read(&text)?;
         Ok::<_, Problem>((input_of(&asked)?, asked))
@@ -79,9 +79,11 @@ pub(crate) async fn start_run(
     let mut start = options(Start::new(component, input), asked)?;
     if let Some(key) = headers.get("idempotency-key") {
         let key = key.to_str().map_err(|_| unreadable("Idempotency-Key"))?;
-        start = start.once(Once::new(key, "/v1/runs", &bytes));
+        start = start.once(Once::new(key, "/v1/runs", upload.bytes()));
     }
     let started = view.start(start).await?;
+    // The run has its input; the text of the request is not held for the answer.
+    drop(upload);
     let status = if started.is_replay { StatusCode::OK } else { StatusCode::CREATED };
     let mut response = (status, Json(detailed(&view, &started.run))).into_response();
     // Relative to the path of this request, wherever the API is mounted.
@@ -266,9 +268,9 @@ pub(crate) async fn cancel_run(
     let view = view_of(&service, &headers)?;
     let id = text_of(id)?;
     let run_id = parse_id(&id)?;
-    let bytes = json_body(&headers, body).await?;
-    let asked: CancelRun =
-        if bytes.is_empty() { CancelRun::default() } else { wire::read(&bytes)? };
+    let upload = json_body(&view, &headers, body).await?;
+    let bytes = upload.bytes();
+    let asked: CancelRun = if bytes.is_empty() { CancelRun::default() } else { wire::read(bytes)? };
     if view.principal().is_read_only() {
         return Err(forbidden());
     }
@@ -371,13 +373,13 @@ fn detailed(view: &View, run: &RunRef) -> RunObject {
 
 /// Reads a body that has to be JSON. Asking for the content type keeps web pages of other origins
 /// from starting runs on a loopback server: they cannot send it without asking first.
-async fn json_body(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, Problem> {
-    let bytes = read_body(headers, body).await?;
-    if !bytes.is_empty() && !is_json(headers) {
+async fn json_body(view: &View, headers: &HeaderMap, body: Body) -> Result<Upload, Problem> {
+    let upload = view.read_body(headers, body).await?;
+    if !upload.bytes().is_empty() && !is_json(headers) {
         let detail = "send the body as application/json";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail));
     }
-    Ok(bytes)
+    Ok(upload)
 }
 
 fn unknown_run() -> Problem {

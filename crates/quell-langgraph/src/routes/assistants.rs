@@ -20,7 +20,7 @@ pub(super) async fn search(
     body: Body,
 ) -> Result<Response, Refusal> {
     let view = app.caller(&headers)?;
-    let Value::Object(body) = read_json(&headers, body).await?.value else {
+    let Value::Object(body) = read_json(&view, &headers, body).await?.value else {
         return Err(Refusal::invalid("body: must be an object"));
     };
     let metadata = object(&body, "metadata")?;

@@ -78,7 +78,7 @@ pub(super) async fn many(
     body: Body,
 ) -> Result<Response, Refusal> {
     let view = app.writer(&headers)?;
-    let body = read_json(&headers, body).await?.value;
+    let body = read_json(&view, &headers, body).await?.value;
     let selection = Selection::read(&body)?;
     let action = Action::of(Pairs::of(&uri).get("action"));
     let found = select(&app, &view, &selection);

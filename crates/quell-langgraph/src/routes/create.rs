@@ -14,7 +14,7 @@ use quell_http::{Guard, Heartbeat, OnDisconnect, View, sse_response, stream_body
 use crate::app::{App, Found, object_of};
 use crate::create::Order;
 use crate::finals::Final;
-use crate::routes::{Parts, Read, json, parts, read_json, set};
+use crate::routes::{Parts, json, parts, read_json, set};
 use crate::stream::{From, frames};
 use crate::wire::create::Create;
 use crate::wire::modes::Modes;
@@ -39,8 +39,9 @@ async fn make(
     // Who asks, before what they ask for.
     let view = app.writer(headers)?;
     let thread = thread.map(|thread| thread_id(&thread)).transpose()?;
-    let Read { bytes, value, weight } = read_json(headers, body).await?;
-    let create = Create::read(value)?;
+    let read = read_json(&view, headers, body).await?;
+    let (bytes, weight) = (read.bytes, read.weight);
+    let create = Create::read(read.value)?;
     let on_disconnect = create.on_disconnect;
     let order = Order { thread, create, path: uri.path(), body: &bytes, weight, headers };
     let found = app.create(&view, order).await?;

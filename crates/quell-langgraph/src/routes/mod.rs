@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use quell_http::{BodyKinds, Service, aside, guard_open, read_body};
+use quell_http::{BodyKinds, Service, Upload, View, aside, guard_open};
 use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -99,12 +99,14 @@ struct Read {
     value: Value,
     /// What the value takes in memory, about.
     weight: usize,
+    /// It counts as under way for as long as this is there.
+    _upload: Upload,
 }
 
 /// Reads a body of JSON; what is not there is none.
-async fn read_json(headers: &HeaderMap, body: Body) -> Result<Read, Refusal> {
-    let bytes = read_body(headers, body).await?;
-    let size = bytes.len();
+async fn read_json(view: &View, headers: &HeaderMap, body: Body) -> Result<Read, Refusal> {
+    let upload = view.read_body(headers, body).await?;
+    let (bytes, size) = (upload.bytes().clone(), upload.bytes().len());
     let work = async move {
         let count = values_in(&bytes);
         if count > VALUES_MAX {
@@ -117,7 +119,7 @@ async fn read_json(headers: &HeaderMap, body: Body) -> Result<Read, Refusal> {
     };
     let (bytes, value, count) = aside(size, work).await??;
     let weight = bytes.len() + count * size_of::<Value>() * 2;
-    Ok(Read { bytes, value, weight })
+    Ok(Read { bytes, value, weight, _upload: upload })
 }
 
 /// Values that a body may have. Each takes many times its text in memory, and is copied and shown
@@ -161,7 +163,11 @@ mod tests {
     #[tokio::test]
     async fn a_body_has_a_bounded_number_of_values_and_text_is_one() {
         assert_eq!(values_in(br#"{"a": [1, 2, "x,[\"{:,"], "b": {"c": null}}"#), 10);
-        let read = |text: String| async { read_json(&HeaderMap::new(), Body::from(text)).await };
+        let service = Service::new(quell::Engine::new(), quell_flow::Catalog::new());
+        let view =
+            service.view(quell_flow::Contract::LangGraph, quell_http::Principal::anonymous());
+        let read =
+            |text: String| async { read_json(&view, &HeaderMap::new(), Body::from(text)).await };
         assert!(read(format!("[{}1]", "1,".repeat(VALUES_MAX - 2))).await.is_ok());
         let refusal = read(format!("[{}1]", "1,".repeat(VALUES_MAX))).await.err().unwrap();
         assert_eq!(refusal.status, 413);

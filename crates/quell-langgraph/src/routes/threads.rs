@@ -21,7 +21,9 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Refusal> {
     let view = app.writer(&headers)?;
-    let Value::Object(body) = read_json(&headers, body).await?.value else {
+    let read = read_json(&view, &headers, body).await?;
+    let charge = app.charge(view.principal().owner(), read.weight)?;
+    let Value::Object(body) = read.value else {
         return Err(Refusal::invalid("body: must be an object"));
     };
     let id = match body.get("thread_id") {
@@ -34,7 +36,7 @@ pub(super) async fn create(
     if app.service().is_draining() {
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"));
     }
-    let thread = Thread::new(id, view.principal().subject(), metadata, false);
+    let thread = Thread::new(id, view.principal().subject(), metadata, false).charged(charge);
     match app.threads().add(app.engine(), thread) {
         Ok(Ok(thread)) => Ok(json(&thread.row(app.engine()))),
         // One of somebody else is not shown, and not overwritten either (choice 10).

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use quell_http::{AccessError, BodyError, StartError};
+use quell_http::{AccessError, BodyError, Overdrawn, StartError};
 use serde_json::json;
 
 /// An answer that is no success.
@@ -81,8 +81,15 @@ impl From<BodyError> for Refusal {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request body too large")
             }
             BodyError::TooSlow => Self::new(StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
+            BodyError::Overdrawn(error) => error.into(),
             BodyError::Broken => Self::invalid("Invalid JSON in request body"),
         }
+    }
+}
+
+impl From<Overdrawn> for Refusal {
+    fn from(error: Overdrawn) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
     }
 }
 
@@ -90,7 +97,11 @@ impl From<StartError> for Refusal {
     fn from(error: StartError) -> Self {
         match error {
             StartError::LaneBusy => Self::busy(),
-            StartError::TooMany { .. } => Self::too_many(),
+            StartError::TooMany { .. } | StartError::ShareUsedUp { .. } => {
+                let text = format!("Too many live runs: {error}");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, text)
+            }
+            StartError::Forbidden => Self::forbidden(),
             StartError::TooLarge { what: "idempotency key", .. } => {
                 Self::invalid("Idempotency-Key: too long")
             }

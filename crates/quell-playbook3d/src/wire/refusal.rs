@@ -1,9 +1,11 @@
 //! Answers to requests that are refused: section 5 of the contract.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use quell_http::StartError;
+use quell_http::{BodyError, Overdrawn, StartError};
 use serde_json::json;
 
 /// Why a request is refused.
@@ -17,6 +19,9 @@ pub(crate) enum Refusal {
     KeyReused,
     /// A part of the request is over its bound.
     TooLarge,
+    /// A bound of all callers, or of this one, is reached. The table has no 429; a client has to
+    /// know that it may try again later.
+    TooMany { what: &'static str, max: usize },
     /// The bearer token or the key names nobody.
     Unauthorized,
     /// The quota hook refused.
@@ -39,6 +44,7 @@ impl Refusal {
             Self::Malformed | Self::IdInUse | Self::KeyReused | Self::TooLarge => {
                 StatusCode::BAD_REQUEST
             }
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NoCredits => StatusCode::PAYMENT_REQUIRED,
             Self::MayNotRun | Self::MayNotCancel => StatusCode::FORBIDDEN,
@@ -48,8 +54,12 @@ impl Refusal {
         }
     }
 
-    pub(crate) const fn text(self) -> &'static str {
-        match self {
+    pub(crate) fn text(self) -> Cow<'static, str> {
+        let text = match self {
+            Self::TooMany { what, max } => {
+                return format!("Too Many Requests. {what} would exceed the limit of {max}.")
+                    .into();
+            }
             Self::Malformed => "Bad Request. Possibly invalid team_id/run_id format.",
             Self::IdInUse => "Bad Request. The run id is already in use.",
             Self::KeyReused => "Bad Request. The idempotency key is already in use.",
@@ -63,6 +73,15 @@ impl Refusal {
             Self::NotFound => "Not Found. The run or team was not found.",
             Self::WrongMethod => "Method Not Allowed. The path is served for other methods.",
             Self::Internal => "Internal Server Error. Something went wrong on the server.",
+        };
+        text.into()
+    }
+
+    /// Says why the body of a request was not read.
+    pub(crate) const fn of_body(error: BodyError) -> Self {
+        match error {
+            BodyError::Overdrawn(Overdrawn { what, max, .. }) => Self::TooMany { what, max },
+            BodyError::TooLarge | BodyError::TooSlow | BodyError::Broken => Self::Malformed,
         }
     }
 }
@@ -74,10 +93,12 @@ impl From<StartError> for Refusal {
             StartError::IdInUse(_) => Self::IdInUse,
             StartError::KeyConflict | StartError::KeyForgotten => Self::KeyReused,
             StartError::TooLarge { .. } => Self::TooLarge,
-            // The table has neither 429 nor 503.
-            StartError::LaneBusy | StartError::TooMany { .. } | StartError::Unavailable => {
-                Self::Internal
+            // The table has no 503.
+            StartError::LaneBusy | StartError::Unavailable => Self::Internal,
+            StartError::TooMany { what, max } | StartError::ShareUsedUp { what, max } => {
+                Self::TooMany { what, max }
             }
+            StartError::Forbidden => Self::MayNotRun,
         }
     }
 }
@@ -130,7 +151,7 @@ mod tests {
             (Refusal::Internal, 500, "Internal Server Error. Something went wrong on the server."),
         ];
         for (refusal, status, text) in rows {
-            assert_eq!((refusal.status().as_u16(), refusal.text()), (status, text));
+            assert_eq!((refusal.status().as_u16(), &*refusal.text()), (status, text));
         }
     }
 
@@ -139,7 +160,11 @@ mod tests {
         let rows = [
             (StartError::IdInUse("r".into()), Refusal::IdInUse),
             (StartError::LaneBusy, Refusal::Internal),
-            (StartError::TooMany { what: "live runs", max: 1 }, Refusal::Internal),
+            (
+                StartError::TooMany { what: "runs", max: 1 },
+                Refusal::TooMany { what: "runs", max: 1 },
+            ),
+            (StartError::Forbidden, Refusal::MayNotRun),
             (StartError::TooLarge { what: "input", bytes: 2, max: 1 }, Refusal::TooLarge),
             (StartError::KeyConflict, Refusal::KeyReused),
             (StartError::KeyForgotten, Refusal::KeyReused),

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quell::{EngineConfig, limits};
+use quell::{EngineConfig, Limits, limits};
 use quell_flow::{Catalog, LinkedPlan, PlanError};
-use quell_http::Access;
+use quell_http::{Access, ServiceLimits};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use toml::Table;
@@ -56,6 +56,7 @@ struct ServerEntry {
     #[serde(deserialize_with = "time")]
     abort_wait: Duration,
     running_max: Option<usize>,
+    memory_mib: usize,
     trusted_hosts: Vec<String>,
     trusted_origins: Vec<String>,
 }
@@ -66,6 +67,7 @@ impl Default for ServerEntry {
             grace: limits::GRACE,
             abort_wait: limits::ABORT_WAIT,
             running_max: None,
+            memory_mib: MEMORY_MIB,
             trusted_hosts: Vec::new(),
             trusted_origins: Vec::new(),
         }
@@ -107,13 +109,32 @@ impl Config {
     /// configured.
     pub(crate) fn engine(&self, programs_max: usize) -> EngineConfig {
         let ServerEntry { grace, abort_wait, running_max, .. } = self.server;
-        let config = EngineConfig::new().grace(grace).abort_wait(abort_wait);
+        let mut limits = Limits::default();
+        limits.live_bytes_max = self.memory(8);
+        limits.ended_bytes_max = self.memory(2);
+        let config = EngineConfig::new().grace(grace).abort_wait(abort_wait).limits(limits);
         let has_programs = !(self.agents.is_empty() && self.workflows.is_empty());
         let max = running_max.or(has_programs.then_some(programs_max));
         match max {
             Some(max) => config.running_max(max),
             None => config,
         }
+    }
+
+    /// Yields the bounds of what is held besides the engine.
+    pub(crate) fn limits(&self) -> ServiceLimits {
+        let mut limits = ServiceLimits::default();
+        limits.requests_bytes_max = self.memory(2);
+        limits.kept_bytes_max = self.memory(2);
+        limits.notes_bytes_max = self.memory(1);
+        limits
+    }
+
+    /// Yields so many sixteenths of the memory that state may take, in bytes: 8 for live runs, 2
+    /// for ended ones, 2 for requests under way, 2 for what contracts keep, and 1 each for the
+    /// notes of live and of ended runs.
+    const fn memory(&self, sixteenths: usize) -> usize {
+        self.server.memory_mib.saturating_mul((1 << 20) / 16 * sixteenths)
     }
 
     /// Yields the time between a stop and abort.
@@ -217,6 +238,9 @@ fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         D::Error::custom(format!("`{text}` is no time such as \"1m 30s\": {error}"))
     })
 }
+
+/// The memory that state may take, unless it is configured: 2 GiB.
+const MEMORY_MIB: usize = 2_048;
 
 /// The port of a server that is told none.
 const PORT: u16 = 7777;

@@ -119,7 +119,7 @@ impl Site {
         let address = listener.local_addr().map_err(cannot)?;
         let shares = Shares::of_process();
         let engine = Engine::with_config(config.engine(shares.programs).runtime(bodies));
-        let service = Service::new(engine.clone(), catalog).access(access);
+        let service = Service::new(engine.clone(), catalog).limits(config.limits()).access(access);
         let app = app::router(&service, &config, demo);
         let connections = Connections::accept(listener, app, shares.connections);
         announce(address);

@@ -1,0 +1,200 @@
+//! [`Ledger`]: bytes that are held for callers, in all and by owner.
+//!
+//! Invariant: `total` and the sum of an owner are what the charges hold that are not dropped.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// Bytes that are held for callers: a bound for all of them, and a share of it for each. Cheap to
+/// clone.
+///
+/// Callers without a name, that is with open access, have the whole bound as their share.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use quell_http::Ledger;
+///
+/// let ledger = Ledger::new("request bodies", 1_000, 25);
+/// let ada: Arc<str> = "ada".into();
+/// let charge = ledger.charge(Some(&ada), 250).unwrap();
+/// assert!(ledger.charge(Some(&ada), 1).is_err());
+/// drop(charge);
+/// assert_eq!(ledger.total(), 0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ledger(Arc<Book>);
+
+#[derive(Debug)]
+struct Book {
+    what: &'static str,
+    max: usize,
+    share: usize,
+    sums: Mutex<Sums>,
+}
+
+#[derive(Debug, Default)]
+struct Sums {
+    total: usize,
+    owners: HashMap<Arc<str>, usize>,
+}
+
+/// Bytes that are held. Dropped, it gives them back.
+#[must_use = "dropped at once, it holds nothing"]
+pub struct Charge {
+    ledger: Ledger,
+    owner: Option<Arc<str>>,
+    bytes: usize,
+}
+
+/// A bound of bytes is reached, of all callers or of one. Later there may be room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} of {} would exceed the limit of {max} bytes", whose(*is_share))]
+#[non_exhaustive]
+pub struct Overdrawn {
+    /// What there would be too much of.
+    pub what: &'static str,
+    /// The bound, in bytes.
+    pub max: usize,
+    /// Whether it is one caller's share of the bound.
+    pub is_share: bool,
+}
+
+const fn whose(is_share: bool) -> &'static str {
+    if is_share { "one caller" } else { "all callers" }
+}
+
+impl Ledger {
+    /// Names what is held, the bound in bytes, and what one owner may have of it in percent.
+    pub fn new(what: &'static str, max: usize, share_percent: u8) -> Self {
+        let sums = Mutex::default();
+        Self(Arc::new(Book { what, max, share: share_of(max, share_percent), sums }))
+    }
+
+    /// Charges bytes to an owner, or to nobody in particular.
+    ///
+    /// # Errors
+    ///
+    /// Fails, and charges nothing, if the bound or the owner's share would be exceeded.
+    pub fn charge(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<Charge, Overdrawn> {
+        let mut charge = Charge { ledger: self.clone(), owner: owner.cloned(), bytes: 0 };
+        charge.grow(bytes)?;
+        Ok(charge)
+    }
+
+    /// Yields the bytes that are held.
+    pub fn total(&self) -> usize {
+        self.0.sums.lock().total
+    }
+
+    /// Yields the bound, in bytes.
+    pub fn max(&self) -> usize {
+        self.0.max
+    }
+
+    fn add(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<(), Overdrawn> {
+        let Book { what, max, share, sums } = &*self.0;
+        let (what, mut sums) = (*what, sums.lock());
+        let within = |sum: usize, max: usize| sum.checked_add(bytes).filter(|sum| *sum <= max);
+        let refused = |max, is_share| Overdrawn { what, max, is_share };
+        let total = within(sums.total, *max).ok_or_else(|| refused(*max, false))?;
+        if let Some(owner) = owner {
+            let held = sums.owners.get(owner).copied().unwrap_or_default();
+            let held = within(held, *share).ok_or_else(|| refused(*share, true))?;
+            sums.owners.insert(Arc::clone(owner), held);
+        }
+        sums.total = total;
+        Ok(())
+    }
+
+    fn release(&self, owner: Option<&Arc<str>>, bytes: usize) {
+        let mut sums = self.0.sums.lock();
+        sums.total -= bytes;
+        if let Some(owner) = owner
+            && let Some(held) = sums.owners.get_mut(owner)
+        {
+            *held -= bytes;
+            if *held == 0 {
+                sums.owners.remove(owner);
+            }
+        }
+    }
+}
+
+impl Charge {
+    /// Charges more to the same owner.
+    ///
+    /// # Errors
+    ///
+    /// Fails, and leaves the charge as it is, if a bound would be exceeded.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Overdrawn> {
+        if bytes > 0 {
+            self.ledger.add(self.owner.as_ref(), bytes)?;
+            self.bytes += bytes;
+        }
+        Ok(())
+    }
+
+    /// Gives back what is beyond so many bytes.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let beyond = self.bytes.saturating_sub(bytes);
+        if beyond > 0 {
+            self.ledger.release(self.owner.as_ref(), beyond);
+            self.bytes -= beyond;
+        }
+    }
+
+    /// Yields the bytes.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Charge").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// Yields what one owner may have of a bound; at least one of it, unless it is zero.
+pub(crate) fn share_of(max: usize, percent: u8) -> usize {
+    let percent = usize::from(percent.clamp(1, 100));
+    // The remainder apart: the product must not overflow.
+    let share = max / 100 * percent + max % 100 * percent / 100;
+    share.max(max.min(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_owner_has_a_share_and_nobody_has_more_than_all() {
+        let ledger = Ledger::new("bytes", 1_000, 25);
+        let (ada, ben): (Arc<str>, Arc<str>) = ("ada".into(), "ben".into());
+        let mut held = ledger.charge(Some(&ada), 100).unwrap();
+        held.grow(150).unwrap();
+        let error = held.grow(1).unwrap_err();
+        assert_eq!(error.to_string(), "bytes of one caller would exceed the limit of 250 bytes");
+        let _of_ben = ledger.charge(Some(&ben), 200).unwrap();
+        let error = ledger.charge(None, 551).unwrap_err();
+        assert_eq!(error.to_string(), "bytes of all callers would exceed the limit of 1000 bytes");
+        let all = ledger.charge(None, 550).unwrap();
+        assert_eq!(ledger.total(), 1_000);
+        held.shrink_to(50);
+        assert_eq!((held.bytes(), ledger.total()), (50, 800));
+        drop((held, all, _of_ben));
+        let sums = ledger.0.sums.lock();
+        assert_eq!((sums.total, sums.owners.len()), (0, 0));
+    }
+}

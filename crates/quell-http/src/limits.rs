@@ -1,0 +1,40 @@
+//! [`ServiceLimits`]: the bounds of a service.
+
+/// The bounds of a service that an embedder may move. Those of the engine are
+/// [`quell::Limits`]; the manual's table lists the others.
+///
+/// # Examples
+///
+/// ```
+/// let mut limits = quell_http::ServiceLimits::default();
+/// limits.requests_bytes_max = 64 << 20;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServiceLimits {
+    /// Bytes of requests and large answers under way, of all callers: three times the body of a
+    /// request until its run has started, an answer until the client has taken it. Defaults to
+    /// 256 MiB. One more is answered 429. Zero refuses every body.
+    pub requests_bytes_max: usize,
+    /// Bytes that contracts keep for callers besides the engine: metadata and parsed inputs.
+    /// Defaults to 256 MiB. More is answered 429. Zero keeps none.
+    pub kept_bytes_max: usize,
+    /// Bytes of what runs have said, live and ended. Defaults to 256 MiB. The oldest ended ones
+    /// leave first; then what a live run says is cut, and said to be. Zero keeps none.
+    pub notes_bytes_max: usize,
+    /// What one owner may use of each of these, of the remembered stops and of the idempotency
+    /// keys, in percent; callers without a name have no share. Defaults to 25. Zero counts as 1,
+    /// more than 100 as 100: no bound of its own.
+    pub owner_share_percent: u8,
+}
+
+impl Default for ServiceLimits {
+    fn default() -> Self {
+        Self {
+            requests_bytes_max: 256 << 20,
+            kept_bytes_max: 256 << 20,
+            notes_bytes_max: 256 << 20,
+            owner_share_percent: quell::limits::OWNER_SHARE_PERCENT,
+        }
+    }
+}

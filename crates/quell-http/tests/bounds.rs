@@ -1,0 +1,97 @@
+use axum::Router;
+use quell::{CancelRequest, Disposition, EngineConfig, Limits, Payload, RunStatus};
+use quell_flow::Contract;
+use quell_http::{
+    Access, Key, Principal, Service, ServiceLimits, Start, StartError, View, Wait, router,
+};
+use serde_json::json;
+
+use crate::support::{Answer, JSON, Witness, send, service, service_with};
+
+const ADA: (&str, &str) = ("x-api-key", "adas-key");
+const BEN: (&str, &str) = ("x-api-key", "bens-key");
+
+fn guarded(config: EngineConfig, limits: ServiceLimits) -> Service {
+    let access = Access::open().key(Key::new("ada", ADA.1)).key(Key::new("ben", BEN.1));
+    service_with(config, &Witness::default()).limits(limits).access(access)
+}
+
+async fn start(app: &Router, who: (&str, &str), component: &str, input: usize) -> Answer {
+    let component = json!({ "kind": "agent", "id": component });
+    let body = json!({ "component": component, "input": "x".repeat(input) }).to_string();
+    let length = body.len().to_string();
+    send(app, "POST", "/v1/runs", &[JSON, who, ("content-length", &length)], body).await
+}
+
+#[tokio::test]
+async fn requests_under_way_have_a_bound_and_every_caller_a_share() {
+    let mut limits = ServiceLimits::default();
+    limits.requests_bytes_max = 40_000;
+    let app = router(guarded(EngineConfig::new(), limits));
+    for who in [ADA, BEN] {
+        assert_eq!(start(&app, who, "echo", 2_000).await.status, 201);
+        let refused = start(&app, who, "echo", 4_000).await;
+        assert_eq!(refused.status, 429, "{}", refused.text);
+        let words = "requests and answers under way of one caller would exceed the limit of 10000";
+        assert!(refused.text.contains(words), "{}", refused.text);
+        assert_eq!(refused.header("retry-after"), "1");
+        assert_eq!(start(&app, who, "echo", 2_000).await.status, 201, "nothing is left of it");
+    }
+}
+
+#[tokio::test]
+async fn inputs_of_live_runs_have_a_bound_and_every_caller_a_share() {
+    let mut limits = Limits::default();
+    limits.live_bytes_max = 40_000;
+    let app = router(guarded(EngineConfig::new().limits(limits), ServiceLimits::default()));
+    assert_eq!(start(&app, ADA, "sleeper", 6_000).await.status, 201);
+    let refused = start(&app, ADA, "sleeper", 6_000).await;
+    assert_eq!(refused.status, 429, "{}", refused.text);
+    let words = "bytes of live runs of one caller would exceed their share of 10000";
+    assert!(refused.text.contains(words), "{}", refused.text);
+    assert_eq!(start(&app, BEN, "sleeper", 6_000).await.status, 201, "another caller has theirs");
+}
+
+fn as_one(service: &Service, who: Principal) -> View {
+    service.view(Contract::Native, who)
+}
+
+#[tokio::test]
+async fn a_view_starts_and_stops_for_nobody_who_may_not() {
+    let service = service();
+    let ada = as_one(&service, Principal::named("ada"));
+    let sleeper = ada.find_component("sleeper").unwrap();
+    let begin = || Start::new(sleeper, Payload::from("x"));
+    let reader = as_one(&service, Principal::named("ada").read_only());
+    let other = as_one(&service, Principal::named("ada").scopes(["agents:echo:run"]));
+    for view in [&reader, &other] {
+        assert_eq!(view.start(begin()).await.unwrap_err(), StartError::Forbidden);
+    }
+    let hidden = ada.service().catalog().get(quell::RunKind::Team, "hidden").unwrap();
+    let of_hidden = Start::new(hidden, Payload::from("x"));
+    assert_eq!(ada.start(of_hidden).await.unwrap_err(), StartError::Forbidden);
+    assert!(ada.runs(&quell::RunFilter::new()).is_empty(), "nothing was made");
+
+    let run = ada.start(begin().id("r")).await.unwrap().run;
+    let echo = ada.start(Start::new(ada.find_component("echo").unwrap(), Payload::from("x")));
+    let echo = echo.await.unwrap().run;
+    let stop = || CancelRequest::because("enough");
+    let ben = as_one(&service, Principal::named("ben"));
+    for (view, told) in [
+        (&reader, Disposition::Forbidden),
+        (&other, Disposition::Forbidden),
+        (&ben, Disposition::Unknown),
+    ] {
+        let cancelled = view.cancel(&run, stop(), Wait::terminal()).await;
+        assert_eq!((cancelled.disposition, cancelled.row.is_none()), (told.clone(), true));
+        let all = view.cancel_all(&[run.clone(), echo.clone()], stop(), Wait::none()).await;
+        assert_eq!(all[0].disposition, told);
+    }
+    let id = run.id();
+    let keep = std::time::Duration::from_secs(60);
+    assert_eq!(reader.reserve("", id, stop(), keep), Disposition::Forbidden);
+    assert_eq!(other.reserve("", id, stop(), keep), Disposition::Forbidden);
+    assert!(!run.status().is_terminal());
+    let cancelled = ada.cancel(&run, stop(), Wait::terminal()).await;
+    assert_eq!(cancelled.row.unwrap().status, RunStatus::Cancelled);
+}
