@@ -186,14 +186,14 @@ mod tests {
         held.grow(150).unwrap();
         let error = held.grow(1).unwrap_err();
         assert_eq!(error.to_string(), "bytes of one caller would exceed the limit of 250 bytes");
-        let _of_ben = ledger.charge(Some(&ben), 200).unwrap();
+        let of_ben = ledger.charge(Some(&ben), 200).unwrap();
         let error = ledger.charge(None, 551).unwrap_err();
         assert_eq!(error.to_string(), "bytes of all callers would exceed the limit of 1000 bytes");
         let all = ledger.charge(None, 550).unwrap();
         assert_eq!(ledger.total(), 1_000);
         held.shrink_to(50);
         assert_eq!((held.bytes(), ledger.total()), (50, 800));
-        drop((held, all, _of_ben));
+        drop((held, all, of_ben));
         let sums = ledger.0.sums.lock();
         assert_eq!((sums.total, sums.owners.len()), (0, 0));
     }

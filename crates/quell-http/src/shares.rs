@@ -101,9 +101,9 @@ impl<K: Clone + Eq + Hash, V> Shares<K, V> {
         self.next += 1;
         self.bytes += bytes;
         if let Some(owner) = owner {
-            let owned = self.owners.entry(Arc::clone(owner)).or_default();
-            owned.ages.insert(age);
-            owned.bytes += bytes;
+            let theirs = self.owners.entry(Arc::clone(owner)).or_default();
+            theirs.ages.insert(age);
+            theirs.bytes += bytes;
         }
         self.ages.insert(age, address.clone());
         self.entries.insert(address, Entry { value, bytes, until, age });
@@ -152,10 +152,10 @@ impl<K: Clone + Eq + Hash, V> Shares<K, V> {
     }
 
     fn make_room(&mut self, owner: Option<&Arc<str>>) {
-        while let Some(owned) = owner.and_then(|owner| self.owners.get(owner))
-            && (owned.ages.len() > self.share.entries || owned.bytes > self.share.bytes)
+        while let Some(theirs) = owner.and_then(|owner| self.owners.get(owner))
+            && (theirs.ages.len() > self.share.entries || theirs.bytes > self.share.bytes)
         {
-            let Some(oldest) = owned.ages.first().copied() else { break };
+            let Some(oldest) = theirs.ages.first().copied() else { break };
             self.drop_aged(oldest);
         }
         while self.entries.len() > self.most.entries || self.bytes > self.most.bytes {
@@ -184,11 +184,11 @@ impl<K: Clone + Eq + Hash, V> Shares<K, V> {
         self.ages.remove(&entry.age);
         self.bytes -= entry.bytes;
         if let Some(owner) = &address.0
-            && let Some(owned) = self.owners.get_mut(owner)
+            && let Some(theirs) = self.owners.get_mut(owner)
         {
-            owned.ages.remove(&entry.age);
-            owned.bytes -= entry.bytes;
-            if owned.ages.is_empty() {
+            theirs.ages.remove(&entry.age);
+            theirs.bytes -= entry.bytes;
+            if theirs.ages.is_empty() {
                 self.owners.remove(owner);
             }
         }

@@ -201,7 +201,12 @@ impl Access {
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (keys, tokens) = (self.keys.len(), self.tokens.len());
-        f.debug_struct("Access").field("keys", &keys).field("tokens", &tokens).finish()
+        f.debug_struct("Access")
+            .field("keys", &keys)
+            .field("tokens", &tokens)
+            .field("hosts", &self.hosts)
+            .field("origins", &self.origins)
+            .finish()
     }
 }
 

@@ -11,10 +11,9 @@ const TEAM: &str = "/playbook3d/run_workflow/aaaaaaaa-0000-4000-8000-00000000000
 
 /// Sends a request with a body, and yields the status.
 fn told(site: &Site, line: &str, headers: &[(&str, &str)], body: &str) -> u16 {
-    let mut head = format!("{line} HTTP/1.1\r\nconnection: close\r\n");
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
+    let headers: Vec<_> =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!("{line} HTTP/1.1\r\nconnection: close\r\n{}", headers.concat());
     let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
     let mut client = TcpStream::connect(site.address()).expect("it listens");
     client.write_all(request.as_bytes()).expect("it reads");
