@@ -26,7 +26,7 @@ use crate::ledger::share_of;
 ///
 /// let mut table = Shares::new(4, 1_000, 25);
 /// let (ada, ben): (Arc<str>, Arc<str>) = ("ada".into(), "ben".into());
-/// let until = Instant::now() + Duration::from_secs(60);
+/// let until = Instant::now() + Duration::from_mins(1);
 /// table.put(Some(&ben), "precious", 1, 10, until);
 /// for key in ["a", "b", "c"] {
 ///     table.put(Some(&ada), key, 2, 10, until);

@@ -88,7 +88,7 @@ async fn a_view_starts_and_stops_for_nobody_who_may_not() {
         assert_eq!(all[0].disposition, told);
     }
     let id = run.id();
-    let keep = std::time::Duration::from_secs(60);
+    let keep = std::time::Duration::from_mins(1);
     assert_eq!(reader.reserve("", id, stop(), keep), Disposition::Forbidden);
     assert_eq!(other.reserve("", id, stop(), keep), Disposition::Forbidden);
     assert!(!run.status().is_terminal());
