@@ -74,6 +74,8 @@ mod plans;
 mod soak;
 // I21, I25, I29, I30, I38, I39: what the words of the public functions promise besides.
 mod promises;
+// I2, I5, I12, I15, I17, I22, I25, I27, I28, I30, I31, I38: sentences of the documentation.
+mod words;
 // What the types promise at compile time.
 mod surface;
 // What the code base promises about itself.

@@ -28,7 +28,7 @@ use crate::work::{BlockingContext, Hold};
 
 /// What a body sees of its run: it spawns children, emits, and learns that it should stop.
 ///
-/// Two words, `Clone`: an `async move` block keeps it without lifetimes. Asking about stops in any
+/// One word, `Clone`: an `async move` block keeps it without lifetimes. Asking about stops in any
 /// way makes the body a *listener*: it gets the grace when a stop comes. A body that never asks is
 /// dropped at its next await at once.
 ///

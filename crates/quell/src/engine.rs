@@ -206,9 +206,9 @@ impl Engine {
     /// # Examples
     ///
     /// ```
-    /// #
-    /// tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async
-    /// { use quell::{Engine, ForgetError, RunSpec};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use quell::{Engine, ForgetError, RunSpec};
     ///
     /// let engine = Engine::new();
     /// let run = engine.submit(RunSpec::agent("brief"), async |_| Ok(())).unwrap().into_ref();

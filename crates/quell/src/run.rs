@@ -97,7 +97,8 @@ impl RunRef {
         self.node.cancel(&request)
     }
 
-    /// Reads the events of the run's subtree, from the first one still held.
+    /// Reads the events of the run's subtree from the first one on. What is no longer held of them
+    /// is a [`Lagged`](crate::EventKind::Lagged) in its place.
     pub fn events(&self) -> EventStream {
         EventStream::of_run(&self.node, 0)
     }
@@ -194,8 +195,9 @@ impl RunRef {
 }
 
 impl PartialEq for RunRef {
+    /// Whether both are of the same run: an id may stand for another one since.
     fn eq(&self, other: &Self) -> bool {
-        self.node.id == other.node.id
+        Arc::ptr_eq(&self.node, &other.node)
     }
 }
 
