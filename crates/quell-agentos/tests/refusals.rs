@@ -1,9 +1,11 @@
 //! What is refused, and in which words.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::Request;
 use quell_agentos::Options;
-use quell_http::{Access, Key};
+use quell_http::{Access, Issuer, Jwt, Key};
 use serde_json::json;
 
 use crate::support::Site;
@@ -130,6 +132,31 @@ async fn a_key_is_asked_for_before_anything_else() {
     let site = Site::new(Options::default(), access);
     let detail = "Insufficient permissions. Required scope(s): agents:run";
     refused(&site.send(with("Bearer secret")).await, 403, detail, None);
+}
+
+#[tokio::test]
+async fn the_configuration_is_read_with_either_name_of_its_scope() {
+    for (scope, status) in [("config:read", 200), ("system:read", 200), ("agents:read", 403)] {
+        let access = Access::open().key(Key::new("ada", "secret").scopes([scope]));
+        let site = Site::new(Options::default(), access);
+        let request = Request::get("/config").header("authorization", "Bearer secret");
+        let answer = site.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, status, "{scope}");
+    }
+}
+
+#[tokio::test]
+async fn a_genuine_token_is_told_what_it_lacks() {
+    let secret = "a secret of at least thirty-two bytes";
+    let token = Issuer::hs256(secret).unwrap().subject_claim("name");
+    let token = token.issue("ada", Duration::from_mins(1), []);
+    let access = Access::open().jwt(Jwt::hs256(secret).unwrap());
+    let site = Site::new(Options::default(), access);
+    let bearer = format!("Bearer {token}");
+    let request = Request::get("/config").header("authorization", bearer);
+    let answer = site.send(request.body(Body::empty()).unwrap()).await;
+    let detail = "Invalid token: Token is missing the \"sub\" claim";
+    refused(&answer, 401, detail, Some("UNAUTHENTICATED"));
 }
 
 #[tokio::test]

@@ -83,6 +83,7 @@ impl From<AccessError> for Problem {
             AccessError::Invalid => "credentials-invalid",
             AccessError::Expired => "token-expired",
             AccessError::WrongAudience => "wrong-audience",
+            AccessError::MissingClaim(_) => "claim-missing",
         };
         Self::new(StatusCode::UNAUTHORIZED, name, error.to_string())
     }

@@ -232,3 +232,45 @@ async fn every_documented_path_is_served_and_every_served_one_documented() {
     expected.sort();
     assert_eq!(served, expected);
 }
+
+#[tokio::test]
+async fn what_the_document_allows_is_taken_and_what_it_forbids_is_not() {
+    let app = router(service());
+    let document = get(&app, "/openapi.json").await.json();
+    let at = |place: &str| document.pointer(place).unwrap_or_else(|| panic!("{place}")).clone();
+    let schemas = "/components/schemas";
+    let statuses = at(&format!("{schemas}/State/properties/status/enum"));
+    assert!(statuses.as_array().unwrap().contains(&json!("timed-out")), "{statuses}");
+    let kinds = at(&format!("{schemas}/RunSummary/allOf/1/properties/kind/enum"));
+    assert_eq!(kinds.as_array().unwrap().len(), 6, "{kinds}");
+    assert!(
+        at(&format!("{schemas}/CancelAnswer/properties/status/enum")).to_string().contains("null")
+    );
+    assert_eq!(at(&format!("{schemas}/Millis")), json!({"type": "integer", "minimum": 0}));
+    assert_eq!(
+        at(&format!("{schemas}/StartRun/properties/id/pattern")),
+        "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"
+    );
+    let limit = at("/paths/~1v1~1runs/get/parameters/5/schema");
+    assert_eq!((&limit["minimum"], &limit["maximum"]), (&json!(1), &json!(1_000)));
+    assert!(at("/paths/~1v1~1runs~1{id}/get/parameters/0/schema")["pattern"].is_string());
+    let start =
+        async |body: &str| send(&app, "POST", "/v1/runs", &[JSON], body.to_owned()).await.status;
+    let timed = |ms: &str| {
+        format!(
+            r#"{{"component": {{"kind": "agent", "id": "sleeper"}}, "id": "r{ms}",
+        "timeout_ms": {ms}, "grace_ms": {ms}}}"#
+        )
+    };
+    for (ms, status) in [("3566.0", 201), ("1e30", 201), ("0.5", 422), ("-1", 422)] {
+        assert_eq!(start(&timed(ms)).await, status, "{ms}");
+    }
+    let cancel = async |path: &str, body: &str| {
+        send(&app, "POST", &format!("/v1/runs/{path}/cancel"), &[JSON], body.to_owned())
+            .await
+            .status
+    };
+    assert_eq!(cancel("r1e30", "null").await, 200);
+    assert_eq!(cancel("r1e30", r#"{"remember_ms": 18446744073709551616}"#).await, 200);
+    assert_eq!(cancel("new", r#"{"remember_ms": 9223372036854775807}"#).await, 202);
+}

@@ -275,10 +275,22 @@ impl App {
     }
 }
 
+impl Found {
+    /// When the run was made; of one that was to start later, when that was.
+    pub(crate) fn created_at(&self) -> SystemTime {
+        self.tracked.about.due.unwrap_or_else(|| self.run.row().queued_at)
+    }
+}
+
 /// Writes the run object.
 pub(crate) fn object_of(view: &View, found: &Found) -> Value {
+    selected_of(view, found, None)
+}
+
+/// Writes these keys of the run object, or all of them.
+pub(crate) fn selected_of(view: &View, found: &Found, keys: Option<&[&str]>) -> Value {
     let report = found.run.report();
-    run_object(&found.tracked.about, report.own_row(), &view.state_of(&report))
+    run_object(&found.tracked.about, report.own_row(), &view.state_of(&report), keys)
 }
 
 /// Finds the graph of an assistant by its UUID or by the graph's own id.

@@ -33,7 +33,7 @@ async fn bad_requests_for_threads_and_assistants_are_answered_as_the_contract_sa
     let no_assistant = format!("Assistant with ID {ID} not found");
     let table = [
         ("GET", "/nowhere", "", 404, "Not Found"),
-        ("DELETE", "/threads", "", 404, "Not Found"),
+        ("DELETE", "/threads", "", 405, "Method Not Allowed"),
         ("GET", "/threads/x", "", 422, BAD_THREAD),
         ("GET", "/threads/%ff", "", 422, BAD_THREAD),
         ("GET", "/threads/%ff/runs/x/join", "", 422, BAD_THREAD),
@@ -168,4 +168,31 @@ async fn a_limit_that_is_reached_makes_nothing() {
     server.service.drain();
     let answer = server.post("/runs", &body).await;
     assert_eq!(answer.detail(), (503, "Service Unavailable".into()));
+}
+
+#[tokio::test]
+async fn a_path_that_is_served_has_no_other_methods() {
+    let server = Server::new();
+    let run = format!("/threads/{ID}/runs/{ID}");
+    for (method, path) in [
+        ("DELETE", "/ok".to_owned()),
+        ("POST", "/info".to_owned()),
+        ("GET", "/assistants/search".to_owned()),
+        ("PUT", "/threads".to_owned()),
+        ("PUT", format!("/threads/{ID}/runs")),
+        ("POST", format!("{run}/join")),
+        ("GET", format!("{run}/cancel")),
+        ("GET", "/runs/cancel".to_owned()),
+    ] {
+        let answer = server.send(method.parse().unwrap(), &path, "").await;
+        assert_eq!(answer.detail(), (405, "Method Not Allowed".into()), "{method} {path}");
+        assert!(!answer.header("allow").is_empty(), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn info_has_what_the_document_asks_for() {
+    let info = Server::new().get("/info").await.json();
+    assert!(info["version"].is_string() && info["langgraph_py_version"].is_string());
+    assert!(info["flags"].is_object() && info["metadata"].is_object());
 }

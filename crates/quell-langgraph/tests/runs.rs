@@ -305,3 +305,22 @@ async fn a_page_of_another_origin_may_read_the_headers() {
     assert_eq!(preflight.header("access-control-allow-headers"), "x-api-key");
     assert_eq!(server.get("/info").await.json()["flags"]["crons"], false);
 }
+
+#[tokio::test]
+async fn who_joins_a_run_that_has_ended_gets_its_end_if_ends_are_asked_for() {
+    let mut options = quell_langgraph::Options::default();
+    for (end_event, text) in [(true, "event: end\ndata: null\n\n"), (false, "")] {
+        options.end_event = end_event;
+        let (config, open) = (quell::EngineConfig::new(), quell_http::Access::open());
+        let server = Server::with(config, options.clone(), open);
+        let thread = server.thread().await;
+        let run = server.start(&thread, "echo", json!({})).await;
+        server.get(&format!("{run}/join")).await;
+        assert_eq!(server.get(&format!("{run}/stream")).await.text, text);
+        let body = json!({"assistant_id": "echo", "input": {}});
+        let whole = server.post("/runs/stream", &body).await.text;
+        assert_eq!(whole.matches("event: end").count(), usize::from(end_event));
+        let again = server.saying("last-event-id", "-1").get(&format!("{run}/stream")).await.text;
+        assert_eq!(again.matches("event: end").count(), usize::from(end_event), "{again}");
+    }
+}

@@ -1,5 +1,7 @@
 //! The words of each kind of component.
 
+use std::borrow::Cow;
+
 use quell::RunKind;
 use quell_http::AccessError;
 
@@ -67,8 +69,11 @@ pub(crate) const fn words(kind: RunKind) -> &'static Words {
 }
 
 /// Yields what is said to credentials that name nobody; tokens have other words than keys.
-pub(crate) const fn access_error(error: AccessError, by_token: bool) -> &'static str {
-    match (error, by_token) {
+pub(crate) fn access_error(error: AccessError, by_token: bool) -> Cow<'static, str> {
+    let text = match (error, by_token) {
+        (AccessError::MissingClaim(claim), true) => {
+            return format!("Invalid token: Token is missing the \"{claim}\" claim").into();
+        }
         (AccessError::Missing, false) => "Authorization header required",
         (AccessError::Missing | AccessError::WrongScheme, true) => "Authorization header missing",
         (AccessError::Expired, true) => "Token has expired",
@@ -80,10 +85,12 @@ pub(crate) const fn access_error(error: AccessError, by_token: bool) -> &'static
             AccessError::WrongScheme
             | AccessError::Invalid
             | AccessError::Expired
-            | AccessError::WrongAudience,
+            | AccessError::WrongAudience
+            | AccessError::MissingClaim(_),
             false,
         ) => "Invalid authentication token",
-    }
+    };
+    text.into()
 }
 
 #[cfg(test)]
@@ -114,6 +121,12 @@ mod tests {
             (AccessError::Missing, true, "Authorization header missing"),
             (AccessError::Expired, true, "Token has expired"),
             (AccessError::Invalid, true, "Invalid token: Signature verification failed"),
+            (
+                AccessError::MissingClaim("exp"),
+                true,
+                "Invalid token: Token is missing the \"exp\" claim",
+            ),
+            (AccessError::MissingClaim("exp"), false, "Invalid authentication token"),
         ];
         for (error, by_token, text) in table {
             assert_eq!(access_error(error, by_token), text, "{error:?} {by_token}");

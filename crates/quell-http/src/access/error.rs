@@ -31,6 +31,10 @@ pub enum AccessError {
     /// The token is genuine, and meant for somebody else.
     #[error("token is not meant for this audience")]
     WrongAudience,
+    /// The token is genuine, and a claim that it must have is not there, or is not what it is to
+    /// be. `subject` stands for the claim of the subject if that is not `sub`.
+    #[error("token has no usable claim `{0}`")]
+    MissingClaim(&'static str),
 }
 
 /// A key or secret for tokens cannot be used.

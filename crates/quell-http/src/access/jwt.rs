@@ -112,13 +112,14 @@ impl Jwt {
             .map_err(|error| match error.kind() {
                 ErrorKind::ExpiredSignature => AccessError::Expired,
                 ErrorKind::InvalidAudience => AccessError::WrongAudience,
-                ErrorKind::MissingRequiredClaim(claim) if claim == "aud" => {
-                    AccessError::WrongAudience
+                ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => {
+                    AccessError::MissingClaim(claim_name(claim))
                 }
                 _ => AccessError::Invalid,
             })?
             .claims;
-        self.principal(&claims).ok_or(AccessError::Invalid)
+        let subject = if self.subject == "sub" { "sub" } else { "subject" };
+        self.principal(&claims).ok_or(AccessError::MissingClaim(subject))
     }
 
     /// Reads the claims of a genuine token.
@@ -181,6 +182,12 @@ impl Issuer {
         // Signing JSON with a secret has no way to fail; a token that is none is refused.
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &body, &self.key).unwrap_or_default()
     }
+}
+
+/// Names a claim that the library looks at.
+fn claim_name(claim: &str) -> &'static str {
+    let known = ["exp", "aud", "iss", "nbf", "sub"].into_iter().find(|known| *known == claim);
+    known.unwrap_or("claims")
 }
 
 fn texts(list: &Value) -> BTreeSet<String> {

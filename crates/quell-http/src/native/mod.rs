@@ -1,6 +1,7 @@
 //! The native API.
 
 mod openapi;
+mod problems;
 mod query;
 mod router;
 mod routes;

@@ -1,8 +1,25 @@
 //! The description of the native API, made from the code.
 
+use quell::RunKind;
+use serde_json::json;
 use utoipa::OpenApi;
 
+use crate::native::query::STATUSES;
 use crate::native::routes;
+use crate::state::status_name;
+
+/// What a cancel may be answered.
+const DISPOSITIONS: [&str; 6] =
+    ["accepted", "scheduled", "already-stopping", "escalated", "already-terminal", "reserved"];
+
+const KINDS: [RunKind; 6] = [
+    RunKind::Agent,
+    RunKind::Team,
+    RunKind::Workflow,
+    RunKind::Step,
+    RunKind::Branch,
+    RunKind::Attempt,
+];
 
 /// The native API as `OpenAPI` describes it.
 #[derive(OpenApi)]
@@ -25,5 +42,20 @@ pub(crate) struct Document;
 
 /// Writes the description as JSON.
 pub(crate) fn json() -> String {
-    Document::openapi().to_json().unwrap_or_else(|_| "{}".into())
+    let Ok(mut document) = serde_json::to_value(Document::openapi()) else { return "{}".into() };
+    let statuses = STATUSES.map(status_name);
+    // Words that the code has as text.
+    let enums: [(&str, Vec<Option<&str>>); 5] = [
+        ("RunSummary/allOf/1/properties/kind", KINDS.map(|kind| Some(kind.as_str())).to_vec()),
+        ("State/properties/status", statuses.map(Some).to_vec()),
+        ("CancelAnswer/properties/status", statuses.map(Some).into_iter().chain([None]).collect()),
+        ("CancelAnswer/properties/disposition", DISPOSITIONS.map(Some).to_vec()),
+        ("Health/properties/status", ["ok", "ready", "draining"].map(Some).to_vec()),
+    ];
+    for (place, words) in enums {
+        if let Some(schema) = document.pointer_mut(&format!("/components/schemas/{place}")) {
+            schema["enum"] = json!(words);
+        }
+    }
+    document.to_string()
 }

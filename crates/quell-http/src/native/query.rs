@@ -77,7 +77,7 @@ pub(crate) fn seq(text: &str) -> Result<u64, Problem> {
 }
 
 fn status(name: &str) -> Result<RunStatus, Problem> {
-    let known = ALL.into_iter().find(|status| status.as_str() == name);
+    let known = STATUSES.into_iter().find(|status| status.as_str() == name);
     known.ok_or_else(|| bad(format!("status `{name}` is none")))
 }
 
@@ -105,7 +105,7 @@ fn bad(detail: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-parameter", detail)
 }
 
-const ALL: [RunStatus; 7] = [
+pub(crate) const STATUSES: [RunStatus; 7] = [
     RunStatus::Queued,
     RunStatus::Running,
     RunStatus::Stopping,

@@ -17,9 +17,10 @@ use crate::access::is_json;
 use crate::body::{Upload, aside};
 use crate::guard::OnDisconnect;
 use crate::ids::{is_reserved, parse_id};
+use crate::native::problems::{forbidden, unknown_run, unreadable};
 use crate::native::query::{ListQuery, StreamQuery, seq};
 use crate::native::wire::{
-    self, CancelAnswer, CancelRun, Detail, Health, RunList, RunObject, RunSummary, StartRun,
+    self, CancelAnswer, CancelRun, Detail, Health, Millis, RunList, RunObject, RunSummary, StartRun,
 };
 use crate::once::Once;
 use crate::problem::Problem;
@@ -38,7 +39,7 @@ type RunPath = Result<Path<String>, PathRejection>;
 /// then on.
 #[utoipa::path(
     post, path = "/v1/runs", operation_id = "start_run", tag = "runs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "At most 256 bytes")),
+    params(("Idempotency-Key" = Option<String>, Header, max_length = 256, description = "At most 256 bytes")),
     request_body = StartRun,
     responses(
         (status = 201, description = "It was started", body = RunObject),
@@ -118,10 +119,10 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
         start = start.session(session);
     }
     if let Some(timeout) = asked.timeout_ms {
-        start = start.timeout(Duration::from_millis(timeout));
+        start = start.timeout(timeout.time());
     }
     if let Some(grace) = asked.grace_ms {
-        start = start.grace(Duration::from_millis(grace));
+        start = start.grace(grace.time());
     }
     if let Some(lane) = asked.lane {
         start = start.lane(lane.key, lane.on_busy.policy());
@@ -133,12 +134,15 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
 #[utoipa::path(
     get, path = "/v1/runs", operation_id = "list_runs", tag = "runs",
     params(
-        ("status" = Option<String>, Query, description = "One status or several with commas"),
-        ("kind" = Option<String>, Query, description = "`agent`, `team` or `workflow`"),
+        ("status" = Option<String>, Query, pattern = "^(queued|running|stopping|completed|failed|\
+            cancelled|timed-out)(,(queued|running|stopping|completed|failed|cancelled|timed-out))*$",
+            description = "One status or several with commas"),
+        ("kind" = Option<String>, Query, pattern = "^(agent|team|workflow)$", description = "`agent`, `team` or `workflow`"),
         ("component" = Option<String>, Query, description = "The id of a component"),
         ("session" = Option<String>, Query, description = "A session"),
-        ("label" = Option<String>, Query, description = "`key=value`; several apply together"),
-        ("limit" = Option<u32>, Query, description = "1 to 1,000. Defaults to 100"),
+        ("label" = Option<String>, Query, pattern = "=", description = "`key=value`; several apply together"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1_000,
+            description = "1 to 1,000. Defaults to 100"),
     ),
     responses(
         (status = 200, description = "The runs", body = RunList),
@@ -170,7 +174,8 @@ pub(crate) async fn list_runs(
 /// Reads a run.
 #[utoipa::path(
     get, path = "/v1/runs/{id}", operation_id = "get_run", tag = "runs",
-    params(("id" = String, Path, description = "The id of a run")),
+    params(("id" = String, Path, min_length = 1, max_length = 128,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", description = "The id of a run")),
     responses(
         (status = 200, description = "The run", body = RunObject),
         (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
@@ -196,9 +201,10 @@ pub(crate) async fn get_run(
 #[utoipa::path(
     get, path = "/v1/runs/{id}/events", operation_id = "stream_run", tag = "runs",
     params(
-        ("id" = String, Path, description = "The id of a run"),
+        ("id" = String, Path, min_length = 1, max_length = 128,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", description = "The id of a run"),
         ("after" = Option<u64>, Query, description = "The last event that the client has"),
-        ("on_disconnect" = Option<String>, Query,
+        ("on_disconnect" = Option<String>, Query, pattern = "^(continue|cancel)$",
             description = "`continue` (default) or `cancel`: what becomes of the run without us"),
         ("Last-Event-ID" = Option<String>, Header, description = "As `after`, and before it"),
     ),
@@ -244,7 +250,8 @@ pub(crate) async fn stream_run(
 /// `quell-disposition`, `quell-cause` and `quell-quiescent` say the same as the body.
 #[utoipa::path(
     post, path = "/v1/runs/{id}/cancel", operation_id = "cancel_run", tag = "runs",
-    params(("id" = String, Path, description = "The id of a run")),
+    params(("id" = String, Path, min_length = 1, max_length = 128,
+        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", description = "The id of a run")),
     request_body = Option<CancelRun>,
     responses(
         (status = 200, description = "What came of it", body = CancelAnswer),
@@ -270,13 +277,14 @@ pub(crate) async fn cancel_run(
     let run_id = parse_id(&id)?;
     let upload = json_body(&view, &headers, body).await?;
     let bytes = upload.bytes();
-    let asked: CancelRun = if bytes.is_empty() { CancelRun::default() } else { wire::read(bytes)? };
+    let asked: Option<CancelRun> = if bytes.is_empty() { None } else { wire::read(bytes)? };
+    let asked = asked.unwrap_or_default();
     if view.principal().is_read_only() {
         return Err(forbidden());
     }
     let now = Instant::now();
     let Some(run) = view.run_by_id(run_id) else {
-        let keep = Duration::from_millis(asked.remember_ms.unwrap_or(0));
+        let keep = asked.remember_ms.map_or(Duration::ZERO, Millis::time);
         if keep.is_zero() {
             let mut response = unknown_run().into_response();
             let unknown = Cancelled::without_run(Disposition::Unknown);
@@ -380,19 +388,6 @@ async fn json_body(view: &View, headers: &HeaderMap, body: Body) -> Result<Uploa
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail));
     }
     Ok(upload)
-}
-
-fn unknown_run() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "unknown-run", "there is no such run")
-}
-
-fn forbidden() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "forbidden", "the credentials do not allow this")
-}
-
-fn unreadable(header: &str) -> Problem {
-    let detail = format!("header {header} is not readable text");
-    Problem::new(StatusCode::BAD_REQUEST, "bad-header", detail)
 }
 
 /// After so long without an event the stream says that it is there.

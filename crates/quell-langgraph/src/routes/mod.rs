@@ -44,7 +44,7 @@ pub use system::info;
 /// ```
 pub fn router(service: Service, options: Options) -> Router {
     let info = Router::new().route("/info", get(system::get_info));
-    let info = info.method_not_allowed_fallback(not_found).layer(from_fn(cors::allow));
+    let info = info.method_not_allowed_fallback(no_such_method).layer(from_fn(cors::allow));
     routes(service, options).merge(info).fallback(not_found)
 }
 
@@ -69,7 +69,7 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/runs/wait", post(create::wait_stateless))
         .route("/runs/{run}/stream", get(join::stream_stateless))
         .route("/runs/cancel", post(cancel::many))
-        .method_not_allowed_fallback(not_found);
+        .method_not_allowed_fallback(no_such_method);
     let routes = caught(routes).layer(from_fn(cors::allow));
     guard_open(routes, &service, BodyKinds::Json).with_state(App::new(service, options))
 }
@@ -83,6 +83,10 @@ fn caught<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
 /// Answers a path that nobody serves: the contract's 404.
 pub async fn not_found() -> Response {
     Refusal::not_found().into_response()
+}
+
+async fn no_such_method() -> Response {
+    Refusal::no_such_method().into_response()
 }
 
 /// The parts of a path.

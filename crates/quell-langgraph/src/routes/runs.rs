@@ -1,14 +1,17 @@
 //! Reading and listing runs (section 6).
 
+use std::cmp::Reverse;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use serde_json::Value;
 
-use crate::app::{App, object_of};
+use crate::app::{App, object_of, selected_of};
 use crate::routes::{Parts, json, parts};
 use crate::wire::query::{Pairs, run_id, thread_id};
 use crate::wire::refusal::Refusal;
+use crate::wire::status::run_status;
 
 pub(super) async fn read(
     State(app): State<App>,
@@ -37,26 +40,14 @@ pub(super) async fn list(
         thread.ok_or_else(|| Refusal::missing(format!("Thread with ID {id} not found")))?;
     let runs = thread.runs().into_iter();
     let found = runs.filter_map(|tracked| app.find(&view, Some(id), tracked.id.as_uuid()));
-    let mut rows: Vec<_> = found.map(|found| object_of(&view, &found)).collect();
+    // Which ones are shown is known by what is small of them.
     let status = query.get("status");
-    rows.retain(|row| status.is_none_or(|status| row["status"] == *status));
-    rows.sort_by(|one, other| newest(other).cmp(&newest(one)));
+    let found = found.filter(|found| status.is_none_or(|it| it == run_status(found.run.status())));
+    let mut found: Vec<_> = found.map(|found| (found.created_at(), found)).collect();
+    found.sort_by_key(|(created, found)| Reverse((*created, found.run.id())));
     let select: Vec<&str> = query.all("select").flat_map(|keys| keys.split(',')).collect();
-    let page = rows.into_iter().skip(offset).take(limit).map(|row| only(row, &select));
+    let select = (!select.is_empty()).then_some(select);
+    let page = found.into_iter().skip(offset).take(limit);
+    let page = page.map(|(_, found)| selected_of(&view, &found, select.as_deref()));
     Ok(json(&Value::Array(page.collect())))
-}
-
-/// Times are of one width: as text they are in their order.
-fn newest(row: &Value) -> (Option<&str>, Option<&str>) {
-    (row["created_at"].as_str(), row["run_id"].as_str())
-}
-
-fn only(row: Value, select: &[&str]) -> Value {
-    match row {
-        Value::Object(mut row) if !select.is_empty() => {
-            row.retain(|key, _| select.contains(&key.as_str()));
-            Value::Object(row)
-        }
-        row => row,
-    }
 }

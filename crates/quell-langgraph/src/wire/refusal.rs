@@ -35,6 +35,11 @@ impl Refusal {
         Self::missing("Not Found")
     }
 
+    /// 405: the path is served, and not with this method.
+    pub(crate) fn no_such_method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+    }
+
     pub(crate) fn forbidden() -> Self {
         Self::new(StatusCode::FORBIDDEN, "Forbidden")
     }
@@ -69,7 +74,10 @@ impl From<AccessError> for Refusal {
             | AccessError::WrongScheme
             | AccessError::Invalid
             | AccessError::Expired
-            | AccessError::WrongAudience => Self::new(StatusCode::UNAUTHORIZED, "Invalid API key"),
+            | AccessError::WrongAudience
+            | AccessError::MissingClaim(_) => {
+                Self::new(StatusCode::UNAUTHORIZED, "Invalid API key")
+            }
         }
     }
 }
@@ -151,6 +159,7 @@ mod tests {
             AccessError::Invalid,
             AccessError::Expired,
             AccessError::WrongAudience,
+            AccessError::MissingClaim("sub"),
         ];
         for error in all {
             let refusal = Refusal::from(error);

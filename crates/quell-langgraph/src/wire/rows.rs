@@ -61,17 +61,26 @@ pub(crate) struct About {
     pub(crate) due: Option<SystemTime>,
 }
 
-/// Writes a run object.
-pub(crate) fn run_object(about: &About, row: &RunRow, state: &State) -> Value {
+/// Writes a run object: these keys of it, or all. What may be large is made only if it is shown.
+pub(crate) fn run_object(
+    about: &About,
+    row: &RunRow,
+    state: &State,
+    keys: Option<&[&str]>,
+) -> Value {
+    let is_shown = |key: &str| keys.is_none_or(|keys| keys.contains(&key));
     let created = about.due.unwrap_or(row.queued_at);
     let last = [row.ended_at, row.stopped_at, row.started_at].into_iter().flatten().next();
-    let mut kwargs = about.kwargs.clone();
-    kwargs.insert("input".into(), Value::clone(&about.input));
-    json!({
+    let kwargs = is_shown("kwargs").then(|| {
+        let mut kwargs = about.kwargs.clone();
+        kwargs.insert("input".into(), Value::clone(&about.input));
+        kwargs
+    });
+    let mut object = json!({
         "run_id": row.run.to_string(),
         "thread_id": about.thread.to_string(),
         "assistant_id": about.assistant.to_string(),
-        "metadata": about.metadata,
+        "metadata": is_shown("metadata").then_some(&about.metadata),
         "status": run_status(row.status),
         "kwargs": kwargs,
         "multitask_strategy": about.strategy,
@@ -91,7 +100,11 @@ pub(crate) fn run_object(about: &About, row: &RunRow, state: &State) -> Value {
             "quiescent": state.quiescent,
             "abandoned": state.abandoned,
         },
-    })
+    });
+    if let Value::Object(object) = &mut object {
+        object.retain(|key, _| is_shown(key));
+    }
+    object
 }
 
 /// The cause in words.
@@ -198,7 +211,7 @@ mod tests {
         let request = CancelRequest::because("interrupt requested via POST /x");
         row.cause = Some(Arc::new(request.to_cause(row.queued_at, row.run)));
         let state = State::of_row(&row, |id| id.to_string());
-        let object = run_object(&about, &row, &state);
+        let object = run_object(&about, &row, &state, None);
         assert_eq!(object["status"], "running");
         assert_eq!(object["kwargs"], json!({"input": {"a": 1}}));
         assert_eq!(object["created_at"], "2026-11-20T06:24:28.000000+00:00");

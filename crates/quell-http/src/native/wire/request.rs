@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::native::wire::checked::Checked;
+use crate::native::wire::millis::Millis;
 use crate::problem::Problem;
-use crate::start::TIME_MAX;
 use crate::wait::Wait;
 
 /// A run to be started.
@@ -27,17 +27,18 @@ pub(crate) struct StartRun {
     pub(crate) input: Option<Box<RawValue>>,
     /// The caller's id: any text of 1 to 128 bytes without control characters. Defaults to a new
     /// UUID. One in use is refused.
-    #[schema(max_length = 128, min_length = 1)]
+    #[schema(max_length = 128, min_length = 1, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$")]
     pub(crate) id: Option<String>,
     /// What it belongs to: a session, a thread, a team.
     pub(crate) session: Option<String>,
     /// Texts by which it is found, at most 30; `component`, `external_id` and `session` are taken.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
-    /// Milliseconds from its start to its own deadline. Defaults to none.
-    pub(crate) timeout_ms: Option<u64>,
+    /// Milliseconds from its start to its own deadline. Defaults to none. More than a year counts
+    /// as a year, here and below.
+    pub(crate) timeout_ms: Option<Millis>,
     /// Milliseconds between the acceptance of a stop and abort. Defaults to the engine's.
-    pub(crate) grace_ms: Option<u64>,
+    pub(crate) grace_ms: Option<Millis>,
     /// Its lane: runs of one lane never overlap. Defaults to none.
     pub(crate) lane: Option<LaneName>,
 }
@@ -81,7 +82,7 @@ pub(crate) enum BusyName {
     Reject,
 }
 
-/// A request to cancel. Without a body every field has its default.
+/// A request to cancel. Without a body, and of null, every field has its default.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CancelRun {
@@ -93,18 +94,18 @@ pub(crate) struct CancelRun {
     pub(crate) mode: ModeName,
     /// Milliseconds between acceptance and abort. Defaults to the run's, then the engine's. Zero
     /// drops the body at once.
-    pub(crate) grace_ms: Option<u64>,
+    pub(crate) grace_ms: Option<Millis>,
     /// When `after_step` becomes `cooperative`. Defaults to 30,000.
-    pub(crate) escalate_after_ms: Option<u64>,
+    pub(crate) escalate_after_ms: Option<Millis>,
     /// What the answer waits for. Defaults to `none`.
     #[serde(default)]
     pub(crate) wait: WaitName,
     /// The longest wait in milliseconds. Defaults to none for `terminal`, which a hard deadline
     /// bounds, and to 30,000 for `quiescent`.
-    pub(crate) wait_ms: Option<u64>,
-    /// If the run is not there yet: remembers the stop for it for so long, at most 24 h. Defaults
-    /// to not at all.
-    pub(crate) remember_ms: Option<u64>,
+    pub(crate) wait_ms: Option<Millis>,
+    /// If the run is not there yet: remembers the stop for it for so long. More than 24 h counts as
+    /// 24 h. Defaults to not at all.
+    pub(crate) remember_ms: Option<Millis>,
 }
 
 /// How urgent a request to cancel is.
@@ -163,21 +164,18 @@ impl CancelRun {
     pub(crate) fn request(&self) -> CancelRequest {
         let request = CancelRequest::because(&self.reason);
         let request = match self.mode {
-            ModeName::AfterStep => {
-                let within = |ms| Duration::from_millis(ms).min(TIME_MAX);
-                request.after_step(self.escalate_after_ms.map(within))
-            }
+            ModeName::AfterStep => request.after_step(self.escalate_after_ms.map(Millis::time)),
             ModeName::Cooperative => request,
             ModeName::Abort => request.abort(),
         };
         match self.grace_ms {
-            Some(grace) => request.grace(Duration::from_millis(grace)),
+            Some(grace) => request.grace(grace.time()),
             None => request,
         }
     }
 
     pub(crate) fn wait(&self) -> Wait {
-        let most = self.wait_ms.map(Duration::from_millis);
+        let most = self.wait_ms.map(Millis::time);
         match self.wait {
             WaitName::None => Wait::none(),
             WaitName::Terminal => {
