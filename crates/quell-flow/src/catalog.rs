@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use quell::{Engine, Failure, Payload, RunContext, RunHandle, RunKind, RunSpec, SubmitError};
 
+use crate::output::set_output;
 use crate::parallel::timed;
 use crate::reducer::Reducers;
 
@@ -319,8 +320,7 @@ impl Component {
             let output = (this.body)(ctx.clone(), input);
             Box::pin(async move {
                 let output = output.await?;
-                ctx.set_output(output.clone());
-                Ok(output)
+                set_output(&ctx, output)
             })
         }
     }

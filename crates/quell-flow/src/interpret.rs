@@ -13,9 +13,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
-use quell::{Failure, Payload, RunContext, RunSpec, Written};
+use quell::{Failure, Payload, RunContext, RunSpec};
 
 use crate::link::{LinkedPlan, Links};
+use crate::output::set_output;
 use crate::parallel::timed;
 use crate::{Action, Catalog, CommandStep, Plan, PlanStep};
 
@@ -241,14 +242,6 @@ fn run_action<R: Runner>(
         Action::Component(inside) => nested::component(inside.clone(), world, ctx).boxed(),
         Action::Workflow(inside) => nested::workflow(inside.clone(), world, ctx).boxed(),
     }
-}
-
-fn set_output(ctx: &RunContext, output: Payload) -> Result<Payload, Failure> {
-    if ctx.set_output(output.clone()) == Written::TooLarge {
-        let (bytes, max) = (output.len(), quell::limits::PAYLOAD_BYTES_MAX);
-        return Err(Failure::new(format!("output has {bytes} bytes; the limit is {max}")));
-    }
-    Ok(output)
 }
 
 fn null() -> Payload {

@@ -15,6 +15,7 @@ mod interpret;
 mod join;
 mod link;
 mod nested;
+mod output;
 mod parallel;
 mod plan;
 mod reducer;

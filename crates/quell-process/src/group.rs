@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tokio::sync::{Notify, oneshot};
 
 use crate::streams::Pipes;
-use crate::survivors;
+use crate::{guardian, survivors};
 
 /// A process group that was started here, and that does not outlive this value for long: dropping
 /// it kills the group at once, without blocking.
@@ -35,13 +35,15 @@ impl Group {
         mark: String,
         hold: Hold,
     ) -> io::Result<(Self, Pipes)> {
-        let mut child = command.spawn()?;
+        guardian::announce(&mark);
+        let mut child = command.spawn().inspect_err(|_| guardian::ended(&mark))?;
         let pipes = Pipes {
             stdin: child.stdin.take(),
             stdout: child.stdout.take(),
             stderr: child.stderr.take(),
         };
         let id = Pid::from_child(&child);
+        guardian::started(&mark, id);
         let (reap, order) = oneshot::channel();
         let ended = Arc::new(Notify::new());
         let leader = Leader { child, id, mark: mark.clone(), _hold: hold };
@@ -184,6 +186,7 @@ impl Drop for Leader {
         // Orphans of the group are ours if the embedder is the first process of a container.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         while let Ok(Some(_)) = waitid(WaitId::Pgid(Some(self.id)), options) {}
+        guardian::ended(&self.mark);
     }
 }
 

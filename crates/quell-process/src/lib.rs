@@ -37,8 +37,12 @@
 //! Every line of stdout and stderr is emitted as `{"stream":"stdout","line":"…"}`. A line that is
 //! a JSON object with the key `event` is emitted as it is. A line longer than 64 KiB is split; all
 //! its pieces but the last carry `"split":true`. Bytes that are not UTF-8 become `U+FFFD`, and
-//! the event carries `"lossy":true`. Emitting never waits: whoever reads events too slowly is told
-//! so by the engine, and the program is not held up.
+//! the event carries `"lossy":true`. Of more than 16 lines that are read at once, those that are no
+//! objects with `event` are joined: `line` then holds several, with newlines between them.
+//!
+//! Emitting never waits, but a pipe can: while somebody reads the events of the tree and is behind,
+//! the program is read more slowly. A reader that is behind for 5 s is no longer waited for; what
+//! it misses is marked by the engine, `Lagged`.
 //!
 //! What the program wrote on stdout is kept, byte for byte up to a bound, in the output of the run;
 //! see [`ProcessOutput`].
@@ -48,15 +52,19 @@
 //! Linux 5.3, macOS or FreeBSD (tested on Linux), and a tokio runtime for bodies with I/O and time
 //! enabled; without them the body panics, and the run fails. Every process costs the embedder one
 //! thread, which waits for it. An embedder that ignores SIGCHLD, or reaps children that it did not
-//! start, takes away the exit status: the run then fails and says so. An embedder that is killed
-//! cannot end its processes.
+//! start, takes away the exit status: the run then fails and says so.
+//!
+//! An embedder that is killed cannot end its processes; [`guarded_by`] names a program that does.
+//! On systems other than Linux that ends the groups, and nothing that has left them.
 
 #[cfg(not(unix))]
 compile_error!("quell-process needs process groups, which only Unix has");
 
 mod group;
+mod guardian;
 mod lines;
 mod output;
+mod pace;
 mod process;
 mod running;
 mod streams;
@@ -65,5 +73,6 @@ mod tail;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
+pub use guardian::{Guarded, guard, guarded_by};
 pub use output::{Encoding, ProcessOutput};
 pub use process::Process;

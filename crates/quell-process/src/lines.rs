@@ -56,7 +56,29 @@ pub(crate) struct Line<'a> {
     is_whole: bool,
 }
 
+impl<'a> Line<'a> {
+    /// Makes one of lines that were joined, the last without its newline.
+    pub(crate) fn joined(lines: &'a [u8]) -> Self {
+        let bytes = lines.strip_suffix(b"\n").unwrap_or(lines);
+        Self { bytes, goes_on: false, is_whole: false }
+    }
+}
+
 impl Line<'_> {
+    pub(crate) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Tells whether it may be joined with others: it is whole, and no structured event.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_whole && structured(self.bytes).is_none()
+    }
+
+    pub(crate) fn join_to(&self, lines: &mut Vec<u8>) {
+        lines.extend_from_slice(self.bytes);
+        lines.push(b'\n');
+    }
+
     pub(crate) fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.bytes)
     }
@@ -80,6 +102,11 @@ impl Line<'_> {
         Self { bytes: first, goes_on: true, is_whole: false }.emit(stream, emit);
         Self { bytes: second, is_whole: false, ..self }.emit(stream, emit);
     }
+}
+
+/// Tells whether there are so many lines in what was read at once that they are joined.
+pub(crate) fn is_many(read: &[u8]) -> bool {
+    read.split(|byte| *byte == b'\n').nth(LINES_APART_MAX + 1).is_some()
 }
 
 /// A line as an event.
@@ -126,6 +153,9 @@ fn boundary(bytes: &[u8]) -> usize {
 const fn is_false(value: &bool) -> bool {
     !*value
 }
+
+/// Lines that are read at once and become an event each. More are joined.
+const LINES_APART_MAX: usize = 16;
 
 /// A line that is longer is split.
 const LINE_BYTES_MAX: usize = 64 << 10;

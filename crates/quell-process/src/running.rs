@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use quell::{Failure, RunContext};
+use quell::{Failure, RunContext, limits};
 
 use crate::ProcessOutput;
 use crate::group::Group;
@@ -47,6 +47,9 @@ impl Running {
         match status {
             // A run that is stopped does not fail.
             _ if ctx.is_stopping() => Ok(output),
+            Ok(status) if status.success() && streams.is_refused() => {
+                Err(refused(program, &output))
+            }
             Ok(status) if status.success() => Ok(output),
             Ok(status) => Err(failure(program, status, &streams.gist())),
             Err(error) => {
@@ -120,6 +123,15 @@ impl Patience {
 fn before_hard_deadline(ctx: &RunContext, time: Duration) -> Instant {
     let now = Instant::now();
     ctx.deadline().and_then(|hard| hard.checked_sub(time)).unwrap_or(now)
+}
+
+fn refused(program: &str, output: &ProcessOutput) -> Failure {
+    Failure::new(format!(
+        "`{program}` ended well, but its output is refused: with {} bytes of stdout it is over the \
+         limit of {} bytes, or over what runs may hold",
+        output.stdout_bytes,
+        limits::PAYLOAD_BYTES_MAX,
+    ))
 }
 
 fn failure(program: &str, status: ExitStatus, gist: &[String]) -> Failure {

@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::unix::pipe;
 
 use crate::ProcessOutput;
-use crate::lines::{Line, Lines};
+use crate::lines::{Line, Lines, is_many};
 use crate::output::Written;
+use crate::pace::Pace;
 use crate::tail::Tail;
 
 /// Our ends of the pipes of a process.
@@ -37,6 +38,9 @@ pub(crate) struct Streams {
     stdout_kept: Vec<u8>,
     stdout_kept_max: usize,
     is_reported: bool,
+    /// Whether the output of the run was refused.
+    is_refused: bool,
+    pace: Pace,
     ctx: RunContext,
 }
 
@@ -55,6 +59,8 @@ impl Streams {
             stdout_kept: Vec::new(),
             stdout_kept_max,
             is_reported: false,
+            is_refused: false,
+            pace: Pace::default(),
             ctx,
         })
     }
@@ -71,7 +77,7 @@ impl Streams {
                 // Whatever the caller waits for comes before what a chatty process writes.
                 biased;
                 output = &mut other => return output,
-                () = self.turn() => {}
+                () = self.paced_turn() => {}
             }
         }
     }
@@ -97,10 +103,17 @@ impl Streams {
             stderr_truncated: self.stderr.tail.is_truncated(),
         };
         let (output, payload) = ProcessOutput::new(status, &written);
-        if let Some(payload) = payload {
-            self.ctx.set_output(payload);
-        }
+        self.is_refused = match payload {
+            Some(payload) => self.ctx.set_output(payload) == quell::Written::TooLarge,
+            None => true,
+        };
         output
+    }
+
+    /// Tells whether the output of the run was refused, because it is too large or because runs
+    /// hold too much.
+    pub(crate) const fn is_refused(&self) -> bool {
+        self.is_refused
     }
 
     /// Makes what is known the output of the run, and nothing after it.
@@ -116,6 +129,19 @@ impl Streams {
     pub(crate) fn gist(&self) -> Vec<String> {
         let gist = self.stderr.tail.gist();
         if gist.is_empty() { self.stdout.tail.gist() } else { gist }
+    }
+
+    /// As [`turn`](Self::turn), but first waits for who reads the events: a pipe can wait, and a
+    /// log forgets.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    async fn paced_turn(&mut self) {
+        self.pace.wait(&self.ctx).await;
+        self.turn().await;
+        self.pace
+            .count(self.stdout.events + self.stderr.events, self.stdout.bytes + self.stderr.bytes);
     }
 
     /// Moves at least one byte, or closes a pipe; then lets others have the thread.
@@ -178,6 +204,8 @@ struct Stream {
     /// None once it is closed.
     pipe: Option<pipe::Receiver>,
     bytes: u64,
+    /// How many events it has become.
+    events: u64,
     lines: Lines,
     tail: Tail,
 }
@@ -185,7 +213,8 @@ struct Stream {
 impl Stream {
     fn new(name: &'static str, pipe: Option<OwnedFd>) -> io::Result<Self> {
         let pipe = pipe.map(pipe::Receiver::from_owned_fd).transpose()?;
-        Ok(Self { name, pipe, bytes: 0, lines: Lines::default(), tail: Tail::default() })
+        let (lines, tail) = (Lines::default(), Tail::default());
+        Ok(Self { name, pipe, bytes: 0, events: 0, lines, tail })
     }
 
     /// Reads something; nothing if the stream was closed with it.
@@ -219,20 +248,62 @@ impl Stream {
 
     fn take(&mut self, bytes: &[u8], ctx: &RunContext) {
         self.bytes += bytes.len() as u64;
-        self.lines.push(bytes, |line| tell(line, self.name, &mut self.tail, ctx));
+        let (events, name, tail) = (&mut self.events, self.name, &mut self.tail);
+        let mut told =
+            Told { events, name, tail, ctx, is_many: is_many(bytes), pending: Vec::new() };
+        self.lines.push(bytes, |line| told.take(line));
+        told.flush();
     }
 
     fn close(&mut self, ctx: &RunContext) {
         self.pipe = None;
-        self.lines.finish(|line| tell(line, self.name, &mut self.tail, ctx));
+        let (events, name, tail) = (&mut self.events, self.name, &mut self.tail);
+        let mut told = Told { events, name, tail, ctx, is_many: false, pending: Vec::new() };
+        self.lines.finish(|line| told.take(line));
     }
 }
 
-fn tell(line: Line<'_>, stream: &str, tail: &mut Tail, ctx: &RunContext) {
-    line.emit(stream, &mut |payload| {
-        ctx.emit(payload);
-    });
-    tail.push(line.text().into_owned());
+/// Where the lines of one read go.
+struct Told<'a> {
+    events: &'a mut u64,
+    name: &'static str,
+    tail: &'a mut Tail,
+    ctx: &'a RunContext,
+    /// Whether lines are joined.
+    is_many: bool,
+    /// Lines that are to be one event.
+    pending: Vec<u8>,
+}
+
+impl Told<'_> {
+    fn take(&mut self, line: Line<'_>) {
+        self.tail.push(line.text().into_owned());
+        if self.is_many && line.is_plain() {
+            if self.pending.len() + line.len() >= JOINED_BYTES_MAX {
+                self.flush();
+            }
+            line.join_to(&mut self.pending);
+        } else {
+            self.flush();
+            self.emit(line);
+        }
+    }
+
+    /// Emits what was joined.
+    fn flush(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let pending = std::mem::take(&mut self.pending);
+        self.emit(Line::joined(&pending));
+    }
+
+    fn emit(&mut self, line: Line<'_>) {
+        line.emit(self.name, &mut |payload| {
+            *self.events += 1;
+            self.ctx.emit(payload);
+        });
+    }
 }
 
 fn keep(kept: &mut Vec<u8>, kept_max: usize, bytes: &[u8]) {
@@ -266,6 +337,9 @@ impl Input {
         Poll::Ready(false)
     }
 }
+
+/// The longest event of joined lines, in bytes as they were written.
+const JOINED_BYTES_MAX: usize = 32 << 10;
 
 /// How much is read at a time.
 const READ_BYTES: usize = 8 << 10;

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::Signal;
 
-pub(crate) use system::{find, find_blocking};
+pub(crate) use system::{began, find, find_blocking, find_each};
 
 /// What is alive of a group, and of what left it.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use quell::Payload;
 use crate::lines::{Line, Lines};
 
 /// Yields the events that become of what a program writes on stdout, if it is read `chunk` bytes at
-/// a time. Zero counts as one.
+/// a time and no lines are joined. Zero counts as one.
 ///
 /// # Examples
 ///

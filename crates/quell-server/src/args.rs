@@ -56,6 +56,9 @@ pub(crate) enum Command {
                           quell run [OPTIONS] -- <COMMAND>..."
     )]
     Run(RunArgs),
+    /// End the programs of a process that has died: what `run` and `serve` start for themselves
+    #[command(hide = true)]
+    Guard,
     /// Serve agents, teams and workflows over HTTP, so that runs can be started, watched, cancelled
     #[command(long_about = SERVE_ABOUT, after_help = SERVE_AFTER_HELP)]
     Serve(ServeArgs),

@@ -8,6 +8,7 @@
 mod args;
 mod config;
 mod demo;
+mod guard;
 mod job;
 mod lines;
 mod list;
@@ -30,8 +31,9 @@ use args::{Cli, Command};
 
 fn main() -> ExitCode {
     match Cli::read(std::env::args_os()) {
-        Ok(Cli { command: Command::Run(args) }) => run::run(args),
-        Ok(Cli { command: Command::Serve(args) }) => serve::serve(&args),
+        Ok(Cli { command: Command::Run(args) }) => guard::guarded(|| run::run(args)),
+        Ok(Cli { command: Command::Serve(args) }) => guard::guarded(|| serve::serve(&args)),
+        Ok(Cli { command: Command::Guard }) => guard::run(),
         Ok(Cli { command: Command::List(args) }) => list::run(&args),
         Ok(Cli { command: Command::Plan(command) }) => plan::run(&command),
         Err(shown) => {

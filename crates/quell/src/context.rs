@@ -276,6 +276,15 @@ impl RunContext {
         self.node().write_output(output)
     }
 
+    /// Tells whether every reader of the tree's events has read all of them and waits for more. True
+    /// if nobody reads.
+    ///
+    /// Emitting never waits: a body that has much to say may ask, and go more slowly while readers
+    /// are behind. One that does not read at all is behind for ever.
+    pub fn is_read(&self) -> bool {
+        self.node().log().lock().ring.is_read()
+    }
+
     /// Emits a value into the log. At most 256 KiB; a larger one is refused.
     pub fn emit(&self, payload: impl Into<Payload>) -> Written {
         let payload = payload.into();

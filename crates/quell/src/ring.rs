@@ -22,6 +22,8 @@ pub(crate) struct Ring<E> {
     bytes: usize,
     bounds: Bounds,
     waiters: Waiters,
+    /// How many read it, waiting or not.
+    readers: usize,
 }
 
 /// How much a ring holds.
@@ -44,7 +46,8 @@ pub(crate) enum Read<E> {
 impl<E: Clone + Weigh> Ring<E> {
     pub(crate) const fn new(bounds: Bounds) -> Self {
         let waiters = Waiters::new();
-        Self { places: Vec::new(), oldest: 0, len: 0, next: 1, bytes: 0, bounds, waiters }
+        let places = Vec::new();
+        Self { places, oldest: 0, len: 0, next: 1, bytes: 0, bounds, waiters, readers: 0 }
     }
 
     /// Appends an entry. The oldest leave first when there are too many, or too many bytes.
@@ -144,6 +147,23 @@ impl<E: Clone + Weigh> Ring<E> {
     #[must_use]
     pub(crate) fn forget(&mut self, key: &mut Key) -> Option<std::task::Waker> {
         self.waiters.remove(key)
+    }
+
+    /// Counts a reader in.
+    pub(crate) const fn join(&mut self) {
+        self.readers += 1;
+    }
+
+    /// Counts a reader out, and takes its waker; see [`forget`](Self::forget).
+    #[must_use]
+    pub(crate) fn leave(&mut self, key: &mut Key) -> Option<std::task::Waker> {
+        self.readers = self.readers.saturating_sub(1);
+        self.forget(key)
+    }
+
+    /// Tells whether every reader has read all there is, and waits for more.
+    pub(crate) fn is_read(&self) -> bool {
+        self.readers <= self.waiters.len()
     }
 
     pub(crate) fn drain_waiters(&mut self, wakers: &mut Wakers) {

@@ -95,6 +95,7 @@ impl EventStream {
     }
 
     fn of_log(node: &Arc<Node>, log: Arc<Log>, seq: u64) -> Self {
+        log.lock().ring.join();
         let members = (log.root != node.id).then(|| members_of(node, &log));
         let source = Source::Tree(Tree { node: Arc::clone(node), log, members });
         Self { source, seq, key: None, over: false }
@@ -229,8 +230,9 @@ impl Tree {
     }
 
     fn move_to(&mut self, next: Arc<Log>, key: &mut Key) {
-        let removed = self.log.lock().ring.forget(key);
+        let removed = self.log.lock().ring.leave(key);
         drop(removed);
+        next.lock().ring.join();
         if next.root == self.node.id {
             self.members = None;
         }
@@ -340,7 +342,7 @@ impl Drop for EventStream {
         }
         match &self.source {
             Source::Tree(tree) => {
-                let removed = tree.log.lock().ring.forget(&mut self.key);
+                let removed = tree.log.lock().ring.leave(&mut self.key);
                 foreign::release(removed);
             }
             Source::All(all) => all.leave(&mut self.key),

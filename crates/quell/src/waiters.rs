@@ -107,6 +107,13 @@ impl Waiters {
         }
     }
 
+    /// Counts the wakers.
+    pub(crate) fn len(&self) -> usize {
+        let more = self.more.iter().flat_map(|more| &more.places);
+        let taken = more.filter(|place| matches!(place, Place::Taken(_))).count();
+        usize::from(self.first.is_some()) + taken
+    }
+
     /// Moves every waker out.
     #[inline]
     pub(crate) fn drain_into(&mut self, wakers: &mut Wakers) {

@@ -8,6 +8,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use quell::{Failure, Payload, RunContext, RunHandle, RunSpec};
 
 use crate::catalog::{Component, Part};
+use crate::output::set_output;
 use crate::parallel::timed;
 
 /// A member with times of its own, or one that is a component of a catalog.
@@ -110,8 +111,7 @@ impl Member {
                 let spec = RunSpec::agent(Arc::clone(&self.name)).input(input);
                 ctx.spawn(self.timed(spec), async move |ctx| {
                     let output = body(ctx.clone(), task).await?;
-                    ctx.set_output(output.clone());
-                    Ok(output)
+                    set_output(&ctx, output)
                 })
             }
             Does::Component(component) => {

@@ -338,3 +338,21 @@ async fn a_team_that_nobody_is_in_says_so() {
     let error = run.unwrap().await.unwrap_err().to_string();
     assert!(error.contains("team `empty` has no member `a`, it has none"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_output_beyond_the_bound_is_a_failure_that_says_so() {
+    let large = async |_: RunContext, _: Payload| {
+        Ok(Payload::from("x".repeat(quell::limits::PAYLOAD_BYTES_MAX)))
+    };
+    let engine = engine();
+    let component = Arc::new(Component::agent("large", large));
+    let run = component.start(&engine, component.spec(), Payload::from("go")).unwrap();
+    let report = run.run().quiescent().await;
+    assert_eq!(report.status, RunStatus::Failed);
+    let words = report.error.as_ref().unwrap().to_string();
+    assert!(words.contains("output has 16777218 bytes; the limit is 16777216"), "{words}");
+    let team = Team::broadcast("team").with_member(Member::new("large", large));
+    let report = start(&engine, team).run().quiescent().await;
+    let member = report.rows.iter().find(|row| &*row.name == "large").unwrap();
+    assert_eq!(member.status, RunStatus::Failed);
+}

@@ -21,5 +21,19 @@ pub(crate) fn find_blocking(group: Pid, _mark: &str) -> Option<Survivors> {
     rustix::process::test_kill_process_group(group).is_err().then(Survivors::default)
 }
 
+/// As [`find_blocking`], of several programs at once, some of which have no group yet.
+pub(crate) fn find_each(programs: &[(Option<Pid>, &str)]) -> Option<Vec<Survivors>> {
+    let each = programs.iter().map(|(group, mark)| match group {
+        Some(group) => find_blocking(*group, mark),
+        None => Some(Survivors::default()),
+    });
+    each.collect()
+}
+
+/// Tells nothing: when a process began cannot be asked.
+pub(crate) const fn began(_process: Pid) -> Option<u64> {
+    None
+}
+
 /// Nothing that left the group is ever found.
 pub(super) const fn signal_stray(_stray: &OwnedFd, _signal: Signal) {}

@@ -30,6 +30,19 @@ pub(crate) fn find_blocking(group: Pid, mark: &str) -> Option<Survivors> {
     Some(survivors(&processes, group, mark))
 }
 
+/// As [`find_blocking`], of several programs at once, some of which have no group yet.
+pub(crate) fn find_each(programs: &[(Option<Pid>, &str)]) -> Option<Vec<Survivors>> {
+    let asked_at = Instant::now();
+    let processes = fresh(&mut LAST.blocking_lock(), asked_at)?;
+    let each = programs.iter().map(|(group, mark)| survivors_of(&processes, *group, mark));
+    Some(each.collect())
+}
+
+/// Tells when a process began, in ticks; none if there is none.
+pub(crate) fn began(process: Pid) -> Option<u64> {
+    Stat::read(process.as_raw_pid()).map(|stat| stat.began)
+}
+
 /// Signals a process by its handle.
 pub(super) fn signal_stray(stray: &OwnedFd, signal: Signal) {
     let _ = pidfd_send_signal(stray, signal);
@@ -62,10 +75,14 @@ fn fresh(last: &mut Option<Snapshot>, asked_at: Instant) -> Option<Arc<[Process]
 }
 
 fn survivors(processes: &[Process], group: Pid, mark: &str) -> Survivors {
-    let group = group.as_raw_pid();
-    let strays = processes.iter().filter(|process| process.group != group);
+    survivors_of(processes, Some(group), mark)
+}
+
+fn survivors_of(processes: &[Process], group: Option<Pid>, mark: &str) -> Survivors {
+    let group = group.map(Pid::as_raw_pid);
+    let strays = processes.iter().filter(|process| Some(process.group) != group);
     Survivors {
-        has_members: processes.iter().any(|process| process.group == group),
+        has_members: processes.iter().any(|process| Some(process.group) == group),
         strays: strays.filter(|process| process.has(mark)).filter_map(Process::open).collect(),
     }
 }

@@ -1,6 +1,6 @@
 //! What a process writes, as events.
 
-use quell::RunSpec;
+use quell::{EventKind, Outcome, RunSpec};
 use serde_json::{Value, json};
 
 use crate::support::{Scratch, events_of, script, start};
@@ -67,4 +67,42 @@ async fn a_process_that_never_stops_talking_can_be_stopped() {
     let partial: Value = report.partial.as_ref().unwrap().parse().unwrap();
     assert_eq!(partial["stdout_truncated"], true);
     assert_eq!(partial["stdout"], "y\n".repeat(500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_keeps_up_misses_no_line_of_a_chatty_program() {
+    let started = start(RunSpec::step("chatty"), script("seq 1 500000"));
+    let mut events = started.run().events();
+    let (mut next, mut read) = (1, 0);
+    while let Some(event) = events.next().await {
+        match event.kind {
+            EventKind::Emitted(payload) => {
+                let event: Value = payload.parse().unwrap();
+                for line in event["line"].as_str().unwrap().split('\n') {
+                    assert_eq!(line.parse(), Ok(next), "after {read} events");
+                    next += 1;
+                }
+                read += 1;
+                // It has something else to do as well.
+                tokio::task::yield_now().await;
+            }
+            EventKind::Lagged { from, to } => panic!("{from} to {to} are lost after {next} lines"),
+            _ => {}
+        }
+    }
+    assert_eq!(next, 500_001);
+    drop(started);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_does_not_read_holds_a_program_up_for_a_while_only() {
+    let started = start(RunSpec::step("chatty"), script("seq 1 1500000").output_bytes_max(0));
+    let mut events = started.run().events();
+    let (outcome, _) = started.end().await;
+    assert!(matches!(outcome, Outcome::Completed(_)));
+    let mut is_marked = false;
+    while let Some(event) = events.next().await {
+        is_marked |= matches!(event.kind, EventKind::Lagged { .. });
+    }
+    assert!(is_marked, "what is lost is marked");
 }

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
+mod guard;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod names;

@@ -1,0 +1,79 @@
+//! Programs of a `quell` that was killed: SIGKILL to the real binary, and `/proc` as the witness.
+
+use crate::site::Site;
+use crate::support::{Running, Scratch, is_alive, send, wait_until};
+
+/// Three programs: one of the group, one that has left it, one that is deaf to SIGTERM.
+const STUBBORN: &str = "echo $$ > pid1; setsid sh -c 'echo $$ > pid2; exec sleep 1000' & \
+                        (trap '' TERM; sh -c 'echo $PPID > pid3'; while :; do sleep 1; done) & \
+                        exec sleep 1000";
+
+fn wait_for_pids(scratch: &Scratch) -> Vec<u32> {
+    wait_until("all have written their pids", || scratch.pids().len() == 3);
+    let pids = scratch.pids();
+    assert!(pids.iter().all(|pid| is_alive(*pid)), "{pids:?}");
+    pids
+}
+
+#[test]
+fn programs_do_not_outlive_a_killed_run() {
+    let scratch = Scratch::new();
+    let running = Running::start(scratch.quell(&["run", "--", "sh", "-c", STUBBORN]));
+    wait_for_pids(&scratch);
+    running.signal("KILL");
+    wait_until("nothing is left", || scratch.survivors().is_empty());
+    scratch.assert_nothing_is_left(3);
+    running.ended();
+}
+
+#[test]
+fn programs_do_not_outlive_a_killed_server_whose_guardian_was_killed_before() {
+    let scratch = Scratch::new();
+    let text = serde_json::json!([STUBBORN]).to_string();
+    let text = format!(
+        "[agents.stubborn]\nrun = [\"sh\", \"-c\", {}]\n[agents.short]\nrun = [\"true\"]\n",
+        &text[1..text.len() - 1]
+    );
+    scratch.write("quell.toml", &text);
+    let site = Site::with(scratch, &["--config", "quell.toml"]);
+    let start = |id: &str| {
+        let component = serde_json::json!({ "kind": "agent", "id": id });
+        let body = serde_json::json!({ "component": component, "input": {} });
+        let (status, answer) = site.post("/v1/runs", &body);
+        assert!(status < 300, "{status}: {answer}");
+    };
+    start("stubborn");
+    wait_for_pids(&site.scratch);
+    let guardian = |site: &Site| {
+        let all = site.scratch.survivors();
+        all.into_iter().find(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.ends_with(b"\0guard\0")
+        })
+    };
+    let first = guardian(&site).expect("there is a guardian");
+    send("TERM", first);
+    assert!(is_alive(first), "a guardian is deaf to what is meant for its server");
+    send("KILL", first);
+    wait_until("it is dead", || !is_alive(first));
+    // The next program finds that out.
+    start("short");
+    wait_until("there is another", || guardian(&site).is_some_and(|pid| pid != first));
+    site.signal("KILL");
+    let scratch = site.ended().1;
+    wait_until("nothing is left", || scratch.survivors().is_empty());
+    scratch.assert_nothing_is_left(3);
+}
+
+#[test]
+fn a_program_that_prints_without_end_costs_bounded_memory() {
+    let scratch = Scratch::new();
+    // `$PPID` is the binary itself.
+    let text = "head -c 60000000 /dev/zero | tr '\\0' x; head -c 20000000 /dev/zero; yes | head -c \
+                20000000; grep VmHWM /proc/$PPID/status > peak";
+    let running = Running::start(scratch.quell(&["run", "--", "sh", "-c", text]));
+    running.ended().assert_code(0);
+    let peak = String::from_utf8(scratch.read("peak")).unwrap();
+    let kib: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(kib < 128 << 10, "{kib} KiB at most");
+}
