@@ -182,7 +182,9 @@ Run a plan of commands, or a single command, as one run tree that stops when tol
 
 Every command runs in a process group of its own. A stop (a timeout, a signal to quell, a branch \
 that failed) sends SIGTERM to the groups, waits for the grace, then sends SIGKILL. What a program \
-had written by then is kept as partial output. When quell exits, nothing it started is left.
+had written by then is kept as partial output. When quell exits, nothing it started is left. A \
+small process of its own, the guardian, outlives a quell that is killed and ends what it had \
+started; except on Linux it cannot find what has left its group.
 
 In a terminal the tree is live; elsewhere each transition is one line on stdout. The report \
 follows: status and cause of every run, who was signalled and aborted, how long the stop took, \
@@ -215,7 +217,11 @@ LangGraph (/threads, /assistants, /runs) at /, Playbook3D under /playbook3d, the
 /v1 (/openapi.json describes it; /healthz and /readyz say how it is). A run that was started \
 through one contract is seen, and can be cancelled, through every other that exposes its component.
 
-A cancel is answered while every body blocks its thread: bodies have threads of their own.";
+A cancel is answered while every body blocks its thread: bodies have threads of their own.
+
+Programs do not outlive a server that is killed: a small process of its own, the guardian, ends \
+them. Except on Linux it cannot find those that have left their group; and nobody ends them if the \
+guardian is killed together with the server.";
 
 const SERVE_AFTER_HELP: &str = "\
 The file:
