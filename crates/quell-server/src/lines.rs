@@ -3,7 +3,7 @@
 use quell::{EventKind, HookOutcome, RunEvent};
 
 use crate::text::{printable, span};
-use crate::tree::{Tree, emitted_line};
+use crate::tree::{Tree, emitted_lines};
 
 /// Yields the line for an event that the tree has already taken in, without its end of line.
 ///
@@ -42,7 +42,11 @@ pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<Strin
 /// Yields the line for what a program wrote, without its end of line; none for other events.
 pub(crate) fn written(tree: &Tree, event: &RunEvent) -> Option<String> {
     let EventKind::Emitted(payload) = &event.kind else { return None };
-    Some(stamped(tree, event, &format!("│ {}", emitted_line(payload)?)))
+    let lines: Vec<_> = emitted_lines(payload)
+        .iter()
+        .map(|line| stamped(tree, event, &format!("│ {line}")))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 fn stamped(tree: &Tree, event: &RunEvent, what: &str) -> String {

@@ -120,7 +120,7 @@ impl Tree {
 impl Entry {
     /// Yields the last line that its body emitted, fit for a terminal.
     pub(crate) fn last_line(&self) -> Option<String> {
-        self.last_emitted.as_ref().and_then(emitted_line)
+        self.last_emitted.as_ref().and_then(|last| emitted_lines(last).pop())
     }
 
     /// Yields how long it has run by `now`, or ran altogether.
@@ -129,12 +129,12 @@ impl Entry {
     }
 }
 
-/// Yields what an emitted payload has to show: the line of a process, or the JSON text.
-pub(crate) fn emitted_line(payload: &Payload) -> Option<String> {
-    let Ok(value) = payload.parse::<serde_json::Value>() else { return None };
+/// Yields what an emitted payload has to show: the lines of a process, or the JSON text.
+pub(crate) fn emitted_lines(payload: &Payload) -> Vec<String> {
+    let Ok(value) = payload.parse::<serde_json::Value>() else { return Vec::new() };
     match value.get("line").and_then(|line| line.as_str()) {
-        Some(line) => last_line(line),
-        None => last_line(payload.as_str()),
+        Some(lines) => lines.split('\n').filter_map(last_line).collect(),
+        None => last_line(payload.as_str()).into_iter().collect(),
     }
 }
 

@@ -58,9 +58,12 @@ fn a_burst_of_lines_is_shown_without_loss() {
     let ended = scratch.run(&["run", "--json", "--", "seq", "1", "20000"]);
     ended.assert_code(0);
     let events = checked_events(&ended);
-    let lines: Vec<_> = events.iter().filter_map(|event| event["data"]["line"].as_str()).collect();
+    let lines = events.iter().filter_map(|event| event["data"]["line"].as_str());
+    let lines: Vec<_> = lines.flat_map(|line| line.split('\n')).collect();
     assert_eq!(lines.len(), 20_000);
     assert_eq!((lines[0], lines[19_999]), ("1", "20000"));
+    let verbose = scratch.run(&["run", "-v", "--", "seq", "1", "20000"]);
+    assert_eq!(verbose.stdout.lines().filter(|line| line.contains("seq  │ ")).count(), 20_000);
 }
 
 #[test]

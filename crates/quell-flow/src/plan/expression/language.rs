@@ -80,9 +80,18 @@ fn add_bounded(env: &mut Environment<'static>) {
         )*};
     }
     bounded! {
-        join: per_item, list: |value, _, _| Ok(per_char(value)), lines: |value, _, _| Ok(per_line(value)), max: sorted, min: sorted,
-        replace: |value, _, rest| Ok(replaced(value, rest)), sort: sorted, split: |value, _, rest| Ok(parted(value, rest)), sum: summed, tojson: written,
-        trim: trimmed, unique: sorted,
+        join: per_item,
+        list: |value, _, _| Ok(per_char(value)),
+        lines: |value, _, _| Ok(per_line(value)),
+        max: sorted,
+        min: sorted,
+        replace: |value, _, rest| Ok(replaced(value, rest)),
+        sort: sorted,
+        split: |value, _, rest| Ok(parted(value, rest)),
+        sum: summed,
+        tojson: written,
+        trim: trimmed,
+        unique: sorted,
     }
 }
 
