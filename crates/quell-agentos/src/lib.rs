@@ -37,4 +37,4 @@ mod stream;
 mod wire;
 
 pub use options::{Options, UnknownRuns};
-pub use routes::{info, not_found, router, routes};
+pub use routes::{absent, info, router, routes};

@@ -28,9 +28,13 @@ const OF_CONTRACTS: [&str; 4] = ["agentos.", "langgraph.", "playbook3d.", "quell
 /// The longest id that a caller may bring, in bytes. A longer one is refused.
 pub const ID_BYTES_MAX: usize = 128;
 
-/// A text is no id: empty, too long, or with control characters.
+/// A text is no id: empty, too long, with control characters or spaces around it, or `.` or `..`,
+/// which no path of a URL can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("id is empty, longer than {ID_BYTES_MAX} bytes, or has control characters")]
+#[error(
+    "id is empty, longer than {ID_BYTES_MAX} bytes, has control characters or spaces around it, or \
+     is `.` or `..`"
+)]
 #[non_exhaustive]
 pub struct BadId;
 
@@ -38,7 +42,8 @@ pub struct BadId;
 ///
 /// # Errors
 ///
-/// Fails if the text is empty, longer than [`ID_BYTES_MAX`], or has control characters.
+/// Fails if the text is empty, longer than [`ID_BYTES_MAX`], has control characters or spaces
+/// around it, or is `.` or `..`.
 ///
 /// # Examples
 ///
@@ -49,7 +54,8 @@ pub struct BadId;
 /// assert!(parse_id("two\nlines").is_err());
 /// ```
 pub fn parse_id(text: &str) -> Result<RunId, BadId> {
-    if text.is_empty() || text.len() > ID_BYTES_MAX || text.chars().any(char::is_control) {
+    let is_bad = text.trim() != text || ["", ".", ".."].contains(&text);
+    if is_bad || text.len() > ID_BYTES_MAX || text.chars().any(char::is_control) {
         return Err(BadId);
     }
     Ok(RunId::from_text(text))

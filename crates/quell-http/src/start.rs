@@ -246,8 +246,10 @@ impl View {
         }
         if let Some((key, on_busy)) = &start.lane {
             // A lane is its owner's: the same key of another owner is another lane.
-            let owner = self.principal().subject().map(|owner| format!("{owner}\n"));
-            let key = format!("{}{key}", owner.unwrap_or_default());
+            let key = match self.principal().subject() {
+                Some(owner) if key.len() <= LANE_KEY_BYTES_MAX => of_owner(owner, key),
+                _ => key.clone(),
+            };
             spec = spec.lane(key, *on_busy);
         }
         match start.not_before {
@@ -256,6 +258,15 @@ impl View {
         }
     }
 }
+
+/// Makes the key of an owner's lane; two that are too long together are told apart by their hash.
+fn of_owner(owner: &str, key: &str) -> String {
+    let both = format!("{owner}\n{key}");
+    if both.len() <= LANE_KEY_BYTES_MAX { both } else { RunId::from_text(&both).to_string() }
+}
+
+/// The longest key of a lane that a caller may bring, in bytes.
+const LANE_KEY_BYTES_MAX: usize = quell::limits::LANE_BYTES_MAX;
 
 /// The longest time that a caller may name: beyond it, instants may not be counted any more.
 pub(crate) const TIME_MAX: Duration = Duration::from_hours(365 * 24);

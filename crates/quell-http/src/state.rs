@@ -1,6 +1,7 @@
 //! What every contract says about a run besides its own words: the side channel `quell`.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::http::{HeaderMap, HeaderValue};
 use quell::{Cause, Disposition, RunId, RunReport, RunRow, RunStatus};
@@ -75,10 +76,15 @@ impl Why {
             kind: cause.kind.as_str(),
             message: cause.message.clone(),
             by: cause.by.clone(),
-            at: humantime::format_rfc3339_millis(cause.at).to_string(),
+            at: written(cause.at),
             origin: show(cause.origin),
         }
     }
+}
+
+/// Writes a time: RFC 3339, UTC, milliseconds. A clock before 1970 is at its beginning.
+pub(crate) fn written(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at.max(SystemTime::UNIX_EPOCH)).to_string()
 }
 
 /// Yields the name of a status, as every contract's side channel spells it.
@@ -124,5 +130,20 @@ pub fn write_headers(
     if let Some(quiescent) = quiescent {
         let text = if quiescent { "true" } else { "false" };
         headers.insert("quell-quiescent", HeaderValue::from_static(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_before_1970_is_at_its_beginning() {
+        let long_ago = SystemTime::UNIX_EPOCH - Duration::from_hours(1);
+        assert_eq!(written(long_ago), "1970-01-01T00:00:00.000Z");
+        let later = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
+        assert_eq!(written(later), "1970-01-01T00:00:01.500Z");
     }
 }

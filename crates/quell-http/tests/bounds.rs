@@ -52,6 +52,24 @@ async fn inputs_of_live_runs_have_a_bound_and_every_caller_a_share() {
     assert_eq!(start(&app, BEN, "sleeper", 6_000).await.status, 201, "another caller has theirs");
 }
 
+#[tokio::test]
+async fn a_long_owner_and_a_long_lane_are_a_lane() {
+    let service = service();
+    let (ada, ben) = ("a".repeat(250), "b".repeat(250));
+    let lane = "x".repeat(250);
+    let begin = async |owner: &str, lane: &str| {
+        let view = as_one(&service, Principal::named(owner));
+        let sleeper = view.find_component("sleeper").unwrap();
+        let start = Start::new(sleeper, Payload::from("x")).lane(lane, quell::OnBusy::Reject);
+        view.start(start).await.map(|_| ())
+    };
+    assert_eq!(begin(&ada, &lane).await, Ok(()));
+    assert_eq!(begin(&ada, &lane).await, Err(StartError::LaneBusy));
+    assert_eq!(begin(&ben, &lane).await, Ok(()), "another owner's lane is another one");
+    let over = begin(&ada, &"x".repeat(257)).await;
+    assert!(matches!(over, Err(StartError::TooLarge { .. })), "{over:?}");
+}
+
 fn as_one(service: &Service, who: Principal) -> View {
     service.view(Contract::Native, who)
 }

@@ -45,7 +45,7 @@ async fn any_text_is_an_id_and_comes_back_as_it_was() {
     let error = start(&view, "sleeper", &upper).await.unwrap_err();
     assert_eq!(error, StartError::IdInUse(upper.clone()));
     assert!(same_id(plain, &upper) && !same_id(plain, "x") && same_id("x", "x"));
-    for bad in ["", "a\nb", "\u{7f}", &"x".repeat(129)] {
+    for bad in ["", ".", "..", " ", " a", "a ", "a\nb", "\u{7f}", &"x".repeat(129)] {
         assert!(parse_id(bad).is_err(), "{bad:?}");
         assert_eq!(view.run(bad), None);
         assert!(matches!(start(&view, "sleeper", bad).await, Err(StartError::BadId(_))));

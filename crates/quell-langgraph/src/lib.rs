@@ -63,4 +63,4 @@ mod values;
 mod wire;
 
 pub use options::Options;
-pub use routes::{info, not_found, router, routes};
+pub use routes::{allow_origins, info, not_found, router, routes};

@@ -34,7 +34,7 @@ use crate::wire::words::words;
 /// Serves the contract, by itself or nested under a path.
 ///
 /// To merge it with another contract's router under one path, take [`routes`], [`info`] and
-/// [`not_found`].
+/// [`absent`].
 ///
 /// # Examples
 ///
@@ -100,12 +100,9 @@ fn guarded(service: Service, options: &Options) -> Service {
     }
 }
 
-/// Answers a path that the contract does not serve: 404 `Not Found`.
-pub async fn not_found() -> Response {
-    absent(true)
-}
-
-fn absent(has_codes: bool) -> Response {
+/// Answers a path that the contract does not serve: 404 `Not Found`, with an `error_code` as
+/// [`Options::error_codes`] says.
+pub fn absent(has_codes: bool) -> Response {
     Refusal::not_found("Not Found").answer(has_codes)
 }
 

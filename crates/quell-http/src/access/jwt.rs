@@ -15,7 +15,8 @@ use crate::access::principal::Principal;
 
 /// Which tokens are accepted: one key, one algorithm, and what the claims mean.
 ///
-/// A token must have `exp`, and the claim of the subject. Its scopes are those of the claim
+/// A token must have `exp`, and the claim of the subject. One with `iss` names `issuer|subject`: two
+/// issuers with the same subject are two principals. Its scopes are those of the claim
 /// `scopes` (a list) or `scope` (words); a token without either has none, unless
 /// [`default_scopes`](Self::default_scopes) says otherwise. Its teams are those of the claim
 /// `teams`. With the claim `read_only` it changes nothing, whatever its scopes say.
@@ -134,7 +135,15 @@ impl Jwt {
             Some(list) => texts(list),
         };
         let teams = claims.get("teams").map(texts).unwrap_or_default();
-        let principal = Principal::named(subject).scopes(scopes).in_teams(teams);
+        // Two issuers may have the same subject; they do not mean the same one.
+        let name = match claims.get("iss").and_then(Value::as_str) {
+            Some(issuer) => format!("{}|{subject}", issuer.replace('%', "%25").replace('|', "%7C")),
+            None => subject.to_owned(),
+        };
+        if name.len() > quell::limits::OWNER_BYTES_MAX {
+            return None;
+        }
+        let principal = Principal::named(name).scopes(scopes).in_teams(teams);
         // Whatever is said there but a plain no: a claim that is misspelt gives no rights.
         let is_read_only = claims.get("read_only").is_some_and(|it| *it != Value::Bool(false));
         Some(if is_read_only { principal.read_only() } else { principal })
@@ -228,5 +237,25 @@ impl fmt::Debug for Jwt {
 impl fmt::Debug for Issuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Issuer").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_issuers_of_one_subject_are_two_principals() {
+        let secret = "a secret of at least thirty-two bytes";
+        let (issuer, jwt) = (Issuer::hs256(secret).unwrap(), Jwt::hs256(secret).unwrap());
+        let name = |iss: Option<&str>, sub: &str| {
+            let claims = iss.map(|iss| ("iss".to_owned(), iss.into()));
+            let token = issuer.issue(sub, Duration::from_mins(1), claims);
+            jwt.check(&token).unwrap().subject().map(str::to_owned)
+        };
+        assert_eq!(name(None, "ada").as_deref(), Some("ada"));
+        assert_eq!(name(Some("https://one"), "ada").as_deref(), Some("https://one|ada"));
+        assert_ne!(name(Some("https://one"), "ada"), name(Some("https://two"), "ada"));
+        assert_ne!(name(Some("x"), "y|z"), name(Some("x|y"), "z"));
     }
 }

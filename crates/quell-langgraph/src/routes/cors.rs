@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 /// Lets every origin in; a preflight is answered with the headers it asks for.
-pub(crate) async fn allow(request: Request, next: Next) -> Response {
+pub async fn allow(request: Request, next: Next) -> Response {
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let wanted = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();

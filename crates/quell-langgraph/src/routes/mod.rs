@@ -25,6 +25,7 @@ use crate::app::App;
 use crate::options::Options;
 use crate::wire::refusal::Refusal;
 
+pub use cors::allow as allow_origins;
 pub use system::info;
 
 /// Makes the router of the contract. Every path that it does not serve answers the contract's 404.

@@ -6,11 +6,11 @@ mod set;
 mod teams;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
 use quell::{EngineConfig, Limits, limits};
 use quell_flow::{Catalog, LinkedPlan, PlanError};
@@ -85,7 +85,7 @@ impl Config {
         let mut folder = PathBuf::new();
         if let Some(path) = path {
             let fault = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-            let text = fs::read_to_string(path).map_err(|error| fault(&error))?;
+            let text = text_of(path).map_err(|error| fault(&error))?;
             // Read as it stands first: only then do errors have a line.
             toml::from_str::<Self>(&text).map_err(|error| fault(&error))?;
             table = text.parse().map_err(|error: toml::de::Error| fault(&error))?;
@@ -230,6 +230,22 @@ fn told(faults: &[PlanError]) -> String {
     let faults: Vec<String> = faults.iter().map(|fault| in_full(fault)).collect();
     faults.join("\n")
 }
+
+/// Reads a file, if it is one and no larger than a configuration may be: a pipe may never end.
+fn text_of(path: &Path) -> io::Result<String> {
+    let refused = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
+    let about = fs::metadata(path)?;
+    if !about.is_file() {
+        return Err(refused("is no regular file".into()));
+    }
+    if about.len() > FILE_BYTES_MAX {
+        return Err(refused(format!("has {} bytes, the limit is {FILE_BYTES_MAX}", about.len())));
+    }
+    fs::read_to_string(path)
+}
+
+/// The largest configuration, in bytes.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Reads a time such as `"1m 30s"`.
 fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {

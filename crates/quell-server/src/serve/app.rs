@@ -1,24 +1,35 @@
 //! Which contract is where.
 
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Json, Router};
 use quell_http::{BodyKinds, Service, guard_open};
 use serde_json::Value;
 
+use super::streams::{self, Streams};
 use super::{Demo, leftover};
 use crate::config::Config;
 use crate::demo::{self, playbook3d as demo_data};
 
 /// Puts all contracts on one port: `AgentOS` and `LangGraph` at `/`, `Playbook3D` under
 /// `/playbook3d`, the native API under `/v1`, and in demo mode the witness.
-pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> Router {
+pub(super) fn router(
+    service: &Service,
+    config: &Config,
+    demo: Option<Demo>,
+    streams: Streams,
+) -> Router {
     let about = about(service, config);
+    // Pages of other origins may read it, as they may read the rest of LangGraph.
+    let info = Router::new()
+        .route("/info", get(async move || Json(about)))
+        .layer(from_fn(quell_langgraph::allow_origins));
+    let has_codes = config.agentos.error_codes;
     let app = Router::new()
         .merge(quell_http::router(service.clone()))
         .merge(quell_agentos::routes(service.clone(), config.agentos.clone()))
         .merge(quell_langgraph::routes(service.clone(), config.langgraph.clone()))
-        .route("/info", get(async move || Json(about)));
+        .merge(info);
     let mut options = config.playbook3d.clone();
     let mut playbook3d = service.clone();
     let app = match demo {
@@ -33,8 +44,9 @@ pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> 
     };
     let app = app
         .nest("/playbook3d", quell_playbook3d::router(playbook3d, options))
-        .fallback(quell_agentos::not_found);
+        .fallback(async move || quell_agentos::absent(has_codes));
     // Also around what is of no contract, and around the demo's keys, which everybody knows.
+    let app = app.layer(from_fn_with_state(streams, streams::layer));
     guard_open(app, service, BodyKinds::Any).layer(from_fn(leftover::layer))
 }
 

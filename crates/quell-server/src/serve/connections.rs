@@ -1,17 +1,28 @@
 //! Connections: accepted up to a bound, bounded in how slowly they speak, closed gently.
+//!
+//! A new connection never waits for one on which nothing is asked: when every place is taken, the
+//! one that has been idle for longest is closed. What holds its place for long, a stream or a
+//! start, is bounded by [`super::streams`].
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
+use super::held::Held;
+use super::idle::{Idle, Member};
 use super::socket::Socket;
 
 /// What accepts connections, until it is told to close.
@@ -46,12 +57,13 @@ async fn accept(
     mut stopped: oneshot::Receiver<()>,
 ) -> GracefulShutdown {
     let open = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(at_once));
+    let (places, idle) = (Arc::new(Semaphore::new(at_once)), Idle::default());
     loop {
         let next = async {
-            // Never closed, so there is always a permit to come.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            (listener.accept().await, place)
+            let accepted = listener.accept().await;
+            // Only now: without anybody to come, idle connections may stay.
+            let place = if accepted.is_ok() { Some(place(&places, &idle).await) } else { None };
+            (accepted, place)
         };
         let (accepted, place) = tokio::select! {
             biased;
@@ -60,25 +72,48 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "a connection keeps its delay");
-                }
-                let socket = Socket::new(stream);
-                drop(tokio::spawn(talk(socket, app.clone(), open.watcher(), place)));
+                let place = place.flatten();
+                drop(tokio::spawn(talk(stream, app.clone(), open.watcher(), idle.enter(), place)));
             }
             Err(error) => {
                 // Out of descriptors, most likely: others must close first.
                 tracing::warn!(%error, "a connection was not accepted");
+                idle.close_oldest();
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 }
 
-async fn talk(socket: Socket, app: Router, watcher: Watcher, place: Option<OwnedSemaphorePermit>) {
+/// Takes a place; while there is none, the connection that has been idle for longest gives its own.
+async fn place(places: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
+    loop {
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            return Some(place);
+        }
+        idle.close_oldest();
+        // One may have been asked something just then, and stays: another one is looked for.
+        let soon = tokio::time::timeout(PAUSE, Arc::clone(places).acquire_owned()).await;
+        if let Ok(place) = soon {
+            return place.ok();
+        }
+    }
+}
+
+async fn talk(
+    stream: TcpStream,
+    app: Router,
+    watcher: Watcher,
+    member: Member,
+    place: Option<OwnedSemaphorePermit>,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps its delay");
+    }
+    let (socket, app) = (Socket::new(stream), TowerToHyperService::new(app));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
-    let service = TowerToHyperService::new(app);
+    let service = service_fn(|request| answer(&app, &member, request));
     let served = watcher.watch(http.serve_connection(TokioIo::new(socket.clone()), service));
     tokio::select! {
         biased;
@@ -87,12 +122,24 @@ async fn talk(socket: Socket, app: Router, watcher: Watcher, place: Option<Owned
         },
         // What it asked for is given up with the connection.
         () = socket.gone() => tracing::debug!("a client left"),
+        () = socket.stuck() => tracing::debug!("a client takes nothing"),
+        () = member.told_to_close() => tracing::debug!("an idle connection gave its place"),
     }
     drop(place);
+}
+
+/// Answers a request; until the answer is taken, the connection is not idle.
+fn answer(
+    app: &TowerToHyperService<Router>,
+    member: &Member,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<> {
+    let (busy, answer) = (member.busy(), app.call(request));
+    async move { Ok(answer.await?.map(|body| Body::new(Held::new(body, busy)))) }
 }
 
 /// How long the head of a request may take, from the first byte on.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long nothing is accepted after a failure.
+/// How long nothing is accepted after a failure, and after how long another idle one is looked for.
 const PAUSE: Duration = Duration::from_millis(100);

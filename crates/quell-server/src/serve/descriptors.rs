@@ -21,6 +21,12 @@ impl Shares {
         Self::of(limit.and_then(|limit| limit.try_into().ok()).unwrap_or(usize::MAX))
     }
 
+    /// Yields how many of the connections may be streams, waits and starts: three quarters. The
+    /// rest is for cancels and reads.
+    pub(crate) fn streams(&self) -> usize {
+        (self.connections / 4 * 3).max(1)
+    }
+
     /// Half is for connections, a quarter for programs, and the rest is room.
     fn of(limit: usize) -> Self {
         Self {

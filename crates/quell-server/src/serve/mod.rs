@@ -6,9 +6,12 @@
 mod app;
 mod connections;
 mod descriptors;
+mod held;
+mod idle;
 mod leftover;
 mod socket;
 mod stderr;
+mod streams;
 
 use std::io::{self, Write as _};
 use std::iter;
@@ -32,6 +35,7 @@ use crate::text::span;
 use connections::Connections;
 use descriptors::Shares;
 use stderr::Stderr;
+use streams::Streams;
 
 /// Serves what the command line asks for, until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
@@ -120,7 +124,7 @@ impl Site {
         let shares = Shares::of_process();
         let engine = Engine::with_config(config.engine(shares.programs).runtime(bodies));
         let service = Service::new(engine.clone(), catalog).limits(config.limits()).access(access);
-        let app = app::router(&service, &config, demo);
+        let app = app::router(&service, &config, demo, Streams::new(shares.streams()));
         let connections = Connections::accept(listener, app, shares.connections);
         announce(address);
 

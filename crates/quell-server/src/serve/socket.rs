@@ -9,17 +9,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// A socket that may be watched by others than its reader. Cheap to clone; one clone reads and
 /// writes.
 #[derive(Clone, Debug)]
-pub(super) struct Socket(Arc<TcpStream>);
+pub(super) struct Socket(Arc<TcpStream>, Arc<Mutex<Option<Instant>>>);
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self(Arc::new(stream))
+        Self(Arc::new(stream), Arc::default())
     }
 
     /// Waits until the client is gone: no more bytes will come than are there, and it had time to
@@ -40,6 +42,28 @@ impl Socket {
                 return;
             }
         }
+    }
+
+    /// Waits until the client has taken nothing for [`TAKES_WITHIN`] of what is to be written.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(super) async fn stuck(&self) {
+        loop {
+            let since = *self.1.lock();
+            let left = since.map_or(TAKES_WITHIN, |at| TAKES_WITHIN.saturating_sub(at.elapsed()));
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
+
+    /// Notes whether a write has to wait for the client, and since when.
+    fn note(&self, waits: bool) {
+        let mut since = self.1.lock();
+        *since = if waits { since.or_else(|| Some(Instant::now())) } else { None };
     }
 
     /// Reads what is there, as tokio's own sockets do: memory that is not filled is not cleared
@@ -88,10 +112,18 @@ impl AsyncWrite for Socket {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
+            let ready = self.0.poll_write_ready(cx);
+            if ready.is_pending() {
+                self.note(true);
+                return Poll::Pending;
+            }
+            ready!(ready)?;
             match self.0.try_write_vectored(pieces) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
+                done => {
+                    self.note(false);
+                    return Poll::Ready(done);
+                }
             }
         }
     }
@@ -109,6 +141,9 @@ impl AsyncWrite for Socket {
         Poll::Ready(done.map_err(Into::into))
     }
 }
+
+/// A client that takes nothing for so long of what is written to it is given up.
+const TAKES_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long a client that has sent its last byte may still be answered, and how often a socket is
 /// looked at that has bytes which nobody reads.
@@ -145,6 +180,31 @@ mod tests {
     }
 
     const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_is_given_up_and_one_that_takes_a_little_is_not() {
+        use tokio::io::AsyncWriteExt as _;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut socket = Socket::new(listener.accept().await.unwrap().0);
+        let watched = socket.clone();
+        socket.note(true);
+        tokio::time::advance(TAKES_WITHIN / 2).await;
+        socket.write_all(b"taken").await.unwrap();
+        tokio::time::advance(TAKES_WITHIN / 2).await;
+        assert!(watched.1.lock().is_none(), "it takes what it is given");
+        let fill = async {
+            loop {
+                socket.write_all(&[0; 1 << 12]).await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = fill => {}
+            () = watched.stuck() => {}
+        }
+        assert!(watched.1.lock().is_some_and(|since| since.elapsed() >= TAKES_WITHIN));
+    }
 
     #[tokio::test]
     async fn a_client_that_left_is_noticed_behind_bytes_that_nobody_reads() {

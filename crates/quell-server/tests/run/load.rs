@@ -1,10 +1,12 @@
 //! `quell serve` among clients that leave, linger, or do not read.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
+
+use serde_json::json;
 
 use crate::site::Site;
 use crate::support::{Scratch, wait_until};
@@ -52,4 +54,39 @@ fn it_ends_when_told_although_nobody_reads_its_stderr() {
     let (ended, _) = site.ended();
     assert_eq!(ended.code, Some(0));
     drop(unread);
+}
+
+// 64 descriptors are 32 connections: 24 for streams, waits and starts.
+#[test]
+fn a_cancel_and_a_read_find_a_place_behind_streams_and_idle_connections() {
+    let scratch = Scratch::new();
+    let site = Site::under("ulimit -n 64", scratch, &["--demo"]);
+    let component = json!({ "kind": "agent", "id": "slow-agent" });
+    let input = json!({ "message": "ticks=100000 probe=places" });
+    let body = json!({ "component": component, "id": "places", "input": input });
+    assert_eq!(site.post("/v1/runs", &body).0, 201);
+    let ask = |request: &str| {
+        let mut client = TcpStream::connect(site.address()).expect("it listens");
+        client.write_all(request.as_bytes()).expect("it reads");
+        client
+    };
+    let stream = "GET /v1/runs/places/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let status = |client: &mut TcpStream| {
+        let mut line = [0; 12];
+        client.read_exact(&mut line).expect("it answers");
+        String::from_utf8_lossy(&line[9..]).into_owned()
+    };
+    let mut readers: Vec<_> = (0..24).map(|_| ask(stream)).collect();
+    for reader in &mut readers {
+        assert_eq!(status(reader), "200");
+    }
+    assert_eq!(status(&mut ask(stream)), "503");
+    // As many as there are places, and more, of which nothing comes but their first bytes.
+    let idle: Vec<_> = (0..40).map(|_| ask("GET /heal")).collect();
+    let (code, told) = site.post("/v1/runs/places/cancel", &json!({}));
+    assert_eq!((code, told["disposition"].as_str()), (200, Some("accepted")), "{told}");
+    assert_eq!(site.get("/v1/runs/places").0, 200);
+    drop((readers, idle));
+    site.signal("TERM");
+    assert_eq!(site.ended().0.code, Some(0));
 }

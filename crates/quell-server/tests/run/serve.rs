@@ -309,6 +309,7 @@ fn what_cannot_be_served_is_refused_before_anything_listens() {
         (&["--config", "neither.toml"], "[agents.x]: expected `run = "),
         (&["--config", "key.toml"], "the environment variable NO_SUCH_KEY"),
         (&["--config", "none.toml"], "none.toml"),
+        (&["--config", "/dev/zero"], "/dev/zero: is no regular file"),
         (&["--demo", "--set", "agentos"], "expected section.key=value"),
         (&["--demo", "--set", "agentos.x=1"], "unknown field `x`"),
         (&["--demo-prefix", "x"], "--demo"),

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use serde_json::Value;
@@ -37,11 +37,23 @@ impl Site {
         Self::made(scratch, args, &[], stderr)
     }
 
+    /// As [`Site::with`], after a command of the shell.
+    pub(crate) fn under(before: &str, scratch: Scratch, args: &[&str]) -> Self {
+        let mut command = scratch.program("sh");
+        command.args(["-c", &format!("{before}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_quell")]);
+        command.args([&["serve", "--listen", "127.0.0.1:0"], args].concat());
+        Self::begun(scratch, command, Stdio::piped())
+    }
+
     fn made(scratch: Scratch, args: &[&str], env: &[(&str, &str)], stderr: Stdio) -> Self {
         let args = [&["serve", "--listen", "127.0.0.1:0"], args].concat();
-        let out = File::create(scratch.path("stdout")).expect("a file can be made");
         let mut command = scratch.quell(&args);
         command.envs(env.iter().copied());
+        Self::begun(scratch, command, stderr)
+    }
+
+    fn begun(scratch: Scratch, mut command: Command, stderr: Stdio) -> Self {
+        let out = File::create(scratch.path("stdout")).expect("a file can be made");
         command.stdout(Stdio::from(out)).stderr(stderr);
         let running = Running::start(command);
         let mut base = String::new();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use quell::{Counts, Disposition, Payload, RunEvent, RunRef, RunRow};
 use quell_flow::COMPONENT;
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::frame::Frame;
 use crate::ids::{SESSION, shown_id};
-use crate::state::{State, Why, disposition_name, status_name};
+use crate::state::{State, Why, disposition_name, status_name, written};
 use crate::view::Cancelled;
 
 /// A run as it stands, as lists show it.
@@ -157,10 +157,6 @@ impl RunSummary {
             error: row.error,
         }
     }
-}
-
-fn written(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
 }
 
 impl CancelAnswer {
