@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quell::{CancelRequest, CauseKind, RunId, RunRef};
+use quell::{CancelRequest, CauseKind, RunRef};
+
+use crate::ids::{Identity, identity};
 
 /// What becomes of a run when the client that follows it goes away.
 ///
@@ -37,14 +39,14 @@ pub struct Guard {
 
 /// How many clients follow a run that is to be cancelled without them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Clients(Arc<Mutex<HashMap<RunId, usize>>>);
+pub(crate) struct Clients(Arc<Mutex<HashMap<Identity, usize>>>);
 
 impl Clients {
     pub(crate) fn guard(&self, run: &RunRef, policy: OnDisconnect) -> Guard {
         let clients = match policy {
             OnDisconnect::Continue => None,
             OnDisconnect::Cancel => {
-                *self.0.lock().entry(run.id()).or_default() += 1;
+                *self.0.lock().entry(identity(run)).or_default() += 1;
                 Some(self.clone())
             }
         };
@@ -52,7 +54,7 @@ impl Clients {
     }
 
     /// Counts a client out; tells whether it was the last one.
-    fn leave(&self, run: RunId) -> bool {
+    fn leave(&self, run: Identity) -> bool {
         let mut counts = self.0.lock();
         let Some(count) = counts.get_mut(&run) else { return true };
         *count -= 1;
@@ -73,7 +75,7 @@ impl Guard {
     /// Says that the answer has come to its end: nothing is cancelled.
     pub fn finish(mut self) {
         if let Some(clients) = self.clients.take() {
-            clients.leave(self.run.id());
+            clients.leave(identity(&self.run));
         }
     }
 }
@@ -81,7 +83,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(clients) = self.clients.take()
-            && clients.leave(self.run.id())
+            && clients.leave(identity(&self.run))
         {
             let request = CancelRequest::because("client went away").kind(CauseKind::Disconnected);
             self.run.cancel(request);

@@ -1,6 +1,7 @@
 //! Ids that callers bring: any text is one, and a run is shown under the text it was given.
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
 use quell::{RunId, RunRef};
 use quell_flow::COMPONENT;
@@ -67,6 +68,14 @@ pub fn shown_id(run: &RunRef) -> Cow<'_, str> {
         Some(text) => Cow::Borrowed(text),
         None => Cow::Owned(run.id().to_string()),
     }
+}
+
+/// A run as such: a later run may have the id of one that was deleted, and is queued later.
+pub(crate) type Identity = (RunId, SystemTime);
+
+/// Yields which run it is.
+pub(crate) fn identity(run: &RunRef) -> Identity {
+    (run.id(), run.row().queued_at)
 }
 
 /// Tells whether two texts name the same thing: equal, or the same UUID spelt in two ways.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use quell::RunId;
 use tokio::sync::watch;
 
+use crate::ids::Identity;
 use crate::shares::Shares;
 use crate::start::StartError;
 
@@ -75,7 +76,7 @@ enum Progress {
     /// The first request is at it.
     Open(watch::Receiver<()>),
     /// It has started this run.
-    Through(RunId),
+    Through(Identity),
 }
 
 /// What came of presenting a key.
@@ -84,7 +85,7 @@ pub(crate) enum Begun {
     /// It is new: the claim is kept when there is a run, or given up by dropping it.
     First(Claim),
     /// The same request has started this run.
-    Again(RunId),
+    Again(Identity),
 }
 
 /// The right to start the run of a key.
@@ -130,7 +131,7 @@ impl Keys {
         let known = self.state.lock();
         let entry = known.get(caller, &once.key).filter(|entry| entry.request == once.request)?;
         match entry.run {
-            Progress::Through(run) => Some(run),
+            Progress::Through((run, _)) => Some(run),
             Progress::Open(_) => None,
         }
     }
@@ -164,7 +165,7 @@ impl Keys {
 
 impl Claim {
     /// Says which run it is.
-    pub(crate) fn keep(mut self, run: RunId) {
+    pub(crate) fn keep(mut self, run: Identity) {
         self.kept = true;
         let mut known = self.state.lock();
         if let Some(entry) = known.get_mut(self.address.caller.as_ref(), &self.address.key)
@@ -202,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn no_more_keys_are_known_than_the_bound_and_a_caller_loses_their_own() {
         let keys = Keys::new(25);
-        let run = RunId::from_text("r");
+        let run = (RunId::from_text("r"), std::time::SystemTime::UNIX_EPOCH);
         let (ada, ben): (Arc<str>, Arc<str>) = ("ada".into(), "ben".into());
         let present = |key: usize| Once::new(key.to_string(), "/", b"");
         let start = async |caller: &Arc<str>, key: usize| match keys

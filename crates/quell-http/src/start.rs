@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quell::{OnBusy, Payload, RunId, RunRef, RunSpec, SubmitError};
 use quell_flow::{COMPONENT, Component};
 
-use crate::ids::{BadId, EXTERNAL_ID, SESSION, TEAM, parse_id};
+use crate::ids::{BadId, EXTERNAL_ID, SESSION, TEAM, identity, parse_id};
 use crate::once::{Begun, Once};
 use crate::reserve::scope_of;
 use crate::view::View;
@@ -154,13 +154,15 @@ impl View {
         };
         let keys = &self.service().shared().keys;
         match keys.begin(self.principal().owner(), &once).await? {
-            Begun::Again(id) => {
-                let run = self.run_by_id(id).ok_or(StartError::KeyForgotten)?;
+            Begun::Again(known) => {
+                // A later run may have the id of one that was deleted.
+                let run = self.run_by_id(known.0).filter(|run| identity(run) == known);
+                let run = run.ok_or(StartError::KeyForgotten)?;
                 Ok(Started { run, is_replay: true })
             }
             Begun::First(claim) => {
                 let run = self.start_now(&start)?;
-                claim.keep(run.id());
+                claim.keep(identity(&run));
                 Ok(Started { run, is_replay: false })
             }
         }

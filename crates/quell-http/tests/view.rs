@@ -3,8 +3,8 @@ use std::time::Duration;
 use quell::{CancelRequest, Disposition, EngineConfig, Payload, RunFilter, RunKind, RunSpec};
 use quell_flow::Contract;
 use quell_http::{
-    Principal, SESSION, Service, Start, StartError, View, Wait, disposition_name, parse_id,
-    same_id, shown_id,
+    OnDisconnect, Principal, SESSION, Service, Start, StartError, View, Wait, disposition_name,
+    parse_id, same_id, shown_id,
 };
 
 use crate::support::{Witness, eventually, service, service_with};
@@ -205,4 +205,53 @@ async fn a_lane_is_its_owners() {
     ada.start(lane(&ada)).await.unwrap();
     assert_eq!(ada.start(lane(&ada)).await.unwrap_err(), StartError::LaneBusy);
     bob.start(lane(&bob)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_deleted_run_is_not_said_of_the_next_one_of_its_id() {
+    let service = service();
+    let view = open(&service, Contract::Native);
+    let keyed = || {
+        let echo = view.find_component("echo").unwrap();
+        let start = Start::new(echo, Payload::from("x")).id("r");
+        view.start(start.once(quell_http::Once::new("key", "/", b"")))
+    };
+    let first = keyed().await.unwrap().run;
+    let watched = service.guard(&first, OnDisconnect::Cancel);
+    first.quiescent().await;
+    assert!(keyed().await.unwrap().is_replay);
+    assert!(view.forget(&first));
+    assert_eq!(keyed().await.unwrap_err(), StartError::KeyForgotten);
+    let next = start(&view, "sleeper", "r").await.unwrap();
+    assert_eq!(keyed().await.unwrap_err(), StartError::KeyForgotten, "another run has the id");
+    drop(service.guard(&next, OnDisconnect::Cancel));
+    assert!(next.status().is_terminal() || next.row().stopped_at.is_some(), "its last client left");
+    drop(watched);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_runs_of_one_id_there_is_one_in_every_state() {
+    let service = service();
+    let view = open(&service, Contract::Native);
+    for round in 0..50 {
+        let id = format!("r{round}");
+        let all = async || {
+            let calls = (0..8).map(|_| {
+                let (view, id) = (view.clone(), id.clone());
+                tokio::spawn(async move { start(&view, "sleeper", &id).await })
+            });
+            let answers = futures::future::join_all(calls).await;
+            answers.into_iter().filter_map(|answer| answer.unwrap().ok()).collect::<Vec<_>>()
+        };
+        let made = all().await;
+        assert_eq!(made.len(), 1, "at the same instant");
+        assert!(all().await.is_empty(), "live");
+        view.cancel(&made[0], CancelRequest::because("enough"), Wait::quiescent()).await;
+        assert!(all().await.is_empty(), "ended");
+        assert!(view.forget(&made[0]));
+        let again = all().await;
+        assert_eq!(again.len(), 1, "deleted");
+        assert!(view.sees(&again[0]) && !view.sees(&made[0]));
+        view.cancel(&again[0], CancelRequest::because("enough"), Wait::quiescent()).await;
+    }
 }

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use quell::{CancelRequest, Disposition, Engine, Payload, RunId, RunRef, RunReport, RunStatus};
 use quell_flow::{COMPONENT, Component, Contract, Reducers};
 use quell_http::{
-    Cancelled, OnDisconnect, Principal, SESSION, Service, View, Wait, next_event, same_id,
+    Cancelled, OnDisconnect, Principal, SESSION, Service, View, Wait, aside, next_event, same_id,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -268,7 +268,10 @@ impl App {
         let fold = thread.look(self.engine(), &found.tracked, &found.run);
         let of_thread = thread.values(self.engine());
         let values = (joins || fold.current().is_none()).then_some(of_thread).flatten();
-        let text = self.final_text(&report, &found.tracked, &fold, values.as_ref());
+        let weight = found.tracked.weight + thread.weight();
+        let (app, tracked) = (self.clone(), Arc::clone(&found.tracked));
+        let text = async move { app.final_text(&report, &tracked, &fold, values.as_ref()) };
+        let text = aside(weight, text).await.unwrap_or_else(|_| failure::internal_text());
         // The answer is the end: a read right after it must not find what is to be deleted.
         self.bury_if_over(thread, &found.tracked);
         text

@@ -46,6 +46,8 @@ pub(crate) struct Thread {
 struct State {
     metadata: Map<String, Value>,
     values: Option<Arc<Values>>,
+    /// What they are in bytes of JSON.
+    values_bytes: usize,
     updated_at: SystemTime,
     values_updated_at: SystemTime,
     /// The graph of the last run that left something: these keys are shown with the metadata.
@@ -121,6 +123,7 @@ impl Thread {
         let state = State {
             metadata,
             values: None,
+            values_bytes: 0,
             updated_at: now,
             values_updated_at: now,
             graph: None,
@@ -214,6 +217,11 @@ impl Thread {
         state.values.clone()
     }
 
+    /// Yields what its values take as text.
+    pub(crate) fn weight(&self) -> usize {
+        self.state.lock().values_bytes
+    }
+
     /// Tells whether a run was cut, so that something would run next.
     pub(crate) fn has_next(&self) -> bool {
         self.state.lock().has_next
@@ -304,11 +312,11 @@ impl State {
         if fold.has_started() {
             self.has_next = row.status != RunStatus::Completed;
             self.values_updated_at = now;
-            let fits = |values: &Arc<Values>| {
-                serde_json::to_vec(&**values).is_ok_and(|text| text.len() <= VALUES_BYTES_MAX)
-            };
-            if let Some(values) = fold.current().filter(|values| fits(values)) {
-                self.values = Some(Arc::clone(values));
+            let bytes = |values: &Arc<Values>| serde_json::to_vec(&**values).map(|text| text.len());
+            if let Some(values) = fold.current()
+                && let Ok(bytes @ ..=VALUES_BYTES_MAX) = bytes(values)
+            {
+                (self.values, self.values_bytes) = (Some(Arc::clone(values)), bytes);
             }
         }
     }

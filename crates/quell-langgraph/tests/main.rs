@@ -12,6 +12,7 @@ mod answers;
 mod cancels;
 mod errors;
 mod gaps;
+mod identity;
 mod races;
 mod runs;
 mod sockets;

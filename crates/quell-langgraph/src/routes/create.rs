@@ -14,7 +14,7 @@ use quell_http::{Guard, Heartbeat, OnDisconnect, View, sse_response, stream_body
 use crate::app::{App, Found, object_of};
 use crate::create::Order;
 use crate::finals::Final;
-use crate::routes::{Parts, json, parts, read_json, set};
+use crate::routes::{Parts, parts, read_json, rendered, set};
 use crate::stream::{From, frames};
 use crate::wire::create::Create;
 use crate::wire::modes::Modes;
@@ -49,11 +49,12 @@ async fn make(
 }
 
 impl Made {
-    fn start(&self) -> Response {
-        let mut response = json(&object_of(&self.view, &self.found));
+    async fn start(self) -> Result<Response, Refusal> {
         let place = if self.is_stateless { self.bare() } else { self.full() };
+        let Self { view, found, .. } = self;
+        let mut response = rendered(found.tracked.weight, move || object_of(&view, &found)).await?;
         set(response.headers_mut(), "content-location", &place);
-        response
+        Ok(response)
     }
 
     fn stream(&self, app: &App) -> Response {
@@ -128,7 +129,7 @@ pub(super) async fn start(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    Ok(make(&app, Some(parts(path)), &uri, &headers, body).await?.start())
+    make(&app, Some(parts(path)), &uri, &headers, body).await?.start().await
 }
 
 pub(super) async fn stream(
@@ -157,7 +158,7 @@ pub(super) async fn start_stateless(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    Ok(make(&app, None, &uri, &headers, body).await?.start())
+    make(&app, None, &uri, &headers, body).await?.start().await
 }
 
 pub(super) async fn stream_stateless(

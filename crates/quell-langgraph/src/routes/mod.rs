@@ -13,6 +13,7 @@ use std::any::Any;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
@@ -151,6 +152,16 @@ fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(HeaderName::from_static(name), value);
     }
+}
+
+/// Answers JSON that may be large: it is made and written aside of the threads of HTTP.
+async fn rendered(
+    weight: usize,
+    make: impl FnOnce() -> Value + Send + 'static,
+) -> Result<Response, Refusal> {
+    let text = aside(weight, async move { serde_json::to_vec(&make()) }).await?;
+    let text = text.map_err(|_| Refusal::internal())?;
+    Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 fn json(value: &Value) -> Response {

@@ -5,10 +5,9 @@ use std::cmp::Reverse;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use serde_json::Value;
 
 use crate::app::{App, object_of, selected_of};
-use crate::routes::{Parts, json, parts};
+use crate::routes::{Parts, parts, rendered};
 use crate::wire::query::{Pairs, run_id, thread_id};
 use crate::wire::refusal::Refusal;
 use crate::wire::status::run_status;
@@ -22,7 +21,7 @@ pub(super) async fn read(
     let (thread, run) = parts(path);
     let (thread, run) = (thread_id(&thread)?, run_id(&run)?);
     let found = app.find(&view, Some(thread), run).ok_or_else(Refusal::not_found)?;
-    Ok(json(&object_of(&view, &found)))
+    rendered(found.tracked.weight, move || object_of(&view, &found)).await
 }
 
 pub(super) async fn list(
@@ -45,9 +44,12 @@ pub(super) async fn list(
     let found = found.filter(|found| status.is_none_or(|it| it == run_status(found.run.status())));
     let mut found: Vec<_> = found.map(|found| (found.created_at(), found)).collect();
     found.sort_by_key(|(created, found)| Reverse((*created, found.run.id())));
-    let select: Vec<&str> = query.all("select").flat_map(|keys| keys.split(',')).collect();
-    let select = (!select.is_empty()).then_some(select);
-    let page = found.into_iter().skip(offset).take(limit);
-    let page = page.map(|(_, found)| selected_of(&view, &found, select.as_deref()));
-    Ok(json(&Value::Array(page.collect())))
+    let page: Vec<_> = found.into_iter().skip(offset).take(limit).map(|(_, it)| it).collect();
+    let weight = page.iter().map(|found| found.tracked.weight).sum();
+    rendered(weight, move || {
+        let select: Vec<&str> = query.all("select").flat_map(|keys| keys.split(',')).collect();
+        let select = (!select.is_empty()).then_some(&*select);
+        page.iter().map(|found| selected_of(&view, found, select)).collect()
+    })
+    .await
 }

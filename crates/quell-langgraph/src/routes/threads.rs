@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::routes::{Parts, json, parts, read_json};
+use crate::routes::{Parts, json, parts, read_json, rendered};
 use crate::table::Full;
 use crate::threads::Thread;
 use crate::wire::create::{choice, object};
@@ -60,5 +60,5 @@ pub(super) async fn read(
     let thread = app.thread(&view, id);
     let thread =
         thread.ok_or_else(|| Refusal::missing(format!("Thread with ID {id} not found")))?;
-    Ok(json(&thread.row(app.engine())))
+    rendered(thread.weight(), move || thread.row(app.engine())).await
 }

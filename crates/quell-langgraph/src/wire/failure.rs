@@ -21,6 +21,11 @@ pub(crate) fn timeout_object(limit_ms: Option<u64>) -> Value {
     json!({ "error": "TimeoutError", "message": message })
 }
 
+/// The final body when it could not be made.
+pub(crate) fn internal_text() -> String {
+    json!({ "__error__": { "error": "Exception", "message": MASK } }).to_string()
+}
+
 /// The error of a run that is not there, as join and stream say it.
 pub(crate) fn not_found_object() -> Value {
     json!({ "error": "HTTPException", "message": "404: Run not found" })
