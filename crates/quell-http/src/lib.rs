@@ -15,6 +15,7 @@ mod notes;
 mod once;
 mod problem;
 mod records;
+mod render;
 mod reserve;
 mod service;
 mod shares;

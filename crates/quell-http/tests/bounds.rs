@@ -40,6 +40,26 @@ async fn requests_under_way_have_a_bound_and_every_caller_a_share() {
 }
 
 #[tokio::test]
+async fn answers_under_way_have_a_bound_and_are_given_back_when_they_are_taken() {
+    let mut limits = ServiceLimits::default();
+    limits.requests_bytes_max = 200_000;
+    let service = guarded(EngineConfig::new(), limits);
+    let app = router(service.clone());
+    let view = service.view(Contract::Native, Principal::named("ada"));
+    let echo = view.find_component("echo").unwrap();
+    for (id, size) in [("small", 10_000), ("large", 60_000)] {
+        let run = view.start(Start::new(echo, Payload::from("x".repeat(size))).id(id));
+        run.await.unwrap().run.ended().await;
+    }
+    for _ in 0..3 {
+        assert_eq!(send(&app, "GET", "/v1/runs/small", &[ADA], "").await.status, 200);
+        let refused = send(&app, "GET", "/v1/runs/large", &[ADA], "").await;
+        assert_eq!(refused.status, 429, "{}", refused.text);
+        assert!(refused.text.contains("of one caller would exceed the limit of 50000"));
+    }
+}
+
+#[tokio::test]
 async fn inputs_of_live_runs_have_a_bound_and_every_caller_a_share() {
     let mut limits = Limits::default();
     limits.live_bytes_max = 40_000;

@@ -24,6 +24,7 @@ use crate::native::wire::{
 };
 use crate::once::Once;
 use crate::problem::Problem;
+use crate::render::{report_bytes, row_bytes};
 use crate::service::Service;
 use crate::start::Start;
 use crate::state::State as RunState;
@@ -83,10 +84,10 @@ pub(crate) async fn start_run(
         start = start.once(Once::new(key, "/v1/runs", upload.bytes()));
     }
     let started = view.start(start).await?;
-    // The run has its input; the text of the request is not held for the answer.
     drop(upload);
     let status = if started.is_replay { StatusCode::OK } else { StatusCode::CREATED };
-    let mut response = (status, Json(detailed(&view, &started.run))).into_response();
+    let mut response = told(&view, &started.run).await?;
+    *response.status_mut() = status;
     // Relative to the path of this request, wherever the API is mounted.
     if let Ok(place) = HeaderValue::from_str(&format!("runs/{}", started.run.id())) {
         response.headers_mut().insert(LOCATION, place);
@@ -161,14 +162,16 @@ pub(crate) async fn list_runs(
     let mut runs: Vec<_> = runs.map(|run| (run.row(), run)).collect();
     runs.sort_by_key(|(row, run)| std::cmp::Reverse((row.queued_at, run.id())));
     let total = runs.len();
-    let runs = runs.into_iter().take(limit).map(|(row, run)| {
+    runs.truncate(limit);
+    let about = runs.iter().map(|(row, _)| row_bytes(row)).sum();
+    let runs = runs.into_iter().map(|(row, run)| {
         // What was abandoned below it only the report says; there is none if all ended at once.
         let is_whole = row.ended_at.is_some() && row.ended_at == row.quiesced_at;
         let show = |id| service.shown(id);
         let state = if is_whole { RunState::of_row(&row, show) } else { view.state(&run) };
         RunSummary::new(&run, row, state)
     });
-    Ok(Json(RunList { runs: runs.collect(), total }).into_response())
+    Ok(view.told(RunList { runs: runs.collect(), total }, about).await?)
 }
 
 /// Reads a run.
@@ -191,7 +194,7 @@ pub(crate) async fn get_run(
 ) -> Answer {
     let view = view_of(&service, &headers)?;
     let run = readable_run(&view, id)?;
-    Ok(Json(detailed(&view, &run)).into_response())
+    told(&view, &run).await
 }
 
 /// Streams the event log of a run and its descendants.
@@ -351,8 +354,7 @@ fn view_of(service: &Service, headers: &HeaderMap) -> Result<View, Problem> {
 }
 
 fn text_of(path: RunPath) -> Result<String, Problem> {
-    let Path(text) = path.map_err(|_| Problem::from(crate::ids::BadId))?;
-    Ok(text)
+    path.map(|Path(text)| text).map_err(|_| crate::ids::BadId.into())
 }
 
 fn readable_run(view: &View, id: RunPath) -> Result<RunRef, Problem> {
@@ -366,9 +368,10 @@ fn may_read(view: &View, run: &RunRef) -> bool {
     view.component_of(run).is_none_or(|it| who.may_read(it) || who.may_run(it))
 }
 
-fn detailed(view: &View, run: &RunRef) -> RunObject {
+async fn told(view: &View, run: &RunRef) -> Answer {
     let report = run.report();
     let (state, notes) = (view.state_of(&report), view.notes(run));
+    let about = report_bytes(&report) + run.input().map_or(0, Payload::len) + notes.text.len();
     let detail = Detail {
         input: run.input().cloned(),
         text: notes.text,
@@ -376,7 +379,8 @@ fn detailed(view: &View, run: &RunRef) -> RunObject {
         rows: report.rows.clone(),
         omitted: report.omitted,
     };
-    RunObject { summary: RunSummary::new(run, report.own_row().clone(), state), detail }
+    let summary = RunSummary::new(run, report.own_row().clone(), state);
+    Ok(view.told(RunObject { summary, detail }, about).await?)
 }
 
 /// Reads a body that has to be JSON. Asking for the content type keeps web pages of other origins
