@@ -200,6 +200,8 @@ mod tests {
             }
         };
         tokio::select! {
+            biased;
+            // It writes until the client takes no more.
             () = fill => {}
             () = watched.stuck() => {}
         }
