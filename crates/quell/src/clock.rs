@@ -8,8 +8,8 @@ use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// Yields monotonic instants and the wall time that belongs to each.
 ///
-/// The wall clock is read when the engine starts, and compared with the monotonic clock now and
-/// then. Where the two have come apart, because the machine was suspended or somebody has set the
+/// The wall clock is read when the engine starts, and compared with the monotonic clock where
+/// something happens, now and then. Where the two have come apart, because the machine was suspended or somebody has set the
 /// clock, times follow the wall clock from there on. They never run backwards: a clock that is set
 /// back lets them stand still until it is there again.
 ///
@@ -61,13 +61,31 @@ impl Clock {
         Self { start, wall, wall_nanos, compare_at, has_jumped, jumps }
     }
 
-    #[inline]
+    /// Yields the instant before which there is none.
+    pub(crate) const fn beginning(&self) -> Instant {
+        self.start
+    }
+
     pub(crate) fn now(&self) -> Instant {
-        let now = sync::now();
-        if !IS_MODELLED && self.ticks(now).get() >= self.compare_at.load(Ordering::Relaxed) {
+        sync::now()
+    }
+
+    /// Yields when something happens, for which the clock was read just now. The clocks are compared
+    /// if it is time.
+    pub(crate) fn stamp(&self, now: Instant) -> Ticks {
+        let ticks = self.ticks(now);
+        if !IS_MODELLED && ticks.get() >= self.compare_at.load(Ordering::Relaxed) {
             self.compare(now);
         }
-        now
+        ticks
+    }
+
+    /// As [`Clock::stamp`], for whoever needs no ticks: yields before when there is no need to ask
+    /// again.
+    #[cold]
+    pub(crate) fn compare_if_due(&self, now: Instant) -> Instant {
+        self.stamp(now);
+        now + Duration::from_nanos(COMPARE_EVERY)
     }
 
     pub(crate) fn wall(&self, at: Instant) -> SystemTime {

@@ -73,7 +73,8 @@ fn leave(
         }
         // The last sign of life that its former ancestors see of it.
         above.touch(parent, now);
-        let log = Arc::new(Log::after(old, node.id, &node.shared.config.limits));
+        let shared = &node.shared;
+        let log = Arc::new(Log::after(old, node.id, &shared.config.limits, &shared.clock));
         let moved = Moved { old: Arc::clone(old), log, inherited: above.idle.clone() };
         let under = moved.take(node, &mut state, Above { depth: 0, deadline: None });
         node.write(&mut state, now, detached(node, old), wakers);

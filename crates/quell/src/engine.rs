@@ -236,7 +236,7 @@ impl Engine {
 
 impl Shared {
     pub(crate) fn new_log(&self, root: RunId, account: Option<Arc<str>>) -> Log {
-        Log::new(root, account, &self.config.limits)
+        Log::new(root, account, &self.config.limits, &self.clock)
     }
 
     /// Lists the live roots in the order in which all of them are to be stopped.

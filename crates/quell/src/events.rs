@@ -99,8 +99,10 @@ pub(crate) struct Log {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) ring: Ring<Entry>,
-    /// The time of the newest entry.
-    last: Option<Instant>,
+    /// The time of the newest entry; before there is one, that at which the clock began.
+    last: Instant,
+    /// When the clocks are to be compared.
+    compare_at: Instant,
     /// Bytes of the ring that the account was charged for.
     charged: usize,
     /// Runs that left the tree's list, with their parents, and the number of the event after that.
@@ -109,11 +111,16 @@ pub(crate) struct Held {
 
 impl Held {
     /// Yields the time of an entry whose writer has read this: never earlier than the one before.
+    ///
+    /// It passes through registers: an instant that is stored and read back at once waits for the
+    /// store, a third of the cost of an event (bench `events`).
     #[inline]
     fn time(&mut self, read: Instant) -> Instant {
-        let at =
-            self.last.filter(|last| *last > read && !faults::on("keep-the-time-that-was-read"));
-        *self.last.insert(at.unwrap_or(read))
+        if self.last > read && !faults::on("keep-the-time-that-was-read") {
+            return self.last;
+        }
+        self.last = read;
+        read
     }
 
     /// Remembers whose child a run was that leaves the tree's list with its last event.
@@ -135,20 +142,26 @@ struct Rows {
 }
 
 impl Log {
-    pub(crate) fn new(root: RunId, account: Option<Arc<str>>, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        root: RunId,
+        account: Option<Arc<str>>,
+        limits: &Limits,
+        clock: &Clock,
+    ) -> Self {
         let max = u32::try_from(limits.report_rows_max).unwrap_or(u32::MAX);
         let rows = Rows { max, ..Rows::default() };
         let (entries, bytes) = (limits.events_per_root_max, limits.events_per_root_bytes_max);
         let ring = Ring::new(Bounds { entries, bytes });
-        let ring = Mutex::new(Held { ring, last: None, charged: 0, unlinked: VecDeque::new() });
+        let (last, unlinked) = (clock.beginning(), VecDeque::new());
+        let ring = Mutex::new(Held { ring, last, compare_at: last, charged: 0, unlinked });
         let (moved_at, moving) = (AtomicU64::new(0), Mutex::new(()));
         let (charged, errors) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self { root, account, ring, rows, charged, errors, before: None, moved_at, moving }
     }
 
     /// Makes the log of a tree that leaves another one. The account stays the same.
-    pub(crate) fn after(before: &Arc<Self>, root: RunId, limits: &Limits) -> Self {
-        let log = Self::new(root, before.account.clone(), limits);
+    pub(crate) fn after(before: &Arc<Self>, root: RunId, limits: &Limits, clock: &Clock) -> Self {
+        let log = Self::new(root, before.account.clone(), limits, clock);
         Self { before: Some(Arc::downgrade(before)), ..log }
     }
 
@@ -239,6 +252,9 @@ impl Log {
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
+        if read >= held.compare_at {
+            held.compare_at = shared.clock.compare_if_due(read);
+        }
         let at = held.time(read);
         if shared.events.has_readers() {
             let (seq, entry) = (held.ring.next(), Entry { run, at, kind: make() });

@@ -154,7 +154,7 @@ impl Node {
         parent: Option<(&Arc<Self>, &State)>,
         now: Instant,
     ) -> Arc<Self> {
-        let (config, ticks) = (&shared.config, shared.clock.ticks(now));
+        let (config, ticks) = (&shared.config, shared.clock.stamp(now));
         let mut rules = Rules::new(spec.grace.unwrap_or(config.grace), config.abort_wait);
         rules.on_stop = spec.on_stop;
         rules.timeout = spec.timeout;

@@ -16,6 +16,9 @@ pub(crate) struct Ring<E> {
     /// Places, of which those from `oldest` on hold the entries, in a circle. Places are free only
     /// where entries left because of their bytes.
     places: Vec<Option<E>>,
+    /// What the entry of each place costs: to ask it again when it leaves would touch what it holds
+    /// (bench `events`).
+    costs: Vec<u32>,
     oldest: usize,
     len: usize,
     next: u64,
@@ -47,7 +50,17 @@ impl<E: Clone + Weigh> Ring<E> {
     pub(crate) const fn new(bounds: Bounds) -> Self {
         let waiters = Waiters::new();
         let places = Vec::new();
-        Self { places, oldest: 0, len: 0, next: 1, bytes: 0, bounds, waiters, readers: 0 }
+        Self {
+            places,
+            costs: Vec::new(),
+            oldest: 0,
+            len: 0,
+            next: 1,
+            bytes: 0,
+            bounds,
+            waiters,
+            readers: 0,
+        }
     }
 
     /// Appends an entry. The oldest leave first when there are too many, or too many bytes.
@@ -70,7 +83,9 @@ impl<E: Clone + Weigh> Ring<E> {
             self.free_place()
         };
         let entry = self.places[place].insert(make());
-        self.bytes += PLACE_BYTES + entry.bytes();
+        let cost = u32::try_from(PLACE_BYTES + entry.bytes()).unwrap_or(u32::MAX);
+        self.costs[place] = cost;
+        self.bytes += cost as usize;
         self.len += 1;
         if self.bytes > self.bounds.bytes {
             self.make_room(self.bounds.bytes);
@@ -90,8 +105,7 @@ impl<E: Clone + Weigh> Ring<E> {
     /// Counts the oldest entry out. Its place is the caller's.
     #[inline]
     fn pass_oldest(&mut self) {
-        let oldest = self.places[self.oldest].as_ref();
-        self.bytes -= oldest.map_or(0, |oldest| PLACE_BYTES + oldest.bytes());
+        self.bytes -= self.costs[self.oldest] as usize;
         self.oldest = if self.oldest + 1 == self.places.len() { 0 } else { self.oldest + 1 };
         self.len -= 1;
     }
@@ -102,8 +116,10 @@ impl<E: Clone + Weigh> Ring<E> {
         if self.len == self.places.len() {
             // In a circle there is no room between the newest and the oldest.
             self.places.rotate_left(self.oldest);
+            self.costs.rotate_left(self.oldest);
             self.oldest = 0;
             self.places.push(None);
+            self.costs.push(0);
         }
         self.place_of(self.len)
     }

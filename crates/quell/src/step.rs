@@ -88,7 +88,7 @@ impl Node {
         edit(state, &fx);
         if matches!(input, Input::Started) && !fx.refused {
             self.write(state, now, EventKind::Started, &mut after.wakers);
-            state.times.started = Some(state.times.next(self.shared.clock.ticks(now)));
+            state.times.started = Some(state.times.next(self.shared.clock.stamp(now)));
             let own = state.life.timeout_at().map(|at| self.shared.clock.ticks(at));
             state.deadline = state.deadline.into_iter().chain(own).min();
             self.mirror(state, 0);
@@ -201,7 +201,7 @@ impl Node {
     }
 
     fn record_quiescence(&self, state: &mut State, now: Instant, after: &mut After) {
-        state.times.quiesced = Some(state.times.next(self.shared.clock.ticks(now)));
+        state.times.quiesced = Some(state.times.next(self.shared.clock.stamp(now)));
         state.leave_call();
         self.write(state, now, EventKind::Quiesced, &mut after.wakers);
         let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
@@ -238,7 +238,7 @@ impl Node {
         state.cause = Some(Arc::clone(&cause));
         after.cause = Some(Arc::clone(&cause));
         self.write(state, now, EventKind::Stopping(cause), &mut after.wakers);
-        state.times.stopped = Some(state.times.next(self.shared.clock.ticks(now)));
+        state.times.stopped = Some(state.times.next(self.shared.clock.stamp(now)));
         after.tell(state);
     }
 
@@ -273,7 +273,7 @@ impl Node {
         now: Instant,
         after: &mut After,
     ) -> u32 {
-        let ticks = state.times.next(self.shared.clock.ticks(now));
+        let ticks = state.times.next(self.shared.clock.stamp(now));
         let mut abandoned = Vec::new();
         if after.fx.body_abandoned {
             abandoned.push(Abandoned::new(self.id, Arc::clone(&self.name), Work::Body));

@@ -179,7 +179,7 @@ fn guarded<T>(shared: &Shared, step: impl FnOnce() -> T) -> Option<T> {
 }
 
 fn take_due(shared: &Shared) -> Vec<(TimerKey, Arc<Node>)> {
-    let now = shared.clock.ticks(shared.clock.now());
+    let now = shared.clock.stamp(shared.clock.now());
     let late = if faults::on("fire-late") { 10_000_000_000 } else { 0 };
     let mut queue = shared.control.queue.lock();
     // While it works the loop sleeps for nothing; it looks at the queue before it sleeps.
