@@ -145,8 +145,8 @@ where
     done.await.map_err(|_| BodyError::Broken)
 }
 
-/// How often the text of a body is in memory until its run has it: as it came, as a part of what was
-/// read, as the input.
+/// How often the text of a body is in memory until its run has it: as it came, as a part of what
+/// was read, as the input.
 const COPIES: usize = 3;
 
 /// How long a body may take, besides the time for its size.

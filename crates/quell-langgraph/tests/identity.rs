@@ -49,8 +49,8 @@ async fn runs_that_make_their_thread_at_the_same_instant_share_it_also_if_some_a
     let server = Server::new();
     for _ in 0..rounds() {
         let id = Uuid::now_v7();
-        let body = json!({"assistant_id": "slow", "input": {"ms": 60_000}, "if_not_exists": "create",
-            "multitask_strategy": "reject"});
+        let body = json!({"assistant_id": "slow", "input": {"ms": 60_000},
+            "if_not_exists": "create", "multitask_strategy": "reject"});
         let answers = at_once(&server, &format!("/threads/{id}/runs"), &body).await;
         assert_eq!((count(&answers, 200), count(&answers, 409)), (1, AT_ONCE - 1));
         let made = answers.iter().find(|answer| answer.status == 200).unwrap();

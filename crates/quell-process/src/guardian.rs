@@ -173,7 +173,7 @@ fn tell(mark: &str, news: News) {
         None => false,
     };
     if !is_told && let Err(error) = state.start() {
-        tracing::warn!(%error, "no guardian: programs would outlive this process if it were killed");
+        tracing::warn!(%error, "no guardian: a kill of this process would leave its programs");
     }
 }
 

@@ -258,16 +258,17 @@ The file:
   [langgraph]
   [playbook3d]
 
-Without keys and tokens everybody who reaches the port may do everything. So it listens on loopback \
-only, answers 403 to a Host that is not localhost or an address of loopback (a name can be made to \
-mean this machine), and to writes from pages of other origins than its own and those of [agentos] \
-cors_origins; bodies must be application/json where the contract has JSON (415). With a key none of \
-this applies. A page of another origin may still read what LangGraph shows to all (CORS *).
+Without keys and tokens everybody who reaches the port may do everything. So it listens on \
+loopback only, answers 403 to a Host that is not localhost or an address of loopback (a name can \
+be made to mean this machine), and to writes from pages of other origins than its own and those of \
+[agentos] cors_origins; bodies must be application/json where the contract has JSON (415). With a \
+key none of this applies. A page of another origin may still read what LangGraph shows to all \
+(CORS *).
 
 Descriptors (ulimit -n): half are for connections, at most 10,000. Streams, waits and starts have \
 three quarters of these, one more is answered 503; the rest is for cancels and reads. When all are \
-taken, the connection that has been idle for longest is closed. A client that takes nothing for 30 s \
-of what is written to it is given up.
+taken, the connection that has been idle for longest is closed. A client that takes nothing for \
+30 s of what is written to it is given up.
 
 Signals:
   the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their

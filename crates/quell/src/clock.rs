@@ -9,9 +9,9 @@ use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 /// Yields monotonic instants and the wall time that belongs to each.
 ///
 /// The wall clock is read when the engine starts, and compared with the monotonic clock where
-/// something happens, now and then. Where the two have come apart, because the machine was suspended or somebody has set the
-/// clock, times follow the wall clock from there on. They never run backwards: a clock that is set
-/// back lets them stand still until it is there again.
+/// something happens, now and then. Where the two have come apart, because the machine was
+/// suspended or somebody has set the clock, times follow the wall clock from there on. They never
+/// run backwards: a clock that is set back lets them stand still until it is there again.
 ///
 /// It is tokio's clock: a test that pauses it pauses the engine, and nothing is compared.
 ///
@@ -66,12 +66,13 @@ impl Clock {
         self.start
     }
 
+    #[expect(clippy::unused_self, reason = "it is the clock of one engine, whatever it reads")]
     pub(crate) fn now(&self) -> Instant {
         sync::now()
     }
 
-    /// Yields when something happens, for which the clock was read just now. The clocks are compared
-    /// if it is time.
+    /// Yields when something happens, for which the clock was read just now. The clocks are
+    /// compared if it is time.
     pub(crate) fn stamp(&self, now: Instant) -> Ticks {
         let ticks = self.ticks(now);
         if !IS_MODELLED && ticks.get() >= self.compare_at.load(Ordering::Relaxed) {

@@ -276,8 +276,8 @@ impl RunContext {
         self.node().write_output(output)
     }
 
-    /// Tells whether every reader of the tree's events has read all of them and waits for more. True
-    /// if nobody reads.
+    /// Tells whether every reader of the tree's events has read all of them and waits for more.
+    /// True if nobody reads.
     ///
     /// Emitting never waits: a body that has much to say may ask, and go more slowly while readers
     /// are behind. One that does not read at all is behind for ever.

@@ -15,8 +15,8 @@ use crate::access::principal::Principal;
 
 /// Which tokens are accepted: one key, one algorithm, and what the claims mean.
 ///
-/// A token must have `exp`, and the claim of the subject. One with `iss` names `issuer|subject`: two
-/// issuers with the same subject are two principals. Its scopes are those of the claim
+/// A token must have `exp`, and the claim of the subject. One with `iss` names `issuer|subject`:
+/// two issuers with the same subject are two principals. Its scopes are those of the claim
 /// `scopes` (a list) or `scope` (words); a token without either has none, unless
 /// [`default_scopes`](Self::default_scopes) says otherwise. Its teams are those of the claim
 /// `teams`. With the claim `read_only` it changes nothing, whatever its scopes say.

@@ -96,8 +96,9 @@ impl Door {
             return Some(refused(
                 "foreign-host",
                 format!(
-                    "host `{host}` is not this machine; while nobody needs a key, only localhost and \
-                 addresses of loopback are served; configure keys, or trust this host"
+                    "host `{host}` is not this machine; while nobody needs a key, only \
+                     localhost and addresses of loopback are served; configure keys, or trust \
+                     this host"
                 ),
             ));
         }

@@ -13,12 +13,12 @@ use futures::StreamExt;
 use quell::{Disposition, Payload, RunRef};
 use quell_flow::Contract;
 
-use crate::access::is_json;
-use crate::body::{Upload, aside};
+use crate::body::aside;
 use crate::guard::OnDisconnect;
 use crate::ids::{is_reserved, parse_id};
 use crate::native::problems::{forbidden, unknown_run, unreadable};
 use crate::native::query::{ListQuery, StreamQuery, seq};
+use crate::native::upload::json_body;
 use crate::native::wire::{
     self, CancelAnswer, CancelRun, Detail, Health, Millis, RunList, RunObject, RunSummary, StartRun,
 };
@@ -40,7 +40,8 @@ type RunPath = Result<Path<String>, PathRejection>;
 /// then on.
 #[utoipa::path(
     post, path = "/v1/runs", operation_id = "start_run", tag = "runs",
-    params(("Idempotency-Key" = Option<String>, Header, max_length = 256, description = "At most 256 bytes")),
+    params(("Idempotency-Key" = Option<String>, Header, max_length = 256,
+        description = "At most 256 bytes")),
     request_body = StartRun,
     responses(
         (status = 201, description = "It was started", body = RunObject),
@@ -136,12 +137,15 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
     get, path = "/v1/runs", operation_id = "list_runs", tag = "runs",
     params(
         ("status" = Option<String>, Query, pattern = "^(queued|running|stopping|completed|failed|\
-            cancelled|timed-out)(,(queued|running|stopping|completed|failed|cancelled|timed-out))*$",
+            cancelled|timed-out)(,(queued|running|stopping|completed|failed|cancelled|\
+            timed-out))*$",
             description = "One status or several with commas"),
-        ("kind" = Option<String>, Query, pattern = "^(agent|team|workflow)$", description = "`agent`, `team` or `workflow`"),
+        ("kind" = Option<String>, Query, pattern = "^(agent|team|workflow)$",
+            description = "`agent`, `team` or `workflow`"),
         ("component" = Option<String>, Query, description = "The id of a component"),
         ("session" = Option<String>, Query, description = "A session"),
-        ("label" = Option<String>, Query, pattern = "=", description = "`key=value`; several apply together"),
+        ("label" = Option<String>, Query, pattern = "=",
+            description = "`key=value`; several apply together"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1_000,
             description = "1 to 1,000. Defaults to 100"),
     ),
@@ -381,17 +385,6 @@ async fn told(view: &View, run: &RunRef) -> Answer {
     };
     let summary = RunSummary::new(run, report.own_row().clone(), state);
     Ok(view.told(RunObject { summary, detail }, about).await?)
-}
-
-/// Reads a body that has to be JSON. Asking for the content type keeps web pages of other origins
-/// from starting runs on a loopback server: they cannot send it without asking first.
-async fn json_body(view: &View, headers: &HeaderMap, body: Body) -> Result<Upload, Problem> {
-    let upload = view.read_body(headers, body).await?;
-    if !upload.bytes().is_empty() && !is_json(headers) {
-        let detail = "send the body as application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail));
-    }
-    Ok(upload)
 }
 
 /// After so long without an event the stream says that it is there.

@@ -1,0 +1,24 @@
+//! The body of a request.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode};
+
+use crate::access::is_json;
+use crate::body::Upload;
+use crate::problem::Problem;
+use crate::view::View;
+
+/// Reads a body that has to be JSON. Asking for the content type keeps web pages of other origins
+/// from starting runs on a loopback server: they cannot send it without asking first.
+pub(crate) async fn json_body(
+    view: &View,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Upload, Problem> {
+    let upload = view.read_body(headers, body).await?;
+    if !upload.bytes().is_empty() && !is_json(headers) {
+        let detail = "send the body as application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail));
+    }
+    Ok(upload)
+}
