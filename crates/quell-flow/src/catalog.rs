@@ -74,6 +74,7 @@ pub struct Component {
     timeout: Option<Duration>,
     grace: Option<Duration>,
     pub(crate) reducers: Reducers,
+    pub(crate) mode: Option<&'static str>,
     body: Body,
 }
 
@@ -199,6 +200,7 @@ impl Component {
             timeout: None,
             grace: None,
             reducers: Reducers::default(),
+            mode: None,
             body: Box::new(move |ctx, input| Box::pin(body(ctx, input))),
         }
     }

@@ -35,7 +35,7 @@ pub use parallel::{Branch, Parallel};
 pub use plan::{
     Action, Cleanup, CommandStep, ComponentStep, Expression, IfStep, LoopOptions, LoopStep, OnMax,
     PLAN_SCHEMA, ParallelOptions, ParallelStep, Plan, PlanError, PlanFormat, PlanPolicy, PlanRetry,
-    PlanStep, RouteStep, SequenceStep, TeamMode, TeamStep, WorkflowStep,
+    PlanStep, RouteStep, SequenceStep, TeamMode, TeamOptions, TeamStep, WorkflowStep,
 };
 pub use reducer::{Reducer, Reducers};
 pub use retry::{ABANDONED_ATTEMPTS, Backoff, Retry, RetryAfter};

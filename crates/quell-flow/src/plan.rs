@@ -26,8 +26,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use action::{
-    ComponentStep, IfStep, LoopOptions, LoopStep, OnMax, RouteStep, TeamMode, TeamStep,
-    WorkflowStep,
+    ComponentStep, IfStep, LoopOptions, LoopStep, OnMax, RouteStep, TeamMode, TeamOptions,
+    TeamStep, WorkflowStep,
 };
 pub use error::PlanError;
 pub use expression::Expression;
@@ -60,7 +60,7 @@ use error::Place;
 /// | `loop` | `{ count }`, or `{ until, max, on_max }` | `steps`, those of a round |
 /// | `if` | an expression | `then`, `else`: steps |
 /// | `route` | an expression that names a step | `routes`; `otherwise`, the name of one |
-/// | `team` | `{ mode }`, and what goes with the mode | `members`; `input`, the task |
+/// | `team` | `{ mode }`, what goes with it, `on_member_failed`, `on_member_stopped` | `members`; `input`, the task |
 /// | `component` | a component's id, or its kind and id | `input`: any value |
 /// | `workflow` | a plan | `input`: any value |
 ///
@@ -79,6 +79,8 @@ use error::Place;
 /// | `on_branch_cancelled` | `"fail"`, the default, `"skip"`, `"partial"` |
 /// | `on_loser` | `"cancel"`, the default, `"let_finish"`, `"detach"` |
 /// | `start_next` | `"settled"`, the default, `"decided"` |
+///
+/// `on_member_failed` and `on_member_stopped` of a team are `"go_on"`, the default, or `"fail"`.
 ///
 /// and `retry` holds `attempts` and may hold `backoff`, `cap`, `attempt_timeout`. Times are texts
 /// such as `"1m 30s"` or `"500ms"`. Names are unique among siblings. An unknown key is an error

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use quell::{Failure, Payload, RunContext};
+use serde::Serialize;
 
 use crate::catalog::{Component, Model};
 
@@ -76,7 +77,8 @@ pub struct Team {
 /// # let _ = strict;
 /// assert_eq!(OnMember::default(), OnMember::GoOn);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OnMember {
     /// The team goes on, and says so in the result of the tool call.
@@ -92,6 +94,31 @@ enum Mode {
     Route(Choose),
     Sequence,
     Coordinate(Lead),
+}
+
+impl Component {
+    /// Names the mode of a team, as it is listed: `broadcast`, `route`, `sequence` or `coordinate`.
+    /// Defaults to that of the [`Team`] that it was made from; a team whose body is its own has none.
+    pub const fn mode(mut self, mode: &'static str) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// Yields the mode of a team.
+    pub const fn mode_of(&self) -> Option<&'static str> {
+        self.mode
+    }
+}
+
+impl Mode {
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Broadcast(_) => "broadcast",
+            Self::Route(_) => "route",
+            Self::Sequence => "sequence",
+            Self::Coordinate(_) => "coordinate",
+        }
+    }
 }
 
 type Answer = BoxFuture<'static, Result<Payload, Failure>>;
@@ -221,8 +248,8 @@ impl Team {
     }
 
     /// Sets what the leader says when the members are through, which is then the output of the
-    /// team. Defaults to `done` for a broadcast, and to what the last member put out for a route
-    /// and a sequence. The leader of a coordinated team says what it likes.
+    /// team. Defaults to `done` for a broadcast, with the names of those that are not and why, and
+    /// to what the last member put out for a route and a sequence. The leader of a coordinated team says what it likes.
     pub fn verdict(mut self, text: impl Into<String>) -> Self {
         self.verdict = Some(text.into());
         self
@@ -257,8 +284,8 @@ impl Team {
     /// Makes the component, whose parts are the members.
     pub fn into_component(self) -> Component {
         let parts: Vec<_> = self.members.iter().map(|member| member.to_part()).collect();
-        let (id, leader) = (self.id.clone(), self.leader.clone());
-        let component = Component::team(id, self.into_body()).members(parts);
+        let (id, leader, mode) = (self.id.clone(), self.leader.clone(), self.mode.as_str());
+        let component = Component::team(id, self.into_body()).members(parts).mode(mode);
         match leader {
             Some(model) => component.model(model),
             None => component,

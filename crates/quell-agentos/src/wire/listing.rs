@@ -19,10 +19,19 @@ pub(crate) fn component(component: &Component, db_id: &str) -> Value {
             let id = part.agent.as_deref().unwrap_or(&part.name);
             json!({ "id": id, "name": part.name })
         });
-        out["mode"] = "broadcast".into();
+        out["mode"] = mode(component).into();
         out["members"] = members.collect();
     }
     out
+}
+
+/// Yields the mode of a team in the contract's words. It has none for members that work in turn, or
+/// as a body likes: there the leader coordinates.
+fn mode(component: &Component) -> &'static str {
+    match component.mode_of() {
+        Some(mode @ ("broadcast" | "route")) => mode,
+        _ => "coordinate",
+    }
 }
 
 /// As [`component`], with the steps of a workflow.

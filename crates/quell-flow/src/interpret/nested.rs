@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quell::{Failure, Outcome, Payload, RunContext, RunHandle, RunSpec};
+use quell::{Failure, Outcome, Payload, RunContext, RunHandle, RunSpec, RunStatus};
 use serde_json::{Value as Json, json};
 
 use super::scope::{Scope, Variable};
@@ -99,7 +99,7 @@ pub(super) async fn team<R: Runner>(
 }
 
 fn to_team<R: Runner>(step: &TeamStep, name: &str, world: &World<R>) -> Team {
-    let team = match &step.team {
+    let team = match &step.team.mode {
         TeamMode::Broadcast => Team::broadcast(name).combine(async |_, all| by_name(&all)),
         TeamMode::Sequence => Team::sequence(name),
         TeamMode::Route { choose } => {
@@ -121,7 +121,10 @@ fn to_team<R: Runner>(step: &TeamStep, name: &str, world: &World<R>) -> Team {
             })
         }
     };
-    let is_member = |name: &Arc<str>| match &step.team {
+    let team = team
+        .on_member_failed(step.team.on_member_failed)
+        .on_member_stopped(step.team.on_member_stopped);
+    let is_member = |name: &Arc<str>| match &step.team.mode {
         TeamMode::Coordinate { leader, .. } => name != leader,
         _ => true,
     };
@@ -157,9 +160,12 @@ fn on_task(scope: &Scope, task: &Payload, more: Vec<(&'static str, Variable)>) -
 }
 
 fn by_name(all: &[Delegated]) -> Result<Payload, Failure> {
-    let outputs = all.iter().filter_map(|one| Some((Arc::clone(&one.member), one.output.clone()?)));
-    let outputs: Vec<_> = outputs.collect();
-    Ok(Payload::json(&Object(&outputs))?)
+    let told = |one: &Delegated| match &one.output {
+        Some(output) if one.status == RunStatus::Completed => output.clone(),
+        _ => one.to_json().into(),
+    };
+    let told: Vec<_> = all.iter().map(|one| (Arc::clone(&one.member), told(one))).collect();
+    Ok(Payload::json(&Object(&told))?)
 }
 
 fn find(step: &TeamStep, name: &str) -> StepRef {

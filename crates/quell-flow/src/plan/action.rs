@@ -12,6 +12,7 @@ use super::Plan;
 use super::error::{Place, PlanError};
 use super::expression::Expression;
 use super::step::{PlanStep, is_empty};
+use crate::OnMember;
 
 /// Steps that run one after another, again and again. The output is that of the last round.
 ///
@@ -207,12 +208,34 @@ pub struct WorkflowStep {
 #[non_exhaustive]
 pub struct TeamStep {
     /// How they work together.
-    pub team: TeamMode,
+    pub team: TeamOptions,
     /// The task, in which texts may be templates. Defaults to the input of the plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Payload>,
     /// The members; never empty. They see `task`, what they are asked to do.
     pub members: Arc<[PlanStep]>,
+}
+
+/// How the members of a team work together, and what it means to the team how they end.
+///
+/// # Examples
+///
+/// ```
+/// fn is_strict(team: &quell_flow::TeamOptions) -> bool {
+///     team.on_member_failed == quell_flow::OnMember::Fail
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct TeamOptions {
+    /// Who works, on what.
+    #[serde(flatten)]
+    pub mode: TeamMode,
+    /// What a member that failed means. Defaults to [`OnMember::GoOn`].
+    pub on_member_failed: OnMember,
+    /// What a member that was cancelled alone, or timed out, means. Defaults to
+    /// [`OnMember::GoOn`].
+    pub on_member_stopped: OnMember,
 }
 
 /// How the members of a team work together.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use quell::Payload;
 
 use super::action::{
-    ComponentStep, IfStep, LoopOptions, LoopStep, OnMax, RouteStep, TeamMode, TeamStep,
-    WorkflowStep,
+    ComponentStep, IfStep, LoopOptions, LoopStep, OnMax, RouteStep, TeamMode, TeamOptions,
+    TeamStep, WorkflowStep,
 };
 use super::document::{Node, Value};
 use super::error::Fault;
@@ -19,6 +19,7 @@ use super::options;
 use super::parallel::ParallelStep;
 use super::reader::Reader;
 use super::step::{Action, CommandStep, PlanStep};
+use crate::OnMember;
 use crate::limits;
 
 pub(super) fn parallel(
@@ -192,6 +193,16 @@ pub(super) fn team(
         }
         _ => coordinate(reader, &options, &members)?,
     };
+    let on_member = |key| {
+        options
+            .get(key)
+            .map(|node| word(node, &ON_MEMBER))
+            .transpose()
+            .map(Option::unwrap_or_default)
+    };
+    let (on_member_failed, on_member_stopped) =
+        (on_member("on_member_failed")?, on_member("on_member_stopped")?);
+    let team = TeamOptions { mode: team, on_member_failed, on_member_stopped };
     Ok(Action::Team(TeamStep { team, input, members }))
 }
 
@@ -332,7 +343,10 @@ const LOOP_KEYS: [&str; 4] = ["count", "until", "max", "on_max"];
 
 const ON_MAX: [(&str, OnMax); 2] = [("fail", OnMax::Fail), ("accept", OnMax::Accept)];
 
-const TEAM_KEYS: [&str; 5] = ["mode", "choose", "leader", "delegate", "max"];
+const TEAM_KEYS: [&str; 7] =
+    ["mode", "choose", "leader", "delegate", "max", "on_member_failed", "on_member_stopped"];
+
+const ON_MEMBER: [(&str, OnMember); 2] = [("go_on", OnMember::GoOn), ("fail", OnMember::Fail)];
 
 const TEAM_MODES: [&str; 4] = ["broadcast", "route", "sequence", "coordinate"];
 

@@ -120,7 +120,7 @@ fn does(action: &Action) -> String {
             let otherwise = step.otherwise.as_ref().map(|name| format!(", or {}", excerpt(name)));
             format!("route {}{}", excerpt(step.route.as_str()), otherwise.unwrap_or_default())
         }
-        Action::Team(step) => match &step.team {
+        Action::Team(step) => match &step.team.mode {
             TeamMode::Route { choose } => format!("team route {}", excerpt(choose.as_str())),
             TeamMode::Coordinate { leader, .. } => {
                 format!("team coordinate, led by {}", excerpt(leader))

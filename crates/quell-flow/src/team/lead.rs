@@ -68,7 +68,7 @@ impl Leader<'_> {
     ) -> Result<Payload, Failure> {
         match combine {
             Some(combine) => combine(self.ctx.clone(), all).await,
-            None => Ok(self.speak(Payload::from(DONE))),
+            None => Ok(self.speak(Payload::from(in_words(&all)))),
         }
     }
 
@@ -97,6 +97,16 @@ impl Leader<'_> {
             Emit::ModelEnded { model, provider, input_tokens: 0, output_tokens: 0 }.send(self.ctx);
         }
     }
+}
+
+/// Says that a broadcast is done, and of whom it is not.
+fn in_words(all: &[Delegated]) -> String {
+    let missing: Vec<_> = all.iter().filter_map(Delegated::shortfall).collect();
+    if missing.is_empty() {
+        return DONE.to_owned();
+    }
+    let whole = all.len() - missing.len();
+    format!("{DONE} by {whole} of {}: {}", all.len(), missing.join("; "))
 }
 
 /// What the leader of a broadcast says if nothing else is said.

@@ -84,14 +84,31 @@ impl Delegated {
         }
     }
 
-    /// Says in JSON what came of it: the output, or `{"error": …}`, or `{"stopped": …}` if it left
-    /// nothing.
+    /// Says in JSON what came of it: the output, or `{"error": …}`, or `{"stopped": …}`, with what a
+    /// member left that was stopped or failed as `partial`.
     pub fn to_json(&self) -> Value {
-        match (&self.error, &self.output, &self.cause) {
-            (Some(error), ..) => json!({ "error": &**error }),
-            (None, Some(output), _) => output.parse().unwrap_or_default(),
-            (None, None, Some(cause)) => json!({ "stopped": cause.to_string() }),
-            (None, None, None) => Value::Null,
+        let output = || self.output.as_ref().map(|output| output.parse().unwrap_or_default());
+        let mut told = match (&self.error, &self.cause) {
+            (Some(error), _) => json!({ "error": &**error }),
+            (None, Some(cause)) => json!({ "stopped": cause.to_string() }),
+            (None, None) => return output().unwrap_or(Value::Null),
+        };
+        if let Some(partial) = output() {
+            told["partial"] = partial;
+        }
+        told
+    }
+
+    /// Says why the member has not completed; none if it has.
+    pub(super) fn shortfall(&self) -> Option<String> {
+        let member = &self.member;
+        match (&self.error, &self.cause) {
+            (Some(error), _) => Some(error.to_string()),
+            (None, Some(cause)) if self.status == RunStatus::TimedOut => {
+                Some(format!("`{member}` timed out ({cause})"))
+            }
+            (None, Some(cause)) => Some(format!("`{member}` was cancelled ({cause})")),
+            (None, None) => None,
         }
     }
 

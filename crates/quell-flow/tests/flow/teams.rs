@@ -190,12 +190,14 @@ async fn i5_a_member_that_is_cancelled_alone_does_not_end_the_team_and_leaves_wh
         assert_eq!(member.ended().await.status, RunStatus::Cancelled);
     }
     assert_eq!(team.status(), RunStatus::Running);
-    assert_eq!(run.await.unwrap(), Payload::from("done"));
+    let words = "done by 1 of 3: `slow` was cancelled (user-request: you are out); `silent` was \
+                 cancelled (user-request: you are out)";
+    assert_eq!(run.await.unwrap(), Payload::from(words));
     let ToolOutcome::Result(Some(said)) = calls(&team).await.remove(0).2 else {
         panic!("the call has a result")
     };
     let said = json(Some(&said));
-    assert_eq!((&said["a"], &said["slow"]), (&json!("task a"), &json!("half a draft")));
+    assert_eq!((&said["a"], &said["slow"]["partial"]), (&json!("task a"), &json!("half a draft")));
     let silent = said["silent"]["stopped"].as_str().unwrap();
     assert!(silent.contains("you are out"), "{silent}");
 }
@@ -319,7 +321,8 @@ async fn i26_a_panic_of_a_member_is_its_own_and_the_team_goes_on() {
     let engine = engine();
     let run = start(&engine, team);
     let team = run.run().clone();
-    assert_eq!(run.await.unwrap(), Payload::from("done"));
+    let words = "done by 1 of 2: run `panics` failed: panicked: oh no";
+    assert_eq!(run.await.unwrap(), Payload::from(words));
     let report = team.report();
     assert_eq!(of(&report, "panics").error.as_deref(), Some("panicked: oh no"));
 }

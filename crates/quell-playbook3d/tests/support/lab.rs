@@ -114,6 +114,8 @@ impl Client {
         *request.uri_mut() = path.parse().expect("a path");
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert("host", HeaderValue::from_static("localhost:7777"));
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().entry("content-type").or_insert(json);
         let response = self.app.clone().oneshot(request).await.expect("a router never fails");
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a body").to_bytes();

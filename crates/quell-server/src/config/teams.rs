@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quell::Failure;
-use quell_flow::{Catalog, Component, Member, Team};
+use quell_flow::{Catalog, Component, Member, OnMember, Team};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,6 +17,28 @@ pub(crate) struct TeamEntry {
     /// Of a route: the key of the task that names the member.
     choose: Option<String>,
     description: Option<String>,
+    /// What a member means to the team that failed, or was stopped alone.
+    #[serde(default)]
+    on_member_failed: OnMemberWord,
+    #[serde(default)]
+    on_member_stopped: OnMemberWord,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OnMemberWord {
+    #[default]
+    GoOn,
+    Fail,
+}
+
+impl From<OnMemberWord> for OnMember {
+    fn from(word: OnMemberWord) -> Self {
+        match word {
+            OnMemberWord::GoOn => Self::GoOn,
+            OnMemberWord::Fail => Self::Fail,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -48,6 +70,9 @@ impl TeamEntry {
             (TeamMode::Sequence, None) => Team::sequence(id),
         };
         let team = members.into_iter().fold(team, |team, one| team.with_member(Member::of(one)));
+        let team = team
+            .on_member_failed(self.on_member_failed.into())
+            .on_member_stopped(self.on_member_stopped.into());
         let component = team.into_component();
         Ok(match &self.description {
             Some(description) => component.describe(description),

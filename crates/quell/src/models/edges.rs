@@ -10,7 +10,7 @@ use quell_core::lifecycle::BodyEnd;
 use quell_core::{Disposition, RunStatus};
 
 use super::{
-    Arc, EVERY, because, checked_log, end_body, engine, explore, fire, is_stopped, started_child,
+    Arc, because, checked_log, end_body, engine, explore, fire, is_stopped, started_child,
     started_root,
 };
 use crate::handle::Outcome;

@@ -60,10 +60,6 @@ impl<K: Eq + Hash + Clone, V, S: BuildHasher> DashMap<K, V, S> {
         self.shard(key).get(key)
     }
 
-    pub(crate) fn remove(&self, key: &K) -> Option<(K, V)> {
-        self.shard(key).remove(key)
-    }
-
     pub(crate) fn remove_if(&self, key: &K, is: impl FnOnce(&K, &V) -> bool) -> Option<(K, V)> {
         self.shard(key).remove_if(key, is)
     }
