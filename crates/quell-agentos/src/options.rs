@@ -48,7 +48,13 @@ pub struct Options {
     pub cors_origins: Vec<String>,
     /// The static key that every call has to bring as its bearer token, with all rights. It takes
     /// the place of the keys and tokens of the service. Defaults to none. Empty counts as none.
+    ///
+    /// A configuration cannot hold it: it names [`security_key_env`](Self::security_key_env).
+    #[serde(skip)]
     pub security_key: Option<String>,
+    /// The environment variable that holds the static key, for whoever reads a configuration and
+    /// sets [`security_key`](Self::security_key), as `quell serve` does. Defaults to none.
+    pub security_key_env: Option<String>,
 }
 
 /// What a cancel of a run that is not there does.
@@ -83,6 +89,7 @@ impl Default for Options {
             quiescent_wait_max: Duration::from_secs(30),
             cors_origins: vec!["http://localhost:3000".into()],
             security_key: None,
+            security_key_env: None,
         }
     }
 }
@@ -94,6 +101,7 @@ impl fmt::Debug for Options {
             .field("unknown_runs", &self.unknown_runs)
             .field("completed_sentinel", &self.completed_sentinel)
             .field("has_security_key", &self.security_key.is_some())
+            .field("security_key_env", &self.security_key_env)
             .finish_non_exhaustive()
     }
 }
@@ -115,12 +123,16 @@ mod tests {
             heartbeat_ms = 0
             quiescent_wait_max_ms = 1
             cors_origins = []
-            security_key = "hush-hush"
+            security_key_env = "OS_SECURITY_KEY"
         "#;
         let options: Options = toml::from_str(text).expect("every key is known");
         assert_eq!(options.unknown_runs, UnknownRuns::Remember);
         assert_eq!(options.heartbeat, Duration::ZERO);
-        assert!(!format!("{options:?}").contains("hush"));
+        assert_eq!(options.security_key_env.as_deref(), Some("OS_SECURITY_KEY"));
+        let known = Options { security_key: Some("hush-hush".into()), ..options };
+        assert!(!format!("{known:?}").contains("hush"));
+        let inline = toml::from_str::<Options>("security_key = \"hush-hush\"").unwrap_err();
+        assert!(inline.message().contains("security_key_env"), "{inline}");
         assert!(toml::from_str::<Options>("heartbeat = 1").is_err());
         assert_eq!(toml::from_str::<Options>("").expect("empty"), Options::default());
     }

@@ -60,7 +60,7 @@ use error::Place;
 /// | `loop` | `{ count }`, or `{ until, max, on_max }` | `steps`, those of a round |
 /// | `if` | an expression | `then`, `else`: steps |
 /// | `route` | an expression that names a step | `routes`; `otherwise`, the name of one |
-/// | `team` | `{ mode }`, what goes with it, `on_member_failed`, `on_member_stopped` | `members`; `input`, the task |
+/// | `team` | `{ mode }`, what goes with it, and the words below | `members`; `input`, the task |
 /// | `component` | a component's id, or its kind and id | `input`: any value |
 /// | `workflow` | a plan | `input`: any value |
 ///

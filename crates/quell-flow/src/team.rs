@@ -97,8 +97,9 @@ enum Mode {
 }
 
 impl Component {
-    /// Names the mode of a team, as it is listed: `broadcast`, `route`, `sequence` or `coordinate`.
-    /// Defaults to that of the [`Team`] that it was made from; a team whose body is its own has none.
+    /// Names the mode of a team, as it is listed: `broadcast`, `route`, `sequence` or
+    /// `coordinate`. Defaults to that of the [`Team`] that it was made from; a team whose body is
+    /// its own has none.
     pub const fn mode(mut self, mode: &'static str) -> Self {
         self.mode = Some(mode);
         self
@@ -249,7 +250,8 @@ impl Team {
 
     /// Sets what the leader says when the members are through, which is then the output of the
     /// team. Defaults to `done` for a broadcast, with the names of those that are not and why, and
-    /// to what the last member put out for a route and a sequence. The leader of a coordinated team says what it likes.
+    /// to what the last member put out for a route and a sequence. The leader of a coordinated team
+    /// says what it likes.
     pub fn verdict(mut self, text: impl Into<String>) -> Self {
         self.verdict = Some(text.into());
         self

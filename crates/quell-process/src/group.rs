@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tokio::sync::{Notify, oneshot};
 
 use crate::streams::Pipes;
-use crate::{guardian, survivors};
+use crate::{descriptors, guardian, survivors};
 
 /// A process group that was started here, and that does not outlive this value for long: dropping
 /// it kills the group at once, without blocking.
@@ -44,6 +44,10 @@ impl Group {
         };
         let id = Pid::from_child(&child);
         guardian::started(&mark, id);
+        if let Err(error) = descriptors::restore(id) {
+            // It has ended already, or has become somebody else: it keeps the high limit.
+            tracing::debug!(%error, program = id.as_raw_pid(), "limit stays raised");
+        }
         let (reap, order) = oneshot::channel();
         let ended = Arc::new(Notify::new());
         let leader = Leader { child, id, mark: mark.clone(), _hold: hold };

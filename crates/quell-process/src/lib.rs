@@ -60,6 +60,7 @@
 #[cfg(not(unix))]
 compile_error!("quell-process needs process groups, which only Unix has");
 
+mod descriptors;
 mod group;
 mod guardian;
 mod lines;
@@ -73,6 +74,7 @@ mod tail;
 #[cfg(feature = "test-util")]
 pub mod testing;
 
+pub use descriptors::raise_descriptors;
 pub use guardian::{Guarded, guard, guarded_by};
 pub use output::{Encoding, ProcessOutput};
 pub use process::Process;

@@ -265,7 +265,8 @@ be made to mean this machine), and to writes from pages of other origins than it
 key none of this applies. A page of another origin may still read what LangGraph shows to all \
 (CORS *).
 
-Descriptors (ulimit -n): half are for connections, at most 10,000. Streams, waits and starts have \
+Descriptors (ulimit -n): the soft limit is raised to the hard one, and programs get it as it was. \
+Half are for connections, at most 10,000. Streams, waits and starts have \
 three quarters of these, one more is answered 503; the rest is for cancels and reads. When all are \
 taken, the connection that has been idle for longest is closed. A client that takes nothing for \
 30 s of what is written to it is given up.

@@ -84,19 +84,30 @@ impl Delegated {
         }
     }
 
-    /// Says in JSON what came of it: the output, or `{"error": …}`, or `{"stopped": …}`, with what a
-    /// member left that was stopped or failed as `partial`.
+    /// Says in JSON what came of it: the output, or `{"error": …}`, or `{"stopped": …}` if it left
+    /// nothing.
     pub fn to_json(&self) -> Value {
+        match (&self.error, &self.output, &self.cause) {
+            (Some(error), ..) => json!({ "error": &**error }),
+            (None, Some(output), _) => output.parse().unwrap_or_default(),
+            (None, None, Some(cause)) => json!({ "stopped": cause.to_string() }),
+            (None, None, None) => Value::Null,
+        }
+    }
+
+    /// As [`to_json`](Self::to_json), but what a member left that did not complete is no output:
+    /// it is the `partial` beside `error` or `stopped`.
+    pub fn to_account(&self) -> Value {
         let output = || self.output.as_ref().map(|output| output.parse().unwrap_or_default());
-        let mut told = match (&self.error, &self.cause) {
+        let mut account = match (&self.error, &self.cause) {
             (Some(error), _) => json!({ "error": &**error }),
             (None, Some(cause)) => json!({ "stopped": cause.to_string() }),
-            (None, None) => return output().unwrap_or(Value::Null),
+            (None, None) => return self.to_json(),
         };
         if let Some(partial) = output() {
-            told["partial"] = partial;
+            account["partial"] = partial;
         }
-        told
+        account
     }
 
     /// Says why the member has not completed; none if it has.

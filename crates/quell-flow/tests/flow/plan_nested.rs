@@ -143,7 +143,8 @@ steps:
     )
     .await;
     let expected = json!({
-        "all": {"terse": "no draft", "kind": "nice draft", "ill": {"error": "run `ill` failed: no"}},
+        "all": {"terse": "no draft", "kind": "nice draft",
+            "ill": {"error": "run `ill` failed: no"}},
         "one": "draft",
         "row": "draft+x+y",
         "led": {"out": "did 2 of hand"},

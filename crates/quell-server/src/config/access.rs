@@ -63,9 +63,14 @@ pub(super) fn access(
 }
 
 /// Names the variables that hold secrets: programs that we start do not get them.
-pub(super) fn secret_names(keys: &[KeyEntry], tokens: &[TokenEntry]) -> Arc<[String]> {
+pub(super) fn secret_names(
+    keys: &[KeyEntry],
+    tokens: &[TokenEntry],
+    agentos: Option<&String>,
+) -> Arc<[String]> {
     let keys = keys.iter().map(|entry| &entry.secret_env);
-    keys.chain(tokens.iter().filter_map(|entry| entry.secret_env.as_ref())).cloned().collect()
+    let tokens = tokens.iter().filter_map(|entry| entry.secret_env.as_ref());
+    keys.chain(tokens).chain(agentos).cloned().collect()
 }
 
 impl KeyEntry {
@@ -121,7 +126,7 @@ impl TokenEntry {
 }
 
 /// Reads a secret from the environment.
-fn secret(name: &str) -> Result<String, String> {
+pub(super) fn secret(name: &str) -> Result<String, String> {
     let found = env::var(name).map_err(|error| format!("the environment variable {name}: {error}"));
     let secret = found?;
     if secret.is_empty() {

@@ -99,6 +99,19 @@ impl Config {
         Ok(Self { folder, ..config })
     }
 
+    /// Takes the key of `AgentOS` from the environment.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not there.
+    pub(crate) fn with_secrets(mut self) -> Result<Self, String> {
+        if let Some(name) = &self.agentos.security_key_env {
+            let key = access::secret(name).map_err(|error| format!("[agentos]: {error}"))?;
+            self.agentos.security_key = Some(key);
+        }
+        Ok(self)
+    }
+
     /// Yields where to listen: as the command line says, as the file says, or on loopback.
     pub(crate) fn listen(&self, asked: Option<SocketAddr>) -> SocketAddr {
         let default = SocketAddrV4::new(Ipv4Addr::LOCALHOST, PORT);
@@ -167,7 +180,8 @@ impl Config {
     /// Fails if one is neither a program nor a plan, if a plan is wrong, if a component is named
     /// that is not there, or if plans would run themselves.
     pub(crate) fn components(&self, catalog: Catalog) -> Result<Catalog, String> {
-        let secrets = access::secret_names(&self.keys, &self.tokens);
+        let agentos = self.agentos.security_key_env.as_ref();
+        let secrets = access::secret_names(&self.keys, &self.tokens, agentos);
         let place = Place { folder: &self.folder, secrets: &secrets };
         let mut catalog = self.programs(catalog, place)?;
         let (early, late): (Vec<_>, Vec<_>) =

@@ -121,5 +121,7 @@ mod tests {
     fn a_secret_is_not_shown() {
         let setting: Setting = "agentos.security_key=hush".parse().expect("a setting");
         assert_eq!(setting.to_string(), "agentos.security_key=…");
+        let refused = setting.put(&Table::new()).expect_err("an inline secret");
+        assert!(refused.contains("security_key_env") && !refused.contains("hush"), "{refused}");
     }
 }

@@ -64,7 +64,7 @@ impl TeamEntry {
             }
             (_, Some(_)) => return Err("`choose` goes with mode `route`".into()),
             (TeamMode::Broadcast, None) => Team::broadcast(id).combine(async |_, all| {
-                let one = |one: &quell_flow::Delegated| (one.member.to_string(), one.to_json());
+                let one = |one: &quell_flow::Delegated| (one.member.to_string(), one.to_account());
                 Ok(Value::Object(all.iter().map(one).collect()).into())
             }),
             (TeamMode::Sequence, None) => Team::sequence(id),

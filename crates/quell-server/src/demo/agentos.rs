@@ -50,7 +50,8 @@ fn agent(id: String, pace: Pace, witness: &Witness) -> Component {
 }
 
 fn slow_team(id: String, witness: &Witness) -> Component {
-    let mut team = Team::broadcast(id).leader(Model::new("leader-model", "LeaderModel", "Fake"));
+    let leader = Model::new("leader-model", "LeaderModel", "Fake");
+    let mut team = Team::broadcast(id).leader(leader).verdict("done");
     for number in 1..=3 {
         let (who, witness) = (format!("member-{number}"), witness.clone());
         let name = who.clone();

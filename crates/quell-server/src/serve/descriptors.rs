@@ -1,7 +1,7 @@
 //! File descriptors: how many there may be, and who may have how many of them.
 //!
-//! The limit itself stays as it is: the programs that are run inherit it, and old ones break if it
-//! is high.
+//! The soft limit is raised to the hard one at the start; the programs that are run get it as it
+//! was ([`quell_process::raise_descriptors`]).
 
 use rustix::process::{Resource, getrlimit};
 

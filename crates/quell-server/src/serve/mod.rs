@@ -53,7 +53,7 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
 fn served(args: &ServeArgs, stderr: &Stderr) -> Result<(), String> {
     let writer = stderr.writer();
     tracing_subscriber::fmt().with_writer(move || writer.clone()).with_max_level(args.log).init();
-    let config = Config::load(args.config.as_deref(), &args.set)?;
+    let config = Config::load(args.config.as_deref(), &args.set)?.with_secrets()?;
     let site = Site::new(args, config)?;
     let bodies = runtime("quell-body", None)?;
     let http = runtime("quell-http", Some(HTTP_THREADS))?;
@@ -121,6 +121,9 @@ impl Site {
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {error}");
         let listener = TcpListener::bind(listen).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
+        if let Err(error) = quell_process::raise_descriptors() {
+            tracing::warn!(%error, "limit of descriptors cannot be raised");
+        }
         let shares = Shares::of_process();
         let engine = Engine::with_config(config.engine(shares.programs).runtime(bodies));
         let service = Service::new(engine.clone(), catalog).limits(config.limits()).access(access);

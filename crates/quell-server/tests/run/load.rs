@@ -90,3 +90,26 @@ fn a_cancel_and_a_read_find_a_place_behind_streams_and_idle_connections() {
     site.signal("TERM");
     assert_eq!(site.ended().0.code, Some(0));
 }
+
+// Half of the descriptors are for connections: with the soft limit of the test there would be 10.
+#[test]
+fn the_server_has_all_descriptors_there_may_be_and_its_programs_as_many_as_before() {
+    let scratch = Scratch::new();
+    let told = scratch.path("limit");
+    // The limit is restored right after the program has begun.
+    let script = format!("sleep 0.5; ulimit -Sn > {0}.new; mv {0}.new {0}", told.display());
+    let config = format!("[agents.limit]\nrun = [\"sh\", \"-c\", \"{script}\"]\n");
+    let file = scratch.write("quell.toml", &config).display().to_string();
+    let site = Site::under("ulimit -Sn 20", scratch, &["--config", &file]);
+    let component = json!({ "kind": "agent", "id": "limit" });
+    let (status, run) = site.post("/v1/runs", &json!({ "component": component }));
+    assert_eq!(status, 201, "{run}");
+    let idle = TcpStream::connect(site.address()).expect("it listens");
+    let held: Vec<_> = (0..40).map(|_| TcpStream::connect(site.address())).collect();
+    assert_eq!(site.get("/v1/runs").0, 200);
+    wait_until("the program says its limit", || told.exists());
+    assert_eq!(site.scratch.read("limit"), b"20\n");
+    drop((idle, held));
+    site.signal("TERM");
+    assert_eq!(site.ended().0.code, Some(0));
+}
