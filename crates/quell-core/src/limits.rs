@@ -99,6 +99,25 @@ pub const FAILURE_BYTES_MAX: usize = 16 << 10;
 /// Errors of cleanup kept per run. The first ones are kept, the others are not.
 pub const CLEANUP_ERRORS_MAX: usize = 16;
 
+/// Yields what one owner may have of a bound, in percent of it; at least one, unless the bound is
+/// zero. Zero percent count as 1, more than 100 as 100.
+///
+/// # Examples
+///
+/// ```
+/// use quell_core::limits::share_of;
+///
+/// assert_eq!(share_of(1_000, 25), 250);
+/// assert_eq!((share_of(2, 25), share_of(0, 25)), (1, 0));
+/// assert_eq!(share_of(usize::MAX, 200), usize::MAX);
+/// ```
+pub fn share_of(max: usize, percent: u8) -> usize {
+    let percent = usize::from(percent.clamp(1, 100));
+    // The remainder apart: the product must not overflow.
+    let share = max / 100 * percent + max % 100 * percent / 100;
+    share.max(max.min(1))
+}
+
 /// Cuts a text that is longer than so many bytes, at a character, and marks it with `…`. A bound
 /// below the three bytes of the mark leaves nothing.
 ///

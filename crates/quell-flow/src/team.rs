@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use quell::{Failure, Payload, RunContext};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Component, Model};
 
@@ -77,7 +77,7 @@ pub struct Team {
 /// # let _ = strict;
 /// assert_eq!(OnMember::default(), OnMember::GoOn);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OnMember {

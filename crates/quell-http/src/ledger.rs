@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use quell::limits::share_of;
 
 /// Bytes that are held for callers: a bound for all of them, and a share of it for each. Cheap to
 /// clone.
@@ -164,14 +165,6 @@ impl fmt::Debug for Charge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Charge").field("bytes", &self.bytes).finish_non_exhaustive()
     }
-}
-
-/// Yields what one owner may have of a bound; at least one of it, unless it is zero.
-pub(crate) fn share_of(max: usize, percent: u8) -> usize {
-    let percent = usize::from(percent.clamp(1, 100));
-    // The remainder apart: the product must not overflow.
-    let share = max / 100 * percent + max % 100 * percent / 100;
-    share.max(max.min(1))
 }
 
 #[cfg(test)]

@@ -112,9 +112,9 @@ impl Fold {
             return self.add(event.run, *parent, *kind, name);
         }
         let Some(place) = self.places.get(&event.run).copied() else { return };
-        let left = BYTES_MAX.saturating_sub(self.bytes);
-        let room = if self.grow(weight(&event.kind)) { left } else { 0 };
-        self.bytes += self.runs[place].take(event, room);
+        let weight = weight(&event.kind);
+        let has_room = weight <= BYTES_MAX.saturating_sub(self.bytes) && self.grow(weight);
+        self.bytes += self.runs[place].take(event, weight, has_room);
         if let Some(charge) = &mut self.charge {
             charge.shrink_to(self.bytes);
         }
@@ -184,24 +184,21 @@ impl Notes {
         }
     }
 
-    /// Takes an event of the run in; yields the bytes that are kept of it.
-    fn take(&mut self, event: &RunEvent, room: usize) -> usize {
+    /// Takes an event of the run in, with its weight, unless there is no room for that; yields the
+    /// bytes that are kept of it.
+    fn take(&mut self, event: &RunEvent, weight: usize, has_room: bool) -> usize {
+        self.is_cut |= !has_room;
         match &event.kind {
+            EventKind::Emitted(_) | EventKind::ToolStarted { .. } if !has_room => 0,
             EventKind::Emitted(payload) => {
-                if payload.len() > room {
-                    self.is_cut = true;
-                    return 0;
-                }
-                let bytes = payload.len();
-                Emit::read(payload).map_or(0, |emit| self.take_emit(emit, event.at, bytes))
+                Emit::read(payload).map_or(0, |emit| self.take_emit(emit, event.at, weight))
             }
             EventKind::Progress(fraction) => {
                 self.progress = Some(*fraction);
                 0
             }
             EventKind::ToolStarted { call, name, input } => {
-                let bytes = input.len();
-                if self.tools.len() >= TOOLS_MAX || bytes > room {
+                if self.tools.len() >= TOOLS_MAX {
                     self.is_cut = true;
                     return 0;
                 }
@@ -213,9 +210,12 @@ impl Notes {
                     outcome: None,
                     ended_at: None,
                 });
-                bytes
+                weight
             }
-            EventKind::ToolEnded { call, outcome } => self.end_tool(call, outcome, event.at, room),
+            EventKind::ToolEnded { call, outcome } => {
+                let known = if has_room { outcome } else { &ToolOutcome::Unknown };
+                if self.end_tool(call, known, event.at) && has_room { weight } else { 0 }
+            }
             _ => 0,
         }
     }
@@ -256,28 +256,13 @@ impl Notes {
         }
     }
 
-    fn end_tool(
-        &mut self,
-        call: &str,
-        outcome: &ToolOutcome,
-        at: SystemTime,
-        room: usize,
-    ) -> usize {
+    /// Writes the outcome of a call down, if it has begun and has none.
+    fn end_tool(&mut self, call: &str, outcome: &ToolOutcome, at: SystemTime) -> bool {
         let open = |tool: &&mut ToolNote| &*tool.call == call && tool.outcome.is_none();
-        let Some(tool) = self.tools.iter_mut().rev().find(open) else { return 0 };
+        let Some(tool) = self.tools.iter_mut().rev().find(open) else { return false };
         tool.ended_at = Some(at);
-        let bytes = match outcome {
-            ToolOutcome::Result(Some(output)) => output.len(),
-            ToolOutcome::Error(words) => words.len(),
-            ToolOutcome::Result(None) | ToolOutcome::Cancelled | ToolOutcome::Unknown => 0,
-        };
-        if bytes > room {
-            self.is_cut = true;
-            tool.outcome = Some(ToolOutcome::Unknown);
-            return 0;
-        }
         tool.outcome = Some(outcome.clone());
-        bytes
+        true
     }
 }
 

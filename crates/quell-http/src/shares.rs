@@ -10,7 +10,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::ledger::share_of;
+use quell::limits::share_of;
 
 /// A table of what callers leave, each entry for a while.
 ///

@@ -266,14 +266,18 @@ impl Render {
         name: impl Fn(&str) -> String,
     ) {
         let is_first = self.speakers.insert(run, name("messages/complete")).is_none();
+        let is_by_piece = self.modes.has("messages-tuple");
+        if !(is_by_piece || is_first && self.modes.has("messages")) {
+            return;
+        }
         let (root, speaker) = (self.run.id().to_string(), run.to_string());
         let node = self.find(run).map_or_else(String::new, |run| run.name().to_owned());
         let origin = self.origin(&root, &speaker, &node);
-        if self.modes.has("messages-tuple") {
-            frames.push(Frame::json(name("messages"), &origin.piece(text)));
-        } else if self.modes.has("messages") && is_first {
-            frames.push(Frame::json(name("messages/metadata"), &origin.announced()));
-        }
+        frames.push(if is_by_piece {
+            Frame::json(name("messages"), &origin.piece(text))
+        } else {
+            Frame::json(name("messages/metadata"), &origin.announced())
+        });
     }
 
     /// Says the whole text of a run that has ended, in the mode that shows it so.

@@ -95,11 +95,7 @@ impl Admission {
             return Err(SubmitError::LaneBusy(Arc::clone(key)));
         }
         match gate.and_then(|gate| gate.not_before).filter(|due| *due > now) {
-            Some(due) => {
-                let number = state.next_number();
-                state.places.insert(node.id, Place::Due(due, number));
-                state.due.insert((due, number), Arc::clone(node));
-            }
+            Some(due) => state.await_due(node, due),
             None => state.line_up(Arc::clone(node)),
         }
         Ok(self.let_go(&mut state, now))
@@ -108,10 +104,7 @@ impl Admission {
     /// Takes a child in that has a due time, if that is still to come. It has no lane and takes no
     /// slot: its root has both. Called under its node's lock, with the node held.
     pub(crate) fn enter_child(&self, node: &Arc<Node>, due: Instant) {
-        let mut state = self.state.lock();
-        let number = state.next_number();
-        state.places.insert(node.id, Place::Due(due, number));
-        state.due.insert((due, number), Arc::clone(node));
+        self.state.lock().await_due(node, due);
     }
 
     /// A run became terminal: it waits no more, and its lane goes to the next one.
@@ -185,6 +178,12 @@ impl Admission {
 }
 
 impl State {
+    fn await_due(&mut self, node: &Arc<Node>, due: Instant) {
+        let number = self.next_number();
+        self.places.insert(node.id, Place::Due(due, number));
+        self.due.insert((due, number), Arc::clone(node));
+    }
+
     /// A run whose due time has come takes its lane, or waits for it.
     fn line_up(&mut self, node: Arc<Node>) {
         let number = self.next_number();

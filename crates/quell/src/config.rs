@@ -81,10 +81,7 @@ pub struct Limits {
 impl Limits {
     /// Yields what one owner may have of a bound; at least one of it, unless it is zero.
     pub(crate) fn share_of(&self, max: usize) -> usize {
-        let percent = usize::from(self.owner_share_percent.clamp(1, 100));
-        // The remainder apart: the product must not overflow.
-        let share = max / 100 * percent + max % 100 * percent / 100;
-        share.max(max.min(1))
+        limits::share_of(max, self.owner_share_percent)
     }
 }
 

@@ -162,7 +162,7 @@ fn on_task(scope: &Scope, task: &Payload, more: Vec<(&'static str, Variable)>) -
 fn by_name(all: &[Delegated]) -> Result<Payload, Failure> {
     let told = |one: &Delegated| match &one.output {
         Some(output) if one.status == RunStatus::Completed => output.clone(),
-        _ => one.to_account().into(),
+        _ => one.to_detailed_json().into(),
     };
     let told: Vec<_> = all.iter().map(|one| (Arc::clone(&one.member), told(one))).collect();
     Ok(Payload::json(&Object(&told))?)

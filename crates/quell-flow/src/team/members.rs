@@ -97,17 +97,15 @@ impl Delegated {
 
     /// As [`to_json`](Self::to_json), but what a member left that did not complete is no output:
     /// it is the `partial` beside `error` or `stopped`.
-    pub fn to_account(&self) -> Value {
-        let output = || self.output.as_ref().map(|output| output.parse().unwrap_or_default());
-        let mut account = match (&self.error, &self.cause) {
-            (Some(error), _) => json!({ "error": &**error }),
-            (None, Some(cause)) => json!({ "stopped": cause.to_string() }),
-            (None, None) => return self.to_json(),
-        };
-        if let Some(partial) = output() {
-            account["partial"] = partial;
+    pub fn to_detailed_json(&self) -> Value {
+        if self.error.is_none() && self.cause.is_none() {
+            return self.to_json();
         }
-        account
+        let mut said = Self { output: None, ..self.clone() }.to_json();
+        if let Some(partial) = &self.output {
+            said["partial"] = partial.parse().unwrap_or_default();
+        }
+        said
     }
 
     /// Says why the member has not completed; none if it has.

@@ -9,8 +9,8 @@ mod principal;
 pub use error::{AccessError, ExposedListener, KeyError};
 pub use jwt::{Issuer, Jwt};
 pub use key::Key;
-pub(crate) use open::is_json;
 pub use open::{BodyKinds, guard_open};
+pub(crate) use open::{is_json, not_json};
 pub use principal::{ADMIN_SCOPES, Principal, Teams};
 
 use std::fmt;

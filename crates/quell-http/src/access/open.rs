@@ -116,8 +116,7 @@ impl Door {
         }
         let is_bare = request.body().is_end_stream();
         if self.bodies == BodyKinds::Json && !is_bare && !is_json(headers) {
-            let detail = "send the body as application/json";
-            return Some(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail));
+            return Some(not_json());
         }
         None
     }
@@ -145,6 +144,12 @@ impl Door {
         });
         foreign.map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
     }
+}
+
+/// Refuses a body that is not JSON by name.
+pub(crate) fn not_json() -> Problem {
+    let detail = "send the body as application/json";
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail)
 }
 
 fn refused(name: &str, detail: String) -> Problem {

@@ -1,9 +1,9 @@
 //! The body of a request.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 
-use crate::access::is_json;
+use crate::access::{is_json, not_json};
 use crate::body::Upload;
 use crate::problem::Problem;
 use crate::view::View;
@@ -17,8 +17,7 @@ pub(crate) async fn json_body(
 ) -> Result<Upload, Problem> {
     let upload = view.read_body(headers, body).await?;
     if !upload.bytes().is_empty() && !is_json(headers) {
-        let detail = "send the body as application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail));
+        return Err(not_json());
     }
     Ok(upload)
 }

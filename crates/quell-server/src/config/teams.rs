@@ -19,26 +19,9 @@ pub(crate) struct TeamEntry {
     description: Option<String>,
     /// What a member means to the team that failed, or was stopped alone.
     #[serde(default)]
-    on_member_failed: OnMemberWord,
+    on_member_failed: OnMember,
     #[serde(default)]
-    on_member_stopped: OnMemberWord,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OnMemberWord {
-    #[default]
-    GoOn,
-    Fail,
-}
-
-impl From<OnMemberWord> for OnMember {
-    fn from(word: OnMemberWord) -> Self {
-        match word {
-            OnMemberWord::GoOn => Self::GoOn,
-            OnMemberWord::Fail => Self::Fail,
-        }
-    }
+    on_member_stopped: OnMember,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -64,15 +47,15 @@ impl TeamEntry {
             }
             (_, Some(_)) => return Err("`choose` goes with mode `route`".into()),
             (TeamMode::Broadcast, None) => Team::broadcast(id).combine(async |_, all| {
-                let one = |one: &quell_flow::Delegated| (one.member.to_string(), one.to_account());
+                let one =
+                    |one: &quell_flow::Delegated| (one.member.to_string(), one.to_detailed_json());
                 Ok(Value::Object(all.iter().map(one).collect()).into())
             }),
             (TeamMode::Sequence, None) => Team::sequence(id),
         };
         let team = members.into_iter().fold(team, |team, one| team.with_member(Member::of(one)));
-        let team = team
-            .on_member_failed(self.on_member_failed.into())
-            .on_member_stopped(self.on_member_stopped.into());
+        let team =
+            team.on_member_failed(self.on_member_failed).on_member_stopped(self.on_member_stopped);
         let component = team.into_component();
         Ok(match &self.description {
             Some(description) => component.describe(description),

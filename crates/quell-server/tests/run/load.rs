@@ -1,5 +1,6 @@
 //! `quell serve` among clients that leave, linger, or do not read.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
@@ -91,7 +92,7 @@ fn a_cancel_and_a_read_find_a_place_behind_streams_and_idle_connections() {
     assert_eq!(site.ended().0.code, Some(0));
 }
 
-// Half of the descriptors are for connections: with the soft limit of the test there would be 10.
+// The system says what limit the server has, the program what limit it was given.
 #[test]
 fn the_server_has_all_descriptors_there_may_be_and_its_programs_as_many_as_before() {
     let scratch = Scratch::new();
@@ -104,12 +105,12 @@ fn the_server_has_all_descriptors_there_may_be_and_its_programs_as_many_as_befor
     let component = json!({ "kind": "agent", "id": "limit" });
     let (status, run) = site.post("/v1/runs", &json!({ "component": component }));
     assert_eq!(status, 201, "{run}");
-    let idle = TcpStream::connect(site.address()).expect("it listens");
-    let held: Vec<_> = (0..40).map(|_| TcpStream::connect(site.address())).collect();
-    assert_eq!(site.get("/v1/runs").0, 200);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", site.pid())).expect("it lives");
+    let of_files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let words: Vec<_> = of_files.expect("a limit").split_whitespace().collect();
+    assert!(words[0] == words[1] && words[0] != "20", "{words:?}");
     wait_until("the program says its limit", || told.exists());
     assert_eq!(site.scratch.read("limit"), b"20\n");
-    drop((idle, held));
     site.signal("TERM");
     assert_eq!(site.ended().0.code, Some(0));
 }

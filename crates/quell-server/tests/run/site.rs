@@ -71,6 +71,11 @@ impl Site {
         self.base.trim_start_matches("http://")
     }
 
+    /// Yields the id of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         self.running.signal(name);
     }

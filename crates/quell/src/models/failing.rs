@@ -1,24 +1,35 @@
 //! A run that fails, and what it has left behind: holds that wait to be told.
 
 use loom::future::block_on;
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 use quell_core::lifecycle::BodyEnd;
 use quell_core::{CauseKind, Disposition, RunStatus, Work};
 
 use super::{Arc, EVERY, because, checked_log, end_body, engine, explore, started_root};
 use crate::context::RunContext;
+use crate::engine::Engine;
+use crate::node::Node;
+use crate::work::Hold;
+
+fn held_root(engine: &Engine) -> (Arc<Node>, RunContext, Hold) {
+    let node = started_root(engine);
+    let ctx = RunContext::new(Arc::clone(&node));
+    let hold = ctx.hold(Work::Process, "waits").expect("nothing is stopped");
+    (node, ctx, hold)
+}
+
+/// The body fails, on a thread of its own.
+fn fail(node: &Arc<Node>) -> JoinHandle<()> {
+    let node = Arc::clone(node);
+    thread::spawn(move || end_body(&node, BodyEnd::Err))
+}
 
 #[test]
 fn i2_a_hold_that_waits_for_a_stop_is_woken_by_a_failure() {
     explore("failure against a hold that waits", EVERY, 0, |_| {
         let engine = engine();
-        let node = started_root(&engine);
-        let ctx = RunContext::new(Arc::clone(&node));
-        let hold = ctx.hold(Work::Process, "waits").expect("nothing is stopped");
-        let body = thread::spawn({
-            let node = Arc::clone(&node);
-            move || end_body(&node, BodyEnd::Err)
-        });
+        let (node, ctx, hold) = held_root(&engine);
+        let body = fail(&node);
         let cause = block_on(ctx.stopped());
         assert_eq!(cause.kind, CauseKind::ParentFailed);
         assert!(ctx.is_stopping(), "it reads what it was told");
@@ -33,13 +44,8 @@ fn i2_a_hold_that_waits_for_a_stop_is_woken_by_a_failure() {
 fn i2_a_token_that_is_made_while_a_run_fails_is_cancelled() {
     explore("failure against a token", EVERY, 0, |_| {
         let engine = engine();
-        let node = started_root(&engine);
-        let ctx = RunContext::new(Arc::clone(&node));
-        let hold = ctx.hold(Work::Process, "waits").expect("nothing is stopped");
-        let body = thread::spawn({
-            let node = Arc::clone(&node);
-            move || end_body(&node, BodyEnd::Err)
-        });
+        let (node, ctx, hold) = held_root(&engine);
+        let body = fail(&node);
         // Before the failure or after it: a token that nobody cancels is a deadlock.
         block_on(ctx.cancellation_token().cancelled());
         drop(hold);
@@ -53,13 +59,8 @@ fn i2_a_token_that_is_made_while_a_run_fails_is_cancelled() {
 fn i2_a_hold_hears_of_whichever_comes_first_a_stop_or_a_failure() {
     explore("failure against a stop and a hold that waits", Some(3), 2, |seen| {
         let engine = engine();
-        let node = started_root(&engine);
-        let ctx = RunContext::new(Arc::clone(&node));
-        let hold = ctx.hold(Work::Process, "waits").expect("nothing is stopped");
-        let body = thread::spawn({
-            let node = Arc::clone(&node);
-            move || end_body(&node, BodyEnd::Err)
-        });
+        let (node, ctx, hold) = held_root(&engine);
+        let body = fail(&node);
         let other = thread::spawn({
             let node = Arc::clone(&node);
             move || node.cancel(&because("stop"))
