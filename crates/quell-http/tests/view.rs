@@ -255,3 +255,26 @@ async fn of_many_runs_of_one_id_there_is_one_in_every_state() {
         view.cancel(&again[0], CancelRequest::because("enough"), Wait::quiescent()).await;
     }
 }
+
+#[tokio::test]
+async fn notes_of_a_deleted_run_are_not_those_of_the_next_with_its_id() {
+    let service = service();
+    let of = |who: &str| service.view(Contract::Native, Principal::named(who.to_owned()));
+    let (ada, ben) = (of("ada"), of("ben"));
+    let say = async |view: &View, text: &str| {
+        let echo = view.find_component("echo").unwrap();
+        let start = Start::new(echo, Payload::from(text)).id("x");
+        let run = view.start(start).await.unwrap().run;
+        run.quiescent().await;
+        run
+    };
+    let old = say(&ada, "adas secret").await;
+    let first = ada.notes(&old).text;
+    assert!(ada.forget(&old));
+    let sleeper = ben.find_component("sleeper").unwrap();
+    let new = ben.start(Start::new(sleeper, Payload::from("x")).id("x")).await.unwrap().run;
+    let seen_by_ada = ada.notes(&old);
+    let seen_by_ben = ben.notes(&new);
+    assert_eq!(seen_by_ben.text, "", "ben reads what ada's run said");
+    assert_eq!((&*seen_by_ada.name, seen_by_ada.text), ("echo", first));
+}
