@@ -49,8 +49,8 @@ fn assert_placed(error: &PlanError, text: &str) {
 }
 
 /// Lines of a process: two bytes say how they are read and how often they are repeated, the rest is
-/// what the program writes. Events do not depend on how it is read, nothing is lost, and each is
-/// within its bound.
+/// what the program writes. Events do not depend on how it is read, but for lines that are joined;
+/// those say the same. Nothing is lost, and each event is within its bound.
 ///
 /// # Panics
 ///
@@ -65,6 +65,34 @@ pub fn lines(bytes: &[u8]) {
     let ends = events.iter().filter(|event| ends_a_line(event)).count();
     let lines = stdout.split_inclusive(|byte| *byte == b'\n').count();
     assert_eq!(ends, lines, "{events:?}");
+    for chunk in [stdout.len(), usize::from(*chunk) * 64 + 1] {
+        let joined = quell_process::testing::joined_events_of(stdout, chunk);
+        assert!(joined.len() <= events.len(), "{} events of {}", joined.len(), events.len());
+        assert!(said(&joined) == said(&events), "joined lines say something else");
+        let is_few = |part: &[u8]| part.split(|byte| *byte == b'\n').count() <= 16;
+        let are_few = stdout.chunks(chunk.max(1)).all(is_few);
+        assert!(!are_few || joined == events, "a few lines were joined");
+    }
+}
+
+/// What events say, one after the other: the text of lines, whether something of it was replaced,
+/// and objects with `event` as they are.
+fn said(events: &[Payload]) -> (Vec<String>, bool) {
+    let (mut all, mut is_lossy) = (vec![String::new()], false);
+    for event in events {
+        let whole = ends_a_line(event);
+        let value: serde_json::Value = event.parse().unwrap_or_default();
+        let Some(line) = value["line"].as_str().filter(|_| value.get("event").is_none()) else {
+            all.extend([event.to_string(), String::new()]);
+            continue;
+        };
+        is_lossy |= value.get("lossy").is_some();
+        if let Some(last) = all.last_mut() {
+            last.push_str(line);
+            last.push_str(if whole { "\n" } else { "" });
+        }
+    }
+    (all, is_lossy)
 }
 
 /// Expressions: the first byte says what they read, the rest is the expression, also as one of two
@@ -175,6 +203,17 @@ mod tests {
         for repeat in 0..10 {
             lines(&[&[3, repeat], &b"{\"event\":1}\nx\xff\n\n"[..]].concat());
             lines(&[&[0, repeat], "ü\u{1}".repeat(999).as_bytes()].concat());
+        }
+    }
+
+    #[test]
+    fn lines_that_are_joined_say_what_they_said_apart() {
+        let many = ["a\n".repeat(40), "\n".repeat(40), "\u{1}".repeat(2_000) + "\n"];
+        for text in [&many.concat(), "{\"event\":1}\n\nplain\n", &many[2], "ü\r\nü"] {
+            for (chunk, repeat) in [(255, 0), (255, 5), (3, 6), (0, 4), (128, 9)] {
+                lines(&[&[chunk, repeat], text.as_bytes()].concat());
+                lines(&[&[chunk, repeat], text.as_bytes(), b"\xf0\x9f", &[b'\n'; 20]].concat());
+            }
         }
     }
 }

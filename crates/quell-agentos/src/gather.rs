@@ -96,10 +96,12 @@ fn tell(view: &View, row: &RunRow, place: Place) -> Told {
     let output = row.output.as_ref().or(row.partial.as_ref());
     let model = notes.as_ref().and_then(|notes| notes.model.as_ref());
     let show = |id| view.service().shown(id);
+    let mut state = State::of_row(row, show);
+    state.truncated = notes.as_ref().is_some_and(|notes| notes.is_cut);
     Told {
         place,
         kids: Vec::new(),
-        state: State::of_row(row, show),
+        state,
         status: row.status,
         cause: origin_of(view, row),
         output: output.and_then(|output| output.parse().ok()),

@@ -24,8 +24,9 @@
 //! Runs of kind agent, team and workflow are themselves. A run of kind `step` or `branch` within a
 //! workflow is a step, or a Parallel if the workflow's list of steps says so of that name; an agent
 //! below it is the step's executor, and a step without one is a function. Other runs are not told.
-//! A reader so slow that events were lost for it misses them; every terminal event has the whole
-//! text.
+//! A reader so slow that events were lost for it is told so where they are missing, by the event
+//! `lagged` with `missed_events`, which clients of the contract skip. Every terminal event has the
+//! whole text; if that is not whole either, `quell.truncated` of the event and of the run is true.
 
 mod cors;
 mod form;

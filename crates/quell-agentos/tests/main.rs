@@ -12,6 +12,10 @@
 mod cancel;
 /// What starts a run, streams it and reads it.
 mod create;
+/// Ids of callers, twice.
+mod identity;
+/// What is lost is marked.
+mod marks;
 /// Cancel against completion.
 mod races;
 /// What is refused, and in which words.

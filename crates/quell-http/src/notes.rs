@@ -144,6 +144,11 @@ impl Fold {
         Some(self.marked(notes))
     }
 
+    /// Tells whether something of one run is missing; of one that is not in, everything is.
+    pub(crate) fn is_cut(&self, run: RunId) -> bool {
+        self.is_lossy || self.places.get(&run).is_none_or(|place| self.runs[*place].is_cut)
+    }
+
     /// Yields how far one run has come.
     pub(crate) fn progress(&self, run: RunId) -> Option<f32> {
         self.places.get(&run).and_then(|place| self.runs[*place].progress)

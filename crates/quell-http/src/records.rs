@@ -85,6 +85,11 @@ impl Records {
         self.read(run, Fold::all)
     }
 
+    /// Tells whether something that a run said is missing from its notes.
+    pub(crate) fn is_cut(&self, run: &RunRef) -> bool {
+        self.read(run, |fold| fold.is_cut(run.id()))
+    }
+
     /// Yields how far a run has come.
     pub(crate) fn progress(&self, run: &RunRef) -> Option<f32> {
         self.read(run, |fold| fold.progress(run.id()))

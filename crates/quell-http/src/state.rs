@@ -8,7 +8,7 @@ use quell::{Cause, Disposition, RunId, RunReport, RunRow, RunStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The side channel: `{status, cause, quiescent, abandoned}`.
+/// The side channel: `{status, cause, quiescent, abandoned}`, and `truncated` where that is so.
 ///
 /// # Examples
 ///
@@ -31,6 +31,11 @@ pub struct State {
     /// The names of what did not stop in time.
     #[schema(value_type = Vec<String>)]
     pub abandoned: Vec<Arc<str>>,
+    /// Whether something that it said is missing from what is shown of it, its text, tool calls or
+    /// state: it said more than is kept, or faster than it was read. Left out if nothing is. Only a
+    /// [`View`](crate::View) knows.
+    #[serde(skip_serializing_if = "is_false")]
+    pub truncated: bool,
 }
 
 /// Why a run was stopped.
@@ -66,6 +71,7 @@ impl State {
             cause: row.cause.as_deref().map(|cause| Why::of(cause, show)),
             quiescent: row.quiescent || row.status == RunStatus::Queued,
             abandoned: row.abandoned.iter().map(|work| Arc::clone(&work.name)).collect(),
+            truncated: false,
         }
     }
 }
@@ -80,6 +86,11 @@ impl Why {
             origin: show(cause.origin),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Writes a time: RFC 3339, UTC, milliseconds. A clock before 1970 is at its beginning.

@@ -17,6 +17,8 @@ mod blocked;
 mod bounds;
 /// Clients that go away.
 mod disconnect;
+/// What is lost is marked.
+mod marks;
 /// The native API, call by call.
 mod native;
 /// What runs have said, and for how long that is known.

@@ -62,7 +62,7 @@ pub(crate) fn message(origin: Origin<'_>, modes: Modes, answer: &Values) -> Vec<
         vec![Frame::json("messages", &origin.whole(&text))]
     } else if modes.has("messages") {
         let announced = Frame::json("messages/metadata", &origin.announced());
-        vec![announced, Frame::json("messages/complete", &origin.complete(&text))]
+        vec![announced, Frame::json("messages/complete", &origin.complete(&text, false))]
     } else {
         Vec::new()
     }

@@ -26,7 +26,9 @@
 //!   twice; `POST /runs/cancel` by status stops what it marks. Upstream does none of that.
 //! - A resumable stream whose client comes back after more events than are held begins with
 //!   `event: lagged`, `data: {"from": …, "to": …}`, the numbers of the events that are gone. Its
-//!   values are those of the thread all the same, and the last ones are final.
+//!   values are those of the thread all the same, and the last ones are final. A reader too slow
+//!   for the log is told the same, and disconnected. `quell.truncated` of a run, and
+//!   `response_metadata.truncated` of a message, say that not all was kept of what it said.
 //! - There are no checkpoints yet: a run on null input that would go on from one fails and says
 //!   so, and `interrupt_before`, `interrupt_after` and `command` have no effect. A run that was
 //!   queued behind another gets its own input only; what it shows is laid over what the thread has.

@@ -66,6 +66,11 @@ pub(crate) fn frames(
     frames.flat_map(stream::iter).chain(end)
 }
 
+/// Says which events are gone.
+fn lagged(from: u64, to: u64) -> Frame {
+    Frame::json("lagged", &json!({ "from": from, "to": to }))
+}
+
 fn end_frame() -> Frame {
     Frame::new("end", "null")
 }
@@ -104,15 +109,20 @@ struct Render {
 impl Render {
     /// Yields the frames of an event; none to end the stream.
     fn frames(&mut self, event: &RunEvent) -> Option<Vec<Frame>> {
-        if let EventKind::Lagged { from, to } = event.kind {
-            // A slow reader is disconnected, never waited for; of a replay the start may be gone.
-            self.take(event);
-            return std::mem::take(&mut self.is_first).then(|| self.gone(from, to));
-        }
-        self.is_first = false;
         if self.is_over {
             return None;
         }
+        if let EventKind::Lagged { from, to } = event.kind {
+            self.take(event);
+            if std::mem::take(&mut self.is_first) {
+                // Of a replay the start may be gone.
+                return Some(self.gone(from, to));
+            }
+            // A slow reader is disconnected, never waited for, and told why.
+            self.is_over = true;
+            return Some(vec![lagged(from, to)]);
+        }
+        self.is_first = false;
         let mut frames = Vec::new();
         let is_new = self.take(event);
         match &event.kind {
@@ -150,7 +160,7 @@ impl Render {
 
     /// Says that events are gone which the client asked for; these frames have no id.
     fn gone(&self, from: u64, to: u64) -> Vec<Frame> {
-        let gone = Frame::json("lagged", &json!({ "from": from, "to": to }));
+        let gone = lagged(from, to);
         match &self.floor {
             // The client has the last one that is gone: it misses nothing.
             Some(floor) if seq_of(floor) == Some(to % SEQS) => Vec::new(),
@@ -290,7 +300,8 @@ impl Render {
         let view = self.app.service().view(Contract::LangGraph, Principal::anonymous());
         let (root, speaker) = (self.run.id().to_string(), run.id().to_string());
         let origin = self.origin(&root, &speaker, run.name());
-        frames.push(Frame::json(name, &origin.complete(&view.notes(&run).text)));
+        let notes = view.notes(&run);
+        frames.push(Frame::json(name, &origin.complete(&notes.text, notes.is_cut)));
     }
 
     /// Finds a run of the tree, also of one that the engine has forgotten.

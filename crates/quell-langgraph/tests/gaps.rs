@@ -1,8 +1,15 @@
 //! Streams of runs that said more than a log holds.
 
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Request;
+use futures::StreamExt;
 use quell::{Payload, RunContext, limits};
 use quell_flow::{Component, Emit, Reducer};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tower::ServiceExt;
 
 use crate::talk::Server;
 
@@ -82,4 +89,68 @@ async fn a_client_is_told_that_events_are_gone_and_only_then() {
     }
     let old = from("0000000000000-000020").await;
     assert!(old.text.starts_with("event: lagged\n"), "{}", &old.text[..100]);
+}
+
+/// Says a word, then waits to be asked for more than a log holds.
+fn burst(more: &Arc<Notify>) -> Component {
+    let more = Arc::clone(more);
+    Component::workflow("burst", move |ctx: RunContext, _input| {
+        let more = Arc::clone(&more);
+        async move {
+            Emit::content("first").send(&ctx);
+            more.notified().await;
+            for _ in 0..WORDS {
+                Emit::content("x").send(&ctx);
+            }
+            Ok(Payload::from("said"))
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_reader_that_is_too_slow_is_told_what_it_missed_before_it_is_disconnected() {
+    let more = Arc::new(Notify::new());
+    let server = Server::serving([burst(&more)]);
+    let thread = server.thread().await;
+    let body = json!({"assistant_id": "burst", "input": {}, "stream_mode": ["messages-tuple"]});
+    let request = Request::post(format!("/threads/{thread}/runs/stream"))
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()));
+    let response = server.app.clone().oneshot(request.unwrap()).await.unwrap();
+    let run = response.headers()["content-location"].to_str().unwrap().to_owned();
+    let mut body = response.into_body().into_data_stream();
+    let mut text = String::new();
+    while !text.contains("first") {
+        text.push_str(str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+    }
+    more.notify_one();
+    server.get(&format!("{run}/join")).await;
+    while let Some(piece) = body.next().await {
+        text.push_str(str::from_utf8(&piece.unwrap()).unwrap());
+    }
+    let frames: Vec<_> = text.split_terminator("\n\n").collect();
+    let last = frames.last().unwrap();
+    assert!(last.starts_with("event: lagged\ndata: {\"from\":"), "{last}");
+    assert_eq!(text.matches("event: lagged").count(), 1);
+    // What was said is not whole either: the run says so, and so does its message.
+    let row = server.get(&run).await.json();
+    assert_eq!((&row["status"], &row["quell"]["truncated"]), (&json!("success"), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_whole_says_so() {
+    let more = Arc::new(Notify::new());
+    let server = Server::serving([burst(&more)]);
+    let thread = server.thread().await;
+    more.notify_one();
+    let body = json!({"assistant_id": "burst", "input": {}, "stream_mode": ["messages"],
+        "stream_resumable": true});
+    let run = server.post(&format!("/threads/{thread}/runs"), &body).await;
+    let run = run.header("content-location").to_owned();
+    server.get(&format!("{run}/join")).await;
+    let again = server.saying("last-event-id", "-1");
+    let events = again.get(&format!("{run}/stream")).await.events();
+    assert!(events.iter().any(|(name, _)| name == "lagged"));
+    let (_, message) = events.iter().find(|(name, _)| name == "messages/complete").unwrap();
+    assert_eq!(message[0]["response_metadata"], json!({ "truncated": true }));
 }

@@ -11,6 +11,10 @@ mod calls;
 mod cancel;
 /// Idempotency, deadlines, prefixes.
 mod extensions;
+/// Ids of callers, twice.
+mod identity;
+/// What is lost is marked.
+mod marks;
 /// Cancels against ends, and against starts.
 mod races;
 /// Section 5: the table of refusals, and its order.

@@ -73,6 +73,7 @@ mod survivors;
 mod tail;
 #[cfg(feature = "test-util")]
 pub mod testing;
+mod told;
 
 pub use descriptors::raise_descriptors;
 pub use guardian::{Guarded, guard, guarded_by};

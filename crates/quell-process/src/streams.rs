@@ -7,15 +7,16 @@ use std::pin::{Pin, pin};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus};
 use std::task::{Context, Poll, ready};
 
-use quell::RunContext;
+use quell::{Payload, RunContext};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::unix::pipe;
 
 use crate::ProcessOutput;
-use crate::lines::{Line, Lines, is_many};
+use crate::lines::Lines;
 use crate::output::Written;
 use crate::pace::Pace;
 use crate::tail::Tail;
+use crate::told::Told;
 
 /// Our ends of the pipes of a process.
 #[derive(Debug)]
@@ -248,62 +249,29 @@ impl Stream {
 
     fn take(&mut self, bytes: &[u8], ctx: &RunContext) {
         self.bytes += bytes.len() as u64;
-        let (events, name, tail) = (&mut self.events, self.name, &mut self.tail);
-        let mut told =
-            Told { events, name, tail, ctx, is_many: is_many(bytes), pending: Vec::new() };
-        self.lines.push(bytes, |line| told.take(line));
+        let (events, tail) = (&mut self.events, &mut self.tail);
+        let mut told = Told::of(self.name, bytes, |payload| emit(events, ctx, payload));
+        self.lines.push(bytes, |line| {
+            tail.push(line.text().into_owned());
+            told.take(line);
+        });
         told.flush();
     }
 
     fn close(&mut self, ctx: &RunContext) {
         self.pipe = None;
-        let (events, name, tail) = (&mut self.events, self.name, &mut self.tail);
-        let mut told = Told { events, name, tail, ctx, is_many: false, pending: Vec::new() };
-        self.lines.finish(|line| told.take(line));
-    }
-}
-
-/// Where the lines of one read go.
-struct Told<'a> {
-    events: &'a mut u64,
-    name: &'static str,
-    tail: &'a mut Tail,
-    ctx: &'a RunContext,
-    /// Whether lines are joined.
-    is_many: bool,
-    /// Lines that are to be one event.
-    pending: Vec<u8>,
-}
-
-impl Told<'_> {
-    fn take(&mut self, line: Line<'_>) {
-        self.tail.push(line.text().into_owned());
-        if self.is_many && line.is_plain() {
-            if self.pending.len() + line.len() >= JOINED_BYTES_MAX {
-                self.flush();
-            }
-            line.join_to(&mut self.pending);
-        } else {
-            self.flush();
-            self.emit(line);
-        }
-    }
-
-    /// Emits what was joined.
-    fn flush(&mut self) {
-        if self.pending.is_empty() {
-            return;
-        }
-        let pending = std::mem::take(&mut self.pending);
-        self.emit(Line::joined(&pending));
-    }
-
-    fn emit(&mut self, line: Line<'_>) {
-        line.emit(self.name, &mut |payload| {
-            *self.events += 1;
-            self.ctx.emit(payload);
+        let (events, tail) = (&mut self.events, &mut self.tail);
+        let mut told = Told::of(self.name, &[], |payload| emit(events, ctx, payload));
+        self.lines.finish(|line| {
+            tail.push(line.text().into_owned());
+            told.take(line);
         });
     }
+}
+
+fn emit(events: &mut u64, ctx: &RunContext, payload: Payload) {
+    *events += 1;
+    ctx.emit(payload);
 }
 
 fn keep(kept: &mut Vec<u8>, kept_max: usize, bytes: &[u8]) {
@@ -337,9 +305,6 @@ impl Input {
         Poll::Ready(false)
     }
 }
-
-/// The longest event of joined lines, in bytes as they were written.
-const JOINED_BYTES_MAX: usize = 32 << 10;
 
 /// How much is read at a time.
 const READ_BYTES: usize = 8 << 10;

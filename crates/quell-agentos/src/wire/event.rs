@@ -86,6 +86,7 @@ impl Renderer {
                     self.live.insert(event.run, Live::new(place));
                 }
             }
+            EventKind::Lagged { from, to } => self.lagged(event.at, to - from + 1, &mut out),
             EventKind::Started => self.start(event.run, event.at, &mut out),
             EventKind::Emitted(payload) => self.emitted(event, payload, &mut out),
             EventKind::ToolStarted { call, name, input } => {
@@ -129,6 +130,13 @@ impl Renderer {
             own.insert("parallel_step_count".into(), place.parts().len().into());
         }
         self.push(&place, name, at, own.into(), out);
+    }
+
+    /// Says that events are missing here. The contract has no word for that: its clients skip
+    /// events that they do not know.
+    fn lagged(&mut self, at: SystemTime, missed: u64, out: &mut Vec<Line>) {
+        let Some(place) = self.place(self.root).cloned() else { return };
+        self.push(&place, "lagged".into(), at, json!({ "missed_events": missed }), out);
     }
 
     fn emitted(&mut self, event: &RunEvent, payload: &Payload, out: &mut Vec<Line>) {

@@ -172,7 +172,9 @@ pub(crate) async fn list_runs(
         // What was abandoned below it only the report says; there is none if all ended at once.
         let is_whole = row.ended_at.is_some() && row.ended_at == row.quiesced_at;
         let show = |id| service.shown(id);
-        let state = if is_whole { RunState::of_row(&row, show) } else { view.state(&run) };
+        let mut state = if is_whole { RunState::of_row(&row, show) } else { view.state(&run) };
+        // A list shows nothing of what runs said.
+        state.truncated = false;
         RunSummary::new(&run, row, state)
     });
     Ok(view.told(RunList { runs: runs.collect(), total }, about).await?)

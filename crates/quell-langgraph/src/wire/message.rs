@@ -44,9 +44,13 @@ impl Origin<'_> {
         json!([self.message("ai", text), self.metadata()])
     }
 
-    /// Writes the whole message in a list.
-    pub(crate) fn complete(self, text: &str) -> Value {
-        json!([self.message("ai", text)])
+    /// Writes the whole message in a list, marked if something of it is missing.
+    pub(crate) fn complete(self, text: &str, is_cut: bool) -> Value {
+        let mut message = self.message("ai", text);
+        if is_cut {
+            message["response_metadata"] = json!({ "truncated": true });
+        }
+        json!([message])
     }
 
     /// Writes the metadata of the message under its id.

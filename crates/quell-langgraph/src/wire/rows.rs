@@ -88,18 +88,7 @@ pub(crate) fn run_object(
         "updated_at": time(last.unwrap_or(row.queued_at)),
         "langsmith_session_name": null,
         "cancel_reason": row.cause.as_deref().map(cancel_reason),
-        "quell": {
-            "status": state.status,
-            "cause": state.cause.as_ref().map(|why| json!({
-                "kind": why.kind,
-                "message": why.message,
-                "by": why.by,
-                "at": why.at,
-                "origin": why.origin,
-            })),
-            "quiescent": state.quiescent,
-            "abandoned": state.abandoned,
-        },
+        "quell": state,
     });
     if let Value::Object(object) = &mut object {
         object.retain(|key, _| is_shown(key));
