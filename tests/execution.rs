@@ -105,6 +105,74 @@ async fn i17_what_was_finished_before_the_stop_is_in_the_report() {
     lab.finish().await;
 }
 
+/// Stops a run that has emitted and does this then; yields what its report says that it left.
+async fn left_by<T, Fut>(then: impl FnOnce(RunContext) -> Fut + Send + 'static) -> Option<String>
+where
+    T: Send + 'static,
+    Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+{
+    let lab = Lab::paused();
+    let run = lab.submit(RunSpec::agent("speaker"), async |ctx| {
+        ctx.emit("one");
+        ctx.spawn(RunSpec::step("another"), async |ctx| Ok(ctx.emit("not its own"))).await?;
+        ctx.emit(Payload::json(&2)?);
+        ctx.stopped().await;
+        then(ctx).await
+    });
+    let run = run.unwrap();
+    tokio::time::sleep(secs(1)).await;
+    let by_ref = run.run().clone();
+    assert_eq!(by_ref.row().partial, None, "it may still come to an output");
+    run.cancel(CancelRequest::because("enough"));
+    drop(run.outcome().await);
+    let report = by_ref.report();
+    let partial = report.partial.as_ref().map(ToString::to_string);
+    assert_eq!(by_ref.row().partial.as_ref().map(ToString::to_string), partial);
+    assert_eq!((&report.output, &report.rows[1].partial), (&None, &None));
+    lab.finish().await;
+    partial
+}
+
+#[tokio::test(start_paused = true)]
+async fn i17_partial_output_is_what_was_set_else_returned_else_emitted() {
+    let both = async |ctx: RunContext| {
+        ctx.set_output("set".into());
+        Ok(Payload::from("returned"))
+    };
+    assert_eq!(left_by(both).await, Some(json("set")));
+    assert_eq!(left_by(async |_| Ok(Payload::from("returned"))).await, Some(json("returned")));
+    let emitted = Some(r#"["one",2]"#.to_owned());
+    assert_eq!(left_by(async |_| Err::<(), _>(Failure::new("gave up"))).await, emitted);
+    assert_eq!(left_by(async |_| Ok("no payload")).await, emitted);
+    // A hook is later than what the body returns.
+    let hook = async |ctx: RunContext| {
+        let saver = ctx.clone();
+        ctx.on_stop(async move |_| {
+            saver.set_output("saved".into());
+        });
+        Ok(Payload::from("returned"))
+    };
+    assert_eq!(left_by(hook).await, Some(json("saved")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_is_beside_the_output_and_bounded_as_it_is() {
+    let lab = Lab::paused();
+    let run = lab.submit(RunSpec::step("decides"), async |ctx| {
+        ctx.set_summary("first".into());
+        ctx.set_summary("all of it".into());
+        let long = Payload::from("x".repeat(quell::limits::PAYLOAD_BYTES_MAX));
+        assert_eq!(ctx.set_summary(long), quell::Written::TooLarge);
+        ctx.set_output("the output".into());
+        Ok(())
+    });
+    let report = run.unwrap().ended().await;
+    let row = report.own_row();
+    assert_eq!(row.summary, Some("all of it".into()));
+    assert_eq!(row.output, Some("the output".into()));
+    lab.finish().await;
+}
+
 fn json(text: &str) -> String {
     Payload::from(text).to_string()
 }

@@ -23,7 +23,7 @@ pub struct RunReport {
     pub quiescent: bool,
     /// What the body set as its output; only of a completed run.
     pub output: Option<Payload>,
-    /// What the body had set as its output when the run was stopped or failed.
+    /// What the run left if it was stopped or failed: see [`RunRow::partial`].
     pub partial: Option<Payload>,
     /// Why it failed, if it did.
     pub error: Option<Arc<str>>,
@@ -116,8 +116,14 @@ pub struct RunRow {
     pub quiesced_at: Option<SystemTime>,
     /// What the body set as its output; only of a completed run.
     pub output: Option<Payload>,
-    /// What the body had set as its output when the run was stopped or failed.
+    /// What a run left that was stopped or failed: what it set as its output last, else the
+    /// payload that its body returned after the stop, else, as a list, what it emitted, as far as
+    /// its log still holds that.
     pub partial: Option<Payload>,
+    /// What a run that decides over others, such as a parallel step, says of how it came to its
+    /// outcome. Left out of its text if there is none.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub summary: Option<Payload>,
     /// Why it failed, if it did.
     pub error: Option<Arc<str>>,
     /// Errors and panics after the stop was accepted, at most
@@ -161,6 +167,7 @@ impl RunRow {
             quiesced_at: None,
             output: None,
             partial: None,
+            summary: None,
             error: None,
             cleanup_errors: Vec::new(),
             hooks_skipped: 0,

@@ -164,8 +164,11 @@ impl<T: Send + 'static> Parallel<T> {
         self
     }
 
-    /// Sets how a value is made of what a stopped branch had set as its output, if its body
-    /// returned none. Defaults to not at all. It matters where the word is `Partial`.
+    /// Sets how a value is made of what a stopped branch had set as its output, and, if its body
+    /// returned none, of the list of what it emitted; see [`RunRef::partial_output`]. Defaults to
+    /// not at all: only what bodies return counts. It matters where the word is `Partial`.
+    ///
+    /// [`RunRef::partial_output`]: quell::RunRef::partial_output
     pub fn partial_from(mut self, make: impl Fn(Payload) -> Option<T> + Send + 'static) -> Self {
         self.partial_from = Box::new(make);
         self
@@ -200,9 +203,9 @@ impl<T: Send + 'static> Parallel<T> {
     /// Runs the step as a child of `ctx` and waits until it is settled, or only decided if
     /// [`start_next`](Self::start_next) says so.
     ///
-    /// The output of the step, in the report, is a summary: the policy, when the step was decided
-    /// and settled, and one row per branch as in [`Settled::rows`]. It is there whatever the
-    /// outcome, as far as known.
+    /// The row of the step in the report has a [`summary`](quell::RunRow::summary): the policy,
+    /// when the step was decided and settled, and one row per branch as in [`Settled::rows`]. It is
+    /// there whatever the outcome, as far as known.
     ///
     /// # Errors
     ///

@@ -103,7 +103,7 @@ pub struct BranchRow {
     pub usage: Usage,
     /// What its body set as its output, if it completed.
     pub output: Option<Payload>,
-    /// What its body had set as its output when it was stopped or failed.
+    /// What it left when it was stopped or failed; see [`RunRow::partial`].
     pub partial: Option<Payload>,
     /// Why it failed, if it did.
     pub error: Option<Arc<str>>,
@@ -235,7 +235,7 @@ pub enum CountedAs {
     Noise,
 }
 
-/// What the output of a parallel step says about it.
+/// What the report says of how a parallel step came out.
 #[derive(Clone, Serialize)]
 pub(crate) struct Summary {
     pub(crate) policy: Arc<str>,
@@ -251,7 +251,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Makes the output. Few read it, and to write a row takes as long as to run an empty branch:
+    /// Makes the payload. Few read it, and to write a row takes as long as to run an empty branch:
     /// the text is made for the first reader, unless only the text can tell that it fits.
     pub(crate) fn into_payload(self) -> Result<Payload, PayloadError> {
         let bytes_max = self.bytes_max();

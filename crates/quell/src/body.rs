@@ -11,6 +11,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use quell_core::Payload;
 use quell_core::lifecycle::{BodyEnd, Input};
 use tracing::Span;
 
@@ -172,6 +173,9 @@ impl Guard {
             failure.get_or_insert(panic);
             how = if how == BodyEnd::Ok { BodyEnd::Err } else { how };
         }
+        // Whoever reads reports sees it, too, if the run does not complete.
+        let returned =
+            value.as_ref().and_then(|value| (value as &dyn Any).downcast_ref::<Payload>().cloned());
         let bits = self.node.word();
         let (unread, over) = (bits & word::UNREAD != 0, word::status(bits).is_terminal());
         let late = over && value.is_some();
@@ -181,18 +185,12 @@ impl Guard {
             failure = failure.or(dropped.err());
         }
         let value = value.map(|value| Box::new(value) as Box<dyn Any + Send>);
-        self.tell(how, value, failure, late);
+        self.tell(how, Returned { value, payload: returned, late }, failure);
     }
 
     /// Reports the end, in the span of the run.
-    fn tell(
-        &mut self,
-        how: BodyEnd,
-        value: Option<Box<dyn Any + Send>>,
-        failure: Option<Failure>,
-        late: bool,
-    ) {
-        let _ = self.call(|| report(&self.node, how, value, failure, late));
+    fn tell(&mut self, how: BodyEnd, returned: Returned, failure: Option<Failure>) {
+        let _ = self.call(|| report(&self.node, how, returned, failure));
         // Closing a span is foreign code, too.
         foreign::release(self.span.take());
     }
@@ -202,21 +200,26 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if !self.reported {
             let gone = Failure::new("runtime of the body has shut down");
-            self.tell(BodyEnd::Err, None, Some(gone), false);
+            self.tell(BodyEnd::Err, Returned::default(), Some(gone));
         }
     }
 }
 
-fn report(
-    node: &Arc<Node>,
-    how: BodyEnd,
+/// What a body has returned.
+#[derive(Default)]
+struct Returned {
     value: Option<Box<dyn Any + Send>>,
-    failure: Option<Failure>,
-    was_late: bool,
-) {
+    /// The same, if it is a payload.
+    payload: Option<Payload>,
+    /// The value came after the end of the run, and is gone.
+    late: bool,
+}
+
+fn report(node: &Arc<Node>, how: BodyEnd, returned: Returned, failure: Option<Failure>) {
+    let Returned { value, payload, late } = returned;
     // What nobody is to have: a value that comes too late, and the error that is replaced. They go
     // when no lock is held.
-    let mut unwanted = (None, None);
+    let mut unwanted = (None, None, None);
     let cleanup = failure.as_ref().filter(|failure| failure.stopped().is_none());
     let cleanup = cleanup.map(Failure::to_string);
     let how = if failure.is_some() && how == BodyEnd::Ok { BodyEnd::Err } else { how };
@@ -226,8 +229,8 @@ fn report(
         }
         if state.times.ended.is_some() {
             // Abandoned: what it returns after the end is refused (I4).
-            state.late += u32::from(was_late || value.is_some());
-            unwanted = (value, failure);
+            state.late += u32::from(late || value.is_some());
+            unwanted = (value, failure, payload);
             return;
         }
         if state.reader == Reader::Held {
@@ -235,6 +238,7 @@ fn report(
         } else {
             unwanted.0 = value;
         }
+        unwanted.2 = payload.and_then(|payload| node.keep_returned(state, payload));
         let Some(failure) = failure else { return };
         if state.life.is_stopping()
             && let Some(words) = cleanup

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use quell_core::lifecycle::Input;
 use quell_core::limits;
-use quell_core::{Cause, EventKind, Payload, RunId, Stopped, Usage, Work};
+use quell_core::{Cause, Payload, RunId, Stopped, Usage, Work};
 use tokio_util::sync::CancellationToken;
 
 use crate::body;
@@ -18,6 +18,7 @@ use crate::faults;
 use crate::handle::RunHandle;
 use crate::hooks::{Hook, Start};
 use crate::node::{Extra, Node, State};
+use crate::outputs::Said;
 use crate::run::RunRef;
 use crate::shield;
 use crate::spec::RunSpec;
@@ -273,7 +274,14 @@ impl RunContext {
     /// Sets the output; the last one before the end counts. In the report it is `output` if the
     /// run completed, else `partial`. At most 16 MiB; a larger one is refused.
     pub fn set_output(&self, output: Payload) -> Written {
-        self.node().write_output(output)
+        self.node().write_kept(Said::Output, output)
+    }
+
+    /// Sets what the report says as `summary`, beside the output: for a run that decides over
+    /// others, how it came to its outcome. The last one before the end counts. At most 16 MiB; a
+    /// larger one is refused.
+    pub fn set_summary(&self, summary: Payload) -> Written {
+        self.node().write_kept(Said::Summary, summary)
     }
 
     /// Tells whether every reader of the tree's events has read all of them and waits for more.
@@ -287,9 +295,7 @@ impl RunContext {
 
     /// Emits a value into the log. At most 256 KiB; a larger one is refused.
     pub fn emit(&self, payload: impl Into<Payload>) -> Written {
-        let payload = payload.into();
-        let bytes = payload.len();
-        self.node().write_event(bytes, || EventKind::Emitted(payload))
+        self.node().write_emitted(payload.into())
     }
 
     /// Runs a tool call: records that it begins and, exactly once, how it ended, also when the body
@@ -320,7 +326,7 @@ impl RunContext {
     /// Says how far the body has come, from 0 to 1; beyond is cut, no number is 0.
     pub fn progress(&self, fraction: f32) -> Written {
         let fraction = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
-        self.node().write_event(0, || EventKind::Progress(fraction))
+        self.node().write_progress(fraction)
     }
 
     /// Says what the body used. It counts for this run and every run above it, whatever the status;

@@ -165,6 +165,11 @@ impl Log {
         Self { before: Some(Arc::downgrade(before)), ..log }
     }
 
+    /// Yields the log that the tree left when its root was detached, while somebody holds it.
+    pub(crate) fn before(&self) -> Option<Arc<Self>> {
+        self.before.as_ref().and_then(Weak::upgrade)
+    }
+
     /// Says that all has moved that leaves the log before. Called when that log has said so, by
     /// this event.
     pub(crate) fn settle_move(&self, at: u64) {
@@ -187,7 +192,7 @@ impl Log {
     pub(crate) fn next_after_root(self: &Arc<Self>, root: RunId) -> Option<(Arc<Self>, Arc<Self>)> {
         let mut next = Arc::clone(self);
         loop {
-            let before = next.before.as_ref().and_then(Weak::upgrade)?;
+            let before = next.before()?;
             if before.root == root {
                 return Some((before, next));
             }
@@ -202,7 +207,7 @@ impl Log {
             return None;
         }
         let mut next = Arc::clone(self);
-        while let Some(before) = next.before.as_ref().and_then(Weak::upgrade) {
+        while let Some(before) = next.before() {
             if Arc::ptr_eq(&before, log) {
                 return Some(next);
             }

@@ -65,6 +65,7 @@ pub mod manual;
 #[cfg(all(test, quell_loom))]
 mod models;
 mod node;
+mod outputs;
 mod registry;
 mod report;
 mod reservations;

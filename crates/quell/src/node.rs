@@ -48,7 +48,7 @@ use crate::foreign;
 use crate::hooks::Hook;
 use crate::idle::IdleWatch;
 use crate::kids::Kids;
-use crate::spec::{About, Own, RunSpec, counted};
+use crate::spec::{About, Own, RunSpec};
 use crate::sync::{AbortHandle, AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::timers::TimerKey;
 use crate::times::Times;
@@ -94,6 +94,7 @@ pub(crate) struct State {
     pub(crate) output: Option<Payload>,
     pub(crate) times: Times,
     pub(crate) aborted: bool,
+    pub(crate) has_emitted: bool,
     pub(crate) late: u32,
     pub(crate) armed: Option<TimerKey>,
     pub(crate) extra: Option<Box<Extra>>,
@@ -136,6 +137,10 @@ pub(crate) struct Extra {
     pub(crate) used: Usage,
     /// What the children of a run that failed are told.
     pub(crate) failing: Option<Arc<Cause>>,
+    /// How a run that decides over others came to its outcome.
+    pub(crate) summary: Option<Payload>,
+    /// What the body returned, if that is a payload and it had set no output.
+    pub(crate) returned: Option<Payload>,
 }
 
 /// What ties a run to a token from outside.
@@ -199,6 +204,7 @@ impl Node {
                 output: None,
                 times: Times::queued(ticks),
                 aborted: false,
+                has_emitted: false,
                 late: 0,
                 armed: None,
                 extra: None,
@@ -228,13 +234,6 @@ impl Node {
             Some(log) => log.account.as_ref(),
             None => self.owner(),
         }
-    }
-
-    /// Yields the bytes that the tree was charged for because of this run.
-    pub(crate) fn charged(&self, state: &State) -> usize {
-        let about = self.about.as_ref().map_or(0, |about| about.bytes());
-        let spec = self.name.len() + about + self.input().map_or(0, Payload::bytes_max);
-        counted(spec) + state.output.as_ref().map_or(0, |output| counted(output.bytes_max()))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use quell_core::{Counts, RunReport, RunRow, RunStatus};
+use quell_core::{Counts, RunId, RunReport, RunRow, RunStatus};
 
 use crate::events::NODE_BYTES;
 use crate::failure::Failure;
 use crate::faults;
 use crate::node::{Node, State};
+use crate::outputs::{Emitted, partial};
 
 /// What a tree that has ended holds.
 pub(crate) struct TreeSize {
@@ -35,12 +36,35 @@ pub(crate) fn size_of(root: &Node) -> TreeSize {
 /// Makes the report of a run as it stands, without recursion.
 pub(crate) fn of(node: &Arc<Node>) -> RunReport {
     let rows_max = node.shared.config.limits.report_rows_max.max(1);
-    let (rows, omitted) = bounded(rows_of(node), rows_max);
+    let mut emitters = Vec::new();
+    let (mut rows, omitted) = bounded(rows_of(node, &mut emitters), rows_max);
+    add_emitted(node, &mut rows, emitters);
     RunReport::new(rows, omitted)
 }
 
+/// Makes the row of a run by itself.
+pub(crate) fn row(node: &Node) -> RunRow {
+    let mut emitters = Vec::new();
+    let mut row = [row_of(node, &node.lock(), 0, &mut emitters)];
+    add_emitted(node, &mut row, emitters);
+    let [row] = row;
+    row
+}
+
+/// Puts into the rows of runs that have left nothing else what they have emitted.
+fn add_emitted(of: &Node, rows: &mut [RunRow], emitters: Vec<RunId>) {
+    if emitters.is_empty() {
+        return;
+    }
+    let Some(log) = of.lock().log.clone() else { return };
+    let mut emitted = Emitted::of(&log, emitters);
+    for row in rows {
+        row.partial = row.partial.take().or_else(|| emitted.take(row.run));
+    }
+}
+
 /// Collects the rows in pre-order, siblings in order of their start, and counts those without one.
-fn rows_of(root: &Arc<Node>) -> (Vec<RunRow>, Counts) {
+fn rows_of(root: &Arc<Node>, emitters: &mut Vec<RunId>) -> (Vec<RunRow>, Counts) {
     // A run without children is the common case, and has one row.
     let mut rows = Vec::with_capacity(1);
     let mut omitted = Counts::default();
@@ -49,7 +73,7 @@ fn rows_of(root: &Arc<Node>) -> (Vec<RunRow>, Counts) {
     while let Some((node, depth)) = next {
         let mut kids: Vec<(Arc<Node>, u32)> = {
             let state = node.lock();
-            rows.push(row_of(&node, &state, depth));
+            rows.push(row_of(&node, &state, depth, emitters));
             omitted.merge(state.kids.omitted().copied().unwrap_or_default());
             state.kids.iter().map(|kid| (Arc::clone(kid), depth + 1)).collect()
         };
@@ -83,7 +107,9 @@ fn bounded((rows, mut omitted): (Vec<RunRow>, Counts), max: usize) -> (Vec<RunRo
     (kept, omitted)
 }
 
-pub(crate) fn row_of(node: &Node, state: &State, depth: u32) -> RunRow {
+/// Makes the row of a run without what it emitted: it is named among the emitters if that is all
+/// that it left.
+fn row_of(node: &Node, state: &State, depth: u32, emitters: &mut Vec<RunId>) -> RunRow {
     let mut status = state.life.status();
     if faults::on("time-out-the-children") && status == RunStatus::Cancelled {
         status = RunStatus::TimedOut;
@@ -103,7 +129,13 @@ pub(crate) fn row_of(node: &Node, state: &State, depth: u32) -> RunRow {
     match status {
         RunStatus::Completed => row.output.clone_from(&state.output),
         _ if faults::on("lose-what-was-done") => {}
-        _ => row.partial.clone_from(&state.output),
+        _ => {
+            let returned = state.extra.as_ref().and_then(|extra| extra.returned.clone());
+            row.partial = partial(state.output.clone(), returned, || {
+                emitters.extend((state.has_emitted && status.is_terminal()).then_some(node.id));
+                None
+            });
+        }
     }
     if status == RunStatus::Failed || faults::on("blame-the-stopped") {
         row.error = state.failure.as_ref().map(|failure| failure.to_string().into());
@@ -112,6 +144,7 @@ pub(crate) fn row_of(node: &Node, state: &State, depth: u32) -> RunRow {
     if let Some(extra) = &state.extra {
         row.abandoned.clone_from(&extra.abandoned);
         row.cleanup_errors.clone_from(&extra.cleanup_errors);
+        row.summary.clone_from(&extra.summary);
         row.usage = extra.used;
         row.hooks_skipped = extra.hooks_skipped;
         row.detached_from = extra.detached_from;

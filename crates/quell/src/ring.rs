@@ -153,6 +153,11 @@ impl<E: Clone + Weigh> Ring<E> {
         held.map_or(Read::Nothing, Read::Entry)
     }
 
+    /// Yields the entries that are held, in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &E> {
+        (0..self.len).filter_map(|entry| self.places[self.place_of(entry)].as_ref())
+    }
+
     /// Registers a reader that has read all there is; see [`Waiters::register`].
     #[must_use]
     pub(crate) fn wait(&mut self, key: &mut Key, offer: &mut Offer<'_>) -> bool {

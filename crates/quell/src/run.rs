@@ -128,7 +128,19 @@ impl RunRef {
 
     /// Yields the run's own row of the report as it stands, whatever the size of its tree.
     pub fn row(&self) -> RunRow {
-        crate::report::row_of(&self.node, &self.node.lock(), 0)
+        crate::report::row(&self.node)
+    }
+
+    /// Yields what the run leaves if it does not complete, in the one order that reports use, too:
+    /// what it set as its output last, else `returned`, which its body yielded after the stop (see
+    /// [`Outcome::Stopped`](crate::Outcome::Stopped)), else a list of what it emitted, as far as
+    /// its log still holds that. A payload that cannot be read as a value counts as none.
+    pub fn partial_output<T>(
+        &self,
+        returned: Option<T>,
+        read: impl Fn(Payload) -> Option<T>,
+    ) -> Option<T> {
+        self.node.partial_output(returned, read)
     }
 
     /// Waits until the run is terminal. Something of it may still execute: the report says so.

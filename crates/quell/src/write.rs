@@ -8,19 +8,34 @@ use quell_core::{EventKind, Payload, RunStatus, Stopped, ToolOutcome, limits};
 use crate::context::Written;
 use crate::faults;
 use crate::foreign;
-use crate::ledger::Full;
 use crate::node::{Extra, Node, State};
-use crate::spec::counted;
 use crate::sync::MutexGuard;
 use crate::waiters::Wakers;
 
 impl Node {
-    /// Writes an event of the body down, unless it is too large or too late.
-    pub(crate) fn write_event(&self, bytes: usize, make: impl FnOnce() -> EventKind) -> Written {
+    /// Writes down what the body emits, unless it is too large or too late.
+    pub(crate) fn write_emitted(&self, payload: Payload) -> Written {
+        let note = |state: &mut State| state.has_emitted = true;
+        self.write_event(payload.len(), note, || EventKind::Emitted(payload))
+    }
+
+    /// Writes down how far the body is, unless it is too late.
+    pub(crate) fn write_progress(&self, fraction: f32) -> Written {
+        self.write_event(0, |_| {}, || EventKind::Progress(fraction))
+    }
+
+    #[inline]
+    fn write_event(
+        &self,
+        bytes: usize,
+        note: impl FnOnce(&mut State),
+        make: impl FnOnce() -> EventKind,
+    ) -> Written {
         let (now, mut wakers) = (self.shared.clock.now(), Wakers::new());
         let bound = Bound { what: "event", bytes, bytes_max: limits::EVENT_BYTES_MAX };
         let written = match self.lock_for_body(bound, now, &mut wakers) {
             Ok(mut state) => {
+                note(&mut state);
                 self.append(&mut state, now, make, &mut wakers);
                 state.touch(self, now);
                 Written::Yes
@@ -31,61 +46,8 @@ impl Node {
         written
     }
 
-    /// Sets the output of the body, unless it is too large or too late.
-    pub(crate) fn write_output(&self, output: Payload) -> Written {
-        let (now, mut wakers) = (self.shared.clock.now(), Wakers::new());
-        let (bytes, bytes_max) = (output.bytes_max(), limits::PAYLOAD_BYTES_MAX);
-        // What was set before may hold a value that is not ours: it is dropped after the lock is
-        // released. So is one that is refused.
-        let unwanted;
-        let bound = Bound { what: "output", bytes, bytes_max };
-        let written = match self.lock_for_body(bound, now, &mut wakers) {
-            Ok(mut state) => match self.charge_for(&state, &output) {
-                Ok(()) => {
-                    if faults::on("drop-under-the-lock") {
-                        drop(state.output.take());
-                    }
-                    unwanted = state.output.replace(output);
-                    Written::Yes
-                }
-                Err(max) => {
-                    let kind = EventKind::Refused { what: "output".into(), bytes, bytes_max: max };
-                    self.write(&mut state, now, kind, &mut wakers);
-                    unwanted = Some(output);
-                    Written::TooLarge
-                }
-            },
-            Err(not) => {
-                unwanted = Some(output);
-                not
-            }
-        };
-        foreign::wake(&self.shared, wakers);
-        foreign::release(unwanted);
-        written
-    }
-
-    /// Charges the tree for a new output, in place of the one before.
-    fn charge_for(&self, state: &State, output: &Payload) -> Result<(), usize> {
-        let before = state.output.as_ref().map_or(0, |before| counted(before.bytes_max()));
-        let bytes = counted(output.bytes_max());
-        if before.max(bytes) == 0 {
-            return Ok(());
-        }
-        let (account, ledger) = (self.account(state), &self.shared.ledger);
-        let charged = ledger.charge(account, bytes);
-        charged.map_err(|(Full::All(max) | Full::Share(max))| max)?;
-        ledger.release(account, before);
-        if state.parent_id.is_some()
-            && let Some(log) = &state.log
-        {
-            log.count_charge(bytes, before);
-        }
-        Ok(())
-    }
-
     /// Locks the state for what the body writes: within a bound, and not after the end.
-    fn lock_for_body(
+    pub(crate) fn lock_for_body(
         &self,
         Bound { what, bytes, bytes_max }: Bound,
         now: Instant,
@@ -198,8 +160,8 @@ impl Node {
 }
 
 /// What a body wants to write, and how large it may be.
-struct Bound {
-    what: &'static str,
-    bytes: usize,
-    bytes_max: usize,
+pub(crate) struct Bound {
+    pub(crate) what: &'static str,
+    pub(crate) bytes: usize,
+    pub(crate) bytes_max: usize,
 }

@@ -60,11 +60,11 @@ pub(super) async fn output_of(
     match work.outcome().await {
         Outcome::Completed(output) => set_output(ctx, output),
         Outcome::Failed(error) => {
-            run.row().partial.map(|partial| ctx.set_output(partial));
+            run.partial_output(None, Some).map(|partial| ctx.set_output(partial));
             Err(Failure::new(words(&error)))
         }
         Outcome::Stopped { cause, partial } => {
-            partial.or_else(|| run.row().partial).map(|partial| ctx.set_output(partial));
+            run.partial_output(partial, Some).map(|partial| ctx.set_output(partial));
             // Either everything stops, or this child alone was stopped.
             ctx.checkpoint()?;
             Err(Failure::new(format!("{} `{}` was stopped ({cause})", run.kind(), run.name())))

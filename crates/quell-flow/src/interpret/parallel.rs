@@ -7,7 +7,7 @@ use minijinja::value::{Enumerator, Object as Readable};
 use quell::{CauseKind, Failure, Payload, RunContext};
 
 use super::sequence::Object;
-use super::{Runner, StepRef, Tell, World, body_of};
+use super::{Runner, StepRef, Tell, World, body_of, set_output};
 use crate::parallel::Driven;
 use crate::plan::read;
 use crate::{
@@ -40,7 +40,7 @@ pub(super) async fn run<R: Runner>(
         tell(outcome.and_then(|settled| object_early(settled.values)));
     };
     match lower(parallel, &world).drive(&ctx, Box::new(on_decided)).await {
-        Driven::Settled(settled) => object(settled.values),
+        Driven::Settled(settled) => set_output(&ctx, object(settled.values)?),
         Driven::Told => object(Vec::new()),
         Driven::Failed(failure) => Err(failure),
         // The run ends as stopped whatever is returned; a value is its partial value.

@@ -8,8 +8,8 @@ use quell::{Cause, CauseKind, RunContext, RunRef, RunStatus, Written};
 
 use crate::settled::{BranchRow, CountedAs, Settled, Summary};
 
-/// The rows of a step. When it is dropped, in whatever way, it writes the summary into the step's
-/// output, as far as known.
+/// The rows of a step. When it is dropped, in whatever way, it writes the summary into the
+/// report, as far as known.
 ///
 /// The body of a parallel step does not listen: on a stop it is polled once after its last branch
 /// ended, and on an abort not even that. A destructor runs in all cases.
@@ -143,7 +143,7 @@ impl Board {
 
     fn try_write(&self, summary: Summary) -> bool {
         let summary = summary.into_payload();
-        summary.is_ok_and(|summary| self.ctx.set_output(summary) != Written::TooLarge)
+        summary.is_ok_and(|summary| self.ctx.set_summary(summary) != Written::TooLarge)
     }
 }
 

@@ -240,7 +240,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         if judge::was_refused(self.ctx.run(), &run, &outcome) {
             self.board.rows[branch].run = None;
         }
-        self.count(branch, outcome);
+        self.count(branch, &run, outcome);
         self.decide(At::End(branch));
     }
 
@@ -251,7 +251,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
     }
 
     /// Says what a branch that ended counts as, and keeps its value if it counts as Ok.
-    fn count(&mut self, branch: usize, outcome: Outcome<T>) {
+    fn count(&mut self, branch: usize, run: &RunRef, outcome: Outcome<T>) {
         let has_value =
             matches!(outcome, Outcome::Completed(_) | Outcome::Stopped { partial: Some(_), .. });
         let is_stopping = self.is_stopping();
@@ -259,7 +259,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         let (counted_as, end) = if self.decision.is_some() {
             (CountedAs::Noise, None)
         } else {
-            self.judge.weigh(branch, row, outcome, is_stopping)
+            self.judge.weigh(branch, run, outcome, is_stopping)
         };
         let is_used = matches!(end, Some(End::Ok(_))) && counted_as != CountedAs::Default;
         row.counted_as = counted_as;

@@ -3,10 +3,9 @@
 use std::mem;
 use std::sync::Arc;
 
-use quell::{Cause, Outcome, Payload, RunError, RunRef, RunRow, RunStatus};
+use quell::{Cause, Outcome, RunError, RunRef, RunRow, RunStatus};
 
 use super::{PartialFrom, words};
-use crate::settled::BranchRow;
 use crate::{CountedAs, End, OnCancelled, OnTimeout};
 
 /// The words of a step for branches that are stopped, by place.
@@ -22,7 +21,7 @@ impl<T> Judge<T> {
     pub(super) fn weigh(
         &mut self,
         branch: usize,
-        row: &BranchRow,
+        run: &RunRef,
         outcome: Outcome<T>,
         is_stopping: bool,
     ) -> (CountedAs, Option<End<T>>) {
@@ -31,8 +30,8 @@ impl<T> Judge<T> {
             Outcome::Failed(error) => return failed(words(&error)),
             Outcome::Stopped { cause, partial } => (cause, partial),
         };
-        if row.status == RunStatus::TimedOut {
-            return self.timed_out(branch, row, &cause, value);
+        if run.status() == RunStatus::TimedOut {
+            return self.timed_out(branch, run, &cause, value);
         }
         if is_stopping {
             return (CountedAs::Noise, None);
@@ -40,28 +39,28 @@ impl<T> Judge<T> {
         match self.on_cancelled[branch] {
             OnCancelled::Fail => failed(format!("cancelled ({cause})")),
             OnCancelled::Skip => (CountedAs::Skipped, Some(End::Skipped)),
-            OnCancelled::Partial => self.partial(row.partial.as_ref(), value),
+            OnCancelled::Partial => self.partial(run, value),
         }
     }
 
     fn timed_out(
         &mut self,
         branch: usize,
-        row: &BranchRow,
+        run: &RunRef,
         cause: &Arc<Cause>,
         value: Option<T>,
     ) -> (CountedAs, Option<End<T>>) {
         match mem::take(&mut self.on_timeout[branch]) {
             OnTimeout::Fail => failed(format!("timed out ({cause})")),
             OnTimeout::Skip => (CountedAs::Skipped, Some(End::Skipped)),
-            OnTimeout::Partial => self.partial(row.partial.as_ref(), value),
+            OnTimeout::Partial => self.partial(run, value),
             OnTimeout::Default(value) => (CountedAs::Default, Some(End::Ok(value))),
         }
     }
 
-    /// Takes what a stopped branch handed over: the value of its body, or what it had set.
-    fn partial(&self, set: Option<&Payload>, value: Option<T>) -> (CountedAs, Option<End<T>>) {
-        match value.or_else(|| set.cloned().and_then(&self.partial_from)) {
+    /// Takes what a stopped branch left.
+    fn partial(&self, run: &RunRef, value: Option<T>) -> (CountedAs, Option<End<T>>) {
+        match run.partial_output(value, &self.partial_from) {
             Some(value) => (CountedAs::Partial, Some(End::Ok(value))),
             None => (CountedAs::Skipped, Some(End::Skipped)),
         }

@@ -122,13 +122,12 @@ impl Delegated {
     }
 
     fn new(member: &Arc<str>, run: &RunRef, outcome: Outcome<Payload>) -> Self {
-        let (mut output, mut cause, mut error) = (None, None, None);
-        match outcome {
-            Outcome::Completed(value) => output = Some(value),
-            Outcome::Stopped { cause: why, partial } => (output, cause) = (partial, Some(why)),
-            Outcome::Failed(failed) => error = Some(failed.to_string().into()),
-        }
-        let output = output.or_else(|| run.row().partial);
+        let left = |returned| run.partial_output(returned, Some);
+        let (output, cause, error) = match outcome {
+            Outcome::Completed(value) => (Some(value), None, None),
+            Outcome::Stopped { cause, partial } => (left(partial), Some(cause), None),
+            Outcome::Failed(failed) => (left(None), None, Some(failed.to_string().into())),
+        };
         let (member, status) = (Arc::clone(member), run.status());
         Self { member, run: run.id(), status, output, cause, error }
     }

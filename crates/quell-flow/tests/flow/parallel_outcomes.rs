@@ -21,7 +21,7 @@ async fn run<T: Send + 'static>(
     let report = root.ended().await;
     let step = &report.rows[1];
     assert_eq!(step.kind, RunKind::Step);
-    let summary = json(step.output.as_ref().or(step.partial.as_ref()));
+    let summary = json(step.summary.as_ref());
     (outcome, summary)
 }
 

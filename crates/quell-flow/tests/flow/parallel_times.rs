@@ -88,6 +88,53 @@ async fn a_branch_that_times_out_can_hand_over_what_it_had_set_as_its_output() {
     check_slow(&settled, CountedAs::Partial);
 }
 
+/// Runs a branch that times out and listens; yields what it counts as, and what its report says.
+async fn late<T, Fut>(
+    body: impl FnOnce(RunContext) -> Fut + Send + 'static,
+    read: impl Fn(Payload) -> Option<T> + Send + 'static,
+) -> (Option<T>, Option<String>)
+where
+    Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    T: Clone + Send + 'static,
+{
+    let branch = Branch::new("late", async |ctx: RunContext| {
+        ctx.emit("one");
+        ctx.emit(Payload::json(&2)?);
+        ctx.stopped().await;
+        body(ctx).await
+    });
+    let step = Parallel::new("step").on_branch_timeout(OnTimeout::Partial).partial_from(read);
+    let step = step.with_branch(branch.timeout(secs(1)));
+    let mut settled = run(&engine(), step).await.unwrap();
+    let partial = settled.rows[0].partial.as_ref().map(Payload::to_string);
+    (settled.values.remove(0), partial)
+}
+
+#[tokio::test(start_paused = true)]
+async fn i17_what_a_branch_set_goes_before_what_it_returned_and_that_before_what_it_emitted() {
+    let both = async |ctx: RunContext| {
+        ctx.set_output(Payload::from("set"));
+        Ok(Payload::from("returned"))
+    };
+    let (value, partial) = late(both, Some).await;
+    assert_eq!((value, partial), (Some("set".into()), Some(r#""set""#.into())));
+    let returns = async |_| Ok(Payload::from("returned"));
+    let (value, partial) = late(returns, Some).await;
+    assert_eq!((value, partial), (Some("returned".into()), Some(r#""returned""#.into())));
+    let gives_up = async |_| Err(Failure::new("gave up"));
+    let (value, partial) = late(gives_up, |payload| Some(payload.to_string())).await;
+    assert_eq!((value, partial), (Some(r#"["one",2]"#.into()), Some(r#"["one",2]"#.into())));
+    // A value of another type is read from what was set, and is not in the report.
+    let number = async |ctx: RunContext| {
+        ctx.set_output(Payload::json(&3)?);
+        Ok(4)
+    };
+    let read = |payload: Payload| payload.parse::<u32>().ok();
+    assert_eq!(late(number, read).await, (Some(3), Some("3".into())));
+    assert_eq!(late(async |_| Ok(4), read).await, (Some(4), Some(r#"["one",2]"#.into())));
+    assert_eq!(late(number, |_| None).await, (Some(4), Some("3".into())));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_branch_that_times_out_with_nothing_to_hand_over_is_skipped() {
     let step = slow_and_good(Err(Failure::new("x"))).on_branch_timeout(OnTimeout::Partial);

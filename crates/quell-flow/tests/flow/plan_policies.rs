@@ -126,7 +126,7 @@ async fn the_next_step_of_a_plan_may_start_at_the_decision_and_losers_may_finish
     let options = format!("{options}, start_next = 'decided'");
     let Ran { output, took, report, .. } = parallel(&options, &["ok 500", "ok 4000"]).await;
     assert_eq!((output.as_deref(), took), (Ok(r#"{"s":{"a":"ok"},"after":"ok"}"#), millis(4_000)));
-    let summary = json(row(&report, "s").output.as_ref());
+    let summary = json(row(&report, "s").summary.as_ref());
     assert_eq!(branch(&summary, "b")["late_success"], true);
     assert!(row(&report, "after").ended_at < row(&report, "b").ended_at);
 
@@ -142,7 +142,7 @@ async fn losers_of_a_plan_may_be_detached() {
     let Ran { output, took, report, witness } = parallel(options, &["ok 500", "ok 4000"]).await;
     assert_eq!((output.as_deref(), took), (Ok(r#"{"s":{"a":"ok"},"after":"ok"}"#), millis(1_500)));
     assert_eq!(witness.now(), 1, "it goes on");
-    let summary = json(row(&report, "s").output.as_ref());
+    let summary = json(row(&report, "s").summary.as_ref());
     assert_eq!(branch(&summary, "b")["detached"], true);
 }
 
@@ -174,7 +174,7 @@ async fn a_step_or_branch_of_a_plan_is_tried_as_often_as_it_says() {
         row(&report, "seq").output,
         Some(Payload::from_json_text(r#"{"x":"ok","y":"second"}"#).unwrap())
     );
-    assert_eq!(branch(&json(row(&report, "par").output.as_ref()), "b")["attempts"], 2);
+    assert_eq!(branch(&json(row(&report, "par").summary.as_ref()), "b")["attempts"], 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -65,7 +65,7 @@ async fn a_plan_becomes_a_tree_of_runs_and_yields_their_outputs_by_name_in_order
     );
     assert_eq!(report.output.as_ref().unwrap().as_str(), expected);
     assert_eq!(row(&report, "slow").output.as_ref().unwrap().as_str(), "\"2000\"");
-    assert_eq!(json(row(&report, "work").output.as_ref())["policy"], "all");
+    assert_eq!(json(row(&report, "work").summary.as_ref())["policy"], "all");
     assert_eq!(script.started().len(), 5);
 }
 
@@ -170,7 +170,7 @@ async fn a_plan_that_is_cancelled_keeps_what_is_finished_and_starts_nothing_more
     assert_eq!(report.partial.as_ref().unwrap().as_str(), r#"{"first":"done"}"#);
     assert_eq!(row(&report, "b").partial.as_ref().unwrap().as_str(), "\"partly\"");
     assert_eq!(row(&report, "c").partial.as_ref().unwrap().as_str(), "\"some\"");
-    let summary = json(row(&report, "work").partial.as_ref());
+    let summary = json(row(&report, "work").summary.as_ref());
     assert_eq!(branch(&summary, "a")["output"], "1000");
     assert_eq!(branch(&summary, "d")["run"], serde_json::Value::Null);
     for row in &report.rows {

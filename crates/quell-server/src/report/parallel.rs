@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use super::{NAME_COLUMNS_MAX, width};
 use crate::text::{cut, printable, span};
 
-/// The summary that a parallel step has as its output, as far as it is shown.
+/// The summary of a parallel step, as far as it is shown.
 #[derive(Deserialize)]
 pub(super) struct Step {
     policy: String,
@@ -56,7 +56,7 @@ struct Left {
 impl Step {
     /// Reads the summary of a row, if it is one of a parallel step.
     pub(super) fn of(row: &RunRow) -> Option<Self> {
-        row.output.as_ref().or(row.partial.as_ref())?.parse().ok()
+        row.summary.as_ref()?.parse().ok()
     }
 
     /// Says when it was decided and settled, and by whom.
@@ -197,7 +197,7 @@ mod tests {
         let id = RunId::from_text("step");
         let mut row = RunRow::new(id, RunKind::Step, "step".into(), RunStatus::Completed, at(0));
         row.started_at = Some(at(100));
-        row.output = Some(Payload::json(summary).unwrap());
+        row.summary = Some(Payload::json(summary).unwrap());
         row
     }
 

@@ -14,7 +14,7 @@ use crate::stream::EventStream;
 /// Writes what a body emits.
 fn emit(node: &Arc<Node>, number: u64) {
     let payload = Payload::from(number.to_string());
-    node.write_event(1, || EventKind::Emitted(payload));
+    node.write_emitted(payload);
 }
 
 /// Fails unless every number from 1 on was read once, or told as missed; yields the latter.

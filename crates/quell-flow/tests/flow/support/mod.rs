@@ -93,7 +93,7 @@ pub(crate) async fn run<T: Send + 'static>(step: Parallel<T>) -> Ran<T> {
 /// The summary of the step called `step`.
 pub(crate) fn summary(report: &RunReport) -> Value {
     let step = row(report, "step");
-    json(step.output.as_ref().or(step.partial.as_ref()))
+    json(step.summary.as_ref())
 }
 
 /// Finds a run of the tree by its name.
