@@ -1,6 +1,7 @@
 //! What the code base promises about itself: architecture.md section 3, style.md sections 1 to 8.
 
 mod bounds;
+mod held;
 mod manifests;
 mod readme;
 mod sources;
@@ -283,4 +284,40 @@ fn the_manual_names_every_bound_with_its_default() {
     assert!(options.len() > 10, "only {} options were found", options.len());
     found.extend(options.into_iter().filter(|name| !is_constant(&name.to_uppercase())));
     assert_none("the limits page of the manual", &found);
+}
+
+#[test]
+fn every_table_of_the_servers_side_has_a_line_that_says_its_bound() {
+    let (parts, rows, tables) = (held::parts(), held::rows(), held::tables());
+    assert!(tables.len() > 100, "only {} tables were found", tables.len());
+    let mut found = Vec::new();
+    for table in &tables {
+        if !parts.iter().any(|part| held::names(&part.what, table)) {
+            found.push(format!("{table} is in no row: see tests/tidy/held.txt"));
+        }
+    }
+    for part in &parts {
+        let Some((_, row)) = rows.iter().find(|(title, _)| *title == part.row) else {
+            found.push(format!("no row `{}`", part.row));
+            continue;
+        };
+        if tables.iter().any(|table| held::names(&part.what, table)) {
+            continue;
+        }
+        match held::value_of(&part.what) {
+            Some(value) if row.contains(&value) => {}
+            Some(value) => found.push(format!("{} is {value}, not as `{row}`", part.what)),
+            None => found.push(format!("there is no table and no bound {}", part.what)),
+        }
+    }
+    for (title, row) in &rows {
+        if !parts.iter().any(|part| part.row == *title) {
+            found.push(format!("nothing in the sources is `{title}`"));
+        }
+        // Number, bytes, one owner, and what happens: said, or said not to be.
+        if row.split('|').filter(|cell| !cell.trim().is_empty()).count() != 5 {
+            found.push(format!("a column is empty: {row}"));
+        }
+    }
+    assert_none("the lists of what is held", &found);
 }

@@ -35,10 +35,12 @@ pub(super) fn told() -> Vec<(String, String)> {
 }
 
 /// Puts the value of a constant into words.
-fn words(name: &str, value: &str) -> String {
+pub(super) fn words(name: &str, value: &str) -> String {
     let duration = |unit: &str| value.strip_prefix(unit)?.strip_suffix(')').map(with_commas);
     if let Some(count) = duration("Duration::from_secs(") {
         format!("{count} s")
+    } else if let Some(count) = duration("Duration::from_mins(") {
+        format!("{count} min")
     } else if let Some(count) = duration("Duration::from_hours(") {
         format!("{count} h")
     } else if let Some((count, shift)) = value.split_once(" << ") {

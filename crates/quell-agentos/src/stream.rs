@@ -49,6 +49,10 @@ impl Source {
     }
 
     fn render(&mut self, event: &RunEvent) {
+        if matches!(event.kind, EventKind::Lagged { .. }) {
+            let engine = self.view.service().engine();
+            self.renderer.retain(|run| engine.get(run).is_some());
+        }
         let needs_place =
             !matches!(event.kind, EventKind::Queued { .. } | EventKind::Lagged { .. });
         let run = || self.view.service().engine().get(event.run);

@@ -1,5 +1,6 @@
 //! The native HTTP API of quell, and what every adapter shares.
 #![doc = include_str!("guide.md")]
+#![doc = include_str!("held.md")]
 
 mod access;
 mod body;

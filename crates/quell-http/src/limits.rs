@@ -16,8 +16,8 @@ pub struct ServiceLimits {
     /// request until its run has started, an answer until the client has taken it. Defaults to
     /// 256 MiB. One more is answered 429. Zero refuses every body.
     pub requests_bytes_max: usize,
-    /// Bytes that contracts keep for callers besides the engine: metadata and parsed inputs.
-    /// Defaults to 256 MiB. More is answered 429. Zero keeps none.
+    /// Bytes that contracts keep for callers besides the engine: metadata, parsed inputs, values of
+    /// threads. Defaults to 256 MiB. More is answered 429. Zero keeps none.
     pub kept_bytes_max: usize,
     /// Bytes of what runs have said, live and ended. Defaults to 256 MiB. The oldest ended ones
     /// leave first; then what a live run says is cut, and said to be. Zero keeps none.

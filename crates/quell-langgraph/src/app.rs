@@ -1,7 +1,7 @@
 //! What the routes share: who calls, which run is meant, what a deleted run leaves.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 use axum::http::HeaderMap;
@@ -48,7 +48,8 @@ pub(crate) struct Found {
 
 impl App {
     pub(crate) fn new(service: Service, options: Options) -> Self {
-        let (threads, finals) = (Threads::default(), Finals::default());
+        let finals = Finals::new(service.limits_of().owner_share_percent);
+        let threads = Threads::default();
         Self(Arc::new(Inner { service, options, threads, finals, since: SystemTime::now() }))
     }
 
@@ -182,7 +183,7 @@ impl App {
                 }
             }
             run.ended().await;
-            drop(thread.values(app.engine()));
+            app.hold_values(&thread);
             run.quiescent().await;
             // Also if the engine knows it no longer.
             app.bury(&thread, &tracked, &run);
@@ -374,5 +375,6 @@ pub(crate) fn stranger(run: &RunRef, thread: Uuid, reducers: Reducers) -> Tracke
         is_doomed: false.into(),
         charge: None,
         fold: parking_lot::Mutex::default(),
+        left_bytes: AtomicUsize::new(0),
     }
 }

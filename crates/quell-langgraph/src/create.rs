@@ -1,7 +1,7 @@
 //! Making a run: which thread, on what values, behind which others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
@@ -179,6 +179,7 @@ impl App {
             is_doomed: AtomicBool::new(false),
             charge: Some(charge),
             fold: parking_lot::Mutex::default(),
+            left_bytes: AtomicUsize::new(0),
         }
     }
 

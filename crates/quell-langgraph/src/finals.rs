@@ -6,19 +6,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use quell::{RunId, RunRef};
+use quell::{RunId, RunRef, limits};
 use quell_http::Charge;
 
 use crate::threads::{Thread, Tracked};
 
-/// The final bodies, within a bound of number and of memory. The oldest leave first.
-#[derive(Debug, Default)]
+/// The final bodies, within a bound of number and of memory, of which every owner has a share. The
+/// oldest leave first; of an owner beyond their share, that owner's.
+#[derive(Debug)]
 pub(crate) struct Finals(Mutex<Kept>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
+    share: Amount,
     runs: HashMap<RunId, Arc<Final>>,
     order: VecDeque<(Instant, RunId)>,
+    bytes: usize,
+    /// What owners with a name have of it.
+    owners: HashMap<String, Amount>,
+}
+
+/// Final bodies and their bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Amount {
+    runs: usize,
     bytes: usize,
 }
 
@@ -40,14 +51,30 @@ impl Final {
 }
 
 impl Finals {
+    /// Bounds what one owner may have of it, in percent.
+    pub(crate) fn new(share_percent: u8) -> Self {
+        let of = |max| limits::share_of(max, share_percent);
+        let share = Amount { runs: of(KEPT_MAX), bytes: of(KEPT_BYTES_MAX) };
+        let (runs, order, owners) = (HashMap::new(), VecDeque::new(), HashMap::new());
+        Self(Mutex::new(Kept { share, runs, order, bytes: 0, owners }))
+    }
+
     pub(crate) fn keep(&self, kept: Final) {
-        let now = Instant::now();
-        let (id, bytes) = (kept.run.id(), kept.bytes());
+        let (now, id) = (Instant::now(), kept.run.id());
+        let owner = kept.thread.owner.clone();
         let mut all = self.0.lock();
-        all.bytes += bytes;
-        match all.runs.insert(id, Arc::new(kept)) {
-            Some(before) => all.bytes -= before.bytes(),
-            None => all.order.push_back((now + KEPT_FOR, id)),
+        if all.forget(id).is_none() {
+            all.order.push_back((now + KEPT_FOR, id));
+        }
+        all.bytes += kept.bytes();
+        if let Some(owner) = &owner {
+            let theirs = all.owners.entry(owner.clone()).or_default();
+            theirs.runs += 1;
+            theirs.bytes += kept.bytes();
+        }
+        all.runs.insert(id, Arc::new(kept));
+        if let Some(owner) = &owner {
+            all.keep_share(owner);
         }
         all.expire(now);
     }
@@ -58,20 +85,17 @@ impl Finals {
         let mut all = self.0.lock();
         all.expire(Instant::now());
         let mut freed = 0;
-        let Kept { runs, order, bytes: sum } = &mut *all;
-        order.retain(|(_, id)| {
-            let Some(left) = runs.get(id).filter(|left| left.thread.owner.as_deref() == owner)
-            else {
-                return true;
-            };
+        let of_owner: Vec<_> = all.of(owner).map(|(_, id)| *id).collect();
+        for id in of_owner {
             if freed >= bytes {
-                return true;
+                break;
             }
-            freed += left.tracked.charge.as_ref().map_or(0, Charge::bytes);
-            *sum -= left.bytes();
-            runs.remove(id);
-            false
-        });
+            if let Some(left) = all.forget(id) {
+                freed += left.tracked.charge.as_ref().map_or(0, Charge::bytes);
+            }
+        }
+        let Kept { runs, order, .. } = &mut *all;
+        order.retain(|(_, id)| runs.contains_key(id));
         freed
     }
 
@@ -83,6 +107,40 @@ impl Finals {
 }
 
 impl Kept {
+    /// Yields the final bodies of an owner, oldest first.
+    fn of(&self, owner: Option<&str>) -> impl Iterator<Item = &(Instant, RunId)> {
+        let is_theirs = move |left: &Arc<Final>| left.thread.owner.as_deref() == owner;
+        self.order.iter().filter(move |(_, id)| self.runs.get(id).is_some_and(is_theirs))
+    }
+
+    /// Forgets the oldest of an owner until they are within their share; their last one stays.
+    fn keep_share(&mut self, owner: &str) {
+        while let Some(theirs) = self.owners.get(owner)
+            && theirs.runs > 1
+            && (theirs.runs > self.share.runs || theirs.bytes > self.share.bytes)
+        {
+            let Some((_, oldest)) = self.of(Some(owner)).next().copied() else { break };
+            self.forget(oldest);
+            self.order.retain(|(_, id)| *id != oldest);
+        }
+    }
+
+    /// Forgets one; its place in the order is the caller's.
+    fn forget(&mut self, id: RunId) -> Option<Arc<Final>> {
+        let left = self.runs.remove(&id)?;
+        self.bytes -= left.bytes();
+        if let Some(owner) = left.thread.owner.as_deref()
+            && let Some(theirs) = self.owners.get_mut(owner)
+        {
+            theirs.runs -= 1;
+            theirs.bytes -= left.bytes();
+            if theirs.runs == 0 {
+                self.owners.remove(owner);
+            }
+        }
+        Some(left)
+    }
+
     fn expire(&mut self, now: Instant) {
         while let Some((until, id)) = self.order.front().copied() {
             let fits = self.order.len() == 1
@@ -91,7 +149,7 @@ impl Kept {
                 break;
             }
             self.order.pop_front();
-            self.bytes -= self.runs.remove(&id).map_or(0, |left| left.bytes());
+            self.forget(id);
         }
     }
 }
@@ -118,23 +176,31 @@ mod tests {
     #[tokio::test]
     async fn what_is_kept_is_bounded_in_memory_and_the_last_one_stays() {
         const MIB: usize = 1 << 20;
-        let (finals, engine) = (Finals::default(), Engine::new());
-        let keep = |weight: usize, body: usize| {
+        let (finals, engine) = (Finals::new(25), Engine::new());
+        let keep = |owner: Option<&str>, weight: usize, body: usize| {
             let handle = engine.submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
             let run = handle.run().clone();
             let mut tracked = stranger(&run, Uuid::nil(), Reducers::default());
             tracked.weight = weight;
-            let thread = Arc::new(Thread::new(Uuid::nil(), None, Map::new(), true));
+            let thread = Arc::new(Thread::new(Uuid::nil(), owner, Map::new(), true));
             let (id, body) = (run.id(), "x".repeat(body));
             finals.keep(Final { run, thread, tracked: Arc::new(tracked), body });
             id
         };
-        let ids: Vec<_> = (0..20).map(|_| keep(2 * MIB, 2 * MIB)).collect();
+        let ids: Vec<_> = (0..20).map(|_| keep(None, 2 * MIB, 2 * MIB)).collect();
         let left: Vec<_> = ids.iter().filter(|id| finals.get(**id).is_some()).collect();
         assert_eq!(left, ids[8..].iter().collect::<Vec<_>>(), "10 MiB each: the last 12");
-        let large = keep(KEPT_BYTES_MAX, 0);
+        let large = keep(None, KEPT_BYTES_MAX, 0);
         assert!(finals.get(large).is_some());
+        let precious = keep(Some("ben"), MIB, MIB);
+        let of_ada: Vec<_> = (0..20).map(|_| keep(Some("ada"), 2 * MIB, 2 * MIB)).collect();
+        assert!(finals.get(precious).is_some(), "another owner's state stays");
+        let left: Vec<_> = of_ada.iter().filter(|id| finals.get(**id).is_some()).collect();
+        assert_eq!(left, of_ada[17..].iter().collect::<Vec<_>>(), "a share is 32 MiB");
+        assert!(finals.evict(Some("ada"), 1) == 0 && finals.get(precious).is_some());
+        let large = keep(None, KEPT_BYTES_MAX, 0);
         let all = finals.0.lock();
         assert_eq!((all.runs.len(), all.order.len(), all.bytes), (1, 1, 4 * KEPT_BYTES_MAX));
+        assert!(all.owners.is_empty() && all.runs.contains_key(&large));
     }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use quell_http::Charge;
+use quell_http::{Charge, Overdrawn};
+use uuid::Uuid;
 
 use crate::app::App;
+use crate::threads::Thread;
 use crate::wire::refusal::Refusal;
 
 impl App {
@@ -12,20 +14,48 @@ impl App {
     ///
     /// If there is no room, what is kept of ended runs of the same owner leaves, the oldest first;
     /// those runs are still there for as long as the engine keeps them, without what only this
-    /// contract knows of them.
+    /// contract knows of them. Then the owner's idle threads with values leave, the oldest first.
     ///
     /// # Errors
     ///
     /// Fails with 429 if what is live, and the threads' metadata, leave no room.
     pub(crate) fn charge(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<Charge, Refusal> {
         let kept = self.service().kept();
-        if let Ok(charge) = kept.charge(owner, bytes) {
-            return Ok(charge);
+        let made = self
+            .make_room(owner.map(|name| &**name), bytes, Uuid::nil(), || kept.charge(owner, bytes));
+        Ok(made?)
+    }
+
+    /// Charges to the owner of a thread the values that its runs have left in it.
+    ///
+    /// Room is made as in [`App::charge`], but the thread itself stays, and so do those with live
+    /// runs: what these leave no room for is charged when the next of its runs ends.
+    pub(crate) fn hold_values(&self, thread: &Thread) {
+        let (engine, kept) = (self.engine(), self.service().kept());
+        let (owner, bytes) = (thread.owner.as_deref(), thread.held(engine));
+        // Without room they stay uncharged.
+        let _ = self.make_room(owner, bytes, thread.id, || thread.hold(engine, kept));
+    }
+
+    fn make_room<T>(
+        &self,
+        owner: Option<&str>,
+        bytes: usize,
+        but: Uuid,
+        charge: impl Fn() -> Result<T, Overdrawn>,
+    ) -> Result<T, Overdrawn> {
+        if let Ok(charged) = charge() {
+            return Ok(charged);
         }
-        let (name, wanted) = (owner.map(|name| &**name), bytes.max(kept.max() / PARTS));
-        let freed = self.finals().evict(name, wanted);
-        self.threads().evict(self.engine(), name, wanted.saturating_sub(freed));
-        Ok(kept.charge(owner, bytes)?)
+        let wanted = bytes.max(self.service().kept().max() / PARTS);
+        let freed = self.finals().evict(owner, wanted);
+        self.threads().evict(self.engine(), owner, wanted.saturating_sub(freed));
+        loop {
+            let charged = charge();
+            if charged.is_ok() || !self.threads().forget_oldest(self.engine(), owner, but) {
+                return charged;
+            }
+        }
     }
 }
 
@@ -41,6 +71,7 @@ mod tests {
     use quell_http::{Access, Key, Service, ServiceLimits};
     use serde_json::{Value, json};
     use tower::ServiceExt as _;
+    use uuid::Uuid;
 
     use crate::{Options, router};
 
@@ -82,6 +113,62 @@ mod tests {
         assert!(text.contains("of one caller would exceed the limit of 100000 bytes"), "{text}");
         assert!(made > 5, "{made}");
         assert_eq!(post(&app, BEN, "/threads", thread).await.0, 200, "another caller has theirs");
+    }
+
+    async fn get(app: &axum::Router, key: &str, path: &str) -> (u16, String) {
+        let request = Request::get(path).header("x-api-key", key).body(Body::empty()).unwrap();
+        let answer = app.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let text = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        (status, String::from_utf8(text.to_vec()).unwrap())
+    }
+
+    /// Runs in a thread and yields what it left there.
+    async fn fill(app: &axum::Router, key: &str, thread: usize, input: Value) {
+        let path = format!("/threads/{}/runs/wait", id(thread));
+        let run = json!({ "assistant_id": "echo", "input": input, "if_not_exists": "create" });
+        let (status, text) = post(app, key, &path, run).await;
+        assert_eq!(status, 200, "{text}");
+        // Whoever follows the run comes after who waited for it.
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn id(thread: usize) -> String {
+        Uuid::from_u128(1 + thread as u128).to_string()
+    }
+
+    #[tokio::test]
+    async fn values_of_threads_are_bounded_for_each_caller_and_the_oldest_thread_leaves() {
+        let app = app();
+        let blob = |size: usize| json!({ "blob": "x".repeat(size) });
+        fill(&app, BEN, 1_000, blob(10_000)).await;
+        for thread in 0..20 {
+            fill(&app, ADA, thread, blob(20_000)).await;
+        }
+        let is_there =
+            async |key, thread| get(&app, key, &format!("/threads/{}", id(thread))).await;
+        assert_eq!(is_there(ADA, 0).await.0, 404, "her oldest has left");
+        let (status, text) = is_there(ADA, 19).await;
+        assert!(status == 200 && text.len() > 20_000, "{status}");
+        let (status, text) = is_there(BEN, 1_000).await;
+        assert!(status == 200 && text.len() > 10_000, "another owner's state stays: {status}");
+    }
+
+    #[tokio::test]
+    async fn many_runs_on_large_values_leave_them_once_and_the_thread_stays() {
+        let app = app();
+        fill(&app, ADA, 0, json!({ "blob": "x".repeat(20_000) })).await;
+        for number in 0..20 {
+            fill(&app, ADA, 0, json!({ "number": number })).await;
+        }
+        let (_, text) = get(&app, ADA, &format!("/threads/{}", id(0))).await;
+        assert!(text.contains("\"number\":19") && text.len() > 20_000, "{}", text.len());
+        let (_, runs) = get(&app, ADA, &format!("/threads/{}/runs?limit=100", id(0))).await;
+        let runs: Value = serde_json::from_str(&runs).unwrap();
+        let listed = runs.as_array().unwrap().len();
+        assert!((1..5).contains(&listed), "each holds 20,000 of 100,000 bytes: {listed}");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 use quell::Engine;
@@ -43,9 +44,24 @@ impl Threads {
             if freed >= bytes {
                 return;
             }
-            freed += tracked.charge.as_ref().map_or(0, quell_http::Charge::bytes);
+            let of_request = tracked.charge.as_ref().map_or(0, quell_http::Charge::bytes);
+            freed += of_request + tracked.left_bytes.load(Ordering::SeqCst);
             thread.remove(tracked.id);
+            thread.shrink(engine);
         }
+    }
+
+    /// Forgets the oldest thread of an owner that is idle and holds values, but for one; false if
+    /// there is none.
+    pub(crate) fn forget_oldest(&self, engine: &Engine, owner: Option<&str>, but: Uuid) -> bool {
+        let mut table = self.0.lock();
+        let Some(order) = table.orders.get(&owner.map(str::to_owned)) else { return false };
+        let mut threads = order.iter().filter_map(|id| table.all.get(id));
+        let oldest = threads.find(|it| it.id != but && it.is_charged() && it.leave_if_idle(engine));
+        let Some(oldest) = oldest.map(Arc::clone) else { return false };
+        oldest.give_back();
+        table.remove(&oldest);
+        true
     }
 
     pub(crate) fn get(&self, id: Uuid) -> Option<Arc<Thread>> {
@@ -75,17 +91,7 @@ impl Threads {
 
     /// Removes a thread that takes no runs any more. A later one of the same id stays.
     fn remove(&self, thread: &Arc<Thread>) {
-        let mut table = self.0.lock();
-        if table.all.get(&thread.id).is_none_or(|known| !Arc::ptr_eq(known, thread)) {
-            return;
-        }
-        table.all.remove(&thread.id);
-        if let Some(order) = table.orders.get_mut(&thread.owner) {
-            order.retain(|known| *known != thread.id);
-            if order.is_empty() {
-                table.orders.remove(&thread.owner);
-            }
-        }
+        self.0.lock().remove(thread);
     }
 
     /// Removes a thread of which nothing is live or about to be.
@@ -104,6 +110,19 @@ impl Threads {
 }
 
 impl Table {
+    fn remove(&mut self, thread: &Arc<Thread>) {
+        if self.all.get(&thread.id).is_none_or(|known| !Arc::ptr_eq(known, thread)) {
+            return;
+        }
+        self.all.remove(&thread.id);
+        if let Some(order) = self.orders.get_mut(&thread.owner) {
+            order.retain(|known| *known != thread.id);
+            if order.is_empty() {
+                self.orders.remove(&thread.owner);
+            }
+        }
+    }
+
     /// Forgets a thread for a new one: of whoever has the most, and of its
     /// owner if nobody has more. Nobody loses threads to one who has as many or more.
     fn make_room(&mut self, engine: &Engine, new: &Thread) -> bool {

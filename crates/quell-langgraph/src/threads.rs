@@ -8,18 +8,19 @@
 //! 2. A run is settled once, when it is terminal; one that is rolled back leaves nothing.
 //! 3. Whoever reads takes in what is in the logs by then: nobody sees less than the log says.
 //!
-//! Lock order: table, thread, fold of a run; never across an await.
+//! Lock order: table, thread, fold of a run; never across an await. What a thread is charged for
+//! its values is locked within none of them but the table.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use futures::FutureExt;
 use parking_lot::Mutex;
 use quell::{Engine, EventKind, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
-use quell_http::Charge;
+use quell_http::{Charge, Ledger, Overdrawn};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -40,6 +41,8 @@ pub(crate) struct Thread {
     state: Mutex<State>,
     /// What its metadata takes.
     _charge: Option<Charge>,
+    /// What its values take, and those of its ended runs.
+    values_charge: Mutex<Option<Charge>>,
 }
 
 #[derive(Debug)]
@@ -85,6 +88,8 @@ pub(crate) struct Tracked {
     /// What its request takes, of its owner's share.
     pub(crate) charge: Option<Charge>,
     pub(crate) fold: Mutex<Fold>,
+    /// What its values take since it has ended, in bytes of JSON.
+    pub(crate) left_bytes: AtomicUsize,
 }
 
 impl Tracked {
@@ -142,6 +147,7 @@ impl Thread {
             door: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             _charge: None,
+            values_charge: Mutex::default(),
         }
     }
 
@@ -225,6 +231,49 @@ impl Thread {
     /// Tells whether a run was cut, so that something would run next.
     pub(crate) fn has_next(&self) -> bool {
         self.state.lock().has_next
+    }
+
+    /// Yields what its values take, and those of its ended runs.
+    pub(crate) fn held(&self, engine: &Engine) -> usize {
+        let mut state = self.state.lock();
+        state.settle(engine);
+        let left = state.ended.iter().map(|tracked| tracked.left_bytes.load(Ordering::SeqCst));
+        state.values_bytes + left.sum::<usize>()
+    }
+
+    /// Charges to its owner what it holds by now.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no room; what was charged before stays charged.
+    pub(crate) fn hold(&self, engine: &Engine, kept: &Ledger) -> Result<(), Overdrawn> {
+        let held = self.held(engine);
+        let mut charge = self.values_charge.lock();
+        if let Some(charge) = &mut *charge {
+            charge.shrink_to(held);
+            return charge.grow(held.saturating_sub(charge.bytes()));
+        }
+        let owner = self.owner.as_deref().map(Arc::from);
+        *charge = Some(kept.charge(owner.as_ref(), held)?);
+        Ok(())
+    }
+
+    /// Gives back what is charged beyond what it holds.
+    pub(crate) fn shrink(&self, engine: &Engine) {
+        let held = self.held(engine);
+        if let Some(charge) = &mut *self.values_charge.lock() {
+            charge.shrink_to(held);
+        }
+    }
+
+    /// Tells whether something is charged for its values.
+    pub(crate) fn is_charged(&self) -> bool {
+        self.values_charge.lock().as_ref().is_some_and(|charge| charge.bytes() > 0)
+    }
+
+    /// Gives back what is charged for its values.
+    pub(crate) fn give_back(&self) {
+        drop(self.values_charge.lock().take());
     }
 
     /// Takes in an event of a run.
@@ -314,9 +363,12 @@ impl State {
             self.values_updated_at = now;
             let bytes = |values: &Arc<Values>| serde_json::to_vec(&**values).map(|text| text.len());
             if let Some(values) = fold.current()
-                && let Ok(bytes @ ..=VALUES_BYTES_MAX) = bytes(values)
+                && let Ok(bytes) = bytes(values)
             {
-                (self.values, self.values_bytes) = (Some(Arc::clone(values)), bytes);
+                tracked.left_bytes.store(bytes, Ordering::SeqCst);
+                if bytes <= VALUES_BYTES_MAX {
+                    (self.values, self.values_bytes) = (Some(Arc::clone(values)), bytes);
+                }
             }
         }
     }

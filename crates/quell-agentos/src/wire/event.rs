@@ -68,6 +68,12 @@ impl Renderer {
         self.live.get(&run).map(|live| &live.place)
     }
 
+    /// Gives up the runs whose ends are among events that nobody read.
+    pub(crate) fn retain(&mut self, is_known: impl Fn(RunId) -> bool) {
+        let root = self.root;
+        self.live.retain(|run, _| *run == root || is_known(*run));
+    }
+
     /// Takes in a run whose beginning was missed.
     pub(crate) fn adopt(&mut self, run: RunId, place: Place) {
         self.live.entry(run).or_insert(Live { is_started: true, ..Live::new(place) });
@@ -182,6 +188,10 @@ impl Renderer {
         let Some(live) = self.live.get_mut(&event.run).filter(|live| live.speaks()) else { return };
         let tool = tool(call, name, input, event.at, None, None);
         let known = Call { name: Arc::clone(name), input: input.clone(), at: event.at };
+        if live.calls.len() >= CALLS_MAX {
+            // Most of their ends are among events that nobody read.
+            live.calls.clear();
+        }
         live.calls.insert(Arc::clone(call), known);
         let place = live.place.clone();
         let name = format!("{}ToolCallStarted", words(place.kind()).inner_prefix);
@@ -359,6 +369,10 @@ fn completed_step(tree: &Tree, told: &Told) -> Vec<Line> {
     }
     vec![("StepOutput".into(), json!({ "step_output": output })), completed]
 }
+
+/// Open tool calls that are known of a run: as many as a log may hold. At one more, those of before
+/// are given up, and their ends are not told.
+const CALLS_MAX: usize = quell::limits::EVENTS_PER_ROOT_MAX;
 
 fn between(from: Option<SystemTime>, to: Option<SystemTime>) -> Option<Duration> {
     to?.duration_since(from?).ok()

@@ -77,7 +77,8 @@ pub(crate) struct Record {
 impl Record {
     /// Marks the start.
     pub(crate) fn start(witness: &Witness, probe: Option<String>, who: &str) -> Self {
-        let (witness, probe) = (witness.clone(), probe.filter(|probe| !probe.is_empty()));
+        let is_name = |probe: &String| (1..=PROBE_BYTES_MAX).contains(&probe.len());
+        let (witness, probe) = (witness.clone(), probe.filter(is_name));
         let record = Self { witness, probe, who: who.to_owned(), is_done: false };
         record.mark("start");
         record
@@ -115,6 +116,9 @@ impl Drop for Record {
 
 /// Probes kept. The oldest leave first.
 const PROBES_MAX: usize = 10_000;
+
+/// The longest name of a probe, in bytes. Nothing is recorded under a longer one.
+const PROBE_BYTES_MAX: usize = 128;
 
 /// Marks kept of one probe. Later ones are left out.
 const MARKS_MAX: usize = 10_000;
