@@ -89,10 +89,12 @@ impl Group {
     pub(crate) async fn end(&self, kill_at: impl Fn() -> Instant) {
         let mut is_asked = false;
         let mut wait = WAIT_MIN;
+        let mut condemned = None;
         loop {
             let left = kill_at().saturating_duration_since(Instant::now());
             let is_late = left.is_zero();
             if is_late {
+                condemned.get_or_insert_with(|| survivors::condemn(&self.mark));
                 signal(self.id, Signal::KILL);
                 let _ = tokio::time::timeout(WAIT_MAX, self.ended()).await;
             }
@@ -170,6 +172,7 @@ impl Leader {
     /// Kills what is left until nothing is, then reaps the leader.
     fn finish_off(self) {
         let mut wait = WAIT_MIN;
+        let _condemned = survivors::condemn(&self.mark);
         while let Some(survivors) = survivors::find_blocking(self.id, &self.mark)
             && !survivors.is_empty()
         {

@@ -119,7 +119,12 @@ impl Program {
 fn end(programs: &BTreeMap<String, Program>) {
     let kill_at = Instant::now() + TERM_WAIT;
     let mut signals = [Signal::TERM, Signal::CONT].as_slice();
+    let mut condemned = Vec::new();
     while !programs.is_empty() && Instant::now() < kill_at + KILL_WAIT {
+        let is_late = Instant::now() >= kill_at;
+        if is_late && condemned.is_empty() {
+            condemned.extend(programs.keys().map(|mark| survivors::condemn(mark)));
+        }
         let groups: Vec<_> =
             programs.iter().map(|(mark, program)| (program.group(), &**mark)).collect();
         let found = survivors::find_each(&groups);
@@ -128,7 +133,7 @@ fn end(programs: &BTreeMap<String, Program>) {
         if is_over {
             return;
         }
-        if Instant::now() >= kill_at {
+        if is_late {
             signals = &[Signal::KILL];
         }
         for signal in signals {

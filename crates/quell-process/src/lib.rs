@@ -27,6 +27,10 @@
 //! `/proc` when the program ends or is stopped, and are ended with the group. The variable is a
 //! list, so that the mark of an engine within an engine does not hide the outer one.
 //!
+//! A program that is never the same process for long cannot slip through: what was born while
+//! `/proc` was read is read as well, until nothing was born; what is to be killed is suspended as
+//! soon as it is met. As long as it is not certain that nothing is alive, the run is not quiescent.
+//!
 //! Out of reach are descendants that give up the variable, or that run as another user, and on
 //! systems other than Linux every descendant that leaves the group. If such a process holds on to
 //! stdout or stderr, the body reads on for at most 1 s, then closes its end. Where `/proc` cannot

@@ -8,19 +8,22 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::Signal;
 
-pub(crate) use system::{began, find, find_blocking, find_each};
+pub(crate) use system::{began, condemn, find, find_blocking, find_each};
 
 /// What is alive of a group, and of what left it.
 #[derive(Debug, Default)]
 pub(crate) struct Survivors {
+    /// Whether there is nothing else. Without that, nothing found means nothing.
+    is_all: bool,
     has_members: bool,
     /// What left the group, by handles that cannot come to mean another process.
     strays: Vec<OwnedFd>,
 }
 
 impl Survivors {
+    /// Tells whether it is known that nothing is alive.
     pub(crate) const fn is_empty(&self) -> bool {
-        !self.has_members && self.strays.is_empty()
+        self.is_all && !self.has_members && self.strays.is_empty()
     }
 
     /// Signals what left the group. One that is gone by now, or that belongs to another user,

@@ -18,17 +18,26 @@ pub(crate) async fn find(group: Pid, mark: &str) -> Option<Survivors> {
 
 /// As [`find`].
 pub(crate) fn find_blocking(group: Pid, _mark: &str) -> Option<Survivors> {
-    rustix::process::test_kill_process_group(group).is_err().then(Survivors::default)
+    let is_gone = rustix::process::test_kill_process_group(group).is_err();
+    is_gone.then(|| Survivors { is_all: true, ..Survivors::default() })
 }
 
 /// As [`find_blocking`], of several programs at once, some of which have no group yet.
 pub(crate) fn find_each(programs: &[(Option<Pid>, &str)]) -> Option<Vec<Survivors>> {
     let each = programs.iter().map(|(group, mark)| match group {
         Some(group) => find_blocking(*group, mark),
-        None => Some(Survivors::default()),
+        None => Some(Survivors { is_all: true, ..Survivors::default() }),
     });
     each.collect()
 }
+
+/// Does nothing: only the group itself is ever found.
+pub(crate) const fn condemn(_mark: &str) -> Condemned {
+    Condemned
+}
+
+/// A mark whose processes are to be killed.
+pub(crate) struct Condemned;
 
 /// Tells nothing: when a process began cannot be asked.
 pub(crate) const fn began(_process: Pid) -> Option<u64> {

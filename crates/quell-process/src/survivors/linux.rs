@@ -1,46 +1,73 @@
 //! Looking into `/proc`.
 
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::process;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::Mutex;
 
 use super::{MARKS, Survivors};
 
-/// Looks for what is alive of a group and for what carries the mark; none if it cannot be
-/// known, or not within a second.
+/// Looks for what is alive of a group and for what carries the mark; none if it cannot be known.
+/// After a second without an answer there may be anything.
 ///
 /// # Cancel safety
 ///
 /// It can be dropped and called again.
 pub(crate) async fn find(group: Pid, mark: &str) -> Option<Survivors> {
-    let snapshot = tokio::time::timeout(SNAPSHOT_WAIT, snapshot()).await.ok()??;
-    Some(survivors(&snapshot, group, mark))
+    match tokio::time::timeout(SNAPSHOT_WAIT, snapshot()).await {
+        Ok(processes) => Some(survivors(&*processes?, Some(group), mark)),
+        Err(_) => Some(Survivors::default()),
+    }
 }
 
-/// As [`find`], on a thread that may block.
+/// As [`find`], on a thread that may block, however long it takes.
 pub(crate) fn find_blocking(group: Pid, mark: &str) -> Option<Survivors> {
-    let asked_at = Instant::now();
-    let processes = fresh(&mut LAST.blocking_lock(), asked_at)?;
-    Some(survivors(&processes, group, mark))
+    Some(find_each(&[(Some(group), mark)])?.remove(0))
 }
 
 /// As [`find_blocking`], of several programs at once, some of which have no group yet.
 pub(crate) fn find_each(programs: &[(Option<Pid>, &str)]) -> Option<Vec<Survivors>> {
     let asked_at = Instant::now();
     let processes = fresh(&mut LAST.blocking_lock(), asked_at)?;
-    let each = programs.iter().map(|(group, mark)| survivors_of(&processes, *group, mark));
+    let each = programs.iter().map(|(group, mark)| survivors(&processes, *group, mark));
     Some(each.collect())
 }
 
 /// Tells when a process began, in ticks; none if there is none.
 pub(crate) fn began(process: Pid) -> Option<u64> {
-    Stat::read(process.as_raw_pid()).map(|stat| stat.began)
+    Stat::read(process.as_raw_pid()).ok()?.map(|stat| stat.began)
+}
+
+/// From here on, until this is dropped, what carries the mark is suspended as soon as a look meets
+/// it, so that it starts nothing more before it is killed.
+pub(crate) fn condemn(mark: &str) -> Condemned {
+    condemned().push(mark.into());
+    Condemned(mark.into())
+}
+
+/// A mark whose processes are to be killed.
+#[must_use = "dropped, what is met is not suspended any more"]
+pub(crate) struct Condemned(Box<str>);
+
+impl Drop for Condemned {
+    fn drop(&mut self) {
+        let mut all = condemned();
+        if let Some(place) = all.iter().position(|mark| *mark == self.0) {
+            all.swap_remove(place);
+        }
+    }
+}
+
+fn condemned() -> MutexGuard<'static, Vec<Box<str>>> {
+    static CONDEMNED: std::sync::Mutex<Vec<Box<str>>> = std::sync::Mutex::new(Vec::new());
+    CONDEMNED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Signals a process by its handle.
@@ -54,7 +81,7 @@ pub(super) fn signal_stray(stray: &OwnedFd, signal: Signal) {
 /// # Cancel safety
 ///
 /// It can be dropped and called again.
-async fn snapshot() -> Option<Arc<[Process]>> {
+async fn snapshot() -> Option<Arc<Processes>> {
     let asked_at = Instant::now();
     // The closure keeps the lock even if this future is dropped, so that a look into `/proc`
     // that hangs takes up one thread, and not one per process that ends.
@@ -62,35 +89,38 @@ async fn snapshot() -> Option<Arc<[Process]>> {
     tokio::task::spawn_blocking(move || fresh(&mut last, asked_at)).await.ok()?
 }
 
-fn fresh(last: &mut Option<Snapshot>, asked_at: Instant) -> Option<Arc<[Process]>> {
+fn fresh(last: &mut Option<Snapshot>, asked_at: Instant) -> Option<Arc<Processes>> {
     if let Some(last) = last
         && last.begun_at >= asked_at
     {
         return Some(Arc::clone(&last.processes));
     }
     let begun_at = Instant::now();
-    let processes = read_all()?;
+    let processes = Arc::new(Processes::read()?);
     *last = Some(Snapshot { begun_at, processes: Arc::clone(&processes) });
     Some(processes)
 }
 
-fn survivors(processes: &[Process], group: Pid, mark: &str) -> Survivors {
-    survivors_of(processes, Some(group), mark)
-}
-
-fn survivors_of(processes: &[Process], group: Option<Pid>, mark: &str) -> Survivors {
+fn survivors(processes: &Processes, group: Option<Pid>, mark: &str) -> Survivors {
     let group = group.map(Pid::as_raw_pid);
-    let strays = processes.iter().filter(|process| Some(process.group) != group);
-    Survivors {
-        has_members: processes.iter().any(|process| Some(process.group) == group),
-        strays: strays.filter(|process| process.has(mark)).filter_map(Process::open).collect(),
+    let mut survivors = Survivors { is_all: processes.is_all, ..Survivors::default() };
+    for process in &processes.alive {
+        if Some(process.group) == group {
+            survivors.has_members = true;
+        } else if process.has(mark) {
+            match process.open() {
+                Ok(stray) => survivors.strays.extend(stray),
+                Err(_) => survivors.is_all = false,
+            }
+        }
     }
+    survivors
 }
 
 /// What was alive at some instant.
 struct Snapshot {
     begun_at: Instant,
-    processes: Arc<[Process]>,
+    processes: Arc<Processes>,
 }
 
 /// A process that was alive.
@@ -105,27 +135,156 @@ struct Process {
 }
 
 impl Process {
-    /// Reads a process; none if it is dead, or gone.
-    fn read(id: i32) -> Option<Self> {
-        let Stat { parent, group, began, .. } = Stat::read(id).filter(|stat| !stat.is_dead())?;
-        // It cannot be read if the process belongs to another user.
-        let environment = fs::read(format!("/proc/{id}/environ"));
+    /// Reads a process; none if it is dead, or gone. Fails if the system has no room for it.
+    fn read(id: i32) -> io::Result<Option<Self>> {
+        let Some(stat) = Stat::read(id)?.filter(|stat| !stat.is_dead()) else { return Ok(None) };
+        let Stat { parent, group, began, .. } = stat;
         let is_kernel_thread = id == KTHREADD || parent == KTHREADD;
-        let is_bare = !is_kernel_thread && environment.as_ref().is_ok_and(Vec::is_empty);
+        // It cannot be read if the process belongs to another user.
+        let environment = read_if_there(format!("/proc/{id}/environ"))?;
+        let is_bare = !is_kernel_thread && environment.as_ref().is_some_and(Vec::is_empty);
         let marks = marks(&environment.unwrap_or_default());
-        Some(Self { id, group, began, marks, is_bare })
+        Ok(Some(Self { id, group, began, marks, is_bare }))
     }
 
     fn has(&self, mark: &str) -> bool {
         self.marks.iter().flat_map(|marks| marks.split(',')).any(|own| own == mark)
     }
 
-    /// Opens a handle to it; none if it is gone.
-    fn open(&self) -> Option<OwnedFd> {
-        let handle = pidfd_open(Pid::from_raw(self.id)?, PidfdFlags::empty()).ok()?;
-        // If it is still there after its id was looked up, the handle is its own.
-        (Stat::read(self.id)?.began == self.began).then_some(handle)
+    /// Suspends it if it is to be killed.
+    fn freeze_if_condemned(&self) {
+        let is_condemned = self.marks.is_some() && condemned().iter().any(|mark| self.has(mark));
+        if is_condemned && let Ok(Some(handle)) = self.open() {
+            signal_stray(&handle, Signal::STOP);
+        }
     }
+
+    /// Opens a handle to it; none if it is gone, or is a thread.
+    fn open(&self) -> io::Result<Option<OwnedFd>> {
+        let Some(id) = Pid::from_raw(self.id) else { return Ok(None) };
+        let handle = match pidfd_open(id, PidfdFlags::empty()) {
+            Ok(handle) => handle,
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // If it is still there after its id was looked up, the handle is its own.
+        let is_own = Stat::read(self.id)?.is_some_and(|stat| stat.began == self.began);
+        Ok(is_own.then_some(handle))
+    }
+}
+
+/// What was alive, threads among it.
+struct Processes {
+    alive: Vec<Process>,
+    /// Whether nothing else was alive at the end of the look.
+    is_all: bool,
+}
+
+impl Processes {
+    /// Reads what is alive; none if `/proc` is not what it should be.
+    ///
+    /// A process that ends before it is read may have started another behind the listing. So what
+    /// was born since is read as well, until nothing was: numbers are given in order, and whoever
+    /// is about to start something is alive and was read.
+    fn read() -> Option<Self> {
+        let mut this = Self { alive: Vec::new(), is_all: false };
+        match this.read_listed_and_born() {
+            Err(error) if is_shortage(&error) => return Some(this),
+            read => read.ok()?,
+        }
+        let own = process::id();
+        let is_real = this.alive.iter().any(|process| u32::try_from(process.id) == Ok(own));
+        is_real.then_some(this)
+    }
+
+    fn read_listed_and_born(&mut self) -> io::Result<()> {
+        let mut last = newest()?;
+        for entry in fs::read_dir("/proc")? {
+            if let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+                self.meet(id)?;
+            }
+        }
+        let give_up_at = Instant::now() + CHASE_WAIT;
+        let mut looks = 0;
+        while Instant::now() < give_up_at {
+            let newest = newest()?;
+            // After the highest number come low ones again: the next look finds them.
+            if !(last..=last.saturating_add(BORN_MAX)).contains(&newest) {
+                return Ok(());
+            }
+            for id in last + 1..=newest {
+                self.meet(id)?;
+            }
+            if newest == last {
+                if looks == LOOKS_MAX || !self.has_doubtful() {
+                    self.is_all = true;
+                    return Ok(());
+                }
+                looks += 1;
+                thread::sleep(LOOK_PAUSE);
+                self.look_again()?;
+            }
+            last = newest;
+        }
+        Ok(())
+    }
+
+    fn meet(&mut self, id: i32) -> io::Result<()> {
+        if let Some(process) = Process::read(id)?
+            && !self.alive.iter().rev().any(|it| it.id == id && it.began == process.began)
+        {
+            process.freeze_if_condemned();
+            self.alive.push(process);
+        }
+        Ok(())
+    }
+
+    /// Yields what had no environment and is young: a process that is being replaced by another
+    /// program (`exec`) has none for a moment.
+    fn doubtful(&mut self) -> impl Iterator<Item = &mut Process> {
+        let newest = self.alive.iter().map(|process| process.began).max().unwrap_or_default();
+        self.alive.iter_mut().filter(move |it| it.is_bare && it.began + YOUNG_TICKS >= newest)
+    }
+
+    fn has_doubtful(&mut self) -> bool {
+        self.doubtful().next().is_some()
+    }
+
+    /// Reads again what is doubtful.
+    fn look_again(&mut self) -> io::Result<()> {
+        for process in self.doubtful() {
+            match Process::read(process.id)? {
+                Some(again) if again.began == process.began => {
+                    again.freeze_if_condemned();
+                    *process = again;
+                }
+                _ => process.is_bare = false,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Yields the number that was given last, to a process or to a thread.
+fn newest() -> io::Result<i32> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    let newest = text.split_ascii_whitespace().next_back().and_then(|last| last.parse().ok());
+    newest.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Reads a file about a process; none if that is gone, or is nobody's business. Fails if the system
+/// has no room for it.
+fn read_if_there(path: String) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Err(error) if is_shortage(&error) => Err(error),
+        read => Ok(read.ok()),
+    }
+}
+
+/// Tells whether something may well be there although it could not be read.
+fn is_shortage(error: &io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| short.contains(&code))
 }
 
 /// What the system says about a process.
@@ -137,8 +296,10 @@ struct Stat {
 }
 
 impl Stat {
-    fn read(id: i32) -> Option<Self> {
-        Self::parse(&fs::read(format!("/proc/{id}/stat")).ok()?)
+    /// Reads it; none if there is none. Fails if the system has no room for it.
+    fn read(id: i32) -> io::Result<Option<Self>> {
+        let stat = read_if_there(format!("/proc/{id}/stat"))?;
+        Ok(stat.and_then(|stat| Self::parse(&stat)))
     }
 
     /// See `proc_pid_stat(5)`. The second field, a name in parentheses, may contain anything.
@@ -158,38 +319,6 @@ impl Stat {
     }
 }
 
-/// Reads what is alive; none if `/proc` is not what it should be.
-fn read_all() -> Option<Arc<[Process]>> {
-    let names =
-        fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut processes: Vec<_> =
-        names.filter_map(|name| Process::read(name.parse().ok()?)).collect();
-    look_again(&mut processes);
-    let own = process::id();
-    let is_complete = processes.iter().any(|process| u32::try_from(process.id) == Ok(own));
-    is_complete.then(|| processes.into())
-}
-
-/// Reads again what had no environment and is young: a process that is being replaced by
-/// another program (`exec`) has none for a moment.
-fn look_again(processes: &mut [Process]) {
-    let newest = processes.iter().map(|process| process.began).max().unwrap_or_default();
-    let is_doubtful = |it: &&mut Process| it.is_bare && it.began + YOUNG_TICKS >= newest;
-    for _ in 0..LOOKS_MAX {
-        let mut doubtful = processes.iter_mut().filter(is_doubtful).peekable();
-        if doubtful.peek().is_none() {
-            return;
-        }
-        thread::sleep(LOOK_PAUSE);
-        for process in doubtful {
-            match Process::read(process.id) {
-                Some(again) if again.began == process.began => *process = again,
-                _ => process.is_bare = false,
-            }
-        }
-    }
-}
-
 fn marks(environment: &[u8]) -> Option<Box<str>> {
     let mut variables = environment.split(|byte| *byte == 0);
     let marks = variables.find_map(|it| it.strip_prefix(MARKS.as_bytes())?.strip_prefix(b"="))?;
@@ -204,6 +333,10 @@ const KTHREADD: i32 = 2;
 
 /// A process is young for a second; ticks are hundredths of one.
 const YOUNG_TICKS: u64 = 100;
+
+/// How long to run after what is being born, and how many may be born between two looks.
+const CHASE_WAIT: Duration = Duration::from_millis(100);
+const BORN_MAX: i32 = 4_096;
 
 /// How often to look again at a process without environment, and the pause before.
 const LOOKS_MAX: usize = 10;
@@ -227,9 +360,9 @@ mod tests {
 
     #[test]
     fn the_embedder_itself_is_found_alive() {
-        let own = Stat::read(process::id().try_into().unwrap()).unwrap();
+        let own = Stat::read(process::id().try_into().unwrap()).unwrap().unwrap();
         assert!(!own.is_dead());
-        assert!(read_all().unwrap().iter().any(|process| process.group == own.group));
+        assert!(Processes::read().unwrap().alive.iter().any(|process| process.group == own.group));
     }
 
     #[test]

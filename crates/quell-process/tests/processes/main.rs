@@ -4,6 +4,8 @@
 
 mod ends;
 mod events;
+#[cfg(target_os = "linux")]
+mod hydra;
 mod starts;
 mod stops;
 mod support;

@@ -1,0 +1,71 @@
+//! Programs that are never the same process for long.
+
+use std::fs;
+use std::time::Duration;
+
+use quell::RunSpec;
+
+use crate::support::{Scratch, eventually, script, start};
+
+/// Ends as soon as it has started another, which leaves the group: after `$1` seconds.
+const HYDRA: &str = "trap '' TERM; [ -e log ] || exit; echo $$ >> log; sleep $1
+    setsid sh -c \"$2\" sh $1 \"$2\" &";
+
+/// Starts one, and stays.
+const STAYS: &str = ": > log; setsid sh -c \"$2\" sh $1 \"$2\" & exec sleep 600";
+
+/// Starts one, and ends.
+const ENDS: &str = ": > log; setsid sh -c \"$2\" sh $1 \"$2\" &
+    until [ $(wc -l < log) -gt 9 ]; do :; done";
+
+fn is_alive(name: &str) -> bool {
+    let mark = format!("HYDRA={name}");
+    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let mut environments = processes.filter_map(|it| fs::read(it.path().join("environ")).ok());
+    environments.any(|it| it.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes()))
+}
+
+/// Asserts that nothing is alive and that nothing is written any more. Each look may miss what is
+/// another process by now; not so many of them.
+fn assert_is_dead(scratch: &Scratch, name: &str) {
+    let written = || fs::metadata(scratch.path().join("log")).unwrap().len();
+    let before = written();
+    for _ in 0..100 {
+        assert!(!is_alive(name), "{name} is alive");
+    }
+    assert_eq!(written(), before, "{name} writes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_a_stopped_program_that_is_always_another_process_is_dead() {
+    for (nth, lifetime) in ["0", "0.001", "0.005", "0.02", "0.1"].into_iter().enumerate() {
+        for attempt in 0..3 {
+            let name = format!("hydra-stopped-{nth}-{attempt}");
+            let scratch = Scratch::new(&name);
+            let hydra = script(STAYS).args(["sh", lifetime, HYDRA]).env("HYDRA", &name);
+            let spec = RunSpec::step("hydra").grace(Duration::from_millis(300 * attempt));
+            let started = start(spec, hydra.cwd(scratch.path()));
+            let log = scratch.path().join("log");
+            eventually("it is another for the fifth time", || {
+                (fs::read_to_string(&log).ok()?.lines().count() >= 5).then_some(())
+            })
+            .await;
+            let (_, report) = started.stop().await;
+            assert!(report.quiescent, "{report:?}");
+            assert_is_dead(&scratch, &name);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_what_an_ended_program_leaves_is_dead_although_it_is_always_another_process() {
+    for (nth, lifetime) in ["0", "0.002", "0.02"].into_iter().enumerate() {
+        let name = format!("hydra-ended-{nth}");
+        let scratch = Scratch::new(&name);
+        let hydra = script(ENDS).args(["sh", lifetime, HYDRA]).env("HYDRA", &name);
+        let started = start(RunSpec::step("hydra"), hydra.cwd(scratch.path()));
+        let (_, report) = started.end().await;
+        assert!(report.quiescent, "{report:?}");
+        assert_is_dead(&scratch, &name);
+    }
+}
