@@ -1,5 +1,6 @@
 //! The form of a run request (section 2): urlencoded or multipart, never JSON.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -26,8 +27,8 @@ pub(crate) struct Form {
     pub(crate) run: Option<String>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) grace: Option<Duration>,
-    /// Every field that the body gets besides the message.
-    keywords: Map<String, Value>,
+    /// Every field that the body gets besides the message. No digit of a number is lost.
+    keywords: BTreeMap<String, Payload>,
     /// The same for the same request, whatever its encoding.
     pub(crate) canonical: String,
 }
@@ -45,18 +46,10 @@ impl Form {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<(Self, Upload), Refusal> {
-        let refused = |error| match error {
-            BodyError::TooLarge => Refusal::too_large(),
-            BodyError::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, "Request timed out"),
-            BodyError::Broken => broken(),
-            BodyError::Overdrawn(error) => {
-                Refusal::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
-            }
-        };
-        let upload = view.read_body(headers, body).await.map_err(refused)?;
+        let upload = view.read_body(headers, body).await.map_err(Refusal::of_body)?;
         let (bytes, headers) = (upload.bytes().clone(), headers.clone());
         let parse = async move { Self::parse(&headers, bytes).await };
-        let form = aside(upload.bytes().len(), parse).await.map_err(refused)??;
+        let form = aside(upload.bytes().len(), parse).await.map_err(Refusal::of_body)??;
         Ok((form, upload))
     }
 
@@ -119,7 +112,8 @@ impl Form {
         }
         let mut all = self.keywords.clone();
         all.insert("message".into(), self.message.as_str().into());
-        Payload::from(Value::Object(all))
+        // Keys that are text, and values that are JSON: it always is.
+        Payload::json(&all).unwrap_or_else(|_| Payload::from(self.message.as_str()))
     }
 }
 
@@ -225,16 +219,18 @@ async fn multipart(headers: &HeaderMap, bytes: Bytes) -> Result<Fields, Refusal>
     Ok(fields)
 }
 
-/// Reads a keyword that is JSON text of an object or an array; any other text is itself.
-fn parsed(value: Value) -> Value {
+/// Reads a keyword: JSON text of an object or an array as it is spelt, any other text as itself.
+fn parsed(value: Value) -> Payload {
     let text = value.as_str().unwrap_or_default();
-    let is_json = text.trim_start().starts_with(['{', '[']);
-    let json = is_json.then(|| serde_json::from_str(text).ok()).flatten();
-    json.unwrap_or(value)
+    let is_json = text.trim_start().starts_with(['{', '['])
+        // More than its shape: a component reads it.
+        && serde_json::from_str::<Value>(text).is_ok();
+    let json = is_json.then(|| Payload::from_json_text(text).ok()).flatten();
+    json.unwrap_or_else(|| Payload::from(value))
 }
 
 fn broken() -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "There was an error parsing the body")
+    Refusal::of_body(BodyError::Broken)
 }
 
 #[cfg(test)]

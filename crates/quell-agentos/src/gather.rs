@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use quell::{CauseKind, RunId, RunRef, RunRow};
+use quell::{CauseKind, Payload, RunId, RunRef, RunReport, RunRow};
 use quell_http::{Notes, SESSION, State, ToolNote, View, shown_id};
 use serde_json::Value;
 
@@ -32,13 +32,7 @@ pub(crate) fn session_of(run: &RunRef) -> String {
     root.label(SESSION).map_or_else(|| shown_id(&root).into_owned(), str::to_owned)
 }
 
-/// Reads a run and what is below it; none if its component is not in the catalog any more.
-pub(crate) fn read(view: &View, run: &RunRef) -> Option<Tree> {
-    let place = place_of(view, run)?;
-    Some(read_at(view, run, &place))
-}
-
-/// Finds the place of a run in its tree.
+/// Finds the place of a run in its tree; none if its component is not in the catalog any more.
 pub(crate) fn place_of(view: &View, run: &RunRef) -> Option<Place> {
     let mut line = vec![run.clone()];
     while let Some(parent) = line.last().and_then(RunRef::parent) {
@@ -56,9 +50,8 @@ pub(crate) fn place_of(view: &View, run: &RunRef) -> Option<Place> {
     Some(place)
 }
 
-/// As [`read`], of a run whose place is known.
-pub(crate) fn read_at(view: &View, run: &RunRef, place: &Place) -> Tree {
-    let report = run.report();
+/// Reads a run and what is below it.
+pub(crate) fn read_at(view: &View, run: &RunRef, report: &RunReport, place: &Place) -> Tree {
     let mut places: HashMap<RunId, usize> = HashMap::with_capacity(report.rows.len());
     let mut runs: Vec<Told> = Vec::with_capacity(report.rows.len());
     for row in &report.rows {
@@ -79,7 +72,7 @@ pub(crate) fn read_at(view: &View, run: &RunRef, place: &Place) -> Tree {
         }
         let mut told = tell(view, row, own);
         if at == 0 {
-            told.state = view.state_of(&report);
+            told.state = view.state_of(report);
         }
         runs.push(told);
     }
@@ -91,7 +84,7 @@ fn tell(view: &View, row: &RunRow, place: Place) -> Told {
     let engine = view.service().engine();
     let run = engine.get(row.run);
     let notes = run.as_ref().map(|run| view.notes(run));
-    let input = run.as_ref().and_then(RunRef::input).and_then(|input| input.parse().ok());
+    let input = run.as_ref().and_then(RunRef::input).cloned();
     let timeout = run.as_ref().and_then(|run| run.label(TIMEOUT)?.parse().ok());
     let output = row.output.as_ref().or(row.partial.as_ref());
     let model = notes.as_ref().and_then(|notes| notes.model.as_ref());
@@ -104,14 +97,14 @@ fn tell(view: &View, row: &RunRow, place: Place) -> Told {
         state,
         status: row.status,
         cause: origin_of(view, row),
-        output: output.and_then(|output| output.parse().ok()),
+        output: output.cloned(),
         error: row.error.as_deref().map(str::to_owned),
         timeout: timeout.map(Duration::from_millis),
         model: model.map(|model| (model.model.clone(), model.provider.clone())),
         tools: notes.iter().flat_map(|notes| notes.tools.iter().map(call)).collect(),
         said_at: notes.as_ref().and_then(|notes| notes.first_text_at),
         text: notes.map(|notes: Notes| notes.text).unwrap_or_default(),
-        input: input.unwrap_or(Value::Null),
+        input: input.unwrap_or_else(|| Payload::from(Value::Null)),
         queued_at: row.queued_at,
         started_at: row.started_at,
         stopped_at: row.stopped_at,

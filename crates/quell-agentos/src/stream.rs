@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunRef};
-use quell_http::{Frame, RunEvents, View, shown_id};
+use quell_http::{Frame, RunEvents, View, aside, shown_id};
 
 use crate::gather;
-use crate::wire::event::{Renderer, Style};
+use crate::wire::event::{Line, Renderer, Style};
 use crate::wire::place::Place;
 
 /// Streams the tree of a root from its first event that is still held.
@@ -20,7 +20,7 @@ pub(crate) fn frames(
     let session = gather::session_of(run);
     let source = Source {
         events: view.service().events(run, 0),
-        renderer: Renderer::new(run.id(), place, session, style),
+        renderer: Some(Renderer::new(run.id(), place, session, style)),
         view: view.clone(),
         ready: VecDeque::new(),
     };
@@ -32,7 +32,8 @@ pub(crate) fn frames(
 
 struct Source {
     events: RunEvents,
-    renderer: Renderer,
+    /// None while it is at work on another thread, and for ever if it broke there.
+    renderer: Option<Renderer>,
     view: View,
     ready: VecDeque<Frame>,
 }
@@ -44,33 +45,47 @@ impl Source {
                 return Some(frame);
             }
             let event = self.events.next().await?;
-            self.render(&event);
+            self.render(event).await?;
         }
     }
 
-    fn render(&mut self, event: &RunEvent) {
+    async fn render(&mut self, event: RunEvent) -> Option<()> {
+        let mut renderer = self.renderer.take()?;
         if matches!(event.kind, EventKind::Lagged { .. }) {
             let engine = self.view.service().engine();
-            self.renderer.retain(|run| engine.get(run).is_some());
+            renderer.retain(|run| engine.get(run).is_some());
         }
         let needs_place =
             !matches!(event.kind, EventKind::Queued { .. } | EventKind::Lagged { .. });
-        let run = || self.view.service().engine().get(event.run);
+        let run = self.view.service().engine().get(event.run);
         if needs_place
-            && self.renderer.place(event.run).is_none()
-            && let Some(place) = run().and_then(|run| gather::place_of(&self.view, &run))
+            && renderer.place(event.run).is_none()
+            && let Some(place) = run.as_ref().and_then(|run| gather::place_of(&self.view, run))
         {
-            self.renderer.adopt(event.run, place);
+            renderer.adopt(event.run, place);
         }
-        let tree = match event.kind {
-            EventKind::Ended(_) => self
-                .renderer
-                .place(event.run)
-                .zip(run())
-                .map(|(place, run)| gather::read_at(&self.view, &run, place)),
-            _ => None,
+        let is_end = matches!(event.kind, EventKind::Ended(_));
+        let place = renderer.place(event.run).filter(|_| is_end).cloned();
+        let Some((place, run)) = place.zip(run) else {
+            self.ready.extend(frames_of(&renderer.on(&event, None)));
+            self.renderer = Some(renderer);
+            return Some(());
         };
-        let lines = self.renderer.on(event, tree.as_ref());
-        self.ready.extend(lines.iter().map(|(name, data)| Frame::json(name.as_str(), data)));
+        // An end tells all that was said: what is large is put together on a thread of its own.
+        let (view, report) = (self.view.clone(), run.report());
+        let about = view.weight(&report);
+        let work = async move {
+            let tree = gather::read_at(&view, &run, &report, &place);
+            let lines = renderer.on(&event, Some(&tree));
+            (frames_of(&lines).collect::<Vec<_>>(), renderer)
+        };
+        let (frames, renderer) = aside(about, work).await.ok()?;
+        self.ready.extend(frames);
+        self.renderer = Some(renderer);
+        Some(())
     }
+}
+
+fn frames_of(lines: &[Line]) -> impl Iterator<Item = Frame> {
+    lines.iter().map(|(name, data)| Frame::json(name.as_str(), data))
 }

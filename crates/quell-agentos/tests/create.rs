@@ -2,10 +2,13 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use quell::Payload;
+use quell_flow::Component;
 use serde_json::json;
 
 use crate::support::Site;
-use crate::support::http::{names, read};
+use crate::support::http::{names, read, start};
+use crate::support::writers::Writers;
 
 #[tokio::test]
 async fn a_short_agent_is_streamed_in_the_order_of_section_4() {
@@ -139,4 +142,41 @@ async fn what_there_is_is_listed() {
     assert_eq!(flow["steps"][0]["type"], "Parallel");
     assert_eq!(flow["steps"][0]["steps"][2]["agent"]["id"], "step-agent-3");
     assert_eq!(site.get("/health").await.json()["status"], "ok");
+}
+
+#[tokio::test]
+async fn no_digit_of_a_number_is_lost() {
+    let site = Site::of(Component::agent("same", async |_ctx, input: Payload| Ok(input)));
+    let exact = r#"{"n":123456789012345678901234567890,"x":[0.1000,-18446744073709551617]}"#;
+    let fields = [("message", "hi"), ("session_state", exact), ("stream", "false")];
+    let run = site.create("/agents/same/runs", &fields).await.json();
+    let content = format!(r#"{{"message":"hi","session_state":{exact}}}"#);
+    assert_eq!(run["content"], content);
+    let fields = [("message", "hi"), ("session_state", exact), ("stream", "true")];
+    let events = site.create("/agents/same/runs", &fields).await.events();
+    assert_eq!(events.last().unwrap()["content"], content);
+    // A message is text, whatever it looks like.
+    let run = site.create("/agents/same/runs", &[("message", exact), ("stream", "false")]).await;
+    let run = run.json();
+    assert_eq!((&run["content"], &run["input"]["input_content"]), (&json!(exact), &json!(exact)));
+}
+
+#[tokio::test]
+async fn a_large_answer_is_written_on_another_thread() {
+    let writers = Writers::default();
+    let its = writers.clone();
+    let site = Site::of(Component::agent("large", move |_ctx, _input| {
+        let output = its.output();
+        async move { Ok(output) }
+    }));
+    let waited = [("message", "m"), ("stream", "false"), ("session_id", "s")];
+    let streamed = [("message", "m"), ("stream", "true"), ("session_id", "s")];
+    for fields in [waited, streamed] {
+        let answer = site.create("/agents/large/runs", &fields).await;
+        assert!(answer.text.contains("xxx"), "{}", answer.text);
+    }
+    let run = start(&site, "/agents/large", "m", "s").await;
+    let run = read(&site, "/agents/large", &run, "s").await;
+    assert_eq!(run["status"], "COMPLETED");
+    writers.assert_elsewhere(3);
 }

@@ -42,6 +42,7 @@ pub use native::router;
 pub use notes::{ModelNote, Notes, ToolNote};
 pub use once::{KEY_BYTES_MAX, Once};
 pub use problem::Problem;
+pub use render::{newest, row_bytes};
 pub use reserve::scope_of;
 pub use service::Service;
 pub use shares::Shares;

@@ -95,6 +95,11 @@ impl Records {
         self.read(run, |fold| fold.progress(run.id()))
     }
 
+    /// Yields what is kept of what the runs of a tree have said, in bytes.
+    pub(crate) fn bytes(&self, run: &RunRef) -> usize {
+        self.read(run, |fold| fold.bytes)
+    }
+
     /// Tells whether a run is of a tree that was started in a scope.
     pub(crate) fn has_scope(&self, run: &RunRef, scope: &str) -> bool {
         let record = self.table.lock().get(&root_of(run));

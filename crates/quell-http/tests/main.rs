@@ -36,3 +36,5 @@ mod streams;
 mod support;
 /// What one principal sees through one contract.
 mod view;
+/// Who writes large answers.
+mod writers;

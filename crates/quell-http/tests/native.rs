@@ -1,11 +1,13 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use quell::EngineConfig;
-use quell_http::router;
+use quell::{Engine, EngineConfig, RunId};
+use quell_flow::{Catalog, Component};
+use quell_http::{Service, router};
 use serde_json::{Value, json};
 
 use crate::support::{JSON, Witness, eventually, get, post, send, service, service_with, start};
+use crate::writers::Writers;
 
 #[tokio::test]
 async fn a_run_is_started_read_and_listed() {
@@ -273,4 +275,44 @@ async fn what_the_document_allows_is_taken_and_what_it_forbids_is_not() {
     assert_eq!(cancel("r1e30", "null").await, 200);
     assert_eq!(cancel("r1e30", r#"{"remember_ms": 18446744073709551616}"#).await, 200);
     assert_eq!(cancel("new", r#"{"remember_ms": 9223372036854775807}"#).await, 202);
+}
+
+#[tokio::test]
+async fn no_digit_of_a_number_is_lost() {
+    let app = router(service());
+    let exact = r#"{"n":123456789012345678901234567890,"x":[0.1000,-18446744073709551617]}"#;
+    let body =
+        format!(r#"{{"component":{{"kind":"agent","id":"repeater"}},"id":"r","input":{exact}}}"#);
+    let answer = send(&app, "POST", "/v1/runs", &[JSON], body).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    let stream = get(&app, "/v1/runs/r/events").await.text;
+    assert!(stream.contains(&format!(r#""data":{exact}"#)), "{stream}");
+    let run = get(&app, "/v1/runs/r").await.text;
+    for key in ["input", "output"] {
+        assert!(run.contains(&format!(r#""{key}":{exact}"#)), "{run}");
+    }
+    let list = get(&app, "/v1/runs").await.text;
+    assert!(list.contains(&format!(r#""output":{exact}"#)), "{list}");
+}
+
+#[tokio::test]
+async fn a_large_answer_is_written_on_another_thread() {
+    let writers = Writers::default();
+    let its = writers.clone();
+    let large = Component::agent("large", move |_ctx, _input| {
+        let output = its.output();
+        async move { Ok(output) }
+    });
+    let service = Service::new(Engine::new(), Catalog::new().with(large));
+    let app = router(service.clone());
+    for (id, path) in [("a", "/v1/runs/a"), ("b", "/v1/runs?session=b")] {
+        let body = json!({
+            "component": { "kind": "agent", "id": "large" }, "id": id, "session": id,
+        });
+        assert_eq!(post(&app, "/v1/runs", &body).await.status, StatusCode::CREATED);
+        service.engine().get(RunId::from_text(id)).unwrap().ended().await;
+        let answer = get(&app, path).await;
+        assert!(answer.text.contains("xxx"), "{}", answer.text);
+    }
+    writers.assert_elsewhere(2);
 }

@@ -61,6 +61,10 @@ pub(crate) fn service_with(config: EngineConfig, witness: &Witness) -> Service {
             Emit::content("world").send(&ctx);
             Ok(input)
         }))
+        .with(Component::agent("repeater", async |ctx: RunContext, input: Payload| {
+            ctx.emit(input.clone());
+            Ok(input)
+        }))
         .with(Component::agent("sleeper", move |_ctx, _input| {
             let witness = a.clone();
             async move {

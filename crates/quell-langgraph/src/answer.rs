@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use quell::RunRef;
 use quell_http::Frame;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::values::{Fold, OUTPUT, Values};
+use crate::wire::exact::{with, written};
 use crate::wire::message::Origin;
 use crate::wire::modes::Modes;
 use crate::wire::rows::{About, time};
@@ -21,20 +22,24 @@ pub(crate) fn frames(
     answer: &Values,
 ) -> Vec<Frame> {
     let (node, id) = (run.name(), run.id().to_string());
-    let task =
-        || json!({ "id": id, "name": node, "error": null, "result": answer, "interrupts": [] });
+    let task = || {
+        let about = json!({ "id": id, "name": node, "error": null, "interrupts": [] });
+        with(about, "result", answer)
+    };
     let now = || time(run.row().ended_at.unwrap_or_else(SystemTime::now));
-    let of_mode = |mode: &str| -> Value {
-        match mode {
-            "updates" => json!({ node: answer }),
-            "tasks" => task(),
-            "debug" => json!({
-                "step": 1, "timestamp": now(), "type": "task_result", "payload": task(),
-            }),
-            _ => json!({
+    let of_mode = |mode: &str| match mode {
+        "updates" => with(json!({}), node, answer),
+        "tasks" => task(),
+        "debug" => {
+            let about = json!({ "step": 1, "timestamp": now(), "type": "task_result" });
+            with(about, "payload", &task())
+        }
+        _ => {
+            let about = json!({
                 "event": "on_chain_end", "run_id": id, "name": node, "tags": [], "metadata": {},
-                "data": { "output": answer }, "parent_ids": [],
-            }),
+                "parent_ids": [],
+            });
+            with(about, "data", &with(json!({}), "output", answer))
         }
     };
     let asked = ["updates", "tasks", "debug", "events"].into_iter().filter(|mode| modes.has(mode));
@@ -44,9 +49,9 @@ pub(crate) fn frames(
         let config = json!({ "configurable": { "thread_id": about.thread.to_string() } });
         let checkpoint = json!({
             "config": config, "parent_config": null, "metadata": { "run_id": id },
-            "values": values, "next": [], "tasks": [],
+            "next": [], "tasks": [],
         });
-        frames.push(Frame::json("checkpoints", &checkpoint));
+        frames.push(Frame::json("checkpoints", &with(checkpoint, "values", &values)));
     }
     frames
 }
@@ -54,9 +59,8 @@ pub(crate) fn frames(
 /// Yields the message of a run that answered text without saying it before.
 pub(crate) fn message(origin: Origin<'_>, modes: Modes, answer: &Values) -> Vec<Frame> {
     let text = match answer.get(OUTPUT) {
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-        None => Value::Object(answer.clone()).to_string(),
+        Some(output) => output.parse().unwrap_or_else(|_| output.to_string()),
+        None => written(answer).to_string(),
     };
     if modes.has("messages-tuple") {
         vec![Frame::json("messages", &origin.whole(&text))]

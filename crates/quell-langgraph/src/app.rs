@@ -287,12 +287,12 @@ impl Found {
 }
 
 /// Writes the run object.
-pub(crate) fn object_of(view: &View, found: &Found) -> Value {
+pub(crate) fn object_of(view: &View, found: &Found) -> Payload {
     selected_of(view, found, None)
 }
 
 /// Writes these keys of the run object, or all of them.
-pub(crate) fn selected_of(view: &View, found: &Found, keys: Option<&[&str]>) -> Value {
+pub(crate) fn selected_of(view: &View, found: &Found, keys: Option<&[&str]>) -> Payload {
     let report = found.run.report();
     run_object(&found.tracked.about, report.own_row(), &view.state_of(&report), keys)
 }
@@ -348,14 +348,14 @@ pub(crate) fn stranger(run: &RunRef, thread: Uuid, reducers: Reducers) -> Tracke
         "assistant_id": assistant.to_string(),
     });
     let weight = run.input().map_or(0, Payload::len);
-    let input = run.input().and_then(|input| input.parse().ok()).unwrap_or(Value::Null);
+    let input = run.input().cloned().unwrap_or_else(|| Payload::from(Value::Null));
     let mut kwargs = Map::new();
     kwargs.insert("temporary".into(), false.into());
     let about = About {
         thread,
         assistant,
         metadata: metadata.as_object().cloned().unwrap_or_default(),
-        input: Arc::new(input),
+        input,
         kwargs,
         strategy: "enqueue",
         reducers,

@@ -17,6 +17,7 @@ use crate::threads::{Thread, Tracked};
 use crate::values::merged_input;
 use crate::wire::cancel::Action;
 use crate::wire::create::{Create, Strategy};
+use crate::wire::exact::is_null;
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::{About, system_assistant};
 
@@ -159,7 +160,7 @@ impl App {
             thread: thread.id,
             assistant,
             metadata,
-            input: Arc::clone(&create.input),
+            input: create.input.clone(),
             kwargs,
             strategy: create.strategy.name(),
             reducers: graph.reducers().clone(),
@@ -214,16 +215,15 @@ impl App {
         thread: &Arc<Thread>,
         is_idle: bool,
     ) -> (Arc<Component>, Payload) {
-        if create.input.is_null() {
+        if is_null(&create.input) {
             return (self.going_on(graph, thread), Payload::from(Value::Null));
         }
         let base = if is_idle { thread.values(self.engine()) } else { None };
         let input = merged_input(graph.reducers(), base.as_deref(), &create.input);
-        let input = Payload::from(input);
         if input.len() <= limits::PAYLOAD_BYTES_MAX {
             return (Arc::clone(graph), input);
         }
-        (Arc::clone(graph), Payload::from(Value::clone(&create.input)))
+        (Arc::clone(graph), create.input.clone())
     }
 
     /// Makes the stand-in of a graph for a run without input: it looks at the thread when it

@@ -7,13 +7,14 @@ use futures::{Stream, StreamExt, future, stream};
 use quell::{EventKind, Payload, RunEvent, RunId, RunKind, RunRef, RunStatus};
 use quell_flow::{Contract, Emit};
 use quell_http::{Frame, Principal};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer;
 use crate::app::{App, Found};
 use crate::threads::{Thread, Tracked};
-use crate::values::Fold;
+use crate::values::{Fold, keyed};
 use crate::wire::event_id::{SEQS, event_id, ms_of, seq_of};
+use crate::wire::exact::{Spelt, with};
 use crate::wire::message::Origin;
 use crate::wire::modes::Modes;
 
@@ -202,22 +203,21 @@ impl Render {
         if self.modes.has("custom")
             && let Some(data) = own_words(emit.as_ref(), payload)
         {
-            frames.push(Frame::json(name("custom"), &data));
+            frames.push(Frame::json(name("custom"), data));
         }
         let Some(emit) = emit else { return };
         match emit {
             Emit::Content { text } => self.push_text(frames, event.run, &text, name),
             Emit::Values { .. } if is_new => self.push_values(frames),
-            Emit::Values { values } if space.is_some() && self.modes.has("values") => {
-                frames.push(Frame::json(name("values"), &values));
+            Emit::Values { .. } if space.is_some() && self.modes.has("values") => {
+                frames.push(Frame::json(name("values"), &Spelt::of(payload).values));
             }
-            Emit::Updates { node, values } if self.modes.has("updates") => {
-                let mut update = serde_json::Map::new();
-                update.insert(node, values);
-                frames.push(Frame::json(name("updates"), &Value::Object(update)));
+            Emit::Updates { node, .. } if self.modes.has("updates") => {
+                let update = with(json!({}), &node, &Spelt::of(payload).values);
+                frames.push(Frame::json(name("updates"), &update));
             }
-            Emit::Custom { data } if self.modes.has("custom") => {
-                frames.push(Frame::json(name("custom"), &data));
+            Emit::Custom { .. } if self.modes.has("custom") => {
+                frames.push(Frame::json(name("custom"), &Spelt::of(payload).data));
             }
             _ => {}
         }
@@ -367,10 +367,11 @@ fn space_of(run: &RunRef) -> Option<Arc<str>> {
 }
 
 /// Yields what a body emitted in words of its own, a line of a program as well.
-fn own_words(emit: Option<&Emit>, payload: &Payload) -> Option<Value> {
-    let said: Option<Value> = match emit {
-        None | Some(Emit::Content { .. }) => payload.parse().ok(),
-        Some(_) => None,
+fn own_words<'a>(emit: Option<&Emit>, payload: &'a Payload) -> Option<&'a Payload> {
+    let is_own = match emit {
+        None => true,
+        Some(Emit::Content { .. }) => !keyed(payload).contains_key("emit"),
+        Some(_) => false,
     };
-    said.filter(|said| emit.is_none() || said.get("emit").is_none())
+    is_own.then_some(payload)
 }

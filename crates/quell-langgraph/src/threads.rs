@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 use futures::FutureExt;
 use parking_lot::Mutex;
-use quell::{Engine, EventKind, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
+use quell::{Engine, EventKind, Payload, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
 use quell_http::{Charge, Ledger, Overdrawn};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -297,7 +297,7 @@ impl Thread {
     }
 
     /// Writes the row.
-    pub(crate) fn row(&self, engine: &Engine) -> Value {
+    pub(crate) fn row(&self, engine: &Engine) -> Payload {
         let mut state = self.state.lock();
         state.settle(engine);
         // What a live run shows of itself goes with it if it is rolled back.

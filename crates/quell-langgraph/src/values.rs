@@ -5,28 +5,28 @@
 //! say: it is overwritten, or appended to. What a body emits after a stop was accepted is not
 //! merged (section 10 of the contract, effects). What is no object is the key [`OUTPUT`].
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{EventKind, Payload, RunEvent, RunRef};
 use quell_flow::{Emit, Reducer, Reducers};
-use serde_json::{Map, Value};
 
+use crate::wire::exact::{Spelt, is_null, written};
 use crate::wire::rows::About;
 
-/// The values of a thread or of a run.
-pub(crate) type Values = Map<String, Value>;
+/// The values of a thread or of a run, each as it was spelt: no digit of a number is lost.
+pub(crate) type Values = BTreeMap<String, Payload>;
 
 /// The key of what a body answers, or says of its state, that is no object.
 pub(crate) const OUTPUT: &str = "output";
 
 /// Yields what a body said as keys and values: null says nothing.
-pub(crate) fn keyed(said: &Value) -> Cow<'_, Values> {
-    match said {
-        Value::Object(keys) => Cow::Borrowed(keys),
-        Value::Null => Cow::Owned(Values::new()),
-        other => Cow::Owned(Values::from_iter([(OUTPUT.to_owned(), other.clone())])),
+pub(crate) fn keyed(said: &Payload) -> Values {
+    match said.parse() {
+        Ok(keys) => keys,
+        Err(_) if is_null(said) => Values::new(),
+        Err(_) => Values::from([(OUTPUT.to_owned(), said.clone())]),
     }
 }
 
@@ -39,42 +39,40 @@ pub(crate) fn overlay(reducers: &Reducers, base: Option<&Values>, over: &Values)
         }
     }
     for key in appended(reducers) {
-        let slot = values.entry(key).or_insert(Value::Null);
-        let mut items = to_list(slot.take());
-        items.extend(over.get(key).map(|more| to_list(more.clone())).into_iter().flatten());
-        *slot = Value::Array(items);
+        let before = values.get(key).into_iter();
+        let items: Vec<_> = before.chain(over.get(key)).flat_map(to_list).collect();
+        values.insert(key.to_owned(), written(&items));
     }
     values
 }
 
 /// Makes the input of a body: the values of its thread, but for what is appended to, with its own
 /// input merged. An input that is no object stays as it is.
-pub(crate) fn merged_input(reducers: &Reducers, base: Option<&Values>, input: &Value) -> Value {
-    let own = match input {
-        Value::Null => return Value::Object(Values::new()),
-        Value::Object(own) => own,
-        other => return other.clone(),
-    };
+pub(crate) fn merged_input(reducers: &Reducers, base: Option<&Values>, input: &Payload) -> Payload {
+    if is_null(input) {
+        return written(&Values::new());
+    }
+    let Ok(own) = input.parse::<Values>() else { return input.clone() };
     let mut merged = base.cloned().unwrap_or_default();
     merged.retain(|key, _| reducers.of(key) != Reducer::Append);
-    merged.extend(own.clone());
+    merged.extend(own);
     for key in appended(reducers) {
         if let Some(value) = merged.get_mut(key) {
-            *value = Value::Array(to_list(value.take()));
+            *value = written(&to_list(value));
         }
     }
-    Value::Object(merged)
+    written(&merged)
 }
 
 fn appended(reducers: &Reducers) -> impl Iterator<Item = &str> {
     reducers.keys().filter(|(_, reducer)| *reducer == Reducer::Append).map(|(key, _)| key)
 }
 
-fn to_list(value: Value) -> Vec<Value> {
-    match value {
-        Value::Array(items) => items,
-        Value::Null => Vec::new(),
-        item => vec![item],
+fn to_list(value: &Payload) -> Vec<Payload> {
+    match value.parse() {
+        Ok(items) => items,
+        Err(_) if is_null(value) => Vec::new(),
+        Err(_) => vec![value.clone()],
     }
 }
 
@@ -187,9 +185,9 @@ impl Fold {
             return false;
         }
         match Emit::read(payload) {
-            Some(Emit::Values { values }) => {
+            Some(Emit::Values { .. }) => {
                 self.has_spoken = true;
-                self.lay(about, &keyed(&values));
+                self.lay(about, &keyed(&Spelt::of(payload).values));
                 true
             }
             Some(Emit::Updates { .. }) => {
@@ -207,15 +205,15 @@ impl Fold {
     /// Takes in the output of a completed run that emitted no values; tells whether it is some.
     pub(crate) fn finish(&mut self, output: Option<&Payload>, about: &About) -> bool {
         let is_known = self.has_spoken && !self.has_gap;
-        let output: Option<Value> = output.filter(|_| !is_known).and_then(|text| text.parse().ok());
-        let Some(output) = output.filter(|output| !output.is_null()) else { return false };
-        if self.has_gap && !output.is_object() && self.has_spoken {
+        let output = output.filter(|output| !is_known && !is_null(output));
+        let Some(output) = output else { return false };
+        if self.has_gap && !output.as_str().starts_with('{') && self.has_spoken {
             return false;
         }
-        let output = keyed(&output).into_owned();
+        let output = keyed(output);
         if self.has_gap {
             // Perhaps it spoke of its state where nobody read it: its output is that state.
-            let mut state = given(&about.input).into_owned();
+            let mut state = given(&about.input);
             state.extend(output.clone());
             self.lay(about, &state);
         } else {
@@ -231,14 +229,14 @@ impl Fold {
 }
 
 /// Yields what an input puts into the values: one that is no object is the body's alone.
-fn given(input: &Value) -> Cow<'_, Values> {
-    input.as_object().map_or_else(|| Cow::Owned(Values::new()), Cow::Borrowed)
+fn given(input: &Payload) -> Values {
+    input.parse().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use quell_flow::Component;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -248,12 +246,21 @@ mod tests {
     }
 
     fn laid(reducers: &Reducers, base: Option<&Values>, over: &Value) -> Value {
-        Value::Object(overlay(reducers, base, &keyed(over)))
+        let over = keyed(&Payload::from(over.clone()));
+        written(&overlay(reducers, base, &over)).parse().unwrap()
+    }
+
+    fn values(value: &Value) -> Option<Values> {
+        Payload::from(value.clone()).parse().ok()
+    }
+
+    fn merged(reducers: &Reducers, base: Option<&Values>, input: &Value) -> Value {
+        merged_input(reducers, base, &Payload::from(input.clone())).parse().unwrap()
     }
 
     #[test]
     fn a_key_is_overwritten_and_one_that_is_declared_so_is_appended_to() {
-        let base = json!({"a": 1, "log": ["x"]}).as_object().cloned();
+        let base = values(&json!({"a": 1, "log": ["x"]}));
         let table = [
             (None, json!({}), json!({"log": []})),
             (None, json!({"b": 2, "log": ["y"]}), json!({"b": 2, "log": ["y"]})),
@@ -272,7 +279,7 @@ mod tests {
     #[test]
     fn without_a_declaration_every_key_is_overwritten_and_none_is_added() {
         let none = Reducers::default();
-        let base = json!({"log": ["x"]}).as_object().cloned();
+        let base = values(&json!({"log": ["x"]}));
         assert_eq!(laid(&none, None, &json!({})), json!({}));
         assert_eq!(laid(&none, None, &json!({"log": "hello"})), json!({"log": "hello"}));
         assert_eq!(laid(&none, base.as_ref(), &json!({"log": ["y"]})), json!({"log": ["y"]}));
@@ -280,14 +287,14 @@ mod tests {
 
     #[test]
     fn a_body_gets_the_values_of_its_thread_without_what_is_appended_to() {
-        let base = json!({"a": 1, "b": 1, "log": ["x"]}).as_object().cloned();
-        let merged = merged_input(&with_log(), base.as_ref(), &json!({"b": 2}));
-        assert_eq!(merged, json!({"a": 1, "b": 2}));
-        let merged = merged_input(&with_log(), base.as_ref(), &json!({"log": "y"}));
-        assert_eq!(merged, json!({"a": 1, "b": 1, "log": ["y"]}));
-        assert_eq!(merged_input(&with_log(), base.as_ref(), &json!([1])), json!([1]));
-        assert_eq!(merged_input(&with_log(), None, &Value::Null), json!({}));
-        let merged = merged_input(&Reducers::default(), base.as_ref(), &json!({"b": 2}));
-        assert_eq!(merged, json!({"a": 1, "b": 2, "log": ["x"]}));
+        let base = values(&json!({"a": 1, "b": 1, "log": ["x"]}));
+        let input = merged(&with_log(), base.as_ref(), &json!({"b": 2}));
+        assert_eq!(input, json!({"a": 1, "b": 2}));
+        let input = merged(&with_log(), base.as_ref(), &json!({"log": "y"}));
+        assert_eq!(input, json!({"a": 1, "b": 1, "log": ["y"]}));
+        assert_eq!(merged(&with_log(), base.as_ref(), &json!([1])), json!([1]));
+        assert_eq!(merged(&with_log(), None, &Value::Null), json!({}));
+        let input = merged(&Reducers::default(), base.as_ref(), &json!({"b": 2}));
+        assert_eq!(input, json!({"a": 1, "b": 2, "log": ["x"]}));
     }
 }

@@ -1,5 +1,6 @@
 //! What a component answers that knows nothing of states.
 
+use axum::http::Method;
 use quell::{Payload, RunContext};
 use quell_flow::{Component, Emit, Reducer};
 use serde_json::{Value, json};
@@ -127,4 +128,66 @@ async fn a_key_is_overwritten_unless_the_graph_declares_a_reducer() {
     assert_eq!(run("plain", json!({"log": [2], "b": 1})).await, json!({"log": [2], "b": 1}));
     let first = run("declared", json!({})).await;
     assert_eq!(first, json!({"log": [2], "b": 1, "items": []}));
+}
+
+/// More digits than any machine number has, and spelt as few would.
+const EXACT: &str = r#"{"n":123456789012345678901234567890,"x":[0.1000,-18446744073709551617]}"#;
+
+/// Says what it was given as its state, as a change of a node, and in words of its own.
+fn teller() -> Component {
+    Component::workflow("teller", async |ctx: RunContext, _input: Payload| {
+        let emits = [
+            format!(r#"{{"emit":"values","values":{{"exact":{EXACT}}}}}"#),
+            format!(r#"{{"emit":"updates","node":"n","values":{EXACT}}}"#),
+            format!(r#"{{"emit":"custom","data":{EXACT}}}"#),
+            format!(r#"{{"mine":{EXACT}}}"#),
+        ];
+        for emit in emits {
+            ctx.emit(Payload::from_json_text(&emit)?);
+        }
+        Ok(Payload::from(Value::Null))
+    })
+}
+
+#[tokio::test]
+async fn no_digit_of_a_number_is_lost() {
+    let server = Server::serving([same("same").reducer("log", Reducer::Append), teller()]);
+    let input = format!(r#"{{"exact":{EXACT},"log":{EXACT}}}"#);
+    // Once as the input, once as the output.
+    let values = format!(r#"{{"exact":{EXACT},"log":[{EXACT},{EXACT}]}}"#);
+    let body = format!(r#"{{"assistant_id":"same","input":{input}}}"#);
+    let waited = server.send(Method::POST, "/runs/wait", &body).await;
+    assert!(waited.text.ends_with(&values), "{}", waited.text);
+    let stream = server.send(Method::POST, "/runs/stream", &body).await;
+    assert!(stream.text.contains(&format!("event: values\ndata: {values}\n")), "{stream:?}");
+
+    let thread = server.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let run = server.send(Method::POST, &path, &body).await.header("content-location").to_owned();
+    assert_eq!(server.get(&format!("{run}/join")).await.text, values);
+    for path in [run, path] {
+        let shown = server.get(&path).await.text;
+        assert!(shown.contains(&format!(r#""input":{input}"#)), "{path}: {shown}");
+    }
+    let shown = server.get(&format!("/threads/{thread}")).await.text;
+    assert!(shown.contains(&format!(r#""values":{values}"#)), "{shown}");
+    // What the thread has is given to the next body too.
+    let body = r#"{"assistant_id":"same","input":{"log":1}}"#;
+    let next = server.send(Method::POST, &format!("/threads/{thread}/runs/wait"), body).await;
+    let values = format!(r#"{{"exact":{EXACT},"log":[{EXACT},{EXACT},1,1]}}"#);
+    assert_eq!(next.text, values);
+
+    for (mode, frame) in [
+        ("values", format!(r#"{{"exact":{EXACT}}}"#)),
+        ("updates", format!(r#"{{"n":{EXACT}}}"#)),
+        ("custom", EXACT.to_owned()),
+        ("custom", format!(r#"{{"mine":{EXACT}}}"#)),
+    ] {
+        let text = streamed(&server, "teller", mode).await.text;
+        assert!(text.contains(&format!("data: {frame}\n")), "{mode}: {text}");
+    }
+    let modes = r#"["debug","events","checkpoints","tasks","messages-tuple"]"#;
+    let body = format!(r#"{{"assistant_id":"same","input":[{EXACT}],"stream_mode":{modes}}}"#);
+    let text = server.send(Method::POST, "/runs/stream", &body).await.text;
+    assert_eq!(text.matches("123456789012345678901234567890").count(), 5, "{text}");
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use axum::http::HeaderMap;
 use quell::{RunFilter, RunId, RunRef, RunRow};
 use quell_flow::{Component, Contract};
-use quell_http::{Service, View, Wait, shown_id};
+use quell_http::{Service, View, Wait, newest, shown_id};
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
@@ -104,33 +104,31 @@ impl Desk {
         if time.is_zero() { Wait::none() } else { Wait::terminal().at_most(time) }
     }
 
-    /// Lists the runs that are shown, newest first.
-    pub(crate) fn runs(&self, view: &View) -> Vec<RunObject> {
-        let mut runs: Vec<(RunRef, RunRow)> = view
-            .runs(&RunFilter::new().roots())
-            .into_iter()
-            .filter(|run| may_read(view, run))
-            .map(|run| (run.clone(), run.row()))
-            .collect();
-        runs.sort_by_key(|(run, row)| std::cmp::Reverse((row.queued_at, run.id())));
-        runs.iter().map(|(run, row)| self.object(view, run, row)).collect()
+    /// Lists the runs that are shown, newest first, each with its row.
+    pub(crate) fn runs(view: &View) -> Vec<(RunRef, RunRow)> {
+        let mut runs = view.runs(&RunFilter::new().roots());
+        runs.retain(|run| may_read(view, run));
+        newest(runs, usize::MAX).into_iter().map(|run| (run.clone(), run.row())).collect()
     }
 
-    fn object(&self, view: &View, run: &RunRef, row: &RunRow) -> RunObject {
+    /// Writes a run as lists show it.
+    pub(crate) fn object(&self, view: &View, run: &RunRef, row: &RunRow) -> RunObject {
         let team = team_of(run);
+        // What was abandoned below it only the report says; there is none if all ended at once.
+        let is_whole = row.ended_at.is_some() && row.ended_at == row.quiesced_at;
         let platform = run.label(PLATFORM).and_then(|text| serde_json::from_str(text).ok());
         RunObject {
             id: id_of(run),
             platform: platform.filter(|value: &Value| !value.is_null()),
             status: status_word(row.status),
-            progress: view.notes(run).progress,
+            progress: view.progress(run),
             duration: seconds(row, SystemTime::now()),
             webhook_url: None,
             run_result: result_of(row),
             team: self.directory.team(team),
             owner: OwnerObject { name: run.owner().map(str::to_owned) },
             workflow: self.directory.workflow_of(run, team),
-            quell: view.state(run),
+            quell: if is_whole { view.state_of_row(row) } else { view.state(run) },
         }
     }
 }

@@ -13,7 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use quell::{CancelRequest, Disposition, RunId, RunRef, RunStatus, limits};
-use quell_http::{BodyKinds, Once, Service, Start, View, aside, guard_open, write_headers};
+use quell_http::{
+    BodyKinds, Once, Service, Start, View, aside, guard_open, row_bytes, write_headers,
+};
 use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
@@ -106,7 +108,11 @@ async fn list_workflows(State(desk): App, headers: HeaderMap) -> Result<Response
 
 async fn list_runs(State(desk): App, headers: HeaderMap) -> Result<Response, Refusal> {
     let view = desk.enter(&headers).await?;
-    Ok(Json(desk.runs(&view)).into_response())
+    let runs = Desk::runs(&view);
+    let (seen, about) = (view.clone(), runs.iter().map(|(_, row)| row_bytes(row)).sum());
+    let list =
+        move || -> Vec<_> { runs.iter().map(|(run, row)| desk.object(&seen, run, row)).collect() };
+    view.told(about, list).await.map_err(Refusal::of_answer)
 }
 
 async fn get_result(
@@ -117,8 +123,10 @@ async fn get_result(
     let view = desk.enter(&headers).await?;
     let Path(run) = run.map_err(|_| Refusal::Malformed)?;
     let run = find_any(&view, parse_uuid(&run)?).ok_or(Refusal::NotFound)?;
-    let report = run.report();
-    Ok(Json(ResultBody::new(report.own_row(), view.state_of(&report))).into_response())
+    let (seen, report) = (view.clone(), run.report());
+    let about = row_bytes(report.own_row());
+    let result = move || ResultBody::new(report.own_row(), seen.state_of(&report));
+    view.told(about, result).await.map_err(Refusal::of_answer)
 }
 
 async fn run_workflow(

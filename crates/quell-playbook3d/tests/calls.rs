@@ -4,7 +4,8 @@ use quell_http::{Principal, Start, Wait};
 use serde_json::{Value, json};
 
 use crate::support::demo::{ALPHA, BETA, BOB, EVE, EVERYWHERE, SHORT, SLOW, STUBBORN};
-use crate::support::lab::Lab;
+use crate::support::lab::{Client, Lab};
+use crate::support::writers::Writers;
 
 #[tokio::test]
 async fn teams_and_workflows_are_those_of_the_caller() {
@@ -118,9 +119,7 @@ async fn a_live_run_shows_how_far_it_has_come_and_no_result() {
     });
     let lab = Lab::of(component);
     let alice = lab.alice().await;
-    let workflows = alice.get("/workflows").await.body;
-    let halfway = workflows.as_array().unwrap().iter().find(|each| each["name"] == "halfway");
-    let halfway = halfway.unwrap()["id"].as_str().unwrap().parse().unwrap();
+    let halfway = workflow(&alice, "halfway").await;
     let run = alice.start(ALPHA, halfway, json!({})).await;
     let mut listed = Value::Null;
     while listed["progress"] != 0.5 {
@@ -185,4 +184,45 @@ async fn a_step_is_no_run_here_and_hidden_components_are_not_seen() {
     let hidden = elsewhere.start(start).await.expect("it starts").run.id().to_string();
     assert_eq!(alice.cancel(ALPHA, &hidden).await.status, 404);
     assert_eq!(alice.listed(&hidden).await, Value::Null);
+}
+
+async fn workflow(client: &Client, name: &str) -> uuid::Uuid {
+    let workflows = client.get("/workflows").await.body;
+    let known = workflows.as_array().unwrap().iter().find(|each| each["name"] == name);
+    known.unwrap()["id"].as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn no_digit_of_a_number_is_lost() {
+    let lab = Lab::of(Component::workflow("same", async |_ctx, input: Payload| Ok(input)));
+    let alice = lab.alice().await;
+    let same = workflow(&alice, "same").await;
+    let exact = r#"{"n":123456789012345678901234567890,"x":[0.1000,-18446744073709551617]}"#;
+    let body = format!(r#"{{"id":"{same}","inputs":{exact}}}"#);
+    let run = alice.post(&format!("/run_workflow/{ALPHA}"), body).await.body["run_id"].clone();
+    let run = run.as_str().unwrap();
+    lab.run(run).ended().await;
+    let result = alice.get(&format!("/runs/{run}/result")).await.text;
+    assert!(result.contains(&format!(r#""result":{exact}"#)), "{result}");
+    let listed = alice.get("/runs").await.text;
+    assert!(listed.contains(&format!(r#""runResult":{exact}"#)), "{listed}");
+}
+
+#[tokio::test]
+async fn a_large_answer_is_written_on_another_thread() {
+    let writers = Writers::default();
+    let its = writers.clone();
+    let lab = Lab::of(Component::workflow("large", move |_ctx, _input| {
+        let output = its.output();
+        async move { Ok(output) }
+    }));
+    let alice = lab.alice().await;
+    let large = workflow(&alice, "large").await;
+    let run = alice.start(ALPHA, large, json!({})).await;
+    lab.run(&run).ended().await;
+    assert!(alice.get(&format!("/runs/{run}/result")).await.text.contains("xxx"));
+    let run = alice.start(ALPHA, large, json!({})).await;
+    lab.run(&run).ended().await;
+    assert!(alice.get("/runs").await.text.contains("xxx"));
+    writers.assert_elsewhere(2);
 }

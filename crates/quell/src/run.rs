@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use quell_core::{
     CancelRequest, Disposition, Labels, Payload, RunEvent, RunId, RunKind, RunReport, RunRow,
@@ -141,6 +142,12 @@ impl RunRef {
         read: impl Fn(Payload) -> Option<T>,
     ) -> Option<T> {
         self.node.partial_output(returned, read)
+    }
+
+    /// Yields when the run was accepted, as its row says it: for lists that show a part of all runs.
+    pub fn queued_at(&self) -> SystemTime {
+        let queued = self.node.lock().times.queued;
+        self.node.shared.clock.wall_at(queued)
     }
 
     /// Waits until the run is terminal. Something of it may still execute: the report says so.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::form::Form;
 use crate::gate::{Action, Site};
-use crate::gather::{TIMEOUT, USER, read, session_of};
+use crate::gather::{TIMEOUT, USER, session_of};
 use crate::routes::told;
 use crate::stream::frames;
 use crate::wire::event::Style;
@@ -40,8 +40,7 @@ pub(super) async fn create(
         (false, false) => {
             // An inline run is tied to its connection: who leaves cancels it.
             site.service.ended(&run, OnDisconnect::Cancel).await;
-            let tree = read(&view, &run).ok_or_else(Refusal::unexpected)?;
-            told(&tree)
+            told(&view, &run).await?.ok_or_else(Refusal::unexpected)
         }
     }
 }

@@ -15,20 +15,19 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
-use quell::RunKind;
-use quell_http::{Access, BodyKinds, Key, Service, guard_open};
+use quell::{RunKind, RunRef};
+use quell_http::{Access, BodyKinds, Key, Service, View, guard_open};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::cors;
 use crate::gate::Site;
+use crate::gather;
 use crate::options::Options;
 use crate::wire::problem::Refusal;
-use crate::wire::run::Tree;
 use crate::wire::words::words;
 
 /// Serves the contract, by itself or nested under a path.
@@ -136,7 +135,8 @@ fn of_kind(kind: RunKind) -> Router<Arc<Site>> {
                     RawQuery(query): RawQuery,
                     headers: HeaderMap| {
             let (id, run) = ids.map(|Path(ids)| ids).unwrap_or_default();
-            site.answer(read::read(&site, &headers, kind, (&id, &run), query.as_deref()))
+            let ids = (id.as_str(), run.as_str());
+            site.answer(read::read(&site, &headers, kind, ids, query.as_deref()).await)
         },
     );
     let cancel = post(
@@ -161,11 +161,14 @@ fn both<S: Clone + Send + Sync + 'static>(path: &str, method: &MethodRouter<S>) 
     Router::new().route(path, method.clone()).route(&format!("{path}/"), method.clone())
 }
 
-/// Writes a run. Not by `axum::Json`: its buffer takes each token by itself and checks its room
-/// each time, for 1.7 times the instructions.
-fn told(tree: &Tree) -> Result<Response, Refusal> {
-    let text = serde_json::to_vec(&tree.to_json()).map_err(|_| Refusal::unexpected())?;
-    Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
+/// Writes a run and what is below it. What is large is put together and written on a thread of its
+/// own.
+async fn told(view: &View, run: &RunRef) -> Result<Option<Response>, Refusal> {
+    let Some(place) = gather::place_of(view, run) else { return Ok(None) };
+    let (seen, run, report) = (view.clone(), run.clone(), run.report());
+    let about = view.weight(&report);
+    let make = move || gather::read_at(&seen, &run, &report, &place).to_json();
+    Ok(Some(view.told(about, make).await.map_err(Refusal::of_answer)?))
 }
 
 /// Yields a parameter of a query; one that is empty counts as absent.

@@ -5,11 +5,10 @@ use axum::response::Response;
 use quell::RunKind;
 
 use crate::gate::{Action, Site, find};
-use crate::gather;
 use crate::routes::{parameter, told};
 use crate::wire::problem::{Refusal, missing};
 
-pub(super) fn read(
+pub(super) async fn read(
     site: &Site,
     headers: &HeaderMap,
     kind: RunKind,
@@ -19,8 +18,9 @@ pub(super) fn read(
     let (view, component) = site.component(headers, kind, id, Action::Read)?;
     let session = parameter(query, "session_id")
         .ok_or_else(|| Refusal::invalid(vec![missing("query", "session_id")]))?;
-    let run = find(&view, &component, run, Some(&session));
-    let tree = run.and_then(|run| gather::read(&view, &run));
-    let tree = tree.ok_or_else(|| Refusal::not_found("Run not found"))?;
-    told(&tree)
+    let answer = match find(&view, &component, run, Some(&session)) {
+        Some(run) => told(&view, &run).await?,
+        None => None,
+    };
+    answer.ok_or_else(|| Refusal::not_found("Run not found"))
 }

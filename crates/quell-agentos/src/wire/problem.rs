@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell_http::StartError;
+use quell_http::{BodyError, StartError};
 use serde_json::{Value, json};
 
 /// Why a request is refused.
@@ -36,6 +36,25 @@ impl Refusal {
 
     pub(crate) fn unexpected() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
+    }
+
+    /// Says why an answer was not written.
+    pub(crate) fn of_answer(error: BodyError) -> Self {
+        if error == BodyError::Broken { Self::unexpected() } else { Self::of_body(error) }
+    }
+
+    /// Says why a body was not read.
+    pub(crate) fn of_body(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::too_large(),
+            BodyError::TooSlow => Self::new(StatusCode::REQUEST_TIMEOUT, "Request timed out"),
+            BodyError::Broken => {
+                Self::new(StatusCode::BAD_REQUEST, "There was an error parsing the body")
+            }
+            BodyError::Overdrawn(error) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+            }
+        }
     }
 
     /// Says why no run was started.

@@ -1,8 +1,9 @@
 //! A run as JSON (section 2).
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use quell::{CauseKind, RunStatus};
+use quell::{CauseKind, Payload, RunStatus};
 use quell_http::State;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -33,7 +34,7 @@ pub(crate) struct Told {
     /// The kind of what its stop began with, also if that was above it.
     pub(crate) cause: Option<CauseKind>,
     /// What the body returned, or had set.
-    pub(crate) output: Option<Value>,
+    pub(crate) output: Option<Payload>,
     /// What it failed with.
     pub(crate) error: Option<String>,
     /// The deadline that it was given.
@@ -43,7 +44,7 @@ pub(crate) struct Told {
     /// The model that it asked: id and provider.
     pub(crate) model: Option<(String, String)>,
     pub(crate) tools: Vec<Value>,
-    pub(crate) input: Value,
+    pub(crate) input: Payload,
     pub(crate) queued_at: SystemTime,
     pub(crate) started_at: Option<SystemTime>,
     pub(crate) said_at: Option<SystemTime>,
@@ -125,9 +126,9 @@ impl Tree {
         match (told.place.role, told.status) {
             (Role::Workflow, RunStatus::Cancelled) => told.reason(),
             (_, RunStatus::Failed | RunStatus::TimedOut) => told.failure(),
-            (_, RunStatus::Completed) => match &told.output {
-                None | Some(Value::Null) if told.text.is_empty() => self.aggregate(at),
-                None | Some(Value::Null) => told.text.clone(),
+            (_, RunStatus::Completed) => match told.answer() {
+                None if told.text.is_empty() => self.aggregate(at),
+                None => told.text.clone(),
                 Some(output) => text(output),
             },
             (Role::Team, _) if told.text.is_empty() => self.joined(at),
@@ -214,6 +215,11 @@ impl Tree {
 }
 
 impl Told {
+    /// Yields what the body returned, or had set; none for null.
+    fn answer(&self) -> Option<&Payload> {
+        self.output.as_ref().filter(|output| !is_null(output))
+    }
+
     /// Says that it was cancelled.
     pub(crate) fn reason(&self) -> String {
         format!("Run {} was cancelled", self.place.run)
@@ -242,8 +248,8 @@ impl Told {
 
     /// Yields the session state that the caller gave.
     pub(crate) fn session_state(&self) -> Value {
-        let given = self.input.get("session_state").filter(|state| state.is_object());
-        given.cloned().unwrap_or_else(|| json!({}))
+        let given = field(&self.input, "session_state");
+        given.and_then(|state| state.parse::<Map<String, Value>>().ok()).unwrap_or_default().into()
     }
 
     /// Writes the times that its work took, in seconds; nothing of a run that is live.
@@ -272,10 +278,8 @@ impl Told {
             })
         };
         let mut all = vec![line(0, "user", &message(&self.input), self.queued_at)];
-        let answer = match &self.output {
-            Some(output) if self.status == RunStatus::Completed && !output.is_null() => {
-                text(output)
-            }
+        let answer = match self.answer() {
+            Some(output) if self.status == RunStatus::Completed => text(output),
             _ => self.text.clone(),
         };
         if !answer.is_empty() {
@@ -286,18 +290,29 @@ impl Told {
     }
 }
 
-/// Yields a value as text: a text itself, nothing for null, anything else as JSON.
-pub(crate) fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
+/// Tells whether a value is null.
+pub(crate) fn is_null(value: &Payload) -> bool {
+    value.as_str() == "null"
+}
+
+/// Yields a value as text: a text itself, nothing for null, anything else as JSON, as it is spelt.
+pub(crate) fn text(value: &Payload) -> String {
+    match value.parse() {
+        Ok(text) => text,
+        Err(_) if is_null(value) => String::new(),
+        Err(_) => value.to_string(),
     }
 }
 
 /// Yields the message of an input.
-pub(crate) fn message(input: &Value) -> String {
-    text(input.get("message").filter(|message| message.is_string()).unwrap_or(input))
+pub(crate) fn message(input: &Payload) -> String {
+    let message = field(input, "message").and_then(|message| message.parse().ok());
+    message.unwrap_or_else(|| text(input))
+}
+
+/// Yields a field of a value that is an object.
+fn field(value: &Payload, key: &str) -> Option<Payload> {
+    value.parse::<BTreeMap<String, Payload>>().ok()?.remove(key)
 }
 
 /// Yields whole seconds since 1970.

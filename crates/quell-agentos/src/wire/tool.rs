@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 use quell::{Payload, ToolOutcome};
 use serde_json::{Value, json};
 
-use crate::wire::run::{seconds, text};
+use crate::wire::run::{is_null, seconds, text};
 
 /// How a tool call ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
-    Result(Value),
+    /// What it returned; null if that is nothing.
+    Result(Payload),
     Error(String),
     Cancelled,
 }
@@ -18,8 +19,8 @@ pub(crate) enum Outcome {
 impl Outcome {
     pub(crate) fn of(outcome: &ToolOutcome) -> Self {
         match outcome {
-            ToolOutcome::Result(None) => Self::Result(Value::Null),
-            ToolOutcome::Result(Some(output)) => Self::Result(output.parse().unwrap_or_default()),
+            ToolOutcome::Result(None) => Self::Result(Payload::from(Value::Null)),
+            ToolOutcome::Result(Some(output)) => Self::Result(output.clone()),
             ToolOutcome::Error(words) => Self::Error(words.to_string()),
             ToolOutcome::Cancelled => Self::Cancelled,
             ToolOutcome::Unknown => Self::Error("unknown".into()),
@@ -39,7 +40,8 @@ pub(crate) fn tool(
     let args: Value = input.parse().unwrap_or_default();
     let args = if args.is_object() { args } else { json!({ "input": args }) };
     let result = match outcome {
-        Some(Outcome::Result(Value::Null) | Outcome::Cancelled) | None => Value::Null,
+        Some(Outcome::Cancelled) | None => Value::Null,
+        Some(Outcome::Result(value)) if is_null(value) => Value::Null,
         Some(Outcome::Result(value)) => text(value).into(),
         Some(Outcome::Error(error)) => error.as_str().into(),
     };

@@ -7,12 +7,14 @@ pub(crate) mod http;
 pub(crate) mod seeds;
 #[path = "../../../quell-server/src/demo/witness.rs"]
 pub(crate) mod witness;
+#[path = "../../../quell-http/tests/writers.rs"]
+pub(crate) mod writers;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use quell::Engine;
 use quell_agentos::Options;
-use quell_flow::Catalog;
+use quell_flow::{Catalog, Component};
 use quell_http::{Access, Service};
 use witness::Witness;
 
@@ -45,6 +47,12 @@ impl Site {
         let service = Service::new(engine, catalog).access(access);
         let app = quell_agentos::router(service.clone(), options);
         Self { service, witness, app }
+    }
+
+    /// With one more component.
+    pub(crate) fn of(component: Component) -> Self {
+        let (catalog, options) = (Catalog::new().with(component), Options::default());
+        Self::made_of(Witness::default(), catalog, Engine::new(), options, Access::open())
     }
 
     /// Waits until so many bodies have ticked.

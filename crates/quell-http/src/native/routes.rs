@@ -24,7 +24,7 @@ use crate::native::wire::{
 };
 use crate::once::Once;
 use crate::problem::Problem;
-use crate::render::{report_bytes, row_bytes};
+use crate::render::{newest, row_bytes};
 use crate::service::Service;
 use crate::start::Start;
 use crate::state::State as RunState;
@@ -162,22 +162,25 @@ pub(crate) async fn list_runs(
 ) -> Answer {
     let view = view_of(&service, &headers)?;
     let ListQuery { filter, limit } = ListQuery::read(query.as_deref())?;
-    let runs = view.runs(&filter).into_iter().filter(|run| may_read(&view, run));
-    let mut runs: Vec<_> = runs.map(|run| (run.row(), run)).collect();
-    runs.sort_by_key(|(row, run)| std::cmp::Reverse((row.queued_at, run.id())));
+    let mut runs = view.runs(&filter);
+    runs.retain(|run| may_read(&view, run));
     let total = runs.len();
-    runs.truncate(limit);
+    let runs: Vec<_> = newest(runs, limit).into_iter().map(|run| (run.row(), run)).collect();
     let about = runs.iter().map(|(row, _)| row_bytes(row)).sum();
-    let runs = runs.into_iter().map(|(row, run)| {
-        // What was abandoned below it only the report says; there is none if all ended at once.
-        let is_whole = row.ended_at.is_some() && row.ended_at == row.quiesced_at;
-        let show = |id| service.shown(id);
-        let mut state = if is_whole { RunState::of_row(&row, show) } else { view.state(&run) };
-        // A list shows nothing of what runs said.
-        state.truncated = false;
-        RunSummary::new(&run, row, state)
-    });
-    Ok(view.told(RunList { runs: runs.collect(), total }, about).await?)
+    let seen = view.clone();
+    let list = move || {
+        let runs = runs.into_iter().map(|(row, run)| {
+            // What was abandoned below it only the report says; there is none if all ended at once.
+            let is_whole = row.ended_at.is_some() && row.ended_at == row.quiesced_at;
+            let show = |id| service.shown(id);
+            let mut state = if is_whole { RunState::of_row(&row, show) } else { seen.state(&run) };
+            // A list shows nothing of what runs said.
+            state.truncated = false;
+            RunSummary::new(&run, row, state)
+        });
+        RunList { runs: runs.collect(), total }
+    };
+    Ok(view.told(about, list).await?)
 }
 
 /// Reads a run.
@@ -375,18 +378,21 @@ fn may_read(view: &View, run: &RunRef) -> bool {
 }
 
 async fn told(view: &View, run: &RunRef) -> Answer {
-    let report = run.report();
-    let (state, notes) = (view.state_of(&report), view.notes(run));
-    let about = report_bytes(&report) + run.input().map_or(0, Payload::len) + notes.text.len();
-    let detail = Detail {
-        input: run.input().cloned(),
-        text: notes.text,
-        progress: notes.progress,
-        rows: report.rows.clone(),
-        omitted: report.omitted,
+    let (seen, run, report) = (view.clone(), run.clone(), run.report());
+    let about = view.weight(&report);
+    let object = move || {
+        let (state, notes) = (seen.state_of(&report), seen.notes(&run));
+        let detail = Detail {
+            input: run.input().cloned(),
+            text: notes.text,
+            progress: notes.progress,
+            rows: report.rows.clone(),
+            omitted: report.omitted,
+        };
+        let summary = RunSummary::new(&run, report.own_row().clone(), state);
+        RunObject { summary, detail }
     };
-    let summary = RunSummary::new(run, report.own_row().clone(), state);
-    Ok(view.told(RunObject { summary, detail }, about).await?)
+    Ok(view.told(about, object).await?)
 }
 
 /// After so long without an event the stream says that it is there.

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
-use quell_http::{Guard, Heartbeat, OnDisconnect, View, sse_response, stream_body};
+use quell_http::{Guard, Heartbeat, OnDisconnect, View, aside, sse_response, stream_body};
 
 use crate::app::{App, Found, object_of};
 use crate::create::Order;
@@ -40,8 +40,9 @@ async fn make(
     let view = app.writer(headers)?;
     let thread = thread.map(|thread| thread_id(&thread)).transpose()?;
     let read = read_json(&view, headers, body).await?;
-    let (bytes, weight) = (read.bytes, read.weight);
-    let create = Create::read(read.value)?;
+    let (bytes, value, weight) = (read.bytes, read.value, read.weight);
+    let (size, text) = (bytes.len(), bytes.clone());
+    let create = aside(size, async move { Create::read(&value, &text) }).await??;
     let on_disconnect = create.on_disconnect;
     let order = Order { thread, create, path: uri.path(), body: &bytes, weight, headers };
     let found = app.create(&view, order).await?;

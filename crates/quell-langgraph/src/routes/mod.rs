@@ -19,6 +19,7 @@ use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use quell_http::{BodyKinds, Service, Upload, View, aside, guard_open};
+use serde::Serialize;
 use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -155,16 +156,16 @@ fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
 }
 
 /// Answers JSON that may be large: it is made and written aside of the threads of HTTP.
-async fn rendered(
+async fn rendered<T: Serialize>(
     weight: usize,
-    make: impl FnOnce() -> Value + Send + 'static,
+    make: impl FnOnce() -> T + Send + 'static,
 ) -> Result<Response, Refusal> {
     let text = aside(weight, async move { serde_json::to_vec(&make()) }).await?;
     let text = text.map_err(|_| Refusal::internal())?;
     Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
 }
 
-fn json(value: &Value) -> Response {
+fn json(value: &impl Serialize) -> Response {
     axum::Json(value).into_response()
 }
 

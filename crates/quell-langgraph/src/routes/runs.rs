@@ -49,7 +49,7 @@ pub(super) async fn list(
     rendered(weight, move || {
         let select: Vec<&str> = query.all("select").flat_map(|keys| keys.split(',')).collect();
         let select = (!select.is_empty()).then_some(&*select);
-        page.iter().map(|found| selected_of(&view, found, select)).collect()
+        page.iter().map(|found| selected_of(&view, found, select)).collect::<Vec<_>>()
     })
     .await
 }

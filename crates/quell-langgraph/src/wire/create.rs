@@ -1,9 +1,11 @@
 //! The body of a request that creates a run (section 5 of the contract).
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quell::Payload;
 use quell_http::OnDisconnect;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::wire::modes::Modes;
@@ -14,7 +16,8 @@ use crate::wire::refusal::Refusal;
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of the request")]
 pub(crate) struct Create {
     pub(crate) assistant: String,
-    pub(crate) input: Arc<Value>,
+    /// As it is spelt: no digit of a number is lost.
+    pub(crate) input: Payload,
     pub(crate) metadata: Map<String, Value>,
     pub(crate) modes: Modes,
     pub(crate) has_subgraphs: bool,
@@ -53,13 +56,12 @@ impl Strategy {
 }
 
 impl Create {
-    /// Reads the body. Unknown keys are ignored.
-    pub(crate) fn read(body: Value) -> Result<Self, Refusal> {
-        let Value::Object(mut body) = body else {
+    /// Reads the body, of which the text is the same. Unknown keys are ignored.
+    pub(crate) fn read(body: &Value, text: &[u8]) -> Result<Self, Refusal> {
+        let Value::Object(body) = body else {
             return Err(Refusal::invalid("body: must be an object"));
         };
-        let input = Arc::new(body.remove("input").unwrap_or_default());
-        let body = &body;
+        let input = input(text)?;
         let assistant = match body.get("assistant_id") {
             Some(Value::String(text)) => text.clone(),
             None | Some(Value::Null) => {
@@ -95,6 +97,14 @@ impl Create {
             metadata,
         })
     }
+}
+
+/// Yields the input as it is spelt.
+fn input(text: &[u8]) -> Result<Payload, Refusal> {
+    let parts: BTreeMap<String, &RawValue> =
+        serde_json::from_slice(text).map_err(|_| Refusal::invalid("body: must be an object"))?;
+    let input = parts.get("input").map_or("null", |raw| raw.get());
+    Payload::from_json_text(input).map_err(|_| Refusal::invalid("input: must be JSON"))
 }
 
 fn kwargs(
@@ -202,6 +212,10 @@ fn milliseconds(metadata: &Map<String, Value>, key: &str) -> Result<Option<Durat
 mod tests {
     use super::*;
 
+    fn read(body: &Value) -> Result<Create, Refusal> {
+        Create::read(body, body.to_string().as_bytes())
+    }
+
     #[test]
     fn a_body_is_refused_with_the_key_that_is_wrong() {
         let table = [
@@ -235,7 +249,7 @@ mod tests {
             ),
         ];
         for (body, status, words) in table {
-            let refusal = Create::read(body.clone()).unwrap_err();
+            let refusal = read(&body).unwrap_err();
             assert_eq!(refusal.status.as_u16(), status, "{body}");
             assert!(refusal.detail.starts_with(words), "{body}: {}", refusal.detail);
         }
@@ -243,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_body_without_options_has_the_defaults_of_the_contract() {
-        let create = Create::read(json!({"assistant_id": "a", "nobody": "knows"})).unwrap();
+        let create = read(&json!({"assistant_id": "a", "nobody": "knows"})).unwrap();
         assert_eq!(create.strategy, Strategy::Enqueue);
         assert_eq!(create.on_disconnect, OnDisconnect::Continue);
         assert!(!create.makes_thread && !create.keeps_thread && !create.is_resuming);
@@ -259,7 +273,7 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        let create = Create::read(json!({
+        let create = read(&json!({
             "assistant_id": "a", "after_seconds": 1.5, "multitask_strategy": "rollback",
             "if_not_exists": "create", "on_completion": "keep", "on_disconnect": "cancel",
             "command": {"resume": 1}, "stream_mode": "custom", "stream_subgraphs": true,

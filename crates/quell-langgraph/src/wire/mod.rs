@@ -3,6 +3,7 @@
 pub(crate) mod cancel;
 pub(crate) mod create;
 pub(crate) mod event_id;
+pub(crate) mod exact;
 pub(crate) mod failure;
 pub(crate) mod message;
 pub(crate) mod modes;

@@ -1,15 +1,15 @@
 //! Rows: runs, threads, assistants.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{Cause, RunRow, RunStatus};
+use quell::{Cause, Payload, RunRow, RunStatus};
 use quell_flow::{Component, Reducers};
 use quell_http::State;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::values::Values;
+use crate::wire::exact::with;
 use crate::wire::failure;
 use crate::wire::status::{ThreadFacts, run_status, thread_status};
 
@@ -51,8 +51,8 @@ pub(crate) struct About {
     pub(crate) assistant: Uuid,
     /// The caller's metadata and the three keys of the server.
     pub(crate) metadata: Map<String, Value>,
-    /// Shared with whatever else needs it: it may be large.
-    pub(crate) input: Arc<Value>,
+    /// As it is spelt. Shared with whatever else needs it: it may be large.
+    pub(crate) input: Payload,
     /// What the request says besides.
     pub(crate) kwargs: Map<String, Value>,
     pub(crate) strategy: &'static str,
@@ -67,22 +67,16 @@ pub(crate) fn run_object(
     row: &RunRow,
     state: &State,
     keys: Option<&[&str]>,
-) -> Value {
+) -> Payload {
     let is_shown = |key: &str| keys.is_none_or(|keys| keys.contains(&key));
     let created = about.due.unwrap_or(row.queued_at);
     let last = [row.ended_at, row.stopped_at, row.started_at].into_iter().flatten().next();
-    let kwargs = is_shown("kwargs").then(|| {
-        let mut kwargs = about.kwargs.clone();
-        kwargs.insert("input".into(), Value::clone(&about.input));
-        kwargs
-    });
     let mut object = json!({
         "run_id": row.run.to_string(),
         "thread_id": about.thread.to_string(),
         "assistant_id": about.assistant.to_string(),
         "metadata": is_shown("metadata").then_some(&about.metadata),
         "status": run_status(row.status),
-        "kwargs": kwargs,
         "multitask_strategy": about.strategy,
         "created_at": time(created),
         "updated_at": time(last.unwrap_or(row.queued_at)),
@@ -93,7 +87,11 @@ pub(crate) fn run_object(
     if let Value::Object(object) = &mut object {
         object.retain(|key, _| is_shown(key));
     }
-    object
+    if !is_shown("kwargs") {
+        return Payload::from(object);
+    }
+    let kwargs = with(Value::Object(about.kwargs.clone()), "input", &about.input);
+    with(object, "kwargs", &kwargs)
 }
 
 /// The cause in words.
@@ -136,7 +134,7 @@ pub(crate) struct ThreadParts<'a> {
 }
 
 /// Writes the row of a thread. Its status is computed here, and kept nowhere.
-pub(crate) fn thread_row(parts: &ThreadParts<'_>) -> Value {
+pub(crate) fn thread_row(parts: &ThreadParts<'_>) -> Payload {
     let mut row = json!({
         "thread_id": parts.id.to_string(),
         "created_at": time(parts.created_at),
@@ -145,13 +143,12 @@ pub(crate) fn thread_row(parts: &ThreadParts<'_>) -> Value {
         "metadata": parts.metadata,
         "status": thread_status(parts.facts),
         "config": {},
-        "values": parts.values,
     });
     if parts.facts.last.is_some() {
         row["error"] = parts.error.clone();
         row["interrupts"] = json!({});
     }
-    row
+    with(row, "values", &parts.values)
 }
 
 #[cfg(test)]
@@ -190,7 +187,7 @@ mod tests {
             thread: Uuid::nil(),
             assistant: system_assistant("steps"),
             metadata: Map::new(),
-            input: Arc::new(json!({"a": 1})),
+            input: Payload::from(json!({"a": 1})),
             kwargs: Map::new(),
             strategy: "enqueue",
             reducers: Reducers::default(),
@@ -200,7 +197,7 @@ mod tests {
         let request = CancelRequest::because("interrupt requested via POST /x");
         row.cause = Some(Arc::new(request.to_cause(row.queued_at, row.run)));
         let state = State::of_row(&row, |id| id.to_string());
-        let object = run_object(&about, &row, &state, None);
+        let object: Value = run_object(&about, &row, &state, None).parse().unwrap();
         assert_eq!(object["status"], "running");
         assert_eq!(object["kwargs"], json!({"input": {"a": 1}}));
         assert_eq!(object["created_at"], "2026-11-20T06:24:28.000000+00:00");
@@ -240,10 +237,11 @@ mod tests {
             facts: ThreadFacts::default(),
             error: &Value::Null,
         };
-        let row = thread_row(&parts);
+        let row: Value = thread_row(&parts).parse().unwrap();
         assert_eq!((&row["status"], &row["values"]), (&json!("idle"), &Value::Null));
         assert!(row.get("error").is_none() && row.get("interrupts").is_none());
         parts.facts.last = Some(RunStatus::Completed);
-        assert_eq!(thread_row(&parts).get("error"), Some(&Value::Null));
+        let row: Value = thread_row(&parts).parse().unwrap();
+        assert_eq!(row.get("error"), Some(&Value::Null));
     }
 }

@@ -77,6 +77,14 @@ impl Refusal {
         text.into()
     }
 
+    /// Says why an answer was not written.
+    pub(crate) const fn of_answer(error: BodyError) -> Self {
+        match Self::of_body(error) {
+            refusal @ Self::TooMany { .. } => refusal,
+            _ => Self::Internal,
+        }
+    }
+
     /// Says why the body of a request was not read.
     pub(crate) const fn of_body(error: BodyError) -> Self {
         match error {

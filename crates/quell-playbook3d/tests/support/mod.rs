@@ -8,6 +8,8 @@ pub(crate) mod lab;
 pub(crate) mod seeds;
 #[path = "../../../quell-server/src/demo/witness.rs"]
 pub(crate) mod witness;
+#[path = "../../../quell-http/tests/writers.rs"]
+pub(crate) mod writers;
 
 use quell_flow::Catalog;
 

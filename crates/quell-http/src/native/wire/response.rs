@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use quell::{Counts, Disposition, Payload, RunEvent, RunRef, RunRow};
 use quell_flow::COMPONENT;
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::frame::Frame;
@@ -196,10 +195,17 @@ fn millis(at: Instant, now: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Writes an event of the log. A mark that events are missing is not in the log and has no id.
+/// Writes an event of the log, with every digit of what a body said. A mark that events are missing
+/// is not in the log and has no id.
 pub(crate) fn frame(event: &RunEvent) -> Frame {
-    let value = serde_json::to_value(event).unwrap_or_default();
-    let name = value.get("event").and_then(Value::as_str).unwrap_or("event").to_owned();
-    let frame = Frame::json(name, &value);
+    let text = serde_json::to_string(event).unwrap_or_else(|_| "{}".into());
+    let name = serde_json::from_str(&text).map_or("event", |Named { event }| event);
+    let frame = Frame::new(name, &*text);
     if event.seq == 0 { frame } else { frame.id(event.seq.to_string()) }
+}
+
+/// The name of an event, in its JSON.
+#[derive(Deserialize)]
+struct Named<'a> {
+    event: &'a str,
 }

@@ -1,0 +1,49 @@
+//! JSON whose numbers keep every digit: text goes through as it is spelt.
+
+use std::collections::BTreeMap;
+
+use quell::Payload;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The values of what a body emitted, as it spelt them.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Spelt {
+    /// Of a state, or of what a node changed.
+    #[serde(default = "null")]
+    pub(crate) values: Payload,
+    /// Of anything else.
+    #[serde(default = "null")]
+    pub(crate) data: Payload,
+}
+
+impl Spelt {
+    /// Reads them; null for what is not there.
+    pub(crate) fn of(payload: &Payload) -> Self {
+        payload.parse().unwrap_or_else(|_| Self { values: null(), data: null() })
+    }
+}
+
+/// Tells whether a value is null.
+pub(crate) fn is_null(value: &Payload) -> bool {
+    value.as_str() == "null"
+}
+
+/// Writes a value whose keys are texts.
+pub(crate) fn written(value: &(impl Serialize + ?Sized)) -> Payload {
+    Payload::json(value).unwrap_or_else(|_| null())
+}
+
+/// Writes an object with one more key.
+pub(crate) fn with(object: Value, key: &str, value: &(impl Serialize + ?Sized)) -> Payload {
+    let mut all = BTreeMap::new();
+    if let Value::Object(object) = object {
+        all.extend(object.into_iter().map(|(key, value)| (key, Payload::from(value))));
+    }
+    all.insert(key.to_owned(), written(value));
+    written(&all)
+}
+
+fn null() -> Payload {
+    Payload::from(Value::Null)
+}
