@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
+use http_body_util::BodyExt;
+use quell::{Engine, Payload, RunFilter};
 use quell_agentos::Options;
-use quell_http::{Access, Issuer, Jwt, Key};
+use quell_flow::{Catalog, Component};
+use quell_http::{Access, Issuer, Jwt, Key, Service, ServiceLimits};
 use serde_json::json;
+use tower::ServiceExt;
 
 use crate::support::Site;
 use crate::support::http::{post_form, refused, start};
@@ -81,7 +85,7 @@ async fn bad_requests_are_told_in_the_words_of_section_12() {
 async fn a_limit_is_told_with_the_time_to_come_back() {
     let mut limits = quell::Limits::default();
     limits.runs_max = 1;
-    let engine = quell::Engine::with_config(quell::EngineConfig::new().limits(limits));
+    let engine = Engine::with_config(quell::EngineConfig::new().limits(limits));
     let site = Site::with(engine, Options::default(), Access::open());
     start(&site, "/agents/slow-agent", "m", "s").await;
     let answer = site.create("/agents/slow-agent/runs", &[("message", "m")]).await;
@@ -210,4 +214,42 @@ async fn a_page_of_another_origin_starts_and_stops_nothing_where_nobody_is_asked
     let mut list = Request::get("/agents").body(Body::empty()).unwrap();
     list.headers_mut().insert("origin", "http://evil.example".parse().unwrap());
     assert_eq!(site.send(list).await.status, 200, "browsers do not show it");
+}
+
+#[tokio::test]
+async fn a_caller_has_a_share_of_the_streams_and_beyond_it_nothing_is_made() {
+    let mut limits = ServiceLimits::default();
+    limits.streams_max = 4;
+    let sleeper = Component::agent("sleeper", async |_ctx, _input: Payload| {
+        std::future::pending::<()>().await;
+        Ok(Payload::from("never"))
+    });
+    let access = Access::open().key(Key::new("ada", "adas-key")).key(Key::new("ben", "bens-key"));
+    let service = Service::new(Engine::new(), Catalog::new().with(sleeper));
+    let service = service.limits(limits).access(access);
+    let app = quell_agentos::router(service.clone(), Options::default());
+    let create = async |key: &str, run: &str, fields: &[(&str, &str)]| {
+        let fields = [&[("message", "m"), ("run_id", run)], fields].concat();
+        let mut request = post_form("/agents/sleeper/runs", &fields);
+        let bearer = format!("Bearer {key}").parse().unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        app.clone().oneshot(request).await.unwrap()
+    };
+    let held = create("adas-key", "a", &[]).await;
+    assert_eq!(held.status(), 200);
+    let inline = [("stream", "false")];
+    for fields in [&[] as &[_], &inline, &[("background", "true")]] {
+        let refused = create("adas-key", "b", fields).await;
+        assert_eq!(refused.status(), 429);
+        assert!(refused.headers().contains_key("retry-after"));
+        let body = refused.into_body().collect().await.unwrap().to_bytes();
+        let words = "streams and waits of one caller would exceed the limit of 1";
+        assert_eq!(body, json!({ "detail": words }).to_string());
+    }
+    assert_eq!(service.engine().runs(&RunFilter::new()).len(), 1, "nothing was made");
+    let background = [("stream", "false"), ("background", "true")];
+    assert_eq!(create("adas-key", "c", &background).await.status(), 202, "it follows nothing");
+    assert_eq!(create("bens-key", "d", &[]).await.status(), 200, "another caller has theirs");
+    drop(held);
+    assert_eq!(create("adas-key", "e", &[]).await.status(), 200, "what is over is given back");
 }

@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 use quell::{CancelRequest, CauseKind, RunRef};
 
 use crate::ids::{Identity, identity};
+use crate::ledger::{Charge, Overdrawn};
+use crate::view::View;
 
 /// What becomes of a run when the client that follows it goes away.
 ///
@@ -35,6 +37,8 @@ pub enum OnDisconnect {
 pub struct Guard {
     run: RunRef,
     clients: Option<Clients>,
+    /// Given back when the answer is over, whichever way.
+    place: Option<Charge>,
 }
 
 /// How many clients follow a run that is to be cancelled without them.
@@ -50,7 +54,7 @@ impl Clients {
                 Some(self.clone())
             }
         };
-        Guard { run: run.clone(), clients }
+        Guard { run: run.clone(), clients, place: None }
     }
 
     /// Counts a client out; tells whether it was the last one.
@@ -66,10 +70,29 @@ impl Clients {
     }
 }
 
+impl View {
+    /// Takes a place among the streams and waits, of which every caller has a share
+    /// ([`ServiceLimits::streams_max`](crate::ServiceLimits)): for [`Guard::holding`], and before
+    /// anything is made of the request.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there are as many as may be, of all callers or of this one.
+    pub fn stream_place(&self) -> Result<Charge, Overdrawn> {
+        self.service().shared().streams.charge(self.principal().owner(), 1)
+    }
+}
+
 impl Guard {
     /// Yields the run.
     pub const fn run(&self) -> &RunRef {
         &self.run
+    }
+
+    /// Holds the place of the client ([`View::stream_place`]) until the answer is over.
+    pub fn holding(mut self, place: Charge) -> Self {
+        self.place = Some(place);
+        self
     }
 
     /// Says that the answer has come to its end: nothing is cancelled.
@@ -93,6 +116,10 @@ impl Drop for Guard {
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("run", &self.run.id()).finish_non_exhaustive()
+        let has_place = self.place.is_some();
+        f.debug_struct("Guard")
+            .field("run", &self.run.id())
+            .field("has_place", &has_place)
+            .finish_non_exhaustive()
     }
 }

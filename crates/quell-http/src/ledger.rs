@@ -33,6 +33,7 @@ pub struct Ledger(Arc<Book>);
 #[derive(Debug)]
 struct Book {
     what: &'static str,
+    is_bytes: bool,
     max: usize,
     share: usize,
     sums: Mutex<Sums>,
@@ -52,15 +53,17 @@ pub struct Charge {
     bytes: usize,
 }
 
-/// A bound of bytes is reached, of all callers or of one. Later there may be room.
+/// A bound is reached, of all callers or of one. Later there may be room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} of {} would exceed the limit of {max} bytes", whose(*is_share))]
+#[error("{what} of {} would exceed the limit of {max}{}", whose(*is_share), unit(*is_bytes))]
 #[non_exhaustive]
 pub struct Overdrawn {
     /// What there would be too much of.
     pub what: &'static str,
-    /// The bound, in bytes.
+    /// The bound.
     pub max: usize,
+    /// Whether the bound is in bytes. Otherwise it is a number of things.
+    pub is_bytes: bool,
     /// Whether it is one caller's share of the bound.
     pub is_share: bool,
 }
@@ -69,11 +72,24 @@ const fn whose(is_share: bool) -> &'static str {
     if is_share { "one caller" } else { "all callers" }
 }
 
+const fn unit(is_bytes: bool) -> &'static str {
+    if is_bytes { " bytes" } else { "" }
+}
+
 impl Ledger {
     /// Names what is held, the bound in bytes, and what one owner may have of it in percent.
     pub fn new(what: &'static str, max: usize, share_percent: u8) -> Self {
-        let sums = Mutex::default();
-        Self(Arc::new(Book { what, max, share: share_of(max, share_percent), sums }))
+        Self::made(what, true, max, share_percent)
+    }
+
+    /// As [`Ledger::new`], of things that are counted.
+    pub(crate) fn counting(what: &'static str, max: usize, share_percent: u8) -> Self {
+        Self::made(what, false, max, share_percent)
+    }
+
+    fn made(what: &'static str, is_bytes: bool, max: usize, share_percent: u8) -> Self {
+        let (share, sums) = (share_of(max, share_percent), Mutex::default());
+        Self(Arc::new(Book { what, is_bytes, max, share, sums }))
     }
 
     /// Charges bytes to an owner, or to nobody in particular.
@@ -98,10 +114,10 @@ impl Ledger {
     }
 
     fn add(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<(), Overdrawn> {
-        let Book { what, max, share, sums } = &*self.0;
-        let (what, mut sums) = (*what, sums.lock());
+        let Book { what, is_bytes, max, share, sums } = &*self.0;
+        let (what, is_bytes, mut sums) = (*what, *is_bytes, sums.lock());
         let within = |sum: usize, max: usize| sum.checked_add(bytes).filter(|sum| *sum <= max);
-        let refused = |max, is_share| Overdrawn { what, max, is_share };
+        let refused = |max, is_share| Overdrawn { what, max, is_bytes, is_share };
         let total = within(sums.total, *max).ok_or_else(|| refused(*max, false))?;
         if let Some(owner) = owner {
             let held = sums.owners.get(owner).copied().unwrap_or_default();

@@ -22,6 +22,9 @@ pub struct ServiceLimits {
     /// Bytes of what runs have said, live and ended. Defaults to 256 MiB. The oldest ended ones
     /// leave first; then what a live run says is cut, and said to be. Zero keeps none.
     pub notes_bytes_max: usize,
+    /// Streams and waits for the end of a run under way, of all callers. Defaults to 7,500. One
+    /// more is answered 429, before it has made anything. Zero refuses every one.
+    pub streams_max: usize,
     /// What one owner may use of each of these, of the remembered stops and of the idempotency
     /// keys, in percent; callers without a name have no share. Defaults to 25. Zero counts as 1,
     /// more than 100 as 100: no bound of its own.
@@ -34,6 +37,7 @@ impl Default for ServiceLimits {
             requests_bytes_max: 256 << 20,
             kept_bytes_max: 256 << 20,
             notes_bytes_max: 256 << 20,
+            streams_max: 7_500,
             owner_share_percent: quell::limits::OWNER_SHARE_PERCENT,
         }
     }

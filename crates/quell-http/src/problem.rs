@@ -108,7 +108,8 @@ impl From<BodyError> for Problem {
 
 impl From<Overdrawn> for Problem {
     fn from(error: Overdrawn) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-bytes", error.to_string())
+        let name = if error.is_bytes { "too-many-bytes" } else { "too-many-streams" };
+        Self::new(StatusCode::TOO_MANY_REQUESTS, name, error.to_string())
     }
 }
 

@@ -17,9 +17,9 @@ use crate::ledger::Charge;
 use crate::view::View;
 
 impl View {
-    /// Makes an answer and writes it as JSON: at once if it is small, otherwise on a thread for such
-    /// work, so that it delays no other request. `about` is its size in bytes, about: that much
-    /// counts as under way for the principal until the client has taken it.
+    /// Makes an answer and writes it as JSON: at once if it is small, otherwise on a thread for
+    /// such work, so that it delays no other request. `about` is its size in bytes, about: that
+    /// much counts as under way for the principal until the client has taken it.
     ///
     /// # Errors
     ///

@@ -55,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) limits: ServiceLimits,
     pub(crate) requests: Ledger,
     pub(crate) kept: Ledger,
+    pub(crate) streams: Ledger,
     pub(crate) clients: Clients,
     pub(crate) keys: Keys,
     pub(crate) reservations: Reservations,
@@ -124,7 +125,8 @@ impl Service {
         self.shared.is_draining.load(Ordering::SeqCst)
     }
 
-    /// Makes the guard of an answer that follows a run.
+    /// Makes the guard of an answer that follows a run. It holds the place of the client, which is
+    /// taken before ([`View::stream_place`], [`Guard::holding`]).
     pub fn guard(&self, run: &RunRef, policy: OnDisconnect) -> Guard {
         self.shared.clients.guard(run, policy)
     }
@@ -169,6 +171,7 @@ impl Shared {
             limits,
             requests: Ledger::new(REQUESTS, limits.requests_bytes_max, share),
             kept: Ledger::new(KEPT, limits.kept_bytes_max, share),
+            streams: Ledger::counting(STREAMS, limits.streams_max, share),
             clients: Clients::default(),
             keys: Keys::new(share),
             reservations: Reservations::new(share),
@@ -178,6 +181,8 @@ impl Shared {
 }
 
 const REQUESTS: &str = "requests and answers under way";
+
+const STREAMS: &str = "streams and waits";
 
 const KEPT: &str = "metadata and inputs kept";
 

@@ -349,3 +349,37 @@ fn a_token_that_is_read_only_changes_nothing_whatever_its_scopes_say() {
     }
     assert!(!who(json!(false)).is_read_only());
 }
+
+#[test]
+fn of_several_keys_none_speaks_for_the_issuer_of_another() {
+    let (one, two) = ("the secret of the first issuer, long", "the secret of the second, as long");
+    let token = |secret: &str, iss: Option<&str>| {
+        let claims = iss.map(|iss| ("iss".to_owned(), iss.into()));
+        Issuer::hs256(secret).unwrap().issue("ada", Duration::from_mins(1), claims)
+    };
+    let name = |access: &Access, token: &str| {
+        access.check_bearer(token).map(|who| who.subject().unwrap().to_owned())
+    };
+    let jwt = |secret: &str| Jwt::hs256(secret).unwrap();
+    let alone = Access::open().jwt(jwt(one));
+    assert_eq!(name(&alone, &token(one, None)).as_deref(), Ok("ada"));
+    // Whose subject it is, nobody could tell.
+    let both = Access::open().jwt(jwt(one)).jwt(jwt(two));
+    for secret in [one, two] {
+        assert_eq!(name(&both, &token(secret, None)), Err(AccessError::MissingClaim("iss")));
+    }
+    assert_eq!(name(&both, &token(one, Some("one"))).as_deref(), Ok("one|ada"));
+    assert_eq!(name(&both, &token(two, Some("two"))).as_deref(), Ok("two|ada"));
+    // The issuer of one key is said by no other key, whether that requires one or not.
+    for second in [jwt(two), jwt(two).issuer("two")] {
+        let access = Access::open().jwt(jwt(one).issuer("one")).jwt(second);
+        assert_eq!(name(&access, &token(one, Some("one"))).as_deref(), Ok("one|ada"));
+        assert_eq!(name(&access, &token(two, Some("two"))).as_deref(), Ok("two|ada"));
+        assert_eq!(name(&access, &token(two, Some("one"))), Err(AccessError::Invalid));
+    }
+    // Two keys of one issuer, as of one that changes them.
+    let access = Access::open().jwt(jwt(one).issuer("one")).jwt(jwt(two).issuer("one"));
+    for secret in [one, two] {
+        assert_eq!(name(&access, &token(secret, Some("one"))).as_deref(), Ok("one|ada"));
+    }
+}

@@ -1,10 +1,13 @@
 use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
 use quell::{CancelRequest, Disposition, EngineConfig, Limits, Payload, RunStatus};
 use quell_flow::Contract;
 use quell_http::{
     Access, Key, Principal, Service, ServiceLimits, Start, StartError, View, Wait, router,
 };
 use serde_json::json;
+use tower::ServiceExt;
 
 use crate::support::{Answer, JSON, Witness, send, service, service_with};
 
@@ -132,4 +135,42 @@ async fn a_view_starts_and_stops_for_nobody_who_may_not() {
     assert!(!run.status().is_terminal());
     let cancelled = ada.cancel(&run, stop(), Wait::terminal()).await;
     assert_eq!(cancelled.row.unwrap().status, RunStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn streams_have_a_bound_and_every_caller_a_share() {
+    let mut limits = ServiceLimits::default();
+    limits.streams_max = 8;
+    let service = guarded(EngineConfig::new(), limits);
+    let app = router(service.clone());
+    let open = async |who: (&str, &str), run: &str| {
+        let request = Request::get(format!("/v1/runs/{run}/events")).header(who.0, who.1);
+        app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    };
+    for name in ["ada", "ben"] {
+        let view = service.view(Contract::Native, Principal::named(name));
+        let sleeper = view.find_component("sleeper").unwrap();
+        view.start(Start::new(sleeper, Payload::from("x")).id(name)).await.unwrap();
+    }
+    let first = open(ADA, "ada").await;
+    let held = [first, open(ADA, "ada").await];
+    assert!(held.iter().all(|answer| answer.status() == 200));
+    let refused = send(&app, "GET", "/v1/runs/ada/events", &[ADA], "").await;
+    assert_eq!(refused.status, 429, "{}", refused.text);
+    assert_eq!(refused.json()["type"], "urn:quell:problem:too-many-streams");
+    let words = "streams and waits of one caller would exceed the limit of 2";
+    assert_eq!(refused.json()["detail"], words);
+    assert_eq!(refused.header("retry-after"), "1");
+    // Who asks for the head alone follows nothing.
+    assert_eq!(send(&app, "HEAD", "/v1/runs/ada/events", &[ADA], "").await.status, 200);
+    assert_eq!(send(&app, "GET", "/v1/runs/ada", &[ADA], "").await.status, 200);
+    let another = open(BEN, "ben").await;
+    assert_eq!(another.status(), 200, "another caller has theirs");
+    drop(held);
+    assert_eq!(open(ADA, "ada").await.status(), 200, "what is over is given back");
+    send(&app, "POST", "/v1/runs/ada/cancel", &[JSON, ADA], "").await;
+    for _ in 0..3 {
+        let ended = send(&app, "GET", "/v1/runs/ada/events", &[ADA], "").await;
+        assert_eq!(ended.status, 200, "what has come to its end, too");
+    }
 }

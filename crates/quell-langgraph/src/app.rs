@@ -7,9 +7,7 @@ use std::time::{Instant, SystemTime};
 use axum::http::HeaderMap;
 use quell::{CancelRequest, Disposition, Engine, Payload, RunId, RunRef, RunReport, RunStatus};
 use quell_flow::{COMPONENT, Component, Contract, Reducers};
-use quell_http::{
-    Cancelled, OnDisconnect, Principal, SESSION, Service, View, Wait, aside, next_event, same_id,
-};
+use quell_http::{Cancelled, Principal, SESSION, Service, View, Wait, aside, next_event, same_id};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -256,13 +254,9 @@ impl App {
     }
 
     /// Waits for the end of a run for a client, and yields the final body.
-    pub(crate) async fn wait_for(
-        &self,
-        found: &Found,
-        joins: bool,
-        policy: OnDisconnect,
-    ) -> String {
-        let report = self.service().ended(&found.run, policy).await;
+    /// The guard of the answer is the client's: this wait has no policy of its own.
+    pub(crate) async fn wait_for(&self, found: &Found, joins: bool) -> String {
+        let report = found.run.ended().await;
         let Some(thread) = &found.thread else {
             return self.final_text(&report, &found.tracked, &Fold::default(), None);
         };

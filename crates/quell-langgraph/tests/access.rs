@@ -1,10 +1,13 @@
 //! Who sees what.
 
-use axum::http::Method;
-use quell::EngineConfig;
-use quell_http::{Access, Key};
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request};
+use quell::{Engine, EngineConfig, Payload, RunFilter};
+use quell_flow::{Catalog, Component};
+use quell_http::{Access, Key, Service, ServiceLimits};
 use quell_langgraph::Options;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::talk::{Server, id_of};
 
@@ -117,4 +120,41 @@ async fn i31_reading_is_not_enough_to_stop_a_run_by_going_away() {
         assert_eq!(ada.status(&run).await, "running", "{path}");
     }
     assert_eq!(ada.get(&run).await.json()["quell"]["cause"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_caller_has_a_share_of_the_streams_and_beyond_it_nothing_is_made() {
+    let mut limits = ServiceLimits::default();
+    limits.streams_max = 4;
+    let sleeper = Component::workflow("sleeper", async |_ctx, _input: Payload| {
+        std::future::pending::<()>().await;
+        Ok(Payload::from("never"))
+    });
+    let access = Access::open().key(Key::new("ada", "adas-key")).key(Key::new("ben", "bens-key"));
+    let service = Service::new(Engine::new(), Catalog::new().with(sleeper));
+    let service = service.limits(limits).access(access);
+    let app = quell_langgraph::router(service.clone(), Options::default());
+    let ask = async |key: &str, method: &str, path: &str| {
+        let body = json!({ "assistant_id": "sleeper", "input": {} }).to_string();
+        let request = Request::builder().method(method).uri(path).header("x-api-key", key);
+        let request = request.header("content-type", "application/json");
+        app.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
+    };
+    let held = ask("adas-key", "POST", "/runs/stream").await;
+    assert_eq!(held.status(), 200);
+    let run = held.headers()["content-location"].to_str().unwrap().to_owned();
+    for (method, path) in
+        [("POST", "/runs/stream"), ("POST", "/runs/wait"), ("GET", &format!("{run}/stream"))]
+    {
+        let refused = ask("adas-key", method, path).await;
+        assert_eq!(refused.status(), 429, "{path}");
+        let body = to_bytes(refused.into_body(), 1_000).await.unwrap();
+        let words = "streams and waits of one caller would exceed the limit of 1";
+        assert_eq!(body, json!({ "detail": words }).to_string(), "{path}");
+    }
+    assert_eq!(service.engine().runs(&RunFilter::new()).len(), 1, "nothing was made");
+    assert_eq!(ask("adas-key", "POST", "/runs").await.status(), 200, "it follows nothing");
+    assert_eq!(ask("bens-key", "POST", "/runs/wait").await.status(), 200, "another has theirs");
+    drop(held);
+    assert_eq!(ask("adas-key", "POST", "/runs/wait").await.status(), 200, "it is given back");
 }

@@ -114,8 +114,6 @@ impl Desk {
     /// Writes a run as lists show it.
     pub(crate) fn object(&self, view: &View, run: &RunRef, row: &RunRow) -> RunObject {
         let team = team_of(run);
-        // What was abandoned below it only the report says; there is none if all ended at once.
-        let is_whole = row.ended_at.is_some() && row.ended_at == row.quiesced_at;
         let platform = run.label(PLATFORM).and_then(|text| serde_json::from_str(text).ok());
         RunObject {
             id: id_of(run),
@@ -128,7 +126,7 @@ impl Desk {
             team: self.directory.team(team),
             owner: OwnerObject { name: run.owner().map(str::to_owned) },
             workflow: self.directory.workflow_of(run, team),
-            quell: if is_whole { view.state_of_row(row) } else { view.state(run) },
+            quell: view.state(run),
         }
     }
 }

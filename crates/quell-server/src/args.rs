@@ -233,7 +233,8 @@ The file:
   running_max = 100                 # runs at once; the others are queued
                                     # (without: 1 for 16 descriptors, at most 256)
   memory_mib = 2048                 # of all state: inputs, outputs, logs, metadata, requests under
-                                    # way; one owner may have a quarter; more is answered 413 or 429
+                                    # way; one owner may have a quarter, of streams as
+                                    # well; more is answered 413 or 429
   trusted_hosts = [\"box.lan\"]       # served without keys, besides localhost and loopback
   trusted_origins = [\"http://…\"]    # pages that may write without keys, besides our own
 
@@ -253,6 +254,7 @@ The file:
   [[tokens]]                        # JSON web tokens that somebody else issues
   algorithm = \"RS256\"              # public_key_file; or HS256 with secret_env
   public_key_file = \"issuer.pem\"   # also: audiences, issuer, subject_claim, default_scopes
+                                    # (of several, each needs its issuer)
 
   [agentos]                         # options of the contract, as in its documentation
   [langgraph]

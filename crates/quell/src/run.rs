@@ -144,7 +144,7 @@ impl RunRef {
         self.node.partial_output(returned, read)
     }
 
-    /// Yields when the run was accepted, as its row says it: for lists that show a part of all runs.
+    /// Yields when the run was accepted, as its row says: for lists that show a part of all runs.
     pub fn queued_at(&self) -> SystemTime {
         let queued = self.node.lock().times.queued;
         self.node.shared.clock.wall_at(queued)

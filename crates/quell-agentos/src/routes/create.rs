@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use quell::{RunKind, RunRef};
 use quell_flow::Component;
-use quell_http::{Heartbeat, OnDisconnect, Once, Start, View, shown_id, sse_response};
+use quell_http::{Guard, Heartbeat, OnDisconnect, Once, Start, View, shown_id, sse_response};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -30,19 +30,23 @@ pub(super) async fn create(
 ) -> Result<Response, Refusal> {
     let (view, component) = site.component(headers, kind, id, Action::Run)?;
     let (form, upload) = Form::read(&view, headers, body).await?;
+    // Before there is a run that nobody could follow.
+    let follows = form.is_stream || !form.is_background;
+    let place = if follows { Some(view.stream_place().map_err(Refusal::overdrawn)?) } else { None };
     let start = start(&component, &form, headers);
     let started = view.start(start).await.map_err(|error| Refusal::of_start(&error))?;
     drop(upload);
     let run = started.run;
-    match (form.is_background, form.is_stream) {
-        (true, false) => Ok(accepted(&run)),
-        (is_background, true) => streamed(site, &view, &run, is_background),
-        (false, false) => {
-            // An inline run is tied to its connection: who leaves cancels it.
-            site.service.ended(&run, OnDisconnect::Cancel).await;
-            told(&view, &run).await?.ok_or_else(Refusal::unexpected)
-        }
+    let Some(place) = place else { return Ok(accepted(&run)) };
+    // A run of the foreground is tied to its connection: who leaves cancels it.
+    let policy = if form.is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
+    let guard = site.service.guard(&run, policy).holding(place);
+    if form.is_stream {
+        return streamed(site, &view, guard, form.is_background);
     }
+    run.ended().await;
+    guard.finish();
+    told(&view, &run).await?.ok_or_else(Refusal::unexpected)
 }
 
 fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start {
@@ -76,17 +80,15 @@ fn accepted(run: &RunRef) -> Response {
 fn streamed(
     site: &Site,
     view: &View,
-    run: &RunRef,
+    guard: Guard,
     is_background: bool,
 ) -> Result<Response, Refusal> {
-    let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
-    let guard = site.service.guard(run, policy);
     let style = Style {
         has_sentinel: site.options.completed_sentinel,
         has_brackets: site.options.close_brackets,
         has_index: is_background,
     };
-    let frames = frames(view, run, style).ok_or_else(Refusal::unexpected)?;
+    let frames = frames(view, guard.run(), style).ok_or_else(Refusal::unexpected)?;
     let heartbeat = Heartbeat::idle(site.options.heartbeat, ": heartbeat\n\n");
     Ok(sse_response(frames, heartbeat, Some(guard), HeaderMap::new()))
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell_http::{BodyError, StartError};
+use quell_http::{BodyError, Overdrawn, StartError};
 use serde_json::{Value, json};
 
 /// Why a request is refused.
@@ -51,10 +51,13 @@ impl Refusal {
             BodyError::Broken => {
                 Self::new(StatusCode::BAD_REQUEST, "There was an error parsing the body")
             }
-            BodyError::Overdrawn(error) => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
-            }
+            BodyError::Overdrawn(error) => Self::overdrawn(error),
         }
+    }
+
+    /// Names a bound that is reached.
+    pub(crate) fn overdrawn(error: Overdrawn) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
     }
 
     /// Says why no run was started.

@@ -16,7 +16,9 @@ use crate::access::principal::Principal;
 /// Which tokens are accepted: one key, one algorithm, and what the claims mean.
 ///
 /// A token must have `exp`, and the claim of the subject. One with `iss` names `issuer|subject`:
-/// two issuers with the same subject are two principals. Its scopes are those of the claim
+/// two issuers with the same subject are two principals. Without `iss` it names the subject alone,
+/// which only one key can make certain: where access takes the tokens of several
+/// ([`Access::jwt`](crate::Access::jwt)), `iss` is required. Its scopes are those of the claim
 /// `scopes` (a list) or `scope` (words); a token without either has none, unless
 /// [`default_scopes`](Self::default_scopes) says otherwise. Its teams are those of the claim
 /// `teams`. With the claim `read_only` it changes nothing, whatever its scopes say.
@@ -37,6 +39,8 @@ use crate::access::principal::Principal;
 pub struct Jwt {
     key: DecodingKey,
     validation: Validation,
+    /// The issuer that is required, if one is.
+    issuer: Option<String>,
     subject: String,
     default_scopes: BTreeSet<String>,
 }
@@ -74,7 +78,8 @@ impl Jwt {
         let mut validation = Validation::new(algorithm);
         validation.leeway = LEEWAY_SECS;
         validation.validate_nbf = true;
-        Self { key, validation, subject: "sub".into(), default_scopes: BTreeSet::new() }
+        let (subject, default_scopes) = ("sub".into(), BTreeSet::new());
+        Self { key, validation, issuer: None, subject, default_scopes }
     }
 
     /// Requires one of these audiences. Defaults to none: a token that names an audience is then
@@ -86,9 +91,12 @@ impl Jwt {
         self
     }
 
-    /// Requires an issuer. Defaults to any.
+    /// Requires an issuer. Defaults to any, but for one that another key of the same access
+    /// requires: no key speaks for the issuer of another.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
-        self.validation.set_issuer(&[issuer.into()]);
+        let issuer = issuer.into();
+        self.validation.set_issuer(&[&issuer]);
+        self.issuer = Some(issuer);
         self.validation.required_spec_claims.insert("iss".into());
         self
     }
@@ -105,7 +113,8 @@ impl Jwt {
         self
     }
 
-    pub(crate) fn check(&self, token: &str) -> Result<Principal, AccessError> {
+    /// Checks a token; `all` are the keys of the access of which this is one.
+    pub(crate) fn check(&self, token: &str, all: &[Self]) -> Result<Principal, AccessError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(AccessError::Invalid);
         }
@@ -119,6 +128,16 @@ impl Jwt {
                 _ => AccessError::Invalid,
             })?
             .claims;
+        let issuer = claims.get("iss").and_then(Value::as_str);
+        if issuer.is_none() && all.len() > 1 {
+            return Err(AccessError::MissingClaim("iss"));
+        }
+        if self.issuer.is_none()
+            && issuer.is_some()
+            && all.iter().any(|it| it.issuer.as_deref() == issuer)
+        {
+            return Err(AccessError::Invalid);
+        }
         let subject = if self.subject == "sub" { "sub" } else { "subject" };
         self.principal(&claims).ok_or(AccessError::MissingClaim(subject))
     }
@@ -135,9 +154,11 @@ impl Jwt {
             Some(list) => texts(list),
         };
         let teams = claims.get("teams").map(texts).unwrap_or_default();
-        // Two issuers may have the same subject; they do not mean the same one.
+        // Two issuers may have the same subject; they do not mean the same one. A subject that
+        // looks like both is of no issuer.
         let name = match claims.get("iss").and_then(Value::as_str) {
             Some(issuer) => format!("{}|{subject}", issuer.replace('%', "%25").replace('|', "%7C")),
+            None if subject.contains('|') => format!("|{subject}"),
             None => subject.to_owned(),
         };
         if name.len() > quell::limits::OWNER_BYTES_MAX {
@@ -251,11 +272,12 @@ mod tests {
         let name = |iss: Option<&str>, sub: &str| {
             let claims = iss.map(|iss| ("iss".to_owned(), iss.into()));
             let token = issuer.issue(sub, Duration::from_mins(1), claims);
-            jwt.check(&token).unwrap().subject().map(str::to_owned)
+            jwt.check(&token, &[]).unwrap().subject().map(str::to_owned)
         };
         assert_eq!(name(None, "ada").as_deref(), Some("ada"));
         assert_eq!(name(Some("https://one"), "ada").as_deref(), Some("https://one|ada"));
         assert_ne!(name(Some("https://one"), "ada"), name(Some("https://two"), "ada"));
         assert_ne!(name(Some("x"), "y|z"), name(Some("x|y"), "z"));
+        assert_ne!(name(None, "https://one|ada"), name(Some("https://one"), "ada"));
     }
 }

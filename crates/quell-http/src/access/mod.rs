@@ -72,7 +72,9 @@ impl Access {
         self
     }
 
-    /// Accepts tokens. From here on it is not open.
+    /// Accepts tokens. From here on it is not open. With several keys every token must have `iss`,
+    /// and each key should require its own ([`Jwt::issuer`]): otherwise one subject of two issuers
+    /// would be one principal.
     pub fn jwt(mut self, tokens: Jwt) -> Self {
         self.tokens.push(tokens);
         self
@@ -168,7 +170,7 @@ impl Access {
         }
         let mut error = AccessError::Invalid;
         for tokens in &self.tokens {
-            match tokens.check(token) {
+            match tokens.check(token, &self.tokens) {
                 Ok(principal) => return Ok(principal),
                 // What is wrong with a token that is genuine says more than that it is another's.
                 Err(AccessError::Invalid) => {}

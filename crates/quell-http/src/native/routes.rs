@@ -27,7 +27,6 @@ use crate::problem::Problem;
 use crate::render::{newest, row_bytes};
 use crate::service::Service;
 use crate::start::Start;
-use crate::state::State as RunState;
 use crate::stream::{Heartbeat, sse_response};
 use crate::view::{Cancelled, View};
 
@@ -172,8 +171,7 @@ pub(crate) async fn list_runs(
         let runs = runs.into_iter().map(|(row, run)| {
             // What was abandoned below it only the report says; there is none if all ended at once.
             let is_whole = row.ended_at.is_some() && row.ended_at == row.quiesced_at;
-            let show = |id| service.shown(id);
-            let mut state = if is_whole { RunState::of_row(&row, show) } else { seen.state(&run) };
+            let mut state = if is_whole { seen.state_of_row(&row) } else { seen.state(&run) };
             // A list shows nothing of what runs said.
             state.truncated = false;
             RunSummary::new(&run, row, state)
@@ -227,6 +225,7 @@ pub(crate) async fn get_run(
         (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
         (status = 422, description = "Bad parameter", body = Problem, content_type = PROBLEM),
+        (status = 429, description = "Too many streams", body = Problem, content_type = PROBLEM),
     )
 )]
 pub(crate) async fn stream_run(
@@ -247,8 +246,8 @@ pub(crate) async fn stream_run(
         return Err(forbidden());
     }
     // Whoever asks for the head alone follows nothing.
-    let follows = method != Method::HEAD;
-    let guard = follows.then(|| service.guard(&run, query.on_disconnect));
+    let place = if method == Method::HEAD { None } else { Some(view.stream_place()?) };
+    let guard = place.map(|place| service.guard(&run, query.on_disconnect).holding(place));
     let frames = service.events(&run, after.unwrap_or(0)).map(|event| wire::frame(&event));
     let heartbeat = Heartbeat::idle(HEARTBEAT, ": heartbeat\n\n");
     let mut extra = HeaderMap::new();

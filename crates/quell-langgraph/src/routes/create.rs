@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
-use quell_http::{Guard, Heartbeat, OnDisconnect, View, aside, sse_response, stream_body};
+use quell_http::{Charge, Guard, Heartbeat, OnDisconnect, View, aside, sse_response, stream_body};
 
 use crate::app::{App, Found, object_of};
 use crate::create::Order;
@@ -27,6 +27,18 @@ struct Made {
     found: Found,
     on_disconnect: OnDisconnect,
     is_stateless: bool,
+}
+
+/// As [`make`], with a place for the client that follows the run: nothing is made without one.
+async fn make_followed(
+    app: &App,
+    thread: Option<String>,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Made, Charge), Refusal> {
+    let place = app.writer(headers)?.stream_place()?;
+    Ok((make(app, thread, uri, headers, body).await?, place))
 }
 
 async fn make(
@@ -58,28 +70,30 @@ impl Made {
         Ok(response)
     }
 
-    fn stream(&self, app: &App) -> Response {
-        let place = if self.is_stateless { self.bare() } else { self.full() };
+    fn stream(&self, app: &App, place: Charge) -> Response {
+        let path = if self.is_stateless { self.bare() } else { self.full() };
         let mut headers = stream_headers();
-        set(&mut headers, "location", &format!("{place}/stream"));
-        set(&mut headers, "content-location", &place);
+        set(&mut headers, "location", &format!("{path}/stream"));
+        set(&mut headers, "content-location", &path);
         let guard = app.service().guard(&self.found.run, self.on_disconnect);
+        let guard = guard.holding(place);
         let frames = frames(app, &self.found, Modes::ALL, From::Start);
         sse_response(frames, heartbeat(), Some(guard), headers)
     }
 
-    fn wait(self, app: &App) -> Response {
-        let place = self.full();
+    fn wait(self, app: &App, place: Charge) -> Response {
+        let path = self.full();
         let run = self.found.run.id().as_uuid();
         // The same request may have come before, and the run been deleted at its end.
         let mut response = if let Some(left) = app.left(&self.view, None, run) {
             final_body(&left)
         } else {
             let guard = app.service().guard(&self.found.run, self.on_disconnect);
+            let guard = guard.holding(place);
             waited(app, self.found, false, guard)
         };
-        set(response.headers_mut(), "location", &format!("{place}/join"));
-        set(response.headers_mut(), "content-location", &place);
+        set(response.headers_mut(), "location", &format!("{path}/join"));
+        set(response.headers_mut(), "content-location", &path);
         response
     }
 
@@ -100,8 +114,7 @@ pub(super) fn final_body(left: &Final) -> Response {
 /// A body that is kept alive until the run has ended.
 pub(super) fn waited(app: &App, found: Found, joins: bool, guard: Guard) -> Response {
     let app = app.clone();
-    // The guard of the body is the client's: this wait has no policy of its own.
-    let text = async move { app.wait_for(&found, joins, OnDisconnect::Continue).await };
+    let text = async move { app.wait_for(&found, joins).await };
     let pieces = stream::once(async move { Bytes::from(text.await) });
     let beat = Heartbeat::steady(HEARTBEAT, "\n");
     let mut response = stream_body(pieces, beat, Some(guard)).into_response();
@@ -140,7 +153,9 @@ pub(super) async fn stream(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    Ok(make(&app, Some(parts(path)), &uri, &headers, body).await?.stream(&app))
+    let path = Some(parts(path));
+    let (made, place) = make_followed(&app, path, &uri, &headers, body).await?;
+    Ok(made.stream(&app, place))
 }
 
 pub(super) async fn wait(
@@ -150,7 +165,9 @@ pub(super) async fn wait(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    Ok(make(&app, Some(parts(path)), &uri, &headers, body).await?.wait(&app))
+    let path = Some(parts(path));
+    let (made, place) = make_followed(&app, path, &uri, &headers, body).await?;
+    Ok(made.wait(&app, place))
 }
 
 pub(super) async fn start_stateless(
@@ -168,7 +185,8 @@ pub(super) async fn stream_stateless(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    Ok(make(&app, None, &uri, &headers, body).await?.stream(&app))
+    let (made, place) = make_followed(&app, None, &uri, &headers, body).await?;
+    Ok(made.stream(&app, place))
 }
 
 pub(super) async fn wait_stateless(
@@ -177,5 +195,6 @@ pub(super) async fn wait_stateless(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    Ok(make(&app, None, &uri, &headers, body).await?.wait(&app))
+    let (made, place) = make_followed(&app, None, &uri, &headers, body).await?;
+    Ok(made.wait(&app, place))
 }

@@ -93,14 +93,14 @@ fn from(found: &Found, headers: &HeaderMap) -> From {
 /// Makes the guard of an answer. Who may not stop the run may not ask for it by leaving either;
 /// who asks for the head alone follows nothing, and so leaves nothing.
 fn guard(view: &View, found: &Found, method: &Method, query: &Pairs) -> Result<Guard, Refusal> {
-    let service = view.service();
+    let (service, place) = (view.service(), view.stream_place()?);
     if !query.flag("cancel_on_disconnect") {
-        return Ok(service.guard(&found.run, OnDisconnect::Continue));
+        return Ok(service.guard(&found.run, OnDisconnect::Continue).holding(place));
     }
     if !view.may_stop(&found.run) {
         return Err(Refusal::forbidden());
     }
     let policy =
         if *method == Method::HEAD { OnDisconnect::Continue } else { OnDisconnect::Cancel };
-    Ok(service.guard(&found.run, policy))
+    Ok(service.guard(&found.run, policy).holding(place))
 }

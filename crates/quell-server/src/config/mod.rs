@@ -134,12 +134,13 @@ impl Config {
         }
     }
 
-    /// Yields the bounds of what is held besides the engine.
-    pub(crate) fn limits(&self) -> ServiceLimits {
+    /// Yields the bounds of what is held besides the engine, with so many streams and waits.
+    pub(crate) fn limits(&self, streams_max: usize) -> ServiceLimits {
         let mut limits = ServiceLimits::default();
         limits.requests_bytes_max = self.memory(2);
         limits.kept_bytes_max = self.memory(2);
         limits.notes_bytes_max = self.memory(1);
+        limits.streams_max = streams_max;
         limits
     }
 

@@ -126,7 +126,8 @@ impl Site {
         }
         let shares = Shares::of_process();
         let engine = Engine::with_config(config.engine(shares.programs).runtime(bodies));
-        let service = Service::new(engine.clone(), catalog).limits(config.limits()).access(access);
+        let limits = config.limits(shares.streams());
+        let service = Service::new(engine.clone(), catalog).limits(limits).access(access);
         let app = app::router(&service, &config, demo, Streams::new(shares.streams()));
         let connections = Connections::accept(listener, app, shares.connections);
         announce(address);

@@ -20,6 +20,8 @@ mod refusals;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]
+mod shared;
+#[cfg(test)]
 mod signals;
 #[cfg(test)]
 mod site;
