@@ -1,5 +1,7 @@
-use std::sync::Arc;
+use std::future::Future as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Instant;
 
@@ -244,4 +246,60 @@ async fn i21_who_waits_does_not_start_because_those_before_it_are_stopped() {
         assert_eq!(started.entered(), 4, "{sweep:?}");
         lab.finish().await;
     }
+}
+
+/// Forgets a run and submits another with its id, when it is woken.
+struct Again {
+    engine: Engine,
+    id: RunId,
+    second: OnceLock<RunRef>,
+    witness: Witness,
+}
+
+impl Wake for Again {
+    fn wake(self: Arc<Self>) {
+        if self.engine.forget(self.id).is_err() {
+            return;
+        }
+        for spec in [RunSpec::agent("second").id(self.id), RunSpec::agent("third")] {
+            let witness = self.witness.clone();
+            let run = self.engine.submit(spec.lane("lane", OnBusy::Enqueue), async move |_| {
+                let _inside = witness.enter();
+                tokio::task::yield_now().await;
+                assert_eq!(witness.inside(), 1, "one at a time");
+                Ok(())
+            });
+            // The first one is the second.
+            let _ = self.second.set(run.unwrap().into_ref());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i36_a_run_with_the_id_of_a_forgotten_one_waits_for_its_own_turn() {
+    let lab = Lab::with(config().running_max(1));
+    let (id, witness) = (RunId::from_text("again"), Witness::new());
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let spec = RunSpec::agent("first").id(id).lane("lane", OnBusy::Enqueue);
+    let body = async move |_| {
+        let _ = gone.await;
+        Ok(())
+    };
+    let first = lab.submit(spec, body).unwrap().into_ref();
+    let engine = Engine::clone(&lab);
+    let again = Again { engine, id, second: OnceLock::new(), witness: witness.clone() };
+    let again = Arc::new(again);
+    // It is woken when the first run is over and has not left admission yet.
+    let waker = Waker::from(Arc::clone(&again));
+    let mut quiescent = Box::pin(first.quiescent());
+    assert!(quiescent.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    go.send(()).unwrap();
+    soon("it is submitted again", || again.second.get().is_some()).await;
+    drop(quiescent);
+    let second = within("the second run", again.second.get().unwrap().quiescent()).await;
+    assert_eq!(second.status, RunStatus::Completed);
+    soon("both have left", || witness.entered() == 2 && held(&lab).admission == 0).await;
+    drop(again);
+    drop(first);
+    lab.finish().await;
 }

@@ -328,3 +328,20 @@ async fn i32_after_an_acknowledgement_every_read_shows_stopping_or_later() {
     }
     lab.finish().await;
 }
+
+#[tokio::test]
+async fn i29_a_reader_whose_stream_has_ended_is_behind_nothing() {
+    let lab = Lab::real();
+    let run = lab.submit(RunSpec::agent("root"), async |ctx| {
+        let child = ctx.spawn(RunSpec::step("child"), async |_| Ok(()));
+        let mut events = child.events();
+        child.await?;
+        while events.next().await.is_some() {}
+        ctx.emit("more");
+        let is_read = ctx.is_read();
+        drop(events);
+        Ok(is_read && ctx.is_read())
+    });
+    assert!(within("it ends", run.unwrap()).await.unwrap());
+    lab.finish().await;
+}

@@ -258,3 +258,29 @@ async fn i16_hooks_are_bounded_before_and_after_the_stop() {
     }
     lab.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn i8_a_hook_spawns_cleanup_from_its_first_line_on() {
+    let lab = Lab::paused();
+    let told = Told::default();
+    let seen = Arc::clone(&told);
+    let run = lab.submit(RunSpec::agent("hooked"), async move |ctx| {
+        let own = ctx.clone();
+        ctx.on_stop(move |_| {
+            // Before its future is made.
+            let cleanup = own.spawn(RunSpec::step("cleanup"), async |_| Ok(()));
+            async move {
+                let end = if cleanup.await.is_ok() { "done" } else { "refused" };
+                seen.lock().unwrap().push(end.to_owned());
+            }
+        });
+        pending::<()>().await;
+        Ok(())
+    });
+    let run = run.unwrap();
+    tokio::task::yield_now().await;
+    run.cancel(CancelRequest::because("enough"));
+    run.ended().await;
+    assert_eq!(*told.lock().unwrap(), ["done"]);
+    lab.finish().await;
+}

@@ -4,7 +4,7 @@ use quell::{
     SubmitError, Written,
 };
 
-use crate::support::{Lab, bounded, listener, naive, secs};
+use crate::support::{Lab, bounded, config, listener, naive, secs, soon, within};
 
 fn text(bytes: usize) -> Payload {
     Payload::from("x".repeat(bytes - 2))
@@ -250,4 +250,26 @@ async fn i39_one_owner_has_a_share_of_the_live_runs() {
     assert_eq!(report.partial.as_ref().map(Payload::as_str), Some("3"), "{report:?}");
     lab.submit(spec(), listener).unwrap().cancel(CancelRequest::because("done"));
     lab.finish().await;
+}
+
+#[tokio::test]
+async fn i39_an_input_that_is_written_later_gives_back_what_it_was_charged() {
+    // The child has no row, so that it leaves its tree before the root has ended.
+    let lab = Lab::with(config().limits(bounded(|limits| limits.report_rows_max = 0)));
+    let later = || Payload::json_later(7, 1 << 20);
+    let other = lab.submit(RunSpec::agent("other").owner("ada"), naive).unwrap().into_ref();
+    let before = held(&lab).bytes;
+    let spec = RunSpec::agent("root").owner("ada").input(later());
+    let run = lab.submit(spec, async move |ctx| {
+        Ok(ctx.spawn(RunSpec::step("child").input(later()), async |_| Ok(())).await?)
+    });
+    let run = run.unwrap().into_ref();
+    within("the tree ends", run.quiescent()).await;
+    soon("nothing is charged", || held(&lab).bytes == before).await;
+    let more = RunSpec::agent("more").owner("ada").input(text(10_000));
+    let more = lab.submit(more, async |_| Ok(())).unwrap().into_ref();
+    within("it ends", more.quiescent()).await;
+    assert!(lab.get(run.id()).is_some(), "the tree is kept");
+    other.cancel(CancelRequest::because("done"));
+    lab.finish_unchecked("a child without a row is not in the log's report").await;
 }

@@ -1,7 +1,9 @@
 use std::future::pending;
 
+use quell::testing::held;
 use quell::{
-    CancelRequest, CauseKind, RunContext, RunSpec, RunStatus, Shutdown, StopMode, SubmitError,
+    CancelRequest, CauseKind, Engine, Payload, RunContext, RunSpec, RunStatus, Shutdown, StopMode,
+    SubmitError,
 };
 
 use crate::support::{
@@ -178,7 +180,7 @@ async fn i38_dropping_the_last_engine_stops_what_is_live() {
     let lab = Lab::with(config().grace(ms(50)).limits(bounded(|_| {})));
     let witness = Witness::new();
     let seen = witness.clone();
-    let engine = quell::Engine::new();
+    let engine = Engine::new();
     let clone = engine.clone();
     let run = engine
         .submit(RunSpec::team("left behind"), async move |ctx| {
@@ -236,4 +238,36 @@ async fn i38_submits_that_race_a_shutdown_are_refused_or_stopped() {
         assert_eq!(witness.inside(), 0);
         lab.finish().await;
     }
+}
+
+/// Waits while it is written.
+struct Slow(Gate, Gate);
+
+impl serde::Serialize for Slow {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.open();
+        self.1.spin();
+        to.serialize_u8(7)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i38_nothing_is_accepted_after_shutdown_has_returned() {
+    let lab = Lab::real();
+    let (is_written, go) = (Gate::new(), Gate::new());
+    let submitter = std::thread::spawn({
+        let (engine, runtime) = (Engine::clone(&lab), tokio::runtime::Handle::current());
+        let input = Payload::json_later(Slow(is_written.clone(), go.clone()), 100);
+        move || {
+            let _entered = runtime.enter();
+            engine.submit(RunSpec::agent("late").input(input), listener).map(|run| run.id())
+        }
+    });
+    soon("its input is written", || is_written.is_open()).await;
+    within("shutdown", lab.shutdown(secs(1))).await;
+    go.open();
+    let late = submitter.join().unwrap();
+    assert!(matches!(late, Err(SubmitError::ShuttingDown)), "{late:?}");
+    assert_eq!(held(&lab).entries, 0);
+    lab.finish().await;
 }

@@ -30,9 +30,6 @@ impl Shared {
         self: &Arc<Self>,
         mut spec: RunSpec,
     ) -> Result<Arc<Node>, SubmitError> {
-        if self.closed.load(Ordering::SeqCst) && !faults::on("admit-after-shutdown") {
-            return Err(SubmitError::ShuttingDown);
-        }
         self.check(&spec)?;
         let charge = self.charge(spec.owned_by(), spec.bytes())?;
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
@@ -41,8 +38,14 @@ impl Shared {
         if is_gated {
             node.hold_back();
         }
-        let admit =
-            || if is_gated { self.admission.enter(&node, now) } else { Ok(Free::default()) };
+        let admit = || {
+            // Asked under the lock of the shard: either this sees it, or the round of `close`
+            // sees the run.
+            if self.closed.load(Ordering::SeqCst) && !faults::on("admit-after-shutdown") {
+                return Err(SubmitError::ShuttingDown);
+            }
+            if is_gated { self.admission.enter(&node, now) } else { Ok(Free::default()) }
+        };
         let (free, stop) = self.enter(&node, &mut node.lock(), false, now, &mut wakers, admit)?;
         charge.keep();
         if let Some(due) = node.gate().and_then(|gate| gate.not_before) {
@@ -54,7 +57,6 @@ impl Shared {
         if self.config.parent_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
             node.cancel(&control::by_token());
         }
-        self.stop_if_closed(&node);
         Ok(node)
     }
 

@@ -6,8 +6,8 @@
 //!
 //! Invariants, all under the one lock:
 //!
-//! 1. A run comes in only while the registry claims its id, and the registry keeps the id until
-//!    the run has left: no two runs that are in here have the same id.
+//! 1. A run is known here by its node, not by its id, and its node lives until it has left: one
+//!    that is over may be forgotten, and its id used again, before it has.
 //! 2. A lane has an entry exactly as long as a run holds it; the runs behind it wait in it, first
 //!    come, first served. So no two runs of a lane are let go at once (I36).
 //! 3. A run in `running` was let go and is not quiescent: abandoned work keeps its slot (I27).
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use quell_core::{RunId, RunStatus};
+use quell_core::RunStatus;
 
 use crate::failure::SubmitError;
 use crate::node::Node;
@@ -40,11 +40,21 @@ pub(crate) struct Admission {
 struct State {
     /// The number of the place that was given last.
     number: u64,
-    places: HashMap<RunId, Place>,
+    places: HashMap<Who, Place>,
     due: BTreeMap<(Instant, u64), Arc<Node>>,
     ready: BTreeMap<u64, Arc<Node>>,
     lanes: HashMap<Arc<str>, Queue>,
-    running: HashSet<RunId>,
+    running: HashSet<Who>,
+}
+
+/// A run that is in here: where its node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Who(usize);
+
+impl Who {
+    fn of(node: &Node) -> Self {
+        Self(std::ptr::from_ref(node).addr())
+    }
 }
 
 /// Where a run waits.
@@ -58,7 +68,7 @@ enum Place {
 /// A lane that a run holds, and the runs behind it.
 #[derive(Debug)]
 struct Queue {
-    holder: RunId,
+    holder: Who,
     behind: BTreeMap<u64, Arc<Node>>,
 }
 
@@ -111,7 +121,7 @@ impl Admission {
     pub(crate) fn ended(&self, node: &Node, now: Instant) -> Free {
         let mut state = self.state.lock();
         let lane = node.gate().and_then(|gate| gate.lane.as_ref());
-        let _left = match state.places.remove(&node.id) {
+        let _left = match state.places.remove(&Who::of(node)) {
             Some(Place::Due(due, number)) => state.due.remove(&(due, number)),
             Some(Place::Ready(number)) => state.ready.remove(&number),
             Some(Place::Behind(number)) => lane
@@ -120,15 +130,15 @@ impl Admission {
             None => None,
         };
         if let Some(lane) = lane {
-            state.pass_on(&lane.key, node.id);
+            state.pass_on(&lane.key, Who::of(node));
         }
         self.let_go(&mut state, now)
     }
 
     /// A root became quiescent: its slot is free.
-    pub(crate) fn quiesced(&self, run: RunId, now: Instant) -> Free {
+    pub(crate) fn quiesced(&self, node: &Node, now: Instant) -> Free {
         let mut state = self.state.lock();
-        state.running.remove(&run);
+        state.running.remove(&Who::of(node));
         self.let_go(&mut state, now)
     }
 
@@ -159,17 +169,17 @@ impl Admission {
                 state.line_up(node);
                 continue;
             }
-            state.places.remove(&node.id);
+            state.places.remove(&Who::of(&node));
             if node.is_wanted() {
                 free.push(node);
             }
         }
         while self.running_max.is_none_or(|max| state.running.len() < max) {
             let Some((_, node)) = state.ready.pop_first() else { break };
-            state.places.remove(&node.id);
+            state.places.remove(&Who::of(&node));
             // One that was stopped is about to say that it has ended.
             if node.is_wanted() {
-                state.running.extend(self.running_max.map(|_| node.id));
+                state.running.extend(self.running_max.map(|_| Who::of(&node)));
                 free.push(node);
             }
         }
@@ -180,7 +190,7 @@ impl Admission {
 impl State {
     fn await_due(&mut self, node: &Arc<Node>, due: Instant) {
         let number = self.next_number();
-        self.places.insert(node.id, Place::Due(due, number));
+        self.places.insert(Who::of(node), Place::Due(due, number));
         self.due.insert((due, number), Arc::clone(node));
     }
 
@@ -189,33 +199,33 @@ impl State {
         let number = self.next_number();
         if let Some(lane) = node.gate().and_then(|gate| gate.lane.as_ref()) {
             if let Some(queue) = self.lanes.get_mut(&lane.key) {
-                self.places.insert(node.id, Place::Behind(number));
+                self.places.insert(Who::of(&node), Place::Behind(number));
                 queue.behind.insert(number, node);
                 return;
             }
-            let queue = Queue { holder: node.id, behind: BTreeMap::new() };
+            let queue = Queue { holder: Who::of(&node), behind: BTreeMap::new() };
             self.lanes.insert(Arc::clone(&lane.key), queue);
         }
         self.make_ready(number, node);
     }
 
     /// The holder of a lane gives it to the first one behind it that still wants it.
-    fn pass_on(&mut self, lane: &Arc<str>, holder: RunId) {
+    fn pass_on(&mut self, lane: &Arc<str>, holder: Who) {
         let Some(queue) = self.lanes.get_mut(lane).filter(|queue| queue.holder == holder) else {
             return;
         };
         while let Some((number, next)) = queue.behind.pop_first() {
             if next.is_wanted() {
-                queue.holder = next.id;
+                queue.holder = Who::of(&next);
                 return self.make_ready(number, next);
             }
-            self.places.remove(&next.id);
+            self.places.remove(&Who::of(&next));
         }
         self.lanes.remove(lane);
     }
 
     fn make_ready(&mut self, number: u64, node: Arc<Node>) {
-        self.places.insert(node.id, Place::Ready(number));
+        self.places.insert(Who::of(&node), Place::Ready(number));
         self.ready.insert(number, node);
     }
 

@@ -21,8 +21,8 @@ use crate::word;
 /// Parent and child are locked together, in that order, so that the parent's cascade either has
 /// signalled the child before, and it may not leave, or does not find it. Descendants follow one
 /// by one, parents first: one that is spawned meanwhile takes its log from a parent that has moved,
-/// or is found in the list of one that has not. Moves out of one log follow each other, so that
-/// nobody is moved by two.
+/// or is found in the list of one that has not. Moves out of one log follow each other, and nobody
+/// leaves a log to which others are still moving, so that nobody is moved by two.
 ///
 /// The old log says `Detached` when the last of them has moved. So nothing of the child's tree
 /// comes after that event in the old log, and each event is in exactly one of the two (I30).
@@ -59,6 +59,10 @@ fn leave(
     now: Instant,
     wakers: &mut Wakers,
 ) -> Result<(), DetachError> {
+    let shared = &node.shared;
+    let log = Arc::new(Log::after(old, node.id, &shared.config.limits, &shared.clock));
+    // Locked from the older log to the newer one.
+    let _moving = log.moving.lock();
     let (moved, under) = {
         let mut above = parent.lock();
         let mut state = node.lock();
@@ -73,9 +77,8 @@ fn leave(
         }
         // The last sign of life that its former ancestors see of it.
         above.touch(parent, now);
-        let shared = &node.shared;
-        let log = Arc::new(Log::after(old, node.id, &shared.config.limits, &shared.clock));
-        let moved = Moved { old: Arc::clone(old), log, inherited: above.idle.clone() };
+        let moved =
+            Moved { old: Arc::clone(old), log: Arc::clone(&log), inherited: above.idle.clone() };
         let under = moved.take(node, &mut state, Above { depth: 0, deadline: None });
         node.write(&mut state, now, detached(node, old), wakers);
         state.parent = None;
@@ -84,16 +87,13 @@ fn leave(
         state.leave_call();
         // The caller has a reference to it, so this is not the last one.
         let _linked = above.kids.unlink(state.slot);
-        node.shared.registry.count_root();
+        shared.registry.count_root();
         node.set(word::ROOT);
         (moved, under)
     };
     move_descendants(node, &moved, under);
-    let said_at = {
-        let _state = node.lock();
-        old.append(&node.shared, (node.id, now), || detached(node, old), wakers)
-    };
-    moved.log.settle_move(said_at);
+    let _state = node.lock();
+    old.append_move(shared, (node.id, now), detached(node, old), &moved.log, wakers);
     Ok(())
 }
 

@@ -89,9 +89,11 @@ pub(crate) struct Log {
     errors: AtomicUsize,
     /// The log that the tree left when its root was detached.
     before: Option<Weak<Self>>,
-    /// The event by which the log before says that all has moved; zero before it does.
+    /// The event by which the log before says that all has moved; zero before it does. Written
+    /// under the lock of that log's ring.
     moved_at: AtomicU64,
-    /// Held while a tree moves out of this log; taken before any node's lock.
+    /// Held while a tree moves out of this log, and while it moves in; taken before any node's
+    /// lock, that of the log before first.
     pub(crate) moving: Mutex<()>,
 }
 
@@ -170,10 +172,19 @@ impl Log {
         self.before.as_ref().and_then(Weak::upgrade)
     }
 
-    /// Says that all has moved that leaves the log before. Called when that log has said so, by
-    /// this event.
-    pub(crate) fn settle_move(&self, at: u64) {
-        self.moved_at.store(at, Ordering::Release);
+    /// Appends the event by which this log says that all has moved to the next one. Under one hold
+    /// of the lock, so that a reader who finds nothing there and waits is woken by that event.
+    pub(crate) fn append_move(
+        &self,
+        shared: &Shared,
+        of: (RunId, Instant),
+        kind: EventKind,
+        next: &Self,
+        wakers: &mut Wakers,
+    ) {
+        let mut held = self.ring.lock();
+        self.append_to(&mut held, shared, of, || kind, wakers);
+        next.moved_at.store(held.ring.next() - 1, Ordering::Release);
     }
 
     /// Tells whether the log before says that all has moved.
@@ -216,7 +227,7 @@ impl Log {
         Some(Arc::clone(self))
     }
 
-    /// Appends an event, and yields its number. Called under the lock of the run's node, so that
+    /// Appends an event. Called under the lock of the run's node, so that
     /// the order of the log is the order of decisions. The wakers are for the caller to wake when
     /// it holds no lock.
     #[inline]
@@ -226,10 +237,8 @@ impl Log {
         of: (RunId, Instant),
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
-    ) -> u64 {
-        let mut held = self.ring.lock();
-        self.append_to(&mut held, shared, of, make, wakers);
-        held.ring.next() - 1
+    ) {
+        self.append_to(&mut self.ring.lock(), shared, of, make, wakers);
     }
 
     /// As [`Log::append`], for the end of a run, which leaves the list of this parent with it.

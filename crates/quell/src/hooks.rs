@@ -176,7 +176,7 @@ async fn run_all(mut runner: Runner, cause: Arc<Cause>) {
 }
 
 async fn run_one(node: &Node, hook: Hook, cause: Arc<Cause>) -> Result<(), Failure> {
-    let mut future = foreign::call(|| (hook.start)(cause))?;
+    let mut future = foreign::call(|| shield::within(node.id, || (hook.start)(cause)))?;
     let polled = poll_fn(|cx| match foreign::call(|| shield::poll(node.id, future.as_mut(), cx)) {
         Ok(poll) => poll.map(Ok),
         Err(panic) => Poll::Ready(Err(panic)),

@@ -82,7 +82,8 @@ impl Ledger {
         if bytes == 0 {
             return;
         }
-        self.total.fetch_sub(bytes, Ordering::Relaxed);
+        let before = self.total.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "{bytes} bytes are released of {before} that were charged");
         self.take(owner, Held { bytes, runs: 0 });
     }
 

@@ -11,7 +11,7 @@ use crate::faults;
 use crate::foreign;
 use crate::ledger::Full;
 use crate::node::{Node, State};
-use crate::spec::counted;
+use crate::spec::{brought, counted};
 use crate::waiters::Wakers;
 use crate::write::Bound;
 
@@ -108,12 +108,11 @@ impl Node {
 
     /// Yields the bytes that the tree was charged for because of this run.
     pub(crate) fn charged(&self, state: &State) -> usize {
-        let about = self.about.as_ref().map_or(0, |about| about.bytes());
-        let spec = self.name.len() + about + self.input().map_or(0, Payload::bytes_max);
+        let brought = brought(&self.name, self.about.as_deref(), self.input());
         let of = |said: &Option<Payload>| said.as_ref().map_or(0, |said| counted(said.bytes_max()));
         let extra = state.extra.as_ref();
         let extra = extra.map_or(0, |extra| of(&extra.summary) + of(&extra.returned));
-        counted(spec) + of(&state.output) + extra
+        brought + of(&state.output) + extra
     }
 }
 

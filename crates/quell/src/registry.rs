@@ -80,7 +80,14 @@ impl Registry {
         now: Instant,
         admit: impl FnOnce() -> Result<A, SubmitError>,
     ) -> Result<(A, Option<Box<CancelRequest>>), SubmitError> {
-        let (admitted, stop) = match self.runs.entry(node.id) {
+        // Counted under the lock of the shard: who closes the engine and finds none live has listed
+        // the run, or it is refused.
+        let admit = || {
+            let admitted = admit()?;
+            self.busy.live.fetch_add(one_run(is_root), Ordering::SeqCst);
+            Ok(admitted)
+        };
+        Ok(match self.runs.entry(node.id) {
             MapEntry::Vacant(free) => {
                 let admitted = admit()?;
                 free.insert(Entry::Run(Arc::clone(node)));
@@ -100,9 +107,7 @@ impl Registry {
                     (admitted, stop)
                 }
             },
-        };
-        self.busy.live.fetch_add(one_run(is_root), Ordering::SeqCst);
-        Ok((admitted, stop))
+        })
     }
 
     pub(crate) fn get(&self, id: RunId) -> Option<Arc<Node>> {

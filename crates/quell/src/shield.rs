@@ -21,8 +21,13 @@ pub(crate) fn poll<F: Future + ?Sized>(
     future: Pin<&mut F>,
     cx: &mut Context<'_>,
 ) -> Poll<F::Output> {
+    within(run, || future.poll(cx))
+}
+
+/// Calls a function as cleanup of a run; the mark is that of [`poll`].
+pub(crate) fn within<T>(run: RunId, call: impl FnOnce() -> T) -> T {
     let _restore = Restore(SHIELDED.with(|shielded| shielded.replace(Some(run))));
-    future.poll(cx)
+    call()
 }
 
 /// Tells whether the caller is cleanup of this run.

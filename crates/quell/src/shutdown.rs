@@ -151,8 +151,8 @@ impl Shared {
         }
     }
 
-    /// Stops a root that became one while the engine shuts down. Whoever enters a root calls this
-    /// after entering it, so that either this or the round of `close` sees it.
+    /// Stops a run that became a root while the engine shuts down. Called after it became one, so
+    /// that either this or the round of `close` sees it.
     pub(crate) fn stop_if_closed(&self, root: &Arc<Node>) {
         if self.closed.load(Ordering::SeqCst) {
             let closing = self.closing.lock().clone();

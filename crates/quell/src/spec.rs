@@ -83,6 +83,12 @@ impl About {
     }
 }
 
+/// What a run is charged for when it comes, and gives back when it leaves. The input counts with
+/// its text, which is there since the spec was checked.
+pub(crate) fn brought(name: &str, about: Option<&About>, input: Option<&Payload>) -> usize {
+    counted(name.len() + about.map_or(0, About::bytes) + input.map_or(0, Payload::len))
+}
+
 /// Bytes that are worth counting.
 pub(crate) const fn counted(bytes: usize) -> usize {
     if bytes > BYTES_FREE { bytes } else { 0 }
@@ -295,8 +301,7 @@ impl RunSpec {
     /// Yields the bytes of what callers bring, as far as they are worth counting: what nearly every
     /// run has is bounded by the number of runs.
     pub(crate) fn bytes(&self) -> usize {
-        let about = self.about.as_ref().map_or(0, |about| about.bytes());
-        counted(self.name.len() + about + self.input.as_ref().map_or(0, Payload::len))
+        brought(&self.name, self.about.as_deref(), self.input.as_ref())
     }
 
     pub(crate) fn check(&self) -> Result<(), SubmitError> {

@@ -121,7 +121,7 @@ impl Node {
         }
         if *retire {
             if gated {
-                shared.admission.quiesced(self.id, now).start();
+                shared.admission.quiesced(self, now).start();
             }
             shared.retire(self, now);
         }

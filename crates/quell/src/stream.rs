@@ -51,12 +51,13 @@ pub struct EventStream {
     source: Source,
     seq: u64,
     key: Key,
-    over: bool,
 }
 
 enum Source {
     Tree(Tree),
     All(Arc<AllEvents>),
+    /// The stream has ended: it is no reader any more.
+    Over,
 }
 
 /// What a reader of one run reads.
@@ -98,12 +99,12 @@ impl EventStream {
         log.lock().ring.join();
         let members = (log.root != node.id).then(|| members_of(node, &log));
         let source = Source::Tree(Tree { node: Arc::clone(node), log, members });
-        Self { source, seq, key: None, over: false }
+        Self { source, seq, key: None }
     }
 
     pub(crate) fn of_engine(all: Arc<AllEvents>) -> Self {
         let seq = all.join();
-        Self { source: Source::All(all), seq, key: None, over: false }
+        Self { source: Source::All(all), seq, key: None }
     }
 
     /// Yields the next event, or `None` when the stream has ended.
@@ -116,19 +117,34 @@ impl EventStream {
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<RunEvent>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
         let (seq, key) = (&mut self.seq, &mut self.key);
-        match &mut self.source {
-            Source::All(all) => poll_all(all, seq, key, cx),
+        let (event, is_over) = match &mut self.source {
+            Source::All(all) => (poll_all(all, seq, key, cx), false),
             Source::Tree(tree) => {
                 let event = tree.poll(seq, key, cx);
-                if let Poll::Ready(Some(event)) = &event {
-                    self.over = is_last(&tree.node, event);
-                }
-                event
+                let is_over = match &event {
+                    Poll::Ready(Some(event)) => is_last(&tree.node, event),
+                    Poll::Ready(None) => true,
+                    Poll::Pending => false,
+                };
+                (event, is_over)
             }
+            Source::Over => (Poll::Ready(None), false),
+        };
+        if is_over {
+            self.leave();
+        }
+        event
+    }
+
+    fn leave(&mut self) {
+        match std::mem::replace(&mut self.source, Source::Over) {
+            Source::Tree(tree) => {
+                let removed = tree.log.lock().ring.leave(&mut self.key);
+                foreign::release(removed);
+            }
+            Source::All(all) => all.leave(&mut self.key),
+            Source::Over => {}
         }
     }
 }
@@ -203,18 +219,18 @@ impl Tree {
     /// Goes on, after the last event of a log, to the log to which the run has moved with an
     /// ancestor. Waits if there is none: yields `At` when there is something to read.
     fn follow(&mut self, seq: u64, key: &mut Key, offer: &mut Offer<'_>) -> Looked {
-        // Asked before the ring is read again: what has moved writes no more into this one.
         let next = self.next_log();
-        if let Some(next) = next.as_ref().filter(|next| next.has_moved())
-            && matches!(self.log.lock().ring.read(seq), Read::Nothing)
-        {
-            self.move_to(Arc::clone(next), key);
-            return Looked::At(Read::Nothing);
-        }
         {
             let mut held = self.log.lock();
             if !matches!(held.ring.read(seq), Read::Nothing) {
                 return Looked::WouldWait;
+            }
+            // Asked under the lock of the ring: what has moved writes no more into it, and what has
+            // not will say so in there.
+            if let Some(next) = next.as_ref().filter(|next| next.has_moved()) {
+                drop(held);
+                self.move_to(Arc::clone(next), key);
+                return Looked::At(Read::Nothing);
             }
             if next.is_some() || !self.node.is_over() {
                 return if held.ring.wait(key, offer) { Looked::Waits } else { Looked::WouldWait };
@@ -340,13 +356,7 @@ impl Drop for EventStream {
         {
             node.cancel(&crate::control::by_token());
         }
-        match &self.source {
-            Source::Tree(tree) => {
-                let removed = tree.log.lock().ring.leave(&mut self.key);
-                foreign::release(removed);
-            }
-            Source::All(all) => all.leave(&mut self.key),
-        }
+        self.leave();
     }
 }
 

@@ -110,3 +110,29 @@ fn i15_whoever_never_asks_is_dropped_whenever_the_stop_comes() {
         assert_eq!(block_on(run.ended()).status, RunStatus::Cancelled);
     });
 }
+
+#[test]
+fn i30_of_two_that_leave_one_below_the_other_each_takes_its_own_along() {
+    explore("detach against detach below it", Some(3), 2, |seen| {
+        let engine = engine();
+        let root = started_root(&engine);
+        let child = started_child(&root, "child").expect("nothing is stopped");
+        let below = started_child(&child, "below").expect("nothing is stopped");
+        let leaf = started_child(&below, "leaf").expect("nothing is stopped");
+        let other = thread::spawn({
+            let below = Arc::clone(&below);
+            move || crate::detach::detach(&below).expect("it leaves")
+        });
+        crate::detach::detach(&child).expect("it leaves");
+        other.join().unwrap();
+        assert_eq!((child.log().root, below.log().root), (child.id, below.id));
+        assert_eq!(leaf.log().root, below.id, "the leaf is in the tree of the run above it");
+        seen.note(usize::from(below.log().before().is_some_and(|log| log.root == root.id)));
+        for run in [&leaf, &below, &child, &root] {
+            end_body(run, BodyEnd::Ok);
+        }
+        for root in [&root, &child, &below] {
+            checked_log(root);
+        }
+    });
+}

@@ -6,7 +6,10 @@ use loom::thread;
 use quell_core::lifecycle::BodyEnd;
 use quell_core::{EventKind, Payload, RunEvent};
 
-use super::{Arc, EVERY, because, end_body, engine, engine_with, explore, read_all, started_root};
+use super::{
+    Arc, EVERY, because, end_body, engine, engine_with, explore, read_all, started_child,
+    started_root,
+};
 use crate::node::Node;
 use crate::run::RunRef;
 use crate::stream::EventStream;
@@ -148,4 +151,32 @@ fn i30_a_reader_of_the_engine_gets_each_event_from_its_coming_on() {
         assert!(read.last().is_none_or(|last| last.seq == 4), "{read:#?}");
         seen.note(read.len());
     });
+}
+
+#[test]
+fn i30_a_reader_follows_a_run_out_of_a_log_that_forgets() {
+    // A log that holds nothing; and one that holds an event, with a writer on it.
+    for events in [0, 1] {
+        explore("detach against a reader that is behind", Some(2), 0, move |_| {
+            let engine = engine_with(|limits| limits.events_per_root_max = events);
+            let root = started_root(&engine);
+            let child = started_child(&root, "child").expect("nothing is stopped");
+            let mover = thread::spawn({
+                let child = Arc::clone(&child);
+                move || {
+                    crate::detach::detach(&child).expect("it leaves");
+                    end_body(&child, BodyEnd::Ok);
+                }
+            });
+            let writer = (events > 0).then(|| {
+                let root = Arc::clone(&root);
+                thread::spawn(move || emit(&root, 1))
+            });
+            // A wake-up that is lost is a deadlock.
+            block_on(read_all(RunRef::new(child).events()));
+            mover.join().unwrap();
+            writer.into_iter().for_each(|writer| writer.join().unwrap());
+            end_body(&root, BodyEnd::Ok);
+        });
+    }
 }
