@@ -11,7 +11,7 @@ use quell_http::{Cancelled, Principal, SESSION, Service, View, Wait, aside, next
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::finals::{Final, Finals};
+use crate::finals::{Final, Finals, run_bytes};
 use crate::options::Options;
 use crate::table::Threads;
 use crate::threads::{Thread, Tracked};
@@ -159,7 +159,13 @@ impl App {
         let of_thread = fold.current().is_none().then(|| thread.values(self.engine())).flatten();
         let body = self.final_text(&run.report(), tracked, &fold, of_thread.as_ref());
         let (kept, kept_thread) = (Arc::clone(tracked), Arc::clone(thread));
-        self.0.finals.keep(Final { run: run.clone(), thread: kept_thread, tracked: kept, body });
+        self.0.finals.keep(Final {
+            run: run.clone(),
+            thread: kept_thread,
+            tracked: kept,
+            body,
+            run_bytes: run_bytes(run),
+        });
         self.service().view(Contract::LangGraph, Principal::anonymous()).forget(run);
         thread.remove(tracked.id);
         if thread.is_temporary {

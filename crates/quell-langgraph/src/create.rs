@@ -48,22 +48,23 @@ impl App {
         }
         loop {
             let (thread, is_new) = self.thread_for(view, &order)?;
-            let made = self.create_in(view, &order, &graph, &thread).await;
-            let used = made.as_ref().ok().and_then(Option::as_ref);
-            let used = used.and_then(|found| found.thread.as_ref());
-            if is_new && used.is_none_or(|used| used.id != thread.id) {
-                self.threads().remove_if_unused(&thread);
-            }
+            let mut fresh = Fresh { app: self, thread: is_new.then(|| Arc::clone(&thread)) };
             // A thread may leave while one waits for it: then there is another one, or none.
-            if let Some(found) = made? {
-                return Ok(found);
-            }
+            let Some(found) = self.create_in(view, &order, &graph, &thread).await? else {
+                continue;
+            };
+            fresh.thread = fresh
+                .thread
+                .take()
+                .filter(|fresh| found.thread.as_ref().is_none_or(|used| used.id != fresh.id));
+            return Ok(found);
         }
     }
 
     fn thread_for(&self, view: &View, order: &Order<'_>) -> Result<(Arc<Thread>, bool), Refusal> {
         let missing = || Refusal::missing("Thread or assistant not found.");
         if let Some(known) = order.thread.and_then(|id| self.thread(view, id)) {
+            self.threads().touch(&known);
             return Ok((known, false));
         }
         if order.thread.is_some() && !order.create.makes_thread {
@@ -99,7 +100,7 @@ impl App {
         if create.strategy == Strategy::Reject && !others.is_empty() && !is_again {
             return Err(Refusal::busy());
         }
-        let charge = self.charge(view.principal().owner(), order.weight)?;
+        let charge = self.charge(owner.principal().owner(), order.weight)?;
         let tracked = Arc::new(self.tracked(order, graph, thread, charge));
         let (component, input) = self.work(create, graph, thread, others.is_empty());
         let start = self.start(create, thread, &tracked, Start::new(&component, input));
@@ -110,25 +111,23 @@ impl App {
         if !thread.add(&tracked) {
             return Ok(None);
         }
+        let _entered = Entered { thread, tracked: &tracked };
         let started = match owner.start(start).await {
             Ok(started) if !started.is_replay => started,
             refused @ (Err(StartError::KeyForgotten) | Ok(_)) => {
-                thread.remove(tracked.id);
                 let known = refused.map(|started| started.run.id());
                 let known = known.ok().or_else(|| owner.started_by(once.as_ref()?));
                 let found = known.and_then(|id| self.found_or_left(view, None, id.as_uuid()));
                 return found.map(Some).ok_or_else(|| StartError::KeyForgotten.into());
             }
-            Err(error) => {
-                thread.remove(tracked.id);
-                return Err(error.into());
-            }
+            Err(error) => return Err(error.into()),
         };
         tracked.has_begun.store(true, Ordering::SeqCst);
-        let (run, thread) = (started.run, Arc::clone(thread));
-        self.follow(Arc::clone(&thread), Arc::clone(&tracked), run.clone());
-        self.supersede(view, create.strategy, order.path, &thread, &others).await;
-        Ok(Some(Found { run, tracked, thread: Some(thread) }))
+        let run = started.run;
+        self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
+        self.supersede(view, create.strategy, order.path, thread, &others).await;
+        let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
+        Ok(Some(Found { run, tracked, thread }))
     }
 
     /// A run belongs to the owner of its thread, whoever may start it there: lanes are owners'.
@@ -272,8 +271,67 @@ impl App {
     }
 }
 
+/// A thread that was made for a run, and leaves if no run comes of it: also if the caller goes
+/// away meanwhile.
+struct Fresh<'a> {
+    app: &'a App,
+    thread: Option<Arc<Thread>>,
+}
+
+impl Drop for Fresh<'_> {
+    fn drop(&mut self) {
+        if let Some(thread) = &self.thread {
+            self.app.threads().remove_if_unused(thread);
+        }
+    }
+}
+
+/// A run that is about to be made in a thread, and leaves it if it is not.
+struct Entered<'a> {
+    thread: &'a Thread,
+    tracked: &'a Tracked,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if !self.tracked.has_begun() {
+            self.thread.remove(self.tracked.id);
+        }
+    }
+}
+
 fn once(order: &Order<'_>) -> Result<Option<Once>, Refusal> {
     let Some(key) = order.headers.get("idempotency-key") else { return Ok(None) };
     let key = key.to_str().map_err(|_| Refusal::invalid("Idempotency-Key: must be text"))?;
     Ok(Some(Once::new(key, order.path, order.body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use quell::{Engine, RunSpec};
+    use quell_flow::{Catalog, Reducers};
+    use quell_http::Service;
+
+    use super::*;
+    use crate::app::stranger;
+    use crate::options::Options;
+
+    #[tokio::test]
+    async fn a_run_that_is_not_made_after_all_leaves_its_thread_and_a_new_thread_leaves_with_it() {
+        let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
+        let handle = app.engine().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
+        let mut tracked = stranger(handle.run(), Uuid::nil(), Reducers::default());
+        tracked.has_begun = AtomicBool::new(false);
+        let (tracked, thread) =
+            (Arc::new(tracked), Thread::new(Uuid::nil(), None, Map::new(), true));
+        let thread = app.threads().add(app.engine(), thread).unwrap().unwrap();
+        let fresh = Fresh { app: &app, thread: Some(Arc::clone(&thread)) };
+        assert!(thread.add(&tracked));
+        let entered = Entered { thread: &thread, tracked: &tracked };
+        assert!(thread.find(tracked.id).is_some() && !thread.leave_if_idle(app.engine()));
+        drop(entered);
+        assert!(thread.find(tracked.id).is_none());
+        drop(fresh);
+        assert!(app.threads().get(thread.id).is_none());
+    }
 }

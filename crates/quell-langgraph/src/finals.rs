@@ -5,8 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use parking_lot::Mutex;
-use quell::{RunId, RunRef, limits};
+use quell::{EventKind, Payload, RunId, RunRef, limits};
 use quell_http::Charge;
 
 use crate::threads::{Thread, Tracked};
@@ -40,13 +41,15 @@ pub(crate) struct Final {
     pub(crate) thread: Arc<Thread>,
     pub(crate) tracked: Arc<Tracked>,
     pub(crate) body: String,
+    /// What the run takes, with its log.
+    pub(crate) run_bytes: usize,
 }
 
 impl Final {
     /// What it takes in memory, about: what came, as it is held by the request, the run, its log
     /// and its values, and the body.
     fn bytes(&self) -> usize {
-        self.body.len() + 4 * self.tracked.weight
+        self.body.len() + 4 * self.tracked.weight + self.run_bytes
     }
 }
 
@@ -154,6 +157,34 @@ impl Kept {
     }
 }
 
+/// Yields what a run that has ended takes in memory, about: its rows and its log.
+pub(crate) fn run_bytes(run: &RunRef) -> usize {
+    let report = run.report();
+    let rows = report.rows.iter().map(|row| {
+        ROW_BYTES
+            + [&row.output, &row.partial]
+                .into_iter()
+                .flatten()
+                .map(Payload::bytes_max)
+                .sum::<usize>()
+    });
+    let mut sum = rows.sum::<usize>() + run.input().map_or(0, Payload::bytes_max);
+    let mut events = run.events();
+    for _ in 0..=limits::EVENTS_PER_ROOT_MAX {
+        let Some(Some(event)) = events.next().now_or_never() else { break };
+        sum += EVENT_BYTES
+            + match &event.kind {
+                EventKind::Emitted(payload) => payload.len(),
+                EventKind::ToolStarted { input, .. } => input.len(),
+                EventKind::ToolEnded { outcome: quell::ToolOutcome::Result(Some(it)), .. } => {
+                    it.len()
+                }
+                _ => 0,
+            };
+    }
+    sum
+}
+
 /// How long a final body stays available.
 const KEPT_FOR: Duration = Duration::from_mins(1);
 
@@ -162,6 +193,12 @@ const KEPT_MAX: usize = 4_096;
 
 /// Memory of all that is kept. More, and the oldest leaves; the last one stays, however large.
 const KEPT_BYTES_MAX: usize = 128 << 20;
+
+/// What a row takes besides what it has put out.
+const ROW_BYTES: usize = 512;
+
+/// What an event takes besides what it says.
+const EVENT_BYTES: usize = 96;
 
 #[cfg(test)]
 mod tests {
@@ -184,7 +221,7 @@ mod tests {
             tracked.weight = weight;
             let thread = Arc::new(Thread::new(Uuid::nil(), owner, Map::new(), true));
             let (id, body) = (run.id(), "x".repeat(body));
-            finals.keep(Final { run, thread, tracked: Arc::new(tracked), body });
+            finals.keep(Final { run, thread, tracked: Arc::new(tracked), body, run_bytes: 0 });
             id
         };
         let ids: Vec<_> = (0..20).map(|_| keep(None, 2 * MIB, 2 * MIB)).collect();
@@ -202,5 +239,20 @@ mod tests {
         let all = finals.0.lock();
         assert_eq!((all.runs.len(), all.order.len(), all.bytes), (1, 1, 4 * KEPT_BYTES_MAX));
         assert!(all.owners.is_empty() && all.runs.contains_key(&large));
+    }
+
+    #[tokio::test]
+    async fn a_run_takes_what_its_log_holds() {
+        let engine = Engine::new();
+        let handle = engine.submit(RunSpec::agent("a"), async |ctx| {
+            for _ in 0..10 {
+                ctx.emit("x".repeat(10_000));
+            }
+            Ok(())
+        });
+        let run = handle.unwrap().into_ref();
+        run.quiescent().await;
+        let bytes = run_bytes(&run);
+        assert!((100_000..110_000).contains(&bytes), "{bytes}");
     }
 }

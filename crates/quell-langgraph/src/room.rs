@@ -187,4 +187,54 @@ mod tests {
         let (status, text) = post(&app, ADA, "/runs", large).await;
         assert_eq!(status, 429, "{text}");
     }
+
+    async fn thread_of_ada(app: &axum::Router) -> String {
+        let (_, text) = post(app, ADA, "/threads", json!({})).await;
+        let thread: Value = serde_json::from_str(&text).unwrap();
+        format!("/threads/{}", thread["thread_id"].as_str().unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_admin_in_somebodys_thread_uses_the_share_of_its_owner() {
+        let echo = Component::agent("echo", async |_ctx, input: Payload| Ok(input));
+        let access = Access::open().key(Key::new("ada", ADA)).key(Key::new("root", BEN).admin());
+        let mut limits = ServiceLimits::default();
+        limits.kept_bytes_max = 400_000;
+        let service = Service::new(Engine::new(), Catalog::new().with(echo));
+        let app = router(service.limits(limits).access(access), Options::default());
+        let path = format!("{}/runs/wait", thread_of_ada(&app).await);
+        let run = json!({ "assistant_id": "echo", "input": { "numbers": vec![7; 500] } });
+        for number in 0..20 {
+            let (status, text) = post(&app, BEN, &path, run.clone()).await;
+            assert_eq!(status, 200, "{number}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_until_its_client_has_taken_it() {
+        let echo = Component::agent("echo", async |_ctx, input: Payload| Ok(input));
+        let mut limits = ServiceLimits::default();
+        limits.requests_bytes_max = 400_000;
+        let access = Access::open().key(Key::new("ada", ADA));
+        let service = Service::new(Engine::new(), Catalog::new().with(echo));
+        let app = router(service.limits(limits).access(access), Options::default());
+        let path = thread_of_ada(&app).await;
+        let run = json!({ "assistant_id": "echo", "input": { "text": "x".repeat(10_000) } });
+        assert_eq!(post(&app, ADA, &format!("{path}/runs/wait"), run).await.0, 200);
+        for path in [path.clone(), format!("{path}/runs")] {
+            let get = async || {
+                let request = Request::get(&path).header("x-api-key", ADA);
+                let request = request.body(Body::empty()).unwrap();
+                app.clone().oneshot(request).await.unwrap()
+            };
+            let mut stalled = vec![get().await];
+            while stalled.last().is_some_and(|answer| answer.status() == 200) {
+                assert!(stalled.len() < 20, "a share is 100,000 bytes");
+                stalled.push(get().await);
+            }
+            assert!(stalled.len() > 2 && stalled.pop().unwrap().status() == 429, "{path}");
+            drop(stalled);
+            assert_eq!(get().await.status(), 200);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The threads of a service, by id.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,9 +16,16 @@ pub(crate) struct Threads(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    all: HashMap<Uuid, Arc<Thread>>,
-    /// Those that are no run's own, oldest first, by their owner.
-    orders: HashMap<Option<String>, VecDeque<Uuid>>,
+    all: HashMap<Uuid, Place>,
+    /// Those of every owner, that of stateless runs included, by when they were used last.
+    owners: HashMap<Option<String>, BTreeMap<u64, Uuid>>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Place {
+    thread: Arc<Thread>,
+    used: u64,
 }
 
 /// There are as many threads as there may be, and those that would leave are busy.
@@ -30,8 +37,7 @@ impl Threads {
     /// are given back.
     pub(crate) fn evict(&self, engine: &Engine, owner: Option<&str>, bytes: usize) {
         let table = self.0.lock();
-        let own = table.all.values().filter(|thread| thread.owner.as_deref() == owner);
-        let own: Vec<_> = own.map(Arc::clone).collect();
+        let own: Vec<_> = table.of(owner).map(Arc::clone).collect();
         drop(table);
         let ended = own.iter().flat_map(|thread| {
             thread.ended(engine).into_iter().map(move |tracked| (thread, tracked))
@@ -51,21 +57,26 @@ impl Threads {
         }
     }
 
-    /// Forgets the oldest thread of an owner that is idle and holds values, but for one; false if
-    /// there is none.
+    /// Forgets the thread of an owner that is idle, holds values and was used longest ago, but for
+    /// one; false if there is none.
     pub(crate) fn forget_oldest(&self, engine: &Engine, owner: Option<&str>, but: Uuid) -> bool {
         let mut table = self.0.lock();
-        let Some(order) = table.orders.get(&owner.map(str::to_owned)) else { return false };
-        let mut threads = order.iter().filter_map(|id| table.all.get(id));
+        let mut threads = table.of(owner);
         let oldest = threads.find(|it| it.id != but && it.is_charged() && it.leave_if_idle(engine));
         let Some(oldest) = oldest.map(Arc::clone) else { return false };
+        drop(threads);
         oldest.give_back();
-        table.remove(&oldest);
+        table.take(&oldest);
         true
     }
 
     pub(crate) fn get(&self, id: Uuid) -> Option<Arc<Thread>> {
-        self.0.lock().all.get(&id).map(Arc::clone)
+        self.0.lock().all.get(&id).map(|place| Arc::clone(&place.thread))
+    }
+
+    /// Notes that a thread is used.
+    pub(crate) fn touch(&self, thread: &Thread) {
+        self.0.lock().touch(thread);
     }
 
     /// Adds a thread, unless its id is in use: then it yields the one that is there.
@@ -76,49 +87,59 @@ impl Threads {
     ) -> Result<Result<Arc<Thread>, Arc<Thread>>, Full> {
         let mut table = self.0.lock();
         if let Some(known) = table.all.get(&thread.id) {
-            return Ok(Err(Arc::clone(known)));
+            return Ok(Err(Arc::clone(&known.thread)));
         }
         if table.all.len() >= THREADS_MAX && !table.make_room(engine, &thread) {
             return Err(Full);
         }
-        if !thread.is_temporary {
-            table.orders.entry(thread.owner.clone()).or_default().push_back(thread.id);
-        }
         let thread = Arc::new(thread);
-        table.all.insert(thread.id, Arc::clone(&thread));
+        table.all.insert(thread.id, Place { thread: Arc::clone(&thread), used: 0 });
+        table.touch(&thread);
         Ok(Ok(thread))
-    }
-
-    /// Removes a thread that takes no runs any more. A later one of the same id stays.
-    fn remove(&self, thread: &Arc<Thread>) {
-        self.0.lock().remove(thread);
     }
 
     /// Removes a thread of which nothing is live or about to be.
     pub(crate) fn remove_if_idle(&self, engine: &Engine, thread: &Arc<Thread>) {
         if thread.leave_if_idle(engine) {
-            self.remove(thread);
+            self.0.lock().take(thread);
         }
     }
 
     /// Removes a thread that was made for a run which was not made.
     pub(crate) fn remove_if_unused(&self, thread: &Arc<Thread>) {
         if thread.leave_if_unused() {
-            self.remove(thread);
+            self.0.lock().take(thread);
         }
     }
 }
 
 impl Table {
-    fn remove(&mut self, thread: &Arc<Thread>) {
-        if self.all.get(&thread.id).is_none_or(|known| !Arc::ptr_eq(known, thread)) {
-            return;
-        }
+    /// Yields the threads of an owner, the one first that was used longest ago.
+    fn of(&self, owner: Option<&str>) -> impl Iterator<Item = &Arc<Thread>> {
+        let order = self.owners.get(&owner.map(str::to_owned));
+        let ids = order.into_iter().flat_map(BTreeMap::values);
+        ids.filter_map(|id| self.all.get(id)).map(|place| &place.thread)
+    }
+
+    /// Makes a thread the one that was used last, if it is there.
+    fn touch(&mut self, thread: &Thread) {
+        let Some(place) = self.all.get_mut(&thread.id) else { return };
+        let order = self.owners.entry(place.thread.owner.clone()).or_default();
+        order.remove(&place.used);
+        self.next += 1;
+        place.used = self.next;
+        order.insert(place.used, thread.id);
+    }
+
+    /// Takes a thread out that takes no runs any more. A later one of the same id stays.
+    fn take(&mut self, thread: &Arc<Thread>) {
+        let place = self.all.get(&thread.id).filter(|it| Arc::ptr_eq(&it.thread, thread));
+        let Some(used) = place.map(|place| place.used) else { return };
         self.all.remove(&thread.id);
-        if let Some(order) = self.orders.get_mut(&thread.owner) {
-            order.retain(|known| *known != thread.id);
+        if let Some(order) = self.owners.get_mut(&thread.owner) {
+            order.remove(&used);
             if order.is_empty() {
-                self.orders.remove(&thread.owner);
+                self.owners.remove(&thread.owner);
             }
         }
     }
@@ -126,23 +147,19 @@ impl Table {
     /// Forgets a thread for a new one: of whoever has the most, and of its
     /// owner if nobody has more. Nobody loses threads to one who has as many or more.
     fn make_room(&mut self, engine: &Engine, new: &Thread) -> bool {
-        let own = self.orders.get(&new.owner).map_or(0, VecDeque::len);
-        let most = self.orders.iter().max_by_key(|(_, order)| order.len());
+        let own = self.owners.get(&new.owner).map_or(0, BTreeMap::len);
+        let most = self.owners.iter().max_by_key(|(_, order)| order.len());
         let most = most.filter(|(_, order)| order.len() > own).map(|(most, _)| most.clone());
         let loser = most.unwrap_or_else(|| new.owner.clone());
-        let Some(order) = self.orders.get_mut(&loser) else { return false };
         // The oldest that is idle, among the first few.
-        for _ in 0..EVICTIONS_TRIED_MAX.min(order.len()) {
-            let Some(id) = order.pop_front() else { return false };
-            if self.all.get(&id).is_some_and(|thread| !thread.leave_if_idle(engine)) {
-                order.push_back(id);
-            } else {
-                self.all.remove(&id);
-                if order.is_empty() {
-                    self.orders.remove(&loser);
-                }
+        for _ in 0..EVICTIONS_TRIED_MAX {
+            let oldest = self.of(loser.as_deref()).next().map(Arc::clone);
+            let Some(thread) = oldest else { return false };
+            if thread.leave_if_idle(engine) {
+                self.take(&thread);
                 return true;
             }
+            self.touch(&thread);
         }
         false
     }
@@ -160,23 +177,42 @@ mod tests {
 
     use super::*;
 
+    fn new(owner: &str, is_temporary: bool) -> Thread {
+        Thread::new(Uuid::now_v7(), Some(owner), Map::new(), is_temporary)
+    }
+
     fn add(threads: &Threads, engine: &Engine, owner: &str) -> Uuid {
-        let thread = Thread::new(Uuid::now_v7(), Some(owner), Map::new(), false);
-        threads.add(engine, thread).unwrap().unwrap().id
+        threads.add(engine, new(owner, false)).unwrap().unwrap().id
     }
 
     #[tokio::test]
     async fn an_owner_of_many_threads_takes_none_of_anybody_else() {
-        let (threads, engine) = (Threads::default(), Engine::new());
-        let precious = add(&threads, &engine, "alice");
-        let first = add(&threads, &engine, "bob");
-        for _ in 0..THREADS_MAX {
-            add(&threads, &engine, "bob");
+        for is_temporary in [false, true] {
+            let (threads, engine) = (Threads::default(), Engine::new());
+            let precious = add(&threads, &engine, "alice");
+            let first = add(&threads, &engine, "bob");
+            for _ in 0..THREADS_MAX {
+                drop(threads.add(&engine, new("bob", is_temporary)));
+            }
+            assert_eq!(threads.0.lock().all.len(), THREADS_MAX);
+            assert!(threads.get(precious).is_some(), "alice lost her thread to bob's");
+            assert!(threads.get(first).is_none(), "bob lost his own");
+            let more = add(&threads, &engine, "alice");
+            assert!(threads.get(precious).is_some() && threads.get(more).is_some());
         }
-        assert_eq!(threads.0.lock().all.len(), THREADS_MAX);
-        assert!(threads.get(precious).is_some());
-        assert!(threads.get(first).is_none(), "bob lost his own");
-        let more = add(&threads, &engine, "alice");
-        assert!(threads.get(precious).is_some() && threads.get(more).is_some());
+    }
+
+    #[tokio::test]
+    async fn threads_are_in_the_order_of_their_use_and_one_that_left_is_in_no_order() {
+        let (threads, engine) = (Threads::default(), Engine::new());
+        let ids = [(); 3].map(|()| add(&threads, &engine, "bob"));
+        threads.touch(&threads.get(ids[0]).unwrap());
+        let order = || threads.0.lock().of(Some("bob")).map(|it| it.id).collect::<Vec<_>>();
+        assert_eq!(order(), [ids[1], ids[2], ids[0]]);
+        for id in ids {
+            threads.remove_if_idle(&engine, &threads.get(id).unwrap());
+        }
+        let table = threads.0.lock();
+        assert_eq!((table.all.len(), table.owners.len()), (0, 0));
     }
 }

@@ -97,7 +97,7 @@ impl Tracked {
         self.is_doomed.load(Ordering::SeqCst)
     }
 
-    fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.has_begun.load(Ordering::SeqCst)
     }
 

@@ -65,7 +65,8 @@ impl Made {
     async fn start(self) -> Result<Response, Refusal> {
         let place = if self.is_stateless { self.bare() } else { self.full() };
         let Self { view, found, .. } = self;
-        let mut response = rendered(found.tracked.weight, move || object_of(&view, &found)).await?;
+        let (by, weight) = (view.clone(), found.tracked.weight);
+        let mut response = rendered(&by, weight, move || object_of(&view, &found)).await?;
         set(response.headers_mut(), "content-location", &place);
         Ok(response)
     }

@@ -13,12 +13,11 @@ use std::any::Any;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use quell_http::{BodyKinds, Service, Upload, View, aside, guard_open};
+use quell_http::{BodyError, BodyKinds, Service, Upload, View, aside, guard_open};
 use serde::Serialize;
 use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -157,12 +156,14 @@ fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
 
 /// Answers JSON that may be large: it is made and written aside of the threads of HTTP.
 async fn rendered<T: Serialize>(
+    view: &View,
     weight: usize,
     make: impl FnOnce() -> T + Send + 'static,
 ) -> Result<Response, Refusal> {
-    let text = aside(weight, async move { serde_json::to_vec(&make()) }).await?;
-    let text = text.map_err(|_| Refusal::internal())?;
-    Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
+    view.told(weight, make).await.map_err(|error| match error {
+        BodyError::Broken => Refusal::internal(),
+        error => error.into(),
+    })
 }
 
 fn json(value: &impl Serialize) -> Response {

@@ -21,7 +21,8 @@ pub(super) async fn read(
     let (thread, run) = parts(path);
     let (thread, run) = (thread_id(&thread)?, run_id(&run)?);
     let found = app.find(&view, Some(thread), run).ok_or_else(Refusal::not_found)?;
-    rendered(found.tracked.weight, move || object_of(&view, &found)).await
+    let (by, weight) = (view.clone(), found.tracked.weight);
+    rendered(&by, weight, move || object_of(&view, &found)).await
 }
 
 pub(super) async fn list(
@@ -46,7 +47,7 @@ pub(super) async fn list(
     found.sort_by_key(|(created, found)| Reverse((*created, found.run.id())));
     let page: Vec<_> = found.into_iter().skip(offset).take(limit).map(|(_, it)| it).collect();
     let weight = page.iter().map(|found| found.tracked.weight).sum();
-    rendered(weight, move || {
+    rendered(&view.clone(), weight, move || {
         let select: Vec<&str> = query.all("select").flat_map(|keys| keys.split(',')).collect();
         let select = (!select.is_empty()).then_some(&*select);
         page.iter().map(|found| selected_of(&view, found, select)).collect::<Vec<_>>()

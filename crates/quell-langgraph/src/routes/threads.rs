@@ -60,5 +60,5 @@ pub(super) async fn read(
     let thread = app.thread(&view, id);
     let thread =
         thread.ok_or_else(|| Refusal::missing(format!("Thread with ID {id} not found")))?;
-    rendered(thread.weight(), move || thread.row(app.engine())).await
+    rendered(&view, thread.weight(), move || thread.row(app.engine())).await
 }
