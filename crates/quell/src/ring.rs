@@ -15,10 +15,7 @@ pub(crate) trait Weigh {
 pub(crate) struct Ring<E> {
     /// Places, of which those from `oldest` on hold the entries, in a circle. Places are free only
     /// where entries left because of their bytes.
-    places: Vec<Option<E>>,
-    /// What the entry of each place costs: to ask it again when it leaves would touch what it holds
-    /// (bench `events`).
-    costs: Vec<u32>,
+    places: Vec<Place<E>>,
     oldest: usize,
     len: usize,
     next: u64,
@@ -27,6 +24,15 @@ pub(crate) struct Ring<E> {
     waiters: Waiters,
     /// How many read it, waiting or not.
     readers: usize,
+}
+
+/// A place, free or taken.
+#[derive(Debug)]
+struct Place<E> {
+    entry: Option<E>,
+    /// What the entry costs; zero without one. To ask it again when it leaves would touch what it
+    /// holds (bench `events`).
+    cost: u32,
 }
 
 /// How much a ring holds.
@@ -50,17 +56,7 @@ impl<E: Clone + Weigh> Ring<E> {
     pub(crate) const fn new(bounds: Bounds) -> Self {
         let waiters = Waiters::new();
         let places = Vec::new();
-        Self {
-            places,
-            costs: Vec::new(),
-            oldest: 0,
-            len: 0,
-            next: 1,
-            bytes: 0,
-            bounds,
-            waiters,
-            readers: 0,
-        }
+        Self { places, oldest: 0, len: 0, next: 1, bytes: 0, bounds, waiters, readers: 0 }
     }
 
     /// Appends an entry. The oldest leave first when there are too many, or too many bytes.
@@ -74,19 +70,19 @@ impl<E: Clone + Weigh> Ring<E> {
         if self.bounds.entries == 0 {
             return;
         }
-        let place = if self.len == self.bounds.entries {
-            // The newest takes the place of the oldest, which is dropped there.
-            let place = self.oldest;
-            self.pass_oldest();
-            place
-        } else {
-            self.free_place()
-        };
-        let entry = self.places[place].insert(make());
+        let is_full = self.len == self.bounds.entries;
+        // The newest takes the place of the oldest, which is dropped there.
+        let at = if is_full { self.oldest } else { self.free_place() };
+        let place = &mut self.places[at];
+        let entry = place.entry.insert(make());
         let cost = u32::try_from(PLACE_BYTES + entry.bytes()).unwrap_or(u32::MAX);
-        self.costs[place] = cost;
-        self.bytes += cost as usize;
-        self.len += 1;
+        self.bytes = self.bytes - place.cost as usize + cost as usize;
+        place.cost = cost;
+        if is_full {
+            self.oldest = self.place_of(1);
+        } else {
+            self.len += 1;
+        }
         if self.bytes > self.bounds.bytes {
             self.make_room(self.bounds.bytes);
         }
@@ -96,18 +92,12 @@ impl<E: Clone + Weigh> Ring<E> {
     #[cold]
     pub(crate) fn make_room(&mut self, bytes: usize) {
         while self.bytes > bytes && self.len > 0 {
-            let place = self.oldest;
-            self.pass_oldest();
-            self.places[place] = None;
+            let place = &mut self.places[self.oldest];
+            self.bytes -= place.cost as usize;
+            *place = Place { entry: None, cost: 0 };
+            self.oldest = self.place_of(1);
+            self.len -= 1;
         }
-    }
-
-    /// Counts the oldest entry out. Its place is the caller's.
-    #[inline]
-    fn pass_oldest(&mut self) {
-        self.bytes -= self.costs[self.oldest] as usize;
-        self.oldest = if self.oldest + 1 == self.places.len() { 0 } else { self.oldest + 1 };
-        self.len -= 1;
     }
 
     /// Yields the place of the next entry, making one if there is none.
@@ -116,10 +106,8 @@ impl<E: Clone + Weigh> Ring<E> {
         if self.len == self.places.len() {
             // In a circle there is no room between the newest and the oldest.
             self.places.rotate_left(self.oldest);
-            self.costs.rotate_left(self.oldest);
             self.oldest = 0;
-            self.places.push(None);
-            self.costs.push(0);
+            self.places.push(Place { entry: None, cost: 0 });
         }
         self.place_of(self.len)
     }
@@ -149,13 +137,14 @@ impl<E: Clone + Weigh> Ring<E> {
             return Read::Gone { first };
         }
         let entry = usize::try_from(seq - first).unwrap_or(usize::MAX);
-        let held = if entry < self.len { self.places[self.place_of(entry)].clone() } else { None };
+        let held =
+            if entry < self.len { self.places[self.place_of(entry)].entry.clone() } else { None };
         held.map_or(Read::Nothing, Read::Entry)
     }
 
     /// Yields the entries that are held, in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &E> {
-        (0..self.len).filter_map(|entry| self.places[self.place_of(entry)].as_ref())
+        (0..self.len).filter_map(|entry| self.places[self.place_of(entry)].entry.as_ref())
     }
 
     /// Registers a reader that has read all there is; see [`Waiters::register`].
@@ -237,8 +226,7 @@ mod tests {
             let mut ring = Ring::new(bounds(100, 10 * PLACE_BYTES));
             for size in sizes {
                 ring.push(|| size, &mut wakers);
-                let entries = ring.places.iter().flatten();
-                let held = entries.map(|entry| PLACE_BYTES + entry.bytes()).sum::<usize>();
+                let held = ring.iter().map(|entry| PLACE_BYTES + entry.bytes()).sum::<usize>();
                 assert_eq!(held, ring.bytes());
                 assert!(held <= 10 * PLACE_BYTES, "{held}");
                 let fits = PLACE_BYTES + size.bytes() <= 10 * PLACE_BYTES;
