@@ -64,7 +64,9 @@ impl Payload {
     ///
     /// The text is at most `bytes_max` bytes long, or 64 if that is more: whoever takes the payload
     /// in looks at that, because to know the length is to write it. A value that is longer, cannot
-    /// be JSON, or panics, is written as an error. Its code runs in the thread of that reader.
+    /// be JSON, or panics as it is written, is written as an error. Its code runs in the thread of
+    /// that reader, its destructor there or, if nobody reads it, where the last copy is dropped; a
+    /// panic of the destructor changes nothing.
     ///
     /// # Examples
     ///
@@ -79,11 +81,11 @@ impl Payload {
     /// ```
     pub fn json_later(value: impl Serialize + Send + 'static, bytes_max: usize) -> Self {
         let bytes_max = bytes_max.max(ERROR_BYTES_MAX);
-        // A panic is the value's alone, and not that of whoever reads it.
-        let write = move || match catch_unwind(AssertUnwindSafe(|| serde_json::to_string(&value))) {
-            Ok(Ok(text)) if text.len() <= bytes_max => text,
-            Ok(Ok(_)) => TOO_LONG.to_owned(),
-            Ok(Err(_)) | Err(_) => NO_JSON.to_owned(),
+        let value = Contained(Some(value));
+        let write = move || match value.write() {
+            Some(text) if text.len() <= bytes_max => text,
+            Some(_) => TOO_LONG.to_owned(),
+            None => NO_JSON.to_owned(),
         };
         let text = LazyLock::new(Box::new(write) as Write);
         Self(Arc::new(Text::Later(Box::new(Later { bytes_max, text }))))
@@ -195,6 +197,38 @@ impl<'de> Deserialize<'de> for Payload {
     }
 }
 
+/// A foreign value whose panics are its alone: neither that of whoever reads it, which would leave
+/// the text poisoned for every other reader, nor that of whoever drops it.
+struct Contained<T>(Option<T>);
+
+impl<T: Serialize> Contained<T> {
+    /// Yields the JSON; none if there is none, or the value panics.
+    fn write(&self) -> Option<String> {
+        contained(|| serde_json::to_string(&self.0).ok()).flatten()
+    }
+}
+
+impl<T> Drop for Contained<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        contained(|| drop(value));
+    }
+}
+
+/// Calls foreign code; none if it panics. What it panics with is foreign too, down to its
+/// destructor.
+fn contained<T>(code: impl FnOnce() -> T) -> Option<T> {
+    let panic = match catch_unwind(AssertUnwindSafe(code)) {
+        Ok(value) => return Some(value),
+        Err(panic) => panic,
+    };
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        #[expect(clippy::mem_forget, reason = "a destructor that panics is not asked twice")]
+        std::mem::forget(again);
+    }
+    None
+}
+
 /// What is written of a value that is longer than it was said to be.
 const TOO_LONG: &str = r#"{"error":"value is longer than it was said to be"}"#;
 
@@ -269,6 +303,39 @@ mod tests {
         let payload = Payload::json_later(Panics, 100);
         assert_eq!(payload.as_str(), NO_JSON);
         assert_eq!(payload.clone().as_str(), NO_JSON);
+    }
+
+    /// Panics as it is dropped, with something that panics as it is dropped.
+    struct Stubborn(u8);
+
+    impl Serialize for Stubborn {
+        fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            if self.0 == 0 {
+                std::panic::resume_unwind(Box::new(Self(1)));
+            }
+            to.serialize_u8(self.0)
+        }
+    }
+
+    impl Drop for Stubborn {
+        fn drop(&mut self) {
+            if self.0 < 9 {
+                std::panic::resume_unwind(Box::new(Self(self.0 + 1)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_destructor_that_panics_is_the_values_alone() {
+        for (number, text) in [(7, "7"), (8, "8"), (0, NO_JSON)] {
+            let payload = Payload::json_later(Stubborn(number), 100);
+            let other = payload.clone();
+            let read = std::thread::spawn(move || payload.as_str().to_owned()).join();
+            assert_eq!(read.unwrap(), text);
+            assert_eq!(other.as_str(), text);
+        }
+        // Nobody reads it.
+        assert!(std::thread::spawn(|| drop(Payload::json_later(Stubborn(7), 100))).join().is_ok());
     }
 
     #[test]
