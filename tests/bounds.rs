@@ -1,6 +1,6 @@
 use quell::{
     CancelRequest, EventKind, Failure, Outcome, Payload, RunContext, RunError, RunSpec, RunStatus,
-    SubmitError, Written, limits,
+    SubmitError, Work, Written, limits,
 };
 
 use crate::support::{Lab, bounded, config, listener, secs};
@@ -176,6 +176,27 @@ async fn i6_a_reason_beyond_its_bound_is_cut_and_never_refused() {
     let cause = run.ended().await.cause.clone().unwrap();
     let message = cause.message.as_deref().unwrap();
     assert!(message.len() <= limits::REASON_BYTES_MAX && message.ends_with("ä…"));
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i22_the_name_of_a_hold_beyond_its_bound_is_cut() {
+    let lab = Lab::paused();
+    let (to_test, held) = tokio::sync::oneshot::channel();
+    let run = lab.submit(RunSpec::agent("one"), async move |ctx| {
+        let names = ["x".repeat(limits::LABEL_BYTES_MAX), "ä".repeat(limits::LABEL_BYTES_MAX)];
+        let _ = to_test.send(names.map(|name| ctx.hold(Work::Process, name)));
+        std::future::pending::<Result<(), Failure>>().await
+    });
+    let run = run.unwrap();
+    let held = held.await.unwrap();
+    run.cancel(CancelRequest::because("enough").abort());
+    let report = run.ended().await;
+    let names: Vec<_> = report.abandoned.iter().map(|work| &*work.name).collect();
+    assert_eq!(names.len(), 2);
+    assert_eq!(names[0].len(), limits::LABEL_BYTES_MAX);
+    assert!(names[1].len() <= limits::LABEL_BYTES_MAX && names[1].ends_with("ä…"));
+    drop(held);
     lab.finish().await;
 }
 

@@ -70,7 +70,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 /// One emitted event. A larger one is refused, and a `Refused` event says so.
 pub const EVENT_BYTES_MAX: usize = 256 << 10;
 
-/// The key or the value of a label, and the name of a run. A longer one is refused.
+/// The key or the value of a label, and the name of a run. A longer one is refused; the name of a
+/// hold is cut at a character and marked with `…`.
 pub const LABEL_BYTES_MAX: usize = 1 << 10;
 
 /// The id of a tool call, and the name of the tool. A longer one fails the call.

@@ -261,7 +261,7 @@ impl RunContext {
     }
 
     /// Keeps the run from being quiescent until the hold is dropped: for work outside the body's
-    /// future.
+    /// future. A name over 1 KiB is cut at a character and marked with `…`.
     ///
     /// # Errors
     ///

@@ -1,11 +1,12 @@
 //! Work of a run that is not its body: blocking closures, processes, hook runners.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use quell_core::lifecycle::Input;
-use quell_core::{Cause, Stopped, Work};
+use quell_core::{Cause, Stopped, Work, limits};
 
 use crate::context::RunContext;
 use crate::node::Node;
@@ -48,6 +49,10 @@ pub struct Hold {
 impl Hold {
     /// Asks the fence; counts the work if it may start.
     pub(crate) fn new(node: &Arc<Node>, what: Work, name: Arc<str>) -> Result<Self, Stopped> {
+        let name = match limits::cut(&name, limits::LABEL_BYTES_MAX) {
+            Cow::Borrowed(_) => name,
+            Cow::Owned(cut) => cut.into(),
+        };
         let shielded = shield::is_active(node.id);
         let (mut place, mut refusal) = (0, None);
         node.apply(Input::WorkAdded { shielded }, Note::default(), |state, fx| {
