@@ -3,11 +3,12 @@
 //! Only expressions: a template is text with `{{ … }}` in it, and has no statements. So whatever is
 //! evaluated ends. Its operators and its nesting are bounded when the plan is read, because the
 //! parser recurses; what it reads, makes and compares is bounded by a budget that every operand
-//! and every filter spends from (`guard`, `work`, `language`). Nothing reads files, the environment
-//! or a clock.
+//! and every filter spends from (`guard`, `work`, `language`). What panics all the same is refused,
+//! or fails, like any other error. Nothing reads files, the environment or a clock.
 
 mod guard;
 mod language;
+mod token;
 mod work;
 
 use std::collections::BTreeSet;
@@ -139,10 +140,18 @@ fn checked(evaluated: Result<(), Refusal>, names: Names) -> Result<Names, String
 
 /// Parses an expression, and yields what it reads.
 fn names(text: &str) -> Result<Names, String> {
+    work::caught(|| parsed_names(text)).map_err(|error| words(&error))?
+}
+
+fn parsed_names(text: &str) -> Result<Names, String> {
     // Its operators are counted first: the parser recurses.
     let guarded = guard::guarded(text)?;
     let parsed = strict().compile_expression(text).map_err(|error| words(&error))?;
     debug_assert!(strict().compile_expression(&guarded).is_ok(), "{text} became {guarded}");
+    let Some(called) = guard::with_calls(text)? else {
+        return Ok(parsed.undeclared_variables(true).into_iter().collect());
+    };
+    let parsed = strict().compile_expression(&called).map_err(|error| words(&error))?;
     Ok(parsed.undeclared_variables(true).into_iter().collect())
 }
 

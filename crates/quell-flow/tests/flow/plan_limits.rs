@@ -126,3 +126,40 @@ fn an_input_is_parsed_once_and_only_if_it_is_within_the_bound() {
 
 /// What tokio gives a worker.
 const WORKER_STACK: usize = 2 << 20;
+
+#[test]
+fn a_slice_that_goes_backwards_is_refused_or_fails_and_never_panics() {
+    for backwards in ["[][::-1]", "''[::-1] == 1", "'abc'[0:2:-1]", "[1][::0]", "[1][::1 - 2]"] {
+        let words = refusal(backwards).unwrap_or_default();
+        assert!(words.contains("the step of a slice is at least 1"), "{backwards}: {words}");
+    }
+    // What is read is not known yet.
+    for backwards in ["input.x[::-1][::-1] == 1 or input", "input[::input.n] == 1"] {
+        assert_eq!(refusal(backwards), None);
+    }
+    let input = serde_json::json!({ "list": [], "text": "", "n": -1 });
+    for backwards in ["input.list[::-1]", "input.text[::input.n]", "(input.list[::-1])|first"] {
+        let words = made(&format!("{{{{ {backwards} }}}}"), &input).unwrap_err();
+        assert!(words.contains("the step of a slice is at least 1"), "{backwards}: {words}");
+    }
+}
+
+#[test]
+fn a_slice_reads_what_it_slices() {
+    let input = serde_json::json!({ "list": [1, 2, 3, 4], "text": "abc", "n": 2 });
+    for (slice, expected) in [
+        ("input.list[1:]", "[2, 3, 4]"),
+        ("input.list[:input.n]", "[1, 2]"),
+        ("input.list[::input.n]", "[1, 3]"),
+        ("input.text[0:2][1:]", "b"),
+        ("input.list[1:]|length + input.n", "5"),
+    ] {
+        let made = made(&format!("{{{{ {slice} }}}} "), &input).unwrap();
+        assert!(made.contains(expected), "{slice}: {made}");
+    }
+    for unknown in ["inputs[1:]", "steps.none.output[::2]", "[1][0:inputs]", "(input)[nope[1:]:]"] {
+        let words = refusal(unknown).unwrap_or_default();
+        assert!(words.contains("unknown "), "{unknown}: {words}");
+    }
+    assert_eq!(refusal("input[1:] == [2]"), None);
+}

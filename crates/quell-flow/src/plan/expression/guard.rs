@@ -5,8 +5,10 @@
 //! what they are given. So the text is looked at before the parser sees it, and what is evaluated
 //! is the text with guards: `a ~ b` becomes `a|_weigh(1) ~ b|_weigh(1)`, and `a * b` becomes
 //! `a|_number * b|_number`. A filter binds closer than every operator, so a guard at the end of an
-//! operand is part of it.
+//! operand is part of it. The step of a slice has a guard around all of it: the language panics if
+//! one is negative.
 
+use super::token;
 use crate::limits;
 
 /// The filter that charges an evaluation for a value.
@@ -15,6 +17,9 @@ pub(super) const WEIGH: &str = "_weigh";
 /// The filter that lets numbers pass alone.
 pub(super) const NUMBER: &str = "_number";
 
+/// The filter that lets the step of a slice pass.
+pub(super) const STEP: &str = "_step";
+
 /// Yields the text with its guards.
 ///
 /// # Errors
@@ -22,6 +27,16 @@ pub(super) const NUMBER: &str = "_number";
 /// Yields words if it has too many operators, or nests too deep.
 pub(super) fn guarded(text: &str) -> Result<String, String> {
     Scan::of(text, false).map(|scan| scan.guarded(text))
+}
+
+/// Yields the text with a call in place of each slice, if there is any: `a[b:]` becomes `a(b,0)`.
+/// It reads the same names; of what is sliced the language does not say what that reads.
+///
+/// # Errors
+///
+/// As [`guarded`].
+pub(super) fn with_calls(text: &str) -> Result<Option<String>, String> {
+    Scan::of(text, false).map(|scan| scan.with_calls(text))
 }
 
 /// Finds the end of an expression that begins a text: where its `}}` begins, without the sign
@@ -71,21 +86,45 @@ struct Group {
     before: Option<Between>,
     /// The guards of operands that are joined by operators which copy.
     chain: Vec<usize>,
+    /// Where the bracket of an index opens, which may be that of a slice.
+    index: Option<usize>,
+    /// The colons of a slice, and whether nothing stands before each.
+    colons: Vec<(usize, bool)>,
+}
+
+/// What is put into the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guard {
+    /// The operand has to be a number.
+    Number,
+    /// The operand is weighed, and counts so often.
+    Weigh(usize),
+    /// The step of a slice begins.
+    StepBegins,
+    /// It ends, and has to be positive.
+    StepEnds,
 }
 
 #[derive(Debug)]
 struct Scan {
     operators: usize,
     groups: Vec<Group>,
-    /// Where a guard goes, and how often the value counts; for zero it has to be a number.
-    guards: Vec<(usize, usize)>,
+    /// Where each guard goes.
+    guards: Vec<(usize, Guard)>,
+    /// What stands in place of one byte, to make a call of a slice.
+    calls: Vec<(usize, &'static str)>,
     ending: Option<Ending>,
 }
 
 impl Scan {
     fn of(text: &str, in_template: bool) -> Result<Self, String> {
-        let mut scan =
-            Self { operators: 0, groups: vec![Group::default()], guards: vec![], ending: None };
+        let mut scan = Self {
+            operators: 0,
+            groups: vec![Group::default()],
+            guards: vec![],
+            calls: vec![],
+            ending: None,
+        };
         let bytes = text.as_bytes();
         let (mut at, mut last) = (0, Last::Nothing);
         while let Some(byte) = bytes.get(at).copied() {
@@ -102,13 +141,15 @@ impl Scan {
                     break;
                 }
             }
-            let len = token_len(rest, last == Last::Dot);
+            let len = token::len(rest, last == Last::Dot);
             let end = at + len;
             last = scan.token(&text.as_bytes()[at..end], end, last)?;
             at = end;
         }
         scan.end_item();
-        scan.guards.sort_unstable();
+        // Stable: an operand ends, and is weighed, before the step that it ends.
+        scan.guards.sort_by_key(|(at, _)| *at);
+        scan.calls.sort_unstable();
         Ok(scan)
     }
 
@@ -122,20 +163,24 @@ impl Scan {
                     let max = limits::EXPRESSION_NESTING_MAX;
                     return Err(format!("brackets nest too deep; expected at most {max} levels"));
                 }
-                self.groups.push(Group { is_given, ..Group::default() });
+                let index = (token == b"[" && last == Last::Operand).then_some(end - 1);
+                self.groups.push(Group { is_given, index, ..Group::default() });
                 Ok(Last::Nothing)
             }
             b")" | b"]" | b"}" => {
+                let is_empty = self.group().operand.is_none();
                 self.end_item();
-                if self.groups.len() > 1 {
-                    self.groups.pop();
+                if self.groups.len() > 1
+                    && let Some(group) = self.groups.pop()
+                {
+                    self.end_slice(&group, end - 1, is_empty);
                 }
                 Ok(self.operand(end))
             }
             b"|" => {
                 self.count()?;
                 if let Some(operand) = self.group().operand {
-                    self.guards.push((operand, 1));
+                    self.guards.push((operand, Guard::Weigh(1)));
                 }
                 Ok(Last::Name)
             }
@@ -146,7 +191,11 @@ impl Scan {
                 Ok(Last::Nothing)
             }
             b"," | b":" => {
+                let is_empty = self.group().operand.is_none();
                 self.end_item();
+                if token == b":" && self.group().index.is_some() {
+                    self.group().colons.push((end - 1, is_empty));
+                }
                 Ok(Last::Nothing)
             }
             _ if last == Last::Dot || last == Last::Name => match token {
@@ -213,10 +262,10 @@ impl Scan {
         let Some(end) = group.operand.take() else { return };
         let sides = [group.before, after];
         if sides.contains(&Some(Between::Numbers)) {
-            self.guards.push((end, 0));
+            self.guards.push((end, Guard::Number));
         } else if group.is_given || sides.contains(&Some(Between::Values)) {
             group.chain.push(next);
-            self.guards.push((end, 1));
+            self.guards.push((end, Guard::Weigh(1)));
         }
     }
 
@@ -224,23 +273,53 @@ impl Scan {
     fn end_chain(&mut self) {
         let chain = std::mem::take(&mut self.group().chain);
         for guard in &chain {
-            self.guards[*guard].1 = chain.len().max(1);
+            self.guards[*guard].1 = Guard::Weigh(chain.len().max(1));
         }
+    }
+
+    /// Ends a slice, if the bracket that closes is one: its last part is empty or not.
+    fn end_slice(&mut self, group: &Group, close: usize, is_empty: bool) {
+        let (Some(open), [_, rest @ ..]) = (group.index, &*group.colons) else { return };
+        if let ([(colon, _), ..], false) = (rest, is_empty) {
+            self.guards.push((colon + 1, Guard::StepBegins));
+            self.guards.push((close, Guard::StepEnds));
+        }
+        self.calls.push((open, "("));
+        self.calls.push((close, if is_empty { "0)" } else { ")" }));
+        let colons = group.colons.iter();
+        self.calls.extend(colons.map(|(at, empty)| (*at, if *empty { "0," } else { "," })));
     }
 
     fn guarded(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len() + self.guards.len() * 12);
         let mut done = 0;
-        for (at, times) in &self.guards {
+        for (at, guard) in &self.guards {
             out.push_str(&text[done..*at]);
             done = *at;
-            match times {
-                0 => out.extend(["|", NUMBER]),
-                times => out.extend(["|", WEIGH, "(", &times.to_string(), ")"]),
+            match guard {
+                Guard::Number => out.extend(["|", NUMBER]),
+                Guard::Weigh(times) => out.extend(["|", WEIGH, "(", &times.to_string(), ")"]),
+                Guard::StepBegins => out.push('('),
+                Guard::StepEnds => out.extend([")|", STEP]),
             }
         }
         out.push_str(&text[done..]);
         out
+    }
+
+    fn with_calls(&self, text: &str) -> Option<String> {
+        if self.calls.is_empty() {
+            return None;
+        }
+        let mut out = String::with_capacity(text.len() + self.calls.len());
+        let mut done = 0;
+        for (at, instead) in &self.calls {
+            out.push_str(&text[done..*at]);
+            out.push_str(instead);
+            done = at + 1;
+        }
+        out.push_str(&text[done..]);
+        Some(out)
     }
 }
 
@@ -255,59 +334,6 @@ enum Last {
     Dot,
     /// A `|` or an `is`: the same.
     Name,
-}
-
-/// Yields the length of the token that begins here; at least 1.
-fn token_len(rest: &[u8], after_dot: bool) -> usize {
-    match rest[0] {
-        quote @ (b'"' | b'\'') => string_len(rest, quote),
-        b'0'..=b'9' => number_len(rest, after_dot),
-        byte if is_word(byte) => rest.iter().take_while(|byte| is_word(**byte)).count(),
-        // A character that is not ASCII is no token, and is not cut.
-        byte if !byte.is_ascii() => rest.iter().take_while(|byte| !byte.is_ascii()).count(),
-        _ => match rest.get(..2) {
-            Some(b"//" | b"**" | b"==" | b"!=" | b">=" | b"<=") => 2,
-            _ => 1,
-        },
-    }
-}
-
-const fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
-}
-
-fn string_len(rest: &[u8], quote: u8) -> usize {
-    let mut escaped = false;
-    for (at, byte) in rest.iter().enumerate().skip(1) {
-        match *byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            byte if byte == quote => return at + 1,
-            _ => {}
-        }
-    }
-    rest.len()
-}
-
-/// A number may have a fraction, unless it is an index behind a dot, and an exponent with a sign.
-fn number_len(rest: &[u8], after_dot: bool) -> usize {
-    let has_radix = rest[0] == b'0' && rest.get(1).is_some_and(u8::is_ascii_alphabetic);
-    let (mut len, mut has_point) = (1, after_dot || has_radix);
-    while let Some(byte) = rest.get(len).copied() {
-        let is_sign = matches!(byte, b'+' | b'-')
-            && !has_radix
-            && matches!(rest[len - 1], b'e' | b'E')
-            && rest.get(len + 1).is_some_and(u8::is_ascii_digit);
-        let is_point = byte == b'.'
-            && !has_point
-            && !rest.get(len + 1).is_some_and(|next| next.is_ascii_alphabetic() || *next == b'_');
-        if !(is_word(byte) || is_sign || is_point) {
-            break;
-        }
-        has_point |= is_point;
-        len += 1;
-    }
-    len
 }
 
 #[cfg(test)]
@@ -328,8 +354,23 @@ mod tests {
             ("x is not defined", "x is not defined"),
             ("a.in not in b.0.5[c]", "a.in|_weigh(2) not in b.0.5[c|_weigh(1)]|_weigh(2)"),
             ("(a * b)[1:2]", "(a|_number * b|_number)[1|_weigh(1):2|_weigh(1)]"),
+            ("a[:: 1 - b ]", "a[::( 1|_weigh(2) - b|_weigh(2) )|_step]"),
+            ("a[::b[::-1]]", "a[::(b[::(-1|_weigh(1))|_step]|_weigh(1))|_step]"),
+            ("{a: b}[1::]", "{a|_weigh(1): b|_weigh(1)}[1|_weigh(1)::]"),
         ] {
             assert_eq!(guarded(text).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_call_reads_what_a_slice_reads() {
+        for (text, expected) in [
+            ("a[1]", None),
+            ("{a: b}[c]", None),
+            ("a[1:]", Some("a(1,0)")),
+            ("a.b[ : c[::-d] ].e", Some("a.b( 0, c(0,0,-d) ).e")),
+        ] {
+            assert_eq!(with_calls(text).unwrap().as_deref(), expected);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters, tests};
 
-use super::guard::{NUMBER, WEIGH};
+use super::guard::{NUMBER, STEP, WEIGH};
 use super::work::{self, VALUE_UNITS};
 use crate::limits;
 
@@ -32,6 +32,7 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
         work::weigh(value, times).map(|(value, _)| value)
     });
     env.add_filter(NUMBER, number);
+    env.add_filter(STEP, step);
     add_bounded(&mut env);
     env.add_filter("abs", filters::abs);
     env.add_filter("bool", filters::bool);
@@ -105,6 +106,19 @@ fn number(value: Value) -> Result<Value, Error> {
             let words = format!("`*` takes numbers, got {kind}");
             Err(Error::new(ErrorKind::InvalidOperation, words))
         }
+    }
+}
+
+/// Lets a step pass that goes forwards: of one that goes backwards the language panics, if there is
+/// nothing to slice.
+fn step(value: Value) -> Result<Value, Error> {
+    match i64::try_from(value.clone()) {
+        Ok(..1) => {
+            let words = "the step of a slice is at least 1; `reverse` yields the other order";
+            Err(Error::new(ErrorKind::InvalidOperation, words))
+        }
+        // What is no number is refused by the slice.
+        Ok(_) | Err(_) => Ok(value),
     }
 }
 

@@ -2,6 +2,7 @@
 //! compared.
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
@@ -9,13 +10,27 @@ use quell::Payload;
 
 use crate::limits;
 
-/// Evaluates within a budget. What is read is parsed once.
-pub(super) fn within<T>(budget: u64, evaluate: impl FnOnce() -> T) -> T {
+/// Evaluates within a budget. What is read is parsed once. A panic is an error.
+pub(super) fn within<T, E: From<Error>>(
+    budget: u64,
+    evaluate: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     let around = WORK.replace(Work { left: budget, read: Vec::new() });
-    // A panic leaves a budget behind that the next evaluation replaces.
-    let result = evaluate();
+    let result = caught(evaluate);
     WORK.set(around);
-    result
+    result?
+}
+
+/// Calls the language, and yields its panic as an error: texts and values come from outside, and a
+/// fault of the language must not be that of a server. The panic hook still reports it: the hook is
+/// the embedder's, and such a report leads to what is to be mended.
+pub(super) fn caught<T>(code: impl FnOnce() -> T) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let words = format!("{PANICKED}: {}", text.unwrap_or("without words"));
+        Error::new(ErrorKind::InvalidOperation, words)
+    })
 }
 
 /// Spends some of the budget.
@@ -147,3 +162,27 @@ thread_local! {
 
 /// What a value counts for besides its text: about what it takes in memory.
 pub(super) const VALUE_UNITS: u64 = 64;
+
+/// How the words of a panic begin.
+const PANICKED: &str = "the expression language panicked";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_and_leaves_the_budget_around_it() {
+        within::<_, Error>(1_000, || {
+            let inside = within::<(), Error>(10, || {
+                spend(5)?;
+                let nothing: &[u8] = &[];
+                nothing.first().map(drop).expect("there is one");
+                Ok(())
+            });
+            let words = inside.unwrap_err().to_string();
+            assert!(words.contains("language panicked: there is one"), "{words}");
+            spend(1_000)
+        })
+        .unwrap();
+    }
+}
