@@ -6,7 +6,8 @@
 //! to each group and to what carries its mark, 500 ms later SIGKILL until nothing is left.
 //!
 //! A program is announced by its mark before it is started, so that there is no moment at which
-//! nobody knows it.
+//! nobody knows it. Its group is told with the time at which its leader began: the number of one
+//! that is gone can come to mean a stranger's, also before another guardian is told of it.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write as _};
@@ -20,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::survivors;
 
 /// Has every program of this process guarded from now on. The guardian is started with the first
-/// program, and again if it dies.
+/// program. One that has died, or does not read, is replaced when the next program starts or ends.
 ///
 /// The command starts a process that calls [`guard`] with its stdin. Without this, programs outlive
 /// an embedder that is killed.
@@ -47,21 +48,16 @@ pub fn guarded_by(command: Command) -> Guarded {
 }
 
 /// Programs are guarded until this is dropped, which waits until the guardian has ended what is
-/// left.
+/// left. One that takes longer than 15 s is killed.
 #[derive(Debug)]
 pub struct Guarded(());
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        let guardian = {
-            let mut state = lock();
-            state.command = None;
-            state.guardian.take()
-        };
-        if let Some((mut child, pipe)) = guardian {
+        let guardian = lock().end();
+        if let Some((child, pipe)) = guardian {
             drop(pipe);
-            // It is our own child; an error means that somebody else has reaped it.
-            let _ = child.wait();
+            reap(child, END_WAIT);
         }
     }
 }
@@ -82,16 +78,13 @@ pub fn guard(input: impl BufRead) {
         // A pipe that cannot be read says no more than one that was closed.
         let Ok(line) = line else { break };
         let mut words = line.split(' ');
-        match (words.next(), words.next(), words.next()) {
-            (Some(BEGINS), Some(mark), None) => {
-                programs.insert(mark.to_owned(), Program::default());
-            }
-            (Some(BEGINS), Some(mark), Some(group)) => {
-                let group = group.parse().ok().and_then(Pid::from_raw);
-                let began = group.and_then(survivors::began);
+        match (words.next(), words.next()) {
+            (Some(BEGINS), Some(mark)) => {
+                let group = words.next().and_then(|word| word.parse().ok()).and_then(Pid::from_raw);
+                let began = words.next().and_then(|word| word.parse().ok());
                 programs.insert(mark.to_owned(), Program { group, began });
             }
-            (Some(ENDED), Some(mark), _) => drop(programs.remove(mark)),
+            (Some(ENDED), Some(mark)) => drop(programs.remove(mark)),
             _ => {}
         }
     }
@@ -154,8 +147,10 @@ pub(crate) fn announce(mark: &str) {
 }
 
 /// Says that a program was started, and in which group.
+///
+/// The caller has not reaped its leader yet: its number is not another's.
 pub(crate) fn started(mark: &str, group: Pid) {
-    tell(mark, News::Started(group.as_raw_pid()));
+    tell(mark, News::Started(group.as_raw_pid(), survivors::began(group)));
 }
 
 /// Says that nothing is left of a program, or that it was not started.
@@ -164,20 +159,7 @@ pub(crate) fn ended(mark: &str) {
 }
 
 fn tell(mark: &str, news: News) {
-    let mut state = lock();
-    if state.command.is_none() {
-        return;
-    }
-    match news {
-        News::Ended => drop(state.programs.remove(mark)),
-        news => drop(state.programs.insert(mark.to_owned(), news)),
-    }
-    let line = news.line(mark);
-    let is_told = match &mut state.guardian {
-        Some((_, pipe)) => pipe.write_all(line.as_bytes()).is_ok(),
-        None => false,
-    };
-    if !is_told && let Err(error) = state.start() {
+    if let Err(error) = lock().tell(mark, news) {
         tracing::warn!(%error, "no guardian: a kill of this process would leave its programs");
     }
 }
@@ -186,14 +168,16 @@ fn tell(mark: &str, news: News) {
 #[derive(Clone, Copy, Debug)]
 enum News {
     Announced,
-    Started(i32),
+    /// The number of its group, and when its leader began.
+    Started(i32, Option<u64>),
     Ended,
 }
 
 impl News {
     fn line(self, mark: &str) -> String {
         match self {
-            Self::Started(group) => format!("{BEGINS} {mark} {group}\n"),
+            Self::Started(group, Some(began)) => format!("{BEGINS} {mark} {group} {began}\n"),
+            Self::Started(group, None) => format!("{BEGINS} {mark} {group}\n"),
             Self::Announced => format!("{BEGINS} {mark}\n"),
             Self::Ended => format!("{ENDED} {mark}\n"),
         }
@@ -202,38 +186,113 @@ impl News {
 
 /// What this process tells its guardian.
 struct State {
+    /// How to start a guardian; none while nothing is guarded.
     command: Option<Command>,
     guardian: Option<(Child, ChildStdin)>,
     /// What was started and has not ended, by mark: for another guardian.
     programs: BTreeMap<String, News>,
+    /// When to start a guardian again, after one that did not read.
+    next_start: Option<Instant>,
 }
 
 impl State {
-    /// Starts a guardian, in place of one that is dead or does not read, and tells it everything.
-    fn start(&mut self) -> io::Result<()> {
-        if let Some((mut old, _)) = self.guardian.take() {
-            old.kill()?;
-            old.wait()?;
+    const fn new() -> Self {
+        Self { command: None, guardian: None, programs: BTreeMap::new(), next_start: None }
+    }
+
+    /// Tells the guardian, or another one everything if there is none that reads.
+    fn tell(&mut self, mark: &str, news: News) -> io::Result<()> {
+        if self.command.is_none() {
+            return Ok(());
         }
+        match news {
+            News::Ended => drop(self.programs.remove(mark)),
+            news => drop(self.programs.insert(mark.to_owned(), news)),
+        }
+        let line = news.line(mark);
+        let is_told = match &mut self.guardian {
+            Some((_, pipe)) => pipe.write_all(line.as_bytes()).is_ok(),
+            None => false,
+        };
+        if is_told { Ok(()) } else { self.start() }
+    }
+
+    /// Starts a guardian, in place of one that is dead or does not read, and tells it everything.
+    ///
+    /// Every start and end of a program waits meanwhile, so that a guardian that does not read what
+    /// is more than its pipe holds is given up, and another one is not tried at once.
+    fn start(&mut self) -> io::Result<()> {
+        if let Some((old, _)) = self.guardian.take() {
+            reap(old, Duration::ZERO);
+        }
+        if self.next_start.is_some_and(|next| Instant::now() < next) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.next_start = None;
         let Some(command) = &mut self.command else { return Ok(()) };
         let mut child = command.spawn()?;
-        let mut pipe = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let known: String = self.programs.iter().map(|(mark, news)| news.line(mark)).collect();
-        pipe.write_all(known.as_bytes())?;
-        // From here on nobody waits for it: one that does not read is replaced.
-        rustix::io::ioctl_fionbio(&pipe, true)?;
-        self.guardian = Some((child, pipe));
-        Ok(())
+        match child.stdin.take().map(|pipe| fill(pipe, known.as_bytes())) {
+            Some(Ok(pipe)) => {
+                self.guardian = Some((child, pipe));
+                Ok(())
+            }
+            told => {
+                reap(child, Duration::ZERO);
+                self.next_start = Some(Instant::now() + START_PAUSE);
+                Err(told.and_then(Result::err).unwrap_or(io::ErrorKind::BrokenPipe.into()))
+            }
+        }
+    }
+
+    /// Guards nothing any more, and yields the guardian, which ends what it was told of: these
+    /// programs mean nothing to the next one.
+    fn end(&mut self) -> Option<(Child, ChildStdin)> {
+        self.command = None;
+        self.programs.clear();
+        self.next_start = None;
+        self.guardian.take()
     }
 }
 
+/// Writes to a pipe, and waits for its reader for [`READ_WAIT`] at most. Later writes do not wait:
+/// a guardian that does not read is replaced.
+fn fill(mut pipe: ChildStdin, mut bytes: &[u8]) -> io::Result<ChildStdin> {
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    let until = Instant::now() + READ_WAIT;
+    while !bytes.is_empty() {
+        match pipe.write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
+                thread::sleep(LOOK_PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(pipe)
+}
+
+/// Waits until a process of ours has ended, for so long at most; then kills it.
+fn reap(mut child: Child, wait: Duration) {
+    let until = Instant::now() + wait;
+    while Instant::now() < until {
+        match child.try_wait() {
+            Ok(None) => thread::sleep(LOOK_PAUSE),
+            // It is our own child; an error means that somebody else has reaped it.
+            Ok(Some(_)) | Err(_) => return,
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
 fn lock() -> MutexGuard<'static, State> {
-    static STATE: Mutex<State> =
-        Mutex::new(State { command: None, guardian: None, programs: BTreeMap::new() });
+    static STATE: Mutex<State> = Mutex::new(State::new());
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A program begins: its mark, then its group once that is known.
+/// A program begins: its mark, then, once they are known, its group and when its leader began.
 const BEGINS: &str = "begins";
 
 /// Nothing is left of a program.
@@ -245,5 +304,97 @@ const TERM_WAIT: Duration = Duration::from_millis(500);
 /// How long to go on killing.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
-/// The pause between two looks at what is left.
+/// The pause between two looks at what is awaited.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long to wait for the guardian at the end: it needs [`TERM_WAIT`] and [`KILL_WAIT`].
+const END_WAIT: Duration = Duration::from_secs(15);
+
+/// How long a guardian that begins may take to read what its pipe does not hold.
+const READ_WAIT: Duration = Duration::from_secs(1);
+
+/// After a guardian that did not read: for how long programs start and end without one.
+const START_PAUSE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards with a shell command.
+    fn guarded(script: &str) -> State {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::null());
+        State { command: Some(command), ..State::new() }
+    }
+
+    /// Ends the guardian, and yields the lines that it was told.
+    fn told(state: &mut State, file: &std::path::Path) -> Vec<String> {
+        let (mut child, pipe) = state.end().unwrap();
+        drop(pipe);
+        child.wait().unwrap();
+        let text = std::fs::read_to_string(file).unwrap();
+        std::fs::remove_file(file).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_guardian_is_told_of_no_program_of_the_one_before_it() {
+        let file = std::env::temp_dir().join(format!("quell-guardian-{}", std::process::id()));
+        let script = format!("cat > {}", file.display());
+        let mut state = guarded(&script);
+        state.tell("first", News::Announced).unwrap();
+        state.tell("first", News::Started(7, Some(70))).unwrap();
+        assert_eq!(told(&mut state, &file), ["begins first", "begins first 7 70"]);
+        state.tell("first", News::Ended).unwrap();
+        state.tell("unguarded", News::Announced).unwrap();
+        state.command = guarded(&script).command;
+        state.tell("second", News::Announced).unwrap();
+        assert_eq!(told(&mut state, &file), ["begins second"]);
+    }
+
+    #[test]
+    fn one_that_dies_is_replaced_with_the_next_news_and_the_other_is_told_all() {
+        let file = std::env::temp_dir().join(format!("quell-guardian-2-{}", std::process::id()));
+        let mut state = guarded(&format!("cat > {}", file.display()));
+        state.tell("gone", News::Announced).unwrap();
+        state.tell("stays", News::Started(8, None)).unwrap();
+        let (child, _) = state.guardian.as_mut().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        state.tell("gone", News::Ended).unwrap();
+        assert_eq!(told(&mut state, &file), ["begins stays 8"]);
+    }
+
+    #[test]
+    fn one_that_does_not_read_is_given_up_and_not_tried_at_once() {
+        let mut state = guarded("exec sleep 600");
+        state.programs = (0..3_000).map(|it| (format!("{it:036}"), News::Announced)).collect();
+        let error = state.tell("next", News::Announced).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(state.guardian.is_none() && state.next_start.is_some());
+        state.command = Some(Command::new("/nonexistent"));
+        let error = state.tell("next", News::Ended).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(state.end().is_none() && state.next_start.is_none());
+    }
+
+    #[test]
+    fn one_that_does_not_end_is_killed() {
+        let mut state = guarded("exec sleep 600");
+        state.tell("program", News::Announced).unwrap();
+        let (child, pipe) = state.end().unwrap();
+        let pid = Pid::from_child(&child);
+        drop(pipe);
+        reap(child, Duration::from_millis(50));
+        assert_eq!(survivors::began(pid), None);
+    }
+
+    #[test]
+    fn a_group_whose_number_means_another_by_now_is_nobodys() {
+        let own = rustix::process::getpid();
+        let program = |began| Program { group: Some(own), began };
+        let began = survivors::began(own);
+        assert_eq!(program(began).group(), Some(own));
+        assert!(began.is_none_or(|began| program(Some(began + 1)).group().is_none()));
+    }
+}
