@@ -124,8 +124,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
     pub(crate) timeout: Option<Duration>,
 
-    /// Time between a stop and SIGKILL, for instance `500ms`. Replaces the grace of the plan;
-    /// without both it is 5s. `0s` leaves no time for cleanup
+    /// Time between a stop and the end of everything, for instance `500ms`. SIGKILL comes a tenth
+    /// of it earlier, at most 500 ms. Replaces the grace of the plan; without both it is 5s. `0s`
+    /// leaves no time for cleanup
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) grace: Option<Duration>,
 
@@ -181,7 +182,8 @@ const RUN_ABOUT: &str = "\
 Run a plan of commands, or a single command, as one run tree that stops when told.
 
 Every command runs in a process group of its own. A stop (a timeout, a signal to quell, a branch \
-that failed) sends SIGTERM to the groups, waits for the grace, then sends SIGKILL. What a program \
+that failed) sends SIGTERM to the groups, waits for the grace but \
+for a tenth of it (at most 500 ms, for the rest of the output), then sends SIGKILL. What a program \
 had written by then is kept as partial output. When quell exits, nothing it started is left. A \
 small process of its own, the guardian, outlives a quell that is killed and ends what it had \
 started; except on Linux it cannot find what has left its group.

@@ -136,7 +136,7 @@ fn stop(row: &RunRow) -> Option<String> {
         text = "before it had started".into();
     }
     if was_killed(row) {
-        text.push_str(", SIGKILL after the grace");
+        text.push_str(", SIGKILL");
     }
     if row.aborted {
         text.push_str(", aborted");
@@ -150,10 +150,16 @@ fn stop(row: &RunRow) -> Option<String> {
     Some(text)
 }
 
-/// Tells whether the program had to be ended by SIGKILL, as far as it is known how it ended.
+/// Tells whether the program had to be ended by SIGKILL. Of one that was given up before anybody
+/// could see how it ended that much is known: its group was killed.
 fn was_killed(row: &RunRow) -> bool {
     let Some(Ok(left)) = row.partial.as_ref().map(Payload::parse::<Value>) else { return false };
-    row.stopped_at.is_some() && left.get("signal").and_then(Value::as_i64) == Some(SIGKILL)
+    let is_unseen = left.get("exit_code").is_some_and(Value::is_null);
+    row.stopped_at.is_some()
+        && match left.get("signal").and_then(Value::as_i64) {
+            Some(signal) => signal == SIGKILL,
+            None => row.aborted && is_unseen,
+        }
 }
 
 /// Says how much a run left, and the last line of it if it is the output of a process.
@@ -304,7 +310,7 @@ tour        completed      1.50 s
 ├─ gather   completed      1.50 s
 │  ├─ slow  timed-out      1.50 s
 │  │    cause    deadline
-│  │    stop     signalled, SIGKILL after the grace, aborted, took 500 ms
+│  │    stop     signalled, SIGKILL, aborted, took 500 ms
 │  │    partial  8 bytes, last line: two
 │  │             ended by signal 9
 │  └─ hash  completed      1.50 s

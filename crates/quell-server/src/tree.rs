@@ -120,7 +120,7 @@ impl Tree {
 impl Entry {
     /// Yields the last line that its body emitted, fit for a terminal.
     pub(crate) fn last_line(&self) -> Option<String> {
-        self.last_emitted.as_ref().and_then(|last| emitted_lines(last).pop())
+        self.last_emitted.as_ref().and_then(|last| last_line(&emitted_lines(last).pop()?))
     }
 
     /// Yields how long it has run by `now`, or ran altogether.
@@ -133,9 +133,15 @@ impl Entry {
 pub(crate) fn emitted_lines(payload: &Payload) -> Vec<String> {
     let Ok(value) = payload.parse::<serde_json::Value>() else { return Vec::new() };
     match value.get("line").and_then(|line| line.as_str()) {
-        Some(lines) => lines.split('\n').filter_map(last_line).collect(),
-        None => last_line(payload.as_str()).into_iter().collect(),
+        Some(lines) => lines.lines().filter_map(whole).collect(),
+        None => whole(payload.as_str()).into_iter().collect(),
     }
+}
+
+/// Yields a line as it can be printed, if there is something in it.
+fn whole(line: &str) -> Option<String> {
+    let line = line.trim();
+    (!line.is_empty()).then(|| printable(line).into_owned())
 }
 
 #[cfg(test)]

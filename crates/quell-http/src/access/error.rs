@@ -49,7 +49,7 @@ pub struct KeyError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "refusing to listen on {address} without access control: everybody who reaches it could start \
-     and stop runs; configure a key or tokens under [access], or listen on 127.0.0.1"
+     and stop runs; configure a key or tokens ([[keys]], [[tokens]]), or listen on 127.0.0.1"
 )]
 #[non_exhaustive]
 pub struct ExposedListener {

@@ -83,3 +83,23 @@ fn processes_in_the_background_do_not_survive_the_program_that_started_them() {
     ended.assert_code(0);
     scratch.assert_nothing_is_left(1);
 }
+
+// The second Ctrl-C leaves nobody who could see how the program ends.
+#[test]
+fn a_program_that_is_aborted_was_ended_by_sigkill_and_the_report_says_so() {
+    let scratch = Scratch::new();
+    let script = "trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done";
+    let ended =
+        scratch.run(&["run", "--timeout", "500ms", "--grace", "0s", "--", "sh", "-c", script]);
+    ended.assert_code(124);
+    scratch.assert_nothing_is_left(1);
+    assert!(ended.stdout.contains("SIGKILL    1 (sh)"), "{}", ended.stdout);
+}
+
+#[test]
+fn every_line_of_a_program_is_shown_whole_when_asked_for() {
+    let scratch = Scratch::new();
+    let ended = scratch.run(&["run", "-v", "--", "printf", "%0300d\\n", "1"]);
+    ended.assert_code(0);
+    assert!(ended.stdout.contains(&format!("{}1", "0".repeat(299))), "{}", ended.stdout);
+}
