@@ -54,9 +54,13 @@ impl View {
     /// Reads the body of a request of the principal, at most [`BODY_BYTES_MAX`] of it, and within
     /// what may be under way ([`ServiceLimits::requests_bytes_max`](crate::ServiceLimits)).
     ///
-    /// A body that announces more is refused unread. One that is sent slowly has half a minute,
-    /// and a second more for every 512 KiB that have come: a client that sends a byte now and then
-    /// does not hold a connection for ever.
+    /// What has come of it counts, and not what it announces: whoever sends nothing keeps nobody
+    /// waiting. One of at most 16 KiB, as those of cancels are, does not count and is never refused
+    /// because of others.
+    ///
+    /// A body that announces more than is allowed, or than there is room for, is refused
+    /// unread. One that is sent slowly has half a minute, and a second more for every 512 KiB
+    /// that have come: a client that sends a byte now and then does not hold a connection for ever.
     ///
     /// # Errors
     ///
@@ -82,15 +86,16 @@ async fn read_body(
     if announced > BODY_BYTES_MAX {
         return Err(BodyError::TooLarge);
     }
-    // At once, so that what cannot be held is not read first.
-    charge.grow(announced * COPIES)?;
-    let (since, mut read) = (Instant::now(), BytesMut::with_capacity(announced));
+    // What cannot be held is not read first. But nothing is held of what has not come.
+    charge.grow(counted(announced))?;
+    charge.shrink_to(0);
+    let (since, mut read) = (Instant::now(), BytesMut::with_capacity(announced.min(ADVANCE)));
     loop {
         let more = u64::try_from(read.len() / BYTES_PER_SECOND_MIN).unwrap_or_default();
         let until = since + WITHIN + Duration::from_secs(more);
         let next = timeout_at(until, body.frame()).await.map_err(|_| BodyError::TooSlow)?;
         let Some(frame) = next else {
-            charge.shrink_to(read.len() * COPIES);
+            charge.shrink_to(counted(read.len()));
             return Ok(Upload { bytes: read.freeze(), _charge: charge });
         };
         let Ok(piece) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
@@ -98,7 +103,10 @@ async fn read_body(
         if size > BODY_BYTES_MAX {
             return Err(BodyError::TooLarge);
         }
-        charge.grow((size * COPIES).saturating_sub(charge.bytes()))?;
+        if counted(size) > charge.bytes() {
+            let soon = announced.clamp(size, size + ADVANCE);
+            charge.grow(counted(soon) - charge.bytes())?;
+        }
         read.extend_from_slice(&piece);
     }
 }
@@ -145,6 +153,17 @@ where
     done.await.map_err(|_| BodyError::Broken)
 }
 
+/// What counts as under way for a body of so many bytes.
+const fn counted(bytes: usize) -> usize {
+    if bytes <= FREE_BYTES { 0 } else { bytes * COPIES }
+}
+
+/// Bodies up to this size do not count: the number of connections bounds them.
+const FREE_BYTES: usize = 16 << 10;
+
+/// How much of a body counts before it has come.
+const ADVANCE: usize = 64 << 10;
+
 /// How often the text of a body is in memory until its run has it: as it came, as a part of what
 /// was read, as the input.
 const COPIES: usize = 3;
@@ -166,7 +185,7 @@ mod tests {
     use std::convert::Infallible;
     use std::sync::Arc;
 
-    use futures::stream;
+    use futures::{StreamExt as _, stream};
 
     use crate::ledger::Ledger;
 
@@ -178,6 +197,14 @@ mod tests {
             Some((Ok::<_, Infallible>(piece.clone()), piece))
         });
         Body::from_stream(pieces)
+    }
+
+    fn never() -> Body {
+        Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())
+    }
+
+    fn length(bytes: usize) -> HeaderMap {
+        HeaderMap::from_iter([(CONTENT_LENGTH, bytes.into())])
     }
 
     async fn fault(body: Body) -> Option<BodyError> {
@@ -203,22 +230,47 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_under_way_is_bounded_before_it_is_read() {
-        let ledger = Ledger::new("requests", 1_000, 25);
+        let ledger = Ledger::new("requests", 1_000_000, 25);
         let ada = Arc::from("ada");
         let of = |owner: Option<&Arc<str>>| ledger.charge(owner, 0).unwrap();
-        let length = |bytes: usize| HeaderMap::from_iter([(CONTENT_LENGTH, bytes.into())]);
-        let held = read_body(&length(50), Body::from(vec![0; 50]), of(Some(&ada))).await.unwrap();
-        assert_eq!((held.bytes().len(), ledger.total()), (50, 150));
+        let body = Body::from(vec![0; 50_000]);
+        let held = read_body(&length(50_000), body, of(Some(&ada))).await.unwrap();
+        assert_eq!((held.bytes().len(), ledger.total()), (50_000, 150_000));
         // Nothing of it arrives, and it is refused.
-        let never = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
-        let error = read_body(&length(50), never, of(Some(&ada))).await.unwrap_err();
-        assert_eq!(error.to_string(), "requests of one caller would exceed the limit of 250 bytes");
+        let error = read_body(&length(50_000), never(), of(Some(&ada))).await.unwrap_err();
+        let words = "requests of one caller would exceed the limit of 250000 bytes";
+        assert_eq!(error.to_string(), words);
         // What is not announced is counted as it comes.
-        let pieces = stream::repeat(Ok::<_, Infallible>(Bytes::from_static(&[0; 40])));
+        let pieces = stream::repeat(Ok::<_, Infallible>(Bytes::from(vec![0; 40_000])));
         let error = read_body(&HeaderMap::new(), Body::from_stream(pieces), of(None)).await;
-        assert!(matches!(error, Err(BodyError::Overdrawn(it)) if it.max == 1_000));
-        assert!(read_body(&length(9), Body::from(vec![0; 9]), of(Some(&ada))).await.is_ok());
+        assert!(matches!(error, Err(BodyError::Overdrawn(it)) if it.max == 1_000_000));
+        let body = Body::from(vec![0; 20_000]);
+        assert!(read_body(&length(20_000), body, of(Some(&ada))).await.is_ok());
         drop(held);
+        assert_eq!(ledger.total(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_announced_and_does_not_come_takes_nothing_from_others() {
+        let ledger = Ledger::new("requests", 1_000_000, 25);
+        let of = || ledger.charge(None, 0).unwrap();
+        let headers = length(300_000);
+        let mut silent: Vec<_> =
+            (0..9).map(|_| Box::pin(read_body(&headers, never(), of()))).collect();
+        for body in &mut silent {
+            assert!(futures::poll!(body).is_pending());
+        }
+        assert_eq!(ledger.total(), 0);
+        let first = stream::iter([Ok::<_, Infallible>(Bytes::from(vec![0; 20_000]))]);
+        let begun = Body::from_stream(first.chain(stream::pending()));
+        let mut begun = Box::pin(read_body(&headers, begun, of()));
+        assert!(futures::poll!(&mut begun).is_pending());
+        assert_eq!(ledger.total(), (20_000 + ADVANCE) * COPIES);
+        let rest = ledger.charge(None, 1_000_000 - ledger.total()).unwrap();
+        assert!(read_body(&length(20_000), never(), of()).await.is_err(), "all is held");
+        let cancel = read_body(&length(4), Body::from("null"), of()).await;
+        assert_eq!(cancel.unwrap().bytes(), "null");
+        drop((silent, begun, rest));
         assert_eq!(ledger.total(), 0);
     }
 

@@ -30,9 +30,9 @@ pub enum OnDisconnect {
 
 /// Held by an answer for as long as its client is there.
 ///
-/// An answer that comes to its end calls [`finish`](Self::finish). Dropped before, by a body that
-/// the server gives up or a handler that is not polled to its end, it means that the client is
-/// gone.
+/// Dropped while the run is live, it means that the client is gone: by a body that the server gives
+/// up, a stream that the server ends, or a handler that is not polled to its end. Once the run has
+/// ended it means nothing.
 #[must_use = "dropped at once, it means that the client is gone"]
 pub struct Guard {
     run: RunRef,
@@ -93,13 +93,6 @@ impl Guard {
     pub fn holding(mut self, place: Charge) -> Self {
         self.place = Some(place);
         self
-    }
-
-    /// Says that the answer has come to its end: nothing is cancelled.
-    pub fn finish(mut self) {
-        if let Some(clients) = self.clients.take() {
-            clients.leave(identity(&self.run));
-        }
     }
 }
 

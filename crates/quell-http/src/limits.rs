@@ -12,9 +12,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServiceLimits {
-    /// Bytes of requests and large answers under way, of all callers: three times the body of a
-    /// request until its run has started, an answer until the client has taken it. Defaults to
-    /// 256 MiB. One more is answered 429. Zero refuses every body.
+    /// Bytes of large requests and answers under way, of all callers: three times what has come of
+    /// a body, until its run has started; an answer until the client has taken it. Bodies of at
+    /// most 16 KiB and answers of at most 64 KiB do not count: connections bound them, and
+    /// cancels and reads of a status are never refused because of others. Defaults to 256 MiB. One
+    /// more is answered 429. Zero refuses all that count.
     pub requests_bytes_max: usize,
     /// Bytes that contracts keep for callers besides the engine: metadata, parsed inputs, values of
     /// threads. Defaults to 256 MiB. More is answered 429. Zero keeps none.
@@ -25,8 +27,14 @@ pub struct ServiceLimits {
     /// Streams and waits for the end of a run under way, of all callers. Defaults to 7,500. One
     /// more is answered 429, before it has made anything. Zero refuses every one.
     pub streams_max: usize,
-    /// What one owner may use of each of these, of the remembered stops and of the idempotency
-    /// keys, in percent; callers without a name have no share. Defaults to 25. Zero counts as 1,
+    /// Requests that hold their connection for long, at once: streams, waits and starts. They take
+    /// their places by [`Service::long_place`](crate::Service::long_place). Of a cancel only the
+    /// wait needs one: if none is left, the stop is asked for all the same, and the answer says at
+    /// once what there is. Defaults to no bound. Zero leaves no place: no cancel waits.
+    pub long_requests_max: usize,
+    /// What one owner may use of each of the others, of the remembered stops and of the
+    /// idempotency keys, in percent; callers without a name have no share. Defaults to 25. Zero
+    /// counts as 1,
     /// more than 100 as 100: no bound of its own.
     pub owner_share_percent: u8,
 }
@@ -38,6 +46,7 @@ impl Default for ServiceLimits {
             kept_bytes_max: 256 << 20,
             notes_bytes_max: 256 << 20,
             streams_max: 7_500,
+            long_requests_max: usize::MAX,
             owner_share_percent: quell::limits::OWNER_SHARE_PERCENT,
         }
     }

@@ -12,7 +12,8 @@ use crate::ids::BadId;
 use crate::ledger::Overdrawn;
 use crate::start::StartError;
 
-/// A problem document: `application/problem+json`.
+/// A problem document: `application/problem+json`. A response that is made of it has it among its
+/// extensions, so that a contract can say it in words of its own.
 ///
 /// # Examples
 ///
@@ -49,6 +50,11 @@ impl Problem {
         }
     }
 
+    /// Says what is wrong here.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Yields the HTTP status.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -60,6 +66,7 @@ impl IntoResponse for Problem {
         let status = self.status();
         let body = serde_json::to_string(&self).unwrap_or_default();
         let mut response = (status, body).into_response();
+        response.extensions_mut().insert(self);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match status {

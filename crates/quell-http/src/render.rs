@@ -19,7 +19,8 @@ use crate::view::View;
 impl View {
     /// Makes an answer and writes it as JSON: at once if it is small, otherwise on a thread for
     /// such work, so that it delays no other request. `about` is its size in bytes, about: that
-    /// much counts as under way for the principal until the client has taken it.
+    /// much counts as under way for the principal until the client has taken it. One of at most
+    /// 64 KiB is handed over at once: it does not count, and is never refused because of others.
     ///
     /// # Errors
     ///
@@ -34,7 +35,8 @@ impl View {
         F: FnOnce() -> T + Send + 'static,
     {
         let ledger = &self.service().shared().requests;
-        let mut charge = ledger.charge(self.principal().owner(), about)?;
+        let counted = if about <= PIECE_BYTES { 0 } else { about };
+        let mut charge = ledger.charge(self.principal().owner(), counted)?;
         let text = aside(about, async move { serde_json::to_vec(&make()) }).await?;
         let rest = Bytes::from(text.map_err(|_| BodyError::Broken)?);
         // It was said how long it may be.

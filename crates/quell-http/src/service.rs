@@ -13,6 +13,7 @@ use crate::guard::{Clients, Guard, OnDisconnect};
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
 use crate::once::Keys;
+use crate::places::{LongPlace, Places};
 use crate::records::Records;
 use crate::reserve::Reservations;
 use crate::view::View;
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) kept: Ledger,
     pub(crate) streams: Ledger,
     pub(crate) clients: Clients,
+    long: Places,
     pub(crate) keys: Keys,
     pub(crate) reservations: Reservations,
     pub(crate) records: Records,
@@ -92,6 +94,12 @@ impl Service {
     /// thread, a parsed input.
     pub fn kept(&self) -> &Ledger {
         &self.shared.kept
+    }
+
+    /// Takes the place of a request that holds its connection for long; none if all are taken
+    /// ([`ServiceLimits::long_requests_max`]).
+    pub fn long_place(&self) -> Option<LongPlace> {
+        self.shared.long.take()
     }
 
     /// Yields the engine.
@@ -138,10 +146,8 @@ impl Service {
     ///
     /// Dropped, it means that the client is gone.
     pub async fn ended(&self, run: &RunRef, policy: OnDisconnect) -> Arc<RunReport> {
-        let guard = self.guard(run, policy);
-        let report = run.ended().await;
-        guard.finish();
-        report
+        let _guard = self.guard(run, policy);
+        run.ended().await
     }
 
     /// Reads the events of a run after the one with this `seq`, for a client.
@@ -173,6 +179,7 @@ impl Shared {
             kept: Ledger::new(KEPT, limits.kept_bytes_max, share),
             streams: Ledger::counting(STREAMS, limits.streams_max, share),
             clients: Clients::default(),
+            long: Places::new(limits.long_requests_max),
             keys: Keys::new(share),
             reservations: Reservations::new(share),
             records: Records::new(&limits),

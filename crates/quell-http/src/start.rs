@@ -263,7 +263,8 @@ impl View {
 
 /// Makes the key of an owner's lane; two that are too long together are told apart by their hash.
 fn of_owner(owner: &str, key: &str) -> String {
-    let both = format!("{owner}\n{key}");
+    // The first line end is ours, whatever the owner is called.
+    let both = format!("{}\n{key}", owner.replace('%', "%25").replace('\n', "%0A"));
     if both.len() <= LANE_KEY_BYTES_MAX { both } else { RunId::from_text(&both).to_string() }
 }
 
@@ -353,5 +354,21 @@ impl StartError {
             SubmitError::TooLarge { what, bytes, max } => Self::TooLarge { what, bytes, max },
             _ => Self::Unavailable,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_of_two_owners_are_two_whatever_they_are_called() {
+        let keys = [("a", "b\nc"), ("a\nb", "c"), ("a%0Ab", "c"), ("a%0A", "b\nc"), ("a", "c")];
+        let long = "x".repeat(LANE_KEY_BYTES_MAX);
+        let keys = keys.into_iter().chain([("a\nb", &*long), ("a", &*long)]);
+        let mut made: Vec<_> = keys.map(|(owner, key)| of_owner(owner, key)).collect();
+        made.sort();
+        made.dedup();
+        assert_eq!(made.len(), 7, "{made:?}");
     }
 }

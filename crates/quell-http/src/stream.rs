@@ -64,8 +64,8 @@ impl Heartbeat {
     }
 }
 
-/// Makes a body of pieces. The guard is finished when the stream ends; if the body is dropped
-/// before, the client is gone.
+/// Makes a body of pieces. The guard is dropped with the stream, at its end too: a stream that ends
+/// while its run is live, because its reader is too slow, leaves a run without this client.
 pub fn stream_body<S>(pieces: S, heartbeat: Heartbeat, guard: Option<Guard>) -> Body
 where
     S: Stream<Item = Bytes> + Send + 'static,
@@ -100,7 +100,7 @@ where
 }
 
 struct StreamBody<S> {
-    /// None when it has ended: what it holds is given up before the guard is finished.
+    /// None when it has ended: what it holds is given up before the guard.
     pieces: Option<Pin<Box<S>>>,
     beat: Option<Beat>,
     guard: Option<Guard>,
@@ -166,9 +166,7 @@ impl<S: Stream<Item = Bytes>> http_body::Body for StreamBody<S> {
             Rest::Pending => {}
             Rest::Over => {
                 this.pieces = None;
-                if let Some(guard) = this.guard.take() {
-                    guard.finish();
-                }
+                this.guard = None;
             }
         }
         if !chunk.is_empty() {

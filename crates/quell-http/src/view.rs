@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use futures::future::join_all;
@@ -15,6 +16,7 @@ use tokio::runtime::Handle;
 use crate::access::{Principal, Teams};
 use crate::ids::{SESSION, TEAM, parse_id};
 use crate::notes::Notes;
+use crate::places::LongPlace;
 use crate::records::root_of;
 use crate::service::Service;
 use crate::start::TIME_MAX;
@@ -60,7 +62,8 @@ pub struct Cancelled {
     pub disposition: Disposition,
     /// Why the run stops, or stopped; none if it was not stopped.
     pub cause: Option<Arc<Cause>>,
-    /// Whether what was waited for came to pass. True if nothing was.
+    /// Whether what was waited for came to pass. True if nothing was; false too if there was no
+    /// place to wait in.
     pub is_reached: bool,
     /// Whether nothing of the run executes; none if nothing was waited for.
     pub quiescent: Option<bool>,
@@ -174,6 +177,9 @@ impl View {
 
     /// Asks a run to stop, in the name of the principal, and waits.
     ///
+    /// Whoever waits holds a connection: the wait takes a place of those of long requests
+    /// ([`Service::long_place`]). If none is left it does not wait.
+    ///
     /// Only if they may ([`View::may_stop`]): otherwise it changes nothing, and the disposition is
     /// `Forbidden`, or `Unknown` for a run that they do not see.
     ///
@@ -181,10 +187,12 @@ impl View {
     ///
     /// Dropped while it waits, it leaves the stop as it is: it stands.
     pub async fn cancel(&self, run: &RunRef, request: CancelRequest, wait: Wait) -> Cancelled {
-        match self.refusal(run) {
-            Some(refusal) => Cancelled::without_run(refusal),
-            None => Cancelled::after(run.cancel(self.signed(request)), run, wait).await,
+        if let Some(refusal) = self.refusal(run) {
+            return Cancelled::without_run(refusal);
         }
+        let disposition = run.cancel(self.signed(request));
+        let (wait, _place) = self.placed(wait);
+        Cancelled::after(disposition, run, wait).await
     }
 
     /// Asks every one of these runs to stop before it waits for any; the cap is for all together.
@@ -209,6 +217,7 @@ impl View {
             order.into_iter().map(|at| (at, self.ask(&runs[at], &request))).collect();
         asked.sort_by_key(|(at, _)| *at);
         let answers = asked.into_iter().map(|(at, answer)| (answer, &runs[at]));
+        let (wait, _place) = self.placed(wait);
         join_all(answers.map(async |(answer, run)| match answer {
             Ok(answer) => Cancelled::after(answer, run, wait).await,
             Err(refusal) => Cancelled::without_run(refusal),
@@ -221,6 +230,13 @@ impl View {
             Some(refusal) => Err(refusal),
             None => Ok(run.cancel(request.clone())),
         }
+    }
+
+    /// Takes the place that a wait needs. Without one it looks once.
+    fn placed(&self, wait: Wait) -> (Wait, Option<LongPlace>) {
+        let place = if wait.is_none() { None } else { self.service.long_place() };
+        let wait = if place.is_some() { wait } else { wait.at_most(Duration::ZERO) };
+        (wait, place)
     }
 
     /// Says why the principal may not stop a run. One that was deleted meanwhile they may.

@@ -9,7 +9,7 @@ use quell_http::{
 use serde_json::json;
 use tower::ServiceExt;
 
-use crate::support::{Answer, JSON, Witness, send, service, service_with};
+use crate::support::{Answer, JSON, Witness, eventually, send, service, service_with};
 
 const ADA: (&str, &str) = ("x-api-key", "adas-key");
 const BEN: (&str, &str) = ("x-api-key", "bens-key");
@@ -29,28 +29,28 @@ async fn start(app: &Router, who: (&str, &str), component: &str, input: usize) -
 #[tokio::test]
 async fn requests_under_way_have_a_bound_and_every_caller_a_share() {
     let mut limits = ServiceLimits::default();
-    limits.requests_bytes_max = 40_000;
+    limits.requests_bytes_max = 400_000;
     let app = router(guarded(EngineConfig::new(), limits));
     for who in [ADA, BEN] {
-        assert_eq!(start(&app, who, "echo", 2_000).await.status, 201);
-        let refused = start(&app, who, "echo", 4_000).await;
+        assert_eq!(start(&app, who, "echo", 20_000).await.status, 201);
+        let refused = start(&app, who, "echo", 40_000).await;
         assert_eq!(refused.status, 429, "{}", refused.text);
-        let words = "requests and answers under way of one caller would exceed the limit of 10000";
+        let words = "requests and answers under way of one caller would exceed the limit of 100000";
         assert!(refused.text.contains(words), "{}", refused.text);
         assert_eq!(refused.header("retry-after"), "1");
-        assert_eq!(start(&app, who, "echo", 2_000).await.status, 201, "nothing is left of it");
+        assert_eq!(start(&app, who, "echo", 20_000).await.status, 201, "nothing is left of it");
     }
 }
 
 #[tokio::test]
 async fn answers_under_way_have_a_bound_and_are_given_back_when_they_are_taken() {
     let mut limits = ServiceLimits::default();
-    limits.requests_bytes_max = 200_000;
+    limits.requests_bytes_max = 800_000;
     let service = guarded(EngineConfig::new(), limits);
     let app = router(service.clone());
     let view = service.view(Contract::Native, Principal::named("ada"));
     let echo = view.find_component("echo").unwrap();
-    for (id, size) in [("small", 10_000), ("large", 60_000)] {
+    for (id, size) in [("small", 50_000), ("large", 120_000)] {
         let run = view.start(Start::new(echo, Payload::from("x".repeat(size))).id(id));
         run.await.unwrap().run.ended().await;
     }
@@ -58,7 +58,7 @@ async fn answers_under_way_have_a_bound_and_are_given_back_when_they_are_taken()
         assert_eq!(send(&app, "GET", "/v1/runs/small", &[ADA], "").await.status, 200);
         let refused = send(&app, "GET", "/v1/runs/large", &[ADA], "").await;
         assert_eq!(refused.status, 429, "{}", refused.text);
-        assert!(refused.text.contains("of one caller would exceed the limit of 50000"));
+        assert!(refused.text.contains("of one caller would exceed the limit of 200000"));
     }
 }
 
@@ -173,4 +173,74 @@ async fn streams_have_a_bound_and_every_caller_a_share() {
         let ended = send(&app, "GET", "/v1/runs/ada/events", &[ADA], "").await;
         assert_eq!(ended.status, 200, "what has come to its end, too");
     }
+}
+
+#[tokio::test]
+async fn a_cancel_that_finds_no_place_to_wait_in_stops_and_answers_at_once() {
+    let mut limits = ServiceLimits::default();
+    limits.long_requests_max = 1;
+    let service = guarded(EngineConfig::new(), limits);
+    let app = router(service.clone());
+    let taken = service.long_place().expect("one place");
+    let view = service.view(Contract::Native, Principal::named("ada"));
+    let stubborn = view.find_component("stubborn").unwrap();
+    let run = view.start(Start::new(stubborn, Payload::from("x")).id("r")).await.unwrap().run;
+    eventually("it runs", || run.status() == RunStatus::Running).await;
+    let body = json!({ "grace_ms": 3_600_000, "wait": "quiescent", "wait_ms": 3_600_000 });
+    let cancel =
+        async || send(&app, "POST", "/v1/runs/r/cancel", &[JSON, ADA], body.to_string()).await;
+    let told = cancel().await;
+    assert_eq!((told.status.as_u16(), told.header("quell-quiescent")), (202, "false"));
+    assert!(run.row().stopped_at.is_some());
+    drop(taken);
+    let (told, ()) = tokio::join!(cancel(), async {
+        eventually("it waits in the place", || service.long_place().is_none()).await;
+        run.cancel(CancelRequest::because("enough").abort());
+    });
+    assert_eq!((told.status.as_u16(), told.header("quell-quiescent")), (200, "true"));
+    assert!(service.long_place().is_some(), "it is free again");
+}
+
+#[tokio::test]
+async fn i14_cancels_and_reads_are_answered_whatever_others_hold() {
+    let mut limits = ServiceLimits::default();
+    limits.requests_bytes_max = 0;
+    let app = router(guarded(EngineConfig::new(), limits));
+    assert_eq!(start(&app, ADA, "echo", 20_000).await.status, 429, "there is no room");
+    let sleeper = json!({ "kind": "agent", "id": "sleeper" });
+    let body = json!({ "component": sleeper, "id": "r", "input": "x".repeat(10_000) });
+    let started = send(&app, "POST", "/v1/runs", &[JSON, ADA], body.to_string()).await;
+    assert_eq!(started.status, 201, "{}", started.text);
+    let told = send(&app, "GET", "/v1/runs/r", &[ADA], "").await;
+    assert_eq!(told.json()["input"].as_str().map(str::len), Some(10_000), "{}", told.text);
+    let body = json!({ "reason": "the stop button", "wait": "terminal" }).to_string();
+    let length = body.len().to_string();
+    let headers = [JSON, ADA, ("content-length", &*length)];
+    let told = send(&app, "POST", "/v1/runs/r/cancel", &headers, body).await;
+    assert_eq!(told.json()["status"], "cancelled", "{}", told.text);
+}
+
+#[tokio::test]
+async fn whoever_is_refused_with_429_has_started_nothing() {
+    let mut limits = ServiceLimits::default();
+    limits.requests_bytes_max = 100_000;
+    let service = guarded(EngineConfig::new(), limits);
+    let app = router(service.clone());
+    let component = json!({ "kind": "agent", "id": "shouter" });
+    let body = json!({ "component": component, "id": "loud", "input": 4 }).to_string();
+    let start = async || {
+        let headers = [JSON, ADA, ("idempotency-key", "k")];
+        send(&app, "POST", "/v1/runs", &headers, body.clone()).await
+    };
+    assert_eq!(start().await.status, 201);
+    let view = service.view(Contract::Native, Principal::named("ada"));
+    view.run("loud").unwrap().ended().await;
+    let told = send(&app, "GET", "/v1/runs/loud", &[ADA], "").await;
+    assert_eq!(told.status, 429, "it has said too much");
+    let again = start().await;
+    assert_eq!(again.status, 200, "{}", again.text);
+    assert_eq!(
+        (&again.json()["id"], &again.json()["status"]),
+        (&"loud".into(), &"completed".into())
+    );
 }

@@ -131,28 +131,27 @@ async fn a_guard_is_counted_per_run_and_forgotten() {
     drop(a);
     assert_eq!(one.ended().await.status, RunStatus::Cancelled);
     assert!(!two.status().is_terminal());
-    b.finish();
-    assert!(!two.status().is_terminal());
-    let (c, d) =
-        (service.guard(&two, OnDisconnect::Cancel), service.guard(&two, OnDisconnect::Cancel));
-    c.finish();
-    drop(d);
-    assert_eq!(two.ended().await.status, RunStatus::Cancelled, "the last one went without an end");
+    let c = service.guard(&two, OnDisconnect::Cancel);
+    drop(b);
+    assert!(two.row().stopped_at.is_none(), "another client is there");
+    drop(c);
+    assert_eq!(two.ended().await.status, RunStatus::Cancelled, "the last one went");
 }
 
 #[tokio::test]
-async fn an_answer_that_ends_before_its_run_leaves_it_alone() {
-    let service = service_with(EngineConfig::new(), &Witness::default());
-    let run = service.engine().submit(quell::RunSpec::agent("one"), async |_ctx| {
-        std::future::pending::<()>().await;
-        Ok(())
-    });
-    let run = run.unwrap().into_ref();
+async fn a_client_that_the_server_disconnects_is_gone_too() {
+    let (service, to) = server(&Witness::default()).await;
+    let run = started(&service, to).await;
+    // As for a reader that is too slow: the stream ends, and the run does not.
+    let pieces = futures::stream::iter(["the first words".into()]);
     let guard = service.guard(&run, OnDisconnect::Cancel);
-    let pieces = futures::stream::iter(["a", "b"]).map(bytes::Bytes::from);
     let body = stream_body(pieces, Heartbeat::none(), Some(guard));
-    assert_eq!(body.collect().await.unwrap().to_bytes(), "ab");
-    assert_eq!(run.row().stopped_at, None);
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "the first words");
+    run.ended().await;
+    assert_eq!(run.row().cause.unwrap().kind, CauseKind::Disconnected);
+    let body = r#"{"component":{"kind":"agent","id":"sleeper"},"id":"s"}"#;
+    Client::connect(to).await.send("POST", "/v1/runs", body).await.rest().await;
+    let run = service.engine().get(parse_id("s").unwrap()).unwrap();
     let guard = service.guard(&run, OnDisconnect::Cancel);
     let pieces = futures::stream::iter(["a", "b"]).map(bytes::Bytes::from);
     drop(stream_body(pieces, Heartbeat::none(), Some(guard)));

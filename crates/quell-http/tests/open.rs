@@ -55,3 +55,32 @@ async fn with_a_key_every_host_and_origin_is_served() {
     let with_key = [&foreign[..], &[("x-api-key", "secret")]].concat();
     assert_eq!(send(&app, "POST", "/v1/runs", &with_key, ECHO).await.status, StatusCode::CREATED);
 }
+
+#[tokio::test]
+async fn a_page_of_another_origin_stops_no_run_by_reading_and_leaving() {
+    let app = router(service().access(Access::open().trust_origin("http://ui.example")));
+    let foreign = ("origin", "http://evil.example");
+    let elsewhere = ("sec-fetch-site", "cross-site");
+    for (headers, query, is_refused) in [
+        (&[][..], "on_disconnect=cancel", false),
+        (&[foreign], "on_disconnect=continue", false),
+        (&[foreign], "on_disconnect=cancel", true),
+        (&[foreign], "after=1&on%5Fdisconnect=cancel", true),
+        (&[foreign], "cancel_on_disconnect=0", false),
+        (&[foreign], "cancel_on_disconnect=1", true),
+        (&[foreign], "cancel_on_disconnect=True", true),
+        (&[elsewhere], "on_disconnect=continue", false),
+        (&[elsewhere], "on_disconnect=cancel", true),
+        (&[("sec-fetch-site", "same-site")], "on_disconnect=cancel", true),
+        (&[("sec-fetch-site", "same-origin")], "on_disconnect=cancel", false),
+        (&[("sec-fetch-site", "none")], "on_disconnect=cancel", false),
+        (&[elsewhere, ("origin", "http://ui.example")], "on_disconnect=cancel", false),
+    ] {
+        let headers: Headers<'_> = headers;
+        let path = format!("/v1/runs/r/events?{query}");
+        let answer = send(&app, "GET", &path, headers, "").await;
+        // There is no such run, for whoever comes through.
+        let was_refused = answer.status == StatusCode::FORBIDDEN;
+        assert_eq!(was_refused, is_refused, "{headers:?} {query}: {}", answer.text);
+    }
+}

@@ -65,4 +65,4 @@ mod values;
 mod wire;
 
 pub use options::Options;
-pub use routes::{allow_origins, info, not_found, router, routes};
+pub use routes::{allow_origins, in_its_words, info, not_found, router, routes};

@@ -214,12 +214,12 @@ mod tests {
     async fn an_answer_counts_until_its_client_has_taken_it() {
         let echo = Component::agent("echo", async |_ctx, input: Payload| Ok(input));
         let mut limits = ServiceLimits::default();
-        limits.requests_bytes_max = 400_000;
+        limits.requests_bytes_max = 4_000_000;
         let access = Access::open().key(Key::new("ada", ADA));
         let service = Service::new(Engine::new(), Catalog::new().with(echo));
         let app = router(service.limits(limits).access(access), Options::default());
         let path = thread_of_ada(&app).await;
-        let run = json!({ "assistant_id": "echo", "input": { "text": "x".repeat(10_000) } });
+        let run = json!({ "assistant_id": "echo", "input": { "text": "x".repeat(100_000) } });
         assert_eq!(post(&app, ADA, &format!("{path}/runs/wait"), run).await.0, 200);
         for path in [path.clone(), format!("{path}/runs")] {
             let get = async || {
@@ -229,7 +229,7 @@ mod tests {
             };
             let mut stalled = vec![get().await];
             while stalled.last().is_some_and(|answer| answer.status() == 200) {
-                assert!(stalled.len() < 20, "a share is 100,000 bytes");
+                assert!(stalled.len() < 20, "a share is 1,000,000 bytes");
                 stalled.push(get().await);
             }
             assert!(stalled.len() > 2 && stalled.pop().unwrap().status() == 429, "{path}");

@@ -270,9 +270,10 @@ key none of this applies. A page of another origin may still read what LangGraph
 (CORS *).
 
 Descriptors (ulimit -n): the soft limit is raised to the hard one, and programs get it as it was. \
-Half are for connections, at most 10,000. Streams, waits and starts have \
-three quarters of these, one more is answered 503; the rest is for cancels and reads. When all are \
-taken, the connection that has been idle for longest is closed. A client that takes nothing for \
+Half are for connections, at most 10,000. Streams, waits and starts have three quarters of these, \
+one more is answered 503; the rest is for cancels and reads. A cancel that is to wait takes a \
+place of the former; if none is left it is carried out and answered at once. When all are taken, \
+the connection that has been idle for longest is closed. A client that takes nothing for \
 30 s of what is written to it is given up.
 
 Signals:

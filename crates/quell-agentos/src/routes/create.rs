@@ -45,7 +45,7 @@ pub(super) async fn create(
         return streamed(site, &view, guard, form.is_background);
     }
     run.ended().await;
-    guard.finish();
+    drop(guard);
     told(&view, &run).await?.ok_or_else(Refusal::unexpected)
 }
 

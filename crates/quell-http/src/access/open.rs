@@ -40,8 +40,10 @@ pub enum BodyKinds {
 ///
 /// While access is open ([`Access::is_open`]), a request is answered 403 unless its `Host` is
 /// `localhost`, an address of loopback, or a name given to [`Access::trust_host`]; a request other
-/// than `GET`, `HEAD` and `OPTIONS` also if its `Origin` is neither the page's own host nor given
-/// to [`Access::trust_origin`]. A body that is not JSON by name is answered 415 where the contract
+/// than `GET`, `HEAD` and `OPTIONS`, and one that asks for a run to be stopped when its client
+/// leaves, also if its `Origin` is neither the page's own host nor given to
+/// [`Access::trust_origin`], or if it has none and `Sec-Fetch-Site` says that it comes from another
+/// page. A body that is not JSON by name is answered 415 where the contract
 /// has JSON. A request without a `Host` comes from no browser and is served. The answers are
 /// problem documents.
 ///
@@ -102,7 +104,8 @@ impl Door {
                 ),
             ));
         }
-        if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        if is_read && !stops_without_client(request.uri().query().unwrap_or_default()) {
             return None;
         }
         if let Some(origin) = self.foreign_origin(headers) {
@@ -137,6 +140,11 @@ impl Door {
             // The host is ours by now: a page of the same host and port came from here.
             rest.is_some() && rest == host
         };
+        if !headers.contains_key(ORIGIN) {
+            // A page may ask for an image, say, without naming itself; its browser says it.
+            let site = headers.get("sec-fetch-site")?.to_str().unwrap_or_default();
+            return (!["same-origin", "none"].contains(&site)).then(|| site.to_owned());
+        }
         let mut origins = headers.get_all(ORIGIN).iter();
         let foreign = origins.find(|origin| {
             let origin = origin.to_str().unwrap_or_default();
@@ -144,6 +152,18 @@ impl Door {
         });
         foreign.map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
     }
+}
+
+/// Tells whether a query asks for the run to be stopped when its client leaves, as the native API
+/// or `LangGraph` says it.
+fn stops_without_client(query: &str) -> bool {
+    form_urlencoded::parse(query.as_bytes()).any(|(key, value)| match &*key {
+        "on_disconnect" => value == "cancel",
+        "cancel_on_disconnect" => {
+            ["1", "true", "yes"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
+        }
+        _ => false,
+    })
 }
 
 /// Refuses a body that is not JSON by name.

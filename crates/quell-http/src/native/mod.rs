@@ -5,6 +5,7 @@ mod problems;
 mod query;
 mod router;
 mod routes;
+mod told;
 mod upload;
 mod wire;
 

@@ -18,9 +18,10 @@ use crate::guard::OnDisconnect;
 use crate::ids::{is_reserved, parse_id};
 use crate::native::problems::{forbidden, unknown_run, unreadable};
 use crate::native::query::{ListQuery, StreamQuery, seq};
+use crate::native::told::{told, without_values};
 use crate::native::upload::json_body;
 use crate::native::wire::{
-    self, CancelAnswer, CancelRun, Detail, Health, Millis, RunList, RunObject, RunSummary, StartRun,
+    self, CancelAnswer, CancelRun, Health, Millis, RunList, RunObject, RunSummary, StartRun,
 };
 use crate::once::Once;
 use crate::problem::Problem;
@@ -43,7 +44,8 @@ type RunPath = Result<Path<String>, PathRejection>;
         description = "At most 256 bytes")),
     request_body = StartRun,
     responses(
-        (status = 201, description = "It was started", body = RunObject),
+        (status = 201, description = "It was started. If there is no room for a large answer: the \
+            run as lists show it, without its values", body = RunObject),
         (status = 200, description = "The same request has started it", body = RunObject),
         (status = 400, description = "Not JSON", body = Problem, content_type = PROBLEM),
         (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
@@ -86,7 +88,11 @@ pub(crate) async fn start_run(
     let started = view.start(start).await?;
     drop(upload);
     let status = if started.is_replay { StatusCode::OK } else { StatusCode::CREATED };
-    let mut response = told(&view, &started.run).await?;
+    // The run is there: whoever is refused has started nothing.
+    let mut response = match told(&view, &started.run).await {
+        Ok(response) => response,
+        Err(_) => Json(without_values(&view, &started.run)).into_response(),
+    };
     *response.status_mut() = status;
     // Relative to the path of this request, wherever the API is mounted.
     if let Ok(place) = HeaderValue::from_str(&format!("runs/{}", started.run.id())) {
@@ -374,24 +380,6 @@ fn readable_run(view: &View, id: RunPath) -> Result<RunRef, Problem> {
 fn may_read(view: &View, run: &RunRef) -> bool {
     let who = view.principal();
     view.component_of(run).is_none_or(|it| who.may_read(it) || who.may_run(it))
-}
-
-async fn told(view: &View, run: &RunRef) -> Answer {
-    let (seen, run, report) = (view.clone(), run.clone(), run.report());
-    let about = view.weight(&report);
-    let object = move || {
-        let (state, notes) = (seen.state_of(&report), seen.notes(&run));
-        let detail = Detail {
-            input: run.input().cloned(),
-            text: notes.text,
-            progress: notes.progress,
-            rows: report.rows.clone(),
-            omitted: report.omitted,
-        };
-        let summary = RunSummary::new(&run, report.own_row().clone(), state);
-        RunObject { summary, detail }
-    };
-    Ok(view.told(about, object).await?)
 }
 
 /// After so long without an event the stream says that it is there.

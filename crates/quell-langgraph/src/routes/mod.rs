@@ -13,11 +13,13 @@ use std::any::Any;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::middleware::from_fn;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use quell_http::{BodyError, BodyKinds, Service, Upload, View, aside, guard_open};
+use quell_http::{BodyError, BodyKinds, Problem, Service, Upload, View, aside, guard_open};
 use serde::Serialize;
 use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -72,8 +74,24 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/runs/{run}/stream", get(join::stream_stateless))
         .route("/runs/cancel", post(cancel::many))
         .method_not_allowed_fallback(no_such_method);
-    let routes = caught(routes).layer(from_fn(cors::allow));
-    guard_open(routes, &service, BodyKinds::Json).with_state(App::new(service, options))
+    let routes = guard_open(caught(routes), &service, BodyKinds::Json);
+    in_its_words(routes.with_state(App::new(service, options)))
+}
+
+/// Puts the contract's words and headers around its routes and the layers of a server around them:
+/// what these refuse by a [`Problem`] is `{"detail"}` here, and pages of other origins can read it.
+pub fn in_its_words(router: Router) -> Router {
+    router.layer(from_fn(worded)).layer(from_fn(cors::allow))
+}
+
+async fn worded(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let mut refusal = Refusal::new(problem.status(), problem.detail().to_owned()).into_response();
+    if let Some(soon) = response.headers_mut().remove(RETRY_AFTER) {
+        refusal.headers_mut().insert(RETRY_AFTER, soon);
+    }
+    refusal
 }
 
 /// Answers 500 in the contract's words where a handler panics, instead of cutting the connection.

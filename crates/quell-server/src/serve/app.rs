@@ -6,19 +6,13 @@ use axum::{Json, Router};
 use quell_http::{BodyKinds, Service, guard_open};
 use serde_json::Value;
 
-use super::streams::{self, Streams};
-use super::{Demo, leftover};
+use super::{Demo, leftover, streams};
 use crate::config::Config;
 use crate::demo::{self, playbook3d as demo_data};
 
 /// Puts all contracts on one port: `AgentOS` and `LangGraph` at `/`, `Playbook3D` under
 /// `/playbook3d`, the native API under `/v1`, and in demo mode the witness.
-pub(super) fn router(
-    service: &Service,
-    config: &Config,
-    demo: Option<Demo>,
-    streams: Streams,
-) -> Router {
+pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> Router {
     let about = about(service, config);
     // Pages of other origins may read it, as they may read the rest of LangGraph.
     let info = Router::new()
@@ -28,7 +22,6 @@ pub(super) fn router(
     let app = Router::new()
         .merge(quell_http::router(service.clone()))
         .merge(quell_agentos::routes(service.clone(), config.agentos.clone()))
-        .merge(quell_langgraph::routes(service.clone(), config.langgraph.clone()))
         .merge(info);
     let mut options = config.playbook3d.clone();
     let mut playbook3d = service.clone();
@@ -45,9 +38,12 @@ pub(super) fn router(
     let app = app
         .nest("/playbook3d", quell_playbook3d::router(playbook3d, options))
         .fallback(async move || quell_agentos::absent(has_codes));
+    let long = || from_fn_with_state(service.clone(), streams::layer);
+    let langgraph = quell_langgraph::routes(service.clone(), config.langgraph.clone());
+    let langgraph = quell_langgraph::in_its_words(langgraph.layer(long()));
     // Also around what is of no contract, and around the demo's keys, which everybody knows.
-    let app = app.layer(from_fn_with_state(streams, streams::layer));
-    guard_open(app, service, BodyKinds::Any).layer(from_fn(leftover::layer))
+    let app = guard_open(app.layer(long()), service, BodyKinds::Any);
+    app.merge(langgraph).layer(from_fn(leftover::layer))
 }
 
 /// Makes the answer to `GET /info`, a path that two contracts share: the keys of both.

@@ -35,7 +35,6 @@ use crate::text::span;
 use connections::Connections;
 use descriptors::Shares;
 use stderr::Stderr;
-use streams::Streams;
 
 /// Serves what the command line asks for, until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
@@ -126,9 +125,10 @@ impl Site {
         }
         let shares = Shares::of_process();
         let engine = Engine::with_config(config.engine(shares.programs).runtime(bodies));
-        let limits = config.limits(shares.streams());
+        let mut limits = config.limits(shares.streams());
+        limits.long_requests_max = shares.streams();
         let service = Service::new(engine.clone(), catalog).limits(limits).access(access);
-        let app = app::router(&service, &config, demo, Streams::new(shares.streams()));
+        let app = app::router(&service, &config, demo);
         let connections = Connections::accept(listener, app, shares.connections);
         announce(address);
 

@@ -1,48 +1,32 @@
-//! [`Streams`]: what may hold a connection for long, within a bound below that of connections.
+//! What may hold a connection for long, within a bound below that of connections.
 //!
 //! Streams and waits last as long as their runs, and a start as long as its body is sent. They have
-//! most of the places, and never all: a cancel and a read always find one.
-
-use std::sync::Arc;
+//! most of the places, and never all: a cancel and a read always find one. A cancel that is to wait
+//! takes one of these places too, or does not wait ([`quell_http::View::cancel`]).
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use quell_http::Problem;
-use tokio::sync::Semaphore;
+use quell_http::{Problem, Service};
 
 use super::held::Held;
 
-/// The places of streams, waits and starts. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(super) struct Streams {
-    places: Arc<Semaphore>,
-    most: usize,
-}
-
-impl Streams {
-    /// Has so many places.
-    pub(super) fn new(most: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(most)), most }
-    }
-}
-
 /// Answers 503 to a request that would hold the last places for long, before it has made anything.
 pub(super) async fn layer(
-    State(streams): State<Streams>,
+    State(service): State<Service>,
     request: Request,
     next: Next,
 ) -> Response {
     if !is_long(request.method(), request.uri().path()) {
         return next.run(request).await;
     }
-    let Ok(place) = Arc::clone(&streams.places).try_acquire_owned() else {
+    let Some(place) = service.long_place() else {
         let detail = format!(
             "streams, waits and starts would exceed the limit of {}; the other connections are for \
              cancels and reads",
-            streams.most
+            service.limits_of().long_requests_max
         );
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail);
         return problem.into_response();
@@ -50,7 +34,8 @@ pub(super) async fn layer(
     next.run(request).await.map(|body| Body::new(Held::new(body, place)))
 }
 
-/// Tells whether a request may hold its connection for long. A cancel may wait, within its grace.
+/// Tells whether a request may hold its connection for long. Whether a cancel may, its
+/// handler decides.
 fn is_long(method: &Method, path: &str) -> bool {
     let mut parts = path.trim_end_matches('/').rsplit('/');
     let last = parts.next().unwrap_or_default();
@@ -59,7 +44,8 @@ fn is_long(method: &Method, path: &str) -> bool {
     }
     // Playbook3D's cancel names the team and the run behind the word.
     let is_cancel = last == "cancel" || parts.nth(1) == Some("cancel");
-    *method == Method::POST && !is_cancel
+    let is_read = ["search", "count", "history"].contains(&last);
+    *method == Method::POST && !is_cancel && !is_read
 }
 
 #[cfg(test)]
@@ -81,6 +67,7 @@ mod tests {
             ("GET", "/threads/t/runs/r/stream", true),
             ("GET", "/threads/t/runs", false),
             ("POST", "/runs/cancel", false),
+            ("POST", "/assistants/search", false),
             ("POST", "/playbook3d/run_workflow/t/r", true),
             ("POST", "/playbook3d/cancel/t/r", false),
         ] {

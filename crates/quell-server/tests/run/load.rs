@@ -82,12 +82,49 @@ fn a_cancel_and_a_read_find_a_place_behind_streams_and_idle_connections() {
         assert_eq!(status(reader), "200");
     }
     assert_eq!(status(&mut ask(stream)), "503");
+    // In the words of each contract, for pages too.
+    let mut refused = ask("POST /runs/wait HTTP/1.1\r\nhost: localhost\r\n\
+                           connection: close\r\ncontent-length: 0\r\n\r\n");
+    let mut told = String::new();
+    refused.read_to_string(&mut told).expect("it answers");
+    assert!(told.starts_with("HTTP/1.1 503") && told.contains("\r\n\r\n{\"detail\":"), "{told}");
+    assert!(told.contains("access-control-allow-origin: *"), "{told}");
     // As many as there are places, and more, of which nothing comes but their first bytes.
     let idle: Vec<_> = (0..40).map(|_| ask("GET /heal")).collect();
     let (code, told) = site.post("/v1/runs/places/cancel", &json!({}));
     assert_eq!((code, told["disposition"].as_str()), (200, Some("accepted")), "{told}");
     assert_eq!(site.get("/v1/runs/places").0, 200);
     drop((readers, idle));
+    site.signal("TERM");
+    assert_eq!(site.ended().0.code, Some(0));
+}
+
+// 24 places for what holds a connection for long: 40 cancels that wait do not take all 32.
+#[test]
+fn cancels_that_wait_leave_places_for_those_that_do_not() {
+    let site = Site::under("ulimit -n 64", Scratch::new(), &["--demo"]);
+    let component = json!({ "kind": "agent", "id": "slow-agent" });
+    let input = json!({ "message": "ticks=100000 tick_ms=100" });
+    let body = json!({ "component": component, "id": "awaited", "input": input });
+    assert_eq!(site.post("/v1/runs", &body).0, 201);
+    let year = 31_536_000_000_u64;
+    let body = json!({ "mode": "after_step", "escalate_after_ms": year, "wait": "terminal" });
+    let body = body.to_string();
+    let request = format!(
+        "POST /v1/runs/awaited/cancel HTTP/1.1\r\nhost: localhost\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let ask = || {
+        let mut client = TcpStream::connect(site.address()).expect("it listens");
+        client.write_all(request.as_bytes()).expect("it reads");
+        client
+    };
+    let waiting: Vec<_> = (0..40).map(|_| ask()).collect();
+    assert_eq!(site.get("/healthz").0, 200);
+    let (code, told) = site.post("/v1/runs/awaited/cancel", &json!({ "mode": "abort" }));
+    assert_eq!((code, told["disposition"].as_str()), (200, Some("escalated")), "{told}");
+    drop(waiting);
     site.signal("TERM");
     assert_eq!(site.ended().0.code, Some(0));
 }

@@ -97,7 +97,8 @@ pub(crate) struct CancelRun {
     pub(crate) grace_ms: Option<Millis>,
     /// When `after_step` becomes `cooperative`. Defaults to 30,000.
     pub(crate) escalate_after_ms: Option<Millis>,
-    /// What the answer waits for. Defaults to `none`.
+    /// What the answer waits for. Defaults to `none`. A server that has no place left for waits
+    /// answers at once what there is.
     #[serde(default)]
     pub(crate) wait: WaitName,
     /// The longest wait in milliseconds. Defaults to none for `terminal`, which a hard deadline

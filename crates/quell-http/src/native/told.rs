@@ -1,0 +1,35 @@
+//! A run as it is told to whoever starts or reads it.
+
+use axum::response::Response;
+use quell::RunRef;
+
+use crate::native::wire::{Detail, RunObject, RunSummary};
+use crate::problem::Problem;
+use crate::view::View;
+
+/// Yields the little that there is always room for.
+pub(crate) fn without_values(view: &View, run: &RunRef) -> RunSummary {
+    let mut row = run.row();
+    (row.output, row.partial) = (None, None);
+    let state = view.state_of_row(&row);
+    RunSummary::new(run, row, state)
+}
+
+/// Tells all of a run, if there is room for it.
+pub(crate) async fn told(view: &View, run: &RunRef) -> Result<Response, Problem> {
+    let (seen, run, report) = (view.clone(), run.clone(), run.report());
+    let about = view.weight(&report);
+    let object = move || {
+        let (state, notes) = (seen.state_of(&report), seen.notes(&run));
+        let detail = Detail {
+            input: run.input().cloned(),
+            text: notes.text,
+            progress: notes.progress,
+            rows: report.rows.clone(),
+            omitted: report.omitted,
+        };
+        let summary = RunSummary::new(&run, report.own_row().clone(), state);
+        RunObject { summary, detail }
+    };
+    Ok(view.told(about, object).await?)
+}
