@@ -1,12 +1,15 @@
 //! A process group: its start, its end, and who reaps it.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use quell::Hold;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::sync::{Notify, oneshot};
 
@@ -37,7 +40,9 @@ impl Group {
     ) -> io::Result<(Self, Pipes)> {
         guardian::announce(&mark);
         let mut child = command.spawn().inspect_err(|_| guardian::ended(&mark))?;
+        let (to_leader, held_by_others) = mpsc::channel();
         let pipes = Pipes {
+            held: to_leader,
             stdin: child.stdin.take(),
             stdout: child.stdout.take(),
             stderr: child.stderr.take(),
@@ -50,7 +55,7 @@ impl Group {
         }
         let (reap, order) = oneshot::channel();
         let ended = Arc::new(Notify::new());
-        let leader = Leader { child, id, mark: mark.clone(), _hold: hold };
+        let leader = Leader { child, id, mark: mark.clone(), held_by_others, hold: Some(hold) };
         let to_tell = Arc::clone(&ended);
         // If there is no thread to be had, the leader is killed and reaped as it is dropped.
         thread::Builder::new()
@@ -152,8 +157,10 @@ struct Leader {
     child: Child,
     id: Pid,
     mark: String,
+    /// Pipes that somebody out of reach holds on to.
+    held_by_others: Receiver<OwnedFd>,
     /// Keeps the run from being quiescent.
-    _hold: Hold,
+    hold: Option<Hold>,
 }
 
 impl Leader {
@@ -164,9 +171,13 @@ impl Leader {
         ended.notify_one();
         let Ok(reply) = order.blocking_recv() else { return self.finish_off() };
         let status = self.child.wait();
-        // The hold goes first: when the body ends, nothing is held any more.
+        let pipes: Vec<_> = self.held_by_others.try_iter().collect();
+        let hold = self.hold.take().filter(|_| !pipes.is_empty());
+        // The hold goes first: when the body ends, nothing is held any more but for these pipes.
         drop(self);
         let _ = reply.send(status);
+        pipes.iter().for_each(wait_until_closed);
+        drop(hold);
     }
 
     /// Kills what is left until nothing is, then reaps the leader.
@@ -181,6 +192,8 @@ impl Leader {
             thread::sleep(wait);
             wait = (wait * 2).min(WAIT_MAX);
         }
+        // There are no more when the streams are dropped, which is about now.
+        self.held_by_others.iter().for_each(|pipe| wait_until_closed(&pipe));
     }
 }
 
@@ -200,6 +213,13 @@ impl Drop for Leader {
 /// Signals a group; one that is gone, or belongs to another user by now, cannot be signalled.
 fn signal(group: Pid, signal: Signal) {
     let _ = kill_process_group(group, signal);
+}
+
+/// Waits until nobody can write to a pipe any more; blocks the thread. What is in it is not read,
+/// so that who writes without end is held up.
+fn wait_until_closed(pipe: &OwnedFd) {
+    let mut pipe = [PollFd::new(pipe, PollFlags::empty())];
+    let _ = rustix::io::retry_on_intr(|| poll(&mut pipe, None));
 }
 
 /// Tells whether a child has ended, and does not reap it. One that somebody else reaped has ended.

@@ -16,12 +16,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use crate::survivors;
+use crate::survivors::{self, MARKS};
 
 /// Has every program of this process guarded from now on. The guardian is started with the first
-/// program. One that has died, or does not read, is replaced when the next program starts or ends.
+/// program. One that has died is replaced while programs run, each time later (50 ms to 13 s); one
+/// that does not read, when the next program starts or ends.
 ///
 /// The command starts a process that calls [`guard`] with its stdin. Without this, programs outlive
 /// an embedder that is killed.
@@ -42,6 +43,10 @@ pub fn guarded_by(command: Command) -> Guarded {
     let mut command = command;
     // A group of its own: a Ctrl-C at the terminal is for the embedder.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    // If this process is one of another engine, that one ends the guardian as well.
+    if let Some(marks) = std::env::var_os(MARKS) {
+        command.env(MARKS, marks);
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     lock().command = Some(command);
     Guarded(())
@@ -189,6 +194,8 @@ struct State {
     /// How to start a guardian; none while nothing is guarded.
     command: Option<Command>,
     guardian: Option<(Child, ChildStdin)>,
+    /// How many have died before the programs did.
+    deaths: u32,
     /// What was started and has not ended, by mark: for another guardian.
     programs: BTreeMap<String, News>,
     /// When to start a guardian again, after one that did not read.
@@ -197,7 +204,13 @@ struct State {
 
 impl State {
     const fn new() -> Self {
-        Self { command: None, guardian: None, programs: BTreeMap::new(), next_start: None }
+        Self {
+            command: None,
+            guardian: None,
+            deaths: 0,
+            programs: BTreeMap::new(),
+            next_start: None,
+        }
     }
 
     /// Tells the guardian, or another one everything if there is none that reads.
@@ -232,10 +245,12 @@ impl State {
         let Some(command) = &mut self.command else { return Ok(()) };
         let mut child = command.spawn()?;
         let known: String = self.programs.iter().map(|(mark, news)| news.line(mark)).collect();
+        let id = Pid::from_child(&child);
         match child.stdin.take().map(|pipe| fill(pipe, known.as_bytes())) {
             Some(Ok(pipe)) => {
                 self.guardian = Some((child, pipe));
-                Ok(())
+                let watch = thread::Builder::new().name("quell-guardian".to_owned());
+                watch.spawn(move || replace_when_dead(id)).map(drop)
             }
             told => {
                 reap(child, Duration::ZERO);
@@ -252,6 +267,33 @@ impl State {
         self.programs.clear();
         self.next_start = None;
         self.guardian.take()
+    }
+
+    fn is_guarded_by(&self, id: Pid) -> bool {
+        self.guardian.as_ref().is_some_and(|(child, _)| Pid::from_child(child) == id)
+    }
+}
+
+/// Waits until a guardian is dead, and starts another while there are programs; blocks the thread.
+fn replace_when_dead(id: Pid) {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(id), options));
+    let wait = {
+        let mut state = lock();
+        if !state.is_guarded_by(id) {
+            return;
+        }
+        state.deaths = state.deaths.saturating_add(1);
+        RESTART_WAIT * (1 << (state.deaths - 1).min(RESTART_DOUBLINGS))
+    };
+    thread::sleep(wait);
+    let mut state = lock();
+    // Without programs the next one finds it dead.
+    if state.is_guarded_by(id)
+        && !state.programs.is_empty()
+        && let Err(error) = state.start()
+    {
+        tracing::warn!(%error, "no guardian: a kill of this process would leave its programs");
     }
 }
 
@@ -304,6 +346,10 @@ const TERM_WAIT: Duration = Duration::from_millis(500);
 /// How long to go on killing.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
+/// The pause before the first guardian that replaces a dead one, and how often it doubles.
+const RESTART_WAIT: Duration = Duration::from_millis(50);
+const RESTART_DOUBLINGS: u32 = 8;
+
 /// The pause between two looks at what is awaited.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -317,84 +363,4 @@ const READ_WAIT: Duration = Duration::from_secs(1);
 const START_PAUSE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Guards with a shell command.
-    fn guarded(script: &str) -> State {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::null());
-        State { command: Some(command), ..State::new() }
-    }
-
-    /// Ends the guardian, and yields the lines that it was told.
-    fn told(state: &mut State, file: &std::path::Path) -> Vec<String> {
-        let (mut child, pipe) = state.end().unwrap();
-        drop(pipe);
-        child.wait().unwrap();
-        let text = std::fs::read_to_string(file).unwrap();
-        std::fs::remove_file(file).unwrap();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn a_guardian_is_told_of_no_program_of_the_one_before_it() {
-        let file = std::env::temp_dir().join(format!("quell-guardian-{}", std::process::id()));
-        let script = format!("cat > {}", file.display());
-        let mut state = guarded(&script);
-        state.tell("first", News::Announced).unwrap();
-        state.tell("first", News::Started(7, Some(70))).unwrap();
-        assert_eq!(told(&mut state, &file), ["begins first", "begins first 7 70"]);
-        state.tell("first", News::Ended).unwrap();
-        state.tell("unguarded", News::Announced).unwrap();
-        state.command = guarded(&script).command;
-        state.tell("second", News::Announced).unwrap();
-        assert_eq!(told(&mut state, &file), ["begins second"]);
-    }
-
-    #[test]
-    fn one_that_dies_is_replaced_with_the_next_news_and_the_other_is_told_all() {
-        let file = std::env::temp_dir().join(format!("quell-guardian-2-{}", std::process::id()));
-        let mut state = guarded(&format!("cat > {}", file.display()));
-        state.tell("gone", News::Announced).unwrap();
-        state.tell("stays", News::Started(8, None)).unwrap();
-        let (child, _) = state.guardian.as_mut().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        state.tell("gone", News::Ended).unwrap();
-        assert_eq!(told(&mut state, &file), ["begins stays 8"]);
-    }
-
-    #[test]
-    fn one_that_does_not_read_is_given_up_and_not_tried_at_once() {
-        let mut state = guarded("exec sleep 600");
-        state.programs = (0..3_000).map(|it| (format!("{it:036}"), News::Announced)).collect();
-        let error = state.tell("next", News::Announced).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        assert!(state.guardian.is_none() && state.next_start.is_some());
-        state.command = Some(Command::new("/nonexistent"));
-        let error = state.tell("next", News::Ended).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        assert!(state.end().is_none() && state.next_start.is_none());
-    }
-
-    #[test]
-    fn one_that_does_not_end_is_killed() {
-        let mut state = guarded("exec sleep 600");
-        state.tell("program", News::Announced).unwrap();
-        let (child, pipe) = state.end().unwrap();
-        let pid = Pid::from_child(&child);
-        drop(pipe);
-        reap(child, Duration::from_millis(50));
-        assert_eq!(survivors::began(pid), None);
-    }
-
-    #[test]
-    fn a_group_whose_number_means_another_by_now_is_nobodys() {
-        let own = rustix::process::getpid();
-        let program = |began| Program { group: Some(own), began };
-        let began = survivors::began(own);
-        assert_eq!(program(began).group(), Some(own));
-        assert!(began.is_none_or(|began| program(Some(began + 1)).group().is_none()));
-    }
-}
+mod tests;

@@ -82,8 +82,12 @@ impl Running {
             Patience::Until(Instant::now() + REST_WAIT)
         };
         streams.pump_while(group.end(|| patience.kill_at(ctx))).await;
-        // Whoever holds on to a pipe now is out of reach.
-        let _ = tokio::time::timeout(patience.drain_wait(ctx), streams.drain()).await;
+        // Whoever holds on to a pipe now is out of reach, and keeps a stopped run from being
+        // quiescent. One that ended by itself does not wait for what it left behind.
+        let drained = tokio::time::timeout(patience.drain_wait(ctx), streams.drain()).await;
+        if drained.is_err() && ctx.is_stopping() {
+            streams.hand_over();
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus};
+use std::sync::mpsc::Sender;
 use std::task::{Context, Poll, ready};
 
 use quell::{Payload, RunContext};
@@ -24,6 +25,8 @@ pub(crate) struct Pipes {
     pub(crate) stdin: Option<ChildStdin>,
     pub(crate) stdout: Option<ChildStdout>,
     pub(crate) stderr: Option<ChildStderr>,
+    /// Where those go that somebody out of reach still holds on to.
+    pub(crate) held: Sender<OwnedFd>,
 }
 
 /// Moves what a process reads and writes: stdin from its input, stdout and stderr to events and to
@@ -39,6 +42,7 @@ pub(crate) struct Streams {
     stdout_kept: Vec<u8>,
     stdout_kept_max: usize,
     is_reported: bool,
+    held: Sender<OwnedFd>,
     /// Whether the output of the run was refused.
     is_refused: bool,
     pace: Pace,
@@ -60,6 +64,7 @@ impl Streams {
             stdout_kept: Vec::new(),
             stdout_kept_max,
             is_reported: false,
+            held: pipes.held,
             is_refused: false,
             pace: Pace::default(),
             ctx,
@@ -115,6 +120,17 @@ impl Streams {
     /// hold too much.
     pub(crate) const fn is_refused(&self) -> bool {
         self.is_refused
+    }
+
+    /// Hands over stdout and stderr if they are not closed by everybody else: whoever holds on to
+    /// them is of the program, and alive.
+    pub(crate) fn hand_over(&mut self) {
+        for stream in [&mut self.stdout, &mut self.stderr] {
+            if let Some(Ok(pipe)) = stream.pipe.take().map(pipe::Receiver::into_nonblocking_fd) {
+                // Nobody takes it if the order to reap has come first.
+                let _ = self.held.send(pipe);
+            }
+        }
     }
 
     /// Makes what is known the output of the run, and nothing after it.
@@ -193,6 +209,9 @@ impl Drop for Streams {
             if self.stderr.read_now(&mut buf, &self.ctx).is_none() {
                 break;
             }
+        }
+        if self.ctx.is_stopping() {
+            self.hand_over();
         }
         self.close(None);
     }

@@ -186,7 +186,9 @@ that failed) sends SIGTERM to the groups, waits for the grace but \
 for a tenth of it (at most 500 ms, for the rest of the output), then sends SIGKILL. What a program \
 had written by then is kept as partial output. When quell exits, nothing it started is left. A \
 small process of its own, the guardian, outlives a quell that is killed and ends what it had \
-started; except on Linux it cannot find what has left its group.
+started; except on Linux it cannot find what has left its group, and on Linux not what has also \
+given up its environment. A stopped run whose program left such a process holding stdout or stderr \
+names it as abandoned.
 
 In a terminal the tree is live; elsewhere each transition is one line on stdout. The report \
 follows: status and cause of every run, who was signalled and aborted, how long the stop took, \
@@ -222,8 +224,13 @@ through one contract is seen, and can be cancelled, through every other that exp
 A cancel is answered while every body blocks its thread: bodies have threads of their own.
 
 Programs do not outlive a server that is killed: a small process of its own, the guardian, ends \
-them. Except on Linux it cannot find those that have left their group; and nobody ends them if the \
-guardian is killed together with the server.";
+them. Except on Linux it cannot find those that have left their group; on Linux not those that \
+have also given up their environment (QUELL_PROCESS_IDS), or run as another user; and nobody ends \
+them if the guardian is killed together with the server. A stopped run is not quiescent as long as \
+such a process holds on to its stdout or stderr.
+
+Programs are trusted with all that the user of the server may read and do, its files and its \
+environment among it (/proc): run programs that must not see its keys as another user.";
 
 const SERVE_AFTER_HELP: &str = "\
 The file:

@@ -13,7 +13,8 @@ use crate::run::EXIT_USAGE;
 /// Does something whose programs do not outlive this process, however it ends.
 pub(crate) fn guarded(does: impl FnOnce() -> ExitCode) -> ExitCode {
     let mut command = Command::new(own_path());
-    command.arg("guard").current_dir("/");
+    // Its environment stays readable for as long as it runs: no secrets, nothing it does not need.
+    command.arg("guard").current_dir("/").env_clear();
     let _guarded = quell_process::guarded_by(command);
     does()
 }

@@ -24,6 +24,9 @@ impl Signals {
     ///
     /// Fails if the operating system refuses.
     pub(crate) fn listen() -> io::Result<Self> {
+        // Handled, and heard by nobody: a file that may not grow any more (`ulimit -f`) is a write
+        // that fails, as on a full disk. Programs get the default back.
+        drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         let hang_up = if is_hang_up_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use quell::{CancelRequest, Engine, OnStop, Outcome, RunReport, RunSpec, RunStatus};
+use quell::{CancelRequest, Engine, OnStop, Outcome, RunReport, RunSpec, RunStatus, Work};
 use serde_json::Value;
 
 use crate::support::{PATIENCE, Scratch, eventually, script, start};
@@ -120,6 +120,26 @@ async fn what_left_the_group_is_stopped_as_well() {
     let (_, report) = started.stop().await;
     assert!(report.quiescent);
     assert!(!pids.iter().any(|pid| pid.is_alive()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_whoever_is_out_of_reach_and_holds_stdout_is_named_as_abandoned() {
+    for grace in [Duration::ZERO, Duration::from_millis(200)] {
+        let scratch = Scratch::new("stop-holds-stdout");
+        let text = "env -i PATH=\"$PATH\" setsid sh -c 'echo $$ > pid; exec sleep 600' &
+            exec sleep 600";
+        let spec = RunSpec::step("process").grace(grace);
+        let started = start(spec, script(text).cwd(scratch.path()));
+        let stray = scratch.pid("pid").await;
+        let run = started.run().clone();
+        run.cancel(CancelRequest::because("the test says so"));
+        let report = run.ended().await;
+        assert!(stray.is_alive() && !report.quiescent, "{report:?}");
+        let named: Vec<_> = report.abandoned.iter().map(|it| (it.what, &*it.name)).collect();
+        assert_eq!(named, [(Work::Process, "sh")]);
+        stray.kill();
+        assert!(run.quiescent().await.quiescent);
+    }
 }
 
 #[tokio::test]

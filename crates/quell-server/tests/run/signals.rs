@@ -113,3 +113,19 @@ fn signals_are_heard_while_nobody_reads_stdout() {
     drop(unread);
     scratch.assert_nothing_is_left(1);
 }
+
+#[test]
+fn a_file_that_may_not_grow_is_no_signal_to_us_and_one_to_programs() {
+    let scratch = Scratch::new();
+    let script = "sh -c 'seq 1 10000 > big'; echo $? > status; seq 1 10000";
+    let limited = ["sh", "-c", "ulimit -f 2; exec \"$@\"", "sh"];
+    let mut command = through(&scratch, &limited, &["run", "--json", "--", "sh", "-c", script]);
+    let out = std::fs::File::create(scratch.path("out")).expect("a file can be made");
+    command.stdout(out);
+    let ended = Running::start(command).ended();
+    assert!(ended.code.is_some(), "{ended:?}");
+    assert_eq!(scratch.read("out").len(), 1_024, "the file is full");
+    // 128 and the number of the signal.
+    assert_eq!(scratch.read("status"), b"153\n");
+    scratch.assert_nothing_is_left(0);
+}

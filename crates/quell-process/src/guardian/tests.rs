@@ -1,0 +1,81 @@
+//! What a guardian is told, and when it is given up.
+
+use super::*;
+
+/// Guards with a shell command.
+fn guarded(script: &str) -> State {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::null());
+    State { command: Some(command), ..State::new() }
+}
+
+/// Ends the guardian, and yields the lines that it was told.
+fn told(state: &mut State, file: &std::path::Path) -> Vec<String> {
+    let (mut child, pipe) = state.end().unwrap();
+    drop(pipe);
+    child.wait().unwrap();
+    let text = std::fs::read_to_string(file).unwrap();
+    std::fs::remove_file(file).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_guardian_is_told_of_no_program_of_the_one_before_it() {
+    let file = std::env::temp_dir().join(format!("quell-guardian-{}", std::process::id()));
+    let script = format!("cat > {}", file.display());
+    let mut state = guarded(&script);
+    state.tell("first", News::Announced).unwrap();
+    state.tell("first", News::Started(7, Some(70))).unwrap();
+    assert_eq!(told(&mut state, &file), ["begins first", "begins first 7 70"]);
+    state.tell("first", News::Ended).unwrap();
+    state.tell("unguarded", News::Announced).unwrap();
+    state.command = guarded(&script).command;
+    state.tell("second", News::Announced).unwrap();
+    assert_eq!(told(&mut state, &file), ["begins second"]);
+}
+
+#[test]
+fn one_that_dies_is_replaced_with_the_next_news_and_the_other_is_told_all() {
+    let file = std::env::temp_dir().join(format!("quell-guardian-2-{}", std::process::id()));
+    let mut state = guarded(&format!("cat > {}", file.display()));
+    state.tell("gone", News::Announced).unwrap();
+    state.tell("stays", News::Started(8, None)).unwrap();
+    let (child, _) = state.guardian.as_mut().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    state.tell("gone", News::Ended).unwrap();
+    assert_eq!(told(&mut state, &file), ["begins stays 8"]);
+}
+
+#[test]
+fn one_that_does_not_read_is_given_up_and_not_tried_at_once() {
+    let mut state = guarded("exec sleep 600");
+    state.programs = (0..3_000).map(|it| (format!("{it:036}"), News::Announced)).collect();
+    let error = state.tell("next", News::Announced).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    assert!(state.guardian.is_none() && state.next_start.is_some());
+    state.command = Some(Command::new("/nonexistent"));
+    let error = state.tell("next", News::Ended).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    assert!(state.end().is_none() && state.next_start.is_none());
+}
+
+#[test]
+fn one_that_does_not_end_is_killed() {
+    let mut state = guarded("exec sleep 600");
+    state.tell("program", News::Announced).unwrap();
+    let (child, pipe) = state.end().unwrap();
+    let pid = Pid::from_child(&child);
+    drop(pipe);
+    reap(child, Duration::from_millis(50));
+    assert_eq!(survivors::began(pid), None);
+}
+
+#[test]
+fn a_group_whose_number_means_another_by_now_is_nobodys() {
+    let own = rustix::process::getpid();
+    let program = |began| Program { group: Some(own), began };
+    let began = survivors::began(own);
+    assert_eq!(program(began).group(), Some(own));
+    assert!(began.is_none_or(|began| program(Some(began + 1)).group().is_none()));
+}
