@@ -281,7 +281,7 @@ Half are for connections, at most 10,000. Streams, waits and starts have three q
 one more is answered 503; the rest is for cancels and reads. A cancel that is to wait takes a \
 place of the former; if none is left it is carried out and answered at once. When all are taken, \
 the connection that has been idle for longest is closed. A client that takes nothing for \
-30 s of what is written to it is given up.
+30 s, or less than about 200 KiB, of what is written to it is given up.
 
 Signals:
   the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their

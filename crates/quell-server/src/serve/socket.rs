@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -21,6 +22,8 @@ pub(super) struct Socket(Arc<TcpStream>, Arc<Mutex<Option<Instant>>>);
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
+        // Refused, it keeps the size of the system, and tells a slow client from a stuck one later.
+        let _ = set_socket_send_buffer_size(&stream, SEND_BYTES);
         Self(Arc::new(stream), Arc::default())
     }
 
@@ -145,6 +148,11 @@ impl AsyncWrite for Socket {
 /// A client that takes nothing for so long of what is written to it is given up.
 const TAKES_WITHIN: Duration = Duration::from_secs(30);
 
+/// What the system holds for a client that has yet to take it, in bytes; it doubles that for its
+/// own needs. The system says that there is room again when a third is free: of the megabytes that
+/// it would hold by itself a slow client takes less in the time it has.
+const SEND_BYTES: usize = 256 << 10;
+
 /// How long a client that has sent its last byte may still be answered, and how often a socket is
 /// looked at that has bytes which nobody reads.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -206,6 +214,24 @@ mod tests {
             () = watched.stuck() => {}
         }
         assert!(watched.1.lock().is_some_and(|since| since.elapsed() >= TAKES_WITHIN));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_a_little_makes_room_for_more() {
+        use tokio::io::AsyncWriteExt as _;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut socket = Socket::new(listener.accept().await.unwrap().0);
+        // Until the client's side and ours are full.
+        while tokio::time::timeout(3 * PAUSE, socket.write_all(&[0; 1 << 12])).await.is_ok() {}
+        assert!(socket.1.lock().is_some(), "it waits");
+        let mut taken = 0;
+        while tokio::time::timeout(PAUSE / 20, socket.write_all(b"more")).await.is_err() {
+            client.read_exact(&mut [0; 1 << 12]).await.unwrap();
+            taken += 1 << 12;
+        }
+        assert!(taken < 2 * SEND_BYTES, "room after {taken} bytes");
     }
 
     #[tokio::test]
