@@ -661,7 +661,7 @@ impl Lifecycle {
         let hard = asked.unwrap_or(ladder.hard);
         let wait = stop.wait.filter(|_| asked.is_some()).unwrap_or(ladder.wait);
         let bounds = Bounds { hard, wait, mode: stop.mode, drives: true };
-        self.tighten(bounds, out);
+        self.tighten(bounds, now, out);
         out.answer = Some(if stop.mode > ladder.mode {
             Answer::Escalated { from: ladder.mode, to: stop.mode }
         } else {
@@ -675,7 +675,7 @@ impl Lifecycle {
             return;
         }
         if self.is_stopping() {
-            self.tighten(bounds, out);
+            self.tighten(bounds, now, out);
         } else {
             self.accept(bounds, Trigger::Parent, now, out);
         }
@@ -839,11 +839,11 @@ impl Lifecycle {
         let (Some(grace), Some(ladder)) = (scheduled.grace, self.ladder) else { return };
         let hard = later(scheduled.escalate_at.max(now), grace);
         let wait = scheduled.wait.unwrap_or(ladder.wait);
-        self.tighten(Bounds { hard, wait, mode: StopMode::Cooperative, drives: true }, out);
+        self.tighten(Bounds { hard, wait, mode: StopMode::Cooperative, drives: true }, now, out);
     }
 
     /// Merges a further stop into an accepted one: modes rise, deadlines shrink (I7).
-    fn tighten(&mut self, bounds: Bounds, out: &mut Effects) {
+    fn tighten(&mut self, bounds: Bounds, now: Instant, out: &mut Effects) {
         let Some(ladder) = &mut self.ladder else { return };
         let earlier = bounds.hard < ladder.hard;
         let harder = bounds.mode > ladder.mode;
@@ -856,8 +856,9 @@ impl Lifecycle {
                 ladder.next = Some(Stage::Abort);
             }
         }
-        // The end of the ladder is the earlier one, too, whichever hard deadline stands.
-        let from = ladder.aborted_at.unwrap_or(ladder.hard);
+        // The end of the ladder is the earlier one, too, whichever hard deadline stands. If that is
+        // over and nothing was aborted, the abort is late: it comes no sooner than now.
+        let from = ladder.aborted_at.unwrap_or(ladder.hard.max(now));
         let over = later(bounds.hard.max(from), bounds.wait);
         ladder.wait = ladder.wait.min(over.saturating_duration_since(from));
         if earlier || harder {

@@ -168,7 +168,7 @@ fn open_access_is_for_loopback_only() {
     }
     for address in ["0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1", "192.168.1.7"] {
         let error = open.check_listener(address.parse().unwrap()).unwrap_err().to_string();
-        assert!(error.contains(address) && error.contains("[access]"), "{error}");
+        assert!(error.contains(address) && error.contains("[[keys]]"), "{error}");
         let guarded = Access::open().key(Key::new("ops", "k"));
         assert!(guarded.check_listener(address.parse().unwrap()).is_ok());
     }

@@ -29,12 +29,13 @@ fn i7_the_same_cancel_again_at_the_same_instant_changes_nothing() {
     });
 }
 
-/// Also when another stop, of the run or from above, took hold in between.
+/// Also when another stop, of the run or from above, took hold in between, and a tick was late.
 #[test]
 fn i7_a_cancel_that_comes_again_later_finds_all_that_it_asks_for() {
     let stops = (any_stop(), any_stop(), any::<bool>());
-    let pauses = (0_u64..6, 0_u64..6);
-    check(10_000, (histories(), stops, pauses), |(history, stops, (until_other, until_again))| {
+    let pauses = (0_u64..6, 0_u64..6, any::<bool>());
+    check(10_000, (histories(), stops, pauses), |(history, stops, pauses)| {
+        let (until_other, until_again, ticks) = pauses;
         let world = lived(&history);
         let (stop, other, from_above) = stops;
         let mut life = world.life.clone();
@@ -44,8 +45,11 @@ fn i7_a_cancel_that_comes_again_later_finds_all_that_it_asks_for() {
         let above = Input::ParentStopped { hard, wait, mode, own_grace: None };
         life.on(Input::Stop(stop), world.now);
         life.on(if from_above { above } else { Input::Stop(other) }, then);
-        let before = format!("{life:?}");
         let again = later(then, Duration::from_millis(until_again));
+        if ticks {
+            life.on(Input::Tick { active_at: world.now }, again);
+        }
+        let before = format!("{life:?}");
         let mut fx = life.on(Input::Stop(stop), again);
         fx.answer = None;
         prop_assert_eq!(fx, Effects::default());
