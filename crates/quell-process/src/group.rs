@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use quell::Hold;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::sync::{Notify, oneshot};
 
@@ -174,9 +174,12 @@ impl Leader {
         let pipes: Vec<_> = self.held_by_others.try_iter().collect();
         let hold = self.hold.take().filter(|_| !pipes.is_empty());
         // The hold goes first: when the body ends, nothing is held any more but for these pipes.
+        let mark = self.mark.clone();
         drop(self);
         let _ = reply.send(status);
-        pipes.iter().for_each(wait_until_closed);
+        for pipe in &pipes {
+            wait_until_closed(pipe, &mark);
+        }
         drop(hold);
     }
 
@@ -193,7 +196,9 @@ impl Leader {
             wait = (wait * 2).min(WAIT_MAX);
         }
         // There are no more when the streams are dropped, which is about now.
-        self.held_by_others.iter().for_each(|pipe| wait_until_closed(&pipe));
+        for pipe in &self.held_by_others {
+            wait_until_closed(&pipe, &self.mark);
+        }
     }
 }
 
@@ -216,10 +221,22 @@ fn signal(group: Pid, signal: Signal) {
 }
 
 /// Waits until nobody can write to a pipe any more; blocks the thread. What is in it is not read,
-/// so that who writes without end is held up.
-fn wait_until_closed(pipe: &OwnedFd) {
+/// so that who writes without end is held up. Who holds it and carries the mark has slipped through
+/// the looks until then, and is killed by one of those that follow.
+fn wait_until_closed(pipe: &OwnedFd, mark: &str) {
+    let _condemned = survivors::condemn(mark);
     let mut pipe = [PollFd::new(pipe, PollFlags::empty())];
-    let _ = rustix::io::retry_on_intr(|| poll(&mut pipe, None));
+    let mut wait = WAIT_MIN;
+    loop {
+        let pause = Timespec::try_from(wait).ok();
+        if rustix::io::retry_on_intr(|| poll(&mut pipe, pause.as_ref())) != Ok(0) {
+            return;
+        }
+        for survivors in survivors::find_each(&[(None, mark)]).into_iter().flatten() {
+            survivors.signal(Signal::KILL);
+        }
+        wait = (wait * 2).min(HELD_WAIT_MAX);
+    }
 }
 
 /// Tells whether a child has ended, and does not reap it. One that somebody else reaped has ended.
@@ -230,6 +247,9 @@ fn has_ended(leader: Pid) -> bool {
 
 /// The first pause between two looks at what is alive; each is twice as long as the last.
 const WAIT_MIN: Duration = Duration::from_millis(5);
+
+/// The longest pause between two looks for who holds on to a pipe: it may be out of reach.
+const HELD_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The longest pause between two looks at what is alive.
 const WAIT_MAX: Duration = Duration::from_millis(50);
