@@ -224,7 +224,10 @@ impl State {
         }
         let line = news.line(mark);
         let is_told = match &mut self.guardian {
-            Some((_, pipe)) => pipe.write_all(line.as_bytes()).is_ok(),
+            // A pipe takes what nobody will read while a program that is being started has it too.
+            Some((child, pipe)) => {
+                matches!(child.try_wait(), Ok(None)) && pipe.write_all(line.as_bytes()).is_ok()
+            }
             None => false,
         };
         if is_told { Ok(()) } else { self.start() }

@@ -43,7 +43,10 @@ fn programs_do_not_outlive_a_killed_run() {
 fn programs_do_not_outlive_a_killed_server_whose_guardian_was_killed_before() {
     let scratch = Scratch::new();
     let text = serde_json::json!([STUBBORN]).to_string();
-    let text = format!("[agents.stubborn]\nrun = [\"sh\", \"-c\", {}]\n", &text[1..text.len() - 1]);
+    let text = format!(
+        "[agents.stubborn]\nrun = [\"sh\", \"-c\", {}]\n[agents.brief]\nrun = [\"true\"]\n",
+        &text[1..text.len() - 1]
+    );
     scratch.write("quell.toml", &text);
     let secret = [("A_SECRET", "hush")];
     let site = Site::with_env(scratch, &["--config", "quell.toml"], &secret);
@@ -52,6 +55,7 @@ fn programs_do_not_outlive_a_killed_server_whose_guardian_was_killed_before() {
         let body = serde_json::json!({ "component": component, "input": {} });
         let (status, answer) = site.post("/v1/runs", &body);
         assert!(status < 300, "{status}: {answer}");
+        format!("/v1/runs/{}", answer["id"].as_str().expect("an id"))
     };
     start("stubborn");
     wait_for_pids(&site.scratch);
@@ -65,6 +69,9 @@ fn programs_do_not_outlive_a_killed_server_whose_guardian_was_killed_before() {
     wait_until("it is dead", || !is_alive(first));
     // No program has to start or to end for that.
     wait_until("there is another", || guardian(&site).is_some_and(|pid| pid != first));
+    // It is told of all programs before another one can begin.
+    let brief = start("brief");
+    wait_until("it has ended", || site.get(&brief).1["status"] == "completed");
     site.signal("KILL");
     let scratch = site.ended().1;
     wait_until("nothing is left", || scratch.survivors().is_empty());
