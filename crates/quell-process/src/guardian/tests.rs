@@ -22,7 +22,7 @@ fn told(state: &mut State, file: &std::path::Path) -> Vec<String> {
 #[test]
 fn a_guardian_is_told_of_no_program_of_the_one_before_it() {
     let file = std::env::temp_dir().join(format!("quell-guardian-{}", std::process::id()));
-    let script = format!("cat > {}", file.display());
+    let script = format!("exec cat > {}", file.display());
     let mut state = guarded(&script);
     state.tell("first", News::Announced).unwrap();
     state.tell("first", News::Started(7, Some(70))).unwrap();
@@ -37,7 +37,7 @@ fn a_guardian_is_told_of_no_program_of_the_one_before_it() {
 #[test]
 fn one_that_dies_is_replaced_with_the_next_news_and_the_other_is_told_all() {
     let file = std::env::temp_dir().join(format!("quell-guardian-2-{}", std::process::id()));
-    let mut state = guarded(&format!("cat > {}", file.display()));
+    let mut state = guarded(&format!("exec cat > {}", file.display()));
     state.tell("gone", News::Announced).unwrap();
     state.tell("stays", News::Started(8, None)).unwrap();
     let (child, _) = state.guardian.as_mut().unwrap();
