@@ -203,15 +203,18 @@ impl Scan {
                 b"not" if last == Last::Name => Ok(Last::Name),
                 _ => Ok(self.operand(end)),
             },
+            // The first half of `not in`, or it begins an operand.
+            b"not" => self.count().map(|()| last),
+            // Where an operand has to begin, a sign is one of that operand, also the stars of arguments,
+            // and every other word is a name.
+            b"-" | b"*" | b"**" if last == Last::Nothing => self.count().map(|()| Last::Nothing),
+            [b'a'..=b'z', ..] if last == Last::Nothing => Ok(self.operand(end)),
             b"is" => self.count().map(|()| Last::Name),
             b"and" | b"or" | b"if" | b"else" => self.between(Between::Logic),
-            // It begins an operand, or is the half of `not in`.
-            b"not" => self.count().map(|()| Last::Nothing),
             b"*" => self.between(Between::Numbers),
             b"+" | b"~" | b"<" | b">" | b"==" | b"!=" | b"<=" | b">=" | b"in" => {
                 self.between(Between::Values)
             }
-            b"-" if last != Last::Operand => self.count().map(|()| Last::Nothing),
             b"-" | b"/" | b"//" | b"%" | b"**" => self.between(Between::Sums),
             _ => Ok(self.operand(end)),
         }
@@ -352,6 +355,8 @@ mod tests {
             ("a|sum(start=b)", "a|_weigh(1)|sum(start=b|_weigh(1))"),
             ("a|join(b ~ c)", "a|_weigh(1)|join(b|_weigh(2) ~ c|_weigh(2))"),
             ("x is not defined", "x is not defined"),
+            ("in--3in-a", "in--3|_weigh(2)in-a|_weigh(2)"),
+            ("a|max(*b)", "a|_weigh(1)|max(*b|_weigh(1))"),
             ("a.in not in b.0.5[c]", "a.in|_weigh(2) not in b.0.5[c|_weigh(1)]|_weigh(2)"),
             ("(a * b)[1:2]", "(a|_number * b|_number)[1|_weigh(1):2|_weigh(1)]"),
             ("a[:: 1 - b ]", "a[::( 1|_weigh(2) - b|_weigh(2) )|_step]"),

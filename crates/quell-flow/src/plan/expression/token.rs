@@ -32,23 +32,71 @@ fn string_len(rest: &[u8], quote: u8) -> usize {
     rest.len()
 }
 
-/// A number may have a fraction, unless it is an index behind a dot, and an exponent with a sign.
+/// What a number consists of so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// `0b`, `0o` or `0x`, and digits.
+    Radix,
+    Integer,
+    Fraction,
+    /// The letter of an exponent: a sign may follow.
+    Exponent,
+    /// The sign or a digit of an exponent.
+    Power,
+}
+
+/// A number ends where the language ends it, so `3in` is `3` and `in`. It may have a fraction, unless
+/// it is an index behind a dot, and an exponent with a sign.
 fn number_len(rest: &[u8], after_dot: bool) -> usize {
-    let has_radix = rest[0] == b'0' && rest.get(1).is_some_and(u8::is_ascii_alphabetic);
-    let (mut len, mut has_point) = (1, after_dot || has_radix);
-    while let Some(byte) = rest.get(len).copied() {
-        let is_sign = matches!(byte, b'+' | b'-')
-            && !has_radix
-            && matches!(rest[len - 1], b'e' | b'E')
-            && rest.get(len + 1).is_some_and(u8::is_ascii_digit);
-        let is_point = byte == b'.'
-            && !has_point
-            && !rest.get(len + 1).is_some_and(|next| next.is_ascii_alphabetic() || *next == b'_');
-        if !(is_word(byte) || is_sign || is_point) {
-            break;
-        }
-        has_point |= is_point;
+    let is_hex = matches!(rest.get(..2), Some(b"0x" | b"0X"));
+    let has_radix = is_hex || matches!(rest.get(..2), Some(b"0b" | b"0B" | b"0o" | b"0O"));
+    let (mut part, mut len) = if has_radix { (Part::Radix, 2) } else { (Part::Integer, 1) };
+    while let Some(byte) = rest.get(len) {
+        part = match (byte, part) {
+            (b'.', Part::Integer) if !after_dot && !is_attribute(&rest[len + 1..]) => {
+                Part::Fraction
+            }
+            (b'e' | b'E', Part::Integer | Part::Fraction) => Part::Exponent,
+            (b'+' | b'-' | b'0'..=b'9', Part::Exponent) => Part::Power,
+            (b'0'..=b'9' | b'_', _) => part,
+            (b'a'..=b'f' | b'A'..=b'F', Part::Radix) if is_hex => part,
+            _ => break,
+        };
         len += 1;
     }
     len
+}
+
+/// Tells whether what follows the dot behind an integer is a name, and no exponent: `1.e5` is a
+/// number.
+fn is_attribute(rest: &[u8]) -> bool {
+    let is_exponent = matches!(rest, [b'e' | b'E', b'+' | b'-' | b'0'..=b'9', ..]);
+    !is_exponent && rest.first().is_some_and(|byte| is_word(*byte) && !byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_ends_where_the_language_ends_it() {
+        for (text, number) in [
+            ("3in", "3"),
+            ("3and4", "3"),
+            ("1e5if", "1e5"),
+            ("1e-5-a", "1e-5"),
+            ("1.5.b", "1.5"),
+            ("1.e5", "1.e5"),
+            ("1.e", "1"),
+            ("1..", "1."),
+            ("1_000x", "1_000"),
+            ("0xfg", "0xf"),
+            ("0b1f", "0b1"),
+            ("0o7-1", "0o7"),
+            ("0a", "0"),
+        ] {
+            assert_eq!(&text[..len(text.as_bytes(), false)], number, "{text}");
+        }
+        assert_eq!(len(b"0.5", true), 1);
+    }
 }
