@@ -225,8 +225,9 @@ async fn i30_the_stream_of_a_child_goes_on_after_lagged_with_runs_accepted_in_th
         assert!(matches!(events.next().await.unwrap().kind, EventKind::Queued { .. }));
         root.ended().await;
         let mut read = read(events).await;
-        let lagged = read.remove(0);
-        assert!(matches!(lagged.kind, EventKind::Lagged { .. }), "{lagged:?}");
+        // What it had copied with the event that it read, then the gap.
+        let gap = read.iter().position(|event| matches!(event.kind, EventKind::Lagged { .. }));
+        read.drain(..=gap.filter(|gap| *gap <= 15).expect("it has missed the noise"));
         let words = said(&read);
         for n in 0..3 {
             assert!(words.contains(&format!("\"late word {n}\"")), "rows {rows_max}: {words:?}");

@@ -36,6 +36,8 @@ mod execution;
 mod tools;
 // I16: stop hooks.
 mod hooks;
+// I17: the one poll that a parent has left when its children have ended.
+mod lastpoll;
 // I15, I16: hooks and the scopes around them.
 mod cleanup;
 // I7, I21 to I23: requests for runs that have not started, are not known, or are over.
@@ -62,6 +64,8 @@ mod bounds;
 mod usage;
 // I38: the end of an engine.
 mod shutdown;
+// I38: who drops the last handle of an engine, and where.
+mod lastengine;
 // I39: what is kept, for how long, and that nothing else is.
 mod retention;
 // I22, I29, I39: bytes, and the share of each owner.

@@ -1,7 +1,7 @@
 use quell::testing::held;
 use quell::{
-    CancelRequest, EventKind, ForgetError, Limits, Payload, RunError, RunFilter, RunId, RunSpec,
-    SubmitError, Written,
+    CancelRequest, EventKind, Failure, ForgetError, Limits, Payload, RunContext, RunError,
+    RunFilter, RunId, RunSpec, RunStatus, SubmitError, Work, Written,
 };
 
 use crate::support::{Lab, bounded, config, listener, naive, secs, soon, within};
@@ -272,4 +272,96 @@ async fn i39_an_input_that_is_written_later_gives_back_what_it_was_charged() {
     assert!(lab.get(run.id()).is_some(), "the tree is kept");
     other.cancel(CancelRequest::because("done"));
     lab.finish_unchecked("a child without a row is not in the log's report").await;
+}
+
+/// What a tree of an owner holds besides what it was charged for while it was live.
+#[derive(Clone, Copy, Debug)]
+enum Besides {
+    CleanupErrors,
+    AbandonedNames,
+    Causes,
+    /// Of stops that never came.
+    Scheduled,
+}
+
+impl Besides {
+    const ALL: [Self; 4] =
+        [Self::CleanupErrors, Self::AbandonedNames, Self::Causes, Self::Scheduled];
+}
+
+async fn leave(ctx: RunContext, besides: Besides) -> Result<(), Failure> {
+    match besides {
+        Besides::CleanupErrors => {
+            for _ in 0..20 {
+                ctx.on_stop(async |_| panic!("{}", "x".repeat(20_000)));
+            }
+        }
+        Besides::AbandonedNames => {
+            let hold = || ctx.hold(Work::Process, "x".repeat(1_000));
+            let holds = (0..250).map(|_| hold()).collect::<Result<Vec<_>, _>>()?;
+            tokio::spawn(async move {
+                tokio::time::sleep(secs(60)).await;
+                drop(holds);
+            });
+        }
+        Besides::Scheduled => {
+            let body = async |_| {
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            };
+            let children = (0..60).map(|_| ctx.spawn(RunSpec::step("ends"), body));
+            let children: Vec<_> = children.map(quell::RunHandle::into_ref).collect();
+            for child in &children {
+                while child.status() == RunStatus::Queued {
+                    tokio::task::yield_now().await;
+                }
+                let request = CancelRequest::because("x".repeat(4_000));
+                child.cancel(request.after_step(Some(secs(60))));
+            }
+        }
+        Besides::Causes => {
+            let children = (0..60).map(|_| ctx.spawn(RunSpec::step("stopped"), naive));
+            let children: Vec<_> = children.map(quell::RunHandle::into_ref).collect();
+            tokio::task::yield_now().await;
+            for child in &children {
+                child.cancel(CancelRequest::because("x".repeat(4_000)));
+            }
+        }
+    }
+    naive(ctx).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn i39_errors_names_and_causes_count_in_the_bytes_of_ended_trees() {
+    for besides in Besides::ALL {
+        for is_below in [false, true] {
+            let lab = Lab::paused_with(bounded(|limits| {
+                limits.events_per_root_max = 16;
+                limits.ended_bytes_max = 4_000_000;
+            }));
+            for _ in 0..12 {
+                let spec = RunSpec::agent("large").owner("loud").grace(secs(1));
+                let run = lab.submit(spec, async move |ctx| {
+                    if is_below {
+                        let body = async move |ctx| leave(ctx, besides).await;
+                        return Ok(ctx.spawn(RunSpec::step("below"), body).await?);
+                    }
+                    leave(ctx, besides).await
+                });
+                let run = run.unwrap().into_ref();
+                for _ in 0..40 {
+                    tokio::task::yield_now().await;
+                }
+                run.cancel(CancelRequest::because("enough"));
+                within("it comes to rest", run.quiescent()).await;
+            }
+            tokio::task::yield_now().await;
+            let kept = lab.runs(&RunFilter::new().owner("loud").roots()).len();
+            assert!((3..=4).contains(&kept), "{besides:?}, {is_below}: {kept} of 250 KB in 1 MB");
+            assert_eq!(held(&lab).bytes, 0);
+            lab.finish_unchecked("the logs are not whole on purpose").await;
+        }
+    }
 }

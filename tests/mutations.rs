@@ -45,6 +45,10 @@ const FAULTS: &[(&str, &str)] = &[
     ("forget-stop", "execution::i15_a_swallowed_stop_is_asserted_again_at_every_checkpoint"),
     ("forget-hook", "hooks::i16_hooks_run_once_in_reverse_order_after_the_body_and_before_the_end"),
     ("lose-what-was-done", "execution::i17_what_was_finished_before_the_stop_is_in_the_report"),
+    (
+        "poll-before-the-news",
+        "lastpoll::i17_the_last_poll_of_a_parent_waits_until_the_ends_of_its_children_were_told",
+    ),
     ("record-a-call-twice", "tools::i18_every_recorded_call_has_exactly_one_recorded_outcome"),
     ("end-early", "execution::i19_an_attempt_starts_when_the_one_before_is_over"),
     ("skip-fence", "execution::i20_a_retry_never_outlives_a_stop"),

@@ -4,6 +4,7 @@ mod bounds;
 mod held;
 mod manifests;
 mod readme;
+mod references;
 mod sources;
 
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ const LINES_MAX: usize = 400;
 const COLUMNS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// The invariants of semantics.md section 6 that the engine claims. I24 and I34 to I37 need a store
+/// The promises of `promises.md` that the engine keeps by itself. I24 and I34 to I37 need a store
 /// or a pause.
 pub(crate) fn promised_by_the_engine() -> impl Iterator<Item = u32> {
     (1..=23).chain(25..=33).chain([38, 39])
@@ -239,7 +240,7 @@ fn there_are_no_folders_for_what_has_a_place() {
 
 #[test]
 fn every_module_of_the_tests_says_what_it_is_about() {
-    let main = std::fs::read_to_string(sources::root().join("tests/main.rs")).unwrap();
+    let main = sources::read("tests/main.rs");
     let lines: Vec<_> = main.lines().collect();
     let silent =
         lines.windows(2).filter(|pair| pair[1].starts_with("mod ") && !pair[0].starts_with("//"));
@@ -266,6 +267,15 @@ fn every_test_that_the_readme_names_exists() {
     let missing = named.iter().filter(|(module, name)| !exists(module, name));
     let missing: Vec<_> = missing.map(|(module, name)| format!("{module}::{name}")).collect();
     assert_none("the README names what does not exist", &missing);
+}
+
+#[test]
+fn every_promise_and_decision_that_is_cited_stands_in_the_manual() {
+    let (defined, cited) = (references::defined(), references::cited());
+    assert_eq!((defined.len(), cited.len() > 100), (40 + 17, true), "{defined:?}");
+    let unknown = cited.iter().filter(|(_, number)| !defined.contains(number));
+    let found: Vec<_> = unknown.map(|(path, number)| format!("{path}: {number}")).collect();
+    assert_none("cites what promises.md does not define", &found);
 }
 
 #[test]

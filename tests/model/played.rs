@@ -258,11 +258,7 @@ impl Play {
 
 /// The number of the last event that was written in the tree of a run.
 fn last_seq(run: &RunRef) -> u64 {
-    let mut root = run.clone();
-    while let Some(parent) = root.parent() {
-        root = parent;
-    }
-    let (mut events, mut seq) = (root.events(), 0);
+    let (mut events, mut seq) = (run.root().events(), 0);
     let mut cx = Context::from_waker(Waker::noop());
     while let Poll::Ready(Some(event)) = pin!(events.next()).poll(&mut cx) {
         seq = event.seq;

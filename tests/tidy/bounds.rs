@@ -1,12 +1,10 @@
 //! The bounds of the engine, and what the manual says of them.
 
-use std::fs;
-
-use super::sources::root;
+use super::sources::read;
 
 /// Yields the names of the constants, each with its value in the words of the manual.
 pub(super) fn constants() -> Vec<(String, String)> {
-    let text = fs::read_to_string(root().join("crates/quell-core/src/limits.rs")).unwrap();
+    let text = read("crates/quell-core/src/limits.rs");
     let constants = text.lines().filter_map(|line| {
         let (name, rest) = line.strip_prefix("pub const ")?.split_once(": ")?;
         let (_, value) = rest.split_once(" = ")?;
@@ -17,7 +15,7 @@ pub(super) fn constants() -> Vec<(String, String)> {
 
 /// Yields the names of the options of `Limits`.
 pub(super) fn options() -> Vec<String> {
-    let text = fs::read_to_string(root().join("crates/quell/src/config.rs")).unwrap();
+    let text = read("crates/quell/src/config.rs");
     let (_, text) = text.split_once("pub struct Limits {").unwrap();
     let (fields, _) = text.split_once("\n}").unwrap();
     let names =
@@ -27,7 +25,7 @@ pub(super) fn options() -> Vec<String> {
 
 /// Yields the rows of the manual's first table: the name in the second column, and the default.
 pub(super) fn told() -> Vec<(String, String)> {
-    let text = fs::read_to_string(root().join("crates/quell/src/manual/limits.md")).unwrap();
+    let text = read("crates/quell/src/manual/limits.md");
     let rows = text.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
     rows.filter(|row| row.len() == 6 && row[2].starts_with('`'))
         .map(|row| (row[2].trim_matches('`').to_owned(), row[3].to_owned()))

@@ -1,11 +1,9 @@
 //! The tables and queues of the server's side, and the lists that say what bounds each.
 
-use std::fs;
-
 use syn::visit::{self, Visit};
 
 use super::bounds::words;
-use super::sources::{Source, root};
+use super::sources::{Source, read};
 
 /// What of the sources is in which row.
 #[derive(Debug)]
@@ -133,10 +131,6 @@ impl<'ast> Visit<'ast> for Many {
 fn of_server(path: &str) -> Option<String> {
     let (of, file) = path.strip_prefix("crates/quell-")?.split_once("/src/")?;
     SERVER.contains(&of).then(|| format!("{of}/{file}"))
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap()
 }
 
 /// The crates whose tables are in the lists; those of the engine have a list of their own.

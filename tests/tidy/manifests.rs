@@ -4,7 +4,7 @@ use std::fs;
 
 use toml::Table;
 
-use super::sources::root;
+use super::sources::{read, root};
 
 /// Who may depend on whom in published code, as drawn in architecture.md section 3.
 const ARROWS: [(&str, &[&str]); 11] = [
@@ -45,6 +45,7 @@ const OUTSIDE: [(&str, &[&str]); 2] = [
             "parking_lot",
             "serde_json",
             "slab",
+            "smallvec",
             "thiserror",
             "tokio",
             "tokio-util",
@@ -76,7 +77,7 @@ impl Manifest {
     }
 
     fn read(folder: String) -> Self {
-        let text = fs::read_to_string(root().join(&folder).join("Cargo.toml")).unwrap();
+        let text = read(&format!("{folder}/Cargo.toml"));
         Self { table: text.parse().unwrap_or_else(|error| panic!("{folder}: {error}")), folder }
     }
 
@@ -146,7 +147,7 @@ impl Manifest {
 
 /// The lints of the workspace.
 pub(super) fn workspace_lints() -> toml::Value {
-    let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let text = read("Cargo.toml");
     let table: Table = text.parse().unwrap();
     table["workspace"]["lints"].clone()
 }

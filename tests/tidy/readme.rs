@@ -1,8 +1,6 @@
 //! The tests that exist, and those that the README names.
 
-use std::fs;
-
-use super::sources::{Source, root};
+use super::sources::{Source, read};
 
 /// Every test of the repository: the module that it stands in, and its name.
 pub(super) fn tests() -> Vec<(String, String)> {
@@ -23,7 +21,7 @@ fn module_of(path: &str) -> String {
 
 /// What the README names in backticks as `module::test`; a name may end in `…` or be cut there.
 pub(super) fn named() -> Vec<(String, String)> {
-    let Ok(text) = fs::read_to_string(root().join("README.md")) else { return Vec::new() };
+    let text = read("README.md");
     let mut code = false;
     let mut named = Vec::new();
     for line in text.lines() {

@@ -12,6 +12,11 @@ pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// Reads a file of the repository.
+pub(super) fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
 /// What there is to know of one Rust file.
 pub(super) struct Source {
     /// From the top, with slashes.

@@ -84,3 +84,24 @@ impl From<RunId> for String {
 
 /// The namespace under which foreign texts become ids. Never change it: stored ids depend on it.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6c3e_2f0a_8b1d_4e57_9a42_71d5_0c6f_e913);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_stands_for_itself_and_any_other_text_for_the_same_uuid_for_ever() {
+        let text = "018f4e2c-0000-7000-8000-000000000001";
+        let uuid = Uuid::try_parse(text).unwrap();
+        let id = RunId::from_uuid(uuid);
+        assert_eq!((RunId::from_text(text), text.parse()), (id, Ok(id)));
+        assert_eq!((id.as_uuid(), id.to_string()), (uuid, text.to_owned()));
+        // Stored ids depend on it.
+        let foreign = RunId::from_text("my-run");
+        assert_eq!(foreign.to_string(), "7598d092-1893-535f-9357-a9de131d78f0");
+        assert_eq!(foreign.as_uuid().get_version_num(), 5);
+        assert_ne!(foreign, RunId::from_text("my-run "));
+        assert!("my-run".parse::<RunId>().is_err());
+        assert!(RunId::try_from("my-run".to_owned()).is_err());
+    }
+}

@@ -497,7 +497,7 @@ impl Lifecycle {
         self.timeout_at
     }
 
-    /// Tells whether nothing of the subtree executes.
+    /// Tells whether the run has ended and nothing of its subtree executes.
     pub fn is_quiescent(&self) -> bool {
         self.ended.is_some()
             && self.restless == 0

@@ -138,3 +138,31 @@ pub fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
     let Some(rest) = bytes_max.checked_sub('…'.len_utf8()) else { return Cow::Borrowed("") };
     Cow::Owned(format!("{}…", &text[..text.floor_char_boundary(rest)]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_at_least_one_of_what_there_is() {
+        assert_eq!((share_of(1_000, 0), share_of(1_000, 1)), (10, 10));
+        assert_eq!((share_of(1_000, 100), share_of(1_000, 101)), (1_000, 1_000));
+        assert_eq!((share_of(1, 1), share_of(0, 100)), (1, 0));
+        assert_eq!(share_of(usize::MAX, 100), usize::MAX);
+    }
+
+    #[test]
+    fn a_text_is_cut_at_a_character_and_never_longer_than_its_bound() {
+        for bytes_max in 0..12 {
+            let short = cut("äöü", bytes_max);
+            assert!(short.len() <= bytes_max, "{bytes_max}: {short}");
+            let expected = match bytes_max {
+                0..=2 => "",
+                3 | 4 => "…",
+                5 => "ä…",
+                _ => "äöü",
+            };
+            assert_eq!(short, expected, "{bytes_max}");
+        }
+    }
+}

@@ -112,6 +112,7 @@ impl Payload {
     }
 
     /// Yields the JSON text.
+    #[inline]
     pub fn as_str(&self) -> &str {
         match &*self.0 {
             Text::Written(text) => text,
@@ -123,6 +124,21 @@ impl Payload {
     #[expect(clippy::len_without_is_empty, reason = "JSON text is never empty")]
     pub fn len(&self) -> usize {
         self.as_str().len()
+    }
+
+    /// Tells whether the value is null. To know it is to write the text.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_core::Payload;
+    /// use serde_json::Value;
+    ///
+    /// assert!(Payload::from(Value::Null).is_null());
+    /// assert!(!Payload::from("null").is_null());
+    /// ```
+    pub fn is_null(&self) -> bool {
+        self.as_str() == "null"
     }
 
     /// Yields a length that the text does not exceed: its own, unless it is to be written later.
@@ -345,5 +361,39 @@ mod tests {
             assert!(payload.parse::<Value>().unwrap()["error"].is_string(), "{payload}");
             assert!(payload.len() <= payload.bytes_max(), "{payload}");
         }
+    }
+
+    #[test]
+    fn what_is_no_json_is_an_error_and_so_is_another_shape() {
+        let keys = std::collections::BTreeMap::from([((1, 2), 3)]);
+        assert!(Payload::json(&keys).is_err());
+        for text in ["", "{", "1 2", "'a'", "NaN", "nul"] {
+            assert!(Payload::from_json_text(text).is_err(), "{text}");
+        }
+        let payload = Payload::from_json_text(" [1.50, null] ").unwrap();
+        assert_eq!(
+            (payload.as_str(), payload.len(), payload.bytes_max()),
+            ("[1.50, null]", 12, 12)
+        );
+        assert!(payload.parse::<Vec<u8>>().is_err());
+        assert!(payload.parse::<Vec<Option<f64>>>().is_ok());
+    }
+
+    #[test]
+    fn a_value_is_written_in_the_thread_of_its_first_reader() {
+        struct Whose;
+        impl Serialize for Whose {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(&format_args!("{:?}", std::thread::current().id()))
+            }
+        }
+        let payload = Payload::json_later(Whose, 100);
+        let other = payload.clone();
+        let reader = std::thread::spawn(move || {
+            assert!(!other.is_null());
+            format!("{:?}", std::thread::current().id())
+        });
+        let reader = reader.join().unwrap();
+        assert_eq!(payload.parse::<String>().unwrap(), reader);
     }
 }

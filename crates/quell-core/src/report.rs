@@ -285,3 +285,60 @@ impl Counts {
         self.live + self.completed + self.failed + self.cancelled + self.timed_out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, status: RunStatus) -> RunRow {
+        let at = SystemTime::UNIX_EPOCH;
+        RunRow::new(RunId::from_text(name), RunKind::Step, name.into(), status, at)
+    }
+
+    #[test]
+    fn a_report_is_that_of_its_first_row_and_names_all_that_was_abandoned() {
+        let (mut own, mut below) = (row("own", RunStatus::Failed), row("b", RunStatus::Cancelled));
+        own.error = Some("no".into());
+        below.abandoned = vec![Abandoned::new(below.run, "b".into(), Work::Body)];
+        let report = RunReport::new(vec![own.clone(), below.clone()], Counts::default());
+        assert_eq!((report.run, report.status), (own.run, RunStatus::Failed));
+        assert_eq!((&report.error, &report.abandoned), (&own.error, &below.abandoned));
+        assert_eq!((report.own_row(), report.row(below.run)), (&own, Some(&below)));
+        assert_eq!(report.row(RunId::from_text("nobody")), None);
+        let empty = std::panic::catch_unwind(|| RunReport::new(Vec::new(), Counts::default()));
+        assert!(empty.is_err(), "a report without a row");
+    }
+
+    #[test]
+    fn times_are_told_of_what_has_begun_and_ended() {
+        let mut row = row("own", RunStatus::Cancelled);
+        let at = |secs| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(secs));
+        row.ended_at = at(9);
+        assert_eq!((row.elapsed(), row.stop_took()), (None, None));
+        (row.started_at, row.stopped_at) = (at(2), at(5));
+        let secs = |secs| Some(Duration::from_secs(secs));
+        assert_eq!((row.elapsed(), row.stop_took()), (secs(7), secs(4)));
+        row.ended_at = None;
+        assert_eq!((row.elapsed(), row.stop_took()), (None, None));
+    }
+
+    #[test]
+    fn every_status_is_counted_once() {
+        let mut counts = Counts::default();
+        for status in [
+            RunStatus::Queued,
+            RunStatus::Running,
+            RunStatus::Stopping,
+            RunStatus::Completed,
+            RunStatus::Failed,
+            RunStatus::Cancelled,
+            RunStatus::TimedOut,
+        ] {
+            counts.add(status);
+        }
+        let once = Counts { live: 3, completed: 1, failed: 1, cancelled: 1, timed_out: 1 };
+        assert_eq!((counts, counts.total()), (once, 7));
+        counts.merge(once);
+        assert_eq!((counts.live, counts.total()), (6, 14));
+    }
+}

@@ -144,6 +144,11 @@ impl Cause {
     pub fn inherited(&self, kind: CauseKind) -> Self {
         Self { kind, ..self.clone() }
     }
+
+    /// Yields how many bytes its texts have.
+    pub fn bytes(&self) -> usize {
+        text_bytes(&[&self.message, &self.by])
+    }
 }
 
 impl fmt::Display for Cause {
@@ -199,7 +204,8 @@ impl CancelRequest {
         }
     }
 
-    /// Names who asks. Defaults to nobody.
+    /// Names who asks. Defaults to nobody. A name longer than [`limits::REASON_BYTES_MAX`] is cut
+    /// and marked with `…`.
     pub fn by(mut self, actor: impl AsRef<str>) -> Self {
         self.by = bounded(actor.as_ref());
         self
@@ -246,8 +252,7 @@ impl CancelRequest {
 
     /// Yields how many bytes its texts have.
     pub fn bytes(&self) -> usize {
-        let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
-        text(&self.message) + text(&self.by)
+        text_bytes(&[&self.message, &self.by])
     }
 
     /// Yields how urgent the request is.
@@ -343,6 +348,10 @@ impl Disposition {
     }
 }
 
+fn text_bytes(texts: &[&Option<Arc<str>>]) -> usize {
+    texts.iter().filter_map(|text| text.as_deref()).map(str::len).sum()
+}
+
 fn bounded(text: &str) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| limits::cut(text, limits::REASON_BYTES_MAX).into())
 }
@@ -367,5 +376,33 @@ mod tests {
         let message = request.message.expect("a reason was given");
         assert!(message.len() <= limits::REASON_BYTES_MAX);
         assert!(message.ends_with('…'));
+        let request = CancelRequest::because("why").by("ä".repeat(limits::REASON_BYTES_MAX));
+        let actor = request.asked_by().expect("an actor was named");
+        assert!(actor.len() <= limits::REASON_BYTES_MAX && actor.ends_with('…'));
+    }
+
+    #[test]
+    fn a_request_keeps_what_it_is_given_and_its_cause_says_it() {
+        let request = CancelRequest::because("häh").by("ada").kind(CauseKind::Superseded);
+        assert_eq!((request.asked_by(), request.bytes()), (Some("ada"), 7));
+        assert_eq!((request.mode(), request.grace_asked()), (StopMode::Cooperative, None));
+        assert_eq!(request.remembered_for(), Duration::ZERO);
+        let (at, origin) = (SystemTime::UNIX_EPOCH, RunId::from_text("origin"));
+        let cause = request.to_cause(at, origin);
+        assert_eq!((cause.kind, cause.at, cause.origin), (CauseKind::Superseded, at, origin));
+        assert_eq!((cause.message.as_deref(), cause.by.as_deref()), (Some("häh"), Some("ada")));
+        assert_eq!(cause.bytes(), request.bytes());
+        let told = cause.inherited(CauseKind::ParentStopped);
+        assert_eq!(told.kind, CauseKind::ParentStopped);
+        assert_eq!(told.inherited(CauseKind::Superseded), cause, "nothing else has changed");
+
+        let second = Duration::from_secs(1);
+        let request = request.grace(second).after_step(Some(second));
+        assert_eq!((request.mode(), request.grace_asked()), (StopMode::AfterStep, Some(second)));
+        assert_eq!(request.escalate_after(), Some(second));
+        assert_eq!(request.clone().abort().mode(), StopMode::Abort);
+        let long = request.remember_for(limits::RESERVATIONS_FOR + second);
+        assert_eq!(long.remembered_for(), limits::RESERVATIONS_FOR);
+        assert_eq!(long.remember_for(Duration::ZERO).remembered_for(), Duration::ZERO);
     }
 }

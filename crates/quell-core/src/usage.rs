@@ -135,3 +135,36 @@ impl fmt::Display for Money {
         write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_stays_at_the_largest_number() {
+        let most = Usage { input_tokens: u64::MAX, output_tokens: 1, cost_micros: u64::MAX };
+        let mut used = most;
+        used.add(Usage { input_tokens: 1, output_tokens: 1, cost_micros: 1 });
+        assert_eq!(used, Usage { output_tokens: 2, ..most });
+        assert_eq!(used.tokens(), u64::MAX);
+        assert!(!used.is_zero() && Usage::default().is_zero());
+    }
+
+    #[test]
+    fn the_first_bound_in_the_order_of_the_setters_is_named_and_zero_allows_none() {
+        let used = Usage { input_tokens: 1, output_tokens: 1, cost_micros: 1 };
+        assert_eq!(Budget::new().exceeded_by(&used), None, "no bound is no bound");
+        let money = Budget::new().cost_micros(0);
+        let tokens = money.tokens(0);
+        let output = tokens.output_tokens(0);
+        for (budget, words) in [
+            (money, "cost 0.000001 of 0.000000"),
+            (tokens, "2 of 0 tokens"),
+            (output, "1 of 0 output tokens"),
+            (output.input_tokens(0), "1 of 0 input tokens"),
+        ] {
+            assert_eq!(budget.exceeded_by(&used).as_deref(), Some(words));
+            assert_eq!(budget.exceeded_by(&Usage::default()), None, "as much as the bound");
+        }
+    }
+}

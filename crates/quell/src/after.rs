@@ -1,14 +1,14 @@
 //! What a step at a node leaves to be done when its lock is released: here, and at other nodes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use quell_core::lifecycle::{Cascade, Effects, Stage};
 use quell_core::{Cause, Counts, RunStatus};
+use smallvec::SmallVec;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
-use crate::few::Few;
 use crate::hooks::Hook;
 use crate::node::{Link, Node, State};
 use crate::sync::AbortHandle;
@@ -27,6 +27,8 @@ pub(crate) struct After {
     /// The run is a root, terminal and quiescent.
     pub(crate) retire: bool,
     pub(crate) rare: Option<Box<Rare>>,
+    /// Whose last poll waits until the wakers are told.
+    pub(crate) above: Option<Arc<Node>>,
 }
 
 /// What few steps leave to be done.
@@ -47,15 +49,23 @@ pub(crate) struct Rare {
 }
 
 impl After {
+    /// Has the last poll of the run above wait until the wakers are told: by a courier, in place
+    /// of the control thread, or here, when all that spreads from the step is through. Called under
+    /// the lock.
+    pub(crate) fn count_news(&mut self, state: &State) {
+        // A listener waits with the waker of its own task: that is not foreign.
+        self.keep_own(state.body.as_ref());
+        if !self.wakers.is_empty() {
+            let above = state.parent.as_ref().and_then(Weak::upgrade);
+            self.above = above.filter(|above| above.add_untold());
+        }
+    }
+
     /// Takes the waker of the run's own task out of those of everybody else.
-    pub(crate) fn keep_own(&mut self, task: Option<&Waker>) {
+    fn keep_own(&mut self, task: Option<&Waker>) {
         let Some(task) = task else { return };
-        for waker in std::mem::take(&mut self.wakers) {
-            if waker.will_wake(task) {
-                self.task = Some(waker);
-            } else {
-                self.wakers.push(waker);
-            }
+        while let Some(own) = self.wakers.iter().position(|waker| waker.will_wake(task)) {
+            self.task = Some(self.wakers.remove(own));
         }
     }
 
@@ -73,7 +83,7 @@ impl After {
 }
 
 /// Hardly ever more than one.
-pub(crate) type Todos = Few<Todo>;
+pub(crate) type Todos = SmallVec<[Todo; 1]>;
 
 /// What a step leaves to be done at other nodes.
 pub(crate) enum Todo {

@@ -21,6 +21,7 @@ use crate::faults;
 use crate::foreign;
 use crate::node::{Node, Reader, State};
 use crate::step::Note;
+use crate::sync::Ordering;
 use crate::word;
 
 /// Spawns the task of a run.
@@ -105,10 +106,11 @@ where
     if bits & word::DROP != 0 {
         return Poll::Ready(End::Dropped);
     }
+    let is_last = node.is_last_poll(bits);
     match guard.call(|| future.poll(cx)) {
         Ok(Poll::Ready(result)) => return Poll::Ready(End::Returned(result)),
         Err(panic) => return Poll::Ready(End::Panicked(panic)),
-        Ok(Poll::Pending) if bits & word::POLL_DROP != 0 => return Poll::Ready(End::Dropped),
+        Ok(Poll::Pending) if is_last => return Poll::Ready(End::Dropped),
         Ok(Poll::Pending) => {}
     }
     if node.word() & word::PARKED == 0
@@ -128,6 +130,46 @@ fn start(node: &Arc<Node>, waker: &Waker) -> bool {
         }
     };
     !node.apply(Input::Started, Note::default(), keep).refused
+}
+
+impl Node {
+    /// Counts news of a run right below that somebody is to tell. False if that are too many to be
+    /// waited for.
+    pub(crate) fn add_untold(&self) -> bool {
+        let more = |untold: u16| untold.checked_add(1);
+        self.untold.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Counts news of a run right below that were told.
+    pub(crate) fn remove_untold(&self) {
+        if self.untold.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.wake_for_last_poll(self.word());
+        }
+    }
+
+    /// Says that all below was told of a stop.
+    pub(crate) fn clear_telling(&self) {
+        self.clear(word::TELLING);
+        self.wake_for_last_poll(self.word());
+    }
+
+    /// Tells whether the poll that is about to be is the last one of the body: it is to be dropped
+    /// after one, and all who wait for a run below were told of its end. The body may wait for that
+    /// through a set of futures, which looks at none that was not woken.
+    fn is_last_poll(&self, bits: u32) -> bool {
+        // Written, not only read: whoever counts down after that sees the bit, and wakes the body.
+        let is_told = || self.untold.fetch_add(0, Ordering::AcqRel) == 0;
+        bits & word::POLL_DROP != 0
+            && ((bits & word::TELLING == 0 && is_told()) || faults::on("poll-before-the-news"))
+    }
+
+    fn wake_for_last_poll(&self, bits: u32) {
+        if bits & word::POLL_DROP != 0
+            && let Some(task) = { self.lock().body.clone() }
+        {
+            task.wake();
+        }
+    }
 }
 
 /// How a body ended, with what it left.

@@ -23,9 +23,20 @@ use crate::step::Note;
 use crate::word;
 
 /// Works off what steps have left, and what those leave in turn.
-pub(crate) fn work_off(todo: Todos, now: Instant) {
-    if !todo.is_empty() {
-        Spread::new(todo, now).run(usize::MAX);
+pub(crate) fn work_off(mut todo: Todos, now: Instant) {
+    // Nearly always a run has ended, and to count it out is all there is to do: without a stack
+    // `cancel_tree` is 5 % faster.
+    while let Some(last) = todo.pop() {
+        let Todo::ChildEnded { parent, child, gone } = last else {
+            todo.push(last);
+            Spread::new(todo, now).run(usize::MAX);
+            return;
+        };
+        let mut after = child_ended(&parent, &child, &gone, now);
+        if !after.todo.is_empty() {
+            todo.append(&mut after.todo);
+        }
+        parent.finish(&mut after, now);
     }
 }
 
@@ -106,7 +117,7 @@ impl Spread {
                 Next::Todo(todo) => self.begin(todo),
                 Next::Tell(node, cascade, cause, from) => self.tell(node, cascade, &cause, from),
                 Next::Told(node) => {
-                    node.clear(word::TELLING);
+                    node.clear_telling();
                     0
                 }
                 Next::Stage(walk) => self.go_on(walk),
@@ -132,7 +143,9 @@ impl Spread {
     }
 
     fn push_all(&mut self, todo: Todos) {
-        self.stack.extend(todo.into_iter().map(Next::Todo));
+        for next in todo {
+            self.stack.push(Next::Todo(next));
+        }
     }
 
     /// Does next what a step has left.
@@ -200,7 +213,12 @@ impl Spread {
             |child: &Arc<Node>| !child.status().is_terminal() && child.word() & word::CLEANUP == 0;
         for child in chunk.drain(..).filter(told) {
             let mut after = tell_one(&child, cascade, cause, self.now);
-            for todo in std::mem::take(&mut after.todo) {
+            let todo = std::mem::take(&mut after.todo);
+            if after.fx.ended.is_some() {
+                // As in `of_step`: its parent has to find it.
+                child.finish(&mut after, self.now);
+            }
+            for todo in todo {
                 match todo {
                     Todo::Cascade(node, cascade, cause) => {
                         self.stack.push(Next::Tell(node, cascade, cause, 0));
@@ -208,7 +226,9 @@ impl Spread {
                     other => work_off(Todos::from_iter([other]), self.now),
                 }
             }
-            child.finish(&mut after, self.now);
+            if after.fx.ended.is_none() {
+                child.finish(&mut after, self.now);
+            }
         }
         self.chunk = chunk;
         cost

@@ -104,10 +104,16 @@ impl Clock {
         self.start + ticks.since_start()
     }
 
+    #[inline]
     pub(crate) fn wall_at(&self, ticks: Ticks) -> SystemTime {
         if self.follows_start() {
             return self.wall + ticks.since_start();
         }
+        self.wall_after_jump(ticks)
+    }
+
+    #[cold]
+    fn wall_after_jump(&self, ticks: Ticks) -> SystemTime {
         let jumps = self.jumps.lock();
         let before = jumps.later.partition_point(|jump| jump.from <= ticks);
         let last = before.checked_sub(1).and_then(|last| jumps.later.get(last));

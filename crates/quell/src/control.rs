@@ -22,6 +22,7 @@ use futures::future::{AbortHandle, Abortable};
 use quell_core::{CancelRequest, CauseKind};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::cascade::Spread;
 use crate::clock::Ticks;
 use crate::node::Node;
 use crate::sync::Mutex;
@@ -39,6 +40,8 @@ pub(crate) struct Queue {
     pub(crate) timers: Timers<Arc<Node>>,
     /// Tokens that the loop has yet to take in.
     pub(crate) links: Vec<Link>,
+    /// Stops that the loop has yet to spread.
+    pub(crate) stops: Vec<Spread>,
     /// What the loop sleeps for; `None` while it sleeps for nothing.
     pub(crate) next: Option<Ticks>,
     /// The earliest instant that was asked for since the last turn began.
@@ -110,6 +113,23 @@ impl Control {
         abort
     }
 
+    /// Has the loop spread a stop.
+    pub(crate) fn stop(&self, spread: Spread) {
+        let waker = {
+            let mut queue = self.queue.lock();
+            if queue.closed {
+                // Nothing is live. It would hold what holds the queue.
+                drop(queue);
+                return drop(spread);
+            }
+            queue.stops.push(spread);
+            queue.waker.clone()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// Makes sure that the loop takes a turn at this instant.
     pub(crate) fn nudge(&self, at: Ticks) {
         let waker = {
@@ -124,11 +144,12 @@ impl Control {
 
     /// Ends the loop, and waits for its thread unless this is the thread.
     pub(crate) fn close(&self) {
-        let (waker, thread) = {
+        let (waker, thread, stops) = {
             let mut queue = self.queue.lock();
             queue.closed = true;
-            (queue.waker.clone(), queue.thread.take())
+            (queue.waker.clone(), queue.thread.take(), std::mem::take(&mut queue.stops))
         };
+        drop(stops);
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -56,6 +56,11 @@ impl Couriers {
         Self { post: Arc::default(), tasks }
     }
 
+    /// Tells whether errands are tasks, not a thread's.
+    pub(crate) const fn are_tasks(&self) -> bool {
+        self.tasks.is_some()
+    }
+
     /// Hands over what a subscriber is to be told. If too much waits already, it is not told, and
     /// the next line says how many it was not told.
     pub(crate) fn send_words(&self, words: Errand, now: Instant) {

@@ -277,12 +277,12 @@ impl Shared {
 
     /// Forgets trees, and drops what they hold: values and errors that are not ours.
     fn forget(&self, leaving: Leaving) {
-        leaving.for_each(|root| {
+        for root in leaving {
             foreign::run(self, move || {
                 root.shared.registry.forget_tree(&root);
                 drop(root);
             });
-        });
+        }
     }
 
     /// Says why nothing can start in a run that is over.

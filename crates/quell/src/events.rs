@@ -39,6 +39,7 @@ pub(crate) struct Entry {
 }
 
 impl Weigh for Entry {
+    #[inline]
     fn bytes(&self) -> usize {
         bytes_of(&self.kind)
     }
@@ -51,6 +52,7 @@ impl Weigh for RunEvent {
 }
 
 /// Yields the bytes of the texts of an event.
+#[inline]
 fn bytes_of(kind: &EventKind) -> usize {
     match kind {
         EventKind::Emitted(payload) => payload.len(),
@@ -66,10 +68,7 @@ fn bytes_of(kind: &EventKind) -> usize {
                     ToolOutcome::Result(None) | ToolOutcome::Cancelled | ToolOutcome::Unknown => 0,
                 }
         }
-        EventKind::StopRequested(cause) | EventKind::Stopping(cause) => {
-            let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
-            text(&cause.message) + text(&cause.by)
-        }
+        EventKind::StopRequested(cause) | EventKind::Stopping(cause) => cause.bytes(),
         EventKind::Refused { what, .. } => what.len(),
         _ => 0,
     }
@@ -85,8 +84,8 @@ pub(crate) struct Log {
     rows: Rows,
     /// Bytes that the account was charged for runs below the root.
     charged: AtomicUsize,
-    /// Bytes of what runs below the root have failed with.
-    errors: AtomicUsize,
+    /// Bytes of what is left of runs below the root, and was not charged for.
+    remains: AtomicUsize,
     /// The log that the tree left when its root was detached.
     before: Option<Weak<Self>>,
     /// The event by which the log before says that all has moved; zero before it does. Written
@@ -157,8 +156,8 @@ impl Log {
         let (last, unlinked) = (clock.beginning(), VecDeque::new());
         let ring = Mutex::new(Held { ring, last, compare_at: last, charged: 0, unlinked });
         let (moved_at, moving) = (AtomicU64::new(0), Mutex::new(()));
-        let (charged, errors) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { root, account, ring, rows, charged, errors, before: None, moved_at, moving }
+        let (charged, remains) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { root, account, ring, rows, charged, remains, before: None, moved_at, moving }
     }
 
     /// Makes the log of a tree that leaves another one. The account stays the same.
@@ -304,9 +303,11 @@ impl Log {
         }
     }
 
-    /// Counts what a run below the root has failed with, for as long as it has a row.
-    pub(crate) fn count_error(&self, bytes: usize) {
-        self.errors.fetch_add(bytes, Ordering::Relaxed);
+    /// Counts what is left of a run below the root that stays in the tree.
+    pub(crate) fn count_remains(&self, bytes: usize) {
+        if bytes > 0 {
+            self.remains.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Measures a tree that is over, apart from its root: about how many bytes it has, and what the
@@ -316,8 +317,8 @@ impl Log {
             self.rows.completed.load(Ordering::Relaxed) + self.rows.others.load(Ordering::Relaxed);
         let charged = self.charged.swap(0, Ordering::Relaxed);
         let mut held = self.ring.lock();
-        let errors = self.errors.load(Ordering::Relaxed);
-        let bytes = rows as usize * NODE_BYTES + charged + errors + held.ring.bytes();
+        let remains = self.remains.load(Ordering::Relaxed);
+        let bytes = rows as usize * NODE_BYTES + charged + remains + held.ring.bytes();
         (bytes, charged + std::mem::take(&mut held.charged))
     }
 

@@ -52,13 +52,16 @@ impl Failure {
         Self(Arc::new(Reason::Words(bounded(message.into()))))
     }
 
-    /// Yields what it says, without the error that it was made from: that may hold anything, its
-    /// own run too.
-    pub(crate) fn words(&self) -> Self {
-        match &*self.0 {
-            Reason::Words(_) | Reason::Panic(_) => self.clone(),
-            Reason::Error(..) | Reason::Own(_) => Self::new(self.to_string()),
-        }
+    /// Yields what it says, without the error that it was made from, if that may be somebody
+    /// else's: then it may hold anything, its own run too.
+    pub(crate) fn without_error(&self) -> Option<Self> {
+        let is_foreign = match &*self.0 {
+            Reason::Words(_) | Reason::Panic(_) => false,
+            Reason::Error(..) => true,
+            // A failure of a run below may hold an error, a stop and a refusal hold none.
+            Reason::Own(error) => matches!(error.downcast_ref(), Some(RunError::Failed(_))),
+        };
+        is_foreign.then(|| Self::new(self.to_string()))
     }
 
     /// Yields how many bytes it has to say, about.

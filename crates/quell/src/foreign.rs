@@ -7,10 +7,12 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use crate::engine::Shared;
 use crate::failure::Failure;
 use crate::faults;
+use crate::node::Node;
 use crate::sync::thread_local;
 use crate::waiters::Wakers;
 
@@ -50,11 +52,21 @@ pub(crate) fn wake(shared: &Shared, wakers: Wakers) {
     }
 }
 
+/// As [`wake`], with news of a run: the last poll of the run above waits until they are told.
+#[inline]
+pub(crate) fn tell(shared: &Shared, wakers: Wakers, above: Option<Arc<Node>>) {
+    let Some(above) = above else { return wake(shared, wakers) };
+    run(shared, move || {
+        wake_all(wakers);
+        above.remove_untold();
+    });
+}
+
 fn wake_all(wakers: Wakers) {
-    wakers.for_each(|waker| {
+    for waker in wakers {
         // Its owner's fault, and nobody else's: the others are still woken.
         let _ = call(|| waker.wake());
-    });
+    }
 }
 
 /// Tells whether foreign code must not run on this thread now.

@@ -157,8 +157,10 @@ impl State {
     /// Yields the failure, and keeps its words for reports: whoever takes it is the last who may
     /// ask for the error that it was made from, which may hold anything, its own run too.
     pub(crate) fn take_failure(&mut self) -> Option<Failure> {
-        let words = self.failure.as_ref()?.words();
-        self.failure.replace(words)
+        match self.failure.as_ref()?.without_error() {
+            Some(words) => self.failure.replace(words),
+            None => self.failure.clone(),
+        }
     }
 
     /// Yields the last claim on the memory of a body's task, once the body has ended.

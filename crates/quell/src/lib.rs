@@ -49,7 +49,6 @@ mod engine;
 mod events;
 mod failure;
 mod faults;
-mod few;
 mod filter;
 mod firehose;
 mod foreign;

@@ -49,7 +49,7 @@ use crate::hooks::Hook;
 use crate::idle::IdleWatch;
 use crate::kids::Kids;
 use crate::spec::{About, Own, RunSpec};
-use crate::sync::{AbortHandle, AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AbortHandle, AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::timers::TimerKey;
 use crate::times::Times;
 use crate::tool::Inside;
@@ -67,6 +67,8 @@ pub(crate) struct Node {
     own: Option<Box<Own>>,
     pub(crate) shared: Arc<Shared>,
     word: AtomicU32,
+    /// News of runs right below that are yet to be told to those who wait for them.
+    pub(crate) untold: AtomicU16,
     state: Mutex<State>,
 }
 
@@ -183,6 +185,7 @@ impl Node {
                 Some(_) => word::status_bits(RunStatus::Queued),
                 None => word::status_bits(RunStatus::Queued) | word::ROOT,
             }),
+            untold: AtomicU16::new(0),
             state: Mutex::new(State {
                 life: Lifecycle::new(&rules, now),
                 log: parent.and_then(|(_, state)| state.log.clone()),
@@ -352,13 +355,6 @@ impl State {
     pub(crate) fn touch(&self, node: &Node, now: Instant) {
         if let Some(idle) = &self.idle {
             idle.touch(node.shared.clock.ticks(now));
-        }
-    }
-
-    pub(crate) fn note_cleanup_error(&mut self, error: &str) {
-        let errors = &mut self.extra().cleanup_errors;
-        if errors.len() < quell_core::limits::CLEANUP_ERRORS_MAX {
-            errors.push(error.into());
         }
     }
 }

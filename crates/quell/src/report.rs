@@ -1,8 +1,9 @@
 //! What remains of a run, put together from its nodes.
 
+use std::slice;
 use std::sync::Arc;
 
-use quell_core::{Counts, RunId, RunReport, RunRow, RunStatus};
+use quell_core::{Cause, Counts, RunId, RunReport, RunRow, RunStatus, limits};
 
 use crate::events::NODE_BYTES;
 use crate::failure::Failure;
@@ -25,13 +26,52 @@ pub(crate) fn size_of(root: &Node) -> TreeSize {
     let state = root.lock();
     let (below, charged_below) = state.log.as_ref().map_or((0, 0), |log| log.settle());
     let charged = root.charged(&state);
-    let error = state.failure.as_ref().map_or(0, Failure::bytes);
     TreeSize {
         account: root.account(&state).map(Arc::clone),
         charged: charged + charged_below,
-        bytes: NODE_BYTES + charged + error + below,
+        bytes: NODE_BYTES + charged + remains(root, &state) + below,
     }
 }
+
+/// Measures what a run that has ended holds and was not charged for: what it has failed with, why
+/// it was stopped, what went wrong in its cleanup, and the names of what was abandoned.
+pub(crate) fn remains(node: &Node, state: &State) -> usize {
+    let error = state.failure.as_ref().map_or(0, Failure::bytes);
+    // Below the run that was stopped the words are shared.
+    let own = |cause: &&Arc<Cause>| cause.origin == node.id;
+    let cause = state.cause.as_ref().filter(own).map_or(0, |cause| cause.bytes());
+    // Of a stop that never came, and of a failure that runs below were stopped for.
+    let others = state.extra.iter().flat_map(|extra| [&extra.scheduled, &extra.failing]);
+    let others = others
+        .flatten()
+        .filter(|other| !state.cause.as_ref().is_some_and(|cause| Arc::ptr_eq(cause, other)));
+    let others = others.map(|other| other.bytes()).sum::<usize>();
+    let extra = state.extra.as_ref().map_or(0, |extra| {
+        let errors = extra.cleanup_errors.iter().map(|error| error.len() + PLACE_BYTES);
+        let names = extra.abandoned.iter().map(|work| work.name.len() + PLACE_BYTES);
+        errors.sum::<usize>() + names.sum::<usize>()
+    });
+    error + cause + others + extra
+}
+
+impl State {
+    /// Keeps an error of the run's cleanup for its report.
+    pub(crate) fn note_cleanup_error(&mut self, error: &str) {
+        let errors = &mut self.extra().cleanup_errors;
+        if errors.len() >= limits::CLEANUP_ERRORS_MAX {
+            return;
+        }
+        errors.push(error.into());
+        // What was left of a run below the root was measured when it ended.
+        let is_late = self.times.ended.is_some() && self.parent_id.is_some();
+        if let Some(log) = self.log.as_ref().filter(|_| is_late) {
+            log.count_remains(error.len() + PLACE_BYTES);
+        }
+    }
+}
+
+/// What an entry of a list costs besides its text, about.
+const PLACE_BYTES: usize = 64;
 
 /// Makes the report of a run as it stands, without recursion.
 pub(crate) fn of(node: &Arc<Node>) -> RunReport {
@@ -45,9 +85,8 @@ pub(crate) fn of(node: &Arc<Node>) -> RunReport {
 /// Makes the row of a run by itself.
 pub(crate) fn row(node: &Node) -> RunRow {
     let mut emitters = Vec::new();
-    let mut row = [row_of(node, &node.lock(), 0, &mut emitters)];
-    add_emitted(node, &mut row, emitters);
-    let [row] = row;
+    let mut row = row_of(node, &node.lock(), 0, &mut emitters);
+    add_emitted(node, slice::from_mut(&mut row), emitters);
     row
 }
 

@@ -1,6 +1,8 @@
 //! The newest entries of a sequence, bounded by their number and their bytes, and those who wait
 //! for the next one.
 
+use std::collections::VecDeque;
+
 use crate::faults;
 use crate::waiters::{Key, Offer, Waiters, Wakers};
 
@@ -142,6 +144,21 @@ impl<E: Clone + Weigh> Ring<E> {
         held.map_or(Read::Nothing, Read::Entry)
     }
 
+    /// Copies the entries that are held from a number on: few, and few bytes of them, for they stay
+    /// with the reader also when they have left the ring.
+    pub(crate) fn copy_ahead(&self, from: u64, to: &mut VecDeque<E>) {
+        let first = usize::try_from(from - self.first()).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        for entry in first..self.len.min(first.saturating_add(AHEAD_MAX)) {
+            let place = &self.places[self.place_of(entry)];
+            bytes += place.cost as usize;
+            if bytes > AHEAD_BYTES_MAX {
+                break;
+            }
+            to.extend(place.entry.clone());
+        }
+    }
+
     /// Yields the entries that are held, in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &E> {
         (0..self.len).filter_map(|entry| self.places[self.place_of(entry)].entry.as_ref())
@@ -180,6 +197,12 @@ impl<E: Clone + Weigh> Ring<E> {
         self.waiters.drain_into(wakers);
     }
 }
+
+/// Entries that a reader copies beyond the one that it takes.
+const AHEAD_MAX: usize = 15;
+
+/// What they have at most, in bytes.
+const AHEAD_BYTES_MAX: usize = 64 << 10;
 
 /// What every entry costs, about.
 const PLACE_BYTES: usize = 128;

@@ -85,6 +85,21 @@ impl RunRef {
         parent.and_then(|parent| parent.upgrade()).map(Self::new)
     }
 
+    /// Yields the root of its tree: of a root, the run itself.
+    #[must_use]
+    pub fn root(&self) -> Self {
+        let mut root = self.clone();
+        while let Some(parent) = root.parent() {
+            root = parent;
+        }
+        root
+    }
+
+    /// Yields what the events that the log of its tree holds take, in bytes, about.
+    pub fn log_bytes(&self) -> usize {
+        self.node.log().lock().ring.bytes()
+    }
+
     /// Lists the children: the live ones, and those ended ones that have a row in the report.
     pub fn children(&self) -> Vec<Self> {
         let state = self.node.lock();

@@ -104,7 +104,7 @@ impl Node {
 
     /// Carries out what needs no lock.
     pub(crate) fn finish(self: &Arc<Self>, after: &mut After, now: Instant) {
-        let After { task, wakers, todo, cause, fx, retire, rare } = after;
+        let After { task, wakers, todo, cause, fx, retire, rare, above } = after;
         debug_assert!(todo.is_empty(), "what is to be done elsewhere was done");
         let shared = &self.shared;
         if let Some(rare) = rare.take() {
@@ -113,7 +113,9 @@ impl Node {
         if let Some(task) = task.take() {
             task.wake();
         }
-        foreign::wake(shared, std::mem::take(wakers));
+        if !wakers.is_empty() || above.is_some() {
+            foreign::tell(shared, std::mem::take(wakers), above.take());
+        }
         self.trace(*fx, cause.as_ref());
         let gated = self.word() & word::GATED != 0;
         if gated && fx.ended.is_some() {
@@ -194,9 +196,9 @@ impl Node {
             }
             after.retire = state.life.is_quiescent() && state.parent_id.is_none();
         }
-        if !after.wakers.is_empty() && foreign::is_barred() {
-            // A listener waits with the waker of its own task: it need not go by courier.
-            after.keep_own(state.body.as_ref());
+        // The news of an end that go by no courier are told before the parent counts the child out.
+        if !after.wakers.is_empty() && (fx.ended.is_none() || foreign::is_barred()) {
+            after.count_news(state);
         }
     }
 

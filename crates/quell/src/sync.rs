@@ -21,14 +21,18 @@ mod watched;
 #[cfg(not(any(quell_loom, quell_shuttle, quell_mutation)))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 #[cfg(not(any(quell_loom, quell_shuttle)))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 #[cfg(quell_mutation)]
 pub(crate) use watched::{Mutex, MutexGuard, held};
 
 #[cfg(quell_loom)]
 pub(crate) use loom::sync::MutexGuard;
 #[cfg(quell_loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{
+    AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 #[cfg(quell_loom)]
 pub(crate) use modelled::{Mutex, start};
 
@@ -38,7 +42,9 @@ pub(crate) use scheduled::{
     thread, thread_local, wall,
 };
 #[cfg(quell_shuttle)]
-pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use shuttle::sync::atomic::{
+    AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 
 #[cfg(not(quell_shuttle))]
 pub(crate) use {

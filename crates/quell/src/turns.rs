@@ -103,16 +103,23 @@ impl Turns {
             }
             queue.waker = Some(cx.waker().clone());
             queue.nudged = None;
-            self.links.extend(queue.links.drain(..));
+            let links = std::mem::take(&mut queue.links);
+            self.unfinished.extend(queue.stops.drain(..));
+            drop(queue);
+            self.links.extend(links);
         }
-        guarded(&shared, || self.hear_tokens(&shared, cx));
-        self.fire_due(&shared);
-        while let Some(mut spread) = self.unfinished.pop_front() {
-            let is_over = guarded(&shared, || spread.run(SLICE)).unwrap_or(true);
-            if !is_over {
-                self.unfinished.push_back(spread);
-            }
+        loop {
+            let hears_more = guarded(&shared, || self.hear_tokens(&shared, cx)).unwrap_or(false);
             self.fire_due(&shared);
+            if let Some(mut spread) = self.unfinished.pop_front() {
+                let is_over = guarded(&shared, || spread.run(SLICE)).unwrap_or(true);
+                if !is_over {
+                    self.unfinished.push_back(spread);
+                }
+                self.fire_due(&shared);
+            } else if !hears_more {
+                break;
+            }
         }
         let asked = guarded(&shared, || {
             let now = shared.clock.now();
@@ -129,13 +136,16 @@ impl Turns {
         Turn::Next(queue.next.map(|at| shared.clock.at_ticks(at)))
     }
 
-    /// Stops what tokens from outside say.
-    fn hear_tokens(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) {
-        let mut nodes = Vec::new();
-        while let Poll::Ready(Some(linked)) = self.links.poll_next_unpin(cx) {
+    /// Stops what tokens from outside say, some of it. Yields whether there may be more.
+    fn hear_tokens(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) -> bool {
+        let (mut nodes, mut heard) = (Vec::new(), 0);
+        while heard < SLICE
+            && let Poll::Ready(Some(linked)) = self.links.poll_next_unpin(cx)
+        {
+            heard += 1;
             match linked {
                 Some(Linked::Run(node)) => nodes.extend(node.upgrade()),
-                Some(Linked::Engine) => nodes.extend(shared.live_roots()),
+                Some(Linked::Engine) => self.stop_all(shared),
                 None => {}
             }
         }
@@ -143,6 +153,22 @@ impl Turns {
             let spread = Spread::cancel(nodes, by_token(), shared.clock.now());
             self.unfinished.push_back(spread);
         }
+        heard == SLICE
+    }
+
+    /// Stops every root. To list them and to put them in order takes as long as there are many: a
+    /// thread of its own does that, which runs nothing foreign and waits for nobody.
+    fn stop_all(&mut self, shared: &Arc<Shared>) {
+        let list =
+            |shared: &Shared| Spread::cancel(shared.live_roots(), by_token(), shared.clock.now());
+        if shared.registry.live() > SLICE && !shared.couriers.are_tasks() {
+            let all = Arc::clone(shared);
+            let lister = thread::Builder::new().name("quell-lister".into());
+            if lister.spawn(move || all.control.stop(list(&all))).is_ok() {
+                return;
+            }
+        }
+        self.unfinished.push_back(list(shared));
     }
 
     /// Ticks every run whose timer is due.
@@ -286,6 +312,25 @@ mod tests {
         assert_eq!(turns.unfinished.len(), 1, "the rest comes after the timers of others");
         turn(&mut turns);
         assert_eq!((told(&root), turns.unfinished.len()), (10 * SLICE, 0));
+        shared.control.close();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i14_a_token_of_many_runs_is_heard_in_slices() {
+        let (engine, mut turns) = engine();
+        let shared = engine.shared();
+        let token = tokio_util::sync::CancellationToken::new();
+        let linked = || RunSpec::agent("linked").linked_to(token.clone());
+        let runs: Vec<_> = (0..10 * SLICE).map(|_| shared.accept_root(linked()).unwrap()).collect();
+        let stopped = || runs.iter().filter(|run| run.status() == RunStatus::Stopping).count();
+        turn(&mut turns);
+        token.cancel();
+        turns.hear_tokens(shared, &mut Context::from_waker(Waker::noop()));
+        let mut first = turns.unfinished.pop_front().unwrap();
+        first.run(usize::MAX);
+        assert_eq!(stopped(), SLICE, "the rest comes after the timers of others");
+        turn(&mut turns);
+        assert_eq!(stopped(), 10 * SLICE);
         shared.control.close();
     }
 }

@@ -134,10 +134,10 @@ impl Node {
             return true;
         };
         let has_row = log.take_row(status);
-        if has_row && let Some(failure) = &state.failure {
-            log.count_error(failure.bytes());
-        }
         let stays = has_row || !state.kids.is_empty() || restless;
+        if stays {
+            log.count_remains(crate::report::remains(self, state));
+        }
         let leaves = (!stays).then_some(parent);
         log.append_end(&self.shared, (self.id, now), status, leaves, wakers);
         state.touch(self, now);

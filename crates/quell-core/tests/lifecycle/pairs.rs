@@ -1,10 +1,10 @@
 //! Inputs whose order, or whose number, must not matter, in whatever state a history leaves a run.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use quell_core::lifecycle::{Answer, BodyEnd, Effects, Input, Lifecycle, later};
+use quell_core::lifecycle::{Answer, BodyEnd, Effects, Input, Lifecycle, Rules, later};
 use quell_core::{RunStatus, StopMode};
 
 use crate::histories::check;
@@ -142,4 +142,28 @@ fn both(world: &World, first: Input, second: Input) -> (Lifecycle, Effects) {
     fx.cascade = one.cascade.or(two.cascade);
     fx.body = one.body.max(two.body);
     (life, fx)
+}
+
+#[test]
+fn a_run_that_was_refused_has_ended_and_nothing_moves_it() {
+    let now = Instant::now();
+    for (failed, status) in [(false, RunStatus::Cancelled), (true, RunStatus::Failed)] {
+        let rules = Rules::new(Duration::from_secs(5), Duration::from_secs(1));
+        let mut life = Lifecycle::new(&rules, now);
+        assert!(!life.is_quiescent() && !life.is_body_over(), "a live run is neither");
+        life.refuse(failed);
+        assert_eq!((life.status(), life.next_wakeup()), (status, None));
+        assert!(life.is_quiescent() && life.is_body_over() && !life.is_stopping());
+        for input in [Input::Started, Input::Checkpoint, Input::WorkAdded { shielded: true }] {
+            assert_eq!(life.on(input, now).ended, None);
+            assert_eq!((life.status(), life.live_children()), (status, 0));
+        }
+    }
+}
+
+#[test]
+fn a_time_beyond_the_end_of_the_clock_is_thirty_years() {
+    let now = Instant::now();
+    assert_eq!(later(now, Duration::MAX), now + Duration::from_hours(30 * 365 * 24));
+    assert_eq!(later(now, Duration::from_secs(1)), now + Duration::from_secs(1));
 }

@@ -237,7 +237,8 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             self.watchers.push(watcher.boxed());
         }
         let outcome = self.take_outcome(branch);
-        if judge::was_refused(self.ctx.run(), &run, &outcome) {
+        let ended_at = self.board.rows[branch].ended_at;
+        if judge::was_refused(self.ctx.run(), &run, ended_at, &outcome) {
             self.board.rows[branch].run = None;
         }
         self.count(branch, &run, outcome);

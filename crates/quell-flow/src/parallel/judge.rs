@@ -2,8 +2,9 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use quell::{Cause, Outcome, RunError, RunRef, RunRow, RunStatus};
+use quell::{Cause, Outcome, RunError, RunRef, RunStatus};
 
 use super::{PartialFrom, words};
 use crate::{CountedAs, End, OnCancelled, OnTimeout};
@@ -71,12 +72,17 @@ impl<T> Judge<T> {
 ///
 /// A refused run ended at the instant at which it was made. Only if that is so too of one that was
 /// stopped, the list of children has to tell: it may be long.
-pub(super) fn was_refused<T>(step: &RunRef, run: &RunRef, outcome: &Outcome<T>) -> bool {
-    let is_over_at_once = |row: &RunRow| row.ended_at == Some(row.queued_at);
+pub(super) fn was_refused<T>(
+    step: &RunRef,
+    run: &RunRef,
+    ended_at: Option<SystemTime>,
+    outcome: &Outcome<T>,
+) -> bool {
+    let is_over_at_once = || ended_at == Some(run.queued_at());
     match outcome {
         Outcome::Completed(_) => false,
         Outcome::Failed(error) => matches!(error, RunError::Refused(_)),
-        Outcome::Stopped { .. } => is_over_at_once(&run.row()) && !step.children().contains(run),
+        Outcome::Stopped { .. } => is_over_at_once() && !step.children().contains(run),
     }
 }
 

@@ -14,6 +14,9 @@ pub mod lifecycle {}
 #[doc = include_str!("cancellation.md")]
 pub mod cancellation {}
 
+#[doc = include_str!("promises.md")]
+pub mod promises {}
+
 #[doc = include_str!("events.md")]
 pub mod events {}
 
