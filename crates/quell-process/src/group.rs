@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::sync::{Notify, oneshot};
 
+use crate::guardian::Announced;
 use crate::streams::Pipes;
 use crate::{descriptors, guardian, survivors};
 
@@ -38,8 +39,8 @@ impl Group {
         mark: String,
         hold: Hold,
     ) -> io::Result<(Self, Pipes)> {
-        guardian::announce(&mark);
-        let mut child = command.spawn().inspect_err(|_| guardian::ended(&mark))?;
+        let announced = guardian::announce(&mark);
+        let mut child = command.spawn()?;
         let (to_leader, held_by_others) = mpsc::channel();
         let pipes = Pipes {
             held: to_leader,
@@ -55,7 +56,8 @@ impl Group {
         }
         let (reap, order) = oneshot::channel();
         let ended = Arc::new(Notify::new());
-        let leader = Leader { child, id, mark: mark.clone(), held_by_others, hold: Some(hold) };
+        let (hold, announced) = (Some(hold), Some(announced));
+        let leader = Leader { child, id, mark: mark.clone(), held_by_others, hold, announced };
         let to_tell = Arc::clone(&ended);
         // If there is no thread to be had, the leader is killed and reaped as it is dropped.
         thread::Builder::new()
@@ -161,6 +163,8 @@ struct Leader {
     held_by_others: Receiver<OwnedFd>,
     /// Keeps the run from being quiescent.
     hold: Option<Hold>,
+    /// Has the guardian end what is left of the program if this process is killed.
+    announced: Option<Announced>,
 }
 
 impl Leader {
@@ -170,9 +174,14 @@ impl Leader {
         let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.id), options));
         ended.notify_one();
         let Ok(reply) = order.blocking_recv() else { return self.finish_off() };
-        let status = self.child.wait();
         let pipes: Vec<_> = self.held_by_others.try_iter().collect();
-        let hold = self.hold.take().filter(|_| !pipes.is_empty());
+        let mut held = None;
+        if !pipes.is_empty() {
+            held = Some((self.hold.take(), self.announced.take()));
+            // The number of the group can be another's once the leader is reaped.
+            guardian::reaped(&self.mark);
+        }
+        let status = self.child.wait();
         // The hold goes first: when the body ends, nothing is held any more but for these pipes.
         let mark = self.mark.clone();
         drop(self);
@@ -180,7 +189,7 @@ impl Leader {
         for pipe in &pipes {
             wait_until_closed(pipe, &mark);
         }
-        drop(hold);
+        drop(held);
     }
 
     /// Kills what is left until nothing is, then reaps the leader.
@@ -211,7 +220,6 @@ impl Drop for Leader {
         // Orphans of the group are ours if the embedder is the first process of a container.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         while let Ok(Some(_)) = waitid(WaitId::Pgid(Some(self.id)), options) {}
-        guardian::ended(&self.mark);
     }
 }
 

@@ -146,9 +146,22 @@ fn end(programs: &BTreeMap<String, Program>) {
     }
 }
 
-/// Says that a program is about to be started.
-pub(crate) fn announce(mark: &str) {
+/// Says that a program is about to be started. Dropped, it says that nothing is left of it, or that
+/// it was not started.
+#[must_use = "dropped, the program is not guarded any more"]
+pub(crate) fn announce(mark: &str) -> Announced {
     tell(mark, News::Announced);
+    Announced(mark.to_owned())
+}
+
+/// A program of which something may be left.
+#[derive(Debug)]
+pub(crate) struct Announced(String);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        tell(&self.0, News::Ended);
+    }
 }
 
 /// Says that a program was started, and in which group.
@@ -158,9 +171,10 @@ pub(crate) fn started(mark: &str, group: Pid) {
     tell(mark, News::Started(group.as_raw_pid(), survivors::began(group)));
 }
 
-/// Says that nothing is left of a program, or that it was not started.
-pub(crate) fn ended(mark: &str) {
-    tell(mark, News::Ended);
+/// Says that the group of a program is gone, and that something else may be left of it, which is
+/// known by the mark alone.
+pub(crate) fn reaped(mark: &str) {
+    tell(mark, News::Announced);
 }
 
 fn tell(mark: &str, news: News) {

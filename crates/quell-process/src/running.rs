@@ -82,9 +82,14 @@ impl Running {
             Patience::Until(Instant::now() + REST_WAIT)
         };
         streams.pump_while(group.end(|| patience.kill_at(ctx))).await;
+        let mut drained = tokio::time::timeout(patience.drain_wait(ctx), streams.drain()).await;
+        if drained.is_err() && !ctx.is_stopping() {
+            // Whoever holds on to a pipe and carries the mark now has slipped through the looks.
+            streams.pump_while(group.end(Instant::now)).await;
+            drained = tokio::time::timeout(CLOSE_WAIT, streams.drain()).await;
+        }
         // Whoever holds on to a pipe now is out of reach, and keeps a stopped run from being
         // quiescent. One that ended by itself does not wait for what it left behind.
-        let drained = tokio::time::timeout(patience.drain_wait(ctx), streams.drain()).await;
         if drained.is_err() && ctx.is_stopping() {
             streams.hand_over();
         }
@@ -150,6 +155,9 @@ const REST_WAIT: Duration = Duration::from_millis(500);
 
 /// When everything that could be found is dead, whoever holds on to a pipe may take this long.
 const DRAIN_WAIT: Duration = Duration::from_secs(1);
+
+/// How long it may take to read what those have written who are dead by now.
+const CLOSE_WAIT: Duration = Duration::from_millis(200);
 
 /// SIGKILL comes this long before the hard deadline, or a tenth of the grace if that is less: time
 /// to read what was written, and to reap, before the engine drops the body.

@@ -1,10 +1,11 @@
 //! How a process ends by itself, and what it leaves behind.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
+use quell::RunStatus;
 use quell_process::Encoding;
 
-use crate::support::{PATIENCE, Scratch, eventually, failure_of, output_of, script};
+use crate::support::{PATIENCE, Scratch, eventually, failure_of, output_of, run, script};
 
 #[tokio::test]
 async fn a_failure_names_the_exit_code_and_the_last_lines_of_stderr() {
@@ -107,6 +108,33 @@ async fn what_left_the_group_ends_with_it() {
         until [ -s pid ]; do :; done";
     output_of(script(text).cwd(scratch.path())).await;
     assert!(!scratch.pid("pid").await.is_alive());
+}
+
+/// It holds stdout, is without the mark when the program ends, and has it again afterwards.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn i4_whoever_holds_stdout_and_carries_the_mark_is_dead_when_the_run_is_quiescent() {
+    let again = "echo $$ > pid; until grep -q ') Z' /proc/$P/stat; do :; done
+        sleep 0.2; : > again; QUELL_PROCESS_IDS=$M exec sleep 600";
+    for attempt in 0.. {
+        let scratch = Scratch::new("holds-stdout-again");
+        std::fs::write(scratch.path().join("again.sh"), again).unwrap();
+        let text = "env -i P=$$ M=\"$QUELL_PROCESS_IDS\" PATH=\"$PATH\" setsid sh again.sh &
+            until [ -s pid ]; do :; done; echo ok";
+        let (_, report) = run(script(text).cwd(scratch.path())).await;
+        let over = SystemTime::now();
+        assert!(report.status == RunStatus::Completed && report.quiescent, "{report:?}");
+        let stray = scratch.pid("pid").await;
+        let is_left = stray.is_alive();
+        stray.kill();
+        if !is_left {
+            return;
+        }
+        // A slow machine may have given it the mark after the last look.
+        let since = scratch.path().join("again").metadata().and_then(|it| it.modified());
+        let is_late = since.is_ok_and(|since| over < since + Duration::from_millis(500));
+        assert!(is_late && attempt < 10, "it is alive");
+    }
 }
 
 #[tokio::test]
