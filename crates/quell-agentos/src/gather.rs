@@ -7,6 +7,7 @@ use quell::{CauseKind, Payload, RunId, RunRef, RunReport, RunRow};
 use quell_http::{Notes, SESSION, State, ToolNote, View, shown_id};
 use serde_json::Value;
 
+use crate::wire::exact::Object;
 use crate::wire::place::Place;
 use crate::wire::run::{Told, Tree};
 use crate::wire::tool::{Outcome, tool};
@@ -17,18 +18,9 @@ pub(crate) const USER: &str = "agentos.user_id";
 /// The label of the deadline that the caller set, in milliseconds.
 pub(crate) const TIMEOUT: &str = "agentos.timeout_ms";
 
-/// Yields the root of a run's tree.
-pub(crate) fn root_of(run: &RunRef) -> RunRef {
-    let mut root = run.clone();
-    while let Some(parent) = root.parent() {
-        root = parent;
-    }
-    root
-}
-
 /// Yields the session of a run. One that was started without has its root's id for it.
 pub(crate) fn session_of(run: &RunRef) -> String {
-    let root = root_of(run);
+    let root = run.root();
     root.label(SESSION).map_or_else(|| shown_id(&root).into_owned(), str::to_owned)
 }
 
@@ -70,22 +62,42 @@ pub(crate) fn read_at(view: &View, run: &RunRef, report: &RunReport, place: &Pla
         if let Some(above) = above {
             runs[above].kids.push(at);
         }
-        let mut told = tell(view, row, own);
+        let known = view.service().engine().get(row.run);
+        let notes = known.as_ref().map(|run| view.notes(run));
+        let mut told = tell(view, row, own, known.as_ref(), notes);
         if at == 0 {
             told.state = view.state_of(report);
         }
         runs.push(told);
     }
-    let root = root_of(run);
+    tree(run, runs)
+}
+
+/// Writes the little of a run that there is always room for.
+pub(crate) fn without_values(view: &View, run: &RunRef, place: Place) -> Object {
+    let mut row = run.row();
+    (row.output, row.partial) = (None, None);
+    let known = view.service().engine().get(row.run);
+    let mut told = tell(view, &row, place, known.as_ref(), None);
+    told.state.truncated = true;
+    tree(run, vec![told]).without_values()
+}
+
+fn tree(run: &RunRef, runs: Vec<Told>) -> Tree {
+    let root = run.root();
     Tree { session: session_of(&root), user: root.label(USER).map(str::to_owned), runs }
 }
 
-fn tell(view: &View, row: &RunRow, place: Place) -> Told {
-    let engine = view.service().engine();
-    let run = engine.get(row.run);
-    let notes = run.as_ref().map(|run| view.notes(run));
-    let input = run.as_ref().and_then(RunRef::input).cloned();
-    let timeout = run.as_ref().and_then(|run| run.label(TIMEOUT)?.parse().ok());
+/// Tells a run of its row, and what the engine and the notes still know of it.
+fn tell(
+    view: &View,
+    row: &RunRow,
+    place: Place,
+    run: Option<&RunRef>,
+    notes: Option<Notes>,
+) -> Told {
+    let input = run.and_then(RunRef::input).cloned();
+    let timeout = run.and_then(|run| run.label(TIMEOUT)?.parse().ok());
     let output = row.output.as_ref().or(row.partial.as_ref());
     let model = notes.as_ref().and_then(|notes| notes.model.as_ref());
     let show = |id| view.service().shown(id);
@@ -122,7 +134,7 @@ fn origin_of(view: &View, row: &RunRow) -> Option<CauseKind> {
     Some(origin.and_then(|row| Some(row.cause?.kind)).unwrap_or(cause.kind))
 }
 
-fn call(note: &ToolNote) -> Value {
+fn call(note: &ToolNote) -> Object {
     let took = note.ended_at.and_then(|at| at.duration_since(note.started_at).ok());
     let outcome = note.outcome.as_ref().map(Outcome::of);
     tool(&note.call, &note.name, &note.input, note.started_at, outcome.as_ref(), took)

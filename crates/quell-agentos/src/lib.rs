@@ -27,6 +27,10 @@
 //! A reader so slow that events were lost for it is told so where they are missing, by the event
 //! `lagged` with `missed_events`, which clients of the contract skip. Every terminal event has the
 //! whole text; if that is not whole either, `quell.truncated` of the event and of the run is true.
+//!
+//! Who waits for a run in the foreground waits for room for its answer too, for half a minute. If
+//! there is none by then, the answer is the run without what it was given and has said, and
+//! `quell.truncated` is true: the whole run can be read by its id, as long as it is kept.
 
 mod cors;
 mod form;

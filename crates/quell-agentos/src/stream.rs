@@ -89,3 +89,49 @@ impl Source {
 fn frames_of(lines: &[Line]) -> impl Iterator<Item = Frame> {
     lines.iter().map(|(name, data)| Frame::json(name.as_str(), data))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use quell::{Payload, RunId, ToolOutcome, limits};
+    use quell_flow::Component;
+
+    use super::*;
+
+    #[test]
+    fn open_tool_calls_are_bounded_and_an_end_of_a_call_without_a_start_is_not_told() {
+        let agent = Arc::new(Component::agent("a", async |_ctx, input: Payload| Ok(input)));
+        let (root, input) = (RunId::from_text("r"), Payload::from("in"));
+        let place = Place::root(&agent, "r");
+        let mut renderer = Renderer::new(root, place, "s".into(), Style::default());
+        let mut tell = |kind| {
+            let event = RunEvent::new(1, root, root, SystemTime::UNIX_EPOCH, kind);
+            let lines = renderer.on(&event, None);
+            lines.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        let start = |call: usize| EventKind::ToolStarted {
+            call: call.to_string().into(),
+            name: "t".into(),
+            input: input.clone(),
+        };
+        let end = |call: usize| EventKind::ToolEnded {
+            call: call.to_string().into(),
+            outcome: ToolOutcome::Result(None),
+        };
+        let calls = limits::EVENTS_PER_ROOT_MAX;
+        for call in 0..calls {
+            tell(start(call));
+        }
+        assert_eq!(tell(end(0)), ["ToolCallCompleted"], "so many are known");
+        tell(start(calls));
+        assert_eq!(tell(end(1)), ["ToolCallCompleted"], "one has ended, and made room");
+        for call in [calls + 1, calls + 2] {
+            assert_eq!(tell(start(call)), ["ToolCallStarted"]);
+        }
+        assert_eq!(tell(end(2)), [""; 0], "one too many: those of before are given up");
+        assert_eq!(tell(end(calls + 2)), ["ToolCallCompleted"], "the last one is known");
+        assert_eq!(tell(end(calls + 9)), [""; 0], "it never began");
+    }
+}

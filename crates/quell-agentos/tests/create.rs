@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
-use quell::Payload;
+use quell::{Payload, RunContext, RunSpec, ToolCall};
 use quell_flow::Component;
 use serde_json::json;
 
@@ -159,6 +159,54 @@ async fn no_digit_of_a_number_is_lost() {
     let run = site.create("/agents/same/runs", &[("message", exact), ("stream", "false")]).await;
     let run = run.json();
     assert_eq!((&run["content"], &run["input"]["input_content"]), (&json!(exact), &json!(exact)));
+}
+
+/// A team that hands its input on to tools, as it is and within a list, and to its one member.
+fn teller() -> Component {
+    Component::team("teller", async |ctx: RunContext, input: Payload| {
+        let list = Payload::from_json_text(&format!("[{input}]"))?;
+        for (call, input) in [("c1", input.clone()), ("c2", list)] {
+            let done = async { Ok(Payload::from("done")) };
+            ctx.tool(ToolCall::new(call, "t", input), done).await?;
+        }
+        let member = RunSpec::agent("member").input(input);
+        ctx.spawn(member, async |_ctx| Ok(Payload::from("ok"))).await?;
+        Ok(Payload::from("done"))
+    })
+}
+
+#[tokio::test]
+async fn no_digit_of_a_session_state_or_of_the_input_of_a_tool_is_lost() {
+    let site = Site::of(teller());
+    let exact = r#"{"n":123456789012345678901234567890,"x":[0.1000,-18446744073709551617]}"#;
+    let input = format!(r#"{{"message":"hi","session_state":{exact}}}"#);
+    let (of_object, of_list) =
+        (format!(r#""tool_args":{input}"#), format!(r#""tool_args":{{"input":[{input}]}}"#));
+    let state = format!(r#""session_state":{exact}"#);
+    let states_of = |text: &str| text.matches(&state).count() - text.matches(&input).count();
+    let fields = |is_stream| [("message", "hi"), ("session_state", exact), ("stream", is_stream)];
+    let run = site.create("/teams/teller/runs", &fields("false")).await;
+    let told = run.json();
+    let ids = ["run_id", "session_id"].map(|key| told[key].as_str().unwrap());
+    let again = format!("/teams/teller/runs/{}?session_id={}", ids[0], ids[1]);
+    let again = site.get(&again).await;
+    for answer in [run, again] {
+        assert_eq!(states_of(&answer.text), 2, "of the team and its member: {}", answer.text);
+        for args in [&of_object, &of_list] {
+            assert_eq!(answer.text.matches(args).count(), 1, "{args}: {}", answer.text);
+        }
+    }
+    let stream = site.create("/teams/teller/runs", &fields("true")).await;
+    // Where the member ends, and where the team does with it.
+    assert_eq!(states_of(&stream.text), 3, "{}", stream.text);
+    for args in [&of_object, &of_list] {
+        assert_eq!(stream.text.matches(args).count(), 2, "{args}: {}", stream.text);
+    }
+    // Text of several lines is told in one.
+    let lines = exact.replace(',', ",\r\n");
+    let fields = [("message", "hi"), ("session_state", lines.as_str())];
+    let events = site.create("/teams/teller/runs", &fields).await;
+    assert_eq!(states_of(&events.text), 3, "{}", events.text);
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ mod marks;
 mod races;
 /// What is refused, and in which words.
 mod refusals;
+/// Room for answers.
+mod room;
 /// Over sockets: clients that vanish.
 mod sockets;
 mod support;

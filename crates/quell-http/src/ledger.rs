@@ -4,10 +4,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use quell::limits::share_of;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 /// Bytes that are held for callers: a bound for all of them, and a share of it for each. Cheap to
 /// clone.
@@ -37,6 +40,8 @@ struct Book {
     max: usize,
     share: usize,
     sums: Mutex<Sums>,
+    /// Told whenever bytes are given back.
+    released: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +94,7 @@ impl Ledger {
 
     fn made(what: &'static str, is_bytes: bool, max: usize, share_percent: u8) -> Self {
         let (share, sums) = (share_of(max, share_percent), Mutex::default());
-        Self(Arc::new(Book { what, is_bytes, max, share, sums }))
+        Self(Arc::new(Book { what, is_bytes, max, share, sums, released: Notify::new() }))
     }
 
     /// Charges bytes to an owner, or to nobody in particular.
@@ -103,6 +108,36 @@ impl Ledger {
         Ok(charge)
     }
 
+    /// As [`Ledger::charge`], but waits for room until then. Who needs less may come first.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is none by then; at once if there can be none, as the bytes alone exceed a
+    /// bound.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropped, it has charged nothing.
+    pub(crate) async fn charge_until(
+        &self,
+        owner: Option<&Arc<str>>,
+        bytes: usize,
+        until: Instant,
+    ) -> Result<Charge, Overdrawn> {
+        loop {
+            let mut released = pin!(self.0.released.notified());
+            // From here on nothing that is given back is missed.
+            released.as_mut().enable();
+            let error = match self.charge(owner, bytes) {
+                Ok(charge) => return Ok(charge),
+                Err(error) => error,
+            };
+            if bytes > error.max || timeout_at(until, released).await.is_err() {
+                return Err(error);
+            }
+        }
+    }
+
     /// Yields the bytes that are held.
     pub fn total(&self) -> usize {
         self.0.sums.lock().total
@@ -114,7 +149,7 @@ impl Ledger {
     }
 
     fn add(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<(), Overdrawn> {
-        let Book { what, is_bytes, max, share, sums } = &*self.0;
+        let Book { what, is_bytes, max, share, sums, .. } = &*self.0;
         let (what, is_bytes, mut sums) = (*what, *is_bytes, sums.lock());
         let within = |sum: usize, max: usize| sum.checked_add(bytes).filter(|sum| *sum <= max);
         let refused = |max, is_share| Overdrawn { what, max, is_bytes, is_share };
@@ -139,6 +174,8 @@ impl Ledger {
                 sums.owners.remove(owner);
             }
         }
+        drop(sums);
+        self.0.released.notify_waiters();
     }
 }
 
@@ -185,6 +222,8 @@ impl fmt::Debug for Charge {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -205,5 +244,26 @@ mod tests {
         drop((held, all, of_ben));
         let sums = ledger.0.sums.lock();
         assert_eq!((sums.total, sums.owners.len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_room_gets_what_is_given_back_and_no_more_than_there_can_be() {
+        let ledger = Ledger::new("bytes", 1_000, 25);
+        let ada: Arc<str> = "ada".into();
+        let within = Duration::from_secs(5);
+        let wait = |owner, bytes| ledger.charge_until(owner, bytes, Instant::now() + within);
+        let mut held = ledger.charge(Some(&ada), 200).unwrap();
+        let start = Instant::now();
+        let give_back = async {
+            tokio::time::sleep(within / 2).await;
+            held.shrink_to(150);
+        };
+        let (charged, ()) = tokio::join!(wait(Some(&ada), 100), give_back);
+        assert_eq!((charged.unwrap().bytes(), start.elapsed()), (100, within / 2));
+        assert_eq!(wait(Some(&ada), 251).await.unwrap_err().max, 250);
+        assert_eq!(wait(None, 1_001).await.unwrap_err().max, 1_000);
+        assert_eq!(start.elapsed(), within / 2, "there can be no room");
+        assert_eq!(wait(Some(&ada), 101).await.unwrap_err().max, 250);
+        assert_eq!((start.elapsed(), ledger.total()), (within * 3 / 2, 150));
     }
 }

@@ -44,7 +44,7 @@ pub use notes::{ModelNote, Notes, ToolNote};
 pub use once::{KEY_BYTES_MAX, Once};
 pub use places::LongPlace;
 pub use problem::Problem;
-pub use render::{newest, row_bytes};
+pub use render::{Counted, ROOM_WITHIN, WeakCounted, newest, row_bytes};
 pub use reserve::scope_of;
 pub use service::Service;
 pub use shares::Shares;

@@ -102,12 +102,12 @@ impl Records {
 
     /// Tells whether a run is of a tree that was started in a scope.
     pub(crate) fn has_scope(&self, run: &RunRef, scope: &str) -> bool {
-        let record = self.table.lock().get(&root_of(run));
+        let record = self.table.lock().get(&run.root());
         record.is_some_and(|record| record.scopes.iter().any(|known| known == scope))
     }
 
     fn read<T>(&self, run: &RunRef, look: impl FnOnce(&Fold) -> T) -> T {
-        let root = root_of(run);
+        let root = run.root();
         let known = self.table.lock().get(&root);
         let record = known.unwrap_or_default();
         record.catch_up(&root);
@@ -142,15 +142,6 @@ impl Table {
             self.ended.put(owner, root, record, bytes, until);
         }
     }
-}
-
-/// Yields the root of a run's tree.
-pub(crate) fn root_of(run: &RunRef) -> RunRef {
-    let mut root = run.clone();
-    while let Some(parent) = root.parent() {
-        root = parent;
-    }
-    root
 }
 
 #[cfg(test)]

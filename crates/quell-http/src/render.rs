@@ -1,19 +1,18 @@
 //! Large answers: written on a thread for such work, and counted until the client has taken them.
 
 use std::cmp::Reverse;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use quell::{Payload, RunRef, RunReport, RunRow};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::body::{BodyError, aside};
-use crate::ledger::Charge;
+use crate::ledger::{Charge, Overdrawn};
 use crate::view::View;
 
 impl View {
@@ -34,15 +33,74 @@ impl View {
         T: Serialize,
         F: FnOnce() -> T + Send + 'static,
     {
+        written(self.charge_for_answer(about)?, about, make).await
+    }
+
+    /// As [`View::told`], for who has waited for the run: what it has come to is not refused for
+    /// want of room that others give back soon. It waits for that for [`ROOM_WITHIN`].
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`View::told`], and at once if the answer alone is more than may be under way.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`View::told`].
+    pub async fn told_at_end<T, F>(&self, about: usize, make: F) -> Result<Response, BodyError>
+    where
+        T: Serialize,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let room = self.room_for_answer(about, Instant::now() + ROOM_WITHIN).await?;
+        written(room, about, make).await
+    }
+
+    /// Counts a text as under way for the principal until nobody holds it. One of at most 64 KiB
+    /// does not count.
+    ///
+    /// # Errors
+    ///
+    /// Fails if too much is under way.
+    pub fn counted(&self, text: impl Into<Bytes>) -> Result<Counted, Overdrawn> {
+        let bytes = text.into();
+        self.counted_in(self.charge_for_answer(bytes.len())?, bytes)
+    }
+
+    /// As [`View::counted`], in room that was found for it by [`View::room_for_answer`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is larger than that, and too much is under way.
+    pub fn counted_in(
+        &self,
+        mut room: Charge,
+        text: impl Into<Bytes>,
+    ) -> Result<Counted, Overdrawn> {
+        let bytes = text.into();
+        room.grow(counted(bytes.len()).saturating_sub(room.bytes()))?;
+        room.shrink_to(counted(bytes.len()));
+        Ok(Counted(Arc::new(Text { bytes, _charge: room })))
+    }
+
+    /// Waits until then for room for an answer of so many bytes. The text is made after that.
+    /// What it is made of, the report of a run, stays in memory for as long as somebody waits
+    /// with it, also if the run is forgotten meanwhile. Whoever waits has a place of
+    /// [`View::stream_place`], which bounds how many do.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is none by then; at once if the answer alone is more than may be under way.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropped, it holds nothing.
+    pub async fn room_for_answer(&self, bytes: usize, until: Instant) -> Result<Charge, Overdrawn> {
         let ledger = &self.service().shared().requests;
-        let counted = if about <= PIECE_BYTES { 0 } else { about };
-        let mut charge = ledger.charge(self.principal().owner(), counted)?;
-        let text = aside(about, async move { serde_json::to_vec(&make()) }).await?;
-        let rest = Bytes::from(text.map_err(|_| BodyError::Broken)?);
-        // It was said how long it may be.
-        charge.shrink_to(rest.len());
-        let body = Body::new(Taken { rest, charge });
-        Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+        ledger.charge_until(self.principal().owner(), counted(bytes), until).await
+    }
+
+    fn charge_for_answer(&self, bytes: usize) -> Result<Charge, Overdrawn> {
+        self.service().shared().requests.charge(self.principal().owner(), counted(bytes))
     }
 
     /// Yields what an answer takes that tells a report, and what its runs were given and have said,
@@ -56,6 +114,24 @@ impl View {
         let said = said.map_or(0, |run| self.service().shared().records.bytes(&run));
         rows.chain(inputs).sum::<usize>() + said
     }
+}
+
+async fn written<T, F>(mut room: Charge, about: usize, make: F) -> Result<Response, BodyError>
+where
+    T: Serialize,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let text = aside(about, async move { serde_json::to_vec(&make()) }).await?;
+    let bytes = Bytes::from(text.map_err(|_| BodyError::Broken)?);
+    // It was said how long it may be.
+    room.shrink_to(bytes.len());
+    let text = Bytes::from(Counted(Arc::new(Text { bytes, _charge: room })));
+    Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+/// What counts as under way for an answer of so many bytes.
+const fn counted(bytes: usize) -> usize {
+    if bytes <= FREE_BYTES { 0 } else { bytes }
 }
 
 /// Yields what a row takes in an answer, in bytes, about.
@@ -77,38 +153,69 @@ pub fn newest(runs: impl IntoIterator<Item = RunRef>, most: usize) -> Vec<RunRef
     runs.into_iter().map(|(_, run)| run).collect()
 }
 
-/// An answer of which the rest is counted.
-struct Taken {
-    rest: Bytes,
-    charge: Charge,
+/// The text of an answer that counts as under way for as long as somebody holds it, or the bytes
+/// made of it. Cheap to clone: all clones are one text, and count once.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use bytes::Bytes;
+/// use quell::Engine;
+/// use quell_flow::{Catalog, Contract};
+/// use quell_http::{Principal, Service};
+///
+/// let service = Service::new(Engine::new(), Catalog::new());
+/// let view = service.view(Contract::Native, Principal::named("ada"));
+/// let text = view.counted("x".repeat(100_000)).unwrap();
+/// let (weak, taken) = (text.downgrade(), Bytes::from(text));
+/// assert!(weak.upgrade().is_some());
+/// drop(taken);
+/// assert!(weak.upgrade().is_none());
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct Counted(Arc<Text>);
+
+/// A [`Counted`], if somebody still holds it. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct WeakCounted(Weak<Text>);
+
+#[derive(Debug)]
+struct Text {
+    bytes: Bytes,
+    _charge: Charge,
 }
 
-impl http_body::Body for Taken {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        let size = self.rest.len().min(PIECE_BYTES);
-        let piece = self.rest.split_to(size);
-        let left = self.rest.len();
-        self.charge.shrink_to(left);
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+impl Counted {
+    /// Yields a way to find it again that does not hold it.
+    pub fn downgrade(&self) -> WeakCounted {
+        WeakCounted(Arc::downgrade(&self.0))
     }
 }
 
-/// What the server takes of an answer at once.
-const PIECE_BYTES: usize = 64 << 10;
+impl WeakCounted {
+    /// Finds it; none if nobody holds it any more.
+    pub fn upgrade(&self) -> Option<Counted> {
+        self.0.upgrade().map(Counted)
+    }
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
+
+impl From<Counted> for Bytes {
+    fn from(text: Counted) -> Self {
+        Self::from_owner(text)
+    }
+}
+
+/// Answers up to this size do not count.
+const FREE_BYTES: usize = 64 << 10;
+
+/// How long an answer of a run that was waited for waits for room: as long as a client may take
+/// nothing before it is given up, and what it was sent with it.
+pub const ROOM_WITHIN: Duration = Duration::from_secs(30);

@@ -40,9 +40,12 @@ pub struct Shares<K, V> {
     share: Amount,
     entries: HashMap<Address<K>, Entry<V>>,
     ages: BTreeMap<u64, Address<K>>,
-    owners: HashMap<Arc<str>, Owned>,
+    /// Those without a name, too: they have no share, but ages.
+    owners: HashMap<Option<Arc<str>>, Owned>,
     bytes: usize,
     next: u64,
+    /// The youngest entry stays, whatever its bytes.
+    keeps_last: bool,
 }
 
 /// Entries and bytes.
@@ -83,7 +86,16 @@ impl<K: Clone + Eq + Hash, V> Shares<K, V> {
             owners: HashMap::new(),
             bytes: 0,
             next: 0,
+            keeps_last: false,
         }
+    }
+
+    /// Lets the youngest entry of an owner stay, however large it is. Without this, an entry that
+    /// is larger than the share has no place.
+    #[must_use]
+    pub const fn keeping_last(mut self) -> Self {
+        self.keeps_last = true;
+        self
     }
 
     /// Puts an entry in, as the youngest, in the place of one with the same key.
@@ -100,21 +112,24 @@ impl<K: Clone + Eq + Hash, V> Shares<K, V> {
         let age = self.next;
         self.next += 1;
         self.bytes += bytes;
-        if let Some(owner) = owner {
-            let theirs = self.owners.entry(Arc::clone(owner)).or_default();
-            theirs.ages.insert(age);
-            theirs.bytes += bytes;
-        }
+        let theirs = self.owners.entry(owner.cloned()).or_default();
+        theirs.ages.insert(age);
+        theirs.bytes += bytes;
         self.ages.insert(age, address.clone());
         self.entries.insert(address, Entry { value, bytes, until, age });
         self.make_room(owner);
-        self.expire(Instant::now());
+        self.expire();
     }
 
     /// Yields an entry whose time is not over.
     pub fn get(&self, owner: Option<&Arc<str>>, key: &K) -> Option<&V> {
         let entry = self.entries.get(&(owner.cloned(), key.clone()))?;
         (Instant::now() < entry.until).then_some(&entry.value)
+    }
+
+    /// As [`Shares::get`], whoever it is of. It looks at every owner.
+    pub fn find(&self, key: &K) -> Option<&V> {
+        self.owners.keys().find_map(|owner| self.get(owner.as_ref(), key))
     }
 
     /// As [`Shares::get`], to change it.
@@ -136,6 +151,13 @@ impl<K: Clone + Eq + Hash, V> Shares<K, V> {
         (Instant::now() < entry.until).then_some((entry.value, entry.until))
     }
 
+    /// Takes the oldest entry of an owner out; none if they have none.
+    pub fn pop_oldest(&mut self, owner: Option<&Arc<str>>) -> Option<V> {
+        let oldest = *self.owners.get(&owner.cloned())?.ages.first()?;
+        let address = self.ages.get(&oldest)?.clone();
+        self.take(&address).map(|entry| entry.value)
+    }
+
     /// Yields how many entries there are, those included whose time is over.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -152,20 +174,25 @@ impl<K: Clone + Eq + Hash, V> Shares<K, V> {
     }
 
     fn make_room(&mut self, owner: Option<&Arc<str>>) {
-        while let Some(theirs) = owner.and_then(|owner| self.owners.get(owner))
+        let least = usize::from(self.keeps_last);
+        while let Some(owner) = owner
+            && let Some(theirs) = self.owners.get(&Some(Arc::clone(owner)))
+            && theirs.ages.len() > least
             && (theirs.ages.len() > self.share.entries || theirs.bytes > self.share.bytes)
         {
-            let Some(oldest) = theirs.ages.first().copied() else { break };
-            self.drop_aged(oldest);
+            self.pop_oldest(Some(owner));
         }
-        while self.entries.len() > self.most.entries || self.bytes > self.most.bytes {
+        while self.entries.len() > least
+            && (self.entries.len() > self.most.entries || self.bytes > self.most.bytes)
+        {
             let Some((&oldest, _)) = self.ages.first_key_value() else { break };
             self.drop_aged(oldest);
         }
     }
 
-    /// Forgets the oldest, as far as their time is over.
-    fn expire(&mut self, now: Instant) {
+    /// Forgets the oldest, as far as their time is over. [`Shares::put`] does, too.
+    pub fn expire(&mut self) {
+        let now = Instant::now();
         while let Some((&oldest, address)) = self.ages.first_key_value()
             && self.entries.get(address).is_none_or(|entry| entry.until <= now)
         {
@@ -183,13 +210,11 @@ impl<K: Clone + Eq + Hash, V> Shares<K, V> {
         let entry = self.entries.remove(address)?;
         self.ages.remove(&entry.age);
         self.bytes -= entry.bytes;
-        if let Some(owner) = &address.0
-            && let Some(theirs) = self.owners.get_mut(owner)
-        {
+        if let Some(theirs) = self.owners.get_mut(&address.0) {
             theirs.ages.remove(&entry.age);
             theirs.bytes -= entry.bytes;
             if theirs.ages.is_empty() {
-                self.owners.remove(owner);
+                self.owners.remove(&address.0);
             }
         }
         Some(entry)
@@ -253,5 +278,28 @@ mod tests {
         assert_eq!(table.get(Some(&ada), &1), None);
         table.put(Some(&ada), 2, 'y', 1, Instant::now() + Duration::from_hours(1));
         assert_eq!(table.len(), 1, "the first one has left");
+    }
+
+    #[test]
+    fn the_last_one_stays_however_large_and_the_oldest_of_an_owner_can_be_taken() {
+        let (ada, ben) = (name("ada"), name("ben"));
+        let mut table = Shares::new(10, 1_000, 25).keeping_last();
+        table.put(Some(&ben), 0, 'b', 10, later());
+        table.put(None, 1, 'n', 10, later());
+        for key in 2..5 {
+            table.put(Some(&ada), key, 'a', 300, later());
+        }
+        assert_eq!((table.len(), table.bytes()), (3, 320), "hers is larger than a share");
+        assert_eq!(
+            (table.find(&4), table.find(&3), table.find(&1)),
+            (Some(&'a'), None, Some(&'n'))
+        );
+        table.put(Some(&ada), 5, 'a', 100, later());
+        table.put(Some(&ada), 6, 'a', 100, later());
+        assert_eq!(table.pop_oldest(Some(&ada)), Some('a'));
+        assert_eq!((table.find(&5), table.find(&6)), (None, Some(&'a')));
+        assert_eq!((table.pop_oldest(None), table.pop_oldest(None)), (Some('n'), None));
+        table.put(None, 7, 'n', 5_000, later());
+        assert_eq!((table.len(), table.bytes(), table.owners.len()), (1, 5_000, 1));
     }
 }

@@ -17,7 +17,6 @@ use crate::access::{Principal, Teams};
 use crate::ids::{SESSION, TEAM, parse_id};
 use crate::notes::Notes;
 use crate::places::LongPlace;
-use crate::records::root_of;
 use crate::service::Service;
 use crate::start::TIME_MAX;
 use crate::state::{State, write_headers};
@@ -112,7 +111,7 @@ impl View {
 
     /// Yields the component of a run: that of its root. None if it is not in the catalog.
     pub fn component_of(&self, run: &RunRef) -> Option<&Arc<Component>> {
-        let root = root_of(run);
+        let root = run.root();
         self.service.catalog().get(root.kind(), root.label(COMPONENT)?)
     }
 
@@ -140,7 +139,7 @@ impl View {
 
     /// Tells whether a run is visible.
     pub fn sees(&self, run: &RunRef) -> bool {
-        let root = root_of(run);
+        let root = run.root();
         self.is_shown(&root) && self.owns(&root) && !root.is_forgotten()
     }
 
@@ -241,7 +240,7 @@ impl View {
 
     /// Says why the principal may not stop a run. One that was deleted meanwhile they may.
     fn refusal(&self, run: &RunRef) -> Option<Disposition> {
-        let root = root_of(run);
+        let root = run.root();
         if !self.is_shown(&root) || !self.owns(&root) {
             return Some(Disposition::Unknown);
         }
@@ -262,7 +261,7 @@ impl View {
     /// Deletes the tree of a run for every contract, if nothing of it executes; tells whether it
     /// is deleted. Its id is free then; a later run of that id is another run, and stays.
     pub fn forget(&self, run: &RunRef) -> bool {
-        matches!(root_of(run).forget(), Ok(()) | Err(ForgetError::Unknown))
+        matches!(run.root().forget(), Ok(()) | Err(ForgetError::Unknown))
     }
 
     /// As [`View::forget`], as soon as nothing of the run executes; at once if that is so.

@@ -5,22 +5,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 use axum::http::HeaderMap;
+use parking_lot::Mutex;
 use quell::{CancelRequest, Disposition, Engine, Payload, RunId, RunRef, RunReport, RunStatus};
 use quell_flow::{COMPONENT, Component, Contract, Reducers};
-use quell_http::{Cancelled, Principal, SESSION, Service, View, Wait, aside, next_event, same_id};
-use serde_json::{Map, Value, json};
+use quell_http::{Cancelled, Principal, SESSION, Service, View, Wait, next_event, same_id};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::final_body::FinalBody;
 use crate::finals::{Final, Finals, run_bytes};
 use crate::options::Options;
 use crate::table::Threads;
 use crate::threads::{Thread, Tracked};
-use crate::values::{Fold, Values};
 use crate::wire::cancel::Action;
+use crate::wire::exact::Keys;
 use crate::wire::failure;
 use crate::wire::modes::Modes;
 use crate::wire::refusal::Refusal;
-use crate::wire::rows::{About, run_object, system_assistant};
+use crate::wire::rows::{About, run_metadata, run_object, system_assistant};
 
 /// The adapter's state. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,7 +48,7 @@ pub(crate) struct Found {
 
 impl App {
     pub(crate) fn new(service: Service, options: Options) -> Self {
-        let finals = Finals::new(service.limits_of().owner_share_percent);
+        let finals = Finals::new(service.limits_of());
         let threads = Threads::default();
         Self(Arc::new(Inner { service, options, threads, finals, since: SystemTime::now() }))
     }
@@ -121,9 +123,8 @@ impl App {
 
     /// Finds what is left of a run that was deleted at its end.
     pub(crate) fn left(&self, view: &View, thread: Option<Uuid>, run: Uuid) -> Option<Arc<Final>> {
-        let left = self.0.finals.get(RunId::from_uuid(run))?;
-        let is_of = thread.is_none_or(|thread| thread == left.thread.id);
-        (is_of && owns(view, &left.thread)).then_some(left)
+        let left = self.0.finals.get(view.principal(), RunId::from_uuid(run))?;
+        thread.is_none_or(|thread| thread == left.thread.id).then_some(left)
     }
 
     /// As [`App::find`]; of a run that was deleted at its end, what is left.
@@ -163,7 +164,8 @@ impl App {
             run: run.clone(),
             thread: kept_thread,
             tracked: kept,
-            body,
+            body: body.into(),
+            taken: Mutex::default(),
             run_bytes: run_bytes(run),
         });
         self.service().view(Contract::LangGraph, Principal::anonymous()).forget(run);
@@ -227,24 +229,6 @@ impl App {
         answers
     }
 
-    /// Yields the final body of a run (section 7): of `wait` its own values, of `join` those of
-    /// its thread.
-    pub(crate) fn final_text(
-        &self,
-        report: &RunReport,
-        tracked: &Tracked,
-        fold: &Fold,
-        values: Option<&Arc<Values>>,
-    ) -> String {
-        if let Some(error) = self.error_of(report, tracked) {
-            return json!({ "__error__": error }).to_string();
-        }
-        let mut fold = fold.clone();
-        fold.finish(report.output.as_ref(), &tracked.about);
-        let values = values.or(fold.current());
-        values.and_then(|values| serde_json::to_string(&**values).ok()).unwrap_or("{}".into())
-    }
-
     /// Yields the error that a client is told of a run that has ended.
     pub(crate) fn error_of(&self, report: &RunReport, tracked: &Tracked) -> Option<Value> {
         match report.status {
@@ -258,25 +242,6 @@ impl App {
             _ => None,
         }
     }
-
-    /// Waits for the end of a run for a client, and yields the final body.
-    /// The guard of the answer is the client's: this wait has no policy of its own.
-    pub(crate) async fn wait_for(&self, found: &Found, joins: bool) -> String {
-        let report = found.run.ended().await;
-        let Some(thread) = &found.thread else {
-            return self.final_text(&report, &found.tracked, &Fold::default(), None);
-        };
-        let fold = thread.look(self.engine(), &found.tracked, &found.run);
-        let of_thread = thread.values(self.engine());
-        let values = (joins || fold.current().is_none()).then_some(of_thread).flatten();
-        let weight = found.tracked.weight + thread.weight();
-        let (app, tracked) = (self.clone(), Arc::clone(&found.tracked));
-        let text = async move { app.final_text(&report, &tracked, &fold, values.as_ref()) };
-        let text = aside(weight, text).await.unwrap_or_else(|_| failure::internal_text());
-        // The answer is the end: a read right after it must not find what is to be deleted.
-        self.bury_if_over(thread, &found.tracked);
-        text
-    }
 }
 
 impl Found {
@@ -288,13 +253,13 @@ impl Found {
 
 /// Writes the run object.
 pub(crate) fn object_of(view: &View, found: &Found) -> Payload {
-    selected_of(view, found, None)
+    selected_of(view, found, |_| true)
 }
 
-/// Writes these keys of the run object, or all of them.
-pub(crate) fn selected_of(view: &View, found: &Found, keys: Option<&[&str]>) -> Payload {
+/// Writes the keys of the run object that are shown.
+pub(crate) fn selected_of(view: &View, found: &Found, is_shown: impl Fn(&str) -> bool) -> Payload {
     let report = found.run.report();
-    run_object(&found.tracked.about, report.own_row(), &view.state_of(&report), keys)
+    run_object(&found.tracked.about, report.own_row(), &view.state_of(&report), is_shown)
 }
 
 /// Finds the graph of an assistant by its UUID or by the graph's own id.
@@ -342,21 +307,15 @@ fn forget_if_stopped(view: &View, run: &RunRef) {
 pub(crate) fn stranger(run: &RunRef, thread: Uuid, reducers: Reducers) -> Tracked {
     let graph = run.label(COMPONENT).unwrap_or_default();
     let assistant = system_assistant(graph);
-    let metadata = json!({
-        "created_by": "system",
-        "graph_id": graph,
-        "assistant_id": assistant.to_string(),
-    });
     let weight = run.input().map_or(0, Payload::len);
     let input = run.input().cloned().unwrap_or_else(|| Payload::from(Value::Null));
-    let mut kwargs = Map::new();
-    kwargs.insert("temporary".into(), false.into());
     let about = About {
         thread,
         assistant,
-        metadata: metadata.as_object().cloned().unwrap_or_default(),
+        graph: graph.to_owned(),
+        metadata: run_metadata(Keys::new(), graph, assistant),
         input,
-        kwargs,
+        kwargs: Payload::from(json!({ "temporary": false })),
         strategy: "enqueue",
         reducers,
         due: None,
@@ -374,7 +333,8 @@ pub(crate) fn stranger(run: &RunRef, thread: Uuid, reducers: Reducers) -> Tracke
         has_begun: true.into(),
         is_doomed: false.into(),
         charge: None,
-        fold: parking_lot::Mutex::default(),
+        fold: Mutex::default(),
+        body: FinalBody::default(),
         left_bytes: AtomicUsize::new(0),
     }
 }

@@ -8,18 +8,19 @@ use axum::http::HeaderMap;
 use quell::{CauseKind, Failure, OnBusy, Payload, RunContext, RunId, RunKind, limits};
 use quell_flow::{Component, Contract};
 use quell_http::{Charge, Once, SESSION, Start, StartError, View, Wait};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::{App, Found, graph_of};
+use crate::final_body::FinalBody;
 use crate::table::Full;
 use crate::threads::{Thread, Tracked};
 use crate::values::merged_input;
 use crate::wire::cancel::Action;
 use crate::wire::create::{Create, Strategy};
-use crate::wire::exact::is_null;
+use crate::wire::exact::{Keys, written};
 use crate::wire::refusal::Refusal;
-use crate::wire::rows::{About, system_assistant};
+use crate::wire::rows::{About, run_metadata, system_assistant};
 
 /// A request to make a run, read.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl App {
         }
         let is_temporary = order.thread.is_none() && !order.create.keeps_thread;
         let id = order.thread.unwrap_or_else(Uuid::now_v7);
-        let thread = Thread::new(id, view.principal().subject(), Map::new(), is_temporary);
+        let thread = Thread::new(id, view.principal().subject(), &Keys::new(), is_temporary);
         match self.threads().add(self.engine(), thread) {
             Ok(Ok(thread)) => Ok((thread, true)),
             // Somebody made it just now, or it is another's: that one looks as if it was not there.
@@ -148,19 +149,17 @@ impl App {
     ) -> Tracked {
         let create = &order.create;
         let assistant = system_assistant(graph.id());
-        let mut metadata = create.metadata.clone();
-        metadata.insert("created_by".into(), "system".into());
-        metadata.insert("graph_id".into(), graph.id().into());
-        metadata.insert("assistant_id".into(), assistant.to_string().into());
+        let metadata = run_metadata(create.metadata.clone(), graph.id(), assistant);
         let mut kwargs = create.kwargs.clone();
-        kwargs.insert("temporary".into(), thread.is_temporary.into());
+        kwargs.insert("temporary".into(), json!(thread.is_temporary).into());
         let due = (!create.after.is_zero()).then(|| SystemTime::now() + create.after);
         let about = About {
             thread: thread.id,
             assistant,
+            graph: graph.id().to_owned(),
             metadata,
             input: create.input.clone(),
-            kwargs,
+            kwargs: written(&kwargs),
             strategy: create.strategy.name(),
             reducers: graph.reducers().clone(),
             due,
@@ -179,6 +178,7 @@ impl App {
             is_doomed: AtomicBool::new(false),
             charge: Some(charge),
             fold: parking_lot::Mutex::default(),
+            body: FinalBody::default(),
             left_bytes: AtomicUsize::new(0),
         }
     }
@@ -214,7 +214,7 @@ impl App {
         thread: &Arc<Thread>,
         is_idle: bool,
     ) -> (Arc<Component>, Payload) {
-        if is_null(&create.input) {
+        if create.input.is_null() {
             return (self.going_on(graph, thread), Payload::from(Value::Null));
         }
         let base = if is_idle { thread.values(self.engine()) } else { None };
@@ -323,7 +323,7 @@ mod tests {
         let mut tracked = stranger(handle.run(), Uuid::nil(), Reducers::default());
         tracked.has_begun = AtomicBool::new(false);
         let (tracked, thread) =
-            (Arc::new(tracked), Thread::new(Uuid::nil(), None, Map::new(), true));
+            (Arc::new(tracked), Thread::new(Uuid::nil(), None, &Keys::new(), true));
         let thread = app.threads().add(app.engine(), thread).unwrap().unwrap();
         let fresh = Fresh { app: &app, thread: Some(Arc::clone(&thread)) };
         assert!(thread.add(&tracked));

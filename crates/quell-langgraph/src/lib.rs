@@ -54,6 +54,7 @@
 mod answer;
 mod app;
 mod create;
+mod final_body;
 mod finals;
 mod options;
 mod room;

@@ -21,9 +21,7 @@ impl App {
     /// Fails with 429 if what is live, and the threads' metadata, leave no room.
     pub(crate) fn charge(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<Charge, Refusal> {
         let kept = self.service().kept();
-        let made = self
-            .make_room(owner.map(|name| &**name), bytes, Uuid::nil(), || kept.charge(owner, bytes));
-        Ok(made?)
+        Ok(self.make_room(owner, bytes, Uuid::nil(), || kept.charge(owner, bytes))?)
     }
 
     /// Charges to the owner of a thread the values that its runs have left in it.
@@ -32,14 +30,14 @@ impl App {
     /// runs: what these leave no room for is charged when the next of its runs ends.
     pub(crate) fn hold_values(&self, thread: &Thread) {
         let (engine, kept) = (self.engine(), self.service().kept());
-        let (owner, bytes) = (thread.owner.as_deref(), thread.held(engine));
+        let (owner, bytes) = (thread.owner.as_deref().map(Arc::from), thread.held(engine));
         // Without room they stay uncharged.
-        let _ = self.make_room(owner, bytes, thread.id, || thread.hold(engine, kept));
+        let _ = self.make_room(owner.as_ref(), bytes, thread.id, || thread.hold(engine, kept));
     }
 
     fn make_room<T>(
         &self,
-        owner: Option<&str>,
+        owner: Option<&Arc<str>>,
         bytes: usize,
         but: Uuid,
         charge: impl Fn() -> Result<T, Overdrawn>,
@@ -49,6 +47,7 @@ impl App {
         }
         let wanted = bytes.max(self.service().kept().max() / PARTS);
         let freed = self.finals().evict(owner, wanted);
+        let owner = owner.map(|name| &**name);
         self.threads().evict(self.engine(), owner, wanted.saturating_sub(freed));
         loop {
             let charged = charge();

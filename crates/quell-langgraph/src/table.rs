@@ -173,12 +173,11 @@ const EVICTIONS_TRIED_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Map;
-
     use super::*;
+    use crate::wire::exact::Keys;
 
     fn new(owner: &str, is_temporary: bool) -> Thread {
-        Thread::new(Uuid::now_v7(), Some(owner), Map::new(), is_temporary)
+        Thread::new(Uuid::now_v7(), Some(owner), &Keys::new(), is_temporary)
     }
 
     fn add(threads: &Threads, engine: &Engine, owner: &str) -> Uuid {

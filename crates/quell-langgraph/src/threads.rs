@@ -21,10 +21,12 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use quell::{Engine, EventKind, Payload, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
 use quell_http::{Charge, Ledger, Overdrawn};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
 
+use crate::final_body::FinalBody;
 use crate::values::{Fold, Values};
+use crate::wire::exact::{Keys, written};
 use crate::wire::modes::Modes;
 use crate::wire::rows::{About, ThreadParts, thread_error, thread_row};
 use crate::wire::status::ThreadFacts;
@@ -47,7 +49,8 @@ pub(crate) struct Thread {
 
 #[derive(Debug)]
 struct State {
-    metadata: Map<String, Value>,
+    /// The caller's: an object, as it is spelt.
+    metadata: Payload,
     values: Option<Arc<Values>>,
     /// What they are in bytes of JSON.
     values_bytes: usize,
@@ -65,7 +68,7 @@ struct State {
 }
 
 /// `graph_id` and `assistant_id` of a run.
-type GraphKeys = [(&'static str, Value); 2];
+type GraphKeys = [(&'static str, Payload); 2];
 
 /// A run of a thread, as the adapter knows it.
 #[derive(Debug)]
@@ -88,6 +91,8 @@ pub(crate) struct Tracked {
     /// What its request takes, of its owner's share.
     pub(crate) charge: Option<Charge>,
     pub(crate) fold: Mutex<Fold>,
+    /// What clients are taking of it.
+    pub(crate) body: FinalBody,
     /// What its values take since it has ended, in bytes of JSON.
     pub(crate) left_bytes: AtomicUsize,
 }
@@ -112,21 +117,16 @@ impl Tracked {
     }
 
     fn graph_keys(&self) -> GraphKeys {
-        let of = |key: &str| self.about.metadata.get(key).cloned().unwrap_or_default();
-        ["graph_id", "assistant_id"].map(|key| (key, of(key)))
+        let (graph, assistant) = (self.about.graph.as_str(), self.about.assistant.to_string());
+        [("graph_id", graph.into()), ("assistant_id", assistant.into())]
     }
 }
 
 impl Thread {
-    pub(crate) fn new(
-        id: Uuid,
-        owner: Option<&str>,
-        metadata: Map<String, Value>,
-        is_temporary: bool,
-    ) -> Self {
+    pub(crate) fn new(id: Uuid, owner: Option<&str>, metadata: &Keys, is_temporary: bool) -> Self {
         let now = SystemTime::now();
         let state = State {
-            metadata,
+            metadata: written(metadata),
             values: None,
             values_bytes: 0,
             updated_at: now,
@@ -304,7 +304,7 @@ impl Thread {
         let live = state.live.iter().rfind(|tracked| tracked.has_begun());
         let graph = live.map(|tracked| tracked.graph_keys()).or_else(|| state.graph.clone());
         let updated_at = live.map_or(state.updated_at, |live| live.since.max(state.updated_at));
-        let mut metadata = state.metadata.clone();
+        let mut metadata: Keys = state.metadata.parse().unwrap_or_default();
         metadata.extend(graph.into_iter().flatten().map(|(key, value)| (key.to_owned(), value)));
         let is_live = live.is_some();
         thread_row(&ThreadParts {
@@ -312,7 +312,7 @@ impl Thread {
             created_at: self.created_at,
             updated_at,
             state_updated_at: state.values_updated_at,
-            metadata: &metadata,
+            metadata: written(&metadata),
             values: state.values.as_deref(),
             facts: ThreadFacts { is_live, last: state.last, has_next: state.has_next },
             error: &state.error,

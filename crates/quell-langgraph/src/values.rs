@@ -5,18 +5,17 @@
 //! say: it is overwritten, or appended to. What a body emits after a stop was accepted is not
 //! merged (section 10 of the contract, effects). What is no object is the key [`OUTPUT`].
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{EventKind, Payload, RunEvent, RunRef};
 use quell_flow::{Emit, Reducer, Reducers};
 
-use crate::wire::exact::{Spelt, is_null, written};
+use crate::wire::exact::{Keys, Spelt, written};
 use crate::wire::rows::About;
 
 /// The values of a thread or of a run, each as it was spelt: no digit of a number is lost.
-pub(crate) type Values = BTreeMap<String, Payload>;
+pub(crate) type Values = Keys;
 
 /// The key of what a body answers, or says of its state, that is no object.
 pub(crate) const OUTPUT: &str = "output";
@@ -25,7 +24,7 @@ pub(crate) const OUTPUT: &str = "output";
 pub(crate) fn keyed(said: &Payload) -> Values {
     match said.parse() {
         Ok(keys) => keys,
-        Err(_) if is_null(said) => Values::new(),
+        Err(_) if said.is_null() => Values::new(),
         Err(_) => Values::from([(OUTPUT.to_owned(), said.clone())]),
     }
 }
@@ -49,7 +48,7 @@ pub(crate) fn overlay(reducers: &Reducers, base: Option<&Values>, over: &Values)
 /// Makes the input of a body: the values of its thread, but for what is appended to, with its own
 /// input merged. An input that is no object stays as it is.
 pub(crate) fn merged_input(reducers: &Reducers, base: Option<&Values>, input: &Payload) -> Payload {
-    if is_null(input) {
+    if input.is_null() {
         return written(&Values::new());
     }
     let Ok(own) = input.parse::<Values>() else { return input.clone() };
@@ -71,7 +70,7 @@ fn appended(reducers: &Reducers) -> impl Iterator<Item = &str> {
 fn to_list(value: &Payload) -> Vec<Payload> {
     match value.parse() {
         Ok(items) => items,
-        Err(_) if is_null(value) => Vec::new(),
+        Err(_) if value.is_null() => Vec::new(),
         Err(_) => vec![value.clone()],
     }
 }
@@ -205,7 +204,7 @@ impl Fold {
     /// Takes in the output of a completed run that emitted no values; tells whether it is some.
     pub(crate) fn finish(&mut self, output: Option<&Payload>, about: &About) -> bool {
         let is_known = self.has_spoken && !self.has_gap;
-        let output = output.filter(|output| !is_known && !is_null(output));
+        let output = output.filter(|output| !is_known && !output.is_null());
         let Some(output) = output else { return false };
         if self.has_gap && !output.as_str().starts_with('{') && self.has_spoken {
             return false;

@@ -158,3 +158,68 @@ async fn a_caller_has_a_share_of_the_streams_and_beyond_it_nothing_is_made() {
     drop(held);
     assert_eq!(ask("adas-key", "POST", "/runs/wait").await.status(), 200, "it is given back");
 }
+
+#[tokio::test]
+async fn a_run_that_was_made_is_never_answered_429() {
+    let mut limits = ServiceLimits::default();
+    limits.requests_bytes_max = 4_000_000;
+    let echo = Component::workflow("echo", async |_ctx, input: Payload| Ok(input));
+    let access = Access::open().key(Key::new("ada", "adas-key"));
+    let service = Service::new(Engine::new(), Catalog::new().with(echo));
+    let app = quell_langgraph::router(service.limits(limits).access(access), Options::default());
+    let ask = async |method: &str, path: &str, body: &str| {
+        let request = Request::builder().method(method).uri(path).header("x-api-key", "adas-key");
+        let request = request.header("content-type", "application/json");
+        let answer = app.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap());
+        let answer = answer.await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        (status, headers, String::from_utf8(body.to_vec()).unwrap())
+    };
+    // Read, it would take more than the caller's share of what is under way, 1,000,000 bytes.
+    let input = vec![7; 50_000];
+    let body = json!({ "assistant_id": "echo", "input": input, "if_not_exists": "create" });
+    let body = body.to_string();
+    let thread = "/threads/01a1f7a0-b8be-771e-8334-e5af4180e25f/runs";
+    for path in [thread, "/runs"] {
+        let (status, headers, text) = ask("POST", path, &body).await;
+        assert_eq!(status, 200, "{path}: {text}");
+        let run: Value = serde_json::from_str(&text).unwrap();
+        let place = headers["content-location"].to_str().unwrap();
+        assert!(place.ends_with(run["run_id"].as_str().unwrap()), "{place} {run}");
+        for key in ["thread_id", "assistant_id", "status", "created_at", "quell"] {
+            assert!(!run[key].is_null(), "{key}: {run}");
+        }
+        assert!(run.get("kwargs").is_none() && run.get("metadata").is_none(), "{}", text.len());
+        for kind in ["wait", "stream"] {
+            let (status, headers, text) = ask("POST", &format!("{path}/{kind}"), &body).await;
+            assert_eq!(status, 200, "{path}/{kind}: {text}");
+            assert!(headers.contains_key("content-location"), "{path}/{kind}");
+            assert!(text.contains("7,7,7"), "{path}/{kind}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_forbidden_by_a_layer_or_for_want_of_a_scope_is_said_in_the_contracts_words() {
+    let body = json!({"assistant_id": "echo", "input": {}});
+    let writes = ["/threads", "/runs", "/runs/stream", "/runs/wait", "/runs/cancel"];
+    let open = Server::new();
+    let (rebound, page) =
+        (open.saying("host", "evil.example"), open.saying("origin", "https://evil.example"));
+    for (caller, words) in [(&rebound, "host `evil.example`"), (&page, "origin")] {
+        for path in writes {
+            let answer = caller.post(path, &body).await;
+            assert_eq!(answer.header("content-type"), "application/json", "{path}");
+            assert_eq!(answer.header("access-control-allow-origin"), "*", "{path}");
+            let (status, detail) = answer.detail();
+            assert!(status == 403 && detail.contains(words), "{path}: {detail}");
+        }
+    }
+    assert_eq!(rebound.get("/ok").await.detail().0, 403);
+    let screen = server().saying("x-api-key", "key-of-adas-screen");
+    for path in &writes[1..4] {
+        let answer = screen.post(path, &body).await;
+        assert_eq!(answer.detail(), (403, "Forbidden".into()), "{path}");
+    }
+}

@@ -191,3 +191,37 @@ async fn no_digit_of_a_number_is_lost() {
     let text = server.send(Method::POST, "/runs/stream", &body).await.text;
     assert_eq!(text.matches("123456789012345678901234567890").count(), 5, "{text}");
 }
+
+#[tokio::test]
+async fn no_digit_of_metadata_or_of_a_config_is_lost() {
+    let server = Server::serving([same("same")]);
+    let id = uuid::Uuid::now_v7();
+    let body = format!(r#"{{"thread_id":"{id}","metadata":{{"of":{EXACT},"quell":1}}}}"#);
+    let made = server.send(Method::POST, "/threads", &body).await.text;
+    assert!(made.contains(&format!(r#""metadata":{{"of":{EXACT},"quell":1}}"#)), "{made}");
+    let given = format!(
+        r#""command":{{"update":{EXACT}}},"config":{{"tags":{EXACT}}},"context":{{"c":{EXACT}}}"#
+    );
+    let body = format!(r#"{{"assistant_id":"same","input":{{}},"metadata":{EXACT},{given}}}"#);
+    let path = format!("/threads/{id}/runs");
+    let run = server.send(Method::POST, &path, &body).await;
+    let place = run.header("content-location").to_owned();
+    server.get(&format!("{place}/join")).await;
+    let numbers = EXACT.trim_matches(['{', '}']);
+    for text in [run.text, server.get(&place).await.text, server.get(&path).await.text] {
+        for part in given.split_inclusive("}},").map(|part| part.trim_end_matches(',')) {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        // With the keys of the server, in the order of their names.
+        assert!(text.contains(&format!(r#""graph_id":"same",{numbers}}}"#)), "{text}");
+    }
+    // The row of the thread shows the graph of its last run too.
+    let row = server.get(&format!("/threads/{id}")).await.text;
+    assert!(row.contains(&format!(r#""graph_id":"same","of":{EXACT},"quell":1}}"#)), "{row}");
+    let filter = r#"{"graph_id":"same","metadata":{"created_by":"system"}}"#;
+    let found = server.send(Method::POST, "/assistants/search", filter).await.json();
+    assert_eq!(found.as_array().unwrap().len(), 1, "{found}");
+    let filter = format!(r#"{{"metadata":{EXACT}}}"#);
+    let found = server.send(Method::POST, "/assistants/search", &filter).await;
+    assert_eq!(found.text, "[]");
+}

@@ -19,3 +19,4 @@ mod sockets;
 mod support;
 mod talk;
 mod traces;
+mod under_way;

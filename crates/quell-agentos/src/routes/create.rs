@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::form::Form;
 use crate::gate::{Action, Site};
 use crate::gather::{TIMEOUT, USER, session_of};
-use crate::routes::told;
+use crate::routes::told_at_end;
 use crate::stream::frames;
 use crate::wire::event::Style;
 use crate::wire::problem::Refusal;
@@ -45,8 +45,10 @@ pub(super) async fn create(
         return streamed(site, &view, guard, form.is_background);
     }
     run.ended().await;
+    let answer = told_at_end(&view, &run).await?.ok_or_else(Refusal::unexpected);
+    // Until here the client has its place: it may have waited for room.
     drop(guard);
-    told(&view, &run).await?.ok_or_else(Refusal::unexpected)
+    answer
 }
 
 fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start {

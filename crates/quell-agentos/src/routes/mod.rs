@@ -11,22 +11,24 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
 use quell::{RunKind, RunRef};
-use quell_http::{Access, BodyKinds, Key, Service, View, guard_open};
+use quell_http::{Access, BodyError, BodyKinds, Key, Service, View, guard_open};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::cors;
 use crate::gate::Site;
 use crate::gather;
 use crate::options::Options;
+use crate::wire::exact::Object;
+use crate::wire::place::Place;
 use crate::wire::problem::Refusal;
 use crate::wire::words::words;
 
@@ -55,7 +57,7 @@ pub fn router(service: Service, options: Options) -> Router {
     let about = info(&service, &options);
     let about = move || {
         let about = about.clone();
-        async move { axum::Json(about) }
+        async move { Json(about) }
     };
     routes(service, options)
         .merge(both("/info", &get(about)))
@@ -165,10 +167,33 @@ fn both<S: Clone + Send + Sync + 'static>(path: &str, method: &MethodRouter<S>) 
 /// own.
 async fn told(view: &View, run: &RunRef) -> Result<Option<Response>, Refusal> {
     let Some(place) = gather::place_of(view, run) else { return Ok(None) };
+    let (about, make) = answer(view, run, place);
+    Ok(Some(view.told(about, make).await.map_err(Refusal::of_answer)?))
+}
+
+/// As [`told`], for the client that has waited for the run. If there is no room for all of it, not
+/// even soon, what is small of it: the run is made, and whoever is refused has started nothing.
+async fn told_at_end(view: &View, run: &RunRef) -> Result<Option<Response>, Refusal> {
+    let Some(place) = gather::place_of(view, run) else { return Ok(None) };
+    let (about, make) = answer(view, run, place.clone());
+    Ok(Some(match view.told_at_end(about, make).await {
+        Ok(response) => response,
+        Err(BodyError::Overdrawn(_)) => {
+            Json(gather::without_values(view, run, place)).into_response()
+        }
+        Err(error) => return Err(Refusal::of_answer(error)),
+    }))
+}
+
+/// Yields about how large the answer is that tells a run, and what makes it.
+fn answer(
+    view: &View,
+    run: &RunRef,
+    place: Place,
+) -> (usize, impl FnOnce() -> Object + Send + use<>) {
     let (seen, run, report) = (view.clone(), run.clone(), run.report());
     let about = view.weight(&report);
-    let make = move || gather::read_at(&seen, &run, &report, &place).to_json();
-    Ok(Some(view.told(about, make).await.map_err(Refusal::of_answer)?))
+    (about, move || gather::read_at(&seen, &run, &report, &place).to_json())
 }
 
 /// Yields a parameter of a query; one that is empty counts as absent.

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
 use quell_flow::Emit;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
+use crate::wire::exact::Object;
 use crate::wire::place::{Place, Role};
 use crate::wire::run::{Told, Tree, seconds};
 use crate::wire::step;
@@ -37,7 +38,7 @@ pub(crate) struct Style {
 }
 
 /// An event of the contract: its name and its data.
-pub(crate) type Line = (String, Value);
+pub(crate) type Line = (String, Object);
 
 #[derive(Debug)]
 struct Live {
@@ -142,7 +143,7 @@ impl Renderer {
     /// events that they do not know.
     fn lagged(&mut self, at: SystemTime, missed: u64, out: &mut Vec<Line>) {
         let Some(place) = self.place(self.root).cloned() else { return };
-        self.push(&place, "lagged".into(), at, json!({ "missed_events": missed }), out);
+        self.push(&place, "lagged".into(), at, json!({ "missed_events": missed }).into(), out);
     }
 
     fn emitted(&mut self, event: &RunEvent, payload: &Payload, out: &mut Vec<Line>) {
@@ -174,7 +175,7 @@ impl Renderer {
             _ => return,
         };
         let place = live.place.clone();
-        self.push(&place, name, event.at, own, out);
+        self.push(&place, name, event.at, own.into(), out);
     }
 
     fn tool_started(
@@ -195,7 +196,7 @@ impl Renderer {
         live.calls.insert(Arc::clone(call), known);
         let place = live.place.clone();
         let name = format!("{}ToolCallStarted", words(place.kind()).inner_prefix);
-        self.push(&place, name, event.at, json!({ "tool": tool }), out);
+        self.push(&place, name, event.at, Object::default().with("tool", tool), out);
     }
 
     fn tool_ended(
@@ -212,10 +213,11 @@ impl Renderer {
         }
         let took = between(Some(known.at), Some(event.at));
         let data = tool(call, &known.name, &known.input, known.at, Some(outcome), took);
+        let own = Object::default().with("tool", data);
         let (what, own) = match outcome {
-            Outcome::Result(_) => ("Completed", json!({ "tool": data })),
-            Outcome::Error(error) => ("Error", json!({ "tool": data, "error": error })),
-            Outcome::Cancelled => ("Error", json!({ "tool": data, "error": "cancelled" })),
+            Outcome::Result(_) => ("Completed", own),
+            Outcome::Error(error) => ("Error", own.with("error", json!(error))),
+            Outcome::Cancelled => ("Error", own.with("error", json!("cancelled"))),
         };
         let place = live.place.clone();
         let name = format!("{}ToolCall{what}", words(place.kind()).inner_prefix);
@@ -232,14 +234,14 @@ impl Renderer {
             Role::Parallel if told.status == RunStatus::Completed => {
                 let results = step::steps(tree, 0, 0);
                 let own = json!({ "parallel_step_count": results.len(), "step_results": results });
-                vec![("ParallelExecutionCompleted".into(), own)]
+                vec![("ParallelExecutionCompleted".into(), own.into())]
             }
             // A Parallel has no event for an end that is none.
             Role::Parallel | Role::Hidden => Vec::new(),
         };
         for (name, mut own) in lines {
             if !name.ends_with("ContentCompleted") && name != "StepOutput" {
-                own["quell"] = serde_json::to_value(&told.state).unwrap_or_default();
+                own.set("quell", serde_json::to_value(&told.state).unwrap_or_default());
             }
             self.push(place, name, event.at, own, out);
         }
@@ -251,26 +253,26 @@ impl Renderer {
         let words = words(told.place.kind());
         let content = tree.content(0);
         let completed = || {
-            let mut own = json!({
-                "content": content, "content_type": "str",
-                "session_state": told.session_state(), "metrics": told.metrics(),
+            let own = json!({
+                "content": content, "content_type": "str", "metrics": told.metrics(),
             });
+            let mut own = Object::from(own).with("session_state", told.session_state());
             if told.place.role == Role::Team {
-                own["member_responses"] = tree.members(0, 0).into();
+                own.set("member_responses", tree.members(0, 0));
             }
             (format!("{}Completed", words.prefix), own)
         };
         match told.status {
             RunStatus::Completed => {
-                vec![(format!("{}ContentCompleted", words.prefix), json!({})), completed()]
+                vec![(format!("{}ContentCompleted", words.prefix), Object::default()), completed()]
             }
             RunStatus::Cancelled => {
                 let own = json!({ "content": content, "reason": told.reason() });
-                self.cancelled((format!("{}Cancelled", words.prefix), own), completed)
+                self.cancelled((format!("{}Cancelled", words.prefix), own.into()), completed)
             }
             _ => {
                 let own = json!({ "content": content, "error_type": told.error_type() });
-                vec![(words.error_event.into(), own)]
+                vec![(words.error_event.into(), own.into())]
             }
         }
     }
@@ -282,21 +284,20 @@ impl Renderer {
         let completed = || {
             let own = json!({
                 "content": content, "content_type": "str", "metadata": {},
-                "step_results": tree.step_results(0),
-                "step_executor_runs": tree.executor_runs(0, 0),
-                "metrics": told.metrics(),
+                "step_results": tree.step_results(0), "metrics": told.metrics(),
             });
-            ("WorkflowCompleted".into(), own)
+            let runs = tree.executor_runs(0, 0);
+            ("WorkflowCompleted".into(), Object::from(own).with("step_executor_runs", runs))
         };
         match told.status {
             RunStatus::Completed => vec![completed()],
             RunStatus::Cancelled => {
                 let own = json!({ "reason": told.reason(), "content": content });
-                self.cancelled(("WorkflowCancelled".into(), own), completed)
+                self.cancelled(("WorkflowCancelled".into(), own.into()), completed)
             }
             _ => {
                 let own = json!({ "error": content, "error_type": told.error_type() });
-                vec![("WorkflowError".into(), own)]
+                vec![("WorkflowError".into(), own.into())]
             }
         }
     }
@@ -307,8 +308,10 @@ impl Renderer {
         match told.status {
             RunStatus::Completed => completed_step(tree, told),
             RunStatus::Cancelled if !self.style.has_brackets => Vec::new(),
-            RunStatus::Cancelled => vec![("StepError".into(), json!({ "error": "cancelled" }))],
-            _ => vec![("StepError".into(), json!({ "error": told.failure() }))],
+            RunStatus::Cancelled => {
+                vec![("StepError".into(), json!({ "error": "cancelled" }).into())]
+            }
+            _ => vec![("StepError".into(), json!({ "error": told.failure() }).into())],
         }
     }
 
@@ -322,20 +325,18 @@ impl Renderer {
         place: &Place,
         name: String,
         at: SystemTime,
-        own: Value,
+        own: Object,
         out: &mut Vec<Line>,
     ) {
-        let mut data = place.common(&self.session);
-        data.insert("created_at".into(), seconds(at).into());
-        data.insert("event".into(), name.as_str().into());
-        if let Value::Object(own) = own {
-            data.extend(own);
-        }
+        let mut data = Object::from(place.common(&self.session));
+        data.set("created_at", json!(seconds(at)));
+        data.set("event", json!(name));
+        data.extend(own);
         if self.style.has_index {
-            data.insert("event_index".into(), self.next_index.into());
+            data.set("event_index", json!(self.next_index));
         }
         self.next_index += 1;
-        out.push((name, data.into()));
+        out.push((name, data));
     }
 }
 
@@ -362,12 +363,12 @@ fn completed_step(tree: &Tree, told: &Told) -> Vec<Line> {
     let own = json!({
         "content": output["content"], "content_type": "str", "step_response": output,
     });
-    let completed = ("StepCompleted".into(), own);
+    let completed = ("StepCompleted".into(), own.into());
     // Upstream tells the output of a function only outside of a Parallel.
     if tree.executor(0).is_some() || told.place.is_branch() {
         return vec![completed];
     }
-    vec![("StepOutput".into(), json!({ "step_output": output })), completed]
+    vec![("StepOutput".into(), json!({ "step_output": output }).into()), completed]
 }
 
 /// Open tool calls that are known of a run: as many as a log may hold. At one more, those of before

@@ -1,6 +1,7 @@
 //! The contract's words: pure functions from what the engine says to what the wire says.
 
 pub(crate) mod event;
+pub(crate) mod exact;
 pub(crate) mod listing;
 pub(crate) mod place;
 pub(crate) mod problem;

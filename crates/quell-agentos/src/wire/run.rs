@@ -8,6 +8,7 @@ use quell_http::State;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use crate::wire::exact::{Json, Object, is_object};
 use crate::wire::place::{Place, Role};
 use crate::wire::status::{stage, status};
 use crate::wire::step;
@@ -43,7 +44,7 @@ pub(crate) struct Told {
     pub(crate) text: String,
     /// The model that it asked: id and provider.
     pub(crate) model: Option<(String, String)>,
-    pub(crate) tools: Vec<Value>,
+    pub(crate) tools: Vec<Object>,
     pub(crate) input: Payload,
     pub(crate) queued_at: SystemTime,
     pub(crate) started_at: Option<SystemTime>,
@@ -59,12 +60,19 @@ impl Tree {
     }
 
     /// Writes the run.
-    pub(crate) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Object {
         self.run(0, 0)
     }
 
+    /// Writes the run without what it was given, said and answered; why it failed is left.
+    pub(crate) fn without_values(&self) -> Object {
+        let is_empty = self.content(0).is_empty();
+        let is_value = |key: &str| VALUES.contains(&key) || (is_empty && CONTENT.contains(&key));
+        self.to_json().without(is_value)
+    }
+
     /// Writes one of its runs; what is nested deeper than the bound is left out.
-    pub(crate) fn run(&self, at: usize, depth: usize) -> Value {
+    pub(crate) fn run(&self, at: usize, depth: usize) -> Object {
         let told = &self.runs[at];
         let words = words(told.place.kind());
         let mut out = Map::new();
@@ -94,20 +102,14 @@ impl Tree {
             set("input", message(&told.input).into());
             set("metadata", json!({}));
             set("step_results", self.step_results(at).into());
-            set("step_executor_runs", self.executor_runs(at, depth).into());
         } else {
             set("input", json!({ "input_content": message(&told.input) }));
-            set("session_state", told.session_state());
-            set("tools", told.tools.clone().into());
             if let Some((model, provider)) = told.model() {
                 set("model", model.into());
                 set("model_provider", provider.into());
             }
             if let Some(step) = told.place.step_id() {
                 set("workflow_step_id", step.into());
-            }
-            if told.place.role == Role::Team {
-                set("member_responses", self.members(at, depth).into());
             }
         }
         if told.status.is_terminal() {
@@ -117,7 +119,21 @@ impl Tree {
         } else {
             set("events", json!([]));
         }
-        Value::Object(out)
+        self.with_spelt(at, depth, out.into())
+    }
+
+    /// Adds what is told as callers and bodies spelt it, and the runs below.
+    fn with_spelt(&self, at: usize, depth: usize, mut out: Object) -> Object {
+        let told = &self.runs[at];
+        if told.place.role == Role::Workflow {
+            return out.with("step_executor_runs", self.executor_runs(at, depth));
+        }
+        out.set("session_state", told.session_state());
+        out.set("tools", told.tools.clone());
+        if told.place.role == Role::Team {
+            out.set("member_responses", self.members(at, depth));
+        }
+        out
     }
 
     /// Yields what a run's answer is, as far as it has come.
@@ -197,13 +213,13 @@ impl Tree {
     }
 
     /// Writes the members of a team.
-    pub(crate) fn members(&self, at: usize, depth: usize) -> Vec<Value> {
+    pub(crate) fn members(&self, at: usize, depth: usize) -> Vec<Object> {
         let members = if depth < NESTED_MAX { self.runs_below(at) } else { Vec::new() };
         members.into_iter().map(|kid| self.run(kid, depth + 1)).collect()
     }
 
     /// Writes the runs that do the steps of a workflow.
-    pub(crate) fn executor_runs(&self, at: usize, depth: usize) -> Vec<Value> {
+    pub(crate) fn executor_runs(&self, at: usize, depth: usize) -> Vec<Object> {
         self.members(at, depth)
     }
 
@@ -216,8 +232,8 @@ impl Tree {
 
 impl Told {
     /// Yields what the body returned, or had set; none for null.
-    fn answer(&self) -> Option<&Payload> {
-        self.output.as_ref().filter(|output| !is_null(output))
+    pub(super) fn answer(&self) -> Option<&Payload> {
+        self.output.as_ref().filter(|output| !output.is_null())
     }
 
     /// Says that it was cancelled.
@@ -246,10 +262,10 @@ impl Told {
         asked.or_else(|| self.place.model())
     }
 
-    /// Yields the session state that the caller gave.
-    pub(crate) fn session_state(&self) -> Value {
-        let given = field(&self.input, "session_state");
-        given.and_then(|state| state.parse::<Map<String, Value>>().ok()).unwrap_or_default().into()
+    /// Yields the session state that the caller gave, as it is spelt.
+    pub(crate) fn session_state(&self) -> Json {
+        let given = field(&self.input, "session_state").filter(is_object);
+        given.map_or_else(|| Object::default().into(), |state| (&state).into())
     }
 
     /// Writes the times that its work took, in seconds; nothing of a run that is live.
@@ -290,16 +306,11 @@ impl Told {
     }
 }
 
-/// Tells whether a value is null.
-pub(crate) fn is_null(value: &Payload) -> bool {
-    value.as_str() == "null"
-}
-
 /// Yields a value as text: a text itself, nothing for null, anything else as JSON, as it is spelt.
 pub(crate) fn text(value: &Payload) -> String {
     match value.parse() {
         Ok(text) => text,
-        Err(_) if is_null(value) => String::new(),
+        Err(_) if value.is_null() => String::new(),
         Err(_) => value.to_string(),
     }
 }
@@ -319,6 +330,23 @@ fn field(value: &Payload, key: &str) -> Option<Payload> {
 pub(crate) fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+/// The keys of a run that tell what it was given and has said, or the runs below.
+const VALUES: [&str; 10] = [
+    "input",
+    "messages",
+    "metadata",
+    "model",
+    "model_provider",
+    "session_state",
+    "tools",
+    "member_responses",
+    "step_results",
+    "step_executor_runs",
+];
+
+/// The keys that tell what a run has answered, or why there is no answer.
+const CONTENT: [&str; 2] = ["content", "content_type"];
 
 /// How deep runs are nested in the JSON of a run. The contract knows two levels.
 const NESTED_MAX: usize = 8;

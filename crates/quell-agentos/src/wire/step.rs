@@ -4,7 +4,7 @@ use quell::RunStatus;
 use serde_json::{Value, json};
 
 use crate::wire::place::Role;
-use crate::wire::run::{Tree, is_null, text};
+use crate::wire::run::{Tree, text};
 
 /// Writes what came of a step.
 pub(crate) fn output(tree: &Tree, at: usize, depth: usize) -> Value {
@@ -52,8 +52,8 @@ pub(crate) fn content(tree: &Tree, at: usize, depth: usize) -> String {
     if told.place.role == Role::Parallel {
         return aggregate(&steps(tree, at, depth));
     }
-    match &told.output {
-        Some(output) if told.status == RunStatus::Completed && !is_null(output) => text(output),
+    match told.answer() {
+        Some(output) if told.status == RunStatus::Completed => text(output),
         _ if !told.text.is_empty() => told.text.clone(),
         _ => tree.joined(at),
     }

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use quell::{Payload, ToolOutcome};
 use serde_json::{Value, json};
 
-use crate::wire::run::{is_null, seconds, text};
+use crate::wire::exact::{Object, is_object};
+use crate::wire::run::{seconds, text};
 
 /// How a tool call ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,30 +37,35 @@ pub(crate) fn tool(
     at: SystemTime,
     outcome: Option<&Outcome>,
     took: Option<Duration>,
-) -> Value {
-    let args: Value = input.parse().unwrap_or_default();
-    let args = if args.is_object() { args } else { json!({ "input": args }) };
+) -> Object {
     let result = match outcome {
         Some(Outcome::Cancelled) | None => Value::Null,
-        Some(Outcome::Result(value)) if is_null(value) => Value::Null,
+        Some(Outcome::Result(value)) if value.is_null() => Value::Null,
         Some(Outcome::Result(value)) => text(value).into(),
         Some(Outcome::Error(error)) => error.as_str().into(),
     };
-    json!({
+    let told = Object::from(json!({
         "tool_call_id": call,
         "tool_name": name,
-        "tool_args": args,
         "tool_call_error": outcome.map(|outcome| !matches!(outcome, Outcome::Result(_))),
         "result": result,
         "metrics": took.map(|took| json!({ "duration": took.as_secs_f64() })),
         "child_run_id": null,
         "created_at": seconds(at),
-    })
+    }));
+    if is_object(input) {
+        return told.with("tool_args", input);
+    }
+    told.with("tool_args", Object::default().with("input", input))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(told: &Object) -> Value {
+        serde_json::to_value(told).unwrap()
+    }
 
     #[test]
     fn every_outcome_is_told() {
@@ -75,6 +81,7 @@ mod tests {
             let outcome = Outcome::of(&outcome);
             let at = SystemTime::UNIX_EPOCH;
             let told = tool("c1", "weather", &input, at, Some(&outcome), Some(Duration::ZERO));
+            let told = read(&told);
             assert_eq!((&told["tool_call_error"], &told["result"]), (&is_error, &result));
             assert_eq!(told["tool_args"], json!({ "city": "Oslo" }));
         }
@@ -89,6 +96,6 @@ mod tests {
             "tool_call_error": null, "result": null, "metrics": null, "child_run_id": null,
             "created_at": 0,
         });
-        assert_eq!(told, expected);
+        assert_eq!(read(&told), expected);
     }
 }

@@ -43,9 +43,8 @@ pub enum BodyKinds {
 /// than `GET`, `HEAD` and `OPTIONS`, and one that asks for a run to be stopped when its client
 /// leaves, also if its `Origin` is neither the page's own host nor given to
 /// [`Access::trust_origin`], or if it has none and `Sec-Fetch-Site` says that it comes from another
-/// page. A body that is not JSON by name is answered 415 where the contract
-/// has JSON. A request without a `Host` comes from no browser and is served. The answers are
-/// problem documents.
+/// page. A body that is not JSON by name is answered 415 where the contract has JSON. A request
+/// without a `Host` comes from no browser and is served. The answers are problem documents.
 ///
 /// The routers of this crate and of the adapters have it. Take it for routes of your own beside
 /// them.

@@ -5,21 +5,27 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::stream;
-use quell_http::{Charge, Guard, Heartbeat, OnDisconnect, View, aside, sse_response, stream_body};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, future, stream};
+use quell_http::{
+    Charge, Guard, Heartbeat, OnDisconnect, Overdrawn, ROOM_WITHIN, View, aside, sse_response,
+    stream_body,
+};
 
-use crate::app::{App, Found, object_of};
+use crate::app::{App, Found, object_of, selected_of};
 use crate::create::Order;
 use crate::finals::Final;
-use crate::routes::{Parts, parts, read_json, rendered, set};
+use crate::routes::{Parts, json, parts, read_json, rendered, set};
 use crate::stream::{From, frames};
 use crate::wire::create::Create;
+use crate::wire::failure;
 use crate::wire::modes::Modes;
 use crate::wire::query::thread_id;
 use crate::wire::refusal::Refusal;
+use crate::wire::rows::LARGE_KEYS;
 
 /// A run that was made, or found by its idempotency key.
 struct Made {
@@ -62,13 +68,16 @@ async fn make(
 }
 
 impl Made {
-    async fn start(self) -> Result<Response, Refusal> {
+    async fn start(self) -> Response {
         let place = if self.is_stateless { self.bare() } else { self.full() };
         let Self { view, found, .. } = self;
-        let (by, weight) = (view.clone(), found.tracked.weight);
-        let mut response = rendered(&by, weight, move || object_of(&view, &found)).await?;
+        let (seen, run) = (view.clone(), found.clone());
+        let all = rendered(&view, found.tracked.weight, move || object_of(&seen, &run)).await;
+        // The run is there: whoever is refused has started nothing.
+        let small = |_| json(&selected_of(&view, &found, |key| !LARGE_KEYS.contains(&key)));
+        let mut response = all.unwrap_or_else(small);
         set(response.headers_mut(), "content-location", &place);
-        Ok(response)
+        response
     }
 
     fn stream(&self, app: &App, place: Charge) -> Response {
@@ -82,20 +91,25 @@ impl Made {
         sse_response(frames, heartbeat(), Some(guard), headers)
     }
 
-    fn wait(self, app: &App, place: Charge) -> Response {
+    async fn wait(self, app: &App, place: Charge) -> Result<Response, Refusal> {
         let path = self.full();
         let run = self.found.run.id().as_uuid();
         // The same request may have come before, and the run been deleted at its end.
         let mut response = if let Some(left) = app.left(&self.view, None, run) {
-            final_body(&left)
+            let view = self.view;
+            let text = async move {
+                let _place = place;
+                left.body_soon(&view).await
+            };
+            told(text.boxed(), None)
         } else {
             let guard = app.service().guard(&self.found.run, self.on_disconnect);
             let guard = guard.holding(place);
-            waited(app, self.found, false, guard)
+            waited(app, &self.view, self.found, false, guard).await?
         };
         set(response.headers_mut(), "location", &format!("{path}/join"));
         set(response.headers_mut(), "content-location", &path);
-        response
+        Ok(response)
     }
 
     fn full(&self) -> String {
@@ -108,19 +122,41 @@ impl Made {
 }
 
 /// The body that was kept of a run that was deleted at its end.
-pub(super) fn final_body(left: &Final) -> Response {
-    ([(CONTENT_TYPE, "application/json")], left.body.clone()).into_response()
+pub(super) fn final_body(view: &View, left: &Final) -> Result<Response, Refusal> {
+    Ok(json_bytes(left.body(view)?))
 }
 
-/// A body that is kept alive until the run has ended.
-pub(super) fn waited(app: &App, found: Found, joins: bool, guard: Guard) -> Response {
-    let app = app.clone();
-    let text = async move { app.wait_for(&found, joins).await };
-    let pieces = stream::once(async move { Bytes::from(text.await) });
+/// A body that is kept alive until the run has ended, and there is room for it. If there is none
+/// soon, that is said in the body, as the run is made and the head has been sent; who joins a run
+/// that has ended is told by the status, and at once.
+pub(super) async fn waited(
+    app: &App,
+    view: &View,
+    found: Found,
+    joins: bool,
+    guard: Guard,
+) -> Result<Response, Refusal> {
+    let (app, view) = (app.clone(), view.clone());
+    let is_over = joins && found.run.status().is_terminal();
+    let patience = if is_over { Duration::ZERO } else { ROOM_WITHIN };
+    let mut text = async move { app.wait_for(&view, &found, joins, patience).await }.boxed();
+    if is_over {
+        let text_now = text.await?;
+        text = future::ready(Ok(text_now)).boxed();
+    }
+    Ok(told(text, Some(guard)))
+}
+
+/// A body that is kept alive until it is there, or what there is if there is no room for it.
+fn told(text: BoxFuture<'static, Result<Bytes, Overdrawn>>, guard: Option<Guard>) -> Response {
+    let no_room = |error: Overdrawn| failure::overdrawn_text(&error).into();
+    let text = text.map(move |text| text.unwrap_or_else(no_room));
     let beat = Heartbeat::steady(HEARTBEAT, "\n");
-    let mut response = stream_body(pieces, beat, Some(guard)).into_response();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    json_bytes(stream_body(stream::once(text), beat, guard))
+}
+
+fn json_bytes(body: impl Into<Body>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], body.into()).into_response()
 }
 
 pub(super) fn stream_headers() -> HeaderMap {
@@ -144,7 +180,7 @@ pub(super) async fn start(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    make(&app, Some(parts(path)), &uri, &headers, body).await?.start().await
+    Ok(make(&app, Some(parts(path)), &uri, &headers, body).await?.start().await)
 }
 
 pub(super) async fn stream(
@@ -168,7 +204,7 @@ pub(super) async fn wait(
 ) -> Result<Response, Refusal> {
     let path = Some(parts(path));
     let (made, place) = make_followed(&app, path, &uri, &headers, body).await?;
-    Ok(made.wait(&app, place))
+    made.wait(&app, place).await
 }
 
 pub(super) async fn start_stateless(
@@ -177,7 +213,7 @@ pub(super) async fn start_stateless(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    make(&app, None, &uri, &headers, body).await?.start().await
+    Ok(make(&app, None, &uri, &headers, body).await?.start().await)
 }
 
 pub(super) async fn stream_stateless(
@@ -197,5 +233,5 @@ pub(super) async fn wait_stateless(
     body: Body,
 ) -> Result<Response, Refusal> {
     let (made, place) = make_followed(&app, None, &uri, &headers, body).await?;
-    Ok(made.wait(&app, place))
+    made.wait(&app, place).await
 }

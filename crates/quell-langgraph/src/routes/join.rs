@@ -30,12 +30,12 @@ pub(super) async fn join(
     let Some(found) = app.find(&view, Some(thread), run) else {
         // The final body of a run that was deleted at its end stays available for 60 s.
         return Ok(match app.left(&view, Some(thread), run) {
-            Some(left) => final_body(&left),
+            Some(left) => final_body(&view, &left)?,
             None => respond(&json!({ "__error__": not_found_object() })),
         });
     };
     let guard = guard(&view, &found, &method, &Pairs::of(&uri))?;
-    Ok(waited(&app, found, true, guard))
+    waited(&app, &view, found, true, guard).await
 }
 
 pub(super) async fn stream(

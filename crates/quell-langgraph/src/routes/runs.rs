@@ -49,8 +49,8 @@ pub(super) async fn list(
     let weight = page.iter().map(|found| found.tracked.weight).sum();
     rendered(&view.clone(), weight, move || {
         let select: Vec<&str> = query.all("select").flat_map(|keys| keys.split(',')).collect();
-        let select = (!select.is_empty()).then_some(&*select);
-        page.iter().map(|found| selected_of(&view, found, select)).collect::<Vec<_>>()
+        let is_shown = |key: &str| select.is_empty() || select.contains(&key);
+        page.iter().map(|found| selected_of(&view, found, is_shown)).collect::<Vec<_>>()
     })
     .await
 }

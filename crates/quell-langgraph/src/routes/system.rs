@@ -21,8 +21,8 @@ pub(super) async fn get_info() -> Json<Value> {
 pub fn info() -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        // The document wants text: there is no Python here.
-        "langgraph_py_version": "",
+        // There is no Python here.
+        "langgraph_py_version": null,
         "flags": { "assistants": true, "crons": false, "langsmith": false },
         "host": { "kind": "self-hosted" },
         "metadata": {},

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::routes::{Parts, json, parts, read_json, rendered};
 use crate::table::Full;
 use crate::threads::Thread;
-use crate::wire::create::{choice, object};
+use crate::wire::create::{choice, keys, spelt};
 use crate::wire::query::thread_id;
 use crate::wire::refusal::Refusal;
 
@@ -31,12 +31,12 @@ pub(super) async fn create(
         Some(Value::String(text)) => thread_id(text)?,
         Some(_) => return Err(Refusal::invalid("Invalid thread ID: must be a UUID")),
     };
-    let metadata = object(&body, "metadata")?;
+    let metadata = spelt(&keys(&read.bytes)?, "metadata")?;
     let is_quiet = choice(&body, "if_exists", ["raise", "do_nothing"])? == "do_nothing";
     if app.service().is_draining() {
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"));
     }
-    let thread = Thread::new(id, view.principal().subject(), metadata, false).charged(charge);
+    let thread = Thread::new(id, view.principal().subject(), &metadata, false).charged(charge);
     match app.threads().add(app.engine(), thread) {
         Ok(Ok(thread)) => Ok(json(&thread.row(app.engine()))),
         // One of somebody else is not shown, and not overwritten either (choice 10).

@@ -1,13 +1,12 @@
 //! The body of a request that creates a run (section 5 of the contract).
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quell::Payload;
 use quell_http::OnDisconnect;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use crate::wire::exact::{Keys, null, written};
 use crate::wire::modes::Modes;
 use crate::wire::refusal::Refusal;
 
@@ -18,7 +17,7 @@ pub(crate) struct Create {
     pub(crate) assistant: String,
     /// As it is spelt: no digit of a number is lost.
     pub(crate) input: Payload,
-    pub(crate) metadata: Map<String, Value>,
+    pub(crate) metadata: Keys,
     pub(crate) modes: Modes,
     pub(crate) has_subgraphs: bool,
     pub(crate) is_resumable: bool,
@@ -31,7 +30,7 @@ pub(crate) struct Create {
     pub(crate) grace: Option<Duration>,
     pub(crate) is_resuming: bool,
     /// What the run object says of the request, but for `input` and `temporary`.
-    pub(crate) kwargs: Map<String, Value>,
+    pub(crate) kwargs: Keys,
 }
 
 /// What becomes of a run whose thread is busy.
@@ -61,7 +60,7 @@ impl Create {
         let Value::Object(body) = body else {
             return Err(Refusal::invalid("body: must be an object"));
         };
-        let input = input(text)?;
+        let parts = keys(text)?;
         let assistant = match body.get("assistant_id") {
             Some(Value::String(text)) => text.clone(),
             None | Some(Value::Null) => {
@@ -69,16 +68,16 @@ impl Create {
             }
             Some(_) => return Err(Refusal::invalid("assistant_id: must be text")),
         };
-        let metadata = object(body, "metadata")?;
+        let metadata = spelt(&parts, "metadata")?;
         let (modes, mode_names) = Modes::of_body(body.get("stream_mode").unwrap_or(&Value::Null))
             .map_err(Refusal::invalid)?;
         check_context(body)?;
-        let command = object(body, "command")?;
+        let command = spelt(&parts, "command")?;
         let has_subgraphs = flag(body, "stream_subgraphs")?;
         let is_resumable = flag(body, "stream_resumable")?;
         Ok(Self {
             assistant,
-            input,
+            input: parts.get("input").cloned().unwrap_or_else(null),
             modes,
             has_subgraphs,
             is_resumable,
@@ -93,41 +92,46 @@ impl Create {
             timeout: milliseconds(&metadata, "quell_timeout_ms")?,
             grace: milliseconds(&metadata, "quell_grace_ms")?,
             is_resuming: command.get("resume").is_some_and(|resume| !resume.is_null()),
-            kwargs: kwargs(body, mode_names, has_subgraphs, is_resumable)?,
+            kwargs: kwargs(body, &parts, mode_names, [has_subgraphs, is_resumable])?,
             metadata,
         })
     }
 }
 
-/// Yields the input as it is spelt.
-fn input(text: &[u8]) -> Result<Payload, Refusal> {
-    let parts: BTreeMap<String, &RawValue> =
-        serde_json::from_slice(text).map_err(|_| Refusal::invalid("body: must be an object"))?;
-    let input = parts.get("input").map_or("null", |raw| raw.get());
-    Payload::from_json_text(input).map_err(|_| Refusal::invalid("input: must be JSON"))
+/// Yields the keys of a body.
+pub(crate) fn keys(text: &[u8]) -> Result<Keys, Refusal> {
+    serde_json::from_slice(text).map_err(|_| Refusal::invalid("body: must be an object"))
+}
+
+/// Yields the keys of an object of the body; none of one that is not there.
+pub(crate) fn spelt(parts: &Keys, key: &str) -> Result<Keys, Refusal> {
+    match parts.get(key).filter(|part| !part.is_null()) {
+        None => Ok(Keys::new()),
+        Some(part) => part.parse().map_err(|_| no_object(key)),
+    }
 }
 
 fn kwargs(
     body: &Map<String, Value>,
+    parts: &Keys,
     modes: Value,
-    has_subgraphs: bool,
-    is_resumable: bool,
-) -> Result<Map<String, Value>, Refusal> {
-    let mut kwargs = Map::new();
-    for key in AS_GIVEN {
-        kwargs.insert(key.into(), body.get(key).cloned().unwrap_or(Value::Null));
-    }
-    kwargs.insert("config".into(), object(body, "config")?.into());
-    kwargs.insert("context".into(), object(body, "context")?.into());
-    kwargs.insert("stream_mode".into(), modes);
-    kwargs.insert("subgraphs".into(), has_subgraphs.into());
-    kwargs.insert("resumable".into(), is_resumable.into());
-    let is_set = |key| body.get(key).filter(|value| !value.is_null()).cloned();
-    let during = is_set("checkpoint_during").unwrap_or(json!(true));
-    kwargs.insert("checkpoint_during".into(), during);
+    [has_subgraphs, is_resumable]: [bool; 2],
+) -> Result<Keys, Refusal> {
+    let is_set = |key| parts.get(key).filter(|part| !part.is_null()).cloned();
+    let or = |key, default: Value| is_set(key).unwrap_or_else(|| default.into());
     choice(body, "durability", ["async", "sync", "exit"])?;
-    kwargs.insert("durability".into(), is_set("durability").unwrap_or(json!("async")));
-    Ok(kwargs)
+    let own = [
+        ("config", written(&spelt(parts, "config")?)),
+        ("context", written(&spelt(parts, "context")?)),
+        ("stream_mode", modes.into()),
+        ("subgraphs", json!(has_subgraphs).into()),
+        ("resumable", json!(is_resumable).into()),
+        ("checkpoint_during", or("checkpoint_during", json!(true))),
+        ("durability", or("durability", json!("async"))),
+    ];
+    let given = AS_GIVEN.map(|key| (key, or(key, Value::Null)));
+    let all = own.into_iter().chain(given);
+    Ok(all.map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 /// Parts of the request that the run object shows as they came.
@@ -152,8 +156,12 @@ pub(crate) fn object(body: &Map<String, Value>, key: &str) -> Result<Map<String,
     match body.get(key) {
         None | Some(Value::Null) => Ok(Map::new()),
         Some(Value::Object(object)) => Ok(object.clone()),
-        Some(_) => Err(Refusal::invalid(format!("{key}: must be an object"))),
+        Some(_) => Err(no_object(key)),
     }
+}
+
+fn no_object(key: &str) -> Refusal {
+    Refusal::invalid(format!("{key}: must be an object"))
 }
 
 fn flag(body: &Map<String, Value>, key: &str) -> Result<bool, Refusal> {
@@ -200,10 +208,10 @@ fn after(body: &Map<String, Value>) -> Result<Duration, Refusal> {
 const AFTER_MAX: Duration = Duration::from_hours(365 * 24);
 
 /// Reads a time of the extension (choice 8): a positive integer.
-fn milliseconds(metadata: &Map<String, Value>, key: &str) -> Result<Option<Duration>, Refusal> {
+fn milliseconds(metadata: &Keys, key: &str) -> Result<Option<Duration>, Refusal> {
     let Some(value) = metadata.get(key) else { return Ok(None) };
-    match value.as_u64() {
-        Some(ms) if ms > 0 => Ok(Some(Duration::from_millis(ms))),
+    match value.parse() {
+        Ok(ms) if ms > 0 => Ok(Some(Duration::from_millis(ms))),
         _ => Err(Refusal::invalid(format!("metadata.{key}: must be a positive integer"))),
     }
 }
@@ -263,7 +271,7 @@ mod tests {
         assert!(!create.makes_thread && !create.keeps_thread && !create.is_resuming);
         assert_eq!((create.after, create.timeout, create.grace), (Duration::ZERO, None, None));
         assert_eq!(
-            Value::Object(create.kwargs),
+            written(&create.kwargs).parse::<Value>().unwrap(),
             json!({"command": null, "config": {}, "context": {},
                 "stream_mode": ["values"], "interrupt_before": null, "interrupt_after": null,
                 "webhook": null, "feedback_keys": null, "subgraphs": false, "resumable": false,

@@ -6,6 +6,9 @@ use quell::Payload;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The keys of an object, each value as it is spelt.
+pub(crate) type Keys = BTreeMap<String, Payload>;
+
 /// The values of what a body emitted, as it spelt them.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Spelt {
@@ -24,11 +27,6 @@ impl Spelt {
     }
 }
 
-/// Tells whether a value is null.
-pub(crate) fn is_null(value: &Payload) -> bool {
-    value.as_str() == "null"
-}
-
 /// Writes a value whose keys are texts.
 pub(crate) fn written(value: &(impl Serialize + ?Sized)) -> Payload {
     Payload::json(value).unwrap_or_else(|_| null())
@@ -36,14 +34,19 @@ pub(crate) fn written(value: &(impl Serialize + ?Sized)) -> Payload {
 
 /// Writes an object with one more key.
 pub(crate) fn with(object: Value, key: &str, value: &(impl Serialize + ?Sized)) -> Payload {
-    let mut all = BTreeMap::new();
+    with_all(object, Keys::from([(key.to_owned(), written(value))]))
+}
+
+/// Writes an object with more keys.
+pub(crate) fn with_all(object: Value, more: Keys) -> Payload {
+    let mut all = Keys::new();
     if let Value::Object(object) = object {
         all.extend(object.into_iter().map(|(key, value)| (key, Payload::from(value))));
     }
-    all.insert(key.to_owned(), written(value));
+    all.extend(more);
     written(&all)
 }
 
-fn null() -> Payload {
+pub(crate) fn null() -> Payload {
     Payload::from(Value::Null)
 }

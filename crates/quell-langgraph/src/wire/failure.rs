@@ -1,5 +1,6 @@
 //! Errors of bodies: their class, and what is shown of their text.
 
+use quell_http::Overdrawn;
 use serde_json::{Value, json};
 
 /// Reads the class and the text off the failure of a body.
@@ -24,6 +25,12 @@ pub(crate) fn timeout_object(limit_ms: Option<u64>) -> Value {
 /// The final body when it could not be made.
 pub(crate) fn internal_text() -> String {
     json!({ "__error__": { "error": "Exception", "message": MASK } }).to_string()
+}
+
+/// The final body when there is no room for it, and the head has been sent.
+pub(crate) fn overdrawn_text(error: &Overdrawn) -> String {
+    let message = format!("429: {error}");
+    json!({ "__error__": { "error": "HTTPException", "message": message } }).to_string()
 }
 
 /// The error of a run that is not there, as join and stream say it.

@@ -27,7 +27,7 @@ impl Origin<'_> {
             "run_id": self.run,
             "thread_id": self.about.thread.to_string(),
             "assistant_id": self.about.assistant.to_string(),
-            "graph_id": self.about.metadata.get("graph_id"),
+            "graph_id": self.about.graph,
             "langgraph_node": self.node,
         })
     }

@@ -105,6 +105,9 @@ impl From<StartError> for Refusal {
     fn from(error: StartError) -> Self {
         match error {
             StartError::LaneBusy => Self::busy(),
+            StartError::TooMany { what: LIVE_RUNS, .. }
+            | StartError::ShareUsedUp { what: LIVE_RUNS, .. } => Self::too_many(),
+            // Of bytes the limit is said: a smaller request may fit.
             StartError::TooMany { .. } | StartError::ShareUsedUp { .. } => {
                 let text = format!("Too many live runs: {error}");
                 Self::new(StatusCode::TOO_MANY_REQUESTS, text)
@@ -128,6 +131,9 @@ impl From<StartError> for Refusal {
     }
 }
 
+/// What the engine has too many of when its bound on runs is reached.
+const LIVE_RUNS: &str = "live runs";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +155,29 @@ mod tests {
         for (error, status) in table {
             assert_eq!(Refusal::from(error.clone()).status.as_u16(), status, "{error}");
         }
+    }
+
+    #[test]
+    fn of_live_runs_the_words_are_the_contracts_and_of_bytes_they_say_the_limit() {
+        const BYTES: &str = "bytes of live runs";
+        const SHARE: &str = "bytes of live runs of one caller would exceed their share of 7";
+        let said = |error: StartError| {
+            let refusal = Refusal::from(error);
+            (refusal.status.as_u16(), refusal.detail.into_owned())
+        };
+        let table = [
+            (StartError::TooMany { what: LIVE_RUNS, max: 7 }, "Too many live runs"),
+            (StartError::ShareUsedUp { what: LIVE_RUNS, max: 7 }, "Too many live runs"),
+            (
+                StartError::TooMany { what: BYTES, max: 7 },
+                "Too many live runs: bytes of live runs would exceed the limit of 7",
+            ),
+        ];
+        for (error, words) in table {
+            assert_eq!(said(error), (429, words.to_owned()));
+        }
+        let (status, words) = said(StartError::ShareUsedUp { what: BYTES, max: 7 });
+        assert_eq!((status, words), (429, format!("Too many live runs: {SHARE}")));
     }
 
     #[test]

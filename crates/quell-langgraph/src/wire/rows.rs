@@ -5,11 +5,11 @@ use std::time::SystemTime;
 use quell::{Cause, Payload, RunRow, RunStatus};
 use quell_flow::{Component, Reducers};
 use quell_http::State;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::values::Values;
-use crate::wire::exact::with;
+use crate::wire::exact::{Keys, with_all, written};
 use crate::wire::failure;
 use crate::wire::status::{ThreadFacts, run_status, thread_status};
 
@@ -49,33 +49,41 @@ pub(crate) fn assistant_row(graph: &Component, since: SystemTime) -> Value {
 pub(crate) struct About {
     pub(crate) thread: Uuid,
     pub(crate) assistant: Uuid,
-    /// The caller's metadata and the three keys of the server.
-    pub(crate) metadata: Map<String, Value>,
+    pub(crate) graph: String,
+    /// An object: the caller's metadata, as it is spelt, and the three keys of the server.
+    pub(crate) metadata: Payload,
     /// As it is spelt. Shared with whatever else needs it: it may be large.
     pub(crate) input: Payload,
-    /// What the request says besides.
-    pub(crate) kwargs: Map<String, Value>,
+    /// An object: what the request says besides, as it is spelt.
+    pub(crate) kwargs: Payload,
     pub(crate) strategy: &'static str,
     /// How its graph takes new values.
     pub(crate) reducers: Reducers,
     pub(crate) due: Option<SystemTime>,
 }
 
-/// Writes a run object: these keys of it, or all. What may be large is made only if it is shown.
+/// Writes the metadata of a run: the caller's, and the three keys of the server.
+pub(crate) fn run_metadata(given: Keys, graph: &str, assistant: Uuid) -> Payload {
+    let mut metadata = given;
+    let own = [("created_by", "system"), ("graph_id", graph)];
+    metadata.extend(own.map(|(key, text)| (key.to_owned(), text.into())));
+    metadata.insert("assistant_id".into(), assistant.to_string().into());
+    written(&metadata)
+}
+
+/// Writes the keys of a run object that are shown. What may be large is made only then.
 pub(crate) fn run_object(
     about: &About,
     row: &RunRow,
     state: &State,
-    keys: Option<&[&str]>,
+    is_shown: impl Fn(&str) -> bool,
 ) -> Payload {
-    let is_shown = |key: &str| keys.is_none_or(|keys| keys.contains(&key));
     let created = about.due.unwrap_or(row.queued_at);
     let last = [row.ended_at, row.stopped_at, row.started_at].into_iter().flatten().next();
     let mut object = json!({
         "run_id": row.run.to_string(),
         "thread_id": about.thread.to_string(),
         "assistant_id": about.assistant.to_string(),
-        "metadata": is_shown("metadata").then_some(&about.metadata),
         "status": run_status(row.status),
         "multitask_strategy": about.strategy,
         "created_at": time(created),
@@ -87,12 +95,20 @@ pub(crate) fn run_object(
     if let Value::Object(object) = &mut object {
         object.retain(|key, _| is_shown(key));
     }
-    if !is_shown("kwargs") {
-        return Payload::from(object);
+    let mut spelt = Keys::new();
+    if is_shown("metadata") {
+        spelt.insert("metadata".into(), about.metadata.clone());
     }
-    let kwargs = with(Value::Object(about.kwargs.clone()), "input", &about.input);
-    with(object, "kwargs", &kwargs)
+    if is_shown("kwargs") {
+        let mut kwargs: Keys = about.kwargs.parse().unwrap_or_default();
+        kwargs.insert("input".into(), about.input.clone());
+        spelt.insert("kwargs".into(), written(&kwargs));
+    }
+    with_all(object, spelt)
 }
+
+/// The keys of a run object that may be large.
+pub(crate) const LARGE_KEYS: [&str; 2] = ["metadata", "kwargs"];
 
 /// The cause in words.
 fn cancel_reason(cause: &Cause) -> String {
@@ -127,7 +143,7 @@ pub(crate) struct ThreadParts<'a> {
     pub(crate) created_at: SystemTime,
     pub(crate) updated_at: SystemTime,
     pub(crate) state_updated_at: SystemTime,
-    pub(crate) metadata: &'a Map<String, Value>,
+    pub(crate) metadata: Payload,
     pub(crate) values: Option<&'a Values>,
     pub(crate) facts: ThreadFacts,
     pub(crate) error: &'a Value,
@@ -140,7 +156,6 @@ pub(crate) fn thread_row(parts: &ThreadParts<'_>) -> Payload {
         "created_at": time(parts.created_at),
         "updated_at": time(parts.updated_at),
         "state_updated_at": time(parts.state_updated_at),
-        "metadata": parts.metadata,
         "status": thread_status(parts.facts),
         "config": {},
     });
@@ -148,7 +163,8 @@ pub(crate) fn thread_row(parts: &ThreadParts<'_>) -> Payload {
         row["error"] = parts.error.clone();
         row["interrupts"] = json!({});
     }
-    with(row, "values", &parts.values)
+    let spelt = [("metadata", parts.metadata.clone()), ("values", written(&parts.values))];
+    with_all(row, spelt.map(|(key, value)| (key.to_owned(), value)).into())
 }
 
 #[cfg(test)]
@@ -186,9 +202,10 @@ mod tests {
         let about = About {
             thread: Uuid::nil(),
             assistant: system_assistant("steps"),
-            metadata: Map::new(),
+            graph: "steps".into(),
+            metadata: Payload::from(json!({})),
             input: Payload::from(json!({"a": 1})),
-            kwargs: Map::new(),
+            kwargs: Payload::from(json!({})),
             strategy: "enqueue",
             reducers: Reducers::default(),
             due: Some(at(1_795_155_868_000_000)),
@@ -197,7 +214,7 @@ mod tests {
         let request = CancelRequest::because("interrupt requested via POST /x");
         row.cause = Some(Arc::new(request.to_cause(row.queued_at, row.run)));
         let state = State::of_row(&row, |id| id.to_string());
-        let object: Value = run_object(&about, &row, &state, None).parse().unwrap();
+        let object: Value = run_object(&about, &row, &state, |_| true).parse().unwrap();
         assert_eq!(object["status"], "running");
         assert_eq!(object["kwargs"], json!({"input": {"a": 1}}));
         assert_eq!(object["created_at"], "2026-11-20T06:24:28.000000+00:00");
@@ -226,13 +243,12 @@ mod tests {
 
     #[test]
     fn a_thread_shows_no_error_before_a_run_of_it_has_ended() {
-        let metadata = Map::new();
         let mut parts = ThreadParts {
             id: Uuid::nil(),
             created_at: at(0),
             updated_at: at(0),
             state_updated_at: at(0),
-            metadata: &metadata,
+            metadata: Payload::from(json!({})),
             values: None,
             facts: ThreadFacts::default(),
             error: &Value::Null,

@@ -31,12 +31,15 @@ pub(crate) struct Servo {
     lead: i64,
     step: i64,
     counts: [u64; 2],
+    /// Who won last, and how often in a row: the longer, the larger are the strides. How far the
+    /// handicap has to go depends on the machine, and on what else it does.
+    streak: (bool, u32),
 }
 
 impl Servo {
     /// Starts even, and moves by up to `step` units a round.
     pub(crate) const fn new(step: i64) -> Self {
-        Self { lead: 0, step, counts: [0, 0] }
+        Self { lead: 0, step, counts: [0, 0], streak: (false, 0) }
     }
 
     /// Units by which the first and the second runner are held back.
@@ -49,8 +52,9 @@ impl Servo {
     /// Notes who came first, and hands them a handicap.
     pub(crate) fn first_won(&mut self, first: bool) {
         self.counts[usize::from(first)] += 1;
-        let step = if first { self.step } else { -self.step };
-        self.lead = (self.lead + step).clamp(-1_000_000, 1_000_000);
+        self.streak = (first, if self.streak.0 == first { self.streak.1 + 1 } else { 0 });
+        let stride = self.step << (self.streak.1 / 8).min(12);
+        self.lead = (self.lead + if first { stride } else { -stride }).clamp(-1_000_000, 1_000_000);
     }
 
     /// Fails if an outcome was below five percent: then it was no race.

@@ -123,7 +123,7 @@ impl Config {
     pub(crate) fn engine(&self, programs_max: usize) -> EngineConfig {
         let ServerEntry { grace, abort_wait, running_max, .. } = self.server;
         let mut limits = Limits::default();
-        limits.live_bytes_max = self.memory(8);
+        limits.live_bytes_max = self.memory(7);
         limits.ended_bytes_max = self.memory(2);
         let config = EngineConfig::new().grace(grace).abort_wait(abort_wait).limits(limits);
         let has_programs = !(self.agents.is_empty() && self.workflows.is_empty());
@@ -134,19 +134,21 @@ impl Config {
         }
     }
 
-    /// Yields the bounds of what is held besides the engine, with so many streams and waits.
-    pub(crate) fn limits(&self, streams_max: usize) -> ServiceLimits {
+    /// Yields the bounds of what is held besides the engine, with so many places for streams, waits
+    /// and starts.
+    pub(crate) fn limits(&self, places: usize) -> ServiceLimits {
         let mut limits = ServiceLimits::default();
         limits.requests_bytes_max = self.memory(2);
         limits.kept_bytes_max = self.memory(2);
         limits.notes_bytes_max = self.memory(1);
-        limits.streams_max = streams_max;
+        limits.streams_max = places;
+        limits.long_requests_max = places;
         limits
     }
 
-    /// Yields so many sixteenths of the memory that state may take, in bytes: 8 for live runs, 2
-    /// for ended ones, 2 for requests under way, 2 for what contracts keep, and 1 each for the
-    /// notes of live and of ended runs.
+    /// Yields so many sixteenths of the memory that state may take, in bytes: 7 for live runs, 2
+    /// for ended ones, 2 for requests under way, 2 for what contracts keep, 1 for the answers of
+    /// deleted runs, which is half of that, and 1 each for the notes of live and of ended runs.
     const fn memory(&self, sixteenths: usize) -> usize {
         self.server.memory_mib.saturating_mul((1 << 20) / 16 * sixteenths)
     }

@@ -122,3 +122,22 @@ const PROBE_BYTES_MAX: usize = 128;
 
 /// Marks kept of one probe. Later ones are left out.
 const MARKS_MAX: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_recorded_under_a_name_of_more_than_128_bytes_or_none() {
+        let witness = Witness::default();
+        for (bytes, ticks) in [(0, 0), (1, 1), (128, 1), (129, 0)] {
+            let probe = "x".repeat(bytes);
+            let record = Record::start(&witness, Some(probe.clone()), "who");
+            record.tick();
+            record.finish();
+            let (all, marks) = witness.get(&probe);
+            assert_eq!((all.len(), marks.len()), (ticks, 2 * ticks), "{bytes}");
+        }
+        assert_eq!(witness.lock().probes.len(), 2);
+    }
+}

@@ -1,8 +1,9 @@
 //! Connections: accepted up to a bound, bounded in how slowly they speak, closed gently.
 //!
 //! A new connection never waits for one on which nothing is asked: when every place is taken, the
-//! one that has been idle for longest is closed. What holds its place for long, a stream or a
-//! start, is bounded by [`super::streams`].
+//! one is closed that has been idle for longest, or sending its request; if there is none, the one
+//! that has been taking its answer for longest. What holds its place for long, a stream or a start,
+//! is bounded by [`super::streams`].
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,19 +12,21 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::held::Held;
 use super::idle::{Idle, Member};
 use super::socket::Socket;
+use super::streams;
 
 /// What accepts connections, until it is told to close.
 pub(crate) struct Connections {
@@ -72,8 +75,9 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                let place = place.flatten();
-                drop(tokio::spawn(talk(stream, app.clone(), open.watcher(), idle.enter(), place)));
+                let (socket, place) = (Socket::new(stream), place.flatten());
+                let member = idle.enter(socket.backlog());
+                drop(tokio::spawn(talk(socket, app.clone(), open.watcher(), member, place)));
             }
             Err(error) => {
                 // Out of descriptors, most likely: others must close first.
@@ -101,16 +105,13 @@ async fn place(places: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePer
 }
 
 async fn talk(
-    stream: TcpStream,
+    socket: Socket,
     app: Router,
     watcher: Watcher,
     member: Member,
     place: Option<OwnedSemaphorePermit>,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection keeps its delay");
-    }
-    let (socket, app) = (Socket::new(stream), TowerToHyperService::new(app));
+    let app = TowerToHyperService::new(app);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
     let service = service_fn(|request| answer(&app, &member, request));
@@ -128,13 +129,20 @@ async fn talk(
     drop(place);
 }
 
-/// Answers a request; until the answer is taken, the connection is not idle.
+/// Answers a request. Until the answer is taken, the connection is not idle: hyper holds the body
+/// until it has the last of it, and from then on the socket knows that there is more to write.
 fn answer(
     app: &TowerToHyperService<Router>,
     member: &Member,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<> {
-    let (busy, answer) = (member.busy(), app.call(request));
+    let busy = member.busy(streams::is_long(request.method(), request.uri().path()));
+    let request = request.map(|body| {
+        let has_come = body.is_end_stream();
+        let body = Body::new(body);
+        if has_come { body } else { Body::new(Held::new(body, member.receiving())) }
+    });
+    let answer = app.call(request);
     async move { Ok(answer.await?.map(|body| Body::new(Held::new(body, busy)))) }
 }
 

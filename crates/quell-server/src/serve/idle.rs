@@ -1,10 +1,14 @@
-//! [`Idle`]: which connections have nothing to do, and for how long.
+//! [`Idle`]: which connections have nothing to do, or take their time, and for how long.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::socket::Backlog;
 
 /// The connections, by a number of their own. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +25,46 @@ struct Table {
 struct State {
     /// Requests under way.
     busy: usize,
-    idle_since: u64,
+    /// How many of them may hold their connection for long; these are bounded by themselves.
+    long: usize,
+    /// When the last request came or was answered, in the order of all these times.
+    since: u64,
+    /// When the first request came of those that were asked one after the other, before all the
+    /// answers were taken.
+    asked: Instant,
+    /// Since when the body of its request has been coming, as long as that is read.
+    receives_since: Option<Instant>,
+    /// What of its answers the client has yet to take.
+    backlog: Backlog,
     close: Arc<Notify>,
+}
+
+/// How readily a connection is closed for another one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum GivesWay {
+    /// Nothing is asked and nothing left to write, or the client takes its time to ask.
+    First,
+    /// The client takes its time to take what it asked for.
+    Last,
+}
+
+impl State {
+    /// Tells how readily the connection is closed for another one; none if it is not.
+    fn gives_way(&self) -> Option<GivesWay> {
+        if let Some(since) = self.receives_since {
+            return (since.elapsed() >= PATIENCE).then_some(GivesWay::First);
+        }
+        if self.is_idle() {
+            return Some(GivesWay::First);
+        }
+        // Without a backlog it waits for us.
+        let is_slow = self.backlog.since().is_some() && self.asked.elapsed() >= PATIENCE;
+        (self.long == 0 && is_slow).then_some(GivesWay::Last)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.busy == 0 && self.backlog.since().is_none()
+    }
 }
 
 /// A connection, for as long as it is open.
@@ -38,24 +80,42 @@ pub(super) struct Member {
 pub(super) struct Busy {
     idle: Idle,
     number: u64,
+    is_long: bool,
+}
+
+/// A request whose body is yet to come.
+#[derive(Debug)]
+pub(super) struct Receiving {
+    idle: Idle,
+    number: u64,
 }
 
 impl Idle {
     /// Adds a connection, which is idle.
-    pub(super) fn enter(&self) -> Member {
+    pub(super) fn enter(&self, backlog: Backlog) -> Member {
         let mut table = self.0.lock();
         let (number, close) = (table.tick(), Arc::new(Notify::new()));
-        let state = State { busy: 0, idle_since: number, close: Arc::clone(&close) };
+        let state = State {
+            busy: 0,
+            long: 0,
+            since: number,
+            asked: Instant::now(),
+            receives_since: None,
+            backlog,
+            close: Arc::clone(&close),
+        };
         table.all.insert(number, state);
         drop(table);
         Member { idle: self.clone(), number, close }
     }
 
-    /// Tells the connection to close that has been idle for longest.
+    /// Tells the connection to close that has been idle, or sending its request, for longest; if
+    /// there is none, the one that has been taking its answer for longest.
     pub(super) fn close_oldest(&self) {
         let table = self.0.lock();
-        let idle = table.all.values().filter(|state| state.busy == 0);
-        if let Some(oldest) = idle.min_by_key(|state| state.idle_since) {
+        let ready = |state: &State| state.gives_way().map(|how| (how, state.since));
+        let ready = table.all.values().filter_map(|state| Some((ready(state)?, state)));
+        if let Some((_, oldest)) = ready.min_by_key(|(order, _)| *order) {
             oldest.close.notify_one();
         }
     }
@@ -69,19 +129,36 @@ impl Table {
 }
 
 impl Member {
-    /// Says that a request has come, until what it yields is dropped.
-    pub(super) fn busy(&self) -> Busy {
-        if let Some(state) = self.idle.0.lock().all.get_mut(&self.number) {
+    /// Says that a request has come, which may hold the connection for long or not, until what it
+    /// yields is dropped.
+    pub(super) fn busy(&self, is_long: bool) -> Busy {
+        let mut table = self.idle.0.lock();
+        let now = table.tick();
+        if let Some(state) = table.all.get_mut(&self.number) {
+            if state.is_idle() {
+                state.asked = Instant::now();
+            }
             state.busy += 1;
+            state.long += usize::from(is_long);
+            state.since = now;
         }
-        Busy { idle: self.idle.clone(), number: self.number }
+        drop(table);
+        Busy { idle: self.idle.clone(), number: self.number, is_long }
     }
 
-    /// Waits until it is told to close, and still has nothing to do.
+    /// Says that the body of a request is read, until what it yields is dropped.
+    pub(super) fn receiving(&self) -> Receiving {
+        if let Some(state) = self.idle.0.lock().all.get_mut(&self.number) {
+            state.receives_since = Some(Instant::now());
+        }
+        Receiving { idle: self.idle.clone(), number: self.number }
+    }
+
+    /// Waits until it is told to close, and may still be closed.
     pub(super) async fn told_to_close(&self) {
         loop {
             self.close.notified().await;
-            if self.idle.0.lock().all.get(&self.number).is_none_or(|state| state.busy == 0) {
+            if self.idle.0.lock().all.get(&self.number).is_none_or(|it| it.gives_way().is_some()) {
                 return;
             }
         }
@@ -100,10 +177,23 @@ impl Drop for Busy {
         let now = table.tick();
         if let Some(state) = table.all.get_mut(&self.number) {
             state.busy -= 1;
-            state.idle_since = now;
+            state.long -= usize::from(self.is_long);
+            state.since = now;
         }
     }
 }
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        if let Some(state) = self.idle.0.lock().all.get_mut(&self.number) {
+            state.receives_since = None;
+        }
+    }
+}
+
+/// A client that sends its request, or takes its answer, for longer than this gives its place to
+/// others if all are taken.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -111,12 +201,15 @@ mod tests {
 
     use super::*;
 
+    fn is_told(member: &Member) -> bool {
+        member.told_to_close().now_or_never().is_some()
+    }
+
     #[test]
     fn the_one_that_has_been_idle_for_longest_is_told_to_close() {
         let idle = Idle::default();
-        let (first, second, third) = (idle.enter(), idle.enter(), idle.enter());
-        let is_told = |member: &Member| member.told_to_close().now_or_never().is_some();
-        let asked = first.busy();
+        let [first, second, third] = [(); 3].map(|()| idle.enter(Backlog::default()));
+        let asked = first.busy(false);
         idle.close_oldest();
         assert!(!is_told(&first) && is_told(&second) && !is_told(&third));
         drop(asked);
@@ -124,9 +217,47 @@ mod tests {
         idle.close_oldest();
         assert!(is_told(&third) && !is_told(&first), "it was asked something since");
         idle.close_oldest();
-        let asked = third.busy();
+        let asked = third.busy(false);
         assert!(!is_told(&third), "it was asked something just then");
         drop((asked, third, first));
         assert!(idle.0.lock().all.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_its_time_to_send_a_request_is_told_to_close_like_an_idle_one() {
+        let idle = Idle::default();
+        let [slow, quick, reads] = [(); 3].map(|()| idle.enter(Backlog::default()));
+        let (asked, body) = (slow.busy(false), slow.receiving());
+        let (read, whole) = (reads.busy(false), reads.receiving());
+        drop(whole);
+        tokio::time::advance(PATIENCE).await;
+        let (begun, begins) = (quick.busy(false), quick.receiving());
+        idle.close_oldest();
+        assert!(is_told(&slow) && !is_told(&quick) && !is_told(&reads));
+        drop(body);
+        idle.close_oldest();
+        assert!(!is_told(&slow) && !is_told(&quick) && !is_told(&reads), "none takes its time");
+        drop((asked, read, begun, begins));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_its_time_to_take_an_answer_is_told_to_close_if_nobody_else_is() {
+        let (idle, waits) = (Idle::default(), Backlog::default());
+        waits.note(true);
+        let [slow, pipelines, streams] = [(); 3].map(|()| idle.enter(waits.clone()));
+        let (asked, stream) = (pipelines.busy(false), streams.busy(true));
+        idle.close_oldest();
+        assert!(!is_told(&slow) && !is_told(&streams), "it has hardly begun");
+        tokio::time::advance(PATIENCE).await;
+        let free = idle.enter(Backlog::default());
+        idle.close_oldest();
+        assert!(is_told(&free) && !is_told(&slow) && !is_told(&streams));
+        drop(free);
+        idle.close_oldest();
+        assert!(is_told(&slow) && !is_told(&pipelines) && !is_told(&streams));
+        drop(slow);
+        idle.close_oldest();
+        assert!(is_told(&pipelines) && !is_told(&streams));
+        drop((asked, stream));
     }
 }

@@ -125,8 +125,7 @@ impl Site {
         }
         let shares = Shares::of_process();
         let engine = Engine::with_config(config.engine(shares.programs).runtime(bodies));
-        let mut limits = config.limits(shares.streams());
-        limits.long_requests_max = shares.streams();
+        let limits = config.limits(shares.streams());
         let service = Service::new(engine.clone(), catalog).limits(limits).access(access);
         let app = app::router(&service, &config, demo);
         let connections = Connections::accept(listener, app, shares.connections);

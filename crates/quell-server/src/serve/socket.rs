@@ -18,13 +18,39 @@ use tokio::time::Instant;
 /// A socket that may be watched by others than its reader. Cheap to clone; one clone reads and
 /// writes.
 #[derive(Clone, Debug)]
-pub(super) struct Socket(Arc<TcpStream>, Arc<Mutex<Option<Instant>>>);
+pub(super) struct Socket(Arc<TcpStream>, Backlog);
+
+/// Since when a write waits for the client, if one does. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Backlog(Arc<Mutex<Option<Instant>>>);
+
+impl Backlog {
+    /// Yields since when the client has taken nothing of what is to be written; none if nothing is.
+    pub(super) fn since(&self) -> Option<Instant> {
+        *self.0.lock()
+    }
+
+    /// Notes whether a write has to wait for the client.
+    pub(super) fn note(&self, waits: bool) {
+        let mut since = self.0.lock();
+        *since = if waits { since.or_else(|| Some(Instant::now())) } else { None };
+    }
+}
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delay");
+        }
         // Refused, it keeps the size of the system, and tells a slow client from a stuck one later.
         let _ = set_socket_send_buffer_size(&stream, SEND_BYTES);
-        Self(Arc::new(stream), Arc::default())
+        Self(Arc::new(stream), Backlog::default())
+    }
+
+    /// Yields what says whether bytes wait to be written: as long as an answer is not with the
+    /// system, a write of it waits, whoever made the answer and wherever it is held.
+    pub(super) fn backlog(&self) -> Backlog {
+        self.1.clone()
     }
 
     /// Waits until the client is gone: no more bytes will come than are there, and it had time to
@@ -54,19 +80,13 @@ impl Socket {
     /// Cancel safe.
     pub(super) async fn stuck(&self) {
         loop {
-            let since = *self.1.lock();
+            let since = self.1.since();
             let left = since.map_or(TAKES_WITHIN, |at| TAKES_WITHIN.saturating_sub(at.elapsed()));
             if left.is_zero() {
                 return;
             }
             tokio::time::sleep(left).await;
         }
-    }
-
-    /// Notes whether a write has to wait for the client, and since when.
-    fn note(&self, waits: bool) {
-        let mut since = self.1.lock();
-        *since = if waits { since.or_else(|| Some(Instant::now())) } else { None };
     }
 
     /// Reads what is there, as tokio's own sockets do: memory that is not filled is not cleared
@@ -117,14 +137,14 @@ impl AsyncWrite for Socket {
         loop {
             let ready = self.0.poll_write_ready(cx);
             if ready.is_pending() {
-                self.note(true);
+                self.1.note(true);
                 return Poll::Pending;
             }
             ready!(ready)?;
             match self.0.try_write_vectored(pieces) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => {
-                    self.note(false);
+                    self.1.note(false);
                     return Poll::Ready(done);
                 }
             }
@@ -197,11 +217,11 @@ mod tests {
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut socket = Socket::new(listener.accept().await.unwrap().0);
         let watched = socket.clone();
-        socket.note(true);
+        socket.1.note(true);
         tokio::time::advance(TAKES_WITHIN / 2).await;
         socket.write_all(b"taken").await.unwrap();
         tokio::time::advance(TAKES_WITHIN / 2).await;
-        assert!(watched.1.lock().is_none(), "it takes what it is given");
+        assert!(watched.1.since().is_none(), "it takes what it is given");
         let fill = async {
             loop {
                 socket.write_all(&[0; 1 << 12]).await.unwrap();
@@ -213,7 +233,7 @@ mod tests {
             () = fill => {}
             () = watched.stuck() => {}
         }
-        assert!(watched.1.lock().is_some_and(|since| since.elapsed() >= TAKES_WITHIN));
+        assert!(watched.1.since().is_some_and(|since| since.elapsed() >= TAKES_WITHIN));
     }
 
     #[tokio::test]
@@ -225,7 +245,7 @@ mod tests {
         let mut socket = Socket::new(listener.accept().await.unwrap().0);
         // Until the client's side and ours are full.
         while tokio::time::timeout(3 * PAUSE, socket.write_all(&[0; 1 << 12])).await.is_ok() {}
-        assert!(socket.1.lock().is_some(), "it waits");
+        assert!(socket.1.since().is_some(), "it waits");
         let mut taken = 0;
         while tokio::time::timeout(PAUSE / 20, socket.write_all(b"more")).await.is_err() {
             client.read_exact(&mut [0; 1 << 12]).await.unwrap();

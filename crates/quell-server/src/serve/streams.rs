@@ -36,7 +36,7 @@ pub(super) async fn layer(
 
 /// Tells whether a request may hold its connection for long. Whether a cancel may, its
 /// handler decides.
-fn is_long(method: &Method, path: &str) -> bool {
+pub(super) fn is_long(method: &Method, path: &str) -> bool {
     let mut parts = path.trim_end_matches('/').rsplit('/');
     let last = parts.next().unwrap_or_default();
     if *method == Method::GET {

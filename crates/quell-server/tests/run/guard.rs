@@ -115,3 +115,47 @@ fn what_is_always_another_process_does_not_outlive_a_killed_run() {
         running.ended();
     }
 }
+
+/// Whoever holds a pipe of a program that was stopped is looked for until the pipe is closed: by
+/// the server, and by the guardian if the server is killed meanwhile.
+#[test]
+fn who_holds_a_pipe_of_a_stopped_program_does_not_outlive_a_killed_server() {
+    let scratch = Scratch::new();
+    // It is without the mark when it is looked for, and has it again later.
+    let again = "echo $$ > pid; until [ -e again ]; do sleep 0.01; done
+        QUELL_PROCESS_IDS=$M exec sleep 1000";
+    scratch.write("again.sh", again);
+    let text =
+        "env -i M=\"$QUELL_PROCESS_IDS\" PATH=\"$PATH\" setsid sh again.sh & exec sleep 1000";
+    let text = serde_json::json!([text]).to_string();
+    let text = format!("[agents.holder]\nrun = [\"sh\", \"-c\", {}]\n", &text[1..text.len() - 1]);
+    scratch.write("quell.toml", &text);
+    let site = Site::with(scratch, &["--config", "quell.toml"]);
+    let component = serde_json::json!({ "kind": "agent", "id": "holder" });
+    let body = serde_json::json!({ "component": component, "input": {} });
+    let (status, answer) = site.post("/v1/runs", &body);
+    assert!(status < 300, "{status}: {answer}");
+    let run = format!("/v1/runs/{}", answer["id"].as_str().expect("an id"));
+    wait_until("it has written its pid", || site.scratch.pids().len() == 1);
+    let holder = site.scratch.pids()[0];
+    let guardian = guardian_of(site.pid()).expect("there is a guardian");
+    let (status, answer) = site.post(&format!("{run}/cancel"), &serde_json::json!({}));
+    assert!(status < 300, "{status}: {answer}");
+    wait_until("the run is over", || site.get(&run).1["status"] == "cancelled");
+    assert_eq!(site.get(&run).1["quiescent"], false, "{:?}", site.get(&run));
+    assert!(is_alive(holder));
+    // The server does not look any more when the mark is there again.
+    site.signal("STOP");
+    site.scratch.write("again", "");
+    let has_mark = || {
+        let environ = std::fs::read(format!("/proc/{holder}/environ")).unwrap_or_default();
+        environ.windows(18).any(|at| at == b"QUELL_PROCESS_IDS=")
+    };
+    wait_until("it has the mark again", has_mark);
+    site.signal("KILL");
+    let _scratch = site.ended().1;
+    wait_until("the guardian is done", || !is_alive(guardian));
+    let is_left = is_alive(holder);
+    send("KILL", holder);
+    assert!(!is_left, "{holder} is alive");
+}

@@ -1,7 +1,7 @@
 //! `quell serve` among clients that leave, linger, or do not read.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::thread;
@@ -148,6 +148,75 @@ fn the_server_has_all_descriptors_there_may_be_and_its_programs_as_many_as_befor
     assert!(words[0] == words[1] && words[0] != "20", "{words:?}");
     wait_until("the program says its limit", || told.exists());
     assert_eq!(site.scratch.read("limit"), b"20\n");
+    site.signal("TERM");
+    assert_eq!(site.ended().0.code, Some(0));
+}
+
+// 32 places, and 40 clients behind the one who reads.
+#[test]
+fn who_takes_a_large_answer_slowly_keeps_their_place_until_they_have_it() {
+    let site = Site::under("ulimit -n 64", Scratch::new(), &["--demo"]);
+    let component = json!({ "kind": "agent", "id": "slow-agent" });
+    let input = json!({ "message": "ticks=1", "text": "x".repeat(14 << 20) });
+    let body = json!({ "component": component, "id": "large", "input": input });
+    assert_eq!(site.post("/v1/runs", &body).0, 201);
+    let ask = |request: &str| {
+        let mut client = TcpStream::connect(site.address()).expect("it listens");
+        client.write_all(request.as_bytes()).expect("it reads");
+        client
+    };
+    let mut reader =
+        ask("GET /v1/runs/large HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let mut answer = vec![0; 4 << 10];
+    reader.read_exact(&mut answer).expect("it answers");
+    let idle: Vec<_> = (0..40)
+        .map(|_| {
+            let one = ask("GET /heal");
+            let mut more = [0; 4 << 10];
+            reader.read_exact(&mut more).expect("it goes on");
+            answer.extend(more);
+            one
+        })
+        .collect();
+    assert_eq!(site.get("/healthz").0, 200);
+    reader.read_to_end(&mut answer).expect("all of it comes");
+    assert!(answer.len() > 14 << 20, "cut after {} bytes", answer.len());
+    drop(idle);
+    site.signal("TERM");
+    assert_eq!(site.ended().0.code, Some(0));
+}
+
+/// Tells whether a connection is still open, and takes what has come on it.
+fn is_open(mut client: &TcpStream) -> bool {
+    client.set_nonblocking(true).expect("a socket");
+    let mut taken = [0; 4 << 10];
+    loop {
+        match client.read(&mut taken) {
+            Ok(1..) => {}
+            Ok(0) => return false,
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+}
+
+// 32 places, all of them taken by cancels whose body does not come: they would have half a minute,
+// and then all of them are answered 408.
+#[test]
+fn who_sends_a_request_slowly_gives_their_place_to_others() {
+    let site = Site::under("ulimit -n 64", Scratch::new(), &["--demo"]);
+    let begun = "POST /v1/runs/some/cancel HTTP/1.1\r\nhost: localhost\r\n\
+                 content-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let slow: Vec<_> = (0..32)
+        .map(|_| {
+            let mut client = TcpStream::connect(site.address()).expect("it listens");
+            client.write_all(begun.as_bytes()).expect("it reads");
+            client
+        })
+        .collect();
+    assert_eq!(site.get("/healthz").0, 200);
+    let open = slow.iter().filter(|client| is_open(client)).count();
+    assert!(open >= 24, "{open} of 32 still have their places: the others were given up");
+    drop(slow);
     site.signal("TERM");
     assert_eq!(site.ended().0.code, Some(0));
 }

@@ -1,0 +1,119 @@
+//! JSON whose numbers keep every digit: what callers and bodies said goes through as it is spelt.
+
+use std::collections::BTreeMap;
+
+use quell::Payload;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// A value: the server's own words, text as it is spelt, or what is made of both.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Json {
+    Plain(Value),
+    Spelt(Payload),
+    Object(Object),
+    List(Vec<Object>),
+}
+
+/// An object; its keys are written in their order.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Object(BTreeMap<String, Json>);
+
+impl Object {
+    pub(crate) fn set(&mut self, key: &str, value: impl Into<Json>) {
+        self.0.insert(key.to_owned(), value.into());
+    }
+
+    /// As [`Object::set`], by value.
+    pub(crate) fn with(mut self, key: &str, value: impl Into<Json>) -> Self {
+        self.set(key, value);
+        self
+    }
+
+    /// Leaves out some keys.
+    pub(crate) fn without(mut self, is_out: impl Fn(&str) -> bool) -> Self {
+        self.0.retain(|key, _| !is_out(key));
+        self
+    }
+
+    /// Takes in the keys of another; of one that both have, the other's value.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+}
+
+impl From<Map<String, Value>> for Object {
+    fn from(object: Map<String, Value>) -> Self {
+        Self(object.into_iter().map(|(key, value)| (key, Json::Plain(value))).collect())
+    }
+}
+
+/// What is no object has no keys.
+impl From<Value> for Object {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Object(object) => object.into(),
+            _ => Self::default(),
+        }
+    }
+}
+
+impl From<Value> for Json {
+    fn from(value: Value) -> Self {
+        Self::Plain(value)
+    }
+}
+
+impl From<Object> for Json {
+    fn from(object: Object) -> Self {
+        Self::Object(object)
+    }
+}
+
+impl From<Vec<Object>> for Json {
+    fn from(list: Vec<Object>) -> Self {
+        Self::List(list)
+    }
+}
+
+/// Text of several lines becomes one line: an event of a stream is one.
+impl From<&Payload> for Json {
+    fn from(payload: &Payload) -> Self {
+        let text = payload.as_str();
+        if !text.contains(['\n', '\r']) {
+            return Self::Spelt(payload.clone());
+        }
+        Payload::from_json_text(&one_line(text)).map_or(Self::Plain(Value::Null), Self::Spelt)
+    }
+}
+
+/// Tells whether a value is an object.
+pub(crate) fn is_object(payload: &Payload) -> bool {
+    payload.as_str().trim_start().starts_with('{')
+}
+
+/// Leaves out line breaks, which JSON has only between its parts.
+fn one_line(json: &str) -> String {
+    json.replace(['\n', '\r'], "")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_spelt_keeps_its_digits_and_is_one_line() {
+        let text = "{\r\n  \"n\": 123456789012345678901234567890,\n\"t\": \"a\\nb\"}";
+        let spelt = Payload::from_json_text(text).unwrap();
+        assert!(is_object(&spelt) && !is_object(&Payload::from("{}")));
+        let inner = Object::default().with("spelt", &spelt);
+        let object = Object::from(json!({ "b": 1, "a": 0 })).with("list", vec![inner]);
+        let inner = r#"{"spelt":{  "n": 123456789012345678901234567890,"t": "a\nb"}}"#;
+        let expected = format!(r#"{{"a":0,"b":1,"list":[{inner}]}}"#);
+        assert_eq!(serde_json::to_string(&object).unwrap(), expected);
+    }
+}

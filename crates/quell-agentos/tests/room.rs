@@ -1,0 +1,109 @@
+//! Room for the answers of runs that were waited for.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::Response;
+use http_body_util::BodyExt;
+use quell::{Engine, Failure, Payload, RunContext};
+use quell_agentos::Options;
+use quell_flow::{Catalog, Component};
+use quell_http::{Access, Key, ROOM_WITHIN, Service, ServiceLimits};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+use tower::ServiceExt;
+
+use crate::support::http::post_form;
+
+/// What `loud` answers, in bytes.
+const SIZE: usize = 400_000;
+
+/// A caller may have 1,000,000 bytes under way: two answers of `loud` and a half.
+fn app() -> Router {
+    let said = |size| async move { Ok(Payload::from("x".repeat(size))) };
+    let loud = Component::agent("loud", move |_ctx, _input: Payload| said(SIZE));
+    let huge = Component::agent("huge", move |_ctx, _input: Payload| said(1_100_000));
+    let fails = Component::agent("fails", async |ctx: RunContext, _input: Payload| {
+        ctx.set_output(Payload::from("x".repeat(1_100_000)));
+        Err::<Payload, _>(Failure::new("no luck"))
+    });
+    let mut limits = ServiceLimits::default();
+    limits.requests_bytes_max = 4_000_000;
+    let access = Access::open().key(Key::new("ada", "adas-key"));
+    let catalog = Catalog::new().with(loud).with(huge).with(fails);
+    let service = Service::new(Engine::new(), catalog).limits(limits).access(access);
+    quell_agentos::router(service, Options::default())
+}
+
+async fn ask(app: &Router, mut request: Request<Body>) -> Response {
+    request.headers_mut().insert("authorization", "Bearer adas-key".parse().unwrap());
+    app.clone().oneshot(request).await.unwrap()
+}
+
+/// Runs an agent in the foreground.
+async fn create(app: &Router, agent: &str, message: &str) -> Response {
+    let fields = [("message", message), ("stream", "false")];
+    ask(app, post_form(&format!("/agents/{agent}/runs"), &fields)).await
+}
+
+async fn json(answer: Response) -> Value {
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+async fn read(app: &Router, agent: &str, run: &Value) -> Value {
+    let (id, session) = (run["run_id"].as_str().unwrap(), run["session_id"].as_str().unwrap());
+    let path = format!("/agents/{agent}/runs/{id}?session_id={session}");
+    let answer = ask(app, Request::get(path).body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status(), 200);
+    json(answer).await
+}
+
+fn len(text: &Value) -> usize {
+    text.as_str().map_or(0, str::len)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_of_a_run_that_was_waited_for_waits_for_room() {
+    let app = app();
+    let held = [create(&app, "loud", "1").await, create(&app, "loud", "2").await];
+    assert!(held.iter().all(|answer| answer.status() == 200));
+    let mut third = tokio::spawn({
+        let app = app.clone();
+        async move { create(&app, "loud", "3").await }
+    });
+    let waits = timeout(ROOM_WITHIN / 2, &mut third).await;
+    assert!(waits.is_err(), "answered {:?}", waits.unwrap().unwrap().status());
+    drop(held);
+    let answer = timeout(Duration::from_secs(1), third).await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    let run = json(answer).await;
+    assert_eq!((len(&run["content"]), run["quell"].get("truncated")), (SIZE, None), "all of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_waited_for_is_answered_without_its_values_if_there_is_no_room() {
+    let app = app();
+    let held = [create(&app, "loud", "1").await, create(&app, "loud", "2").await];
+    let start = Instant::now();
+    let answer = create(&app, "loud", "3").await;
+    assert_eq!((answer.status().as_u16(), start.elapsed()), (200, ROOM_WITHIN));
+    let small = json(answer).await;
+    let whole = ["content", "content_type", "input", "messages", "tools", "session_state"];
+    assert!(whole.iter().all(|key| small.get(key).is_none()), "{small}");
+    let said = (&small["status"], &small["agent_id"], &small["quell"]["truncated"]);
+    assert_eq!(said, (&json!("COMPLETED"), &json!("loud"), &json!(true)));
+    drop(held);
+    assert_eq!(len(&read(&app, "loud", &small).await["content"]), SIZE, "it can be had later");
+
+    // For this one there can be no room.
+    let start = Instant::now();
+    let answer = create(&app, "huge", "4").await;
+    assert_eq!((answer.status().as_u16(), start.elapsed()), (200, Duration::ZERO));
+    assert_eq!(json(answer).await["quell"]["truncated"], true);
+    let small = json(create(&app, "fails", "5").await).await;
+    assert_eq!(small["quell"]["truncated"], true, "{small}");
+    assert_eq!((&small["content"], &small["status"]), (&json!("no luck"), &json!("ERROR")));
+}

@@ -1,0 +1,162 @@
+//! Final bodies count as under way for as long as a client takes them, and are one text for all
+//! who take them at the same time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::Request;
+use axum::response::Response;
+use futures::StreamExt as _;
+use quell::{Engine, Payload};
+use quell_flow::{Catalog, Component};
+use quell_http::{Access, Key, ROOM_WITHIN, Service, ServiceLimits};
+use quell_langgraph::Options;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+
+const ADA: &str = "adas-key";
+const BEN: &str = "bens-key";
+
+/// What every run answers, in bytes.
+const SIZE: usize = 400_000;
+
+/// An owner may have 1,000,000 bytes under way: two bodies and a half. `waits` waits at a gate.
+fn app(gate: &Arc<Semaphore>) -> Router {
+    let said = || Payload::from(json!({ "text": "x".repeat(SIZE) }));
+    let gate = Arc::clone(gate);
+    let waits = Component::agent("waits", move |_ctx, _input: Payload| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Ok(said())
+        }
+    });
+    let loud = Component::agent("loud", move |_ctx, _input: Payload| async move { Ok(said()) });
+    let mut limits = ServiceLimits::default();
+    limits.requests_bytes_max = 4_000_000;
+    let access = Access::open().key(Key::new("ada", ADA)).key(Key::new("ben", BEN));
+    let service = Service::new(Engine::new(), Catalog::new().with(loud).with(waits));
+    quell_langgraph::router(service.limits(limits).access(access), Options::default())
+}
+
+fn gate() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(0))
+}
+
+async fn ask(app: &Router, key: &str, method: &str, path: &str, body: Value) -> Response {
+    let request = Request::builder().method(method).uri(path).header("x-api-key", key);
+    let request = request.header("content-type", "application/json");
+    app.clone().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap()
+}
+
+async fn text(answer: Response) -> String {
+    let bytes = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+async fn join(app: &Router, key: &str, run: &str) -> Response {
+    ask(app, key, "GET", &format!("{run}/join"), Value::Null).await
+}
+
+/// Runs a component to its end in a thread of its own; yields the path of the run.
+async fn ended(app: &Router, key: &str, is_kept: bool) -> String {
+    let completion = if is_kept { "keep" } else { "delete" };
+    let run = json!({ "assistant_id": "loud", "input": {}, "on_completion": completion });
+    let answer = ask(app, key, "POST", "/runs/wait", run).await;
+    let path = answer.headers()["content-location"].to_str().unwrap().to_owned();
+    assert!(text(answer).await.len() > SIZE);
+    path
+}
+
+const WORDS: &str =
+    "requests and answers under way of one caller would exceed the limit of 1000000 bytes";
+
+#[tokio::test]
+async fn a_final_body_counts_until_it_is_taken_whether_its_run_is_kept_or_deleted() {
+    for is_kept in [true, false] {
+        let app = app(&gate());
+        let (mut runs, of_ben) = (Vec::new(), ended(&app, BEN, is_kept).await);
+        for _ in 0..3 {
+            runs.push(ended(&app, ADA, is_kept).await);
+        }
+        let held = [join(&app, ADA, &runs[0]).await, join(&app, ADA, &runs[1]).await];
+        assert!(held.iter().all(|answer| answer.status() == 200));
+        let refused = join(&app, ADA, &runs[2]).await;
+        assert_eq!(refused.status(), 429, "kept: {is_kept}");
+        assert_eq!(text(refused).await, json!({ "detail": WORDS }).to_string());
+        assert_eq!(join(&app, BEN, &of_ben).await.status(), 200, "another caller has theirs");
+        drop(held);
+        let taken = join(&app, ADA, &runs[2]).await;
+        assert!(taken.status() == 200 && text(taken).await.len() > SIZE, "it is given back");
+    }
+}
+
+async fn first(answer: Response) -> Bytes {
+    let mut pieces = answer.into_body().into_data_stream();
+    pieces.next().await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn all_who_take_a_final_body_at_the_same_time_take_the_same_bytes() {
+    for is_kept in [true, false] {
+        let app = app(&gate());
+        let run = ended(&app, ADA, is_kept).await;
+        let mut taken = Vec::new();
+        for _ in 0..20 {
+            taken.push(first(join(&app, ADA, &run).await).await);
+        }
+        assert!(taken.iter().all(|text| text.len() > SIZE && text.as_ptr() == taken[0].as_ptr()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_run_waits_for_room_for_its_final_body_too() {
+    for (agent, completion) in [("waits", "keep"), ("loud", "keep"), ("loud", "delete")] {
+        let gate = gate();
+        let app = app(&gate);
+        let (one, two) = (ended(&app, ADA, true).await, ended(&app, ADA, true).await);
+        let held = [join(&app, ADA, &one).await, join(&app, ADA, &two).await];
+        let run = json!({ "assistant_id": agent, "input": {}, "on_completion": completion });
+        let mut waiting = tokio::spawn({
+            let app = app.clone();
+            async move { text(ask(&app, ADA, "POST", "/runs/wait", run).await).await }
+        });
+        gate.add_permits(1);
+        let told = timeout(ROOM_WITHIN / 2, &mut waiting).await;
+        assert!(told.is_err(), "{agent} {completion}: {}", told.unwrap().unwrap());
+        drop(held);
+        let told = timeout(Duration::from_secs(1), waiting).await.unwrap().unwrap();
+        assert!(told.len() > SIZE, "{agent} {completion}: {told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_run_is_told_in_the_body_that_there_is_no_room_for_it() {
+    let gate = gate();
+    let app = app(&gate);
+    let (one, two) = (ended(&app, ADA, true).await, ended(&app, ADA, true).await);
+    let run = json!({ "assistant_id": "waits", "input": {}, "on_completion": "keep" });
+    let waiting = ask(&app, ADA, "POST", "/runs/wait", run).await;
+    let path = waiting.headers()["content-location"].to_str().unwrap().to_owned();
+    let held = [join(&app, ADA, &one).await, join(&app, ADA, &two).await];
+    assert!(waiting.status() == 200 && held.iter().all(|answer| answer.status() == 200));
+    let waiting = tokio::spawn(text(waiting));
+    gate.add_permits(1);
+    let told = waiting.await.unwrap().trim().to_owned();
+    let error = json!({ "error": "HTTPException", "message": format!("429: {WORDS}") });
+    let error = json!({ "__error__": error }).to_string();
+    assert_eq!(told, error);
+    // Who made a run is not answered 429, however soon it has ended.
+    for completion in ["keep", "delete"] {
+        let run = json!({ "assistant_id": "loud", "input": {}, "on_completion": completion });
+        let answer = ask(&app, ADA, "POST", "/runs/wait", run).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(text(answer).await.trim(), error);
+    }
+    drop(held);
+    assert!(text(join(&app, ADA, &path).await).await.len() > SIZE, "it can be had later");
+}
