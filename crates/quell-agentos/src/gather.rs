@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use quell::{CauseKind, Payload, RunId, RunRef, RunReport, RunRow};
+use quell::{CauseKind, Payload, RunId, RunRef, RunReport, RunRow, limits};
 use quell_http::{Notes, SESSION, State, ToolNote, View, shown_id};
 use serde_json::Value;
 
@@ -77,11 +77,15 @@ pub(crate) fn read_at(view: &View, run: &RunRef, report: &RunReport, place: &Pla
 pub(crate) fn without_values(view: &View, run: &RunRef, place: Place) -> Object {
     let mut row = run.row();
     (row.output, row.partial) = (None, None);
+    row.error = row.error.map(|error| limits::cut(&error, WORDS_MAX).into());
     let known = view.service().engine().get(row.run);
     let mut told = tell(view, &row, place, known.as_ref(), None);
     told.state.truncated = true;
     tree(run, vec![told]).without_values()
 }
+
+/// What is told of an error where there is room for little, in bytes.
+const WORDS_MAX: usize = 1 << 10;
 
 fn tree(run: &RunRef, runs: Vec<Told>) -> Tree {
     let root = run.root();

@@ -30,7 +30,9 @@
 //!
 //! Who waits for a run in the foreground waits for room for its answer too, for half a minute. If
 //! there is none by then, the answer is the run without what it was given and has said, and
-//! `quell.truncated` is true: the whole run can be read by its id, as long as it is kept.
+//! `quell.truncated` is true: the whole run can be read by its id, as long as it is kept. Ended
+//! runs are kept within a bound of which every owner has a share: those of the same owner that end
+//! later may take its place, also while the client waits.
 
 mod cors;
 mod form;

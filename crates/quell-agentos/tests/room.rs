@@ -1,5 +1,6 @@
 //! Room for the answers of runs that were waited for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -7,11 +8,13 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
 use http_body_util::BodyExt;
-use quell::{Engine, Failure, Payload, RunContext};
+use quell::{Engine, EngineConfig, Failure, Limits, Payload, RunContext};
 use quell_agentos::Options;
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Key, ROOM_WITHIN, Service, ServiceLimits};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
@@ -20,8 +23,18 @@ use crate::support::http::post_form;
 /// What `loud` answers, in bytes.
 const SIZE: usize = 400_000;
 
-/// A caller may have 1,000,000 bytes under way: two answers of `loud` and a half.
 fn app() -> Router {
+    app_of(EngineConfig::default(), &Arc::default())
+}
+
+/// A caller may have 1,000,000 bytes under way: two answers of `loud` and a half. What `dear`
+/// answers holds the witness for as long as it is in memory.
+fn app_of(config: EngineConfig, witness: &Arc<()>) -> Router {
+    let witness = Arc::clone(witness);
+    let dear = Component::agent("dear", move |_ctx, _input: Payload| {
+        let value = Dear("x".repeat(SIZE), Arc::clone(&witness));
+        async move { Ok(Payload::json_later(value, SIZE + 2)) }
+    });
     let said = |size| async move { Ok(Payload::from("x".repeat(size))) };
     let loud = Component::agent("loud", move |_ctx, _input: Payload| said(SIZE));
     let huge = Component::agent("huge", move |_ctx, _input: Payload| said(1_100_000));
@@ -32,9 +45,17 @@ fn app() -> Router {
     let mut limits = ServiceLimits::default();
     limits.requests_bytes_max = 4_000_000;
     let access = Access::open().key(Key::new("ada", "adas-key"));
-    let catalog = Catalog::new().with(loud).with(huge).with(fails);
-    let service = Service::new(Engine::new(), catalog).limits(limits).access(access);
+    let catalog = Catalog::new().with(loud).with(huge).with(fails).with(dear);
+    let service = Service::new(Engine::with_config(config), catalog).limits(limits).access(access);
     quell_agentos::router(service, Options::default())
+}
+
+struct Dear(String, #[expect(dead_code, reason = "it is counted")] Arc<()>);
+
+impl Serialize for Dear {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
 }
 
 async fn ask(app: &Router, mut request: Request<Body>) -> Response {
@@ -106,4 +127,37 @@ async fn a_run_that_was_waited_for_is_answered_without_its_values_if_there_is_no
     let small = json(create(&app, "fails", "5").await).await;
     assert_eq!(small["quell"]["truncated"], true, "{small}");
     assert_eq!((&small["content"], &small["status"]), (&json!("no luck"), &json!("ERROR")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_holds_nothing_of_a_run_that_is_forgotten_meanwhile() {
+    let (mut limits, witness) = (Limits::default(), Arc::default());
+    limits.ended_trees_max = 1;
+    let app = app_of(EngineConfig::default().limits(limits), &witness);
+    let held = [create(&app, "loud", "1").await, create(&app, "loud", "2").await];
+    let before = Arc::strong_count(&witness);
+    let mut third = tokio::spawn({
+        let app = app.clone();
+        async move { create(&app, "dear", "3").await }
+    });
+    assert!(timeout(ROOM_WITHIN / 3, &mut third).await.is_err(), "it waits for room");
+    assert_eq!(Arc::strong_count(&witness), before + 1, "the engine has it");
+    let next = create(&app, "fails", "4").await;
+    assert_eq!(next.status(), 200);
+    // What is forgotten is dropped on a thread for that; the clock of the test stands still.
+    for tries in 0.. {
+        if Arc::strong_count(&witness) == before {
+            break;
+        }
+        assert!(tries < 10_000, "it is held until the wait is over");
+        std::thread::sleep(Duration::from_millis(1));
+        yield_now().await;
+    }
+    assert!(!third.is_finished(), "it waits still");
+    drop(held);
+    let answer = timeout(Duration::from_secs(1), third).await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    let small = json(answer).await;
+    let said = (&small["status"], small.get("content"), &small["quell"]["truncated"]);
+    assert_eq!(said, (&json!("COMPLETED"), None, &json!(true)));
 }

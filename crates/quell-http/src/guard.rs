@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quell::{CancelRequest, CauseKind, RunRef};
+use quell::{CancelRequest, CauseKind, Engine, RunRef};
 
-use crate::ids::{Identity, identity};
+use crate::ids::{Identity, find, identity};
 use crate::ledger::{Charge, Overdrawn};
 use crate::view::View;
 
@@ -33,10 +33,12 @@ pub enum OnDisconnect {
 /// Dropped while the run is live, it means that the client is gone: by a body that the server gives
 /// up, a stream that the server ends, or a handler that is not polled to its end. Once the run has
 /// ended it means nothing.
+///
+/// It holds the name of the run and nothing else of it: the engine has every run that is live.
 #[must_use = "dropped at once, it means that the client is gone"]
 pub struct Guard {
-    run: RunRef,
-    clients: Option<Clients>,
+    run: Identity,
+    following: Option<(Clients, Engine)>,
     /// Given back when the answer is over, whichever way.
     place: Option<Charge>,
 }
@@ -46,15 +48,16 @@ pub struct Guard {
 pub(crate) struct Clients(Arc<Mutex<HashMap<Identity, usize>>>);
 
 impl Clients {
-    pub(crate) fn guard(&self, run: &RunRef, policy: OnDisconnect) -> Guard {
-        let clients = match policy {
+    pub(crate) fn guard(&self, engine: &Engine, run: &RunRef, policy: OnDisconnect) -> Guard {
+        let run = identity(run);
+        let following = match policy {
             OnDisconnect::Continue => None,
             OnDisconnect::Cancel => {
-                *self.0.lock().entry(identity(run)).or_default() += 1;
-                Some(self.clone())
+                *self.0.lock().entry(run).or_default() += 1;
+                Some((self.clone(), engine.clone()))
             }
         };
-        Guard { run: run.clone(), clients, place: None }
+        Guard { run, following, place: None }
     }
 
     /// Counts a client out; tells whether it was the last one.
@@ -84,11 +87,6 @@ impl View {
 }
 
 impl Guard {
-    /// Yields the run.
-    pub const fn run(&self) -> &RunRef {
-        &self.run
-    }
-
     /// Holds the place of the client ([`View::stream_place`]) until the answer is over.
     pub fn holding(mut self, place: Charge) -> Self {
         self.place = Some(place);
@@ -98,11 +96,12 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(clients) = self.clients.take()
-            && clients.leave(identity(&self.run))
+        if let Some((clients, engine)) = self.following.take()
+            && clients.leave(self.run)
+            && let Some(run) = find(&engine, self.run)
         {
             let request = CancelRequest::because("client went away").kind(CauseKind::Disconnected);
-            self.run.cancel(request);
+            run.cancel(request);
         }
     }
 }
@@ -111,7 +110,7 @@ impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let has_place = self.place.is_some();
         f.debug_struct("Guard")
-            .field("run", &self.run.id())
+            .field("run", &self.run.0)
             .field("has_place", &has_place)
             .finish_non_exhaustive()
     }

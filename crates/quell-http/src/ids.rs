@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-use quell::{RunId, RunRef};
+use quell::{Engine, RunId, RunRef};
 use quell_flow::COMPONENT;
 
 /// The label under which a run keeps the text of its id, when that is not the id itself.
@@ -76,6 +76,11 @@ pub(crate) type Identity = (RunId, SystemTime);
 /// Yields which run it is.
 pub(crate) fn identity(run: &RunRef) -> Identity {
     (run.id(), run.row().queued_at)
+}
+
+/// Finds that very run, if the engine has it still.
+pub(crate) fn find(engine: &Engine, run: Identity) -> Option<RunRef> {
+    engine.get(run.0).filter(|found| identity(found) == run)
 }
 
 /// Tells whether two texts name the same thing: equal, or the same UUID spelt in two ways.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::body::{BodyError, aside};
+use crate::ids::{find, identity};
 use crate::ledger::{Charge, Overdrawn};
 use crate::view::View;
 
@@ -36,8 +37,9 @@ impl View {
         written(self.charge_for_answer(about)?, about, make).await
     }
 
-    /// As [`View::told`], for who has waited for the run: what it has come to is not refused for
-    /// want of room that others give back soon. It waits for that for [`ROOM_WITHIN`].
+    /// As [`View::told`], for who has waited for the run and found no room: it waits for what
+    /// others give back, for [`ROOM_WITHIN`]. Meanwhile it holds nothing of the run, which is read
+    /// when there is room; none if the engine has forgotten it by then.
     ///
     /// # Errors
     ///
@@ -46,13 +48,21 @@ impl View {
     /// # Cancel safety
     ///
     /// As [`View::told`].
-    pub async fn told_at_end<T, F>(&self, about: usize, make: F) -> Result<Response, BodyError>
+    pub async fn told_soon<T, F>(
+        &self,
+        run: RunRef,
+        about: usize,
+        make: F,
+    ) -> Result<Option<Response>, BodyError>
     where
         T: Serialize,
-        F: FnOnce() -> T + Send + 'static,
+        F: FnOnce(&RunRef) -> T + Send + 'static,
     {
+        let name = identity(&run);
+        drop(run);
         let room = self.room_for_answer(about, Instant::now() + ROOM_WITHIN).await?;
-        written(room, about, make).await
+        let Some(run) = find(self.service().engine(), name) else { return Ok(None) };
+        written(room, about, move || make(&run)).await.map(Some)
     }
 
     /// Counts a text as under way for the principal until nobody holds it. One of at most 64 KiB
@@ -82,10 +92,9 @@ impl View {
         Ok(Counted(Arc::new(Text { bytes, _charge: room })))
     }
 
-    /// Waits until then for room for an answer of so many bytes. The text is made after that.
-    /// What it is made of, the report of a run, stays in memory for as long as somebody waits
-    /// with it, also if the run is forgotten meanwhile. Whoever waits has a place of
-    /// [`View::stream_place`], which bounds how many do.
+    /// Waits until then for room for an answer of so many bytes. The text is made after that, and
+    /// so is what it is made of: whoever waits holds no run and no report, which nobody would
+    /// count, and looks for the run again.
     ///
     /// # Errors
     ///

@@ -136,7 +136,7 @@ impl Service {
     /// Makes the guard of an answer that follows a run. It holds the place of the client, which is
     /// taken before ([`View::stream_place`], [`Guard::holding`]).
     pub fn guard(&self, run: &RunRef, policy: OnDisconnect) -> Guard {
-        self.shared.clients.guard(run, policy)
+        self.shared.clients.guard(&self.engine, run, policy)
     }
 
     /// Waits for the end of a run for a client: if that goes away before, that is, if this future

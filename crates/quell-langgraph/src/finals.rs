@@ -42,17 +42,30 @@ impl Final {
         self.taken(|body| view.counted(body))
     }
 
-    /// As [`Final::body`], for the client that made the run: it waits for room for [`ROOM_WITHIN`].
+    /// As [`Final::body`], for the client that made the run: it waits for room for [`ROOM_WITHIN`],
+    /// and holds nothing of the run meanwhile.
     ///
     /// # Errors
     ///
-    /// Fails if there is none by then.
-    pub(crate) async fn body_soon(&self, view: &View) -> Result<Bytes, Overdrawn> {
-        if let Ok(body) = self.body(view) {
-            return Ok(body);
-        }
+    /// Fails if there is none by then, or what was kept has left.
+    pub(crate) async fn body_soon(self: Arc<Self>, view: &View) -> Result<Bytes, Overdrawn> {
+        let error = match self.body(view) {
+            Ok(body) => return Ok(body),
+            Err(error) => error,
+        };
+        let (left, bytes) = (Arc::downgrade(&self), self.body.len());
+        drop(self);
         let until = tokio::time::Instant::now() + ROOM_WITHIN;
-        let room = view.room_for_answer(self.body.len(), until).await?;
+        let room = view.room_for_answer(bytes, until).await?;
+        left.upgrade().ok_or(error)?.body_in(view, room)
+    }
+
+    /// As [`Final::body`], in room that was found for it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is larger than that, and too much is under way.
+    pub(crate) fn body_in(&self, view: &View, room: Charge) -> Result<Bytes, Overdrawn> {
         self.taken(|body| view.counted_in(room, body))
     }
 

@@ -9,12 +9,13 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::Request;
 use axum::response::Response;
 use futures::StreamExt as _;
-use quell::{Engine, Payload};
+use quell::{Engine, EngineConfig, Limits, Payload};
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Key, ROOM_WITHIN, Service, ServiceLimits};
 use quell_langgraph::Options;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
@@ -24,8 +25,12 @@ const BEN: &str = "bens-key";
 /// What every run answers, in bytes.
 const SIZE: usize = 400_000;
 
-/// An owner may have 1,000,000 bytes under way: two bodies and a half. `waits` waits at a gate.
 fn app(gate: &Arc<Semaphore>) -> Router {
+    app_of(EngineConfig::default(), gate)
+}
+
+/// An owner may have 1,000,000 bytes under way: two bodies and a half. `waits` waits at a gate.
+fn app_of(config: EngineConfig, gate: &Arc<Semaphore>) -> Router {
     let said = || Payload::from(json!({ "text": "x".repeat(SIZE) }));
     let gate = Arc::clone(gate);
     let waits = Component::agent("waits", move |_ctx, _input: Payload| {
@@ -39,7 +44,7 @@ fn app(gate: &Arc<Semaphore>) -> Router {
     let mut limits = ServiceLimits::default();
     limits.requests_bytes_max = 4_000_000;
     let access = Access::open().key(Key::new("ada", ADA)).key(Key::new("ben", BEN));
-    let service = Service::new(Engine::new(), Catalog::new().with(loud).with(waits));
+    let service = Service::new(Engine::with_config(config), Catalog::new().with(loud).with(waits));
     quell_langgraph::router(service.limits(limits).access(access), Options::default())
 }
 
@@ -159,4 +164,32 @@ async fn who_waits_for_a_run_is_told_in_the_body_that_there_is_no_room_for_it() 
     }
     drop(held);
     assert!(text(join(&app, ADA, &path).await).await.len() > SIZE, "it can be had later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_holds_nothing_of_a_run_that_is_forgotten_meanwhile() {
+    let mut limits = Limits::default();
+    limits.ended_trees_max = 4;
+    let app = app_of(EngineConfig::default().limits(limits), &gate());
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let path = ended(&app, ADA, true).await;
+        held.push(join(&app, ADA, &path).await);
+    }
+    let run = json!({ "assistant_id": "loud", "input": {}, "on_completion": "keep" });
+    let waiting = ask(&app, ADA, "POST", "/runs/wait", run.clone()).await;
+    let path = waiting.headers()["content-location"].to_str().unwrap().to_owned();
+    let mut waiting = tokio::spawn(text(waiting));
+    assert!(timeout(ROOM_WITHIN / 3, &mut waiting).await.is_err(), "it waits for room");
+    // A share is one tree: the next of hers takes its place.
+    assert_eq!(ask(&app, ADA, "POST", "/runs", run).await.status(), 200);
+    while join(&app, ADA, &path).await.status() == 429 {
+        std::thread::sleep(Duration::from_millis(1));
+        yield_now().await;
+    }
+    assert!(!waiting.is_finished(), "it waits still");
+    drop(held);
+    let told = timeout(Duration::from_secs(1), waiting).await.unwrap().unwrap();
+    let error = json!({ "error": "HTTPException", "message": format!("429: {WORDS}") });
+    assert_eq!(told.trim(), json!({ "__error__": error }).to_string());
 }

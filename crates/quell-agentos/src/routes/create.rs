@@ -42,10 +42,10 @@ pub(super) async fn create(
     let policy = if form.is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = site.service.guard(&run, policy).holding(place);
     if form.is_stream {
-        return streamed(site, &view, guard, form.is_background);
+        return streamed(site, &view, &run, guard, form.is_background);
     }
     run.ended().await;
-    let answer = told_at_end(&view, &run).await?.ok_or_else(Refusal::unexpected);
+    let answer = told_at_end(&view, run).await?.ok_or_else(Refusal::unexpected);
     // Until here the client has its place: it may have waited for room.
     drop(guard);
     answer
@@ -82,6 +82,7 @@ fn accepted(run: &RunRef) -> Response {
 fn streamed(
     site: &Site,
     view: &View,
+    run: &RunRef,
     guard: Guard,
     is_background: bool,
 ) -> Result<Response, Refusal> {
@@ -90,7 +91,7 @@ fn streamed(
         has_brackets: site.options.close_brackets,
         has_index: is_background,
     };
-    let frames = frames(view, guard.run(), style).ok_or_else(Refusal::unexpected)?;
+    let frames = frames(view, run, style).ok_or_else(Refusal::unexpected)?;
     let heartbeat = Heartbeat::idle(site.options.heartbeat, ": heartbeat\n\n");
     Ok(sse_response(frames, heartbeat, Some(guard), HeaderMap::new()))
 }

@@ -172,17 +172,24 @@ async fn told(view: &View, run: &RunRef) -> Result<Option<Response>, Refusal> {
 }
 
 /// As [`told`], for the client that has waited for the run. If there is no room for all of it, not
-/// even soon, what is small of it: the run is made, and whoever is refused has started nothing.
-async fn told_at_end(view: &View, run: &RunRef) -> Result<Option<Response>, Refusal> {
-    let Some(place) = gather::place_of(view, run) else { return Ok(None) };
-    let (about, make) = answer(view, run, place.clone());
-    Ok(Some(match view.told_at_end(about, make).await {
-        Ok(response) => response,
-        Err(BodyError::Overdrawn(_)) => {
-            Json(gather::without_values(view, run, place)).into_response()
-        }
+/// even soon, or the run was forgotten while the client waited for that, what is small of it: the
+/// run is made, and whoever is refused has started nothing.
+async fn told_at_end(view: &View, run: RunRef) -> Result<Option<Response>, Refusal> {
+    let Some(place) = gather::place_of(view, &run) else { return Ok(None) };
+    let (about, make) = answer(view, &run, place.clone());
+    match view.told(about, make).await {
+        Ok(response) => return Ok(Some(response)),
+        Err(BodyError::Overdrawn(_)) => {}
         Err(error) => return Err(Refusal::of_answer(error)),
-    }))
+    }
+    let small = gather::without_values(view, &run, place.clone());
+    let seen = view.clone();
+    let make = move |run: &RunRef| gather::read_at(&seen, run, &run.report(), &place).to_json();
+    match view.told_soon(run, about, make).await {
+        Ok(Some(response)) => Ok(Some(response)),
+        Ok(None) | Err(BodyError::Overdrawn(_)) => Ok(Some(Json(small).into_response())),
+        Err(error) => Err(Refusal::of_answer(error)),
+    }
 }
 
 /// Yields about how large the answer is that tells a run, and what makes it.

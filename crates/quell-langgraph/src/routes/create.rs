@@ -139,7 +139,7 @@ pub(super) async fn waited(
     let (app, view) = (app.clone(), view.clone());
     let is_over = joins && found.run.status().is_terminal();
     let patience = if is_over { Duration::ZERO } else { ROOM_WITHIN };
-    let mut text = async move { app.wait_for(&view, &found, joins, patience).await }.boxed();
+    let mut text = async move { app.wait_for(&view, found, joins, patience).await }.boxed();
     if is_over {
         let text_now = text.await?;
         text = future::ready(Ok(text_now)).boxed();
