@@ -172,8 +172,8 @@ fn wait_with(
     wait
 }
 
-/// Begins to wait for the end of a run below with a waker that dawdles until `run` has ended. Yields
-/// how often it was woken, and the wait.
+/// Begins to wait for the end of a run below with a waker that dawdles until `run` has ended.
+/// Yields how often it was woken, and the wait.
 fn dawdling<'a>(
     run: &RunRef,
     below: &'a RunRef,

@@ -5,6 +5,7 @@
 //! task, lock or I/O: an instant is always an argument, and every decision is a return value.
 //! The `quell` crate drives it; embedders depend on `quell`, which re-exports what they need.
 
+mod cause;
 mod error;
 mod event;
 mod id;
@@ -19,6 +20,7 @@ mod usage;
 #[cfg(feature = "serde")]
 mod wall;
 
+pub use cause::{Cause, CauseKind};
 pub use error::{PayloadError, Stopped};
 pub use event::{EventKind, HookOutcome, RunEvent, ToolOutcome};
 pub use id::RunId;
@@ -26,5 +28,5 @@ pub use kind::{Labels, OnStop, RunKind};
 pub use payload::Payload;
 pub use report::{Abandoned, Counts, RunReport, RunRow, Work};
 pub use status::RunStatus;
-pub use stop::{CancelRequest, Cause, CauseKind, Disposition, StopMode};
+pub use stop::{CancelRequest, Disposition, StopMode};
 pub use usage::{Budget, Usage};

@@ -205,8 +205,8 @@ impl Scan {
             },
             // The first half of `not in`, or it begins an operand.
             b"not" => self.count().map(|()| last),
-            // Where an operand has to begin, a sign is one of that operand, also the stars of arguments,
-            // and every other word is a name.
+            // Where an operand has to begin, a sign is part of it, also the stars of arguments, and
+            // every other word is a name.
             b"-" | b"*" | b"**" if last == Last::Nothing => self.count().map(|()| Last::Nothing),
             [b'a'..=b'z', ..] if last == Last::Nothing => Ok(self.operand(end)),
             b"is" => self.count().map(|()| Last::Name),

@@ -45,8 +45,8 @@ enum Part {
     Power,
 }
 
-/// A number ends where the language ends it, so `3in` is `3` and `in`. It may have a fraction, unless
-/// it is an index behind a dot, and an exponent with a sign.
+/// A number ends where the language ends it, so `3in` is `3` and `in`. It may have a fraction,
+/// unless it is an index behind a dot, and an exponent with a sign.
 fn number_len(rest: &[u8], after_dot: bool) -> usize {
     let is_hex = matches!(rest.get(..2), Some(b"0x" | b"0X"));
     let has_radix = is_hex || matches!(rest.get(..2), Some(b"0b" | b"0B" | b"0o" | b"0O"));
