@@ -230,10 +230,11 @@ async fn i17_the_last_poll_of_a_parent_waits_until_the_ends_of_its_children_were
     }
 }
 
-/// A stop of the child alone, whose news dawdle on the thread that asked for it.
+/// A stop of one child alone, or of all from above, whose news dawdle on the thread that asked for
+/// it. The second stop of the parent finds all told but for that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn i17_the_last_poll_of_a_parent_waits_for_news_that_others_tell() {
-    for stops_parent_first in [false, true] {
+    for (stops_parent_first, count) in [(false, 1), (false, 2), (true, 1), (true, 2)] {
         let bodies = body_runtime(4);
         let lab = Lab::with(config().abort_wait(ms(20)).runtime(bodies.handle().clone()));
         let (up, gate) = (Gate::new(), Gate::new());
@@ -244,27 +245,30 @@ async fn i17_the_last_poll_of_a_parent_waits_for_news_that_others_tell() {
         let spec = RunSpec::team("parent").grace(secs(30));
         let run = lab
             .submit(spec, async move |ctx| {
-                let child = spawn(&ctx, Child::Blocks, &hold);
+                let children = (0..count).map(|_| spawn(&ctx, Child::Blocks, &hold)).collect();
                 is_up.open();
                 while !start.is_open() {
                     tokio::time::sleep(ms(1)).await;
                 }
-                Ok(Payload::json(&How::Unordered.wait(vec![child]).await)?)
+                Ok(Payload::json(&How::Unordered.wait(children).await)?)
             })
             .unwrap();
         soon("it is up", || up.is_open()).await;
-        let below = run.run().children().remove(0);
-        soon("the child runs", || below.status() == RunStatus::Running).await;
-        let (woken, other) = dawdling(run.run(), &below);
+        let mut below = run.run().children();
+        let all_run = || below.iter().all(|it| it.status() == RunStatus::Running);
+        soon("the children run", all_run).await;
+        let last = below.remove(count - 1);
+        let (woken, other) = dawdling(run.run(), &last);
         go.open();
         tokio::time::sleep(ms(20)).await;
-        stop(if stops_parent_first { run.run() } else { &below }, false);
+        stop(if stops_parent_first { run.run() } else { &last }, false);
         soon("the news are on their way", || woken.load(Ordering::SeqCst) > 0).await;
         stop(run.run(), false);
         let report = within("it ends", run.ended()).await;
         // It has returned if the news came before its own stop.
         let seen = report.partial.as_ref().or(report.output.as_ref()).map(Payload::as_str);
-        assert_eq!(seen, Some("1"), "{stops_parent_first}: {:?}", report.own_row());
+        let what = format!("{stops_parent_first} {count}: {:?}", report.own_row());
+        assert_eq!(seen, Some(count.to_string().as_str()), "{what}");
         drop(other);
         gate.open();
         lab.finish().await;

@@ -45,7 +45,6 @@ const OUTSIDE: [(&str, &[&str]); 2] = [
             "parking_lot",
             "serde_json",
             "slab",
-            "smallvec",
             "thiserror",
             "tokio",
             "tokio-util",

@@ -438,12 +438,28 @@ impl Lifecycle {
                 self.on_parent_stopped(bounds, now, &mut out);
             }
             Input::Checkpoint => self.on_checkpoint(now, &mut out),
-            Input::Judged { listens } => self.on_judged(listens, &mut out),
+            Input::Judged { listens } => out.body = self.judge(listens),
             Input::Tick { active_at } => self.on_tick(active_at, now, &mut out),
             Input::Ladder(stage) => self.on_ladder(stage, &mut out),
         }
         self.settle(&mut out);
         out
+    }
+
+    /// Applies [`Input::Judged`], and yields the one effect that it has: under `Auto` only a body
+    /// that listens has the grace. The answer is latched.
+    pub fn judge(&mut self, listens: bool) -> BodyAction {
+        if !self.is_stopping() || self.on_stop != OnStop::Auto {
+            return BodyAction::Leave;
+        }
+        self.on_stop = if listens { OnStop::Signal } else { OnStop::Drop };
+        if listens || self.body != Body::Running || self.children > 0 || self.ended.is_some() {
+            BodyAction::Leave
+        } else if self.owes_poll {
+            BodyAction::PollThenDrop
+        } else {
+            BodyAction::Drop
+        }
     }
 
     /// Ends a run that was never accepted, so that its handle has something to show.
@@ -678,17 +694,6 @@ impl Lifecycle {
             self.tighten(bounds, now, out);
         } else {
             self.accept(bounds, Trigger::Parent, now, out);
-        }
-    }
-
-    /// Under `Auto` only a body that listens has the grace. The answer is latched in `on_stop`.
-    fn on_judged(&mut self, listens: bool, out: &mut Effects) {
-        if !self.is_stopping() || self.on_stop != OnStop::Auto {
-            return;
-        }
-        self.on_stop = if listens { OnStop::Signal } else { OnStop::Drop };
-        if !listens && self.body == Body::Running && self.children == 0 && self.ended.is_none() {
-            out.body = if self.owes_poll { BodyAction::PollThenDrop } else { BodyAction::Drop };
         }
     }
 

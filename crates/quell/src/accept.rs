@@ -206,7 +206,7 @@ impl Shared {
         now: Instant,
     ) {
         if let Some(mut after) = stop {
-            crate::cascade::work_off(std::mem::take(&mut after.todo), now);
+            crate::cascade::work_off(&mut after.todo, now);
             node.finish(&mut after, now);
         }
         let Some(token) = token else { return };

@@ -5,10 +5,10 @@ use std::task::Waker;
 
 use quell_core::lifecycle::{Cascade, Effects, Stage};
 use quell_core::{Cause, Counts, RunStatus};
-use smallvec::SmallVec;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+use crate::few::Few;
 use crate::hooks::Hook;
 use crate::node::{Link, Node, State};
 use crate::sync::AbortHandle;
@@ -50,12 +50,12 @@ pub(crate) struct Rare {
 
 impl After {
     /// Has the last poll of the run above wait until the wakers are told: by a courier, in place
-    /// of the control thread, or here, when all that spreads from the step is through. Called under
-    /// the lock.
-    pub(crate) fn count_news(&mut self, state: &State) {
+    /// of the control thread, or here, when all that spreads from the step is through; unless
+    /// whoever brought the step has it wait already. Called under the lock.
+    pub(crate) fn count_news(&mut self, state: &State, is_counted: bool) {
         // A listener waits with the waker of its own task: that is not foreign.
         self.keep_own(state.body.as_ref());
-        if !self.wakers.is_empty() {
+        if !self.wakers.is_empty() && !is_counted {
             let above = state.parent.as_ref().and_then(Weak::upgrade);
             self.above = above.filter(|above| above.add_untold());
         }
@@ -64,8 +64,8 @@ impl After {
     /// Takes the waker of the run's own task out of those of everybody else.
     fn keep_own(&mut self, task: Option<&Waker>) {
         let Some(task) = task else { return };
-        while let Some(own) = self.wakers.iter().position(|waker| waker.will_wake(task)) {
-            self.task = Some(self.wakers.remove(own));
+        while let Some(own) = self.wakers.take(|waker| waker.will_wake(task)) {
+            self.task = Some(own);
         }
     }
 
@@ -83,7 +83,7 @@ impl After {
 }
 
 /// Hardly ever more than one.
-pub(crate) type Todos = SmallVec<[Todo; 1]>;
+pub(crate) type Todos = Few<Todo>;
 
 /// What a step leaves to be done at other nodes.
 pub(crate) enum Todo {

@@ -44,7 +44,7 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
     }
     // Only now the parent may end: nothing more of the child's tree goes to its log (I30).
     let mut after = parent.step(Input::ChildLeft, Note::default(), now, |_, _| {});
-    crate::cascade::work_off(std::mem::take(&mut after.todo), now);
+    crate::cascade::work_off(&mut after.todo, now);
     parent.finish(&mut after, now);
     crate::foreign::wake(&node.shared, wakers);
     node.shared.stop_if_closed(node);

@@ -49,6 +49,7 @@ mod engine;
 mod events;
 mod failure;
 mod faults;
+mod few;
 mod filter;
 mod firehose;
 mod foreign;

@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::later;
-use smallvec::SmallVec;
 
 use crate::config::Limits;
+use crate::few::Few;
 use crate::node::Node;
 use crate::sync::Mutex;
 use crate::word;
@@ -62,7 +62,7 @@ struct Share {
 }
 
 /// Trees that leave, for the caller to forget when it holds no lock. Most often it is one.
-pub(crate) type Leaving = SmallVec<[Arc<Node>; 1]>;
+pub(crate) type Leaving = Few<Arc<Node>>;
 
 impl Retention {
     pub(crate) fn new(limits: &Limits) -> Self {

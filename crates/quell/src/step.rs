@@ -22,6 +22,9 @@ pub(crate) struct Note<'a> {
     pub(crate) request: Option<&'a CancelRequest>,
     /// The cause, for a stop that comes from elsewhere.
     pub(crate) cause: Option<&'a Arc<Cause>>,
+    /// Whoever brings it has counted the news of the step at the parent already, and takes that
+    /// back when they are told.
+    pub(crate) is_counted: bool,
 }
 
 impl Node {
@@ -36,15 +39,15 @@ impl Node {
         let now = self.shared.clock.now();
         let mut after = self.step(input, note, now, edit);
         let fx = after.fx;
-        let todo = std::mem::take(&mut after.todo);
         if fx.ended.is_some() {
             // The handle is ready before the parent counts the child out: the last poll of a
             // parent that does not listen must find it (D10).
+            let mut todo = std::mem::take(&mut after.todo);
             self.finish(&mut after, now);
-            cascade::work_off(todo, now);
+            cascade::work_off(&mut todo, now);
         } else {
             // Descendants are signalled before this run's own waiters wake.
-            cascade::work_off(todo, now);
+            cascade::work_off(&mut after.todo, now);
             self.finish(&mut after, now);
         }
         fx
@@ -75,8 +78,7 @@ impl Node {
         if fx.accepted.is_some()
             && let Some(listens) = self.latch_hearing()
         {
-            let judged = state.life.on(Input::Judged { listens }, now);
-            fx.body = fx.body.max(judged.body);
+            fx.body = fx.body.max(state.life.judge(listens));
         }
         let is_asked = matches!(input, Input::ParentStopped { .. } | Input::Stop(_));
         if is_asked && state.life.is_live_and_stopping() && self.word() & word::TELLING != 0 {
@@ -116,7 +118,7 @@ impl Node {
         if !wakers.is_empty() || above.is_some() {
             foreign::tell(shared, std::mem::take(wakers), above.take());
         }
-        self.trace(*fx, cause.as_ref());
+        self.trace(fx, cause.as_ref());
         let gated = self.word() & word::GATED != 0;
         if gated && fx.ended.is_some() {
             shared.admission.ended(self, now).start();
@@ -198,7 +200,7 @@ impl Node {
         }
         // The news of an end that go by no courier are told before the parent counts the child out.
         if !after.wakers.is_empty() && (fx.ended.is_none() || foreign::is_barred()) {
-            after.count_news(state);
+            after.count_news(state, note.is_counted);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::node::Node;
 
 impl Node {
     /// Tells subscribers of `tracing`, if any wants to know.
-    pub(crate) fn trace(self: &Arc<Self>, fx: Effects, cause: Option<&Arc<Cause>>) {
+    pub(crate) fn trace(self: &Arc<Self>, fx: &Effects, cause: Option<&Arc<Cause>>) {
         let level = if fx.aborted {
             LevelFilter::WARN
         } else if fx.ended.is_some() {
@@ -25,15 +25,15 @@ impl Node {
             return;
         }
         if foreign::is_barred() {
-            let (node, cause) = (Arc::clone(self), cause.map(Arc::clone));
-            let words = Box::new(move || node.say(fx, cause.as_deref()));
+            let (node, fx, cause) = (Arc::clone(self), *fx, cause.map(Arc::clone));
+            let words = Box::new(move || node.say(&fx, cause.as_deref()));
             self.shared.couriers.send_words(words, self.shared.clock.now());
         } else {
             drop(foreign::call(|| self.say(fx, cause.map(|cause| &**cause))));
         }
     }
 
-    fn say(&self, fx: Effects, cause: Option<&Cause>) {
+    fn say(&self, fx: &Effects, cause: Option<&Cause>) {
         let (id, name) = (&self.id, &self.name);
         if fx.accepted.is_some() {
             let why = cause.map_or("", |cause| cause.kind.as_str());

@@ -11,7 +11,7 @@
 
 use std::task::Waker;
 
-use smallvec::SmallVec;
+use crate::few::Few;
 
 /// A set of wakers, each known by a key.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ enum Place {
 }
 
 /// Wakers on their way out of a lock.
-pub(crate) type Wakers = SmallVec<[Waker; 1]>;
+pub(crate) type Wakers = Few<Waker>;
 
 /// Where a waker is kept: round and place. Its owner gives it back with [`Waiters::remove`].
 pub(crate) type Key = Option<(u32, u32)>;
