@@ -11,10 +11,12 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use quell::{Payload, limits};
-use quell_http::{BodyError, Upload, View, aside, parse_id};
+use quell_http::{BodyError, JSON_LEVELS_MAX, Upload, View, aside, check_json, parse_id};
 use serde_json::{Map, Value, json};
 
-use crate::wire::problem::{Refusal, bad_id, missing, not_bool, not_int, too_long};
+use crate::wire::problem::{
+    Refusal, bad_id, missing, no_json, no_object, not_bool, not_int, too_long,
+};
 
 /// A run request.
 #[derive(Debug)]
@@ -87,6 +89,7 @@ impl Form {
         }
         let timeout = take.millis("quell_timeout_ms");
         let grace = take.millis("quell_grace_ms");
+        take.check_state();
         let Taking { fields, complaints } = take;
         match message {
             Some(message) if complaints.is_empty() => Ok(Self {
@@ -159,6 +162,20 @@ impl Taking {
         }
     }
 
+    /// Checks the session state, which is shown as it was given: an object. Null is none, as it is
+    /// upstream. What is no JSON upstream leaves out, with a line in its log; here the caller is
+    /// told, and nothing is made.
+    fn check_state(&mut self) {
+        let Some(text) = self.fields.get(STATE).and_then(Value::as_str) else { return };
+        if text.trim() == "null" {
+            self.fields.remove(STATE);
+        } else if let Err(error) = check_json(text, KEYWORD_LEVELS_MAX) {
+            self.complaints.push(no_json(STATE, &error));
+        } else if !text.trim_start().starts_with('{') {
+            self.complaints.push(no_object(STATE));
+        }
+    }
+
     fn millis(&mut self, name: &str) -> Option<Duration> {
         let text = self.text(name)?;
         let millis = text.trim().parse().ok().map(Duration::from_millis);
@@ -179,6 +196,12 @@ fn urlencoded(bytes: &[u8]) -> Result<Fields, Refusal> {
     }
     Ok(fields)
 }
+
+/// The field of the session state.
+const STATE: &str = "session_state";
+
+/// How deep a keyword is nested: it is a part of an input, which a component reads.
+const KEYWORD_LEVELS_MAX: usize = JSON_LEVELS_MAX - 1;
 
 /// Fields of a form, and files of it: as many as upstream takes.
 const FIELDS_MAX: usize = 1_000;
@@ -219,12 +242,12 @@ async fn multipart(headers: &HeaderMap, bytes: Bytes) -> Result<Fields, Refusal>
     Ok(fields)
 }
 
-/// Reads a keyword: JSON text of an object or an array as it is spelt, any other text as itself.
+/// Reads a keyword: JSON text of an object or an array as it is spelt, any other text as itself; so
+/// is text that would be JSON, but that no component could read.
 fn parsed(value: Value) -> Payload {
     let text = value.as_str().unwrap_or_default();
-    let is_json = text.trim_start().starts_with(['{', '['])
-        // More than its shape: a component reads it.
-        && serde_json::from_str::<Value>(text).is_ok();
+    let is_json =
+        text.trim_start().starts_with(['{', '[']) && check_json(text, KEYWORD_LEVELS_MAX).is_ok();
     let json = is_json.then(|| Payload::from_json_text(text).ok()).flatten();
     json.unwrap_or_else(|| Payload::from(value))
 }

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::Request;
 use quell::{Payload, RunContext, RunSpec, ToolCall};
 use quell_flow::Component;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::Site;
 use crate::support::http::{names, read, start};
@@ -159,6 +159,33 @@ async fn no_digit_of_a_number_is_lost() {
     let run = site.create("/agents/same/runs", &[("message", exact), ("stream", "false")]).await;
     let run = run.json();
     assert_eq!((&run["content"], &run["input"]["input_content"]), (&json!(exact), &json!(exact)));
+}
+
+#[tokio::test]
+async fn a_number_of_any_length_is_kept_as_it_was_spelt() {
+    let site = Site::of(Component::agent("same", async |_ctx, input: Payload| Ok(input)));
+    let long = "1234567890".repeat(40);
+    let exact = format!(r#"{{"n":{long},"x":[1e400,-1E+999,0.1000]}}"#);
+    let list = format!("[{exact}]");
+    let fields = |is_stream| {
+        [("message", "hi"), ("session_state", &*exact), ("metadata", &list), ("stream", is_stream)]
+    };
+    let input = format!(r#"{{"message":"hi","metadata":{list},"session_state":{exact}}}"#);
+    let content = format!(r#""content":{},"content_type""#, Value::from(input));
+    let state = format!(r#""session_state":{exact}"#);
+    for is_stream in ["false", "true"] {
+        let answer = site.create("/agents/same/runs", &fields(is_stream)).await;
+        assert!(answer.text.contains(&content), "{}", answer.text);
+        assert!(answer.text.contains(&state), "{}", answer.text);
+    }
+    // What a component reads as values of Rust, it cannot read, and says so.
+    let reader = Component::agent("reader", async |_ctx, input: Payload| {
+        input.parse::<Value>()?;
+        Ok(input)
+    });
+    let answer = Site::of(reader).create("/agents/reader/runs", &fields("false")).await;
+    assert!(answer.text.contains(r#""status":"ERROR""#), "{}", answer.text);
+    assert!(answer.text.contains(&state), "{}", answer.text);
 }
 
 /// A team that hands its input on to tools, as it is and within a list, and to its one member.

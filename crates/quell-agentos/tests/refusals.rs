@@ -82,6 +82,47 @@ async fn bad_requests_are_told_in_the_words_of_section_12() {
 }
 
 #[tokio::test]
+async fn a_session_state_is_an_object_that_can_be_read_or_is_refused() {
+    let site = Site::of(Component::agent("same", async |_ctx, input: Payload| Ok(input)));
+    let nested = |levels: usize| {
+        let (open, close) = ("[".repeat(levels - 1), "]".repeat(levels - 1));
+        format!(r#"{{"a":{open}{close}}}"#)
+    };
+    let of = async |state: &str| {
+        let fields = [("message", "hi"), ("stream", "false"), ("session_state", state)];
+        site.create("/agents/same/runs", &fields).await
+    };
+    let no_object = "Input should be a valid dictionary";
+    for (state, kind, words) in [
+        ("nonsense", "json_invalid", "Invalid JSON: expected ident at line 1 column 2"),
+        (r#"{"a":01}"#, "json_invalid", "Invalid JSON: invalid number at line 1 column 7"),
+        (r#"{"a":"\ud800"}"#, "json_invalid", "Invalid JSON: a text has half of a character"),
+        (&nested(127), "json_invalid", "Invalid JSON: nested deeper than 126 levels"),
+        (&nested(200), "json_invalid", "Invalid JSON: nested deeper than 126 levels"),
+        ("[1]", "dict_type", no_object),
+        ("1e400", "dict_type", no_object),
+        (r#""{}""#, "dict_type", no_object),
+    ] {
+        let answer = of(state).await;
+        let expected = json!([
+            { "type": kind, "loc": ["body", "session_state"], "msg": words, "input": null }
+        ]);
+        assert_eq!(answer.status, 422, "{state}: {}", answer.text);
+        assert_eq!(answer.json()["detail"], expected, "{state}");
+    }
+    assert!(site.service.engine().runs(&RunFilter::new()).is_empty());
+    for (state, told) in [(&*nested(126), &*nested(126)), (" {} ", "{}")] {
+        let answer = of(state).await;
+        assert!(answer.text.contains(&format!(r#""session_state":{told}"#)), "{}", answer.text);
+    }
+    // None is none, also in the words of JSON.
+    for state in ["", "null"] {
+        let run = of(state).await.json();
+        assert_eq!((&run["session_state"], &run["content"]), (&json!({}), &json!("hi")));
+    }
+}
+
+#[tokio::test]
 async fn a_limit_is_told_with_the_time_to_come_back() {
     let mut limits = quell::Limits::default();
     limits.runs_max = 1;

@@ -3,11 +3,15 @@
 //! The life of runs, steps, members and tool calls is in the engine's own events; this is what
 //! bodies add to them.
 
+use std::collections::BTreeMap;
+
 use quell::{Payload, RunContext, Written};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Something that a component emits.
+/// Something that a component emits. Values are kept as they are spelt: no digit of a number is
+/// lost.
 ///
 /// # Examples
 ///
@@ -17,7 +21,7 @@ use serde_json::Value;
 /// let payload = Emit::content("hello ").to_payload();
 /// assert_eq!(Emit::read(&payload), Some(Emit::content("hello ")));
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "emit", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Emit {
@@ -47,29 +51,20 @@ pub enum Emit {
     /// The whole state after a step.
     Values {
         /// The state.
-        values: Value,
+        values: Payload,
     },
     /// What one node changed in the state.
     Updates {
         /// The node.
         node: String,
         /// Its changes.
-        values: Value,
+        values: Payload,
     },
     /// Anything else.
     Custom {
         /// The value.
-        data: Value,
+        data: Payload,
     },
-}
-
-/// A line of a process, as `quell-process` emits it.
-#[derive(Deserialize)]
-struct Said {
-    stream: String,
-    line: String,
-    #[serde(default)]
-    split: bool,
 }
 
 impl Emit {
@@ -80,7 +75,7 @@ impl Emit {
 
     /// Makes anything else.
     pub fn custom(data: impl Into<Value>) -> Self {
-        Self::Custom { data: data.into() }
+        Self::Custom { data: data.into().into() }
     }
 
     /// Writes it into the log of the run.
@@ -91,7 +86,7 @@ impl Emit {
 
     /// Writes it as an event's payload.
     pub fn to_payload(&self) -> Payload {
-        // Its keys are strings and its numbers finite: it always is JSON.
+        // Its keys are strings: it always is JSON.
         Payload::json(self).unwrap_or_else(|_| Payload::from(Value::Null))
     }
 
@@ -100,12 +95,37 @@ impl Emit {
     /// A line that a process wrote on stdout, `{"stream":"stdout","line":"…"}`, is a piece of the
     /// answer's text.
     pub fn read(payload: &Payload) -> Option<Self> {
-        payload.parse().ok().or_else(|| {
-            let said: Said = payload.parse().ok()?;
-            let end = if said.split { "" } else { "\n" };
-            (said.stream == "stdout").then(|| Self::Content { text: said.line + end })
+        let mut said: BTreeMap<String, Payload> = payload.parse().ok()?;
+        let mut spelt = |key| said.remove(key);
+        let Some(kind) = read::<String>(spelt("emit")) else {
+            let is_stdout = read::<String>(spelt("stream"))? == "stdout";
+            let line: String = read(spelt("line"))?;
+            let is_split = spelt("split").map_or(Some(false), |split| split.parse().ok())?;
+            let end = if is_split { "" } else { "\n" };
+            return is_stdout.then(|| Self::Content { text: line + end });
+        };
+        Some(match &*kind {
+            "content" => Self::Content { text: read(spelt("text"))? },
+            "model-started" => Self::ModelStarted {
+                model: read(spelt("model"))?,
+                provider: read(spelt("provider"))?,
+            },
+            "model-ended" => Self::ModelEnded {
+                model: read(spelt("model"))?,
+                provider: read(spelt("provider"))?,
+                input_tokens: read(spelt("input_tokens"))?,
+                output_tokens: read(spelt("output_tokens"))?,
+            },
+            "values" => Self::Values { values: spelt("values")? },
+            "updates" => Self::Updates { node: read(spelt("node"))?, values: spelt("values")? },
+            "custom" => Self::Custom { data: spelt("data")? },
+            _ => return None,
         })
     }
+}
+
+fn read<T: DeserializeOwned>(spelt: Option<Payload>) -> Option<T> {
+    spelt?.parse().ok()
 }
 
 #[cfg(test)]
@@ -113,10 +133,40 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_written_is_read_back_and_values_as_they_are_spelt() {
+        let exact = Payload::from_json_text(r#"{"n":1e400,"x":[0.1000,-18446744073709551617]}"#);
+        let exact = exact.expect("JSON");
+        let (model, provider, node) = ("m".to_owned(), "p".to_owned(), "n".to_owned());
+        let started = Emit::ModelStarted { model: model.clone(), provider: provider.clone() };
+        for emit in [
+            Emit::content("hi"),
+            started,
+            Emit::ModelEnded { model, provider, input_tokens: 3, output_tokens: 4 },
+            Emit::Values { values: exact.clone() },
+            Emit::Updates { node, values: exact.clone() },
+            Emit::Custom { data: exact },
+            Emit::Custom { data: Value::Null.into() },
+        ] {
+            assert_eq!(Emit::read(&emit.to_payload()), Some(emit.clone()), "{emit:?}");
+        }
+        for other in [
+            r#"{"emit":"values"}"#,
+            r#"{"emit":"content","text":1}"#,
+            r#"{"emit":"nobody","knows":1}"#,
+            r#"{"emit":1,"text":"hi"}"#,
+            r#"["emit"]"#,
+        ] {
+            let payload = Payload::from_json_text(other).expect("JSON");
+            assert_eq!(Emit::read(&payload), None, "{other}");
+        }
+    }
+
+    #[test]
     fn a_line_of_a_program_is_a_piece_of_the_text() {
         for (line, text) in [
             (r#"{"stream":"stdout","line":"hi"}"#, Some("hi\n")),
             (r#"{"stream":"stdout","line":"hi","split":true}"#, Some("hi")),
+            (r#"{"stream":"stdout","line":"hi","split":null}"#, None),
             (r#"{"stream":"stderr","line":"hi"}"#, None),
             (r#"{"event":"mine","line":"hi"}"#, None),
         ] {

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use quell::{EventKind, Payload, RunEvent, RunId, RunKind, ToolOutcome};
 use quell_flow::Emit;
-use serde_json::Value;
 
 use crate::ledger::Charge;
 
@@ -31,7 +30,7 @@ pub struct Notes {
     /// Its tool calls, in order.
     pub tools: Vec<ToolNote>,
     /// The last state that it emitted.
-    pub values: Option<Value>,
+    pub values: Option<Payload>,
     /// How far it has come.
     pub progress: Option<f32>,
     /// Whether something is missing: it said more than is kept, or faster than it was read.

@@ -280,7 +280,8 @@ async fn what_the_document_allows_is_taken_and_what_it_forbids_is_not() {
 #[tokio::test]
 async fn no_digit_of_a_number_is_lost() {
     let app = router(service());
-    let exact = r#"{"n":123456789012345678901234567890,"x":[0.1000,-18446744073709551617]}"#;
+    let long = "1234567890".repeat(40);
+    let exact = format!(r#"{{"n":{long},"x":[0.1000,-18446744073709551617,1e400,-1E+999]}}"#);
     let body =
         format!(r#"{{"component":{{"kind":"agent","id":"repeater"}},"id":"r","input":{exact}}}"#);
     let answer = send(&app, "POST", "/v1/runs", &[JSON], body).await;

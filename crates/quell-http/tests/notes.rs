@@ -74,8 +74,8 @@ async fn a_tree_has_notes_of_every_run_in_it() {
             let ended = Emit::ModelEnded { model, provider, input_tokens: 3, output_tokens: 4 };
             ended.send(&ctx);
             ended.send(&ctx);
-            Emit::Values { values: json!({ "log": [1] }) }.send(&ctx);
-            Emit::Values { values: json!({ "log": [1, 2] }) }.send(&ctx);
+            Emit::Values { values: json!({ "log": [1] }).into() }.send(&ctx);
+            Emit::Values { values: json!({ "log": [1, 2] }).into() }.send(&ctx);
             ctx.progress(0.5);
             Ok(())
         });
@@ -93,7 +93,7 @@ async fn a_tree_has_notes_of_every_run_in_it() {
     assert_eq!((member.text.as_str(), team.text.as_str()), ("hi", ""));
     let model = member.model.as_ref().unwrap();
     assert_eq!((model.model.as_str(), model.input_tokens, model.output_tokens), ("m", 6, 8));
-    assert_eq!(member.values, Some(json!({ "log": [1, 2] })));
+    assert_eq!(member.values, Some(json!({ "log": [1, 2] }).into()));
     assert_eq!((member.progress, view.progress(&run)), (Some(0.5), None));
     assert_eq!(team.tools[0].outcome, Some(ToolOutcome::Result(Some(Payload::from("found")))));
     assert_eq!(team.tools[1].outcome, None);

@@ -14,7 +14,7 @@ use crate::app::{App, Found};
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, keyed};
 use crate::wire::event_id::{SEQS, event_id, ms_of, seq_of};
-use crate::wire::exact::{Spelt, with};
+use crate::wire::exact::with;
 use crate::wire::message::Origin;
 use crate::wire::modes::Modes;
 
@@ -209,15 +209,15 @@ impl Render {
         match emit {
             Emit::Content { text } => self.push_text(frames, event.run, &text, name),
             Emit::Values { .. } if is_new => self.push_values(frames),
-            Emit::Values { .. } if space.is_some() && self.modes.has("values") => {
-                frames.push(Frame::json(name("values"), &Spelt::of(payload).values));
+            Emit::Values { values } if space.is_some() && self.modes.has("values") => {
+                frames.push(Frame::json(name("values"), &values));
             }
-            Emit::Updates { node, .. } if self.modes.has("updates") => {
-                let update = with(json!({}), &node, &Spelt::of(payload).values);
+            Emit::Updates { node, values } if self.modes.has("updates") => {
+                let update = with(json!({}), &node, &values);
                 frames.push(Frame::json(name("updates"), &update));
             }
-            Emit::Custom { .. } if self.modes.has("custom") => {
-                frames.push(Frame::json(name("custom"), &Spelt::of(payload).data));
+            Emit::Custom { data } if self.modes.has("custom") => {
+                frames.push(Frame::json(name("custom"), &data));
             }
             _ => {}
         }

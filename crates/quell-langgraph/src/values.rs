@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use quell::{EventKind, Payload, RunEvent, RunRef};
 use quell_flow::{Emit, Reducer, Reducers};
 
-use crate::wire::exact::{Keys, Spelt, written};
+use crate::wire::exact::{Keys, written};
 use crate::wire::rows::About;
 
 /// The values of a thread or of a run, each as it was spelt: no digit of a number is lost.
@@ -184,9 +184,9 @@ impl Fold {
             return false;
         }
         match Emit::read(payload) {
-            Some(Emit::Values { .. }) => {
+            Some(Emit::Values { values }) => {
                 self.has_spoken = true;
-                self.lay(about, &keyed(&Spelt::of(payload).values));
+                self.lay(about, &keyed(&values));
                 true
             }
             Some(Emit::Updates { .. }) => {

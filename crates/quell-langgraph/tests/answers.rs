@@ -101,7 +101,7 @@ async fn the_lines_of_a_program_are_messages_and_custom_events() {
 #[tokio::test]
 async fn what_a_body_says_of_its_state_is_no_object_either_and_is_not_lost() {
     let states = Component::workflow("states", async |ctx: RunContext, _input| {
-        Emit::Values { values: json!("half") }.send(&ctx);
+        Emit::Values { values: "half".into() }.send(&ctx);
         ctx.emit(json!({"mine": 1}));
         ctx.emit(json!({"emit": "nobody knows"}));
         Ok(Payload::from("done"))
@@ -130,8 +130,9 @@ async fn a_key_is_overwritten_unless_the_graph_declares_a_reducer() {
     assert_eq!(first, json!({"log": [2], "b": 1, "items": []}));
 }
 
-/// More digits than any machine number has, and spelt as few would.
-const EXACT: &str = r#"{"n":123456789012345678901234567890,"x":[0.1000,-18446744073709551617]}"#;
+/// More digits than any machine number has, spelt as few would, and beyond all of them.
+const EXACT: &str =
+    r#"{"n":123456789012345678901234567890,"x":[0.1000,-18446744073709551617,1e400,-1E+999]}"#;
 
 /// Says what it was given as its state, as a change of a node, and in words of its own.
 fn teller() -> Component {
@@ -221,7 +222,25 @@ async fn no_digit_of_metadata_or_of_a_config_is_lost() {
     let filter = r#"{"graph_id":"same","metadata":{"created_by":"system"}}"#;
     let found = server.send(Method::POST, "/assistants/search", filter).await.json();
     assert_eq!(found.as_array().unwrap().len(), 1, "{found}");
-    let filter = format!(r#"{{"metadata":{EXACT}}}"#);
-    let found = server.send(Method::POST, "/assistants/search", &filter).await;
-    assert_eq!(found.text, "[]");
+    for filter in [EXACT, r#"{"created_by":1e400}"#] {
+        let filter = format!(r#"{{"metadata":{filter}}}"#);
+        let found = server.send(Method::POST, "/assistants/search", &filter).await;
+        assert_eq!(found.text, "[]");
+    }
+}
+
+#[tokio::test]
+async fn a_number_of_any_length_is_kept_as_it_was_spelt_or_the_body_that_reads_it_fails() {
+    let reader = Component::workflow("reader", async |_ctx, input: Payload| {
+        input.parse::<Value>()?;
+        Ok(input)
+    });
+    let server = Server::serving([same("same").reducer("log", Reducer::Append), reader]);
+    let long = "1234567890".repeat(40);
+    let of =
+        |graph| format!(r#"{{"assistant_id":"{graph}","input":{{"log":[{long}],"n":-{long}}}}}"#);
+    let waited = server.send(Method::POST, "/runs/wait", &of("same")).await.text;
+    assert_eq!(waited.trim(), format!(r#"{{"log":[{long},{long}],"n":-{long}}}"#));
+    let failed = server.send(Method::POST, "/runs/wait", &of("reader")).await.text;
+    assert!(failed.contains(r#""__error__""#), "{failed}");
 }

@@ -10,6 +10,8 @@ const NONE: &str = "No runs found to cancel.";
 const ENDED: &str = "No matching runs to cancel. Please verify the thread ID and run IDs are \
                      correct, and the runs haven't been deleted or completed.";
 const BAD_JSON: &str = "Invalid JSON in request body";
+const NO_OBJECT: &str = "body: must be an object";
+const BAD_STATUS: &str = "status: must be 'pending', 'running' or 'all'";
 const BAD_RUN: &str = "Invalid run ID: must be a UUID";
 const BAD_THREAD: &str = "Invalid thread ID: must be a UUID";
 
@@ -63,9 +65,29 @@ async fn bad_requests_for_runs_are_answered_as_the_contract_says() {
     let no_graph = "Invalid assistant: 'nope'. Must be either:\n- A valid assistant UUID, or\n\
                     - One of the registered graphs: echo, everywhere, failing, nested, parallel, \
                     slow, steps, stubborn";
+    let deep = format!(r#"{{"input":{}{}}}"#, "[".repeat(127), "]".repeat(127));
+    let half = r#"{"assistant_id":"echo","input":"\ud800"}"#;
+    let after = r#"{"assistant_id":"echo","after_seconds":1e400}"#;
+    let strategy = r#"{"assistant_id":"echo","multitask_strategy":-1e999}"#;
+    let no_word = "multitask_strategy: must be one of enqueue, reject, interrupt, rollback";
+    let mode = r#"{"assistant_id":"echo","stream_mode":[1e400]}"#;
     let table = [
         ("POST", &*runs, "{}", 422, "assistant_id: field required"),
         ("POST", &runs, "[1", 422, BAD_JSON),
+        ("POST", &runs, r#"{"input":1e}"#, 422, BAD_JSON),
+        ("POST", &runs, &deep, 422, BAD_JSON),
+        ("POST", &runs, half, 422, BAD_JSON),
+        ("POST", &runs, "[]", 422, NO_OBJECT),
+        ("POST", &runs, "1e400", 422, NO_OBJECT),
+        ("POST", "/threads", "1e400", 422, NO_OBJECT),
+        ("POST", "/assistants/search", "1e400", 422, NO_OBJECT),
+        ("POST", "/runs/cancel", "1e400", 422, NO_OBJECT),
+        ("POST", "/runs/cancel", r#"{"status":1e400}"#, 422, BAD_STATUS),
+        ("POST", "/assistants/search", r#"{"limit":1e400}"#, 422, "limit: must be a whole number"),
+        ("POST", &runs, r#"{"assistant_id":1e400}"#, 422, "assistant_id: must be text"),
+        ("POST", &runs, after, 422, "after_seconds: must be a number from 0 to a year"),
+        ("POST", &runs, strategy, 422, no_word),
+        ("POST", &runs, mode, 422, "stream_mode: must be text or a list of texts"),
         ("POST", &no_thread, r#"{"assistant_id":"echo"}"#, 404, not_found),
         ("POST", &runs, &unknown, 404, not_found),
         ("POST", &runs, r#"{"assistant_id":"nope"}"#, 422, no_graph),

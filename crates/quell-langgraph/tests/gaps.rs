@@ -23,7 +23,7 @@ fn talker(id: &str, says_a_state: bool) -> Component {
                 let mut values: Value = input.parse().unwrap();
                 values["log"] = json!([format!("at {word}")]);
                 values["word"] = word.into();
-                Emit::Values { values }.send(&ctx);
+                Emit::Values { values: values.into() }.send(&ctx);
             }
             Emit::custom(word).send(&ctx);
             if word % 64 == 0 {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell_http::{BodyError, Overdrawn, StartError};
+use quell_http::{BodyError, JsonError, Overdrawn, StartError};
 use serde_json::{Value, json};
 
 /// Why a request is refused.
@@ -140,6 +140,18 @@ pub(crate) fn not_bool(field: &str, input: &str) -> Value {
 pub(crate) fn not_int(field: &str, input: &str) -> Value {
     let msg = "Input should be a valid integer, unable to parse string as an integer";
     json!({ "type": "int_parsing", "loc": ["body", field], "msg": msg, "input": input })
+}
+
+/// Complains about a field that is no JSON, or none that can be read.
+pub(crate) fn no_json(field: &str, error: &JsonError) -> Value {
+    let msg = format!("Invalid JSON: {error}");
+    json!({ "type": "json_invalid", "loc": ["body", field], "msg": msg, "input": null })
+}
+
+/// Complains about a field that is no JSON object.
+pub(crate) fn no_object(field: &str) -> Value {
+    let msg = "Input should be a valid dictionary";
+    json!({ "type": "dict_type", "loc": ["body", field], "msg": msg, "input": null })
 }
 
 /// Complains about a field that is too long.

@@ -89,7 +89,7 @@ impl Delegated {
     pub fn to_json(&self) -> Value {
         match (&self.error, &self.output, &self.cause) {
             (Some(error), ..) => json!({ "error": &**error }),
-            (None, Some(output), _) => output.parse().unwrap_or_default(),
+            (None, Some(output), _) => to_value(output),
             (None, None, Some(cause)) => json!({ "stopped": cause.to_string() }),
             (None, None, None) => Value::Null,
         }
@@ -103,7 +103,7 @@ impl Delegated {
         }
         let mut said = Self { output: None, ..self.clone() }.to_json();
         if let Some(partial) = &self.output {
-            said["partial"] = partial.parse().unwrap_or_default();
+            said["partial"] = to_value(partial);
         }
         said
     }
@@ -366,7 +366,12 @@ fn shown(task: &Payload) -> Value {
     if task.len() > limits::EVENT_BYTES_MAX / 2 {
         return json!({ "bytes": task.len() });
     }
-    task.parse().unwrap_or_default()
+    to_value(task)
+}
+
+/// Reads a payload. What a value cannot hold, as a number beyond all of the machine's, is its text.
+fn to_value(payload: &Payload) -> Value {
+    payload.parse().unwrap_or_else(|_| Value::from(payload.as_str()))
 }
 
 /// The tool by which a leader hands a task to all members.

@@ -314,6 +314,20 @@ async fn a_task_larger_than_an_event_reaches_the_members_and_is_recorded_by_its_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_no_value_can_hold_is_told_as_its_text() {
+    let team = Team::broadcast("same").member("a", async |_ctx, task: Payload| Ok(task));
+    let team = Arc::new(team.into_component());
+    let engine = engine();
+    let task = Payload::from_json_text("[1e400]").unwrap();
+    let run = team.start(&engine, team.spec(), task).unwrap();
+    let root = run.run().clone();
+    run.await.unwrap();
+    let said = result(json!({ "a": "[1e400]" }));
+    let call = ("delegate_task_to_members".to_owned(), json!({ "task": "[1e400]" }), said);
+    assert_eq!(calls(&root).await, [call]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn i26_a_panic_of_a_member_is_its_own_and_the_team_goes_on() {
     let team = Team::broadcast("team")
         .member("a", signs("a", secs(1)))

@@ -16,6 +16,7 @@ use quell_flow::Contract;
 use crate::body::aside;
 use crate::guard::OnDisconnect;
 use crate::ids::{is_reserved, parse_id};
+use crate::json::{JSON_LEVELS_MAX, check_json};
 use crate::native::problems::{forbidden, unknown_run, unreadable};
 use crate::native::query::{ListQuery, StreamQuery, seq};
 use crate::native::told::{told, without_values};
@@ -107,7 +108,7 @@ fn input_of(asked: &StartRun) -> Result<Payload, Problem> {
         Problem::new(StatusCode::BAD_REQUEST, "not-json", error.to_string())
     };
     // Whoever reads the run gets it back as it is.
-    serde_json::from_str::<wire::Checked>(text).map_err(|error| not_json(&error))?;
+    check_json(text, JSON_LEVELS_MAX).map_err(|error| not_json(&error))?;
     Payload::from_json_text(text).map_err(|error| not_json(&error))
 }
 

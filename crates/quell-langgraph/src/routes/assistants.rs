@@ -4,12 +4,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use quell::Payload;
 use quell_http::View;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::app::App;
 use crate::routes::{Parts, json, parts, read_json, set};
-use crate::wire::create::object;
+use crate::wire::create::{object, typed};
 use crate::wire::query::assistant_id;
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::assistant_row;
@@ -20,20 +21,21 @@ pub(super) async fn search(
     body: Body,
 ) -> Result<Response, Refusal> {
     let view = app.caller(&headers)?;
-    let Value::Object(body) = read_json(&view, &headers, body).await?.value else {
-        return Err(Refusal::invalid("body: must be an object"));
-    };
-    let metadata = object(&body, "metadata")?;
-    let (limit, offset) = (count(&body, "limit", 10)?, count(&body, "offset", 0)?);
-    let graph = match body.get("graph_id") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(graph)) => Some(graph.as_str()),
-        Some(_) => return Err(Refusal::invalid("graph_id: must be text")),
+    let asked = read_json(&view, &headers, body).await?.keys;
+    let metadata = object(&asked, "metadata")?;
+    let count = |key| typed(&asked, key, "must be a whole number");
+    let limit = count("limit")?.unwrap_or(10);
+    let offset: usize = count("offset")?.unwrap_or(0);
+    let graph: Option<String> = typed(&asked, "graph_id", "must be text")?;
+    // What a value cannot hold is no value of an assistant.
+    let is_met = |row: &Value, key: &str, wanted: &Payload| {
+        let own = row["metadata"].get(key);
+        own.is_some_and(|own| wanted.parse::<Value>().is_ok_and(|wanted| wanted == *own))
     };
     let mut rows = rows(&app, &view);
     rows.retain(|row| {
-        graph.is_none_or(|graph| row["graph_id"] == *graph)
-            && metadata.iter().all(|(key, value)| row["metadata"].get(key) == Some(value))
+        graph.as_ref().is_none_or(|graph| row["graph_id"] == **graph)
+            && metadata.iter().all(|(key, wanted)| is_met(row, key, wanted))
     });
     let total = rows.len();
     let page: Vec<_> = rows.into_iter().skip(offset).take(limit).collect();
@@ -65,14 +67,4 @@ fn rows(app: &App, view: &View) -> Vec<Value> {
     graphs.sort_by(|one, other| one.id().cmp(other.id()));
     graphs.dedup_by(|one, other| one.id() == other.id());
     graphs.into_iter().map(|graph| assistant_row(graph, app.since())).collect()
-}
-
-fn count(body: &Map<String, Value>, key: &str, default: usize) -> Result<usize, Refusal> {
-    match body.get(key) {
-        None | Some(Value::Null) => Ok(default),
-        Some(value) => {
-            let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
-            number.ok_or_else(|| Refusal::invalid(format!("{key}: must be a whole number")))
-        }
-    }
 }

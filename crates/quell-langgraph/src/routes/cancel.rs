@@ -78,8 +78,7 @@ pub(super) async fn many(
     body: Body,
 ) -> Result<Response, Refusal> {
     let view = app.writer(&headers)?;
-    let body = read_json(&view, &headers, body).await?.value;
-    let selection = Selection::read(&body)?;
+    let selection = Selection::read(&read_json(&view, &headers, body).await?.keys)?;
     let action = Action::of(Pairs::of(&uri).get("action"));
     let found = select(&app, &view, &selection);
     let wait = Wait::terminal().at_most(app.options().settle);

@@ -58,9 +58,8 @@ async fn make(
     let view = app.writer(headers)?;
     let thread = thread.map(|thread| thread_id(&thread)).transpose()?;
     let read = read_json(&view, headers, body).await?;
-    let (bytes, value, weight) = (read.bytes, read.value, read.weight);
-    let (size, text) = (bytes.len(), bytes.clone());
-    let create = aside(size, async move { Create::read(&value, &text) }).await??;
+    let (bytes, keys, weight) = (read.bytes, read.keys, read.weight);
+    let create = aside(bytes.len(), async move { Create::read(&keys) }).await??;
     let on_disconnect = create.on_disconnect;
     let order = Order { thread, create, path: uri.path(), body: &bytes, weight, headers };
     let found = app.create(&view, order).await?;

@@ -19,13 +19,17 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use quell_http::{BodyError, BodyKinds, Problem, Service, Upload, View, aside, guard_open};
+use quell_http::{
+    BodyError, BodyKinds, JSON_LEVELS_MAX, Problem, Service, Upload, View, aside, check_json,
+    guard_open,
+};
 use serde::Serialize;
 use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::options::Options;
+use crate::wire::exact::Keys;
 use crate::wire::refusal::Refusal;
 
 pub use cors::allow as allow_origins;
@@ -117,17 +121,19 @@ fn parts<T: Default>(path: Parts<T>) -> T {
     path.map(|axum::extract::Path(parts)| parts).unwrap_or_default()
 }
 
-/// A body of JSON.
+/// A body of JSON: an object.
 struct Read {
     bytes: Bytes,
-    value: Value,
-    /// What the value takes in memory, about.
+    /// As they are spelt.
+    keys: Keys,
+    /// What they take in memory once they are read, about.
     weight: usize,
     /// It counts as under way for as long as this is there.
     _upload: Upload,
 }
 
-/// Reads a body of JSON; what is not there is none.
+/// Reads a body of JSON; what is not there is none. Numbers may be of any length and size: they are
+/// read only where a key means one. What is nested deeper than components follow is refused.
 async fn read_json(view: &View, headers: &HeaderMap, body: Body) -> Result<Read, Refusal> {
     let upload = view.read_body(headers, body).await?;
     let (bytes, size) = (upload.bytes().clone(), upload.bytes().len());
@@ -137,13 +143,16 @@ async fn read_json(view: &View, headers: &HeaderMap, body: Body) -> Result<Read,
             let text = format!("Request body has more than {VALUES_MAX} values");
             return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
-        let value = serde_json::from_slice(&bytes);
-        let value = value.map_err(|_| Refusal::invalid("Invalid JSON in request body"))?;
-        Ok((bytes, value, count))
+        let text = str::from_utf8(&bytes).ok();
+        let text = text.filter(|text| check_json(text, JSON_LEVELS_MAX).is_ok());
+        let text = text.ok_or_else(|| Refusal::invalid("Invalid JSON in request body"))?;
+        let keys = serde_json::from_str(text);
+        let keys = keys.map_err(|_| Refusal::invalid("body: must be an object"))?;
+        Ok((bytes, keys, count))
     };
-    let (bytes, value, count) = aside(size, work).await??;
+    let (bytes, keys, count) = aside(size, work).await??;
     let weight = bytes.len() + count * size_of::<Value>() * 2;
-    Ok(Read { bytes, value, weight, _upload: upload })
+    Ok(Read { bytes, keys, weight, _upload: upload })
 }
 
 /// Values that a body may have. Each takes many times its text in memory, and is copied and shown
@@ -204,10 +213,12 @@ mod tests {
             service.view(quell_flow::Contract::LangGraph, quell_http::Principal::anonymous());
         let read =
             |text: String| async { read_json(&view, &HeaderMap::new(), Body::from(text)).await };
-        assert!(read(format!("[{}1]", "1,".repeat(VALUES_MAX - 2))).await.is_ok());
-        let refusal = read(format!("[{}1]", "1,".repeat(VALUES_MAX))).await.err().unwrap();
+        assert!(read(format!(r#"{{"a":[{}1]}}"#, "1,".repeat(VALUES_MAX - 4))).await.is_ok());
+        let refusal =
+            read(format!(r#"{{"a":[{}1]}}"#, "1,".repeat(VALUES_MAX - 3))).await.err().unwrap();
         assert_eq!(refusal.status, 413);
-        let text = read(format!("\"{}\"", ",[{:".repeat(VALUES_MAX))).await.ok().unwrap();
+        let text = read(format!(r#"{{"a":"{}"}}"#, ",[{:".repeat(VALUES_MAX)));
+        let text = text.await.ok().unwrap();
         assert!(text.weight < 2 * text.bytes.len(), "{}", text.weight);
     }
 

@@ -4,14 +4,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::routes::{Parts, json, parts, read_json, rendered};
 use crate::table::Full;
 use crate::threads::Thread;
-use crate::wire::create::{choice, keys, spelt};
+use crate::wire::create::{choice, given, object};
 use crate::wire::query::thread_id;
 use crate::wire::refusal::Refusal;
 
@@ -23,16 +22,13 @@ pub(super) async fn create(
     let view = app.writer(&headers)?;
     let read = read_json(&view, &headers, body).await?;
     let charge = app.charge(view.principal().owner(), read.weight)?;
-    let Value::Object(body) = read.value else {
-        return Err(Refusal::invalid("body: must be an object"));
+    let id = match given(&read.keys, "thread_id") {
+        None => Uuid::now_v7(),
+        // What is no text is no id either.
+        Some(id) => thread_id(&id.parse::<String>().unwrap_or_default())?,
     };
-    let id = match body.get("thread_id") {
-        None | Some(Value::Null) => Uuid::now_v7(),
-        Some(Value::String(text)) => thread_id(text)?,
-        Some(_) => return Err(Refusal::invalid("Invalid thread ID: must be a UUID")),
-    };
-    let metadata = spelt(&keys(&read.bytes)?, "metadata")?;
-    let is_quiet = choice(&body, "if_exists", ["raise", "do_nothing"])? == "do_nothing";
+    let metadata = object(&read.keys, "metadata")?;
+    let is_quiet = choice(&read.keys, "if_exists", ["raise", "do_nothing"])? == "do_nothing";
     if app.service().is_draining() {
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"));
     }

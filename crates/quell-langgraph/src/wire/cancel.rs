@@ -1,10 +1,10 @@
 //! Requests to cancel, and their answers.
 
 use axum::http::StatusCode;
-use quell::{CancelRequest, Disposition, RunStatus};
-use serde_json::Value;
+use quell::{CancelRequest, Disposition, Payload, RunStatus};
 use uuid::Uuid;
 
+use crate::wire::exact::Keys;
 use crate::wire::refusal::Refusal;
 use crate::wire::status::{Meaning, meaning, run_status};
 
@@ -106,10 +106,7 @@ impl Wanted {
 
 impl Selection {
     /// Reads the body: the document's `oneOf`.
-    pub(crate) fn read(body: &Value) -> Result<Self, Refusal> {
-        let Value::Object(body) = body else {
-            return Err(Refusal::invalid("body: must be an object"));
-        };
+    pub(crate) fn read(body: &Keys) -> Result<Self, Refusal> {
         let thread = body.get("thread_id").map(|id| one_id("thread_id", id)).transpose()?;
         let runs = body.get("run_ids").map(many_ids).transpose()?;
         let wanted = body.get("status").map(read_status).transpose()?;
@@ -129,24 +126,22 @@ impl Selection {
     }
 }
 
-fn read_status(value: &Value) -> Result<Wanted, Refusal> {
-    match value.as_str() {
-        Some("pending") => Ok(Wanted::Pending),
-        Some("running") => Ok(Wanted::Running),
-        Some("all") => Ok(Wanted::All),
+fn read_status(status: &Payload) -> Result<Wanted, Refusal> {
+    match status.parse::<String>().as_deref() {
+        Ok("pending") => Ok(Wanted::Pending),
+        Ok("running") => Ok(Wanted::Running),
+        Ok("all") => Ok(Wanted::All),
         _ => Err(Refusal::invalid("status: must be 'pending', 'running' or 'all'")),
     }
 }
 
-fn one_id(key: &str, value: &Value) -> Result<Uuid, Refusal> {
-    let id = value.as_str().and_then(|text| Uuid::try_parse(text).ok());
+fn one_id(key: &str, id: &Payload) -> Result<Uuid, Refusal> {
+    let id = id.parse::<String>().ok().and_then(|text| Uuid::try_parse(&text).ok());
     id.ok_or_else(|| Refusal::invalid(format!("{key}: must be a UUID")))
 }
 
-fn many_ids(value: &Value) -> Result<Vec<Uuid>, Refusal> {
-    let Value::Array(ids) = value else {
-        return Err(Refusal::invalid("run_ids: must be a list"));
-    };
+fn many_ids(ids: &Payload) -> Result<Vec<Uuid>, Refusal> {
+    let ids: Vec<Payload> = ids.parse().map_err(|_| Refusal::invalid("run_ids: must be a list"))?;
     ids.iter().map(|id| one_id("run_ids", id)).collect()
 }
 
@@ -204,7 +199,6 @@ mod tests {
                 Some(Selection::Ids { thread: uuid, runs: vec![] }),
             ),
             (json!({}), None),
-            (json!([]), None),
             (json!({"status": null}), None),
             (json!({"status": "done"}), None),
             (json!({"status": "all", "run_ids": [id]}), None),
@@ -216,7 +210,8 @@ mod tests {
             (json!({"thread_id": id, "run_ids": ["x"]}), None),
         ];
         for (body, expected) in table {
-            let selection = Selection::read(&body);
+            let keys = Payload::from(body.clone()).parse().unwrap();
+            let selection = Selection::read(&keys);
             if let Err(refusal) = &selection {
                 assert_eq!(refusal.status.as_u16(), 422);
             }

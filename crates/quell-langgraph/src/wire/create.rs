@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use quell::Payload;
 use quell_http::OnDisconnect;
-use serde_json::{Map, Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::wire::exact::{Keys, null, written};
 use crate::wire::modes::Modes;
@@ -55,29 +56,30 @@ impl Strategy {
 }
 
 impl Create {
-    /// Reads the body, of which the text is the same. Unknown keys are ignored.
-    pub(crate) fn read(body: &Value, text: &[u8]) -> Result<Self, Refusal> {
-        let Value::Object(body) = body else {
-            return Err(Refusal::invalid("body: must be an object"));
-        };
-        let parts = keys(text)?;
-        let assistant = match body.get("assistant_id") {
-            Some(Value::String(text)) => text.clone(),
-            None | Some(Value::Null) => {
-                return Err(Refusal::invalid("assistant_id: field required"));
-            }
-            Some(_) => return Err(Refusal::invalid("assistant_id: must be text")),
-        };
-        let metadata = spelt(&parts, "metadata")?;
-        let (modes, mode_names) = Modes::of_body(body.get("stream_mode").unwrap_or(&Value::Null))
-            .map_err(Refusal::invalid)?;
-        check_context(body)?;
-        let command = spelt(&parts, "command")?;
+    /// Reads the keys of a body. Those that nobody knows are ignored.
+    pub(crate) fn read(body: &Keys) -> Result<Self, Refusal> {
+        let assistant = typed(body, "assistant_id", "must be text")?;
+        let assistant =
+            assistant.ok_or_else(|| Refusal::invalid("assistant_id: field required"))?;
+        let metadata = object(body, "metadata")?;
+        let (modes, mode_names) =
+            Modes::of_body(given(body, "stream_mode")).map_err(Refusal::invalid)?;
+        let (config, context) = (object(body, "config")?, object(body, "context")?);
+        check_context(&config, &context)?;
+        let command = object(body, "command")?;
         let has_subgraphs = flag(body, "stream_subgraphs")?;
         let is_resumable = flag(body, "stream_resumable")?;
+        choice(body, "durability", ["async", "sync", "exit"])?;
+        let own = [
+            ("config", written(&config)),
+            ("context", written(&context)),
+            ("stream_mode", mode_names.into()),
+            ("subgraphs", json!(has_subgraphs).into()),
+            ("resumable", json!(is_resumable).into()),
+        ];
         Ok(Self {
             assistant,
-            input: parts.get("input").cloned().unwrap_or_else(null),
+            input: body.get("input").cloned().unwrap_or_else(null),
             modes,
             has_subgraphs,
             is_resumable,
@@ -91,115 +93,79 @@ impl Create {
             },
             timeout: milliseconds(&metadata, "quell_timeout_ms")?,
             grace: milliseconds(&metadata, "quell_grace_ms")?,
-            is_resuming: command.get("resume").is_some_and(|resume| !resume.is_null()),
-            kwargs: kwargs(body, &parts, mode_names, [has_subgraphs, is_resumable])?,
+            is_resuming: given(&command, "resume").is_some(),
+            kwargs: kwargs(body, own),
             metadata,
         })
     }
 }
 
-/// Yields the keys of a body.
-pub(crate) fn keys(text: &[u8]) -> Result<Keys, Refusal> {
-    serde_json::from_slice(text).map_err(|_| Refusal::invalid("body: must be an object"))
+/// Yields what is given under a key; null is nothing.
+pub(crate) fn given<'a>(body: &'a Keys, key: &str) -> Option<&'a Payload> {
+    body.get(key).filter(|value| !value.is_null())
+}
+
+/// Reads what is given under a key; refuses another type in these words.
+pub(crate) fn typed<T: DeserializeOwned>(
+    body: &Keys,
+    key: &str,
+    words: &str,
+) -> Result<Option<T>, Refusal> {
+    let value = given(body, key).map(Payload::parse).transpose();
+    value.map_err(|_| Refusal::invalid(format!("{key}: {words}")))
 }
 
 /// Yields the keys of an object of the body; none of one that is not there.
-pub(crate) fn spelt(parts: &Keys, key: &str) -> Result<Keys, Refusal> {
-    match parts.get(key).filter(|part| !part.is_null()) {
-        None => Ok(Keys::new()),
-        Some(part) => part.parse().map_err(|_| no_object(key)),
-    }
+pub(crate) fn object(body: &Keys, key: &str) -> Result<Keys, Refusal> {
+    Ok(typed(body, key, "must be an object")?.unwrap_or_default())
 }
 
-fn kwargs(
-    body: &Map<String, Value>,
-    parts: &Keys,
-    modes: Value,
-    [has_subgraphs, is_resumable]: [bool; 2],
-) -> Result<Keys, Refusal> {
-    let is_set = |key| parts.get(key).filter(|part| !part.is_null()).cloned();
-    let or = |key, default: Value| is_set(key).unwrap_or_else(|| default.into());
-    choice(body, "durability", ["async", "sync", "exit"])?;
-    let own = [
-        ("config", written(&spelt(parts, "config")?)),
-        ("context", written(&spelt(parts, "context")?)),
-        ("stream_mode", modes.into()),
-        ("subgraphs", json!(has_subgraphs).into()),
-        ("resumable", json!(is_resumable).into()),
-        ("checkpoint_during", or("checkpoint_during", json!(true))),
-        ("durability", or("durability", json!("async"))),
-    ];
-    let given = AS_GIVEN.map(|key| (key, or(key, Value::Null)));
-    let all = own.into_iter().chain(given);
-    Ok(all.map(|(key, value)| (key.to_owned(), value)).collect())
+fn kwargs<const N: usize>(body: &Keys, own: [(&str, Payload); N]) -> Keys {
+    let or = |key, default: Value| given(body, key).cloned().unwrap_or_else(|| default.into());
+    let defaults = [("checkpoint_during", json!(true)), ("durability", json!("async"))];
+    let given = AS_GIVEN.map(|key| (key, Value::Null)).into_iter().chain(defaults);
+    let given = given.map(|(key, default)| (key, or(key, default)));
+    own.into_iter().chain(given).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// Parts of the request that the run object shows as they came.
 const AS_GIVEN: [&str; 5] =
     ["command", "interrupt_before", "interrupt_after", "webhook", "feedback_keys"];
 
-fn check_context(body: &Map<String, Value>) -> Result<(), Refusal> {
-    let is_full = |value: Option<&Value>| match value {
-        None | Some(Value::Null) => false,
-        Some(Value::Object(keys)) => !keys.is_empty(),
-        Some(_) => true,
-    };
-    let configurable = body.get("config").and_then(|config| config.get("configurable"));
-    if is_full(configurable) && is_full(body.get("context")) {
+fn check_context(config: &Keys, context: &Keys) -> Result<(), Refusal> {
+    let is_full = |value: &Payload| !value.parse().is_ok_and(|keys: Keys| keys.is_empty());
+    if given(config, "configurable").is_some_and(is_full) && !context.is_empty() {
         let text = "Cannot specify both configurable and context. Prefer context.";
         return Err(Refusal::new(axum::http::StatusCode::BAD_REQUEST, text));
     }
     Ok(())
 }
 
-pub(crate) fn object(body: &Map<String, Value>, key: &str) -> Result<Map<String, Value>, Refusal> {
-    match body.get(key) {
-        None | Some(Value::Null) => Ok(Map::new()),
-        Some(Value::Object(object)) => Ok(object.clone()),
-        Some(_) => Err(no_object(key)),
-    }
-}
-
-fn no_object(key: &str) -> Refusal {
-    Refusal::invalid(format!("{key}: must be an object"))
-}
-
-fn flag(body: &Map<String, Value>, key: &str) -> Result<bool, Refusal> {
-    match body.get(key) {
-        None | Some(Value::Null) => Ok(false),
-        Some(Value::Bool(flag)) => Ok(*flag),
-        Some(_) => Err(Refusal::invalid(format!("{key}: must be a boolean"))),
-    }
+fn flag(body: &Keys, key: &str) -> Result<bool, Refusal> {
+    Ok(typed(body, key, "must be a boolean")?.unwrap_or(false))
 }
 
 /// Reads one of some words; the first is the default.
 pub(crate) fn choice<const N: usize>(
-    body: &Map<String, Value>,
+    body: &Keys,
     key: &str,
     words: [&'static str; N],
 ) -> Result<&'static str, Refusal> {
-    match body.get(key) {
-        None | Some(Value::Null) => Ok(words[0]),
-        Some(value) => {
-            let word = words.iter().find(|word| value.as_str() == Some(word));
-            word.copied().ok_or_else(|| {
-                Refusal::invalid(format!("{key}: must be one of {}", words.join(", ")))
-            })
-        }
-    }
+    let Some(value) = given(body, key) else { return Ok(words[0]) };
+    let given: Option<String> = value.parse().ok();
+    let word = words.into_iter().find(|word| given.as_deref() == Some(word));
+    word.ok_or_else(|| Refusal::invalid(format!("{key}: must be one of {}", words.join(", "))))
 }
 
-fn strategy(body: &Map<String, Value>) -> Result<Strategy, Refusal> {
+fn strategy(body: &Keys) -> Result<Strategy, Refusal> {
     let all = [Strategy::Enqueue, Strategy::Reject, Strategy::Interrupt, Strategy::Rollback];
     let word = choice(body, "multitask_strategy", all.map(Strategy::name))?;
     Ok(all.into_iter().find(|one| one.name() == word).unwrap_or(Strategy::Enqueue))
 }
 
-fn after(body: &Map<String, Value>) -> Result<Duration, Refusal> {
-    let Some(value) = body.get("after_seconds").filter(|value| !value.is_null()) else {
-        return Ok(Duration::ZERO);
-    };
-    let time = value.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+fn after(body: &Keys) -> Result<Duration, Refusal> {
+    let Some(value) = given(body, "after_seconds") else { return Ok(Duration::ZERO) };
+    let time = value.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.filter(|time| *time <= AFTER_MAX)
         .ok_or_else(|| Refusal::invalid("after_seconds: must be a number from 0 to a year"))
 }
@@ -221,13 +187,12 @@ mod tests {
     use super::*;
 
     fn read(body: &Value) -> Result<Create, Refusal> {
-        Create::read(body, body.to_string().as_bytes())
+        Create::read(&Payload::from(body.clone()).parse().unwrap())
     }
 
     #[test]
     fn a_body_is_refused_with_the_key_that_is_wrong() {
         let table = [
-            (json!([]), 422, "body"),
             (json!({}), 422, "assistant_id: field required"),
             (json!({"assistant_id": 1}), 422, "assistant_id"),
             (json!({"assistant_id": "a", "metadata": 1}), 422, "metadata"),

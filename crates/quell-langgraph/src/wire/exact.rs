@@ -3,29 +3,11 @@
 use std::collections::BTreeMap;
 
 use quell::Payload;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 /// The keys of an object, each value as it is spelt.
 pub(crate) type Keys = BTreeMap<String, Payload>;
-
-/// The values of what a body emitted, as it spelt them.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Spelt {
-    /// Of a state, or of what a node changed.
-    #[serde(default = "null")]
-    pub(crate) values: Payload,
-    /// Of anything else.
-    #[serde(default = "null")]
-    pub(crate) data: Payload,
-}
-
-impl Spelt {
-    /// Reads them; null for what is not there.
-    pub(crate) fn of(payload: &Payload) -> Self {
-        payload.parse().unwrap_or_else(|_| Self { values: null(), data: null() })
-    }
-}
 
 /// Writes a value whose keys are texts.
 pub(crate) fn written(value: &(impl Serialize + ?Sized)) -> Payload {

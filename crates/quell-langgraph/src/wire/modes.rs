@@ -1,5 +1,6 @@
 //! Stream modes.
 
+use quell::Payload;
 use serde_json::Value;
 
 /// A set of stream modes.
@@ -28,18 +29,18 @@ impl Modes {
         Ok(Self(modes))
     }
 
-    /// Reads the value of a body: text or a list of texts. Yields them as a list, too.
-    pub(crate) fn of_body(value: &Value) -> Result<(Self, Value), String> {
-        let names: Vec<&str> = match value {
-            Value::Null => vec!["values"],
-            Value::String(name) => vec![name],
-            Value::Array(names) => names
-                .iter()
-                .map(|name| name.as_str().ok_or("stream_mode: must be text or a list of texts"))
-                .collect::<Result<_, _>>()?,
-            _ => return Err("stream_mode: must be text or a list of texts".into()),
+    /// Reads the value of a body: text or a list of texts; none is `values`. Yields them as a list,
+    /// too.
+    pub(crate) fn of_body(value: Option<&Payload>) -> Result<(Self, Value), String> {
+        let names: Vec<String> = match value {
+            None => vec!["values".into()],
+            Some(value) => {
+                let one = value.parse().map(|name| vec![name]);
+                one.or_else(|_| value.parse())
+                    .map_err(|_| "stream_mode: must be text or a list of texts")?
+            }
         };
-        let modes = Self::of(names.iter().copied())?;
+        let modes = Self::of(names.iter().map(String::as_str))?;
         Ok((modes, names.into()))
     }
 }
@@ -74,7 +75,6 @@ mod tests {
     #[test]
     fn modes_are_text_or_a_list_of_known_names() {
         let table = [
-            (json!(null), Some(json!(["values"]))),
             (json!("custom"), Some(json!(["custom"]))),
             (json!(["values", "updates"]), Some(json!(["values", "updates"]))),
             (json!([]), Some(json!([]))),
@@ -83,9 +83,11 @@ mod tests {
             (json!(1), None),
         ];
         for (value, expected) in table {
-            assert_eq!(Modes::of_body(&value).ok().map(|(_, list)| list), expected, "{value}");
+            let read = Modes::of_body(Some(&value.clone().into())).ok();
+            assert_eq!(read.map(|(_, list)| list), expected, "{value}");
         }
-        let (modes, _) = Modes::of_body(&json!(["custom", "updates"])).unwrap();
+        assert_eq!(Modes::of_body(None).unwrap().1, json!(["values"]));
+        let (modes, _) = Modes::of_body(Some(&json!(["custom", "updates"]).into())).unwrap();
         assert!(modes.has("custom") && !modes.has("values") && !modes.has("nope"));
         assert_eq!(modes.and(Modes::ALL), modes);
     }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use quell::Payload;
+use quell_http::{JSON_LEVELS_MAX, check_json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::wire::refusal::Refusal;
@@ -77,12 +78,15 @@ impl RunRequest {
 }
 
 /// Takes the inputs as they are spelt, so that no digit of a number is lost; they must be an
-/// object that a component can read.
+/// object, and no deeper than components can read.
 fn inputs(raw: Option<&RawValue>) -> Result<Payload, Refusal> {
     let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
-        return Ok(Value::Object(Map::new()).into());
+        return Ok(json!({}).into());
     };
-    serde_json::from_str::<Map<String, Value>>(raw.get()).map_err(|_| Refusal::Malformed)?;
+    let is_object = raw.get().starts_with('{');
+    if !is_object || check_json(raw.get(), JSON_LEVELS_MAX).is_err() {
+        return Err(Refusal::Malformed);
+    }
     Payload::from_json_text(raw.get()).map_err(|_| Refusal::Malformed)
 }
 
@@ -91,8 +95,6 @@ const SPELLING_LEN: usize = 36;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const ID: &str = "cccccccc-0000-4000-8000-000000000001";

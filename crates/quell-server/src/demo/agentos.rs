@@ -74,11 +74,11 @@ fn everywhere(id: String, witness: &Witness) -> Component {
     let body = move |ctx: RunContext, input: Payload| {
         let witness = witness.clone();
         async move {
-            let given: Value = input.parse().unwrap_or_default();
+            let given: Value = input.parse()?;
             let message = if given.is_object() { given["message"].clone() } else { given };
             let said = four_agents(ctx.clone(), input, witness).await?;
             let values = json!({ "message": message, "log": ["done"] });
-            Emit::Values { values }.send(&ctx);
+            Emit::Values { values: values.into() }.send(&ctx);
             Ok(said)
         }
     };

@@ -36,7 +36,7 @@ where
     let run = move |ctx: RunContext, input: Payload| {
         let (body, witness) = (body.clone(), witness.clone());
         async move {
-            let graph = body(Graph::new(ctx, &input, witness)).await?;
+            let graph = body(Graph::new(ctx, &input, witness)?).await?;
             Ok(Payload::from(Value::Object(graph.state)))
         }
     };
@@ -53,12 +53,16 @@ struct Graph {
 }
 
 impl Graph {
-    fn new(ctx: RunContext, input: &Payload, witness: Witness) -> Self {
-        let mut state: Map<String, Value> = input.parse().unwrap_or_default();
+    /// An input that is no object is no state; one that values cannot hold fails.
+    fn new(ctx: RunContext, input: &Payload, witness: Witness) -> Result<Self, Failure> {
+        let mut state = match input.parse()? {
+            Value::Object(state) => state,
+            _ => Map::new(),
+        };
         if !state.get("log").is_some_and(Value::is_array) {
             state.insert("log".into(), json!([]));
         }
-        Self { ctx, state, witness }
+        Ok(Self { ctx, state, witness })
     }
 
     fn text(&self, key: &str) -> &str {
@@ -91,7 +95,7 @@ impl Graph {
     /// Says what a node changed.
     fn update(&mut self, node: &str, line: String) {
         let values = json!({ "log": [line] });
-        Emit::Updates { node: node.to_owned(), values }.send(&self.ctx);
+        Emit::Updates { node: node.to_owned(), values: values.into() }.send(&self.ctx);
         if let Some(Value::Array(log)) = self.state.get_mut("log") {
             log.push(line.into());
         }
@@ -99,7 +103,7 @@ impl Graph {
 
     /// Says what the state is after a step.
     fn step(&self) {
-        Emit::Values { values: Value::Object(self.state.clone()) }.send(&self.ctx);
+        Emit::Values { values: Value::Object(self.state.clone()).into() }.send(&self.ctx);
     }
 
     /// Starts a ticking node.
@@ -192,7 +196,7 @@ async fn nested(mut graph: Graph) -> Result<Graph, Failure> {
     let (state, witness) = (graph.state.clone(), graph.witness.clone());
     let inner = graph.ctx.spawn(RunSpec::workflow("sub"), move |ctx| async move {
         let input = Payload::from(Value::Object(state));
-        let mut graph = Graph::new(ctx, &input, witness);
+        let mut graph = Graph::new(ctx, &input, witness)?;
         graph.state.insert("log".into(), json!([]));
         graph.step();
         done(graph.ticking("inner", "inner")).await?;

@@ -1,11 +1,9 @@
 //! The native API on the wire: pure functions from and to JSON.
 
-mod checked;
 mod millis;
 mod request;
 mod response;
 
-pub(crate) use checked::Checked;
 pub(crate) use millis::Millis;
 pub(crate) use request::{CancelRun, StartRun, read};
 pub(crate) use response::{CancelAnswer, Detail, Health, RunList, RunObject, RunSummary, frame};

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::native::wire::checked::Checked;
+use crate::json::{JSON_LEVELS_MAX, check_json};
 use crate::native::wire::millis::Millis;
 use crate::problem::Problem;
 use crate::wait::Wait;
@@ -132,7 +132,8 @@ pub(crate) enum WaitName {
 /// Reads JSON; what is no JSON is a bad request, what has another shape cannot be processed.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| {
-        let is_json = serde_json::from_slice::<Checked>(bytes).is_ok();
+        let is_json =
+            str::from_utf8(bytes).is_ok_and(|text| check_json(text, JSON_LEVELS_MAX).is_ok());
         let (status, name) = if is_json {
             (StatusCode::UNPROCESSABLE_ENTITY, "bad-request")
         } else {
