@@ -280,8 +280,9 @@ Descriptors (ulimit -n): the soft limit is raised to the hard one, and programs 
 Half are for connections, at most 10,000. Streams, waits and starts have three quarters of these, \
 one more is answered 503; the rest is for cancels and reads. A cancel that is to wait takes a \
 place of the former; if none is left it is carried out and answered at once. When all are taken, \
-the connection that has been idle for longest is closed. A client that takes nothing for \
-30 s, or less than about 200 KiB, of what is written to it is given up.
+the connection is closed that has been idle for longest, or taking more than 250 ms to ask. \
+A client that takes nothing for 30 s, or less than about 200 KiB, of what is written to it is \
+given up.
 
 Signals:
   the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their

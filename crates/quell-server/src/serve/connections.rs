@@ -1,9 +1,10 @@
 //! Connections: accepted up to a bound, bounded in how slowly they speak, closed gently.
 //!
-//! A new connection never waits for one on which nothing is asked: when every place is taken, the
-//! one is closed that has been idle for longest, or sending its request; if there is none, the one
-//! that has been taking its answer for longest. What holds its place for long, a stream or a start,
-//! is bounded by [`super::streams`].
+//! A new connection does not wait for long for one on which nothing is asked: when every place is
+//! taken, the one is closed that has been idle for longest, or that has been sending its request,
+//! or has yet to begin one, for longer than [`PATIENCE`](super::idle::PATIENCE); if there is none,
+//! the one that has been taking its answer for longest. What holds its place for long, a stream or
+//! a start, is bounded by [`super::streams`].
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -89,14 +90,16 @@ async fn accept(
     }
 }
 
-/// Takes a place; while there is none, the connection that has been idle for longest gives its own.
+/// Takes a place; while there is none, the connection that has been idle for longest gives its own,
+/// as soon as there is one that may.
 async fn place(places: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
     loop {
         if let Ok(place) = Arc::clone(places).try_acquire_owned() {
             return Some(place);
         }
         idle.close_oldest();
-        // One may have been asked something just then, and stays: another one is looked for.
+        // One may have been asked something just then, and stays, or none may be closed yet:
+        // another one is looked for.
         let soon = tokio::time::timeout(PAUSE, Arc::clone(places).acquire_owned()).await;
         if let Ok(place) = soon {
             return place.ok();
@@ -124,7 +127,7 @@ async fn talk(
         // What it asked for is given up with the connection.
         () = socket.gone() => tracing::debug!("a client left"),
         () = socket.stuck() => tracing::debug!("a client takes nothing"),
-        () = member.told_to_close() => tracing::debug!("an idle connection gave its place"),
+        () = member.told_to_close() => tracing::debug!("a connection gave its place"),
     }
     drop(place);
 }
@@ -151,3 +154,26 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long nothing is accepted after a failure, and after how long another idle one is looked for.
 const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::super::idle::PATIENCE;
+    use super::super::socket::Backlog;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_found_once_a_connection_that_does_not_ask_had_time_to() {
+        let (places, idle) = (Arc::new(Semaphore::new(1)), Idle::default());
+        let taken = place(&places, &idle).await;
+        let silent = idle.enter(Backlog::default());
+        let silent = tokio::spawn(async move {
+            silent.told_to_close().await;
+            drop((silent, taken));
+        });
+        let mut found = std::pin::pin!(place(&places, &idle));
+        let soon = tokio::time::timeout(PATIENCE / 2, found.as_mut()).await;
+        assert!(soon.is_err(), "the other one may still ask");
+        assert!(found.await.is_some());
+        silent.await.expect("it is closed");
+    }
+}

@@ -32,8 +32,9 @@ struct State {
     /// When the first request came of those that were asked one after the other, before all the
     /// answers were taken.
     asked: Instant,
-    /// Since when the body of its request has been coming, as long as that is read.
-    receives_since: Option<Instant>,
+    /// Since when its client has been asking: since it connected, if nothing was ever asked, or
+    /// since the body of its request has been coming, as long as that is read.
+    asks_since: Option<Instant>,
     /// What of its answers the client has yet to take.
     backlog: Backlog,
     close: Arc<Notify>,
@@ -42,8 +43,11 @@ struct State {
 /// How readily a connection is closed for another one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum GivesWay {
-    /// Nothing is asked and nothing left to write, or the client takes its time to ask.
+    /// What was asked is answered and nothing left to write, or the client takes its time to ask.
     First,
+    /// The client is asking, and will be done or have taken its time before long. It is not closed
+    /// yet, and while there is one, those behind it are not either.
+    Soon,
     /// The client takes its time to take what it asked for.
     Last,
 }
@@ -51,8 +55,9 @@ enum GivesWay {
 impl State {
     /// Tells how readily the connection is closed for another one; none if it is not.
     fn gives_way(&self) -> Option<GivesWay> {
-        if let Some(since) = self.receives_since {
-            return (since.elapsed() >= PATIENCE).then_some(GivesWay::First);
+        if let Some(since) = self.asks_since {
+            let is_slow = since.elapsed() >= PATIENCE;
+            return Some(if is_slow { GivesWay::First } else { GivesWay::Soon });
         }
         if self.is_idle() {
             return Some(GivesWay::First);
@@ -60,6 +65,10 @@ impl State {
         // Without a backlog it waits for us.
         let is_slow = self.backlog.since().is_some() && self.asked.elapsed() >= PATIENCE;
         (self.long == 0 && is_slow).then_some(GivesWay::Last)
+    }
+
+    fn may_close(&self) -> bool {
+        matches!(self.gives_way(), Some(GivesWay::First | GivesWay::Last))
     }
 
     fn is_idle(&self) -> bool {
@@ -91,7 +100,7 @@ pub(super) struct Receiving {
 }
 
 impl Idle {
-    /// Adds a connection, which is idle.
+    /// Adds a connection, whose client has yet to ask.
     pub(super) fn enter(&self, backlog: Backlog) -> Member {
         let mut table = self.0.lock();
         let (number, close) = (table.tick(), Arc::new(Notify::new()));
@@ -100,7 +109,7 @@ impl Idle {
             long: 0,
             since: number,
             asked: Instant::now(),
-            receives_since: None,
+            asks_since: Some(Instant::now()),
             backlog,
             close: Arc::clone(&close),
         };
@@ -109,14 +118,15 @@ impl Idle {
         Member { idle: self.clone(), number, close }
     }
 
-    /// Tells the connection to close that has been idle, or sending its request, for longest; if
-    /// there is none, the one that has been taking its answer for longest.
+    /// Tells the connection to close that has been idle, or asking for too long, for longest; if
+    /// there is none and none is asking, the one that has been taking its answer for longest.
     pub(super) fn close_oldest(&self) {
         let table = self.0.lock();
         let ready = |state: &State| state.gives_way().map(|how| (how, state.since));
         let ready = table.all.values().filter_map(|state| Some((ready(state)?, state)));
-        if let Some((_, oldest)) = ready.min_by_key(|(order, _)| *order) {
-            oldest.close.notify_one();
+        match ready.min_by_key(|(order, _)| *order) {
+            None | Some(((GivesWay::Soon, _), _)) => {}
+            Some((_, oldest)) => oldest.close.notify_one(),
         }
     }
 }
@@ -138,6 +148,7 @@ impl Member {
             if state.is_idle() {
                 state.asked = Instant::now();
             }
+            state.asks_since = None;
             state.busy += 1;
             state.long += usize::from(is_long);
             state.since = now;
@@ -149,7 +160,7 @@ impl Member {
     /// Says that the body of a request is read, until what it yields is dropped.
     pub(super) fn receiving(&self) -> Receiving {
         if let Some(state) = self.idle.0.lock().all.get_mut(&self.number) {
-            state.receives_since = Some(Instant::now());
+            state.asks_since = Some(Instant::now());
         }
         Receiving { idle: self.idle.clone(), number: self.number }
     }
@@ -158,7 +169,7 @@ impl Member {
     pub(super) async fn told_to_close(&self) {
         loop {
             self.close.notified().await;
-            if self.idle.0.lock().all.get(&self.number).is_none_or(|it| it.gives_way().is_some()) {
+            if self.idle.0.lock().all.get(&self.number).is_none_or(State::may_close) {
                 return;
             }
         }
@@ -186,14 +197,16 @@ impl Drop for Busy {
 impl Drop for Receiving {
     fn drop(&mut self) {
         if let Some(state) = self.idle.0.lock().all.get_mut(&self.number) {
-            state.receives_since = None;
+            state.asks_since = None;
         }
     }
 }
 
-/// A client that sends its request, or takes its answer, for longer than this gives its place to
-/// others if all are taken.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A client that connects and does not ask, or sends its request, or takes its answer, for longer
+/// than this gives its place to others if all are taken. It is short: it matters only then, when a
+/// place is worth more than a slow client, and those who wait for a place wait this long for each
+/// one that slow clients took before them.
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
@@ -205,10 +218,17 @@ mod tests {
         member.told_to_close().now_or_never().is_some()
     }
 
+    /// A connection on which something was asked and answered.
+    fn answered(idle: &Idle, backlog: &Backlog) -> Member {
+        let member = idle.enter(backlog.clone());
+        drop(member.busy(false));
+        member
+    }
+
     #[test]
     fn the_one_that_has_been_idle_for_longest_is_told_to_close() {
         let idle = Idle::default();
-        let [first, second, third] = [(); 3].map(|()| idle.enter(Backlog::default()));
+        let [first, second, third] = [(); 3].map(|()| answered(&idle, &Backlog::default()));
         let asked = first.busy(false);
         idle.close_oldest();
         assert!(!is_told(&first) && is_told(&second) && !is_told(&third));
@@ -221,6 +241,55 @@ mod tests {
         assert!(!is_told(&third), "it was asked something just then");
         drop((asked, third, first));
         assert!(idle.0.lock().all.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_on_which_nothing_was_asked_is_told_to_close_once_it_had_time_to_ask() {
+        let idle = Idle::default();
+        let fresh = idle.enter(Backlog::default());
+        let answered = answered(&idle, &Backlog::default());
+        idle.close_oldest();
+        assert!(!is_told(&fresh) && is_told(&answered), "the older one has yet to ask");
+        drop(answered);
+        tokio::time::advance(PATIENCE / 2).await;
+        idle.close_oldest();
+        assert!(!is_told(&fresh), "it may still ask");
+        tokio::time::advance(PATIENCE / 2).await;
+        let next = idle.enter(Backlog::default());
+        idle.close_oldest();
+        assert!(is_told(&fresh) && !is_told(&next));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_thousand_on_which_nothing_was_asked_are_told_to_close_one_after_the_other() {
+        let idle = Idle::default();
+        let all: Vec<_> = (0..10_000).map(|_| idle.enter(Backlog::default())).collect();
+        idle.close_oldest();
+        assert!(!all.iter().any(is_told));
+        tokio::time::advance(PATIENCE).await;
+        let newcomer = idle.enter(Backlog::default());
+        for oldest in all.into_iter().take(100) {
+            idle.close_oldest();
+            assert!(is_told(&oldest));
+        }
+        assert!(!is_told(&newcomer));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_its_answer_stays_while_another_one_has_yet_to_ask() {
+        let (idle, waits) = (Idle::default(), Backlog::default());
+        waits.note(true);
+        let slow = answered(&idle, &waits);
+        tokio::time::advance(PATIENCE).await;
+        let fresh = idle.enter(Backlog::default());
+        idle.close_oldest();
+        assert!(!is_told(&slow) && !is_told(&fresh));
+        tokio::time::advance(PATIENCE).await;
+        idle.close_oldest();
+        assert!(!is_told(&slow) && is_told(&fresh));
+        drop(fresh);
+        idle.close_oldest();
+        assert!(is_told(&slow));
     }
 
     #[tokio::test(start_paused = true)]
@@ -244,12 +313,12 @@ mod tests {
     async fn one_that_takes_its_time_to_take_an_answer_is_told_to_close_if_nobody_else_is() {
         let (idle, waits) = (Idle::default(), Backlog::default());
         waits.note(true);
-        let [slow, pipelines, streams] = [(); 3].map(|()| idle.enter(waits.clone()));
+        let [slow, pipelines, streams] = [(); 3].map(|()| answered(&idle, &waits));
         let (asked, stream) = (pipelines.busy(false), streams.busy(true));
         idle.close_oldest();
         assert!(!is_told(&slow) && !is_told(&streams), "it has hardly begun");
         tokio::time::advance(PATIENCE).await;
-        let free = idle.enter(Backlog::default());
+        let free = answered(&idle, &Backlog::default());
         idle.close_oldest();
         assert!(is_told(&free) && !is_told(&slow) && !is_told(&streams));
         drop(free);

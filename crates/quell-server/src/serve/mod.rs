@@ -22,7 +22,7 @@ use std::time::Duration;
 use quell::{Engine, Shutdown, ShutdownReport};
 use quell_flow::{Catalog, Contract};
 use quell_http::{Access, Service};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::args::ServeArgs;
@@ -118,7 +118,7 @@ impl Site {
         let mut signals =
             Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {error}");
-        let listener = TcpListener::bind(listen).await.map_err(cannot)?;
+        let listener = listener(listen).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         if let Err(error) = quell_process::raise_descriptors() {
             tracing::warn!(%error, "limit of descriptors cannot be raised");
@@ -148,6 +148,15 @@ impl Site {
         stderr.say(&summary(&report));
         Ok(())
     }
+}
+
+/// Listens as [`TcpListener::bind`] does, with a longer queue.
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections of a server before it do not keep it from the address.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
 }
 
 /// Ends every run; a further signal aborts.
@@ -186,6 +195,10 @@ fn announce(address: SocketAddr) {
 
 /// Threads of HTTP: they parse and render, and never run a body.
 const HTTP_THREADS: usize = 2;
+
+/// How many connections may wait to be accepted; the system may allow fewer. While every place is
+/// taken by slow clients, others wait here.
+const QUEUE: u32 = 4_096;
 
 /// How long connections may take to write what is left, once every run has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
