@@ -92,6 +92,7 @@ impl App {
     ) -> Result<Bytes, Overdrawn> {
         found.run.ended().await;
         let (thread, run) = (found.tracked.about.thread, found.run.id().as_uuid());
+        let is_own = found.thread.is_some();
         let (until, mut room) = (Instant::now() + patience, None);
         loop {
             let body = self.body_of(view, found, joins, room).await;
@@ -102,7 +103,10 @@ impl App {
                 Err(Unmade::Broken(_)) => return Ok(failure::internal_text().into()),
             };
             let charge = view.room_for_answer(bytes, until).await?;
-            if let Some(again) = self.find(view, Some(thread), run) {
+            // Without its thread it would be shown as another contract's: without the values on
+            // which it started.
+            let again = self.find(view, Some(thread), run);
+            if let Some(again) = again.filter(|again| again.thread.is_some() == is_own) {
                 (found, room) = (again, Some(charge));
             } else {
                 let left = self.left(view, Some(thread), run).ok_or(error)?;

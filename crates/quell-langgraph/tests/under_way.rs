@@ -29,7 +29,8 @@ fn app(gate: &Arc<Semaphore>) -> Router {
     app_of(EngineConfig::default(), gate)
 }
 
-/// An owner may have 1,000,000 bytes under way: two bodies and a half. `waits` waits at a gate.
+/// An owner may have 1,000,000 bytes under way: two bodies and a half; what is kept of hers has
+/// room for some more. `waits` waits at a gate.
 fn app_of(config: EngineConfig, gate: &Arc<Semaphore>) -> Router {
     let said = || Payload::from(json!({ "text": "x".repeat(SIZE) }));
     let gate = Arc::clone(gate);
@@ -43,6 +44,7 @@ fn app_of(config: EngineConfig, gate: &Arc<Semaphore>) -> Router {
     let loud = Component::agent("loud", move |_ctx, _input: Payload| async move { Ok(said()) });
     let mut limits = ServiceLimits::default();
     limits.requests_bytes_max = 4_000_000;
+    limits.kept_bytes_max = 24_000_000;
     let access = Access::open().key(Key::new("ada", ADA)).key(Key::new("ben", BEN));
     let service = Service::new(Engine::with_config(config), Catalog::new().with(loud).with(waits));
     quell_langgraph::router(service.limits(limits).access(access), Options::default())
@@ -192,4 +194,40 @@ async fn who_waits_for_room_holds_nothing_of_a_run_that_is_forgotten_meanwhile()
     let told = timeout(Duration::from_secs(1), waiting).await.unwrap().unwrap();
     let error = json!({ "error": "HTTPException", "message": format!("429: {WORDS}") });
     assert_eq!(told.trim(), json!({ "__error__": error }).to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_is_told_nothing_less_of_a_run_that_its_thread_has_lost_meanwhile() {
+    let app = app(&gate());
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let path = ended(&app, ADA, true).await;
+        held.push(join(&app, ADA, &path).await);
+    }
+    let run = |input: Value| json!({ "assistant_id": "loud", "input": input });
+    let thread = text(ask(&app, ADA, "POST", "/threads", json!({})).await).await;
+    let thread: Value = serde_json::from_str(&thread).unwrap();
+    let runs = format!("/threads/{}/runs", thread["thread_id"].as_str().unwrap());
+    let before = ask(&app, ADA, "POST", &runs, run(json!({ "mine": 1 }))).await;
+    assert_eq!(before.status(), 200);
+    let waiting = ask(&app, ADA, "POST", &format!("{runs}/wait"), run(json!({}))).await;
+    let path = waiting.headers()["content-location"].to_str().unwrap().to_owned();
+    let id = path.rsplit('/').next().unwrap();
+    let mut waiting = tokio::spawn(text(waiting));
+    assert!(timeout(ROOM_WITHIN / 3, &mut waiting).await.is_err(), "it waits for room");
+    // What later runs of hers leave takes the place of what is kept of it; the engine has it still.
+    while text(ask(&app, ADA, "GET", &runs, Value::Null).await).await.contains(id) {
+        let next = json!({ "assistant_id": "loud", "input": {}, "on_completion": "keep" });
+        assert_eq!(ask(&app, ADA, "POST", "/runs", next).await.status(), 200);
+        for _ in 0..100 {
+            yield_now().await;
+        }
+    }
+    assert_eq!(ask(&app, ADA, "GET", &path, Value::Null).await.status(), 200);
+    assert!(!waiting.is_finished(), "it waits still");
+    drop(held);
+    let told = timeout(Duration::from_secs(1), waiting).await.unwrap().unwrap();
+    let error = json!({ "error": "HTTPException", "message": format!("429: {WORDS}") });
+    let error = json!({ "__error__": error }).to_string();
+    assert!(told.trim() == error, "{:.99}", told.trim());
 }
