@@ -1,4 +1,5 @@
-//! What the code base promises about itself: architecture.md section 3, style.md sections 1 to 8.
+//! What the code base promises about itself: the style and the budgets of `CONTRIBUTING.md`, who
+//! may depend on whom, and what the manual says of the sources.
 
 mod bounds;
 mod held;
@@ -201,7 +202,7 @@ fn the_engine_knows_nothing_of_http() {
 #[test]
 fn arrows_between_crates_point_one_way() {
     let found: Vec<_> = Manifest::all().iter().flat_map(Manifest::forbidden_arrows).collect();
-    assert_none("a dependency that architecture.md does not allow", &found);
+    assert_none("a dependency that `ARROWS` does not allow", &found);
 }
 
 #[test]
@@ -276,6 +277,13 @@ fn every_promise_and_decision_that_is_cited_stands_in_the_manual() {
     let unknown = cited.iter().filter(|(_, number)| !defined.contains(number));
     let found: Vec<_> = unknown.map(|(path, number)| format!("{path}: {number}")).collect();
     assert_none("cites what promises.md does not define", &found);
+}
+
+#[test]
+fn every_section_and_choice_that_is_cited_stands_in_the_contract_of_its_crate() {
+    let cited = references::citations_of_contracts();
+    assert!(cited > 50, "only {cited} citations were found");
+    assert_none("cites what no contract.md has", &references::lost());
 }
 
 #[test]

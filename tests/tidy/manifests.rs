@@ -6,7 +6,8 @@ use toml::Table;
 
 use super::sources::{read, root};
 
-/// Who may depend on whom in published code, as drawn in architecture.md section 3.
+/// Who may depend on whom in published code: a crate on those above it in the table of `README.md`,
+/// an adapter on no other adapter.
 const ARROWS: [(&str, &[&str]); 11] = [
     ("quell-core", &[]),
     ("quell", &["quell-core"]),
@@ -84,7 +85,7 @@ impl Manifest {
         self.table["package"]["name"].as_str().unwrap_or_default()
     }
 
-    /// The dependencies that architecture.md does not allow.
+    /// The dependencies that are no such arrow.
     pub(super) fn forbidden_arrows(&self) -> Vec<String> {
         let name = self.name();
         if ["quell-tests", "quell-fuzz", "quell-schedules"].contains(&name) {

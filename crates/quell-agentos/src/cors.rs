@@ -1,4 +1,4 @@
-//! Which browsers may come (section 11).
+//! Which browsers may come (contract, section 11).
 
 use std::sync::Arc;
 

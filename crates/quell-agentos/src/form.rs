@@ -1,4 +1,4 @@
-//! The form of a run request (section 2): urlencoded or multipart, never JSON.
+//! The form of a run request (contract, section 2): urlencoded or multipart, never JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn complaints_are_those_of_section_12() {
+    fn complaints_are_in_the_words_of_the_contract() {
         let missing = json!([
             {
                 "type": "missing", "loc": ["body", "message"], "msg": "Field required",

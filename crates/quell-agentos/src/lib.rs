@@ -8,6 +8,8 @@
 //! answered with the contract's 404: continue, resume, the web socket and sessions. Never served:
 //! checkpoints, fork, memories, knowledge, evals, traces, metrics, schedules.
 //!
+//! The chapter [`contract`] says in full what is answered, and why.
+//!
 //! Where it differs from upstream on purpose: a cancel stops the work, silent awaits included; the
 //! answer to it says in `quell-disposition` what it did; a cancelled stream ends with one terminal
 //! event ([`Options::completed_sentinel`] adds upstream's second one); an unknown run is a 404
@@ -42,6 +44,9 @@ mod options;
 mod routes;
 mod stream;
 mod wire;
+
+#[doc = include_str!("contract.md")]
+pub mod contract {}
 
 pub use options::{Options, UnknownRuns};
 pub use routes::{absent, info, router, routes};

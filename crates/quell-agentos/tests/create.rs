@@ -11,7 +11,7 @@ use crate::support::http::{names, read, start};
 use crate::support::writers::Writers;
 
 #[tokio::test]
-async fn a_short_agent_is_streamed_in_the_order_of_section_4() {
+async fn a_short_agent_is_streamed_in_the_order_of_the_contract() {
     let site = Site::open();
     let answer = site.create("/agents/short-agent/runs", &[("message", "hi")]).await;
     assert_eq!(answer.header("content-type"), "text/event-stream; charset=utf-8");
@@ -42,7 +42,7 @@ async fn a_short_agent_is_streamed_in_the_order_of_section_4() {
 }
 
 #[tokio::test]
-async fn a_waited_for_run_is_the_json_of_section_2() {
+async fn a_waited_for_run_is_the_json_of_the_contract() {
     let site = Site::open();
     let fields = [("message", "hi"), ("stream", "false"), ("session_id", "s"), ("user_id", "u")];
     let run = site.create("/agents/short-agent/runs", &fields).await.json();

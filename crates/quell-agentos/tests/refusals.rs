@@ -47,7 +47,7 @@ async fn cancels_of_what_is_not_there_change_nothing() {
 }
 
 #[tokio::test]
-async fn bad_requests_are_told_in_the_words_of_section_12() {
+async fn bad_requests_are_told_in_the_words_of_the_contract() {
     let site = Site::open();
     let runs = "/agents/short-agent/runs";
     let code = Some("VALIDATION_ERROR");

@@ -183,7 +183,8 @@ impl App {
         }
     }
 
-    /// The caller's time limit: it may shorten, but never exceed the server's (choice 8).
+    /// The caller's time limit: it may shorten, but never exceed the server's (contract,
+    /// choice 8).
     fn timeout(&self, create: &Create) -> Option<Duration> {
         create.timeout.map(|time| time.min(self.options().timeout_max.unwrap_or(Duration::MAX)))
     }
@@ -206,7 +207,8 @@ impl App {
         if create.after.is_zero() { start } else { start.after(create.after) }
     }
 
-    /// Yields what runs and on what. Null input goes on from the last checkpoint (section 5).
+    /// Yields what runs and on what. Null input goes on from the last checkpoint (contract,
+    /// section 5).
     fn work(
         &self,
         create: &Create,

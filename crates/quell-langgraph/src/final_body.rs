@@ -1,4 +1,4 @@
-//! The final body of a run (section 7): made once for all who take it at the same time.
+//! The final body of a run (contract, section 7): made once for all who take it at the same time.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -142,8 +142,8 @@ impl App {
         body
     }
 
-    /// Yields the final body of a run (section 7): of `wait` its own values, of `join` those of
-    /// its thread.
+    /// Yields the final body of a run (contract, section 7): of `wait` its own values, of `join`
+    /// those of its thread.
     pub(crate) fn final_text(
         &self,
         report: &RunReport,

@@ -1,5 +1,5 @@
 //! Final bodies of runs that were deleted at their end: a client whose connection was cut still
-//! gets its answer (section 7), and a resumable stream its events.
+//! gets its answer (contract, section 7), and a resumable stream its events.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -3,6 +3,8 @@
 //! Tested against langgraph-api 0.16.7 and its clients `langgraph-sdk` 0.4.14 (Python) and
 //! `@langchain/langgraph-sdk` 2.0.0 (JavaScript).
 //!
+//! The chapter [`contract`] says in full what is answered, and why.
+//!
 //! # What is compatible
 //!
 //! - `GET /ok`, `/info`; assistants: search and get of the system assistant of every component.
@@ -64,6 +66,9 @@ mod table;
 mod threads;
 mod values;
 mod wire;
+
+#[doc = include_str!("contract.md")]
+pub mod contract {}
 
 pub use options::Options;
 pub use routes::{allow_origins, in_its_words, info, not_found, router, routes};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quell::limits;
 use serde::{Deserialize, Deserializer};
 
-/// What an embedder may choose of the adapter: section 12 of the contract, choice 11.
+/// What an embedder may choose of the adapter (contract, choice 11).
 ///
 /// Every field is a key of the table `[langgraph]` of a configuration file, under the field's name;
 /// durations are written in milliseconds, as `settle_ms`, `timeout_max_ms`, `grace_max_ms`.

@@ -1,4 +1,4 @@
-//! The events of a run as server-sent events (section 8).
+//! The events of a run as server-sent events (contract, section 8).
 
 use std::collections::HashMap;
 use std::sync::Arc;

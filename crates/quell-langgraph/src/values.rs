@@ -3,7 +3,7 @@
 //! A body speaks of its own run: the `Values` that it emits are its input with its changes. They
 //! are laid over what the thread had when the run started, each key as the reducers of the graph
 //! say: it is overwritten, or appended to. What a body emits after a stop was accepted is not
-//! merged (section 10 of the contract, effects). What is no object is the key [`OUTPUT`].
+//! merged (contract, section 10). What is no object is the key [`OUTPUT`].
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -210,7 +210,7 @@ async fn a_path_that_is_served_has_no_other_methods() {
 }
 
 #[tokio::test]
-async fn info_is_that_of_section_2() {
+async fn info_is_that_of_the_contract() {
     let info = Server::new().get("/info").await.json();
     assert!(info["version"].is_string());
     assert_eq!(info.get("langgraph_py_version"), Some(&json!(null)));

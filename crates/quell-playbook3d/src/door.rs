@@ -1,4 +1,4 @@
-//! Who asks: section 2 of the contract.
+//! Who asks (contract, section 2).
 
 use std::time::Duration;
 

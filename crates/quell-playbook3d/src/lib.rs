@@ -12,6 +12,8 @@
 //! **Not served**: Socket.IO, the stream of status changes, asset upload, users. Those paths are
 //! answered 404 with the contract's body.
 //!
+//! The chapter [`contract`] says in full what is answered, and why.
+//!
 //! Without access control on the service nobody is asked for credentials and every team counts as
 //! one's own: listen on loopback only then. The key in the paths of tokens and secrets is a
 //! secret: nothing here logs a path, and a layer around the router must not either.
@@ -41,6 +43,9 @@ mod door;
 mod options;
 mod routes;
 mod wire;
+
+#[doc = include_str!("contract.md")]
+pub mod contract {}
 
 pub use options::{Operation, Options, Team, Verdict, Workflow};
 pub use routes::router;

@@ -1,5 +1,5 @@
-//! The calls: parse, one call of the engine, render. Every one checks in the order of section 5:
-//! 401, 400, 404 (team), 403, 404 (run or workflow), 402, action.
+//! The calls: parse, one call of the engine, render. Every one checks in this order (contract,
+//! section 5): 401, 400, 404 (team), 403, 404 (run or workflow), 402, action.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -304,7 +304,7 @@ fn unknown() -> Response {
 }
 
 /// Yields the URL at which the router is nested. The `Host` is the client's word, and is told to
-/// nobody else; nothing that a proxy may have added is trusted (choice 7).
+/// nobody else; nothing that a proxy may have added is trusted (contract, choice 7).
 fn base_url(headers: &HeaderMap, original: &Uri, inner: &Uri) -> Option<String> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
     let host: Authority = host.parse().ok()?;

@@ -3,11 +3,11 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 #![expect(clippy::print_stderr, reason = "a race names its seed")]
 
-/// Section 2: who asks.
+/// Who asks (contract, section 2).
 mod access;
-/// Section 3: the calls, and what other contracts see.
+/// The calls, and what other contracts see (contract, section 3).
 mod calls;
-/// Section 4: the table of cancels.
+/// The table of cancels (contract, section 4).
 mod cancel;
 /// Idempotency, deadlines, prefixes.
 mod extensions;
@@ -17,7 +17,7 @@ mod identity;
 mod marks;
 /// Cancels against ends, and against starts.
 mod races;
-/// Section 5: the table of refusals, and its order.
+/// The table of refusals, and its order (contract, section 5).
 mod refusals;
 /// The same over sockets; clients that vanish.
 mod sockets;

@@ -1,9 +1,9 @@
 //! Ids for runs that bring none.
 //!
-//! UUIDs of version 7 (RFC 9562): 48 bits of wall time in milliseconds, 20 bits of nanoseconds
-//! within (section 6.2, method 3), and 54 bits that nobody can guess. An engine never uses an
-//! instant twice, so that its ids are different, and ordered by creation, also on a clock that
-//! stands still.
+//! UUIDs of version 7: 48 bits of wall time in milliseconds, 20 bits of nanoseconds within (RFC
+//! 9562, section 6.2, method 3), and 54 bits that nobody can guess. An engine never uses an instant
+//! twice, so that its ids are different, and ordered by creation, also on a clock that stands
+//! still.
 
 use std::hash::{BuildHasher, Hasher};
 

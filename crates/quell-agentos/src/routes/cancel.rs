@@ -1,4 +1,4 @@
-//! Cancels a run (section 5).
+//! Cancels a run (contract, section 5).
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode};

@@ -1,4 +1,4 @@
-//! Starts a run (section 2).
+//! Starts a run (contract, section 2).
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What there is (section 10): health, configuration, components.
+//! What there is (contract, section 10): health, configuration, components.
 
 use std::sync::Arc;
 

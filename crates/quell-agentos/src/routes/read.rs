@@ -1,4 +1,4 @@
-//! Reads a run (section 6).
+//! Reads a run (contract, section 6).
 
 use axum::http::HeaderMap;
 use axum::response::Response;

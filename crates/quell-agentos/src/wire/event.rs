@@ -1,4 +1,4 @@
-//! The events of a stream (sections 3 and 4): from the engine's log to the contract's events.
+//! The events of a stream (contract, section 4): from the engine's log to the contract's events.
 
 use std::collections::HashMap;
 use std::sync::Arc;

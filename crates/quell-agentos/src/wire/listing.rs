@@ -1,4 +1,4 @@
-//! Components as they are listed (section 10).
+//! Components as they are listed (contract, section 10).
 
 use quell::RunKind;
 use quell_flow::{Component, Part};

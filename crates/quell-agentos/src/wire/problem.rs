@@ -1,4 +1,4 @@
-//! Errors in the contract's words (section 12).
+//! Errors in the contract's words (contract, section 12).
 
 use axum::Json;
 use axum::http::header::RETRY_AFTER;

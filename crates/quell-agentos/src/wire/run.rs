@@ -1,4 +1,4 @@
-//! A run as JSON (section 2).
+//! A run as JSON (contract, section 2).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

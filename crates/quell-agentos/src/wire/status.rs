@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_status_has_the_word_of_section_2() {
+    fn every_status_has_the_word_of_the_contract() {
         let table = [
             (RunStatus::Queued, "PENDING"),
             (RunStatus::Running, "RUNNING"),

@@ -1,4 +1,4 @@
-//! What came of a step (`StepOutput`, section 2).
+//! What came of a step (contract, section 2): its `StepOutput`.
 
 use quell::RunStatus;
 use serde_json::{Value, json};

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_refused_in_the_words_of_section_11() {
+    fn credentials_are_refused_in_the_words_of_the_contract() {
         let table = [
             (AccessError::Missing, false, "Authorization header required"),
             (AccessError::WrongScheme, false, "Invalid authentication token"),

@@ -256,7 +256,7 @@ pub(crate) fn a_stop_before_the_start_polls_nothing(trace: &Trace) -> Verdict {
     Ok(())
 }
 
-/// Section 3: only legal transitions, and nothing but `Started` leads to `Running`.
+/// Only legal transitions, and nothing but `Started` leads to `Running`.
 pub(crate) fn only_legal_transitions_happen(trace: &Trace) -> Verdict {
     use RunStatus::{Cancelled, Failed, Queued, Running, Stopping, TimedOut};
     for step in &trace.steps {

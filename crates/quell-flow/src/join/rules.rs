@@ -1,4 +1,4 @@
-//! The policies of semantics, section 7, as plain functions over what has ended.
+//! The policies of a parallel step, as plain functions over what has ended.
 
 use std::sync::Arc;
 

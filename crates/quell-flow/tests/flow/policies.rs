@@ -1,4 +1,4 @@
-//! The policies as pure functions: the law of semantics, section 7, against random histories.
+//! The policies as pure functions, against random histories: when each decides, and what.
 
 use std::sync::Arc;
 use std::time::Duration;

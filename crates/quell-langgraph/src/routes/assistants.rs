@@ -1,4 +1,4 @@
-//! Assistants: the system assistant of every graph (section 3).
+//! Assistants: the system assistant of every graph (contract, section 3).
 
 use axum::body::Body;
 use axum::extract::State;

@@ -1,4 +1,4 @@
-//! The two cancel operations (section 10).
+//! The two cancel operations (contract, section 10).
 
 use std::collections::HashSet;
 
@@ -54,7 +54,7 @@ pub(super) async fn one(
 fn render_one(mut cancelled: Cancelled, until: Until, place: &str) -> Response {
     let answer = answer(&cancelled.disposition, until, cancelled.is_reached);
     if until == Until::Now || answer.is_err() {
-        // Held for a moment is not waited for (choice 2).
+        // Held for a moment is not waited for (contract, choice 2).
         cancelled.quiescent = None;
     }
     let mut response = match answer {

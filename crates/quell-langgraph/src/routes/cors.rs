@@ -1,4 +1,4 @@
-//! Access from the pages of other origins (section 1).
+//! Access from the pages of other origins (contract, section 1).
 
 use axum::extract::Request;
 use axum::http::header::{

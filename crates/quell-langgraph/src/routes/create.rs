@@ -1,4 +1,5 @@
-//! Creating runs: in the background, streamed, waited for; of a thread and stateless (section 5).
+//! Creating runs: in the background, streamed, waited for; of a thread and stateless (contract,
+//! section 5).
 
 use std::time::Duration;
 
@@ -165,7 +166,7 @@ pub(super) fn stream_headers() -> HeaderMap {
     headers
 }
 
-/// [choice] of section 8: no empty line, which the JavaScript client takes for an event.
+/// No empty line, which the JavaScript client takes for an event (contract, section 8).
 pub(super) fn heartbeat() -> Heartbeat {
     Heartbeat::steady(HEARTBEAT, ": heartbeat\n")
 }

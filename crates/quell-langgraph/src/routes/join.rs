@@ -1,4 +1,4 @@
-//! Joining runs that somebody started (sections 7 and 8).
+//! Joins runs that somebody started, and their streams (contract, section 7; contract, section 8).
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri};
@@ -51,7 +51,7 @@ pub(super) async fn stream(
     join_stream(&app, &view, (Some(thread), run), (&method, &uri, &headers))
 }
 
-/// [choice] of section 8: the `Location` of a stateless stream is served.
+/// It is the `Location` of a stateless stream, which clients come back to (contract, section 8).
 pub(super) async fn stream_stateless(
     State(app): State<App>,
     path: Parts<String>,

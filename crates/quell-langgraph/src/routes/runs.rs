@@ -1,4 +1,4 @@
-//! Reading and listing runs (section 6).
+//! Reading and listing runs (contract, section 6).
 
 use std::cmp::Reverse;
 

@@ -1,4 +1,4 @@
-//! Threads: create and get (section 4).
+//! Threads: create and get (contract, section 4).
 
 use axum::body::Body;
 use axum::extract::State;
@@ -35,7 +35,7 @@ pub(super) async fn create(
     let thread = Thread::new(id, view.principal().subject(), &metadata, false).charged(charge);
     match app.threads().add(app.engine(), thread) {
         Ok(Ok(thread)) => Ok(json(&thread.row(app.engine()))),
-        // One of somebody else is not shown, and not overwritten either (choice 10).
+        // One of somebody else is not shown, and not overwritten either (contract, choice 10).
         Ok(Err(_)) => {
             let text = format!("Thread with ID {id} already exists");
             let known = app.thread(&view, id).filter(|_| is_quiet);

@@ -111,7 +111,7 @@ impl Selection {
         let runs = body.get("run_ids").map(many_ids).transpose()?;
         let wanted = body.get("status").map(read_status).transpose()?;
         match (wanted, thread, runs) {
-            // Valid by the document's `oneOf`: of this thread ([choice] of section 10).
+            // Valid by the document's `oneOf`: of this thread (contract, section 10).
             (Some(wanted), thread, None) => Ok(Self::Status { wanted, thread }),
             (None, Some(thread), Some(runs)) => Ok(Self::Ids { thread, runs }),
             (Some(_), _, Some(_)) => {

@@ -1,4 +1,4 @@
-//! The body of a request that creates a run (section 5 of the contract).
+//! The body of a request that creates a run (contract, section 5).
 
 use std::time::Duration;
 
@@ -173,7 +173,7 @@ fn after(body: &Keys) -> Result<Duration, Refusal> {
 /// The longest delay of a start. A longer one is refused.
 const AFTER_MAX: Duration = Duration::from_hours(365 * 24);
 
-/// Reads a time of the extension (choice 8): a positive integer.
+/// Reads a time of the extension (contract, choice 8): a positive integer.
 fn milliseconds(metadata: &Keys, key: &str) -> Result<Option<Duration>, Refusal> {
     let Some(value) = metadata.get(key) else { return Ok(None) };
     match value.parse() {

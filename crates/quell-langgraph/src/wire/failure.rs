@@ -61,7 +61,7 @@ fn is_class(text: &str) -> bool {
 
 const MASK: &str = "An internal error occurred";
 
-/// Classes whose text is shown (section 8).
+/// Classes whose text is shown (contract, section 8).
 const SHOWN: [&str; 12] = [
     "ValueError",
     "TypeError",

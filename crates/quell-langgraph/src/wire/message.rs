@@ -1,4 +1,5 @@
-//! Messages: the text of a run as the modes `messages` and `messages-tuple` show it (section 8).
+//! Messages: the text of a run as the modes `messages` and `messages-tuple` show it (contract,
+//! section 8).
 
 use serde_json::{Value, json};
 

@@ -2,11 +2,11 @@
 
 use quell::{Disposition, RunStatus};
 
-/// Yields the status of a run as the contract spells it (section 6).
+/// Yields the status of a run as the contract spells it (contract, section 6).
 pub(crate) const fn run_status(status: RunStatus) -> &'static str {
     match status {
         RunStatus::Queued => "pending",
-        // Honest status (choice 2): `interrupted` only when it has stopped.
+        // Honest status (contract, choice 2): `interrupted` only when it has stopped.
         RunStatus::Running | RunStatus::Stopping => "running",
         RunStatus::Completed => "success",
         RunStatus::Failed => "error",
@@ -15,7 +15,7 @@ pub(crate) const fn run_status(status: RunStatus) -> &'static str {
     }
 }
 
-/// From what the status of a thread is computed (section 4).
+/// From what the status of a thread is computed (contract, section 4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ThreadFacts {
     /// A run of it is live: queued, also for later; running; stopping.

@@ -1,4 +1,4 @@
-//! Answers to `cancel` and `run_workflow`: section 4 of the contract.
+//! Answers to `cancel` and `run_workflow` (contract, section 4).
 
 use quell::{Disposition, RunStatus};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Answers to requests that are refused: section 5 of the contract.
+//! Answers to requests that are refused (contract, section 5).
 
 use std::borrow::Cow;
 
@@ -112,7 +112,7 @@ impl From<StartError> for Refusal {
 }
 
 impl IntoResponse for Refusal {
-    /// The document contradicts itself about the key, so both are sent (section 5).
+    /// The document contradicts itself about the key, so both are sent (contract, section 5).
     fn into_response(self) -> Response {
         let text = self.text();
         (self.status(), Json(json!({ "result": text, "description": text }))).into_response()

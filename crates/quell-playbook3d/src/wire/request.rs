@@ -1,4 +1,4 @@
-//! What clients send: section 3 of the contract.
+//! What clients send (contract, section 3).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Runs, teams and workflows as they are listed: section 3 of the contract.
+//! Runs, teams and workflows as they are listed (contract, section 3).
 
 use std::time::SystemTime;
 

@@ -177,7 +177,7 @@ pub(crate) fn waiting(time: Duration) -> Options {
     options
 }
 
-/// The texts of section 5.
+/// The texts of refusals (contract, section 5).
 pub(crate) const BAD: &str = "Bad Request. Possibly invalid team_id/run_id format.";
 pub(crate) const IN_USE: &str = "Bad Request. The run id is already in use.";
 pub(crate) const UNAUTHORIZED: &str =

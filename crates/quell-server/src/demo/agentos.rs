@@ -1,4 +1,5 @@
-//! The demo components of the `AgentOS` contract (section 16): deterministic, no network, no keys.
+//! The demo components of `AgentOS` (`quell_agentos::contract`, section 16): deterministic, no
+//! network, no keys.
 
 use std::time::Duration;
 

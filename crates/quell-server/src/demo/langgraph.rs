@@ -1,4 +1,5 @@
-//! The demo graphs of the `LangGraph` contract (section 14): deterministic, no network.
+//! The demo graphs of `LangGraph` (`quell_langgraph::contract`, section 14): deterministic, no
+//! network.
 //!
 //! A graph emits `Updates` for every node that has finished and `Values` after every step. Its
 //! nodes are runs of their own, so that a stop reaches each of them.

@@ -1,5 +1,5 @@
-//! The demo data of the contract (section 7): teams, keys, workflows, and the one component that
-//! is this contract's own.
+//! The demo data of `Playbook3D` (`quell_playbook3d::contract`, section 7): teams, keys, workflows,
+//! and the one component that is this contract's own.
 
 use std::time::Duration;
 
