@@ -124,6 +124,42 @@ fn an_input_is_parsed_once_and_only_if_it_is_within_the_bound() {
     assert_eq!(made(&twenty, &some).unwrap(), r#"{"a":"20"}"#);
 }
 
+#[test]
+fn what_a_test_or_a_slice_makes_of_much_is_bounded() {
+    let input = serde_json::json!({ "text": "a".repeat(1_000_000), "list": vec![0; 10_000] });
+    let many = |item: &str, count| vec![item; count].join(", ");
+    let mut unbounded = vec![];
+    for template in [
+        // The test reads a list as its text.
+        format!("{{{{ [{}] is startingwith 'b' }}}}", many("input.text", 100)),
+        format!("{{{{ 'b' is endingwith [{}] }}}}", many("input.text", 100)),
+        format!("{{{{ {{1: [{}]}} is endingwith 'b' }}}}", many("input.list[1:]", 130)),
+        // Each slice of a text is a copy.
+        format!("{{{{ [{}] is defined }}}}", many("input.text[0:]", 100)),
+        format!("{{{{ 1 if {{1: [{}]}} else 2 }}}}", many("input.text[0:]", 100)),
+        format!("{{{{ [{}] is defined }}}}", many("(input.text)[:-1]", 80)),
+    ] {
+        let made = made(&template, &input).map(|made| format!("{} bytes", made.len()));
+        let words = made.as_ref().err().map_or("", |words| words);
+        if !words.contains("it takes more than its limit") {
+            unbounded.push((template[..40].to_owned(), made));
+        }
+    }
+    assert!(unbounded.is_empty(), "{unbounded:#?}");
+    for (template, expected) in [
+        ("{{ input.text is startingwith 'aa' }}", "True"),
+        ("{{ 12 is endingwith 2 }}", "True"),
+        ("{{ [1, 2] is startingwith '[1' }}", "True"),
+        ("{{ input.text[:2] ~ 'b' is endingwith 'b' }}", "aaTrue"),
+    ] {
+        assert_eq!(made(template, &input).unwrap(), format!(r#"{{"a":"{expected}"}}"#));
+    }
+    for undefined in ["input.none is startingwith 'a'", "'a' is startingwith input.none"] {
+        let words = made(&format!("{{{{ {undefined} }}}}"), &input).unwrap_err();
+        assert!(words.contains("undefined"), "{words}");
+    }
+}
+
 /// What tokio gives a worker.
 const WORKER_STACK: usize = 2 << 20;
 

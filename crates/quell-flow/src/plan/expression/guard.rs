@@ -6,7 +6,7 @@
 //! is the text with guards: `a ~ b` becomes `a|_weigh(1) ~ b|_weigh(1)`, and `a * b` becomes
 //! `a|_number * b|_number`. A filter binds closer than every operator, so a guard at the end of an
 //! operand is part of it. The step of a slice has a guard around all of it: the language panics if
-//! one is negative.
+//! one is negative. Slices of a text are copies: they are charged where the operand ends.
 
 use super::token;
 use crate::limits;
@@ -19,6 +19,9 @@ pub(super) const NUMBER: &str = "_number";
 
 /// The filter that lets the step of a slice pass.
 pub(super) const STEP: &str = "_step";
+
+/// The filter that charges an evaluation for slices of a text.
+pub(super) const COPIED: &str = "_copied";
 
 /// Yields the text with its guards.
 ///
@@ -82,6 +85,8 @@ struct Group {
     is_given: bool,
     /// Where the operand ends so far; none before it begins.
     operand: Option<usize>,
+    /// How often the operand is sliced.
+    slices: usize,
     /// What stands before the operand.
     before: Option<Between>,
     /// The guards of operands that are joined by operators which copy.
@@ -99,6 +104,8 @@ enum Guard {
     Number,
     /// The operand is weighed, and counts so often.
     Weigh(usize),
+    /// The operand was sliced so often.
+    Copied(usize),
     /// The step of a slice begins.
     StepBegins,
     /// It ends, and has to be positive.
@@ -179,6 +186,7 @@ impl Scan {
             }
             b"|" => {
                 self.count()?;
+                self.end_slices();
                 if let Some(operand) = self.group().operand {
                     self.guards.push((operand, Guard::Weigh(1)));
                 }
@@ -209,7 +217,10 @@ impl Scan {
             // every other word is a name.
             b"-" | b"*" | b"**" if last == Last::Nothing => self.count().map(|()| Last::Nothing),
             [b'a'..=b'z', ..] if last == Last::Nothing => Ok(self.operand(end)),
-            b"is" => self.count().map(|()| Last::Name),
+            b"is" => {
+                self.end_slices();
+                self.count().map(|()| Last::Name)
+            }
             b"and" | b"or" | b"if" | b"else" => self.between(Between::Logic),
             b"*" => self.between(Between::Numbers),
             b"+" | b"~" | b"<" | b">" | b"==" | b"!=" | b"<=" | b">=" | b"in" => {
@@ -259,7 +270,17 @@ impl Scan {
         self.group().before = None;
     }
 
+    /// Charges for the slices of an operand.
+    fn end_slices(&mut self) {
+        let group = self.group();
+        let slices = std::mem::take(&mut group.slices);
+        if let (Some(end), 1..) = (group.operand, slices) {
+            self.guards.push((end, Guard::Copied(slices)));
+        }
+    }
+
     fn end_operand(&mut self, after: Option<Between>) {
+        self.end_slices();
         let next = self.guards.len();
         let group = self.group();
         let Some(end) = group.operand.take() else { return };
@@ -283,6 +304,7 @@ impl Scan {
     /// Ends a slice, if the bracket that closes is one: its last part is empty or not.
     fn end_slice(&mut self, group: &Group, close: usize, is_empty: bool) {
         let (Some(open), [_, rest @ ..]) = (group.index, &*group.colons) else { return };
+        self.group().slices += 1;
         if let ([(colon, _), ..], false) = (rest, is_empty) {
             self.guards.push((colon + 1, Guard::StepBegins));
             self.guards.push((close, Guard::StepEnds));
@@ -302,6 +324,7 @@ impl Scan {
             match guard {
                 Guard::Number => out.extend(["|", NUMBER]),
                 Guard::Weigh(times) => out.extend(["|", WEIGH, "(", &times.to_string(), ")"]),
+                Guard::Copied(times) => out.extend(["|", COPIED, "(", &times.to_string(), ")"]),
                 Guard::StepBegins => out.push('('),
                 Guard::StepEnds => out.extend([")|", STEP]),
             }
@@ -358,10 +381,18 @@ mod tests {
             ("in--3in-a", "in--3|_weigh(2)in-a|_weigh(2)"),
             ("a|max(*b)", "a|_weigh(1)|max(*b|_weigh(1))"),
             ("a.in not in b.0.5[c]", "a.in|_weigh(2) not in b.0.5[c|_weigh(1)]|_weigh(2)"),
-            ("(a * b)[1:2]", "(a|_number * b|_number)[1|_weigh(1):2|_weigh(1)]"),
-            ("a[:: 1 - b ]", "a[::( 1|_weigh(2) - b|_weigh(2) )|_step]"),
-            ("a[::b[::-1]]", "a[::(b[::(-1|_weigh(1))|_step]|_weigh(1))|_step]"),
-            ("{a: b}[1::]", "{a|_weigh(1): b|_weigh(1)}[1|_weigh(1)::]"),
+            ("(a * b)[1:2]", "(a|_number * b|_number)[1|_weigh(1):2|_weigh(1)]|_copied(1)"),
+            ("a[:: 1 - b ]", "a[::( 1|_weigh(2) - b|_weigh(2) )|_step]|_copied(1)"),
+            (
+                "a[::b[::-1]]",
+                "a[::(b[::(-1|_weigh(1))|_step]|_copied(1)|_weigh(1))|_step]|_copied(1)",
+            ),
+            ("{a: b}[1::]", "{a|_weigh(1): b|_weigh(1)}[1|_weigh(1)::]|_copied(1)"),
+            ("a[1:][2:]", "a[1|_weigh(1):][2|_weigh(1):]|_copied(2)"),
+            (
+                "a[:b] is c or a[:]|d",
+                "a[:b|_weigh(1)]|_copied(1) is c or a[:]|_copied(1)|_weigh(1)|d",
+            ),
         ] {
             assert_eq!(guarded(text).unwrap(), expected);
         }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters, tests};
 
-use super::guard::{NUMBER, STEP, WEIGH};
+use super::guard::{COPIED, NUMBER, STEP, WEIGH};
 use super::work::{self, VALUE_UNITS};
 use crate::limits;
 
@@ -31,6 +31,10 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     env.add_filter(WEIGH, |value: Value, times: u64| {
         work::weigh(value, times).map(|(value, _)| value)
     });
+    env.add_filter(COPIED, |value: Value, times: u64| {
+        let bytes = value.as_str().map_or(0, |text| text.len() as u64);
+        work::spend(bytes.saturating_mul(times)).map(|()| value)
+    });
     env.add_filter(NUMBER, number);
     env.add_filter(STEP, step);
     add_bounded(&mut env);
@@ -49,13 +53,11 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     env.add_filter("upper", filters::upper);
     env.add_test("boolean", tests::is_boolean);
     env.add_test("defined", tests::is_defined);
-    env.add_test("endingwith", tests::is_endingwith);
     env.add_test("integer", tests::is_integer);
     env.add_test("mapping", tests::is_mapping);
     env.add_test("none", tests::is_none);
     env.add_test("number", tests::is_number);
     env.add_test("sequence", tests::is_sequence);
-    env.add_test("startingwith", tests::is_startingwith);
     env.add_test("string", tests::is_string);
     env.add_test("undefined", tests::is_undefined);
     env
@@ -93,6 +95,24 @@ fn add_bounded(env: &mut Environment<'static>) {
         tojson: written,
         trim: trimmed,
         unique: sorted,
+    }
+    env.add_test("|endingwith", tests::is_endingwith);
+    env.add_test("endingwith", |state: &mut State<'_, '_>, value: Value, end: Value| {
+        state.perform_test("|endingwith", &[as_read(value)?, as_read(end)?])
+    });
+    env.add_test("|startingwith", tests::is_startingwith);
+    env.add_test("startingwith", |state: &mut State<'_, '_>, value: Value, start: Value| {
+        state.perform_test("|startingwith", &[as_read(value)?, as_read(start)?])
+    });
+}
+
+/// What a test reads as a text: what is none is made one, and is weighed before.
+fn as_read(value: Value) -> Result<Value, Error> {
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map | ValueKind::Plain => {
+            work::weigh(value, 1).map(|(value, _)| value)
+        }
+        _ => Ok(value),
     }
 }
 
