@@ -1,5 +1,7 @@
+use std::future::{Future as _, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -83,5 +85,30 @@ async fn i14_no_due_time_is_missed_while_the_control_thread_works() {
     }
     over.store(true, Ordering::SeqCst);
     busy.await.unwrap();
+    lab.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i14_a_body_that_waits_in_many_ways_at_once_holds_up_nobody() {
+    let lab = Lab::with(config());
+    let (tell, told) = oneshot::channel();
+    let mut tell = Some(tell);
+    let run = lab.submit(RunSpec::agent("waits"), async move |ctx| {
+        // All with the waker of its own task.
+        let mut waits: Vec<_> = (0..200_000).map(|_| Box::pin(ctx.stopped())).collect();
+        poll_fn(|cx| {
+            let stopped = waits.iter_mut().any(|wait| wait.as_mut().poll(cx).is_ready());
+            tell.take().map(|tell| tell.send(()));
+            if stopped { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        Ok(())
+    });
+    let run = run.unwrap();
+    within("it waits", told).await.unwrap();
+    let began = Instant::now();
+    run.run().cancel(CancelRequest::because("enough"));
+    assert!(began.elapsed() < secs(1), "{:?}", began.elapsed());
+    within("it ends", run.ended()).await;
     lab.finish().await;
 }

@@ -61,10 +61,11 @@ impl After {
         }
     }
 
-    /// Takes the waker of the run's own task out of those of everybody else.
+    /// Takes the waker of the run's own task out of those of everybody else, however often it is
+    /// there: a body may wait in many ways at once.
     fn keep_own(&mut self, task: Option<&Waker>) {
         let Some(task) = task else { return };
-        while let Some(own) = self.wakers.take(|waker| waker.will_wake(task)) {
+        if let Some(own) = self.wakers.take_all(|waker| waker.will_wake(task)) {
             self.task = Some(own);
         }
     }

@@ -28,14 +28,16 @@ impl<T> Few<T> {
         self.more.pop().or_else(|| self.first.take())
     }
 
-    /// Takes the first entry that is wanted; the others keep their order.
-    pub(crate) fn take(&mut self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
+    /// Takes every entry that is wanted, in one go however many they are, and yields the last; the
+    /// others keep their order.
+    pub(crate) fn take_all(&mut self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
+        let last = self.more.extract_if(.., |entry| is_wanted(entry)).last();
         if !is_wanted(self.first.as_ref()?) {
-            let place = self.more.iter().position(is_wanted)?;
-            return Some(self.more.remove(place));
+            return last;
         }
         let next = if self.more.is_empty() { None } else { Some(self.more.remove(0)) };
-        std::mem::replace(&mut self.first, next)
+        let first = std::mem::replace(&mut self.first, next);
+        last.or(first)
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -76,12 +78,14 @@ mod tests {
 
     #[test]
     fn entries_are_taken_from_the_end_or_as_wanted_and_the_others_keep_their_order() {
-        for count in 0..4 {
-            for wanted in 0..4 {
+        for count in 0..5 {
+            // Each set of those that are wanted.
+            for wanted in 0..1 << 5 {
+                let is_wanted = |entry: &u32| wanted & (1 << entry) != 0;
                 let mut few = Few::new();
                 few.extend(0..count);
-                assert_eq!(few.take(|entry| *entry == wanted), (0..count).find(|it| *it == wanted));
-                let left: Vec<_> = (0..count).filter(|it| *it != wanted).collect();
+                assert_eq!(few.take_all(is_wanted), (0..count).rev().find(is_wanted));
+                let left: Vec<_> = (0..count).filter(|entry| !is_wanted(entry)).collect();
                 assert_eq!(few.is_empty(), left.is_empty());
                 assert_eq!(few.pop(), left.last().copied());
                 let rest: Vec<_> = few.into_iter().collect();
