@@ -8,7 +8,7 @@
 //! operand is part of it. The step of a slice has a guard around all of it: the language panics if
 //! one is negative. Slices of a text are copies: they are charged where the operand ends.
 
-use super::token;
+use super::token::{self, Between, Last};
 use crate::limits;
 
 /// The filter that charges an evaluation for a value.
@@ -61,21 +61,6 @@ pub(super) struct Ending {
     pub(super) after: usize,
     /// Whether white space that follows is left out.
     pub(super) trims: bool,
-}
-
-/// What stands between two operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Between {
-    /// It takes numbers alone: `*`.
-    Numbers,
-    /// It reads or copies both: `+`, `~`, comparisons.
-    Values,
-    /// Its operands are numbers, or it fails: `-`, `/`, `//`, `%`, `**`.
-    Sums,
-    /// It looks at neither: `and`, `or`, `if`, `else`.
-    Logic,
-    /// It ends an item: `,`, `:`.
-    Item,
 }
 
 /// A bracket that is open, or the whole.
@@ -347,19 +332,6 @@ impl Scan {
         out.push_str(&text[done..]);
         Some(out)
     }
-}
-
-/// What the token before was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Last {
-    /// Nothing that an operator could follow.
-    Nothing,
-    /// The end of an operand.
-    Operand,
-    /// A `.`: what follows is a name, whatever it says.
-    Dot,
-    /// A `|` or an `is`: the same.
-    Name,
 }
 
 #[cfg(test)]

@@ -1,4 +1,32 @@
-//! Tokens of an expression: how long each is.
+//! Tokens of an expression: how long each is, and what it is to its neighbours.
+
+/// What stands between two operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Between {
+    /// It takes numbers alone: `*`.
+    Numbers,
+    /// It reads or copies both: `+`, `~`, comparisons.
+    Values,
+    /// Its operands are numbers, or it fails: `-`, `/`, `//`, `%`, `**`.
+    Sums,
+    /// It looks at neither: `and`, `or`, `if`, `else`.
+    Logic,
+    /// It ends an item: `,`, `:`.
+    Item,
+}
+
+/// What the token before was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    /// Nothing that an operator could follow.
+    Nothing,
+    /// The end of an operand.
+    Operand,
+    /// A `.`: what follows is a name, whatever it says.
+    Dot,
+    /// A `|` or an `is`: the same.
+    Name,
+}
 
 /// Yields the length of the token that begins here; at least 1.
 pub(super) fn len(rest: &[u8], after_dot: bool) -> usize {
