@@ -75,13 +75,19 @@ pub(crate) fn read_at(view: &View, run: &RunRef, report: &RunReport, place: &Pla
 
 /// Writes the little of a run that there is always room for.
 pub(crate) fn without_values(view: &View, run: &RunRef, place: Place) -> Object {
+    small(view, run, place).without_values()
+}
+
+/// Reads a run without what it was given and has said, and without what is below it.
+pub(crate) fn small(view: &View, run: &RunRef, place: Place) -> Tree {
     let mut row = run.row();
     (row.output, row.partial) = (None, None);
     row.error = row.error.map(|error| limits::cut(&error, WORDS_MAX).into());
     let known = view.service().engine().get(row.run);
     let mut told = tell(view, &row, place, known.as_ref(), None);
     told.state.truncated = true;
-    tree(run, vec![told]).without_values()
+    told.input = Payload::from(Value::Null);
+    tree(run, vec![told])
 }
 
 /// What is told of an error where there is room for little, in bytes.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunRef};
-use quell_http::{Frame, RunEvents, View, aside, shown_id};
+use quell_http::{Charge, Frame, RunEvents, View, aside, shown_id};
 
 use crate::gather;
 use crate::wire::event::{Line, Renderer, Style};
@@ -23,6 +23,7 @@ pub(crate) fn frames(
         renderer: Some(Renderer::new(run.id(), place, session, style)),
         view: view.clone(),
         ready: VecDeque::new(),
+        room: None,
     };
     Some(unfold(source, |mut source| async move {
         let frame = source.next().await?;
@@ -36,12 +37,16 @@ struct Source {
     renderer: Option<Renderer>,
     view: View,
     ready: VecDeque<Frame>,
+    /// What the frames of an end take, until they are handed over.
+    room: Option<Charge>,
 }
 
 impl Source {
     async fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = self.ready.pop_front() {
+                // From here on the body counts it.
+                self.room = None;
                 return Some(frame);
             }
             let event = self.events.next().await?;
@@ -71,11 +76,18 @@ impl Source {
             self.renderer = Some(renderer);
             return Some(());
         };
-        // An end tells all that was said: what is large is put together on a thread of its own.
-        let (view, report) = (self.view.clone(), run.report());
-        let about = view.weight(&report);
+        // An end tells all that was said: what is large is put together on a thread of its own, in
+        // room that is found before. If there is none soon, what is small of it is told.
+        let about = self.view.weight(&run.report());
+        let room = self.view.room_soon(about).await;
+        let (view, has_room) = (self.view.clone(), room.is_ok());
+        self.room = room.ok();
         let work = async move {
-            let tree = gather::read_at(&view, &run, &report, &place);
+            let tree = if has_room {
+                gather::read_at(&view, &run, &run.report(), &place)
+            } else {
+                gather::small(&view, &run, place)
+            };
             let lines = renderer.on(&event, Some(&tree));
             (frames_of(&lines).collect::<Vec<_>>(), renderer)
         };

@@ -9,6 +9,8 @@ use quell::{CancelRequest, CauseKind, Engine, RunRef};
 
 use crate::ids::{Identity, find, identity};
 use crate::ledger::{Charge, Overdrawn};
+use crate::readers::Read;
+use crate::service::Service;
 use crate::view::View;
 
 /// What becomes of a run when the client that follows it goes away.
@@ -39,6 +41,8 @@ pub enum OnDisconnect {
 pub struct Guard {
     run: Identity,
     following: Option<(Clients, Engine)>,
+    /// What a stream reads, until it is made.
+    read: Option<Read>,
     /// Given back when the answer is over, whichever way.
     place: Option<Charge>,
 }
@@ -57,7 +61,7 @@ impl Clients {
                 Some((self.clone(), engine.clone()))
             }
         };
-        Guard { run, following, place: None }
+        Guard { run, following, read: None, place: None }
     }
 
     /// Counts a client out; tells whether it was the last one.
@@ -87,10 +91,33 @@ impl View {
 }
 
 impl Guard {
+    /// Says that the answer is a stream which reads the run, and holds it with its log. When the
+    /// engine has forgotten the run, that counts as under way for the one who has the place; if
+    /// there is no room for it, the stream is cut.
+    pub fn reading(mut self, service: &Service, run: &RunRef) -> Self {
+        let shared = service.shared();
+        self.read = Some(Read {
+            run: run.clone(),
+            name: self.run,
+            engine: service.engine().clone(),
+            requests: shared.requests.clone(),
+            owner: self.place.as_ref().and_then(Charge::owner),
+            readers: shared.readers.clone(),
+        });
+        self
+    }
+
     /// Holds the place of the client ([`View::stream_place`]) until the answer is over.
     pub fn holding(mut self, place: Charge) -> Self {
         self.place = Some(place);
         self
+    }
+}
+
+impl Guard {
+    /// Takes what its stream reads of a run.
+    pub(crate) fn take_read(&mut self) -> Option<Read> {
+        self.read.take()
     }
 }
 

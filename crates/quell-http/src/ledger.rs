@@ -202,6 +202,11 @@ impl Charge {
         }
     }
 
+    /// Yields whom it is charged to, if they have a name.
+    pub(crate) fn owner(&self) -> Option<Arc<str>> {
+        self.owner.clone()
+    }
+
     /// Yields the bytes.
     pub const fn bytes(&self) -> usize {
         self.bytes

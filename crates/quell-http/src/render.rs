@@ -60,7 +60,7 @@ impl View {
     {
         let name = identity(&run);
         drop(run);
-        let room = self.room_for_answer(about, Instant::now() + ROOM_WITHIN).await?;
+        let room = self.room_soon(about).await?;
         let Some(run) = find(self.service().engine(), name) else { return Ok(None) };
         written(room, about, move || make(&run)).await.map(Some)
     }
@@ -89,7 +89,7 @@ impl View {
         let bytes = text.into();
         room.grow(counted(bytes.len()).saturating_sub(room.bytes()))?;
         room.shrink_to(counted(bytes.len()));
-        Ok(Counted(Arc::new(Text { bytes, _charge: room })))
+        Ok(Counted::new(bytes, room))
     }
 
     /// Waits until then for room for an answer of so many bytes. The text is made after that, and
@@ -106,6 +106,19 @@ impl View {
     pub async fn room_for_answer(&self, bytes: usize, until: Instant) -> Result<Charge, Overdrawn> {
         let ledger = &self.service().shared().requests;
         ledger.charge_until(self.principal().owner(), counted(bytes), until).await
+    }
+
+    /// As [`View::room_for_answer`], for [`ROOM_WITHIN`].
+    ///
+    /// # Errors
+    ///
+    /// As [`View::room_for_answer`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn room_soon(&self, bytes: usize) -> Result<Charge, Overdrawn> {
+        self.room_for_answer(bytes, Instant::now() + ROOM_WITHIN).await
     }
 
     fn charge_for_answer(&self, bytes: usize) -> Result<Charge, Overdrawn> {
@@ -134,12 +147,12 @@ where
     let bytes = Bytes::from(text.map_err(|_| BodyError::Broken)?);
     // It was said how long it may be.
     room.shrink_to(bytes.len());
-    let text = Bytes::from(Counted(Arc::new(Text { bytes, _charge: room })));
+    let text = Bytes::from(Counted::new(bytes, room));
     Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 /// What counts as under way for an answer of so many bytes.
-const fn counted(bytes: usize) -> usize {
+pub(crate) const fn counted(bytes: usize) -> usize {
     if bytes <= FREE_BYTES { 0 } else { bytes }
 }
 
@@ -197,6 +210,10 @@ struct Text {
 }
 
 impl Counted {
+    pub(crate) fn new(bytes: Bytes, room: Charge) -> Self {
+        Self(Arc::new(Text { bytes, _charge: room }))
+    }
+
     /// Yields a way to find it again that does not hold it.
     pub fn downgrade(&self) -> WeakCounted {
         WeakCounted(Arc::downgrade(&self.0))

@@ -14,6 +14,7 @@ use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
 use crate::once::Keys;
 use crate::places::{LongPlace, Places};
+use crate::readers::Readers;
 use crate::records::Records;
 use crate::reserve::Reservations;
 use crate::view::View;
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) reservations: Reservations,
     pub(crate) records: Records,
+    pub(crate) readers: Readers,
 }
 
 impl Service {
@@ -183,6 +185,7 @@ impl Shared {
             keys: Keys::new(share),
             reservations: Reservations::new(share),
             records: Records::new(&limits),
+            readers: Readers::default(),
         }
     }
 }

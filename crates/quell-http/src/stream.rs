@@ -6,9 +6,9 @@
 //! What is ready at once is written at once, in one chunk; after a full one other tasks have their
 //! turn, so that many readers of a busy run do not keep everybody else waiting.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::frame::Frame;
 use crate::guard::Guard;
+use crate::readers::{Reading, State};
 
 /// What is written when nothing else is, so that both sides see that the other is there.
 ///
@@ -66,7 +67,10 @@ impl Heartbeat {
 
 /// Makes a body of pieces. The guard is dropped with the stream, at its end too: a stream that ends
 /// while its run is live, because its reader is too slow, leaves a run without this client.
-pub fn stream_body<S>(pieces: S, heartbeat: Heartbeat, guard: Option<Guard>) -> Body
+///
+/// What reads a run ([`Guard::reading`]) is cut, and so the connection, if there is no room for
+/// what it holds of a run that the engine has forgotten, or for a piece of more than 512 KiB.
+pub fn stream_body<S>(pieces: S, heartbeat: Heartbeat, mut guard: Option<Guard>) -> Body
 where
     S: Stream<Item = Bytes> + Send + 'static,
 {
@@ -76,7 +80,8 @@ where
         text: heartbeat.text,
         is_steady: heartbeat.is_steady,
     });
-    Body::new(StreamBody { pieces: Some(Box::pin(pieces)), beat, guard, is_others_turn: false })
+    let reading = Reading::new(pieces, guard.as_mut().and_then(Guard::take_read));
+    Body::new(StreamBody { reading, beat, guard, is_others_turn: false })
 }
 
 /// Makes the response of a stream of server-sent events: 200, `text/event-stream; charset=utf-8`,
@@ -100,8 +105,8 @@ where
 }
 
 struct StreamBody<S> {
-    /// None when it has ended: what it holds is given up before the guard.
-    pieces: Option<Pin<Box<S>>>,
+    /// When it has ended, what it holds is given up before the guard.
+    reading: Arc<Reading<S>>,
     beat: Option<Beat>,
     guard: Option<Guard>,
     /// The last chunk was full: there is more, but others come first.
@@ -140,34 +145,47 @@ fn after(period: Duration) -> Instant {
     now.checked_add(period).unwrap_or(now + Duration::from_hours(24))
 }
 
-impl<S: Stream<Item = Bytes>> http_body::Body for StreamBody<S> {
+/// A stream holds more than there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a stream was cut: there is no room for what it holds")]
+struct Cut;
+
+impl<S: Stream<Item = Bytes> + Send + 'static> http_body::Body for StreamBody<S> {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Cut;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Piece<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Piece<Bytes>, Cut>>> {
         let this = self.get_mut();
         if std::mem::take(&mut this.is_others_turn) {
             // It wakes this task, once all others that are ready have had their turn.
             std::task::ready!(pin!(yield_now()).poll(cx));
         }
-        let Some(pieces) = &mut this.pieces else { return Poll::Ready(None) };
+        if this.reading.is_over() {
+            return Poll::Ready(None);
+        }
         // A steady beat first, or a busy stream would drown it; an idle one only after the stream.
         if let Some(beat) = this.beat.as_mut().filter(|beat| beat.is_steady)
             && let Poll::Ready(text) = beat.poll(cx)
         {
             return Poll::Ready(Some(Ok(Piece::data(text))));
         }
-        let (chunk, rest) = gather(pieces.as_mut(), cx);
+        let (read, held) = this.reading.polled(cx.waker(), |state| read(state, cx));
+        // What a run holds may be dropped with it: not under a lock.
+        drop(held);
+        let (chunk, rest) = match read {
+            Ok(read) => read,
+            Err(cut) => {
+                this.guard = None;
+                return Poll::Ready(Some(Err(cut)));
+            }
+        };
         match rest {
             Rest::Ready => this.is_others_turn = true,
             Rest::Pending => {}
-            Rest::Over => {
-                this.pieces = None;
-                this.guard = None;
-            }
+            Rest::Over => this.guard = None,
         }
         if !chunk.is_empty() {
             if let Some(beat) = &mut this.beat {
@@ -175,7 +193,7 @@ impl<S: Stream<Item = Bytes>> http_body::Body for StreamBody<S> {
             }
             return Poll::Ready(Some(Ok(Piece::data(chunk))));
         }
-        if this.pieces.is_none() {
+        if matches!(rest, Rest::Over) {
             return Poll::Ready(None);
         }
         match this.beat.as_mut().filter(|beat| !beat.is_steady) {
@@ -185,7 +203,28 @@ impl<S: Stream<Item = Bytes>> http_body::Body for StreamBody<S> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_none()
+        self.reading.is_over()
+    }
+}
+
+type ReadChunk = Result<(Bytes, Rest), Cut>;
+
+/// Reads a chunk, and yields what is given up where the stream ends or is cut.
+fn read<S>(state: &mut State<S>, cx: &mut Context<'_>) -> (ReadChunk, Option<State<S>>)
+where
+    S: Stream<Item = Bytes>,
+{
+    let end = |state| Some(std::mem::replace(state, State::Over));
+    let open = match state {
+        State::Open(open) => open,
+        State::Over => return (Ok((Bytes::new(), Rest::Over)), None),
+        State::Cut => return (Err(Cut), end(state)),
+    };
+    let (chunk, rest) = gather(open.pieces.as_mut(), cx);
+    match open.counted(chunk) {
+        Some(chunk) if matches!(rest, Rest::Over) => (Ok((chunk, rest)), end(state)),
+        Some(chunk) => (Ok((chunk, rest)), None),
+        None => (Err(Cut), end(state)),
     }
 }
 

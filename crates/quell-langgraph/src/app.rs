@@ -8,12 +8,14 @@ use axum::http::HeaderMap;
 use parking_lot::Mutex;
 use quell::{CancelRequest, Disposition, Engine, Payload, RunId, RunRef, RunReport, RunStatus};
 use quell_flow::{COMPONENT, Component, Contract, Reducers};
-use quell_http::{Cancelled, Principal, SESSION, Service, View, Wait, next_event, same_id};
+use quell_http::{
+    Cancelled, Principal, SESSION, Service, View, Wait, next_event, run_bytes, same_id,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::final_body::FinalBody;
-use crate::finals::{Final, Finals, run_bytes};
+use crate::finals::{Final, Finals};
 use crate::options::Options;
 use crate::table::Threads;
 use crate::threads::{Thread, Tracked};

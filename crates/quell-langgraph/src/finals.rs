@@ -6,11 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use quell::{Payload, RunId, RunRef};
-use quell_http::{
-    Charge, Counted, Overdrawn, Principal, ROOM_WITHIN, ServiceLimits, Shares, View, WeakCounted,
-    row_bytes,
-};
+use quell::{RunId, RunRef};
+use quell_http::{Charge, Counted, Overdrawn, Principal, ServiceLimits, Shares, View, WeakCounted};
 
 use crate::threads::{Thread, Tracked};
 
@@ -42,8 +39,8 @@ impl Final {
         self.taken(|body| view.counted(body))
     }
 
-    /// As [`Final::body`], for the client that made the run: it waits for room for [`ROOM_WITHIN`],
-    /// and holds nothing of the run meanwhile.
+    /// As [`Final::body`], for the client that made the run: it waits for room
+    /// ([`View::room_soon`]), and holds nothing of the run meanwhile.
     ///
     /// # Errors
     ///
@@ -55,8 +52,7 @@ impl Final {
         };
         let (left, bytes) = (Arc::downgrade(&self), self.body.len());
         drop(self);
-        let until = tokio::time::Instant::now() + ROOM_WITHIN;
-        let room = view.room_for_answer(bytes, until).await?;
+        let room = view.room_soon(bytes).await?;
         left.upgrade().ok_or(error)?.body_in(view, room)
     }
 
@@ -124,12 +120,6 @@ impl Finals {
     }
 }
 
-/// Yields what a run that has ended takes in memory, about: its rows and its log.
-pub(crate) fn run_bytes(run: &RunRef) -> usize {
-    let rows = run.report().rows.iter().map(row_bytes).sum::<usize>();
-    rows + run.input().map_or(0, Payload::bytes_max) + run.log_bytes()
-}
-
 /// How long a final body stays available.
 const KEPT_FOR: Duration = Duration::from_mins(1);
 
@@ -144,7 +134,7 @@ const PARTS_OF_KEPT: usize = 2;
 mod tests {
     use quell::{Engine, RunSpec};
     use quell_flow::Reducers;
-    use quell_http::Ledger;
+    use quell_http::{Ledger, run_bytes};
     use uuid::Uuid;
 
     use super::*;
