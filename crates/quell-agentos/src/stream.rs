@@ -77,9 +77,12 @@ impl Source {
             return Some(());
         };
         // An end tells all that was said: what is large is put together on a thread of its own, in
-        // room that is found before. If there is none soon, what is small of it is told.
+        // room that is found before. If there is none, what is small of it is told. Only the end of
+        // the stream waits for room: those before it must not hold up what follows them.
         let about = self.view.weight(&run.report());
-        let room = self.view.room_soon(about).await;
+        let is_last = event.run == event.root;
+        let room =
+            if is_last { self.view.room_soon(about).await } else { self.view.room_now(about) };
         let (view, has_room) = (self.view.clone(), room.is_ok());
         self.room = room.ok();
         let work = async move {

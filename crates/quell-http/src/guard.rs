@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quell::{CancelRequest, CauseKind, Engine, RunRef};
+use quell::{CancelRequest, CauseKind, Engine, RunId, RunRef};
 
 use crate::ids::{Identity, find, identity};
 use crate::ledger::{Charge, Overdrawn};
@@ -36,7 +36,8 @@ pub enum OnDisconnect {
 /// up, a stream that the server ends, or a handler that is not polled to its end. Once the run has
 /// ended it means nothing.
 ///
-/// It holds the name of the run and nothing else of it: the engine has every run that is live.
+/// It holds the name of the run and nothing else of it: the engine has every run that is live. What
+/// a stream reads ([`Guard::reading`]) is the stream's.
 #[must_use = "dropped at once, it means that the client is gone"]
 pub struct Guard {
     run: Identity,
@@ -92,8 +93,8 @@ impl View {
 
 impl Guard {
     /// Says that the answer is a stream which reads the run, and holds it with its log. When the
-    /// engine has forgotten the run, that counts as under way for the one who has the place; if
-    /// there is no room for it, the stream is cut.
+    /// engine has forgotten the run, that counts as under way for whoever has the place, which is
+    /// said before ([`Guard::holding`]); if there is no room for it, the stream is cut.
     pub fn reading(mut self, service: &Service, run: &RunRef) -> Self {
         let shared = service.shared();
         self.read = Some(Read {
@@ -103,8 +104,24 @@ impl Guard {
             requests: shared.requests.clone(),
             owner: self.place.as_ref().and_then(Charge::owner),
             readers: shared.readers.clone(),
+            is_kept: None,
         });
         self
+    }
+
+    /// As [`Guard::reading`], of a run that somebody else may keep and count when the engine has
+    /// forgotten it, as this tells: meanwhile the stream is charged nothing.
+    pub fn reading_kept(
+        self,
+        service: &Service,
+        run: &RunRef,
+        is_kept: impl Fn(RunId) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let mut guard = self.reading(service, run);
+        if let Some(read) = &mut guard.read {
+            read.is_kept = Some(Box::new(is_kept));
+        }
+        guard
     }
 
     /// Holds the place of the client ([`View::stream_place`]) until the answer is over.

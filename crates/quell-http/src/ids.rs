@@ -75,7 +75,7 @@ pub(crate) type Identity = (RunId, SystemTime);
 
 /// Yields which run it is.
 pub(crate) fn identity(run: &RunRef) -> Identity {
-    (run.id(), run.row().queued_at)
+    (run.id(), run.queued_at())
 }
 
 /// Finds that very run, if the engine has it still.

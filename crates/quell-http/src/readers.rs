@@ -5,9 +5,11 @@
 //! rendered of them. While the engine has the run, it counts them. From then on they count as under
 //! way for whoever reads; if there is no room for them, the stream is cut.
 //!
-//! Lock order: a stream, then the ledger or a shard of the engine. The table is locked alone. A
-//! stream is locked while its pieces are made, and then passed over here: it is not stalled.
+//! Lock order: a stream, then whatever its pieces are made from, the charges, the ledger. No two
+//! streams, and the table alone. A stream is locked while its pieces are made, and then passed over
+//! here: it is not stalled. What it holds is dropped under no lock, and not on the task that looks.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -16,17 +18,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
-use quell::{Engine, Payload, RunRef};
+use quell::{Engine, Payload, RunId, RunRef};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::ids::{Identity, find};
-use crate::ledger::{Charge, Ledger};
+use crate::ledger::{Charge, Ledger, Overdrawn};
 use crate::render::{Counted, counted, row_bytes};
 
 /// The streams of a service. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Readers(Arc<Mutex<Table>>);
+pub(crate) struct Readers {
+    table: Arc<Mutex<Table>>,
+    charges: Arc<Mutex<Charges>>,
+}
+
+/// What forgotten runs take, each once for all streams of one owner.
+#[derive(Debug, Default)]
+struct Charges {
+    all: HashMap<(Identity, Option<Arc<str>>), Weak<Charge>>,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -44,6 +55,30 @@ pub(crate) struct Read {
     pub(crate) requests: Ledger,
     pub(crate) owner: Option<Arc<str>>,
     pub(crate) readers: Readers,
+    /// Tells whether somebody else keeps the run, and counts it.
+    pub(crate) is_kept: Option<IsKept>,
+}
+
+pub(crate) type IsKept = Box<dyn Fn(RunId) -> bool + Send + Sync>;
+
+impl Read {
+    fn is_forgotten(&self) -> bool {
+        find(&self.engine, self.name).is_none()
+            && !self.is_kept.as_ref().is_some_and(|is_kept| is_kept(self.name.0))
+    }
+
+    /// Counts what is held of the run, once for all streams of the owner.
+    fn charge(&self) -> Result<Arc<Charge>, Overdrawn> {
+        let mut charges = self.readers.charges.lock();
+        let known = charges.all.entry((self.name, self.owner.clone())).or_default();
+        if let Some(charge) = known.upgrade() {
+            return Ok(charge);
+        }
+        let charge = self.requests.charge(self.owner.as_ref(), run_bytes(&self.run))?;
+        let charge = Arc::new(charge);
+        *known = Arc::downgrade(&charge);
+        Ok(charge)
+    }
 }
 
 /// What one client reads.
@@ -66,7 +101,9 @@ pub(crate) struct Open<S> {
     /// None of a body that reads no run.
     read: Option<Read>,
     /// What it holds since the engine has forgotten the run.
-    charge: Option<Charge>,
+    charge: Option<Arc<Charge>>,
+    /// How often there was no room for that.
+    refused: u8,
 }
 
 /// A stream that can be looked at by whoever does not know its type.
@@ -78,35 +115,38 @@ trait Reader: Send + Sync + fmt::Debug {
 impl Readers {
     fn add(&self, reader: Weak<dyn Reader>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        let mut table = self.0.lock();
+        let mut table = self.table.lock();
         table.all.push(reader);
         if table.watch.as_ref().is_none_or(JoinHandle::is_finished) {
-            table.watch = Some(runtime.spawn(watch(Arc::downgrade(&self.0))));
+            let (all, charges) = (Arc::downgrade(&self.table), Arc::clone(&self.charges));
+            table.watch = Some(runtime.spawn(watch(all, charges)));
         }
     }
 }
 
 /// Looks at all streams from time to time, until there are none.
-async fn watch(table: Weak<Mutex<Table>>) {
+async fn watch(table: Weak<Mutex<Table>>, charges: Arc<Mutex<Charges>>) {
     loop {
         tokio::time::sleep(EVERY).await;
         let Some(all) = table.upgrade().and_then(|table| table.lock().open()) else { return };
         for reader in all {
-            reader.look();
+            if let Some(reader) = reader.upgrade() {
+                reader.look();
+            }
             tokio::task::consume_budget().await;
         }
+        charges.lock().all.retain(|_, charge| charge.strong_count() > 0);
     }
 }
 
 impl Table {
     /// Yields the streams that are open; none if there are none, and so nobody to look at them.
-    fn open(&mut self) -> Option<Vec<Arc<dyn Reader>>> {
-        let all: Vec<_> = self.all.iter().filter_map(Weak::upgrade).collect();
-        self.all = all.iter().map(Arc::downgrade).collect();
-        if all.is_empty() {
+    fn open(&mut self) -> Option<Vec<Weak<dyn Reader>>> {
+        self.all.retain(|reader| reader.strong_count() > 0);
+        if self.all.is_empty() {
             self.watch = None;
         }
-        (!all.is_empty()).then_some(all)
+        (!self.all.is_empty()).then(|| self.all.clone())
     }
 }
 
@@ -114,7 +154,7 @@ impl<S: Send + 'static> Reading<S> {
     /// Begins to read. What is read of a run is looked after.
     pub(crate) fn new(pieces: S, read: Option<Read>) -> Arc<Self> {
         let readers = read.as_ref().map(|read| read.readers.clone());
-        let open = Open { pieces: Box::pin(pieces), read, charge: None };
+        let open = Open { pieces: Box::pin(pieces), read, charge: None, refused: 0 };
         let state = Mutex::new(State::Open(open));
         let reading = Arc::new(Self { state, waker: AtomicWaker::new() });
         if let Some(readers) = readers {
@@ -139,9 +179,18 @@ impl<S: Send + 'static> Reading<S> {
     }
 }
 
+impl<S> Reading<S> {
+    /// Gives up what it holds.
+    pub(crate) fn close(&self) {
+        let held = std::mem::replace(&mut *self.state.lock(), State::Over);
+        drop(held);
+    }
+}
+
 impl<S> Open<S> {
     /// Counts a chunk until the client has taken it. One for which there is no room is written all
-    /// the same if a single event may be as large; a larger one is not.
+    /// the same as long as the engine has the run: a live one must not lose its client for want of
+    /// room. None of a forgotten one that is larger than a single event.
     pub(crate) fn counted(&self, chunk: Bytes) -> Option<Bytes> {
         let Some(read) = &self.read else { return Some(chunk) };
         if counted(chunk.len()) == 0 {
@@ -149,29 +198,30 @@ impl<S> Open<S> {
         }
         match read.requests.charge(read.owner.as_ref(), chunk.len()) {
             Ok(room) => Some(Counted::new(chunk, room).into()),
-            Err(_) if chunk.len() <= PIECE_BYTES_MAX => Some(chunk),
+            Err(_) if chunk.len() <= PIECE_BYTES_MAX || !read.is_forgotten() => Some(chunk),
             Err(_) => None,
         }
     }
 }
 
-impl<S: Send> Reader for Reading<S> {
+impl<S: Send + 'static> Reader for Reading<S> {
     fn look(&self) {
         let Some(mut state) = self.state.try_lock() else { return };
-        let State::Open(Open { read: Some(read), charge: charge @ None, .. }) = &mut *state else {
-            return;
-        };
-        if find(&read.engine, read.name).is_some() {
+        let State::Open(open) = &mut *state else { return };
+        let Some(read) = open.read.as_ref().filter(|_| open.charge.is_none()) else { return };
+        if !read.is_forgotten() {
             return;
         }
-        if let Ok(room) = read.requests.charge(read.owner.as_ref(), run_bytes(&read.run)) {
-            *charge = Some(room);
+        open.charge = read.charge().ok();
+        open.refused += 1;
+        if open.charge.is_some() || open.refused < LOOKS {
             return;
         }
         let held = std::mem::replace(&mut *state, State::Cut);
         drop(state);
-        drop(held);
         self.waker.wake();
+        // What is held may be of a user, whose destructors take their time.
+        drop(tokio::task::spawn_blocking(move || drop(held)));
     }
 }
 
@@ -185,7 +235,11 @@ pub fn run_bytes(run: &RunRef) -> usize {
 /// How often streams are looked at.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// What is written although there is no room: more than one event ([`quell::limits`]).
+/// How often there is no room for a run before its stream is cut.
+const LOOKS: u8 = 4;
+
+/// What of a forgotten run is written although there is no room: more than one event
+/// ([`quell::limits`]).
 const PIECE_BYTES_MAX: usize = 512 << 10;
 
 impl<S> fmt::Debug for Reading<S> {

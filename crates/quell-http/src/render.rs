@@ -34,7 +34,7 @@ impl View {
         T: Serialize,
         F: FnOnce() -> T + Send + 'static,
     {
-        written(self.charge_for_answer(about)?, about, make).await
+        written(self.room_now(about)?, about, make).await
     }
 
     /// As [`View::told`], for who has waited for the run and found no room: it waits for what
@@ -73,7 +73,7 @@ impl View {
     /// Fails if too much is under way.
     pub fn counted(&self, text: impl Into<Bytes>) -> Result<Counted, Overdrawn> {
         let bytes = text.into();
-        self.counted_in(self.charge_for_answer(bytes.len())?, bytes)
+        self.counted_in(self.room_now(bytes.len())?, bytes)
     }
 
     /// As [`View::counted`], in room that was found for it by [`View::room_for_answer`].
@@ -121,7 +121,12 @@ impl View {
         self.room_for_answer(bytes, Instant::now() + ROOM_WITHIN).await
     }
 
-    fn charge_for_answer(&self, bytes: usize) -> Result<Charge, Overdrawn> {
+    /// As [`View::room_for_answer`], at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is none.
+    pub fn room_now(&self, bytes: usize) -> Result<Charge, Overdrawn> {
         self.service().shared().requests.charge(self.principal().owner(), counted(bytes))
     }
 

@@ -68,8 +68,8 @@ impl Heartbeat {
 /// Makes a body of pieces. The guard is dropped with the stream, at its end too: a stream that ends
 /// while its run is live, because its reader is too slow, leaves a run without this client.
 ///
-/// What reads a run ([`Guard::reading`]) is cut, and so the connection, if there is no room for
-/// what it holds of a run that the engine has forgotten, or for a piece of more than 512 KiB.
+/// What reads a run ([`Guard::reading`]) is cut, and so the connection, if the engine has forgotten
+/// the run and there is no room for what is held of it, or for a piece of more than 512 KiB.
 pub fn stream_body<S>(pieces: S, heartbeat: Heartbeat, mut guard: Option<Guard>) -> Body
 where
     S: Stream<Item = Bytes> + Send + 'static,
@@ -143,6 +143,13 @@ impl Beat {
 fn after(period: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(period).unwrap_or(now + Duration::from_hours(24))
+}
+
+impl<S> Drop for StreamBody<S> {
+    fn drop(&mut self) {
+        // Before the guard gives back the place, and on this thread, whoever looks at it just now.
+        self.reading.close();
+    }
 }
 
 /// A stream holds more than there is room for.
@@ -246,7 +253,11 @@ where
         let rest = match pieces.as_mut().poll_next(cx) {
             Poll::Ready(Some(piece)) if first.is_empty() => {
                 first = piece;
-                continue;
+                // What is large goes alone: put together, it would be copied.
+                if first.len() < CHUNK_BYTES_MAX {
+                    continue;
+                }
+                Rest::Ready
             }
             Poll::Ready(Some(piece)) => {
                 if chunk.is_empty() {

@@ -5,7 +5,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
-use quell::{Engine, Payload, RunContext, RunRef};
+use quell::{Engine, Payload, RunContext, RunRef, RunStatus};
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Key, Service, ServiceLimits, parse_id, router};
 use serde::{Serialize, Serializer};
@@ -112,4 +112,48 @@ async fn a_stream_of_a_forgotten_run_goes_on_within_the_share_of_its_reader() {
     assert!(bytes > SIZE / 2, "{bytes}");
     let made = send(&app, "POST", "/v1/runs", &headers, large).await;
     assert_eq!(made.status, 201, "what was read is given back: {}", made.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_a_live_run_is_never_cut_however_large_its_events() {
+    let size = quell::limits::EVENT_BYTES_MAX - 100;
+    let shouts = Component::agent("shouts", move |ctx: RunContext, _input: Payload| async move {
+        for _ in 0..4 {
+            ctx.emit("x".repeat(size));
+        }
+        std::future::pending().await
+    });
+    let mut limits = ServiceLimits::default();
+    limits.requests_bytes_max = 100_000;
+    let service = Service::new(Engine::new(), Catalog::new().with(shouts)).limits(limits);
+    let app = router(service.clone());
+    let start = r#"{"component":{"kind":"agent","id":"shouts"},"id":"r"}"#;
+    assert_eq!(send(&app, "POST", "/v1/runs", &[JSON], start).await.status, 201);
+    let request = Request::get("/v1/runs/r/events?on_disconnect=cancel");
+    let answer = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let (mut body, mut bytes) = (answer.into_body(), 0);
+    while bytes < 4 * size {
+        bytes += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+    }
+    let run = service.engine().get(parse_id("r").unwrap()).unwrap();
+    assert_eq!(run.status(), RunStatus::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_streams_of_one_forgotten_run_are_charged_for_it_once() {
+    let witness = Arc::default();
+    let (service, app) = serve(20 * SIZE, &witness);
+    let (run, body) = begun(&service, &app).await;
+    let mut bodies = vec![body];
+    for _ in 0..20 {
+        let request = Request::get("/v1/runs/r/events").header(ADA.0, ADA.1);
+        let answer = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        bodies.push(answer.into_body());
+    }
+    service.engine().forget(run.id()).unwrap();
+    drop(run);
+    sleep(Duration::from_secs(5)).await;
+    for body in bodies {
+        assert!(rest(body).await.unwrap() > SIZE / 2, "each was a fifth of the share");
+    }
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use quell::{CancelRequest, Disposition, Engine, Payload, RunId, RunRef, RunReport, RunStatus};
 use quell_flow::{COMPONENT, Component, Contract, Reducers};
 use quell_http::{
-    Cancelled, Principal, SESSION, Service, View, Wait, next_event, run_bytes, same_id,
+    Cancelled, Guard, Principal, SESSION, Service, View, Wait, next_event, run_bytes, same_id,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -196,6 +196,12 @@ impl App {
             // Also if the engine knows it no longer.
             app.bury(&thread, &tracked, &run);
         }));
+    }
+
+    /// Says that an answer is a stream of a run, which is counted here for as long as it is kept.
+    pub(crate) fn reading(&self, guard: Guard, run: &RunRef) -> Guard {
+        let app = self.clone();
+        guard.reading_kept(self.service(), run, move |id| app.finals().has(id))
     }
 
     /// Asks runs to stop, all of them before any is waited for.

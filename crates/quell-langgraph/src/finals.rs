@@ -112,6 +112,11 @@ impl Finals {
         freed
     }
 
+    /// Tells whether a run is kept.
+    pub(crate) fn has(&self, id: RunId) -> bool {
+        self.0.lock().find(&id).is_some()
+    }
+
     /// Finds what is kept of a run that a principal may see.
     pub(crate) fn get(&self, whom: &Principal, id: RunId) -> Option<Arc<Final>> {
         let all = self.0.lock();

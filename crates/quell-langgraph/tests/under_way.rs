@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::Request;
 use axum::response::Response;
 use futures::StreamExt as _;
-use quell::{Engine, EngineConfig, Limits, Payload};
+use quell::{Engine, EngineConfig, Limits, Payload, RunContext, RunFilter, RunStatus};
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Key, ROOM_WITHIN, Service, ServiceLimits};
 use quell_langgraph::Options;
@@ -230,4 +230,40 @@ async fn who_waits_for_room_is_told_nothing_less_of_a_run_that_its_thread_has_lo
     let error = json!({ "error": "HTTPException", "message": format!("429: {WORDS}") });
     let error = json!({ "__error__": error }).to_string();
     assert!(told.trim() == error, "{:.99}", told.trim());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stream_of_a_live_run_is_not_cut_for_want_of_room() {
+    let grows = Component::agent("grows", async |ctx: RunContext, _input: Payload| {
+        ctx.emit(json!({ "emit": "values", "values": { "key": "x".repeat(200_000) } }));
+        std::future::pending().await
+    });
+    let mut limits = ServiceLimits::default();
+    limits.requests_bytes_max = 8_000_000;
+    let service = Service::new(Engine::new(), Catalog::new().with(grows)).limits(limits);
+    let app = quell_langgraph::router(service.clone(), Options::default());
+    let run = json!({
+        "assistant_id": "grows",
+        "input": { "text": "y".repeat(1_000_000) },
+        "stream_mode": "values",
+        "on_disconnect": "cancel",
+    });
+    let (mut streams, mut bytes) = (Vec::new(), 0);
+    for _ in 0..10 {
+        let answer = ask(&app, ADA, "POST", "/runs/stream", run.clone()).await;
+        assert_eq!(answer.status(), 200);
+        streams.push(answer.into_body().into_data_stream());
+    }
+    let mut held = Vec::new();
+    for pieces in &mut streams {
+        while bytes < 1_000_000 {
+            let piece = pieces.next().await.unwrap().unwrap();
+            bytes += piece.len();
+            held.push(piece);
+        }
+        bytes = 0;
+    }
+    let runs = service.engine().runs(&RunFilter::default());
+    assert!(runs.iter().all(|run| run.status() == RunStatus::Running), "none is cut");
+    drop(streams);
 }

@@ -146,7 +146,11 @@ fn answer(
         if has_come { body } else { Body::new(Held::new(body, member.receiving())) }
     });
     let answer = app.call(request);
-    async move { Ok(answer.await?.map(|body| Body::new(Held::new(body, busy)))) }
+    async move {
+        let answer = answer.await?;
+        busy.answered();
+        Ok(answer.map(|body| Body::new(Held::new(body, busy))))
+    }
 }
 
 /// How long the head of a request may take, from the first byte on.

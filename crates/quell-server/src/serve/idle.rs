@@ -182,6 +182,19 @@ impl Drop for Member {
     }
 }
 
+impl Busy {
+    /// Says that the answer is made. The time that this took is ours, not the client's, unless
+    /// there is more that it has yet to take.
+    pub(super) fn answered(&self) {
+        if let Some(state) = self.idle.0.lock().all.get_mut(&self.number)
+            && state.busy == 1
+            && state.backlog.since().is_none()
+        {
+            state.asked = Instant::now();
+        }
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         let mut table = self.idle.0.lock();
@@ -328,5 +341,21 @@ mod tests {
         idle.close_oldest();
         assert!(is_told(&pipelines) && !is_told(&streams));
         drop((asked, stream));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_an_answer_took_to_make_is_not_the_clients() {
+        let (idle, waits) = (Idle::default(), Backlog::default());
+        let member = answered(&idle, &waits);
+        let asked = member.busy(false);
+        tokio::time::advance(PATIENCE).await;
+        asked.answered();
+        waits.note(true);
+        idle.close_oldest();
+        assert!(!is_told(&member), "it has hardly begun to take it");
+        tokio::time::advance(PATIENCE).await;
+        idle.close_oldest();
+        assert!(is_told(&member));
+        drop(asked);
     }
 }
