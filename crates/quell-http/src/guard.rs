@@ -10,7 +10,6 @@ use quell::{CancelRequest, CauseKind, Engine, RunId, RunRef};
 use crate::ids::{Identity, find, identity};
 use crate::ledger::{Charge, Overdrawn};
 use crate::readers::Read;
-use crate::service::Service;
 use crate::view::View;
 
 /// What becomes of a run when the client that follows it goes away.
@@ -93,16 +92,17 @@ impl View {
 
 impl Guard {
     /// Says that the answer is a stream which reads the run, and holds it with its log. When the
-    /// engine has forgotten the run, that counts as under way for whoever has the place, which is
-    /// said before ([`Guard::holding`]); if there is no room for it, the stream is cut.
-    pub fn reading(mut self, service: &Service, run: &RunRef) -> Self {
+    /// engine has forgotten the run, that counts as under way for the principal; if there is no
+    /// room for it, the stream is cut.
+    pub fn reading(mut self, view: &View, run: &RunRef) -> Self {
+        let (service, owner) = (view.service(), view.principal().owner());
         let shared = service.shared();
         self.read = Some(Read {
             run: run.clone(),
             name: self.run,
             engine: service.engine().clone(),
             requests: shared.requests.clone(),
-            owner: self.place.as_ref().and_then(Charge::owner),
+            owner: owner.cloned(),
             readers: shared.readers.clone(),
             is_kept: None,
         });
@@ -113,11 +113,11 @@ impl Guard {
     /// forgotten it, as this tells: meanwhile the stream is charged nothing.
     pub fn reading_kept(
         self,
-        service: &Service,
+        view: &View,
         run: &RunRef,
         is_kept: impl Fn(RunId) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let mut guard = self.reading(service, run);
+        let mut guard = self.reading(view, run);
         if let Some(read) = &mut guard.read {
             read.is_kept = Some(Box::new(is_kept));
         }
@@ -129,9 +129,7 @@ impl Guard {
         self.place = Some(place);
         self
     }
-}
 
-impl Guard {
     /// Takes what its stream reads of a run.
     pub(crate) fn take_read(&mut self) -> Option<Read> {
         self.read.take()

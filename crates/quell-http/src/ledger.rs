@@ -202,11 +202,6 @@ impl Charge {
         }
     }
 
-    /// Yields whom it is charged to, if they have a name.
-    pub(crate) fn owner(&self) -> Option<Arc<str>> {
-        self.owner.clone()
-    }
-
     /// Yields the bytes.
     pub const fn bytes(&self) -> usize {
         self.bytes

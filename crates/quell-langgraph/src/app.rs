@@ -199,9 +199,9 @@ impl App {
     }
 
     /// Says that an answer is a stream of a run, which is counted here for as long as it is kept.
-    pub(crate) fn reading(&self, guard: Guard, run: &RunRef) -> Guard {
+    pub(crate) fn reading(&self, guard: Guard, view: &View, run: &RunRef) -> Guard {
         let app = self.clone();
-        guard.reading_kept(self.service(), run, move |id| app.finals().has(id))
+        guard.reading_kept(view, run, move |id| app.finals().has(id))
     }
 
     /// Asks runs to stop, all of them before any is waited for.

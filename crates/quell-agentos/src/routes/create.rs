@@ -42,7 +42,7 @@ pub(super) async fn create(
     let policy = if form.is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = site.service.guard(&run, policy).holding(place);
     if form.is_stream {
-        let guard = guard.reading(&site.service, &run);
+        let guard = guard.reading(&view, &run);
         return streamed(site, &view, &run, guard, form.is_background);
     }
     run.ended().await;

@@ -254,9 +254,8 @@ pub(crate) async fn stream_run(
     }
     // Whoever asks for the head alone follows nothing.
     let place = if method == Method::HEAD { None } else { Some(view.stream_place()?) };
-    let guard = place.map(|place| {
-        service.guard(&run, query.on_disconnect).holding(place).reading(&service, &run)
-    });
+    let guard = place
+        .map(|place| service.guard(&run, query.on_disconnect).holding(place).reading(&view, &run));
     let frames = service.events(&run, after.unwrap_or(0)).map(|event| wire::frame(&event));
     let heartbeat = Heartbeat::idle(HEARTBEAT, ": heartbeat\n\n");
     let mut extra = HeaderMap::new();

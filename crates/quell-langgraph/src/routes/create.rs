@@ -86,7 +86,7 @@ impl Made {
         set(&mut headers, "location", &format!("{path}/stream"));
         set(&mut headers, "content-location", &path);
         let guard = app.service().guard(&self.found.run, self.on_disconnect);
-        let guard = app.reading(guard.holding(place), &self.found.run);
+        let guard = app.reading(guard.holding(place), &self.view, &self.found.run);
         let frames = frames(app, &self.found, Modes::ALL, From::Start);
         sse_response(frames, heartbeat(), Some(guard), headers)
     }

@@ -76,7 +76,7 @@ fn join_stream(
         return Ok(sse_response(error, Heartbeat::none(), None, stream_headers()));
     };
     let from = from(&found, headers);
-    let guard = app.reading(guard(view, &found, method, &query)?, &found.run);
+    let guard = app.reading(guard(view, &found, method, &query)?, view, &found.run);
     Ok(sse_response(frames(app, &found, modes, from), heartbeat(), Some(guard), stream_headers()))
 }
 
