@@ -18,13 +18,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
-use quell::{Engine, Payload, RunId, RunRef};
+use quell::{Engine, RunId, RunRef};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::ids::{Identity, find};
 use crate::ledger::{Charge, Ledger, Overdrawn};
-use crate::render::{Counted, counted, row_bytes};
+use crate::render::{Counted, counted, run_bytes};
 
 /// The streams of a service. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -163,7 +163,9 @@ impl<S: Send + 'static> Reading<S> {
         }
         reading
     }
+}
 
+impl<S> Reading<S> {
     /// Looks at what there is, with the waker of whoever looks.
     pub(crate) fn polled<T>(
         &self,
@@ -177,9 +179,7 @@ impl<S: Send + 'static> Reading<S> {
     pub(crate) fn is_over(&self) -> bool {
         matches!(&*self.state.lock(), State::Over)
     }
-}
 
-impl<S> Reading<S> {
     /// Gives up what it holds.
     pub(crate) fn close(&self) {
         let held = std::mem::replace(&mut *self.state.lock(), State::Over);
@@ -223,13 +223,6 @@ impl<S: Send + 'static> Reader for Reading<S> {
         // What is held may be of a user, whose destructors take their time.
         drop(tokio::task::spawn_blocking(move || drop(held)));
     }
-}
-
-/// Yields what a run takes in memory with its log, about, also if the engine has forgotten it: its
-/// rows, what it was given, and its events.
-pub fn run_bytes(run: &RunRef) -> usize {
-    let rows = run.report().rows.iter().map(row_bytes).sum::<usize>();
-    rows + run.input().map_or(0, Payload::bytes_max) + run.log_bytes()
 }
 
 /// How often streams are looked at.

@@ -167,6 +167,13 @@ pub fn row_bytes(row: &RunRow) -> usize {
     512 + values.map(Payload::bytes_max).sum::<usize>()
 }
 
+/// Yields what a run takes in memory with its log, about, also if the engine has forgotten it: its
+/// rows, what it was given, and its events.
+pub fn run_bytes(run: &RunRef) -> usize {
+    let rows = run.report().rows.iter().map(row_bytes).sum::<usize>();
+    rows + run.input().map_or(0, Payload::bytes_max) + run.log_bytes()
+}
+
 /// Yields the newest of these runs, newest first, at most so many of them. The others are neither
 /// sorted nor read.
 pub fn newest(runs: impl IntoIterator<Item = RunRef>, most: usize) -> Vec<RunRef> {
