@@ -128,14 +128,16 @@ impl Readers {
 async fn watch(table: Weak<Mutex<Table>>, charges: Arc<Mutex<Charges>>) {
     loop {
         tokio::time::sleep(EVERY).await;
-        let Some(all) = table.upgrade().and_then(|table| table.lock().open()) else { return };
+        let Some(open) = table.upgrade().map(|table| table.lock().open()) else { return };
+        // Also after the last stream: nobody comes by again.
+        charges.lock().all.retain(|_, charge| charge.strong_count() > 0);
+        let Some(all) = open else { return };
         for reader in all {
             if let Some(reader) = reader.upgrade() {
                 reader.look();
             }
             tokio::task::consume_budget().await;
         }
-        charges.lock().all.retain(|_, charge| charge.strong_count() > 0);
     }
 }
 
@@ -238,5 +240,40 @@ const PIECE_BYTES_MAX: usize = 512 << 10;
 impl<S> fmt::Debug for Reading<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reading").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream::pending;
+    use quell::{Payload, RunContext, RunSpec};
+
+    use super::*;
+    use crate::ids::identity;
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_left_of_what_was_charged_when_the_last_stream_is_gone() {
+        let (engine, readers) = (Engine::new(), Readers::default());
+        let requests = Ledger::new("bytes", 1 << 20, 25);
+        let body = async |_ctx: RunContext| Ok(Payload::from("hi"));
+        let run = engine.submit(RunSpec::agent("a"), body).unwrap().run().clone();
+        run.quiescent().await;
+        let read = Read {
+            name: identity(&run),
+            run: run.clone(),
+            engine: engine.clone(),
+            requests: requests.clone(),
+            owner: Some("ada".into()),
+            readers: readers.clone(),
+            is_kept: None,
+        };
+        let reading = Reading::new(pending::<Bytes>(), Some(read));
+        engine.forget(run.id()).unwrap();
+        tokio::time::sleep(2 * EVERY).await;
+        assert!(requests.total() > 0 && readers.charges.lock().all.len() == 1);
+        drop(reading);
+        tokio::time::sleep(2 * EVERY).await;
+        assert!(requests.total() == 0 && readers.table.lock().watch.is_none());
+        assert!(readers.charges.lock().all.is_empty());
     }
 }
