@@ -325,15 +325,7 @@ mod tests {
     #[test]
     fn every_status_is_counted_once() {
         let mut counts = Counts::default();
-        for status in [
-            RunStatus::Queued,
-            RunStatus::Running,
-            RunStatus::Stopping,
-            RunStatus::Completed,
-            RunStatus::Failed,
-            RunStatus::Cancelled,
-            RunStatus::TimedOut,
-        ] {
+        for status in RunStatus::ALL {
             counts.add(status);
         }
         let once = Counts { live: 3, completed: 1, failed: 1, cancelled: 1, timed_out: 1 };

@@ -52,6 +52,27 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
+    /// Every status once, in the order of declaration: the one at `i` is `i` as a number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_core::RunStatus;
+    ///
+    /// let named = RunStatus::ALL.into_iter().find(|status| status.as_str() == "timed-out");
+    /// assert_eq!(named, Some(RunStatus::TimedOut));
+    /// assert_eq!(RunStatus::ALL.into_iter().filter(|status| status.is_terminal()).count(), 4);
+    /// ```
+    pub const ALL: [Self; 7] = [
+        Self::Queued,
+        Self::Running,
+        Self::Stopping,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::TimedOut,
+    ];
+
     /// Tells whether the status is final.
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::TimedOut)

@@ -90,6 +90,23 @@ fn every_status_has_a_name_and_four_are_final() {
 }
 
 #[test]
+fn every_status_is_listed_once_and_in_order() {
+    // Exhaustive: a new status must be named here, and so be listed.
+    let next = |status: &RunStatus| match status {
+        RunStatus::Queued => Some(RunStatus::Running),
+        RunStatus::Running => Some(RunStatus::Stopping),
+        RunStatus::Stopping => Some(RunStatus::Completed),
+        RunStatus::Completed => Some(RunStatus::Failed),
+        RunStatus::Failed => Some(RunStatus::Cancelled),
+        RunStatus::Cancelled => Some(RunStatus::TimedOut),
+        RunStatus::TimedOut => None,
+    };
+    let all: Vec<_> = std::iter::successors(Some(RunStatus::Queued), next).collect();
+    assert_eq!(all, RunStatus::ALL);
+    assert!(all.iter().enumerate().all(|(place, status)| *status as usize == place));
+}
+
+#[test]
 fn every_sort_of_work_has_a_name() {
     for work in [Work::Body, Work::Hook, Work::Blocking, Work::Process] {
         assert_eq!(work.as_str(), format!("{work:?}").to_lowercase());

@@ -52,32 +52,16 @@ pub(crate) const UNDER: u32 = 1 << 21;
 /// A token from outside stops the run: it is asked before the run starts.
 pub(crate) const LINKED: u32 = 1 << 18;
 
-const ALL: [RunStatus; 7] = [
-    RunStatus::Queued,
-    RunStatus::Running,
-    RunStatus::Stopping,
-    RunStatus::Completed,
-    RunStatus::Failed,
-    RunStatus::Cancelled,
-    RunStatus::TimedOut,
-];
-
+/// Yields the place of a status among [`RunStatus::ALL`].
 pub(crate) const fn status_bits(status: RunStatus) -> u32 {
-    match status {
-        RunStatus::Queued => 0,
-        RunStatus::Running => 1,
-        RunStatus::Stopping => 2,
-        RunStatus::Completed => 3,
-        RunStatus::Failed => 4,
-        RunStatus::Cancelled => 5,
-        RunStatus::TimedOut => 6,
-    }
+    status as u32
 }
+
+const _: () = assert!(RunStatus::ALL.len() <= STATUS as usize + 1, "every status has its bits");
 
 pub(crate) fn status(bits: u32) -> RunStatus {
     if faults::on("read-what-was") && bits & STOPPING != 0 {
         return RunStatus::Running;
     }
-    let index = (bits & STATUS) as usize;
-    if index < ALL.len() { ALL[index] } else { RunStatus::Queued }
+    RunStatus::ALL.get((bits & STATUS) as usize).copied().unwrap_or(RunStatus::Queued)
 }

@@ -1,10 +1,9 @@
 //! The description of the native API, made from the code.
 
-use quell::RunKind;
+use quell::{RunKind, RunStatus};
 use serde_json::json;
 use utoipa::OpenApi;
 
-use crate::native::query::STATUSES;
 use crate::native::routes;
 use crate::state::status_name;
 
@@ -43,7 +42,7 @@ pub(crate) struct Document;
 /// Writes the description as JSON.
 pub(crate) fn json() -> String {
     let Ok(mut document) = serde_json::to_value(Document::openapi()) else { return "{}".into() };
-    let statuses = STATUSES.map(status_name);
+    let statuses = RunStatus::ALL.map(status_name);
     // Words that the code has as text.
     let enums: [(&str, Vec<Option<&str>>); 5] = [
         ("RunSummary/allOf/1/properties/kind", KINDS.map(|kind| Some(kind.as_str())).to_vec()),

@@ -77,7 +77,7 @@ pub(crate) fn seq(text: &str) -> Result<u64, Problem> {
 }
 
 fn status(name: &str) -> Result<RunStatus, Problem> {
-    let known = STATUSES.into_iter().find(|status| status.as_str() == name);
+    let known = RunStatus::ALL.into_iter().find(|status| status.as_str() == name);
     known.ok_or_else(|| bad(format!("status `{name}` is none")))
 }
 
@@ -104,16 +104,6 @@ fn unknown(key: &str) -> Problem {
 fn bad(detail: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-parameter", detail)
 }
-
-pub(crate) const STATUSES: [RunStatus; 7] = [
-    RunStatus::Queued,
-    RunStatus::Running,
-    RunStatus::Stopping,
-    RunStatus::Completed,
-    RunStatus::Failed,
-    RunStatus::Cancelled,
-    RunStatus::TimedOut,
-];
 
 /// Runs in a list that names no limit.
 const LIMIT: usize = 100;
