@@ -161,13 +161,14 @@ impl App {
         // As a client was told that waited for it: a run that left no values leaves its thread's.
         let of_thread = fold.current().is_none().then(|| thread.values(self.engine())).flatten();
         let body = self.final_text(&run.report(), tracked, &fold, of_thread.as_ref());
+        let shown = of_thread.as_ref().or(fold.current()).map(Arc::downgrade).unwrap_or_default();
         let (kept, kept_thread) = (Arc::clone(tracked), Arc::clone(thread));
         self.0.finals.keep(Final {
             run: run.clone(),
             thread: kept_thread,
             tracked: kept,
             body: body.into(),
-            taken: Mutex::default(),
+            shown,
             run_bytes: run_bytes(run),
         });
         self.service().view(Contract::LangGraph, Principal::anonymous()).forget(run);

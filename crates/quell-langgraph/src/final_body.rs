@@ -1,29 +1,44 @@
 //! The final body of a run (contract, section 7): made once for all who take it at the same time.
 
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use quell::{Payload, RunReport};
-use quell_http::{BodyError, Charge, Overdrawn, View, WeakCounted, aside};
+use quell_http::{BodyError, Charge, Counted, Overdrawn, View, WeakCounted, aside};
 use serde_json::json;
-use tokio::sync::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::app::{App, Found};
+use crate::finals::Final;
 use crate::threads::Tracked;
 use crate::values::{Fold, Values};
 use crate::wire::failure;
 
 /// The final body that was made last of a run, for as long as a client takes it.
 #[derive(Debug, Default)]
-pub(crate) struct FinalBody(Mutex<Made>);
+pub(crate) struct FinalBody {
+    /// Held while it is made: all who wait for the run ask at its end.
+    making: tokio::sync::Mutex<()>,
+    last: Mutex<Shared>,
+    /// Wakes those who wait for room when there is a body that they may take without any.
+    is_shared: Arc<Notify>,
+}
 
 #[derive(Debug, Default)]
-struct Made {
+struct Shared {
     /// The values that it shows, and nothing else: the error of a run stays the same.
     of: Weak<Values>,
     text: WeakCounted,
+}
+
+impl Shared {
+    fn get(&self, of: &Weak<Values>) -> Option<Counted> {
+        if self.of.ptr_eq(of) { self.text.upgrade() } else { None }
+    }
 }
 
 impl FinalBody {
@@ -39,11 +54,8 @@ impl FinalBody {
         make: impl FnOnce() -> String + Send + 'static,
     ) -> Result<Bytes, Unmade> {
         let of = values.map(Arc::downgrade).unwrap_or_default();
-        // Held while it is made: all who wait for the run ask at its end.
-        let mut last = self.0.lock().await;
-        if last.of.ptr_eq(&of)
-            && let Some(text) = last.text.upgrade()
-        {
+        let _one_at_a_time = self.making.lock().await;
+        if let Some(text) = self.last.lock().get(&of) {
             return Ok(text.into());
         }
         let by = view.clone();
@@ -58,8 +70,23 @@ impl FinalBody {
             counted.map_err(|error| Unmade::NoRoom { bytes, error })
         });
         let text = written.await.map_err(Unmade::Broken)??;
-        *last = Made { of, text: text.downgrade() };
-        Ok(text.into())
+        Ok(self.get_or(&of, || Ok(text))?.into())
+    }
+
+    /// Yields the body that shows these values and is being taken, or shares this one.
+    pub(crate) fn get_or<E>(
+        &self,
+        of: &Weak<Values>,
+        counted: impl FnOnce() -> Result<Counted, E>,
+    ) -> Result<Counted, E> {
+        let mut last = self.last.lock();
+        if let Some(text) = last.get(of) {
+            return Ok(text);
+        }
+        let text = counted()?;
+        *last = Shared { of: Weak::clone(of), text: text.downgrade() };
+        self.is_shared.notify_waiters();
+        Ok(text)
     }
 }
 
@@ -73,12 +100,28 @@ enum Unmade {
     Broken(BodyError),
 }
 
+/// Of what a final body is made: a run that has ended, or what is left of one that was deleted.
+pub(crate) enum Source {
+    Run(Found),
+    Left(Arc<Final>),
+}
+
+impl Source {
+    fn tracked(&self) -> &Arc<Tracked> {
+        match self {
+            Self::Run(found) => &found.tracked,
+            Self::Left(left) => &left.tracked,
+        }
+    }
+}
+
 impl App {
     /// Waits for the end of a run for a client, and then so long for room, and yields the final
     /// body. The guard of the answer is the client's: this wait has no policy of its own.
     ///
     /// While it waits for room it holds nothing of the run, which it looks for again: the body, its
-    /// values and the report would be counted to nobody.
+    /// values and the report would be counted to nobody. It waits no longer once another client
+    /// takes the same body, which needs no second room.
     ///
     /// # Errors
     ///
@@ -86,32 +129,48 @@ impl App {
     pub(crate) async fn wait_for(
         &self,
         view: &View,
-        mut found: Found,
+        source: Source,
         joins: bool,
         patience: Duration,
     ) -> Result<Bytes, Overdrawn> {
-        found.run.ended().await;
-        let (thread, run) = (found.tracked.about.thread, found.run.id().as_uuid());
-        let is_own = found.thread.is_some();
-        let (until, mut room) = (Instant::now() + patience, None);
+        if let Source::Run(found) = &source {
+            found.run.ended().await;
+        }
+        let (thread, run) = (source.tracked().about.thread, source.tracked().id.as_uuid());
+        let is_stranger = matches!(&source, Source::Run(Found { thread: None, .. }));
+        let is_shared = Arc::clone(&source.tracked().body.is_shared);
+        let (until, mut source, mut room) = (Instant::now() + patience, source, None);
         loop {
-            let body = self.body_of(view, found, joins, room).await;
+            let mut shared = pin!(is_shared.notified());
+            // From here on none is missed.
+            shared.as_mut().enable();
+            let body = match source {
+                Source::Run(found) => self.body_of(view, found, joins, room).await,
+                Source::Left(left) => {
+                    let bytes = left.body.len();
+                    left.body(view, room).map_err(|error| Unmade::NoRoom { bytes, error })
+                }
+            };
             let (bytes, error) = match body {
                 Ok(body) => return Ok(body),
                 Err(Unmade::NoRoom { bytes, error }) => (bytes, error),
                 Err(Unmade::Broken(BodyError::Overdrawn(error))) => return Err(error),
                 Err(Unmade::Broken(_)) => return Ok(failure::internal_text().into()),
             };
-            let charge = view.room_for_answer(bytes, until).await?;
+            // A body to share first: whoever gets it needs no room.
+            room = tokio::select! {
+                biased;
+                () = shared => None,
+                room = view.room_for_answer(bytes, until) => Some(room?),
+            };
             // Without its thread it would be shown as another contract's: without the values on
             // which it started.
             let again = self.find(view, Some(thread), run);
-            if let Some(again) = again.filter(|again| again.thread.is_some() == is_own) {
-                (found, room) = (again, Some(charge));
-            } else {
-                let left = self.left(view, Some(thread), run).ok_or(error)?;
-                return left.body_in(view, charge);
-            }
+            let again = again.filter(|again| again.thread.is_none() == is_stranger);
+            source = match again {
+                Some(again) => Source::Run(again),
+                None => Source::Left(self.left(view, Some(thread), run).ok_or(error)?),
+            };
         }
     }
 

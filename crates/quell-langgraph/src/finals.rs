@@ -1,15 +1,16 @@
 //! Final bodies of runs that were deleted at their end: a client whose connection was cut still
 //! gets its answer (contract, section 7), and a resumable stream its events.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quell::{RunId, RunRef};
-use quell_http::{Charge, Counted, Overdrawn, Principal, ServiceLimits, Shares, View, WeakCounted};
+use quell_http::{Charge, Overdrawn, Principal, ServiceLimits, Shares, View};
 
 use crate::threads::{Thread, Tracked};
+use crate::values::Values;
 
 /// The final bodies, within a bound of number and of memory, of which every owner has a share.
 #[derive(Debug)]
@@ -22,60 +23,26 @@ pub(crate) struct Final {
     pub(crate) thread: Arc<Thread>,
     pub(crate) tracked: Arc<Tracked>,
     pub(crate) body: Bytes,
-    /// The body as clients are taking it.
-    pub(crate) taken: Mutex<WeakCounted>,
+    /// The values that the body shows.
+    pub(crate) shown: Weak<Values>,
     /// What the run takes, with its log.
     pub(crate) run_bytes: usize,
 }
 
 impl Final {
-    /// Yields the body for a client. The first one is charged for it until all who came meanwhile
-    /// have taken it: it is one, and may have left here by then.
+    /// Yields the body for a client, in room that it found before, if any. The first one is charged
+    /// for it until all who came meanwhile have taken it: it is one, and may have left here by
+    /// then.
     ///
     /// # Errors
     ///
     /// Fails if there is no room for it among what is under way.
-    pub(crate) fn body(&self, view: &View) -> Result<Bytes, Overdrawn> {
-        self.taken(|body| view.counted(body))
-    }
-
-    /// As [`Final::body`], for the client that made the run: it waits for room
-    /// ([`View::room_soon`]), and holds nothing of the run meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// Fails if there is none by then, or what was kept has left.
-    pub(crate) async fn body_soon(self: Arc<Self>, view: &View) -> Result<Bytes, Overdrawn> {
-        let error = match self.body(view) {
-            Ok(body) => return Ok(body),
-            Err(error) => error,
+    pub(crate) fn body(&self, view: &View, room: Option<Charge>) -> Result<Bytes, Overdrawn> {
+        let counted = || match room {
+            Some(room) => view.counted_in(room, self.body.clone()),
+            None => view.counted(self.body.clone()),
         };
-        let (left, bytes) = (Arc::downgrade(&self), self.body.len());
-        drop(self);
-        let room = view.room_soon(bytes).await?;
-        left.upgrade().ok_or(error)?.body_in(view, room)
-    }
-
-    /// As [`Final::body`], in room that was found for it.
-    ///
-    /// # Errors
-    ///
-    /// Fails if it is larger than that, and too much is under way.
-    pub(crate) fn body_in(&self, view: &View, room: Charge) -> Result<Bytes, Overdrawn> {
-        self.taken(|body| view.counted_in(room, body))
-    }
-
-    fn taken(
-        &self,
-        counted: impl FnOnce(Bytes) -> Result<Counted, Overdrawn>,
-    ) -> Result<Bytes, Overdrawn> {
-        let mut taken = self.taken.lock();
-        if let Some(body) = taken.upgrade() {
-            return Ok(body.into());
-        }
-        let body = counted(self.body.clone())?;
-        *taken = body.downgrade();
-        Ok(body.into())
+        Ok(self.tracked.body.get_or(&self.shown, counted)?.into())
     }
 
     /// What it takes in memory, about: what came, as it is held by the request, the run, its log
@@ -160,8 +127,8 @@ mod tests {
             tracked.weight = weight;
             let thread = Arc::new(Thread::new(Uuid::nil(), owner, &Keys::new(), true));
             let (id, body) = (run.id(), "x".repeat(body).into());
-            let (tracked, taken) = (Arc::new(tracked), Mutex::default());
-            finals.keep(Final { run, thread, tracked, body, taken, run_bytes: 0 });
+            let (tracked, shown) = (Arc::new(tracked), Weak::new());
+            finals.keep(Final { run, thread, tracked, body, shown, run_bytes: 0 });
             id
         };
         let ids: Vec<_> = (0..20).map(|_| keep(None, 2 * KIB, 2 * KIB)).collect();
@@ -193,8 +160,8 @@ mod tests {
         let mut tracked = stranger(&run, Uuid::nil(), Reducers::default());
         tracked.charge = Some(kept.charge(Some(&ada), 1_000).unwrap());
         let thread = Arc::new(Thread::new(Uuid::nil(), Some(&ada), &Keys::new(), true));
-        let (tracked, taken) = (Arc::new(tracked), Mutex::default());
-        let left = Final { run, thread, tracked, body: "{}".into(), taken, run_bytes: 0 };
+        let (tracked, shown) = (Arc::new(tracked), Weak::new());
+        let left = Final { run, thread, tracked, body: "{}".into(), shown, run_bytes: 0 };
         let id = left.run.id();
         finals.keep(left);
         assert!(finals.evict(Some(&"ben".into()), 1) == 0 && kept.total() == 1_000, "it is hers");

@@ -141,6 +141,59 @@ async fn who_waits_for_a_run_waits_for_room_for_its_final_body_too() {
     }
 }
 
+/// Takes an answer, but for what keeps it alive, and holds it.
+async fn taken(answer: Response) -> Bytes {
+    let mut pieces = answer.into_body().into_data_stream();
+    loop {
+        let piece = pieces.next().await.unwrap().unwrap();
+        if piece != "\n" {
+            return piece;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_wait_for_room_take_the_body_for_which_one_of_them_found_it() {
+    for completion in ["keep", "delete"] {
+        let gate = gate();
+        let app = app(&gate);
+        let (one, two) = (ended(&app, ADA, true).await, ended(&app, ADA, true).await);
+        let run = json!({ "assistant_id": "waits", "input": {}, "on_completion": completion });
+        let first = ask(&app, ADA, "POST", "/runs/wait", run).await;
+        let path = first.headers()["content-location"].to_str().unwrap().to_owned();
+        let mut all = vec![tokio::spawn(taken(first))];
+        for _ in 0..3 {
+            all.push(tokio::spawn(taken(join(&app, ADA, &path).await)));
+        }
+        let held = join(&app, ADA, &one).await;
+        let other = join(&app, ADA, &two).await;
+        gate.add_permits(1);
+        assert!(timeout(ROOM_WITHIN / 3, &mut all[0]).await.is_err(), "they wait for room");
+        drop(other);
+        let all = timeout(Duration::from_secs(1), futures::future::join_all(all)).await;
+        let all: Vec<_> = all.unwrap().into_iter().map(Result::unwrap).collect();
+        assert!(all.iter().all(|text| text.len() > SIZE && text.as_ptr() == all[0].as_ptr()));
+        drop(held);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_that_is_taken_is_shared_after_its_run_was_deleted() {
+    let gate = gate();
+    let app = app(&gate);
+    let one = ended(&app, ADA, true).await;
+    let run = json!({ "assistant_id": "waits", "input": {} });
+    let waiting = ask(&app, ADA, "POST", "/runs/wait", run).await;
+    let path = waiting.headers()["content-location"].to_str().unwrap().to_owned();
+    let _held = join(&app, ADA, &one).await;
+    gate.add_permits(1);
+    let first = taken(waiting).await;
+    assert_eq!(ask(&app, ADA, "GET", &path, Value::Null).await.status(), 404);
+    let again = join(&app, ADA, &path).await;
+    assert_eq!(again.status(), 200, "it needs no second room");
+    assert_eq!(taken(again).await.as_ptr(), first.as_ptr());
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_a_run_is_told_in_the_body_that_there_is_no_room_for_it() {
     let gate = gate();

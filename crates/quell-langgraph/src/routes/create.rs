@@ -18,6 +18,7 @@ use quell_http::{
 
 use crate::app::{App, Found, object_of, selected_of};
 use crate::create::Order;
+use crate::final_body::Source;
 use crate::finals::Final;
 use crate::routes::{Parts, json, parts, read_json, rendered, set};
 use crate::stream::{From, frames};
@@ -96,10 +97,10 @@ impl Made {
         let run = self.found.run.id().as_uuid();
         // The same request may have come before, and the run been deleted at its end.
         let mut response = if let Some(left) = app.left(&self.view, None, run) {
-            let view = self.view;
+            let (app, view) = (app.clone(), self.view);
             let text = async move {
                 let _place = place;
-                left.body_soon(&view).await
+                app.wait_for(&view, Source::Left(left), false, ROOM_WITHIN).await
             };
             told(text.boxed(), None)
         } else {
@@ -123,7 +124,7 @@ impl Made {
 
 /// The body that was kept of a run that was deleted at its end.
 pub(super) fn final_body(view: &View, left: &Final) -> Result<Response, Refusal> {
-    Ok(json_bytes(left.body(view)?))
+    Ok(json_bytes(left.body(view, None)?))
 }
 
 /// A body that is kept alive until the run has ended, and there is room for it. If there is none
@@ -139,7 +140,8 @@ pub(super) async fn waited(
     let (app, view) = (app.clone(), view.clone());
     let is_over = joins && found.run.status().is_terminal();
     let patience = if is_over { Duration::ZERO } else { ROOM_WITHIN };
-    let mut text = async move { app.wait_for(&view, found, joins, patience).await }.boxed();
+    let source = Source::Run(found);
+    let mut text = async move { app.wait_for(&view, source, joins, patience).await }.boxed();
     if is_over {
         let text_now = text.await?;
         text = future::ready(Ok(text_now)).boxed();
