@@ -9,10 +9,11 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::Request;
 use axum::response::Response;
 use futures::StreamExt as _;
-use quell::{Engine, EngineConfig, Limits, Payload, RunContext, RunFilter, RunStatus};
+use quell::{Engine, EngineConfig, Limits, Payload, RunContext, RunFilter, RunSpec, RunStatus};
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Key, ROOM_WITHIN, Service, ServiceLimits};
 use quell_langgraph::Options;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
@@ -26,12 +27,13 @@ const BEN: &str = "bens-key";
 const SIZE: usize = 400_000;
 
 fn app(gate: &Arc<Semaphore>) -> Router {
-    app_of(EngineConfig::default(), gate)
+    app_of(EngineConfig::default(), gate, &Arc::default())
 }
 
 /// An owner may have 1,000,000 bytes under way: two bodies and a half; what is kept of hers has
-/// room for some more. `waits` waits at a gate.
-fn app_of(config: EngineConfig, gate: &Arc<Semaphore>) -> Router {
+/// room for some more. `waits` waits at a gate. A step of `dear` holds the witness for as long as
+/// it is in memory: nobody reads what it returned.
+fn app_of(config: EngineConfig, gate: &Arc<Semaphore>, witness: &Arc<()>) -> Router {
     let said = || Payload::from(json!({ "text": "x".repeat(SIZE) }));
     let gate = Arc::clone(gate);
     let waits = Component::agent("waits", move |_ctx, _input: Payload| {
@@ -41,13 +43,30 @@ fn app_of(config: EngineConfig, gate: &Arc<Semaphore>) -> Router {
             Ok(said())
         }
     });
+    let witness = Arc::clone(witness);
+    let dear = Component::agent("dear", move |ctx: RunContext, _input: Payload| {
+        let value = Payload::json_later(Dear(Arc::clone(&witness)), 100);
+        async move {
+            ctx.spawn(RunSpec::step("dear"), async move |ctx| Ok(ctx.set_output(value))).await?;
+            Ok(said())
+        }
+    });
     let loud = Component::agent("loud", move |_ctx, _input: Payload| async move { Ok(said()) });
     let mut limits = ServiceLimits::default();
     limits.requests_bytes_max = 4_000_000;
     limits.kept_bytes_max = 24_000_000;
     let access = Access::open().key(Key::new("ada", ADA)).key(Key::new("ben", BEN));
-    let service = Service::new(Engine::with_config(config), Catalog::new().with(loud).with(waits));
+    let catalog = Catalog::new().with(loud).with(waits).with(dear);
+    let service = Service::new(Engine::with_config(config), catalog);
     quell_langgraph::router(service.limits(limits).access(access), Options::default())
+}
+
+struct Dear(#[expect(dead_code, reason = "it is counted")] Arc<()>);
+
+impl Serialize for Dear {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
 }
 
 fn gate() -> Arc<Semaphore> {
@@ -223,22 +242,27 @@ async fn who_waits_for_a_run_is_told_in_the_body_that_there_is_no_room_for_it() 
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_room_holds_nothing_of_a_run_that_is_forgotten_meanwhile() {
-    let mut limits = Limits::default();
+    let (mut limits, witness) = (Limits::default(), Arc::default());
     limits.ended_trees_max = 4;
-    let app = app_of(EngineConfig::default().limits(limits), &gate());
+    let app = app_of(EngineConfig::default().limits(limits), &gate(), &witness);
+    let before = Arc::strong_count(&witness);
     let mut held = Vec::new();
     for _ in 0..2 {
         let path = ended(&app, ADA, true).await;
         held.push(join(&app, ADA, &path).await);
     }
-    let run = json!({ "assistant_id": "loud", "input": {}, "on_completion": "keep" });
-    let waiting = ask(&app, ADA, "POST", "/runs/wait", run.clone()).await;
-    let path = waiting.headers()["content-location"].to_str().unwrap().to_owned();
-    let mut waiting = tokio::spawn(text(waiting));
+    let run = |agent| json!({ "assistant_id": agent, "input": {}, "on_completion": "keep" });
+    let mut waiting = tokio::spawn(text(ask(&app, ADA, "POST", "/runs/wait", run("dear")).await));
     assert!(timeout(ROOM_WITHIN / 3, &mut waiting).await.is_err(), "it waits for room");
+    assert_eq!(Arc::strong_count(&witness), before + 1, "the engine has it");
     // A share is one tree: the next of hers takes its place.
-    assert_eq!(ask(&app, ADA, "POST", "/runs", run).await.status(), 200);
-    while join(&app, ADA, &path).await.status() == 429 {
+    assert_eq!(ask(&app, ADA, "POST", "/runs", run("loud")).await.status(), 200);
+    // What is forgotten is dropped on a thread for that; the clock of the test stands still.
+    for tries in 0.. {
+        if Arc::strong_count(&witness) == before {
+            break;
+        }
+        assert!(tries < 10_000, "it is held until the wait is over");
         std::thread::sleep(Duration::from_millis(1));
         yield_now().await;
     }
