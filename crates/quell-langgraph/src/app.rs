@@ -20,7 +20,7 @@ use crate::options::Options;
 use crate::table::Threads;
 use crate::threads::{Thread, Tracked};
 use crate::wire::cancel::Action;
-use crate::wire::exact::Keys;
+use crate::wire::exact::{Keys, finite, null};
 use crate::wire::failure;
 use crate::wire::modes::Modes;
 use crate::wire::refusal::Refusal;
@@ -317,7 +317,7 @@ pub(crate) fn stranger(run: &RunRef, thread: Uuid, reducers: Reducers) -> Tracke
     let graph = run.label(COMPONENT).unwrap_or_default();
     let assistant = system_assistant(graph);
     let weight = run.input().map_or(0, Payload::len);
-    let input = run.input().cloned().unwrap_or_else(|| Payload::from(Value::Null));
+    let input = run.input().map_or_else(null, finite);
     let about = About {
         thread,
         assistant,

@@ -14,7 +14,7 @@ use crate::app::{App, Found};
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, keyed};
 use crate::wire::event_id::{SEQS, event_id, ms_of, seq_of};
-use crate::wire::exact::with;
+use crate::wire::exact::{finite, with};
 use crate::wire::message::Origin;
 use crate::wire::modes::Modes;
 
@@ -199,6 +199,7 @@ impl Render {
             Some(space) => format!("{mode}|{space}"),
             None => mode.to_owned(),
         };
+        let payload = &finite(payload);
         let emit = Emit::read(payload);
         if self.modes.has("custom")
             && let Some(data) = own_words(emit.as_ref(), payload)

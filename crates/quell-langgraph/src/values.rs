@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use quell::{EventKind, Payload, RunEvent, RunRef};
 use quell_flow::{Emit, Reducer, Reducers};
 
-use crate::wire::exact::{Keys, written};
+use crate::wire::exact::{Keys, finite, written};
 use crate::wire::rows::About;
 
 /// The values of a thread or of a run, each as it was spelt: no digit of a number is lost.
@@ -183,7 +183,7 @@ impl Fold {
         if is_late || !self.has_started {
             return false;
         }
-        match Emit::read(payload) {
+        match Emit::read(&finite(payload)) {
             Some(Emit::Values { values }) => {
                 self.has_spoken = true;
                 self.lay(about, &keyed(&values));
@@ -209,7 +209,7 @@ impl Fold {
         if self.has_gap && !output.as_str().starts_with('{') && self.has_spoken {
             return false;
         }
-        let output = keyed(output);
+        let output = keyed(&finite(output));
         if self.has_gap {
             // Perhaps it spoke of its state where nobody read it: its output is that state.
             let mut state = given(&about.input);

@@ -130,9 +130,9 @@ async fn a_key_is_overwritten_unless_the_graph_declares_a_reducer() {
     assert_eq!(first, json!({"log": [2], "b": 1, "items": []}));
 }
 
-/// More digits than any machine number has, spelt as few would, and beyond all of them.
+/// More digits than any machine number has, spelt as few would, and nearer to zero than any.
 const EXACT: &str =
-    r#"{"n":123456789012345678901234567890,"x":[0.1000,-18446744073709551617,1e400,-1E+999]}"#;
+    r#"{"n":123456789012345678901234567890,"x":[0.1000,-18446744073709551617,1e-400,-1E+308]}"#;
 
 /// Says what it was given as its state, as a change of a node, and in words of its own.
 fn teller() -> Component {
@@ -222,7 +222,7 @@ async fn no_digit_of_metadata_or_of_a_config_is_lost() {
     let filter = r#"{"graph_id":"same","metadata":{"created_by":"system"}}"#;
     let found = server.send(Method::POST, "/assistants/search", filter).await.json();
     assert_eq!(found.as_array().unwrap().len(), 1, "{found}");
-    for filter in [EXACT, r#"{"created_by":1e400}"#] {
+    for filter in [EXACT, r#"{"created_by":1e-400}"#] {
         let filter = format!(r#"{{"metadata":{filter}}}"#);
         let found = server.send(Method::POST, "/assistants/search", &filter).await;
         assert_eq!(found.text, "[]");
@@ -230,17 +230,84 @@ async fn no_digit_of_metadata_or_of_a_config_is_lost() {
 }
 
 #[tokio::test]
-async fn a_number_of_any_length_is_kept_as_it_was_spelt_or_the_body_that_reads_it_fails() {
-    let reader = Component::workflow("reader", async |_ctx, input: Payload| {
-        input.parse::<Value>()?;
-        Ok(input)
-    });
-    let server = Server::serving([same("same").reducer("log", Reducer::Append), reader]);
+async fn a_number_of_any_length_is_kept_as_it_was_spelt_if_it_is_finite_as_a_double() {
+    let server = Server::serving([same("same")]);
     let long = "1234567890".repeat(40);
-    let of =
-        |graph| format!(r#"{{"assistant_id":"{graph}","input":{{"log":[{long}],"n":-{long}}}}}"#);
-    let waited = server.send(Method::POST, "/runs/wait", &of("same")).await.text;
-    assert_eq!(waited.trim(), format!(r#"{{"log":[{long},{long}],"n":-{long}}}"#));
-    let failed = server.send(Method::POST, "/runs/wait", &of("reader")).await.text;
-    assert!(failed.contains(r#""__error__""#), "{failed}");
+    let numbers = format!(r"[{0},-{0},0.{long},{long}e-200,0e99999,1e-999]", &long[..308]);
+    let body = format!(r#"{{"assistant_id":"same","input":{{"n":{numbers}}}}}"#);
+    let waited = server.send(Method::POST, "/runs/wait", &body).await.text;
+    assert_eq!(waited.trim(), format!(r#"{{"n":{numbers}}}"#));
+}
+
+/// What orjson refuses, with which the Python SDK reads answers and upstream reads requests.
+const INFINITE: [&str; 5] =
+    ["1e400", "-1E+999", "1.7976931348623159e308", "[[7, 1e309 ]]", "1e99999"];
+
+#[tokio::test]
+async fn a_number_that_is_not_finite_as_a_double_is_refused_by_name_wherever_it_stands() {
+    let server = Server::serving([same("same")]);
+    let refused = async |path: &str, body: String| {
+        let (status, words) = server.send(Method::POST, path, &body).await.detail();
+        assert_eq!(status, 422, "{path} {body}: {words}");
+        words
+    };
+    let named =
+        |number: &str| format!("Invalid JSON in request body: {number} is not finite as a double");
+    for number in INFINITE {
+        let name = number.trim_matches(['[', ']', '7', ',', ' ']);
+        let body = format!(r#"{{"assistant_id":"same","input":{{"a":"\"1e400","n":{number}}}}}"#);
+        assert_eq!(refused("/runs/wait", body).await, named(name));
+    }
+    let long = "1234567890".repeat(40);
+    let body = format!(r#"{{"metadata":{{"n":-{long}.5}}}}"#);
+    let name = format!("-{}…", &long[..31]);
+    for path in ["/threads", "/assistants/search", "/runs/cancel"] {
+        assert_eq!(refused(path, body.clone()).await, named(&name));
+    }
+    assert_eq!(refused("/runs", "1e400".into()).await, named("1e400"));
+}
+
+#[tokio::test]
+async fn a_number_that_a_body_says_and_that_is_not_finite_as_a_double_is_null() {
+    let said = |number: &str| {
+        format!(r#"{{"a":[0.10,{number},{{"n":{number}}},"{}"],"z":1e-400}}"#, "\\\"1e400")
+    };
+    let teller =
+        Component::workflow("teller", move |ctx: RunContext, _input: Payload| async move {
+            for number in INFINITE.into_iter().filter(|number| !number.starts_with('[')) {
+                ctx.emit(Payload::from_json_text(&said(number))?);
+                let update =
+                    format!(r#"{{"emit":"updates","node":"n","values":{}}}"#, said(number));
+                ctx.emit(Payload::from_json_text(&update)?);
+                let values = format!(r#"{{"emit":"values","values":{}}}"#, said(number));
+                ctx.emit(Payload::from_json_text(&values)?);
+            }
+            Ok(Payload::from(Value::Null))
+        });
+    let returns =
+        Component::workflow("returns", move |_ctx: RunContext, _input: Payload| async move {
+            Ok(Payload::from_json_text(&said("1e400"))?)
+        });
+    let server = Server::serving([teller, returns, same("same")]);
+    for mode in ["custom", "updates", "values"] {
+        let text = streamed(&server, "teller", mode).await.text;
+        assert_eq!(text.matches(&said("null")).count(), 4, "{mode}: {text}");
+    }
+    let thread = server.thread().await;
+    let path = format!("/threads/{thread}/runs");
+    let run = r#"{"assistant_id":"returns","input":{}}"#;
+    let run = server.send(Method::POST, &path, run).await.header("content-location").to_owned();
+    assert_eq!(server.get(&format!("{run}/join")).await.text, said("null"));
+    let row = server.get(&format!("/threads/{thread}")).await.text;
+    assert!(row.contains(&format!(r#""values":{}"#, said("null"))), "{row}");
+    let body = r#"{"assistant_id":"same","input":{"next":1}}"#;
+    let next = server.send(Method::POST, &format!("{path}/wait"), body).await.text;
+    assert!(
+        next.contains(r#""next":1"#) && !next.replace("\"1e400", "").contains("1e400"),
+        "{next}"
+    );
+    let stream = r#"["tasks","debug","events","checkpoints","messages-tuple"]"#;
+    let body = format!(r#"{{"assistant_id":"returns","input":{{}},"stream_mode":{stream}}}"#);
+    let text = server.send(Method::POST, "/runs/stream", &body).await.text;
+    assert!(!text.contains("1e400,"), "{text}");
 }

@@ -29,7 +29,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::options::Options;
-use crate::wire::exact::Keys;
+use crate::wire::exact::{Keys, infinite};
 use crate::wire::refusal::Refusal;
 
 pub use cors::allow as allow_origins;
@@ -132,8 +132,9 @@ struct Read {
     _upload: Upload,
 }
 
-/// Reads a body of JSON; what is not there is none. Numbers may be of any length and size: they are
-/// read only where a key means one. What is nested deeper than components follow is refused.
+/// Reads a body of JSON; what is not there is none. Numbers may be of any length, as they are read
+/// only where a key means one; one that is not finite as a double is refused. What is nested deeper
+/// than components follow is refused.
 async fn read_json(view: &View, headers: &HeaderMap, body: Body) -> Result<Read, Refusal> {
     let upload = view.read_body(headers, body).await?;
     let (bytes, size) = (upload.bytes().clone(), upload.bytes().len());
@@ -146,6 +147,9 @@ async fn read_json(view: &View, headers: &HeaderMap, body: Body) -> Result<Read,
         let text = str::from_utf8(&bytes).ok();
         let text = text.filter(|text| check_json(text, JSON_LEVELS_MAX).is_ok());
         let text = text.ok_or_else(|| Refusal::invalid("Invalid JSON in request body"))?;
+        if let Some(number) = infinite(text) {
+            return Err(Refusal::infinite(number));
+        }
         let keys = serde_json::from_str(text);
         let keys = keys.map_err(|_| Refusal::invalid("body: must be an object"))?;
         Ok((bytes, keys, count))

@@ -25,6 +25,15 @@ impl Refusal {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
+    /// 422 of a number that is not finite as a double: upstream reads no JSON with one.
+    pub(crate) fn infinite(number: &str) -> Self {
+        let (name, rest) = number.split_at_checked(NAME_MAX).unwrap_or((number, ""));
+        let cut = if rest.is_empty() { "" } else { "…" };
+        Self::invalid(format!(
+            "Invalid JSON in request body: {name}{cut} is not finite as a double"
+        ))
+    }
+
     /// 404.
     pub(crate) fn missing(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
@@ -130,6 +139,9 @@ impl From<StartError> for Refusal {
         }
     }
 }
+
+/// So much of a number is told.
+const NAME_MAX: usize = 32;
 
 /// What the engine has too many of when its bound on runs is reached.
 const LIVE_RUNS: &str = "live runs";
