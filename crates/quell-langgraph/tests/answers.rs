@@ -1,5 +1,7 @@
 //! What a component answers that knows nothing of states.
 
+use std::time::Instant;
+
 use axum::http::Method;
 use quell::{Payload, RunContext};
 use quell_flow::{Component, Emit, Reducer};
@@ -310,4 +312,18 @@ async fn a_number_that_a_body_says_and_that_is_not_finite_as_a_double_is_null() 
     let body = format!(r#"{{"assistant_id":"returns","input":{{}},"stream_mode":{stream}}}"#);
     let text = server.send(Method::POST, "/runs/stream", &body).await.text;
     assert!(!text.contains("1e400,"), "{text}");
+}
+
+#[tokio::test]
+async fn what_a_search_wants_is_read_once_however_many_assistants_there_are() {
+    let wanted = format!(r#"{{"metadata":{{"created_by":[{}1]}}}}"#, "1,".repeat(200_000));
+    let time = async |graphs: usize| {
+        let server = Server::serving((0..graphs).map(|graph| same(&format!("g{graph}"))));
+        let since = Instant::now();
+        let found = server.send(Method::POST, "/assistants/search", &wanted).await;
+        assert_eq!(found.text, "[]");
+        since.elapsed()
+    };
+    let (one, many) = (time(1).await, time(300).await);
+    assert!(many < 10 * one, "{one:?} for one, {many:?} for 300");
 }

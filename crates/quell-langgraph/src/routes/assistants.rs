@@ -5,12 +5,13 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use quell::Payload;
-use quell_http::View;
+use quell_http::{View, aside};
 use serde_json::Value;
 
 use crate::app::App;
-use crate::routes::{Parts, json, parts, read_json, set};
+use crate::routes::{Parts, Read, json, parts, read_json, set};
 use crate::wire::create::{object, typed};
+use crate::wire::exact::Keys;
 use crate::wire::query::assistant_id;
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::assistant_row;
@@ -21,22 +22,15 @@ pub(super) async fn search(
     body: Body,
 ) -> Result<Response, Refusal> {
     let view = app.caller(&headers)?;
-    let asked = read_json(&view, &headers, body).await?.keys;
+    let Read { keys: asked, _upload, .. } = read_json(&view, &headers, body).await?;
     let metadata = object(&asked, "metadata")?;
     let count = |key| typed(&asked, key, "must be a whole number");
     let limit = count("limit")?.unwrap_or(10);
     let offset: usize = count("offset")?.unwrap_or(0);
     let graph: Option<String> = typed(&asked, "graph_id", "must be text")?;
-    // What a value cannot hold is no value of an assistant.
-    let is_met = |row: &Value, key: &str, wanted: &Payload| {
-        let own = row["metadata"].get(key);
-        own.is_some_and(|own| wanted.parse::<Value>().is_ok_and(|wanted| wanted == *own))
-    };
-    let mut rows = rows(&app, &view);
-    rows.retain(|row| {
-        graph.as_ref().is_none_or(|graph| row["graph_id"] == **graph)
-            && metadata.iter().all(|(key, wanted)| is_met(row, key, wanted))
-    });
+    let bytes = metadata.values().map(Payload::len).sum();
+    let rows = rows(&app, &view);
+    let rows = aside(bytes, async move { met(rows, graph.as_deref(), &metadata) }).await?;
     let total = rows.len();
     let page: Vec<_> = rows.into_iter().skip(offset).take(limit).collect();
     let next = offset.saturating_add(page.len());
@@ -58,6 +52,17 @@ pub(super) async fn read(
     let row = rows(&app, &view).into_iter().find(|row| row["assistant_id"] == *id);
     let row = row.ok_or_else(|| Refusal::missing(format!("Assistant with ID {id} not found")))?;
     Ok(json(&row))
+}
+
+/// Keeps the rows that a search means. What a value cannot hold is no value of an assistant.
+fn met(mut rows: Vec<Value>, graph: Option<&str>, metadata: &Keys) -> Vec<Value> {
+    let wanted = metadata.iter().map(|(key, value)| Some((key, value.parse::<Value>().ok()?)));
+    let Some(wanted) = wanted.collect::<Option<Vec<_>>>() else { return Vec::new() };
+    rows.retain(|row| {
+        graph.is_none_or(|graph| row["graph_id"] == *graph)
+            && wanted.iter().all(|(key, wanted)| row["metadata"].get(key) == Some(wanted))
+    });
+    rows
 }
 
 fn rows(app: &App, view: &View) -> Vec<Value> {
