@@ -3,7 +3,7 @@
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt as _, Stream as _};
@@ -20,10 +20,17 @@ use super::things::{Acts, Speaks, When, unwritten, waker, written};
 use crate::support::{Gate, ms, secs};
 
 /// One cell without its call.
-#[derive(Clone)]
-pub(super) struct Scene {
+#[derive(Clone, Copy)]
+pub(super) struct Cell {
     pub(super) place: Place,
     pub(super) end: End,
+    /// Its times are so much longer.
+    pub(super) pace: u32,
+}
+
+#[derive(Clone)]
+pub(super) struct Scene {
+    pub(super) cell: Cell,
     pub(super) actor: Arc<Actor>,
 }
 
@@ -38,7 +45,7 @@ impl Scene {
         let spec = RunSpec::team("parent");
         let root = engine.submit(spec, async move |ctx| scene.parent(ctx, tell).await);
         let root = root.expect("it is accepted").into_ref();
-        let target = match self.place {
+        let target = match self.cell.place {
             Place::UnstartedBody => self.unstarted(engine),
             _ => root.clone(),
         };
@@ -48,7 +55,7 @@ impl Scene {
             self.wait_for_the_child().await;
         }
         for run in [&target, &root] {
-            match self.end {
+            match self.cell.end {
                 End::Naturally | End::Deadline => {}
                 End::Abort => drop(run.cancel(CancelRequest::because("stop").abort())),
                 End::Cancel => drop(run.cancel(CancelRequest::because("stop"))),
@@ -59,7 +66,7 @@ impl Scene {
 
     /// Waits until the body has come to where it waits for its end.
     async fn wait_for_the_child(&self) {
-        if self.end == End::Cancel || self.end == End::Abort {
+        if self.cell.end == End::Cancel || self.cell.end == End::Abort {
             let since = Instant::now();
             while !self.actor.is_set() && since.elapsed() < secs(5) {
                 tokio::time::sleep(ms(1)).await;
@@ -68,13 +75,13 @@ impl Scene {
     }
 
     async fn parent(self, ctx: RunContext, tell: oneshot::Sender<RunRef>) -> Result<(), Failure> {
-        let (place, actor) = (self.place, Arc::clone(&self.actor));
+        let (place, actor) = (self.cell.place, Arc::clone(&self.actor));
         if !place.is_at_expiry() {
             actor.take_seat(&ctx).await;
         }
         let mut spec = RunSpec::agent(subscriber::name(place, &actor));
-        if self.end == End::Deadline {
-            spec = spec.timeout(ms(40));
+        if self.cell.end == End::Deadline {
+            spec = spec.timeout(self.cell.pace * ms(40));
         }
         let child = ctx.spawn(spec, async move |ctx| self.child(ctx).await);
         let run = child.run().clone();
@@ -102,11 +109,11 @@ impl Scene {
     /// The run in which the code runs.
     async fn child(self, ctx: RunContext) -> Result<Value, Failure> {
         let actor = Arc::clone(&self.actor);
-        if matches!(self.end, End::Naturally) {
+        if matches!(self.cell.end, End::Naturally) {
             // Those outside look at it first.
             self.actor.stand_by().await;
         }
-        match self.place {
+        match self.cell.place {
             Place::ErrorInWords => return Err(Speaks(actor).into()),
             Place::ErrorExpired => return Err(Acts(actor).into()),
             Place::ValueUnread | Place::ValueInHandle => return Ok(Some(Acts(actor))),
@@ -156,7 +163,7 @@ impl Scene {
     fn leave_wakers(&self, ctx: &RunContext) {
         let actor = &self.actor;
         let woken = waker(actor, When::Woken);
-        match self.place {
+        match self.cell.place {
             Place::WakerOfStop => {
                 let run = ctx.clone();
                 let mut stopped = Box::pin(async move { run.stopped().await });
@@ -182,7 +189,7 @@ impl Scene {
     /// Waits for the end.
     async fn wait(&self, ctx: &RunContext) -> Result<Value, Failure> {
         self.actor.set();
-        if self.end != End::Naturally {
+        if self.cell.end != End::Naturally {
             ctx.stopped().await;
         }
         Ok(None)
@@ -191,7 +198,7 @@ impl Scene {
     /// Predicates of parallel steps and retries.
     async fn decide(&self, ctx: &RunContext) -> Result<Value, Failure> {
         let actor = Arc::clone(&self.actor);
-        if self.place == Place::Predicate {
+        if self.cell.place == Place::Predicate {
             let policy = Policy::until(move |_| {
                 actor.act();
                 true
@@ -229,15 +236,15 @@ impl Scene {
             std::thread::sleep(ms(1));
         }
         let acts = Acts(Arc::clone(&self.actor));
-        if self.place == Place::ErrorAbandoned { Err(acts.into()) } else { Ok(Some(acts)) }
+        if self.cell.place == Place::ErrorAbandoned { Err(acts.into()) } else { Ok(Some(acts)) }
     }
 
     /// A run of its own that never starts.
     fn unstarted(&self, engine: &Engine) -> RunRef {
         let acts = Acts(Arc::clone(&self.actor));
         let mut spec = RunSpec::agent("unstarted").not_before(Instant::now() + HOUR);
-        if self.end == End::Deadline {
-            spec = spec.start_within(ms(20));
+        if self.cell.end == End::Deadline {
+            spec = spec.start_within(self.cell.pace * ms(20));
         }
         let run = engine.submit(spec, async move |_| {
             drop(acts);
@@ -249,7 +256,7 @@ impl Scene {
     /// Code outside of the run, of those who wait for it and read it.
     fn outside(&self, engine: &Engine, child: &RunRef) {
         let woken = waker(&self.actor, When::Woken);
-        match self.place {
+        match self.cell.place {
             Place::WakerOfEnd => {
                 let child = child.clone();
                 let mut ended = Box::pin(async move { child.quiescent().await });
@@ -282,7 +289,8 @@ fn touch<F: Future>(mut future: Pin<&mut F>, waker: &Waker) {
 
 /// Reads what is there, and leaves the waker for what comes.
 fn drained(mut events: EventStream, waker: &Waker) -> EventStream {
-    while Pin::new(&mut events).poll_next(&mut Context::from_waker(waker)).is_ready() {}
+    let mut cx = Context::from_waker(waker);
+    while let Poll::Ready(Some(_)) = Pin::new(&mut events).poll_next(&mut cx) {}
     events
 }
 
