@@ -79,7 +79,8 @@ impl Source {
         // An end tells all that was said: what is large is put together on a thread of its own, in
         // room that is found before. If there is none, what is small of it is told. Only the end of
         // the stream waits for room: those before it must not hold up what follows them.
-        let about = self.view.weight(&run.report());
+        let report = run.report();
+        let about = self.view.weight(&report);
         let is_last = event.run == event.root;
         let room =
             if is_last { self.view.room_soon(about).await } else { self.view.room_now(about) };
@@ -87,7 +88,7 @@ impl Source {
         self.room = room.ok();
         let work = async move {
             let tree = if has_room {
-                gather::read_at(&view, &run, &run.report(), &place)
+                gather::read_at(&view, &run, &report, &place)
             } else {
                 gather::small(&view, &run, place)
             };
