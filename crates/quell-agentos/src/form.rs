@@ -89,8 +89,9 @@ impl Form {
         }
         let timeout = take.millis("quell_timeout_ms");
         let grace = take.millis("quell_grace_ms");
-        take.check_state();
+        let state = take.state().map(|state| (STATE.to_owned(), state));
         let Taking { fields, complaints } = take;
+        let keywords = fields.into_iter().map(|(key, value)| (key, parsed(value)));
         match message {
             Some(message) if complaints.is_empty() => Ok(Self {
                 message,
@@ -101,7 +102,7 @@ impl Form {
                 run,
                 timeout,
                 grace,
-                keywords: fields.into_iter().map(|(key, value)| (key, parsed(value))).collect(),
+                keywords: keywords.chain(state).collect(),
                 canonical,
             }),
             _ => Err(Refusal::invalid(complaints)),
@@ -162,18 +163,17 @@ impl Taking {
         }
     }
 
-    /// Checks the session state, which is shown as it was given: an object. Null is none, as it is
+    /// Takes the session state, which is shown as it was given: an object. Null is none, as it is
     /// upstream. What is no JSON upstream leaves out, with a line in its log; here the caller is
     /// told, and nothing is made.
-    fn check_state(&mut self) {
-        let Some(text) = self.fields.get(STATE).and_then(Value::as_str) else { return };
-        if text.trim() == "null" {
-            self.fields.remove(STATE);
-        } else if let Err(error) = check_json(text, KEYWORD_LEVELS_MAX) {
+    fn state(&mut self) -> Option<Payload> {
+        let text = self.text(STATE).filter(|text| text.trim() != "null")?;
+        if let Err(error) = check_json(&text, KEYWORD_LEVELS_MAX) {
             self.complaints.push(no_json(STATE, &error));
         } else if !text.trim_start().starts_with('{') {
             self.complaints.push(no_object(STATE));
         }
+        Payload::from_json_text(&text).ok()
     }
 
     fn millis(&mut self, name: &str) -> Option<Duration> {
