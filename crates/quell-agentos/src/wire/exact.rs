@@ -78,14 +78,9 @@ impl From<Vec<Object>> for Json {
     }
 }
 
-/// Text of several lines becomes one line: an event of a stream is one.
 impl From<&Payload> for Json {
     fn from(payload: &Payload) -> Self {
-        let text = payload.as_str();
-        if !text.contains(['\n', '\r']) {
-            return Self::Spelt(payload.clone());
-        }
-        Payload::from_json_text(&one_line(text)).map_or(Self::Plain(Value::Null), Self::Spelt)
+        Self::Spelt(payload.clone())
     }
 }
 
@@ -94,19 +89,15 @@ pub(crate) fn is_object(payload: &Payload) -> bool {
     payload.as_str().trim_start().starts_with('{')
 }
 
-/// Leaves out line breaks, which JSON has only between its parts.
-fn one_line(json: &str) -> String {
-    json.replace(['\n', '\r'], "")
-}
-
 #[cfg(test)]
 mod tests {
+    use quell_http::Frame;
     use serde_json::json;
 
     use super::*;
 
     #[test]
-    fn what_is_spelt_keeps_its_digits_and_is_one_line() {
+    fn what_is_spelt_keeps_its_digits_and_is_one_line_of_a_stream() {
         let text = "{\r\n  \"n\": 123456789012345678901234567890,\n\"t\": \"a\\nb\"}";
         let spelt = Payload::from_json_text(text).unwrap();
         assert!(is_object(&spelt) && !is_object(&Payload::from("{}")));
@@ -114,6 +105,6 @@ mod tests {
         let object = Object::from(json!({ "b": 1, "a": 0 })).with("list", vec![inner]);
         let inner = r#"{"spelt":{  "n": 123456789012345678901234567890,"t": "a\nb"}}"#;
         let expected = format!(r#"{{"a":0,"b":1,"list":[{inner}]}}"#);
-        assert_eq!(serde_json::to_string(&object).unwrap(), expected);
+        assert_eq!(Frame::json("", &object).to_bytes(), format!("data: {expected}\n\n"));
     }
 }
