@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunRef};
-use quell_http::{Charge, Frame, RunEvents, View, aside, shown_id};
+use quell_http::{Frame, RunEvents, View, aside, shown_id};
 
 use crate::gather;
 use crate::wire::event::{Line, Renderer, Style};
@@ -23,7 +23,6 @@ pub(crate) fn frames(
         renderer: Some(Renderer::new(run.id(), place, session, style)),
         view: view.clone(),
         ready: VecDeque::new(),
-        room: None,
     };
     Some(unfold(source, |mut source| async move {
         let frame = source.next().await?;
@@ -37,16 +36,12 @@ struct Source {
     renderer: Option<Renderer>,
     view: View,
     ready: VecDeque<Frame>,
-    /// What the frames of an end take, until they are handed over.
-    room: Option<Charge>,
 }
 
 impl Source {
     async fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some(frame) = self.ready.pop_front() {
-                // From here on the body counts it.
-                self.room = None;
                 return Some(frame);
             }
             let event = self.events.next().await?;
@@ -85,7 +80,6 @@ impl Source {
         let room =
             if is_last { self.view.room_soon(about).await } else { self.view.room_now(about) };
         let (view, has_room) = (self.view.clone(), room.is_ok());
-        self.room = room.ok();
         let work = async move {
             let tree = if has_room {
                 gather::read_at(&view, &run, &report, &place)
@@ -96,7 +90,12 @@ impl Source {
             (frames_of(&lines).collect::<Vec<_>>(), renderer)
         };
         let (frames, renderer) = aside(about, work).await.ok()?;
-        self.ready.extend(frames);
+        match room {
+            Ok(mut room) => {
+                self.ready.extend(frames.into_iter().map(|frame| frame.in_room(&mut room)));
+            }
+            Err(_) => self.ready.extend(frames),
+        }
         self.renderer = Some(renderer);
         Some(())
     }

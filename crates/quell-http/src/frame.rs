@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
+use crate::ledger::Charge;
+
 /// One server-sent event: `event`, `data`, `id`, in this order, every line ended by LF.
 ///
 /// # Examples
@@ -15,18 +17,20 @@ use serde::Serialize;
 /// let frame = Frame::new("RunStarted", r#"{"run_id":"r1"}"#).id("7");
 /// assert_eq!(&frame.to_bytes()[..], b"event: RunStarted\ndata: {\"run_id\":\"r1\"}\nid: 7\n\n");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[must_use = "a frame does nothing until it is sent"]
 pub struct Frame {
     event: String,
     data: String,
     id: Option<String>,
+    /// What was found for it.
+    room: Option<Charge>,
 }
 
 impl Frame {
     /// Makes an event; without a name if that is empty.
     pub fn new(event: impl Into<String>, data: impl Into<String>) -> Self {
-        Self { event: event.into(), data: data.into(), id: None }
+        Self { event: event.into(), data: data.into(), id: None, room: None }
     }
 
     /// Makes an event whose data is a value as JSON, in one line; `null` if it cannot be written.
@@ -42,12 +46,28 @@ impl Frame {
         self
     }
 
+    /// Takes what it needs of room that was found for it, if there is as much: the body of a stream
+    /// that reads a run counts it there. Defaults to none; then the body finds room, or does not.
+    pub fn in_room(mut self, room: &mut Charge) -> Self {
+        self.room = Some(room.split(self.size()));
+        self
+    }
+
+    /// Writes it, and yields its room too.
+    pub(crate) fn into_piece(self) -> (Bytes, Option<Charge>) {
+        (self.to_bytes(), self.room)
+    }
+
+    /// Yields what it takes when it is written, in bytes, about.
+    fn size(&self) -> usize {
+        self.event.len() + self.data.len() + self.id.as_ref().map_or(0, String::len) + 24
+    }
+
     /// Writes it. Data of several lines becomes several `data` lines; line breaks within the name
     /// or the id are left out.
     pub fn to_bytes(&self) -> Bytes {
         let id = self.id.as_deref().unwrap_or_default();
-        let size = self.event.len() + self.data.len() + id.len() + 24;
-        let mut out = BytesMut::with_capacity(size);
+        let mut out = BytesMut::with_capacity(self.size());
         if !self.event.is_empty() {
             field(&mut out, "event", &one_line(&*self.event));
         }

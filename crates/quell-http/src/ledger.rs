@@ -202,6 +202,20 @@ impl Charge {
         }
     }
 
+    /// Grows or shrinks to so many bytes.
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Overdrawn> {
+        self.grow(bytes.saturating_sub(self.bytes))?;
+        self.shrink_to(bytes);
+        Ok(())
+    }
+
+    /// Parts with so many of the bytes, or with all that there are. At no time are they given back.
+    pub(crate) fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { ledger: self.ledger.clone(), owner: self.owner.clone(), bytes }
+    }
+
     /// Yields the bytes.
     pub const fn bytes(&self) -> usize {
         self.bytes

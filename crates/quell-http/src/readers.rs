@@ -81,6 +81,9 @@ impl Read {
     }
 }
 
+/// What is written, and the room that was found for it.
+pub(crate) type Piece = (Bytes, Option<Charge>);
+
 /// What one client reads.
 pub(crate) struct Reading<S> {
     state: Mutex<State<S>>,
@@ -193,16 +196,16 @@ impl<S> Open<S> {
     /// Counts a chunk until the client has taken it. One for which there is no room is written all
     /// the same as long as the engine has the run: a live one must not lose its client for want of
     /// room. None of a forgotten one that is larger than a single event.
-    pub(crate) fn counted(&self, chunk: Bytes) -> Option<Bytes> {
+    pub(crate) fn counted(&self, (chunk, room): Piece) -> Option<Bytes> {
         let Some(read) = &self.read else { return Some(chunk) };
         if counted(chunk.len()) == 0 {
             return Some(chunk);
         }
-        match read.requests.charge(read.owner.as_ref(), chunk.len()) {
-            Ok(room) => Some(Counted::new(chunk, room).into()),
-            Err(_) if chunk.len() <= PIECE_BYTES_MAX || !read.is_forgotten() => Some(chunk),
-            Err(_) => None,
-        }
+        // What was found for it is kept: given back, it could be another's by now.
+        let mut room = room.or_else(|| read.requests.charge(read.owner.as_ref(), 0).ok())?;
+        let has_room = room.resize(chunk.len()).is_ok();
+        let is_written = has_room || chunk.len() <= PIECE_BYTES_MAX || !read.is_forgotten();
+        is_written.then(|| Counted::new(chunk, room).into())
     }
 }
 

@@ -87,8 +87,7 @@ impl View {
         text: impl Into<Bytes>,
     ) -> Result<Counted, Overdrawn> {
         let bytes = text.into();
-        room.grow(counted(bytes.len()).saturating_sub(room.bytes()))?;
-        room.shrink_to(counted(bytes.len()));
+        room.resize(counted(bytes.len()))?;
         Ok(Counted::new(bytes, room))
     }
 

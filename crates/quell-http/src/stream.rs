@@ -18,13 +18,13 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
-use http_body::Frame as Piece;
+use http_body::Frame as BodyFrame;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::frame::Frame;
 use crate::guard::Guard;
-use crate::readers::{Reading, State};
+use crate::readers::{Piece, Reading, State};
 
 /// What is written when nothing else is, so that both sides see that the other is there.
 ///
@@ -70,9 +70,16 @@ impl Heartbeat {
 ///
 /// What reads a run ([`Guard::reading`]) is cut, and so the connection, if the engine has forgotten
 /// the run and there is no room for what is held of it, or for a piece of more than 512 KiB.
-pub fn stream_body<S>(pieces: S, heartbeat: Heartbeat, mut guard: Option<Guard>) -> Body
+pub fn stream_body<S>(pieces: S, heartbeat: Heartbeat, guard: Option<Guard>) -> Body
 where
     S: Stream<Item = Bytes> + Send + 'static,
+{
+    body_of(pieces.map(|bytes| (bytes, None)), heartbeat, guard)
+}
+
+fn body_of<S>(pieces: S, heartbeat: Heartbeat, mut guard: Option<Guard>) -> Body
+where
+    S: Stream<Item = Piece> + Send + 'static,
 {
     let beat = heartbeat.period.map(|period| Beat {
         timer: None,
@@ -95,8 +102,7 @@ pub fn sse_response<S>(
 where
     S: Stream<Item = Frame> + Send + 'static,
 {
-    let pieces = frames.map(|frame| frame.to_bytes());
-    let mut response = stream_body(pieces, heartbeat, guard).into_response();
+    let mut response = body_of(frames.map(Frame::into_piece), heartbeat, guard).into_response();
     let all = response.headers_mut();
     all.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     all.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -157,14 +163,14 @@ impl<S> Drop for StreamBody<S> {
 #[error("a stream was cut: there is no room for what it holds")]
 struct Cut;
 
-impl<S: Stream<Item = Bytes> + Send + 'static> http_body::Body for StreamBody<S> {
+impl<S: Stream<Item = Piece> + Send + 'static> http_body::Body for StreamBody<S> {
     type Data = Bytes;
     type Error = Cut;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Piece<Bytes>, Cut>>> {
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Cut>>> {
         let this = self.get_mut();
         if std::mem::take(&mut this.is_others_turn) {
             // It wakes this task, once all others that are ready have had their turn.
@@ -177,7 +183,7 @@ impl<S: Stream<Item = Bytes> + Send + 'static> http_body::Body for StreamBody<S>
         if let Some(beat) = this.beat.as_mut().filter(|beat| beat.is_steady)
             && let Poll::Ready(text) = beat.poll(cx)
         {
-            return Poll::Ready(Some(Ok(Piece::data(text))));
+            return Poll::Ready(Some(Ok(BodyFrame::data(text))));
         }
         let (read, held) = this.reading.polled(cx.waker(), |state| read(state, cx));
         // What a run holds may be dropped with it: not under a lock.
@@ -198,13 +204,13 @@ impl<S: Stream<Item = Bytes> + Send + 'static> http_body::Body for StreamBody<S>
             if let Some(beat) = &mut this.beat {
                 beat.restart();
             }
-            return Poll::Ready(Some(Ok(Piece::data(chunk))));
+            return Poll::Ready(Some(Ok(BodyFrame::data(chunk))));
         }
         if matches!(rest, Rest::Over) {
             return Poll::Ready(None);
         }
         match this.beat.as_mut().filter(|beat| !beat.is_steady) {
-            Some(beat) => beat.poll(cx).map(|text| Some(Ok(Piece::data(text)))),
+            Some(beat) => beat.poll(cx).map(|text| Some(Ok(BodyFrame::data(text)))),
             None => Poll::Pending,
         }
     }
@@ -219,7 +225,7 @@ type ReadChunk = Result<(Bytes, Rest), Cut>;
 /// Reads a chunk, and yields what is given up where the stream ends or is cut.
 fn read<S>(state: &mut State<S>, cx: &mut Context<'_>) -> (ReadChunk, Option<State<S>>)
 where
-    S: Stream<Item = Bytes>,
+    S: Stream<Item = Piece>,
 {
     let end = |state| Some(std::mem::replace(state, State::Over));
     let open = match state {
@@ -244,22 +250,24 @@ enum Rest {
 }
 
 /// Puts what is ready into one chunk, as much as a chunk holds.
-fn gather<S>(mut pieces: Pin<&mut S>, cx: &mut Context<'_>) -> (Bytes, Rest)
+fn gather<S>(mut pieces: Pin<&mut S>, cx: &mut Context<'_>) -> (Piece, Rest)
 where
-    S: Stream<Item = Bytes>,
+    S: Stream<Item = Piece>,
 {
-    let (mut first, mut chunk) = (Bytes::new(), BytesMut::new());
+    // What is large enough to count ends its chunk: its room is that of the chunk.
+    let (mut first, mut chunk, mut room) = (Bytes::new(), BytesMut::new(), None);
     for _ in 0..CHUNK_PIECES_MAX {
         let rest = match pieces.as_mut().poll_next(cx) {
             Poll::Ready(Some(piece)) if first.is_empty() => {
-                first = piece;
+                (first, room) = piece;
                 // What is large goes alone: put together, it would be copied.
                 if first.len() < CHUNK_BYTES_MAX {
                     continue;
                 }
                 Rest::Ready
             }
-            Poll::Ready(Some(piece)) => {
+            Poll::Ready(Some((piece, own))) => {
+                room = own;
                 if chunk.is_empty() {
                     chunk.extend_from_slice(&first);
                 }
@@ -272,9 +280,9 @@ where
             Poll::Ready(None) => Rest::Over,
             Poll::Pending => Rest::Pending,
         };
-        return (if chunk.is_empty() { first } else { chunk.freeze() }, rest);
+        return ((if chunk.is_empty() { first } else { chunk.freeze() }, room), rest);
     }
-    (if chunk.is_empty() { first } else { chunk.freeze() }, Rest::Ready)
+    ((if chunk.is_empty() { first } else { chunk.freeze() }, room), Rest::Ready)
 }
 
 /// A chunk with more is full.

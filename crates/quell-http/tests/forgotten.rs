@@ -3,11 +3,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderMap, Request};
+use futures::stream;
 use http_body_util::BodyExt;
 use quell::{Engine, Payload, RunContext, RunRef, RunStatus};
-use quell_flow::{Catalog, Component};
-use quell_http::{Access, Key, Service, ServiceLimits, parse_id, router};
+use quell_flow::{Catalog, Component, Contract};
+use quell_http::{
+    Access, Frame, Heartbeat, Key, Ledger, OnDisconnect, Principal, Service, ServiceLimits,
+    parse_id, router, sse_response,
+};
 use serde::{Serialize, Serializer};
 use tokio::time::sleep;
 use tower::ServiceExt;
@@ -156,4 +160,27 @@ async fn many_streams_of_one_forgotten_run_are_charged_for_it_once() {
     for body in bodies {
         assert!(rest(body).await.unwrap() > SIZE / 2, "each was a fifth of the share");
     }
+}
+
+#[tokio::test]
+async fn an_event_is_counted_in_the_room_that_was_found_for_it() {
+    let (service, app) = serve(SIZE, &Arc::default());
+    let (run, _body) = begun(&service, &app).await;
+    let ledger = Ledger::new("bytes", 2 * SIZE, 100);
+    let mut room = ledger.charge(None, 2 * SIZE).unwrap();
+    let frames = ["x", "y"].map(|text| Frame::new("a", text.repeat(SIZE / 2)).in_room(&mut room));
+    drop(room);
+    assert!((SIZE..SIZE + 100).contains(&ledger.total()), "the rest is given back");
+    let view = service.view(Contract::Native, Principal::named("ada"));
+    let guard = service.guard(&run, OnDisconnect::Continue).reading(&view, &run);
+    let frames = stream::iter(frames);
+    let answer = sse_response(frames, Heartbeat::none(), Some(guard), HeaderMap::new());
+    let mut body = answer.into_body();
+    for _ in 0..2 {
+        let chunk = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        let (counted, size) = (ledger.total(), chunk.len());
+        drop(chunk);
+        assert_eq!(counted - ledger.total(), size);
+    }
+    assert_eq!(ledger.total(), 0);
 }
