@@ -42,14 +42,14 @@ impl Shared {
 }
 
 impl FinalBody {
-    /// Yields the body that shows these values. The first client has it made, and is charged for
-    /// it, in room that it found before, if any; those who come until all have taken it get the
-    /// same one.
+    /// Yields the body that shows these values, of so many bytes, about. The first client has it
+    /// made, in room that it found before, if any: nothing is made before there is room. Those who
+    /// come until all have taken it get the same one.
     async fn get(
         &self,
         view: &View,
         values: Option<&Arc<Values>>,
-        weight: usize,
+        bytes: usize,
         room: Option<Charge>,
         make: impl FnOnce() -> String + Send + 'static,
     ) -> Result<Bytes, Unmade> {
@@ -58,16 +58,13 @@ impl FinalBody {
         if let Some(text) = self.last.lock().get(&of) {
             return Ok(text.into());
         }
+        let no_room = |bytes| move |error| Unmade::NoRoom { bytes, error };
+        let room = room.map_or_else(|| view.room_now(bytes), Ok).map_err(no_room(bytes))?;
         let by = view.clone();
-        // Charged where it is made, of which there are few at once.
-        let written = aside(weight, async move {
+        let written = aside(bytes, async move {
             let text = make();
             let bytes = text.len();
-            let counted = match room {
-                Some(room) => by.counted_in(room, text),
-                None => by.counted(text),
-            };
-            counted.map_err(|error| Unmade::NoRoom { bytes, error })
+            by.counted_in(room, text).map_err(no_room(bytes))
         });
         let text = written.await.map_err(Unmade::Broken)??;
         Ok(self.get_or(&of, || Ok(text))?.into())
@@ -183,17 +180,21 @@ impl App {
     ) -> Result<Bytes, Unmade> {
         let (report, tracked) = (found.run.report(), Arc::clone(&found.tracked));
         let (mut fold, mut values) = (Fold::default(), None);
-        let mut weight = tracked.weight + report.output.as_ref().map_or(0, Payload::bytes_max);
         if let Some(thread) = &found.thread {
             fold = thread.look(self.engine(), &tracked, &found.run);
             let of_thread = thread.values(self.engine());
             values = (joins || fold.current().is_none()).then_some(of_thread).flatten();
-            weight += thread.weight();
         }
         let shown = values.as_ref().or(fold.current()).map(Arc::clone);
+        let bytes = match &shown {
+            // It is short, or charged when it is made.
+            _ if self.error_of(&report, &tracked).is_some() => 0,
+            Some(values) => bytes_of(values),
+            None => report.output.as_ref().map_or(0, Payload::bytes_max),
+        };
         let app = self.clone();
         let make = move || app.final_text(&report, &tracked, &fold, values.as_ref());
-        let body = found.tracked.body.get(view, shown.as_ref(), weight, room, make).await;
+        let body = found.tracked.body.get(view, shown.as_ref(), bytes, room, make).await;
         // The answer is the end: a read right after it must not find what is to be deleted.
         if let Some(thread) = &found.thread {
             self.bury_if_over(thread, &found.tracked);
@@ -217,5 +218,52 @@ impl App {
         fold.finish(report.output.as_ref(), &tracked.about);
         let values = values.or(fold.current());
         values.and_then(|values| serde_json::to_string(&**values).ok()).unwrap_or("{}".into())
+    }
+}
+
+/// Yields what values take as text, about: characters of keys are rarely escaped.
+fn bytes_of(values: &Values) -> usize {
+    // Each with two quotes, a colon, and a comma or a brace.
+    1 + values.iter().map(|(key, value)| key.len() + 4 + value.bytes_max()).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use quell::Engine;
+    use quell_flow::{Catalog, Contract};
+    use quell_http::{Principal, Service, ServiceLimits};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_body_is_made_before_there_is_room_for_it() {
+        let mut limits = ServiceLimits::default();
+        limits.requests_bytes_max = 1_000_000;
+        let service = Service::new(Engine::new(), Catalog::new()).limits(limits);
+        let view = service.view(Contract::LangGraph, Principal::anonymous());
+        let values = Values::from([("text".to_owned(), "x".repeat(200_000).into())]);
+        let text = serde_json::to_string(&values).unwrap();
+        assert_eq!(bytes_of(&values), text.len());
+        let (body, values) = (FinalBody::default(), Arc::new(values));
+        let made = Arc::new(AtomicUsize::new(0));
+        let get = |room| {
+            let (made, text, bytes) = (Arc::clone(&made), text.clone(), bytes_of(&values));
+            let write = move || {
+                made.fetch_add(1, Ordering::Relaxed);
+                text
+            };
+            body.get(&view, Some(&values), bytes, room, write)
+        };
+        let held = view.room_now(900_000).unwrap();
+        let refused = get(None).await;
+        assert!(matches!(refused, Err(Unmade::NoRoom { bytes, .. }) if bytes >= text.len()));
+        assert_eq!(made.load(Ordering::Relaxed), 0);
+        drop(held);
+        let Ok(taken) = get(None).await else { unreachable!("there is room") };
+        assert_eq!((taken.len(), made.load(Ordering::Relaxed)), (text.len(), 1));
+        assert!(view.room_now(1_000_000 - text.len()).is_ok(), "no more is charged than it takes");
+        assert!(view.room_now(1_000_001 - text.len()).is_err());
     }
 }
