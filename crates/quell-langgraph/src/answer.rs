@@ -1,37 +1,62 @@
 //! What a body answered that said nothing of nodes or of a state: the graph is one node, named as
 //! itself, and every mode shows what it returned.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::RunRef;
+use quell::{Payload, RunRef};
 use quell_http::Frame;
 use serde_json::json;
 
+use crate::late::Late;
+use crate::threads::Tracked;
 use crate::values::{Fold, OUTPUT, Values};
 use crate::wire::exact::{with, written};
 use crate::wire::message::Origin;
 use crate::wire::modes::Modes;
-use crate::wire::rows::{About, time};
+use crate::wire::rows::time;
 
 /// Yields the frames of an answer, but for `values` and for messages that were said already.
 pub(crate) fn frames(
     run: &RunRef,
     fold: &Fold,
-    about: &About,
+    tracked: &Tracked,
     modes: Modes,
-    answer: &Values,
-) -> Vec<Frame> {
-    let (node, id) = (run.name(), run.id().to_string());
+    answer: &Arc<Values>,
+) -> Vec<Late> {
+    let (node, id): (Arc<str>, Arc<str>) = (run.name().into(), run.id().to_string().into());
+    let at: Arc<str> = time(run.row().ended_at.unwrap_or_else(SystemTime::now)).into();
+    let asked = ["updates", "tasks", "debug", "events"].into_iter().filter(|mode| modes.has(mode));
+    let late = |mode| {
+        let (node, id, at) = (Arc::clone(&node), Arc::clone(&id), Arc::clone(&at));
+        let answer = Arc::clone(answer);
+        Late::new(move || Frame::json(mode, &of_mode(mode, &node, &id, &at, &answer)))
+    };
+    let mut frames: Vec<_> = asked.map(late).collect();
+    if modes.has("checkpoints") {
+        let (values, thread) = (fold.current().map(Arc::clone), tracked.about.thread);
+        frames.push(Late::new(move || {
+            let config = json!({ "configurable": { "thread_id": thread.to_string() } });
+            let checkpoint = json!({
+                "config": config, "parent_config": null, "metadata": { "run_id": &*id },
+                "next": [], "tasks": [],
+            });
+            Frame::json("checkpoints", &with(checkpoint, "values", &values.as_deref()))
+        }));
+    }
+    frames
+}
+
+fn of_mode(mode: &str, node: &str, id: &str, at: &str, answer: &Values) -> Payload {
     let task = || {
         let about = json!({ "id": id, "name": node, "error": null, "interrupts": [] });
         with(about, "result", answer)
     };
-    let now = || time(run.row().ended_at.unwrap_or_else(SystemTime::now));
-    let of_mode = |mode: &str| match mode {
+    match mode {
         "updates" => with(json!({}), node, answer),
         "tasks" => task(),
         "debug" => {
-            let about = json!({ "step": 1, "timestamp": now(), "type": "task_result" });
+            let about = json!({ "step": 1, "timestamp": at, "type": "task_result" });
             with(about, "payload", &task())
         }
         _ => {
@@ -41,33 +66,75 @@ pub(crate) fn frames(
             });
             with(about, "data", &with(json!({}), "output", answer))
         }
-    };
-    let asked = ["updates", "tasks", "debug", "events"].into_iter().filter(|mode| modes.has(mode));
-    let mut frames: Vec<_> = asked.map(|mode| Frame::json(mode, &of_mode(mode))).collect();
-    if modes.has("checkpoints") {
-        let values = fold.current().map(|values| &**values);
-        let config = json!({ "configurable": { "thread_id": about.thread.to_string() } });
-        let checkpoint = json!({
-            "config": config, "parent_config": null, "metadata": { "run_id": id },
-            "next": [], "tasks": [],
-        });
-        frames.push(Frame::json("checkpoints", &with(checkpoint, "values", &values)));
     }
-    frames
 }
 
 /// Yields the message of a run that answered text without saying it before.
-pub(crate) fn message(origin: Origin<'_>, modes: Modes, answer: &Values) -> Vec<Frame> {
-    let text = match answer.get(OUTPUT) {
-        Some(output) => output.parse().unwrap_or_else(|_| output.to_string()),
-        None => written(answer).to_string(),
+pub(crate) fn message(
+    run: &RunRef,
+    tracked: &Arc<Tracked>,
+    modes: Modes,
+    answer: &Arc<Values>,
+) -> Vec<Late> {
+    let (node, id): (Arc<str>, Arc<str>) = (run.name().into(), run.id().to_string().into());
+    let late = |make: fn(Origin<'_>, &Values) -> Frame| {
+        let (node, id, tracked) = (Arc::clone(&node), Arc::clone(&id), Arc::clone(tracked));
+        let answer = Arc::clone(answer);
+        Late::new(move || {
+            let about = &tracked.about;
+            make(Origin { about, run: &id, speaker: &id, node: &node }, &answer)
+        })
     };
     if modes.has("messages-tuple") {
-        vec![Frame::json("messages", &origin.whole(&text))]
+        vec![late(|origin, answer| Frame::json("messages", &origin.whole(&text_of(answer))))]
     } else if modes.has("messages") {
-        let announced = Frame::json("messages/metadata", &origin.announced());
-        vec![announced, Frame::json("messages/complete", &origin.complete(&text, false))]
+        vec![
+            late(|origin, _| Frame::json("messages/metadata", &origin.announced())),
+            late(|origin, answer| {
+                Frame::json("messages/complete", &origin.complete(&text_of(answer), false))
+            }),
+        ]
     } else {
         Vec::new()
+    }
+}
+
+fn text_of(answer: &Values) -> String {
+    match answer.get(OUTPUT) {
+        Some(output) => output.parse().unwrap_or_else(|_| output.to_string()),
+        None => written(answer).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quell::{Engine, RunSpec};
+    use quell_flow::Reducers;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::app::stranger;
+
+    #[tokio::test]
+    async fn the_frames_of_an_answer_are_made_one_at_a_time() {
+        let handle = Engine::new().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
+        let run = handle.run().clone();
+        let tracked = Arc::new(stranger(&run, Uuid::nil(), Reducers::default()));
+        let answer = Arc::new(Values::from([(OUTPUT.to_owned(), "x".repeat(1_000).into())]));
+        let (mut fold, modes) = (Fold::default(), Modes::ALL);
+        fold.finish(Some(&written(&*answer)), &tracked.about);
+        let mut all = frames(&run, &fold, &tracked, modes, &answer);
+        all.extend(message(&run, &tracked, modes, &answer));
+        let held = || {
+            let values = fold.current().map_or(0, Arc::strong_count);
+            Arc::strong_count(&answer) + values - 2
+        };
+        let mut left = all.len();
+        assert!(left >= 6 && held() == left, "each holds what all share: {} of {left}", held());
+        for late in all {
+            assert!(late.frame().to_bytes().len() > 1_000);
+            left -= 1;
+            assert_eq!(held(), left);
+        }
     }
 }

@@ -58,6 +58,7 @@ mod app;
 mod create;
 mod final_body;
 mod finals;
+mod late;
 mod options;
 mod room;
 mod routes;

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::answer;
 use crate::app::{App, Found};
+use crate::late::Late;
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, keyed};
 use crate::wire::event_id::{SEQS, event_id, ms_of, seq_of};
@@ -64,7 +65,7 @@ pub(crate) fn frames(
     let frames = events.scan(render, |render, event| future::ready(render.frames(&event)));
     let joins_the_end = is_new && app.options().end_event && run.row().status.is_terminal();
     let end = stream::iter(joins_the_end.then(end_frame));
-    frames.flat_map(stream::iter).chain(end)
+    frames.flat_map(|frames| stream::iter(frames.into_iter().map(Late::frame))).chain(end)
 }
 
 /// Says which events are gone.
@@ -109,7 +110,7 @@ struct Render {
 
 impl Render {
     /// Yields the frames of an event; none to end the stream.
-    fn frames(&mut self, event: &RunEvent) -> Option<Vec<Frame>> {
+    fn frames(&mut self, event: &RunEvent) -> Option<Vec<Late>> {
         if self.is_over {
             return None;
         }
@@ -117,18 +118,18 @@ impl Render {
             self.take(event);
             if std::mem::take(&mut self.is_first) {
                 // Of a replay the start may be gone.
-                return Some(self.gone(from, to));
+                return Some(self.gone(from, to).into_iter().map(Late::from).collect());
             }
             // A slow reader is disconnected, never waited for, and told why.
             self.is_over = true;
-            return Some(vec![lagged(from, to)]);
+            return Some(vec![lagged(from, to).into()]);
         }
         self.is_first = false;
         let mut frames = Vec::new();
         let is_new = self.take(event);
         match &event.kind {
             EventKind::Started if event.run == self.run.id() => {
-                frames.push(self.metadata());
+                frames.push(self.metadata().into());
                 self.push_values(&mut frames);
             }
             EventKind::Emitted(payload) => self.push_emit(&mut frames, event, payload, is_new),
@@ -178,15 +179,16 @@ impl Render {
         first.is_some_and(|first| *floor >= *event_id(ms_of(&first), first.seq, 0))
     }
 
-    fn push_values(&self, frames: &mut Vec<Frame>) {
+    fn push_values(&self, frames: &mut Vec<Late>) {
         if let Some(values) = self.fold.current().filter(|_| self.modes.has("values")) {
-            frames.push(Frame::json("values", &**values));
+            let values = Arc::clone(values);
+            frames.push(Late::new(move || Frame::json("values", &*values)));
         }
     }
 
     fn push_emit(
         &mut self,
-        frames: &mut Vec<Frame>,
+        frames: &mut Vec<Late>,
         event: &RunEvent,
         payload: &Payload,
         is_new: bool,
@@ -204,27 +206,27 @@ impl Render {
         if self.modes.has("custom")
             && let Some(data) = own_words(emit.as_ref(), payload)
         {
-            frames.push(Frame::json(name("custom"), data));
+            frames.push(Frame::json(name("custom"), data).into());
         }
         let Some(emit) = emit else { return };
         match emit {
             Emit::Content { text } => self.push_text(frames, event.run, &text, name),
             Emit::Values { .. } if is_new => self.push_values(frames),
             Emit::Values { values } if space.is_some() && self.modes.has("values") => {
-                frames.push(Frame::json(name("values"), &values));
+                frames.push(Frame::json(name("values"), &values).into());
             }
             Emit::Updates { node, values } if self.modes.has("updates") => {
                 let update = with(json!({}), &node, &values);
-                frames.push(Frame::json(name("updates"), &update));
+                frames.push(Frame::json(name("updates"), &update).into());
             }
             Emit::Custom { data } if self.modes.has("custom") => {
-                frames.push(Frame::json(name("custom"), &data));
+                frames.push(Frame::json(name("custom"), &data).into());
             }
             _ => {}
         }
     }
 
-    fn push_end(&mut self, frames: &mut Vec<Frame>, status: RunStatus) {
+    fn push_end(&mut self, frames: &mut Vec<Late>, status: RunStatus) {
         let report = self.run.report();
         let has_said = self.speakers.contains_key(&self.run.id());
         self.push_message(frames, self.run.id());
@@ -235,17 +237,10 @@ impl Render {
         }
         if status == RunStatus::Completed {
             if let Some(answer) = self.fold.answer() {
-                let (run, id) = (&self.run, self.run.id().to_string());
-                frames.extend(answer::frames(
-                    run,
-                    &self.fold,
-                    &self.tracked.about,
-                    self.modes,
-                    answer,
-                ));
+                let (run, tracked, modes) = (&self.run, &self.tracked, self.modes);
+                frames.extend(answer::frames(run, &self.fold, tracked, modes, answer));
                 if !has_said {
-                    let origin = self.origin(&id, &id, run.name());
-                    frames.extend(answer::message(origin, self.modes, answer));
+                    frames.extend(answer::message(run, tracked, modes, answer));
                 }
             }
             if self.fold.current().map(|values| &**values) != so_far.as_deref() {
@@ -253,10 +248,10 @@ impl Render {
             }
         }
         if let Some(error) = self.app.error_of(&report, &self.tracked) {
-            frames.push(Frame::json("error", &error));
+            frames.push(Frame::json("error", &error).into());
         }
         if self.app.options().end_event {
-            frames.push(end_frame());
+            frames.push(end_frame().into());
         }
         // The end of the stream is the end: a read right after it must not find what is deleted.
         if let Some(thread) = &self.thread {
@@ -271,7 +266,7 @@ impl Render {
     /// Says a piece of text.
     fn push_text(
         &mut self,
-        frames: &mut Vec<Frame>,
+        frames: &mut Vec<Late>,
         run: RunId,
         text: &str,
         name: impl Fn(&str) -> String,
@@ -284,15 +279,16 @@ impl Render {
         let (root, speaker) = (self.run.id().to_string(), run.to_string());
         let node = self.find(run).map_or_else(String::new, |run| run.name().to_owned());
         let origin = self.origin(&root, &speaker, &node);
-        frames.push(if is_by_piece {
+        let frame = if is_by_piece {
             Frame::json(name("messages"), &origin.piece(text))
         } else {
             Frame::json(name("messages/metadata"), &origin.announced())
-        });
+        };
+        frames.push(frame.into());
     }
 
     /// Says the whole text of a run that has ended, in the mode that shows it so.
-    fn push_message(&mut self, frames: &mut Vec<Frame>, run: RunId) {
+    fn push_message(&mut self, frames: &mut Vec<Late>, run: RunId) {
         let Some(name) = self.speakers.remove(&run) else { return };
         if self.modes.has("messages-tuple") || !self.modes.has("messages") {
             return;
@@ -302,7 +298,7 @@ impl Render {
         let (root, speaker) = (self.run.id().to_string(), run.id().to_string());
         let origin = self.origin(&root, &speaker, run.name());
         let notes = view.notes(&run);
-        frames.push(Frame::json(name, &origin.complete(&notes.text, notes.is_cut)));
+        frames.push(Frame::json(name, &origin.complete(&notes.text, notes.is_cut)).into());
     }
 
     /// Finds a run of the tree, also of one that the engine has forgotten.
@@ -314,7 +310,7 @@ impl Render {
     }
 
     /// Gives ids to the frames of a resumable stream, and leaves out those that the client has.
-    fn numbered(&self, event: &RunEvent, frames: Vec<Frame>) -> Vec<Frame> {
+    fn numbered(&self, event: &RunEvent, frames: Vec<Late>) -> Vec<Late> {
         if !self.tracked.is_resumable {
             return frames;
         }

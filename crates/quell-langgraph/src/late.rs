@@ -1,0 +1,44 @@
+//! Frames that are made when they are written.
+
+use quell_http::Frame;
+
+/// A frame of a stream. One that may be large is made only when it is its turn to be written: an
+/// end shows what a run returned in several modes, and nobody counts the frames that wait.
+pub(crate) struct Late {
+    frame: When,
+    id: Option<String>,
+}
+
+enum When {
+    Now(Frame),
+    Later(Box<dyn FnOnce() -> Frame + Send>),
+}
+
+impl Late {
+    pub(crate) fn new(make: impl FnOnce() -> Frame + Send + 'static) -> Self {
+        Self { frame: When::Later(Box::new(make)), id: None }
+    }
+
+    /// Adds an id.
+    pub(crate) fn id(self, id: String) -> Self {
+        Self { id: Some(id), ..self }
+    }
+
+    /// Makes it.
+    pub(crate) fn frame(self) -> Frame {
+        let frame = match self.frame {
+            When::Now(frame) => frame,
+            When::Later(make) => make(),
+        };
+        match self.id {
+            Some(id) => frame.id(id),
+            None => frame,
+        }
+    }
+}
+
+impl From<Frame> for Late {
+    fn from(frame: Frame) -> Self {
+        Self { frame: When::Now(frame), id: None }
+    }
+}
