@@ -1,6 +1,6 @@
 //! What a component answers that knows nothing of states.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use axum::http::Method;
 use quell::{Payload, RunContext};
@@ -317,13 +317,9 @@ async fn a_number_that_a_body_says_and_that_is_not_finite_as_a_double_is_null() 
 #[tokio::test]
 async fn what_a_search_wants_is_read_once_however_many_assistants_there_are() {
     let wanted = format!(r#"{{"metadata":{{"created_by":[{}1]}}}}"#, "1,".repeat(200_000));
-    let time = async |graphs: usize| {
-        let server = Server::serving((0..graphs).map(|graph| same(&format!("g{graph}"))));
-        let since = Instant::now();
-        let found = server.send(Method::POST, "/assistants/search", &wanted).await;
-        assert_eq!(found.text, "[]");
-        since.elapsed()
-    };
-    let (one, many) = (time(1).await, time(300).await);
-    assert!(many < 10 * one, "{one:?} for one, {many:?} for 300");
+    let server = Server::serving((0..2_000).map(|graph| same(&format!("g{graph}"))));
+    // Read once per assistant it takes minutes: the time only says that it would not end.
+    let found = server.send(Method::POST, "/assistants/search", &wanted);
+    let found = tokio::time::timeout(Duration::from_secs(60), found).await;
+    assert_eq!(found.expect("it is answered").text, "[]");
 }
