@@ -11,16 +11,16 @@ use std::task::{Context, Poll, Waker};
 use quell_core::lifecycle::Input;
 use quell_core::{CancelRequest, Cause, Disposition, RunId, RunReport, RunStatus, Stopped};
 
-use crate::accept::Refusal;
+use crate::engine::submit::Refusal;
 use crate::failure::{Failure, RunError, RunFailure, SubmitError};
 use crate::foreign;
+use crate::log::stream::EventStream;
+use crate::node::flags;
+use crate::node::step::Note;
 use crate::node::{Node, Reader, State};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
-use crate::step::Note;
-use crate::stream::EventStream;
-use crate::waiters::{Key, Offer};
-use crate::word;
+use crate::sync::waiters::{Key, Offer};
 
 /// The one who started a run holds this: awaited, it yields the value of the body.
 ///
@@ -273,7 +273,7 @@ impl<T> Drop for RunHandle<T> {
             let value = state.value.take();
             let mut parent = None;
             state.reader = if self.read { Reader::Gone } else { Reader::GoneUnread };
-            node.set(word::UNREAD);
+            node.set(flags::UNREAD);
             if !self.read && state.life.status() == RunStatus::Failed {
                 parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
             }
@@ -283,7 +283,7 @@ impl<T> Drop for RunHandle<T> {
         };
         foreign::release(unwanted);
         if let Some((parent, failure)) = parent {
-            let mut failure = Some(crate::body::failure_of_child(node, failure));
+            let mut failure = Some(crate::body::driver::failure_of_child(node, failure));
             parent.apply(Input::ChildDisowned, Note::default(), |state, _| {
                 if state.times.ended.is_none() && state.failure.is_none() {
                     state.failure = failure.take();

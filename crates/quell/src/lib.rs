@@ -33,77 +33,39 @@ compile_error!(
     "quell needs `panic = \"unwind\"`: a panic must be one run's failure, not all runs'"
 );
 
-mod accept;
-mod admission;
-mod after;
 mod body;
-mod cancel;
-mod cascade;
-mod clock;
-mod config;
-mod context;
 mod control;
-mod couriers;
-mod detach;
 mod engine;
-mod events;
 mod failure;
 mod faults;
 mod few;
-mod filter;
-mod firehose;
 mod foreign;
 mod handle;
-mod hooks;
-mod idle;
-mod ids;
-mod implied;
 pub mod join;
-mod kids;
-mod ledger;
+mod log;
 pub mod manual;
 #[cfg(all(test, quell_loom))]
 mod models;
 mod node;
-mod outputs;
-mod registry;
-mod report;
-mod reservations;
-mod retention;
-mod ring;
 mod run;
-mod shield;
-mod shutdown;
 mod spec;
-mod step;
-mod stream;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod testing;
-mod timers;
-mod times;
-mod tool;
-mod trace;
-mod turns;
-mod usage;
-mod wait;
-mod waiters;
-mod word;
-mod work;
-mod write;
+mod time;
 
-pub use config::{EngineConfig, Limits};
-pub use context::{RunContext, Written};
+pub use body::context::{RunContext, Written};
+pub use body::tool::ToolCall;
+pub use body::work::{BlockingContext, Hold};
 pub use engine::Engine;
+pub use engine::config::{EngineConfig, Limits};
+pub use engine::filter::RunFilter;
+pub use engine::shutdown::{Shutdown, ShutdownReport};
 pub use failure::{DetachError, Elapsed, Failure, ForgetError, RunError, RunFailure, SubmitError};
-pub use filter::RunFilter;
 pub use handle::{Outcome, RunHandle};
+pub use log::stream::EventStream;
 pub use run::RunRef;
-pub use shutdown::{Shutdown, ShutdownReport};
 pub use spec::{OnBusy, RunSpec};
-pub use stream::EventStream;
-pub use tool::ToolCall;
-pub use work::{BlockingContext, Hold};
 
 pub use quell_core::{
     Abandoned, Budget, CancelRequest, Cause, CauseKind, Counts, Disposition, EventKind,

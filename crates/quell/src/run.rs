@@ -10,9 +10,9 @@ use quell_core::{
 };
 
 use crate::failure::{DetachError, ForgetError};
+use crate::log::stream::EventStream;
+use crate::node::wait::Wait;
 use crate::node::{Node, State};
-use crate::stream::EventStream;
-use crate::wait::Wait;
 
 /// A run, without its value: what adapters and lists hold.
 ///
@@ -139,12 +139,12 @@ impl RunRef {
 
     /// Yields the report as it stands, at any time.
     pub fn report(&self) -> Arc<RunReport> {
-        Arc::new(crate::report::of(&self.node))
+        Arc::new(crate::node::report::of(&self.node))
     }
 
     /// Yields the run's own row of the report as it stands, whatever the size of its tree.
     pub fn row(&self) -> RunRow {
-        crate::report::row(&self.node)
+        crate::node::report::row(&self.node)
     }
 
     /// Yields what the run leaves if it does not complete, in the one order that reports use, too:
@@ -203,7 +203,7 @@ impl RunRef {
     ///
     /// Fails for a root, and when the run is stopping or has ended.
     pub fn detach(&self) -> Result<(), DetachError> {
-        crate::detach::detach(&self.node)
+        crate::node::detach::detach(&self.node)
     }
 
     /// Forgets the tree of this very run, as [`Engine::forget`](crate::Engine::forget) does: not

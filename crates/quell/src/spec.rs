@@ -8,7 +8,7 @@ use quell_core::{Budget, Labels, OnStop, Payload, RunId, RunKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::SubmitError;
-use crate::admission::Gate;
+use crate::engine::admission::Gate;
 
 /// A run to be: its kind and name, and how long things may take.
 ///

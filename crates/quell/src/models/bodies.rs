@@ -9,7 +9,7 @@ use quell_core::lifecycle::BodyEnd;
 use quell_core::{Disposition, RunStatus};
 
 use super::{Arc, EVERY, because, checked_log, engine, explore, is_stopped, started_root};
-use crate::context::RunContext;
+use crate::body::context::RunContext;
 use crate::handle::Outcome;
 use crate::run::RunRef;
 use crate::spec::RunSpec;

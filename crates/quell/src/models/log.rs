@@ -10,9 +10,9 @@ use super::{
     Arc, EVERY, because, end_body, engine, engine_with, explore, read_all, started_child,
     started_root,
 };
+use crate::log::stream::EventStream;
 use crate::node::Node;
 use crate::run::RunRef;
-use crate::stream::EventStream;
 
 /// Writes what a body emits.
 fn emit(node: &Arc<Node>, number: u64) {
@@ -164,7 +164,7 @@ fn i30_a_reader_follows_a_run_out_of_a_log_that_forgets() {
             let mover = thread::spawn({
                 let child = Arc::clone(&child);
                 move || {
-                    crate::detach::detach(&child).expect("it leaves");
+                    crate::node::detach::detach(&child).expect("it leaves");
                     end_body(&child, BodyEnd::Ok);
                 }
             });

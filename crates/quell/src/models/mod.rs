@@ -40,10 +40,10 @@ use quell_core::{CancelRequest, EventKind, RunEvent, RunId, RunStatus};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::engine::Engine;
+use crate::log::stream::EventStream;
 use crate::node::Node;
+use crate::node::step::Note;
 use crate::spec::RunSpec;
-use crate::step::Note;
-use crate::stream::EventStream;
 use crate::{EngineConfig, Limits};
 
 /// How often each of the outcomes of a race was met.
@@ -118,7 +118,7 @@ fn end_body(node: &Arc<Node>, end: BodyEnd) {
 
 /// What the control thread does when it is woken.
 fn fire(engine: &Engine) {
-    crate::turns::fire_due(engine.shared(), |mut spread| {
+    crate::control::turns::fire_due(engine.shared(), |mut spread| {
         spread.run(usize::MAX);
     });
 }

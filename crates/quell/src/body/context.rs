@@ -1,0 +1,373 @@
+//! What a body sees of its run.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use quell_core::lifecycle::Input;
+use quell_core::limits;
+use quell_core::{Cause, Payload, RunId, Stopped, Usage, Work};
+use tokio_util::sync::CancellationToken;
+
+use crate::body::driver;
+use crate::body::hooks::{Hook, Start};
+use crate::body::outputs::Said;
+use crate::body::shield;
+use crate::body::tool::ToolCall;
+use crate::body::work::{BlockingContext, Hold};
+use crate::failure::{Elapsed, Failure};
+use crate::faults;
+use crate::handle::RunHandle;
+use crate::node::step::Note;
+use crate::node::wait::Wait;
+use crate::node::{Extra, Node, State};
+use crate::run::RunRef;
+use crate::spec::RunSpec;
+
+/// What a body sees of its run: it spawns children, emits, and learns that it should stop.
+///
+/// One word, `Clone`: an `async move` block keeps it without lifetimes. Asking about stops in any
+/// way makes the body a *listener*: it gets the grace when a stop comes. A body that never asks is
+/// dropped at its next await at once.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{CancelRequest, Engine, Outcome, RunSpec, Stopped};
+///
+/// let engine = Engine::new();
+/// let run = engine.submit(RunSpec::step("draw"), async |ctx| {
+///     let mut tiles = 0;
+///     while ctx.run_until_stopped(tokio::task::yield_now()).await.is_ok() {
+///         tiles += 1;
+///         if tiles == 3 {
+///             ctx.run().cancel(CancelRequest::because("three will do"));
+///         }
+///     }
+///     Ok(tiles)
+/// }).unwrap();
+/// assert!(matches!(run.outcome().await, Outcome::Stopped { partial: Some(3), .. }));
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct RunContext {
+    run: RunRef,
+}
+
+/// What became of something that a body wrote.
+///
+/// # Examples
+///
+/// ```
+/// use quell::{RunContext, Written};
+///
+/// fn say(ctx: &RunContext, text: String) -> bool {
+///     ctx.emit(text) == Written::Yes
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Written {
+    /// It is in the log, or in the report.
+    Yes,
+    /// It is over its bound and was refused; the log says so.
+    TooLarge,
+    /// The run has ended; it was refused and counted.
+    Late,
+}
+
+impl RunContext {
+    pub(crate) const fn new(node: Arc<Node>) -> Self {
+        Self { run: RunRef::new(node) }
+    }
+
+    pub(crate) const fn node(&self) -> &Arc<Node> {
+        self.run.node()
+    }
+
+    /// Yields the run itself.
+    pub const fn run(&self) -> &RunRef {
+        &self.run
+    }
+
+    /// Yields the id of the run.
+    pub fn id(&self) -> RunId {
+        self.node().id
+    }
+
+    /// Yields the input of the run.
+    pub fn input(&self) -> Option<&Payload> {
+        self.run.input()
+    }
+
+    /// Starts a child. It ends before its parent does, and is stopped with it.
+    ///
+    /// Never refused at the call: when the run is stopping, or a bound is reached, nothing is
+    /// started or recorded and the handle yields why. A child that fails while nobody holds its
+    /// handle fails the parent.
+    pub fn spawn<T, F, Fut>(&self, spec: RunSpec, body: F) -> RunHandle<T>
+    where
+        F: FnOnce(Self) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (kind, name) = (spec.kind, Arc::clone(&spec.name));
+        match self.node().shared.accept_child(spec, self.node()) {
+            Ok(node) => {
+                driver::spawn(&node, body);
+                RunHandle::new(node)
+            }
+            Err(refusal) => RunHandle::refused(self.node(), RunSpec::new(kind, name), refusal),
+        }
+    }
+
+    /// Tells whether the run is to stop: a stop was accepted, or the body has failed and what it
+    /// has left behind, a hold or a closure, is to give way. One atomic load after the first call.
+    pub fn is_stopping(&self) -> bool {
+        let hidden = faults::on("hide-the-stop") && shield::is_active(self.id());
+        self.node().listen() && !hidden
+    }
+
+    /// Fails when the run is to stop, now and at every later call. A stop that was asked for
+    /// `after_step` takes hold here.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the cause of the stop.
+    pub fn checkpoint(&self) -> Result<(), Stopped> {
+        let node = self.node();
+        if !node.is_called_on() {
+            return Ok(());
+        }
+        node.apply(Input::Checkpoint, Note::default(), |_, _| {});
+        let stopping = node.listen() && !faults::on("forget-stop");
+        if stopping { Err(node.refusal(&node.lock())) } else { Ok(()) }
+    }
+
+    /// Waits until the run is to stop, or its body has failed, and yields why.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is lost, the next call sees the same stop.
+    pub async fn stopped(&self) -> Arc<Cause> {
+        self.node().listen();
+        Wait::until(self.node(), State::cause_to_give_way).await
+    }
+
+    /// Runs a future until it ends or the run is to stop; then the future is dropped. A stop that
+    /// is there already wins.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the cause of the stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as the future.
+    pub async fn run_until_stopped<F: Future>(&self, future: F) -> Result<F::Output, Stopped> {
+        let mut stopped = pin!(self.stopped());
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            // The stop first: a future that is always ready must not hide it.
+            if let Poll::Ready(cause) = stopped.as_mut().poll(cx) {
+                return Poll::Ready(Err(Stopped { cause }));
+            }
+            future.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Runs a section of cleanup that a stop does not interrupt before the hard deadline. What it
+    /// spawns passes the fence. It never hides [`is_stopping`](Self::is_stopping).
+    ///
+    /// # Errors
+    ///
+    /// Fails when the hard deadline comes first; the future is dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as the future.
+    pub async fn shield<F: Future>(&self, future: F) -> Result<F::Output, Elapsed> {
+        let node = self.node();
+        node.listen();
+        let mut over = pin!(Wait::until(node, |state| state.life.is_aborting().then_some(())));
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            // Work that is through at the deadline counts: the future first.
+            if let Poll::Ready(output) = shield::poll(node.id, future.as_mut(), cx) {
+                return Poll::Ready(Ok(output));
+            }
+            over.as_mut().poll(cx).map(|()| Err(Elapsed))
+        })
+        .await
+    }
+
+    /// Registers cleanup that runs when the run was stopped and its body and children have ended,
+    /// in reverse order of registration, within the grace. Registered after the stop it runs at
+    /// once. At most 1,024 a run; one more, and one that has no time left, never runs and is
+    /// reported as skipped.
+    ///
+    /// Registering a hook is not listening: a body that never asks about stops is dropped at its
+    /// next await, and the hook has the grace. A hook that waited for descendants alone when the
+    /// grace was over has half of the abort wait. One that is still running then is dropped, and
+    /// named in [`cleanup_errors`](crate::RunRow::cleanup_errors).
+    pub fn on_stop<F, Fut>(&self, hook: F)
+    where
+        F: FnOnce(Arc<Cause>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let node = self.node();
+        let mut hook: Option<Start> = Some(Box::new(move |cause| Box::pin(hook(cause))));
+        let full = |extra: &Extra| extra.hooks_made as usize >= limits::HOOKS_MAX;
+        if node.lock().extra.as_deref().is_some_and(full) {
+            node.skip_unregistered_hook();
+            return;
+        }
+        node.apply(Input::HookAdded, Note::default(), |state, _| {
+            if let Some(start) = hook.take() {
+                let extra = state.extra();
+                let number = extra.hooks_made;
+                extra.hooks_made += 1;
+                extra.hooks.push(Hook { number, start });
+            }
+        });
+    }
+
+    /// Runs a closure on a thread where it may block. The closure can ask
+    /// [`BlockingContext::is_stopping`]; one that does not come back is abandoned and named when
+    /// the ladder is exhausted.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run is to stop: the closure is not started.
+    ///
+    /// # Panics
+    ///
+    /// Panics with the panic of the closure.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: dropped, it loses the value; a closure that has started goes on, and the
+    /// run waits for it.
+    pub async fn spawn_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(BlockingContext) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        crate::body::work::spawn_blocking(self, work).await
+    }
+
+    /// Keeps the run from being quiescent until the hold is dropped: for work outside the body's
+    /// future. A name over 1 KiB is cut at a character and marked with `…`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run is to stop: the work must not start.
+    pub fn hold(&self, what: Work, name: impl Into<Arc<str>>) -> Result<Hold, Stopped> {
+        self.node().listen();
+        Hold::new(self.node(), what, name.into())
+    }
+
+    /// Sets the output; the last one before the end counts. In the report it is `output` if the
+    /// run completed, else `partial`. At most 16 MiB; a larger one is refused.
+    pub fn set_output(&self, output: Payload) -> Written {
+        self.node().write_kept(Said::Output, output)
+    }
+
+    /// Sets what the report says as `summary`, beside the output: for a run that decides over
+    /// others, how it came to its outcome. The last one before the end counts. At most 16 MiB; a
+    /// larger one is refused.
+    pub fn set_summary(&self, summary: Payload) -> Written {
+        self.node().write_kept(Said::Summary, summary)
+    }
+
+    /// Tells whether every reader of the tree's events has read all of them and waits for more.
+    /// True if nobody reads.
+    ///
+    /// Emitting never waits: a body that has much to say may ask, and go more slowly while readers
+    /// are behind. One that does not read at all is behind for ever.
+    pub fn is_read(&self) -> bool {
+        self.node().log().lock().ring.is_read()
+    }
+
+    /// Emits a value into the log. At most 256 KiB; a larger one is refused.
+    pub fn emit(&self, payload: impl Into<Payload>) -> Written {
+        self.node().write_emitted(payload.into())
+    }
+
+    /// Runs a tool call: records that it begins and, exactly once, how it ended, also when the body
+    /// is dropped or abandoned within it. Input and recorded output are at most 256 KiB, the id of
+    /// the call and the name of the tool 1 KiB each; what is larger fails the call, but an output,
+    /// which is returned and not recorded.
+    ///
+    /// A call that gives way to a stop, or is dropped, is `Cancelled` only if nothing that was
+    /// started inside it still executes; otherwise it is `Unknown`. Inside is, as with a shield,
+    /// what the future does itself: a closure, a hold, a process or a child that it starts, but not
+    /// what a task that it spawns starts in turn.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the failure of the future, and with `Stopped` when the run is to stop: the
+    /// future is then not polled.
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as the future; dropped, the call is recorded as cancelled or unknown.
+    pub async fn tool<F>(&self, call: ToolCall, future: F) -> Result<Payload, Failure>
+    where
+        F: Future<Output = Result<Payload, Failure>>,
+    {
+        crate::body::tool::run(self, call, future).await
+    }
+
+    /// Says how far the body has come, from 0 to 1; beyond is cut, no number is 0.
+    pub fn progress(&self, fraction: f32) -> Written {
+        let fraction = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
+        self.node().write_progress(fraction)
+    }
+
+    /// Says what the body used. It counts for this run and every run above it, whatever the status;
+    /// a run that has used more than its [`budget`](RunSpec::budget) is stopped when this returns.
+    ///
+    /// After the end it is late, and counts for the nearest run above that has not ended.
+    pub fn usage(&self, used: Usage) -> Written {
+        crate::body::usage::count(self.node(), used)
+    }
+
+    /// Yields a token that is cancelled when the run is to stop, or its body has failed, for code
+    /// that knows tokio-util.
+    /// Cancelling it does not stop the run.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        let node = self.node();
+        node.listen();
+        let (token, stopping) = {
+            let mut state = node.lock();
+            let stopping = state.cause_to_give_way().is_some();
+            let own = state.extra().token.get_or_insert_default();
+            (own.child_token(), stopping.then(|| own.clone()))
+        };
+        if let Some(own) = stopping {
+            own.cancel();
+        }
+        token
+    }
+
+    /// Yields the instant by which the body has to be through: before a stop the earliest timeout
+    /// of the run and its ancestors, after it the hard deadline.
+    pub fn deadline(&self) -> Option<Instant> {
+        let state = self.node().lock();
+        if state.life.is_stopping() {
+            return state.life.hard_deadline();
+        }
+        state.deadline.map(|at| self.node().shared.clock.at_ticks(at))
+    }
+}
+
+impl fmt::Debug for RunContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RunContext").field(self.node()).finish()
+    }
+}

@@ -1,0 +1,299 @@
+//! The one task of a run: polls the body, catches its panics, reports its end.
+//!
+//! The task itself is never aborted. To abort a body is to set a bit of its node's word and wake
+//! the task, which then drops the future in place and reports the end when the destructors have
+//! run: quiescent means that they have run too (I4). A body that does not come back from its poll
+//! cannot be dropped; the ladder abandons it.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use quell_core::Payload;
+use quell_core::lifecycle::{BodyEnd, Input};
+use tracing::Span;
+
+use crate::body::context::RunContext;
+use crate::failure::{Failure, RunError, RunFailure};
+use crate::faults;
+use crate::foreign;
+use crate::node::flags;
+use crate::node::step::Note;
+use crate::node::{Node, Reader, State};
+use crate::sync::Ordering;
+
+/// Spawns the task of a run.
+pub(crate) fn spawn<T, F, Fut>(node: &Arc<Node>, body: F)
+where
+    F: FnOnce(RunContext) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    T: Send + 'static,
+{
+    // The guard is made before the task: it reports the end of the run even if the task is dropped
+    // unpolled, as by a runtime that is gone.
+    let guard = Guard { node: Arc::clone(node), span: span_of(node), reported: false };
+    let task = drive(body, guard);
+    #[cfg(not(quell_loom))]
+    drop(node.shared.runtime.spawn(task));
+    #[cfg(quell_loom)]
+    crate::sync::start(task);
+}
+
+/// Makes the span of a run, if a subscriber wants one. Without the subscriber's panic, if it has
+/// one: the run is accepted, and goes on.
+fn span_of(node: &Node) -> Option<Box<Span>> {
+    let span = foreign::call(|| {
+        tracing::info_span!(
+            "run", run.id = %node.id, run.kind = %node.kind, run.name = %node.name
+        )
+    });
+    span.ok().filter(|span| !span.is_disabled()).map(Box::new)
+}
+
+/// What the task of a run does.
+///
+/// There is one place for the future of the body, and it is made there: a task is hardly larger
+/// than what it awaits.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` holds its arguments twice")]
+fn drive<T, F, Fut>(body: F, mut guard: Guard) -> impl Future<Output = ()> + Send
+where
+    F: FnOnce(RunContext) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    T: Send + 'static,
+{
+    async move {
+        // What a block captures is dropped in the order in which it is first named: when the task
+        // never runs, the guard has to report the end after the body's destructors.
+        let _ = (&body, &guard);
+        let started = poll_fn(|cx| {
+            if guard.node.poll_turn(cx.waker()) {
+                Poll::Ready(start(&guard.node, cx.waker()))
+            } else {
+                Poll::Pending
+            }
+        });
+        if !started.await && !faults::on("start-anyway") {
+            let dropped = guard.call(|| drop(body));
+            return guard.report(End::<T>::Dropped, dropped.err());
+        }
+        let mut slot = pin!(None);
+        match guard.call(|| body(RunContext::new(Arc::clone(&guard.node)))) {
+            Ok(future) => slot.set(Some(future)),
+            Err(panic) => return guard.report(End::<T>::Panicked(panic), None),
+        }
+        let end = poll_fn(|cx| match slot.as_mut().as_pin_mut() {
+            Some(future) => poll_body(&guard, future, cx),
+            None => Poll::Ready(End::Dropped),
+        });
+        let end = end.await;
+        if faults::on("end-before-destructors") {
+            return guard.report(end, None);
+        }
+        let dropped = guard.call(|| slot.set(None));
+        guard.report(end, dropped.err());
+    }
+}
+
+/// Polls a body, unless it is to be dropped.
+fn poll_body<T, Fut>(guard: &Guard, future: Pin<&mut Fut>, cx: &mut Context<'_>) -> Poll<End<T>>
+where
+    Fut: Future<Output = Result<T, Failure>>,
+{
+    let node = &guard.node;
+    let bits = node.word();
+    if bits & flags::DROP != 0 {
+        return Poll::Ready(End::Dropped);
+    }
+    let is_last = node.is_last_poll(bits);
+    match guard.call(|| future.poll(cx)) {
+        Ok(Poll::Ready(result)) => return Poll::Ready(End::Returned(result)),
+        Err(panic) => return Poll::Ready(End::Panicked(panic)),
+        Ok(Poll::Pending) if is_last => return Poll::Ready(End::Dropped),
+        Ok(Poll::Pending) => {}
+    }
+    if node.word() & flags::PARKED == 0
+        && let Some(listens) = node.park()
+    {
+        // Stopped within its first poll: what it did in it decides whether it has the grace.
+        node.apply(Input::Judged { listens }, Note::default(), |_, _| {});
+    }
+    if node.word() & flags::DROP != 0 { Poll::Ready(End::Dropped) } else { Poll::Pending }
+}
+
+fn start(node: &Arc<Node>, waker: &Waker) -> bool {
+    node.ask_tokens();
+    let keep = |state: &mut State, fx: &quell_core::lifecycle::Effects| {
+        if !fx.refused {
+            state.body = Some(waker.clone());
+        }
+    };
+    !node.apply(Input::Started, Note::default(), keep).refused
+}
+
+impl Node {
+    /// Counts news of a run right below that somebody is to tell. False if that are too many to be
+    /// waited for.
+    pub(crate) fn add_untold(&self) -> bool {
+        let more = |untold: u16| untold.checked_add(1);
+        self.untold.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Counts news of a run right below that were told.
+    pub(crate) fn remove_untold(&self) {
+        if self.untold.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.wake_for_last_poll(self.word());
+        }
+    }
+
+    /// Says that all below was told of a stop.
+    pub(crate) fn clear_telling(&self) {
+        self.clear(flags::TELLING);
+        self.wake_for_last_poll(self.word());
+    }
+
+    /// Tells whether the poll that is about to be is the last one of the body: it is to be dropped
+    /// after one, and all who wait for a run below were told of its end. The body may wait for that
+    /// through a set of futures, which looks at none that was not woken.
+    fn is_last_poll(&self, bits: u32) -> bool {
+        // Written, not only read: whoever counts down after that sees the bit, and wakes the body.
+        let is_told = || self.untold.fetch_add(0, Ordering::AcqRel) == 0;
+        bits & flags::POLL_DROP != 0
+            && ((bits & flags::TELLING == 0 && is_told()) || faults::on("poll-before-the-news"))
+    }
+
+    fn wake_for_last_poll(&self, bits: u32) {
+        if bits & flags::POLL_DROP != 0
+            && let Some(task) = { self.lock().body.clone() }
+        {
+            task.wake();
+        }
+    }
+}
+
+/// How a body ended, with what it left.
+enum End<T> {
+    Returned(Result<T, Failure>),
+    Panicked(Failure),
+    Dropped,
+}
+
+/// Reports the end of a body, also when its runtime drops the task.
+struct Guard {
+    node: Arc<Node>,
+    /// The span of the run. None where nobody listens, which is worth a box: `Instrumented` would
+    /// add four words more to every task.
+    span: Option<Box<Span>>,
+    reported: bool,
+}
+
+impl Guard {
+    /// Calls the body's code in the span of the run. A panic of the subscriber is the subscriber's.
+    fn call<R>(&self, code: impl FnOnce() -> R) -> Result<R, Failure> {
+        let Some(span) = &self.span else { return foreign::call(code) };
+        let (mut code, mut done) = (Some(code), None);
+        let entered = foreign::call(|| {
+            span.in_scope(|| done = code.take().map(foreign::call));
+        });
+        match (done, code) {
+            (Some(done), _) => done,
+            (None, Some(code)) => foreign::call(code),
+            (None, None) => Err(entered.err().unwrap_or_else(|| Failure::new("no reason given"))),
+        }
+    }
+
+    fn report<T: Send + 'static>(&mut self, end: End<T>, panic: Option<Failure>) {
+        self.reported = true;
+        let (mut value, mut failure, mut how) = match end {
+            End::Returned(Ok(value)) => (Some(value), None, BodyEnd::Ok),
+            End::Returned(Err(failure)) => (None, Some(failure), BodyEnd::Err),
+            End::Panicked(panic) => (None, Some(panic), BodyEnd::Err),
+            End::Dropped => (None, None, BodyEnd::Dropped),
+        };
+        if let Some(panic) = panic {
+            failure.get_or_insert(panic);
+            how = if how == BodyEnd::Ok { BodyEnd::Err } else { how };
+        }
+        // Whoever reads reports sees it, too, if the run does not complete.
+        let returned =
+            value.as_ref().and_then(|value| (value as &dyn Any).downcast_ref::<Payload>().cloned());
+        let bits = self.node.word();
+        let (unread, over) = (bits & flags::UNREAD != 0, flags::status(bits).is_terminal());
+        let late = over && value.is_some();
+        if (unread || over) && value.is_some() {
+            // Nobody can read it any more, and its destructor is the body's code.
+            let dropped = self.call(|| drop(value.take()));
+            failure = failure.or(dropped.err());
+        }
+        let value = value.map(|value| Box::new(value) as Box<dyn Any + Send>);
+        self.tell(how, Returned { value, payload: returned, late }, failure);
+    }
+
+    /// Reports the end, in the span of the run.
+    fn tell(&mut self, how: BodyEnd, returned: Returned, failure: Option<Failure>) {
+        let _ = self.call(|| report(&self.node, how, returned, failure));
+        // Closing a span is foreign code, too.
+        foreign::release(self.span.take());
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.reported {
+            let gone = Failure::new("runtime of the body has shut down");
+            self.tell(BodyEnd::Err, Returned::default(), Some(gone));
+        }
+    }
+}
+
+/// What a body has returned.
+#[derive(Default)]
+struct Returned {
+    value: Option<Box<dyn Any + Send>>,
+    /// The same, if it is a payload.
+    payload: Option<Payload>,
+    /// The value came after the end of the run, and is gone.
+    late: bool,
+}
+
+fn report(node: &Arc<Node>, how: BodyEnd, returned: Returned, failure: Option<Failure>) {
+    let Returned { value, payload, late } = returned;
+    // What nobody is to have: a value that comes too late, and the error that is replaced. They go
+    // when no lock is held.
+    let mut unwanted = (None, None, None);
+    let cleanup = failure.as_ref().filter(|failure| failure.stopped().is_none());
+    let cleanup = cleanup.map(Failure::to_string);
+    let how = if failure.is_some() && how == BodyEnd::Ok { BodyEnd::Err } else { how };
+    node.apply(Input::BodyEnded(how), Note::default(), |state, _| {
+        if state.reader != Reader::Held {
+            state.body = None;
+        }
+        if state.times.ended.is_some() {
+            // Abandoned: what it returns after the end is refused (I4).
+            state.late += u32::from(late || value.is_some());
+            unwanted = (value, failure, payload);
+            return;
+        }
+        if state.reader == Reader::Held {
+            state.value = value;
+        } else {
+            unwanted.0 = value;
+        }
+        unwanted.2 = payload.and_then(|payload| node.keep_returned(state, payload));
+        let Some(failure) = failure else { return };
+        if state.life.is_stopping()
+            && let Some(words) = cleanup
+        {
+            state.note_cleanup_error(&words);
+        }
+        unwanted.1 = state.failure.replace(failure);
+    });
+    foreign::release(unwanted);
+}
+
+/// The failure of a parent whose child failed with nobody to see it (D5).
+pub(crate) fn failure_of_child(child: &Node, failure: Option<Failure>) -> Failure {
+    let failure = failure.unwrap_or_else(|| Failure::new("no reason given"));
+    Failure::from(RunError::Failed(RunFailure::new(child.id, Arc::clone(&child.name), failure)))
+}

@@ -1,0 +1,260 @@
+//! Stop hooks: cleanup that runs when the body has ended, in a task of the engine.
+//!
+//! A runner takes the hooks of a run in reverse order of registration, one after the other, each
+//! isolated from the panics of the others (I16). It is one piece of work of the run: the run does
+//! not end before it, unless the ladder is exhausted. At the hard deadline it is aborted; the hook
+//! that was running is reported as aborted, those that were waiting as skipped.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use quell_core::lifecycle::{Effects, HookAction};
+use quell_core::{Cause, EventKind, HookOutcome, Work};
+
+use crate::body::shield;
+use crate::body::work::Hold;
+use crate::failure::Failure;
+use crate::faults;
+use crate::foreign;
+use crate::node::deferred::{After, Rare};
+use crate::node::{Node, State};
+use crate::sync::waiters::Wakers;
+
+/// A stop hook that waits for its turn.
+pub(crate) struct Hook {
+    pub(crate) number: u32,
+    pub(crate) start: Start,
+}
+
+pub(crate) type Start =
+    Box<dyn FnOnce(Arc<Cause>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hook({})", self.number)
+    }
+}
+
+impl Node {
+    /// Hands hooks out as the lifecycle says, under the lock.
+    pub(crate) fn record_hooks(&self, state: &mut State, now: Instant, after: &mut After) {
+        let action = after.fx.hooks;
+        if action == HookAction::Leave {
+            return;
+        }
+        let Some(extra) = &mut state.extra else { return };
+        if matches!(action, HookAction::Abort | HookAction::AbortRunning) {
+            extra.runners_aborted += 1;
+            after.rare().runners = std::mem::take(&mut extra.runners);
+        }
+        let waiting = match action {
+            HookAction::Leave | HookAction::AbortRunning => return,
+            HookAction::RunNew | HookAction::SkipNew => extra.hooks.pop().into_iter().collect(),
+            _ => std::mem::take(&mut extra.hooks),
+        };
+        let runs = matches!(action, HookAction::Run | HookAction::RunNew);
+        if action == HookAction::SkipNew {
+            for hook in &waiting {
+                self.skip_hook(state, hook.number, now, &mut after.wakers);
+            }
+        } else if runs || !waiting.is_empty() {
+            let place = state.extra().note_work(Work::Hook, self.hook_name());
+            after.rare().place = Some(place);
+        }
+        if !runs {
+            after.rare().dropped = waiting;
+            return;
+        }
+        after.cause.clone_from(&state.cause);
+        let round = state.extra().runners_aborted;
+        let rare = after.rare();
+        (rare.hooks, rare.round) = (waiting, round);
+        if faults::on("forget-hook") && rare.hooks.len() > 1 {
+            rare.hooks.pop();
+        }
+    }
+
+    fn hook_name(&self) -> Arc<str> {
+        format!("{} hook", self.name).into()
+    }
+
+    /// Says that a hook was not started.
+    pub(crate) fn skip_hook(
+        &self,
+        state: &mut State,
+        hook: u32,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) {
+        state.extra().hooks_skipped += 1;
+        if state.times.ended.is_none() {
+            let outcome = HookOutcome::Skipped;
+            self.write(state, now, EventKind::HookEnded { hook, outcome }, wakers);
+        }
+    }
+
+    /// Carries out what few steps leave, with no lock held: tokens, links and hooks.
+    pub(crate) fn finish_rare(
+        self: &Arc<Self>,
+        rare: Rare,
+        fx: Effects,
+        cause: Option<&Arc<Cause>>,
+    ) {
+        let Rare { token, link, runners, hooks, round, dropped, failure, place } = rare;
+        if failure.is_some() {
+            foreign::run(&self.shared, move || drop(failure));
+        }
+        if let Some(token) = token {
+            foreign::run(&self.shared, move || token.cancel());
+        }
+        if let Some(link) = link {
+            link.abort.abort();
+        }
+        for runner in runners {
+            runner.abort();
+        }
+        let hold = place.map(|place| Hold::placed(self, place));
+        if !hooks.is_empty() {
+            run(self, hooks, cause, hold, round);
+        } else if fx.hooks == HookAction::SkipNew {
+            // It was refused when it was registered: by whoever is here.
+            foreign::release(dropped);
+        } else {
+            discard(self, dropped, fx.hooks != HookAction::Drop, hold);
+        }
+    }
+}
+
+/// Starts a runner for hooks in order of registration. The lifecycle has counted it already.
+fn run(
+    node: &Arc<Node>,
+    hooks: Vec<Hook>,
+    cause: Option<&Arc<Cause>>,
+    hold: Option<Hold>,
+    round: u32,
+) {
+    let Some(cause) = cause else { return };
+    let runner = Runner::new(node, hooks, true, hold);
+    let task = node.shared.runtime.spawn(run_all(runner, Arc::clone(cause)));
+    let abort = task.abort_handle();
+    let mut state = node.lock();
+    // Those that were there may have been aborted since it was decided that these run.
+    if state.extra().runners_aborted == round {
+        state.extra().runners.push(abort);
+    } else {
+        drop(state);
+        abort.abort();
+    }
+}
+
+/// Drops hooks that are not to run, because the stop left them no time or because there was none.
+/// What they have captured is the run's code, too: it goes on the runtime of the bodies, as work
+/// that the lifecycle has counted.
+fn discard(node: &Arc<Node>, hooks: Vec<Hook>, skips: bool, hold: Option<Hold>) {
+    if hooks.is_empty() {
+        return;
+    }
+    let runner = Runner::new(node, hooks, skips, hold);
+    drop(node.shared.runtime.spawn(async move { drop(runner) }));
+}
+
+async fn run_all(mut runner: Runner, cause: Arc<Cause>) {
+    while let Some(hook) = runner.account().waiting.pop() {
+        let (node, number) = (Arc::clone(&runner.account().node), hook.number);
+        runner.account().running = Some(number);
+        let ended = run_one(&node, hook, Arc::clone(&cause)).await;
+        runner.account().running = None;
+        match ended {
+            Ok(()) => note(&node, number, HookOutcome::Finished, None),
+            Err(failure) => note(&node, number, HookOutcome::Panicked, Some(&failure)),
+        }
+    }
+}
+
+async fn run_one(node: &Node, hook: Hook, cause: Arc<Cause>) -> Result<(), Failure> {
+    let mut future = foreign::call(|| shield::within(node.id, || (hook.start)(cause)))?;
+    let polled = poll_fn(|cx| match foreign::call(|| shield::poll(node.id, future.as_mut(), cx)) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await;
+    polled.and(foreign::call(|| drop(future)))
+}
+
+/// Settles its account when it is dropped: after the last hook, or half-way.
+struct Runner(Option<Account>);
+
+/// What a runner has to account for.
+struct Account {
+    node: Arc<Node>,
+    waiting: Vec<Hook>,
+    running: Option<u32>,
+    /// Whether those that wait are missing when they do not run: not if the run was not stopped.
+    skips: bool,
+    hold: Option<Hold>,
+}
+
+impl Runner {
+    fn new(node: &Arc<Node>, waiting: Vec<Hook>, skips: bool, hold: Option<Hold>) -> Self {
+        Self(Some(Account { node: Arc::clone(node), waiting, running: None, skips, hold }))
+    }
+
+    #[expect(clippy::expect_used, reason = "taken when the runner is dropped, not before")]
+    fn account(&mut self) -> &mut Account {
+        self.0.as_mut().expect("the account is settled last")
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if let Some(account) = self.0.take() {
+            let shared = Arc::clone(&account.node.shared);
+            // A runtime that is gone drops it wherever it is spawned.
+            foreign::run(&shared, move || account.settle());
+        }
+    }
+}
+
+impl Account {
+    fn settle(self) {
+        let Self { node, waiting, running, skips, hold } = self;
+        if let Some(hook) = running {
+            let failure = Failure::new(format!("stop hook {hook} was aborted: its time was over"));
+            note(&node, hook, HookOutcome::Aborted, Some(&failure));
+        }
+        if skips || node.lock().life.is_stopping() {
+            for hook in waiting.iter().rev() {
+                node.lock().extra().hooks_skipped += 1;
+                note(&node, hook.number, HookOutcome::Skipped, None);
+            }
+        }
+        for hook in waiting.into_iter().rev() {
+            if let Err(panic) = foreign::call(|| drop(hook)) {
+                node.lock().note_cleanup_error(&panic.to_string());
+            }
+        }
+        // The last thing that a runner does: the run may end with it.
+        drop(hold);
+    }
+}
+
+/// Says how a hook ended, unless its run has ended before it.
+fn note(node: &Arc<Node>, hook: u32, outcome: HookOutcome, failure: Option<&Failure>) {
+    let now = node.shared.clock.now();
+    let words = failure.map(Failure::to_string);
+    let mut wakers = Wakers::new();
+    {
+        let mut state = node.lock();
+        if !state.life.status().is_terminal() {
+            if let Some(words) = words {
+                state.note_cleanup_error(&words);
+            }
+            node.write(&mut state, now, EventKind::HookEnded { hook, outcome }, &mut wakers);
+        }
+    }
+    foreign::wake(&node.shared, wakers);
+}

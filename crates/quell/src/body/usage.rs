@@ -1,0 +1,53 @@
+//! What bodies use up: counted for their run and every run above it, and held against budgets.
+//!
+//! Only runs that use something pay: the count is in [`Extra`](crate::node::Extra). It is taken
+//! from run to run upwards, one lock at a time, so that no order of locks matters; each run has the
+//! exact sum when the call returns. Stops come last, with no lock held.
+
+use std::sync::{Arc, Weak};
+
+use quell_core::{CancelRequest, CauseKind, EventKind, Usage};
+
+use crate::body::context::Written;
+use crate::node::{Node, State};
+use crate::sync::waiters::Wakers;
+
+/// Counts what the body of a run used. What comes after the end of its run counts for the nearest
+/// run above that has not ended.
+pub(crate) fn count(of: &Arc<Node>, used: Usage) -> Written {
+    let now = of.shared.clock.now();
+    let (mut wakers, mut spent) = (Wakers::new(), Vec::new());
+    let (mut written, mut is_told) = (Written::Yes, false);
+    let mut next = Some(Arc::clone(of));
+    while let Some(node) = next.take() {
+        let mut state = node.lock();
+        if state.times.ended.is_none() {
+            if !is_told {
+                node.write(&mut state, now, EventKind::Used(used), &mut wakers);
+                is_told = true;
+            }
+            spent.extend(node.spend(&mut state, used).map(|words| (Arc::clone(&node), words)));
+        } else if Arc::ptr_eq(&node, of) {
+            state.late = state.late.saturating_add(1);
+            written = Written::Late;
+        }
+        next = state.parent.as_ref().and_then(Weak::upgrade);
+    }
+    crate::foreign::wake(&of.shared, wakers);
+    for (node, words) in spent {
+        node.cancel(&CancelRequest::because(words).kind(CauseKind::BudgetExceeded));
+    }
+    written
+}
+
+impl Node {
+    /// Adds to the sum of a run, and says so if that is the first time beyond its budget.
+    fn spend(&self, state: &mut State, used: Usage) -> Option<String> {
+        let sum = &mut state.extra().used;
+        let before = *sum;
+        sum.add(used);
+        let budget = self.about.as_ref()?.budget.as_ref()?;
+        let words = budget.exceeded_by(sum)?;
+        budget.exceeded_by(&before).is_none().then_some(words)
+    }
+}

@@ -1,0 +1,336 @@
+//! The control thread: whatever has to happen at an instant, or because a token from outside says
+//! so, happens here, also while every worker thread is blocked by user code (I14).
+//!
+//! The thread sleeps until the first timer. No foreign code runs on it: wakers, values, tokens and
+//! subscribers go by courier ([`crate::foreign::couriers`]). What spreads over a tree is taken in
+//! slices, so that no tree is so large that a timer of another one waits for it. A panic of the
+//! engine in a turn ends neither the loop nor what else is due.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use quell_core::lifecycle::Input;
+
+use crate::control::{Link, Linked, by_token};
+use crate::engine::Shared;
+use crate::faults;
+use crate::foreign::{self, Barred};
+use crate::node::Node;
+use crate::node::cascade::Spread;
+use crate::node::step::Note;
+use crate::sync::park_until;
+use crate::sync::thread::{self, Thread};
+use crate::time::clock::Ticks;
+use crate::time::timers::TimerKey;
+
+/// Starts the loop on a thread of its own.
+pub(crate) fn spawn_thread(shared: &Arc<Shared>) -> std::io::Result<()> {
+    let mut turns = Turns::new(shared);
+    let thread = thread::Builder::new().name("quell-control".into()).spawn(move || {
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let mut cx = Context::from_waker(&waker);
+        while let Turn::Next(next) = turns.turn(&mut cx) {
+            match next {
+                Some(at) => park_until(at),
+                None => thread::park(),
+            }
+        }
+    })?;
+    shared.control.queue.lock().thread = Some(thread);
+    Ok(())
+}
+
+/// The loop as a future, for a runtime whose clock may be paused.
+#[cfg(feature = "test-util")]
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut turns = Turns::new(&shared);
+    drop(shared);
+    let mut sleep = Box::pin(tokio::time::sleep(std::time::Duration::ZERO));
+    std::future::poll_fn(|cx| {
+        loop {
+            let Turn::Next(next) = turns.turn(cx) else { return Poll::Ready(()) };
+            let Some(at) = next else { return Poll::Pending };
+            sleep.as_mut().reset(at.into());
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// What a turn says about the next one.
+enum Turn {
+    /// It is due at this instant, or when somebody wakes the loop.
+    Next(Option<Instant>),
+    /// There is none.
+    Last,
+}
+
+/// One turn after the other: fires what is due, says when it wants to be called again.
+struct Turns {
+    shared: Weak<Shared>,
+    links: FuturesUnordered<Link>,
+    /// What spreads over trees too large for one slice.
+    unfinished: VecDeque<Spread>,
+}
+
+impl Turns {
+    fn new(shared: &Arc<Shared>) -> Self {
+        let (shared, links) = (Arc::downgrade(shared), FuturesUnordered::new());
+        Self { shared, links, unfinished: VecDeque::new() }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
+        let Some(shared) = self.shared.upgrade() else { return Turn::Last };
+        // Before `shared`, which may be the last reference, is dropped.
+        let _barred = Barred::new();
+        {
+            let mut queue = shared.control.queue.lock();
+            if queue.closed {
+                return Turn::Last;
+            }
+            queue.waker = Some(cx.waker().clone());
+            queue.nudged = None;
+            let links = std::mem::take(&mut queue.links);
+            self.unfinished.extend(queue.stops.drain(..));
+            drop(queue);
+            self.links.extend(links);
+        }
+        loop {
+            let hears_more = guarded(&shared, || self.hear_tokens(&shared, cx)).unwrap_or(false);
+            self.fire_due(&shared);
+            if let Some(mut spread) = self.unfinished.pop_front() {
+                let is_over = guarded(&shared, || spread.run(SLICE)).unwrap_or(true);
+                if !is_over {
+                    self.unfinished.push_back(spread);
+                }
+                self.fire_due(&shared);
+            } else if !hears_more {
+                break;
+            }
+        }
+        let asked = guarded(&shared, || {
+            let now = shared.clock.now();
+            let (free, due) = shared.admission.turn(now);
+            free.start();
+            let kept_until = shared.expire(now);
+            let relief = shared.couriers.relieve(now);
+            [due, kept_until, relief].map(|at| at.map(|at| shared.clock.ticks(at)))
+        });
+        let mut queue = shared.control.queue.lock();
+        let asked = asked.unwrap_or_default().into_iter().flatten();
+        let asked = asked.chain(queue.timers.earliest()).chain(queue.nudged);
+        queue.next = asked.min();
+        Turn::Next(queue.next.map(|at| shared.clock.at_ticks(at)))
+    }
+
+    /// Stops what tokens from outside say, some of it. Yields whether there may be more.
+    fn hear_tokens(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) -> bool {
+        let (mut nodes, mut heard) = (Vec::new(), 0);
+        while heard < SLICE
+            && let Poll::Ready(Some(linked)) = self.links.poll_next_unpin(cx)
+        {
+            heard += 1;
+            match linked {
+                Some(Linked::Run(node)) => nodes.extend(node.upgrade()),
+                Some(Linked::Engine) => self.stop_all(shared),
+                None => {}
+            }
+        }
+        if !nodes.is_empty() {
+            let spread = Spread::cancel(nodes, by_token(), shared.clock.now());
+            self.unfinished.push_back(spread);
+        }
+        heard == SLICE
+    }
+
+    /// Stops every root. To list them and to put them in order takes as long as there are many: a
+    /// thread of its own does that, which runs nothing foreign and waits for nobody.
+    fn stop_all(&mut self, shared: &Arc<Shared>) {
+        let list =
+            |shared: &Shared| Spread::cancel(shared.live_roots(), by_token(), shared.clock.now());
+        if shared.registry.live() > SLICE && !shared.couriers.are_tasks() {
+            let all = Arc::clone(shared);
+            let lister = thread::Builder::new().name("quell-lister".into());
+            if lister.spawn(move || all.control.stop(list(&all))).is_ok() {
+                return;
+            }
+        }
+        self.unfinished.push_back(list(shared));
+    }
+
+    /// Ticks every run whose timer is due.
+    fn fire_due(&mut self, shared: &Arc<Shared>) {
+        fire_due(shared, |mut spread| {
+            if !spread.run(SLICE) {
+                self.unfinished.push_back(spread);
+            }
+        });
+    }
+}
+
+/// Ticks every run whose timer is due, and hands over what spreads from there.
+pub(crate) fn fire_due(shared: &Shared, mut spread: impl FnMut(Spread)) {
+    loop {
+        let due = take_due(shared);
+        if due.is_empty() {
+            return;
+        }
+        for (key, node) in due {
+            guarded(shared, || spread(tick(key, node)));
+        }
+    }
+}
+
+/// Takes a step that must not take the others with it when it panics: that is a fault of ours.
+fn guarded<T>(shared: &Shared, step: impl FnOnce() -> T) -> Option<T> {
+    let done = foreign::call(step);
+    done.inspect_err(|failure| {
+        let words = failure.to_string();
+        foreign::run(shared, move || tracing::error!(words, "control loop panicked; it goes on"));
+    })
+    .ok()
+}
+
+fn take_due(shared: &Shared) -> Vec<(TimerKey, Arc<Node>)> {
+    let now = shared.clock.stamp(shared.clock.now());
+    let late = if faults::on("fire-late") { 10_000_000_000 } else { 0 };
+    let mut queue = shared.control.queue.lock();
+    // While it works the loop sleeps for nothing; it looks at the queue before it sleeps.
+    queue.next = Some(now);
+    queue.timers.take_due(Ticks::from_raw(now.get().saturating_sub(late)))
+}
+
+fn tick(key: TimerKey, node: Arc<Node>) -> Spread {
+    let shared = &node.shared;
+    let active = {
+        let mut state = node.lock();
+        // Re-armed since it was popped: the new timer stays.
+        state.armed = state.armed.filter(|armed| *armed != key);
+        let active = state.idle.as_ref().map_or(state.times.queued, |idle| idle.ticks());
+        shared.clock.at_ticks(active)
+    };
+    let now = shared.clock.now();
+    let after = node.step(Input::Tick { active_at: active }, Note::default(), now, |_, _| {});
+    Spread::of_step(node, after, now)
+}
+
+/// Nodes that one tree may have before the timers are looked at again: some tenths of a
+/// millisecond.
+const SLICE: usize = 256;
+
+#[cfg(all(test, not(any(quell_loom, quell_shuttle))))]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use quell_core::RunStatus;
+
+    use super::*;
+    use crate::{Engine, EngineConfig, RunSpec};
+
+    /// An engine whose loop is taken turn by turn, by the test: nothing here awaits, so that the
+    /// engine's own is never polled.
+    fn engine() -> (Engine, Turns) {
+        let engine = Engine::with_config(EngineConfig::new().control_on_runtime());
+        let turns = Turns::new(engine.shared());
+        (engine, turns)
+    }
+
+    fn turn(turns: &mut Turns) -> Option<Instant> {
+        match turns.turn(&mut Context::from_waker(Waker::noop())) {
+            Turn::Next(next) => next,
+            Turn::Last => None,
+        }
+    }
+
+    fn link(engine: &Engine, link: Link) {
+        engine.shared().control.queue.lock().links.push(link);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i14_an_instant_that_is_asked_for_within_a_turn_is_when_the_next_one_is() {
+        let (engine, mut turns) = engine();
+        let (shared, due) = (Arc::clone(engine.shared()), Instant::now() + Duration::from_secs(1));
+        let due = shared.clock.at_ticks(shared.clock.ticks(due));
+        // Within the turn a run comes in that is due in a second: admission has it, but the turn
+        // may have asked admission before.
+        link(&engine, {
+            let shared = Arc::clone(&shared);
+            Box::pin(poll_fn(move |_| {
+                shared.control.nudge(shared.clock.ticks(due));
+                Poll::Pending
+            }))
+        });
+        assert_eq!(turn(&mut turns), Some(due));
+        assert_eq!(turn(&mut turns), None, "asked for once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i14_a_panic_within_a_turn_ends_no_deadline() {
+        let (engine, mut turns) = engine();
+        let spec = RunSpec::agent("timed").start_within(Duration::ZERO);
+        let run = engine.shared().accept_root(spec).unwrap();
+        let later = RunSpec::agent("later").start_within(Duration::from_secs(5));
+        engine.shared().accept_root(later).unwrap();
+        #[expect(clippy::panic, reason = "that is the matter")]
+        link(&engine, Box::pin(poll_fn(|_| panic!("a fault of ours"))));
+        let next = turn(&mut turns);
+        assert_eq!(run.status(), RunStatus::Stopping, "what was due has happened");
+        assert!(next.is_some(), "and what is due later will");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i14_a_large_tree_is_taken_in_slices() {
+        let (engine, mut turns) = engine();
+        let shared = engine.shared();
+        let timed = RunSpec::agent("wide").timeout(Duration::ZERO);
+        let root = shared.accept_root(timed).unwrap();
+        root.apply(Input::Started, Note::default(), |_, _| {});
+        for _ in 0..10 * SLICE {
+            let child = shared.accept_child(RunSpec::step("child"), &root).unwrap();
+            child.apply(Input::Started, Note::default(), |_, _| {});
+        }
+        turns.fire_due(shared);
+        let told = |root: &Arc<Node>| {
+            let state = root.lock();
+            state.kids.iter().filter(|kid| kid.status() == RunStatus::Stopping).count()
+        };
+        assert!((1..=2 * SLICE).contains(&told(&root)), "{} in one slice", told(&root));
+        assert_eq!(turns.unfinished.len(), 1, "the rest comes after the timers of others");
+        turn(&mut turns);
+        assert_eq!((told(&root), turns.unfinished.len()), (10 * SLICE, 0));
+        shared.control.close();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i14_a_token_of_many_runs_is_heard_in_slices() {
+        let (engine, mut turns) = engine();
+        let shared = engine.shared();
+        let token = tokio_util::sync::CancellationToken::new();
+        let linked = || RunSpec::agent("linked").linked_to(token.clone());
+        let runs: Vec<_> = (0..10 * SLICE).map(|_| shared.accept_root(linked()).unwrap()).collect();
+        let stopped = || runs.iter().filter(|run| run.status() == RunStatus::Stopping).count();
+        turn(&mut turns);
+        token.cancel();
+        turns.hear_tokens(shared, &mut Context::from_waker(Waker::noop()));
+        let mut first = turns.unfinished.pop_front().unwrap();
+        first.run(usize::MAX);
+        assert_eq!(stopped(), SLICE, "the rest comes after the timers of others");
+        turn(&mut turns);
+        assert_eq!(stopped(), 10 * SLICE);
+        shared.control.close();
+    }
+}

@@ -1,0 +1,328 @@
+//! The engine: where runs are submitted, found and stopped.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use quell_core::limits;
+use quell_core::{CancelRequest, Cause, CauseKind, Disposition, RunId};
+use tokio::runtime::Handle;
+
+use crate::body::context::RunContext;
+use crate::body::driver;
+use crate::control::Control;
+use crate::control::turns;
+use crate::engine::admission::Admission;
+use crate::engine::config::EngineConfig;
+use crate::engine::filter::RunFilter;
+use crate::engine::ledger::Ledger;
+use crate::engine::registry::Registry;
+use crate::engine::retention::{Leaving, Retention};
+use crate::engine::shutdown::Closing;
+use crate::failure::{Failure, ForgetError, SubmitError};
+use crate::foreign;
+use crate::foreign::couriers::Couriers;
+use crate::handle::RunHandle;
+use crate::log::Log;
+use crate::log::firehose::AllEvents;
+use crate::log::ring::Bounds;
+use crate::log::stream::EventStream;
+use crate::node::Node;
+use crate::run::RunRef;
+use crate::spec::RunSpec;
+use crate::sync::{AtomicBool, Mutex, Runtime};
+use crate::time::clock::Clock;
+
+/// Runs agents, teams and workflows as trees of runs that stop when told.
+///
+/// Cheap to clone. When the last clone is dropped, what is live is stopped as by
+/// [`shutdown`](Self::shutdown), without waiting for it.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{CancelRequest, Engine, RunSpec, RunStatus};
+///
+/// let engine = Engine::new();
+/// let run = engine.submit(RunSpec::agent("sleeper"), async |_ctx| {
+///     std::future::pending::<()>().await;
+///     Ok(())
+/// })?;
+/// run.cancel(CancelRequest::because("enough"));
+/// assert_eq!(run.ended().await.status, RunStatus::Cancelled);
+/// # Ok::<(), quell::SubmitError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    owner: Arc<Owner>,
+}
+
+/// What every run of an engine shares. Aligned, so that the count of its owners, which every start
+/// and end of a run writes, is in another line of the cache.
+#[repr(align(128))]
+pub(crate) struct Shared {
+    pub(crate) config: EngineConfig,
+    pub(crate) runtime: Runtime,
+    pub(crate) clock: Clock,
+    pub(crate) control: Control,
+    pub(crate) registry: Registry,
+    pub(crate) admission: Admission,
+    pub(crate) retention: Retention,
+    pub(crate) ledger: Ledger,
+    pub(crate) couriers: Couriers,
+    pub(crate) events: Arc<AllEvents>,
+    pub(crate) closed: AtomicBool,
+    pub(crate) closing: Mutex<Option<Closing>>,
+}
+
+/// Stops what is live when the last [`Engine`] goes.
+struct Owner(Arc<Shared>);
+
+impl Engine {
+    /// Makes an engine with every default. Its bodies run on the current runtime.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime; use [`EngineConfig::runtime`] there.
+    pub fn new() -> Self {
+        Self::with_config(EngineConfig::new())
+    }
+
+    /// Makes an engine.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime if the configuration names none, and if the system refuses
+    /// the control thread.
+    #[expect(clippy::expect_used, reason = "an engine without its thread could not keep a promise")]
+    pub fn with_config(mut config: EngineConfig) -> Self {
+        let runtime = config.runtime.take().unwrap_or_else(|| {
+            Handle::try_current().expect(
+                "quell: make the engine inside a tokio runtime, or name one with \
+                 EngineConfig::runtime",
+            )
+        });
+        #[cfg(quell_shuttle)]
+        let runtime = Runtime(runtime);
+        let token = config.parent_token.clone();
+        #[cfg(feature = "test-util")]
+        let on_runtime = config.control_on_runtime;
+        #[cfg(not(feature = "test-util"))]
+        let on_runtime = false;
+        let shared = Arc::new(Shared {
+            retention: Retention::new(&config.limits),
+            ledger: Ledger::new(&config.limits),
+            couriers: Couriers::new(on_runtime.then(|| runtime.clone())),
+            registry: Registry::new(&config.limits),
+            admission: Admission::new(config.running_max),
+            events: Arc::new(AllEvents::new(Bounds {
+                entries: limits::SUBSCRIBER_BACKLOG_MAX,
+                bytes: limits::SUBSCRIBER_BACKLOG_BYTES_MAX,
+            })),
+            config,
+            runtime,
+            clock: Clock::start(),
+            control: Control::default(),
+            closed: AtomicBool::new(false),
+            closing: Mutex::new(None),
+        });
+        if cfg!(quell_loom) {
+            // A model has no clock: it brings the inputs of the control loop itself.
+        } else if on_runtime {
+            #[cfg(feature = "test-util")]
+            drop(shared.runtime.spawn(turns::run(Arc::clone(&shared))));
+        } else {
+            turns::spawn_thread(&shared).expect("quell: the system refuses the control thread");
+        }
+        if let Some(token) = token {
+            shared.control.link_engine(token);
+        }
+        Self { owner: Arc::new(Owner(shared)) }
+    }
+
+    /// Starts a run at the root of a tree of its own.
+    ///
+    /// # Errors
+    ///
+    /// Fails, and makes nothing, when the engine shuts down, the id is in use, or a bound is
+    /// reached.
+    pub fn submit<T, F, Fut>(&self, spec: RunSpec, body: F) -> Result<RunHandle<T>, SubmitError>
+    where
+        F: FnOnce(RunContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let shared = self.shared();
+        let node = shared.accept_root(spec)?;
+        driver::spawn(&node, body);
+        Ok(RunHandle::new(node))
+    }
+
+    /// Finds a run that is live or kept.
+    pub fn get(&self, id: RunId) -> Option<RunRef> {
+        self.shared().registry.get(id).map(RunRef::new)
+    }
+
+    /// Asks a run to stop. Returns when every live descendant is signalled; the work may still be
+    /// ending then. An unknown id is remembered if the request says so.
+    #[expect(clippy::needless_pass_by_value, reason = "a request is made to be given away")]
+    pub fn cancel(&self, id: RunId, request: CancelRequest) -> Disposition {
+        let shared = self.shared();
+        match shared.registry.find_or_reserve(id, &request, &shared.clock) {
+            Ok(node) => node.cancel(&request),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Asks every run that a filter lets through to stop: one snapshot, then each.
+    #[expect(clippy::needless_pass_by_value, reason = "a request is made to be given away")]
+    pub fn cancel_where(
+        &self,
+        filter: &RunFilter,
+        request: CancelRequest,
+    ) -> Vec<(RunId, Disposition)> {
+        let nodes = self.shared().registry.list_for_stop(filter);
+        nodes.into_iter().map(|node| (node.id, node.cancel(&request))).collect()
+    }
+
+    /// Lists the runs that a filter lets through, in order of their ids. A run accepted before the
+    /// call is in it; one accepted during it may be.
+    pub fn runs(&self, filter: &RunFilter) -> Vec<RunRef> {
+        let mut nodes = self.shared().registry.list(filter);
+        nodes.sort_by_key(|node| node.id);
+        nodes.into_iter().map(RunRef::new).collect()
+    }
+
+    /// Forgets a tree that has ended, before its time in memory is over: its id is free again.
+    /// References to it go on to show what they showed.
+    ///
+    /// # Errors
+    ///
+    /// Fails, and changes nothing, if the run is not known, is not a root, or is not quiescent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use quell::{Engine, ForgetError, RunSpec};
+    ///
+    /// let engine = Engine::new();
+    /// let run = engine.submit(RunSpec::agent("brief"), async |_| Ok(())).unwrap().into_ref();
+    /// assert_eq!(engine.forget(run.id()), Err(ForgetError::NotQuiescent));
+    /// run.quiescent().await;
+    /// assert_eq!(engine.forget(run.id()), Ok(()));
+    /// assert_eq!(engine.forget(run.id()), Err(ForgetError::Unknown));
+    /// # });
+    /// ```
+    pub fn forget(&self, id: RunId) -> Result<(), ForgetError> {
+        let shared = self.shared();
+        shared.forget_root(&shared.registry.get(id).ok_or(ForgetError::Unknown)?)
+    }
+
+    /// Reads the events of every tree from now on. The numbers in
+    /// [`EventKind::Lagged`](crate::EventKind::Lagged) are those of this stream, not of a tree.
+    pub fn events(&self) -> EventStream {
+        EventStream::of_engine(Arc::clone(&self.shared().events))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.owner.0
+    }
+}
+
+impl Shared {
+    pub(crate) fn new_log(&self, root: RunId, account: Option<Arc<str>>) -> Log {
+        Log::new(root, account, &self.config.limits, &self.clock)
+    }
+
+    /// Lists the live roots in the order in which all of them are to be stopped.
+    pub(crate) fn live_roots(&self) -> Vec<Arc<Node>> {
+        self.registry.list_for_stop(&RunFilter::new().roots().live())
+    }
+
+    /// Keeps an ended tree, and forgets those whose time is over.
+    pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) {
+        let size = crate::node::report::size_of(root);
+        self.ledger.release(size.account.as_ref(), size.charged);
+        let (leaving, until) = self.retention.keep(root, size.account, size.bytes, now);
+        if let Some(at) = until {
+            self.control.nudge(self.clock.ticks(at));
+        }
+        self.forget(leaving);
+    }
+
+    /// Forgets the trees whose time is over. Yields when that of the next one is.
+    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+        let (leaving, next) = self.retention.expire(now);
+        self.forget(leaving);
+        next
+    }
+
+    /// Forgets the tree of a root before its time.
+    pub(crate) fn forget_root(&self, root: &Arc<Node>) -> Result<(), ForgetError> {
+        if !root.is_root() {
+            return Err(ForgetError::NotRoot);
+        }
+        if !root.is_over() {
+            return Err(ForgetError::NotQuiescent);
+        }
+        self.retention.forget(root);
+        self.registry.forget_tree(root);
+        Ok(())
+    }
+
+    /// Forgets trees, and drops what they hold: values and errors that are not ours.
+    fn forget(&self, leaving: Leaving) {
+        for root in leaving {
+            foreign::run(self, move || {
+                root.shared.registry.forget_tree(&root);
+                drop(root);
+            });
+        }
+    }
+
+    /// Says why nothing can start in a run that is over.
+    pub(crate) fn cause_of_late(&self, run: RunId) -> Cause {
+        let mut cause =
+            Cause::new(CauseKind::ParentStopped, self.clock.wall(self.clock.now()), run);
+        cause.message = Some("the run has ended".into());
+        cause
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        crate::engine::shutdown::abandon_engine(&self.0);
+    }
+}
+
+impl Drop for Shared {
+    /// Nothing can be due any more: no run is left.
+    fn drop(&mut self) {
+        self.control.close();
+        self.couriers.close();
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let live = self.shared().registry.live();
+        f.debug_struct("Engine").field("live_runs", &live).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}

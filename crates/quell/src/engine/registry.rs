@@ -1,0 +1,266 @@
+//! Which runs are known: by id, as long as they are live or kept, and stops for ids to come.
+//!
+//! Invariants:
+//!
+//! 1. A look-up and an insert for one id happen under one shard lock: a stop that was remembered is
+//!    used by the run that takes the id, or the run is found (I22).
+//! 2. No guard of the map leaves a function, and no node is locked while one is held.
+//! 3. A live run is in the map; an ended one as long as its tree is kept and it has a row. An entry
+//!    is removed for the run that it holds, never for its id alone: the id may be in use again.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use quell_core::lifecycle::later;
+use quell_core::{CancelRequest, Disposition, RunId};
+
+use crate::engine::config::Limits;
+use crate::engine::filter::RunFilter;
+use crate::engine::ids::{IdHash, Ids};
+use crate::engine::reservations::{Reservations, Reserved};
+use crate::failure::SubmitError;
+use crate::faults;
+use crate::foreign;
+use crate::node::Node;
+use crate::node::flags;
+use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
+use crate::sync::{AtomicU64, DashMap, MapEntry, Mutex, Ordering};
+use crate::time::clock::Clock;
+
+#[derive(Debug)]
+pub(crate) struct Registry {
+    runs: DashMap<RunId, Entry, IdHash>,
+    busy: Busy,
+    /// What is known of the remembered stops besides their ids.
+    reserved: Reservations,
+    /// Those who wait for the last live root.
+    idle: Mutex<Waiters>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Run(Arc<Node>),
+    /// Boxed: there are few of them, and it would widen every place of the map.
+    Reserved(Box<Reserved>),
+}
+
+/// What every thread writes that starts or ends a run: it has a line of the cache to itself.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Busy {
+    /// Live runs in the lower half, live roots in the upper: one write for both.
+    live: AtomicU64,
+    ids: Ids,
+}
+
+impl Registry {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            runs: DashMap::default(),
+            busy: Busy::default(),
+            reserved: Reservations::new(limits),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Makes an id for a run that brings none.
+    pub(crate) fn new_id(&self, clock: &Clock, now: Instant) -> RunId {
+        self.busy.ids.next(clock.wall_nanos(now))
+    }
+
+    /// Enters a run under its id, if that is free and `admit` lets it in: both under one lock, so
+    /// that a run which is refused has claimed nothing. Yields the stop that was waiting for it.
+    /// Called under the lock of the run's node.
+    pub(crate) fn enter<A>(
+        &self,
+        node: &Arc<Node>,
+        is_root: bool,
+        now: Instant,
+        admit: impl FnOnce() -> Result<A, SubmitError>,
+    ) -> Result<(A, Option<Box<CancelRequest>>), SubmitError> {
+        // Counted under the lock of the shard: who closes the engine and finds none live has listed
+        // the run, or it is refused.
+        let admit = || {
+            let admitted = admit()?;
+            self.busy.live.fetch_add(one_run(is_root), Ordering::SeqCst);
+            Ok(admitted)
+        };
+        Ok(match self.runs.entry(node.id) {
+            MapEntry::Vacant(free) => {
+                let admitted = admit()?;
+                free.insert(Entry::Run(Arc::clone(node)));
+                (admitted, None)
+            }
+            MapEntry::Occupied(mut held) => match held.get() {
+                Entry::Run(_) => return Err(SubmitError::IdInUse(node.id)),
+                Entry::Reserved(_) => {
+                    let admitted = admit()?;
+                    let stop = match held.insert(Entry::Run(Arc::clone(node))) {
+                        Entry::Reserved(stop) => {
+                            self.reserved.remove(stop.age);
+                            (now < stop.until).then_some(stop.request)
+                        }
+                        Entry::Run(_) => None,
+                    };
+                    (admitted, stop)
+                }
+            },
+        })
+    }
+
+    pub(crate) fn get(&self, id: RunId) -> Option<Arc<Node>> {
+        match &*self.runs.get(&id)? {
+            Entry::Run(node) => Some(Arc::clone(node)),
+            Entry::Reserved(_) => None,
+        }
+    }
+
+    /// Finds a run, or remembers the stop for it if the request says so.
+    pub(crate) fn find_or_reserve(
+        &self,
+        id: RunId,
+        request: &CancelRequest,
+        clock: &Clock,
+    ) -> Result<Arc<Node>, Disposition> {
+        let mut keep = request.remembered_for();
+        if faults::on("remember-everything") {
+            keep = Duration::from_mins(1);
+        }
+        if keep.is_zero() || !self.reserved.is_on() {
+            return self.get(id).ok_or(Disposition::Unknown);
+        }
+        let now = clock.now();
+        let until = later(now, keep);
+        let remember = || Entry::Reserved(Box::new(self.reserved.add(id, request, until)));
+        match self.runs.entry(id) {
+            MapEntry::Occupied(mut held) => match held.get_mut() {
+                Entry::Run(node) => return Ok(Arc::clone(node)),
+                // The first cause stands (I6); it is remembered for as long as the longer asks.
+                Entry::Reserved(stop) if now < stop.until => {
+                    stop.until = until.max(stop.until);
+                    self.reserved.renew(stop.age, stop.until);
+                }
+                Entry::Reserved(stop) => {
+                    self.reserved.remove(stop.age);
+                    held.insert(remember());
+                }
+            },
+            MapEntry::Vacant(free) => drop(free.insert(remember())),
+        }
+        self.forget_reservations(request.asked_by(), now);
+        Err(Disposition::Reserved)
+    }
+
+    /// Forgets the remembered stops that are beyond a bound, and the oldest whose time is over.
+    fn forget_reservations(&self, by: Option<&str>, now: Instant) {
+        while let Some((age, id)) = self.reserved.surplus(by, now) {
+            // Looked at again under the shard: it may have been used or renewed meanwhile.
+            self.runs.remove_if(&id, |_, entry| {
+                let Entry::Reserved(stop) = entry else { return false };
+                stop.age == age
+                    && self.reserved.surplus(by, now) == Some((age, id))
+                    && self.reserved.remove(age)
+            });
+        }
+    }
+
+    /// As [`list`](Self::list), in the order in which all of them are to be stopped: those that
+    /// wait for their turn first, the last one first. None of them is to start because another one
+    /// has ended.
+    pub(crate) fn list_for_stop(&self, filter: &RunFilter) -> Vec<Arc<Node>> {
+        let mut nodes = self.list(filter);
+        nodes.sort_by_cached_key(|node| (node.word() & flags::HELD == 0, Reverse(node.id)));
+        nodes
+    }
+
+    /// Lists the runs that a filter lets through, in no order.
+    pub(crate) fn list(&self, filter: &RunFilter) -> Vec<Arc<Node>> {
+        let runs = self.runs.iter().filter_map(|entry| match entry.value() {
+            Entry::Run(node) if filter.matches(node) => Some(Arc::clone(node)),
+            _ => None,
+        });
+        runs.collect()
+    }
+
+    /// Counts a run out that became terminal.
+    pub(crate) fn count_end(&self, is_root: bool, wakers: &mut Wakers) {
+        let one = one_run(is_root);
+        let left = self.busy.live.fetch_sub(one, Ordering::SeqCst) - one;
+        if is_root && left < ONE_ROOT {
+            self.idle.lock().drain_into(wakers);
+        }
+    }
+
+    /// A child became a root.
+    pub(crate) fn count_root(&self) {
+        self.busy.live.fetch_add(ONE_ROOT, Ordering::SeqCst);
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        usize::try_from(self.busy.live.load(Ordering::SeqCst) % ONE_ROOT).unwrap_or(usize::MAX)
+    }
+
+    /// Tells whether no root is live.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.busy.live.load(Ordering::SeqCst) < ONE_ROOT
+    }
+
+    /// Waits until no root is live.
+    pub(crate) fn poll_idle(&self, key: &mut Key, waker: &Waker) -> Poll<()> {
+        let mut offer = Offer::new(waker, key, false);
+        loop {
+            let mut idle = self.idle.lock();
+            if self.is_idle() {
+                let removed = idle.remove(key);
+                drop(idle);
+                drop(removed);
+                return Poll::Ready(());
+            }
+            if idle.register(key, &mut offer) {
+                return Poll::Pending;
+            }
+            drop(idle);
+            offer.renew();
+        }
+    }
+
+    pub(crate) fn forget_waiter(&self, key: &mut Key) {
+        let removed = self.idle.lock().remove(key);
+        foreign::release(removed);
+    }
+
+    /// Forgets a run, unless its id stands for another one by now.
+    pub(crate) fn remove(&self, node: &Arc<Node>) {
+        if faults::on("keep-everything") {
+            return;
+        }
+        let is_it = |entry: &Entry| matches!(entry, Entry::Run(run) if Arc::ptr_eq(run, node));
+        let removed = self.runs.remove_if(&node.id, |_, entry| is_it(entry));
+        drop(removed);
+    }
+
+    /// Forgets a tree that has ended.
+    pub(crate) fn forget_tree(&self, root: &Arc<Node>) {
+        self.remove(root);
+        let mut stack: Vec<_> = root.lock().kids.iter().map(Arc::clone).collect();
+        while let Some(node) = stack.pop() {
+            self.remove(&node);
+            stack.extend(node.lock().kids.iter().map(Arc::clone));
+        }
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn len(&self) -> usize {
+        self.runs.len()
+    }
+}
+
+/// What a run adds to the counts.
+const fn one_run(is_root: bool) -> u64 {
+    if is_root { ONE_ROOT + 1 } else { 1 }
+}
+
+/// One live root in the word of counts.
+const ONE_ROOT: u64 = 1 << 32;

@@ -1,0 +1,194 @@
+//! The end of an engine: in stages, each with its own instant, and never silently (I38).
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quell_core::limits;
+use quell_core::{Abandoned, CancelRequest, CauseKind, Counts};
+
+use crate::engine::filter::RunFilter;
+use crate::engine::{Engine, Shared};
+use crate::node::Node;
+use crate::sync::Ordering;
+use crate::sync::waiters::Key;
+
+/// How an engine shuts down: first no new roots, then three stages.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use quell::Shutdown;
+///
+/// let plan = Shutdown { after_step: Duration::from_secs(10), ..Shutdown::default() };
+/// assert_eq!(plan.grace, Duration::from_secs(5));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "three stages are all there are")]
+pub struct Shutdown {
+    /// How long runs may go on to their next checkpoint. Defaults to zero: no such stage.
+    pub after_step: Duration,
+    /// Time between the signal and abort. Defaults to 5 s. Zero drops bodies at once.
+    pub grace: Duration,
+    /// Time between abort and abandon. Defaults to 1 s. Zero abandons at once.
+    pub abort_wait: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { after_step: Duration::ZERO, grace: limits::GRACE, abort_wait: limits::ABORT_WAIT }
+    }
+}
+
+impl From<Duration> for Shutdown {
+    /// Takes a grace; the rest is the default.
+    fn from(grace: Duration) -> Self {
+        Self { grace, ..Self::default() }
+    }
+}
+
+/// What a shutdown did.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let report = quell::Engine::new().shutdown(quell::Shutdown::default()).await;
+/// assert_eq!(report.roots.total(), 0);
+/// # });
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// The roots that were live when it began, by how they ended.
+    pub roots: Counts,
+    /// What still executes: it could not be dropped. Also of roots that had ended before.
+    pub abandoned: Vec<Abandoned>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What stops a root that appears while the engine shuts down.
+#[derive(Clone, Debug)]
+pub(crate) struct Closing {
+    request: CancelRequest,
+    wait: Duration,
+}
+
+impl Engine {
+    /// Shuts the engine down: admission closes, then every run is asked to stop after its step,
+    /// cooperatively, and by abort, each at its own instant. Returns when every run is terminal,
+    /// at the latest after the three times of the plan together. Called again, meanwhile or after
+    /// it was dropped, it aborts.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropped, the stages go on by themselves, and the streams of
+    /// [`events`](Self::events) end after the last run has.
+    pub async fn shutdown(&self, plan: impl Into<Shutdown> + Send) -> ShutdownReport {
+        let plan = plan.into();
+        let shared = self.shared();
+        let began = shared.clock.now();
+        let mut roots = shared.registry.list(&RunFilter::new().roots());
+        roots.retain(|root| !root.is_over());
+        let roots = roots.into_iter().map(|root| (!root.status().is_terminal(), root));
+        let roots: Vec<_> = roots.collect();
+        let again = shared.closing.lock().is_some();
+        shared.close(&Closing::new(&plan, again));
+        Idle { shared, key: None }.wait().await;
+        shared.finish_closing();
+        let mut counts = Counts::default();
+        let mut abandoned = Vec::new();
+        for (was_live, root) in roots {
+            let report = crate::node::report::of(&root);
+            if was_live {
+                counts.add(report.status);
+            }
+            let restless = report.rows.into_iter().filter(|row| !row.quiescent);
+            abandoned.extend(restless.flat_map(|row| row.abandoned));
+        }
+        let took = shared.clock.now().saturating_duration_since(began);
+        ShutdownReport { roots: counts, abandoned, took }
+    }
+}
+
+impl Closing {
+    fn new(plan: &Shutdown, again: bool) -> Self {
+        let request = CancelRequest::because("engine is shutting down")
+            .kind(CauseKind::Shutdown)
+            .grace(plan.grace);
+        let request = if again {
+            request.abort()
+        } else if plan.after_step.is_zero() {
+            request
+        } else {
+            request.after_step(Some(plan.after_step))
+        };
+        Self { request, wait: plan.abort_wait }
+    }
+}
+
+impl Shared {
+    /// Closes admission and asks every root to stop.
+    fn close(&self, closing: &Closing) {
+        *self.closing.lock() = Some(closing.clone());
+        self.closed.store(true, Ordering::SeqCst);
+        for node in self.registry.list_for_stop(&RunFilter::new().roots().live()) {
+            node.cancel_within(&closing.request, Some(closing.wait));
+        }
+        self.finish_closing();
+    }
+
+    /// Ends the loop, the couriers and the stream of events, if the engine was closed and no root
+    /// is live. Whoever closes it asks, and after that whoever counts a root out: one of them is
+    /// the last, also when nobody waits for the end of the shutdown any more.
+    pub(crate) fn finish_closing(&self) {
+        if self.closed.load(Ordering::SeqCst) && self.registry.is_idle() {
+            self.control.close();
+            self.couriers.close();
+            self.events.close(self);
+        }
+    }
+
+    /// Stops a run that became a root while the engine shuts down. Called after it became one, so
+    /// that either this or the round of `close` sees it.
+    pub(crate) fn stop_if_closed(&self, root: &Arc<Node>) {
+        if self.closed.load(Ordering::SeqCst) {
+            let closing = self.closing.lock().clone();
+            if let Some(closing) = closing {
+                root.cancel_within(&closing.request, Some(closing.wait));
+            }
+        }
+    }
+}
+
+/// The last [`Engine`] is gone: what is live is stopped, and nothing is kept.
+pub(crate) fn abandon_engine(shared: &Shared) {
+    shared.retention.keep_nothing();
+    if !shared.closed.load(Ordering::SeqCst) {
+        let grace = shared.config.grace;
+        let plan = Shutdown { grace, abort_wait: shared.config.abort_wait, ..Shutdown::default() };
+        shared.close(&Closing::new(&plan, false));
+    }
+    shared.events.close(shared);
+    shared.expire(shared.clock.now());
+}
+
+/// Waits until no root is live.
+struct Idle<'a> {
+    shared: &'a Shared,
+    key: Key,
+}
+
+impl Idle<'_> {
+    async fn wait(mut self) {
+        poll_fn(|cx| self.shared.registry.poll_idle(&mut self.key, cx.waker())).await;
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.shared.registry.forget_waiter(&mut self.key);
+    }
+}

@@ -1,0 +1,285 @@
+//! From a spec to a node that is known: bounds, admission, the fence of the parent, the registry.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use quell_core::RunId;
+use quell_core::lifecycle::Input;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::shield;
+use crate::body::tool;
+use crate::control;
+use crate::engine::Shared;
+use crate::engine::admission::Free;
+use crate::engine::ledger::Full;
+use crate::failure::SubmitError;
+use crate::faults;
+use crate::foreign;
+use crate::node::deferred::After;
+use crate::node::flags;
+use crate::node::step::Note;
+use crate::node::{Link, Node, State};
+use crate::spec::RunSpec;
+use crate::sync::Ordering;
+use crate::sync::waiters::Wakers;
+
+impl Shared {
+    /// Makes a root known.
+    pub(crate) fn accept_root(
+        self: &Arc<Self>,
+        mut spec: RunSpec,
+    ) -> Result<Arc<Node>, SubmitError> {
+        self.check(&spec)?;
+        let charge = self.charge(spec.owned_by(), spec.bytes())?;
+        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
+        let node = Node::new(self, self.id_of(&spec, now), spec, None, now);
+        let is_gated = self.admission.concerns(node.gate());
+        if is_gated {
+            node.hold_back();
+        }
+        let admit = || {
+            // Asked under the lock of the shard: either this sees it, or the round of `close`
+            // sees the run.
+            if self.closed.load(Ordering::SeqCst) && !faults::on("admit-after-shutdown") {
+                return Err(SubmitError::ShuttingDown);
+            }
+            if is_gated { self.admission.enter(&node, now) } else { Ok(Free::default()) }
+        };
+        let (free, stop) = self.enter(&node, &mut node.lock(), false, now, &mut wakers, admit)?;
+        charge.keep();
+        if let Some(due) = node.gate().and_then(|gate| gate.not_before) {
+            self.control.nudge(self.clock.ticks(due));
+        }
+        free.start();
+        foreign::wake(self, wakers);
+        self.stop_at_once(&node, token, stop, now);
+        if self.config.parent_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
+            node.cancel(&control::by_token());
+        }
+        Ok(node)
+    }
+
+    /// Makes a child known, if the fence of its parent lets it pass.
+    pub(crate) fn accept_child(
+        self: &Arc<Self>,
+        mut spec: RunSpec,
+        parent: &Arc<Node>,
+    ) -> Result<Arc<Node>, Refusal> {
+        self.check(&spec)?;
+        let bytes = spec.bytes();
+        let account = if bytes > 0 { parent.account(&parent.lock()).map(Arc::clone) } else { None };
+        let charge = self.charge(account.as_ref(), bytes)?;
+        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
+        // In the past it is none. A lane is its root's.
+        let due = spec.gate.take().and_then(|gate| gate.not_before).filter(|due| *due > now);
+        let (node, stop) = self.link_child(spec, parent, (bytes, due), now, &mut wakers)?;
+        charge.keep();
+        if let Some(due) = due {
+            self.control.nudge(self.clock.ticks(due));
+        }
+        foreign::wake(self, wakers);
+        self.stop_at_once(&node, token, stop, now);
+        Ok(node)
+    }
+
+    /// Charges an owner for what live runs hold, until the charge is dropped or kept.
+    fn charge(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<Charge<'_>, SubmitError> {
+        const WHAT: &str = "bytes of live runs";
+        self.ledger.charge(owner, bytes).map_err(|full| match full {
+            Full::Share(max) => share_used_up(WHAT, owner, max),
+            Full::All(max) => SubmitError::LimitReached { what: WHAT, max },
+        })?;
+        Ok(Charge { shared: self, owner: owner.map(Arc::clone), bytes })
+    }
+
+    /// Yields the id that a run brings, or a new one.
+    fn id_of(&self, spec: &RunSpec, now: Instant) -> RunId {
+        spec.id.unwrap_or_else(|| self.registry.new_id(&self.clock, now))
+    }
+
+    fn check(&self, spec: &RunSpec) -> Result<(), SubmitError> {
+        spec.check()?;
+        let max = self.config.limits.runs_max;
+        if self.registry.live() >= max {
+            return Err(SubmitError::LimitReached { what: "live runs", max });
+        }
+        Ok(())
+    }
+
+    /// Links a child and reads the stop of its parent under one lock (I8).
+    fn link_child(
+        self: &Arc<Self>,
+        spec: RunSpec,
+        parent: &Arc<Node>,
+        (bytes, due): (usize, Option<Instant>),
+        now: Instant,
+        wakers: &mut Wakers,
+    ) -> Result<(Arc<Node>, Option<Box<After>>), Refusal> {
+        let limits = &self.config.limits;
+        let shielded = shield::is_active(parent.id);
+        let mut above = parent.lock();
+        if above.life.is_fenced(shielded) && !faults::on("skip-fence") {
+            return Err(Refusal::Stopped(parent.refusal(&above)));
+        }
+        if above.depth >= limits.depth_max {
+            let max = limits.depth_max as usize;
+            return Err(SubmitError::LimitReached { what: "depth", max }.into());
+        }
+        if above.life.live_children() >= limits.children_max {
+            let max = limits.children_max as usize;
+            return Err(SubmitError::LimitReached { what: "live children", max }.into());
+        }
+        let cleanup = above.life.is_stopping();
+        // The child shares it from its first event on.
+        parent.log_of(&mut above);
+        let id = self.id_of(&spec, now);
+        let node = Node::new(self, id, spec, Some((parent, &above)), now);
+        if cleanup {
+            node.set(flags::CLEANUP);
+        }
+        if due.is_some() {
+            node.hold_back();
+            node.set(flags::UNDER);
+        }
+        let admit = || {
+            if let Some(due) = due {
+                self.admission.enter_child(&node, due);
+            }
+            Ok(())
+        };
+        let mut state = node.lock();
+        let ((), stop) = self.enter(&node, &mut state, cleanup, now, wakers, admit)?;
+        let added = above.life.on(Input::ChildAdded { shielded }, now);
+        debug_assert!(
+            !added.refused || faults::on("skip-fence"),
+            "the fence was asked under the same lock"
+        );
+        if faults::on("forget-child") {
+            above.life.on(Input::ChildLeft, now);
+        }
+        if let Some(inside) = tool::inside() {
+            state.extra().inside = Some(inside);
+        }
+        state.slot = above.kids.link(Arc::clone(&node));
+        parent.log_of(&mut above).count_charge(bytes, 0);
+        drop(state);
+        Ok((node, stop))
+    }
+
+    /// Enters a node in the registry, in admission and the log, under its lock: nobody sees it half
+    /// made. A stop that was waiting for it is the first, whoever finds it now (I6); what that
+    /// leaves to be done is yielded.
+    fn enter<A>(
+        &self,
+        node: &Arc<Node>,
+        state: &mut State,
+        shielded: bool,
+        now: Instant,
+        wakers: &mut Wakers,
+        admit: impl FnOnce() -> Result<A, SubmitError>,
+    ) -> Result<(A, Option<Box<After>>), SubmitError> {
+        let (is_root, account) = (state.parent_id.is_none(), node.account(state));
+        let counted = self.ledger.count_in(account);
+        counted.map_err(|max| share_used_up("live runs", account, max))?;
+        let entered = self.registry.enter(node, is_root, now, admit);
+        let (admitted, request) = entered.inspect_err(|_| self.ledger.count_out(account))?;
+        node.write_queued(state, shielded, now, wakers);
+        if let Some(at) = state.life.next_wakeup() {
+            state.armed = self.control.rearm(node, None, Some(self.clock.ticks(at)));
+        }
+        let stop = request.map(|request| {
+            let input = Input::Stop(node.stop_input(&request, None));
+            let why = Note { request: Some(&request), ..Note::default() };
+            Box::new(node.step_locked(state, input, why, now, |_, _| {}))
+        });
+        Ok((admitted, stop))
+    }
+
+    /// Carries out the stop that was waiting for the run, and links its token, before its body can
+    /// start.
+    fn stop_at_once(
+        &self,
+        node: &Arc<Node>,
+        token: Option<CancellationToken>,
+        stop: Option<Box<After>>,
+        now: Instant,
+    ) {
+        if let Some(mut after) = stop {
+            crate::node::cascade::work_off(&mut after.todo, now);
+            node.finish(&mut after, now);
+        }
+        let Some(token) = token else { return };
+        if token.is_cancelled() {
+            node.cancel(&control::by_token());
+        } else {
+            let abort = self.control.link_run(node, token.clone());
+            let mut state = node.lock();
+            if state.times.ended.is_some() {
+                abort.abort();
+            } else {
+                state.extra().link = Some(Link { abort, token });
+                node.set(flags::LINKED);
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Stops a run that is about to start although a token from outside, which the control thread
+    /// may have yet to hear of, says that it is not to.
+    pub(crate) fn ask_tokens(self: &Arc<Self>) {
+        let bits = self.word();
+        let linked = || {
+            let state = self.lock();
+            let link = state.extra.as_ref().and_then(|extra| extra.link.as_ref());
+            link.is_some_and(|link| link.token.is_cancelled())
+        };
+        let parent_token = self.shared.config.parent_token.as_ref();
+        let has_waited = bits & flags::GATED != 0;
+        if (bits & flags::LINKED != 0 && linked())
+            || (has_waited && parent_token.is_some_and(CancellationToken::is_cancelled))
+        {
+            self.cancel(&control::by_token());
+        }
+    }
+}
+
+fn share_used_up(what: &'static str, owner: Option<&Arc<str>>, max: usize) -> SubmitError {
+    match owner {
+        Some(owner) => SubmitError::ShareUsedUp { what, owner: Arc::clone(owner), max },
+        None => SubmitError::LimitReached { what, max },
+    }
+}
+
+/// What a run was charged for; given back unless it is kept.
+struct Charge<'a> {
+    shared: &'a Shared,
+    owner: Option<Arc<str>>,
+    bytes: usize,
+}
+
+impl Charge<'_> {
+    fn keep(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.shared.ledger.release(self.owner.as_ref(), self.bytes);
+    }
+}
+
+/// Why a child was not accepted.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Stopped(quell_core::Stopped),
+    Submit(SubmitError),
+}
+
+impl From<SubmitError> for Refusal {
+    fn from(error: SubmitError) -> Self {
+        Self::Submit(error)
+    }
+}

@@ -1,0 +1,7 @@
+//! Code that is not ours: how it is called, where it runs, what it is told.
+
+mod calls;
+pub(crate) mod couriers;
+mod trace;
+
+pub(crate) use calls::{Barred, call, is_barred, release, run, tell, wake};

@@ -1,0 +1,63 @@
+//! The events of every tree of an engine. The lock of their ring is taken under that of a tree's.
+
+use quell_core::RunEvent;
+
+use crate::engine::Shared;
+use crate::foreign;
+use crate::log::ring::{Bounds, Ring};
+use crate::sync::waiters::{Key, Wakers};
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
+
+/// The events of every tree of an engine, for as long as somebody reads them.
+#[derive(Debug)]
+pub(crate) struct AllEvents {
+    readers: AtomicUsize,
+    ring: Mutex<Firehose>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Firehose {
+    pub(crate) ring: Ring<RunEvent>,
+    pub(crate) closed: bool,
+}
+
+impl AllEvents {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        let ring = Mutex::new(Firehose { ring: Ring::new(bounds), closed: false });
+        Self { readers: AtomicUsize::new(0), ring }
+    }
+
+    pub(crate) fn join(&self) -> u64 {
+        self.readers.fetch_add(1, Ordering::SeqCst);
+        self.ring.lock().ring.next()
+    }
+
+    pub(crate) fn leave(&self, key: &mut Key) {
+        self.readers.fetch_sub(1, Ordering::SeqCst);
+        let removed = self.ring.lock().ring.forget(key);
+        foreign::release(removed);
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Firehose> {
+        self.ring.lock()
+    }
+
+    /// Ends every reader's stream after what it has not read yet.
+    pub(crate) fn close(&self, shared: &Shared) {
+        let mut wakers = Wakers::new();
+        {
+            let mut firehose = self.ring.lock();
+            firehose.closed = true;
+            firehose.ring.drain_waiters(&mut wakers);
+        }
+        foreign::wake(shared, wakers);
+    }
+
+    pub(crate) fn has_readers(&self) -> bool {
+        self.readers.load(Ordering::SeqCst) > 0
+    }
+
+    pub(crate) fn append(&self, event: RunEvent, wakers: &mut Wakers) {
+        self.ring.lock().ring.push(|| event, wakers);
+    }
+}

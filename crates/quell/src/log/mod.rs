@@ -1,0 +1,8 @@
+//! The events of a tree, and their readers.
+
+pub(crate) mod firehose;
+mod log;
+pub(crate) mod ring;
+pub(crate) mod stream;
+
+pub(crate) use log::{Entry, Log, NODE_BYTES};

@@ -1,0 +1,261 @@
+//! The newest entries of a sequence, bounded by their number and their bytes, and those who wait
+//! for the next one.
+
+use std::collections::VecDeque;
+
+use crate::faults;
+use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
+
+/// What an entry costs.
+pub(crate) trait Weigh {
+    /// Yields how many bytes the entry holds, besides its place.
+    fn bytes(&self) -> usize;
+}
+
+/// The newest entries of a sequence, and those who wait for the next.
+#[derive(Debug)]
+pub(crate) struct Ring<E> {
+    /// Places, of which those from `oldest` on hold the entries, in a circle. Places are free only
+    /// where entries left because of their bytes.
+    places: Vec<Place<E>>,
+    oldest: usize,
+    len: usize,
+    next: u64,
+    bytes: usize,
+    bounds: Bounds,
+    waiters: Waiters,
+    /// How many read it, waiting or not.
+    readers: usize,
+}
+
+/// A place, free or taken.
+#[derive(Debug)]
+struct Place<E> {
+    entry: Option<E>,
+    /// What the entry costs; zero without one. To ask it again when it leaves would touch what it
+    /// holds (bench `events`).
+    cost: u32,
+}
+
+/// How much a ring holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What a place in the ring holds.
+pub(crate) enum Read<E> {
+    /// This entry.
+    Entry(E),
+    /// Nothing any more: the first entry held has this number.
+    Gone { first: u64 },
+    /// Nothing yet.
+    Nothing,
+}
+
+impl<E: Clone + Weigh> Ring<E> {
+    pub(crate) const fn new(bounds: Bounds) -> Self {
+        let waiters = Waiters::new();
+        let places = Vec::new();
+        Self { places, oldest: 0, len: 0, next: 1, bytes: 0, bounds, waiters, readers: 0 }
+    }
+
+    /// Appends an entry. The oldest leave first when there are too many, or too many bytes.
+    ///
+    /// The entry is made in its place: handed from function to function, it would be copied by
+    /// loads that are wider than the stores that made it, and each of them waits (bench `events`).
+    #[inline]
+    pub(crate) fn push(&mut self, make: impl FnOnce() -> E, wakers: &mut Wakers) {
+        self.next += if faults::on("skip-a-number") && self.next == 3 { 2 } else { 1 };
+        self.waiters.drain_into(wakers);
+        if self.bounds.entries == 0 {
+            return;
+        }
+        let is_full = self.len == self.bounds.entries;
+        // The newest takes the place of the oldest, which is dropped there.
+        let at = if is_full { self.oldest } else { self.free_place() };
+        let place = &mut self.places[at];
+        let entry = place.entry.insert(make());
+        let cost = u32::try_from(PLACE_BYTES + entry.bytes()).unwrap_or(u32::MAX);
+        self.bytes = self.bytes - place.cost as usize + cost as usize;
+        place.cost = cost;
+        if is_full {
+            self.oldest = self.place_of(1);
+        } else {
+            self.len += 1;
+        }
+        if self.bytes > self.bounds.bytes {
+            self.make_room(self.bounds.bytes);
+        }
+    }
+
+    /// Lets the oldest go until no more bytes are left.
+    #[cold]
+    pub(crate) fn make_room(&mut self, bytes: usize) {
+        while self.bytes > bytes && self.len > 0 {
+            let place = &mut self.places[self.oldest];
+            self.bytes -= place.cost as usize;
+            *place = Place { entry: None, cost: 0 };
+            self.oldest = self.place_of(1);
+            self.len -= 1;
+        }
+    }
+
+    /// Yields the place of the next entry, making one if there is none.
+    #[inline]
+    fn free_place(&mut self) -> usize {
+        if self.len == self.places.len() {
+            // In a circle there is no room between the newest and the oldest.
+            self.places.rotate_left(self.oldest);
+            self.oldest = 0;
+            self.places.push(Place { entry: None, cost: 0 });
+        }
+        self.place_of(self.len)
+    }
+
+    /// Yields the place of an entry, counted from the oldest.
+    const fn place_of(&self, entry: usize) -> usize {
+        let place = self.oldest + entry;
+        if place < self.places.len() { place } else { place - self.places.len() }
+    }
+
+    pub(crate) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) fn first(&self) -> u64 {
+        self.next - self.len as u64
+    }
+
+    /// How many bytes the entries have.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn read(&self, seq: u64) -> Read<E> {
+        let first = self.first();
+        if seq < first {
+            return Read::Gone { first };
+        }
+        let entry = usize::try_from(seq - first).unwrap_or(usize::MAX);
+        let held =
+            if entry < self.len { self.places[self.place_of(entry)].entry.clone() } else { None };
+        held.map_or(Read::Nothing, Read::Entry)
+    }
+
+    /// Copies the entries that are held from a number on: few, and few bytes of them, for they stay
+    /// with the reader also when they have left the ring.
+    pub(crate) fn copy_ahead(&self, from: u64, to: &mut VecDeque<E>) {
+        let first = usize::try_from(from - self.first()).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        for entry in first..self.len.min(first.saturating_add(AHEAD_MAX)) {
+            let place = &self.places[self.place_of(entry)];
+            bytes += place.cost as usize;
+            if bytes > AHEAD_BYTES_MAX {
+                break;
+            }
+            to.extend(place.entry.clone());
+        }
+    }
+
+    /// Yields the entries that are held, in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &E> {
+        (0..self.len).filter_map(|entry| self.places[self.place_of(entry)].entry.as_ref())
+    }
+
+    /// Registers a reader that has read all there is; see [`Waiters::register`].
+    #[must_use]
+    pub(crate) fn wait(&mut self, key: &mut Key, offer: &mut Offer<'_>) -> bool {
+        self.waiters.register(key, offer)
+    }
+
+    /// Takes a reader's waker out, for the caller to drop when it holds no lock.
+    #[must_use]
+    pub(crate) fn forget(&mut self, key: &mut Key) -> Option<std::task::Waker> {
+        self.waiters.remove(key)
+    }
+
+    /// Counts a reader in.
+    pub(crate) const fn join(&mut self) {
+        self.readers += 1;
+    }
+
+    /// Counts a reader out, and takes its waker; see [`forget`](Self::forget).
+    #[must_use]
+    pub(crate) fn leave(&mut self, key: &mut Key) -> Option<std::task::Waker> {
+        self.readers = self.readers.saturating_sub(1);
+        self.forget(key)
+    }
+
+    /// Tells whether every reader has read all there is, and waits for more.
+    pub(crate) fn is_read(&self) -> bool {
+        self.readers <= self.waiters.len()
+    }
+
+    pub(crate) fn drain_waiters(&mut self, wakers: &mut Wakers) {
+        self.waiters.drain_into(wakers);
+    }
+}
+
+/// Entries that a reader copies beyond the one that it takes.
+const AHEAD_MAX: usize = 15;
+
+/// What they have at most, in bytes.
+const AHEAD_BYTES_MAX: usize = 64 << 10;
+
+/// What every entry costs, about.
+const PLACE_BYTES: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Weigh for u64 {
+        fn bytes(&self) -> usize {
+            usize::try_from(*self).unwrap_or(usize::MAX)
+        }
+    }
+
+    fn bounds(entries: usize, bytes: usize) -> Bounds {
+        Bounds { entries, bytes }
+    }
+
+    #[test]
+    fn a_full_ring_holds_the_newest_in_order_and_says_what_is_gone() {
+        for entries in 0..=4 {
+            let (mut ring, mut wakers) = (Ring::new(bounds(entries, 100_000)), Wakers::new());
+            for seq in 1..=10_u64 {
+                ring.push(|| seq, &mut wakers);
+                let first = ring.first();
+                assert_eq!(ring.next() - first, seq.min(entries as u64));
+                for old in 1..first {
+                    assert!(matches!(ring.read(old), Read::Gone { first: now } if now == first));
+                }
+                for held in first..=seq {
+                    assert!(matches!(ring.read(held), Read::Entry(entry) if entry == held));
+                }
+                assert!(matches!(ring.read(seq + 1), Read::Nothing));
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_ring_never_holds_more_bytes_than_it_may(
+            sizes in proptest::collection::vec(0..12 * PLACE_BYTES as u64, 0..200),
+        ) {
+            let mut wakers = Wakers::new();
+            let mut ring = Ring::new(bounds(100, 10 * PLACE_BYTES));
+            for size in sizes {
+                ring.push(|| size, &mut wakers);
+                let held = ring.iter().map(|entry| PLACE_BYTES + entry.bytes()).sum::<usize>();
+                assert_eq!(held, ring.bytes());
+                assert!(held <= 10 * PLACE_BYTES, "{held}");
+                let fits = PLACE_BYTES + size.bytes() <= 10 * PLACE_BYTES;
+                let newest = matches!(ring.read(ring.next() - 1), Read::Entry(at) if at == size);
+                assert_eq!(newest, fits, "the newest is held if it fits");
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What a step at a node leaves to be done when its lock is released: here, and at other nodes.
+
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+
+use quell_core::lifecycle::{Cascade, Effects, Stage};
+use quell_core::{Cause, Counts, RunStatus};
+use tokio_util::sync::CancellationToken;
+
+use crate::body::hooks::Hook;
+use crate::failure::Failure;
+use crate::few::Few;
+use crate::node::{Link, Node, State};
+use crate::sync::AbortHandle;
+use crate::sync::waiters::Wakers;
+
+/// What a step leaves to be done when its lock is released.
+#[derive(Default)]
+pub(crate) struct After {
+    /// The waker of the run's own task, if the body is to be polled.
+    pub(crate) task: Option<Waker>,
+    /// Those of everybody else: foreign code.
+    pub(crate) wakers: Wakers,
+    pub(crate) todo: Todos,
+    pub(crate) cause: Option<Arc<Cause>>,
+    pub(crate) fx: Effects,
+    /// The run is a root, terminal and quiescent.
+    pub(crate) retire: bool,
+    pub(crate) rare: Option<Box<Rare>>,
+    /// Whose last poll waits until the wakers are told.
+    pub(crate) above: Option<Arc<Node>>,
+}
+
+/// What few steps leave to be done.
+#[derive(Default)]
+pub(crate) struct Rare {
+    pub(crate) token: Option<CancellationToken>,
+    pub(crate) link: Option<Link>,
+    pub(crate) runners: Vec<AbortHandle>,
+    /// To be run.
+    pub(crate) hooks: Vec<Hook>,
+    /// [`Extra::runners_aborted`] when it was decided that they run.
+    pub(crate) round: u32,
+    pub(crate) dropped: Vec<Hook>,
+    /// What the body failed with, if nobody is to ask for more than its words.
+    pub(crate) failure: Option<Failure>,
+    /// Where the hooks above are noted as work, if they are.
+    pub(crate) place: Option<usize>,
+}
+
+impl After {
+    /// Has the last poll of the run above wait until the wakers are told: by a courier, in place
+    /// of the control thread, or here, when all that spreads from the step is through; unless
+    /// whoever brought the step has it wait already. Called under the lock.
+    pub(crate) fn count_news(&mut self, state: &State, is_counted: bool) {
+        // A listener waits with the waker of its own task: that is not foreign.
+        self.keep_own(state.body.as_ref());
+        if !self.wakers.is_empty() && !is_counted {
+            let above = state.parent.as_ref().and_then(Weak::upgrade);
+            self.above = above.filter(|above| above.add_untold());
+        }
+    }
+
+    /// Takes the waker of the run's own task out of those of everybody else, however often it is
+    /// there: a body may wait in many ways at once.
+    fn keep_own(&mut self, task: Option<&Waker>) {
+        let Some(task) = task else { return };
+        if let Some(own) = self.wakers.take_all(|waker| waker.will_wake(task)) {
+            self.task = Some(own);
+        }
+    }
+
+    /// Tells the token of a run that it is to give way, and whoever waits at it.
+    pub(crate) fn tell(&mut self, state: &mut State) {
+        if let Some(token) = state.extra.as_ref().and_then(|extra| extra.token.as_ref()) {
+            self.rare().token = Some(token.clone());
+        }
+        state.waiters.drain_into(&mut self.wakers);
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+/// Hardly ever more than one.
+pub(crate) type Todos = Few<Todo>;
+
+/// What a step leaves to be done at other nodes.
+pub(crate) enum Todo {
+    /// Tell the children of a run that it stops or fails.
+    Cascade(Arc<Node>, Cascade, Arc<Cause>),
+    /// Take the subtree of a run to a stage of the ladder.
+    Ladder(Arc<Node>, Stage),
+    /// Tell the parent that a child became terminal.
+    ChildEnded { parent: Arc<Node>, child: Arc<Node>, gone: Gone },
+    /// Tell the parent that a child that had ended non-quiescent became quiescent.
+    ChildQuiesced(Arc<Node>),
+}
+
+/// What a parent has to know of a child that became terminal.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    pub(crate) status: RunStatus,
+    pub(crate) slot: u32,
+    pub(crate) unseen_failure: bool,
+    pub(crate) restless: bool,
+    /// It is in the list of its parent for as long as the tree is kept.
+    pub(crate) stays: bool,
+    /// Bytes that its tree was charged for.
+    pub(crate) charged: usize,
+    pub(crate) omitted: Option<Box<Counts>>,
+}

@@ -1,0 +1,108 @@
+//! The log of a run that nobody has looked at yet.
+//!
+//! What happens to most roots follows from their state: accepted, started, stopped, ended, each at
+//! its time. Such a root has no log until there is more to say, or somebody to say it to: a reader,
+//! a child, an event of its body. Then the log is made, and begins with what was implied so far.
+//!
+//! Invariants, under the node's lock:
+//!
+//! 1. A time of [`Times`](crate::time::times::Times) is set after its event was written: what is
+//!    implied is what was written.
+//! 2. Only a root is without a log. A log, once made, stays.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use quell_core::EventKind;
+
+use crate::log::{Entry, Log};
+use crate::node::{Node, State};
+use crate::sync::waiters::Wakers;
+use crate::time::clock::Ticks;
+
+impl Node {
+    /// Writes an event down, and notes the sign of life.
+    pub(crate) fn write(
+        &self,
+        state: &mut State,
+        now: Instant,
+        kind: EventKind,
+        wakers: &mut Wakers,
+    ) {
+        if state.log.is_some() || !is_implied(&kind) || self.shared.events.has_readers() {
+            if matches!(kind, EventKind::Queued { .. }) {
+                // Nothing was before it.
+                let account = || self.owner().map(Arc::clone);
+                state.log.get_or_insert_with(|| Arc::new(self.shared.new_log(self.id, account())));
+            }
+            self.append(state, now, || kind, wakers);
+        }
+        state.touch(self, now);
+    }
+
+    /// Writes down that the run was accepted, without making the event where nobody is to see it.
+    pub(crate) fn write_queued(
+        &self,
+        state: &mut State,
+        shielded: bool,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) {
+        if state.log.is_some() || self.shared.events.has_readers() {
+            let (parent, kind, name) = (state.parent_id, self.kind, Arc::clone(&self.name));
+            self.write(state, now, EventKind::Queued { parent, kind, name, shielded }, wakers);
+        } else {
+            state.touch(self, now);
+        }
+    }
+
+    /// Appends an event to the log of the tree, where it is made.
+    #[inline]
+    pub(crate) fn append(
+        &self,
+        state: &mut State,
+        now: Instant,
+        make: impl FnOnce() -> EventKind,
+        wakers: &mut Wakers,
+    ) {
+        self.log_of(state).append(&self.shared, (self.id, now), make, wakers);
+    }
+
+    /// Yields the log of the run's tree.
+    pub(crate) fn log(&self) -> Arc<Log> {
+        Arc::clone(self.log_of(&mut self.lock()))
+    }
+
+    /// As [`Node::log`], for a caller that holds the lock already.
+    pub(crate) fn log_of<'a>(&self, state: &'a mut State) -> &'a Arc<Log> {
+        let State { log, times, cause, life, .. } = state;
+        log.get_or_insert_with(|| {
+            let log = self.shared.new_log(self.id, self.owner().map(Arc::clone));
+            let tell = |at: Option<Ticks>, kind: EventKind| {
+                if let Some(at) = at.map(|at| self.shared.clock.at_ticks(at)) {
+                    log.begin_with(Entry { run: self.id, at, kind });
+                }
+            };
+            let (kind, name) = (self.kind, Arc::clone(&self.name));
+            let queued = EventKind::Queued { parent: None, kind, name, shielded: false };
+            tell(Some(times.queued), queued);
+            tell(times.started, EventKind::Started);
+            if let Some(cause) = cause {
+                tell(times.stopped, EventKind::Stopping(Arc::clone(cause)));
+            }
+            tell(times.ended, EventKind::Ended(life.status()));
+            Arc::new(log)
+        })
+    }
+}
+
+/// Tells whether an event of a root follows from its state.
+const fn is_implied(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Queued { .. }
+            | EventKind::Started
+            | EventKind::Stopping(_)
+            | EventKind::Ended(_)
+    )
+}

@@ -1,0 +1,192 @@
+//! What remains of a run, put together from its nodes.
+
+use std::slice;
+use std::sync::Arc;
+
+use quell_core::{Cause, Counts, RunId, RunReport, RunRow, RunStatus, limits};
+
+use crate::body::outputs::{Emitted, partial};
+use crate::failure::Failure;
+use crate::faults;
+use crate::log::NODE_BYTES;
+use crate::node::{Node, State};
+
+/// What a tree that has ended holds.
+pub(crate) struct TreeSize {
+    /// Whom it was charged to.
+    pub(crate) account: Option<Arc<str>>,
+    /// What was charged and is to be released.
+    pub(crate) charged: usize,
+    /// How many bytes it has, about.
+    pub(crate) bytes: usize,
+}
+
+/// Measures a tree that has ended.
+pub(crate) fn size_of(root: &Node) -> TreeSize {
+    let state = root.lock();
+    let (below, charged_below) = state.log.as_ref().map_or((0, 0), |log| log.settle());
+    let charged = root.charged(&state);
+    TreeSize {
+        account: root.account(&state).map(Arc::clone),
+        charged: charged + charged_below,
+        bytes: NODE_BYTES + charged + remains(root, &state) + below,
+    }
+}
+
+/// Measures what a run that has ended holds and was not charged for: what it has failed with, why
+/// it was stopped, what went wrong in its cleanup, and the names of what was abandoned.
+pub(crate) fn remains(node: &Node, state: &State) -> usize {
+    let error = state.failure.as_ref().map_or(0, Failure::bytes);
+    // Below the run that was stopped the words are shared.
+    let own = |cause: &&Arc<Cause>| cause.origin == node.id;
+    let cause = state.cause.as_ref().filter(own).map_or(0, |cause| cause.bytes());
+    // Of a stop that never came, and of a failure that runs below were stopped for.
+    let others = state.extra.iter().flat_map(|extra| [&extra.scheduled, &extra.failing]);
+    let others = others
+        .flatten()
+        .filter(|other| !state.cause.as_ref().is_some_and(|cause| Arc::ptr_eq(cause, other)));
+    let others = others.map(|other| other.bytes()).sum::<usize>();
+    let extra = state.extra.as_ref().map_or(0, |extra| {
+        let errors = extra.cleanup_errors.iter().map(|error| error.len() + PLACE_BYTES);
+        let names = extra.abandoned.iter().map(|work| work.name.len() + PLACE_BYTES);
+        errors.sum::<usize>() + names.sum::<usize>()
+    });
+    error + cause + others + extra
+}
+
+impl State {
+    /// Keeps an error of the run's cleanup for its report.
+    pub(crate) fn note_cleanup_error(&mut self, error: &str) {
+        let errors = &mut self.extra().cleanup_errors;
+        if errors.len() >= limits::CLEANUP_ERRORS_MAX {
+            return;
+        }
+        errors.push(error.into());
+        // What was left of a run below the root was measured when it ended.
+        let is_late = self.times.ended.is_some() && self.parent_id.is_some();
+        if let Some(log) = self.log.as_ref().filter(|_| is_late) {
+            log.count_remains(error.len() + PLACE_BYTES);
+        }
+    }
+}
+
+/// What an entry of a list costs besides its text, about.
+const PLACE_BYTES: usize = 64;
+
+/// Makes the report of a run as it stands, without recursion.
+pub(crate) fn of(node: &Arc<Node>) -> RunReport {
+    let rows_max = node.shared.config.limits.report_rows_max.max(1);
+    let mut emitters = Vec::new();
+    let (mut rows, omitted) = bounded(rows_of(node, &mut emitters), rows_max);
+    add_emitted(node, &mut rows, emitters);
+    RunReport::new(rows, omitted)
+}
+
+/// Makes the row of a run by itself.
+pub(crate) fn row(node: &Node) -> RunRow {
+    let mut emitters = Vec::new();
+    let mut row = row_of(node, &node.lock(), 0, &mut emitters);
+    add_emitted(node, slice::from_mut(&mut row), emitters);
+    row
+}
+
+/// Puts into the rows of runs that have left nothing else what they have emitted.
+fn add_emitted(of: &Node, rows: &mut [RunRow], emitters: Vec<RunId>) {
+    if emitters.is_empty() {
+        return;
+    }
+    let Some(log) = of.lock().log.clone() else { return };
+    let mut emitted = Emitted::of(&log, emitters);
+    for row in rows {
+        row.partial = row.partial.take().or_else(|| emitted.take(row.run));
+    }
+}
+
+/// Collects the rows in pre-order, siblings in order of their start, and counts those without one.
+fn rows_of(root: &Arc<Node>, emitters: &mut Vec<RunId>) -> (Vec<RunRow>, Counts) {
+    // A run without children is the common case, and has one row.
+    let mut rows = Vec::with_capacity(1);
+    let mut omitted = Counts::default();
+    let mut stack = Vec::new();
+    let mut next = Some((Arc::clone(root), 0));
+    while let Some((node, depth)) = next {
+        let mut kids: Vec<(Arc<Node>, u32)> = {
+            let state = node.lock();
+            rows.push(row_of(&node, &state, depth, emitters));
+            omitted.merge(state.kids.omitted().copied().unwrap_or_default());
+            state.kids.iter().map(|kid| (Arc::clone(kid), depth + 1)).collect()
+        };
+        kids.sort_by_key(|(kid, _)| std::cmp::Reverse(kid.ordinal));
+        stack.append(&mut kids);
+        next = stack.pop();
+    }
+    (rows, omitted)
+}
+
+/// Keeps the run itself, then those that did not complete, then the others, in pre-order.
+fn bounded((rows, mut omitted): (Vec<RunRow>, Counts), max: usize) -> (Vec<RunRow>, Counts) {
+    if rows.len() <= max {
+        return (rows, omitted);
+    }
+    let incomplete = |row: &RunRow| row.status != RunStatus::Completed;
+    let wanted = rows.iter().skip(1).filter(|row| incomplete(row)).count();
+    let (mut first, mut rest) = (wanted.min(max - 1), (max - 1).saturating_sub(wanted));
+    let mut kept = Vec::with_capacity(max);
+    for (index, row) in rows.into_iter().enumerate() {
+        let budget = if incomplete(&row) { &mut first } else { &mut rest };
+        if index == 0 {
+            kept.push(row);
+        } else if *budget > 0 {
+            *budget -= 1;
+            kept.push(row);
+        } else {
+            omitted.add(row.status);
+        }
+    }
+    (kept, omitted)
+}
+
+/// Makes the row of a run without what it emitted: it is named among the emitters if that is all
+/// that it left.
+fn row_of(node: &Node, state: &State, depth: u32, emitters: &mut Vec<RunId>) -> RunRow {
+    let mut status = state.life.status();
+    if faults::on("time-out-the-children") && status == RunStatus::Cancelled {
+        status = RunStatus::TimedOut;
+    }
+    let wall = |at| node.shared.clock.wall_at(at);
+    let queued_at = wall(state.times.queued);
+    let mut row = RunRow::new(node.id, node.kind, Arc::clone(&node.name), status, queued_at);
+    row.parent = state.parent_id;
+    row.depth = depth;
+    row.cause.clone_from(&state.cause);
+    row.aborted = state.aborted;
+    row.quiescent = state.life.is_quiescent() || faults::on("claim-quiescence");
+    row.started_at = state.times.started.map(wall);
+    row.stopped_at = state.times.stopped.map(wall);
+    row.ended_at = state.times.ended.map(wall);
+    row.quiesced_at = state.times.quiesced.map(wall);
+    match status {
+        RunStatus::Completed => row.output.clone_from(&state.output),
+        _ if faults::on("lose-what-was-done") => {}
+        _ => {
+            let returned = state.extra.as_ref().and_then(|extra| extra.returned.clone());
+            row.partial = partial(state.output.clone(), returned, || {
+                emitters.extend((state.has_emitted && status.is_terminal()).then_some(node.id));
+                None
+            });
+        }
+    }
+    if status == RunStatus::Failed || faults::on("blame-the-stopped") {
+        row.error = state.failure.as_ref().map(|failure| failure.to_string().into());
+    }
+    row.late_output = state.late;
+    if let Some(extra) = &state.extra {
+        row.abandoned.clone_from(&extra.abandoned);
+        row.cleanup_errors.clone_from(&extra.cleanup_errors);
+        row.summary.clone_from(&extra.summary);
+        row.usage = extra.used;
+        row.hooks_skipped = extra.hooks_skipped;
+        row.detached_from = extra.detached_from;
+    }
+    row
+}

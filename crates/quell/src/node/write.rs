@@ -1,0 +1,167 @@
+//! What a body writes: within bounds, and not after the end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use quell_core::{EventKind, Payload, RunStatus, Stopped, ToolOutcome, limits};
+
+use crate::body::context::Written;
+use crate::faults;
+use crate::foreign;
+use crate::node::{Extra, Node, State};
+use crate::sync::MutexGuard;
+use crate::sync::waiters::Wakers;
+
+impl Node {
+    /// Writes down what the body emits, unless it is too large or too late.
+    pub(crate) fn write_emitted(&self, payload: Payload) -> Written {
+        let note = |state: &mut State| state.has_emitted = true;
+        self.write_event(payload.len(), note, || EventKind::Emitted(payload))
+    }
+
+    /// Writes down how far the body is, unless it is too late.
+    pub(crate) fn write_progress(&self, fraction: f32) -> Written {
+        self.write_event(0, |_| {}, || EventKind::Progress(fraction))
+    }
+
+    #[inline]
+    fn write_event(
+        &self,
+        bytes: usize,
+        note: impl FnOnce(&mut State),
+        make: impl FnOnce() -> EventKind,
+    ) -> Written {
+        let (now, mut wakers) = (self.shared.clock.now(), Wakers::new());
+        let bound = Bound { what: "event", bytes, bytes_max: limits::EVENT_BYTES_MAX };
+        let written = match self.lock_for_body(bound, now, &mut wakers) {
+            Ok(mut state) => {
+                note(&mut state);
+                self.append(&mut state, now, make, &mut wakers);
+                state.touch(self, now);
+                Written::Yes
+            }
+            Err(not) => not,
+        };
+        foreign::wake(&self.shared, wakers);
+        written
+    }
+
+    /// Locks the state for what the body writes: within a bound, and not after the end.
+    pub(crate) fn lock_for_body(
+        &self,
+        Bound { what, bytes, bytes_max }: Bound,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) -> Result<MutexGuard<'_, State>, Written> {
+        let mut state = self.lock();
+        if state.times.ended.is_some() && !faults::on("accept-late-write") {
+            state.late = state.late.saturating_add(1);
+            return Err(Written::Late);
+        }
+        if bytes > bytes_max {
+            let refused = EventKind::Refused { what: what.into(), bytes, bytes_max };
+            self.write(&mut state, now, refused, wakers);
+            return Err(Written::TooLarge);
+        }
+        Ok(state)
+    }
+
+    pub(crate) fn skip_unregistered_hook(&self) {
+        let mut wakers = Wakers::new();
+        {
+            let mut state = self.lock();
+            let extra = state.extra();
+            let number = extra.hooks_made;
+            extra.hooks_made += 1;
+            self.skip_hook(&mut state, number, self.shared.clock.now(), &mut wakers);
+        }
+        foreign::wake(&self.shared, wakers);
+    }
+
+    /// Writes an event if something may start now, and notes it; otherwise yields why not.
+    pub(crate) fn write_unless_fenced(
+        &self,
+        shielded: bool,
+        kind: EventKind,
+        note: impl FnOnce(&mut Extra),
+    ) -> Option<Stopped> {
+        let mut wakers = Wakers::new();
+        {
+            let mut state = self.lock();
+            if state.life.is_fenced(shielded) {
+                return Some(self.refusal(&state));
+            }
+            note(state.extra());
+            self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
+        }
+        foreign::wake(&self.shared, wakers);
+        None
+    }
+
+    /// Records the outcome of a tool call, unless the end of the run has done so.
+    pub(crate) fn close_call(&self, place: usize, call: &Arc<str>, outcome: ToolOutcome) {
+        let mut wakers = Wakers::new();
+        {
+            let mut state = self.lock();
+            let calls = &mut state.extra().calls;
+            // The end of the run empties the list.
+            if !calls.get(place).is_some_and(|open| Arc::ptr_eq(open, call)) {
+                return;
+            }
+            let call = if faults::on("record-a-call-twice") {
+                Arc::clone(call)
+            } else {
+                calls.remove(place)
+            };
+            let kind = EventKind::ToolEnded { call, outcome };
+            self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
+        }
+        foreign::wake(&self.shared, wakers);
+    }
+
+    /// Writes the end of a run. Yields whether it stays in the list of its parent: it has a row in
+    /// the report, or is to be found for another reason.
+    pub(crate) fn write_end(
+        &self,
+        state: &mut State,
+        status: RunStatus,
+        restless: bool,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) -> bool {
+        let (Some(parent), Some(log)) = (state.parent_id, &state.log) else {
+            self.write(state, now, EventKind::Ended(status), wakers);
+            return true;
+        };
+        let has_row = log.take_row(status);
+        let stays = has_row || !state.kids.is_empty() || restless;
+        if stays {
+            log.count_remains(crate::node::report::remains(self, state));
+        }
+        let leaves = (!stays).then_some(parent);
+        log.append_end(&self.shared, (self.id, now), status, leaves, wakers);
+        state.touch(self, now);
+        stays
+    }
+
+    /// Records one outcome for every call that is still open.
+    pub(crate) fn close_calls(
+        &self,
+        state: &mut State,
+        outcome: &ToolOutcome,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) {
+        let Some(extra) = &mut state.extra else { return };
+        for (_, call) in std::mem::take(&mut extra.calls) {
+            self.write(state, now, EventKind::ToolEnded { call, outcome: outcome.clone() }, wakers);
+        }
+    }
+}
+
+/// What a body wants to write, and how large it may be.
+pub(crate) struct Bound {
+    pub(crate) what: &'static str,
+    pub(crate) bytes: usize,
+    pub(crate) bytes_max: usize,
+}

@@ -1,0 +1,72 @@
+//! The only importer of locks and atomics, so that a model checker can stand in for them.
+//!
+//! Under `--cfg quell_loom` they are loom's: every access is a point at which the model may switch
+//! threads. A plain `--cfg loom` would change tokio as well. The engine needs no `Notify`: who
+//! waits leaves a waker under the lock of what it waits for ([`crate::sync::waiters`]), and a model
+//! polls futures with loom's own executor, which yields a deadlock for a wake-up that is lost.
+//!
+//! Under `--cfg quell_mutation` the locks are counted, so that foreign code can tell whether it
+//! runs under one.
+//!
+//! Under `--cfg quell_shuttle` they are shuttle's, and so are the map of runs, the tasks and the
+//! control thread, which brings a time of its own ([`scheduled`]).
+
+#[cfg(quell_mutation)]
+pub(crate) use super::watched::{Mutex, MutexGuard, held};
+#[cfg(not(any(quell_loom, quell_shuttle, quell_mutation)))]
+pub(crate) use parking_lot::{Mutex, MutexGuard};
+#[cfg(not(any(quell_loom, quell_shuttle)))]
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
+
+#[cfg(quell_loom)]
+pub(crate) use super::modelled::{Mutex, start};
+#[cfg(quell_loom)]
+pub(crate) use loom::sync::MutexGuard;
+#[cfg(quell_loom)]
+pub(crate) use loom::sync::atomic::{
+    AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
+
+#[cfg(quell_shuttle)]
+pub(crate) use super::scheduled::{
+    AbortHandle, DashMap, MapEntry, Mutex, MutexGuard, RandomState, Runtime, now, park_until,
+    thread, thread_local, wall,
+};
+#[cfg(quell_shuttle)]
+pub(crate) use shuttle::sync::atomic::{
+    AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
+
+#[cfg(not(quell_shuttle))]
+pub(crate) use {
+    dashmap::DashMap,
+    dashmap::mapref::entry::Entry as MapEntry,
+    real::{now, park_until, wall},
+    std::collections::hash_map::RandomState,
+    std::{thread, thread_local},
+    tokio::runtime::Handle as Runtime,
+    tokio::task::AbortHandle,
+};
+
+/// Threads and times of the machine.
+#[cfg(not(quell_shuttle))]
+mod real {
+    use std::time::{Instant, SystemTime};
+
+    /// tokio's clock: a test that pauses it pauses the engine.
+    pub(crate) fn now() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    pub(crate) fn wall() -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// Parks the thread until it is woken, at most until an instant.
+    pub(crate) fn park_until(at: Instant) {
+        // The clock may be ahead of the sleep, never behind: no rounding down to a spin.
+        std::thread::park_timeout(at.saturating_duration_since(Instant::now()));
+    }
+}

@@ -1,0 +1,12 @@
+//! Locks, atomics and wakers: what a model checker can stand in for.
+
+mod locks;
+#[cfg(quell_loom)]
+mod modelled;
+#[cfg(quell_shuttle)]
+mod scheduled;
+pub(crate) mod waiters;
+#[cfg(quell_mutation)]
+mod watched;
+
+pub(crate) use locks::*;

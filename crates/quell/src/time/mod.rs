@@ -1,0 +1,6 @@
+//! Instants as the engine counts them, timers, and when things happened.
+
+pub(crate) mod clock;
+pub(crate) mod idle;
+pub(crate) mod timers;
+pub(crate) mod times;
