@@ -21,7 +21,7 @@ async fn main() -> Result<(), RunError> {
 }
 
 /// Asks one server after another, `delay` apart, and takes the first answer.
-pub(crate) async fn fetch(delay: Duration) -> Result<Settled<&'static str>, RunError> {
+async fn fetch(delay: Duration) -> Result<Settled<&'static str>, RunError> {
     let engine = Engine::new();
     let run = engine.submit(RunSpec::step("fetch"), async move |ctx| {
         let request = Parallel::new("request")
@@ -37,4 +37,19 @@ pub(crate) async fn fetch(delay: Duration) -> Result<Settled<&'static str>, RunE
 async fn answer(after: Duration, words: &'static str) -> Result<&'static str, Failure> {
     tokio::time::sleep(after).await;
     Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quell::RunStatus;
+
+    #[tokio::test]
+    async fn a_hedged_request_is_answered_by_the_second_server() {
+        let settled = super::fetch(Duration::from_millis(50)).await.unwrap();
+        assert_eq!(settled.row("near").unwrap().status, RunStatus::Cancelled);
+        assert_eq!(settled.row("spare").unwrap().run, None, "it was not needed");
+        assert_eq!(settled.into_first(), Some("from afar"));
+    }
 }

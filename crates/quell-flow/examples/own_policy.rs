@@ -8,7 +8,7 @@ use quell::{CauseKind, Engine, RunError, RunSpec};
 use quell_flow::{Decision, Parallel, Policy, Settled, SoFar};
 
 /// Decided by the bid that reaches the price, or, against it, when no bid is left.
-pub(crate) fn reaches(price: u64) -> Policy<u64> {
+fn reaches(price: u64) -> Policy<u64> {
     Policy::new(format!("reaches({price})"), move |so_far: &SoFar<'_, u64>| {
         let by = so_far.ended.last()?.branch;
         let sum: u64 = so_far.values().sum();
@@ -29,7 +29,7 @@ async fn main() -> Result<(), RunError> {
 }
 
 /// Takes bids as they come.
-pub(crate) async fn auction(price: u64, bids: [u64; 3]) -> Result<Settled<u64>, RunError> {
+async fn auction(price: u64, bids: [u64; 3]) -> Result<Settled<u64>, RunError> {
     let engine = Engine::new();
     let run = engine.submit(RunSpec::step("auction"), async move |ctx| {
         let bidders = bids.into_iter().enumerate().map(|(place, bid)| {
@@ -42,4 +42,16 @@ pub(crate) async fn auction(price: u64, bids: [u64; 3]) -> Result<Settled<u64>, 
         Parallel::new("bids").policy(reaches(price)).branches(bidders).run(&ctx).await
     })?;
     run.await
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    async fn a_policy_of_ones_own_decides_as_it_says() {
+        let settled = super::auction(100, [30, 80, 5]).await.unwrap();
+        assert_eq!((settled.decided_by, &*settled.policy), (Some(1), "reaches(100)"));
+        assert_eq!(settled.into_values(), [30, 80]);
+        let error = super::auction(200, [30, 80, 5]).await.unwrap_err().to_string();
+        assert!(error.contains("all bids are 115, less than 200"), "{error}");
+    }
 }

@@ -22,7 +22,7 @@ async fn main() -> Result<(), RunError> {
 }
 
 /// Asks three at once, each within its own time and grace.
-pub(crate) async fn poll() -> Result<Settled<String>, RunError> {
+async fn poll() -> Result<Settled<String>, RunError> {
     let engine = Engine::new();
     let team = engine.submit(RunSpec::team("editors"), async |ctx| {
         let draft = Parallel::new("draft")
@@ -51,4 +51,22 @@ async fn write(ctx: RunContext, words: usize) -> Result<String, Failure> {
         ctx.set_output(Payload::from(text.as_str()));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use quell::RunStatus;
+    use quell_flow::CountedAs;
+
+    #[tokio::test]
+    async fn a_team_of_three_has_its_quorum_with_a_partial_answer() {
+        let settled = super::poll().await.unwrap();
+        let chatty = settled.row("chatty").unwrap();
+        assert_eq!((chatty.status, chatty.counted_as), (RunStatus::TimedOut, CountedAs::Partial));
+        assert_eq!(settled.row("down").unwrap().counted_as, CountedAs::Failed);
+        assert_eq!(settled.decided_by, Some(1));
+        let values = settled.into_values();
+        assert_eq!(values[0], "once upon ");
+        assert!(values[1].starts_with("once upon a time once"), "{values:?}");
+    }
 }

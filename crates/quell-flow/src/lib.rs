@@ -11,34 +11,29 @@ pub mod manual;
 
 mod catalog;
 mod emit;
+mod failures;
 mod interpret;
 mod join;
-mod link;
-mod nested;
 mod output;
 mod parallel;
 mod plan;
-mod reducer;
 mod retry;
-mod settled;
 mod team;
 #[cfg(feature = "test-util")]
 pub mod testing;
-mod words;
+mod times;
 
-pub use catalog::{COMPONENT, Catalog, Component, Contract, Model, Part};
+pub use catalog::{COMPONENT, Catalog, Component, Contract, Model, Part, Reducer, Reducers};
 pub use emit::Emit;
-pub use interpret::Runner;
+pub use interpret::{LinkedPlan, Runner};
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
-pub use link::LinkedPlan;
-pub use parallel::{Branch, Parallel};
+pub use parallel::{
+    Branch, BranchRow, CountedAs, OnCancelled, OnLoser, OnTimeout, Parallel, Settled, StartNext,
+};
 pub use plan::{
     Action, Cleanup, CommandStep, ComponentStep, Expression, IfStep, LoopOptions, LoopStep, OnMax,
     PLAN_SCHEMA, ParallelOptions, ParallelStep, Plan, PlanError, PlanFormat, PlanPolicy, PlanRetry,
     PlanStep, RouteStep, SequenceStep, TeamMode, TeamOptions, TeamStep, WorkflowStep,
 };
-pub use reducer::{Reducer, Reducers};
 pub use retry::{ABANDONED_ATTEMPTS, Backoff, Retry, RetryAfter};
-pub use settled::{BranchRow, CountedAs, Settled};
 pub use team::{Delegated, Member, Members, OnMember, Team};
-pub use words::{OnCancelled, OnLoser, OnTimeout, StartNext};

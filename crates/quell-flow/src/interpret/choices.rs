@@ -6,9 +6,11 @@ use minijinja::Value;
 use quell::{Failure, Payload, RunContext, RunSpec};
 
 use super::nested::output_of;
-use super::scope::{Frame, Variable};
+use super::runner::Runner;
+use super::scope::{Frame, Variable, null};
 use super::sequence::{self, run_step};
-use super::{Runner, StepRef, World, null, set_output};
+use super::step::{StepRef, World};
+use crate::output::set_output;
 use crate::{IfStep, LoopStep, OnMax, PlanStep, RouteStep};
 
 /// Runs a loop. Every round is a child run.

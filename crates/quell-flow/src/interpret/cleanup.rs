@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use quell::{Failure, Outcome, Payload, RunContext, RunSpec};
 
-use super::scope::{Frame, Scope, Variable};
-use super::{Runner, World, null, sequence};
-use crate::parallel::words;
+use super::runner::Runner;
+use super::scope::{Frame, Scope, Variable, null};
+use super::sequence;
+use super::step::World;
+use crate::failures::message_of;
 use crate::{Cleanup, PlanStep};
 
 /// What cleans up after some work.
@@ -125,7 +127,7 @@ async fn start<R: Runner>(
 fn said(ended: Option<Outcome<Payload>>) -> Result<(), String> {
     match ended {
         Some(Outcome::Completed(_)) => Ok(()),
-        Some(Outcome::Failed(error)) => Err(words(&error)),
+        Some(Outcome::Failed(error)) => Err(message_of(&error)),
         Some(Outcome::Stopped { cause, .. }) => Err(format!("it was stopped ({cause})")),
         None => Err("it had no time left".into()),
     }

@@ -2,8 +2,10 @@
 
 use quell::{Failure, Payload, RunContext};
 
+use super::runner::Runner;
 use super::scope::Scope;
-use super::{Runner, StepRef, World, set_output};
+use super::step::{StepRef, World};
+use crate::output::set_output;
 use crate::{Action, CommandStep};
 
 /// Runs the command of a step.

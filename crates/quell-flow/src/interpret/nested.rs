@@ -5,10 +5,12 @@ use std::sync::Arc;
 use quell::{Failure, Outcome, Payload, RunContext, RunHandle, RunSpec, RunStatus};
 use serde_json::{Value as Json, json};
 
+use super::runner::{Runner, run_plan};
 use super::scope::{Scope, Variable};
 use super::sequence::Object;
-use super::{Runner, StepRef, World, body_of, run_plan, set_output};
-use crate::parallel::words;
+use super::step::{StepRef, World, body_of};
+use crate::failures::message_of;
+use crate::output::set_output;
 use crate::{
     Action, ComponentStep, Delegated, Expression, Member, Members, Team, TeamMode, TeamStep,
     WorkflowStep,
@@ -61,7 +63,7 @@ pub(super) async fn output_of(
         Outcome::Completed(output) => set_output(ctx, output),
         Outcome::Failed(error) => {
             run.partial_output(None, Some).map(|partial| ctx.set_output(partial));
-            Err(Failure::new(words(&error)))
+            Err(Failure::new(message_of(&error)))
         }
         Outcome::Stopped { cause, partial } => {
             run.partial_output(partial, Some).map(|partial| ctx.set_output(partial));
@@ -218,7 +220,7 @@ impl<R: Runner> Leader<R> {
         match ctx.spawn(spec, body).outcome().await {
             Outcome::Completed(output) => Ok(output),
             Outcome::Failed(error) => {
-                Err(Failure::new(format!("leader `{name}` failed: {}", words(&error))))
+                Err(Failure::new(format!("leader `{name}` failed: {}", message_of(&error))))
             }
             Outcome::Stopped { cause, .. } => {
                 ctx.checkpoint()?;

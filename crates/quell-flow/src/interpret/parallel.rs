@@ -6,8 +6,10 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object as Readable};
 use quell::{CauseKind, Failure, Payload, RunContext};
 
+use super::runner::Runner;
 use super::sequence::Object;
-use super::{Runner, StepRef, Tell, World, body_of, set_output};
+use super::step::{StepRef, Tell, World, body_of};
+use crate::output::set_output;
 use crate::parallel::Driven;
 use crate::plan::read;
 use crate::{

@@ -120,7 +120,7 @@ impl Scope {
     /// Renders the input of something that a step starts; by default it is that of the plan.
     pub(super) fn input(&self, template: Option<&Payload>) -> Result<Payload, Failure> {
         match template {
-            None => Ok(self.plan_input().cloned().unwrap_or_else(super::null)),
+            None => Ok(self.plan_input().cloned().unwrap_or_else(null)),
             Some(plain) if !is_template(plain.as_str()) => Ok(plain.clone()),
             Some(template) => Ok(self.fill(template.parse()?)?.into()),
         }
@@ -226,4 +226,9 @@ impl Object for Done {
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         Enumerator::Str(&["output"])
     }
+}
+
+/// What a plan or a step without an input gets.
+pub(super) fn null() -> Payload {
+    serde_json::Value::Null.into()
 }

@@ -7,9 +7,11 @@ use futures::future::{Either, select};
 use quell::{Failure, Payload, RunContext, RunError, RunSpec, Stopped};
 use serde::{Serialize, Serializer};
 
+use super::runner::Runner;
 use super::scope::Frame;
-use super::{Runner, StepRef, World, body_of, set_output};
-use crate::parallel::words;
+use super::step::{StepRef, World, body_of};
+use crate::failures::message_of;
+use crate::output::set_output;
 use crate::{Action, PlanStep, StartNext};
 
 /// Runs the steps as children of `ctx`'s run. Their outputs go into the frame.
@@ -52,7 +54,7 @@ pub(super) async fn run_step<R: Runner>(
             ctx.checkpoint()?;
             Err(Failure::new(format!("step `{name}` was stopped ({cause})")))
         }
-        Err(error) => Err(failed(words(&error))),
+        Err(error) => Err(failed(message_of(&error))),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use quell::{CauseKind, Failure};
 
-use crate::nested;
+use crate::failures;
 
 /// What a policy decided. It is final.
 ///
@@ -124,7 +124,7 @@ pub struct QuorumUnreachable {
 impl QuorumUnreachable {
     /// Finds it in the failure of a step, also where that went through handles of runs.
     pub fn of(failure: &Failure) -> Option<&Self> {
-        nested::find(failure)
+        failures::find(failure)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use quell::{Cause, CauseKind, RunContext, RunRef, RunStatus, Written};
 
-use crate::settled::{BranchRow, CountedAs, Settled, Summary};
+use super::settled::{BranchRow, CountedAs, Settled, Summary};
 
 /// The rows of a step. When it is dropped, in whatever way, it writes the summary into the
 /// report, as far as known.

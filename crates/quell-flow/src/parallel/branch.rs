@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _};
 use quell::{Failure, RunContext};
 
-use crate::{OnCancelled, OnTimeout};
+use super::options::{OnCancelled, OnTimeout};
 
 /// A branch with times of its own.
 ///

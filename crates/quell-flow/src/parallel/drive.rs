@@ -15,10 +15,12 @@ use quell::{
 
 use super::board::Board;
 use super::judge::{self, Judge};
+use super::options::{OnLoser, StartNext};
 use super::pace::Pace;
-use super::{OnDecided, Parallel, timed};
-use crate::settled::BranchRow;
-use crate::{CountedAs, Decision, End, Ended, OnLoser, Policy, Settled, SoFar, StartNext};
+use super::settled::{BranchRow, CountedAs, Settled};
+use super::step::{OnDecided, Parallel};
+use crate::join::{Decision, End, Ended, Policy, SoFar};
+use crate::times::timed;
 
 /// How a parallel step came out.
 pub(crate) enum Driven<T> {

@@ -6,8 +6,11 @@ use std::time::SystemTime;
 
 use quell::{Cause, Outcome, RunError, RunRef, RunStatus};
 
-use super::{PartialFrom, words};
-use crate::{CountedAs, End, OnCancelled, OnTimeout};
+use super::options::{OnCancelled, OnTimeout};
+use super::settled::CountedAs;
+use super::step::PartialFrom;
+use crate::failures::message_of;
+use crate::join::End;
 
 /// The words of a step for branches that are stopped, by place.
 pub(super) struct Judge<T> {
@@ -28,7 +31,7 @@ impl<T> Judge<T> {
     ) -> (CountedAs, Option<End<T>>) {
         let (cause, value) = match outcome {
             Outcome::Completed(value) => return (CountedAs::Ok, Some(End::Ok(value))),
-            Outcome::Failed(error) => return failed(words(&error)),
+            Outcome::Failed(error) => return failed(message_of(&error)),
             Outcome::Stopped { cause, partial } => (cause, partial),
         };
         if run.status() == RunStatus::TimedOut {

@@ -8,7 +8,7 @@ use quell::Payload;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use super::Plan;
+use super::document::Plan;
 use super::error::{Place, PlanError};
 use super::expression::Expression;
 use super::step::{PlanStep, is_empty};

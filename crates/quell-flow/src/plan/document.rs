@@ -1,66 +1,240 @@
-//! The text of a plan as a tree in which every value knows its place, whatever the format.
+//! [`Plan`]: what to run, in which order, side by side, and how long it may take.
 
-use quell::Payload;
-use serde::ser::{Serialize, Serializer};
-use serde_json::Number;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// A value and the offset of its first byte in the text.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) at: usize,
-    pub(crate) value: Value,
+use serde::Serialize;
+
+use super::error::PlanError;
+use super::format::{PlanFormat, first};
+use super::step::{Cleanup, PlanStep};
+#[cfg(doc)]
+use super::{PLAN_SCHEMA, PlanPolicy};
+#[cfg(doc)]
+use crate::limits;
+
+/// A workflow as data. Every plan that exists is valid.
+///
+/// # The format
+///
+/// TOML, JSON and YAML say the same with the same keys; [`PLAN_SCHEMA`] is the schema. A plan has a
+/// `name`, `steps`, and may have a `description`, a `timeout`, a `grace`, `on_failure`, `on_stop`.
+/// A step has a `name`, may have a `timeout`, a `grace`, an `idle` limit, a `retry`, `on_failure`
+/// and `on_stop`, and has exactly one of
+///
+/// | key | value | goes with |
+/// |---|---|---|
+/// | `run` | a program and its arguments | `cwd`, `env` (a table of texts), `input` (a text) |
+/// | `sequence` | a list of steps that run one after another | |
+/// | `parallel` | a table of options, or an empty one | `branches`, steps that run side by side |
+/// | `loop` | `{ count }`, or `{ until, max, on_max }` | `steps`, those of a round |
+/// | `if` | an expression | `then`, `else`: steps |
+/// | `route` | an expression that names a step | `routes`; `otherwise`, the name of one |
+/// | `team` | `{ mode }`, what goes with it, and the words below | `members`; `input`, the task |
+/// | `component` | a component's id, or its kind and id | `input`: any value |
+/// | `workflow` | a plan | `input`: any value |
+///
+/// and `parallel` may hold
+///
+/// | key | value |
+/// |---|---|
+/// | `policy` | the name of a [policy](PlanPolicy), by default `"all"` |
+/// | `quorum` | of a quorum: how many branches have to succeed |
+/// | `until` | of the policy of that name: an expression |
+/// | `deadline`, `min` | of the best effort: when, and with how many at least (1) |
+/// | `delay` | of a hedge: the time between two starts |
+/// | `limit` | how many branches run at once |
+/// | `branch_timeout`, `branch_grace`, `branch_idle` | times of branches that name none |
+/// | `on_branch_timeout` | `"fail"`, the default, `"skip"`, `"partial"`, `{ default = <value> }` |
+/// | `on_branch_cancelled` | `"fail"`, the default, `"skip"`, `"partial"` |
+/// | `on_loser` | `"cancel"`, the default, `"let_finish"`, `"detach"` |
+/// | `start_next` | `"settled"`, the default, `"decided"` |
+///
+/// `on_member_failed` and `on_member_stopped` of a team are `"go_on"`, the default, or `"fail"`.
+///
+/// and `retry` holds `attempts` and may hold `backoff`, `cap`, `attempt_timeout`. Times are texts
+/// such as `"1m 30s"` or `"500ms"`. Names are unique among siblings. An unknown key is an error
+/// everywhere, and so is one that does not go with its fellows; what is beyond a bound is refused,
+/// never cut.
+///
+/// # Values
+///
+/// Texts of a `run` and of an `input` may be templates: `{{ steps.build.output.stdout | trim }}`.
+/// Conditions and the like are expressions without the braces. Both are `minijinja`'s, without
+/// statements. They may read
+///
+/// | name | is | where |
+/// |---|---|---|
+/// | `input` | the input of the plan | everywhere |
+/// | `steps.NAME.output` | the output of a step before, here or further out | everywhere |
+/// | `index`, `last` | the number of the round, the output of the one before | in a loop |
+/// | `output` | the output of the round, of the leader | in `until` of a loop, in `delegate` |
+/// | `task` | what the team is asked to do | in its members |
+/// | `results`, `round` | what came of what was handed out, how often it was asked | in a leader |
+/// | `error` | the failure, as a text | in `on_failure` |
+/// | `cause` | the cause of the stop, with `kind` and `message` | in `on_stop` |
+/// | `branches`, `ended`, `ok`, `failed`, `values` | the branches so far | in a policy's `until` |
+///
+/// A name that is no word is written `steps["a name"]`. The filters are `abs`, `bool`, `default`,
+/// `first`, `float`, `int`, `join`, `last`, `length`, `lines`, `list`, `lower`, `max`, `min`,
+/// `replace`, `reverse`, `round`, `sort`, `split`, `string`,
+/// `sum`, `tojson`, `trim`, `unique` and `upper`. What is not there is an error: when the plan is
+/// read if its name is unknown, when it runs otherwise; `x is defined` asks. `*` takes numbers. How
+/// many operators an expression has, and how deep it nests, is bounded, and what an evaluation may
+/// read, make and compare: see [`limits`](crate::limits).
+///
+/// # Cleanup
+///
+/// Steps of `on_stop` run when what they belong to was stopped and its work has ended, until the
+/// hard deadline; those of `on_failure` when it has failed, for at most its grace. Give the work a
+/// shorter grace than what cleans up after it. Cleanup of a `sequence`, and of a plan, may read the
+/// steps inside that have ended; `steps.x is defined` tells which.
+///
+/// A plan serializes to the JSON that [`from_json`](Self::from_json) reads, and displays as a tree.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::Plan;
+///
+/// let plan = Plan::from_toml(r#"
+///     name = "tour"
+///     timeout = "60s"
+///     grace = "3s"
+///
+///     [[steps]]
+///     name = "list"
+///     run = ["ls", "-l"]
+///
+///     [[steps]]
+///     name = "work"
+///     parallel = { policy = "settle", branch_timeout = "5s", on_branch_timeout = "partial" }
+///
+///     [[steps.branches]]
+///     name = "hash"
+///     run = ["sha256sum", "README.md"]
+///
+///     [[steps.branches]]
+///     name = "count"
+///     sequence = [
+///         { name = "lines", run = ["wc", "-l", "README.md"] },
+///         { name = "words", run = ["wc", "-w", "README.md"] },
+///     ]
+/// "#).unwrap();
+/// assert_eq!(plan.name(), "tour");
+/// assert_eq!(plan.steps().len(), 2);
+///
+/// let json = serde_json::to_string(&plan).unwrap();
+/// assert_eq!(Plan::from_json(&json).unwrap(), plan);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    pub(crate) name: Arc<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<Arc<str>>,
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout: Option<Duration>,
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
+    pub(crate) grace: Option<Duration>,
+    pub(crate) steps: Arc<[PlanStep]>,
+    #[serde(flatten)]
+    pub(crate) cleanup: Cleanup,
 }
 
-/// A key of a table and the offset of its first byte in the text.
-#[derive(Debug)]
-pub(crate) struct Key {
-    pub(crate) at: usize,
-    pub(crate) name: String,
-}
-
-/// What TOML and JSON have in common. Keys of a table are unique and in the order of the text.
-#[derive(Debug)]
-pub(crate) enum Value {
-    Null,
-    Bool(bool),
-    Number(Number),
-    Text(String),
-    List(Vec<Node>),
-    Table(Vec<(Key, Node)>),
-}
-
-impl Value {
-    /// Names the sort of value for a message.
-    pub(crate) const fn sort(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool(_) => "a boolean",
-            Self::Number(_) => "a number",
-            Self::Text(_) => "a string",
-            Self::List(_) => "a list",
-            Self::Table(_) => "a table",
-        }
+impl Plan {
+    /// Reads a plan from TOML.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the place of the first fault if the text is no TOML, is over
+    /// [`limits::PLAN_BYTES_MAX`], or is no plan.
+    pub fn from_toml(text: &str) -> Result<Self, PlanError> {
+        PlanFormat::Toml.read(text).map_err(first)
     }
-}
 
-impl Node {
-    pub(crate) fn to_payload(&self) -> Result<Payload, quell::PayloadError> {
-        Payload::json(self)
+    /// Reads a plan from JSON.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the place of the first fault if the text is no JSON, is over
+    /// [`limits::PLAN_BYTES_MAX`], or is no plan.
+    pub fn from_json(text: &str) -> Result<Self, PlanError> {
+        PlanFormat::Json.read(text).map_err(first)
     }
-}
 
-/// Written as JSON, in the order of the text. The tree is bounded in depth by whoever made it.
-impl Serialize for Node {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match &self.value {
-            Value::Null => to.serialize_unit(),
-            Value::Bool(bool) => to.serialize_bool(*bool),
-            Value::Number(number) => number.serialize(to),
-            Value::Text(text) => to.serialize_str(text),
-            Value::List(items) => to.collect_seq(items),
-            Value::Table(entries) => {
-                to.collect_map(entries.iter().map(|(key, node)| (&key.name, node)))
-            }
-        }
+    /// Reads a plan from YAML: one document without anchors and tags.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the place of the first fault if the text is no YAML, is over
+    /// [`limits::PLAN_BYTES_MAX`], or is no plan.
+    pub fn from_yaml(text: &str) -> Result<Self, PlanError> {
+        PlanFormat::Yaml.read(text).map_err(first)
+    }
+
+    /// Reads a plan from a file, by its extension: `.toml`, `.json`, `.yaml` or `.yml`.
+    ///
+    /// It blocks the thread while it reads.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the extension is another, if the file cannot be read or is over
+    /// [`limits::PLAN_BYTES_MAX`], or if its text is no plan. The error names the file, and the
+    /// first fault.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = quell_flow::Plan::load("no/such/plan.txt").unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "no/such/plan.txt: unknown extension `txt`; expected `.toml`, `.json`, `.yaml`",
+    /// );
+    /// ```
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, PlanError> {
+        Self::load_all(path).map_err(first)
+    }
+
+    /// As [`load`](Self::load), with every fault and not only the first.
+    ///
+    /// # Errors
+    ///
+    /// Fails as `load` does, with at least one and about [`limits::PLAN_FAULTS_MAX`] faults at
+    /// most, in the order of the text.
+    pub fn load_all(path: impl AsRef<Path>) -> Result<Self, Vec<PlanError>> {
+        let path = path.as_ref();
+        PlanFormat::load(path)
+            .map_err(|faults| faults.into_iter().map(|fault| fault.in_file(path)).collect())
+    }
+
+    /// Yields the name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Yields what it says about itself, if anything.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    /// Yields the time from the start to the plan's own deadline, if it has one.
+    pub const fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Yields the time between the acceptance of a stop and abort, if the plan names one.
+    pub const fn grace(&self) -> Option<Duration> {
+        self.grace
+    }
+
+    /// Yields the steps at the top, which run one after another.
+    pub fn steps(&self) -> &[PlanStep] {
+        &self.steps
+    }
+
+    /// Yields what to clean up when the plan fails or is stopped.
+    pub const fn cleanup(&self) -> &Cleanup {
+        &self.cleanup
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::fields::excerpt;
+use super::excerpt::excerpt;
 use super::{Action, Cleanup, Plan, PlanPolicy, PlanStep, TeamMode};
 
 /// Displays as a tree: a line per step, with what it does and its times.

@@ -52,13 +52,13 @@ pub struct ParallelOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// The timeout of a branch that names none. Defaults to none. Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub branch_timeout: Option<Duration>,
     /// The grace of a branch that names none. Defaults to the engine's (5 s). Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub branch_grace: Option<Duration>,
     /// The idle limit of a branch that names none. Defaults to none. Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub branch_idle: Option<Duration>,
     /// What a branch that timed out counts as.
     pub on_branch_timeout: OnTimeout<Payload>,
@@ -105,7 +105,7 @@ pub enum PlanPolicy {
     /// [`Policy::best_effort`](crate::Policy::best_effort).
     BestEffort {
         /// Time from the start of the step. Zero is refused.
-        #[serde(serialize_with = "super::text::exact")]
+        #[serde(serialize_with = "super::duration::exact")]
         deadline: Duration,
         /// How many branches have to succeed by then. Defaults to 1. Zero never fails; more than
         /// there are branches is refused.
@@ -114,7 +114,7 @@ pub enum PlanPolicy {
     /// [`Policy::hedge`](crate::Policy::hedge).
     Hedge {
         /// Time between two starts. Zero is refused.
-        #[serde(serialize_with = "super::text::exact")]
+        #[serde(serialize_with = "super::duration::exact")]
         delay: Duration,
     },
 }
@@ -158,14 +158,14 @@ pub struct PlanRetry {
     pub attempts: u32,
     /// The longest pause after the first failure; it doubles with each. Defaults to 100 ms. Zero
     /// is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Duration>,
     /// The longest pause of all. Defaults to 30 s. Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub cap: Option<Duration>,
     /// Time from the start of an attempt to its own deadline, after which the next is made.
     /// Defaults to none. Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub attempt_timeout: Option<Duration>,
 }
 

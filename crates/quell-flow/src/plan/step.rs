@@ -30,14 +30,14 @@ pub struct PlanStep {
     /// Its name, unique among its siblings.
     pub name: Arc<str>,
     /// Time from its start to its own deadline. Defaults to none. Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// Time between the acceptance of its stop and abort. Defaults to the engine's (5 s), for a
     /// branch to `branch_grace`. Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub grace: Option<Duration>,
     /// Time without a sign of life after which it is stopped. Defaults to none. Zero is refused.
-    #[serde(with = "super::text", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub idle: Option<Duration>,
     /// How often it is tried. Defaults to once. Its own times are for all attempts together.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quell::Failure;
 
-use crate::nested;
+use crate::failures;
 
 /// A failure that says how long to wait before the next attempt, as servers under load do.
 ///
@@ -49,7 +49,7 @@ impl RetryAfter {
 
     /// Finds it in a failure, also where that went through handles of runs.
     pub fn of(failure: &Failure) -> Option<&Self> {
-        nested::find(failure)
+        failures::find(failure)
     }
 
     /// Yields how long to wait.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use quell::{Failure, Payload, RunContext};
 use serde_json::Value;
 
-use super::{Combine, Delegated, Members, Mode, Team};
+use super::builder::{Combine, Mode, Team};
+use super::delegate::{Delegated, Members};
 use crate::catalog::Model;
 use crate::emit::Emit;
 

@@ -9,7 +9,7 @@ use quell::{Failure, Payload, RunContext, RunHandle, RunSpec};
 
 use crate::catalog::{Component, Part};
 use crate::output::set_output;
-use crate::parallel::timed;
+use crate::times::timed;
 
 /// A member with times of its own, or one that is a component of a catalog.
 ///

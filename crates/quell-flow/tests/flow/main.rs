@@ -7,7 +7,6 @@
 )]
 
 mod backoff;
-mod examples;
 mod losers;
 mod noise;
 mod oracle;

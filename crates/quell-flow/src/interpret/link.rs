@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::runner::Runner;
 use crate::plan::Origin;
-use crate::{Action, Catalog, Component, ComponentStep, Part, Plan, PlanError, PlanStep, Runner};
+use crate::{Action, Catalog, Component, ComponentStep, Part, Plan, PlanError, PlanStep};
 
 /// The components of a plan by the names that it uses.
-pub(crate) type Links = BTreeMap<Arc<str>, Arc<Component>>;
+pub(super) type Links = BTreeMap<Arc<str>, Arc<Component>>;
 
 /// A plan whose components have been found.
 ///
@@ -45,8 +46,8 @@ pub(crate) type Links = BTreeMap<Arc<str>, Arc<Component>>;
 /// ```
 #[derive(Clone)]
 pub struct LinkedPlan {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) links: Arc<Links>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) links: Arc<Links>,
 }
 
 impl LinkedPlan {
@@ -207,41 +208,6 @@ impl Catalog {
         }
         if faults.is_empty() { Ok(catalog) } else { Err(faults) }
     }
-
-    /// Finds a component by its id, or by its kind and id: `agent/writer`.
-    ///
-    /// # Errors
-    ///
-    /// Fails in words if there is none, or if an id alone could be several.
-    pub fn named(&self, name: &str) -> Result<&Arc<Component>, String> {
-        let all: Vec<&Arc<Component>> = self.components().collect();
-        let found: Vec<_> = all.iter().filter(|one| is_called(one, name)).collect();
-        match found[..] {
-            [one] => Ok(one),
-            [] if all.is_empty() => {
-                Err(format!("unknown component `{name}`; the catalog is empty"))
-            }
-            [] => Err(format!("unknown component `{name}`; expected one of {}", listed(&all))),
-            [..] => {
-                let found: Vec<&Arc<Component>> = found.into_iter().copied().collect();
-                Err(format!("`{name}` is the name of several; expected one of {}", listed(&found)))
-            }
-        }
-    }
-}
-
-fn is_called(component: &Component, name: &str) -> bool {
-    let by_kind = |(kind, id)| kind == component.kind().as_str() && id == component.id();
-    component.id() == name || name.split_once('/').is_some_and(by_kind)
-}
-
-fn listed(components: &[&Arc<Component>]) -> String {
-    let name = |one: &&Arc<Component>| format!("`{}/{}`", one.kind().as_str(), one.id());
-    let names: Vec<String> = components.iter().take(NAMES_SHOWN).map(name).collect();
-    match components.len().saturating_sub(NAMES_SHOWN) {
-        0 => names.join(", "),
-        more => format!("{} and {more} more", names.join(", ")),
-    }
 }
 
 /// The plan that a component's name stands for, if it is one of these.
@@ -317,6 +283,3 @@ fn part_of(step: &PlanStep) -> Part {
         }
     }
 }
-
-/// Components that a message lists.
-const NAMES_SHOWN: usize = 12;

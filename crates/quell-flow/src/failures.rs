@@ -1,4 +1,4 @@
-//! Errors inside of failures that went through the handles of runs.
+//! What failures that went through the handles of runs hold and say.
 
 use std::error::Error;
 
@@ -13,5 +13,13 @@ pub(crate) fn find<E: Error + 'static>(failure: &Failure) -> Option<&E> {
         }
         let RunError::Failed(failed) = next.downcast_ref::<RunError>()? else { return None };
         next = &failed.failure;
+    }
+}
+
+/// Yields the message of a failed run without its name, which the caller adds.
+pub(crate) fn message_of(error: &RunError) -> String {
+    match error {
+        RunError::Failed(failed) => failed.failure.to_string(),
+        other => other.to_string(),
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::document::{Key, Node, Value};
-use super::error::Fault;
+use super::fault::Fault;
+use super::tree::{Key, Node, Value};
+use crate::plan::excerpt::excerpt;
 
 /// A whole number that is not too small, for instance a `limit` above 0.
 pub(super) fn count(node: &Node, what: &str, min: usize) -> Result<usize, Fault> {
@@ -80,24 +81,6 @@ pub(super) fn listed(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Yields a character as it is; what no line of a message can hold, as an escape.
-fn readable(c: char) -> String {
-    match c {
-        // They are no danger, and an expression is full of them.
-        '\'' | '"' | '\\' => c.to_string(),
-        c => c.escape_debug().to_string(),
-    }
-}
-
-/// Keeps a message readable whatever the text: its first characters, control characters escaped.
-pub(crate) fn excerpt(text: &str) -> String {
-    let mut short: String = text.chars().take(QUOTED_CHARS_MAX).map(readable).collect();
-    if text.chars().nth(QUOTED_CHARS_MAX).is_some() {
-        short.push('…');
-    }
-    short
-}
-
 /// A table with no other keys than those that it may have.
 pub(super) struct Table<'a> {
     pub(super) at: usize,
@@ -146,6 +129,3 @@ impl<'a> Table<'a> {
         entries.iter().find(|(key, _)| key.name == name).map_or(node.at, |(_, node)| node.at)
     }
 }
-
-/// Characters of a text that a message quotes; the rest is left out and marked.
-const QUOTED_CHARS_MAX: usize = 80;

@@ -1,26 +1,17 @@
-//! Lowers a plan to runs.
-
-mod choices;
-mod cleanup;
-mod commands;
-mod nested;
-mod parallel;
-mod scope;
-mod sequence;
+//! [`Runner`], and the run of a whole plan.
 
 use std::future::Future;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use quell::{Failure, Payload, RunContext, RunSpec};
 
-use crate::link::{LinkedPlan, Links};
-use crate::output::set_output;
-use crate::parallel::timed;
-use crate::{Action, Catalog, CommandStep, Plan, PlanStep};
-
-use scope::{Frame, Scope};
+use super::link::LinkedPlan;
+use super::scope::{Scope, null};
+use super::step::World;
+use super::{cleanup, sequence};
+use crate::times::timed;
+use crate::{Catalog, CommandStep, Plan};
 
 /// Runs the commands of a plan.
 ///
@@ -113,7 +104,7 @@ impl LinkedPlan {
 }
 
 /// The body of a plan, at the top or inside of another.
-fn run_plan<R: Runner>(
+pub(super) fn run_plan<R: Runner>(
     plan: &Plan,
     world: World<R>,
     ctx: RunContext,
@@ -130,122 +121,6 @@ fn run_plan<R: Runner>(
         world: world.clone(),
     };
     guard.run(ctx.clone(), sequence::run(steps, world, frame, ctx)).boxed()
-}
-
-/// What steps run with: who runs commands, what components there are, what expressions may read.
-#[derive(Clone)]
-struct World<R> {
-    runner: R,
-    links: Arc<Links>,
-    scope: Scope,
-}
-
-impl<R: Clone> World<R> {
-    /// The same seen from further in.
-    fn within(&self, scope: Scope) -> Self {
-        Self { runner: self.runner.clone(), links: Arc::clone(&self.links), scope }
-    }
-}
-
-/// A step of a list that is shared with everybody who runs it: loops and retries do so often.
-#[derive(Clone)]
-struct StepRef {
-    steps: Arc<[PlanStep]>,
-    at: usize,
-}
-
-impl StepRef {
-    fn of(steps: &Arc<[PlanStep]>, at: usize) -> Self {
-        Self { steps: Arc::clone(steps), at }
-    }
-
-    fn spec(&self, spec: RunSpec) -> RunSpec {
-        timed(spec, self.timeout, self.grace, self.idle)
-    }
-}
-
-impl Deref for StepRef {
-    type Target = PlanStep;
-
-    fn deref(&self) -> &PlanStep {
-        &self.steps[self.at]
-    }
-}
-
-/// Who hears of the output of a step that is decided and not settled.
-type Tell = Box<dyn FnOnce(Result<Payload, Failure>) + Send>;
-
-/// The body of a step or branch, tried as often as it says, with its cleanup.
-fn body_of<R: Runner>(
-    step: StepRef,
-    world: World<R>,
-    tell: Tell,
-) -> impl FnOnce(RunContext) -> BoxFuture<'static, Result<Payload, Failure>> + Send + 'static {
-    move |ctx| {
-        let frame = world.scope.frame();
-        if step.cleanup.is_empty() {
-            return tried(step, world, frame, ctx, tell);
-        }
-        let guard = cleanup::Guard {
-            cleanup: step.cleanup.clone(),
-            grace: step.grace,
-            frame: Arc::clone(&frame),
-            world: world.clone(),
-        };
-        let is_leaf = matches!(step.action, Action::Run(_)) && step.retry.is_none();
-        if !is_leaf {
-            return guard.run(ctx.clone(), tried(step, world, frame, ctx, tell)).boxed();
-        }
-        // A command in the run that cleans up would be told of the stop as one that listens.
-        let work = async move |ctx: RunContext| {
-            let spec = RunSpec::step("work");
-            let work = ctx.spawn(spec, move |ctx| tried(step, world, frame, ctx, tell));
-            nested::output_of(work, &ctx).await
-        };
-        guard.run(ctx.clone(), work(ctx)).boxed()
-    }
-}
-
-fn tried<R: Runner>(
-    step: StepRef,
-    world: World<R>,
-    frame: Arc<Frame>,
-    ctx: RunContext,
-    tell: Tell,
-) -> BoxFuture<'static, Result<Payload, Failure>> {
-    let Some(retry) = step.retry else { return run_action(step, world, frame, ctx, tell) };
-    let again = move |ctx| {
-        let frame = world.scope.frame();
-        run_action(step.clone(), world.clone(), frame, ctx, Box::new(drop))
-    };
-    retry.to_retry().body(again)(ctx)
-}
-
-/// Boxed, since steps nest; plans bound how deep.
-fn run_action<R: Runner>(
-    step: StepRef,
-    world: World<R>,
-    frame: Arc<Frame>,
-    ctx: RunContext,
-    tell: Tell,
-) -> BoxFuture<'static, Result<Payload, Failure>> {
-    match &step.action {
-        Action::Run(_) => commands::run(step, world, ctx).boxed(),
-        Action::Sequence(inside) => {
-            sequence::run(Arc::clone(&inside.sequence), world, frame, ctx).boxed()
-        }
-        Action::Parallel(_) => parallel::run(step, world, ctx, tell).boxed(),
-        Action::Loop(inside) => choices::repeat(inside.clone(), world, ctx).boxed(),
-        Action::If(inside) => choices::condition(inside.clone(), world, frame, ctx).boxed(),
-        Action::Route(inside) => choices::route(inside.clone(), world, ctx).boxed(),
-        Action::Team(_) => nested::team(step, world, ctx).boxed(),
-        Action::Component(inside) => nested::component(inside.clone(), world, ctx).boxed(),
-        Action::Workflow(inside) => nested::workflow(inside.clone(), world, ctx).boxed(),
-    }
-}
-
-fn null() -> Payload {
-    serde_json::Value::Null.into()
 }
 
 fn first(faults: Vec<crate::PlanError>) -> Failure {

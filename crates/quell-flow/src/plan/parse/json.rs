@@ -10,9 +10,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::document::{Key, Node, Value};
-use super::error::Fault;
+use super::fault::Fault;
 use super::toml::too_deep;
+use super::tree::{Key, Node, Value};
 use crate::limits;
 
 /// Parses the text.

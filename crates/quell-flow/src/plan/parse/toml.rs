@@ -4,8 +4,8 @@ use serde_json::Number;
 use toml::Spanned;
 use toml::de::{self, DeTable, DeValue};
 
-use super::document::{Key, Node, Value};
-use super::error::Fault;
+use super::fault::Fault;
+use super::tree::{Key, Node, Value};
 use crate::limits;
 
 /// Parses the text.

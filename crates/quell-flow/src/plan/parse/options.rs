@@ -2,13 +2,13 @@
 
 use quell::Payload;
 
-use super::document::{Key, Node, Value};
-use super::error::Fault;
-use super::expression::Expression;
+use super::fault::Fault;
 use super::fields::{Table, count, duration, text, unknown, word, wrong_type};
 use super::names::Names;
-use super::parallel::{ParallelOptions, PlanPolicy, PlanRetry};
-use super::step::Action;
+use super::tree::{Key, Node, Value};
+use crate::plan::expression::Expression;
+use crate::plan::parallel::{ParallelOptions, PlanPolicy, PlanRetry};
+use crate::plan::step::Action;
 use crate::{OnCancelled, OnLoser, OnTimeout, StartNext};
 
 pub(super) fn parallel(node: &Node) -> Result<ParallelOptions, Fault> {

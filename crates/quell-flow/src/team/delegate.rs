@@ -11,7 +11,7 @@ use quell::{
 };
 use serde_json::{Value, json};
 
-use super::{OnMember, Team};
+use super::builder::{OnMember, Team};
 
 /// The members of a team, in the hands of its leader.
 ///

@@ -1,26 +1,25 @@
-//! Reads what a step does.
+//! Reads what a step does, one function per kind of step.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quell::Payload;
 
-use super::action::{
+use super::fault::Fault;
+use super::fields::{Table, argument, count, list, table, text, unknown, word, wrong_type};
+use super::options;
+use super::reader::Reader;
+use super::tree::{Node, Value};
+use crate::OnMember;
+use crate::limits;
+use crate::plan::action::{
     ComponentStep, IfStep, LoopOptions, LoopStep, OnMax, RouteStep, TeamMode, TeamOptions,
     TeamStep, WorkflowStep,
 };
-use super::document::{Node, Value};
-use super::error::Fault;
-use super::expression::{self, Expression};
-use super::fields::{
-    Table, argument, count, excerpt, list, table, text, unknown, word, wrong_type,
-};
-use super::options;
-use super::parallel::ParallelStep;
-use super::reader::Reader;
-use super::step::{Action, CommandStep, PlanStep};
-use crate::OnMember;
-use crate::limits;
+use crate::plan::excerpt::excerpt;
+use crate::plan::expression::{self, Expression};
+use crate::plan::parallel::ParallelStep;
+use crate::plan::step::{Action, CommandStep, PlanStep};
 
 pub(super) fn parallel(
     reader: &mut Reader<'_>,

@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 use serde_json::Number;
 
-use super::document::{Key, Node, Value};
-use super::error::Fault;
+use super::fault::Fault;
 use super::toml::too_deep;
+use super::tree::{Key, Node, Value};
 use crate::limits;
 
 /// Parses the text.

@@ -1,6 +1,5 @@
-//! Named components, for those who start runs by name: adapters, the command line.
+//! [`Component`]: a body under a name, for those who start runs by name.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -9,57 +8,11 @@ use std::time::Duration;
 
 use quell::{Engine, Failure, Payload, RunContext, RunHandle, RunKind, RunSpec, SubmitError};
 
+use super::part::{Model, Part};
+use super::reducer::Reducers;
+use super::registry::Contract;
 use crate::output::set_output;
-use crate::parallel::timed;
-use crate::reducer::Reducers;
-
-/// The components of a service, by kind and id.
-///
-/// # Examples
-///
-/// ```
-/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-/// use quell::{Engine, Payload, RunKind};
-/// use quell_flow::{Catalog, Component};
-///
-/// let catalog = Catalog::new()
-///     .with(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
-/// let echo = catalog.get(RunKind::Agent, "echo").unwrap();
-/// let engine = Engine::new();
-/// let run = echo.start(&engine, echo.spec(), Payload::from("hi")).unwrap();
-/// assert_eq!(run.await.unwrap(), Payload::from("hi"));
-/// # });
-/// ```
-#[derive(Clone, Debug, Default)]
-#[must_use = "a catalog does nothing until it is served"]
-pub struct Catalog {
-    components: BTreeMap<(Sort, String), Arc<Component>>,
-}
-
-/// A contract in which a component may be exposed.
-///
-/// # Examples
-///
-/// ```
-/// assert_eq!(quell_flow::Contract::ALL.len(), 4);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Contract {
-    /// quell's own API.
-    Native,
-    /// `AgentOS`.
-    AgentOs,
-    /// The `LangGraph` Agent Server.
-    LangGraph,
-    /// `Playbook3D`.
-    Playbook3d,
-}
-
-impl Contract {
-    /// Every contract there is.
-    pub const ALL: [Self; 4] = [Self::Native, Self::AgentOs, Self::LangGraph, Self::Playbook3d];
-}
+use crate::times::timed;
 
 /// A named agent, team or workflow: a body over JSON input, and what is listed of it.
 #[must_use = "a component does nothing until it is in a catalog"]
@@ -73,88 +26,13 @@ pub struct Component {
     contracts: Vec<Contract>,
     timeout: Option<Duration>,
     grace: Option<Duration>,
-    pub(crate) reducers: Reducers,
-    pub(crate) mode: Option<&'static str>,
+    pub(super) reducers: Reducers,
+    mode: Option<&'static str>,
     body: Body,
 }
 
 type Body = Box<dyn Fn(RunContext, Payload) -> Output + Send + Sync>;
 type Output = Pin<Box<dyn Future<Output = Result<Payload, Failure>> + Send>>;
-
-/// The model of an agent or of a team's leader, as it is listed.
-///
-/// # Examples
-///
-/// ```
-/// let model = quell_flow::Model::new("tick-model", "TickModel", "Fake");
-/// assert_eq!(model.provider, "Fake");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Model {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Who serves it.
-    pub provider: String,
-}
-
-impl Model {
-    /// Names a model.
-    pub fn new(
-        id: impl Into<String>,
-        name: impl Into<String>,
-        provider: impl Into<String>,
-    ) -> Self {
-        Self { id: id.into(), name: name.into(), provider: provider.into() }
-    }
-}
-
-/// A member of a team or a step of a workflow, as it is listed.
-///
-/// # Examples
-///
-/// ```
-/// use quell_flow::Part;
-///
-/// let fan_out = Part::parallel("fan-out", [Part::function("a"), Part::agent("b", "writer")]);
-/// assert_eq!(fan_out.parts.len(), 2);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Part {
-    /// Its name.
-    pub name: String,
-    /// The agent that does it, if one does.
-    pub agent: Option<String>,
-    /// Whether its parts run at once.
-    pub is_parallel: bool,
-    /// Its own parts.
-    pub parts: Vec<Self>,
-}
-
-impl Part {
-    /// A step that is plain code.
-    pub fn function(name: impl Into<String>) -> Self {
-        Self { name: name.into(), agent: None, is_parallel: false, parts: Vec::new() }
-    }
-
-    /// A member, or a step that an agent does.
-    pub fn agent(name: impl Into<String>, agent: impl Into<String>) -> Self {
-        Self { agent: Some(agent.into()), ..Self::function(name) }
-    }
-
-    /// A step with steps of its own.
-    pub fn sequence(name: impl Into<String>, parts: impl IntoIterator<Item = Self>) -> Self {
-        Self { parts: parts.into_iter().collect(), ..Self::function(name) }
-    }
-
-    /// Steps that run at once.
-    pub fn parallel(name: impl Into<String>, parts: impl IntoIterator<Item = Self>) -> Self {
-        Self { is_parallel: true, parts: parts.into_iter().collect(), ..Self::function(name) }
-    }
-}
 
 impl Component {
     /// Names an agent.
@@ -247,6 +125,14 @@ impl Component {
         self
     }
 
+    /// Names the mode of a team, as it is listed: `broadcast`, `route`, `sequence` or
+    /// `coordinate`. Defaults to that of the [`Team`](crate::Team) that it was made from; a team
+    /// whose body is its own has none.
+    pub const fn mode(mut self, mode: &'static str) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
     /// Yields the id.
     pub fn id(&self) -> &str {
         &self.id
@@ -270,6 +156,11 @@ impl Component {
     /// Yields the members of a team, or the steps of a workflow.
     pub fn parts(&self) -> &[Part] {
         if self.kind == RunKind::Team { &self.members } else { &self.steps }
+    }
+
+    /// Yields the mode of a team.
+    pub const fn mode_of(&self) -> Option<&'static str> {
+        self.mode
     }
 
     /// Tells whether a contract exposes it.
@@ -328,61 +219,8 @@ impl Component {
     }
 }
 
-impl Catalog {
-    /// Makes an empty catalog.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a component; one of the same kind and id is replaced.
-    pub fn with(mut self, component: Component) -> Self {
-        let key = (Sort::of(component.kind), component.id.clone());
-        self.components.insert(key, Arc::new(component));
-        self
-    }
-
-    /// Finds a component.
-    pub fn get(&self, kind: RunKind, id: &str) -> Option<&Arc<Component>> {
-        self.components.get(&(Sort::of(kind), id.to_owned()))
-    }
-
-    /// Finds the first component of any kind with this id that a contract exposes.
-    pub fn find(&self, contract: Contract, id: &str) -> Option<&Arc<Component>> {
-        self.listed(contract).find(|component| component.id == id)
-    }
-
-    /// Lists all components: agents, teams, workflows, each by id.
-    pub fn components(&self) -> impl Iterator<Item = &Arc<Component>> {
-        self.components.values()
-    }
-
-    /// Lists the components that a contract exposes: agents, teams, workflows, each by id.
-    pub fn listed(&self, contract: Contract) -> impl Iterator<Item = &Arc<Component>> {
-        self.components.values().filter(move |component| component.is_exposed_in(contract))
-    }
-}
-
 /// The label under which a run carries the id of its component.
 pub const COMPONENT: &str = "component";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Sort {
-    Agent,
-    Team,
-    Workflow,
-}
-
-impl Sort {
-    const fn of(kind: RunKind) -> Self {
-        match kind {
-            RunKind::Agent => Self::Agent,
-            RunKind::Team => Self::Team,
-            RunKind::Workflow | RunKind::Step | RunKind::Branch | RunKind::Attempt => {
-                Self::Workflow
-            }
-        }
-    }
-}
 
 impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,10 +1,5 @@
-//! A parallel step: branches that run side by side until a policy has decided and all have ended.
-
-mod board;
-mod branch;
-mod drive;
-mod judge;
-mod pace;
+//! [`Parallel`]: a step whose branches run side by side until a policy has decided and all have
+//! ended.
 
 use std::fmt;
 use std::future::Future;
@@ -13,12 +8,13 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::future::{Either, select};
-use quell::{Failure, Payload, RunContext, RunError, RunHandle, RunSpec};
+use quell::{Failure, Payload, RunContext, RunHandle, RunSpec};
 
-use crate::{OnCancelled, OnLoser, OnTimeout, Policy, Settled, StartNext};
-
-pub use branch::Branch;
-pub(crate) use drive::Driven;
+use super::branch::Branch;
+use super::drive::{self, Driven};
+use super::options::{OnCancelled, OnLoser, OnTimeout, StartNext};
+use super::settled::Settled;
+use crate::join::Policy;
 
 /// A parallel step: a run of kind `step` whose children are its branches, of kind `branch`.
 ///
@@ -56,21 +52,21 @@ pub(crate) use drive::Driven;
 /// ```
 #[must_use = "a parallel step does nothing until it is run"]
 pub struct Parallel<T> {
-    spec: RunSpec,
-    policy: Policy<T>,
-    limit: Option<usize>,
-    timeout: Option<Duration>,
-    grace: Option<Duration>,
-    idle: Option<Duration>,
-    on_timeout: Box<dyn Fn() -> OnTimeout<T> + Send>,
-    on_cancelled: OnCancelled,
-    on_loser: OnLoser,
-    start_next: StartNext,
-    partial_from: Box<PartialFrom<T>>,
-    branches: Vec<Branch<T>>,
+    pub(super) spec: RunSpec,
+    pub(super) policy: Policy<T>,
+    pub(super) limit: Option<usize>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) grace: Option<Duration>,
+    pub(super) idle: Option<Duration>,
+    pub(super) on_timeout: Box<dyn Fn() -> OnTimeout<T> + Send>,
+    pub(super) on_cancelled: OnCancelled,
+    pub(super) on_loser: OnLoser,
+    pub(super) start_next: StartNext,
+    pub(super) partial_from: Box<PartialFrom<T>>,
+    pub(super) branches: Vec<Branch<T>>,
 }
 
-type PartialFrom<T> = dyn Fn(Payload) -> Option<T> + Send;
+pub(super) type PartialFrom<T> = dyn Fn(Payload) -> Option<T> + Send;
 
 impl<T: Send + 'static> Parallel<T> {
     /// Names a step without branches, under [`Policy::all`].
@@ -268,32 +264,5 @@ impl<T> fmt::Debug for Parallel<T> {
             .field("limit", &self.limit)
             .field("branches", &self.branches)
             .finish_non_exhaustive()
-    }
-}
-
-/// Sets those times of a spec that are given.
-pub(crate) fn timed(
-    mut spec: RunSpec,
-    timeout: Option<Duration>,
-    grace: Option<Duration>,
-    idle: Option<Duration>,
-) -> RunSpec {
-    if let Some(timeout) = timeout {
-        spec = spec.timeout(timeout);
-    }
-    if let Some(grace) = grace {
-        spec = spec.grace(grace);
-    }
-    if let Some(idle) = idle {
-        spec = spec.idle(idle);
-    }
-    spec
-}
-
-/// The words of a failed run without its name, which whoever quotes them adds.
-pub(crate) fn words(error: &RunError) -> String {
-    match error {
-        RunError::Failed(failed) => failed.failure.to_string(),
-        other => other.to_string(),
     }
 }

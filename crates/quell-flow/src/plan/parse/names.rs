@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::error::Fault;
-use super::expression;
-use super::fields::excerpt;
+use super::fault::Fault;
+use crate::plan::excerpt::excerpt;
+use crate::plan::expression;
 
 /// The variables and steps that are known where the reader is, the innermost last.
 pub(super) struct Names {

@@ -4,18 +4,20 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::action::Origin;
-use super::document::Node;
-use super::error::{Fault, Place};
-use super::fields::{Table, duration, excerpt, list, listed, table, text};
+use super::fault::Fault;
+use super::fields::{Table, duration, list, listed, table, text};
 use super::names::Names;
-use super::options;
-use super::step::{Action, Cleanup, PlanStep, SequenceStep};
-use super::{Plan, actions, document};
+use super::tree::{Node, Value};
+use super::{kinds, options};
 use crate::limits;
+use crate::plan::action::Origin;
+use crate::plan::document::Plan;
+use crate::plan::error::Place;
+use crate::plan::excerpt::excerpt;
+use crate::plan::step::{Action, Cleanup, PlanStep, SequenceStep};
 
 /// Reads the plan, or yields its faults in the order of the text.
-pub(crate) fn read(root: &Node, text: &str, file: Option<&Path>) -> Result<Plan, Vec<Fault>> {
+pub(super) fn read(root: &Node, text: &str, file: Option<&Path>) -> Result<Plan, Vec<Fault>> {
     let mut reader = Reader {
         steps: 0,
         faults: Vec::new(),
@@ -157,18 +159,18 @@ impl Reader<'_> {
         level: usize,
     ) -> Result<Action, Fault> {
         match key {
-            "run" => actions::command(self, step, value).map(Action::Run),
+            "run" => kinds::command(self, step, value).map(Action::Run),
             "sequence" => {
                 let sequence = self.sequence(value, "sequence", level + 1)?;
                 Ok(Action::Sequence(SequenceStep { sequence }))
             }
-            "loop" => actions::repeat(self, step, value, level),
-            "if" => actions::condition(self, step, value, level),
-            "route" => actions::route(self, step, value, level),
-            "team" => actions::team(self, step, value, level),
-            "component" => actions::component(self, step, value),
-            "workflow" => actions::workflow(self, step, value, level),
-            _ => actions::parallel(self, step, value, level),
+            "loop" => kinds::repeat(self, step, value, level),
+            "if" => kinds::condition(self, step, value, level),
+            "route" => kinds::route(self, step, value, level),
+            "team" => kinds::team(self, step, value, level),
+            "component" => kinds::component(self, step, value),
+            "workflow" => kinds::workflow(self, step, value, level),
+            _ => kinds::parallel(self, step, value, level),
         }
     }
 
@@ -217,7 +219,7 @@ fn name_of(item: &Node) -> Option<&str> {
     let entries = table(item).ok()?;
     let (_, name) = entries.iter().find(|(key, _)| key.name == "name")?;
     match &name.value {
-        document::Value::Text(name) => Some(name),
+        Value::Text(name) => Some(name),
         _ => None,
     }
 }

@@ -1,14 +1,4 @@
-//! Teams: members that are runs of their own under one roof.
-//!
-//! A team is a run whose children are its members: each has an id of its own, can be cancelled
-//! alone, and is stopped with the team. Handing a task to members is recorded as a tool call of the
-//! team, as the frameworks do whose contracts show teams. What becomes of a team whose member
-//! failed or was stopped alone is said once for all modes, by [`Team::on_member_failed`] and
-//! [`Team::on_member_stopped`].
-
-mod lead;
-mod member;
-mod members;
+//! [`Team`]: the members of a team in the making, and how the work is shared among them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Component, Model};
 
-pub use member::Member;
-pub use members::{Delegated, Members};
+use super::delegate::{Delegated, Members};
+use super::lead;
+use super::member::Member;
 
 /// A team in the making: its members, how the work is shared among them, and its leader's model.
 ///
@@ -54,13 +45,13 @@ pub use members::{Delegated, Members};
 /// ```
 #[must_use = "a team does nothing until it is a component"]
 pub struct Team {
-    id: String,
-    leader: Option<Model>,
-    verdict: Option<String>,
-    members: Vec<Arc<Member>>,
-    mode: Mode,
-    on_failed: OnMember,
-    on_stopped: OnMember,
+    pub(super) id: String,
+    pub(super) leader: Option<Model>,
+    pub(super) verdict: Option<String>,
+    pub(super) members: Vec<Arc<Member>>,
+    pub(super) mode: Mode,
+    pub(super) on_failed: OnMember,
+    pub(super) on_stopped: OnMember,
 }
 
 /// What a member that failed or was stopped means to its team.
@@ -89,26 +80,11 @@ pub enum OnMember {
     Fail,
 }
 
-enum Mode {
+pub(super) enum Mode {
     Broadcast(Option<Combine>),
     Route(Choose),
     Sequence,
     Coordinate(Lead),
-}
-
-impl Component {
-    /// Names the mode of a team, as it is listed: `broadcast`, `route`, `sequence` or
-    /// `coordinate`. Defaults to that of the [`Team`] that it was made from; a team whose body is
-    /// its own has none.
-    pub const fn mode(mut self, mode: &'static str) -> Self {
-        self.mode = Some(mode);
-        self
-    }
-
-    /// Yields the mode of a team.
-    pub const fn mode_of(&self) -> Option<&'static str> {
-        self.mode
-    }
 }
 
 impl Mode {
@@ -122,11 +98,11 @@ impl Mode {
     }
 }
 
-type Answer = BoxFuture<'static, Result<Payload, Failure>>;
-type Combine = Box<dyn Fn(RunContext, Vec<Delegated>) -> Answer + Send + Sync>;
-type Choose =
+pub(super) type Answer = BoxFuture<'static, Result<Payload, Failure>>;
+pub(super) type Combine = Box<dyn Fn(RunContext, Vec<Delegated>) -> Answer + Send + Sync>;
+pub(super) type Choose =
     Box<dyn Fn(RunContext, Payload) -> BoxFuture<'static, Result<String, Failure>> + Send + Sync>;
-type Lead = Box<dyn Fn(RunContext, Payload, Members) -> Answer + Send + Sync>;
+pub(super) type Lead = Box<dyn Fn(RunContext, Payload, Members) -> Answer + Send + Sync>;
 
 impl Team {
     fn new(id: impl Into<String>, mode: Mode) -> Self {

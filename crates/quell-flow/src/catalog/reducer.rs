@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::catalog::Component;
+use super::component::Component;
 
 /// How a key of a state takes a new value.
 ///

@@ -1,0 +1,147 @@
+//! [`Catalog`]: the components of a service, and the contracts that may expose them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quell::RunKind;
+
+use super::component::Component;
+
+/// The components of a service, by kind and id.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{Engine, Payload, RunKind};
+/// use quell_flow::{Catalog, Component};
+///
+/// let catalog = Catalog::new()
+///     .with(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
+/// let echo = catalog.get(RunKind::Agent, "echo").unwrap();
+/// let engine = Engine::new();
+/// let run = echo.start(&engine, echo.spec(), Payload::from("hi")).unwrap();
+/// assert_eq!(run.await.unwrap(), Payload::from("hi"));
+/// # });
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a catalog does nothing until it is served"]
+pub struct Catalog {
+    components: BTreeMap<(Sort, String), Arc<Component>>,
+}
+
+/// A contract in which a component may be exposed.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_flow::Contract::ALL.len(), 4);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Contract {
+    /// quell's own API.
+    Native,
+    /// `AgentOS`.
+    AgentOs,
+    /// The `LangGraph` Agent Server.
+    LangGraph,
+    /// `Playbook3D`.
+    Playbook3d,
+}
+
+impl Contract {
+    /// Every contract there is.
+    pub const ALL: [Self; 4] = [Self::Native, Self::AgentOs, Self::LangGraph, Self::Playbook3d];
+}
+
+impl Catalog {
+    /// Makes an empty catalog.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a component; one of the same kind and id is replaced.
+    pub fn with(mut self, component: Component) -> Self {
+        let key = (Sort::of(component.kind()), component.id().to_owned());
+        self.components.insert(key, Arc::new(component));
+        self
+    }
+
+    /// Finds a component.
+    pub fn get(&self, kind: RunKind, id: &str) -> Option<&Arc<Component>> {
+        self.components.get(&(Sort::of(kind), id.to_owned()))
+    }
+
+    /// Finds the first component of any kind with this id that a contract exposes.
+    pub fn find(&self, contract: Contract, id: &str) -> Option<&Arc<Component>> {
+        self.listed(contract).find(|component| component.id() == id)
+    }
+
+    /// Lists all components: agents, teams, workflows, each by id.
+    pub fn components(&self) -> impl Iterator<Item = &Arc<Component>> {
+        self.components.values()
+    }
+
+    /// Lists the components that a contract exposes: agents, teams, workflows, each by id.
+    pub fn listed(&self, contract: Contract) -> impl Iterator<Item = &Arc<Component>> {
+        self.components.values().filter(move |component| component.is_exposed_in(contract))
+    }
+
+    /// Finds a component by its id, or by its kind and id: `agent/writer`.
+    ///
+    /// # Errors
+    ///
+    /// Fails in words if there is none, or if an id alone could be several.
+    pub fn named(&self, name: &str) -> Result<&Arc<Component>, String> {
+        let all: Vec<&Arc<Component>> = self.components().collect();
+        let found: Vec<_> = all.iter().filter(|one| is_called(one, name)).collect();
+        match found[..] {
+            [one] => Ok(one),
+            [] if all.is_empty() => {
+                Err(format!("unknown component `{name}`; the catalog is empty"))
+            }
+            [] => Err(format!("unknown component `{name}`; expected one of {}", listed(&all))),
+            [..] => {
+                let found: Vec<&Arc<Component>> = found.into_iter().copied().collect();
+                Err(format!("`{name}` is the name of several; expected one of {}", listed(&found)))
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Sort {
+    Agent,
+    Team,
+    Workflow,
+}
+
+impl Sort {
+    const fn of(kind: RunKind) -> Self {
+        match kind {
+            RunKind::Agent => Self::Agent,
+            RunKind::Team => Self::Team,
+            RunKind::Workflow | RunKind::Step | RunKind::Branch | RunKind::Attempt => {
+                Self::Workflow
+            }
+        }
+    }
+}
+
+fn is_called(component: &Component, name: &str) -> bool {
+    let by_kind = |(kind, id)| kind == component.kind().as_str() && id == component.id();
+    component.id() == name || name.split_once('/').is_some_and(by_kind)
+}
+
+fn listed(components: &[&Arc<Component>]) -> String {
+    let name = |one: &&Arc<Component>| format!("`{}/{}`", one.kind().as_str(), one.id());
+    let names: Vec<String> = components.iter().take(NAMES_SHOWN).map(name).collect();
+    match components.len().saturating_sub(NAMES_SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// Components that a message lists.
+const NAMES_SHOWN: usize = 12;

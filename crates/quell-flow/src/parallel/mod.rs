@@ -1,0 +1,19 @@
+//! Parallel steps: branches that run side by side until a policy has decided and all have ended.
+//!
+//! [`Parallel`] and [`Branch`] are what a caller declares, `options` what it can ask for, `drive`
+//! runs the branches, and [`Settled`] with its [`BranchRow`]s is what remains.
+
+mod board;
+mod branch;
+mod drive;
+mod judge;
+mod options;
+mod pace;
+mod settled;
+mod step;
+
+pub use branch::Branch;
+pub(crate) use drive::Driven;
+pub use options::{OnCancelled, OnLoser, OnTimeout, StartNext};
+pub use settled::{BranchRow, CountedAs, Settled};
+pub use step::Parallel;

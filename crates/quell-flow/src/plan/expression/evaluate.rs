@@ -1,0 +1,157 @@
+//! [`Expression`]: one expression, checked when the plan is read and evaluated when it runs.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::{Environment, Error, ErrorKind, Value};
+use serde::Serialize;
+
+use super::guard;
+use super::language::{lenient, strict};
+use super::work;
+use crate::limits;
+
+/// An expression over the values of a plan, such as `steps.build.output.exit_code == 0`.
+///
+/// It has been parsed, and names nothing that is not there.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::{Action, Plan};
+///
+/// let plan = Plan::from_toml(r#"
+///     name = "p"
+///     [[steps]]
+///     name = "ask"
+///     if = "input.urgent"
+///     then = [{ name = "call", run = ["true"] }]
+/// "#).unwrap();
+/// let Action::If(step) = &plan.steps()[0].action else { unreachable!() };
+/// assert_eq!(step.condition.as_str(), "input.urgent");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Expression(Arc<str>);
+
+impl Expression {
+    /// Takes an expression that [`check`] has let pass.
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Yields the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Evaluates it, within [`limits::EXPRESSION_WORK_MAX`].
+    pub(crate) fn eval(&self, scope: Value) -> Result<Value, String> {
+        let value = work::within(limits::EXPRESSION_WORK_MAX, || eval(strict(), &self.0, scope))
+            .map_err(Refusal::into_words)?;
+        if value.is_undefined() { Err("it is undefined".into()) } else { Ok(value) }
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a text reads: paths such as `steps.build.output`.
+pub(crate) type Names = BTreeSet<String>;
+
+/// Checks an expression as far as that is possible without values, and yields what it reads.
+///
+/// One that reads nothing is evaluated, unless that takes long. Filters, tests and functions that
+/// are not there are found unless they stand where only some values would lead.
+pub(crate) fn check(text: &str) -> Result<Names, String> {
+    let names = names(text)?;
+    let env = if names.is_empty() { strict() } else { lenient() };
+    let evaluated = work::within(CHECK_WORK, || eval(env, text, ().into()).map(drop));
+    checked(evaluated, names)
+}
+
+pub(super) fn checked(evaluated: Result<(), Refusal>, names: Names) -> Result<Names, String> {
+    use ErrorKind::{OutOfFuel, UnknownFilter, UnknownFunction, UnknownTest};
+    let Err(refusal) = evaluated else { return Ok(names) };
+    let is_sure = match &refusal {
+        Refusal::Words(_) => true,
+        Refusal::Error(error) => match error.kind() {
+            UnknownFilter | UnknownTest | UnknownFunction => true,
+            // It may be within its bound when it runs.
+            OutOfFuel => false,
+            _ => names.is_empty(),
+        },
+    };
+    if is_sure { Err(refusal.into_words()) } else { Ok(names) }
+}
+
+/// Parses an expression, and yields what it reads.
+pub(super) fn names(text: &str) -> Result<Names, String> {
+    work::caught(|| parsed_names(text)).map_err(|error| words(&error))?
+}
+
+fn parsed_names(text: &str) -> Result<Names, String> {
+    // Its operators are counted first: the parser recurses.
+    let guarded = guard::guarded(text)?;
+    let parsed = strict().compile_expression(text).map_err(|error| words(&error))?;
+    debug_assert!(strict().compile_expression(&guarded).is_ok(), "{text} became {guarded}");
+    let Some(called) = guard::with_calls(text)? else {
+        return Ok(parsed.undeclared_variables(true).into_iter().collect());
+    };
+    let parsed = strict().compile_expression(&called).map_err(|error| words(&error))?;
+    Ok(parsed.undeclared_variables(true).into_iter().collect())
+}
+
+/// Evaluates the text with its guards.
+pub(super) fn eval(env: &Environment<'static>, text: &str, scope: Value) -> Result<Value, Refusal> {
+    let guarded = guard::guarded(text).map_err(Refusal::Words)?;
+    let value = env.compile_expression(&guarded)?.eval(scope)?;
+    Ok(work::weigh(value, 1)?.0)
+}
+
+/// Why there is no value.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Words(String),
+    Error(Error),
+}
+
+impl Refusal {
+    pub(super) fn into_words(self) -> String {
+        match self {
+            Self::Words(words) => words,
+            Self::Error(error) => words(&error),
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Says it on one line, without the place, which is that of the text.
+fn words(error: &Error) -> String {
+    if error.kind() == ErrorKind::OutOfFuel {
+        let (operations, units) = (limits::EXPRESSION_FUEL, limits::EXPRESSION_WORK_MAX);
+        return format!(
+            "it takes more than its limit of {operations} operations and {units} bytes read, made \
+             and compared"
+        );
+    }
+    let kind = error.kind().to_string();
+    let text = match error.detail() {
+        Some(detail) if error.kind() == ErrorKind::SyntaxError => detail.to_owned(),
+        Some(detail) => format!("{kind}: {detail}"),
+        None => kind,
+    };
+    text.replace('\n', ", ")
+}
+
+/// What an evaluation may take while a plan is read: of a plan of many steps, each is evaluated.
+pub(super) const CHECK_WORK: u64 = 64 << 10;

@@ -1,0 +1,117 @@
+//! Templates: texts with expressions in them.
+
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
+
+use super::evaluate::{CHECK_WORK, Expression, Names, Refusal, checked, eval, names};
+use super::language::{lenient, strict};
+use super::{guard, work};
+use crate::limits;
+
+/// Tells whether a text is a template: all others stand for themselves.
+pub(crate) fn is_template(text: &str) -> bool {
+    text.contains("{{")
+}
+
+/// Yields the expression of a template that is nothing else: its value keeps its type.
+pub(crate) fn only_expression(template: &str) -> Option<Expression> {
+    // `{{ a }} {{ b }}` is no expression inside of its outermost braces.
+    let [Piece::Expression(inside)] = &*pieces(template.trim()).ok()? else { return None };
+    Some(Expression::new(inside.trim()))
+}
+
+/// Renders a template, within [`limits::EXPRESSION_WORK_MAX`].
+pub(crate) fn render(template: &str, scope: &Value) -> Result<String, String> {
+    let pieces = pieces(template)?;
+    work::within(limits::EXPRESSION_WORK_MAX, || fill(strict(), &pieces, scope))
+        .map_err(Refusal::into_words)
+}
+
+/// Checks a template as far as that is possible without values, and yields what it reads.
+pub(crate) fn check_template(text: &str) -> Result<Names, String> {
+    for tag in ["{%", "{#"] {
+        if text.contains(tag) {
+            return Err(format!("`{tag}` in a template; expected `{{{{ … }}}}` only"));
+        }
+    }
+    let pieces = pieces(text)?;
+    let mut all = Names::new();
+    for piece in &pieces {
+        if let Piece::Expression(text) = piece {
+            all.append(&mut names(text)?);
+        }
+    }
+    let env = if all.is_empty() { strict() } else { lenient() };
+    let rendered = work::within(CHECK_WORK, || fill(env, &pieces, &().into()).map(drop));
+    checked(rendered, all)
+}
+
+/// A part of a template.
+#[derive(Debug, PartialEq, Eq)]
+enum Piece<'a> {
+    Text(&'a str),
+    Expression(&'a str),
+}
+
+/// Takes a template apart, as the language does: `{{-` and `-}}` take white space with them, and a
+/// newline at the end is left out.
+fn pieces(template: &str) -> Result<Vec<Piece<'_>>, String> {
+    let template = template.strip_suffix('\n').unwrap_or(template);
+    let mut rest = template.strip_suffix('\r').unwrap_or(template);
+    let mut pieces = Vec::new();
+    let mut trims = false;
+    loop {
+        if trims {
+            rest = rest.trim_start();
+        }
+        let Some((text, inside)) = rest.split_once("{{") else { break };
+        let signed = inside.strip_prefix(['-', '+']);
+        let text = if inside.starts_with('-') { text.trim_end() } else { text };
+        let inside = signed.unwrap_or(inside);
+        if !text.is_empty() {
+            pieces.push(Piece::Text(text));
+        }
+        let Some(end) = guard::end(inside)? else {
+            // The words of the language, if it has any.
+            names(inside)?;
+            return Err("unexpected end of input, expected `}}`".to_owned());
+        };
+        pieces.push(Piece::Expression(&inside[..end.at]));
+        (rest, trims) = (&inside[end.after..], end.trims);
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest));
+    }
+    Ok(pieces)
+}
+
+/// Puts a text together.
+fn fill(
+    env: &Environment<'static>,
+    pieces: &[Piece<'_>],
+    scope: &Value,
+) -> Result<String, Refusal> {
+    let mut out = String::new();
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Expression(text) => {
+                let value = eval(env, text, scope.clone())?;
+                match value.as_str() {
+                    Some(text) => out.push_str(text),
+                    None if value.is_undefined() && env.undefined_behavior() == STRICT => {
+                        return Err(Error::from(ErrorKind::UndefinedError).into());
+                    }
+                    // It was weighed: its text is bounded.
+                    None => out.push_str(&value.to_string()),
+                }
+            }
+        }
+        if out.len() > limits::TEMPLATE_BYTES_MAX {
+            let max = limits::TEMPLATE_BYTES_MAX;
+            return Err(Refusal::Words(format!("the text is over its limit of {max} bytes")));
+        }
+    }
+    Ok(out)
+}
+
+const STRICT: UndefinedBehavior = UndefinedBehavior::Strict;

@@ -1,0 +1,121 @@
+//! [`PlanFormat`]: the languages in which a plan is written, and how its text is loaded.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use super::document::Plan;
+use super::error::{Place, PlanError};
+use super::parse;
+use crate::limits;
+
+/// What a plan can be written in.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::PlanFormat;
+///
+/// let faults = PlanFormat::Yaml.read("name: x\nsteps:\n- name: a\n- name: b\n").unwrap_err();
+/// assert_eq!(faults.len(), 2);
+/// assert!(faults[1].to_string().starts_with("line 4, column 3: step `b` does nothing"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PlanFormat {
+    /// TOML 1.1.
+    Toml,
+    /// JSON.
+    Json,
+    /// YAML 1.2: one document, without anchors and tags.
+    Yaml,
+}
+
+impl PlanFormat {
+    /// Tells the format of a file by its extension.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the extension is none of `.toml`, `.json`, `.yaml`, `.yml`.
+    pub fn of(path: impl AsRef<Path>) -> Result<Self, PlanError> {
+        let right = "expected `.toml`, `.json`, `.yaml`";
+        match path.as_ref().extension().and_then(|extension| extension.to_str()) {
+            Some("toml") => Ok(Self::Toml),
+            Some("json") => Ok(Self::Json),
+            Some("yaml" | "yml") => Ok(Self::Yaml),
+            Some(other) => Err(PlanError::new(format!("unknown extension `{other}`; {right}"))),
+            None => Err(PlanError::new(format!("no extension; {right}"))),
+        }
+    }
+
+    /// Reads a plan.
+    ///
+    /// # Errors
+    ///
+    /// Fails with every fault of the text, about [`limits::PLAN_FAULTS_MAX`] at most.
+    pub fn read(self, text: &str) -> Result<Plan, Vec<PlanError>> {
+        self.read_in(text, None)
+    }
+
+    /// Reads a plan from a file, whose extension names the format.
+    pub(super) fn load(path: &Path) -> Result<Plan, Vec<PlanError>> {
+        let format = Self::of(path).map_err(one)?;
+        let bytes = read_bounded(path).map_err(one)?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            one(PlanError::new("invalid UTF-8; expected text")
+                .at(Place::of(&bytes, error.valid_up_to())))
+        })?;
+        format.read_in(text, Some(path))
+    }
+
+    fn read_in(self, text: &str, file: Option<&Path>) -> Result<Plan, Vec<PlanError>> {
+        if text.len() > limits::PLAN_BYTES_MAX {
+            return Err(one(PlanError::new(too_long(text.len()))));
+        }
+        parse::plan(self, text, file)
+            .map_err(|faults| faults.into_iter().map(|fault| fault.in_text(text)).collect())
+    }
+}
+
+/// The format of a plan as a JSON Schema, draft 2020-12.
+///
+/// # Examples
+///
+/// ```
+/// let schema: serde_json::Value = serde_json::from_str(quell_flow::PLAN_SCHEMA).unwrap();
+/// assert_eq!(schema["title"], "Plan of quell");
+/// ```
+pub const PLAN_SCHEMA: &str = include_str!("schema.json");
+
+fn one<E>(error: E) -> Vec<E> {
+    vec![error]
+}
+
+/// Yields the first of several faults.
+pub(super) fn first(faults: Vec<PlanError>) -> PlanError {
+    let nothing = || PlanError::new("the plan was refused without a reason");
+    faults.into_iter().next().unwrap_or_else(nothing)
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, PlanError> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => PlanError::from_io("no such file", error),
+        _ => PlanError::from_io("file cannot be read", error),
+    };
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(PlanError::new("expected a file"));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(limits::PLAN_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > limits::PLAN_BYTES_MAX {
+        let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        return Err(PlanError::new(too_long(size.max(bytes.len()))));
+    }
+    Ok(bytes)
+}
+
+fn too_long(bytes: usize) -> String {
+    format!("plan has {bytes} bytes; expected at most {}", limits::PLAN_BYTES_MAX)
+}

@@ -1,0 +1,22 @@
+//! The way from a text to a plan: a tree of values first, whatever the format, then the plan.
+
+use std::path::Path;
+
+use super::fault::Fault;
+use super::{json, reader, toml, yaml};
+use crate::plan::document::Plan;
+use crate::plan::format::PlanFormat;
+
+/// Reads a plan, or yields every fault in the order of the text. A syntax error is the only one.
+pub(crate) fn plan(
+    format: PlanFormat,
+    text: &str,
+    file: Option<&Path>,
+) -> Result<Plan, Vec<Fault>> {
+    let root = match format {
+        PlanFormat::Toml => toml::parse(text),
+        PlanFormat::Json => json::parse(text),
+        PlanFormat::Yaml => yaml::parse(text),
+    };
+    reader::read(&root.map_err(|fault| vec![fault])?, text, file)
+}

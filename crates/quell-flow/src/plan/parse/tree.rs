@@ -1,0 +1,66 @@
+//! The text of a plan as a tree in which every value knows its place, whatever the format.
+
+use quell::Payload;
+use serde::ser::{Serialize, Serializer};
+use serde_json::Number;
+
+/// A value and the offset of its first byte in the text.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) at: usize,
+    pub(crate) value: Value,
+}
+
+/// A key of a table and the offset of its first byte in the text.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) at: usize,
+    pub(crate) name: String,
+}
+
+/// What TOML and JSON have in common. Keys of a table are unique and in the order of the text.
+#[derive(Debug)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Node>),
+    Table(Vec<(Key, Node)>),
+}
+
+impl Value {
+    /// Names the sort of value for a message.
+    pub(crate) const fn sort(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
+            Self::Text(_) => "a string",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn to_payload(&self) -> Result<Payload, quell::PayloadError> {
+        Payload::json(self)
+    }
+}
+
+/// Written as JSON, in the order of the text. The tree is bounded in depth by whoever made it.
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match &self.value {
+            Value::Null => to.serialize_unit(),
+            Value::Bool(bool) => to.serialize_bool(*bool),
+            Value::Number(number) => number.serialize(to),
+            Value::Text(text) => to.serialize_str(text),
+            Value::List(items) => to.collect_seq(items),
+            Value::Table(entries) => {
+                to.collect_map(entries.iter().map(|(key, node)| (&key.name, node)))
+            }
+        }
+    }
+}

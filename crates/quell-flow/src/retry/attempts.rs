@@ -1,0 +1,151 @@
+//! The body of a run that is retried: makes one attempt after another.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quell::{Failure, Outcome, RunContext, RunError, RunRef, RunSpec, RunStatus, Stopped};
+
+use super::after::RetryAfter;
+use super::options::Retry;
+use crate::times::timed;
+
+/// The label under which an attempt carries the names of earlier ones that were abandoned and still
+/// execute.
+///
+/// # Examples
+///
+/// ```
+/// fn overlaps(attempt: &quell::RunRef) -> bool {
+///     attempt.label(quell_flow::ABANDONED_ATTEMPTS).is_some()
+/// }
+/// ```
+pub const ABANDONED_ATTEMPTS: &str = "abandoned_attempts";
+
+impl Retry {
+    /// The body of the run that is retried.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future starts no further attempt and leaves the one that runs to `ctx`'s run.
+    pub(super) async fn attempt_all<T, F, Fut>(
+        self,
+        ctx: RunContext,
+        body: Arc<F>,
+    ) -> Result<T, Failure>
+    where
+        F: Fn(RunContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
+        let mut made = Attempts { ctx: ctx.clone(), last: None, restless: Vec::new() };
+        for number in 1.. {
+            ctx.checkpoint()?;
+            let body = Arc::clone(&body);
+            let attempt = ctx.spawn(self.spec(number, &mut made), move |ctx| body(ctx));
+            made.last = Some(attempt.run().clone());
+            let outcome = attempt.outcome().await;
+            made.note_end();
+            let failure = match self.weigh(&made, number, outcome) {
+                Next::Return(result) => return result,
+                Next::Try(failure) => failure,
+            };
+            let asked = RetryAfter::of(&failure).map_or(Duration::ZERO, RetryAfter::after);
+            let pause = self.backoff.delay(number, seed).max(asked);
+            if !pause.is_zero() {
+                ctx.run_until_stopped(tokio::time::sleep(pause)).await?;
+            }
+        }
+        Err(Failure::new("attempts ran out of numbers"))
+    }
+
+    fn spec(&self, number: u32, made: &mut Attempts) -> RunSpec {
+        let spec = RunSpec::attempt(format!("attempt {number}"));
+        let spec = timed(spec, self.timeout, self.grace, None);
+        match made.still_restless() {
+            Some(names) => spec.label(ABANDONED_ATTEMPTS, names),
+            None => spec,
+        }
+    }
+
+    /// Says what follows from the end of an attempt.
+    fn weigh<T>(&self, made: &Attempts, number: u32, outcome: Outcome<T>) -> Next<T> {
+        let failure = match outcome {
+            Outcome::Completed(value) => return Next::Return(Ok(value)),
+            Outcome::Stopped { cause, partial } if made.is_stopped() => {
+                // A value that comes after the stop is the partial value of the run.
+                return Next::Return(partial.ok_or_else(|| Stopped { cause }.into()));
+            }
+            Outcome::Stopped { cause, .. } if self.timeout.is_some() && made.has_timed_out() => {
+                Failure::new(format!("attempt {number} timed out ({cause})"))
+            }
+            Outcome::Stopped { cause, .. } => {
+                let words = format!("attempt {number} was stopped ({cause})");
+                return Next::Return(Err(Failure::new(words)));
+            }
+            Outcome::Failed(RunError::Failed(failed)) => {
+                if !(self.is_worth_it)(&failed.failure) {
+                    return Next::Return(Err(failed.failure));
+                }
+                failed.failure
+            }
+            Outcome::Failed(refused) => return Next::Return(Err(refused.into())),
+        };
+        if number >= self.attempts { Next::Return(Err(failure)) } else { Next::Try(failure) }
+    }
+}
+
+/// What follows from the end of an attempt.
+enum Next<T> {
+    Return(Result<T, Failure>),
+    Try(Failure),
+}
+
+/// The attempts that were made. When it is dropped, in whatever way, the output of the last one
+/// becomes that of the run.
+struct Attempts {
+    ctx: RunContext,
+    last: Option<RunRef>,
+    /// Those that had ended and were not quiescent then.
+    restless: Vec<RunRef>,
+}
+
+impl Attempts {
+    /// Tells whether the run that is retried is to stop.
+    fn is_stopped(&self) -> bool {
+        self.ctx.run().status() != RunStatus::Running
+    }
+
+    /// Tells whether the last attempt reached its own deadline.
+    fn has_timed_out(&self) -> bool {
+        self.last.as_ref().is_some_and(|run| run.status() == RunStatus::TimedOut)
+    }
+
+    fn note_end(&mut self) {
+        let is_restless = |run: &&RunRef| !run.report().quiescent;
+        self.restless.extend(self.last.as_ref().filter(is_restless).cloned());
+    }
+
+    /// Names those that still execute, the first ones if there are many.
+    fn still_restless(&mut self) -> Option<String> {
+        self.restless.retain(|run| !run.report().quiescent);
+        let names = self.restless.iter().take(NAMES_MAX).map(RunRef::name);
+        let names = names.collect::<Vec<_>>().join(", ");
+        Some(names).filter(|names| !names.is_empty())
+    }
+}
+
+impl Drop for Attempts {
+    fn drop(&mut self) {
+        let Some(last) = &self.last else { return };
+        let report = last.report();
+        // One that is too late is in the report of the attempt.
+        if let Some(output) = report.output.clone().or_else(|| report.partial.clone()) {
+            self.ctx.set_output(output);
+        }
+    }
+}
+
+/// Names of abandoned attempts that a label holds.
+const NAMES_MAX: usize = 32;
