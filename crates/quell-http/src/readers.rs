@@ -195,7 +195,7 @@ impl<S> Reading<S> {
 impl<S> Open<S> {
     /// Counts a chunk until the client has taken it. One for which there is no room is written all
     /// the same as long as the engine has the run: a live one must not lose its client for want of
-    /// room. None of a forgotten one that is larger than a single event.
+    /// room. None of a forgotten one of which more than a single event has no room.
     pub(crate) fn counted(&self, (chunk, room): Piece) -> Option<Bytes> {
         let Some(read) = &self.read else { return Some(chunk) };
         if counted(chunk.len()) == 0 {
@@ -204,7 +204,9 @@ impl<S> Open<S> {
         // What was found for it is kept: given back, it could be another's by now.
         let mut room = room.or_else(|| read.requests.charge(read.owner.as_ref(), 0).ok())?;
         let has_room = room.resize(chunk.len()).is_ok();
-        let is_written = has_room || chunk.len() <= PIECE_BYTES_MAX || !read.is_forgotten();
+        // What is small and came before it is in the same chunk, and not in its room.
+        let uncounted = chunk.len().saturating_sub(room.bytes());
+        let is_written = has_room || uncounted <= PIECE_BYTES_MAX || !read.is_forgotten();
         is_written.then(|| Counted::new(chunk, room).into())
     }
 }

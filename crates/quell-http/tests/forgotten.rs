@@ -184,3 +184,20 @@ async fn an_event_is_counted_in_the_room_that_was_found_for_it() {
     }
     assert_eq!(ledger.total(), 0);
 }
+
+#[tokio::test]
+async fn an_event_in_its_room_is_written_also_behind_a_small_one_for_which_there_is_none() {
+    const LARGE: usize = 600 << 10;
+    let (service, app) = serve(8 * LARGE, &Arc::default());
+    let (run, _body) = begun(&service, &app).await;
+    let view = service.view(Contract::Native, Principal::named("ada"));
+    let mut room = view.room_now(LARGE + 100).unwrap();
+    let large = Frame::new("large", "x".repeat(LARGE)).in_room(&mut room);
+    drop(room);
+    let _rest = view.room_now(LARGE - 1_000).unwrap();
+    let guard = service.guard(&run, OnDisconnect::Continue).reading(&view, &run);
+    let frames = stream::iter([Frame::new("small", "x".repeat(10_000)), large]);
+    let answer = sse_response(frames, Heartbeat::none(), Some(guard), HeaderMap::new());
+    service.engine().forget(run.id()).unwrap();
+    assert!(rest(answer.into_body()).await.unwrap() > LARGE);
+}
