@@ -12,17 +12,18 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::ledger::{Charge, Overdrawn};
+use crate::render::Counted;
 use crate::view::View;
 
 /// The largest body of a request. A larger one is answered 413.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
 
-/// The body of a request. While it is there, it counts as under way for its caller.
+/// The body of a request. While it is there, or a clone of its bytes, it counts as under way for
+/// its caller: the work that reads it goes on if the client leaves.
 #[derive(Debug)]
 #[must_use = "dropped, it counts no more"]
 pub struct Upload {
     bytes: Bytes,
-    _charge: Charge,
 }
 
 impl Upload {
@@ -96,7 +97,7 @@ async fn read_body(
         let next = timeout_at(until, body.frame()).await.map_err(|_| BodyError::TooSlow)?;
         let Some(frame) = next else {
             charge.shrink_to(counted(read.len()));
-            return Ok(Upload { bytes: read.freeze(), _charge: charge });
+            return Ok(Upload { bytes: Counted::new(read.freeze(), charge).into() });
         };
         let Ok(piece) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
         let size = read.len() + piece.len();
@@ -271,6 +272,21 @@ mod tests {
         let cancel = read_body(&length(4), Body::from("null"), of()).await;
         assert_eq!(cancel.unwrap().bytes(), "null");
         drop((silent, begun, rest));
+        assert_eq!(ledger.total(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_counts_for_as_long_as_somebody_reads_it() {
+        let ledger = Ledger::new("requests", 1_000_000, 25);
+        let charge = ledger.charge(None, 0).unwrap();
+        let upload = read_body(&length(50_000), Body::from(vec![0; 50_000]), charge).await;
+        let read = upload.unwrap().bytes().clone();
+        assert_eq!(
+            (read.len(), ledger.total()),
+            (50_000, 150_000),
+            "its request has been given up"
+        );
+        drop(read);
         assert_eq!(ledger.total(), 0);
     }
 

@@ -142,12 +142,14 @@ impl View {
     }
 }
 
-async fn written<T, F>(mut room: Charge, about: usize, make: F) -> Result<Response, BodyError>
+async fn written<T, F>(room: Charge, about: usize, make: F) -> Result<Response, BodyError>
 where
     T: Serialize,
     F: FnOnce() -> T + Send + 'static,
 {
-    let text = aside(about, async move { serde_json::to_vec(&make()) }).await?;
+    // The work has the room: it goes on if the client leaves.
+    let work = async move { (serde_json::to_vec(&make()), room) };
+    let (text, mut room) = aside(about, work).await?;
     let bytes = Bytes::from(text.map_err(|_| BodyError::Broken)?);
     // It was said how long it may be.
     room.shrink_to(bytes.len());

@@ -1,8 +1,8 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use quell::{CancelRequest, Disposition, EngineConfig, Limits, Payload, RunStatus};
-use quell_flow::Contract;
+use quell::{CancelRequest, Disposition, Engine, EngineConfig, Limits, Payload, RunStatus};
+use quell_flow::{Catalog, Contract};
 use quell_http::{
     Access, Key, Principal, Service, ServiceLimits, Start, StartError, View, Wait, router,
 };
@@ -243,4 +243,26 @@ async fn whoever_is_refused_with_429_has_started_nothing() {
         (&again.json()["id"], &again.json()["status"]),
         (&"loud".into(), &"completed".into())
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_made_for_a_client_who_has_left_counts_until_it_is_made() {
+    let mut limits = ServiceLimits::default();
+    limits.requests_bytes_max = 1_000_000;
+    let service = Service::new(Engine::new(), Catalog::new()).limits(limits);
+    let view = service.view(Contract::Native, Principal::anonymous());
+    let (begins, begun) = std::sync::mpsc::channel();
+    let (goes_on, waits) = std::sync::mpsc::channel::<()>();
+    let make = move || {
+        begins.send(()).unwrap();
+        waits.recv().unwrap();
+        "x".repeat(900_000)
+    };
+    let mut answer = Box::pin(view.told(1_000_000, make));
+    assert!(futures::poll!(&mut answer).is_pending());
+    begun.recv().unwrap();
+    drop(answer);
+    assert!(view.room_now(100_000).is_err(), "it is being made");
+    goes_on.send(()).unwrap();
+    drop(view.room_soon(1_000_000).await.unwrap());
 }
