@@ -79,23 +79,23 @@ impl Source {
         let is_last = event.run == event.root;
         let room =
             if is_last { self.view.room_soon(about).await } else { self.view.room_now(about) };
-        let (view, has_room) = (self.view.clone(), room.is_ok());
+        let view = self.view.clone();
+        // The work has the room: it goes on if the client leaves.
         let work = async move {
-            let tree = if has_room {
+            let tree = if room.is_ok() {
                 gather::read_at(&view, &run, &report, &place)
             } else {
                 gather::small(&view, &run, place)
             };
             let lines = renderer.on(&event, Some(&tree));
-            (frames_of(&lines).collect::<Vec<_>>(), renderer)
+            let frames: Vec<_> = match room {
+                Ok(mut room) => frames_of(&lines).map(|frame| frame.in_room(&mut room)).collect(),
+                Err(_) => frames_of(&lines).collect(),
+            };
+            (frames, renderer)
         };
         let (frames, renderer) = aside(about, work).await.ok()?;
-        match room {
-            Ok(mut room) => {
-                self.ready.extend(frames.into_iter().map(|frame| frame.in_room(&mut room)));
-            }
-            Err(_) => self.ready.extend(frames),
-        }
+        self.ready.extend(frames);
         self.renderer = Some(renderer);
         Some(())
     }
@@ -107,13 +107,56 @@ fn frames_of(lines: &[Line]) -> impl Iterator<Item = Frame> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::{Arc, Mutex};
     use std::time::SystemTime;
 
-    use quell::{Payload, RunId, ToolOutcome, limits};
-    use quell_flow::Component;
+    use quell::{Engine, Payload, RunContext, RunId, ToolOutcome, limits};
+    use quell_flow::{Catalog, Component, Contract};
+    use quell_http::{Principal, Service, ServiceLimits, Start};
+    use serde::{Serialize, Serializer};
+    use tokio::task::yield_now;
 
     use super::*;
+
+    /// Says when it is being written, and is when it may.
+    struct Slow(Mutex<(Sender<()>, Receiver<()>)>);
+
+    impl Serialize for Slow {
+        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            let (begins, goes_on) = &*self.0.lock().unwrap();
+            begins.send(()).unwrap();
+            goes_on.recv().unwrap();
+            to.serialize_unit()
+        }
+    }
+
+    #[tokio::test]
+    async fn events_of_an_end_that_are_made_for_a_client_who_has_left_count_until_they_are_made() {
+        let ((begins, begun), (goes_on, waits)) = (channel(), channel());
+        let slow = Slow(Mutex::new((begins, waits)));
+        let output = Payload::json_later(slow, 800_000);
+        let agent = Component::agent("a", move |_ctx: RunContext, _input: Payload| {
+            let output = output.clone();
+            async move { Ok(output) }
+        });
+        let mut limits = ServiceLimits::default();
+        limits.requests_bytes_max = 1_000_000;
+        let service = Service::new(Engine::new(), Catalog::new().with(agent)).limits(limits);
+        let view = service.view(Contract::AgentOs, Principal::anonymous());
+        let start = Start::new(view.find_component("a").unwrap(), Payload::from("hi"));
+        let run = view.start(start).await.unwrap().run;
+        run.quiescent().await;
+        let mut stream = Box::pin(frames(&view, &run, Style::default()).unwrap());
+        while begun.try_recv().is_err() {
+            drop(futures::poll!(stream.next()));
+            yield_now().await;
+        }
+        drop(stream);
+        assert!(view.room_now(300_000).is_err(), "they are being made");
+        goes_on.send(()).unwrap();
+        drop(view.room_soon(1_000_000).await.unwrap());
+    }
 
     #[test]
     fn open_tool_calls_are_bounded_and_an_end_of_a_call_without_a_start_is_not_told() {
