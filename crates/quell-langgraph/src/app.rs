@@ -20,7 +20,7 @@ use crate::options::Options;
 use crate::table::Threads;
 use crate::threads::{Thread, Tracked};
 use crate::wire::cancel::Action;
-use crate::wire::exact::{Keys, finite, null};
+use crate::wire::exact::{Keys, null};
 use crate::wire::failure;
 use crate::wire::modes::Modes;
 use crate::wire::refusal::Refusal;
@@ -316,8 +316,8 @@ fn forget_if_stopped(view: &View, run: &RunRef) {
 pub(crate) fn stranger(run: &RunRef, thread: Uuid, reducers: Reducers) -> Tracked {
     let graph = run.label(COMPONENT).unwrap_or_default();
     let assistant = system_assistant(graph);
-    let weight = run.input().map_or(0, Payload::len);
-    let input = run.input().map_or_else(null, finite);
+    let weight = run.input().map_or(0, Payload::bytes_max);
+    let input = run.input().cloned().unwrap_or_else(null);
     let about = About {
         thread,
         assistant,
@@ -345,5 +345,26 @@ pub(crate) fn stranger(run: &RunRef, thread: Uuid, reducers: Reducers) -> Tracke
         fold: Mutex::default(),
         body: FinalBody::default(),
         left_bytes: AtomicUsize::new(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quell::RunSpec;
+    use quell_flow::Catalog;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn to_find_a_run_of_another_contract_nobody_looks_through_what_it_was_given() {
+        let service = Service::new(Engine::new(), Catalog::new());
+        let given = Payload::from_json_text("[7,1e400]").unwrap();
+        let spec = RunSpec::agent("a").input(given.clone());
+        let run = service.engine().submit(spec, async |_ctx| Ok(())).unwrap().run().clone();
+        let tracked = Arc::new(stranger(&run, Uuid::nil(), Reducers::default()));
+        assert_eq!(tracked.about.input.as_str().as_ptr(), given.as_str().as_ptr());
+        let view = service.view(Contract::LangGraph, Principal::anonymous());
+        let shown = object_of(&view, &Found { run, tracked, thread: None });
+        assert!(shown.as_str().contains(r#""input":[7,null]"#), "{shown}");
     }
 }

@@ -229,7 +229,7 @@ impl Fold {
 
 /// Yields what an input puts into the values: one that is no object is the body's alone.
 fn given(input: &Payload) -> Values {
-    input.parse().unwrap_or_default()
+    finite(input).parse().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::values::Values;
-use crate::wire::exact::{Keys, with_all, written};
+use crate::wire::exact::{Keys, finite, with_all, written};
 use crate::wire::failure;
 use crate::wire::status::{ThreadFacts, run_status, thread_status};
 
@@ -52,7 +52,8 @@ pub(crate) struct About {
     pub(crate) graph: String,
     /// An object: the caller's metadata, as it is spelt, and the three keys of the server.
     pub(crate) metadata: Payload,
-    /// As it is spelt. Shared with whatever else needs it: it may be large.
+    /// As it is spelt. Shared with whatever else needs it: it may be large. What another contract
+    /// gave may have numbers that are not finite as doubles.
     pub(crate) input: Payload,
     /// An object: what the request says besides, as it is spelt.
     pub(crate) kwargs: Payload,
@@ -101,7 +102,7 @@ pub(crate) fn run_object(
     }
     if is_shown("kwargs") {
         let mut kwargs: Keys = about.kwargs.parse().unwrap_or_default();
-        kwargs.insert("input".into(), about.input.clone());
+        kwargs.insert("input".into(), finite(&about.input));
         spelt.insert("kwargs".into(), written(&kwargs));
     }
     with_all(object, spelt)
