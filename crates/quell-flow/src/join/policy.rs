@@ -194,7 +194,7 @@ impl<T: 'static> Policy<T> {
     ///     request.run(&ctx).await
     /// }).unwrap();
     /// let settled = run.await.unwrap();
-    /// assert_eq!(settled.row("near").unwrap().counted_as, CountedAs::Noise);
+    /// assert_eq!(settled.row("near").unwrap().counted_as, CountedAs::Ignored);
     /// assert!(settled.row("spare").unwrap().run.is_none());
     /// assert_eq!(settled.into_first(), Some("from afar"));
     /// # });

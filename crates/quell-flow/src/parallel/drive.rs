@@ -13,12 +13,12 @@ use quell::{
     CancelRequest, Failure, Outcome, RunContext, RunHandle, RunRef, RunSpec, RunStatus, Stopped,
 };
 
-use super::board::Board;
-use super::judge::{self, Judge};
+use super::counting::{self, Counting};
 use super::options::{OnLoser, StartNext};
 use super::pace::Pace;
 use super::settled::{BranchRow, CountedAs, Settled};
 use super::step::{OnDecided, Parallel};
+use super::summary::Summary;
 use crate::join::{Decision, End, Ended, Policy, SoFar};
 use crate::times::timed;
 
@@ -38,7 +38,7 @@ pub(crate) enum Driven<T> {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future starts no further branch; the board writes the summary as far as known.
+/// Dropping the future starts no further branch; the summary is written as far as known.
 pub(super) async fn drive<T: Send + 'static>(
     step: Parallel<T>,
     ctx: &RunContext,
@@ -59,7 +59,7 @@ struct Driver<'a, T> {
     ctx: &'a RunContext,
     policy: Policy<T>,
     pace: Pace,
-    judge: Judge<T>,
+    counting: Counting<T>,
     limit: usize,
     on_loser: OnLoser,
     /// Who hears of the decision at once, if somebody does.
@@ -79,7 +79,7 @@ struct Driver<'a, T> {
     /// How many of these are Ok, and how many failed.
     tally: (usize, usize),
     decision: Option<Decision>,
-    board: Board,
+    summary: Summary,
 }
 
 struct Waiting<T> {
@@ -130,10 +130,10 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         let (deadline, stagger) = (step.policy.deadline_after(), step.policy.staggered_by());
         Self {
             ctx,
-            board: Board::new(ctx.clone(), step.policy.shared_name(), rows),
+            summary: Summary::new(ctx.clone(), step.policy.shared_name(), rows),
             pace: Pace::new(started_at.unwrap_or(SystemTime::UNIX_EPOCH), deadline, stagger),
             policy: step.policy,
-            judge: Judge { on_timeout, on_cancelled, partial_from: step.partial_from },
+            counting: Counting { on_timeout, on_cancelled, partial_from: step.partial_from },
             limit: step.limit.unwrap_or(usize::MAX),
             on_loser: step.on_loser,
             on_decided: (step.start_next == StartNext::Decided).then_some(on_decided),
@@ -159,8 +159,8 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             let Some(Waiting { branch, spec, body }) = self.waiting.pop_front() else { return };
             let handle = self.ctx.spawn(spec, body);
             let run = handle.run().clone();
-            self.board.rows[branch].run = Some(run.id());
-            self.board.live[branch] = Some(run.clone());
+            self.summary.rows[branch].run = Some(run.id());
+            self.summary.live[branch] = Some(run.clone());
             self.handles[branch] = Some(handle);
             self.held += 1;
             self.running += 1;
@@ -193,9 +193,9 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         }
     }
 
-    /// Yields the branches that have ended and were not judged yet.
+    /// Yields the branches that have ended and were not counted yet.
     fn ended_unheard(&self) -> impl Iterator<Item = (usize, &RunRef)> {
-        let live = self.board.live.iter().enumerate();
+        let live = self.summary.live.iter().enumerate();
         let live = live.filter_map(|(branch, run)| Some((branch, run.as_ref()?)));
         live.filter(|(_, run)| run.status().is_terminal())
     }
@@ -226,9 +226,9 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
     }
 
     fn on_end(&mut self, branch: usize) {
-        let Some(run) = self.board.live[branch].take() else { return };
+        let Some(run) = self.summary.live[branch].take() else { return };
         self.running -= 1;
-        if self.board.rows[branch].copy_from(&run) || self.waiting.is_empty() {
+        if self.summary.rows[branch].copy_from(&run) || self.waiting.is_empty() {
             self.held -= 1;
         } else {
             let run = run.clone();
@@ -239,9 +239,9 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             self.watchers.push(watcher.boxed());
         }
         let outcome = self.take_outcome(branch);
-        let ended_at = self.board.rows[branch].ended_at;
-        if judge::was_refused(self.ctx.run(), &run, ended_at, &outcome) {
-            self.board.rows[branch].run = None;
+        let ended_at = self.summary.rows[branch].ended_at;
+        if counting::was_refused(self.ctx.run(), &run, ended_at, &outcome) {
+            self.summary.rows[branch].run = None;
         }
         self.count(branch, &run, outcome);
         self.decide(At::End(branch));
@@ -258,16 +258,16 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         let has_value =
             matches!(outcome, Outcome::Completed(_) | Outcome::Stopped { partial: Some(_), .. });
         let is_stopping = self.is_stopping();
-        let row = &mut self.board.rows[branch];
+        let row = &mut self.summary.rows[branch];
         let (counted_as, end) = if self.decision.is_some() {
-            (CountedAs::Noise, None)
+            (CountedAs::Ignored, None)
         } else {
-            self.judge.weigh(branch, run, outcome, is_stopping)
+            self.counting.weigh(branch, run, outcome, is_stopping)
         };
         let is_used = matches!(end, Some(End::Ok(_))) && counted_as != CountedAs::Default;
         row.counted_as = counted_as;
         row.late_success = has_value && !is_used;
-        if counted_as == CountedAs::Noise {
+        if counted_as == CountedAs::Ignored {
             row.suppressed_errors.extend(row.error.clone());
         }
         match end {
@@ -290,63 +290,63 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             At::Deadline => true,
         };
         let (ok, failed) = self.tally;
-        let (branches, ended) = (self.board.rows.len(), &*self.ended);
+        let (branches, ended) = (self.summary.rows.len(), &*self.ended);
         let so_far = SoFar { branches, ended, ok, failed, is_over };
         let decision = match self.policy.decide(&so_far) {
             Some(decision) => decision,
             None if so_far.all_ended() => Decision::undecided(self.policy.name()),
             None => return,
         };
-        self.board.decided_at = match at {
-            At::End(branch) => self.board.rows[branch].ended_at,
+        self.summary.decided_at = match at {
+            At::End(branch) => self.summary.rows[branch].ended_at,
             At::Start | At::Deadline => Some(self.pace.now()),
         };
-        self.board.decided_by = decision.by.filter(|by| *by < branches);
+        self.summary.decided_by = decision.by.filter(|by| *by < branches);
         self.dismiss_losers(&decision);
         let failure = decision.verdict.to_failure();
         self.decision = Some(decision);
         if let Some(tell) = self.on_decided.take() {
             let values = self.take_values();
-            self.board.refresh();
+            self.summary.refresh();
             self.was_told = true;
-            tell(failure.map_or_else(|| Ok(self.board.to_settled(values)), Err));
+            tell(failure.map_or_else(|| Ok(self.summary.to_settled(values)), Err));
         }
     }
 
     /// Does with what runs as the word for losers says, and gives up what waits.
     fn dismiss_losers(&mut self, decision: &Decision) {
         let policy = self.policy.name();
-        let reason = match self.board.decided_by {
+        let reason = match self.summary.decided_by {
             Some(by) => {
-                format!("policy `{policy}` was decided by branch `{}`", self.board.rows[by].name)
+                format!("policy `{policy}` was decided by branch `{}`", self.summary.rows[by].name)
             }
             None => format!("policy `{policy}` was decided"),
         };
         let request = CancelRequest::because(&reason).kind(decision.losers);
         match self.on_loser {
             OnLoser::Cancel => {
-                for run in self.board.live.iter().flatten() {
+                for run in self.summary.live.iter().flatten() {
                     run.cancel(request.clone());
                 }
             }
             OnLoser::LetFinish => {}
             OnLoser::Detach => self.detach_losers(),
         }
-        let at = self.board.decided_at.unwrap_or_else(|| self.pace.now());
+        let at = self.summary.decided_at.unwrap_or_else(|| self.pace.now());
         let cause = Arc::new(request.to_cause(at, self.ctx.id()));
         for Waiting { branch, .. } in mem::take(&mut self.waiting) {
-            self.board.give_up(branch, CountedAs::Skipped, Some(Arc::clone(&cause)));
+            self.summary.give_up(branch, CountedAs::Skipped, Some(Arc::clone(&cause)));
         }
     }
 
     /// Lets go of what runs. What is stopping, or has ended unheard, stays.
     fn detach_losers(&mut self) {
-        for branch in 0..self.board.live.len() {
-            let left = self.board.live[branch].take_if(|run| run.detach().is_ok());
+        for branch in 0..self.summary.live.len() {
+            let left = self.summary.live[branch].take_if(|run| run.detach().is_ok());
             let Some(run) = left else { continue };
-            let row = &mut self.board.rows[branch];
+            let row = &mut self.summary.rows[branch];
             row.copy_from(&run);
-            (row.counted_as, row.detached) = (CountedAs::Noise, true);
+            (row.counted_as, row.detached) = (CountedAs::Ignored, true);
             self.handles[branch].take().map(RunHandle::into_ref);
             self.running -= 1;
         }
@@ -368,7 +368,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
 
     /// Yields the values so far in the order of declaration.
     fn take_values(&mut self) -> Vec<Option<T>> {
-        let mut values: Vec<Option<T>> = self.board.rows.iter().map(|_| None).collect();
+        let mut values: Vec<Option<T>> = self.summary.rows.iter().map(|_| None).collect();
         for Ended { branch, end, .. } in mem::take(&mut self.ended) {
             if let End::Ok(value) = end {
                 values[branch] = Some(value);
@@ -386,7 +386,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         }
         match self.decision.take().map(|decision| decision.verdict.to_failure()) {
             Some(None) if self.was_told => Driven::Told,
-            Some(None) => Driven::Settled(self.board.close(values)),
+            Some(None) => Driven::Settled(self.summary.close(values)),
             Some(Some(failure)) => Driven::Failed(failure),
             None => Driven::Failed(Failure::new("parallel step ended undecided")),
         }

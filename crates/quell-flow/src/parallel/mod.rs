@@ -3,14 +3,14 @@
 //! [`Parallel`] and [`Branch`] are what a caller declares, `options` what it can ask for, `drive`
 //! runs the branches, and [`Settled`] with its [`BranchRow`]s is what remains.
 
-mod board;
 mod branch;
+mod counting;
 mod drive;
-mod judge;
 mod options;
 mod pace;
 mod settled;
 mod step;
+mod summary;
 
 pub use branch::Branch;
 pub(crate) use drive::Driven;

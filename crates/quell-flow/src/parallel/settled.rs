@@ -66,7 +66,7 @@ impl<T> Settled<T> {
 /// use quell_flow::{BranchRow, CountedAs};
 ///
 /// fn was_late(row: &BranchRow) -> bool {
-///     row.counted_as == CountedAs::Noise && row.late_success
+///     row.counted_as == CountedAs::Ignored && row.late_success
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -230,14 +230,15 @@ pub enum CountedAs {
     Skipped,
     /// It failed, or its stop counts as a failure.
     Failed,
-    /// It ended after the decision, or the step was stopped with it or before looking at it:
-    /// nothing.
-    Noise,
+    /// Nothing: it ended after the decision, or the step was stopped with it or before looking at
+    /// it. Reports say `noise`.
+    #[serde(rename = "noise")]
+    Ignored,
 }
 
 /// What the report says of how a parallel step came out.
 #[derive(Clone, Serialize)]
-pub(crate) struct Summary {
+pub(crate) struct SummaryRecord {
     pub(crate) policy: Arc<str>,
     #[serde(serialize_with = "wall")]
     pub(crate) decided_at: Option<SystemTime>,
@@ -250,7 +251,7 @@ pub(crate) struct Summary {
     pub(crate) branches_omitted: usize,
 }
 
-impl Summary {
+impl SummaryRecord {
     /// Makes the payload. Few read it, and to write a row takes as long as to run an empty branch:
     /// the text is made for the first reader, unless only the text can tell that it fits.
     pub(crate) fn into_payload(self) -> Result<Payload, PayloadError> {

@@ -44,7 +44,7 @@ async fn losers_that_may_finish_do_and_change_nothing() {
         assert_eq!(between(settled.decided_at, settled.settled_at.unwrap()), secs(3));
         let loser = settled.row("loser").unwrap();
         let status = if is_ok { RunStatus::Completed } else { RunStatus::Failed };
-        assert_eq!((loser.status, loser.counted_as), (status, CountedAs::Noise));
+        assert_eq!((loser.status, loser.counted_as), (status, CountedAs::Ignored));
         assert_eq!((&loser.cause, loser.late_success), (&None, is_ok));
         assert_eq!(loser.suppressed_errors.len(), usize::from(!is_ok));
         let waiting = settled.row("waiting").unwrap();
@@ -61,7 +61,7 @@ async fn losers_that_are_detached_go_on_as_roots_and_nobody_waits_for_them() {
     let settled = handle.await.unwrap().unwrap();
     assert_eq!((since(start), witness.now()), (secs(1), 1));
     let loser = settled.row("loser").unwrap();
-    assert_eq!((loser.status, loser.counted_as), (RunStatus::Running, CountedAs::Noise));
+    assert_eq!((loser.status, loser.counted_as), (RunStatus::Running, CountedAs::Ignored));
     assert!(loser.detached && loser.ended_at.is_none());
     assert_eq!(settled.settled_at, Some(settled.decided_at));
     assert_eq!(root.ended().await.status, RunStatus::Completed);
@@ -105,7 +105,7 @@ async fn a_loser_that_is_stopping_already_cannot_be_detached_and_ends_first() {
     let settled = run(step).await.outcome.unwrap();
     assert_eq!(since(start), secs(3));
     let tidy = settled.row("tidy").unwrap();
-    assert_eq!((tidy.status, tidy.counted_as), (RunStatus::TimedOut, CountedAs::Noise));
+    assert_eq!((tidy.status, tidy.counted_as), (RunStatus::TimedOut, CountedAs::Ignored));
     assert!(!tidy.detached && tidy.late_success);
 }
 

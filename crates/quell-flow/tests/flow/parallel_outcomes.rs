@@ -127,7 +127,7 @@ async fn first_success_yields_the_first_value_and_a_late_one_is_recorded_and_unu
     assert_eq!(between(settled.decided_at, settled.settled_at.unwrap()), secs(2));
     for name in ["late", "never"] {
         let row = settled.row(name).unwrap();
-        assert_eq!((row.status, row.counted_as), (RunStatus::Cancelled, CountedAs::Noise));
+        assert_eq!((row.status, row.counted_as), (RunStatus::Cancelled, CountedAs::Ignored));
         let cause = row.cause.as_ref().unwrap();
         assert_eq!(cause.kind, CauseKind::RaceLost);
         assert!(cause.message.as_ref().unwrap().contains("`first`"), "{cause}");

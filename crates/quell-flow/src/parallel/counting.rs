@@ -13,13 +13,13 @@ use crate::failures::message_of;
 use crate::join::End;
 
 /// The words of a step for branches that are stopped, by place.
-pub(super) struct Judge<T> {
+pub(super) struct Counting<T> {
     pub(super) on_timeout: Vec<OnTimeout<T>>,
     pub(super) on_cancelled: Vec<OnCancelled>,
     pub(super) partial_from: Box<PartialFrom<T>>,
 }
 
-impl<T> Judge<T> {
+impl<T> Counting<T> {
     /// Weighs how a branch ended before the decision. Nothing counts that ended because its step is
     /// stopping.
     pub(super) fn weigh(
@@ -38,7 +38,7 @@ impl<T> Judge<T> {
             return self.timed_out(branch, run, &cause, value);
         }
         if is_stopping {
-            return (CountedAs::Noise, None);
+            return (CountedAs::Ignored, None);
         }
         match self.on_cancelled[branch] {
             OnCancelled::Fail => failed(format!("cancelled ({cause})")),

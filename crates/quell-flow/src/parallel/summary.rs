@@ -6,14 +6,14 @@ use std::time::SystemTime;
 
 use quell::{Cause, CauseKind, RunContext, RunRef, RunStatus, Written};
 
-use super::settled::{BranchRow, CountedAs, Settled, Summary};
+use super::settled::{BranchRow, CountedAs, Settled, SummaryRecord};
 
 /// The rows of a step. When it is dropped, in whatever way, it writes the summary into the
 /// report, as far as known.
 ///
 /// The body of a parallel step does not listen: on a stop it is polled once after its last branch
 /// ended, and on an abort not even that. A destructor runs in all cases.
-pub(super) struct Board {
+pub(super) struct Summary {
     ctx: RunContext,
     policy: Arc<str>,
     pub(super) decided_at: Option<SystemTime>,
@@ -24,7 +24,7 @@ pub(super) struct Board {
     is_written: bool,
 }
 
-impl Board {
+impl Summary {
     pub(super) fn new(ctx: RunContext, policy: Arc<str>, rows: Vec<BranchRow>) -> Self {
         let live = rows.iter().map(|_| None).collect();
         Self { ctx, policy, decided_at: None, decided_by: None, rows, live, is_written: false }
@@ -95,7 +95,7 @@ impl Board {
         for (row, run) in self.rows.iter_mut().zip(&self.live) {
             if run.is_some() && row.status.is_terminal() {
                 // The step was stopped before it could look at the branch.
-                row.counted_as = CountedAs::Noise;
+                row.counted_as = CountedAs::Ignored;
             }
         }
         self.give_up_waiting();
@@ -123,15 +123,15 @@ impl Board {
         let cause = cause.map(|cause| Arc::new(cause.inherited(CauseKind::ParentStopped)));
         for branch in 0..self.rows.len() {
             if is_waiting(&self.rows[branch]) {
-                self.give_up(branch, CountedAs::Noise, cause.clone());
+                self.give_up(branch, CountedAs::Ignored, cause.clone());
             }
         }
     }
 
     /// Makes the summary of the rows, which are part of it then.
-    fn take_summary(&mut self) -> Summary {
+    fn take_summary(&mut self) -> SummaryRecord {
         let decided_by = self.decided_by.and_then(|by| self.rows.get(by));
-        Summary {
+        SummaryRecord {
             policy: Arc::clone(&self.policy),
             decided_at: self.decided_at,
             settled_at: self.settled_at(),
@@ -141,13 +141,13 @@ impl Board {
         }
     }
 
-    fn try_write(&self, summary: Summary) -> bool {
+    fn try_write(&self, summary: SummaryRecord) -> bool {
         let summary = summary.into_payload();
         summary.is_ok_and(|summary| self.ctx.set_summary(summary) != Written::TooLarge)
     }
 }
 
-impl Drop for Board {
+impl Drop for Summary {
     fn drop(&mut self) {
         if !self.is_written {
             self.write();
