@@ -43,7 +43,7 @@ pub(super) async fn run<R: Runner>(
     };
     match lower(parallel, &world).drive(&ctx, Box::new(on_decided)).await {
         Driven::Settled(settled) => set_output(&ctx, object(settled.values)?),
-        Driven::Told => object(Vec::new()),
+        Driven::Delivered => object(Vec::new()),
         Driven::Failed(failure) => Err(failure),
         // The run ends as stopped whatever is returned; a value is its partial value.
         Driven::Stopped { values, .. } => object(values),

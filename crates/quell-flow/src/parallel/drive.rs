@@ -1,6 +1,10 @@
-//! Runs the branches of a parallel step: starts, listens, asks the policy, dismisses the losers.
+//! [`drive`]: runs the branches of a parallel step.
+//!
+//! The driver is the one place with effects: it starts branches, hears of their ends, asks the
+//! policy, stops the losers. What it knows is elsewhere and pure: [`Stages`](super::stages) where
+//! each branch stands, [`Counting`] what an end counts as, [`Policy`] when that is enough, [`Pace`]
+//! when it is time for what.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::mem;
 use std::sync::Arc;
@@ -13,21 +17,22 @@ use quell::{
     CancelRequest, Failure, Outcome, RunContext, RunHandle, RunRef, RunSpec, RunStatus, Stopped,
 };
 
-use super::counting::{self, Counting};
+use super::counting::{self, Counting, Ends, OnStop, Phase};
 use super::options::{OnLoser, StartNext};
 use super::pace::Pace;
 use super::settled::{BranchRow, CountedAs, Settled};
+use super::stages::{Stages, Start};
 use super::step::{OnDecided, Parallel};
 use super::summary::Summary;
-use crate::join::{Decision, End, Ended, Policy, SoFar};
+use crate::join::{Decision, Policy};
 use crate::times::timed;
 
 /// How a parallel step came out.
 pub(crate) enum Driven<T> {
     /// The policy decided for values.
     Settled(Settled<T>),
-    /// The same, and the values were told at the decision.
-    Told,
+    /// The same, and the values were delivered at the decision.
+    Delivered,
     /// The policy decided against them.
     Failed(Failure),
     /// A stop from outside came first; these are the values by then.
@@ -38,13 +43,14 @@ pub(crate) enum Driven<T> {
 ///
 /// # Cancel safety
 ///
-/// Dropping the future starts no further branch; the summary is written as far as known.
+/// Dropping the future starts no further branch. The summary is written as far as known.
 pub(super) async fn drive<T: Send + 'static>(
     step: Parallel<T>,
     ctx: &RunContext,
     on_decided: OnDecided<T>,
 ) -> Driven<T> {
     let mut driver = Driver::new(step, ctx, on_decided);
+    // A policy may decide before anything starts, for instance a quorum of zero.
     driver.decide(At::Start);
     driver.start();
     while !driver.is_settled() {
@@ -56,36 +62,37 @@ pub(super) async fn drive<T: Send + 'static>(
 }
 
 struct Driver<'a, T> {
+    /// The run of the step.
     ctx: &'a RunContext,
+    /// Decides, until `decision` is there.
     policy: Policy<T>,
+    /// When the next branch may start, and when the policy is asked although nothing ended.
     pace: Pace,
+    /// What an end counts as.
     counting: Counting<T>,
-    limit: usize,
+    /// What becomes of the branches that run at the decision.
     on_loser: OnLoser,
-    /// Who hears of the decision at once, if somebody does.
-    on_decided: Option<OnDecided<T>>,
-    was_told: bool,
-    /// Branches that were not started, in the order of declaration.
-    waiting: VecDeque<Waiting<T>>,
-    /// Branches that were started and are not quiescent.
-    held: usize,
-    /// Branches that were started and have not ended.
-    running: usize,
-    /// The handles of the branches that were started and have not ended, by place.
-    handles: Vec<Option<RunHandle<T>>>,
+    /// How the outcome reaches the caller.
+    delivery: Delivery<T>,
+    /// One future per branch that is running or lingering: it yields what the driver waits for.
     watchers: FuturesUnordered<BoxFuture<'static, Event>>,
-    /// What ended before the decision, in that order.
-    ended: Vec<Ended<T>>,
-    /// How many of these are Ok, and how many failed.
-    tally: (usize, usize),
+    /// What ended before the decision, for the policy. The values are taken from it at the end.
+    ends: Ends<T>,
+    /// Set once, by [`Driver::decide`]. Nothing starts or counts from then on.
     decision: Option<Decision>,
-    summary: Summary,
+    /// The rows and the stages of the branches. It is the last field: when a driver is dropped, all
+    /// else is gone before the summary is written.
+    summary: Summary<T>,
 }
 
-struct Waiting<T> {
-    branch: usize,
-    spec: RunSpec,
-    body: super::branch::Body<T>,
+/// How the outcome of a step reaches the caller.
+enum Delivery<T> {
+    /// [`drive`] yields it when the step is settled.
+    AtEnd,
+    /// This function gets it at the decision.
+    AtDecision(OnDecided<T>),
+    /// The function got it.
+    Done,
 }
 
 #[derive(Clone, Copy)]
@@ -93,58 +100,59 @@ enum Event {
     /// A branch ended.
     Ended(usize),
     /// A branch that had ended before became quiescent.
-    Quiesced,
+    Quiesced(usize),
     /// The step is stopping, and branches have ended whose watchers do not know yet.
     Sweep,
     /// An instant came for which the step was waiting.
     Tick,
 }
 
-/// Of what the policy hears.
+/// Why the policy is asked.
 #[derive(Clone, Copy)]
 enum At {
+    /// Nothing has started.
     Start,
+    /// This branch ended.
     End(usize),
+    /// The deadline of the policy is over.
     Deadline,
 }
 
 impl<'a, T: Send + 'static> Driver<'a, T> {
     fn new(step: Parallel<T>, ctx: &'a RunContext, on_decided: OnDecided<T>) -> Self {
         let branches = step.branches.len();
-        let mut rows = Vec::with_capacity(branches);
-        let mut waiting = VecDeque::with_capacity(branches);
-        let (mut on_timeout, mut on_cancelled) = (Vec::new(), Vec::new());
-        for (branch, declared) in step.branches.into_iter().enumerate() {
+        let (mut rows, mut starts) = (Vec::with_capacity(branches), Vec::with_capacity(branches));
+        let mut on_stop = Vec::with_capacity(branches);
+        for declared in step.branches {
             rows.push(BranchRow::waiting(Arc::clone(&declared.name)));
-            on_timeout.push(declared.on_timeout.unwrap_or_else(&step.on_timeout));
-            on_cancelled.push(declared.on_cancelled.unwrap_or(step.on_cancelled));
+            on_stop.push(OnStop {
+                timeout: declared.on_timeout.unwrap_or_else(&step.on_timeout),
+                cancelled: declared.on_cancelled.unwrap_or(step.on_cancelled),
+            });
             let spec = timed(
                 RunSpec::branch(declared.name),
                 declared.timeout.or(step.timeout),
                 declared.grace.or(step.grace),
                 declared.idle.or(step.idle),
             );
-            waiting.push_back(Waiting { branch, spec, body: declared.body });
+            starts.push(Start { spec, body: declared.body });
         }
+        let stages = Stages::new(starts, step.limit.unwrap_or(usize::MAX));
         let started_at = ctx.run().row().started_at;
         let (deadline, stagger) = (step.policy.deadline_after(), step.policy.staggered_by());
         Self {
             ctx,
-            summary: Summary::new(ctx.clone(), step.policy.shared_name(), rows),
+            summary: Summary::new(ctx.clone(), step.policy.shared_name(), rows, stages),
             pace: Pace::new(started_at.unwrap_or(SystemTime::UNIX_EPOCH), deadline, stagger),
             policy: step.policy,
-            counting: Counting { on_timeout, on_cancelled, partial_from: step.partial_from },
-            limit: step.limit.unwrap_or(usize::MAX),
+            counting: Counting { on_stop, partial_from: step.partial_from },
             on_loser: step.on_loser,
-            on_decided: (step.start_next == StartNext::Decided).then_some(on_decided),
-            was_told: false,
-            waiting,
-            held: 0,
-            running: 0,
-            handles: (0..branches).map(|_| None).collect(),
+            delivery: match step.start_next {
+                StartNext::Settled => Delivery::AtEnd,
+                StartNext::Decided => Delivery::AtDecision(on_decided),
+            },
             watchers: FuturesUnordered::new(),
-            ended: Vec::with_capacity(branches),
-            tally: (0, 0),
+            ends: Ends::with_capacity(branches),
             decision: None,
         }
     }
@@ -152,18 +160,15 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
     /// Starts as many branches as there is room for and as it is time for, unless nothing may
     /// start any more.
     fn start(&mut self) {
-        while self.held < self.limit
+        let ctx = self.ctx;
+        while self.summary.stages.has_startable()
             && self.is_open()
-            && (self.running == 0 || self.pace.may_start())
+            // A staggered start does not wait for its time when nothing runs.
+            && (!self.summary.stages.any_running() || self.pace.may_start())
         {
-            let Some(Waiting { branch, spec, body }) = self.waiting.pop_front() else { return };
-            let handle = self.ctx.spawn(spec, body);
-            let run = handle.run().clone();
+            let started = self.summary.stages.start_next(|start| ctx.spawn(start.spec, start.body));
+            let Some((branch, run)) = started else { return };
             self.summary.rows[branch].run = Some(run.id());
-            self.summary.live[branch] = Some(run.clone());
-            self.handles[branch] = Some(handle);
-            self.held += 1;
-            self.running += 1;
             self.pace.note_start();
             let watcher = async move {
                 run.terminal().await;
@@ -183,30 +188,23 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             return event;
         }
         if !self.is_open() {
-            let unheard = self.is_stopping() && self.ended_unheard().next().is_some();
+            let unheard = self.is_stopping() && self.summary.stages.any_unheard();
             return if unheard { Poll::Ready(Some(Event::Sweep)) } else { event };
         }
-        let is_waiting = !self.waiting.is_empty() && self.held < self.limit;
-        match self.pace.poll_tick(is_waiting, cx) {
+        // Without watchers the stream has ended, but an instant may still come.
+        match self.pace.poll_tick(self.summary.stages.has_startable(), cx) {
             Poll::Ready(()) => Poll::Ready(Some(Event::Tick)),
             Poll::Pending => event,
         }
     }
 
-    /// Yields the branches that have ended and were not counted yet.
-    fn ended_unheard(&self) -> impl Iterator<Item = (usize, &RunRef)> {
-        let live = self.summary.live.iter().enumerate();
-        let live = live.filter_map(|(branch, run)| Some((branch, run.as_ref()?)));
-        live.filter(|(_, run)| run.status().is_terminal())
-    }
-
     fn on(&mut self, event: Event) {
         match event {
             Event::Ended(branch) => self.on_end(branch),
-            Event::Quiesced => self.held -= 1,
+            Event::Quiesced(branch) => self.summary.stages.quiesce(branch),
             Event::Sweep => self.sweep(),
             Event::Tick => {
-                // What ended by the instant counts.
+                // What ended by the instant counts, whether its watcher was woken or not.
                 self.sweep();
                 if self.pace.take_deadline() {
                     self.decide(At::Deadline);
@@ -217,66 +215,48 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
 
     /// Hears of every branch that has ended, in the order of their ends.
     fn sweep(&mut self) {
-        let mut ended: Vec<_> =
-            self.ended_unheard().map(|(branch, run)| (run.row().ended_at, branch)).collect();
-        ended.sort_by_key(|(at, _)| *at);
-        for (_, branch) in ended {
+        for branch in self.summary.stages.unheard() {
             self.on_end(branch);
         }
     }
 
     fn on_end(&mut self, branch: usize) {
-        let Some(run) = self.summary.live[branch].take() else { return };
-        self.running -= 1;
-        if self.summary.rows[branch].copy_from(&run) || self.waiting.is_empty() {
-            self.held -= 1;
-        } else {
+        // A sweep may have been faster than the watcher; and a detached branch has one, too.
+        let Some(handle) = self.summary.stages.end(branch) else { return };
+        let run = handle.run().clone();
+        let is_quiescent = self.summary.rows[branch].copy_from(&run);
+        // Its place is of interest only while others wait for one.
+        if !is_quiescent && self.summary.stages.any_waiting() {
+            self.summary.stages.linger(branch);
             let run = run.clone();
             let watcher = async move {
                 run.quiescent().await;
-                Event::Quiesced
+                Event::Quiesced(branch)
             };
             self.watchers.push(watcher.boxed());
         }
-        let outcome = self.take_outcome(branch);
-        let ended_at = self.summary.rows[branch].ended_at;
-        if counting::was_refused(self.ctx.run(), &run, ended_at, &outcome) {
-            self.summary.rows[branch].run = None;
+        let outcome = outcome_of(handle);
+        let row = &mut self.summary.rows[branch];
+        if counting::was_refused(self.ctx.run(), &run, row.ended_at, &outcome) {
+            // No log knows the id of a run that was never accepted.
+            row.run = None;
         }
         self.count(branch, &run, outcome);
         self.decide(At::End(branch));
     }
 
-    #[expect(clippy::expect_used, reason = "an invariant of the engine")]
-    fn take_outcome(&mut self, branch: usize) -> Outcome<T> {
-        let outcome = self.handles[branch].take().and_then(|run| run.outcome().now_or_never());
-        outcome.expect("the outcome of a run that has ended is at hand")
-    }
-
-    /// Says what a branch that ended counts as, and keeps its value if it counts as Ok.
+    /// Writes what a branch that ended counts as into its row, and keeps its end for the policy.
     fn count(&mut self, branch: usize, run: &RunRef, outcome: Outcome<T>) {
-        let has_value =
-            matches!(outcome, Outcome::Completed(_) | Outcome::Stopped { partial: Some(_), .. });
-        let is_stopping = self.is_stopping();
+        let counted = self.counting.count(branch, run, outcome, self.phase());
         let row = &mut self.summary.rows[branch];
-        let (counted_as, end) = if self.decision.is_some() {
-            (CountedAs::Ignored, None)
-        } else {
-            self.counting.weigh(branch, run, outcome, is_stopping)
-        };
-        let is_used = matches!(end, Some(End::Ok(_))) && counted_as != CountedAs::Default;
-        row.counted_as = counted_as;
-        row.late_success = has_value && !is_used;
-        if counted_as == CountedAs::Ignored {
+        row.counted_as = counted.in_report;
+        row.late_success = counted.late_success;
+        if counted.in_report == CountedAs::Ignored {
             row.suppressed_errors.extend(row.error.clone());
         }
-        match end {
-            Some(End::Ok(_)) => self.tally.0 += 1,
-            Some(End::Failed(_)) => self.tally.1 += 1,
-            Some(End::Skipped) | None => {}
+        if let Some(end) = counted.end {
+            self.ends.note(branch, &row.name, end);
         }
-        let name = Arc::clone(&row.name);
-        self.ended.extend(end.map(|end| Ended { branch, name, end }));
     }
 
     /// Asks the policy, and acts on its decision.
@@ -289,43 +269,40 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             At::End(_) => false,
             At::Deadline => true,
         };
-        let (ok, failed) = self.tally;
-        let (branches, ended) = (self.summary.rows.len(), &*self.ended);
-        let so_far = SoFar { branches, ended, ok, failed, is_over };
-        let decision = match self.policy.decide(&so_far) {
-            Some(decision) => decision,
-            None if so_far.all_ended() => Decision::undecided(self.policy.name()),
-            None => return,
-        };
+        let branches = self.summary.rows.len();
+        let Some(decision) = self.ends.ask(&self.policy, branches, is_over) else { return };
         self.summary.decided_at = match at {
+            // A step is decided when its branch ended, not when the driver came to hear of it.
             At::End(branch) => self.summary.rows[branch].ended_at,
             At::Start | At::Deadline => Some(self.pace.now()),
         };
         self.summary.decided_by = decision.by.filter(|by| *by < branches);
+        // Losers are stopped before anybody hears of the outcome: the next step may start then.
         self.dismiss_losers(&decision);
         let failure = decision.verdict.to_failure();
         self.decision = Some(decision);
-        if let Some(tell) = self.on_decided.take() {
-            let values = self.take_values();
-            self.summary.refresh();
-            self.was_told = true;
-            tell(failure.map_or_else(|| Ok(self.summary.to_settled(values)), Err));
+        self.deliver(failure);
+    }
+
+    /// Delivers the outcome, if that is wanted at the decision.
+    fn deliver(&mut self, failure: Option<Failure>) {
+        match mem::replace(&mut self.delivery, Delivery::Done) {
+            Delivery::AtDecision(tell) => {
+                let values = self.ends.take_values(self.summary.rows.len());
+                self.summary.refresh();
+                tell(failure.map_or_else(|| Ok(self.summary.to_settled(values)), Err));
+            }
+            other => self.delivery = other,
         }
     }
 
-    /// Does with what runs as the word for losers says, and gives up what waits.
+    /// Stops, leaves alone or detaches what runs, and gives up what waits.
     fn dismiss_losers(&mut self, decision: &Decision) {
-        let policy = self.policy.name();
-        let reason = match self.summary.decided_by {
-            Some(by) => {
-                format!("policy `{policy}` was decided by branch `{}`", self.summary.rows[by].name)
-            }
-            None => format!("policy `{policy}` was decided"),
-        };
-        let request = CancelRequest::because(&reason).kind(decision.losers);
+        let by = self.summary.decided_by.map(|by| &*self.summary.rows[by].name);
+        let request = dismissal(self.policy.name(), by, decision);
         match self.on_loser {
             OnLoser::Cancel => {
-                for run in self.summary.live.iter().flatten() {
+                for (_, run) in self.summary.stages.runs() {
                     run.cancel(request.clone());
                 }
             }
@@ -334,61 +311,77 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         }
         let at = self.summary.decided_at.unwrap_or_else(|| self.pace.now());
         let cause = Arc::new(request.to_cause(at, self.ctx.id()));
-        for Waiting { branch, .. } in mem::take(&mut self.waiting) {
+        while let Some((branch, _body)) = self.summary.stages.give_up_next() {
+            // The row first: the destructor of the body may panic.
             self.summary.give_up(branch, CountedAs::Skipped, Some(Arc::clone(&cause)));
         }
     }
 
     /// Lets go of what runs. What is stopping, or has ended unheard, stays.
     fn detach_losers(&mut self) {
-        for branch in 0..self.summary.live.len() {
-            let left = self.summary.live[branch].take_if(|run| run.detach().is_ok());
-            let Some(run) = left else { continue };
+        for branch in 0..self.summary.rows.len() {
+            let run = self.summary.stages.run(branch).cloned();
+            let Some(run) = run.filter(|run| run.detach().is_ok()) else { continue };
+            self.summary.stages.detach(branch);
             let row = &mut self.summary.rows[branch];
             row.copy_from(&run);
             (row.counted_as, row.detached) = (CountedAs::Ignored, true);
-            self.handles[branch].take().map(RunHandle::into_ref);
-            self.running -= 1;
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        if self.decision.is_some() {
+            Phase::Decided
+        } else if self.is_stopping() {
+            Phase::Stopping
+        } else {
+            Phase::Open
         }
     }
 
     fn is_open(&self) -> bool {
-        self.decision.is_none() && !self.is_stopping()
+        self.phase() == Phase::Open
     }
 
-    /// Whether a stop of the step, from wherever, was accepted. Reads the status, since
+    /// Tells whether a stop of the step, from wherever, was accepted. Reads the status:
     /// `is_stopping` of the context would make the body one that listens.
     fn is_stopping(&self) -> bool {
         self.ctx.run().status() != RunStatus::Running
     }
 
     fn is_settled(&self) -> bool {
-        self.running == 0 && (self.waiting.is_empty() || !self.is_open())
-    }
-
-    /// Yields the values so far in the order of declaration.
-    fn take_values(&mut self) -> Vec<Option<T>> {
-        let mut values: Vec<Option<T>> = self.summary.rows.iter().map(|_| None).collect();
-        for Ended { branch, end, .. } in mem::take(&mut self.ended) {
-            if let End::Ok(value) = end {
-                values[branch] = Some(value);
-            }
-        }
-        values
+        let stages = &self.summary.stages;
+        let may_start = stages.any_waiting() && self.is_open();
+        !stages.any_running() && !may_start
     }
 
     fn finish(mut self) -> Driven<T> {
-        let values = self.take_values();
+        let values = self.ends.take_values(self.summary.rows.len());
+        // A stop that was accepted beats a decision, even one that came before it.
         if self.is_stopping()
             && let Err(stopped) = self.ctx.checkpoint()
         {
             return Driven::Stopped { stopped, values };
         }
         match self.decision.take().map(|decision| decision.verdict.to_failure()) {
-            Some(None) if self.was_told => Driven::Told,
+            Some(None) if matches!(self.delivery, Delivery::Done) => Driven::Delivered,
             Some(None) => Driven::Settled(self.summary.close(values)),
             Some(Some(failure)) => Driven::Failed(failure),
             None => Driven::Failed(Failure::new("parallel step ended undecided")),
         }
     }
+}
+
+/// Makes the stop of the branches that still run at a decision.
+fn dismissal(policy: &str, by: Option<&str>, decision: &Decision) -> CancelRequest {
+    let reason = match by {
+        Some(by) => format!("policy `{policy}` was decided by branch `{by}`"),
+        None => format!("policy `{policy}` was decided"),
+    };
+    CancelRequest::because(&reason).kind(decision.losers)
+}
+
+#[expect(clippy::expect_used, reason = "an invariant of the engine")]
+fn outcome_of<T: Send + 'static>(handle: RunHandle<T>) -> Outcome<T> {
+    handle.outcome().now_or_never().expect("the outcome of a run that has ended is at hand")
 }

@@ -9,6 +9,7 @@ mod drive;
 mod options;
 mod pace;
 mod settled;
+mod stages;
 mod step;
 mod summary;
 

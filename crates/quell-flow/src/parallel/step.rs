@@ -235,7 +235,7 @@ impl<T: Send + 'static> Parallel<T> {
     fn spawn(self, ctx: &RunContext, on_decided: OnDecided<T>) -> RunHandle<Option<Settled<T>>> {
         ctx.spawn(self.spec.clone(), async move |ctx| match self.drive(&ctx, on_decided).await {
             Driven::Settled(settled) => Ok(Some(settled)),
-            Driven::Told => Ok(None),
+            Driven::Delivered => Ok(None),
             Driven::Failed(failure) => Err(failure),
             Driven::Stopped { stopped, .. } => Err(stopped.into()),
         })

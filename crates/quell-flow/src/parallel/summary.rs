@@ -1,33 +1,44 @@
-//! What is known of a parallel step, and the summary of it that survives whatever happens.
+//! [`Summary`]: what is known of a parallel step, and written into the report whatever happens.
 
 use std::mem;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{Cause, CauseKind, RunContext, RunRef, RunStatus, Written};
+use quell::{Cause, CauseKind, RunContext, RunStatus, Written};
 
 use super::settled::{BranchRow, CountedAs, Settled, SummaryRecord};
+use super::stages::Stages;
 
-/// The rows of a step. When it is dropped, in whatever way, it writes the summary into the
-/// report, as far as known.
+/// The rows and the stages of the branches of a step. When it is dropped, in whatever way, it
+/// writes the summary into the report, as far as known.
 ///
 /// The body of a parallel step does not listen: on a stop it is polled once after its last branch
 /// ended, and on an abort not even that. A destructor runs in all cases.
-pub(super) struct Summary {
+pub(super) struct Summary<T> {
+    /// The step, whose row gets the summary.
     ctx: RunContext,
+    /// The name of the policy.
     policy: Arc<str>,
+    /// When the policy decided; none before.
     pub(super) decided_at: Option<SystemTime>,
+    /// The branch that decided, if one did.
     pub(super) decided_by: Option<usize>,
+    /// What the summary says of each branch. Behind while the branch runs, until a `refresh`.
     pub(super) rows: Vec<BranchRow>,
-    /// The runs of the branches that were started and have not ended.
-    pub(super) live: Vec<Option<RunRef>>,
+    /// Where each branch stands.
+    pub(super) stages: Stages<T>,
+    /// Whether the report has the whole summary, so that dropping it writes nothing.
     is_written: bool,
 }
 
-impl Summary {
-    pub(super) fn new(ctx: RunContext, policy: Arc<str>, rows: Vec<BranchRow>) -> Self {
-        let live = rows.iter().map(|_| None).collect();
-        Self { ctx, policy, decided_at: None, decided_by: None, rows, live, is_written: false }
+impl<T> Summary<T> {
+    pub(super) fn new(
+        ctx: RunContext,
+        policy: Arc<str>,
+        rows: Vec<BranchRow>,
+        stages: Stages<T>,
+    ) -> Self {
+        Self { ctx, policy, decided_at: None, decided_by: None, rows, stages, is_written: false }
     }
 
     /// Marks a branch that will not be started.
@@ -45,19 +56,17 @@ impl Summary {
 
     /// Brings the rows of the branches that run up to date.
     pub(super) fn refresh(&mut self) {
-        for (row, run) in self.rows.iter_mut().zip(&self.live) {
-            if let Some(run) = run {
-                row.copy_from(run);
-            }
+        for (branch, run) in self.stages.runs() {
+            self.rows[branch].copy_from(run);
         }
     }
 
     /// Writes the summary of a step that is settled, and yields what remains of it.
-    pub(super) fn close<T>(&mut self, values: Vec<Option<T>>) -> Settled<T> {
+    pub(super) fn close(&mut self, values: Vec<Option<T>>) -> Settled<T> {
         self.give_up_waiting();
-        let summary = self.take_summary();
-        let (rows, settled_at) = (Arc::clone(&summary.branches), summary.settled_at);
-        self.is_written = self.try_write(summary);
+        let record = self.take_record();
+        let (rows, settled_at) = (Arc::clone(&record.branches), record.settled_at);
+        self.is_written = self.try_write(record);
         if !self.is_written {
             // The summary has to say less than what is yielded.
             self.rows = rows.to_vec();
@@ -65,11 +74,11 @@ impl Summary {
         self.settle(values, rows, settled_at)
     }
 
-    pub(super) fn to_settled<T>(&self, values: Vec<Option<T>>) -> Settled<T> {
+    pub(super) fn to_settled(&self, values: Vec<Option<T>>) -> Settled<T> {
         self.settle(values, self.rows.as_slice().into(), self.settled_at())
     }
 
-    fn settle<T>(
+    fn settle(
         &self,
         values: Vec<Option<T>>,
         rows: Arc<[BranchRow]>,
@@ -82,7 +91,7 @@ impl Summary {
 
     /// Yields when the last branch ended, or the decision if that came later; if all have ended.
     fn settled_at(&self) -> Option<SystemTime> {
-        if self.live.iter().any(Option::is_some) {
+        if self.stages.any_running() {
             return None;
         }
         self.rows.iter().filter_map(|row| row.ended_at).chain(self.decided_at).max()
@@ -92,44 +101,43 @@ impl Summary {
     /// without rows.
     fn write(&mut self) {
         self.refresh();
-        for (row, run) in self.rows.iter_mut().zip(&self.live) {
-            if run.is_some() && row.status.is_terminal() {
+        for (branch, _) in self.stages.runs() {
+            let row = &mut self.rows[branch];
+            if row.status.is_terminal() {
                 // The step was stopped before it could look at the branch.
                 row.counted_as = CountedAs::Ignored;
             }
         }
         self.give_up_waiting();
-        let mut summary = self.take_summary();
-        if self.try_write(summary.clone()) {
+        let mut record = self.take_record();
+        if self.try_write(record.clone()) {
             return;
         }
-        for row in Arc::make_mut(&mut summary.branches) {
+        for row in Arc::make_mut(&mut record.branches) {
             (row.output, row.partial) = (None, None);
         }
-        if !self.try_write(summary.clone()) {
-            summary.branches_omitted = summary.branches.len();
-            summary.branches = Arc::default();
-            self.try_write(summary);
+        if !self.try_write(record.clone()) {
+            record.branches_omitted = record.branches.len();
+            record.branches = Arc::default();
+            self.try_write(record);
         }
     }
 
-    /// What was not started by now never is: the step was stopped, or its policy panicked.
+    /// Marks what still waits: the step was stopped, or its policy panicked, and nothing starts any
+    /// more. The bodies are dropped later: a destructor may panic, and the summary comes first.
     fn give_up_waiting(&mut self) {
-        let is_waiting = |row: &BranchRow| row.run.is_none() && row.status == RunStatus::Queued;
-        if !self.rows.iter().any(is_waiting) {
+        if !self.stages.any_waiting() {
             return;
         }
         let cause = self.ctx.run().row().cause;
         let cause = cause.map(|cause| Arc::new(cause.inherited(CauseKind::ParentStopped)));
-        for branch in 0..self.rows.len() {
-            if is_waiting(&self.rows[branch]) {
-                self.give_up(branch, CountedAs::Ignored, cause.clone());
-            }
+        for branch in self.stages.waiting() {
+            self.give_up(branch, CountedAs::Ignored, cause.clone());
         }
     }
 
-    /// Makes the summary of the rows, which are part of it then.
-    fn take_summary(&mut self) -> SummaryRecord {
+    /// Makes the record of the rows, which are part of it then.
+    fn take_record(&mut self) -> SummaryRecord {
         let decided_by = self.decided_by.and_then(|by| self.rows.get(by));
         SummaryRecord {
             policy: Arc::clone(&self.policy),
@@ -141,13 +149,13 @@ impl Summary {
         }
     }
 
-    fn try_write(&self, summary: SummaryRecord) -> bool {
-        let summary = summary.into_payload();
+    fn try_write(&self, record: SummaryRecord) -> bool {
+        let summary = record.into_payload();
         summary.is_ok_and(|summary| self.ctx.set_summary(summary) != Written::TooLarge)
     }
 }
 
-impl Drop for Summary {
+impl<T> Drop for Summary<T> {
     fn drop(&mut self) {
         if !self.is_written {
             self.write();
