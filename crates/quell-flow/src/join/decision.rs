@@ -1,4 +1,4 @@
-//! What a policy says when it has decided.
+//! [`Decision`]: what a policy decided.
 
 use std::error::Error;
 use std::fmt;
@@ -36,12 +36,12 @@ impl Decision {
         Self { verdict: Verdict::Values, losers, by: None }
     }
 
-    /// Decides that the step fails, with these words.
+    /// Decides that the step fails, with this message.
     pub fn failed(message: impl Into<Arc<str>>, losers: CauseKind) -> Self {
         Self { verdict: Verdict::Failed(message.into()), losers, by: None }
     }
 
-    /// What it comes to if all have ended and a policy has decided nothing.
+    /// Makes the decision of a step whose policy decided nothing although all branches ended.
     pub(crate) fn undecided(policy: &str) -> Self {
         let words = format!("policy `{policy}` decided nothing although all branches ended");
         Self::failed(words, CauseKind::RaceLost)
@@ -67,7 +67,7 @@ impl Decision {
 pub enum Verdict {
     /// The values of the branches that were Ok at the decision.
     Values,
-    /// The step fails, with these words.
+    /// The step fails, with this message.
     Failed(Arc<str>),
     /// The step fails, since too few branches can still be Ok.
     Unreachable(QuorumUnreachable),
@@ -84,7 +84,7 @@ impl Verdict {
     }
 }
 
-/// A quorum that cannot be reached any more, as of the first instant at which that is so.
+/// The failure of a quorum, as of the end that put it out of reach.
 ///
 /// # Examples
 ///
@@ -109,13 +109,13 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuorumUnreachable {
-    /// How many had to be Ok.
+    /// How many branches had to be Ok.
     pub wanted: usize,
-    /// How many were.
+    /// How many branches were Ok.
     pub ok: usize,
-    /// How many had not ended.
+    /// How many branches had not ended.
     pub open: usize,
-    /// How many there were.
+    /// How many branches the step had.
     pub branches: usize,
     /// The errors by then, in the order of declaration, quoted up to a bound.
     pub errors: Arc<str>,

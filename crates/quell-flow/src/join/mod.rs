@@ -1,4 +1,4 @@
-//! Policies: when a parallel step is decided, and how, from what has ended so far.
+//! [`Policy`] decides a parallel step from what has ended so far.
 //!
 //! A policy is a pure function. It reads no clock, starts nothing and stops nothing: it is asked
 //! once before anything runs, once after every branch that ends and once when its deadline is over,

@@ -49,9 +49,13 @@ use super::so_far::SoFar;
 /// # let _ = step;
 /// ```
 pub struct Policy<T> {
+    /// For reports, with its numbers.
     name: Arc<str>,
+    /// The pure function.
     decide: Arc<Decide<T>>,
+    /// After which time from the start of the step it is asked once more.
     deadline: Option<Duration>,
+    /// The time between two starts.
     stagger: Option<Duration>,
 }
 
@@ -69,49 +73,50 @@ impl<T: 'static> Policy<T> {
         Self { name: name.into(), decide: Arc::new(decide), deadline: None, stagger: None }
     }
 
-    /// Has the policy asked once more at so long after the start of the step, if it has not decided
-    /// by then; [`SoFar::is_over`] tells. It stops nobody by itself. Defaults to never. Zero asks
-    /// so before anything starts.
+    /// Asks the policy once more at this time after the start of the step, if it has not decided by
+    /// then; [`SoFar::is_over`] is true then. The deadline stops nothing by itself. Defaults to
+    /// none. Zero asks so before anything starts.
     #[must_use]
     pub fn deadline(mut self, time: Duration) -> Self {
         self.deadline = Some(time);
         self
     }
 
-    /// Starts branches one after another: the next at so long after the latest start, or as soon
-    /// as none that was started still runs. Defaults to all at once, as does zero.
+    /// Starts branches one after another: the next at this time after the latest start, or as soon
+    /// as no branch runs. Defaults to all at once, as does zero.
     #[must_use]
     pub fn stagger(mut self, time: Duration) -> Self {
         self.stagger = Some(time);
         self
     }
 
-    /// Wants every branch: decided when all are Ok, or at the first failure.
+    /// Needs every branch: decided when all are Ok, or at the first failure.
     pub fn all() -> Self {
         Self::new("all", rules::all)
     }
 
-    /// Waits for every branch, whatever it says; never fails.
+    /// Waits for every branch, Ok or not. Never fails.
     pub fn settle() -> Self {
         Self::new("settle", rules::settle)
     }
 
-    /// Wants one branch: decided at the first that is Ok, or when none is left that could be.
+    /// Needs one branch: decided at the first that is Ok, or when all have ended and none is.
     pub fn first_success() -> Self {
         Self::new("first_success", rules::first_success)
     }
 
-    /// Takes the first branch that ends, whatever it says; the step fails if that one failed, and
-    /// if every branch was skipped.
+    /// Takes the first branch that ends, Ok or failed. The step fails if that branch failed, and if
+    /// every branch was skipped.
     pub fn first_settled() -> Self {
         Self::new("first_settled", rules::first_settled)
     }
 
-    /// Wants so many branches: decided when that many are Ok, or, for [`QuorumUnreachable`], at the
-    /// end of the branch after which that many cannot be. Branches that are stopped then have the
+    /// Needs `wanted` branches: decided when that many are Ok, or, with [`QuorumUnreachable`], at
+    /// the end that puts the quorum out of reach. The step then stops the other branches with the
     /// cause `SiblingFailed`.
     ///
-    /// Zero is decided before anything starts, and so is more than there are branches.
+    /// A quorum of zero, and one of more than there are branches, is decided before anything
+    /// starts.
     ///
     /// # Examples
     ///
@@ -153,8 +158,8 @@ impl<T: 'static> Policy<T> {
         Self::new(format!("quorum({wanted})"), decide)
     }
 
-    /// Decides for what has ended as soon as a predicate over it is true. It is asked before
-    /// anything runs, too. The step fails if every branch has ended and it is not.
+    /// Takes what has ended as soon as a predicate over it is true. The step asks the predicate
+    /// before anything runs, too. It fails if every branch has ended and the predicate is false.
     pub fn until<F>(is_enough: F) -> Self
     where
         F: Fn(&SoFar<'_, T>) -> bool + Send + Sync + 'static,
@@ -162,18 +167,17 @@ impl<T: 'static> Policy<T> {
         Self::new("until", move |so_far| rules::until(is_enough(so_far), so_far))
     }
 
-    /// Takes what has ended by so long after the start of the step, or when all have; fails if by
-    /// then fewer than `min` branches are Ok.
+    /// Takes what has ended when all branches have, or at `deadline` after the start of the step.
+    /// Fails if fewer than `min` branches are Ok then.
     ///
-    /// A deadline of zero is over before anything starts; a `min` of zero never fails.
+    /// A deadline of zero is over before anything starts. A `min` of zero never fails.
     pub fn best_effort(deadline: Duration, min: usize) -> Self {
         let name = format!("best_effort({}, {min})", humantime::format_duration(deadline));
         Self::new(name, move |so_far| rules::best_effort(min, so_far)).deadline(deadline)
     }
 
-    /// Wants one branch as [`first_success`](Self::first_success) does, and starts the next only
-    /// after a delay, or as soon as none that was started still runs. A delay of zero starts all
-    /// at once.
+    /// Needs one branch as [`first_success`](Self::first_success) does, and starts the next branch
+    /// only after `delay`, or as soon as no branch runs. A delay of zero starts all at once.
     ///
     /// # Examples
     ///

@@ -35,8 +35,8 @@ pub(super) fn first_settled<T>(so_far: &SoFar<'_, T>) -> Option<Decision> {
     }
 }
 
-/// Decided by the end that made it so: the last success that was needed, or the first end that was
-/// one too many without.
+/// The branch that decides is the one whose end made the difference: the last success that was
+/// needed, or the first end without success that was one too many.
 pub(super) fn quorum<T>(wanted: usize, so_far: &SoFar<'_, T>) -> Option<Decision> {
     let at = |nth: Option<usize>, is_ok: bool| {
         let mut ends = so_far.ended.iter().filter(|one| matches!(one.end, End::Ok(_)) == is_ok);
@@ -88,8 +88,8 @@ pub(super) fn best_effort<T>(min: usize, so_far: &SoFar<'_, T>) -> Option<Decisi
     Some(if so_far.all_ended() { last_decides(so_far, decision) } else { decision })
 }
 
-/// Finds the first branch of a kind. Whoever asks does so after every end, so that only the last
-/// one is news; all are looked at when there will be no more.
+/// Finds the first branch of a kind. The driver asks after every end, so only the last end can be
+/// new; when all have ended, a policy that is tested on its own may see several for the first time.
 fn find<'a, T>(so_far: &SoFar<'a, T>, is_wanted: impl Fn(&End<T>) -> bool) -> Option<&'a Ended<T>> {
     let last = so_far.ended.last().map_or(&[][..], std::slice::from_ref);
     let news = if so_far.all_ended() { so_far.ended } else { last };

@@ -91,8 +91,8 @@ impl<T> Ended<T> {
     }
 }
 
-/// What a branch that has ended counts as. A branch that was stopped counts as the step's words
-/// for timeouts and cancels say.
+/// What a branch that has ended counts as. For a branch that was stopped alone,
+/// [`OnTimeout`](crate::OnTimeout) and [`OnCancelled`](crate::OnCancelled) say so.
 ///
 /// # Examples
 ///
@@ -106,8 +106,8 @@ impl<T> Ended<T> {
 pub enum End<T> {
     /// It has a value.
     Ok(T),
-    /// It failed, with these words.
+    /// It failed, with this message.
     Failed(Arc<str>),
-    /// It is as if it had not been there.
+    /// The policy counts it as ended, and neither as Ok nor as failed.
     Skipped,
 }

@@ -26,12 +26,19 @@ use super::options::{OnCancelled, OnTimeout};
 /// ```
 #[must_use = "a branch does nothing until its step is run"]
 pub struct Branch<T> {
+    /// The name of its run, and of its row.
     pub(super) name: Arc<str>,
+    /// Its work, until it starts.
     pub(super) body: Body<T>,
+    /// Its own timeout; none for the step's default, as with all that follow.
     pub(super) timeout: Option<Duration>,
+    /// Its own time between stop and abort.
     pub(super) grace: Option<Duration>,
+    /// Its own idle limit.
     pub(super) idle: Option<Duration>,
+    /// What it counts as when its timeout or idle limit fires.
     pub(super) on_timeout: Option<OnTimeout<T>>,
+    /// What it counts as when a caller cancels it alone.
     pub(super) on_cancelled: Option<OnCancelled>,
 }
 
@@ -70,8 +77,8 @@ impl<T> Branch<T> {
         self
     }
 
-    /// Bounds the time without a sign of life in it. Defaults to that of the step's branches. Zero
-    /// stops it as soon as it starts.
+    /// Sets its idle limit: the longest time without a sign of life. Defaults to that of the step's
+    /// branches. Zero stops it as soon as it starts.
     pub fn idle(mut self, time: Duration) -> Self {
         self.idle = Some(time);
         self
@@ -87,17 +94,17 @@ impl<T> Branch<T> {
         Self { timeout, grace, idle, ..self }
     }
 
-    /// Sets what it counts as if it reaches its timeout or idle limit. Defaults to the word for
-    /// the step's branches.
-    pub fn on_timeout(mut self, word: OnTimeout<T>) -> Self {
-        self.on_timeout = Some(word);
+    /// Sets its outcome when its timeout or idle limit fires. Defaults to that of the step's
+    /// branches.
+    pub fn on_timeout(mut self, counts_as: OnTimeout<T>) -> Self {
+        self.on_timeout = Some(counts_as);
         self
     }
 
-    /// Sets what it counts as if somebody cancels it, and it alone. Defaults to the word for the
-    /// step's branches.
-    pub fn on_cancelled(mut self, word: OnCancelled) -> Self {
-        self.on_cancelled = Some(word);
+    /// Sets its outcome when a caller cancels this branch alone. Defaults to that of the step's
+    /// branches.
+    pub fn on_cancelled(mut self, counts_as: OnCancelled) -> Self {
+        self.on_cancelled = Some(counts_as);
         self
     }
 }

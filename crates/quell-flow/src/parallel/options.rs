@@ -1,9 +1,9 @@
-//! The words of a parallel step: what a stopped branch counts as, what becomes of the losers, and
-//! when what follows may start.
+//! The options of a parallel step: what a stopped branch counts as, what happens to the losers, and
+//! when the next step may start.
 
 use serde::Serialize;
 
-/// What a branch counts as that reached its own timeout or idle limit.
+/// What a branch counts as when its timeout or idle limit fires.
 ///
 /// # Examples
 ///
@@ -20,15 +20,15 @@ pub enum OnTimeout<T> {
     /// As a branch that failed.
     #[default]
     Fail,
-    /// As if it had not been there.
+    /// As if the step did not have the branch.
     Skip,
-    /// As a branch that is Ok with its partial value; as if it had not been there if it left none.
+    /// As a branch that is Ok with its partial value, or like `Skip` if it left none.
     Partial,
     /// As a branch that is Ok with this value.
     Default(T),
 }
 
-/// What a branch counts as that somebody cancelled, and it alone.
+/// What a branch counts as when a caller cancels this branch alone.
 ///
 /// # Examples
 ///
@@ -44,14 +44,14 @@ pub enum OnCancelled {
     /// As a branch that failed.
     #[default]
     Fail,
-    /// As if it had not been there.
+    /// As if the step did not have the branch.
     Skip,
-    /// As a branch that is Ok with its partial value; as if it had not been there if it left none.
+    /// As a branch that is Ok with its partial value, or like `Skip` if it left none.
     Partial,
 }
 
-/// What becomes of the branches that still run when the step is decided. One that was not started
-/// never is.
+/// What happens to the branches that still run when the step is decided. A branch that still waits
+/// never starts, whatever this says.
 ///
 /// # Examples
 ///
@@ -64,17 +64,18 @@ pub enum OnCancelled {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OnLoser {
-    /// It is stopped, with the cause that the policy names and within its own grace.
+    /// The step stops the branch, with the cause that the policy names and within the grace of the
+    /// branch.
     #[default]
     Cancel,
-    /// It goes on to its end, which changes nothing.
+    /// The branch runs to its end, which changes nothing.
     LetFinish,
-    /// It leaves the step and becomes a root of its own, with its own timeout. One that is stopping
-    /// already stays and ends first.
+    /// The branch leaves the step and becomes a root, with its own timeout. A branch that is
+    /// already stopping stays and ends first.
     Detach,
 }
 
-/// When what follows a parallel step may start.
+/// When the next step may start.
 ///
 /// # Examples
 ///
@@ -91,6 +92,6 @@ pub enum StartNext {
     #[default]
     Settled,
     /// When the outcome is known. Losers that still run stay attached to the step, and the step to
-    /// the run around it, which does not end before them.
+    /// its parent, which does not end before them.
     Decided,
 }

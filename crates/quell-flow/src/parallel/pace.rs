@@ -1,4 +1,4 @@
-//! When the next branch may start, and when the policy is asked although nothing ended.
+//! [`Pace`]: when the next branch may start, and when the policy is asked although nothing ended.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -9,14 +9,17 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The times of one step, from its start.
 pub(super) struct Pace {
+    /// When the driver was made: monotonic times count from here.
     started: Instant,
+    /// When the step started, as its report says: wall times count from here.
     started_at: SystemTime,
     /// When the policy is asked once more; none if it was, or never is.
     deadline: Option<Instant>,
+    /// The time between two starts; none to start all at once.
     stagger: Option<Duration>,
-    /// Before which no branch starts while another runs.
+    /// Before this instant no branch starts while another runs. Set at every staggered start.
     next_start: Option<Instant>,
-    /// Made when there is something to wait for: most steps wait for their branches alone.
+    /// Made at the first wait for an instant: most steps wait for their branches alone.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -27,7 +30,7 @@ impl Pace {
         stagger: Option<Duration>,
     ) -> Self {
         let started = Instant::now();
-        // What is beyond the end of time never comes.
+        // A deadline that no clock can represent never comes.
         let deadline = deadline.and_then(|time| started.checked_add(time));
         Self { started, started_at, deadline, stagger, next_start: None, timer: None }
     }
@@ -37,7 +40,7 @@ impl Pace {
         self.started_at + self.started.elapsed()
     }
 
-    /// Tells once that the deadline of the policy is over.
+    /// Tells whether the deadline of the policy is over; true only once.
     pub(super) fn take_deadline(&mut self) -> bool {
         self.deadline.take_if(|deadline| *deadline <= Instant::now()).is_some()
     }
@@ -68,4 +71,5 @@ impl Pace {
     }
 }
 
+/// Stands for a time between two starts that no clock can represent: 114 years.
 const FOR_EVER: Duration = Duration::from_hours(1_000_000);

@@ -1,4 +1,4 @@
-//! What remains of a parallel step.
+//! [`Settled`]: what remains of a parallel step, with a [`BranchRow`] per branch.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,8 +9,8 @@ use quell::{
 };
 use serde::{Serialize, Serializer};
 
-/// A parallel step that was decided for values, and in which every branch has ended, unless it
-/// lets what follows start before.
+/// A parallel step that was decided for values. Every branch has ended, unless the next step
+/// started at the decision.
 ///
 /// # Examples
 ///
@@ -140,9 +140,11 @@ impl BranchRow {
         }
     }
 
-    /// Takes over what the run says of itself, and tells whether it is quiescent; the rest is the
-    /// step's to say. Most branches have no children: their row is all there is.
+    /// Copies what the run reports of itself, and tells whether it is quiescent. The driver fills
+    /// in the rest.
     pub(crate) fn copy_from(&mut self, run: &RunRef) -> bool {
+        // Most branches have no children, and their own row is all there is: a report of the whole
+        // tree costs several times as much.
         if run.children().is_empty() {
             let row = run.row();
             self.attempts = u32::from(row.started_at.is_some());
@@ -206,7 +208,7 @@ fn attempts(report: &RunReport) -> u32 {
     u32::try_from(made).unwrap_or(u32::MAX).max(started)
 }
 
-/// What a branch counted as in the eyes of the policy.
+/// What a branch counted as for the policy.
 ///
 /// # Examples
 ///
@@ -236,15 +238,20 @@ pub enum CountedAs {
     Ignored,
 }
 
-/// What the report says of how a parallel step came out.
+/// The summary of a parallel step, as its text in the report.
 #[derive(Clone, Serialize)]
 pub(crate) struct SummaryRecord {
+    /// The name of the policy.
     pub(crate) policy: Arc<str>,
+    /// When the policy decided, if it did.
     #[serde(serialize_with = "wall")]
     pub(crate) decided_at: Option<SystemTime>,
+    /// When the last branch ended, if all have.
     #[serde(serialize_with = "wall")]
     pub(crate) settled_at: Option<SystemTime>,
+    /// The name of the branch that decided, if one did.
     pub(crate) decided_by: Option<Arc<str>>,
+    /// Every branch, in the order of declaration.
     pub(crate) branches: Arc<[BranchRow]>,
     /// Rows that were left out, because the summary would have been over its bound.
     #[serde(skip_serializing_if = "is_zero")]
@@ -252,8 +259,9 @@ pub(crate) struct SummaryRecord {
 }
 
 impl SummaryRecord {
-    /// Makes the payload. Few read it, and to write a row takes as long as to run an empty branch:
-    /// the text is made for the first reader, unless only the text can tell that it fits.
+    /// Makes the payload. Its text is written for the first reader, since few read it and to write
+    /// a row takes as long as to run an empty branch; at once only if the estimate is over the
+    /// bound, so that the text itself has to show whether it fits.
     pub(crate) fn into_payload(self) -> Result<Payload, PayloadError> {
         let bytes_max = self.bytes_max();
         if bytes_max <= limits::PAYLOAD_BYTES_MAX {

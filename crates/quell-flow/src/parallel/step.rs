@@ -18,12 +18,12 @@ use crate::join::Policy;
 
 /// A parallel step: a run of kind `step` whose children are its branches, of kind `branch`.
 ///
-/// The step is *decided* when its policy knows the outcome; branches that still run are then
-/// stopped, unless [`on_loser`](Self::on_loser) says otherwise. It is *settled*, and returns only
-/// then unless [`start_next`](Self::start_next) says otherwise, when every branch has ended. A
-/// branch that reaches its own timeout is stopped gracefully; the others are not disturbed. What
-/// ends after the decision is recorded and changes nothing. A stop from outside beats any policy.
-/// A branch that is to be tried again has a body made by [`Retry::body`](crate::Retry::body).
+/// The step is *decided* when its policy knows the outcome. The step then stops the branches that
+/// still run, unless [`on_loser`](Self::on_loser) says otherwise. It is *settled* when every branch
+/// has ended, and returns only then, unless [`start_next`](Self::start_next) says otherwise. The
+/// timeout of one branch stops that branch gracefully and does not disturb the others. The report
+/// records what ends after the decision; it changes nothing. A stop from outside beats any policy.
+/// To try a branch again, make its body with [`Retry::body`](crate::Retry::body).
 ///
 /// # Examples
 ///
@@ -52,20 +52,33 @@ use crate::join::Policy;
 /// ```
 #[must_use = "a parallel step does nothing until it is run"]
 pub struct Parallel<T> {
-    pub(super) spec: RunSpec,
+    /// The run of the step itself.
+    spec: RunSpec,
+    /// When the step is decided, and how.
     pub(super) policy: Policy<T>,
+    /// How many branches run at once; none for all of them.
     pub(super) limit: Option<usize>,
+    /// The timeout of a branch that names none.
     pub(super) timeout: Option<Duration>,
+    /// The grace of a branch that names none.
     pub(super) grace: Option<Duration>,
+    /// The idle limit of a branch that names none.
     pub(super) idle: Option<Duration>,
+    /// Makes the default of a branch's `on_timeout`. A function, since a `T` need not be `Clone`.
     pub(super) on_timeout: Box<dyn Fn() -> OnTimeout<T> + Send>,
+    /// The default of a branch's `on_cancelled`.
     pub(super) on_cancelled: OnCancelled,
+    /// What happens to the branches that run at the decision.
     pub(super) on_loser: OnLoser,
+    /// Whether `run` returns when the step is settled or when it is decided.
     pub(super) start_next: StartNext,
+    /// Makes a value of the partial output of a stopped branch.
     pub(super) partial_from: Box<PartialFrom<T>>,
+    /// The branches, in the order of declaration.
     pub(super) branches: Vec<Branch<T>>,
 }
 
+/// Makes a value of a partial output, if it can.
 pub(super) type PartialFrom<T> = dyn Fn(Payload) -> Option<T> + Send;
 
 impl<T: Send + 'static> Parallel<T> {
@@ -74,8 +87,8 @@ impl<T: Send + 'static> Parallel<T> {
         Self::of(RunSpec::step(name))
     }
 
-    /// Takes the spec of the step itself, for what [`new`](Self::new) leaves out: its own timeout,
-    /// grace, labels.
+    /// Makes a step without branches from the spec of its run, which sets the timeout, the grace
+    /// and the labels of the step itself.
     pub fn of(spec: RunSpec) -> Self {
         Self {
             spec,
@@ -99,70 +112,71 @@ impl<T: Send + 'static> Parallel<T> {
         self
     }
 
-    /// Bounds how many branches run at once; the others wait, in the order of declaration.
+    /// Bounds how many branches run at once. The others wait, in the order of declaration.
     /// Defaults to no bound. Zero counts as one.
     ///
-    /// A branch gives its place back when it is quiescent: one that was abandoned keeps it for as
-    /// long as something of it executes.
+    /// A branch gives its place back when it is quiescent. A branch that was abandoned keeps its
+    /// place for as long as something of it executes.
     pub fn limit(mut self, branches: usize) -> Self {
         self.limit = Some(branches.max(1));
         self
     }
 
-    /// Sets the timeout of branches that name none, from the start of each. Defaults to none.
-    /// Zero stops a branch as soon as it starts.
+    /// Sets the timeout of the branches that name none, from the start of each branch. Defaults to
+    /// none. Zero stops a branch as soon as it starts.
     pub fn branch_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Sets the time between stop and abort of branches that name none. Defaults to the engine's
-    /// (5 s). Zero drops the body at once.
+    /// Sets the time between stop and abort for the branches that name none. Defaults to the
+    /// engine's (5 s). Zero drops the body at once.
     pub fn branch_grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
         self
     }
 
-    /// Bounds the time without a sign of life in branches that name no such limit. Defaults to
-    /// none. Zero stops a branch as soon as it starts.
+    /// Sets the idle limit of the branches that name none: the longest time without a sign of life.
+    /// Defaults to none. Zero stops a branch as soon as it starts.
     pub fn branch_idle(mut self, time: Duration) -> Self {
         self.idle = Some(time);
         self
     }
 
-    /// Sets what a branch counts as that reached its timeout or idle limit. Defaults to
+    /// Sets the outcome of a branch whose timeout or idle limit fires. Defaults to
     /// [`OnTimeout::Fail`]. For a `T` that is not `Clone`, see [`Branch::on_timeout`].
-    pub fn on_branch_timeout(mut self, word: OnTimeout<T>) -> Self
+    pub fn on_branch_timeout(mut self, counts_as: OnTimeout<T>) -> Self
     where
         T: Clone,
     {
-        self.on_timeout = Box::new(move || word.clone());
+        self.on_timeout = Box::new(move || counts_as.clone());
         self
     }
 
-    /// Sets what a branch counts as that somebody cancelled, and it alone. Defaults to
+    /// Sets the outcome of a branch that a caller cancels alone. Defaults to
     /// [`OnCancelled::Fail`].
-    pub fn on_branch_cancelled(mut self, word: OnCancelled) -> Self {
-        self.on_cancelled = word;
+    pub fn on_branch_cancelled(mut self, counts_as: OnCancelled) -> Self {
+        self.on_cancelled = counts_as;
         self
     }
 
-    /// Sets what becomes of the branches that still run at the decision. Defaults to
+    /// Sets what happens to the branches that still run at the decision. Defaults to
     /// [`OnLoser::Cancel`].
-    pub fn on_loser(mut self, word: OnLoser) -> Self {
-        self.on_loser = word;
+    pub fn on_loser(mut self, on_loser: OnLoser) -> Self {
+        self.on_loser = on_loser;
         self
     }
 
     /// Sets when [`run`](Self::run) returns. Defaults to [`StartNext::Settled`].
-    pub fn start_next(mut self, word: StartNext) -> Self {
-        self.start_next = word;
+    pub fn start_next(mut self, start_next: StartNext) -> Self {
+        self.start_next = start_next;
         self
     }
 
-    /// Sets how a value is made of what a stopped branch had set as its output, and, if its body
-    /// returned none, of the list of what it emitted; see [`RunRef::partial_output`]. Defaults to
-    /// not at all: only what bodies return counts. It matters where the word is `Partial`.
+    /// Sets the function that makes a value of a stopped branch's partial output: what the branch
+    /// had set as its output, or, if its body returned nothing, the list of what it emitted; see
+    /// [`RunRef::partial_output`]. Defaults to none: only what bodies return counts. It is called
+    /// where [`OnTimeout::Partial`] or [`OnCancelled::Partial`] applies.
     ///
     /// [`RunRef::partial_output`]: quell::RunRef::partial_output
     pub fn partial_from(mut self, make: impl Fn(Payload) -> Option<T> + Send + 'static) -> Self {
@@ -219,10 +233,11 @@ impl<T: Send + 'static> Parallel<T> {
         if self.start_next == StartNext::Settled {
             return whole(self.spawn(ctx, Box::new(drop)).await?);
         }
-        let (tell, told) = oneshot::channel();
-        let step = self.spawn(ctx, Box::new(move |outcome| drop(tell.send(outcome))));
-        // What was told first: a step that told ends without a value.
-        match select(told, step).await {
+        let (sender, decided) = oneshot::channel();
+        let step = self.spawn(ctx, Box::new(move |outcome| drop(sender.send(outcome))));
+        // The channel first: when both are ready, the step has ended without a value because it
+        // had delivered the outcome.
+        match select(decided, step).await {
             Either::Left((Ok(outcome), step)) => {
                 step.into_ref();
                 outcome
@@ -242,7 +257,7 @@ impl<T: Send + 'static> Parallel<T> {
     }
 
     /// Runs the branches as children of `ctx`, whose run is the step. It does not listen to stops.
-    /// If the next step starts at the decision, the outcome is told then.
+    /// If the next step starts at the decision, `on_decided` gets the outcome then.
     ///
     /// # Cancel safety
     ///
@@ -253,7 +268,7 @@ impl<T: Send + 'static> Parallel<T> {
     }
 }
 
-/// Who hears of the outcome of a step that is decided and not settled.
+/// Gets the outcome of a step that is decided and not settled.
 pub(crate) type OnDecided<T> = Box<dyn FnOnce(Result<Settled<T>, Failure>) + Send>;
 
 impl<T> fmt::Debug for Parallel<T> {
