@@ -10,6 +10,37 @@ use super::after::RetryAfter;
 use super::options::Retry;
 use crate::times::timed;
 
+/// One attempt, as its body gets it from [`Retry::run_with`] and [`Retry::body_with`].
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::Attempt;
+///
+/// /// Asks for less after every failure.
+/// fn page_len(attempt: &Attempt<usize>) -> usize {
+///     attempt.state >> (attempt.number - 1)
+/// }
+/// # let _ = page_len;
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Attempt<S> {
+    /// Its number, from 1.
+    pub number: u32,
+    /// How many attempts there are at most.
+    pub attempts_max: u32,
+    /// A clone of the state that all attempts share.
+    pub state: S,
+}
+
+impl<S> Attempt<S> {
+    /// Tells whether no other attempt follows this one, however it ends.
+    pub const fn is_last(&self) -> bool {
+        self.number >= self.attempts_max
+    }
+}
+
 /// The label under which an attempt carries the names of earlier ones that were abandoned and still
 /// execute.
 ///
@@ -34,16 +65,18 @@ impl Retry {
         body: Arc<F>,
     ) -> Result<T, Failure>
     where
-        F: Fn(RunContext) -> Fut + Send + Sync + 'static,
+        F: Fn(RunContext, u32) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, Failure>> + Send + 'static,
         T: Send + 'static,
     {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
-        let mut made = Attempts { ctx: ctx.clone(), last: None, restless: Vec::new() };
+        let mut made = Attempts { ctx: ctx.clone(), last: None, non_quiescent: Vec::new() };
         for number in 1.. {
+            // The run may have been stopped while nothing of it was awaited.
             ctx.checkpoint()?;
             let body = Arc::clone(&body);
-            let attempt = ctx.spawn(self.spec(number, &mut made), move |ctx| body(ctx));
+            let attempt = ctx.spawn(self.spec(number, &mut made), move |ctx| body(ctx, number));
+            // Before the wait: if this future is dropped in it, `made` still has the output.
             made.last = Some(attempt.run().clone());
             let outcome = attempt.outcome().await;
             made.note_end();
@@ -52,7 +85,7 @@ impl Retry {
                 Next::Try(failure) => failure,
             };
             let asked = RetryAfter::of(&failure).map_or(Duration::ZERO, RetryAfter::after);
-            let pause = self.backoff.delay(number, seed).max(asked);
+            let pause = self.pauses.after(number, &failure, seed).max(asked);
             if !pause.is_zero() {
                 ctx.run_until_stopped(tokio::time::sleep(pause)).await?;
             }
@@ -63,7 +96,7 @@ impl Retry {
     fn spec(&self, number: u32, made: &mut Attempts) -> RunSpec {
         let spec = RunSpec::attempt(format!("attempt {number}"));
         let spec = timed(spec, self.timeout, self.grace, None);
-        match made.still_restless() {
+        match made.still_executing() {
             Some(names) => spec.label(ABANDONED_ATTEMPTS, names),
             None => spec,
         }
@@ -98,17 +131,21 @@ impl Retry {
 
 /// What follows from the end of an attempt.
 enum Next<T> {
+    /// The run ends like this.
     Return(Result<T, Failure>),
+    /// Another attempt, after this failure.
     Try(Failure),
 }
 
 /// The attempts that were made. When it is dropped, in whatever way, the output of the last one
 /// becomes that of the run.
 struct Attempts {
+    /// The run that is retried.
     ctx: RunContext,
+    /// The latest attempt; none before the first.
     last: Option<RunRef>,
-    /// Those that had ended and were not quiescent then.
-    restless: Vec<RunRef>,
+    /// The attempts that had ended and were not quiescent then.
+    non_quiescent: Vec<RunRef>,
 }
 
 impl Attempts {
@@ -123,14 +160,14 @@ impl Attempts {
     }
 
     fn note_end(&mut self) {
-        let is_restless = |run: &&RunRef| !run.report().quiescent;
-        self.restless.extend(self.last.as_ref().filter(is_restless).cloned());
+        let is_non_quiescent = |run: &&RunRef| !run.report().quiescent;
+        self.non_quiescent.extend(self.last.as_ref().filter(is_non_quiescent).cloned());
     }
 
-    /// Names those that still execute, the first ones if there are many.
-    fn still_restless(&mut self) -> Option<String> {
-        self.restless.retain(|run| !run.report().quiescent);
-        let names = self.restless.iter().take(NAMES_MAX).map(RunRef::name);
+    /// Yields the names of the attempts that still execute, the first ones if there are many.
+    fn still_executing(&mut self) -> Option<String> {
+        self.non_quiescent.retain(|run| !run.report().quiescent);
+        let names = self.non_quiescent.iter().take(NAMES_MAX).map(RunRef::name);
         let names = names.collect::<Vec<_>>().join(", ");
         Some(names).filter(|names| !names.is_empty())
     }
@@ -140,7 +177,7 @@ impl Drop for Attempts {
     fn drop(&mut self) {
         let Some(last) = &self.last else { return };
         let report = last.report();
-        // One that is too late is in the report of the attempt.
+        // An output that the run refuses, because it is too late, is in the report of the attempt.
         if let Some(output) = report.output.clone().or_else(|| report.partial.clone()) {
             self.ctx.set_output(output);
         }

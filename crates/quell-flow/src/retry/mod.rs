@@ -1,4 +1,4 @@
-//! Trying again: attempts that never overlap, and never outlive a stop.
+//! [`Retry`]: attempts that never overlap, and never outlive a stop.
 //!
 //! Attempts are runs of kind `attempt`, children of the run that is retried. The next one starts
 //! when the last is quiescent; or abandoned, in which case it is terminal, so that whatever it
@@ -12,6 +12,6 @@ mod backoff;
 mod options;
 
 pub use after::RetryAfter;
-pub use attempts::ABANDONED_ATTEMPTS;
+pub use attempts::{ABANDONED_ATTEMPTS, Attempt};
 pub use backoff::Backoff;
 pub use options::Retry;

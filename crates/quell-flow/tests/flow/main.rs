@@ -28,5 +28,6 @@ mod plan_yaml;
 mod policies;
 mod policy_outcomes;
 mod retries;
+mod retry_bodies;
 mod support;
 mod teams;

@@ -18,12 +18,12 @@ use crate::support::{
 };
 
 /// Three attempts, with pauses of one and two seconds.
-fn thrice() -> Retry {
+pub(crate) fn thrice() -> Retry {
     Retry::new(3).backoff(Backoff::exponential(secs(1)).without_jitter())
 }
 
 /// Runs a workflow that is tried; yields how it came out, and its report.
-async fn tried<F, Fut>(retry: Retry, body: F) -> (Result<u32, String>, Arc<RunReport>)
+pub(crate) async fn tried<F, Fut>(retry: Retry, body: F) -> (Result<u32, String>, Arc<RunReport>)
 where
     F: Fn(RunContext) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<u32, Failure>> + Send + 'static,
@@ -37,12 +37,15 @@ where
     (outcome, report)
 }
 
-fn attempts(report: &RunReport) -> Vec<&RunRow> {
+pub(crate) fn attempts(report: &RunReport) -> Vec<&RunRow> {
     report.rows.iter().filter(|row| row.kind == RunKind::Attempt).collect()
 }
 
 /// A body that fails after a second until its nth call, and counts itself.
-fn ok_at(nth: usize, witness: &Witness) -> impl Fn(RunContext) -> Body + Send + Sync + use<> {
+pub(crate) fn ok_at(
+    nth: usize,
+    witness: &Witness,
+) -> impl Fn(RunContext) -> Body + Send + Sync + use<> {
     let witness = witness.clone();
     move |_| {
         let inside = witness.enter();
@@ -55,7 +58,7 @@ fn ok_at(nth: usize, witness: &Witness) -> impl Fn(RunContext) -> Body + Send + 
     }
 }
 
-type Body = futures::future::BoxFuture<'static, Result<u32, Failure>>;
+pub(crate) type Body = futures::future::BoxFuture<'static, Result<u32, Failure>>;
 
 #[tokio::test(start_paused = true)]
 async fn i19_attempts_are_children_that_never_overlap_and_pauses_double() {
