@@ -42,7 +42,7 @@ pub struct Lifecycle {
     body: Body,
     children: u32,
     work: u32,
-    restless: i32,
+    non_quiescent: i32,
     had_children: bool,
     /// The last child of a stopped run ended before it was known whether its body listens.
     owes_poll: bool,
@@ -105,7 +105,7 @@ pub enum Input {
         /// It failed, and nobody holds its handle (D5).
         unseen_failure: bool,
         /// It ended non-quiescent.
-        restless: bool,
+        non_quiescent: bool,
     },
     /// The handle of a child that had failed was dropped unread (D5).
     ChildDisowned,
@@ -385,7 +385,7 @@ impl Lifecycle {
             body: Body::Waiting,
             children: 0,
             work: 0,
-            restless: 0,
+            non_quiescent: 0,
             had_children: false,
             owes_poll: false,
             hooks_wait: false,
@@ -412,9 +412,9 @@ impl Lifecycle {
                     out.refused = true;
                 }
             }
-            Input::ChildEnded { unseen_failure, restless } => {
+            Input::ChildEnded { unseen_failure, non_quiescent } => {
                 self.child_failed |= unseen_failure;
-                self.restless += i32::from(restless);
+                self.non_quiescent += i32::from(non_quiescent);
                 self.on_child_gone(now, &mut out);
             }
             Input::ChildLeft => self.on_child_gone(now, &mut out),
@@ -516,7 +516,7 @@ impl Lifecycle {
     /// Tells whether the run has ended and nothing of its subtree executes.
     pub fn is_quiescent(&self) -> bool {
         self.ended.is_some()
-            && self.restless == 0
+            && self.non_quiescent == 0
             && self.work == 0
             && self.body == Body::Ended
             && self.children == 0
@@ -602,7 +602,7 @@ impl Lifecycle {
 
     fn on_piece_quiesced(&mut self, out: &mut Effects) {
         // May precede the `ChildEnded` of the same child: the sum is what counts.
-        self.restless -= 1;
+        self.non_quiescent -= 1;
         out.quiesced = self.is_quiescent();
     }
 

@@ -16,7 +16,7 @@ use crate::failure::{Failure, RunError, RunFailure, SubmitError};
 use crate::foreign;
 use crate::log::stream::EventStream;
 use crate::node::flags;
-use crate::node::step::Note;
+use crate::node::step::StopOrigin;
 use crate::node::{Node, Reader, State};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
@@ -143,7 +143,7 @@ impl<T: Send + 'static> RunHandle<T> {
                 continue;
             }
             let removed = state.waiters.remove(&mut self.key);
-            state.reader = Reader::Gone;
+            state.reader = Reader::ChildEnd;
             let (task, left) = (state.let_task_go(), Left::take(&mut state));
             drop(state);
             (self.read, self.taken) = (true, true);
@@ -272,8 +272,8 @@ impl<T> Drop for RunHandle<T> {
             let task = state.let_task_go();
             let value = state.value.take();
             let mut parent = None;
-            state.reader = if self.read { Reader::Gone } else { Reader::GoneUnread };
-            node.set(flags::UNREAD);
+            state.reader = if self.read { Reader::ChildEnd } else { Reader::GoneUnread };
+            node.set(flags::VALUE_UNCLAIMED);
             if !self.read && state.life.status() == RunStatus::Failed {
                 parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
             }
@@ -284,7 +284,7 @@ impl<T> Drop for RunHandle<T> {
         foreign::release(unwanted);
         if let Some((parent, failure)) = parent {
             let mut failure = Some(crate::body::driver::failure_of_child(node, failure));
-            parent.apply(Input::ChildDisowned, Note::default(), |state, _| {
+            parent.apply(Input::ChildDisowned, StopOrigin::default(), |state, _| {
                 if state.times.ended.is_none() && state.failure.is_none() {
                     state.failure = failure.take();
                 }

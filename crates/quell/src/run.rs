@@ -103,7 +103,7 @@ impl RunRef {
     /// Lists the children: the live ones, and those ended ones that have a row in the report.
     pub fn children(&self) -> Vec<Self> {
         let state = self.node.lock();
-        state.kids.iter().map(|child| Self::new(Arc::clone(child))).collect()
+        state.children.iter().map(|child| Self::new(Arc::clone(child))).collect()
     }
 
     /// Asks the run to stop. Returns when every live descendant is signalled; the work may still

@@ -30,7 +30,7 @@ pub struct RunSpec {
     pub(crate) kind: RunKind,
     pub(crate) name: Arc<str>,
     pub(crate) id: Option<RunId>,
-    pub(crate) about: Option<Box<About>>,
+    pub(crate) about: Option<Box<Metadata>>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) start_within: Option<Duration>,
     pub(crate) idle: Option<Duration>,
@@ -70,13 +70,13 @@ pub(crate) struct Lane {
 
 /// What only some runs are told: by what they are found, and what they may use.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct About {
+pub(crate) struct Metadata {
     pub(crate) labels: Labels,
     pub(crate) owner: Option<Arc<str>>,
     pub(crate) budget: Option<Budget>,
 }
 
-impl About {
+impl Metadata {
     pub(crate) fn bytes(&self) -> usize {
         let labels: usize = self.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
         labels + self.owner.as_deref().map_or(0, str::len)
@@ -85,8 +85,8 @@ impl About {
 
 /// What a run is charged for when it comes, and gives back when it leaves. The input counts with
 /// its text, which is there since the spec was checked.
-pub(crate) fn brought(name: &str, about: Option<&About>, input: Option<&Payload>) -> usize {
-    counted(name.len() + about.map_or(0, About::bytes) + input.map_or(0, Payload::len))
+pub(crate) fn brought(name: &str, about: Option<&Metadata>, input: Option<&Payload>) -> usize {
+    counted(name.len() + about.map_or(0, Metadata::bytes) + input.map_or(0, Payload::len))
 }
 
 /// Bytes that are worth counting.
@@ -98,14 +98,14 @@ pub(crate) const fn counted(bytes: usize) -> usize {
 const BYTES_FREE: usize = 256;
 
 /// What few specs say, as their runs keep it.
-pub(crate) struct Own {
+pub(crate) struct SpecRest {
     pub(crate) grace: Option<Duration>,
     pub(crate) input: Option<Payload>,
     /// What a root asks of admission.
     pub(crate) gate: Option<Box<Gate>>,
 }
 
-impl Own {
+impl SpecRest {
     pub(crate) fn of(
         grace: Option<Duration>,
         input: Option<Payload>,

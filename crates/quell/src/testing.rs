@@ -30,7 +30,7 @@ pub struct Checked {
     /// Those that were stopped.
     pub stopped: usize,
     /// Those that ended non-quiescent.
-    pub restless: usize,
+    pub non_quiescent: usize,
 }
 
 /// Reads the whole log of a tree whose root is terminal and quiescent.
@@ -334,7 +334,7 @@ impl Checker {
                 Some(what) => return Err(format!("run {id} {what}")),
                 None => {}
             }
-            checked.restless += usize::from(run.quiesced);
+            checked.non_quiescent += usize::from(run.quiesced);
             checked.stopped += usize::from(run.stopping.is_some());
             let Some((_, origin)) = run.stopping else { continue };
             // A log that began at a detach may have lost sight of an origin; no other may.

@@ -46,21 +46,21 @@ pub(crate) fn a_run_ends_once(trace: &Trace) -> Verdict {
 /// I4: quiescent means that nothing executes; what ended non-quiescent quiesces once, when the
 /// last piece has ended.
 pub(crate) fn quiescent_means_that_nothing_executes(trace: &Trace) -> Verdict {
-    let mut restless = false;
+    let mut non_quiescent = false;
     for step in &trace.steps {
         let books = step.after.books;
-        let still = books.body == Body::Ended && books.works == 0 && books.restless == 0;
+        let still = books.body == Body::Ended && books.works == 0 && books.non_quiescent == 0;
         let quiescent = step.after.status.is_terminal() && still;
         prop_assert_eq!(step.after.quiescent, quiescent, "{:?}", step);
         if step.fx.ended.is_some() {
             prop_assert_eq!(step.fx.body_abandoned, books.body != Body::Ended, "{:?}", step);
-            restless = !quiescent;
+            non_quiescent = !quiescent;
         } else {
-            prop_assert_eq!(step.fx.quiesced, restless && quiescent, "{:?}", step);
-            restless &= !quiescent;
+            prop_assert_eq!(step.fx.quiesced, non_quiescent && quiescent, "{:?}", step);
+            non_quiescent &= !quiescent;
         }
     }
-    prop_assert!(!restless, "all has ended and the run never quiesced");
+    prop_assert!(!non_quiescent, "all has ended and the run never quiesced");
     Ok(())
 }
 

@@ -14,7 +14,7 @@ const STOP: Input = Input::Stop(StopInput {
     escalate_after: Duration::ZERO,
 });
 const CHILD: Input = Input::ChildAdded { shielded: false };
-const CHILD_ENDED: Input = Input::ChildEnded { unseen_failure: false, restless: false };
+const CHILD_ENDED: Input = Input::ChildEnded { unseen_failure: false, non_quiescent: false };
 
 /// A run that has started, with some inputs behind it.
 fn started(inputs: &[Input]) -> (Lifecycle, Instant) {

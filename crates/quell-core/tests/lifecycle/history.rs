@@ -217,7 +217,7 @@ pub(crate) fn any_input(word: u16, start: Instant) -> Input {
     match b % 20 {
         0 => Input::Started,
         1 => Input::ChildAdded { shielded: flag },
-        2 => Input::ChildEnded { unseen_failure: a & 1 != 0, restless: flag },
+        2 => Input::ChildEnded { unseen_failure: a & 1 != 0, non_quiescent: flag },
         3 => Input::ChildDisowned,
         4 => Input::ChildLeft,
         5 => Input::ChildQuiesced,

@@ -65,7 +65,7 @@ fn i4_the_news_that_a_child_quiesced_may_overtake_the_news_that_it_ended() {
         if world.books().children == 0 {
             return Ok(());
         }
-        let ended = Input::ChildEnded { unseen_failure, restless: true };
+        let ended = Input::ChildEnded { unseen_failure, non_quiescent: true };
         let (in_order, first) = both(&world, ended, Input::ChildQuiesced);
         let (overtaken, second) = both(&world, Input::ChildQuiesced, ended);
         prop_assert_eq!(format!("{:?}", in_order), format!("{:?}", overtaken));

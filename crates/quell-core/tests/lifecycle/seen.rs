@@ -55,7 +55,7 @@ pub(crate) struct Books {
     pub(crate) children: u32,
     pub(crate) works: u32,
     /// Children that ended and of which something goes on.
-    pub(crate) restless: u32,
+    pub(crate) non_quiescent: u32,
     /// Hooks that were registered and neither run nor skipped.
     pub(crate) hooks: u32,
     /// Children that failed while their handle was held.

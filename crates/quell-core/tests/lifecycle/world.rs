@@ -84,8 +84,8 @@ impl World {
                 self.books.children -= 1;
                 self.feed(Input::ChildLeft);
             }
-            Op::QuiesceChild if books.restless > 0 => {
-                self.books.restless -= 1;
+            Op::QuiesceChild if books.non_quiescent > 0 => {
+                self.books.non_quiescent -= 1;
                 self.feed(Input::ChildQuiesced);
             }
             Op::AddWork { shielded } if has_context => self.add_work(shielded),
@@ -156,8 +156,8 @@ impl World {
     fn reach(&mut self, stage: Stage) {
         while stage == Stage::Abandon && self.books.children > 0 {
             self.books.children -= 1;
-            self.books.restless += 1;
-            self.feed(Input::ChildEnded { unseen_failure: false, restless: true });
+            self.books.non_quiescent += 1;
+            self.feed(Input::ChildEnded { unseen_failure: false, non_quiescent: true });
         }
         self.feed(Input::Ladder(stage));
         self.books.stage = self.books.stage.max(Some(stage));
@@ -196,15 +196,15 @@ impl World {
     }
 
     fn end_child(&mut self, end: ChildEnd) {
-        let restless = matches!(end, ChildEnd::Restless | ChildEnd::RestlessOvertaken);
+        let non_quiescent = matches!(end, ChildEnd::Restless | ChildEnd::RestlessOvertaken);
         let unseen_failure = matches!(end, ChildEnd::FailedUnseen);
         if matches!(end, ChildEnd::RestlessOvertaken) {
             self.feed(Input::ChildQuiesced);
         }
         self.books.children -= 1;
         self.books.failures_held += u32::from(matches!(end, ChildEnd::FailedSeen));
-        self.books.restless += u32::from(matches!(end, ChildEnd::Restless));
-        self.feed(Input::ChildEnded { unseen_failure, restless });
+        self.books.non_quiescent += u32::from(matches!(end, ChildEnd::Restless));
+        self.feed(Input::ChildEnded { unseen_failure, non_quiescent });
     }
 
     fn end_body(&mut self, end: BodyEnd) {
@@ -365,7 +365,7 @@ impl World {
         while self.books.works > 0 {
             self.perform(Op::EndWork);
         }
-        while self.books.restless > 0 {
+        while self.books.non_quiescent > 0 {
             self.perform(Op::QuiesceChild);
         }
     }

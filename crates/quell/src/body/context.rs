@@ -21,9 +21,9 @@ use crate::body::work::{BlockingContext, Hold};
 use crate::failure::{Elapsed, Failure};
 use crate::faults;
 use crate::handle::RunHandle;
-use crate::node::step::Note;
+use crate::node::step::StopOrigin;
 use crate::node::wait::Wait;
-use crate::node::{Extra, Node, State};
+use crate::node::{Node, RareState, State};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
 
@@ -143,7 +143,7 @@ impl RunContext {
         if !node.is_called_on() {
             return Ok(());
         }
-        node.apply(Input::Checkpoint, Note::default(), |_, _| {});
+        node.apply(Input::Checkpoint, StopOrigin::default(), |_, _| {});
         let stopping = node.listen() && !faults::on("forget-stop");
         if stopping { Err(node.refusal(&node.lock())) } else { Ok(()) }
     }
@@ -222,12 +222,12 @@ impl RunContext {
     {
         let node = self.node();
         let mut hook: Option<Start> = Some(Box::new(move |cause| Box::pin(hook(cause))));
-        let full = |extra: &Extra| extra.hooks_made as usize >= limits::HOOKS_MAX;
+        let full = |extra: &RareState| extra.hooks_made as usize >= limits::HOOKS_MAX;
         if node.lock().extra.as_deref().is_some_and(full) {
             node.skip_unregistered_hook();
             return;
         }
-        node.apply(Input::HookAdded, Note::default(), |state, _| {
+        node.apply(Input::HookAdded, StopOrigin::default(), |state, _| {
             if let Some(start) = hook.take() {
                 let extra = state.extra();
                 let number = extra.hooks_made;

@@ -20,7 +20,7 @@ use crate::failure::{Failure, RunError, RunFailure};
 use crate::faults;
 use crate::foreign;
 use crate::node::flags;
-use crate::node::step::Note;
+use crate::node::step::StopOrigin;
 use crate::node::{Node, Reader, State};
 use crate::sync::Ordering;
 
@@ -44,7 +44,7 @@ where
 /// Makes the span of a run, if a subscriber wants one. Without the subscriber's panic, if it has
 /// one: the run is accepted, and goes on.
 fn span_of(node: &Node) -> Option<Box<Span>> {
-    let span = foreign::call(|| {
+    let span = foreign::catch_panic(|| {
         tracing::info_span!(
             "run", run.id = %node.id, run.kind = %node.kind, run.name = %node.name
         )
@@ -102,7 +102,7 @@ where
     Fut: Future<Output = Result<T, Failure>>,
 {
     let node = &guard.node;
-    let bits = node.word();
+    let bits = node.flags();
     if bits & flags::DROP != 0 {
         return Poll::Ready(End::Dropped);
     }
@@ -113,13 +113,13 @@ where
         Ok(Poll::Pending) if is_last => return Poll::Ready(End::Dropped),
         Ok(Poll::Pending) => {}
     }
-    if node.word() & flags::PARKED == 0
+    if node.flags() & flags::PARKED == 0
         && let Some(listens) = node.park()
     {
         // Stopped within its first poll: what it did in it decides whether it has the grace.
-        node.apply(Input::Judged { listens }, Note::default(), |_, _| {});
+        node.apply(Input::Judged { listens }, StopOrigin::default(), |_, _| {});
     }
-    if node.word() & flags::DROP != 0 { Poll::Ready(End::Dropped) } else { Poll::Pending }
+    if node.flags() & flags::DROP != 0 { Poll::Ready(End::Dropped) } else { Poll::Pending }
 }
 
 fn start(node: &Arc<Node>, waker: &Waker) -> bool {
@@ -129,7 +129,7 @@ fn start(node: &Arc<Node>, waker: &Waker) -> bool {
             state.body = Some(waker.clone());
         }
     };
-    !node.apply(Input::Started, Note::default(), keep).refused
+    !node.apply(Input::Started, StopOrigin::default(), keep).refused
 }
 
 impl Node {
@@ -143,14 +143,14 @@ impl Node {
     /// Counts news of a run right below that were told.
     pub(crate) fn remove_untold(&self) {
         if self.untold.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.wake_for_last_poll(self.word());
+            self.wake_for_last_poll(self.flags());
         }
     }
 
     /// Says that all below was told of a stop.
     pub(crate) fn clear_telling(&self) {
-        self.clear(flags::TELLING);
-        self.wake_for_last_poll(self.word());
+        self.clear(flags::CASCADING);
+        self.wake_for_last_poll(self.flags());
     }
 
     /// Tells whether the poll that is about to be is the last one of the body: it is to be dropped
@@ -160,7 +160,7 @@ impl Node {
         // Written, not only read: whoever counts down after that sees the bit, and wakes the body.
         let is_told = || self.untold.fetch_add(0, Ordering::AcqRel) == 0;
         bits & flags::POLL_DROP != 0
-            && ((bits & flags::TELLING == 0 && is_told()) || faults::on("poll-before-the-news"))
+            && ((bits & flags::CASCADING == 0 && is_told()) || faults::on("poll-before-the-news"))
     }
 
     fn wake_for_last_poll(&self, bits: u32) {
@@ -191,14 +191,14 @@ struct Guard {
 impl Guard {
     /// Calls the body's code in the span of the run. A panic of the subscriber is the subscriber's.
     fn call<R>(&self, code: impl FnOnce() -> R) -> Result<R, Failure> {
-        let Some(span) = &self.span else { return foreign::call(code) };
+        let Some(span) = &self.span else { return foreign::catch_panic(code) };
         let (mut code, mut done) = (Some(code), None);
-        let entered = foreign::call(|| {
-            span.in_scope(|| done = code.take().map(foreign::call));
+        let entered = foreign::catch_panic(|| {
+            span.in_scope(|| done = code.take().map(foreign::catch_panic));
         });
         match (done, code) {
             (Some(done), _) => done,
-            (None, Some(code)) => foreign::call(code),
+            (None, Some(code)) => foreign::catch_panic(code),
             (None, None) => Err(entered.err().unwrap_or_else(|| Failure::new("no reason given"))),
         }
     }
@@ -218,8 +218,9 @@ impl Guard {
         // Whoever reads reports sees it, too, if the run does not complete.
         let returned =
             value.as_ref().and_then(|value| (value as &dyn Any).downcast_ref::<Payload>().cloned());
-        let bits = self.node.word();
-        let (unread, over) = (bits & flags::UNREAD != 0, flags::status(bits).is_terminal());
+        let bits = self.node.flags();
+        let (unread, over) =
+            (bits & flags::VALUE_UNCLAIMED != 0, flags::status(bits).is_terminal());
         let late = over && value.is_some();
         if (unread || over) && value.is_some() {
             // Nobody can read it any more, and its destructor is the body's code.
@@ -265,7 +266,7 @@ fn report(node: &Arc<Node>, how: BodyEnd, returned: Returned, failure: Option<Fa
     let cleanup = failure.as_ref().filter(|failure| failure.stopped().is_none());
     let cleanup = cleanup.map(Failure::to_string);
     let how = if failure.is_some() && how == BodyEnd::Ok { BodyEnd::Err } else { how };
-    node.apply(Input::BodyEnded(how), Note::default(), |state, _| {
+    node.apply(Input::BodyEnded(how), StopOrigin::default(), |state, _| {
         if state.reader != Reader::Held {
             state.body = None;
         }

@@ -20,7 +20,7 @@ use crate::body::work::Hold;
 use crate::failure::Failure;
 use crate::faults;
 use crate::foreign;
-use crate::node::deferred::{After, Rare};
+use crate::node::deferred::{Deferred, DeferredRare};
 use crate::node::{Node, State};
 use crate::sync::waiters::Wakers;
 
@@ -41,7 +41,7 @@ impl fmt::Debug for Hook {
 
 impl Node {
     /// Hands hooks out as the lifecycle says, under the lock.
-    pub(crate) fn record_hooks(&self, state: &mut State, now: Instant, after: &mut After) {
+    pub(crate) fn record_hooks(&self, state: &mut State, now: Instant, after: &mut Deferred) {
         let action = after.fx.hooks;
         if action == HookAction::Leave {
             return;
@@ -100,11 +100,11 @@ impl Node {
     /// Carries out what few steps leave, with no lock held: tokens, links and hooks.
     pub(crate) fn finish_rare(
         self: &Arc<Self>,
-        rare: Rare,
+        rare: DeferredRare,
         fx: Effects,
         cause: Option<&Arc<Cause>>,
     ) {
-        let Rare { token, link, runners, hooks, round, dropped, failure, place } = rare;
+        let DeferredRare { token, link, runners, hooks, round, dropped, failure, place } = rare;
         if failure.is_some() {
             foreign::run(&self.shared, move || drop(failure));
         }
@@ -176,13 +176,14 @@ async fn run_all(mut runner: Runner, cause: Arc<Cause>) {
 }
 
 async fn run_one(node: &Node, hook: Hook, cause: Arc<Cause>) -> Result<(), Failure> {
-    let mut future = foreign::call(|| shield::within(node.id, || (hook.start)(cause)))?;
-    let polled = poll_fn(|cx| match foreign::call(|| shield::poll(node.id, future.as_mut(), cx)) {
-        Ok(poll) => poll.map(Ok),
-        Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await;
-    polled.and(foreign::call(|| drop(future)))
+    let mut future = foreign::catch_panic(|| shield::within(node.id, || (hook.start)(cause)))?;
+    let polled =
+        poll_fn(|cx| match foreign::catch_panic(|| shield::poll(node.id, future.as_mut(), cx)) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        })
+        .await;
+    polled.and(foreign::catch_panic(|| drop(future)))
 }
 
 /// Settles its account when it is dropped: after the last hook, or half-way.
@@ -233,7 +234,7 @@ impl Account {
             }
         }
         for hook in waiting.into_iter().rev() {
-            if let Err(panic) = foreign::call(|| drop(hook)) {
+            if let Err(panic) = foreign::catch_panic(|| drop(hook)) {
                 node.lock().note_cleanup_error(&panic.to_string());
             }
         }

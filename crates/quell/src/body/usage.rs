@@ -1,8 +1,8 @@
 //! What bodies use up: counted for their run and every run above it, and held against budgets.
 //!
-//! Only runs that use something pay: the count is in [`Extra`](crate::node::Extra). It is taken
-//! from run to run upwards, one lock at a time, so that no order of locks matters; each run has the
-//! exact sum when the call returns. Stops come last, with no lock held.
+//! Only runs that use something pay: the count is in [`RareState`](crate::node::RareState). It is
+//! taken from run to run upwards, one lock at a time, so that no order of locks matters; each run
+//! has the exact sum when the call returns. Stops come last, with no lock held.
 
 use std::sync::{Arc, Weak};
 

@@ -12,7 +12,7 @@ use crate::body::context::RunContext;
 use crate::body::shield;
 use crate::body::tool::{self, Inside};
 use crate::node::Node;
-use crate::node::step::Note;
+use crate::node::step::StopOrigin;
 
 /// Keeps a run from being quiescent for as long as it is held.
 ///
@@ -55,7 +55,7 @@ impl Hold {
         };
         let shielded = shield::is_active(node.id);
         let (mut place, mut refusal) = (0, None);
-        node.apply(Input::WorkAdded { shielded }, Note::default(), |state, fx| {
+        node.apply(Input::WorkAdded { shielded }, StopOrigin::default(), |state, fx| {
             if fx.refused {
                 refusal = Some(node.refusal(state));
             } else {
@@ -78,7 +78,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let place = self.place;
         drop(self.inside.take());
-        self.node.apply(Input::WorkEnded, Note::default(), |state, _| {
+        self.node.apply(Input::WorkEnded, StopOrigin::default(), |state, _| {
             state.extra().works.try_remove(place);
         });
     }
@@ -90,7 +90,7 @@ impl fmt::Debug for Hold {
     }
 }
 
-impl crate::node::Extra {
+impl crate::node::RareState {
     /// Notes work under its name, in the same step in which it is counted. Yields its place.
     pub(crate) fn note_work(&mut self, what: Work, name: Arc<str>) -> usize {
         self.works.insert((what, name))

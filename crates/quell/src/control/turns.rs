@@ -20,7 +20,7 @@ use crate::faults;
 use crate::foreign::{self, Barred};
 use crate::node::Node;
 use crate::node::cascade::Spread;
-use crate::node::step::Note;
+use crate::node::step::StopOrigin;
 use crate::sync::park_until;
 use crate::sync::thread::{self, Thread};
 use crate::time::clock::Ticks;
@@ -196,7 +196,7 @@ pub(crate) fn fire_due(shared: &Shared, mut spread: impl FnMut(Spread)) {
 
 /// Takes a step that must not take the others with it when it panics: that is a fault of ours.
 fn guarded<T>(shared: &Shared, step: impl FnOnce() -> T) -> Option<T> {
-    let done = foreign::call(step);
+    let done = foreign::catch_panic(step);
     done.inspect_err(|failure| {
         let words = failure.to_string();
         foreign::run(shared, move || tracing::error!(words, "control loop panicked; it goes on"));
@@ -223,7 +223,7 @@ fn tick(key: TimerKey, node: Arc<Node>) -> Spread {
         shared.clock.at_ticks(active)
     };
     let now = shared.clock.now();
-    let after = node.step(Input::Tick { active_at: active }, Note::default(), now, |_, _| {});
+    let after = node.step(Input::Tick { active_at: active }, StopOrigin::default(), now, |_, _| {});
     Spread::of_step(node, after, now)
 }
 
@@ -298,15 +298,15 @@ mod tests {
         let shared = engine.shared();
         let timed = RunSpec::agent("wide").timeout(Duration::ZERO);
         let root = shared.accept_root(timed).unwrap();
-        root.apply(Input::Started, Note::default(), |_, _| {});
+        root.apply(Input::Started, StopOrigin::default(), |_, _| {});
         for _ in 0..10 * SLICE {
             let child = shared.accept_child(RunSpec::step("child"), &root).unwrap();
-            child.apply(Input::Started, Note::default(), |_, _| {});
+            child.apply(Input::Started, StopOrigin::default(), |_, _| {});
         }
         turns.fire_due(shared);
         let told = |root: &Arc<Node>| {
             let state = root.lock();
-            state.kids.iter().filter(|kid| kid.status() == RunStatus::Stopping).count()
+            state.children.iter().filter(|child| child.status() == RunStatus::Stopping).count()
         };
         assert!((1..=2 * SLICE).contains(&told(&root)), "{} in one slice", told(&root));
         assert_eq!(turns.unfinished.len(), 1, "the rest comes after the timers of others");

@@ -1,21 +1,21 @@
 //! When a run may start: at its due time; a root, when its lane is free and there is a slot.
 //!
 //! A run that has to wait has its task already: the task holds the body and waits until the node
-//! is no longer `HELD`. So a stop before the start takes the usual path, and the destructors of a
-//! body that never ran run on the body's runtime (I21).
+//! is no longer `AWAITS_ADMISSION`. So a stop before the start takes the usual path, and the
+//! destructors of a body that never ran run on the body's runtime (I21).
 //!
 //! Invariants, all under the one lock:
 //!
 //! 1. A run is known here by its node, not by its id, and its node lives until it has left: one
 //!    that is over may be forgotten, and its id used again, before it has.
 //! 2. A lane has an entry exactly as long as a run holds it; the runs behind it wait in it, first
-//!    come, first served. So no two runs of a lane are let go at once (I36).
-//! 3. A run in `running` was let go and is not quiescent: abandoned work keeps its slot (I27).
-//! 4. A run that was not let go and has not ended stands in exactly one queue, and `places` says in
-//!    which: `due`, `ready`, or behind the holder of its lane. One that ended stands in none.
+//!    come, first served. So no two runs of a lane are released at once (I36).
+//! 3. A run in `running` was released and is not quiescent: abandoned work keeps its slot (I27).
+//! 4. A run that was not released and has not ended stands in exactly one queue, and `places` says
+//!    in which: `due`, `ready`, or behind the holder of its lane. One that ended stands in none.
 //!
-//! Lock order: node → shard of the registry → admission, and the lock is a leaf: runs are let go
-//! when it is released.
+//! Lock order: node → shard of the registry → admission, and the lock is a leaf: runs are
+//! released to start when it is free again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -106,9 +106,9 @@ impl Admission {
         }
         match gate.and_then(|gate| gate.not_before).filter(|due| *due > now) {
             Some(due) => state.await_due(node, due),
-            None => state.line_up(Arc::clone(node)),
+            None => state.enqueue(Arc::clone(node)),
         }
-        Ok(self.let_go(&mut state, now))
+        Ok(self.release(&mut state, now))
     }
 
     /// Takes a child in that has a due time, if that is still to come. It has no lane and takes no
@@ -130,22 +130,22 @@ impl Admission {
             None => None,
         };
         if let Some(lane) = lane {
-            state.pass_on(&lane.key, Who::of(node));
+            state.hand_over(&lane.key, Who::of(node));
         }
-        self.let_go(&mut state, now)
+        self.release(&mut state, now)
     }
 
     /// A root became quiescent: its slot is free.
     pub(crate) fn quiesced(&self, node: &Node, now: Instant) -> Free {
         let mut state = self.state.lock();
         state.running.remove(&Who::of(node));
-        self.let_go(&mut state, now)
+        self.release(&mut state, now)
     }
 
     /// Lets those go whose due time has come. The instant is when the next one's does.
     pub(crate) fn turn(&self, now: Instant) -> (Free, Option<Instant>) {
         let mut state = self.state.lock();
-        let free = self.let_go(&mut state, now);
+        let free = self.release(&mut state, now);
         (free, state.due.keys().next().map(|(due, _)| *due))
     }
 
@@ -158,15 +158,15 @@ impl Admission {
         state.places.len() + state.lanes.len() + state.running.len()
     }
 
-    fn let_go(&self, state: &mut State, now: Instant) -> Free {
+    fn release(&self, state: &mut State, now: Instant) -> Free {
         let mut free = Vec::new();
         while let Some(first) = state.due.first_entry() {
             if first.key().0 > now {
                 break;
             }
             let node = first.remove();
-            if node.word() & flags::UNDER == 0 {
-                state.line_up(node);
+            if node.flags() & flags::UNDER == 0 {
+                state.enqueue(node);
                 continue;
             }
             state.places.remove(&Who::of(&node));
@@ -195,7 +195,7 @@ impl State {
     }
 
     /// A run whose due time has come takes its lane, or waits for it.
-    fn line_up(&mut self, node: Arc<Node>) {
+    fn enqueue(&mut self, node: Arc<Node>) {
         let number = self.next_number();
         if let Some(lane) = node.gate().and_then(|gate| gate.lane.as_ref()) {
             if let Some(queue) = self.lanes.get_mut(&lane.key) {
@@ -210,7 +210,7 @@ impl State {
     }
 
     /// The holder of a lane gives it to the first one behind it that still wants it.
-    fn pass_on(&mut self, lane: &Arc<str>, holder: Who) {
+    fn hand_over(&mut self, lane: &Arc<str>, holder: Who) {
         let Some(queue) = self.lanes.get_mut(lane).filter(|queue| queue.holder == holder) else {
             return;
         };
@@ -238,14 +238,14 @@ impl State {
 impl Free {
     /// Lets the runs go. The caller holds no lock.
     pub(crate) fn start(self) {
-        self.0.into_iter().for_each(|node| node.let_go());
+        self.0.into_iter().for_each(|node| node.release());
     }
 }
 
 impl Node {
     /// Makes a run wait for its turn. Called before its task is there.
     pub(crate) fn hold_back(&self) {
-        self.set(flags::HELD | flags::GATED);
+        self.set(flags::AWAITS_ADMISSION | flags::GATED);
     }
 
     /// Tells whether a run that waits for its turn would still start.
@@ -254,10 +254,10 @@ impl Node {
     }
 
     /// Ends the wait.
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn release(&self) {
         let waker = {
             let state = self.lock();
-            self.clear(flags::HELD);
+            self.clear(flags::AWAITS_ADMISSION);
             state.body.clone()
         };
         // The waker of the run's own task, which is the engine's.
@@ -268,12 +268,12 @@ impl Node {
 
     /// Tells whether the run's turn has come, or it is not to start any more.
     pub(crate) fn poll_turn(&self, waker: &Waker) -> bool {
-        if self.word() & flags::HELD == 0 {
+        if self.flags() & flags::AWAITS_ADMISSION == 0 {
             return true;
         }
         let mut state = self.lock();
-        let bits = self.word();
-        if bits & flags::HELD == 0 || bits & flags::DROP != 0 {
+        let bits = self.flags();
+        if bits & flags::AWAITS_ADMISSION == 0 || bits & flags::DROP != 0 {
             return true;
         }
         state.body = Some(waker.clone());

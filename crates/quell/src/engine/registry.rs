@@ -171,7 +171,9 @@ impl Registry {
     /// has ended.
     pub(crate) fn list_for_stop(&self, filter: &RunFilter) -> Vec<Arc<Node>> {
         let mut nodes = self.list(filter);
-        nodes.sort_by_cached_key(|node| (node.word() & flags::HELD == 0, Reverse(node.id)));
+        nodes.sort_by_cached_key(|node| {
+            (node.flags() & flags::AWAITS_ADMISSION == 0, Reverse(node.id))
+        });
         nodes
     }
 
@@ -244,10 +246,10 @@ impl Registry {
     /// Forgets a tree that has ended.
     pub(crate) fn forget_tree(&self, root: &Arc<Node>) {
         self.remove(root);
-        let mut stack: Vec<_> = root.lock().kids.iter().map(Arc::clone).collect();
+        let mut stack: Vec<_> = root.lock().children.iter().map(Arc::clone).collect();
         while let Some(node) = stack.pop() {
             self.remove(&node);
-            stack.extend(node.lock().kids.iter().map(Arc::clone));
+            stack.extend(node.lock().children.iter().map(Arc::clone));
         }
     }
 

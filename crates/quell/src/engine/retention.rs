@@ -93,7 +93,7 @@ impl Retention {
             return (leaving, None);
         }
         let mut kept = self.kept.lock();
-        if root.word() & flags::FORGOTTEN != 0 {
+        if root.flags() & flags::FORGOTTEN != 0 {
             return (leaving, None);
         }
         kept.push(Tree { root: Arc::clone(root), owner: owner.clone(), since: now, bytes });

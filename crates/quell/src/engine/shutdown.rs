@@ -105,8 +105,8 @@ impl Engine {
             if was_live {
                 counts.add(report.status);
             }
-            let restless = report.rows.into_iter().filter(|row| !row.quiescent);
-            abandoned.extend(restless.flat_map(|row| row.abandoned));
+            let non_quiescent = report.rows.into_iter().filter(|row| !row.quiescent);
+            abandoned.extend(non_quiescent.flat_map(|row| row.abandoned));
         }
         let took = shared.clock.now().saturating_duration_since(began);
         ShutdownReport { roots: counts, abandoned, took }

@@ -16,9 +16,9 @@ use crate::engine::ledger::Full;
 use crate::failure::SubmitError;
 use crate::faults;
 use crate::foreign;
-use crate::node::deferred::After;
+use crate::node::deferred::Deferred;
 use crate::node::flags;
-use crate::node::step::Note;
+use crate::node::step::StopOrigin;
 use crate::node::{Link, Node, State};
 use crate::spec::RunSpec;
 use crate::sync::Ordering;
@@ -115,7 +115,7 @@ impl Shared {
         (bytes, due): (usize, Option<Instant>),
         now: Instant,
         wakers: &mut Wakers,
-    ) -> Result<(Arc<Node>, Option<Box<After>>), Refusal> {
+    ) -> Result<(Arc<Node>, Option<Box<Deferred>>), Refusal> {
         let limits = &self.config.limits;
         let shielded = shield::is_active(parent.id);
         let mut above = parent.lock();
@@ -161,7 +161,7 @@ impl Shared {
         if let Some(inside) = tool::inside() {
             state.extra().inside = Some(inside);
         }
-        state.slot = above.kids.link(Arc::clone(&node));
+        state.slot = above.children.link(Arc::clone(&node));
         parent.log_of(&mut above).count_charge(bytes, 0);
         drop(state);
         Ok((node, stop))
@@ -178,7 +178,7 @@ impl Shared {
         now: Instant,
         wakers: &mut Wakers,
         admit: impl FnOnce() -> Result<A, SubmitError>,
-    ) -> Result<(A, Option<Box<After>>), SubmitError> {
+    ) -> Result<(A, Option<Box<Deferred>>), SubmitError> {
         let (is_root, account) = (state.parent_id.is_none(), node.account(state));
         let counted = self.ledger.count_in(account);
         counted.map_err(|max| share_used_up("live runs", account, max))?;
@@ -190,7 +190,7 @@ impl Shared {
         }
         let stop = request.map(|request| {
             let input = Input::Stop(node.stop_input(&request, None));
-            let why = Note { request: Some(&request), ..Note::default() };
+            let why = StopOrigin { request: Some(&request), ..StopOrigin::default() };
             Box::new(node.step_locked(state, input, why, now, |_, _| {}))
         });
         Ok((admitted, stop))
@@ -202,7 +202,7 @@ impl Shared {
         &self,
         node: &Arc<Node>,
         token: Option<CancellationToken>,
-        stop: Option<Box<After>>,
+        stop: Option<Box<Deferred>>,
         now: Instant,
     ) {
         if let Some(mut after) = stop {
@@ -229,7 +229,7 @@ impl Node {
     /// Stops a run that is about to start although a token from outside, which the control thread
     /// may have yet to hear of, says that it is not to.
     pub(crate) fn ask_tokens(self: &Arc<Self>) {
-        let bits = self.word();
+        let bits = self.flags();
         let linked = || {
             let state = self.lock();
             let link = state.extra.as_ref().and_then(|extra| extra.link.as_ref());

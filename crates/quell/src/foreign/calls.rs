@@ -22,7 +22,7 @@ thread_local! {
 }
 
 /// Calls foreign code, and yields its panic as the failure that it is.
-pub(crate) fn call<T>(code: impl FnOnce() -> T) -> Result<T, Failure> {
+pub(crate) fn catch_panic<T>(code: impl FnOnce() -> T) -> Result<T, Failure> {
     if faults::on("let-panics-through") {
         return Ok(code());
     }
@@ -31,7 +31,7 @@ pub(crate) fn call<T>(code: impl FnOnce() -> T) -> Result<T, Failure> {
 
 /// Drops a foreign value. A panic of its destructor is the value's alone.
 pub(crate) fn release<T>(value: T) {
-    let _ = call(|| drop(value));
+    let _ = catch_panic(|| drop(value));
 }
 
 /// Runs foreign code whose panics concern nobody: here, or with a courier if this is the control
@@ -40,7 +40,7 @@ pub(crate) fn run(shared: &Shared, code: impl FnOnce() + Send + 'static) {
     if is_barred() && !faults::on("act-on-the-control-thread") {
         shared.couriers.send(Box::new(code), shared.clock.now());
     } else {
-        let _ = call(code);
+        let _ = catch_panic(code);
     }
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn tell(shared: &Shared, wakers: Wakers, above: Option<Arc<Node>>) {
 fn wake_all(wakers: Wakers) {
     for waker in wakers {
         // Its owner's fault, and nobody else's: the others are still woken.
-        let _ = call(|| waker.wake());
+        let _ = catch_panic(|| waker.wake());
     }
 }
 

@@ -82,7 +82,7 @@ impl Couriers {
     /// Hands an errand over.
     pub(crate) fn send(&self, errand: Errand, now: Instant) {
         if let Some(runtime) = &self.tasks {
-            drop(runtime.spawn(async move { drop(foreign::call(errand)) }));
+            drop(runtime.spawn(async move { drop(foreign::catch_panic(errand)) }));
             return;
         }
         let parked = {
@@ -141,7 +141,7 @@ impl Couriers {
                 if post.live > 0 { VecDeque::new() } else { std::mem::take(&mut post.errands) }
             };
             for errand in errands {
-                drop(foreign::call(errand));
+                drop(foreign::catch_panic(errand));
             }
         }
     }
@@ -163,7 +163,7 @@ impl Couriers {
                 errand
             };
             match errand {
-                Some(errand) => drop(foreign::call(errand)),
+                Some(errand) => drop(foreign::catch_panic(errand)),
                 None => self.rest(),
             }
         }

@@ -15,7 +15,7 @@ impl Node {
         let level = if fx.aborted {
             LevelFilter::WARN
         } else if fx.ended.is_some() {
-            if self.ended_restless() { LevelFilter::WARN } else { LevelFilter::INFO }
+            if self.ended_non_quiescent() { LevelFilter::WARN } else { LevelFilter::INFO }
         } else if fx.accepted.is_some() {
             LevelFilter::DEBUG
         } else {
@@ -29,7 +29,7 @@ impl Node {
             let words = Box::new(move || node.say(&fx, cause.as_deref()));
             self.shared.couriers.send_words(words, self.shared.clock.now());
         } else {
-            drop(foreign::call(|| self.say(fx, cause.map(|cause| &**cause))));
+            drop(foreign::catch_panic(|| self.say(fx, cause.map(|cause| &**cause))));
         }
     }
 
@@ -43,8 +43,8 @@ impl Node {
             tracing::warn!(run.id = %id, run.name = %name, "body was aborted");
         }
         if let Some(status) = fx.ended {
-            if self.ended_restless() {
-                tracing::warn!(run.id = %id, run.name = %name, %status, "run ended restless");
+            if self.ended_non_quiescent() {
+                tracing::warn!(run.id = %id, run.name = %name, %status, "run ended non_quiescent");
             } else {
                 tracing::info!(run.id = %id, run.name = %name, %status, "run ended");
             }

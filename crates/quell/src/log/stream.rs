@@ -167,10 +167,10 @@ impl Tree {
                     Looked::WouldWait => offer.renew(),
                     Looked::Over => return Poll::Ready(None),
                 },
-                Looked::At(Read::Gone { first }) if faults::on("skip-what-was-missed") => {
+                Looked::At(Read::ChildEnd { first }) if faults::on("skip-what-was-missed") => {
                     *seq = first;
                 }
-                Looked::At(Read::Gone { first }) => {
+                Looked::At(Read::ChildEnd { first }) => {
                     let from = std::mem::replace(seq, first);
                     let clock = &self.node.shared.clock;
                     let event = self.log.lagged(clock, self.node.id, from, first - 1);
@@ -292,7 +292,7 @@ fn poll_all(
                 *seq += 1;
                 return Poll::Ready(Some(event));
             }
-            Read::Gone { first } => {
+            Read::ChildEnd { first } => {
                 let from = std::mem::replace(seq, first);
                 // Made of the oldest event, which is there: this ring holds more than none.
                 let Read::Entry(mut event) = firehose.ring.read(first) else { continue };
@@ -330,7 +330,7 @@ fn concerns(of: &Node, members: Option<&mut HashSet<RunId>>, run: RunId, kind: &
     let over = match kind {
         EventKind::Quiesced | EventKind::Detached { .. } => true,
         EventKind::Ended(_) => match of.shared.registry.get(run) {
-            Some(run) => !run.ended_restless(),
+            Some(run) => !run.ended_non_quiescent(),
             // It has no row, so nothing of it goes on; or its whole tree is forgotten.
             None => !of.is_over(),
         },
@@ -346,7 +346,7 @@ fn concerns(of: &Node, members: Option<&mut HashSet<RunId>>, run: RunId, kind: &
 fn is_last(node: &Node, event: &RunEvent) -> bool {
     event.run == node.id
         && match event.kind {
-            EventKind::Ended(_) => !node.ended_restless(),
+            EventKind::Ended(_) => !node.ended_non_quiescent(),
             EventKind::Quiesced => true,
             _ => false,
         }

@@ -42,7 +42,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::engine::Engine;
 use crate::log::stream::EventStream;
 use crate::node::Node;
-use crate::node::step::Note;
+use crate::node::step::StopOrigin;
 use crate::spec::RunSpec;
 use crate::{EngineConfig, Limits};
 
@@ -99,7 +99,7 @@ fn engine_with(set: impl FnOnce(&mut Limits)) -> Engine {
 fn started_root(engine: &Engine) -> Arc<Node> {
     let spec = RunSpec::agent("root").id(RunId::from_text("root"));
     let node = engine.shared().accept_root(spec).expect("a root is accepted");
-    node.apply(Input::Started, Note::default(), |_, _| {});
+    node.apply(Input::Started, StopOrigin::default(), |_, _| {});
     node
 }
 
@@ -107,13 +107,13 @@ fn started_root(engine: &Engine) -> Arc<Node> {
 fn started_child(parent: &Arc<Node>, name: &str) -> Option<Arc<Node>> {
     let spec = RunSpec::step(name).id(RunId::from_text(name));
     let child = parent.shared.accept_child(spec, parent).ok()?;
-    child.apply(Input::Started, Note::default(), |_, _| {});
+    child.apply(Input::Started, StopOrigin::default(), |_, _| {});
     Some(child)
 }
 
 /// What the task of a body does last.
 fn end_body(node: &Arc<Node>, end: BodyEnd) {
-    node.apply(Input::BodyEnded(end), Note::default(), |state, _| state.body = None);
+    node.apply(Input::BodyEnded(end), StopOrigin::default(), |state, _| state.body = None);
 }
 
 /// What the control thread does when it is woken.

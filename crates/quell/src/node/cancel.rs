@@ -8,8 +8,8 @@ use quell_core::{CancelRequest, Disposition, RunStatus};
 
 use crate::faults;
 use crate::node::Node;
-use crate::node::deferred::After;
-use crate::node::step::Note;
+use crate::node::deferred::Deferred;
+use crate::node::step::StopOrigin;
 
 impl Node {
     /// Asks this run to stop, and tells what came of it.
@@ -29,8 +29,12 @@ impl Node {
     }
 
     /// Decides and records a request to stop. What it leaves to be done is the caller's.
-    pub(crate) fn step_of_cancel(self: &Arc<Self>, request: &CancelRequest, now: Instant) -> After {
-        let note = Note { request: Some(request), ..Note::default() };
+    pub(crate) fn step_of_cancel(
+        self: &Arc<Self>,
+        request: &CancelRequest,
+        now: Instant,
+    ) -> Deferred {
+        let note = StopOrigin { request: Some(request), ..StopOrigin::default() };
         self.step(Input::Stop(self.stop_input(request, None)), note, now, |_, _| {})
     }
 
@@ -41,7 +45,7 @@ impl Node {
         wait: Option<Duration>,
     ) -> Disposition {
         let input = Input::Stop(self.stop_input(request, wait));
-        let note = Note { request: Some(request), ..Note::default() };
+        let note = StopOrigin { request: Some(request), ..StopOrigin::default() };
         let mut first = None;
         let fx = self.apply(input, note, |state, _| {
             if faults::on("overwrite-cause") && state.cause.is_some() {

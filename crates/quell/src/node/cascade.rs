@@ -18,16 +18,16 @@ use quell_core::{CancelRequest, Cause, CauseKind, StopMode};
 use crate::faults;
 use crate::foreign;
 use crate::node::Node;
-use crate::node::deferred::{After, Gone, Todo, Todos};
+use crate::node::deferred::{ChildEnd, Deferred, Propagation, Propagations};
 use crate::node::flags;
-use crate::node::step::Note;
+use crate::node::step::StopOrigin;
 
 /// Works off what steps have left, and what those leave in turn: nothing is left of it.
-pub(crate) fn work_off(todo: &mut Todos, now: Instant) {
+pub(crate) fn work_off(todo: &mut Propagations, now: Instant) {
     // Nearly always a run has ended, and to count it out is all there is to do: without a stack
     // `cancel_tree` is 5 % faster.
     while let Some(last) = todo.pop() {
-        let Todo::ChildEnded { parent, child, gone } = last else {
+        let Propagation::ChildEnded { parent, child, gone } = last else {
             todo.push(last);
             Spread::new(std::mem::take(todo), now).run(usize::MAX);
             return;
@@ -47,7 +47,7 @@ pub(crate) fn subtree(root: &Arc<Node>, wanted: impl Fn(&Node) -> bool) -> Vec<A
     let mut stack = vec![(Arc::clone(root), 0)];
     let mut chunk = Vec::new();
     while let Some((node, from)) = stack.pop() {
-        let more = node.lock().kids.copy(from, CHUNK, &mut chunk);
+        let more = node.lock().children.copy(from, CHUNK, &mut chunk);
         stack.extend(more.map(|from| (node, from)));
         for child in chunk.drain(..).filter(|child| wanted(child)) {
             stack.push((Arc::clone(&child), 0));
@@ -67,7 +67,7 @@ pub(crate) struct Spread {
 
 /// The next thing to do.
 enum Next {
-    Todo(Todo),
+    Propagation(Propagation),
     /// Tell the children of a run of a stop, from this place on.
     Tell(Arc<Node>, Cascade, Arc<Cause>, usize),
     /// All that is below a run was told.
@@ -77,11 +77,11 @@ enum Next {
     /// Ask each of these to stop, the last one first.
     Cancel(Vec<Arc<Node>>, Box<CancelRequest>),
     /// Carry out what a step has left besides: all that spreads from it is through.
-    Finish(Arc<Node>, Box<After>),
+    Finish(Arc<Node>, Box<Deferred>),
 }
 
 impl Spread {
-    pub(crate) fn new(todo: Todos, now: Instant) -> Self {
+    pub(crate) fn new(todo: Propagations, now: Instant) -> Self {
         let mut spread = Self { now, stack: Vec::new(), chunk: Vec::new() };
         spread.push_all(todo);
         spread
@@ -95,7 +95,7 @@ impl Spread {
 
     /// Begins with what a step of a node has left, which is carried out in the order that the end
     /// of a run, or a stop of it, asks for.
-    pub(crate) fn of_step(node: Arc<Node>, mut after: After, now: Instant) -> Self {
+    pub(crate) fn of_step(node: Arc<Node>, mut after: Deferred, now: Instant) -> Self {
         let todo = std::mem::take(&mut after.todo);
         let mut spread = Self { now, stack: Vec::new(), chunk: Vec::new() };
         if after.fx.ended.is_some() {
@@ -114,7 +114,7 @@ impl Spread {
     pub(crate) fn run(&mut self, mut budget: usize) -> bool {
         while let Some(next) = self.stack.pop() {
             let cost = match next {
-                Next::Todo(todo) => self.begin(todo),
+                Next::Propagation(todo) => self.begin(todo),
                 Next::Tell(node, cascade, cause, from) => self.tell(&node, cascade, &cause, from),
                 Next::Told(node) => {
                     node.clear_telling();
@@ -142,37 +142,38 @@ impl Spread {
         true
     }
 
-    fn push_all(&mut self, todo: Todos) {
+    fn push_all(&mut self, todo: Propagations) {
         for next in todo {
-            self.stack.push(Next::Todo(next));
+            self.stack.push(Next::Propagation(next));
         }
     }
 
     /// Does next what a step has left.
-    fn follow(&mut self, node: Arc<Node>, after: After) {
+    fn follow(&mut self, node: Arc<Node>, after: Deferred) {
         let mut next = Self::of_step(node, after, self.now);
         self.stack.append(&mut next.stack);
     }
 
-    fn begin(&mut self, todo: Todo) -> usize {
+    fn begin(&mut self, todo: Propagation) -> usize {
         match todo {
-            Todo::Cascade(node, cascade, cause) => {
+            Propagation::Cascade(node, cascade, cause) => {
                 if !faults::on("skip-signal") {
                     self.stack.push(Next::Tell(node, cascade, cause, 0));
                 }
             }
-            Todo::Ladder(node, stage) => {
+            Propagation::Ladder(node, stage) => {
                 let skipped = (stage == Stage::Abandon && faults::on("skip-abandon"))
                     || (stage == Stage::Abort && faults::on("abort-late"));
                 if !skipped {
                     self.stack.push(Next::Stage(Box::new(StageWalk::new(node, stage, self.now))));
                 }
             }
-            Todo::ChildQuiesced(parent) => {
-                let after = parent.step(Input::ChildQuiesced, Note::default(), self.now, |_, _| {});
+            Propagation::ChildQuiesced(parent) => {
+                let after =
+                    parent.step(Input::ChildQuiesced, StopOrigin::default(), self.now, |_, _| {});
                 self.settle(&parent, after);
             }
-            Todo::ChildEnded { parent, child, gone } => {
+            Propagation::ChildEnded { parent, child, gone } => {
                 let after = child_ended(&parent, &child, &gone, self.now);
                 self.settle(&parent, after);
             }
@@ -181,7 +182,7 @@ impl Spread {
     }
 
     /// Keeps what a step left for other nodes, and carries out the rest.
-    fn settle(&mut self, node: &Arc<Node>, mut after: After) {
+    fn settle(&mut self, node: &Arc<Node>, mut after: Deferred) {
         self.push_all(std::mem::take(&mut after.todo));
         node.finish(&mut after, self.now);
     }
@@ -200,7 +201,7 @@ impl Spread {
         from: usize,
     ) -> usize {
         let mut chunk = std::mem::take(&mut self.chunk);
-        let more = node.lock().kids.copy(from, CHUNK, &mut chunk);
+        let more = node.lock().children.copy(from, CHUNK, &mut chunk);
         if from == 0 {
             self.stack.push(Next::Told(Arc::clone(node)));
         }
@@ -212,8 +213,9 @@ impl Spread {
         // news that go by courier are counted one by one, and so are those of an only child.
         let is_counted = chunk.len() > 1 && !foreign::is_barred() && node.add_untold();
         // What cleanup has spawned is bounded by the hard deadline, which takes it at its stage.
-        let told =
-            |child: &Arc<Node>| !child.status().is_terminal() && child.word() & flags::CLEANUP == 0;
+        let told = |child: &Arc<Node>| {
+            !child.status().is_terminal() && child.flags() & flags::CLEANUP == 0
+        };
         for child in chunk.drain(..).filter(told) {
             self.tell_one(&child, cascade, cause, is_counted);
         }
@@ -237,7 +239,7 @@ impl Spread {
             mode: cascade.mode,
             own_grace: child.own_grace(),
         };
-        let why = Note { cause: Some(cause), is_counted, ..Note::default() };
+        let why = StopOrigin { cause: Some(cause), is_counted, ..StopOrigin::default() };
         let mut after = child.step(input, why, self.now, |_, _| {});
         if after.todo.is_empty() {
             // Nearly every leaf.
@@ -250,10 +252,10 @@ impl Spread {
         }
         for todo in todo {
             match todo {
-                Todo::Cascade(node, cascade, cause) => {
+                Propagation::Cascade(node, cascade, cause) => {
                     self.stack.push(Next::Tell(node, cascade, cause, 0));
                 }
-                other => work_off(&mut Todos::from(other), self.now),
+                other => work_off(&mut Propagations::from(other), self.now),
             }
         }
         if after.fx.ended.is_none() {
@@ -267,7 +269,8 @@ impl Spread {
             return self.descend(walk, node, from);
         }
         let Some(node) = walk.nodes.pop() else { return 0 };
-        let after = node.step(Input::Ladder(walk.stage), Note::default(), self.now, |_, _| {});
+        let after =
+            node.step(Input::Ladder(walk.stage), StopOrigin::default(), self.now, |_, _| {});
         // A parent must find its children ended: what follows here is through before it is taken
         // to the stage.
         self.stack.push(Next::Stage(walk));
@@ -278,7 +281,7 @@ impl Spread {
     /// Looks at the next children of a run on the way to a stage.
     fn descend(&mut self, mut walk: Box<StageWalk>, node: Arc<Node>, from: usize) -> usize {
         let mut chunk = std::mem::take(&mut self.chunk);
-        let more = node.lock().kids.copy(from, CHUNK, &mut chunk);
+        let more = node.lock().children.copy(from, CHUNK, &mut chunk);
         walk.above.extend(more.map(|from| (node, from)));
         let (cost, mut told) = (chunk.len().max(1), Vec::new());
         for child in chunk.drain(..).filter(|child| !child.status().is_terminal()) {
@@ -325,20 +328,23 @@ impl StageWalk {
     }
 
     /// Stops a run below at once: its time is over.
-    fn stop(&self, child: &Arc<Node>, now: Instant) -> After {
+    fn stop(&self, child: &Arc<Node>, now: Instant) -> Deferred {
         let wait = child.shared.config.abort_wait;
         let (hard, mode) = (self.hard, StopMode::Abort);
         let input = Input::ParentStopped { hard, wait, mode, own_grace: None };
-        let why = Note { cause: self.cause.as_ref(), ..Note::default() };
+        let why = StopOrigin { cause: self.cause.as_ref(), ..StopOrigin::default() };
         child.step(input, why, now, |_, _| {})
     }
 }
 
 /// Counts a child out, and keeps it for the report if there is a row for it.
-fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &Gone, now: Instant) -> After {
-    let input = Input::ChildEnded { unseen_failure: gone.unseen_failure, restless: gone.restless };
+fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &ChildEnd, now: Instant) -> Deferred {
+    let input = Input::ChildEnded {
+        unseen_failure: gone.unseen_failure,
+        non_quiescent: gone.non_quiescent,
+    };
     let (mut unlinked, mut unseen) = (None, None);
-    let after = parent.step(input, Note::default(), now, |state, _: &Effects| {
+    let after = parent.step(input, StopOrigin::default(), now, |state, _: &Effects| {
         if gone.unseen_failure {
             let failure = child.lock().take_failure();
             if state.failure.is_none() {
@@ -348,8 +354,8 @@ fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &Gone, now: Instant)
             }
         }
         if !gone.stays {
-            unlinked = state.kids.unlink(gone.slot);
-            state.kids.omit(gone.status, gone.omitted.as_deref());
+            unlinked = state.children.unlink(gone.slot);
+            state.children.omit(gone.status, gone.omitted.as_deref());
             if gone.charged > 0 {
                 let log = parent.log_of(state);
                 log.count_charge(0, gone.charged);

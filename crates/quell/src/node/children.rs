@@ -9,14 +9,14 @@ use crate::node::Node;
 /// The children of a run: the live ones, and those ended ones that have a row in its report. Most
 /// runs have none, and pay for a pointer.
 #[derive(Default)]
-pub(crate) struct Kids(Option<Box<Family>>);
+pub(crate) struct Children(Option<Box<ChildList>>);
 
 /// Its 112 bytes, with the allocator's word before them, fill two lines of the cache: in a chain,
 /// where each run has one and is made after it, runs then share no line. Eight bytes less, and a
 /// cancel of a chain takes a third longer (bench `cancel_tree`, `deep`).
 #[derive(Default)]
 #[repr(align(16))]
-struct Family {
+struct ChildList {
     /// The first place is here: in a chain nobody has more than one child.
     first: Option<Arc<Node>>,
     more: Vec<Option<Arc<Node>>>,
@@ -25,14 +25,14 @@ struct Family {
     omitted: Counts,
 }
 
-impl Family {
+impl ChildList {
     /// How many places there are, free ones too.
     const fn places(&self) -> usize {
         if self.made == 0 { 0 } else { 1 + self.more.len() }
     }
 }
 
-impl Kids {
+impl Children {
     /// Links a child, and yields its place: four bytes, for there are never so many.
     pub(crate) fn link(&mut self, child: Arc<Node>) -> u32 {
         let family = self.0.get_or_insert_default();

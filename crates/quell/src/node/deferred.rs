@@ -16,30 +16,30 @@ use crate::sync::waiters::Wakers;
 
 /// What a step leaves to be done when its lock is released.
 #[derive(Default)]
-pub(crate) struct After {
+pub(crate) struct Deferred {
     /// The waker of the run's own task, if the body is to be polled.
     pub(crate) task: Option<Waker>,
     /// Those of everybody else: foreign code.
     pub(crate) wakers: Wakers,
-    pub(crate) todo: Todos,
+    pub(crate) todo: Propagations,
     pub(crate) cause: Option<Arc<Cause>>,
     pub(crate) fx: Effects,
     /// The run is a root, terminal and quiescent.
     pub(crate) retire: bool,
-    pub(crate) rare: Option<Box<Rare>>,
+    pub(crate) rare: Option<Box<DeferredRare>>,
     /// Whose last poll waits until the wakers are told.
     pub(crate) above: Option<Arc<Node>>,
 }
 
 /// What few steps leave to be done.
 #[derive(Default)]
-pub(crate) struct Rare {
+pub(crate) struct DeferredRare {
     pub(crate) token: Option<CancellationToken>,
     pub(crate) link: Option<Link>,
     pub(crate) runners: Vec<AbortHandle>,
     /// To be run.
     pub(crate) hooks: Vec<Hook>,
-    /// [`Extra::runners_aborted`] when it was decided that they run.
+    /// [`RareState::runners_aborted`] when it was decided that they run.
     pub(crate) round: u32,
     pub(crate) dropped: Vec<Hook>,
     /// What the body failed with, if nobody is to ask for more than its words.
@@ -48,7 +48,7 @@ pub(crate) struct Rare {
     pub(crate) place: Option<usize>,
 }
 
-impl After {
+impl Deferred {
     /// Has the last poll of the run above wait until the wakers are told: by a courier, in place
     /// of the control thread, or here, when all that spreads from the step is through; unless
     /// whoever brought the step has it wait already. Called under the lock.
@@ -78,33 +78,33 @@ impl After {
         state.waiters.drain_into(&mut self.wakers);
     }
 
-    pub(crate) fn rare(&mut self) -> &mut Rare {
+    pub(crate) fn rare(&mut self) -> &mut DeferredRare {
         self.rare.get_or_insert_default()
     }
 }
 
 /// Hardly ever more than one.
-pub(crate) type Todos = Few<Todo>;
+pub(crate) type Propagations = Few<Propagation>;
 
 /// What a step leaves to be done at other nodes.
-pub(crate) enum Todo {
+pub(crate) enum Propagation {
     /// Tell the children of a run that it stops or fails.
     Cascade(Arc<Node>, Cascade, Arc<Cause>),
     /// Take the subtree of a run to a stage of the ladder.
     Ladder(Arc<Node>, Stage),
     /// Tell the parent that a child became terminal.
-    ChildEnded { parent: Arc<Node>, child: Arc<Node>, gone: Gone },
+    ChildEnded { parent: Arc<Node>, child: Arc<Node>, gone: ChildEnd },
     /// Tell the parent that a child that had ended non-quiescent became quiescent.
     ChildQuiesced(Arc<Node>),
 }
 
 /// What a parent has to know of a child that became terminal.
 #[derive(Debug)]
-pub(crate) struct Gone {
+pub(crate) struct ChildEnd {
     pub(crate) status: RunStatus,
     pub(crate) slot: u32,
     pub(crate) unseen_failure: bool,
-    pub(crate) restless: bool,
+    pub(crate) non_quiescent: bool,
     /// It is in the list of its parent for as long as the tree is kept.
     pub(crate) stays: bool,
     /// Bytes that its tree was charged for.

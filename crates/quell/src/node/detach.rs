@@ -10,7 +10,7 @@ use crate::failure::DetachError;
 use crate::faults;
 use crate::log::Log;
 use crate::node::flags;
-use crate::node::step::Note;
+use crate::node::step::StopOrigin;
 use crate::node::{Node, State};
 use crate::sync::waiters::Wakers;
 use crate::time::clock::Ticks;
@@ -43,7 +43,7 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
         }
     }
     // Only now the parent may end: nothing more of the child's tree goes to its log (I30).
-    let mut after = parent.step(Input::ChildLeft, Note::default(), now, |_, _| {});
+    let mut after = parent.step(Input::ChildLeft, StopOrigin::default(), now, |_, _| {});
     crate::node::cascade::work_off(&mut after.todo, now);
     parent.finish(&mut after, now);
     crate::foreign::wake(&node.shared, wakers);
@@ -86,7 +86,7 @@ fn leave(
         state.extra().detached_from = Some(old.root);
         state.leave_call();
         // The caller has a reference to it, so this is not the last one.
-        let _linked = above.kids.unlink(state.slot);
+        let _linked = above.children.unlink(state.slot);
         shared.registry.count_root();
         node.set(flags::ROOT);
         (moved, under)
@@ -117,7 +117,7 @@ struct Above {
 fn move_descendants(root: &Arc<Node>, moved: &Moved, under: Above) {
     let kids_of = |node: &Arc<Node>, under: Above| -> Vec<_> {
         let state = node.lock();
-        state.kids.iter().map(|kid| (Arc::clone(kid), node.id, under)).collect()
+        state.children.iter().map(|child| (Arc::clone(child), node.id, under)).collect()
     };
     let mut stack = kids_of(root, under);
     while let Some((node, parent, above)) = stack.pop() {

@@ -1,56 +1,53 @@
-//! The bits of a node's word: what readers may know without its lock.
+//! The flags of a node: what readers may know of a run without its lock.
+//!
+//! The node sets them under its lock, with the exceptions that its invariants name. The low bits
+//! are the status; each of the others is one fact that is read on a hot path.
 
 use quell_core::RunStatus;
 
 use crate::faults;
 
+/// The mask of the status: its place among [`RunStatus::ALL`].
 pub(crate) const STATUS: u32 = 0b111;
-/// The body has used the stop API.
+/// The body has used the stop API: it is given the grace before it is dropped.
 pub(crate) const LISTENS: u32 = 1 << 3;
 /// A stop was accepted.
 pub(crate) const STOPPING: u32 = 1 << 4;
-/// The body is to be dropped at its next await.
+/// The driver is to drop the body at its next await.
 pub(crate) const DROP: u32 = 1 << 5;
-/// The body is to be polled once more, then dropped if it is pending.
+/// The driver is to poll the body once more, and to drop it if it is still pending.
 pub(crate) const POLL_DROP: u32 = 1 << 6;
 /// The hard deadline has come.
 pub(crate) const ABORTING: u32 = 1 << 7;
-/// Terminal and quiescent.
-pub(crate) const OVER: u32 = 1 << 8;
-/// Not quiescent when it became terminal.
-pub(crate) const RESTLESS: u32 = 1 << 9;
-/// A stop waits for the next checkpoint.
-pub(crate) const SCHEDULED: u32 = 1 << 11;
-/// Waits for its turn to start.
-pub(crate) const HELD: u32 = 1 << 12;
-/// Spawned by the cleanup of a parent that was stopping already.
-pub(crate) const CLEANUP: u32 = 1 << 13;
-/// Its body has failed, and what is left of the run is to stop.
-pub(crate) const FAILING: u32 = 1 << 14;
+/// Terminal, and nothing of the run executes any more.
+pub(crate) const QUIESCENT: u32 = 1 << 8;
+/// The run was not quiescent when it became terminal.
+pub(crate) const ENDED_NON_QUIESCENT: u32 = 1 << 9;
 /// Without a parent: submitted, or detached.
 pub(crate) const ROOT: u32 = 1 << 10;
-
-/// Nobody can ask for the value any more.
-pub(crate) const UNREAD: u32 = 1 << 15;
-
-/// Somebody tells the runs below of the stop, and is not through.
-pub(crate) const TELLING: u32 = 1 << 16;
-
-/// The first poll of the body has returned: what it did in it is known.
+/// A stop waits for the next checkpoint.
+pub(crate) const SCHEDULED: u32 = 1 << 11;
+/// The run waits for its turn to start.
+pub(crate) const AWAITS_ADMISSION: u32 = 1 << 12;
+/// Spawned by the cleanup of a parent that was stopping already.
+pub(crate) const CLEANUP: u32 = 1 << 13;
+/// The body has failed, and the rest of the run is to stop.
+pub(crate) const FAILING: u32 = 1 << 14;
+/// No handle is left that could ask for the value of the body.
+pub(crate) const VALUE_UNCLAIMED: u32 = 1 << 15;
+/// A thread is signalling the stop to the descendants, and has not finished.
+pub(crate) const CASCADING: u32 = 1 << 16;
+/// The first poll of the body has returned: what the body did in it is known.
 pub(crate) const PARKED: u32 = 1 << 17;
-
+/// A token from outside stops the run: it is checked before the run starts.
+pub(crate) const LINKED: u32 = 1 << 18;
 /// Admission knows the run: it waits, holds a lane or a slot, or did.
 pub(crate) const GATED: u32 = 1 << 19;
-
 /// The tree was forgotten on request: it is not kept when it leaves.
 pub(crate) const FORGOTTEN: u32 = 1 << 20;
-
-/// It was spawned, and waits for its due time: what its root asks of admission is not for it, also
-/// when it has left its parent.
+/// The run was spawned and waits for its due time. Lanes and slots are for roots, so admission
+/// asks nothing else of it, also when it has left its parent.
 pub(crate) const UNDER: u32 = 1 << 21;
-
-/// A token from outside stops the run: it is asked before the run starts.
-pub(crate) const LINKED: u32 = 1 << 18;
 
 /// Yields the place of a status among [`RunStatus::ALL`].
 pub(crate) const fn status_bits(status: RunStatus) -> u32 {

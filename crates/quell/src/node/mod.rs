@@ -13,4 +13,4 @@ pub(crate) mod step;
 pub(crate) mod wait;
 pub(crate) mod write;
 
-pub(crate) use node::{Extra, Link, Node, Reader, State};
+pub(crate) use node::{Link, Node, RareState, Reader, State};

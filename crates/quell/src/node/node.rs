@@ -12,20 +12,21 @@
 //!    decisions (I30).
 //! 3. The value of a body is stored before the run is terminal: a handle that sees the end finds
 //!    it.
-//! 4. The word mirrors the state for readers that take no lock. Only `LISTENS` and `PARKED` are
-//!    set without the lock, and never cleared; only `TELLING` is cleared without it, by whoever
+//! 4. The flags mirror the state for readers that take no lock. Only `LISTENS` and `PARKED` are
+//!    set without the lock, and never cleared; only `CASCADING` is cleared without it, by whoever
 //!    has told all below. `STOPPING` is set by one atomic step that yields the other two: of a
 //!    stop and the first question of a body about stops, one comes first, and both sides know
 //!    which.
 //! 5. Nothing foreign runs while a lock is held: wakers, tokens, hooks, values and subscribers of
-//!    `tracing` are carried out in [`After`](crate::node::deferred::After) and used when every lock
-//!    is released. On the control thread they are handed to a courier, and so is what a node holds
-//!    when it is dropped there.
+//!    `tracing` are carried out in [`Deferred`](crate::node::deferred::Deferred) and used when
+//!    every lock is released. On the control thread they are handed to a courier, and so is what a
+//!    node holds when it is dropped there.
 //!
 //! Lock order: parent → child → ring of the tree → ring of the engine; parent → child → shard of
 //! the registry → admission; node → timers; node or ring → ledger. Rings, admission, timers and
 //! ledger are leaves but for that. A thread that holds a child's lock never takes its parent's:
-//! news for the parent leave as [`Todo`](crate::node::deferred::Todo). So there is no cycle.
+//! news for the parent leave as [`Propagation`](crate::node::deferred::Propagation). So there is no
+//! cycle.
 
 use std::any::Any;
 use std::fmt;
@@ -46,9 +47,9 @@ use crate::failure::Failure;
 use crate::faults;
 use crate::foreign;
 use crate::log::Log;
-use crate::node::children::Kids;
+use crate::node::children::Children;
 use crate::node::flags;
-use crate::spec::{About, Own, RunSpec};
+use crate::spec::{Metadata, RunSpec, SpecRest};
 use crate::sync::waiters::Waiters;
 use crate::sync::{AbortHandle, AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::time::clock::Ticks;
@@ -63,10 +64,10 @@ pub(crate) struct Node {
     pub(crate) name: Arc<str>,
     /// How many siblings were started before it.
     pub(crate) ordinal: u64,
-    pub(crate) about: Option<Box<About>>,
-    own: Option<Box<Own>>,
+    pub(crate) about: Option<Box<Metadata>>,
+    own: Option<Box<SpecRest>>,
     pub(crate) shared: Arc<Shared>,
-    word: AtomicU32,
+    flags: AtomicU32,
     /// News of runs right below that are yet to be told to those who wait for them.
     pub(crate) untold: AtomicU16,
     state: Mutex<State>,
@@ -82,7 +83,7 @@ pub(crate) struct State {
     /// The run's place: steps down the tree, the root being at 1, and among its siblings.
     pub(crate) depth: u32,
     pub(crate) slot: u32,
-    pub(crate) kids: Kids,
+    pub(crate) children: Children,
     pub(crate) idle: Option<Arc<IdleWatch>>,
     /// The earliest deadline of the run and its ancestors, as long as no stop was accepted.
     pub(crate) deadline: Option<Ticks>,
@@ -99,7 +100,7 @@ pub(crate) struct State {
     pub(crate) has_emitted: bool,
     pub(crate) late: u32,
     pub(crate) armed: Option<TimerKey>,
-    pub(crate) extra: Option<Box<Extra>>,
+    pub(crate) extra: Option<Box<RareState>>,
 }
 
 /// Who may still ask for the outcome of a run.
@@ -108,14 +109,14 @@ pub(crate) enum Reader {
     /// Whoever holds the handle.
     Held,
     /// Nobody: it was read, or given up.
-    Gone,
+    ChildEnd,
     /// Nobody, and nobody has: a failure would be silent (D5).
     GoneUnread,
 }
 
 /// What only some runs have.
 #[derive(Default)]
-pub(crate) struct Extra {
+pub(crate) struct RareState {
     pub(crate) hooks: Vec<Hook>,
     pub(crate) hooks_made: u32,
     pub(crate) hooks_skipped: u32,
@@ -172,16 +173,16 @@ impl Node {
             Some(_) => Some(Arc::new(IdleWatch::new(ticks, above))),
             None => above,
         };
-        let own = Own::of(spec.grace, spec.input, spec.gate);
+        let own = SpecRest::of(spec.grace, spec.input, spec.gate);
         Arc::new(Self {
             id,
             kind: spec.kind,
             name: spec.name,
-            ordinal: parent.map_or(0, |(_, state)| state.kids.made()),
+            ordinal: parent.map_or(0, |(_, state)| state.children.made()),
             about: spec.about,
             own,
             shared: Arc::clone(shared),
-            word: AtomicU32::new(match parent {
+            flags: AtomicU32::new(match parent {
                 Some(_) => flags::status_bits(RunStatus::Queued),
                 None => flags::status_bits(RunStatus::Queued) | flags::ROOT,
             }),
@@ -193,7 +194,7 @@ impl Node {
                 parent_id: parent.map(|(node, _)| node.id),
                 depth: parent.map_or(1, |(_, state)| state.depth + 1),
                 slot: 0,
-                kids: Kids::default(),
+                children: Children::default(),
                 idle,
                 deadline: parent
                     .filter(|_| !faults::on("forget-the-deadline-above"))
@@ -244,54 +245,54 @@ impl Node {
     }
 
     pub(crate) fn status(&self) -> RunStatus {
-        flags::status(self.word.load(Ordering::Acquire))
+        flags::status(self.flags.load(Ordering::Acquire))
     }
 
-    pub(crate) fn word(&self) -> u32 {
-        self.word.load(Ordering::Acquire)
+    pub(crate) fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Acquire)
     }
 
     /// Tells whether a stop was accepted, or the body has failed and what is left is to give way;
     /// remembers that the body asked.
     pub(crate) fn listen(&self) -> bool {
-        let mut bits = self.word.load(Ordering::Acquire);
+        let mut bits = self.flags.load(Ordering::Acquire);
         if bits & flags::LISTENS == 0 {
-            bits = self.word.fetch_or(flags::LISTENS, Ordering::AcqRel);
+            bits = self.flags.fetch_or(flags::LISTENS, Ordering::AcqRel);
         }
         bits & (flags::STOPPING | flags::FAILING) != 0
     }
 
     /// Tells whether a checkpoint has anything to do, and remembers that the body asked.
     pub(crate) fn is_called_on(&self) -> bool {
-        self.listen() || self.word() & flags::SCHEDULED != 0
+        self.listen() || self.flags() & flags::SCHEDULED != 0
     }
 
     /// Tells whether the run is terminal and nothing of its subtree executes.
     pub(crate) fn is_over(&self) -> bool {
-        self.word() & flags::OVER != 0
+        self.flags() & flags::QUIESCENT != 0
     }
 
     /// Tells whether the run has no parent.
     pub(crate) fn is_root(&self) -> bool {
-        self.word() & flags::ROOT != 0
+        self.flags() & flags::ROOT != 0
     }
 
     /// Tells whether the run was not quiescent when it became terminal.
-    pub(crate) fn ended_restless(&self) -> bool {
-        self.word() & flags::RESTLESS != 0
+    pub(crate) fn ended_non_quiescent(&self) -> bool {
+        self.flags() & flags::ENDED_NON_QUIESCENT != 0
     }
 
-    /// Sets bits of the word that no decision of the lifecycle touches.
+    /// Sets flags that no decision of the lifecycle touches.
     pub(crate) fn set(&self, bits: u32) {
-        self.word.fetch_or(bits, Ordering::AcqRel);
+        self.flags.fetch_or(bits, Ordering::AcqRel);
     }
 
-    /// Clears bits of the word that no decision of the lifecycle touches.
+    /// Clears flags that no decision of the lifecycle touches.
     pub(crate) fn clear(&self, bits: u32) {
-        self.word.fetch_and(!bits, Ordering::AcqRel);
+        self.flags.fetch_and(!bits, Ordering::AcqRel);
     }
 
-    /// Brings the word in line with the state. Called under the lock, after the events are
+    /// Brings the flags in line with the state. Called under the lock, after the events are
     /// written.
     pub(crate) fn mirror(&self, state: &State, set: u32) {
         let mut bits = flags::status_bits(state.life.status()) | set;
@@ -299,10 +300,10 @@ impl Node {
             bits |= flags::STOPPING;
         }
         if state.life.is_quiescent() {
-            bits |= flags::OVER;
+            bits |= flags::QUIESCENT;
         }
-        // Another thread may set LISTENS or PARKED or clear TELLING meanwhile, nothing else.
-        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |was| {
+        // Another thread may set LISTENS or PARKED or clear CASCADING meanwhile, nothing else.
+        let _ = self.flags.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |was| {
             let now = (was & !flags::STATUS) | bits;
             (now != was).then_some(now)
         });
@@ -311,18 +312,18 @@ impl Node {
     /// Says that a stop was accepted, and learns by the same step whether the body listens: `None`
     /// if that is not known before its first poll has returned.
     pub(crate) fn latch_hearing(&self) -> Option<bool> {
-        if self.word() & flags::LISTENS != 0 {
+        if self.flags() & flags::LISTENS != 0 {
             // It stays so.
             return Some(true);
         }
-        let bits = self.word.fetch_or(flags::STOPPING, Ordering::AcqRel);
+        let bits = self.flags.fetch_or(flags::STOPPING, Ordering::AcqRel);
         (bits & (flags::LISTENS | flags::PARKED) != 0).then_some(bits & flags::LISTENS != 0)
     }
 
     /// Says that the first poll of the body has returned. Yields whether the body listens if a
     /// stop was accepted meanwhile.
     pub(crate) fn park(&self) -> Option<bool> {
-        let bits = self.word.fetch_or(flags::PARKED, Ordering::AcqRel);
+        let bits = self.flags.fetch_or(flags::PARKED, Ordering::AcqRel);
         (bits & flags::STOPPING != 0).then_some(bits & flags::LISTENS != 0)
     }
 
@@ -334,7 +335,7 @@ impl Node {
 }
 
 impl State {
-    pub(crate) fn extra(&mut self) -> &mut Extra {
+    pub(crate) fn extra(&mut self) -> &mut RareState {
         self.extra.get_or_insert_default()
     }
 
@@ -371,10 +372,10 @@ impl Drop for Node {
                 foreign::run(&self.shared, move || drop(held));
             }
         }
-        state.kids.take_into(&mut stack);
+        state.children.take_into(&mut stack);
         while let Some(child) = stack.pop() {
             if let Some(mut child) = Arc::into_inner(child) {
-                child.state.get_mut().kids.take_into(&mut stack);
+                child.state.get_mut().children.take_into(&mut stack);
             }
         }
     }

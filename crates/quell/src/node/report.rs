@@ -110,14 +110,14 @@ fn rows_of(root: &Arc<Node>, emitters: &mut Vec<RunId>) -> (Vec<RunRow>, Counts)
     let mut stack = Vec::new();
     let mut next = Some((Arc::clone(root), 0));
     while let Some((node, depth)) = next {
-        let mut kids: Vec<(Arc<Node>, u32)> = {
+        let mut children: Vec<(Arc<Node>, u32)> = {
             let state = node.lock();
             rows.push(row_of(&node, &state, depth, emitters));
-            omitted.merge(state.kids.omitted().copied().unwrap_or_default());
-            state.kids.iter().map(|kid| (Arc::clone(kid), depth + 1)).collect()
+            omitted.merge(state.children.omitted().copied().unwrap_or_default());
+            state.children.iter().map(|child| (Arc::clone(child), depth + 1)).collect()
         };
-        kids.sort_by_key(|(kid, _)| std::cmp::Reverse(kid.ordinal));
-        stack.append(&mut kids);
+        children.sort_by_key(|(child, _)| std::cmp::Reverse(child.ordinal));
+        stack.append(&mut children);
         next = stack.pop();
     }
     (rows, omitted)

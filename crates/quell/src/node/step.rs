@@ -11,13 +11,13 @@ use quell_core::{
 use crate::faults;
 use crate::foreign;
 use crate::node::cascade;
-use crate::node::deferred::{After, Gone, Todo};
+use crate::node::deferred::{ChildEnd, Deferred, Propagation};
 use crate::node::flags;
 use crate::node::{Node, Reader, State};
 
 /// What comes with an input besides the input.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Note<'a> {
+pub(crate) struct StopOrigin<'a> {
     /// The request, for a stop of this run.
     pub(crate) request: Option<&'a CancelRequest>,
     /// The cause, for a stop that comes from elsewhere.
@@ -33,7 +33,7 @@ impl Node {
     pub(crate) fn apply(
         self: &Arc<Self>,
         input: Input,
-        note: Note<'_>,
+        note: StopOrigin<'_>,
         edit: impl FnOnce(&mut State, &Effects),
     ) -> Effects {
         let now = self.shared.clock.now();
@@ -57,10 +57,10 @@ impl Node {
     pub(crate) fn step(
         self: &Arc<Self>,
         input: Input,
-        note: Note<'_>,
+        note: StopOrigin<'_>,
         now: Instant,
         edit: impl FnOnce(&mut State, &Effects),
-    ) -> After {
+    ) -> Deferred {
         let mut state = self.lock();
         self.step_locked(&mut state, input, note, now, edit)
     }
@@ -70,10 +70,10 @@ impl Node {
         self: &Arc<Self>,
         state: &mut State,
         input: Input,
-        note: Note<'_>,
+        note: StopOrigin<'_>,
         now: Instant,
         edit: impl FnOnce(&mut State, &Effects),
-    ) -> After {
+    ) -> Deferred {
         let mut fx = state.life.on(input, now);
         if fx.accepted.is_some()
             && let Some(listens) = self.latch_hearing()
@@ -81,12 +81,12 @@ impl Node {
             fx.body = fx.body.max(state.life.judge(listens));
         }
         let is_asked = matches!(input, Input::ParentStopped { .. } | Input::Stop(_));
-        if is_asked && state.life.is_live_and_stopping() && self.word() & flags::TELLING != 0 {
+        if is_asked && state.life.is_live_and_stopping() && self.flags() & flags::CASCADING != 0 {
             // Another thread may still be signalling the descendants. This cancel must not return
             // before they are signalled either, so it signals them too (I2).
             fx.cascade = state.life.cascade();
         }
-        let mut after = After { fx, ..After::default() };
+        let mut after = Deferred { fx, ..Deferred::default() };
         edit(state, &fx);
         if matches!(input, Input::Started) && !fx.refused {
             self.write(state, now, EventKind::Started, &mut after.wakers);
@@ -105,8 +105,8 @@ impl Node {
     }
 
     /// Carries out what needs no lock.
-    pub(crate) fn finish(self: &Arc<Self>, after: &mut After, now: Instant) {
-        let After { task, wakers, todo, cause, fx, retire, rare, above } = after;
+    pub(crate) fn finish(self: &Arc<Self>, after: &mut Deferred, now: Instant) {
+        let Deferred { task, wakers, todo, cause, fx, retire, rare, above } = after;
         debug_assert!(todo.is_empty(), "what is to be done elsewhere was done");
         let shared = &self.shared;
         if let Some(rare) = rare.take() {
@@ -119,7 +119,7 @@ impl Node {
             foreign::tell(shared, std::mem::take(wakers), above.take());
         }
         self.trace(fx, cause.as_ref());
-        let gated = self.word() & flags::GATED != 0;
+        let gated = self.flags() & flags::GATED != 0;
         if gated && fx.ended.is_some() {
             shared.admission.ended(self, now).start();
         }
@@ -137,9 +137,9 @@ impl Node {
     fn record(
         self: &Arc<Self>,
         state: &mut State,
-        note: Note<'_>,
+        note: StopOrigin<'_>,
         now: Instant,
-        after: &mut After,
+        after: &mut Deferred,
     ) {
         let fx = after.fx;
         let mut set = 0;
@@ -165,23 +165,24 @@ impl Node {
         if fx.body != BodyAction::Leave {
             after.task.clone_from(&state.body);
         }
-        if state.life.is_aborting() && self.word() & flags::ABORTING == 0 {
+        if state.life.is_aborting() && self.flags() & flags::ABORTING == 0 {
             set |= flags::ABORTING;
             state.waiters.drain_into(&mut after.wakers);
         }
         if let Some(cascade) = fx.cascade
             && (cascade.failing || state.life.live_children() > 0)
         {
-            set |= if cascade.failing { flags::TELLING | flags::FAILING } else { flags::TELLING };
+            set |=
+                if cascade.failing { flags::CASCADING | flags::FAILING } else { flags::CASCADING };
             let cause = self.cause_for_children(state, cascade.failing, now);
             if cascade.failing && !faults::on("fail-in-silence") {
                 // What is left of the run is to give way: it may wait for the token, or here.
                 after.tell(state);
             }
-            after.todo.push(Todo::Cascade(Arc::clone(self), cascade, cause));
+            after.todo.push(Propagation::Cascade(Arc::clone(self), cascade, cause));
         }
         if let Some(stage) = fx.ladder {
-            after.todo.push(Todo::Ladder(Arc::clone(self), stage));
+            after.todo.push(Propagation::Ladder(Arc::clone(self), stage));
         }
         if let Some(status) = fx.ended {
             set |= self.record_end(state, status, now, after);
@@ -204,21 +205,21 @@ impl Node {
         }
     }
 
-    fn record_quiescence(&self, state: &mut State, now: Instant, after: &mut After) {
+    fn record_quiescence(&self, state: &mut State, now: Instant, after: &mut Deferred) {
         state.times.quiesced = Some(state.times.next(self.shared.clock.stamp(now)));
         state.leave_call();
         self.write(state, now, EventKind::Quiesced, &mut after.wakers);
         let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
-        after.todo.extend(parent.map(Todo::ChildQuiesced));
+        after.todo.extend(parent.map(Propagation::ChildQuiesced));
     }
 
     fn record_stop(
         self: &Arc<Self>,
         state: &mut State,
         trigger: Trigger,
-        note: Note<'_>,
+        note: StopOrigin<'_>,
         now: Instant,
-        after: &mut After,
+        after: &mut Deferred,
     ) {
         let own = |kind, words: &str| {
             let mut cause = Cause::new(kind, self.shared.clock.wall(now), self.id);
@@ -246,7 +247,7 @@ impl Node {
         after.tell(state);
     }
 
-    fn cause_of(&self, note: Note<'_>, now: Instant) -> Cause {
+    fn cause_of(&self, note: StopOrigin<'_>, now: Instant) -> Cause {
         let at = self.shared.clock.wall(now);
         note.request.map_or_else(
             || Cause::new(CauseKind::UserRequest, at, self.id),
@@ -275,7 +276,7 @@ impl Node {
         state: &mut State,
         status: RunStatus,
         now: Instant,
-        after: &mut After,
+        after: &mut Deferred,
     ) -> u32 {
         let ticks = state.times.next(self.shared.clock.stamp(now));
         let mut abandoned = Vec::new();
@@ -298,10 +299,10 @@ impl Node {
             self.write(state, now, EventKind::Abandoned { what, name }, &mut after.wakers);
         }
         self.close_calls(state, &ToolOutcome::Unknown, now, &mut after.wakers);
-        let restless = !state.life.is_quiescent();
-        if restless {
+        let non_quiescent = !state.life.is_quiescent();
+        if non_quiescent {
             // The stream must know what may follow before it meets the event.
-            self.mirror(state, flags::RESTLESS);
+            self.mirror(state, flags::ENDED_NON_QUIESCENT);
         } else {
             state.times.quiesced = Some(ticks);
             state.leave_call();
@@ -310,7 +311,7 @@ impl Node {
             self.log_of(state);
             self.write(state, now, EventKind::Ended(status), &mut after.wakers);
         }
-        let stays = self.write_end(state, status, restless, now, &mut after.wakers);
+        let stays = self.write_end(state, status, non_quiescent, now, &mut after.wakers);
         state.times.ended = Some(ticks);
         self.shared.ledger.count_out(self.account(state));
         self.shared.registry.count_end(state.parent_id.is_none(), &mut after.wakers);
@@ -323,18 +324,18 @@ impl Node {
         {
             after.rare().failure = state.take_failure();
         }
-        let gone = Gone {
+        let gone = ChildEnd {
             status,
             slot: state.slot,
             unseen_failure,
-            restless,
+            non_quiescent,
             stays,
             charged: self.charged(state),
-            omitted: state.kids.omitted().copied().map(Box::new),
+            omitted: state.children.omitted().copied().map(Box::new),
         };
         if let Some(parent) = parent {
-            after.todo.push(Todo::ChildEnded { parent, child: Arc::clone(self), gone });
+            after.todo.push(Propagation::ChildEnded { parent, child: Arc::clone(self), gone });
         }
-        if restless { flags::RESTLESS } else { 0 }
+        if non_quiescent { flags::ENDED_NON_QUIESCENT } else { 0 }
     }
 }

@@ -8,7 +8,7 @@ use quell_core::{EventKind, Payload, RunStatus, Stopped, ToolOutcome, limits};
 use crate::body::context::Written;
 use crate::faults;
 use crate::foreign;
-use crate::node::{Extra, Node, State};
+use crate::node::{Node, RareState, State};
 use crate::sync::MutexGuard;
 use crate::sync::waiters::Wakers;
 
@@ -83,7 +83,7 @@ impl Node {
         &self,
         shielded: bool,
         kind: EventKind,
-        note: impl FnOnce(&mut Extra),
+        note: impl FnOnce(&mut RareState),
     ) -> Option<Stopped> {
         let mut wakers = Wakers::new();
         {
@@ -125,7 +125,7 @@ impl Node {
         &self,
         state: &mut State,
         status: RunStatus,
-        restless: bool,
+        non_quiescent: bool,
         now: Instant,
         wakers: &mut Wakers,
     ) -> bool {
@@ -134,7 +134,7 @@ impl Node {
             return true;
         };
         let has_row = log.take_row(status);
-        let stays = has_row || !state.kids.is_empty() || restless;
+        let stays = has_row || !state.children.is_empty() || non_quiescent;
         if stays {
             log.count_remains(crate::node::report::remains(self, state));
         }

@@ -5,12 +5,12 @@ use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
 std::thread_local! {
-    static HELD: Cell<usize> = const { Cell::new(0) };
+    static AWAITS_ADMISSION: Cell<usize> = const { Cell::new(0) };
 }
 
 /// How many locks of the engine this thread holds.
 pub(crate) fn held() -> usize {
-    HELD.get()
+    AWAITS_ADMISSION.get()
 }
 
 /// `parking_lot`'s mutex, counted while it is held.
@@ -28,7 +28,7 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         let guard = self.0.lock();
-        HELD.set(HELD.get() + 1);
+        AWAITS_ADMISSION.set(AWAITS_ADMISSION.get() + 1);
         MutexGuard(guard)
     }
 
@@ -53,6 +53,6 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        HELD.set(HELD.get() - 1);
+        AWAITS_ADMISSION.set(AWAITS_ADMISSION.get() - 1);
     }
 }
