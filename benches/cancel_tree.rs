@@ -384,7 +384,7 @@ fn check_a_sampled_round(_: &Ring) {
             testing::check_trace(&testing::trace(root.run()).await)
         });
         let checked = checked.expect("a trace keeps the promises");
-        assert_eq!((checked.runs, checked.stopped, checked.restless), {
+        assert_eq!((checked.runs, checked.stopped, checked.non_quiescent), {
             (size(fanout), size(fanout), 0)
         });
         println!("   a sampled round: the trace of {} runs passes the checker", checked.runs);

@@ -304,7 +304,7 @@ fn check_a_sampled_round(ring: &Ring) {
             run.ended().await;
             let trace = testing::trace(run.run()).await;
             let checked = testing::check_trace(&trace).expect("a trace keeps the promises");
-            assert_eq!((checked.runs, checked.stopped, checked.restless), (1, 1, 0));
+            assert_eq!((checked.runs, checked.stopped, checked.non_quiescent), (1, 1, 0));
         }
         runs.len()
     });

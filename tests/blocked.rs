@@ -174,7 +174,7 @@ async fn i12_every_program_is_terminal_by_grace_and_abort_wait() {
     }
     assert!(began.elapsed() < secs(2) + SLACK, "took {:?}", began.elapsed());
     gate.open();
-    assert_eq!(lab.finish().await.restless, 4);
+    assert_eq!(lab.finish().await.non_quiescent, 4);
     bodies.shutdown_background();
 }
 
@@ -312,7 +312,7 @@ async fn i27_a_parent_is_not_quiescent_before_its_abandoned_descendants() {
     let trace = quell::testing::trace(run.run()).await;
     let ends = trace.iter().rev().take_while(|event| event.kind == EventKind::Quiesced).count();
     assert_eq!(ends, 6, "one Quiesced per run that ended non-quiescent, after all else");
-    assert_eq!(lab.finish().await.restless, 6);
+    assert_eq!(lab.finish().await.non_quiescent, 6);
 }
 
 #[tokio::test]

@@ -142,9 +142,9 @@ async fn i29_what_is_too_large_is_refused_and_the_log_says_so() {
     let run = lab
         .submit(RunSpec::agent("verbose"), async |ctx| {
             let text = |bytes: usize| Payload::from("x".repeat(bytes - 2));
-            assert_eq!(ctx.emit(text(limits::EVENT_BYTES_MAX)), Written::Yes);
+            assert_eq!(ctx.emit(text(limits::EVENT_BYTES_MAX)), Written::Recorded);
             assert_eq!(ctx.emit(text(limits::EVENT_BYTES_MAX + 1)), Written::TooLarge);
-            assert_eq!(ctx.set_output(text(limits::PAYLOAD_BYTES_MAX)), Written::Yes);
+            assert_eq!(ctx.set_output(text(limits::PAYLOAD_BYTES_MAX)), Written::Recorded);
             assert_eq!(ctx.set_output(text(limits::PAYLOAD_BYTES_MAX + 1)), Written::TooLarge);
             Ok(())
         })
@@ -252,7 +252,7 @@ async fn i17_a_report_has_a_bound_and_what_did_not_complete_comes_first() {
 #[tokio::test(start_paused = true)]
 async fn i12_times_without_end_are_taken_as_very_long() {
     let forever = std::time::Duration::MAX;
-    let limits = bounded(|limits| limits.ended_trees_for = forever);
+    let limits = bounded(|limits| limits.ended_trees_ttl = forever);
     let lab = Lab::with(
         config()
             .control_on_runtime()

@@ -2,7 +2,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex};
 
 use quell::{
-    CancelRequest, EventKind, HookOutcome, OnStop, RunContext, RunHandle, RunSpec, RunStatus,
+    CancelRequest, EventKind, HookOutcome, RunContext, RunHandle, RunSpec, RunStatus, StopDelivery,
 };
 
 use crate::support::{Lab, listener, ms, naive, now, secs};
@@ -31,11 +31,11 @@ fn hook(ctx: &RunContext, told: &Told, name: &'static str, millis: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn i15_i16_who_registers_a_hook_is_dropped_at_once_and_the_hook_has_the_grace() {
-    for policy in [OnStop::Auto, OnStop::Drop] {
+    for policy in [StopDelivery::Auto, StopDelivery::Drop] {
         let lab = Lab::paused();
         let told = Told::default();
         let tell = Arc::clone(&told);
-        let spec = RunSpec::agent("hooked").grace(secs(3)).on_stop(policy);
+        let spec = RunSpec::agent("hooked").grace(secs(3)).stop_delivery(policy);
         let run = lab
             .submit(spec, async move |ctx| {
                 hook(&ctx, &tell, "hook", 2_000);

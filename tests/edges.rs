@@ -107,7 +107,7 @@ async fn i22_a_reservation_expires() {
     let id = RunId::from_text("next week");
     let week = secs(7 * 24 * 3600);
     lab.cancel(id, CancelRequest::because("for a week").remember_for(week));
-    tokio::time::sleep(limits::RESERVATIONS_FOR).await;
+    tokio::time::sleep(limits::RESERVATIONS_TTL).await;
     let run = lab.submit(RunSpec::agent("next week").id(id), async |_| Ok(())).unwrap();
     assert_eq!(run.ended().await.status, RunStatus::Completed, "24 h at most");
     lab.finish().await;
@@ -271,7 +271,7 @@ async fn an_output_that_is_replaced_or_read_runs_no_code_under_a_lock() {
         .submit(RunSpec::agent("looks"), async |ctx| {
             for _ in 0..2 {
                 let output = Payload::json_later(Looks(ctx.clone()), 100);
-                assert_eq!(ctx.set_output(output), Written::Yes);
+                assert_eq!(ctx.set_output(output), Written::Recorded);
             }
             let large = Payload::json_later(Looks(ctx.clone()), limits::PAYLOAD_BYTES_MAX + 1);
             assert_eq!(ctx.set_output(large), Written::TooLarge);

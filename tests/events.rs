@@ -131,7 +131,7 @@ async fn i29_publishing_waits_for_no_reader_and_slow_ones_are_told_what_they_mis
             }
             tokio::time::sleep(secs(1)).await;
             for n in 50..1_000 {
-                assert_eq!(ctx.emit(n.to_string()), Written::Yes);
+                assert_eq!(ctx.emit(n.to_string()), Written::Recorded);
             }
             Ok(())
         })

@@ -213,7 +213,7 @@ async fn i16_dropping_the_body_does_not_cut_its_hooks() {
     let lab = Lab::paused();
     let witness = Witness::new();
     let seen = witness.clone();
-    let spec = RunSpec::agent("hooked").on_stop(quell::OnStop::Drop).grace(secs(4));
+    let spec = RunSpec::agent("hooked").stop_delivery(quell::StopDelivery::Drop).grace(secs(4));
     let run = lab
         .submit(spec, async move |ctx| {
             ctx.on_stop(async move |_| {

@@ -90,7 +90,7 @@ async fn i38_the_last_handle_of_an_engine_may_go_anywhere() {
     let bodies = body_runtime(2);
     for place in Place::ALL {
         for round in 0..20 {
-            let limits = bounded(|limits| limits.ended_trees_for = ms(5));
+            let limits = bounded(|limits| limits.ended_trees_ttl = ms(5));
             let config = config().runtime(bodies.handle().clone()).limits(limits).grace(ms(20));
             let engine = Engine::with_config(config);
             let is_gone = Gate::new();

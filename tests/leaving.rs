@@ -36,7 +36,7 @@ async fn chatter(
         if over.load(Ordering::SeqCst) {
             break;
         }
-        if ctx.emit(format!("{name} {n}")) == Written::Yes {
+        if ctx.emit(format!("{name} {n}")) == Written::Recorded {
             written.fetch_add(1, Ordering::SeqCst);
         }
         if n % 8 == 0 {

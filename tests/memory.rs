@@ -146,11 +146,11 @@ async fn i29_outputs_and_logs_count_and_are_given_back_with_their_tree() {
     let lab = Lab::paused_with(bounded(|limits| limits.live_bytes_max = 1_000_000));
     let run = lab
         .submit(RunSpec::team("tree"), async |ctx| {
-            assert_eq!(ctx.set_output(text(400_000)), Written::Yes);
-            assert_eq!(ctx.set_output(text(300_000)), Written::Yes, "it takes the place");
+            assert_eq!(ctx.set_output(text(400_000)), Written::Recorded);
+            assert_eq!(ctx.set_output(text(300_000)), Written::Recorded, "it takes the place");
             assert_eq!(ctx.set_output(text(800_000)), Written::TooLarge, "there is no room");
             let child = ctx.spawn(RunSpec::step("child"), async |ctx| {
-                assert_eq!(ctx.set_output(text(300_000)), Written::Yes);
+                assert_eq!(ctx.set_output(text(300_000)), Written::Recorded);
                 assert_eq!(ctx.set_output(text(800_000)), Written::TooLarge);
                 Ok(())
             });
@@ -160,7 +160,7 @@ async fn i29_outputs_and_logs_count_and_are_given_back_with_their_tree() {
             assert_eq!(refused.to_string(), "run was refused");
             // The log takes what is left, and then gives up its oldest events.
             for _ in 0..100 {
-                assert_eq!(ctx.emit(text(20_000)), Written::Yes);
+                assert_eq!(ctx.emit(text(20_000)), Written::Recorded);
             }
             Ok(())
         })

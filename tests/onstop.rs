@@ -1,6 +1,6 @@
 use std::future::pending;
 
-use quell::{CancelRequest, Failure, OnStop, Outcome, RunContext, RunSpec, RunStatus};
+use quell::{CancelRequest, Failure, Outcome, RunContext, RunSpec, RunStatus, StopDelivery};
 
 use crate::support::{Lab, Witness, ignorant, listener, ms, naive, now, secs};
 
@@ -17,22 +17,22 @@ async fn i15_grace_is_for_bodies_that_can_hear_unless_the_spec_says_otherwise() 
     let lab = Lab::paused();
     let cases = [
         // How the stop is to reach it, whether it listens, how long the stop takes.
-        (OnStop::Auto, false, 0),
-        (OnStop::Auto, true, 2),
-        (OnStop::Signal, false, 5),
-        (OnStop::Signal, true, 2),
-        (OnStop::Drop, false, 0),
-        (OnStop::Drop, true, 0),
+        (StopDelivery::Auto, false, 0),
+        (StopDelivery::Auto, true, 2),
+        (StopDelivery::Signal, false, 5),
+        (StopDelivery::Signal, true, 2),
+        (StopDelivery::Drop, false, 0),
+        (StopDelivery::Drop, true, 0),
     ];
-    for (on_stop, listens, seconds) in cases {
-        let spec = RunSpec::agent("body").on_stop(on_stop).grace(secs(5));
+    for (delivery, listens, seconds) in cases {
+        let spec = RunSpec::agent("body").stop_delivery(delivery).grace(secs(5));
         let run = if listens { lab.submit(spec, tidy) } else { lab.submit(spec, naive) };
         let run = run.unwrap();
         tokio::task::yield_now().await;
         let began = now();
         run.cancel(CancelRequest::because("enough"));
         let report = run.ended().await;
-        assert_eq!(now() - began, secs(seconds), "{on_stop:?}, listens: {listens}");
+        assert_eq!(now() - began, secs(seconds), "{delivery:?}, listens: {listens}");
         assert_eq!(report.status, RunStatus::Cancelled);
         assert_eq!(report.partial.is_some(), seconds == 2);
         assert_eq!(report.own_row().aborted, seconds == 5, "only who had a grace can overrun it");

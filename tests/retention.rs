@@ -32,7 +32,7 @@ async fn i39_an_ended_tree_is_kept_for_an_hour_and_a_reference_for_as_long_as_it
     let lab = Lab::paused_with(Limits::default());
     let run = lab.submit(RunSpec::workflow("kept"), chain(3, async |_| Ok(()))).unwrap();
     run.ended().await;
-    tokio::time::sleep(limits::ENDED_TREES_FOR.checked_sub(secs(1)).unwrap()).await;
+    tokio::time::sleep(limits::ENDED_TREES_TTL.checked_sub(secs(1)).unwrap()).await;
     let later = lab.submit(RunSpec::agent("later"), async |_| Ok(())).unwrap();
     later.ended().await;
     assert_eq!(held(&lab).entries, 5);
@@ -41,7 +41,7 @@ async fn i39_an_ended_tree_is_kept_for_an_hour_and_a_reference_for_as_long_as_it
     assert_eq!(held(&lab).entries, 1, "nobody asked, and the time was over");
     assert!(lab.get(run.id()).is_none());
     assert_eq!(run.run().report().rows.len(), 4, "who holds it still reads it");
-    tokio::time::sleep(limits::ENDED_TREES_FOR).await;
+    tokio::time::sleep(limits::ENDED_TREES_TTL).await;
     assert_eq!(held(&lab).entries, 0);
     let reused = lab.submit(RunSpec::agent("reused").id(run.id()), async |_| Ok(()));
     reused.unwrap().await.unwrap();

@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use quell::{
     Abandoned, BlockingContext, CancelRequest, Cause, CauseKind, Counts, DetachError, Disposition,
     Elapsed, Engine, EngineConfig, EventKind, EventStream, Failure, Hold, HookOutcome, Limits,
-    OnStop, Outcome, Payload, PayloadError, RunContext, RunError, RunEvent, RunFailure, RunFilter,
+    Outcome, Payload, PayloadError, RunContext, RunError, RunEvent, RunFailure, RunFilter,
     RunHandle, RunId, RunKind, RunRef, RunReport, RunRow, RunSpec, RunStatus, Shutdown,
-    ShutdownReport, StopMode, Stopped, SubmitError, Work, Written,
+    ShutdownReport, StopDelivery, StopMode, Stopped, SubmitError, Work, Written,
 };
 
 use crate::support::{Lab, listener, secs};
@@ -28,7 +28,7 @@ type Moved = std::cell::Cell<u32>;
 assert_all!(everywhere:
     Abandoned, BlockingContext, CancelRequest, Cause, CauseKind, Counts, DetachError, Disposition,
     Elapsed, Engine, EngineConfig, EventKind, EventStream, Failure, Hold, HookOutcome, Limits,
-    OnStop, Outcome<u32>, Payload, PayloadError, RunContext, RunError, RunEvent, RunFailure,
+    StopDelivery, Outcome<u32>, Payload, PayloadError, RunContext, RunError, RunEvent, RunFailure,
     RunFilter, RunHandle<Moved>, RunId, RunKind, RunRef, RunReport, RunRow, RunSpec, RunStatus,
     Shutdown, ShutdownReport, StopMode, Stopped, SubmitError, Work, Written,
 );

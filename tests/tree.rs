@@ -125,7 +125,7 @@ async fn i3_a_run_has_one_terminal_event_and_only_quiesced_follows() {
     let own = trace.iter().filter(|event| event.run == run.id());
     let ends: Vec<_> = own.map(|event| &event.kind).skip_while(|kind| !is_end(kind)).collect();
     assert!(matches!(ends[..], [EventKind::Ended(_), EventKind::Quiesced]), "{ends:?}");
-    assert_eq!(lab.finish().await.restless, 1);
+    assert_eq!(lab.finish().await.non_quiescent, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ async fn wide(lab: &Lab, children: usize, deaf: bool, spec: RunSpec) -> RunRef {
     let (tell, told) = oneshot::channel();
     let run = lab.submit(spec, async move |ctx| {
         for _ in 0..children {
-            let child = RunSpec::step("child").on_stop(quell::OnStop::Signal);
+            let child = RunSpec::step("child").stop_delivery(quell::StopDelivery::Signal);
             let body = async move |ctx: RunContext| {
                 if deaf {
                     std::future::pending::<()>().await;
@@ -60,7 +60,7 @@ async fn i2_a_second_cancel_returns_when_every_descendant_is_signalled_too() {
 async fn i14_no_due_time_is_missed_while_the_control_thread_works() {
     // Trees leave by their time while runs with a due time come in.
     let lab = Lab::with(config().limits(bounded(|limits| {
-        limits.ended_trees_for = ms(20);
+        limits.ended_trees_ttl = ms(20);
     })));
     let over = Arc::new(AtomicBool::new(false));
     let busy = {

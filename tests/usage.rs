@@ -62,7 +62,7 @@ async fn usage_adds_up_the_tree_exactly_and_other_runs_show_none() {
             let right = ctx.spawn(RunSpec::step("right"), async |_| Ok(()));
             left.await?;
             right.await?;
-            assert_eq!(ctx.usage(tokens(0, 5)), Written::Yes);
+            assert_eq!(ctx.usage(tokens(0, 5)), Written::Recorded);
             Ok(())
         })
         .unwrap();

@@ -33,10 +33,10 @@ async fn i17_progress_is_cut_and_the_last_output_counts() {
     let run = lab
         .submit(RunSpec::agent("counts"), async |ctx| {
             for fraction in [-1.0, 0.5, 7.0, f32::NAN, f32::INFINITY] {
-                assert_eq!(ctx.progress(fraction), Written::Yes);
+                assert_eq!(ctx.progress(fraction), Written::Recorded);
             }
             for output in ["first", "last"] {
-                assert_eq!(ctx.set_output(Payload::from(output)), Written::Yes);
+                assert_eq!(ctx.set_output(Payload::from(output)), Written::Recorded);
             }
             Ok(())
         })

@@ -97,7 +97,7 @@ async fn play(cell: Cell, makes: Call, handle: Handle) -> Result<bool, String> {
     let Cell { place, pace, .. } = cell;
     let mut config = config().runtime(handle).grace(pace * ms(30)).abort_wait(pace * ms(60));
     if place.is_at_expiry() {
-        config = config.limits(crate::support::bounded(|limits| limits.ended_trees_for = ms(10)));
+        config = config.limits(crate::support::bounded(|limits| limits.ended_trees_ttl = ms(10)));
     }
     let engine = Engine::with_config(config);
     let actor = Actor::new(&engine, makes).await;

@@ -75,7 +75,8 @@ impl Stage {
 
     pub(crate) fn spec(run: usize, plan: &Plan) -> RunSpec {
         let row = &plan.runs[run];
-        let mut spec = RunSpec::step(format!("run {run}")).id(Plan::id(run)).on_stop(row.on_stop);
+        let mut spec =
+            RunSpec::step(format!("run {run}")).id(Plan::id(run)).stop_delivery(row.stop_delivery);
         let millis = Duration::from_millis;
         if let Some(timeout) = row.timeout {
             spec = spec.timeout(millis(timeout));
@@ -119,7 +120,7 @@ impl Stage {
     fn note_written(&self, run: usize, written: Written) {
         let books = &mut self.books()[run];
         match written {
-            Written::Yes => books.emitted += 1,
+            Written::Recorded => books.emitted += 1,
             _ => books.late += 1,
         }
     }
@@ -186,7 +187,7 @@ async fn script(ctx: &RunContext, stage: &Arc<Stage>, run: usize, handles: &mut 
             Step::Spawn(child, keep) => spawn(ctx, stage, child, keep, handles),
             Step::Emit => stage.note_written(run, ctx.emit(number.to_string())),
             Step::SetOutput => {
-                if ctx.set_output(Payload::from(number.to_string())) == Written::Yes {
+                if ctx.set_output(Payload::from(number.to_string())) == Written::Recorded {
                     stage.books()[run].output = Some(number);
                 }
             }

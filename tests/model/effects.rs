@@ -199,18 +199,18 @@ impl Oracle<'_> {
     fn note_end(&mut self, run: usize, status: RunStatus, fx: &Effects) {
         let now = self.now;
         let node = self.node_mut(run);
-        let restless = !node.life.is_quiescent();
+        let non_quiescent = !node.life.is_quiescent();
         let runners = node.runners.iter().filter(|runner| !runner.over).count();
         node.told.status = Some(status);
         node.told.ended = Some(now);
-        node.told.quiesced = (!restless).then_some(now);
+        node.told.quiesced = (!non_quiescent).then_some(now);
         node.told.abandoned = usize::from(fx.body_abandoned) + node.holds + runners;
         let unseen_failure = status == RunStatus::Failed && node.unseen;
         let parent = node.parent;
         self.touch(run);
         if let Some(parent) = parent {
             self.node_mut(parent).kids.retain(|kid| *kid != run);
-            self.feed(parent, Input::ChildEnded { unseen_failure, restless }, None);
+            self.feed(parent, Input::ChildEnded { unseen_failure, non_quiescent }, None);
         }
         // Its handle may be waited for, also where it is attached no more.
         if let Some(holder) = self.plan.parent(run) {

@@ -255,7 +255,7 @@ impl<'a> Oracle<'a> {
         let millis = |millis: u64| Duration::from_millis(millis);
         let grace = spec.grace.unwrap_or(self.plan.grace);
         let mut rules = Rules::new(millis(grace), millis(self.plan.wait));
-        rules.on_stop = spec.on_stop;
+        rules.stop_delivery = spec.stop_delivery;
         rules.timeout = spec.timeout.map(millis);
         rules.start_within = spec.start_within.map(millis);
         rules.idle = spec.idle.map(millis);

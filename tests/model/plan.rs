@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use quell::{OnStop, RunId, StopMode};
+use quell::{RunId, StopDelivery, StopMode};
 
 /// One case.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub(crate) struct RunPlan {
     pub(crate) start_within: Option<u64>,
     pub(crate) idle: Option<u64>,
     pub(crate) grace: Option<u64>,
-    pub(crate) on_stop: OnStop,
+    pub(crate) stop_delivery: StopDelivery,
     /// The body asks about stops before anything else.
     pub(crate) listens: bool,
     pub(crate) steps: Vec<Step>,
@@ -167,7 +167,7 @@ impl fmt::Debug for RunPlan {
                 write!(f, "{name} {limit}, ")?;
             }
         }
-        write!(f, "{:?}{}", self.on_stop, if self.listens { ", listens" } else { "" })?;
+        write!(f, "{:?}{}", self.stop_delivery, if self.listens { ", listens" } else { "" })?;
         write!(f, ", {:?}", self.steps)?;
         if let Some(cleanup) = self.gives_way {
             write!(f, ", gives way with {cleanup:?}")?;

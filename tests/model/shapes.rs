@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::Strategy;
-use quell::{OnStop, StopMode};
+use quell::{StopDelivery, StopMode};
 
 use super::plan::{Cleanup, Command, End, Hook, Keep, Plan, Request, RunPlan, Step};
 
@@ -50,7 +50,7 @@ fn add_run(plan: &mut Plan, place: [u8; 4], spec: [u16; 10], steps: &[[u16; 2]])
     if let Some(way) = &mut above.gives_way
         && cleanup % 4 == 3
         && way.child.is_none()
-        && above.on_stop != OnStop::Drop
+        && above.stop_delivery != StopDelivery::Drop
     {
         way.child = Some(number);
         return;
@@ -66,16 +66,16 @@ fn add_run(plan: &mut Plan, place: [u8; 4], spec: [u16; 10], steps: &[[u16; 2]])
 }
 
 fn run_of(spec: [u16; 10], steps: &[[u16; 2]]) -> RunPlan {
-    let [timeout, start_within, idle, grace, on_stop, manners, way, cleanup, end, _] = spec;
+    let [timeout, start_within, idle, grace, delivery, manners, way, cleanup, end, _] = spec;
     let mut run = RunPlan {
         timeout: (timeout % 6 == 5).then(|| time(timeout / 6)),
         start_within: (start_within % 16 == 15).then(|| time(start_within / 16)),
         idle: (idle % 8 == 7).then(|| time(idle / 8)),
         grace: (grace % 5 == 4).then(|| time(grace / 5)),
-        on_stop: match on_stop % 6 {
-            0..=3 => OnStop::Auto,
-            4 => OnStop::Signal,
-            _ => OnStop::Drop,
+        stop_delivery: match delivery % 6 {
+            0..=3 => StopDelivery::Auto,
+            4 => StopDelivery::Signal,
+            _ => StopDelivery::Drop,
         },
         listens: manners % 4 == 3,
         steps: steps.iter().map(|[kind, word]| step_of(*kind, *word)).collect(),

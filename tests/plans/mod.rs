@@ -223,7 +223,7 @@ struct Counts {
     completed: usize,
     failed: usize,
     timed_out: usize,
-    restless: usize,
+    non_quiescent: usize,
     cleaned: usize,
     detached: usize,
     bodies: usize,
@@ -237,7 +237,7 @@ impl Counts {
         self.completed += is(RunStatus::Completed);
         self.failed += is(RunStatus::Failed);
         self.timed_out += is(RunStatus::TimedOut);
-        self.restless += usize::from(!played.report.quiescent);
+        self.non_quiescent += usize::from(!played.report.quiescent);
         self.cleaned += usize::from(played.bodies.cleaned() > 0);
         self.detached += roots - 1;
         self.bodies += played.bodies.entered();

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use quell::{
-    CancelRequest, Failure, OnStop, Payload, RunContext, RunHandle, RunSpec, ToolCall, Work, join,
+    CancelRequest, Failure, Payload, RunContext, RunHandle, RunSpec, StopDelivery, ToolCall, Work,
+    join,
 };
 use quell_flow::{OnLoser, OnTimeout, Parallel, Policy};
 
@@ -40,8 +41,8 @@ pub(super) fn spec(mut spec: RunSpec, rng: &mut Rng) -> RunSpec {
         spec = spec.grace(some_time(rng, 15));
     }
     match rng.u32(0..6) {
-        0 => spec.on_stop(OnStop::Drop),
-        1 => spec.on_stop(OnStop::Signal),
+        0 => spec.stop_delivery(StopDelivery::Drop),
+        1 => spec.stop_delivery(StopDelivery::Signal),
         _ => spec,
     }
 }

@@ -63,7 +63,7 @@ async fn wave(lab: &Lab, rng: &mut Rng) -> Checked {
         let checked = tree.examine().await;
         all.runs += checked.runs;
         all.stopped += checked.stopped;
-        all.restless += checked.restless;
+        all.non_quiescent += checked.non_quiescent;
     }
     all
 }
@@ -95,7 +95,7 @@ impl Soak {
         self.waves += 1;
         self.all.runs += checked.runs;
         self.all.stopped += checked.stopped;
-        self.all.restless += checked.restless;
+        self.all.non_quiescent += checked.non_quiescent;
     }
 
     /// Tells how far it is, and whether this wave was the last one.
@@ -117,9 +117,9 @@ impl Soak {
 
     #[expect(clippy::print_stderr, reason = "a long run has to show that it goes on")]
     fn tell(&self, Seed(seed): &Seed, resident: Option<u64>) {
-        let Checked { runs, stopped, restless, .. } = self.all;
+        let Checked { runs, stopped, non_quiescent, .. } = self.all;
         eprintln!(
-            "soak: {:.0?} of {:?}, {} waves, {runs} runs, {stopped} stopped, {restless} ended \
+            "soak: {:.0?} of {:?}, {} waves, {runs} runs, {stopped} stopped, {non_quiescent} ended \
              non-quiescent, {} MiB, seed {seed}",
             self.began.elapsed(),
             self.time,
@@ -130,9 +130,9 @@ impl Soak {
 
     /// Fails if the waves did not do what they are for.
     fn assert_worthwhile(&self) {
-        let Checked { runs, stopped, restless, .. } = self.all;
+        let Checked { runs, stopped, non_quiescent, .. } = self.all;
         let is_repeat = env::var("QUELL_SEED").is_ok();
-        let worthwhile = stopped * 20 > runs && stopped < runs && restless > 0;
+        let worthwhile = stopped * 20 > runs && stopped < runs && non_quiescent > 0;
         assert!(is_repeat || worthwhile, "too uniform: {:?}", self.all);
     }
 }

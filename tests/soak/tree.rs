@@ -108,7 +108,7 @@ impl Tree {
             let more = examine_one(&run, &report).await;
             checked.runs += more.runs;
             checked.stopped += more.stopped;
-            checked.restless += more.restless;
+            checked.non_quiescent += more.non_quiescent;
             seen += 1;
         }
         let inside = self.shared.witness.inside();

@@ -47,7 +47,7 @@ impl Lab {
                 Ok(checked) => {
                     all.runs += checked.runs;
                     all.stopped += checked.stopped;
-                    all.restless += checked.restless;
+                    all.non_quiescent += checked.non_quiescent;
                 }
                 Err(what) => panic!("trace of {root:?}: {what}\n{}", told(&trace)),
             }

@@ -53,18 +53,18 @@ impl fmt::Display for RunKind {
 
 /// How a stop reaches the body of a run.
 ///
-/// Grace is for bodies that can hear; the default finds out by itself which ones can.
+/// The grace serves bodies that can react to a stop. The default finds out which ones can.
 ///
 /// # Examples
 ///
 /// ```
-/// assert_eq!(quell_core::OnStop::default(), quell_core::OnStop::Auto);
+/// assert_eq!(quell_core::StopDelivery::default(), quell_core::StopDelivery::Auto);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
-pub enum OnStop {
+pub enum StopDelivery {
     /// A body that has used the stop API by the time of the stop gets the grace; one that never
     /// did is dropped at its next await at once.
     #[default]

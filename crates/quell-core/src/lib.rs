@@ -24,7 +24,7 @@ pub use cause::{Cause, CauseKind};
 pub use error::{PayloadError, Stopped};
 pub use event::{EventKind, HookOutcome, RunEvent, ToolOutcome};
 pub use id::RunId;
-pub use kind::{Labels, OnStop, RunKind};
+pub use kind::{Labels, RunKind, StopDelivery};
 pub use payload::Payload;
 pub use report::{Abandoned, Counts, RunReport, RunRow, Work};
 pub use status::RunStatus;

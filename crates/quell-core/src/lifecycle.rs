@@ -15,6 +15,31 @@
 //! its body and children: hooks, blocking closures, processes. A run that fails while children are
 //! live *winds down* on the same ladder, without being stopped itself.
 //!
+//! | state | public status | still admitted |
+//! |---|---|---|
+//! | waiting | `Queued` | children, work, hooks |
+//! | executing, completing | `Running` | children, work, hooks |
+//! | failing | `Running` | shielded children and work before `H`; hooks, which are dropped |
+//! | signalled | `Stopping` | shielded children and work; hooks, which run at once |
+//! | aborting, aborting all | `Stopping` | nothing |
+//! | ended | `Completed`, `Failed`, `Cancelled`, `TimedOut` | nothing |
+//!
+//! A stop with a grace of 2 s and an abort wait of 1 s, accepted at 0:
+//!
+//! ```text
+//! 0 s      accepted: the fence falls, children are told, a body that does not listen is dropped
+//! 0..2 s   the grace: listeners clean up; when body and children have ended, hooks run
+//! 2 s      H: bodies without live children are dropped; hooks are dropped, except those that wait
+//!          for children
+//! 2.5 s    H + W/2: every body is dropped at its next await, hooks that still wait are skipped
+//! 3 s      H + W: the run ends; what still executes is reported as abandoned
+//! later    the last of it ends: `quiesced`
+//! ```
+//!
+//! To drive the machine: make one with [`Lifecycle::new`]; apply every input with [`Lifecycle::on`]
+//! under one lock; carry out the [`Effects`] when the lock is released; and bring a
+//! [`Input::Tick`] at [`Lifecycle::next_wakeup`], which may change with every input.
+//!
 //! Invariants of the machine, each with a test of its name below or in `tests/`:
 //!
 //! 1. No edge leads from an accepted stop to `Completed` or `Failed` (I9).
@@ -27,33 +52,53 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use crate::{OnStop, RunStatus, StopMode};
+use crate::{RunStatus, StopDelivery, StopMode};
 
 /// The state of one run. See the module for the diagram.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
+    /// The grace of a stop that names none. From the rules; never changes.
     grace: Span,
+    /// The abort wait of a stop that names none. From the rules; never changes.
     wait: Span,
-    /// Inline, unlike what else a run asks of the clock: many runs have one.
+    /// Time from the start to the run's own deadline. Inline, unlike the other timers, because many
+    /// runs have one.
     timeout: Option<Span>,
+    /// The run's own deadline. Set when the run starts.
     timeout_at: Option<Instant>,
-    on_stop: OnStop,
+    /// How a stop reaches the body. Under `Auto`, [`Input::Judged`] replaces it by what it found.
+    stop_delivery: StopDelivery,
+    /// How far the body is.
     body: Body,
+    /// Attached children that are live. The run does not end before it is zero.
     children: u32,
+    /// Pieces of work that were counted and have not ended.
     work: u32,
+    /// Children that ended non-quiescent, less those that became quiescent since. Negative for a
+    /// moment if a child's `ChildQuiesced` comes before its `ChildEnded`.
     non_quiescent: i32,
+    /// A child was admitted at some time. A body that had one is polled once more before it is
+    /// dropped: it may have waited for that child.
     had_children: bool,
     /// The last child of a stopped run ended before it was known whether its body listens.
     owes_poll: bool,
     /// Children were live at the hard deadline: hooks that wait for them have time left.
     hooks_wait: bool,
+    /// Hooks were registered and not handed out yet.
     hooks: bool,
+    /// The body failed, or a child did whose failure nobody saw.
     failed: bool,
+    /// A child failed and nobody holds its handle (D5). Decides when the body has ended.
     child_failed: bool,
+    /// The body kept the subtree from ending at the hard deadline. It is reported as aborted if the
+    /// engine drops it.
     offender: bool,
-    asks: Option<Box<Asks>>,
+    /// Timers that few runs have.
+    timers: Option<Box<OptionalTimers>>,
+    /// Set while the run winds down, by a stop or a failure, and from then on.
     ladder: Option<Ladder>,
+    /// The final status. Set once.
     ended: Option<RunStatus>,
 }
 
@@ -66,7 +111,7 @@ pub struct Rules {
     /// Time between abort and abandon.
     pub abort_wait: Duration,
     /// How a stop reaches the body.
-    pub on_stop: OnStop,
+    pub stop_delivery: StopDelivery,
     /// Time from the first start to the run's own deadline.
     pub timeout: Option<Duration>,
     /// Time from acceptance to the latest start.
@@ -76,12 +121,12 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Takes the two bounds that every run has; no timeouts, [`OnStop::Auto`].
+    /// Takes the two bounds that every run has; no timeouts, [`StopDelivery::Auto`].
     pub const fn new(grace: Duration, abort_wait: Duration) -> Self {
         Self {
             grace,
             abort_wait,
-            on_stop: OnStop::Auto,
+            stop_delivery: StopDelivery::Auto,
             timeout: None,
             start_within: None,
             idle: None,
@@ -334,8 +379,11 @@ enum Body {
 /// The winding down of a run: because it was stopped, or because it failed.
 #[derive(Clone, Copy, Debug)]
 struct Ladder {
+    /// `H`, the end of the grace. Only comes earlier.
     hard: Instant,
+    /// `W`, the time from the abort to abandon. Only shrinks.
     wait: Duration,
+    /// How urgent the stop is. Only rises.
     mode: StopMode,
     /// A stop was accepted; otherwise the run fails and its children are stopped.
     stop: bool,
@@ -351,37 +399,45 @@ struct Ladder {
     next: Option<Stage>,
 }
 
-/// What only some runs ask of the clock.
+/// Timers that only some runs have.
 #[derive(Clone, Copy, Debug, Default)]
-struct Asks {
+struct OptionalTimers {
+    /// The latest start. Without effect once the body runs.
     start_by: Option<Instant>,
+    /// The time that the subtree may go without a sign of life.
     idle: Option<Duration>,
+    /// When that time is over. Set when the run starts, moved by every tick.
     idle_at: Option<Instant>,
+    /// A stop that waits for the next checkpoint.
     scheduled: Option<Scheduled>,
 }
 
+/// A stop that takes hold at the next checkpoint.
 #[derive(Clone, Copy, Debug)]
 struct Scheduled {
+    /// When it takes hold without a checkpoint.
     escalate_at: Instant,
+    /// The grace that was asked for, if any.
     grace: Option<Duration>,
+    /// The abort wait that was asked for, if any.
     wait: Option<Duration>,
 }
 
 impl Lifecycle {
     /// Accepts a run.
     pub fn new(rules: &Rules, now: Instant) -> Self {
-        let asks = Asks {
+        let timers = OptionalTimers {
             start_by: rules.start_within.map(|within| later(now, within)),
             idle: rules.idle,
-            ..Asks::default()
+            ..OptionalTimers::default()
         };
-        let asked = asks.start_by.is_some() || asks.idle.is_some();
+        let has_timers = timers.start_by.is_some() || timers.idle.is_some();
         Self {
             grace: rules.grace.into(),
             wait: rules.abort_wait.into(),
             timeout: rules.timeout.map(Span::from),
             timeout_at: None,
-            on_stop: rules.on_stop,
+            stop_delivery: rules.stop_delivery,
             body: Body::Waiting,
             children: 0,
             work: 0,
@@ -393,7 +449,7 @@ impl Lifecycle {
             failed: false,
             child_failed: false,
             offender: false,
-            asks: asked.then(|| Box::new(asks)),
+            timers: has_timers.then(|| Box::new(timers)),
             ladder: None,
             ended: None,
         }
@@ -449,10 +505,10 @@ impl Lifecycle {
     /// Applies [`Input::Judged`], and yields the one effect that it has: under `Auto` only a body
     /// that listens has the grace. The answer is latched.
     pub fn judge(&mut self, listens: bool) -> BodyAction {
-        if !self.is_stopping() || self.on_stop != OnStop::Auto {
+        if !self.is_stopping() || self.stop_delivery != StopDelivery::Auto {
             return BodyAction::Leave;
         }
-        self.on_stop = if listens { OnStop::Signal } else { OnStop::Drop };
+        self.stop_delivery = if listens { StopDelivery::Signal } else { StopDelivery::Drop };
         if listens || self.body != Body::Running || self.children > 0 || self.ended.is_some() {
             BodyAction::Leave
         } else if self.owes_poll {
@@ -505,7 +561,7 @@ impl Lifecycle {
 
     /// Yields what the children of a run that winds down are told.
     pub fn cascade(&self) -> Option<Cascade> {
-        self.ladder.map(|ladder| ladder.cascade(!ladder.stop))
+        self.ladder.map(|ladder| ladder.cascade())
     }
 
     /// Yields the run's own deadline, once it has started.
@@ -542,11 +598,11 @@ impl Lifecycle {
             return ladder;
         }
         let due = ladder.into_iter().chain(self.timeout_at).min();
-        // Most runs ask nothing else of the clock.
-        let Some(asks) = self.asks.as_deref() else { return due };
-        let start_by = asks.start_by.filter(|_| self.body == Body::Waiting);
-        let escalate_at = asks.scheduled.map(|scheduled| scheduled.escalate_at);
-        [due, asks.idle_at, start_by, escalate_at].into_iter().flatten().min()
+        // Most runs have no other timer.
+        let Some(timers) = self.timers.as_deref() else { return due };
+        let start_by = timers.start_by.filter(|_| self.body == Body::Waiting);
+        let escalate_at = timers.scheduled.map(|scheduled| scheduled.escalate_at);
+        [due, timers.idle_at, start_by, escalate_at].into_iter().flatten().min()
     }
 
     fn admits(&self, shielded: bool) -> bool {
@@ -559,7 +615,7 @@ impl Lifecycle {
             out.refused = true;
             return;
         }
-        if self.asks.as_ref().is_some_and(|asks| asks.start_by.is_some_and(|by| by <= now)) {
+        if self.timers.as_ref().is_some_and(|timers| timers.start_by.is_some_and(|by| by <= now)) {
             // Its timer is late: the time to start is over all the same.
             self.on_tick(now, now, out);
             out.refused = true;
@@ -567,8 +623,8 @@ impl Lifecycle {
         }
         self.body = Body::Running;
         self.timeout_at = self.timeout.map(|timeout| later(now, timeout.get()));
-        if let Some(asks) = &mut self.asks {
-            asks.idle_at = asks.idle.map(|idle| later(now, idle));
+        if let Some(timers) = &mut self.timers {
+            timers.idle_at = timers.idle.map(|idle| later(now, idle));
         }
     }
 
@@ -585,8 +641,8 @@ impl Lifecycle {
             // The inner scope has ended: now the outer one cleans up.
             return self.release_hooks(out);
         }
-        let is_deaf = self.on_stop == OnStop::Drop;
-        self.owes_poll = self.on_stop == OnStop::Auto;
+        let is_deaf = self.stop_delivery == StopDelivery::Drop;
+        self.owes_poll = self.stop_delivery == StopDelivery::Auto;
         self.offender |= ladder.stage >= Stage::Abort && !is_deaf;
         if is_deaf || self.offender {
             out.body = BodyAction::PollThenDrop;
@@ -723,27 +779,27 @@ impl Lifecycle {
                 return;
             }
         }
-        if let Some(asks) = &mut self.asks
-            && let (Some(idle), Some(_)) = (asks.idle, asks.idle_at)
+        if let Some(timers) = &mut self.timers
+            && let (Some(idle), Some(_)) = (timers.idle, timers.idle_at)
         {
-            asks.idle_at = Some(later(active_at, idle));
+            timers.idle_at = Some(later(active_at, idle));
         }
-        let asks = self.asks.as_deref().copied().unwrap_or_default();
+        let timers = self.timers.as_deref().copied().unwrap_or_default();
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let waiting = self.body == Body::Waiting;
         let trigger = if due(self.timeout_at) {
             Trigger::Timeout
-        } else if waiting && due(asks.start_by) {
+        } else if waiting && due(timers.start_by) {
             Trigger::StartWithin
-        } else if due(asks.scheduled.map(|scheduled| scheduled.escalate_at)) {
+        } else if due(timers.scheduled.map(|scheduled| scheduled.escalate_at)) {
             Trigger::Scheduled
-        } else if due(asks.idle_at) {
+        } else if due(timers.idle_at) {
             Trigger::Idle
         } else {
             return;
         };
         let asked =
-            asks.scheduled.unwrap_or(Scheduled { escalate_at: now, grace: None, wait: None });
+            timers.scheduled.unwrap_or(Scheduled { escalate_at: now, grace: None, wait: None });
         let bounds = self.bounds(StopMode::Cooperative, asked.grace, asked.wait, now);
         self.accept(bounds, trigger, now, out);
     }
@@ -790,8 +846,8 @@ impl Lifecycle {
         let shorter = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         let grace = shorter(before.and_then(|before| before.grace), stop.grace);
         let wait = shorter(before.and_then(|before| before.wait), stop.wait);
-        let asks = self.asks.get_or_insert_default();
-        asks.scheduled = Some(Scheduled { escalate_at, grace, wait });
+        let timers = self.timers.get_or_insert_default();
+        timers.scheduled = Some(Scheduled { escalate_at, grace, wait });
         out.scheduled = before.is_none();
         out.answer = Some(Answer::Scheduled { escalate_at });
     }
@@ -799,34 +855,26 @@ impl Lifecycle {
     /// Accepts a stop: the one edge into `Stopping`. Whether a body under `Auto` has the grace is
     /// said by the [`Input::Judged`] that follows.
     fn accept(&mut self, bounds: Bounds, trigger: Trigger, now: Instant, out: &mut Effects) {
-        let before = self.ladder;
         // The first cause wins, also when its own time has not come (I6).
         let scheduled = self.scheduled();
         let trigger = if scheduled.is_some() { Trigger::Scheduled } else { trigger };
-        let timed_out = matches!(trigger, Trigger::Timeout | Trigger::StartWithin | Trigger::Idle);
-        let mut ladder = Ladder {
-            hard: bounds.hard,
-            wait: bounds.wait,
-            mode: bounds.mode,
-            stop: true,
-            timed_out,
-            drives: bounds.drives,
-            aborted_at: None,
-            stage: Stage::Signalled,
-            next: bounds.drives.then_some(Stage::Abort),
-        };
-        if let Some(before) = before {
-            ladder.keep_earlier(before);
+        // A run that fails winds down already: it keeps its stage, and the earlier bounds.
+        let mut ladder = self.ladder.unwrap_or(Ladder::new(bounds));
+        ladder.stop = true;
+        ladder.timed_out =
+            matches!(trigger, Trigger::Timeout | Trigger::StartWithin | Trigger::Idle);
+        ladder.merge(bounds, now);
+        if let Some(scheduled) = scheduled {
+            // What was scheduled would have come to an end by its own escalation. A stop that
+            // comes first takes no more time: asked for again, it changes nothing (I7).
+            ladder.merge(scheduled.bounds(&ladder, now), now);
         }
         self.ladder = Some(ladder);
         out.accepted = Some(trigger);
-        out.cascade = Some(ladder.cascade(false));
-        if let Some(scheduled) = scheduled {
-            self.keep_to(scheduled, now, out);
-        }
+        out.cascade = Some(ladder.cascade());
         match self.body {
             Body::Waiting => out.body = BodyAction::Drop,
-            Body::Running if self.on_stop == OnStop::Drop && self.children == 0 => {
+            Body::Running if self.stop_delivery == StopDelivery::Drop && self.children == 0 => {
                 out.body = BodyAction::Drop;
             }
             Body::Running => {}
@@ -838,38 +886,14 @@ impl Lifecycle {
         }
     }
 
-    /// What was scheduled would have come to an end by its own escalation. A stop that comes first
-    /// takes no more time than that: asked for again, what was scheduled changes nothing (I7).
-    fn keep_to(&mut self, scheduled: Scheduled, now: Instant, out: &mut Effects) {
-        let (Some(grace), Some(ladder)) = (scheduled.grace, self.ladder) else { return };
-        let hard = later(scheduled.escalate_at.max(now), grace);
-        let wait = scheduled.wait.unwrap_or(ladder.wait);
-        self.tighten(Bounds { hard, wait, mode: StopMode::Cooperative, drives: true }, now, out);
-    }
-
-    /// Merges a further stop into an accepted one: modes rise, deadlines shrink (I7).
+    /// Merges a further stop into an accepted one.
     fn tighten(&mut self, bounds: Bounds, now: Instant, out: &mut Effects) {
         let Some(ladder) = &mut self.ladder else { return };
-        let earlier = bounds.hard < ladder.hard;
-        let harder = bounds.mode > ladder.mode;
-        ladder.mode = ladder.mode.max(bounds.mode);
-        if earlier {
-            ladder.hard = bounds.hard;
-            // A run that drives goes on to: an ancestor may wait for longer than it.
-            if bounds.drives && !ladder.drives && ladder.stage == Stage::Signalled {
-                ladder.drives = true;
-                ladder.next = Some(Stage::Abort);
-            }
+        let mode = ladder.mode;
+        if ladder.merge(bounds, now) {
+            out.cascade = Some(ladder.cascade());
         }
-        // The end of the ladder is the earlier one, too, whichever hard deadline stands. If that is
-        // over and nothing was aborted, the abort is late: it comes no sooner than now.
-        let from = ladder.aborted_at.unwrap_or(ladder.hard.max(now));
-        let over = later(bounds.hard.max(from), bounds.wait);
-        ladder.wait = ladder.wait.min(over.saturating_duration_since(from));
-        if earlier || harder {
-            out.cascade = Some(ladder.cascade(false));
-        }
-        if harder && ladder.mode == StopMode::Abort {
+        if mode < StopMode::Abort && ladder.mode == StopMode::Abort {
             self.let_go_of_hooks();
             out.hooks = HookAction::Skip;
         }
@@ -881,19 +905,9 @@ impl Lifecycle {
         if self.ladder.is_some() || (self.children == 0 && self.work == 0) {
             return;
         }
-        let ladder = Ladder {
-            hard: later(now, self.grace.get()),
-            wait: self.wait.get(),
-            mode: StopMode::Cooperative,
-            stop: false,
-            timed_out: false,
-            drives: true,
-            aborted_at: None,
-            stage: Stage::Signalled,
-            next: Some(Stage::Abort),
-        };
+        let ladder = Ladder::new(self.bounds(StopMode::Cooperative, None, None, now));
         self.ladder = Some(ladder);
-        out.cascade = Some(ladder.cascade(true));
+        out.cascade = Some(ladder.cascade());
     }
 
     /// A stop was accepted, and body and children have ended, in whatever order: hooks have their
@@ -961,7 +975,7 @@ impl Lifecycle {
     }
 
     fn scheduled(&self) -> Option<Scheduled> {
-        self.asks.as_ref().and_then(|asks| asks.scheduled)
+        self.timers.as_ref().and_then(|timers| timers.scheduled)
     }
 
     fn has_time_for_new_hooks(&self) -> bool {
@@ -970,17 +984,58 @@ impl Lifecycle {
     }
 }
 
+/// What one stop allows.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
+    /// The end of its grace.
     hard: Instant,
+    /// Its abort wait.
     wait: Duration,
+    /// How urgent it is.
     mode: StopMode,
+    /// The run keeps a timer for it. It keeps none for a stop of an ancestor, which does.
     drives: bool,
 }
 
 impl Ladder {
-    const fn cascade(&self, failing: bool) -> Cascade {
-        Cascade { hard: self.hard, wait: self.wait, mode: self.mode, failing }
+    /// The ladder of a run that fails. [`accept`](Lifecycle::accept) makes it one of a stop.
+    fn new(bounds: Bounds) -> Self {
+        Self {
+            hard: bounds.hard,
+            wait: bounds.wait,
+            mode: bounds.mode,
+            stop: false,
+            timed_out: false,
+            drives: bounds.drives,
+            aborted_at: None,
+            stage: Stage::Signalled,
+            next: bounds.drives.then_some(Stage::Abort),
+        }
+    }
+
+    /// Merges the bounds of a further stop: the mode only rises, the hard deadline and the end of
+    /// the ladder only come earlier (I7). Tells whether the children have to be told.
+    fn merge(&mut self, bounds: Bounds, now: Instant) -> bool {
+        let earlier = bounds.hard < self.hard;
+        let harder = bounds.mode > self.mode;
+        self.mode = self.mode.max(bounds.mode);
+        self.hard = self.hard.min(bounds.hard);
+        // Keep our own timer once we have one: an ancestor's deadline may be later than ours.
+        if earlier && bounds.drives && !self.drives && self.stage == Stage::Signalled {
+            self.drives = true;
+            self.next = Some(Stage::Abort);
+        }
+        // The earlier end of the two ladders stands, whichever hard deadline does. If the hard
+        // deadline has passed and nothing was aborted, the abort is late: it comes no sooner than
+        // now, and the abort wait counts from there.
+        let from = self.aborted_at.unwrap_or(self.hard.max(now));
+        let over = later(bounds.hard.max(from), bounds.wait);
+        self.wait = self.wait.min(over.saturating_duration_since(from));
+        earlier || harder
+    }
+
+    const fn cascade(&self) -> Cascade {
+        Cascade { hard: self.hard, wait: self.wait, mode: self.mode, failing: !self.stop }
     }
 
     fn next_at(&self) -> Option<Instant> {
@@ -990,15 +1045,15 @@ impl Ladder {
             Stage::Abandon => Some(later(self.aborted_at?, self.wait)),
         }
     }
+}
 
-    /// A stop that meets a run which fails already keeps the stage and the earlier deadline.
-    fn keep_earlier(&mut self, before: Self) {
-        self.stage = before.stage;
-        self.next = before.next;
-        self.aborted_at = before.aborted_at;
-        self.drives = before.drives;
-        self.hard = self.hard.min(before.hard);
-        self.wait = self.wait.min(before.wait);
+impl Scheduled {
+    /// The bounds by which the scheduled stop would have ended the run. Without a grace of its own
+    /// it sets none besides those of the stop at hand.
+    fn bounds(self, ladder: &Ladder, now: Instant) -> Bounds {
+        let hard = self.grace.map_or(ladder.hard, |grace| later(self.escalate_at.max(now), grace));
+        let wait = self.wait.filter(|_| self.grace.is_some()).unwrap_or(ladder.wait);
+        Bounds { hard, wait, mode: StopMode::Cooperative, drives: true }
     }
 }
 

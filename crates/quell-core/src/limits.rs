@@ -53,13 +53,13 @@ pub const ENDED_TREES_MAX: usize = 10_000;
 pub const ENDED_BYTES_MAX: usize = 256 << 20;
 
 /// How long an ended tree is kept in memory.
-pub const ENDED_TREES_FOR: Duration = Duration::from_hours(1);
+pub const ENDED_TREES_TTL: Duration = Duration::from_hours(1);
 
 /// Stops remembered for ids that are not known yet. The oldest leave first.
 pub const RESERVATIONS_MAX: usize = 65_536;
 
 /// The longest time that a stop is remembered for an id that is not known yet.
-pub const RESERVATIONS_FOR: Duration = Duration::from_hours(24);
+pub const RESERVATIONS_TTL: Duration = Duration::from_hours(24);
 
 /// Bytes of the stops that are remembered: their reasons and actors. The oldest leave first.
 pub const RESERVATIONS_BYTES_MAX: usize = 64 << 20;

@@ -121,6 +121,7 @@ impl Payload {
     }
 
     /// Yields the length of the JSON text in bytes.
+    #[inline]
     #[expect(clippy::len_without_is_empty, reason = "JSON text is never empty")]
     pub fn len(&self) -> usize {
         self.as_str().len()

@@ -148,7 +148,7 @@ impl CancelRequest {
 
     /// Yields for how long the stop is remembered for an unknown id; zero: not at all.
     pub fn remembered_for(&self) -> Duration {
-        self.remember_for.unwrap_or(Duration::ZERO).min(limits::RESERVATIONS_FOR)
+        self.remember_for.unwrap_or(Duration::ZERO).min(limits::RESERVATIONS_TTL)
     }
 
     /// Makes the cause that a run at `origin` records when it accepts this request.
@@ -273,8 +273,8 @@ mod tests {
         assert_eq!((request.mode(), request.grace_asked()), (StopMode::AfterStep, Some(second)));
         assert_eq!(request.escalate_after(), Some(second));
         assert_eq!(request.clone().abort().mode(), StopMode::Abort);
-        let long = request.remember_for(limits::RESERVATIONS_FOR + second);
-        assert_eq!(long.remembered_for(), limits::RESERVATIONS_FOR);
+        let long = request.remember_for(limits::RESERVATIONS_TTL + second);
+        assert_eq!(long.remembered_for(), limits::RESERVATIONS_TTL);
         assert_eq!(long.remember_for(Duration::ZERO).remembered_for(), Duration::ZERO);
     }
 }

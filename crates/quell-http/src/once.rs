@@ -44,7 +44,7 @@ pub const KEY_BYTES_MAX: usize = 256;
 const KEYS_MAX: usize = 65_536;
 
 /// How long a key is known.
-const KEYS_FOR: Duration = Duration::from_hours(24);
+const KEYS_TTL: Duration = Duration::from_hours(24);
 
 /// Tells requests apart, with a secret of this process: nobody can make two look the same.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -156,7 +156,7 @@ impl Keys {
         let (open, other) = watch::channel(());
         let entry = Entry { request, since: now, run: Progress::Open(other) };
         let (key, bytes) = (Arc::clone(&address.key), address.key.len());
-        known.put(address.caller.as_ref(), key, entry, bytes, now + KEYS_FOR);
+        known.put(address.caller.as_ref(), key, entry, bytes, now + KEYS_TTL);
         let state = Arc::clone(&self.state);
         let claim = Claim { state, address: address.clone(), since: now, kept: false, _open: open };
         Ok(Ok(Begun::First(claim)))

@@ -138,7 +138,7 @@ impl Table {
 
     fn retire(&mut self, owner: Option<&Arc<str>>, root: Identity, bytes: usize) {
         if let Some(record) = self.live.remove(&root) {
-            let until = Instant::now() + limits::ENDED_TREES_FOR;
+            let until = Instant::now() + limits::ENDED_TREES_TTL;
             self.ended.put(owner, root, record, bytes, until);
         }
     }

@@ -99,7 +99,7 @@ impl Reservations {
 
     /// Remembers a stop; the first one for a place stands, for as long as the longer one asks.
     pub(crate) fn put(&self, place: Place, request: &CancelRequest, keep: Duration) {
-        let until = Instant::now() + keep.min(limits::RESERVATIONS_FOR);
+        let until = Instant::now() + keep.min(limits::RESERVATIONS_TTL);
         let (key, owner) = ((place.scope, place.id), place.owner.as_ref());
         let mut held = self.held.lock();
         if held.get(owner, &key).is_some() {
@@ -155,9 +155,9 @@ mod tests {
         let reservations = Reservations::new(25);
         let stop = CancelRequest::because("early");
         let max = limits::RESERVATIONS_MAX as u128;
-        reservations.put(of("ben", 1), &stop, limits::RESERVATIONS_FOR);
+        reservations.put(of("ben", 1), &stop, limits::RESERVATIONS_TTL);
         for id in 0..max + 100 {
-            reservations.put(of("ada", id), &stop, limits::RESERVATIONS_FOR);
+            reservations.put(of("ada", id), &stop, limits::RESERVATIONS_TTL);
         }
         assert_eq!(reservations.held.lock().len(), limits::RESERVATIONS_MAX / 4 + 1);
         assert!(reservations.take(&[of("ben", 1)]).is_some(), "another owner's state stays");
@@ -171,12 +171,12 @@ mod tests {
         let reservations = Reservations::new(25);
         let stop = CancelRequest::because("early");
         for _ in 0..100 {
-            reservations.put(place(1), &stop, limits::RESERVATIONS_FOR);
+            reservations.put(place(1), &stop, limits::RESERVATIONS_TTL);
         }
         assert_eq!(reservations.held.lock().len(), 1);
         let long = CancelRequest::because("x".repeat(limits::REASON_BYTES_MAX));
         for id in 0..limits::RESERVATIONS_MAX as u128 {
-            reservations.put(of("ada", id), &long, limits::RESERVATIONS_FOR);
+            reservations.put(of("ada", id), &long, limits::RESERVATIONS_TTL);
         }
         let held = reservations.held.lock();
         assert!(held.bytes() <= limits::RESERVATIONS_BYTES_MAX / 4 + 1_000, "{}", held.bytes());
@@ -187,7 +187,7 @@ mod tests {
         let reservations = Reservations::new(25);
         for reason in ["first", "second"] {
             let stop = CancelRequest::because(reason);
-            reservations.put(place(1), &stop, limits::RESERVATIONS_FOR);
+            reservations.put(place(1), &stop, limits::RESERVATIONS_TTL);
         }
         let (_, stop) = reservations.take(&[place(2), place(1)]).unwrap();
         assert_eq!(stop.request, CancelRequest::because("first"));

@@ -61,7 +61,7 @@ impl Finals {
 
     pub(crate) fn keep(&self, kept: Final) {
         let owner = kept.thread.owner.as_deref().map(Arc::from);
-        let (id, bytes, until) = (kept.run.id(), kept.bytes(), Instant::now() + KEPT_FOR);
+        let (id, bytes, until) = (kept.run.id(), kept.bytes(), Instant::now() + KEPT_TTL);
         self.0.lock().put(owner.as_ref(), id, Arc::new(kept), bytes, until);
     }
 
@@ -93,7 +93,7 @@ impl Finals {
 }
 
 /// How long a final body stays available.
-const KEPT_FOR: Duration = Duration::from_mins(1);
+const KEPT_TTL: Duration = Duration::from_mins(1);
 
 /// Final bodies kept. One more, and the oldest leaves.
 const KEPT_MAX: usize = 4_096;

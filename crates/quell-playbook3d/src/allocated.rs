@@ -21,7 +21,7 @@ impl Allocated {
     /// beyond their share, the oldest of that caller.
     pub(crate) fn allocate(&self, owner: Option<&Arc<str>>) -> Uuid {
         let id = Uuid::now_v7();
-        self.put(owner, id, Instant::now() + IDS_FOR);
+        self.put(owner, id, Instant::now() + IDS_TTL);
         id
     }
 
@@ -44,7 +44,7 @@ impl Allocated {
 const IDS_MAX: usize = 65_536;
 
 /// How long an id is kept.
-const IDS_FOR: Duration = Duration::from_hours(24);
+const IDS_TTL: Duration = Duration::from_hours(24);
 
 #[cfg(test)]
 mod tests {

@@ -281,7 +281,7 @@ async fn cancel_ticket(
             cancel_run(desk, view, &run).await
         }
         Some(Target::Ticket) => {
-            let keep = limits::RESERVATIONS_FOR;
+            let keep = limits::RESERVATIONS_TTL;
             let disposition = view.reserve("", RunId::from_uuid(id), request(), keep);
             // Anything but `Reserved` is of a run that another contract is just starting.
             let message = cancel_message(&disposition, RunStatus::Stopping)?;

@@ -143,7 +143,7 @@ impl<T: Send + 'static> RunHandle<T> {
                 continue;
             }
             let removed = state.waiters.remove(&mut self.key);
-            state.reader = Reader::ChildEnd;
+            state.reader = Reader::Gone;
             let (task, left) = (state.let_task_go(), Left::take(&mut state));
             drop(state);
             (self.read, self.taken) = (true, true);
@@ -272,7 +272,7 @@ impl<T> Drop for RunHandle<T> {
             let task = state.let_task_go();
             let value = state.value.take();
             let mut parent = None;
-            state.reader = if self.read { Reader::ChildEnd } else { Reader::GoneUnread };
+            state.reader = if self.read { Reader::Gone } else { Reader::GoneUnread };
             node.set(flags::VALUE_UNCLAIMED);
             if !self.read && state.life.status() == RunStatus::Failed {
                 parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);

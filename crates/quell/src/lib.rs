@@ -69,8 +69,8 @@ pub use spec::{OnBusy, RunSpec};
 
 pub use quell_core::{
     Abandoned, Budget, CancelRequest, Cause, CauseKind, Counts, Disposition, EventKind,
-    HookOutcome, Labels, OnStop, Payload, PayloadError, RunEvent, RunId, RunKind, RunReport,
-    RunRow, RunStatus, StopMode, Stopped, ToolOutcome, Usage, Work, limits,
+    HookOutcome, Labels, Payload, PayloadError, RunEvent, RunId, RunKind, RunReport, RunRow,
+    RunStatus, StopDelivery, StopMode, Stopped, ToolOutcome, Usage, Work, limits,
 };
 
 /// The README, so that its code is compiled and run with the tests.

@@ -181,7 +181,7 @@ impl RunRef {
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub async fn terminal(&self) -> RunStatus {
+    pub async fn ended_status(&self) -> RunStatus {
         let terminal = |state: &State| Some(state.life.status()).filter(|is| is.is_terminal());
         Wait::until(&self.node, terminal).await
     }

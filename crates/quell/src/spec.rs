@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell_core::limits;
-use quell_core::{Budget, Labels, OnStop, Payload, RunId, RunKind};
+use quell_core::{Budget, Labels, Payload, RunId, RunKind, StopDelivery};
 use tokio_util::sync::CancellationToken;
 
 use crate::SubmitError;
@@ -35,7 +35,7 @@ pub struct RunSpec {
     pub(crate) start_within: Option<Duration>,
     pub(crate) idle: Option<Duration>,
     pub(crate) grace: Option<Duration>,
-    pub(crate) on_stop: OnStop,
+    pub(crate) stop_delivery: StopDelivery,
     pub(crate) link: Option<CancellationToken>,
     pub(crate) gate: Option<Box<Gate>>,
     pub(crate) input: Option<Payload>,
@@ -128,7 +128,7 @@ impl RunSpec {
             start_within: None,
             idle: None,
             grace: None,
-            on_stop: OnStop::Auto,
+            stop_delivery: StopDelivery::Auto,
             link: None,
             gate: None,
             input: None,
@@ -245,9 +245,9 @@ impl RunSpec {
         self
     }
 
-    /// Sets how a stop reaches the body. Defaults to [`OnStop::Auto`].
-    pub fn on_stop(mut self, on_stop: OnStop) -> Self {
-        self.on_stop = on_stop;
+    /// Sets how a stop reaches the body. Defaults to [`StopDelivery::Auto`].
+    pub fn stop_delivery(mut self, stop_delivery: StopDelivery) -> Self {
+        self.stop_delivery = stop_delivery;
         self
     }
 

@@ -50,7 +50,7 @@ fn remember(view: &View, component: &Component, run: &str, request: CancelReques
     // that the caller may not see is not told from one that is not there.
     match parse_id(run) {
         Ok(id) if view.run_by_id(id).is_none() => {
-            view.reserve(&scope_of(component), id, request, limits::RESERVATIONS_FOR)
+            view.reserve(&scope_of(component), id, request, limits::RESERVATIONS_TTL)
         }
         _ => Disposition::Unknown,
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use quell_core::lifecycle::{
     BodyAction, BodyEnd, Effects, HookAction, Input, Stage, StopInput, Trigger, later,
 };
-use quell_core::{OnStop, RunStatus, StopMode};
+use quell_core::{RunStatus, StopDelivery, StopMode};
 
 use crate::requests::Verdict;
 use crate::seen::{Body, Step, Trace};
@@ -201,19 +201,19 @@ pub(crate) fn every_hook_is_run_or_skipped(trace: &Trace) -> Verdict {
 /// returned; one that never asked is dropped.
 pub(crate) fn whoever_listens_has_the_grace(trace: &Trace) -> Verdict {
     for step in &trace.steps {
-        let (books, policy) = (step.after.books, trace.setup.on_stop);
+        let (books, policy) = (step.after.books, trace.setup.stop_delivery);
         if books.body != Body::Running || books.stage >= Some(Stage::Abort) {
             continue;
         }
         let is_deaf = match policy {
-            OnStop::Signal => false,
-            OnStop::Auto => books.parked && !books.listens,
+            StopDelivery::Signal => false,
+            StopDelivery::Auto => books.parked && !books.listens,
             _ => true,
         };
         let dropped = step.fx.body != BodyAction::Leave;
         prop_assert!(!dropped || is_deaf || was_deaf(trace, step), "{step:?}");
         let is_judged = step.after.stopping && books.children == 0 && is_deaf;
-        let follows = policy == OnStop::Auto && step.fx.accepted.is_some();
+        let follows = policy == StopDelivery::Auto && step.fx.accepted.is_some();
         prop_assert!(!is_judged || follows || books.wanted != BodyAction::Leave, "{step:?}");
     }
     Ok(())

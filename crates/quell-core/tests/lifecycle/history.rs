@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::Strategy;
 use quell_core::lifecycle::{BodyEnd, Input, Rules, Stage, StopInput};
-use quell_core::{OnStop, StopMode};
+use quell_core::{StopDelivery, StopMode};
 
 /// A run, what happens to it, and how it is brought to its end.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct History {
 pub(crate) struct Setup {
     pub(crate) grace: Duration,
     pub(crate) wait: Duration,
-    pub(crate) on_stop: OnStop,
+    pub(crate) stop_delivery: StopDelivery,
     pub(crate) timeout: Option<Duration>,
     pub(crate) start_within: Option<Duration>,
     pub(crate) idle: Option<Duration>,
@@ -98,7 +98,7 @@ pub(crate) enum ChildEnd {
 impl Setup {
     pub(crate) fn rules(&self) -> Rules {
         let mut rules = Rules::new(self.grace, self.wait);
-        rules.on_stop = self.on_stop;
+        rules.stop_delivery = self.stop_delivery;
         rules.timeout = self.timeout;
         rules.start_within = self.start_within;
         rules.idle = self.idle;
@@ -128,14 +128,14 @@ pub(crate) fn any_stop() -> impl Strategy<Value = StopInput> {
 }
 
 fn setup_of(word: u64) -> Setup {
-    let [grace, wait, on_stop, timeout, start_within, idle, first, finish] = word.to_le_bytes();
+    let [grace, wait, delivery, timeout, start_within, idle, first, finish] = word.to_le_bytes();
     Setup {
         grace: time(grace),
         wait: time(wait),
-        on_stop: match on_stop % 4 {
-            0 | 1 => OnStop::Auto,
-            2 => OnStop::Signal,
-            _ => OnStop::Drop,
+        stop_delivery: match delivery % 4 {
+            0 | 1 => StopDelivery::Auto,
+            2 => StopDelivery::Signal,
+            _ => StopDelivery::Drop,
         },
         timeout: rarely(timeout),
         start_within: rarely(start_within),

@@ -171,7 +171,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             self.summary.rows[branch].run = Some(run.id());
             self.pace.note_start();
             let watcher = async move {
-                run.terminal().await;
+                run.ended_status().await;
                 Event::Ended(branch)
             };
             self.watchers.push(watcher.boxed());

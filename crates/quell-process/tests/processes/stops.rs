@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use quell::{CancelRequest, Engine, OnStop, Outcome, RunReport, RunSpec, RunStatus, Work};
+use quell::{CancelRequest, Engine, Outcome, RunReport, RunSpec, RunStatus, StopDelivery, Work};
 use serde_json::Value;
 
 use crate::support::{PATIENCE, Scratch, eventually, script, start};
@@ -147,7 +147,8 @@ async fn a_body_that_is_dropped_leaves_no_group_behind() {
     let scratch = Scratch::new("dropped");
     let text = "trap '' TERM; printf half; echo $$ > pid
         sh -c 'echo $$ > child; while :; do sleep 1; done' & while :; do sleep 1; done";
-    let started = start(patient().on_stop(OnStop::Drop), script(text).cwd(scratch.path()));
+    let started =
+        start(patient().stop_delivery(StopDelivery::Drop), script(text).cwd(scratch.path()));
     let (pid, child) = (scratch.pid("pid").await, scratch.pid("child").await);
     let (output, report) = started.stop().await;
     assert_eq!(output, None);
@@ -161,7 +162,8 @@ async fn what_is_in_the_pipe_when_the_body_is_dropped_is_kept() {
     let (go, done) = (scratch.path().join("go"), scratch.path().join("done"));
     let text = "echo $$ > pid; until [ -e go ]; do sleep 0.01; done
         printf 'unread\nhalf'; echo oops >&2; touch done; exec sleep 600";
-    let started = start(patient().on_stop(OnStop::Drop), script(text).cwd(scratch.path()));
+    let started =
+        start(patient().stop_delivery(StopDelivery::Drop), script(text).cwd(scratch.path()));
     scratch.pid("pid").await;
     // The only thread of the runtime is kept from reading.
     fs::write(&go, "").unwrap();
@@ -181,7 +183,8 @@ async fn what_is_in_the_pipe_when_the_body_is_dropped_is_kept() {
 async fn a_body_that_is_dropped_leaves_nothing_behind_that_left_the_group() {
     let scratch = Scratch::new("dropped-setsid");
     let text = "setsid sh -c 'trap \"\" TERM; echo $$ > pid; while :; do sleep 1; done' & wait";
-    let started = start(patient().on_stop(OnStop::Drop), script(text).cwd(scratch.path()));
+    let started =
+        start(patient().stop_delivery(StopDelivery::Drop), script(text).cwd(scratch.path()));
     let pid = scratch.pid("pid").await;
     let (_, report) = started.stop().await;
     assert!(report.quiescent && !pid.is_alive());

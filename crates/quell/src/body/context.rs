@@ -66,14 +66,14 @@ pub struct RunContext {
 /// use quell::{RunContext, Written};
 ///
 /// fn say(ctx: &RunContext, text: String) -> bool {
-///     ctx.emit(text) == Written::Yes
+///     ctx.emit(text) == Written::Recorded
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Written {
     /// It is in the log, or in the report.
-    Yes,
+    Recorded,
     /// It is over its bound and was refused; the log says so.
     TooLarge,
     /// The run has ended; it was refused and counted.

@@ -148,7 +148,7 @@ impl Node {
     }
 
     /// Says that all below was told of a stop.
-    pub(crate) fn clear_telling(&self) {
+    pub(crate) fn clear_cascading(&self) {
         self.clear(flags::CASCADING);
         self.wake_for_last_poll(self.flags());
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use quell_core::lifecycle::{Effects, HookAction};
+use quell_core::lifecycle::HookAction;
 use quell_core::{Cause, EventKind, HookOutcome, Work};
 
 use crate::body::shield;
@@ -26,8 +26,34 @@ use crate::sync::waiters::Wakers;
 
 /// A stop hook that waits for its turn.
 pub(crate) struct Hook {
+    /// Its place in the order of registration, by which events and reports name it.
     pub(crate) number: u32,
+    /// Makes its future, when its turn has come.
     pub(crate) start: Start,
+}
+
+/// What becomes of the hooks that a step hands out. Decided under the node's lock, carried out when
+/// it is released.
+#[derive(Debug)]
+pub(crate) enum HookFate {
+    /// They run one after the other, in a runner of their own.
+    Run {
+        hooks: Vec<Hook>,
+        /// How often runners had been aborted at the decision. If it is more when the runner
+        /// starts, a stage came in between, and the runner is aborted, too.
+        round: u32,
+        /// Where the runner is noted as work.
+        place: usize,
+    },
+    /// They are dropped unrun: a stop left them no time (`missed`), or there was no stop.
+    Dropped {
+        hooks: Vec<Hook>,
+        missed: bool,
+        /// Where dropping them is noted as work: what they have captured is the run's code.
+        place: usize,
+    },
+    /// The one just registered goes back to its caller, who drops it.
+    Refused(Vec<Hook>),
 }
 
 pub(crate) type Start =
@@ -41,45 +67,49 @@ impl fmt::Debug for Hook {
 
 impl Node {
     /// Hands hooks out as the lifecycle says, under the lock.
-    pub(crate) fn record_hooks(&self, state: &mut State, now: Instant, after: &mut Deferred) {
-        let action = after.fx.hooks;
+    pub(crate) fn record_hooks(&self, state: &mut State, now: Instant, deferred: &mut Deferred) {
+        let action = deferred.fx.hooks;
         if action == HookAction::Leave {
             return;
         }
         let Some(extra) = &mut state.extra else { return };
         if matches!(action, HookAction::Abort | HookAction::AbortRunning) {
             extra.runners_aborted += 1;
-            after.rare().runners = std::mem::take(&mut extra.runners);
+            deferred.rare().runners = std::mem::take(&mut extra.runners);
         }
-        let waiting = match action {
+        let mut hooks: Vec<_> = match action {
             HookAction::Leave | HookAction::AbortRunning => return,
             HookAction::RunNew | HookAction::SkipNew => extra.hooks.pop().into_iter().collect(),
             _ => std::mem::take(&mut extra.hooks),
         };
-        let runs = matches!(action, HookAction::Run | HookAction::RunNew);
-        if action == HookAction::SkipNew {
-            for hook in &waiting {
-                self.skip_hook(state, hook.number, now, &mut after.wakers);
+        if faults::on("forget-hook") && hooks.len() > 1 {
+            hooks.pop();
+        }
+        let round = extra.runners_aborted;
+        let fate = match action {
+            HookAction::Run | HookAction::RunNew => {
+                deferred.cause.clone_from(&state.cause);
+                HookFate::Run { hooks, round, place: self.note_runner(state) }
             }
-        } else if runs || !waiting.is_empty() {
-            let place = state.extra().note_work(Work::Hook, self.hook_name());
-            after.rare().place = Some(place);
-        }
-        if !runs {
-            after.rare().dropped = waiting;
-            return;
-        }
-        after.cause.clone_from(&state.cause);
-        let round = state.extra().runners_aborted;
-        let rare = after.rare();
-        (rare.hooks, rare.round) = (waiting, round);
-        if faults::on("forget-hook") && rare.hooks.len() > 1 {
-            rare.hooks.pop();
-        }
+            HookAction::SkipNew => {
+                for hook in &hooks {
+                    self.skip_hook(state, hook.number, now, &mut deferred.wakers);
+                }
+                HookFate::Refused(hooks)
+            }
+            _ if hooks.is_empty() => return,
+            _ => {
+                let missed = action != HookAction::Drop;
+                HookFate::Dropped { hooks, missed, place: self.note_runner(state) }
+            }
+        };
+        deferred.rare().hooks = Some(fate);
     }
 
-    fn hook_name(&self) -> Arc<str> {
-        format!("{} hook", self.name).into()
+    /// Names the work that the lifecycle has counted for a runner, and yields its place.
+    fn note_runner(&self, state: &mut State) -> usize {
+        let name = format!("{} hook", self.name).into();
+        state.extra().note_work(Work::Hook, name)
     }
 
     /// Says that a hook was not started.
@@ -98,13 +128,8 @@ impl Node {
     }
 
     /// Carries out what few steps leave, with no lock held: tokens, links and hooks.
-    pub(crate) fn finish_rare(
-        self: &Arc<Self>,
-        rare: DeferredRare,
-        fx: Effects,
-        cause: Option<&Arc<Cause>>,
-    ) {
-        let DeferredRare { token, link, runners, hooks, round, dropped, failure, place } = rare;
+    pub(crate) fn finish_rare(self: &Arc<Self>, rare: DeferredRare, cause: Option<&Arc<Cause>>) {
+        let DeferredRare { token, link, runners, hooks, failure } = rare;
         if failure.is_some() {
             foreign::run(&self.shared, move || drop(failure));
         }
@@ -117,26 +142,22 @@ impl Node {
         for runner in runners {
             runner.abort();
         }
-        let hold = place.map(|place| Hold::placed(self, place));
-        if !hooks.is_empty() {
-            run(self, hooks, cause, hold, round);
-        } else if fx.hooks == HookAction::SkipNew {
-            // It was refused when it was registered: by whoever is here.
-            foreign::release(dropped);
-        } else {
-            discard(self, dropped, fx.hooks != HookAction::Drop, hold);
+        match hooks {
+            Some(HookFate::Run { hooks, round, place }) => {
+                run(self, hooks, cause, Hold::placed(self, place), round);
+            }
+            Some(HookFate::Dropped { hooks, missed, place }) => {
+                discard(self, hooks, missed, Hold::placed(self, place));
+            }
+            // It was refused when it was registered, so its caller is on this thread.
+            Some(HookFate::Refused(hooks)) => foreign::release(hooks),
+            None => {}
         }
     }
 }
 
 /// Starts a runner for hooks in order of registration. The lifecycle has counted it already.
-fn run(
-    node: &Arc<Node>,
-    hooks: Vec<Hook>,
-    cause: Option<&Arc<Cause>>,
-    hold: Option<Hold>,
-    round: u32,
-) {
+fn run(node: &Arc<Node>, hooks: Vec<Hook>, cause: Option<&Arc<Cause>>, hold: Hold, round: u32) {
     let Some(cause) = cause else { return };
     let runner = Runner::new(node, hooks, true, hold);
     let task = node.shared.runtime.spawn(run_all(runner, Arc::clone(cause)));
@@ -154,11 +175,8 @@ fn run(
 /// Drops hooks that are not to run, because the stop left them no time or because there was none.
 /// What they have captured is the run's code, too: it goes on the runtime of the bodies, as work
 /// that the lifecycle has counted.
-fn discard(node: &Arc<Node>, hooks: Vec<Hook>, skips: bool, hold: Option<Hold>) {
-    if hooks.is_empty() {
-        return;
-    }
-    let runner = Runner::new(node, hooks, skips, hold);
+fn discard(node: &Arc<Node>, hooks: Vec<Hook>, missed: bool, hold: Hold) {
+    let runner = Runner::new(node, hooks, missed, hold);
     drop(node.shared.runtime.spawn(async move { drop(runner) }));
 }
 
@@ -194,14 +212,15 @@ struct Account {
     node: Arc<Node>,
     waiting: Vec<Hook>,
     running: Option<u32>,
-    /// Whether those that wait are missing when they do not run: not if the run was not stopped.
-    skips: bool,
-    hold: Option<Hold>,
+    /// Hooks that do not run are reported as skipped. They are not if the run was never stopped.
+    missed: bool,
+    /// The work that the lifecycle has counted for this runner.
+    hold: Hold,
 }
 
 impl Runner {
-    fn new(node: &Arc<Node>, waiting: Vec<Hook>, skips: bool, hold: Option<Hold>) -> Self {
-        Self(Some(Account { node: Arc::clone(node), waiting, running: None, skips, hold }))
+    fn new(node: &Arc<Node>, waiting: Vec<Hook>, missed: bool, hold: Hold) -> Self {
+        Self(Some(Account { node: Arc::clone(node), waiting, running: None, missed, hold }))
     }
 
     #[expect(clippy::expect_used, reason = "taken when the runner is dropped, not before")]
@@ -222,12 +241,12 @@ impl Drop for Runner {
 
 impl Account {
     fn settle(self) {
-        let Self { node, waiting, running, skips, hold } = self;
+        let Self { node, waiting, running, missed, hold } = self;
         if let Some(hook) = running {
             let failure = Failure::new(format!("stop hook {hook} was aborted: its time was over"));
             note(&node, hook, HookOutcome::Aborted, Some(&failure));
         }
-        if skips || node.lock().life.is_stopping() {
+        if missed || node.lock().life.is_stopping() {
             for hook in waiting.iter().rev() {
                 node.lock().extra().hooks_skipped += 1;
                 note(&node, hook.number, HookOutcome::Skipped, None);

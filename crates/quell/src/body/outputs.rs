@@ -58,7 +58,7 @@ impl Node {
                         drop(place.take());
                     }
                     unwanted = place.replace(payload);
-                    Written::Yes
+                    Written::Recorded
                 }
                 Err(max) => {
                     let kind = EventKind::Refused { what: what.into(), bytes, bytes_max: max };

@@ -17,7 +17,7 @@ use crate::sync::waiters::Wakers;
 pub(crate) fn count(of: &Arc<Node>, used: Usage) -> Written {
     let now = of.shared.clock.now();
     let (mut wakers, mut spent) = (Wakers::new(), Vec::new());
-    let (mut written, mut is_told) = (Written::Yes, false);
+    let (mut written, mut is_told) = (Written::Recorded, false);
     let mut next = Some(Arc::clone(of));
     while let Some(node) = next.take() {
         let mut state = node.lock();

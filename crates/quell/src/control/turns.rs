@@ -223,8 +223,9 @@ fn tick(key: TimerKey, node: Arc<Node>) -> Spread {
         shared.clock.at_ticks(active)
     };
     let now = shared.clock.now();
-    let after = node.step(Input::Tick { active_at: active }, StopOrigin::default(), now, |_, _| {});
-    Spread::of_step(node, after, now)
+    let deferred =
+        node.step(Input::Tick { active_at: active }, StopOrigin::default(), now, |_, _| {});
+    Spread::of_step(node, deferred, now)
 }
 
 /// Nodes that one tree may have before the timers are looked at again: some tenths of a

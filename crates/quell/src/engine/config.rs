@@ -67,7 +67,7 @@ pub struct Limits {
     /// each run. Defaults to 256 MiB. The oldest leave first. Zero keeps none.
     pub ended_bytes_max: usize,
     /// How long an ended tree is kept. Defaults to 1 h. Zero keeps none.
-    pub ended_trees_for: Duration,
+    pub ended_trees_ttl: Duration,
     /// Stops remembered for unknown ids. Defaults to 65,536. The oldest leave first. Zero
     /// remembers none.
     pub reservations_max: usize,
@@ -97,7 +97,7 @@ impl Default for Limits {
             report_rows_max: limits::REPORT_ROWS_MAX,
             ended_trees_max: limits::ENDED_TREES_MAX,
             ended_bytes_max: limits::ENDED_BYTES_MAX,
-            ended_trees_for: limits::ENDED_TREES_FOR,
+            ended_trees_ttl: limits::ENDED_TREES_TTL,
             reservations_max: limits::RESERVATIONS_MAX,
             owner_share_percent: limits::OWNER_SHARE_PERCENT,
         }

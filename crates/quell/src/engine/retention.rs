@@ -66,7 +66,7 @@ pub(crate) type Leaving = Few<Arc<Node>>;
 
 impl Retention {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let age_max = limits.ended_trees_for;
+        let age_max = limits.ended_trees_ttl;
         let keeps = limits.ended_trees_max > 0 && !age_max.is_zero();
         Self {
             trees_max: if keeps { limits.ended_trees_max } else { 0 },

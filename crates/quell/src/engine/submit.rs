@@ -205,9 +205,9 @@ impl Shared {
         stop: Option<Box<Deferred>>,
         now: Instant,
     ) {
-        if let Some(mut after) = stop {
-            crate::node::cascade::work_off(&mut after.todo, now);
-            node.finish(&mut after, now);
+        if let Some(mut deferred) = stop {
+            crate::node::cascade::work_off(&mut deferred.propagations, now);
+            node.finish(&mut deferred, now);
         }
         let Some(token) = token else { return };
         if token.is_cancelled() {

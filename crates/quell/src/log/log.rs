@@ -356,7 +356,7 @@ impl Log {
     pub(crate) fn lagged(&self, clock: &Clock, run: RunId, from: u64, to: u64) -> RunEvent {
         let next = match self.ring.lock().ring.read(to + 1) {
             Read::Entry(next) => Some(next.at),
-            Read::ChildEnd { .. } | Read::Nothing => None,
+            Read::Gone { .. } | Read::Nothing => None,
         };
         let at = clock.wall(next.unwrap_or_else(|| clock.now()));
         RunEvent::new(0, self.root, run, at, EventKind::Lagged { from, to })

@@ -49,7 +49,7 @@ pub(crate) enum Read<E> {
     /// This entry.
     Entry(E),
     /// Nothing any more: the first entry held has this number.
-    ChildEnd { first: u64 },
+    Gone { first: u64 },
     /// Nothing yet.
     Nothing,
 }
@@ -136,7 +136,7 @@ impl<E: Clone + Weigh> Ring<E> {
     pub(crate) fn read(&self, seq: u64) -> Read<E> {
         let first = self.first();
         if seq < first {
-            return Read::ChildEnd { first };
+            return Read::Gone { first };
         }
         let entry = usize::try_from(seq - first).unwrap_or(usize::MAX);
         let held =
@@ -230,9 +230,7 @@ mod tests {
                 let first = ring.first();
                 assert_eq!(ring.next() - first, seq.min(entries as u64));
                 for old in 1..first {
-                    assert!(
-                        matches!(ring.read(old), Read::ChildEnd { first: now } if now == first)
-                    );
+                    assert!(matches!(ring.read(old), Read::Gone { first: now } if now == first));
                 }
                 for held in first..=seq {
                     assert!(matches!(ring.read(held), Read::Entry(entry) if entry == held));

@@ -167,10 +167,10 @@ impl Tree {
                     Looked::WouldWait => offer.renew(),
                     Looked::Over => return Poll::Ready(None),
                 },
-                Looked::At(Read::ChildEnd { first }) if faults::on("skip-what-was-missed") => {
+                Looked::At(Read::Gone { first }) if faults::on("skip-what-was-missed") => {
                     *seq = first;
                 }
-                Looked::At(Read::ChildEnd { first }) => {
+                Looked::At(Read::Gone { first }) => {
                     let from = std::mem::replace(seq, first);
                     let clock = &self.node.shared.clock;
                     let event = self.log.lagged(clock, self.node.id, from, first - 1);
@@ -292,7 +292,7 @@ fn poll_all(
                 *seq += 1;
                 return Poll::Ready(Some(event));
             }
-            Read::ChildEnd { first } => {
+            Read::Gone { first } => {
                 let from = std::mem::replace(seq, first);
                 // Made of the oldest event, which is there: this ring holds more than none.
                 let Read::Entry(mut event) = firehose.ring.read(first) else { continue };

@@ -162,7 +162,7 @@ fn i33_waiters_that_a_stop_has_woken_are_told_of_the_end() {
         let run = RunRef::new(started_root(&engine));
         let other = thread::spawn({
             let run = run.clone();
-            move || block_on(run.terminal())
+            move || block_on(run.ended_status())
         });
         let body = thread::spawn({
             let run = run.clone();
@@ -172,7 +172,7 @@ fn i33_waiters_that_a_stop_has_woken_are_told_of_the_end() {
             }
         });
         // The stop wakes both, and neither must take the other's place when it waits again.
-        assert_eq!(block_on(run.terminal()), RunStatus::Cancelled);
+        assert_eq!(block_on(run.ended_status()), RunStatus::Cancelled);
         assert_eq!(other.join().unwrap(), RunStatus::Cancelled);
         body.join().unwrap();
     });

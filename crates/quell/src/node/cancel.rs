@@ -34,8 +34,8 @@ impl Node {
         request: &CancelRequest,
         now: Instant,
     ) -> Deferred {
-        let note = StopOrigin { request: Some(request), ..StopOrigin::default() };
-        self.step(Input::Stop(self.stop_input(request, None)), note, now, |_, _| {})
+        let origin = StopOrigin { request: Some(request), ..StopOrigin::default() };
+        self.step(Input::Stop(self.stop_input(request, None)), origin, now, |_, _| {})
     }
 
     /// Asks this run to stop; `wait` replaces the engine's abort wait.
@@ -45,9 +45,9 @@ impl Node {
         wait: Option<Duration>,
     ) -> Disposition {
         let input = Input::Stop(self.stop_input(request, wait));
-        let note = StopOrigin { request: Some(request), ..StopOrigin::default() };
+        let origin = StopOrigin { request: Some(request), ..StopOrigin::default() };
         let mut first = None;
-        let fx = self.apply(input, note, |state, _| {
+        let fx = self.apply(input, origin, |state, _| {
             if faults::on("overwrite-cause") && state.cause.is_some() {
                 let at = self.shared.clock.wall(self.shared.clock.now());
                 state.cause = Some(Arc::new(request.to_cause(at, self.id)));

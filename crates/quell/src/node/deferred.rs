@@ -7,7 +7,7 @@ use quell_core::lifecycle::{Cascade, Effects, Stage};
 use quell_core::{Cause, Counts, RunStatus};
 use tokio_util::sync::CancellationToken;
 
-use crate::body::hooks::Hook;
+use crate::body::hooks::HookFate;
 use crate::failure::Failure;
 use crate::few::Few;
 use crate::node::{Link, Node, State};
@@ -21,7 +21,7 @@ pub(crate) struct Deferred {
     pub(crate) task: Option<Waker>,
     /// Those of everybody else: foreign code.
     pub(crate) wakers: Wakers,
-    pub(crate) todo: Propagations,
+    pub(crate) propagations: Propagations,
     pub(crate) cause: Option<Arc<Cause>>,
     pub(crate) fx: Effects,
     /// The run is a root, terminal and quiescent.
@@ -34,18 +34,16 @@ pub(crate) struct Deferred {
 /// What few steps leave to be done.
 #[derive(Default)]
 pub(crate) struct DeferredRare {
+    /// The token of the run, to be cancelled.
     pub(crate) token: Option<CancellationToken>,
+    /// The watch over a token from outside, which nobody needs any more.
     pub(crate) link: Option<Link>,
+    /// Runners of hooks, to be aborted.
     pub(crate) runners: Vec<AbortHandle>,
-    /// To be run.
-    pub(crate) hooks: Vec<Hook>,
-    /// [`RareState::runners_aborted`] when it was decided that they run.
-    pub(crate) round: u32,
-    pub(crate) dropped: Vec<Hook>,
+    /// Hooks that were handed out.
+    pub(crate) hooks: Option<HookFate>,
     /// What the body failed with, if nobody is to ask for more than its words.
     pub(crate) failure: Option<Failure>,
-    /// Where the hooks above are noted as work, if they are.
-    pub(crate) place: Option<usize>,
 }
 
 impl Deferred {

@@ -43,9 +43,9 @@ pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
         }
     }
     // Only now the parent may end: nothing more of the child's tree goes to its log (I30).
-    let mut after = parent.step(Input::ChildLeft, StopOrigin::default(), now, |_, _| {});
-    crate::node::cascade::work_off(&mut after.todo, now);
-    parent.finish(&mut after, now);
+    let mut deferred = parent.step(Input::ChildLeft, StopOrigin::default(), now, |_, _| {});
+    crate::node::cascade::work_off(&mut deferred.propagations, now);
+    parent.finish(&mut deferred, now);
     crate::foreign::wake(&node.shared, wakers);
     node.shared.stop_if_closed(node);
     Ok(())

@@ -109,7 +109,7 @@ pub(crate) enum Reader {
     /// Whoever holds the handle.
     Held,
     /// Nobody: it was read, or given up.
-    ChildEnd,
+    Gone,
     /// Nobody, and nobody has: a failure would be silent (D5).
     GoneUnread,
 }
@@ -164,7 +164,7 @@ impl Node {
     ) -> Arc<Self> {
         let (config, ticks) = (&shared.config, shared.clock.stamp(now));
         let mut rules = Rules::new(spec.grace.unwrap_or(config.grace), config.abort_wait);
-        rules.on_stop = spec.on_stop;
+        rules.stop_delivery = spec.stop_delivery;
         rules.timeout = spec.timeout;
         rules.start_within = spec.start_within;
         rules.idle = spec.idle;

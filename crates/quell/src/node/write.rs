@@ -38,7 +38,7 @@ impl Node {
                 note(&mut state);
                 self.append(&mut state, now, make, &mut wakers);
                 state.touch(self, now);
-                Written::Yes
+                Written::Recorded
             }
             Err(not) => not,
         };
