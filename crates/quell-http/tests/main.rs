@@ -17,6 +17,8 @@ mod blocked;
 mod bounds;
 /// Clients that go away.
 mod disconnect;
+/// An application that embeds quell.
+mod examples;
 /// Streams of runs that the engine has forgotten.
 mod forgotten;
 /// What is lost is marked.
