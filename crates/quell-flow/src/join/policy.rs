@@ -111,9 +111,9 @@ impl<T: 'static> Policy<T> {
         Self::new("first_settled", rules::first_settled)
     }
 
-    /// Needs `wanted` branches: decided when that many are Ok, or, with [`QuorumUnreachable`], at
-    /// the end that puts the quorum out of reach. The step then stops the other branches with the
-    /// cause `SiblingFailed`.
+    /// Needs `wanted` branches: decided when that many are Ok, or, with
+    /// [`QuorumUnreachable`](super::QuorumUnreachable), at the end that puts the quorum out of
+    /// reach. The step then stops the other branches with the cause `SiblingFailed`.
     ///
     /// A quorum of zero, and one of more than there are branches, is decided before anything
     /// starts.
