@@ -12,26 +12,32 @@
 //! ```
 //!
 //! `H` is the hard deadline of the stop, `W` the abort wait. *Work* is what a run executes besides
-//! its body and children: hooks, blocking closures, processes. A run that fails while children are
-//! live *winds down* on the same ladder, without being stopped itself.
+//! its body and children: hooks, blocking closures, processes. A run that fails while children or
+//! work are live *winds down* on the same ladder, without being stopped itself.
 //!
 //! | state | public status | still admitted |
 //! |---|---|---|
 //! | waiting | `Queued` | children, work, hooks |
 //! | executing, completing | `Running` | children, work, hooks |
-//! | failing | `Running` | shielded children and work before `H`; hooks, which are dropped |
-//! | signalled | `Stopping` | shielded children and work; hooks, which run at once |
+//! | failing | `Running` | shielded children and work before `H`; hooks [^1] |
+//! | signalled | `Stopping` | shielded children and work; hooks [^2] |
 //! | aborting, aborting all | `Stopping` | nothing |
 //! | ended | `Completed`, `Failed`, `Cancelled`, `TimedOut` | nothing |
+//!
+//! [^1]: They are dropped, unless a stop follows: then they run.
+//!
+//! [^2]: They run at once; when the mode is `abort` they are skipped.
 //!
 //! A stop with a grace of 2 s and an abort wait of 1 s, accepted at 0:
 //!
 //! ```text
-//! 0 s      accepted: the fence falls, children are told, a body that does not listen is dropped
+//! 0 s      accepted: the fence falls, children are told; a body that does not listen and has no
+//!          live children is dropped
 //! 0..2 s   the grace: listeners clean up; when body and children have ended, hooks run
-//! 2 s      H: bodies without live children are dropped; hooks are dropped, except those that wait
-//!          for children
-//! 2.5 s    H + W/2: every body is dropped at its next await, hooks that still wait are skipped
+//! 2 s      H: bodies without live children are dropped (polled once more first if they had any);
+//!          hooks are dropped, except those that wait for children alone
+//! 2.5 s    H + W/2: every body is dropped at its next await; hooks that run are dropped, those
+//!          that still wait are skipped
 //! 3 s      H + W: the run ends; what still executes is reported as abandoned
 //! later    the last of it ends: `quiesced`
 //! ```
@@ -78,8 +84,8 @@ pub struct Lifecycle {
     /// Children that ended non-quiescent, less those that became quiescent since. Negative for a
     /// moment if a child's `ChildQuiesced` comes before its `ChildEnded`.
     non_quiescent: i32,
-    /// A child was admitted at some time. A body that had one is polled once more before it is
-    /// dropped: it may have waited for that child.
+    /// A child was admitted at some time. At the hard deadline a body that had one is polled once
+    /// more before it is dropped: it may have waited for that child.
     had_children: bool,
     /// The last child of a stopped run ended before it was known whether its body listens.
     owes_poll: bool,

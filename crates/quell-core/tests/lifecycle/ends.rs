@@ -113,7 +113,14 @@ fn bound_by(trace: &Trace, step: &Step) -> Option<Instant> {
     let hard = step.after.hard?.max(step.at);
     match (step.input, step.fx.accepted) {
         (Input::ParentStopped { hard, wait, .. }, _) => Some(later(hard, wait)),
-        (Input::Stop(StopInput { wait, .. }), Some(_)) => {
+        (Input::Stop(StopInput { mode, grace, wait, .. }), Some(_)) => {
+            // A run that fails already may have the earlier hard deadline. Its own abort wait
+            // counts from there, the one of the request from the deadline that was asked for.
+            let asked = match mode {
+                StopMode::Abort => step.at,
+                _ => later(step.at, grace.unwrap_or(trace.setup.grace)),
+            };
+            let hard = if step.before.hard.is_some() { asked } else { hard };
             Some(later(hard, wait.unwrap_or(trace.setup.wait)))
         }
         (Input::Stop(StopInput { wait, .. }), None) if step.after.hard < step.before.hard => {

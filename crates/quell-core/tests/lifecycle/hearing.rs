@@ -91,3 +91,31 @@ fn i16_a_hook_that_is_refused_takes_no_other_with_it() {
     life.on(Input::BodyEnded(BodyEnd::Ok), now);
     assert_eq!(life.on(CHILD_ENDED, now).hooks, HookAction::Run);
 }
+
+#[test]
+fn i12_a_stop_that_meets_a_failing_run_ends_by_the_earlier_end_of_the_two_ladders() {
+    let ms = Duration::from_millis;
+    for (wait, end) in [(ms(0), ms(7_000)), (ms(1_000), ms(8_000)), (ms(9_000), ms(11_000))] {
+        // It fails at 0 with work that goes on: aborted at 5 s, abandoned 6 s later.
+        let begun = Instant::now();
+        let mut life = Lifecycle::new(&Rules::new(ms(5_000), ms(6_000)), begun);
+        life.on(Input::Started, begun);
+        life.on(Input::WorkAdded { shielded: false }, begun);
+        life.on(Input::BodyEnded(BodyEnd::Err), begun);
+        // The stop at 2 s has 5 s of grace, so its own abort comes at 7 s.
+        let stop = StopInput {
+            mode: StopMode::Cooperative,
+            grace: None,
+            wait: Some(wait),
+            escalate_after: Duration::ZERO,
+        };
+        life.on(Input::Stop(stop), begun + ms(2_000));
+        let mut ended = None;
+        while let (None, Some(at)) = (ended, life.next_wakeup()) {
+            let reached = life.on(Input::Tick { active_at: begun }, at).ladder;
+            let ends = reached.and_then(|stage| life.on(Input::Ladder(stage), at).ended);
+            ended = ends.map(|status| (status, at - begun));
+        }
+        assert_eq!(ended, Some((RunStatus::Cancelled, end)), "abort wait {wait:?}");
+    }
+}

@@ -90,9 +90,9 @@ pub(crate) enum ChildEnd {
     /// It failed and its handle is gone.
     FailedUnseen,
     /// Something of it goes on.
-    Restless,
-    /// As `Restless`, and the news that it quiesced overtakes the news that it ended.
-    RestlessOvertaken,
+    NonQuiescent,
+    /// As `NonQuiescent`, and the news that it quiesced overtakes the news that it ended.
+    NonQuiescentOvertaken,
 }
 
 impl Setup {
@@ -159,8 +159,8 @@ fn op_of(word: u32, late: bool) -> Op {
             0..=2 => ChildEnd::Quietly,
             3 => ChildEnd::FailedSeen,
             4 | 5 => ChildEnd::FailedUnseen,
-            6 => ChildEnd::Restless,
-            _ => ChildEnd::RestlessOvertaken,
+            6 => ChildEnd::NonQuiescent,
+            _ => ChildEnd::NonQuiescentOvertaken,
         }),
         21 => Op::DisownChild,
         22 => Op::DetachChild,

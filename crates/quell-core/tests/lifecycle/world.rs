@@ -196,14 +196,14 @@ impl World {
     }
 
     fn end_child(&mut self, end: ChildEnd) {
-        let non_quiescent = matches!(end, ChildEnd::Restless | ChildEnd::RestlessOvertaken);
+        let non_quiescent = matches!(end, ChildEnd::NonQuiescent | ChildEnd::NonQuiescentOvertaken);
         let unseen_failure = matches!(end, ChildEnd::FailedUnseen);
-        if matches!(end, ChildEnd::RestlessOvertaken) {
+        if matches!(end, ChildEnd::NonQuiescentOvertaken) {
             self.feed(Input::ChildQuiesced);
         }
         self.books.children -= 1;
         self.books.failures_held += u32::from(matches!(end, ChildEnd::FailedSeen));
-        self.books.non_quiescent += u32::from(matches!(end, ChildEnd::Restless));
+        self.books.non_quiescent += u32::from(matches!(end, ChildEnd::NonQuiescent));
         self.feed(Input::ChildEnded { unseen_failure, non_quiescent });
     }
 

@@ -1,6 +1,6 @@
 //! The one task of a run: polls the body, catches its panics, reports its end.
 //!
-//! The task itself is never aborted. To abort a body is to set a bit of its node's word and wake
+//! The task itself is never aborted. To abort a body is to set a flag of its node and wake
 //! the task, which then drops the future in place and reports the end when the destructors have
 //! run: quiescent means that they have run too (I4). A body that does not come back from its poll
 //! cannot be dropped; the ladder abandons it.

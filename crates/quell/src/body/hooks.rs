@@ -1,9 +1,10 @@
-//! Stop hooks: cleanup that runs when the body has ended, in a task of the engine.
+//! Stop hooks: cleanup that runs when body and children have ended, in a task of the engine.
 //!
 //! A runner takes the hooks of a run in reverse order of registration, one after the other, each
 //! isolated from the panics of the others (I16). It is one piece of work of the run: the run does
-//! not end before it, unless the ladder is exhausted. At the hard deadline it is aborted; the hook
-//! that was running is reported as aborted, those that were waiting as skipped.
+//! not end before it, unless the ladder is exhausted. At the hard deadline it is aborted, or
+//! at half of the abort wait if it waited for children until then; the hook that was running is
+//! reported as aborted, those that were waiting as skipped.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -52,7 +53,7 @@ pub(crate) enum HookFate {
         /// Where dropping them is noted as work: what they have captured is the run's code.
         place: usize,
     },
-    /// The one just registered goes back to its caller, who drops it.
+    /// The one just registered is dropped at once, on the thread of its caller.
     Refused(Vec<Hook>),
 }
 
@@ -82,12 +83,12 @@ impl Node {
             HookAction::RunNew | HookAction::SkipNew => extra.hooks.pop().into_iter().collect(),
             _ => std::mem::take(&mut extra.hooks),
         };
-        if faults::on("forget-hook") && hooks.len() > 1 {
-            hooks.pop();
-        }
         let round = extra.runners_aborted;
         let fate = match action {
             HookAction::Run | HookAction::RunNew => {
+                if faults::on("forget-hook") && hooks.len() > 1 {
+                    hooks.pop();
+                }
                 deferred.cause.clone_from(&state.cause);
                 HookFate::Run { hooks, round, place: self.note_runner(state) }
             }
@@ -158,7 +159,7 @@ impl Node {
 
 /// Starts a runner for hooks in order of registration. The lifecycle has counted it already.
 fn run(node: &Arc<Node>, hooks: Vec<Hook>, cause: Option<&Arc<Cause>>, hold: Hold, round: u32) {
-    let Some(cause) = cause else { return };
+    let Some(cause) = cause else { return discard(node, hooks, true, hold) };
     let runner = Runner::new(node, hooks, true, hold);
     let task = node.shared.runtime.spawn(run_all(runner, Arc::clone(cause)));
     let abort = task.abort_handle();

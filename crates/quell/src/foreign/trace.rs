@@ -44,7 +44,7 @@ impl Node {
         }
         if let Some(status) = fx.ended {
             if self.ended_non_quiescent() {
-                tracing::warn!(run.id = %id, run.name = %name, %status, "run ended non_quiescent");
+                tracing::warn!(run.id = %id, run.name = %name, %status, "run ended non-quiescent");
             } else {
                 tracing::info!(run.id = %id, run.name = %name, %status, "run ended");
             }

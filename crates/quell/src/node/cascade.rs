@@ -1,10 +1,10 @@
 //! [`Spread`] carries stops, stages of the ladder and ends from one node to others.
 //!
-//! Nothing here recurses over the tree, and at most one node's lock is held at a time, so that a
-//! cancel of a million runs delays no reader by more than one node's step. A thread that stops a
-//! run carries all of it out before its call returns. The control thread takes it in slices, with
-//! the timers that are due in between: the deadline of one tree never waits for the size of another
-//! (I14).
+//! Nothing here recurses over the tree, and at most the locks of a parent and of one child are held
+//! at a time, so that a cancel of a million runs delays no reader by more than one node's step. A
+//! thread that stops a run carries all of it out before its call returns. The control thread takes
+//! it in slices, with the timers that are due in between: the deadline of one tree never waits for
+//! the size of another (I14).
 //!
 //! A detached run no longer belongs to its former ancestors (I25). Both walks that stop runs
 //! therefore go top-down: a run is signalled only after the fence of its parent is closed, and from

@@ -9,7 +9,7 @@ use crate::faults;
 
 /// The mask of the status: its place among [`RunStatus::ALL`].
 pub(crate) const STATUS: u32 = 0b111;
-/// The body has used the stop API: it is given the grace before it is dropped.
+/// The body has used the stop API: under `StopDelivery::Auto` it is given the grace.
 pub(crate) const LISTENS: u32 = 1 << 3;
 /// A stop was accepted.
 pub(crate) const STOPPING: u32 = 1 << 4;
@@ -17,9 +17,9 @@ pub(crate) const STOPPING: u32 = 1 << 4;
 pub(crate) const DROP: u32 = 1 << 5;
 /// The driver is to poll the body once more, and to drop it if it is still pending.
 pub(crate) const POLL_DROP: u32 = 1 << 6;
-/// The hard deadline has come.
+/// The hard deadline of an accepted stop has come.
 pub(crate) const ABORTING: u32 = 1 << 7;
-/// Terminal, and nothing of the run executes any more.
+/// Terminal, and nothing of the subtree executes any more.
 pub(crate) const QUIESCENT: u32 = 1 << 8;
 /// The run was not quiescent when it became terminal.
 pub(crate) const ENDED_NON_QUIESCENT: u32 = 1 << 9;
@@ -31,7 +31,7 @@ pub(crate) const SCHEDULED: u32 = 1 << 11;
 pub(crate) const AWAITS_ADMISSION: u32 = 1 << 12;
 /// Spawned by the cleanup of a parent that was stopping already.
 pub(crate) const CLEANUP: u32 = 1 << 13;
-/// The body has failed, and the rest of the run is to stop.
+/// The run fails, by its body or by a failure of a child that nobody saw: the rest is to stop.
 pub(crate) const FAILING: u32 = 1 << 14;
 /// No handle is left that could ask for the value of the body.
 pub(crate) const VALUE_UNCLAIMED: u32 = 1 << 15;
@@ -45,8 +45,8 @@ pub(crate) const LINKED: u32 = 1 << 18;
 pub(crate) const GATED: u32 = 1 << 19;
 /// The tree was forgotten on request: it is not kept when it leaves.
 pub(crate) const FORGOTTEN: u32 = 1 << 20;
-/// The run was spawned and waits for its due time. Lanes and slots are for roots, so admission
-/// asks nothing else of it, also when it has left its parent.
+/// The run was spawned with a due time. Lanes and slots are for roots, so admission asks nothing
+/// else of it, also when it has left its parent.
 pub(crate) const UNDER: u32 = 1 << 21;
 
 /// Yields the place of a status among [`RunStatus::ALL`].

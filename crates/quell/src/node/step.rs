@@ -192,15 +192,16 @@ impl Node {
             }
             deferred.retire = state.life.is_quiescent() && state.parent_id.is_none();
         }
-        // The parent's last poll must come after its waiters were woken by this step. An end needs
-        // no count unless a courier wakes them: otherwise they are woken before the parent counts
-        // the child out.
+        // The parent's last poll must come after this run's waiters were woken by this step. An end
+        // needs no count unless a courier wakes them: otherwise they are woken before the parent
+        // counts the child out.
         if !deferred.wakers.is_empty() && (fx.ended.is_none() || foreign::is_barred()) {
             deferred.count_news(state, origin.is_counted);
         }
     }
 
-    /// Has the children signalled, if there are any, and yields the flags that say so.
+    /// Has the children signalled, if there are any or the run fails, and yields the flags that
+    /// say so. The token and the waiters of a run that fails are told, too.
     fn record_cascade(
         self: &Arc<Self>,
         state: &mut State,

@@ -5,12 +5,12 @@ use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
 std::thread_local! {
-    static AWAITS_ADMISSION: Cell<usize> = const { Cell::new(0) };
+    static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
 /// How many locks of the engine this thread holds.
 pub(crate) fn held() -> usize {
-    AWAITS_ADMISSION.get()
+    HELD.get()
 }
 
 /// `parking_lot`'s mutex, counted while it is held.
@@ -28,7 +28,7 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         let guard = self.0.lock();
-        AWAITS_ADMISSION.set(AWAITS_ADMISSION.get() + 1);
+        HELD.set(HELD.get() + 1);
         MutexGuard(guard)
     }
 
@@ -53,6 +53,6 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        AWAITS_ADMISSION.set(AWAITS_ADMISSION.get() - 1);
+        HELD.set(HELD.get() - 1);
     }
 }
