@@ -138,15 +138,10 @@ fn every_promise_has_a_fault_that_breaks_it() {
 
 #[test]
 fn every_fault_of_the_engine_is_in_the_list() {
-    let engine = top().join("crates/quell/src");
     let mut found = BTreeSet::new();
-    for file in std::fs::read_dir(engine).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = std::fs::read_to_string(path).unwrap();
-            let names = text.split("faults::on(\"").skip(1);
-            found.extend(names.filter_map(|rest| rest.split('"').next().map(str::to_owned)));
-        }
+    for text in tidy::texts_within("crates/quell/src") {
+        let names = text.split("faults::on(\"").skip(1);
+        found.extend(names.filter_map(|rest| rest.split('"').next().map(str::to_owned)));
     }
     let listed: BTreeSet<String> = FAULTS.iter().map(|(fault, _)| (*fault).to_owned()).collect();
     assert_eq!(found, listed);

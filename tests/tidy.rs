@@ -26,6 +26,11 @@ pub(crate) fn promised_by_the_engine() -> impl Iterator<Item = u32> {
     (1..=23).chain(25..=33).chain([38, 39])
 }
 
+/// The text of every source below a folder.
+pub(crate) fn texts_within(folder: &'static str) -> impl Iterator<Item = &'static str> {
+    Source::within(folder).map(|source| &*source.text)
+}
+
 /// Fails with all that was found.
 fn assert_none(what: &str, found: &[String]) {
     assert!(found.is_empty(), "{what}:\n  {}", found.join("\n  "));

@@ -28,7 +28,7 @@ use places::Place;
 use stage::{Cell, Scene};
 
 /// Each cell has so long for everything: a deadlock is told, not waited for.
-const PATIENCE: Duration = secs(60);
+const PATIENCE: Duration = secs(30);
 
 /// A cell in which nothing ran proves nothing: on a machine that stood still, the time of a run was
 /// over before its code came to its place. It is played again with its times so much longer.
