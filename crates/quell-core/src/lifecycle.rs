@@ -864,16 +864,21 @@ impl Lifecycle {
         // The first cause wins, also when its own time has not come (I6).
         let scheduled = self.scheduled();
         let trigger = if scheduled.is_some() { Trigger::Scheduled } else { trigger };
-        // A run that fails winds down already: it keeps its stage, and the earlier bounds.
-        let mut ladder = self.ladder.unwrap_or(Ladder::new(bounds));
+        let mut ladder = match self.ladder {
+            // A run that fails winds down already: it keeps its stage, and the earlier bounds.
+            Some(mut failing) => {
+                failing.merge(bounds, now);
+                failing
+            }
+            None => Ladder::new(bounds),
+        };
         ladder.stop = true;
         ladder.timed_out =
             matches!(trigger, Trigger::Timeout | Trigger::StartWithin | Trigger::Idle);
-        ladder.merge(bounds, now);
-        if let Some(scheduled) = scheduled {
-            // What was scheduled would have come to an end by its own escalation. A stop that
-            // comes first takes no more time: asked for again, it changes nothing (I7).
-            ladder.merge(scheduled.bounds(&ladder, now), now);
+        // What was scheduled would have come to an end by its own escalation. A stop that comes
+        // first takes no more time: asked for again, what was scheduled changes nothing (I7).
+        if let Some(bounds) = scheduled.and_then(|scheduled| scheduled.bounds(ladder.wait, now)) {
+            ladder.merge(bounds, now);
         }
         self.ladder = Some(ladder);
         out.accepted = Some(trigger);
@@ -1054,12 +1059,12 @@ impl Ladder {
 }
 
 impl Scheduled {
-    /// The bounds by which the scheduled stop would have ended the run. Without a grace of its own
-    /// it sets none besides those of the stop at hand.
-    fn bounds(self, ladder: &Ladder, now: Instant) -> Bounds {
-        let hard = self.grace.map_or(ladder.hard, |grace| later(self.escalate_at.max(now), grace));
-        let wait = self.wait.filter(|_| self.grace.is_some()).unwrap_or(ladder.wait);
-        Bounds { hard, wait, mode: StopMode::Cooperative, drives: true }
+    /// Yields the bounds that its own escalation would set; none without a grace of its own, which
+    /// is then that of the stop at hand. `wait` stands in for an abort wait that it does not name.
+    fn bounds(self, wait: Duration, now: Instant) -> Option<Bounds> {
+        let hard = later(self.escalate_at.max(now), self.grace?);
+        let wait = self.wait.unwrap_or(wait);
+        Some(Bounds { hard, wait, mode: StopMode::Cooperative, drives: true })
     }
 }
 
