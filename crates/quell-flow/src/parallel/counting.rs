@@ -15,13 +15,13 @@ use crate::join::{Decision, End, Ended, Policy, SoFar};
 /// Says what ends count as, by what the step and its branches declare.
 pub(super) struct Counting<T> {
     /// What a stop of each branch alone means, by place.
-    pub(super) on_stop: Vec<StopDelivery<T>>,
+    pub(super) on_stop: Vec<OnStop<T>>,
     /// Makes a value of what a stopped branch left.
     pub(super) partial_from: Box<PartialFrom<T>>,
 }
 
 /// What a stop of one branch alone means.
-pub(super) struct StopDelivery<T> {
+pub(super) struct OnStop<T> {
     /// What it counts as if it reaches its timeout or idle limit. Taken when it does.
     pub(super) timeout: OnTimeout<T>,
     /// What it counts as if somebody cancels it.

@@ -17,7 +17,7 @@ use quell::{
     CancelRequest, Failure, Outcome, RunContext, RunHandle, RunRef, RunSpec, RunStatus, Stopped,
 };
 
-use super::counting::{self, Counting, Ends, Phase, StopDelivery};
+use super::counting::{self, Counting, Ends, OnStop, Phase};
 use super::options::{OnLoser, StartNext};
 use super::pace::Pace;
 use super::settled::{BranchRow, CountedAs, Settled};
@@ -125,7 +125,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         let mut on_stop = Vec::with_capacity(branches);
         for declared in step.branches {
             rows.push(BranchRow::waiting(Arc::clone(&declared.name)));
-            on_stop.push(StopDelivery {
+            on_stop.push(OnStop {
                 timeout: declared.on_timeout.unwrap_or_else(&step.on_timeout),
                 cancelled: declared.on_cancelled.unwrap_or(step.on_cancelled),
             });

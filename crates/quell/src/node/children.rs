@@ -35,47 +35,47 @@ impl ChildList {
 impl Children {
     /// Links a child, and yields its place: four bytes, for there are never so many.
     pub(crate) fn link(&mut self, child: Arc<Node>) -> u32 {
-        let family = self.0.get_or_insert_default();
-        let places = family.places();
-        family.made += 1;
-        let slot = family.free.pop().map_or(places, |slot| slot as usize);
+        let list = self.0.get_or_insert_default();
+        let places = list.places();
+        list.made += 1;
+        let slot = list.free.pop().map_or(places, |slot| slot as usize);
         if slot == 0 {
-            family.first = Some(child);
+            list.first = Some(child);
         } else if slot == places {
-            family.more.push(Some(child));
+            list.more.push(Some(child));
         } else {
-            family.more[slot - 1] = Some(child);
+            list.more[slot - 1] = Some(child);
         }
         u32::try_from(slot).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn unlink(&mut self, slot: u32) -> Option<Arc<Node>> {
-        let family = self.0.as_mut()?;
+        let list = self.0.as_mut()?;
         let child = match slot.checked_sub(1) {
-            None => family.first.take(),
-            Some(place) => family.more.get_mut(place as usize)?.take(),
+            None => list.first.take(),
+            Some(place) => list.more.get_mut(place as usize)?.take(),
         };
-        family.free.push(slot);
+        list.free.push(slot);
         child
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.0.iter().flat_map(|family| family.first.iter().chain(family.more.iter().flatten()))
+        self.0.iter().flat_map(|list| list.first.iter().chain(list.more.iter().flatten()))
     }
 
     /// Copies up to `len` children from `from` on; the second value is where to go on.
     pub(crate) fn copy(&self, from: usize, len: usize, to: &mut Vec<Arc<Node>>) -> Option<usize> {
-        let family = self.0.as_ref()?;
+        let list = self.0.as_ref()?;
         if from == 0 {
-            to.extend(family.first.clone());
+            to.extend(list.first.clone());
         }
-        let end = family.more.len().min(from.saturating_add(len));
-        to.extend(family.more[from.min(end)..end].iter().flatten().map(Arc::clone));
-        (end < family.more.len()).then_some(end)
+        let end = list.more.len().min(from.saturating_add(len));
+        to.extend(list.more[from.min(end)..end].iter().flatten().map(Arc::clone));
+        (end < list.more.len()).then_some(end)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.as_ref().is_none_or(|family| family.places() == family.free.len())
+        self.0.as_ref().is_none_or(|list| list.places() == list.free.len())
     }
 
     /// Counts a child, and what it has counted, whose row nobody will see.
@@ -86,17 +86,17 @@ impl Children {
     }
 
     pub(crate) fn omitted(&self) -> Option<&Counts> {
-        self.0.as_ref().map(|family| &family.omitted)
+        self.0.as_ref().map(|list| &list.omitted)
     }
 
     pub(crate) fn made(&self) -> u64 {
-        self.0.as_ref().map_or(0, |family| family.made)
+        self.0.as_ref().map_or(0, |list| list.made)
     }
 
     /// Moves every child out.
     pub(crate) fn take_into(&mut self, to: &mut Vec<Arc<Node>>) {
-        if let Some(family) = self.0.take() {
-            to.extend(family.first.into_iter().chain(family.more.into_iter().flatten()));
+        if let Some(list) = self.0.take() {
+            to.extend(list.first.into_iter().chain(list.more.into_iter().flatten()));
         }
     }
 }
