@@ -134,8 +134,8 @@ fn of_server(path: &str) -> Option<String> {
 }
 
 /// The crates whose tables are in the lists; those of the engine have a list of their own.
-const SERVER: [&str; 7] =
-    ["http", "agentos", "langgraph", "playbook3d", "server", "flow", "process"];
+const SERVER: [&str; 8] =
+    ["http", "agentos", "langgraph", "playbook3d", "demo", "server", "flow", "process"];
 
 /// Types that hold many things, and names that stand for such here.
 const MANY: [&str; 19] = [

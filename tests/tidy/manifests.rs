@@ -8,7 +8,7 @@ use super::sources::{read, root};
 
 /// Who may depend on whom in published code: a crate on those above it in the table of `README.md`,
 /// an adapter on no other adapter.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("quell-core", &[]),
     ("quell", &["quell-core"]),
     ("quell-flow", &["quell"]),
@@ -18,6 +18,8 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("quell-agentos", &["quell", "quell-flow", "quell-http"]),
     ("quell-langgraph", &["quell", "quell-flow", "quell-http"]),
     ("quell-playbook3d", &["quell", "quell-flow", "quell-http"]),
+    // Not on an adapter: the tests of the adapters depend on it.
+    ("quell-demo", &["quell", "quell-flow", "quell-http"]),
     (
         "quell-server",
         &[
@@ -29,6 +31,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "quell-agentos",
             "quell-langgraph",
             "quell-playbook3d",
+            "quell-demo",
         ],
     ),
     ("quell-benches", &["quell", "quell-core", "quell-flow", "quell-http", "quell-sqlite"]),

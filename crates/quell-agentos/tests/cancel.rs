@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::support::http::{KINDS, names, read, refused, start};
-use crate::support::witness::{Record, Witness};
 use crate::support::{Site, fresh};
+use quell_demo::{Record, Witness};
 
 /// How many bodies tick in the component with this prefix.
 fn bodies(prefix: &str) -> usize {

@@ -13,8 +13,8 @@ use quell_http::{Access, Key};
 use tokio::sync::Notify;
 
 use crate::support::http::{Answer, form, read, refused};
-use crate::support::witness::Witness;
 use crate::support::{Site, fresh};
+use quell_demo::Witness;
 
 const AT_ONCE: usize = 8;
 

@@ -7,8 +7,8 @@ use quell_http::Access;
 use serde_json::{Value, json};
 
 use crate::support::http::{names, read};
-use crate::support::witness::Witness;
 use crate::support::{Site, fresh};
+use quell_demo::Witness;
 
 /// Says as many words as its message asks for, without letting anybody read them meanwhile.
 fn talker() -> Component {

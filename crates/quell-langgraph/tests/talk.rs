@@ -10,7 +10,7 @@ use quell_langgraph::Options;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::support::witness::Witness;
+use quell_demo::Witness;
 
 /// A server in the test.
 #[derive(Clone)]

@@ -5,8 +5,8 @@ use quell_http::{Access, Issuer, Key, Principal, Service, Start};
 use quell_playbook3d::{Options, router};
 use serde_json::json;
 
-use crate::support::demo::{self, ALICE, ALPHA, BOB, SHORT};
 use crate::support::lab::{BAD, Lab, NO_CANCEL, NO_RUN, UNAUTHORIZED};
+use quell_demo::playbook3d::{self as demo, ALICE, ALPHA, BOB, SHORT};
 
 /// Every call that needs both headers.
 fn guarded() -> Vec<(Method, String)> {
@@ -146,7 +146,7 @@ async fn the_secrets_name_the_urls_at_which_the_router_is_reached() {
 
 #[tokio::test]
 async fn without_access_control_nobody_is_asked_and_every_team_is_ones_own() {
-    let witness = crate::support::witness::Witness::default();
+    let witness = quell_demo::Witness::default();
     let catalog = crate::support::catalog(&witness);
     let service = Service::new(quell::Engine::new(), catalog);
     let app = router(service.clone(), Options::default());

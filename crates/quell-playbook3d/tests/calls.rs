@@ -3,9 +3,9 @@ use quell_flow::{Component, Contract};
 use quell_http::{Principal, Start, Wait};
 use serde_json::{Value, json};
 
-use crate::support::demo::{ALPHA, BETA, BOB, EVE, EVERYWHERE, SHORT, SLOW, STUBBORN};
 use crate::support::lab::{Client, Lab};
 use crate::support::writers::Writers;
+use quell_demo::playbook3d::{ALPHA, BETA, BOB, EVE, EVERYWHERE, SHORT, SLOW, STUBBORN};
 
 #[tokio::test]
 async fn teams_and_workflows_are_those_of_the_caller() {

@@ -8,8 +8,8 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use crate::support::demo::{ALPHA, BETA, BOB, EVE, SHORT, SLOW, STUBBORN};
 use crate::support::lab::{Lab, NO_CANCEL, NOT_FOUND, waiting};
+use quell_demo::playbook3d::{ALPHA, BETA, BOB, EVE, SHORT, SLOW, STUBBORN};
 
 const CANCELED: &str = "Run successfully canceled.";
 const CANCELING: &str = "Run cancellation accepted. Current state: canceling.";

@@ -1,8 +1,8 @@
 use quell_playbook3d::Options;
 use serde_json::json;
 
-use crate::support::demo::{ALICE, ALPHA, BETA, BOB, SHORT, SLOW, STUBBORN};
 use crate::support::lab::Lab;
+use quell_demo::playbook3d::{ALICE, ALPHA, BETA, BOB, SHORT, SLOW, STUBBORN};
 
 #[tokio::test]
 async fn the_same_key_and_payload_give_the_first_answer_again() {

@@ -7,8 +7,8 @@ use quell_playbook3d::Options;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::demo::{ALICE, ALPHA, BETA, BOB, SHORT, SLOW, STUBBORN};
 use crate::support::lab::{Answer, Client, IN_USE, Lab, waiting};
+use quell_demo::playbook3d::{ALICE, ALPHA, BETA, BOB, SHORT, SLOW, STUBBORN};
 
 const AT_ONCE: usize = 8;
 

@@ -5,8 +5,8 @@ use quell_flow::{Component, Emit};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::demo::ALPHA;
 use crate::support::lab::Lab;
+use quell_demo::playbook3d::ALPHA;
 
 /// Says as many words as its inputs ask for, without letting anybody read them meanwhile.
 fn talker() -> Component {

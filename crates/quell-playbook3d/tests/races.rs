@@ -8,9 +8,9 @@ use quell_flow::Component;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::demo::ALPHA;
 use crate::support::lab::{Client, Lab};
 use crate::support::seeds::{Servo, seeds};
+use quell_demo::playbook3d::ALPHA;
 
 /// A workflow that gives way so often, or for ever, and the count of those that came to their end.
 fn racer(finished: &Arc<AtomicU64>) -> Component {

@@ -5,10 +5,10 @@ use quell_playbook3d::{Operation, Options, Verdict};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::demo::{self, ALPHA, BETA, BOB, EVE, EVERYWHERE, SHORT, SLOW};
 use crate::support::lab::{
     BAD, BROKE, IN_USE, INTERNAL, Lab, NO_CANCEL, NO_RUN, NOT_FOUND, UNAUTHORIZED,
 };
+use quell_demo::playbook3d::{self as demo, ALPHA, BETA, BOB, EVE, EVERYWHERE, SHORT, SLOW};
 
 const RUN: &str = "dddddddd-0000-4000-8000-000000000001";
 const NO_TEAM: &str = "99999999-0000-4000-8000-000000000009";

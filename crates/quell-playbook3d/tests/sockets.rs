@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-use crate::support::demo::{self, ALICE, ALPHA, SLOW, STUBBORN};
 use crate::support::lab::Lab;
-use crate::support::witness::Witness;
+use quell_demo::Witness;
+use quell_demo::playbook3d::{self as demo, ALICE, ALPHA, SLOW, STUBBORN};
 
 /// Serves a router under `/playbook3d`, as a server does.
 async fn serve(app: Router) -> SocketAddr {
@@ -120,7 +120,7 @@ fn i14_a_cancel_is_answered_while_every_worker_of_the_bodies_spins() {
         let service = Service::new(engine, catalog).access(demo::access());
         let mut options = Options::default();
         options.cancel_wait = Duration::ZERO;
-        let app = router(service.clone(), demo::options(options, ""));
+        let app = router(service.clone(), crate::support::with_demo(options));
         let lab = Lab { service, witness, app };
         let alice = lab.alice().await;
         let workflows = alice.get("/workflows").await.body;

@@ -7,7 +7,6 @@
 
 mod args;
 mod config;
-mod demo;
 mod guard;
 mod job;
 mod lines;

@@ -1,12 +1,8 @@
 //! What the tests have in common: a site of the demo components.
 
-#[path = "../../../quell-server/src/demo/agentos.rs"]
-mod demo;
 pub(crate) mod http;
 #[path = "../../../quell-playbook3d/tests/support/seeds.rs"]
 pub(crate) mod seeds;
-#[path = "../../../quell-server/src/demo/witness.rs"]
-pub(crate) mod witness;
 #[path = "../../../quell-http/tests/writers.rs"]
 pub(crate) mod writers;
 
@@ -14,9 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use quell::Engine;
 use quell_agentos::Options;
+use quell_demo::Witness;
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Service};
-use witness::Witness;
 
 /// A server of the demo components.
 #[derive(Clone)]
@@ -43,7 +39,7 @@ impl Site {
         options: Options,
         access: Access,
     ) -> Self {
-        let catalog = demo::components(more, &witness, "");
+        let catalog = quell_demo::agentos::components(more, &witness, "");
         let service = Service::new(engine, catalog).access(access);
         let app = quell_agentos::router(service.clone(), options);
         Self { service, witness, app }

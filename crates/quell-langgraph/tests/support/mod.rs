@@ -1,19 +1,11 @@
 //! The demo graphs with their witness.
 
-#[path = "../../../quell-server/src/demo/agentos.rs"]
-mod agentos;
-#[path = "../../../quell-server/src/demo/langgraph.rs"]
-mod langgraph;
-#[path = "../../../quell-server/src/demo/witness.rs"]
-pub(crate) mod witness;
-
 use axum::Router;
 use quell::{Engine, EngineConfig};
+use quell_demo::{Witness, agentos, langgraph};
 use quell_flow::Catalog;
 use quell_http::{Access, Service};
 use quell_langgraph::Options;
-
-use witness::Witness;
 
 /// Makes the app of the demo graphs, and the service behind it.
 pub(crate) fn app(

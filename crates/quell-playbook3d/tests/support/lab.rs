@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::demo::{self, ALICE};
-use super::witness::Witness;
+use quell_demo::Witness;
+use quell_demo::playbook3d::{self as demo, ALICE};
 
 /// A router with the demo data.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Lab {
         let witness = Witness::default();
         let catalog = more(super::catalog(&witness));
         let service = Service::new(Engine::new(), catalog).access(access);
-        let app = router(service.clone(), demo::options(options, ""));
+        let app = router(service.clone(), super::with_demo(options));
         Self { service, witness, app }
     }
 

@@ -1,19 +1,26 @@
 //! What the tests have in common.
 
-#[path = "../../../quell-server/src/demo/agentos.rs"]
-mod agentos;
-#[path = "../../../quell-server/src/demo/playbook3d.rs"]
-pub(crate) mod demo;
 pub(crate) mod lab;
 pub(crate) mod seeds;
-#[path = "../../../quell-server/src/demo/witness.rs"]
-pub(crate) mod witness;
 #[path = "../../../quell-http/tests/writers.rs"]
 pub(crate) mod writers;
 
+use quell_demo::{Witness, agentos, playbook3d};
 use quell_flow::Catalog;
+use quell_playbook3d::{Options, Team, Workflow};
 
 /// The workflows of the demo data.
-pub(crate) fn catalog(witness: &witness::Witness) -> Catalog {
-    demo::components(agentos::components(Catalog::new(), witness, ""), witness, "")
+pub(crate) fn catalog(witness: &Witness) -> Catalog {
+    playbook3d::components(agentos::components(Catalog::new(), witness, ""), witness, "")
+}
+
+/// Puts the teams, workflows and credits of the demo in.
+pub(crate) fn with_demo(mut options: Options) -> Options {
+    let offered = |each: playbook3d::Workflow| {
+        Workflow::new(each.id, each.name, each.component).for_teams(each.teams)
+    };
+    options.teams = playbook3d::TEAMS.map(|(id, name)| Team::new(id, name)).into();
+    options.workflows = playbook3d::workflows("").map(offered).into();
+    options.without_credits.insert(playbook3d::WITHOUT_CREDITS.to_owned());
+    options
 }

@@ -6,9 +6,9 @@ use axum::{Json, Router};
 use quell_http::{BodyKinds, Service, guard_open};
 use serde_json::Value;
 
-use super::{Demo, leftover, streams};
+use super::demo::Demo;
+use super::{leftover, streams};
 use crate::config::Config;
-use crate::demo::{self, playbook3d as demo_data};
 
 /// Puts all contracts on one port: `AgentOS` and `LangGraph` at `/`, `Playbook3D` under
 /// `/playbook3d`, the native API under `/v1`, and in demo mode the witness.
@@ -26,12 +26,12 @@ pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> 
     let mut options = config.playbook3d.clone();
     let mut playbook3d = service.clone();
     let app = match demo {
-        Some(Demo { witness, prefix }) => {
-            options = demo_data::options(options, &prefix);
+        Some(demo) => {
+            options = demo.playbook3d(options);
             if playbook3d.access_of().is_open() {
-                playbook3d = playbook3d.access(demo_data::access());
+                playbook3d = playbook3d.access(quell_demo::playbook3d::access());
             }
-            app.merge(demo::witness_router(witness))
+            app.merge(quell_demo::witness_router(demo.witness))
         }
         None => app,
     };

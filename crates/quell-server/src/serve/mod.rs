@@ -5,6 +5,7 @@
 
 mod app;
 mod connections;
+mod demo;
 mod descriptors;
 mod held;
 mod idle;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use quell::{Engine, Shutdown, ShutdownReport};
+use quell_demo::Witness;
 use quell_flow::{Catalog, Contract};
 use quell_http::{Access, Service};
 use tokio::net::{TcpListener, TcpSocket};
@@ -27,12 +29,12 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::args::ServeArgs;
 use crate::config::Config;
-use crate::demo::{self, Witness};
 use crate::run::EXIT_USAGE;
 use crate::signals::Signals;
 use crate::text::span;
 
 use connections::Connections;
+use demo::Demo;
 use descriptors::Shares;
 use stderr::Stderr;
 
@@ -80,12 +82,6 @@ struct Site {
     demo: Option<Demo>,
 }
 
-/// The demo: what its bodies count in, and what stands before its names.
-pub(crate) struct Demo {
-    pub(crate) witness: Witness,
-    pub(crate) prefix: String,
-}
-
 impl Site {
     fn new(args: &ServeArgs, config: Config) -> Result<Self, String> {
         let listen = config.listen(args.listen);
@@ -103,7 +99,7 @@ impl Site {
         access.check_listener(listen.ip()).map_err(|error| error.to_string())?;
         let mut catalog = config.components(Catalog::new())?;
         if let Some(Demo { witness, prefix }) = &demo {
-            catalog = demo::components(catalog, witness, prefix);
+            catalog = quell_demo::components(catalog, witness, prefix);
         }
         if Contract::ALL.iter().all(|&contract| catalog.listed(contract).next().is_none()) {
             return Err("there is nothing to serve; one of these would do:\n\n  \

@@ -11,11 +11,11 @@ use quell::{Failure, Payload, RunContext, RunError, RunHandle, RunSpec};
 use quell_flow::{Catalog, Component, Contract, Emit, Reducer};
 use serde_json::{Map, Value, json};
 
-use super::witness::{Record, Witness};
+use crate::{Record, Witness};
 
 /// Adds the demo graphs that need no checkpoint to a catalog, under their ids with a prefix.
 /// They are exposed in this contract and in the native one.
-pub(crate) fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
+pub fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
     let graphs = [
         graph(prefix, "echo", witness, echo),
         graph(prefix, "slow", witness, slow),

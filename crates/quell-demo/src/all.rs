@@ -1,18 +1,11 @@
-//! The demo components that the contracts list, and the witness of what they really do.
+//! [`components`] of every contract at once.
 
-mod agentos;
-mod bench;
-mod langgraph;
-mod native;
-pub(crate) mod playbook3d;
-mod witness;
-
-pub(crate) use bench::router as witness_router;
 use quell_flow::Catalog;
-pub(crate) use witness::Witness;
+
+use crate::{Witness, agentos, langgraph, native, playbook3d};
 
 /// Adds the demo components of every contract to a catalog, under their ids with a prefix.
-pub(crate) fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
+pub fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
     let catalog = agentos::components(catalog, witness, prefix);
     let catalog = langgraph::components(catalog, witness, prefix);
     let catalog = playbook3d::components(catalog, witness, prefix);

@@ -1,4 +1,4 @@
-//! A component of quell's own: what no contract lists, for whoever wants to see the worst case.
+//! A component of the native API only: the worst case, a body that awaits nothing.
 
 use std::hint;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use quell::{Payload, RunContext};
 use quell_flow::{Catalog, Component, Contract};
 use serde_json::Value;
 
-use super::witness::{Record, Witness};
+use crate::{Record, Witness};
 
 /// Adds `spinner`: it keeps its worker thread busy for `ms` (default 1000), counts a tick every
 /// millisecond under the probe `tag`, and awaits nothing, so that no stop reaches it.

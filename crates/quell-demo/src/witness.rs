@@ -1,4 +1,5 @@
-//! An independent record of what component code really did: raised by the bodies themselves.
+//! [`Witness`] and [`Record`]: what component code really did, as the bodies themselves record it.
+//! The engine takes no part.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,8 +7,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// What bodies did, by probe: how often each ticked, and what else it noted, in order.
 ///
 /// It keeps the latest 10,000 probes. Cheap to clone.
+///
+/// # Examples
+///
+/// ```
+/// use quell_demo::{Record, Witness};
+///
+/// let witness = Witness::default();
+/// let record = Record::start(&witness, Some("probe".to_owned()), "body");
+/// record.tick();
+/// drop(record);
+///
+/// let (ticks, marks) = witness.get("probe");
+/// assert_eq!(ticks["body"], 1);
+/// assert_eq!(marks, ["body:start", "body:dropped"]);
+/// ```
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Witness(Arc<Mutex<Held>>);
+pub struct Witness(Arc<Mutex<Held>>);
 
 #[derive(Debug, Default)]
 struct Held {
@@ -23,12 +39,12 @@ struct Probe {
 
 impl Witness {
     /// Counts a tick of `who`.
-    pub(crate) fn tick(&self, probe: &str, who: &str) {
+    pub fn tick(&self, probe: &str, who: &str) {
         let mut held = self.lock();
         *held.probe(probe).ticks.entry(who.to_owned()).or_default() += 1;
     }
 
-    /// Notes something.
+    /// Notes a mark, unless the probe has 10,000.
     fn mark(&self, probe: &str, text: String) {
         let mut held = self.lock();
         let marks = &mut held.probe(probe).marks;
@@ -38,7 +54,7 @@ impl Witness {
     }
 
     /// Yields the ticks by body, and the marks in order; empty for an unknown probe.
-    pub(crate) fn get(&self, probe: &str) -> (BTreeMap<String, u64>, Vec<String>) {
+    pub fn get(&self, probe: &str) -> (BTreeMap<String, u64>, Vec<String>) {
         let probe = self.lock().probes.get(probe).cloned().unwrap_or_default();
         (probe.ticks, probe.marks)
     }
@@ -63,11 +79,13 @@ impl Held {
     }
 }
 
-/// What one body records under a probe; dropped before it is done, it says so.
+/// What one body records under a probe. Dropped before [`finish`](Self::finish), it notes that the
+/// body was dropped.
 ///
-/// Without a probe nothing is recorded.
+/// Without a probe, or under one of more than 128 bytes, nothing is recorded. [`Witness`] has an
+/// example.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub struct Record {
     witness: Witness,
     probe: Option<String>,
     who: String,
@@ -75,8 +93,9 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Marks the start.
-    pub(crate) fn start(witness: &Witness, probe: Option<String>, who: &str) -> Self {
+    /// Marks the start of the body `who`.
+    #[must_use]
+    pub fn start(witness: &Witness, probe: Option<String>, who: &str) -> Self {
         let is_name = |probe: &String| (1..=PROBE_BYTES_MAX).contains(&probe.len());
         let (witness, probe) = (witness.clone(), probe.filter(is_name));
         let record = Self { witness, probe, who: who.to_owned(), is_done: false };
@@ -85,19 +104,19 @@ impl Record {
     }
 
     /// Counts a tick.
-    pub(crate) fn tick(&self) {
+    pub fn tick(&self) {
         if let Some(probe) = &self.probe {
             self.witness.tick(probe, &self.who);
         }
     }
 
     /// Marks that the body noticed the stop.
-    pub(crate) fn see_stop(&self) {
+    pub fn see_stop(&self) {
         self.mark("stop-seen");
     }
 
     /// Marks the end.
-    pub(crate) fn finish(mut self) {
+    pub fn finish(mut self) {
         self.is_done = true;
     }
 

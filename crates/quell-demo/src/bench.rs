@@ -1,4 +1,4 @@
-//! The witness endpoints: what component code really did, and what the process takes.
+//! [`router`] serves what the witness has recorded, and how much memory the process takes.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::witness::Witness;
+use crate::Witness;
 
 /// Serves `/_bench/ticks` and `/_bench/stats`, without access control.
-pub(crate) fn router(witness: Witness) -> Router {
+pub fn router(witness: Witness) -> Router {
     Router::new()
         .route("/_bench/ticks", get(ticks))
         .route("/_bench/stats", get(stats))
@@ -45,7 +45,7 @@ async fn stats() -> Json<Stats> {
     Json(Stats { pid: std::process::id(), rss_bytes: resident() })
 }
 
-/// Resident memory of this process; only Linux says.
+/// Reads the resident memory of this process, in bytes. None where there is no `/proc`.
 fn resident() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;

@@ -8,12 +8,12 @@ use quell::{Failure, Outcome, Payload, RunContext, RunHandle, RunSpec};
 use quell_flow::{Catalog, Component, Contract, Emit, Model, Part, Reducer, Team};
 use serde_json::{Value, json};
 
-use super::witness::{Record, Witness};
+use crate::{Record, Witness};
 
 /// Adds the demo components that the `AgentOS` contract lists to a catalog, under their ids with a
-/// prefix. `everywhere` is exposed in every contract, two workflows are `Playbook3D`'s as well, the
-/// others are this contract's and the native one's.
-pub(crate) fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
+/// prefix. `everywhere` is exposed in every contract, two workflows in `Playbook3D` as well, the
+/// others in this contract and in the native one.
+pub fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
     let here = [Contract::AgentOs, Contract::Native];
     let shared = [Contract::AgentOs, Contract::Native, Contract::Playbook3d];
     let id = |id: &str| format!("{prefix}{id}");

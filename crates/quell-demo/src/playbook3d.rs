@@ -6,15 +6,14 @@ use std::time::Duration;
 use quell::{Payload, RunContext};
 use quell_flow::{Catalog, Component, Contract};
 use quell_http::{Access, Key};
-use quell_playbook3d::{Options, Team, Workflow};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::{Uuid, uuid};
 
-use super::witness::{Record, Witness};
+use crate::{Record, Witness};
 
-/// Who may do what: alice and eve are members of Alpha, bob of Beta.
-pub(crate) fn access() -> Access {
+/// Yields the access control of the demo: alice and eve are members of Alpha, bob of Beta.
+pub fn access() -> Access {
     let key = |name: &str, key: Uuid, team: Uuid| {
         Key::new(name, key.to_string()).in_teams([team.to_string()])
     };
@@ -24,29 +23,43 @@ pub(crate) fn access() -> Access {
         .key(key("eve", EVE, ALPHA))
 }
 
-/// Puts teams, workflows and credits in where the configuration says nothing. Names and components
-/// of workflows get the prefix.
-pub(crate) fn options(mut options: Options, prefix: &str) -> Options {
-    let workflow = |id, name: &str, component: &str| {
-        Workflow::new(id, format!("{prefix}{name}"), format!("{prefix}{component}"))
+/// A workflow of the demo, as `Playbook3D` offers it.
+#[derive(Clone, Debug)]
+pub struct Workflow {
+    /// The id by which it is run.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// The id of its component.
+    pub component: String,
+    /// The teams to which it is offered.
+    pub teams: Vec<Uuid>,
+}
+
+/// The teams, each with its name.
+pub const TEAMS: [(Uuid, &str); 2] = [(ALPHA, "Alpha"), (BETA, "Beta")];
+
+/// The name of the key that has no credits.
+pub const WITHOUT_CREDITS: &str = "eve";
+
+/// Yields the workflows. Their names and components get the prefix.
+pub fn workflows(prefix: &str) -> [Workflow; 4] {
+    let workflow = |id, name, component, teams: &[Uuid]| Workflow {
+        id,
+        name: format!("{prefix}{name}"),
+        component: format!("{prefix}{component}"),
+        teams: teams.to_vec(),
     };
-    if options.teams.is_empty() {
-        options.teams = vec![Team::new(ALPHA, "Alpha"), Team::new(BETA, "Beta")];
-    }
-    if options.workflows.is_empty() {
-        options.workflows = vec![
-            workflow(SLOW, "slow", "slow-workflow").for_teams([ALPHA, BETA]),
-            workflow(SHORT, "short", "short-workflow").for_teams([ALPHA, BETA]),
-            workflow(STUBBORN, "stubborn", STUBBORN_ID).for_teams([ALPHA, BETA]),
-            workflow(EVERYWHERE, "everywhere", "everywhere").for_teams([ALPHA]),
-        ];
-    }
-    options.without_credits.insert("eve".to_owned());
-    options
+    [
+        workflow(SLOW, "slow", "slow-workflow", &[ALPHA, BETA]),
+        workflow(SHORT, "short", "short-workflow", &[ALPHA, BETA]),
+        workflow(STUBBORN, "stubborn", STUBBORN_ID, &[ALPHA, BETA]),
+        workflow(EVERYWHERE, "everywhere", "everywhere", &[ALPHA]),
+    ]
 }
 
 /// Adds the workflow that listens for the stop and ignores it until its time is over.
-pub(crate) fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
+pub fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
     let witness = witness.clone();
     let body = move |ctx, inputs| tick_on(ctx, inputs, witness.clone());
     let stubborn = Component::workflow(format!("{prefix}{STUBBORN_ID}"), body);
@@ -76,23 +89,23 @@ async fn tick_on(
 }
 
 /// Team A.
-pub(crate) const ALPHA: Uuid = uuid!("aaaaaaaa-0000-4000-8000-000000000001");
+pub const ALPHA: Uuid = uuid!("aaaaaaaa-0000-4000-8000-000000000001");
 /// Team B.
-pub(crate) const BETA: Uuid = uuid!("bbbbbbbb-0000-4000-8000-000000000002");
+pub const BETA: Uuid = uuid!("bbbbbbbb-0000-4000-8000-000000000002");
 /// The key of `alice`, member of A.
-pub(crate) const ALICE: Uuid = uuid!("11111111-1111-4111-8111-111111111111");
+pub const ALICE: Uuid = uuid!("11111111-1111-4111-8111-111111111111");
 /// The key of `bob`, member of B.
-pub(crate) const BOB: Uuid = uuid!("22222222-2222-4222-8222-222222222222");
+pub const BOB: Uuid = uuid!("22222222-2222-4222-8222-222222222222");
 /// The key of `eve`, member of A, without credits.
-pub(crate) const EVE: Uuid = uuid!("33333333-3333-4333-8333-333333333333");
+pub const EVE: Uuid = uuid!("33333333-3333-4333-8333-333333333333");
 /// The slow workflow.
-pub(crate) const SLOW: Uuid = uuid!("cccccccc-0000-4000-8000-000000000001");
+pub const SLOW: Uuid = uuid!("cccccccc-0000-4000-8000-000000000001");
 /// The short one.
-pub(crate) const SHORT: Uuid = uuid!("cccccccc-0000-4000-8000-000000000002");
+pub const SHORT: Uuid = uuid!("cccccccc-0000-4000-8000-000000000002");
 /// The stubborn one.
-pub(crate) const STUBBORN: Uuid = uuid!("cccccccc-0000-4000-8000-000000000003");
+pub const STUBBORN: Uuid = uuid!("cccccccc-0000-4000-8000-000000000003");
 /// The one of every contract.
-pub(crate) const EVERYWHERE: Uuid = uuid!("cccccccc-0000-4000-8000-000000000004");
+pub const EVERYWHERE: Uuid = uuid!("cccccccc-0000-4000-8000-000000000004");
 
-/// Another one than `LangGraph`'s graph `stubborn`: its result is the log alone.
+/// Not `stubborn`, which is a graph of `LangGraph` with another result.
 const STUBBORN_ID: &str = "playbook3d-stubborn";
