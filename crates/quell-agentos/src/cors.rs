@@ -12,14 +12,14 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::gate::Site;
+use crate::app::App;
 
 /// Answers preflights, and says to browsers of allowed origins that they may read the answer.
-pub(crate) async fn layer(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+pub(crate) async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let Some(origin) = request.headers().get(ORIGIN).cloned() else {
         return next.run(request).await;
     };
-    let is_allowed = site.options.cors_origins.iter().any(|allowed| *allowed == origin);
+    let is_allowed = app.options.cors_origins.iter().any(|allowed| *allowed == origin);
     let is_preflight = *request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     if is_preflight {

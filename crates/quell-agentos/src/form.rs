@@ -14,7 +14,7 @@ use quell::{Payload, limits};
 use quell_http::{BodyError, JSON_LEVELS_MAX, Upload, View, aside, check_json, parse_id};
 use serde_json::{Map, Value, json};
 
-use crate::wire::problem::{
+use crate::wire::refusal::{
     Refusal, bad_id, missing, no_json, no_object, not_bool, not_int, too_long,
 };
 

@@ -36,12 +36,13 @@
 //! runs are kept within a bound of which every owner has a share: those of the same owner that end
 //! later may take its place, also while the client waits.
 
+mod app;
+mod auth;
 mod cors;
 mod form;
-mod gate;
-mod gather;
 mod options;
 mod routes;
+mod snapshot;
 mod stream;
 mod wire;
 

@@ -6,7 +6,7 @@ use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunRef};
 use quell_http::{Frame, RunEvents, View, aside, shown_id};
 
-use crate::gather;
+use crate::snapshot;
 use crate::wire::event::{Line, Renderer, Style};
 use crate::wire::place::Place;
 
@@ -17,7 +17,7 @@ pub(crate) fn frames(
     style: Style,
 ) -> Option<impl Stream<Item = Frame> + Send + use<>> {
     let place = Place::root(view.component_of(run)?, shown_id(run));
-    let session = gather::session_of(run);
+    let session = snapshot::session_of(run);
     let source = Source {
         events: view.service().events(run, 0),
         renderer: Some(Renderer::new(run.id(), place, session, style)),
@@ -60,7 +60,7 @@ impl Source {
         let run = self.view.service().engine().get(event.run);
         if needs_place
             && renderer.place(event.run).is_none()
-            && let Some(place) = run.as_ref().and_then(|run| gather::place_of(&self.view, run))
+            && let Some(place) = run.as_ref().and_then(|run| snapshot::place_of(&self.view, run))
         {
             renderer.adopt(event.run, place);
         }
@@ -83,9 +83,9 @@ impl Source {
         // The work has the room: it goes on if the client leaves.
         let work = async move {
             let tree = if room.is_ok() {
-                gather::read_at(&view, &run, &report, &place)
+                snapshot::read_at(&view, &run, &report, &place)
             } else {
-                gather::small(&view, &run, place)
+                snapshot::small(&view, &run, place)
             };
             let lines = renderer.on(&event, Some(&tree));
             let frames: Vec<_> = match room {

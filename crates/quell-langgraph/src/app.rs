@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
-use axum::http::HeaderMap;
 use parking_lot::Mutex;
 use quell::{CancelRequest, Disposition, Engine, Payload, RunId, RunRef, RunReport, RunStatus};
 use quell_flow::{COMPONENT, Component, Contract, Reducers};
@@ -77,18 +76,6 @@ impl App {
 
     pub(crate) fn since(&self) -> SystemTime {
         self.0.since
-    }
-
-    /// Sees the service with the eyes of whoever calls.
-    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<View, Refusal> {
-        let principal = self.service().access_of().check(headers)?;
-        Ok(self.service().view(Contract::LangGraph, principal))
-    }
-
-    /// As [`App::caller`], for one who changes something.
-    pub(crate) fn writer(&self, headers: &HeaderMap) -> Result<View, Refusal> {
-        let view = self.caller(headers)?;
-        if view.principal().is_read_only() { Err(Refusal::forbidden()) } else { Ok(view) }
     }
 
     /// Finds a thread that the caller may see.

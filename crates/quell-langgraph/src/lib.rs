@@ -55,6 +55,7 @@
 
 mod answer;
 mod app;
+mod auth;
 mod create;
 mod final_body;
 mod finals;

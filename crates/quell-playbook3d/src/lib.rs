@@ -37,9 +37,9 @@
 //! ```
 
 mod allocated;
-mod desk;
+mod app;
+mod auth;
 mod directory;
-mod door;
 mod options;
 mod routes;
 mod wire;

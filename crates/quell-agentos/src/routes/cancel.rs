@@ -8,28 +8,29 @@ use quell_flow::Component;
 use quell_http::{Cancelled, View, Wait, disposition_name, parse_id, scope_of};
 use serde_json::json;
 
-use crate::gate::{Action, Site, find};
+use crate::app::{App, find};
+use crate::auth::Action;
 use crate::options::UnknownRuns;
-use crate::routes::parameter;
-use crate::wire::problem::Refusal;
+use crate::routes::query::parameter;
+use crate::wire::refusal::Refusal;
 use crate::wire::status::{CancelAnswer, cancel_answer};
 use crate::wire::words::words;
 
 pub(super) async fn cancel(
-    site: &Site,
+    app: &App,
     headers: &HeaderMap,
     kind: RunKind,
     (id, run): (&str, &str),
     query: Option<&str>,
 ) -> Result<Response, Refusal> {
-    let (view, component) = site.component(headers, kind, id, Action::Run)?;
-    let wait = wait(site, parameter(query, "wait").as_deref())?;
+    let (view, component) = app.component(headers, kind, id, Action::Run)?;
+    let wait = wait(app, parameter(query, "wait").as_deref())?;
     let session = parameter(query, "session_id");
     // The client has no words for it, and none are made up: the message of the cause is null.
     let request = CancelRequest::because("");
     let cancelled = match find(&view, &component, run, session.as_deref()) {
         Some(run) => view.cancel(&run, request, wait).await,
-        None if site.options.unknown_runs == UnknownRuns::Remember => {
+        None if app.options.unknown_runs == UnknownRuns::Remember => {
             let disposition = remember(&view, &component, run, request);
             return Ok(done(&Cancelled::without_run(disposition)));
         }
@@ -56,11 +57,11 @@ fn remember(view: &View, component: &Component, run: &str, request: CancelReques
     }
 }
 
-fn wait(site: &Site, text: Option<&str>) -> Result<Wait, Refusal> {
+fn wait(app: &App, text: Option<&str>) -> Result<Wait, Refusal> {
     match text {
         None | Some("false") => Ok(Wait::none()),
         Some("true") => Ok(Wait::terminal()),
-        Some("quiescent") => Ok(Wait::quiescent().at_most(site.options.quiescent_wait_max)),
+        Some("quiescent") => Ok(Wait::quiescent().at_most(app.options.quiescent_wait_max)),
         Some(_) => {
             // A text: the documents say that `detail` is one here.
             let detail = "wait must be false, true or quiescent";

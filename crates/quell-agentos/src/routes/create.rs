@@ -12,23 +12,24 @@ use quell_http::{Guard, Heartbeat, OnDisconnect, Once, Start, View, shown_id, ss
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::app::App;
+use crate::auth::Action;
 use crate::form::Form;
-use crate::gate::{Action, Site};
-use crate::gather::{TIMEOUT, USER, session_of};
-use crate::routes::told_at_end;
+use crate::routes::run_response::told_at_end;
+use crate::snapshot::{TIMEOUT, USER, session_of};
 use crate::stream::frames;
 use crate::wire::event::Style;
-use crate::wire::problem::Refusal;
+use crate::wire::refusal::Refusal;
 use crate::wire::words::words;
 
 pub(super) async fn create(
-    site: &Site,
+    app: &App,
     headers: &HeaderMap,
     kind: RunKind,
     id: &str,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let (view, component) = site.component(headers, kind, id, Action::Run)?;
+    let (view, component) = app.component(headers, kind, id, Action::Run)?;
     let (form, upload) = Form::read(&view, headers, body).await?;
     // Before there is a run that nobody could follow.
     let follows = form.is_stream || !form.is_background;
@@ -40,10 +41,10 @@ pub(super) async fn create(
     let Some(place) = place else { return Ok(accepted(&run)) };
     // A run of the foreground is tied to its connection: who leaves cancels it.
     let policy = if form.is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
-    let guard = site.service.guard(&run, policy).holding(place);
+    let guard = app.service.guard(&run, policy).holding(place);
     if form.is_stream {
         let guard = guard.reading(&view, &run);
-        return streamed(site, &view, &run, guard, form.is_background);
+        return streamed(app, &view, &run, guard, form.is_background);
     }
     run.ended().await;
     let answer = told_at_end(&view, run).await?.ok_or_else(Refusal::unexpected);
@@ -81,18 +82,18 @@ fn accepted(run: &RunRef) -> Response {
 }
 
 fn streamed(
-    site: &Site,
+    app: &App,
     view: &View,
     run: &RunRef,
     guard: Guard,
     is_background: bool,
 ) -> Result<Response, Refusal> {
     let style = Style {
-        has_sentinel: site.options.completed_sentinel,
-        has_brackets: site.options.close_brackets,
+        has_sentinel: app.options.completed_sentinel,
+        has_brackets: app.options.close_brackets,
         has_index: is_background,
     };
     let frames = frames(view, run, style).ok_or_else(Refusal::unexpected)?;
-    let heartbeat = Heartbeat::idle(site.options.heartbeat, ": heartbeat\n\n");
+    let heartbeat = Heartbeat::idle(app.options.heartbeat, ": heartbeat\n\n");
     Ok(sse_response(frames, heartbeat, Some(guard), HeaderMap::new()))
 }

@@ -11,14 +11,15 @@ use quell_flow::Contract;
 use quell_http::{Service, View};
 use serde_json::{Value, json};
 
-use crate::gate::{Action, Site, forbidden};
+use crate::app::App;
+use crate::auth::{Action, forbidden, guarded};
 use crate::options::Options;
 use crate::wire::listing::{auth_mode, component, component_in_full};
-use crate::wire::problem::Refusal;
+use crate::wire::refusal::Refusal;
 use crate::wire::words::words;
 
-pub(super) async fn health(State(site): State<Arc<Site>>) -> Json<Value> {
-    let since = humantime::format_rfc3339_micros(site.since).to_string();
+pub(super) async fn health(State(app): State<Arc<App>>) -> Json<Value> {
+    let since = humantime::format_rfc3339_micros(app.since).to_string();
     Json(json!({ "status": "ok", "instantiated_at": since }))
 }
 
@@ -37,35 +38,35 @@ pub fn info(service: &Service, options: &Options) -> Value {
         "agent_count": count(RunKind::Agent),
         "team_count": count(RunKind::Team),
         "workflow_count": count(RunKind::Workflow),
-        "auth_mode": auth_mode(super::guarded(service.clone(), options).access_of().mode()),
+        "auth_mode": auth_mode(guarded(service.clone(), options).access_of().mode()),
     })
 }
 
-pub(super) async fn config(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    site.answer(config_of(&site, &headers))
+pub(super) async fn config(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    app.answer(config_of(&app, &headers))
 }
 
-fn config_of(site: &Site, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let view = site.view(headers)?;
+fn config_of(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
+    let view = app.view(headers)?;
     // Two names of one scope.
     if !["config", "system"].iter().any(|name| view.principal().has_scope(name, None, "read")) {
         return Err(forbidden("config", "read"));
     }
     let body = json!({
-        "os_id": site.options.os_id,
-        "name": site.options.name,
-        "databases": [site.options.db_id],
-        "agents": listed(site, &view, RunKind::Agent),
-        "teams": listed(site, &view, RunKind::Team),
-        "workflows": listed(site, &view, RunKind::Workflow),
+        "os_id": app.options.os_id,
+        "name": app.options.name,
+        "databases": [app.options.db_id],
+        "agents": listed(app, &view, RunKind::Agent),
+        "teams": listed(app, &view, RunKind::Team),
+        "workflows": listed(app, &view, RunKind::Workflow),
         "interfaces": [],
     });
     Ok(Json(body).into_response())
 }
 
-pub(super) fn list(site: &Site, headers: &HeaderMap, kind: RunKind) -> Result<Response, Refusal> {
-    let view = site.view(headers)?;
-    let found = listed(site, &view, kind);
+pub(super) fn list(app: &App, headers: &HeaderMap, kind: RunKind) -> Result<Response, Refusal> {
+    let view = app.view(headers)?;
+    let found = listed(app, &view, kind);
     let plural = words(kind).plural;
     if found.is_empty() && !view.principal().has_scope(plural, None, "read") {
         return Err(forbidden(plural, "read"));
@@ -74,20 +75,20 @@ pub(super) fn list(site: &Site, headers: &HeaderMap, kind: RunKind) -> Result<Re
 }
 
 /// Lists the components of a kind that the caller may look at.
-fn listed(site: &Site, view: &View, kind: RunKind) -> Vec<Value> {
+fn listed(app: &App, view: &View, kind: RunKind) -> Vec<Value> {
     let of_kind = view.components().filter(|component| component.kind() == kind);
     let readable = of_kind.filter(|component| view.principal().may_read(component));
-    readable.map(|found| component(found, &site.options.db_id)).collect()
+    readable.map(|found| component(found, &app.options.db_id)).collect()
 }
 
 pub(super) fn one(
-    site: &Site,
+    app: &App,
     headers: &HeaderMap,
     kind: RunKind,
     id: &str,
 ) -> Result<Response, Refusal> {
-    let (_, component) = site.component(headers, kind, id, Action::Read)?;
-    Ok(Json(component_in_full(&component, &site.options.db_id)).into_response())
+    let (_, component) = app.component(headers, kind, id, Action::Read)?;
+    Ok(Json(component_in_full(&component, &app.options.db_id)).into_response())
 }
 
 /// The version of agno whose wire this is.

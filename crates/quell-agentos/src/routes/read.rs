@@ -4,18 +4,20 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use quell::RunKind;
 
-use crate::gate::{Action, Site, find};
-use crate::routes::{parameter, told};
-use crate::wire::problem::{Refusal, missing};
+use crate::app::{App, find};
+use crate::auth::Action;
+use crate::routes::query::parameter;
+use crate::routes::run_response::told;
+use crate::wire::refusal::{Refusal, missing};
 
 pub(super) async fn read(
-    site: &Site,
+    app: &App,
     headers: &HeaderMap,
     kind: RunKind,
     (id, run): (&str, &str),
     query: Option<&str>,
 ) -> Result<Response, Refusal> {
-    let (view, component) = site.component(headers, kind, id, Action::Read)?;
+    let (view, component) = app.component(headers, kind, id, Action::Read)?;
     let session = parameter(query, "session_id")
         .ok_or_else(|| Refusal::invalid(vec![missing("query", "session_id")]))?;
     let answer = match find(&view, &component, run, Some(&session)) {

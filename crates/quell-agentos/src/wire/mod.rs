@@ -4,7 +4,7 @@ pub(crate) mod event;
 pub(crate) mod exact;
 pub(crate) mod listing;
 pub(crate) mod place;
-pub(crate) mod problem;
+pub(crate) mod refusal;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod step;

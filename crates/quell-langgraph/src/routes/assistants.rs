@@ -9,7 +9,9 @@ use quell_http::{View, aside};
 use serde_json::Value;
 
 use crate::app::App;
-use crate::routes::{Parts, Read, json, parts, read_json, set};
+use crate::routes::body::{Read, read_json};
+use crate::routes::path::{Parts, parts};
+use crate::routes::response::{json, set};
 use crate::wire::create::{object, typed};
 use crate::wire::exact::Keys;
 use crate::wire::query::assistant_id;

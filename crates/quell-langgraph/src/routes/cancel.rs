@@ -12,7 +12,9 @@ use serde_json::json as value;
 use uuid::Uuid;
 
 use crate::app::{App, Found};
-use crate::routes::{Parts, json, parts, read_json, set};
+use crate::routes::body::read_json;
+use crate::routes::path::{Parts, parts};
+use crate::routes::response::{json, set};
 use crate::wire::cancel::{Action, Selection, Until, answer, bulk_answer};
 use crate::wire::query::{Pairs, run_id, thread_id};
 use crate::wire::refusal::Refusal;

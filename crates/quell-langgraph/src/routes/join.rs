@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use crate::app::{App, Found};
 use crate::routes::create::{final_body, heartbeat, stream_headers, waited};
-use crate::routes::{Parts, json as respond, parts};
+use crate::routes::path::{Parts, parts};
+use crate::routes::response::json as respond;
 use crate::stream::{From, frames};
 use crate::wire::failure::not_found_object;
 use crate::wire::modes::Modes;

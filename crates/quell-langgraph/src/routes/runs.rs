@@ -7,7 +7,8 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
 use crate::app::{App, object_of, selected_of};
-use crate::routes::{Parts, parts, rendered};
+use crate::routes::path::{Parts, parts};
+use crate::routes::response::rendered;
 use crate::wire::query::{Pairs, run_id, thread_id};
 use crate::wire::refusal::Refusal;
 use crate::wire::status::run_status;

@@ -7,7 +7,9 @@ use axum::response::Response;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::routes::{Parts, json, parts, read_json, rendered};
+use crate::routes::body::read_json;
+use crate::routes::path::{Parts, parts};
+use crate::routes::response::{json, rendered};
 use crate::table::Full;
 use crate::threads::Thread;
 use crate::wire::create::{choice, given, object};

@@ -1,26 +1,16 @@
-//! Who asks, whether they may, and of what: the checks before every route, in the contract's order.
+//! Authentication and permissions: the checks before every route, in the contract's order.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
-use quell::{RunKind, RunRef};
+use quell::RunKind;
 use quell_flow::{Component, Contract};
-use quell_http::{AccessMode, Service, View, same_id};
+use quell_http::{Access, AccessMode, Key, Service, View};
 
-use crate::gather::session_of;
+use crate::app::App;
 use crate::options::Options;
-use crate::wire::problem::Refusal;
+use crate::wire::refusal::Refusal;
 use crate::wire::words::{access_error, words};
-
-/// What the routes serve.
-#[derive(Debug)]
-pub(crate) struct Site {
-    pub(crate) service: Service,
-    pub(crate) options: Options,
-    pub(crate) since: SystemTime,
-}
 
 /// What a caller does with a component or its runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +28,7 @@ impl Action {
     }
 }
 
-impl Site {
+impl App {
     /// Finds out who asks: 401.
     pub(crate) fn view(&self, headers: &HeaderMap) -> Result<View, Refusal> {
         let access = self.service.access_of();
@@ -64,10 +54,20 @@ impl Site {
         let component = view.component(kind, id).map(Arc::clone);
         Ok((view, component.ok_or_else(|| Refusal::not_found(words.no_component))?))
     }
+}
 
-    /// Writes the answer of a handler.
-    pub(crate) fn answer(&self, result: Result<Response, Refusal>) -> Response {
-        result.unwrap_or_else(|refusal| refusal.answer(self.options.error_codes))
+/// Puts the option's static key in the place of the service's keys and tokens; without one, open
+/// access trusts the origins of the options.
+pub(crate) fn guarded(service: Service, options: &Options) -> Service {
+    match options.security_key.as_deref() {
+        Some(secret) if !secret.is_empty() => {
+            service.access(Access::open().key(Key::new("security-key", secret).admin()))
+        }
+        _ => {
+            let access = service.access_of().clone();
+            let access = options.cors_origins.iter().fold(access, Access::trust_origin);
+            service.access(access)
+        }
     }
 }
 
@@ -75,15 +75,4 @@ impl Site {
 pub(crate) fn forbidden(resource: &str, action: &str) -> Refusal {
     let detail = format!("Insufficient permissions. Required scope(s): {resource}:{action}");
     Refusal::new(StatusCode::FORBIDDEN, detail)
-}
-
-/// Finds a run of a component, in a session if one is named.
-pub(crate) fn find(
-    view: &View,
-    component: &Component,
-    id: &str,
-    session: Option<&str>,
-) -> Option<RunRef> {
-    let run = view.run_of(component, id)?;
-    session.is_none_or(|session| same_id(&session_of(&run), session)).then_some(run)
 }

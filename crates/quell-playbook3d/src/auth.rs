@@ -14,7 +14,7 @@ use crate::options::{Authenticate, Options};
 use crate::wire::Refusal;
 
 /// Checks both headers of a request, and makes what goes into them.
-pub(crate) struct Door {
+pub(crate) struct Auth {
     service: Service,
     issuer: Issuer,
     /// Accepts what the issuer made, and nothing else.
@@ -26,7 +26,7 @@ pub(crate) struct Door {
     hook: Option<Authenticate>,
 }
 
-impl Door {
+impl Auth {
     pub(crate) fn new(service: &Service, options: &Options) -> Self {
         let secret = given(options.token_secret.as_deref());
         let platform_key = given(options.platform_key.as_deref());

@@ -11,28 +11,28 @@ use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::allocated::Allocated;
+use crate::auth::Auth;
 use crate::directory::{Directory, Standing, team_of};
-use crate::door::Door;
 use crate::options::{Operation, Options, Verdict};
 use crate::wire::{OwnerObject, Refusal, RunObject, parse_uuid, result_of, seconds, status_word};
 
 /// What every call needs.
-pub(crate) struct Desk {
+pub(crate) struct App {
     service: Service,
     options: Options,
-    pub(crate) door: Door,
+    pub(crate) auth: Auth,
     pub(crate) directory: Directory,
     pub(crate) allocated: Allocated,
     gates: [Mutex<()>; GATES],
 }
 
-impl Desk {
+impl App {
     pub(crate) fn new(service: Service, options: Options) -> Self {
-        let door = Door::new(&service, &options);
+        let auth = Auth::new(&service, &options);
         let directory = Directory::new(&options, service.catalog());
         let allocated = Allocated::new(service.limits_of().owner_share_percent);
         let gates = std::array::from_fn(|_| Mutex::new(()));
-        Self { service, options, door, directory, allocated, gates }
+        Self { service, options, auth, directory, allocated, gates }
     }
 
     pub(crate) const fn options(&self) -> &Options {
@@ -42,7 +42,7 @@ impl Desk {
     /// Lets a request in, and shows it the runs of its teams, whoever started them. A principal
     /// that is not in a team is shown nothing of it.
     pub(crate) async fn enter(&self, headers: &HeaderMap) -> Result<View, Refusal> {
-        let principal = self.door.enter(headers).await?;
+        let principal = self.auth.enter(headers).await?;
         Ok(self.service.view(Contract::Playbook3d, principal).by_team())
     }
 

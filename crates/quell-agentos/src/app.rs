@@ -1,0 +1,38 @@
+//! What the routes share: the service, the options, and how a run is found.
+
+use std::time::SystemTime;
+
+use axum::response::Response;
+use quell::RunRef;
+use quell_flow::Component;
+use quell_http::{Service, View, same_id};
+
+use crate::options::Options;
+use crate::snapshot::session_of;
+use crate::wire::refusal::Refusal;
+
+/// The state of the routes.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) service: Service,
+    pub(crate) options: Options,
+    pub(crate) since: SystemTime,
+}
+
+impl App {
+    /// Writes the answer of a handler.
+    pub(crate) fn answer(&self, result: Result<Response, Refusal>) -> Response {
+        result.unwrap_or_else(|refusal| refusal.answer(self.options.error_codes))
+    }
+}
+
+/// Finds a run of a component, in a session if one is named.
+pub(crate) fn find(
+    view: &View,
+    component: &Component,
+    id: &str,
+    session: Option<&str>,
+) -> Option<RunRef> {
+    let run = view.run_of(component, id)?;
+    session.is_none_or(|session| same_id(&session_of(&run), session)).then_some(run)
+}

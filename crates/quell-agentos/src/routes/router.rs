@@ -1,0 +1,163 @@
+//! Which route is where.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
+use quell::RunKind;
+use quell_http::{BodyKinds, Service, guard_open};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use crate::auth::guarded;
+use crate::cors;
+use crate::options::Options;
+use crate::routes::{cancel, create, discover, info, read};
+use crate::wire::refusal::Refusal;
+use crate::wire::words::words;
+
+/// Serves the contract, by itself or nested under a path.
+///
+/// To merge it with another contract's router under one path, take [`routes`], [`info`] and
+/// [`absent`].
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{Engine, Payload};
+/// use quell_flow::{Catalog, Component};
+/// use quell_http::{Access, BodyKinds, Key, Service, guard_open};
+///
+/// let catalog = Catalog::new()
+///     .with(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
+/// let service = Service::new(Engine::new(), catalog);
+/// let app: axum::Router = quell_agentos::router(service, quell_agentos::Options::default());
+/// # drop(app);
+/// # });
+/// ```
+pub fn router(service: Service, options: Options) -> Router {
+    let has_codes = options.error_codes;
+    let about = info(&service, &options);
+    let about = move || {
+        let about = about.clone();
+        async move { Json(about) }
+    };
+    routes(service, options)
+        .merge(both("/info", &get(about)))
+        .fallback(move || async move { absent(has_codes) })
+}
+
+/// As [`router`], without `/info` and without an answer to unknown paths: two contracts under one
+/// path share those.
+pub fn routes(service: Service, options: Options) -> Router {
+    let service = guarded(service, &options);
+    let app = Arc::new(App { service, options, since: SystemTime::now() });
+    let mut router =
+        both("/health", &get(discover::health)).merge(both("/config", &get(discover::config)));
+    for kind in [RunKind::Agent, RunKind::Team, RunKind::Workflow] {
+        router = router.merge(of_kind(kind));
+    }
+    let has_codes = app.options.error_codes;
+    let router = caught(router.method_not_allowed_fallback(not_allowed), has_codes)
+        .layer(from_fn_with_state(Arc::clone(&app), cors::layer));
+    guard_open(router, &app.service, BodyKinds::Any).with_state(app)
+}
+
+/// Answers 500 in the contract's words where a handler panics, instead of cutting the connection.
+fn caught<S: Clone + Send + Sync + 'static>(router: Router<S>, has_codes: bool) -> Router<S> {
+    let answer = move |_: Box<dyn Any + Send>| Refusal::unexpected().answer(has_codes);
+    router.layer(CatchPanicLayer::custom(answer))
+}
+
+/// Answers a path that the contract does not serve: 404 `Not Found`, with an `error_code` as
+/// [`Options::error_codes`] says.
+pub fn absent(has_codes: bool) -> Response {
+    Refusal::not_found("Not Found").answer(has_codes)
+}
+
+async fn not_allowed(State(app): State<Arc<App>>) -> Response {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        .answer(app.options.error_codes)
+}
+
+type Shared = State<Arc<App>>;
+type PathOf<T> = Result<Path<T>, PathRejection>;
+
+/// The routes of one kind of component.
+fn of_kind(kind: RunKind) -> Router<Arc<App>> {
+    let plural = words(kind).plural;
+    let list = get(async move |State(app): Shared, headers: HeaderMap| {
+        app.answer(discover::list(&app, &headers, kind))
+    });
+    let one = get(async move |State(app): Shared, id: PathOf<String>, headers: HeaderMap| {
+        let id = id.map(|Path(id)| id).unwrap_or_default();
+        app.answer(discover::one(&app, &headers, kind, &id))
+    });
+    let create = post(
+        async move |State(app): Shared, id: PathOf<String>, headers: HeaderMap, body: Body| {
+            let id = id.map(|Path(id)| id).unwrap_or_default();
+            app.answer(create::create(&app, &headers, kind, &id, body).await)
+        },
+    );
+    let read = get(
+        async move |State(app): Shared,
+                    ids: PathOf<(String, String)>,
+                    RawQuery(query): RawQuery,
+                    headers: HeaderMap| {
+            let (id, run) = ids.map(|Path(ids)| ids).unwrap_or_default();
+            let ids = (id.as_str(), run.as_str());
+            app.answer(read::read(&app, &headers, kind, ids, query.as_deref()).await)
+        },
+    );
+    let cancel = post(
+        async move |State(app): Shared,
+                    ids: PathOf<(String, String)>,
+                    RawQuery(query): RawQuery,
+                    headers: HeaderMap| {
+            let (id, run) = ids.map(|Path(ids)| ids).unwrap_or_default();
+            let ids = (id.as_str(), run.as_str());
+            app.answer(cancel::cancel(&app, &headers, kind, ids, query.as_deref()).await)
+        },
+    );
+    both(&format!("/{plural}"), &list)
+        .merge(both(&format!("/{plural}/{{id}}"), &one))
+        .merge(both(&format!("/{plural}/{{id}}/runs"), &create))
+        .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}"), &read))
+        .merge(both(&format!("/{plural}/{{id}}/runs/{{run}}/cancel"), &cancel))
+}
+
+/// Serves a path, with and without a slash at its end.
+fn both<S: Clone + Send + Sync + 'static>(path: &str, method: &MethodRouter<S>) -> Router<S> {
+    Router::new().route(path, method.clone()).route(&format!("{path}/"), method.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    #[expect(clippy::panic, reason = "that is the matter")]
+    async fn a_handler_that_panics_is_answered_in_the_words_of_the_contract() {
+        let broken = get(async || -> Response { panic!("a bug") });
+        let app = caught(Router::new().route("/", broken), true);
+        let request = Request::get("/").body(Body::empty()).expect("a request");
+        let answer = app.oneshot(request).await.expect("it answers");
+        assert_eq!(answer.status(), 500);
+        let body = to_bytes(answer.into_body(), 1_000).await.expect("a body");
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["error_code"], "INTERNAL_SERVER_ERROR", "{body}");
+    }
+}

@@ -1,0 +1,31 @@
+//! Answers: JSON and headers.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use quell_http::{BodyError, View};
+use serde::Serialize;
+
+use crate::wire::refusal::Refusal;
+
+/// Sets a header whose text is made of ids.
+pub(super) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// Answers JSON that may be large: it is made and written aside of the threads of HTTP.
+pub(super) async fn rendered<T: Serialize>(
+    view: &View,
+    weight: usize,
+    make: impl FnOnce() -> T + Send + 'static,
+) -> Result<Response, Refusal> {
+    view.told(weight, make).await.map_err(|error| match error {
+        BodyError::Broken => Refusal::internal(),
+        error => error.into(),
+    })
+}
+
+pub(super) fn json(value: &impl Serialize) -> Response {
+    axum::Json(value).into_response()
+}

@@ -1,0 +1,116 @@
+//! Which route is where.
+
+use std::any::Any;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::RETRY_AFTER;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use quell_http::{BodyKinds, Problem, Service, guard_open};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use crate::options::Options;
+use crate::routes::{assistants, cancel, cors, create, join, runs, system, threads};
+use crate::wire::refusal::Refusal;
+
+/// Makes the router of the contract. Every path that it does not serve answers the contract's 404.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::Engine;
+/// use quell_flow::Catalog;
+/// use quell_http::Service;
+///
+/// let service = Service::new(Engine::new(), Catalog::new());
+/// let app = quell_langgraph::router(service, quell_langgraph::Options::default());
+/// # drop(app);
+/// # });
+/// ```
+pub fn router(service: Service, options: Options) -> Router {
+    let info = Router::new().route("/info", get(system::get_info));
+    let info = info.method_not_allowed_fallback(no_such_method).layer(from_fn(cors::allow));
+    routes(service, options).merge(info).fallback(not_found)
+}
+
+/// As [`router`], for a server that has other contracts under the same root: without `/info`,
+/// whose answer such a server makes with [`info`](crate::info), and without an answer for other paths.
+pub fn routes(service: Service, options: Options) -> Router {
+    let routes = Router::new()
+        .route("/ok", get(system::ok))
+        .route("/assistants/search", post(assistants::search))
+        .route("/assistants/{assistant}", get(assistants::read))
+        .route("/threads", post(threads::create))
+        .route("/threads/{thread}", get(threads::read))
+        .route("/threads/{thread}/runs", get(runs::list).post(create::start))
+        .route("/threads/{thread}/runs/stream", post(create::stream))
+        .route("/threads/{thread}/runs/wait", post(create::wait))
+        .route("/threads/{thread}/runs/{run}", get(runs::read))
+        .route("/threads/{thread}/runs/{run}/join", get(join::join))
+        .route("/threads/{thread}/runs/{run}/stream", get(join::stream))
+        .route("/threads/{thread}/runs/{run}/cancel", post(cancel::one))
+        .route("/runs", post(create::start_stateless))
+        .route("/runs/stream", post(create::stream_stateless))
+        .route("/runs/wait", post(create::wait_stateless))
+        .route("/runs/{run}/stream", get(join::stream_stateless))
+        .route("/runs/cancel", post(cancel::many))
+        .method_not_allowed_fallback(no_such_method);
+    let routes = guard_open(caught(routes), &service, BodyKinds::Json);
+    in_its_words(routes.with_state(App::new(service, options)))
+}
+
+/// Puts the contract's words and headers around its routes and the layers of a server around them:
+/// what these refuse by a [`Problem`] is `{"detail"}` here, and pages of other origins can read it.
+pub fn in_its_words(router: Router) -> Router {
+    router.layer(from_fn(worded)).layer(from_fn(cors::allow))
+}
+
+async fn worded(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let mut refusal = Refusal::new(problem.status(), problem.detail().to_owned()).into_response();
+    if let Some(soon) = response.headers_mut().remove(RETRY_AFTER) {
+        refusal.headers_mut().insert(RETRY_AFTER, soon);
+    }
+    refusal
+}
+
+/// Answers 500 in the contract's words where a handler panics, instead of cutting the connection.
+fn caught<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    let answer = |_: Box<dyn Any + Send>| Refusal::internal().into_response();
+    router.layer(CatchPanicLayer::custom(answer))
+}
+
+/// Answers a path that nobody serves: the contract's 404.
+pub async fn not_found() -> Response {
+    Refusal::not_found().into_response()
+}
+
+async fn no_such_method() -> Response {
+    Refusal::no_such_method().into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    #[expect(clippy::panic, reason = "that is the matter")]
+    async fn a_handler_that_panics_is_answered_in_the_words_of_the_contract() {
+        let broken = get(async || -> Response { panic!("a bug") });
+        let app = caught(Router::new().route("/", broken));
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let answer = app.oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 500);
+        let body = to_bytes(answer.into_body(), 1_000).await.unwrap();
+        assert_eq!(body, r#"{"detail":"Internal Server Error"}"#);
+    }
+}

@@ -1,0 +1,109 @@
+//! Cancels a run (contract, section 4).
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use quell::{CancelRequest, Disposition, RunId, RunRef, RunStatus, limits};
+use quell_http::{View, write_headers};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::app::{App, find};
+use crate::options::Operation;
+use crate::routes::path::{Shared, Texts};
+use crate::wire::{Refusal, cancel_message, parse_uuid};
+
+pub(super) async fn cancel(
+    State(app): Shared,
+    headers: HeaderMap,
+    ids: Texts<(String, String)>,
+) -> Result<Response, Refusal> {
+    let view = app.enter(&headers).await?;
+    let Path((team, run)) = ids.map_err(|_| Refusal::Malformed)?;
+    let (team, run) = (parse_uuid(&team)?, parse_uuid(&run)?);
+    app.team(&view, team, Operation::Cancel)?;
+    let Some(target) = target(&app, &view, team, run) else {
+        return Ok(unknown());
+    };
+    target.check(&view)?;
+    app.pay(&view, team, Operation::Cancel).await?;
+    match target {
+        Target::Run(run) => cancel_run(&app, &view, &run).await,
+        Target::Ticket => cancel_ticket(&app, &view, team, run).await,
+    }
+}
+
+/// What a cancel is about.
+enum Target {
+    Run(RunRef),
+    /// An id without a run so far.
+    Ticket,
+}
+
+impl Target {
+    /// Refuses whoever may not stop it. Of which component the run to come will be, nobody knows:
+    /// its stop is for everybody who may change something.
+    fn check(&self, view: &View) -> Result<(), Refusal> {
+        let may_stop = match self {
+            Self::Run(run) => view.may_stop(run),
+            Self::Ticket => !view.principal().is_read_only(),
+        };
+        if may_stop { Ok(()) } else { Err(Refusal::MayNotCancel) }
+    }
+}
+
+/// Finds what a cancel is about. A run takes its ticket only when it is there: whoever finds
+/// neither has to look for the run once more.
+fn target(app: &App, view: &View, team: Uuid, run: Uuid) -> Option<Target> {
+    if let Some(found) = find(view, team, run) {
+        return Some(Target::Run(found));
+    }
+    if app.allocated.has(view.principal().owner(), run) {
+        return Some(Target::Ticket);
+    }
+    find(view, team, run).map(Target::Run)
+}
+
+async fn cancel_run(app: &App, view: &View, run: &RunRef) -> Result<Response, Refusal> {
+    let cancelled = view.cancel(run, request(), app.wait()).await;
+    let status = cancelled.row.as_ref().map_or_else(|| run.status(), |row| row.status);
+    let message = cancel_message(&cancelled.disposition, status)?;
+    let mut response = Json(json!({ "message": message })).into_response();
+    cancelled.write_headers(response.headers_mut());
+    Ok(response)
+}
+
+/// Remembers the stop for the run to come; if it has come meanwhile, it is stopped.
+async fn cancel_ticket(app: &App, view: &View, team: Uuid, id: Uuid) -> Result<Response, Refusal> {
+    let gate = app.gate(id).await;
+    match target(app, view, team, id) {
+        Some(Target::Run(run)) => {
+            drop(gate);
+            if !view.may_stop(&run) {
+                return Err(Refusal::MayNotCancel);
+            }
+            cancel_run(app, view, &run).await
+        }
+        Some(Target::Ticket) => {
+            let keep = limits::RESERVATIONS_TTL;
+            let disposition = view.reserve("", RunId::from_uuid(id), request(), keep);
+            // Anything but `Reserved` is of a run that another contract is just starting.
+            let message = cancel_message(&disposition, RunStatus::Stopping)?;
+            let mut response = Json(json!({ "message": message })).into_response();
+            write_headers(response.headers_mut(), &disposition, None, None);
+            Ok(response)
+        }
+        None => Ok(unknown()),
+    }
+}
+
+fn request() -> CancelRequest {
+    CancelRequest::because("cancelled by a client")
+}
+
+fn unknown() -> Response {
+    let mut response = Refusal::NotFound.into_response();
+    write_headers(response.headers_mut(), &Disposition::Unknown, None, None);
+    response
+}
