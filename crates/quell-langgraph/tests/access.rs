@@ -143,9 +143,16 @@ async fn a_caller_has_a_share_of_the_streams_and_beyond_it_nothing_is_made() {
     let held = ask("adas-key", "POST", "/runs/stream").await;
     assert_eq!(held.status(), 200);
     let run = held.headers()["content-location"].to_str().unwrap().to_owned();
-    for (method, path) in
-        [("POST", "/runs/stream"), ("POST", "/runs/wait"), ("GET", &format!("{run}/stream"))]
-    {
+    let rejoined = format!("{run}/stream");
+    let follow = [
+        ("POST", "/runs/stream"),
+        ("POST", "/runs/wait"),
+        // Before what else is wrong with the request.
+        ("POST", "/threads/x/runs/stream"),
+        ("POST", "/threads/x/runs/wait"),
+        ("GET", &rejoined),
+    ];
+    for (method, path) in follow {
         let refused = ask("adas-key", method, path).await;
         assert_eq!(refused.status(), 429, "{path}");
         let body = to_bytes(refused.into_body(), 1_000).await.unwrap();

@@ -38,7 +38,8 @@ pub fn router(service: Service, options: Options) -> Router {
 }
 
 /// As [`router`], for a server that has other contracts under the same root: without `/info`,
-/// whose answer such a server makes with [`info`](crate::info), and without an answer for other paths.
+/// whose answer such a server makes with [`info`](crate::info), and without an answer for other
+/// paths.
 pub fn routes(service: Service, options: Options) -> Router {
     let routes = Router::new()
         .route("/ok", get(system::ok))
