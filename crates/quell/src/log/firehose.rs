@@ -57,7 +57,11 @@ impl AllEvents {
         self.readers.load(Ordering::SeqCst) > 0
     }
 
-    pub(crate) fn append(&self, event: RunEvent, wakers: &mut Wakers) {
-        self.ring.lock().ring.push(|| event, wakers);
+    /// Appends an event whose texts have so many bytes.
+    pub(crate) fn append(&self, bytes: usize, event: RunEvent, wakers: &mut Wakers) {
+        let ring = &mut self.ring.lock().ring;
+        if ring.push(bytes, || event, wakers) {
+            ring.make_room();
+        }
     }
 }

@@ -25,7 +25,7 @@ use quell_core::{EventKind, RunEvent, RunId, RunStatus, ToolOutcome};
 use crate::engine::Shared;
 use crate::engine::config::Limits;
 use crate::faults;
-use crate::log::ring::{Bounds, Read, Ring, Weigh};
+use crate::log::ring::{Bounds, Read, Ring};
 use crate::sync::waiters::Wakers;
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::time::clock::Clock;
@@ -38,22 +38,8 @@ pub(crate) struct Entry {
     pub(crate) kind: EventKind,
 }
 
-impl Weigh for Entry {
-    #[inline]
-    fn bytes(&self) -> usize {
-        bytes_of(&self.kind)
-    }
-}
-
-impl Weigh for RunEvent {
-    fn bytes(&self) -> usize {
-        bytes_of(&self.kind)
-    }
-}
-
 /// Yields the bytes of the texts of an event.
-#[inline]
-fn bytes_of(kind: &EventKind) -> usize {
+pub(crate) fn bytes_of(kind: &EventKind) -> usize {
     match kind {
         EventKind::Emitted(payload) => payload.len(),
         EventKind::Queued { name, .. }
@@ -104,6 +90,9 @@ pub(crate) struct Held {
     last: Instant,
     /// When the clocks are to be compared.
     compare_at: Instant,
+    /// How many bytes the ring may hold at most, if the account is charged for them. Its own bound
+    /// is what was paid for.
+    bytes_max: usize,
     /// Bytes of the ring that the account was charged for.
     charged: usize,
     /// Runs that left the tree's list, with their parents, and the number of the event after that.
@@ -151,10 +140,11 @@ impl Log {
     ) -> Self {
         let max = u32::try_from(limits.report_rows_max).unwrap_or(u32::MAX);
         let rows = Rows { max, ..Rows::default() };
-        let (entries, bytes) = (limits.events_per_root_max, limits.events_per_root_bytes_max);
-        let ring = Ring::new(Bounds { entries, bytes });
+        let (entries, bytes_max) = (limits.events_per_root_max, limits.events_per_root_bytes_max);
+        let ring = Ring::new(Bounds { entries, bytes: bytes_max.min(BYTES_FREE) });
         let (last, unlinked) = (clock.beginning(), VecDeque::new());
-        let ring = Mutex::new(Held { ring, last, compare_at: last, charged: 0, unlinked });
+        let held = Held { ring, last, compare_at: last, bytes_max, charged: 0, unlinked };
+        let ring = Mutex::new(held);
         let (moved_at, moving) = (AtomicU64::new(0), Mutex::new(()));
         let (charged, remains) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self { root, account, ring, rows, charged, remains, before: None, moved_at, moving }
@@ -176,13 +166,13 @@ impl Log {
     pub(crate) fn append_move(
         &self,
         shared: &Shared,
-        of: (RunId, Instant),
+        of: (&RunId, Instant),
         kind: EventKind,
         next: &Self,
         wakers: &mut Wakers,
     ) {
         let mut held = self.ring.lock();
-        self.append_to(&mut held, shared, of, || kind, wakers);
+        self.append_to(&mut held, shared, of, bytes_of(&kind), || kind, wakers);
         next.moved_at.store(held.ring.next() - 1, Ordering::Release);
     }
 
@@ -226,33 +216,34 @@ impl Log {
         Some(Arc::clone(self))
     }
 
-    /// Appends an event. Called under the lock of the run's node, so that
-    /// the order of the log is the order of decisions. The wakers are for the caller to wake when
-    /// it holds no lock.
+    /// Appends an event whose texts have so many bytes. Called under the lock of the run's node, so
+    /// that the order of the log is the order of decisions. The wakers are for the caller to wake
+    /// when it holds no lock.
     #[inline]
     pub(crate) fn append(
         &self,
         shared: &Shared,
-        of: (RunId, Instant),
+        of: (&RunId, Instant),
+        bytes: usize,
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
-        self.append_to(&mut self.ring.lock(), shared, of, make, wakers);
+        self.append_to(&mut self.ring.lock(), shared, of, bytes, make, wakers);
     }
 
     /// As [`Log::append`], for the end of a run, which leaves the list of this parent with it.
     pub(crate) fn append_end(
         &self,
         shared: &Shared,
-        of: (RunId, Instant),
+        of: (&RunId, Instant),
         status: RunStatus,
         leaves: Option<RunId>,
         wakers: &mut Wakers,
     ) {
         let mut held = self.ring.lock();
-        self.append_to(&mut held, shared, of, || EventKind::Ended(status), wakers);
+        self.append_to(&mut held, shared, of, 0, || EventKind::Ended(status), wakers);
         if let Some(parent) = leaves {
-            held.note_unlinked(of.0, parent);
+            held.note_unlinked(*of.0, parent);
         }
     }
 
@@ -261,7 +252,8 @@ impl Log {
         &self,
         held: &mut Held,
         shared: &Shared,
-        (run, read): (RunId, Instant),
+        (run, read): (&RunId, Instant),
+        bytes: usize,
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
@@ -269,28 +261,34 @@ impl Log {
             held.compare_at = shared.clock.compare_if_due(read);
         }
         let at = held.time(read);
-        if shared.events.has_readers() {
-            let (seq, entry) = (held.ring.next(), Entry { run, at, kind: make() });
-            shared.events.append(self.event(&shared.clock, seq, entry.clone()), wakers);
-            held.ring.push(|| entry, wakers);
+        let is_over = if shared.events.has_readers() {
+            let (seq, entry) = (held.ring.next(), Entry { run: *run, at, kind: make() });
+            let event = self.event(&shared.clock, seq, entry.clone());
+            shared.events.append(bytes, event, wakers);
+            held.ring.push(bytes, || entry, wakers)
         } else {
-            held.ring.push(|| Entry { run, at, kind: make() }, wakers);
-        }
-        if held.ring.bytes() > held.charged + BYTES_FREE {
+            held.ring.push(bytes, || Entry { run: *run, at, kind: make() }, wakers)
+        };
+        if is_over {
             self.charge(shared, held);
         }
     }
 
-    /// Charges the account for a ring that has grown. If live runs hold too much already, the ring
-    /// gives up its oldest events instead.
+    /// Charges the account for a ring that has grown, and raises the ring's bound by what was paid
+    /// for. If the log has as much as it may, or live runs hold too much already, the ring gives up
+    /// its oldest events instead.
     #[cold]
     fn charge(&self, shared: &Shared, held: &mut Held) {
-        while held.ring.bytes() > held.charged + BYTES_FREE {
+        let mut may_hold = BYTES_FREE + held.charged;
+        while held.ring.bytes() > may_hold && may_hold < held.bytes_max {
             if shared.ledger.charge(self.account.as_ref(), BYTES_STEP).is_err() {
-                return held.ring.make_room(held.charged + BYTES_FREE);
+                break;
             }
             held.charged += BYTES_STEP;
+            may_hold += BYTES_STEP;
         }
+        held.ring.set_bytes_max(may_hold.min(held.bytes_max));
+        held.ring.make_room();
     }
 
     /// Counts what the account was charged for runs below the root, and what was released.
@@ -333,10 +331,12 @@ impl Log {
     }
 
     /// Appends an event that was implied until now: before anybody could read.
-    pub(crate) fn begin_with(&self, mut entry: Entry) {
+    pub(crate) fn begin_with(&self, shared: &Shared, mut entry: Entry) {
         let mut held = self.ring.lock();
         entry.at = held.time(entry.at);
-        held.ring.push(|| entry, &mut Wakers::new());
+        if held.ring.push(bytes_of(&entry.kind), || entry, &mut Wakers::new()) {
+            self.charge(shared, &mut held);
+        }
     }
 
     /// Takes the waiting readers out, so that they see that a run is over.
@@ -348,6 +348,7 @@ impl Log {
         self.ring.lock()
     }
 
+    #[inline]
     pub(crate) fn event(&self, clock: &Clock, seq: u64, entry: Entry) -> RunEvent {
         RunEvent::new(seq, self.root, entry.run, clock.wall(entry.at), entry.kind)
     }

@@ -2,7 +2,8 @@
 
 pub(crate) mod firehose;
 mod log;
+mod members;
 pub(crate) mod ring;
 pub(crate) mod stream;
 
-pub(crate) use log::{Entry, Log, NODE_BYTES};
+pub(crate) use log::{Entry, Log, NODE_BYTES, bytes_of};

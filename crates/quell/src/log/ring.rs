@@ -1,16 +1,8 @@
 //! The newest entries of a sequence, bounded by their number and their bytes, and those who wait
 //! for the next one.
 
-use std::collections::VecDeque;
-
 use crate::faults;
 use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
-
-/// What an entry costs.
-pub(crate) trait Weigh {
-    /// Yields how many bytes the entry holds, besides its place.
-    fn bytes(&self) -> usize;
-}
 
 /// The newest entries of a sequence, and those who wait for the next.
 #[derive(Debug)]
@@ -32,9 +24,9 @@ pub(crate) struct Ring<E> {
 #[derive(Debug)]
 struct Place<E> {
     entry: Option<E>,
-    /// What the entry costs; zero without one. To ask it again when it leaves would touch what it
-    /// holds (bench `events`).
-    cost: u32,
+    /// What the entry costs, in bytes; zero without one. To ask it again when it leaves would touch
+    /// what it holds (bench `events`).
+    cost: usize,
 }
 
 /// How much a ring holds.
@@ -54,48 +46,58 @@ pub(crate) enum Read<E> {
     Nothing,
 }
 
-impl<E: Clone + Weigh> Ring<E> {
+impl<E: Clone> Ring<E> {
     pub(crate) const fn new(bounds: Bounds) -> Self {
         let waiters = Waiters::new();
         let places = Vec::new();
         Self { places, oldest: 0, len: 0, next: 1, bytes: 0, bounds, waiters, readers: 0 }
     }
 
-    /// Appends an entry. The oldest leave first when there are too many, or too many bytes.
+    /// Appends an entry that holds so many bytes, besides its place. The oldest leaves when there
+    /// are too many. Yields whether there are too many bytes: then the caller makes room, or raises
+    /// the bound.
     ///
     /// The entry is made in its place: handed from function to function, it would be copied by
     /// loads that are wider than the stores that made it, and each of them waits (bench `events`).
     #[inline]
-    pub(crate) fn push(&mut self, make: impl FnOnce() -> E, wakers: &mut Wakers) {
+    #[must_use]
+    pub(crate) fn push(
+        &mut self,
+        bytes: usize,
+        make: impl FnOnce() -> E,
+        wakers: &mut Wakers,
+    ) -> bool {
         self.next += if faults::on("skip-a-number") && self.next == 3 { 2 } else { 1 };
         self.waiters.drain_into(wakers);
         if self.bounds.entries == 0 {
-            return;
+            return false;
         }
         let is_full = self.len == self.bounds.entries;
         // The newest takes the place of the oldest, which is dropped there.
         let at = if is_full { self.oldest } else { self.free_place() };
         let place = &mut self.places[at];
-        let entry = place.entry.insert(make());
-        let cost = u32::try_from(PLACE_BYTES + entry.bytes()).unwrap_or(u32::MAX);
-        self.bytes = self.bytes - place.cost as usize + cost as usize;
-        place.cost = cost;
+        place.entry = Some(make());
+        let left = std::mem::replace(&mut place.cost, PLACE_BYTES + bytes);
+        self.bytes = self.bytes + PLACE_BYTES + bytes - left;
         if is_full {
             self.oldest = self.place_of(1);
         } else {
             self.len += 1;
         }
-        if self.bytes > self.bounds.bytes {
-            self.make_room(self.bounds.bytes);
-        }
+        self.bytes > self.bounds.bytes
     }
 
-    /// Lets the oldest go until no more bytes are left.
+    /// Sets how many bytes may be held.
+    pub(crate) const fn set_bytes_max(&mut self, bytes: usize) {
+        self.bounds.bytes = bytes;
+    }
+
+    /// Lets the oldest go until there are no more bytes than may be.
     #[cold]
-    pub(crate) fn make_room(&mut self, bytes: usize) {
-        while self.bytes > bytes && self.len > 0 {
+    pub(crate) fn make_room(&mut self) {
+        while self.bytes > self.bounds.bytes && self.len > 0 {
             let place = &mut self.places[self.oldest];
-            self.bytes -= place.cost as usize;
+            self.bytes -= place.cost;
             *place = Place { entry: None, cost: 0 };
             self.oldest = self.place_of(1);
             self.len -= 1;
@@ -144,19 +146,32 @@ impl<E: Clone + Weigh> Ring<E> {
         held.map_or(Read::Nothing, Read::Entry)
     }
 
-    /// Copies the entries that are held from a number on: few, and few bytes of them, for they stay
-    /// with the reader also when they have left the ring.
-    pub(crate) fn copy_ahead(&self, from: u64, to: &mut VecDeque<E>) {
-        let first = usize::try_from(from - self.first()).unwrap_or(usize::MAX);
-        let mut bytes = 0;
-        for entry in first..self.len.min(first.saturating_add(AHEAD_MAX)) {
-            let place = &self.places[self.place_of(entry)];
-            bytes += place.cost as usize;
+    /// Reads an entry as [`Ring::read`] does, and some of those after it, the newest first: few, and
+    /// few bytes of them, for they stay with the reader also when they have left the ring.
+    pub(crate) fn read_some(&self, seq: u64, to: &mut Vec<E>) -> Read<()> {
+        let first = self.first();
+        if seq < first {
+            return Read::Gone { first };
+        }
+        let from = usize::try_from(seq - first).unwrap_or(usize::MAX);
+        if from >= self.len {
+            return Read::Nothing;
+        }
+        let (mut until, mut bytes) = (from + 1, 0);
+        let until_max = self.len.min(until + AHEAD_MAX);
+        while until < until_max {
+            bytes += self.places[self.place_of(until)].cost;
             if bytes > AHEAD_BYTES_MAX {
                 break;
             }
-            to.extend(place.entry.clone());
+            until += 1;
         }
+        for entry in (from..until).rev() {
+            if let Some(entry) = &self.places[self.place_of(entry)].entry {
+                to.push(entry.clone());
+            }
+        }
+        Read::Entry(())
     }
 
     /// Yields the entries that are held, in their order.
@@ -198,7 +213,7 @@ impl<E: Clone + Weigh> Ring<E> {
     }
 }
 
-/// Entries that a reader copies beyond the one that it takes.
+/// Entries that a reader copies beyond the one that it wants.
 const AHEAD_MAX: usize = 15;
 
 /// What they have at most, in bytes.
@@ -211,12 +226,6 @@ const PLACE_BYTES: usize = 128;
 mod tests {
     use super::*;
 
-    impl Weigh for u64 {
-        fn bytes(&self) -> usize {
-            usize::try_from(*self).unwrap_or(usize::MAX)
-        }
-    }
-
     fn bounds(entries: usize, bytes: usize) -> Bounds {
         Bounds { entries, bytes }
     }
@@ -226,7 +235,7 @@ mod tests {
         for entries in 0..=4 {
             let (mut ring, mut wakers) = (Ring::new(bounds(entries, 100_000)), Wakers::new());
             for seq in 1..=10_u64 {
-                ring.push(|| seq, &mut wakers);
+                assert!(!ring.push(0, || seq, &mut wakers));
                 let first = ring.first();
                 assert_eq!(ring.next() - first, seq.min(entries as u64));
                 for old in 1..first {
@@ -243,16 +252,18 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn a_ring_never_holds_more_bytes_than_it_may(
-            sizes in proptest::collection::vec(0..12 * PLACE_BYTES as u64, 0..200),
+            sizes in proptest::collection::vec(0..12 * PLACE_BYTES, 0..200),
         ) {
             let mut wakers = Wakers::new();
             let mut ring = Ring::new(bounds(100, 10 * PLACE_BYTES));
             for size in sizes {
-                ring.push(|| size, &mut wakers);
-                let held = ring.iter().map(|entry| PLACE_BYTES + entry.bytes()).sum::<usize>();
+                if ring.push(size, || size, &mut wakers) {
+                    ring.make_room();
+                }
+                let held = ring.iter().map(|entry| PLACE_BYTES + entry).sum::<usize>();
                 assert_eq!(held, ring.bytes());
                 assert!(held <= 10 * PLACE_BYTES, "{held}");
-                let fits = PLACE_BYTES + size.bytes() <= 10 * PLACE_BYTES;
+                let fits = PLACE_BYTES + size <= 10 * PLACE_BYTES;
                 let newest = matches!(ring.read(ring.next() - 1), Read::Entry(at) if at == size);
                 assert_eq!(newest, fits, "the newest is held if it fits");
             }

@@ -1,6 +1,6 @@
 //! Reading events.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,6 +13,7 @@ use quell_core::{EventKind, RunEvent, RunId};
 use crate::faults;
 use crate::foreign;
 use crate::log::firehose::AllEvents;
+use crate::log::members::{concerns, members_of};
 use crate::log::ring::Read;
 use crate::log::{Entry, Log};
 use crate::node::Node;
@@ -66,9 +67,9 @@ struct Tree {
     log: Arc<Log>,
     /// The runs of the subtree that may still have events; none if the whole log concerns the run.
     members: Option<HashSet<RunId>>,
-    /// The entries from the next one on that were copied with the one before: a reader that is
-    /// behind takes the lock, which the writers want, once for some of them (bench `events`).
-    ahead: VecDeque<Entry>,
+    /// The entries that come next, the first of them last. A reader that is behind takes the lock,
+    /// which the writers want, once for some of them (bench `events`).
+    ahead: Vec<Entry>,
 }
 
 impl EventStream {
@@ -101,7 +102,7 @@ impl EventStream {
     fn of_log(node: &Arc<Node>, log: Arc<Log>, seq: u64) -> Self {
         log.lock().ring.join();
         let members = (log.root != node.id).then(|| members_of(node, &log));
-        let tree = Tree { node: Arc::clone(node), log, members, ahead: VecDeque::new() };
+        let tree = Tree { node: Arc::clone(node), log, members, ahead: Vec::new() };
         let source = Source::Tree(tree);
         Self { source, seq, key: None }
     }
@@ -121,24 +122,60 @@ impl EventStream {
     }
 
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<RunEvent>> {
-        let (seq, key) = (&mut self.seq, &mut self.key);
-        let (event, is_over) = match &mut self.source {
-            Source::All(all) => (poll_all(all, seq, key, cx), false),
-            Source::Tree(tree) => {
-                let event = tree.poll(seq, key, cx);
-                let is_over = match &event {
-                    Poll::Ready(Some(event)) => is_last(&tree.node, event),
-                    Poll::Ready(None) => true,
-                    Poll::Pending => false,
-                };
-                (event, is_over)
+        loop {
+            let tree = match &mut self.source {
+                Source::Tree(tree) => tree,
+                Source::All(all) => return poll_all(all, &mut self.seq, &mut self.key, cx),
+                Source::Over => return Poll::Ready(None),
+            };
+            let Some(entry) = tree.ahead.pop() else {
+                match tree.fetch(&mut self.seq, &mut self.key, cx) {
+                    Fetched::Some => continue,
+                    Fetched::Waits => return Poll::Pending,
+                    Fetched::Missed { from, to } => {
+                        let clock = &tree.node.shared.clock;
+                        let event = tree.log.lagged(clock, tree.node.id, from, to);
+                        return Poll::Ready(Some(event));
+                    }
+                    Fetched::Over => {
+                        self.leave();
+                        return Poll::Ready(None);
+                    }
+                }
+            };
+            let at = self.seq;
+            self.seq += 1;
+            let concerns = concerns(&tree.node, tree.members.as_mut(), entry.run, &entry.kind);
+            // Where nothing ends, the event is made where it is returned: to hand it from function
+            // to function costs more than to read it (bench `events`).
+            if is_end(&entry.kind) {
+                if let Some(event) = self.take_end(at, entry, concerns) {
+                    return Poll::Ready(Some(event));
+                }
+            } else if concerns {
+                return Poll::Ready(Some(tree.log.event(&tree.node.shared.clock, at, entry)));
             }
-            Source::Over => (Poll::Ready(None), false),
-        };
-        if is_over {
+        }
+    }
+
+    /// Takes an entry with which a run ends or leaves its tree: the stream may end with it, or go on
+    /// in another log. Yields the event if it concerns the subtree.
+    #[cold]
+    fn take_end(&mut self, at: u64, entry: Entry, concerns: bool) -> Option<RunEvent> {
+        let Source::Tree(tree) = &mut self.source else { return None };
+        let event = tree.log.event(&tree.node.shared.clock, at, entry);
+        if matches!(event.kind, EventKind::Detached { .. })
+            && let Some(next) = tree.next_log()
+            && next.root == event.run
+        {
+            // The subtree goes on there. The log of a root begins with this event.
+            self.seq = if event.run == tree.node.id { 2 } else { 1 };
+            tree.move_to(next, &mut self.key);
+        }
+        if is_last(&tree.node, &event) {
             self.leave();
         }
-        event
+        concerns.then_some(event)
     }
 
     fn leave(&mut self) {
@@ -154,64 +191,40 @@ impl EventStream {
 }
 
 impl Tree {
-    fn poll(&mut self, seq: &mut u64, key: &mut Key, cx: &Context<'_>) -> Poll<Option<RunEvent>> {
+    /// Copies the entries that come next, in whatever log they are.
+    fn fetch(&mut self, seq: &mut u64, key: &mut Key, cx: &Context<'_>) -> Fetched {
         let mut offer = Offer::new(cx.waker(), key, true);
         loop {
-            match self.read(*seq, key, &mut offer) {
-                Looked::Waits => return Poll::Pending,
-                Looked::WouldWait => offer.renew(),
-                Looked::Over => return Poll::Ready(None),
-                Looked::At(Read::Nothing) => match self.follow(*seq, key, &mut offer) {
-                    Looked::At(_) => *seq = 1,
-                    Looked::Waits => return Poll::Pending,
-                    Looked::WouldWait => offer.renew(),
-                    Looked::Over => return Poll::Ready(None),
-                },
+            let looked = match self.read(*seq, key, &mut offer) {
+                Looked::At(Read::Nothing) => self.follow(seq, key, &mut offer),
+                looked => looked,
+            };
+            match looked {
+                Looked::At(Read::Entry(())) => return Fetched::Some,
+                // In the log that was followed to.
+                Looked::At(Read::Nothing) => {}
                 Looked::At(Read::Gone { first }) if faults::on("skip-what-was-missed") => {
                     *seq = first;
                 }
                 Looked::At(Read::Gone { first }) => {
                     let from = std::mem::replace(seq, first);
-                    let clock = &self.node.shared.clock;
-                    let event = self.log.lagged(clock, self.node.id, from, first - 1);
                     if self.members.is_some() {
                         // Runs may have been accepted in what was missed.
                         self.members = Some(members_of(&self.node, &self.log));
                     }
-                    return Poll::Ready(Some(event));
+                    return Fetched::Missed { from, to: first - 1 };
                 }
-                Looked::At(Read::Entry(entry)) => {
-                    let at = *seq;
-                    *seq += 1;
-                    let (run, members) = (entry.run, self.members.as_mut());
-                    let concerns = concerns(&self.node, members, run, &entry.kind);
-                    let event = self.log.event(&self.node.shared.clock, at, entry);
-                    if matches!(event.kind, EventKind::Detached { .. })
-                        && let Some(next) = self.next_log()
-                        && next.root == run
-                    {
-                        // The subtree goes on there. The log of a root begins with this event.
-                        *seq = if run == self.node.id { 2 } else { 1 };
-                        self.move_to(next, key);
-                    }
-                    if concerns {
-                        return Poll::Ready(Some(event));
-                    }
-                }
+                Looked::Waits => return Fetched::Waits,
+                Looked::WouldWait => offer.renew(),
+                Looked::Over => return Fetched::Over,
             }
         }
     }
 
-    /// Reads an event. Who reads a whole log waits if there is none yet.
+    /// Copies the next entries. A reader of a whole log waits if there are none yet.
     fn read(&mut self, seq: u64, key: &mut Key, offer: &mut Offer<'_>) -> Looked {
-        if let Some(entry) = self.ahead.pop_front() {
-            return Looked::At(Read::Entry(entry));
-        }
         let mut held = self.log.lock();
-        let read = held.ring.read(seq);
-        if matches!(read, Read::Entry(_)) {
-            held.ring.copy_ahead(seq + 1, &mut self.ahead);
-        }
+        let read = held.ring.read_some(seq, &mut self.ahead);
         if self.members.is_some() || !matches!(read, Read::Nothing) {
             return Looked::At(read);
         }
@@ -227,12 +240,12 @@ impl Tree {
     }
 
     /// Goes on, after the last event of a log, to the log to which the run has moved with an
-    /// ancestor. Waits if there is none: yields `At` when there is something to read.
-    fn follow(&mut self, seq: u64, key: &mut Key, offer: &mut Offer<'_>) -> Looked {
+    /// ancestor. Waits if there is none: yields `At` when there is a log to read, from its start.
+    fn follow(&mut self, seq: &mut u64, key: &mut Key, offer: &mut Offer<'_>) -> Looked {
         let next = self.next_log();
         {
             let mut held = self.log.lock();
-            if !matches!(held.ring.read(seq), Read::Nothing) {
+            if !matches!(held.ring.read(*seq), Read::Nothing) {
                 return Looked::WouldWait;
             }
             // Asked under the lock of the ring: what has moved writes no more into it, and what has
@@ -240,6 +253,7 @@ impl Tree {
             if let Some(next) = next.as_ref().filter(|next| next.has_moved()) {
                 drop(held);
                 self.move_to(Arc::clone(next), key);
+                *seq = 1;
                 return Looked::At(Read::Nothing);
             }
             if next.is_some() || !self.node.is_over() {
@@ -267,9 +281,23 @@ impl Tree {
     }
 }
 
+/// What came of a look for more entries.
+enum Fetched {
+    Some,
+    /// None of these is held any more.
+    Missed {
+        from: u64,
+        to: u64,
+    },
+    /// There are none yet; the reader is registered.
+    Waits,
+    /// None follows.
+    Over,
+}
+
 /// What came of looking into a log.
 enum Looked {
-    At(Read<Entry>),
+    At(Read<()>),
     /// The reader is registered.
     Waits,
     /// It is not, and has to look again.
@@ -309,37 +337,9 @@ fn poll_all(
     }
 }
 
-/// Collects the ids of a run and its descendants: those that are kept, and those without a row of
-/// which the log may still hold an event.
-fn members_of(node: &Arc<Node>, log: &Log) -> HashSet<RunId> {
-    let mut ids = HashSet::from([node.id]);
-    ids.extend(crate::node::cascade::subtree(node, |_| true).iter().map(|node| node.id));
-    log.add_unlinked(&mut ids);
-    ids
-}
-
-/// Tells whether an event belongs to the subtree; the members are those that may still have one.
-fn concerns(of: &Node, members: Option<&mut HashSet<RunId>>, run: RunId, kind: &EventKind) -> bool {
-    let Some(members) = members else { return true };
-    if let EventKind::Queued { parent: Some(parent), .. } = kind
-        && members.contains(parent)
-    {
-        members.insert(run);
-    }
-    let concerns = members.contains(&run);
-    let over = match kind {
-        EventKind::Quiesced | EventKind::Detached { .. } => true,
-        EventKind::Ended(_) => match of.shared.registry.get(run) {
-            Some(run) => !run.ended_non_quiescent(),
-            // It has no row, so nothing of it goes on; or its whole tree is forgotten.
-            None => !of.is_over(),
-        },
-        _ => false,
-    };
-    if over && run != of.id {
-        members.remove(&run);
-    }
-    concerns
+/// Tells whether a run ends with an event, or leaves its tree.
+const fn is_end(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Ended(_) | EventKind::Quiesced | EventKind::Detached { .. })
 }
 
 /// Tells whether nothing can follow in the stream of this run.

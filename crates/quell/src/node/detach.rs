@@ -93,7 +93,7 @@ fn leave(
     };
     move_descendants(node, &moved, under);
     let _state = node.lock();
-    old.append_move(shared, (node.id, now), detached(node, old), &moved.log, wakers);
+    old.append_move(shared, (&node.id, now), detached(node, old), &moved.log, wakers);
     Ok(())
 }
 

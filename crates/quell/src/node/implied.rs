@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use quell_core::EventKind;
 
-use crate::log::{Entry, Log};
+use crate::log::{Entry, Log, bytes_of};
 use crate::node::{Node, State};
 use crate::sync::waiters::Wakers;
 use crate::time::clock::Ticks;
@@ -35,7 +35,7 @@ impl Node {
                 let account = || self.owner().map(Arc::clone);
                 state.log.get_or_insert_with(|| Arc::new(self.shared.new_log(self.id, account())));
             }
-            self.append(state, now, || kind, wakers);
+            self.append(state, now, bytes_of(&kind), || kind, wakers);
         }
         state.touch(self, now);
     }
@@ -56,16 +56,17 @@ impl Node {
         }
     }
 
-    /// Appends an event to the log of the tree, where it is made.
+    /// Appends an event, whose texts have so many bytes, to the log of the tree, where it is made.
     #[inline]
     pub(crate) fn append(
         &self,
         state: &mut State,
         now: Instant,
+        bytes: usize,
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
-        self.log_of(state).append(&self.shared, (self.id, now), make, wakers);
+        self.log_of(state).append(&self.shared, (&self.id, now), bytes, make, wakers);
     }
 
     /// Yields the log of the run's tree.
@@ -80,7 +81,7 @@ impl Node {
             let log = self.shared.new_log(self.id, self.owner().map(Arc::clone));
             let tell = |at: Option<Ticks>, kind: EventKind| {
                 if let Some(at) = at.map(|at| self.shared.clock.at_ticks(at)) {
-                    log.begin_with(Entry { run: self.id, at, kind });
+                    log.begin_with(&self.shared, Entry { run: self.id, at, kind });
                 }
             };
             let (kind, name) = (self.kind, Arc::clone(&self.name));

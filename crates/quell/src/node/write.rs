@@ -36,7 +36,7 @@ impl Node {
         let written = match self.lock_for_body(bound, now, &mut wakers) {
             Ok(mut state) => {
                 note(&mut state);
-                self.append(&mut state, now, make, &mut wakers);
+                self.append(&mut state, now, bytes, make, &mut wakers);
                 state.touch(self, now);
                 Written::Recorded
             }
@@ -139,7 +139,7 @@ impl Node {
             log.count_remains(crate::node::report::remains(self, state));
         }
         let leaves = (!stays).then_some(parent);
-        log.append_end(&self.shared, (self.id, now), status, leaves, wakers);
+        log.append_end(&self.shared, (&self.id, now), status, leaves, wakers);
         state.touch(self, now);
         stays
     }
