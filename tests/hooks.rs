@@ -1,7 +1,9 @@
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 
-use quell::{CancelRequest, EventKind, HookOutcome, RunHandle, RunSpec, RunStatus, limits};
+use quell::{
+    CancelRequest, EventKind, HookOutcome, RunContext, RunHandle, RunSpec, RunStatus, limits,
+};
 
 use crate::support::{Lab, Witness, listener, ms, now, secs};
 
@@ -179,6 +181,35 @@ async fn i16_no_hook_runs_when_no_stop_came() {
         assert_eq!(report.own_row().hooks_skipped, 0, "it was not skipped: there was no stop");
         assert!(outcomes(&run).await.is_empty());
     }
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_nothing_starts_while_the_hooks_of_a_failing_run_are_dropped() {
+    struct SpawnsWhenDropped(RunContext, Witness);
+    impl Drop for SpawnsWhenDropped {
+        fn drop(&mut self) {
+            let child = self.1.clone();
+            let _child = self.0.spawn(RunSpec::step("late"), async move |_| {
+                drop(child.enter());
+                Ok(())
+            });
+            assert!(self.0.checkpoint().is_ok(), "a failure is no stop");
+        }
+    }
+    let lab = Lab::paused();
+    let witness = Witness::new();
+    let seen = witness.clone();
+    let run = lab
+        .submit(RunSpec::agent("hooked"), async move |ctx| {
+            let late = SpawnsWhenDropped(ctx.clone(), seen);
+            ctx.on_stop(async move |_| drop(late));
+            Err::<(), _>(quell::Failure::new("no idea"))
+        })
+        .unwrap();
+    let report = run.ended().await;
+    assert_eq!((report.status, report.rows.len()), (RunStatus::Failed, 1), "{report:#?}");
+    assert_eq!(witness.entered(), 0, "the run was over but for its hooks");
     lab.finish().await;
 }
 

@@ -910,10 +910,11 @@ impl Lifecycle {
         }
     }
 
-    /// The run fails: live children are stopped on a ladder of their own.
+    /// The run fails. While children or work go on, or hooks are to be dropped, it winds down on a
+    /// ladder of its own, and nothing more starts.
     fn fail(&mut self, now: Instant, out: &mut Effects) {
         self.failed = true;
-        if self.ladder.is_some() || (self.children == 0 && self.work == 0) {
+        if self.ladder.is_some() || (self.children == 0 && self.work == 0 && !self.hooks) {
             return;
         }
         let ladder = Ladder::new(self.bounds(StopMode::Cooperative, None, None, now));
