@@ -11,8 +11,9 @@ use quell_http::{Charge, Once, SESSION, Start, StartError, View, Wait};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{App, Found, graph_of};
+use crate::app::App;
 use crate::final_body::FinalBody;
+use crate::find::{Found, graph_of};
 use crate::table::Full;
 use crate::threads::{Thread, Tracked};
 use crate::values::merged_input;
@@ -24,7 +25,7 @@ use crate::wire::rows::{About, run_metadata, system_assistant};
 
 /// A request to make a run, read.
 #[derive(Debug)]
-pub(crate) struct Order<'a> {
+pub(crate) struct CreateRequest<'a> {
     /// The thread; none for a stateless run.
     pub(crate) thread: Option<Uuid>,
     pub(crate) create: Create,
@@ -38,20 +39,24 @@ pub(crate) struct Order<'a> {
 
 impl App {
     /// Makes a run, or finds the one that the same request made before.
-    pub(crate) async fn create(&self, view: &View, order: Order<'_>) -> Result<Found, Refusal> {
-        if order.create.is_resuming && order.thread.is_none() {
+    pub(crate) async fn create(
+        &self,
+        view: &View,
+        request: CreateRequest<'_>,
+    ) -> Result<Found, Refusal> {
+        if request.create.is_resuming && request.thread.is_none() {
             let text = "You must provide a thread_id when resuming.";
             return Err(Refusal::new(axum::http::StatusCode::BAD_REQUEST, text));
         }
-        let graph = graph_of(view, &order.create.assistant)?;
+        let graph = graph_of(view, &request.create.assistant)?;
         if !view.principal().may_run(&graph) {
             return Err(Refusal::forbidden());
         }
         loop {
-            let (thread, is_new) = self.thread_for(view, &order)?;
+            let (thread, is_new) = self.thread_for(view, &request)?;
             let mut fresh = Fresh { app: self, thread: is_new.then(|| Arc::clone(&thread)) };
             // A thread may leave while one waits for it: then there is another one, or none.
-            let Some(found) = self.create_in(view, &order, &graph, &thread).await? else {
+            let Some(found) = self.create_in(view, &request, &graph, &thread).await? else {
                 continue;
             };
             fresh.thread = fresh
@@ -62,17 +67,21 @@ impl App {
         }
     }
 
-    fn thread_for(&self, view: &View, order: &Order<'_>) -> Result<(Arc<Thread>, bool), Refusal> {
+    fn thread_for(
+        &self,
+        view: &View,
+        request: &CreateRequest<'_>,
+    ) -> Result<(Arc<Thread>, bool), Refusal> {
         let missing = || Refusal::missing("Thread or assistant not found.");
-        if let Some(known) = order.thread.and_then(|id| self.thread(view, id)) {
+        if let Some(known) = request.thread.and_then(|id| self.thread(view, id)) {
             self.threads().touch(&known);
             return Ok((known, false));
         }
-        if order.thread.is_some() && !order.create.makes_thread {
+        if request.thread.is_some() && !request.create.makes_thread {
             return Err(missing());
         }
-        let is_temporary = order.thread.is_none() && !order.create.keeps_thread;
-        let id = order.thread.unwrap_or_else(Uuid::now_v7);
+        let is_temporary = request.thread.is_none() && !request.create.keeps_thread;
+        let id = request.thread.unwrap_or_else(Uuid::now_v7);
         let thread = Thread::new(id, view.principal().subject(), &Keys::new(), is_temporary);
         match self.threads().add(self.engine(), thread) {
             Ok(Ok(thread)) => Ok((thread, true)),
@@ -86,23 +95,23 @@ impl App {
     async fn create_in(
         &self,
         view: &View,
-        order: &Order<'_>,
+        request: &CreateRequest<'_>,
         graph: &Arc<Component>,
         thread: &Arc<Thread>,
     ) -> Result<Option<Found>, Refusal> {
-        let create = &order.create;
-        let _one_at_a_time = thread.door.lock().await;
+        let create = &request.create;
+        let _one_at_a_time = thread.creating.lock().await;
         let others = thread.live(self.engine());
         let owner = self.owner_view(view, thread);
-        let once = once(order)?;
+        let once = once(request)?;
         // With an idempotency key the other one may be the run itself.
         let is_again = once.as_ref().is_some_and(|once| owner.started_by(once).is_some());
         // A lane knows of runs whose time has come; one that is due later is live as well.
         if create.strategy == Strategy::Reject && !others.is_empty() && !is_again {
             return Err(Refusal::busy());
         }
-        let charge = self.charge(owner.principal().owner(), order.weight)?;
-        let tracked = Arc::new(self.tracked(order, graph, thread, charge));
+        let charge = self.charge(owner.principal().owner(), request.weight)?;
+        let tracked = Arc::new(self.tracked(request, graph, thread, charge));
         let (component, input) = self.work(create, graph, thread, others.is_empty());
         let start = self.start(create, thread, &tracked, Start::new(&component, input));
         let start = match &once {
@@ -112,21 +121,22 @@ impl App {
         if !thread.add(&tracked) {
             return Ok(None);
         }
-        let _entered = Entered { thread, tracked: &tracked };
+        let _adding = Adding { thread, tracked: &tracked };
         let started = match owner.start(start).await {
             Ok(started) if !started.is_replay => started,
             refused @ (Err(StartError::KeyForgotten) | Ok(_)) => {
                 let known = refused.map(|started| started.run.id());
                 let known = known.ok().or_else(|| owner.started_by(once.as_ref()?));
-                let found = known.and_then(|id| self.found_or_left(view, None, id.as_uuid()));
-                return found.map(Some).ok_or_else(|| StartError::KeyForgotten.into());
+                let found = known.and_then(|id| self.find(view, None, id.as_uuid()));
+                let found = found.map(|located| Some(located.into_found()));
+                return found.ok_or_else(|| StartError::KeyForgotten.into());
             }
             Err(error) => return Err(error.into()),
         };
         tracked.has_begun.store(true, Ordering::SeqCst);
         let run = started.run;
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
-        self.supersede(view, create.strategy, order.path, thread, &others).await;
+        self.supersede(view, create.strategy, request.path, thread, &others).await;
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Found { run, tracked, thread }))
     }
@@ -142,12 +152,12 @@ impl App {
 
     fn tracked(
         &self,
-        order: &Order<'_>,
+        request: &CreateRequest<'_>,
         graph: &Component,
         thread: &Thread,
         charge: Charge,
     ) -> Tracked {
-        let create = &order.create;
+        let create = &request.create;
         let assistant = system_assistant(graph.id());
         let metadata = run_metadata(create.metadata.clone(), graph.id(), assistant);
         let mut kwargs = create.kwargs.clone();
@@ -168,14 +178,14 @@ impl App {
             id: RunId::from_uuid(Uuid::now_v7()),
             since: SystemTime::now(),
             about,
-            weight: order.weight,
+            weight: request.weight,
             modes: create.modes,
             has_subgraphs: create.has_subgraphs,
             is_resumable: create.is_resumable,
             limit_ms: self.timeout(create).and_then(|time| time.as_millis().try_into().ok()),
             is_unmasked: self.options().unmasked_errors,
             has_begun: AtomicBool::new(false),
-            is_doomed: AtomicBool::new(false),
+            delete_at_end: AtomicBool::new(false),
             charge: Some(charge),
             fold: parking_lot::Mutex::default(),
             body: FinalBody::default(),
@@ -263,13 +273,12 @@ impl App {
             Strategy::Interrupt => Action::Interrupt,
             Strategy::Rollback => Action::Rollback,
         };
-        let others = others.iter().filter_map(|tracked| {
-            let run = self.engine().get(tracked.id)?;
-            Some(Found { run, tracked: Arc::clone(tracked), thread: Some(Arc::clone(thread)) })
-        });
+        let others = others
+            .iter()
+            .filter_map(|tracked| self.find(view, Some(thread.id), tracked.id.as_uuid())?.kept());
         let others: Vec<_> = others.collect();
-        let request = action.request(path).kind(CauseKind::Superseded);
-        self.stop(view, &others, action, request, Wait::none()).await;
+        let stop = action.request(path).kind(CauseKind::Superseded);
+        self.stop(view, &others, action, stop, Wait::none()).await;
     }
 }
 
@@ -289,12 +298,12 @@ impl Drop for Fresh<'_> {
 }
 
 /// A run that is about to be made in a thread, and leaves it if it is not.
-struct Entered<'a> {
+struct Adding<'a> {
     thread: &'a Thread,
     tracked: &'a Tracked,
 }
 
-impl Drop for Entered<'_> {
+impl Drop for Adding<'_> {
     fn drop(&mut self) {
         if !self.tracked.has_begun() {
             self.thread.remove(self.tracked.id);
@@ -302,10 +311,10 @@ impl Drop for Entered<'_> {
     }
 }
 
-fn once(order: &Order<'_>) -> Result<Option<Once>, Refusal> {
-    let Some(key) = order.headers.get("idempotency-key") else { return Ok(None) };
+fn once(request: &CreateRequest<'_>) -> Result<Option<Once>, Refusal> {
+    let Some(key) = request.headers.get("idempotency-key") else { return Ok(None) };
     let key = key.to_str().map_err(|_| Refusal::invalid("Idempotency-Key: must be text"))?;
-    Ok(Some(Once::new(key, order.path, order.body)))
+    Ok(Some(Once::new(key, request.path, request.body)))
 }
 
 #[cfg(test)]
@@ -315,23 +324,23 @@ mod tests {
     use quell_http::Service;
 
     use super::*;
-    use crate::app::stranger;
+    use crate::find::foreign;
     use crate::options::Options;
 
     #[tokio::test]
     async fn a_run_that_is_not_made_after_all_leaves_its_thread_and_a_new_thread_leaves_with_it() {
         let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
         let handle = app.engine().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
-        let mut tracked = stranger(handle.run(), Uuid::nil(), Reducers::default());
+        let mut tracked = foreign(handle.run(), Uuid::nil(), Reducers::default());
         tracked.has_begun = AtomicBool::new(false);
         let (tracked, thread) =
             (Arc::new(tracked), Thread::new(Uuid::nil(), None, &Keys::new(), true));
         let thread = app.threads().add(app.engine(), thread).unwrap().unwrap();
         let fresh = Fresh { app: &app, thread: Some(Arc::clone(&thread)) };
         assert!(thread.add(&tracked));
-        let entered = Entered { thread: &thread, tracked: &tracked };
+        let adding = Adding { thread: &thread, tracked: &tracked };
         assert!(thread.find(tracked.id).is_some() && !thread.leave_if_idle(app.engine()));
-        drop(entered);
+        drop(adding);
         assert!(thread.find(tracked.id).is_none());
         drop(fresh);
         assert!(app.threads().get(thread.id).is_none());

@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::app::{App, Found};
-use crate::finals::Final;
+use crate::app::App;
+use crate::find::{Found, Located};
 use crate::threads::Tracked;
 use crate::values::{Fold, Values};
 use crate::wire::failure;
@@ -97,21 +97,6 @@ enum Unmade {
     Broken(BodyError),
 }
 
-/// Of what a final body is made: a run that has ended, or what is left of one that was deleted.
-pub(crate) enum Source {
-    Run(Found),
-    Left(Arc<Final>),
-}
-
-impl Source {
-    fn tracked(&self) -> &Arc<Tracked> {
-        match self {
-            Self::Run(found) => &found.tracked,
-            Self::Left(left) => &left.tracked,
-        }
-    }
-}
-
 impl App {
     /// Waits for the end of a run for a client, and then so long for room, and yields the final
     /// body. The guard of the answer is the client's: this wait has no policy of its own.
@@ -126,26 +111,27 @@ impl App {
     pub(crate) async fn wait_for(
         &self,
         view: &View,
-        source: Source,
+        located: Located,
         joins: bool,
         patience: Duration,
     ) -> Result<Bytes, Overdrawn> {
-        if let Source::Run(found) = &source {
+        if let Located::Kept(found) = &located {
             found.run.ended().await;
         }
-        let (thread, run) = (source.tracked().about.thread, source.tracked().id.as_uuid());
-        let is_stranger = matches!(&source, Source::Run(Found { thread: None, .. }));
-        let is_shared = Arc::clone(&source.tracked().body.is_shared);
-        let (until, mut source, mut room) = (Instant::now() + patience, source, None);
+        let tracked = located.tracked();
+        let (thread, run) = (tracked.about.thread, tracked.id.as_uuid());
+        let is_shared = Arc::clone(&tracked.body.is_shared);
+        let is_foreign = matches!(&located, Located::Kept(Found { thread: None, .. }));
+        let (until, mut located, mut room) = (Instant::now() + patience, located, None);
         loop {
             let mut shared = pin!(is_shared.notified());
             // From here on none is missed.
             shared.as_mut().enable();
-            let body = match source {
-                Source::Run(found) => self.body_of(view, found, joins, room).await,
-                Source::Left(left) => {
-                    let bytes = left.body.len();
-                    left.body(view, room).map_err(|error| Unmade::NoRoom { bytes, error })
+            let body = match located {
+                Located::Kept(found) => self.body_of(view, found, joins, room).await,
+                Located::Deleted(deleted) => {
+                    let bytes = deleted.body.len();
+                    deleted.body(view, room).map_err(|error| Unmade::NoRoom { bytes, error })
                 }
             };
             let (bytes, error) = match body {
@@ -160,14 +146,7 @@ impl App {
                 () = shared => None,
                 room = view.room_for_answer(bytes, until) => Some(room?),
             };
-            // Without its thread it would be shown as another contract's: without the values on
-            // which it started.
-            let again = self.find(view, Some(thread), run);
-            let again = again.filter(|again| again.thread.is_none() == is_stranger);
-            source = match again {
-                Some(again) => Source::Run(again),
-                None => Source::Left(self.left(view, Some(thread), run).ok_or(error)?),
-            };
+            located = self.find_again(view, thread, run, is_foreign).ok_or(error)?;
         }
     }
 
@@ -197,7 +176,7 @@ impl App {
         let body = found.tracked.body.get(view, shown.as_ref(), bytes, room, make).await;
         // The answer is the end: a read right after it must not find what is to be deleted.
         if let Some(thread) = &found.thread {
-            self.bury_if_over(thread, &found.tracked);
+            self.delete_if_quiescent(thread, &found.tracked);
         }
         body
     }

@@ -110,7 +110,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::app::stranger;
+    use crate::find::foreign;
     use crate::wire::exact::Keys;
 
     #[tokio::test]
@@ -123,7 +123,7 @@ mod tests {
         let keep = |owner: Option<&str>, weight: usize, body: usize| {
             let handle = engine.submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
             let run = handle.run().clone();
-            let mut tracked = stranger(&run, Uuid::nil(), Reducers::default());
+            let mut tracked = foreign(&run, Uuid::nil(), Reducers::default());
             tracked.weight = weight;
             let thread = Arc::new(Thread::new(Uuid::nil(), owner, &Keys::new(), true));
             let (id, body) = (run.id(), "x".repeat(body).into());
@@ -157,7 +157,7 @@ mod tests {
         let run = handle.run().clone();
         let kept = Ledger::new("kept", 1_000, 100);
         let ada: Arc<str> = "ada".into();
-        let mut tracked = stranger(&run, Uuid::nil(), Reducers::default());
+        let mut tracked = foreign(&run, Uuid::nil(), Reducers::default());
         tracked.charge = Some(kept.charge(Some(&ada), 1_000).unwrap());
         let thread = Arc::new(Thread::new(Uuid::nil(), Some(&ada), &Keys::new(), true));
         let (tracked, shown) = (Arc::new(tracked), Weak::new());

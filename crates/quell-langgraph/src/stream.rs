@@ -10,7 +10,8 @@ use quell_http::{Frame, Principal};
 use serde_json::json;
 
 use crate::answer;
-use crate::app::{App, Found};
+use crate::app::App;
+use crate::find::Found;
 use crate::late::Late;
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, keyed};
@@ -255,7 +256,7 @@ impl Render {
         }
         // The end of the stream is the end: a read right after it must not find what is deleted.
         if let Some(thread) = &self.thread {
-            self.app.bury_if_over(thread, &self.tracked);
+            self.app.delete_if_quiescent(thread, &self.tracked);
         }
     }
 

@@ -39,7 +39,7 @@ pub(crate) struct Thread {
     pub(crate) is_temporary: bool,
     created_at: SystemTime,
     /// Held while a run of the thread is made, so that runs enter in one order.
-    pub(crate) door: tokio::sync::Mutex<()>,
+    pub(crate) creating: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     /// What its metadata takes.
     _charge: Option<Charge>,
@@ -86,8 +86,8 @@ pub(crate) struct Tracked {
     pub(crate) is_unmasked: bool,
     /// The engine has it.
     pub(crate) has_begun: AtomicBool,
-    /// It is to be deleted when it is over.
-    pub(crate) is_doomed: AtomicBool,
+    /// Set by a rollback: the run is deleted at its end.
+    pub(crate) delete_at_end: AtomicBool,
     /// What its request takes, of its owner's share.
     pub(crate) charge: Option<Charge>,
     pub(crate) fold: Mutex<Fold>,
@@ -98,8 +98,11 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
-    pub(crate) fn is_doomed(&self) -> bool {
-        self.is_doomed.load(Ordering::SeqCst)
+    /// Tells whether it is deleted if it ends with this status: after a rollback, one that was
+    /// stopped is.
+    pub(crate) fn is_deleted_after(&self, status: RunStatus) -> bool {
+        matches!(status, RunStatus::Cancelled | RunStatus::TimedOut)
+            && self.delete_at_end.load(Ordering::SeqCst)
     }
 
     pub(crate) fn has_begun(&self) -> bool {
@@ -144,7 +147,7 @@ impl Thread {
             owner: owner.map(str::to_owned),
             is_temporary,
             created_at: now,
-            door: tokio::sync::Mutex::default(),
+            creating: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
             _charge: None,
             values_charge: Mutex::default(),
@@ -213,7 +216,12 @@ impl Thread {
     pub(crate) fn ended(&self, engine: &Engine) -> Vec<Arc<Tracked>> {
         let mut state = self.state.lock();
         state.settle(engine);
-        state.ended.iter().filter(|tracked| !tracked.is_doomed()).map(Arc::clone).collect()
+        state
+            .ended
+            .iter()
+            .filter(|tracked| !tracked.delete_at_end.load(Ordering::SeqCst))
+            .map(Arc::clone)
+            .collect()
     }
 
     /// Yields the values that the ended runs left.
@@ -349,8 +357,7 @@ impl State {
         self.ended.push_back(Arc::clone(tracked));
         let mut fold = tracked.fold.lock();
         fold.finish(row.output.as_ref(), &tracked.about);
-        let is_stopped = matches!(row.status, RunStatus::Cancelled | RunStatus::TimedOut);
-        if tracked.is_doomed() && is_stopped {
+        if tracked.is_deleted_after(row.status) {
             return;
         }
         let now = row.ended_at.unwrap_or_else(SystemTime::now);

@@ -9,21 +9,21 @@ use quell_http::{View, aside};
 use serde_json::Value;
 
 use crate::app::App;
+use crate::auth::Caller;
 use crate::routes::body::{Read, read_json};
-use crate::routes::path::{Parts, parts};
+use crate::routes::path::AssistantPath;
 use crate::routes::response::{json, set};
 use crate::wire::create::{object, typed};
 use crate::wire::exact::Keys;
-use crate::wire::query::assistant_id;
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::assistant_row;
 
 pub(super) async fn search(
     State(app): State<App>,
+    Caller(view): Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let view = app.caller(&headers)?;
     let Read { keys: asked, _upload, .. } = read_json(&view, &headers, body).await?;
     let metadata = object(&asked, "metadata")?;
     let count = |key| typed(&asked, key, "must be a whole number");
@@ -46,11 +46,10 @@ pub(super) async fn search(
 
 pub(super) async fn read(
     State(app): State<App>,
-    path: Parts<String>,
-    headers: HeaderMap,
+    Caller(view): Caller,
+    AssistantPath(id): AssistantPath,
 ) -> Result<Response, Refusal> {
-    let view = app.caller(&headers)?;
-    let id = assistant_id(&parts(path))?.to_string();
+    let id = id.to_string();
     let row = rows(&app, &view).into_iter().find(|row| row["assistant_id"] == *id);
     let row = row.ok_or_else(|| Refusal::missing(format!("Assistant with ID {id} not found")))?;
     Ok(json(&row))

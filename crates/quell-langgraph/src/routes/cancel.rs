@@ -4,35 +4,33 @@ use std::collections::HashSet;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use quell::{Disposition, RunFilter};
 use quell_http::{Cancelled, SESSION, View, Wait};
 use serde_json::json as value;
 use uuid::Uuid;
 
-use crate::app::{App, Found};
+use crate::app::App;
+use crate::auth::Writer;
+use crate::find::{Found, Located};
 use crate::routes::body::read_json;
-use crate::routes::path::{Parts, parts};
+use crate::routes::path::RunPath;
 use crate::routes::response::{json, set};
 use crate::wire::cancel::{Action, Selection, Until, answer, bulk_answer};
-use crate::wire::query::{Pairs, run_id, thread_id};
+use crate::wire::query::Pairs;
 use crate::wire::refusal::Refusal;
 use crate::wire::status::meaning;
 
 pub(super) async fn one(
     State(app): State<App>,
-    path: Parts<(String, String)>,
-    uri: Uri,
-    headers: HeaderMap,
+    Writer(view): Writer,
+    path: RunPath,
+    query: Pairs,
 ) -> Result<Response, Refusal> {
-    let view = app.writer(&headers)?;
-    let (thread, run) = parts(path);
-    let (thread, run) = (thread_id(&thread)?, run_id(&run)?);
-    let query = Pairs::of(&uri);
     let (action, until) = (Action::of(query.get("action")), Until::of(query.get("wait")));
     let cap = query.timeout()?;
-    let place = format!("/threads/{thread}/runs/{run}");
+    let path_of_run = path.text();
     let wait = match until {
         Until::Now => Wait::terminal().at_most(app.options().settle),
         Until::Terminal => Wait::terminal(),
@@ -42,18 +40,18 @@ pub(super) async fn one(
         Some(cap) => wait.at_most(cap),
         None => wait,
     };
-    let found = app.find(&view, Some(thread), run);
+    let found = app.find(&view, path.thread(), path.run).and_then(Located::kept);
     if found.as_ref().is_some_and(|found| !view.may_stop(&found.run)) {
         return Err(Refusal::forbidden());
     }
-    let request = action.request(&format!("{place}/cancel"));
+    let request = action.request(&format!("{path_of_run}/cancel"));
     let answers = app.stop(&view, found.as_slice(), action, request, wait).await;
     let answers = answers.into_iter().next();
     let cancelled = answers.unwrap_or_else(|| Cancelled::without_run(Disposition::Unknown));
-    Ok(render_one(cancelled, until, &place))
+    Ok(render_one(cancelled, until, &path_of_run))
 }
 
-fn render_one(mut cancelled: Cancelled, until: Until, place: &str) -> Response {
+fn render_one(mut cancelled: Cancelled, until: Until, path_of_run: &str) -> Response {
     let answer = answer(&cancelled.disposition, until, cancelled.is_reached);
     if until == Until::Now || answer.is_err() {
         // Held for a moment is not waited for (contract, choice 2).
@@ -67,21 +65,21 @@ fn render_one(mut cancelled: Cancelled, until: Until, place: &str) -> Response {
     let headers = response.headers_mut();
     cancelled.write_headers(headers);
     if until != Until::Now && (headers.contains_key("quell-quiescent")) {
-        set(headers, "location", &format!("{place}/join"));
-        set(headers, "content-location", place);
+        set(headers, "location", &format!("{path_of_run}/join"));
+        set(headers, "content-location", path_of_run);
     }
     response
 }
 
 pub(super) async fn many(
     State(app): State<App>,
-    uri: Uri,
+    Writer(view): Writer,
+    query: Pairs,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let view = app.writer(&headers)?;
     let selection = Selection::read(&read_json(&view, &headers, body).await?.keys)?;
-    let action = Action::of(Pairs::of(&uri).get("action"));
+    let action = Action::of(query.get("action"));
     let found = select(&app, &view, &selection);
     let wait = Wait::terminal().at_most(app.options().settle);
     let request = action.request("/runs/cancel");
@@ -103,7 +101,7 @@ fn select(app: &App, view: &View, selection: &Selection) -> Vec<Found> {
         Selection::Ids { thread, runs } => {
             let mut seen = HashSet::new();
             let runs = runs.iter().filter(|run| seen.insert(**run));
-            runs.filter_map(|run| app.find(view, Some(*thread), *run)).collect()
+            runs.filter_map(|run| app.find(view, Some(*thread), *run)?.kept()).collect()
         }
         Selection::Status { wanted, thread } => {
             let mut filter = RunFilter::new().roots().live();
@@ -112,7 +110,7 @@ fn select(app: &App, view: &View, selection: &Selection) -> Vec<Found> {
             }
             let runs = view.runs(&filter).into_iter();
             let runs = runs.filter(|run| wanted.has(run.row().status) && has_thread(run));
-            runs.filter_map(|run| app.find(view, None, run.id().as_uuid())).collect()
+            runs.filter_map(|run| app.find(view, None, run.id().as_uuid())?.kept()).collect()
         }
     };
     found.retain(|found| view.may_stop(&found.run));

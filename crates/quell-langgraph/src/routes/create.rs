@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, post};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, future, stream};
@@ -15,21 +16,58 @@ use quell_http::{
     Charge, Guard, Heartbeat, OnDisconnect, Overdrawn, ROOM_WITHIN, View, aside, sse_response,
     stream_body,
 };
+use uuid::Uuid;
 
-use crate::app::{App, Found, object_of, selected_of};
-use crate::create::Order;
-use crate::final_body::Source;
+use crate::app::App;
+use crate::auth::Writer;
+use crate::create::CreateRequest;
 use crate::finals::Final;
+use crate::find::{Found, Located, object_of, selected_of};
 use crate::routes::body::read_json;
-use crate::routes::path::{Parts, parts};
+use crate::routes::path::Scope;
 use crate::routes::response::{json, rendered, set};
 use crate::stream::{From, frames};
 use crate::wire::create::Create;
 use crate::wire::failure;
 use crate::wire::modes::Modes;
-use crate::wire::query::thread_id;
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::LARGE_KEYS;
+
+/// With what a request to make a run is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The run, as soon as there is one.
+    Run,
+    /// Its events.
+    Stream,
+    /// Its final body.
+    Wait,
+}
+
+/// Serves the requests to make a run in a scope.
+pub(super) fn create<S: Scope>(answer: Answer) -> MethodRouter<App> {
+    post(
+        async move |State(app): State<App>,
+                    Writer(view): Writer,
+                    scope: Result<S, Refusal>,
+                    uri: Uri,
+                    headers: HeaderMap,
+                    body: Body| {
+            // A client that follows the run needs a place: nothing is made without one. It is asked
+            // for before anything else of the request is looked at.
+            let place = match answer {
+                Answer::Run => None,
+                Answer::Stream | Answer::Wait => Some(view.stream_place()?),
+            };
+            let made = make(&app, view, scope?.thread(), &uri, &headers, body).await?;
+            match place {
+                None => Ok(made.start().await),
+                Some(place) if answer == Answer::Stream => Ok(made.stream(&app, place)),
+                Some(place) => made.wait(&app, place).await,
+            }
+        },
+    )
+}
 
 /// A run that was made, or found by its idempotency key.
 struct Made {
@@ -39,34 +77,20 @@ struct Made {
     is_stateless: bool,
 }
 
-/// As [`make`], with a place for the client that follows the run: nothing is made without one.
-async fn make_followed(
-    app: &App,
-    thread: Option<String>,
-    uri: &Uri,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<(Made, Charge), Refusal> {
-    let place = app.writer(headers)?.stream_place()?;
-    Ok((make(app, thread, uri, headers, body).await?, place))
-}
-
 async fn make(
     app: &App,
-    thread: Option<String>,
+    view: View,
+    thread: Option<Uuid>,
     uri: &Uri,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Made, Refusal> {
-    // Who asks, before what they ask for.
-    let view = app.writer(headers)?;
-    let thread = thread.map(|thread| thread_id(&thread)).transpose()?;
     let read = read_json(&view, headers, body).await?;
     let (bytes, keys, weight) = (read.bytes, read.keys, read.weight);
     let create = aside(bytes.len(), async move { Create::read(&keys) }).await??;
     let on_disconnect = create.on_disconnect;
-    let order = Order { thread, create, path: uri.path(), body: &bytes, weight, headers };
-    let found = app.create(&view, order).await?;
+    let request = CreateRequest { thread, create, path: uri.path(), body: &bytes, weight, headers };
+    let found = app.create(&view, request).await?;
     Ok(Made { view, found, on_disconnect, is_stateless: thread.is_none() })
 }
 
@@ -97,18 +121,18 @@ impl Made {
     async fn wait(self, app: &App, place: Charge) -> Result<Response, Refusal> {
         let path = self.full();
         let run = self.found.run.id().as_uuid();
-        // The same request may have come before, and the run been deleted at its end.
-        let mut response = if let Some(left) = app.left(&self.view, None, run) {
+        let located = app.find(&self.view, None, run);
+        let mut response = if let Some(deleted @ Located::Deleted(_)) = located {
+            // The same request came before, or the run has ended already.
             let (app, view) = (app.clone(), self.view);
             let text = async move {
                 let _place = place;
-                app.wait_for(&view, Source::Left(left), false, ROOM_WITHIN).await
+                app.wait_for(&view, deleted, false, ROOM_WITHIN).await
             };
-            told(text.boxed(), None)
+            later(text.boxed(), None)
         } else {
             let guard = app.service().guard(&self.found.run, self.on_disconnect);
-            let guard = guard.holding(place);
-            waited(app, &self.view, self.found, false, guard).await?
+            waited(app, &self.view, self.found, false, guard.holding(place)).await?
         };
         set(response.headers_mut(), "location", &format!("{path}/join"));
         set(response.headers_mut(), "content-location", &path);
@@ -125,8 +149,8 @@ impl Made {
 }
 
 /// The body that was kept of a run that was deleted at its end.
-pub(super) fn final_body(view: &View, left: &Final) -> Result<Response, Refusal> {
-    Ok(json_bytes(left.body(view, None)?))
+pub(super) fn final_body(view: &View, deleted: &Final) -> Result<Response, Refusal> {
+    Ok(json_bytes(deleted.body(view, None)?))
 }
 
 /// A body that is kept alive until the run has ended, and there is room for it. If there is none
@@ -142,17 +166,17 @@ pub(super) async fn waited(
     let (app, view) = (app.clone(), view.clone());
     let is_over = joins && found.run.status().is_terminal();
     let patience = if is_over { Duration::ZERO } else { ROOM_WITHIN };
-    let source = Source::Run(found);
-    let mut text = async move { app.wait_for(&view, source, joins, patience).await }.boxed();
+    let located = Located::Kept(found);
+    let mut text = async move { app.wait_for(&view, located, joins, patience).await }.boxed();
     if is_over {
         let text_now = text.await?;
         text = future::ready(Ok(text_now)).boxed();
     }
-    Ok(told(text, Some(guard)))
+    Ok(later(text, Some(guard)))
 }
 
 /// A body that is kept alive until it is there, or what there is if there is no room for it.
-fn told(text: BoxFuture<'static, Result<Bytes, Overdrawn>>, guard: Option<Guard>) -> Response {
+fn later(text: BoxFuture<'static, Result<Bytes, Overdrawn>>, guard: Option<Guard>) -> Response {
     let no_room = |error: Overdrawn| failure::overdrawn_text(&error).into();
     let text = text.map(move |text| text.unwrap_or_else(no_room));
     let beat = Heartbeat::steady(HEARTBEAT, "\n");
@@ -176,66 +200,3 @@ pub(super) fn heartbeat() -> Heartbeat {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-
-pub(super) async fn start(
-    State(app): State<App>,
-    path: Parts<String>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Refusal> {
-    Ok(make(&app, Some(parts(path)), &uri, &headers, body).await?.start().await)
-}
-
-pub(super) async fn stream(
-    State(app): State<App>,
-    path: Parts<String>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Refusal> {
-    let path = Some(parts(path));
-    let (made, place) = make_followed(&app, path, &uri, &headers, body).await?;
-    Ok(made.stream(&app, place))
-}
-
-pub(super) async fn wait(
-    State(app): State<App>,
-    path: Parts<String>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Refusal> {
-    let path = Some(parts(path));
-    let (made, place) = make_followed(&app, path, &uri, &headers, body).await?;
-    made.wait(&app, place).await
-}
-
-pub(super) async fn start_stateless(
-    State(app): State<App>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Refusal> {
-    Ok(make(&app, None, &uri, &headers, body).await?.start().await)
-}
-
-pub(super) async fn stream_stateless(
-    State(app): State<App>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Refusal> {
-    let (made, place) = make_followed(&app, None, &uri, &headers, body).await?;
-    Ok(made.stream(&app, place))
-}
-
-pub(super) async fn wait_stateless(
-    State(app): State<App>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Refusal> {
-    let (made, place) = make_followed(&app, None, &uri, &headers, body).await?;
-    made.wait(&app, place).await
-}

@@ -13,7 +13,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::options::Options;
-use crate::routes::{assistants, cancel, cors, create, join, runs, system, threads};
+use crate::routes::create::{Answer, create};
+use crate::routes::path::{Stateless, ThreadPath};
+use crate::routes::{assistants, cancel, cors, join, runs, system, threads};
 use crate::wire::refusal::Refusal;
 
 /// Makes the router of the contract. Every path that it does not serve answers the contract's 404.
@@ -47,17 +49,17 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/assistants/{assistant}", get(assistants::read))
         .route("/threads", post(threads::create))
         .route("/threads/{thread}", get(threads::read))
-        .route("/threads/{thread}/runs", get(runs::list).post(create::start))
-        .route("/threads/{thread}/runs/stream", post(create::stream))
-        .route("/threads/{thread}/runs/wait", post(create::wait))
+        .route("/threads/{thread}/runs", create::<ThreadPath>(Answer::Run).get(runs::list))
+        .route("/threads/{thread}/runs/stream", create::<ThreadPath>(Answer::Stream))
+        .route("/threads/{thread}/runs/wait", create::<ThreadPath>(Answer::Wait))
         .route("/threads/{thread}/runs/{run}", get(runs::read))
         .route("/threads/{thread}/runs/{run}/join", get(join::join))
-        .route("/threads/{thread}/runs/{run}/stream", get(join::stream))
+        .route("/threads/{thread}/runs/{run}/stream", get(join::stream::<ThreadPath>))
         .route("/threads/{thread}/runs/{run}/cancel", post(cancel::one))
-        .route("/runs", post(create::start_stateless))
-        .route("/runs/stream", post(create::stream_stateless))
-        .route("/runs/wait", post(create::wait_stateless))
-        .route("/runs/{run}/stream", get(join::stream_stateless))
+        .route("/runs", create::<Stateless>(Answer::Run))
+        .route("/runs/stream", create::<Stateless>(Answer::Stream))
+        .route("/runs/wait", create::<Stateless>(Answer::Wait))
+        .route("/runs/{run}/stream", get(join::stream::<Stateless>))
         .route("/runs/cancel", post(cancel::many))
         .method_not_allowed_fallback(no_such_method);
     let routes = guard_open(caught(routes), &service, BodyKinds::Json);

@@ -3,44 +3,39 @@
 use std::cmp::Reverse;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
-use crate::app::{App, object_of, selected_of};
-use crate::routes::path::{Parts, parts};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::find::{Located, object_of, selected_of};
+use crate::routes::path::{RunPath, ThreadPath};
 use crate::routes::response::rendered;
-use crate::wire::query::{Pairs, run_id, thread_id};
+use crate::wire::query::Pairs;
 use crate::wire::refusal::Refusal;
 use crate::wire::status::run_status;
 
 pub(super) async fn read(
     State(app): State<App>,
-    path: Parts<(String, String)>,
-    headers: HeaderMap,
+    Caller(view): Caller,
+    path: RunPath,
 ) -> Result<Response, Refusal> {
-    let view = app.caller(&headers)?;
-    let (thread, run) = parts(path);
-    let (thread, run) = (thread_id(&thread)?, run_id(&run)?);
-    let found = app.find(&view, Some(thread), run).ok_or_else(Refusal::not_found)?;
+    let found = app.find(&view, path.thread(), path.run).and_then(Located::kept);
+    let found = found.ok_or_else(Refusal::not_found)?;
     let (by, weight) = (view.clone(), found.tracked.weight);
     rendered(&by, weight, move || object_of(&view, &found)).await
 }
 
 pub(super) async fn list(
     State(app): State<App>,
-    path: Parts<String>,
-    uri: Uri,
-    headers: HeaderMap,
+    Caller(view): Caller,
+    ThreadPath(id): ThreadPath,
+    query: Pairs,
 ) -> Result<Response, Refusal> {
-    let view = app.caller(&headers)?;
-    let id = thread_id(&parts(path))?;
-    let query = Pairs::of(&uri);
     let (limit, offset) = (query.count("limit", 10)?, query.count("offset", 0)?);
-    let thread = app.thread(&view, id);
-    let thread =
-        thread.ok_or_else(|| Refusal::missing(format!("Thread with ID {id} not found")))?;
+    let thread = app.thread(&view, id).ok_or_else(|| Refusal::no_thread(id))?;
     let runs = thread.runs().into_iter();
-    let found = runs.filter_map(|tracked| app.find(&view, Some(id), tracked.id.as_uuid()));
+    let find = |run| app.find(&view, Some(id), run).and_then(Located::kept);
+    let found = runs.filter_map(|tracked| find(tracked.id.as_uuid()));
     // Which ones are shown is known by what is small of them.
     let status = query.get("status");
     let found = found.filter(|found| status.is_none_or(|it| it == run_status(found.run.status())));

@@ -7,8 +7,9 @@ use axum::response::Response;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::auth::{Caller, Writer};
 use crate::routes::body::read_json;
-use crate::routes::path::{Parts, parts};
+use crate::routes::path::ThreadPath;
 use crate::routes::response::{json, rendered};
 use crate::table::Full;
 use crate::threads::Thread;
@@ -18,10 +19,10 @@ use crate::wire::refusal::Refusal;
 
 pub(super) async fn create(
     State(app): State<App>,
+    Writer(view): Writer,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let view = app.writer(&headers)?;
     let read = read_json(&view, &headers, body).await?;
     let charge = app.charge(view.principal().owner(), read.weight)?;
     let id = match given(&read.keys, "thread_id") {
@@ -50,13 +51,9 @@ pub(super) async fn create(
 
 pub(super) async fn read(
     State(app): State<App>,
-    path: Parts<String>,
-    headers: HeaderMap,
+    Caller(view): Caller,
+    ThreadPath(id): ThreadPath,
 ) -> Result<Response, Refusal> {
-    let view = app.caller(&headers)?;
-    let id = thread_id(&parts(path))?;
-    let thread = app.thread(&view, id);
-    let thread =
-        thread.ok_or_else(|| Refusal::missing(format!("Thread with ID {id} not found")))?;
+    let thread = app.thread(&view, id).ok_or_else(|| Refusal::no_thread(id))?;
     rendered(&view, thread.weight(), move || thread.row(app.engine())).await
 }

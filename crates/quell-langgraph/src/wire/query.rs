@@ -1,9 +1,11 @@
 //! Query strings.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::Query;
+use axum::extract::{FromRequestParts, Query};
 use axum::http::Uri;
+use axum::http::request::Parts;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -13,6 +15,14 @@ use crate::wire::refusal::Refusal;
 /// The pairs of a query, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pairs(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Pairs {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.uri))
+    }
+}
 
 impl Pairs {
     /// Reads the query of an address. What cannot be read is not there, and what is empty either:

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use quell_http::{AccessError, BodyError, Overdrawn, StartError};
 use serde_json::json;
+use uuid::Uuid;
 
 /// An answer that is no success.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,11 @@ impl Refusal {
     /// 404 of a row without a text of its own, and of a path that is not served.
     pub(crate) fn not_found() -> Self {
         Self::missing("Not Found")
+    }
+
+    /// 404 of a thread.
+    pub(crate) fn no_thread(id: Uuid) -> Self {
+        Self::missing(format!("Thread with ID {id} not found"))
     }
 
     /// 405: the path is served, and not with this method.

@@ -1,0 +1,232 @@
+//! How threads, runs and graphs are found. Every route asks here, so that all of them check owner,
+//! thread and deletion in the same way.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use quell::{Payload, RunId, RunRef};
+use quell_flow::{COMPONENT, Component, Reducers};
+use quell_http::{SESSION, View, same_id};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::final_body::FinalBody;
+use crate::finals::Final;
+use crate::threads::{Thread, Tracked};
+use crate::wire::exact::{Keys, null};
+use crate::wire::modes::Modes;
+use crate::wire::refusal::Refusal;
+use crate::wire::rows::{About, run_metadata, run_object, system_assistant};
+
+/// A run that the engine has and that a caller may see.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) run: RunRef,
+    pub(crate) tracked: Arc<Tracked>,
+    /// None for a run that another contract started.
+    pub(crate) thread: Option<Arc<Thread>>,
+}
+
+/// A run that a caller may see.
+#[derive(Debug)]
+pub(crate) enum Located {
+    /// The engine has it.
+    Kept(Found),
+    /// It was deleted at its end. This is left of it for a minute.
+    Deleted(Arc<Final>),
+}
+
+impl App {
+    /// Finds a thread that the caller may see.
+    pub(crate) fn thread(&self, view: &View, id: Uuid) -> Option<Arc<Thread>> {
+        let thread = self.threads().get(id).filter(|thread| owns(view, thread))?;
+        for tracked in thread.runs() {
+            self.delete_if_quiescent(&thread, &tracked);
+        }
+        // The thread of a stateless run is deleted together with the run.
+        self.threads().get(id)
+    }
+
+    /// Finds a run that the caller may see; of a thread, if one is named.
+    ///
+    /// A run that is to be deleted at its end and is over is deleted first: no caller sees it as
+    /// one that is kept.
+    pub(crate) fn find(&self, view: &View, thread: Option<Uuid>, run: Uuid) -> Option<Located> {
+        let kept = self.find_kept(view, thread, run).map(Located::Kept);
+        kept.or_else(|| self.find_deleted(view, thread, run))
+    }
+
+    /// As [`App::find`], for a reader that found the run before and has not held it since.
+    ///
+    /// A run that its thread has lost meanwhile is not found: it would be shown as a run of another
+    /// contract, without the values on which it started.
+    pub(crate) fn find_again(
+        &self,
+        view: &View,
+        thread: Uuid,
+        run: Uuid,
+        is_foreign: bool,
+    ) -> Option<Located> {
+        let kept = self.find_kept(view, Some(thread), run);
+        let kept = kept.filter(|found| found.thread.is_none() == is_foreign).map(Located::Kept);
+        kept.or_else(|| self.find_deleted(view, Some(thread), run))
+    }
+
+    fn find_kept(&self, view: &View, thread: Option<Uuid>, run: Uuid) -> Option<Found> {
+        let run = view.run_by_id(RunId::from_uuid(run)).filter(|run| run.parent().is_none())?;
+        let session = run.label(SESSION)?;
+        if thread.is_some_and(|thread| !same_id(session, &thread.to_string())) {
+            return None;
+        }
+        let session = Uuid::try_parse(session).ok()?;
+        let thread = self.threads().get(session);
+        let tracked = thread.as_ref().and_then(|thread| thread.find(run.id()));
+        let Some((thread, tracked)) = thread.zip(tracked) else {
+            let graph = view.component_of(&run);
+            let reducers = graph.map(|graph| graph.reducers().clone()).unwrap_or_default();
+            let tracked = Arc::new(foreign(&run, session, reducers));
+            return Some(Found { run, tracked, thread: None });
+        };
+        if self.delete_if_quiescent(&thread, &tracked) {
+            return None;
+        }
+        Some(Found { run, tracked, thread: Some(thread) })
+    }
+
+    fn find_deleted(&self, view: &View, thread: Option<Uuid>, run: Uuid) -> Option<Located> {
+        let deleted = self.finals().get(view.principal(), RunId::from_uuid(run))?;
+        let is_of_thread = thread.is_none_or(|thread| thread == deleted.thread.id);
+        is_of_thread.then_some(Located::Deleted(deleted))
+    }
+}
+
+impl Located {
+    /// Yields the run if the engine has it.
+    pub(crate) fn kept(self) -> Option<Found> {
+        match self {
+            Self::Kept(found) => Some(found),
+            Self::Deleted(_) => None,
+        }
+    }
+
+    /// Yields the run, also one that was deleted: as it was at its end.
+    pub(crate) fn into_found(self) -> Found {
+        match self {
+            Self::Kept(found) => found,
+            Self::Deleted(deleted) => Found {
+                run: deleted.run.clone(),
+                tracked: Arc::clone(&deleted.tracked),
+                thread: Some(Arc::clone(&deleted.thread)),
+            },
+        }
+    }
+
+    pub(crate) fn tracked(&self) -> &Arc<Tracked> {
+        match self {
+            Self::Kept(found) => &found.tracked,
+            Self::Deleted(deleted) => &deleted.tracked,
+        }
+    }
+}
+
+impl Found {
+    /// When the run was made; of one that was to start later, when that was.
+    pub(crate) fn created_at(&self) -> SystemTime {
+        self.tracked.about.due.unwrap_or_else(|| self.run.row().queued_at)
+    }
+}
+
+/// Writes the run object.
+pub(crate) fn object_of(view: &View, found: &Found) -> Payload {
+    selected_of(view, found, |_| true)
+}
+
+/// Writes the keys of the run object that are shown.
+pub(crate) fn selected_of(view: &View, found: &Found, is_shown: impl Fn(&str) -> bool) -> Payload {
+    let report = found.run.report();
+    run_object(&found.tracked.about, report.own_row(), &view.state_of(&report), is_shown)
+}
+
+/// Finds the graph of an assistant by its UUID or by the graph's own id.
+pub(crate) fn graph_of(view: &View, text: &str) -> Result<Arc<Component>, Refusal> {
+    if let Some(graph) = view.find_component(text) {
+        return Ok(Arc::clone(graph));
+    }
+    if let Ok(id) = Uuid::try_parse(text) {
+        let graph = view.components().find(|graph| system_assistant(graph.id()) == id);
+        return graph
+            .map(Arc::clone)
+            .ok_or_else(|| Refusal::missing("Thread or assistant not found."));
+    }
+    let names: Vec<_> = view.components().map(|graph| graph.id()).collect();
+    Err(Refusal::invalid(format!(
+        "Invalid assistant: '{text}'. Must be either:\n- A valid assistant UUID, or\n- One of \
+         the registered graphs: {}",
+        names.join(", ")
+    )))
+}
+
+fn owns(view: &View, thread: &Thread) -> bool {
+    view.principal().sees_all() || view.principal().subject() == thread.owner.as_deref()
+}
+
+/// Makes what is known of a run that another contract started.
+pub(crate) fn foreign(run: &RunRef, thread: Uuid, reducers: Reducers) -> Tracked {
+    let graph = run.label(COMPONENT).unwrap_or_default();
+    let assistant = system_assistant(graph);
+    let weight = run.input().map_or(0, Payload::bytes_max);
+    let input = run.input().cloned().unwrap_or_else(null);
+    let about = About {
+        thread,
+        assistant,
+        graph: graph.to_owned(),
+        metadata: run_metadata(Keys::new(), graph, assistant),
+        input,
+        kwargs: Payload::from(json!({ "temporary": false })),
+        strategy: "enqueue",
+        reducers,
+        due: None,
+    };
+    Tracked {
+        id: run.id(),
+        since: run.row().queued_at,
+        about,
+        weight,
+        modes: Modes::ALL,
+        has_subgraphs: false,
+        is_resumable: false,
+        limit_ms: None,
+        is_unmasked: false,
+        has_begun: true.into(),
+        delete_at_end: false.into(),
+        charge: None,
+        fold: Mutex::default(),
+        body: FinalBody::default(),
+        left_bytes: AtomicUsize::new(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quell::{Engine, RunSpec};
+    use quell_flow::{Catalog, Contract};
+    use quell_http::{Principal, Service};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn to_find_a_run_of_another_contract_nobody_looks_through_what_it_was_given() {
+        let service = Service::new(Engine::new(), Catalog::new());
+        let given = Payload::from_json_text("[7,1e400]").unwrap();
+        let spec = RunSpec::agent("a").input(given.clone());
+        let run = service.engine().submit(spec, async |_ctx| Ok(())).unwrap().run().clone();
+        let tracked = Arc::new(foreign(&run, Uuid::nil(), Reducers::default()));
+        assert_eq!(tracked.about.input.as_str().as_ptr(), given.as_str().as_ptr());
+        let view = service.view(Contract::LangGraph, Principal::anonymous());
+        let shown = object_of(&view, &Found { run, tracked, thread: None });
+        assert!(shown.as_str().contains(r#""input":[7,null]"#), "{shown}");
+    }
+}
