@@ -146,8 +146,8 @@ impl<E: Clone> Ring<E> {
         held.map_or(Read::Nothing, Read::Entry)
     }
 
-    /// Reads an entry as [`Ring::read`] does, and some of those after it, the newest first: few, and
-    /// few bytes of them, for they stay with the reader also when they have left the ring.
+    /// Reads an entry as [`Ring::read`] does, and some of those after it, the newest first: few,
+    /// and few bytes of them, for they stay with the reader also when they have left the ring.
     pub(crate) fn read_some(&self, seq: u64, to: &mut Vec<E>) -> Read<()> {
         let first = self.first();
         if seq < first {

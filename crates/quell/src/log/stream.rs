@@ -158,8 +158,8 @@ impl EventStream {
         }
     }
 
-    /// Takes an entry with which a run ends or leaves its tree: the stream may end with it, or go on
-    /// in another log. Yields the event if it concerns the subtree.
+    /// Takes an entry with which a run ends or leaves its tree: the stream may end with it, or go
+    /// on in another log. Yields the event if it concerns the subtree.
     #[cold]
     fn take_end(&mut self, at: u64, entry: Entry, concerns: bool) -> Option<RunEvent> {
         let Source::Tree(tree) = &mut self.source else { return None };
