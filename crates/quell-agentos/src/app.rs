@@ -22,7 +22,12 @@ pub(crate) struct App {
 impl App {
     /// Writes the answer of a handler.
     pub(crate) fn answer(&self, result: Result<Response, Refusal>) -> Response {
-        result.unwrap_or_else(|refusal| refusal.answer(self.options.error_codes))
+        result.unwrap_or_else(|refusal| self.refuse(refusal))
+    }
+
+    /// Writes a refusal.
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Response {
+        refusal.answer(self.options.error_codes)
     }
 }
 

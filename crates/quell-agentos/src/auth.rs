@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
 use quell::RunKind;
 use quell_flow::{Component, Contract};
 use quell_http::{Access, AccessMode, Key, Service, View};
 
 use crate::app::App;
 use crate::options::Options;
-use crate::wire::refusal::Refusal;
-use crate::wire::words::{access_error, words};
+use crate::wire::kinds::names_of;
+use crate::wire::refusal::{Refusal, access_error};
 
 /// What a caller does with a component or its runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,35 +31,45 @@ impl Action {
     }
 }
 
-impl App {
-    /// Finds out who asks: 401.
-    pub(crate) fn view(&self, headers: &HeaderMap) -> Result<View, Refusal> {
-        let access = self.service.access_of();
-        let principal = access.check_authorization(headers).map_err(|error| {
-            let by_token = access.mode() == AccessMode::Tokens;
-            Refusal::new(StatusCode::UNAUTHORIZED, access_error(error, by_token))
-        })?;
-        Ok(self.service.view(Contract::AgentOs, principal))
-    }
+/// What the caller may see. Rejects with 401.
+pub(crate) struct Caller(pub(crate) View);
 
-    /// Finds out who asks, whether they may, and whether there is such a component: 401, 403, 404.
-    pub(crate) fn component(
-        &self,
-        headers: &HeaderMap,
-        kind: RunKind,
-        id: &str,
-        action: Action,
-    ) -> Result<(View, Arc<Component>), Refusal> {
-        let (view, words) = (self.view(headers)?, words(kind));
-        if !view.principal().has_scope(words.plural, Some(id), action.as_str()) {
-            return Err(forbidden(words.plural, action.as_str()));
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
+        let access = app.service.access_of();
+        match access.check_authorization(&parts.headers) {
+            Ok(principal) => Ok(Self(app.service.view(Contract::AgentOs, principal))),
+            Err(error) => {
+                let by_token = access.mode() == AccessMode::Tokens;
+                let text = access_error(error, by_token);
+                Err(app.refuse(Refusal::new(StatusCode::UNAUTHORIZED, text)))
+            }
         }
-        let component = view.component(kind, id).map(Arc::clone);
-        Ok((view, component.ok_or_else(|| Refusal::not_found(words.no_component))?))
     }
 }
 
-/// Puts the option's static key in the place of the service's keys and tokens; without one, open
+/// Finds a component with which the caller may do something.
+///
+/// # Errors
+///
+/// Fails with 403, and then with 404.
+pub(crate) fn component(
+    view: &View,
+    kind: RunKind,
+    id: &str,
+    action: Action,
+) -> Result<Arc<Component>, Refusal> {
+    let names = names_of(kind);
+    if !view.principal().has_scope(names.plural, Some(id), action.as_str()) {
+        return Err(forbidden(names.plural, action.as_str()));
+    }
+    let component = view.component(kind, id).map(Arc::clone);
+    component.ok_or_else(|| Refusal::not_found(names.no_component))
+}
+
+/// Replaces the service's keys and tokens by the option's static key; without one, open
 /// access trusts the origins of the options.
 pub(crate) fn guarded(service: Service, options: &Options) -> Service {
     match options.security_key.as_deref() {

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use quell::{CauseKind, Payload, RunId, RunRef, RunReport, RunRow, limits};
-use quell_http::{Notes, SESSION, State, ToolNote, View, shown_id};
+use quell_http::{Notes, SESSION, State, ToolNote, View, external_id};
 use serde_json::Value;
 
 use crate::wire::exact::Object;
-use crate::wire::place::Place;
-use crate::wire::run::{Told, Tree};
+use crate::wire::position::Position;
+use crate::wire::run::{RunSnapshot, Tree};
 use crate::wire::tool::{Outcome, tool};
 
 /// The label of who the caller said they were.
@@ -21,100 +21,100 @@ pub(crate) const TIMEOUT: &str = "agentos.timeout_ms";
 /// Yields the session of a run. One that was started without has its root's id for it.
 pub(crate) fn session_of(run: &RunRef) -> String {
     let root = run.root();
-    root.label(SESSION).map_or_else(|| shown_id(&root).into_owned(), str::to_owned)
+    root.label(SESSION).map_or_else(|| external_id(&root).into_owned(), str::to_owned)
 }
 
-/// Finds the place of a run in its tree; none if its component is not in the catalog any more.
-pub(crate) fn place_of(view: &View, run: &RunRef) -> Option<Place> {
+/// Finds the position of a run in its tree; none if its component is not in the catalog any more.
+pub(crate) fn position_of(view: &View, run: &RunRef) -> Option<Position> {
     let mut line = vec![run.clone()];
     while let Some(parent) = line.last().and_then(RunRef::parent) {
         line.push(parent);
     }
     let root = line.pop()?;
-    let mut place = Place::root(view.component_of(&root)?, shown_id(&root));
+    let mut position = Position::root(view.component_of(&root)?, external_id(&root));
     let mut above = root;
     for run in line.into_iter().rev() {
         let ordinal = above.children().iter().position(|kid| kid.id() == run.id());
         let (kind, id) = (run.kind(), run.id().to_string());
-        place = place.child(kind, run.name(), id, ordinal.unwrap_or_default());
+        position = position.child(kind, run.name(), id, ordinal.unwrap_or_default());
         above = run;
     }
-    Some(place)
+    Some(position)
 }
 
 /// Reads a run and what is below it.
-pub(crate) fn read_at(view: &View, run: &RunRef, report: &RunReport, place: &Place) -> Tree {
-    let mut places: HashMap<RunId, usize> = HashMap::with_capacity(report.rows.len());
-    let mut runs: Vec<Told> = Vec::with_capacity(report.rows.len());
+pub(crate) fn read_at(view: &View, run: &RunRef, report: &RunReport, position: &Position) -> Tree {
+    let mut indices: HashMap<RunId, usize> = HashMap::with_capacity(report.rows.len());
+    let mut runs: Vec<RunSnapshot> = Vec::with_capacity(report.rows.len());
     for row in &report.rows {
-        let above = row.parent.and_then(|parent| places.get(&parent)).copied();
+        let above = row.parent.and_then(|parent| indices.get(&parent)).copied();
         let own = match above {
-            None if runs.is_empty() => place.clone(),
+            None if runs.is_empty() => position.clone(),
             // The row of its parent did not fit.
             None => continue,
             Some(above) => {
                 let (parent, id) = (&runs[above], row.run.to_string());
-                parent.place.child(row.kind, &row.name, id, parent.kids.len())
+                parent.position.child(row.kind, &row.name, id, parent.kids.len())
             }
         };
         let at = runs.len();
-        places.insert(row.run, at);
+        indices.insert(row.run, at);
         if let Some(above) = above {
             runs[above].kids.push(at);
         }
         let known = view.service().engine().get(row.run);
         let notes = known.as_ref().map(|run| view.notes(run));
-        let mut told = tell(view, row, own, known.as_ref(), notes);
+        let mut snapshot = snapshot_of(view, row, own, known.as_ref(), notes);
         if at == 0 {
-            told.state = view.state_of(report);
+            snapshot.state = view.state_of(report);
         }
-        runs.push(told);
+        runs.push(snapshot);
     }
     tree(run, runs)
 }
 
 /// Writes the little of a run that there is always room for.
-pub(crate) fn without_values(view: &View, run: &RunRef, place: Place) -> Object {
-    small(view, run, place).without_values()
+pub(crate) fn without_values(view: &View, run: &RunRef, position: Position) -> Object {
+    small(view, run, position).without_values()
 }
 
 /// Reads a run without what it was given and has said, and without what is below it.
-pub(crate) fn small(view: &View, run: &RunRef, place: Place) -> Tree {
+pub(crate) fn small(view: &View, run: &RunRef, position: Position) -> Tree {
     let mut row = run.row();
     (row.output, row.partial) = (None, None);
     row.error = row.error.map(|error| limits::cut(&error, WORDS_MAX).into());
     let known = view.service().engine().get(row.run);
-    let mut told = tell(view, &row, place, known.as_ref(), None);
-    told.state.truncated = true;
-    told.input = Payload::from(Value::Null);
-    tree(run, vec![told])
+    let mut snapshot = snapshot_of(view, &row, position, known.as_ref(), None);
+    snapshot.state.truncated = true;
+    snapshot.input = Payload::from(Value::Null);
+    tree(run, vec![snapshot])
 }
 
 /// What is told of an error where there is room for little, in bytes.
 const WORDS_MAX: usize = 1 << 10;
 
-fn tree(run: &RunRef, runs: Vec<Told>) -> Tree {
+fn tree(run: &RunRef, runs: Vec<RunSnapshot>) -> Tree {
     let root = run.root();
     Tree { session: session_of(&root), user: root.label(USER).map(str::to_owned), runs }
 }
 
 /// Tells a run of its row, and what the engine and the notes still know of it.
-fn tell(
+fn snapshot_of(
     view: &View,
     row: &RunRow,
-    place: Place,
+    position: Position,
     run: Option<&RunRef>,
     notes: Option<Notes>,
-) -> Told {
+) -> RunSnapshot {
     let input = run.and_then(RunRef::input).cloned();
     let timeout = run.and_then(|run| run.label(TIMEOUT)?.parse().ok());
     let output = row.output.as_ref().or(row.partial.as_ref());
     let model = notes.as_ref().and_then(|notes| notes.model.as_ref());
-    let show = |id| view.service().shown(id);
+    let show = |id| view.service().external_id(id);
     let mut state = State::of_row(row, show);
     state.truncated = notes.as_ref().is_some_and(|notes| notes.is_cut);
-    Told {
-        place,
+    RunSnapshot {
+        position,
         kids: Vec::new(),
         state,
         status: row.status,

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunRef};
-use quell_http::{Frame, RunEvents, View, aside, shown_id};
+use quell_http::{Frame, RunEvents, View, aside, external_id};
 
 use crate::snapshot;
 use crate::wire::event::{Line, Renderer, Style};
-use crate::wire::place::Place;
+use crate::wire::position::Position;
 
 /// Streams the tree of a root from its first event that is still held.
 pub(crate) fn frames(
@@ -16,11 +16,11 @@ pub(crate) fn frames(
     run: &RunRef,
     style: Style,
 ) -> Option<impl Stream<Item = Frame> + Send + use<>> {
-    let place = Place::root(view.component_of(run)?, shown_id(run));
+    let position = Position::root(view.component_of(run)?, external_id(run));
     let session = snapshot::session_of(run);
     let source = Source {
         events: view.service().events(run, 0),
-        renderer: Some(Renderer::new(run.id(), place, session, style)),
+        renderer: Some(Renderer::new(run.id(), position, session, style)),
         view: view.clone(),
         ready: VecDeque::new(),
     };
@@ -59,14 +59,15 @@ impl Source {
             !matches!(event.kind, EventKind::Queued { .. } | EventKind::Lagged { .. });
         let run = self.view.service().engine().get(event.run);
         if needs_place
-            && renderer.place(event.run).is_none()
-            && let Some(place) = run.as_ref().and_then(|run| snapshot::place_of(&self.view, run))
+            && renderer.position(event.run).is_none()
+            && let Some(position) =
+                run.as_ref().and_then(|run| snapshot::position_of(&self.view, run))
         {
-            renderer.adopt(event.run, place);
+            renderer.adopt(event.run, position);
         }
         let is_end = matches!(event.kind, EventKind::Ended(_));
-        let place = renderer.place(event.run).filter(|_| is_end).cloned();
-        let Some((place, run)) = place.zip(run) else {
+        let position = renderer.position(event.run).filter(|_| is_end).cloned();
+        let Some((position, run)) = position.zip(run) else {
             self.ready.extend(frames_of(&renderer.on(&event, None)));
             self.renderer = Some(renderer);
             return Some(());
@@ -83,9 +84,9 @@ impl Source {
         // The work has the room: it goes on if the client leaves.
         let work = async move {
             let tree = if room.is_ok() {
-                snapshot::read_at(&view, &run, &report, &place)
+                snapshot::read_at(&view, &run, &report, &position)
             } else {
-                snapshot::small(&view, &run, place)
+                snapshot::small(&view, &run, position)
             };
             let lines = renderer.on(&event, Some(&tree));
             let frames: Vec<_> = match room {
@@ -162,8 +163,8 @@ mod tests {
     fn open_tool_calls_are_bounded_and_an_end_of_a_call_without_a_start_is_not_told() {
         let agent = Arc::new(Component::agent("a", async |_ctx, input: Payload| Ok(input)));
         let (root, input) = (RunId::from_text("r"), Payload::from("in"));
-        let place = Place::root(&agent, "r");
-        let mut renderer = Renderer::new(root, place, "s".into(), Style::default());
+        let position = Position::root(&agent, "r");
+        let mut renderer = Renderer::new(root, position, "s".into(), Style::default());
         let mut tell = |kind| {
             let event = RunEvent::new(1, root, root, SystemTime::UNIX_EPOCH, kind);
             let lines = renderer.on(&event, None);

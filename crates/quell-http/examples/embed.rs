@@ -75,7 +75,7 @@ async fn start(
         start = start.id(id);
     }
     let run = view.start(start).await?.run;
-    Ok((StatusCode::CREATED, Json(json!({ "answer": quell_http::shown_id(&run) }))))
+    Ok((StatusCode::CREATED, Json(json!({ "answer": quell_http::external_id(&run) }))))
 }
 
 /// Streams the words as server-sent events, from the first one on. The run is cancelled when the

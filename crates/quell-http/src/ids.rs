@@ -63,7 +63,7 @@ pub fn parse_id(text: &str) -> Result<RunId, BadId> {
 }
 
 /// Yields the id of a run as its caller knows it.
-pub fn shown_id(run: &RunRef) -> Cow<'_, str> {
+pub fn external_id(run: &RunRef) -> Cow<'_, str> {
     match run.label(EXTERNAL_ID) {
         Some(text) => Cow::Borrowed(text),
         None => Cow::Owned(run.id().to_string()),

@@ -37,7 +37,7 @@ pub use body::{BODY_BYTES_MAX, BodyError, Upload, aside};
 pub use events::{RunEvents, next_event};
 pub use frame::Frame;
 pub use guard::{Guard, OnDisconnect};
-pub use ids::{BadId, EXTERNAL_ID, ID_BYTES_MAX, SESSION, parse_id, same_id, shown_id};
+pub use ids::{BadId, EXTERNAL_ID, ID_BYTES_MAX, SESSION, external_id, parse_id, same_id};
 pub use json::{JSON_LEVELS_MAX, JsonError, check_json};
 pub use ledger::{Charge, Ledger, Overdrawn};
 pub use limits::ServiceLimits;

@@ -29,7 +29,7 @@ impl View {
     /// # Cancel safety
     ///
     /// Dropped, it leaves work that has begun on its thread to its end.
-    pub async fn told<T, F>(&self, about: usize, make: F) -> Result<Response, BodyError>
+    pub async fn json_response<T, F>(&self, about: usize, make: F) -> Result<Response, BodyError>
     where
         T: Serialize,
         F: FnOnce() -> T + Send + 'static,
@@ -37,18 +37,19 @@ impl View {
         written(self.room_now(about)?, about, make).await
     }
 
-    /// As [`View::told`], for who has waited for the run and found no room: it waits for what
-    /// others give back, for [`ROOM_WITHIN`]. Meanwhile it holds nothing of the run, which is read
-    /// when there is room; none if the engine has forgotten it by then.
+    /// As [`View::json_response`], for a caller who has waited for the run and found no room: it
+    /// waits for what others give back, for [`ROOM_WITHIN`]. Meanwhile it holds nothing of the run,
+    /// which is read when there is room; none if the engine has forgotten it by then.
     ///
     /// # Errors
     ///
-    /// Fails as [`View::told`], and at once if the answer alone is more than may be under way.
+    /// Fails as [`View::json_response`], and at once if the answer alone is more than may be under
+    /// way.
     ///
     /// # Cancel safety
     ///
-    /// As [`View::told`].
-    pub async fn told_soon<T, F>(
+    /// As [`View::json_response`].
+    pub async fn json_response_soon<T, F>(
         &self,
         run: RunRef,
         about: usize,

@@ -158,8 +158,10 @@ impl Service {
     }
 
     /// Yields the id of a run as its caller knows it.
-    pub fn shown(&self, id: RunId) -> String {
-        self.engine.get(id).map_or_else(|| id.to_string(), |run| crate::shown_id(&run).into_owned())
+    pub fn external_id(&self, id: RunId) -> String {
+        self.engine
+            .get(id)
+            .map_or_else(|| id.to_string(), |run| crate::external_id(&run).into_owned())
     }
 
     pub(crate) fn access_shared(&self) -> Arc<Access> {

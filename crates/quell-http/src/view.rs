@@ -303,13 +303,13 @@ impl View {
         let run = self.service.engine().get(report.own_row().run);
         let is_cut = |run: &RunRef| self.service.shared().records.is_cut(run);
         let truncated = run.as_ref().is_some_and(is_cut);
-        State { truncated, ..State::of(report, |id| self.service.shown(id)) }
+        State { truncated, ..State::of(report, |id| self.service.external_id(id)) }
     }
 
     /// As [`View::state`], off the run's own row, whatever the size of its tree: of what was
     /// abandoned, only what is the run's own, and nothing of what is missing of its words.
     pub fn state_of_row(&self, row: &RunRow) -> State {
-        State::of_row(row, |id| self.service.shown(id))
+        State::of_row(row, |id| self.service.external_id(id))
     }
 }
 

@@ -258,7 +258,7 @@ async fn an_answer_that_is_made_for_a_client_who_has_left_counts_until_it_is_mad
         waits.recv().unwrap();
         "x".repeat(900_000)
     };
-    let mut answer = Box::pin(view.told(1_000_000, make));
+    let mut answer = Box::pin(view.json_response(1_000_000, make));
     assert!(futures::poll!(&mut answer).is_pending());
     begun.recv().unwrap();
     drop(answer);

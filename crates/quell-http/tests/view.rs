@@ -4,7 +4,7 @@ use quell::{CancelRequest, Disposition, EngineConfig, Payload, RunFilter, RunKin
 use quell_flow::Contract;
 use quell_http::{
     OnDisconnect, Principal, SESSION, Service, Start, StartError, View, Wait, disposition_name,
-    parse_id, same_id, shown_id,
+    external_id, parse_id, same_id,
 };
 
 use crate::support::{Witness, eventually, service, service_with};
@@ -32,14 +32,14 @@ async fn any_text_is_an_id_and_comes_back_as_it_was() {
         "x",
     ] {
         let run = start(&view, "sleeper", text).await.unwrap();
-        assert_eq!(shown_id(&run), text);
+        assert_eq!(external_id(&run), text);
         assert_eq!(view.run(text), Some(run.clone()));
         assert_eq!(view.run(&run.id().to_string()), Some(run.clone()));
-        assert_eq!(service.shown(run.id()), text);
+        assert_eq!(service.external_id(run.id()), text);
     }
     let plain = "abcdef00-0000-4000-8000-00000000000c";
     let run = start(&view, "sleeper", plain).await.unwrap();
-    assert_eq!((shown_id(&run), run.label("external_id")), (plain.into(), None));
+    assert_eq!((external_id(&run), run.label("external_id")), (plain.into(), None));
     // The same UUID spelt otherwise is the same id.
     let upper = plain.to_uppercase();
     let error = start(&view, "sleeper", &upper).await.unwrap_err();

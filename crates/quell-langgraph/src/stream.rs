@@ -69,7 +69,7 @@ pub(crate) fn frames(
     frames.flat_map(|frames| stream::iter(frames.into_iter().map(Late::frame))).chain(end)
 }
 
-/// Says which events are gone.
+/// Says which events are no longer held.
 fn lagged(from: u64, to: u64) -> Frame {
     Frame::json("lagged", &json!({ "from": from, "to": to }))
 }
@@ -118,8 +118,8 @@ impl Render {
         if let EventKind::Lagged { from, to } = event.kind {
             self.take(event);
             if std::mem::take(&mut self.is_first) {
-                // Of a replay the start may be gone.
-                return Some(self.gone(from, to).into_iter().map(Late::from).collect());
+                // The log may no longer hold the start of a replay.
+                return Some(self.missing(from, to).into_iter().map(Late::from).collect());
             }
             // A slow reader is disconnected, never waited for, and told why.
             self.is_over = true;
@@ -161,22 +161,22 @@ impl Render {
         Frame::json("metadata", &data)
     }
 
-    /// Says that events are gone which the client asked for; these frames have no id.
-    fn gone(&self, from: u64, to: u64) -> Vec<Frame> {
-        let gone = lagged(from, to);
+    /// Says that the log no longer holds events that the client asked for; these frames have no id.
+    fn missing(&self, from: u64, to: u64) -> Vec<Frame> {
+        let lagged = lagged(from, to);
         match &self.floor {
-            // The client has the last one that is gone: it misses nothing.
+            // The client has the last one that is no longer held: it misses nothing.
             Some(floor) if seq_of(floor) == Some(to % SEQS) => Vec::new(),
             Some(floor) if self.holds(floor, to) => Vec::new(),
-            Some(_) => vec![gone],
-            None => vec![self.metadata(), gone],
+            Some(_) => vec![lagged],
+            None => vec![self.metadata(), lagged],
         }
     }
 
     /// Tells whether the event that a client had last is held, or came after one that is.
-    fn holds(&self, floor: &str, gone: u64) -> bool {
+    fn holds(&self, floor: &str, missing: u64) -> bool {
         use futures::FutureExt;
-        let first = self.run.events_since(gone).next().now_or_never().flatten();
+        let first = self.run.events_since(missing).next().now_or_never().flatten();
         first.is_some_and(|first| *floor >= *event_id(ms_of(&first), first.seq, 0))
     }
 
@@ -205,7 +205,7 @@ impl Render {
         let payload = &finite(payload);
         let emit = Emit::read(payload);
         if self.modes.has("custom")
-            && let Some(data) = own_words(emit.as_ref(), payload)
+            && let Some(data) = custom_data(emit.as_ref(), payload)
         {
             frames.push(Frame::json(name("custom"), data).into());
         }
@@ -364,8 +364,8 @@ fn space_of(run: &RunRef) -> Option<Arc<str>> {
     (!names.is_empty()).then(|| names.join("|").into())
 }
 
-/// Yields what a body emitted in words of its own, a line of a program as well.
-fn own_words<'a>(emit: Option<&Emit>, payload: &'a Payload) -> Option<&'a Payload> {
+/// Yields what a body emitted in a form of its own, such as a line of a program.
+fn custom_data<'a>(emit: Option<&Emit>, payload: &'a Payload) -> Option<&'a Payload> {
     let is_own = match emit {
         None => true,
         Some(Emit::Content { .. }) => !keyed(payload).contains_key("emit"),

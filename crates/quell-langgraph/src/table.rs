@@ -16,14 +16,14 @@ pub(crate) struct Threads(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    all: HashMap<Uuid, Place>,
+    all: HashMap<Uuid, Entry>,
     /// Those of every owner, that of stateless runs included, by when they were used last.
     owners: HashMap<Option<String>, BTreeMap<u64, Uuid>>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Entry {
     thread: Arc<Thread>,
     used: u64,
 }
@@ -71,7 +71,7 @@ impl Threads {
     }
 
     pub(crate) fn get(&self, id: Uuid) -> Option<Arc<Thread>> {
-        self.0.lock().all.get(&id).map(|place| Arc::clone(&place.thread))
+        self.0.lock().all.get(&id).map(|entry| Arc::clone(&entry.thread))
     }
 
     /// Notes that a thread is used.
@@ -93,7 +93,7 @@ impl Threads {
             return Err(Full);
         }
         let thread = Arc::new(thread);
-        table.all.insert(thread.id, Place { thread: Arc::clone(&thread), used: 0 });
+        table.all.insert(thread.id, Entry { thread: Arc::clone(&thread), used: 0 });
         table.touch(&thread);
         Ok(Ok(thread))
     }
@@ -118,23 +118,23 @@ impl Table {
     fn of(&self, owner: Option<&str>) -> impl Iterator<Item = &Arc<Thread>> {
         let order = self.owners.get(&owner.map(str::to_owned));
         let ids = order.into_iter().flat_map(BTreeMap::values);
-        ids.filter_map(|id| self.all.get(id)).map(|place| &place.thread)
+        ids.filter_map(|id| self.all.get(id)).map(|entry| &entry.thread)
     }
 
     /// Makes a thread the one that was used last, if it is there.
     fn touch(&mut self, thread: &Thread) {
-        let Some(place) = self.all.get_mut(&thread.id) else { return };
-        let order = self.owners.entry(place.thread.owner.clone()).or_default();
-        order.remove(&place.used);
+        let Some(entry) = self.all.get_mut(&thread.id) else { return };
+        let order = self.owners.entry(entry.thread.owner.clone()).or_default();
+        order.remove(&entry.used);
         self.next += 1;
-        place.used = self.next;
-        order.insert(place.used, thread.id);
+        entry.used = self.next;
+        order.insert(entry.used, thread.id);
     }
 
     /// Takes a thread out that takes no runs any more. A later one of the same id stays.
     fn take(&mut self, thread: &Arc<Thread>) {
-        let place = self.all.get(&thread.id).filter(|it| Arc::ptr_eq(&it.thread, thread));
-        let Some(used) = place.map(|place| place.used) else { return };
+        let entry = self.all.get(&thread.id).filter(|it| Arc::ptr_eq(&it.thread, thread));
+        let Some(used) = entry.map(|entry| entry.used) else { return };
         self.all.remove(&thread.id);
         if let Some(order) = self.owners.get_mut(&thread.owner) {
             order.remove(&used);

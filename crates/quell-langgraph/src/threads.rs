@@ -59,7 +59,7 @@ struct State {
     /// The graph of the last run that left something: these keys are shown with the metadata.
     graph: Option<GraphKeys>,
     /// It is deleted, or has left the table: no run of it is made any more.
-    is_gone: bool,
+    is_deleted: bool,
     live: Vec<Arc<Tracked>>,
     ended: VecDeque<Arc<Tracked>>,
     last: Option<RunStatus>,
@@ -135,7 +135,7 @@ impl Thread {
             updated_at: now,
             values_updated_at: now,
             graph: None,
-            is_gone: false,
+            is_deleted: false,
             live: Vec::new(),
             ended: VecDeque::new(),
             last: None,
@@ -163,10 +163,10 @@ impl Thread {
     #[must_use]
     pub(crate) fn add(&self, tracked: &Arc<Tracked>) -> bool {
         let mut state = self.state.lock();
-        if !state.is_gone {
+        if !state.is_deleted {
             state.live.push(Arc::clone(tracked));
         }
-        !state.is_gone
+        !state.is_deleted
     }
 
     /// Takes a run out: it was not made after all, or is deleted. Nothing of it is left.
@@ -180,15 +180,15 @@ impl Thread {
     pub(crate) fn leave_if_idle(&self, engine: &Engine) -> bool {
         let mut state = self.state.lock();
         state.settle(engine);
-        state.is_gone |= state.live.is_empty();
-        state.is_gone
+        state.is_deleted |= state.live.is_empty();
+        state.is_deleted
     }
 
     /// As [`Thread::leave_if_idle`], if it never had a run either.
     pub(crate) fn leave_if_unused(&self) -> bool {
         let mut state = self.state.lock();
-        state.is_gone |= state.live.is_empty() && state.ended.is_empty() && state.last.is_none();
-        state.is_gone
+        state.is_deleted |= state.live.is_empty() && state.ended.is_empty() && state.last.is_none();
+        state.is_deleted
     }
 
     /// Finds a run that the engine has, also before whoever made it could say so.

@@ -91,7 +91,7 @@ pub(crate) struct Fold {
     stopped_at: Option<SystemTime>,
     has_spoken: bool,
     has_updated: bool,
-    /// Events of it were gone before they were read: what it said may have been among them.
+    /// Events were dropped from the log before they were read: what it said may be among them.
     has_gap: bool,
 }
 
@@ -155,7 +155,8 @@ impl Fold {
         (self.base, self.current) = (base, Some(Arc::new(values)));
     }
 
-    /// Goes on after events that are gone. What they said of the run's life, the run still knows.
+    /// Goes on after events that the log no longer holds. The row of the run still has what they
+    /// said of its life.
     fn skip(
         &mut self,
         run: &RunRef,

@@ -1,29 +1,28 @@
-//! What the calls have in common: who asks, for which team, about which run.
+//! The state of the routes, and what they have in common: teams, quota, and how runs are found.
 
 use std::time::SystemTime;
 
-use axum::http::HeaderMap;
 use quell::{RunFilter, RunId, RunRef, RunRow};
-use quell_flow::{Component, Contract};
-use quell_http::{Service, View, Wait, newest, shown_id};
+use quell_flow::Component;
+use quell_http::{Service, View, Wait, external_id, newest};
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::allocated::Allocated;
 use crate::auth::Auth;
-use crate::directory::{Directory, Standing, team_of};
+use crate::directory::{Directory, Membership, team_of};
 use crate::options::{Operation, Options, Verdict};
 use crate::wire::{OwnerObject, Refusal, RunObject, parse_uuid, result_of, seconds, status_word};
 
-/// What every call needs.
+/// The state of the routes.
 pub(crate) struct App {
-    service: Service,
+    pub(crate) service: Service,
     options: Options,
     pub(crate) auth: Auth,
     pub(crate) directory: Directory,
     pub(crate) allocated: Allocated,
-    gates: [Mutex<()>; GATES],
+    id_locks: [Mutex<()>; ID_LOCKS],
 }
 
 impl App {
@@ -31,36 +30,29 @@ impl App {
         let auth = Auth::new(&service, &options);
         let directory = Directory::new(&options, service.catalog());
         let allocated = Allocated::new(service.limits_of().owner_share_percent);
-        let gates = std::array::from_fn(|_| Mutex::new(()));
-        Self { service, options, auth, directory, allocated, gates }
+        let id_locks = std::array::from_fn(|_| Mutex::new(()));
+        Self { service, options, auth, directory, allocated, id_locks }
     }
 
     pub(crate) const fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Lets a request in, and shows it the runs of its teams, whoever started them. A principal
-    /// that is not in a team is shown nothing of it.
-    pub(crate) async fn enter(&self, headers: &HeaderMap) -> Result<View, Refusal> {
-        let principal = self.auth.enter(headers).await?;
-        Ok(self.service.view(Contract::Playbook3d, principal).by_team())
-    }
-
-    /// Yields the name of a team of which whoever asks is a member.
+    /// Yields the name of a team of which the caller is a member.
     pub(crate) fn team(
         &self,
         view: &View,
         team: Uuid,
         operation: Operation,
     ) -> Result<String, Refusal> {
-        match self.directory.standing(view.principal(), team) {
-            Standing::Unknown => Err(Refusal::NotFound),
-            Standing::Outsider => Err(forbidden(operation)),
-            Standing::Member(name) => Ok(name),
+        match self.directory.membership(view.principal(), team) {
+            Membership::Unknown => Err(Refusal::NotFound),
+            Membership::Outsider => Err(forbidden(operation)),
+            Membership::Member(name) => Ok(name),
         }
     }
 
-    /// Refuses a component that whoever asks may not run.
+    /// Refuses a component that the caller may not run.
     pub(crate) fn may_run(
         view: &View,
         component: &Component,
@@ -70,7 +62,7 @@ impl App {
     }
 
     /// Asks whether there is credit (contract, choice 2).
-    pub(crate) async fn pay(
+    pub(crate) async fn check_quota(
         &self,
         view: &View,
         team: Uuid,
@@ -93,9 +85,9 @@ impl App {
 
     /// Lets one request at a time start the run of an id, or remember a stop for it: a stop that
     /// is remembered while the run is being made would find it after its body was polled.
-    pub(crate) async fn gate(&self, run: Uuid) -> MutexGuard<'_, ()> {
+    pub(crate) async fn lock_id(&self, run: Uuid) -> MutexGuard<'_, ()> {
         let bytes = run.as_bytes();
-        self.gates[usize::from(bytes[15] ^ bytes[7]) % GATES].lock().await
+        self.id_locks[usize::from(bytes[15] ^ bytes[7]) % ID_LOCKS].lock().await
     }
 
     /// For how long a cancel waits.
@@ -136,7 +128,7 @@ pub(crate) fn find(view: &View, team: Uuid, run: Uuid) -> Option<RunRef> {
     find_any(view, run).filter(|run| team_of(run) == team)
 }
 
-/// Finds a run of any team of whoever asks.
+/// Finds a run of any team of the caller.
 pub(crate) fn find_any(view: &View, run: Uuid) -> Option<RunRef> {
     view.run_by_id(RunId::from_uuid(run))
         .filter(|run| run.parent().is_none() && may_read(view, run))
@@ -145,8 +137,8 @@ pub(crate) fn find_any(view: &View, run: Uuid) -> Option<RunRef> {
 /// Yields the id of a run as its caller spelt it. Other contracts let an id be any text; here it
 /// is a UUID, so that `cancel` can name it.
 pub(crate) fn id_of(run: &RunRef) -> String {
-    let shown = shown_id(run);
-    if parse_uuid(&shown).is_ok() { shown.into_owned() } else { run.id().to_string() }
+    let id = external_id(run);
+    if parse_uuid(&id).is_ok() { id.into_owned() } else { run.id().to_string() }
 }
 
 fn may_read(view: &View, run: &RunRef) -> bool {
@@ -160,8 +152,8 @@ const fn forbidden(operation: Operation) -> Refusal {
     }
 }
 
-/// Ids share gates; a gate is held for as long as it takes to start a run.
-const GATES: usize = 64;
+/// Ids share locks. A lock is held for as long as it takes to start a run.
+const ID_LOCKS: usize = 64;
 
 /// The label under which a run keeps from where it was run, as JSON.
 pub(crate) const PLATFORM: &str = "playbook3d.platform";

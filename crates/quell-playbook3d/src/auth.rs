@@ -1,15 +1,19 @@
-//! Who asks (contract, section 2).
+//! Authentication (contract, section 2).
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
 use quell::RunKind;
 use quell_flow::Contract;
-use quell_http::{Access, Issuer, Jwt, Key, Principal, Service, Teams};
+use quell_http::{Access, Issuer, Jwt, Key, Principal, Service, Teams, View};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::app::App;
 use crate::options::{Authenticate, Options};
 use crate::wire::Refusal;
 
@@ -24,6 +28,18 @@ pub(crate) struct Auth {
     /// Accepts the platform's key, and nothing else.
     platform: Access,
     hook: Option<Authenticate>,
+}
+
+/// What the caller may see: the runs of their teams, whoever started them. Rejects with 401.
+pub(crate) struct Caller(pub(crate) View);
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+        let principal = app.auth.authenticate(&parts.headers).await?;
+        Ok(Self(app.service.view(Contract::Playbook3d, principal).by_team()))
+    }
 }
 
 impl Auth {
@@ -42,8 +58,8 @@ impl Auth {
         }
     }
 
-    /// Lets a request in that has both headers, and says who it is.
-    pub(crate) async fn enter(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
+    /// Checks both headers of a request, and yields who it is.
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
         if self.is_open() {
             return Ok(Principal::anonymous());
         }
@@ -55,7 +71,7 @@ impl Auth {
         principal.ok_or(Refusal::Unauthorized)
     }
 
-    /// Says whose key it is.
+    /// Yields whose key it is.
     pub(crate) fn holder(&self, api_key: &str) -> Result<Principal, Refusal> {
         if self.is_open() {
             return Ok(Principal::anonymous());

@@ -31,14 +31,14 @@ pub(crate) struct Offer {
     teams: Vec<Uuid>,
 }
 
-/// How somebody stands to a team.
+/// Whether a principal is a member of a team.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Membership {
     /// There is no such team.
     Unknown,
-    /// They are not in it.
+    /// The principal is not in it.
     Outsider,
-    /// They are, and this is how its runs name it.
+    /// The principal is in it. Its runs name it so.
     Member(String),
 }
 
@@ -62,7 +62,7 @@ impl Directory {
         Self { teams: options.teams.clone(), offers }
     }
 
-    pub(crate) fn standing(&self, principal: &Principal, team: Uuid) -> Standing {
+    pub(crate) fn membership(&self, principal: &Principal, team: Uuid) -> Membership {
         let is_listed = self.teams.iter().any(|known| known.id == team);
         let named = match principal.teams() {
             // With open access and no teams configured, every team is one's own.
@@ -70,17 +70,19 @@ impl Directory {
             Teams::Some(names) => names.iter().find(|name| uuid_of(name) == team).cloned(),
         };
         match named {
-            Some(name) => Standing::Member(name),
-            None if !is_listed => Standing::Unknown,
-            None if principal.is_member_of(&team.to_string()) => Standing::Member(team.to_string()),
-            None => Standing::Outsider,
+            Some(name) => Membership::Member(name),
+            None if !is_listed => Membership::Unknown,
+            None if principal.is_member_of(&team.to_string()) => {
+                Membership::Member(team.to_string())
+            }
+            None => Membership::Outsider,
         }
     }
 
     /// Lists the teams of somebody: those that are configured first.
     pub(crate) fn teams_of(&self, principal: &Principal) -> Vec<TeamObject> {
         let is_own =
-            |team: &&Team| matches!(self.standing(principal, team.id), Standing::Member(_));
+            |team: &&Team| matches!(self.membership(principal, team.id), Membership::Member(_));
         let listed = self.teams.iter().filter(is_own).map(|team| team.id);
         let mut ids: Vec<Uuid> = listed.collect();
         match principal.teams() {

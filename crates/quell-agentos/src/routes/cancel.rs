@@ -1,7 +1,7 @@
 //! Cancels a run (contract, section 5).
 
 use axum::Json;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use quell::{CancelRequest, Disposition, RunKind, limits};
 use quell_flow::Component;
@@ -9,29 +9,28 @@ use quell_http::{Cancelled, View, Wait, disposition_name, parse_id, scope_of};
 use serde_json::json;
 
 use crate::app::{App, find};
-use crate::auth::Action;
+use crate::auth::{Action, component};
 use crate::options::UnknownRuns;
-use crate::routes::query::parameter;
+use crate::routes::extract::RunRequest;
+use crate::wire::kinds::names_of;
 use crate::wire::refusal::Refusal;
 use crate::wire::status::{CancelAnswer, cancel_answer};
-use crate::wire::words::words;
 
 pub(super) async fn cancel(
     app: &App,
-    headers: &HeaderMap,
     kind: RunKind,
-    (id, run): (&str, &str),
-    query: Option<&str>,
+    request: &RunRequest,
 ) -> Result<Response, Refusal> {
-    let (view, component) = app.component(headers, kind, id, Action::Run)?;
-    let wait = wait(app, parameter(query, "wait").as_deref())?;
-    let session = parameter(query, "session_id");
-    // The client has no words for it, and none are made up: the message of the cause is null.
-    let request = CancelRequest::because("");
-    let cancelled = match find(&view, &component, run, session.as_deref()) {
-        Some(run) => view.cancel(&run, request, wait).await,
+    let RunRequest { view, component: id, run, query } = request;
+    let component = component(view, kind, id, Action::Run)?;
+    let wait = wait(app, query.get("wait").as_deref())?;
+    let session = query.get("session_id");
+    // A client gives no reason, so the message of the cause is null.
+    let stop = CancelRequest::because("");
+    let cancelled = match find(view, &component, run, session.as_deref()) {
+        Some(run) => view.cancel(&run, stop, wait).await,
         None if app.options.unknown_runs == UnknownRuns::Remember => {
-            let disposition = remember(&view, &component, run, request);
+            let disposition = remember(view, &component, run, stop);
             return Ok(done(&Cancelled::without_run(disposition)));
         }
         None => Cancelled::without_run(Disposition::Unknown),
@@ -40,18 +39,18 @@ pub(super) async fn cancel(
         CancelAnswer::Done => Ok(done(&cancelled)),
         CancelAnswer::Unknown => Err(Refusal {
             disposition: Some(disposition_name(&cancelled.disposition)),
-            ..Refusal::not_found(words(kind).no_run_to_cancel)
+            ..Refusal::not_found(names_of(kind).no_run_to_cancel)
         }),
     }
 }
 
 /// Remembers the stop, unless the id can never be that of a run of this component.
-fn remember(view: &View, component: &Component, run: &str, request: CancelRequest) -> Disposition {
+fn remember(view: &View, component: &Component, run: &str, stop: CancelRequest) -> Disposition {
     // A run that is there, of another component or in another session, leaves nothing behind. One
-    // that the caller may not see is not told from one that is not there.
+    // that the caller may not see is answered as one that is not there.
     match parse_id(run) {
         Ok(id) if view.run_by_id(id).is_none() => {
-            view.reserve(&scope_of(component), id, request, limits::RESERVATIONS_TTL)
+            view.reserve(&scope_of(component), id, stop, limits::RESERVATIONS_TTL)
         }
         _ => Disposition::Unknown,
     }

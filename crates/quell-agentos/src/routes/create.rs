@@ -6,49 +6,47 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell::{RunKind, RunRef};
+use quell::RunRef;
 use quell_flow::Component;
-use quell_http::{Guard, Heartbeat, OnDisconnect, Once, Start, View, shown_id, sse_response};
+use quell_http::{Guard, Heartbeat, OnDisconnect, Once, Start, View, external_id, sse_response};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::auth::Action;
 use crate::form::Form;
-use crate::routes::run_response::told_at_end;
+use crate::routes::run_response::run_response_at_end;
 use crate::snapshot::{TIMEOUT, USER, session_of};
 use crate::stream::frames;
 use crate::wire::event::Style;
+use crate::wire::kinds::names_of;
 use crate::wire::refusal::Refusal;
-use crate::wire::words::words;
 
 pub(super) async fn create(
     app: &App,
+    view: &View,
+    component: &Arc<Component>,
     headers: &HeaderMap,
-    kind: RunKind,
-    id: &str,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let (view, component) = app.component(headers, kind, id, Action::Run)?;
-    let (form, upload) = Form::read(&view, headers, body).await?;
+    let (form, upload) = Form::read(view, headers, body).await?;
     // Before there is a run that nobody could follow.
     let follows = form.is_stream || !form.is_background;
     let place = if follows { Some(view.stream_place().map_err(Refusal::overdrawn)?) } else { None };
-    let start = start(&component, &form, headers);
+    let start = start(component, &form, headers);
     let started = view.start(start).await.map_err(|error| Refusal::of_start(&error))?;
     drop(upload);
     let run = started.run;
     let Some(place) = place else { return Ok(accepted(&run)) };
-    // A run of the foreground is tied to its connection: who leaves cancels it.
+    // A run of the foreground is tied to its connection: a client that leaves cancels it.
     let policy = if form.is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
     let guard = app.service.guard(&run, policy).holding(place);
     if form.is_stream {
-        let guard = guard.reading(&view, &run);
-        return streamed(app, &view, &run, guard, form.is_background);
+        let guard = guard.reading(view, &run);
+        return streamed(app, view, &run, guard, form.is_background);
     }
     run.ended().await;
-    let answer = told_at_end(&view, run).await?.ok_or_else(Refusal::unexpected);
-    // Until here the client has its place: it may have waited for room.
+    let answer = run_response_at_end(view, run).await?.ok_or_else(Refusal::unexpected);
+    // The client keeps its place until here: it may have waited for room.
     drop(guard);
     answer
 }
@@ -69,7 +67,7 @@ fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start 
     }
     let key = headers.get("idempotency-key").filter(|key| !key.is_empty());
     if let Some(key) = key.map(|key| String::from_utf8_lossy(key.as_bytes())) {
-        let path = format!("/{}/{}/runs", words(component.kind()).plural, component.id());
+        let path = format!("/{}/{}/runs", names_of(component.kind()).plural, component.id());
         start = start.once(Once::new(&*key, &path, form.canonical.as_bytes()));
     }
     start
@@ -77,7 +75,7 @@ fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start 
 
 fn accepted(run: &RunRef) -> Response {
     let session = session_of(run);
-    let body = json!({ "run_id": shown_id(run), "session_id": session, "status": "PENDING" });
+    let body = json!({ "run_id": external_id(run), "session_id": session, "status": "PENDING" });
     (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use quell::RunKind;
 use quell_flow::Contract;
@@ -12,11 +11,11 @@ use quell_http::{Service, View};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::auth::{Action, forbidden, guarded};
+use crate::auth::{Action, Caller, component, forbidden, guarded};
 use crate::options::Options;
-use crate::wire::listing::{auth_mode, component, component_in_full};
+use crate::wire::kinds::names_of;
+use crate::wire::listing::{auth_mode, component_in_full, component_in_list};
 use crate::wire::refusal::Refusal;
-use crate::wire::words::words;
 
 pub(super) async fn health(State(app): State<Arc<App>>) -> Json<Value> {
     let since = humantime::format_rfc3339_micros(app.since).to_string();
@@ -42,12 +41,11 @@ pub fn info(service: &Service, options: &Options) -> Value {
     })
 }
 
-pub(super) async fn config(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    app.answer(config_of(&app, &headers))
+pub(super) async fn config(State(app): State<Arc<App>>, Caller(view): Caller) -> Response {
+    app.answer(config_of(&app, &view))
 }
 
-fn config_of(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let view = app.view(headers)?;
+fn config_of(app: &App, view: &View) -> Result<Response, Refusal> {
     // Two names of one scope.
     if !["config", "system"].iter().any(|name| view.principal().has_scope(name, None, "read")) {
         return Err(forbidden("config", "read"));
@@ -56,18 +54,17 @@ fn config_of(app: &App, headers: &HeaderMap) -> Result<Response, Refusal> {
         "os_id": app.options.os_id,
         "name": app.options.name,
         "databases": [app.options.db_id],
-        "agents": listed(app, &view, RunKind::Agent),
-        "teams": listed(app, &view, RunKind::Team),
-        "workflows": listed(app, &view, RunKind::Workflow),
+        "agents": listed(app, view, RunKind::Agent),
+        "teams": listed(app, view, RunKind::Team),
+        "workflows": listed(app, view, RunKind::Workflow),
         "interfaces": [],
     });
     Ok(Json(body).into_response())
 }
 
-pub(super) fn list(app: &App, headers: &HeaderMap, kind: RunKind) -> Result<Response, Refusal> {
-    let view = app.view(headers)?;
-    let found = listed(app, &view, kind);
-    let plural = words(kind).plural;
+pub(super) fn list(app: &App, view: &View, kind: RunKind) -> Result<Response, Refusal> {
+    let found = listed(app, view, kind);
+    let plural = names_of(kind).plural;
     if found.is_empty() && !view.principal().has_scope(plural, None, "read") {
         return Err(forbidden(plural, "read"));
     }
@@ -78,16 +75,11 @@ pub(super) fn list(app: &App, headers: &HeaderMap, kind: RunKind) -> Result<Resp
 fn listed(app: &App, view: &View, kind: RunKind) -> Vec<Value> {
     let of_kind = view.components().filter(|component| component.kind() == kind);
     let readable = of_kind.filter(|component| view.principal().may_read(component));
-    readable.map(|found| component(found, &app.options.db_id)).collect()
+    readable.map(|found| component_in_list(found, &app.options.db_id)).collect()
 }
 
-pub(super) fn one(
-    app: &App,
-    headers: &HeaderMap,
-    kind: RunKind,
-    id: &str,
-) -> Result<Response, Refusal> {
-    let (_, component) = app.component(headers, kind, id, Action::Read)?;
+pub(super) fn one(app: &App, view: &View, kind: RunKind, id: &str) -> Result<Response, Refusal> {
+    let component = component(view, kind, id, Action::Read)?;
     Ok(Json(component_in_full(&component, &app.options.db_id)).into_response())
 }
 

@@ -3,7 +3,7 @@
 mod cancel;
 mod create;
 mod discover;
-mod query;
+mod extract;
 mod read;
 mod router;
 mod run_response;

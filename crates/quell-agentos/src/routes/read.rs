@@ -1,27 +1,22 @@
 //! Reads a run (contract, section 6).
 
-use axum::http::HeaderMap;
 use axum::response::Response;
 use quell::RunKind;
 
-use crate::app::{App, find};
-use crate::auth::Action;
-use crate::routes::query::parameter;
-use crate::routes::run_response::told;
+use crate::app::find;
+use crate::auth::{Action, component};
+use crate::routes::extract::RunRequest;
+use crate::routes::run_response::run_response;
 use crate::wire::refusal::{Refusal, missing};
 
-pub(super) async fn read(
-    app: &App,
-    headers: &HeaderMap,
-    kind: RunKind,
-    (id, run): (&str, &str),
-    query: Option<&str>,
-) -> Result<Response, Refusal> {
-    let (view, component) = app.component(headers, kind, id, Action::Read)?;
-    let session = parameter(query, "session_id")
+pub(super) async fn read(kind: RunKind, request: &RunRequest) -> Result<Response, Refusal> {
+    let RunRequest { view, component: id, run, query } = request;
+    let component = component(view, kind, id, Action::Read)?;
+    let session = query
+        .get("session_id")
         .ok_or_else(|| Refusal::invalid(vec![missing("query", "session_id")]))?;
-    let answer = match find(&view, &component, run, Some(&session)) {
-        Some(run) => told(&view, &run).await?,
+    let answer = match find(view, &component, run, Some(&session)) {
+        Some(run) => run_response(view, &run).await?,
         None => None,
     };
     answer.ok_or_else(|| Refusal::not_found("Run not found"))

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
@@ -17,12 +16,13 @@ use quell_http::{BodyKinds, Service, guard_open};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::auth::guarded;
+use crate::auth::{Action, Caller, component, guarded};
 use crate::cors;
 use crate::options::Options;
+use crate::routes::extract::{PathTexts, RunRequest};
 use crate::routes::{cancel, create, discover, info, read};
+use crate::wire::kinds::names_of;
 use crate::wire::refusal::Refusal;
-use crate::wire::words::words;
 
 /// Serves the contract, by itself or nested under a path.
 ///
@@ -90,44 +90,37 @@ async fn not_allowed(State(app): State<Arc<App>>) -> Response {
 }
 
 type Shared = State<Arc<App>>;
-type PathOf<T> = Result<Path<T>, PathRejection>;
 
 /// The routes of one kind of component.
 fn of_kind(kind: RunKind) -> Router<Arc<App>> {
-    let plural = words(kind).plural;
-    let list = get(async move |State(app): Shared, headers: HeaderMap| {
-        app.answer(discover::list(&app, &headers, kind))
+    let plural = names_of(kind).plural;
+    let list = get(async move |State(app): Shared, Caller(view): Caller| {
+        app.answer(discover::list(&app, &view, kind))
     });
-    let one = get(async move |State(app): Shared, id: PathOf<String>, headers: HeaderMap| {
-        let id = id.map(|Path(id)| id).unwrap_or_default();
-        app.answer(discover::one(&app, &headers, kind, &id))
-    });
+    let one = get(
+        async move |State(app): Shared, Caller(view): Caller, PathTexts(id): PathTexts<String>| {
+            app.answer(discover::one(&app, &view, kind, &id))
+        },
+    );
     let create = post(
-        async move |State(app): Shared, id: PathOf<String>, headers: HeaderMap, body: Body| {
-            let id = id.map(|Path(id)| id).unwrap_or_default();
-            app.answer(create::create(&app, &headers, kind, &id, body).await)
-        },
-    );
-    let read = get(
         async move |State(app): Shared,
-                    ids: PathOf<(String, String)>,
-                    RawQuery(query): RawQuery,
-                    headers: HeaderMap| {
-            let (id, run) = ids.map(|Path(ids)| ids).unwrap_or_default();
-            let ids = (id.as_str(), run.as_str());
-            app.answer(read::read(&app, &headers, kind, ids, query.as_deref()).await)
+                    Caller(view): Caller,
+                    PathTexts(id): PathTexts<String>,
+                    headers: HeaderMap,
+                    body: Body| {
+            let component = component(&view, kind, &id, Action::Run);
+            app.answer(match component {
+                Ok(component) => create::create(&app, &view, &component, &headers, body).await,
+                Err(refusal) => Err(refusal),
+            })
         },
     );
-    let cancel = post(
-        async move |State(app): Shared,
-                    ids: PathOf<(String, String)>,
-                    RawQuery(query): RawQuery,
-                    headers: HeaderMap| {
-            let (id, run) = ids.map(|Path(ids)| ids).unwrap_or_default();
-            let ids = (id.as_str(), run.as_str());
-            app.answer(cancel::cancel(&app, &headers, kind, ids, query.as_deref()).await)
-        },
-    );
+    let read = get(async move |State(app): Shared, request: RunRequest| {
+        app.answer(read::read(kind, &request).await)
+    });
+    let cancel = post(async move |State(app): Shared, request: RunRequest| {
+        app.answer(cancel::cancel(&app, kind, &request).await)
+    });
     both(&format!("/{plural}"), &list)
         .merge(both(&format!("/{plural}/{{id}}"), &one))
         .merge(both(&format!("/{plural}/{{id}}/runs"), &create))

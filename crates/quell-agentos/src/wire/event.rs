@@ -9,11 +9,11 @@ use quell_flow::Emit;
 use serde_json::{Map, json};
 
 use crate::wire::exact::Object;
-use crate::wire::place::{Place, Role};
-use crate::wire::run::{Told, Tree, seconds};
+use crate::wire::kinds::names_of;
+use crate::wire::position::{Position, Role};
+use crate::wire::run::{RunSnapshot, Tree, seconds};
 use crate::wire::step;
 use crate::wire::tool::{Outcome, tool};
-use crate::wire::words::words;
 
 /// Turns the events of one tree into the contract's, in order.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(crate) type Line = (String, Object);
 
 #[derive(Debug)]
 struct Live {
-    place: Place,
+    position: Position,
     kids: usize,
     is_started: bool,
     calls: HashMap<Arc<str>, Call>,
@@ -59,14 +59,14 @@ struct Call {
 
 impl Renderer {
     /// Makes one for the tree of a root.
-    pub(crate) fn new(root: RunId, place: Place, session: String, style: Style) -> Self {
-        let live = HashMap::from([(root, Live::new(place))]);
+    pub(crate) fn new(root: RunId, position: Position, session: String, style: Style) -> Self {
+        let live = HashMap::from([(root, Live::new(position))]);
         Self { style, session, root, live, next_index: 0 }
     }
 
-    /// Yields the place of a run that is not over.
-    pub(crate) fn place(&self, run: RunId) -> Option<&Place> {
-        self.live.get(&run).map(|live| &live.place)
+    /// Yields the position of a run that is not over.
+    pub(crate) fn position(&self, run: RunId) -> Option<&Position> {
+        self.live.get(&run).map(|live| &live.position)
     }
 
     /// Gives up the runs whose ends are among events that nobody read.
@@ -76,8 +76,8 @@ impl Renderer {
     }
 
     /// Takes in a run whose beginning was missed.
-    pub(crate) fn adopt(&mut self, run: RunId, place: Place) {
-        self.live.entry(run).or_insert(Live { is_started: true, ..Live::new(place) });
+    pub(crate) fn adopt(&mut self, run: RunId, position: Position) {
+        self.live.entry(run).or_insert(Live { is_started: true, ..Live::new(position) });
     }
 
     /// Turns an event into the contract's; `tree` is that of the run, if the event is its end.
@@ -88,9 +88,10 @@ impl Renderer {
         match &event.kind {
             EventKind::Queued { parent: Some(parent), kind, name, .. } => {
                 if let Some(above) = self.live.get_mut(parent) {
-                    let place = above.place.child(*kind, name, event.run.to_string(), above.kids);
+                    let position =
+                        above.position.child(*kind, name, event.run.to_string(), above.kids);
                     above.kids += 1;
-                    self.live.insert(event.run, Live::new(place));
+                    self.live.insert(event.run, Live::new(position));
                 }
             }
             EventKind::Lagged { from, to } => self.lagged(event.at, to - from + 1, &mut out),
@@ -119,47 +120,47 @@ impl Renderer {
     fn start(&mut self, run: RunId, at: SystemTime, out: &mut Vec<Line>) {
         let Some(live) = self.live.get_mut(&run).filter(|live| !live.is_started) else { return };
         live.is_started = true;
-        let place = live.place.clone();
-        let name = match place.role {
+        let position = live.position.clone();
+        let name = match position.role {
             Role::Agent | Role::Team | Role::Workflow => {
-                format!("{}Started", words(place.kind()).prefix)
+                format!("{}Started", names_of(position.kind()).prefix)
             }
             Role::Step => "StepStarted".into(),
             Role::Parallel => "ParallelExecutionStarted".into(),
             Role::Hidden => return,
         };
         let mut own = Map::new();
-        if let Some((model, provider)) = place.model() {
+        if let Some((model, provider)) = position.model() {
             own.insert("model".into(), model.into());
             own.insert("model_provider".into(), provider.into());
         }
-        if place.role == Role::Parallel {
-            own.insert("parallel_step_count".into(), place.parts().len().into());
+        if position.role == Role::Parallel {
+            own.insert("parallel_step_count".into(), position.parts().len().into());
         }
-        self.push(&place, name, at, own.into(), out);
+        self.push(&position, name, at, own.into(), out);
     }
 
     /// Says that events are missing here. The contract has no word for that: its clients skip
     /// events that they do not know.
     fn lagged(&mut self, at: SystemTime, missed: u64, out: &mut Vec<Line>) {
-        let Some(place) = self.place(self.root).cloned() else { return };
-        self.push(&place, "lagged".into(), at, json!({ "missed_events": missed }).into(), out);
+        let Some(position) = self.position(self.root).cloned() else { return };
+        self.push(&position, "lagged".into(), at, json!({ "missed_events": missed }).into(), out);
     }
 
     fn emitted(&mut self, event: &RunEvent, payload: &Payload, out: &mut Vec<Line>) {
         let Some(live) = self.live.get_mut(&event.run).filter(|live| live.speaks()) else { return };
-        let words = words(live.place.kind());
+        let names = names_of(live.position.kind());
         let (name, own) = match Emit::read(payload) {
             Some(Emit::Content { text }) => {
                 live.said_at.get_or_insert(event.at);
                 let own =
                     json!({ "content": text, "content_type": "str", "reasoning_content": "" });
-                (format!("{}Content", words.prefix), own)
+                (format!("{}Content", names.prefix), own)
             }
             Some(Emit::ModelStarted { model, provider }) => {
                 (live.asked_at, live.said_at) = (Some(event.at), None);
                 let own = json!({ "model": model, "model_provider": provider });
-                (format!("{}ModelRequestStarted", words.inner_prefix), own)
+                (format!("{}ModelRequestStarted", names.inner_prefix), own)
             }
             Some(Emit::ModelEnded { model, provider, input_tokens, output_tokens }) => {
                 let mut own = json!({
@@ -170,12 +171,12 @@ impl Renderer {
                 if let Some(time) = between(live.asked_at.take(), live.said_at) {
                     own["time_to_first_token"] = time.as_secs_f64().into();
                 }
-                (format!("{}ModelRequestCompleted", words.inner_prefix), own)
+                (format!("{}ModelRequestCompleted", names.inner_prefix), own)
             }
             _ => return,
         };
-        let place = live.place.clone();
-        self.push(&place, name, event.at, own.into(), out);
+        let position = live.position.clone();
+        self.push(&position, name, event.at, own.into(), out);
     }
 
     fn tool_started(
@@ -194,9 +195,9 @@ impl Renderer {
             live.calls.clear();
         }
         live.calls.insert(Arc::clone(call), known);
-        let place = live.place.clone();
-        let name = format!("{}ToolCallStarted", words(place.kind()).inner_prefix);
-        self.push(&place, name, event.at, Object::default().with("tool", tool), out);
+        let position = live.position.clone();
+        let name = format!("{}ToolCallStarted", names_of(position.kind()).inner_prefix);
+        self.push(&position, name, event.at, Object::default().with("tool", tool), out);
     }
 
     fn tool_ended(
@@ -219,19 +220,19 @@ impl Renderer {
             Outcome::Error(error) => ("Error", own.with("error", json!(error))),
             Outcome::Cancelled => ("Error", own.with("error", json!("cancelled"))),
         };
-        let place = live.place.clone();
-        let name = format!("{}ToolCall{what}", words(place.kind()).inner_prefix);
-        self.push(&place, name, event.at, own, out);
+        let position = live.position.clone();
+        let name = format!("{}ToolCall{what}", names_of(position.kind()).inner_prefix);
+        self.push(&position, name, event.at, own, out);
     }
 
     fn ended(&mut self, event: &RunEvent, tree: &Tree, out: &mut Vec<Line>) {
-        let told = tree.own();
-        let place = &told.place;
-        let lines = match place.role {
+        let run = tree.own();
+        let position = &run.position;
+        let lines = match position.role {
             Role::Agent | Role::Team => self.answered(tree),
             Role::Workflow => self.flowed(tree),
             Role::Step => self.stepped(tree),
-            Role::Parallel if told.status == RunStatus::Completed => {
+            Role::Parallel if run.status == RunStatus::Completed => {
                 let results = step::steps(tree, 0, 0);
                 let own = json!({ "parallel_step_count": results.len(), "step_results": results });
                 vec![("ParallelExecutionCompleted".into(), own.into())]
@@ -241,62 +242,62 @@ impl Renderer {
         };
         for (name, mut own) in lines {
             if !name.ends_with("ContentCompleted") && name != "StepOutput" {
-                own.set("quell", serde_json::to_value(&told.state).unwrap_or_default());
+                own.set("quell", serde_json::to_value(&run.state).unwrap_or_default());
             }
-            self.push(place, name, event.at, own, out);
+            self.push(position, name, event.at, own, out);
         }
     }
 
     /// The end of an agent or a team.
     fn answered(&self, tree: &Tree) -> Vec<Line> {
-        let told = tree.own();
-        let words = words(told.place.kind());
+        let run = tree.own();
+        let names = names_of(run.position.kind());
         let content = tree.content(0);
         let completed = || {
             let own = json!({
-                "content": content, "content_type": "str", "metrics": told.metrics(),
+                "content": content, "content_type": "str", "metrics": run.metrics(),
             });
-            let mut own = Object::from(own).with("session_state", told.session_state());
-            if told.place.role == Role::Team {
+            let mut own = Object::from(own).with("session_state", run.session_state());
+            if run.position.role == Role::Team {
                 own.set("member_responses", tree.members(0, 0));
             }
-            (format!("{}Completed", words.prefix), own)
+            (format!("{}Completed", names.prefix), own)
         };
-        match told.status {
+        match run.status {
             RunStatus::Completed => {
-                vec![(format!("{}ContentCompleted", words.prefix), Object::default()), completed()]
+                vec![(format!("{}ContentCompleted", names.prefix), Object::default()), completed()]
             }
             RunStatus::Cancelled => {
-                let own = json!({ "content": content, "reason": told.reason() });
-                self.cancelled((format!("{}Cancelled", words.prefix), own.into()), completed)
+                let own = json!({ "content": content, "reason": run.reason() });
+                self.cancelled((format!("{}Cancelled", names.prefix), own.into()), completed)
             }
             _ => {
-                let own = json!({ "content": content, "error_type": told.error_type() });
-                vec![(words.error_event.into(), own.into())]
+                let own = json!({ "content": content, "error_type": run.error_type() });
+                vec![(names.error_event.into(), own.into())]
             }
         }
     }
 
     /// The end of a workflow.
     fn flowed(&self, tree: &Tree) -> Vec<Line> {
-        let told = tree.own();
+        let run = tree.own();
         let content = tree.content(0);
         let completed = || {
             let own = json!({
                 "content": content, "content_type": "str", "metadata": {},
-                "step_results": tree.step_results(0), "metrics": told.metrics(),
+                "step_results": tree.step_results(0), "metrics": run.metrics(),
             });
             let runs = tree.executor_runs(0, 0);
             ("WorkflowCompleted".into(), Object::from(own).with("step_executor_runs", runs))
         };
-        match told.status {
+        match run.status {
             RunStatus::Completed => vec![completed()],
             RunStatus::Cancelled => {
-                let own = json!({ "reason": told.reason(), "content": content });
+                let own = json!({ "reason": run.reason(), "content": content });
                 self.cancelled(("WorkflowCancelled".into(), own.into()), completed)
             }
             _ => {
-                let own = json!({ "error": content, "error_type": told.error_type() });
+                let own = json!({ "error": content, "error_type": run.error_type() });
                 vec![("WorkflowError".into(), own.into())]
             }
         }
@@ -304,14 +305,14 @@ impl Renderer {
 
     /// The end of a step.
     fn stepped(&self, tree: &Tree) -> Vec<Line> {
-        let told = tree.own();
-        match told.status {
-            RunStatus::Completed => completed_step(tree, told),
+        let run = tree.own();
+        match run.status {
+            RunStatus::Completed => completed_step(tree, run),
             RunStatus::Cancelled if !self.style.has_brackets => Vec::new(),
             RunStatus::Cancelled => {
                 vec![("StepError".into(), json!({ "error": "cancelled" }).into())]
             }
-            _ => vec![("StepError".into(), json!({ "error": told.failure() }).into())],
+            _ => vec![("StepError".into(), json!({ "error": run.failure() }).into())],
         }
     }
 
@@ -322,13 +323,13 @@ impl Renderer {
 
     fn push(
         &mut self,
-        place: &Place,
+        position: &Position,
         name: String,
         at: SystemTime,
         own: Object,
         out: &mut Vec<Line>,
     ) {
-        let mut data = Object::from(place.common(&self.session));
+        let mut data = Object::from(position.common(&self.session));
         data.set("created_at", json!(seconds(at)));
         data.set("event", json!(name));
         data.extend(own);
@@ -341,9 +342,9 @@ impl Renderer {
 }
 
 impl Live {
-    fn new(place: Place) -> Self {
+    fn new(position: Position) -> Self {
         Self {
-            place,
+            position,
             kids: 0,
             is_started: false,
             calls: HashMap::new(),
@@ -354,25 +355,25 @@ impl Live {
 
     /// Tells whether what the run emits is told: a function step says nothing before its end.
     const fn speaks(&self) -> bool {
-        matches!(self.place.role, Role::Agent | Role::Team)
+        matches!(self.position.role, Role::Agent | Role::Team)
     }
 }
 
-fn completed_step(tree: &Tree, told: &Told) -> Vec<Line> {
+fn completed_step(tree: &Tree, run: &RunSnapshot) -> Vec<Line> {
     let output = step::output(tree, 0, 0);
     let own = json!({
         "content": output["content"], "content_type": "str", "step_response": output,
     });
     let completed = ("StepCompleted".into(), own.into());
     // Upstream tells the output of a function only outside of a Parallel.
-    if tree.executor(0).is_some() || told.place.is_branch() {
+    if tree.executor(0).is_some() || run.position.is_branch() {
         return vec![completed];
     }
     vec![("StepOutput".into(), json!({ "step_output": output }).into()), completed]
 }
 
 /// Open tool calls that are known of a run: as many as a log may hold. At one more, those of before
-/// are given up, and their ends are not told.
+/// are given up, and their ends are not run.
 const CALLS_MAX: usize = quell::limits::EVENTS_PER_ROOT_MAX;
 
 fn between(from: Option<SystemTime>, to: Option<SystemTime>) -> Option<Duration> {

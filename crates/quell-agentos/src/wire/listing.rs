@@ -6,7 +6,7 @@ use quell_http::AccessMode;
 use serde_json::{Value, json};
 
 /// Writes a component as lists have it.
-pub(crate) fn component(component: &Component, db_id: &str) -> Value {
+pub(crate) fn component_in_list(component: &Component, db_id: &str) -> Value {
     let mut out = json!({ "id": component.id(), "name": component.id(), "db_id": db_id });
     if let Some(text) = component.description() {
         out["description"] = text.into();
@@ -25,7 +25,7 @@ pub(crate) fn component(component: &Component, db_id: &str) -> Value {
     out
 }
 
-/// Yields the mode of a team in the contract's words. It has none for members that work in turn, or
+/// Yields the mode of a team in the contract's names. It has none for members that work in turn, or
 /// as a body likes: there the leader coordinates.
 fn mode(component: &Component) -> &'static str {
     match component.mode_of() {
@@ -34,9 +34,9 @@ fn mode(component: &Component) -> &'static str {
     }
 }
 
-/// As [`component`], with the steps of a workflow.
+/// As [`component_in_list`], with the steps of a workflow.
 pub(crate) fn component_in_full(of: &Component, db_id: &str) -> Value {
-    let mut out = component(of, db_id);
+    let mut out = component_in_list(of, db_id);
     if of.kind() == RunKind::Workflow {
         out["steps"] = of.parts().iter().map(|part| step(part, 0)).collect();
     }
@@ -80,7 +80,7 @@ mod tests {
             .model(Model::new("tick-model", "TickModel", "Fake"));
         let model = json!({ "name": "TickModel", "model": "tick-model", "provider": "Fake" });
         let expected = json!({ "id": "a", "name": "a", "db_id": "db", "model": model });
-        assert_eq!(component(&agent, "db"), expected);
+        assert_eq!(component_in_list(&agent, "db"), expected);
     }
 
     #[test]
@@ -88,7 +88,7 @@ mod tests {
         let parts = [Part::agent("s", "x"), Part::function("f")];
         let flow = Component::workflow("w", async |_ctx, input: Payload| Ok(input))
             .steps([Part::parallel("p", parts)]);
-        assert_eq!(component(&flow, "db").get("steps"), None);
+        assert_eq!(component_in_list(&flow, "db").get("steps"), None);
         let agent = json!({ "id": "x", "name": "x" });
         let inner = json!([
             { "name": "s", "type": "Step", "agent": agent }, { "name": "f", "type": "Step" }

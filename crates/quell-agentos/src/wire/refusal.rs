@@ -1,10 +1,12 @@
-//! Errors in the contract's words (contract, section 12).
+//! Answers to requests that are refused (contract, section 12).
+
+use std::borrow::Cow;
 
 use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell_http::{BodyError, JsonError, Overdrawn, StartError};
+use quell_http::{AccessError, BodyError, JsonError, Overdrawn, StartError};
 use serde_json::{Value, json};
 
 /// Why a request is refused.
@@ -100,6 +102,31 @@ impl Refusal {
     }
 }
 
+/// Yields the text that refuses credentials; those for tokens differ from those for keys.
+pub(crate) fn access_error(error: AccessError, by_token: bool) -> Cow<'static, str> {
+    let text = match (error, by_token) {
+        (AccessError::MissingClaim(claim), true) => {
+            return format!("Invalid token: Token is missing the \"{claim}\" claim").into();
+        }
+        (AccessError::Missing, false) => "Authorization header required",
+        (AccessError::Missing | AccessError::WrongScheme, true) => "Authorization header missing",
+        (AccessError::Expired, true) => "Token has expired",
+        (AccessError::WrongAudience, true) => {
+            "Invalid token audience - token not valid for this AgentOS instance"
+        }
+        (AccessError::Invalid, true) => "Invalid token: Signature verification failed",
+        (
+            AccessError::WrongScheme
+            | AccessError::Invalid
+            | AccessError::Expired
+            | AccessError::WrongAudience
+            | AccessError::MissingClaim(_),
+            false,
+        ) => "Invalid authentication token",
+    };
+    text.into()
+}
+
 /// Makes the body of an error.
 pub(crate) fn body(status: StatusCode, detail: &Value, has_codes: bool) -> Value {
     let mut body = json!({ "detail": detail });
@@ -126,8 +153,8 @@ fn conflict(detail: &str) -> Refusal {
 }
 
 /// Complains that a field is missing.
-pub(crate) fn missing(place: &str, field: &str) -> Value {
-    json!({ "type": "missing", "loc": [place, field], "msg": "Field required", "input": null })
+pub(crate) fn missing(part: &str, field: &str) -> Value {
+    json!({ "type": "missing", "loc": [part, field], "msg": "Field required", "input": null })
 }
 
 /// Complains about a field that is no boolean.
@@ -218,5 +245,26 @@ mod tests {
             Refusal::of_start(&StartError::BadId(quell_http::parse_id("").unwrap_err())).status,
             422
         );
+    }
+
+    #[test]
+    fn credentials_are_refused_in_the_words_of_the_contract() {
+        let table = [
+            (AccessError::Missing, false, "Authorization header required"),
+            (AccessError::WrongScheme, false, "Invalid authentication token"),
+            (AccessError::Invalid, false, "Invalid authentication token"),
+            (AccessError::Missing, true, "Authorization header missing"),
+            (AccessError::Expired, true, "Token has expired"),
+            (AccessError::Invalid, true, "Invalid token: Signature verification failed"),
+            (
+                AccessError::MissingClaim("exp"),
+                true,
+                "Invalid token: Token is missing the \"exp\" claim",
+            ),
+            (AccessError::MissingClaim("exp"), false, "Invalid authentication token"),
+        ];
+        for (error, by_token, text) in table {
+            assert_eq!(access_error(error, by_token), text, "{error:?} {by_token}");
+        }
     }
 }

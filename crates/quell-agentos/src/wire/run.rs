@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::wire::exact::{Json, Object, is_object};
-use crate::wire::place::{Place, Role};
+use crate::wire::kinds::names_of;
+use crate::wire::position::{Position, Role};
 use crate::wire::status::{stage, status};
 use crate::wire::step;
-use crate::wire::words::words;
 
 /// A run and what is below it, parents before children: what the JSON of a run is made from.
 #[derive(Debug)]
@@ -21,13 +21,13 @@ pub(crate) struct Tree {
     /// Who the caller said they were, if they did.
     pub(crate) user: Option<String>,
     /// Never empty: the first one is the run itself.
-    pub(crate) runs: Vec<Told>,
+    pub(crate) runs: Vec<RunSnapshot>,
 }
 
 /// One run, as it stands.
 #[derive(Debug)]
-pub(crate) struct Told {
-    pub(crate) place: Place,
+pub(crate) struct RunSnapshot {
+    pub(crate) position: Position,
     /// The children, by their places in [`Tree::runs`].
     pub(crate) kids: Vec<usize>,
     pub(crate) state: State,
@@ -55,7 +55,7 @@ pub(crate) struct Told {
 
 impl Tree {
     /// Yields the run itself.
-    pub(crate) fn own(&self) -> &Told {
+    pub(crate) fn own(&self) -> &RunSnapshot {
         &self.runs[0]
     }
 
@@ -73,48 +73,48 @@ impl Tree {
 
     /// Writes one of its runs; what is nested deeper than the bound is left out.
     pub(crate) fn run(&self, at: usize, depth: usize) -> Object {
-        let told = &self.runs[at];
-        let words = words(told.place.kind());
+        let run = &self.runs[at];
+        let names = names_of(run.position.kind());
         let mut out = Map::new();
         let mut set = |key: &str, value: Value| out.insert(key.to_owned(), value);
-        set("run_id", told.place.run.as_str().into());
-        set(words.id_key, told.place.name.as_str().into());
-        set(words.name_key, told.place.name.as_str().into());
+        set("run_id", run.position.run.as_str().into());
+        set(names.id_key, run.position.name.as_str().into());
+        set(names.name_key, run.position.name.as_str().into());
         set("session_id", self.session.as_str().into());
-        set("status", status(told.status).into());
-        set("created_at", seconds(told.queued_at).into());
-        set("quell", serde_json::to_value(&told.state).unwrap_or_default());
-        if let Some(parent) = told.place.parent_run() {
+        set("status", status(run.status).into());
+        set("created_at", seconds(run.queued_at).into());
+        set("quell", serde_json::to_value(&run.state).unwrap_or_default());
+        if let Some(parent) = run.position.parent_run() {
             set("parent_run_id", parent.into());
         } else if let Some(user) = &self.user {
             set("user_id", user.as_str().into());
         }
-        if let Some(stage) = stage(told.status, told.started_at.is_some(), told.cause) {
+        if let Some(stage) = stage(run.status, run.started_at.is_some(), run.cause) {
             set("cancellation_stage", stage.into());
         }
         let content = self.content(at);
-        if told.status.is_terminal() || !content.is_empty() {
+        if run.status.is_terminal() || !content.is_empty() {
             set("content", content.into());
             set("content_type", "str".into());
         }
-        set("metrics", told.metrics());
-        if told.place.role == Role::Workflow {
-            set("input", message(&told.input).into());
+        set("metrics", run.metrics());
+        if run.position.role == Role::Workflow {
+            set("input", message(&run.input).into());
             set("metadata", json!({}));
             set("step_results", self.step_results(at).into());
         } else {
-            set("input", json!({ "input_content": message(&told.input) }));
-            if let Some((model, provider)) = told.model() {
+            set("input", json!({ "input_content": message(&run.input) }));
+            if let Some((model, provider)) = run.model() {
                 set("model", model.into());
                 set("model_provider", provider.into());
             }
-            if let Some(step) = told.place.step_id() {
+            if let Some(step) = run.position.step_id() {
                 set("workflow_step_id", step.into());
             }
         }
-        if told.status.is_terminal() {
-            if told.place.role != Role::Workflow {
-                set("messages", told.messages());
+        if run.status.is_terminal() {
+            if run.position.role != Role::Workflow {
+                set("messages", run.messages());
             }
         } else {
             set("events", json!([]));
@@ -124,13 +124,13 @@ impl Tree {
 
     /// Adds what is told as callers and bodies spelt it, and the runs below.
     fn with_spelt(&self, at: usize, depth: usize, mut out: Object) -> Object {
-        let told = &self.runs[at];
-        if told.place.role == Role::Workflow {
+        let run = &self.runs[at];
+        if run.position.role == Role::Workflow {
             return out.with("step_executor_runs", self.executor_runs(at, depth));
         }
-        out.set("session_state", told.session_state());
-        out.set("tools", told.tools.clone());
-        if told.place.role == Role::Team {
+        out.set("session_state", run.session_state());
+        out.set("tools", run.tools.clone());
+        if run.position.role == Role::Team {
             out.set("member_responses", self.members(at, depth));
         }
         out
@@ -138,17 +138,17 @@ impl Tree {
 
     /// Yields what a run's answer is, as far as it has come.
     pub(crate) fn content(&self, at: usize) -> String {
-        let told = &self.runs[at];
-        match (told.place.role, told.status) {
-            (Role::Workflow, RunStatus::Cancelled) => told.reason(),
-            (_, RunStatus::Failed | RunStatus::TimedOut) => told.failure(),
-            (_, RunStatus::Completed) => match told.answer() {
-                None if told.text.is_empty() => self.aggregate(at),
-                None => told.text.clone(),
+        let run = &self.runs[at];
+        match (run.position.role, run.status) {
+            (Role::Workflow, RunStatus::Cancelled) => run.reason(),
+            (_, RunStatus::Failed | RunStatus::TimedOut) => run.failure(),
+            (_, RunStatus::Completed) => match run.answer() {
+                None if run.text.is_empty() => self.aggregate(at),
+                None => run.text.clone(),
                 Some(output) => text(output),
             },
-            (Role::Team, _) if told.text.is_empty() => self.joined(at),
-            _ => told.text.clone(),
+            (Role::Team, _) if run.text.is_empty() => self.joined(at),
+            _ => run.text.clone(),
         }
     }
 
@@ -158,11 +158,11 @@ impl Tree {
     }
 
     fn content_of_part(&self, at: usize) -> String {
-        let told = &self.runs[at];
-        if told.text.is_empty() {
+        let run = &self.runs[at];
+        if run.text.is_empty() {
             self.below(at).map(|kid| self.runs[kid].text.as_str()).collect()
         } else {
-            told.text.clone()
+            run.text.clone()
         }
     }
 
@@ -178,7 +178,7 @@ impl Tree {
         let mut found = Vec::new();
         let mut stack: Vec<_> = self.runs[at].kids.iter().rev().copied().collect();
         while let Some(kid) = stack.pop() {
-            if self.runs[kid].place.role == Role::Hidden {
+            if self.runs[kid].position.role == Role::Hidden {
                 stack.extend(self.runs[kid].kids.iter().rev());
             } else {
                 found.push(kid);
@@ -192,7 +192,7 @@ impl Tree {
         let mut found = Vec::new();
         let mut stack: Vec<_> = self.runs[at].kids.iter().rev().copied().collect();
         while let Some(kid) = stack.pop() {
-            match self.runs[kid].place.role {
+            match self.runs[kid].position.role {
                 Role::Agent | Role::Team | Role::Workflow => found.push(kid),
                 Role::Step | Role::Parallel | Role::Hidden => {
                     stack.extend(self.runs[kid].kids.iter().rev());
@@ -209,7 +209,7 @@ impl Tree {
 
     /// Tells whether a run is a step or a Parallel.
     pub(crate) fn is_step(&self, at: usize) -> bool {
-        matches!(self.runs[at].place.role, Role::Step | Role::Parallel)
+        matches!(self.runs[at].position.role, Role::Step | Role::Parallel)
     }
 
     /// Writes the members of a team.
@@ -230,7 +230,7 @@ impl Tree {
     }
 }
 
-impl Told {
+impl RunSnapshot {
     /// Yields what the body returned, or had set; none for null.
     pub(super) fn answer(&self) -> Option<&Payload> {
         self.output.as_ref().filter(|output| !output.is_null())
@@ -238,7 +238,7 @@ impl Told {
 
     /// Says that it was cancelled.
     pub(crate) fn reason(&self) -> String {
-        format!("Run {} was cancelled", self.place.run)
+        format!("Run {} was cancelled", self.position.run)
     }
 
     /// Says what it failed with.
@@ -246,7 +246,7 @@ impl Told {
         if self.status == RunStatus::TimedOut {
             let ran = || self.stopped_at?.duration_since(self.started_at?).ok();
             let time = self.timeout.or_else(ran).unwrap_or_default();
-            return format!("Run {} timed out after {} ms", self.place.run, time.as_millis());
+            return format!("Run {} timed out after {} ms", self.position.run, time.as_millis());
         }
         self.error.clone().unwrap_or_else(|| "Run failed".into())
     }
@@ -259,7 +259,7 @@ impl Told {
     /// Yields the model that it asked, or is listed with: id and provider.
     pub(crate) fn model(&self) -> Option<(&str, &str)> {
         let asked = self.model.as_ref().map(|(model, provider)| (&**model, &**provider));
-        asked.or_else(|| self.place.model())
+        asked.or_else(|| self.position.model())
     }
 
     /// Yields the session state that the caller gave, as it is spelt.
@@ -275,7 +275,7 @@ impl Told {
             Some(to?.duration_since(from?).ok()?.as_secs_f64())
         };
         if let Some(time) = since(self.started_at, self.ended_at) {
-            if self.place.role == Role::Workflow {
+            if self.position.role == Role::Workflow {
                 out.insert("steps".into(), json!({}));
             } else if let Some(first) = since(self.started_at, self.said_at) {
                 out.insert("time_to_first_token".into(), first.into());
@@ -287,7 +287,7 @@ impl Told {
 
     fn messages(&self) -> Value {
         let line = |number: u8, role: &str, content: &str, at: SystemTime| {
-            let id = Uuid::new_v5(&MESSAGES, format!("{}/{number}", self.place.run).as_bytes());
+            let id = Uuid::new_v5(&MESSAGES, format!("{}/{number}", self.position.run).as_bytes());
             json!({
                 "id": id.to_string(), "content": content, "from_history": false,
                 "stop_after_tool_call": false, "role": role, "created_at": seconds(at),

@@ -1,4 +1,4 @@
-//! Statuses, stages and dispositions in the contract's words.
+//! Statuses, stages and dispositions in the contract's names.
 
 use quell::{CauseKind, Disposition, RunStatus};
 

@@ -3,30 +3,30 @@
 use quell::RunStatus;
 use serde_json::{Value, json};
 
-use crate::wire::place::Role;
+use crate::wire::position::Role;
 use crate::wire::run::{Tree, text};
 
 /// Writes what came of a step.
 pub(crate) fn output(tree: &Tree, at: usize, depth: usize) -> Value {
-    let told = &tree.runs[at];
-    let executor = tree.executor(at).map(|kid| &tree.runs[kid].place);
-    let is_parallel = told.place.role == Role::Parallel;
+    let run = &tree.runs[at];
+    let executor = tree.executor(at).map(|kid| &tree.runs[kid].position);
+    let is_parallel = run.position.role == Role::Parallel;
     let (executor_type, executor_name) = match executor {
-        _ if is_parallel => ("parallel", told.place.name.as_str()),
-        Some(place) if place.role == Role::Team => ("team", place.name.as_str()),
-        Some(place) if place.role == Role::Workflow => ("workflow", place.name.as_str()),
-        Some(place) => ("agent", place.name.as_str()),
-        None => ("function", told.place.name.as_str()),
+        _ if is_parallel => ("parallel", run.position.name.as_str()),
+        Some(position) if position.role == Role::Team => ("team", position.name.as_str()),
+        Some(position) if position.role == Role::Workflow => ("workflow", position.name.as_str()),
+        Some(position) => ("agent", position.name.as_str()),
+        None => ("function", run.position.name.as_str()),
     };
     let mut out = json!({
         "content": content(tree, at, depth),
-        "step_name": told.place.name,
-        "step_id": told.place.run,
+        "step_name": run.position.name,
+        "step_id": run.position.run,
         "step_type": if is_parallel { "Parallel" } else { "Step" },
         "executor_type": executor_type,
         "executor_name": executor_name,
-        "step_run_id": executor.filter(|_| !is_parallel).map(|place| place.run.as_str()),
-        "success": told.status == RunStatus::Completed,
+        "step_run_id": executor.filter(|_| !is_parallel).map(|position| position.run.as_str()),
+        "success": run.status == RunStatus::Completed,
         "error": error(tree, at),
         "stop": false,
         "is_paused": false,
@@ -48,23 +48,23 @@ pub(crate) fn steps(tree: &Tree, at: usize, depth: usize) -> Vec<Value> {
 
 /// Yields what a step returned, or what it, or the one that did it, had said when it was cut.
 pub(crate) fn content(tree: &Tree, at: usize, depth: usize) -> String {
-    let told = &tree.runs[at];
-    if told.place.role == Role::Parallel {
+    let run = &tree.runs[at];
+    if run.position.role == Role::Parallel {
         return aggregate(&steps(tree, at, depth));
     }
-    match told.answer() {
-        Some(output) if told.status == RunStatus::Completed => text(output),
-        _ if !told.text.is_empty() => told.text.clone(),
+    match run.answer() {
+        Some(output) if run.status == RunStatus::Completed => text(output),
+        _ if !run.text.is_empty() => run.text.clone(),
         _ => tree.joined(at),
     }
 }
 
 /// Says why a step did not complete; none if it did, or is at work.
 pub(crate) fn error(tree: &Tree, at: usize) -> Option<String> {
-    let told = &tree.runs[at];
-    match told.status {
+    let run = &tree.runs[at];
+    match run.status {
         RunStatus::Cancelled => Some("Cancelled during execution".into()),
-        RunStatus::Failed | RunStatus::TimedOut => Some(told.failure()),
+        RunStatus::Failed | RunStatus::TimedOut => Some(run.failure()),
         RunStatus::Queued | RunStatus::Running | RunStatus::Stopping | RunStatus::Completed => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Tool calls: how they ended, and how they are told.
+//! Tool calls: how they ended, and their JSON.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,7 @@ impl Outcome {
         match outcome {
             ToolOutcome::Result(None) => Self::Result(Payload::from(Value::Null)),
             ToolOutcome::Result(Some(output)) => Self::Result(output.clone()),
-            ToolOutcome::Error(words) => Self::Error(words.to_string()),
+            ToolOutcome::Error(error) => Self::Error(error.to_string()),
             ToolOutcome::Cancelled => Self::Cancelled,
             ToolOutcome::Unknown => Self::Error("unknown".into()),
         }
@@ -44,7 +44,7 @@ pub(crate) fn tool(
         Some(Outcome::Result(value)) => text(value).into(),
         Some(Outcome::Error(error)) => error.as_str().into(),
     };
-    let told = Object::from(json!({
+    let object = Object::from(json!({
         "tool_call_id": call,
         "tool_name": name,
         "tool_call_error": outcome.map(|outcome| !matches!(outcome, Outcome::Result(_))),
@@ -54,17 +54,17 @@ pub(crate) fn tool(
         "created_at": seconds(at),
     }));
     if is_object(input) {
-        return told.with("tool_args", input);
+        return object.with("tool_args", input);
     }
-    told.with("tool_args", Object::default().with("input", input))
+    object.with("tool_args", Object::default().with("input", input))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(told: &Object) -> Value {
-        serde_json::to_value(told).unwrap()
+    fn read(object: &Object) -> Value {
+        serde_json::to_value(object).unwrap()
     }
 
     #[test]
@@ -80,22 +80,22 @@ mod tests {
         for (outcome, is_error, result) in table {
             let outcome = Outcome::of(&outcome);
             let at = SystemTime::UNIX_EPOCH;
-            let told = tool("c1", "weather", &input, at, Some(&outcome), Some(Duration::ZERO));
-            let told = read(&told);
-            assert_eq!((&told["tool_call_error"], &told["result"]), (&is_error, &result));
-            assert_eq!(told["tool_args"], json!({ "city": "Oslo" }));
+            let object = tool("c1", "weather", &input, at, Some(&outcome), Some(Duration::ZERO));
+            let object = read(&object);
+            assert_eq!((&object["tool_call_error"], &object["result"]), (&is_error, &result));
+            assert_eq!(object["tool_args"], json!({ "city": "Oslo" }));
         }
     }
 
     #[test]
     fn an_open_call_has_nulls_and_its_input_is_always_an_object() {
         let at = SystemTime::UNIX_EPOCH;
-        let told = tool("c1", "echo", &Payload::from("hi"), at, None, None);
+        let object = tool("c1", "echo", &Payload::from("hi"), at, None, None);
         let expected = json!({
             "tool_call_id": "c1", "tool_name": "echo", "tool_args": { "input": "hi" },
             "tool_call_error": null, "result": null, "metrics": null, "child_run_id": null,
             "created_at": 0,
         });
-        assert_eq!(read(&told), expected);
+        assert_eq!(read(&object), expected);
     }
 }

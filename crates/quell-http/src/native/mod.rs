@@ -5,7 +5,7 @@ mod problems;
 mod query;
 mod router;
 mod routes;
-mod told;
+mod run_response;
 mod upload;
 mod wire;
 

@@ -19,7 +19,7 @@ use crate::ids::{is_reserved, parse_id};
 use crate::json::{JSON_LEVELS_MAX, check_json};
 use crate::native::problems::{forbidden, unknown_run, unreadable};
 use crate::native::query::{ListQuery, StreamQuery, seq};
-use crate::native::told::{told, without_values};
+use crate::native::run_response::{run_response, without_values};
 use crate::native::upload::json_body;
 use crate::native::wire::{
     self, CancelAnswer, CancelRun, Health, Millis, RunList, RunObject, RunSummary, StartRun,
@@ -90,7 +90,7 @@ pub(crate) async fn start_run(
     drop(upload);
     let status = if started.is_replay { StatusCode::OK } else { StatusCode::CREATED };
     // The run is there: whoever is refused has started nothing.
-    let mut response = match told(&view, &started.run).await {
+    let mut response = match run_response(&view, &started.run).await {
         Ok(response) => response,
         Err(_) => Json(without_values(&view, &started.run)).into_response(),
     };
@@ -185,7 +185,7 @@ pub(crate) async fn list_runs(
         });
         RunList { runs: runs.collect(), total }
     };
-    Ok(view.told(about, list).await?)
+    Ok(view.json_response(about, list).await?)
 }
 
 /// Reads a run.
@@ -208,7 +208,7 @@ pub(crate) async fn get_run(
 ) -> Answer {
     let view = view_of(&service, &headers)?;
     let run = readable_run(&view, id)?;
-    told(&view, &run).await
+    run_response(&view, &run).await
 }
 
 /// Streams the event log of a run and its descendants.

@@ -129,7 +129,7 @@ impl Made {
                 let _place = place;
                 app.wait_for(&view, deleted, false, ROOM_WITHIN).await
             };
-            later(text.boxed(), None)
+            kept_alive(text.boxed(), None)
         } else {
             let guard = app.service().guard(&self.found.run, self.on_disconnect);
             waited(app, &self.view, self.found, false, guard.holding(place)).await?
@@ -172,11 +172,14 @@ pub(super) async fn waited(
         let text_now = text.await?;
         text = future::ready(Ok(text_now)).boxed();
     }
-    Ok(later(text, Some(guard)))
+    Ok(kept_alive(text, Some(guard)))
 }
 
 /// A body that is kept alive until it is there, or what there is if there is no room for it.
-fn later(text: BoxFuture<'static, Result<Bytes, Overdrawn>>, guard: Option<Guard>) -> Response {
+fn kept_alive(
+    text: BoxFuture<'static, Result<Bytes, Overdrawn>>,
+    guard: Option<Guard>,
+) -> Response {
     let no_room = |error: Overdrawn| failure::overdrawn_text(&error).into();
     let text = text.map(move |text| text.unwrap_or_else(no_room));
     let beat = Heartbeat::steady(HEARTBEAT, "\n");

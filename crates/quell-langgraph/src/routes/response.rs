@@ -20,7 +20,7 @@ pub(super) async fn rendered<T: Serialize>(
     weight: usize,
     make: impl FnOnce() -> T + Send + 'static,
 ) -> Result<Response, Refusal> {
-    view.told(weight, make).await.map_err(|error| match error {
+    view.json_response(weight, make).await.map_err(|error| match error {
         BodyError::Broken => Refusal::internal(),
         error => error.into(),
     })

@@ -105,14 +105,14 @@ pub(crate) fn given<'a>(body: &'a Keys, key: &str) -> Option<&'a Payload> {
     body.get(key).filter(|value| !value.is_null())
 }
 
-/// Reads what is given under a key; refuses another type in these words.
+/// Reads what is given under a key; refuses another type with this text.
 pub(crate) fn typed<T: DeserializeOwned>(
     body: &Keys,
     key: &str,
-    words: &str,
+    expected: &str,
 ) -> Result<Option<T>, Refusal> {
     let value = given(body, key).map(Payload::parse).transpose();
-    value.map_err(|_| Refusal::invalid(format!("{key}: {words}")))
+    value.map_err(|_| Refusal::invalid(format!("{key}: {expected}")))
 }
 
 /// Yields the keys of an object of the body; none of one that is not there.
@@ -145,22 +145,22 @@ fn flag(body: &Keys, key: &str) -> Result<bool, Refusal> {
     Ok(typed(body, key, "must be a boolean")?.unwrap_or(false))
 }
 
-/// Reads one of some words; the first is the default.
+/// Reads one of some choices; the first is the default.
 pub(crate) fn choice<const N: usize>(
     body: &Keys,
     key: &str,
-    words: [&'static str; N],
+    choices: [&'static str; N],
 ) -> Result<&'static str, Refusal> {
-    let Some(value) = given(body, key) else { return Ok(words[0]) };
+    let Some(value) = given(body, key) else { return Ok(choices[0]) };
     let given: Option<String> = value.parse().ok();
-    let word = words.into_iter().find(|word| given.as_deref() == Some(word));
-    word.ok_or_else(|| Refusal::invalid(format!("{key}: must be one of {}", words.join(", "))))
+    let chosen = choices.into_iter().find(|choice| given.as_deref() == Some(choice));
+    chosen.ok_or_else(|| Refusal::invalid(format!("{key}: must be one of {}", choices.join(", "))))
 }
 
 fn strategy(body: &Keys) -> Result<Strategy, Refusal> {
     let all = [Strategy::Enqueue, Strategy::Reject, Strategy::Interrupt, Strategy::Rollback];
-    let word = choice(body, "multitask_strategy", all.map(Strategy::name))?;
-    Ok(all.into_iter().find(|one| one.name() == word).unwrap_or(Strategy::Enqueue))
+    let name = choice(body, "multitask_strategy", all.map(Strategy::name))?;
+    Ok(all.into_iter().find(|one| one.name() == name).unwrap_or(Strategy::Enqueue))
 }
 
 fn after(body: &Keys) -> Result<Duration, Refusal> {

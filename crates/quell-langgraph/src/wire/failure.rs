@@ -45,11 +45,11 @@ fn parts(failure: &str) -> (&str, &str) {
     {
         text = inner;
     }
-    if let Some(words) = text.strip_prefix("panicked: ") {
-        return ("Panic", words);
+    if let Some(text) = text.strip_prefix("panicked: ") {
+        return ("Panic", text);
     }
     match text.split_once(": ") {
-        Some((class, words)) if is_class(class) => (class, words),
+        Some((class, text)) if is_class(class) => (class, text),
         _ => ("Exception", text),
     }
 }

@@ -111,7 +111,7 @@ pub(crate) fn run_object(
 /// The keys of a run object that may be large.
 pub(crate) const LARGE_KEYS: [&str; 2] = ["metadata", "kwargs"];
 
-/// The cause in words.
+/// Yields the cause as text.
 fn cancel_reason(cause: &Cause) -> String {
     match &cause.message {
         Some(message) => format!("{}: {message}", cause.kind),

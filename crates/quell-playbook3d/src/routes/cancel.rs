@@ -1,8 +1,7 @@
 //! Cancels a run (contract, section 4).
 
 use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use quell::{CancelRequest, Disposition, RunId, RunRef, RunStatus, limits};
 use quell_http::{View, write_headers};
@@ -10,24 +9,23 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::{App, find};
+use crate::auth::Caller;
 use crate::options::Operation;
-use crate::routes::path::{Shared, Texts};
-use crate::wire::{Refusal, cancel_message, parse_uuid};
+use crate::routes::path::{Shared, TeamPath};
+use crate::wire::{Refusal, cancel_message};
 
 pub(super) async fn cancel(
     State(app): Shared,
-    headers: HeaderMap,
-    ids: Texts<(String, String)>,
+    Caller(view): Caller,
+    path: TeamPath,
 ) -> Result<Response, Refusal> {
-    let view = app.enter(&headers).await?;
-    let Path((team, run)) = ids.map_err(|_| Refusal::Malformed)?;
-    let (team, run) = (parse_uuid(&team)?, parse_uuid(&run)?);
+    let (team, run) = (path.team, path.run.ok_or(Refusal::Malformed)?.id);
     app.team(&view, team, Operation::Cancel)?;
     let Some(target) = target(&app, &view, team, run) else {
         return Ok(unknown());
     };
     target.check(&view)?;
-    app.pay(&view, team, Operation::Cancel).await?;
+    app.check_quota(&view, team, Operation::Cancel).await?;
     match target {
         Target::Run(run) => cancel_run(&app, &view, &run).await,
         Target::Ticket => cancel_ticket(&app, &view, team, run).await,
@@ -42,8 +40,8 @@ enum Target {
 }
 
 impl Target {
-    /// Refuses whoever may not stop it. Of which component the run to come will be, nobody knows:
-    /// its stop is for everybody who may change something.
+    /// Refuses a caller who may not stop it. The component of a run to come is not known yet: every
+    /// caller who may change something may stop it.
     fn check(&self, view: &View) -> Result<(), Refusal> {
         let may_stop = match self {
             Self::Run(run) => view.may_stop(run),
@@ -53,8 +51,7 @@ impl Target {
     }
 }
 
-/// Finds what a cancel is about. A run takes its ticket only when it is there: whoever finds
-/// neither has to look for the run once more.
+/// Finds what a cancel is about.
 fn target(app: &App, view: &View, team: Uuid, run: Uuid) -> Option<Target> {
     if let Some(found) = find(view, team, run) {
         return Some(Target::Run(found));
@@ -62,6 +59,8 @@ fn target(app: &App, view: &View, team: Uuid, run: Uuid) -> Option<Target> {
     if app.allocated.has(view.principal().owner(), run) {
         return Some(Target::Ticket);
     }
+    // A run uses its ticket up only when it is there. If neither was found, the run may have come
+    // between the two looks.
     find(view, team, run).map(Target::Run)
 }
 
@@ -76,10 +75,10 @@ async fn cancel_run(app: &App, view: &View, run: &RunRef) -> Result<Response, Re
 
 /// Remembers the stop for the run to come; if it has come meanwhile, it is stopped.
 async fn cancel_ticket(app: &App, view: &View, team: Uuid, id: Uuid) -> Result<Response, Refusal> {
-    let gate = app.gate(id).await;
+    let lock = app.lock_id(id).await;
     match target(app, view, team, id) {
         Some(Target::Run(run)) => {
-            drop(gate);
+            drop(lock);
             if !view.may_stop(&run) {
                 return Err(Refusal::MayNotCancel);
             }

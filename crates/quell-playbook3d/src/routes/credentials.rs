@@ -1,20 +1,19 @@
 //! Tokens and SDK secrets (contract, section 2).
 
 use axum::Json;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use serde_json::{Value, json};
 
-use crate::routes::path::{Shared, Texts};
+use crate::routes::path::{KeyPath, Shared};
 use crate::routes::prefix::prefix;
 use crate::wire::Refusal;
 
 pub(super) async fn get_tokens(
     State(app): Shared,
-    key: Texts<String>,
+    KeyPath(key): KeyPath,
 ) -> Result<Json<Value>, Refusal> {
-    let Path(key) = key.map_err(|_| Refusal::Unauthorized)?;
     let principal = app.auth.holder(&key)?;
     Ok(Json(json!({ "access_token": app.auth.token(&principal) })))
 }
@@ -24,9 +23,8 @@ pub(super) async fn get_sdk_secrets(
     OriginalUri(original): OriginalUri,
     uri: Uri,
     headers: HeaderMap,
-    key: Texts<String>,
+    KeyPath(key): KeyPath,
 ) -> Result<Json<Value>, Refusal> {
-    let Path(key) = key.map_err(|_| Refusal::Unauthorized)?;
     app.auth.holder(&key)?;
     let options = app.options();
     let base = match &options.public_url {

@@ -15,7 +15,7 @@ use crate::routes::cancel::cancel;
 use crate::routes::credentials::{get_sdk_secrets, get_tokens};
 use crate::routes::prefix::path;
 use crate::routes::read::{get_result, list_runs, list_teams, list_workflows};
-use crate::routes::run::{get_run_id, run_workflow, run_workflow_as};
+use crate::routes::run::{get_run_id, run_workflow};
 use crate::wire::Refusal;
 
 /// Makes the router of the contract. Nest it under a path: other contracts have `/runs`, `/teams`
@@ -33,7 +33,7 @@ pub fn router(service: Service, options: Options) -> Router {
         .route(&at(&api, "/get-sdk-secrets/{api_key}"), get(get_sdk_secrets))
         .route(&at(&api, "/get_run_id"), get(get_run_id))
         .route(&at(&api, "/run_workflow/{team_id}"), post(run_workflow))
-        .route(&at(&api, "/run_workflow/{team_id}/{run_id}"), post(run_workflow_as))
+        .route(&at(&api, "/run_workflow/{team_id}/{run_id}"), post(run_workflow))
         .route(&at(&api, "/cancel/{team_id}/{run_id}"), post(cancel))
         .fallback(async || Refusal::NotFound)
         .method_not_allowed_fallback(async || Refusal::WrongMethod)

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::frame::Frame;
-use crate::ids::{SESSION, shown_id};
+use crate::ids::{SESSION, external_id};
 use crate::state::{State, Why, disposition_name, status_name, written};
 use crate::view::Cancelled;
 
@@ -136,7 +136,7 @@ impl RunSummary {
     pub(crate) fn new(run: &RunRef, row: RunRow, state: State) -> Self {
         let labels = run.labels();
         Self {
-            id: shown_id(run).into_owned(),
+            id: external_id(run).into_owned(),
             uuid: run.id().to_string(),
             parent: row.parent.map(|parent| parent.to_string()),
             kind: row.kind.as_str(),

@@ -6,9 +6,9 @@ use quell::RunKind;
 use quell_flow::{Component, Part};
 use serde_json::{Map, Value, json};
 
-use crate::wire::words::words;
+use crate::wire::kinds::names_of;
 
-/// What a run is told as.
+/// What the contract calls a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Agent,
@@ -22,9 +22,9 @@ pub(crate) enum Role {
 
 /// What a run is in the contract, and where it stands in its tree.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     pub(crate) role: Role,
-    /// The id of the run, as it is told.
+    /// The external id of the run.
     pub(crate) run: String,
     /// The id of the component, or the name of the member or step.
     pub(crate) name: String,
@@ -39,7 +39,7 @@ pub(crate) struct Place {
     component: Arc<Component>,
 }
 
-/// A step's place in its workflow.
+/// The position of a step in its workflow.
 #[derive(Clone, Debug)]
 struct At {
     id: String,
@@ -48,7 +48,7 @@ struct At {
     parent: Option<String>,
 }
 
-impl Place {
+impl Position {
     /// Places the root of a tree.
     pub(crate) fn root(component: &Arc<Component>, run: impl Into<String>) -> Self {
         let (run, name) = (run.into(), component.id().to_owned());
@@ -118,7 +118,7 @@ impl Place {
         self.step.as_ref().is_some_and(|step| step.parent.is_some())
     }
 
-    /// Yields the kind whose words are used for it.
+    /// Yields the kind whose names are used for it.
     pub(crate) const fn kind(&self) -> RunKind {
         match self.role {
             Role::Agent => RunKind::Agent,
@@ -156,10 +156,10 @@ impl Place {
                 set("run_id", run.as_str().into());
             }
         } else {
-            let words = words(self.kind());
+            let names = names_of(self.kind());
             set("run_id", self.run.as_str().into());
-            set(words.id_key, self.name.as_str().into());
-            set(words.name_key, self.name.as_str().into());
+            set(names.id_key, self.name.as_str().into());
+            set(names.name_key, self.name.as_str().into());
             if let Some((Role::Agent | Role::Team, run)) = &self.above {
                 set("parent_run_id", run.as_str().into());
             }
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn steps_stand_where_the_list_of_steps_has_them() {
-        let root = Place::root(&fan_out(), "w");
+        let root = Position::root(&fan_out(), "w");
         let fan_out = root.child(RunKind::Step, "fan-out", "p".into(), 0);
         let b = fan_out.child(RunKind::Branch, "b", "sb".into(), 0);
         let agent = b.child(RunKind::Agent, "x", "rx".into(), 0);
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_unlisted_step_stands_in_the_order_of_its_start() {
-        let root = Place::root(&fan_out(), "w");
+        let root = Position::root(&fan_out(), "w");
         let other = root.child(RunKind::Step, "other", "o".into(), 4);
         assert_eq!((other.role, &other.common("s")["step_index"]), (Role::Step, &json!(4)));
         let inner = other.child(RunKind::Step, "a", "i".into(), 0);
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn a_member_names_its_team_and_an_attempt_is_not_told() {
         let team = Component::team("team", async |_ctx, input: Payload| Ok(input));
-        let root = Place::root(&Arc::new(team), "t");
+        let root = Position::root(&Arc::new(team), "t");
         let member = root.child(RunKind::Agent, "m", "rm".into(), 0);
         assert_eq!(member.common("s")["parent_run_id"], json!("t"));
         assert_eq!(root.child(RunKind::Attempt, "n", "ra".into(), 0).role, Role::Hidden);

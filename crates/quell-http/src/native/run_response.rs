@@ -1,4 +1,4 @@
-//! A run as it is told to whoever starts or reads it.
+//! The answer that shows a run to the caller who starts or reads it.
 
 use axum::response::Response;
 use quell::RunRef;
@@ -15,8 +15,8 @@ pub(crate) fn without_values(view: &View, run: &RunRef) -> RunSummary {
     RunSummary::new(run, row, state)
 }
 
-/// Tells all of a run, if there is room for it.
-pub(crate) async fn told(view: &View, run: &RunRef) -> Result<Response, Problem> {
+/// Answers with all of a run, if there is room for it.
+pub(crate) async fn run_response(view: &View, run: &RunRef) -> Result<Response, Problem> {
     let (seen, run, report) = (view.clone(), run.clone(), run.report());
     let about = view.weight(&report);
     let object = move || {
@@ -31,5 +31,5 @@ pub(crate) async fn told(view: &View, run: &RunRef) -> Result<Response, Problem>
         let summary = RunSummary::new(&run, report.own_row().clone(), state);
         RunObject { summary, detail }
     };
-    Ok(view.told(about, object).await?)
+    Ok(view.json_response(about, object).await?)
 }
