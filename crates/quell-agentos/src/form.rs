@@ -164,8 +164,8 @@ impl Taking {
     }
 
     /// Takes the session state, which is shown as it was given: an object. Null is none, as it is
-    /// upstream. What is no JSON upstream leaves out, with a line in its log; here the caller is
-    /// told, and nothing is made.
+    /// upstream. Upstream leaves out what is no JSON, with a line in its log; here the request is
+    /// refused.
     fn state(&mut self) -> Option<Payload> {
         let text = self.text(STATE).filter(|text| text.trim() != "null")?;
         if let Err(error) = check_json(&text, KEYWORD_LEVELS_MAX) {

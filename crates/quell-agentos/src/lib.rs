@@ -21,18 +21,18 @@
 //! other fields as keywords, and the message under `message`. `run_id` and `quell_*` fields are no
 //! keywords. Uploads are keyword `files`: `{filename, content_type, content}` with base64.
 //!
-//! # How a tree is told
+//! # How a tree is shown
 //!
 //! Runs of kind agent, team and workflow are themselves. A run of kind `step` or `branch` within a
 //! workflow is a step, or a Parallel if the workflow's list of steps says so of that name; an agent
-//! below it is the step's executor, and a step without one is a function. Other runs are not told.
-//! A reader so slow that events were lost for it is told so where they are missing, by the event
-//! `lagged` with `missed_events`, which clients of the contract skip. Every terminal event has the
-//! whole text; if that is not whole either, `quell.truncated` of the event and of the run is true.
+//! below it is the step's executor, and a step without one is a function. Other runs are not shown.
+//! A reader that is too slow gets the event `lagged` with `missed_events` where events are missing,
+//! which clients of the contract skip. Every terminal event has the whole text; if that is not
+//! whole either, `quell.truncated` of the event and of the run is true.
 //!
-//! Who waits for a run in the foreground waits for room for its answer too, for half a minute. If
-//! there is none by then, the answer is the run without what it was given and has said, and
-//! `quell.truncated` is true: the whole run can be read by its id, as long as it is kept. Ended
+//! A client that waits for a run in the foreground also waits for room for its answer, for half a
+//! minute. If there is none by then, the answer is the run without what it was given and has said,
+//! and `quell.truncated` is true: the whole run can be read by its id, as long as it is kept. Ended
 //! runs are kept within a bound of which every owner has a share: those of the same owner that end
 //! later may take its place, also while the client waits.
 

@@ -1,4 +1,4 @@
-//! Puts together what the JSON of a run is made from.
+//! Takes snapshots of runs, from which their JSON is made.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::wire::position::Position;
 use crate::wire::run::{RunSnapshot, Tree};
 use crate::wire::tool::{Outcome, tool};
 
-/// The label of who the caller said they were.
+/// The label of the user that the caller named.
 pub(crate) const USER: &str = "agentos.user_id";
 
 /// The label of the deadline that the caller set, in milliseconds.
@@ -73,7 +73,7 @@ pub(crate) fn read_at(view: &View, run: &RunRef, report: &RunReport, position: &
     tree(run, runs)
 }
 
-/// Writes the little of a run that there is always room for.
+/// Writes the part of a run that needs no room.
 pub(crate) fn without_values(view: &View, run: &RunRef, position: Position) -> Object {
     small(view, run, position).without_values()
 }
@@ -82,7 +82,7 @@ pub(crate) fn without_values(view: &View, run: &RunRef, position: Position) -> O
 pub(crate) fn small(view: &View, run: &RunRef, position: Position) -> Tree {
     let mut row = run.row();
     (row.output, row.partial) = (None, None);
-    row.error = row.error.map(|error| limits::cut(&error, WORDS_MAX).into());
+    row.error = row.error.map(|error| limits::cut(&error, ERROR_BYTES_MAX).into());
     let known = view.service().engine().get(row.run);
     let mut snapshot = snapshot_of(view, &row, position, known.as_ref(), None);
     snapshot.state.truncated = true;
@@ -90,15 +90,15 @@ pub(crate) fn small(view: &View, run: &RunRef, position: Position) -> Tree {
     tree(run, vec![snapshot])
 }
 
-/// What is told of an error where there is room for little, in bytes.
-const WORDS_MAX: usize = 1 << 10;
+/// The most of an error that a small snapshot holds, in bytes.
+const ERROR_BYTES_MAX: usize = 1 << 10;
 
 fn tree(run: &RunRef, runs: Vec<RunSnapshot>) -> Tree {
     let root = run.root();
     Tree { session: session_of(&root), user: root.label(USER).map(str::to_owned), runs }
 }
 
-/// Tells a run of its row, and what the engine and the notes still know of it.
+/// Takes a snapshot of one run: of its row, and of what the engine and the notes still hold.
 fn snapshot_of(
     view: &View,
     row: &RunRow,

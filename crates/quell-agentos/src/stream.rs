@@ -72,9 +72,9 @@ impl Source {
             self.renderer = Some(renderer);
             return Some(());
         };
-        // An end tells all that was said: what is large is put together on a thread of its own, in
-        // room that is found before. If there is none, what is small of it is told. Only the end of
-        // the stream waits for room: those before it must not hold up what follows them.
+        // The event of an end holds all that the run said. It is made on another thread, in room
+        // that is found before; without room it is made of the small snapshot. Only the last event
+        // of the stream waits for room: an earlier one must not delay those that follow it.
         let report = run.report();
         let about = self.view.weight(&report);
         let is_last = event.run == event.root;

@@ -1,4 +1,4 @@
-//! Making a run: which thread, on what values, behind which others.
+//! Makes a run: chooses its thread, its input, and what becomes of the runs that are live there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -55,7 +55,8 @@ impl App {
         loop {
             let (thread, is_new) = self.thread_for(view, &request)?;
             let mut fresh = Fresh { app: self, thread: is_new.then(|| Arc::clone(&thread)) };
-            // A thread may leave while one waits for it: then there is another one, or none.
+            // The thread may leave the table while this request waits for it. Then look again:
+            // there is another one by now, or none.
             let Some(found) = self.create_in(view, &request, &graph, &thread).await? else {
                 continue;
             };
@@ -85,13 +86,14 @@ impl App {
         let thread = Thread::new(id, view.principal().subject(), &Keys::new(), is_temporary);
         match self.threads().add(self.engine(), thread) {
             Ok(Ok(thread)) => Ok((thread, true)),
-            // Somebody made it just now, or it is another's: that one looks as if it was not there.
+            // Another request made it just now, or it is another owner's, which is answered as one
+            // that is not there.
             Ok(Err(_)) => self.thread(view, id).map(|known| (known, false)).ok_or_else(missing),
             Err(Full) => Err(Refusal::too_many()),
         }
     }
 
-    /// None if the thread has left meanwhile.
+    /// Makes a run in a thread; none if the thread has left the table meanwhile.
     async fn create_in(
         &self,
         view: &View,
@@ -104,9 +106,9 @@ impl App {
         let others = thread.live(self.engine());
         let owner = self.owner_view(view, thread);
         let once = once(request)?;
-        // With an idempotency key the other one may be the run itself.
+        // A live run may be the one that this idempotency key started before.
         let is_again = once.as_ref().is_some_and(|once| owner.started_by(once).is_some());
-        // A lane knows of runs whose time has come; one that is due later is live as well.
+        // The lane does not know of a run that is due later, but that is live as well.
         if create.strategy == Strategy::Reject && !others.is_empty() && !is_again {
             return Err(Refusal::busy());
         }
@@ -141,7 +143,8 @@ impl App {
         Ok(Some(Found { run, tracked, thread }))
     }
 
-    /// A run belongs to the owner of its thread, whoever may start it there: lanes are owners'.
+    /// Yields the view of the owner of a thread. Runs belong to the owner of their thread, also if
+    /// an admin starts them: a lane is one owner's.
     fn owner_view(&self, view: &View, thread: &Thread) -> View {
         if view.principal().subject() == thread.owner.as_deref() {
             return view.clone();
@@ -193,8 +196,7 @@ impl App {
         }
     }
 
-    /// The caller's time limit: it may shorten, but never exceed the server's (contract,
-    /// choice 8).
+    /// Yields the caller's time limit, which never exceeds the server's (contract, choice 8).
     fn timeout(&self, create: &Create) -> Option<Duration> {
         create.timeout.map(|time| time.min(self.options().timeout_max.unwrap_or(Duration::MAX)))
     }
@@ -259,7 +261,7 @@ impl App {
         })
     }
 
-    /// Stops the runs whose place a new one takes.
+    /// Stops the live runs of a thread in favour of a new one, if its strategy says so.
     async fn supersede(
         &self,
         view: &View,
@@ -282,8 +284,8 @@ impl App {
     }
 }
 
-/// A thread that was made for a run, and leaves if no run comes of it: also if the caller goes
-/// away meanwhile.
+/// A thread that was made for a run. Dropped with the thread in it, this removes the thread: no run
+/// was made, or the caller went away meanwhile.
 struct Fresh<'a> {
     app: &'a App,
     thread: Option<Arc<Thread>>,
@@ -297,7 +299,7 @@ impl Drop for Fresh<'_> {
     }
 }
 
-/// A run that is about to be made in a thread, and leaves it if it is not.
+/// A run that is being made in a thread. Dropped before the run has begun, this removes the run.
 struct Adding<'a> {
     thread: &'a Thread,
     tracked: &'a Tracked,

@@ -61,7 +61,7 @@ impl App {
             while let Some(event) = next_event(&mut events).await {
                 thread.take(app.engine(), &tracked, &run, &event);
                 if run.status().is_terminal() {
-                    // From here on the log tells nothing more of the run itself.
+                    // The events that follow are not of the run itself.
                     break;
                 }
             }

@@ -1,4 +1,5 @@
-//! The final body of a run (contract, section 7): made once for all who take it at the same time.
+//! The final body of a run (contract, section 7): made once for all clients that take it at the
+//! same time.
 
 use std::pin::pin;
 use std::sync::{Arc, Weak};
@@ -21,10 +22,10 @@ use crate::wire::failure;
 /// The final body that was made last of a run, for as long as a client takes it.
 #[derive(Debug, Default)]
 pub(crate) struct FinalBody {
-    /// Held while it is made: all who wait for the run ask at its end.
+    /// Held while it is made: all clients that wait for the run ask at its end.
     making: tokio::sync::Mutex<()>,
     last: Mutex<Shared>,
-    /// Wakes those who wait for room when there is a body that they may take without any.
+    /// Wakes clients that wait for room when there is a body to share, which needs none.
     is_shared: Arc<Notify>,
 }
 
@@ -42,9 +43,9 @@ impl Shared {
 }
 
 impl FinalBody {
-    /// Yields the body that shows these values, of so many bytes, about. The first client has it
-    /// made, in room that it found before, if any: nothing is made before there is room. Those who
-    /// come until all have taken it get the same one.
+    /// Yields the body that shows these values, of about so many bytes. The first client has it
+    /// made, in room that it found before, if any: nothing is made before there is room. Clients
+    /// that come before the last one is done get the same body.
     async fn get(
         &self,
         view: &View,
@@ -98,12 +99,13 @@ enum Unmade {
 }
 
 impl App {
-    /// Waits for the end of a run for a client, and then so long for room, and yields the final
-    /// body. The guard of the answer is the client's: this wait has no policy of its own.
+    /// Waits for the end of a run for a client, then for room until the patience is over, and
+    /// yields the final body. The guard of the answer holds the client's policy; this wait has
+    /// none.
     ///
-    /// While it waits for room it holds nothing of the run, which it looks for again: the body, its
-    /// values and the report would be counted to nobody. It waits no longer once another client
-    /// takes the same body, which needs no second room.
+    /// While it waits for room it holds nothing of the run, and finds the run again afterwards: the
+    /// body, its values and the report would not be counted. The wait ends early if another client
+    /// takes the same body, which is shared and needs no second room.
     ///
     /// # Errors
     ///
@@ -140,7 +142,7 @@ impl App {
                 Err(Unmade::Broken(BodyError::Overdrawn(error))) => return Err(error),
                 Err(Unmade::Broken(_)) => return Ok(failure::internal_text().into()),
             };
-            // A body to share first: whoever gets it needs no room.
+            // First a body to share, which needs no room.
             room = tokio::select! {
                 biased;
                 () = shared => None,
@@ -174,7 +176,7 @@ impl App {
         let app = self.clone();
         let make = move || app.final_text(&report, &tracked, &fold, values.as_ref());
         let body = found.tracked.body.get(view, shown.as_ref(), bytes, room, make).await;
-        // The answer is the end: a read right after it must not find what is to be deleted.
+        // A read right after this answer must not find a run that is to be deleted.
         if let Some(thread) = &found.thread {
             self.delete_if_quiescent(thread, &found.tracked);
         }

@@ -30,9 +30,9 @@ pub(crate) struct Final {
 }
 
 impl Final {
-    /// Yields the body for a client, in room that it found before, if any. The first one is charged
-    /// for it until all who came meanwhile have taken it: it is one, and may have left here by
-    /// then.
+    /// Yields the body for a client, in room that it found before, if any. All clients that take
+    /// the body at the same time share it, and the first one is charged for it until the last one
+    /// is done: the body may have left this table by then.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl Final {
 impl Finals {
     pub(crate) fn new(limits: &ServiceLimits) -> Self {
         let bytes = limits.kept_bytes_max / PARTS_OF_KEPT;
-        // A client is owed its answer, however large.
+        // The last body stays, however large: its client has not had its answer yet.
         Self(Mutex::new(Shares::new(KEPT_MAX, bytes, limits.owner_share_percent).keeping_last()))
     }
 
@@ -69,7 +69,7 @@ impl Finals {
     /// given back; yields how many.
     pub(crate) fn evict(&self, owner: Option<&Arc<str>>, bytes: usize) -> usize {
         let (mut freed, mut all) = (0, self.0.lock());
-        // What others left for too long holds room, too.
+        // Bodies of other owners that have expired hold room as well.
         all.expire();
         while freed < bytes
             && let Some(left) = all.pop_oldest(owner)

@@ -2,8 +2,8 @@
 
 use quell_http::Frame;
 
-/// A frame of a stream. One that may be large is made only when it is its turn to be written: an
-/// end shows what a run returned in several modes, and nobody counts the frames that wait.
+/// A frame of a stream. One that may be large is made only when it is written: the end of a run
+/// shows what it returned in several modes, and frames that wait are not counted.
 pub(crate) struct Late {
     frame: When,
     id: Option<String>,

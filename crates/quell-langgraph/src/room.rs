@@ -128,7 +128,7 @@ mod tests {
         let run = json!({ "assistant_id": "echo", "input": input, "if_not_exists": "create" });
         let (status, text) = post(app, key, &path, run).await;
         assert_eq!(status, 200, "{text}");
-        // Whoever follows the run comes after who waited for it.
+        // The task that follows the run is woken after the client that waits for it.
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }

@@ -103,7 +103,7 @@ struct Render {
     floor: Option<String>,
     /// The namespaces of live runs of the tree: none at the top.
     spaces: HashMap<RunId, Option<Arc<str>>>,
-    /// Who said text, and under which names their messages are shown.
+    /// The runs that said text, and the event names under which their messages are shown.
     speakers: HashMap<RunId, String>,
     is_first: bool,
     is_over: bool,
@@ -121,7 +121,7 @@ impl Render {
                 // The log may no longer hold the start of a replay.
                 return Some(self.missing(from, to).into_iter().map(Late::from).collect());
             }
-            // A slow reader is disconnected, never waited for, and told why.
+            // A reader that is too slow gets the reason, and is disconnected: the run never waits.
             self.is_over = true;
             return Some(vec![lagged(from, to).into()]);
         }
@@ -254,7 +254,7 @@ impl Render {
         if self.app.options().end_event {
             frames.push(end_frame().into());
         }
-        // The end of the stream is the end: a read right after it must not find what is deleted.
+        // A read right after the end of the stream must not find a run that is to be deleted.
         if let Some(thread) = &self.thread {
             self.app.delete_if_quiescent(thread, &self.tracked);
         }

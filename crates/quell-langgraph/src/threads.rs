@@ -6,7 +6,7 @@
 //!    starts are those that the run before it left: when a run has started, every ended run of
 //!    its thread is settled before its own values are looked at.
 //! 2. A run is settled once, when it is terminal; one that is rolled back leaves nothing.
-//! 3. Whoever reads takes in what is in the logs by then: nobody sees less than the log says.
+//! 3. Every reader takes in what the logs hold by then, so that no answer says less than the log.
 //!
 //! Lock order: table, thread, fold of a run; never across an await. What a thread is charged for
 //! its values is locked within none of them but the table.
@@ -38,7 +38,7 @@ pub(crate) struct Thread {
     /// Made up for one stateless run, and deleted with it.
     pub(crate) is_temporary: bool,
     created_at: SystemTime,
-    /// Held while a run of the thread is made, so that runs enter in one order.
+    /// Held while a run of the thread is made, so that runs enter the lane in one order.
     pub(crate) creating: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     /// What its metadata takes.
@@ -58,7 +58,7 @@ struct State {
     values_updated_at: SystemTime,
     /// The graph of the last run that left something: these keys are shown with the metadata.
     graph: Option<GraphKeys>,
-    /// It is deleted, or has left the table: no run of it is made any more.
+    /// Set when the thread leaves the table. No run of it is made any more.
     is_deleted: bool,
     live: Vec<Arc<Tracked>>,
     ended: VecDeque<Arc<Tracked>>,
@@ -191,7 +191,8 @@ impl Thread {
         state.is_deleted
     }
 
-    /// Finds a run that the engine has, also before whoever made it could say so.
+    /// Finds a run of the thread, also one that is still being made: a reader may know its id from
+    /// the engine before `has_begun` is set.
     pub(crate) fn find(&self, id: RunId) -> Option<Arc<Tracked>> {
         let state = self.state.lock();
         let mut all = state.live.iter().chain(&state.ended);
@@ -308,7 +309,7 @@ impl Thread {
     pub(crate) fn row(&self, engine: &Engine) -> Payload {
         let mut state = self.state.lock();
         state.settle(engine);
-        // What a live run shows of itself goes with it if it is rolled back.
+        // The keys of a live run are not taken over: a rollback removes them together with the run.
         let live = state.live.iter().rfind(|tracked| tracked.has_begun());
         let graph = live.map(|tracked| tracked.graph_keys()).or_else(|| state.graph.clone());
         let updated_at = live.map_or(state.updated_at, |live| live.since.max(state.updated_at));
@@ -343,7 +344,7 @@ impl State {
             tracked.catch_up(&run, self.values.as_ref());
             self.close(&tracked, &row);
         }
-        // What the engine keeps no longer is not to be seen either.
+        // Runs that the engine has forgotten are not listed either.
         self.live.retain(|one| !one.has_begun() || engine.get(one.id).is_some());
         while self.ended.len() > ENDED_PER_THREAD_MAX
             || self.ended.front().is_some_and(|oldest| engine.get(oldest.id).is_none())

@@ -87,7 +87,7 @@ pub(crate) struct Fold {
     answer: Option<Arc<Values>>,
     has_started: bool,
     is_stopping: bool,
-    /// Of a run whose stop is among events that nobody read: when it stopped.
+    /// When the run stopped, if the event of its stop was dropped before it was read.
     stopped_at: Option<SystemTime>,
     has_spoken: bool,
     has_updated: bool,
@@ -212,7 +212,7 @@ impl Fold {
         }
         let output = keyed(&finite(output));
         if self.has_gap {
-            // Perhaps it spoke of its state where nobody read it: its output is that state.
+            // Its last state may be among the dropped events. Then its output is that state.
             let mut state = given(&about.input);
             state.extend(output.clone());
             self.lay(about, &state);

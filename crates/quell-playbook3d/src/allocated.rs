@@ -25,7 +25,7 @@ impl Allocated {
         id
     }
 
-    /// Tells whether an id was handed out to somebody and not used yet.
+    /// Tells whether an id was handed out to an owner and not used yet.
     pub(crate) fn has(&self, owner: Option<&Arc<str>>, id: Uuid) -> bool {
         self.0.lock().get(owner, &id).is_some()
     }

@@ -77,20 +77,20 @@ impl Auth {
             return Ok(Principal::anonymous());
         }
         let access = self.service.access_of();
-        // With a hook there may be no keys here: then nobody has one.
+        // With a hook, the service may have no keys.
         if access.is_open() {
             return Err(Refusal::Unauthorized);
         }
         access.check_key(api_key).map_err(|_| Refusal::Unauthorized)
     }
 
-    /// Makes a bearer token for somebody.
+    /// Makes a bearer token for a principal.
     pub(crate) fn token(&self, principal: &Principal) -> String {
         let subject = principal.subject().unwrap_or("anonymous");
         self.issuer.issue(subject, self.token_life, self.claims(principal))
     }
 
-    /// Yields the platform's key, which is good for whoever has a bearer token.
+    /// Yields the platform's key, which is accepted together with any bearer token.
     pub(crate) fn platform_key(&self) -> &str {
         &self.platform_key
     }
@@ -109,7 +109,7 @@ impl Auth {
         (by_key.subject() == by_token.subject()).then_some(by_key)
     }
 
-    /// Reads a token that somebody else has signed. A static key is no token here.
+    /// Reads a token of another issuer. A static key is no token here.
     fn foreign(&self, bearer: &str) -> Option<Principal> {
         let access = self.service.access_of();
         if access.check_key(bearer).is_ok() {
@@ -118,7 +118,7 @@ impl Auth {
         access.check_bearer(bearer).ok()
     }
 
-    /// Writes down what somebody may do, so that a token says no more than the key it is for.
+    /// Writes what a principal may do, so that a token allows no more than the key it is made for.
     fn claims(&self, principal: &Principal) -> Vec<(String, Value)> {
         let mut claims = Vec::new();
         if let Teams::Some(teams) = principal.teams() {
@@ -133,7 +133,7 @@ impl Auth {
         claims
     }
 
-    /// Yields the scopes of somebody, as far as they matter in this contract; none means all.
+    /// Yields the scopes of a principal, as far as they matter in this contract; none means all.
     fn scopes(&self, principal: &Principal) -> Option<Vec<String>> {
         if principal.sees_all() {
             return Some(vec!["quell:admin".into()]);

@@ -1,4 +1,4 @@
-//! Which teams and workflows there are, and for whom.
+//! Teams and workflows, and the principals that they are for.
 
 use std::sync::Arc;
 
@@ -79,7 +79,7 @@ impl Directory {
         }
     }
 
-    /// Lists the teams of somebody: those that are configured first.
+    /// Lists the teams of a principal, configured ones first.
     pub(crate) fn teams_of(&self, principal: &Principal) -> Vec<TeamObject> {
         let is_own =
             |team: &&Team| matches!(self.membership(principal, team.id), Membership::Member(_));

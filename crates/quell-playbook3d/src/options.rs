@@ -1,4 +1,4 @@
-//! What the contract leaves to whoever serves it.
+//! What the contract leaves to the operator.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,7 +11,7 @@ use quell_http::Principal;
 use serde::Deserialize;
 use uuid::Uuid;
 
-/// What the contract leaves to whoever serves it.
+/// What the contract leaves to the operator.
 ///
 /// Every field is a key of the table `[playbook3d]` of a configuration file, under the field's
 /// name; durations are written in milliseconds, as `cancel_wait_ms` and `token_life_ms`.
@@ -58,8 +58,8 @@ pub struct Options {
     /// The ids and names under which components are offered. Defaults to all components that are
     /// exposed in this contract, to every team, each with an id made from its kind and id.
     pub workflows: Vec<Workflow>,
-    /// The names of those who have no credits: starting a run is refused to them with 402, and
-    /// cancelling is not. Defaults to nobody.
+    /// The subjects without credits: a start is refused to them with 402, a cancel is not. Defaults
+    /// to none.
     pub without_credits: BTreeSet<String>,
     #[serde(skip)]
     pub(crate) quota: Option<Quota>,
@@ -173,8 +173,8 @@ pub enum Verdict {
 }
 
 impl Options {
-    /// Asks a hook whether there is credit: who asks, for which team, to do what. It is asked when
-    /// nothing else is wrong with the request, and takes the place of
+    /// Asks a hook whether there is credit, for a principal, a team and an operation. It is asked
+    /// when nothing else is wrong with the request, and takes the place of
     /// [`without_credits`](Self::without_credits). Defaults to allowing everything else.
     ///
     /// Never refuse [`Operation::Cancel`], although the vendor's document lists a 402 for it: who

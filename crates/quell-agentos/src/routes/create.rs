@@ -29,7 +29,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Refusal> {
     let (form, upload) = Form::read(view, headers, body).await?;
-    // Before there is a run that nobody could follow.
+    // Before the start: without a place, the client could not follow the run.
     let follows = form.is_stream || !form.is_background;
     let place = if follows { Some(view.stream_place().map_err(Refusal::overdrawn)?) } else { None };
     let start = start(component, &form, headers);

@@ -72,7 +72,7 @@ pub fn routes(service: Service, options: Options) -> Router {
     guard_open(router, &app.service, BodyKinds::Any).with_state(app)
 }
 
-/// Answers 500 in the contract's words where a handler panics, instead of cutting the connection.
+/// Answers the contract's 500 where a handler panics, instead of closing the connection.
 fn caught<S: Clone + Send + Sync + 'static>(router: Router<S>, has_codes: bool) -> Router<S> {
     let answer = move |_: Box<dyn Any + Send>| Refusal::unexpected().answer(has_codes);
     router.layer(CatchPanicLayer::custom(answer))

@@ -10,8 +10,7 @@ use crate::wire::exact::Object;
 use crate::wire::position::Position;
 use crate::wire::refusal::Refusal;
 
-/// Writes a run and what is below it. What is large is put together and written on a thread of its
-/// own.
+/// Answers with a run and what is below it. A large answer is made on another thread.
 pub(super) async fn run_response(view: &View, run: &RunRef) -> Result<Option<Response>, Refusal> {
     let Some(position) = snapshot::position_of(view, run) else { return Ok(None) };
     let (about, make) = answer(view, run, position);
@@ -43,7 +42,7 @@ pub(super) async fn run_response_at_end(
     }
 }
 
-/// Yields about how large the answer is that tells a run, and what makes it.
+/// Yields the size of the answer that shows a run, about, and what makes it.
 fn answer(
     view: &View,
     run: &RunRef,

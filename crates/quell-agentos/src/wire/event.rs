@@ -69,7 +69,7 @@ impl Renderer {
         self.live.get(&run).map(|live| &live.position)
     }
 
-    /// Gives up the runs whose ends are among events that nobody read.
+    /// Forgets the runs whose ends are among the dropped events.
     pub(crate) fn retain(&mut self, is_known: impl Fn(RunId) -> bool) {
         let root = self.root;
         self.live.retain(|run, _| *run == root || is_known(*run));
@@ -191,7 +191,7 @@ impl Renderer {
         let tool = tool(call, name, input, event.at, None, None);
         let known = Call { name: Arc::clone(name), input: input.clone(), at: event.at };
         if live.calls.len() >= CALLS_MAX {
-            // Most of their ends are among events that nobody read.
+            // Most of their ends are among dropped events.
             live.calls.clear();
         }
         live.calls.insert(Arc::clone(call), known);
@@ -353,7 +353,7 @@ impl Live {
         }
     }
 
-    /// Tells whether what the run emits is told: a function step says nothing before its end.
+    /// Tells whether what the run emits is shown: a function step has no events before its end.
     const fn speaks(&self) -> bool {
         matches!(self.position.role, Role::Agent | Role::Team)
     }

@@ -1,4 +1,4 @@
-//! The contract's words: pure functions from what the engine says to what the wire says.
+//! What is on the wire: pure functions from runs, events and refusals to the contract's JSON.
 
 pub(crate) mod event;
 pub(crate) mod exact;

@@ -18,7 +18,7 @@ use crate::wire::step;
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) session: String,
-    /// Who the caller said they were, if they did.
+    /// The user that the caller named, if any.
     pub(crate) user: Option<String>,
     /// Never empty: the first one is the run itself.
     pub(crate) runs: Vec<RunSnapshot>,
@@ -122,7 +122,7 @@ impl Tree {
         self.with_spelt(at, depth, out.into())
     }
 
-    /// Adds what is told as callers and bodies spelt it, and the runs below.
+    /// Adds the parts that keep the spelling of callers and bodies, and the runs below.
     fn with_spelt(&self, at: usize, depth: usize, mut out: Object) -> Object {
         let run = &self.runs[at];
         if run.position.role == Role::Workflow {

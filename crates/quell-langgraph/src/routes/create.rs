@@ -100,7 +100,7 @@ impl Made {
         let Self { view, found, .. } = self;
         let (seen, run) = (view.clone(), found.clone());
         let all = rendered(&view, found.tracked.weight, move || object_of(&seen, &run)).await;
-        // The run is there: whoever is refused has started nothing.
+        // The run is made, so the answer is never a refusal: that would mean that nothing started.
         let small = |_| json(&selected_of(&view, &found, |key| !LARGE_KEYS.contains(&key)));
         let mut response = all.unwrap_or_else(small);
         set(response.headers_mut(), "content-location", &place);
@@ -148,14 +148,14 @@ impl Made {
     }
 }
 
-/// The body that was kept of a run that was deleted at its end.
+/// Answers with the final body of a run that was deleted at its end.
 pub(super) fn final_body(view: &View, deleted: &Final) -> Result<Response, Refusal> {
     Ok(json_bytes(deleted.body(view, None)?))
 }
 
-/// A body that is kept alive until the run has ended, and there is room for it. If there is none
-/// soon, that is said in the body, as the run is made and the head has been sent; who joins a run
-/// that has ended is told by the status, and at once.
+/// Answers with a body that is kept alive until the run has ended and there is room for it. If
+/// there is no room in time, the body says so, since the head has been sent. A client that joins a
+/// run which has ended already is refused by status, and at once.
 pub(super) async fn waited(
     app: &App,
     view: &View,
@@ -175,7 +175,7 @@ pub(super) async fn waited(
     Ok(kept_alive(text, Some(guard)))
 }
 
-/// A body that is kept alive until it is there, or what there is if there is no room for it.
+/// Answers with a body that is kept alive until its text is made, or says that there is no room.
 fn kept_alive(
     text: BoxFuture<'static, Result<Bytes, Overdrawn>>,
     guard: Option<Guard>,

@@ -1,4 +1,4 @@
-//! Joins runs that somebody started, and their streams (contract, section 7; contract, section 8).
+//! Joins runs and their streams (contract, section 7; contract, section 8).
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Method};
@@ -59,7 +59,8 @@ pub(super) async fn stream<S: Scope>(
     Ok(sse_response(frames(&app, &found, modes, from), heartbeat(), Some(guard), stream_headers()))
 }
 
-/// Without the header, and of a run that is not resumable, only what is new.
+/// Yields where a stream begins: with what is new, if the header is absent or the run is not
+/// resumable.
 fn from(found: &Found, headers: &HeaderMap) -> From {
     let id = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     match id.filter(|_| found.tracked.is_resumable) {
@@ -69,8 +70,8 @@ fn from(found: &Found, headers: &HeaderMap) -> From {
     }
 }
 
-/// Makes the guard of an answer. Who may not stop the run may not ask for it by leaving either;
-/// who asks for the head alone follows nothing, and so leaves nothing.
+/// Makes the guard of an answer. A caller who may not stop the run may not ask for its stop on
+/// disconnect either. A request for the head alone follows nothing, so its end stops nothing.
 fn guard(view: &View, found: &Found, method: &Method, query: &Pairs) -> Result<Guard, Refusal> {
     let (service, place) = (view.service(), view.stream_place()?);
     if !query.flag("cancel_on_disconnect") {

@@ -82,13 +82,13 @@ async fn worded(request: Request, next: Next) -> Response {
     refusal
 }
 
-/// Answers 500 in the contract's words where a handler panics, instead of cutting the connection.
+/// Answers the contract's 500 where a handler panics, instead of closing the connection.
 fn caught<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     let answer = |_: Box<dyn Any + Send>| Refusal::internal().into_response();
     router.layer(CatchPanicLayer::custom(answer))
 }
 
-/// Answers a path that nobody serves: the contract's 404.
+/// Answers a path that no contract serves: the contract's 404.
 pub async fn not_found() -> Response {
     Refusal::not_found().into_response()
 }

@@ -38,7 +38,7 @@ pub(super) async fn create(
     let thread = Thread::new(id, view.principal().subject(), &metadata, false).charged(charge);
     match app.threads().add(app.engine(), thread) {
         Ok(Ok(thread)) => Ok(json(&thread.row(app.engine()))),
-        // One of somebody else is not shown, and not overwritten either (contract, choice 10).
+        // A thread of another owner is not shown, and not overwritten either (contract, choice 10).
         Ok(Err(_)) => {
             let text = format!("Thread with ID {id} already exists");
             let known = app.thread(&view, id).filter(|_| is_quiet);

@@ -23,7 +23,7 @@ impl Action {
         if text == Some("rollback") { Self::Rollback } else { Self::Interrupt }
     }
 
-    /// Makes the request that the engine is asked; its words are what the caller did.
+    /// Makes the request to the engine. Its reason is what the caller did.
     pub(crate) fn request(self, path: &str) -> CancelRequest {
         let name = match self {
             Self::Interrupt => "interrupt",
@@ -52,7 +52,7 @@ impl Until {
     }
 }
 
-/// The status of the answer to a single cancel; 404 with its words.
+/// The status of the answer to a single cancel; 404 with its text.
 pub(crate) fn answer(
     disposition: &Disposition,
     until: Until,

@@ -46,8 +46,8 @@ pub(super) async fn get_sdk_secrets(
     })))
 }
 
-/// Yields the URL at which the router is nested. The `Host` is the client's word, and is told to
-/// nobody else; nothing that a proxy may have added is trusted (contract, choice 7).
+/// Yields the URL at which the router is nested. The client sets the `Host`, and only this client
+/// gets the URL; no header of a proxy is trusted (contract, choice 7).
 fn base_url(headers: &HeaderMap, original: &Uri, inner: &Uri) -> Option<String> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
     let host: Authority = host.parse().ok()?;

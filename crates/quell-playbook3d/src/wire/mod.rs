@@ -1,4 +1,4 @@
-//! The contract's words: pure functions from what the engine says, and from what a client sends.
+//! What is on the wire: pure functions from requests, and to answers.
 
 mod answer;
 mod refusal;

@@ -26,9 +26,9 @@ pub(crate) enum Refusal {
     Unauthorized,
     /// The quota hook refused.
     NoCredits,
-    /// Who asks may not run this workflow.
+    /// The caller may not run this workflow.
     MayNotRun,
-    /// Who asks may not cancel this run.
+    /// The caller may not cancel this run.
     MayNotCancel,
     /// No such run, workflow, team or path.
     NotFound,
