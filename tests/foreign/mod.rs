@@ -2,10 +2,10 @@
 //! may end there, by every call that such code can make.
 //!
 //! In each cell the code at the place looks where it is, and then makes its call. It must run on no
-//! control thread and, where locks are counted, under no lock of the engine (`--cfg
-//! quell_mutation`: `mutations` runs this there). Whatever it calls, its tree ends, the log of the
-//! tree is sound, the deadline of another run fires while the code blocks, and the engine goes on
-//! and shuts down.
+//! control thread and, where locks are counted, under no lock of the engine (they are in the
+//! instrumented copy, where `mutations` runs this). Whatever it calls, its tree ends, the log of
+//! the tree is sound, the deadline of another run fires while the code blocks, and the engine goes
+//! on and shuts down.
 
 mod actor;
 mod places;

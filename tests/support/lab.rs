@@ -154,5 +154,5 @@ pub(crate) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// How long a test waits for what must happen. A deliberate fault is found sooner.
-const PATIENCE: Duration = if cfg!(quell_mutation) { secs(20) } else { secs(90) };
+/// How long a test waits for what must happen. `mutations` shortens it, to find a fault sooner.
+const PATIENCE: Duration = secs(90);

@@ -9,7 +9,6 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use quell_core::{CancelRequest, CauseKind};
 
 use crate::failure::RunError;
-use crate::faults;
 use crate::handle::{Outcome, RunHandle};
 use crate::run::RunRef;
 
@@ -146,7 +145,7 @@ fn stop_others(runs: &[RunRef], decider: usize, kind: CauseKind, words: &str) {
     for (index, run) in runs.iter().enumerate() {
         if index != decider {
             let request = CancelRequest::because(words);
-            run.cancel(if faults::on("name-no-decider") { request } else { request.kind(kind) });
+            run.cancel(request.kind(kind));
         }
     }
 }

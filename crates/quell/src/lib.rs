@@ -37,7 +37,6 @@ mod body;
 mod control;
 mod engine;
 mod failure;
-mod faults;
 mod few;
 mod foreign;
 mod handle;

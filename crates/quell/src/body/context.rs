@@ -19,7 +19,6 @@ use crate::body::shield;
 use crate::body::tool::ToolCall;
 use crate::body::work::{BlockingContext, Hold};
 use crate::failure::{Elapsed, Failure};
-use crate::faults;
 use crate::handle::RunHandle;
 use crate::node::step::StopOrigin;
 use crate::node::wait::Wait;
@@ -128,8 +127,7 @@ impl RunContext {
     /// Tells whether the run is to stop: a stop was accepted, or the body has failed and what it
     /// has left behind, a hold or a closure, is to give way. One atomic load after the first call.
     pub fn is_stopping(&self) -> bool {
-        let hidden = faults::on("hide-the-stop") && shield::is_active(self.id());
-        self.node().listen() && !hidden
+        self.node().listen()
     }
 
     /// Fails when the run is to stop, now and at every later call. A stop that was asked for
@@ -144,8 +142,7 @@ impl RunContext {
             return Ok(());
         }
         node.apply(Input::Checkpoint, StopOrigin::default(), |_, _| {});
-        let stopping = node.listen() && !faults::on("forget-stop");
-        if stopping { Err(node.refusal(&node.lock())) } else { Ok(()) }
+        if node.listen() { Err(node.refusal(&node.lock())) } else { Ok(()) }
     }
 
     /// Waits until the run is to stop, or its body has failed, and yields why.

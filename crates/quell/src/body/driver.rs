@@ -17,7 +17,6 @@ use tracing::Span;
 
 use crate::body::context::RunContext;
 use crate::failure::{Failure, RunError, RunFailure};
-use crate::faults;
 use crate::foreign;
 use crate::node::flags;
 use crate::node::step::StopOrigin;
@@ -74,7 +73,7 @@ where
                 Poll::Pending
             }
         });
-        if !started.await && !faults::on("start-anyway") {
+        if !started.await {
             let dropped = guard.call(|| drop(body));
             return guard.report(End::<T>::Dropped, dropped.err());
         }
@@ -88,9 +87,6 @@ where
             None => Poll::Ready(End::Dropped),
         });
         let end = end.await;
-        if faults::on("end-before-destructors") {
-            return guard.report(end, None);
-        }
         let dropped = guard.call(|| slot.set(None));
         guard.report(end, dropped.err());
     }
@@ -159,8 +155,7 @@ impl Node {
     fn is_last_poll(&self, bits: u32) -> bool {
         // Written, not only read: whoever counts down after that sees the bit, and wakes the body.
         let is_told = || self.untold.fetch_add(0, Ordering::AcqRel) == 0;
-        bits & flags::POLL_DROP != 0
-            && ((bits & flags::CASCADING == 0 && is_told()) || faults::on("poll-before-the-news"))
+        bits & flags::POLL_DROP != 0 && bits & flags::CASCADING == 0 && is_told()
     }
 
     fn wake_for_last_poll(&self, bits: u32) {

@@ -19,7 +19,6 @@ use quell_core::{Cause, EventKind, HookOutcome, Work};
 use crate::body::shield;
 use crate::body::work::Hold;
 use crate::failure::Failure;
-use crate::faults;
 use crate::foreign;
 use crate::node::deferred::{Deferred, DeferredRare};
 use crate::node::{Node, State};
@@ -78,7 +77,7 @@ impl Node {
             extra.runners_aborted += 1;
             deferred.rare().runners = std::mem::take(&mut extra.runners);
         }
-        let mut hooks: Vec<_> = match action {
+        let hooks: Vec<_> = match action {
             HookAction::Leave | HookAction::AbortRunning => return,
             HookAction::RunNew | HookAction::SkipNew => extra.hooks.pop().into_iter().collect(),
             _ => std::mem::take(&mut extra.hooks),
@@ -86,9 +85,6 @@ impl Node {
         let round = extra.runners_aborted;
         let fate = match action {
             HookAction::Run | HookAction::RunNew => {
-                if faults::on("forget-hook") && hooks.len() > 1 {
-                    hooks.pop();
-                }
                 deferred.cause.clone_from(&state.cause);
                 HookFate::Run { hooks, round, place: self.note_runner(state) }
             }

@@ -7,7 +7,6 @@ use quell_core::{EventKind, Payload, RunId, limits};
 
 use crate::body::context::Written;
 use crate::engine::ledger::Full;
-use crate::faults;
 use crate::foreign;
 use crate::log::Log;
 use crate::node::write::Bound;
@@ -53,11 +52,7 @@ impl Node {
         let written = match self.lock_for_body(Bound { what, bytes, bytes_max }, now, &mut wakers) {
             Ok(mut state) => match self.charge_for(&mut state, said, bytes) {
                 Ok(()) => {
-                    let place = said.place(&mut state);
-                    if faults::on("drop-under-the-lock") {
-                        drop(place.take());
-                    }
-                    unwanted = place.replace(payload);
+                    unwanted = said.place(&mut state).replace(payload);
                     Written::Recorded
                 }
                 Err(max) => {

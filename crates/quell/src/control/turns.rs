@@ -16,14 +16,12 @@ use quell_core::lifecycle::Input;
 
 use crate::control::{Link, Linked, by_token};
 use crate::engine::Shared;
-use crate::faults;
 use crate::foreign::{self, Barred};
 use crate::node::Node;
 use crate::node::cascade::Spread;
 use crate::node::step::StopOrigin;
 use crate::sync::park_until;
 use crate::sync::thread::{self, Thread};
-use crate::time::clock::Ticks;
 use crate::time::timers::TimerKey;
 
 /// Starts the loop on a thread of its own.
@@ -206,11 +204,10 @@ fn guarded<T>(shared: &Shared, step: impl FnOnce() -> T) -> Option<T> {
 
 fn take_due(shared: &Shared) -> Vec<(TimerKey, Arc<Node>)> {
     let now = shared.clock.stamp(shared.clock.now());
-    let late = if faults::on("fire-late") { 10_000_000_000 } else { 0 };
     let mut queue = shared.control.queue.lock();
     // While it works the loop sleeps for nothing; it looks at the queue before it sleeps.
     queue.next = Some(now);
-    queue.timers.take_due(Ticks::from_raw(now.get().saturating_sub(late)))
+    queue.timers.take_due(now)
 }
 
 fn tick(key: TimerKey, node: Arc<Node>) -> Spread {

@@ -11,7 +11,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use quell_core::lifecycle::later;
 use quell_core::{CancelRequest, Disposition, RunId};
@@ -21,7 +21,6 @@ use crate::engine::filter::RunFilter;
 use crate::engine::ids::{IdHash, Ids};
 use crate::engine::reservations::{Reservations, Reserved};
 use crate::failure::SubmitError;
-use crate::faults;
 use crate::foreign;
 use crate::node::Node;
 use crate::node::flags;
@@ -124,10 +123,7 @@ impl Registry {
         request: &CancelRequest,
         clock: &Clock,
     ) -> Result<Arc<Node>, Disposition> {
-        let mut keep = request.remembered_for();
-        if faults::on("remember-everything") {
-            keep = Duration::from_mins(1);
-        }
+        let keep = request.remembered_for();
         if keep.is_zero() || !self.reserved.is_on() {
             return self.get(id).ok_or(Disposition::Unknown);
         }
@@ -235,9 +231,6 @@ impl Registry {
 
     /// Forgets a run, unless its id stands for another one by now.
     pub(crate) fn remove(&self, node: &Arc<Node>) {
-        if faults::on("keep-everything") {
-            return;
-        }
         let is_it = |entry: &Entry| matches!(entry, Entry::Run(run) if Arc::ptr_eq(run, node));
         let removed = self.runs.remove_if(&node.id, |_, entry| is_it(entry));
         drop(removed);

@@ -14,7 +14,6 @@ use crate::engine::Shared;
 use crate::engine::admission::Free;
 use crate::engine::ledger::Full;
 use crate::failure::SubmitError;
-use crate::faults;
 use crate::foreign;
 use crate::node::deferred::Deferred;
 use crate::node::flags;
@@ -41,7 +40,7 @@ impl Shared {
         let admit = || {
             // Asked under the lock of the shard: either this sees it, or the round of `close`
             // sees the run.
-            if self.closed.load(Ordering::SeqCst) && !faults::on("admit-after-shutdown") {
+            if self.closed.load(Ordering::SeqCst) {
                 return Err(SubmitError::ShuttingDown);
             }
             if is_gated { self.admission.enter(&node, now) } else { Ok(Free::default()) }
@@ -119,7 +118,7 @@ impl Shared {
         let limits = &self.config.limits;
         let shielded = shield::is_active(parent.id);
         let mut above = parent.lock();
-        if above.life.is_fenced(shielded) && !faults::on("skip-fence") {
+        if above.life.is_fenced(shielded) {
             return Err(Refusal::Stopped(parent.refusal(&above)));
         }
         if above.depth >= limits.depth_max {
@@ -151,13 +150,7 @@ impl Shared {
         let mut state = node.lock();
         let ((), stop) = self.enter(&node, &mut state, cleanup, now, wakers, admit)?;
         let added = above.life.on(Input::ChildAdded { shielded }, now);
-        debug_assert!(
-            !added.refused || faults::on("skip-fence"),
-            "the fence was asked under the same lock"
-        );
-        if faults::on("forget-child") {
-            above.life.on(Input::ChildLeft, now);
-        }
+        debug_assert!(!added.refused, "the fence was asked under the same lock");
         if let Some(inside) = tool::inside() {
             state.extra().inside = Some(inside);
         }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use crate::engine::Shared;
 use crate::failure::Failure;
-use crate::faults;
 use crate::node::Node;
 use crate::sync::thread_local;
 use crate::sync::waiters::Wakers;
@@ -23,9 +22,6 @@ thread_local! {
 
 /// Calls foreign code, and yields its panic as the failure that it is.
 pub(crate) fn catch_panic<T>(code: impl FnOnce() -> T) -> Result<T, Failure> {
-    if faults::on("let-panics-through") {
-        return Ok(code());
-    }
     catch_unwind(AssertUnwindSafe(code)).map_err(failure_of)
 }
 
@@ -37,7 +33,7 @@ pub(crate) fn release<T>(value: T) {
 /// Runs foreign code whose panics concern nobody: here, or with a courier if this is the control
 /// thread. The caller holds no lock.
 pub(crate) fn run(shared: &Shared, code: impl FnOnce() + Send + 'static) {
-    if is_barred() && !faults::on("act-on-the-control-thread") {
+    if is_barred() {
         shared.couriers.send(Box::new(code), shared.clock.now());
     } else {
         let _ = catch_panic(code);

@@ -24,7 +24,6 @@ use quell_core::{EventKind, RunEvent, RunId, RunStatus, ToolOutcome};
 
 use crate::engine::Shared;
 use crate::engine::config::Limits;
-use crate::faults;
 use crate::log::ring::{Bounds, Read, Ring};
 use crate::sync::waiters::Wakers;
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
@@ -106,7 +105,7 @@ impl Held {
     /// store, a third of the cost of an event (bench `events`).
     #[inline]
     fn time(&mut self, read: Instant) -> Instant {
-        if self.last > read && !faults::on("keep-the-time-that-was-read") {
+        if self.last > read {
             return self.last;
         }
         self.last = read;

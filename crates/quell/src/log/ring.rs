@@ -1,7 +1,6 @@
 //! The newest entries of a sequence, bounded by their number and their bytes, and those who wait
 //! for the next one.
 
-use crate::faults;
 use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
 
 /// The newest entries of a sequence, and those who wait for the next.
@@ -67,7 +66,7 @@ impl<E: Clone> Ring<E> {
         make: impl FnOnce() -> E,
         wakers: &mut Wakers,
     ) -> bool {
-        self.next += if faults::on("skip-a-number") && self.next == 3 { 2 } else { 1 };
+        self.next += 1;
         self.waiters.drain_into(wakers);
         if self.bounds.entries == 0 {
             return false;

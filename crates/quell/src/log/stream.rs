@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use quell_core::{EventKind, RunEvent, RunId};
 
-use crate::faults;
 use crate::foreign;
 use crate::log::firehose::AllEvents;
 use crate::log::members::{concerns, members_of};
@@ -203,9 +202,6 @@ impl Tree {
                 Looked::At(Read::Entry(())) => return Fetched::Some,
                 // In the log that was followed to.
                 Looked::At(Read::Nothing) => {}
-                Looked::At(Read::Gone { first }) if faults::on("skip-what-was-missed") => {
-                    *seq = first;
-                }
                 Looked::At(Read::Gone { first }) => {
                     let from = std::mem::replace(seq, first);
                     if self.members.is_some() {
@@ -362,11 +358,6 @@ impl Stream for EventStream {
 
 impl Drop for EventStream {
     fn drop(&mut self) {
-        if let (true, Source::Tree(Tree { node, .. })) =
-            (faults::on("stop-on-leaving"), &self.source)
-        {
-            node.cancel(&crate::control::by_token());
-        }
         self.leave();
     }
 }

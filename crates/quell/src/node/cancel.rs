@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::{Answer, Input, StopInput};
-use quell_core::{CancelRequest, Disposition, RunStatus};
+use quell_core::{CancelRequest, Disposition};
 
-use crate::faults;
 use crate::node::Node;
 use crate::node::deferred::Deferred;
 use crate::node::step::StopOrigin;
@@ -22,7 +21,7 @@ impl Node {
         let config = &self.shared.config;
         StopInput {
             mode: request.mode(),
-            grace: request.grace_asked().filter(|_| !faults::on("ignore-a-shorter-grace")),
+            grace: request.grace_asked(),
             wait,
             escalate_after: request.escalate_after().unwrap_or(config.escalate_after),
         }
@@ -48,19 +47,8 @@ impl Node {
         let origin = StopOrigin { request: Some(request), ..StopOrigin::default() };
         let mut first = None;
         let fx = self.apply(input, origin, |state, _| {
-            if faults::on("overwrite-cause") && state.cause.is_some() {
-                let at = self.shared.clock.wall(self.shared.clock.now());
-                state.cause = Some(Arc::new(request.to_cause(at, self.id)));
-            }
-            if faults::on("blame-the-ended") && state.times.ended.is_some() {
-                let at = self.shared.clock.wall(self.shared.clock.now());
-                state.cause = Some(Arc::new(request.to_cause(at, self.id)));
-            }
             first.clone_from(&state.cause);
         });
-        if faults::on("accept-too-late") && self.status() == RunStatus::Completed {
-            return Disposition::Accepted { hard_deadline: self.shared.clock.now() };
-        }
         let answer = fx.answer.unwrap_or(Answer::AlreadyTerminal(self.status()));
         match (answer, first) {
             (Answer::Scheduled { escalate_at }, _) => Disposition::Scheduled { escalate_at },

@@ -16,7 +16,6 @@ use std::time::Instant;
 use quell_core::lifecycle::{Cascade, Effects, Input, Stage};
 use quell_core::{CancelRequest, Cause, CauseKind, StopMode};
 
-use crate::faults;
 use crate::foreign;
 use crate::node::Node;
 use crate::node::deferred::{ChildEnd, Deferred, Propagation, Propagations};
@@ -159,16 +158,10 @@ impl Spread {
     fn begin(&mut self, propagation: Propagation) -> usize {
         match propagation {
             Propagation::Cascade(node, cascade, cause) => {
-                if !faults::on("skip-signal") {
-                    self.stack.push(Next::Tell(node, cascade, cause, 0));
-                }
+                self.stack.push(Next::Tell(node, cascade, cause, 0));
             }
             Propagation::Ladder(node, stage) => {
-                let skipped = (stage == Stage::Abandon && faults::on("skip-abandon"))
-                    || (stage == Stage::Abort && faults::on("abort-late"));
-                if !skipped {
-                    self.stack.push(Next::Stage(Box::new(StageWalk::new(node, stage, self.now))));
-                }
+                self.stack.push(Next::Stage(Box::new(StageWalk::new(node, stage, self.now))));
             }
             Propagation::ChildQuiesced(parent) => {
                 let deferred =

@@ -7,7 +7,6 @@ use quell_core::EventKind;
 use quell_core::lifecycle::Input;
 
 use crate::failure::DetachError;
-use crate::faults;
 use crate::log::Log;
 use crate::node::flags;
 use crate::node::step::StopOrigin;
@@ -29,9 +28,6 @@ use crate::time::idle::IdleWatch;
 pub(crate) fn detach(node: &Arc<Node>) -> Result<(), DetachError> {
     let parent = node.lock().parent.as_ref().and_then(Weak::upgrade);
     let parent = parent.ok_or(DetachError::IsRoot)?;
-    if faults::on("stay-attached") {
-        return Ok(());
-    }
     let now = node.shared.clock.now();
     let mut wakers = Wakers::new();
     loop {

@@ -5,8 +5,6 @@
 
 use quell_core::RunStatus;
 
-use crate::faults;
-
 /// The mask of the status: its place among [`RunStatus::ALL`].
 pub(crate) const STATUS: u32 = 0b111;
 /// The body has used the stop API: under `StopDelivery::Auto` it is given the grace.
@@ -57,8 +55,5 @@ pub(crate) const fn status_bits(status: RunStatus) -> u32 {
 const _: () = assert!(RunStatus::ALL.len() <= STATUS as usize + 1, "every status has its bits");
 
 pub(crate) fn status(bits: u32) -> RunStatus {
-    if faults::on("read-what-was") && bits & STOPPING != 0 {
-        return RunStatus::Running;
-    }
     RunStatus::ALL.get((bits & STATUS) as usize).copied().unwrap_or(RunStatus::Queued)
 }

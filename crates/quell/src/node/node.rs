@@ -44,7 +44,6 @@ use crate::body::tool::Inside;
 use crate::engine::Shared;
 use crate::engine::admission::Gate;
 use crate::failure::Failure;
-use crate::faults;
 use crate::foreign;
 use crate::log::Log;
 use crate::node::children::Children;
@@ -196,9 +195,7 @@ impl Node {
                 slot: 0,
                 children: Children::default(),
                 idle,
-                deadline: parent
-                    .filter(|_| !faults::on("forget-the-deadline-above"))
-                    .and_then(|(_, state)| state.deadline),
+                deadline: parent.and_then(|(_, state)| state.deadline),
                 cause: None,
                 body: None,
                 waiters: Waiters::default(),

@@ -7,7 +7,6 @@ use quell_core::{Cause, Counts, RunId, RunReport, RunRow, RunStatus, limits};
 
 use crate::body::outputs::{Emitted, partial};
 use crate::failure::Failure;
-use crate::faults;
 use crate::log::NODE_BYTES;
 use crate::node::{Node, State};
 
@@ -149,10 +148,7 @@ fn bounded((rows, mut omitted): (Vec<RunRow>, Counts), max: usize) -> (Vec<RunRo
 /// Makes the row of a run without what it emitted: it is named among the emitters if that is all
 /// that it left.
 fn row_of(node: &Node, state: &State, depth: u32, emitters: &mut Vec<RunId>) -> RunRow {
-    let mut status = state.life.status();
-    if faults::on("time-out-the-children") && status == RunStatus::Cancelled {
-        status = RunStatus::TimedOut;
-    }
+    let status = state.life.status();
     let wall = |at| node.shared.clock.wall_at(at);
     let queued_at = wall(state.times.queued);
     let mut row = RunRow::new(node.id, node.kind, Arc::clone(&node.name), status, queued_at);
@@ -160,23 +156,21 @@ fn row_of(node: &Node, state: &State, depth: u32, emitters: &mut Vec<RunId>) -> 
     row.depth = depth;
     row.cause.clone_from(&state.cause);
     row.aborted = state.aborted;
-    row.quiescent = state.life.is_quiescent() || faults::on("claim-quiescence");
+    row.quiescent = state.life.is_quiescent();
     row.started_at = state.times.started.map(wall);
     row.stopped_at = state.times.stopped.map(wall);
     row.ended_at = state.times.ended.map(wall);
     row.quiesced_at = state.times.quiesced.map(wall);
-    match status {
-        RunStatus::Completed => row.output.clone_from(&state.output),
-        _ if faults::on("lose-what-was-done") => {}
-        _ => {
-            let returned = state.extra.as_ref().and_then(|extra| extra.returned.clone());
-            row.partial = partial(state.output.clone(), returned, || {
-                emitters.extend((state.has_emitted && status.is_terminal()).then_some(node.id));
-                None
-            });
-        }
+    if status == RunStatus::Completed {
+        row.output.clone_from(&state.output);
+    } else {
+        let returned = state.extra.as_ref().and_then(|extra| extra.returned.clone());
+        row.partial = partial(state.output.clone(), returned, || {
+            emitters.extend((state.has_emitted && status.is_terminal()).then_some(node.id));
+            None
+        });
     }
-    if status == RunStatus::Failed || faults::on("blame-the-stopped") {
+    if status == RunStatus::Failed {
         row.error = state.failure.as_ref().map(|failure| failure.to_string().into());
     }
     row.late_output = state.late;

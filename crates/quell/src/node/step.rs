@@ -9,7 +9,6 @@ use quell_core::{
     Abandoned, CancelRequest, Cause, CauseKind, EventKind, RunStatus, ToolOutcome, Work, limits,
 };
 
-use crate::faults;
 use crate::foreign;
 use crate::node::cascade;
 use crate::node::deferred::{ChildEnd, Deferred, Propagation};
@@ -132,7 +131,7 @@ impl Node {
             }
             shared.retire(self, now);
         }
-        if fx.ended.is_some() && self.is_root() && !faults::on("leave-the-stream-open") {
+        if fx.ended.is_some() && self.is_root() {
             shared.finish_closing();
         }
     }
@@ -213,7 +212,7 @@ impl Node {
             return 0;
         }
         let cause = self.cause_for_children(state, cascade.failing, now);
-        if cascade.failing && !faults::on("fail-in-silence") {
+        if cascade.failing {
             // What is left of the run is to give way: it may wait for the token, or here.
             deferred.tell(state);
         }
@@ -328,10 +327,6 @@ impl Node {
             state.times.quiesced = Some(ticks);
             state.leave_call();
         }
-        if faults::on("second-terminal-event") {
-            self.log_of(state);
-            self.write(state, now, EventKind::Ended(status), &mut deferred.wakers);
-        }
         let stays = self.write_end(state, status, non_quiescent, now, &mut deferred.wakers);
         state.times.ended = Some(ticks);
         self.shared.ledger.count_out(self.account(state));
@@ -343,7 +338,6 @@ impl Node {
         if state.failure.is_some()
             && state.reader != Reader::Held
             && !(unseen_failure && parent.is_some())
-            && !faults::on("keep-the-error")
         {
             deferred.rare().failure = state.take_failure();
         }

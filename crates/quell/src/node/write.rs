@@ -6,7 +6,6 @@ use std::time::Instant;
 use quell_core::{EventKind, Payload, RunStatus, Stopped, ToolOutcome, limits};
 
 use crate::body::context::Written;
-use crate::faults;
 use crate::foreign;
 use crate::node::{Node, RareState, State};
 use crate::sync::MutexGuard;
@@ -54,7 +53,7 @@ impl Node {
         wakers: &mut Wakers,
     ) -> Result<MutexGuard<'_, State>, Written> {
         let mut state = self.lock();
-        if state.times.ended.is_some() && !faults::on("accept-late-write") {
+        if state.times.ended.is_some() {
             state.late = state.late.saturating_add(1);
             return Err(Written::Late);
         }
@@ -108,12 +107,7 @@ impl Node {
             if !calls.get(place).is_some_and(|open| Arc::ptr_eq(open, call)) {
                 return;
             }
-            let call = if faults::on("record-a-call-twice") {
-                Arc::clone(call)
-            } else {
-                calls.remove(place)
-            };
-            let kind = EventKind::ToolEnded { call, outcome };
+            let kind = EventKind::ToolEnded { call: calls.remove(place), outcome };
             self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
         }
         foreign::wake(&self.shared, wakers);

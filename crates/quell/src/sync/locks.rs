@@ -5,15 +5,10 @@
 //! waits leaves a waker under the lock of what it waits for ([`crate::sync::waiters`]), and a model
 //! polls futures with loom's own executor, which yields a deadlock for a wake-up that is lost.
 //!
-//! Under `--cfg quell_mutation` the locks are counted, so that foreign code can tell whether it
-//! runs under one.
-//!
 //! Under `--cfg quell_shuttle` they are shuttle's, and so are the map of runs, the tasks and the
 //! control thread, which brings a time of its own ([`scheduled`]).
 
-#[cfg(quell_mutation)]
-pub(crate) use super::watched::{Mutex, MutexGuard, held};
-#[cfg(not(any(quell_loom, quell_shuttle, quell_mutation)))]
+#[cfg(not(any(quell_loom, quell_shuttle)))]
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 #[cfg(not(any(quell_loom, quell_shuttle)))]
 pub(crate) use std::sync::atomic::{

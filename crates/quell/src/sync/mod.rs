@@ -6,7 +6,5 @@ mod modelled;
 #[cfg(quell_shuttle)]
 mod scheduled;
 pub(crate) mod waiters;
-#[cfg(quell_mutation)]
-mod watched;
 
 pub(crate) use locks::*;

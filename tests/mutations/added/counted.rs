@@ -1,5 +1,5 @@
-//! Locks that know whether this thread holds one of them, for tests that break promises on purpose:
-//! foreign code asks ([`held`]), and must never run under a lock.
+//! Locks that are counted, in the instrumented copy only: foreign code asks whether its thread
+//! holds one ([`held`]), and must never run under one.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -8,8 +8,8 @@ std::thread_local! {
     static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How many locks of the engine this thread holds.
-pub(crate) fn held() -> usize {
+/// Yields how many locks of the engine this thread holds.
+pub fn held() -> usize {
     HELD.get()
 }
 

@@ -1,0 +1,84 @@
+//! Faults of bodies, hooks, tool calls and what they say.
+
+use super::{Edit, FOREIGN, Fault};
+
+pub(super) const FAULTS: &[Fault] = &[
+    Fault {
+        name: "start-anyway",
+        edits: &[Edit { file: "body/driver.rs", text: "started.await", faulty: "… || true" }],
+        caught_by: &["edges::i21_a_cancel_before_the_start_polls_no_user_code"],
+    },
+    Fault {
+        name: "end-before-destructors",
+        edits: &[Edit {
+            file: "body/driver.rs",
+            text: "guard.call(|| slot.set(None))",
+            faulty: "return guard.report(end, None)",
+        }],
+        caught_by: &["tree::i4_a_quiescent_run_has_no_body_destructor_hook_or_closure_running"],
+    },
+    Fault {
+        name: "poll-before-the-news",
+        edits: &[Edit {
+            file: "body/driver.rs",
+            text: "bits & flags::CASCADING == 0 && is_told()",
+            faulty: "true",
+        }],
+        caught_by: &[LAST_POLL],
+    },
+    Fault {
+        name: "forget-hook",
+        edits: &[Edit {
+            file: "body/hooks.rs",
+            text: "HookFate::Run { hooks, round, place: self.note_runner(state) }",
+            faulty: "let mut hooks = hooks;
+            if hooks.len() > 1 {
+                hooks.pop();
+            }
+            …",
+        }],
+        caught_by: &[
+            "hooks::i16_hooks_run_once_in_reverse_order_after_the_body_and_before_the_end",
+        ],
+    },
+    Fault {
+        name: "hide-the-stop",
+        edits: &[Edit {
+            file: "body/context.rs",
+            text: "fn is_stopping(&self) -> bool {
+        «self.node().listen()»",
+            faulty: "… && !shield::is_active(self.id())",
+        }],
+        caught_by: &["time::i13_a_shield_holds_until_the_hard_deadline_and_hides_nothing"],
+    },
+    Fault {
+        name: "forget-stop",
+        edits: &[Edit {
+            file: "body/context.rs",
+            text: "if «node.listen()» {",
+            faulty: "… && false",
+        }],
+        caught_by: &["execution::i15_a_swallowed_stop_is_asserted_again_at_every_checkpoint"],
+    },
+    Fault {
+        name: "drop-under-the-lock",
+        edits: &[Edit {
+            file: "body/outputs.rs",
+            text: "said.place(&mut state).replace(payload)",
+            faulty: "drop(said.place(&mut state).take()); …",
+        }],
+        caught_by: &[FOREIGN],
+    },
+    Fault {
+        name: "cancel-what-goes-on",
+        edits: &[Edit {
+            file: "body/tool.rs",
+            text: "Arc::strong_count(&self.inside) > 1",
+            faulty: "false",
+        }],
+        caught_by: &["tools::i18_a_call_that_a_stop_drops_is_unknown_while_its_hold_is_held"],
+    },
+];
+
+const LAST_POLL: &str =
+    "lastpoll::i17_the_last_poll_of_a_parent_waits_until_the_ends_of_its_children_were_told";
