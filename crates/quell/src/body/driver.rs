@@ -1,9 +1,10 @@
-//! The one task of a run: polls the body, catches its panics, reports its end.
+//! [`spawn`] starts the one task of a run: it polls the body, catches its panics and reports its
+//! end.
 //!
-//! The task itself is never aborted. To abort a body is to set a flag of its node and wake
-//! the task, which then drops the future in place and reports the end when the destructors have
-//! run: quiescent means that they have run too (I4). A body that does not come back from its poll
-//! cannot be dropped; the ladder abandons it.
+//! The task itself is never aborted. An abort sets a flag of the node and wakes the task; the task
+//! drops the future in place, and reports the end after the destructors have run: a quiescent run
+//! has no destructor running (I4). A body that does not return from its poll cannot be dropped; the
+//! ladder abandons it.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -30,8 +31,8 @@ where
     Fut: Future<Output = Result<T, Failure>> + Send + 'static,
     T: Send + 'static,
 {
-    // The guard is made before the task: it reports the end of the run even if the task is dropped
-    // unpolled, as by a runtime that is gone.
+    // Make the guard before the task: it reports the end of the run even if the runtime is gone and
+    // drops the task unpolled.
     let guard = Guard { node: Arc::clone(node), span: span_of(node), reported: false };
     let task = drive(body, guard);
     #[cfg(not(quell_loom))]
@@ -40,8 +41,8 @@ where
     crate::sync::start(task);
 }
 
-/// Makes the span of a run, if a subscriber wants one. Without the subscriber's panic, if it has
-/// one: the run is accepted, and goes on.
+/// Makes the span of a run, if a subscriber wants one. If the subscriber panics, the run goes on
+/// without a span: it is accepted already.
 fn span_of(node: &Node) -> Option<Box<Span>> {
     let span = foreign::catch_panic(|| {
         tracing::info_span!(
@@ -53,8 +54,8 @@ fn span_of(node: &Node) -> Option<Box<Span>> {
 
 /// What the task of a run does.
 ///
-/// There is one place for the future of the body, and it is made there: a task is hardly larger
-/// than what it awaits.
+/// The future of the body is made in the place in which it stays, so that the task is hardly larger
+/// than that future.
 #[expect(clippy::manual_async_fn, reason = "an `async fn` holds its arguments twice")]
 fn drive<T, F, Fut>(body: F, mut guard: Guard) -> impl Future<Output = ()> + Send
 where
@@ -63,8 +64,8 @@ where
     T: Send + 'static,
 {
     async move {
-        // What a block captures is dropped in the order in which it is first named: when the task
-        // never runs, the guard has to report the end after the body's destructors.
+        // A block drops its captures in the order in which it first names them. If the task never
+        // runs, the guard must report the end after the body's destructors.
         let _ = (&body, &guard);
         let started = poll_fn(|cx| {
             if guard.node.poll_turn(cx.waker()) {
@@ -74,6 +75,7 @@ where
             }
         });
         if !started.await {
+            // Stopped before the start: the body's destructors still run on its runtime (I21).
             let dropped = guard.call(|| drop(body));
             return guard.report(End::<T>::Dropped, dropped.err());
         }
@@ -87,6 +89,7 @@ where
             None => Poll::Ready(End::Dropped),
         });
         let end = end.await;
+        // Drop the future before the end is reported: its destructors are part of the run (I4).
         let dropped = guard.call(|| slot.set(None));
         guard.report(end, dropped.err());
     }
@@ -102,6 +105,7 @@ where
     if bits & flags::DROP != 0 {
         return Poll::Ready(End::Dropped);
     }
+    // Decide before the poll: children that end during it are news that the body has yet to see.
     let is_last = node.is_last_poll(bits);
     match guard.call(|| future.poll(cx)) {
         Ok(Poll::Ready(result)) => return Poll::Ready(End::Returned(result)),
@@ -112,9 +116,11 @@ where
     if node.flags() & flags::PARKED == 0
         && let Some(listens) = node.park()
     {
-        // Stopped within its first poll: what it did in it decides whether it has the grace.
+        // The run was stopped during the first poll. Whether the body asked about stops in that
+        // poll decides whether it has the grace.
         node.apply(Input::Judged { listens }, StopOrigin::default(), |_, _| {});
     }
+    // An abort during the poll takes effect now, not at the next wake-up.
     if node.flags() & flags::DROP != 0 { Poll::Ready(End::Dropped) } else { Poll::Pending }
 }
 
@@ -129,31 +135,32 @@ fn start(node: &Arc<Node>, waker: &Waker) -> bool {
 }
 
 impl Node {
-    /// Counts news of a run right below that somebody is to tell. False if that are too many to be
-    /// waited for.
+    /// Counts an end or a stop of a child whose waiters are still to be woken. False if there are
+    /// too many to be counted: the last poll does not wait for this one.
     pub(crate) fn add_untold(&self) -> bool {
         let more = |untold: u16| untold.checked_add(1);
         self.untold.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).is_ok()
     }
 
-    /// Counts news of a run right below that were told.
+    /// Counts down: the waiters of a child were woken.
     pub(crate) fn remove_untold(&self) {
         if self.untold.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.wake_for_last_poll(self.flags());
         }
     }
 
-    /// Says that all below was told of a stop.
+    /// Records that every run below was signalled.
     pub(crate) fn clear_cascading(&self) {
         self.clear(flags::CASCADING);
         self.wake_for_last_poll(self.flags());
     }
 
-    /// Tells whether the poll that is about to be is the last one of the body: it is to be dropped
-    /// after one, and all who wait for a run below were told of its end. The body may wait for that
-    /// through a set of futures, which looks at none that was not woken.
+    /// Tells whether the next poll is the last one of the body: it is to be dropped after one more,
+    /// and the waiters of its children were woken. The body may wait for a child through a set of
+    /// futures, which polls only those that were woken.
     fn is_last_poll(&self, bits: u32) -> bool {
-        // Written, not only read: whoever counts down after that sees the bit, and wakes the body.
+        // A write, not a load: the thread that counts down after it sees `POLL_DROP`, and wakes the
+        // body.
         let is_told = || self.untold.fetch_add(0, Ordering::AcqRel) == 0;
         bits & flags::POLL_DROP != 0 && bits & flags::CASCADING == 0 && is_told()
     }
@@ -177,9 +184,10 @@ enum End<T> {
 /// Reports the end of a body, also when its runtime drops the task.
 struct Guard {
     node: Arc<Node>,
-    /// The span of the run. None where nobody listens, which is worth a box: `Instrumented` would
-    /// add four words more to every task.
+    /// The span of the run, if a subscriber wants it. Boxed, because `Instrumented` would add four
+    /// words to every task.
     span: Option<Box<Span>>,
+    /// Whether the end was reported; if not, dropping the guard reports it.
     reported: bool,
 }
 
@@ -191,6 +199,7 @@ impl Guard {
         let entered = foreign::catch_panic(|| {
             span.in_scope(|| done = code.take().map(foreign::catch_panic));
         });
+        // If the subscriber panicked before the code was called, call it without the span.
         match (done, code) {
             (Some(done), _) => done,
             (None, Some(code)) => foreign::catch_panic(code),
@@ -210,7 +219,7 @@ impl Guard {
             failure.get_or_insert(panic);
             how = if how == BodyEnd::Ok { BodyEnd::Err } else { how };
         }
-        // Whoever reads reports sees it, too, if the run does not complete.
+        // The report shows the value as well if the run does not complete.
         let returned =
             value.as_ref().and_then(|value| (value as &dyn Any).downcast_ref::<Payload>().cloned());
         let bits = self.node.flags();
@@ -218,7 +227,8 @@ impl Guard {
             (bits & flags::VALUE_UNCLAIMED != 0, flags::status(bits).is_terminal());
         let late = over && value.is_some();
         if (unread || over) && value.is_some() {
-            // Nobody can read it any more, and its destructor is the body's code.
+            // No caller can read the value any more. Drop it here: its destructor is the body's
+            // code, and its panic counts as the run's failure.
             let dropped = self.call(|| drop(value.take()));
             failure = failure.or(dropped.err());
         }
@@ -255,8 +265,8 @@ struct Returned {
 
 fn report(node: &Arc<Node>, how: BodyEnd, returned: Returned, failure: Option<Failure>) {
     let Returned { value, payload, late } = returned;
-    // What nobody is to have: a value that comes too late, and the error that is replaced. They go
-    // when no lock is held.
+    // A value that comes too late, and an error that is replaced. Their destructors are foreign
+    // code: they are dropped after the lock is released.
     let mut unwanted = (None, None, None);
     let cleanup = failure.as_ref().filter(|failure| failure.stopped().is_none());
     let cleanup = cleanup.map(Failure::to_string);
@@ -266,7 +276,7 @@ fn report(node: &Arc<Node>, how: BodyEnd, returned: Returned, failure: Option<Fa
             state.body = None;
         }
         if state.times.ended.is_some() {
-            // Abandoned: what it returns after the end is refused (I4).
+            // The body was abandoned: what it returns after the end is counted and refused (I4).
             state.late += u32::from(late || value.is_some());
             unwanted = (value, failure, payload);
             return;
@@ -288,7 +298,7 @@ fn report(node: &Arc<Node>, how: BodyEnd, returned: Returned, failure: Option<Fa
     foreign::release(unwanted);
 }
 
-/// The failure of a parent whose child failed with nobody to see it (D5).
+/// Makes the failure of a parent whose child failed while no caller held its handle (D5).
 pub(crate) fn failure_of_child(child: &Node, failure: Option<Failure>) -> Failure {
     let failure = failure.unwrap_or_else(|| Failure::new("no reason given"));
     Failure::from(RunError::Failed(RunFailure::new(child.id, Arc::clone(&child.name), failure)))

@@ -1,10 +1,10 @@
-//! Stop hooks: cleanup that runs when body and children have ended, in a task of the engine.
+//! [`Hook`]s are cleanup that runs when body and children have ended, in a task of the engine.
 //!
-//! A runner takes the hooks of a run in reverse order of registration, one after the other, each
-//! isolated from the panics of the others (I16). It is one piece of work of the run: the run does
-//! not end before it, unless the ladder is exhausted. At the hard deadline it is aborted, or
-//! at half of the abort wait if it waited for children until then; the hook that was running is
-//! reported as aborted, those that were waiting as skipped.
+//! A runner calls the hooks of a run in reverse order of registration, one after the other, each
+//! isolated from the panics of the others (I16). It counts as one piece of work of the run: the run
+//! does not end before it, unless the ladder is exhausted. The hard deadline aborts the runner; if
+//! it waited for children until then, half of the abort wait does. The hook that was running is
+//! reported as aborted, and those that were waiting as skipped.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -28,7 +28,7 @@ use crate::sync::waiters::Wakers;
 pub(crate) struct Hook {
     /// Its place in the order of registration, by which events and reports name it.
     pub(crate) number: u32,
-    /// Makes its future, when its turn has come.
+    /// Makes its future. Called once, when the hooks registered after it have ended.
     pub(crate) start: Start,
 }
 
@@ -39,8 +39,8 @@ pub(crate) enum HookFate {
     /// They run one after the other, in a runner of their own.
     Run {
         hooks: Vec<Hook>,
-        /// How often runners had been aborted at the decision. If it is more when the runner
-        /// starts, a stage came in between, and the runner is aborted, too.
+        /// How often runners had been aborted at the decision. If they have been aborted again when
+        /// the runner starts, a stage of the ladder came in between: the runner is aborted, too.
         round: u32,
         /// Where the runner is noted as work.
         place: usize,
@@ -82,6 +82,7 @@ impl Node {
             HookAction::RunNew | HookAction::SkipNew => extra.hooks.pop().into_iter().collect(),
             _ => std::mem::take(&mut extra.hooks),
         };
+        // Read under the lock that decides: `run` compares it when it can abort the runner.
         let round = extra.runners_aborted;
         let fate = match action {
             HookAction::Run | HookAction::RunNew => {
@@ -109,7 +110,7 @@ impl Node {
         state.extra().note_work(Work::Hook, name)
     }
 
-    /// Says that a hook was not started.
+    /// Records that a hook was not started.
     pub(crate) fn skip_hook(
         &self,
         state: &mut State,
@@ -146,7 +147,7 @@ impl Node {
             Some(HookFate::Dropped { hooks, missed, place }) => {
                 discard(self, hooks, missed, Hold::placed(self, place));
             }
-            // It was refused when it was registered, so its caller is on this thread.
+            // Refused at its registration: this is the thread of the caller.
             Some(HookFate::Refused(hooks)) => foreign::release(hooks),
             None => {}
         }
@@ -160,7 +161,8 @@ fn run(node: &Arc<Node>, hooks: Vec<Hook>, cause: Option<&Arc<Cause>>, hold: Hol
     let task = node.shared.runtime.spawn(run_all(runner, Arc::clone(cause)));
     let abort = task.abort_handle();
     let mut state = node.lock();
-    // Those that were there may have been aborted since it was decided that these run.
+    // A stage of the ladder may have aborted the runners since the decision, when this one was not
+    // in the list yet.
     if state.extra().runners_aborted == round {
         state.extra().runners.push(abort);
     } else {
@@ -169,9 +171,9 @@ fn run(node: &Arc<Node>, hooks: Vec<Hook>, cause: Option<&Arc<Cause>>, hold: Hol
     }
 }
 
-/// Drops hooks that are not to run, because the stop left them no time or because there was none.
-/// What they have captured is the run's code, too: it goes on the runtime of the bodies, as work
-/// that the lifecycle has counted.
+/// Drops hooks that are not to run: the stop left them no time, or there was no stop. What they
+/// have captured is the run's code, too: it is dropped on the runtime of the bodies, as work that
+/// the lifecycle has counted.
 fn discard(node: &Arc<Node>, hooks: Vec<Hook>, missed: bool, hold: Hold) {
     let runner = Runner::new(node, hooks, missed, hold);
     drop(node.shared.runtime.spawn(async move { drop(runner) }));
@@ -180,6 +182,7 @@ fn discard(node: &Arc<Node>, hooks: Vec<Hook>, missed: bool, hold: Hold) {
 async fn run_all(mut runner: Runner, cause: Arc<Cause>) {
     while let Some(hook) = runner.account().waiting.pop() {
         let (node, number) = (Arc::clone(&runner.account().node), hook.number);
+        // Noted before the first poll: an abort of the task drops the runner, which reports it.
         runner.account().running = Some(number);
         let ended = run_one(&node, hook, Arc::clone(&cause)).await;
         runner.account().running = None;
@@ -207,9 +210,12 @@ struct Runner(Option<Account>);
 /// What a runner has to account for.
 struct Account {
     node: Arc<Node>,
+    /// The hooks that have not started, in order of registration.
     waiting: Vec<Hook>,
+    /// The number of the hook that runs now.
     running: Option<u32>,
-    /// Hooks that do not run are reported as skipped. They are not if the run was never stopped.
+    /// Whether hooks that do not run are reported as skipped. They are not if the run was never
+    /// stopped.
     missed: bool,
     /// The work that the lifecycle has counted for this runner.
     hold: Hold,
@@ -230,7 +236,8 @@ impl Drop for Runner {
     fn drop(&mut self) {
         if let Some(account) = self.0.take() {
             let shared = Arc::clone(&account.node.shared);
-            // A runtime that is gone drops it wherever it is spawned.
+            // A runtime that is gone drops the task on the thread that spawns it, which may be the
+            // control thread.
             foreign::run(&shared, move || account.settle());
         }
     }
@@ -254,12 +261,12 @@ impl Account {
                 node.lock().note_cleanup_error(&panic.to_string());
             }
         }
-        // The last thing that a runner does: the run may end with it.
+        // Last: without this work the run may end.
         drop(hold);
     }
 }
 
-/// Says how a hook ended, unless its run has ended before it.
+/// Records how a hook ended, unless its run has ended before it.
 fn note(node: &Arc<Node>, hook: u32, outcome: HookOutcome, failure: Option<&Failure>) {
     let now = node.shared.clock.now();
     let words = failure.map(Failure::to_string);

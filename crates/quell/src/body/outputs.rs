@@ -14,9 +14,9 @@ use crate::node::{Node, State};
 use crate::spec::{brought, counted};
 use crate::sync::waiters::Wakers;
 
-/// Yields what a run leaves that does not complete: what it set as its output last, else what its
-/// body returned after the stop, else what it emitted. Reports, words for branches and the wire
-/// all ask here.
+/// Yields the partial output of a run that does not complete: the output that it set last, else
+/// what its body returned after the stop, else what it emitted. Reports, branches and the wire all
+/// take it from here.
 pub(crate) fn partial<T>(
     set: Option<T>,
     returned: Option<T>,
@@ -26,7 +26,7 @@ pub(crate) fn partial<T>(
 }
 
 impl Node {
-    /// Yields what the run leaves, as a value of whoever asks.
+    /// Yields the partial output of the run as a value of the caller's type.
     pub(crate) fn partial_output<T>(
         &self,
         returned: Option<T>,
@@ -45,8 +45,8 @@ impl Node {
     pub(crate) fn write_kept(&self, said: Said, payload: Payload) -> Written {
         let (now, mut wakers) = (self.shared.clock.now(), Wakers::new());
         let (bytes, bytes_max) = (payload.bytes_max(), limits::PAYLOAD_BYTES_MAX);
-        // What was said before may hold a value that is not ours: it is dropped after the lock is
-        // released. So is one that is refused.
+        // A payload that is replaced or refused may hold a foreign value: drop it after the lock is
+        // released.
         let unwanted;
         let what = said.as_str();
         let written = match self.lock_for_body(Bound { what, bytes, bytes_max }, now, &mut wakers) {
@@ -90,6 +90,7 @@ impl Node {
             return Ok(());
         }
         let (account, ledger) = (self.account(state), &self.shared.ledger);
+        // Charge before releasing: if the charge is refused, the former payload stays, paid for.
         let charged = ledger.charge(account, bytes);
         charged.map_err(|(Full::All(max) | Full::Share(max))| max)?;
         ledger.release(account, before);
@@ -115,7 +116,7 @@ impl Node {
 pub(crate) struct Emitted(HashMap<RunId, Vec<Payload>>);
 
 impl Emitted {
-    /// Reads the log once for all of these runs, and before it those that their tree has left.
+    /// Reads the log once for all of these runs, after the logs that the tree was detached from.
     pub(crate) fn of(log: &Arc<Log>, runs: impl IntoIterator<Item = RunId>) -> Self {
         let mut said: HashMap<_, _> = runs.into_iter().map(|run| (run, Vec::new())).collect();
         let mut logs = vec![Arc::clone(log)];
@@ -147,7 +148,7 @@ impl Emitted {
 pub(crate) enum Said {
     Output,
     Summary,
-    /// Not said: returned.
+    /// What the body returned, if it set no output.
     Returned,
 }
 

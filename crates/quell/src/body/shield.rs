@@ -1,4 +1,4 @@
-//! Sections that belong to cleanup: shields and hooks. What they spawn passes the fence.
+//! Marks the sections that belong to cleanup, shields and hooks: what they spawn passes the fence.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -10,7 +10,7 @@ use quell_core::RunId;
 use crate::sync::thread_local;
 
 thread_local! {
-    /// The run whose cleanup this thread polls at the moment.
+    /// The run whose cleanup this thread polls now.
     static SHIELDED: Cell<Option<RunId>> = const { Cell::new(None) };
 }
 

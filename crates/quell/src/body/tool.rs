@@ -1,9 +1,9 @@
-//! Tool calls: each has one recorded start and exactly one recorded outcome (I18).
+//! [`run`] runs a tool call: it has one recorded start and exactly one recorded outcome (I18).
 //!
 //! A call that is given up is `cancelled` only if nothing that was started inside it still
 //! executes. The mark of a call is lexical, as that of a shield is: it holds while this thread
 //! polls the call. Holds, closures and children that start meanwhile share [`Inside`] with the call
-//! for as long as they execute; a call that shares it with nobody has left nothing behind.
+//! for as long as they execute: if the call is the only owner, nothing is left of it.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -32,7 +32,7 @@ pub(crate) struct Inside {
 
 /// Yields what the caller is inside of, if a tool call is being polled.
 pub(crate) fn inside() -> Option<Arc<Inside>> {
-    // A destructor of a thread that ends is inside of none.
+    // The destructors of a thread that ends can no longer read the mark, and are inside no call.
     CALL.try_with(|call| call.borrow().clone()).ok().flatten()
 }
 
@@ -113,7 +113,8 @@ where
         return Err(stopped.into());
     }
     let inside = Arc::new(Inside { _around: inside() });
-    // Dropped after the future: what that drops is no longer inside.
+    // Declared before the future, and so dropped after it: what the future drops no longer shares
+    // `inside` when the outcome is decided.
     let mut open = Open { node, inside, call: Some((place, id)) };
     let mut future = pin!(future);
     let result = poll_fn(|cx| {
@@ -131,7 +132,7 @@ where
     result
 }
 
-/// A call that was started; dropped open, it was given up.
+/// A call that was started. Dropped before it is closed, it is given up.
 struct Open<'a> {
     node: &'a Arc<Node>,
     inside: Arc<Inside>,
@@ -140,8 +141,8 @@ struct Open<'a> {
 }
 
 impl Open<'_> {
-    /// The outcome of a call that is given up. Asked before the call is closed: what ends later
-    /// changes nothing.
+    /// Yields the outcome of a call that is given up. It is decided before the call is closed: what
+    /// ends later does not change it.
     fn given_up(&self) -> ToolOutcome {
         if Arc::strong_count(&self.inside) > 1 {
             ToolOutcome::Unknown
@@ -159,7 +160,7 @@ impl Open<'_> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        // The words of a panic are known only further up; they are in the report of the run.
+        // The panic's message is known to the driver only, which puts it into the run's report.
         self.close(if std::thread::panicking() {
             ToolOutcome::Error("panicked".into())
         } else {

@@ -1,8 +1,9 @@
-//! What bodies use up: counted for their run and every run above it, and held against budgets.
+//! [`count`] adds what a body used to its run and every run above it, and compares it with their
+//! budgets.
 //!
-//! Only runs that use something pay: the count is in [`RareState`](crate::node::RareState). It is
-//! taken from run to run upwards, one lock at a time, so that no order of locks matters; each run
-//! has the exact sum when the call returns. Stops come last, with no lock held.
+//! Only runs that use something pay: the sum is in [`RareState`](crate::node::RareState). The walk
+//! goes upwards and holds one lock at a time, so that no order of locks matters; each run has the
+//! exact sum when the call returns. The stops come last, when no lock is held.
 
 use std::sync::{Arc, Weak};
 
@@ -22,6 +23,7 @@ pub(crate) fn count(of: &Arc<Node>, used: Usage) -> Written {
     while let Some(node) = next.take() {
         let mut state = node.lock();
         if state.times.ended.is_none() {
+            // One event for the whole way up, at the first run that has not ended.
             if !is_told {
                 node.write(&mut state, now, EventKind::Used(used), &mut wakers);
                 is_told = true;
@@ -41,7 +43,8 @@ pub(crate) fn count(of: &Arc<Node>, used: Usage) -> Written {
 }
 
 impl Node {
-    /// Adds to the sum of a run, and says so if that is the first time beyond its budget.
+    /// Adds to the sum of a run. Yields the reason of the stop if this call first exceeds its
+    /// budget.
     fn spend(&self, state: &mut State, used: Usage) -> Option<String> {
         let sum = &mut state.extra().used;
         let before = *sum;

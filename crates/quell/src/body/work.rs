@@ -1,4 +1,5 @@
-//! Work of a run that is not its body: blocking closures, processes, hook runners.
+//! A [`Hold`] stands for work of a run that is not its body: a blocking closure, a process, a hook
+//! runner.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -41,8 +42,9 @@ use crate::node::step::StopOrigin;
 #[must_use = "the work counts as ended when this is dropped"]
 pub struct Hold {
     node: Arc<Node>,
+    /// Where the run has noted the name of the work.
     place: usize,
-    /// The tool call in which the work was started.
+    /// The tool call in which the work was started, if any.
     inside: Option<Arc<Inside>>,
 }
 
@@ -68,7 +70,7 @@ impl Hold {
         }
     }
 
-    /// For work that the lifecycle has counted already, and that is noted at this place.
+    /// Makes the hold of work that the lifecycle has counted already, noted at this place.
     pub(crate) fn placed(node: &Arc<Node>, place: usize) -> Self {
         Self { node: Arc::clone(node), place, inside: None }
     }
@@ -77,6 +79,8 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         let place = self.place;
+        // First: to count the work out may end the run, and a tool call that is given up then must
+        // not find this hold inside it.
         drop(self.inside.take());
         self.node.apply(Input::WorkEnded, StopOrigin::default(), |state, _| {
             state.extra().works.try_remove(place);
@@ -136,9 +140,11 @@ pub(crate) async fn spawn_blocking<T: Send + 'static>(
     let hold = Hold::new(node, Work::Blocking, Arc::clone(&node.name))?;
     let context = BlockingContext { node: Arc::clone(node) };
     let task = node.shared.runtime.spawn_blocking(move || {
-        // If nobody takes the value, it is dropped before the hold: its destructor is work too.
+        // In this order: if the caller is gone, the value is dropped before the hold, since its
+        // destructor is work of the run, too.
         (work(context), hold)
     });
+    // The abort of a closure that has started does nothing: the run waits for it.
     let mut unstarted = AbortOnDrop(Some(task.abort_handle()));
     let joined = task.await;
     unstarted.0 = None;
@@ -152,7 +158,7 @@ pub(crate) async fn spawn_blocking<T: Send + 'static>(
     }
 }
 
-/// Takes a closure back that has not started when nobody waits for it any more.
+/// Takes a closure back that has not started when its caller stops waiting for it.
 struct AbortOnDrop(Option<tokio::task::AbortHandle>);
 
 impl Drop for AbortOnDrop {

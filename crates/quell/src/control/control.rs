@@ -1,6 +1,5 @@
-//! What the control thread waits for: timers, at most one per run, and tokens from outside.
-//!
-//! What it does about them is in [`crate::control::turns`].
+//! [`Control`] holds what the control thread waits for: timers, at most one per run, and tokens
+//! from outside. What the thread does about them is in [`crate::control::turns`].
 //!
 //! Invariants:
 //!
@@ -8,9 +7,10 @@
 //!    the node's lock only; a timer that is popped while its node is being re-armed ticks a
 //!    lifecycle that finds nothing due, which is harmless.
 //! 2. The queue's lock is a leaf; it is released before a node is ticked.
-//! 3. `next` is what the loop sleeps for; who arms an earlier instant wakes the loop.
-//! 4. An instant that is asked for while the loop takes its turn is in `nudged` until the next turn
-//!    has begun: the turn has read admission and registry before, and must not sleep beyond it.
+//! 3. `next` is the instant until which the loop sleeps; a thread that arms an earlier one wakes
+//!    the loop.
+//! 4. An instant that is asked for during a turn of the loop stays in `nudged` until the next turn
+//!    begins: the turn may have read admission and retention before, and must not sleep beyond it.
 
 use std::fmt;
 use std::future::Future;
@@ -37,17 +37,21 @@ pub(crate) struct Control {
 
 #[derive(Default)]
 pub(crate) struct Queue {
+    /// The next timer of each run that has one.
     pub(crate) timers: Timers<Arc<Node>>,
     /// Tokens that the loop has yet to take in.
     pub(crate) links: Vec<Link>,
     /// Stops that the loop has yet to spread.
     pub(crate) stops: Vec<Spread>,
-    /// What the loop sleeps for; `None` while it sleeps for nothing.
+    /// Until when the loop sleeps; `None` while it waits for a wake-up alone.
     pub(crate) next: Option<Ticks>,
     /// The earliest instant that was asked for since the last turn began.
     pub(crate) nudged: Option<Ticks>,
+    /// Wakes the loop. None before its first turn, which reads everything here.
     pub(crate) waker: Option<Waker>,
+    /// The loop is to end: the engine was shut down.
     pub(crate) closed: bool,
+    /// The thread of the loop, unless it runs on a runtime.
     pub(crate) thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -68,6 +72,7 @@ impl Control {
         armed: Option<TimerKey>,
         wanted: Option<Ticks>,
     ) -> Option<TimerKey> {
+        // The loop is woken after the lock is released, so that it does not wake up to wait for it.
         let mut wake = None;
         let key = {
             let mut queue = self.queue.lock();
@@ -118,7 +123,7 @@ impl Control {
         let waker = {
             let mut queue = self.queue.lock();
             if queue.closed {
-                // Nothing is live. It would hold what holds the queue.
+                // Nothing is live. In the queue the stop would hold nodes, and with them the queue.
                 drop(queue);
                 return drop(spread);
             }
@@ -167,7 +172,7 @@ impl Control {
     }
 }
 
-/// The request that a cancelled token stands for.
+/// Makes the request that a cancelled token stands for.
 pub(crate) fn by_token() -> CancelRequest {
     CancelRequest::because("a linked token was cancelled").kind(CauseKind::ExternalToken)
 }

@@ -1,10 +1,10 @@
-//! The control thread: whatever has to happen at an instant, or because a token from outside says
-//! so, happens here, also while every worker thread is blocked by user code (I14).
+//! [`spawn_thread`] starts the control thread: it fires timers and hears tokens from outside, also
+//! while user code blocks every worker thread (I14).
 //!
-//! The thread sleeps until the first timer. No foreign code runs on it: wakers, values, tokens and
-//! subscribers go by courier ([`crate::foreign::couriers`]). What spreads over a tree is taken in
-//! slices, so that no tree is so large that a timer of another one waits for it. A panic of the
-//! engine in a turn ends neither the loop nor what else is due.
+//! The thread sleeps until the first timer. No foreign code runs on it: couriers take wakers,
+//! values, tokens and subscribers ([`crate::foreign::couriers`]). It takes what spreads over a tree
+//! in slices, so that the timers of other trees do not wait for a large one. A panic of the engine
+//! in a turn ends neither the loop nor what else is due.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -70,17 +70,17 @@ impl Wake for Unpark {
 
 /// What a turn says about the next one.
 enum Turn {
-    /// It is due at this instant, or when somebody wakes the loop.
+    /// It is due at this instant, or when the loop is woken.
     Next(Option<Instant>),
     /// There is none.
     Last,
 }
 
-/// One turn after the other: fires what is due, says when it wants to be called again.
+/// Takes one turn after the other: each fires what is due, and yields when the next one is.
 struct Turns {
     shared: Weak<Shared>,
     links: FuturesUnordered<Link>,
-    /// What spreads over trees too large for one slice.
+    /// Stops and stages that spread over trees too large for one slice.
     unfinished: VecDeque<Spread>,
 }
 
@@ -119,6 +119,7 @@ impl Turns {
                 break;
             }
         }
+        // Ask last: what was fired above may have freed lanes and slots, or ended trees.
         let asked = guarded(&shared, || {
             let now = shared.clock.now();
             let (free, due) = shared.admission.turn(now);
@@ -134,7 +135,8 @@ impl Turns {
         Turn::Next(queue.next.map(|at| shared.clock.at_ticks(at)))
     }
 
-    /// Stops what tokens from outside say, some of it. Yields whether there may be more.
+    /// Takes some of the cancelled tokens, and stops what they are linked to. Yields whether there
+    /// may be more.
     fn hear_tokens(&mut self, shared: &Arc<Shared>, cx: &mut Context<'_>) -> bool {
         let (mut nodes, mut heard) = (Vec::new(), 0);
         while heard < SLICE
@@ -154,8 +156,8 @@ impl Turns {
         heard == SLICE
     }
 
-    /// Stops every root. To list them and to put them in order takes as long as there are many: a
-    /// thread of its own does that, which runs nothing foreign and waits for nobody.
+    /// Stops every root. If there are many, a thread of its own lists and sorts them, so that
+    /// timers do not wait for that. It runs no foreign code and waits for nothing.
     fn stop_all(&mut self, shared: &Arc<Shared>) {
         let list =
             |shared: &Shared| Spread::cancel(shared.live_roots(), by_token(), shared.clock.now());
@@ -192,7 +194,7 @@ pub(crate) fn fire_due(shared: &Shared, mut spread: impl FnMut(Spread)) {
     }
 }
 
-/// Takes a step that must not take the others with it when it panics: that is a fault of ours.
+/// Takes a step whose panic, a fault of the engine, must not keep the loop from the other steps.
 fn guarded<T>(shared: &Shared, step: impl FnOnce() -> T) -> Option<T> {
     let done = foreign::catch_panic(step);
     done.inspect_err(|failure| {
@@ -205,7 +207,8 @@ fn guarded<T>(shared: &Shared, step: impl FnOnce() -> T) -> Option<T> {
 fn take_due(shared: &Shared) -> Vec<(TimerKey, Arc<Node>)> {
     let now = shared.clock.stamp(shared.clock.now());
     let mut queue = shared.control.queue.lock();
-    // While it works the loop sleeps for nothing; it looks at the queue before it sleeps.
+    // The loop does not sleep while it works, and looks at the queue before it sleeps: a timer that
+    // is armed meanwhile need not wake it.
     queue.next = Some(now);
     queue.timers.take_due(now)
 }
@@ -214,7 +217,7 @@ fn tick(key: TimerKey, node: Arc<Node>) -> Spread {
     let shared = &node.shared;
     let active = {
         let mut state = node.lock();
-        // Re-armed since it was popped: the new timer stays.
+        // If the run was re-armed since its timer was popped, the new timer stays.
         state.armed = state.armed.filter(|armed| *armed != key);
         let active = state.idle.as_ref().map_or(state.times.queued, |idle| idle.ticks());
         shared.clock.at_ticks(active)
@@ -225,7 +228,7 @@ fn tick(key: TimerKey, node: Arc<Node>) -> Spread {
     Spread::of_step(node, deferred, now)
 }
 
-/// Nodes that one tree may have before the timers are looked at again: some tenths of a
+/// How many nodes of one tree are taken before the timers are looked at again: some tenths of a
 /// millisecond.
 const SLICE: usize = 256;
 

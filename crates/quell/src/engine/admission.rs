@@ -1,21 +1,22 @@
-//! When a run may start: at its due time; a root, when its lane is free and there is a slot.
+//! [`Admission`] decides when a run may start: at its due time, and a root when its lane is free
+//! and there is a slot.
 //!
-//! A run that has to wait has its task already: the task holds the body and waits until the node
+//! A run that has to wait has its task already. The task holds the body, and waits until the node
 //! is no longer `AWAITS_ADMISSION`. So a stop before the start takes the usual path, and the
 //! destructors of a body that never ran run on the body's runtime (I21).
 //!
 //! Invariants, all under the one lock:
 //!
-//! 1. A run is known here by its node, not by its id, and its node lives until it has left: one
-//!    that is over may be forgotten, and its id used again, before it has.
+//! 1. A run is known here by the address of its node, not by its id, and the node lives until the
+//!    run has left: an ended run may be forgotten, and its id used again, before that.
 //! 2. A lane has an entry exactly as long as a run holds it; the runs behind it wait in it, first
 //!    come, first served. So no two runs of a lane are released at once (I36).
 //! 3. A run in `running` was released and is not quiescent: abandoned work keeps its slot (I27).
 //! 4. A run that was not released and has not ended stands in exactly one queue, and `places` says
 //!    in which: `due`, `ready`, or behind the holder of its lane. One that ended stands in none.
 //!
-//! Lock order: node → shard of the registry → admission, and the lock is a leaf: runs are
-//! released to start when it is free again.
+//! Lock order: node → shard of the registry → admission. The lock is a leaf: runs that may start
+//! are collected in [`Free`], and released after it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -32,22 +33,28 @@ use crate::sync::Mutex;
 
 #[derive(Debug)]
 pub(crate) struct Admission {
+    /// How many roots may run at once, if that is bounded.
     running_max: Option<usize>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The number of the place that was given last.
+    /// The number of the place that was given last. Numbers order the queues below.
     number: u64,
+    /// Where each waiting run stands, so that it can leave in the middle of a queue.
     places: HashMap<Who, Place>,
+    /// Runs whose due time has not come, the earliest first.
     due: BTreeMap<(Instant, u64), Arc<Node>>,
+    /// Roots that hold their lane, or need none, and wait for a slot.
     ready: BTreeMap<u64, Arc<Node>>,
+    /// The lanes that a run holds, by their keys.
     lanes: HashMap<Arc<str>, Queue>,
+    /// Roots that have a slot. Empty if `running_max` is none.
     running: HashSet<Who>,
 }
 
-/// A run that is in here: where its node is.
+/// A run that waits, runs or holds a lane: the address of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Who(usize);
 
@@ -68,7 +75,9 @@ enum Place {
 /// A lane that a run holds, and the runs behind it.
 #[derive(Debug)]
 struct Queue {
+    /// The run that holds the lane: it is ready, or has started and not ended.
     holder: Who,
+    /// The runs that wait for the lane, in the order in which they came.
     behind: BTreeMap<u64, Arc<Node>>,
 }
 
@@ -79,7 +88,7 @@ pub(crate) struct Gate {
     pub(crate) not_before: Option<Instant>,
 }
 
-/// Runs that may start now. The caller lets them go when it holds no lock.
+/// Runs that may start now. The caller starts them when it holds no lock.
 #[derive(Default)]
 #[must_use]
 pub(crate) struct Free(Vec<Arc<Node>>);
@@ -89,12 +98,12 @@ impl Admission {
         Self { running_max, state: Mutex::default() }
     }
 
-    /// Tells whether a root has to ask.
+    /// Tells whether a root needs admission.
     pub(crate) fn concerns(&self, gate: Option<&Gate>) -> bool {
         self.running_max.is_some() || gate.is_some()
     }
 
-    /// Takes a root in whose id is claimed. Called under its node's lock, with the node held.
+    /// Takes in a root whose id is claimed. Called under its node's lock, with the node held.
     pub(crate) fn enter(&self, node: &Arc<Node>, now: Instant) -> Result<Free, SubmitError> {
         let mut state = self.state.lock();
         let gate = node.gate();
@@ -111,13 +120,13 @@ impl Admission {
         Ok(self.release(&mut state, now))
     }
 
-    /// Takes a child in that has a due time, if that is still to come. It has no lane and takes no
-    /// slot: its root has both. Called under its node's lock, with the node held.
+    /// Takes in a child whose due time is still to come. It has no lane and takes no slot: its root
+    /// has both. Called under its node's lock, with the node held.
     pub(crate) fn enter_child(&self, node: &Arc<Node>, due: Instant) {
         self.state.lock().await_due(node, due);
     }
 
-    /// A run became terminal: it waits no more, and its lane goes to the next one.
+    /// Takes out a run that became terminal, and hands its lane over.
     pub(crate) fn ended(&self, node: &Node, now: Instant) -> Free {
         let mut state = self.state.lock();
         let lane = node.gate().and_then(|gate| gate.lane.as_ref());
@@ -129,20 +138,21 @@ impl Admission {
                 .and_then(|queue| queue.behind.remove(&number)),
             None => None,
         };
+        // `hand_over` does nothing for a run that waited behind the holder and never had the lane.
         if let Some(lane) = lane {
             state.hand_over(&lane.key, Who::of(node));
         }
         self.release(&mut state, now)
     }
 
-    /// A root became quiescent: its slot is free.
+    /// Frees the slot of a root that became quiescent.
     pub(crate) fn quiesced(&self, node: &Node, now: Instant) -> Free {
         let mut state = self.state.lock();
         state.running.remove(&Who::of(node));
         self.release(&mut state, now)
     }
 
-    /// Lets those go whose due time has come. The instant is when the next one's does.
+    /// Releases the runs whose due time has come. The instant is the next due time.
     pub(crate) fn turn(&self, now: Instant) -> (Free, Option<Instant>) {
         let mut state = self.state.lock();
         let free = self.release(&mut state, now);
@@ -165,6 +175,7 @@ impl Admission {
                 break;
             }
             let node = first.remove();
+            // A root goes on to its lane and a slot; a child starts at once.
             if node.flags() & flags::UNDER == 0 {
                 state.enqueue(node);
                 continue;
@@ -177,7 +188,7 @@ impl Admission {
         while self.running_max.is_none_or(|max| state.running.len() < max) {
             let Some((_, node)) = state.ready.pop_first() else { break };
             state.places.remove(&Who::of(&node));
-            // One that was stopped is about to say that it has ended.
+            // A run that was stopped takes no slot: its end is on the way to `ended`.
             if node.is_wanted() {
                 state.running.extend(self.running_max.map(|_| Who::of(&node)));
                 free.push(node);
@@ -194,7 +205,7 @@ impl State {
         self.due.insert((due, number), Arc::clone(node));
     }
 
-    /// A run whose due time has come takes its lane, or waits for it.
+    /// Gives a run whose due time has come its lane, or has it wait for that.
     fn enqueue(&mut self, node: Arc<Node>) {
         let number = self.next_number();
         if let Some(lane) = node.gate().and_then(|gate| gate.lane.as_ref()) {
@@ -209,7 +220,7 @@ impl State {
         self.make_ready(number, node);
     }
 
-    /// The holder of a lane gives it to the first one behind it that still wants it.
+    /// Hands a lane over from its holder to the first run behind it that would still start.
     fn hand_over(&mut self, lane: &Arc<str>, holder: Who) {
         let Some(queue) = self.lanes.get_mut(lane).filter(|queue| queue.holder == holder) else {
             return;
@@ -219,6 +230,7 @@ impl State {
                 queue.holder = Who::of(&next);
                 return self.make_ready(number, next);
             }
+            // Stopped while it waited: it does not get the lane.
             self.places.remove(&Who::of(&next));
         }
         self.lanes.remove(lane);
@@ -236,37 +248,38 @@ impl State {
 }
 
 impl Free {
-    /// Lets the runs go. The caller holds no lock.
+    /// Releases the runs. The caller holds no lock.
     pub(crate) fn start(self) {
         self.0.into_iter().for_each(|node| node.release());
     }
 }
 
 impl Node {
-    /// Makes a run wait for its turn. Called before its task is there.
+    /// Makes a run wait for its admission. Called before its task is spawned.
     pub(crate) fn hold_back(&self) {
         self.set(flags::AWAITS_ADMISSION | flags::GATED);
     }
 
-    /// Tells whether a run that waits for its turn would still start.
+    /// Tells whether a run that waits for its admission would still start.
     pub(crate) fn is_wanted(&self) -> bool {
         self.status() == RunStatus::Queued
     }
 
-    /// Ends the wait.
+    /// Ends the wait: the task of the run may start the body.
     pub(crate) fn release(&self) {
         let waker = {
+            // Cleared under the lock under which `poll_turn` stores the waker: no wake-up is lost.
             let state = self.lock();
             self.clear(flags::AWAITS_ADMISSION);
             state.body.clone()
         };
-        // The waker of the run's own task, which is the engine's.
+        // Not foreign code: the task of the run is the engine's.
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// Tells whether the run's turn has come, or it is not to start any more.
+    /// Tells whether the run was admitted, or is not to start any more.
     pub(crate) fn poll_turn(&self, waker: &Waker) -> bool {
         if self.flags() & flags::AWAITS_ADMISSION == 0 {
             return true;

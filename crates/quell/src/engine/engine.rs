@@ -60,8 +60,8 @@ pub struct Engine {
     owner: Arc<Owner>,
 }
 
-/// What every run of an engine shares. Aligned, so that the count of its owners, which every start
-/// and end of a run writes, is in another line of the cache.
+/// What every run of an engine shares. Aligned, so that the count of its references, which every
+/// start and end of a run writes, is in another cache line.
 #[repr(align(128))]
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
@@ -73,8 +73,11 @@ pub(crate) struct Shared {
     pub(crate) retention: Retention,
     pub(crate) ledger: Ledger,
     pub(crate) couriers: Couriers,
+    /// The stream of the events of every tree.
     pub(crate) events: Arc<AllEvents>,
+    /// Set when a shutdown begins: no root is accepted any more.
     pub(crate) closed: AtomicBool,
+    /// How the newest shutdown stops roots. Set before `closed`.
     pub(crate) closing: Mutex<Option<Closing>>,
 }
 
@@ -255,7 +258,7 @@ impl Shared {
         self.forget(leaving);
     }
 
-    /// Forgets the trees whose time is over. Yields when that of the next one is.
+    /// Forgets the trees whose time is over. Yields when the time of the next one is.
     pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
         let (leaving, next) = self.retention.expire(now);
         self.forget(leaving);
@@ -275,7 +278,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Forgets trees, and drops what they hold: values and errors that are not ours.
+    /// Forgets trees, and drops the foreign values and errors that they hold.
     fn forget(&self, leaving: Leaving) {
         for root in leaving {
             foreign::run(self, move || {

@@ -1,8 +1,9 @@
-//! What live runs hold: bytes in all and by owner, and how many runs an owner has.
+//! The [`Ledger`] counts the bytes that live runs hold, in all and by owner, and the runs of each
+//! owner.
 //!
-//! Charged are texts that callers and bodies bring: inputs, labels, names, outputs, and logs as
-//! they grow. What is charged when it comes is released when it leaves the tree, at the latest
-//! when the tree has ended; from there on retention bounds it ([`crate::engine::retention`]).
+//! Texts that callers and bodies bring are charged: inputs, labels, names, outputs, and logs as
+//! they grow. A text is released when it leaves the tree, at the latest when the tree has ended;
+//! from there on retention bounds it ([`crate::engine::retention`]).
 //!
 //! Invariants, under the lock where there is an owner:
 //!
@@ -20,12 +21,15 @@ use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// How many bytes live runs may hold.
     max: usize,
     /// What one owner may hold of it.
     share: usize,
     /// How many live runs one owner may have.
     runs_share: usize,
+    /// How many bytes live runs hold.
     total: AtomicUsize,
+    /// What each owner has.
     owners: Mutex<HashMap<Arc<str>, Held>>,
 }
 
@@ -55,7 +59,7 @@ impl Ledger {
         }
     }
 
-    /// Charges bytes to an owner, or to nobody in particular.
+    /// Charges bytes, to an owner if there is one.
     pub(crate) fn charge(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<(), Full> {
         if bytes == 0 {
             return Ok(());
@@ -72,6 +76,7 @@ impl Ledger {
             owners.insert(Arc::clone(owner), Held { bytes, ..held });
             return Ok(());
         }
+        // Refused by the owner's share: take back what the total was charged above.
         drop(owners);
         self.total.fetch_sub(bytes, Ordering::Relaxed);
         Err(Full::Share(self.share))

@@ -1,9 +1,10 @@
-//! Which runs are known: by id, as long as they are live or kept, and stops for ids to come.
+//! The [`Registry`] finds runs by id as long as they are live or kept, and holds the stops that are
+//! remembered for ids to come.
 //!
 //! Invariants:
 //!
-//! 1. A look-up and an insert for one id happen under one shard lock: a stop that was remembered is
-//!    used by the run that takes the id, or the run is found (I22).
+//! 1. A look-up and an insert for one id happen under one shard lock: either the run that takes the
+//!    id uses the remembered stop, or the stop finds the run (I22).
 //! 2. No guard of the map leaves a function, and no node is locked while one is held.
 //! 3. A live run is in the map; an ended one as long as its tree is kept and it has a row. An entry
 //!    is removed for the run that it holds, never for its id alone: the id may be in use again.
@@ -30,27 +31,30 @@ use crate::time::clock::Clock;
 
 #[derive(Debug)]
 pub(crate) struct Registry {
+    /// The runs that are live or kept, and the stops remembered for ids that no run has yet.
     runs: DashMap<RunId, Entry, IdHash>,
+    /// The counts of live runs, and the source of ids.
     busy: Busy,
-    /// What is known of the remembered stops besides their ids.
+    /// Age, time and owner of the remembered stops.
     reserved: Reservations,
-    /// Those who wait for the last live root.
+    /// The waiters for the end of the last live root.
     idle: Mutex<Waiters>,
 }
 
 #[derive(Debug)]
 enum Entry {
     Run(Arc<Node>),
-    /// Boxed: there are few of them, and it would widen every place of the map.
+    /// Boxed: there are few, and inline they would make every entry of the map larger.
     Reserved(Box<Reserved>),
 }
 
-/// What every thread writes that starts or ends a run: it has a line of the cache to itself.
+/// What every start and end of a run writes. It has a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Busy {
-    /// Live runs in the lower half, live roots in the upper: one write for both.
+    /// Live runs in the lower half, live roots in the upper, so that one write counts both.
     live: AtomicU64,
+    /// Makes ids for runs that bring none.
     ids: Ids,
 }
 
@@ -69,9 +73,9 @@ impl Registry {
         self.busy.ids.next(clock.wall_nanos(now))
     }
 
-    /// Enters a run under its id, if that is free and `admit` lets it in: both under one lock, so
-    /// that a run which is refused has claimed nothing. Yields the stop that was waiting for it.
-    /// Called under the lock of the run's node.
+    /// Enters a run under its id, if that is free and `admit` lets it in. Both happen under one
+    /// lock: a run that is refused has claimed nothing. Yields the stop that was remembered for the
+    /// id. Called under the lock of the run's node.
     pub(crate) fn enter<A>(
         &self,
         node: &Arc<Node>,
@@ -79,8 +83,8 @@ impl Registry {
         now: Instant,
         admit: impl FnOnce() -> Result<A, SubmitError>,
     ) -> Result<(A, Option<Box<CancelRequest>>), SubmitError> {
-        // Counted under the lock of the shard: who closes the engine and finds none live has listed
-        // the run, or it is refused.
+        // Count under the lock of the shard. A shutdown that then finds no live root has listed
+        // this run, or `admit` sees the shutdown and refuses the run.
         let admit = || {
             let admitted = admit()?;
             self.busy.live.fetch_add(one_run(is_root), Ordering::SeqCst);
@@ -98,6 +102,7 @@ impl Registry {
                     let admitted = admit()?;
                     let stop = match held.insert(Entry::Run(Arc::clone(node))) {
                         Entry::Reserved(stop) => {
+                            // Used up, or its time is over: either way it is remembered no longer.
                             self.reserved.remove(stop.age);
                             (now < stop.until).then_some(stop.request)
                         }
@@ -130,14 +135,17 @@ impl Registry {
         let now = clock.now();
         let until = later(now, keep);
         let remember = || Entry::Reserved(Box::new(self.reserved.add(id, request, until)));
+        // Look up and remember under one lock of the shard: a run that is submitted meanwhile uses
+        // the stop, or is found here (I22).
         match self.runs.entry(id) {
             MapEntry::Occupied(mut held) => match held.get_mut() {
                 Entry::Run(node) => return Ok(Arc::clone(node)),
-                // The first cause stands (I6); it is remembered for as long as the longer asks.
+                // The first cause stands (I6). It is remembered until the later of the two times.
                 Entry::Reserved(stop) if now < stop.until => {
                     stop.until = until.max(stop.until);
                     self.reserved.renew(stop.age, stop.until);
                 }
+                // Its time is over: as if it were not there.
                 Entry::Reserved(stop) => {
                     self.reserved.remove(stop.age);
                     held.insert(remember());
@@ -152,7 +160,8 @@ impl Registry {
     /// Forgets the remembered stops that are beyond a bound, and the oldest whose time is over.
     fn forget_reservations(&self, by: Option<&str>, now: Instant) {
         while let Some((age, id)) = self.reserved.surplus(by, now) {
-            // Looked at again under the shard: it may have been used or renewed meanwhile.
+            // Look again under the lock of the shard: a run may have used the stop, or another
+            // request renewed it, since `surplus` found it.
             self.runs.remove_if(&id, |_, entry| {
                 let Entry::Reserved(stop) = entry else { return false };
                 stop.age == age
@@ -162,9 +171,9 @@ impl Registry {
         }
     }
 
-    /// As [`list`](Self::list), in the order in which all of them are to be stopped: those that
-    /// wait for their turn first, the last one first. None of them is to start because another one
-    /// has ended.
+    /// As [`list`](Self::list), in the order in which all of them are to be stopped: first the runs
+    /// that await admission, the newest first. So none of them starts because another one has
+    /// ended.
     pub(crate) fn list_for_stop(&self, filter: &RunFilter) -> Vec<Arc<Node>> {
         let mut nodes = self.list(filter);
         nodes.sort_by_cached_key(|node| {
@@ -182,16 +191,18 @@ impl Registry {
         runs.collect()
     }
 
-    /// Counts a run out that became terminal.
+    /// Counts out a run that became terminal.
     pub(crate) fn count_end(&self, is_root: bool, wakers: &mut Wakers) {
         let one = one_run(is_root);
         let left = self.busy.live.fetch_sub(one, Ordering::SeqCst) - one;
+        // Lock after the write: a waiter has registered before, and is woken here, or reads the new
+        // count under this lock.
         if is_root && left < ONE_ROOT {
             self.idle.lock().drain_into(wakers);
         }
     }
 
-    /// A child became a root.
+    /// Counts a child that was detached as a root.
     pub(crate) fn count_root(&self) {
         self.busy.live.fetch_add(ONE_ROOT, Ordering::SeqCst);
     }
@@ -209,6 +220,7 @@ impl Registry {
     pub(crate) fn poll_idle(&self, key: &mut Key, waker: &Waker) -> Poll<()> {
         let mut offer = Offer::new(waker, key, false);
         loop {
+            // Read the count under the lock of the waiters: see `count_end`.
             let mut idle = self.idle.lock();
             if self.is_idle() {
                 let removed = idle.remove(key);
@@ -229,10 +241,11 @@ impl Registry {
         foreign::release(removed);
     }
 
-    /// Forgets a run, unless its id stands for another one by now.
+    /// Forgets a run, unless another run has its id by now.
     pub(crate) fn remove(&self, node: &Arc<Node>) {
         let is_it = |entry: &Entry| matches!(entry, Entry::Run(run) if Arc::ptr_eq(run, node));
         let removed = self.runs.remove_if(&node.id, |_, entry| is_it(entry));
+        // After the guard of the shard: this may be the last reference to the node.
         drop(removed);
     }
 

@@ -1,8 +1,9 @@
-//! Stops that are remembered for ids to come: how many, for how long, by whom.
+//! [`Reservations`] bounds the stops that are remembered for ids to come, by number, time, bytes
+//! and requester.
 //!
 //! Invariant, under the one lock: a stop is in `ages` exactly as long as the registry holds it
-//! under its id, and counted for whoever asked for it. The lock is taken under a shard of the
-//! registry, or alone.
+//! under its id, and is counted for its requester. The lock is taken under a shard of the registry,
+//! or alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,8 +17,11 @@ use crate::sync::Mutex;
 
 #[derive(Debug)]
 pub(crate) struct Reservations {
+    /// How many stops are remembered at most.
     max: usize,
+    /// How many of one requester at most.
     share: usize,
+    /// How many bytes of one requester at most.
     bytes_share: usize,
     held: Mutex<Held>,
 }
@@ -26,7 +30,9 @@ pub(crate) struct Reservations {
 #[derive(Debug)]
 pub(crate) struct Reserved {
     pub(crate) request: Box<CancelRequest>,
+    /// When it is forgotten.
     pub(crate) until: Instant,
+    /// Its key in [`Reservations`]: the number in the order in which stops were remembered.
     pub(crate) age: u64,
 }
 
@@ -46,7 +52,7 @@ struct Stop {
     by: Option<Arc<str>>,
 }
 
-/// What one of those who ask has of them.
+/// What one requester has of them.
 #[derive(Debug, Default)]
 struct Share {
     bytes: usize,
@@ -95,8 +101,8 @@ impl Reservations {
         self.held.lock().remove(age)
     }
 
-    /// Finds a stop that must not be kept: the oldest one, if its time is over or there are too
-    /// many; the oldest of whoever asks, if that one has more than a share.
+    /// Finds a stop that must not be kept: the oldest of this requester, if it has more than its
+    /// share; else the oldest of all, if its time is over or there are too many.
     pub(crate) fn surplus(&self, by: Option<&str>, now: Instant) -> Option<(u64, RunId)> {
         let held = self.held.lock();
         let of_share = by

@@ -1,5 +1,5 @@
-//! Ended trees that are kept for a while: by age, by number and by bytes, each owner within a
-//! share.
+//! [`Retention`] keeps ended trees for a while, bounded by age, by number and by bytes, each owner
+//! within a share.
 //!
 //! Invariants, under the one lock:
 //!
@@ -8,8 +8,8 @@
 //! 2. `bytes`, `count` and the shares are those of the trees that are there.
 //! 3. A root that is marked `FORGOTTEN` is not in here and does not come in again.
 //!
-//! The lock is a leaf. Trees leave it as a list, and are dropped when it is released: values and
-//! errors go with them that are not ours.
+//! The lock is a leaf. Trees leave it as a list, and are dropped after it is released: they hold
+//! foreign values and errors.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -35,13 +35,17 @@ pub(crate) struct Retention {
 
 #[derive(Debug, Default)]
 struct Kept {
+    /// The trees, the oldest first; none where one was taken out of turn.
     trees: VecDeque<Option<Tree>>,
     /// The number of the first place.
     first: u64,
+    /// How many trees there are.
     count: usize,
+    /// What they hold.
     bytes: usize,
+    /// What each owner has of them.
     shares: HashMap<Arc<str>, Share>,
-    /// The engine's owner is gone: nobody can ask for an ended tree.
+    /// The last handle of the engine is gone: no caller can ask for an ended tree.
     nothing: bool,
 }
 
@@ -78,8 +82,8 @@ impl Retention {
         }
     }
 
-    /// Keeps a tree that has ended and is quiescent. Yields who has to leave, and when the time of
-    /// this one is over if nobody waits for an earlier one.
+    /// Keeps a tree that has ended and is quiescent. Yields the trees that have to leave and, if
+    /// this is the only one, when its time is over.
     pub(crate) fn keep(
         &self,
         root: &Arc<Node>,
@@ -93,6 +97,8 @@ impl Retention {
             return (leaving, None);
         }
         let mut kept = self.kept.lock();
+        // A caller may forget the tree between its end and now. `forget` sets the flag under this
+        // lock, so the tree is refused here or taken out there.
         if root.flags() & flags::FORGOTTEN != 0 {
             return (leaving, None);
         }
@@ -101,6 +107,7 @@ impl Retention {
             self.keep_to_share(&mut kept, &owner, &mut leaving);
         }
         self.expire_locked(&mut kept, now, &mut leaving);
+        // With others there, the loop is to wake for an earlier one already, and then asks again.
         let wake = (kept.count == 1).then(|| later(now, self.age_max));
         (leaving, wake)
     }
@@ -141,10 +148,11 @@ impl Retention {
         root.set(flags::FORGOTTEN);
         let is_it =
             |place: &Option<Tree>| place.as_ref().is_some_and(|tree| Arc::ptr_eq(&tree.root, root));
-        // Most often it is among the last.
+        // Search from the back: most often the tree is among the last.
         if let Some(place) = kept.trees.iter().rposition(is_it) {
             let number = kept.first + place as u64;
             let taken = kept.take(number);
+            // In this order: the tree's values are foreign.
             drop(kept);
             drop(taken);
         }

@@ -1,4 +1,5 @@
-//! The end of an engine: in stages, each with its own instant, and never silently (I38).
+//! [`Engine::shutdown`] ends an engine in stages, each with its own instant, and reports what it
+//! did (I38).
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ pub struct ShutdownReport {
 #[derive(Clone, Debug)]
 pub(crate) struct Closing {
     request: CancelRequest,
+    /// The time between abort and abandon.
     wait: Duration,
 }
 
@@ -132,6 +134,7 @@ impl Closing {
 impl Shared {
     /// Closes admission and asks every root to stop.
     fn close(&self, closing: &Closing) {
+        // The plan first: a run that becomes a root and sees `closed` must find it.
         *self.closing.lock() = Some(closing.clone());
         self.closed.store(true, Ordering::SeqCst);
         for node in self.registry.list_for_stop(&RunFilter::new().roots().live()) {
@@ -141,8 +144,8 @@ impl Shared {
     }
 
     /// Ends the loop, the couriers and the stream of events, if the engine was closed and no root
-    /// is live. Whoever closes it asks, and after that whoever counts a root out: one of them is
-    /// the last, also when nobody waits for the end of the shutdown any more.
+    /// is live. `close` calls it, and after that every end of a root: one of these calls is the
+    /// last, also if the caller of `shutdown` has stopped waiting.
     pub(crate) fn finish_closing(&self) {
         if self.closed.load(Ordering::SeqCst) && self.registry.is_idle() {
             self.control.close();
@@ -163,7 +166,7 @@ impl Shared {
     }
 }
 
-/// The last [`Engine`] is gone: what is live is stopped, and nothing is kept.
+/// Stops what is live and keeps nothing, because the last [`Engine`] is gone.
 pub(crate) fn abandon_engine(shared: &Shared) {
     shared.retention.keep_nothing();
     if !shared.closed.load(Ordering::SeqCst) {

@@ -1,4 +1,5 @@
-//! From a spec to a node that is known: bounds, admission, the fence of the parent, the registry.
+//! [`Shared::accept_root`] and [`Shared::accept_child`] make a node from a spec: they ask bounds,
+//! admission and the fence of the parent, and enter the node in the registry.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,7 +25,7 @@ use crate::sync::Ordering;
 use crate::sync::waiters::Wakers;
 
 impl Shared {
-    /// Makes a root known.
+    /// Accepts a root.
     pub(crate) fn accept_root(
         self: &Arc<Self>,
         mut spec: RunSpec,
@@ -38,8 +39,8 @@ impl Shared {
             node.hold_back();
         }
         let admit = || {
-            // Asked under the lock of the shard: either this sees it, or the round of `close`
-            // sees the run.
+            // Ask under the lock of the shard: either this sees that the engine is closed, or
+            // `close`, which lists the runs after that, sees this one.
             if self.closed.load(Ordering::SeqCst) {
                 return Err(SubmitError::ShuttingDown);
             }
@@ -53,13 +54,14 @@ impl Shared {
         free.start();
         foreign::wake(self, wakers);
         self.stop_at_once(&node, token, stop, now);
+        // The control thread may have stopped every root before this one was in the registry.
         if self.config.parent_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
             node.cancel(&control::by_token());
         }
         Ok(node)
     }
 
-    /// Makes a child known, if the fence of its parent lets it pass.
+    /// Accepts a child, if the fence of its parent lets it pass.
     pub(crate) fn accept_child(
         self: &Arc<Self>,
         mut spec: RunSpec,
@@ -70,7 +72,7 @@ impl Shared {
         let account = if bytes > 0 { parent.account(&parent.lock()).map(Arc::clone) } else { None };
         let charge = self.charge(account.as_ref(), bytes)?;
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
-        // In the past it is none. A lane is its root's.
+        // A due time in the past is none. The lane is the root's.
         let due = spec.gate.take().and_then(|gate| gate.not_before).filter(|due| *due > now);
         let (node, stop) = self.link_child(spec, parent, (bytes, due), now, &mut wakers)?;
         charge.keep();
@@ -130,7 +132,7 @@ impl Shared {
             return Err(SubmitError::LimitReached { what: "live children", max }.into());
         }
         let cleanup = above.life.is_stopping();
-        // The child shares it from its first event on.
+        // The child shares the log from its first event on.
         parent.log_of(&mut above);
         let id = self.id_of(&spec, now);
         let node = Node::new(self, id, spec, Some((parent, &above)), now);
@@ -147,6 +149,7 @@ impl Shared {
             }
             Ok(())
         };
+        // Held until the child is linked: a thread that finds it in the registry waits for that.
         let mut state = node.lock();
         let ((), stop) = self.enter(&node, &mut state, cleanup, now, wakers, admit)?;
         let added = above.life.on(Input::ChildAdded { shielded }, now);
@@ -160,9 +163,9 @@ impl Shared {
         Ok((node, stop))
     }
 
-    /// Enters a node in the registry, in admission and the log, under its lock: nobody sees it half
-    /// made. A stop that was waiting for it is the first, whoever finds it now (I6); what that
-    /// leaves to be done is yielded.
+    /// Enters a node in the registry, in admission and the log, under its lock: no other thread
+    /// sees it half made. A stop that was remembered for its id comes before every other one (I6);
+    /// what it leaves to be done is yielded.
     fn enter<A>(
         &self,
         node: &Arc<Node>,
@@ -189,8 +192,8 @@ impl Shared {
         Ok((admitted, stop))
     }
 
-    /// Carries out the stop that was waiting for the run, and links its token, before its body can
-    /// start.
+    /// Carries out the stop that was remembered for the run, and links its token, before its body
+    /// can start.
     fn stop_at_once(
         &self,
         node: &Arc<Node>,
@@ -209,6 +212,7 @@ impl Shared {
             let abort = self.control.link_run(node, token.clone());
             let mut state = node.lock();
             if state.times.ended.is_some() {
+                // The end of the run found no link to take down.
                 abort.abort();
             } else {
                 state.extra().link = Some(Link { abort, token });
@@ -219,8 +223,8 @@ impl Shared {
 }
 
 impl Node {
-    /// Stops a run that is about to start although a token from outside, which the control thread
-    /// may have yet to hear of, says that it is not to.
+    /// Stops a run that is about to start although a token from outside was cancelled: the control
+    /// thread may not have seen that yet.
     pub(crate) fn ask_tokens(self: &Arc<Self>) {
         let bits = self.flags();
         let linked = || {
@@ -245,10 +249,11 @@ fn share_used_up(what: &'static str, owner: Option<&Arc<str>>, max: usize) -> Su
     }
 }
 
-/// What a run was charged for; given back unless it is kept.
+/// What a run was charged for. Dropped, it is given back, unless it was kept.
 struct Charge<'a> {
     shared: &'a Shared,
     owner: Option<Arc<str>>,
+    /// Zero once the charge is kept.
     bytes: usize,
 }
 

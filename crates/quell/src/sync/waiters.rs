@@ -1,10 +1,10 @@
-//! Those who wait for something to happen to a run.
+//! [`Waiters`] is a set of wakers: of the tasks that wait for something to happen to a run.
 //!
-//! A set of wakers that lives under a lock of its owner. Invariants:
+//! It lives under a lock of its owner. Invariants:
 //!
 //! 1. A waiter checks its condition and registers under the same lock, so no wake-up is lost.
-//! 2. A waker is foreign code in all it does: it is cloned before the lock is taken, and woken or
-//!    dropped after the lock is released ([`Offer`], [`Wakers`]).
+//! 2. Everything that a waker does is foreign code: it is cloned before the lock is taken, and
+//!    woken or dropped after the lock is released ([`Offer`], [`Wakers`]).
 //! 3. Taking wakers out begins a new round, in which no key of an older round points anywhere: a
 //!    waiter that was woken registers anew and can never overwrite another.
 //! 4. One waiter costs no allocation, any number costs constant time each.
@@ -16,8 +16,11 @@ use crate::few::Few;
 /// A set of wakers, each known by a key.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
+    /// How often the wakers were taken out. A key of another round is void.
     round: u32,
+    /// The first place, kept inline: most sets have one waiter.
     first: Option<Waker>,
+    /// The other places, once there are any.
     more: Option<Box<More>>,
 }
 
@@ -25,7 +28,7 @@ pub(crate) struct Waiters {
 #[derive(Debug, Default)]
 struct More {
     places: Vec<Place>,
-    /// The first free place; their number if there is none.
+    /// The head of the list of free places; the number of places if there is none.
     free: u32,
 }
 
@@ -54,8 +57,8 @@ pub(crate) struct Offer<'a> {
 }
 
 impl<'a> Offer<'a> {
-    /// Clones the waker if it is likely to be needed: not if the waiter has registered before, nor
-    /// if what it waits for is there.
+    /// Clones the waker if the clone is likely to be needed: not if the waiter has registered
+    /// before, nor if what it waits for is there.
     pub(crate) fn new(waker: &'a Waker, key: &Key, is_there: bool) -> Self {
         let is_needed = key.is_none() && !is_there;
         Self { waker, clone: is_needed.then(|| waker.clone()), replaced: None }
@@ -117,7 +120,7 @@ impl Waiters {
     /// Moves every waker out.
     #[inline]
     pub(crate) fn drain_into(&mut self, wakers: &mut Wakers) {
-        // Without a waker no key points anywhere: the round may go on.
+        // Without a waker every key is void already: no new round is needed.
         if self.first.is_some() || self.more.is_some() {
             self.drain_all_into(wakers);
         }

@@ -1,4 +1,4 @@
-//! Signs of life, for idle limits.
+//! An [`IdleWatch`] notes when a subtree last showed a sign of life, for idle limits.
 
 use std::sync::Arc;
 
@@ -9,7 +9,9 @@ use crate::time::clock::Ticks;
 /// descendants share it, so that a sign costs one store per idle limit above it.
 #[derive(Debug)]
 pub(crate) struct IdleWatch {
+    /// The instant of the last sign of life.
     ticks: AtomicU64,
+    /// The watch of the nearest run above that has an idle limit. Its lock is a leaf.
     above: Mutex<Option<Arc<Self>>>,
 }
 
@@ -18,8 +20,9 @@ impl IdleWatch {
         Self { ticks: AtomicU64::new(now.get()), above: Mutex::new(above) }
     }
 
-    /// Notes a sign of life here and above. The lock of a watch is a leaf.
+    /// Notes a sign of life here and above.
     pub(crate) fn touch(&self, now: Ticks) {
+        // The maximum: another thread may have read the clock later and been faster here.
         self.ticks.fetch_max(now.get(), Ordering::Relaxed);
         let mut next = self.above();
         while let Some(watch) = next {
@@ -36,7 +39,7 @@ impl IdleWatch {
         Ticks::from_raw(self.ticks.load(Ordering::Relaxed))
     }
 
-    /// Takes `watch` out of what is above this one: its subtree goes its own way.
+    /// Cuts this watch off from `watch` above it, because its subtree is detached.
     pub(crate) fn cut_from(&self, watch: &Arc<Self>) {
         let mut above = self.above.lock();
         if above.as_ref().is_some_and(|above| Arc::ptr_eq(above, watch)) {
@@ -46,7 +49,8 @@ impl IdleWatch {
 }
 
 impl Drop for IdleWatch {
-    /// Lets go of those above one by one: a chain may be longer than a thread's stack.
+    /// Drops the watches above one by one: recursion down a long chain would overflow the
+    /// stack.
     fn drop(&mut self) {
         let mut next = self.above.get_mut().take();
         while let Some(mut watch) = next.and_then(Arc::into_inner) {

@@ -1,15 +1,16 @@
-//! The queue of timers: cheap to arm and to disarm, since most stops end long before their grace.
+//! [`Timers`] is a queue of timers that is cheap to arm and to disarm, since most stops end long
+//! before their grace.
 //!
 //! Timers that are due within the same 17 ms share a bucket, in the order in which they were armed;
-//! only the buckets are sorted. So arming appends, and disarming empties a place that follows from
-//! the timer's number, however many timers there are. What is due of a bucket is found by looking
-//! at all of it, once for each instant at which the queue is asked.
+//! only the buckets are sorted. Arming appends to a bucket, and disarming empties a place that
+//! follows from the timer's number, however many timers there are. Taking what is due scans the
+//! first bucket, once for each instant at which the queue is asked.
 //!
 //! Invariants:
 //!
 //! 1. Numbers rise within a bucket, and no two timers have the same.
-//! 2. A bucket has timers that are armed, and less than eight places more than four for each: what
-//!    a crowd leaves behind is not kept for the last of it.
+//! 2. A bucket has at least one armed timer, and fewer places than four for each armed one plus
+//!    eight: places that many timers have left are given back before the last timer is gone.
 //! 3. Nothing in a bucket is due before its `earliest`.
 
 use std::collections::BTreeMap;
@@ -33,8 +34,11 @@ pub(crate) struct Timers<T> {
 
 #[derive(Debug)]
 struct Bucket<T> {
+    /// The timers in the order in which they were armed, those included that are no longer armed.
     places: Vec<Place<T>>,
+    /// How many of them are armed.
     armed: usize,
+    /// No armed timer is due before this; one that was disarmed may have set it.
     earliest: Ticks,
 }
 
@@ -77,13 +81,13 @@ impl<T> Timers<T> {
         Some(value)
     }
 
-    /// No timer is due earlier.
+    /// Yields an instant before which no timer is due. The first timer may be due later.
     pub(crate) fn earliest(&self) -> Option<Ticks> {
         self.buckets.first_key_value().map(|(_, bucket)| bucket.earliest)
     }
 
-    /// Takes what is due of the first bucket in which something is: the earliest first, and those
-    /// of one instant in the order in which they were armed.
+    /// Takes what is due from the first bucket: the earliest first, and timers of one instant in
+    /// the order in which they were armed. The caller asks again until nothing is due.
     pub(crate) fn take_due(&mut self, now: Ticks) -> Vec<(TimerKey, T)> {
         let mut due = Vec::new();
         let Some(mut first) = self.buckets.first_entry() else { return due };
@@ -114,9 +118,9 @@ impl<T> Timers<T> {
 }
 
 impl<T> Bucket<T> {
-    /// Finds the place of a timer, armed or not. Each number is at least one higher than the one
-    /// before, so that it is not farther from the first than the numbers are, and most often just
-    /// there.
+    /// Finds the place of a timer, armed or not. Numbers rise by at least one from place to place,
+    /// so the place is no farther from the first than the numbers are apart, and most often exactly
+    /// that far.
     fn find(&mut self, key: TimerKey) -> Option<&mut Place<T>> {
         let first = self.places.first()?.key.number;
         let farthest = usize::try_from(key.number.checked_sub(first)?).unwrap_or(usize::MAX);
