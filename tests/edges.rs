@@ -279,6 +279,6 @@ async fn an_output_that_is_replaced_or_read_runs_no_code_under_a_lock() {
         })
         .unwrap();
     let report = run.ended().await;
-    assert_eq!(report.output.as_ref().unwrap().as_str(), "\"completed\"");
+    assert_eq!(report.output.as_ref().unwrap().as_json(), "\"completed\"");
     lab.finish().await;
 }

@@ -123,7 +123,7 @@ async fn play(lab: &Lab, child: Child, how: How, count: usize, by_control: bool)
     }
     stop(run.run(), by_control);
     let report = within("it ends", run.ended()).await;
-    let seen = report.partial.as_ref().map(Payload::as_str);
+    let seen = report.partial.as_ref().map(Payload::as_json);
     let what = format!("{child:?} {how:?} {count} {by_control}: {:?}", report.own_row());
     assert_eq!(seen, Some(count.to_string().as_str()), "{what}");
     assert!(!report.own_row().aborted, "{what}");
@@ -218,7 +218,7 @@ async fn i17_the_last_poll_of_a_parent_waits_until_the_ends_of_its_children_were
             tokio::time::sleep(ms(20)).await;
             stop(run.run(), by_control);
             let report = within("it ends", run.ended()).await;
-            let seen = report.partial.as_ref().map(Payload::as_str);
+            let seen = report.partial.as_ref().map(Payload::as_json);
             let what = format!("{child:?} {by_control}: {:?}", report.own_row());
             assert!(woken.load(Ordering::SeqCst) > 0, "{what}");
             assert_eq!(seen, Some("1"), "{what}");
@@ -266,7 +266,7 @@ async fn i17_the_last_poll_of_a_parent_waits_for_news_that_others_tell() {
         stop(run.run(), false);
         let report = within("it ends", run.ended()).await;
         // It has returned if the news came before its own stop.
-        let seen = report.partial.as_ref().or(report.output.as_ref()).map(Payload::as_str);
+        let seen = report.partial.as_ref().or(report.output.as_ref()).map(Payload::as_json);
         let what = format!("{stops_parent_first} {count}: {:?}", report.own_row());
         assert_eq!(seen, Some(count.to_string().as_str()), "{what}");
         drop(other);

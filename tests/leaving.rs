@@ -19,7 +19,7 @@ async fn read(mut events: quell::EventStream) -> Vec<RunEvent> {
 
 fn said(events: &[RunEvent]) -> HashSet<String> {
     let emitted = events.iter().filter_map(|event| match &event.kind {
-        EventKind::Emitted(payload) => Some(payload.as_str().to_owned()),
+        EventKind::Emitted(payload) => Some(payload.as_json().to_owned()),
         _ => None,
     });
     emitted.collect()
@@ -233,7 +233,7 @@ async fn i30_the_stream_of_a_child_goes_on_after_lagged_with_runs_accepted_in_th
             assert!(words.contains(&format!("\"late word {n}\"")), "rows {rows_max}: {words:?}");
         }
         let leaves = read.iter().filter(
-            |event| matches!(&event.kind, EventKind::Emitted(p) if p.as_str() == "\"leaf\""),
+            |event| matches!(&event.kind, EventKind::Emitted(p) if p.as_json() == "\"leaf\""),
         );
         assert_eq!(leaves.count(), 3, "rows {rows_max}");
         lab.finish_unchecked("the ring is too small for a whole log").await;

@@ -247,7 +247,7 @@ async fn i39_one_owner_has_a_share_of_the_live_runs() {
         .cancel(CancelRequest::because("done"));
     crowd.cancel(CancelRequest::because("done"));
     let report = crowd.ended().await;
-    assert_eq!(report.partial.as_ref().map(Payload::as_str), Some("3"), "{report:?}");
+    assert_eq!(report.partial.as_ref().map(Payload::as_json), Some("3"), "{report:?}");
     lab.submit(spec(), listener).unwrap().cancel(CancelRequest::because("done"));
     lab.finish().await;
 }

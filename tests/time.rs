@@ -288,7 +288,7 @@ async fn i13_a_shield_that_is_under_way_at_the_stop_is_not_interrupted() {
     tokio::time::sleep(secs(1)).await;
     run.cancel(CancelRequest::because("enough"));
     let report = run.ended().await;
-    assert_eq!(report.partial.as_ref().map(quell::Payload::as_str), Some("\"saved\""));
+    assert_eq!(report.partial.as_ref().map(quell::Payload::as_json), Some("\"saved\""));
     assert_eq!(report.own_row().stop_took(), Some(secs(2)));
     lab.finish().await;
 }

@@ -164,7 +164,7 @@ async fn check_logs(lab: &Lab, bodies: &Bodies) -> Result<usize, Failure> {
 }
 
 fn is_entry(kind: &EventKind) -> bool {
-    matches!(kind, EventKind::Emitted(payload) if payload.as_str() == "\"entered\"")
+    matches!(kind, EventKind::Emitted(payload) if payload.as_json() == "\"entered\"")
 }
 
 #[test]

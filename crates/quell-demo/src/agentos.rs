@@ -185,7 +185,7 @@ async fn tick(
     pace: Pace,
     witness: Witness,
 ) -> Result<Payload, Failure> {
-    let (pace, probe) = directed(input.as_str(), pace);
+    let (pace, probe) = directed(input.as_json(), pace);
     let record = Record::start(&witness, probe, &who);
     sleep(pace.first_ms).await;
     let mut said = String::new();

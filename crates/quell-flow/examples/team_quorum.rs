@@ -14,7 +14,7 @@ async fn main() -> Result<(), RunError> {
     let settled = poll().await?;
     for row in settled.rows.iter() {
         let left = row.partial.as_ref().or(row.output.as_ref());
-        let left = left.map_or("nothing", Payload::as_str);
+        let left = left.map_or("nothing", Payload::as_json);
         println!("{}: {}, counted as {:?}, left {left}", row.name, row.status, row.counted_as);
     }
     println!("{} answers of {}", settled.into_values().len(), 3);

@@ -94,7 +94,7 @@ async fn words(
 
 fn frame_of(event: &RunEvent) -> Option<Frame> {
     match &event.kind {
-        EventKind::Emitted(word) => Some(Frame::new("word", word.as_str())),
+        EventKind::Emitted(word) => Some(Frame::new("word", word.as_json())),
         EventKind::Lagged { .. } => Some(Frame::new("gap", "")),
         EventKind::Ended(status) => Some(Frame::new("end", status.to_string())),
         _ => None,

@@ -224,9 +224,9 @@ mod tests {
         let spec = RunSpec::agent("a").input(given.clone());
         let run = service.engine().submit(spec, async |_ctx| Ok(())).unwrap().run().clone();
         let tracked = Arc::new(foreign(&run, Uuid::nil(), Reducers::default()));
-        assert_eq!(tracked.about.input.as_str().as_ptr(), given.as_str().as_ptr());
+        assert_eq!(tracked.about.input.as_json().as_ptr(), given.as_json().as_ptr());
         let view = service.view(Contract::LangGraph, Principal::anonymous());
         let shown = object_of(&view, &Found { run, tracked, thread: None });
-        assert!(shown.as_str().contains(r#""input":[7,null]"#), "{shown}");
+        assert!(shown.as_json().contains(r#""input":[7,null]"#), "{shown}");
     }
 }

@@ -207,7 +207,7 @@ impl Fold {
         let is_known = self.has_spoken && !self.has_gap;
         let output = output.filter(|output| !is_known && !output.is_null());
         let Some(output) = output else { return false };
-        if self.has_gap && !output.as_str().starts_with('{') && self.has_spoken {
+        if self.has_gap && !output.as_json().starts_with('{') && self.has_spoken {
             return false;
         }
         let output = keyed(&finite(output));

@@ -190,7 +190,7 @@ mod tests {
         let (output, payload) = ProcessOutput::new(None, &written("grüße".as_bytes(), 7));
         assert_eq!((output.stdout.as_str(), output.encoding), ("grüße", Encoding::Utf8));
         assert!(!output.stdout_truncated);
-        assert!(payload.unwrap().as_str().contains(r#""stdout":"grüße","encoding":"utf-8""#));
+        assert!(payload.unwrap().as_json().contains(r#""stdout":"grüße","encoding":"utf-8""#));
     }
 
     #[test]

@@ -134,7 +134,7 @@ pub(crate) fn emitted_lines(payload: &Payload) -> Vec<String> {
     let Ok(value) = payload.parse::<serde_json::Value>() else { return Vec::new() };
     match value.get("line").and_then(|line| line.as_str()) {
         Some(lines) => lines.lines().filter_map(whole).collect(),
-        None => whole(payload.as_str()).into_iter().collect(),
+        None => whole(payload.as_json()).into_iter().collect(),
     }
 }
 

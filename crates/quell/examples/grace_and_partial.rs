@@ -42,7 +42,7 @@ pub(crate) async fn stop_three() -> Result<(), RunError> {
 
     let report = desk.ended().await;
     for row in &report.rows[1..] {
-        let partial = row.partial.as_ref().map_or("nothing", Payload::as_str);
+        let partial = row.partial.as_ref().map_or("nothing", Payload::as_json);
         let how = if row.aborted { "dropped when the grace was over" } else { "ended in time" };
         println!("{} is {}, {how}, and left {partial}", row.name, row.status);
     }

@@ -10,8 +10,9 @@ use quell_core::{RunId, Stopped, limits};
 
 /// What a body returns when it fails: any error, or words.
 ///
-/// It converts from every [`std::error::Error`], so that `?` works, and is none itself (as with
-/// `anyhow::Error`); what a handle yields, [`RunError`], is one.
+/// It converts from every [`std::error::Error`], so that `?` works, and is none itself, as with
+/// `anyhow::Error`, which [`from_boxed`](Self::from_boxed) takes. What a handle yields,
+/// [`RunError`], is one.
 ///
 /// # Examples
 ///
@@ -50,6 +51,40 @@ impl Failure {
     /// character and marked with `…`.
     pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
         Self(Arc::new(Reason::Words(bounded(message.into()))))
+    }
+
+    /// Takes an error that is boxed already, or an `anyhow::Error`: with `?` alone those do not
+    /// convert, for they are no errors themselves. It says what the whole chain of sources says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use anyhow::Context as _;
+    /// use quell::Failure;
+    ///
+    /// fn read() -> anyhow::Result<u32> {
+    ///     "twelve".parse().context("the answer is no number")
+    /// }
+    ///
+    /// fn body() -> Result<u32, Failure> {
+    ///     read().map_err(Failure::from_boxed)
+    /// }
+    /// let words = body().unwrap_err().to_string();
+    /// assert_eq!(words, "the answer is no number: invalid digit found in string");
+    /// ```
+    pub fn from_boxed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::of_error(error.into())
+    }
+
+    fn of_error(error: Box<dyn Error + Send + Sync>) -> Self {
+        if let Some(RunError::Failed(run)) = error.downcast_ref()
+            && let Some(RunError::Failed(_)) = run.failure.downcast_ref()
+        {
+            return run.failure.clone();
+        }
+        let own = error.is::<RunError>() || error.is::<Stopped>();
+        let reason = if own { Reason::Own(error) } else { Reason::of_foreign(error) };
+        Self(Arc::new(reason))
     }
 
     /// Yields what it says, without the error that it was made from, if that may be somebody
@@ -106,15 +141,7 @@ impl Failure {
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        let error: Box<dyn Error + Send + Sync> = Box::new(error);
-        if let Some(RunError::Failed(run)) = error.downcast_ref()
-            && let Some(RunError::Failed(_)) = run.failure.downcast_ref()
-        {
-            return run.failure.clone();
-        }
-        let own = error.is::<RunError>() || error.is::<Stopped>();
-        let reason = if own { Reason::Own(error) } else { Reason::of_foreign(error) };
-        Self(Arc::new(reason))
+        Self::of_error(Box::new(error))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{iter, ptr};
 
 use quell_core::{CauseKind, EventKind, RunEvent, RunId, RunStatus};
 
-use crate::Engine;
+use crate::{Engine, EngineConfig};
 
 /// What a checked trace showed.
 ///
@@ -31,6 +31,36 @@ pub struct Checked {
     pub stopped: usize,
     /// Those that ended non-quiescent.
     pub non_quiescent: usize,
+}
+
+/// Makes an engine for a test with a paused clock: its control loop is a task of the test's
+/// runtime, so that grace, deadlines and timers pass at once when everything else waits. A closure
+/// of `spawn_blocking` stops the paused clock while it runs.
+///
+/// # Panics
+///
+/// Panics outside of a tokio runtime.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+/// # .block_on(async {
+/// use quell::{CancelRequest, RunSpec, RunStatus, testing};
+///
+/// let engine = testing::engine();
+/// let run = engine.submit(RunSpec::agent("patient"), async |_| {
+///     tokio::time::sleep(std::time::Duration::from_hours(1)).await;
+///     Ok(())
+/// })?;
+/// tokio::time::sleep(std::time::Duration::from_mins(1)).await;
+/// run.cancel(CancelRequest::because("enough"));
+/// assert_eq!(run.ended().await.status, RunStatus::Cancelled);
+/// # Ok::<(), quell::SubmitError>(())
+/// # }).unwrap();
+/// ```
+pub fn engine() -> Engine {
+    Engine::with_config(EngineConfig::new().control_on_runtime())
 }
 
 /// Reads the whole log of a tree whose root is terminal and quiescent.

@@ -86,7 +86,7 @@ impl From<&Payload> for Json {
 
 /// Tells whether a value is an object.
 pub(crate) fn is_object(payload: &Payload) -> bool {
-    payload.as_str().trim_start().starts_with('{')
+    payload.as_json().trim_start().starts_with('{')
 }
 
 #[cfg(test)]

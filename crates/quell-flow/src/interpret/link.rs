@@ -41,7 +41,7 @@ pub(super) type Links = BTreeMap<Arc<str>, Arc<Component>>;
 /// let input = Payload::from_json_text(r#"{"name": "ada"}"#).unwrap();
 /// let spec = plan.plan().spec().input(input);
 /// let run = engine.submit(spec, move |ctx| plan.run(ctx, Nobody)).unwrap();
-/// assert_eq!(run.await.unwrap().as_str(), r#"{"say":"HELLO ADA"}"#);
+/// assert_eq!(run.await.unwrap().as_json(), r#"{"say":"HELLO ADA"}"#);
 /// # });
 /// ```
 #[derive(Clone)]

@@ -39,7 +39,7 @@ use crate::{Catalog, CommandStep, Plan};
 /// "#).unwrap();
 /// let engine = Engine::new();
 /// let run = engine.submit(plan.spec(), move |ctx| plan.run(ctx, Echo)).unwrap();
-/// assert_eq!(run.await.unwrap().as_str(), r#"{"greet":"echo hello"}"#);
+/// assert_eq!(run.await.unwrap().as_json(), r#"{"greet":"echo hello"}"#);
 /// # });
 /// ```
 pub trait Runner: Clone + Send + Sync + 'static {

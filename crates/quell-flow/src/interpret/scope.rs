@@ -121,7 +121,7 @@ impl Scope {
     pub(super) fn input(&self, template: Option<&Payload>) -> Result<Payload, Failure> {
         match template {
             None => Ok(self.plan_input().cloned().unwrap_or_else(null)),
-            Some(plain) if !is_template(plain.as_str()) => Ok(plain.clone()),
+            Some(plain) if !is_template(plain.as_json()) => Ok(plain.clone()),
             Some(template) => Ok(self.fill(template.parse()?)?.into()),
         }
     }

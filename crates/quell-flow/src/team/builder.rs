@@ -136,7 +136,7 @@ impl Team {
     /// use quell_flow::Team;
     ///
     /// let desk = Team::route("desk", async |_ctx, task: Payload| {
-    ///     Ok(if task.as_str().contains("refund") { "billing" } else { "support" })
+    ///     Ok(if task.as_json().contains("refund") { "billing" } else { "support" })
     /// });
     /// let desk = desk
     ///     .member("billing", async |_ctx, _task| Ok(Payload::from("paid back")))

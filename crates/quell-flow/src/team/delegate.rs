@@ -371,7 +371,7 @@ fn shown(task: &Payload) -> Value {
 
 /// Reads a payload. What a value cannot hold, as a number beyond all of the machine's, is its text.
 fn to_value(payload: &Payload) -> Value {
-    payload.parse().unwrap_or_else(|_| Value::from(payload.as_str()))
+    payload.parse().unwrap_or_else(|_| Value::from(payload.as_json()))
 }
 
 /// The tool by which a leader hands a task to all members.

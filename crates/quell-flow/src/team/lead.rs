@@ -78,7 +78,7 @@ impl Leader<'_> {
         let output = self.team.verdict.as_deref().map_or(otherwise, Payload::from);
         let text = match output.parse::<Value>() {
             Ok(Value::String(text)) => text,
-            _ => output.as_str().to_owned(),
+            _ => output.as_json().to_owned(),
         };
         self.ask(Some(&text));
         output

@@ -161,7 +161,7 @@ async fn a_loser_that_ignores_its_stop_is_dropped_at_the_end_of_its_grace() {
     assert_eq!(since(start), secs(3));
     let deaf = settled.row("deaf").unwrap();
     assert_eq!(deaf.grace_used, Some(secs(2)));
-    assert_eq!(deaf.partial.as_ref().unwrap().as_str(), "\"half\"");
+    assert_eq!(deaf.partial.as_ref().unwrap().as_json(), "\"half\"");
     assert!(!deaf.late_success);
 }
 

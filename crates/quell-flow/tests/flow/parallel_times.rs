@@ -35,7 +35,7 @@ fn check_slow(settled: &Settled<u32>, counted_as: CountedAs) {
     assert_eq!(between(started_at, slow.stopped_at.unwrap()), secs(2));
     assert_eq!(between(started_at, slow.ended_at.unwrap()), millis(2_500));
     assert_eq!(slow.grace_used, Some(millis(500)));
-    assert_eq!(slow.partial.as_ref().map(Payload::as_str), Some("40"));
+    assert_eq!(slow.partial.as_ref().map(Payload::as_json), Some("40"));
     let good = settled.row("good").unwrap();
     assert_eq!((good.status, &good.cause), (RunStatus::Completed, &None));
 }

@@ -14,7 +14,7 @@ async fn run_on(input: &str, yaml: &str) -> (Result<String, String>, Script) {
     let spec = plan.spec().input(Payload::from_json_text(input).unwrap());
     let run = engine.submit(spec, move |ctx| plan.run(ctx, runner)).unwrap();
     let root = run.run().clone();
-    let output = run.await.map(|output| output.as_str().to_owned()).map_err(|e| e.to_string());
+    let output = run.await.map(|output| output.as_json().to_owned()).map_err(|e| e.to_string());
     root.quiescent().await;
     quell::testing::check_trace(&quell::testing::trace(&root).await).unwrap();
     (output, script)
@@ -196,7 +196,7 @@ async fn until_decides_over_the_branches_of_a_plan() {
     ] {
         let (engine, start, plan) = (engine(), Instant::now(), plan(until));
         let run = engine.submit(plan.spec(), move |ctx| plan.run(ctx, Script::default())).unwrap();
-        let output = run.await.map(|output| output.as_str().to_owned()).map_err(|e| e.to_string());
+        let output = run.await.map(|output| output.as_json().to_owned()).map_err(|e| e.to_string());
         match (output, expected) {
             (Ok(output), Ok(expected)) => assert_eq!(output, expected),
             (Err(error), Err(words)) => assert!(error.contains(words), "{until}: {error}"),

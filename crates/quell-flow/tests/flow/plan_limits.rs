@@ -28,7 +28,7 @@ fn made(template: &str, input: &serde_json::Value) -> Result<String, String> {
             let engine = engine();
             let spec = plan.spec().input(input);
             let run = engine.submit(spec, move |ctx| plan.run(ctx, Script::default())).unwrap();
-            run.await.map(|output| output.as_str().to_owned()).map_err(|e| e.to_string())
+            run.await.map(|output| output.as_json().to_owned()).map_err(|e| e.to_string())
         })
     };
     thread::Builder::new().stack_size(WORKER_STACK).spawn(run).unwrap().join().unwrap()

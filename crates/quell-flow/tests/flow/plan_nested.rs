@@ -240,5 +240,5 @@ async fn plans_may_name_each_other_in_any_order_and_are_listed_with_their_steps(
     assert_eq!((top.description(), &*top.parts()[0].name), (Some("top"), "x"));
     let engine = engine();
     let run = top.start(&engine, top.spec(), Payload::from("go")).unwrap();
-    assert_eq!(run.await.unwrap().as_str(), r#"{"x":{"y":{"z":"1"}}}"#);
+    assert_eq!(run.await.unwrap().as_json(), r#"{"x":{"y":{"z":"1"}}}"#);
 }

@@ -40,7 +40,7 @@ async fn run(toml: &str) -> Ran {
     let witness = runner.0.clone();
     let run = engine.submit(plan.spec(), move |ctx| plan.run(ctx, runner)).unwrap();
     let root = run.run().clone();
-    let output = run.await.map(|output| output.as_str().to_owned()).map_err(|e| e.to_string());
+    let output = run.await.map(|output| output.as_json().to_owned()).map_err(|e| e.to_string());
     let took = since(start);
     let report = root.quiescent().await;
     testing::check_trace(&testing::trace(&root).await).unwrap();

@@ -63,8 +63,8 @@ async fn a_plan_becomes_a_tree_of_runs_and_yields_their_outputs_by_name_in_order
             ("x", RunKind::Branch, 3),
         ]
     );
-    assert_eq!(report.output.as_ref().unwrap().as_str(), expected);
-    assert_eq!(row(&report, "slow").output.as_ref().unwrap().as_str(), "\"2000\"");
+    assert_eq!(report.output.as_ref().unwrap().as_json(), expected);
+    assert_eq!(row(&report, "slow").output.as_ref().unwrap().as_json(), "\"2000\"");
     assert_eq!(json(row(&report, "work").summary.as_ref())["policy"], "all");
     assert_eq!(script.started().len(), 5);
 }
@@ -90,7 +90,7 @@ async fn a_failed_step_fails_its_sequences_by_name_and_what_follows_is_not_start
     assert_eq!(output.unwrap_err(), words);
     assert_eq!(script.started(), ["say fine", "fail boom"]);
     assert_eq!(report.status, RunStatus::Failed);
-    assert_eq!(report.partial.as_ref().unwrap().as_str(), r#"{"good":"fine"}"#);
+    assert_eq!(report.partial.as_ref().unwrap().as_json(), r#"{"good":"fine"}"#);
     assert_eq!(report.rows.len(), 4);
 }
 
@@ -117,7 +117,7 @@ async fn a_step_that_times_out_fails_its_sequence_after_its_grace() {
     assert_eq!(script.started().len(), 1);
     let slow = row(&report, "slow");
     assert_eq!(slow.status, RunStatus::TimedOut);
-    assert_eq!(slow.partial.as_ref().unwrap().as_str(), "\"half\"");
+    assert_eq!(slow.partial.as_ref().unwrap().as_json(), "\"half\"");
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,9 +167,9 @@ async fn a_plan_that_is_cancelled_keeps_what_is_finished_and_starts_nothing_more
     assert_eq!(script.started(), ["say done", "wait 1000", "tidy 1500 partly", "half some"]);
     let report = root.quiescent().await;
     assert_eq!((report.status, report.quiescent), (RunStatus::Cancelled, true));
-    assert_eq!(report.partial.as_ref().unwrap().as_str(), r#"{"first":"done"}"#);
-    assert_eq!(row(&report, "b").partial.as_ref().unwrap().as_str(), "\"partly\"");
-    assert_eq!(row(&report, "c").partial.as_ref().unwrap().as_str(), "\"some\"");
+    assert_eq!(report.partial.as_ref().unwrap().as_json(), r#"{"first":"done"}"#);
+    assert_eq!(row(&report, "b").partial.as_ref().unwrap().as_json(), "\"partly\"");
+    assert_eq!(row(&report, "c").partial.as_ref().unwrap().as_json(), "\"some\"");
     let summary = json(row(&report, "work").summary.as_ref());
     assert_eq!(branch(&summary, "a")["output"], "1000");
     assert_eq!(branch(&summary, "d")["run"], serde_json::Value::Null);
@@ -195,7 +195,7 @@ async fn a_stop_after_step_takes_hold_between_two_steps() {
     let report = run.ended().await;
     assert_eq!(since(start), secs(2));
     assert_eq!(report.status, RunStatus::Cancelled);
-    assert_eq!(report.partial.as_ref().unwrap().as_str(), r#"{"a":"2000"}"#);
+    assert_eq!(report.partial.as_ref().unwrap().as_json(), r#"{"a":"2000"}"#);
     assert_eq!(row(&report, "a").status, RunStatus::Completed);
     assert_eq!(script.started(), ["wait 2000"]);
     assert_eq!(StopMode::AfterStep.as_str(), "after_step");
@@ -282,7 +282,7 @@ async fn a_policy_of_a_plan_decides_over_its_branches() {
     assert_eq!(output.unwrap(), r#"{"s":{"quick":"500"}}"#);
     assert_eq!(since(start), millis(600));
     assert_eq!(row(&report, "seq").cause.as_ref().unwrap().kind, CauseKind::RaceLost);
-    assert_eq!(row(&report, "seq").partial.as_ref().unwrap().as_str(), r#"{"a":"1"}"#);
+    assert_eq!(row(&report, "seq").partial.as_ref().unwrap().as_json(), r#"{"a":"1"}"#);
 
     let (output, _) = with_options(r#"branch_timeout = "1s""#).await;
     let error = output.unwrap_err();
@@ -322,7 +322,7 @@ async fn a_plan_runs_as_deep_as_plans_nest() {
     let run = engine.submit(plan.spec(), move |ctx| plan.run(ctx, Script::default())).unwrap();
     let root = run.run().clone();
     let output = run.await.unwrap();
-    assert!(output.as_str().starts_with(r#"{"s":{"s":{"s":"#));
+    assert!(output.as_json().starts_with(r#"{"s":{"s":{"s":"#));
     assert_eq!(root.ended().await.rows.len(), quell_flow::limits::PLAN_DEPTH_MAX + 1);
 }
 

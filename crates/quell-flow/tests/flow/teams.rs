@@ -100,7 +100,7 @@ async fn a_broadcast_asks_all_at_once_and_combines_what_they_say() {
 async fn a_route_gives_the_task_to_the_one_that_was_chosen() {
     let desk = || {
         Team::route("desk", async |_ctx, task: Payload| {
-            Ok(if task.as_str().contains("task") { "b" } else { "nobody" })
+            Ok(if task.as_json().contains("task") { "b" } else { "nobody" })
         })
         .member("a", signs("a", secs(1)))
         .member("b", signs("b", secs(1)))

@@ -108,9 +108,9 @@ mod tests {
         let unity = parse(&json!({"id": ID, "origin": "2", "inputs": {"4": {"x": "y"}}}));
         let unity = unity.expect("as Unity sends it");
         assert_eq!(unity.platform, Some(json!("2")));
-        assert_eq!(unity.inputs.as_str(), r#"{"4":{"x":"y"}}"#);
+        assert_eq!(unity.inputs.as_json(), r#"{"4":{"x":"y"}}"#);
         let python = parse(&json!({"id": ID, "origin": 0, "inputs": {}})).expect("as Python does");
-        assert_eq!((python.platform, python.inputs.as_str()), (Some(json!(0)), "{}"));
+        assert_eq!((python.platform, python.inputs.as_json()), (Some(json!(0)), "{}"));
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
         let rows = [json!({"id": ID}), json!({"id": ID, "inputs": null, "origin": null, "x": [1]})];
         for body in rows {
             let request = parse(&body).expect("nothing is wrong with it");
-            assert_eq!((request.platform, request.inputs.as_str()), (None, "{}"));
+            assert_eq!((request.platform, request.inputs.as_json()), (None, "{}"));
             assert_eq!((request.timeout, request.grace), (None, None));
         }
     }
@@ -135,7 +135,7 @@ mod tests {
     fn no_digit_of_a_number_is_lost() {
         let body = format!(r#"{{"id":"{ID}","inputs":{{"seed":123456789012345678901234567890}}}}"#);
         let request = RunRequest::parse(body.as_bytes()).expect("nothing is wrong with it");
-        assert_eq!(request.inputs.as_str(), r#"{"seed":123456789012345678901234567890}"#);
+        assert_eq!(request.inputs.as_json(), r#"{"seed":123456789012345678901234567890}"#);
     }
 
     #[test]

@@ -185,7 +185,7 @@ where
 /// replaced by `U+FFFD`. What was cut is no answer: the run fails.
 async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
     // Between the tokens of JSON a line break is a space, and within them there is none.
-    let line = input.as_str().replace(['\n', '\r'], " ") + "\n";
+    let line = input.as_json().replace(['\n', '\r'], " ") + "\n";
     let output = process.input(line).run(ctx.clone()).await?;
     ctx.checkpoint()?;
     let (bytes, is_cut) = (output.stdout_bytes, output.stdout_truncated);

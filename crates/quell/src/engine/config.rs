@@ -37,10 +37,11 @@ pub struct EngineConfig {
 /// # Examples
 ///
 /// ```
-/// let mut limits = quell::Limits::default();
-/// limits.runs_max = 1_000;
+/// let limits = quell::Limits::default().runs_max(1_000).children_max(100);
+/// assert_eq!((limits.runs_max, limits.children_max), (1_000, 100));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
 #[non_exhaustive]
 pub struct Limits {
     /// Live runs of the engine. Defaults to 4,000,000. One more is refused. Zero refuses all.
@@ -79,6 +80,78 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Sets [`runs_max`](field@Self::runs_max).
+    pub const fn runs_max(mut self, max: usize) -> Self {
+        self.runs_max = max;
+        self
+    }
+
+    /// Sets [`children_max`](field@Self::children_max).
+    pub const fn children_max(mut self, max: u32) -> Self {
+        self.children_max = max;
+        self
+    }
+
+    /// Sets [`depth_max`](field@Self::depth_max).
+    pub const fn depth_max(mut self, max: u32) -> Self {
+        self.depth_max = max;
+        self
+    }
+
+    /// Sets [`events_per_root_max`](field@Self::events_per_root_max).
+    pub const fn events_per_root_max(mut self, max: usize) -> Self {
+        self.events_per_root_max = max;
+        self
+    }
+
+    /// Sets [`events_per_root_bytes_max`](field@Self::events_per_root_bytes_max).
+    pub const fn events_per_root_bytes_max(mut self, max: usize) -> Self {
+        self.events_per_root_bytes_max = max;
+        self
+    }
+
+    /// Sets [`live_bytes_max`](field@Self::live_bytes_max).
+    pub const fn live_bytes_max(mut self, max: usize) -> Self {
+        self.live_bytes_max = max;
+        self
+    }
+
+    /// Sets [`report_rows_max`](field@Self::report_rows_max).
+    pub const fn report_rows_max(mut self, max: usize) -> Self {
+        self.report_rows_max = max;
+        self
+    }
+
+    /// Sets [`ended_trees_max`](field@Self::ended_trees_max).
+    pub const fn ended_trees_max(mut self, max: usize) -> Self {
+        self.ended_trees_max = max;
+        self
+    }
+
+    /// Sets [`ended_bytes_max`](field@Self::ended_bytes_max).
+    pub const fn ended_bytes_max(mut self, max: usize) -> Self {
+        self.ended_bytes_max = max;
+        self
+    }
+
+    /// Sets [`ended_trees_ttl`](field@Self::ended_trees_ttl).
+    pub const fn ended_trees_ttl(mut self, time: Duration) -> Self {
+        self.ended_trees_ttl = time;
+        self
+    }
+
+    /// Sets [`reservations_max`](field@Self::reservations_max).
+    pub const fn reservations_max(mut self, max: usize) -> Self {
+        self.reservations_max = max;
+        self
+    }
+
+    /// Sets [`owner_share_percent`](field@Self::owner_share_percent).
+    pub const fn owner_share_percent(mut self, percent: u8) -> Self {
+        self.owner_share_percent = percent;
+        self
+    }
+
     /// Yields what one owner may have of a bound; at least one of it, unless it is zero.
     pub(crate) fn share_of(&self, max: usize) -> usize {
         limits::share_of(max, self.owner_share_percent)

@@ -44,12 +44,12 @@ pub(super) fn spend(units: u64) -> Result<(), Error> {
 
 /// Reads a payload as a value. One that is too much for the budget is a value that is an error.
 pub(crate) fn read(payload: &Payload) -> Value {
-    let text = payload.as_str();
+    let text = payload.as_json();
     let known = WORK.with_borrow(|work| {
         let mut read = work.read.iter();
         let is_same = |known: &Payload| {
-            std::ptr::eq(known.as_str().as_ptr(), text.as_ptr())
-                && known.as_str().len() == text.len()
+            std::ptr::eq(known.as_json().as_ptr(), text.as_ptr())
+                && known.as_json().len() == text.len()
         };
         read.find(|(known, _)| is_same(known)).map(|(_, value)| value.clone())
     });

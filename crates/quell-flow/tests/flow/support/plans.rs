@@ -61,7 +61,7 @@ pub(crate) async fn run_plan(toml: &str) -> (Result<String, String>, Arc<RunRepo
     let engine = engine();
     let (run, script) = submit_plan(&engine, toml);
     let root = run.run().clone();
-    let output = run.await.map(|output| output.as_str().to_owned()).map_err(|e| e.to_string());
+    let output = run.await.map(|output| output.as_json().to_owned()).map_err(|e| e.to_string());
     let report = root.quiescent().await;
     testing::check_trace(&testing::trace(&root).await).unwrap();
     (output, report, script)

@@ -1,16 +1,17 @@
 //! Values that cross the boundary of a run.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
 use serde_json::value::RawValue;
 
 use crate::PayloadError;
+use crate::payload::later::Later;
 
 /// A JSON value as text, cheap to clone: an input, an output, or what a body emits.
 ///
@@ -28,9 +29,10 @@ use crate::PayloadError;
 /// use quell_core::Payload;
 ///
 /// let payload = Payload::json(&vec![1, 2, 3]).unwrap();
-/// assert_eq!(payload.as_str(), "[1,2,3]");
+/// assert_eq!(payload.as_json(), "[1,2,3]");
 /// assert_eq!(payload.parse::<Vec<u8>>().unwrap(), [1, 2, 3]);
-/// assert_eq!(Payload::from("hi").as_str(), "\"hi\"");
+/// assert_eq!(Payload::from("hi").as_json(), "\"hi\"");
+/// assert_eq!(Payload::from("hi").as_text().unwrap(), "hi");
 /// ```
 #[derive(Clone)]
 pub struct Payload(Arc<Text>);
@@ -41,13 +43,6 @@ enum Text {
     /// Written when somebody first reads it.
     Later(Box<Later>),
 }
-
-struct Later {
-    bytes_max: usize,
-    text: LazyLock<String, Write>,
-}
-
-type Write = Box<dyn FnOnce() -> String + Send>;
 
 impl Payload {
     /// Writes a value as JSON.
@@ -75,20 +70,12 @@ impl Payload {
     ///
     /// let payload = Payload::json_later(vec![1, 2, 3], 100);
     /// assert_eq!(payload.bytes_max(), 100);
-    /// assert_eq!(payload.as_str(), "[1,2,3]");
+    /// assert_eq!(payload.as_json(), "[1,2,3]");
     /// let longer = Payload::json_later("x".repeat(100), 100);
-    /// assert_eq!(longer.as_str(), r#"{"error":"value is longer than it was said to be"}"#);
+    /// assert_eq!(longer.as_json(), r#"{"error":"value is longer than it was said to be"}"#);
     /// ```
     pub fn json_later(value: impl Serialize + Send + 'static, bytes_max: usize) -> Self {
-        let bytes_max = bytes_max.max(ERROR_BYTES_MAX);
-        let value = Contained(Some(value));
-        let write = move || match value.write() {
-            Some(text) if text.len() <= bytes_max => text,
-            Some(_) => TOO_LONG.to_owned(),
-            None => NO_JSON.to_owned(),
-        };
-        let text = LazyLock::new(Box::new(write) as Write);
-        Self(Arc::new(Text::Later(Box::new(Later { bytes_max, text }))))
+        Self(Arc::new(Text::Later(Box::new(Later::new(value, bytes_max)))))
     }
 
     /// Takes text that is already JSON.
@@ -108,23 +95,41 @@ impl Payload {
     ///
     /// Fails if the JSON does not have the shape of `T`.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        serde_json::from_str(self.as_str()).map_err(PayloadError::new)
+        serde_json::from_str(self.as_json()).map_err(PayloadError::new)
     }
 
-    /// Yields the JSON text.
+    /// Yields the JSON text: that of a string has its quotes and escapes. The string itself is
+    /// [`as_text`](Self::as_text).
     #[inline]
-    pub fn as_str(&self) -> &str {
+    pub fn as_json(&self) -> &str {
         match &*self.0 {
             Text::Written(text) => text,
-            Text::Later(later) => &later.text,
+            Text::Later(later) => later.text(),
         }
+    }
+
+    /// Yields the string, if the value is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_core::Payload;
+    ///
+    /// assert_eq!(Payload::from("one\ntwo").as_text().unwrap(), "one\ntwo");
+    /// assert_eq!(Payload::from(12).as_text(), None);
+    /// ```
+    pub fn as_text(&self) -> Option<Cow<'_, str>> {
+        let json = self.as_json();
+        // Only a string without escapes can be borrowed.
+        let plain = serde_json::from_str::<&str>(json).map(Cow::Borrowed);
+        plain.or_else(|_| serde_json::from_str::<String>(json).map(Cow::Owned)).ok()
     }
 
     /// Yields the length of the JSON text in bytes.
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "JSON text is never empty")]
     pub fn len(&self) -> usize {
-        self.as_str().len()
+        self.as_json().len()
     }
 
     /// Tells whether the value is null. To know it is to write the text.
@@ -139,25 +144,25 @@ impl Payload {
     /// assert!(!Payload::from("null").is_null());
     /// ```
     pub fn is_null(&self) -> bool {
-        self.as_str() == "null"
+        self.as_json() == "null"
     }
 
     /// Yields a length that the text does not exceed: its own, unless it is to be written later.
     pub fn bytes_max(&self) -> usize {
         match &*self.0 {
             Text::Written(text) => text.len(),
-            Text::Later(later) => later.bytes_max,
+            Text::Later(later) => later.bytes_max(),
         }
     }
 
-    fn written(text: impl Into<Box<str>>) -> Self {
+    pub(super) fn written(text: impl Into<Box<str>>) -> Self {
         Self(Arc::new(Text::Written(text.into())))
     }
 }
 
 impl PartialEq for Payload {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        self.as_json() == other.as_json()
     }
 }
 
@@ -165,101 +170,30 @@ impl Eq for Payload {}
 
 impl Hash for Payload {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
+        self.as_json().hash(state);
     }
 }
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.as_json())
     }
 }
 
 impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.as_json())
     }
 }
-
-impl From<Value> for Payload {
-    fn from(value: Value) -> Self {
-        Self::written(value.to_string())
-    }
-}
-
-impl From<&str> for Payload {
-    fn from(text: &str) -> Self {
-        Self::from(Value::from(text))
-    }
-}
-
-impl From<String> for Payload {
-    fn from(text: String) -> Self {
-        Self::from(Value::from(text))
-    }
-}
-
-impl Serialize for Payload {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue =
-            serde_json::from_str(self.as_str()).map_err(serde::ser::Error::custom)?;
-        raw.serialize(to)
-    }
-}
-
-impl<'de> Deserialize<'de> for Payload {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(from)?;
-        Ok(Self::written(Box::<str>::from(raw)))
-    }
-}
-
-/// A foreign value whose panics are its alone: neither that of whoever reads it, which would leave
-/// the text poisoned for every other reader, nor that of whoever drops it.
-struct Contained<T>(Option<T>);
-
-impl<T: Serialize> Contained<T> {
-    /// Yields the JSON; none if there is none, or the value panics.
-    fn write(&self) -> Option<String> {
-        contained(|| serde_json::to_string(&self.0).ok()).flatten()
-    }
-}
-
-impl<T> Drop for Contained<T> {
-    fn drop(&mut self) {
-        let value = self.0.take();
-        contained(|| drop(value));
-    }
-}
-
-/// Calls foreign code; none if it panics. What it panics with is foreign too, down to its
-/// destructor.
-fn contained<T>(code: impl FnOnce() -> T) -> Option<T> {
-    let panic = match catch_unwind(AssertUnwindSafe(code)) {
-        Ok(value) => return Some(value),
-        Err(panic) => panic,
-    };
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        #[expect(clippy::mem_forget, reason = "a destructor that panics is not asked twice")]
-        std::mem::forget(again);
-    }
-    None
-}
-
-/// What is written of a value that is longer than it was said to be.
-const TOO_LONG: &str = r#"{"error":"value is longer than it was said to be"}"#;
-
-/// What is written of a value that cannot be JSON.
-const NO_JSON: &str = r#"{"error":"value cannot be written as JSON"}"#;
-
-/// Neither of them is longer.
-const ERROR_BYTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use serde_json::Value;
+
     use super::*;
+    use crate::payload::later::NO_JSON;
 
     struct Counted(Arc<AtomicUsize>);
 
@@ -277,7 +211,7 @@ mod tests {
         let other = payload.clone();
         assert_eq!(payload.bytes_max(), 100);
         assert_eq!(written.load(Ordering::Relaxed), 0);
-        assert_eq!((payload.len(), other.as_str()), (1, "7"));
+        assert_eq!((payload.len(), other.as_json()), (1, "7"));
         assert_eq!(payload, Payload::from(Value::from(7)));
         assert_eq!(written.load(Ordering::Relaxed), 1);
     }
@@ -294,14 +228,14 @@ mod tests {
         let text = format!(r#"{{"payload": {exact}, "list": [1.50, null, "\u00e4"]}}"#);
         let held: Holder = serde_json::from_str(&text).unwrap();
         assert_eq!(held.payload, Payload::from_json_text(exact).unwrap());
-        assert_eq!(held.payload.as_str(), exact);
-        let list: Vec<_> = held.list.iter().flatten().map(Payload::as_str).collect();
+        assert_eq!(held.payload.as_json(), exact);
+        let list: Vec<_> = held.list.iter().flatten().map(Payload::as_json).collect();
         assert_eq!(list, ["1.50", r#""\u00e4""#]);
         let read: Holder = serde_json::from_reader(text.as_bytes()).unwrap();
-        assert_eq!(read.payload.as_str(), exact);
+        assert_eq!(read.payload.as_json(), exact);
         let value = serde_json::json!({ "payload": { "a": 1 }, "list": [] });
         let held: Holder = serde_json::from_value(value).unwrap();
-        assert_eq!(held.payload.as_str(), r#"{"a":1}"#);
+        assert_eq!(held.payload.as_json(), r#"{"a":1}"#);
         let payload: Payload = serde_json::from_str(exact).unwrap();
         assert_eq!(serde_json::to_string(&payload).unwrap(), exact);
     }
@@ -318,8 +252,8 @@ mod tests {
     #[test]
     fn a_value_that_panics_is_an_error_to_every_reader() {
         let payload = Payload::json_later(Panics, 100);
-        assert_eq!(payload.as_str(), NO_JSON);
-        assert_eq!(payload.clone().as_str(), NO_JSON);
+        assert_eq!(payload.as_json(), NO_JSON);
+        assert_eq!(payload.clone().as_json(), NO_JSON);
     }
 
     /// Panics as it is dropped, with something that panics as it is dropped.
@@ -347,9 +281,9 @@ mod tests {
         for (number, text) in [(7, "7"), (8, "8"), (0, NO_JSON)] {
             let payload = Payload::json_later(Stubborn(number), 100);
             let other = payload.clone();
-            let read = std::thread::spawn(move || payload.as_str().to_owned()).join();
+            let read = std::thread::spawn(move || payload.as_json().to_owned()).join();
             assert_eq!(read.unwrap(), text);
-            assert_eq!(other.as_str(), text);
+            assert_eq!(other.as_json(), text);
         }
         // Nobody reads it.
         assert!(std::thread::spawn(|| drop(Payload::json_later(Stubborn(7), 100))).join().is_ok());
@@ -373,7 +307,7 @@ mod tests {
         }
         let payload = Payload::from_json_text(" [1.50, null] ").unwrap();
         assert_eq!(
-            (payload.as_str(), payload.len(), payload.bytes_max()),
+            (payload.as_json(), payload.len(), payload.bytes_max()),
             ("[1.50, null]", 12, 12)
         );
         assert!(payload.parse::<Vec<u8>>().is_err());
@@ -396,5 +330,35 @@ mod tests {
         });
         let reader = reader.join().unwrap();
         assert_eq!(payload.parse::<String>().unwrap(), reader);
+    }
+
+    #[test]
+    fn numbers_and_truth_values_are_their_own_json() {
+        let written = [
+            (Payload::from(true), "true"),
+            (Payload::from(-7_i64), "-7"),
+            (Payload::from(u128::MAX), "340282366920938463463374607431768211455"),
+            (Payload::from(0.1_f32), "0.1"),
+            (Payload::from(2.0), "2.0"),
+            (Payload::from(1e300), "1e300"),
+            (Payload::from(-1e-7), "-1e-7"),
+            (Payload::from(f64::NAN), "null"),
+            (Payload::from(f32::NEG_INFINITY), "null"),
+        ];
+        for (payload, json) in written {
+            assert_eq!(payload.as_json(), json);
+            assert_eq!(Payload::from_json_text(json).unwrap(), payload, "it is JSON");
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_string_has_no_quotes_and_nothing_else_is_text() {
+        for text in ["", "plain", "a \"quoted\" one\n", "ünï \u{1f600} \0"] {
+            assert_eq!(Payload::from(text).as_text().unwrap(), text);
+        }
+        assert!(matches!(Payload::from("plain").as_text(), Some(Cow::Borrowed("plain"))));
+        assert_eq!(Payload::from_json_text("[\"a\"]").unwrap().as_text(), None);
+        let spaced = Payload::from_json_text(" \"a\" ").unwrap();
+        assert_eq!(spaced.as_text().unwrap(), "a");
     }
 }
