@@ -43,7 +43,7 @@ const REPLACED: [(&str, &str, &str); 4] = [
         "const LOCKS_HELD: fn() -> usize = quell::locks_held;",
     ),
     (
-        "tests/support/lab.rs",
+        "crates/quell-test-support/src/patience.rs",
         "const PATIENCE: Duration = secs(90);",
         "const PATIENCE: Duration = secs(20);",
     ),

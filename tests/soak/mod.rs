@@ -19,7 +19,7 @@ use futures::future::join_all;
 use quell::testing::{Checked, Held, held};
 use quell::{CancelRequest, RunFilter};
 
-use crate::support::{Lab, Seed, body_runtime, bounded, config, ms, secs, seeds, soon};
+use crate::support::{Lab, Seed, body_runtime, bounded, config, is_repeat, ms, secs, seeds, soon};
 use tree::Tree;
 
 /// Trees of one wave.
@@ -131,9 +131,8 @@ impl Soak {
     /// Fails if the waves did not do what they are for.
     fn assert_worthwhile(&self) {
         let Checked { runs, stopped, non_quiescent, .. } = self.all;
-        let is_repeat = env::var("QUELL_SEED").is_ok();
         let worthwhile = stopped * 20 > runs && stopped < runs && non_quiescent > 0;
-        assert!(is_repeat || worthwhile, "too uniform: {:?}", self.all);
+        assert!(is_repeat() || worthwhile, "too uniform: {:?}", self.all);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Engines under test. Every test ends with [`Lab::finish`], which checks the log of every root.
 
-use std::future::Future;
 use std::ops::Deref;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use quell::testing::{self, Checked};
 use quell::{Engine, EngineConfig, Limits, RunFilter, Shutdown};
+use quell_test_support::within;
 use tokio::runtime::{Builder, Runtime};
 
 /// An engine under test. It holds every event of every tree, so that traces are whole.
@@ -126,33 +126,6 @@ pub(crate) fn body_runtime(workers: usize) -> Runtime {
     builder.build().expect("a runtime can be made")
 }
 
-/// Fails, with words, when something does not happen in a minute: of the paused clock or of ours.
-pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let output = tokio::time::timeout(PATIENCE, future).await;
-    output.unwrap_or_else(|_| panic!("{what}: did not happen in {PATIENCE:?}"))
-}
-
-/// Waits until something is true that no event announces.
-pub(crate) async fn soon(what: &str, mut condition: impl FnMut() -> bool) {
-    let poll = async {
-        while !condition() {
-            tokio::time::sleep(ms(1)).await;
-        }
-    };
-    within(what, poll).await;
-}
-
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
-
-pub(crate) const fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
-
-pub(crate) const fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-/// How long a test waits for what must happen. `mutations` shortens it, to find a fault sooner.
-const PATIENCE: Duration = secs(90);

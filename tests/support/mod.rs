@@ -1,11 +1,10 @@
-//! What the tests share.
+//! What the tests share, besides what `quell-test-support` has.
 
 mod bodies;
 mod lab;
-mod seeds;
-mod witness;
 
 pub(crate) use bodies::{chain, ignorant, listener, naive, spin_for};
-pub(crate) use lab::{Lab, body_runtime, bounded, config, ms, now, secs, soon, within};
-pub(crate) use seeds::{Seed, Servo, seeds};
-pub(crate) use witness::{Gate, Inside, Witness};
+pub(crate) use lab::{Lab, body_runtime, bounded, config, now};
+pub(crate) use quell_test_support::{
+    Gate, Inside, Seed, Servo, Witness, is_repeat, ms, secs, seeds, soon, within,
+};

@@ -91,7 +91,7 @@ impl Manifest {
     /// The dependencies that are no such arrow.
     pub(super) fn forbidden_arrows(&self) -> Vec<String> {
         let name = self.name();
-        if ["quell-tests", "quell-fuzz", "quell-schedules"].contains(&name) {
+        if ["quell-tests", "quell-test-support", "quell-fuzz", "quell-schedules"].contains(&name) {
             return Vec::new();
         }
         let of = |list: &[(&str, &'static [&'static str])]| {

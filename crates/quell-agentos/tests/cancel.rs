@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use quell::{Engine, Payload, RunContext};
 use quell_agentos::{Options, UnknownRuns};
+use quell_demo::{Record, Witness};
 use quell_flow::{Catalog, Component};
 use quell_http::Access;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::support::http::{KINDS, names, read, refused, start};
+use crate::support::http::{Events, KINDS, names, read, refused, start};
 use crate::support::{Site, fresh};
-use quell_demo::{Record, Witness};
 
 /// How many bodies tick in the component with this prefix.
 fn bodies(prefix: &str) -> usize {

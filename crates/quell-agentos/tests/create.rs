@@ -4,11 +4,11 @@ use axum::body::Body;
 use axum::http::Request;
 use quell::{Payload, RunContext, RunSpec, ToolCall};
 use quell_flow::Component;
+use quell_test_support::Writers;
 use serde_json::{Value, json};
 
 use crate::support::Site;
-use crate::support::http::{names, read, start};
-use crate::support::writers::Writers;
+use crate::support::http::{Events, names, read, start};
 
 #[tokio::test]
 async fn a_short_agent_is_streamed_in_the_order_of_the_contract() {

@@ -3,9 +3,8 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
     clippy::unwrap_used,
-    reason = "a test that cannot go on says so, and a race names its seed"
+    reason = "a test that cannot go on says so"
 )]
 
 /// What cancels a run, and what remains of it.

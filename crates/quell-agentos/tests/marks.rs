@@ -2,13 +2,13 @@
 
 use quell::{Engine, Payload, RunContext, limits};
 use quell_agentos::Options;
+use quell_demo::Witness;
 use quell_flow::{Catalog, Component, Emit};
 use quell_http::Access;
 use serde_json::{Value, json};
 
-use crate::support::http::{names, read};
+use crate::support::http::{Events, names, read};
 use crate::support::{Site, fresh};
-use quell_demo::Witness;
 
 /// Says as many words as its message asks for, without letting anybody read them meanwhile.
 fn talker() -> Component {

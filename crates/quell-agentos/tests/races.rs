@@ -1,12 +1,12 @@
 //! Cancel against completion: what the header says is what became of the run.
 
+use quell_test_support::{Servo, seeds};
 use serde_json::Value;
 
-use crate::support::seeds::{Servo, seeds};
 use crate::support::{Site, fresh};
 
 /// Cancels a run of so many ticks after having given way so often; yields whether that came first.
-async fn race(site: &Site, path: &str, seed: u64, (ticks, held_back): (u64, u64)) -> bool {
+async fn race(site: &Site, path: &str, (ticks, held_back): (u32, u32)) -> bool {
     let run = fresh("race");
     let message = format!("ticks={ticks} tick_ms=0");
     let fields = [
@@ -26,15 +26,15 @@ async fn race(site: &Site, path: &str, seed: u64, (ticks, held_back): (u64, u64)
     match answer.header("quell-disposition") {
         "accepted" => {
             assert_eq!((status, cause["kind"].as_str()), ("CANCELLED", Some("user-request")));
-            assert_eq!(answer.header("quell-cause"), "user-request", "seed {seed}");
+            assert_eq!(answer.header("quell-cause"), "user-request");
             true
         }
         "already-terminal" => {
-            assert_eq!((status, cause), ("COMPLETED", &Value::Null), "seed {seed}");
-            assert_eq!(answer.header("quell-cause"), "", "seed {seed}");
+            assert_eq!((status, cause), ("COMPLETED", &Value::Null));
+            assert_eq!(answer.header("quell-cause"), "");
             false
         }
-        other => panic!("disposition {other} at seed {seed}"),
+        other => panic!("disposition {other}"),
     }
 }
 
@@ -42,13 +42,13 @@ async fn race(site: &Site, path: &str, seed: u64, (ticks, held_back): (u64, u64)
 async fn the_disposition_is_right_whoever_is_first() {
     let site = Site::open();
     for path in ["/agents/slow-agent", "/workflows/fn-workflow"] {
-        let mut servo = Servo::new(1);
-        for seed in seeds(2_000) {
-            let cancelled = race(&site, path, seed, servo.handicaps(seed)).await;
+        let mut servo = Servo::wide(1);
+        for (_seed, mut rng) in seeds(2_000) {
+            let cancelled = race(&site, path, servo.handicaps(&mut rng)).await;
             // The end is the first runner: the more ticks, the likelier the cancel wins.
             servo.first_won(!cancelled);
         }
-        servo.assert_raced();
+        servo.assert_raced(path);
     }
 }
 

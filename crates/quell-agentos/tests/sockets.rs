@@ -3,21 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use quell_test_support::serve;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::http::form;
 use crate::support::{Site, fresh};
-
-async fn serve(site: &Site) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let app = site.app.clone();
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    address
-}
 
 /// Sends a create request and yields the socket.
 async fn create(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> TcpStream {
@@ -48,7 +41,7 @@ async fn until(site: &Site, path: &str, run: &str, is_met: impl Fn(&Value) -> bo
 #[tokio::test]
 async fn a_client_that_leaves_an_inline_run_cancels_it() {
     let site = Site::open();
-    let address = serve(&site).await;
+    let address = serve(site.app.clone()).await;
     for (path, stream) in [
         ("/agents/slow-agent", "true"),
         ("/agents/silent-agent", "false"),
@@ -79,7 +72,7 @@ async fn a_client_that_leaves_an_inline_run_cancels_it() {
 #[tokio::test]
 async fn a_background_stream_outlives_its_client() {
     let site = Site::open();
-    let address = serve(&site).await;
+    let address = serve(site.app.clone()).await;
     let path = "/agents/slow-agent";
     let fields = [
         ("message", "ticks=20 tick_ms=5"),
@@ -98,7 +91,7 @@ async fn a_background_stream_outlives_its_client() {
 #[tokio::test]
 async fn the_first_frame_of_a_silent_run_comes_at_once_and_cancelled_is_stored_before_it_is_said() {
     let site = Site::open();
-    let address = serve(&site).await;
+    let address = serve(site.app.clone()).await;
     let path = "/agents/silent-agent";
     let fields = [("message", "m"), ("run_id", "q"), ("session_id", "s")];
     let mut socket = create(address, path, &fields).await;

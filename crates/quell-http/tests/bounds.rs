@@ -9,7 +9,7 @@ use quell_http::{
 use serde_json::json;
 use tower::ServiceExt;
 
-use crate::support::{Answer, JSON, Witness, eventually, send, service, service_with};
+use crate::support::{Answer, JSON, Witness, send, service, service_with, soon};
 
 const ADA: (&str, &str) = ("x-api-key", "adas-key");
 const BEN: (&str, &str) = ("x-api-key", "bens-key");
@@ -185,7 +185,7 @@ async fn a_cancel_that_finds_no_place_to_wait_in_stops_and_answers_at_once() {
     let view = service.view(Contract::Native, Principal::named("ada"));
     let stubborn = view.find_component("stubborn").unwrap();
     let run = view.start(Start::new(stubborn, Payload::from("x")).id("r")).await.unwrap().run;
-    eventually("it runs", || run.status() == RunStatus::Running).await;
+    soon("it runs", || run.status() == RunStatus::Running).await;
     let body = json!({ "grace_ms": 3_600_000, "wait": "quiescent", "wait_ms": 3_600_000 });
     let cancel =
         async || send(&app, "POST", "/v1/runs/r/cancel", &[JSON, ADA], body.to_string()).await;
@@ -194,7 +194,7 @@ async fn a_cancel_that_finds_no_place_to_wait_in_stops_and_answers_at_once() {
     assert!(run.row().stopped_at.is_some());
     drop(taken);
     let (told, ()) = tokio::join!(cancel(), async {
-        eventually("it waits in the place", || service.long_place().is_none()).await;
+        soon("it waits in the place", || service.long_place().is_none()).await;
         run.cancel(CancelRequest::because("enough").abort());
     });
     assert_eq!((told.status.as_u16(), told.header("quell-quiescent")), (200, "true"));

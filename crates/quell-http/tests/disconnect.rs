@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::support::{Client, Pieces, Witness, eventually, serve, service_with};
+use crate::support::{Client, Pieces, Witness, serve, service_with, soon};
 
 /// Starts the sleeper and waits for it, as an adapter's non-stream request does.
 async fn wait_inline(State(service): State<Service>) -> &'static str {
@@ -64,9 +64,9 @@ async fn a_client_that_hangs_up_leaves_the_run_alone_unless_it_asked() {
     sleep(Duration::from_millis(100)).await;
     assert_eq!(run.status(), RunStatus::Running);
     drop(follow(to, "?on_disconnect=cancel").await);
-    eventually("the run is stopped", || run.status() == RunStatus::Cancelled).await;
+    soon("the run is stopped", || run.status() == RunStatus::Cancelled).await;
     assert_eq!(run.row().cause.unwrap().kind, CauseKind::Disconnected);
-    assert_eq!(witness.alive(), 0);
+    assert_eq!(witness.inside(), 0);
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn the_run_is_stopped_when_the_last_client_is_gone_that_asked() {
     sleep(Duration::from_millis(100)).await;
     assert_eq!(run.status(), RunStatus::Running, "one of them is still there");
     drop(second);
-    eventually("the run is stopped", || run.status() == RunStatus::Cancelled).await;
+    soon("the run is stopped", || run.status() == RunStatus::Cancelled).await;
     drop(onlooker);
 }
 
@@ -91,9 +91,9 @@ async fn a_client_that_vanishes_from_a_waiting_request_is_a_disconnect_too() {
     let mut socket = TcpStream::connect(to).await.unwrap();
     let request = "POST /inline HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
     socket.write_all(request.as_bytes()).await.unwrap();
-    eventually("the body is at work", || witness.alive() == 1).await;
+    soon("the body is at work", || witness.inside() == 1).await;
     drop(socket);
-    eventually("nothing executes", || witness.alive() == 0).await;
+    soon("nothing executes", || witness.inside() == 0).await;
     let run = service.engine().get(parse_id("inline").unwrap()).unwrap();
     assert_eq!(run.ended().await.cause.as_ref().unwrap().kind, CauseKind::Disconnected);
 }
@@ -105,7 +105,7 @@ async fn an_answer_that_comes_to_its_end_stops_nothing() {
         Client::connect(to).await.send("POST", "/inline", "").await.rest().await
     });
     let id = parse_id("inline").unwrap();
-    eventually("the run is there", || service.engine().get(id).is_some()).await;
+    soon("the run is there", || service.engine().get(id).is_some()).await;
     let run = service.engine().get(id).unwrap();
     let mut client = Client::connect(to).await;
     let events = client.send("GET", "/v1/runs/inline/events?on_disconnect=cancel", "").await;

@@ -40,5 +40,3 @@ mod streams;
 mod support;
 /// What one principal sees through one contract.
 mod view;
-/// Who writes large answers.
-mod writers;

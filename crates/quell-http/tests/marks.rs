@@ -4,7 +4,7 @@ use quell::{EngineConfig, Limits};
 use quell_http::router;
 use serde_json::{Value, json};
 
-use crate::support::{Witness, eventually, get, service_with, start};
+use crate::support::{Witness, get, service_with, soon, start};
 
 #[tokio::test]
 async fn a_client_sees_where_events_are_missing_and_that_the_text_is_not_whole() {
@@ -15,7 +15,7 @@ async fn a_client_sees_where_events_are_missing_and_that_the_text_is_not_whole()
     for (id, words) in [("loud", 7), ("quiet", 1)] {
         start(&app, "talker", id, json!(words)).await;
         let run = service.engine().get(quell_http::parse_id(id).unwrap()).unwrap();
-        eventually("it has ended", || run.status().is_terminal()).await;
+        soon("it has ended", || run.status().is_terminal()).await;
     }
     let quiet = get(&app, "/v1/runs/quiet").await.json();
     assert_eq!((&quiet["text"], quiet.get("truncated")), (&json!("0 "), None));

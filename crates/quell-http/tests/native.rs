@@ -4,10 +4,10 @@ use axum::http::StatusCode;
 use quell::{Engine, EngineConfig, RunId};
 use quell_flow::{Catalog, Component};
 use quell_http::{Service, router};
+use quell_test_support::Writers;
 use serde_json::{Value, json};
 
-use crate::support::{JSON, Witness, eventually, get, post, send, service, service_with, start};
-use crate::writers::Writers;
+use crate::support::{JSON, Witness, get, post, send, service, service_with, soon, start};
 
 #[tokio::test]
 async fn a_run_is_started_read_and_listed() {
@@ -70,11 +70,11 @@ async fn a_cancel_is_answered_with_what_came_of_it() {
     let witness = Witness::default();
     let app = router(service_with(EngineConfig::new(), &witness));
     start(&app, "sleeper", "r", Value::Null).await;
-    eventually("the body is at work", || witness.alive() == 1).await;
+    soon("the body is at work", || witness.inside() == 1).await;
     let body = json!({ "reason": "enough", "wait": "quiescent" });
     let answer = post(&app, "/v1/runs/r/cancel", &body).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-    assert_eq!(witness.alive(), 0, "quiescent was answered, so nothing executes");
+    assert_eq!(witness.inside(), 0, "quiescent was answered, so nothing executes");
     assert_eq!(answer.header("quell-disposition"), "accepted");
     assert_eq!(answer.header("quell-cause"), "user-request");
     assert_eq!(answer.header("quell-quiescent"), "true");

@@ -5,7 +5,7 @@ use quell_flow::{Contract, Emit};
 use quell_http::{Principal, Service, Start, View, Wait};
 use serde_json::json;
 
-use crate::support::{Witness, eventually, service, service_with};
+use crate::support::{Witness, service, service_with, soon};
 
 fn view(service: &Service) -> View {
     service.view(Contract::Native, Principal::anonymous())
@@ -84,7 +84,7 @@ async fn a_tree_has_notes_of_every_run_in_it() {
         Ok(())
     });
     let run = run.unwrap().into_ref();
-    eventually("the second call is open", || view.notes(&run).tools.len() == 2).await;
+    soon("the second call is open", || view.notes(&run).tools.len() == 2).await;
     let tree = view.tree_notes(&run);
     let names: Vec<_> = tree.iter().map(|notes| notes.name.to_string()).collect();
     assert_eq!(names, ["team", "member"]);
@@ -110,7 +110,7 @@ async fn partial_text_is_there_while_the_run_goes_on() {
     let service = service();
     let view = view(&service);
     let run = started(&view, "steps", Payload::from("x")).await;
-    eventually("the step has spoken", || {
+    soon("the step has spoken", || {
         view.tree_notes(&run).last().is_some_and(|notes| notes.text == "from the step")
     })
     .await;
@@ -139,5 +139,5 @@ async fn nothing_is_left_running_when_all_runs_have_ended() {
         view.forget_when_quiescent(&run);
         view.cancel(&run, quell::CancelRequest::because("enough"), Wait::none()).await;
     }
-    eventually("every task has ended", || metrics.num_alive_tasks() == before).await;
+    soon("every task has ended", || metrics.num_alive_tasks() == before).await;
 }

@@ -6,9 +6,10 @@ use axum::http::StatusCode;
 use quell::{CancelRequest, CauseKind, Disposition, EngineConfig, Payload, RunStatus};
 use quell_flow::Contract;
 use quell_http::{Principal, Service, Start, StartError, View, Wait, parse_id, router, scope_of};
+use quell_test_support::{is_repeat, seeds};
 use serde_json::{Value, json};
 
-use crate::support::{Random, Witness, eventually, get, post, service_with, start};
+use crate::support::{Witness, get, post, service_with, soon, start};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -40,7 +41,7 @@ async fn a_stop_that_was_remembered_ends_the_run_before_its_body_is_polled() {
     let run = get(&app, "/v1/runs/r").await.json();
     assert_eq!((&run["status"], &run["started_at"]), (&json!("cancelled"), &Value::Null));
     assert_eq!(run["cause"]["message"], "early");
-    assert_eq!(witness.polled(), 0);
+    assert_eq!(witness.entered(), 0);
     // It was used once, and the id is taken for good.
     start(&app, "sleeper", "r2", Value::Null).await;
     assert_eq!(get(&app, "/v1/runs/r2").await.json()["stopped_at"], Value::Null);
@@ -57,7 +58,7 @@ async fn no_worker_is_quick_enough_to_poll_a_body_whose_stop_was_remembered() {
         ada.reserve("", parse_id(&id).unwrap(), stop(), DAY);
         start_as(&ada, "sleeper", &id).await.unwrap();
     }
-    assert_eq!(witness.polled(), 0);
+    assert_eq!(witness.entered(), 0);
 }
 
 #[tokio::test]
@@ -128,7 +129,7 @@ async fn a_run_of_another_scope_that_has_the_id_is_left_alone() {
     assert!(matches!(answer, Disposition::Accepted { .. }), "{answer:?}");
 
     let flow = start_as(&ada, "steps", "flow").await.unwrap();
-    eventually("the step runs", || flow.children().len() == 1).await;
+    soon("the step runs", || flow.children().len() == 1).await;
     let step = flow.children().remove(0);
     let answer = ada.reserve(&scope_of(steps), step.id(), stop(), DAY);
     assert!(matches!(answer, Disposition::Accepted { .. }), "a step is its root's: {answer:?}");
@@ -151,23 +152,22 @@ fn meet(here: &AtomicUsize, longer: u64) {
 async fn no_stop_falls_between_the_look_and_the_start() {
     let service = service_with(EngineConfig::new(), &Witness::default());
     let ada = view_of(&service, "ada");
-    let mut random = Random::seeded();
     let (mut before, mut after) = (0, 0);
     // Whoever came first is held back a little more the next time, so that both do.
     let mut ahead = 0_u64;
-    for round in 0..3_000 {
-        let text = format!("r{round}");
+    for (seed, mut rng) in seeds(3_000) {
+        let text = format!("r{}", seed.0);
         let id = parse_id(&text).unwrap();
         let here = Arc::new(AtomicUsize::new(0));
         let starting = tokio::spawn({
-            let (ada, here, longer) = (ada.clone(), Arc::clone(&here), random.below(100));
+            let (ada, here, longer) = (ada.clone(), Arc::clone(&here), rng.u64(..100));
             async move {
                 meet(&here, longer);
                 start_as(&ada, "sleeper", &text).await.unwrap()
             }
         });
         let stopping = tokio::spawn({
-            let (ada, longer) = (ada.clone(), ahead + random.below(100));
+            let (ada, longer) = (ada.clone(), ahead + rng.u64(..100));
             async move {
                 meet(&here, longer);
                 match ada.run_by_id(id) {
@@ -182,9 +182,9 @@ async fn no_stop_falls_between_the_look_and_the_start() {
             Disposition::Reserved => {
                 (before, ahead) = (before + 1, ahead + 20);
                 let ended = Wait::terminal().at_most(Duration::from_secs(20)).of(&run).await;
-                assert!(ended.is_reached, "round {round}: the stop was lost");
+                assert!(ended.is_reached, "the stop was lost");
                 let row = ended.report.own_row();
-                assert!(row.started_at.is_none(), "round {round}: it was polled all the same");
+                assert!(row.started_at.is_none(), "it was polled all the same");
             }
             Disposition::Accepted { .. } | Disposition::AlreadyStopping { .. } => {
                 (after, ahead) = (after + 1, ahead.saturating_sub(20));
@@ -192,8 +192,8 @@ async fn no_stop_falls_between_the_look_and_the_start() {
             other => panic!("{other:?}"),
         }
         let ended = Wait::terminal().at_most(Duration::from_secs(20)).of(&run).await;
-        assert!(ended.is_reached, "round {round}: the stop was lost");
+        assert!(ended.is_reached, "the stop was lost");
     }
-    println!("{before} before, {after} after");
-    assert!(before.min(after) >= 150, "{before} before, {after} after");
+    let is_race = before.min(after) >= 150;
+    assert!(is_race || is_repeat(), "{before} before, {after} after");
 }

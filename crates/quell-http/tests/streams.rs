@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Client, Pieces, Witness, eventually, get, post, send, serve, service, service_with, start,
+    Client, Pieces, Witness, get, post, send, serve, service, service_with, soon, start,
 };
 
 /// One event as a client reads it.
@@ -147,7 +147,7 @@ async fn what_is_streamed_is_a_lawful_trace() {
     let app = router(service.clone());
     start(&app, "steps", "r", Value::Null).await;
     let run = service.engine().get(quell_http::parse_id("r").unwrap()).unwrap();
-    eventually("the step runs", || run.report().rows.len() == 2).await;
+    soon("the step runs", || run.report().rows.len() == 2).await;
     let collected = tokio::spawn(service.events(&run, 0).collect::<Vec<RunEvent>>());
     let body = json!({ "reason": "enough", "wait": "terminal" });
     post(&app, "/v1/runs/r/cancel", &body).await;

@@ -1,13 +1,11 @@
 //! Components, requests, and a server on a socket.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, Response, StatusCode};
+use axum::http::{Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -17,40 +15,10 @@ use quell::{Engine, EngineConfig, Failure, Payload, RunContext, RunSpec};
 use quell_flow::{Catalog, Component, Contract, Emit};
 use quell_http::Service;
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tower::ServiceExt;
 
-/// Counts what bodies really did.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Witness {
-    pub(crate) polled: Arc<AtomicUsize>,
-    pub(crate) alive: Arc<AtomicUsize>,
-}
-
-impl Witness {
-    pub(crate) fn polled(&self) -> usize {
-        self.polled.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn alive(&self) -> usize {
-        self.alive.load(Ordering::SeqCst)
-    }
-
-    fn enter(&self) -> Alive {
-        self.polled.fetch_add(1, Ordering::SeqCst);
-        self.alive.fetch_add(1, Ordering::SeqCst);
-        Alive(Arc::clone(&self.alive))
-    }
-}
-
-struct Alive(Arc<AtomicUsize>);
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
+pub(crate) use quell_test_support::{Answer, Witness, serve, soon};
 
 /// Makes a service with components that do what their names say.
 pub(crate) fn service_with(config: EngineConfig, witness: &Witness) -> Service {
@@ -68,7 +36,7 @@ pub(crate) fn service_with(config: EngineConfig, witness: &Witness) -> Service {
         .with(Component::agent("sleeper", move |_ctx, _input| {
             let witness = a.clone();
             async move {
-                let _alive = witness.enter();
+                let _inside = witness.enter();
                 std::future::pending::<()>().await;
                 Ok(Payload::from("never"))
             }
@@ -76,7 +44,7 @@ pub(crate) fn service_with(config: EngineConfig, witness: &Witness) -> Service {
         .with(Component::agent("stubborn", move |ctx: RunContext, _input| {
             let witness = b.clone();
             async move {
-                let _alive = witness.enter();
+                let _inside = witness.enter();
                 let _ = ctx.is_stopping();
                 std::future::pending::<()>().await;
                 Ok(Payload::from("never"))
@@ -127,40 +95,6 @@ async fn shout(ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
     Ok(Payload::from("said"))
 }
 
-/// A small generator: the same seed gives the same race.
-pub(crate) struct Random(u64);
-
-impl Random {
-    /// Takes the seed from `QUELL_SEED`, and prints it.
-    pub(crate) fn seeded() -> Self {
-        let seed = std::env::var("QUELL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
-        println!("QUELL_SEED={seed}");
-        Self(seed)
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) text: String,
-}
-
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-}
-
 pub(crate) type Headers<'a> = &'a [(&'a str, &'a str)];
 
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
@@ -178,11 +112,7 @@ pub(crate) async fn send(
         request = request.header(*name, *value);
     }
     let request = request.body(body.into()).unwrap();
-    let response = app.clone().oneshot(request).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let bytes = body.collect().await.unwrap().to_bytes();
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
-    Answer { status: parts.status, headers: parts.headers, text }
+    quell_test_support::send(app, request).await
 }
 
 pub(crate) async fn get(app: &Router, path: &str) -> Answer {
@@ -201,25 +131,6 @@ pub(crate) async fn start(app: &Router, component: &str, id: &str, input: Value)
     });
     let answer = post(app, "/v1/runs", &body).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
-}
-
-/// Polls until something is so; fails after ten seconds.
-pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..2_000 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("not so in time: {what}");
-}
-
-/// Serves on a socket of loopback.
-pub(crate) async fn serve(app: Router) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(tokio::spawn(async move { axum::serve(listener, app).await }));
-    address
 }
 
 /// A client with one connection; dropped, it hangs up.

@@ -7,7 +7,7 @@ use quell_http::{
     external_id, parse_id, same_id,
 };
 
-use crate::support::{Witness, eventually, service, service_with};
+use crate::support::{Witness, service, service_with, soon};
 
 async fn start(view: &View, component: &str, id: &str) -> Result<quell::RunRef, StartError> {
     let component = view.find_component(component).unwrap();
@@ -82,7 +82,7 @@ async fn members_and_steps_belong_to_the_component_of_their_root() {
     let service = service();
     let view = open(&service, Contract::AgentOs);
     let run = start(&view, "steps", "flow").await.unwrap();
-    eventually("the step runs", || run.children().len() == 1).await;
+    soon("the step runs", || run.children().len() == 1).await;
     let step = run.children().remove(0);
     let steps = view.component(RunKind::Workflow, "steps").unwrap();
     let echo = view.component(RunKind::Agent, "echo").unwrap();
@@ -154,13 +154,13 @@ async fn a_run_that_was_deleted_is_gone_for_every_contract() {
     let service = service();
     let view = open(&service, Contract::LangGraph);
     let run = start(&view, "steps", "r").await.unwrap();
-    eventually("the step runs", || run.children().len() == 1).await;
+    soon("the step runs", || run.children().len() == 1).await;
     let step = run.children().remove(0);
     assert!(!view.forget(&run), "it is live");
     view.forget_when_quiescent(&run);
     assert!(view.sees(&run));
     view.cancel(&run, CancelRequest::because("rollback"), Wait::quiescent()).await;
-    eventually("it is deleted", || view.run("r").is_none()).await;
+    soon("it is deleted", || view.run("r").is_none()).await;
     assert!(!view.sees(&step) && open(&service, Contract::Native).run("r").is_none());
     assert!(view.runs(&RunFilter::new()).is_empty());
     let again = start(&view, "steps", "r").await.unwrap();
@@ -179,11 +179,11 @@ async fn all_are_signalled_before_any_is_waited_for() {
     for id in 0..50 {
         runs.push(start(&view, "stubborn", &format!("r{id}")).await.unwrap());
     }
-    eventually("all are at work", || witness.alive() == 50).await;
+    soon("all are at work", || witness.inside() == 50).await;
     let began = tokio::time::Instant::now();
     let answers = view.cancel_all(&runs, CancelRequest::because("all"), Wait::terminal()).await;
     assert!(began.elapsed() < Duration::from_secs(8), "one grace, not fifty");
-    assert_eq!(witness.alive(), 0);
+    assert_eq!(witness.inside(), 0);
     for answer in &answers {
         assert_eq!(disposition_name(&answer.disposition), "accepted");
         assert_eq!(answer.quiescent, Some(true));

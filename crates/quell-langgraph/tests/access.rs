@@ -9,7 +9,7 @@ use quell_langgraph::Options;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::talk::{Server, id_of};
+use crate::talk::{Says, Server, id_of};
 
 fn server() -> Server {
     let access = Access::open()

@@ -7,7 +7,7 @@ use quell::{Payload, RunContext};
 use quell_flow::{Component, Emit, Reducer};
 use serde_json::{Value, json};
 
-use crate::talk::{Answer, Server};
+use crate::talk::{Answer, Says, Server};
 
 fn text() -> Component {
     Component::agent("text", async |_ctx, _input| Ok(Payload::from("hello")))

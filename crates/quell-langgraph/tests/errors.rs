@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::json;
 
-use crate::talk::{Server, id_of};
+use crate::talk::{Says, Server, id_of};
 
 const ID: &str = "01a1f7a0-b8be-771e-8334-e5af4180e25e";
 const NONE: &str = "No runs found to cancel.";

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
-use crate::talk::Server;
+use crate::talk::{Says, Server};
 
 const WORDS: usize = limits::EVENTS_PER_ROOT_MAX + 1_000;
 

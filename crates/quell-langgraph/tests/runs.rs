@@ -6,7 +6,7 @@ use axum::http::Method;
 use quell::RunFilter;
 use serde_json::{Value, json};
 
-use crate::talk::{Server, id_of};
+use crate::talk::{Says, Server, id_of};
 
 #[tokio::test]
 async fn a_run_object_and_its_headers_have_the_shape_of_the_contract() {

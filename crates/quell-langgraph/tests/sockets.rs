@@ -3,19 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use quell_test_support::serve;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::talk::Server;
-
-async fn listen(server: &Server) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let app = server.app.clone();
-    drop(tokio::spawn(async move { axum::serve(listener, app).await }));
-    address
-}
 
 async fn request(address: SocketAddr, head: &str, body: &Value) -> TcpStream {
     let body = body.to_string();
@@ -47,7 +40,7 @@ async fn until_over(server: &Server, thread: &str) -> Value {
 #[tokio::test]
 async fn a_client_that_vanishes_cancels_what_it_asked_to_cancel() {
     let server = Server::new();
-    let address = listen(&server).await;
+    let address = serve(server.app.clone()).await;
     for kind in ["stream", "wait"] {
         let thread = server.thread().await;
         let body = json!({"assistant_id": "slow", "on_disconnect": "cancel",
@@ -65,7 +58,7 @@ async fn a_client_that_vanishes_cancels_what_it_asked_to_cancel() {
 #[tokio::test]
 async fn a_client_that_vanishes_leaves_the_run_alone_by_default() {
     let server = Server::new();
-    let address = listen(&server).await;
+    let address = serve(server.app.clone()).await;
     let thread = server.thread().await;
     let body = json!({"assistant_id": "slow", "input": {"ms": 300, "chunk_ms": 5, "tag": "on"}});
     let socket = request(address, &format!("POST /threads/{thread}/runs/stream"), &body).await;
@@ -77,7 +70,7 @@ async fn a_client_that_vanishes_leaves_the_run_alone_by_default() {
 #[tokio::test]
 async fn the_last_joined_client_that_leaves_cancels() {
     let server = Server::new();
-    let address = listen(&server).await;
+    let address = serve(server.app.clone()).await;
     let thread = server.thread().await;
     let input = json!({"ms": 60_000, "chunk_ms": 5, "tag": "last"});
     let run = server.start(&thread, "slow", input).await;

@@ -1,16 +1,16 @@
 //! Speaking to the app without a socket.
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::body::Body;
+use axum::http::{Method, Request};
 use quell::EngineConfig;
+use quell_demo::Witness;
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Service};
 use quell_langgraph::Options;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
-use quell_demo::Witness;
+pub(crate) use quell_test_support::Answer;
 
 /// A server in the test.
 #[derive(Clone)]
@@ -21,31 +21,23 @@ pub(crate) struct Server {
     headers: Vec<(&'static str, String)>,
 }
 
-/// An answer, read to its end.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) text: String,
+/// What an answer says in this contract.
+pub(crate) trait Says {
+    /// Yields the status and the words of a refusal.
+    fn detail(&self) -> (u16, String);
+
+    /// Yields the events of a stream, with their data.
+    fn events(&self) -> Vec<(String, Value)>;
 }
 
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map(|text| text.to_str().unwrap()).unwrap_or_default()
-    }
-
-    pub(crate) fn detail(&self) -> (u16, String) {
+impl Says for Answer {
+    fn detail(&self) -> (u16, String) {
         let body = self.json();
         assert_eq!(body.as_object().unwrap().len(), 1, "{body}");
         (self.status.as_u16(), body["detail"].as_str().unwrap().to_owned())
     }
 
-    /// The events of a stream, with their data.
-    pub(crate) fn events(&self) -> Vec<(String, Value)> {
+    fn events(&self) -> Vec<(String, Value)> {
         let frames = self.text.split("\n\n").filter(|frame| !frame.trim().is_empty());
         let field = |frame: &str, name: &str| {
             let line = frame.lines().find_map(|line| line.strip_prefix(name));
@@ -92,10 +84,7 @@ impl Server {
             request = request.header(*name, value);
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let response = self.app.clone().oneshot(request).await.unwrap();
-        let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        Answer { status, headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+        quell_test_support::send(&self.app, request).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

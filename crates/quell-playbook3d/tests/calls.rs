@@ -1,11 +1,11 @@
 use quell::{Payload, RunContext, RunKind};
+use quell_demo::playbook3d::{ALPHA, BETA, BOB, EVE, EVERYWHERE, SHORT, SLOW, STUBBORN};
 use quell_flow::{Component, Contract};
 use quell_http::{Principal, Start, Wait};
+use quell_test_support::Writers;
 use serde_json::{Value, json};
 
 use crate::support::lab::{Client, Lab};
-use crate::support::writers::Writers;
-use quell_demo::playbook3d::{ALPHA, BETA, BOB, EVE, EVERYWHERE, SHORT, SLOW, STUBBORN};
 
 #[tokio::test]
 async fn teams_and_workflows_are_those_of_the_caller() {

@@ -1,7 +1,6 @@
 //! The contract, call by call, in one process and over sockets.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
-#![expect(clippy::print_stderr, reason = "a race names its seed")]
 
 /// Who asks (contract, section 2).
 mod access;

@@ -4,13 +4,13 @@ use std::thread;
 
 use axum::body::Body;
 use quell::{Payload, RunContext, RunStatus};
+use quell_demo::playbook3d::ALPHA;
 use quell_flow::Component;
+use quell_test_support::{Servo, seeds};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::lab::{Client, Lab};
-use crate::support::seeds::{Servo, seeds};
-use quell_demo::playbook3d::ALPHA;
 
 /// A workflow that gives way so often, or for ever, and the count of those that came to their end.
 fn racer(finished: &Arc<AtomicU64>) -> Component {
@@ -18,17 +18,18 @@ fn racer(finished: &Arc<AtomicU64>) -> Component {
     Component::workflow("racer", move |_ctx: RunContext, input: Payload| {
         let finished = Arc::clone(&finished);
         async move {
-            let Some(yields) = input.parse::<Value>()?["yields"].as_u64() else {
+            let input: Value = input.parse()?;
+            let Some(yields) = input["yields"].as_u64() else {
                 return std::future::pending().await;
             };
-            give_way(yields).await;
+            give_way(u32::try_from(yields)?).await;
             finished.fetch_add(1, Ordering::SeqCst);
             Ok(Payload::from("won"))
         }
     })
 }
 
-async fn give_way(times: u64) {
+async fn give_way(times: u32) {
     for _ in 0..times {
         tokio::task::yield_now().await;
     }
@@ -46,34 +47,34 @@ async fn i9_the_answer_says_who_came_first_the_cancel_or_the_end() {
     let lab = Lab::of(racer(&finished));
     let alice = lab.alice().await;
     let workflow = racer_of(&alice).await;
-    let mut servo = Servo::new(1);
-    for seed in seeds(2_000) {
-        let (yields, held_back) = servo.handicaps(seed);
+    let mut servo = Servo::wide(1);
+    for (_seed, mut rng) in seeds(2_000) {
+        let (yields, held_back) = servo.handicaps(&mut rng);
         let run = alice.start(ALPHA, workflow, json!({ "yields": yields })).await;
         give_way(held_back).await;
         let answer = alice.cancel(ALPHA, &run).await;
         let listed = alice.result(&run).await;
         let is_first = match answer.header("quell-disposition") {
             Some("accepted") => {
-                assert_eq!(answer.message(), "Run successfully canceled.", "seed {seed}");
-                assert_eq!(listed["status"], "canceled", "seed {seed}");
+                assert_eq!(answer.message(), "Run successfully canceled.");
+                assert_eq!(listed["status"], "canceled");
                 assert_eq!(answer.header("quell-cause"), Some("user-request"));
                 true
             }
             Some("already-terminal") => {
                 let message = "Run is already in a final state: executed.";
-                assert_eq!(answer.message(), message, "seed {seed}");
-                assert_eq!(listed["status"], "executed", "seed {seed}");
-                assert_eq!(listed["result"], "won", "seed {seed}");
+                assert_eq!(answer.message(), message);
+                assert_eq!(listed["status"], "executed");
+                assert_eq!(listed["result"], "won");
                 assert_eq!(answer.header("quell-cause"), None);
                 false
             }
-            other => panic!("seed {seed}: {other:?}"),
+            other => panic!("{other:?}"),
         };
         // The end is the first runner: the longer the body takes, the likelier the cancel wins.
         servo.first_won(!is_first);
     }
-    servo.assert_raced();
+    servo.assert_raced("a cancel and an end");
 }
 
 #[test]
@@ -87,11 +88,11 @@ fn a_cancel_of_an_allocated_id_always_stops_the_run_that_takes_it() {
     let alice = runtime.block_on(lab.alice());
     let workflow = runtime.block_on(racer_of(&alice));
     let body = json!({ "id": workflow, "inputs": {} }).to_string();
-    let mut servo = Servo::new(200);
-    for seed in seeds(2_000) {
+    let mut servo = Servo::wide(200);
+    for (_seed, mut rng) in seeds(2_000) {
         let ticket = runtime.block_on(alice.get("/get_run_id"));
         let id = ticket.body["run_id"].as_str().expect("an id").to_owned();
-        let (reserving, starting) = servo.handicaps(seed);
+        let (reserving, starting) = servo.handicaps(&mut rng);
         let barrier = Barrier::new(2);
         let (start, cancel) = thread::scope(|scope| {
             let start = scope.spawn(|| {
@@ -105,26 +106,26 @@ fn a_cancel_of_an_allocated_id_always_stops_the_run_that_takes_it() {
             let cancel = runtime.block_on(alice.cancel(ALPHA, &id));
             (start.join().expect("no panic"), cancel)
         });
-        assert_eq!(start.status, 200, "seed {seed}: {start:?}");
-        assert_eq!(cancel.status, 200, "seed {seed}: {cancel:?}");
-        assert_eq!(cancel.message(), "Run successfully canceled.", "seed {seed}");
+        assert_eq!(start.status, 200, "{start:?}");
+        assert_eq!(cancel.status, 200, "{cancel:?}");
+        assert_eq!(cancel.message(), "Run successfully canceled.");
         let report = runtime.block_on(lab.run(&id).ended());
-        assert_eq!(report.status, RunStatus::Cancelled, "seed {seed}");
+        assert_eq!(report.status, RunStatus::Cancelled);
         let was_reserved = match cancel.header("quell-disposition") {
             Some("reserved") => true,
             Some("accepted") => false,
-            other => panic!("seed {seed}: {other:?}"),
+            other => panic!("{other:?}"),
         };
         if was_reserved {
-            assert_eq!(report.own_row().started_at, None, "seed {seed}: it was never polled");
+            assert_eq!(report.own_row().started_at, None, "it was never polled");
         }
         servo.first_won(was_reserved);
     }
-    servo.assert_raced();
+    servo.assert_raced("a cancel and a start");
     assert_eq!(finished.load(Ordering::SeqCst), 0);
 }
 
-fn spin(times: u64) {
+fn spin(times: u32) {
     for _ in 0..times {
         std::hint::spin_loop();
     }

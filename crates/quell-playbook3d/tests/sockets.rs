@@ -1,26 +1,22 @@
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use quell::{Engine, EngineConfig, RunStatus};
+use quell_demo::Witness;
+use quell_demo::playbook3d::{self as demo, ALICE, ALPHA, SLOW, STUBBORN};
 use quell_http::Service;
 use quell_playbook3d::{Options, router};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use crate::support::lab::Lab;
-use quell_demo::Witness;
-use quell_demo::playbook3d::{self as demo, ALICE, ALPHA, SLOW, STUBBORN};
 
 /// Serves a router under `/playbook3d`, as a server does.
 async fn serve(app: Router) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let app = Router::new().nest("/playbook3d", app);
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    address
+    quell_test_support::serve(Router::new().nest("/playbook3d", app)).await
 }
 
 /// Writes a request; the connection is left open.

@@ -1,30 +1,21 @@
 //! A client of few words: requests against a router in this process.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
-use http_body_util::BodyExt;
+use axum::http::Request;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use super::{Site, fresh};
 
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) text: String,
+pub(crate) use quell_test_support::Answer;
+
+/// What an answer says in this contract.
+pub(crate) trait Events {
+    /// Yields the events of a stream: their data.
+    fn events(&self) -> Vec<Value>;
 }
 
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
-    /// Yields the events of a stream: their data.
-    pub(crate) fn events(&self) -> Vec<Value> {
+impl Events for Answer {
+    fn events(&self) -> Vec<Value> {
         events(&self.text)
     }
 }
@@ -57,10 +48,7 @@ pub(crate) fn post_form(path: &str, fields: &[(&str, &str)]) -> Request<Body> {
 
 impl Site {
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.app.clone().oneshot(request).await.unwrap();
-        let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        Answer { status, headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+        quell_test_support::send(&self.app, request).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

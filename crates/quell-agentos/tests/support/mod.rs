@@ -1,10 +1,6 @@
 //! What the tests have in common: a site of the demo components.
 
 pub(crate) mod http;
-#[path = "../../../quell-playbook3d/tests/support/seeds.rs"]
-pub(crate) mod seeds;
-#[path = "../../../quell-http/tests/writers.rs"]
-pub(crate) mod writers;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -57,11 +57,11 @@ fn i19_and_i20_attempts_on_several_threads_never_overlap_nor_outlive_a_stop() {
             }
             run.cancel(CancelRequest::because("enough"));
             let report = run.run().quiescent().await;
-            let ever = witness.ever();
+            let ever = witness.entered();
             assert!(witness.most() <= 1, "{} at once", witness.most());
-            assert_eq!(witness.now(), 0);
+            assert_eq!(witness.inside(), 0);
             tokio::task::yield_now().await;
-            assert_eq!(witness.ever(), ever, "an attempt began after the end");
+            assert_eq!(witness.entered(), ever, "an attempt began after the end");
             stopped += u32::from(report.status == RunStatus::Cancelled);
             testing::check_trace(&testing::trace(run.run()).await).unwrap();
         }

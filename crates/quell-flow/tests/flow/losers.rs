@@ -36,7 +36,7 @@ async fn losers_that_may_finish_do_and_change_nothing() {
         let (start, witness, is_ok) = (Instant::now(), Witness::default(), loser.is_ok());
         let step = race(&witness, loser).on_loser(OnLoser::LetFinish);
         let settled = run(step).await.outcome.unwrap();
-        assert_eq!((since(start), witness.ever(), witness.now()), (secs(4), 1, 0));
+        assert_eq!((since(start), witness.entered(), witness.inside()), (secs(4), 1, 0));
         assert_eq!(
             (&settled.values[..], settled.decided_by),
             (&[Some(1), None, None][..], Some(0))
@@ -59,7 +59,7 @@ async fn losers_that_are_detached_go_on_as_roots_and_nobody_waits_for_them() {
     let handle = submit(&engine, race(&witness, Ok(2)).on_loser(OnLoser::Detach));
     let root = handle.run().clone();
     let settled = handle.await.unwrap().unwrap();
-    assert_eq!((since(start), witness.now()), (secs(1), 1));
+    assert_eq!((since(start), witness.inside()), (secs(1), 1));
     let loser = settled.row("loser").unwrap();
     assert_eq!((loser.status, loser.counted_as), (RunStatus::Running, CountedAs::Ignored));
     assert!(loser.detached && loser.ended_at.is_none());
@@ -69,7 +69,7 @@ async fn losers_that_are_detached_go_on_as_roots_and_nobody_waits_for_them() {
     let detached = engine.get(loser.run.unwrap()).unwrap();
     assert!(detached.parent().is_none());
     let report = detached.ended().await;
-    assert_eq!((since(start), witness.now(), report.status), (secs(4), 0, RunStatus::Completed));
+    assert_eq!((since(start), witness.inside(), report.status), (secs(4), 0, RunStatus::Completed));
     assert_eq!(report.own_row().detached_from, Some(root.id()));
     testing::check_trace(&testing::trace(&root).await).unwrap();
     testing::check_trace(&testing::trace(&detached).await).unwrap();

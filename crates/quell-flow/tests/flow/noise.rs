@@ -259,7 +259,7 @@ async fn i19_and_i20_attempts_of_a_loser_never_overlap_and_end_with_the_decision
         sleep(secs(60)).await;
         // Starts are 490 ms apart, the first at zero.
         let made = usize::try_from(at / 490 + 1).unwrap();
-        assert_eq!((witness.most(), witness.now(), witness.ever()), (1, 0, made), "{name}");
+        assert_eq!((witness.most(), witness.inside(), witness.entered()), (1, 0, made), "{name}");
         let loser = branch(&summary, "loser");
         assert_eq!((&loser["status"], &loser["attempts"]), (&"cancelled".into(), &made.into()));
     }

@@ -229,7 +229,7 @@ async fn branches_that_wait_for_a_place_are_not_started_once_it_is_decided() {
     });
     let (outcome, summary) = run(Parallel::new("step").limit(2).branches(bodies)).await;
     assert!(outcome.unwrap_err().ends_with("branch `1` failed: boom"));
-    assert_eq!((witness.ever(), witness.now()), (2, 0));
+    assert_eq!((witness.entered(), witness.inside()), (2, 0));
     for name in ["2", "3", "4"] {
         let row = branch(&summary, name);
         assert_eq!((&row["run"], &row["status"]), (&serde_json::Value::Null, &"cancelled".into()));

@@ -44,7 +44,7 @@ async fn an_external_stop_beats_the_policy_and_what_ended_is_in_the_report() {
     assert_eq!(failure.stopped().unwrap().cause.kind, CauseKind::ParentStopped);
 
     let summary = summary_after(&root).await;
-    assert_eq!(witness.ever(), 0);
+    assert_eq!(witness.entered(), 0);
     assert_eq!(summary["decided_at"], Value::Null);
     let stands = |name: &str| {
         let row = branch(&summary, name);

@@ -208,7 +208,7 @@ async fn no_more_branches_run_at_once_than_the_limit_and_they_start_in_order() {
     });
     let settled = run(&engine(), Parallel::new("step").limit(3).branches(bodies)).await.unwrap();
     assert_eq!(settled.into_values(), (0..10).collect::<Vec<_>>());
-    assert_eq!((witness.most(), witness.ever(), since(start)), (3, 10, secs(4)));
+    assert_eq!((witness.most(), witness.entered(), since(start)), (3, 10, secs(4)));
     assert_eq!(*order.lock().unwrap(), (0..10).collect::<Vec<_>>());
 }
 
@@ -224,7 +224,7 @@ async fn a_limit_of_zero_counts_as_one() {
         (n.to_string(), body)
     });
     run(&engine(), Parallel::new("step").limit(0).branches(bodies)).await.unwrap();
-    assert_eq!((witness.most(), witness.ever()), (1, 3));
+    assert_eq!((witness.most(), witness.entered()), (1, 3));
 }
 
 /// A branch that leaves work behind which nobody can end but the test.
@@ -303,11 +303,11 @@ async fn no_policy_exceeds_the_limit_abandoned_bodies_included() {
         let engine = engine();
         let settled = run(&engine, step).await.unwrap();
         assert_eq!(settled.into_values(), [4], "{name}");
-        assert_eq!((witness.most(), witness.ever()), (2, 5), "{name}");
+        assert_eq!((witness.most(), witness.entered()), (2, 5), "{name}");
         // Two at a time, ten seconds each, whatever the ladder says of their runs.
         assert!(since(start) >= secs(20), "{name}: {:?}", since(start));
         sleep(secs(60)).await;
-        assert_eq!(witness.now(), 0, "{name}");
+        assert_eq!(witness.inside(), 0, "{name}");
     }
 }
 
@@ -369,7 +369,7 @@ proptest! {
             .unwrap();
         let outcome = runtime.block_on(async { run(&engine(), step).await });
         prop_assert!(witness.most() <= limit, "{} ran at once", witness.most());
-        prop_assert_eq!(witness.now(), 0);
+        prop_assert_eq!(witness.inside(), 0);
         if let Ok(settled) = outcome {
             let names: Vec<_> = settled.rows.iter().map(|row| row.name.to_string()).collect();
             let expected: Vec<_> = (0..times.len()).map(|n| n.to_string()).collect();

@@ -141,7 +141,7 @@ async fn losers_of_a_plan_may_be_detached() {
     let options = "policy = 'first_success', on_loser = 'detach'";
     let Ran { output, took, report, witness } = parallel(options, &["ok 500", "ok 4000"]).await;
     assert_eq!((output.as_deref(), took), (Ok(r#"{"s":{"a":"ok"},"after":"ok"}"#), millis(1_500)));
-    assert_eq!(witness.now(), 1, "it goes on");
+    assert_eq!(witness.inside(), 1, "it goes on");
     let summary = json(row(&report, "s").summary.as_ref());
     assert_eq!(branch(&summary, "b")["detached"], true);
 }
@@ -163,7 +163,7 @@ async fn a_step_or_branch_of_a_plan_is_tried_as_often_as_it_says() {
     .await;
     let expected = r#"{"seq":{"x":"ok","y":"second"},"par":{"b":"second"}}"#;
     assert_eq!(output.unwrap(), expected);
-    assert_eq!((witness.ever(), witness.most()), (5, 1));
+    assert_eq!((witness.entered(), witness.most()), (5, 1));
     let kinds: Vec<_> = report.rows.iter().map(|row| (&*row.name, row.kind, row.depth)).collect();
     let attempt = RunKind::Attempt;
     assert_eq!(
@@ -189,7 +189,7 @@ async fn a_step_of_a_plan_that_never_succeeds_fails_after_its_attempts() {
     .await;
     let words = "step `s` failed: attempt 3 timed out (deadline: timeout over)";
     assert_eq!(output.unwrap_err(), format!("run `p` failed: {words}"));
-    assert_eq!(witness.ever(), 3);
+    assert_eq!(witness.entered(), 3);
     assert!(took >= secs(3) && took < millis(3_010), "{took:?}");
 
     let Ran { report, took, witness, .. } = run(r#"
@@ -201,7 +201,7 @@ async fn a_step_of_a_plan_that_never_succeeds_fails_after_its_attempts() {
         retry = { attempts = 3, backoff = "9h", cap = "9h" }
     "#)
     .await;
-    assert_eq!((report.status, took, witness.ever()), (RunStatus::TimedOut, secs(2), 1));
+    assert_eq!((report.status, took, witness.entered()), (RunStatus::TimedOut, secs(2), 1));
 }
 
 #[test]

@@ -164,7 +164,7 @@ async fn a_hedge_starts_one_branch_per_delay_and_skips_those_that_are_not_needed
     });
     let step = Parallel::new("step").policy(Policy::hedge(secs(1))).branches(bodies);
     let settled = run(step).await.outcome.unwrap();
-    assert_eq!((since(start), witness.ever(), witness.now()), (millis(2_500), 3, 0));
+    assert_eq!((since(start), witness.entered(), witness.inside()), (millis(2_500), 3, 0));
     let first = settled.rows[0].started_at.unwrap();
     let starts = settled.rows.iter().map(|row| row.started_at.map(|at| between(first, at)));
     let expected = [Some(secs(0)), Some(secs(1)), Some(secs(2)), None, None];

@@ -49,7 +49,7 @@ pub(crate) fn ok_at(
     let witness = witness.clone();
     move |_| {
         let inside = witness.enter();
-        let number = witness.ever();
+        let number = witness.entered();
         Box::pin(async move {
             let _inside = inside;
             sleep(secs(1)).await;
@@ -66,7 +66,7 @@ async fn i19_attempts_are_children_that_never_overlap_and_pauses_double() {
     let (outcome, report) = tried(thrice(), ok_at(3, &witness)).await;
     // Three attempts of one second, pauses of one and two.
     assert_eq!((outcome, since(start)), (Ok(7), secs(6)));
-    assert_eq!((witness.ever(), witness.most()), (3, 1));
+    assert_eq!((witness.entered(), witness.most()), (3, 1));
     let attempts = attempts(&report);
     let names: Vec<_> = attempts.iter().map(|row| (&*row.name, row.status)).collect();
     let (failed, completed) = (RunStatus::Failed, RunStatus::Completed);
@@ -98,7 +98,7 @@ async fn one_attempt_or_none_is_one() {
     for attempts in [0, 1] {
         let witness = Witness::default();
         let (outcome, _) = tried(Retry::new(attempts), ok_at(2, &witness)).await;
-        assert_eq!((outcome.is_err(), witness.ever()), (true, 1));
+        assert_eq!((outcome.is_err(), witness.entered()), (true, 1));
     }
 }
 
@@ -112,11 +112,11 @@ async fn i20_a_stop_during_a_pause_ends_it_at_once_and_no_attempt_follows() {
         sleep(millis(1_500)).await;
         run.cancel(request);
         let report = run.ended().await;
-        assert_eq!((since(start), witness.ever()), (millis(1_500), 1));
+        assert_eq!((since(start), witness.entered()), (millis(1_500), 1));
         assert_eq!((report.status, report.quiescent), (RunStatus::Cancelled, true));
         assert_eq!(attempts(&report).len(), 1);
         sleep(secs(60)).await;
-        assert_eq!(witness.ever(), 1);
+        assert_eq!(witness.entered(), 1);
     }
 }
 
@@ -153,7 +153,7 @@ async fn i20_a_deadline_of_the_run_is_one_for_all_attempts_and_pauses() {
     let root = run.run().clone();
     let failure = run.await.unwrap();
     assert_eq!(failure.stopped().unwrap().cause.kind, CauseKind::Deadline);
-    assert_eq!((since(start), witness.ever()), (millis(3_500), 2));
+    assert_eq!((since(start), witness.entered()), (millis(3_500), 2));
     assert_eq!(row(&*root.ended().await, "fetch").status, RunStatus::TimedOut);
 }
 
@@ -166,7 +166,7 @@ async fn i20_a_stop_after_step_takes_hold_before_the_next_attempt() {
     sleep(millis(500)).await;
     run.cancel(CancelRequest::because("when you can").after_step(None));
     assert_eq!(run.ended().await.status, RunStatus::Cancelled);
-    assert_eq!((since(start), witness.ever()), (secs(2), 1));
+    assert_eq!((since(start), witness.entered()), (secs(2), 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -330,7 +330,7 @@ async fn a_branch_may_be_tried_again_and_its_timeout_is_one_for_all_attempts() {
         .branch("never", thrice().body(ok_at(9, &Witness::default())));
     let engine = engine();
     let settled = submit(&engine, step).await.unwrap().unwrap();
-    assert_eq!((since(start), witness.ever()), (millis(4_500), 2));
+    assert_eq!((since(start), witness.entered()), (millis(4_500), 2));
     assert_eq!(settled.values, [Some(1), Some(7), Some(0)]);
     let attempts: Vec<_> = settled.rows.iter().map(|row| row.attempts).collect();
     assert_eq!(attempts, [1, 2, 2]);
@@ -347,7 +347,7 @@ async fn a_loser_that_waits_for_its_next_attempt_ends_at_the_decision() {
         .branch("again", thrice().body(ok_at(9, &witness)));
     let engine = engine();
     let settled = submit(&engine, step).await.unwrap().unwrap();
-    assert_eq!((since(start), witness.ever()), (millis(1_500), 1));
+    assert_eq!((since(start), witness.entered()), (millis(1_500), 1));
     let again = settled.row("again").unwrap();
     assert_eq!((again.status, again.attempts), (RunStatus::Cancelled, 1));
     assert!(again.suppressed_errors.is_empty() && !again.late_success);

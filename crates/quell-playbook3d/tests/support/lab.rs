@@ -5,17 +5,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::BodyExt;
 use quell::{Engine, RunId, RunRef};
+use quell_demo::Witness;
+use quell_demo::playbook3d::{self as demo, ALICE};
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Service};
 use quell_playbook3d::{Options, router};
 use serde_json::{Value, json};
-use tower::ServiceExt;
 use uuid::Uuid;
-
-use quell_demo::Witness;
-use quell_demo::playbook3d::{self as demo, ALICE};
 
 /// A router with the demo data.
 #[derive(Debug)]
@@ -118,12 +115,10 @@ impl Client {
         request.headers_mut().insert("host", HeaderValue::from_static("localhost:7777"));
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().entry("content-type").or_insert(json);
-        let response = self.app.clone().oneshot(request).await.expect("a router never fails");
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.expect("a body").to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        Answer { status: parts.status, headers: parts.headers, text, body }
+        let quell_test_support::Answer { status, headers, text } =
+            quell_test_support::send(&self.app, request).await;
+        let body = serde_json::from_str(&text).unwrap_or_default();
+        Answer { status, headers, text, body }
     }
 
     /// Runs a workflow; yields its run id.

@@ -1,9 +1,6 @@
 //! What the tests have in common.
 
 pub(crate) mod lab;
-pub(crate) mod seeds;
-#[path = "../../../quell-http/tests/writers.rs"]
-pub(crate) mod writers;
 
 use quell_demo::{Witness, agentos, playbook3d};
 use quell_flow::Catalog;

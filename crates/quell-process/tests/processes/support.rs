@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quell::{CancelRequest, Engine, EventKind, Outcome, RunHandle, RunRef, RunReport, RunSpec};
 use quell_process::{Process, ProcessOutput};
 use serde_json::Value;
+
+pub(crate) use quell_test_support::eventually;
 
 /// A shell script as a process.
 pub(crate) fn script(text: &str) -> Process {
@@ -143,18 +145,6 @@ impl Pid {
         let ps = Command::new("ps").args(["-o", "state=", "-p", &self.0.to_string()]).output();
         String::from_utf8(ps.unwrap().stdout).unwrap().trim().to_owned()
     }
-}
-
-/// Waits until something is there.
-pub(crate) async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
-    let begun_at = Instant::now();
-    while begun_at.elapsed() < PATIENCE {
-        if let Some(found) = check() {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("waited in vain until {what}");
 }
 
 /// Longer than anything takes on a slow machine.

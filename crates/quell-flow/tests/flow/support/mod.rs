@@ -3,7 +3,6 @@
 mod plans;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use quell::{
@@ -14,15 +13,13 @@ use quell_flow::{Parallel, Settled};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+pub(crate) use quell_test_support::{Witness, secs};
+
 pub(crate) use plans::{Script, run_plan, submit_plan};
 
 /// An engine whose deadlines follow the paused clock of the test.
 pub(crate) fn engine() -> Engine {
     Engine::with_config(EngineConfig::new().control_on_runtime())
-}
-
-pub(crate) const fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
 }
 
 pub(crate) const fn millis(milliseconds: u64) -> Duration {
@@ -122,38 +119,4 @@ pub(crate) fn json(payload: Option<&Payload>) -> Value {
 pub(crate) fn branch<'a>(summary: &'a Value, name: &str) -> &'a Value {
     let branches = summary["branches"].as_array().expect("a summary has branches");
     branches.iter().find(|row| row["name"] == name).expect("the branch has a row")
-}
-
-/// Counts bodies that run at once, from inside of them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Witness(Arc<[AtomicUsize; 3]>);
-
-/// One body that runs.
-pub(crate) struct Inside(Witness);
-
-impl Witness {
-    pub(crate) fn enter(&self) -> Inside {
-        let [now, most, ever] = &*self.0;
-        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        ever.fetch_add(1, Ordering::SeqCst);
-        Inside(self.clone())
-    }
-
-    pub(crate) fn now(&self) -> usize {
-        self.0[0].load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn most(&self) -> usize {
-        self.0[1].load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn ever(&self) -> usize {
-        self.0[2].load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        self.0.0[0].fetch_sub(1, Ordering::SeqCst);
-    }
 }

@@ -1,0 +1,51 @@
+//! [`send`] and [`serve`]: requests to a router in this process, and over a socket.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tower::ServiceExt as _;
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub text: String,
+}
+
+impl Answer {
+    /// Reads the body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// Yields a header; empty if there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("a header is text"))
+    }
+}
+
+/// Sends a request within this process and reads the whole answer.
+pub async fn send(app: &Router, request: Request<Body>) -> Answer {
+    let response = app.clone().oneshot(request).await.expect("a router never fails");
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.expect("the body is whole").to_bytes();
+    let text = String::from_utf8(bytes.to_vec()).expect("the body is UTF-8");
+    Answer { status: parts.status, headers: parts.headers, text }
+}
+
+/// Serves a router on a socket of loopback, until the runtime ends.
+pub async fn serve(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
+    let address = listener.local_addr().expect("it has an address");
+    drop(tokio::spawn(async move { axum::serve(listener, app).await }));
+    address
+}

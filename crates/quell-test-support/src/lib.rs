@@ -1,0 +1,29 @@
+//! What the tests of several packages share: seeds, races, witnesses, and requests to a router.
+//!
+//! Unpublished: other packages name it in their dev-dependencies only, without a version, so that
+//! what they publish does not mention it. What one package alone needs is in its own `support`.
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and names its seed"
+)]
+
+mod gate;
+#[cfg(feature = "http")]
+mod http;
+mod patience;
+mod seeds;
+mod servo;
+mod witness;
+mod writers;
+
+pub use gate::{Gate, OpenAtEnd};
+#[cfg(feature = "http")]
+pub use http::{Answer, send, serve};
+pub use patience::{eventually, ms, secs, soon, within};
+pub use seeds::{Seed, is_repeat, seeds};
+pub use servo::Servo;
+pub use witness::{Inside, Witness};
+pub use writers::Writers;

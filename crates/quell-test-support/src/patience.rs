@@ -1,0 +1,41 @@
+//! [`within`], [`soon`] and [`eventually`]: how long a test waits for what must happen.
+
+use std::time::Duration;
+
+/// Yields the output of a future. Fails with these words when it takes longer than a minute and a
+/// half: of the paused clock, if the runtime has one.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let output = tokio::time::timeout(PATIENCE, future).await;
+    output.unwrap_or_else(|_| panic!("{what}: did not happen in {PATIENCE:?}"))
+}
+
+/// Waits until a condition holds that no event announces.
+pub async fn soon(what: &str, mut holds: impl FnMut() -> bool) {
+    eventually(what, || holds().then_some(())).await;
+}
+
+/// Waits until something is there that no event announces.
+pub async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let poll = async {
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            tokio::time::sleep(ms(1)).await;
+        }
+    };
+    within(what, poll).await
+}
+
+/// Seconds.
+pub const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// Milliseconds.
+pub const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// How long a test waits for what must happen. `mutations` shortens it, to find a fault sooner.
+const PATIENCE: Duration = secs(90);
