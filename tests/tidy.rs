@@ -4,6 +4,7 @@
 mod bounds;
 mod held;
 mod manifests;
+mod modules;
 mod readme;
 mod references;
 mod sources;
@@ -202,6 +203,13 @@ fn the_engine_knows_nothing_of_http() {
 fn arrows_between_crates_point_one_way() {
     let found: Vec<_> = Manifest::all().iter().flat_map(Manifest::forbidden_arrows).collect();
     assert_none("a dependency that `ARROWS` does not allow", &found);
+}
+
+#[test]
+fn no_package_includes_a_file_of_another() {
+    // Tests include the examples of their own crate.
+    assert!(modules::included() > 5, "only {} were found", modules::included());
+    assert_none("belongs to another package", &modules::from_other_packages());
 }
 
 #[test]

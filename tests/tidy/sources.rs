@@ -27,6 +27,8 @@ pub(super) struct Source {
     /// The modules that it declares.
     pub(super) modules: Vec<String>,
     pub(super) attributes: Vec<Attribute>,
+    /// The files that `#[path]` and `include!` name, relative to its folder.
+    pub(super) included: Vec<String>,
     /// Name and content of every call of a macro.
     pub(super) macros: Vec<(String, String)>,
     /// Every path that it names, imports included, without what is compiled for tests only.
@@ -90,6 +92,7 @@ impl Source {
             modules: modules.collect(),
             functions: visited(Functions(Vec::new()), &file).0,
             attributes: visited(Attributes(Vec::new()), &file).0,
+            included: visited(Included(Vec::new()), &file).0,
             macros: visited(Macros(Vec::new()), &file).0,
             paths: visited(Paths(Vec::new()), &file).0,
             spawns: visited(Spawns(Vec::new()), &file).0,
@@ -135,6 +138,37 @@ impl<'ast> Visit<'ast> for Attributes {
             _ => String::new(),
         };
         self.0.push(Attribute { name: name.unwrap_or_default(), tokens });
+    }
+}
+
+struct Included(Vec<String>);
+
+impl<'ast> Visit<'ast> for Included {
+    fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
+        let file = match &attribute.meta {
+            syn::Meta::NameValue(pair) if pair.path.is_ident("path") => literal(&pair.value),
+            // `#[cfg_attr(test, path = "…")]`
+            syn::Meta::List(list) if list.path.is_ident("cfg_attr") => {
+                let tokens = list.tokens.to_string();
+                let after = tokens.split_once("path = \"").map(|(_, after)| after);
+                after.and_then(|after| Some(after.split_once('"')?.0.to_owned()))
+            }
+            _ => None,
+        };
+        self.0.extend(file);
+    }
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        if call.path.is_ident("include") {
+            self.0.extend(syn::parse2(call.tokens.clone()).ok().as_ref().and_then(literal));
+        }
+    }
+}
+
+fn literal(value: &syn::Expr) -> Option<String> {
+    match value {
+        syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
+        _ => None,
     }
 }
 
