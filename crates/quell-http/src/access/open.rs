@@ -16,7 +16,8 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
-use super::{Access, is_loopback};
+use super::Access;
+use super::control::is_loopback;
 use crate::problem::Problem;
 use crate::service::Service;
 

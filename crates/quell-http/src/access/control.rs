@@ -1,0 +1,214 @@
+//! [`Access`]: who may do what.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+
+use super::{AccessError, ExposedListener, Jwt, Key, Principal};
+
+/// Who may do what. Adapters ask it with what the request brings, and render its errors in their
+/// contract's words.
+///
+/// # Examples
+///
+/// ```
+/// use quell_http::{Access, AccessError, Key};
+///
+/// let access = Access::open().key(Key::new("ops", "s3cret-of-ops"));
+/// assert!(!access.is_open());
+/// assert_eq!(access.check_key("s3cret-of-ops").unwrap().subject(), Some("ops"));
+/// assert_eq!(access.check_key("guessed").unwrap_err(), AccessError::Invalid);
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "it guards nothing until a service has it"]
+pub struct Access {
+    keys: Vec<Key>,
+    tokens: Vec<Jwt>,
+    /// Hosts that open access serves besides its own.
+    pub(super) hosts: Vec<String>,
+    /// Origins whose pages may start and stop runs while access is open.
+    pub(super) origins: Vec<String>,
+}
+
+/// What access is made of, as listings show it.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_http::Access::open().mode(), quell_http::AccessMode::Open);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every adapter must name a new mode")]
+pub enum AccessMode {
+    /// Nothing is configured: everybody may do everything.
+    Open,
+    /// Static keys only.
+    Keys,
+    /// JSON web tokens, perhaps besides static keys.
+    Tokens,
+}
+
+impl Access {
+    /// Lets everybody do everything. Only for a listener on loopback.
+    pub const fn open() -> Self {
+        Self { keys: Vec::new(), tokens: Vec::new(), hosts: Vec::new(), origins: Vec::new() }
+    }
+
+    /// Accepts a static key. From here on it is not open.
+    pub fn key(mut self, key: Key) -> Self {
+        self.keys.push(key);
+        self
+    }
+
+    /// Accepts tokens. From here on it is not open. With several keys every token must have `iss`,
+    /// and each key should require its own ([`Jwt::issuer`]): otherwise one subject of two issuers
+    /// would be one principal.
+    pub fn jwt(mut self, tokens: Jwt) -> Self {
+        self.tokens.push(tokens);
+        self
+    }
+
+    /// Serves requests to a host name of this machine, without a port, while access is open; see
+    /// [`guard_open`](crate::guard_open). Defaults to `localhost` and the addresses of loopback.
+    pub fn trust_host(mut self, name: impl Into<String>) -> Self {
+        self.hosts.push(name.into());
+        self
+    }
+
+    /// Lets pages of an origin, such as `http://localhost:3000`, start and stop runs while access
+    /// is open; see [`guard_open`](crate::guard_open). Defaults to none but our own.
+    pub fn trust_origin(mut self, origin: impl Into<String>) -> Self {
+        self.origins.push(origin.into());
+        self
+    }
+
+    /// Tells whether everybody may do everything.
+    pub const fn is_open(&self) -> bool {
+        self.keys.is_empty() && self.tokens.is_empty()
+    }
+
+    /// Yields what it is made of.
+    pub const fn mode(&self) -> AccessMode {
+        if !self.tokens.is_empty() {
+            AccessMode::Tokens
+        } else if self.keys.is_empty() {
+            AccessMode::Open
+        } else {
+            AccessMode::Keys
+        }
+    }
+
+    /// Refuses a listen address that open access must not serve. The error says what to do.
+    ///
+    /// # Errors
+    ///
+    /// Fails if access is open and the address is not on loopback.
+    pub const fn check_listener(&self, address: IpAddr) -> Result<(), ExposedListener> {
+        if self.is_open() && !is_loopback(address) {
+            return Err(ExposedListener { address });
+        }
+        Ok(())
+    }
+
+    /// Reads `Authorization: Bearer` or `x-api-key`, whichever names somebody.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what is wrong with the first of them that is there.
+    pub fn check(&self, headers: &HeaderMap) -> Result<Principal, AccessError> {
+        let by_token = self.check_authorization(headers);
+        let Some(key) = headers.get("x-api-key").filter(|_| by_token.is_err()) else {
+            return by_token;
+        };
+        let by_key = key.to_str().map_err(|_| AccessError::Invalid);
+        match (by_token, by_key.and_then(|key| self.check_key(key))) {
+            (_, Ok(principal)) => Ok(principal),
+            (Err(AccessError::Missing), Err(error)) => Err(error),
+            (by_token, Err(_)) => by_token,
+        }
+    }
+
+    /// Reads `Authorization: Bearer` alone.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not there, of another scheme, or names nobody.
+    pub fn check_authorization(&self, headers: &HeaderMap) -> Result<Principal, AccessError> {
+        if self.is_open() {
+            return Ok(Principal::anonymous());
+        }
+        let value = headers.get(AUTHORIZATION).ok_or(AccessError::Missing)?;
+        let value = value.to_str().map_err(|_| AccessError::Invalid)?;
+        let (scheme, token) = value.split_once(' ').ok_or(AccessError::WrongScheme)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(AccessError::WrongScheme);
+        }
+        self.check_bearer(token.trim())
+    }
+
+    /// Reads a bearer token: a static key or a JSON web token.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it names nobody.
+    pub fn check_bearer(&self, token: &str) -> Result<Principal, AccessError> {
+        let by_key = self.check_key(token);
+        if by_key.is_ok() || self.tokens.is_empty() {
+            return by_key;
+        }
+        let mut error = AccessError::Invalid;
+        for tokens in &self.tokens {
+            match tokens.check(token, &self.tokens) {
+                Ok(principal) => return Ok(principal),
+                // What is wrong with a token that is genuine says more than that it is another's.
+                Err(AccessError::Invalid) => {}
+                Err(found) => error = found,
+            }
+        }
+        Err(error)
+    }
+
+    /// Reads a static key.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it names nobody.
+    pub fn check_key(&self, key: &str) -> Result<Principal, AccessError> {
+        if self.is_open() {
+            return Ok(Principal::anonymous());
+        }
+        let mut found = None;
+        // All of them, so that the time does not tell which one it was.
+        for known in &self.keys {
+            if known.matches(key) {
+                found = Some(known.principal().clone());
+            }
+        }
+        found.ok_or(AccessError::Invalid)
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (keys, tokens) = (self.keys.len(), self.tokens.len());
+        f.debug_struct("Access")
+            .field("keys", &keys)
+            .field("tokens", &tokens)
+            .field("hosts", &self.hosts)
+            .field("origins", &self.origins)
+            .finish()
+    }
+}
+
+/// Tells whether an address is one of loopback, also when IPv6 carries one of IPv4.
+pub(super) const fn is_loopback(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback(),
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(mapped) => mapped.is_loopback(),
+            None => address.is_loopback(),
+        },
+    }
+}
