@@ -11,7 +11,8 @@ use quell_process::Process;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{time, told};
+use super::catalog::told;
+use super::server::time;
 use crate::processes::{Processes, in_full};
 
 /// `[agents.ID]` or `[workflows.ID]`.

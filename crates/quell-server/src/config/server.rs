@@ -1,0 +1,105 @@
+//! [`ServerEntry`]: `[server]`, what concerns the engine and the process.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use quell::{EngineConfig, Limits, limits};
+use quell_http::ServiceLimits;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use super::file::Config;
+
+/// What concerns the engine and the process.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ServerEntry {
+    #[serde(deserialize_with = "time")]
+    grace: Duration,
+    #[serde(deserialize_with = "time")]
+    abort_wait: Duration,
+    running_max: Option<usize>,
+    memory_mib: usize,
+    pub(super) trusted_hosts: Vec<String>,
+    pub(super) trusted_origins: Vec<String>,
+}
+
+impl Default for ServerEntry {
+    fn default() -> Self {
+        Self {
+            grace: limits::GRACE,
+            abort_wait: limits::ABORT_WAIT,
+            running_max: None,
+            memory_mib: MEMORY_MIB,
+            trusted_hosts: Vec::new(),
+            trusted_origins: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Yields where to listen: as the command line says, as the file says, or on loopback.
+    pub(crate) fn listen(&self, asked: Option<SocketAddr>) -> SocketAddr {
+        let default = SocketAddrV4::new(Ipv4Addr::LOCALHOST, PORT);
+        asked.or(self.listen).unwrap_or_else(|| default.into())
+    }
+
+    /// Makes what the engine is told. Of programs, no more run at once than this, unless it is
+    /// configured.
+    pub(crate) fn engine(&self, programs_max: usize) -> EngineConfig {
+        let ServerEntry { grace, abort_wait, running_max, .. } = self.server;
+        let mut limits = Limits::default();
+        limits.live_bytes_max = self.memory(7);
+        limits.ended_bytes_max = self.memory(2);
+        let config = EngineConfig::new().grace(grace).abort_wait(abort_wait).limits(limits);
+        let has_programs = !(self.agents.is_empty() && self.workflows.is_empty());
+        let max = running_max.or(has_programs.then_some(programs_max));
+        match max {
+            Some(max) => config.running_max(max),
+            None => config,
+        }
+    }
+
+    /// Yields the bounds of what is held besides the engine, with so many places for streams, waits
+    /// and starts.
+    pub(crate) fn limits(&self, places: usize) -> ServiceLimits {
+        let mut limits = ServiceLimits::default();
+        limits.requests_bytes_max = self.memory(2);
+        limits.kept_bytes_max = self.memory(2);
+        limits.notes_bytes_max = self.memory(1);
+        limits.streams_max = places;
+        limits.long_requests_max = places;
+        limits
+    }
+
+    /// Yields so many sixteenths of the memory that state may take, in bytes: 7 for live runs, 2
+    /// for ended ones, 2 for requests under way, 2 for what contracts keep, 1 for the answers of
+    /// deleted runs, which is half of that, and 1 each for the notes of live and of ended runs.
+    const fn memory(&self, sixteenths: usize) -> usize {
+        self.server.memory_mib.saturating_mul((1 << 20) / 16 * sixteenths)
+    }
+
+    /// Yields the time between a stop and abort.
+    pub(crate) const fn grace(&self) -> Duration {
+        self.server.grace
+    }
+
+    /// Yields the time between abort and abandon.
+    pub(crate) const fn abort_wait(&self) -> Duration {
+        self.server.abort_wait
+    }
+}
+
+/// Reads a time such as `"1m 30s"`.
+pub(super) fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    humantime::parse_duration(&text).map_err(|error| {
+        D::Error::custom(format!("`{text}` is no time such as \"1m 30s\": {error}"))
+    })
+}
+
+/// The memory that state may take, unless it is configured: 2 GiB.
+const MEMORY_MIB: usize = 2_048;
+
+/// The port of a server that is told none.
+const PORT: u16 = 7777;

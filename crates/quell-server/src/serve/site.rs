@@ -1,0 +1,157 @@
+//! [`Site`]: what is served, from the first check to the last connection.
+
+use std::io::{self, Write as _};
+use std::iter;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use quell::{Engine, Shutdown, ShutdownReport};
+use quell_demo::Witness;
+use quell_flow::{Catalog, Contract};
+use quell_http::{Access, Service};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
+
+use super::app;
+use super::connections::Connections;
+use super::demo::Demo;
+use super::descriptors::Shares;
+use super::stderr::Stderr;
+use crate::args::ServeArgs;
+use crate::config::Config;
+use crate::signals::Signals;
+use crate::text::span;
+
+/// What is served, checked.
+pub(super) struct Site {
+    config: Config,
+    access: Access,
+    catalog: Catalog,
+    listen: SocketAddr,
+    demo: Option<Demo>,
+}
+
+impl Site {
+    /// Checks everything that can be checked before it listens.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the demo or open access would be reachable from other machines, if a component is
+    /// wrong, or if there is none.
+    pub(super) fn new(args: &ServeArgs, config: Config) -> Result<Self, String> {
+        let listen = config.listen(args.listen);
+        let demo = args.demo.then(|| Demo {
+            witness: Witness::default(),
+            prefix: args.demo_prefix.clone().unwrap_or_default(),
+        });
+        if demo.is_some() && !listen.ip().is_loopback() {
+            return Err(format!(
+                "the demo has keys that everybody knows and cannot listen on {listen}; listen on \
+                 127.0.0.1, or serve components of your own with --config"
+            ));
+        }
+        let access = config.access()?;
+        access.check_listener(listen.ip()).map_err(|error| error.to_string())?;
+        let mut catalog = config.components(Catalog::new())?;
+        if let Some(Demo { witness, prefix }) = &demo {
+            catalog = quell_demo::components(catalog, witness, prefix);
+        }
+        if Contract::ALL.iter().all(|&contract| catalog.listed(contract).next().is_none()) {
+            return Err("there is nothing to serve; one of these would do:\n\n  \
+                        quell serve --demo\n  quell serve --config quell.toml"
+                .into());
+        }
+        Ok(Self { config, access, catalog, listen, demo })
+    }
+
+    /// Serves until a signal, then drains. The bodies have a runtime of their own.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it cannot listen; then nothing was served.
+    pub(super) async fn serve(self, bodies: Handle, stderr: &Stderr) -> Result<(), String> {
+        let Self { config, access, catalog, listen, demo } = self;
+        let mut signals =
+            Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
+        let cannot = |error: io::Error| format!("cannot listen on {listen}: {error}");
+        let listener = listener(listen).map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        if let Err(error) = quell_process::raise_descriptors() {
+            tracing::warn!(%error, "limit of descriptors cannot be raised");
+        }
+        let shares = Shares::of_process();
+        let engine = Engine::with_config(config.engine(shares.programs).runtime(bodies));
+        let limits = config.limits(shares.streams());
+        let service = Service::new(engine.clone(), catalog).limits(limits).access(access);
+        let app = app::router(&service, &config, demo);
+        let connections = Connections::accept(listener, app, shares.connections);
+        announce(address);
+
+        let signal = signals.next().await;
+        let plan = Shutdown {
+            grace: config.grace(),
+            abort_wait: config.abort_wait(),
+            ..Shutdown::default()
+        };
+        stderr.say(&format!(
+            "{}: no new runs; live ones have {} to end, another signal aborts them",
+            signal.as_str(),
+            span(plan.grace)
+        ));
+        service.drain();
+        let report = drained(&engine, plan, &mut signals, stderr).await;
+        connections.close(LAST_WORDS).await;
+        stderr.say(&summary(&report));
+        Ok(())
+    }
+}
+
+/// Listens as [`TcpListener::bind`] does, with a longer queue.
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections of a server before it do not keep it from the address.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
+}
+
+/// Ends every run; a further signal aborts.
+async fn drained(
+    engine: &Engine,
+    plan: Shutdown,
+    signals: &mut Signals,
+    stderr: &Stderr,
+) -> ShutdownReport {
+    let mut shutdown = std::pin::pin!(engine.shutdown(plan));
+    tokio::select! {
+        biased;
+        report = &mut shutdown => return report,
+        signal = signals.next() => stderr.say(&format!("{}: aborting", signal.as_str())),
+    }
+    // Called again it aborts; the first call still has the whole report.
+    let (report, _) = tokio::join!(shutdown, engine.shutdown(plan));
+    report
+}
+
+fn summary(report: &ShutdownReport) -> String {
+    let runs = format!("stopped {} live runs in {}", report.roots.total(), span(report.took));
+    let left = report
+        .abandoned
+        .iter()
+        .map(|left| format!("\nstill executing: {} of run {}", left.what.as_str(), left.name));
+    iter::once(runs).chain(left).collect()
+}
+
+/// Says where it listens, on stdout, for whoever started it.
+fn announce(address: SocketAddr) {
+    let mut stdout = io::stdout().lock();
+    // Nobody has to read it.
+    let _ = writeln!(stdout, "quell listening on http://{address}").and_then(|()| stdout.flush());
+}
+
+/// How many connections may wait to be accepted; the system may allow fewer. While every place is
+/// taken by slow clients, others wait here.
+const QUEUE: u32 = 4_096;
+
+/// How long connections may take to write what is left, once every run has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
