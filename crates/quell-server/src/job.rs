@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quell::{Engine, Payload, RunRef, RunSpec, SubmitError};
-use quell_flow::{Catalog, Component, LinkedPlan, Plan, PlanError, PlanFormat};
+use quell_flow::{Catalog, Component, LinkedPlan, Plan, PlanFormat};
 use quell_process::Process;
 
 use crate::args::RunArgs;
 use crate::config;
-use crate::processes::{Processes, in_full, output};
+use crate::faults::joined;
+use crate::processes::{Processes, output};
 
 /// What is to be run, checked as far as that is possible without running it.
 pub(crate) struct Job {
@@ -84,19 +85,17 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
         })?;
         return Ok((component.spec(), Body::Component(Arc::clone(component))));
     }
-    let plan = Plan::load_all(path).map_err(|faults| told(&faults))?;
+    let plan = Plan::load_all(path).map_err(|faults| joined(&faults, UNDER_ERROR))?;
     let catalog =
         if plan.components().is_empty() { Catalog::new() } else { config::catalog(config)? };
-    let plan = plan.link(&catalog).map_err(|faults| told(&faults))?;
+    let plan = plan.link(&catalog).map_err(|faults| joined(&faults, UNDER_ERROR))?;
     Ok((plan.plan().spec(), Body::Plan(plan)))
-}
-
-fn told(faults: &[PlanError]) -> String {
-    let faults: Vec<String> = faults.iter().map(|fault| in_full(fault)).collect();
-    faults.join("\n       ")
 }
 
 fn file_name(program: &OsString) -> String {
     let name = Path::new(program).file_name().unwrap_or(program);
     name.to_string_lossy().into_owned()
 }
+
+/// Aligns further faults with the first, which stands behind `error: `.
+const UNDER_ERROR: &str = "\n       ";

@@ -7,6 +7,7 @@
 
 mod args;
 mod config;
+mod faults;
 mod guard;
 mod job;
 mod lines;

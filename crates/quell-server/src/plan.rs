@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use quell_flow::{PLAN_SCHEMA, Plan, PlanError};
 
 use crate::config;
-use crate::processes::in_full;
+use crate::faults::joined;
 use crate::run::EXIT_USAGE;
 use crate::stdout;
 
@@ -49,7 +49,7 @@ pub(crate) fn run(command: &PlanCommand) -> ExitCode {
         PlanCommand::Check(args) => check(args),
         PlanCommand::Show(args) => match Plan::load_all(&args.plan) {
             Ok(plan) => stdout::say(&plan.to_string()),
-            Err(faults) => refused(&told(&faults)),
+            Err(faults) => refused(&lines(&faults)),
         },
     }
 }
@@ -65,7 +65,7 @@ fn check(args: &CheckArgs) -> ExitCode {
                 }
                 Err(found) => faults.push_str(&found),
             },
-            Err(found) => faults.push_str(&told(&found)),
+            Err(found) => faults.push_str(&lines(&found)),
         }
     }
     let code = stdout::say(&words);
@@ -78,12 +78,11 @@ fn look_up(plan: Plan, config: Option<&Path>) -> Result<(), String> {
         return Ok(());
     }
     let catalog = config::catalog(config).map_err(|error| format!("{error}\n"))?;
-    plan.link(&catalog).map(drop).map_err(|faults| told(&faults))
+    plan.link(&catalog).map(drop).map_err(|faults| lines(&faults))
 }
 
-fn told(faults: &[PlanError]) -> String {
-    let lines: Vec<String> = faults.iter().map(|fault| in_full(fault) + "\n").collect();
-    lines.concat()
+fn lines(faults: &[PlanError]) -> String {
+    joined(faults, "\n") + "\n"
 }
 
 fn refused(faults: &str) -> ExitCode {

@@ -1,7 +1,5 @@
 //! The commands of a plan as processes.
 
-use std::error::Error;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use quell::{Failure, Payload, RunContext};
@@ -40,15 +38,4 @@ impl Runner for Processes {
 pub(crate) async fn output(process: Process, ctx: RunContext) -> Result<Payload, Failure> {
     let output = process.run(ctx).await?;
     Ok(Payload::json(&output)?)
-}
-
-/// Yields an error with what caused it.
-pub(crate) fn in_full(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use quell_flow::{Catalog, LinkedPlan, PlanError};
+use quell_flow::{Catalog, LinkedPlan};
 
 use super::access;
 use super::components::Place;
 use super::file::Config;
 use super::teams::TeamEntry;
-use crate::processes::{Processes, in_full};
+use crate::faults::joined;
+use crate::processes::Processes;
 
 /// Makes the catalog of a file, by default of `quell.toml`, if that is there.
 ///
@@ -51,7 +52,7 @@ impl Config {
                 None => component,
             }
         };
-        catalog = catalog.with_plans(plans, make).map_err(|faults| told(&faults))?;
+        catalog = catalog.with_plans(plans, make).map_err(|faults| joined(&faults, "\n"))?;
         with_teams(catalog, late)
     }
 
@@ -78,9 +79,4 @@ fn with_teams<'a>(
         catalog = catalog.with(component);
     }
     Ok(catalog)
-}
-
-pub(super) fn told(faults: &[PlanError]) -> String {
-    let faults: Vec<String> = faults.iter().map(|fault| in_full(fault)).collect();
-    faults.join("\n")
 }

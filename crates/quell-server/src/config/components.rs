@@ -11,9 +11,9 @@ use quell_process::Process;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::catalog::told;
 use super::server::time;
-use crate::processes::{Processes, in_full};
+use crate::faults::{in_full, joined};
+use crate::processes::Processes;
 
 /// `[agents.ID]` or `[workflows.ID]`.
 #[derive(Debug, Deserialize)]
@@ -104,7 +104,7 @@ impl ComponentEntry {
             (None, Some(_)) if kind == "workflows" => return Ok(None),
             (None, Some(plan)) => {
                 let plan = Plan::load(place.folder.join(plan)).map_err(|error| in_full(&error))?;
-                let plan = plan.link(&Catalog::new()).map_err(|faults| told(&faults))?;
+                let plan = plan.link(&Catalog::new()).map_err(|faults| joined(&faults, "\n"))?;
                 let runner = Processes { without: Arc::clone(place.secrets) };
                 made(kind, id, move |ctx, _input: Payload| plan.run(ctx, runner.clone()))
             }
@@ -116,7 +116,7 @@ impl ComponentEntry {
     /// Reads the plan, if it is one.
     pub(super) fn plan(&self, folder: &Path) -> Result<Option<Plan>, String> {
         let Some(plan) = &self.plan else { return Ok(None) };
-        Plan::load_all(folder.join(plan)).map(Some).map_err(|faults| told(&faults))
+        Plan::load_all(folder.join(plan)).map(Some).map_err(|faults| joined(&faults, "\n"))
     }
 
     /// Sets what the file says besides.
