@@ -1,4 +1,4 @@
-//! The command line.
+//! [`Cli`]: the command line.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

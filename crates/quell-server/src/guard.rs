@@ -1,4 +1,5 @@
-//! `quell guard`: ends the programs of a `quell` that was killed.
+//! [`run`]: the command `quell guard`, which ends the programs of a `quell` that was killed, and
+//! [`guarded`], which starts it.
 
 use std::env;
 use std::io;
@@ -10,23 +11,23 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::run::EXIT_USAGE;
 
-/// Does something whose programs do not outlive this process, however it ends.
+/// Calls a function whose programs do not outlive this process, however it ends.
 pub(crate) fn guarded(does: impl FnOnce() -> ExitCode) -> ExitCode {
     let mut command = Command::new(own_path());
-    // Its environment stays readable for as long as it runs: no secrets, nothing it does not need.
+    // Others can read the environment of a process while it runs, so the guardian gets none.
     command.arg("guard").current_dir("/").env_clear();
     let _guarded = quell_process::guarded_by(command);
     does()
 }
 
-/// Guards whoever writes to stdin. A signal that asks to end is for that process: this one ends
-/// after it.
+/// Guards the process that writes to stdin. Signals that ask it to end are ignored: the guardian
+/// ends after the process that it guards.
 pub(crate) fn run() -> ExitCode {
     let deaf = || -> io::Result<_> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
-            // It stays handled, that is ignored, when nobody listens any more.
+            // The handler stays installed after the listener is dropped, so the signal is ignored.
             drop(signal(kind)?);
         }
         drop(entered);
@@ -37,7 +38,7 @@ pub(crate) fn run() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The program that runs here, also if its file was replaced since.
+/// Yields the path of this program, which on Linux works even if its file was replaced since.
 fn own_path() -> PathBuf {
     let running = Path::new("/proc/self/exe");
     if running.exists() {

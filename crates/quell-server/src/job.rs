@@ -1,4 +1,4 @@
-//! What is to be run: a plan, a component, or a single command.
+//! [`Job`]: a plan, a component or a single command that `quell run` runs.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::config;
 use crate::faults::joined;
 use crate::processes::{Processes, output};
 
-/// What is to be run, checked as far as that is possible without running it.
+/// A plan, component or command, checked as far as possible without running it.
 pub(crate) struct Job {
     spec: RunSpec,
     input: Option<Payload>,

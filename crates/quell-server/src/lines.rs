@@ -1,14 +1,14 @@
-//! The plain view: one line per transition.
+//! [`line()`]: the plain view, one line per transition.
 
 use quell::{EventKind, HookOutcome, RunEvent};
 
 use crate::text::{printable, span};
 use crate::tree::{Tree, emitted_lines};
 
-/// Yields the line for an event that the tree has already taken in, without its end of line.
+/// Yields the line for an event that was already applied to the tree, without its end of line.
 ///
-/// That a run was queued is not shown: it starts at once, or ends without having run. What
-/// programs write is shown only if `verbose`.
+/// Queued runs have no line: they start at once, or end without having run. What programs write has
+/// one only if `verbose`.
 pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<String> {
     let what = match &event.kind {
         EventKind::Started => "running".into(),

@@ -1,4 +1,4 @@
-//! The live view: the tree as it stands, drawn over itself in the terminal.
+//! [`Live`]: the tree in its present state, redrawn in place in the terminal.
 
 use std::io;
 use std::time::SystemTime;
@@ -26,17 +26,17 @@ impl Live {
         Self { screen: MultiProgress::with_draw_target(target), bars: Vec::new(), style }
     }
 
-    /// Yields the screen, through which others may write above the bars.
+    /// Yields the handle through which lines are written above the bars.
     pub(crate) fn screen(&self) -> MultiProgress {
         self.screen.clone()
     }
 
-    /// Draws the tree as it stands.
+    /// Draws the tree in its present state.
     pub(crate) fn show(&mut self, tree: &Tree) {
         let (columns, lines) = terminal();
         let rows_max = ROWS_MAX.min(lines.saturating_sub(LINES_SPARE)).max(1);
-        // The terminal shows `^C` at the cursor, which begins a new line and makes everything move
-        // by one: what then stays behind is the first line, so that one is blank.
+        // The terminal echoes `^C` at the cursor, which begins a new line and moves everything up
+        // by one. The first line then remains above the bars, so it is blank.
         let mut rows = vec![String::from(" ")];
         let shown = frame(tree, SystemTime::now(), rows_max);
         rows.extend(shown.iter().map(|row| cut(row, columns)));
@@ -72,7 +72,7 @@ impl Live {
 fn terminal() -> (usize, usize) {
     match tcgetwinsize(io::stderr()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
-        // A terminal that does not know its size is as small as they come.
+        // A terminal of unknown size is taken to be small.
         _ => (80, 24),
     }
 }
@@ -127,7 +127,7 @@ const fn mark(status: RunStatus) -> char {
 /// The most runs that are drawn, however large the terminal is.
 const ROWS_MAX: usize = 40;
 
-/// Lines for other things: the blank one, the count of what is hidden, the `^C`.
+/// Lines that are no runs: the blank one, the count of hidden runs, the `^C`.
 const LINES_SPARE: usize = 3;
 
 /// Deeper runs are drawn at this depth.

@@ -1,4 +1,4 @@
-//! The report of a run as a tree of text. Pure: rows in, text out.
+//! [`render`]: the report of a run as a tree of text. A pure function of the rows.
 
 mod parallel;
 
@@ -47,7 +47,7 @@ fn draw(rows: &[RunRow], omitted: Counts) -> String {
     text
 }
 
-/// What stands left of a row, and left of what is said below it.
+/// The text to the left of a row, and of the lines below it.
 struct Branch {
     head: String,
     below: String,
@@ -55,8 +55,8 @@ struct Branch {
 }
 
 fn branches(rows: &[RunRow]) -> Vec<Branch> {
-    // From the last row to the first: `open[d]` says that a later row hangs at depth `d` from the
-    // same ancestor, so that a line must lead down to it.
+    // From the last row to the first: `open[d]` is set while a later row at depth `d` has the same
+    // ancestor, so that a line must lead down to it.
     let mut open: Vec<bool> = Vec::new();
     let mut branches: Vec<Branch> = Vec::with_capacity(rows.len());
     for row in rows.iter().rev() {
@@ -79,8 +79,8 @@ fn branches(rows: &[RunRow]) -> Vec<Branch> {
     branches
 }
 
-/// Yields what is worth saying about one run, each with its title. What a run with children put
-/// together from theirs is said there.
+/// Yields the details of one run, each with its title. An output that a run assembled from those of
+/// its children is shown at the children.
 fn facts(rows: &[RunRow], row: &RunRow, has_child: bool) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     if let Some(cause) = &row.cause {
@@ -150,8 +150,8 @@ fn stop(row: &RunRow) -> Option<String> {
     Some(text)
 }
 
-/// Tells whether the program had to be ended by SIGKILL. Of one that was given up before anybody
-/// could see how it ended that much is known: its group was killed.
+/// Tells whether the program had to be ended by SIGKILL. If it was abandoned before its exit status
+/// was known, its group was killed.
 fn was_killed(row: &RunRow) -> bool {
     let Some(Ok(left)) = row.partial.as_ref().map(Payload::parse::<Value>) else { return false };
     let is_unseen = left.get("exit_code").is_some_and(Value::is_null);

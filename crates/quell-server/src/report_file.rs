@@ -1,4 +1,4 @@
-//! The file that receives the report: whole or not at all.
+//! [`ReportFile`]: the file that receives the report, whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use quell::RunReport;
 
-/// A place for the report that was found to be writable.
+/// A path that was found to be writable.
 ///
-/// A regular file is written beside its place and moved there; until then the place is as it was.
-/// What is no regular file, for instance a pipe or `/dev/fd/3`, is written in place.
+/// A regular file is written under another name in the same folder and then renamed; until then the
+/// path is unchanged. Anything else, for instance a pipe or `/dev/fd/3`, is written in place.
 #[derive(Debug)]
 pub(crate) struct ReportFile {
     file: File,
@@ -17,13 +17,13 @@ pub(crate) struct ReportFile {
 }
 
 impl ReportFile {
-    /// Finds out whether the path can be written, and holds on to it.
+    /// Checks that the path can be written, and keeps the file open.
     ///
     /// # Errors
     ///
-    /// Fails if it cannot: no such directory, no permission, a directory itself.
+    /// Fails if it cannot: there is no such directory, no permission, or it is a directory.
     pub(crate) fn prepare(path: &Path) -> io::Result<Self> {
-        // A link is followed, so that it stays a link.
+        // Follow a link: renaming over it would replace the link.
         let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         let is_special = match fs::metadata(&place) {
             Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
@@ -41,11 +41,11 @@ impl ReportFile {
         Ok(Self { file, draft: Some(Draft { path: draft, place }) })
     }
 
-    /// Writes the report and puts it in its place.
+    /// Writes the report and renames the file to its path.
     ///
     /// # Errors
     ///
-    /// Fails if it cannot be written whole; then the place is as it was.
+    /// Fails if it cannot be written whole; then the path is unchanged.
     pub(crate) fn write(self, report: &RunReport) -> io::Result<()> {
         let mut writer = BufWriter::new(&self.file);
         serde_json::to_writer_pretty(&mut writer, report)?;
@@ -61,7 +61,7 @@ impl ReportFile {
     }
 }
 
-/// The file beside the place. It does not outlive this value.
+/// The temporary file. It is removed with this value.
 #[derive(Debug)]
 struct Draft {
     path: PathBuf,
@@ -70,7 +70,7 @@ struct Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // After the move there is nothing to remove.
+        // After the rename there is nothing to remove.
         let _ = fs::remove_file(&self.path);
     }
 }

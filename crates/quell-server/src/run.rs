@@ -1,4 +1,4 @@
-//! `quell run`: one plan or command, from the first check to the exit code.
+//! [`run`]: the command `quell run`, from its arguments to its exit code.
 
 use std::io::{self, Write as _};
 use std::pin::pin;
@@ -22,15 +22,15 @@ use crate::stdout;
 use crate::text::span;
 use crate::view::{FRAME, Message, Style, View};
 
-/// Bad usage, a bad plan, an unwritable report: nothing was started.
+/// The exit code for bad usage, a bad plan or an unwritable report: nothing was started.
 pub(crate) const EXIT_USAGE: u8 = 2;
 
 /// Runs what the command line asks for.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
-    match prepared(args) {
+    match try_run(args) {
         Ok(code) => ExitCode::from(code),
         Err(refusal) => {
-            // With nobody at stderr there is nobody to tell; the exit code says it too.
+            // If stderr cannot be written, the exit code still tells the caller.
             let _ = writeln!(io::stderr().lock(), "error: {refusal}");
             ExitCode::from(EXIT_USAGE)
         }
@@ -38,7 +38,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
 }
 
 /// Checks everything that can be checked, then starts. An error means that nothing was started.
-fn prepared(args: RunArgs) -> Result<u8, String> {
+fn try_run(args: RunArgs) -> Result<u8, String> {
     let style = Style { json: args.json, verbose: args.verbose };
     let report_path = args.report.clone();
     let job = Job::load(args)?;
@@ -55,13 +55,14 @@ fn prepared(args: RunArgs) -> Result<u8, String> {
         .build()
         .map_err(no_threads)?;
     let watch = Builder::new_current_thread().enable_all().build().map_err(no_threads)?;
-    let code = watch.block_on(watched(job, style, report_file, bodies.handle().clone()));
+    let code = watch.block_on(run_until_ended(job, style, report_file, bodies.handle().clone()));
     bodies.shutdown_background();
     watch.shutdown_background();
     code
 }
 
-async fn watched(
+/// Submits the job, shows it until it has ended, and yields the exit code.
+async fn run_until_ended(
     job: Job,
     style: Style,
     report_file: Option<ReportFile>,
@@ -86,7 +87,7 @@ async fn watched(
     Ok(code)
 }
 
-/// Shows the run until it has ended, and hears signals.
+/// Shows the run until it has ended, and answers signals.
 async fn follow(
     run: &RunRef,
     signals: &mut Signals,
@@ -104,7 +105,7 @@ async fn follow(
     });
     loop {
         tokio::select! {
-            // What stops the run comes before what shows it.
+            // Sources that stop the run come before those that show it.
             biased;
             signal = signals.next() => {
                 if run.status().is_terminal() {
@@ -125,13 +126,13 @@ async fn follow(
                 disconnect(run, view, &format!("stdout cannot be written: {why}"));
             }
             report = &mut shown => return report,
-            // A view that is behind needs no ticks.
+            // A view whose queue is full needs no ticks.
             _ = ticks.tick() => drop(view.messages.try_send(Message::Tick)),
         }
     }
 }
 
-/// Hands events to the view until the root has ended, or until there is no view.
+/// Sends events to the view until the root has ended or the view has gone.
 async fn show(mut events: EventStream, root: RunId, messages: &mpsc::Sender<Message>) {
     while let Some(event) = events.next().await {
         let is_last = event.run == root && matches!(event.kind, EventKind::Ended(_));
@@ -141,7 +142,7 @@ async fn show(mut events: EventStream, root: RunId, messages: &mpsc::Sender<Mess
     }
 }
 
-/// Does what a signal asks for, and says in words what that was.
+/// Does what a signal asks for, and yields the note that says so.
 fn answer(run: &RunRef, signal: Signal, patience: &mut Patience) -> String {
     let name = signal.as_str();
     let Some(request) = patience.on(signal) else {
@@ -175,28 +176,29 @@ fn disconnect(run: &RunRef, view: &View, why: &str) {
     }
 }
 
-/// Shows the report and waits until everything is written, or until a signal says not to.
+/// Shows the report and waits until everything is written, or until a signal ends the wait.
 async fn finish(report: Arc<RunReport>, mut signals: Signals, view: View) {
     let View { messages, notes, mut written, .. } = view;
     let mut last_words = pin!(async move {
         drop(notes);
-        // A view that is gone has said why.
+        // If the view has gone, it has already reported why.
         let _ = messages.send(Message::Report(report)).await;
         drop(messages);
         written.recv().await
     });
     tokio::select! {
-        // Everything is written, or nobody wants it.
+        // The output is complete, or the view has gone.
         biased;
         _ = &mut last_words => return,
         _ = signals.next() => {}
     }
-    // A signal that came just as the run ended must not cost the report of a willing reader.
+    // The signal may have been meant for the run, which ended just then: a reader that still reads
+    // gets the rest of the report.
     let _ = time::timeout(PATIENCE_AFTER_END, last_words).await;
 }
 
 fn note(view: &View, note: String) {
-    // The thread that writes notes ends after the last sender.
+    // The thread that writes notes ends after the last sender is dropped, so this does not fail.
     let _ = view.notes.send(note);
 }
 
@@ -211,10 +213,11 @@ const fn exit_code(status: RunStatus) -> u8 {
     }
 }
 
-/// The run failed, or its report could not be written.
+/// The exit code for a run that failed, or whose report could not be written.
 const EXIT_FAILED: u8 = 1;
 
-/// Events that the engine holds for the view: the more, the longer it may be behind.
+/// The most events that the engine holds for the view. With more, the view may fall further behind
+/// before it misses any.
 const EVENTS_MAX: usize = 32_768;
 
 /// How long the rest of the output may take after a signal.

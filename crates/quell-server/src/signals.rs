@@ -1,11 +1,11 @@
-//! Signals of the operating system, and what each asks for.
+//! [`Signals`] and [`Patience`]: the signals of the operating system, and what each asks of a run.
 
 use std::io;
 
 use quell::{CancelRequest, CauseKind};
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 
-/// The signals that end other programs and that here end a run.
+/// The signals that stop a run instead of ending this process.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Listener,
@@ -15,7 +15,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over. From here on they no longer end this process.
+    /// Installs handlers. From here on the signals no longer end this process.
     ///
     /// SIGHUP stays ignored if it was ignored when the process began, which is what `nohup` does.
     /// Must be called inside a tokio runtime.
@@ -24,8 +24,8 @@ impl Signals {
     ///
     /// Fails if the operating system refuses.
     pub(crate) fn listen() -> io::Result<Self> {
-        // Handled, and heard by nobody: a file that may not grow any more (`ulimit -f`) is a write
-        // that fails, as on a full disk. Programs get the default back.
+        // SIGXFSZ is handled and ignored: at the limit of a file (`ulimit -f`) a write then fails,
+        // as on a full disk, instead of ending the process. Programs get the default back.
         drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         let hang_up = if is_hang_up_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self {
@@ -84,7 +84,7 @@ impl Signal {
     }
 }
 
-/// How far the signals have taken the run: each asks for more than the one before.
+/// Decides what the next signal asks for: each asks for more than the one before.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     asked: Asked,
@@ -121,8 +121,8 @@ enum Asked {
     Abort,
 }
 
-/// Reads the mask of ignored signals, in which bit 0 is SIGHUP. Elsewhere than on Linux nobody
-/// knows, and the signal counts as not ignored.
+/// Reads the mask of ignored signals, in which bit 0 is SIGHUP. Without `/proc` the signal counts
+/// as not ignored.
 fn is_hang_up_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,5 @@
-//! Writing on stdout, and whether anybody still reads it.
+//! [`closed`], [`say`] and [`complain`]: whether stdout still has a reader, and writing to both
+//! streams.
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -17,7 +18,7 @@ use tokio::net::unix::pipe::Sender;
 ///
 /// Nothing is lost: the pipe stays closed.
 pub(crate) async fn closed() {
-    if let Ok(stdout) = watched() {
+    if let Ok(stdout) = duplicate() {
         while let Ok(ready) = stdout.ready(Interest::ERROR).await {
             if ready.is_error() {
                 return;
@@ -27,13 +28,13 @@ pub(crate) async fn closed() {
     std::future::pending::<()>().await;
 }
 
-/// Watches a duplicate, and only watches it: it stays a blocking descriptor, because its mode
-/// belongs to everybody who shares it.
-fn watched() -> io::Result<Sender> {
+/// Duplicates stdout so that its readiness can be polled. The descriptor stays in blocking mode,
+/// because the mode is shared with every process that has it open.
+fn duplicate() -> io::Result<Sender> {
     Sender::from_owned_fd_unchecked(io::stdout().as_fd().try_clone_to_owned()?)
 }
 
-/// Writes a text for whoever asked, and yields the exit code: a reader that left has had enough.
+/// Writes a text to stdout and yields the exit code: success also if the reader has left.
 pub(crate) fn say(text: &str) -> ExitCode {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,7 +46,7 @@ pub(crate) fn say(text: &str) -> ExitCode {
     }
 }
 
-/// Writes to stderr; with nobody there, nobody is told.
+/// Writes a text to stderr. A failure is ignored: there is nowhere left to report it.
 pub(crate) fn complain(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! What the events of one tree have told so far: the model behind the views.
+//! [`Tree`]: the state of a tree as its events describe it so far. The views draw it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) struct Entry {
     pub(crate) depth: usize,
     /// Its name, fit for a terminal.
     pub(crate) name: Arc<str>,
-    /// How it stands.
+    /// Its status.
     pub(crate) status: RunStatus,
     /// When its body was first polled.
     pub(crate) started_at: Option<SystemTime>,
@@ -36,8 +36,8 @@ pub(crate) struct Entry {
 }
 
 impl Tree {
-    /// Takes in what happened. Events of a run that it never heard of change nothing: their
-    /// beginning was lost to `Lagged`.
+    /// Applies an event. Events of an unknown run change nothing: the event that began it was lost
+    /// to `Lagged`.
     pub(crate) fn apply(&mut self, event: &RunEvent) {
         if let EventKind::Queued { parent, name, .. } = &event.kind {
             return self.queued(event, *parent, name);
@@ -129,7 +129,7 @@ impl Entry {
     }
 }
 
-/// Yields what an emitted payload has to show: the lines of a process, or the JSON text.
+/// Yields the text of an emitted payload: the lines of a process, or the JSON text.
 pub(crate) fn emitted_lines(payload: &Payload) -> Vec<String> {
     let Ok(value) = payload.parse::<serde_json::Value>() else { return Vec::new() };
     match value.get("line").and_then(|line| line.as_str()) {
@@ -138,7 +138,7 @@ pub(crate) fn emitted_lines(payload: &Payload) -> Vec<String> {
     }
 }
 
-/// Yields a line as it can be printed, if there is something in it.
+/// Yields a line in printable form; none if it is blank.
 fn whole(line: &str) -> Option<String> {
     let line = line.trim();
     (!line.is_empty()).then(|| printable(line).into_owned())

@@ -1,7 +1,7 @@
-//! What a run looks like while it runs: threads that write, fed by the one that waits.
+//! [`View`]: shows a run while it runs.
 //!
-//! Writing blocks when nobody reads. It therefore happens on threads of its own, one for what is
-//! shown and one for notes, so that signals are heard and the run ends on time all the same.
+//! A write blocks while nobody reads. Two threads therefore do all writing, one for the view and
+//! one for notes, so that the main thread still receives signals and the run ends on time.
 
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
 use std::sync::Arc;
@@ -27,14 +27,14 @@ pub(crate) struct Style {
 }
 
 impl Style {
-    /// Tells whether the tree is drawn over itself: in a terminal that can do it.
+    /// Tells whether the tree is redrawn in place: in a terminal that can do so.
     pub(crate) fn is_live(self) -> bool {
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         !self.json && !is_dumb && io::stdout().is_terminal() && io::stderr().is_terminal()
     }
 }
 
-/// What the view is told.
+/// What the view receives.
 #[derive(Debug)]
 pub(crate) enum Message {
     /// Something happened.
@@ -45,14 +45,14 @@ pub(crate) enum Message {
     Report(Arc<RunReport>),
 }
 
-/// The writing ends of the view, and word of how it fares.
+/// The channels to the threads that write, and what they report.
 #[derive(Debug)]
 pub(crate) struct View {
-    /// Takes what is to be shown, in order. At most [`BACKLOG`] wait.
+    /// Takes the messages to be shown, in order. At most [`BACKLOG`] wait.
     pub(crate) messages: mpsc::Sender<Message>,
     /// Takes notes for the user, which go to stderr.
     pub(crate) notes: channel::Sender<String>,
-    /// Says that stdout cannot be written any more, and why.
+    /// Receives the error after which stdout can no longer be written.
     pub(crate) lost: oneshot::Receiver<io::Error>,
     /// Yields `None` when everything was written and both ends above are dropped.
     pub(crate) written: mpsc::Receiver<()>,
@@ -63,7 +63,7 @@ impl View {
     ///
     /// # Errors
     ///
-    /// Fails if the operating system has no threads left.
+    /// Fails if the operating system cannot start a thread.
     pub(crate) fn start(style: Style) -> io::Result<Self> {
         let live = style.is_live().then(Live::new);
         let bars = live.as_ref().map(Live::screen);
@@ -116,11 +116,11 @@ impl Screen {
         while let Some(message) = to_show.blocking_recv() {
             let mut shown = self.show(message);
             if to_show.is_empty() {
-                // Nothing more waits, so a reader should see what there is.
+                // Nothing more waits: flush, so that the reader sees all there is.
                 shown = shown.and_then(|()| self.stdout.flush());
             }
             if let Err(error) = shown {
-                // The receiver has gone when the run has ended: then nobody needs to know.
+                // The receiver has gone because the run has ended: the error no longer matters.
                 let _ = tell_lost.send(error);
                 break;
             }
@@ -184,7 +184,7 @@ impl Screen {
     /// Writes text meant for people.
     fn say(&mut self, text: &str) -> io::Result<()> {
         if self.style.json {
-            // With nobody at stderr, the events on stdout still have a reader.
+            // If stderr cannot be written, the events on stdout may still be read.
             let _ = io::stderr().write_all(text.as_bytes());
             return Ok(());
         }
@@ -195,7 +195,7 @@ impl Screen {
 fn write_notes(notes: &channel::Receiver<String>, bars: Option<&MultiProgress>) {
     for note in notes {
         let line = format!("quell: {note}\n");
-        // With nobody at stderr there is nobody to tell.
+        // If stderr cannot be written, the note is lost.
         let put = || {
             let _ = io::stderr().write_all(line.as_bytes());
         };
@@ -206,8 +206,8 @@ fn write_notes(notes: &channel::Receiver<String>, bars: Option<&MultiProgress>) 
     }
 }
 
-/// How many messages may wait to be shown. When they do, the log of the engine holds the rest, and
-/// tells what it had to drop.
+/// How many messages may wait to be shown. When that many wait, the log of the engine holds the
+/// rest and marks what it had to drop.
 const BACKLOG: usize = 1_024;
 
 /// How much is written at once while more is waiting to be shown.

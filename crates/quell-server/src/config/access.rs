@@ -1,4 +1,5 @@
-//! Keys and tokens of `quell.toml`. Secrets are never in it: it names variables and files.
+//! [`access`]: the keys and tokens of `quell.toml`. It never contains secrets: it names variables
+//! and files.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ enum Algorithm {
     Rs256,
 }
 
-/// Makes who may do what; open if there is neither a key nor a token.
+/// Makes the access control; open if there is neither a key nor a token.
 pub(super) fn access(
     keys: &[KeyEntry],
     tokens: &[TokenEntry],
@@ -62,7 +63,7 @@ pub(super) fn access(
     Ok(access)
 }
 
-/// Names the variables that hold secrets: programs that we start do not get them.
+/// Yields the names of the variables that hold secrets. Programs that we start do not get them.
 pub(super) fn secret_names(
     keys: &[KeyEntry],
     tokens: &[TokenEntry],

@@ -12,7 +12,7 @@ use super::teams::TeamEntry;
 use crate::faults::joined;
 use crate::processes::Processes;
 
-/// Makes the catalog of a file, by default of `quell.toml`, if that is there.
+/// Makes the catalog of a file, by default of `quell.toml` if that exists.
 ///
 /// # Errors
 ///

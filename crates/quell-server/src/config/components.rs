@@ -92,7 +92,8 @@ pub(super) struct Place<'a> {
 }
 
 impl ComponentEntry {
-    /// Makes the component, unless it is a workflow that is a plan: these may name each other.
+    /// Makes the component. None for a workflow that is a plan: such plans may name each other and
+    /// are linked together.
     pub(super) fn component(
         &self,
         kind: &str,
@@ -119,7 +120,7 @@ impl ComponentEntry {
         Plan::load_all(folder.join(plan)).map(Some).map_err(|faults| joined(&faults, "\n"))
     }
 
-    /// Sets what the file says besides.
+    /// Sets the other options of the entry.
     pub(super) fn adjust(&self, mut component: Component) -> Component {
         if let Some(description) = &self.description {
             component = component.describe(description);
@@ -153,14 +154,14 @@ impl ComponentEntry {
         else {
             return Err("`run` is empty; expected a program and its arguments".into());
         };
-        // A program with a slash counts from the file, as every path in it.
+        // A path with a slash is relative to the file, as are all paths in it.
         let program =
             if program.contains('/') { folder.join(program) } else { PathBuf::from(program) };
         let mut process = Process::new(program).args(arguments);
         for key in secrets.iter() {
             process = process.env_remove(key);
         }
-        // What the file says in so many words it means.
+        // Variables of the entry come last: it may pass a secret on deliberately.
         for (key, value) in &self.env {
             process = process.env(key, value);
         }
@@ -181,9 +182,9 @@ where
     if kind == "agents" { Component::agent(id, body) } else { Component::workflow(id, body) }
 }
 
-/// Hands a program its input, one line of JSON on stdin, and takes what it wrote on stdout: as
-/// JSON if it is that, otherwise as text, as the stream had it: bytes that are not UTF-8 are
-/// replaced by `U+FFFD`. What was cut is no answer: the run fails.
+/// Runs a program with its input as one line of JSON on stdin. Its output is what it wrote on
+/// stdout: as JSON if it is JSON, otherwise as text, in which `U+FFFD` replaces bytes that are not
+/// UTF-8. The run fails if the output was cut.
 async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
     // Between the tokens of JSON a line break is a space, and within them there is none.
     let line = input.as_json().replace(['\n', '\r'], " ") + "\n";

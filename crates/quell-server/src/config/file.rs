@@ -15,7 +15,7 @@ use super::server::ServerEntry;
 use super::set::Setting;
 use super::teams::TeamEntry;
 
-/// A configuration: the file, the settings of the command line over it, and defaults below both.
+/// A configuration: defaults, overridden by the file, overridden by settings of the command line.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
@@ -32,13 +32,13 @@ pub(crate) struct Config {
     pub(crate) langgraph: quell_langgraph::Options,
     /// Options of the contract.
     pub(crate) playbook3d: quell_playbook3d::Options,
-    /// The folder of the file, from which the paths in it count.
+    /// The folder of the file. Paths in it are relative to this folder.
     #[serde(skip)]
     pub(super) folder: PathBuf,
 }
 
 impl Config {
-    /// Reads a file, if one is named, and puts settings over it.
+    /// Reads a file, if one is named, and applies settings to it.
     ///
     /// # Errors
     ///
@@ -49,13 +49,13 @@ impl Config {
         if let Some(path) = path {
             let fault = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
             let text = text_of(path).map_err(|error| fault(&error))?;
-            // Read as it stands first: only then do errors have a line.
+            // Parse the text itself first: only then do errors have a line.
             toml::from_str::<Self>(&text).map_err(|error| fault(&error))?;
             table = text.parse().map_err(|error: toml::de::Error| fault(&error))?;
             folder = path.parent().map(Path::to_owned).unwrap_or_default();
         }
         for setting in settings {
-            // One by one, so that an error is that of the setting that brought it.
+            // Apply them one by one, so that an error names the setting that caused it.
             table = setting.put(&table).map_err(|error| format!("--set {setting}: {error}"))?;
         }
         let config = Self::deserialize(table).map_err(|error| error.to_string())?;
@@ -75,11 +75,11 @@ impl Config {
         Ok(self)
     }
 
-    /// Makes who may do what.
+    /// Makes the access control.
     ///
     /// # Errors
     ///
-    /// Fails if a secret is not in the environment, or is no key.
+    /// Fails if a secret is not in the environment, or is not a valid key.
     pub(crate) fn access(&self) -> Result<Access, String> {
         let access = access::access(&self.keys, &self.tokens, &self.folder)?;
         let access = self.server.trusted_hosts.iter().fold(access, Access::trust_host);
@@ -88,7 +88,8 @@ impl Config {
     }
 }
 
-/// Reads a file, if it is one and no larger than a configuration may be: a pipe may never end.
+/// Reads a file. Refuses one that is too large, and anything but a regular file: a pipe may never
+/// end.
 fn text_of(path: &Path) -> io::Result<String> {
     let refused = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
     let about = fs::metadata(path)?;

@@ -1,4 +1,4 @@
-//! [`ServerEntry`]: `[server]`, what concerns the engine and the process.
+//! [`ServerEntry`]: the options of the engine and of the process, `[server]`.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::file::Config;
 
-/// What concerns the engine and the process.
+/// `[server]`.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ServerEntry {
@@ -44,8 +44,8 @@ impl Config {
         asked.or(self.listen).unwrap_or_else(|| default.into())
     }
 
-    /// Makes what the engine is told. Of programs, no more run at once than this, unless it is
-    /// configured.
+    /// Makes the configuration of the engine. At most `programs_max` programs run at once, unless
+    /// `running_max` is configured.
     pub(crate) fn engine(&self, programs_max: usize) -> EngineConfig {
         let ServerEntry { grace, abort_wait, running_max, .. } = self.server;
         let mut limits = Limits::default();
@@ -60,8 +60,7 @@ impl Config {
         }
     }
 
-    /// Yields the bounds of what is held besides the engine, with so many places for streams, waits
-    /// and starts.
+    /// Yields the bounds of the HTTP service, with `places` for streams, waits and starts.
     pub(crate) fn limits(&self, places: usize) -> ServiceLimits {
         let mut limits = ServiceLimits::default();
         limits.requests_bytes_max = self.memory(2);
@@ -101,5 +100,5 @@ pub(super) fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Er
 /// The memory that state may take, unless it is configured: 2 GiB.
 const MEMORY_MIB: usize = 2_048;
 
-/// The port of a server that is told none.
+/// The default port.
 const PORT: u16 = 7777;

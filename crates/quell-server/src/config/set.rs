@@ -1,4 +1,4 @@
-//! `--set section.key=value`.
+//! [`Setting`]: `--set section.key=value`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ pub(crate) struct Setting {
 impl FromStr for Setting {
     type Err = String;
 
-    /// Reads `section.key=value`. What is no TOML value is text.
+    /// Reads `section.key=value`. A value that is not TOML is text.
     fn from_str(text: &str) -> Result<Self, String> {
         let (path, value) = text
             .split_once('=')
@@ -36,12 +36,12 @@ impl FromStr for Setting {
 }
 
 impl Setting {
-    /// Puts it into a table. A value that is wanted as text need not be in quotes, whatever it
-    /// looks like.
+    /// Puts it into a table. Where text is expected, a value needs no quotes, whatever it looks
+    /// like.
     ///
     /// # Errors
     ///
-    /// Fails if something on the way is no section, or if it makes no configuration.
+    /// Fails if a part of the path is not a section, or if the result is not a configuration.
     pub(super) fn put(&self, table: &Table) -> Result<Table, String> {
         let checked = |value| {
             let mut table = table.clone();
@@ -69,7 +69,7 @@ impl Setting {
     }
 }
 
-/// As it was written, without its value if that may be a secret.
+/// Shows the setting as it was written, without its value if that may be a secret.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = self.path.last().map(String::as_str).unwrap_or_default();
@@ -80,7 +80,7 @@ impl fmt::Display for Setting {
     }
 }
 
-/// Words in the names of keys whose values nobody prints.
+/// Words in the names of keys whose values are not printed.
 const SECRET: [&str; 2] = ["secret", "key"];
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(crate) struct TeamEntry {
     /// Of a route: the key of the task that names the member.
     choose: Option<String>,
     description: Option<String>,
-    /// What a member means to the team that failed, or was stopped alone.
+    /// What it means to the team that a member failed, or was stopped alone.
     #[serde(default)]
     on_member_failed: OnMember,
     #[serde(default)]
@@ -33,7 +33,7 @@ enum TeamMode {
 }
 
 impl TeamEntry {
-    /// Makes the component, or says what of it is not in the catalog.
+    /// Makes the component. Fails with a message if a member is not in the catalog.
     pub(super) fn component(&self, id: &str, catalog: &Catalog) -> Result<Component, String> {
         if self.members.is_empty() {
             return Err("`members` is empty; expected at least one component".into());

@@ -1,4 +1,5 @@
-//! What a parallel step says of itself, as text: who decided, when, and a line per branch.
+//! [`Step`]: the summary of a parallel step as text: which branch decided it, when, and a line per
+//! branch.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -59,7 +60,7 @@ impl Step {
         row.summary.as_ref()?.parse().ok()
     }
 
-    /// Says when it was decided and settled, and by whom.
+    /// Yields when it was decided and settled, and by which branch.
     pub(super) fn decision(&self, row: &RunRow) -> String {
         let after = |at: Option<&String>| since(row.started_at, at).map(span);
         let mut text = self.policy.clone();
@@ -81,7 +82,7 @@ impl Step {
         text
     }
 
-    /// Says in a line each what became of the branches.
+    /// Yields a line per branch: how it ended.
     pub(super) fn branches(&self, row: &RunRow) -> String {
         let name = |branch: &Branch| cut(&printable(&branch.name), NAME_COLUMNS_MAX);
         let shown = &self.branches[..self.branches.len().min(BRANCHES_SHOWN_MAX)];
@@ -117,7 +118,7 @@ impl Branch {
         }
     }
 
-    /// What is worth saying besides.
+    /// Yields the details of a branch besides its end.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         notes.extend(self.cause.as_ref().map(|cause| cause.kind.clone()));
@@ -154,10 +155,11 @@ fn shown(error: &str) -> String {
     cut(&printable(error.lines().next().unwrap_or_default()), ERROR_CHARS_MAX)
 }
 
-/// How long after the start of the step something was, as far as both are known.
+/// Yields the time from the start of the step to an instant, if both are known.
 fn since(start: Option<SystemTime>, at: Option<&String>) -> Option<Duration> {
     let at = humantime::parse_rfc3339(at?).ok()?;
-    // The summary has milliseconds, the row more: what was at the start is not before it.
+    // The summary has milliseconds, the row has nanoseconds: an instant at the start must not seem
+    // to be before it.
     Some(at.duration_since(start?).unwrap_or_default())
 }
 

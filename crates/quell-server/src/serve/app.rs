@@ -1,4 +1,4 @@
-//! Which contract is where.
+//! [`router`]: all contracts on one port.
 
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
@@ -14,7 +14,7 @@ use crate::config::Config;
 /// `/playbook3d`, the native API under `/v1`, and in demo mode the witness.
 pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> Router {
     let about = about(service, config);
-    // Pages of other origins may read it, as they may read the rest of LangGraph.
+    // Pages of other origins may read `/info`, as they may read the rest of LangGraph.
     let info = Router::new()
         .route("/info", get(async move || Json(about)))
         .layer(from_fn(quell_langgraph::allow_origins));
@@ -41,7 +41,7 @@ pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> 
     let long = || from_fn_with_state(service.clone(), streams::layer);
     let langgraph = quell_langgraph::routes(service.clone(), config.langgraph.clone());
     let langgraph = quell_langgraph::in_its_words(langgraph.layer(long()));
-    // Also around what is of no contract, and around the demo's keys, which everybody knows.
+    // The guard also covers paths of no contract, and the demo, whose keys are public.
     let app = guard_open(app.layer(long()), service, BodyKinds::Any);
     app.merge(langgraph).layer(from_fn(leftover::layer))
 }

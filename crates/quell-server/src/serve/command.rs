@@ -45,5 +45,5 @@ fn runtime(name: &str, threads: Option<usize>) -> Result<Runtime, String> {
     built.map_err(|error| format!("no runtime can be built: {error}"))
 }
 
-/// Threads of HTTP: they parse and render, and never run a body.
+/// Worker threads of HTTP: they parse and render, and never run a body.
 const HTTP_THREADS: usize = 2;

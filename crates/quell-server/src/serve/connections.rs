@@ -1,10 +1,11 @@
-//! Connections: accepted up to a bound, bounded in how slowly they speak, closed gently.
+//! [`Connections`]: accepts connections up to a bound, limits how slow they may be, and closes them
+//! after their last answer.
 //!
-//! A new connection does not wait for long for one on which nothing is asked: when every place is
-//! taken, the one is closed that has been idle for longest, or that has been sending its request,
-//! or has yet to begin one, for longer than [`PATIENCE`](super::idle::PATIENCE); if there is none,
-//! the one that has been taking its answer for longest. What holds its place for long, a stream or
-//! a start, is bounded by [`super::streams`].
+//! A new connection does not wait for long for an unused one. When every place is taken, one is
+//! closed: the one that has been idle for longest, where idle includes a client that has not begun
+//! its request, or has been sending it, for longer than [`PATIENCE`](super::idle::PATIENCE); if
+//! there is none, the one that has been taking its answer for longest. Streams and starts, which
+//! hold their places for long, are bounded by [`super::streams`].
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,26 +30,27 @@ use super::idle::{Idle, Member};
 use super::socket::Socket;
 use super::streams;
 
-/// What accepts connections, until it is told to close.
+/// The task that accepts connections, until [`close`](Self::close).
 pub(crate) struct Connections {
     accepts: JoinHandle<GracefulShutdown>,
     stop: oneshot::Sender<()>,
 }
 
 impl Connections {
-    /// Begins to accept, so many at once. Further ones wait in the queue of the operating system.
+    /// Begins to accept connections, at most `at_once` of them. More wait in the queue of the
+    /// operating system.
     pub(crate) fn accept(listener: TcpListener, app: Router, at_once: usize) -> Self {
         let (stop, stopped) = oneshot::channel();
         let accepts = tokio::spawn(accept(listener, app, at_once, stopped));
         Self { accepts, stop }
     }
 
-    /// Accepts no more, and lets those that are open finish their answer, for at most this long.
+    /// Stops accepting, and lets open connections finish their answer, for at most this long.
     pub(crate) async fn close(self, at_most: Duration) {
-        // It only ends when told.
+        // The task ends only by this signal.
         let _ = self.stop.send(());
         if let Ok(open) = self.accepts.await {
-            // Whoever is not through by then is cut off.
+            // Connections that have not finished by then are cut off.
             let _ = tokio::time::timeout(at_most, open.shutdown()).await;
         }
     }
@@ -81,7 +83,7 @@ async fn accept(
                 drop(tokio::spawn(talk(socket, app.clone(), open.watcher(), member, place)));
             }
             Err(error) => {
-                // Out of descriptors, most likely: others must close first.
+                // Most likely there are no descriptors left: wait until others close.
                 tracing::warn!(%error, "a connection was not accepted");
                 idle.close_oldest();
                 tokio::time::sleep(PAUSE).await;
@@ -90,8 +92,8 @@ async fn accept(
     }
 }
 
-/// Takes a place; while there is none, the connection that has been idle for longest gives its own,
-/// as soon as there is one that may.
+/// Takes a place. While all are taken, closes the connection that has been idle for longest, as
+/// soon as there is one that may be closed.
 async fn place(places: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
     loop {
         if let Ok(place) = Arc::clone(places).try_acquire_owned() {
@@ -124,7 +126,7 @@ async fn talk(
         served = served => if let Err(error) = served {
             tracing::debug!(%error, "a connection broke");
         },
-        // What it asked for is given up with the connection.
+        // Dropping the connection drops the handlers of its requests.
         () = socket.gone() => tracing::debug!("a client left"),
         () = socket.stuck() => tracing::debug!("a client takes nothing"),
         () = member.told_to_close() => tracing::debug!("a connection gave its place"),
@@ -132,8 +134,8 @@ async fn talk(
     drop(place);
 }
 
-/// Answers a request. Until the answer is taken, the connection is not idle: hyper holds the body
-/// until it has the last of it, and from then on the socket knows that there is more to write.
+/// Answers a request. The connection is not idle until the client has taken the answer: hyper holds
+/// the body until its last frame, and from then on the socket knows that bytes wait to be written.
 fn answer(
     app: &TowerToHyperService<Router>,
     member: &Member,

@@ -1,11 +1,11 @@
-//! File descriptors: how many there may be, and who may have how many of them.
+//! [`Shares`]: how many file descriptors connections and programs may use.
 //!
-//! The soft limit is raised to the hard one at the start; the programs that are run get it as it
-//! was ([`quell_process::raise_descriptors`]).
+//! The soft limit is raised to the hard limit at the start; programs get the original one
+//! ([`quell_process::raise_descriptors`]).
 
 use rustix::process::{Resource, getrlimit};
 
-/// What connections and programs may have, so that neither takes everything from the other.
+/// The bounds of connections and programs, so that neither can use up all descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shares {
     /// Connections at once.
@@ -15,7 +15,7 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// Shares out what this process may have.
+    /// Divides the descriptors that this process may have.
     pub(crate) fn of_process() -> Self {
         let limit = getrlimit(Resource::Nofile).current;
         Self::of(limit.and_then(|limit| limit.try_into().ok()).unwrap_or(usize::MAX))

@@ -1,4 +1,4 @@
-//! [`Held`]: a body with something that lives until its end.
+//! [`Held`]: a body that keeps a value alive until it ends.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
 
-/// A body, and what is given back when it has come to its end or is given up.
+/// A body, and a value that is dropped when the body has ended or is dropped.
 pub(super) struct Held<T> {
     body: Body,
     held: Option<T>,
@@ -27,7 +27,7 @@ impl<T: Unpin> http_body::Body for Held<T> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        // A reader who knows the length need not ask for what comes after it.
+        // A reader that knows the length may not poll again after the last byte.
         if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
             self.held = None;
         }

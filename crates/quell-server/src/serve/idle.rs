@@ -1,4 +1,4 @@
-//! [`Idle`]: which connections have nothing to do, or take their time, and for how long.
+//! [`Idle`]: which connections are idle or slow, and since when.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,35 +25,35 @@ struct Table {
 struct State {
     /// Requests under way.
     busy: usize,
-    /// How many of them may hold their connection for long; these are bounded by themselves.
+    /// How many of them may hold their connection for long; they have a bound of their own.
     long: usize,
-    /// When the last request came or was answered, in the order of all these times.
+    /// Orders connections by when their last request came or was answered.
     since: u64,
-    /// When the first request came of those that were asked one after the other, before all the
-    /// answers were taken.
+    /// When the connection was last idle: the first request came, of those whose answers the client
+    /// has yet to take.
     asked: Instant,
-    /// Since when its client has been asking: since it connected, if nothing was ever asked, or
-    /// since the body of its request has been coming, as long as that is read.
+    /// Since when the client has been asking: since it connected, until its first request, or since
+    /// the body of a request began to be read, until all of it is. None otherwise.
     asks_since: Option<Instant>,
     /// What of its answers the client has yet to take.
     backlog: Backlog,
     close: Arc<Notify>,
 }
 
-/// How readily a connection is closed for another one.
+/// Why a connection may be closed for another one; the first are closed first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum GivesWay {
-    /// What was asked is answered and nothing left to write, or the client takes its time to ask.
+    /// Every request is answered and written, or the client has been asking for too long.
     First,
-    /// The client is asking, and will be done or have taken its time before long. It is not closed
-    /// yet, and while there is one, those behind it are not either.
+    /// The client is asking, and not yet for too long. It is not closed yet, and while there is
+    /// one, connections of the next kind are not closed either.
     Soon,
-    /// The client takes its time to take what it asked for.
+    /// The client is slow to take its answers.
     Last,
 }
 
 impl State {
-    /// Tells how readily the connection is closed for another one; none if it is not.
+    /// Yields why the connection may be closed for another one; none if it may not.
     fn gives_way(&self) -> Option<GivesWay> {
         if let Some(since) = self.asks_since {
             let is_slow = since.elapsed() >= PATIENCE;
@@ -62,7 +62,7 @@ impl State {
         if self.is_idle() {
             return Some(GivesWay::First);
         }
-        // Without a backlog it waits for us.
+        // Without a backlog the client waits for us.
         let is_slow = self.backlog.since().is_some() && self.asked.elapsed() >= PATIENCE;
         (self.long == 0 && is_slow).then_some(GivesWay::Last)
     }
@@ -118,8 +118,9 @@ impl Idle {
         Member { idle: self.clone(), number, close }
     }
 
-    /// Tells the connection to close that has been idle, or asking for too long, for longest; if
-    /// there is none and none is asking, the one that has been taking its answer for longest.
+    /// Asks one connection to close: the one that has been idle, or asking for too long, for
+    /// longest. If there is none and no client is asking, the one that has been taking its answer
+    /// for longest.
     pub(super) fn close_oldest(&self) {
         let table = self.0.lock();
         let ready = |state: &State| state.gives_way().map(|how| (how, state.since));
@@ -139,8 +140,8 @@ impl Table {
 }
 
 impl Member {
-    /// Says that a request has come, which may hold the connection for long or not, until what it
-    /// yields is dropped.
+    /// Notes that a request is under way until the guard is dropped, and whether it may hold the
+    /// connection for long.
     pub(super) fn busy(&self, is_long: bool) -> Busy {
         let mut table = self.idle.0.lock();
         let now = table.tick();
@@ -157,7 +158,7 @@ impl Member {
         Busy { idle: self.idle.clone(), number: self.number, is_long }
     }
 
-    /// Says that the body of a request is read, until what it yields is dropped.
+    /// Notes that the body of a request is being read until the guard is dropped.
     pub(super) fn receiving(&self) -> Receiving {
         if let Some(state) = self.idle.0.lock().all.get_mut(&self.number) {
             state.asks_since = Some(Instant::now());
@@ -165,7 +166,7 @@ impl Member {
         Receiving { idle: self.idle.clone(), number: self.number }
     }
 
-    /// Waits until it is told to close, and may still be closed.
+    /// Waits until [`Idle::close_oldest`] has chosen this connection and it may still be closed.
     pub(super) async fn told_to_close(&self) {
         loop {
             self.close.notified().await;
@@ -183,8 +184,8 @@ impl Drop for Member {
 }
 
 impl Busy {
-    /// Says that the answer is made. The time that this took is ours, not the client's, unless
-    /// there is more that it has yet to take.
+    /// Notes that the answer is made. The time until now was ours, not the client's, unless it has
+    /// yet to take earlier answers.
     pub(super) fn answered(&self) {
         if let Some(state) = self.idle.0.lock().all.get_mut(&self.number)
             && state.busy == 1
@@ -215,10 +216,9 @@ impl Drop for Receiving {
     }
 }
 
-/// A client that connects and does not ask, or sends its request, or takes its answer, for longer
-/// than this gives its place to others if all are taken. It is short: it matters only then, when a
-/// place is worth more than a slow client, and those who wait for a place wait this long for each
-/// one that slow clients took before them.
+/// How long a client may take to begin its request, to send it, or to take its answer before its
+/// connection may be closed for another one. Short, because it matters only when all places are
+/// taken: every slow client then makes those that wait for a place wait this long.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

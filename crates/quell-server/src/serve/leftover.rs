@@ -1,8 +1,9 @@
-//! Bodies of requests that were answered before they were read.
+//! [`layer`]: bodies of requests that were answered before they were read.
 //!
-//! A refusal need not wait for the body of its request. But hyper closes the connection, without a
-//! word, if the rest of that body has not arrived when the answer is written, and then the client's
-//! next request on it is lost. So a small rest is read here; otherwise the answer says `close`.
+//! A refusal need not wait for the body of its request. But hyper closes the connection without
+//! notice if the rest of that body has not arrived when the answer is written, and the client's
+//! next request on it is then lost. A small rest is therefore read here; otherwise the answer has
+//! `connection: close`.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,13 +19,13 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::sync::oneshot;
 
-/// Answers, and leaves the connection so that it can be used again, or says that it cannot.
+/// Answers, and reads the rest of the body, or announces that the connection will be closed.
 pub(super) async fn layer(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {
         return next.run(Parts::from_parts(parts, body)).await;
     }
-    // Whoever expects a word before it sends the body has not sent it.
+    // A client that sent `expect` has not sent its body yet.
     let is_sent = !parts.headers.contains_key(EXPECT);
     let (give_back, unread) = oneshot::channel();
     let body = Body::new(Lent { body: Some(body), give_back: Some(give_back) });
@@ -43,7 +44,7 @@ async fn is_drained(rest: Body) -> bool {
     matches!(tokio::time::timeout(WITHIN, all).await, Ok(Ok(_)))
 }
 
-/// A body that comes back if it is dropped before its end.
+/// A body that is sent back if it is dropped before its end.
 struct Lent {
     body: Option<Body>,
     give_back: Option<oneshot::Sender<Body>>,
@@ -79,7 +80,7 @@ impl Drop for Lent {
         if let (Some(body), Some(give_back)) = (self.body.take(), self.give_back.take())
             && !body.is_end_stream()
         {
-            // Nobody takes it back once the answer is under way.
+            // The receiver has gone once the answer is under way.
             drop(give_back.send(body));
         }
     }

@@ -1,4 +1,4 @@
-//! [`Site`]: what is served, from the first check to the last connection.
+//! [`Site`]: everything that is served, from the first check to the last connection.
 
 use std::io::{self, Write as _};
 use std::iter;
@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::signals::Signals;
 use crate::text::span;
 
-/// What is served, checked.
+/// The components, the access control and the options of a server, checked.
 pub(super) struct Site {
     config: Config,
     access: Access,
@@ -109,13 +109,13 @@ impl Site {
 /// Listens as [`TcpListener::bind`] does, with a longer queue.
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Connections of a server before it do not keep it from the address.
+    // Closed connections of an earlier server would otherwise block the address for a while.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(QUEUE)
 }
 
-/// Ends every run; a further signal aborts.
+/// Shuts the engine down; a further signal aborts every run.
 async fn drained(
     engine: &Engine,
     plan: Shutdown,
@@ -128,7 +128,7 @@ async fn drained(
         report = &mut shutdown => return report,
         signal = signals.next() => stderr.say(&format!("{}: aborting", signal.as_str())),
     }
-    // Called again it aborts; the first call still has the whole report.
+    // A second call aborts; the first one still yields the whole report.
     let (report, _) = tokio::join!(shutdown, engine.shutdown(plan));
     report
 }
@@ -142,15 +142,15 @@ fn summary(report: &ShutdownReport) -> String {
     iter::once(runs).chain(left).collect()
 }
 
-/// Says where it listens, on stdout, for whoever started it.
+/// Writes the address to stdout, for the process that started this one.
 fn announce(address: SocketAddr) {
     let mut stdout = io::stdout().lock();
-    // Nobody has to read it.
+    // The server goes on if nobody reads it.
     let _ = writeln!(stdout, "quell listening on http://{address}").and_then(|()| stdout.flush());
 }
 
-/// How many connections may wait to be accepted; the system may allow fewer. While every place is
-/// taken by slow clients, others wait here.
+/// How many connections may wait to be accepted; the system may allow fewer. New clients wait here
+/// while every place is taken.
 const QUEUE: u32 = 4_096;
 
 /// How long connections may take to write what is left, once every run has ended.

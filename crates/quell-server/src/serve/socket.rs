@@ -1,7 +1,8 @@
-//! A socket of which one can tell that its client is gone while nobody reads from it.
+//! [`Socket`]: a socket that notices that its client has gone although nothing reads from it.
 //!
-//! hyper notices the end of a client only by reading, and it reads nothing while it holds bytes
-//! behind the request that it answers: a further request, or the empty line that old clients send.
+//! hyper notices that a client has gone only by reading, and it reads nothing while it holds bytes
+//! that follow the request that it answers: a further request, or the empty line that old clients
+//! send.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// A socket that may be watched by others than its reader. Cheap to clone; one clone reads and
-/// writes.
+/// A socket that can be watched while another clone reads and writes. Cheap to clone; only one
+/// clone may read and write.
 #[derive(Clone, Debug)]
 pub(super) struct Socket(Arc<TcpStream>, Backlog);
 
@@ -25,7 +26,8 @@ pub(super) struct Socket(Arc<TcpStream>, Backlog);
 pub(super) struct Backlog(Arc<Mutex<Option<Instant>>>);
 
 impl Backlog {
-    /// Yields since when the client has taken nothing of what is to be written; none if nothing is.
+    /// Yields since when the client has taken none of the bytes that wait to be written; none if no
+    /// bytes wait.
     pub(super) fn since(&self) -> Option<Instant> {
         *self.0.lock()
     }
@@ -42,19 +44,19 @@ impl Socket {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection keeps its delay");
         }
-        // Refused, it keeps the size of the system, and tells a slow client from a stuck one later.
+        // If this fails, the system's size stays, and a stuck client is told from a slow one later.
         let _ = set_socket_send_buffer_size(&stream, SEND_BYTES);
         Self(Arc::new(stream), Backlog::default())
     }
 
-    /// Yields what says whether bytes wait to be written: as long as an answer is not with the
-    /// system, a write of it waits, whoever made the answer and wherever it is held.
+    /// Yields the clock that says whether bytes wait to be written. As long as the system has not
+    /// taken an answer, a write of it waits.
     pub(super) fn backlog(&self) -> Backlog {
         self.1.clone()
     }
 
-    /// Waits until the client is gone: no more bytes will come than are there, and it had time to
-    /// be answered what it sent right before. An error counts as gone.
+    /// Waits until the client has gone: it has sent its last byte, and there was time to answer
+    /// what it sent just before. An error counts as gone.
     ///
     /// # Cancel safety
     ///
@@ -65,7 +67,7 @@ impl Socket {
                 Ok(ready) => ready.is_read_closed(),
                 Err(_) => true,
             };
-            // Bytes that nobody reads are readable all the time: look again later.
+            // Unread bytes keep the socket readable all the time: look again later.
             tokio::time::sleep(PAUSE).await;
             if is_over {
                 return;
@@ -73,7 +75,8 @@ impl Socket {
         }
     }
 
-    /// Waits until the client has taken nothing for [`TAKES_WITHIN`] of what is to be written.
+    /// Waits until bytes have been waiting to be written, and the client took none, for
+    /// [`TAKES_WITHIN`].
     ///
     /// # Cancel safety
     ///
@@ -89,9 +92,9 @@ impl Socket {
         }
     }
 
-    /// Reads what is there, as tokio's own sockets do: memory that is not filled is not cleared
-    /// first, and where less is there than fits nothing is left, so that the next read does not
-    /// have to ask the system.
+    /// Reads the bytes that have arrived, as tokio's own sockets do: the buffer is not cleared
+    /// first, and a read that does not fill it has drained the socket, so that the next read need
+    /// not ask the system.
     fn read_into(&self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
         let (fits, mut count) = (buf.remaining(), 0);
         // What is answered here clears the readiness that was seen before the read, and no later.
@@ -165,16 +168,16 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A client that takes nothing for so long of what is written to it is given up.
+/// How long a client may take nothing of what is written to it before it is cut off.
 const TAKES_WITHIN: Duration = Duration::from_secs(30);
 
-/// What the system holds for a client that has yet to take it, in bytes; it doubles that for its
-/// own needs. The system says that there is room again when a third is free: of the megabytes that
-/// it would hold by itself a slow client takes less in the time it has.
+/// The send buffer of a socket, in bytes; the system doubles it for its own needs. The system
+/// reports room again when a third is free: a slow client would take less than a third of the
+/// megabytes of the default buffer in the time that it has, and would seem stuck.
 const SEND_BYTES: usize = 256 << 10;
 
-/// How long a client that has sent its last byte may still be answered, and how often a socket is
-/// looked at that has bytes which nobody reads.
+/// How long a client that has sent its last byte may still be answered, and how often a socket with
+/// unread bytes is looked at.
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

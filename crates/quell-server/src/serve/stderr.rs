@@ -1,10 +1,11 @@
-//! Stderr, without waiting for whoever reads it: not even the end of the process does for long.
+//! [`Stderr`]: writes to stderr that never wait for its reader. Only the end of the process does,
+//! and not for long.
 
 use std::io::{self, Write as _};
 
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// What is written to stderr, by a thread of its own. Dropped, it gives that thread a second.
+/// A thread that writes to stderr. Dropped, it gives that thread a second to finish.
 #[derive(Debug)]
 pub(super) struct Stderr {
     writer: NonBlocking,
@@ -18,17 +19,17 @@ impl Stderr {
         Self { writer, _thread: thread }
     }
 
-    /// Yields what the log is written to.
+    /// Yields the writer for the log.
     pub(super) fn writer(&self) -> NonBlocking {
         self.writer.clone()
     }
 
-    /// Says something to people.
+    /// Writes a line for the user.
     pub(super) fn say(&self, text: &str) {
-        // With nobody at stderr there is nobody to tell.
+        // If stderr cannot be written, the line is lost.
         let _ = self.writer.clone().write_all(format!("{text}\n").as_bytes());
     }
 }
 
-/// Lines that wait to be read. Further ones are dropped.
+/// The most lines that wait to be written. More are dropped.
 const LINES_MAX: usize = 16_384;

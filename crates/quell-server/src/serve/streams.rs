@@ -1,8 +1,9 @@
-//! What may hold a connection for long, within a bound below that of connections.
+//! [`layer`]: bounds the requests that may hold a connection for long.
 //!
-//! Streams and waits last as long as their runs, and a start as long as its body is sent. They have
-//! most of the places, and never all: a cancel and a read always find one. A cancel that is to wait
-//! takes one of these places too, or does not wait ([`quell_http::View::cancel`]).
+//! Streams and waits last as long as their runs, and a start as long as its body is being sent.
+//! They may take most connections, and never all, so that a cancel or a read always finds one. A
+//! cancel that waits for the end takes one of these places too, or does not wait
+//! ([`quell_http::View::cancel`]).
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -13,7 +14,8 @@ use quell_http::{Problem, Service};
 
 use super::held::Held;
 
-/// Answers 503 to a request that would hold the last places for long, before it has made anything.
+/// Answers 503 to a request that may hold a connection for long if no such place is left, before it
+/// has any effect.
 pub(super) async fn layer(
     State(service): State<Service>,
     request: Request,
@@ -34,15 +36,14 @@ pub(super) async fn layer(
     next.run(request).await.map(|body| Body::new(Held::new(body, place)))
 }
 
-/// Tells whether a request may hold its connection for long. Whether a cancel may, its
-/// handler decides.
+/// Tells whether a request may hold its connection for long. For a cancel, its handler decides.
 pub(super) fn is_long(method: &Method, path: &str) -> bool {
     let mut parts = path.trim_end_matches('/').rsplit('/');
     let last = parts.next().unwrap_or_default();
     if *method == Method::GET {
         return ["events", "stream", "join", "wait"].contains(&last);
     }
-    // Playbook3D's cancel names the team and the run behind the word.
+    // The cancel of Playbook3D has the team and the run after the word.
     let is_cancel = last == "cancel" || parts.nth(1) == Some("cancel");
     let is_read = ["search", "count", "history"].contains(&last);
     *method == Method::POST && !is_cancel && !is_read
