@@ -8,7 +8,7 @@ use quell::{RunRow, Usage};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{NAME_COLUMNS_MAX, width};
+use super::text::{NAME_COLUMNS_MAX, width};
 use crate::text::{cut, printable, span};
 
 /// The summary of a parallel step, as far as it is shown.

@@ -1,18 +1,15 @@
 //! [`render`]: the report of a run as a tree of text. A pure function of the rows.
 
-mod parallel;
-
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use quell::{CauseKind, Counts, Payload, RunReport, RunRow, RunStatus};
 use serde_json::Value;
 
-use parallel::Step;
-
+use super::parallel::Step;
 use crate::text::{cut, last_line, printable, size, span};
 
-/// Draws a report: a line per run with what it kept below, then what the stop did.
+/// Draws a report: a line per run with its details below, then a summary of the stop.
 pub(crate) fn render(report: &RunReport) -> String {
     draw(&report.rows, report.omitted)
 }
@@ -247,7 +244,7 @@ fn names<'a>(rows: impl Iterator<Item = &'a RunRow>) -> String {
     }
 }
 
-fn width(text: &str) -> usize {
+pub(super) fn width(text: &str) -> usize {
     text.chars().count()
 }
 
@@ -255,7 +252,7 @@ fn width(text: &str) -> usize {
 const SIGKILL: i64 = 9;
 
 /// The widest that the column of names becomes.
-const NAME_COLUMNS_MAX: usize = 48;
+pub(super) const NAME_COLUMNS_MAX: usize = 48;
 
 /// Deeper runs are drawn at this depth.
 const DEPTH_SHOWN_MAX: usize = 32;
