@@ -81,6 +81,27 @@ fn no_file_module_or_crate_is_called_by_a_name_that_says_nothing() {
     assert_none("has no name yet", &found);
 }
 
+/// Why a `lib.rs` or `mod.rs` may hold logic.
+const LOGIC_IN_MOD: [(&str, &str); 1] =
+    [("crates/quell/src/models/mod.rs", "what the models share: it is compiled for them only")];
+
+#[test]
+fn lib_and_mod_files_declare_and_hold_no_logic() {
+    let with_logic = modules::with_logic();
+    let mut found = Vec::new();
+    for (path, what) in &with_logic {
+        if !LOGIC_IN_MOD.iter().any(|(excused, _)| excused == path) {
+            found.push(format!("{path}: {what}"));
+        }
+    }
+    for (excused, _) in LOGIC_IN_MOD {
+        if !with_logic.iter().any(|(path, _)| *path == excused) {
+            found.push(format!("{excused} holds none, and is excused"));
+        }
+    }
+    assert_none("logic in `lib.rs` or `mod.rs`", &found);
+}
+
 #[test]
 fn no_test_is_ignored_or_expected_to_panic_and_no_lint_is_allowed_without_a_reason() {
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Where modules come from.
+//! Where modules come from, and which `lib.rs` and `mod.rs` hold more than declarations.
 
 use super::manifests::Manifest;
 use super::sources::Source;
@@ -39,4 +39,14 @@ fn resolved(from: &str, file: &str) -> String {
         }
     }
     parts.join("/")
+}
+
+/// Every `lib.rs` and `mod.rs` of a crate that has functions with bodies or `impl` blocks, with
+/// their names.
+pub(super) fn with_logic() -> Vec<(&'static str, String)> {
+    let sources = Source::within("crates/").filter(|source| {
+        let is_root = source.path.ends_with("/lib.rs") || source.path.ends_with("/mod.rs");
+        is_root && source.path.contains("/src/") && !source.logic.is_empty()
+    });
+    sources.map(|source| (&*source.path, source.logic.join(", "))).collect()
 }

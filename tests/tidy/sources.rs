@@ -31,6 +31,8 @@ pub(super) struct Source {
     pub(super) included: Vec<String>,
     /// Name and content of every call of a macro.
     pub(super) macros: Vec<(String, String)>,
+    /// Its functions with a body and its `impl` blocks, without what is compiled for tests only.
+    pub(super) logic: Vec<String>,
     /// Every path that it names, imports included, without what is compiled for tests only.
     pub(super) paths: Vec<Vec<String>>,
     /// Where it starts a task or a thread.
@@ -94,6 +96,7 @@ impl Source {
             attributes: visited(Attributes(Vec::new()), &file).0,
             included: visited(Included(Vec::new()), &file).0,
             macros: visited(Macros(Vec::new()), &file).0,
+            logic: visited(Logic(Vec::new()), &file).0,
             paths: visited(Paths(Vec::new()), &file).0,
             spawns: visited(Spawns(Vec::new()), &file).0,
             tests: visited(Tests(Vec::new()), &file).0,
@@ -178,6 +181,28 @@ impl<'ast> Visit<'ast> for Macros {
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         let name = call.path.segments.last().map(|last| last.ident.to_string());
         self.0.push((name.unwrap_or_default(), call.tokens.to_string()));
+    }
+}
+
+struct Logic(Vec<String>);
+
+impl<'ast> Visit<'ast> for Logic {
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.0.push(format!("fn {}", item.sig.ident));
+    }
+
+    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+        self.0.extend(item.default.as_ref().map(|_| format!("fn {}", item.sig.ident)));
+    }
+
+    fn visit_item_impl(&mut self, _: &'ast syn::ItemImpl) {
+        self.0.push("impl".to_owned());
+    }
+
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        if !is_for_tests(&module.attrs) {
+            visit::visit_item_mod(self, module);
+        }
     }
 }
 
