@@ -142,20 +142,6 @@ pub fn held(engine: &Engine) -> Held {
     }
 }
 
-/// Yields how many locks of the engine this thread holds, for foreign code, which must never run
-/// under one. Counted where promises are broken on purpose (`--cfg quell_mutation`); zero in every
-/// other build.
-#[cfg(quell_mutation)]
-pub fn locks_held() -> usize {
-    crate::sync::held()
-}
-
-/// Yields zero: locks are counted where promises are broken on purpose (`--cfg quell_mutation`).
-#[cfg(not(quell_mutation))]
-pub const fn locks_held() -> usize {
-    0
-}
-
 #[derive(Default)]
 struct Checker {
     runs: HashMap<RunId, Seen>,
