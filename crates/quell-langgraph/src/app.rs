@@ -63,7 +63,7 @@ impl App {
         guard.reading_kept(view, run, move |id| app.finals().has(id))
     }
 
-    /// Yields the error that a client is told of a run that has ended.
+    /// Yields the error that answers show of a run that has ended.
     pub(crate) fn error_of(&self, report: &RunReport, tracked: &Tracked) -> Option<Value> {
         match report.status {
             RunStatus::Failed => {

@@ -19,7 +19,7 @@
 //!   something counts as one node of its own name: what it returned is in `values`, `updates`,
 //!   `tasks`, `debug`, `events` and `checkpoints` of its last step. Text that a body says is a
 //!   message: in `messages-tuple` piece by piece, in `messages` whole when its run has ended. What
-//!   it emits in words of its own is `custom`, the lines of a program as well.
+//!   it emits in a form of its own is `custom`, the lines of a program as well.
 //! - A time limit and a grace per run, by `metadata.quell_timeout_ms` and `quell_grace_ms`.
 //!
 //! # What is not
@@ -27,9 +27,9 @@
 //! - A cancel really stops the work, waits as long as it says, and is answered the same when asked
 //!   twice; `POST /runs/cancel` by status stops what it marks. Upstream does none of that.
 //! - A resumable stream whose client comes back after more events than are held begins with
-//!   `event: lagged`, `data: {"from": …, "to": …}`, the numbers of the events that are gone. Its
+//!   `event: lagged`, `data: {"from": …, "to": …}`, the numbers of the events that are dropped. Its
 //!   values are those of the thread all the same, and the last ones are final. A reader too slow
-//!   for the log is told the same, and disconnected. `quell.truncated` of a run, and
+//!   for the log gets the same event, and is disconnected. `quell.truncated` of a run, and
 //!   `response_metadata.truncated` of a message, say that not all was kept of what it said.
 //! - There are no checkpoints yet: a run on null input that would go on from one fails and says
 //!   so, and `interrupt_before`, `interrupt_after` and `command` have no effect. A run that was

@@ -27,7 +27,7 @@ pub struct Options {
     /// Whether the text of every error is shown, also of classes that upstream masks. Defaults to
     /// false.
     pub unmasked_errors: bool,
-    /// Whether a timeout is told: an `error` event, `__error__`. Defaults to true. False is
+    /// Whether a timeout is shown: an `error` event, `__error__`. Defaults to true. False is
     /// upstream's silence.
     pub timeout_error: bool,
     /// How long a cancel without `wait` is held for its runs to become terminal. Defaults to

@@ -66,8 +66,8 @@ pub fn routes(service: Service, options: Options) -> Router {
     in_its_words(routes.with_state(App::new(service, options)))
 }
 
-/// Puts the contract's words and headers around its routes and the layers of a server around them:
-/// what these refuse by a [`Problem`] is `{"detail"}` here, and pages of other origins can read it.
+/// Answers in the contract's form what its routes, and the layers of a server around them, refuse:
+/// a [`Problem`] of theirs is `{"detail"}` here. Pages of other origins can read the answers.
 pub fn in_its_words(router: Router) -> Router {
     router.layer(from_fn(worded)).layer(from_fn(cors::allow))
 }

@@ -221,10 +221,10 @@ mod tests {
                 "Cannot specify both",
             ),
         ];
-        for (body, status, words) in table {
+        for (body, status, text) in table {
             let refusal = read(&body).unwrap_err();
             assert_eq!(refusal.status.as_u16(), status, "{body}");
-            assert!(refusal.detail.starts_with(words), "{body}: {}", refusal.detail);
+            assert!(refusal.detail.starts_with(text), "{body}: {}", refusal.detail);
         }
     }
 

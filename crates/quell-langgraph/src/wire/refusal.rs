@@ -146,7 +146,7 @@ impl From<StartError> for Refusal {
     }
 }
 
-/// So much of a number is told.
+/// The most of a number that a refusal quotes, in bytes.
 const NAME_MAX: usize = 32;
 
 /// What the engine has too many of when its bound on runs is reached.
@@ -191,11 +191,11 @@ mod tests {
                 "Too many live runs: bytes of live runs would exceed the limit of 7",
             ),
         ];
-        for (error, words) in table {
-            assert_eq!(said(error), (429, words.to_owned()));
+        for (error, text) in table {
+            assert_eq!(said(error), (429, text.to_owned()));
         }
-        let (status, words) = said(StartError::ShareUsedUp { what: BYTES, max: 7 });
-        assert_eq!((status, words), (429, format!("Too many live runs: {SHARE}")));
+        let (status, text) = said(StartError::ShareUsedUp { what: BYTES, max: 7 });
+        assert_eq!((status, text), (429, format!("Too many live runs: {SHARE}")));
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(crate) fn seconds(row: &RunRow, now: SystemTime) -> Option<f64> {
     Some(until.duration_since(row.started_at?).unwrap_or_default().as_secs_f64())
 }
 
-/// Names a status in the contract's words. The contract's `paused` has no status here yet.
+/// Names a status as the contract does. The contract's `paused` has no status here yet.
 pub(crate) const fn status_word(status: RunStatus) -> &'static str {
     match status {
         RunStatus::Queued => "queued",
