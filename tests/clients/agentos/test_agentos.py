@@ -85,6 +85,11 @@ async def at_work(probe, kind):
     return Probe(probe).count("start") == kind.tickers
 
 
+async def has(events, wanted):
+    """The client has read such an event."""
+    return any(wanted(event) for event in events)
+
+
 async def assert_stopped(probe, kind):
     """Every body that began was dropped, and nothing counts any more."""
 
@@ -111,12 +116,13 @@ def test_a_run_is_started_streamed_and_cancelled_and_its_work_stops(client, kind
 
         stream = asyncio.create_task(follow())
         await until(lambda: at_work(probe, kind))
+        # The work has begun; what the client has read of it comes when it comes.
+        await until(lambda: has(events, lambda _: True))
         assert events[0].event == f"{kind.prefix}Started"
         assert (events[0].run_id, events[0].session_id) == (run_id, session)
         assert (await read(kind, run_id, session))["status"] == "RUNNING"
         if kind not in (SILENT, FUNCTIONS):
-            await asyncio.sleep(0.2)
-            assert any(event.event == "RunContent" for event in events)
+            await until(lambda: has(events, lambda event: event.event == "RunContent"))
         assert await kind.cancel(client, run_id) is None
         async with asyncio.timeout(2):
             await stream
