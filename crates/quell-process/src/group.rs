@@ -39,6 +39,8 @@ impl Group {
         mark: String,
         hold: Hold,
     ) -> io::Result<(Self, Pipes)> {
+        // What a stop needs is made now: this very program may leave no thread for it.
+        survivors::prepare()?;
         let announced = guardian::announce(&mark);
         let mut child = command.spawn()?;
         let (to_leader, held_by_others) = mpsc::channel();

@@ -58,7 +58,9 @@
 //!
 //! Linux 5.3, macOS or FreeBSD (tested on Linux), and a tokio runtime for bodies with I/O and time
 //! enabled; without them the body panics, and the run fails. Every process costs the embedder one
-//! thread, which waits for it. An embedder that ignores SIGCHLD, or reaps children that it did not
+//! thread, which waits for it, and the first one another, which looks into `/proc` for all of them.
+//! No stop needs a new thread: a program that has used up those of its user is stopped as well. An
+//! embedder that ignores SIGCHLD, or reaps children that it did not
 //! start, takes away the exit status: the run then fails and says so.
 //!
 //! An embedder that is killed cannot end its processes; [`guarded_by`] names a program that does.

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::Signal;
 
-pub(crate) use system::{began, condemn, find, find_blocking, find_each};
+pub(crate) use system::{began, condemn, find, find_blocking, find_each, prepare};
 
 /// What is alive of a group, and of what left it.
 #[derive(Debug, Default)]

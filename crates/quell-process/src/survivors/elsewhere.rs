@@ -1,10 +1,17 @@
 //! A system without marks: only the group itself can be asked.
 
+use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, Signal};
 
 use super::Survivors;
+
+/// Does nothing: a look needs no thread.
+#[expect(clippy::unnecessary_wraps, reason = "where a thread looks, there may be none")]
+pub(crate) const fn prepare() -> io::Result<()> {
+    Ok(())
+}
 
 /// Tells whether the group is gone. Where a dead leader counts as long as it is not reaped, it
 /// cannot be known.

@@ -4,26 +4,29 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process;
-use std::sync::{Arc, LazyLock, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::sync::Mutex;
 
 use super::{MARKS, Survivors};
 
+mod looker;
+
+pub(crate) use looker::prepare;
+
 /// Looks for what is alive of a group and for what carries the mark; none if it cannot be known.
-/// After a second without an answer there may be anything.
+/// After a second without an answer there may be anything. [`prepare`] comes first.
 ///
 /// # Cancel safety
 ///
 /// It can be dropped and called again.
 pub(crate) async fn find(group: Pid, mark: &str) -> Option<Survivors> {
-    match tokio::time::timeout(SNAPSHOT_WAIT, snapshot()).await {
-        Ok(processes) => Some(survivors(&*processes?, Some(group), mark)),
-        Err(_) => Some(Survivors::default()),
+    match tokio::time::timeout(SNAPSHOT_WAIT, looker::snapshot()).await {
+        Ok(Some(snapshot)) => Some(survivors(&*snapshot.processes?, Some(group), mark)),
+        Ok(None) | Err(_) => Some(Survivors::default()),
     }
 }
 
@@ -34,8 +37,7 @@ pub(crate) fn find_blocking(group: Pid, mark: &str) -> Option<Survivors> {
 
 /// As [`find_blocking`], of several programs at once, some of which have no group yet.
 pub(crate) fn find_each(programs: &[(Option<Pid>, &str)]) -> Option<Vec<Survivors>> {
-    let asked_at = Instant::now();
-    let processes = fresh(&mut LAST.blocking_lock(), asked_at)?;
+    let processes = fresh(Instant::now()).processes?;
     let each = programs.iter().map(|(group, mark)| survivors(&processes, *group, mark));
     Some(each.collect())
 }
@@ -66,7 +68,7 @@ impl Drop for Condemned {
 }
 
 fn condemned() -> MutexGuard<'static, Vec<Box<str>>> {
-    static CONDEMNED: std::sync::Mutex<Vec<Box<str>>> = std::sync::Mutex::new(Vec::new());
+    static CONDEMNED: Mutex<Vec<Box<str>>> = Mutex::new(Vec::new());
     CONDEMNED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -75,30 +77,17 @@ pub(super) fn signal_stray(stray: &OwnedFd, signal: Signal) {
     let _ = pidfd_send_signal(stray, signal);
 }
 
-/// Takes a snapshot on a thread that may block. Whoever asks while one is taken shares the next
-/// one: a thousand processes that end together cost two snapshots, not a thousand.
-///
-/// # Cancel safety
-///
-/// It can be dropped and called again.
-async fn snapshot() -> Option<Arc<Processes>> {
-    let asked_at = Instant::now();
-    // The closure keeps the lock even if this future is dropped, so that a look into `/proc`
-    // that hangs takes up one thread, and not one per process that ends.
-    let mut last = Arc::clone(&LAST).lock_owned().await;
-    tokio::task::spawn_blocking(move || fresh(&mut last, asked_at)).await.ok()?
-}
-
-fn fresh(last: &mut Option<Snapshot>, asked_at: Instant) -> Option<Arc<Processes>> {
-    if let Some(last) = last
+/// Takes a snapshot, unless one was begun since; blocks the thread.
+fn fresh(asked_at: Instant) -> Snapshot {
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(last) = &*last
         && last.begun_at >= asked_at
     {
-        return Some(Arc::clone(&last.processes));
+        return last.clone();
     }
     let begun_at = Instant::now();
-    let processes = Arc::new(Processes::read()?);
-    *last = Some(Snapshot { begun_at, processes: Arc::clone(&processes) });
-    Some(processes)
+    let processes = Processes::read().map(Arc::new);
+    last.insert(Snapshot { begun_at, processes }).clone()
 }
 
 fn survivors(processes: &Processes, group: Option<Pid>, mark: &str) -> Survivors {
@@ -118,9 +107,11 @@ fn survivors(processes: &Processes, group: Option<Pid>, mark: &str) -> Survivors
 }
 
 /// What was alive at some instant.
+#[derive(Clone)]
 struct Snapshot {
     begun_at: Instant,
-    processes: Arc<Processes>,
+    /// None if `/proc` is not what it should be.
+    processes: Option<Arc<Processes>>,
 }
 
 /// A process that was alive.
@@ -326,7 +317,7 @@ fn marks(environment: &[u8]) -> Option<Box<str>> {
 }
 
 /// The snapshot that was taken last.
-static LAST: LazyLock<Arc<Mutex<Option<Snapshot>>>> = LazyLock::new(Arc::default);
+static LAST: Mutex<Option<Snapshot>> = Mutex::new(None);
 
 /// The parent of all kernel threads.
 const KTHREADD: i32 = 2;

@@ -9,3 +9,5 @@ mod hydra;
 mod starts;
 mod stops;
 mod support;
+#[cfg(target_os = "linux")]
+mod threads;
