@@ -8,6 +8,7 @@ mod modules;
 mod readme;
 mod references;
 mod sources;
+mod vocabulary;
 
 use std::collections::BTreeSet;
 
@@ -79,6 +80,16 @@ fn no_file_module_or_crate_is_called_by_a_name_that_says_nothing() {
         }
     }
     assert_none("has no name yet", &found);
+}
+
+#[test]
+fn no_type_is_called_by_a_worn_word() {
+    assert_none("has a worn name", &vocabulary::with_worn_names());
+}
+
+#[test]
+fn every_field_of_the_core_has_a_line() {
+    assert_none("has no documentation", &vocabulary::fields_without_a_line());
 }
 
 /// Why a `lib.rs` or `mod.rs` may hold logic.

@@ -242,7 +242,8 @@ impl<'ast> Visit<'ast> for Paths {
     fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
 }
 
-fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
+/// Tells whether an item is compiled for tests only.
+pub(super) fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         syn::Meta::List(list) => list.path.is_ident("cfg") && says(&list.tokens, "test"),
         _ => false,

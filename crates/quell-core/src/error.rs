@@ -27,6 +27,7 @@ pub struct Stopped {
 #[derive(Debug, thiserror::Error)]
 #[error("payload is not the expected JSON")]
 pub struct PayloadError {
+    /// What the JSON library says.
     source: serde_json::Error,
 }
 

@@ -25,7 +25,9 @@ use uuid::Uuid;
 pub struct RunId {
     // Two words rather than sixteen bytes: compared, hashed and moved as such. What holds an id
     // is aligned then, and a copy of it never waits for bytes that were written across its words.
+    /// The first eight bytes.
     high: u64,
+    /// The last eight bytes.
     low: u64,
 }
 

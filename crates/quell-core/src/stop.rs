@@ -55,12 +55,19 @@ impl StopMode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a request does nothing until it is given to `cancel`"]
 pub struct CancelRequest {
+    /// What brought the stop about; a user by default.
     pub(crate) kind: CauseKind,
+    /// The reason, bounded; none if it is empty.
     pub(crate) message: Option<Arc<str>>,
+    /// Who asks, bounded; none if it is empty.
     pub(crate) by: Option<Arc<str>>,
+    /// How urgent it is; cooperative by default.
     pub(crate) mode: StopMode,
+    /// The time until abort; that of the run by default.
     pub(crate) grace: Option<Duration>,
+    /// When an `after_step` request becomes cooperative; as the engine says by default.
     pub(crate) escalate_after: Option<Duration>,
+    /// How long it is remembered for an unknown id; not at all by default.
     pub(crate) remember_for: Option<Duration>,
 }
 

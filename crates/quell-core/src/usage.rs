@@ -72,9 +72,13 @@ impl fmt::Display for Usage {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[must_use = "a budget does nothing until a spec has it"]
 pub struct Budget {
+    /// The most input tokens; no bound by default.
     input_tokens: Option<u64>,
+    /// The most output tokens; no bound by default.
     output_tokens: Option<u64>,
+    /// The most tokens of both; no bound by default.
     tokens: Option<u64>,
+    /// The highest cost, in millionths; no bound by default.
     cost_micros: Option<u64>,
 }
 

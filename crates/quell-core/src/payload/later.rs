@@ -7,7 +7,9 @@ use serde::Serialize;
 
 /// Text that is written when somebody first reads it.
 pub(super) struct Later {
+    /// How long the text may be, in bytes.
     bytes_max: usize,
+    /// The text, written by whoever reads it first.
     text: LazyLock<String, Write>,
 }
 

@@ -61,8 +61,11 @@ pub(crate) fn subtree(root: &Arc<Node>, wanted: impl Fn(&Node) -> bool) -> Vec<A
 /// What is left to be done at other nodes: a stack, so that what follows from one step is through
 /// before the next one.
 pub(crate) struct Spread {
+    /// When the step happened from which all this follows.
     now: Instant,
+    /// What is left to be done, the next thing last.
     stack: Vec<Next>,
+    /// Children that are told under one lock of their parent; kept for its room.
     chunk: Vec<Arc<Node>>,
 }
 
@@ -301,8 +304,11 @@ impl Spread {
 /// cascade has not reached and what cleanup has spawned, so that nobody can leave any more; then
 /// bottom-up, since abort and abandon begin with the leaves.
 struct StageWalk {
+    /// The stage that all are taken to.
     stage: Stage,
+    /// The hard deadline of the stop.
     hard: Instant,
+    /// What those are told that no stop has reached.
     cause: Option<Arc<Cause>>,
     /// Whose children are to be looked at, from this place on.
     above: Vec<(Arc<Node>, usize)>,

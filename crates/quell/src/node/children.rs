@@ -19,9 +19,13 @@ pub(crate) struct Children(Option<Box<ChildList>>);
 struct ChildList {
     /// The first place is here: in a chain nobody has more than one child.
     first: Option<Arc<Node>>,
+    /// The places after the first; free where there is none.
     more: Vec<Option<Arc<Node>>>,
+    /// Places that are free again.
     free: Vec<u32>,
+    /// How many children there ever were: the number of the next one.
     made: u64,
+    /// Ended children that have no row, by status.
     omitted: Counts,
 }
 

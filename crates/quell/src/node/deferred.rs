@@ -21,11 +21,15 @@ pub(crate) struct Deferred {
     pub(crate) task: Option<Waker>,
     /// Those of everybody else: foreign code.
     pub(crate) wakers: Wakers,
+    /// What other nodes are to be told.
     pub(crate) propagations: Propagations,
+    /// Why the run stops, if the step accepted a stop.
     pub(crate) cause: Option<Arc<Cause>>,
+    /// What the lifecycle asks for.
     pub(crate) fx: Effects,
     /// The run is a root, terminal and quiescent.
     pub(crate) retire: bool,
+    /// What few steps leave to be done.
     pub(crate) rare: Option<Box<DeferredRare>>,
     /// Whose last poll waits until the wakers are told.
     pub(crate) above: Option<Arc<Node>>,
@@ -99,13 +103,18 @@ pub(crate) enum Propagation {
 /// What a parent has to know of a child that became terminal.
 #[derive(Debug)]
 pub(crate) struct ChildEnd {
+    /// How it ended.
     pub(crate) status: RunStatus,
+    /// Its place in the list of its parent.
     pub(crate) slot: u32,
+    /// It failed, and nobody holds its handle (D5).
     pub(crate) unseen_failure: bool,
+    /// Something of it still executes.
     pub(crate) non_quiescent: bool,
     /// It is in the list of its parent for as long as the tree is kept.
     pub(crate) stays: bool,
     /// Bytes that its tree was charged for.
     pub(crate) charged: usize,
+    /// Runs below it that have no row, by status.
     pub(crate) omitted: Option<Box<Counts>>,
 }

@@ -98,15 +98,20 @@ fn detached(node: &Node, old: &Log) -> EventKind {
 }
 
 struct Moved {
+    /// The log that the subtree leaves.
     old: Arc<Log>,
+    /// The log that it goes on in.
     log: Arc<Log>,
+    /// The watch of an ancestor, which stays behind.
     inherited: Option<Arc<IdleWatch>>,
 }
 
 /// What the runs below inherit from one that has moved.
 #[derive(Clone, Copy)]
 struct Above {
+    /// The depth of the run above.
     depth: u32,
+    /// The earliest deadline of the run above and its ancestors.
     deadline: Option<Ticks>,
 }
 

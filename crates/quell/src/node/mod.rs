@@ -9,8 +9,10 @@ pub(crate) mod flags;
 pub(crate) mod implied;
 mod node;
 pub(crate) mod report;
+mod state;
 pub(crate) mod step;
 pub(crate) mod wait;
 pub(crate) mod write;
 
-pub(crate) use node::{Link, Node, RareState, Reader, State};
+pub(crate) use node::Node;
+pub(crate) use state::{Link, RareState, Reader, State};

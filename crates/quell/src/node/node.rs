@@ -28,128 +28,46 @@
 //! news for the parent leave as [`Propagation`](crate::node::deferred::Propagation). So there is no
 //! cycle.
 
-use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Weak};
-use std::task::Waker;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell_core::lifecycle::{Lifecycle, Rules};
-use quell_core::{Abandoned, Cause, Payload, RunId, RunKind, RunStatus, Stopped, Usage, Work};
-use slab::Slab;
-use tokio_util::sync::CancellationToken;
+use quell_core::{Payload, RunId, RunKind, RunStatus, Stopped};
 
-use crate::body::hooks::Hook;
-use crate::body::tool::Inside;
 use crate::engine::Shared;
 use crate::engine::admission::Gate;
-use crate::failure::Failure;
 use crate::foreign;
-use crate::log::Log;
 use crate::node::children::Children;
-use crate::node::flags;
+use crate::node::{Reader, State, flags};
 use crate::spec::{Metadata, RunSpec, SpecRest};
 use crate::sync::waiters::Waiters;
-use crate::sync::{AbortHandle, AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
-use crate::time::clock::Ticks;
+use crate::sync::{AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::time::idle::IdleWatch;
-use crate::time::timers::TimerKey;
 use crate::time::times::Times;
 
 /// One run.
 pub(crate) struct Node {
+    /// Its id. Nobody else has it (I36).
     pub(crate) id: RunId,
+    /// What it stands for; nothing depends on it.
     pub(crate) kind: RunKind,
+    /// Its name, as reports and events show it.
     pub(crate) name: Arc<str>,
     /// How many siblings were started before it.
     pub(crate) ordinal: u64,
+    /// Owner and labels, where there are any.
     pub(crate) about: Option<Box<Metadata>>,
+    /// What only the run itself needs of its spec, where there is any.
     own: Option<Box<SpecRest>>,
+    /// The engine that it belongs to.
     pub(crate) shared: Arc<Shared>,
+    /// What readers want to know without the lock; see [`flags`].
     flags: AtomicU32,
     /// News of runs right below that are yet to be told to those who wait for them.
     pub(crate) untold: AtomicU16,
+    /// All the rest; see the invariants above.
     state: Mutex<State>,
-}
-
-/// What a run is made of, under its lock.
-pub(crate) struct State {
-    pub(crate) life: Lifecycle,
-    /// None as long as the events follow from the state.
-    pub(crate) log: Option<Arc<Log>>,
-    pub(crate) parent: Option<Weak<Node>>,
-    pub(crate) parent_id: Option<RunId>,
-    /// The run's place: steps down the tree, the root being at 1, and among its siblings.
-    pub(crate) depth: u32,
-    pub(crate) slot: u32,
-    pub(crate) children: Children,
-    pub(crate) idle: Option<Arc<IdleWatch>>,
-    /// The earliest deadline of the run and its ancestors, as long as no stop was accepted.
-    pub(crate) deadline: Option<Ticks>,
-    pub(crate) cause: Option<Arc<Cause>>,
-    pub(crate) body: Option<Waker>,
-    pub(crate) waiters: Waiters,
-    pub(crate) value: Option<Box<dyn Any + Send>>,
-    /// Who may still ask for the value.
-    pub(crate) reader: Reader,
-    pub(crate) failure: Option<Failure>,
-    pub(crate) output: Option<Payload>,
-    pub(crate) times: Times,
-    pub(crate) aborted: bool,
-    pub(crate) has_emitted: bool,
-    pub(crate) late: u32,
-    pub(crate) armed: Option<TimerKey>,
-    pub(crate) extra: Option<Box<RareState>>,
-}
-
-/// Who may still ask for the outcome of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reader {
-    /// Whoever holds the handle.
-    Held,
-    /// Nobody: it was read, or given up.
-    Gone,
-    /// Nobody, and nobody has: a failure would be silent (D5).
-    GoneUnread,
-}
-
-/// What only some runs have.
-#[derive(Default)]
-pub(crate) struct RareState {
-    pub(crate) hooks: Vec<Hook>,
-    pub(crate) hooks_made: u32,
-    pub(crate) hooks_skipped: u32,
-    pub(crate) runners: Vec<AbortHandle>,
-    /// How often the runners that were there have been aborted.
-    pub(crate) runners_aborted: u32,
-    /// Work besides the body that executes now. In a slab, as the calls below are: a list in which
-    /// each looked for a free place took 19.8 s for 80,000 holds where this takes 0.17 s (debug).
-    pub(crate) works: Slab<(Work, Arc<str>)>,
-    pub(crate) token: Option<CancellationToken>,
-    pub(crate) link: Option<Link>,
-    pub(crate) scheduled: Option<Arc<Cause>>,
-    pub(crate) cleanup_errors: Vec<Arc<str>>,
-    pub(crate) abandoned: Vec<Abandoned>,
-    pub(crate) detached_from: Option<RunId>,
-    /// Tool calls that have begun and not ended.
-    pub(crate) calls: Slab<Arc<str>>,
-    /// The tool call of the parent in which the run was spawned, until it is quiescent.
-    pub(crate) inside: Option<Arc<Inside>>,
-    /// What the run and its descendants used.
-    pub(crate) used: Usage,
-    /// What the children of a run that failed are told.
-    pub(crate) failing: Option<Arc<Cause>>,
-    /// How a run that decides over others came to its outcome.
-    pub(crate) summary: Option<Payload>,
-    /// What the body returned, if that is a payload and it had set no output.
-    pub(crate) returned: Option<Payload>,
-}
-
-/// What ties a run to a token from outside.
-pub(crate) struct Link {
-    /// Ends the link.
-    pub(crate) abort: futures::future::AbortHandle,
-    pub(crate) token: CancellationToken,
 }
 
 impl Node {
@@ -328,32 +246,6 @@ impl Node {
     pub(crate) fn refusal(&self, state: &State) -> Stopped {
         let late = || Arc::new(self.shared.cause_of_late(self.id));
         Stopped { cause: state.cause_to_give_way().unwrap_or_else(late) }
-    }
-}
-
-impl State {
-    pub(crate) fn extra(&mut self) -> &mut RareState {
-        self.extra.get_or_insert_default()
-    }
-
-    /// Nothing of the run executes any more inside the tool call in which it was spawned.
-    pub(crate) fn leave_call(&mut self) {
-        if let Some(extra) = &mut self.extra {
-            extra.inside = None;
-        }
-    }
-
-    /// Yields why the run is to give way: it was stopped, or its body has failed.
-    pub(crate) fn cause_to_give_way(&self) -> Option<Arc<Cause>> {
-        let failing = || self.extra.as_ref().and_then(|extra| extra.failing.clone());
-        self.cause.clone().or_else(failing)
-    }
-
-    /// Notes a sign of life.
-    pub(crate) fn touch(&self, node: &Node, now: Instant) {
-        if let Some(idle) = &self.idle {
-            idle.touch(node.shared.clock.ticks(now));
-        }
     }
 }
 

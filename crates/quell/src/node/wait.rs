@@ -20,8 +20,11 @@ impl State {
 ///
 /// A future by hand rather than an `async fn`: every parked body holds one, and this one is small.
 pub(crate) struct Wait<'a, C> {
+    /// The run that is waited for.
     node: &'a Arc<Node>,
+    /// Where the waker is registered.
     key: Key,
+    /// Yields what is waited for, once it is there.
     condition: C,
 }
 

@@ -155,7 +155,10 @@ impl Node {
 
 /// What a body wants to write, and how large it may be.
 pub(crate) struct Bound {
+    /// What it is called in the event that refuses it.
     pub(crate) what: &'static str,
+    /// How large it is.
     pub(crate) bytes: usize,
+    /// How large it may be.
     pub(crate) bytes_max: usize,
 }

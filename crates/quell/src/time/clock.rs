@@ -18,7 +18,9 @@ use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 /// The lock is a leaf.
 #[derive(Debug)]
 pub(crate) struct Clock {
+    /// What the monotonic clock said when the engine was made: no instant is before it.
     start: Instant,
+    /// What the wall clock said then.
     wall: SystemTime,
     /// The same in nanoseconds since 1970.
     wall_nanos: u64,
@@ -26,6 +28,7 @@ pub(crate) struct Clock {
     compare_at: AtomicU64,
     /// Whether they have ever come apart.
     has_jumped: AtomicBool,
+    /// Where the two came apart since.
     jumps: Mutex<Jumps>,
 }
 
@@ -34,12 +37,14 @@ pub(crate) struct Clock {
 struct Jumps {
     /// The start, or the last one that is no longer in the list.
     first: Jump,
+    /// Those after it, the oldest first; at most [`JUMPS_MAX`].
     later: VecDeque<Jump>,
 }
 
 /// From here on the wall clock goes another way.
 #[derive(Clone, Copy, Debug)]
 struct Jump {
+    /// When it was found.
     from: Ticks,
     /// What the wall clock says there.
     wall: SystemTime,

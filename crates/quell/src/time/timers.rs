@@ -20,13 +20,16 @@ use crate::time::clock::Ticks;
 /// Tells a timer from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimerKey {
+    /// When it is due.
     pub(crate) at: Ticks,
+    /// The how-manieth timer it is: of two that are due at once, the first was armed first.
     number: u64,
 }
 
 /// Values, each due at an instant.
 #[derive(Debug)]
 pub(crate) struct Timers<T> {
+    /// The timers by the tick at which they are due.
     buckets: BTreeMap<u64, Bucket<T>>,
     /// The number of the timer that was armed last.
     number: u64,
@@ -44,6 +47,7 @@ struct Bucket<T> {
 
 #[derive(Debug)]
 struct Place<T> {
+    /// Which timer it is.
     key: TimerKey,
     /// Gone once the timer is disarmed or taken.
     value: Option<T>,

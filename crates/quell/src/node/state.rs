@@ -1,0 +1,159 @@
+//! [`State`] is what a run is made of, under the lock of its node.
+
+use std::any::Any;
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::Instant;
+
+use quell_core::lifecycle::Lifecycle;
+use quell_core::{Abandoned, Cause, Payload, RunId, Usage, Work};
+use slab::Slab;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::hooks::Hook;
+use crate::body::tool::Inside;
+use crate::failure::Failure;
+use crate::log::Log;
+use crate::node::Node;
+use crate::node::children::Children;
+use crate::sync::AbortHandle;
+use crate::sync::waiters::Waiters;
+use crate::time::clock::Ticks;
+use crate::time::idle::IdleWatch;
+use crate::time::timers::TimerKey;
+use crate::time::times::Times;
+
+/// What a run is made of, under its lock.
+pub(crate) struct State {
+    /// What is decided about the run: the one state machine.
+    pub(crate) life: Lifecycle,
+    /// None as long as the events follow from the state.
+    pub(crate) log: Option<Arc<Log>>,
+    /// Its parent; none for a root, or if the parent is gone. Set anew by `detach`.
+    pub(crate) parent: Option<Weak<Node>>,
+    /// The id of its parent, which outlives it.
+    pub(crate) parent_id: Option<RunId>,
+    /// The run's place: steps down the tree, the root being at 1, and among its siblings.
+    pub(crate) depth: u32,
+    /// Its place in the list of its parent.
+    pub(crate) slot: u32,
+    /// Its attached children, ended ones that have a row included.
+    pub(crate) children: Children,
+    /// The watch over signs of life that it belongs to: its own, or that of an ancestor.
+    pub(crate) idle: Option<Arc<IdleWatch>>,
+    /// The earliest deadline of the run and its ancestors, as long as no stop was accepted.
+    pub(crate) deadline: Option<Ticks>,
+    /// Why it stops; set once, when the stop is accepted (I6).
+    pub(crate) cause: Option<Arc<Cause>>,
+    /// The waker of the task that drives the body, while that is parked.
+    pub(crate) body: Option<Waker>,
+    /// Those who wait for a change of its status.
+    pub(crate) waiters: Waiters,
+    /// What the body returned, until the handle takes it.
+    pub(crate) value: Option<Box<dyn Any + Send>>,
+    /// Who may still ask for the value.
+    pub(crate) reader: Reader,
+    /// Why it failed, for as long as somebody may ask.
+    pub(crate) failure: Option<Failure>,
+    /// What the body set as its output last.
+    pub(crate) output: Option<Payload>,
+    /// When things happened to it.
+    pub(crate) times: Times,
+    /// Its body was dropped at the hard deadline.
+    pub(crate) aborted: bool,
+    /// Its log may hold an emitted event: then a report looks for it.
+    pub(crate) has_emitted: bool,
+    /// Writes after the end, which were refused (I27).
+    pub(crate) late: u32,
+    /// Its timer, if it has one.
+    pub(crate) armed: Option<TimerKey>,
+    /// What only some runs have, made when first needed.
+    pub(crate) extra: Option<Box<RareState>>,
+}
+
+/// Who may still ask for the outcome of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Whoever holds the handle.
+    Held,
+    /// Nobody: it was read, or given up.
+    Gone,
+    /// Nobody, and nobody has: a failure would be silent (D5).
+    GoneUnread,
+}
+
+/// What only some runs have.
+#[derive(Default)]
+pub(crate) struct RareState {
+    /// Stop hooks that wait for their turn.
+    pub(crate) hooks: Vec<Hook>,
+    /// How many were registered: the number of the next one.
+    pub(crate) hooks_made: u32,
+    /// How many were not started.
+    pub(crate) hooks_skipped: u32,
+    /// The tasks that run hooks.
+    pub(crate) runners: Vec<AbortHandle>,
+    /// How often the runners that were there have been aborted.
+    pub(crate) runners_aborted: u32,
+    /// Work besides the body that executes now. In a slab, as the calls below are: a list in which
+    /// each looked for a free place took 19.8 s for 80,000 holds where this takes 0.17 s (debug).
+    pub(crate) works: Slab<(Work, Arc<str>)>,
+    /// The token that the body asked for, cancelled with the run.
+    pub(crate) token: Option<CancellationToken>,
+    /// What ties the run to a token from outside.
+    pub(crate) link: Option<Link>,
+    /// Why it is to stop at its next checkpoint.
+    pub(crate) scheduled: Option<Arc<Cause>>,
+    /// Errors and panics after the stop, bounded in number.
+    pub(crate) cleanup_errors: Vec<Arc<str>>,
+    /// What was still executing when the run became terminal.
+    pub(crate) abandoned: Vec<Abandoned>,
+    /// The root of the tree that it left.
+    pub(crate) detached_from: Option<RunId>,
+    /// Tool calls that have begun and not ended.
+    pub(crate) calls: Slab<Arc<str>>,
+    /// The tool call of the parent in which the run was spawned, until it is quiescent.
+    pub(crate) inside: Option<Arc<Inside>>,
+    /// What the run and its descendants used.
+    pub(crate) used: Usage,
+    /// What the children of a run that failed are told.
+    pub(crate) failing: Option<Arc<Cause>>,
+    /// How a run that decides over others came to its outcome.
+    pub(crate) summary: Option<Payload>,
+    /// What the body returned, if that is a payload and it had set no output.
+    pub(crate) returned: Option<Payload>,
+}
+
+/// What ties a run to a token from outside.
+pub(crate) struct Link {
+    /// Ends the link.
+    pub(crate) abort: futures::future::AbortHandle,
+    /// The token from outside.
+    pub(crate) token: CancellationToken,
+}
+
+impl State {
+    pub(crate) fn extra(&mut self) -> &mut RareState {
+        self.extra.get_or_insert_default()
+    }
+
+    /// Nothing of the run executes any more inside the tool call in which it was spawned.
+    pub(crate) fn leave_call(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.inside = None;
+        }
+    }
+
+    /// Yields why the run is to give way: it was stopped, or its body has failed.
+    pub(crate) fn cause_to_give_way(&self) -> Option<Arc<Cause>> {
+        let failing = || self.extra.as_ref().and_then(|extra| extra.failing.clone());
+        self.cause.clone().or_else(failing)
+    }
+
+    /// Notes a sign of life.
+    pub(crate) fn touch(&self, node: &Node, now: Instant) {
+        if let Some(idle) = &self.idle {
+            idle.touch(node.shared.clock.ticks(now));
+        }
+    }
+}
