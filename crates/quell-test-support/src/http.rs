@@ -1,4 +1,5 @@
 //! [`send`] and [`serve`]: requests to a router in this process, and over a socket.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 

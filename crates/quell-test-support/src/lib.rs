@@ -3,7 +3,6 @@
 //! Unpublished: other packages name it in their dev-dependencies only, without a version, so that
 //! what they publish does not mention it. What one package alone needs is in its own `support`.
 #![expect(
-    clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::panic,
     clippy::print_stderr,

@@ -29,7 +29,7 @@ pub(crate) struct TimerKey {
 /// Values, each due at an instant.
 #[derive(Debug)]
 pub(crate) struct Timers<T> {
-    /// The timers by the tick at which they are due.
+    /// The timers by the span of time in which they are due.
     buckets: BTreeMap<u64, Bucket<T>>,
     /// The number of the timer that was armed last.
     number: u64,
