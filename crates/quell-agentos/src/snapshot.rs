@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use quell::{CauseKind, Payload, RunId, RunRef, RunReport, RunRow, limits};
-use quell_http::{Notes, SESSION, State, ToolNote, View, external_id};
+use quell_http::{SESSION, State, ToolNote, Transcript, View, external_id};
 use serde_json::Value;
 
 use crate::wire::exact::Object;
@@ -104,7 +104,7 @@ fn snapshot_of(
     row: &RunRow,
     position: Position,
     run: Option<&RunRef>,
-    notes: Option<Notes>,
+    notes: Option<Transcript>,
 ) -> RunSnapshot {
     let input = run.and_then(RunRef::input).cloned();
     let timeout = run.and_then(|run| run.label(TIMEOUT)?.parse().ok());
@@ -125,7 +125,7 @@ fn snapshot_of(
         model: model.map(|model| (model.model.clone(), model.provider.clone())),
         tools: notes.iter().flat_map(|notes| notes.tools.iter().map(call)).collect(),
         said_at: notes.as_ref().and_then(|notes| notes.first_text_at),
-        text: notes.map(|notes: Notes| notes.text).unwrap_or_default(),
+        text: notes.map(|notes: Transcript| notes.text).unwrap_or_default(),
         input: input.unwrap_or_else(|| Payload::from(Value::Null)),
         queued_at: row.queued_at,
         started_at: row.started_at,

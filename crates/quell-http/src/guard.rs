@@ -36,9 +36,9 @@ pub enum OnDisconnect {
 /// ended it means nothing.
 ///
 /// It holds the name of the run and nothing else of it: the engine has every run that is live. What
-/// a stream reads ([`Guard::reading`]) is the stream's.
+/// a stream reads ([`DisconnectGuard::reading`]) is the stream's.
 #[must_use = "dropped at once, it means that the client is gone"]
-pub struct Guard {
+pub struct DisconnectGuard {
     run: Identity,
     following: Option<(Clients, Engine)>,
     /// What a stream reads, until it is made.
@@ -52,7 +52,12 @@ pub struct Guard {
 pub(crate) struct Clients(Arc<Mutex<HashMap<Identity, usize>>>);
 
 impl Clients {
-    pub(crate) fn guard(&self, engine: &Engine, run: &RunRef, policy: OnDisconnect) -> Guard {
+    pub(crate) fn guard(
+        &self,
+        engine: &Engine,
+        run: &RunRef,
+        policy: OnDisconnect,
+    ) -> DisconnectGuard {
         let run = identity(run);
         let following = match policy {
             OnDisconnect::Continue => None,
@@ -61,7 +66,7 @@ impl Clients {
                 Some((self.clone(), engine.clone()))
             }
         };
-        Guard { run, following, read: None, place: None }
+        DisconnectGuard { run, following, read: None, place: None }
     }
 
     /// Counts a client out; tells whether it was the last one.
@@ -79,8 +84,8 @@ impl Clients {
 
 impl View {
     /// Takes a place among the streams and waits, of which every caller has a share
-    /// ([`ServiceLimits::streams_max`](crate::ServiceLimits)): for [`Guard::holding`], and before
-    /// anything is made of the request.
+    /// ([`ServiceLimits::streams_max`](crate::ServiceLimits)): for [`DisconnectGuard::holding`], and
+    /// before anything is made of the request.
     ///
     /// # Errors
     ///
@@ -90,7 +95,7 @@ impl View {
     }
 }
 
-impl Guard {
+impl DisconnectGuard {
     /// Says that the answer is a stream which reads the run, and holds it with its log. When the
     /// engine has forgotten the run, that counts as under way for the principal; if there is no
     /// room for it, the stream is cut.
@@ -109,8 +114,8 @@ impl Guard {
         self
     }
 
-    /// As [`Guard::reading`], of a run that somebody else may keep and count when the engine has
-    /// forgotten it, as this tells: meanwhile the stream is charged nothing.
+    /// As [`DisconnectGuard::reading`], of a run that somebody else may keep and count when the
+    /// engine has forgotten it, as this tells: meanwhile the stream is charged nothing.
     pub fn reading_kept(
         self,
         view: &View,
@@ -136,7 +141,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for DisconnectGuard {
     fn drop(&mut self) {
         if let Some((clients, engine)) = self.following.take()
             && clients.leave(self.run)
@@ -148,7 +153,7 @@ impl Drop for Guard {
     }
 }
 
-impl fmt::Debug for Guard {
+impl fmt::Debug for DisconnectGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let has_place = self.place.is_some();
         f.debug_struct("Guard")

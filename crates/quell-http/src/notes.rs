@@ -12,7 +12,7 @@ use crate::ledger::Charge;
 /// What a run has said so far.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Notes {
+pub struct Transcript {
     /// The run.
     pub run: RunId,
     /// The run that spawned it; none for a root.
@@ -76,7 +76,7 @@ pub struct ToolNote {
 pub(crate) struct Fold {
     /// The last event that is in.
     pub(crate) seq: u64,
-    runs: Vec<Notes>,
+    runs: Vec<Transcript>,
     places: HashMap<RunId, usize>,
     pub(crate) bytes: usize,
     /// The bytes while the tree is live; none for one of nobody, which is not bounded with others.
@@ -134,11 +134,11 @@ impl Fold {
         }
         self.bytes += ROW_BYTES;
         self.places.insert(run, self.runs.len());
-        self.runs.push(Notes::new(run, parent, kind, Arc::clone(name)));
+        self.runs.push(Transcript::new(run, parent, kind, Arc::clone(name)));
     }
 
     /// Yields the notes of one run.
-    pub(crate) fn of(&self, run: RunId) -> Option<Notes> {
+    pub(crate) fn of(&self, run: RunId) -> Option<Transcript> {
         let notes = self.places.get(&run).map(|place| &self.runs[*place])?;
         Some(self.marked(notes))
     }
@@ -154,18 +154,18 @@ impl Fold {
     }
 
     /// Yields the notes of every run, parents before children.
-    pub(crate) fn all(&self) -> Vec<Notes> {
+    pub(crate) fn all(&self) -> Vec<Transcript> {
         self.runs.iter().map(|notes| self.marked(notes)).collect()
     }
 
-    fn marked(&self, notes: &Notes) -> Notes {
+    fn marked(&self, notes: &Transcript) -> Transcript {
         let mut notes = notes.clone();
         notes.is_cut |= self.is_lossy;
         notes
     }
 }
 
-impl Notes {
+impl Transcript {
     pub(crate) const fn new(
         run: RunId,
         parent: Option<RunId>,

@@ -25,12 +25,12 @@ use crate::start::StartError;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "it does nothing until it is part of a start"]
-pub struct Once {
+pub struct IdempotencyKey {
     key: Arc<str>,
     request: u64,
 }
 
-impl Once {
+impl IdempotencyKey {
     /// Names the key, the path and the payload of a request.
     pub fn new(key: impl Into<Arc<str>>, path: &str, payload: &[u8]) -> Self {
         Self { key: key.into(), request: HASHER.hash_one((path, payload)) }
@@ -107,7 +107,7 @@ impl Keys {
     pub(crate) async fn begin(
         &self,
         caller: Option<&Arc<str>>,
-        once: &Once,
+        once: &IdempotencyKey,
     ) -> Result<Begun, StartError> {
         let bytes = once.key.len();
         if bytes > KEY_BYTES_MAX {
@@ -127,7 +127,11 @@ impl Keys {
     }
 
     /// Yields the run that a key has started, if the request is the same.
-    pub(crate) fn through(&self, caller: Option<&Arc<str>>, once: &Once) -> Option<RunId> {
+    pub(crate) fn through(
+        &self,
+        caller: Option<&Arc<str>>,
+        once: &IdempotencyKey,
+    ) -> Option<RunId> {
         let known = self.state.lock();
         let entry = known.get(caller, &once.key).filter(|entry| entry.request == once.request)?;
         match entry.run {
@@ -205,7 +209,7 @@ mod tests {
         let keys = Keys::new(25);
         let run = (RunId::from_text("r"), std::time::SystemTime::UNIX_EPOCH);
         let (ada, ben): (Arc<str>, Arc<str>) = ("ada".into(), "ben".into());
-        let present = |key: usize| Once::new(key.to_string(), "/", b"");
+        let present = |key: usize| IdempotencyKey::new(key.to_string(), "/", b"");
         let start = async |caller: &Arc<str>, key: usize| match keys
             .begin(Some(caller), &present(key))
             .await
@@ -230,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn a_claim_that_is_given_up_leaves_the_key_to_the_next() {
         let keys = Arc::new(Keys::new(25));
-        let once = Once::new("k", "/", b"");
+        let once = IdempotencyKey::new("k", "/", b"");
         let first = keys.begin(None, &once).await.unwrap();
         let waiting = tokio::spawn({
             let (keys, once) = (Arc::clone(&keys), once.clone());

@@ -19,7 +19,7 @@ use crate::events::next_event;
 use crate::ids::{Identity, identity};
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
-use crate::notes::{Fold, Notes};
+use crate::notes::{Fold, Transcript};
 use crate::shares::Shares;
 
 /// The notes of the trees that were started here.
@@ -71,17 +71,17 @@ impl Records {
     }
 
     /// Yields what a run has said so far.
-    pub(crate) fn notes(&self, run: &RunRef) -> Notes {
+    pub(crate) fn notes(&self, run: &RunRef) -> Transcript {
         self.read(run, |fold| fold.of(run.id())).unwrap_or_else(|| {
             let parent = run.parent().map(|parent| parent.id());
-            let mut notes = Notes::new(run.id(), parent, run.kind(), run.name().into());
+            let mut notes = Transcript::new(run.id(), parent, run.kind(), run.name().into());
             notes.is_cut = true;
             notes
         })
     }
 
     /// Yields what every run of a tree has said so far, parents before children.
-    pub(crate) fn tree(&self, run: &RunRef) -> Vec<Notes> {
+    pub(crate) fn tree(&self, run: &RunRef) -> Vec<Transcript> {
         self.read(run, Fold::all)
     }
 

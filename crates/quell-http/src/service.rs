@@ -9,7 +9,7 @@ use quell_flow::{Catalog, Contract};
 
 use crate::access::{Access, Principal};
 use crate::events::RunEvents;
-use crate::guard::{Clients, Guard, OnDisconnect};
+use crate::guard::{Clients, DisconnectGuard, OnDisconnect};
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
 use crate::once::Keys;
@@ -136,8 +136,8 @@ impl Service {
     }
 
     /// Makes the guard of an answer that follows a run. It holds the place of the client, which is
-    /// taken before ([`View::stream_place`], [`Guard::holding`]).
-    pub fn guard(&self, run: &RunRef, policy: OnDisconnect) -> Guard {
+    /// taken before ([`View::stream_place`], [`DisconnectGuard::holding`]).
+    pub fn guard(&self, run: &RunRef, policy: OnDisconnect) -> DisconnectGuard {
         self.shared.clients.guard(&self.engine, run, policy)
     }
 

@@ -7,7 +7,7 @@ use quell::{OnBusy, Payload, RunId, RunRef, RunSpec, SubmitError};
 use quell_flow::{COMPONENT, Component};
 
 use crate::ids::{BadId, EXTERNAL_ID, SESSION, TEAM, identity, parse_id};
-use crate::once::{Begun, Once};
+use crate::once::{Begun, IdempotencyKey};
 use crate::reserve::scope_of;
 use crate::view::View;
 
@@ -37,7 +37,7 @@ pub struct Start {
     pub(crate) lane: Option<(String, OnBusy)>,
     pub(crate) not_before: Option<Instant>,
     pub(crate) scopes: Vec<String>,
-    pub(crate) once: Option<Once>,
+    pub(crate) once: Option<IdempotencyKey>,
 }
 
 /// A run that was started, or that the same request started before.
@@ -118,7 +118,7 @@ impl Start {
     }
 
     /// Starts it only once per idempotency key.
-    pub fn once(mut self, once: Once) -> Self {
+    pub fn once(mut self, once: IdempotencyKey) -> Self {
         self.once = Some(once);
         self
     }
@@ -170,7 +170,7 @@ impl View {
 
     /// Finds the id of the run that the same request has started before, whether the run is still
     /// kept or not. While such a request is at it there is none.
-    pub fn started_by(&self, once: &Once) -> Option<RunId> {
+    pub fn started_by(&self, once: &IdempotencyKey) -> Option<RunId> {
         self.service().shared().keys.through(self.principal().owner(), once)
     }
 

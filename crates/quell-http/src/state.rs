@@ -25,7 +25,7 @@ pub struct State {
     #[schema(value_type = String, example = "cancelled")]
     pub status: &'static str,
     /// Why it was stopped, if it was.
-    pub cause: Option<Why>,
+    pub cause: Option<RunCause>,
     /// Whether nothing of it executes: it waits for its start, or it is over in every respect.
     pub quiescent: bool,
     /// The names of what did not stop in time.
@@ -41,7 +41,7 @@ pub struct State {
 /// Why a run was stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[non_exhaustive]
-pub struct Why {
+pub struct RunCause {
     /// What kind of thing it was, in kebab case.
     #[schema(value_type = String, example = "user-request")]
     pub kind: &'static str,
@@ -68,7 +68,7 @@ impl State {
     pub fn of_row(row: &RunRow, show: impl Fn(RunId) -> String) -> Self {
         Self {
             status: status_name(row.status),
-            cause: row.cause.as_deref().map(|cause| Why::of(cause, show)),
+            cause: row.cause.as_deref().map(|cause| RunCause::of(cause, show)),
             quiescent: row.quiescent || row.status == RunStatus::Queued,
             abandoned: row.abandoned.iter().map(|work| Arc::clone(&work.name)).collect(),
             truncated: false,
@@ -76,7 +76,7 @@ impl State {
     }
 }
 
-impl Why {
+impl RunCause {
     fn of(cause: &Cause, show: impl Fn(RunId) -> String) -> Self {
         Self {
             kind: cause.kind.as_str(),

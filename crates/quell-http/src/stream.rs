@@ -23,7 +23,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::frame::Frame;
-use crate::guard::Guard;
+use crate::guard::DisconnectGuard;
 use crate::readers::{Piece, Reading, State};
 
 /// What is written when nothing else is, so that both sides see that the other is there.
@@ -68,16 +68,16 @@ impl Heartbeat {
 /// Makes a body of pieces. The guard is dropped with the stream, at its end too: a stream that ends
 /// while its run is live, because its reader is too slow, leaves a run without this client.
 ///
-/// What reads a run ([`Guard::reading`]) is cut, and so the connection, if the engine has forgotten
-/// the run and there is no room for what is held of it, or for a piece of more than 512 KiB.
-pub fn stream_body<S>(pieces: S, heartbeat: Heartbeat, guard: Option<Guard>) -> Body
+/// What reads a run ([`DisconnectGuard::reading`]) is cut, and so the connection, if the engine has
+/// forgotten the run and there is no room for what is held of it, or for a piece of more than 512 KiB.
+pub fn stream_body<S>(pieces: S, heartbeat: Heartbeat, guard: Option<DisconnectGuard>) -> Body
 where
     S: Stream<Item = Bytes> + Send + 'static,
 {
     body_of(pieces.map(|bytes| (bytes, None)), heartbeat, guard)
 }
 
-fn body_of<S>(pieces: S, heartbeat: Heartbeat, mut guard: Option<Guard>) -> Body
+fn body_of<S>(pieces: S, heartbeat: Heartbeat, mut guard: Option<DisconnectGuard>) -> Body
 where
     S: Stream<Item = Piece> + Send + 'static,
 {
@@ -87,7 +87,7 @@ where
         text: heartbeat.text,
         is_steady: heartbeat.is_steady,
     });
-    let reading = Reading::new(pieces, guard.as_mut().and_then(Guard::take_read));
+    let reading = Reading::new(pieces, guard.as_mut().and_then(DisconnectGuard::take_read));
     Body::new(StreamBody { reading, beat, guard, is_others_turn: false })
 }
 
@@ -96,7 +96,7 @@ where
 pub fn sse_response<S>(
     frames: S,
     heartbeat: Heartbeat,
-    guard: Option<Guard>,
+    guard: Option<DisconnectGuard>,
     headers: HeaderMap,
 ) -> Response
 where
@@ -114,7 +114,7 @@ struct StreamBody<S> {
     /// When it has ended, what it holds is given up before the guard.
     reading: Arc<Reading<S>>,
     beat: Option<Beat>,
-    guard: Option<Guard>,
+    guard: Option<DisconnectGuard>,
     /// The last chunk was full: there is more, but others come first.
     is_others_turn: bool,
 }

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::access::{Principal, Teams};
 use crate::ids::{SESSION, TEAM, parse_id};
-use crate::notes::Notes;
+use crate::notes::Transcript;
 use crate::places::LongPlace;
 use crate::service::Service;
 use crate::start::TIME_MAX;
@@ -279,7 +279,7 @@ impl View {
     }
 
     /// Yields what a run has said so far: its text, tool calls and last values.
-    pub fn notes(&self, run: &RunRef) -> Notes {
+    pub fn notes(&self, run: &RunRef) -> Transcript {
         self.service.shared().records.notes(run)
     }
 
@@ -289,7 +289,7 @@ impl View {
     }
 
     /// Yields what every run of a tree has said so far, parents before children.
-    pub fn tree_notes(&self, run: &RunRef) -> Vec<Notes> {
+    pub fn tree_notes(&self, run: &RunRef) -> Vec<Transcript> {
         self.service.shared().records.tree(run)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{Engine, RunRef, RunReport, RunStatus};
-use quell_http::{Guard, Service, View};
+use quell_http::{DisconnectGuard, Service, View};
 use serde_json::Value;
 
 use crate::finals::Finals;
@@ -58,7 +58,12 @@ impl App {
     }
 
     /// Says that an answer is a stream of a run, which is counted here for as long as it is kept.
-    pub(crate) fn reading(&self, guard: Guard, view: &View, run: &RunRef) -> Guard {
+    pub(crate) fn reading(
+        &self,
+        guard: DisconnectGuard,
+        view: &View,
+        run: &RunRef,
+    ) -> DisconnectGuard {
         let app = self.clone();
         guard.reading_kept(view, run, move |id| app.finals().has(id))
     }

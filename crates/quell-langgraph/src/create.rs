@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use axum::http::HeaderMap;
 use quell::{CauseKind, Failure, OnBusy, Payload, RunContext, RunId, RunKind, limits};
 use quell_flow::{Component, Contract};
-use quell_http::{Charge, Once, SESSION, Start, StartError, View, Wait};
+use quell_http::{Charge, IdempotencyKey, SESSION, Start, StartError, View, Wait};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -313,10 +313,10 @@ impl Drop for Adding<'_> {
     }
 }
 
-fn once(request: &CreateRequest<'_>) -> Result<Option<Once>, Refusal> {
+fn once(request: &CreateRequest<'_>) -> Result<Option<IdempotencyKey>, Refusal> {
     let Some(key) = request.headers.get("idempotency-key") else { return Ok(None) };
     let key = key.to_str().map_err(|_| Refusal::invalid("Idempotency-Key: must be text"))?;
-    Ok(Some(Once::new(key, request.path, request.body)))
+    Ok(Some(IdempotencyKey::new(key, request.path, request.body)))
 }
 
 #[cfg(test)]

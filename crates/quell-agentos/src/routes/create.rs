@@ -8,7 +8,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use quell::RunRef;
 use quell_flow::Component;
-use quell_http::{Guard, Heartbeat, OnDisconnect, Once, Start, View, external_id, sse_response};
+use quell_http::{
+    DisconnectGuard, Heartbeat, IdempotencyKey, OnDisconnect, Start, View, external_id,
+    sse_response,
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -68,7 +71,7 @@ fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start 
     let key = headers.get("idempotency-key").filter(|key| !key.is_empty());
     if let Some(key) = key.map(|key| String::from_utf8_lossy(key.as_bytes())) {
         let path = format!("/{}/{}/runs", names_of(component.kind()).plural, component.id());
-        start = start.once(Once::new(&*key, &path, form.canonical.as_bytes()));
+        start = start.once(IdempotencyKey::new(&*key, &path, form.canonical.as_bytes()));
     }
     start
 }
@@ -83,7 +86,7 @@ fn streamed(
     app: &App,
     view: &View,
     run: &RunRef,
-    guard: Guard,
+    guard: DisconnectGuard,
     is_background: bool,
 ) -> Result<Response, Refusal> {
     let style = Style {

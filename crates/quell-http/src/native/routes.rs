@@ -24,7 +24,7 @@ use crate::native::upload::json_body;
 use crate::native::wire::{
     self, CancelAnswer, CancelRun, Health, Millis, RunList, RunObject, RunSummary, StartRun,
 };
-use crate::once::Once;
+use crate::once::IdempotencyKey;
 use crate::problem::Problem;
 use crate::render::{newest, row_bytes};
 use crate::service::Service;
@@ -84,7 +84,7 @@ pub(crate) async fn start_run(
     let mut start = options(Start::new(component, input), asked)?;
     if let Some(key) = headers.get("idempotency-key") {
         let key = key.to_str().map_err(|_| unreadable("Idempotency-Key"))?;
-        start = start.once(Once::new(key, "/v1/runs", upload.bytes()));
+        start = start.once(IdempotencyKey::new(key, "/v1/runs", upload.bytes()));
     }
     let started = view.start(start).await?;
     drop(upload);

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, future, stream};
 use quell_http::{
-    Charge, Guard, Heartbeat, OnDisconnect, Overdrawn, ROOM_WITHIN, View, aside, sse_response,
-    stream_body,
+    Charge, DisconnectGuard, Heartbeat, OnDisconnect, Overdrawn, ROOM_WITHIN, View, aside,
+    sse_response, stream_body,
 };
 use uuid::Uuid;
 
@@ -161,7 +161,7 @@ pub(super) async fn waited(
     view: &View,
     found: Found,
     joins: bool,
-    guard: Guard,
+    guard: DisconnectGuard,
 ) -> Result<Response, Refusal> {
     let (app, view) = (app.clone(), view.clone());
     let is_over = joins && found.run.status().is_terminal();
@@ -178,7 +178,7 @@ pub(super) async fn waited(
 /// Answers with a body that is kept alive until its text is made, or says that there is no room.
 fn kept_alive(
     text: BoxFuture<'static, Result<Bytes, Overdrawn>>,
-    guard: Option<Guard>,
+    guard: Option<DisconnectGuard>,
 ) -> Response {
     let no_room = |error: Overdrawn| failure::overdrawn_text(&error).into();
     let text = text.map(move |text| text.unwrap_or_else(no_room));

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use futures::stream;
-use quell_http::{Frame, Guard, Heartbeat, OnDisconnect, View, sse_response};
+use quell_http::{DisconnectGuard, Frame, Heartbeat, OnDisconnect, View, sse_response};
 use serde_json::json;
 
 use crate::app::App;
@@ -72,7 +72,12 @@ fn from(found: &Found, headers: &HeaderMap) -> From {
 
 /// Makes the guard of an answer. A caller who may not stop the run may not ask for its stop on
 /// disconnect either. A request for the head alone follows nothing, so its end stops nothing.
-fn guard(view: &View, found: &Found, method: &Method, query: &Pairs) -> Result<Guard, Refusal> {
+fn guard(
+    view: &View,
+    found: &Found,
+    method: &Method,
+    query: &Pairs,
+) -> Result<DisconnectGuard, Refusal> {
     let (service, place) = (view.service(), view.stream_place()?);
     if !query.flag("cancel_on_disconnect") {
         return Ok(service.guard(&found.run, OnDisconnect::Continue).holding(place));

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
-use quell_http::{Once, Start, aside};
+use quell_http::{IdempotencyKey, Start, aside};
 use serde_json::{Value, json};
 
 use crate::app::{App, PLATFORM, id_of};
@@ -60,7 +60,7 @@ pub(super) async fn run_workflow(
     }
     if let Some(key) = headers.get("idempotency-key") {
         let key = key.to_str().map_err(|_| Refusal::Malformed)?;
-        start = start.once(Once::new(key, uri.path(), body));
+        start = start.once(IdempotencyKey::new(key, uri.path(), body));
     }
     // A stop that is remembered while the run is being made would find it too late.
     let lock = match &named {

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::frame::Frame;
 use crate::ids::{SESSION, external_id};
-use crate::state::{State, Why, disposition_name, status_name, written};
+use crate::state::{RunCause, State, disposition_name, status_name, written};
 use crate::view::Cancelled;
 
 /// A run as it stands, as lists show it.
@@ -107,7 +107,7 @@ pub(crate) struct CancelAnswer {
     #[schema(value_type = Option<String>)]
     status: Option<&'static str>,
     /// Why it stops or stopped.
-    cause: Option<Why>,
+    cause: Option<RunCause>,
     /// Whether nothing of it executes; null if nothing was waited for.
     quiescent: Option<bool>,
     /// Whether what was waited for came to pass within the longest wait.
