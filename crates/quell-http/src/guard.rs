@@ -84,8 +84,8 @@ impl Clients {
 
 impl View {
     /// Takes a place among the streams and waits, of which every caller has a share
-    /// ([`ServiceLimits::streams_max`](crate::ServiceLimits)): for [`DisconnectGuard::holding`], and
-    /// before anything is made of the request.
+    /// ([`ServiceLimits::streams_max`](crate::ServiceLimits)): for
+    /// [`DisconnectGuard::holding`], and before anything is made of the request.
     ///
     /// # Errors
     ///

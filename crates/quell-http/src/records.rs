@@ -19,8 +19,8 @@ use crate::events::next_event;
 use crate::ids::{Identity, identity};
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
-use crate::notes::{Fold, Transcript};
 use crate::shares::Shares;
+use crate::transcript::{Fold, Transcript};
 
 /// The notes of the trees that were started here.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use quell::{OnBusy, Payload, RunId, RunRef, RunSpec, SubmitError};
 use quell_flow::{COMPONENT, Component};
 
+use crate::idempotency::{Begun, IdempotencyKey};
 use crate::ids::{BadId, EXTERNAL_ID, SESSION, TEAM, identity, parse_id};
-use crate::once::{Begun, IdempotencyKey};
 use crate::reserve::scope_of;
 use crate::view::View;
 

@@ -69,7 +69,8 @@ impl Heartbeat {
 /// while its run is live, because its reader is too slow, leaves a run without this client.
 ///
 /// What reads a run ([`DisconnectGuard::reading`]) is cut, and so the connection, if the engine has
-/// forgotten the run and there is no room for what is held of it, or for a piece of more than 512 KiB.
+/// forgotten the run and there is no room for what is held of it, or for a piece of more than 512
+/// KiB.
 pub fn stream_body<S>(pieces: S, heartbeat: Heartbeat, guard: Option<DisconnectGuard>) -> Body
 where
     S: Stream<Item = Bytes> + Send + 'static,

@@ -15,11 +15,11 @@ use tokio::runtime::Handle;
 
 use crate::access::{Principal, Teams};
 use crate::ids::{SESSION, TEAM, parse_id};
-use crate::notes::Transcript;
 use crate::places::LongPlace;
 use crate::service::Service;
 use crate::start::TIME_MAX;
 use crate::state::{State, write_headers};
+use crate::transcript::Transcript;
 use crate::wait::Wait;
 
 /// A service as one principal sees it through one contract. Cheap to clone.

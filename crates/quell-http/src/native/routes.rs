@@ -15,6 +15,7 @@ use quell_flow::Contract;
 
 use crate::body::aside;
 use crate::guard::OnDisconnect;
+use crate::idempotency::IdempotencyKey;
 use crate::ids::{is_reserved, parse_id};
 use crate::json::{JSON_LEVELS_MAX, check_json};
 use crate::native::problems::{forbidden, unknown_run, unreadable};
@@ -24,7 +25,6 @@ use crate::native::upload::json_body;
 use crate::native::wire::{
     self, CancelAnswer, CancelRun, Health, Millis, RunList, RunObject, RunSummary, StartRun,
 };
-use crate::once::IdempotencyKey;
 use crate::problem::Problem;
 use crate::render::{newest, row_bytes};
 use crate::service::Service;

@@ -18,9 +18,9 @@ use crate::start::StartError;
 /// # Examples
 ///
 /// ```
-/// use quell_http::Once;
+/// use quell_http::IdempotencyKey;
 ///
-/// let once = Once::new("key-1", "/v1/runs", br#"{"input":1}"#);
+/// let once = IdempotencyKey::new("key-1", "/v1/runs", br#"{"input":1}"#);
 /// # let _ = once;
 /// ```
 #[derive(Clone, Debug)]
