@@ -127,7 +127,7 @@ impl Group {
             }
             wait = (wait * 2).min(WAIT_MAX);
         }
-        // A process whose first thread ended looks dead while its other threads run.
+        // Where it cannot be known what is alive, something may be.
         signal(self.id, Signal::KILL);
     }
 

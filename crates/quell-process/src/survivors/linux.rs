@@ -2,19 +2,20 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::Pid;
 
-use super::{MARKS, Survivors};
+use super::Survivors;
+use entry::{Entry, Stat, is_shortage};
 
+mod entry;
 mod looker;
 
+pub(super) use entry::signal_stray;
 pub(crate) use looker::prepare;
 
 /// Looks for what is alive of a group and for what carries the mark; none if it cannot be known.
@@ -72,11 +73,6 @@ fn condemned() -> MutexGuard<'static, Vec<Box<str>>> {
     CONDEMNED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Signals a process by its handle.
-pub(super) fn signal_stray(stray: &OwnedFd, signal: Signal) {
-    let _ = pidfd_send_signal(stray, signal);
-}
-
 /// Takes a snapshot, unless one was begun since; blocks the thread.
 fn fresh(asked_at: Instant) -> Snapshot {
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,59 +110,9 @@ struct Snapshot {
     processes: Option<Arc<Processes>>,
 }
 
-/// A process that was alive.
-struct Process {
-    id: i32,
-    group: i32,
-    /// When it began, in ticks. Together with the id it is unique.
-    began: u64,
-    marks: Option<Box<str>>,
-    /// Whether it may be about to have an environment: it has none and is no kernel thread.
-    is_bare: bool,
-}
-
-impl Process {
-    /// Reads a process; none if it is dead, or gone. Fails if the system has no room for it.
-    fn read(id: i32) -> io::Result<Option<Self>> {
-        let Some(stat) = Stat::read(id)?.filter(|stat| !stat.is_dead()) else { return Ok(None) };
-        let Stat { parent, group, began, .. } = stat;
-        let is_kernel_thread = id == KTHREADD || parent == KTHREADD;
-        // It cannot be read if the process belongs to another user.
-        let environment = read_if_there(format!("/proc/{id}/environ"))?;
-        let is_bare = !is_kernel_thread && environment.as_ref().is_some_and(Vec::is_empty);
-        let marks = marks(&environment.unwrap_or_default());
-        Ok(Some(Self { id, group, began, marks, is_bare }))
-    }
-
-    fn has(&self, mark: &str) -> bool {
-        self.marks.iter().flat_map(|marks| marks.split(',')).any(|own| own == mark)
-    }
-
-    /// Suspends it if it is to be killed.
-    fn freeze_if_condemned(&self) {
-        let is_condemned = self.marks.is_some() && condemned().iter().any(|mark| self.has(mark));
-        if is_condemned && let Ok(Some(handle)) = self.open() {
-            signal_stray(&handle, Signal::STOP);
-        }
-    }
-
-    /// Opens a handle to it; none if it is gone, or is a thread.
-    fn open(&self) -> io::Result<Option<OwnedFd>> {
-        let Some(id) = Pid::from_raw(self.id) else { return Ok(None) };
-        let handle = match pidfd_open(id, PidfdFlags::empty()) {
-            Ok(handle) => handle,
-            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        // If it is still there after its id was looked up, the handle is its own.
-        let is_own = Stat::read(self.id)?.is_some_and(|stat| stat.began == self.began);
-        Ok(is_own.then_some(handle))
-    }
-}
-
 /// What was alive, threads among it.
 struct Processes {
-    alive: Vec<Process>,
+    alive: Vec<Entry>,
     /// Whether nothing else was alive at the end of the look.
     is_all: bool,
 }
@@ -208,7 +154,7 @@ impl Processes {
             }
             if newest == last {
                 if looks == LOOKS_MAX || !self.has_doubtful() {
-                    self.is_all = true;
+                    self.is_all = !self.alive.iter().any(|it| it.is_elusive);
                     return Ok(());
                 }
                 looks += 1;
@@ -221,7 +167,7 @@ impl Processes {
     }
 
     fn meet(&mut self, id: i32) -> io::Result<()> {
-        if let Some(process) = Process::read(id)?
+        if let Some(process) = Entry::read(id)?
             && !self.alive.iter().rev().any(|it| it.id == id && it.began == process.began)
         {
             process.freeze_if_condemned();
@@ -230,11 +176,13 @@ impl Processes {
         Ok(())
     }
 
-    /// Yields what had no environment and is young: a process that is being replaced by another
-    /// program (`exec`) has none for a moment.
-    fn doubtful(&mut self) -> impl Iterator<Item = &mut Process> {
+    /// Yields what had no environment and is young (a process that is being replaced by another
+    /// program, `exec`, has none for a moment), and what has no thread for long enough.
+    fn doubtful(&mut self) -> impl Iterator<Item = &mut Entry> {
         let newest = self.alive.iter().map(|process| process.began).max().unwrap_or_default();
-        self.alive.iter_mut().filter(move |it| it.is_bare && it.began + YOUNG_TICKS >= newest)
+        self.alive
+            .iter_mut()
+            .filter(move |it| it.is_elusive || it.is_bare && it.began + YOUNG_TICKS >= newest)
     }
 
     fn has_doubtful(&mut self) -> bool {
@@ -244,12 +192,12 @@ impl Processes {
     /// Reads again what is doubtful.
     fn look_again(&mut self) -> io::Result<()> {
         for process in self.doubtful() {
-            match Process::read(process.id)? {
+            match Entry::read(process.id)? {
                 Some(again) if again.began == process.began => {
                     again.freeze_if_condemned();
                     *process = again;
                 }
-                _ => process.is_bare = false,
+                _ => (process.is_bare, process.is_elusive) = (false, false),
             }
         }
         Ok(())
@@ -263,64 +211,8 @@ fn newest() -> io::Result<i32> {
     newest.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Reads a file about a process; none if that is gone, or is nobody's business. Fails if the system
-/// has no room for it.
-fn read_if_there(path: String) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Err(error) if is_shortage(&error) => Err(error),
-        read => Ok(read.ok()),
-    }
-}
-
-/// Tells whether something may well be there although it could not be read.
-fn is_shortage(error: &io::Error) -> bool {
-    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
-    error.raw_os_error().is_some_and(|code| short.contains(&code))
-}
-
-/// What the system says about a process.
-struct Stat {
-    state: u8,
-    parent: i32,
-    group: i32,
-    began: u64,
-}
-
-impl Stat {
-    /// Reads it; none if there is none. Fails if the system has no room for it.
-    fn read(id: i32) -> io::Result<Option<Self>> {
-        let stat = read_if_there(format!("/proc/{id}/stat"))?;
-        Ok(stat.and_then(|stat| Self::parse(&stat)))
-    }
-
-    /// See `proc_pid_stat(5)`. The second field, a name in parentheses, may contain anything.
-    fn parse(stat: &[u8]) -> Option<Self> {
-        let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-        let mut fields = str::from_utf8(&stat[name_end + 1..]).ok()?.split_ascii_whitespace();
-        Some(Self {
-            state: *fields.next()?.as_bytes().first()?,
-            parent: fields.next()?.parse().ok()?,
-            group: fields.next()?.parse().ok()?,
-            began: fields.nth(16)?.parse().ok()?,
-        })
-    }
-
-    const fn is_dead(&self) -> bool {
-        matches!(self.state, b'Z' | b'X' | b'x')
-    }
-}
-
-fn marks(environment: &[u8]) -> Option<Box<str>> {
-    let mut variables = environment.split(|byte| *byte == 0);
-    let marks = variables.find_map(|it| it.strip_prefix(MARKS.as_bytes())?.strip_prefix(b"="))?;
-    Some(String::from_utf8_lossy(marks).into())
-}
-
 /// The snapshot that was taken last.
 static LAST: Mutex<Option<Snapshot>> = Mutex::new(None);
-
-/// The parent of all kernel threads.
-const KTHREADD: i32 = 2;
 
 /// A process is young for a second; ticks are hundredths of one.
 const YOUNG_TICKS: u64 = 100;
@@ -341,25 +233,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_may_contain_anything() {
-        let fields: Vec<_> = (5..=21).map(|nth| nth.to_string()).collect();
-        let stat = format!("7 (a) Z (b) S 1 4 {} 99 0\n", fields[..16].join(" "));
-        let stat = Stat::parse(stat.as_bytes()).unwrap();
-        assert_eq!((stat.state, stat.parent, stat.group, stat.began), (b'S', 1, 4, 99));
-        assert!(Stat::parse(b"7 (a) S 1").is_none() && Stat::parse(b"").is_none());
-    }
-
-    #[test]
     fn the_embedder_itself_is_found_alive() {
-        let own = Stat::read(process::id().try_into().unwrap()).unwrap().unwrap();
-        assert!(!own.is_dead());
+        let own = Entry::read(process::id().try_into().unwrap()).unwrap().unwrap();
         assert!(Processes::read().unwrap().alive.iter().any(|process| process.group == own.group));
-    }
-
-    #[test]
-    fn marks_are_a_list() {
-        let marks = marks(b"A=1\0QUELL_PROCESS_IDS=one,two\0B=2\0");
-        let process = Process { id: 1, group: 1, began: 0, marks, is_bare: false };
-        assert!(process.has("one") && process.has("two") && !process.has("on"));
     }
 }

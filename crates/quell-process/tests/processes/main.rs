@@ -5,6 +5,8 @@
 mod ends;
 mod events;
 #[cfg(target_os = "linux")]
+mod first_thread;
+#[cfg(target_os = "linux")]
 mod hydra;
 mod starts;
 mod stops;
