@@ -186,30 +186,33 @@ async fn i16_no_hook_runs_when_no_stop_came() {
 
 #[tokio::test(start_paused = true)]
 async fn i8_nothing_starts_while_the_hooks_of_a_failing_run_are_dropped() {
-    struct SpawnsWhenDropped(RunContext, Witness);
+    struct SpawnsWhenDropped(RunContext, Witness, Told);
     impl Drop for SpawnsWhenDropped {
         fn drop(&mut self) {
             let child = self.1.clone();
-            let _child = self.0.spawn(RunSpec::step("late"), async move |_| {
+            let child = self.0.spawn(RunSpec::step("late"), async move |_| {
                 drop(child.enter());
                 Ok(())
             });
-            assert!(self.0.checkpoint().is_ok(), "a failure is no stop");
+            let seen = format!("{} {}", child.run().status(), self.0.checkpoint().is_err());
+            self.2.lock().unwrap().push(seen);
         }
     }
     let lab = Lab::paused();
     let witness = Witness::new();
-    let seen = witness.clone();
+    let told = Told::default();
+    let (seen, tell) = (witness.clone(), Arc::clone(&told));
     let run = lab
         .submit(RunSpec::agent("hooked"), async move |ctx| {
-            let late = SpawnsWhenDropped(ctx.clone(), seen);
+            let late = SpawnsWhenDropped(ctx.clone(), seen, tell);
             ctx.on_stop(async move |_| drop(late));
             Err::<(), _>(quell::Failure::new("no idea"))
         })
         .unwrap();
     let report = run.ended().await;
     assert_eq!((report.status, report.rows.len()), (RunStatus::Failed, 1), "{report:#?}");
-    assert_eq!(witness.entered(), 0, "the run was over but for its hooks");
+    assert_eq!(*told.lock().unwrap(), ["cancelled true"], "refused, as what asks is told to end");
+    assert_eq!((witness.entered(), report.own_row().cleanup_errors.len()), (0, 0), "{report:#?}");
     lab.finish().await;
 }
 

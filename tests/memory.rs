@@ -1,7 +1,7 @@
 use quell::testing::held;
 use quell::{
     CancelRequest, EventKind, Failure, ForgetError, Limits, Payload, RunContext, RunError,
-    RunFilter, RunId, RunSpec, RunStatus, SubmitError, Work, Written,
+    RunFilter, RunId, RunSpec, RunStatus, SubmitError, Work, Written, limits, testing,
 };
 
 use crate::support::{Lab, bounded, config, listener, naive, secs, soon, within};
@@ -364,4 +364,20 @@ async fn i39_errors_names_and_causes_count_in_the_bytes_of_ended_trees() {
             lab.finish_unchecked("the logs are not whole on purpose").await;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i39_what_is_implied_of_an_ended_run_is_read_without_a_charge() {
+    let lab = Lab::paused();
+    let long = "x".repeat(limits::REASON_BYTES_MAX);
+    for _ in 0..3 {
+        // Nobody has looked at it before it is over: its log is made for the reader.
+        let run = lab.submit(RunSpec::agent("silent"), listener).unwrap();
+        tokio::task::yield_now().await;
+        run.cancel(CancelRequest::because(long.clone()).by(long.clone()));
+        run.run().quiescent().await;
+        assert_eq!(testing::trace(run.run()).await.len(), 4, "all of it is there");
+    }
+    assert_eq!(held(&lab).bytes, 0, "nobody is left who would give it back");
+    lab.finish().await;
 }

@@ -176,17 +176,25 @@ fn read_all(path: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     }
 }
 
-/// Removes what the copy still has of files that are no more: Cargo finds targets by itself.
+/// Removes what the copy still has of files and folders that are no more: Cargo finds targets and
+/// packages by itself.
 fn remove_all_but(files: &BTreeMap<PathBuf, Vec<u8>>, copy: &Path) {
-    let mut folders = vec![copy.to_owned()];
+    let (mut folders, mut below) = (vec![copy.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
+                below.push(path.clone());
                 folders.push(path);
             } else if !files.contains_key(path.strip_prefix(copy).unwrap()) {
                 fs::remove_file(path).unwrap();
             }
+        }
+    }
+    // Each comes after the one that it is in.
+    for folder in below.iter().rev() {
+        if fs::read_dir(folder).unwrap().next().is_none() {
+            fs::remove_dir(folder).unwrap();
         }
     }
 }

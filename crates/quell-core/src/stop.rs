@@ -216,9 +216,9 @@ pub enum Disposition {
 }
 
 impl Disposition {
-    /// Yields what can be written, as the native HTTP API writes it: the name as `disposition`, and
-    /// beside it what the answer says. An instant means nothing to another process, so each is
-    /// given in milliseconds from `now` on; zero if it has passed.
+    /// Yields what can be written: the name as `disposition`, and beside it what the answer says,
+    /// under the names of the native HTTP API. An instant means nothing to another process, so each
+    /// is given in milliseconds from `now` on; zero if it has passed.
     ///
     /// # Examples
     ///

@@ -11,8 +11,8 @@ use quell_core::{RunId, Stopped, limits};
 /// What a body returns when it fails: any error, or words.
 ///
 /// It converts from every [`std::error::Error`], so that `?` works, and is none itself, as with
-/// `anyhow::Error`, which [`from_boxed`](Self::from_boxed) takes. What a handle yields,
-/// [`RunError`], is one.
+/// `anyhow::Error`. [`from_boxed`](Self::from_boxed) takes both boxed errors and that one. What a
+/// handle yields, [`RunError`], is one.
 ///
 /// # Examples
 ///
@@ -53,8 +53,12 @@ impl Failure {
         Self(Arc::new(Reason::Words(bounded(message.into()))))
     }
 
-    /// Takes an error that is boxed already, or an `anyhow::Error`: with `?` alone those do not
-    /// convert, for they are no errors themselves. It says what the whole chain of sources says.
+    /// Takes an error that is boxed already: with `?` alone it does not convert, for a box is no
+    /// error itself. It says what the whole chain of sources says.
+    ///
+    /// An `anyhow::Error` is taken apart first, as below. Converted by `into` it hides what it was
+    /// made from: a [`Stopped`] that a checkpoint yielded would count as an error while stopping,
+    /// and [`downcast_ref`](Self::downcast_ref) would find nothing.
     ///
     /// # Examples
     ///
@@ -66,11 +70,15 @@ impl Failure {
     ///     "twelve".parse().context("the answer is no number")
     /// }
     ///
-    /// fn body() -> Result<u32, Failure> {
-    ///     read().map_err(Failure::from_boxed)
+    /// fn failure(error: anyhow::Error) -> Failure {
+    ///     Failure::from_boxed(error.reallocate_into_boxed_dyn_error_without_backtrace())
     /// }
-    /// let words = body().unwrap_err().to_string();
+    ///
+    /// let words = read().map_err(failure).unwrap_err().to_string();
     /// assert_eq!(words, "the answer is no number: invalid digit found in string");
+    /// let parsed: anyhow::Result<u32> = "twelve".parse().map_err(anyhow::Error::from);
+    /// let failure = parsed.map_err(failure).unwrap_err();
+    /// assert!(failure.downcast_ref::<std::num::ParseIntError>().is_some());
     /// ```
     pub fn from_boxed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::of_error(error.into())

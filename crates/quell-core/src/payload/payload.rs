@@ -108,7 +108,8 @@ impl Payload {
         }
     }
 
-    /// Yields the string, if the value is one.
+    /// Yields the string, if the value is one; none if its escapes stand for no text, as those of
+    /// half a surrogate pair.
     ///
     /// # Examples
     ///

@@ -278,6 +278,9 @@ impl Log {
     /// its oldest events instead.
     #[cold]
     fn charge(&self, shared: &Shared, held: &mut Held) {
+        // What is beyond the bound of a log leaves before anything is charged.
+        held.ring.set_bytes_max(held.bytes_max);
+        held.ring.make_room();
         let mut may_hold = BYTES_FREE + held.charged;
         while held.ring.bytes() > may_hold && may_hold < held.bytes_max {
             if shared.ledger.charge(self.account.as_ref(), BYTES_STEP).is_err() {
@@ -330,11 +333,15 @@ impl Log {
     }
 
     /// Appends an event that was implied until now: before anybody could read.
-    pub(crate) fn begin_with(&self, shared: &Shared, mut entry: Entry) {
+    pub(crate) fn begin_with(&self, mut entry: Entry) {
         let mut held = self.ring.lock();
         entry.at = held.time(entry.at);
         if held.ring.push(bytes_of(&entry.kind), || entry, &mut Wakers::new()) {
-            self.charge(shared, &mut held);
+            // Not charged for: these are few and their texts are bounded, and where the tree is
+            // over already nobody would release the charge.
+            let may_hold = held.ring.bytes().min(held.bytes_max);
+            held.ring.set_bytes_max(may_hold);
+            held.ring.make_room();
         }
     }
 

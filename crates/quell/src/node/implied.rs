@@ -81,7 +81,7 @@ impl Node {
             let log = self.shared.new_log(self.id, self.owner().map(Arc::clone));
             let tell = |at: Option<Ticks>, kind: EventKind| {
                 if let Some(at) = at.map(|at| self.shared.clock.at_ticks(at)) {
-                    log.begin_with(&self.shared, Entry { run: self.id, at, kind });
+                    log.begin_with(Entry { run: self.id, at, kind });
                 }
             };
             let (kind, name) = (self.kind, Arc::clone(&self.name));
