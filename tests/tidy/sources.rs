@@ -39,6 +39,11 @@ pub(super) struct Source {
     pub(super) spawns: Vec<String>,
     /// The functions that are tests.
     pub(super) tests: Vec<String>,
+    /// The types that it declares, without what is compiled for tests only.
+    pub(super) types: Vec<String>,
+    /// The fields of its structs that have no documentation, without what is compiled for tests
+    /// only.
+    pub(super) bare_fields: Vec<String>,
 }
 
 pub(super) struct Function {
@@ -88,9 +93,12 @@ impl Source {
             syn::Item::Mod(module) => Some(module.ident.to_string()),
             _ => None,
         });
+        let Types { names: types, bare_fields } = visited(Types::default(), &file);
         Self {
             path,
             text,
+            types,
+            bare_fields,
             modules: modules.collect(),
             functions: visited(Functions(Vec::new()), &file).0,
             attributes: visited(Attributes(Vec::new()), &file).0,
@@ -242,8 +250,7 @@ impl<'ast> Visit<'ast> for Paths {
     fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
 }
 
-/// Tells whether an item is compiled for tests only.
-pub(super) fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
+fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         syn::Meta::List(list) => list.path.is_ident("cfg") && says(&list.tokens, "test"),
         _ => false,
@@ -313,6 +320,44 @@ impl<'ast> Visit<'ast> for Tests {
         for part in text.split("# [test]").skip(1) {
             let name = part.split("fn ").nth(1).and_then(|rest| rest.split([' ', '(']).next());
             self.0.extend(name.map(str::to_owned));
+        }
+    }
+}
+
+/// The types of a file, without those that are compiled for tests only.
+#[derive(Default)]
+struct Types {
+    names: Vec<String>,
+    bare_fields: Vec<String>,
+}
+
+impl<'ast> Visit<'ast> for Types {
+    fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
+        self.names.push(item.ident.to_string());
+        for field in &item.fields {
+            let is_documented = field.attrs.iter().any(|line| line.path().is_ident("doc"));
+            if let (false, Some(name)) = (is_documented, &field.ident) {
+                self.bare_fields.push(format!("{}.{name}", item.ident));
+            }
+        }
+    }
+
+    fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
+        self.names.push(item.ident.to_string());
+    }
+
+    fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
+        self.names.push(item.ident.to_string());
+        visit::visit_item_trait(self, item);
+    }
+
+    fn visit_item_type(&mut self, item: &'ast syn::ItemType) {
+        self.names.push(item.ident.to_string());
+    }
+
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        if !is_for_tests(&module.attrs) {
+            visit::visit_item_mod(self, module);
         }
     }
 }

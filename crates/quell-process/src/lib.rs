@@ -34,12 +34,12 @@
 //! Out of reach are descendants that give up the variable, or that run as another user, and on
 //! systems other than Linux every descendant that leaves the group. Unless the embedder may read
 //! every process (root), so are those that left the group and are not dumpable (`ssh-agent`): they
-//! do not keep the run from being quiescent. If such a process holds on to
-//! stdout or stderr, the body reads on for at most 1 s. If the run was stopped, it is then not
-//! quiescent and names the program as abandoned, until those are closed; until then whoever holds
-//! them and carries the mark again is killed, by the guardian if the embedder was. Otherwise the
-//! body looks once more for the mark, and closes its end. Where `/proc` cannot be read, what is
-//! left of the group is killed as soon as the program has ended.
+//! do not keep the run from being quiescent. If such a process holds on to stdout or stderr, the
+//! body reads on for at most 1 s. If the run was stopped, it is then not quiescent and names the
+//! program as abandoned, until those are closed; until then whoever holds them and carries the mark
+//! again is killed, by the guardian if the embedder was. Otherwise the body looks once more for the
+//! mark, and closes its end. Where `/proc` cannot be read, what is left of the group is killed as
+//! soon as the program has ended.
 //!
 //! # What a process writes
 //!

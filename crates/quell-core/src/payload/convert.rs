@@ -6,13 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::Payload;
 
-impl From<Value> for Payload {
-    fn from(value: Value) -> Self {
-        Self::written(value.to_string())
-    }
-}
-
-/// Integers and truth values are JSON as they are written.
+/// These are JSON as they are displayed.
 macro_rules! from_plain {
     ($($plain:ty)*) => {$(
         impl From<$plain> for Payload {
@@ -23,7 +17,7 @@ macro_rules! from_plain {
     )*};
 }
 
-from_plain! { bool i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize }
+from_plain! { Value bool i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize }
 
 /// Numbers that are not finite have no JSON: they are null.
 macro_rules! from_float {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-
 use serde_json::value::RawValue;
 
 use crate::PayloadError;

@@ -28,7 +28,7 @@ pub(crate) fn prepare() -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for a look that began after this was called; none if nobody looks any more.
+/// Waits for a look that began after this was called.
 ///
 /// # Cancel safety
 ///

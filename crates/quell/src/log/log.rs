@@ -90,7 +90,7 @@ pub(crate) struct Held {
     /// When the clocks are to be compared.
     compare_at: Instant,
     /// How many bytes the ring may hold at most, if the account is charged for them. Its own bound
-    /// is what was paid for.
+    /// is what is free, and what was charged for.
     bytes_max: usize,
     /// Bytes of the ring that the account was charged for.
     charged: usize,
