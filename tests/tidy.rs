@@ -5,8 +5,10 @@ mod bounds;
 mod held;
 mod manifests;
 mod modules;
+mod paths;
 mod readme;
 mod references;
+mod rooms;
 mod sources;
 mod vocabulary;
 
@@ -192,7 +194,7 @@ fn only_one_file_of_the_engine_imports_locks_and_atomics() {
 /// Where the engine may start a task or a thread.
 const SPAWNERS: [(&str, &str); 13] = [
     ("crates/quell/src/body/driver.rs", "the one task of a run"),
-    ("crates/quell/src/body/hooks.rs", "the hook runner"),
+    ("crates/quell/src/step/hooks.rs", "the hook runner"),
     ("crates/quell/src/body/work.rs", "blocking closures"),
     ("crates/quell/src/control/turns.rs", "the control thread"),
     ("crates/quell/src/foreign/couriers.rs", "threads for foreign code that it must not run"),
@@ -242,6 +244,11 @@ fn no_package_includes_a_file_of_another() {
     // Tests include the examples of their own crate.
     assert!(modules::included() > 5, "only {} were found", modules::included());
     assert_none("belongs to another package", &modules::from_other_packages());
+}
+
+#[test]
+fn no_rooms_of_a_crate_use_each_other_in_a_circle() {
+    assert_none("a circle of rooms", &rooms::circles());
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "poll-before-the-news",
         edits: &[Edit {
-            file: "body/driver.rs",
+            file: "node/last_poll.rs",
             text: "bits & flags::CASCADING == 0 && is_told()",
             faulty: "true",
         }],
@@ -29,7 +29,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "forget-hook",
         edits: &[Edit {
-            file: "body/hooks.rs",
+            file: "step/hooks.rs",
             text: "HookFate::Run { hooks, round, place: self.note_runner(state) }",
             faulty: "let mut hooks = hooks;
             if hooks.len() > 1 {
@@ -63,7 +63,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "drop-under-the-lock",
         edits: &[Edit {
-            file: "body/outputs.rs",
+            file: "node/outputs.rs",
             text: "said.place(&mut state).replace(payload)",
             faulty: "drop(said.place(&mut state).take()); …",
         }],

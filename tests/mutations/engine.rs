@@ -6,7 +6,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "forget-child",
         edits: &[Edit {
-            file: "engine/submit.rs",
+            file: "step/submit.rs",
             text: "above.children.link(Arc::clone(&node))",
             faulty: "above.life.on(Input::ChildLeft, now); …",
         }],
@@ -16,11 +16,11 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "skip-fence",
         edits: &[
             Edit {
-                file: "engine/submit.rs",
+                file: "step/submit.rs",
                 text: "above.life.is_fenced(shielded)",
                 faulty: "false",
             },
-            Edit { file: "engine/submit.rs", text: "!added.refused", faulty: "true" },
+            Edit { file: "step/submit.rs", text: "!added.refused", faulty: "true" },
         ],
         caught_by: &[
             "fence::i8_after_a_stop_nothing_of_the_run_starts_and_the_refusal_says_why",
@@ -30,7 +30,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "admit-after-shutdown",
         edits: &[Edit {
-            file: "engine/submit.rs",
+            file: "step/submit.rs",
             text: "self.closed.load(Ordering::SeqCst)",
             faulty: "false",
         }],
@@ -39,7 +39,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "remember-everything",
         edits: &[Edit {
-            file: "engine/registry.rs",
+            file: "tables/registry.rs",
             text: "request.remembered_for()",
             faulty: "std::time::Duration::from_mins(1)",
         }],
@@ -48,8 +48,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "keep-everything",
         edits: &[Edit {
-            file: "engine/registry.rs",
-            text: "self.runs.remove_if(&node.id, |_, entry| is_it(entry))",
+            file: "tables/registry.rs",
+            text: "self.runs.remove_if(&id, |_, entry| is_it(entry))",
             faulty: "None",
         }],
         caught_by: &["retention::i39_ten_thousand_ended_trees_are_kept_and_the_oldest_leave_first"],
@@ -81,7 +81,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "act-on-the-control-thread",
         edits: &[Edit {
             file: "foreign/calls.rs",
-            text: "shared.couriers.send(Box::new(code), shared.clock.now())",
+            text: "couriers.send(Box::new(code))",
             faulty: "let _ = catch_panic(code);",
         }],
         caught_by: &[FOREIGN],

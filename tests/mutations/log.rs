@@ -20,7 +20,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "skip-what-was-missed",
         edits: &[Edit {
-            file: "log/stream.rs",
+            file: "stream/stream.rs",
             text: "return Fetched::Missed { from, to: first - 1 }",
             faulty: "",
         }],
@@ -31,11 +31,11 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "stop-on-leaving",
         edits: &[Edit {
-            file: "log/stream.rs",
+            file: "stream/stream.rs",
             text: "fn drop(&mut self) {
         «self.leave()»",
             faulty: "if let Source::Tree(Tree { node, .. }) = &self.source {
-                node.cancel(&crate::control::by_token());
+                node.cancel(&crate::node::by_token());
             }
             …",
         }],

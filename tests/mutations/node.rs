@@ -6,7 +6,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "stay-attached",
         edits: &[Edit {
-            file: "node/detach.rs",
+            file: "step/detach.rs",
             text: "parent.ok_or(DetachError::IsRoot)?",
             faulty: "return parent.map(drop).ok_or(DetachError::IsRoot)",
         }],
@@ -29,7 +29,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "skip-signal",
         edits: &[Edit {
-            file: "node/cascade.rs",
+            file: "step/cascade.rs",
             text: "self.begin(propagation)",
             faulty: "if matches!(propagation, Propagation::Cascade(..)) { 1 } else { … }",
         }],
@@ -38,7 +38,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "skip-abandon",
         edits: &[Edit {
-            file: "node/cascade.rs",
+            file: "step/cascade.rs",
             text: "self.stack.push(Next::Stage(Box::new(StageWalk::new(node, stage, self.now))))",
             faulty: "if stage != Stage::Abandon { … }",
         }],
@@ -47,7 +47,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "abort-late",
         edits: &[Edit {
-            file: "node/cascade.rs",
+            file: "step/cascade.rs",
             text: "self.stack.push(Next::Stage(Box::new(StageWalk::new(node, stage, self.now))))",
             faulty: "if stage != Stage::Abort { … }",
         }],
@@ -137,13 +137,13 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "ignore-a-shorter-grace",
-        edits: &[Edit { file: "node/cancel.rs", text: "request.grace_asked()", faulty: "None" }],
+        edits: &[Edit { file: "step/cancel.rs", text: "request.grace_asked()", faulty: "None" }],
         caught_by: &["requests::i7_modes_only_rise_and_deadlines_only_shrink"],
     },
     Fault {
         name: "overwrite-cause",
         edits: &[Edit {
-            file: "node/cancel.rs",
+            file: "step/cancel.rs",
             text: "first.clone_from(&state.cause)",
             faulty: "if state.cause.is_some() {
                 let at = self.shared.clock.wall(self.shared.clock.now());
@@ -156,7 +156,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "blame-the-ended",
         edits: &[Edit {
-            file: "node/cancel.rs",
+            file: "step/cancel.rs",
             text: "first.clone_from(&state.cause)",
             faulty: "if state.times.ended.is_some() {
                 let at = self.shared.clock.wall(self.shared.clock.now());
@@ -169,7 +169,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "accept-too-late",
         edits: &[Edit {
-            file: "node/cancel.rs",
+            file: "step/cancel.rs",
             text: "fx.answer.unwrap_or(Answer::AlreadyTerminal(self.status()))",
             faulty: "if self.status() == quell_core::RunStatus::Completed {
                 return Disposition::Accepted { hard_deadline: self.shared.clock.now() };
@@ -182,7 +182,7 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "leave-the-stream-open",
-        edits: &[Edit { file: "node/step.rs", text: "shared.finish_closing()", faulty: "" }],
+        edits: &[Edit { file: "step/step.rs", text: "shared.finish_closing()", faulty: "" }],
         caught_by: &[
             "promises::i38_a_shutdown_that_is_dropped_still_ends_the_streams_of_the_engine",
         ],
@@ -190,7 +190,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "fail-in-silence",
         edits: &[Edit {
-            file: "node/step.rs",
+            file: "step/step.rs",
             text: "it may wait for the token, or here.
             «deferred.tell(state)»",
             faulty: "",
@@ -200,7 +200,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "second-terminal-event",
         edits: &[Edit {
-            file: "node/step.rs",
+            file: "step/step.rs",
             text: "self.write_end(state, status, non_quiescent, now, &mut deferred.wakers)",
             faulty: "self.log_of(state);
             self.write(state, now, EventKind::Ended(status), &mut deferred.wakers);
@@ -211,7 +211,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "keep-the-error",
         edits: &[Edit {
-            file: "node/step.rs",
+            file: "step/step.rs",
             text: "deferred.rare().failure = state.take_failure()",
             faulty: "",
         }],

@@ -15,7 +15,7 @@ pub(super) fn constants() -> Vec<(String, String)> {
 
 /// Yields the names of the options of `Limits`.
 pub(super) fn options() -> Vec<String> {
-    let text = read("crates/quell/src/engine/config.rs");
+    let text = read("crates/quell/src/config.rs");
     let (_, text) = text.split_once("pub struct Limits {").unwrap();
     let (fields, _) = text.split_once("\n}").unwrap();
     let names =

@@ -147,7 +147,7 @@ const MANY: [&str; 19] = [
     "HashSet",
     "BTreeSet",
     "Vec",
-    "Shares",
+    "BoundedMap",
     "Ledger",
     "Semaphore",
     "mpsc",

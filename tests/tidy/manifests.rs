@@ -8,12 +8,13 @@ use super::sources::{read, root};
 
 /// Who may depend on whom in published code: a crate on those above it in the table of `README.md`,
 /// an adapter on no other adapter.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("quell-core", &[]),
     ("quell", &["quell-core"]),
     ("quell-flow", &["quell"]),
     ("quell-process", &["quell"]),
     ("quell-sqlite", &["quell"]),
+    ("quell-report", &["quell"]),
     ("quell-http", &["quell", "quell-flow"]),
     ("quell-agentos", &["quell", "quell-flow", "quell-http"]),
     ("quell-langgraph", &["quell", "quell-flow", "quell-http"]),
@@ -27,6 +28,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "quell-flow",
             "quell-process",
             "quell-sqlite",
+            "quell-report",
             "quell-http",
             "quell-agentos",
             "quell-langgraph",

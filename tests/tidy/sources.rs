@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use proc_macro2::TokenStream;
+use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
+
+use super::paths::Paths;
 
 /// The top of the repository.
 pub(super) fn root() -> PathBuf {
@@ -26,6 +28,8 @@ pub(super) struct Source {
     pub(super) functions: Vec<Function>,
     /// The modules that it declares.
     pub(super) modules: Vec<String>,
+    /// Those of them that are compiled for tests only.
+    pub(super) test_modules: Vec<String>,
     pub(super) attributes: Vec<Attribute>,
     /// The files that `#[path]` and `include!` name, relative to its folder.
     pub(super) included: Vec<String>,
@@ -41,7 +45,7 @@ pub(super) struct Source {
     pub(super) tests: Vec<String>,
     /// The types that it declares, without what is compiled for tests only.
     pub(super) types: Vec<String>,
-    /// The fields of its structs that have no documentation, without what is compiled for tests
+    /// The named fields of its types that have no documentation, without what is compiled for tests
     /// only.
     pub(super) bare_fields: Vec<String>,
 }
@@ -86,26 +90,33 @@ impl Source {
 
     fn read(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap();
-        let file =
-            syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let path = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
+        Self::parse(path, &text)
+    }
+
+    /// Parses a file that has this path and this text.
+    pub(super) fn parse(path: String, text: &str) -> Self {
+        let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{path}: {error}"));
         let modules = file.items.iter().filter_map(|item| match item {
-            syn::Item::Mod(module) => Some(module.ident.to_string()),
+            syn::Item::Mod(module) => Some(module),
             _ => None,
         });
+        let name = |module: &syn::ItemMod| module.ident.to_string();
+        let for_tests = modules.clone().filter(|module| is_for_tests(&module.attrs));
         let Types { names: types, bare_fields } = visited(Types::default(), &file);
         Self {
             path,
-            text,
+            text: text.to_owned(),
             types,
             bare_fields,
-            modules: modules.collect(),
+            test_modules: for_tests.map(name).collect(),
+            modules: modules.map(name).collect(),
             functions: visited(Functions(Vec::new()), &file).0,
             attributes: visited(Attributes(Vec::new()), &file).0,
             included: visited(Included(Vec::new()), &file).0,
             macros: visited(Macros(Vec::new()), &file).0,
             logic: visited(Logic(Vec::new()), &file).0,
-            paths: visited(Paths(Vec::new()), &file).0,
+            paths: visited(Paths::default(), &file).0,
             spawns: visited(Spawns(Vec::new()), &file).0,
             tests: visited(Tests(Vec::new()), &file).0,
         }
@@ -214,51 +225,26 @@ impl<'ast> Visit<'ast> for Logic {
     }
 }
 
-struct Paths(Vec<Vec<String>>);
-
-impl Paths {
-    fn flatten(&mut self, before: &[String], tree: &syn::UseTree) {
-        let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
-        match tree {
-            syn::UseTree::Path(path) => self.flatten(&with(&path.ident), &path.tree),
-            syn::UseTree::Group(group) => {
-                group.items.iter().for_each(|item| self.flatten(before, item));
-            }
-            syn::UseTree::Name(name) => self.0.push(with(&name.ident)),
-            syn::UseTree::Rename(rename) => self.0.push(with(&rename.ident)),
-            syn::UseTree::Glob(_) => self.0.push(before.to_vec()),
-        }
-    }
-}
-
-impl<'ast> Visit<'ast> for Paths {
-    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        self.flatten(&[], &item.tree);
-    }
-
-    fn visit_path(&mut self, path: &'ast syn::Path) {
-        self.0.push(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
-        visit::visit_path(self, path);
-    }
-
-    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
-        if !is_for_tests(&module.attrs) {
-            visit::visit_item_mod(self, module);
-        }
-    }
-
-    fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
-}
-
-fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
+/// Tells whether something is compiled for tests only.
+pub(super) fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
-        syn::Meta::List(list) => list.path.is_ident("cfg") && says(&list.tokens, "test"),
+        syn::Meta::List(list) if list.path.is_ident("cfg") => {
+            list.parse_args().is_ok_and(|condition| needs_tests(&condition))
+        }
         _ => false,
     })
 }
 
-fn says(tokens: &TokenStream, word: &str) -> bool {
-    tokens.to_string() == word
+/// Tells whether a condition is `test`, or `all(…)` of that and more.
+fn needs_tests(condition: &syn::Meta) -> bool {
+    match condition {
+        syn::Meta::Path(path) => path.is_ident("test"),
+        syn::Meta::List(list) if list.path.is_ident("all") => {
+            let parts = list.parse_args_with(Punctuated::<_, syn::Token![,]>::parse_terminated);
+            parts.is_ok_and(|parts| parts.iter().any(needs_tests))
+        }
+        _ => false,
+    }
 }
 
 struct Spawns(Vec<String>);
@@ -331,19 +317,38 @@ struct Types {
     bare_fields: Vec<String>,
 }
 
+impl Types {
+    fn note_fields(&mut self, owner: &str, fields: &syn::Fields) {
+        for field in fields {
+            let is_documented = field.attrs.iter().any(is_a_line_of_documentation);
+            if let (false, Some(name)) = (is_documented, &field.ident) {
+                self.bare_fields.push(format!("{owner}.{name}"));
+            }
+        }
+    }
+}
+
+/// Tells whether an attribute is documentation that says something.
+fn is_a_line_of_documentation(attribute: &syn::Attribute) -> bool {
+    match &attribute.meta {
+        syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => {
+            literal(&pair.value).is_some_and(|line| !line.trim().is_empty())
+        }
+        _ => false,
+    }
+}
+
 impl<'ast> Visit<'ast> for Types {
     fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
         self.names.push(item.ident.to_string());
-        for field in &item.fields {
-            let is_documented = field.attrs.iter().any(|line| line.path().is_ident("doc"));
-            if let (false, Some(name)) = (is_documented, &field.ident) {
-                self.bare_fields.push(format!("{}.{name}", item.ident));
-            }
-        }
+        self.note_fields(&item.ident.to_string(), &item.fields);
     }
 
     fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
         self.names.push(item.ident.to_string());
+        for variant in &item.variants {
+            self.note_fields(&format!("{}::{}", item.ident, variant.ident), &variant.fields);
+        }
     }
 
     fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {

@@ -1,4 +1,4 @@
-//! What the routes share: the service, the options, and how a run is found.
+//! [`App`]: the service and the options that the routes share, and how they find a run.
 
 use std::time::SystemTime;
 

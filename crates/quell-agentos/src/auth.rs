@@ -1,4 +1,4 @@
-//! Authentication and permissions: the checks before every route, in the contract's order.
+//! [`Caller`] and [`component`]: authentication and permissions, in the order of the contract.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
-use quell::RunKind;
-use quell_flow::{Component, Contract};
+use quell_flow::{Component, ComponentKind};
 use quell_http::{Access, AccessMode, Key, Service, View};
 
 use crate::app::App;
+use crate::options::CONTRACT;
 use crate::options::Options;
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::{Refusal, access_error};
@@ -31,7 +31,7 @@ impl Action {
     }
 }
 
-/// What the caller may see. Rejects with 401.
+/// The service as the caller sees it. Rejects with 401.
 pub(crate) struct Caller(pub(crate) View);
 
 impl FromRequestParts<Arc<App>> for Caller {
@@ -40,7 +40,7 @@ impl FromRequestParts<Arc<App>> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         let access = app.service.access_of();
         match access.check_authorization(&parts.headers) {
-            Ok(principal) => Ok(Self(app.service.view(Contract::AgentOs, principal))),
+            Ok(principal) => Ok(Self(app.service.view(CONTRACT, principal))),
             Err(error) => {
                 let by_token = access.mode() == AccessMode::Tokens;
                 let text = access_error(error, by_token);
@@ -57,7 +57,7 @@ impl FromRequestParts<Arc<App>> for Caller {
 /// Fails with 403, and then with 404.
 pub(crate) fn component(
     view: &View,
-    kind: RunKind,
+    kind: ComponentKind,
     id: &str,
     action: Action,
 ) -> Result<Arc<Component>, Refusal> {
@@ -84,7 +84,7 @@ pub(crate) fn guarded(service: Service, options: &Options) -> Service {
     }
 }
 
-/// Refuses for want of a scope.
+/// Refuses a caller who lacks a scope.
 pub(crate) fn forbidden(resource: &str, action: &str) -> Refusal {
     let detail = format!("Insufficient permissions. Required scope(s): {resource}:{action}");
     Refusal::new(StatusCode::FORBIDDEN, detail)

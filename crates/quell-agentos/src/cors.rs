@@ -1,4 +1,7 @@
-//! Which browsers may come (contract, section 11).
+//! [`layer`]: which browsers may read the answers (contract, section 11).
+//!
+//! It is not `tower_http::cors::CorsLayer`, which answers 200 to a preflight of an origin that is
+//! not allowed, where the contract answers 400, and takes every `OPTIONS` for a preflight.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The form of a run request (contract, section 2): urlencoded or multipart, never JSON.
+//! [`Form`]: the body of a run request (contract, section 2), urlencoded or multipart, never JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use quell::{Payload, limits};
-use quell_http::{BodyError, JSON_LEVELS_MAX, Upload, View, aside, check_json, parse_id};
+use quell_http::{BodyError, JSON_LEVELS_MAX, Upload, View, check_json, parse_id};
 use serde_json::{Map, Value, json};
 
 use crate::wire::refusal::{
@@ -29,9 +29,9 @@ pub(crate) struct Form {
     pub(crate) run: Option<String>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) grace: Option<Duration>,
-    /// Every field that the body gets besides the message. No digit of a number is lost.
+    /// The other fields, which are the input together with the message. Numbers keep every digit.
     keywords: BTreeMap<String, Payload>,
-    /// The same for the same request, whatever its encoding.
+    /// The fields in one spelling, which does not depend on the encoding: for idempotency keys.
     pub(crate) canonical: String,
 }
 
@@ -48,11 +48,9 @@ impl Form {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<(Self, Upload), Refusal> {
-        let upload = view.read_body(headers, body).await.map_err(Refusal::of_body)?;
-        let (bytes, headers) = (upload.bytes().clone(), headers.clone());
-        let parse = async move { Self::parse(&headers, bytes).await };
-        let form = aside(upload.bytes().len(), parse).await.map_err(Refusal::of_body)??;
-        Ok((form, upload))
+        let named = headers.clone();
+        let parse = |bytes| async move { Self::parse(&named, bytes).await };
+        view.parse_body(headers, body, parse).await
     }
 
     async fn parse(headers: &HeaderMap, bytes: Bytes) -> Result<Self, Refusal> {
@@ -63,7 +61,7 @@ impl Form {
         } else if kind.starts_with("multipart/form-data") {
             multipart(headers, bytes).await?
         } else {
-            // What is no form has no fields.
+            // A body of another type has no fields, so the message is missing.
             Fields::new()
         };
         Self::of(fields)
@@ -116,12 +114,12 @@ impl Form {
         }
         let mut all = self.keywords.clone();
         all.insert("message".into(), self.message.as_str().into());
-        // Keys that are text, and values that are JSON: it always is.
+        // Writing cannot fail: the keys are text, and the values are JSON.
         Payload::json(&all).unwrap_or_else(|_| Payload::from(self.message.as_str()))
     }
 }
 
-/// Fields that are being taken, and what is wrong with them.
+/// Takes the fields of a form one by one, and collects their faults.
 struct Taking {
     fields: Fields,
     complaints: Vec<Value>,
@@ -214,7 +212,7 @@ fn too_many(what: &str) -> Refusal {
 async fn multipart(headers: &HeaderMap, bytes: Bytes) -> Result<Fields, Refusal> {
     let mut request = Request::new(Body::from(bytes));
     *request.headers_mut() = headers.clone();
-    // What is read is within its bound already.
+    // The body is bounded already.
     DefaultBodyLimit::disable().apply(&mut request);
     let mut parts = Multipart::from_request(request, &()).await.map_err(|_| broken())?;
     let (mut fields, mut texts, mut files) = (Fields::new(), 0, Vec::new());
@@ -253,7 +251,7 @@ fn parsed(value: Value) -> Payload {
 }
 
 fn broken() -> Refusal {
-    Refusal::of_body(BodyError::Broken)
+    BodyError::Broken.into()
 }
 
 #[cfg(test)]
@@ -291,7 +289,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, "multipart/form-data; boundary=b".parse().unwrap());
         let service = Service::new(quell::Engine::new(), quell_flow::Catalog::new());
-        let view = service.view(quell_flow::Contract::AgentOs, Principal::anonymous());
+        let view = service.view(crate::options::CONTRACT, Principal::anonymous());
         Form::read(&view, &headers, Body::from(body)).await.map(|(form, _)| form)
     }
 

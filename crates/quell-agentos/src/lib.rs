@@ -49,5 +49,5 @@ mod wire;
 #[doc = include_str!("contract.md")]
 pub mod contract {}
 
-pub use options::{Options, UnknownRuns};
+pub use options::{CONTRACT, Options, UnknownRuns};
 pub use routes::{absent, info, router, routes};

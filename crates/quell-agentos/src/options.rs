@@ -1,8 +1,9 @@
-//! What the contract leaves open.
+//! [`Options`]: what the contract leaves to the embedder.
 
 use std::fmt;
 use std::time::Duration;
 
+use quell_flow::Contract;
 use serde::Deserialize;
 
 /// What the contract leaves open.
@@ -37,7 +38,8 @@ pub struct Options {
     pub close_brackets: bool,
     /// Whether errors have an `error_code`. Defaults to true.
     pub error_codes: bool,
-    /// After how long without an event a stream says `: heartbeat`. Defaults to 15 s. Zero: never.
+    /// The time without an event after which a stream writes `: heartbeat`. Defaults to 15 s. Zero
+    /// writes none.
     #[serde(rename = "heartbeat_ms", deserialize_with = "quell_http::millis")]
     pub heartbeat: Duration,
     /// The longest that `wait=quiescent` waits. Defaults to 30 s. Zero looks once.
@@ -52,8 +54,8 @@ pub struct Options {
     /// A configuration cannot hold it: it names [`security_key_env`](Self::security_key_env).
     #[serde(skip)]
     pub security_key: Option<String>,
-    /// The environment variable that holds the static key, for whoever reads a configuration and
-    /// sets [`security_key`](Self::security_key), as `quell serve` does. Defaults to none.
+    /// The environment variable that holds the static key. A program that reads a configuration, as
+    /// `quell serve` does, sets [`security_key`](Self::security_key) from it. Defaults to none.
     pub security_key_env: Option<String>,
 }
 
@@ -68,10 +70,10 @@ pub struct Options {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum UnknownRuns {
-    /// It is a 404 and changes nothing.
+    /// The cancel is answered 404, and changes nothing.
     #[default]
     NotFound,
-    /// It is remembered for 24 h: the first run of the component with that id ends cancelled.
+    /// The stop is remembered for 24 h: the first run of the component with that id ends cancelled.
     Remember,
 }
 
@@ -105,6 +107,9 @@ impl fmt::Debug for Options {
             .finish_non_exhaustive()
     }
 }
+
+/// The contract of `AgentOS`. Components name it to be exposed in it.
+pub const CONTRACT: Contract = Contract::named("agentos");
 
 #[cfg(test)]
 mod tests {

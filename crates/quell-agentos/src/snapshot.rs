@@ -1,10 +1,10 @@
-//! Takes snapshots of runs, from which their JSON is made.
+//! [`read_at`]: takes snapshots of runs, from which their JSON is made.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use quell::{CauseKind, Payload, RunId, RunRef, RunReport, RunRow, limits};
-use quell_http::{SESSION, State, ToolNote, Transcript, View, external_id};
+use quell_http::{RunState, SESSION, ToolNote, Transcript, View, external_id};
 use serde_json::Value;
 
 use crate::wire::exact::Object;
@@ -18,13 +18,13 @@ pub(crate) const USER: &str = "agentos.user_id";
 /// The label of the deadline that the caller set, in milliseconds.
 pub(crate) const TIMEOUT: &str = "agentos.timeout_ms";
 
-/// Yields the session of a run. One that was started without has its root's id for it.
+/// Yields the session of a run. Without one, it is the id of the root.
 pub(crate) fn session_of(run: &RunRef) -> String {
     let root = run.root();
     root.label(SESSION).map_or_else(|| external_id(&root).into_owned(), str::to_owned)
 }
 
-/// Finds the position of a run in its tree; none if its component is not in the catalog any more.
+/// Finds the position of a run in its tree; `None` if its component has left the catalog.
 pub(crate) fn position_of(view: &View, run: &RunRef) -> Option<Position> {
     let mut line = vec![run.clone()];
     while let Some(parent) = line.last().and_then(RunRef::parent) {
@@ -42,7 +42,7 @@ pub(crate) fn position_of(view: &View, run: &RunRef) -> Option<Position> {
     Some(position)
 }
 
-/// Reads a run and what is below it.
+/// Takes a snapshot of a run and its descendants.
 pub(crate) fn read_at(view: &View, run: &RunRef, report: &RunReport, position: &Position) -> Tree {
     let mut indices: HashMap<RunId, usize> = HashMap::with_capacity(report.rows.len());
     let mut runs: Vec<RunSnapshot> = Vec::with_capacity(report.rows.len());
@@ -63,8 +63,8 @@ pub(crate) fn read_at(view: &View, run: &RunRef, report: &RunReport, position: &
             runs[above].kids.push(at);
         }
         let known = view.service().engine().get(row.run);
-        let notes = known.as_ref().map(|run| view.notes(run));
-        let mut snapshot = snapshot_of(view, row, own, known.as_ref(), notes);
+        let transcript = known.as_ref().map(|run| view.transcript(run));
+        let mut snapshot = snapshot_of(view, row, own, known.as_ref(), transcript);
         if at == 0 {
             snapshot.state = view.state_of(report);
         }
@@ -73,12 +73,12 @@ pub(crate) fn read_at(view: &View, run: &RunRef, report: &RunReport, position: &
     tree(run, runs)
 }
 
-/// Writes the part of a run that needs no room.
+/// Writes the part of a run that is small enough to need no room.
 pub(crate) fn without_values(view: &View, run: &RunRef, position: Position) -> Object {
     small(view, run, position).without_values()
 }
 
-/// Reads a run without what it was given and has said, and without what is below it.
+/// Takes a snapshot of a run without its input, its transcript and its descendants.
 pub(crate) fn small(view: &View, run: &RunRef, position: Position) -> Tree {
     let mut row = run.row();
     (row.output, row.partial) = (None, None);
@@ -90,7 +90,7 @@ pub(crate) fn small(view: &View, run: &RunRef, position: Position) -> Tree {
     tree(run, vec![snapshot])
 }
 
-/// The most of an error that a small snapshot holds, in bytes.
+/// The longest error in a small snapshot, in bytes. More is cut.
 const ERROR_BYTES_MAX: usize = 1 << 10;
 
 fn tree(run: &RunRef, runs: Vec<RunSnapshot>) -> Tree {
@@ -98,21 +98,22 @@ fn tree(run: &RunRef, runs: Vec<RunSnapshot>) -> Tree {
     Tree { session: session_of(&root), user: root.label(USER).map(str::to_owned), runs }
 }
 
-/// Takes a snapshot of one run: of its row, and of what the engine and the notes still hold.
+/// Takes a snapshot of one run, from its row and from what the engine and its transcript still
+/// hold.
 fn snapshot_of(
     view: &View,
     row: &RunRow,
     position: Position,
     run: Option<&RunRef>,
-    notes: Option<Transcript>,
+    transcript: Option<Transcript>,
 ) -> RunSnapshot {
     let input = run.and_then(RunRef::input).cloned();
     let timeout = run.and_then(|run| run.label(TIMEOUT)?.parse().ok());
     let output = row.output.as_ref().or(row.partial.as_ref());
-    let model = notes.as_ref().and_then(|notes| notes.model.as_ref());
+    let model = transcript.as_ref().and_then(|transcript| transcript.model.as_ref());
     let show = |id| view.service().external_id(id);
-    let mut state = State::of_row(row, show);
-    state.truncated = notes.as_ref().is_some_and(|notes| notes.is_cut);
+    let mut state = RunState::of_row(row, show);
+    state.truncated = transcript.as_ref().is_some_and(|transcript| transcript.is_cut);
     RunSnapshot {
         position,
         kids: Vec::new(),
@@ -123,9 +124,9 @@ fn snapshot_of(
         error: row.error.as_deref().map(str::to_owned),
         timeout: timeout.map(Duration::from_millis),
         model: model.map(|model| (model.model.clone(), model.provider.clone())),
-        tools: notes.iter().flat_map(|notes| notes.tools.iter().map(call)).collect(),
-        said_at: notes.as_ref().and_then(|notes| notes.first_text_at),
-        text: notes.map(|notes: Transcript| notes.text).unwrap_or_default(),
+        tools: transcript.iter().flat_map(|transcript| transcript.tools.iter().map(call)).collect(),
+        said_at: transcript.as_ref().and_then(|transcript| transcript.first_text_at),
+        text: transcript.map(|transcript: Transcript| transcript.text).unwrap_or_default(),
         input: input.unwrap_or_else(|| Payload::from(Value::Null)),
         queued_at: row.queued_at,
         started_at: row.started_at,

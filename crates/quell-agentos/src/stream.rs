@@ -1,10 +1,10 @@
-//! The stream of a run: its log, rendered as it grows.
+//! [`frames`]: the stream of a run, whose log is rendered as it grows.
 
 use std::collections::VecDeque;
 
 use futures::stream::{Stream, StreamExt, unfold};
 use quell::{EventKind, RunEvent, RunRef};
-use quell_http::{Frame, RunEvents, View, aside, external_id};
+use quell_http::{RunEvents, SseEvent, View, external_id, offload_if_large};
 
 use crate::snapshot;
 use crate::wire::event::{Line, Renderer, Style};
@@ -15,7 +15,7 @@ pub(crate) fn frames(
     view: &View,
     run: &RunRef,
     style: Style,
-) -> Option<impl Stream<Item = Frame> + Send + use<>> {
+) -> Option<impl Stream<Item = SseEvent> + Send + use<>> {
     let position = Position::root(view.component_of(run)?, external_id(run));
     let session = snapshot::session_of(run);
     let source = Source {
@@ -35,11 +35,11 @@ struct Source {
     /// None while it is at work on another thread, and for ever if it broke there.
     renderer: Option<Renderer>,
     view: View,
-    ready: VecDeque<Frame>,
+    ready: VecDeque<SseEvent>,
 }
 
 impl Source {
-    async fn next(&mut self) -> Option<Frame> {
+    async fn next(&mut self) -> Option<SseEvent> {
         loop {
             if let Some(frame) = self.ready.pop_front() {
                 return Some(frame);
@@ -72,9 +72,9 @@ impl Source {
             self.renderer = Some(renderer);
             return Some(());
         };
-        // The event of an end holds all that the run said. It is made on another thread, in room
-        // that is found before; without room it is made of the small snapshot. Only the last event
-        // of the stream waits for room: an earlier one must not delay those that follow it.
+        // The event of an end holds the whole transcript. It is made on another thread, after room
+        // was found for it; without room it is made from the small snapshot. Only the last event of
+        // the stream waits for room: an earlier one must not delay those that follow it.
         let report = run.report();
         let about = self.view.weight(&report);
         let is_last = event.run == event.root;
@@ -95,15 +95,15 @@ impl Source {
             };
             (frames, renderer)
         };
-        let (frames, renderer) = aside(about, work).await.ok()?;
+        let (frames, renderer) = offload_if_large(about, work).await.ok()?;
         self.ready.extend(frames);
         self.renderer = Some(renderer);
         Some(())
     }
 }
 
-fn frames_of(lines: &[Line]) -> impl Iterator<Item = Frame> {
-    lines.iter().map(|(name, data)| Frame::json(name.as_str(), data))
+fn frames_of(lines: &[Line]) -> impl Iterator<Item = SseEvent> {
+    lines.iter().map(|(name, data)| SseEvent::json(name.as_str(), data))
 }
 
 #[cfg(test)]
@@ -113,7 +113,7 @@ mod tests {
     use std::time::SystemTime;
 
     use quell::{Engine, Payload, RunContext, RunId, ToolOutcome, limits};
-    use quell_flow::{Catalog, Component, Contract};
+    use quell_flow::{Catalog, Component};
     use quell_http::{Principal, Service, ServiceLimits, Start};
     use serde::{Serialize, Serializer};
     use tokio::task::yield_now;
@@ -144,7 +144,7 @@ mod tests {
         let mut limits = ServiceLimits::default();
         limits.requests_bytes_max = 1_000_000;
         let service = Service::new(Engine::new(), Catalog::new().with(agent)).limits(limits);
-        let view = service.view(Contract::AgentOs, Principal::anonymous());
+        let view = service.view(crate::options::CONTRACT, Principal::anonymous());
         let start = Start::new(view.find_component("a").unwrap(), Payload::from("hi"));
         let run = view.start(start).await.unwrap().run;
         run.quiescent().await;

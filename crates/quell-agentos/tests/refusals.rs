@@ -207,18 +207,22 @@ async fn a_genuine_token_is_told_what_it_lacks() {
 #[tokio::test]
 async fn browsers_of_other_origins_are_turned_away() {
     let site = Site::open();
+    let options =
+        |origin: &str| Request::options("/agents/slow-agent/runs").header("origin", origin);
     let preflight = |origin: &str| {
-        Request::options("/agents/slow-agent/runs")
-            .header("origin", origin)
-            .header("access-control-request-method", "POST")
-            .body(Body::empty())
-            .unwrap()
+        let request = options(origin).header("access-control-request-method", "POST");
+        request.body(Body::empty()).unwrap()
     };
     let answer = site.send(preflight("http://localhost:3000")).await;
-    assert_eq!(answer.status, 200);
+    assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, "OK"));
     assert_eq!(answer.header("access-control-allow-origin"), "http://localhost:3000");
+    assert_eq!(answer.header("access-control-allow-credentials"), "true");
     let answer = site.send(preflight("http://evil.example")).await;
     assert_eq!((answer.status.as_u16(), answer.text.as_str()), (400, "Disallowed CORS origin"));
+    let no_preflight = options("http://localhost:3000").body(Body::empty()).unwrap();
+    refused(&site.send(no_preflight).await, 405, "Method Not Allowed", None);
+    let answer = site.get("/health").await;
+    assert_eq!((answer.header("access-control-allow-origin"), answer.header("vary")), ("", ""));
 }
 
 #[tokio::test]

@@ -12,9 +12,9 @@ use quell::{Engine, EngineConfig, Failure, Limits, Payload, RunContext};
 use quell_agentos::Options;
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Key, ROOM_WITHIN, Service, ServiceLimits};
+use quell_test_support::soon_in_real_time;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
-use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
@@ -145,14 +145,7 @@ async fn who_waits_for_room_holds_nothing_of_a_run_that_is_forgotten_meanwhile()
     let next = create(&app, "fails", "4").await;
     assert_eq!(next.status(), 200);
     // What is forgotten is dropped on a thread for that; the clock of the test stands still.
-    for tries in 0.. {
-        if Arc::strong_count(&witness) == before {
-            break;
-        }
-        assert!(tries < 10_000, "it is held until the wait is over");
-        std::thread::sleep(Duration::from_millis(1));
-        yield_now().await;
-    }
+    soon_in_real_time("the run is dropped", || Arc::strong_count(&witness) == before).await;
     assert!(!third.is_finished(), "it waits still");
     drop(held);
     let answer = timeout(Duration::from_secs(1), third).await.unwrap().unwrap();

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use quell::{Failure, Outcome, Payload, RunContext, RunHandle, RunSpec};
-use quell_flow::{Catalog, Component, Contract, Emit, Model, Part, Reducer, Team};
+use quell_flow::{Catalog, Component, Emit, Model, Part, Reducer, Team};
+use quell_http::NATIVE;
 use serde_json::{Value, json};
 
+use crate::contracts::{AGENTOS, PLAYBOOK3D};
 use crate::{Record, Witness};
 
 /// Adds the demo components that the `AgentOS` contract lists to a catalog, under their ids with a
 /// prefix. `everywhere` is exposed in every contract, two workflows in `Playbook3D` as well, the
 /// others in this contract and in the native one.
 pub fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog {
-    let here = [Contract::AgentOs, Contract::Native];
-    let shared = [Contract::AgentOs, Contract::Native, Contract::Playbook3d];
+    let here = [AGENTOS, NATIVE];
+    let shared = [AGENTOS, NATIVE, PLAYBOOK3D];
     let id = |id: &str| format!("{prefix}{id}");
     let short = Pace { ticks: 3, tick_ms: 0.0, first_ms: 0.0 };
     let silent = Pace { ticks: 1, tick_ms: 0.0, first_ms: 5000.0 };

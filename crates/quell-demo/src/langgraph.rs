@@ -8,9 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
 use quell::{Failure, Payload, RunContext, RunError, RunHandle, RunSpec};
-use quell_flow::{Catalog, Component, Contract, Emit, Reducer};
+use quell_flow::{Catalog, Component, Emit, Reducer};
+use quell_http::NATIVE;
 use serde_json::{Map, Value, json};
 
+use crate::contracts::LANGGRAPH;
 use crate::{Record, Witness};
 
 /// Adds the demo graphs that need no checkpoint to a catalog, under their ids with a prefix.
@@ -43,7 +45,7 @@ where
     };
     Component::workflow(format!("{prefix}{id}"), run)
         .reducer("log", Reducer::Append)
-        .exposed_in([Contract::LangGraph, Contract::Native])
+        .exposed_in([LANGGRAPH, NATIVE])
 }
 
 /// A graph at work: its state, and what it needs to run nodes.

@@ -16,13 +16,13 @@
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-//! use quell::{Engine, RunKind};
+//! use quell::Engine;
 //! use quell_demo::Witness;
-//! use quell_flow::Catalog;
+//! use quell_flow::{Catalog, ComponentKind};
 //!
 //! let witness = Witness::default();
 //! let catalog = quell_demo::components(Catalog::new(), &witness, "");
-//! let component = catalog.get(RunKind::Agent, "short-agent").unwrap();
+//! let component = catalog.get(ComponentKind::Agent, "short-agent").unwrap();
 //!
 //! let engine = Engine::new();
 //! let run = component.start(&engine, component.spec(), "probe=p".into()).unwrap();
@@ -37,6 +37,7 @@
 pub mod agentos;
 mod all;
 mod bench;
+mod contracts;
 pub mod langgraph;
 mod native;
 pub mod playbook3d;

@@ -4,7 +4,8 @@ use std::hint;
 use std::time::{Duration, Instant};
 
 use quell::{Payload, RunContext};
-use quell_flow::{Catalog, Component, Contract};
+use quell_flow::{Catalog, Component};
+use quell_http::NATIVE;
 use serde_json::Value;
 
 use crate::{Record, Witness};
@@ -18,7 +19,7 @@ pub(crate) fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> C
         async move { Ok(spin(&ctx, &input, &witness)) }
     };
     let spinner = Component::agent(format!("{prefix}spinner"), body);
-    catalog.with(spinner.exposed_in([Contract::Native]))
+    catalog.with(spinner.exposed_in([NATIVE]))
 }
 
 fn spin(ctx: &RunContext, input: &Payload, witness: &Witness) -> Payload {

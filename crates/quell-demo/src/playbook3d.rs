@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use quell::{Payload, RunContext};
-use quell_flow::{Catalog, Component, Contract};
-use quell_http::{Access, Key};
+use quell_flow::{Catalog, Component};
+use quell_http::{Access, Key, NATIVE};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::{Uuid, uuid};
 
+use crate::contracts::PLAYBOOK3D;
 use crate::{Record, Witness};
 
 /// Yields the access control of the demo: alice and eve are members of Alpha, bob of Beta.
@@ -63,7 +64,7 @@ pub fn components(catalog: Catalog, witness: &Witness, prefix: &str) -> Catalog 
     let witness = witness.clone();
     let body = move |ctx, inputs| tick_on(ctx, inputs, witness.clone());
     let stubborn = Component::workflow(format!("{prefix}{STUBBORN_ID}"), body);
-    catalog.with(stubborn.exposed_in([Contract::Native, Contract::Playbook3d]))
+    catalog.with(stubborn.exposed_in([NATIVE, PLAYBOOK3D]))
 }
 
 async fn tick_on(

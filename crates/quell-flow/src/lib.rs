@@ -12,6 +12,7 @@ pub mod manual;
 mod catalog;
 mod emit;
 mod failures;
+mod foreign;
 mod interpret;
 mod join;
 mod output;
@@ -23,12 +24,15 @@ mod team;
 pub mod testing;
 mod times;
 
-pub use catalog::{COMPONENT, Catalog, Component, Contract, Model, Part, Reducer, Reducers};
+pub use catalog::{
+    COMPONENT, Catalog, Component, ComponentKind, Contract, Model, Part, Reducer, Reducers,
+};
 pub use emit::Emit;
 pub use interpret::{LinkedPlan, Runner};
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
 pub use parallel::{
-    Branch, BranchRow, CountedAs, OnCancelled, OnLoser, OnTimeout, Parallel, Settled, StartNext,
+    Branch, BranchRow, CountedAs, Limiter, OnCancelled, OnLoser, OnTimeout, Parallel, Settled,
+    StartNext, StepSummary,
 };
 pub use plan::{
     Action, Cleanup, CommandStep, ComponentStep, Expression, IfStep, LoopOptions, LoopStep, OnMax,

@@ -25,10 +25,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures::StreamExt;
 use quell::{
-    CancelRequest, Engine, EngineConfig, EventKind, Failure, Payload, RunContext, RunEvent, RunKind,
+    CancelRequest, Engine, EngineConfig, EventKind, Failure, Payload, RunContext, RunEvent,
 };
-use quell_flow::{Catalog, Component, Contract};
-use quell_http::{BodyKinds, Frame, Heartbeat, OnDisconnect, Problem, Service, Start, View, Wait};
+use quell_flow::{Catalog, Component, ComponentKind};
+use quell_http::{
+    BodyKinds, Heartbeat, NATIVE, OnDisconnect, Problem, Service, SseEvent, Start, View, Wait,
+};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -68,7 +70,7 @@ async fn start(
     Json(asked): Json<Value>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let view = view(&service, &headers)?;
-    let writer = view.component(RunKind::Agent, "writer").ok_or_else(unknown)?;
+    let writer = view.component(ComponentKind::Agent, "writer").ok_or_else(unknown)?;
     let topic = Payload::from(asked["topic"].as_str().unwrap_or("nothing"));
     let mut start = Start::new(writer, topic);
     if let Some(id) = asked["id"].as_str() {
@@ -87,16 +89,16 @@ async fn words(
 ) -> Result<Response, Problem> {
     let run = view(&service, &headers)?.run(&id).ok_or_else(unknown)?;
     let guard = service.guard(&run, OnDisconnect::Cancel);
-    let frames = service.events(&run, 0).filter_map(async |event| frame_of(&event));
+    let frames = service.events(&run, 0).filter_map(async |event| sse_event_of(&event));
     let heartbeat = Heartbeat::idle(Duration::from_secs(15), ": still here\n\n");
     Ok(quell_http::sse_response(frames, heartbeat, Some(guard), HeaderMap::new()))
 }
 
-fn frame_of(event: &RunEvent) -> Option<Frame> {
+fn sse_event_of(event: &RunEvent) -> Option<SseEvent> {
     match &event.kind {
-        EventKind::Emitted(word) => Some(Frame::new("word", word.as_json())),
-        EventKind::Lagged { .. } => Some(Frame::new("gap", "")),
-        EventKind::Ended(status) => Some(Frame::new("end", status.to_string())),
+        EventKind::Emitted(word) => Some(SseEvent::new("word", word.as_json())),
+        EventKind::Lagged { .. } => Some(SseEvent::new("gap", "")),
+        EventKind::Ended(status) => Some(SseEvent::new("end", status.to_string())),
         _ => None,
     }
 }
@@ -120,7 +122,7 @@ async fn stop(
 
 /// Sees the service as the caller may: with keys or tokens, each caller has runs of their own.
 fn view(service: &Service, headers: &HeaderMap) -> Result<View, Problem> {
-    Ok(service.view(Contract::Native, service.access_of().check(headers)?))
+    Ok(service.view(NATIVE, service.access_of().check(headers)?))
 }
 
 fn unknown() -> Problem {

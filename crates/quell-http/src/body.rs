@@ -1,4 +1,5 @@
-//! Bodies of requests, within their bounds: of size, of time, and of work on the threads of HTTP.
+//! [`Upload`]: reads the bodies of requests, within bounds of size and time, and parses large ones
+//! away from the threads of HTTP.
 
 use std::time::Duration;
 
@@ -18,16 +19,17 @@ use crate::view::View;
 /// The largest body of a request. A larger one is answered 413.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
 
-/// The body of a request. While it is there, or a clone of its bytes, it counts as under way for
-/// its caller: the work that reads it goes on if the client leaves.
+/// The body of a request. Its bytes count as under way for its caller until this value and every
+/// clone of the bytes are dropped: work that reads them goes on after the client has left.
 #[derive(Debug)]
-#[must_use = "dropped, it counts no more"]
+#[must_use = "dropped, it does not count any more"]
 pub struct Upload {
     bytes: Bytes,
 }
 
 impl Upload {
-    /// Yields the bytes. What is made of them should not outlive the upload by much.
+    /// Yields the bytes. Values that are parsed from them are not counted: drop the upload only
+    /// when those are dropped or counted elsewhere.
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -37,16 +39,16 @@ impl Upload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(clippy::exhaustive_enums, reason = "every adapter must name a new reason")]
 pub enum BodyError {
-    /// It is over [`BODY_BYTES_MAX`]: 413.
+    /// The body is larger than [`BODY_BYTES_MAX`]: 413.
     #[error("request body is larger than {BODY_BYTES_MAX} bytes")]
     TooLarge,
-    /// It came too slowly: 408.
+    /// The body did not arrive in time: 408.
     #[error("request body did not arrive in time")]
     TooSlow,
-    /// The client went away or sent nonsense: 400.
+    /// The client went away, or broke the protocol: 400.
     #[error("request body could not be read")]
     Broken,
-    /// Too much is under way, of all callers or of this one: 429.
+    /// Too many bytes are under way, of all callers or of this one: 429.
     #[error(transparent)]
     Overdrawn(#[from] Overdrawn),
 }
@@ -55,13 +57,13 @@ impl View {
     /// Reads the body of a request of the principal, at most [`BODY_BYTES_MAX`] of it, and within
     /// what may be under way ([`ServiceLimits::requests_bytes_max`](crate::ServiceLimits)).
     ///
-    /// What has come of it counts, and not what it announces: whoever sends nothing keeps nobody
-    /// waiting. One of at most 16 KiB, as those of cancels are, does not count and is never refused
-    /// because of others.
+    /// Only bytes that have arrived count, not those that `Content-Length` announces: a client that
+    /// sends nothing takes no room from others. A body of at most 16 KiB, as those of cancels are,
+    /// does not count and is never refused because of others.
     ///
-    /// A body that announces more than is allowed, or than there is room for, is refused
-    /// unread. One that is sent slowly has half a minute, and a second more for every 512 KiB
-    /// that have come: a client that sends a byte now and then does not hold a connection for ever.
+    /// A body that announces more than is allowed, or than there is room for, is refused unread. A
+    /// client has half a minute to send its body, and a second more for every 512 KiB that have
+    /// arrived: one that sends a byte now and then does not hold its connection for ever.
     ///
     /// # Errors
     ///
@@ -73,6 +75,37 @@ impl View {
     pub async fn read_body(&self, headers: &HeaderMap, body: Body) -> Result<Upload, BodyError> {
         let ledger = &self.service().shared().requests;
         read_body(headers, body, ledger.charge(self.principal().owner(), 0)?).await
+    }
+
+    /// Reads a body as [`View::read_body`] does, and parses it: on this task if it is small,
+    /// otherwise as [`offload_if_large`] does. Keep the upload for as long as the parsed value is
+    /// in use.
+    ///
+    /// It is not an extractor of axum: what a contract checks before the body differs, and a
+    /// request that fails there is refused unread.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`View::read_body`], in the contract's form, and as `parse` does.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`View::read_body`] and [`offload_if_large`].
+    pub async fn parse_body<T, E, F>(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        parse: impl FnOnce(Bytes) -> F,
+    ) -> Result<(T, Upload), E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<BodyError> + Send + 'static,
+    {
+        let upload = self.read_body(headers, body).await?;
+        let parse = parse(upload.bytes().clone());
+        let parsed = offload_if_large(upload.bytes().len(), parse).await??;
+        Ok((parsed, upload))
     }
 }
 
@@ -87,7 +120,7 @@ async fn read_body(
     if announced > BODY_BYTES_MAX {
         return Err(BodyError::TooLarge);
     }
-    // What cannot be held is not read first. But nothing is held of what has not come.
+    // Refuse early what there is no room for, but keep the room for bytes that have arrived.
     charge.grow(counted(announced))?;
     charge.shrink_to(0);
     let (since, mut read) = (Instant::now(), BytesMut::with_capacity(announced.min(ADVANCE)));
@@ -112,8 +145,8 @@ async fn read_body(
     }
 }
 
-/// Does the work that a body makes: at once if the body is small, otherwise on a thread for such
-/// work, a few at a time, so that it delays no other request.
+/// Runs the work that a body makes: on this task if the body is small, otherwise on a thread of the
+/// blocking pool, a few at a time, so that it delays no other request.
 ///
 /// # Errors
 ///
@@ -133,28 +166,28 @@ async fn read_body(
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 /// let body = bytes::Bytes::from("[1, 2, 3]");
 /// let work = async move { serde_json::from_slice::<Vec<u8>>(&body) };
-/// assert_eq!(quell_http::aside(9, work).await.unwrap().unwrap(), [1, 2, 3]);
+/// assert_eq!(quell_http::offload_if_large(9, work).await.unwrap().unwrap(), [1, 2, 3]);
 /// # });
 /// ```
-pub async fn aside<F>(body_bytes: usize, work: F) -> Result<F::Output, BodyError>
+pub async fn offload_if_large<F>(body_bytes: usize, work: F) -> Result<F::Output, BodyError>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    if body_bytes <= ASIDE_BYTES_MIN {
+    if body_bytes <= OFFLOAD_BYTES_MIN {
         return Ok(work.await);
     }
-    let place = PLACES.acquire().await.map_err(|_| BodyError::Broken)?;
+    let permit = OFFLOAD_PERMITS.acquire().await.map_err(|_| BodyError::Broken)?;
     let runtime = Handle::current();
     let done = tokio::task::spawn_blocking(move || {
         let output = runtime.block_on(work);
-        // Also if nobody waits any more, the place is taken until here.
-        drop(place);
+        // Not earlier: also if the caller has gone, the thread was in use until here.
+        drop(permit);
         output
     });
     done.await.map_err(|_| BodyError::Broken)
 }
 
-/// What counts as under way for a body of so many bytes.
+/// Yields how much counts as under way for a body of this size.
 const fn counted(bytes: usize) -> usize {
     if bytes <= FREE_BYTES { 0 } else { bytes * COPIES }
 }
@@ -162,24 +195,24 @@ const fn counted(bytes: usize) -> usize {
 /// Bodies up to this size do not count: the number of connections bounds them.
 const FREE_BYTES: usize = 16 << 10;
 
-/// How much of a body counts before it has come.
+/// How far the charge may be ahead of the bytes that have arrived: fewer calls of the ledger.
 const ADVANCE: usize = 64 << 10;
 
-/// How often the text of a body is in memory until its run has it: as it came, as a part of what
-/// was read, as the input.
+/// Copies of a body in memory until its run has the input: the bytes as they arrived, the parsed
+/// request, and the input itself.
 const COPIES: usize = 3;
 
-/// How long a body may take, besides the time for its size.
+/// The time that every body has; large ones have more ([`BYTES_PER_SECOND_MIN`]).
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// The slowest that a large body may come.
+/// The lowest rate at which a large body may arrive.
 const BYTES_PER_SECOND_MIN: usize = 512 << 10;
 
-/// Bodies up to this size are worked on at once.
-const ASIDE_BYTES_MIN: usize = 64 << 10;
+/// The work of bodies up to this size is done on the task of the request.
+const OFFLOAD_BYTES_MIN: usize = 64 << 10;
 
-/// Large bodies that are worked on at the same time. More would take the processors from everyone.
-static PLACES: Semaphore = Semaphore::const_new(2);
+/// Permits for work on large bodies. More at once would take the processors from other requests.
+static OFFLOAD_PERMITS: Semaphore = Semaphore::const_new(2);
 
 #[cfg(test)]
 mod tests {
@@ -241,7 +274,7 @@ mod tests {
         let error = read_body(&length(50_000), never(), of(Some(&ada))).await.unwrap_err();
         let words = "requests of one caller would exceed the limit of 250000 bytes";
         assert_eq!(error.to_string(), words);
-        // What is not announced is counted as it comes.
+        // A body without a length is counted as it arrives.
         let pieces = stream::repeat(Ok::<_, Infallible>(Bytes::from(vec![0; 40_000])));
         let error = read_body(&HeaderMap::new(), Body::from_stream(pieces), of(None)).await;
         assert!(matches!(error, Err(BodyError::Overdrawn(it)) if it.max == 1_000_000));
@@ -294,7 +327,7 @@ mod tests {
     async fn the_work_of_a_large_body_is_done_on_another_thread() {
         let here = std::thread::current().id();
         let work = || async { std::thread::current().id() };
-        assert_eq!(aside(ASIDE_BYTES_MIN, work()).await, Ok(here));
-        assert_ne!(aside(ASIDE_BYTES_MIN + 1, work()).await, Ok(here));
+        assert_eq!(offload_if_large(OFFLOAD_BYTES_MIN, work()).await, Ok(here));
+        assert_ne!(offload_if_large(OFFLOAD_BYTES_MIN + 1, work()).await, Ok(here));
     }
 }

@@ -1,4 +1,4 @@
-//! The events of one run as an answer streams them.
+//! [`RunEvents`]: the events of one run and its subtree, as an answer streams them.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,9 +8,9 @@ use quell::{Engine, EventKind, EventStream, RunEvent, RunRef};
 
 /// The events of a run and its subtree, for a client.
 ///
-/// It differs from [`EventStream`] in two ways. It ends after the run's terminal event and what is
-/// in the log by then, also if something of the run was abandoned and still executes. And when it
-/// yields the end of a run, every read shows that end.
+/// It differs from [`EventStream`] in two ways. It ends after the run's terminal event, with
+/// whatever is in the log by then, also if abandoned work of the run still executes. And once it
+/// has yielded the end of a run, every read of that run shows the end.
 ///
 /// # Examples
 ///
@@ -33,6 +33,7 @@ pub struct RunEvents {
     engine: Engine,
     run: RunRef,
     events: EventStream,
+    /// The run is terminal: the stream ends when the log has no more.
     is_over: bool,
 }
 
@@ -45,7 +46,9 @@ impl RunEvents {
     fn note(&mut self, event: &RunEvent) {
         match event.kind {
             EventKind::Ended(_) if event.run == self.run.id() => self.is_over = is_over(&self.run),
-            // The event is in the log a moment before the run's status is: wait for that moment.
+            // The engine publishes an end under the run's lock, the event before the status.
+            // Reading the row takes that lock: the status is there before the client learns of the
+            // end.
             EventKind::Ended(_) => drop(self.engine.get(event.run).map(|run| run.row())),
             EventKind::Lagged { .. } => self.is_over = is_over(&self.run),
             _ => {}
@@ -53,8 +56,8 @@ impl RunEvents {
     }
 }
 
-/// Reads the next event as a follower should: gives way to other tasks from time to time, also if
-/// there is always a next event.
+/// Reads the next event, and yields to other tasks from time to time, also if there is always a
+/// next event.
 ///
 /// # Cancel safety
 ///
@@ -75,7 +78,7 @@ impl RunEvents {
 /// # });
 /// ```
 pub async fn next_event(events: &mut EventStream) -> Option<RunEvent> {
-    // The log of a body that never stops talking is always ready, and knows no budget.
+    // An event stream has no budget of its own: the log of a busy body is always ready.
     tokio::task::consume_budget().await;
     events.next().await
 }
@@ -95,7 +98,8 @@ impl Stream for RunEvents {
     }
 }
 
-/// Reads the run under its lock: its terminal event is in the log then.
+/// Tells whether a run is terminal. This takes the run's lock: if it is terminal, its last event is
+/// in the log.
 fn is_over(run: &RunRef) -> bool {
     run.row().status.is_terminal()
 }

@@ -1,4 +1,4 @@
-//! What becomes of a run when the client that follows it goes away (I31).
+//! [`DisconnectGuard`]: cancels a run when the client that follows it leaves (I31).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::ledger::{Charge, Overdrawn};
 use crate::readers::Read;
 use crate::view::View;
 
-/// What becomes of a run when the client that follows it goes away.
+/// The policy for a run whose client leaves before its end.
 ///
 /// # Examples
 ///
@@ -22,32 +22,34 @@ use crate::view::View;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "it goes on or it does not")]
 pub enum OnDisconnect {
-    /// It goes on.
+    /// The run goes on.
     #[default]
     Continue,
-    /// It is cancelled with cause `Disconnected`, when the last client is gone that asked so.
+    /// The run is cancelled with cause `Disconnected` when the last client that asked for this has
+    /// gone.
     Cancel,
 }
 
-/// Held by an answer for as long as its client is there.
+/// A guard that an answer holds for as long as its client follows the run.
 ///
-/// Dropped while the run is live, it means that the client is gone: by a body that the server gives
-/// up, a stream that the server ends, or a handler that is not polled to its end. Once the run has
-/// ended it means nothing.
+/// If it is dropped while the run is live, the client has gone: the server gave up the body, the
+/// server ended the stream, or the handler was dropped before its end. If it is dropped after the
+/// run has ended, it does nothing.
 ///
-/// It holds the name of the run and nothing else of it: the engine has every run that is live. What
-/// a stream reads ([`DisconnectGuard::reading`]) is the stream's.
+/// It holds the identity of the run, and not the run: the engine keeps every live run. What a
+/// stream reads ([`DisconnectGuard::reading`]) belongs to the stream.
 #[must_use = "dropped at once, it means that the client is gone"]
 pub struct DisconnectGuard {
     run: Identity,
+    /// Counts this client, if the run is cancelled when the last one leaves.
     following: Option<(Clients, Engine)>,
-    /// What a stream reads, until it is made.
+    /// What the stream will read; taken when its body is made.
     read: Option<Read>,
-    /// Given back when the answer is over, whichever way.
-    place: Option<Charge>,
+    /// The client's share of the streams and waits, given back when the answer is over.
+    charge: Option<Charge>,
 }
 
-/// How many clients follow a run that is to be cancelled without them.
+/// Counts the clients of each run that is cancelled when the last of them leaves.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clients(Arc<Mutex<HashMap<Identity, usize>>>);
 
@@ -66,7 +68,7 @@ impl Clients {
                 Some((self.clone(), engine.clone()))
             }
         };
-        DisconnectGuard { run, following, read: None, place: None }
+        DisconnectGuard { run, following, read: None, charge: None }
     }
 
     /// Counts a client out; tells whether it was the last one.
@@ -83,22 +85,22 @@ impl Clients {
 }
 
 impl View {
-    /// Takes a place among the streams and waits, of which every caller has a share
-    /// ([`ServiceLimits::streams_max`](crate::ServiceLimits)): for
-    /// [`DisconnectGuard::holding`], and before anything is made of the request.
+    /// Charges one stream or wait to the principal
+    /// ([`ServiceLimits::streams_max`](crate::ServiceLimits)). Call it before the request makes
+    /// anything, and give the charge to [`DisconnectGuard::holding`].
     ///
     /// # Errors
     ///
     /// Fails if there are as many as may be, of all callers or of this one.
-    pub fn stream_place(&self) -> Result<Charge, Overdrawn> {
+    pub fn charge_stream(&self) -> Result<Charge, Overdrawn> {
         self.service().shared().streams.charge(self.principal().owner(), 1)
     }
 }
 
 impl DisconnectGuard {
-    /// Says that the answer is a stream which reads the run, and holds it with its log. When the
-    /// engine has forgotten the run, that counts as under way for the principal; if there is no
-    /// room for it, the stream is cut.
+    /// Declares that the answer is a stream that reads the run, and so keeps the run and its log in
+    /// memory. Once the engine has forgotten the run, they count as under way for the principal; if
+    /// there is no room for them, the stream is cut.
     pub fn reading(mut self, view: &View, run: &RunRef) -> Self {
         let (service, owner) = (view.service(), view.principal().owner());
         let shared = service.shared();
@@ -114,8 +116,9 @@ impl DisconnectGuard {
         self
     }
 
-    /// As [`DisconnectGuard::reading`], of a run that somebody else may keep and count when the
-    /// engine has forgotten it, as this tells: meanwhile the stream is charged nothing.
+    /// As [`DisconnectGuard::reading`], for a run that the adapter may keep after the engine has
+    /// forgotten it. While `is_kept` says so, the adapter counts the run and the stream is not
+    /// charged.
     pub fn reading_kept(
         self,
         view: &View,
@@ -129,13 +132,13 @@ impl DisconnectGuard {
         guard
     }
 
-    /// Holds the place of the client ([`View::stream_place`]) until the answer is over.
-    pub fn holding(mut self, place: Charge) -> Self {
-        self.place = Some(place);
+    /// Keeps the charge of the stream or wait ([`View::charge_stream`]) until the answer is over.
+    pub fn holding(mut self, charge: Charge) -> Self {
+        self.charge = Some(charge);
         self
     }
 
-    /// Takes what its stream reads of a run.
+    /// Takes what the stream reads of the run.
     pub(crate) fn take_read(&mut self) -> Option<Read> {
         self.read.take()
     }
@@ -155,10 +158,10 @@ impl Drop for DisconnectGuard {
 
 impl fmt::Debug for DisconnectGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let has_place = self.place.is_some();
-        f.debug_struct("Guard")
+        let has_charge = self.charge.is_some();
+        f.debug_struct("DisconnectGuard")
             .field("run", &self.run.0)
-            .field("has_place", &has_place)
+            .field("has_charge", &has_charge)
             .finish_non_exhaustive()
     }
 }

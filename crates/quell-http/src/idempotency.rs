@@ -1,4 +1,4 @@
-//! Idempotency keys: the same key and request is the same run.
+//! [`IdempotencyKey`]: the same key with the same request means the same run.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 use quell::RunId;
 use tokio::sync::watch;
 
+use crate::bounded_map::BoundedMap;
 use crate::ids::Identity;
-use crate::shares::Shares;
 use crate::start::StartError;
 
-/// What makes two requests the same: the caller's key, the path, and the payload.
+/// An idempotency key with the request that it stands for: the path and the payload.
 ///
 /// # Examples
 ///
@@ -40,24 +40,25 @@ impl IdempotencyKey {
 /// The longest idempotency key, in bytes. A longer one is refused.
 pub const KEY_BYTES_MAX: usize = 256;
 
-/// Keys known to a service. The oldest leave first; of a caller beyond their share, that caller's.
+/// Keys that a service remembers. The oldest are forgotten first; if a caller exceeds their share,
+/// their own oldest.
 const KEYS_MAX: usize = 65_536;
 
-/// How long a key is known.
+/// How long a key is remembered.
 const KEYS_TTL: Duration = Duration::from_hours(24);
 
-/// Tells requests apart, with a secret of this process: nobody can make two look the same.
+/// Hashes requests with a secret of this process, so that callers cannot construct collisions.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// The keys in use, of all callers.
+/// The keys of all callers.
 #[derive(Debug)]
 pub(crate) struct Keys {
     state: Arc<Mutex<Known>>,
 }
 
-type Known = Shares<Arc<str>, Entry>;
+type Known = BoundedMap<Arc<str>, Entry>;
 
-/// Whose key it is.
+/// A key with its caller: the same text of two callers is two keys.
 #[derive(Clone, Debug)]
 struct Address {
     caller: Option<Arc<str>>,
@@ -73,18 +74,18 @@ struct Entry {
 
 #[derive(Debug)]
 enum Progress {
-    /// The first request is at it.
+    /// The first request is still starting the run. The channel closes when it has finished.
     Open(watch::Receiver<()>),
-    /// It has started this run.
+    /// The run that the first request started.
     Through(Identity),
 }
 
-/// What came of presenting a key.
+/// What a request with a key has to do.
 #[derive(Debug)]
 pub(crate) enum Begun {
-    /// It is new: the claim is kept when there is a run, or given up by dropping it.
+    /// The key is new. Keep the claim once there is a run; dropped before, it frees the key.
     First(Claim),
-    /// The same request has started this run.
+    /// The same request has started this run before.
     Again(Identity),
 }
 
@@ -99,11 +100,11 @@ pub(crate) struct Claim {
 
 impl Keys {
     pub(crate) fn new(share_percent: u8) -> Self {
-        let known = Shares::new(KEYS_MAX, KEYS_MAX * KEY_BYTES_MAX, share_percent);
+        let known = BoundedMap::new(KEYS_MAX, KEYS_MAX * KEY_BYTES_MAX, share_percent);
         Self { state: Arc::new(Mutex::new(known)) }
     }
 
-    /// Presents a key. Waits while another request with the same key is at it.
+    /// Claims a key. Waits while another request with the same key is starting its run.
     pub(crate) async fn begin(
         &self,
         caller: Option<&Arc<str>>,
@@ -121,12 +122,12 @@ impl Keys {
                 Ok(begun) => return Ok(begun),
                 Err(other) => other,
             };
-            // It ends with the claim, whatever came of it.
+            // The sender is dropped with the claim, kept or not. Look again in both cases.
             let _ = other.changed().await;
         }
     }
 
-    /// Yields the run that a key has started, if the request is the same.
+    /// Yields the run that the same request with this key has started.
     pub(crate) fn through(
         &self,
         caller: Option<&Arc<str>>,
@@ -140,7 +141,7 @@ impl Keys {
         }
     }
 
-    /// Looks once; yields whom to wait for if somebody is at it.
+    /// Looks once. The outer error refuses the request; the inner one is the channel to wait for.
     fn look(
         &self,
         address: &Address,
@@ -168,7 +169,7 @@ impl Keys {
 }
 
 impl Claim {
-    /// Says which run it is.
+    /// Records the run that the key has started.
     pub(crate) fn keep(mut self, run: Identity) {
         self.kept = true;
         let mut known = self.state.lock();
@@ -187,7 +188,7 @@ impl Drop for Claim {
         }
         let (caller, key) = (self.address.caller.as_ref(), &self.address.key);
         let mut known = self.state.lock();
-        // The entry may have left by now, and a later request may have the key.
+        // The entry may have been forgotten since, and a later request may have claimed the key.
         if known.get(caller, key).is_some_and(|entry| entry.since == self.since) {
             drop(known.remove(caller, key));
         }

@@ -1,4 +1,4 @@
-//! Ids that callers bring: any text is one, and a run is shown under the text it was given.
+//! [`parse_id`] and [`external_id`]: run ids as callers write them, and the labels that keep them.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -6,31 +6,31 @@ use std::time::SystemTime;
 use quell::{Engine, RunId, RunRef};
 use quell_flow::COMPONENT;
 
-/// The label under which a run keeps the text of its id, when that is not the id itself.
+/// The label that holds the id of a run as its caller wrote it, if that is not the UUID itself.
 pub const EXTERNAL_ID: &str = "external_id";
 
-/// The label under which a run keeps what it belongs to: the session of `AgentOS`, the thread of
-/// `LangGraph`, the team of `Playbook3D`.
+/// The label that holds the group of a run: its session in `AgentOS`, its thread in `LangGraph`,
+/// its team in `Playbook3D`.
 pub const SESSION: &str = "session";
 
-/// The label under which a run keeps its session as the team that it is of: only if whoever started
-/// it is a member. Whoever only knows the id of a team puts nothing into it.
+/// The label that holds the team that a run belongs to. It is set only if the caller who started
+/// the run is a member: a caller who merely knows the id of a team cannot add runs to it.
 pub(crate) const TEAM: &str = "quell.team";
 
-/// Tells whether a label is one that contracts write: callers do not.
+/// Tells whether a label is reserved for contracts, so that callers may not set it.
 pub(crate) fn is_reserved(label: &str) -> bool {
     [COMPONENT, EXTERNAL_ID, SESSION].contains(&label)
         || OF_CONTRACTS.iter().any(|prefix| label.starts_with(prefix))
 }
 
-/// How the labels of contracts begin.
+/// Prefixes of the labels that contracts set.
 const OF_CONTRACTS: [&str; 4] = ["agentos.", "langgraph.", "playbook3d.", "quell."];
 
-/// The longest id that a caller may bring, in bytes. A longer one is refused.
+/// The longest id that a caller may choose, in bytes. A longer one is refused.
 pub const ID_BYTES_MAX: usize = 128;
 
-/// A text is no id: empty, too long, with control characters or spaces around it, or `.` or `..`,
-/// which no path of a URL can name.
+/// A text is not a run id: it is empty, too long, has control characters or spaces around it, or is
+/// `.` or `..`, which no path of a URL can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "id is empty, longer than {ID_BYTES_MAX} bytes, has control characters or spaces around it, or \
@@ -39,7 +39,7 @@ pub const ID_BYTES_MAX: usize = 128;
 #[non_exhaustive]
 pub struct BadId;
 
-/// Reads an id: a UUID stands for itself, any other text has an id of its own.
+/// Reads a run id: a UUID stands for itself, any other text is hashed to one.
 ///
 /// # Errors
 ///
@@ -70,20 +70,21 @@ pub fn external_id(run: &RunRef) -> Cow<'_, str> {
     }
 }
 
-/// A run as such: a later run may have the id of one that was deleted, and is queued later.
+/// Identifies one run. The id alone does not: once a run is deleted, a later run may have its id.
+/// The time at which it was queued tells them apart.
 pub(crate) type Identity = (RunId, SystemTime);
 
-/// Yields which run it is.
+/// Yields the identity of a run.
 pub(crate) fn identity(run: &RunRef) -> Identity {
     (run.id(), run.queued_at())
 }
 
-/// Finds that very run, if the engine has it still.
+/// Finds the run of an identity, if the engine still has it.
 pub(crate) fn find(engine: &Engine, run: Identity) -> Option<RunRef> {
     engine.get(run.0).filter(|found| identity(found) == run)
 }
 
-/// Tells whether two texts name the same thing: equal, or the same UUID spelt in two ways.
+/// Tells whether two texts are one id: they are equal, or spellings of one UUID.
 pub fn same_id(one: &str, other: &str) -> bool {
     one == other || RunId::from_text(one) == RunId::from_text(other)
 }

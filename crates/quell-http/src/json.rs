@@ -1,15 +1,16 @@
-//! JSON that is more than JSON by its shape: text without halves of characters, and no deeper than
-//! readers follow. Numbers are whatever JSON writes: who keeps text keeps them as they are spelt.
+//! [`check_json`]: checks that a text is JSON which common parsers accept, without parsing its
+//! numbers.
+//!
+//! The text itself is kept and passed on, so numbers may have any length and size.
 
 use serde::de::IgnoredAny;
 
-/// Checks that a text is JSON which readers take: nested no deeper than so many levels, and without
-/// halves of characters (lone surrogates). Numbers may be of any length and size. A reader that
-/// wants one as a value of Rust may have to refuse it.
+/// Checks that a text is JSON, nested at most `levels_max` deep, and without lone surrogates.
+/// Numbers may have any length and size: a caller that parses one into a Rust type has to check it.
 ///
 /// # Errors
 ///
-/// Fails if it is not.
+/// Fails if the text is not as described.
 ///
 /// # Examples
 ///
@@ -39,26 +40,26 @@ pub fn check_json(text: &str, levels_max: usize) -> Result<(), JsonError> {
     Ok(())
 }
 
-/// As many levels as the usual reader of Rust follows.
+/// The nesting depth that `serde_json` accepts.
 pub const JSON_LEVELS_MAX: usize = 127;
 
-/// Why a text is no JSON that readers take.
+/// Why [`check_json`] refuses a text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {
-    /// It is no JSON.
+    /// The text is not JSON.
     #[error("{0}")]
     NotJson(String),
-    /// It is nested deeper than so many levels.
+    /// The text is nested deeper than this many levels.
     #[error("nested deeper than {0} levels")]
     TooDeep(usize),
-    /// A text of it has half of a character: a lone surrogate.
+    /// A string of the text has a lone surrogate.
     #[error("a text has half of a character")]
     HalfCharacter,
 }
 
-/// Yields what comes after an escape, of which the backslash is read; of one half of a character,
-/// after the other half.
+/// Skips an escape, whose backslash is read already. A high surrogate is skipped together with the
+/// low one that has to follow it.
 fn after_escape(rest: &[u8]) -> Result<&[u8], JsonError> {
     match unit(rest) {
         None => Ok(rest.get(1..).unwrap_or_default()),
@@ -71,7 +72,7 @@ fn after_escape(rest: &[u8]) -> Result<&[u8], JsonError> {
     }
 }
 
-/// Reads `u` and four digits; yields what comes after them too.
+/// Reads `u` and four hexadecimal digits; yields the code unit and the rest.
 fn unit(rest: &[u8]) -> Option<(u16, &[u8])> {
     let (digits, rest) = rest.strip_prefix(b"u")?.split_at_checked(4)?;
     Some((u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?, rest))

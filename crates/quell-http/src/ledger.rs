@@ -1,6 +1,7 @@
-//! [`Ledger`]: bytes that are held for callers, in all and by owner.
+//! [`Ledger`]: bounds the bytes that are held for callers, in total and for each owner.
 //!
-//! Invariant: `total` and the sum of an owner are what the charges hold that are not dropped.
+//! Invariant: `total`, and the sum of each owner, equal the sum of their charges that are not
+//! dropped.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,8 +13,7 @@ use quell::limits::share_of;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-/// Bytes that are held for callers: a bound for all of them, and a share of it for each. Cheap to
-/// clone.
+/// A bound on the bytes that are held for all callers, and a share of it for each. Cheap to clone.
 ///
 /// Callers without a name, that is with open access, have the whole bound as their share.
 ///
@@ -40,7 +40,7 @@ struct Book {
     max: usize,
     share: usize,
     sums: Mutex<Sums>,
-    /// Told whenever bytes are given back.
+    /// Notified whenever bytes are given back.
     released: Notify,
 }
 
@@ -50,7 +50,7 @@ struct Sums {
     owners: HashMap<Arc<str>, usize>,
 }
 
-/// Bytes that are held. Dropped, it gives them back.
+/// Bytes that are charged to an owner. Dropping it gives them back.
 #[must_use = "dropped at once, it holds nothing"]
 pub struct Charge {
     ledger: Ledger,
@@ -58,18 +58,18 @@ pub struct Charge {
     bytes: usize,
 }
 
-/// A bound is reached, of all callers or of one. Later there may be room.
+/// A charge would exceed the bound of all callers, or the share of one. There may be room later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} of {} would exceed the limit of {max}{}", whose(*is_share), unit(*is_bytes))]
 #[non_exhaustive]
 pub struct Overdrawn {
-    /// What there would be too much of.
+    /// What the ledger counts.
     pub what: &'static str,
     /// The bound.
     pub max: usize,
-    /// Whether the bound is in bytes. Otherwise it is a number of things.
+    /// Whether the bound is in bytes. Otherwise it is a count.
     pub is_bytes: bool,
-    /// Whether it is one caller's share of the bound.
+    /// Whether the bound is one caller's share.
     pub is_share: bool,
 }
 
@@ -82,12 +82,12 @@ const fn unit(is_bytes: bool) -> &'static str {
 }
 
 impl Ledger {
-    /// Names what is held, the bound in bytes, and what one owner may have of it in percent.
+    /// Makes a ledger: what it counts, its bound in bytes, and the share of one owner in percent.
     pub fn new(what: &'static str, max: usize, share_percent: u8) -> Self {
         Self::made(what, true, max, share_percent)
     }
 
-    /// As [`Ledger::new`], of things that are counted.
+    /// As [`Ledger::new`], with a count as the bound.
     pub(crate) fn counting(what: &'static str, max: usize, share_percent: u8) -> Self {
         Self::made(what, false, max, share_percent)
     }
@@ -97,7 +97,7 @@ impl Ledger {
         Self(Arc::new(Book { what, is_bytes, max, share, sums, released: Notify::new() }))
     }
 
-    /// Charges bytes to an owner, or to nobody in particular.
+    /// Charges bytes to an owner, or to no owner.
     ///
     /// # Errors
     ///
@@ -108,12 +108,12 @@ impl Ledger {
         Ok(charge)
     }
 
-    /// As [`Ledger::charge`], but waits for room until then. Who needs less may come first.
+    /// As [`Ledger::charge`], but waits for room until an instant. The queue is not fair: a smaller
+    /// charge may overtake.
     ///
     /// # Errors
     ///
-    /// Fails if there is none by then; at once if there can be none, as the bytes alone exceed a
-    /// bound.
+    /// Fails if there is no room by then, and at once if the bytes alone exceed a bound.
     ///
     /// # Cancel safety
     ///
@@ -126,7 +126,7 @@ impl Ledger {
     ) -> Result<Charge, Overdrawn> {
         loop {
             let mut released = pin!(self.0.released.notified());
-            // From here on nothing that is given back is missed.
+            // Register before the attempt: bytes given back in between would not wake this task.
             released.as_mut().enable();
             let error = match self.charge(owner, bytes) {
                 Ok(charge) => return Ok(charge),
@@ -138,7 +138,7 @@ impl Ledger {
         }
     }
 
-    /// Yields the bytes that are held.
+    /// Yields the bytes that are charged.
     pub fn total(&self) -> usize {
         self.0.sums.lock().total
     }
@@ -193,7 +193,7 @@ impl Charge {
         Ok(())
     }
 
-    /// Gives back what is beyond so many bytes.
+    /// Gives back the bytes beyond this number.
     pub fn shrink_to(&mut self, bytes: usize) {
         let beyond = self.bytes.saturating_sub(bytes);
         if beyond > 0 {
@@ -202,14 +202,15 @@ impl Charge {
         }
     }
 
-    /// Grows or shrinks to so many bytes.
+    /// Grows or shrinks the charge to this number of bytes.
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Overdrawn> {
         self.grow(bytes.saturating_sub(self.bytes))?;
         self.shrink_to(bytes);
         Ok(())
     }
 
-    /// Parts with so many of the bytes, or with all that there are. At no time are they given back.
+    /// Splits off this number of bytes, or all of them if there are fewer. The ledger does not see
+    /// it: another caller cannot take them in between.
     pub(crate) fn split(&mut self, bytes: usize) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;

@@ -1,4 +1,4 @@
-//! Times in the options of a contract.
+//! [`millis`]: reads the durations in the options of a contract.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Problem documents (RFC 9457): how the native API says what went wrong.
+//! [`Problem`]: a problem document (RFC 9457), the error answer of the native API.
 
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -50,7 +50,7 @@ impl Problem {
         }
     }
 
-    /// Says what is wrong here.
+    /// Yields the text of the fault.
     pub fn detail(&self) -> &str {
         &self.detail
     }

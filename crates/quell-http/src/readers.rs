@@ -1,13 +1,13 @@
-//! [`Readers`]: the streams that clients read, so that none of them keeps in memory, uncounted,
-//! what the engine has forgotten.
+//! [`Readers`]: counts the memory of streams that still read a run which the engine has forgotten.
 //!
-//! A client that takes its stream slowly, or not at all, holds the run, its log and what is
-//! rendered of them. While the engine has the run, it counts them. From then on they count as under
-//! way for whoever reads; if there is no room for them, the stream is cut.
+//! A client that reads its stream slowly, or not at all, keeps the run, its log and the rendered
+//! events in memory. While the engine has the run, the engine counts them. From then on they count
+//! as under way for the caller who reads; if there is no room for them, the stream is cut.
 //!
-//! Lock order: a stream, then whatever its pieces are made from, the charges, the ledger. No two
-//! streams, and the table alone. A stream is locked while its pieces are made, and then passed over
-//! here: it is not stalled. What it holds is dropped under no lock, and not on the task that looks.
+//! Lock order: a stream, then the locks that its pieces are made under, the charges, the ledger. No
+//! task locks two streams, or the table together with another lock. A stream is locked while its
+//! pieces are made; the check skips it then, since such a stream is not stalled. Values of a stream
+//! are dropped under no lock, and not on the task that checks.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,7 +33,7 @@ pub(crate) struct Readers {
     charges: Arc<Mutex<Charges>>,
 }
 
-/// What forgotten runs take, each once for all streams of one owner.
+/// The charges of forgotten runs, each once for all streams of one owner.
 #[derive(Debug, Default)]
 struct Charges {
     all: HashMap<(Identity, Option<Arc<str>>), Weak<Charge>>,
@@ -42,20 +42,20 @@ struct Charges {
 #[derive(Debug, Default)]
 struct Table {
     all: Vec<Weak<dyn Reader>>,
-    /// What looks after them, as long as there are any.
+    /// The task that checks them, while there are any.
     watch: Option<JoinHandle<()>>,
 }
 
-/// What is to be known of a run that a client reads.
+/// A run that a client reads, and what is needed to count it.
 pub(crate) struct Read {
     pub(crate) run: RunRef,
     pub(crate) name: Identity,
     pub(crate) engine: Engine,
-    /// What counts as under way.
+    /// The ledger of large requests and answers under way.
     pub(crate) requests: Ledger,
     pub(crate) owner: Option<Arc<str>>,
     pub(crate) readers: Readers,
-    /// Tells whether somebody else keeps the run, and counts it.
+    /// Tells whether the adapter keeps the run, and counts it.
     pub(crate) is_kept: Option<IsKept>,
 }
 
@@ -67,7 +67,7 @@ impl Read {
             && !self.is_kept.as_ref().is_some_and(|is_kept| is_kept(self.name.0))
     }
 
-    /// Counts what is held of the run, once for all streams of the owner.
+    /// Charges the run and its log, once for all streams of the owner.
     fn charge(&self) -> Result<Arc<Charge>, Overdrawn> {
         let mut charges = self.readers.charges.lock();
         let known = charges.all.entry((self.name, self.owner.clone())).or_default();
@@ -81,37 +81,37 @@ impl Read {
     }
 }
 
-/// What is written, and the room that was found for it.
+/// A piece of a stream, and the charge that was made for it.
 pub(crate) type Piece = (Bytes, Option<Charge>);
 
-/// What one client reads.
+/// The stream of one client.
 pub(crate) struct Reading<S> {
     state: Mutex<State<S>>,
-    /// Whoever polls it: woken when it is cut.
+    /// The task that polls the stream. It is woken when the stream is cut.
     waker: AtomicWaker,
 }
 
 pub(crate) enum State<S> {
     Open(Open<S>),
     Over,
-    /// It was cut, and who polls it has yet to learn that.
+    /// The stream was cut, and the task that polls it has not seen that yet.
     Cut,
 }
 
-/// What is held until the stream has ended.
+/// The values that a stream holds until it has ended.
 pub(crate) struct Open<S> {
     pub(crate) pieces: Pin<Box<S>>,
-    /// None of a body that reads no run.
+    /// The run that it reads; `None` for a body that reads none.
     read: Option<Read>,
-    /// What it holds since the engine has forgotten the run.
+    /// The charge of the run, once the engine has forgotten it.
     charge: Option<Arc<Charge>>,
-    /// How often there was no room for that.
+    /// How often there was no room for that charge.
     refused: u8,
 }
 
-/// A stream that can be looked at by whoever does not know its type.
+/// A stream of any type, for the task that checks all of them.
 trait Reader: Send + Sync + fmt::Debug {
-    /// Counts what it holds of a run that the engine has forgotten, or cuts it.
+    /// If the engine has forgotten the run, charges it; cuts the stream if there is no room.
     fn look(&self);
 }
 
@@ -127,12 +127,12 @@ impl Readers {
     }
 }
 
-/// Looks at all streams from time to time, until there are none.
+/// Checks all streams from time to time, until there are none.
 async fn watch(table: Weak<Mutex<Table>>, charges: Arc<Mutex<Charges>>) {
     loop {
         tokio::time::sleep(EVERY).await;
         let Some(open) = table.upgrade().map(|table| table.lock().open()) else { return };
-        // Also after the last stream: nobody comes by again.
+        // Also after the last stream: this task ends then, and no other one would remove them.
         charges.lock().all.retain(|_, charge| charge.strong_count() > 0);
         let Some(all) = open else { return };
         for reader in all {
@@ -145,7 +145,7 @@ async fn watch(table: Weak<Mutex<Table>>, charges: Arc<Mutex<Charges>>) {
 }
 
 impl Table {
-    /// Yields the streams that are open; none if there are none, and so nobody to look at them.
+    /// Yields the open streams; `None` if there are none, and then the task ends.
     fn open(&mut self) -> Option<Vec<Weak<dyn Reader>>> {
         self.all.retain(|reader| reader.strong_count() > 0);
         if self.all.is_empty() {
@@ -156,7 +156,7 @@ impl Table {
 }
 
 impl<S: Send + 'static> Reading<S> {
-    /// Begins to read. What is read of a run is looked after.
+    /// Makes the stream of a client, and registers it if it reads a run.
     pub(crate) fn new(pieces: S, read: Option<Read>) -> Arc<Self> {
         let readers = read.as_ref().map(|read| read.readers.clone());
         let open = Open { pieces: Box::pin(pieces), read, charge: None, refused: 0 };
@@ -171,7 +171,7 @@ impl<S: Send + 'static> Reading<S> {
 }
 
 impl<S> Reading<S> {
-    /// Looks at what there is, with the waker of whoever looks.
+    /// Polls the stream under its lock, and registers the waker of the task.
     pub(crate) fn polled<T>(
         &self,
         waker: &std::task::Waker,
@@ -185,7 +185,7 @@ impl<S> Reading<S> {
         matches!(&*self.state.lock(), State::Over)
     }
 
-    /// Gives up what it holds.
+    /// Drops the values of the stream.
     pub(crate) fn close(&self) {
         let held = std::mem::replace(&mut *self.state.lock(), State::Over);
         drop(held);
@@ -193,18 +193,18 @@ impl<S> Reading<S> {
 }
 
 impl<S> Open<S> {
-    /// Counts a chunk until the client has taken it. One for which there is no room is written all
-    /// the same as long as the engine has the run: a live one must not lose its client for want of
-    /// room. None of a forgotten one of which more than a single event has no room.
+    /// Counts a chunk until the client has taken it; `None` cuts the stream. While the engine has
+    /// the run, a chunk without room is written all the same: a live run must not lose its client
+    /// for want of room. After that, only a chunk as small as a single event is.
     pub(crate) fn counted(&self, (chunk, room): Piece) -> Option<Bytes> {
         let Some(read) = &self.read else { return Some(chunk) };
         if counted(chunk.len()) == 0 {
             return Some(chunk);
         }
-        // What was found for it is kept: given back, it could be another's by now.
+        // Keep the room that was found for the chunk: given back, another caller could take it.
         let mut room = room.or_else(|| read.requests.charge(read.owner.as_ref(), 0).ok())?;
         let has_room = room.resize(chunk.len()).is_ok();
-        // What is small and came before it is in the same chunk, and not in its room.
+        // Small pieces that came before are in the same chunk, but not in its room.
         let uncounted = chunk.len().saturating_sub(room.bytes());
         let is_written = has_room || uncounted <= PIECE_BYTES_MAX || !read.is_forgotten();
         is_written.then(|| Counted::new(chunk, room).into())
@@ -227,18 +227,18 @@ impl<S: Send + 'static> Reader for Reading<S> {
         let held = std::mem::replace(&mut *state, State::Cut);
         drop(state);
         self.waker.wake();
-        // What is held may be of a user, whose destructors take their time.
+        // The values may be of a user, whose destructors may take long.
         drop(tokio::task::spawn_blocking(move || drop(held)));
     }
 }
 
-/// How often streams are looked at.
+/// The time between two checks of the streams.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// How often there is no room for a run before its stream is cut.
+/// Checks without room for a run before its stream is cut.
 const LOOKS: u8 = 4;
 
-/// What of a forgotten run is written although there is no room: more than one event
+/// The largest chunk of a forgotten run that is written without room: more than one event
 /// ([`quell::limits`]).
 const PIECE_BYTES_MAX: usize = 512 << 10;
 

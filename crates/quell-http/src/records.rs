@@ -1,10 +1,11 @@
-//! The notes of every run that was started here, for as long as the engine keeps the run.
+//! [`Records`]: the transcripts of every run that was started here, while the engine keeps the run.
 //!
-//! A follower per tree reads the log as it grows, so that what was said is still there when the
-//! ring of the log has moved on. Whoever looks first takes in what the follower has not read yet:
-//! notes are never behind the log.
+//! One task per tree follows the log as it grows, so that transcripts outlive the ring of the log.
+//! A reader first applies the events that the follower has not read yet: a transcript is never
+//! behind the log.
 //!
-//! They are found by the run itself: another run may have its id once it is deleted.
+//! Records are found by the identity of the root, since another run may have its id once it is
+//! deleted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,28 +16,28 @@ use parking_lot::Mutex;
 use quell::{RunRef, limits};
 use tokio::runtime::Handle;
 
+use crate::bounded_map::BoundedMap;
 use crate::events::next_event;
 use crate::ids::{Identity, identity};
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
-use crate::shares::Shares;
 use crate::transcript::{Fold, Transcript};
 
-/// The notes of the trees that were started here.
+/// The transcripts of the trees that were started here.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
     table: Arc<Mutex<Table>>,
-    /// What live runs have said, in bytes.
+    /// Bounds the bytes of the transcripts of live runs.
     live: Ledger,
 }
 
 #[derive(Debug)]
 struct Table {
     live: HashMap<Identity, Arc<Record>>,
-    ended: Shares<Identity, Arc<Record>>,
+    ended: BoundedMap<Identity, Arc<Record>>,
 }
 
-/// The notes of one tree, and the scopes in which stops were remembered for it.
+/// The transcripts of one tree, and the scopes in which a stop could be remembered for it.
 #[derive(Debug, Default)]
 struct Record {
     fold: Mutex<Fold>,
@@ -45,10 +46,10 @@ struct Record {
 
 impl Records {
     pub(crate) fn new(limits: &ServiceLimits) -> Self {
-        let (bytes, share) = (limits.notes_bytes_max, limits.owner_share_percent);
-        let ended = Shares::new(limits::ENDED_TREES_MAX, bytes, share);
+        let (bytes, share) = (limits.transcripts_bytes_max, limits.owner_share_percent);
+        let ended = BoundedMap::new(limits::ENDED_TREES_MAX, bytes, share);
         let table = Arc::new(Mutex::new(Table { live: HashMap::new(), ended }));
-        Self { table, live: Ledger::new("notes of live runs", bytes, share) }
+        Self { table, live: Ledger::new("transcripts of live runs", bytes, share) }
     }
 
     /// Follows a tree from its root until it is over.
@@ -70,22 +71,22 @@ impl Records {
         }));
     }
 
-    /// Yields what a run has said so far.
-    pub(crate) fn notes(&self, run: &RunRef) -> Transcript {
+    /// Yields the transcript of a run so far.
+    pub(crate) fn transcript(&self, run: &RunRef) -> Transcript {
         self.read(run, |fold| fold.of(run.id())).unwrap_or_else(|| {
             let parent = run.parent().map(|parent| parent.id());
-            let mut notes = Transcript::new(run.id(), parent, run.kind(), run.name().into());
-            notes.is_cut = true;
-            notes
+            let mut transcript = Transcript::new(run.id(), parent, run.kind(), run.name().into());
+            transcript.is_cut = true;
+            transcript
         })
     }
 
-    /// Yields what every run of a tree has said so far, parents before children.
+    /// Yields the transcript of every run of a tree so far, parents before children.
     pub(crate) fn tree(&self, run: &RunRef) -> Vec<Transcript> {
         self.read(run, Fold::all)
     }
 
-    /// Tells whether something that a run said is missing from its notes.
+    /// Tells whether a part of a run's transcript is missing.
     pub(crate) fn is_cut(&self, run: &RunRef) -> bool {
         self.read(run, |fold| fold.is_cut(run.id()))
     }
@@ -95,12 +96,12 @@ impl Records {
         self.read(run, |fold| fold.progress(run.id()))
     }
 
-    /// Yields what is kept of what the runs of a tree have said, in bytes.
+    /// Yields the bytes of the transcripts of a tree.
     pub(crate) fn bytes(&self, run: &RunRef) -> usize {
         self.read(run, |fold| fold.bytes)
     }
 
-    /// Tells whether a run is of a tree that was started in a scope.
+    /// Tells whether the tree of a run was started in a scope.
     pub(crate) fn has_scope(&self, run: &RunRef, scope: &str) -> bool {
         let record = self.table.lock().get(&run.root());
         record.is_some_and(|record| record.scopes.iter().any(|known| known == scope))
@@ -117,10 +118,10 @@ impl Records {
 }
 
 impl Record {
-    /// Takes in what is in the log by now.
+    /// Applies the events that are in the log by now.
     fn catch_up(&self, root: &RunRef) {
         let mut events = root.events_since(self.fold.lock().seq);
-        // As many as a log may hold, so that a body that never stops talking does not keep us.
+        // At most as many as a log holds: a body that emits faster must not keep the reader here.
         for _ in 0..=limits::EVENTS_PER_ROOT_MAX {
             let Some(Some(event)) = events.next().now_or_never() else { break };
             self.fold.lock().apply(&event);

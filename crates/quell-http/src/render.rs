@@ -1,4 +1,5 @@
-//! Large answers: written on a thread for such work, and counted until the client has taken them.
+//! [`Counted`]: large answers, written away from the threads of HTTP, and counted until the client
+//! has taken them.
 
 use std::cmp::Reverse;
 use std::sync::{Arc, Weak};
@@ -11,24 +12,24 @@ use quell::{Payload, RunRef, RunReport, RunRow};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::body::{BodyError, aside};
+use crate::body::{BodyError, offload_if_large};
 use crate::ids::{find, identity};
 use crate::ledger::{Charge, Overdrawn};
 use crate::view::View;
 
 impl View {
-    /// Makes an answer and writes it as JSON: at once if it is small, otherwise on a thread for
-    /// such work, so that it delays no other request. `about` is its size in bytes, about: that
-    /// much counts as under way for the principal until the client has taken it. One of at most
-    /// 64 KiB is handed over at once: it does not count, and is never refused because of others.
+    /// Makes an answer and writes it as JSON: on this task if it is small, otherwise on a thread of
+    /// the blocking pool, so that it delays no other request. `about` is its approximate size in
+    /// bytes: that much counts as under way for the principal until the client has taken it. An
+    /// answer of at most 64 KiB does not count, and is never refused because of others.
     ///
     /// # Errors
     ///
-    /// Fails if too much is under way, or it cannot be written.
+    /// Fails if too many bytes are under way, or the answer cannot be written.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it leaves work that has begun on its thread to its end.
+    /// If it is dropped, work that has begun on a thread runs to its end.
     pub async fn json_response<T, F>(&self, about: usize, make: F) -> Result<Response, BodyError>
     where
         T: Serialize,
@@ -37,9 +38,9 @@ impl View {
         written(self.room_now(about)?, about, make).await
     }
 
-    /// As [`View::json_response`], for a caller who has waited for the run and found no room: it
-    /// waits for what others give back, for [`ROOM_WITHIN`]. Meanwhile it holds nothing of the run,
-    /// which is read when there is room; none if the engine has forgotten it by then.
+    /// As [`View::json_response`], for a caller who has waited for the run: if there is no room, it
+    /// waits up to [`ROOM_WITHIN`] for bytes that others give back. Meanwhile it holds nothing of
+    /// the run, and looks it up again afterwards; `None` if the engine has forgotten it by then.
     ///
     /// # Errors
     ///
@@ -66,22 +67,22 @@ impl View {
         written(room, about, move || make(&run)).await.map(Some)
     }
 
-    /// Counts a text as under way for the principal until nobody holds it. One of at most 64 KiB
-    /// does not count.
+    /// Counts a text as under way for the principal until the last clone of it is dropped. A text
+    /// of at most 64 KiB does not count.
     ///
     /// # Errors
     ///
-    /// Fails if too much is under way.
+    /// Fails if too many bytes are under way.
     pub fn counted(&self, text: impl Into<Bytes>) -> Result<Counted, Overdrawn> {
         let bytes = text.into();
         self.counted_in(self.room_now(bytes.len())?, bytes)
     }
 
-    /// As [`View::counted`], in room that was found for it by [`View::room_for_answer`].
+    /// As [`View::counted`], with a charge that [`View::room_for_answer`] has made.
     ///
     /// # Errors
     ///
-    /// Fails if it is larger than that, and too much is under way.
+    /// Fails if the text is larger than the charge, and there is no room for the rest.
     pub fn counted_in(
         &self,
         mut room: Charge,
@@ -92,13 +93,12 @@ impl View {
         Ok(Counted::new(bytes, room))
     }
 
-    /// Waits until then for room for an answer of so many bytes. The text is made after that, and
-    /// so is what it is made of: whoever waits holds no run and no report, which nobody would
-    /// count, and looks for the run again.
+    /// Waits for room for an answer of this size, until an instant. Hold no run and no report while
+    /// you wait, since nothing counts them: look the run up again, and make the text afterwards.
     ///
     /// # Errors
     ///
-    /// Fails if there is none by then; at once if the answer alone is more than may be under way.
+    /// Fails if there is no room by then, and at once if the answer alone exceeds a bound.
     ///
     /// # Cancel safety
     ///
@@ -121,17 +121,17 @@ impl View {
         self.room_for_answer(bytes, Instant::now() + ROOM_WITHIN).await
     }
 
-    /// As [`View::room_for_answer`], at once.
+    /// As [`View::room_for_answer`], without a wait.
     ///
     /// # Errors
     ///
-    /// Fails if there is none.
+    /// Fails if there is no room now.
     pub fn room_now(&self, bytes: usize) -> Result<Charge, Overdrawn> {
         self.service().shared().requests.charge(self.principal().owner(), counted(bytes))
     }
 
-    /// Yields what an answer takes that tells a report, and what its runs were given and have said,
-    /// in bytes, about. It writes nothing and copies nothing.
+    /// Estimates the bytes of an answer that shows a report with the inputs and transcripts of its
+    /// runs. It writes and copies nothing.
     pub fn weight(&self, report: &RunReport) -> usize {
         let engine = self.service().engine();
         let runs = report.rows.iter().filter_map(|row| engine.get(row.run));
@@ -148,35 +148,35 @@ where
     T: Serialize,
     F: FnOnce() -> T + Send + 'static,
 {
-    // The work has the room: it goes on if the client leaves.
+    // Move the room into the work, which goes on if the client leaves.
     let work = async move { (serde_json::to_vec(&make()), room) };
-    let (text, mut room) = aside(about, work).await?;
+    let (text, mut room) = offload_if_large(about, work).await?;
     let bytes = Bytes::from(text.map_err(|_| BodyError::Broken)?);
-    // It was said how long it may be.
+    // `about` is an upper estimate: give the rest back.
     room.shrink_to(bytes.len());
     let text = Bytes::from(Counted::new(bytes, room));
     Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
 }
 
-/// What counts as under way for an answer of so many bytes.
+/// Yields how much counts as under way for an answer of this size.
 pub(crate) const fn counted(bytes: usize) -> usize {
     if bytes <= FREE_BYTES { 0 } else { bytes }
 }
 
-/// Yields what a row takes in an answer, in bytes, about.
+/// Estimates the bytes of a row in an answer.
 pub fn row_bytes(row: &RunRow) -> usize {
     let values = [&row.output, &row.partial].into_iter().flatten();
     512 + values.map(Payload::bytes_max).sum::<usize>()
 }
 
-/// Yields what a run takes in memory with its log, about, also if the engine has forgotten it: its
-/// rows, what it was given, and its events.
+/// Estimates the bytes of a run in memory: its rows, its input, and the events of its log. It works
+/// for a run that the engine has forgotten, too.
 pub fn run_bytes(run: &RunRef) -> usize {
     let rows = run.report().rows.iter().map(row_bytes).sum::<usize>();
     rows + run.input().map_or(0, Payload::bytes_max) + run.log_bytes()
 }
 
-/// Yields the newest of these runs, newest first, at most so many of them. The others are neither
+/// Yields the newest of these runs, newest first, at most `most` of them. The others are neither
 /// sorted nor read.
 pub fn newest(runs: impl IntoIterator<Item = RunRef>, most: usize) -> Vec<RunRef> {
     let dated = runs.into_iter().map(|run| (Reverse((run.queued_at(), run.id())), run));
@@ -189,8 +189,8 @@ pub fn newest(runs: impl IntoIterator<Item = RunRef>, most: usize) -> Vec<RunRef
     runs.into_iter().map(|(_, run)| run).collect()
 }
 
-/// The text of an answer that counts as under way for as long as somebody holds it, or the bytes
-/// made of it. Cheap to clone: all clones are one text, and count once.
+/// The text of an answer, which counts as under way until the last clone, and the last [`Bytes`]
+/// made of it, are dropped. Cheap to clone: all clones share one text, and count once.
 ///
 /// # Examples
 ///
@@ -198,11 +198,11 @@ pub fn newest(runs: impl IntoIterator<Item = RunRef>, most: usize) -> Vec<RunRef
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 /// use bytes::Bytes;
 /// use quell::Engine;
-/// use quell_flow::{Catalog, Contract};
-/// use quell_http::{Principal, Service};
+/// use quell_flow::Catalog;
+/// use quell_http::{NATIVE, Principal, Service};
 ///
 /// let service = Service::new(Engine::new(), Catalog::new());
-/// let view = service.view(Contract::Native, Principal::named("ada"));
+/// let view = service.view(NATIVE, Principal::named("ada"));
 /// let text = view.counted("x".repeat(100_000)).unwrap();
 /// let (weak, taken) = (text.downgrade(), Bytes::from(text));
 /// assert!(weak.upgrade().is_some());
@@ -213,7 +213,7 @@ pub fn newest(runs: impl IntoIterator<Item = RunRef>, most: usize) -> Vec<RunRef
 #[derive(Clone, Debug)]
 pub struct Counted(Arc<Text>);
 
-/// A [`Counted`], if somebody still holds it. Cheap to clone.
+/// A weak reference to a [`Counted`]. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct WeakCounted(Weak<Text>);
 
@@ -228,14 +228,14 @@ impl Counted {
         Self(Arc::new(Text { bytes, _charge: room }))
     }
 
-    /// Yields a way to find it again that does not hold it.
+    /// Yields a weak reference to it.
     pub fn downgrade(&self) -> WeakCounted {
         WeakCounted(Arc::downgrade(&self.0))
     }
 }
 
 impl WeakCounted {
-    /// Finds it; none if nobody holds it any more.
+    /// Yields the text; `None` if it was dropped.
     pub fn upgrade(&self) -> Option<Counted> {
         self.0.upgrade().map(Counted)
     }
@@ -256,6 +256,6 @@ impl From<Counted> for Bytes {
 /// Answers up to this size do not count.
 const FREE_BYTES: usize = 64 << 10;
 
-/// How long an answer of a run that was waited for waits for room: as long as a client may take
-/// nothing before it is given up, and what it was sent with it.
+/// How long the answer of a run that was waited for waits for room. `quell serve` closes a
+/// connection whose client takes nothing for as long, and that gives room back.
 pub const ROOM_WITHIN: Duration = Duration::from_secs(30);

@@ -1,7 +1,7 @@
-//! Stops remembered for runs that are not there yet, for their owner and within a scope.
+//! [`Reservations`]: stops that are remembered for runs to come, by owner, scope and id.
 //!
-//! The engine can remember a stop for an id whoever takes it. Callers must not stop the runs of
-//! others, so these are kept here: under the owner, the scope and the id.
+//! The engine remembers a stop for an id, whoever then starts a run with that id. Callers must not
+//! stop the runs of others, so the stops of callers are kept here instead.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,18 +10,20 @@ use parking_lot::{Mutex, MutexGuard};
 use quell::{CancelRequest, Disposition, RunId, limits};
 use quell_flow::Component;
 
-use crate::shares::Shares;
+use crate::bounded_map::BoundedMap;
+use crate::striped_lock::StripedLock;
 use crate::view::View;
 
 impl View {
-    /// Remembers a stop for a run of the principal that is not there yet: the first one that is
-    /// started in the scope with this id ends cancelled and its body is never polled. At most
-    /// 65,536 are remembered, a quarter of them of one owner, and at most for 24 h.
+    /// Remembers a stop for a run of the principal that does not exist yet: the first run that is
+    /// started in the scope with this id ends cancelled, and its body is never polled. At most
+    /// 65,536 stops are remembered, a quarter of them for one owner, for at most 24 h.
     ///
-    /// The empty scope is any run; [`scope_of`] names the scope of a component; any other one is
-    /// asked for by [`Start::reserved_in`](crate::Start::reserved_in). If the run is there by now,
-    /// it is cancelled; if one of another scope has the id, the answer is `Unknown` and nothing is
-    /// remembered. `Forbidden` is who may change nothing, or not stop the run that is there.
+    /// The empty scope means any run; [`scope_of`] names the scope of a component; a start joins
+    /// any other scope by [`Start::reserved_in`](crate::Start::reserved_in). If the run exists by
+    /// now, it is cancelled. If a run of another scope has the id, the answer is `Unknown` and
+    /// nothing is remembered. The answer is `Forbidden` if the principal may change nothing, or may
+    /// not stop the run that exists.
     pub fn reserve(
         &self,
         scope: &str,
@@ -33,12 +35,13 @@ impl View {
             return Disposition::Forbidden;
         }
         let shared = self.service().shared();
-        let request = self.signed(request);
+        let request = self.attributed(request);
         let run = {
-            let _alone = shared.reservations.gate(id);
+            // Held until the stop is remembered: a start with this id waits, and then finds it.
+            let _alone = shared.reservations.lock_id(id);
             match self.run_by_id(id) {
                 None => {
-                    shared.reservations.put(self.place(scope, id), &request, keep);
+                    shared.reservations.put(self.reservation_key(scope, id), &request, keep);
                     return Disposition::Reserved;
                 }
                 Some(run) => run,
@@ -50,12 +53,12 @@ impl View {
         Disposition::Unknown
     }
 
-    pub(crate) fn place(&self, scope: &str, id: RunId) -> Place {
-        Place { owner: self.principal().owner().cloned(), scope: scope.into(), id }
+    pub(crate) fn reservation_key(&self, scope: &str, id: RunId) -> ReservationKey {
+        ReservationKey { owner: self.principal().owner().cloned(), scope: scope.into(), id }
     }
 }
 
-/// Yields the scope in which stops for runs of a component to come are remembered.
+/// Yields the scope of a component: stops that are remembered in it are for its runs alone.
 pub fn scope_of(component: &Component) -> String {
     format!("{}:{}", component.kind(), component.id())
 }
@@ -63,13 +66,15 @@ pub fn scope_of(component: &Component) -> String {
 /// The stops that are remembered.
 #[derive(Debug)]
 pub(crate) struct Reservations {
-    held: Mutex<Shares<(Arc<str>, RunId), CancelRequest>>,
-    gates: [Mutex<()>; GATES],
+    /// The stops, under the scope and the id.
+    held: Mutex<BoundedMap<(Arc<str>, RunId), CancelRequest>>,
+    /// See [`Reservations::lock_id`].
+    id_locks: StripedLock<Mutex<()>>,
 }
 
-/// For which run a stop is remembered.
+/// The run that a remembered stop is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
+pub(crate) struct ReservationKey {
     pub(crate) owner: Option<Arc<str>>,
     pub(crate) scope: Arc<str>,
     pub(crate) id: RunId,
@@ -85,22 +90,21 @@ pub(crate) struct Stop {
 impl Reservations {
     pub(crate) fn new(share_percent: u8) -> Self {
         let (most, bytes) = (limits::RESERVATIONS_MAX, limits::RESERVATIONS_BYTES_MAX);
-        let gates = std::array::from_fn(|_| Mutex::default());
-        Self { held: Mutex::new(Shares::new(most, bytes, share_percent)), gates }
+        let held = Mutex::new(BoundedMap::new(most, bytes, share_percent));
+        Self { held, id_locks: StripedLock::default() }
     }
 
-    /// Lets one at a time look for a run and remember a stop for it, or look for a stop and make
-    /// the run: so either the stop finds the run, or the run finds the stop.
-    pub(crate) fn gate(&self, id: RunId) -> MutexGuard<'_, ()> {
-        let bytes = id.as_uuid().into_bytes();
-        // The last bytes are random in ids of either version.
-        self.gates[usize::from(bytes[14] ^ bytes[15]) % GATES].lock()
+    /// Locks an id. Hold the lock to look for a run and then remember a stop for it, or to take the
+    /// stop and then start the run: so either the stop finds the run, or the run finds the stop.
+    pub(crate) fn lock_id(&self, id: RunId) -> MutexGuard<'_, ()> {
+        self.id_locks.of(id).lock()
     }
 
-    /// Remembers a stop; the first one for a place stands, for as long as the longer one asks.
-    pub(crate) fn put(&self, place: Place, request: &CancelRequest, keep: Duration) {
+    /// Remembers a stop. If there is one for the key already, that one stays, until the later of
+    /// the two times.
+    pub(crate) fn put(&self, key: ReservationKey, request: &CancelRequest, keep: Duration) {
         let until = Instant::now() + keep.min(limits::RESERVATIONS_TTL);
-        let (key, owner) = ((place.scope, place.id), place.owner.as_ref());
+        let (owner, key) = (key.owner.as_ref(), (key.scope, key.id));
         let mut held = self.held.lock();
         if held.get(owner, &key).is_some() {
             return held.extend(owner, &key, until);
@@ -109,45 +113,46 @@ impl Reservations {
         held.put(owner, key, request.clone(), bytes, until);
     }
 
-    /// Puts a stop back that was not used after all.
-    pub(crate) fn put_back(&self, place: Place, stop: Stop) {
-        let bytes = stop.request.bytes() + place.scope.len();
-        let (key, owner) = ((place.scope, place.id), place.owner.as_ref());
+    /// Puts a stop back, because the run was not started.
+    pub(crate) fn put_back(&self, key: ReservationKey, stop: Stop) {
+        let bytes = stop.request.bytes() + key.scope.len();
+        let (owner, key) = (key.owner.as_ref(), (key.scope, key.id));
         self.held.lock().put(owner, key, stop.request, bytes, stop.until);
     }
 
-    /// Takes the stop for a run, if there is one.
-    pub(crate) fn take(&self, places: &[Place]) -> Option<(Place, Stop)> {
+    /// Takes the stop for a run that has these keys, if there is one.
+    pub(crate) fn take(&self, keys: &[ReservationKey]) -> Option<(ReservationKey, Stop)> {
         let mut held = self.held.lock();
         if held.is_empty() {
             return None;
         }
-        // All of them: the id is taken from here on, whichever of them is used.
-        let found: Vec<_> = places
+        // Remove all of them, though one is used: after this start the id is in use.
+        let found: Vec<_> = keys
             .iter()
-            .filter_map(|place| {
-                let key = (Arc::clone(&place.scope), place.id);
-                let (request, until) = held.remove(place.owner.as_ref(), &key)?;
-                Some((place.clone(), Stop { request, until }))
+            .filter_map(|key| {
+                let scoped = (Arc::clone(&key.scope), key.id);
+                let (request, until) = held.remove(key.owner.as_ref(), &scoped)?;
+                Some((key.clone(), Stop { request, until }))
             })
             .collect();
         found.into_iter().next()
     }
 }
 
-/// How many ids may be looked at at once.
-const GATES: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn place(id: u128) -> Place {
-        Place { owner: None, scope: "".into(), id: RunId::from_uuid(uuid::Uuid::from_u128(id)) }
+    fn key(id: u128) -> ReservationKey {
+        ReservationKey {
+            owner: None,
+            scope: "".into(),
+            id: RunId::from_uuid(uuid::Uuid::from_u128(id)),
+        }
     }
 
-    fn of(owner: &str, id: u128) -> Place {
-        Place { owner: Some(owner.into()), ..place(id) }
+    fn of(owner: &str, id: u128) -> ReservationKey {
+        ReservationKey { owner: Some(owner.into()), ..key(id) }
     }
 
     #[test]
@@ -171,7 +176,7 @@ mod tests {
         let reservations = Reservations::new(25);
         let stop = CancelRequest::because("early");
         for _ in 0..100 {
-            reservations.put(place(1), &stop, limits::RESERVATIONS_TTL);
+            reservations.put(key(1), &stop, limits::RESERVATIONS_TTL);
         }
         assert_eq!(reservations.held.lock().len(), 1);
         let long = CancelRequest::because("x".repeat(limits::REASON_BYTES_MAX));
@@ -187,9 +192,9 @@ mod tests {
         let reservations = Reservations::new(25);
         for reason in ["first", "second"] {
             let stop = CancelRequest::because(reason);
-            reservations.put(place(1), &stop, limits::RESERVATIONS_TTL);
+            reservations.put(key(1), &stop, limits::RESERVATIONS_TTL);
         }
-        let (_, stop) = reservations.take(&[place(2), place(1)]).unwrap();
+        let (_, stop) = reservations.take(&[key(2), key(1)]).unwrap();
         assert_eq!(stop.request, CancelRequest::because("first"));
     }
 }

@@ -1,4 +1,4 @@
-//! What every contract is served from: the engine, the catalog, access, and what they share.
+//! [`Service`]: the engine, the catalog, access, and the state that all contracts share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use crate::guard::{Clients, DisconnectGuard, OnDisconnect};
 use crate::idempotency::Keys;
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
-use crate::places::{LongPlace, Places};
+use crate::long_requests::{LongRequestPermit, LongRequests};
 use crate::readers::Readers;
 use crate::records::Records;
 use crate::reserve::Reservations;
 use crate::view::View;
 
-/// The engine, the catalog and access, as every contract is served from them. Cheap to clone.
+/// The engine, the catalog and access that every contract is served from. Cheap to clone.
 ///
-/// Bodies run on the runtime of the engine. Make it with
-/// [`EngineConfig::runtime`](quell::EngineConfig::runtime) naming one runtime, and serve HTTP on
-/// another: then a body that blocks its worker delays no request, no stream and no cancel.
+/// Bodies run on the runtime of the engine. Name that runtime by
+/// [`EngineConfig::runtime`](quell::EngineConfig::runtime), and serve HTTP on another one: then a
+/// body that blocks its worker delays no request, no stream and no cancel.
 ///
 /// # Examples
 ///
@@ -50,7 +50,7 @@ pub struct Service {
     shared: Arc<Shared>,
 }
 
-/// What all clones share.
+/// The state that all clones share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     is_draining: AtomicBool,
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     pub(crate) kept: Ledger,
     pub(crate) streams: Ledger,
     pub(crate) clients: Clients,
-    long: Places,
+    long_requests: LongRequests,
     pub(crate) keys: Keys,
     pub(crate) reservations: Reservations,
     pub(crate) records: Records,
@@ -74,14 +74,14 @@ impl Service {
         Self { engine, catalog, access, shared }
     }
 
-    /// Says who may do what. Defaults to [`Access::open`]: only for loopback.
+    /// Sets the credentials that are accepted. Defaults to [`Access::open`]: only for loopback.
     pub fn access(mut self, access: Access) -> Self {
         self.access = Arc::new(access);
         self
     }
 
-    /// Sets the bounds. Defaults to [`ServiceLimits::default`]. Before it is served: what was there
-    /// by then is forgotten.
+    /// Sets the bounds. Defaults to [`ServiceLimits::default`]. Call it before the service is used:
+    /// it forgets the keys, stops and transcripts of before.
     pub fn limits(mut self, limits: ServiceLimits) -> Self {
         self.shared = Arc::new(Shared::new(limits));
         self
@@ -92,16 +92,16 @@ impl Service {
         &self.shared.limits
     }
 
-    /// Yields the ledger of what contracts keep for callers besides the engine: the metadata of a
-    /// thread, a parsed input.
+    /// Yields the ledger of values that contracts keep for callers besides the engine, as the
+    /// metadata of a thread, or a parsed input.
     pub fn kept(&self) -> &Ledger {
         &self.shared.kept
     }
 
-    /// Takes the place of a request that holds its connection for long; none if all are taken
-    /// ([`ServiceLimits::long_requests_max`]).
-    pub fn long_place(&self) -> Option<LongPlace> {
-        self.shared.long.take()
+    /// Takes the permit that a request needs to hold its connection for long; `None` if all are
+    /// taken ([`ServiceLimits::long_requests_max`]).
+    pub fn long_request_permit(&self) -> Option<LongRequestPermit> {
+        self.shared.long_requests.try_acquire()
     }
 
     /// Yields the engine.
@@ -114,39 +114,38 @@ impl Service {
         &self.catalog
     }
 
-    /// Yields who may do what.
+    /// Yields the credentials that are accepted.
     pub fn access_of(&self) -> &Access {
         &self.access
     }
 
-    /// Sees the service through a contract with the eyes of a principal.
+    /// Yields the service as one principal sees it through one contract.
     pub fn view(&self, contract: Contract, principal: Principal) -> View {
         View::new(self.clone(), contract, principal)
     }
 
-    /// Takes no new runs from here on, and is not ready any more. What is live goes on until the
-    /// engine is shut down.
+    /// Refuses new runs from now on, and is not ready any more. Live runs go on until the engine is
+    /// shut down.
     pub fn drain(&self) {
         self.shared.is_draining.store(true, Ordering::SeqCst);
     }
 
-    /// Tells whether it takes no new runs.
+    /// Tells whether it refuses new runs.
     pub fn is_draining(&self) -> bool {
         self.shared.is_draining.load(Ordering::SeqCst)
     }
 
-    /// Makes the guard of an answer that follows a run. It holds the place of the client, which is
-    /// taken before ([`View::stream_place`], [`DisconnectGuard::holding`]).
+    /// Makes the guard of an answer that follows a run. Give it the charge of the stream, which the
+    /// caller takes before ([`View::charge_stream`], [`DisconnectGuard::holding`]).
     pub fn guard(&self, run: &RunRef, policy: OnDisconnect) -> DisconnectGuard {
         self.shared.clients.guard(&self.engine, run, policy)
     }
 
-    /// Waits for the end of a run for a client: if that goes away before, that is, if this future
-    /// is dropped, the policy decides.
+    /// Waits for the end of a run on behalf of a client.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it means that the client is gone.
+    /// If it is dropped, the client has gone, and the policy decides about the run.
     pub async fn ended(&self, run: &RunRef, policy: OnDisconnect) -> Arc<RunReport> {
         let _guard = self.guard(run, policy);
         run.ended().await
@@ -183,7 +182,7 @@ impl Shared {
             kept: Ledger::new(KEPT, limits.kept_bytes_max, share),
             streams: Ledger::counting(STREAMS, limits.streams_max, share),
             clients: Clients::default(),
-            long: Places::new(limits.long_requests_max),
+            long_requests: LongRequests::new(limits.long_requests_max),
             keys: Keys::new(share),
             reservations: Reservations::new(share),
             records: Records::new(&limits),

@@ -1,4 +1,5 @@
-//! What a caller says to start a run, and why it may be refused.
+//! [`Start`] and [`StartError`]: how a caller starts a run of a component, and why it may be
+//! refused.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use crate::ids::{BadId, EXTERNAL_ID, SESSION, TEAM, identity, parse_id};
 use crate::reserve::scope_of;
 use crate::view::View;
 
-/// A run to be of a component of the catalog.
+/// A run of a component, to be started by [`View::start`].
 ///
 /// # Examples
 ///
@@ -40,7 +41,7 @@ pub struct Start {
     pub(crate) once: Option<IdempotencyKey>,
 }
 
-/// A run that was started, or that the same request started before.
+/// The run of a request, which this request or the same request before it has started.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Started {
@@ -67,20 +68,20 @@ impl Start {
         }
     }
 
-    /// Brings an id: any text of at most [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes without
-    /// control characters. Defaults to a new UUID. One in use is refused.
+    /// Sets the id: any text of at most [`ID_BYTES_MAX`](crate::ID_BYTES_MAX) bytes without control
+    /// characters. Defaults to a new UUID. An id in use is refused.
     pub fn id(mut self, text: impl Into<String>) -> Self {
         self.id = Some(text.into());
         self
     }
 
-    /// Names the session, thread or team. Defaults to none.
+    /// Sets the session, thread or team. Defaults to none.
     pub fn session(self, text: impl Into<String>) -> Self {
         self.label(SESSION, text)
     }
 
-    /// Adds a label. The labels [`COMPONENT`](quell_flow::COMPONENT) and
-    /// [`EXTERNAL_ID`](crate::EXTERNAL_ID) are written after the caller's.
+    /// Adds a label. [`COMPONENT`](quell_flow::COMPONENT) and [`EXTERNAL_ID`](crate::EXTERNAL_ID)
+    /// are ignored: the view sets them.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((key.into(), value.into()));
         self
@@ -105,7 +106,7 @@ impl Start {
         self
     }
 
-    /// Delays the start for so long. Defaults to not at all.
+    /// Delays the start. Defaults to no delay.
     pub fn after(mut self, delay: Duration) -> Self {
         self.not_before = Some(Instant::now() + delay.min(TIME_MAX));
         self
@@ -117,7 +118,7 @@ impl Start {
         self
     }
 
-    /// Starts it only once per idempotency key.
+    /// Starts the run only once per idempotency key.
     pub fn once(mut self, once: IdempotencyKey) -> Self {
         self.once = Some(once);
         self
@@ -133,17 +134,18 @@ impl Start {
 impl View {
     /// Starts a run of the principal, or finds the one that the same request started before.
     ///
-    /// Only if the principal may run the component and the contract exposes it: see
-    /// [`Principal::may_run`](crate::Principal::may_run). An adapter asks before, if its contract
-    /// says so earlier than that it looks at the rest; it cannot forget to.
+    /// The principal must be allowed to run the component
+    /// ([`Principal::may_run`](crate::Principal::may_run)), and the contract must expose it. An
+    /// adapter may check this earlier, if its contract refuses in another order.
     ///
     /// # Errors
     ///
-    /// Fails, and makes nothing, for every reason in [`StartError`].
+    /// Fails, and starts nothing, for every reason in [`StartError`].
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: dropped while it waits for another request of the same key, it made nothing.
+    /// Cancel safe: if it is dropped while it waits for another request with the same key, it has
+    /// started nothing.
     pub async fn start(&self, mut start: Start) -> Result<Started, StartError> {
         let component = &start.component;
         if !self.principal().may_run(component) || !self.exposes(component) {
@@ -155,7 +157,7 @@ impl View {
         let keys = &self.service().shared().keys;
         match keys.begin(self.principal().owner(), &once).await? {
             Begun::Again(known) => {
-                // A later run may have the id of one that was deleted.
+                // A later run may have the id of the one that was started: compare the identity.
                 let run = self.run_by_id(known.0).filter(|run| identity(run) == known);
                 let run = run.ok_or(StartError::KeyForgotten)?;
                 Ok(Started { run, is_replay: true })
@@ -168,8 +170,8 @@ impl View {
         }
     }
 
-    /// Finds the id of the run that the same request has started before, whether the run is still
-    /// kept or not. While such a request is at it there is none.
+    /// Finds the id of the run that the same request has started before, also if the run is not
+    /// kept any more. While that request is still starting its run there is none.
     pub fn started_by(&self, once: &IdempotencyKey) -> Option<RunId> {
         self.service().shared().keys.through(self.principal().owner(), once)
     }
@@ -181,10 +183,11 @@ impl View {
         let Some(text) = &start.id else { return self.submit(start, None) };
         let id = parse_id(text)?;
         let reservations = &self.service().shared().reservations;
-        // Nobody remembers a stop for this id until the run is there to be found.
-        let _alone = reservations.gate(id);
-        let places: Vec<_> = start.scopes().iter().map(|scope| self.place(scope, id)).collect();
-        let Some((place, stop)) = reservations.take(&places) else {
+        // Held until the run can be found: a stop for this id is remembered before, or finds it.
+        let _alone = reservations.lock_id(id);
+        let keys: Vec<_> =
+            start.scopes().iter().map(|scope| self.reservation_key(scope, id)).collect();
+        let Some((key, stop)) = reservations.take(&keys) else {
             return self.submit(start, Some(id));
         };
         match self.submit_held(start, id) {
@@ -193,13 +196,13 @@ impl View {
                 Ok(run)
             }
             Err(error) => {
-                reservations.put_back(place, stop);
+                reservations.put_back(key, stop);
                 Err(error)
             }
         }
     }
 
-    /// Starts a run that is about to be stopped: nothing of it may run until the stop is there.
+    /// Starts a run that is stopped next: delayed, so that its body is not polled before the stop.
     fn submit_held(&self, start: &Start, id: RunId) -> Result<RunRef, StartError> {
         self.submit(&start.clone().after(TIME_MAX), Some(id))
     }
@@ -213,7 +216,7 @@ impl View {
         Ok(run)
     }
 
-    /// Tells whether somebody with a name starts a run in a team of theirs.
+    /// Tells whether the principal has a name and is a member of a team.
     fn is_of_team(&self, team: &str) -> bool {
         self.principal().subject().is_some() && self.principal().is_member_of(team)
     }
@@ -247,7 +250,7 @@ impl View {
             spec = spec.grace(grace);
         }
         if let Some((key, on_busy)) = &start.lane {
-            // A lane is its owner's: the same key of another owner is another lane.
+            // Lanes are per owner: the same key of another owner is another lane.
             let key = match self.principal().subject() {
                 Some(owner) if key.len() <= LANE_KEY_BYTES_MAX => of_owner(owner, key),
                 _ => key.clone(),
@@ -261,54 +264,54 @@ impl View {
     }
 }
 
-/// Makes the key of an owner's lane; two that are too long together are told apart by their hash.
+/// Makes the key of an owner's lane. If owner and key together are too long, it is their hash.
 fn of_owner(owner: &str, key: &str) -> String {
-    // The first line end is ours, whatever the owner is called.
+    // The escaped name has no line end, so the first line end separates the two.
     let both = format!("{}\n{key}", owner.replace('%', "%25").replace('\n', "%0A"));
     if both.len() <= LANE_KEY_BYTES_MAX { both } else { RunId::from_text(&both).to_string() }
 }
 
-/// The longest key of a lane that a caller may bring, in bytes.
+/// The longest key of a lane that a caller may choose, in bytes.
 const LANE_KEY_BYTES_MAX: usize = quell::limits::LANE_BYTES_MAX;
 
-/// The longest time that a caller may name: beyond it, instants may not be counted any more.
+/// The longest duration that a caller may name. Much longer ones overflow `Instant`.
 pub(crate) const TIME_MAX: Duration = Duration::from_hours(365 * 24);
 
-/// Why no run was started. Nothing was made.
+/// Why a request has started no run.
 ///
 /// Exhaustive on purpose, so that every adapter must name a new reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(clippy::exhaustive_enums, reason = "every adapter must name a new reason")]
 pub enum StartError {
-    /// The text is no id.
+    /// The text is not a run id.
     #[error(transparent)]
     BadId(#[from] BadId),
-    /// A run has the id already, whoever started it.
+    /// A run has the id already, of this caller or of another one.
     #[error("run id `{0}` is in use")]
     IdInUse(String),
-    /// The lane has a run, and the new one would rather be refused than wait.
+    /// The lane has a run, and [`OnBusy::Reject`] refuses the new one.
     #[error("lane is busy")]
     LaneBusy,
-    /// A bound of the engine is reached; later there may be room.
+    /// A bound of the engine is reached. There may be room later.
     #[error("{what} would exceed the limit of {max}")]
     TooMany {
-        /// What there would be too many of.
+        /// What the bound counts.
         what: &'static str,
         /// The bound.
         max: usize,
     },
-    /// The caller's share of a bound of the engine is used up; other callers have theirs.
+    /// The caller's share of a bound of the engine is used up.
     #[error("{what} of one caller would exceed their share of {max}")]
     ShareUsedUp {
-        /// What there would be too much of.
+        /// What the share counts.
         what: &'static str,
         /// The share.
         max: usize,
     },
-    /// A part of the request is beyond its bound.
+    /// A part of the request exceeds its bound.
     #[error("{}", too_large(what, *bytes, *max))]
     TooLarge {
-        /// Which part.
+        /// The part.
         what: &'static str,
         /// Its size.
         bytes: usize,
@@ -324,13 +327,13 @@ pub enum StartError {
     /// The principal may not run the component.
     #[error("credentials do not allow to run this component")]
     Forbidden,
-    /// The engine shuts down, or refuses for another reason that is not the caller's.
+    /// The engine is shutting down, or refuses for another reason that is not the caller's fault.
     #[error("engine takes no new runs")]
     Unavailable,
 }
 
 fn too_large(what: &str, bytes: usize, max: usize) -> String {
-    // Of labels it is their number that is bounded.
+    // Labels are bounded by number, not by bytes.
     if what == LABELS {
         return format!("there are more than {max} labels");
     }

@@ -1,10 +1,10 @@
-//! Bodies that are written as things happen: nothing is held back, and nobody is waited for.
+//! [`stream_body`] and [`sse_response`]: bodies that write each piece as soon as it is there.
 //!
-//! The server asks for the next piece only when the socket has taken the last one, so that a slow
-//! reader costs the little that the socket holds; what it reads from is told that it lags.
+//! The server polls for the next piece only after the socket has taken the last one. A slow reader
+//! costs no more than the socket's buffer, and its source reports that it lags.
 //!
-//! What is ready at once is written at once, in one chunk; after a full one other tasks have their
-//! turn, so that many readers of a busy run do not keep everybody else waiting.
+//! Pieces that are ready together are written in one chunk. After a full chunk the body yields to
+//! other tasks, so that many readers of a busy run do not delay other requests.
 
 use std::fmt;
 use std::pin::{Pin, pin};
@@ -22,11 +22,11 @@ use http_body::Frame as BodyFrame;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::frame::Frame;
 use crate::guard::DisconnectGuard;
 use crate::readers::{Piece, Reading, State};
+use crate::sse_event::SseEvent;
 
-/// What is written when nothing else is, so that both sides see that the other is there.
+/// A text that a body writes from time to time, so that both sides notice a broken connection.
 ///
 /// # Examples
 ///
@@ -47,14 +47,14 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Writes the text, as it is, after so long without anything else. A period of zero is none.
+    /// Writes the text, unchanged, after a period without any other output. Zero writes none.
     pub fn idle(period: Duration, text: impl Into<String>) -> Self {
         let period = (!period.is_zero()).then_some(period);
         Self { period, text: Bytes::from(text.into()), is_steady: false }
     }
 
-    /// Writes the text, as it is, at this pace from the first poll on, whatever else is written. A
-    /// period of zero is none.
+    /// Writes the text, unchanged, once per period from the first poll on, also between other
+    /// output. Zero writes none.
     pub fn steady(period: Duration, text: impl Into<String>) -> Self {
         Self { is_steady: true, ..Self::idle(period, text) }
     }
@@ -65,12 +65,12 @@ impl Heartbeat {
     }
 }
 
-/// Makes a body of pieces. The guard is dropped with the stream, at its end too: a stream that ends
-/// while its run is live, because its reader is too slow, leaves a run without this client.
+/// Makes a body of pieces. The guard is dropped when the stream ends. If the stream ends while its
+/// run is live, because its reader is too slow, that counts as a client that has left.
 ///
-/// What reads a run ([`DisconnectGuard::reading`]) is cut, and so the connection, if the engine has
-/// forgotten the run and there is no room for what is held of it, or for a piece of more than 512
-/// KiB.
+/// A stream that reads a run ([`DisconnectGuard::reading`]) is cut, and its connection with it, if
+/// the engine has forgotten the run and there is no room for the run, or for a piece of more than
+/// 512 KiB.
 pub fn stream_body<S>(pieces: S, heartbeat: Heartbeat, guard: Option<DisconnectGuard>) -> Body
 where
     S: Stream<Item = Bytes> + Send + 'static,
@@ -101,9 +101,9 @@ pub fn sse_response<S>(
     headers: HeaderMap,
 ) -> Response
 where
-    S: Stream<Item = Frame> + Send + 'static,
+    S: Stream<Item = SseEvent> + Send + 'static,
 {
-    let mut response = body_of(frames.map(Frame::into_piece), heartbeat, guard).into_response();
+    let mut response = body_of(frames.map(SseEvent::into_piece), heartbeat, guard).into_response();
     let all = response.headers_mut();
     all.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     all.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -112,11 +112,11 @@ where
 }
 
 struct StreamBody<S> {
-    /// When it has ended, what it holds is given up before the guard.
+    /// Its values are dropped before the guard is.
     reading: Arc<Reading<S>>,
     beat: Option<Beat>,
     guard: Option<DisconnectGuard>,
-    /// The last chunk was full: there is more, but others come first.
+    /// The last chunk was full: yield to other tasks before the next one.
     is_others_turn: bool,
 }
 
@@ -128,7 +128,7 @@ struct Beat {
 }
 
 impl Beat {
-    /// Yields the text when it is time.
+    /// Yields the text when the period is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         let period = self.period;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(after(period))));
@@ -139,7 +139,7 @@ impl Beat {
         Poll::Ready(self.text.clone())
     }
 
-    /// Something else was written.
+    /// Begins a new period, because something else was written.
     fn restart(&mut self) {
         if let Some(timer) = self.timer.as_mut().filter(|_| !self.is_steady) {
             timer.as_mut().reset(after(self.period));
@@ -154,7 +154,8 @@ fn after(period: Duration) -> Instant {
 
 impl<S> Drop for StreamBody<S> {
     fn drop(&mut self) {
-        // Before the guard gives back the place, and on this thread, whoever looks at it just now.
+        // Here, and not with the last reference, which the checking task may hold just now: the
+        // values have to be dropped before the guard gives back its charge.
         self.reading.close();
     }
 }
@@ -174,20 +175,21 @@ impl<S: Stream<Item = Piece> + Send + 'static> http_body::Body for StreamBody<S>
     ) -> Poll<Option<Result<BodyFrame<Bytes>, Cut>>> {
         let this = self.get_mut();
         if std::mem::take(&mut this.is_others_turn) {
-            // It wakes this task, once all others that are ready have had their turn.
+            // Polled once, it wakes this task after the other tasks that are ready.
             std::task::ready!(pin!(yield_now()).poll(cx));
         }
         if this.reading.is_over() {
             return Poll::Ready(None);
         }
-        // A steady beat first, or a busy stream would drown it; an idle one only after the stream.
+        // A steady heartbeat comes before the pieces: a busy stream would never let it through. An
+        // idle one comes after them, when there was nothing else.
         if let Some(beat) = this.beat.as_mut().filter(|beat| beat.is_steady)
             && let Poll::Ready(text) = beat.poll(cx)
         {
             return Poll::Ready(Some(Ok(BodyFrame::data(text))));
         }
         let (read, held) = this.reading.polled(cx.waker(), |state| read(state, cx));
-        // What a run holds may be dropped with it: not under a lock.
+        // This may drop the last reference to a run, and so values of users: not under a lock.
         drop(held);
         let (chunk, rest) = match read {
             Ok(read) => read,
@@ -223,7 +225,7 @@ impl<S: Stream<Item = Piece> + Send + 'static> http_body::Body for StreamBody<S>
 
 type ReadChunk = Result<(Bytes, Rest), Cut>;
 
-/// Reads a chunk, and yields what is given up where the stream ends or is cut.
+/// Reads a chunk. Where the stream ends or is cut, yields the values to drop outside of the lock.
 fn read<S>(state: &mut State<S>, cx: &mut Context<'_>) -> (ReadChunk, Option<State<S>>)
 where
     S: Stream<Item = Piece>,
@@ -234,7 +236,7 @@ where
         State::Over => return (Ok((Bytes::new(), Rest::Over)), None),
         State::Cut => return (Err(Cut), end(state)),
     };
-    let (chunk, rest) = gather(open.pieces.as_mut(), cx);
+    let (chunk, rest) = read_chunk(open.pieces.as_mut(), cx);
     match open.counted(chunk) {
         Some(chunk) if matches!(rest, Rest::Over) => (Ok((chunk, rest)), end(state)),
         Some(chunk) => (Ok((chunk, rest)), None),
@@ -242,26 +244,26 @@ where
     }
 }
 
-/// What comes after a chunk.
+/// What the stream has after a chunk.
 enum Rest {
-    /// More, perhaps: nobody looked.
+    /// Perhaps more: it was not polled again.
     Ready,
     Pending,
     Over,
 }
 
-/// Puts what is ready into one chunk, as much as a chunk holds.
-fn gather<S>(mut pieces: Pin<&mut S>, cx: &mut Context<'_>) -> (Piece, Rest)
+/// Joins the pieces that are ready into one chunk, up to the size of a chunk.
+fn read_chunk<S>(mut pieces: Pin<&mut S>, cx: &mut Context<'_>) -> (Piece, Rest)
 where
     S: Stream<Item = Piece>,
 {
-    // What is large enough to count ends its chunk: its room is that of the chunk.
+    // A piece that is large enough to have room of its own ends the chunk: so a chunk has one.
     let (mut first, mut chunk, mut room) = (Bytes::new(), BytesMut::new(), None);
     for _ in 0..CHUNK_PIECES_MAX {
         let rest = match pieces.as_mut().poll_next(cx) {
             Poll::Ready(Some(piece)) if first.is_empty() => {
                 (first, room) = piece;
-                // What is large goes alone: put together, it would be copied.
+                // A large piece is a chunk by itself: joining would copy it.
                 if first.len() < CHUNK_BYTES_MAX {
                     continue;
                 }
@@ -286,10 +288,10 @@ where
     ((if chunk.is_empty() { first } else { chunk.freeze() }, room), Rest::Ready)
 }
 
-/// A chunk with more is full.
+/// A chunk of this size is full.
 const CHUNK_BYTES_MAX: usize = 16 << 10;
 
-/// As much as is made in one go, in pieces: each is rendered.
+/// The most pieces of a chunk. Each is rendered when it is polled, which takes time.
 const CHUNK_PIECES_MAX: usize = 32;
 
 impl<S> fmt::Debug for StreamBody<S> {

@@ -1,4 +1,5 @@
-//! What a run has said so far, folded from its events: it outlives the ring of the log.
+//! [`Transcript`]: what a run has emitted so far, folded from its events. It outlives the ring of
+//! the log.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use quell_flow::Emit;
 
 use crate::ledger::Charge;
 
-/// What a run has said so far.
+/// What a run has emitted so far: its text, its tool calls, its state.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Transcript {
@@ -17,35 +18,35 @@ pub struct Transcript {
     pub run: RunId,
     /// The run that spawned it; none for a root.
     pub parent: Option<RunId>,
-    /// What it stands for.
+    /// Its kind.
     pub kind: RunKind,
     /// Its name.
     pub name: Arc<str>,
-    /// Its text: every piece that it emitted, one after the other.
+    /// Its text: all pieces that it has emitted, joined.
     pub text: String,
-    /// When its first piece of text came.
+    /// When it emitted its first piece of text.
     pub first_text_at: Option<SystemTime>,
-    /// The last model that it asked.
+    /// The last model that it called.
     pub model: Option<ModelNote>,
     /// Its tool calls, in order.
     pub tools: Vec<ToolNote>,
     /// The last state that it emitted.
     pub values: Option<Payload>,
-    /// How far it has come.
+    /// How far it has come, from 0 to 1.
     pub progress: Option<f32>,
-    /// Whether something is missing: it said more than is kept, or faster than it was read.
+    /// Whether a part is missing: the run emitted more than is kept, or faster than it was read.
     pub is_cut: bool,
-    /// What is counted of the last state, in bytes.
+    /// The bytes that are counted for `values`.
     values_bytes: usize,
 }
 
-/// What a run asked of a model.
+/// The calls of a model by a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModelNote {
     /// The model's id.
     pub model: String,
-    /// Who serves it.
+    /// The provider of the model.
     pub provider: String,
     /// Tokens read so far, all calls together.
     pub input_tokens: u64,
@@ -71,17 +72,18 @@ pub struct ToolNote {
     pub ended_at: Option<SystemTime>,
 }
 
-/// The notes of a tree.
+/// The transcripts of a tree.
 #[derive(Debug, Default)]
 pub(crate) struct Fold {
-    /// The last event that is in.
+    /// The number of the last event that was applied.
     pub(crate) seq: u64,
     runs: Vec<Transcript>,
-    places: HashMap<RunId, usize>,
+    indexes: HashMap<RunId, usize>,
     pub(crate) bytes: usize,
-    /// The bytes while the tree is live; none for one of nobody, which is not bounded with others.
+    /// The charge of the bytes while the tree is live; `None` if there was no room for an empty
+    /// one.
     charge: Option<Charge>,
-    /// Events that nobody read in time, or for which there was no room.
+    /// Whether events are missing: they were not read in time, or there was no room for them.
     is_lossy: bool,
 }
 
@@ -90,13 +92,14 @@ impl Fold {
         Self { charge, ..Self::default() }
     }
 
-    /// Says that the tree is over: its bytes, which it yields, are bounded with ended ones now.
+    /// Gives back the charge of a live tree. Yields the bytes, which the table of ended trees
+    /// counts.
     pub(crate) fn retire(&mut self) -> usize {
         self.charge = None;
         self.bytes
     }
 
-    /// Takes an event in; one that is in already changes nothing.
+    /// Applies an event. One that was applied before changes nothing.
     pub(crate) fn apply(&mut self, event: &RunEvent) {
         if let EventKind::Lagged { to, .. } = &event.kind {
             self.is_lossy |= *to > self.seq;
@@ -110,22 +113,22 @@ impl Fold {
         if let EventKind::Queued { parent, kind, name, .. } = &event.kind {
             return self.add(event.run, *parent, *kind, name);
         }
-        let Some(place) = self.places.get(&event.run).copied() else { return };
+        let Some(index) = self.indexes.get(&event.run).copied() else { return };
         let weight = weight(&event.kind);
         let has_room = weight <= BYTES_MAX.saturating_sub(self.bytes) && self.grow(weight);
-        self.bytes += self.runs[place].take(event, weight, has_room);
+        self.bytes += self.runs[index].take(event, weight, has_room);
         if let Some(charge) = &mut self.charge {
             charge.shrink_to(self.bytes);
         }
     }
 
-    /// Charges what an event may add.
+    /// Charges the bytes that an event may add.
     fn grow(&mut self, bytes: usize) -> bool {
         self.charge.as_mut().is_none_or(|charge| charge.grow(bytes).is_ok())
     }
 
     fn add(&mut self, run: RunId, parent: Option<RunId>, kind: RunKind, name: &Arc<str>) {
-        if self.runs.len() >= quell::limits::REPORT_ROWS_MAX || self.places.contains_key(&run) {
+        if self.runs.len() >= quell::limits::REPORT_ROWS_MAX || self.indexes.contains_key(&run) {
             return;
         }
         if !self.grow(ROW_BYTES) {
@@ -133,35 +136,35 @@ impl Fold {
             return;
         }
         self.bytes += ROW_BYTES;
-        self.places.insert(run, self.runs.len());
+        self.indexes.insert(run, self.runs.len());
         self.runs.push(Transcript::new(run, parent, kind, Arc::clone(name)));
     }
 
-    /// Yields the notes of one run.
+    /// Yields the transcript of one run.
     pub(crate) fn of(&self, run: RunId) -> Option<Transcript> {
-        let notes = self.places.get(&run).map(|place| &self.runs[*place])?;
-        Some(self.marked(notes))
+        let transcript = self.indexes.get(&run).map(|index| &self.runs[*index])?;
+        Some(self.marked(transcript))
     }
 
-    /// Tells whether something of one run is missing; of one that is not in, everything is.
+    /// Tells whether a part of one run is missing. Of a run without a transcript, everything is.
     pub(crate) fn is_cut(&self, run: RunId) -> bool {
-        self.is_lossy || self.places.get(&run).is_none_or(|place| self.runs[*place].is_cut)
+        self.is_lossy || self.indexes.get(&run).is_none_or(|index| self.runs[*index].is_cut)
     }
 
     /// Yields how far one run has come.
     pub(crate) fn progress(&self, run: RunId) -> Option<f32> {
-        self.places.get(&run).and_then(|place| self.runs[*place].progress)
+        self.indexes.get(&run).and_then(|index| self.runs[*index].progress)
     }
 
-    /// Yields the notes of every run, parents before children.
+    /// Yields the transcript of every run, parents before children.
     pub(crate) fn all(&self) -> Vec<Transcript> {
-        self.runs.iter().map(|notes| self.marked(notes)).collect()
+        self.runs.iter().map(|transcript| self.marked(transcript)).collect()
     }
 
-    fn marked(&self, notes: &Transcript) -> Transcript {
-        let mut notes = notes.clone();
-        notes.is_cut |= self.is_lossy;
-        notes
+    fn marked(&self, transcript: &Transcript) -> Transcript {
+        let mut transcript = transcript.clone();
+        transcript.is_cut |= self.is_lossy;
+        transcript
     }
 }
 
@@ -188,8 +191,8 @@ impl Transcript {
         }
     }
 
-    /// Takes an event of the run in, with its weight, unless there is no room for that; yields the
-    /// bytes that are kept of it.
+    /// Applies an event of the run, whose weight there is room for or not. Yields the bytes that
+    /// are kept of it.
     fn take(&mut self, event: &RunEvent, weight: usize, has_room: bool) -> usize {
         self.is_cut |= !has_room;
         match &event.kind {
@@ -236,7 +239,7 @@ impl Transcript {
                 self.ask(model, provider, input_tokens, output_tokens);
             }
             Emit::Values { values } => {
-                // The last one replaces the one before: only what it is larger by is new.
+                // It replaces the values before: only the difference in size is new.
                 self.values = Some(values);
                 let more = bytes.saturating_sub(self.values_bytes);
                 self.values_bytes += more;
@@ -260,7 +263,7 @@ impl Transcript {
         }
     }
 
-    /// Writes the outcome of a call down, if it has begun and has none.
+    /// Records the outcome of a call that has begun and has none yet.
     fn end_tool(&mut self, call: &str, outcome: &ToolOutcome, at: SystemTime) -> bool {
         let open = |tool: &&mut ToolNote| &*tool.call == call && tool.outcome.is_none();
         let Some(tool) = self.tools.iter_mut().rev().find(open) else { return false };
@@ -270,7 +273,7 @@ impl Transcript {
     }
 }
 
-/// What an event may add to the notes, in bytes.
+/// Yields the bytes that an event may add to a transcript.
 fn weight(kind: &EventKind) -> usize {
     match kind {
         EventKind::Emitted(payload) => payload.len(),
@@ -281,13 +284,13 @@ fn weight(kind: &EventKind) -> usize {
     }
 }
 
-/// What the notes of a run cost besides, about.
+/// The approximate bytes of a transcript without its texts and values.
 const ROW_BYTES: usize = 256;
 
-/// What is kept of the texts and tool calls of one tree, in bytes. More is cut, and said to be.
+/// The bytes of the transcripts of one tree. More is cut, and marked so.
 const BYTES_MAX: usize = 16 << 20;
 
-/// Tool calls kept of one run. More are cut, and said to be.
+/// The tool calls in the transcript of one run. More are cut, and marked so.
 const TOOLS_MAX: usize = 1_024;
 
 #[cfg(test)]
@@ -323,14 +326,14 @@ mod tests {
         for seq in 2..200 {
             fold.apply(&event(seq, EventKind::Emitted(piece.clone())));
         }
-        let notes = fold.of(RunId::from_text("r")).unwrap();
-        assert!(notes.is_cut && notes.text.len() <= BYTES_MAX && fold.bytes <= BYTES_MAX);
-        assert!(notes.text.len() > BYTES_MAX - (1 << 20));
+        let transcript = fold.of(RunId::from_text("r")).unwrap();
+        assert!(transcript.is_cut && transcript.text.len() <= BYTES_MAX && fold.bytes <= BYTES_MAX);
+        assert!(transcript.text.len() > BYTES_MAX - (1 << 20));
     }
 
     #[test]
     fn what_live_runs_say_is_bounded_with_others_and_given_back_at_their_end() {
-        let ledger = Ledger::new("notes", 1_000, 25);
+        let ledger = Ledger::new("transcripts", 1_000, 25);
         let (ada, ben) = (Arc::from("ada"), Arc::from("ben"));
         let of = |owner| {
             let mut fold = Fold::charged(ledger.charge(Some(owner), 0).ok());
@@ -339,7 +342,7 @@ mod tests {
             fold.is_lossy
         };
         assert!(of(&ada), "a row is more than a share of this bound");
-        let ledger = Ledger::new("notes", 4_000, 25);
+        let ledger = Ledger::new("transcripts", 4_000, 25);
         let said = |owner| {
             let mut fold = Fold::charged(ledger.charge(Some(owner), 0).ok());
             let (kind, name) = (RunKind::Agent, "a".into());
@@ -351,10 +354,10 @@ mod tests {
             fold
         };
         let mut first = said(&ada);
-        let notes = first.of(RunId::from_text("r")).unwrap();
-        assert!(notes.is_cut && !notes.text.is_empty());
+        let transcript = first.of(RunId::from_text("r")).unwrap();
+        assert!(transcript.is_cut && !transcript.text.is_empty());
         let other = said(&ben).of(RunId::from_text("r")).unwrap();
-        assert_eq!(other.text, notes.text, "another owner has as much");
+        assert_eq!(other.text, transcript.text, "another owner has as much");
         assert!(first.retire() > 0);
         assert_eq!(ledger.total(), 0);
     }
@@ -367,8 +370,8 @@ mod tests {
             let input = Payload::from("x");
             fold.apply(&event(seq, EventKind::ToolStarted { call, name, input }));
         }
-        let notes = fold.of(RunId::from_text("r")).unwrap();
-        assert!(notes.is_cut && notes.tools.len() == TOOLS_MAX);
+        let transcript = fold.of(RunId::from_text("r")).unwrap();
+        assert!(transcript.is_cut && transcript.tools.len() == TOOLS_MAX);
     }
 
     #[test]

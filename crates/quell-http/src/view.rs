@@ -1,4 +1,4 @@
-//! A service as one principal sees it through one contract.
+//! [`View`]: a service as one principal sees it through one contract.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -7,39 +7,39 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use futures::future::join_all;
 use quell::{
-    CancelRequest, Cause, Disposition, ForgetError, RunFilter, RunId, RunKind, RunRef, RunReport,
-    RunRow, RunStatus,
+    CancelRequest, Cause, Disposition, ForgetError, RunFilter, RunId, RunRef, RunReport, RunRow,
+    RunStatus,
 };
-use quell_flow::{COMPONENT, Component, Contract};
+use quell_flow::{COMPONENT, Component, ComponentKind, Contract};
 use tokio::runtime::Handle;
 
 use crate::access::{Principal, Teams};
 use crate::ids::{SESSION, TEAM, parse_id};
-use crate::places::LongPlace;
+use crate::long_requests::LongRequestPermit;
+use crate::run_state::{RunState, write_headers};
 use crate::service::Service;
 use crate::start::TIME_MAX;
-use crate::state::{State, write_headers};
 use crate::transcript::Transcript;
 use crate::wait::Wait;
 
 /// A service as one principal sees it through one contract. Cheap to clone.
 ///
-/// A run is visible if its component is exposed in the contract and it belongs to the principal;
-/// any other run is as unknown. Members and steps are visible as their root is.
+/// A run is visible if its component is exposed in the contract and it belongs to the principal.
+/// Any other run is unknown. Members and steps are visible if their root is.
 ///
 /// # Examples
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-/// use quell::{Engine, Payload, RunKind};
-/// use quell_flow::{Catalog, Component, Contract};
-/// use quell_http::{Principal, Service, Start, Wait};
+/// use quell::{Engine, Payload};
+/// use quell_flow::{Catalog, Component, ComponentKind};
+/// use quell_http::{NATIVE, Principal, Service, Start, Wait};
 ///
 /// let catalog = Catalog::new()
 ///     .with(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
 /// let service = Service::new(Engine::new(), catalog);
-/// let view = service.view(Contract::AgentOs, Principal::anonymous());
-/// let echo = view.component(RunKind::Agent, "echo").unwrap();
+/// let view = service.view(NATIVE, Principal::anonymous());
+/// let echo = view.component(ComponentKind::Agent, "echo").unwrap();
 /// let run = view.start(Start::new(echo, Payload::from("hi")).id("r-1")).await.unwrap().run;
 /// assert_eq!(view.run("r-1"), Some(run.clone()));
 /// assert_eq!(Wait::terminal().of(&run).await.report.output, Some(Payload::from("hi")));
@@ -53,20 +53,20 @@ pub struct View {
     is_by_team: bool,
 }
 
-/// What came of a request to cancel, and of the wait after it.
+/// The result of a request to cancel, and of the wait after it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Cancelled {
+pub struct CancelOutcome {
     /// The engine's answer.
     pub disposition: Disposition,
-    /// Why the run stops, or stopped; none if it was not stopped.
+    /// Why the run stops, or stopped; `None` if it was not stopped.
     pub cause: Option<Arc<Cause>>,
-    /// Whether what was waited for came to pass. True if nothing was; false too if there was no
-    /// place to wait in.
+    /// Whether the run reached what was waited for. True without a wait; false if no permit for a
+    /// wait was left.
     pub is_reached: bool,
-    /// Whether nothing of the run executes; none if nothing was waited for.
+    /// Whether nothing of the run executes; `None` without a wait.
     pub quiescent: Option<bool>,
-    /// How the run itself stands after the wait; none for a run that is not there.
+    /// The row of the run after the wait; `None` if there is no run.
     pub row: Option<RunRow>,
 }
 
@@ -75,8 +75,8 @@ impl View {
         Self { service, contract, principal, is_by_team: false }
     }
 
-    /// Sees the runs of the principal's teams, whoever started them, instead of the principal's
-    /// own. The team of a run is its label [`SESSION`], if whoever started it is a member.
+    /// Shows the runs of the principal's teams, of all owners, instead of the principal's own. The
+    /// team of a run is its label [`SESSION`], if the caller who started it is a member.
     #[must_use]
     pub const fn by_team(mut self) -> Self {
         self.is_by_team = true;
@@ -88,13 +88,13 @@ impl View {
         &self.service
     }
 
-    /// Yields who looks.
+    /// Yields the principal.
     pub const fn principal(&self) -> &Principal {
         &self.principal
     }
 
     /// Finds a component that the contract exposes.
-    pub fn component(&self, kind: RunKind, id: &str) -> Option<&Arc<Component>> {
+    pub fn component(&self, kind: ComponentKind, id: &str) -> Option<&Arc<Component>> {
         let component = self.service.catalog().get(kind, id)?;
         component.is_exposed_in(self.contract).then_some(component)
     }
@@ -109,13 +109,14 @@ impl View {
         self.service.catalog().listed(self.contract)
     }
 
-    /// Yields the component of a run: that of its root. None if it is not in the catalog.
+    /// Yields the component of a run's root; `None` if it is not in the catalog.
     pub fn component_of(&self, run: &RunRef) -> Option<&Arc<Component>> {
         let root = run.root();
-        self.service.catalog().get(root.kind(), root.label(COMPONENT)?)
+        let kind = ComponentKind::of_run(root.kind());
+        self.service.catalog().get(kind, root.label(COMPONENT)?)
     }
 
-    /// Finds a visible run by the text of its id; none too if the text is no id.
+    /// Finds a visible run by the text of its id; `None` also if the text is not an id.
     pub fn run(&self, id: &str) -> Option<RunRef> {
         self.run_by_id(parse_id(id).ok()?)
     }
@@ -125,12 +126,12 @@ impl View {
         self.service.engine().get(id).filter(|run| self.sees(run))
     }
 
-    /// Finds a visible run that is of a component, or of whose ancestors one is.
+    /// Finds a visible run of a component, or below a run of it.
     pub fn run_of(&self, component: &Component, id: &str) -> Option<RunRef> {
         self.run(id).filter(|run| belongs(run, component))
     }
 
-    /// Lists the visible runs that a filter lets through, in order of their ids.
+    /// Lists the visible runs that match a filter, in order of their ids.
     pub fn runs(&self, filter: &RunFilter) -> Vec<RunRef> {
         let mut runs = self.service.engine().runs(filter);
         runs.retain(|run| self.sees(run));
@@ -147,7 +148,7 @@ impl View {
     fn is_shown(&self, root: &RunRef) -> bool {
         match self.component_of(root) {
             Some(component) => self.exposes(component),
-            None => self.contract == Contract::Native,
+            None => self.contract == NATIVE,
         }
     }
 
@@ -167,36 +168,36 @@ impl View {
         self.principal.sees_all() || root.owner() == self.principal.subject()
     }
 
-    /// Tells whether the principal may stop a run: reading is not enough, whichever way it is
-    /// asked for, a policy of [`OnDisconnect::Cancel`](crate::OnDisconnect::Cancel) included.
+    /// Tells whether the principal may stop a run. The right to read is not enough, also where the
+    /// stop is a policy, as [`OnDisconnect::Cancel`](crate::OnDisconnect::Cancel).
     pub fn may_stop(&self, run: &RunRef) -> bool {
         !self.principal.is_read_only()
             && self.component_of(run).is_none_or(|component| self.principal.may_run(component))
     }
 
-    /// Asks a run to stop, in the name of the principal, and waits.
+    /// Cancels a run in the name of the principal, and waits.
     ///
-    /// Whoever waits holds a connection: the wait takes a place of those of long requests
-    /// ([`Service::long_place`]). If none is left it does not wait.
+    /// A wait holds its connection, so it needs a permit of a long request
+    /// ([`Service::long_request_permit`]). If none is left it does not wait.
     ///
-    /// Only if they may ([`View::may_stop`]): otherwise it changes nothing, and the disposition is
-    /// `Forbidden`, or `Unknown` for a run that they do not see.
+    /// If the principal may not stop the run ([`View::may_stop`]), it changes nothing, and the
+    /// disposition is `Forbidden`, or `Unknown` for a run that the principal does not see.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits, it leaves the stop as it is: it stands.
-    pub async fn cancel(&self, run: &RunRef, request: CancelRequest, wait: Wait) -> Cancelled {
+    /// If it is dropped while it waits, the stop goes on.
+    pub async fn cancel(&self, run: &RunRef, request: CancelRequest, wait: Wait) -> CancelOutcome {
         if let Some(refusal) = self.refusal(run) {
-            return Cancelled::without_run(refusal);
+            return CancelOutcome::without_run(refusal);
         }
-        let disposition = run.cancel(self.signed(request));
-        let (wait, _place) = self.placed(wait);
-        Cancelled::after(disposition, run, wait).await
+        let disposition = run.cancel(self.attributed(request));
+        let (wait, _permit) = self.with_permit(wait);
+        CancelOutcome::after(disposition, run, wait).await
     }
 
-    /// Asks every one of these runs to stop before it waits for any; the cap is for all together.
-    /// Those that wait for their turn are asked first, the last one first: none of them starts
-    /// because another one has ended. The answers are in the order of the runs.
+    /// Cancels all of these runs before it waits for any; the cap of the wait is for all together.
+    /// Queued runs are cancelled first, the newest first: otherwise the end of one could start the
+    /// next. The answers are in the order of the runs.
     ///
     /// # Cancel safety
     ///
@@ -206,8 +207,8 @@ impl View {
         runs: &[RunRef],
         request: CancelRequest,
         wait: Wait,
-    ) -> Vec<Cancelled> {
-        let request = self.signed(request);
+    ) -> Vec<CancelOutcome> {
+        let request = self.attributed(request);
         let mut order: Vec<_> = (0..runs.len()).collect();
         order.sort_by_cached_key(|&at| {
             (runs[at].status() != RunStatus::Queued, Reverse(runs[at].id()))
@@ -216,10 +217,10 @@ impl View {
             order.into_iter().map(|at| (at, self.ask(&runs[at], &request))).collect();
         asked.sort_by_key(|(at, _)| *at);
         let answers = asked.into_iter().map(|(at, answer)| (answer, &runs[at]));
-        let (wait, _place) = self.placed(wait);
+        let (wait, _permit) = self.with_permit(wait);
         join_all(answers.map(async |(answer, run)| match answer {
-            Ok(answer) => Cancelled::after(answer, run, wait).await,
-            Err(refusal) => Cancelled::without_run(refusal),
+            Ok(answer) => CancelOutcome::after(answer, run, wait).await,
+            Err(refusal) => CancelOutcome::without_run(refusal),
         }))
         .await
     }
@@ -231,14 +232,14 @@ impl View {
         }
     }
 
-    /// Takes the place that a wait needs. Without one it looks once.
-    fn placed(&self, wait: Wait) -> (Wait, Option<LongPlace>) {
-        let place = if wait.is_none() { None } else { self.service.long_place() };
-        let wait = if place.is_some() { wait } else { wait.at_most(Duration::ZERO) };
-        (wait, place)
+    /// Takes the permit that a wait needs. Without one the wait looks once.
+    fn with_permit(&self, wait: Wait) -> (Wait, Option<LongRequestPermit>) {
+        let permit = if wait.is_none() { None } else { self.service.long_request_permit() };
+        let wait = if permit.is_some() { wait } else { wait.at_most(Duration::ZERO) };
+        (wait, permit)
     }
 
-    /// Says why the principal may not stop a run. One that was deleted meanwhile they may.
+    /// Says why the principal may not stop a run. A run that was deleted meanwhile is not refused.
     fn refusal(&self, run: &RunRef) -> Option<Disposition> {
         let root = run.root();
         if !self.is_shown(&root) || !self.owns(&root) {
@@ -247,7 +248,8 @@ impl View {
         (!self.may_stop(run)).then_some(Disposition::Forbidden)
     }
 
-    pub(crate) fn signed(&self, request: CancelRequest) -> CancelRequest {
+    /// Attributes a request to the principal, and bounds its grace.
+    pub(crate) fn attributed(&self, request: CancelRequest) -> CancelRequest {
         let request = match request.grace_asked() {
             Some(grace) => request.grace(grace.min(TIME_MAX)),
             None => request,
@@ -258,13 +260,13 @@ impl View {
         }
     }
 
-    /// Deletes the tree of a run for every contract, if nothing of it executes; tells whether it
-    /// is deleted. Its id is free then; a later run of that id is another run, and stays.
+    /// Deletes the tree of a run for every contract, if nothing of it executes. Tells whether it is
+    /// deleted. Its id is free then; a later run with that id is another run, and stays.
     pub fn forget(&self, run: &RunRef) -> bool {
         matches!(run.root().forget(), Ok(()) | Err(ForgetError::Unknown))
     }
 
-    /// As [`View::forget`], as soon as nothing of the run executes; at once if that is so.
+    /// As [`View::forget`], as soon as nothing of the run executes.
     pub fn forget_when_quiescent(&self, run: &RunRef) {
         if self.forget(run) {
             return;
@@ -278,43 +280,43 @@ impl View {
         }
     }
 
-    /// Yields what a run has said so far: its text, tool calls and last values.
-    pub fn notes(&self, run: &RunRef) -> Transcript {
-        self.service.shared().records.notes(run)
+    /// Yields the transcript of a run so far: its text, tool calls and last values.
+    pub fn transcript(&self, run: &RunRef) -> Transcript {
+        self.service.shared().records.transcript(run)
     }
 
-    /// Yields how far a run has come, from 0 to 1; none if it never said.
+    /// Yields the progress of a run, from 0 to 1; `None` if it has reported none.
     pub fn progress(&self, run: &RunRef) -> Option<f32> {
         self.service.shared().records.progress(run)
     }
 
-    /// Yields what every run of a tree has said so far, parents before children.
-    pub fn tree_notes(&self, run: &RunRef) -> Vec<Transcript> {
+    /// Yields the transcript of every run of a tree so far, parents before children.
+    pub fn tree_transcripts(&self, run: &RunRef) -> Vec<Transcript> {
         self.service.shared().records.tree(run)
     }
 
-    /// Yields the side channel `quell` of a run.
-    pub fn state(&self, run: &RunRef) -> State {
+    /// Yields the object `quell` of a run.
+    pub fn state(&self, run: &RunRef) -> RunState {
         self.state_of(&run.report())
     }
 
-    /// As [`View::state`], off a report.
-    pub fn state_of(&self, report: &RunReport) -> State {
+    /// As [`View::state`], from a report.
+    pub fn state_of(&self, report: &RunReport) -> RunState {
         let run = self.service.engine().get(report.own_row().run);
         let is_cut = |run: &RunRef| self.service.shared().records.is_cut(run);
         let truncated = run.as_ref().is_some_and(is_cut);
-        State { truncated, ..State::of(report, |id| self.service.external_id(id)) }
+        RunState { truncated, ..RunState::of(report, |id| self.service.external_id(id)) }
     }
 
-    /// As [`View::state`], off the run's own row, whatever the size of its tree: of what was
-    /// abandoned, only what is the run's own, and nothing of what is missing of its words.
-    pub fn state_of_row(&self, row: &RunRow) -> State {
-        State::of_row(row, |id| self.service.external_id(id))
+    /// As [`View::state`], from the run's own row, at the same cost for a tree of any size:
+    /// abandoned work of descendants and a cut transcript do not show.
+    pub fn state_of_row(&self, row: &RunRow) -> RunState {
+        RunState::of_row(row, |id| self.service.external_id(id))
     }
 }
 
-impl Cancelled {
-    /// Says that there is no such run, or that the stop is remembered.
+impl CancelOutcome {
+    /// Makes the outcome where there is no run: it is unknown, or the stop is remembered.
     pub const fn without_run(disposition: Disposition) -> Self {
         Self { disposition, cause: None, is_reached: true, quiescent: None, row: None }
     }
@@ -325,7 +327,8 @@ impl Cancelled {
     }
 
     async fn after(disposition: Disposition, run: &RunRef, wait: Wait) -> Self {
-        // A report is of the whole tree, whose size is no part of what a cancel costs.
+        // A report covers the whole tree. Without a wait the row is enough: a cancel must not cost
+        // more for a larger tree.
         let (is_reached, row) = if wait.is_none() {
             (true, run.row())
         } else {
@@ -337,7 +340,7 @@ impl Cancelled {
     }
 }
 
-/// Yields the team of a run. What nobody has started, with open access, is of the team it names.
+/// Yields the team of a run. A run without an owner, of open access, belongs to the team it names.
 fn team_of(root: &RunRef) -> Option<&str> {
     root.label(if root.owner().is_none() { SESSION } else { TEAM })
 }
@@ -345,10 +348,13 @@ fn team_of(root: &RunRef) -> Option<&str> {
 fn belongs(run: &RunRef, component: &Component) -> bool {
     let mut run = Some(run.clone());
     while let Some(at) = run {
-        if at.kind() == component.kind() && at.label(COMPONENT) == Some(component.id()) {
+        if at.kind() == component.kind().run_kind() && at.label(COMPONENT) == Some(component.id()) {
             return true;
         }
         run = at.parent();
     }
     false
 }
+
+/// quell's own contract. It also shows runs whose component is not in the catalog.
+pub const NATIVE: Contract = Contract::named("native");

@@ -1,4 +1,4 @@
-//! Waiting for the end of a run, within a cap.
+//! [`Wait`]: what an answer waits for, and for how long at most.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,13 +32,13 @@ enum Until {
     Quiescent,
 }
 
-/// How a wait came out.
+/// The result of a wait.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Waited {
-    /// Whether it came to pass within the cap. True if nothing was waited for.
+    /// Whether the run reached it within the cap. True if nothing was waited for.
     pub is_reached: bool,
-    /// The report as it stands now.
+    /// The report of the run now.
     pub report: Arc<RunReport>,
 }
 
@@ -48,12 +48,13 @@ impl Wait {
         Self { until: Until::Now, at_most: None }
     }
 
-    /// Waits until the run is terminal. A stopping run is by its hard deadline and abort wait.
+    /// Waits until the run is terminal. A stopping run is terminal at the latest when its hard
+    /// deadline and the abort wait are over.
     pub const fn terminal() -> Self {
         Self { until: Until::Terminal, at_most: None }
     }
 
-    /// Waits until nothing of the run executes. Without a cap that may be for ever.
+    /// Waits until nothing of the run executes. Without a cap this may take for ever.
     pub const fn quiescent() -> Self {
         Self { until: Until::Quiescent, at_most: None }
     }
@@ -69,7 +70,7 @@ impl Wait {
         matches!(self.until, Until::Now)
     }
 
-    /// Waits for a run. Never stops it, and never fails.
+    /// Waits for a run. It never stops the run, and never fails.
     ///
     /// # Cancel safety
     ///

@@ -2,9 +2,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use quell::{CancelRequest, Disposition, Engine, EngineConfig, Limits, Payload, RunStatus};
-use quell_flow::{Catalog, Contract};
+use quell_flow::{Catalog, ComponentKind};
 use quell_http::{
-    Access, Key, Principal, Service, ServiceLimits, Start, StartError, View, Wait, router,
+    Access, Key, NATIVE, Principal, Service, ServiceLimits, Start, StartError, View, Wait, router,
 };
 use serde_json::json;
 use tower::ServiceExt;
@@ -48,7 +48,7 @@ async fn answers_under_way_have_a_bound_and_are_given_back_when_they_are_taken()
     limits.requests_bytes_max = 800_000;
     let service = guarded(EngineConfig::new(), limits);
     let app = router(service.clone());
-    let view = service.view(Contract::Native, Principal::named("ada"));
+    let view = service.view(NATIVE, Principal::named("ada"));
     let echo = view.find_component("echo").unwrap();
     for (id, size) in [("small", 50_000), ("large", 120_000)] {
         let run = view.start(Start::new(echo, Payload::from("x".repeat(size))).id(id));
@@ -94,7 +94,7 @@ async fn a_long_owner_and_a_long_lane_are_a_lane() {
 }
 
 fn as_one(service: &Service, who: Principal) -> View {
-    service.view(Contract::Native, who)
+    service.view(NATIVE, who)
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn a_view_starts_and_stops_for_nobody_who_may_not() {
     for view in [&reader, &other] {
         assert_eq!(view.start(begin()).await.unwrap_err(), StartError::Forbidden);
     }
-    let hidden = ada.service().catalog().get(quell::RunKind::Team, "hidden").unwrap();
+    let hidden = ada.service().catalog().get(ComponentKind::Team, "hidden").unwrap();
     let of_hidden = Start::new(hidden, Payload::from("x"));
     assert_eq!(ada.start(of_hidden).await.unwrap_err(), StartError::Forbidden);
     assert!(ada.runs(&quell::RunFilter::new()).is_empty(), "nothing was made");
@@ -148,7 +148,7 @@ async fn streams_have_a_bound_and_every_caller_a_share() {
         app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     };
     for name in ["ada", "ben"] {
-        let view = service.view(Contract::Native, Principal::named(name));
+        let view = service.view(NATIVE, Principal::named(name));
         let sleeper = view.find_component("sleeper").unwrap();
         view.start(Start::new(sleeper, Payload::from("x")).id(name)).await.unwrap();
     }
@@ -181,8 +181,8 @@ async fn a_cancel_that_finds_no_place_to_wait_in_stops_and_answers_at_once() {
     limits.long_requests_max = 1;
     let service = guarded(EngineConfig::new(), limits);
     let app = router(service.clone());
-    let taken = service.long_place().expect("one place");
-    let view = service.view(Contract::Native, Principal::named("ada"));
+    let taken = service.long_request_permit().expect("one place");
+    let view = service.view(NATIVE, Principal::named("ada"));
     let stubborn = view.find_component("stubborn").unwrap();
     let run = view.start(Start::new(stubborn, Payload::from("x")).id("r")).await.unwrap().run;
     soon("it runs", || run.status() == RunStatus::Running).await;
@@ -194,11 +194,11 @@ async fn a_cancel_that_finds_no_place_to_wait_in_stops_and_answers_at_once() {
     assert!(run.row().stopped_at.is_some());
     drop(taken);
     let (told, ()) = tokio::join!(cancel(), async {
-        soon("it waits in the place", || service.long_place().is_none()).await;
+        soon("it waits in the place", || service.long_request_permit().is_none()).await;
         run.cancel(CancelRequest::because("enough").abort());
     });
     assert_eq!((told.status.as_u16(), told.header("quell-quiescent")), (200, "true"));
-    assert!(service.long_place().is_some(), "it is free again");
+    assert!(service.long_request_permit().is_some(), "it is free again");
 }
 
 #[tokio::test]
@@ -233,7 +233,7 @@ async fn whoever_is_refused_with_429_has_started_nothing() {
         send(&app, "POST", "/v1/runs", &headers, body.clone()).await
     };
     assert_eq!(start().await.status, 201);
-    let view = service.view(Contract::Native, Principal::named("ada"));
+    let view = service.view(NATIVE, Principal::named("ada"));
     view.run("loud").unwrap().ended().await;
     let told = send(&app, "GET", "/v1/runs/loud", &[ADA], "").await;
     assert_eq!(told.status, 429, "it has said too much");
@@ -250,7 +250,7 @@ async fn an_answer_that_is_made_for_a_client_who_has_left_counts_until_it_is_mad
     let mut limits = ServiceLimits::default();
     limits.requests_bytes_max = 1_000_000;
     let service = Service::new(Engine::new(), Catalog::new()).limits(limits);
-    let view = service.view(Contract::Native, Principal::anonymous());
+    let view = service.view(NATIVE, Principal::anonymous());
     let (begins, begun) = std::sync::mpsc::channel();
     let (goes_on, waits) = std::sync::mpsc::channel::<()>();
     let make = move || {

@@ -6,10 +6,10 @@ use axum::extract::State;
 use axum::routing::post;
 use futures::StreamExt;
 use http_body_util::BodyExt;
-use quell::{CauseKind, EngineConfig, Payload, RunKind, RunRef, RunStatus};
-use quell_flow::Contract;
+use quell::{CauseKind, EngineConfig, Payload, RunRef, RunStatus};
+use quell_flow::ComponentKind;
 use quell_http::{
-    Heartbeat, OnDisconnect, Principal, Service, Start, parse_id, router, stream_body,
+    Heartbeat, NATIVE, OnDisconnect, Principal, Service, Start, parse_id, router, stream_body,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -19,8 +19,8 @@ use crate::support::{Client, Pieces, Witness, serve, service_with, soon};
 
 /// Starts the sleeper and waits for it, as an adapter's non-stream request does.
 async fn wait_inline(State(service): State<Service>) -> &'static str {
-    let view = service.view(Contract::Native, Principal::anonymous());
-    let sleeper = view.component(RunKind::Agent, "sleeper").unwrap();
+    let view = service.view(NATIVE, Principal::anonymous());
+    let sleeper = view.component(ComponentKind::Agent, "sleeper").unwrap();
     let start = Start::new(sleeper, Payload::from("x")).id("inline");
     let run = view.start(start).await.unwrap().run;
     service.ended(&run, OnDisconnect::Cancel).await;

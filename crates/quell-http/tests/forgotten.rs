@@ -7,10 +7,10 @@ use axum::http::{HeaderMap, Request};
 use futures::stream;
 use http_body_util::BodyExt;
 use quell::{Engine, Payload, RunContext, RunRef, RunStatus};
-use quell_flow::{Catalog, Component, Contract};
+use quell_flow::{Catalog, Component};
 use quell_http::{
-    Access, Frame, Heartbeat, Key, Ledger, OnDisconnect, Principal, Service, ServiceLimits,
-    parse_id, router, sse_response,
+    Access, Heartbeat, Key, Ledger, NATIVE, OnDisconnect, Principal, Service, ServiceLimits,
+    SseEvent, parse_id, router, sse_response,
 };
 use serde::{Serialize, Serializer};
 use tokio::time::sleep;
@@ -168,10 +168,11 @@ async fn an_event_is_counted_in_the_room_that_was_found_for_it() {
     let (run, _body) = begun(&service, &app).await;
     let ledger = Ledger::new("bytes", 2 * SIZE, 100);
     let mut room = ledger.charge(None, 2 * SIZE).unwrap();
-    let frames = ["x", "y"].map(|text| Frame::new("a", text.repeat(SIZE / 2)).in_room(&mut room));
+    let frames =
+        ["x", "y"].map(|text| SseEvent::new("a", text.repeat(SIZE / 2)).in_room(&mut room));
     drop(room);
     assert!((SIZE..SIZE + 100).contains(&ledger.total()), "the rest is given back");
-    let view = service.view(Contract::Native, Principal::named("ada"));
+    let view = service.view(NATIVE, Principal::named("ada"));
     let guard = service.guard(&run, OnDisconnect::Continue).reading(&view, &run);
     let frames = stream::iter(frames);
     let answer = sse_response(frames, Heartbeat::none(), Some(guard), HeaderMap::new());
@@ -190,13 +191,13 @@ async fn an_event_in_its_room_is_written_also_behind_a_small_one_for_which_there
     const LARGE: usize = 600 << 10;
     let (service, app) = serve(8 * LARGE, &Arc::default());
     let (run, _body) = begun(&service, &app).await;
-    let view = service.view(Contract::Native, Principal::named("ada"));
+    let view = service.view(NATIVE, Principal::named("ada"));
     let mut room = view.room_now(LARGE + 100).unwrap();
-    let large = Frame::new("large", "x".repeat(LARGE)).in_room(&mut room);
+    let large = SseEvent::new("large", "x".repeat(LARGE)).in_room(&mut room);
     drop(room);
     let _rest = view.room_now(LARGE - 1_000).unwrap();
     let guard = service.guard(&run, OnDisconnect::Continue).reading(&view, &run);
-    let frames = stream::iter([Frame::new("small", "x".repeat(10_000)), large]);
+    let frames = stream::iter([SseEvent::new("small", "x".repeat(10_000)), large]);
     let answer = sse_response(frames, Heartbeat::none(), Some(guard), HeaderMap::new());
     service.engine().forget(run.id()).unwrap();
     assert!(rest(answer.into_body()).await.unwrap() > LARGE);

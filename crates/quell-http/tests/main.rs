@@ -25,8 +25,6 @@ mod forgotten;
 mod marks;
 /// The native API, call by call.
 mod native;
-/// What runs have said, and for how long that is known.
-mod notes;
 /// Requests that are sent twice.
 mod once;
 /// Open access, and who is turned away from it.
@@ -38,5 +36,7 @@ mod reserve;
 /// Streams of events and heartbeats.
 mod streams;
 mod support;
+/// What runs have emitted, and for how long that is kept.
+mod transcript;
 /// What one principal sees through one contract.
 mod view;

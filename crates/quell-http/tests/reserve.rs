@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use quell::{CancelRequest, CauseKind, Disposition, EngineConfig, Payload, RunStatus};
-use quell_flow::Contract;
-use quell_http::{Principal, Service, Start, StartError, View, Wait, parse_id, router, scope_of};
+use quell_http::{
+    NATIVE, Principal, Service, Start, StartError, View, Wait, parse_id, router, scope_of,
+};
 use quell_test_support::{is_repeat, seeds};
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use crate::support::{Witness, get, post, service_with, soon, start};
 const DAY: Duration = Duration::from_hours(24);
 
 fn view_of(service: &Service, who: &str) -> View {
-    service.view(Contract::Native, Principal::named(who))
+    service.view(NATIVE, Principal::named(who))
 }
 
 async fn start_as(view: &View, component: &str, id: &str) -> Result<quell::RunRef, StartError> {

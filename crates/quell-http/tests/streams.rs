@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
 use quell::testing::check_trace;
 use quell::{CancelRequest, EngineConfig, Limits, RunEvent};
-use quell_http::{Frame, Heartbeat, Wait, router, sse_response, stream_body};
+use quell_http::{Heartbeat, SseEvent, Wait, router, sse_response, stream_body};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -237,7 +237,7 @@ async fn the_headers_of_a_stream_may_be_the_adapters_own() {
     let mut headers = HeaderMap::new();
     headers.insert("cache-control", "no-store".parse().unwrap());
     headers.insert("content-location", "/runs/1".parse().unwrap());
-    let frames = stream::iter([Frame::new("a", "1")]);
+    let frames = stream::iter([SseEvent::new("a", "1")]);
     let response = sse_response(frames, Heartbeat::none(), None, headers);
     assert_eq!(response.headers()["cache-control"], "no-store");
     assert_eq!(response.headers()["content-location"], "/runs/1");
@@ -246,20 +246,20 @@ async fn the_headers_of_a_stream_may_be_the_adapters_own() {
 
 #[test]
 fn a_frame_holds_no_line_that_it_was_not_given() {
-    let text = |frame: Frame| String::from_utf8(frame.to_bytes().to_vec()).unwrap();
-    assert_eq!(text(Frame::new("a", "1")), "event: a\ndata: 1\n\n");
-    assert_eq!(text(Frame::new("", "1").id("7")), "data: 1\nid: 7\n\n");
-    assert_eq!(text(Frame::new("a", "")), "event: a\ndata: \n\n");
+    let text = |frame: SseEvent| String::from_utf8(frame.to_bytes().to_vec()).unwrap();
+    assert_eq!(text(SseEvent::new("a", "1")), "event: a\ndata: 1\n\n");
+    assert_eq!(text(SseEvent::new("", "1").id("7")), "data: 1\nid: 7\n\n");
+    assert_eq!(text(SseEvent::new("a", "")), "event: a\ndata: \n\n");
     assert_eq!(
-        text(Frame::new("a", "1\n2\r\n3\r4")),
+        text(SseEvent::new("a", "1\n2\r\n3\r4")),
         "event: a\ndata: 1\ndata: 2\ndata: 3\ndata: 4\n\n"
     );
     assert_eq!(
-        text(Frame::new("a\ndata: forged\n\n", "1").id("1\nretry: 0")),
+        text(SseEvent::new("a\ndata: forged\n\n", "1").id("1\nretry: 0")),
         "event: adata: forged\ndata: 1\nid: 1retry: 0\n\n"
     );
     assert_eq!(
-        text(Frame::json("a", &json!({ "b": "c\nd" }))),
+        text(SseEvent::json("a", &json!({ "b": "c\nd" }))),
         "event: a\ndata: {\"b\":\"c\\nd\"}\n\n"
     );
 }

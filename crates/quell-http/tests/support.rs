@@ -56,7 +56,7 @@ pub(crate) fn service_with(config: EngineConfig, witness: &Witness) -> Service {
         .with(Component::agent("shouter", shout))
         .with(
             Component::team("hidden", async |_ctx, input| Ok(input))
-                .exposed_in([Contract::AgentOs]),
+                .exposed_in([Contract::named("agentos")]),
         );
     Service::new(Engine::with_config(config), catalog)
 }

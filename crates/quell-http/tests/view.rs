@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use quell::{CancelRequest, Disposition, EngineConfig, Payload, RunFilter, RunKind, RunSpec};
-use quell_flow::Contract;
+use quell::{CancelRequest, Disposition, EngineConfig, Payload, RunFilter, RunSpec};
+use quell_flow::{ComponentKind, Contract};
 use quell_http::{
-    OnDisconnect, Principal, SESSION, Service, Start, StartError, View, Wait, disposition_name,
-    external_id, parse_id, same_id,
+    NATIVE, OnDisconnect, Principal, SESSION, Service, Start, StartError, View, Wait,
+    disposition_name, external_id, parse_id, same_id,
 };
 
 use crate::support::{Witness, service, service_with, soon};
@@ -22,7 +22,7 @@ fn open(service: &Service, contract: Contract) -> View {
 #[tokio::test]
 async fn any_text_is_an_id_and_comes_back_as_it_was() {
     let service = service();
-    let view = open(&service, Contract::Native);
+    let view = open(&service, NATIVE);
     for text in [
         "my-run",
         "ABCDEF00-0000-4000-8000-00000000000A",
@@ -55,11 +55,11 @@ async fn any_text_is_an_id_and_comes_back_as_it_was() {
 #[tokio::test]
 async fn a_contract_sees_the_components_it_exposes_and_their_runs() {
     let service = service();
-    let (native, agentos) = (open(&service, Contract::Native), open(&service, Contract::AgentOs));
-    assert!(native.component(RunKind::Team, "hidden").is_none());
+    let (native, agentos) = (open(&service, NATIVE), open(&service, Contract::named("agentos")));
+    assert!(native.component(ComponentKind::Team, "hidden").is_none());
     assert!(native.find_component("hidden").is_none());
     assert!(!native.components().any(|component| component.id() == "hidden"));
-    let hidden = agentos.component(RunKind::Team, "hidden").unwrap();
+    let hidden = agentos.component(ComponentKind::Team, "hidden").unwrap();
     let run = agentos.start(Start::new(hidden, Payload::from("x")).id("h")).await.unwrap().run;
     assert_eq!(agentos.run("h"), Some(run.clone()));
     assert_eq!(native.run("h"), None);
@@ -80,12 +80,12 @@ async fn a_contract_sees_the_components_it_exposes_and_their_runs() {
 #[tokio::test]
 async fn members_and_steps_belong_to_the_component_of_their_root() {
     let service = service();
-    let view = open(&service, Contract::AgentOs);
+    let view = open(&service, Contract::named("agentos"));
     let run = start(&view, "steps", "flow").await.unwrap();
     soon("the step runs", || run.children().len() == 1).await;
     let step = run.children().remove(0);
-    let steps = view.component(RunKind::Workflow, "steps").unwrap();
-    let echo = view.component(RunKind::Agent, "echo").unwrap();
+    let steps = view.component(ComponentKind::Workflow, "steps").unwrap();
+    let echo = view.component(ComponentKind::Agent, "echo").unwrap();
     let id = step.id().to_string();
     assert_eq!(view.run_of(steps, &id), Some(step.clone()));
     assert_eq!(view.run_of(echo, &id), None);
@@ -96,7 +96,7 @@ async fn members_and_steps_belong_to_the_component_of_their_root() {
 #[tokio::test]
 async fn an_owner_sees_their_own_a_team_its_own_and_an_admin_all() {
     let service = service();
-    let of = |principal| service.view(Contract::Playbook3d, principal);
+    let of = |principal| service.view(Contract::named("playbook3d"), principal);
     let ada = of(Principal::named("ada").in_teams(["team-1"]));
     let bob = of(Principal::named("bob").in_teams(["team-1"]));
     let eve = of(Principal::named("eve").in_teams(["team-2"]));
@@ -117,7 +117,7 @@ async fn an_owner_sees_their_own_a_team_its_own_and_an_admin_all() {
 #[tokio::test]
 async fn a_run_is_of_a_team_only_if_whoever_started_it_is_a_member() {
     let service = service();
-    let of = |principal| service.view(Contract::Playbook3d, principal);
+    let of = |principal| service.view(Contract::named("playbook3d"), principal);
     let bob = of(Principal::named("bob").in_teams(["team-1"])).by_team();
     let starters = [
         (Principal::named("ada"), false),
@@ -128,7 +128,7 @@ async fn a_run_is_of_a_team_only_if_whoever_started_it_is_a_member() {
     ];
     for (starter, is_of_team) in starters {
         let view = of(starter.clone());
-        let echo = view.component(RunKind::Agent, "echo").unwrap();
+        let echo = view.component(ComponentKind::Agent, "echo").unwrap();
         // Nobody talks themselves into a team by its label.
         let start = Start::new(echo, "x".into()).session("team-1").label("quell.team", "team-1");
         let run = view.start(start).await.unwrap().run;
@@ -152,7 +152,7 @@ fn a_team_is_the_same_in_whichever_way_its_id_is_spelt() {
 #[tokio::test]
 async fn a_run_that_was_deleted_is_gone_for_every_contract() {
     let service = service();
-    let view = open(&service, Contract::LangGraph);
+    let view = open(&service, Contract::named("langgraph"));
     let run = start(&view, "steps", "r").await.unwrap();
     soon("the step runs", || run.children().len() == 1).await;
     let step = run.children().remove(0);
@@ -161,7 +161,7 @@ async fn a_run_that_was_deleted_is_gone_for_every_contract() {
     assert!(view.sees(&run));
     view.cancel(&run, CancelRequest::because("rollback"), Wait::quiescent()).await;
     soon("it is deleted", || view.run("r").is_none()).await;
-    assert!(!view.sees(&step) && open(&service, Contract::Native).run("r").is_none());
+    assert!(!view.sees(&step) && open(&service, NATIVE).run("r").is_none());
     assert!(view.runs(&RunFilter::new()).is_empty());
     let again = start(&view, "steps", "r").await.unwrap();
     assert!(view.forget(&run), "it is deleted already");
@@ -174,7 +174,7 @@ async fn all_are_signalled_before_any_is_waited_for() {
     let witness = Witness::default();
     let config = EngineConfig::new().grace(Duration::from_millis(200));
     let service = service_with(config, &witness);
-    let view = open(&service, Contract::LangGraph);
+    let view = open(&service, Contract::named("langgraph"));
     let mut runs = Vec::new();
     for id in 0..50 {
         runs.push(start(&view, "stubborn", &format!("r{id}")).await.unwrap());
@@ -196,7 +196,7 @@ async fn all_are_signalled_before_any_is_waited_for() {
 #[tokio::test]
 async fn a_lane_is_its_owners() {
     let service = service();
-    let of = |who: &str| service.view(Contract::Native, Principal::named(who));
+    let of = |who: &str| service.view(NATIVE, Principal::named(who));
     let (ada, bob) = (of("ada"), of("bob"));
     let lane = |view: &View| {
         let component = view.find_component("sleeper").unwrap();
@@ -210,7 +210,7 @@ async fn a_lane_is_its_owners() {
 #[tokio::test]
 async fn what_is_known_of_a_deleted_run_is_not_said_of_the_next_one_of_its_id() {
     let service = service();
-    let view = open(&service, Contract::Native);
+    let view = open(&service, NATIVE);
     let keyed = || {
         let echo = view.find_component("echo").unwrap();
         let start = Start::new(echo, Payload::from("x")).id("r");
@@ -232,7 +232,7 @@ async fn what_is_known_of_a_deleted_run_is_not_said_of_the_next_one_of_its_id() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_runs_of_one_id_there_is_one_in_every_state() {
     let service = service();
-    let view = open(&service, Contract::Native);
+    let view = open(&service, NATIVE);
     for round in 0..50 {
         let id = format!("r{round}");
         let all = async || {
@@ -259,7 +259,7 @@ async fn of_many_runs_of_one_id_there_is_one_in_every_state() {
 #[tokio::test]
 async fn notes_of_a_deleted_run_are_not_those_of_the_next_with_its_id() {
     let service = service();
-    let of = |who: &str| service.view(Contract::Native, Principal::named(who.to_owned()));
+    let of = |who: &str| service.view(NATIVE, Principal::named(who.to_owned()));
     let (ada, ben) = (of("ada"), of("ben"));
     let say = async |view: &View, text: &str| {
         let echo = view.find_component("echo").unwrap();
@@ -269,12 +269,12 @@ async fn notes_of_a_deleted_run_are_not_those_of_the_next_with_its_id() {
         run
     };
     let old = say(&ada, "adas secret").await;
-    let first = ada.notes(&old).text;
+    let first = ada.transcript(&old).text;
     assert!(ada.forget(&old));
     let sleeper = ben.find_component("sleeper").unwrap();
     let new = ben.start(Start::new(sleeper, Payload::from("x")).id("x")).await.unwrap().run;
-    let seen_by_ada = ada.notes(&old);
-    let seen_by_ben = ben.notes(&new);
+    let seen_by_ada = ada.transcript(&old);
+    let seen_by_ben = ben.transcript(&new);
     assert_eq!(seen_by_ben.text, "", "ben reads what ada's run said");
     assert_eq!((&*seen_by_ada.name, seen_by_ada.text), ("echo", first));
 }

@@ -1,11 +1,11 @@
-//! What a body answered that said nothing of nodes or of a state: the graph is one node, named as
-//! itself, and every mode shows what it returned.
+//! [`frames`]: the events of a graph whose body only returned something. The graph counts as one
+//! node of its own name, and every mode shows what it returned.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{Payload, RunRef};
-use quell_http::Frame;
+use quell_http::SseEvent;
 use serde_json::json;
 
 use crate::late::Late;
@@ -30,7 +30,7 @@ pub(crate) fn frames(
     let late = |mode| {
         let (node, id, at) = (Arc::clone(&node), Arc::clone(&id), Arc::clone(&at));
         let answer = Arc::clone(answer);
-        Late::new(move || Frame::json(mode, &of_mode(mode, &node, &id, &at, &answer)))
+        Late::new(move || SseEvent::json(mode, &of_mode(mode, &node, &id, &at, &answer)))
     };
     let mut frames: Vec<_> = asked.map(late).collect();
     if modes.has("checkpoints") {
@@ -41,7 +41,7 @@ pub(crate) fn frames(
                 "config": config, "parent_config": null, "metadata": { "run_id": &*id },
                 "next": [], "tasks": [],
             });
-            Frame::json("checkpoints", &with(checkpoint, "values", &values.as_deref()))
+            SseEvent::json("checkpoints", &with(checkpoint, "values", &values.as_deref()))
         }));
     }
     frames
@@ -69,7 +69,7 @@ fn of_mode(mode: &str, node: &str, id: &str, at: &str, answer: &Values) -> Paylo
     }
 }
 
-/// Yields the message of a run that answered text without saying it before.
+/// Yields the message of a run that returned text without emitting it before.
 pub(crate) fn message(
     run: &RunRef,
     tracked: &Arc<Tracked>,
@@ -77,7 +77,7 @@ pub(crate) fn message(
     answer: &Arc<Values>,
 ) -> Vec<Late> {
     let (node, id): (Arc<str>, Arc<str>) = (run.name().into(), run.id().to_string().into());
-    let late = |make: fn(Origin<'_>, &Values) -> Frame| {
+    let late = |make: fn(Origin<'_>, &Values) -> SseEvent| {
         let (node, id, tracked) = (Arc::clone(&node), Arc::clone(&id), Arc::clone(tracked));
         let answer = Arc::clone(answer);
         Late::new(move || {
@@ -86,12 +86,12 @@ pub(crate) fn message(
         })
     };
     if modes.has("messages-tuple") {
-        vec![late(|origin, answer| Frame::json("messages", &origin.whole(&text_of(answer))))]
+        vec![late(|origin, answer| SseEvent::json("messages", &origin.whole(&text_of(answer))))]
     } else if modes.has("messages") {
         vec![
-            late(|origin, _| Frame::json("messages/metadata", &origin.announced())),
+            late(|origin, _| SseEvent::json("messages/metadata", &origin.announced())),
             late(|origin, answer| {
-                Frame::json("messages/complete", &origin.complete(&text_of(answer), false))
+                SseEvent::json("messages/complete", &origin.complete(&text_of(answer), false))
             }),
         ]
     } else {

@@ -1,4 +1,4 @@
-//! The state of the adapter, which the routes share.
+//! [`App`]: the state that the routes share.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -57,7 +57,8 @@ impl App {
         self.0.since
     }
 
-    /// Says that an answer is a stream of a run, which is counted here for as long as it is kept.
+    /// Declares that an answer is a stream of a run. While the run is in `finals`, it is counted
+    /// there.
     pub(crate) fn reading(
         &self,
         guard: DisconnectGuard,

@@ -1,17 +1,17 @@
-//! Authentication and permissions: what a caller may see, and whether they may change something.
+//! [`Caller`] and [`Writer`]: authentication, and the right to change something.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use quell_flow::Contract;
 use quell_http::View;
 
 use crate::app::App;
+use crate::options::CONTRACT;
 use crate::wire::refusal::Refusal;
 
-/// What the caller may see. Rejects with 401.
+/// The service as the caller sees it. Rejects with 401.
 pub(crate) struct Caller(pub(crate) View);
 
-/// What a caller may see who may also change something. Rejects with 401 or 403.
+/// As [`Caller`], for a caller with the right to change something. Rejects with 401 or 403.
 pub(crate) struct Writer(pub(crate) View);
 
 impl FromRequestParts<App> for Caller {
@@ -19,7 +19,7 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let principal = app.service().access_of().check(&parts.headers)?;
-        Ok(Self(app.service().view(Contract::LangGraph, principal)))
+        Ok(Self(app.service().view(CONTRACT, principal)))
     }
 }
 

@@ -1,12 +1,13 @@
-//! Makes a run: chooses its thread, its input, and what becomes of the runs that are live there.
+//! [`CreateRequest`]: makes a run. It chooses the thread and the input, and stops the runs that are
+//! live there if the strategy says so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
-use quell::{CauseKind, Failure, OnBusy, Payload, RunContext, RunId, RunKind, limits};
-use quell_flow::{Component, Contract};
+use quell::{CauseKind, Failure, OnBusy, Payload, RunContext, RunId, limits};
+use quell_flow::{Component, ComponentKind};
 use quell_http::{Charge, IdempotencyKey, SESSION, Start, StartError, View, Wait};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::final_body::FinalBody;
 use crate::find::{Found, graph_of};
+use crate::options::CONTRACT;
 use crate::table::Full;
 use crate::threads::{Thread, Tracked};
 use crate::values::merged_input;
@@ -150,7 +152,7 @@ impl App {
             return view.clone();
         }
         let owner = view.principal().clone().in_the_name_of(thread.owner.as_deref());
-        self.service().view(Contract::LangGraph, owner)
+        self.service().view(CONTRACT, owner)
     }
 
     fn tracked(
@@ -253,11 +255,9 @@ impl App {
             async move { outcome.map_err(Failure::new) }
         };
         Arc::new(match graph.kind() {
-            RunKind::Agent => Component::agent(graph.id(), body),
-            RunKind::Team => Component::team(graph.id(), body),
-            RunKind::Workflow | RunKind::Step | RunKind::Branch | RunKind::Attempt => {
-                Component::workflow(graph.id(), body)
-            }
+            ComponentKind::Agent => Component::agent(graph.id(), body),
+            ComponentKind::Team => Component::team(graph.id(), body),
+            ComponentKind::Workflow => Component::workflow(graph.id(), body),
         })
     }
 

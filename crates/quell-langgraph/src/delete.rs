@@ -1,16 +1,16 @@
-//! How runs are stopped, followed to their end, and deleted.
+//! Stops runs, follows them to their end, and deletes them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use quell::{CancelRequest, Disposition, RunRef, RunStatus};
-use quell_flow::Contract;
-use quell_http::{Cancelled, Principal, View, Wait, next_event, run_bytes};
+use quell_http::{CancelOutcome, Principal, View, Wait, next_event, run_bytes};
 
 use crate::app::App;
 use crate::finals::Final;
 use crate::find::Found;
+use crate::options::CONTRACT;
 use crate::threads::{Thread, Tracked};
 use crate::wire::cancel::Action;
 
@@ -18,8 +18,8 @@ impl App {
     /// Deletes a run that is to be deleted at its end, if nothing of it executes any more; tells
     /// whether it did.
     ///
-    /// Every reader calls this before it looks, so that none sees a run that has ended and is not
-    /// deleted yet.
+    /// Every reader calls this first, so that none sees a run that has ended but is not deleted
+    /// yet.
     pub(crate) fn delete_if_quiescent(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>) -> bool {
         let run = self.engine().get(tracked.id);
         run.is_some_and(|run| self.delete_quiescent(thread, tracked, &run))
@@ -45,7 +45,7 @@ impl App {
             shown,
             run_bytes: run_bytes(run),
         });
-        self.service().view(Contract::LangGraph, Principal::anonymous()).forget(run);
+        self.service().view(CONTRACT, Principal::anonymous()).forget(run);
         thread.remove(tracked.id);
         if thread.is_temporary {
             self.threads().remove_if_idle(self.engine(), thread);
@@ -81,7 +81,7 @@ impl App {
         action: Action,
         request: CancelRequest,
         wait: Wait,
-    ) -> Vec<Cancelled> {
+    ) -> Vec<CancelOutcome> {
         let is_live = |found: &&Found| !found.run.row().status.is_terminal();
         let deleted: Vec<_> = match action {
             Action::Interrupt => Vec::new(),
@@ -110,7 +110,7 @@ impl App {
 
 /// Changes the answer to a rollback that came while another stop ended the run: the run is deleted,
 /// so the answer is not that it had ended before.
-fn count_as_in_time(answer: &mut Cancelled) {
+fn count_as_in_time(answer: &mut CancelOutcome) {
     if let Disposition::AlreadyTerminal { status: RunStatus::Cancelled | RunStatus::TimedOut } =
         answer.disposition
         && let Some(cause) = answer.cause.clone()

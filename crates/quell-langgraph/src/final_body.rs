@@ -1,5 +1,5 @@
-//! The final body of a run (contract, section 7): made once for all clients that take it at the
-//! same time.
+//! [`FinalBody`]: the final body of a run (contract, section 7), made once for all clients that
+//! take it at the same time.
 
 use std::pin::pin;
 use std::sync::{Arc, Weak};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quell::{Payload, RunReport};
-use quell_http::{BodyError, Charge, Counted, Overdrawn, View, WeakCounted, aside};
+use quell_http::{BodyError, Charge, Counted, Overdrawn, View, WeakCounted, offload_if_large};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -62,7 +62,7 @@ impl FinalBody {
         let no_room = |bytes| move |error| Unmade::NoRoom { bytes, error };
         let room = room.map_or_else(|| view.room_now(bytes), Ok).map_err(no_room(bytes))?;
         let by = view.clone();
-        let written = aside(bytes, async move {
+        let written = offload_if_large(bytes, async move {
             let text = make();
             let bytes = text.len();
             by.counted_in(room, text).map_err(no_room(bytes))
@@ -213,7 +213,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use quell::Engine;
-    use quell_flow::{Catalog, Contract};
+    use quell_flow::Catalog;
     use quell_http::{Principal, Service, ServiceLimits};
 
     use super::*;
@@ -223,7 +223,7 @@ mod tests {
         let mut limits = ServiceLimits::default();
         limits.requests_bytes_max = 1_000_000;
         let service = Service::new(Engine::new(), Catalog::new()).limits(limits);
-        let view = service.view(Contract::LangGraph, Principal::anonymous());
+        let view = service.view(crate::options::CONTRACT, Principal::anonymous());
         let values = Values::from([("text".to_owned(), "x".repeat(200_000).into())]);
         let text = serde_json::to_string(&values).unwrap();
         assert_eq!(bytes_of(&values), text.len());

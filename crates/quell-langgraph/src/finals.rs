@@ -1,5 +1,5 @@
-//! Final bodies of runs that were deleted at their end: a client whose connection was cut still
-//! gets its answer (contract, section 7), and a resumable stream its events.
+//! [`Finals`]: the final bodies of runs that were deleted at their end. A client whose connection
+//! was cut still gets its answer (contract, section 7), and a resumable stream its events.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quell::{RunId, RunRef};
-use quell_http::{Charge, Overdrawn, Principal, ServiceLimits, Shares, View};
+use quell_http::{BoundedMap, Charge, Overdrawn, Principal, ServiceLimits, View};
 
 use crate::threads::{Thread, Tracked};
 use crate::values::Values;
 
 /// The final bodies, within a bound of number and of memory, of which every owner has a share.
 #[derive(Debug)]
-pub(crate) struct Finals(Mutex<Shares<RunId, Arc<Final>>>);
+pub(crate) struct Finals(Mutex<BoundedMap<RunId, Arc<Final>>>);
 
 /// What is kept of a run that was deleted.
 #[derive(Debug)]
@@ -56,7 +56,9 @@ impl Finals {
     pub(crate) fn new(limits: &ServiceLimits) -> Self {
         let bytes = limits.kept_bytes_max / PARTS_OF_KEPT;
         // The last body stays, however large: its client has not had its answer yet.
-        Self(Mutex::new(Shares::new(KEPT_MAX, bytes, limits.owner_share_percent).keeping_last()))
+        Self(Mutex::new(
+            BoundedMap::new(KEPT_MAX, bytes, limits.owner_share_percent).keeping_last(),
+        ))
     }
 
     pub(crate) fn keep(&self, kept: Final) {

@@ -1,5 +1,5 @@
-//! How threads, runs and graphs are found. Every route asks here, so that all of them check owner,
-//! thread and deletion in the same way.
+//! [`Found`] and [`Located`]: finds threads, runs and graphs. All routes use it, so that all of
+//! them check owner, thread and deletion in the same way.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -35,7 +35,7 @@ pub(crate) struct Found {
 pub(crate) enum Located {
     /// The engine has it.
     Kept(Found),
-    /// It was deleted at its end. This is left of it for a minute.
+    /// It was deleted at its end. Its final body is kept for a minute.
     Deleted(Arc<Final>),
 }
 
@@ -212,7 +212,7 @@ pub(crate) fn foreign(run: &RunRef, thread: Uuid, reducers: Reducers) -> Tracked
 #[cfg(test)]
 mod tests {
     use quell::{Engine, RunSpec};
-    use quell_flow::{Catalog, Contract};
+    use quell_flow::Catalog;
     use quell_http::{Principal, Service};
 
     use super::*;
@@ -225,7 +225,7 @@ mod tests {
         let run = service.engine().submit(spec, async |_ctx| Ok(())).unwrap().run().clone();
         let tracked = Arc::new(foreign(&run, Uuid::nil(), Reducers::default()));
         assert_eq!(tracked.about.input.as_json().as_ptr(), given.as_json().as_ptr());
-        let view = service.view(Contract::LangGraph, Principal::anonymous());
+        let view = service.view(crate::options::CONTRACT, Principal::anonymous());
         let shown = object_of(&view, &Found { run, tracked, thread: None });
         assert!(shown.as_json().contains(r#""input":[7,null]"#), "{shown}");
     }

@@ -1,6 +1,6 @@
-//! Frames that are made when they are written.
+//! [`Late`]: an event of a stream that is made when it is written.
 
-use quell_http::Frame;
+use quell_http::SseEvent;
 
 /// A frame of a stream. One that may be large is made only when it is written: the end of a run
 /// shows what it returned in several modes, and frames that wait are not counted.
@@ -10,12 +10,12 @@ pub(crate) struct Late {
 }
 
 enum When {
-    Now(Frame),
-    Later(Box<dyn FnOnce() -> Frame + Send>),
+    Now(SseEvent),
+    Later(Box<dyn FnOnce() -> SseEvent + Send>),
 }
 
 impl Late {
-    pub(crate) fn new(make: impl FnOnce() -> Frame + Send + 'static) -> Self {
+    pub(crate) fn new(make: impl FnOnce() -> SseEvent + Send + 'static) -> Self {
         Self { frame: When::Later(Box::new(make)), id: None }
     }
 
@@ -25,7 +25,7 @@ impl Late {
     }
 
     /// Makes it.
-    pub(crate) fn frame(self) -> Frame {
+    pub(crate) fn frame(self) -> SseEvent {
         let frame = match self.frame {
             When::Now(frame) => frame,
             When::Later(make) => make(),
@@ -37,8 +37,8 @@ impl Late {
     }
 }
 
-impl From<Frame> for Late {
-    fn from(frame: Frame) -> Self {
+impl From<SseEvent> for Late {
+    fn from(frame: SseEvent) -> Self {
         Self { frame: When::Now(frame), id: None }
     }
 }

@@ -74,5 +74,5 @@ mod wire;
 #[doc = include_str!("contract.md")]
 pub mod contract {}
 
-pub use options::Options;
+pub use options::{CONTRACT, Options};
 pub use routes::{allow_origins, in_its_words, info, not_found, router, routes};

@@ -1,8 +1,9 @@
-//! What an embedder may choose.
+//! [`Options`]: what an embedder may choose.
 
 use std::time::Duration;
 
 use quell::limits;
+use quell_flow::Contract;
 use serde::{Deserialize, Deserializer};
 
 /// What an embedder may choose of the adapter (contract, choice 11).
@@ -60,6 +61,9 @@ impl Default for Options {
 fn some_millis<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     quell_http::millis(from).map(Some)
 }
+
+/// The contract of the `LangGraph` Agent Server. Components name it to be exposed in it.
+pub const CONTRACT: Contract = Contract::named("langgraph");
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Room for what requests leave here, within the share of their owner.
+//! [`App::charge`]: charges what requests leave in this adapter, within the share of their owner.
 
 use std::sync::Arc;
 

@@ -1,18 +1,19 @@
-//! The events of a run as server-sent events (contract, section 8).
+//! [`frames`]: the events of a run as server-sent events (contract, section 8).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, future, stream};
 use quell::{EventKind, Payload, RunEvent, RunId, RunKind, RunRef, RunStatus};
-use quell_flow::{Contract, Emit};
-use quell_http::{Frame, Principal};
+use quell_flow::Emit;
+use quell_http::{Principal, SseEvent};
 use serde_json::json;
 
 use crate::answer;
 use crate::app::App;
 use crate::find::Found;
 use crate::late::Late;
+use crate::options::CONTRACT;
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, keyed};
 use crate::wire::event_id::{SEQS, event_id, ms_of, seq_of};
@@ -20,7 +21,7 @@ use crate::wire::exact::{finite, with};
 use crate::wire::message::Origin;
 use crate::wire::modes::Modes;
 
-/// From where a stream begins.
+/// Where a stream begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum From {
     /// From the first event that is held.
@@ -37,7 +38,7 @@ pub(crate) fn frames(
     found: &Found,
     modes: Modes,
     from: From,
-) -> impl Stream<Item = Frame> + Send + 'static + use<> {
+) -> impl Stream<Item = SseEvent> + Send + 'static + use<> {
     let (run, tracked) = (&found.run, &found.tracked);
     let fold = match &found.thread {
         Some(thread) => thread.look(app.engine(), tracked, run),
@@ -70,12 +71,12 @@ pub(crate) fn frames(
 }
 
 /// Says which events are no longer held.
-fn lagged(from: u64, to: u64) -> Frame {
-    Frame::json("lagged", &json!({ "from": from, "to": to }))
+fn lagged(from: u64, to: u64) -> SseEvent {
+    SseEvent::json("lagged", &json!({ "from": from, "to": to }))
 }
 
-fn end_frame() -> Frame {
-    Frame::new("end", "null")
+fn end_frame() -> SseEvent {
+    SseEvent::new("end", "null")
 }
 
 /// Where the log of a run is that no thread follows.
@@ -156,13 +157,13 @@ impl Render {
         self.fold.take(run, event, &tracked.about, base)
     }
 
-    fn metadata(&self) -> Frame {
+    fn metadata(&self) -> SseEvent {
         let data = json!({ "run_id": self.run.id().to_string(), "attempt": 1 });
-        Frame::json("metadata", &data)
+        SseEvent::json("metadata", &data)
     }
 
     /// Says that the log no longer holds events that the client asked for; these frames have no id.
-    fn missing(&self, from: u64, to: u64) -> Vec<Frame> {
+    fn missing(&self, from: u64, to: u64) -> Vec<SseEvent> {
         let lagged = lagged(from, to);
         match &self.floor {
             // The client has the last one that is no longer held: it misses nothing.
@@ -183,7 +184,7 @@ impl Render {
     fn push_values(&self, frames: &mut Vec<Late>) {
         if let Some(values) = self.fold.current().filter(|_| self.modes.has("values")) {
             let values = Arc::clone(values);
-            frames.push(Late::new(move || Frame::json("values", &*values)));
+            frames.push(Late::new(move || SseEvent::json("values", &*values)));
         }
     }
 
@@ -207,21 +208,21 @@ impl Render {
         if self.modes.has("custom")
             && let Some(data) = custom_data(emit.as_ref(), payload)
         {
-            frames.push(Frame::json(name("custom"), data).into());
+            frames.push(SseEvent::json(name("custom"), data).into());
         }
         let Some(emit) = emit else { return };
         match emit {
             Emit::Content { text } => self.push_text(frames, event.run, &text, name),
             Emit::Values { .. } if is_new => self.push_values(frames),
             Emit::Values { values } if space.is_some() && self.modes.has("values") => {
-                frames.push(Frame::json(name("values"), &values).into());
+                frames.push(SseEvent::json(name("values"), &values).into());
             }
             Emit::Updates { node, values } if self.modes.has("updates") => {
                 let update = with(json!({}), &node, &values);
-                frames.push(Frame::json(name("updates"), &update).into());
+                frames.push(SseEvent::json(name("updates"), &update).into());
             }
             Emit::Custom { data } if self.modes.has("custom") => {
-                frames.push(Frame::json(name("custom"), &data).into());
+                frames.push(SseEvent::json(name("custom"), &data).into());
             }
             _ => {}
         }
@@ -249,7 +250,7 @@ impl Render {
             }
         }
         if let Some(error) = self.app.error_of(&report, &self.tracked) {
-            frames.push(Frame::json("error", &error).into());
+            frames.push(SseEvent::json("error", &error).into());
         }
         if self.app.options().end_event {
             frames.push(end_frame().into());
@@ -281,9 +282,9 @@ impl Render {
         let node = self.find(run).map_or_else(String::new, |run| run.name().to_owned());
         let origin = self.origin(&root, &speaker, &node);
         let frame = if is_by_piece {
-            Frame::json(name("messages"), &origin.piece(text))
+            SseEvent::json(name("messages"), &origin.piece(text))
         } else {
-            Frame::json(name("messages/metadata"), &origin.announced())
+            SseEvent::json(name("messages/metadata"), &origin.announced())
         };
         frames.push(frame.into());
     }
@@ -295,11 +296,13 @@ impl Render {
             return;
         }
         let Some(run) = self.find(run) else { return };
-        let view = self.app.service().view(Contract::LangGraph, Principal::anonymous());
+        let view = self.app.service().view(CONTRACT, Principal::anonymous());
         let (root, speaker) = (self.run.id().to_string(), run.id().to_string());
         let origin = self.origin(&root, &speaker, run.name());
-        let notes = view.notes(&run);
-        frames.push(Frame::json(name, &origin.complete(&notes.text, notes.is_cut)).into());
+        let transcript = view.transcript(&run);
+        frames.push(
+            SseEvent::json(name, &origin.complete(&transcript.text, transcript.is_cut)).into(),
+        );
     }
 
     /// Finds a run of the tree, also of one that the engine has forgotten.
@@ -316,8 +319,8 @@ impl Render {
             return frames;
         }
         let ms = ms_of(event);
-        let frames = frames.into_iter().zip(0..).filter_map(|(frame, place)| {
-            let id = event_id(ms, event.seq, place);
+        let frames = frames.into_iter().zip(0..).filter_map(|(frame, index)| {
+            let id = event_id(ms, event.seq, index);
             let is_known = self.floor.as_ref().is_some_and(|floor| id <= *floor);
             (!is_known).then(|| frame.id(id))
         });

@@ -1,4 +1,4 @@
-//! The threads of a service, by id.
+//! [`Threads`]: the threads of a service, by id.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -144,8 +144,9 @@ impl Table {
         }
     }
 
-    /// Forgets a thread for a new one: of whoever has the most, and of its
-    /// owner if nobody has more. Nobody loses threads to one who has as many or more.
+    /// Forgets a thread to make room for a new one: a thread of the owner with the most, or of the
+    /// new thread's owner if no other has more. So no owner loses threads to one who has as many or
+    /// more.
     fn make_room(&mut self, engine: &Engine, new: &Thread) -> bool {
         let own = self.owners.get(&new.owner).map_or(0, BTreeMap::len);
         let most = self.owners.iter().max_by_key(|(_, order)| order.len());

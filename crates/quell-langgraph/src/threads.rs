@@ -1,4 +1,4 @@
-//! Threads in memory: their values, and the runs that belong to them.
+//! [`Thread`] and [`Tracked`]: threads in memory, their values, and the runs that belong to them.
 //!
 //! Invariants:
 //!
@@ -6,7 +6,7 @@
 //!    starts are those that the run before it left: when a run has started, every ended run of
 //!    its thread is settled before its own values are looked at.
 //! 2. A run is settled once, when it is terminal; one that is rolled back leaves nothing.
-//! 3. Every reader takes in what the logs hold by then, so that no answer says less than the log.
+//! 3. Every reader first applies the events in the logs, so that no answer is behind the log.
 //!
 //! Lock order: table, thread, fold of a run; never across an await. What a thread is charged for
 //! its values is locked within none of them but the table.

@@ -1,9 +1,9 @@
-//! The values of a thread, and how a run changes them.
+//! [`Fold`]: the values of a thread, and how a run changes them.
 //!
 //! A body speaks of its own run: the `Values` that it emits are its input with its changes. They
 //! are laid over what the thread had when the run started, each key as the reducers of the graph
 //! say: it is overwritten, or appended to. What a body emits after a stop was accepted is not
-//! merged (contract, section 10). What is no object is the key [`OUTPUT`].
+//! merged (contract, section 10). A value that is not an object is stored under the key [`OUTPUT`].
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,7 +17,7 @@ use crate::wire::rows::About;
 /// The values of a thread or of a run, each as it was spelt: no digit of a number is lost.
 pub(crate) type Values = Keys;
 
-/// The key of what a body answers, or says of its state, that is no object.
+/// The key of an output, or of a state, that is not an object.
 pub(crate) const OUTPUT: &str = "output";
 
 /// Yields what a body said as keys and values: null says nothing.

@@ -303,7 +303,18 @@ async fn a_page_of_another_origin_may_read_the_headers() {
     let preflight = asking.send(Method::OPTIONS, "/runs/cancel", "").await;
     assert_eq!(preflight.status, 200);
     assert_eq!(preflight.header("access-control-allow-headers"), "x-api-key");
+    let exposed = preflight.header("access-control-expose-headers");
+    assert!(exposed.contains("content-location"), "{exposed}");
     assert_eq!(server.get("/info").await.json()["flags"]["crons"], false);
+}
+
+#[tokio::test]
+async fn an_options_request_that_is_no_preflight_is_a_method_that_is_not_served() {
+    let server = Server::new().saying("origin", "http://elsewhere");
+    let answer = server.send(Method::OPTIONS, "/runs/cancel", "").await;
+    assert_eq!(answer.detail(), (405, "Method Not Allowed".into()));
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    assert_eq!(answer.header("vary"), "", "the answer is the same for every origin");
 }
 
 #[tokio::test]

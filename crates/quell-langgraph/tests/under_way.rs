@@ -13,6 +13,7 @@ use quell::{Engine, EngineConfig, Limits, Payload, RunContext, RunFilter, RunSpe
 use quell_flow::{Catalog, Component};
 use quell_http::{Access, Key, ROOM_WITHIN, Service, ServiceLimits};
 use quell_langgraph::Options;
+use quell_test_support::soon_in_real_time;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -258,14 +259,7 @@ async fn who_waits_for_room_holds_nothing_of_a_run_that_is_forgotten_meanwhile()
     // A share is one tree: the next of hers takes its place.
     assert_eq!(ask(&app, ADA, "POST", "/runs", run("loud")).await.status(), 200);
     // What is forgotten is dropped on a thread for that; the clock of the test stands still.
-    for tries in 0.. {
-        if Arc::strong_count(&witness) == before {
-            break;
-        }
-        assert!(tries < 10_000, "it is held until the wait is over");
-        std::thread::sleep(Duration::from_millis(1));
-        yield_now().await;
-    }
+    soon_in_real_time("the run is dropped", || Arc::strong_count(&witness) == before).await;
     assert!(!waiting.is_finished(), "it waits still");
     drop(held);
     let told = timeout(Duration::from_secs(1), waiting).await.unwrap().unwrap();

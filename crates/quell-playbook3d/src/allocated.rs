@@ -1,20 +1,20 @@
-//! Run ids that were handed out before there is a run (contract, choice 3).
+//! [`Allocated`]: run ids that were handed out before there is a run (contract, choice 3).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use quell_http::Shares;
+use quell_http::BoundedMap;
 use uuid::Uuid;
 
 /// The ids that were handed out and not used yet, by whom they may be used.
 #[derive(Debug)]
-pub(crate) struct Allocated(Mutex<Shares<Uuid, ()>>);
+pub(crate) struct Allocated(Mutex<BoundedMap<Uuid, ()>>);
 
 impl Allocated {
     /// Bounds what one caller may have of it, in percent.
     pub(crate) fn new(share_percent: u8) -> Self {
-        Self(Mutex::new(Shares::new(IDS_MAX, usize::MAX, share_percent)))
+        Self(Mutex::new(BoundedMap::new(IDS_MAX, usize::MAX, share_percent)))
     }
 
     /// Hands an id out. The oldest one is dropped when there are too many; when its caller is

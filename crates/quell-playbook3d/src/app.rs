@@ -1,10 +1,10 @@
-//! The state of the routes, and what they have in common: teams, quota, and how runs are found.
+//! [`App`]: the state that the routes share, with teams, quota, and how they find runs.
 
 use std::time::SystemTime;
 
 use quell::{RunFilter, RunId, RunRef, RunRow};
 use quell_flow::Component;
-use quell_http::{Service, View, Wait, external_id, newest};
+use quell_http::{Service, StripedLock, View, Wait, external_id, newest};
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
@@ -22,7 +22,7 @@ pub(crate) struct App {
     pub(crate) auth: Auth,
     pub(crate) directory: Directory,
     pub(crate) allocated: Allocated,
-    id_locks: [Mutex<()>; ID_LOCKS],
+    id_locks: StripedLock<Mutex<()>>,
 }
 
 impl App {
@@ -30,7 +30,7 @@ impl App {
         let auth = Auth::new(&service, &options);
         let directory = Directory::new(&options, service.catalog());
         let allocated = Allocated::new(service.limits_of().owner_share_percent);
-        let id_locks = std::array::from_fn(|_| Mutex::new(()));
+        let id_locks = StripedLock::default();
         Self { service, options, auth, directory, allocated, id_locks }
     }
 
@@ -86,8 +86,7 @@ impl App {
     /// Lets one request at a time start the run of an id, or remember a stop for it: a stop that
     /// is remembered while the run is being made would find it after its body was polled.
     pub(crate) async fn lock_id(&self, run: Uuid) -> MutexGuard<'_, ()> {
-        let bytes = run.as_bytes();
-        self.id_locks[usize::from(bytes[15] ^ bytes[7]) % ID_LOCKS].lock().await
+        self.id_locks.of(RunId::from_uuid(run)).lock().await
     }
 
     /// For how long a cancel waits.
@@ -151,9 +150,6 @@ const fn forbidden(operation: Operation) -> Refusal {
         Operation::Cancel => Refusal::MayNotCancel,
     }
 }
-
-/// Ids share locks. A lock is held for as long as it takes to start a run.
-const ID_LOCKS: usize = 64;
 
 /// The label under which a run keeps from where it was run, as JSON.
 pub(crate) const PLATFORM: &str = "playbook3d.platform";

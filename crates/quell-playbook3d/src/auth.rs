@@ -1,4 +1,4 @@
-//! Authentication (contract, section 2).
+//! [`Auth`] and [`Caller`]: authentication (contract, section 2).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use quell::RunKind;
-use quell_flow::Contract;
+use quell_flow::ComponentKind;
 use quell_http::{Access, Issuer, Jwt, Key, Principal, Service, Teams, View};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::options::CONTRACT;
 use crate::options::{Authenticate, Options};
 use crate::wire::Refusal;
 
@@ -30,7 +30,7 @@ pub(crate) struct Auth {
     hook: Option<Authenticate>,
 }
 
-/// What the caller may see: the runs of their teams, whoever started them. Rejects with 401.
+/// The service as the caller sees it: the runs of their teams, of all owners. Rejects with 401.
 pub(crate) struct Caller(pub(crate) View);
 
 impl FromRequestParts<Arc<App>> for Caller {
@@ -38,7 +38,7 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
         let principal = app.auth.authenticate(&parts.headers).await?;
-        Ok(Self(app.service.view(Contract::Playbook3d, principal).by_team()))
+        Ok(Self(app.service.view(CONTRACT, principal).by_team()))
     }
 }
 
@@ -58,7 +58,7 @@ impl Auth {
         }
     }
 
-    /// Checks both headers of a request, and yields who it is.
+    /// Checks both headers of a request, and yields the principal.
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
         if self.is_open() {
             return Ok(Principal::anonymous());
@@ -71,7 +71,7 @@ impl Auth {
         principal.ok_or(Refusal::Unauthorized)
     }
 
-    /// Yields whose key it is.
+    /// Yields the holder of a key.
     pub(crate) fn holder(&self, api_key: &str) -> Result<Principal, Refusal> {
         if self.is_open() {
             return Ok(Principal::anonymous());
@@ -133,12 +133,12 @@ impl Auth {
         claims
     }
 
-    /// Yields the scopes of a principal, as far as they matter in this contract; none means all.
+    /// Yields the scopes of a principal that matter in this contract; `None` means all.
     fn scopes(&self, principal: &Principal) -> Option<Vec<String>> {
         if principal.sees_all() {
             return Some(vec!["quell:admin".into()]);
         }
-        let components: Vec<_> = self.service.catalog().listed(Contract::Playbook3d).collect();
+        let components: Vec<_> = self.service.catalog().listed(CONTRACT).collect();
         let runs: Vec<_> = components.iter().filter(|c| principal.may_run(c)).collect();
         let reads: Vec<_> = components.iter().filter(|c| principal.may_read(c)).collect();
         let mut scopes = Vec::new();
@@ -179,10 +179,10 @@ fn signer(secret: &str) -> (Issuer, Jwt) {
 }
 
 /// Yields the first part of the scopes for components of a kind.
-const fn resource_of(kind: RunKind) -> &'static str {
+const fn resource_of(kind: ComponentKind) -> &'static str {
     match kind {
-        RunKind::Agent => "agents",
-        RunKind::Team => "teams",
-        RunKind::Workflow | RunKind::Step | RunKind::Branch | RunKind::Attempt => "workflows",
+        ComponentKind::Agent => "agents",
+        ComponentKind::Team => "teams",
+        ComponentKind::Workflow => "workflows",
     }
 }

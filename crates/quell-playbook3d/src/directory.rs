@@ -1,16 +1,17 @@
-//! Teams and workflows, and the principals that they are for.
+//! [`Directory`]: the teams and workflows, and the principals that they are for.
 
 use std::sync::Arc;
 
 use quell::{RunId, RunRef};
-use quell_flow::{COMPONENT, Catalog, Component, Contract};
+use quell_flow::{COMPONENT, Catalog, Component};
 use quell_http::{Principal, SESSION, Teams, scope_of};
 use uuid::Uuid;
 
+use crate::options::CONTRACT;
 use crate::options::{Options, Team};
 use crate::wire::{TeamObject, WorkflowObject};
 
-/// Which teams and workflows there are.
+/// The teams and workflows of the service.
 ///
 /// Other contracts let any text be a session, that is, a team: the id of a team is its text if that
 /// is a UUID, and else the UUID that the engine makes of it. So every run has a team and an id that
@@ -46,13 +47,13 @@ impl Directory {
     pub(crate) fn new(options: &Options, catalog: &Catalog) -> Self {
         let mut offers: Vec<Offer> = Vec::new();
         for workflow in &options.workflows {
-            if let Some(component) = catalog.find(Contract::Playbook3d, &workflow.component) {
+            if let Some(component) = catalog.find(CONTRACT, &workflow.component) {
                 let (id, name) = (workflow.id, workflow.name.clone());
                 let (component, teams) = (Arc::clone(component), workflow.teams.clone());
                 offers.push(Offer { id, name, component, teams });
             }
         }
-        for component in catalog.listed(Contract::Playbook3d) {
+        for component in catalog.listed(CONTRACT) {
             if !offers.iter().any(|offer| offer.is_of(component)) {
                 let id = uuid_of(&scope_of(component));
                 let (name, component) = (component.id().to_owned(), Arc::clone(component));
@@ -126,7 +127,7 @@ impl Directory {
     pub(crate) fn workflow_of(&self, run: &RunRef, team: Uuid) -> WorkflowObject {
         let asked = run.label(WORKFLOW).and_then(|text| Uuid::try_parse(text).ok());
         let is_of_run = |offer: &&Offer| {
-            offer.component.kind() == run.kind()
+            offer.component.kind().run_kind() == run.kind()
                 && run.label(COMPONENT) == Some(offer.component.id())
         };
         let mut offers = self.offers.iter().filter(is_of_run);

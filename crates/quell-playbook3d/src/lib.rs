@@ -14,8 +14,8 @@
 //!
 //! The chapter [`contract`] says in full what is answered, and why.
 //!
-//! Without access control on the service nobody is asked for credentials and every team counts as
-//! one's own: listen on loopback only then. The key in the paths of tokens and secrets is a
+//! Without access control on the service, no credentials are needed and every caller is a member of
+//! every team: listen on loopback only then. The key in the paths of tokens and secrets is a
 //! secret: nothing here logs a path, and a layer around the router must not either.
 //!
 //! # Examples
@@ -47,5 +47,5 @@ mod wire;
 #[doc = include_str!("contract.md")]
 pub mod contract {}
 
-pub use options::{Operation, Options, Team, Verdict, Workflow};
+pub use options::{CONTRACT, Operation, Options, Team, Verdict, Workflow};
 pub use routes::router;

@@ -1,4 +1,4 @@
-//! What the contract leaves to the operator.
+//! [`Options`]: what the contract leaves to the operator.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use quell_flow::Contract;
 use quell_http::Principal;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -39,8 +40,8 @@ pub struct Options {
     /// waits. Defaults to 5 s. Zero answers at once.
     #[serde(rename = "cancel_wait_ms", deserialize_with = "quell_http::millis")]
     pub cancel_wait: Duration,
-    /// With what bearer tokens are signed and checked (HS256). Defaults to a secret of this
-    /// process: its tokens end with it. Empty counts as none.
+    /// The secret that signs bearer tokens (HS256). Defaults to a random secret of this process,
+    /// whose tokens are invalid after a restart. Empty counts as none.
     pub token_secret: Option<String>,
     /// How long the tokens of `get-tokens` are good for. Defaults to 1 h. With zero they expire at
     /// once, but for the ten seconds by which clocks may differ.
@@ -177,8 +178,8 @@ impl Options {
     /// when nothing else is wrong with the request, and takes the place of
     /// [`without_credits`](Self::without_credits). Defaults to allowing everything else.
     ///
-    /// Never refuse [`Operation::Cancel`], although the vendor's document lists a 402 for it: who
-    /// cannot pay for a run should not have to keep it running.
+    /// Do not refuse [`Operation::Cancel`], although the vendor's document lists a 402 for it: a
+    /// caller who cannot pay for a run must be able to stop it.
     #[must_use]
     pub fn quota<F, Fut>(mut self, hook: F) -> Self
     where
@@ -191,8 +192,8 @@ impl Options {
         self
     }
 
-    /// Asks a hook who it is: it gets the bearer token and the `x-api-key`, and none means 401. It
-    /// takes the place of the keys and tokens of the service. Defaults to those.
+    /// Asks a hook for the principal of a request: it gets the bearer token and the `x-api-key`,
+    /// and `None` means 401. It replaces the keys and tokens of the service. Defaults to those.
     #[must_use]
     pub fn authenticate<F, Fut>(mut self, hook: F) -> Self
     where
@@ -234,6 +235,9 @@ impl fmt::Debug for Options {
             .finish_non_exhaustive()
     }
 }
+
+/// The contract of `Playbook3D`. Components name it to be exposed in it.
+pub const CONTRACT: Contract = Contract::named("playbook3d");
 
 #[cfg(test)]
 mod tests {

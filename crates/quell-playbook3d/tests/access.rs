@@ -1,6 +1,5 @@
 use axum::http::Method;
-use quell::RunKind;
-use quell_flow::Contract;
+use quell_flow::{ComponentKind, Contract};
 use quell_http::{Access, Issuer, Key, Principal, Service, Start};
 use quell_playbook3d::{Options, router};
 use serde_json::json;
@@ -281,8 +280,8 @@ async fn nobody_puts_a_run_into_a_team_of_which_they_are_not_a_member() {
         (Principal::named("eve").in_teams([ALPHA.to_string()]), true),
     ];
     for (starter, is_seen) in starters {
-        let view = lab.service.view(Contract::AgentOs, starter.clone());
-        let slow = view.component(RunKind::Workflow, "slow-workflow").expect("it is exposed");
+        let view = lab.service.view(Contract::named("agentos"), starter.clone());
+        let slow = view.component(ComponentKind::Workflow, "slow-workflow").expect("it is exposed");
         let start = Start::new(slow, "tick_ms=2".into()).session(ALPHA.to_string());
         let run = view.start(start).await.expect("it starts").run;
         let id = run.id().to_string();

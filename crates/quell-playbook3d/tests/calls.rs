@@ -1,6 +1,6 @@
-use quell::{Payload, RunContext, RunKind};
+use quell::{Payload, RunContext};
 use quell_demo::playbook3d::{ALPHA, BETA, BOB, EVE, EVERYWHERE, SHORT, SLOW, STUBBORN};
-use quell_flow::{Component, Contract};
+use quell_flow::{Component, ComponentKind, Contract};
 use quell_http::{Principal, Start, Wait};
 use quell_test_support::Writers;
 use serde_json::{Value, json};
@@ -141,8 +141,9 @@ async fn a_live_run_shows_how_far_it_has_come_and_no_result() {
 async fn runs_of_other_contracts_are_seen_by_team_and_cancelled() {
     let lab = Lab::new();
     let alice = lab.alice().await;
-    let elsewhere = lab.service.view(Contract::AgentOs, Principal::anonymous());
-    let slow = elsewhere.component(RunKind::Workflow, "slow-workflow").expect("it is exposed");
+    let elsewhere = lab.service.view(Contract::named("agentos"), Principal::anonymous());
+    let slow =
+        elsewhere.component(ComponentKind::Workflow, "slow-workflow").expect("it is exposed");
     let input = || Payload::from("tick_ms=2 probe=elsewhere");
     let start = Start::new(slow, input()).id("any text").session(ALPHA.to_string());
     let run = elsewhere.start(start).await.expect("it starts").run;
@@ -168,7 +169,7 @@ async fn runs_of_other_contracts_are_seen_by_team_and_cancelled() {
 #[tokio::test]
 async fn a_step_is_no_run_here_and_hidden_components_are_not_seen() {
     let hidden = Component::workflow("hidden", async |_ctx, input: Payload| Ok(input))
-        .exposed_in([Contract::AgentOs]);
+        .exposed_in([Contract::named("agentos")]);
     let lab = Lab::of(hidden);
     let alice = lab.alice().await;
     let run = alice.start(ALPHA, SLOW, json!({ "message": "probe=steps" })).await;
@@ -178,8 +179,9 @@ async fn a_step_is_no_run_here_and_hidden_components_are_not_seen() {
     let step = lab.run(&run).children()[0].id().to_string();
     assert_eq!(alice.cancel(ALPHA, &step).await.status, 404);
     assert_eq!(alice.get(&format!("/runs/{step}/result")).await.status, 404);
-    let elsewhere = lab.service.view(Contract::AgentOs, Principal::anonymous());
-    let hidden = elsewhere.component(RunKind::Workflow, "hidden").expect("it is exposed there");
+    let elsewhere = lab.service.view(Contract::named("agentos"), Principal::anonymous());
+    let hidden =
+        elsewhere.component(ComponentKind::Workflow, "hidden").expect("it is exposed there");
     let start = Start::new(hidden, "x".into()).session(ALPHA.to_string());
     let hidden = elsewhere.start(start).await.expect("it starts").run.id().to_string();
     assert_eq!(alice.cancel(ALPHA, &hidden).await.status, 404);

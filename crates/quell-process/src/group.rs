@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::guardian::Announced;
 use crate::streams::Pipes;
+use crate::survivors::{Hidden, Sought};
 use crate::{descriptors, guardian, survivors};
 
 /// A process group that was started here, and that does not outlive this value for long: dropping
@@ -26,10 +27,12 @@ use crate::{descriptors, guardian, survivors};
 #[derive(Debug)]
 pub(crate) struct Group {
     id: Pid,
+    /// When the leader began.
+    since: Option<u64>,
     mark: String,
     ended: Arc<Notify>,
-    /// Tells the thread to reap, and where to send the status. None once told.
-    reap: Option<oneshot::Sender<StatusSender>>,
+    /// Tells the thread to reap. None once told.
+    reap: Option<oneshot::Sender<Order>>,
 }
 
 impl Group {
@@ -51,7 +54,8 @@ impl Group {
             stderr: child.stderr.take(),
         };
         let id = Pid::from_child(&child);
-        guardian::started(&mark, id);
+        let since = survivors::began(id);
+        guardian::started(&mark, id, since);
         if let Err(error) = descriptors::restore(id) {
             // It has ended already, or has become somebody else: it keeps the high limit.
             tracing::debug!(%error, program = id.as_raw_pid(), "limit stays raised");
@@ -59,13 +63,15 @@ impl Group {
         let (reap, order) = oneshot::channel();
         let ended = Arc::new(Notify::new());
         let (hold, announced) = (Some(hold), Some(announced));
-        let leader = Leader { child, id, mark: mark.clone(), held_by_others, hold, announced };
+        let mark_of_leader = mark.clone();
+        let leader =
+            Leader { child, id, since, mark: mark_of_leader, held_by_others, hold, announced };
         let to_tell = Arc::clone(&ended);
         // If there is no thread to be had, the leader is killed and reaped as it is dropped.
         thread::Builder::new()
             .name("quell-process".to_owned())
             .spawn(move || leader.attend(&to_tell, order))?;
-        Ok((Self { id, mark, ended, reap: Some(reap) }, pipes))
+        Ok((Self { id, since, mark, ended, reap: Some(reap) }, pipes))
     }
 
     pub(crate) const fn id(&self) -> i32 {
@@ -89,32 +95,59 @@ impl Group {
         }
     }
 
-    /// Waits until nothing of the group is alive, nor of what left it. The group was asked to end;
-    /// what is left is killed at an instant that may move closer. The leader is not reaped.
+    /// Yields the descendants that are known by their parents only, as long as those live: until
+    /// the group is asked to end.
     ///
     /// # Cancel safety
     ///
     /// It can be dropped and called again.
-    pub(crate) async fn end(&self, kill_at: impl Fn() -> Instant) {
+    pub(crate) async fn hidden(&self) -> Hidden {
+        let found = survivors::find(self.sought(), &mut None).await;
+        found.map(survivors::Survivors::into_hidden).unwrap_or_default()
+    }
+
+    const fn sought(&self) -> Sought<'_> {
+        Sought { group: Some(self.id), since: self.since, mark: self.mark.as_str() }
+    }
+
+    /// Waits until nothing of the group is alive, nor of what left it. The group was asked to end;
+    /// what is left is killed at an instant that may move closer. The leader is not reaped.
+    ///
+    /// Tells whether something else is alive that may have left the group, or be a stranger.
+    ///
+    /// # Cancel safety
+    ///
+    /// It can be dropped and called again.
+    pub(crate) async fn end(&self, hidden: &Hidden, kill_at: impl Fn() -> Instant) -> bool {
         let mut is_asked = false;
         let mut wait = WAIT_MIN;
         let mut condemned = None;
-        loop {
+        let mut asked_at = None;
+        let is_over = || has_ended(self.id) && hidden.have_ended();
+        let is_in_doubt = loop {
             let left = kill_at().saturating_duration_since(Instant::now());
             let is_late = left.is_zero();
             if is_late {
                 condemned.get_or_insert_with(|| survivors::condemn(&self.mark));
                 signal(self.id, Signal::KILL);
+                hidden.signal(Signal::KILL);
                 let _ = tokio::time::timeout(WAIT_MAX, self.ended()).await;
             }
             // While the leader lives there is nothing new to find.
             if !is_asked || is_late || has_ended(self.id) {
-                match survivors::find(self.id, &self.mark).await {
-                    Some(survivors) if survivors.is_empty() && has_ended(self.id) => break,
+                if !is_asked {
+                    hidden.signal(Signal::TERM);
+                }
+                // What ends during the look may have been met by it.
+                let was_over = is_over();
+                match survivors::find(self.sought(), &mut asked_at).await {
+                    Some(survivors) if survivors.is_empty() && was_over => {
+                        break survivors.is_in_doubt();
+                    }
                     Some(survivors) if is_late => survivors.signal(Signal::KILL),
                     Some(survivors) if !is_asked => survivors.signal(Signal::TERM),
                     // Where it cannot be known what else is alive, the rest gets one pause.
-                    None if (is_late || is_asked) && has_ended(self.id) => break,
+                    None if (is_late || is_asked) && was_over => break false,
                     _ => {}
                 }
                 is_asked = true;
@@ -126,20 +159,22 @@ impl Group {
                 let _ = tokio::time::timeout(tick, self.ended()).await;
             }
             wait = (wait * 2).min(WAIT_MAX);
-        }
+        };
         // Where it cannot be known what is alive, something may be.
         signal(self.id, Signal::KILL);
+        is_in_doubt
     }
 
-    /// Reaps the leader, which has ended. From here on the group must not be signalled.
+    /// Reaps the leader, which has ended. From here on the group must not be signalled. If
+    /// something is in doubt, the run is not quiescent as long as that is alive.
     ///
     /// # Cancel safety
     ///
     /// The leader is reaped even if this is dropped; its status is lost then.
-    pub(crate) async fn reap(mut self) -> io::Result<ExitStatus> {
+    pub(crate) async fn reap(mut self, is_in_doubt: bool) -> io::Result<ExitStatus> {
         let (reply, status) = oneshot::channel();
         if let Some(reap) = self.reap.take() {
-            let _ = reap.send(reply);
+            let _ = reap.send(Order { reply, is_in_doubt });
         }
         status.await.map_err(io::Error::other)?
     }
@@ -153,13 +188,20 @@ impl Drop for Group {
     }
 }
 
-/// Where the thread sends the status of a leader that it was told to reap.
-type StatusSender = oneshot::Sender<io::Result<ExitStatus>>;
+/// The order to reap a leader.
+#[derive(Debug)]
+struct Order {
+    reply: oneshot::Sender<io::Result<ExitStatus>>,
+    /// Whether something is alive that may have left the group.
+    is_in_doubt: bool,
+}
 
 /// The leader of a group, which is killed and reaped by whoever drops this.
 struct Leader {
     child: Child,
     id: Pid,
+    /// When it began.
+    since: Option<u64>,
     mark: String,
     /// Pipes that somebody out of reach holds on to.
     held_by_others: Receiver<OwnedFd>,
@@ -171,44 +213,44 @@ struct Leader {
 
 impl Leader {
     /// Waits for the leader, then for the order to reap it; blocks the thread.
-    fn attend(mut self, ended: &Notify, order: oneshot::Receiver<StatusSender>) {
+    fn attend(mut self, ended: &Notify, order: oneshot::Receiver<Order>) {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(self.id), options));
         ended.notify_one();
-        let Ok(reply) = order.blocking_recv() else { return self.finish_off() };
+        let Ok(Order { reply, is_in_doubt }) = order.blocking_recv() else {
+            return self.finish_off();
+        };
         let pipes: Vec<_> = self.held_by_others.try_iter().collect();
-        let mut held = None;
-        if !pipes.is_empty() {
-            held = Some((self.hold.take(), self.announced.take()));
-            // The number of the group can be another's once the leader is reaped.
-            guardian::reaped(&self.mark);
-        }
+        let rest = (!pipes.is_empty() || is_in_doubt).then(|| self.rest());
         let status = self.child.wait();
-        // The hold goes first: when the body ends, nothing is held any more but for these pipes.
-        let mark = self.mark.clone();
+        // The hold goes first: when the body ends, nothing is held any more but for the rest.
         drop(self);
         let _ = reply.send(status);
-        for pipe in &pipes {
-            wait_until_closed(pipe, &mark);
+        if let Some(rest) = rest {
+            rest.wait(&pipes, is_in_doubt);
         }
-        drop(held);
     }
 
     /// Kills what is left until nothing is, then reaps the leader.
-    fn finish_off(self) {
-        let mut wait = WAIT_MIN;
-        let _condemned = survivors::condemn(&self.mark);
-        while let Some(survivors) = survivors::find_blocking(self.id, &self.mark)
-            && !survivors.is_empty()
-        {
-            survivors.signal(Signal::KILL);
-            signal(self.id, Signal::KILL);
-            thread::sleep(wait);
-            wait = (wait * 2).min(WAIT_MAX);
-        }
+    fn finish_off(mut self) {
+        let sought = Sought { group: Some(self.id), since: self.since, mark: &self.mark };
+        let is_in_doubt = kill_until_empty(sought);
         // There are no more when the streams are dropped, which is about now.
-        for pipe in &self.held_by_others {
-            wait_until_closed(&pipe, &self.mark);
+        let pipes: Vec<_> = self.held_by_others.iter().collect();
+        let rest = self.rest();
+        drop(self);
+        rest.wait(&pipes, is_in_doubt);
+    }
+
+    /// Splits off what keeps the run from being quiescent after the leader is reaped.
+    fn rest(&mut self) -> Rest {
+        // The number of the group can be another's once the leader is reaped.
+        guardian::reaped(&self.mark);
+        Rest {
+            since: self.since,
+            mark: self.mark.clone(),
+            _hold: self.hold.take(),
+            _announced: self.announced.take(),
         }
     }
 }
@@ -223,6 +265,56 @@ impl Drop for Leader {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         while let Ok(Some(_)) = waitid(WaitId::Pgid(Some(self.id)), options) {}
     }
+}
+
+/// What may be alive after everything that was found is dead.
+struct Rest {
+    since: Option<u64>,
+    mark: String,
+    /// Keeps the run from being quiescent.
+    _hold: Option<Hold>,
+    _announced: Option<Announced>,
+}
+
+impl Rest {
+    /// Waits until nobody holds on to the pipes, and until nothing is in doubt; blocks the thread.
+    fn wait(self, pipes: &[OwnedFd], is_in_doubt: bool) {
+        for pipe in pipes {
+            wait_until_closed(pipe, &self.mark);
+        }
+        let sought = Sought { group: None, since: self.since, mark: &self.mark };
+        let _condemned = survivors::condemn(&self.mark);
+        let mut wait = WAIT_MIN;
+        let mut is_in_doubt = is_in_doubt;
+        let mut asked_at = Instant::now();
+        while is_in_doubt && let Some(survivors) = survivors::find_blocking(sought, asked_at) {
+            survivors.signal(Signal::KILL);
+            is_in_doubt = !survivors.is_empty() || survivors.is_in_doubt();
+            // Many may wait for the same process: a look that another one takes meanwhile will do.
+            asked_at = Instant::now();
+            thread::sleep(if is_in_doubt { wait } else { Duration::ZERO });
+            wait = (wait * 2).min(HELD_WAIT_MAX);
+        }
+    }
+}
+
+/// Kills what is left of a program until nothing is; blocks the thread. Tells whether something
+/// else is alive that may be of the program.
+fn kill_until_empty(sought: Sought<'_>) -> bool {
+    let mut wait = WAIT_MIN;
+    let _condemned = survivors::condemn(sought.mark);
+    while let Some(survivors) = survivors::find_blocking(sought, Instant::now()) {
+        if survivors.is_empty() {
+            return survivors.is_in_doubt();
+        }
+        survivors.signal(Signal::KILL);
+        if let Some(group) = sought.group {
+            signal(group, Signal::KILL);
+        }
+        thread::sleep(wait);
+        wait = (wait * 2).min(WAIT_MAX);
+    }
+    false
 }
 
 /// Signals a group; one that is gone, or belongs to another user by now, cannot be signalled.
@@ -242,7 +334,8 @@ fn wait_until_closed(pipe: &OwnedFd, mark: &str) {
         if rustix::io::retry_on_intr(|| poll(&mut pipe, pause.as_ref())) != Ok(0) {
             return;
         }
-        for survivors in survivors::find_each(&[(None, mark)]).into_iter().flatten() {
+        let sought = Sought { group: None, since: None, mark };
+        if let Some(survivors) = survivors::find_blocking(sought, Instant::now()) {
             survivors.signal(Signal::KILL);
         }
         wait = (wait * 2).min(HELD_WAIT_MAX);
@@ -258,7 +351,8 @@ fn has_ended(leader: Pid) -> bool {
 /// The first pause between two looks at what is alive; each is twice as long as the last.
 const WAIT_MIN: Duration = Duration::from_millis(5);
 
-/// The longest pause between two looks for who holds on to a pipe: it may be out of reach.
+/// The longest pause between two looks for who holds on to a pipe, or is in doubt: it may live for
+/// days.
 const HELD_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The longest pause between two looks at what is alive.

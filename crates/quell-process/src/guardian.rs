@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use crate::survivors::{self, MARKS};
+use crate::survivors::{self, MARKS, Sought};
 
 /// Has every program of this process guarded from now on. The guardian is started with the first
 /// program. One that has died is replaced while programs run, each time later (50 ms to 13 s); one
@@ -125,7 +125,8 @@ fn end(programs: &BTreeMap<String, Program>) {
         }
         let groups: Vec<_> =
             programs.iter().map(|(mark, program)| (program.group(), &**mark)).collect();
-        let found = survivors::find_each(&groups);
+        let sought = |&(group, mark): &(_, _)| Sought { group, since: None, mark };
+        let found = survivors::find_each(&groups.iter().map(sought).collect::<Vec<_>>());
         let is_over =
             found.as_ref().is_some_and(|all| all.iter().all(survivors::Survivors::is_empty));
         if is_over {
@@ -164,11 +165,11 @@ impl Drop for Announced {
     }
 }
 
-/// Says that a program was started, and in which group.
+/// Says that a program was started, in which group, and when its leader began.
 ///
 /// The caller has not reaped its leader yet: its number is not another's.
-pub(crate) fn started(mark: &str, group: Pid) {
-    tell(mark, News::Started(group.as_raw_pid(), survivors::began(group)));
+pub(crate) fn started(mark: &str, group: Pid, began: Option<u64>) {
+    tell(mark, News::Started(group.as_raw_pid(), began));
 }
 
 /// Says that the group of a program is gone, and that something else may be left of it, which is

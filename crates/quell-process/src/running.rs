@@ -9,6 +9,7 @@ use quell::{Failure, RunContext, limits};
 use crate::ProcessOutput;
 use crate::group::Group;
 use crate::streams::{Pipes, Streams};
+use crate::survivors::KilledOnDrop;
 
 /// A process that runs.
 ///
@@ -39,9 +40,9 @@ impl Running {
     ///
     /// As [`Process::run`](crate::Process::run).
     pub(crate) async fn finish(mut self, program: &str) -> Result<ProcessOutput, Failure> {
-        self.until_nothing_is_alive().await;
+        let is_in_doubt = self.until_nothing_is_alive().await;
         let Self { group, mut streams, ctx } = self;
-        let status = group.reap().await;
+        let status = group.reap(is_in_doubt).await;
         let output = streams.close(status.as_ref().ok().copied());
         tracing::debug!(%program, ?status, "process ended");
         match status {
@@ -59,11 +60,12 @@ impl Running {
     }
 
     /// Moves what the process reads and writes until everything that could be found is dead.
+    /// Tells whether a run that is stopped waits for something that may have left the group.
     ///
     /// # Cancel safety
     ///
     /// Nothing is lost, and it is not resumed: whoever drops it drops the group.
-    async fn until_nothing_is_alive(&mut self) {
+    async fn until_nothing_is_alive(&mut self) -> bool {
         let Self { group, streams, ctx } = self;
         let end_or_stop = async {
             tokio::select! {
@@ -74,25 +76,35 @@ impl Running {
             }
         };
         let is_stopped = streams.pump_while(end_or_stop).await;
-        group.terminate();
+        let mut hidden = KilledOnDrop::default();
         let patience = if is_stopped {
             streams.report(None);
-            Patience::stop(ctx)
+            let patience = Patience::stop(ctx);
+            // Parents tell whose those are that hide, as long as they are not asked to end.
+            let left = patience.kill_at(ctx).saturating_duration_since(Instant::now());
+            let look = tokio::time::timeout(HIDDEN_WAIT.min(left / 4), group.hidden());
+            hidden.0 = streams.pump_while(look).await.unwrap_or_default();
+            patience
         } else {
             Patience::Until(Instant::now() + REST_WAIT)
         };
-        streams.pump_while(group.end(|| patience.kill_at(ctx))).await;
+        group.terminate();
+        let mut is_in_doubt =
+            streams.pump_while(group.end(&hidden.0, || patience.kill_at(ctx))).await;
         let mut drained = tokio::time::timeout(patience.drain_wait(ctx), streams.drain()).await;
         if drained.is_err() && !ctx.is_stopping() {
             // Whoever holds on to a pipe and carries the mark now has slipped through the looks.
-            streams.pump_while(group.end(Instant::now)).await;
+            is_in_doubt = streams.pump_while(group.end(&hidden.0, Instant::now)).await;
             drained = tokio::time::timeout(CLOSE_WAIT, streams.drain()).await;
         }
         // Whoever holds on to a pipe now is out of reach, and keeps a stopped run from being
-        // quiescent. One that ended by itself does not wait for what it left behind.
-        if drained.is_err() && ctx.is_stopping() {
+        // quiescent, as does what is in doubt. A program that ended by itself does not wait for
+        // what it left behind.
+        let is_stopping = ctx.is_stopping();
+        if drained.is_err() && is_stopping {
             streams.hand_over();
         }
+        is_in_doubt && is_stopping
     }
 }
 
@@ -152,6 +164,10 @@ fn failure(program: &str, status: ExitStatus, gist: &[String]) -> Failure {
 
 /// What is left of a group when its leader has ended by itself may take this long after SIGTERM.
 const REST_WAIT: Duration = Duration::from_millis(500);
+
+/// SIGTERM waits for a look at what hides for this long at most, or for a quarter of the time until
+/// SIGKILL if that is less.
+const HIDDEN_WAIT: Duration = Duration::from_millis(100);
 
 /// When everything that could be found is dead, whoever holds on to a pipe may take this long.
 const DRAIN_WAIT: Duration = Duration::from_secs(1);

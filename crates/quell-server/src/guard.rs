@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::run::EXIT_USAGE;
+use crate::exit::EXIT_USAGE;
 
 /// Calls a function whose programs do not outlive this process, however it ends.
 pub(crate) fn guarded(does: impl FnOnce() -> ExitCode) -> ExitCode {

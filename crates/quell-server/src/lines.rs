@@ -2,8 +2,8 @@
 
 use quell::{EventKind, HookOutcome, RunEvent};
 
-use crate::text::{printable, span};
 use crate::tree::{Tree, emitted_lines};
+use quell_report::text::{printable, span};
 
 /// Yields the line for an event that was already applied to the tree, without its end of line.
 ///

@@ -9,7 +9,7 @@ use quell_flow::{Component, Part};
 use serde_json::{Value, json};
 
 use crate::config;
-use crate::run::EXIT_USAGE;
+use crate::exit::EXIT_USAGE;
 use crate::stdout;
 
 /// What `quell list` is told.

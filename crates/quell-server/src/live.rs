@@ -7,8 +7,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quell::RunStatus;
 use rustix::termios::tcgetwinsize;
 
-use crate::text::{cut, span};
 use crate::tree::{Entry, Tree};
+use quell_report::text::{cut, span};
 
 /// Bars at the foot of the terminal, one per visible run.
 pub(crate) struct Live {

@@ -7,6 +7,7 @@
 
 mod args;
 mod config;
+mod exit;
 mod faults;
 mod guard;
 mod job;
@@ -15,13 +16,11 @@ mod list;
 mod live;
 mod plan;
 mod processes;
-mod report;
 mod report_file;
 mod run;
 mod serve;
 mod signals;
 mod stdout;
-mod text;
 mod tree;
 mod view;
 
@@ -39,7 +38,7 @@ fn main() -> ExitCode {
         Err(shown) => {
             // With nobody to read the help there is nobody to tell.
             let _ = shown.print();
-            ExitCode::from(u8::try_from(shown.exit_code()).unwrap_or(run::EXIT_USAGE))
+            ExitCode::from(u8::try_from(shown.exit_code()).unwrap_or(exit::EXIT_USAGE))
         }
     }
 }

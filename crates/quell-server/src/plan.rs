@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use quell_flow::{PLAN_SCHEMA, Plan, PlanError};
 
 use crate::config;
+use crate::exit::EXIT_USAGE;
 use crate::faults::joined;
-use crate::run::EXIT_USAGE;
 use crate::stdout;
 
 /// What `quell plan` is told.

@@ -15,15 +15,13 @@ use tokio::sync::mpsc;
 use tokio::time;
 
 use crate::args::RunArgs;
+use crate::exit::{EXIT_FAILED, EXIT_USAGE};
 use crate::job::Job;
 use crate::report_file::ReportFile;
 use crate::signals::{Patience, Signal, Signals};
 use crate::stdout;
-use crate::text::span;
 use crate::view::{FRAME, Message, Style, View};
-
-/// The exit code for bad usage, a bad plan or an unwritable report: nothing was started.
-pub(crate) const EXIT_USAGE: u8 = 2;
+use quell_report::text::span;
 
 /// Runs what the command line asks for.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
@@ -212,9 +210,6 @@ const fn exit_code(status: RunStatus) -> u8 {
         RunStatus::Cancelled => 130,
     }
 }
-
-/// The exit code for a run that failed, or whose report could not be written.
-const EXIT_FAILED: u8 = 1;
 
 /// The most events that the engine holds for the view. With more, the view may fall further behind
 /// before it misses any.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
 
-use crate::text::{last_line, printable};
+use quell_report::text::{last_line, printable};
 
 /// The runs of one tree, in the order in which they were accepted.
 #[derive(Debug, Default)]

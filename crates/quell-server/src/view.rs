@@ -13,9 +13,9 @@ use indicatif::MultiProgress;
 use quell::{RunEvent, RunReport};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::lines;
 use crate::live::Live;
 use crate::tree::Tree;
-use crate::{lines, report};
 
 /// What to show, and how.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +142,7 @@ impl Screen {
                 if let Some(live) = &mut self.live {
                     live.clear();
                 }
-                self.say(&report::render(&report))
+                self.say(&quell_report::render(&report))
             }
         }
     }

@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
+use axum::routing::get;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -41,6 +43,12 @@ pub async fn send(app: &Router, request: Request<Body>) -> Answer {
     let bytes = body.collect().await.expect("the body is whole").to_bytes();
     let text = String::from_utf8(bytes.to_vec()).expect("the body is UTF-8");
     Answer { status: parts.status, headers: parts.headers, text }
+}
+
+/// Yields what a router answers whose handler panics, within the layers that `wrap` adds.
+pub async fn answer_to_a_panic(wrap: impl FnOnce(Router) -> Router) -> Answer {
+    let app = wrap(Router::new().route("/", get(async || -> Response { panic!("a bug") })));
+    send(&app, Request::new(Body::empty())).await
 }
 
 /// Serves a router on a socket of loopback, until the runtime ends.

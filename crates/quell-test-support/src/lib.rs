@@ -20,8 +20,8 @@ mod writers;
 
 pub use gate::{Gate, OpenAtEnd};
 #[cfg(feature = "http")]
-pub use http::{Answer, send, serve};
-pub use patience::{eventually, ms, secs, soon, within};
+pub use http::{Answer, answer_to_a_panic, send, serve};
+pub use patience::{eventually, ms, secs, soon, soon_in_real_time, within};
 pub use seeds::{Seed, is_repeat, seeds};
 pub use servo::Servo;
 pub use witness::{Inside, Witness};

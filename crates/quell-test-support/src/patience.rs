@@ -1,4 +1,5 @@
-//! [`within`], [`soon`] and [`eventually`]: how long a test waits for what must happen.
+//! [`within`], [`soon`], [`soon_in_real_time`] and [`eventually`]: how long a test waits for what
+//! must happen.
 
 use std::time::Duration;
 
@@ -12,6 +13,19 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// Waits until a condition holds that no event announces.
 pub async fn soon(what: &str, mut holds: impl FnMut() -> bool) {
     eventually(what, || holds().then_some(())).await;
+}
+
+/// Waits until a condition holds that another thread brings about, while the clock of the test is
+/// paused: it does not advance.
+pub async fn soon_in_real_time(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..10_000 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(ms(1));
+        tokio::task::yield_now().await;
+    }
+    panic!("{what}: did not happen");
 }
 
 /// Waits until something is there that no event announces.

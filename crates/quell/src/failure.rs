@@ -247,6 +247,12 @@ impl RunFailure {
     pub(crate) const fn new(run: RunId, name: Arc<str>, failure: Failure) -> Self {
         Self { run, name, failure }
     }
+
+    /// Makes the failure of a parent whose child failed while no caller held its handle (D5).
+    pub(crate) fn of_child(run: RunId, name: Arc<str>, failure: Option<Failure>) -> Failure {
+        let failure = failure.unwrap_or_else(|| Failure::new("no reason given"));
+        Failure::from(RunError::Failed(Self::new(run, name, failure)))
+    }
 }
 
 /// Why a run was not accepted. Nothing was made.

@@ -1,4 +1,4 @@
-//! Lists that hardly ever hold more than one thing, and then cost no allocation.
+//! [`Few`] is a list that hardly ever holds more than one thing, and then costs no allocation.
 //!
 //! Every step makes two of them and drops them empty. Here that is inlined; a `SmallVec` takes a
 //! call for each, of a run that is stopped 250 instructions in all (callgrind, `cancel_tree`).

@@ -1,4 +1,4 @@
-//! The handle of a run: whoever started it awaits its value here.
+//! [`RunHandle`] is held by the caller that started a run: awaited, it yields the value.
 
 use std::any::Any;
 use std::fmt;
@@ -11,18 +11,17 @@ use std::task::{Context, Poll, Waker};
 use quell_core::lifecycle::Input;
 use quell_core::{CancelRequest, Cause, Disposition, RunId, RunReport, RunStatus, Stopped};
 
-use crate::engine::submit::Refusal;
 use crate::failure::{Failure, RunError, RunFailure, SubmitError};
 use crate::foreign;
-use crate::log::stream::EventStream;
-use crate::node::flags;
-use crate::node::step::StopOrigin;
-use crate::node::{Node, Reader, State};
+use crate::node::{Node, Reader, State, flags};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
+use crate::step::StopOrigin;
+use crate::step::submit::Refusal;
+use crate::stream::EventStream;
 use crate::sync::waiters::{Key, Offer};
 
-/// The one who started a run holds this: awaited, it yields the value of the body.
+/// The caller that started a run holds this: awaited, it yields the value of the body.
 ///
 /// Dropped, it lets the run go on (D12). A child that fails while nobody holds its handle fails
 /// its parent (D5): errors are never silent.
@@ -154,15 +153,6 @@ impl<T: Send + 'static> RunHandle<T> {
 }
 
 impl State {
-    /// Yields the failure, and keeps its words for reports: whoever takes it is the last who may
-    /// ask for the error that it was made from, which may hold anything, its own run too.
-    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
-        match self.failure.as_ref()?.without_error() {
-            Some(words) => self.failure.replace(words),
-            None => self.failure.clone(),
-        }
-    }
-
     /// Yields the last claim on the memory of a body's task, once the body has ended.
     ///
     /// The memory goes back with the handle, as that of a task does with its `JoinHandle`: on the
@@ -283,7 +273,7 @@ impl<T> Drop for RunHandle<T> {
         };
         foreign::release(unwanted);
         if let Some((parent, failure)) = parent {
-            let mut failure = Some(crate::body::driver::failure_of_child(node, failure));
+            let mut failure = Some(RunFailure::of_child(node.id, Arc::clone(&node.name), failure));
             parent.apply(Input::ChildDisowned, StopOrigin::default(), |state, _| {
                 if state.times.ended.is_none() && state.failure.is_none() {
                     state.failure = failure.take();

@@ -34,6 +34,7 @@ compile_error!(
 );
 
 mod body;
+mod config;
 mod control;
 mod engine;
 mod failure;
@@ -43,28 +44,34 @@ mod handle;
 pub mod join;
 mod log;
 pub mod manual;
+mod marks;
 #[cfg(all(test, quell_loom))]
 mod models;
 mod node;
 mod run;
 mod spec;
+mod step;
+mod stream;
 mod sync;
+mod tables;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod time;
 
-pub use body::context::{RunContext, Written};
+pub use body::context::RunContext;
 pub use body::tool::ToolCall;
-pub use body::work::{BlockingContext, Hold};
+pub use body::work::BlockingContext;
+pub use config::{EngineConfig, Limits};
 pub use engine::Engine;
-pub use engine::config::{EngineConfig, Limits};
 pub use engine::filter::RunFilter;
 pub use engine::shutdown::{Shutdown, ShutdownReport};
 pub use failure::{DetachError, Elapsed, Failure, ForgetError, RunError, RunFailure, SubmitError};
 pub use handle::{Outcome, RunHandle};
-pub use log::stream::EventStream;
+pub use node::write::Written;
 pub use run::RunRef;
 pub use spec::{OnBusy, RunSpec};
+pub use step::hold::Hold;
+pub use stream::EventStream;
 
 pub use quell_core::{
     Abandoned, Budget, CancelRequest, Cause, CauseKind, Counts, Disposition, EventKind,

@@ -1,4 +1,4 @@
-//! A run from outside, without its value: what anybody may hold.
+//! [`RunRef`] is a run from outside, without its value: what any caller may hold.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use quell_core::{
 };
 
 use crate::failure::{DetachError, ForgetError};
-use crate::log::stream::EventStream;
 use crate::node::wait::Wait;
 use crate::node::{Node, State};
+use crate::stream::EventStream;
 
 /// A run, without its value: what adapters and lists hold.
 ///
@@ -203,7 +203,7 @@ impl RunRef {
     ///
     /// Fails for a root, and when the run is stopping or has ended.
     pub fn detach(&self) -> Result<(), DetachError> {
-        crate::node::detach::detach(&self.node)
+        crate::step::detach::detach(&self.node)
     }
 
     /// Forgets the tree of this very run, as [`Engine::forget`](crate::Engine::forget) does: not

@@ -1,4 +1,4 @@
-//! What an embedder says about a run before it starts.
+//! [`RunSpec`] is what an embedder says about a run before it starts.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,8 +7,7 @@ use quell_core::limits;
 use quell_core::{Budget, Labels, Payload, RunId, RunKind, StopDelivery};
 use tokio_util::sync::CancellationToken;
 
-use crate::SubmitError;
-use crate::engine::admission::Gate;
+use crate::failure::SubmitError;
 
 /// A run to be: its kind and name, and how long things may take.
 ///
@@ -68,7 +67,14 @@ pub(crate) struct Lane {
     pub(crate) on_busy: OnBusy,
 }
 
-/// What only some runs are told: by what they are found, and what they may use.
+/// What a root asks of admission besides a slot.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) lane: Option<Lane>,
+    pub(crate) not_before: Option<Instant>,
+}
+
+/// What only some specs say: by what a run is found, and what it may use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metadata {
     pub(crate) labels: Labels,
@@ -258,7 +264,7 @@ impl RunSpec {
     }
 
     /// Sets the input, at most 16 MiB; a larger one is refused at submit. Defaults to none. The
-    /// engine keeps it for whoever looks at the run, and does not read it.
+    /// engine keeps it for callers that look at the run, and does not read it.
     pub fn input(mut self, input: Payload) -> Self {
         self.input = Some(input);
         self

@@ -1,11 +1,11 @@
-//! Cancels a run (contract, section 5).
+//! [`cancel`]: cancels a run (contract, section 5).
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use quell::{CancelRequest, Disposition, RunKind, limits};
-use quell_flow::Component;
-use quell_http::{Cancelled, View, Wait, disposition_name, parse_id, scope_of};
+use quell::{CancelRequest, Disposition, limits};
+use quell_flow::{Component, ComponentKind};
+use quell_http::{CancelOutcome, View, Wait, disposition_name, parse_id, scope_of};
 use serde_json::json;
 
 use crate::app::{App, find};
@@ -18,7 +18,7 @@ use crate::wire::status::{CancelAnswer, cancel_answer};
 
 pub(super) async fn cancel(
     app: &App,
-    kind: RunKind,
+    kind: ComponentKind,
     request: &RunRequest,
 ) -> Result<Response, Refusal> {
     let RunRequest { view, component: id, run, query } = request;
@@ -31,9 +31,9 @@ pub(super) async fn cancel(
         Some(run) => view.cancel(&run, stop, wait).await,
         None if app.options.unknown_runs == UnknownRuns::Remember => {
             let disposition = remember(view, &component, run, stop);
-            return Ok(done(&Cancelled::without_run(disposition)));
+            return Ok(done(&CancelOutcome::without_run(disposition)));
         }
-        None => Cancelled::without_run(Disposition::Unknown),
+        None => CancelOutcome::without_run(Disposition::Unknown),
     };
     match cancel_answer(&cancelled.disposition) {
         CancelAnswer::Done => Ok(done(&cancelled)),
@@ -46,8 +46,8 @@ pub(super) async fn cancel(
 
 /// Remembers the stop, unless the id can never be that of a run of this component.
 fn remember(view: &View, component: &Component, run: &str, stop: CancelRequest) -> Disposition {
-    // A run that is there, of another component or in another session, leaves nothing behind. One
-    // that the caller may not see is answered as one that is not there.
+    // Remember nothing if the id is of a run of another component or session. A run that the caller
+    // may not see is treated as unknown, so that the answer does not reveal it.
     match parse_id(run) {
         Ok(id) if view.run_by_id(id).is_none() => {
             view.reserve(&scope_of(component), id, stop, limits::RESERVATIONS_TTL)
@@ -69,7 +69,7 @@ fn wait(app: &App, text: Option<&str>) -> Result<Wait, Refusal> {
     }
 }
 
-fn done(cancelled: &Cancelled) -> Response {
+fn done(cancelled: &CancelOutcome) -> Response {
     let mut response = Json(json!({})).into_response();
     cancelled.write_headers(response.headers_mut());
     response

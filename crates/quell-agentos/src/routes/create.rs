@@ -1,4 +1,4 @@
-//! Starts a run (contract, section 2).
+//! [`create`]: starts a run (contract, section 2).
 
 use std::sync::Arc;
 
@@ -32,24 +32,28 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Refusal> {
     let (form, upload) = Form::read(view, headers, body).await?;
-    // Before the start: without a place, the client could not follow the run.
+    // Before the start: without the charge, the client could not follow the run.
     let follows = form.is_stream || !form.is_background;
-    let place = if follows { Some(view.stream_place().map_err(Refusal::overdrawn)?) } else { None };
+    let charge =
+        if follows { Some(view.charge_stream().map_err(Refusal::overdrawn)?) } else { None };
     let start = start(component, &form, headers);
     let started = view.start(start).await.map_err(|error| Refusal::of_start(&error))?;
+    let (is_stream, is_background) = (form.is_stream, form.is_background);
+    // Give the room of the body back before the wait, when nothing is left of what was in it.
+    drop(form);
     drop(upload);
     let run = started.run;
-    let Some(place) = place else { return Ok(accepted(&run)) };
+    let Some(charge) = charge else { return Ok(accepted(&run)) };
     // A run of the foreground is tied to its connection: a client that leaves cancels it.
-    let policy = if form.is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
-    let guard = app.service.guard(&run, policy).holding(place);
-    if form.is_stream {
+    let policy = if is_background { OnDisconnect::Continue } else { OnDisconnect::Cancel };
+    let guard = app.service.guard(&run, policy).holding(charge);
+    if is_stream {
         let guard = guard.reading(view, &run);
-        return streamed(app, view, &run, guard, form.is_background);
+        return streamed(app, view, &run, guard, is_background);
     }
     run.ended().await;
     let answer = run_response_at_end(view, run).await?.ok_or_else(Refusal::unexpected);
-    // The client keeps its place until here: it may have waited for room.
+    // The guard and its charge are held until here: the answer may have waited for room.
     drop(guard);
     answer
 }

@@ -1,17 +1,17 @@
-//! What there is (contract, section 10): health, configuration, components.
+//! Health, configuration and the lists of components (contract, section 10).
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use quell::RunKind;
-use quell_flow::Contract;
+use quell_flow::ComponentKind;
 use quell_http::{Service, View};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::auth::{Action, Caller, component, forbidden, guarded};
+use crate::options::CONTRACT;
 use crate::options::Options;
 use crate::wire::kinds::names_of;
 use crate::wire::listing::{auth_mode, component_in_full, component_in_list};
@@ -26,7 +26,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Json<Value> {
 /// added to these.
 pub fn info(service: &Service, options: &Options) -> Value {
     let count = |kind| {
-        let listed = service.catalog().listed(Contract::AgentOs);
+        let listed = service.catalog().listed(CONTRACT);
         listed.filter(|component| component.kind() == kind).count()
     };
     json!({
@@ -34,9 +34,9 @@ pub fn info(service: &Service, options: &Options) -> Value {
         "name": options.name,
         "os_version": env!("CARGO_PKG_VERSION"),
         "agno_version": AGNO_VERSION,
-        "agent_count": count(RunKind::Agent),
-        "team_count": count(RunKind::Team),
-        "workflow_count": count(RunKind::Workflow),
+        "agent_count": count(ComponentKind::Agent),
+        "team_count": count(ComponentKind::Team),
+        "workflow_count": count(ComponentKind::Workflow),
         "auth_mode": auth_mode(guarded(service.clone(), options).access_of().mode()),
     })
 }
@@ -54,15 +54,15 @@ fn config_of(app: &App, view: &View) -> Result<Response, Refusal> {
         "os_id": app.options.os_id,
         "name": app.options.name,
         "databases": [app.options.db_id],
-        "agents": listed(app, view, RunKind::Agent),
-        "teams": listed(app, view, RunKind::Team),
-        "workflows": listed(app, view, RunKind::Workflow),
+        "agents": listed(app, view, ComponentKind::Agent),
+        "teams": listed(app, view, ComponentKind::Team),
+        "workflows": listed(app, view, ComponentKind::Workflow),
         "interfaces": [],
     });
     Ok(Json(body).into_response())
 }
 
-pub(super) fn list(app: &App, view: &View, kind: RunKind) -> Result<Response, Refusal> {
+pub(super) fn list(app: &App, view: &View, kind: ComponentKind) -> Result<Response, Refusal> {
     let found = listed(app, view, kind);
     let plural = names_of(kind).plural;
     if found.is_empty() && !view.principal().has_scope(plural, None, "read") {
@@ -71,14 +71,19 @@ pub(super) fn list(app: &App, view: &View, kind: RunKind) -> Result<Response, Re
     Ok(Json(found).into_response())
 }
 
-/// Lists the components of a kind that the caller may look at.
-fn listed(app: &App, view: &View, kind: RunKind) -> Vec<Value> {
+/// Lists the components of a kind that the caller may read.
+fn listed(app: &App, view: &View, kind: ComponentKind) -> Vec<Value> {
     let of_kind = view.components().filter(|component| component.kind() == kind);
     let readable = of_kind.filter(|component| view.principal().may_read(component));
     readable.map(|found| component_in_list(found, &app.options.db_id)).collect()
 }
 
-pub(super) fn one(app: &App, view: &View, kind: RunKind, id: &str) -> Result<Response, Refusal> {
+pub(super) fn one(
+    app: &App,
+    view: &View,
+    kind: ComponentKind,
+    id: &str,
+) -> Result<Response, Refusal> {
     let component = component(view, kind, id, Action::Read)?;
     Ok(Json(component_in_full(&component, &app.options.db_id)).into_response())
 }

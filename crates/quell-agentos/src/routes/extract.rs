@@ -1,19 +1,18 @@
-//! What handlers take of a request besides its headers and its body.
+//! [`ComponentPath`] and [`RunRequest`]: what handlers take of a request besides headers and body.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::Response;
-use quell_http::View;
-use serde::de::DeserializeOwned;
+use quell_http::{PathTexts, View};
 
 use crate::app::App;
 use crate::auth::Caller;
 
-/// The texts of a path. Those of a path that cannot be decoded are empty, and name nothing.
-pub(super) struct PathTexts<T>(pub(super) T);
+/// The component that a path names. That of a path that cannot be decoded is empty, and names none.
+pub(super) struct ComponentPath(pub(super) String);
 
 /// The query of a request.
 pub(super) struct Query(Option<String>);
@@ -35,12 +34,12 @@ impl Query {
     }
 }
 
-impl<T: DeserializeOwned + Default + Send> FromRequestParts<Arc<App>> for PathTexts<T> {
+impl FromRequestParts<Arc<App>> for ComponentPath {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
-        let texts = Path::<T>::from_request_parts(parts, app).await;
-        Ok(Self(texts.map(|Path(texts)| texts).unwrap_or_default()))
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Infallible> {
+        let path = PathTexts::from_request_parts(parts, &()).await?;
+        Ok(Self(text(&path, "id")))
     }
 }
 
@@ -49,8 +48,12 @@ impl FromRequestParts<Arc<App>> for RunRequest {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         let Caller(view) = Caller::from_request_parts(parts, app).await?;
-        let Ok(PathTexts((component, run))) = PathTexts::from_request_parts(parts, app).await;
+        let Ok(path) = PathTexts::from_request_parts(parts, &()).await;
         let query = Query(parts.uri.query().map(str::to_owned));
-        Ok(Self { view, component, run, query })
+        Ok(Self { view, component: text(&path, "id"), run: text(&path, "run"), query })
     }
+}
+
+fn text(path: &PathTexts, name: &str) -> String {
+    path.get(name).unwrap_or_default().to_owned()
 }

@@ -1,7 +1,7 @@
-//! Reads a run (contract, section 6).
+//! [`read`]: reads a run (contract, section 6).
 
 use axum::response::Response;
-use quell::RunKind;
+use quell_flow::ComponentKind;
 
 use crate::app::find;
 use crate::auth::{Action, component};
@@ -9,7 +9,7 @@ use crate::routes::extract::RunRequest;
 use crate::routes::run_response::run_response;
 use crate::wire::refusal::{Refusal, missing};
 
-pub(super) async fn read(kind: RunKind, request: &RunRequest) -> Result<Response, Refusal> {
+pub(super) async fn read(kind: ComponentKind, request: &RunRequest) -> Result<Response, Refusal> {
     let RunRequest { view, component: id, run, query } = request;
     let component = component(view, kind, id, Action::Read)?;
     let session = query

@@ -1,6 +1,5 @@
-//! Which route is where.
+//! [`router`]: the routes of the contract.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,15 +10,14 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
-use quell::RunKind;
-use quell_http::{BodyKinds, Service, guard_open};
-use tower_http::catch_panic::CatchPanicLayer;
+use quell_flow::ComponentKind;
+use quell_http::{BodyKinds, Service, catch_panics, guard_open};
 
 use crate::app::App;
 use crate::auth::{Action, Caller, component, guarded};
 use crate::cors;
 use crate::options::Options;
-use crate::routes::extract::{PathTexts, RunRequest};
+use crate::routes::extract::{ComponentPath, RunRequest};
 use crate::routes::{cancel, create, discover, info, read};
 use crate::wire::kinds::names_of;
 use crate::wire::refusal::Refusal;
@@ -63,19 +61,19 @@ pub fn routes(service: Service, options: Options) -> Router {
     let app = Arc::new(App { service, options, since: SystemTime::now() });
     let mut router =
         both("/health", &get(discover::health)).merge(both("/config", &get(discover::config)));
-    for kind in [RunKind::Agent, RunKind::Team, RunKind::Workflow] {
+    for kind in [ComponentKind::Agent, ComponentKind::Team, ComponentKind::Workflow] {
         router = router.merge(of_kind(kind));
     }
     let has_codes = app.options.error_codes;
-    let router = caught(router.method_not_allowed_fallback(not_allowed), has_codes)
+    let router = router.method_not_allowed_fallback(not_allowed);
+    let router = catch_panics(router, move || our_fault(has_codes))
         .layer(from_fn_with_state(Arc::clone(&app), cors::layer));
     guard_open(router, &app.service, BodyKinds::Any).with_state(app)
 }
 
-/// Answers the contract's 500 where a handler panics, instead of closing the connection.
-fn caught<S: Clone + Send + Sync + 'static>(router: Router<S>, has_codes: bool) -> Router<S> {
-    let answer = move |_: Box<dyn Any + Send>| Refusal::unexpected().answer(has_codes);
-    router.layer(CatchPanicLayer::custom(answer))
+/// Answers where a handler panics: 500.
+fn our_fault(has_codes: bool) -> Response {
+    Refusal::unexpected().answer(has_codes)
 }
 
 /// Answers a path that the contract does not serve: 404 `Not Found`, with an `error_code` as
@@ -92,20 +90,20 @@ async fn not_allowed(State(app): State<Arc<App>>) -> Response {
 type Shared = State<Arc<App>>;
 
 /// The routes of one kind of component.
-fn of_kind(kind: RunKind) -> Router<Arc<App>> {
+fn of_kind(kind: ComponentKind) -> Router<Arc<App>> {
     let plural = names_of(kind).plural;
     let list = get(async move |State(app): Shared, Caller(view): Caller| {
         app.answer(discover::list(&app, &view, kind))
     });
     let one = get(
-        async move |State(app): Shared, Caller(view): Caller, PathTexts(id): PathTexts<String>| {
+        async move |State(app): Shared, Caller(view): Caller, ComponentPath(id): ComponentPath| {
             app.answer(discover::one(&app, &view, kind, &id))
         },
     );
     let create = post(
         async move |State(app): Shared,
                     Caller(view): Caller,
-                    PathTexts(id): PathTexts<String>,
+                    ComponentPath(id): ComponentPath,
                     headers: HeaderMap,
                     body: Body| {
             let component = component(&view, kind, &id, Action::Run);
@@ -135,22 +133,14 @@ fn both<S: Clone + Send + Sync + 'static>(path: &str, method: &MethodRouter<S>) 
 
 #[cfg(test)]
 mod tests {
-    use axum::body::to_bytes;
-    use axum::http::Request;
-    use tower::ServiceExt as _;
+    use quell_test_support::answer_to_a_panic;
 
     use super::*;
 
     #[tokio::test]
-    #[expect(clippy::panic, reason = "that is the matter")]
     async fn a_handler_that_panics_is_answered_in_the_words_of_the_contract() {
-        let broken = get(async || -> Response { panic!("a bug") });
-        let app = caught(Router::new().route("/", broken), true);
-        let request = Request::get("/").body(Body::empty()).expect("a request");
-        let answer = app.oneshot(request).await.expect("it answers");
-        assert_eq!(answer.status(), 500);
-        let body = to_bytes(answer.into_body(), 1_000).await.expect("a body");
-        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-        assert_eq!(body["error_code"], "INTERNAL_SERVER_ERROR", "{body}");
+        let answer = answer_to_a_panic(|app| catch_panics(app, || our_fault(true))).await;
+        assert_eq!(answer.status, 500);
+        assert_eq!(answer.json()["error_code"], "INTERNAL_SERVER_ERROR", "{answer:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Answers that show a run.
+//! [`run_response`]: the answer with one run.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +10,7 @@ use crate::wire::exact::Object;
 use crate::wire::position::Position;
 use crate::wire::refusal::Refusal;
 
-/// Answers with a run and what is below it. A large answer is made on another thread.
+/// Answers with a run and its descendants. A large answer is made on another thread.
 pub(super) async fn run_response(view: &View, run: &RunRef) -> Result<Option<Response>, Refusal> {
     let Some(position) = snapshot::position_of(view, run) else { return Ok(None) };
     let (about, make) = answer(view, run, position);
@@ -42,7 +42,7 @@ pub(super) async fn run_response_at_end(
     }
 }
 
-/// Yields the size of the answer that shows a run, about, and what makes it.
+/// Estimates the size of the answer with a run, and yields the closure that makes it.
 fn answer(
     view: &View,
     run: &RunRef,

@@ -1,4 +1,4 @@
-//! The events of a stream (contract, section 4): from the engine's log to the contract's events.
+//! [`Renderer`]: turns the engine's events into the contract's (contract, section 4).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) struct Renderer {
     next_index: u64,
 }
 
-/// What of the contract's leeway is used.
+/// The choices that the contract leaves open.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Style {
     /// Whether `*Completed` follows `*Cancelled`.
@@ -75,7 +75,7 @@ impl Renderer {
         self.live.retain(|run, _| *run == root || is_known(*run));
     }
 
-    /// Takes in a run whose beginning was missed.
+    /// Adds a run whose first events were dropped.
     pub(crate) fn adopt(&mut self, run: RunId, position: Position) {
         self.live.entry(run).or_insert(Live { is_started: true, ..Live::new(position) });
     }
@@ -140,8 +140,8 @@ impl Renderer {
         self.push(&position, name, at, own.into(), out);
     }
 
-    /// Says that events are missing here. The contract has no word for that: its clients skip
-    /// events that they do not know.
+    /// Writes that events are missing here. The contract has no event for that, and its clients
+    /// skip events that they do not know.
     fn lagged(&mut self, at: SystemTime, missed: u64, out: &mut Vec<Line>) {
         let Some(position) = self.position(self.root).cloned() else { return };
         self.push(&position, "lagged".into(), at, json!({ "missed_events": missed }).into(), out);
@@ -372,8 +372,8 @@ fn completed_step(tree: &Tree, run: &RunSnapshot) -> Vec<Line> {
     vec![("StepOutput".into(), json!({ "step_output": output }).into()), completed]
 }
 
-/// Open tool calls that are known of a run: as many as a log may hold. At one more, those of before
-/// are given up, and their ends are not run.
+/// The open tool calls of a run that are kept: as many as a log may hold. At one more they are all
+/// dropped, and their ends are not written.
 const CALLS_MAX: usize = quell::limits::EVENTS_PER_ROOT_MAX;
 
 fn between(from: Option<SystemTime>, to: Option<SystemTime>) -> Option<Duration> {

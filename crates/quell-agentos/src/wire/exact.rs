@@ -1,4 +1,4 @@
-//! JSON whose numbers keep every digit: what callers and bodies said goes through as it is spelt.
+//! [`Json`]: JSON whose numbers keep every digit, because payloads are written as they are spelt.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use quell::Payload;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// A value: the server's own words, text as it is spelt, or what is made of both.
+/// A value: one of the server's own, a payload as it is spelt, or a list or object of both.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Json {
@@ -38,7 +38,7 @@ impl Object {
         self
     }
 
-    /// Takes in the keys of another; of one that both have, the other's value.
+    /// Adds the keys of another object. A key that both have gets the other's value.
     pub(crate) fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
@@ -91,7 +91,7 @@ pub(crate) fn is_object(payload: &Payload) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use quell_http::Frame;
+    use quell_http::SseEvent;
     use serde_json::json;
 
     use super::*;
@@ -105,6 +105,6 @@ mod tests {
         let object = Object::from(json!({ "b": 1, "a": 0 })).with("list", vec![inner]);
         let inner = r#"{"spelt":{  "n": 123456789012345678901234567890,"t": "a\nb"}}"#;
         let expected = format!(r#"{{"a":0,"b":1,"list":[{inner}]}}"#);
-        assert_eq!(Frame::json("", &object).to_bytes(), format!("data: {expected}\n\n"));
+        assert_eq!(SseEvent::json("", &object).to_bytes(), format!("data: {expected}\n\n"));
     }
 }

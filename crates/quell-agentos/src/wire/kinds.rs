@@ -1,8 +1,8 @@
-//! What the contract calls each kind of component.
+//! [`KindNames`]: the names of each kind of component in the contract.
 
-use quell::RunKind;
+use quell_flow::ComponentKind;
 
-/// What the contract calls a kind of component.
+/// The names of a kind of component in the contract.
 #[derive(Debug)]
 pub(crate) struct KindNames {
     /// The first part of the path, and of a scope.
@@ -15,11 +15,11 @@ pub(crate) struct KindNames {
     pub(crate) id_key: &'static str,
     /// The key of the component's name in a run.
     pub(crate) name_key: &'static str,
-    /// How the names of its run's own events begin.
+    /// The prefix of the events of its run.
     pub(crate) prefix: &'static str,
     /// The event of a failed run.
     pub(crate) error_event: &'static str,
-    /// How the names of its model and tool events begin.
+    /// The prefix of its model and tool events.
     pub(crate) inner_prefix: &'static str,
 }
 
@@ -57,11 +57,11 @@ const WORKFLOW: KindNames = KindNames {
 };
 
 /// Yields the names of a kind.
-pub(crate) const fn names_of(kind: RunKind) -> &'static KindNames {
+pub(crate) const fn names_of(kind: ComponentKind) -> &'static KindNames {
     match kind {
-        RunKind::Agent => &AGENT,
-        RunKind::Team => &TEAM,
-        RunKind::Workflow | RunKind::Step | RunKind::Branch | RunKind::Attempt => &WORKFLOW,
+        ComponentKind::Agent => &AGENT,
+        ComponentKind::Team => &TEAM,
+        ComponentKind::Workflow => &WORKFLOW,
     }
 }
 
@@ -72,9 +72,14 @@ mod tests {
     #[test]
     fn every_kind_has_the_names_of_the_documents() {
         let table = [
-            (RunKind::Agent, "agents", "Agent not found", "Run not found"),
-            (RunKind::Team, "teams", "Team not found", "Run not found"),
-            (RunKind::Workflow, "workflows", "Workflow not found", "Workflow or run not found"),
+            (ComponentKind::Agent, "agents", "Agent not found", "Run not found"),
+            (ComponentKind::Team, "teams", "Team not found", "Run not found"),
+            (
+                ComponentKind::Workflow,
+                "workflows",
+                "Workflow not found",
+                "Workflow or run not found",
+            ),
         ];
         for (kind, plural, no_component, no_run) in table {
             let names = names_of(kind);

@@ -1,7 +1,6 @@
-//! Components as they are listed (contract, section 10).
+//! [`component_in_list`] and [`component_in_full`]: components in lists (contract, section 10).
 
-use quell::RunKind;
-use quell_flow::{Component, Part};
+use quell_flow::{Component, ComponentKind, Part};
 use quell_http::AccessMode;
 use serde_json::{Value, json};
 
@@ -11,10 +10,12 @@ pub(crate) fn component_in_list(component: &Component, db_id: &str) -> Value {
     if let Some(text) = component.description() {
         out["description"] = text.into();
     }
-    if let Some(model) = component.model_of().filter(|_| component.kind() != RunKind::Workflow) {
+    if let Some(model) =
+        component.model_of().filter(|_| component.kind() != ComponentKind::Workflow)
+    {
         out["model"] = json!({ "name": model.name, "model": model.id, "provider": model.provider });
     }
-    if component.kind() == RunKind::Team {
+    if component.kind() == ComponentKind::Team {
         let members = component.parts().iter().map(|part| {
             let id = part.agent.as_deref().unwrap_or(&part.name);
             json!({ "id": id, "name": part.name })
@@ -37,7 +38,7 @@ fn mode(component: &Component) -> &'static str {
 /// As [`component_in_list`], with the steps of a workflow.
 pub(crate) fn component_in_full(of: &Component, db_id: &str) -> Value {
     let mut out = component_in_list(of, db_id);
-    if of.kind() == RunKind::Workflow {
+    if of.kind() == ComponentKind::Workflow {
         out["steps"] = of.parts().iter().map(|part| step(part, 0)).collect();
     }
     out

@@ -1,14 +1,14 @@
-//! What a run of a tree is in the contract, and where it stands.
+//! [`Position`]: the role of a run in the contract, and its place in the tree.
 
 use std::sync::Arc;
 
 use quell::RunKind;
-use quell_flow::{Component, Part};
+use quell_flow::{Component, ComponentKind, Part};
 use serde_json::{Map, Value, json};
 
 use crate::wire::kinds::names_of;
 
-/// What the contract calls a run.
+/// The role of a run in the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Agent,
@@ -16,11 +16,11 @@ pub(crate) enum Role {
     Workflow,
     Step,
     Parallel,
-    /// The contract has nothing for it.
+    /// The contract does not show it.
     Hidden,
 }
 
-/// What a run is in the contract, and where it stands in its tree.
+/// The role of a run in the contract, and its place in the tree.
 #[derive(Clone, Debug)]
 pub(crate) struct Position {
     pub(crate) role: Role,
@@ -34,7 +34,7 @@ pub(crate) struct Position {
     flow: Option<(String, String)>,
     /// The nearest step above, or the step itself.
     step: Option<At>,
-    /// Where the list of parts has it.
+    /// Its place in the list of parts.
     path: Option<Vec<usize>>,
     component: Arc<Component>,
 }
@@ -52,7 +52,7 @@ impl Position {
     /// Places the root of a tree.
     pub(crate) fn root(component: &Arc<Component>, run: impl Into<String>) -> Self {
         let (run, name) = (run.into(), component.id().to_owned());
-        let role = role_of(component.kind());
+        let role = role_of(component.kind().run_kind());
         let flow = (role == Role::Workflow).then(|| (name.clone(), run.clone()));
         let component = Arc::clone(component);
         Self { role, run, name, above: None, flow, step: None, path: Some(Vec::new()), component }
@@ -99,7 +99,7 @@ impl Position {
         if is_parallel { Role::Parallel } else { Role::Step }
     }
 
-    /// Yields the parts that the list of steps has here.
+    /// Yields the parts that the workflow's list of steps has at this place.
     pub(crate) fn parts(&self) -> &[Part] {
         let mut parts = self.component.parts();
         for at in self.path.as_deref().unwrap_or(&[usize::MAX]) {
@@ -119,11 +119,11 @@ impl Position {
     }
 
     /// Yields the kind whose names are used for it.
-    pub(crate) const fn kind(&self) -> RunKind {
+    pub(crate) const fn kind(&self) -> ComponentKind {
         match self.role {
-            Role::Agent => RunKind::Agent,
-            Role::Team => RunKind::Team,
-            Role::Workflow | Role::Step | Role::Parallel | Role::Hidden => RunKind::Workflow,
+            Role::Agent => ComponentKind::Agent,
+            Role::Team => ComponentKind::Team,
+            Role::Workflow | Role::Step | Role::Parallel | Role::Hidden => ComponentKind::Workflow,
         }
     }
 

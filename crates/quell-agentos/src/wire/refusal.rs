@@ -1,4 +1,4 @@
-//! Answers to requests that are refused (contract, section 12).
+//! [`Refusal`]: the answer to a request that is refused (contract, section 12).
 
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// Refuses a request for a list of what is wrong with its fields.
+    /// Refuses a request with the list of the faults of its fields.
     pub(crate) fn invalid(complaints: Vec<Value>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, complaints)
     }
@@ -40,29 +40,17 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
     }
 
-    /// Says why an answer was not written.
+    /// Makes the refusal of an answer that was not written.
     pub(crate) fn of_answer(error: BodyError) -> Self {
-        if error == BodyError::Broken { Self::unexpected() } else { Self::of_body(error) }
+        if error == BodyError::Broken { Self::unexpected() } else { error.into() }
     }
 
-    /// Says why a body was not read.
-    pub(crate) fn of_body(error: BodyError) -> Self {
-        match error {
-            BodyError::TooLarge => Self::too_large(),
-            BodyError::TooSlow => Self::new(StatusCode::REQUEST_TIMEOUT, "Request timed out"),
-            BodyError::Broken => {
-                Self::new(StatusCode::BAD_REQUEST, "There was an error parsing the body")
-            }
-            BodyError::Overdrawn(error) => Self::overdrawn(error),
-        }
-    }
-
-    /// Names a bound that is reached.
+    /// Makes the refusal of a request that would exceed a bound.
     pub(crate) fn overdrawn(error: Overdrawn) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
     }
 
-    /// Says why no run was started.
+    /// Makes the refusal of a start.
     pub(crate) fn of_start(error: &StartError) -> Self {
         match error {
             StartError::BadId(_) => Self::invalid(vec![bad_id()]),
@@ -99,6 +87,19 @@ impl Refusal {
             headers.insert("quell-disposition", HeaderValue::from_static(disposition));
         }
         response
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::too_large(),
+            BodyError::TooSlow => Self::new(StatusCode::REQUEST_TIMEOUT, "Request timed out"),
+            BodyError::Broken => {
+                Self::new(StatusCode::BAD_REQUEST, "There was an error parsing the body")
+            }
+            BodyError::Overdrawn(error) => Self::overdrawn(error),
+        }
     }
 }
 

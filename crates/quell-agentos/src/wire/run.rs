@@ -1,10 +1,10 @@
-//! A run as JSON (contract, section 2).
+//! [`Tree`]: a run as JSON (contract, section 2).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quell::{CauseKind, Payload, RunStatus};
-use quell_http::State;
+use quell_http::RunState;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::wire::position::{Position, Role};
 use crate::wire::status::{stage, status};
 use crate::wire::step;
 
-/// A run and what is below it, parents before children: what the JSON of a run is made from.
+/// Snapshots of a run and its descendants, parents before children, from which its JSON is made.
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) session: String,
@@ -30,17 +30,17 @@ pub(crate) struct RunSnapshot {
     pub(crate) position: Position,
     /// The children, by their places in [`Tree::runs`].
     pub(crate) kids: Vec<usize>,
-    pub(crate) state: State,
+    pub(crate) state: RunState,
     pub(crate) status: RunStatus,
     /// The kind of what its stop began with, also if that was above it.
     pub(crate) cause: Option<CauseKind>,
     /// What the body returned, or had set.
     pub(crate) output: Option<Payload>,
-    /// What it failed with.
+    /// Its error.
     pub(crate) error: Option<String>,
     /// The deadline that it was given.
     pub(crate) timeout: Option<Duration>,
-    /// What it said.
+    /// Its text so far.
     pub(crate) text: String,
     /// The model that it asked: id and provider.
     pub(crate) model: Option<(String, String)>,
@@ -64,14 +64,14 @@ impl Tree {
         self.run(0, 0)
     }
 
-    /// Writes the run without what it was given, said and answered; why it failed is left.
+    /// Writes the run without its input, text and output. Its error stays.
     pub(crate) fn without_values(&self) -> Object {
         let is_empty = self.content(0).is_empty();
         let is_value = |key: &str| VALUES.contains(&key) || (is_empty && CONTENT.contains(&key));
         self.to_json().without(is_value)
     }
 
-    /// Writes one of its runs; what is nested deeper than the bound is left out.
+    /// Writes one of its runs. Runs that are nested deeper than the bound are left out.
     pub(crate) fn run(&self, at: usize, depth: usize) -> Object {
         let run = &self.runs[at];
         let names = names_of(run.position.kind());
@@ -136,7 +136,7 @@ impl Tree {
         out
     }
 
-    /// Yields what a run's answer is, as far as it has come.
+    /// Yields the answer of a run, as far as there is one.
     pub(crate) fn content(&self, at: usize) -> String {
         let run = &self.runs[at];
         match (run.position.role, run.status) {
@@ -152,7 +152,7 @@ impl Tree {
         }
     }
 
-    /// Yields what the runs below have said, one after the other.
+    /// Yields the joined texts of the runs below.
     pub(crate) fn joined(&self, at: usize) -> String {
         self.below(at).map(|kid| self.content_of_part(kid)).collect()
     }
@@ -236,12 +236,12 @@ impl RunSnapshot {
         self.output.as_ref().filter(|output| !output.is_null())
     }
 
-    /// Says that it was cancelled.
+    /// Adds the text of a cancelled run.
     pub(crate) fn reason(&self) -> String {
         format!("Run {} was cancelled", self.position.run)
     }
 
-    /// Says what it failed with.
+    /// Adds the text of a failed run.
     pub(crate) fn failure(&self) -> String {
         if self.status == RunStatus::TimedOut {
             let ran = || self.stopped_at?.duration_since(self.started_at?).ok();
@@ -251,7 +251,7 @@ impl RunSnapshot {
         self.error.clone().unwrap_or_else(|| "Run failed".into())
     }
 
-    /// Names the sort of its failure.
+    /// Yields the class of its failure.
     pub(crate) fn error_type(&self) -> &'static str {
         if self.status == RunStatus::TimedOut { "timeout" } else { "run_error" }
     }
@@ -331,7 +331,7 @@ pub(crate) fn seconds(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// The keys of a run that tell what it was given and has said, or the runs below.
+/// The keys of a run with its input, its text, or the runs below.
 const VALUES: [&str; 10] = [
     "input",
     "messages",
@@ -345,7 +345,7 @@ const VALUES: [&str; 10] = [
     "step_executor_runs",
 ];
 
-/// The keys that tell what a run has answered, or why there is no answer.
+/// The keys with the answer of a run, or with the reason that there is none.
 const CONTENT: [&str; 2] = ["content", "content_type"];
 
 /// How deep runs are nested in the JSON of a run. The contract knows two levels.

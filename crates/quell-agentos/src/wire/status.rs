@@ -1,4 +1,4 @@
-//! Statuses, stages and dispositions in the contract's names.
+//! [`status`], [`stage`] and [`cancel_answer`]: statuses and dispositions in the contract's names.
 
 use quell::{CauseKind, Disposition, RunStatus};
 

@@ -1,4 +1,4 @@
-//! What came of a step (contract, section 2): its `StepOutput`.
+//! [`output`]: the result of a step, its `StepOutput` (contract, section 2).
 
 use quell::RunStatus;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::wire::position::Role;
 use crate::wire::run::{Tree, text};
 
-/// Writes what came of a step.
+/// Writes the result of a step.
 pub(crate) fn output(tree: &Tree, at: usize, depth: usize) -> Value {
     let run = &tree.runs[at];
     let executor = tree.executor(at).map(|kid| &tree.runs[kid].position);
@@ -37,7 +37,7 @@ pub(crate) fn output(tree: &Tree, at: usize, depth: usize) -> Value {
     out
 }
 
-/// Writes what came of the steps within a step.
+/// Writes the results of the steps within a step.
 pub(crate) fn steps(tree: &Tree, at: usize, depth: usize) -> Vec<Value> {
     if depth >= NESTED_MAX {
         return Vec::new();
@@ -46,7 +46,7 @@ pub(crate) fn steps(tree: &Tree, at: usize, depth: usize) -> Vec<Value> {
     steps.map(|kid| output(tree, kid, depth + 1)).collect()
 }
 
-/// Yields what a step returned, or what it, or the one that did it, had said when it was cut.
+/// Yields the output of a step; of one that was stopped, its text so far, or that of its executor.
 pub(crate) fn content(tree: &Tree, at: usize, depth: usize) -> String {
     let run = &tree.runs[at];
     if run.position.role == Role::Parallel {
@@ -59,7 +59,7 @@ pub(crate) fn content(tree: &Tree, at: usize, depth: usize) -> String {
     }
 }
 
-/// Says why a step did not complete; none if it did, or is at work.
+/// Yields why a step did not complete; `None` if it did, or is live.
 pub(crate) fn error(tree: &Tree, at: usize) -> Option<String> {
     let run = &tree.runs[at];
     match run.status {
@@ -69,7 +69,7 @@ pub(crate) fn error(tree: &Tree, at: usize) -> Option<String> {
     }
 }
 
-/// Puts the contents of steps that ran at once together, as upstream does.
+/// Joins the contents of steps that ran in parallel, as upstream does.
 fn aggregate(steps: &[Value]) -> String {
     let parts = steps.iter().map(|step| {
         let word = if step["success"] == true { "✅ SUCCESS" } else { "❌ FAILURE" };

@@ -1,4 +1,4 @@
-//! Tool calls: how they ended, and their JSON.
+//! [`tool`]: the JSON of a tool call.
 
 use std::time::{Duration, SystemTime};
 

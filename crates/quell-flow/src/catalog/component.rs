@@ -6,11 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quell::{Engine, Failure, Payload, RunContext, RunHandle, RunKind, RunSpec, SubmitError};
+use quell::{Engine, Failure, Payload, RunContext, RunHandle, RunSpec, SubmitError};
 
+use super::contract::Contract;
+use super::kind::ComponentKind;
 use super::part::{Model, Part};
 use super::reducer::Reducers;
-use super::registry::Contract;
+use crate::foreign::Foreign;
 use crate::output::set_output;
 use crate::times::timed;
 
@@ -18,12 +20,13 @@ use crate::times::timed;
 #[must_use = "a component does nothing until it is in a catalog"]
 pub struct Component {
     id: String,
-    kind: RunKind,
+    kind: ComponentKind,
     description: Option<String>,
     model: Option<Model>,
     members: Vec<Part>,
     steps: Vec<Part>,
-    contracts: Vec<Contract>,
+    /// Where it is exposed; none for everywhere.
+    contracts: Option<Vec<Contract>>,
     timeout: Option<Duration>,
     grace: Option<Duration>,
     pub(super) reducers: Reducers,
@@ -31,7 +34,7 @@ pub struct Component {
     body: Body,
 }
 
-type Body = Box<dyn Fn(RunContext, Payload) -> Output + Send + Sync>;
+type Body = Foreign<Box<dyn Fn(RunContext, Payload) -> Output + Send + Sync>>;
 type Output = Pin<Box<dyn Future<Output = Result<Payload, Failure>> + Send>>;
 
 impl Component {
@@ -41,7 +44,7 @@ impl Component {
         F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
     {
-        Self::new(RunKind::Agent, id, body)
+        Self::new(ComponentKind::Agent, id, body)
     }
 
     /// Names a team whose body runs the members.
@@ -50,7 +53,7 @@ impl Component {
         F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
     {
-        Self::new(RunKind::Team, id, body)
+        Self::new(ComponentKind::Team, id, body)
     }
 
     /// Names a workflow whose body runs the steps.
@@ -59,10 +62,10 @@ impl Component {
         F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
     {
-        Self::new(RunKind::Workflow, id, body)
+        Self::new(ComponentKind::Workflow, id, body)
     }
 
-    fn new<F, Fut>(kind: RunKind, id: impl Into<String>, body: F) -> Self
+    fn new<F, Fut>(kind: ComponentKind, id: impl Into<String>, body: F) -> Self
     where
         F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
@@ -74,12 +77,12 @@ impl Component {
             model: None,
             members: Vec::new(),
             steps: Vec::new(),
-            contracts: Contract::ALL.to_vec(),
+            contracts: None,
             timeout: None,
             grace: None,
             reducers: Reducers::default(),
             mode: None,
-            body: Box::new(move |ctx, input| Box::pin(body(ctx, input))),
+            body: Foreign::new(Box::new(move |ctx, input| Box::pin(body(ctx, input)))),
         }
     }
 
@@ -109,7 +112,7 @@ impl Component {
 
     /// Names the contracts that expose it. Defaults to all.
     pub fn exposed_in(mut self, contracts: impl IntoIterator<Item = Contract>) -> Self {
-        self.contracts = contracts.into_iter().collect();
+        self.contracts = Some(contracts.into_iter().collect());
         self
     }
 
@@ -139,7 +142,7 @@ impl Component {
     }
 
     /// Yields the kind: agent, team or workflow.
-    pub const fn kind(&self) -> RunKind {
+    pub const fn kind(&self) -> ComponentKind {
         self.kind
     }
 
@@ -155,7 +158,7 @@ impl Component {
 
     /// Yields the members of a team, or the steps of a workflow.
     pub fn parts(&self) -> &[Part] {
-        if self.kind == RunKind::Team { &self.members } else { &self.steps }
+        if self.kind == ComponentKind::Team { &self.members } else { &self.steps }
     }
 
     /// Yields the mode of a team.
@@ -165,7 +168,12 @@ impl Component {
 
     /// Tells whether a contract exposes it.
     pub fn is_exposed_in(&self, contract: Contract) -> bool {
-        self.contracts.contains(&contract)
+        self.contracts.as_ref().is_none_or(|contracts| contracts.contains(&contract))
+    }
+
+    /// Tells whether no contract may expose it.
+    pub fn is_exposed_nowhere(&self) -> bool {
+        self.contracts.as_ref().is_some_and(Vec::is_empty)
     }
 
     /// Makes the spec of a run of it: its kind, name and times, and the label [`COMPONENT`] with
@@ -176,7 +184,7 @@ impl Component {
 
     /// As [`spec`](Self::spec), for a run that goes by another name.
     pub(crate) fn spec_named(&self, name: impl Into<Arc<str>>) -> RunSpec {
-        let spec = RunSpec::new(self.kind, name).label(COMPONENT, self.id.as_str());
+        let spec = RunSpec::new(self.kind.run_kind(), name).label(COMPONENT, self.id.as_str());
         timed(spec, self.timeout, self.grace, None)
     }
 

@@ -1,11 +1,11 @@
-//! [`Catalog`]: the components of a service, and the contracts that may expose them.
+//! [`Catalog`]: the components of a service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quell::RunKind;
-
 use super::component::Component;
+use super::contract::Contract;
+use super::kind::ComponentKind;
 
 /// The components of a service, by kind and id.
 ///
@@ -13,12 +13,12 @@ use super::component::Component;
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-/// use quell::{Engine, Payload, RunKind};
-/// use quell_flow::{Catalog, Component};
+/// use quell::{Engine, Payload};
+/// use quell_flow::{Catalog, Component, ComponentKind};
 ///
 /// let catalog = Catalog::new()
 ///     .with(Component::agent("echo", async |_ctx, input: Payload| Ok(input)));
-/// let echo = catalog.get(RunKind::Agent, "echo").unwrap();
+/// let echo = catalog.get(ComponentKind::Agent, "echo").unwrap();
 /// let engine = Engine::new();
 /// let run = echo.start(&engine, echo.spec(), Payload::from("hi")).unwrap();
 /// assert_eq!(run.await.unwrap(), Payload::from("hi"));
@@ -27,32 +27,7 @@ use super::component::Component;
 #[derive(Clone, Debug, Default)]
 #[must_use = "a catalog does nothing until it is served"]
 pub struct Catalog {
-    components: BTreeMap<(Sort, String), Arc<Component>>,
-}
-
-/// A contract in which a component may be exposed.
-///
-/// # Examples
-///
-/// ```
-/// assert_eq!(quell_flow::Contract::ALL.len(), 4);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Contract {
-    /// quell's own API.
-    Native,
-    /// `AgentOS`.
-    AgentOs,
-    /// The `LangGraph` Agent Server.
-    LangGraph,
-    /// `Playbook3D`.
-    Playbook3d,
-}
-
-impl Contract {
-    /// Every contract there is.
-    pub const ALL: [Self; 4] = [Self::Native, Self::AgentOs, Self::LangGraph, Self::Playbook3d];
+    components: BTreeMap<(ComponentKind, String), Arc<Component>>,
 }
 
 impl Catalog {
@@ -63,14 +38,14 @@ impl Catalog {
 
     /// Adds a component; one of the same kind and id is replaced.
     pub fn with(mut self, component: Component) -> Self {
-        let key = (Sort::of(component.kind()), component.id().to_owned());
+        let key = (component.kind(), component.id().to_owned());
         self.components.insert(key, Arc::new(component));
         self
     }
 
     /// Finds a component.
-    pub fn get(&self, kind: RunKind, id: &str) -> Option<&Arc<Component>> {
-        self.components.get(&(Sort::of(kind), id.to_owned()))
+    pub fn get(&self, kind: ComponentKind, id: &str) -> Option<&Arc<Component>> {
+        self.components.get(&(kind, id.to_owned()))
     }
 
     /// Finds the first component of any kind with this id that a contract exposes.
@@ -105,25 +80,6 @@ impl Catalog {
             [..] => {
                 let found: Vec<&Arc<Component>> = found.into_iter().copied().collect();
                 Err(format!("`{name}` is the name of several; expected one of {}", listed(&found)))
-            }
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Sort {
-    Agent,
-    Team,
-    Workflow,
-}
-
-impl Sort {
-    const fn of(kind: RunKind) -> Self {
-        match kind {
-            RunKind::Agent => Self::Agent,
-            RunKind::Team => Self::Team,
-            RunKind::Workflow | RunKind::Step | RunKind::Branch | RunKind::Attempt => {
-                Self::Workflow
             }
         }
     }

@@ -46,7 +46,7 @@ pub(super) async fn run<R: Runner>(
         Driven::Delivered => object(Vec::new()),
         Driven::Failed(failure) => Err(failure),
         // The run ends as stopped whatever is returned; a value is its partial value.
-        Driven::Stopped { values, .. } => object(values),
+        Driven::Stopped { values, .. } => object(values.into_inner()),
     }
 }
 

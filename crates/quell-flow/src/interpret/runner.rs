@@ -10,6 +10,7 @@ use super::link::LinkedPlan;
 use super::scope::{Scope, null};
 use super::step::World;
 use super::{cleanup, sequence};
+use crate::foreign::Foreign;
 use crate::times::timed;
 use crate::{Catalog, CommandStep, Plan};
 
@@ -98,6 +99,7 @@ impl LinkedPlan {
     ) -> impl Future<Output = Result<Payload, Failure>> + Send + use<R> {
         let input = ctx.input().cloned().unwrap_or_else(null);
         let scope = Scope::of_input(input);
+        let runner = Foreign::new(runner);
         let world = World { runner, links: Arc::clone(&self.links), scope };
         run_plan(&self.plan, world, ctx)
     }

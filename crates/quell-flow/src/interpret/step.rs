@@ -10,13 +10,14 @@ use super::link::Links;
 use super::runner::Runner;
 use super::scope::{Frame, Scope};
 use super::{choices, cleanup, commands, nested, parallel, sequence};
+use crate::foreign::Foreign;
 use crate::times::timed;
 use crate::{Action, PlanStep};
 
 /// What steps run with: who runs commands, what components there are, what expressions may read.
 #[derive(Clone)]
 pub(super) struct World<R> {
-    pub(super) runner: R,
+    pub(super) runner: Foreign<R>,
     pub(super) links: Arc<Links>,
     pub(super) scope: Scope,
 }

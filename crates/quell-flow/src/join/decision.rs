@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use quell::{CauseKind, Failure};
+use quell::{CancelRequest, CauseKind, Failure};
 
 use crate::failures;
 
@@ -45,6 +45,16 @@ impl Decision {
     pub(crate) fn undecided(policy: &str) -> Self {
         let words = format!("policy `{policy}` decided nothing although all branches ended");
         Self::failed(words, CauseKind::RaceLost)
+    }
+
+    /// Makes the stop of the branches that still run, of the names of the policy and of the branch
+    /// that decided.
+    pub(crate) fn dismissal(&self, policy: &str, by: Option<&str>) -> CancelRequest {
+        let reason = match by {
+            Some(by) => format!("policy `{policy}` was decided by branch `{by}`"),
+            None => format!("policy `{policy}` was decided"),
+        };
+        CancelRequest::because(&reason).kind(self.losers)
     }
 
     /// Names the branch that decided it. Defaults to none.

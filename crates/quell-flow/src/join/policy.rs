@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::decision::Decision;
 use super::rules;
 use super::so_far::SoFar;
+use crate::foreign::Foreign;
 
 /// When a parallel step is decided, and how.
 ///
@@ -52,7 +53,7 @@ pub struct Policy<T> {
     /// For reports, with its numbers.
     name: Arc<str>,
     /// The pure function.
-    decide: Arc<Decide<T>>,
+    decide: Foreign<Arc<Decide<T>>>,
     /// After which time from the start of the step it is asked once more.
     deadline: Option<Duration>,
     /// The time between two starts.
@@ -70,7 +71,12 @@ impl<T: 'static> Policy<T> {
     where
         F: Fn(&SoFar<'_, T>) -> Option<Decision> + Send + Sync + 'static,
     {
-        Self { name: name.into(), decide: Arc::new(decide), deadline: None, stagger: None }
+        Self {
+            name: name.into(),
+            decide: Foreign::new(Arc::new(decide)),
+            deadline: None,
+            stagger: None,
+        }
     }
 
     /// Asks the policy once more at this time after the start of the step, if it has not decided by
@@ -235,7 +241,7 @@ impl<T: 'static> Policy<T> {
 
 impl<T> Clone for Policy<T> {
     fn clone(&self) -> Self {
-        let (name, decide) = (Arc::clone(&self.name), Arc::clone(&self.decide));
+        let (name, decide) = (Arc::clone(&self.name), self.decide.clone());
         Self { name, decide, deadline: self.deadline, stagger: self.stagger }
     }
 }

@@ -9,6 +9,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use quell::{Failure, RunContext};
 
 use super::options::{OnCancelled, OnTimeout};
+use crate::foreign::Foreign;
 
 /// A branch with times of its own.
 ///
@@ -29,7 +30,7 @@ pub struct Branch<T> {
     /// The name of its run, and of its row.
     pub(super) name: Arc<str>,
     /// Its work, until it starts.
-    pub(super) body: Body<T>,
+    pub(super) body: Foreign<Body<T>>,
     /// Its own timeout; none for the step's default, as with all that follow.
     pub(super) timeout: Option<Duration>,
     /// Its own time between stop and abort.
@@ -37,7 +38,7 @@ pub struct Branch<T> {
     /// Its own idle limit.
     pub(super) idle: Option<Duration>,
     /// What it counts as when its timeout or idle limit fires.
-    pub(super) on_timeout: Option<OnTimeout<T>>,
+    pub(super) on_timeout: Option<Foreign<OnTimeout<T>>>,
     /// What it counts as when a caller cancels it alone.
     pub(super) on_cancelled: Option<OnCancelled>,
 }
@@ -54,7 +55,7 @@ impl<T> Branch<T> {
     {
         Self {
             name: name.into(),
-            body: Box::new(move |ctx| body(ctx).boxed()),
+            body: Foreign::new(Box::new(move |ctx| body(ctx).boxed())),
             timeout: None,
             grace: None,
             idle: None,
@@ -97,7 +98,7 @@ impl<T> Branch<T> {
     /// Sets its outcome when its timeout or idle limit fires. Defaults to that of the step's
     /// branches.
     pub fn on_timeout(mut self, counts_as: OnTimeout<T>) -> Self {
-        self.on_timeout = Some(counts_as);
+        self.on_timeout = Some(Foreign::new(counts_as));
         self
     }
 

@@ -10,6 +10,7 @@ use super::options::{OnCancelled, OnTimeout};
 use super::settled::CountedAs;
 use super::step::PartialFrom;
 use crate::failures::message_of;
+use crate::foreign::{Foreign, ForeignVec};
 use crate::join::{Decision, End, Ended, Policy, SoFar};
 
 /// Says what ends count as, by what the step and its branches declare.
@@ -17,13 +18,13 @@ pub(super) struct Counting<T> {
     /// What a stop of each branch alone means, by place.
     pub(super) on_stop: Vec<OnStop<T>>,
     /// Makes a value of what a stopped branch left.
-    pub(super) partial_from: Box<PartialFrom<T>>,
+    pub(super) partial_from: Foreign<Box<PartialFrom<T>>>,
 }
 
 /// What a stop of one branch alone means.
 pub(super) struct OnStop<T> {
     /// What it counts as if it reaches its timeout or idle limit. Taken when it does.
-    pub(super) timeout: OnTimeout<T>,
+    pub(super) timeout: Foreign<OnTimeout<T>>,
     /// What it counts as if somebody cancels it.
     pub(super) cancelled: OnCancelled,
 }
@@ -102,7 +103,7 @@ impl<T> Counting<T> {
         cause: &Arc<Cause>,
         value: Option<T>,
     ) -> (CountedAs, Option<End<T>>) {
-        match mem::take(&mut self.on_stop[branch].timeout) {
+        match mem::take(&mut self.on_stop[branch].timeout).into_inner() {
             OnTimeout::Fail => failed(format!("timed out ({cause})")),
             OnTimeout::Skip => (CountedAs::Skipped, Some(End::Skipped)),
             OnTimeout::Partial => self.partial(run, value),
@@ -112,7 +113,7 @@ impl<T> Counting<T> {
 
     /// Takes what a stopped branch left.
     fn partial(&self, run: &RunRef, value: Option<T>) -> (CountedAs, Option<End<T>>) {
-        match run.partial_output(value, &self.partial_from) {
+        match run.partial_output(value, &**self.partial_from) {
             Some(value) => (CountedAs::Partial, Some(End::Ok(value))),
             None => (CountedAs::Skipped, Some(End::Skipped)),
         }
@@ -122,7 +123,7 @@ impl<T> Counting<T> {
 /// What ended before the decision, and counts.
 pub(super) struct Ends<T> {
     /// In the order of the ends.
-    ended: Vec<Ended<T>>,
+    ended: ForeignVec<Ended<T>>,
     /// How many of these are Ok.
     ok: usize,
     /// How many of these failed.
@@ -131,7 +132,7 @@ pub(super) struct Ends<T> {
 
 impl<T: 'static> Ends<T> {
     pub(super) fn with_capacity(branches: usize) -> Self {
-        Self { ended: Vec::with_capacity(branches), ok: 0, failed: 0 }
+        Self { ended: ForeignVec::new(Vec::with_capacity(branches)), ok: 0, failed: 0 }
     }
 
     /// Adds an end, which is the latest.
@@ -158,9 +159,9 @@ impl<T: 'static> Ends<T> {
     }
 
     /// Takes the values, in the order of declaration.
-    pub(super) fn take_values(&mut self, branches: usize) -> Vec<Option<T>> {
-        let mut values: Vec<Option<T>> = (0..branches).map(|_| None).collect();
-        for Ended { branch, end, .. } in mem::take(&mut self.ended) {
+    pub(super) fn take_values(&mut self, branches: usize) -> ForeignVec<Option<T>> {
+        let mut values = ForeignVec::new((0..branches).map(|_| None).collect::<Vec<Option<T>>>());
+        for Ended { branch, end, .. } in mem::take(&mut *self.ended) {
             if let End::Ok(value) = end {
                 values[branch] = Some(value);
             }

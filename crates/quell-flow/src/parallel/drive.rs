@@ -13,17 +13,18 @@ use std::time::SystemTime;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use quell::{
-    CancelRequest, Failure, Outcome, RunContext, RunHandle, RunRef, RunSpec, RunStatus, Stopped,
-};
+use quell::{Failure, Outcome, RunContext, RunHandle, RunRef, RunSpec, RunStatus, Stopped};
 
 use super::counting::{self, Counting, Ends, OnStop, Phase};
+use super::delivery::{Delivery, OnDecided};
+use super::limiter::Turn;
 use super::options::{OnLoser, StartNext};
 use super::pace::Pace;
 use super::settled::{BranchRow, CountedAs, Settled};
 use super::stages::{Stages, Start};
-use super::step::{OnDecided, Parallel};
+use super::step::Parallel;
 use super::summary::Summary;
+use crate::foreign::{Foreign, ForeignVec};
 use crate::join::{Decision, Policy};
 use crate::times::timed;
 
@@ -36,7 +37,7 @@ pub(crate) enum Driven<T> {
     /// The policy decided against them.
     Failed(Failure),
     /// A stop from outside came first; these are the values by then.
-    Stopped { stopped: Stopped, values: Vec<Option<T>> },
+    Stopped { stopped: Stopped, values: ForeignVec<Option<T>> },
 }
 
 /// Runs the step.
@@ -68,6 +69,8 @@ struct Driver<'a, T> {
     policy: Policy<T>,
     /// When the next branch may start, and when the policy is asked although nothing ended.
     pace: Pace,
+    /// What the step has of the limiter that it shares with other steps.
+    turn: Turn,
     /// What an end counts as.
     counting: Counting<T>,
     /// What becomes of the branches that run at the decision.
@@ -85,16 +88,6 @@ struct Driver<'a, T> {
     summary: Summary<T>,
 }
 
-/// How the outcome of a step reaches the caller.
-enum Delivery<T> {
-    /// [`drive`] yields it when the step is settled.
-    AtEnd,
-    /// This function gets it at the decision.
-    AtDecision(OnDecided<T>),
-    /// The function got it.
-    Done,
-}
-
 #[derive(Clone, Copy)]
 enum Event {
     /// A branch ended.
@@ -105,6 +98,8 @@ enum Event {
     Sweep,
     /// An instant came for which the step was waiting.
     Tick,
+    /// The limiter lets the next branch start, as happens after every event.
+    Permit,
 }
 
 /// Why the policy is asked.
@@ -126,7 +121,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         for declared in step.branches {
             rows.push(BranchRow::waiting(Arc::clone(&declared.name)));
             on_stop.push(OnStop {
-                timeout: declared.on_timeout.unwrap_or_else(&step.on_timeout),
+                timeout: declared.on_timeout.unwrap_or_else(|| Foreign::new((step.on_timeout)())),
                 cancelled: declared.on_cancelled.unwrap_or(step.on_cancelled),
             });
             let spec = timed(
@@ -144,6 +139,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             ctx,
             summary: Summary::new(ctx.clone(), step.policy.shared_name(), rows, stages),
             pace: Pace::new(started_at.unwrap_or(SystemTime::UNIX_EPOCH), deadline, stagger),
+            turn: Turn::new(step.limiter),
             policy: step.policy,
             counting: Counting { on_stop, partial_from: step.partial_from },
             on_loser: step.on_loser,
@@ -161,15 +157,15 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
     /// start any more.
     fn start(&mut self) {
         let ctx = self.ctx;
-        while self.summary.stages.has_startable()
-            && self.is_open()
-            // A staggered start does not wait for its time when nothing runs.
-            && (!self.summary.stages.any_running() || self.pace.may_start())
-        {
-            let started = self.summary.stages.start_next(|start| ctx.spawn(start.spec, start.body));
+        while self.may_start() && self.turn.may_start() {
+            let started = self
+                .summary
+                .stages
+                .start_next(|start| ctx.spawn(start.spec, start.body.into_inner()));
             let Some((branch, run)) = started else { return };
             self.summary.rows[branch].run = Some(run.id());
             self.pace.note_start();
+            self.turn.give_to(&run);
             let watcher = async move {
                 run.ended_status().await;
                 Event::Ended(branch)
@@ -178,7 +174,15 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         }
     }
 
-    /// Yields what happened next: ends before instants.
+    /// Tells whether it is time to start a branch, and there is a place for it.
+    fn may_start(&self) -> bool {
+        self.summary.stages.has_startable()
+            && self.is_open()
+            // A staggered start does not wait for its time when nothing runs.
+            && (!self.summary.stages.any_running() || self.pace.may_start())
+    }
+
+    /// Yields what happened next: ends before permits, and those before instants.
     ///
     /// A stopped step gets one poll after its last branch ended, possibly before the watchers of
     /// that branch are woken: then the branches themselves are looked at.
@@ -188,12 +192,20 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             return event;
         }
         if !self.is_open() {
+            // It starts nothing any more: its place in the queue is for other steps.
+            self.turn.leave();
             let unheard = self.is_stopping() && self.summary.stages.any_unheard();
             return if unheard { Poll::Ready(Some(Event::Sweep)) } else { event };
         }
-        // Without watchers the stream has ended, but an instant may still come.
-        match self.pace.poll_tick(self.summary.stages.has_startable(), cx) {
+        if self.may_start() && self.turn.poll(cx).is_ready() {
+            return Poll::Ready(Some(Event::Permit));
+        }
+        // Without watchers the stream has ended, but an instant or a permit may still come.
+        let is_in_queue = self.turn.is_waiting();
+        let waits_for_time = self.summary.stages.has_startable() && !is_in_queue;
+        match self.pace.poll_tick(waits_for_time, cx) {
             Poll::Ready(()) => Poll::Ready(Some(Event::Tick)),
+            Poll::Pending if is_in_queue => Poll::Pending,
             Poll::Pending => event,
         }
     }
@@ -203,6 +215,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             Event::Ended(branch) => self.on_end(branch),
             Event::Quiesced(branch) => self.summary.stages.quiesce(branch),
             Event::Sweep => self.sweep(),
+            Event::Permit => {}
             Event::Tick => {
                 // What ended by the instant counts, whether its watcher was woken or not.
                 self.sweep();
@@ -299,7 +312,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
     /// Stops, leaves alone or detaches what runs, and gives up what waits.
     fn dismiss_losers(&mut self, decision: &Decision) {
         let by = self.summary.decided_by.map(|by| &*self.summary.rows[by].name);
-        let request = dismissal(self.policy.name(), by, decision);
+        let request = decision.dismissal(self.policy.name(), by);
         match self.on_loser {
             OnLoser::Cancel => {
                 for (_, run) in self.summary.stages.runs() {
@@ -311,10 +324,11 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         }
         let at = self.summary.decided_at.unwrap_or_else(|| self.pace.now());
         let cause = Arc::new(request.to_cause(at, self.ctx.id()));
-        while let Some((branch, _body)) = self.summary.stages.give_up_next() {
-            // The row first: the destructor of the body may panic.
+        for branch in self.summary.stages.waiting() {
             self.summary.give_up(branch, CountedAs::Skipped, Some(Arc::clone(&cause)));
         }
+        // After the rows of all: the destructors of the bodies may panic.
+        drop(self.summary.stages.give_up_waiting());
     }
 
     /// Lets go of what runs. What is stopping, or has ended unheard, stays.
@@ -370,15 +384,6 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             None => Driven::Failed(Failure::new("parallel step ended undecided")),
         }
     }
-}
-
-/// Makes the stop of the branches that still run at a decision.
-fn dismissal(policy: &str, by: Option<&str>, decision: &Decision) -> CancelRequest {
-    let reason = match by {
-        Some(by) => format!("policy `{policy}` was decided by branch `{by}`"),
-        None => format!("policy `{policy}` was decided"),
-    };
-    CancelRequest::because(&reason).kind(decision.losers)
 }
 
 #[expect(clippy::expect_used, reason = "an invariant of the engine")]

@@ -5,16 +5,21 @@
 
 mod branch;
 mod counting;
+mod delivery;
 mod drive;
+mod limiter;
 mod options;
 mod pace;
+mod partial;
 mod settled;
 mod stages;
 mod step;
 mod summary;
+mod texts;
 
 pub use branch::Branch;
 pub(crate) use drive::Driven;
+pub use limiter::Limiter;
 pub use options::{OnCancelled, OnLoser, OnTimeout, StartNext};
-pub use settled::{BranchRow, CountedAs, Settled};
+pub use settled::{BranchRow, CountedAs, Settled, StepSummary};
 pub use step::Parallel;

@@ -7,7 +7,9 @@ use quell::{
     Abandoned, Cause, Payload, PayloadError, RunId, RunKind, RunRef, RunReport, RunRow, RunStatus,
     Usage, limits,
 };
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+
+use super::texts::{abandoned, millis, wall};
 
 /// A parallel step that was decided for values. Every branch has ended, unless the next step
 /// started at the decision.
@@ -69,7 +71,7 @@ impl<T> Settled<T> {
 ///     row.counted_as == CountedAs::Ignored && row.late_success
 /// }
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BranchRow {
     /// Its name.
@@ -87,19 +89,19 @@ pub struct BranchRow {
     /// Why it was stopped, or not started.
     pub cause: Option<Arc<Cause>>,
     /// When its body was first polled.
-    #[serde(serialize_with = "wall")]
+    #[serde(with = "wall")]
     pub started_at: Option<SystemTime>,
     /// When its stop was accepted.
-    #[serde(serialize_with = "wall")]
+    #[serde(with = "wall")]
     pub stopped_at: Option<SystemTime>,
     /// When it ended.
-    #[serde(serialize_with = "wall")]
+    #[serde(with = "wall")]
     pub ended_at: Option<SystemTime>,
     /// How long its stop took from acceptance to the end.
-    #[serde(rename = "grace_used_ms", serialize_with = "millis")]
+    #[serde(rename = "grace_used_ms", with = "millis")]
     pub grace_used: Option<Duration>,
     /// What it used. Left out of its text if that is nothing.
-    #[serde(skip_serializing_if = "Usage::is_zero")]
+    #[serde(default, skip_serializing_if = "Usage::is_zero")]
     pub usage: Usage,
     /// What its body set as its output, if it completed.
     pub output: Option<Payload>,
@@ -108,6 +110,7 @@ pub struct BranchRow {
     /// Why it failed, if it did.
     pub error: Option<Arc<str>>,
     /// What of it was abandoned and still executed when it ended.
+    #[serde(deserialize_with = "abandoned")]
     pub abandoned: Vec<Abandoned>,
     /// Whether it came to a value that was not used: it was too late, or its stop does not count
     /// as Ok.
@@ -215,7 +218,7 @@ fn attempts(report: &RunReport) -> u32 {
 /// ```
 /// assert_ne!(quell_flow::CountedAs::Ok, quell_flow::CountedAs::Partial);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CountedAs {
@@ -238,27 +241,63 @@ pub enum CountedAs {
     Ignored,
 }
 
-/// The summary of a parallel step, as its text in the report.
-#[derive(Clone, Serialize)]
-pub(crate) struct SummaryRecord {
+/// What the row of a parallel step in a report says of it, whatever became of the step.
+///
+/// Times are those of the report's text, in milliseconds, and an output that is null counts as
+/// none.
+///
+/// # Examples
+///
+/// ```
+/// use quell::{CancelRequest, Engine, RunSpec, RunStatus};
+/// use quell_flow::{Parallel, StepSummary};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let engine = Engine::new();
+/// let run = engine.submit(RunSpec::workflow("flow"), async |ctx| {
+///     let step = Parallel::new("step").branch("slow", async |_| std::future::pending().await);
+///     step.run(&ctx).await.map(|settled| settled.into_values())
+/// });
+/// let run: quell::RunHandle<Vec<u32>> = run.unwrap();
+/// tokio::task::yield_now().await;
+/// run.cancel(CancelRequest::because("enough"));
+/// let report = run.ended().await;
+/// let summary = report.rows.iter().find_map(StepSummary::of).unwrap();
+/// assert_eq!(summary.decided_at, None);
+/// assert_eq!(summary.row("slow").unwrap().status, RunStatus::Cancelled);
+/// # });
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StepSummary {
     /// The name of the policy.
-    pub(crate) policy: Arc<str>,
+    pub policy: Arc<str>,
     /// When the policy decided, if it did.
-    #[serde(serialize_with = "wall")]
-    pub(crate) decided_at: Option<SystemTime>,
+    #[serde(with = "wall")]
+    pub decided_at: Option<SystemTime>,
     /// When the last branch ended, if all have.
-    #[serde(serialize_with = "wall")]
-    pub(crate) settled_at: Option<SystemTime>,
+    #[serde(with = "wall")]
+    pub settled_at: Option<SystemTime>,
     /// The name of the branch that decided, if one did.
-    pub(crate) decided_by: Option<Arc<str>>,
+    pub decided_by: Option<Arc<str>>,
     /// Every branch, in the order of declaration.
-    pub(crate) branches: Arc<[BranchRow]>,
+    pub branches: Arc<[BranchRow]>,
     /// Rows that were left out, because the summary would have been over its bound.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) branches_omitted: usize,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub branches_omitted: usize,
 }
 
-impl SummaryRecord {
+impl StepSummary {
+    /// Reads the summary in the row of a parallel step; none if the row has no such summary.
+    pub fn of(row: &RunRow) -> Option<Self> {
+        row.summary.as_ref()?.parse().ok()
+    }
+
+    /// Finds the first row of that name.
+    pub fn row(&self, name: &str) -> Option<&BranchRow> {
+        self.branches.iter().find(|row| &*row.name == name)
+    }
+
     /// Makes the payload. Its text is written for the first reader, since few read it and to write
     /// a row takes as long as to run an empty branch; at once only if the estimate is over the
     /// bound, so that the text itself has to show whether it fits.
@@ -275,19 +314,6 @@ impl SummaryRecord {
         let own = FIXED_BYTES_MAX + text(&self.policy) + self.decided_by.as_deref().map_or(0, text);
         self.branches.iter().map(BranchRow::bytes_max).fold(own, usize::saturating_add)
     }
-}
-
-#[expect(clippy::ref_option, reason = "the signature is serde's")]
-fn wall<S: Serializer>(at: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => to.collect_str(&humantime::format_rfc3339_millis(*at)),
-        None => to.serialize_none(),
-    }
-}
-
-#[expect(clippy::ref_option, reason = "the signature is serde's")]
-fn millis<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).serialize(to)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]

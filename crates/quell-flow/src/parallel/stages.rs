@@ -16,6 +16,7 @@ use std::vec::IntoIter;
 use quell::{RunHandle, RunRef, RunSpec};
 
 use super::branch::Body;
+use crate::foreign::Foreign;
 
 /// Where one branch stands. What it counts as is in its row.
 pub(super) enum Stage<T> {
@@ -40,7 +41,7 @@ pub(super) struct Start<T> {
     /// Its name and times.
     pub(super) spec: RunSpec,
     /// Its body.
-    pub(super) body: Body<T>,
+    pub(super) body: Foreign<Body<T>>,
 }
 
 /// The stages of all branches, by place. The counts are those of `all`, so that no event has to
@@ -52,6 +53,8 @@ pub(super) struct Stages<T> {
     /// the order of declaration. Beside the stages, not in them: that would make each as large as
     /// a spec, for good (bench `parallel`, a tenth).
     starts: IntoIter<Start<T>>,
+    /// The first branch that is waiting; the number of all if none is.
+    next: usize,
     /// How many branches are `Running`.
     running: usize,
     /// How many branches are `Lingering`.
@@ -64,12 +67,12 @@ impl<T> Stages<T> {
     /// Takes the branches in the order of declaration. None is started.
     pub(super) fn new(starts: Vec<Start<T>>, limit: usize) -> Self {
         let all = starts.iter().map(|_| Stage::Waiting).collect();
-        Self { all, starts: starts.into_iter(), running: 0, lingering: 0, limit }
+        Self { all, starts: starts.into_iter(), next: 0, running: 0, lingering: 0, limit }
     }
 
     /// Tells whether a branch waits.
     pub(super) fn any_waiting(&self) -> bool {
-        self.starts.len() > 0
+        self.next < self.all.len()
     }
 
     /// Tells whether a branch was started and has not ended, as far as the driver has heard.
@@ -82,14 +85,9 @@ impl<T> Stages<T> {
         self.any_waiting() && self.running + self.lingering < self.limit
     }
 
-    /// Yields the first branch that waits; the number of all if none does.
-    fn next(&self) -> usize {
-        self.all.len() - self.starts.len()
-    }
-
     /// Yields the branches that wait.
     pub(super) fn waiting(&self) -> Range<usize> {
-        self.next()..self.all.len()
+        self.next..self.all.len()
     }
 
     /// Yields the run of a branch that is running.
@@ -123,14 +121,15 @@ impl<T> Stages<T> {
         ended.into_iter().map(|(_, branch)| branch).collect()
     }
 
-    /// `Waiting` → `Running`: starts the next branch with `spawn`, if one waits.
+    /// `Waiting` → `Running`: starts the next branch with `spawn`, if one waits. If `spawn` panics,
+    /// as the destructor of a body that is refused may, the branch still counts as waiting.
     pub(super) fn start_next(
         &mut self,
         spawn: impl FnOnce(Start<T>) -> RunHandle<T>,
     ) -> Option<(usize, RunRef)> {
-        let branch = self.next();
         let handle = spawn(self.starts.next()?);
-        let run = handle.run().clone();
+        let (branch, run) = (self.next, handle.run().clone());
+        self.next += 1;
         self.all[branch] = Stage::Running(handle);
         self.running += 1;
         Some((branch, run))
@@ -178,12 +177,13 @@ impl<T> Stages<T> {
         }
     }
 
-    /// `Waiting` → `NotStarted`: gives up the next branch that waits. The caller drops its
-    /// body, since a destructor may panic.
-    pub(super) fn give_up_next(&mut self) -> Option<(usize, Start<T>)> {
-        let branch = self.next();
-        let start = self.starts.next()?;
-        self.all[branch] = Stage::NotStarted;
-        Some((branch, start))
+    /// `Waiting` → `NotStarted`: gives up the branches that wait. The caller drops what it yields
+    /// when all else is in order, since destructors may panic.
+    pub(super) fn give_up_waiting(&mut self) -> IntoIter<Start<T>> {
+        for stage in &mut self.all[self.next..] {
+            *stage = Stage::NotStarted;
+        }
+        self.next = self.all.len();
+        mem::take(&mut self.starts)
     }
 }

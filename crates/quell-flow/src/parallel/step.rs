@@ -9,11 +9,16 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use quell::{Failure, Payload, RunContext, RunHandle, RunSpec};
+use serde::de::DeserializeOwned;
 
 use super::branch::Branch;
+use super::delivery::{OnDecided, Undelivered};
 use super::drive::{self, Driven};
+use super::limiter::Limiter;
 use super::options::{OnCancelled, OnLoser, OnTimeout, StartNext};
+use super::partial;
 use super::settled::Settled;
+use crate::foreign::Foreign;
 use crate::join::Policy;
 
 /// A parallel step: a run of kind `step` whose children are its branches, of kind `branch`.
@@ -58,6 +63,8 @@ pub struct Parallel<T> {
     pub(super) policy: Policy<T>,
     /// How many branches run at once; none for all of them.
     pub(super) limit: Option<usize>,
+    /// What else bounds how many branches run at once, together with those of other steps.
+    pub(super) limiter: Option<Limiter>,
     /// The timeout of a branch that names none.
     pub(super) timeout: Option<Duration>,
     /// The grace of a branch that names none.
@@ -65,7 +72,7 @@ pub struct Parallel<T> {
     /// The idle limit of a branch that names none.
     pub(super) idle: Option<Duration>,
     /// Makes the default of a branch's `on_timeout`. A function, since a `T` need not be `Clone`.
-    pub(super) on_timeout: Box<dyn Fn() -> OnTimeout<T> + Send>,
+    pub(super) on_timeout: Foreign<Box<dyn Fn() -> OnTimeout<T> + Send>>,
     /// The default of a branch's `on_cancelled`.
     pub(super) on_cancelled: OnCancelled,
     /// What happens to the branches that run at the decision.
@@ -73,7 +80,7 @@ pub struct Parallel<T> {
     /// Whether `run` returns when the step is settled or when it is decided.
     pub(super) start_next: StartNext,
     /// Makes a value of the partial output of a stopped branch.
-    pub(super) partial_from: Box<PartialFrom<T>>,
+    pub(super) partial_from: Foreign<Box<PartialFrom<T>>>,
     /// The branches, in the order of declaration.
     pub(super) branches: Vec<Branch<T>>,
 }
@@ -94,14 +101,15 @@ impl<T: Send + 'static> Parallel<T> {
             spec,
             policy: Policy::all(),
             limit: None,
+            limiter: None,
             timeout: None,
             grace: None,
             idle: None,
-            on_timeout: Box::new(|| OnTimeout::Fail),
+            on_timeout: Foreign::new(Box::new(|| OnTimeout::Fail)),
             on_cancelled: OnCancelled::Fail,
             on_loser: OnLoser::Cancel,
             start_next: StartNext::Settled,
-            partial_from: Box::new(|_| None),
+            partial_from: Foreign::new(Box::new(partial::read)),
             branches: Vec::new(),
         }
     }
@@ -119,6 +127,13 @@ impl<T: Send + 'static> Parallel<T> {
     /// place for as long as something of it executes.
     pub fn limit(mut self, branches: usize) -> Self {
         self.limit = Some(branches.max(1));
+        self
+    }
+
+    /// Bounds how many branches run at once together with those of the other steps that share the
+    /// limiter. Defaults to none. A bound of the step's own, [`limit`](Self::limit), holds as well.
+    pub fn limiter(mut self, limiter: Limiter) -> Self {
+        self.limiter = Some(limiter);
         self
     }
 
@@ -149,7 +164,7 @@ impl<T: Send + 'static> Parallel<T> {
     where
         T: Clone,
     {
-        self.on_timeout = Box::new(move || counts_as.clone());
+        self.on_timeout = Foreign::new(Box::new(move || counts_as.clone()));
         self
     }
 
@@ -175,13 +190,48 @@ impl<T: Send + 'static> Parallel<T> {
 
     /// Sets the function that makes a value of a stopped branch's partial output: what the branch
     /// had set as its output, or, if its body returned nothing, the list of what it emitted; see
-    /// [`RunRef::partial_output`]. Defaults to none: only what bodies return counts. It is called
-    /// where [`OnTimeout::Partial`] or [`OnCancelled::Partial`] applies.
+    /// [`RunRef::partial_output`]. If `T` is a [`Payload`] or a [`serde_json::Value`], it defaults
+    /// to that; otherwise to none: only what bodies return counts, unless
+    /// [`partial_from_json`](Self::partial_from_json) says otherwise. It is called where
+    /// [`OnTimeout::Partial`] or [`OnCancelled::Partial`] applies.
     ///
     /// [`RunRef::partial_output`]: quell::RunRef::partial_output
     pub fn partial_from(mut self, make: impl Fn(Payload) -> Option<T> + Send + 'static) -> Self {
-        self.partial_from = Box::new(make);
+        self.partial_from = Foreign::new(Box::new(make));
         self
+    }
+
+    /// Reads the partial output of a stopped branch as JSON. What is no `T` counts as none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use quell::{Engine, RunSpec};
+    /// use quell_flow::{OnTimeout, Parallel};
+    ///
+    /// # let mut runtime = tokio::runtime::Builder::new_current_thread();
+    /// # runtime.enable_time().build().unwrap().block_on(async {
+    /// let engine = Engine::new();
+    /// let run = engine.submit(RunSpec::workflow("flow"), async |ctx| {
+    ///     let step = Parallel::new("find")
+    ///         .branch_timeout(Duration::from_millis(1))
+    ///         .on_branch_timeout(OnTimeout::Partial)
+    ///         .partial_from_json()
+    ///         .branch("slow", async |ctx| {
+    ///             ctx.set_output(serde_json::json!(["first", "second"]).into());
+    ///             std::future::pending::<Result<Vec<String>, _>>().await
+    ///         });
+    ///     Ok(step.run(&ctx).await?.into_first())
+    /// }).unwrap();
+    /// assert_eq!(run.await.unwrap().unwrap(), ["first", "second"]);
+    /// # });
+    /// ```
+    pub fn partial_from_json(self) -> Self
+    where
+        T: DeserializeOwned,
+    {
+        self.partial_from(|partial| partial.parse().ok())
     }
 
     /// Adds a branch.
@@ -215,7 +265,8 @@ impl<T: Send + 'static> Parallel<T> {
     ///
     /// The row of the step in the report has a [`summary`](quell::RunRow::summary): the policy,
     /// when the step was decided and settled, and one row per branch as in [`Settled::rows`]. It is
-    /// there whatever the outcome, as far as known.
+    /// there whatever the outcome, as far as known:
+    /// [`StepSummary::of`](crate::StepSummary::of) reads it, also of a step that was stopped.
     ///
     /// # Errors
     ///
@@ -227,29 +278,39 @@ impl<T: Send + 'static> Parallel<T> {
     /// Dropping the future does not stop the step, which stays a child of `ctx`; its values are
     /// lost.
     pub async fn run(self, ctx: &RunContext) -> Result<Settled<T>, Failure> {
-        let whole = |settled: Option<Settled<T>>| {
-            settled.ok_or_else(|| Failure::new("outcome of a parallel step was lost"))
+        let whole = |settled: Option<Undelivered<T>>| match settled {
+            Some(settled) => Ok(settled.deliver()),
+            None => Err(Failure::new("outcome of a parallel step was lost")),
         };
         if self.start_next == StartNext::Settled {
             return whole(self.spawn(ctx, Box::new(drop)).await?);
         }
         let (sender, decided) = oneshot::channel();
-        let step = self.spawn(ctx, Box::new(move |outcome| drop(sender.send(outcome))));
+        let step = self.spawn(
+            ctx,
+            Box::new(move |outcome| {
+                drop(sender.send(outcome.map(Undelivered::new)));
+            }),
+        );
         // The channel first: when both are ready, the step has ended without a value because it
         // had delivered the outcome.
         match select(decided, step).await {
             Either::Left((Ok(outcome), step)) => {
                 step.into_ref();
-                outcome
+                outcome.map(Undelivered::deliver)
             }
             Either::Left((Err(_), step)) => whole(step.await?),
             Either::Right((settled, _)) => whole(settled?),
         }
     }
 
-    fn spawn(self, ctx: &RunContext, on_decided: OnDecided<T>) -> RunHandle<Option<Settled<T>>> {
+    fn spawn(
+        self,
+        ctx: &RunContext,
+        on_decided: OnDecided<T>,
+    ) -> RunHandle<Option<Undelivered<T>>> {
         ctx.spawn(self.spec.clone(), async move |ctx| match self.drive(&ctx, on_decided).await {
-            Driven::Settled(settled) => Ok(Some(settled)),
+            Driven::Settled(settled) => Ok(Some(Undelivered::new(settled))),
             Driven::Delivered => Ok(None),
             Driven::Failed(failure) => Err(failure),
             Driven::Stopped { stopped, .. } => Err(stopped.into()),
@@ -267,9 +328,6 @@ impl<T: Send + 'static> Parallel<T> {
         drive::drive(self, ctx, on_decided).await
     }
 }
-
-/// Gets the outcome of a step that is decided and not settled.
-pub(crate) type OnDecided<T> = Box<dyn FnOnce(Result<Settled<T>, Failure>) + Send>;
 
 impl<T> fmt::Debug for Parallel<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,8 +6,9 @@ use std::time::SystemTime;
 
 use quell::{Cause, CauseKind, RunContext, RunStatus, Written};
 
-use super::settled::{BranchRow, CountedAs, Settled, SummaryRecord};
+use super::settled::{BranchRow, CountedAs, Settled, StepSummary};
 use super::stages::Stages;
+use crate::foreign::ForeignVec;
 
 /// The rows and the stages of the branches of a step. When it is dropped, in whatever way, it
 /// writes the summary into the report, as far as known.
@@ -62,7 +63,7 @@ impl<T> Summary<T> {
     }
 
     /// Writes the summary of a step that is settled, and yields what remains of it.
-    pub(super) fn close(&mut self, values: Vec<Option<T>>) -> Settled<T> {
+    pub(super) fn close(&mut self, values: ForeignVec<Option<T>>) -> Settled<T> {
         self.give_up_waiting();
         let record = self.take_record();
         let (rows, settled_at) = (Arc::clone(&record.branches), record.settled_at);
@@ -74,19 +75,19 @@ impl<T> Summary<T> {
         self.settle(values, rows, settled_at)
     }
 
-    pub(super) fn to_settled(&self, values: Vec<Option<T>>) -> Settled<T> {
+    pub(super) fn to_settled(&self, values: ForeignVec<Option<T>>) -> Settled<T> {
         self.settle(values, self.rows.as_slice().into(), self.settled_at())
     }
 
     fn settle(
         &self,
-        values: Vec<Option<T>>,
+        values: ForeignVec<Option<T>>,
         rows: Arc<[BranchRow]>,
         settled_at: Option<SystemTime>,
     ) -> Settled<T> {
         let decided_at = self.decided_at.unwrap_or(SystemTime::UNIX_EPOCH);
         let (policy, decided_by) = (Arc::clone(&self.policy), self.decided_by);
-        Settled { values, policy, decided_at, settled_at, decided_by, rows }
+        Settled { values: values.into_inner(), policy, decided_at, settled_at, decided_by, rows }
     }
 
     /// Yields when the last branch ended, or the decision if that came later; if all have ended.
@@ -137,9 +138,9 @@ impl<T> Summary<T> {
     }
 
     /// Makes the record of the rows, which are part of it then.
-    fn take_record(&mut self) -> SummaryRecord {
+    fn take_record(&mut self) -> StepSummary {
         let decided_by = self.decided_by.and_then(|by| self.rows.get(by));
-        SummaryRecord {
+        StepSummary {
             policy: Arc::clone(&self.policy),
             decided_at: self.decided_at,
             settled_at: self.settled_at(),
@@ -149,7 +150,7 @@ impl<T> Summary<T> {
         }
     }
 
-    fn try_write(&self, record: SummaryRecord) -> bool {
+    fn try_write(&self, record: StepSummary) -> bool {
         let summary = record.into_payload();
         summary.is_ok_and(|summary| self.ctx.set_summary(summary) != Written::TooLarge)
     }

@@ -8,6 +8,7 @@ use quell::{Failure, Outcome, RunContext, RunError, RunRef, RunSpec, RunStatus, 
 
 use super::after::RetryAfter;
 use super::options::Retry;
+use crate::foreign::Foreign;
 use crate::times::timed;
 
 /// One attempt, as its body gets it from [`Retry::run_with`] and [`Retry::body_with`].
@@ -82,7 +83,7 @@ impl Retry {
             made.note_end();
             let failure = match self.weigh(&made, number, outcome) {
                 Next::Return(result) => return result,
-                Next::Try(failure) => failure,
+                Next::Try(failure) => Foreign::new(failure),
             };
             let asked = RetryAfter::of(&failure).map_or(Duration::ZERO, RetryAfter::after);
             let pause = self.pauses.after(number, &failure, seed).max(asked);
@@ -118,10 +119,11 @@ impl Retry {
                 return Next::Return(Err(Failure::new(words)));
             }
             Outcome::Failed(RunError::Failed(failed)) => {
-                if !(self.is_worth_it)(&failed.failure) {
-                    return Next::Return(Err(failed.failure));
+                let failure = Foreign::new(failed.failure);
+                if !(self.is_worth_it)(&failure) {
+                    return Next::Return(Err(failure.into_inner()));
                 }
-                failed.failure
+                failure.into_inner()
             }
             Outcome::Failed(refused) => return Next::Return(Err(refused.into())),
         };

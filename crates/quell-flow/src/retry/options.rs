@@ -10,6 +10,7 @@ use quell::{Failure, RunContext, RunSpec};
 
 use super::attempts::Attempt;
 use super::backoff::Backoff;
+use crate::foreign::Foreign;
 
 /// How often something is tried, with which pauses, and after which failures.
 ///
@@ -58,7 +59,7 @@ pub struct Retry {
     /// How long it waits between two attempts.
     pub(super) pauses: Pauses,
     /// Tells which failures are worth another attempt.
-    pub(super) is_worth_it: Arc<dyn Fn(&Failure) -> bool + Send + Sync>,
+    pub(super) is_worth_it: Foreign<Arc<IsWorthIt>>,
     /// The timeout of each attempt.
     pub(super) timeout: Option<Duration>,
     /// The grace of each attempt.
@@ -73,8 +74,10 @@ pub(super) enum Pauses {
     /// As long as this says.
     Backoff(Backoff),
     /// As long as a function of the caller says.
-    By(Arc<PauseAfter>),
+    By(Foreign<Arc<PauseAfter>>),
 }
+
+type IsWorthIt = dyn Fn(&Failure) -> bool + Send + Sync;
 
 type PauseAfter = dyn Fn(u32, &Failure) -> Duration + Send + Sync;
 
@@ -94,7 +97,7 @@ impl Retry {
         Self {
             attempts: attempts.max(1),
             pauses: Pauses::Backoff(Backoff::default()),
-            is_worth_it: Arc::new(|failure| !failure.is_panic()),
+            is_worth_it: Foreign::new(Arc::new(|failure| !failure.is_panic())),
             timeout: None,
             grace: None,
             seed: None,
@@ -136,14 +139,14 @@ impl Retry {
         mut self,
         pause: impl Fn(u32, &Failure) -> Duration + Send + Sync + 'static,
     ) -> Self {
-        self.pauses = Pauses::By(Arc::new(pause));
+        self.pauses = Pauses::By(Foreign::new(Arc::new(pause)));
         self
     }
 
     /// Sets which failures are worth another attempt. Defaults to all but panics. If the function
     /// panics, the run that is retried fails.
     pub fn when(mut self, is_worth_it: impl Fn(&Failure) -> bool + Send + Sync + 'static) -> Self {
-        self.is_worth_it = Arc::new(is_worth_it);
+        self.is_worth_it = Foreign::new(Arc::new(is_worth_it));
         self
     }
 
@@ -203,6 +206,7 @@ impl Retry {
         Fut: Future<Output = Result<T, Failure>> + Send + 'static,
         T: Send + 'static,
     {
+        let body = Foreign::new(body);
         move |ctx| self.attempt_all(ctx, Arc::new(move |ctx, _| body(ctx))).boxed()
     }
 
@@ -286,8 +290,9 @@ impl Retry {
         T: Send + 'static,
     {
         let attempts_max = self.attempts;
+        let (body, state) = (Foreign::new(body), Foreign::new(state));
         let body =
-            move |ctx, number| body(ctx, Attempt { number, attempts_max, state: state.clone() });
+            move |ctx, number| body(ctx, Attempt { number, attempts_max, state: S::clone(&state) });
         move |ctx| self.attempt_all(ctx, Arc::new(body)).boxed()
     }
 }

@@ -8,6 +8,7 @@ use quell::{Failure, Payload, RunContext};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Component, Model};
+use crate::foreign::Foreign;
 
 use super::delegate::{Delegated, Members};
 use super::lead;
@@ -99,10 +100,11 @@ impl Mode {
 }
 
 pub(super) type Answer = BoxFuture<'static, Result<Payload, Failure>>;
-pub(super) type Combine = Box<dyn Fn(RunContext, Vec<Delegated>) -> Answer + Send + Sync>;
-pub(super) type Choose =
-    Box<dyn Fn(RunContext, Payload) -> BoxFuture<'static, Result<String, Failure>> + Send + Sync>;
-pub(super) type Lead = Box<dyn Fn(RunContext, Payload, Members) -> Answer + Send + Sync>;
+pub(super) type Combine = Foreign<Box<dyn Fn(RunContext, Vec<Delegated>) -> Answer + Send + Sync>>;
+pub(super) type Choose = Foreign<
+    Box<dyn Fn(RunContext, Payload) -> BoxFuture<'static, Result<String, Failure>> + Send + Sync>,
+>;
+pub(super) type Lead = Foreign<Box<dyn Fn(RunContext, Payload, Members) -> Answer + Send + Sync>>;
 
 impl Team {
     fn new(id: impl Into<String>, mode: Mode) -> Self {
@@ -153,10 +155,10 @@ impl Team {
         Fut: Future<Output = Result<N, Failure>> + Send + 'static,
         N: Into<String> + 'static,
     {
-        let choose: Choose = Box::new(move |ctx, task| {
+        let choose: Choose = Foreign::new(Box::new(move |ctx, task| {
             let chosen = choose(ctx, task);
             async move { Ok(chosen.await?.into()) }.boxed()
-        });
+        }));
         Self::new(id, Mode::Route(choose))
     }
 
@@ -198,7 +200,8 @@ impl Team {
         F: Fn(RunContext, Payload, Members) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
     {
-        let lead: Lead = Box::new(move |ctx, task, members| leader(ctx, task, members).boxed());
+        let lead: Lead =
+            Foreign::new(Box::new(move |ctx, task, members| leader(ctx, task, members).boxed()));
         Self::new(id, Mode::Coordinate(lead))
     }
 
@@ -241,7 +244,8 @@ impl Team {
         Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
     {
         if let Mode::Broadcast(slot) = &mut self.mode {
-            *slot = Some(Box::new(move |ctx, results| combine(ctx, results).boxed()));
+            let combine = move |ctx, results| combine(ctx, results).boxed();
+            *slot = Some(Foreign::new(Box::new(combine)));
         }
         self
     }

@@ -8,6 +8,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use quell::{Failure, Payload, RunContext, RunHandle, RunSpec};
 
 use crate::catalog::{Component, Part};
+use crate::foreign::Foreign;
 use crate::output::set_output;
 use crate::times::timed;
 
@@ -41,8 +42,9 @@ enum Does {
     Component(Arc<Component>),
 }
 
-type Body =
-    Arc<dyn Fn(RunContext, Payload) -> BoxFuture<'static, Result<Payload, Failure>> + Send + Sync>;
+type Body = Foreign<
+    Arc<dyn Fn(RunContext, Payload) -> BoxFuture<'static, Result<Payload, Failure>> + Send + Sync>,
+>;
 
 impl Member {
     /// Names a member and gives it its body. It runs as a child of kind `agent`.
@@ -51,7 +53,8 @@ impl Member {
         F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
     {
-        Self::that(name.into(), Does::Body(Arc::new(move |ctx, task| body(ctx, task).boxed())))
+        let body: Body = Foreign::new(Arc::new(move |ctx, task| body(ctx, task).boxed()));
+        Self::that(name.into(), Does::Body(body))
     }
 
     /// Makes a member of a component, which names it and says of which kind it is: an agent, a
@@ -107,7 +110,7 @@ impl Member {
     pub(super) fn start(&self, ctx: &RunContext, task: Payload) -> RunHandle<Payload> {
         match &self.does {
             Does::Body(body) => {
-                let (body, input) = (Arc::clone(body), task.clone());
+                let (body, input) = (body.clone(), task.clone());
                 let spec = RunSpec::agent(Arc::clone(&self.name)).input(input);
                 ctx.spawn(self.timed(spec), async move |ctx| {
                     let output = body(ctx.clone(), task).await?;

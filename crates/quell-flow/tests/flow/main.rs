@@ -7,6 +7,8 @@
 )]
 
 mod backoff;
+mod destructors;
+mod limiters;
 mod losers;
 mod noise;
 mod oracle;

@@ -4,7 +4,7 @@ use quell::{
     CancelRequest, CauseKind, Engine, Outcome, Payload, RunContext, RunRef, RunSpec, RunStatus,
     testing,
 };
-use quell_flow::{CountedAs, OnCancelled, OnTimeout, Parallel, Policy, Settled};
+use quell_flow::{CountedAs, OnCancelled, OnTimeout, Parallel, Policy, Settled, StepSummary};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -286,4 +286,36 @@ fn a_stopped_step_knows_all_of_its_branches_on_several_threads() {
         }
     });
     runtime.shutdown_background();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_summary_of_a_step_that_was_stopped_is_read_back_whole() {
+    let engine = engine();
+    let step = Parallel::new("step")
+        .policy(Policy::settle())
+        .limit(2)
+        .branch("ended", async |_| value_after(secs(1), 1).await)
+        .branch("tidy", async |ctx| {
+            ctx.set_output(Payload::from("half"));
+            cleanup_for(ctx, secs(1), Ok(2)).await
+        })
+        .branch("failed", async |_| failure_after(millis(500), "no route").await)
+        .branch("last", async |_| value_after(secs(60), 3).await)
+        .branch("waiting", async |_| value_after(secs(60), 4).await);
+    let run = submit(&engine, step.branch_grace(secs(5)));
+    sleep(secs(2)).await;
+    run.cancel(CancelRequest::because("enough").by("ada"));
+    let report = run.run().ended().await;
+    let text = summary(&report);
+    let read = StepSummary::of(row(&report, "step")).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), text, "it says the same again");
+    assert_eq!((&*read.policy, read.decided_at, read.branches_omitted), ("settle", None, 0));
+    assert_eq!(read.branches.len(), 5);
+    let tidy = read.row("tidy").unwrap();
+    assert_eq!((tidy.status, tidy.grace_used), (RunStatus::Cancelled, Some(secs(1))));
+    assert_eq!(tidy.partial, Some(Payload::from("half")));
+    assert_eq!(tidy.cause.as_ref().unwrap().kind, CauseKind::ParentStopped);
+    assert_eq!(read.row("failed").unwrap().error.as_deref(), Some("no route"));
+    assert_eq!(read.row("waiting").unwrap().run, None);
+    assert_eq!(StepSummary::of(row(&report, "flow")), None);
 }

@@ -1,4 +1,4 @@
-//! [`Access`]: who may do what.
+//! [`Access`]: the keys and tokens that a service accepts.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,8 +8,9 @@ use axum::http::header::AUTHORIZATION;
 
 use super::{AccessError, ExposedListener, Jwt, Key, Principal};
 
-/// Who may do what. Adapters ask it with what the request brings, and render its errors in their
-/// contract's words.
+/// The keys and tokens that a service accepts, and the principals that they name.
+///
+/// Adapters pass it the headers of a request, and render its errors in their contract's form.
 ///
 /// # Examples
 ///
@@ -32,7 +33,7 @@ pub struct Access {
     pub(super) origins: Vec<String>,
 }
 
-/// What access is made of, as listings show it.
+/// Which credentials a service accepts, as listings of a contract show it.
 ///
 /// # Examples
 ///
@@ -42,7 +43,7 @@ pub struct Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "every adapter must name a new mode")]
 pub enum AccessMode {
-    /// Nothing is configured: everybody may do everything.
+    /// Nothing is configured: every caller may do everything.
     Open,
     /// Static keys only.
     Keys,
@@ -51,18 +52,18 @@ pub enum AccessMode {
 }
 
 impl Access {
-    /// Lets everybody do everything. Only for a listener on loopback.
+    /// Lets every caller do everything. Only for a listener on loopback.
     pub const fn open() -> Self {
         Self { keys: Vec::new(), tokens: Vec::new(), hosts: Vec::new(), origins: Vec::new() }
     }
 
-    /// Accepts a static key. From here on it is not open.
+    /// Accepts a static key. Access is not open any more.
     pub fn key(mut self, key: Key) -> Self {
         self.keys.push(key);
         self
     }
 
-    /// Accepts tokens. From here on it is not open. With several keys every token must have `iss`,
+    /// Accepts tokens. Access is not open any more. With several keys every token must have `iss`,
     /// and each key should require its own ([`Jwt::issuer`]): otherwise one subject of two issuers
     /// would be one principal.
     pub fn jwt(mut self, tokens: Jwt) -> Self {
@@ -84,12 +85,12 @@ impl Access {
         self
     }
 
-    /// Tells whether everybody may do everything.
+    /// Tells whether every caller may do everything.
     pub const fn is_open(&self) -> bool {
         self.keys.is_empty() && self.tokens.is_empty()
     }
 
-    /// Yields what it is made of.
+    /// Yields which credentials it accepts.
     pub const fn mode(&self) -> AccessMode {
         if !self.tokens.is_empty() {
             AccessMode::Tokens
@@ -100,7 +101,8 @@ impl Access {
         }
     }
 
-    /// Refuses a listen address that open access must not serve. The error says what to do.
+    /// Checks that a listen address is safe to serve with this access. The error says what to do
+    /// instead.
     ///
     /// # Errors
     ///
@@ -112,11 +114,11 @@ impl Access {
         Ok(())
     }
 
-    /// Reads `Authorization: Bearer` or `x-api-key`, whichever names somebody.
+    /// Reads the principal from `Authorization: Bearer`, or from `x-api-key` if that fails.
     ///
     /// # Errors
     ///
-    /// Fails with what is wrong with the first of them that is there.
+    /// Fails if neither header names a principal, with the fault of the first header that is there.
     pub fn check(&self, headers: &HeaderMap) -> Result<Principal, AccessError> {
         let by_token = self.check_authorization(headers);
         let Some(key) = headers.get("x-api-key").filter(|_| by_token.is_err()) else {
@@ -130,11 +132,11 @@ impl Access {
         }
     }
 
-    /// Reads `Authorization: Bearer` alone.
+    /// Reads the principal from `Authorization: Bearer` alone.
     ///
     /// # Errors
     ///
-    /// Fails if it is not there, of another scheme, or names nobody.
+    /// Fails if the header is missing, of another scheme, or names no principal.
     pub fn check_authorization(&self, headers: &HeaderMap) -> Result<Principal, AccessError> {
         if self.is_open() {
             return Ok(Principal::anonymous());
@@ -148,11 +150,11 @@ impl Access {
         self.check_bearer(token.trim())
     }
 
-    /// Reads a bearer token: a static key or a JSON web token.
+    /// Reads the principal from a bearer token: a static key or a JSON web token.
     ///
     /// # Errors
     ///
-    /// Fails if it names nobody.
+    /// Fails if the token names no principal.
     pub fn check_bearer(&self, token: &str) -> Result<Principal, AccessError> {
         let by_key = self.check_key(token);
         if by_key.is_ok() || self.tokens.is_empty() {
@@ -162,7 +164,8 @@ impl Access {
         for tokens in &self.tokens {
             match tokens.check(token, &self.tokens) {
                 Ok(principal) => return Ok(principal),
-                // What is wrong with a token that is genuine says more than that it is another's.
+                // The token is not signed by this key; another key may know it, and then the fault
+                // that it finds is more useful to the caller.
                 Err(AccessError::Invalid) => {}
                 Err(found) => error = found,
             }
@@ -170,17 +173,17 @@ impl Access {
         Err(error)
     }
 
-    /// Reads a static key.
+    /// Reads the principal from a static key.
     ///
     /// # Errors
     ///
-    /// Fails if it names nobody.
+    /// Fails if the key is unknown.
     pub fn check_key(&self, key: &str) -> Result<Principal, AccessError> {
         if self.is_open() {
             return Ok(Principal::anonymous());
         }
         let mut found = None;
-        // All of them, so that the time does not tell which one it was.
+        // Compare with every key: the time that this takes must not reveal which one matched.
         for known in &self.keys {
             if known.matches(key) {
                 found = Some(known.principal().clone());
@@ -202,7 +205,7 @@ impl fmt::Debug for Access {
     }
 }
 
-/// Tells whether an address is one of loopback, also when IPv6 carries one of IPv4.
+/// Tells whether an address is a loopback address, IPv4 addresses mapped to IPv6 included.
 pub(super) const fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback(),

@@ -1,8 +1,9 @@
-//! What is wrong with a request's credentials, with a key, with a listener.
+//! [`AccessError`], [`KeyError`] and [`ExposedListener`]: faults of credentials, of keys and of a
+//! listen address.
 
 use std::net::IpAddr;
 
-/// Why a request names nobody. Each contract has words of its own for it.
+/// Why the credentials of a request name no principal. Each contract has its own text for it.
 ///
 /// Exhaustive on purpose, so that every adapter must name a new reason.
 ///
@@ -25,19 +26,19 @@ pub enum AccessError {
     /// The key is unknown, or the token is no token, of another algorithm, or not signed by us.
     #[error("credentials are invalid")]
     Invalid,
-    /// The token is genuine, and too old.
+    /// The token is genuine, but it has expired.
     #[error("token has expired")]
     Expired,
-    /// The token is genuine, and meant for somebody else.
+    /// The token is genuine, but its audience is not this server.
     #[error("token is not meant for this audience")]
     WrongAudience,
-    /// The token is genuine, and a claim that it must have is not there, or is not what it is to
-    /// be. `subject` stands for the claim of the subject if that is not `sub`.
+    /// The token is genuine, but a claim that it must have is missing or has another type.
+    /// `subject` stands for the claim of the subject if that is not `sub`.
     #[error("token has no usable claim `{0}`")]
     MissingClaim(&'static str),
 }
 
-/// A key or secret for tokens cannot be used.
+/// A key or secret that is configured cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 #[non_exhaustive]

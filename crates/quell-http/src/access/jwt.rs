@@ -1,4 +1,6 @@
-//! JSON web tokens: HS256 and RS256, with expiry and audience. `alg: none` is no algorithm.
+//! [`Jwt`] and [`Issuer`]: JSON web tokens, HS256 and RS256, with expiry and audience.
+//!
+//! A token with `alg: none` is refused.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -83,7 +85,7 @@ impl Jwt {
     }
 
     /// Requires one of these audiences. Defaults to none: a token that names an audience is then
-    /// refused, since it is meant for somebody else.
+    /// refused, since it is meant for another server.
     pub fn audiences(mut self, audiences: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let audiences: Vec<String> = audiences.into_iter().map(Into::into).collect();
         self.validation.set_audience(&audiences);
@@ -91,8 +93,8 @@ impl Jwt {
         self
     }
 
-    /// Requires an issuer. Defaults to any, but for one that another key of the same access
-    /// requires: no key speaks for the issuer of another.
+    /// Requires an issuer. Defaults to any issuer that no other key of the same access requires: a
+    /// key cannot sign in the name of another key's issuer.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         let issuer = issuer.into();
         self.validation.set_issuer(&[&issuer]);
@@ -197,7 +199,7 @@ impl Issuer {
         self
     }
 
-    /// Makes a token for somebody that expires after a while, with more claims.
+    /// Makes a token for a subject, which expires after `expires_in`, with more claims.
     pub fn issue(
         &self,
         subject: &str,
@@ -209,12 +211,12 @@ impl Issuer {
         let mut body: Map<String, Value> = claims.into_iter().collect();
         body.insert(self.subject.clone(), subject.into());
         body.insert("exp".into(), json!(expires.unwrap_or_default().as_secs()));
-        // Signing JSON with a secret has no way to fail; a token that is none is refused.
+        // Signing JSON with a secret cannot fail. If it did, an empty token would be refused.
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &body, &self.key).unwrap_or_default()
     }
 }
 
-/// Names a claim that the library looks at.
+/// Yields the name of a claim that the library checks, as a constant.
 fn claim_name(claim: &str) -> &'static str {
     let known = ["exp", "aud", "iss", "nbf", "sub"].into_iter().find(|known| *known == claim);
     known.unwrap_or("claims")
@@ -229,16 +231,16 @@ const fn not_empty(secret: &[u8]) -> Result<&[u8], KeyError> {
     if secret.is_empty() { Err(KeyError { what: "secret is empty" }) } else { Ok(secret) }
 }
 
-/// Decides which cryptography the library uses: it panics if an embedder enables two.
+/// Chooses the cryptography of the library. Without this it panics if an embedder enables two.
 fn use_one_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // An embedder who has chosen another one keeps it.
+        // This fails if the embedder has chosen a provider, and then that one stays.
         let _ = CryptoProvider::install_default(&rust_crypto::DEFAULT_PROVIDER);
     });
 }
 
-/// What the PEM of a private key says in its first line.
+/// A part of the first line of a private key in PEM.
 const PRIVATE_KEY: &[u8] = b"PRIVATE KEY";
 
 /// How far the clocks of issuer and server may be apart.

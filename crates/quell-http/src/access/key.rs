@@ -1,4 +1,4 @@
-//! Static keys.
+//! [`Key`]: a static key and the principal that it names.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 use crate::access::principal::Principal;
 
-/// A static key: whoever has it is somebody.
+/// A static key: a request that presents it is made by its principal.
 ///
 /// # Examples
 ///
@@ -25,24 +25,24 @@ pub struct Key {
 }
 
 impl Key {
-    /// Names who has it, and the secret. An empty secret opens nothing.
+    /// Makes a key from the name of its holder and the secret. An empty secret matches nothing.
     pub fn new(subject: impl Into<Arc<str>>, secret: impl AsRef<[u8]>) -> Self {
         Self { secret: secret.as_ref().into(), principal: Principal::named(subject) }
     }
 
-    /// Limits it to scopes. Defaults to every scope. See [`Principal::scopes`].
+    /// Limits its holder to scopes. Defaults to every scope. See [`Principal::scopes`].
     pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.principal = self.principal.scopes(scopes);
         self
     }
 
-    /// Puts its holder into teams. Defaults to none.
+    /// Makes its holder a member of these teams. Defaults to none.
     pub fn in_teams(mut self, teams: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.principal = self.principal.in_teams(teams);
         self
     }
 
-    /// Lets its holder see everybody's runs. Defaults to their own.
+    /// Lets its holder see the runs of all owners. Defaults to their own.
     pub fn admin(mut self) -> Self {
         self.principal = self.principal.admin();
         self
@@ -54,12 +54,12 @@ impl Key {
         self
     }
 
-    /// Yields who has it.
+    /// Yields the principal of its holder.
     pub const fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// Compares in a time that tells no more than the length of the secret.
+    /// Compares in a time that reveals no more than the length of the secret.
     pub(crate) fn matches(&self, presented: &str) -> bool {
         !self.secret.is_empty() && bool::from(self.secret.ct_eq(presented.as_bytes()))
     }

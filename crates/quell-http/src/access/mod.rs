@@ -1,4 +1,4 @@
-//! Who may do what: static keys, JSON web tokens, or everybody on loopback.
+//! Access control: static keys, JSON web tokens, or open access on loopback.
 
 mod control;
 mod error;

@@ -1,8 +1,9 @@
-//! [`guard_open`]: while access is open, only this machine and its own pages are served.
+//! [`guard_open`]: serves only this machine and its own pages while access is open.
 //!
-//! Where nobody is asked who they are, a browser of this machine is enough to act for its user:
-//! a page of another origin can send a form or a text without asking first, and a name can be made
-//! to mean this machine (DNS rebinding), so that its page reads every answer as its own.
+//! Without credentials, any web page in a browser of this machine could act for its user. A page of
+//! another origin can send a form or plain text without a preflight. With DNS rebinding, an
+//! attacker's host name resolves to this machine, so that the attacker's page is of the same origin
+//! and reads every answer.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub enum BodyKinds {
     Any,
 }
 
-/// Puts the guard of open access around a router; with keys or tokens it changes nothing.
+/// Adds the guard of open access to a router. With keys or tokens it changes nothing.
 ///
 /// While access is open ([`Access::is_open`]), a request is answered 403 unless its `Host` is
 /// `localhost`, an address of loopback, or a name given to [`Access::trust_host`]; a request other
@@ -47,8 +48,7 @@ pub enum BodyKinds {
 /// page. A body that is not JSON by name is answered 415 where the contract has JSON. A request
 /// without a `Host` comes from no browser and is served. The answers are problem documents.
 ///
-/// The routers of this crate and of the adapters have it. Take it for routes of your own beside
-/// them.
+/// The routers of this crate and of the adapters have it. Add it to your own routes beside them.
 ///
 /// # Examples
 ///
@@ -71,27 +71,29 @@ where
     if !service.access_of().is_open() {
         return router;
     }
-    let door = Door { access: service.access_shared(), bodies };
-    router.layer(from_fn_with_state(door, check))
+    let guard = OpenGuard { access: service.access_shared(), bodies };
+    router.layer(from_fn_with_state(guard, check))
 }
 
+/// What the guard needs to know of a service.
 #[derive(Clone)]
-struct Door {
+struct OpenGuard {
     access: Arc<Access>,
     bodies: BodyKinds,
 }
 
-async fn check(State(door): State<Door>, request: Request, next: Next) -> Response {
-    match door.refusal(&request) {
+async fn check(State(guard): State<OpenGuard>, request: Request, next: Next) -> Response {
+    match guard.refusal(&request) {
         Some(problem) => problem.into_response(),
         None => next.run(request).await,
     }
 }
 
-impl Door {
+impl OpenGuard {
     fn refusal(&self, request: &Request) -> Option<Problem> {
         let headers = request.headers();
-        // A request may name its host in its first line too; both must be ours.
+        // A request may name a host in its request line as well as in `Host`. Check both: a proxy
+        // or a later handler may use either.
         let named = request.uri().authority().map(Authority::as_str);
         let said = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
         if let Some(host) = named.into_iter().chain(said).find(|host| !self.is_ours(host)) {
@@ -132,16 +134,17 @@ impl Door {
             || self.access.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
-    /// Yields the origin of the page that sends this, if that is not one of ours.
+    /// Yields the origin of the page that sends this request, if it is not trusted.
     fn foreign_origin(&self, headers: &HeaderMap) -> Option<String> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let is_own = |origin: &str| {
             let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            // The host is ours by now: a page of the same host and port came from here.
+            // `Host` was checked above, so a page of the same host and port is our own.
             rest.is_some() && rest == host
         };
         if !headers.contains_key(ORIGIN) {
-            // A page may ask for an image, say, without naming itself; its browser says it.
+            // Browsers send no `Origin` with some requests, as for an image, but they do send
+            // `Sec-Fetch-Site`.
             let site = headers.get("sec-fetch-site")?.to_str().unwrap_or_default();
             return (!["same-origin", "none"].contains(&site)).then(|| site.to_owned());
         }

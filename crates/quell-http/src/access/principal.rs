@@ -1,14 +1,13 @@
-//! Who asks.
+//! [`Principal`]: the caller of a request, with scopes and teams.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use quell::RunKind;
-use quell_flow::Component;
+use quell_flow::{Component, ComponentKind};
 
 use crate::ids::same_id;
 
-/// Who asks, and what they may do. Cheap to clone.
+/// The caller of a request, and what they may do. Cheap to clone.
 ///
 /// # Examples
 ///
@@ -32,7 +31,7 @@ struct Who {
     is_read_only: bool,
 }
 
-/// Of which teams somebody is a member.
+/// The teams of a principal.
 ///
 /// # Examples
 ///
@@ -44,19 +43,19 @@ struct Who {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "all, or those named: there is no third")]
 pub enum Teams {
-    /// Of every team.
+    /// Member of every team.
     All,
-    /// Of these.
+    /// Member of these.
     Some(BTreeSet<String>),
 }
 
 impl Principal {
-    /// Makes the one who asks when access is open: nobody, who may do everything.
+    /// Makes the principal of open access: it has no name, and may do everything.
     pub fn anonymous() -> Self {
         Self::of(None, Teams::All)
     }
 
-    /// Names somebody, who has every scope and is in no team.
+    /// Makes a principal with a name, every scope and no team.
     pub fn named(subject: impl Into<Arc<str>>) -> Self {
         Self::of(Some(subject.into()), Teams::Some(BTreeSet::new()))
     }
@@ -66,8 +65,9 @@ impl Principal {
         Self(Arc::new(who))
     }
 
-    /// Limits them to scopes: `resource:action`, `resource:id:action`, with `*` for any part. One
-    /// of [`ADMIN_SCOPES`](crate::ADMIN_SCOPES) is everything. Defaults to every scope.
+    /// Limits the principal to scopes: `resource:action`, `resource:id:action`, with `*` for any
+    /// part. One of [`ADMIN_SCOPES`](crate::ADMIN_SCOPES) allows everything. Defaults to every
+    /// scope.
     #[must_use]
     pub fn scopes(self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let scopes: BTreeSet<String> = scopes.into_iter().map(Into::into).collect();
@@ -78,27 +78,27 @@ impl Principal {
         })
     }
 
-    /// Puts them into teams. Defaults to none.
+    /// Makes the principal a member of these teams. Defaults to none.
     #[must_use]
     pub fn in_teams(self, teams: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let teams = teams.into_iter().map(Into::into).collect();
         self.with(|who| who.teams = Teams::Some(teams))
     }
 
-    /// Lets them see everybody's runs.
+    /// Lets the principal see the runs of all owners.
     #[must_use]
     pub fn admin(self) -> Self {
         self.with(|who| who.is_admin = true)
     }
 
-    /// Lets them read only.
+    /// Lets the principal read only.
     #[must_use]
     pub fn read_only(self) -> Self {
         self.with(|who| who.is_read_only = true)
     }
 
-    /// Gives them another name, or none, and leaves what they may do: for runs that belong to
-    /// somebody else than the one who starts them.
+    /// Gives the principal another name, or none, with the same rights: for runs that belong to
+    /// another owner than the caller who starts them.
     #[must_use]
     pub fn in_the_name_of(self, subject: Option<&str>) -> Self {
         self.with(|who| who.subject = subject.map(Into::into))
@@ -109,12 +109,13 @@ impl Principal {
         self
     }
 
-    /// Yields the name; none for the anonymous one. It becomes the owner of what they start.
+    /// Yields the name; `None` for the anonymous principal. Runs that the principal starts have it
+    /// as their owner.
     pub fn subject(&self) -> Option<&str> {
         self.0.subject.as_deref()
     }
 
-    /// As [`Principal::subject`], to be kept.
+    /// As [`Principal::subject`], shared.
     pub fn owner(&self) -> Option<&Arc<str>> {
         self.0.subject.as_ref()
     }
@@ -124,7 +125,7 @@ impl Principal {
         &self.0.teams
     }
 
-    /// Tells whether they are a member of a team, in whichever way its UUID is spelt.
+    /// Tells whether the principal is a member of a team. Two spellings of one UUID are one team.
     pub fn is_member_of(&self, team: &str) -> bool {
         match &self.0.teams {
             Teams::All => true,
@@ -136,18 +137,19 @@ impl Principal {
         }
     }
 
-    /// Yields the scopes; none if there is no limit.
+    /// Yields the scopes; `None` if every scope is allowed.
     pub fn scopes_of(&self) -> Option<&BTreeSet<String>> {
         self.0.scopes.as_ref()
     }
 
-    /// Tells whether they see everybody's runs: an admin, or anybody when access is open.
+    /// Tells whether the principal sees the runs of all owners: an admin, or any caller while
+    /// access is open.
     pub fn sees_all(&self) -> bool {
         self.0.is_admin || self.0.subject.is_none()
     }
 
-    /// Tells whether they may change nothing at all: a key made read-only, or a token whose every
-    /// scope ends with `:read`.
+    /// Tells whether the principal may change nothing at all: the key is read-only, or every scope
+    /// of the token ends with `:read`.
     pub fn is_read_only(&self) -> bool {
         self.0.is_read_only
             || (!self.0.is_admin
@@ -156,7 +158,8 @@ impl Principal {
                 }))
     }
 
-    /// Tells whether they have the scope `resource:action`, or `resource:id:action` of this id.
+    /// Tells whether the principal has the scope `resource:action`, or `resource:id:action` of this
+    /// id.
     pub fn has_scope(&self, resource: &str, id: Option<&str>, action: &str) -> bool {
         if self.0.is_read_only && action != "read" {
             return false;
@@ -171,7 +174,7 @@ impl Principal {
             else {
                 return false;
             };
-            // What is between is the id: it may have colons of its own.
+            // The part in between is the id, which may contain colons.
             let named = rest.strip_suffix(last).and_then(|middle| middle.strip_suffix(':'));
             fits(first, resource)
                 && fits(last, action)
@@ -179,25 +182,25 @@ impl Principal {
         })
     }
 
-    /// Tells whether they may start and stop runs of a component.
+    /// Tells whether the principal may start and stop runs of a component.
     pub fn may_run(&self, component: &Component) -> bool {
         self.has_scope(resource_of(component.kind()), Some(component.id()), "run")
     }
 
-    /// Tells whether they may look at a component and its runs.
+    /// Tells whether the principal may read a component and its runs.
     pub fn may_read(&self, component: &Component) -> bool {
         self.has_scope(resource_of(component.kind()), Some(component.id()), "read")
     }
 }
 
 /// Yields the first part of the scopes for components of a kind.
-const fn resource_of(kind: RunKind) -> &'static str {
+const fn resource_of(kind: ComponentKind) -> &'static str {
     match kind {
-        RunKind::Agent => "agents",
-        RunKind::Team => "teams",
-        RunKind::Workflow | RunKind::Step | RunKind::Branch | RunKind::Attempt => "workflows",
+        ComponentKind::Agent => "agents",
+        ComponentKind::Team => "teams",
+        ComponentKind::Workflow => "workflows",
     }
 }
 
-/// Scopes that are everything.
+/// Scopes that allow everything.
 pub const ADMIN_SCOPES: [&str; 2] = ["agent_os:admin", "quell:admin"];

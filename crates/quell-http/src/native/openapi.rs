@@ -1,13 +1,12 @@
-//! The description of the native API, made from the code.
+//! [`Document`]: the `OpenAPI` description of the native API, made from the code.
 
 use quell::{RunKind, RunStatus};
 use serde_json::json;
 use utoipa::OpenApi;
 
-use crate::native::routes;
-use crate::state::status_name;
+use crate::run_state::status_name;
 
-/// What a cancel may be answered.
+/// The dispositions that answer a cancel. `unknown` is a problem document instead.
 const DISPOSITIONS: [&str; 6] =
     ["accepted", "scheduled", "already-stopping", "escalated", "already-terminal", "reserved"];
 
@@ -20,17 +19,13 @@ const KINDS: [RunKind; 6] = [
     RunKind::Attempt,
 ];
 
-/// The native API as `OpenAPI` describes it.
+/// The `OpenAPI` description of the native API, without its paths: the router adds those.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "quell",
         description = "Runs of agents, teams and workflows that stop when told, on time, and say \
             what stopped."
-    ),
-    paths(
-        routes::start_run, routes::list_runs, routes::get_run, routes::stream_run,
-        routes::cancel_run, routes::health, routes::ready,
     ),
     tags(
         (name = "runs", description = "Start, watch and cancel runs"),
@@ -40,10 +35,10 @@ const KINDS: [RunKind; 6] = [
 pub(crate) struct Document;
 
 /// Writes the description as JSON.
-pub(crate) fn json() -> String {
-    let Ok(mut document) = serde_json::to_value(Document::openapi()) else { return "{}".into() };
+pub(crate) fn json(document: &utoipa::openapi::OpenApi) -> String {
+    let Ok(mut document) = serde_json::to_value(document) else { return "{}".into() };
     let statuses = RunStatus::ALL.map(status_name);
-    // Words that the code has as text.
+    // Fields that the code types as text, though they have few values.
     let enums: [(&str, Vec<Option<&str>>); 5] = [
         ("RunSummary/allOf/1/properties/kind", KINDS.map(|kind| Some(kind.as_str())).to_vec()),
         ("State/properties/status", statuses.map(Some).to_vec()),
@@ -51,8 +46,8 @@ pub(crate) fn json() -> String {
         ("CancelAnswer/properties/disposition", DISPOSITIONS.map(Some).to_vec()),
         ("Health/properties/status", ["ok", "ready", "draining"].map(Some).to_vec()),
     ];
-    for (place, words) in enums {
-        if let Some(schema) = document.pointer_mut(&format!("/components/schemas/{place}")) {
+    for (path, words) in enums {
+        if let Some(schema) = document.pointer_mut(&format!("/components/schemas/{path}")) {
             schema["enum"] = json!(words);
         }
     }

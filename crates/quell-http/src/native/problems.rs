@@ -1,4 +1,4 @@
-//! What the routes refuse most often.
+//! The problems that several routes answer.
 
 use axum::http::StatusCode;
 

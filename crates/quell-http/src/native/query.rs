@@ -1,4 +1,4 @@
-//! The query of a request for lists and streams.
+//! [`ListQuery`] and [`StreamQuery`]: the query parameters of lists and streams.
 
 use axum::http::StatusCode;
 use quell::{RunFilter, RunKind, RunStatus};
@@ -8,14 +8,14 @@ use crate::guard::OnDisconnect;
 use crate::ids::SESSION;
 use crate::problem::Problem;
 
-/// What a list asks for.
+/// The query of a list.
 #[derive(Debug)]
 pub(crate) struct ListQuery {
     pub(crate) filter: RunFilter,
     pub(crate) limit: usize,
 }
 
-/// What a stream asks for.
+/// The query of a stream.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct StreamQuery {
     pub(crate) after: Option<u64>,
@@ -105,8 +105,8 @@ fn bad(detail: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-parameter", detail)
 }
 
-/// Runs in a list that names no limit.
+/// The limit of a list whose query names none.
 const LIMIT: usize = 100;
 
-/// The most runs in a list.
+/// The highest limit of a list.
 const LIMIT_MAX: usize = 1_000;

@@ -1,14 +1,20 @@
-//! Which route is where.
+//! [`router`]: the routes of the native API.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use tower_http::catch_panic::CatchPanicLayer;
+use axum::routing::get;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::access::{BodyKinds, guard_open};
-use crate::native::{openapi, routes};
+use crate::native::openapi::{self, Document};
+use crate::native::routes as handlers;
+use crate::panics::catch_panics;
 use crate::problem::Problem;
 use crate::service::Service;
 
@@ -16,25 +22,45 @@ use crate::service::Service;
 ///
 /// Errors are problem documents. The last three need no credentials.
 pub fn router(service: Service) -> Router {
-    let document: std::sync::Arc<str> = openapi::json().into();
+    let (app, document) = described_routes().split_for_parts();
+    let document: Arc<str> = openapi::json(&document).into();
     let describe = move || {
         let document = document.to_string();
         async move { ([(CONTENT_TYPE, "application/json")], document) }
     };
-    let app = Router::new()
-        .route("/v1/runs", post(routes::start_run).get(routes::list_runs))
-        .route("/v1/runs/{id}", get(routes::get_run))
-        .route("/v1/runs/{id}/events", get(routes::stream_run))
-        .route("/v1/runs/{id}/cancel", post(routes::cancel_run))
-        .route("/healthz", get(routes::health))
-        .route("/readyz", get(routes::ready))
+    let app = app
         .route("/openapi.json", get(describe))
-        .method_not_allowed_fallback(routes::no_such_method)
-        .layer(CatchPanicLayer::custom(|_| our_fault()));
+        .method_not_allowed_fallback(handlers::no_such_method);
+    let app = catch_panics(app, our_fault);
     guard_open(app, &service, BodyKinds::Json).with_state(service)
+}
+
+/// Makes the routes and their description from the annotations of the handlers.
+fn described_routes() -> OpenApiRouter<Service> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(handlers::start_run, handlers::list_runs))
+        .routes(routes!(handlers::get_run))
+        .routes(routes!(handlers::stream_run))
+        .routes(routes!(handlers::cancel_run))
+        .routes(routes!(handlers::health))
+        .routes(routes!(handlers::ready))
 }
 
 fn our_fault() -> Response {
     let detail = "something went wrong on the server";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use quell_test_support::answer_to_a_panic;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_by_a_problem() {
+        let answer = answer_to_a_panic(|app| catch_panics(app, our_fault)).await;
+        assert_eq!(answer.status, 500);
+        assert_eq!(answer.json()["type"], "urn:quell:problem:internal", "{answer:?}");
+    }
 }

@@ -1,27 +1,24 @@
-//! The routes of the native API: parse, one call, render.
+//! The handlers of the native API. Each parses the request, makes one call, and renders the answer.
 
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use quell::{Disposition, Payload, RunRef};
-use quell_flow::Contract;
+use quell::{Disposition, Payload, RunId, RunRef};
 
-use crate::body::aside;
 use crate::guard::OnDisconnect;
 use crate::idempotency::IdempotencyKey;
-use crate::ids::{is_reserved, parse_id};
+use crate::ids::is_reserved;
 use crate::json::{JSON_LEVELS_MAX, check_json};
+use crate::native::extract::{Caller, RunPath, json_body};
 use crate::native::problems::{forbidden, unknown_run, unreadable};
 use crate::native::query::{ListQuery, StreamQuery, seq};
 use crate::native::run_response::{run_response, without_values};
-use crate::native::upload::json_body;
 use crate::native::wire::{
     self, CancelAnswer, CancelRun, Health, Millis, RunList, RunObject, RunSummary, StartRun,
 };
@@ -30,10 +27,9 @@ use crate::render::{newest, row_bytes};
 use crate::service::Service;
 use crate::start::Start;
 use crate::stream::{Heartbeat, sse_response};
-use crate::view::{Cancelled, View};
+use crate::view::{CancelOutcome, View};
 
 type Answer = Result<Response, Problem>;
-type RunPath = Result<Path<String>, PathRejection>;
 
 /// Starts a run.
 ///
@@ -61,19 +57,12 @@ type RunPath = Result<Path<String>, PathRejection>;
         (status = 503, description = "No new runs", body = Problem, content_type = PROBLEM),
     )
 )]
-pub(crate) async fn start_run(
-    State(service): State<Service>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let view = view_of(&service, &headers)?;
-    let upload = json_body(&view, &headers, body).await?;
-    let (size, text) = (upload.bytes().len(), upload.bytes().clone());
-    let work = async move {
-        let asked: StartRun = wire::read(&text)?;
-        Ok::<_, Problem>((input_of(&asked)?, asked))
+pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Body) -> Answer {
+    let parse = |text: &Bytes| {
+        let asked: StartRun = wire::read(text)?;
+        Ok((input_of(&asked)?, asked))
     };
-    let (input, asked) = aside(size, work).await??;
+    let ((input, asked), upload) = json_body(&view, &headers, body, parse).await?;
     let named = &asked.component;
     let component = view.component(named.kind.kind(), &named.id).ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, "unknown-component", "there is no such component")
@@ -89,15 +78,15 @@ pub(crate) async fn start_run(
     let started = view.start(start).await?;
     drop(upload);
     let status = if started.is_replay { StatusCode::OK } else { StatusCode::CREATED };
-    // The run is there: whoever is refused has started nothing.
+    // The run has started, so the answer must not be a refusal: the client would start it again.
     let mut response = match run_response(&view, &started.run).await {
         Ok(response) => response,
         Err(_) => Json(without_values(&view, &started.run)).into_response(),
     };
     *response.status_mut() = status;
     // Relative to the path of this request, wherever the API is mounted.
-    if let Ok(place) = HeaderValue::from_str(&format!("runs/{}", started.run.id())) {
-        response.headers_mut().insert(LOCATION, place);
+    if let Ok(location) = HeaderValue::from_str(&format!("runs/{}", started.run.id())) {
+        response.headers_mut().insert(LOCATION, location);
     }
     Ok(response)
 }
@@ -107,7 +96,7 @@ fn input_of(asked: &StartRun) -> Result<Payload, Problem> {
     let not_json = |error: &dyn std::fmt::Display| {
         Problem::new(StatusCode::BAD_REQUEST, "not-json", error.to_string())
     };
-    // Whoever reads the run gets it back as it is.
+    // The input is kept as its text, and readers of the run get it back unchanged.
     check_json(text, JSON_LEVELS_MAX).map_err(|error| not_json(&error))?;
     Payload::from_json_text(text).map_err(|error| not_json(&error))
 }
@@ -161,12 +150,7 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
         (status = 422, description = "Bad parameter", body = Problem, content_type = PROBLEM),
     )
 )]
-pub(crate) async fn list_runs(
-    State(service): State<Service>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Answer {
-    let view = view_of(&service, &headers)?;
+pub(crate) async fn list_runs(Caller(view): Caller, RawQuery(query): RawQuery) -> Answer {
     let ListQuery { filter, limit } = ListQuery::read(query.as_deref())?;
     let mut runs = view.runs(&filter);
     runs.retain(|run| may_read(&view, run));
@@ -176,10 +160,11 @@ pub(crate) async fn list_runs(
     let seen = view.clone();
     let list = move || {
         let runs = runs.into_iter().map(|(row, run)| {
-            // What was abandoned below it only the report says; there is none if all ended at once.
+            // Abandoned work of descendants is only in the report. There is none if the tree was
+            // quiescent when the run ended, and then the row is enough.
             let is_whole = row.ended_at.is_some() && row.ended_at == row.quiesced_at;
             let mut state = if is_whole { seen.state_of_row(&row) } else { seen.state(&run) };
-            // A list shows nothing of what runs said.
+            // A list shows no transcript, so nothing of it can be missing.
             state.truncated = false;
             RunSummary::new(&run, row, state)
         });
@@ -191,8 +176,7 @@ pub(crate) async fn list_runs(
 /// Reads a run.
 #[utoipa::path(
     get, path = "/v1/runs/{id}", operation_id = "get_run", tag = "runs",
-    params(("id" = String, Path, min_length = 1, max_length = 128,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", description = "The id of a run")),
+    params(RunPath),
     responses(
         (status = 200, description = "The run", body = RunObject),
         (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
@@ -201,12 +185,7 @@ pub(crate) async fn list_runs(
         (status = 422, description = "Not an id", body = Problem, content_type = PROBLEM),
     )
 )]
-pub(crate) async fn get_run(
-    State(service): State<Service>,
-    id: RunPath,
-    headers: HeaderMap,
-) -> Answer {
-    let view = view_of(&service, &headers)?;
+pub(crate) async fn get_run(Caller(view): Caller, RunPath(id): RunPath) -> Answer {
     let run = readable_run(&view, id)?;
     run_response(&view, &run).await
 }
@@ -218,8 +197,7 @@ pub(crate) async fn get_run(
 #[utoipa::path(
     get, path = "/v1/runs/{id}/events", operation_id = "stream_run", tag = "runs",
     params(
-        ("id" = String, Path, min_length = 1, max_length = 128,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", description = "The id of a run"),
+        RunPath,
         ("after" = Option<u64>, Query, description = "The last event that the client has"),
         ("on_disconnect" = Option<String>, Query, pattern = "^(continue|cancel)$",
             description = "`continue` (default) or `cancel`: what becomes of the run without us"),
@@ -237,12 +215,12 @@ pub(crate) async fn get_run(
 )]
 pub(crate) async fn stream_run(
     State(service): State<Service>,
+    Caller(view): Caller,
     method: Method,
-    id: RunPath,
+    RunPath(id): RunPath,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let view = view_of(&service, &headers)?;
     let run = readable_run(&view, id)?;
     let query = StreamQuery::read(query.as_deref())?;
     let after = match headers.get("last-event-id") {
@@ -252,11 +230,12 @@ pub(crate) async fn stream_run(
     if query.on_disconnect == OnDisconnect::Cancel && !view.may_stop(&run) {
         return Err(forbidden());
     }
-    // Whoever asks for the head alone follows nothing.
-    let place = if method == Method::HEAD { None } else { Some(view.stream_place()?) };
-    let guard = place
-        .map(|place| service.guard(&run, query.on_disconnect).holding(place).reading(&view, &run));
-    let frames = service.events(&run, after.unwrap_or(0)).map(|event| wire::frame(&event));
+    // A request for the head alone does not follow the run: its end cancels nothing.
+    let charge = if method == Method::HEAD { None } else { Some(view.charge_stream()?) };
+    let guard = charge.map(|charge| {
+        service.guard(&run, query.on_disconnect).holding(charge).reading(&view, &run)
+    });
+    let frames = service.events(&run, after.unwrap_or(0)).map(|event| wire::sse_event(&event));
     let heartbeat = Heartbeat::idle(HEARTBEAT, ": heartbeat\n\n");
     let mut extra = HeaderMap::new();
     extra.insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -269,8 +248,7 @@ pub(crate) async fn stream_run(
 /// `quell-disposition`, `quell-cause` and `quell-quiescent` say the same as the body.
 #[utoipa::path(
     post, path = "/v1/runs/{id}/cancel", operation_id = "cancel_run", tag = "runs",
-    params(("id" = String, Path, min_length = 1, max_length = 128,
-        pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", description = "The id of a run")),
+    params(RunPath),
     request_body = Option<CancelRun>,
     responses(
         (status = 200, description = "What came of it", body = CancelAnswer),
@@ -286,41 +264,41 @@ pub(crate) async fn stream_run(
     )
 )]
 pub(crate) async fn cancel_run(
-    State(service): State<Service>,
-    id: RunPath,
+    Caller(view): Caller,
+    RunPath(id): RunPath,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let view = view_of(&service, &headers)?;
-    let id = text_of(id)?;
-    let run_id = parse_id(&id)?;
-    let upload = json_body(&view, &headers, body).await?;
-    let bytes = upload.bytes();
-    let asked: Option<CancelRun> = if bytes.is_empty() { None } else { wire::read(bytes)? };
-    let asked = asked.unwrap_or_default();
+    let parse = |text: &Bytes| if text.is_empty() { Ok(None) } else { wire::read(text) };
+    let (asked, upload) = json_body(&view, &headers, body, parse).await?;
+    let asked: CancelRun = asked.unwrap_or_default();
+    let keep = asked.remember_ms.map_or(Duration::ZERO, Millis::time);
+    let (request, wait) = (asked.request(), asked.wait());
+    // Give the room of the body back before the wait, when nothing is left of what was in it.
+    drop(asked);
+    drop(upload);
     if view.principal().is_read_only() {
         return Err(forbidden());
     }
     let now = Instant::now();
-    let Some(run) = view.run_by_id(run_id) else {
-        let keep = asked.remember_ms.map_or(Duration::ZERO, Millis::time);
+    let Some(run) = view.run_by_id(id) else {
         if keep.is_zero() {
             let mut response = unknown_run().into_response();
-            let unknown = Cancelled::without_run(Disposition::Unknown);
+            let unknown = CancelOutcome::without_run(Disposition::Unknown);
             unknown.write_headers(response.headers_mut());
             return Ok(response);
         }
-        let disposition = view.reserve("", run_id, asked.request(), keep);
-        return Ok(answer(&view, &Cancelled::without_run(disposition), now));
+        let disposition = view.reserve("", id, request, keep);
+        return Ok(answer(&view, &CancelOutcome::without_run(disposition), now));
     };
     if !view.may_stop(&run) {
         return Err(forbidden());
     }
-    let cancelled = view.cancel(&run, asked.request(), asked.wait()).await;
+    let cancelled = view.cancel(&run, request, wait).await;
     Ok(answer(&view, &cancelled, now))
 }
 
-fn answer(view: &View, cancelled: &Cancelled, now: Instant) -> Response {
+fn answer(view: &View, cancelled: &CancelOutcome, now: Instant) -> Response {
     let is_reserved = matches!(cancelled.disposition, Disposition::Reserved);
     let status =
         if is_reserved || !cancelled.is_reached { StatusCode::ACCEPTED } else { StatusCode::OK };
@@ -355,7 +333,7 @@ pub(crate) async fn ready(State(service): State<Service>) -> (StatusCode, Json<H
     (StatusCode::OK, Json(Health { status: "ready" }))
 }
 
-/// Says in a problem that a path has no such method.
+/// Answers a path that is served for other methods: 405.
 pub(crate) async fn no_such_method() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
@@ -364,27 +342,18 @@ pub(crate) async fn no_such_method() -> Problem {
     )
 }
 
-fn view_of(service: &Service, headers: &HeaderMap) -> Result<View, Problem> {
-    let principal = service.access_of().check(headers)?;
-    Ok(service.view(Contract::Native, principal))
-}
-
-fn text_of(path: RunPath) -> Result<String, Problem> {
-    path.map(|Path(text)| text).map_err(|_| crate::ids::BadId.into())
-}
-
-fn readable_run(view: &View, id: RunPath) -> Result<RunRef, Problem> {
-    let run = view.run_by_id(parse_id(&text_of(id)?)?).ok_or_else(unknown_run)?;
+fn readable_run(view: &View, id: RunId) -> Result<RunRef, Problem> {
+    let run = view.run_by_id(id).ok_or_else(unknown_run)?;
     if may_read(view, &run) { Ok(run) } else { Err(forbidden()) }
 }
 
-/// Whoever may start a run may look at it.
+/// Tells whether the caller may read a run. A caller who may start it may read it.
 fn may_read(view: &View, run: &RunRef) -> bool {
     let who = view.principal();
     view.component_of(run).is_none_or(|it| who.may_read(it) || who.may_run(it))
 }
 
-/// After so long without an event the stream says that it is there.
+/// The time without an event after which a stream writes a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 const PROBLEM: &str = "application/problem+json";

@@ -1,4 +1,4 @@
-//! The answer that shows a run to the caller who starts or reads it.
+//! [`run_response`]: the answer with one run, for the caller who starts or reads it.
 
 use axum::response::Response;
 use quell::RunRef;
@@ -7,7 +7,7 @@ use crate::native::wire::{Detail, RunObject, RunSummary};
 use crate::problem::Problem;
 use crate::view::View;
 
-/// Yields the little that there is always room for.
+/// Yields a run without its values: small enough to be answered without room.
 pub(crate) fn without_values(view: &View, run: &RunRef) -> RunSummary {
     let mut row = run.row();
     (row.output, row.partial) = (None, None);
@@ -15,16 +15,16 @@ pub(crate) fn without_values(view: &View, run: &RunRef) -> RunSummary {
     RunSummary::new(run, row, state)
 }
 
-/// Answers with all of a run, if there is room for it.
+/// Answers with the whole run, if there is room for it.
 pub(crate) async fn run_response(view: &View, run: &RunRef) -> Result<Response, Problem> {
     let (seen, run, report) = (view.clone(), run.clone(), run.report());
     let about = view.weight(&report);
     let object = move || {
-        let (state, notes) = (seen.state_of(&report), seen.notes(&run));
+        let (state, transcript) = (seen.state_of(&report), seen.transcript(&run));
         let detail = Detail {
             input: run.input().cloned(),
-            text: notes.text,
-            progress: notes.progress,
+            text: transcript.text,
+            progress: transcript.progress,
             rows: report.rows.clone(),
             omitted: report.omitted,
         };

@@ -1,11 +1,11 @@
-//! Assistants: the system assistant of every graph (contract, section 3).
+//! [`search`] and [`read`]: the system assistant of every graph (contract, section 3).
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use quell::Payload;
-use quell_http::{View, aside};
+use quell_http::{View, offload_if_large};
 use serde_json::Value;
 
 use crate::app::App;
@@ -32,7 +32,8 @@ pub(super) async fn search(
     let graph: Option<String> = typed(&asked, "graph_id", "must be text")?;
     let bytes = metadata.values().map(Payload::len).sum();
     let rows = rows(&app, &view);
-    let rows = aside(bytes, async move { met(rows, graph.as_deref(), &metadata) }).await?;
+    let rows =
+        offload_if_large(bytes, async move { met(rows, graph.as_deref(), &metadata) }).await?;
     let total = rows.len();
     let page: Vec<_> = rows.into_iter().skip(offset).take(limit).collect();
     let next = offset.saturating_add(page.len());

@@ -1,8 +1,8 @@
-//! Bodies of requests.
+//! [`read_json`]: reads the body of a request as JSON.
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode};
-use quell_http::{JSON_LEVELS_MAX, Upload, View, aside, check_json};
+use quell_http::{JSON_LEVELS_MAX, Upload, View, check_json};
 use serde_json::Value;
 
 use crate::wire::exact::{Keys, infinite};
@@ -15,43 +15,44 @@ pub(super) struct Read {
     pub(super) keys: Keys,
     /// What they take in memory once they are read, about.
     pub(super) weight: usize,
-    /// It counts as under way for as long as this is there.
+    /// Dropped with this: the body counts as under way until then.
     pub(super) _upload: Upload,
 }
 
-/// Reads a body of JSON; what is not there is none. Numbers may be of any length, as they are read
-/// only where a key means one; one that is not finite as a double is refused. What is nested deeper
-/// than components follow is refused.
+/// Reads a body of JSON. Numbers may have any length, since only those of known keys are parsed,
+/// but one that is not finite as a double is refused. So is a body that is nested too deeply.
 pub(super) async fn read_json(
     view: &View,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Read, Refusal> {
-    let upload = view.read_body(headers, body).await?;
-    let (bytes, size) = (upload.bytes().clone(), upload.bytes().len());
-    let work = async move {
-        let count = values_in(&bytes);
-        if count > VALUES_MAX {
-            let text = format!("Request body has more than {VALUES_MAX} values");
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
-        }
-        let text = str::from_utf8(&bytes).ok();
-        let text = text.filter(|text| check_json(text, JSON_LEVELS_MAX).is_ok());
-        let text = text.ok_or_else(|| Refusal::invalid("Invalid JSON in request body"))?;
-        if let Some(number) = infinite(text) {
-            return Err(Refusal::infinite(number));
-        }
-        let keys = serde_json::from_str(text);
-        let keys = keys.map_err(|_| Refusal::invalid("body: must be an object"))?;
-        Ok((bytes, keys, count))
-    };
-    let (bytes, keys, count) = aside(size, work).await??;
+    let parse = |bytes: Bytes| async move { parse(&bytes) };
+    let ((keys, count), upload) = view.parse_body(headers, body, parse).await?;
+    let bytes = upload.bytes().clone();
     let weight = bytes.len() + count * size_of::<Value>() * 2;
     Ok(Read { bytes, keys, weight, _upload: upload })
 }
 
-/// Values that a body may have. Each takes many times its text in memory, and is copied and shown
-/// by the threads of HTTP.
+/// Yields the keys of a body, and how many values it has.
+fn parse(bytes: &[u8]) -> Result<(Keys, usize), Refusal> {
+    let count = values_in(bytes);
+    if count > VALUES_MAX {
+        let text = format!("Request body has more than {VALUES_MAX} values");
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+    }
+    let text = str::from_utf8(bytes).ok();
+    let text = text.filter(|text| check_json(text, JSON_LEVELS_MAX).is_ok());
+    let text = text.ok_or_else(|| Refusal::invalid("Invalid JSON in request body"))?;
+    if let Some(number) = infinite(text) {
+        return Err(Refusal::infinite(number));
+    }
+    let keys = serde_json::from_str(text);
+    let keys = keys.map_err(|_| Refusal::invalid("body: must be an object"))?;
+    Ok((keys, count))
+}
+
+/// The most values of a body. Each takes many times its text in memory, and the threads of HTTP
+/// copy and write it.
 const VALUES_MAX: usize = 250_000;
 
 /// Counts the values and keys of a JSON text, without making them; one too many for an empty list.
@@ -79,8 +80,7 @@ mod tests {
     async fn a_body_has_a_bounded_number_of_values_and_text_is_one() {
         assert_eq!(values_in(br#"{"a": [1, 2, "x,[\"{:,"], "b": {"c": null}}"#), 10);
         let service = Service::new(quell::Engine::new(), quell_flow::Catalog::new());
-        let view =
-            service.view(quell_flow::Contract::LangGraph, quell_http::Principal::anonymous());
+        let view = service.view(crate::options::CONTRACT, quell_http::Principal::anonymous());
         let read =
             |text: String| async { read_json(&view, &HeaderMap::new(), Body::from(text)).await };
         assert!(read(format!(r#"{{"a":[{}1]}}"#, "1,".repeat(VALUES_MAX - 4))).await.is_ok());

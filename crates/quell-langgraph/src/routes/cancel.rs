@@ -1,4 +1,4 @@
-//! The two cancel operations (contract, section 10).
+//! [`one`] and [`many`]: the two cancel operations (contract, section 10).
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use quell::{Disposition, RunFilter};
-use quell_http::{Cancelled, SESSION, View, Wait};
+use quell_http::{CancelOutcome, SESSION, View, Wait};
 use serde_json::json as value;
 use uuid::Uuid;
 
@@ -47,11 +47,11 @@ pub(super) async fn one(
     let request = action.request(&format!("{path_of_run}/cancel"));
     let answers = app.stop(&view, found.as_slice(), action, request, wait).await;
     let answers = answers.into_iter().next();
-    let cancelled = answers.unwrap_or_else(|| Cancelled::without_run(Disposition::Unknown));
+    let cancelled = answers.unwrap_or_else(|| CancelOutcome::without_run(Disposition::Unknown));
     Ok(render_one(cancelled, until, &path_of_run))
 }
 
-fn render_one(mut cancelled: Cancelled, until: Until, path_of_run: &str) -> Response {
+fn render_one(mut cancelled: CancelOutcome, until: Until, path_of_run: &str) -> Response {
     let answer = answer(&cancelled.disposition, until, cancelled.is_reached);
     if until == Until::Now || answer.is_err() {
         // Held for a moment is not waited for (contract, choice 2).
@@ -85,7 +85,7 @@ pub(super) async fn many(
     let request = action.request("/runs/cancel");
     let answers = app.stop(&view, &found, action, request, wait).await;
     let first = answers.into_iter().min_by_key(|cancelled| meaning(&cancelled.disposition).1);
-    let mut first = first.unwrap_or_else(|| Cancelled::without_run(Disposition::Unknown));
+    let mut first = first.unwrap_or_else(|| CancelOutcome::without_run(Disposition::Unknown));
     first.quiescent = None;
     let mut response = match bulk_answer(&first.disposition) {
         Ok(status) => status.into_response(),

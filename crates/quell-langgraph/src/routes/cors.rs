@@ -1,4 +1,7 @@
-//! Access from the pages of other origins (contract, section 1).
+//! [`allow`]: access from the pages of other origins (contract, section 1).
+//!
+//! It is not `tower_http::cors::CorsLayer`, which takes every `OPTIONS` for a preflight, where the
+//! contract answers 405 to one that is not, and exposes no headers on a preflight.
 
 use axum::extract::Request;
 use axum::http::header::{

@@ -1,5 +1,5 @@
-//! Creating runs: in the background, streamed, waited for; of a thread and stateless (contract,
-//! section 5).
+//! [`create`]: makes runs in the background, streamed or waited for, of a thread or stateless
+//! (contract, section 5).
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, future, stream};
 use quell_http::{
-    Charge, DisconnectGuard, Heartbeat, OnDisconnect, Overdrawn, ROOM_WITHIN, View, aside,
-    sse_response, stream_body,
+    Charge, DisconnectGuard, Heartbeat, OnDisconnect, Overdrawn, ROOM_WITHIN, View,
+    offload_if_large, sse_response, stream_body,
 };
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ use crate::wire::modes::Modes;
 use crate::wire::refusal::Refusal;
 use crate::wire::rows::LARGE_KEYS;
 
-/// With what a request to make a run is answered.
+/// The form of the answer to a request to make a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The run, as soon as there is one.
@@ -53,17 +53,17 @@ pub(super) fn create<S: Scope>(answer: Answer) -> MethodRouter<App> {
                     uri: Uri,
                     headers: HeaderMap,
                     body: Body| {
-            // A client that follows the run needs a place: nothing is made without one. It is asked
-            // for before anything else of the request is looked at.
-            let place = match answer {
+            // A client that follows the run is charged for its stream or wait, before anything else
+            // of the request is looked at: refused, it has made nothing.
+            let charge = match answer {
                 Answer::Run => None,
-                Answer::Stream | Answer::Wait => Some(view.stream_place()?),
+                Answer::Stream | Answer::Wait => Some(view.charge_stream()?),
             };
             let made = make(&app, view, scope?.thread(), &uri, &headers, body).await?;
-            match place {
+            match charge {
                 None => Ok(made.start().await),
-                Some(place) if answer == Answer::Stream => Ok(made.stream(&app, place)),
-                Some(place) => made.wait(&app, place).await,
+                Some(charge) if answer == Answer::Stream => Ok(made.stream(&app, charge)),
+                Some(charge) => made.wait(&app, charge).await,
             }
         },
     )
@@ -87,7 +87,7 @@ async fn make(
 ) -> Result<Made, Refusal> {
     let read = read_json(&view, headers, body).await?;
     let (bytes, keys, weight) = (read.bytes, read.keys, read.weight);
-    let create = aside(bytes.len(), async move { Create::read(&keys) }).await??;
+    let create = offload_if_large(bytes.len(), async move { Create::read(&keys) }).await??;
     let on_disconnect = create.on_disconnect;
     let request = CreateRequest { thread, create, path: uri.path(), body: &bytes, weight, headers };
     let found = app.create(&view, request).await?;
@@ -96,29 +96,29 @@ async fn make(
 
 impl Made {
     async fn start(self) -> Response {
-        let place = if self.is_stateless { self.bare() } else { self.full() };
+        let location = if self.is_stateless { self.bare() } else { self.full() };
         let Self { view, found, .. } = self;
         let (seen, run) = (view.clone(), found.clone());
         let all = rendered(&view, found.tracked.weight, move || object_of(&seen, &run)).await;
         // The run is made, so the answer is never a refusal: that would mean that nothing started.
         let small = |_| json(&selected_of(&view, &found, |key| !LARGE_KEYS.contains(&key)));
         let mut response = all.unwrap_or_else(small);
-        set(response.headers_mut(), "content-location", &place);
+        set(response.headers_mut(), "content-location", &location);
         response
     }
 
-    fn stream(&self, app: &App, place: Charge) -> Response {
+    fn stream(&self, app: &App, charge: Charge) -> Response {
         let path = if self.is_stateless { self.bare() } else { self.full() };
         let mut headers = stream_headers();
         set(&mut headers, "location", &format!("{path}/stream"));
         set(&mut headers, "content-location", &path);
         let guard = app.service().guard(&self.found.run, self.on_disconnect);
-        let guard = app.reading(guard.holding(place), &self.view, &self.found.run);
+        let guard = app.reading(guard.holding(charge), &self.view, &self.found.run);
         let frames = frames(app, &self.found, Modes::ALL, From::Start);
         sse_response(frames, heartbeat(), Some(guard), headers)
     }
 
-    async fn wait(self, app: &App, place: Charge) -> Result<Response, Refusal> {
+    async fn wait(self, app: &App, charge: Charge) -> Result<Response, Refusal> {
         let path = self.full();
         let run = self.found.run.id().as_uuid();
         let located = app.find(&self.view, None, run);
@@ -126,13 +126,13 @@ impl Made {
             // The same request came before, or the run has ended already.
             let (app, view) = (app.clone(), self.view);
             let text = async move {
-                let _place = place;
+                let _charge = charge;
                 app.wait_for(&view, deleted, false, ROOM_WITHIN).await
             };
             kept_alive(text.boxed(), None)
         } else {
             let guard = app.service().guard(&self.found.run, self.on_disconnect);
-            waited(app, &self.view, self.found, false, guard.holding(place)).await?
+            waited(app, &self.view, self.found, false, guard.holding(charge)).await?
         };
         set(response.headers_mut(), "location", &format!("{path}/join"));
         set(response.headers_mut(), "content-location", &path);

@@ -1,10 +1,10 @@
-//! Joins runs and their streams (contract, section 7; contract, section 8).
+//! [`join`] and [`stream`]: joins runs (contract, section 7; contract, section 8).
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use futures::stream;
-use quell_http::{DisconnectGuard, Frame, Heartbeat, OnDisconnect, View, sse_response};
+use quell_http::{DisconnectGuard, Heartbeat, OnDisconnect, SseEvent, View, sse_response};
 use serde_json::json;
 
 use crate::app::App;
@@ -49,7 +49,7 @@ pub(super) async fn stream<S: Scope>(
 ) -> Result<Response, Refusal> {
     let modes = query.modes()?.unwrap_or(Modes::ALL);
     let Some(located) = app.find(&view, path.thread(), path.run) else {
-        let error = stream::iter([Frame::json("error", &not_found_object())]);
+        let error = stream::iter([SseEvent::json("error", &not_found_object())]);
         return Ok(sse_response(error, Heartbeat::none(), None, stream_headers()));
     };
     let found = located.into_found();
@@ -78,14 +78,14 @@ fn guard(
     method: &Method,
     query: &Pairs,
 ) -> Result<DisconnectGuard, Refusal> {
-    let (service, place) = (view.service(), view.stream_place()?);
+    let (service, charge) = (view.service(), view.charge_stream()?);
     if !query.flag("cancel_on_disconnect") {
-        return Ok(service.guard(&found.run, OnDisconnect::Continue).holding(place));
+        return Ok(service.guard(&found.run, OnDisconnect::Continue).holding(charge));
     }
     if !view.may_stop(&found.run) {
         return Err(Refusal::forbidden());
     }
     let policy =
         if *method == Method::HEAD { OnDisconnect::Continue } else { OnDisconnect::Cancel };
-    Ok(service.guard(&found.run, policy).holding(place))
+    Ok(service.guard(&found.run, policy).holding(charge))
 }

@@ -1,9 +1,10 @@
-//! The ids in the path of a request.
+//! [`ThreadPath`], [`RunPath`] and [`AssistantPath`]: the ids in the path of a request.
 //!
-//! A path that cannot be decoded names no id, and is refused as any other text that is none.
+//! A path that cannot be decoded is refused like any other text that is not an id.
 
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use quell_http::PathTexts;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -61,7 +62,7 @@ impl FromRequestParts<App> for ThreadPath {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
-        thread_id(&text(parts, "thread").await).map(Self)
+        id(parts, "thread", thread_id).await.map(Self)
     }
 }
 
@@ -78,7 +79,7 @@ impl<S: Scope> FromRequestParts<App> for RunPath<S> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let scope = S::from_request_parts(parts, app).await?;
-        Ok(Self { scope, run: run_id(&text(parts, "run").await)? })
+        Ok(Self { scope, run: id(parts, "run", run_id).await? })
     }
 }
 
@@ -86,13 +87,16 @@ impl FromRequestParts<App> for AssistantPath {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
-        assistant_id(&text(parts, "assistant").await).map(Self)
+        id(parts, "assistant", assistant_id).await.map(Self)
     }
 }
 
-/// Yields a part of the path; an empty text, if the path cannot be decoded.
-async fn text(parts: &mut Parts, name: &str) -> String {
-    let all = RawPathParams::from_request_parts(parts, &()).await;
-    let text = all.iter().flatten().find(|(key, _)| *key == name);
-    text.map(|(_, text)| text.to_owned()).unwrap_or_default()
+/// Reads an id of the path. A path that cannot be decoded names an empty text, which is none.
+async fn id(
+    parts: &mut Parts,
+    name: &str,
+    read: fn(&str) -> Result<Uuid, Refusal>,
+) -> Result<Uuid, Refusal> {
+    let Ok(path) = PathTexts::from_request_parts(parts, &()).await;
+    read(path.get(name).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Answers: JSON and headers.
+//! [`rendered`] and [`json`]: answers of JSON, and their headers.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +14,7 @@ pub(super) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
     }
 }
 
-/// Answers JSON that may be large: it is made and written aside of the threads of HTTP.
+/// Answers JSON that may be large: it is made and written away from the threads of HTTP.
 pub(super) async fn rendered<T: Serialize>(
     view: &View,
     weight: usize,

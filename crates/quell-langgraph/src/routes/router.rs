@@ -1,6 +1,4 @@
-//! Which route is where.
-
-use std::any::Any;
+//! [`router`]: the routes of the contract.
 
 use axum::Router;
 use axum::extract::Request;
@@ -8,8 +6,7 @@ use axum::http::header::RETRY_AFTER;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use quell_http::{BodyKinds, Problem, Service, guard_open};
-use tower_http::catch_panic::CatchPanicLayer;
+use quell_http::{BodyKinds, Problem, Service, catch_panics, guard_open};
 
 use crate::app::App;
 use crate::options::Options;
@@ -62,7 +59,7 @@ pub fn routes(service: Service, options: Options) -> Router {
         .route("/runs/{run}/stream", get(join::stream::<Stateless>))
         .route("/runs/cancel", post(cancel::many))
         .method_not_allowed_fallback(no_such_method);
-    let routes = guard_open(caught(routes), &service, BodyKinds::Json);
+    let routes = guard_open(catch_panics(routes, our_fault), &service, BodyKinds::Json);
     in_its_words(routes.with_state(App::new(service, options)))
 }
 
@@ -82,10 +79,9 @@ async fn worded(request: Request, next: Next) -> Response {
     refusal
 }
 
-/// Answers the contract's 500 where a handler panics, instead of closing the connection.
-fn caught<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    let answer = |_: Box<dyn Any + Send>| Refusal::internal().into_response();
-    router.layer(CatchPanicLayer::custom(answer))
+/// Answers where a handler panics: 500.
+fn our_fault() -> Response {
+    Refusal::internal().into_response()
 }
 
 /// Answers a path that no contract serves: the contract's 404.
@@ -99,21 +95,14 @@ async fn no_such_method() -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::{Body, to_bytes};
-    use axum::http::Request;
-    use tower::ServiceExt as _;
+    use quell_test_support::answer_to_a_panic;
 
     use super::*;
 
     #[tokio::test]
-    #[expect(clippy::panic, reason = "that is the matter")]
     async fn a_handler_that_panics_is_answered_in_the_words_of_the_contract() {
-        let broken = get(async || -> Response { panic!("a bug") });
-        let app = caught(Router::new().route("/", broken));
-        let request = Request::get("/").body(Body::empty()).unwrap();
-        let answer = app.oneshot(request).await.unwrap();
-        assert_eq!(answer.status(), 500);
-        let body = to_bytes(answer.into_body(), 1_000).await.unwrap();
-        assert_eq!(body, r#"{"detail":"Internal Server Error"}"#);
+        let answer = answer_to_a_panic(|app| catch_panics(app, our_fault)).await;
+        assert_eq!(answer.status, 500);
+        assert_eq!(answer.text, r#"{"detail":"Internal Server Error"}"#);
     }
 }

@@ -1,4 +1,4 @@
-//! Reading and listing runs (contract, section 6).
+//! [`read`] and [`list`]: reads and lists runs (contract, section 6).
 
 use std::cmp::Reverse;
 
@@ -36,7 +36,7 @@ pub(super) async fn list(
     let runs = thread.runs().into_iter();
     let find = |run| app.find(&view, Some(id), run).and_then(Located::kept);
     let found = runs.filter_map(|tracked| find(tracked.id.as_uuid()));
-    // Which ones are shown is known by what is small of them.
+    // Choose the page by the small parts of the runs; the large ones are made for the page alone.
     let status = query.get("status");
     let found = found.filter(|found| status.is_none_or(|it| it == run_status(found.run.status())));
     let mut found: Vec<_> = found.map(|found| (found.created_at(), found)).collect();

@@ -1,4 +1,4 @@
-//! `/ok` and `/info`.
+//! [`ok`] and [`info`]: the answers of `/ok` and `/info`.
 
 use axum::Json;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Threads: create and get (contract, section 4).
+//! [`create`] and [`read`]: makes and reads threads (contract, section 4).
 
 use axum::body::Body;
 use axum::extract::State;
@@ -27,7 +27,7 @@ pub(super) async fn create(
     let charge = app.charge(view.principal().owner(), read.weight)?;
     let id = match given(&read.keys, "thread_id") {
         None => Uuid::now_v7(),
-        // What is no text is no id either.
+        // A value that is not text is not an id either.
         Some(id) => thread_id(&id.parse::<String>().unwrap_or_default())?,
     };
     let metadata = object(&read.keys, "metadata")?;

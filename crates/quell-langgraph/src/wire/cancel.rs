@@ -1,4 +1,4 @@
-//! Requests to cancel, and their answers.
+//! [`Action`], [`Until`] and [`Selection`]: requests to cancel, and their answers.
 
 use axum::http::StatusCode;
 use quell::{CancelRequest, Disposition, Payload, RunStatus};

@@ -1,4 +1,4 @@
-//! The body of a request that creates a run (contract, section 5).
+//! [`Create`]: the body of a request that creates a run (contract, section 5).
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl Strategy {
 }
 
 impl Create {
-    /// Reads the keys of a body. Those that nobody knows are ignored.
+    /// Reads the keys of a body. Unknown keys are ignored.
     pub(crate) fn read(body: &Keys) -> Result<Self, Refusal> {
         let assistant = typed(body, "assistant_id", "must be text")?;
         let assistant =

@@ -1,4 +1,4 @@
-//! Ids of the events of a resumable stream.
+//! [`event_id`]: the ids of the events of a resumable stream.
 
 use std::time::UNIX_EPOCH;
 
@@ -7,8 +7,8 @@ use quell::RunEvent;
 /// Makes an event id: `<13-digit ms>-<6-digit sequence>`, strictly rising per run, also as text.
 ///
 /// The sequence counts frames; each time it is through, the instant is one millisecond later.
-pub(crate) fn event_id(ms: u64, seq: u64, place: u64) -> String {
-    let number = seq.saturating_mul(FRAMES_PER_EVENT).saturating_add(place);
+pub(crate) fn event_id(ms: u64, seq: u64, index: u64) -> String {
+    let number = seq.saturating_mul(FRAMES_PER_EVENT).saturating_add(index);
     let ms = ms.saturating_add(number / SEQUENCE_MAX);
     format!("{ms:013}-{:06}", number % SEQUENCE_MAX)
 }
@@ -42,8 +42,8 @@ mod tests {
         assert_eq!(seq_of("1795155873614-000042"), Some(2));
         let mut last = String::new();
         for seq in (0..400).chain(62_400..62_600).chain(124_990..125_010) {
-            for place in 0..FRAMES_PER_EVENT {
-                let id = event_id(1_795_155_873_614, seq, place);
+            for index in 0..FRAMES_PER_EVENT {
+                let id = event_id(1_795_155_873_614, seq, index);
                 assert!(id > last, "{id} {last}");
                 last = id;
             }

@@ -1,5 +1,6 @@
-//! JSON whose numbers keep every digit: text goes through as it is spelt. Only a number that is not
-//! finite as a double is not taken: the Python SDK refuses an answer with one as a whole.
+//! [`Keys`]: JSON whose numbers keep every digit, because text is written as it is spelt. Only a
+//! number that is not finite as a double is replaced: the Python SDK refuses a whole answer with
+//! one.
 
 use std::collections::BTreeMap;
 use std::iter::from_fn;

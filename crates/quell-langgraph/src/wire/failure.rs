@@ -1,4 +1,4 @@
-//! Errors of bodies: their class, and what is shown of their text.
+//! [`error_object`]: the errors of bodies, their class, and the text that is shown.
 
 use quell_http::Overdrawn;
 use serde_json::{Value, json};

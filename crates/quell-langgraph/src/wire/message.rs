@@ -1,5 +1,5 @@
-//! Messages: the text of a run as the modes `messages` and `messages-tuple` show it (contract,
-//! section 8).
+//! [`Origin`]: the text of a run as a message, in the modes `messages` and `messages-tuple`
+//! (contract, section 8).
 
 use serde_json::{Value, json};
 

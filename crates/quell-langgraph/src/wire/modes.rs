@@ -1,4 +1,4 @@
-//! Stream modes.
+//! [`Modes`]: the stream modes of a request.
 
 use quell::Payload;
 use serde_json::Value;
@@ -50,7 +50,7 @@ fn unknown(name: &str) -> String {
 }
 
 fn bit(name: &str) -> Option<u16> {
-    NAMES.iter().position(|known| *known == name).map(|place| 1 << place)
+    NAMES.iter().position(|known| *known == name).map(|index| 1 << index)
 }
 
 /// Every mode. Those that a body does not feed stay silent.

@@ -1,4 +1,4 @@
-//! Query strings.
+//! [`Pairs`]: the query of a request, and the ids in its path.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Answers that are no success: every body is exactly `{"detail": "<text>"}`.
+//! [`Refusal`]: the answer to a request that is refused. Every body is exactly `{"detail":
+//! "<text>"}`.
 
 use std::borrow::Cow;
 
@@ -9,7 +10,7 @@ use quell_http::{AccessError, BodyError, Overdrawn, StartError};
 use serde_json::json;
 use uuid::Uuid;
 
-/// An answer that is no success.
+/// The answer to a request that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,

@@ -1,10 +1,10 @@
-//! Rows: runs, threads, assistants.
+//! [`run_object`], [`thread_row`] and [`assistant_row`]: the JSON of runs, threads and assistants.
 
 use std::time::SystemTime;
 
 use quell::{Cause, Payload, RunRow, RunStatus};
 use quell_flow::{Component, Reducers};
-use quell_http::State;
+use quell_http::RunState;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -76,7 +76,7 @@ pub(crate) fn run_metadata(given: Keys, graph: &str, assistant: Uuid) -> Payload
 pub(crate) fn run_object(
     about: &About,
     row: &RunRow,
-    state: &State,
+    state: &RunState,
     is_shown: impl Fn(&str) -> bool,
 ) -> Payload {
     let created = about.due.unwrap_or(row.queued_at);
@@ -214,7 +214,7 @@ mod tests {
         let mut row = row(RunStatus::Stopping);
         let request = CancelRequest::because("interrupt requested via POST /x");
         row.cause = Some(Arc::new(request.to_cause(row.queued_at, row.run)));
-        let state = State::of_row(&row, |id| id.to_string());
+        let state = RunState::of_row(&row, |id| id.to_string());
         let object: Value = run_object(&about, &row, &state, |_| true).parse().unwrap();
         assert_eq!(object["status"], "running");
         assert_eq!(object["kwargs"], json!({"input": {"a": 1}}));

@@ -1,4 +1,5 @@
-//! Names of statuses and meanings of dispositions: the two exhaustive matches of the adapter.
+//! [`run_status`] and [`meaning`]: the names of statuses and the meanings of dispositions, the two
+//! exhaustive matches of the adapter.
 
 use quell::{Disposition, RunStatus};
 

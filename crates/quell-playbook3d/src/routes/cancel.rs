@@ -1,4 +1,4 @@
-//! Cancels a run (contract, section 4).
+//! [`cancel`]: cancels a run (contract, section 4).
 
 use axum::Json;
 use axum::extract::State;
@@ -73,7 +73,7 @@ async fn cancel_run(app: &App, view: &View, run: &RunRef) -> Result<Response, Re
     Ok(response)
 }
 
-/// Remembers the stop for the run to come; if it has come meanwhile, it is stopped.
+/// Remembers the stop for the run to come. A run that was started meanwhile is stopped instead.
 async fn cancel_ticket(app: &App, view: &View, team: Uuid, id: Uuid) -> Result<Response, Refusal> {
     let lock = app.lock_id(id).await;
     match target(app, view, team, id) {

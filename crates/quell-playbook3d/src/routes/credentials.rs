@@ -1,4 +1,4 @@
-//! Tokens and SDK secrets (contract, section 2).
+//! [`get_tokens`] and [`get_sdk_secrets`]: tokens and SDK secrets (contract, section 2).
 
 use axum::Json;
 use axum::extract::{OriginalUri, State};

@@ -1,9 +1,11 @@
-//! What the path of a request names: ids, each in the one spelling of the contract, or a key.
+//! [`TeamPath`], [`RunPath`] and [`KeyPath`]: the ids in the path of a request, each in the one
+//! spelling of the contract, or a key.
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, RawPathParams, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
+use quell_http::PathTexts;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -34,15 +36,15 @@ impl FromRequestParts<Arc<App>> for TeamPath {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Refusal> {
-        let [team, run] = texts(parts, ["team_id", "run_id"]).await.ok_or(Refusal::Malformed)?;
-        let team = parse_uuid(&team.unwrap_or_default())?;
-        Ok(Self { team, run: run.map(NamedRun::read).transpose()? })
+        let Ok(path) = PathTexts::from_request_parts(parts, &()).await;
+        let team = parse_uuid(path.get("team_id").unwrap_or_default())?;
+        Ok(Self { team, run: path.get("run_id").map(NamedRun::read).transpose()? })
     }
 }
 
 impl NamedRun {
-    fn read(text: String) -> Result<Self, Refusal> {
-        Ok(Self { id: parse_uuid(&text)?, text })
+    fn read(text: &str) -> Result<Self, Refusal> {
+        Ok(Self { id: parse_uuid(text)?, text: text.to_owned() })
     }
 }
 
@@ -50,8 +52,8 @@ impl FromRequestParts<Arc<App>> for RunPath {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Refusal> {
-        let [run] = texts(parts, ["run_id"]).await.ok_or(Refusal::Malformed)?;
-        parse_uuid(&run.unwrap_or_default()).map(Self)
+        let Ok(path) = PathTexts::from_request_parts(parts, &()).await;
+        parse_uuid(path.get("run_id").unwrap_or_default()).map(Self)
     }
 }
 
@@ -59,14 +61,8 @@ impl FromRequestParts<Arc<App>> for KeyPath {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Refusal> {
-        let [key] = texts(parts, ["api_key"]).await.ok_or(Refusal::Unauthorized)?;
-        key.map(Self).ok_or(Refusal::Unauthorized)
+        let Ok(path) = PathTexts::from_request_parts(parts, &()).await;
+        let key = path.get("api_key").ok_or(Refusal::Unauthorized)?;
+        Ok(Self(key.to_owned()))
     }
-}
-
-/// Yields the texts of a path, each if the route has it; none if the path cannot be decoded.
-async fn texts<const N: usize>(parts: &mut Parts, names: [&str; N]) -> Option<[Option<String>; N]> {
-    let all = RawPathParams::from_request_parts(parts, &()).await.ok()?;
-    let text = |name| all.iter().find(|(key, _)| *key == name).map(|(_, text)| text.to_owned());
-    Some(names.map(text))
 }

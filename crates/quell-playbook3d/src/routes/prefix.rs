@@ -1,4 +1,4 @@
-//! Prefixes of the routes, which the options set.
+//! [`prefix`]: the prefixes of the routes, which the options set.
 
 /// Spells a prefix with a slash before it and none after it.
 pub(super) fn prefix(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! Lists of runs, teams and workflows, and the result of a run (contract, section 3).
+//! Lists runs, teams and workflows, and reads the result of a run (contract, section 3).
 
 use axum::Json;
 use axum::extract::State;

@@ -1,13 +1,11 @@
-//! Which route is where.
+//! [`router`]: the routes of the contract.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use quell_http::{BodyKinds, Service, guard_open};
-use tower_http::catch_panic::CatchPanicLayer;
+use quell_http::{BodyKinds, Service, catch_panics, guard_open};
 
 use crate::app::App;
 use crate::options::Options;
@@ -36,8 +34,8 @@ pub fn router(service: Service, options: Options) -> Router {
         .route(&at(&api, "/run_workflow/{team_id}/{run_id}"), post(run_workflow))
         .route(&at(&api, "/cancel/{team_id}/{run_id}"), post(cancel))
         .fallback(async || Refusal::NotFound)
-        .method_not_allowed_fallback(async || Refusal::WrongMethod)
-        .layer(CatchPanicLayer::custom(|_: Box<dyn Any + Send>| Refusal::Internal.into_response()));
+        .method_not_allowed_fallback(async || Refusal::WrongMethod);
+    let app = catch_panics(app, || Refusal::Internal.into_response());
     let app = guard_open(app, &service, BodyKinds::Json);
     app.with_state(Arc::new(App::new(service, options)))
 }

@@ -1,11 +1,11 @@
-//! Starts a run (contract, section 3).
+//! [`run_workflow`]: starts a run (contract, section 3).
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
-use quell_http::{IdempotencyKey, Start, aside};
+use quell_http::{IdempotencyKey, Start};
 use serde_json::{Value, json};
 
 use crate::app::{App, PLATFORM, id_of};
@@ -33,11 +33,8 @@ pub(super) async fn run_workflow(
     body: Body,
 ) -> Result<Response, Refusal> {
     let TeamPath { team, run: named } = path;
-    let upload = view.read_body(&headers, body).await.map_err(Refusal::of_body)?;
-    let body = upload.bytes();
-    let (size, text) = (body.len(), body.clone());
-    let request = aside(size, async move { RunRequest::parse(&text) }).await;
-    let request = request.map_err(|_| Refusal::Malformed)??;
+    let parse = |text: Bytes| async move { RunRequest::parse(&text) };
+    let (request, upload) = view.parse_body(&headers, body, parse).await?;
     let session = app.team(&view, team, Operation::Run)?;
     let workflow = app.directory.workflow(request.workflow, team).ok_or(Refusal::NotFound)?;
     App::may_run(&view, &workflow.component, Operation::Run)?;
@@ -60,9 +57,9 @@ pub(super) async fn run_workflow(
     }
     if let Some(key) = headers.get("idempotency-key") {
         let key = key.to_str().map_err(|_| Refusal::Malformed)?;
-        start = start.once(IdempotencyKey::new(key, uri.path(), body));
+        start = start.once(IdempotencyKey::new(key, uri.path(), upload.bytes()));
     }
-    // A stop that is remembered while the run is being made would find it too late.
+    // Held until the run can be found: a stop for its id is remembered before, or finds it.
     let lock = match &named {
         Some(named) => Some(app.lock_id(named.id).await),
         None => None,

@@ -1,4 +1,5 @@
-//! Answers to `cancel` and `run_workflow` (contract, section 4).
+//! [`cancel_message`] and [`queued`]: the answers to `cancel` and `run_workflow` (contract,
+//! section 4).
 
 use quell::{Disposition, RunStatus};
 use serde_json::{Value, json};

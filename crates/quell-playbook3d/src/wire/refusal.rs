@@ -1,4 +1,4 @@
-//! Answers to requests that are refused (contract, section 5).
+//! [`Refusal`]: the answer to a request that is refused (contract, section 5).
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ pub(crate) enum Refusal {
     /// A bound of all callers, or of this one, is reached. The table has no 429; a client has to
     /// know that it may try again later.
     TooMany { what: &'static str, max: usize },
-    /// The bearer token or the key names nobody.
+    /// The bearer token or the key names no principal.
     Unauthorized,
     /// The quota hook refused.
     NoCredits,
@@ -77,16 +77,17 @@ impl Refusal {
         text.into()
     }
 
-    /// Says why an answer was not written.
-    pub(crate) const fn of_answer(error: BodyError) -> Self {
-        match Self::of_body(error) {
+    /// Makes the refusal of an answer that was not written.
+    pub(crate) fn of_answer(error: BodyError) -> Self {
+        match error.into() {
             refusal @ Self::TooMany { .. } => refusal,
             _ => Self::Internal,
         }
     }
+}
 
-    /// Says why the body of a request was not read.
-    pub(crate) const fn of_body(error: BodyError) -> Self {
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
         match error {
             BodyError::Overdrawn(Overdrawn { what, max, .. }) => Self::TooMany { what, max },
             BodyError::TooLarge | BodyError::TooSlow | BodyError::Broken => Self::Malformed,

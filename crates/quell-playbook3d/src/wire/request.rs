@@ -1,4 +1,4 @@
-//! What clients send (contract, section 3).
+//! [`RunRequest`]: the body of `run_workflow` (contract, section 3).
 
 use std::time::Duration;
 

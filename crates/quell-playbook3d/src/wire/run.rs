@@ -1,9 +1,10 @@
-//! Runs, teams and workflows as they are listed (contract, section 3).
+//! [`RunObject`], [`TeamObject`] and [`WorkflowObject`]: runs, teams and workflows in lists
+//! (contract, section 3).
 
 use std::time::SystemTime;
 
 use quell::{Payload, RunRow, RunStatus};
-use quell_http::State;
+use quell_http::RunState;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -23,7 +24,7 @@ pub(crate) struct RunObject {
     pub(crate) team: TeamObject,
     pub(crate) owner: OwnerObject,
     pub(crate) workflow: WorkflowObject,
-    pub(crate) quell: State,
+    pub(crate) quell: RunState,
 }
 
 /// The result of a run.
@@ -31,7 +32,7 @@ pub(crate) struct RunObject {
 pub(crate) struct ResultBody {
     result: Option<Payload>,
     status: &'static str,
-    quell: State,
+    quell: RunState,
 }
 
 /// A team in a list or in a run.
@@ -49,7 +50,7 @@ pub(crate) struct WorkflowObject {
     pub(crate) team_id: Uuid,
 }
 
-/// Who started a run; nobody when access is open.
+/// The owner of a run; without a name when access is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct OwnerObject {
     pub(crate) name: Option<String>,
@@ -57,7 +58,7 @@ pub(crate) struct OwnerObject {
 
 impl ResultBody {
     /// Says what the run of a row has brought so far.
-    pub(crate) fn new(row: &RunRow, quell: State) -> Self {
+    pub(crate) fn new(row: &RunRow, quell: RunState) -> Self {
         Self { result: result_of(row), status: status_word(row.status), quell }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal};
 
-use super::Survivors;
+use super::{Sought, Survivors};
 
 /// Does nothing: a look needs no thread.
 #[expect(clippy::unnecessary_wraps, reason = "where a thread looks, there may be none")]
@@ -19,23 +20,20 @@ pub(crate) const fn prepare() -> io::Result<()> {
 /// # Cancel safety
 ///
 /// It can be dropped and called again.
-pub(crate) async fn find(group: Pid, mark: &str) -> Option<Survivors> {
-    find_blocking(group, mark)
+pub(crate) async fn find(sought: Sought<'_>, _: &mut Option<Instant>) -> Option<Survivors> {
+    find_blocking(sought, Instant::now())
 }
 
-/// As [`find`].
-pub(crate) fn find_blocking(group: Pid, _mark: &str) -> Option<Survivors> {
-    let is_gone = rustix::process::test_kill_process_group(group).is_err();
+/// As [`find`]. Without a group there is nothing to be found.
+pub(crate) fn find_blocking(sought: Sought<'_>, _asked_at: Instant) -> Option<Survivors> {
+    let is_gone =
+        sought.group.is_none_or(|group| rustix::process::test_kill_process_group(group).is_err());
     is_gone.then(|| Survivors { is_all: true, ..Survivors::default() })
 }
 
-/// As [`find_blocking`], of several programs at once, some of which have no group yet.
-pub(crate) fn find_each(programs: &[(Option<Pid>, &str)]) -> Option<Vec<Survivors>> {
-    let each = programs.iter().map(|(group, mark)| match group {
-        Some(group) => find_blocking(*group, mark),
-        None => Some(Survivors { is_all: true, ..Survivors::default() }),
-    });
-    each.collect()
+/// As [`find_blocking`], of several programs at once.
+pub(crate) fn find_each(programs: &[Sought<'_>]) -> Option<Vec<Survivors>> {
+    programs.iter().map(|sought| find_blocking(*sought, Instant::now())).collect()
 }
 
 /// Does nothing: only the group itself is ever found.

@@ -1,48 +1,81 @@
 //! What `/proc` says about one process.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread, retry_on_intr};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal, test_kill_process,
+};
 
 use super::condemned;
 use crate::survivors::MARKS;
 
 /// A process that was alive.
+#[cfg_attr(test, derive(Default))]
 pub(super) struct Entry {
     pub(super) id: i32,
+    pub(super) parent: i32,
     pub(super) group: i32,
     /// When it began, in ticks. Together with the id it is unique.
     pub(super) began: u64,
-    marks: Option<Box<str>>,
-    /// Whether it may be about to have an environment: it has none and is no kernel thread.
-    pub(super) is_bare: bool,
-    /// Whether its environment is not known although it could be read: no thread lived for long
-    /// enough.
-    pub(super) is_elusive: bool,
+    pub(super) marks: Option<Box<str>>,
+    pub(super) unknown: Unknown,
+}
+
+/// Why it is not known which marks a process has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// It is known, or it is a thread of the kernel.
+    #[default]
+    No,
+    /// The process is ending, and starts nothing any more.
+    Over,
+    /// It has no environment, and may be about to have one.
+    Bare,
+    /// It has an environment, in which there is nothing.
+    Empty,
+    /// No thread of it lived for long enough.
+    Elusive,
+    /// It may be signalled, but its environment must not be read: it is not dumpable.
+    Hidden,
+    /// It belongs to another user.
+    Foreign,
 }
 
 impl Entry {
     /// Reads a process; none if it is dead, or gone. Fails if the system has no room for it.
     pub(super) fn read(id: i32) -> io::Result<Option<Self>> {
-        let Some(stat) = Stat::read(id)?.filter(|stat| !stat.is_dead()) else { return Ok(None) };
-        let Stat { group, began, is_kernel_thread, .. } = stat;
+        let Some(stat) = Stat::read(id)?.filter(|stat| !stat.is_all_dead()) else {
+            return Ok(None);
+        };
+        let Stat { parent, group, began, is_kernel_thread, .. } = stat;
         let mut environment = Environment::read(format!("/proc/{id}/environ"))?;
         if !is_kernel_thread && !environment.is_known() {
             // Perhaps its first thread has ended, just now or long ago: others may run.
-            let again = Stat::read(id)?.filter(|stat| stat.began == began && !stat.is_dead());
+            let again = Stat::read(id)?.filter(|it| it.began == began && !it.is_all_dead());
             let Some(again) = again else { return Ok(None) };
-            if again.is_first_thread_dead() {
-                environment = Environment::of_threads(id)?;
+            if again.is_over() {
+                match Environment::of_threads(id)? {
+                    Some(found) => environment = found,
+                    None => return Ok(None),
+                }
             }
         }
-        let is_bare = !is_kernel_thread && matches!(environment, Environment::Empty);
-        let is_elusive = matches!(environment, Environment::Elusive);
-        let marks = environment.marks();
-        Ok(Some(Self { id, group, began, marks, is_bare, is_elusive }))
+        let unknown = match environment {
+            Environment::Empty if is_kernel_thread => Unknown::No,
+            Environment::Empty if stat.has_empty_environment => Unknown::Empty,
+            Environment::Empty => Unknown::Bare,
+            Environment::Elusive => Unknown::Elusive,
+            Environment::Forbidden if is_of_own_user(id)? => Unknown::Hidden,
+            Environment::Forbidden => Unknown::Foreign,
+            Environment::Gone => Unknown::Over,
+            Environment::Known(_) => Unknown::No,
+        };
+        Ok(Some(Self { id, parent, group, began, marks: environment.marks(), unknown }))
     }
 
     pub(super) fn has(&self, mark: &str) -> bool {
@@ -71,6 +104,21 @@ impl Entry {
     }
 }
 
+/// Tells whether a process belongs to the user of this one. That it may be signalled does not say
+/// so: root may signal everybody, also one that may not read everything. Fails if the system has no
+/// room for it.
+fn is_of_own_user(id: i32) -> io::Result<bool> {
+    if Pid::from_raw(id).is_none_or(|id| test_kill_process(id).is_err()) {
+        return Ok(false);
+    }
+    // Its name is in it, which need not be text.
+    let status = read_if_there(format!("/proc/{id}/status"))?.unwrap_or_default();
+    let users = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"));
+    let users = users.and_then(|users| str::from_utf8(users).ok()).unwrap_or_default();
+    let own = geteuid().as_raw().to_string();
+    Ok(users.split_ascii_whitespace().any(|user| user == own))
+}
+
 /// Signals a process by its handle.
 pub(in crate::survivors) fn signal_stray(stray: &OwnedFd, signal: Signal) {
     let _ = pidfd_send_signal(stray, signal);
@@ -81,46 +129,59 @@ enum Environment {
     Known(Vec<u8>),
     /// There is none, or none yet.
     Empty,
-    /// It belongs to another user, or the process is gone.
-    Unreadable,
-    /// See [`Entry::is_elusive`].
+    /// The process is gone, or about to.
+    Gone,
+    /// It must not be read: the process belongs to another user, or is not dumpable.
+    Forbidden,
+    /// See [`Unknown::Elusive`].
     Elusive,
 }
 
 impl Environment {
     fn read(path: impl AsRef<Path>) -> io::Result<Self> {
-        Ok(match read_if_there(path)? {
-            Some(environment) if environment.is_empty() => Self::Empty,
-            Some(environment) => Self::Known(environment),
-            None => Self::Unreadable,
-        })
+        match read_at_once(path) {
+            Ok(environment) if environment.is_empty() => Ok(Self::Empty),
+            Ok(environment) => Ok(Self::Known(environment)),
+            Err(error) if is_shortage(&error) => Err(error),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Self::Forbidden),
+            Err(_) => Ok(Self::Gone),
+        }
     }
 
-    /// Reads that of a process whose first thread has ended, by one that is alive. The first one
-    /// has nothing any more to tell it by, the others share what it had.
-    fn of_threads(id: i32) -> io::Result<Self> {
+    /// Reads that of a process whose first thread has ended, by one that runs: the first one has
+    /// nothing any more to tell it by, the others share what it had. None if all are dead.
+    fn of_threads(id: i32) -> io::Result<Option<Self>> {
         let mut last = Self::Elusive;
+        let mut ended = Vec::new();
         // A thread that ends before it is read may have started another behind the listing.
         for _ in 0..THREAD_LOOKS_MAX {
             let threads = match fs::read_dir(format!("/proc/{id}/task")) {
                 Err(error) if is_shortage(&error) => return Err(error),
-                Err(_) => return Ok(Self::Unreadable),
+                Err(_) => return Ok(None),
                 Ok(threads) => threads.filter_map(Result::ok),
             };
+            let (mut met, mut are_over, mut are_dead) = (Vec::new(), true, true);
             for thread in threads {
                 let environment = Self::read(thread.path().join("environ"))?;
-                // That of a thread which has ended cannot be read either.
-                let stat = Stat::read_from(thread.path().join("stat"))?;
                 if environment.is_known() {
-                    return Ok(environment);
+                    return Ok(Some(environment));
                 }
-                // One that is about to end has none any more either: another may tell.
-                if stat.is_some_and(|it| !it.is_first_thread_dead()) {
+                let stat = Stat::read_from(thread.path().join("stat"))?;
+                // One that ends has no environment any more: another thread may tell.
+                if stat.as_ref().is_some_and(|it| !it.is_over()) {
                     last = environment;
                 }
+                are_over &= stat.as_ref().is_some_and(Stat::is_over);
+                are_dead &= stat.as_ref().is_some_and(Stat::is_dead);
+                met.push(thread.file_name());
             }
+            // Those that are over start no others. If there are no others now, there are none.
+            if are_over && met == ended {
+                return Ok((!are_dead).then_some(Self::Gone));
+            }
+            ended = if are_over { met } else { Vec::new() };
         }
-        Ok(last)
+        Ok(Some(last))
     }
 
     const fn is_known(&self) -> bool {
@@ -133,8 +194,24 @@ impl Environment {
     }
 }
 
-/// Reads a file about a process; none if that is gone, or is nobody's business. Fails if the system
-/// has no room for it.
+/// Reads a file by one call: if the process becomes another program between two, the second finds
+/// nothing, and what the first one found looks like all.
+fn read_at_once(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::with_capacity(READ_BYTES);
+    loop {
+        bytes.clear();
+        let read = retry_on_intr(|| pread(&file, spare_capacity(&mut bytes), 0))?;
+        // A process may say of any part of its memory that it is its environment.
+        if read < bytes.capacity() || read >= READ_BYTES_MAX {
+            return Ok(bytes);
+        }
+        bytes.reserve(bytes.capacity() * 2);
+    }
+}
+
+/// Reads a file about a process; none if that is gone, or hides it. Fails if the system has no room
+/// for it.
 fn read_if_there(path: impl AsRef<Path>) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Err(error) if is_shortage(&error) => Err(error),
@@ -152,8 +229,14 @@ pub(super) fn is_shortage(error: &io::Error) -> bool {
 pub(super) struct Stat {
     /// The state of the first thread, or of the thread that was asked for.
     state: u8,
+    parent: i32,
     group: i32,
     is_kernel_thread: bool,
+    /// Whether it executes nothing but its own end.
+    is_exiting: bool,
+    /// Whether its environment begins where it ends. While another program begins, that can be so
+    /// for a moment.
+    has_empty_environment: bool,
     /// How many threads it has, the first one among them, also when that is dead.
     threads: u64,
     pub(super) began: u64,
@@ -162,7 +245,15 @@ pub(super) struct Stat {
 impl Stat {
     /// Reads it; none if there is none. Fails if the system has no room for it.
     pub(super) fn read(id: i32) -> io::Result<Option<Self>> {
-        Self::read_from(format!("/proc/{id}/stat"))
+        let mut stat = None;
+        // While a thread becomes another program, the one that it replaces is dead and alone.
+        for _ in 0..STAT_LOOKS_MAX {
+            stat = Self::read_from(format!("/proc/{id}/stat"))?;
+            if stat.as_ref().is_none_or(|it| it.threads > 0) {
+                break;
+            }
+        }
+        Ok(stat)
     }
 
     fn read_from(path: impl AsRef<Path>) -> io::Result<Option<Self>> {
@@ -174,22 +265,43 @@ impl Stat {
     fn parse(stat: &[u8]) -> Option<Self> {
         let name_end = stat.iter().rposition(|byte| *byte == b')')?;
         let mut fields = str::from_utf8(&stat[name_end + 1..]).ok()?.split_ascii_whitespace();
+        let state = *fields.next()?.as_bytes().first()?;
+        let parent = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        let flags: u64 = fields.nth(3)?.parse().ok()?;
+        let threads = fields.nth(10)?.parse().ok()?;
+        let began = fields.nth(1)?.parse().ok()?;
+        // The addresses at which the environment begins and ends; zero as long as there is none.
+        let (begins, ends): (u64, u64) = match (fields.nth(27), fields.next()) {
+            (Some(begins), Some(ends)) => (begins.parse().ok()?, ends.parse().ok()?),
+            _ => (0, 0),
+        };
         Some(Self {
-            state: *fields.next()?.as_bytes().first()?,
-            group: fields.nth(1)?.parse().ok()?,
-            is_kernel_thread: fields.nth(3)?.parse::<u64>().ok()? & PF_KTHREAD != 0,
-            threads: fields.nth(10)?.parse().ok()?,
-            began: fields.nth(1)?.parse().ok()?,
+            state,
+            parent,
+            group,
+            is_kernel_thread: flags & PF_KTHREAD != 0,
+            is_exiting: flags & PF_EXITING != 0,
+            has_empty_environment: begins != 0 && begins == ends,
+            threads,
+            began,
         })
     }
 
-    /// Tells whether nothing of the process executes.
-    const fn is_dead(&self) -> bool {
-        self.is_first_thread_dead() && self.threads <= 1
+    /// Tells whether it is known that nothing of the process is left to execute. Dead threads that
+    /// are traced count as threads.
+    const fn is_all_dead(&self) -> bool {
+        self.is_dead() && self.threads <= 1
     }
 
-    const fn is_first_thread_dead(&self) -> bool {
+    /// Tells whether nothing of the thread is left to execute.
+    const fn is_dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    /// Tells whether the thread starts nothing any more.
+    const fn is_over(&self) -> bool {
+        self.is_dead() || self.is_exiting
     }
 }
 
@@ -199,11 +311,23 @@ fn marks(environment: &[u8]) -> Option<Box<str>> {
     Some(String::from_utf8_lossy(marks).into())
 }
 
+/// How much of a file is read at first. Few environments are larger.
+const READ_BYTES: usize = 32 * 1_024;
+
+/// More is not read: a program is given 6 MiB at most, arguments included.
+const READ_BYTES_MAX: usize = 8 * 1_024 * 1_024;
+
+/// How often to look for a process that has threads.
+const STAT_LOOKS_MAX: usize = 3;
+
 /// How often to look for a thread that lives for long enough to be read.
 const THREAD_LOOKS_MAX: usize = 20;
 
 /// A flag of a kernel thread, which has no environment.
 const PF_KTHREAD: u64 = 0x20_0000;
+
+/// A flag of a thread that is ending.
+const PF_EXITING: u64 = 0x4;
 
 #[cfg(test)]
 mod tests {
@@ -214,15 +338,17 @@ mod tests {
         let fields: Vec<_> = (5..=21).map(|nth| nth.to_string()).collect();
         let stat = format!("7 (a) Z (b) S 1 4 {} 99 0\n", fields[..16].join(" "));
         let stat = Stat::parse(stat.as_bytes()).unwrap();
-        assert_eq!((stat.state, stat.group, stat.threads, stat.began), (b'S', 4, 19, 99));
-        assert!(!stat.is_kernel_thread);
+        assert_eq!((stat.state, stat.parent, stat.group), (b'S', 1, 4));
+        assert_eq!((stat.threads, stat.began), (19, 99));
+        // The flags were 9.
+        assert!(!stat.is_kernel_thread && !stat.is_exiting);
         assert!(Stat::parse(b"7 (a) S 1").is_none() && Stat::parse(b"").is_none());
     }
 
     #[test]
     fn marks_are_a_list() {
         let marks = marks(b"A=1\0QUELL_PROCESS_IDS=one,two\0B=2\0");
-        let process = Entry { id: 1, group: 1, began: 0, marks, is_bare: false, is_elusive: false };
+        let process = Entry { marks, ..Entry::default() };
         assert!(process.has("one") && process.has("two") && !process.has("on"));
     }
 }

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use rustix::process::{Pid, child_subreaper};
+use tokio::task::JoinSet;
 
-use super::Survivors;
-use entry::{Entry, Stat, is_shortage};
+use super::{Sought, Survivors};
+use entry::{Entry, Stat, Unknown, is_shortage};
 
 mod entry;
 mod looker;
@@ -19,28 +20,36 @@ pub(super) use entry::signal_stray;
 pub(crate) use looker::prepare;
 
 /// Looks for what is alive of a group and for what carries the mark; none if it cannot be known.
-/// After a second without an answer there may be anything. [`prepare`] comes first.
+/// After a second without an answer there may be anything; the next call waits for the same look,
+/// which `asked_at` tells. [`prepare`] comes first.
 ///
 /// # Cancel safety
 ///
 /// It can be dropped and called again.
-pub(crate) async fn find(group: Pid, mark: &str) -> Option<Survivors> {
-    match tokio::time::timeout(SNAPSHOT_WAIT, looker::snapshot()).await {
-        Ok(Some(snapshot)) => Some(survivors(&*snapshot.processes?, Some(group), mark)),
-        Ok(None) | Err(_) => Some(Survivors::default()),
+pub(crate) async fn find(sought: Sought<'_>, asked_at: &mut Option<Instant>) -> Option<Survivors> {
+    // The thread that looks wakes whoever asks. It wakes a task: the waker of a body is foreign,
+    // and may panic or block.
+    let mut task = JoinSet::new();
+    task.spawn(looker::snapshot(*asked_at.get_or_insert_with(Instant::now)));
+    match tokio::time::timeout(SNAPSHOT_WAIT, task.join_next()).await {
+        Ok(Some(Ok(Some(snapshot)))) => {
+            *asked_at = None;
+            Some(survivors(&*snapshot.processes?, sought))
+        }
+        Ok(_) | Err(_) => Some(Survivors::default()),
     }
 }
 
-/// As [`find`], on a thread that may block, however long it takes.
-pub(crate) fn find_blocking(group: Pid, mark: &str) -> Option<Survivors> {
-    Some(find_each(&[(Some(group), mark)])?.remove(0))
+/// As [`find`], on a thread that may block, however long it takes. Any look will do that began
+/// since `asked_at`.
+pub(crate) fn find_blocking(sought: Sought<'_>, asked_at: Instant) -> Option<Survivors> {
+    Some(survivors(&*fresh(asked_at).processes?, sought))
 }
 
-/// As [`find_blocking`], of several programs at once, some of which have no group yet.
-pub(crate) fn find_each(programs: &[(Option<Pid>, &str)]) -> Option<Vec<Survivors>> {
+/// As [`find_blocking`], of several programs at once.
+pub(crate) fn find_each(programs: &[Sought<'_>]) -> Option<Vec<Survivors>> {
     let processes = fresh(Instant::now()).processes?;
-    let each = programs.iter().map(|(group, mark)| survivors(&processes, *group, mark));
-    Some(each.collect())
+    Some(programs.iter().map(|sought| survivors(&processes, *sought)).collect())
 }
 
 /// Tells when a process began, in ticks; none if there is none.
@@ -82,24 +91,51 @@ fn fresh(asked_at: Instant) -> Snapshot {
         return last.clone();
     }
     let begun_at = Instant::now();
-    let processes = Processes::read().map(Arc::new);
-    last.insert(Snapshot { begun_at, processes }).clone()
+    let before = last.take().and_then(|last| last.complete);
+    let processes = Processes::read(before.as_deref()).map(Arc::new);
+    let complete = processes.clone().filter(|it| it.is_listed).or(before);
+    last.insert(Snapshot { begun_at, processes, complete }).clone()
 }
 
-fn survivors(processes: &Processes, group: Option<Pid>, mark: &str) -> Survivors {
-    let group = group.map(Pid::as_raw_pid);
+fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
+    let group = sought.group.map(Pid::as_raw_pid);
     let mut survivors = Survivors { is_all: processes.is_all, ..Survivors::default() };
     for process in &processes.alive {
         if Some(process.group) == group {
             survivors.has_members = true;
-        } else if process.has(mark) {
-            match process.open() {
-                Ok(stray) => survivors.strays.extend(stray),
-                Err(_) => survivors.is_all = false,
-            }
+            continue;
+        }
+        let descent = if process.has(sought.mark) {
+            // It has another user by now, and cannot be ended.
+            let is_out_of_reach = process.unknown == Unknown::Foreign;
+            if is_out_of_reach { Descent::Unknown } else { Descent::Own }
+        } else if process.unknown == Unknown::Hidden {
+            processes.descent(process, sought)
+        } else {
+            Descent::Foreign
+        };
+        survivors.is_in_doubt |= descent == Descent::Unknown;
+        if descent != Descent::Own {
+            continue;
+        }
+        match process.open() {
+            Ok(Some(handle)) if process.unknown == Unknown::Hidden => survivors.hidden.push(handle),
+            Ok(handle) => survivors.strays.extend(handle),
+            Err(_) => survivors.is_all = false,
         }
     }
     survivors
+}
+
+/// Whether a process descends from the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Descent {
+    Own,
+    Foreign,
+    /// It began after the program, its environment must not be read, and its parents have ended:
+    /// it was adopted by a process that adopts descendants of the program as well. Or it is the
+    /// program's, and has become another user's.
+    Unknown,
 }
 
 /// What was alive at some instant.
@@ -108,13 +144,20 @@ struct Snapshot {
     begun_at: Instant,
     /// None if `/proc` is not what it should be.
     processes: Option<Arc<Processes>>,
+    /// The last look that came to its end: this one, if it did.
+    complete: Option<Arc<Processes>>,
 }
 
 /// What was alive, threads among it.
 struct Processes {
     alive: Vec<Entry>,
+    /// Whether the look came to its end.
+    is_listed: bool,
     /// Whether nothing else was alive at the end of the look.
     is_all: bool,
+    /// The processes that may adopt a descendant of a program: the first process of the system, and
+    /// every ancestor of the embedder (`PR_SET_CHILD_SUBREAPER` of another cannot be asked).
+    adopters: Vec<i32>,
 }
 
 impl Processes {
@@ -123,15 +166,81 @@ impl Processes {
     /// A process that ends before it is read may have started another behind the listing. So what
     /// was born since is read as well, until nothing was: numbers are given in order, and whoever
     /// is about to start something is alive and was read.
-    fn read() -> Option<Self> {
-        let mut this = Self { alive: Vec::new(), is_all: false };
+    fn read(before: Option<&Self>) -> Option<Self> {
+        let mut this =
+            Self { alive: Vec::new(), is_listed: false, is_all: false, adopters: vec![INIT] };
         match this.read_listed_and_born() {
             Err(error) if is_shortage(&error) => return Some(this),
             read => read.ok()?,
         }
-        let own = process::id();
-        let is_real = this.alive.iter().any(|process| u32::try_from(process.id) == Ok(own));
-        is_real.then_some(this)
+        this.is_listed = true;
+        this.recall(before);
+        // The `/proc` of another namespace has other numbers.
+        let own = process::id().try_into().ok()?;
+        if fs::read_link("/proc/self").ok()?.to_str()?.parse() != Ok(own) {
+            return None;
+        }
+        let own = this.get(own)?;
+        let mut adopters = Vec::new();
+        if matches!(child_subreaper(), Ok(Some(_))) {
+            adopters.push(own.id);
+        }
+        let mut ancestor = own.parent;
+        while let Some(it) = this.get(ancestor)
+            && !adopters.contains(&it.id)
+        {
+            adopters.push(it.id);
+            ancestor = it.parent;
+        }
+        this.adopters.extend(adopters);
+        Some(this)
+    }
+
+    fn get(&self, id: i32) -> Option<&Entry> {
+        // A number may have been given again since the look began.
+        self.alive.iter().rev().find(|process| process.id == id)
+    }
+
+    /// Tells by its ancestors whether a process descends from a program. Its own environment must
+    /// not be read.
+    fn descent(&self, process: &Entry, sought: Sought<'_>) -> Descent {
+        let group = sought.group.map(Pid::as_raw_pid);
+        let is_older = sought.since.is_none_or(|since| process.began < since);
+        let mut otherwise = if is_older { Descent::Foreign } else { Descent::Unknown };
+        let (mut parent, mut child_began) = (process.parent, process.began);
+        // More of them are a circle: parents were read one after the other.
+        for _ in 0..self.alive.len() {
+            let found = self.get(parent);
+            // One that is younger than its child has the number of a parent that has ended.
+            let found = found.filter(|it| it.began <= child_began);
+            child_began = found.map_or(child_began, |it| it.began);
+            match found {
+                Some(it) if Some(it.group) == group || it.has(sought.mark) => return Descent::Own,
+                Some(it) if self.adopters.contains(&it.id) => return otherwise,
+                // Nothing that is older descends from the program.
+                Some(it) if sought.since.is_some_and(|since| it.began < since) => {
+                    return Descent::Foreign;
+                }
+                // It may carry the mark. If it ends, its children are adopted.
+                Some(it)
+                    if matches!(it.unknown, Unknown::Over | Unknown::Bare | Unknown::Elusive) =>
+                {
+                    return otherwise;
+                }
+                Some(it) if it.unknown == Unknown::Hidden => parent = it.parent,
+                Some(it) if it.unknown == Unknown::Foreign => {
+                    // A login, for example: no descendant of the program unless the mark is above.
+                    otherwise = Descent::Foreign;
+                    parent = it.parent;
+                }
+                Some(_) => return Descent::Foreign,
+                // The parent is outside of this namespace.
+                None if parent == 0 => return Descent::Foreign,
+                // The parent has ended since.
+                None => return otherwise,
+            }
+        }
+        otherwise
     }
 
     fn read_listed_and_born(&mut self) -> io::Result<()> {
@@ -154,7 +263,7 @@ impl Processes {
             }
             if newest == last {
                 if looks == LOOKS_MAX || !self.has_doubtful() {
-                    self.is_all = !self.alive.iter().any(|it| it.is_elusive);
+                    self.is_all = !self.alive.iter().any(|it| it.unknown == Unknown::Elusive);
                     return Ok(());
                 }
                 looks += 1;
@@ -164,6 +273,18 @@ impl Processes {
             last = newest;
         }
         Ok(())
+    }
+
+    /// Gives the marks that they had to those that cannot be read any more, while they end for
+    /// example.
+    fn recall(&mut self, before: Option<&Self>) {
+        let unknown =
+            self.alive.iter_mut().filter(|it| it.unknown != Unknown::No && it.marks.is_none());
+        for process in unknown {
+            let same = |it: &&Entry| it.id == process.id && it.began == process.began;
+            let known = before.and_then(|before| before.alive.iter().find(same));
+            process.marks = known.and_then(|it| it.marks.clone());
+        }
     }
 
     fn meet(&mut self, id: i32) -> io::Result<()> {
@@ -176,13 +297,11 @@ impl Processes {
         Ok(())
     }
 
-    /// Yields what had no environment and is young (a process that is being replaced by another
-    /// program, `exec`, has none for a moment), and what has no thread for long enough.
+    /// Yields what had no environment (a process that is being replaced by another program, `exec`,
+    /// has none for a moment), and what has no thread for long enough.
     fn doubtful(&mut self) -> impl Iterator<Item = &mut Entry> {
-        let newest = self.alive.iter().map(|process| process.began).max().unwrap_or_default();
-        self.alive
-            .iter_mut()
-            .filter(move |it| it.is_elusive || it.is_bare && it.began + YOUNG_TICKS >= newest)
+        let is_doubtful = |it: &Entry| matches!(it.unknown, Unknown::Bare | Unknown::Elusive);
+        self.alive.iter_mut().filter(move |it| is_doubtful(it))
     }
 
     fn has_doubtful(&mut self) -> bool {
@@ -197,7 +316,7 @@ impl Processes {
                     again.freeze_if_condemned();
                     *process = again;
                 }
-                _ => (process.is_bare, process.is_elusive) = (false, false),
+                _ => process.unknown = Unknown::No,
             }
         }
         Ok(())
@@ -214,9 +333,6 @@ fn newest() -> io::Result<i32> {
 /// The snapshot that was taken last.
 static LAST: Mutex<Option<Snapshot>> = Mutex::new(None);
 
-/// A process is young for a second; ticks are hundredths of one.
-const YOUNG_TICKS: u64 = 100;
-
 /// How long to run after what is being born, and how many may be born between two looks.
 const CHASE_WAIT: Duration = Duration::from_millis(100);
 const BORN_MAX: i32 = 4_096;
@@ -224,6 +340,9 @@ const BORN_MAX: i32 = 4_096;
 /// How often to look again at a process without environment, and the pause before.
 const LOOKS_MAX: usize = 10;
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
+
+/// The first process, which adopts what has no parent any more.
+const INIT: i32 = 1;
 
 /// How long to wait for a snapshot.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
@@ -235,6 +354,46 @@ mod tests {
     #[test]
     fn the_embedder_itself_is_found_alive() {
         let own = Entry::read(process::id().try_into().unwrap()).unwrap().unwrap();
-        assert!(Processes::read().unwrap().alive.iter().any(|process| process.group == own.group));
+        assert!(
+            Processes::read(None).unwrap().alive.iter().any(|process| process.group == own.group)
+        );
+    }
+
+    #[test]
+    fn a_process_that_hides_is_known_by_its_ancestors() {
+        let process = |id, parent| Entry { id, parent, began: 50, ..Entry::default() };
+        let hidden = |id, parent| Entry { unknown: Unknown::Hidden, ..process(id, parent) };
+        let other = |id, parent| Entry { unknown: Unknown::Foreign, ..process(id, parent) };
+        let marked = |id, parent| Entry { marks: Some("mark".into()), ..process(id, parent) };
+        let member = |id, parent| Entry { group: 20, ..process(id, parent) };
+        #[rustfmt::skip]
+        let alive = vec![
+            process(1, 0), process(2, 1),
+            marked(10, 2), hidden(11, 10), hidden(12, 11), other(13, 10), hidden(14, 13),
+            member(20, 2), hidden(21, 20),
+            process(30, 1), hidden(31, 30), other(32, 1), hidden(33, 32), hidden(34, 0),
+            hidden(40, 1), hidden(41, 40), hidden(42, 2), hidden(43, 99),
+            Entry { unknown: Unknown::Over, ..process(50, 1) }, hidden(51, 50),
+            Entry { began: 40, ..hidden(60, 1) }, hidden(61, 60),
+        ];
+        let adopters = vec![INIT, 2];
+        let processes = Processes { alive, is_listed: true, is_all: true, adopters };
+        let descent = |id, since| {
+            let sought = Sought { group: Pid::from_raw(20), since, mark: "mark" };
+            processes.descent(processes.get(id).unwrap(), sought)
+        };
+        for id in [11, 12, 14, 21] {
+            assert_eq!(descent(id, Some(50)), Descent::Own, "{id}");
+        }
+        for id in [31, 33, 34, 61] {
+            assert_eq!(descent(id, Some(50)), Descent::Foreign, "{id}");
+        }
+        for id in [40, 41, 42, 43, 51] {
+            assert_eq!(descent(id, Some(50)), Descent::Unknown, "{id}");
+            // What is older than the program does not descend from it, nor is anything known to
+            // be younger than a program of unknown age.
+            assert_eq!(descent(id, Some(51)), Descent::Foreign, "{id}");
+            assert_eq!(descent(id, None), Descent::Foreign, "{id}");
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! It is made when a program starts, not when one is stopped: a program that has used up the
 //! threads of its user must not keep itself, or another, from being stopped. It answers everybody
 //! who asked before a look began with that look: a thousand processes that end together cost two
-//! looks, not a thousand. A look that hangs takes up this one thread.
+//! looks, not a thousand. A look that hangs takes up this one thread. Nothing foreign runs on it:
+//! it wakes tasks of the runtime, never a body.
 
 use std::io;
 use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
@@ -28,13 +29,12 @@ pub(crate) fn prepare() -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for a look that began after this was called.
+/// Waits for a look that began after an instant.
 ///
 /// # Cancel safety
 ///
 /// It can be dropped and called again.
-pub(super) async fn snapshot() -> Option<Snapshot> {
-    let asked_at = Instant::now();
+pub(super) async fn snapshot(asked_at: Instant) -> Option<Snapshot> {
     // Subscribe first: an answer that comes before the wait is seen as well.
     let mut answers = ANSWER.subscribe();
     *IS_ASKED.lock().unwrap_or_else(PoisonError::into_inner) = true;

@@ -69,3 +69,42 @@ async fn i4_what_an_ended_program_leaves_is_dead_although_it_is_always_another_p
         assert_is_dead(&scratch, &name);
     }
 }
+
+/// Leaves the group, ignores SIGTERM, and becomes the same program again, without end: it has no
+/// environment for a moment each time.
+const EXECS: &str = r#"
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+extern char **environ;
+
+int main(int count, char **words) {
+    if (count > 1) {
+        setsid();
+        signal(SIGTERM, SIG_IGN);
+        FILE *pid = fopen("pid", "w");
+        fprintf(pid, "%d\n", getpid());
+        fclose(pid);
+    }
+    char *next[] = {words[0], 0};
+    execve(words[0], next, environ);
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_what_left_the_group_and_is_always_another_program_is_dead_after_a_stop() {
+    for age in [Duration::ZERO, Duration::from_millis(1_500)] {
+        let scratch = Scratch::new("execs");
+        scratch.compile(EXECS);
+        let spec = RunSpec::step("process").grace(Duration::from_secs(2));
+        let text = "./program on >/dev/null 2>&1 & exec sleep 100";
+        let started = start(spec, script(text).cwd(scratch.path()));
+        let pid = scratch.pid("pid").await;
+        tokio::time::sleep(age).await;
+        let (_, report) = started.stop().await;
+        let is_alive = pid.is_alive();
+        pid.kill();
+        assert!(report.quiescent && !is_alive, "{age:?}: {report:?}");
+    }
+}

@@ -7,9 +7,13 @@ mod events;
 #[cfg(target_os = "linux")]
 mod first_thread;
 #[cfg(target_os = "linux")]
+mod hidden;
+#[cfg(target_os = "linux")]
 mod hydra;
 mod starts;
 mod stops;
 mod support;
 #[cfg(target_os = "linux")]
 mod threads;
+#[cfg(target_os = "linux")]
+mod wakers;

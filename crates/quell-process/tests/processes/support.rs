@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,8 +101,24 @@ impl Scratch {
         Self(path)
     }
 
+    /// A directory that is there already, and goes with this.
+    pub(crate) const fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Makes `./program` of a source in C: for what a shell cannot do. A compiler is there, because
+    /// it links these tests.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn compile(&self, source: &str) {
+        let file = self.0.join("program.c");
+        fs::write(&file, source).unwrap();
+        let mut cc = Command::new("cc");
+        cc.arg("-pthread").arg("-o").arg(self.0.join("program")).arg(file);
+        assert!(cc.status().unwrap().success());
     }
 
     /// Waits until a script has written its number to a file with `echo $$ > FILE`.
@@ -144,6 +160,32 @@ impl Pid {
     fn state(self) -> String {
         let ps = Command::new("ps").args(["-o", "state=", "-p", &self.0.to_string()]).output();
         String::from_utf8(ps.unwrap().stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// A process that no engine has started, which goes with this.
+#[cfg(target_os = "linux")]
+pub(crate) struct Stranger(Child);
+
+#[cfg(target_os = "linux")]
+impl Stranger {
+    /// Starts a program in its folder: for 100 s, if it is a `sleep`.
+    pub(crate) fn start(program: &Path) -> Self {
+        let mut command = Command::new(program);
+        command.arg("100").current_dir(program.parent().unwrap()).stdin(Stdio::null());
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid(self.0.id())
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct KeyEntry {
     read_only: bool,
 }
 
-/// `[[tokens]]`: tokens that somebody else issues.
+/// `[[tokens]]`: tokens of other issuers.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenEntry {

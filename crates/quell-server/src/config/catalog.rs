@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quell_flow::{Catalog, LinkedPlan};
 
 use super::access;
-use super::components::Place;
+use super::components::Source;
 use super::file::Config;
 use super::teams::TeamEntry;
 use crate::faults::joined;
@@ -34,8 +34,8 @@ impl Config {
     pub(crate) fn components(&self, catalog: Catalog) -> Result<Catalog, String> {
         let agentos = self.agentos.security_key_env.as_ref();
         let secrets = access::secret_names(&self.keys, &self.tokens, agentos);
-        let place = Place { folder: &self.folder, secrets: &secrets };
-        let mut catalog = self.programs(catalog, place)?;
+        let source = Source { folder: &self.folder, secrets: &secrets };
+        let mut catalog = self.programs(catalog, source)?;
         let (early, late): (Vec<_>, Vec<_>) =
             self.teams.iter().partition(|(id, team)| team.component(id, &catalog).is_ok());
         catalog = with_teams(catalog, early)?;
@@ -56,10 +56,10 @@ impl Config {
         with_teams(catalog, late)
     }
 
-    fn programs(&self, mut catalog: Catalog, place: Place<'_>) -> Result<Catalog, String> {
+    fn programs(&self, mut catalog: Catalog, source: Source<'_>) -> Result<Catalog, String> {
         for (kind, entries) in [("agents", &self.agents), ("workflows", &self.workflows)] {
             for (id, entry) in entries {
-                let made = entry.component(kind, id, place);
+                let made = entry.component(kind, id, source);
                 if let Some(component) = made.map_err(|error| format!("[{kind}.{id}]: {error}"))? {
                     catalog = catalog.with(component);
                 }

@@ -74,17 +74,17 @@ enum ContractName {
 impl From<ContractName> for Contract {
     fn from(name: ContractName) -> Self {
         match name {
-            ContractName::Native => Self::Native,
-            ContractName::AgentOs => Self::AgentOs,
-            ContractName::LangGraph => Self::LangGraph,
-            ContractName::Playbook3d => Self::Playbook3d,
+            ContractName::Native => quell_http::NATIVE,
+            ContractName::AgentOs => quell_agentos::CONTRACT,
+            ContractName::LangGraph => quell_langgraph::CONTRACT,
+            ContractName::Playbook3d => quell_playbook3d::CONTRACT,
         }
     }
 }
 
-/// Where components come from.
+/// The folder of the configuration, and what programs of its components must not read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct Source<'a> {
     /// The folder of the file.
     pub(super) folder: &'a Path,
     /// Variables with secrets of the server, which programs do not get.
@@ -98,15 +98,15 @@ impl ComponentEntry {
         &self,
         kind: &str,
         id: &str,
-        place: Place<'_>,
+        source: Source<'_>,
     ) -> Result<Option<Component>, String> {
         let component = match (&self.run, &self.plan) {
-            (Some(command), None) => self.program(kind, id, command, place)?,
+            (Some(command), None) => self.program(kind, id, command, source)?,
             (None, Some(_)) if kind == "workflows" => return Ok(None),
             (None, Some(plan)) => {
-                let plan = Plan::load(place.folder.join(plan)).map_err(|error| in_full(&error))?;
+                let plan = Plan::load(source.folder.join(plan)).map_err(|error| in_full(&error))?;
                 let plan = plan.link(&Catalog::new()).map_err(|faults| joined(&faults, "\n"))?;
-                let runner = Processes { without: Arc::clone(place.secrets) };
+                let runner = Processes { without: Arc::clone(source.secrets) };
                 made(kind, id, move |ctx, _input: Payload| plan.run(ctx, runner.clone()))
             }
             _ => return Err("expected `run = [\"program\", …]` or `plan = \"FILE\"`".into()),
@@ -148,7 +148,7 @@ impl ComponentEntry {
         kind: &str,
         id: &str,
         command: &[String],
-        Place { folder, secrets }: Place<'_>,
+        Source { folder, secrets }: Source<'_>,
     ) -> Result<Component, String> {
         let Some((program, arguments)) = command.split_first().filter(|(p, _)| !p.is_empty())
         else {

@@ -65,7 +65,7 @@ impl Config {
         let mut limits = ServiceLimits::default();
         limits.requests_bytes_max = self.memory(2);
         limits.kept_bytes_max = self.memory(2);
-        limits.notes_bytes_max = self.memory(1);
+        limits.transcripts_bytes_max = self.memory(1);
         limits.streams_max = places;
         limits.long_requests_max = places;
         limits
@@ -73,7 +73,8 @@ impl Config {
 
     /// Yields so many sixteenths of the memory that state may take, in bytes: 7 for live runs, 2
     /// for ended ones, 2 for requests under way, 2 for what contracts keep, 1 for the answers of
-    /// deleted runs, which is half of that, and 1 each for the notes of live and of ended runs.
+    /// deleted runs, which is half of that, and 1 each for the transcripts of live and of ended
+    /// runs.
     const fn memory(&self, sixteenths: usize) -> usize {
         self.server.memory_mib.saturating_mul((1 << 20) / 16 * sixteenths)
     }

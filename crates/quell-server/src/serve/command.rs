@@ -8,7 +8,7 @@ use super::site::Site;
 use super::stderr::Stderr;
 use crate::args::ServeArgs;
 use crate::config::Config;
-use crate::run::EXIT_USAGE;
+use crate::exit::EXIT_USAGE;
 
 /// Serves what the command line asks for, until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {

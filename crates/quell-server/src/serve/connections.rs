@@ -1,11 +1,11 @@
 //! [`Connections`]: accepts connections up to a bound, limits how slow they may be, and closes them
 //! after their last answer.
 //!
-//! A new connection does not wait for long for an unused one. When every place is taken, one is
+//! A new connection does not wait for long for an unused one. When every slot is taken, one is
 //! closed: the one that has been idle for longest, where idle includes a client that has not begun
 //! its request, or has been sending it, for longer than [`PATIENCE`](super::idle::PATIENCE); if
 //! there is none, the one that has been taking its answer for longest. Streams and starts, which
-//! hold their places for long, are bounded by [`super::streams`].
+//! hold their slots for long, are bounded by [`super::streams`].
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -63,24 +63,24 @@ async fn accept(
     mut stopped: oneshot::Receiver<()>,
 ) -> GracefulShutdown {
     let open = GracefulShutdown::new();
-    let (places, idle) = (Arc::new(Semaphore::new(at_once)), Idle::default());
+    let (slots, idle) = (Arc::new(Semaphore::new(at_once)), Idle::default());
     loop {
         let next = async {
             let accepted = listener.accept().await;
-            // Only now: without anybody to come, idle connections may stay.
-            let place = if accepted.is_ok() { Some(place(&places, &idle).await) } else { None };
-            (accepted, place)
+            // Only after a client has connected: without one, idle connections stay open.
+            let slot = if accepted.is_ok() { Some(free_slot(&slots, &idle).await) } else { None };
+            (accepted, slot)
         };
-        let (accepted, place) = tokio::select! {
+        let (accepted, slot) = tokio::select! {
             biased;
             _ = &mut stopped => return open,
             next = next => next,
         };
         match accepted {
             Ok((stream, _)) => {
-                let (socket, place) = (Socket::new(stream), place.flatten());
+                let (socket, slot) = (Socket::new(stream), slot.flatten());
                 let member = idle.enter(socket.backlog());
-                drop(tokio::spawn(talk(socket, app.clone(), open.watcher(), member, place)));
+                drop(tokio::spawn(talk(socket, app.clone(), open.watcher(), member, slot)));
             }
             Err(error) => {
                 // Most likely there are no descriptors left: wait until others close.
@@ -92,19 +92,19 @@ async fn accept(
     }
 }
 
-/// Takes a place. While all are taken, closes the connection that has been idle for longest, as
-/// soon as there is one that may be closed.
-async fn place(places: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
+/// Takes the slot of a connection. While all are taken, closes the connection that has been idle
+/// for longest, as soon as there is one that may be closed.
+async fn free_slot(slots: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
     loop {
-        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
-            return Some(place);
+        if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+            return Some(slot);
         }
         idle.close_oldest();
-        // One may have been asked something just then, and stays, or none may be closed yet:
-        // another one is looked for.
-        let soon = tokio::time::timeout(PAUSE, Arc::clone(places).acquire_owned()).await;
-        if let Ok(place) = soon {
-            return place.ok();
+        // The chosen connection may have got a request just then, and stays, or none may be closed
+        // yet: look for another one after a while.
+        let soon = tokio::time::timeout(PAUSE, Arc::clone(slots).acquire_owned()).await;
+        if let Ok(slot) = soon {
+            return slot.ok();
         }
     }
 }
@@ -114,7 +114,7 @@ async fn talk(
     app: Router,
     watcher: Watcher,
     member: Member,
-    place: Option<OwnedSemaphorePermit>,
+    slot: Option<OwnedSemaphorePermit>,
 ) {
     let app = TowerToHyperService::new(app);
     let mut http = http1::Builder::new();
@@ -129,9 +129,9 @@ async fn talk(
         // Dropping the connection drops the handlers of its requests.
         () = socket.gone() => tracing::debug!("a client left"),
         () = socket.stuck() => tracing::debug!("a client takes nothing"),
-        () = member.told_to_close() => tracing::debug!("a connection gave its place"),
+        () = member.told_to_close() => tracing::debug!("a connection gave up its slot"),
     }
-    drop(place);
+    drop(slot);
 }
 
 /// Answers a request. The connection is not idle until the client has taken the answer: hyper holds
@@ -168,15 +168,15 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_place_is_found_once_a_connection_that_does_not_ask_had_time_to() {
-        let (places, idle) = (Arc::new(Semaphore::new(1)), Idle::default());
-        let taken = place(&places, &idle).await;
+    async fn a_slot_is_found_once_a_connection_that_does_not_ask_had_time_to() {
+        let (slots, idle) = (Arc::new(Semaphore::new(1)), Idle::default());
+        let taken = free_slot(&slots, &idle).await;
         let silent = idle.enter(Backlog::default());
         let silent = tokio::spawn(async move {
             silent.told_to_close().await;
             drop((silent, taken));
         });
-        let mut found = std::pin::pin!(place(&places, &idle));
+        let mut found = std::pin::pin!(free_slot(&slots, &idle));
         let soon = tokio::time::timeout(PATIENCE / 2, found.as_mut()).await;
         assert!(soon.is_err(), "the other one may still ask");
         assert!(found.await.is_some());

@@ -217,8 +217,8 @@ impl Drop for Receiving {
 }
 
 /// How long a client may take to begin its request, to send it, or to take its answer before its
-/// connection may be closed for another one. Short, because it matters only when all places are
-/// taken: every slow client then makes those that wait for a place wait this long.
+/// connection may be closed for another one. Short, because it matters only when all slots are
+/// taken: every slow client then makes those that wait for a slot wait this long.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

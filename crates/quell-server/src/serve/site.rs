@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quell::{Engine, Shutdown, ShutdownReport};
 use quell_demo::Witness;
-use quell_flow::{Catalog, Contract};
+use quell_flow::Catalog;
 use quell_http::{Access, Service};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
@@ -20,7 +20,7 @@ use super::stderr::Stderr;
 use crate::args::ServeArgs;
 use crate::config::Config;
 use crate::signals::Signals;
-use crate::text::span;
+use quell_report::text::span;
 
 /// The components, the access control and the options of a server, checked.
 pub(super) struct Site {
@@ -56,7 +56,7 @@ impl Site {
         if let Some(Demo { witness, prefix }) = &demo {
             catalog = quell_demo::components(catalog, witness, prefix);
         }
-        if Contract::ALL.iter().all(|&contract| catalog.listed(contract).next().is_none()) {
+        if catalog.components().all(|component| component.is_exposed_nowhere()) {
             return Err("there is nothing to serve; one of these would do:\n\n  \
                         quell serve --demo\n  quell serve --config quell.toml"
                 .into());
@@ -145,12 +145,12 @@ fn summary(report: &ShutdownReport) -> String {
 /// Writes the address to stdout, for the process that started this one.
 fn announce(address: SocketAddr) {
     let mut stdout = io::stdout().lock();
-    // The server goes on if nobody reads it.
+    // A closed stdout does not stop the server.
     let _ = writeln!(stdout, "quell listening on http://{address}").and_then(|()| stdout.flush());
 }
 
 /// How many connections may wait to be accepted; the system may allow fewer. New clients wait here
-/// while every place is taken.
+/// while every slot is taken.
 const QUEUE: u32 = 4_096;
 
 /// How long connections may take to write what is left, once every run has ended.

@@ -2,7 +2,7 @@
 //!
 //! Streams and waits last as long as their runs, and a start as long as its body is being sent.
 //! They may take most connections, and never all, so that a cancel or a read always finds one. A
-//! cancel that waits for the end takes one of these places too, or does not wait
+//! cancel that waits for the end takes one of these permits too, or does not wait
 //! ([`quell_http::View::cancel`]).
 
 use axum::body::Body;
@@ -14,7 +14,7 @@ use quell_http::{Problem, Service};
 
 use super::held::Held;
 
-/// Answers 503 to a request that may hold a connection for long if no such place is left, before it
+/// Answers 503 to a request that may hold a connection for long if no permit is left, before it
 /// has any effect.
 pub(super) async fn layer(
     State(service): State<Service>,
@@ -24,7 +24,7 @@ pub(super) async fn layer(
     if !is_long(request.method(), request.uri().path()) {
         return next.run(request).await;
     }
-    let Some(place) = service.long_place() else {
+    let Some(permit) = service.long_request_permit() else {
         let detail = format!(
             "streams, waits and starts would exceed the limit of {}; the other connections are for \
              cancels and reads",
@@ -33,7 +33,7 @@ pub(super) async fn layer(
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail);
         return problem.into_response();
     };
-    next.run(request).await.map(|body| Body::new(Held::new(body, place)))
+    next.run(request).await.map(|body| Body::new(Held::new(body, permit)))
 }
 
 /// Tells whether a request may hold its connection for long. For a cancel, its handler decides.

@@ -1,4 +1,4 @@
-//! What a body sees of its run.
+//! [`RunContext`] is what a body sees of its run.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -13,18 +13,20 @@ use quell_core::{Cause, Payload, RunId, Stopped, Usage, Work};
 use tokio_util::sync::CancellationToken;
 
 use crate::body::driver;
-use crate::body::hooks::{Hook, Start};
-use crate::body::outputs::Said;
-use crate::body::shield;
 use crate::body::tool::ToolCall;
-use crate::body::work::{BlockingContext, Hold};
+use crate::body::work::BlockingContext;
 use crate::failure::{Elapsed, Failure};
 use crate::handle::RunHandle;
-use crate::node::step::StopOrigin;
+use crate::marks::shield;
+use crate::node::hook::{Hook, Start};
+use crate::node::outputs::Said;
 use crate::node::wait::Wait;
+use crate::node::write::Written;
 use crate::node::{Node, RareState, State};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
+use crate::step::StopOrigin;
+use crate::step::hold::Hold;
 
 /// What a body sees of its run: it spawns children, emits, and learns that it should stop.
 ///
@@ -55,28 +57,6 @@ use crate::spec::RunSpec;
 #[derive(Clone)]
 pub struct RunContext {
     run: RunRef,
-}
-
-/// What became of something that a body wrote.
-///
-/// # Examples
-///
-/// ```
-/// use quell::{RunContext, Written};
-///
-/// fn say(ctx: &RunContext, text: String) -> bool {
-///     ctx.emit(text) == Written::Recorded
-/// }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Written {
-    /// It is in the log, or in the report.
-    Recorded,
-    /// It is over its bound and was refused; the log says so.
-    TooLarge,
-    /// The run has ended; it was refused and counted.
-    Late,
 }
 
 impl RunContext {

@@ -17,12 +17,10 @@ use quell_core::lifecycle::{BodyEnd, Input};
 use tracing::Span;
 
 use crate::body::context::RunContext;
-use crate::failure::{Failure, RunError, RunFailure};
+use crate::failure::Failure;
 use crate::foreign;
-use crate::node::flags;
-use crate::node::step::StopOrigin;
-use crate::node::{Node, Reader, State};
-use crate::sync::Ordering;
+use crate::node::{Node, Reader, State, flags};
+use crate::step::StopOrigin;
 
 /// Spawns the task of a run.
 pub(crate) fn spawn<T, F, Fut>(node: &Arc<Node>, body: F)
@@ -132,46 +130,6 @@ fn start(node: &Arc<Node>, waker: &Waker) -> bool {
         }
     };
     !node.apply(Input::Started, StopOrigin::default(), keep).refused
-}
-
-impl Node {
-    /// Counts an end or a stop of a child whose waiters are still to be woken. False if there are
-    /// too many to be counted: the last poll does not wait for this one.
-    pub(crate) fn add_untold(&self) -> bool {
-        let more = |untold: u16| untold.checked_add(1);
-        self.untold.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).is_ok()
-    }
-
-    /// Counts down: the waiters of a child were woken.
-    pub(crate) fn remove_untold(&self) {
-        if self.untold.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.wake_for_last_poll(self.flags());
-        }
-    }
-
-    /// Records that every run below was signalled.
-    pub(crate) fn clear_cascading(&self) {
-        self.clear(flags::CASCADING);
-        self.wake_for_last_poll(self.flags());
-    }
-
-    /// Tells whether the next poll is the last one of the body: it is to be dropped after one more,
-    /// and the waiters of its children were woken. The body may wait for a child through a set of
-    /// futures, which polls only those that were woken.
-    fn is_last_poll(&self, bits: u32) -> bool {
-        // A write, not a load: the thread that counts down after it sees `POLL_DROP`, and wakes the
-        // body.
-        let is_told = || self.untold.fetch_add(0, Ordering::AcqRel) == 0;
-        bits & flags::POLL_DROP != 0 && bits & flags::CASCADING == 0 && is_told()
-    }
-
-    fn wake_for_last_poll(&self, bits: u32) {
-        if bits & flags::POLL_DROP != 0
-            && let Some(task) = { self.lock().body.clone() }
-        {
-            task.wake();
-        }
-    }
 }
 
 /// How a body ended, with what it left.
@@ -296,10 +254,4 @@ fn report(node: &Arc<Node>, how: BodyEnd, returned: Returned, failure: Option<Fa
         unwanted.1 = state.failure.replace(failure);
     });
     foreign::release(unwanted);
-}
-
-/// Makes the failure of a parent whose child failed while no caller held its handle (D5).
-pub(crate) fn failure_of_child(child: &Node, failure: Option<Failure>) -> Failure {
-    let failure = failure.unwrap_or_else(|| Failure::new("no reason given"));
-    Failure::from(RunError::Failed(RunFailure::new(child.id, Arc::clone(&child.name), failure)))
 }

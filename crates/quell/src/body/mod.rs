@@ -1,10 +1,7 @@
-//! What runs in a run: its body, hooks, blocking closures, tools, and what they say.
+//! What runs in a run: its body, blocking closures and tool calls.
 
 pub(crate) mod context;
 pub(crate) mod driver;
-pub(crate) mod hooks;
-pub(crate) mod outputs;
-pub(crate) mod shield;
 pub(crate) mod tool;
 pub(crate) mod usage;
 pub(crate) mod work;

@@ -1,11 +1,8 @@
 //! [`run`] runs a tool call: it has one recorded start and exactly one recorded outcome (I18).
 //!
 //! A call that is given up is `cancelled` only if nothing that was started inside it still
-//! executes. The mark of a call is lexical, as that of a shield is: it holds while this thread
-//! polls the call. Holds, closures and children that start meanwhile share [`Inside`] with the call
-//! for as long as they execute: if the call is the only owner, nothing is left of it.
+//! executes: [`call::Inside`].
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,45 +10,10 @@ use std::sync::Arc;
 use quell_core::{EventKind, Payload, ToolOutcome, limits};
 
 use crate::body::context::RunContext;
-use crate::body::shield;
 use crate::failure::Failure;
+use crate::marks::call::{self, Inside};
+use crate::marks::shield;
 use crate::node::Node;
-use crate::sync::thread_local;
-
-thread_local! {
-    /// The call that this thread polls at the moment.
-    static CALL: RefCell<Option<Arc<Inside>>> = const { RefCell::new(None) };
-}
-
-/// Shared by a tool call and all that was started inside it and still executes.
-#[derive(Debug)]
-pub(crate) struct Inside {
-    /// What is inside a call is also inside the call around it.
-    _around: Option<Arc<Self>>,
-}
-
-/// Yields what the caller is inside of, if a tool call is being polled.
-pub(crate) fn inside() -> Option<Arc<Inside>> {
-    // The destructors of a thread that ends can no longer read the mark, and are inside no call.
-    CALL.try_with(|call| call.borrow().clone()).ok().flatten()
-}
-
-/// Puts the former mark back, also when the poll panics.
-struct Restore(Option<Arc<Inside>>);
-
-impl Restore {
-    fn mark(inside: &Arc<Inside>) -> Self {
-        Self(CALL.with(|call| call.replace(Some(Arc::clone(inside)))))
-    }
-}
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        let before = self.0.take();
-        let marked = CALL.try_with(|call| call.replace(before));
-        drop(marked);
-    }
-}
 
 /// A tool call to be: the id of the call, the name of the tool, and its input.
 ///
@@ -112,16 +74,12 @@ where
     if let Some(stopped) = refusal {
         return Err(stopped.into());
     }
-    let inside = Arc::new(Inside { _around: inside() });
+    let inside = call::begin();
     // Declared before the future, and so dropped after it: what the future drops no longer shares
     // `inside` when the outcome is decided.
     let mut open = Open { node, inside, call: Some((place, id)) };
     let mut future = pin!(future);
-    let result = poll_fn(|cx| {
-        let _restore = Restore::mark(&open.inside);
-        future.as_mut().poll(cx)
-    })
-    .await;
+    let result = poll_fn(|cx| call::within(&open.inside, || future.as_mut().poll(cx))).await;
     let outcome = match &result {
         Ok(output) if output.len() > limits::EVENT_BYTES_MAX => ToolOutcome::Result(None),
         Ok(output) => ToolOutcome::Result(Some(output.clone())),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use quell_core::{CancelRequest, CauseKind, EventKind, Usage};
 
-use crate::body::context::Written;
+use crate::node::write::Written;
 use crate::node::{Node, State};
 use crate::sync::waiters::Wakers;
 
@@ -35,7 +35,7 @@ pub(crate) fn count(of: &Arc<Node>, used: Usage) -> Written {
         }
         next = state.parent.as_ref().and_then(Weak::upgrade);
     }
-    crate::foreign::wake(&of.shared, wakers);
+    crate::foreign::wake(&of.shared.couriers, wakers);
     for (node, words) in spent {
         node.cancel(&CancelRequest::because(words).kind(CauseKind::BudgetExceeded));
     }

@@ -14,12 +14,10 @@ use std::time::Instant;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use quell_core::lifecycle::Input;
 
-use crate::control::{Link, Linked, by_token};
-use crate::engine::Shared;
 use crate::foreign::{self, Barred};
-use crate::node::Node;
-use crate::node::cascade::Spread;
-use crate::node::step::StopOrigin;
+use crate::node::{Link, Linked, Node, Shared, by_token};
+use crate::step::StopOrigin;
+use crate::step::cascade::Spread;
 use crate::sync::park_until;
 use crate::sync::thread::{self, Thread};
 use crate::time::timers::TimerKey;
@@ -101,10 +99,13 @@ impl Turns {
             }
             queue.waker = Some(cx.waker().clone());
             queue.nudged = None;
-            let links = std::mem::take(&mut queue.links);
-            self.unfinished.extend(queue.stops.drain(..));
+            let (links, stops) =
+                (std::mem::take(&mut queue.links), std::mem::take(&mut queue.stops));
             drop(queue);
             self.links.extend(links);
+            let spreads =
+                stops.into_iter().map(|(nodes, now)| Spread::cancel(nodes, by_token(), now));
+            self.unfinished.extend(spreads);
         }
         loop {
             let hears_more = guarded(&shared, || self.hear_tokens(&shared, cx)).unwrap_or(false);
@@ -159,16 +160,15 @@ impl Turns {
     /// Stops every root. If there are many, a thread of its own lists and sorts them, so that
     /// timers do not wait for that. It runs no foreign code and waits for nothing.
     fn stop_all(&mut self, shared: &Arc<Shared>) {
-        let list =
-            |shared: &Shared| Spread::cancel(shared.live_roots(), by_token(), shared.clock.now());
         if shared.registry.live() > SLICE && !shared.couriers.are_tasks() {
             let all = Arc::clone(shared);
             let lister = thread::Builder::new().name("quell-lister".into());
-            if lister.spawn(move || all.control.stop(list(&all))).is_ok() {
+            if lister.spawn(move || all.control.stop(all.live_roots(), all.clock.now())).is_ok() {
                 return;
             }
         }
-        self.unfinished.push_back(list(shared));
+        let spread = Spread::cancel(shared.live_roots(), by_token(), shared.clock.now());
+        self.unfinished.push_back(spread);
     }
 
     /// Ticks every run whose timer is due.
@@ -199,7 +199,9 @@ fn guarded<T>(shared: &Shared, step: impl FnOnce() -> T) -> Option<T> {
     let done = foreign::catch_panic(step);
     done.inspect_err(|failure| {
         let words = failure.to_string();
-        foreign::run(shared, move || tracing::error!(words, "control loop panicked; it goes on"));
+        foreign::run(&shared.couriers, move || {
+            tracing::error!(words, "control loop panicked; it goes on");
+        });
     })
     .ok()
 }
@@ -232,7 +234,7 @@ fn tick(key: TimerKey, node: Arc<Node>) -> Spread {
 /// millisecond.
 const SLICE: usize = 256;
 
-#[cfg(all(test, not(any(quell_loom, quell_shuttle))))]
+#[cfg(all(test, feature = "test-util", not(any(quell_loom, quell_shuttle))))]
 mod tests {
     use std::future::poll_fn;
     use std::time::Duration;

@@ -1,37 +1,32 @@
-//! The engine: where runs are submitted, found and stopped.
+//! [`Engine`] submits, finds and stops runs.
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
 
 use quell_core::limits;
-use quell_core::{CancelRequest, Cause, CauseKind, Disposition, RunId};
+use quell_core::{CancelRequest, Disposition, RunId};
 use tokio::runtime::Handle;
 
 use crate::body::context::RunContext;
 use crate::body::driver;
-use crate::control::Control;
+use crate::config::EngineConfig;
 use crate::control::turns;
-use crate::engine::admission::Admission;
-use crate::engine::config::EngineConfig;
 use crate::engine::filter::RunFilter;
-use crate::engine::ledger::Ledger;
-use crate::engine::registry::Registry;
-use crate::engine::retention::{Leaving, Retention};
-use crate::engine::shutdown::Closing;
 use crate::failure::{Failure, ForgetError, SubmitError};
-use crate::foreign;
 use crate::foreign::couriers::Couriers;
 use crate::handle::RunHandle;
-use crate::log::Log;
 use crate::log::firehose::AllEvents;
 use crate::log::ring::Bounds;
-use crate::log::stream::EventStream;
-use crate::node::Node;
+use crate::node::{Control, Shared};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
-use crate::sync::{AtomicBool, Mutex, Runtime};
+use crate::stream::EventStream;
+use crate::sync::{AtomicBool, Mutex};
+use crate::tables::admission::Admission;
+use crate::tables::ledger::Ledger;
+use crate::tables::registry::Registry;
+use crate::tables::retention::Retention;
 use crate::time::clock::Clock;
 
 /// Runs agents, teams and workflows as trees of runs that stop when told.
@@ -58,27 +53,6 @@ use crate::time::clock::Clock;
 #[derive(Clone)]
 pub struct Engine {
     owner: Arc<Owner>,
-}
-
-/// What every run of an engine shares. Aligned, so that the count of its references, which every
-/// start and end of a run writes, is in another cache line.
-#[repr(align(128))]
-pub(crate) struct Shared {
-    pub(crate) config: EngineConfig,
-    pub(crate) runtime: Runtime,
-    pub(crate) clock: Clock,
-    pub(crate) control: Control,
-    pub(crate) registry: Registry,
-    pub(crate) admission: Admission,
-    pub(crate) retention: Retention,
-    pub(crate) ledger: Ledger,
-    pub(crate) couriers: Couriers,
-    /// The stream of the events of every tree.
-    pub(crate) events: Arc<AllEvents>,
-    /// Set when a shutdown begins: no root is accepted any more.
-    pub(crate) closed: AtomicBool,
-    /// How the newest shutdown stops roots. Set before `closed`.
-    pub(crate) closing: Mutex<Option<Closing>>,
 }
 
 /// Stops what is live when the last [`Engine`] goes.
@@ -109,7 +83,7 @@ impl Engine {
             )
         });
         #[cfg(quell_shuttle)]
-        let runtime = Runtime(runtime);
+        let runtime = crate::sync::Runtime(runtime);
         let token = config.parent_token.clone();
         #[cfg(feature = "test-util")]
         let on_runtime = config.control_on_runtime;
@@ -187,14 +161,14 @@ impl Engine {
         filter: &RunFilter,
         request: CancelRequest,
     ) -> Vec<(RunId, Disposition)> {
-        let nodes = self.shared().registry.list_for_stop(filter);
+        let nodes = self.shared().list_for_stop(|node| filter.matches(node));
         nodes.into_iter().map(|node| (node.id, node.cancel(&request))).collect()
     }
 
     /// Lists the runs that a filter lets through, in order of their ids. A run accepted before the
     /// call is in it; one accepted during it may be.
     pub fn runs(&self, filter: &RunFilter) -> Vec<RunRef> {
-        let mut nodes = self.shared().registry.list(filter);
+        let mut nodes = self.shared().registry.list(|node| filter.matches(node));
         nodes.sort_by_key(|node| node.id);
         nodes.into_iter().map(RunRef::new).collect()
     }
@@ -237,77 +211,9 @@ impl Engine {
     }
 }
 
-impl Shared {
-    pub(crate) fn new_log(&self, root: RunId, account: Option<Arc<str>>) -> Log {
-        Log::new(root, account, &self.config.limits, &self.clock)
-    }
-
-    /// Lists the live roots in the order in which all of them are to be stopped.
-    pub(crate) fn live_roots(&self) -> Vec<Arc<Node>> {
-        self.registry.list_for_stop(&RunFilter::new().roots().live())
-    }
-
-    /// Keeps an ended tree, and forgets those whose time is over.
-    pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) {
-        let size = crate::node::report::size_of(root);
-        self.ledger.release(size.account.as_ref(), size.charged);
-        let (leaving, until) = self.retention.keep(root, size.account, size.bytes, now);
-        if let Some(at) = until {
-            self.control.nudge(self.clock.ticks(at));
-        }
-        self.forget(leaving);
-    }
-
-    /// Forgets the trees whose time is over. Yields when the time of the next one is.
-    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
-        let (leaving, next) = self.retention.expire(now);
-        self.forget(leaving);
-        next
-    }
-
-    /// Forgets the tree of a root before its time.
-    pub(crate) fn forget_root(&self, root: &Arc<Node>) -> Result<(), ForgetError> {
-        if !root.is_root() {
-            return Err(ForgetError::NotRoot);
-        }
-        if !root.is_over() {
-            return Err(ForgetError::NotQuiescent);
-        }
-        self.retention.forget(root);
-        self.registry.forget_tree(root);
-        Ok(())
-    }
-
-    /// Forgets trees, and drops the foreign values and errors that they hold.
-    fn forget(&self, leaving: Leaving) {
-        for root in leaving {
-            foreign::run(self, move || {
-                root.shared.registry.forget_tree(&root);
-                drop(root);
-            });
-        }
-    }
-
-    /// Says why nothing can start in a run that is over.
-    pub(crate) fn cause_of_late(&self, run: RunId) -> Cause {
-        let mut cause =
-            Cause::new(CauseKind::ParentStopped, self.clock.wall(self.clock.now()), run);
-        cause.message = Some("the run has ended".into());
-        cause
-    }
-}
-
 impl Drop for Owner {
     fn drop(&mut self) {
         crate::engine::shutdown::abandon_engine(&self.0);
-    }
-}
-
-impl Drop for Shared {
-    /// Nothing can be due any more: no run is left.
-    fn drop(&mut self) {
-        self.control.close();
-        self.couriers.close();
     }
 }
 
@@ -321,11 +227,5 @@ impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let live = self.shared().registry.live();
         f.debug_struct("Engine").field("live_runs", &live).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
     }
 }

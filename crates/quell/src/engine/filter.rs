@@ -1,4 +1,4 @@
-//! Which runs are meant.
+//! [`RunFilter`] says which runs are meant.
 
 use quell_core::{RunKind, RunStatus};
 

@@ -2,15 +2,13 @@
 //! did (I38).
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::time::Duration;
 
 use quell_core::limits;
 use quell_core::{Abandoned, CancelRequest, CauseKind, Counts};
 
-use crate::engine::filter::RunFilter;
-use crate::engine::{Engine, Shared};
-use crate::node::Node;
+use crate::engine::Engine;
+use crate::node::{Closing, Node, Shared};
 use crate::sync::Ordering;
 use crate::sync::waiters::Key;
 
@@ -70,14 +68,6 @@ pub struct ShutdownReport {
     pub took: Duration,
 }
 
-/// What stops a root that appears while the engine shuts down.
-#[derive(Clone, Debug)]
-pub(crate) struct Closing {
-    request: CancelRequest,
-    /// The time between abort and abandon.
-    wait: Duration,
-}
-
 impl Engine {
     /// Shuts the engine down: admission closes, then every run is asked to stop after its step,
     /// cooperatively, and by abort, each at its own instant. Returns when every run is terminal,
@@ -92,7 +82,7 @@ impl Engine {
         let plan = plan.into();
         let shared = self.shared();
         let began = shared.clock.now();
-        let mut roots = shared.registry.list(&RunFilter::new().roots());
+        let mut roots = shared.registry.list(Node::is_root);
         roots.retain(|root| !root.is_over());
         let roots = roots.into_iter().map(|root| (!root.status().is_terminal(), root));
         let roots: Vec<_> = roots.collect();
@@ -137,32 +127,10 @@ impl Shared {
         // The plan first: a run that becomes a root and sees `closed` must find it.
         *self.closing.lock() = Some(closing.clone());
         self.closed.store(true, Ordering::SeqCst);
-        for node in self.registry.list_for_stop(&RunFilter::new().roots().live()) {
+        for node in self.live_roots() {
             node.cancel_within(&closing.request, Some(closing.wait));
         }
         self.finish_closing();
-    }
-
-    /// Ends the loop, the couriers and the stream of events, if the engine was closed and no root
-    /// is live. `close` calls it, and after that every end of a root: one of these calls is the
-    /// last, also if the caller of `shutdown` has stopped waiting.
-    pub(crate) fn finish_closing(&self) {
-        if self.closed.load(Ordering::SeqCst) && self.registry.is_idle() {
-            self.control.close();
-            self.couriers.close();
-            self.events.close(self);
-        }
-    }
-
-    /// Stops a run that became a root while the engine shuts down. Called after it became one, so
-    /// that either this or the round of `close` sees it.
-    pub(crate) fn stop_if_closed(&self, root: &Arc<Node>) {
-        if self.closed.load(Ordering::SeqCst) {
-            let closing = self.closing.lock().clone();
-            if let Some(closing) = closing {
-                root.cancel_within(&closing.request, Some(closing.wait));
-            }
-        }
     }
 }
 
@@ -174,7 +142,7 @@ pub(crate) fn abandon_engine(shared: &Shared) {
         let plan = Shutdown { grace, abort_wait: shared.config.abort_wait, ..Shutdown::default() };
         shared.close(&Closing::new(&plan, false));
     }
-    shared.events.close(shared);
+    shared.events.close(&shared.couriers);
     shared.expire(shared.clock.now());
 }
 

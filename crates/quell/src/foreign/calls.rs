@@ -7,11 +7,9 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use crate::engine::Shared;
 use crate::failure::Failure;
-use crate::node::Node;
+use crate::foreign::couriers::Couriers;
 use crate::sync::thread_local;
 use crate::sync::waiters::Wakers;
 
@@ -32,9 +30,9 @@ pub(crate) fn release<T>(value: T) {
 
 /// Runs foreign code whose panics concern nobody: here, or with a courier if this is the control
 /// thread. The caller holds no lock.
-pub(crate) fn run(shared: &Shared, code: impl FnOnce() + Send + 'static) {
+pub(crate) fn run(couriers: &Couriers, code: impl FnOnce() + Send + 'static) {
     if is_barred() {
-        shared.couriers.send(Box::new(code), shared.clock.now());
+        couriers.send(Box::new(code));
     } else {
         let _ = catch_panic(code);
     }
@@ -42,23 +40,14 @@ pub(crate) fn run(shared: &Shared, code: impl FnOnce() + Send + 'static) {
 
 /// Wakes everybody; a waker may belong to anybody's executor. The caller holds no lock.
 #[inline]
-pub(crate) fn wake(shared: &Shared, wakers: Wakers) {
+pub(crate) fn wake(couriers: &Couriers, wakers: Wakers) {
     if !wakers.is_empty() {
-        run(shared, || wake_all(wakers));
+        run(couriers, || wake_all(wakers));
     }
 }
 
-/// As [`wake`], with news of a run: the last poll of the run above waits until they are told.
-#[inline]
-pub(crate) fn tell(shared: &Shared, wakers: Wakers, above: Option<Arc<Node>>) {
-    let Some(above) = above else { return wake(shared, wakers) };
-    run(shared, move || {
-        wake_all(wakers);
-        above.remove_untold();
-    });
-}
-
-fn wake_all(wakers: Wakers) {
+/// Wakes everybody here and now. The caller is foreign code already.
+pub(crate) fn wake_all(wakers: Wakers) {
     for waker in wakers {
         // Its owner's fault, and nobody else's: the others are still woken.
         let _ = catch_panic(|| waker.wake());

@@ -1,18 +1,18 @@
-//! Couriers: threads that run foreign code in place of the control thread.
+//! [`Couriers`] are threads that run foreign code in place of the control thread.
 //!
-//! Whatever the control thread does may wake waiters, drop values or tell a `tracing` subscriber,
-//! and each of these may block. The control thread hands them over and goes on. One courier is
-//! enough as long as nothing blocks. When all are held up, the control thread starts another, up
-//! to [`COURIERS_MAX`]; beyond that, foreign code waits for its turn, and deadlines still do not.
-//! What a subscriber is told is bounded by [`WORDS_MAX`], everything else by the runs and waiters
-//! that are there.
+//! A turn of the control thread may wake waiters, drop values or call a `tracing` subscriber, and
+//! each of these may block. The control thread hands them over and goes on. One courier is enough
+//! as long as nothing blocks. When all are held up, the control thread starts another, up to
+//! [`COURIERS_MAX`]; beyond that, foreign code waits for its turn, and deadlines still do not.
+//! Calls of subscribers are bounded by [`WORDS_MAX`], all other errands by the number of live runs
+//! and waiters.
 //!
 //! Invariants, under the one lock:
 //!
 //! 1. While an errand waits, a courier is live, or the errand was run by its sender because the
 //!    system refused a thread.
-//! 2. A courier is in `parked` exactly while it has nothing to do; whoever takes it out unparks it.
-//!    At most one is: who finds another one there ends.
+//! 2. A courier is in `parked` exactly while it has nothing to do; the thread that takes it out
+//!    unparks it. At most one is there: a courier that finds another one parked ends.
 //! 3. Errands are started in the order in which they were sent.
 //!
 //! The lock is a leaf. Errands run when it is released.
@@ -40,14 +40,17 @@ pub(crate) struct Couriers {
 
 #[derive(Default)]
 struct Post {
+    /// The errands that wait, the oldest first.
     errands: VecDeque<Errand>,
     /// Since when errands wait and none was started.
     waits_since: Option<Instant>,
-    /// What subscribers were not told.
+    /// How many calls of subscribers were left out since the last one that was not.
     unsaid: usize,
+    /// The courier that has nothing to do, if there is one.
     parked: Vec<Thread>,
+    /// How many couriers there are.
     live: usize,
-    /// The engine is gone: whoever has nothing to do ends.
+    /// The engine is gone: a courier that has nothing to do ends.
     closed: bool,
 }
 
@@ -61,9 +64,9 @@ impl Couriers {
         self.tasks.is_some()
     }
 
-    /// Hands over what a subscriber is to be told. If too much waits already, it is not told, and
-    /// the next line says how many it was not told.
-    pub(crate) fn send_words(&self, words: Errand, now: Instant) {
+    /// Hands over a call of a subscriber. If too many errands wait already, the call is left out,
+    /// and the next one is preceded by a line that says how many were.
+    pub(crate) fn send_words(&self, words: Errand) {
         let unsaid = {
             let mut post = self.post.lock();
             if post.errands.len() >= WORDS_MAX {
@@ -74,13 +77,13 @@ impl Couriers {
         };
         if unsaid > 0 {
             let missing = move || tracing::warn!(unsaid, "subscriber is too slow for what ends");
-            self.send(Box::new(missing), now);
+            self.send(Box::new(missing));
         }
-        self.send(words, now);
+        self.send(words);
     }
 
     /// Hands an errand over.
-    pub(crate) fn send(&self, errand: Errand, now: Instant) {
+    pub(crate) fn send(&self, errand: Errand) {
         if let Some(runtime) = &self.tasks {
             drop(runtime.spawn(async move { drop(foreign::catch_panic(errand)) }));
             return;
@@ -88,7 +91,7 @@ impl Couriers {
         let parked = {
             let mut post = self.post.lock();
             post.errands.push_back(errand);
-            post.waits_since.get_or_insert(now);
+            post.waits_since.get_or_insert_with(sync::now);
             let parked = post.parked.pop();
             if parked.is_none() && post.live > 0 {
                 return;
@@ -169,7 +172,7 @@ impl Couriers {
         }
     }
 
-    /// Waits until somebody takes the courier out of the list.
+    /// Waits until another thread takes the courier out of the list.
     fn rest(&self) {
         let this = thread::current().id();
         while self.post.lock().parked.iter().any(|courier| courier.id() == this) {
@@ -187,7 +190,7 @@ impl fmt::Debug for Couriers {
 /// How long an errand waits for a courier that is held up before another is started.
 const PATIENCE: Duration = Duration::from_millis(5);
 
-/// Errands that may wait before subscribers are told no more.
+/// Errands that may wait before calls of subscribers are left out.
 const WORDS_MAX: usize = 65_536;
 
 /// Couriers at most. If foreign code holds up all of them, the rest of it waits.

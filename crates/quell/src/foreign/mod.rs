@@ -2,6 +2,5 @@
 
 mod calls;
 pub(crate) mod couriers;
-mod trace;
 
-pub(crate) use calls::{Barred, catch_panic, is_barred, release, run, tell, wake};
+pub(crate) use calls::{Barred, catch_panic, is_barred, release, run, wake, wake_all};

@@ -1,14 +1,15 @@
-//! The events of every tree of an engine. The lock of their ring is taken under that of a tree's.
+//! [`AllEvents`] holds the events of every tree of an engine. The lock of its ring is taken under
+//! that of a tree's ring.
 
 use quell_core::RunEvent;
 
-use crate::engine::Shared;
 use crate::foreign;
+use crate::foreign::couriers::Couriers;
 use crate::log::ring::{Bounds, Ring};
 use crate::sync::waiters::{Key, Wakers};
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 
-/// The events of every tree of an engine, for as long as somebody reads them.
+/// The events of every tree of an engine, for as long as they have a reader.
 #[derive(Debug)]
 pub(crate) struct AllEvents {
     readers: AtomicUsize,
@@ -43,14 +44,14 @@ impl AllEvents {
     }
 
     /// Ends every reader's stream after what it has not read yet.
-    pub(crate) fn close(&self, shared: &Shared) {
+    pub(crate) fn close(&self, couriers: &Couriers) {
         let mut wakers = Wakers::new();
         {
             let mut firehose = self.ring.lock();
             firehose.closed = true;
             firehose.ring.drain_waiters(&mut wakers);
         }
-        foreign::wake(shared, wakers);
+        foreign::wake(couriers, wakers);
     }
 
     pub(crate) fn has_readers(&self) -> bool {

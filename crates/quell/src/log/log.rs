@@ -1,7 +1,7 @@
-//! The log of one tree: its order, what is held of it, and who reads it.
+//! [`Log`] is the log of one tree: it keeps the order of events, and the newest of them.
 //!
 //! Readers have no queue. Each has a place in the ring and takes from there, so that a slow reader
-//! costs nothing but its own events (I29): when its place has left the ring it is told `Lagged`.
+//! costs nothing but its own events (I29): when its place has left the ring, it reads `Lagged`.
 //!
 //! Invariants of a ring, all under its one lock:
 //!
@@ -22,11 +22,12 @@ use std::time::Instant;
 
 use quell_core::{EventKind, RunEvent, RunId, RunStatus, ToolOutcome};
 
-use crate::engine::Shared;
-use crate::engine::config::Limits;
+use crate::config::Limits;
+use crate::log::Sinks;
 use crate::log::ring::{Bounds, Read, Ring};
 use crate::sync::waiters::Wakers;
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::tables::ledger::Ledger;
 use crate::time::clock::Clock;
 
 /// An event as it is held; the rest of a [`RunEvent`] follows from its place.
@@ -155,23 +156,23 @@ impl Log {
         Self { before: Some(Arc::downgrade(before)), ..log }
     }
 
-    /// Yields the log that the tree left when its root was detached, while somebody holds it.
+    /// Yields the log that the tree left when its root was detached, while that log is held.
     pub(crate) fn before(&self) -> Option<Arc<Self>> {
         self.before.as_ref().and_then(Weak::upgrade)
     }
 
     /// Appends the event by which this log says that all has moved to the next one. Under one hold
-    /// of the lock, so that a reader who finds nothing there and waits is woken by that event.
+    /// of the lock, so that a reader that finds nothing there and waits is woken by that event.
     pub(crate) fn append_move(
         &self,
-        shared: &Shared,
+        sinks: Sinks<'_>,
         of: (&RunId, Instant),
         kind: EventKind,
         next: &Self,
         wakers: &mut Wakers,
     ) {
         let mut held = self.ring.lock();
-        self.append_to(&mut held, shared, of, bytes_of(&kind), || kind, wakers);
+        self.append_to(&mut held, sinks, of, bytes_of(&kind), || kind, wakers);
         next.moved_at.store(held.ring.next() - 1, Ordering::Release);
     }
 
@@ -221,26 +222,26 @@ impl Log {
     #[inline]
     pub(crate) fn append(
         &self,
-        shared: &Shared,
+        sinks: Sinks<'_>,
         of: (&RunId, Instant),
         bytes: usize,
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
-        self.append_to(&mut self.ring.lock(), shared, of, bytes, make, wakers);
+        self.append_to(&mut self.ring.lock(), sinks, of, bytes, make, wakers);
     }
 
     /// As [`Log::append`], for the end of a run, which leaves the list of this parent with it.
     pub(crate) fn append_end(
         &self,
-        shared: &Shared,
+        sinks: Sinks<'_>,
         of: (&RunId, Instant),
         status: RunStatus,
         leaves: Option<RunId>,
         wakers: &mut Wakers,
     ) {
         let mut held = self.ring.lock();
-        self.append_to(&mut held, shared, of, 0, || EventKind::Ended(status), wakers);
+        self.append_to(&mut held, sinks, of, 0, || EventKind::Ended(status), wakers);
         if let Some(parent) = leaves {
             held.note_unlinked(*of.0, parent);
         }
@@ -250,26 +251,26 @@ impl Log {
     fn append_to(
         &self,
         held: &mut Held,
-        shared: &Shared,
+        sinks: Sinks<'_>,
         (run, read): (&RunId, Instant),
         bytes: usize,
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
         if read >= held.compare_at {
-            held.compare_at = shared.clock.compare_if_due(read);
+            held.compare_at = sinks.clock.compare_if_due(read);
         }
         let at = held.time(read);
-        let is_over = if shared.events.has_readers() {
+        let is_over = if sinks.events.has_readers() {
             let (seq, entry) = (held.ring.next(), Entry { run: *run, at, kind: make() });
-            let event = self.event(&shared.clock, seq, entry.clone());
-            shared.events.append(bytes, event, wakers);
+            let event = self.event(sinks.clock, seq, entry.clone());
+            sinks.events.append(bytes, event, wakers);
             held.ring.push(bytes, || entry, wakers)
         } else {
             held.ring.push(bytes, || Entry { run: *run, at, kind: make() }, wakers)
         };
         if is_over {
-            self.charge(shared, held);
+            self.charge(sinks.ledger, held);
         }
     }
 
@@ -277,13 +278,13 @@ impl Log {
     /// for. If the log has as much as it may, or live runs hold too much already, the ring gives up
     /// its oldest events instead.
     #[cold]
-    fn charge(&self, shared: &Shared, held: &mut Held) {
+    fn charge(&self, ledger: &Ledger, held: &mut Held) {
         // What is beyond the bound of a log leaves before anything is charged.
         held.ring.set_bytes_max(held.bytes_max);
         held.ring.make_room();
         let mut may_hold = BYTES_FREE + held.charged;
         while held.ring.bytes() > may_hold && may_hold < held.bytes_max {
-            if shared.ledger.charge(self.account.as_ref(), BYTES_STEP).is_err() {
+            if ledger.charge(self.account.as_ref(), BYTES_STEP).is_err() {
                 break;
             }
             held.charged += BYTES_STEP;
@@ -338,7 +339,7 @@ impl Log {
         entry.at = held.time(entry.at);
         if held.ring.push(bytes_of(&entry.kind), || entry, &mut Wakers::new()) {
             // Not charged for: these are few and their texts are bounded, and where the tree is
-            // over already nobody would release the charge.
+            // over already nothing would release the charge.
             let may_hold = held.ring.bytes().min(held.bytes_max);
             held.ring.set_bytes_max(may_hold);
             held.ring.make_room();

@@ -1,9 +1,9 @@
-//! The events of a tree, and their readers.
+//! The events of a tree, and of all trees of an engine.
 
 pub(crate) mod firehose;
 mod log;
-mod members;
 pub(crate) mod ring;
-pub(crate) mod stream;
+mod sinks;
 
 pub(crate) use log::{Entry, Log, NODE_BYTES, bytes_of};
+pub(crate) use sinks::Sinks;

@@ -1,9 +1,9 @@
-//! The newest entries of a sequence, bounded by their number and their bytes, and those who wait
-//! for the next one.
+//! [`Ring`] holds the newest entries of a sequence, bounded by their number and their bytes, and
+//! the wakers of the readers that wait for the next one.
 
 use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
 
-/// The newest entries of a sequence, and those who wait for the next.
+/// The newest entries of a sequence, and the readers that wait for the next.
 #[derive(Debug)]
 pub(crate) struct Ring<E> {
     /// Places, of which those from `oldest` on hold the entries, in a circle. Places are free only

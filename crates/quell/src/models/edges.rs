@@ -25,7 +25,7 @@ fn i25_a_run_that_left_is_stopped_by_no_stage() {
         let leaf = started_child(&child, "leaf").expect("nothing is stopped");
         let other = thread::spawn({
             let leaf = Arc::clone(&leaf);
-            move || crate::node::detach::detach(&leaf).is_ok()
+            move || crate::step::detach::detach(&leaf).is_ok()
         });
         // The abort is due at once: its stage walks as soon as the tree is told.
         root.cancel(&because("now").abort());
@@ -121,9 +121,9 @@ fn i30_of_two_that_leave_one_below_the_other_each_takes_its_own_along() {
         let leaf = started_child(&below, "leaf").expect("nothing is stopped");
         let other = thread::spawn({
             let below = Arc::clone(&below);
-            move || crate::node::detach::detach(&below).expect("it leaves")
+            move || crate::step::detach::detach(&below).expect("it leaves")
         });
-        crate::node::detach::detach(&child).expect("it leaves");
+        crate::step::detach::detach(&child).expect("it leaves");
         other.join().unwrap();
         assert_eq!((child.log().root, below.log().root), (child.id, below.id));
         assert_eq!(leaf.log().root, below.id, "the leaf is in the tree of the run above it");

@@ -7,9 +7,9 @@ use quell_core::{CauseKind, Disposition, RunStatus, Work};
 
 use super::{Arc, EVERY, because, checked_log, end_body, engine, explore, started_root};
 use crate::body::context::RunContext;
-use crate::body::work::Hold;
 use crate::engine::Engine;
 use crate::node::Node;
+use crate::step::hold::Hold;
 
 fn held_root(engine: &Engine) -> (Arc<Node>, RunContext, Hold) {
     let node = started_root(engine);

@@ -10,9 +10,9 @@ use super::{
     Arc, EVERY, because, end_body, engine, engine_with, explore, read_all, started_child,
     started_root,
 };
-use crate::log::stream::EventStream;
 use crate::node::Node;
 use crate::run::RunRef;
+use crate::stream::EventStream;
 
 /// Writes what a body emits.
 fn emit(node: &Arc<Node>, number: u64) {
@@ -138,7 +138,7 @@ fn i30_a_reader_of_the_engine_gets_each_event_from_its_coming_on() {
         owed += come();
         end_body(&root, BodyEnd::Ok);
         // The streams of readers end after what they have not read yet.
-        engine.shared().events.close(engine.shared());
+        engine.shared().events.close(&engine.shared().couriers);
         let read = reader.join().unwrap();
         assert!(read.len() >= owed, "{owed} were written after it had come: {read:#?}");
         let expected = |event: &RunEvent| match event.kind {
@@ -164,7 +164,7 @@ fn i30_a_reader_follows_a_run_out_of_a_log_that_forgets() {
             let mover = thread::spawn({
                 let child = Arc::clone(&child);
                 move || {
-                    crate::node::detach::detach(&child).expect("it leaves");
+                    crate::step::detach::detach(&child).expect("it leaves");
                     end_body(&child, BodyEnd::Ok);
                 }
             });

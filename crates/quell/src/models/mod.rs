@@ -40,10 +40,10 @@ use quell_core::{CancelRequest, EventKind, RunEvent, RunId, RunStatus};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::engine::Engine;
-use crate::log::stream::EventStream;
 use crate::node::Node;
-use crate::node::step::StopOrigin;
 use crate::spec::RunSpec;
+use crate::step::StopOrigin;
+use crate::stream::EventStream;
 use crate::{EngineConfig, Limits};
 
 /// How often each of the outcomes of a race was met.

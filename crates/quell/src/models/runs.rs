@@ -9,7 +9,7 @@ use super::{
     Arc, EVERY, because, checked_log, end_body, ends_of, engine, explore, is_stopped, read_all,
     started_child, started_root,
 };
-use crate::log::stream::EventStream;
+use crate::stream::EventStream;
 use crate::testing;
 
 #[test]
@@ -167,7 +167,7 @@ fn i25_a_detach_against_a_cancel_is_refused_or_leaves_the_child_alone() {
         let child = started_child(&root, "child").expect("nothing is stopped");
         let other = thread::spawn({
             let child = Arc::clone(&child);
-            move || crate::node::detach::detach(&child).is_ok()
+            move || crate::step::detach::detach(&child).is_ok()
         });
         root.cancel(&because("stop"));
         let left = other.join().unwrap();

@@ -1,4 +1,4 @@
-//! The children of a run.
+//! [`Children`] are the children of a run.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) struct Children(Option<Box<ChildList>>);
 #[derive(Default)]
 #[repr(align(16))]
 struct ChildList {
-    /// The first place is here: in a chain nobody has more than one child.
+    /// The first place is here: in a chain no run has more than one child.
     first: Option<Arc<Node>>,
     /// The places after the first; free where there is none.
     more: Vec<Option<Arc<Node>>>,
@@ -82,7 +82,7 @@ impl Children {
         self.0.as_ref().is_none_or(|list| list.places() == list.free.len())
     }
 
-    /// Counts a child, and what it has counted, whose row nobody will see.
+    /// Counts a child, and what it has counted, that gets no row in the report.
     pub(crate) fn omit(&mut self, status: RunStatus, below: Option<&Counts>) {
         let omitted = &mut self.0.get_or_insert_default().omitted;
         omitted.add(status);

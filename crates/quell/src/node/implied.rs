@@ -66,7 +66,7 @@ impl Node {
         make: impl FnOnce() -> EventKind,
         wakers: &mut Wakers,
     ) {
-        self.log_of(state).append(&self.shared, (&self.id, now), bytes, make, wakers);
+        self.log_of(state).append(self.shared.sinks(), (&self.id, now), bytes, make, wakers);
     }
 
     /// Yields the log of the run's tree.

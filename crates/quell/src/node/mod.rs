@@ -1,18 +1,21 @@
-//! The shared state of one run, and what happens to it.
+//! What a run is: its shared state, its place in the tree, what is written of it, and its report.
 
-pub(crate) mod cancel;
-pub(crate) mod cascade;
+mod candidate;
 pub(crate) mod children;
-pub(crate) mod deferred;
-pub(crate) mod detach;
+mod control;
 pub(crate) mod flags;
+pub(crate) mod hook;
 pub(crate) mod implied;
+mod last_poll;
 mod node;
+pub(crate) mod outputs;
 pub(crate) mod report;
+mod shared;
 mod state;
-pub(crate) mod step;
 pub(crate) mod wait;
 pub(crate) mod write;
 
+pub(crate) use control::{Control, Link, Linked, by_token};
 pub(crate) use node::Node;
-pub(crate) use state::{Link, RareState, Reader, State};
+pub(crate) use shared::{Closing, Shared};
+pub(crate) use state::{RareState, Reader, State, TokenLink};

@@ -1,8 +1,8 @@
-//! The shared state of one run.
+//! [`Node`] is the shared state of one run.
 //!
-//! A node is a [`Lifecycle`] under a lock, with what the engine needs to carry its effects out.
-//! Whoever brings an input applies it ([`Node::apply`]): there is no dispatcher, no mailbox and no
-//! task per run besides the body.
+//! A node is a [`Lifecycle`] under a lock, with what the engine needs to carry its effects out. The
+//! thread that brings an input applies it ([`Node::apply`]): there is no dispatcher, no mailbox and
+//! no task per run besides the body.
 //!
 //! Invariants, all under the node's lock unless said otherwise:
 //!
@@ -13,19 +13,19 @@
 //! 3. The value of a body is stored before the run is terminal: a handle that sees the end finds
 //!    it.
 //! 4. The flags mirror the state for readers that take no lock. Only `LISTENS` and `PARKED` are
-//!    set without the lock, and never cleared; only `CASCADING` is cleared without it, by whoever
-//!    has told all below. `STOPPING` is set by one atomic step that yields the other two: of a
-//!    stop and the first question of a body about stops, one comes first, and both sides know
-//!    which.
+//!    set without the lock, and never cleared; only `CASCADING` is cleared without it, by the
+//!    thread that has signalled all descendants. `STOPPING` is set by one atomic step that yields
+//!    the other two: of a stop and the first question of a body about stops, one comes first, and
+//!    both sides know which.
 //! 5. Nothing foreign runs while a lock is held: wakers, tokens, hooks, values and subscribers of
-//!    `tracing` are carried out in [`Deferred`](crate::node::deferred::Deferred) and used when
+//!    `tracing` are carried out in [`Deferred`](crate::step::deferred::Deferred) and used when
 //!    every lock is released. On the control thread they are handed to a courier, and so is what a
 //!    node holds when it is dropped there.
 //!
 //! Lock order: parent → child → ring of the tree → ring of the engine; parent → child → shard of
 //! the registry → admission; node → timers; node or ring → ledger. Rings, admission, timers and
 //! ledger are leaves but for that. A thread that holds a child's lock never takes its parent's:
-//! news for the parent leave as [`Propagation`](crate::node::deferred::Propagation). So there is no
+//! news for the parent leave as [`Propagation`](crate::step::deferred::Propagation). So there is no
 //! cycle.
 
 use std::fmt;
@@ -35,12 +35,10 @@ use std::time::{Duration, Instant};
 use quell_core::lifecycle::{Lifecycle, Rules};
 use quell_core::{Payload, RunId, RunKind, RunStatus, Stopped};
 
-use crate::engine::Shared;
-use crate::engine::admission::Gate;
 use crate::foreign;
 use crate::node::children::Children;
-use crate::node::{Reader, State, flags};
-use crate::spec::{Metadata, RunSpec, SpecRest};
+use crate::node::{Reader, Shared, State, flags};
+use crate::spec::{Gate, Metadata, RunSpec, SpecRest};
 use crate::sync::waiters::Waiters;
 use crate::sync::{AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::time::idle::IdleWatch;
@@ -48,7 +46,7 @@ use crate::time::times::Times;
 
 /// One run.
 pub(crate) struct Node {
-    /// Its id. Nobody else has it (I36).
+    /// Its id. No other run has it (I36).
     pub(crate) id: RunId,
     /// What it stands for; nothing depends on it.
     pub(crate) kind: RunKind,
@@ -64,7 +62,7 @@ pub(crate) struct Node {
     pub(crate) shared: Arc<Shared>,
     /// What readers want to know without the lock; see [`flags`].
     flags: AtomicU32,
-    /// News of runs right below that are yet to be told to those who wait for them.
+    /// How many ends and stops of children have yet to be signalled to their waiters.
     pub(crate) untold: AtomicU16,
     /// All the rest; see the invariants above.
     state: Mutex<State>,
@@ -147,7 +145,7 @@ impl Node {
         self.about.as_ref()?.owner.as_ref()
     }
 
-    /// Yields who is charged for the bytes of the run's tree.
+    /// Yields the owner that is charged for the bytes of the run's tree.
     pub(crate) fn account<'a>(&'a self, state: &'a State) -> Option<&'a Arc<str>> {
         match &state.log {
             Some(log) => log.account.as_ref(),
@@ -258,7 +256,7 @@ impl Drop for Node {
             let State { value, failure, output, extra, .. } = state;
             let held = (value.take(), failure.take(), output.take(), extra.take());
             if held.0.is_some() || held.1.is_some() || held.2.is_some() || held.3.is_some() {
-                foreign::run(&self.shared, move || drop(held));
+                foreign::run(&self.shared.couriers, move || drop(held));
             }
         }
         state.children.take_into(&mut stack);

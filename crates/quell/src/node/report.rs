@@ -1,13 +1,13 @@
-//! What remains of a run, put together from its nodes.
+//! [`of`] makes the report of a run from the nodes of its tree, and [`row`] its own row.
 
 use std::slice;
 use std::sync::Arc;
 
 use quell_core::{Cause, Counts, RunId, RunReport, RunRow, RunStatus, limits};
 
-use crate::body::outputs::{Emitted, partial};
 use crate::failure::Failure;
 use crate::log::NODE_BYTES;
+use crate::node::outputs::{Emitted, partial};
 use crate::node::{Node, State};
 
 /// What a tree that has ended holds.

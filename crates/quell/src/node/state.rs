@@ -10,12 +10,12 @@ use quell_core::{Abandoned, Cause, Payload, RunId, Usage, Work};
 use slab::Slab;
 use tokio_util::sync::CancellationToken;
 
-use crate::body::hooks::Hook;
-use crate::body::tool::Inside;
 use crate::failure::Failure;
 use crate::log::Log;
+use crate::marks::call::Inside;
 use crate::node::Node;
 use crate::node::children::Children;
+use crate::node::hook::Hook;
 use crate::sync::AbortHandle;
 use crate::sync::waiters::Waiters;
 use crate::time::clock::Ticks;
@@ -47,13 +47,13 @@ pub(crate) struct State {
     pub(crate) cause: Option<Arc<Cause>>,
     /// The waker of the task that drives the body, while that is parked.
     pub(crate) body: Option<Waker>,
-    /// Those who wait for a change of its status.
+    /// The wakers of the tasks that wait for a change of its status.
     pub(crate) waiters: Waiters,
     /// What the body returned, until the handle takes it.
     pub(crate) value: Option<Box<dyn Any + Send>>,
     /// Who may still ask for the value.
     pub(crate) reader: Reader,
-    /// Why it failed, for as long as somebody may ask.
+    /// Why it failed, for as long as a caller may ask.
     pub(crate) failure: Option<Failure>,
     /// What the body set as its output last.
     pub(crate) output: Option<Payload>,
@@ -74,7 +74,7 @@ pub(crate) struct State {
 /// Who may still ask for the outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reader {
-    /// Whoever holds the handle.
+    /// The holder of the handle.
     Held,
     /// Nobody: it was read, or given up.
     Gone,
@@ -101,7 +101,7 @@ pub(crate) struct RareState {
     /// The token that the body asked for, cancelled with the run.
     pub(crate) token: Option<CancellationToken>,
     /// What ties the run to a token from outside.
-    pub(crate) link: Option<Link>,
+    pub(crate) link: Option<TokenLink>,
     /// Why it is to stop at its next checkpoint.
     pub(crate) scheduled: Option<Arc<Cause>>,
     /// Errors and panics after the stop, bounded in number.
@@ -116,7 +116,7 @@ pub(crate) struct RareState {
     pub(crate) inside: Option<Arc<Inside>>,
     /// What the run and its descendants used.
     pub(crate) used: Usage,
-    /// What the children of a run that failed are told.
+    /// The cause with which a run that failed stops its children.
     pub(crate) failing: Option<Arc<Cause>>,
     /// How a run that decides over others came to its outcome.
     pub(crate) summary: Option<Payload>,
@@ -125,7 +125,7 @@ pub(crate) struct RareState {
 }
 
 /// What ties a run to a token from outside.
-pub(crate) struct Link {
+pub(crate) struct TokenLink {
     /// Ends the link.
     pub(crate) abort: futures::future::AbortHandle,
     /// The token from outside.
@@ -150,10 +150,26 @@ impl State {
         self.cause.clone().or_else(failing)
     }
 
+    /// Yields the failure, and keeps its words for reports: the caller is the last one that may
+    /// ask for the error that it was made from, which may hold anything, its own run too.
+    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
+        match self.failure.as_ref()?.without_error() {
+            Some(words) => self.failure.replace(words),
+            None => self.failure.clone(),
+        }
+    }
+
     /// Notes a sign of life.
     pub(crate) fn touch(&self, node: &Node, now: Instant) {
         if let Some(idle) = &self.idle {
             idle.touch(node.shared.clock.ticks(now));
         }
+    }
+}
+
+impl RareState {
+    /// Notes work under its name, in the same step in which it is counted. Yields its place.
+    pub(crate) fn note_work(&mut self, what: Work, name: Arc<str>) -> usize {
+        self.works.insert((what, name))
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for something to be true of a run.
+//! [`Wait`] is a future that waits until a condition is true of a run.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use crate::node::{Node, State};
 use crate::sync::waiters::{Key, Offer};
 
 impl State {
-    /// Tells whether whoever waits for the end may go on.
+    /// Tells whether a waiter for the end may go on.
     pub(crate) fn is_ended(&self) -> bool {
         self.life.status().is_terminal()
     }

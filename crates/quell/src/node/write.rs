@@ -1,13 +1,12 @@
-//! What a body writes: within bounds, and not after the end.
+//! [`Written`] is what became of something that a body wrote: within bounds, and not after the end.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::{EventKind, Payload, RunStatus, Stopped, ToolOutcome, limits};
+use quell_core::{EventKind, HookOutcome, Payload, RunStatus, Stopped, ToolOutcome, limits};
 
-use crate::body::context::Written;
 use crate::foreign;
-use crate::node::{Node, RareState, State};
+use crate::node::{Node, RareState, State, report};
 use crate::sync::MutexGuard;
 use crate::sync::waiters::Wakers;
 
@@ -41,7 +40,7 @@ impl Node {
             }
             Err(not) => not,
         };
-        foreign::wake(&self.shared, wakers);
+        foreign::wake(&self.shared.couriers, wakers);
         written
     }
 
@@ -65,6 +64,21 @@ impl Node {
         Ok(state)
     }
 
+    /// Records that a hook was not started.
+    pub(crate) fn skip_hook(
+        &self,
+        state: &mut State,
+        hook: u32,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) {
+        state.extra().hooks_skipped += 1;
+        if state.times.ended.is_none() {
+            let outcome = HookOutcome::Skipped;
+            self.write(state, now, EventKind::HookEnded { hook, outcome }, wakers);
+        }
+    }
+
     pub(crate) fn skip_unregistered_hook(&self) {
         let mut wakers = Wakers::new();
         {
@@ -74,7 +88,7 @@ impl Node {
             extra.hooks_made += 1;
             self.skip_hook(&mut state, number, self.shared.clock.now(), &mut wakers);
         }
-        foreign::wake(&self.shared, wakers);
+        foreign::wake(&self.shared.couriers, wakers);
     }
 
     /// Writes an event if something may start now, and notes it; otherwise yields why not.
@@ -93,7 +107,7 @@ impl Node {
             note(state.extra());
             self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
         }
-        foreign::wake(&self.shared, wakers);
+        foreign::wake(&self.shared.couriers, wakers);
         None
     }
 
@@ -110,7 +124,7 @@ impl Node {
             let kind = EventKind::ToolEnded { call: calls.remove(place), outcome };
             self.write(&mut state, self.shared.clock.now(), kind, &mut wakers);
         }
-        foreign::wake(&self.shared, wakers);
+        foreign::wake(&self.shared.couriers, wakers);
     }
 
     /// Writes the end of a run. Yields whether it stays in the list of its parent: it has a row in
@@ -130,10 +144,10 @@ impl Node {
         let has_row = log.take_row(status);
         let stays = has_row || !state.children.is_empty() || non_quiescent;
         if stays {
-            log.count_remains(crate::node::report::remains(self, state));
+            log.count_remains(report::remains(self, state));
         }
         let leaves = (!stays).then_some(parent);
-        log.append_end(&self.shared, (&self.id, now), status, leaves, wakers);
+        log.append_end(self.shared.sinks(), (&self.id, now), status, leaves, wakers);
         state.touch(self, now);
         stays
     }
@@ -161,4 +175,26 @@ pub(crate) struct Bound {
     pub(crate) bytes: usize,
     /// How large it may be.
     pub(crate) bytes_max: usize,
+}
+
+/// What became of something that a body wrote.
+///
+/// # Examples
+///
+/// ```
+/// use quell::{RunContext, Written};
+///
+/// fn say(ctx: &RunContext, text: String) -> bool {
+///     ctx.emit(text) == Written::Recorded
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Written {
+    /// It is in the log, or in the report.
+    Recorded,
+    /// It is over its bound and was refused; the log says so.
+    TooLarge,
+    /// The run has ended; it was refused and counted.
+    Late,
 }

@@ -1,4 +1,4 @@
-//! The one clock of an engine.
+//! [`Clock`] is the one clock of an engine.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -10,7 +10,7 @@ use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 ///
 /// The wall clock is read when the engine starts, and compared with the monotonic clock where
 /// something happens, now and then. Where the two have come apart, because the machine was
-/// suspended or somebody has set the clock, times follow the wall clock from there on. They never
+/// suspended or the clock was set, times follow the wall clock from there on. They never
 /// run backwards: a clock that is set back lets them stand still until it is there again.
 ///
 /// It is tokio's clock: a test that pauses it pauses the engine, and nothing is compared.
@@ -86,8 +86,8 @@ impl Clock {
         ticks
     }
 
-    /// As [`Clock::stamp`], for whoever needs no ticks: yields before when there is no need to ask
-    /// again.
+    /// As [`Clock::stamp`], for a caller that needs no ticks: yields the instant before which there
+    /// is no need to ask again.
     #[cold]
     pub(crate) fn compare_if_due(&self, now: Instant) -> Instant {
         self.stamp(now);

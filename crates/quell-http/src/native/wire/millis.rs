@@ -1,4 +1,4 @@
-//! Times of a request: whole numbers of milliseconds, in every way in which JSON writes them.
+//! [`Millis`]: a duration of a request, a whole number of milliseconds in any spelling of JSON.
 
 use std::fmt;
 use std::time::Duration;

@@ -6,4 +6,6 @@ mod response;
 
 pub(crate) use millis::Millis;
 pub(crate) use request::{CancelRun, StartRun, read};
-pub(crate) use response::{CancelAnswer, Detail, Health, RunList, RunObject, RunSummary, frame};
+pub(crate) use response::{
+    CancelAnswer, Detail, Health, RunList, RunObject, RunSummary, sse_event,
+};

@@ -1,10 +1,11 @@
-//! What callers say: from JSON to the engine's words.
+//! [`StartRun`] and [`CancelRun`]: the bodies of requests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use quell::{CancelRequest, OnBusy, RunKind};
+use quell::{CancelRequest, OnBusy};
+use quell_flow::ComponentKind;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -129,7 +130,7 @@ pub(crate) enum WaitName {
     Quiescent,
 }
 
-/// Reads JSON; what is no JSON is a bad request, what has another shape cannot be processed.
+/// Parses JSON: 400 if it is not JSON, 422 if it has another shape.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| {
         let is_json =
@@ -144,11 +145,11 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 }
 
 impl KindName {
-    pub(crate) const fn kind(self) -> RunKind {
+    pub(crate) const fn kind(self) -> ComponentKind {
         match self {
-            Self::Agent => RunKind::Agent,
-            Self::Team => RunKind::Team,
-            Self::Workflow => RunKind::Workflow,
+            Self::Agent => ComponentKind::Agent,
+            Self::Team => ComponentKind::Team,
+            Self::Workflow => ComponentKind::Workflow,
         }
     }
 }
@@ -188,5 +189,5 @@ impl CancelRun {
     }
 }
 
-/// The longest wait for quiescence that names none: abandoned work may go on for ever.
+/// The cap of a wait for quiescence that names none: abandoned work may go on for ever.
 const QUIESCENT_WAIT: Duration = Duration::from_secs(30);

@@ -1,4 +1,5 @@
-//! What callers are told: from the engine's words to JSON.
+//! [`RunObject`], [`RunList`] and [`CancelAnswer`]: the bodies of answers, and the events of a
+//! stream.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use quell_flow::COMPONENT;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::frame::Frame;
 use crate::ids::{SESSION, external_id};
-use crate::state::{RunCause, State, disposition_name, status_name, written};
-use crate::view::Cancelled;
+use crate::run_state::{RunCause, RunState, disposition_name, status_name, written};
+use crate::sse_event::SseEvent;
+use crate::view::CancelOutcome;
 
 /// A run as it stands, as lists show it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,7 +39,7 @@ pub(crate) struct RunSummary {
     /// Its labels.
     labels: BTreeMap<String, String>,
     #[serde(flatten)]
-    state: State,
+    state: RunState,
     /// When it was accepted: RFC 3339, UTC, milliseconds; so are the others.
     queued_at: String,
     /// When its body was first polled.
@@ -133,7 +134,7 @@ pub(crate) struct Health {
 }
 
 impl RunSummary {
-    pub(crate) fn new(run: &RunRef, row: RunRow, state: State) -> Self {
+    pub(crate) fn new(run: &RunRef, row: RunRow, state: RunState) -> Self {
         let labels = run.labels();
         Self {
             id: external_id(run).into_owned(),
@@ -159,7 +160,7 @@ impl RunSummary {
 }
 
 impl CancelAnswer {
-    pub(crate) fn of(cancelled: &Cancelled, state: Option<State>, now: Instant) -> Self {
+    pub(crate) fn of(cancelled: &CancelOutcome, state: Option<RunState>, now: Instant) -> Self {
         let mut answer = Self {
             disposition: disposition_name(&cancelled.disposition),
             status: cancelled.row.as_ref().map(|row| status_name(row.status)),
@@ -197,11 +198,11 @@ fn millis(at: Instant, now: Instant) -> u64 {
 
 /// Writes an event of the log, with every digit of what a body said. A mark that events are missing
 /// is not in the log and has no id.
-pub(crate) fn frame(event: &RunEvent) -> Frame {
+pub(crate) fn sse_event(event: &RunEvent) -> SseEvent {
     let text = serde_json::to_string(event).unwrap_or_else(|_| "{}".into());
     let name = serde_json::from_str(&text).map_or("event", |Named { event }| event);
-    let frame = Frame::new(name, &*text);
-    if event.seq == 0 { frame } else { frame.id(event.seq.to_string()) }
+    let sse_event = SseEvent::new(name, &*text);
+    if event.seq == 0 { sse_event } else { sse_event.id(event.seq.to_string()) }
 }
 
 /// The name of an event, in its JSON.

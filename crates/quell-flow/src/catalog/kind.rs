@@ -1,0 +1,64 @@
+//! [`ComponentKind`]: agent, team or workflow.
+
+use std::fmt;
+
+use quell::RunKind;
+
+/// What a component is. Catalogs list the kinds in this order.
+///
+/// # Examples
+///
+/// ```
+/// use quell::RunKind;
+/// use quell_flow::ComponentKind;
+///
+/// assert_eq!(ComponentKind::Team.run_kind(), RunKind::Team);
+/// assert_eq!(ComponentKind::Team.to_string(), "team");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_enums, reason = "a contract must name every kind of component")]
+pub enum ComponentKind {
+    /// An agent: its body does the work.
+    Agent,
+    /// A team: its members do the work.
+    Team,
+    /// A workflow: its steps do the work.
+    Workflow,
+}
+
+impl ComponentKind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 3] = [Self::Agent, Self::Team, Self::Workflow];
+
+    /// Yields the kind of its runs.
+    pub const fn run_kind(self) -> RunKind {
+        match self {
+            Self::Agent => RunKind::Agent,
+            Self::Team => RunKind::Team,
+            Self::Workflow => RunKind::Workflow,
+        }
+    }
+
+    /// Yields the kind of the component that a run of this kind is one of: a workflow also for the
+    /// runs that workflows are made of.
+    pub const fn of_run(kind: RunKind) -> Self {
+        match kind {
+            RunKind::Agent => Self::Agent,
+            RunKind::Team => Self::Team,
+            RunKind::Workflow | RunKind::Step | RunKind::Branch | RunKind::Attempt => {
+                Self::Workflow
+            }
+        }
+    }
+
+    /// Yields its name: `agent`, `team` or `workflow`.
+    pub const fn as_str(self) -> &'static str {
+        self.run_kind().as_str()
+    }
+}
+
+impl fmt::Display for ComponentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

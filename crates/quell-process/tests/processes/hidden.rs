@@ -1,0 +1,180 @@
+//! Descendants that left the group, and whose environment must not be read.
+//!
+//! Nothing is hidden from root: as root, each test runs itself again as another user.
+
+use std::env;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::{self, Command};
+use std::time::Duration;
+
+use quell::{CancelRequest, RunSpec, StopDelivery};
+
+use crate::support::{PATIENCE, Scratch, Stranger, script, start};
+
+/// Yields a folder with a copy of `sleep` that may be executed and not be read: the system lets
+/// nobody but root read the environment of such a process. None if the test was run as another
+/// user, and passed.
+fn folder_of_a_user(test: &str) -> Option<Scratch> {
+    if env::var_os(AS_A_USER).is_some() {
+        return Some(with_sleep(Scratch::at(env::current_dir().unwrap())));
+    }
+    let path = env::temp_dir().join(format!("quell-{}-{test}", process::id()));
+    fs::create_dir(&path).unwrap();
+    let scratch = Scratch::at(path);
+    if !rustix::process::getuid().is_root() {
+        return Some(with_sleep(scratch));
+    }
+    chown(scratch.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let binary = scratch.path().join("tests");
+    fs::copy(env::current_exe().unwrap(), &binary).unwrap();
+    let mut again = Command::new(binary);
+    again.args(["--exact", &format!("hidden::{test}"), "--nocapture"]).env(AS_A_USER, "1");
+    let output = again.uid(NOBODY).gid(NOBODY).current_dir(scratch.path()).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    None
+}
+
+fn with_sleep(scratch: Scratch) -> Scratch {
+    let folders = env::var_os("PATH").unwrap();
+    let sleep = env::split_paths(&folders).map(|folder| folder.join("sleep"));
+    let copy = scratch.path().join("sleep");
+    fs::copy(sleep.into_iter().find(|file| file.is_file()).unwrap(), &copy).unwrap();
+    fs::set_permissions(copy, Permissions::from_mode(0o111)).unwrap();
+    scratch
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_what_may_have_left_the_group_keeps_a_stopped_run_from_being_quiescent() {
+    let Some(scratch) = folder_of_a_user(
+        "i4_what_may_have_left_the_group_keeps_a_stopped_run_from_being_quiescent",
+    ) else {
+        return;
+    };
+    for delivery in [StopDelivery::Signal, StopDelivery::Drop] {
+        let spec =
+            RunSpec::step("program").grace(Duration::from_millis(500)).stop_delivery(delivery);
+        let text = format!("({ORPHAN}); exec sleep 100");
+        let started = start(spec, script(&text).cwd(scratch.path()));
+        let pid = scratch.pid("pid").await;
+        let run = started.run().clone();
+        run.cancel(CancelRequest::because("the test says so"));
+        let report = run.ended().await;
+        assert!(pid.is_alive() && !report.quiescent, "{delivery:?}: {report:?}");
+        let named: Vec<_> = report.abandoned.iter().map(|it| &*it.name).collect();
+        assert_eq!(named, ["sh"], "{delivery:?}");
+        pid.kill();
+        let report = tokio::time::timeout(PATIENCE, run.quiescent()).await.unwrap();
+        assert!(report.quiescent, "{delivery:?}: {report:?}");
+        fs::remove_file(scratch.path().join("pid")).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_what_has_a_parent_of_the_program_is_dead_after_a_stop() {
+    let Some(scratch) =
+        folder_of_a_user("i4_what_has_a_parent_of_the_program_is_dead_after_a_stop")
+    else {
+        return;
+    };
+    let parent = "trap \"\" TERM; ./sleep 100 &
+        while cat /proc/$!/environ >/dev/null 2>&1; do :; done; echo $! > pid; wait; sleep 100";
+    let text = format!("setsid sh -c '{parent}' >/dev/null 2>&1 & exec sleep 100");
+    let spec = RunSpec::step("program").grace(Duration::from_secs(2));
+    let started = start(spec, script(&text).cwd(scratch.path()));
+    let pid = scratch.pid("pid").await;
+    let (_, report) = started.stop().await;
+    assert!(report.quiescent && !pid.is_alive(), "{report:?}");
+}
+
+/// Its parent left the group, and takes a while to end; it hides, ignores SIGTERM, and has a name
+/// that is not text.
+const ORPHANED_SLOWLY: &str = r#"
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+int main(void) {
+    static char page[1 << 20];
+    setsid();
+    int child = fork();
+    if (child == 0) {
+        prctl(PR_SET_DUMPABLE, 0);
+        prctl(PR_SET_NAME, "\xff");
+        signal(SIGTERM, SIG_IGN);
+        sleep(100);
+        _exit(0);
+    }
+    memset(page, 1, sizeof page);
+    int file = memfd_create("large", 0);
+    for (int i = 0; i < 500; i++) write(file, page, sizeof page);
+    FILE *pid = fopen("pid", "w");
+    fprintf(pid, "%d\n", child);
+    fclose(pid);
+    for (;;) pause();
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_what_loses_its_parent_at_the_stop_is_dead_after_it() {
+    let Some(scratch) = folder_of_a_user("i4_what_loses_its_parent_at_the_stop_is_dead_after_it")
+    else {
+        return;
+    };
+    scratch.compile(ORPHANED_SLOWLY);
+    let child_of_the_leader = format!("{ORPHAN}; exec sleep 100");
+    for text in ["./program >/dev/null 2>&1 & exec sleep 100", &child_of_the_leader] {
+        let spec = RunSpec::step("program").grace(Duration::from_secs(2));
+        let started = start(spec, script(text).cwd(scratch.path()));
+        let pid = scratch.pid("pid").await;
+        let (_, report) = started.stop().await;
+        assert!(report.quiescent && !pid.is_alive(), "{text}: {report:?}");
+        fs::remove_file(scratch.path().join("pid")).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_a_parent_elsewhere_is_a_stranger() {
+    let Some(scratch) = folder_of_a_user("what_has_a_parent_elsewhere_is_a_stranger") else {
+        return;
+    };
+    let started = start(
+        RunSpec::step("program"),
+        script("echo $$ > pid; exec sleep 100").cwd(scratch.path()),
+    );
+    scratch.pid("pid").await;
+    let stranger = Stranger::start(&scratch.path().join("sleep"));
+    let (_, report) = started.stop().await;
+    assert!(report.quiescent && stranger.pid().is_alive(), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_ended_by_itself_does_not_wait_for_what_may_have_left_the_group() {
+    let Some(scratch) = folder_of_a_user(
+        "a_program_that_ended_by_itself_does_not_wait_for_what_may_have_left_the_group",
+    ) else {
+        return;
+    };
+    let started =
+        start(RunSpec::step("program"), script(&format!("({ORPHAN})")).cwd(scratch.path()));
+    let (_, report) = started.end().await;
+    let pid = scratch.pid("pid").await;
+    assert!(report.quiescent && pid.is_alive(), "{report:?}");
+    pid.kill();
+}
+
+/// Leaves the group and a parent, once it hides.
+const ORPHAN: &str = "setsid ./sleep 100 >/dev/null 2>&1 &
+    while cat /proc/$!/environ >/dev/null 2>&1; do :; done; echo $! > pid";
+
+/// Set while a test runs as another user.
+const AS_A_USER: &str = "QUELL_TEST_AS_A_USER";
+
+const NOBODY: u32 = 65_534;

@@ -1,0 +1,385 @@
+//! [`render`]: the report of a run as a tree of text. A pure function of the rows.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use quell::{CauseKind, Counts, Payload, RunReport, RunRow, RunStatus};
+use serde_json::Value;
+
+use crate::parallel::Step;
+use crate::text::{NAME_COLUMNS_MAX, cut, last_line, printable, size, span, width};
+
+/// Draws a report: a line per run with its details below, then a summary of the stop.
+///
+/// # Examples
+///
+/// See the [crate](crate).
+pub fn render(report: &RunReport) -> String {
+    draw(&report.rows, report.omitted)
+}
+
+/// Draws rows in pre-order. A row may be deeper than the one before it by more than one: the rows
+/// in between were left out.
+fn draw(rows: &[RunRow], omitted: Counts) -> String {
+    let branches = branches(rows);
+    let name_width = branches
+        .iter()
+        .zip(rows)
+        .map(|(branch, row)| width(&branch.head) + width(&printable(&row.name)))
+        .max()
+        .unwrap_or(0)
+        .min(NAME_COLUMNS_MAX);
+    let mut text = String::new();
+    for (row, branch) in rows.iter().zip(&branches) {
+        let name = cut(&printable(&row.name), NAME_COLUMNS_MAX);
+        let label = format!("{}{name}", branch.head);
+        let pad = name_width.saturating_sub(width(&label));
+        let elapsed = row.elapsed().map_or_else(|| "never ran".into(), span);
+        let status = row.status.as_str();
+        let _ = writeln!(text, "{label}{:pad$}  {status:<9}  {elapsed:>10}", "");
+        for (what, fact) in facts(rows, row, branch.has_child) {
+            for (nth, line) in fact.lines().enumerate() {
+                let title = if nth == 0 { what } else { "" };
+                let _ = writeln!(text, "{} {title:<8} {}", branch.below, printable(line));
+            }
+        }
+    }
+    text.push_str(&summary(rows, omitted));
+    text
+}
+
+/// The text to the left of a row, and of the lines below it.
+struct Branch {
+    head: String,
+    below: String,
+    has_child: bool,
+}
+
+fn branches(rows: &[RunRow]) -> Vec<Branch> {
+    // From the last row to the first: `open[d]` is set while a later row at depth `d` has the same
+    // ancestor, so that a line must lead down to it.
+    let mut open: Vec<bool> = Vec::new();
+    let mut branches: Vec<Branch> = Vec::with_capacity(rows.len());
+    for row in rows.iter().rev() {
+        let depth = usize::try_from(row.depth).unwrap_or(usize::MAX).min(DEPTH_SHOWN_MAX);
+        let has_child = open.get(depth + 1).copied().unwrap_or(false);
+        let has_next = open.get(depth).copied().unwrap_or(false);
+        open.resize(depth + 1, false);
+        let mut left: String =
+            open.iter().take(depth).skip(1).map(|open| if *open { "│  " } else { "   " }).collect();
+        let mut head = left.clone();
+        if depth > 0 {
+            head.push_str(if has_next { "├─ " } else { "└─ " });
+            left.push_str(if has_next { "│  " } else { "   " });
+        }
+        left.push(if has_child { '│' } else { ' ' });
+        open[depth] = true;
+        branches.push(Branch { head, below: left, has_child });
+    }
+    branches.reverse();
+    branches
+}
+
+/// Yields the details of one run, each with its title. An output that a run assembled from those of
+/// its children is shown at the children.
+fn facts(rows: &[RunRow], row: &RunRow, has_child: bool) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if let Some(cause) = &row.cause {
+        let origin = rows.iter().find(|origin| origin.run == cause.origin);
+        facts.push(match (cause.kind, origin) {
+            (CauseKind::ParentStopped, Some(origin)) => {
+                ("cause", format!("{} was stopped", origin.name))
+            }
+            _ => ("cause", cause.to_string()),
+        });
+    }
+    if let Some(stop) = stop(row) {
+        facts.push(("stop", stop));
+    }
+    if let Some(error) = &row.error {
+        facts.push(("error", error.as_ref().to_owned()));
+    }
+    for error in &row.cleanup_errors {
+        facts.push(("cleanup", error.as_ref().to_owned()));
+    }
+    for abandoned in &row.abandoned {
+        let what = abandoned.what.as_str();
+        let name = &abandoned.name;
+        facts.push(("running", format!("{what} {name} was abandoned and still executes")));
+    }
+    if row.late_output > 0 {
+        facts.push(("late", format!("{} writes after the end were refused", row.late_output)));
+    }
+    if !row.usage.is_zero() {
+        facts.push(("used", row.usage.to_string()));
+    }
+    let step = Step::of(row);
+    if let Some(step) = &step {
+        facts.push(("policy", step.decision(row)));
+        facts.push(("branches", step.branches(row)));
+    }
+    if has_child || step.is_some() {
+        return facts;
+    }
+    if let Some(output) = &row.output {
+        facts.push(("output", kept(output)));
+    }
+    if let Some(partial) = &row.partial {
+        facts.push(("partial", kept(partial)));
+    }
+    facts
+}
+
+fn stop(row: &RunRow) -> Option<String> {
+    row.stopped_at?;
+    let mut text = String::from("signalled");
+    if row.started_at.is_none() {
+        text = "before it had started".into();
+    }
+    if was_killed(row) {
+        text.push_str(", SIGKILL");
+    }
+    if row.aborted {
+        text.push_str(", aborted");
+    }
+    if row.hooks_skipped > 0 {
+        let _ = write!(text, ", {} stop hooks skipped", row.hooks_skipped);
+    }
+    if let Some(took) = row.stop_took() {
+        let _ = write!(text, ", took {}", span(took));
+    }
+    Some(text)
+}
+
+/// Tells whether the program had to be ended by SIGKILL. If it was abandoned before its exit status
+/// was known, its group was killed.
+fn was_killed(row: &RunRow) -> bool {
+    let Some(Ok(left)) = row.partial.as_ref().map(Payload::parse::<Value>) else { return false };
+    let is_unseen = left.get("exit_code").is_some_and(Value::is_null);
+    row.stopped_at.is_some()
+        && match left.get("signal").and_then(Value::as_i64) {
+            Some(signal) => signal == SIGKILL,
+            None => row.aborted && is_unseen,
+        }
+}
+
+/// Says how much a run left, and the last line of it if it is the output of a process.
+fn kept(payload: &Payload) -> String {
+    let value = payload.parse::<Value>().unwrap_or_default();
+    let Some(stdout) = value.get("stdout").and_then(Value::as_str) else {
+        return format!("{} of JSON", size(payload.len()));
+    };
+    let is_base64 = value.get("encoding").and_then(Value::as_str) == Some("base64");
+    let mut text = size(value.get("stdout_bytes").map_or(stdout.len(), count));
+    if value.get("stdout_truncated").and_then(Value::as_bool) == Some(true) {
+        text.push_str(", of which only the beginning is kept");
+    } else if is_base64 {
+        text.push_str(", not text");
+    } else if let Some(line) = last_line(stdout) {
+        let _ = write!(text, ", last line: {line}");
+    }
+    let stderr = value.get("stderr_tail").and_then(Value::as_str).and_then(last_line);
+    if let Some(line) = stderr {
+        let bytes = value.get("stderr_bytes").map_or(line.len(), count);
+        let _ = write!(text, "\nstderr: {}, last line: {line}", size(bytes));
+    }
+    if let Some(signal) = value.get("signal").filter(|signal| !signal.is_null()) {
+        let _ = write!(text, "\nended by signal {signal}");
+    } else if let Some(code) = value.get("exit_code").and_then(Value::as_i64).filter(|c| *c != 0) {
+        let _ = write!(text, "\nexit code {code}");
+    }
+    text
+}
+
+fn count(value: &Value) -> usize {
+    value.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX)
+}
+
+fn summary(rows: &[RunRow], omitted: Counts) -> String {
+    let Some(root) = rows.first() else { return String::new() };
+    let mut counts = omitted;
+    for row in rows {
+        counts.add(row.status);
+    }
+    let elapsed = root.elapsed().unwrap_or(Duration::ZERO);
+    let mut text = format!("\n{} after {}: {}\n", root.status, span(elapsed), counted(counts));
+    let longest = rows.iter().filter_map(RunRow::stop_took).max();
+    if let Some(longest) = longest {
+        let named = |what: &dyn Fn(&RunRow) -> bool| names(rows.iter().filter(|row| what(row)));
+        let was_signalled = |row: &RunRow| row.stopped_at.is_some() && row.started_at.is_some();
+        let _ = writeln!(text, "signalled  {}", named(&was_signalled));
+        let _ = writeln!(text, "SIGKILL    {}", named(&was_killed));
+        let _ = writeln!(text, "aborted    {}", named(&|row| row.aborted));
+        let _ = writeln!(text, "abandoned  {}", named(&|row| !row.abandoned.is_empty()));
+        let _ = writeln!(text, "the longest stop took {}", span(longest));
+    }
+    if omitted.total() > 0 {
+        let _ = writeln!(text, "{} more runs have no row", omitted.total());
+    }
+    text.push_str(if root.quiescent {
+        "nothing that was started is still running\n"
+    } else {
+        "not quiescent: what was abandoned is still running\n"
+    });
+    text
+}
+
+fn counted(counts: Counts) -> String {
+    let all = [
+        (counts.completed, RunStatus::Completed.as_str()),
+        (counts.failed, RunStatus::Failed.as_str()),
+        (counts.timed_out, RunStatus::TimedOut.as_str()),
+        (counts.cancelled, RunStatus::Cancelled.as_str()),
+        (counts.live, "live"),
+    ];
+    let some = all.iter().filter(|(count, _)| *count > 0);
+    some.map(|(count, status)| format!("{count} {status}")).collect::<Vec<_>>().join(", ")
+}
+
+fn names<'a>(rows: impl Iterator<Item = &'a RunRow>) -> String {
+    let all: Vec<_> = rows.map(|row| cut(&printable(&row.name), NAME_COLUMNS_MAX)).collect();
+    match all.len() {
+        0 => "none".into(),
+        count @ 1..=NAMES_SHOWN_MAX => format!("{count} ({})", all.join(", ")),
+        count => {
+            let shown = all[..NAMES_SHOWN_MAX].join(", ");
+            format!("{count} ({shown} and {} more)", count - NAMES_SHOWN_MAX)
+        }
+    }
+}
+
+/// The number of the signal that no program survives.
+const SIGKILL: i64 = 9;
+
+/// Deeper runs are drawn at this depth.
+const DEPTH_SHOWN_MAX: usize = 32;
+
+/// The most names in one line of the summary.
+const NAMES_SHOWN_MAX: usize = 8;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use quell::{Abandoned, Cause, RunId, RunKind, Usage, Work};
+
+    use super::*;
+
+    pub(crate) fn at(ms: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
+    }
+
+    fn row(name: &str, depth: u32, status: RunStatus) -> RunRow {
+        let run = RunId::from_text(name);
+        let mut row = RunRow::new(run, RunKind::Step, name.into(), status, at(0));
+        row.depth = depth;
+        row.started_at = Some(at(0));
+        row.ended_at = Some(at(1_500));
+        row.quiescent = true;
+        row
+    }
+
+    fn stopped(name: &str, depth: u32, status: RunStatus, kind: CauseKind) -> RunRow {
+        let mut row = row(name, depth, status);
+        row.cause = Some(Arc::new(Cause::new(kind, at(1_000), RunId::from_text(name))));
+        row.stopped_at = Some(at(1_000));
+        row
+    }
+
+    #[test]
+    fn a_report_is_drawn_as_a_tree_with_what_the_stop_did() {
+        let mut slow = stopped("slow", 2, RunStatus::TimedOut, CauseKind::Deadline);
+        let output = serde_json::json!({ "stdout": "one\ntwo\n", "exit_code": null, "signal": 9 });
+        slow.partial = Some(output.into());
+        slow.aborted = true;
+        let mut tour = row("tour", 0, RunStatus::Completed);
+        tour.usage = Usage { input_tokens: 9, output_tokens: 1, cost_micros: 70 };
+        let rows = [
+            tour,
+            row("gather", 1, RunStatus::Completed),
+            slow,
+            row("hash", 2, RunStatus::Completed),
+            row("end", 1, RunStatus::Completed),
+        ];
+        let expected = "\
+tour        completed      1.50 s
+│ used     9 tokens in, 1 tokens out, cost 0.000070
+├─ gather   completed      1.50 s
+│  ├─ slow  timed-out      1.50 s
+│  │    cause    deadline
+│  │    stop     signalled, SIGKILL, aborted, took 500 ms
+│  │    partial  8 bytes, last line: two
+│  │             ended by signal 9
+│  └─ hash  completed      1.50 s
+└─ end      completed      1.50 s
+
+completed after 1.50 s: 4 completed, 1 timed-out
+signalled  1 (slow)
+SIGKILL    1 (slow)
+aborted    1 (slow)
+abandoned  none
+the longest stop took 500 ms
+nothing that was started is still running
+";
+        assert_eq!(draw(&rows, Counts::default()), expected);
+    }
+
+    #[test]
+    fn what_a_process_left_is_told_by_size_and_last_line() {
+        let kept = |value: Value| kept(&Payload::from(value));
+        let output = serde_json::json!({
+            "exit_code": 3, "signal": null, "stdout": "", "stdout_bytes": 0,
+            "stderr_tail": "oh\nno", "stderr_bytes": 2_048,
+        });
+        assert_eq!(kept(output), "0 bytes\nstderr: 2.0 KiB, last line: no\nexit code 3");
+        let output =
+            serde_json::json!({ "stdout": "AAA=", "encoding": "base64", "stdout_bytes": 2 });
+        assert_eq!(kept(output), "2 bytes, not text");
+        let output = serde_json::json!({ "stdout": "a\n", "stdout_truncated": true });
+        assert_eq!(kept(output), "2 bytes, of which only the beginning is kept");
+        assert_eq!(kept(serde_json::json!({ "a": 1 })), "7 bytes of JSON");
+    }
+
+    #[test]
+    fn an_abandoned_body_is_named_and_the_run_is_not_called_quiescent() {
+        let mut root = stopped("deaf", 0, RunStatus::Cancelled, CauseKind::UserRequest);
+        root.quiescent = false;
+        root.abandoned = vec![Abandoned::new(root.run, "deaf".into(), Work::Process)];
+        let text = draw(&[root], Counts::default());
+        assert!(text.contains("process deaf was abandoned and still executes"), "{text}");
+        assert!(text.contains("abandoned  1 (deaf)\n"), "{text}");
+        assert!(text.ends_with("not quiescent: what was abandoned is still running\n"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_never_started_was_not_signalled() {
+        let mut late = stopped("late", 1, RunStatus::Cancelled, CauseKind::ParentStopped);
+        late.started_at = None;
+        let root = stopped("root", 0, RunStatus::Cancelled, CauseKind::UserRequest);
+        let text = draw(&[root, late], Counts::default());
+        assert!(text.contains("never ran"), "{text}");
+        assert!(text.contains("before it had started"), "{text}");
+        assert!(text.contains("signalled  1 (root)"), "{text}");
+    }
+
+    #[test]
+    fn names_and_causes_cannot_steer_the_terminal() {
+        let mut root = stopped("a\u{1b}[2Jb", 0, RunStatus::Failed, CauseKind::UserRequest);
+        root.error = Some("bad\u{7}\nworse".into());
+        let text = draw(&[root], Counts::default());
+        assert!(text.contains("error    bad\\u{7}\n           worse\n"), "{text}");
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
+    }
+
+    #[test]
+    fn gaps_in_depth_and_very_deep_rows_are_drawn() {
+        let rows = [row("root", 0, RunStatus::Completed), row("x", 10_000, RunStatus::Completed)];
+        let mut omitted = Counts::default();
+        omitted.add(RunStatus::Cancelled);
+        let text = draw(&rows, omitted);
+        assert!(text.contains("└─ x"), "{text}");
+        assert!(text.contains("2 completed, 1 cancelled"), "{text}");
+        assert!(text.contains("1 more runs have no row"), "{text}");
+    }
+}

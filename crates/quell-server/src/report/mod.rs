@@ -1,6 +1,0 @@
-//! The report of a run as text.
-
-mod parallel;
-mod text;
-
-pub(crate) use text::render;

@@ -1,0 +1,57 @@
+//! How a run waits for its admission: the flag `AWAITS_ADMISSION`, and the waker of its task.
+
+use std::task::Waker;
+
+use quell_core::RunStatus;
+
+use crate::node::{Node, flags};
+use crate::spec::Gate;
+use crate::tables::admission::Candidate;
+
+impl Candidate for Node {
+    fn gate(&self) -> Option<&Gate> {
+        Self::gate(self)
+    }
+
+    fn starts_when_due(&self) -> bool {
+        self.flags() & flags::UNDER != 0
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.status() == RunStatus::Queued
+    }
+
+    fn release(&self) {
+        let waker = {
+            // Cleared under the lock under which `poll_turn` stores the waker: no wake-up is lost.
+            let state = self.lock();
+            self.clear(flags::AWAITS_ADMISSION);
+            state.body.clone()
+        };
+        // Not foreign code: the task of the run is the engine's.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Node {
+    /// Makes a run wait for its admission. Called before its task is spawned.
+    pub(crate) fn hold_back(&self) {
+        self.set(flags::AWAITS_ADMISSION | flags::GATED);
+    }
+
+    /// Tells whether the run was admitted, or is not to start any more.
+    pub(crate) fn poll_turn(&self, waker: &Waker) -> bool {
+        if self.flags() & flags::AWAITS_ADMISSION == 0 {
+            return true;
+        }
+        let mut state = self.lock();
+        let bits = self.flags();
+        if bits & flags::AWAITS_ADMISSION == 0 || bits & flags::DROP != 0 {
+            return true;
+        }
+        state.body = Some(waker.clone());
+        false
+    }
+}

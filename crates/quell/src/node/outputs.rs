@@ -1,0 +1,170 @@
+//! [`Said`] is what a run keeps of what its body says and returns; [`partial`] has the one order of
+//! partial output.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use quell_core::{EventKind, Payload, RunId, limits};
+
+use crate::foreign;
+use crate::log::Log;
+use crate::node::write::{Bound, Written};
+use crate::node::{Node, State};
+use crate::spec::{brought, counted};
+use crate::sync::waiters::Wakers;
+use crate::tables::ledger::Full;
+
+/// Yields the partial output of a run that does not complete: the output that it set last, else
+/// what its body returned after the stop, else what it emitted. Reports, branches and the wire all
+/// take it from here.
+pub(crate) fn partial<T>(
+    set: Option<T>,
+    returned: Option<T>,
+    emitted: impl FnOnce() -> Option<T>,
+) -> Option<T> {
+    set.or(returned).or_else(emitted)
+}
+
+impl Node {
+    /// Yields the partial output of the run as a value of the caller's type.
+    pub(crate) fn partial_output<T>(
+        &self,
+        returned: Option<T>,
+        read: impl Fn(Payload) -> Option<T>,
+    ) -> Option<T> {
+        let (set, log) = {
+            let state = self.lock();
+            (state.output.clone(), state.log.clone().filter(|_| state.has_emitted))
+        };
+        let emitted = || Emitted::of(&log?, [self.id]).take(self.id);
+        partial(set.and_then(&read), returned, || emitted().and_then(read))
+    }
+
+    /// Keeps what the body says of itself, in the place of what it said before, unless it is too
+    /// large or too late.
+    pub(crate) fn write_kept(&self, said: Said, payload: Payload) -> Written {
+        let (now, mut wakers) = (self.shared.clock.now(), Wakers::new());
+        let (bytes, bytes_max) = (payload.bytes_max(), limits::PAYLOAD_BYTES_MAX);
+        // A payload that is replaced or refused may hold a foreign value: drop it after the lock is
+        // released.
+        let unwanted;
+        let what = said.as_str();
+        let written = match self.lock_for_body(Bound { what, bytes, bytes_max }, now, &mut wakers) {
+            Ok(mut state) => match self.charge_for(&mut state, said, bytes) {
+                Ok(()) => {
+                    unwanted = said.place(&mut state).replace(payload);
+                    Written::Recorded
+                }
+                Err(max) => {
+                    let kind = EventKind::Refused { what: what.into(), bytes, bytes_max: max };
+                    self.write(&mut state, now, kind, &mut wakers);
+                    unwanted = Some(payload);
+                    Written::TooLarge
+                }
+            },
+            Err(not) => {
+                unwanted = Some(payload);
+                not
+            }
+        };
+        foreign::wake(&self.shared.couriers, wakers);
+        foreign::release(unwanted);
+        written
+    }
+
+    /// Keeps the payload that a body has returned without having set an output, in case its run
+    /// does not complete. One that is too large is for the handle alone, as every other value is.
+    pub(crate) fn keep_returned(&self, state: &mut State, payload: Payload) -> Option<Payload> {
+        let bytes = payload.bytes_max();
+        let fits = bytes <= limits::PAYLOAD_BYTES_MAX
+            && state.output.is_none()
+            && self.charge_for(state, Said::Returned, bytes).is_ok();
+        if fits { Said::Returned.place(state).replace(payload) } else { Some(payload) }
+    }
+
+    /// Charges the tree for what is said, in place of what was said before.
+    fn charge_for(&self, state: &mut State, said: Said, bytes: usize) -> Result<(), usize> {
+        let before = said.place(state).as_ref().map_or(0, |before| counted(before.bytes_max()));
+        let bytes = counted(bytes);
+        if before.max(bytes) == 0 {
+            return Ok(());
+        }
+        let (account, ledger) = (self.account(state), &self.shared.ledger);
+        // Charge before releasing: if the charge is refused, the former payload stays, paid for.
+        let charged = ledger.charge(account, bytes);
+        charged.map_err(|(Full::All(max) | Full::Share(max))| max)?;
+        ledger.release(account, before);
+        if state.parent_id.is_some()
+            && let Some(log) = &state.log
+        {
+            log.count_charge(bytes, before);
+        }
+        Ok(())
+    }
+
+    /// Yields the bytes that the tree was charged for because of this run.
+    pub(crate) fn charged(&self, state: &State) -> usize {
+        let brought = brought(&self.name, self.about.as_deref(), self.input());
+        let of = |said: &Option<Payload>| said.as_ref().map_or(0, |said| counted(said.bytes_max()));
+        let extra = state.extra.as_ref();
+        let extra = extra.map_or(0, |extra| of(&extra.summary) + of(&extra.returned));
+        brought + of(&state.output) + extra
+    }
+}
+
+/// What runs of a tree have emitted, as far as its log holds that.
+pub(crate) struct Emitted(HashMap<RunId, Vec<Payload>>);
+
+impl Emitted {
+    /// Reads the log once for all of these runs, after the logs that the tree was detached from.
+    pub(crate) fn of(log: &Arc<Log>, runs: impl IntoIterator<Item = RunId>) -> Self {
+        let mut said: HashMap<_, _> = runs.into_iter().map(|run| (run, Vec::new())).collect();
+        let mut logs = vec![Arc::clone(log)];
+        while let Some(before) = logs.last().and_then(|log| log.before()) {
+            logs.push(before);
+        }
+        for log in logs.iter().rev() {
+            for entry in log.lock().ring.iter() {
+                if let EventKind::Emitted(payload) = &entry.kind
+                    && let Some(said) = said.get_mut(&entry.run)
+                {
+                    said.push(payload.clone());
+                }
+            }
+        }
+        Self(said)
+    }
+
+    /// Yields what a run has emitted, as a list that is written when somebody reads it.
+    pub(crate) fn take(&mut self, run: RunId) -> Option<Payload> {
+        let said = self.0.remove(&run).filter(|said| !said.is_empty())?;
+        let bytes = said.iter().map(|said| said.len() + ",".len()).sum::<usize>();
+        Some(Payload::json_later(said, bytes + "[]".len()))
+    }
+}
+
+/// What a run keeps of what its body says.
+#[derive(Clone, Copy)]
+pub(crate) enum Said {
+    Output,
+    Summary,
+    /// What the body returned, if it set no output.
+    Returned,
+}
+
+impl Said {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Output | Self::Returned => "output",
+            Self::Summary => "summary",
+        }
+    }
+
+    fn place(self, state: &mut State) -> &mut Option<Payload> {
+        match self {
+            Self::Output => &mut state.output,
+            Self::Summary => &mut state.extra().summary,
+            Self::Returned => &mut state.extra().returned,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! [`Shared`] is what every run of an engine shares.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quell_core::{CancelRequest, Cause, CauseKind, RunId};
+
+use crate::config::EngineConfig;
+use crate::failure::ForgetError;
+use crate::foreign;
+use crate::foreign::couriers::Couriers;
+use crate::log::firehose::AllEvents;
+use crate::log::{Log, Sinks};
+use crate::node::{Control, Node, flags, report};
+use crate::sync::{AtomicBool, Mutex, Ordering, Runtime};
+use crate::tables::admission::Admission;
+use crate::tables::ledger::Ledger;
+use crate::tables::registry::Registry;
+use crate::tables::retention::{Leaving, Retention};
+use crate::time::clock::Clock;
+
+/// What every run of an engine shares. Aligned, so that the count of its references, which every
+/// start and end of a run writes, is in another cache line.
+#[repr(align(128))]
+pub(crate) struct Shared {
+    /// What the embedder has set.
+    pub(crate) config: EngineConfig,
+    /// Where bodies and hooks run.
+    pub(crate) runtime: Runtime,
+    /// The one clock.
+    pub(crate) clock: Clock,
+    /// Timers, and tokens from outside, for the control thread.
+    pub(crate) control: Control,
+    /// The runs by id, and the stops remembered for ids to come.
+    pub(crate) registry: Registry<Node>,
+    /// The runs that wait for their start.
+    pub(crate) admission: Admission<Node>,
+    /// The ended trees that are kept.
+    pub(crate) retention: Retention<Node>,
+    /// What live runs hold, by owner.
+    pub(crate) ledger: Ledger,
+    /// Threads that run what the control thread must not.
+    pub(crate) couriers: Couriers,
+    /// The stream of the events of every tree.
+    pub(crate) events: Arc<AllEvents>,
+    /// Set when a shutdown begins: no root is accepted any more.
+    pub(crate) closed: AtomicBool,
+    /// How the newest shutdown stops roots. Set before `closed`.
+    pub(crate) closing: Mutex<Option<Closing>>,
+}
+
+/// What stops a root that appears while the engine shuts down.
+#[derive(Clone, Debug)]
+pub(crate) struct Closing {
+    /// What it is asked.
+    pub(crate) request: CancelRequest,
+    /// The time between abort and abandon.
+    pub(crate) wait: Duration,
+}
+
+impl Shared {
+    /// Yields what the logs write with.
+    #[inline]
+    pub(crate) fn sinks(&self) -> Sinks<'_> {
+        Sinks { clock: &self.clock, events: &self.events, ledger: &self.ledger }
+    }
+
+    pub(crate) fn new_log(&self, root: RunId, account: Option<Arc<str>>) -> Log {
+        Log::new(root, account, &self.config.limits, &self.clock)
+    }
+
+    /// Lists the live roots in the order in which all of them are to be stopped.
+    pub(crate) fn live_roots(&self) -> Vec<Arc<Node>> {
+        self.list_for_stop(|node| node.is_root() && !node.status().is_terminal())
+    }
+
+    /// Lists the runs that are meant, in the order in which all of them are to be stopped: first
+    /// those that await admission, the newest first. So none of them starts because another one has
+    /// ended.
+    pub(crate) fn list_for_stop(&self, is_meant: impl Fn(&Node) -> bool) -> Vec<Arc<Node>> {
+        let mut nodes = self.registry.list(is_meant);
+        nodes.sort_by_cached_key(|node| {
+            (node.flags() & flags::AWAITS_ADMISSION == 0, Reverse(node.id))
+        });
+        nodes
+    }
+
+    /// Keeps an ended tree, and forgets those whose time is over.
+    pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) {
+        let size = report::size_of(root);
+        self.ledger.release(size.account.as_ref(), size.charged);
+        let (leaving, until) = {
+            let is_forgotten = || root.flags() & flags::FORGOTTEN != 0;
+            self.retention.keep(root, is_forgotten, size.account, size.bytes, now)
+        };
+        if let Some(at) = until {
+            self.control.nudge(self.clock.ticks(at));
+        }
+        self.forget(leaving);
+    }
+
+    /// Forgets the trees whose time is over. Yields when the time of the next one is.
+    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+        let (leaving, next) = self.retention.expire(now);
+        self.forget(leaving);
+        next
+    }
+
+    /// Forgets the tree of a root before its time.
+    pub(crate) fn forget_root(&self, root: &Arc<Node>) -> Result<(), ForgetError> {
+        if !root.is_root() {
+            return Err(ForgetError::NotRoot);
+        }
+        if !root.is_over() {
+            return Err(ForgetError::NotQuiescent);
+        }
+        self.retention.forget(root, || root.set(flags::FORGOTTEN));
+        self.forget_ids(root);
+        Ok(())
+    }
+
+    /// Takes the runs of a tree that has ended out of the registry.
+    fn forget_ids(&self, root: &Arc<Node>) {
+        self.registry.remove(root.id, root);
+        let mut stack: Vec<_> = root.lock().children.iter().map(Arc::clone).collect();
+        while let Some(node) = stack.pop() {
+            self.registry.remove(node.id, &node);
+            stack.extend(node.lock().children.iter().map(Arc::clone));
+        }
+    }
+
+    /// Forgets trees, and drops the foreign values and errors that they hold.
+    fn forget(&self, leaving: Leaving<Node>) {
+        for root in leaving {
+            foreign::run(&self.couriers, move || {
+                root.shared.forget_ids(&root);
+                drop(root);
+            });
+        }
+    }
+
+    /// Says why nothing can start in a run that is over.
+    pub(crate) fn cause_of_late(&self, run: RunId) -> Cause {
+        let mut cause =
+            Cause::new(CauseKind::ParentStopped, self.clock.wall(self.clock.now()), run);
+        cause.message = Some("the run has ended".into());
+        cause
+    }
+
+    /// Ends the loop, the couriers and the stream of events, if the engine was closed and no root
+    /// is live. `close` calls it, and after that every end of a root: one of these calls is the
+    /// last, also if the caller of `shutdown` has stopped waiting.
+    pub(crate) fn finish_closing(&self) {
+        if self.closed.load(Ordering::SeqCst) && self.registry.is_idle() {
+            self.control.close();
+            self.couriers.close();
+            self.events.close(&self.couriers);
+        }
+    }
+}
+
+impl Drop for Shared {
+    /// Nothing can be due any more: no run is left.
+    fn drop(&mut self) {
+        self.control.close();
+        self.couriers.close();
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! [`Node::cancel`] turns a request to stop into an input, and the effects of that into an answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quell_core::lifecycle::{Answer, Input, StopInput};
+use quell_core::{CancelRequest, Disposition};
+
+use crate::node::Node;
+use crate::step::StopOrigin;
+use crate::step::deferred::Deferred;
+
+impl Node {
+    /// Asks this run to stop, and tells what came of it.
+    pub(crate) fn cancel(self: &Arc<Self>, request: &CancelRequest) -> Disposition {
+        self.cancel_within(request, None)
+    }
+
+    /// What a request says to the lifecycle; `wait` replaces the engine's abort wait.
+    pub(crate) fn stop_input(&self, request: &CancelRequest, wait: Option<Duration>) -> StopInput {
+        let config = &self.shared.config;
+        StopInput {
+            mode: request.mode(),
+            grace: request.grace_asked(),
+            wait,
+            escalate_after: request.escalate_after().unwrap_or(config.escalate_after),
+        }
+    }
+
+    /// Decides and records a request to stop. What it leaves to be done is the caller's.
+    pub(crate) fn step_of_cancel(
+        self: &Arc<Self>,
+        request: &CancelRequest,
+        now: Instant,
+    ) -> Deferred {
+        let origin = StopOrigin { request: Some(request), ..StopOrigin::default() };
+        self.step(Input::Stop(self.stop_input(request, None)), origin, now, |_, _| {})
+    }
+
+    /// Asks this run to stop; `wait` replaces the engine's abort wait.
+    pub(crate) fn cancel_within(
+        self: &Arc<Self>,
+        request: &CancelRequest,
+        wait: Option<Duration>,
+    ) -> Disposition {
+        let input = Input::Stop(self.stop_input(request, wait));
+        let origin = StopOrigin { request: Some(request), ..StopOrigin::default() };
+        let mut first = None;
+        let fx = self.apply(input, origin, |state, _| {
+            first.clone_from(&state.cause);
+        });
+        let answer = fx.answer.unwrap_or(Answer::AlreadyTerminal(self.status()));
+        match (answer, first) {
+            (Answer::Scheduled { escalate_at }, _) => Disposition::Scheduled { escalate_at },
+            (Answer::Escalated { from, to }, _) => Disposition::Escalated { from, to },
+            (Answer::AlreadyTerminal(status), _) => Disposition::AlreadyTerminal { status },
+            (Answer::AlreadyStopping { hard }, Some(cause)) => {
+                Disposition::AlreadyStopping { cause, hard_deadline: hard }
+            }
+            // A stop without a cause cannot be; it would be this one's.
+            (Answer::Accepted { hard } | Answer::AlreadyStopping { hard }, _) => {
+                Disposition::Accepted { hard_deadline: hard }
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Hooks are cleanup that runs when body and children have ended, in a task of the engine.
+//!
+//! A runner calls the hooks of a run in reverse order of registration, one after the other, each
+//! isolated from the panics of the others (I16). It counts as one piece of work of the run: the run
+//! does not end before it, unless the ladder is exhausted. The hard deadline aborts the runner; if
+//! it waited for children until then, half of the abort wait does. The hook that was running is
+//! reported as aborted, and those that were waiting as skipped.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use quell_core::lifecycle::HookAction;
+use quell_core::{Cause, EventKind, HookOutcome, Work};
+
+use crate::failure::Failure;
+use crate::foreign;
+use crate::marks::shield;
+use crate::node::hook::Hook;
+use crate::node::{Node, State};
+use crate::step::deferred::{Deferred, DeferredRare};
+use crate::step::hold::Hold;
+use crate::sync::waiters::Wakers;
+
+/// What becomes of the hooks that a step hands out. Decided under the node's lock, carried out when
+/// it is released.
+#[derive(Debug)]
+pub(crate) enum HookFate {
+    /// They run one after the other, in a runner of their own.
+    Run {
+        /// In the order in which they run.
+        hooks: Vec<Hook>,
+        /// How often runners had been aborted at the decision. If they have been aborted again when
+        /// the runner starts, a stage of the ladder came in between: the runner is aborted, too.
+        round: u32,
+        /// Where the runner is noted as work.
+        place: usize,
+    },
+    /// They are dropped unrun: a stop left them no time (`missed`), or there was no stop.
+    Dropped {
+        /// In the order in which they are dropped.
+        hooks: Vec<Hook>,
+        /// Whether a stop left them no time: the report counts them.
+        missed: bool,
+        /// Where dropping them is noted as work: what they have captured is the run's code.
+        place: usize,
+    },
+    /// The one just registered is dropped at once, on the thread of its caller.
+    Refused(Vec<Hook>),
+}
+
+impl Node {
+    /// Hands hooks out as the lifecycle says, under the lock.
+    pub(crate) fn record_hooks(&self, state: &mut State, now: Instant, deferred: &mut Deferred) {
+        let action = deferred.fx.hooks;
+        if action == HookAction::Leave {
+            return;
+        }
+        let Some(extra) = &mut state.extra else { return };
+        if matches!(action, HookAction::Abort | HookAction::AbortRunning) {
+            extra.runners_aborted += 1;
+            deferred.rare().runners = std::mem::take(&mut extra.runners);
+        }
+        let hooks: Vec<_> = match action {
+            HookAction::Leave | HookAction::AbortRunning => return,
+            HookAction::RunNew | HookAction::SkipNew => extra.hooks.pop().into_iter().collect(),
+            _ => std::mem::take(&mut extra.hooks),
+        };
+        // Read under the lock that decides: `run` compares it when it can abort the runner.
+        let round = extra.runners_aborted;
+        let fate = match action {
+            HookAction::Run | HookAction::RunNew => {
+                deferred.cause.clone_from(&state.cause);
+                HookFate::Run { hooks, round, place: self.note_runner(state) }
+            }
+            HookAction::SkipNew => {
+                for hook in &hooks {
+                    self.skip_hook(state, hook.number, now, &mut deferred.wakers);
+                }
+                HookFate::Refused(hooks)
+            }
+            _ if hooks.is_empty() => return,
+            _ => {
+                let missed = action != HookAction::Drop;
+                HookFate::Dropped { hooks, missed, place: self.note_runner(state) }
+            }
+        };
+        deferred.rare().hooks = Some(fate);
+    }
+
+    /// Names the work that the lifecycle has counted for a runner, and yields its place.
+    fn note_runner(&self, state: &mut State) -> usize {
+        let name = format!("{} hook", self.name).into();
+        state.extra().note_work(Work::Hook, name)
+    }
+
+    /// Carries out what few steps leave, with no lock held: tokens, links and hooks.
+    pub(crate) fn finish_rare(self: &Arc<Self>, rare: DeferredRare, cause: Option<&Arc<Cause>>) {
+        let DeferredRare { token, link, runners, hooks, failure } = rare;
+        if failure.is_some() {
+            foreign::run(&self.shared.couriers, move || drop(failure));
+        }
+        if let Some(token) = token {
+            foreign::run(&self.shared.couriers, move || token.cancel());
+        }
+        if let Some(link) = link {
+            link.abort.abort();
+        }
+        for runner in runners {
+            runner.abort();
+        }
+        match hooks {
+            Some(HookFate::Run { hooks, round, place }) => {
+                run(self, hooks, cause, Hold::placed(self, place), round);
+            }
+            Some(HookFate::Dropped { hooks, missed, place }) => {
+                discard(self, hooks, missed, Hold::placed(self, place));
+            }
+            // Refused at its registration: this is the thread of the caller.
+            Some(HookFate::Refused(hooks)) => foreign::release(hooks),
+            None => {}
+        }
+    }
+}
+
+/// Starts a runner for hooks in order of registration. The lifecycle has counted it already.
+fn run(node: &Arc<Node>, hooks: Vec<Hook>, cause: Option<&Arc<Cause>>, hold: Hold, round: u32) {
+    let Some(cause) = cause else { return discard(node, hooks, true, hold) };
+    let runner = Runner::new(node, hooks, true, hold);
+    let task = node.shared.runtime.spawn(run_all(runner, Arc::clone(cause)));
+    let abort = task.abort_handle();
+    let mut state = node.lock();
+    // A stage of the ladder may have aborted the runners since the decision, when this one was not
+    // in the list yet.
+    if state.extra().runners_aborted == round {
+        state.extra().runners.push(abort);
+    } else {
+        drop(state);
+        abort.abort();
+    }
+}
+
+/// Drops hooks that are not to run: the stop left them no time, or there was no stop. What they
+/// have captured is the run's code, too: it is dropped on the runtime of the bodies, as work that
+/// the lifecycle has counted.
+fn discard(node: &Arc<Node>, hooks: Vec<Hook>, missed: bool, hold: Hold) {
+    let runner = Runner::new(node, hooks, missed, hold);
+    drop(node.shared.runtime.spawn(async move { drop(runner) }));
+}
+
+async fn run_all(mut runner: Runner, cause: Arc<Cause>) {
+    while let Some(hook) = runner.account().waiting.pop() {
+        let (node, number) = (Arc::clone(&runner.account().node), hook.number);
+        // Noted before the first poll: an abort of the task drops the runner, which reports it.
+        runner.account().running = Some(number);
+        let ended = run_one(&node, hook, Arc::clone(&cause)).await;
+        runner.account().running = None;
+        match ended {
+            Ok(()) => note(&node, number, HookOutcome::Finished, None),
+            Err(failure) => note(&node, number, HookOutcome::Panicked, Some(&failure)),
+        }
+    }
+}
+
+async fn run_one(node: &Node, hook: Hook, cause: Arc<Cause>) -> Result<(), Failure> {
+    let mut future = foreign::catch_panic(|| shield::within(node.id, || (hook.start)(cause)))?;
+    let polled =
+        poll_fn(|cx| match foreign::catch_panic(|| shield::poll(node.id, future.as_mut(), cx)) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        })
+        .await;
+    polled.and(foreign::catch_panic(|| drop(future)))
+}
+
+/// Settles its account when it is dropped: after the last hook, or half-way.
+struct Runner(Option<Account>);
+
+/// What a runner has to account for.
+struct Account {
+    /// The run whose hooks these are.
+    node: Arc<Node>,
+    /// The hooks that have not started, in order of registration.
+    waiting: Vec<Hook>,
+    /// The number of the hook that runs now.
+    running: Option<u32>,
+    /// Whether hooks that do not run are reported as skipped. They are not if the run was never
+    /// stopped.
+    missed: bool,
+    /// The work that the lifecycle has counted for this runner.
+    hold: Hold,
+}
+
+impl Runner {
+    fn new(node: &Arc<Node>, waiting: Vec<Hook>, missed: bool, hold: Hold) -> Self {
+        Self(Some(Account { node: Arc::clone(node), waiting, running: None, missed, hold }))
+    }
+
+    #[expect(clippy::expect_used, reason = "taken when the runner is dropped, not before")]
+    fn account(&mut self) -> &mut Account {
+        self.0.as_mut().expect("the account is settled last")
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if let Some(account) = self.0.take() {
+            let shared = Arc::clone(&account.node.shared);
+            // A runtime that is gone drops the task on the thread that spawns it, which may be the
+            // control thread.
+            foreign::run(&shared.couriers, move || account.settle());
+        }
+    }
+}
+
+impl Account {
+    fn settle(self) {
+        let Self { node, waiting, running, missed, hold } = self;
+        if let Some(hook) = running {
+            let failure = Failure::new(format!("stop hook {hook} was aborted: its time was over"));
+            note(&node, hook, HookOutcome::Aborted, Some(&failure));
+        }
+        if missed || node.lock().life.is_stopping() {
+            for hook in waiting.iter().rev() {
+                node.lock().extra().hooks_skipped += 1;
+                note(&node, hook.number, HookOutcome::Skipped, None);
+            }
+        }
+        for hook in waiting.into_iter().rev() {
+            if let Err(panic) = foreign::catch_panic(|| drop(hook)) {
+                node.lock().note_cleanup_error(&panic.to_string());
+            }
+        }
+        // Last: without this work the run may end.
+        drop(hold);
+    }
+}
+
+/// Records how a hook ended, unless its run has ended before it.
+fn note(node: &Arc<Node>, hook: u32, outcome: HookOutcome, failure: Option<&Failure>) {
+    let now = node.shared.clock.now();
+    let words = failure.map(Failure::to_string);
+    let mut wakers = Wakers::new();
+    {
+        let mut state = node.lock();
+        if !state.life.status().is_terminal() {
+            if let Some(words) = words {
+                state.note_cleanup_error(&words);
+            }
+            node.write(&mut state, now, EventKind::HookEnded { hook, outcome }, &mut wakers);
+        }
+    }
+    foreign::wake(&node.shared.couriers, wakers);
+}

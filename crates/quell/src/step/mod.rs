@@ -1,0 +1,13 @@
+//! What happens to a run: it is submitted, stepped, stopped, detached, and cleaned up after.
+
+pub(crate) mod cancel;
+pub(crate) mod cascade;
+pub(crate) mod deferred;
+pub(crate) mod detach;
+pub(crate) mod hold;
+pub(crate) mod hooks;
+mod step;
+pub(crate) mod submit;
+mod trace;
+
+pub(crate) use step::StopOrigin;

@@ -1,0 +1,361 @@
+//! [`Node::apply`] brings one input to one node: it decides under the lock, records the decision,
+//! and leaves the rest for when the lock is released.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use quell_core::lifecycle::{BodyAction, Effects, Input, Trigger};
+use quell_core::{
+    Abandoned, CancelRequest, Cause, CauseKind, EventKind, RunStatus, ToolOutcome, Work, limits,
+};
+
+use crate::foreign;
+use crate::node::{Node, Reader, State, flags};
+use crate::step::cascade;
+use crate::step::deferred::{ChildEnd, Deferred, Propagation};
+
+/// What comes with an input besides the input.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StopOrigin<'a> {
+    /// The request, for a stop of this run.
+    pub(crate) request: Option<&'a CancelRequest>,
+    /// The cause, for a stop that comes from elsewhere.
+    pub(crate) cause: Option<&'a Arc<Cause>>,
+    /// The caller has told the parent already to expect wake-ups from this step, and takes that
+    /// back when they were made.
+    pub(crate) is_counted: bool,
+}
+
+impl Node {
+    /// Applies one input and everything that follows from it, here and at other nodes; `edit` is
+    /// called under the lock, between the decision and its record.
+    pub(crate) fn apply(
+        self: &Arc<Self>,
+        input: Input,
+        origin: StopOrigin<'_>,
+        edit: impl FnOnce(&mut State, &Effects),
+    ) -> Effects {
+        let now = self.shared.clock.now();
+        let mut deferred = self.step(input, origin, now, edit);
+        let fx = deferred.fx;
+        if fx.ended.is_some() {
+            // The handle is ready before the parent counts the child out: the last poll of a
+            // parent that does not listen must find it (D10).
+            let mut propagations = std::mem::take(&mut deferred.propagations);
+            self.finish(&mut deferred, now);
+            cascade::work_off(&mut propagations, now);
+        } else {
+            // Descendants are signalled before this run's own waiters wake.
+            cascade::work_off(&mut deferred.propagations, now);
+            self.finish(&mut deferred, now);
+        }
+        fx
+    }
+
+    /// Decides and records under the lock.
+    pub(crate) fn step(
+        self: &Arc<Self>,
+        input: Input,
+        origin: StopOrigin<'_>,
+        now: Instant,
+        edit: impl FnOnce(&mut State, &Effects),
+    ) -> Deferred {
+        let mut state = self.lock();
+        self.step_locked(&mut state, input, origin, now, edit)
+    }
+
+    /// As [`Node::step`], for a caller that holds the lock already.
+    pub(crate) fn step_locked(
+        self: &Arc<Self>,
+        state: &mut State,
+        input: Input,
+        origin: StopOrigin<'_>,
+        now: Instant,
+        edit: impl FnOnce(&mut State, &Effects),
+    ) -> Deferred {
+        let mut fx = state.life.on(input, now);
+        if fx.accepted.is_some()
+            && let Some(listens) = self.latch_hearing()
+        {
+            fx.body = fx.body.max(state.life.judge(listens));
+        }
+        let is_asked = matches!(input, Input::ParentStopped { .. } | Input::Stop(_));
+        if is_asked && state.life.is_live_and_stopping() && self.flags() & flags::CASCADING != 0 {
+            // Another thread may still be signalling the descendants. This cancel must not return
+            // before they are signalled either, so it signals them too (I2).
+            fx.cascade = state.life.cascade();
+        }
+        let mut deferred = Deferred { fx, ..Deferred::default() };
+        edit(state, &fx);
+        if matches!(input, Input::Started) && !fx.refused {
+            self.write(state, now, EventKind::Started, &mut deferred.wakers);
+            state.times.started = Some(state.times.next(self.shared.clock.stamp(now)));
+            let own = state.life.timeout_at().map(|at| self.shared.clock.ticks(at));
+            state.deadline = state.deadline.into_iter().chain(own).min();
+            self.mirror(state, 0);
+        } else {
+            self.record(state, origin, now, &mut deferred);
+        }
+        let wanted = state.life.next_wakeup().map(|at| self.shared.clock.ticks(at));
+        if wanted != state.armed.map(|key| key.at) {
+            state.armed = self.shared.control.rearm(self, state.armed, wanted);
+        }
+        deferred
+    }
+
+    /// Carries out what needs no lock, in an order that others rely on: hooks and tokens, then this
+    /// run's own task, then everybody else's wakers, then `tracing`, then admission and retention.
+    pub(crate) fn finish(self: &Arc<Self>, deferred: &mut Deferred, now: Instant) {
+        let Deferred { task, wakers, propagations, cause, fx, retire, rare, above } = deferred;
+        debug_assert!(propagations.is_empty(), "what is to be done elsewhere was done");
+        let shared = &self.shared;
+        if let Some(rare) = rare.take() {
+            self.finish_rare(*rare, cause.as_ref());
+        }
+        if let Some(task) = task.take() {
+            task.wake();
+        }
+        if !wakers.is_empty() || above.is_some() {
+            self.wake_with_news(std::mem::take(wakers), above.take());
+        }
+        self.trace(fx, cause.as_ref());
+        let gated = self.flags() & flags::GATED != 0;
+        // A lane is free when its run has ended, a slot only when the run is quiescent (I27).
+        if gated && fx.ended.is_some() {
+            shared.admission.ended(self, now).start();
+        }
+        if *retire {
+            if gated {
+                shared.admission.quiesced(self, now).start();
+            }
+            shared.retire(self, now);
+        }
+        if fx.ended.is_some() && self.is_root() {
+            shared.finish_closing();
+        }
+    }
+
+    fn record(
+        self: &Arc<Self>,
+        state: &mut State,
+        origin: StopOrigin<'_>,
+        now: Instant,
+        deferred: &mut Deferred,
+    ) {
+        let fx = deferred.fx;
+        let mut set = 0;
+        if fx.scheduled {
+            let cause = Arc::new(self.cause_of(origin, now));
+            state.extra().scheduled = Some(Arc::clone(&cause));
+            set |= flags::SCHEDULED;
+            self.write(state, now, EventKind::StopRequested(cause), &mut deferred.wakers);
+        }
+        if let Some(trigger) = fx.accepted {
+            self.record_stop(state, trigger, origin, now, deferred);
+        }
+        if fx.aborted {
+            state.aborted = true;
+            self.write(state, now, EventKind::Aborted, &mut deferred.wakers);
+        }
+        self.record_hooks(state, now, deferred);
+        match fx.body {
+            BodyAction::Leave => {}
+            BodyAction::PollThenDrop => set |= flags::POLL_DROP,
+            BodyAction::Drop => set |= flags::DROP,
+        }
+        if fx.body != BodyAction::Leave {
+            deferred.task.clone_from(&state.body);
+        }
+        if state.life.is_aborting() && self.flags() & flags::ABORTING == 0 {
+            // Wake the waiters once when the hard deadline comes: some wait for just that.
+            set |= flags::ABORTING;
+            state.waiters.drain_into(&mut deferred.wakers);
+        }
+        set |= self.record_cascade(state, now, deferred);
+        if let Some(stage) = fx.ladder {
+            deferred.propagations.push(Propagation::Ladder(Arc::clone(self), stage));
+        }
+        if let Some(status) = fx.ended {
+            set |= self.record_end(state, status, now, deferred);
+        }
+        if fx.quiesced {
+            self.record_quiescence(state, now, deferred);
+        }
+        self.mirror(state, set);
+        if fx.ended.is_some() || fx.quiesced {
+            // The status flags were published just now. Wake readers that checked them before.
+            state.waiters.drain_into(&mut deferred.wakers);
+            if let Some(log) = &state.log {
+                log.drain_waiters(&mut deferred.wakers);
+            }
+            deferred.retire = state.life.is_quiescent() && state.parent_id.is_none();
+        }
+        // The parent's last poll must come after this run's waiters were woken by this step. An end
+        // needs no count unless a courier wakes them: otherwise they are woken before the parent
+        // counts the child out.
+        if !deferred.wakers.is_empty() && (fx.ended.is_none() || foreign::is_barred()) {
+            deferred.count_news(state, origin.is_counted);
+        }
+    }
+
+    /// Has the children signalled, if there are any or the run fails, and yields the flags that
+    /// say so. The token and the waiters of a run that fails are told, too.
+    fn record_cascade(
+        self: &Arc<Self>,
+        state: &mut State,
+        now: Instant,
+        deferred: &mut Deferred,
+    ) -> u32 {
+        let Some(cascade) = deferred.fx.cascade else { return 0 };
+        if !cascade.failing && state.life.live_children() == 0 {
+            return 0;
+        }
+        let cause = self.cause_for_children(state, cascade.failing, now);
+        if cascade.failing {
+            // What is left of the run is to give way: it may wait for the token, or here.
+            deferred.tell(state);
+        }
+        deferred.propagations.push(Propagation::Cascade(Arc::clone(self), cascade, cause));
+        if cascade.failing { flags::CASCADING | flags::FAILING } else { flags::CASCADING }
+    }
+
+    fn record_quiescence(&self, state: &mut State, now: Instant, deferred: &mut Deferred) {
+        state.times.quiesced = Some(state.times.next(self.shared.clock.stamp(now)));
+        state.leave_call();
+        self.write(state, now, EventKind::Quiesced, &mut deferred.wakers);
+        let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
+        deferred.propagations.extend(parent.map(Propagation::ChildQuiesced));
+    }
+
+    fn record_stop(
+        self: &Arc<Self>,
+        state: &mut State,
+        trigger: Trigger,
+        origin: StopOrigin<'_>,
+        now: Instant,
+        deferred: &mut Deferred,
+    ) {
+        let own = |kind, words: &str| {
+            let mut cause = Cause::new(kind, self.shared.clock.wall(now), self.id);
+            cause.message = Some(words.into());
+            Arc::new(cause)
+        };
+        let cause = match trigger {
+            Trigger::Request => Arc::new(self.cause_of(origin, now)),
+            Trigger::Parent => {
+                origin.cause.map_or_else(|| Arc::new(self.cause_of(origin, now)), Arc::clone)
+            }
+            Trigger::Scheduled => state
+                .extra()
+                .scheduled
+                .as_ref()
+                .map_or_else(|| Arc::new(self.cause_of(origin, now)), Arc::clone),
+            Trigger::Timeout => own(CauseKind::Deadline, "timeout over"),
+            Trigger::StartWithin => own(CauseKind::Deadline, "not started in time"),
+            Trigger::Idle => own(CauseKind::IdleTimeout, "idle for too long"),
+        };
+        state.cause = Some(Arc::clone(&cause));
+        deferred.cause = Some(Arc::clone(&cause));
+        self.write(state, now, EventKind::Stopping(cause), &mut deferred.wakers);
+        state.times.stopped = Some(state.times.next(self.shared.clock.stamp(now)));
+        deferred.tell(state);
+    }
+
+    fn cause_of(&self, origin: StopOrigin<'_>, now: Instant) -> Cause {
+        let at = self.shared.clock.wall(now);
+        origin.request.map_or_else(
+            || Cause::new(CauseKind::UserRequest, at, self.id),
+            |request| request.to_cause(at, self.id),
+        )
+    }
+
+    fn cause_for_children(&self, state: &mut State, failing: bool, now: Instant) -> Arc<Cause> {
+        if let (false, Some(cause)) = (failing, &state.cause) {
+            return match cause.kind {
+                CauseKind::ParentStopped => Arc::clone(cause),
+                _ => Arc::new(cause.inherited(CauseKind::ParentStopped)),
+            };
+        }
+        let at = self.shared.clock.wall(now);
+        let mut cause = Cause::new(CauseKind::ParentFailed, at, self.id);
+        let cut = |words: String| limits::cut(&words, limits::REASON_BYTES_MAX).into();
+        cause.message = state.failure.as_ref().map(|failure| cut(failure.to_string()));
+        let cause = Arc::new(cause);
+        state.extra().failing = Some(Arc::clone(&cause));
+        cause
+    }
+
+    /// Names what still executes. It comes before the end: nothing is added to a final report.
+    fn record_abandoned(&self, state: &mut State, now: Instant, deferred: &mut Deferred) {
+        let mut abandoned = Vec::new();
+        if deferred.fx.body_abandoned {
+            abandoned.push(Abandoned::new(self.id, Arc::clone(&self.name), Work::Body));
+        }
+        if let Some(extra) = &mut state.extra {
+            let works = extra.works.iter();
+            abandoned.extend(
+                works.map(|(_, (what, name))| Abandoned::new(self.id, Arc::clone(name), *what)),
+            );
+            extra.abandoned.clone_from(&abandoned);
+            if let Some(link) = extra.link.take() {
+                deferred.rare().link = Some(link);
+            }
+        } else if !abandoned.is_empty() {
+            state.extra().abandoned.clone_from(&abandoned);
+        }
+        for Abandoned { name, what, .. } in abandoned {
+            self.write(state, now, EventKind::Abandoned { what, name }, &mut deferred.wakers);
+        }
+    }
+
+    fn record_end(
+        self: &Arc<Self>,
+        state: &mut State,
+        status: RunStatus,
+        now: Instant,
+        deferred: &mut Deferred,
+    ) -> u32 {
+        let ticks = state.times.next(self.shared.clock.stamp(now));
+        self.record_abandoned(state, now, deferred);
+        self.close_calls(state, &ToolOutcome::Unknown, now, &mut deferred.wakers);
+        let non_quiescent = !state.life.is_quiescent();
+        if non_quiescent {
+            // The stream must know what may follow before it meets the event.
+            self.mirror(state, flags::ENDED_NON_QUIESCENT);
+        } else {
+            state.times.quiesced = Some(ticks);
+            state.leave_call();
+        }
+        let stays = self.write_end(state, status, non_quiescent, now, &mut deferred.wakers);
+        state.times.ended = Some(ticks);
+        self.shared.ledger.count_out(self.account(state));
+        self.shared.registry.count_end(state.parent_id.is_none(), &mut deferred.wakers);
+        let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
+        let unseen_failure = status == RunStatus::Failed && state.reader == Reader::GoneUnread;
+        // Nobody can ask for the error itself any more: drop it now, outside of the lock. The
+        // parent takes it over if it fails of it.
+        if state.failure.is_some()
+            && state.reader != Reader::Held
+            && !(unseen_failure && parent.is_some())
+        {
+            deferred.rare().failure = state.take_failure();
+        }
+        let gone = ChildEnd {
+            status,
+            slot: state.slot,
+            unseen_failure,
+            non_quiescent,
+            stays,
+            charged: self.charged(state),
+            omitted: state.children.omitted().copied().map(Box::new),
+        };
+        if let Some(parent) = parent {
+            deferred.propagations.push(Propagation::ChildEnded {
+                parent,
+                child: Arc::clone(self),
+                gone,
+            });
+        }
+        if non_quiescent { flags::ENDED_NON_QUIESCENT } else { 0 }
+    }
+}

@@ -1,0 +1,281 @@
+//! [`Shared::accept_root`] and [`Shared::accept_child`] make a node from a spec: they ask bounds,
+//! admission and the fence of the parent, and enter the node in the registry.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use quell_core::RunId;
+use quell_core::lifecycle::Input;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::SubmitError;
+use crate::foreign;
+use crate::marks::{call, shield};
+use crate::node::{Node, Shared, State, TokenLink, by_token, flags};
+use crate::spec::RunSpec;
+use crate::step::deferred::Deferred;
+use crate::step::{StopOrigin, cascade};
+use crate::sync::Ordering;
+use crate::sync::waiters::Wakers;
+use crate::tables::admission::Free;
+use crate::tables::ledger::Full;
+
+impl Shared {
+    /// Accepts a root.
+    pub(crate) fn accept_root(
+        self: &Arc<Self>,
+        mut spec: RunSpec,
+    ) -> Result<Arc<Node>, SubmitError> {
+        self.check(&spec)?;
+        let charge = self.charge(spec.owned_by(), spec.bytes())?;
+        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
+        let node = Node::new(self, self.id_of(&spec, now), spec, None, now);
+        let is_gated = self.admission.concerns(node.gate());
+        if is_gated {
+            node.hold_back();
+        }
+        let admit = || {
+            // Ask under the lock of the shard: either this sees that the engine is closed, or
+            // `close`, which lists the runs after that, sees this one.
+            if self.closed.load(Ordering::SeqCst) {
+                return Err(SubmitError::ShuttingDown);
+            }
+            if is_gated { self.admission.enter(&node, now) } else { Ok(Free::none()) }
+        };
+        let (free, stop) = self.enter(&node, &mut node.lock(), false, now, &mut wakers, admit)?;
+        charge.keep();
+        if let Some(due) = node.gate().and_then(|gate| gate.not_before) {
+            self.control.nudge(self.clock.ticks(due));
+        }
+        free.start();
+        foreign::wake(&self.couriers, wakers);
+        self.stop_at_once(&node, token, stop, now);
+        // The control thread may have stopped every root before this one was in the registry.
+        if self.config.parent_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
+            node.cancel(&by_token());
+        }
+        Ok(node)
+    }
+
+    /// Accepts a child, if the fence of its parent lets it pass.
+    pub(crate) fn accept_child(
+        self: &Arc<Self>,
+        mut spec: RunSpec,
+        parent: &Arc<Node>,
+    ) -> Result<Arc<Node>, Refusal> {
+        self.check(&spec)?;
+        let bytes = spec.bytes();
+        let account = if bytes > 0 { parent.account(&parent.lock()).map(Arc::clone) } else { None };
+        let charge = self.charge(account.as_ref(), bytes)?;
+        let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
+        // A due time in the past is none. The lane is the root's.
+        let due = spec.gate.take().and_then(|gate| gate.not_before).filter(|due| *due > now);
+        let (node, stop) = self.link_child(spec, parent, (bytes, due), now, &mut wakers)?;
+        charge.keep();
+        if let Some(due) = due {
+            self.control.nudge(self.clock.ticks(due));
+        }
+        foreign::wake(&self.couriers, wakers);
+        self.stop_at_once(&node, token, stop, now);
+        Ok(node)
+    }
+
+    /// Charges an owner for what live runs hold, until the charge is dropped or kept.
+    fn charge(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<Charge<'_>, SubmitError> {
+        const WHAT: &str = "bytes of live runs";
+        self.ledger.charge(owner, bytes).map_err(|full| match full {
+            Full::Share(max) => share_used_up(WHAT, owner, max),
+            Full::All(max) => SubmitError::LimitReached { what: WHAT, max },
+        })?;
+        Ok(Charge { shared: self, owner: owner.map(Arc::clone), bytes })
+    }
+
+    /// Yields the id that a run brings, or a new one.
+    fn id_of(&self, spec: &RunSpec, now: Instant) -> RunId {
+        spec.id.unwrap_or_else(|| self.registry.new_id(&self.clock, now))
+    }
+
+    fn check(&self, spec: &RunSpec) -> Result<(), SubmitError> {
+        spec.check()?;
+        let max = self.config.limits.runs_max;
+        if self.registry.live() >= max {
+            return Err(SubmitError::LimitReached { what: "live runs", max });
+        }
+        Ok(())
+    }
+
+    /// Links a child and reads the stop of its parent under one lock (I8).
+    fn link_child(
+        self: &Arc<Self>,
+        spec: RunSpec,
+        parent: &Arc<Node>,
+        (bytes, due): (usize, Option<Instant>),
+        now: Instant,
+        wakers: &mut Wakers,
+    ) -> Result<(Arc<Node>, Option<Box<Deferred>>), Refusal> {
+        let limits = &self.config.limits;
+        let shielded = shield::is_active(parent.id);
+        let mut above = parent.lock();
+        if above.life.is_fenced(shielded) {
+            return Err(Refusal::Stopped(parent.refusal(&above)));
+        }
+        if above.depth >= limits.depth_max {
+            let max = limits.depth_max as usize;
+            return Err(SubmitError::LimitReached { what: "depth", max }.into());
+        }
+        if above.life.live_children() >= limits.children_max {
+            let max = limits.children_max as usize;
+            return Err(SubmitError::LimitReached { what: "live children", max }.into());
+        }
+        let cleanup = above.life.is_stopping();
+        // The child shares the log from its first event on.
+        parent.log_of(&mut above);
+        let id = self.id_of(&spec, now);
+        let node = Node::new(self, id, spec, Some((parent, &above)), now);
+        if cleanup {
+            node.set(flags::CLEANUP);
+        }
+        if due.is_some() {
+            node.hold_back();
+            node.set(flags::UNDER);
+        }
+        let admit = || {
+            if let Some(due) = due {
+                self.admission.enter_child(&node, due);
+            }
+            Ok(())
+        };
+        // Held until the child is linked: a thread that finds it in the registry waits for that.
+        let mut state = node.lock();
+        let ((), stop) = self.enter(&node, &mut state, cleanup, now, wakers, admit)?;
+        let added = above.life.on(Input::ChildAdded { shielded }, now);
+        debug_assert!(!added.refused, "the fence was asked under the same lock");
+        if let Some(inside) = call::inside() {
+            state.extra().inside = Some(inside);
+        }
+        state.slot = above.children.link(Arc::clone(&node));
+        parent.log_of(&mut above).count_charge(bytes, 0);
+        drop(state);
+        Ok((node, stop))
+    }
+
+    /// Enters a node in the registry, in admission and the log, under its lock: no other thread
+    /// sees it half made. A stop that was remembered for its id comes before every other one (I6);
+    /// what it leaves to be done is yielded.
+    fn enter<A>(
+        &self,
+        node: &Arc<Node>,
+        state: &mut State,
+        shielded: bool,
+        now: Instant,
+        wakers: &mut Wakers,
+        admit: impl FnOnce() -> Result<A, SubmitError>,
+    ) -> Result<(A, Option<Box<Deferred>>), SubmitError> {
+        let (is_root, account) = (state.parent_id.is_none(), node.account(state));
+        let counted = self.ledger.count_in(account);
+        counted.map_err(|max| share_used_up("live runs", account, max))?;
+        let entered = self.registry.enter(node.id, node, is_root, now, admit);
+        let (admitted, request) = entered.inspect_err(|_| self.ledger.count_out(account))?;
+        node.write_queued(state, shielded, now, wakers);
+        if let Some(at) = state.life.next_wakeup() {
+            state.armed = self.control.rearm(node, None, Some(self.clock.ticks(at)));
+        }
+        let stop = request.map(|request| {
+            let input = Input::Stop(node.stop_input(&request, None));
+            let why = StopOrigin { request: Some(&request), ..StopOrigin::default() };
+            Box::new(node.step_locked(state, input, why, now, |_, _| {}))
+        });
+        Ok((admitted, stop))
+    }
+
+    /// Carries out the stop that was remembered for the run, and links its token, before its body
+    /// can start.
+    fn stop_at_once(
+        &self,
+        node: &Arc<Node>,
+        token: Option<CancellationToken>,
+        stop: Option<Box<Deferred>>,
+        now: Instant,
+    ) {
+        if let Some(mut deferred) = stop {
+            cascade::work_off(&mut deferred.propagations, now);
+            node.finish(&mut deferred, now);
+        }
+        let Some(token) = token else { return };
+        if token.is_cancelled() {
+            node.cancel(&by_token());
+        } else {
+            let abort = self.control.link_run(node, token.clone());
+            let mut state = node.lock();
+            if state.times.ended.is_some() {
+                // The end of the run found no link to take down.
+                abort.abort();
+            } else {
+                state.extra().link = Some(TokenLink { abort, token });
+                node.set(flags::LINKED);
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Stops a run that is about to start although a token from outside was cancelled: the control
+    /// thread may not have seen that yet.
+    pub(crate) fn ask_tokens(self: &Arc<Self>) {
+        let bits = self.flags();
+        let linked = || {
+            let state = self.lock();
+            let link = state.extra.as_ref().and_then(|extra| extra.link.as_ref());
+            link.is_some_and(|link| link.token.is_cancelled())
+        };
+        let parent_token = self.shared.config.parent_token.as_ref();
+        let has_waited = bits & flags::GATED != 0;
+        if (bits & flags::LINKED != 0 && linked())
+            || (has_waited && parent_token.is_some_and(CancellationToken::is_cancelled))
+        {
+            self.cancel(&by_token());
+        }
+    }
+}
+
+fn share_used_up(what: &'static str, owner: Option<&Arc<str>>, max: usize) -> SubmitError {
+    match owner {
+        Some(owner) => SubmitError::ShareUsedUp { what, owner: Arc::clone(owner), max },
+        None => SubmitError::LimitReached { what, max },
+    }
+}
+
+/// What a run was charged for. Dropped, it is given back, unless it was kept.
+struct Charge<'a> {
+    /// The engine whose ledger was charged.
+    shared: &'a Shared,
+    /// Whom it was charged to.
+    owner: Option<Arc<str>>,
+    /// Zero once the charge is kept.
+    bytes: usize,
+}
+
+impl Charge<'_> {
+    fn keep(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.shared.ledger.release(self.owner.as_ref(), self.bytes);
+    }
+}
+
+/// Why a child was not accepted.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Stopped(quell_core::Stopped),
+    Submit(SubmitError),
+}
+
+impl From<SubmitError> for Refusal {
+    fn from(error: SubmitError) -> Self {
+        Self::Submit(error)
+    }
+}

@@ -1,0 +1,9 @@
+//! Tables of an engine that know of a run only what they are told: none locks a node while it is
+//! locked itself.
+
+pub(crate) mod admission;
+pub(crate) mod ids;
+pub(crate) mod ledger;
+pub(crate) mod registry;
+pub(crate) mod reservations;
+pub(crate) mod retention;

@@ -1,0 +1,201 @@
+//! The rooms of a crate, that is the folders and files at the top of its `src`, and the circles in
+//! which they use each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::manifests::Manifest;
+use super::sources::Source;
+
+/// The circles that there are, with the reason why. A room that leaves one is to leave this list.
+const EXCUSED: [(&str, &[&str], &str); 4] = [
+    (
+        "crates/quell-http",
+        &[
+            "access",
+            "body",
+            "guard",
+            "idempotency",
+            "problem",
+            "readers",
+            "render",
+            "reserve",
+            "service",
+            "start",
+            "view",
+        ],
+        "a `Problem` is made of what each room refuses, and `View` and `Service` have the rest as \
+         methods",
+    ),
+    (
+        "crates/quell-langgraph",
+        &["app", "final_body", "finals", "find", "table", "threads"],
+        "the tables of threads are flat files beside the `App` that holds them",
+    ),
+    (
+        "crates/quell-langgraph",
+        &["values", "wire"],
+        "the rows of `wire/` show what `values` reads from a run",
+    ),
+    (
+        "crates/quell-playbook3d",
+        &["app", "auth"],
+        "the extractor of a caller reads the `App`, which holds the schemes",
+    ),
+];
+
+/// The rooms of one crate, and which uses which.
+struct Rooms<'a> {
+    sources: &'a [&'a Source],
+    names: BTreeSet<&'a str>,
+    /// What the root exports: its name, and the room that it comes from.
+    exported: BTreeMap<&'a str, &'a str>,
+}
+
+/// What is used by a room: the room that it is in, and the files that name it.
+type Used<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+
+/// Every circle that is not excused, with its arrows, and every excuse of a circle that is not
+/// there.
+pub(super) fn circles() -> Vec<String> {
+    let (mut found, mut count) = (Vec::new(), 0);
+    for folder in Manifest::all().into_iter().map(|manifest| manifest.folder) {
+        let within = format!("{folder}/src/");
+        let sources: Vec<_> =
+            Source::all().iter().filter(|source| source.path.starts_with(&within)).collect();
+        let rooms = Rooms::of(&sources);
+        let all = rooms.arrows();
+        count += all.values().map(BTreeMap::len).sum::<usize>();
+        let circles = circles_of(&all);
+        let excused = EXCUSED.iter().filter(|(of, ..)| *of == folder);
+        let excused: Vec<BTreeSet<_>> =
+            excused.map(|(_, rooms, _)| rooms.iter().copied().collect()).collect();
+        for circle in circles.iter().filter(|circle| !excused.contains(circle)) {
+            found.push(format!("{folder}: {}", told(circle, &all)));
+        }
+        for circle in excused.iter().filter(|circle| !circles.contains(circle)) {
+            found.push(format!("{folder}: {circle:?} is excused, and is no circle"));
+        }
+    }
+    assert!(count > 200, "only {count} arrows between rooms were found");
+    found
+}
+
+impl<'a> Rooms<'a> {
+    fn of(sources: &'a [&'a Source]) -> Self {
+        let is_root = |source: &&&'a Source| modules_of(&source.path).is_empty();
+        let rooms = sources.iter().filter_map(|source| modules_of(&source.path).first().copied());
+        let mut all = Self { sources, names: rooms.collect(), exported: BTreeMap::new() };
+        for path in sources.iter().filter(is_root).flat_map(|source| &source.paths) {
+            let path: Vec<_> = path.iter().map(String::as_str).collect();
+            let path = path.strip_prefix(&["crate"]).unwrap_or(&path);
+            let path = path.strip_prefix(&["self"]).unwrap_or(path);
+            if let [room, .., name] = path
+                && let Some(room) = all.names.get(room)
+            {
+                all.exported.insert(name, room);
+            }
+        }
+        all
+    }
+
+    /// Yields what each room uses of others, without what is compiled for tests only.
+    fn arrows(&self) -> BTreeMap<&'a str, Used<'a>> {
+        let mut arrows: BTreeMap<_, Used<'a>> = BTreeMap::new();
+        for source in self.sources.iter().filter(|source| !self.is_for_tests(source)) {
+            let modules = modules_of(&source.path);
+            let Some(room) = modules.first() else { continue };
+            let others = source.paths.iter().filter_map(|path| self.room_of(&modules, path));
+            for other in others.filter(|other| other != room) {
+                arrows.entry(*room).or_default().entry(other).or_default().insert(&source.path);
+            }
+        }
+        arrows
+    }
+
+    /// Yields the room in which something is that a module names.
+    fn room_of(&self, modules: &[&str], path: &'a [String]) -> Option<&'a str> {
+        let up = path.iter().take_while(|name| *name == "super").count();
+        let from_root = match path.first()?.as_str() {
+            "crate" => &path[1..],
+            "super" if up == modules.len() => &path[up..],
+            _ => return None,
+        };
+        let name = from_root.first()?.as_str();
+        self.names.get(name).or_else(|| self.exported.get(name)).copied()
+    }
+
+    /// Tells whether the module above declares a file as one for tests.
+    fn is_for_tests(&self, source: &Source) -> bool {
+        let modules = modules_of(&source.path);
+        let Some((name, above)) = modules.split_last() else { return false };
+        let mut declaring = self.sources.iter().filter(|other| modules_of(&other.path) == above);
+        declaring.any(|above| above.test_modules.iter().any(|module| module == name))
+    }
+}
+
+/// Yields the modules that a file of `src` stands for: none for the root.
+fn modules_of(path: &str) -> Vec<&str> {
+    let path = path.split_once("/src/").map_or(path, |(_, path)| path);
+    let mut modules: Vec<_> = path.trim_end_matches(".rs").split('/').collect();
+    if modules.len() == 1 && ["lib", "main"].contains(&modules[0]) {
+        return Vec::new();
+    }
+    modules.pop_if(|last| *last == "mod");
+    modules
+}
+
+/// Yields the largest sets of rooms each of which uses every other one, directly or not.
+fn circles_of<'a>(arrows: &BTreeMap<&'a str, Used<'a>>) -> Vec<BTreeSet<&'a str>> {
+    let reached: BTreeMap<_, _> =
+        arrows.keys().map(|room| (*room, reached(room, arrows))).collect();
+    let leads = |from: &str, to: &str| reached.get(from).is_some_and(|all| all.contains(to));
+    let circles: BTreeSet<BTreeSet<_>> = reached
+        .iter()
+        .filter(|(room, all)| all.contains(**room))
+        .map(|(room, all)| all.iter().copied().filter(|other| leads(other, room)).collect())
+        .collect();
+    circles.into_iter().collect()
+}
+
+/// Yields every room that a room uses, directly or not.
+fn reached<'a>(room: &'a str, arrows: &BTreeMap<&'a str, Used<'a>>) -> BTreeSet<&'a str> {
+    let (mut all, mut next) = (BTreeSet::new(), vec![room]);
+    while let Some(room) = next.pop() {
+        let used = arrows.get(room).into_iter().flat_map(BTreeMap::keys);
+        next.extend(used.copied().filter(|used| all.insert(*used)));
+    }
+    all
+}
+
+/// Says which room of a circle uses which, and where.
+fn told(circle: &BTreeSet<&str>, arrows: &BTreeMap<&str, Used<'_>>) -> String {
+    let mut lines = vec![format!("{circle:?}")];
+    for (from, used) in arrows.iter().filter(|(from, _)| circle.contains(**from)) {
+        for (to, files) in used.iter().filter(|(to, _)| circle.contains(**to)) {
+            lines.push(format!("{from} uses {to}: {files:?}"));
+        }
+    }
+    lines.join("\n    ")
+}
+
+#[test]
+fn a_circle_is_found_however_it_is_closed() {
+    let sources = [
+        ("lib.rs", "mod a; mod b; mod c; mod d; pub use c::{inner::End, Start};"),
+        ("a/mod.rs", "mod deep; #[cfg(all(test, unix))] mod tests;"),
+        ("a/deep.rs", "use super::Own; use crate::{b::{self, B}, d};"),
+        ("a/tests.rs", "use crate::e::E;"),
+        ("b.rs", "fn f(end: u8) -> bool { matches!(end, g(crate::End::Late)) }"),
+        ("c/mod.rs", "fn f() { super::a::f() }"),
+        ("d.rs", "#[cfg(test)] mod tests { use crate::a::A; }"),
+        ("e.rs", "use crate::a::A;"),
+    ];
+    let sources = sources.map(|(path, text)| Source::parse(format!("crates/x/src/{path}"), text));
+    let sources: Vec<_> = sources.iter().collect();
+    let arrows = Rooms::of(&sources).arrows();
+    assert_eq!(circles_of(&arrows), [BTreeSet::from(["a", "b", "c"])]);
+    let told = told(&circles_of(&arrows)[0], &arrows);
+    assert!(told.contains(r#"b uses c: {"crates/x/src/b.rs"}"#), "{told}");
+    let broken: Vec<_> = sources.into_iter().filter(|file| !file.path.ends_with("b.rs")).collect();
+    assert!(circles_of(&Rooms::of(&broken).arrows()).is_empty());
+}
