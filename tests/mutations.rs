@@ -91,13 +91,17 @@ impl Suite {
         let copy = instrument::copy();
         let built = Command::new(std::env::var("CARGO").expect("the tests run under cargo"))
             .args(["test", "--package", "quell-tests", "--target-dir", "../build"])
-            .args(["--no-run", "--message-format", "json"])
+            // Quiet, so that what is said of a failure is the failure.
+            .args(["--no-run", "--quiet", "--message-format", "json-render-diagnostics"])
             .current_dir(&copy)
+            // Nobody looks into it with a debugger, and the copy is built once.
+            .envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")])
             // An expression that may be another one has more braces than it needs.
             .env("RUSTFLAGS", "--allow warnings")
             .output()
             .expect("cargo starts");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let told = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success(), "the copy does not build, {}: {told}", built.status);
         let told = String::from_utf8_lossy(&built.stdout);
         let messages = told.lines().filter_map(|line| serde_json::from_str(line).ok());
         let mut suites = messages.filter_map(|message: serde_json::Value| {
