@@ -252,6 +252,11 @@ fn no_rooms_of_a_crate_use_each_other_in_a_circle() {
 }
 
 #[test]
+fn rooms_use_what_stands_below_them_in_the_table_of_their_crate() {
+    assert_none("contradicts the table `Who owns what`", &rooms::against_the_tables());
+}
+
+#[test]
 fn every_package_takes_lints_version_and_licence_from_the_workspace() {
     let mut found = Vec::new();
     for manifest in Manifest::all() {

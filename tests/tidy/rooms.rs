@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::manifests::Manifest;
-use super::sources::Source;
+use super::sources::{Source, read};
 
 /// The circles that there are, with the reason why. A room that leaves one is to leave this list.
-const EXCUSED: [(&str, &[&str], &str); 4] = [
+const EXCUSED: [(&str, &[&str], &str); 3] = [
     (
         "crates/quell-http",
         &[
@@ -36,11 +36,27 @@ const EXCUSED: [(&str, &[&str], &str); 4] = [
         &["values", "wire"],
         "the rows of `wire/` show what `values` reads from a run",
     ),
-    (
-        "crates/quell-playbook3d",
-        &["app", "auth"],
-        "the extractor of a caller reads the `App`, which holds the schemes",
-    ),
+];
+
+/// Every arrow that points up in the table "Who owns what" of its crate, and every room that the
+/// table leaves out.
+pub(super) fn against_the_tables() -> Vec<String> {
+    let mut found = Vec::new();
+    for (of, table) in TABLES {
+        let text = read(table);
+        let rows = rows_of(&text);
+        assert!(rows.len() > 5, "{table}: only {} rows of rooms were found", rows.len());
+        let sources = sources_of(of);
+        let rooms = Rooms::of(&sources);
+        found.extend(rooms.not_in(&rows).into_iter().map(|it| format!("{table}: {it}")));
+    }
+    found
+}
+
+/// The files with such a table, each with the folder of its crate.
+const TABLES: [(&str, &str); 2] = [
+    ("crates/quell", "crates/quell/src/manual/architecture.md"),
+    ("crates/quell-playbook3d", "crates/quell-playbook3d/src/lib.rs"),
 ];
 
 /// The rooms of one crate, and which uses which.
@@ -59,9 +75,7 @@ type Used<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 pub(super) fn circles() -> Vec<String> {
     let (mut found, mut count) = (Vec::new(), 0);
     for folder in Manifest::all().into_iter().map(|manifest| manifest.folder) {
-        let within = format!("{folder}/src/");
-        let sources: Vec<_> =
-            Source::all().iter().filter(|source| source.path.starts_with(&within)).collect();
+        let sources = sources_of(&folder);
         let rooms = Rooms::of(&sources);
         let all = rooms.arrows();
         count += all.values().map(BTreeMap::len).sum::<usize>();
@@ -112,6 +126,27 @@ impl<'a> Rooms<'a> {
         arrows
     }
 
+    /// Says what of the rooms contradicts the rows of a table, each of which uses those below.
+    fn not_in(&self, rows: &[Vec<&str>]) -> Vec<String> {
+        let row_of = |room: &str| rows.iter().position(|names| names.contains(&room));
+        let rooms = self.names.iter().filter(|room| !self.is_bare(room));
+        let missing = rooms.filter(|room| row_of(room).is_none());
+        let mut found: Vec<_> = missing.map(|room| format!("{room} is in no row")).collect();
+        for (from, used) in self.arrows() {
+            for (to, files) in used.iter().filter(|(to, _)| row_of(to) < row_of(from)) {
+                found.push(format!("{from} uses {to}, which stands above it: {files:?}"));
+            }
+        }
+        found
+    }
+
+    /// Tells whether a room has nothing but documentation and tests.
+    fn is_bare(&self, room: &str) -> bool {
+        let files = self.sources.iter().filter(|it| modules_of(&it.path).first() == Some(&room));
+        let mut files = files.filter(|source| !self.is_for_tests(source));
+        files.all(|file| file.logic.is_empty() && file.types.is_empty() && file.paths.is_empty())
+    }
+
     /// Yields the room in which something is that a module names.
     fn room_of(&self, modules: &[&str], path: &'a [String]) -> Option<&'a str> {
         let up = path.iter().take_while(|name| *name == "super").count();
@@ -124,13 +159,32 @@ impl<'a> Rooms<'a> {
         self.names.get(name).or_else(|| self.exported.get(name)).copied()
     }
 
-    /// Tells whether the module above declares a file as one for tests.
+    /// Tells whether a module above declares a file, or a module that it is in, as one for tests.
     fn is_for_tests(&self, source: &Source) -> bool {
         let modules = modules_of(&source.path);
-        let Some((name, above)) = modules.split_last() else { return false };
-        let mut declaring = self.sources.iter().filter(|other| modules_of(&other.path) == above);
-        declaring.any(|above| above.test_modules.iter().any(|module| module == name))
+        modules.iter().enumerate().any(|(depth, name)| {
+            let mut above =
+                self.sources.iter().filter(|it| modules_of(&it.path) == modules[..depth]);
+            above.any(|above| above.test_modules.iter().any(|module| module == name))
+        })
     }
+}
+
+/// Yields the files of the `src` of a crate.
+fn sources_of(folder: &str) -> Vec<&'static Source> {
+    let within = format!("{folder}/src/");
+    Source::all().iter().filter(|source| source.path.starts_with(&within)).collect()
+}
+
+/// Yields the names in the first column of the table of rooms, row by row.
+fn rows_of(text: &str) -> Vec<Vec<&str>> {
+    let lines = text.lines().map(|line| line.trim_start_matches("//!").trim());
+    let table = lines.skip_while(|line| !line.ends_with("# Who owns what"));
+    let table = table.skip_while(|line| !line.starts_with('|'));
+    let rows = table.take_while(|line| line.starts_with('|')).skip(2);
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    let names = cells.map(|cell| cell.split('`').skip(1).step_by(2));
+    names.map(|names| names.map(|name| name.trim_end_matches('/')).collect()).collect()
 }
 
 /// Yields the modules that a file of `src` stands for: none for the root.
@@ -184,7 +238,8 @@ fn a_circle_is_found_however_it_is_closed() {
         ("lib.rs", "mod a; mod b; mod c; mod d; pub use c::{inner::End, Start};"),
         ("a/mod.rs", "mod deep; #[cfg(all(test, unix))] mod tests;"),
         ("a/deep.rs", "use super::Own; use crate::{b::{self, B}, d};"),
-        ("a/tests.rs", "use crate::e::E;"),
+        ("a/tests.rs", "mod more;"),
+        ("a/tests/more.rs", "use crate::e::E;"),
         ("b.rs", "fn f(end: u8) -> bool { matches!(end, g(crate::End::Late)) }"),
         ("c/mod.rs", "fn f() { super::a::f() }"),
         ("d.rs", "#[cfg(test)] mod tests { use crate::a::A; }"),
@@ -196,6 +251,12 @@ fn a_circle_is_found_however_it_is_closed() {
     assert_eq!(circles_of(&arrows), [BTreeSet::from(["a", "b", "c"])]);
     let told = told(&circles_of(&arrows)[0], &arrows);
     assert!(told.contains(r#"b uses c: {"crates/x/src/b.rs"}"#), "{told}");
+    let rows =
+        rows_of("# Who owns what\n\n| room | what |\n|---|---|\n| `a/`, `c` | |\n| `b`, `d` | |");
+    assert_eq!(rows, [["a", "c"], ["b", "d"]]);
+    let said = Rooms::of(&sources).not_in(&rows);
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("e is in no row") && said[1].starts_with("b uses c, "), "{said:?}");
     let broken: Vec<_> = sources.into_iter().filter(|file| !file.path.ends_with("b.rs")).collect();
     assert!(circles_of(&Rooms::of(&broken).arrows()).is_empty());
 }

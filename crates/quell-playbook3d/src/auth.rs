@@ -1,20 +1,15 @@
-//! [`Auth`] and [`Caller`]: authentication (contract, section 2).
+//! [`Auth`]: authentication (contract, section 2).
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use axum::http::request::Parts;
 use quell_flow::ComponentKind;
-use quell_http::{Access, Issuer, Jwt, Key, Principal, Service, Teams, View};
+use quell_http::{Access, Issuer, Jwt, Key, Principal, Service, Teams};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::App;
-use crate::options::CONTRACT;
-use crate::options::{Authenticate, Options};
+use crate::options::{Authenticate, CONTRACT, Options};
 use crate::wire::Refusal;
 
 /// Checks both headers of a request, and makes what goes into them.
@@ -28,18 +23,6 @@ pub(crate) struct Auth {
     /// Accepts the platform's key, and nothing else.
     platform: Access,
     hook: Option<Authenticate>,
-}
-
-/// The service as the caller sees it: the runs of their teams, of all owners. Rejects with 401.
-pub(crate) struct Caller(pub(crate) View);
-
-impl FromRequestParts<Arc<App>> for Caller {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
-        let principal = app.auth.authenticate(&parts.headers).await?;
-        Ok(Self(app.service.view(CONTRACT, principal).by_team()))
-    }
 }
 
 impl Auth {
@@ -59,7 +42,7 @@ impl Auth {
     }
 
     /// Checks both headers of a request, and yields the principal.
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
+    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
         if self.is_open() {
             return Ok(Principal::anonymous());
         }

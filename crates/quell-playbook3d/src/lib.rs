@@ -18,6 +18,21 @@
 //! every team: listen on loopback only then. The key in the paths of tokens and secrets is a
 //! secret: nothing here logs a path, and a layer around the router must not either.
 //!
+//! # Who owns what
+//!
+//! The rooms of this crate, that is its folders and the files beside them. Each uses only rooms
+//! that stand below it in this table; `tidy` checks that.
+//!
+//! | room | what it owns |
+//! |---|---|
+//! | `routes` | the router, and for each request: who asks, what is asked, one call, the answer |
+//! | `app` | the state of the routes; how a request finds its team, its quota and its run |
+//! | `auth` | who holds a key or a token, and the tokens that are made |
+//! | `directory` | the teams and workflows of the service, and who may see which |
+//! | `allocated` | run ids that were handed out before there is a run |
+//! | `options` | what an embedder chooses |
+//! | `wire` | what is on the wire: pure functions from requests, and to answers |
+//!
 //! # Examples
 //!
 //! ```

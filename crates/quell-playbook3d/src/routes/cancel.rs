@@ -9,8 +9,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::{App, find};
-use crate::auth::Caller;
 use crate::options::Operation;
+use crate::routes::caller::Caller;
 use crate::routes::path::{Shared, TeamPath};
 use crate::wire::{Refusal, cancel_message};
 

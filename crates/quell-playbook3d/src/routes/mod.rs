@@ -1,6 +1,7 @@
 //! The routes: parse, one call of the engine, render. Every one checks in this order (contract,
 //! section 5): 401, 400, 404 (team), 403, 404 (run or workflow), 402, action.
 
+mod caller;
 mod cancel;
 mod credentials;
 mod path;

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use quell_http::row_bytes;
 
 use crate::app::{App, find_any};
-use crate::auth::Caller;
+use crate::routes::caller::Caller;
 use crate::routes::path::{RunPath, Shared};
 use crate::wire::{Refusal, ResultBody};
 

@@ -9,9 +9,9 @@ use quell_http::{IdempotencyKey, Start};
 use serde_json::{Value, json};
 
 use crate::app::{App, PLATFORM, id_of};
-use crate::auth::Caller;
 use crate::directory::WORKFLOW;
 use crate::options::Operation;
+use crate::routes::caller::Caller;
 use crate::routes::path::{Shared, TeamPath};
 use crate::wire::{Refusal, RunRequest, queued};
 
