@@ -1,4 +1,4 @@
-//! [`Component`]: a body under a name, for those who start runs by name.
+//! [`Component`] is a body with a name, by which adapters and the command line start runs of it.
 
 use std::fmt;
 use std::future::Future;
@@ -16,7 +16,7 @@ use crate::foreign::Foreign;
 use crate::output::set_output;
 use crate::times::timed;
 
-/// A named agent, team or workflow: a body over JSON input, and what is listed of it.
+/// A named agent, team or workflow: a body that takes JSON, and what contracts list of it.
 #[must_use = "a component does nothing until it is in a catalog"]
 pub struct Component {
     id: String,
@@ -25,7 +25,7 @@ pub struct Component {
     model: Option<Model>,
     members: Vec<Part>,
     steps: Vec<Part>,
-    /// Where it is exposed; none for everywhere.
+    /// The contracts that expose it; none for all.
     contracts: Option<Vec<Contract>>,
     timeout: Option<Duration>,
     grace: Option<Duration>,
@@ -86,7 +86,7 @@ impl Component {
         }
     }
 
-    /// Describes it. Defaults to nothing.
+    /// Sets the description. Defaults to none.
     pub fn describe(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
         self
@@ -116,21 +116,23 @@ impl Component {
         self
     }
 
-    /// Stops every run of it after this time. Defaults to no limit. Zero: as it starts.
+    /// Sets the time from the start of a run to its own deadline. Defaults to none. Zero stops
+    /// every run as it starts.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Sets the time between a stop and abort. Defaults to that of the engine. Zero: none.
+    /// Sets the time between a stop and abort. Defaults to the engine's (5 s). Zero drops the body
+    /// at once.
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
         self
     }
 
-    /// Names the mode of a team, as it is listed: `broadcast`, `route`, `sequence` or
-    /// `coordinate`. Defaults to that of the [`Team`](crate::Team) that it was made from; a team
-    /// whose body is its own has none.
+    /// Names the mode of a team, as contracts list it: `broadcast`, `route`, `sequence` or
+    /// `coordinate`. Defaults to that of the [`Team`](crate::Team) that the component was made
+    /// from; a team with a body of its own has none.
     pub const fn mode(mut self, mode: &'static str) -> Self {
         self.mode = Some(mode);
         self
@@ -176,19 +178,18 @@ impl Component {
         self.contracts.as_ref().is_some_and(Vec::is_empty)
     }
 
-    /// Makes the spec of a run of it: its kind, name and times, and the label [`COMPONENT`] with
-    /// its id.
+    /// Makes the spec of a run of it: kind, name, times, and the label [`COMPONENT`] with its id.
     pub fn spec(&self) -> RunSpec {
         self.spec_named(self.id.as_str())
     }
 
-    /// As [`spec`](Self::spec), for a run that goes by another name.
+    /// As [`spec`](Self::spec), for a run with another name.
     pub(crate) fn spec_named(&self, name: impl Into<Arc<str>>) -> RunSpec {
         let spec = RunSpec::new(self.kind.run_kind(), name).label(COMPONENT, self.id.as_str());
         timed(spec, self.timeout, self.grace, None)
     }
 
-    /// Starts a run of it. What its body returns becomes the output of the run.
+    /// Starts a run of it. The value that its body returns becomes the output of the run.
     ///
     /// # Errors
     ///
@@ -202,8 +203,8 @@ impl Component {
         engine.submit(spec.input(input), self.to_body())
     }
 
-    /// Starts a run of it as a child of `ctx`: a member of a team, a step of a workflow. What its
-    /// body returns becomes the output of the run.
+    /// Starts a run of it as a child of `ctx`'s run: a member of a team, or a step of a workflow.
+    /// The value that its body returns becomes the output of the child.
     pub fn spawn(
         self: &Arc<Self>,
         ctx: &RunContext,
@@ -227,7 +228,7 @@ impl Component {
     }
 }
 
-/// The label under which a run carries the id of its component.
+/// The label of a run that has the id of its component.
 pub const COMPONENT: &str = "component";
 
 impl fmt::Debug for Component {

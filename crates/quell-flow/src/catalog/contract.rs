@@ -1,9 +1,9 @@
-//! [`Contract`]: an open name for where components are exposed.
+//! [`Contract`] names a contract in which components may be exposed.
 
-/// A contract in which components may be exposed, by name.
+/// The name of a contract in which components may be exposed.
 ///
-/// The crate that serves a contract names it; this crate knows none. Two of the same name are the
-/// same contract.
+/// The crate that serves a contract defines its name; this crate knows none. Two contracts of the
+/// same name are equal.
 ///
 /// # Examples
 ///

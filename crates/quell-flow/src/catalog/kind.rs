@@ -1,10 +1,10 @@
-//! [`ComponentKind`]: agent, team or workflow.
+//! [`ComponentKind`] is agent, team or workflow.
 
 use std::fmt;
 
 use quell::RunKind;
 
-/// What a component is. Catalogs list the kinds in this order.
+/// The kind of a component. Catalogs list the kinds in this order.
 ///
 /// # Examples
 ///
@@ -39,8 +39,8 @@ impl ComponentKind {
         }
     }
 
-    /// Yields the kind of the component that a run of this kind is one of: a workflow also for the
-    /// runs that workflows are made of.
+    /// Yields the kind of the component to which a run of this kind belongs. Steps, branches and
+    /// attempts belong to workflows.
     pub const fn of_run(kind: RunKind) -> Self {
         match kind {
             RunKind::Agent => Self::Agent,

@@ -1,4 +1,5 @@
-//! Named components, for those who start runs by name: adapters, the command line.
+//! [`Catalog`] holds named components, so that adapters and the command line can start runs by
+//! name.
 
 mod component;
 mod contract;

@@ -1,6 +1,6 @@
-//! [`Part`] and [`Model`]: what is listed of a component.
+//! [`Part`] and [`Model`] are what contracts list of a component.
 
-/// The model of an agent or of a team's leader, as it is listed.
+/// The model of an agent, or of the leader of a team, as contracts list it.
 ///
 /// # Examples
 ///
@@ -15,7 +15,7 @@ pub struct Model {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Who serves it.
+    /// The name of the provider that serves it.
     pub provider: String,
 }
 
@@ -30,7 +30,7 @@ impl Model {
     }
 }
 
-/// A member of a team or a step of a workflow, as it is listed.
+/// A member of a team or a step of a workflow, as contracts list it.
 ///
 /// # Examples
 ///
@@ -45,31 +45,31 @@ impl Model {
 pub struct Part {
     /// Its name.
     pub name: String,
-    /// The agent that does it, if one does.
+    /// The agent that does the work, if one does.
     pub agent: Option<String>,
-    /// Whether its parts run at once.
+    /// Whether its parts run in parallel.
     pub is_parallel: bool,
     /// Its own parts.
     pub parts: Vec<Self>,
 }
 
 impl Part {
-    /// A step that is plain code.
+    /// Makes a step that is plain code.
     pub fn function(name: impl Into<String>) -> Self {
         Self { name: name.into(), agent: None, is_parallel: false, parts: Vec::new() }
     }
 
-    /// A member, or a step that an agent does.
+    /// Makes a member, or a step that an agent runs.
     pub fn agent(name: impl Into<String>, agent: impl Into<String>) -> Self {
         Self { agent: Some(agent.into()), ..Self::function(name) }
     }
 
-    /// A step with steps of its own.
+    /// Makes a step with steps of its own, which run one after another.
     pub fn sequence(name: impl Into<String>, parts: impl IntoIterator<Item = Self>) -> Self {
         Self { parts: parts.into_iter().collect(), ..Self::function(name) }
     }
 
-    /// Steps that run at once.
+    /// Makes a step whose own steps run in parallel.
     pub fn parallel(name: impl Into<String>, parts: impl IntoIterator<Item = Self>) -> Self {
         Self { is_parallel: true, parts: parts.into_iter().collect(), ..Self::function(name) }
     }

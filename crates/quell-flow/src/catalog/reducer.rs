@@ -1,11 +1,11 @@
-//! How the state of a graph takes what a run says of it.
+//! [`Reducers`] say how a run changes each key of the state of its component.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::component::Component;
 
-/// How a key of a state takes a new value.
+/// How a new value changes a key of a state.
 ///
 /// # Examples
 ///
@@ -15,15 +15,15 @@ use super::component::Component;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reducer {
-    /// The new value takes the place of the old one.
+    /// The new value replaces the old one.
     #[default]
     Overwrite,
-    /// The key is a list, to which the items of the new value are added. A value that is no list
-    /// is one item; null adds nothing. The list is there from the start, empty.
+    /// The key is a list, and the items of the new value are added to it. A value that is no list
+    /// is one item; null adds nothing. Every state begins with an empty list.
     Append,
 }
 
-/// The reducers of a component, by key. A key that has none is overwritten. Cheap to clone.
+/// The reducers of a component, by key. A key without one is overwritten. Cheap to clone.
 ///
 /// # Examples
 ///
@@ -45,14 +45,14 @@ impl Reducers {
         self.0.get(key).copied().unwrap_or_default()
     }
 
-    /// Lists the keys that have one.
+    /// Lists the keys that have a reducer.
     pub fn keys(&self) -> impl Iterator<Item = (&str, Reducer)> {
         self.0.iter().map(|(key, reducer)| (key.as_str(), *reducer))
     }
 }
 
 impl Component {
-    /// Says how a key of its state takes a new value, in contracts that show states. Defaults to
+    /// Sets how a new value changes a key of its state, in contracts that have states. Defaults to
     /// [`Reducer::Overwrite`].
     pub fn reducer(mut self, key: impl Into<String>, reducer: Reducer) -> Self {
         Arc::make_mut(&mut self.reducers.0).insert(key.into(), reducer);

@@ -1,4 +1,4 @@
-//! [`Catalog`]: the components of a service.
+//! [`Catalog`] holds the components of a service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,14 +36,14 @@ impl Catalog {
         Self::default()
     }
 
-    /// Adds a component; one of the same kind and id is replaced.
+    /// Adds a component. It replaces one of the same kind and id.
     pub fn with(mut self, component: Component) -> Self {
         let key = (component.kind(), component.id().to_owned());
         self.components.insert(key, Arc::new(component));
         self
     }
 
-    /// Finds a component.
+    /// Finds a component by kind and id.
     pub fn get(&self, kind: ComponentKind, id: &str) -> Option<&Arc<Component>> {
         self.components.get(&(kind, id.to_owned()))
     }
@@ -67,7 +67,7 @@ impl Catalog {
     ///
     /// # Errors
     ///
-    /// Fails in words if there is none, or if an id alone could be several.
+    /// Fails with a message if there is none, or if several kinds have a component of this id.
     pub fn named(&self, name: &str) -> Result<&Arc<Component>, String> {
         let all: Vec<&Arc<Component>> = self.components().collect();
         let found: Vec<_> = all.iter().filter(|one| is_called(one, name)).collect();
@@ -99,5 +99,5 @@ fn listed(components: &[&Arc<Component>]) -> String {
     }
 }
 
-/// Components that a message lists.
+/// The number of components that a message lists.
 const NAMES_SHOWN: usize = 12;

@@ -1,4 +1,4 @@
-//! Steps of which some run, or run again.
+//! [`repeat`] runs a loop, [`condition`] an `if` and [`route`] one step of several.
 
 use std::sync::Arc;
 
@@ -36,6 +36,8 @@ pub(super) async fn repeat<R: Runner>(
         let round = ctx.spawn(spec, move |ctx| sequence::run(steps, within, inside, ctx));
         last = output_of(round, &ctx).await?;
         let Some(until) = &options.until else { continue };
+        // `until` is evaluated in the frame of the round, which has the outputs of its steps by
+        // now.
         let output = vec![("output", Variable::from(&last))];
         if frame.scope(output).eval(until)?.is_true() {
             return Ok(last);
@@ -93,7 +95,7 @@ pub(super) async fn route<R: Runner>(
     set_output(&ctx, output)
 }
 
-/// What a value says when it is to name a step.
+/// Yields the name of a step that a value stands for.
 fn name_of(value: &Value) -> String {
     value.to_string()
 }

@@ -1,9 +1,9 @@
-//! Steps that clean up after a failure or a stop.
+//! [`Guard`] runs steps that clean up after a failure or a stop.
 //!
-//! After a stop they run as a hook of the run: once, when its body has ended, whatever became of
-//! it, until the hard deadline. After a failure they run in a shield, for no longer than the grace
-//! of what failed; a stop that comes meanwhile stops the step at hand, and that one and those after
-//! it run again until the hard deadline.
+//! The steps of `on_stop` run in a hook of the run: once, after its body has ended in any way, and
+//! until the hard deadline. The steps of `on_failure` run in a shield, for at most the grace of the
+//! step that failed. If a stop comes meanwhile, it stops the current cleanup step. This step and
+//! those after it then run again, until the hard deadline.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,17 +18,18 @@ use super::step::World;
 use crate::failures::message_of;
 use crate::{Cleanup, PlanStep};
 
-/// What cleans up after some work.
+/// The cleanup of some work.
 pub(super) struct Guard<R> {
     pub(super) cleanup: Cleanup,
+    /// The time that `on_failure` has; none for the default grace.
     pub(super) grace: Option<Duration>,
-    /// The outputs that there are by then.
+    /// The outputs of the work, which cleanup may read.
     pub(super) frame: Arc<Frame>,
     pub(super) world: World<R>,
 }
 
 impl<R: Runner> Guard<R> {
-    /// Does the work, and cleans up if it fails or is stopped.
+    /// Runs the work, and cleans up if it fails or is stopped.
     ///
     /// # Cancel safety
     ///
@@ -38,11 +39,13 @@ impl<R: Runner> Guard<R> {
         ctx: RunContext,
         work: impl Future<Output = Result<Payload, Failure>> + Send,
     ) -> Result<Payload, Failure> {
+        // The hook is registered before the work starts: a stop may drop this future at any await.
         self.register(&ctx);
         let failure = match work.await {
             Ok(output) => return Ok(output),
             Err(failure) => failure,
         };
+        // After a stop the hook cleans up, not this.
         if self.cleanup.on_failure.is_empty() || ctx.checkpoint().is_err() {
             return Err(failure);
         }
@@ -52,7 +55,7 @@ impl<R: Runner> Guard<R> {
         }
     }
 
-    /// Registers what runs after a stop.
+    /// Registers the hook that runs the steps of `on_stop`.
     fn register(&self, ctx: &RunContext) {
         if self.cleanup.on_stop.is_empty() {
             return;
@@ -64,12 +67,13 @@ impl<R: Runner> Guard<R> {
                 .map_or_else(|_| Variable::from(String::new()), |it| Variable::from(&it));
             let scope = frame.scope(vec![("cause", cause)]);
             let inside = scope.frame();
-            // Its failure is in its row: the run was stopped, whatever becomes of this.
+            // A failure of cleanup is in its own row of the report; the status of the stopped run
+            // does not depend on it.
             drop(start(&here, ON_STOP, steps, world.within(scope), inside, None).await);
         });
     }
 
-    /// Runs what runs after a failure: all of it, or what a stop leaves undone once more.
+    /// Runs the steps of `on_failure`. If a stop interrupts them, runs the rest a second time.
     async fn on_failure(&self, ctx: &RunContext, failure: &Failure) -> Result<(), String> {
         let error = Variable::from(failure.to_string());
         let scope = self.frame.scope(vec![("error", error)]);
@@ -78,6 +82,7 @@ impl<R: Runner> Guard<R> {
         if !ctx.is_stopping() || !matches!(ended, Some(Outcome::Stopped { .. })) {
             return said(ended);
         }
+        // The interrupted step has no output in the frame, so that it is the first to run again.
         let done = frame.with(<[_]>::len);
         let scope = frame.now();
         said(self.try_on_failure(ctx, scope, done, None).await.1)
@@ -104,8 +109,8 @@ impl<R: Runner> Guard<R> {
     }
 }
 
-/// Runs cleanup as a child that passes the fence of a run that is stopping. Yields nothing if the
-/// hard deadline comes first.
+/// Runs cleanup as a child. The shield lets the child start although the run is stopping. Yields
+/// none if the hard deadline comes first.
 async fn start<R: Runner>(
     ctx: &RunContext,
     name: &'static str,
@@ -133,8 +138,8 @@ fn said(ended: Option<Outcome<Payload>>) -> Result<(), String> {
     }
 }
 
-/// The run whose children are the steps that clean up after a failure.
+/// The name of the run whose children are the steps of `on_failure`.
 const ON_FAILURE: &str = "on_failure";
 
-/// The run whose children are the steps that clean up after a stop.
+/// The name of the run whose children are the steps of `on_stop`.
 const ON_STOP: &str = "on_stop";

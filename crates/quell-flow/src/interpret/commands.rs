@@ -1,4 +1,4 @@
-//! Commands, with their templates filled in.
+//! [`run`] fills in the templates of a command and gives it to the runner.
 
 use quell::{Failure, Payload, RunContext};
 

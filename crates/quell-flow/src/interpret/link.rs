@@ -1,4 +1,6 @@
-//! Plans and the components that they name: found before anything starts, and never in a circle.
+//! [`LinkedPlan`] is a plan with the components that it names.
+//!
+//! Components are found before anything starts. A plan that would run itself is refused.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +10,7 @@ use super::runner::Runner;
 use crate::plan::Origin;
 use crate::{Action, Catalog, Component, ComponentStep, Part, Plan, PlanError, PlanStep};
 
-/// The components of a plan by the names that it uses.
+/// The components of a plan, by the name under which it uses each.
 pub(super) type Links = BTreeMap<Arc<str>, Arc<Component>>;
 
 /// A plan whose components have been found.
@@ -56,7 +58,7 @@ impl LinkedPlan {
         &self.plan
     }
 
-    /// Makes a component of it: a workflow with the plan's description and steps.
+    /// Makes a component of the plan: a workflow with its description and steps.
     ///
     /// # Examples
     ///
@@ -95,7 +97,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// Fails with every name that the catalog does not know, and where it stands.
+    /// Fails with every name that the catalog does not know, and its place.
     ///
     /// # Examples
     ///
@@ -126,7 +128,7 @@ impl Plan {
         Ok(LinkedPlan { plan: Arc::new(self), links: Arc::new(links) })
     }
 
-    /// Lists the steps that run a component, those of nested workflows included.
+    /// Lists the steps that run a component, including those of nested workflows.
     pub fn components(&self) -> Vec<&ComponentStep> {
         let mut found = Vec::new();
         let mut open: Vec<&[PlanStep]> = vec![&self.steps];
@@ -152,13 +154,13 @@ impl Plan {
 }
 
 impl Catalog {
-    /// Adds plans that may name what is in the catalog, and each other, as the components that are
-    /// made of them: workflows of their ids.
+    /// Makes a workflow of each plan, under the plan's id, and adds it. A plan may name components
+    /// of the catalog, and other plans of the list.
     ///
     /// # Errors
     ///
-    /// Fails with every name that is not known, and with every plan that would run itself, directly
-    /// or through others; each with its place. Nothing is added then.
+    /// Fails with every unknown name, and with every plan that would run itself, directly or
+    /// through others; each with its place. Then nothing is added.
     ///
     /// # Examples
     ///
@@ -194,13 +196,14 @@ impl Catalog {
             return Err(faults);
         }
         let mut catalog = self;
-        // Without circles there always is one that names none of the others.
+        // There is no circle, so that one of the rest always names none of the others.
         while let Some(id) = next_of(&open) {
             let Some(plan) = open.remove(&id) else { break };
             match plan.link(&catalog) {
                 Ok(plan) => catalog = catalog.with(make(&id, plan)),
                 Err(found) => {
                     faults.extend(found);
+                    // A stand-in: plans that name this one have no fault because of it.
                     let unlinked = Component::workflow(id, async |_, input| Ok(input));
                     catalog = catalog.with(unlinked);
                 }
@@ -210,12 +213,13 @@ impl Catalog {
     }
 }
 
-/// The plan that a component's name stands for, if it is one of these.
+/// Finds the plan that a component's name means, if it is one of these.
 fn plan_named<'a>(plans: &'a BTreeMap<String, Plan>, name: &str) -> Option<&'a str> {
     let id = name.strip_prefix("workflow/").unwrap_or(name);
     plans.get_key_value(id).map(|(id, _)| id.as_str())
 }
 
+/// Finds a plan that names no other open one.
 fn next_of(open: &BTreeMap<String, Plan>) -> Option<String> {
     let is_next = |(_, plan): &(&String, &Plan)| {
         plan.components().iter().all(|step| plan_named(open, &step.component).is_none())
@@ -223,12 +227,13 @@ fn next_of(open: &BTreeMap<String, Plan>) -> Option<String> {
     open.iter().find(is_next).map(|(id, _)| id.clone())
 }
 
-/// Finds every plan that would come to run itself, once per circle.
+/// Finds the plans that would run themselves, and reports each circle once.
 fn circles(plans: &BTreeMap<String, Plan>) -> Vec<PlanError> {
     let mut faults = Vec::new();
     let mut done: Vec<&str> = Vec::new();
     for start in plans.keys() {
-        // An explicit stack: the path from the start, and what is still to be tried of each.
+        // An explicit stack, since plans may form a long chain: the path from the start, with the
+        // edges of each plan that are still to be followed.
         let mut path = vec![(start.as_str(), edges(plans, start))];
         while let Some((at, open)) = path.last_mut() {
             let Some((to, origin)) = open.pop() else {
@@ -252,6 +257,7 @@ fn circles(plans: &BTreeMap<String, Plan>) -> Vec<PlanError> {
     faults
 }
 
+/// Lists the plans that a plan names, the last first: the caller takes them from the end.
 fn edges<'a>(plans: &'a BTreeMap<String, Plan>, id: &str) -> Vec<(&'a str, &'a Origin)> {
     let steps = plans.get(id).map(Plan::components).unwrap_or_default();
     let edge = |step: &&'a ComponentStep| Some((plan_named(plans, &step.component)?, &step.origin));
@@ -263,7 +269,7 @@ fn parts_of(steps: &[PlanStep]) -> Vec<Part> {
     steps.iter().map(part_of).collect()
 }
 
-/// Recurses once per level of steps, which plans bound.
+/// Lists one step. Recurses once per level of steps; the depth of a plan is bounded.
 fn part_of(step: &PlanStep) -> Part {
     let name = &*step.name;
     match &step.action {

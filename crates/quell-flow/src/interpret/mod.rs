@@ -1,9 +1,13 @@
-//! Lowers a plan to runs: every step becomes a child run of the run around it.
+//! [`LinkedPlan`] runs a plan: every step becomes a child run of the run around it.
 //!
-//! [`Runner`] runs commands, `step` the body of one step, `sequence` steps in turn; `parallel`,
-//! `choices` and `nested` run steps that hold others, and `cleanup` what follows a stop or a
-//! failure. `scope` holds what expressions may read, and
-//! [`LinkedPlan`] the components that a plan names.
+//! | file | what it runs or holds |
+//! |---|---|
+//! | `runner` | [`Runner`], which runs commands, and the body of a whole plan |
+//! | `link` | [`LinkedPlan`], the components that a plan names |
+//! | `step` | the body of one step |
+//! | `commands`, `sequence`, `parallel`, `choices`, `nested` | each kind of step |
+//! | `cleanup` | the steps that run after a stop or a failure |
+//! | `scope` | the values that expressions may read |
 
 mod choices;
 mod cleanup;

@@ -1,4 +1,4 @@
-//! Steps that run what has a life of its own: components, plans inside of plans, teams.
+//! [`component`], [`workflow`] and [`team`] run steps that start a component, a plan or a team.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(super) async fn component<R: Runner>(
     output_of(component.spawn(&ctx, component.spec(), input), &ctx).await
 }
 
-/// Runs a plan inside of a plan as a child of `ctx`'s run.
+/// Runs a nested plan as a child of `ctx`'s run.
 ///
 /// # Cancel safety
 ///
@@ -49,7 +49,8 @@ pub(super) async fn workflow<R: Runner>(
     output_of(ctx.spawn(spec, move |ctx| run_plan(&step.workflow, inside, ctx)), &ctx).await
 }
 
-/// Waits for the one child that does the work of a run, and takes over what it leaves.
+/// Waits for the one child that does the work of a run. The output of the child, whole or partial,
+/// becomes that of the run.
 ///
 /// # Cancel safety
 ///
@@ -67,7 +68,8 @@ pub(super) async fn output_of(
         }
         Outcome::Stopped { cause, partial } => {
             run.partial_output(partial, Some).map(|partial| ctx.set_output(partial));
-            // Either everything stops, or this child alone was stopped.
+            // If this run is stopping as well, it returns `Stopped`. If somebody stopped the child
+            // alone, that is a failure of this run.
             ctx.checkpoint()?;
             Err(Failure::new(format!("{} `{}` was stopped ({cause})", run.kind(), run.name())))
         }
@@ -154,20 +156,21 @@ fn to_member<R: Runner>(step: &StepRef, world: &World<R>) -> Member {
     member
 }
 
-/// What somebody reads who works on a task.
+/// Makes the scope of a member or leader: `task`, and further variables.
 fn on_task(scope: &Scope, task: &Payload, more: Vec<(&'static str, Variable)>) -> Scope {
     let mut variables = more;
     variables.push(("task", task.into()));
     scope.with(variables)
 }
 
+/// Makes the output of a broadcast: the result of each member, by name.
 fn by_name(all: &[Delegated]) -> Result<Payload, Failure> {
-    let told = |one: &Delegated| match &one.output {
+    let result = |one: &Delegated| match &one.output {
         Some(output) if one.status == RunStatus::Completed => output.clone(),
         _ => one.to_detailed_json().into(),
     };
-    let told: Vec<_> = all.iter().map(|one| (Arc::clone(&one.member), told(one))).collect();
-    Ok(Payload::json(&Object(&told))?)
+    let results: Vec<_> = all.iter().map(|one| (Arc::clone(&one.member), result(one))).collect();
+    Ok(Payload::json(&Object(&results))?)
 }
 
 fn find(step: &TeamStep, name: &str) -> StepRef {
@@ -175,7 +178,7 @@ fn find(step: &TeamStep, name: &str) -> StepRef {
     StepRef::of(&step.members, at.unwrap_or_default())
 }
 
-/// The leader of a team whose answers say what members are to do.
+/// The leader of a coordinated team: its outputs name the next tasks and members.
 #[derive(Clone)]
 struct Leader<R> {
     step: StepRef,
@@ -185,7 +188,7 @@ struct Leader<R> {
 }
 
 impl<R: Runner> Leader<R> {
-    /// Asks the leader until it hands out nothing more.
+    /// Runs the leader until it hands out no more tasks.
     async fn lead(
         self,
         ctx: RunContext,
@@ -230,7 +233,7 @@ impl<R: Runner> Leader<R> {
     }
 }
 
-/// Reads what a leader hands out: a list of members and their tasks, or nothing.
+/// Reads the members and tasks that a leader hands out; null is an empty list.
 fn delegated(scope: &Scope, expression: &Expression) -> Result<Vec<(String, Payload)>, Failure> {
     let wrong = || {
         let right = "expected a list of `{ member, task }`";

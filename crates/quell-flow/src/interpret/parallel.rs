@@ -1,4 +1,4 @@
-//! Steps that run side by side.
+//! [`run`] runs the branches of a parallel step.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use quell::{CauseKind, Failure, Payload, RunContext};
 
 use super::runner::Runner;
 use super::sequence::Object;
-use super::step::{StepRef, Tell, World, body_of};
+use super::step::{OnDecided, StepRef, World, body_of};
 use crate::output::set_output;
 use crate::parallel::Driven;
 use crate::plan::read;
@@ -26,7 +26,7 @@ pub(super) async fn run<R: Runner>(
     step: StepRef,
     world: World<R>,
     ctx: RunContext,
-    tell: Tell,
+    on_decided: OnDecided,
 ) -> Result<Payload, Failure> {
     let Action::Parallel(parallel) = &step.action else {
         return Err(Failure::new("the step has no branches"));
@@ -37,15 +37,17 @@ pub(super) async fn run<R: Runner>(
         let entries: Vec<_> = all.filter_map(|(name, value)| Some((name, value?))).collect();
         Ok(Payload::json(&Object(&entries))?)
     };
+    // The outcome is made at most twice: at the decision, for the step that may start then, and at
+    // the end, for the output of this run.
     let object_early = object.clone();
-    let on_decided = move |outcome: Result<Settled<Payload>, Failure>| {
-        tell(outcome.and_then(|settled| object_early(settled.values)));
+    let deliver = move |outcome: Result<Settled<Payload>, Failure>| {
+        on_decided(outcome.and_then(|settled| object_early(settled.values)));
     };
-    match lower(parallel, &world).drive(&ctx, Box::new(on_decided)).await {
+    match lower(parallel, &world).drive(&ctx, Box::new(deliver)).await {
         Driven::Settled(settled) => set_output(&ctx, object(settled.values)?),
         Driven::Delivered => object(Vec::new()),
         Driven::Failed(failure) => Err(failure),
-        // The run ends as stopped whatever is returned; a value is its partial value.
+        // The run ends as stopped in any case; a value that is returned is its partial value.
         Driven::Stopped { values, .. } => object(values.into_inner()),
     }
 }
@@ -96,7 +98,7 @@ impl PlanPolicy {
     }
 }
 
-/// [`Policy::until`], which decides for a failure if the predicate fails.
+/// Makes a [`Policy::until`] that fails the step if the expression fails.
 fn until_true(until: Expression) -> Policy<Payload> {
     let plain: Policy<Payload> = Policy::until(|_| true);
     let never: Policy<Payload> = Policy::until(|_| false);
@@ -110,6 +112,7 @@ fn until_true(until: Expression) -> Policy<Payload> {
     })
 }
 
+/// Makes the values that the expression of a policy may read.
 fn known(so_far: &SoFar<'_, Payload>) -> Value {
     let values = so_far.ended.iter().filter_map(|one| match &one.end {
         End::Ok(value) => Some((Arc::clone(&one.name), value.clone())),
@@ -125,7 +128,7 @@ fn known(so_far: &SoFar<'_, Payload>) -> Value {
     ])
 }
 
-/// What the branches yielded, by name, each parsed when it is read.
+/// The outputs of the branches by name. An output is parsed when an expression reads it.
 #[derive(Debug)]
 struct Values(Vec<(Arc<str>, Payload)>);
 

@@ -1,4 +1,4 @@
-//! [`Runner`], and the run of a whole plan.
+//! [`Runner`] runs the commands of a plan, [`run_plan`] a whole plan.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -46,8 +46,8 @@ use crate::{Catalog, CommandStep, Plan};
 pub trait Runner: Clone + Send + Sync + 'static {
     /// Runs one command as the body of its step and yields its output.
     ///
-    /// A stop reaches the step as it reaches any body. What the runner had set as the step's output
-    /// by then is its partial output.
+    /// A stop reaches the step as it reaches any body. The output that the runner has set by then
+    /// is the partial output of the step.
     fn run(
         &self,
         ctx: RunContext,
@@ -62,21 +62,23 @@ impl Plan {
     }
 
     /// Runs the plan as the body of `ctx`'s run; every step becomes a child run. A plan that names
-    /// components is [linked](Self::link) first.
+    /// components must be [linked](Self::link) first.
     ///
-    /// Yields a JSON object of the outputs of the steps by name, in their order: of a sequence and
-    /// of a parallel step such an object again, the latter of the branches that have a value. Set
-    /// as the output of the run as well; of a run that stopped or failed, the part that there is.
+    /// Yields a JSON object with the outputs of the steps by name, in their order. The output of a
+    /// sequence, and of a parallel step, is such an object as well; that of a parallel step has
+    /// only the branches with a value. The object is also set as the output of the run. If the run
+    /// stops or fails, its partial output has the steps that have ended.
     ///
     /// # Errors
     ///
     /// Fails with the name of the step if one fails or is stopped alone, if an expression fails,
-    /// and if an output is over [`quell::limits::PAYLOAD_BYTES_MAX`]. What follows is not started.
+    /// and if an output is over [`quell::limits::PAYLOAD_BYTES_MAX`]. Later steps do not start.
     /// Fails before anything starts if the plan names a component.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future starts no further step and leaves the one that runs to `ctx`'s run.
+    /// If the future is dropped, no further step starts, and the current one remains a child of
+    /// `ctx`'s run.
     pub async fn run<R: Runner>(self, ctx: RunContext, runner: R) -> Result<Payload, Failure> {
         self.link(&Catalog::new()).map_err(first)?.run(ctx, runner).await
     }
@@ -105,7 +107,7 @@ impl LinkedPlan {
     }
 }
 
-/// The body of a plan, at the top or inside of another.
+/// Runs a plan, at the top or nested in another.
 pub(super) fn run_plan<R: Runner>(
     plan: &Plan,
     world: World<R>,
@@ -132,7 +134,7 @@ fn first(faults: Vec<crate::PlanError>) -> Failure {
     }
 }
 
-/// Renders a text that may read an input, and nothing else.
+/// Renders a text that may read `input` only.
 #[cfg(feature = "test-util")]
 pub(crate) fn render_over(input: &Payload, text: String) -> Result<String, Failure> {
     Scope::of_input(input.clone()).render(text)

@@ -1,4 +1,4 @@
-//! What expressions read while a plan runs.
+//! [`Scope`] holds the values that expressions may read while a plan runs.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,16 +9,18 @@ use quell::{Failure, Payload};
 use crate::Expression;
 use crate::plan::{excerpt, is_template, only_expression, read, render};
 
-/// What a step may read: the outputs of the steps before it, here and further out, and variables.
+/// The values that a step may read: variables, and the outputs of earlier steps of its list and of
+/// the lists around it.
 ///
-/// It does not change: what ends later is not seen.
+/// A scope is a snapshot: it does not show steps that end later.
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
     frame: Arc<Frame>,
+    /// The number of outputs that the frame had when the scope was made.
     seen: usize,
 }
 
-/// The outputs of a list of steps in the order in which they ended, and what is around it.
+/// The outputs of a list of steps, in the order in which the steps ended, and the scope around it.
 #[derive(Debug)]
 pub(super) struct Frame {
     above: Option<Scope>,
@@ -28,40 +30,40 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Notes the output of a step that has ended.
+    /// Adds the output of a step that has ended.
     pub(super) fn add(&self, name: Arc<str>, output: Payload) {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).push((name, output));
     }
 
-    /// Looks at the outputs.
+    /// Calls a function with the outputs. It must not use the frame: the lock is held.
     pub(super) fn with<T>(&self, look: impl FnOnce(&[(Arc<str>, Payload)]) -> T) -> T {
         look(&self.done.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is known now, with variables.
+    /// Makes a scope of the present outputs, with variables.
     pub(super) fn scope(self: &Arc<Self>, variables: Vec<(&'static str, Variable)>) -> Scope {
         let scope = self.now();
         if variables.is_empty() { scope } else { scope.with(variables) }
     }
 
-    /// What is known now.
+    /// Makes a scope of the present outputs.
     pub(super) fn now(self: &Arc<Self>) -> Scope {
         Scope { frame: Arc::clone(self), seen: self.with(<[_]>::len) }
     }
 }
 
 impl Scope {
-    /// What a plan knows when it begins.
+    /// Makes the scope of a plan that starts.
     pub(super) fn of_input(input: Payload) -> Self {
         Self::over(None, Vec::new(), Some(input))
     }
 
-    /// The same with variables.
+    /// Makes a scope with further variables.
     pub(super) fn with(&self, variables: Vec<(&'static str, Variable)>) -> Self {
         Self::over(Some(self.clone()), variables, None)
     }
 
-    /// Makes a place for the outputs of steps further in.
+    /// Makes a frame for the outputs of nested steps.
     pub(super) fn frame(&self) -> Arc<Frame> {
         Self::over(Some(self.clone()), Vec::new(), None).frame
     }
@@ -82,7 +84,7 @@ impl Scope {
         evaluated.map_err(|words| Failure::new(format!("expression `{}`: {words}", quoted())))
     }
 
-    /// Evaluates an expression that may yield nothing.
+    /// Evaluates an expression whose value may be null, which yields none.
     pub(super) fn eval_if_any(&self, expression: &Expression) -> Result<Option<Value>, Failure> {
         let value = self.eval(expression)?;
         Ok(if value.is_none() { None } else { Some(value) })
@@ -98,7 +100,8 @@ impl Scope {
         rendered.map_err(|words| Failure::new(format!("template `{}`: {words}", quoted())))
     }
 
-    /// Renders every text of a value. A text that is one expression becomes what that yields.
+    /// Renders every text of a value. A text that is one expression becomes its value, with its
+    /// type.
     pub(super) fn fill(&self, value: serde_json::Value) -> Result<serde_json::Value, Failure> {
         use serde_json::Value as Json;
         Ok(match value {
@@ -117,7 +120,7 @@ impl Scope {
         })
     }
 
-    /// Renders the input of something that a step starts; by default it is that of the plan.
+    /// Renders the input of what a step starts. Defaults to the input of the plan.
     pub(super) fn input(&self, template: Option<&Payload>) -> Result<Payload, Failure> {
         match template {
             None => Ok(self.plan_input().cloned().unwrap_or_else(null)),
@@ -130,7 +133,7 @@ impl Scope {
         self.frames().find_map(|scope| scope.frame.input.as_ref())
     }
 
-    /// Yields what is known, the innermost first.
+    /// Lists the scopes, the innermost first.
     fn frames(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |scope| scope.frame.above.as_ref())
     }
@@ -145,6 +148,7 @@ impl Scope {
     fn output(&self, step: &str) -> Option<Payload> {
         self.frames().find_map(|scope| {
             scope.frame.with(|done| {
+                // Backwards: a step that ran again has several outputs, of which the last counts.
                 let seen = done.iter().take(scope.seen).rev();
                 seen.clone().find(|(name, _)| &**name == step).map(|(_, output)| output.clone())
             })
@@ -156,7 +160,7 @@ impl Scope {
     }
 }
 
-/// What a name stands for. A payload is parsed when an expression reads it.
+/// The value of a name. A payload is parsed when an expression reads it.
 #[derive(Clone, Debug)]
 pub(super) enum Variable {
     Value(Value),
@@ -190,7 +194,7 @@ impl From<&Payload> for Variable {
     }
 }
 
-/// The names at the top: `input`, `steps`, variables.
+/// The names that an expression starts with: `input`, `steps`, variables.
 #[derive(Debug)]
 struct Reading(Scope);
 
@@ -228,7 +232,7 @@ impl Object for Done {
     }
 }
 
-/// What a plan or a step without an input gets.
+/// Yields the input of a plan or step that is given none.
 pub(super) fn null() -> Payload {
     serde_json::Value::Null.into()
 }

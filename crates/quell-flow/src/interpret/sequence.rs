@@ -1,4 +1,4 @@
-//! Steps that run one after another.
+//! [`run`] runs steps one after another, [`run_step`] one of them.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(super) async fn run<R: Runner>(
     outputs.finish()
 }
 
-/// Runs a step as a child, and says in the failure which one it was.
+/// Runs a step as a child. A failure names the step.
 ///
 /// # Cancel safety
 ///
@@ -50,7 +50,8 @@ pub(super) async fn run_step<R: Runner>(
     match start_step(step, world, ctx).await {
         Ok(output) => output.map_err(|failure| failed(failure.to_string())),
         Err(RunError::Stopped(Stopped { cause })) => {
-            // Either everything stops, or this step alone was stopped.
+            // If this run is stopping as well, it returns `Stopped`. If somebody stopped the step
+            // alone, that is a failure of this run.
             ctx.checkpoint()?;
             Err(Failure::new(format!("step `{name}` was stopped ({cause})")))
         }
@@ -58,7 +59,8 @@ pub(super) async fn run_step<R: Runner>(
     }
 }
 
-/// Runs a step to its end, or until it is decided if the next may start then; it stays a child.
+/// Runs a step to its end. If the next step may start at the decision, runs it until then, and the
+/// step remains a child.
 async fn start_step<R: Runner>(
     step: StepRef,
     world: World<R>,
@@ -70,11 +72,12 @@ async fn start_step<R: Runner>(
     if !is_early {
         return ctx.spawn(spec, body_of(step, world, Box::new(drop))).await.map(Ok);
     }
-    let (tell, told) = oneshot::channel();
-    let tell = Box::new(move |outcome| drop(tell.send(outcome)));
-    let handle = ctx.spawn(spec, body_of(step, world, tell));
-    // What was told first: a step that told ends without an output of its own.
-    match select(told, handle).await {
+    let (sender, decided) = oneshot::channel();
+    let on_decided = Box::new(move |outcome| drop(sender.send(outcome)));
+    let handle = ctx.spawn(spec, body_of(step, world, on_decided));
+    // The decision is polled before the end: if both have come, the outcome is in the decision, and
+    // the run ends without an output of its own.
+    match select(decided, handle).await {
         Either::Left((Ok(outcome), handle)) => {
             handle.into_ref();
             Ok(outcome)
@@ -84,8 +87,8 @@ async fn start_step<R: Runner>(
     }
 }
 
-/// The outputs of a sequence so far. When it is dropped unfinished, in whatever way, they become
-/// the partial output of its run.
+/// The outputs of a sequence so far. If this is dropped unfinished, by a failure, a panic or a
+/// stop, they become the partial output of the run.
 struct Outputs {
     ctx: RunContext,
     frame: Arc<Frame>,
@@ -104,7 +107,7 @@ impl Drop for Outputs {
         if self.is_finished || self.frame.with(<[_]>::is_empty) {
             return;
         }
-        // What is too large, or too late, is in the reports of the steps.
+        // An output that is too large or too late is refused; the steps have theirs in the report.
         if let Ok(partial) = object(&self.frame) {
             self.ctx.set_output(partial);
         }
@@ -116,7 +119,7 @@ fn object(frame: &Frame) -> Result<Payload, Failure> {
     Ok(frame.with(|done| Payload::json(&Object(done)))?)
 }
 
-/// Outputs by name, in their order.
+/// Outputs by name, serialized as a JSON object in this order.
 pub(super) struct Object<'a>(pub(super) &'a [(Arc<str>, Payload)]);
 
 impl Serialize for Object<'_> {

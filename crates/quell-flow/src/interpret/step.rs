@@ -1,4 +1,4 @@
-//! The body of one step of a plan: its action, tried as often as it says, with its cleanup.
+//! [`body_of`] makes the body of one step: its action, with retries and cleanup.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::foreign::Foreign;
 use crate::times::timed;
 use crate::{Action, PlanStep};
 
-/// What steps run with: who runs commands, what components there are, what expressions may read.
+/// What steps run with: the runner of commands, the components, and the scope of expressions.
 #[derive(Clone)]
 pub(super) struct World<R> {
     pub(super) runner: Foreign<R>,
@@ -23,13 +23,13 @@ pub(super) struct World<R> {
 }
 
 impl<R: Clone> World<R> {
-    /// The same seen from further in.
+    /// The same with another scope.
     pub(super) fn within(&self, scope: Scope) -> Self {
         Self { runner: self.runner.clone(), links: Arc::clone(&self.links), scope }
     }
 }
 
-/// A step of a list that is shared with everybody who runs it: loops and retries do so often.
+/// A step of a shared list. It is cheap to clone: loops and retries run a step many times.
 #[derive(Clone)]
 pub(super) struct StepRef {
     pub(super) steps: Arc<[PlanStep]>,
@@ -54,19 +54,19 @@ impl Deref for StepRef {
     }
 }
 
-/// Who hears of the output of a step that is decided and not settled.
-pub(super) type Tell = Box<dyn FnOnce(Result<Payload, Failure>) + Send>;
+/// Called with the outcome of a parallel step when it is decided, before it is settled.
+pub(super) type OnDecided = Box<dyn FnOnce(Result<Payload, Failure>) + Send>;
 
-/// The body of a step or branch, tried as often as it says, with its cleanup.
+/// Makes the body of a step or branch, with its retries and its cleanup.
 pub(super) fn body_of<R: Runner>(
     step: StepRef,
     world: World<R>,
-    tell: Tell,
+    on_decided: OnDecided,
 ) -> impl FnOnce(RunContext) -> BoxFuture<'static, Result<Payload, Failure>> + Send + 'static {
     move |ctx| {
         let frame = world.scope.frame();
         if step.cleanup.is_empty() {
-            return tried(step, world, frame, ctx, tell);
+            return tried(step, world, frame, ctx, on_decided);
         }
         let guard = cleanup::Guard {
             cleanup: step.cleanup.clone(),
@@ -76,26 +76,28 @@ pub(super) fn body_of<R: Runner>(
         };
         let is_leaf = matches!(step.action, Action::Run(_)) && step.retry.is_none();
         if !is_leaf {
-            return guard.run(ctx.clone(), tried(step, world, frame, ctx, tell)).boxed();
+            return guard.run(ctx.clone(), tried(step, world, frame, ctx, on_decided)).boxed();
         }
-        // A command in the run that cleans up would be told of the stop as one that listens.
+        // The command runs in a child of the run that cleans up. So whether the command listens to
+        // stops does not depend on the calls that the guard makes in its own run.
         let work = async move |ctx: RunContext| {
             let spec = RunSpec::step("work");
-            let work = ctx.spawn(spec, move |ctx| tried(step, world, frame, ctx, tell));
+            let work = ctx.spawn(spec, move |ctx| tried(step, world, frame, ctx, on_decided));
             nested::output_of(work, &ctx).await
         };
         guard.run(ctx.clone(), work(ctx)).boxed()
     }
 }
 
+/// Runs the action of a step, as often as its retry allows.
 fn tried<R: Runner>(
     step: StepRef,
     world: World<R>,
     frame: Arc<Frame>,
     ctx: RunContext,
-    tell: Tell,
+    on_decided: OnDecided,
 ) -> BoxFuture<'static, Result<Payload, Failure>> {
-    let Some(retry) = step.retry else { return run_action(step, world, frame, ctx, tell) };
+    let Some(retry) = step.retry else { return run_action(step, world, frame, ctx, on_decided) };
     let again = move |ctx| {
         let frame = world.scope.frame();
         run_action(step.clone(), world.clone(), frame, ctx, Box::new(drop))
@@ -103,20 +105,21 @@ fn tried<R: Runner>(
     retry.to_retry().body(again)(ctx)
 }
 
-/// Boxed, since steps nest; plans bound how deep.
+/// Runs the action of a step. The future is boxed, since steps nest; the depth of a plan is
+/// bounded.
 fn run_action<R: Runner>(
     step: StepRef,
     world: World<R>,
     frame: Arc<Frame>,
     ctx: RunContext,
-    tell: Tell,
+    on_decided: OnDecided,
 ) -> BoxFuture<'static, Result<Payload, Failure>> {
     match &step.action {
         Action::Run(_) => commands::run(step, world, ctx).boxed(),
         Action::Sequence(inside) => {
             sequence::run(Arc::clone(&inside.sequence), world, frame, ctx).boxed()
         }
-        Action::Parallel(_) => parallel::run(step, world, ctx, tell).boxed(),
+        Action::Parallel(_) => parallel::run(step, world, ctx, on_decided).boxed(),
         Action::Loop(inside) => choices::repeat(inside.clone(), world, ctx).boxed(),
         Action::If(inside) => choices::condition(inside.clone(), world, frame, ctx).boxed(),
         Action::Route(inside) => choices::route(inside.clone(), world, ctx).boxed(),

@@ -1,4 +1,5 @@
-//! What a step can do besides running a command, a sequence or branches.
+//! [`LoopStep`], [`IfStep`], [`RouteStep`], [`ComponentStep`], [`WorkflowStep`] and [`TeamStep`]
+//! are the actions of a step besides a command, a sequence and parallel branches.
 
 use std::fmt;
 use std::path::Path;
@@ -14,9 +15,9 @@ use super::expression::Expression;
 use super::step::{PlanStep, is_empty};
 use crate::OnMember;
 
-/// Steps that run one after another, again and again. The output is that of the last round.
+/// Steps that run one after another, in several rounds. The output is that of the last round.
 ///
-/// In a round, `index` is its number, from 1, and `last` the output of the round before, or none.
+/// In a round, `index` is its number, from 1, and `last` the output of the round before, or null.
 ///
 /// # Examples
 ///
@@ -36,14 +37,14 @@ use crate::OnMember;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct LoopStep {
-    /// How often.
+    /// The number of rounds, or the condition that ends them.
     #[serde(rename = "loop")]
     pub options: LoopOptions,
     /// The steps of a round; never empty.
     pub steps: Arc<[PlanStep]>,
 }
 
-/// How often a loop goes round: a number of times, or until something is true.
+/// The end of a loop: a number of rounds, or a condition.
 ///
 /// # Examples
 ///
@@ -55,12 +56,13 @@ pub struct LoopStep {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoopOptions {
-    /// What ends it, looked at after each round. It sees the steps of the round, `output`, which is
-    /// all of their outputs, and `index`.
+    /// The condition that ends the loop, evaluated after each round. It may read the steps of the
+    /// round, `output`, which has the outputs of all of them, and `index`.
     pub until: Option<Expression>,
-    /// How often at most; without `until`, how often, and then called `count` in a plan.
+    /// The maximum number of rounds. Without `until` it is the number of rounds, and its key in a
+    /// plan is `count`.
     pub max: usize,
-    /// What it means that `until` has not become true.
+    /// What happens if `until` has not become true after `max` rounds.
     pub on_max: OnMax,
 }
 
@@ -75,7 +77,7 @@ impl Serialize for LoopOptions {
     }
 }
 
-/// What it means that a loop has gone round as often as it may and is not through.
+/// What happens to a loop whose condition has not become true after its last round.
 ///
 /// # Examples
 ///
@@ -86,14 +88,14 @@ impl Serialize for LoopOptions {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OnMax {
-    /// It fails.
+    /// The loop fails.
     #[default]
     Fail,
-    /// It is through.
+    /// The loop completes, with the output of the last round.
     Accept,
 }
 
-/// Steps that run one after another if a condition holds, and others if not.
+/// Steps that run if a condition holds, and others that run if it does not.
 ///
 /// The output is that of the steps that ran, or null.
 ///
@@ -110,9 +112,9 @@ pub struct IfStep {
     /// The condition.
     #[serde(rename = "if")]
     pub condition: Expression,
-    /// What runs if it holds; never empty.
+    /// The steps that run if it holds; never empty.
     pub then: Arc<[PlanStep]>,
-    /// What runs if it does not.
+    /// The steps that run if it does not; may be empty.
     #[serde(rename = "else", skip_serializing_if = "is_empty")]
     pub otherwise: Arc<[PlanStep]>,
 }
@@ -138,11 +140,12 @@ pub struct IfStep {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RouteStep {
-    /// What names the step.
+    /// The expression whose value is the name of a step.
     pub route: Expression,
     /// The steps of which one runs; never empty.
     pub routes: Arc<[PlanStep]>,
-    /// The one that runs if none has the name. Defaults to none: the route then fails.
+    /// The name of the step that runs if none has that name. Defaults to none: the route then
+    /// fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otherwise: Option<Arc<str>>,
 }
@@ -172,11 +175,12 @@ pub struct ComponentStep {
     /// Its input, in which texts may be templates. Defaults to the input of the plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Payload>,
+    /// The place of the name, for the fault of a name that no catalog has.
     #[serde(skip)]
     pub(crate) origin: Origin,
 }
 
-/// A plan inside of a plan: it sees its own input and its own steps, and none of those around it.
+/// A plan nested in a plan. It may read its own input and its own steps, and none around it.
 ///
 /// # Examples
 ///
@@ -207,16 +211,16 @@ pub struct WorkflowStep {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct TeamStep {
-    /// How they work together.
+    /// The mode of the team, and its options.
     pub team: TeamOptions,
     /// The task, in which texts may be templates. Defaults to the input of the plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<Payload>,
-    /// The members; never empty. They see `task`, what they are asked to do.
+    /// The members; never empty. They may read `task`, the task that they are given.
     pub members: Arc<[PlanStep]>,
 }
 
-/// How the members of a team work together, and what it means to the team how they end.
+/// How the members of a team work together, and what happens if one fails or is stopped.
 ///
 /// # Examples
 ///
@@ -228,12 +232,12 @@ pub struct TeamStep {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct TeamOptions {
-    /// Who works, on what.
+    /// Which members work, on what.
     #[serde(flatten)]
     pub mode: TeamMode,
-    /// What a member that failed means. Defaults to [`OnMember::GoOn`].
+    /// What happens when a member fails. Defaults to [`OnMember::GoOn`].
     pub on_member_failed: OnMember,
-    /// What a member that was cancelled alone, or timed out, means. Defaults to
+    /// What happens when a member alone is cancelled, or times out. Defaults to
     /// [`OnMember::GoOn`].
     pub on_member_stopped: OnMember,
 }
@@ -249,24 +253,25 @@ pub struct TeamOptions {
 #[serde(tag = "mode", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TeamMode {
-    /// All get the task.
+    /// All members get the task.
     Broadcast,
-    /// Each gets what the one before has made of the task.
+    /// The first member gets the task, each other the output of the one before.
     Sequence,
-    /// One gets the task.
+    /// One member gets the task.
     Route {
-        /// What names the member.
+        /// The expression whose value is the name of the member.
         choose: Expression,
     },
-    /// A leader hands out tasks until it is content.
+    /// A leader hands out tasks until it hands out none.
     Coordinate {
-        /// The member that leads. It sees `round`, from 1, and `results`, a list of
-        /// `{ member, result }`, what came of what it has handed out last.
+        /// The member that leads. It may read `round`, from 1, and `results`, a list of
+        /// `{ member, result }` with the results of its last tasks.
         leader: Arc<str>,
-        /// What it hands out, over its `output`: a list of `{ member, task }`. Defaults to
-        /// `delegate` of the output. If there is none, its output is that of the team.
+        /// The expression that yields the next tasks, over the `output` of the leader: a list of
+        /// `{ member, task }`. Defaults to `delegate` of the output. If it is null, the output of
+        /// the leader is that of the team.
         delegate: Expression,
-        /// How often it is asked at most. More fails the team.
+        /// The maximum number of rounds. The team fails if the leader needs more.
         max: usize,
     },
 }
@@ -283,7 +288,8 @@ impl TeamMode {
     }
 }
 
-/// Where something was read. It makes no difference to what it is: all origins are equal.
+/// The place at which something was read. All origins are equal, so that the same plan read from
+/// two texts is equal.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) file: Option<Arc<Path>>,

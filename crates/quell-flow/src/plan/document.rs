@@ -1,4 +1,4 @@
-//! [`Plan`]: what to run, in which order, side by side, and how long it may take.
+//! [`Plan`] is a workflow as data.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::limits;
 /// | `loop` | `{ count }`, or `{ until, max, on_max }` | `steps`, those of a round |
 /// | `if` | an expression | `then`, `else`: steps |
 /// | `route` | an expression that names a step | `routes`; `otherwise`, the name of one |
-/// | `team` | `{ mode }`, what goes with it, and the words below | `members`; `input`, the task |
+/// | `team` | `{ mode }`, its keys, and the options below | `members`; `input`, the task |
 /// | `component` | a component's id, or its kind and id | `input`: any value |
 /// | `workflow` | a plan | `input`: any value |
 ///
@@ -40,12 +40,12 @@ use crate::limits;
 /// | key | value |
 /// |---|---|
 /// | `policy` | the name of a [policy](PlanPolicy), by default `"all"` |
-/// | `quorum` | of a quorum: how many branches have to succeed |
-/// | `until` | of the policy of that name: an expression |
-/// | `deadline`, `min` | of the best effort: when, and with how many at least (1) |
-/// | `delay` | of a hedge: the time between two starts |
-/// | `limit` | how many branches run at once |
-/// | `branch_timeout`, `branch_grace`, `branch_idle` | times of branches that name none |
+/// | `quorum` | for `quorum`: the number of branches that must succeed |
+/// | `until` | for `until`: an expression |
+/// | `deadline`, `min` | for `best_effort`: a time, and the least number of successes (1) |
+/// | `delay` | for `hedge`: the time between two starts |
+/// | `limit` | the number of branches that run at once |
+/// | `branch_timeout`, `branch_grace`, `branch_idle` | times of branches without their own |
 /// | `on_branch_timeout` | `"fail"`, the default, `"skip"`, `"partial"`, `{ default = <value> }` |
 /// | `on_branch_cancelled` | `"fail"`, the default, `"skip"`, `"partial"` |
 /// | `on_loser` | `"cancel"`, the default, `"let_finish"`, `"detach"` |
@@ -55,41 +55,41 @@ use crate::limits;
 ///
 /// and `retry` holds `attempts` and may hold `backoff`, `cap`, `attempt_timeout`. Times are texts
 /// such as `"1m 30s"` or `"500ms"`. Names are unique among siblings. An unknown key is an error
-/// everywhere, and so is one that does not go with its fellows; what is beyond a bound is refused,
+/// everywhere, and so is a key that does not go with the others. Values beyond a bound are refused,
 /// never cut.
 ///
 /// # Values
 ///
 /// Texts of a `run` and of an `input` may be templates: `{{ steps.build.output.stdout | trim }}`.
-/// Conditions and the like are expressions without the braces. Both are `minijinja`'s, without
-/// statements. They may read
+/// Conditions, routes and choices are expressions, without the braces. The language of both is
+/// that of `minijinja`, without statements. They may read
 ///
 /// | name | is | where |
 /// |---|---|---|
 /// | `input` | the input of the plan | everywhere |
-/// | `steps.NAME.output` | the output of a step before, here or further out | everywhere |
+/// | `steps.NAME.output` | the output of an earlier step, here or in a list around | everywhere |
 /// | `index`, `last` | the number of the round, the output of the one before | in a loop |
 /// | `output` | the output of the round, of the leader | in `until` of a loop, in `delegate` |
-/// | `task` | what the team is asked to do | in its members |
-/// | `results`, `round` | what came of what was handed out, how often it was asked | in a leader |
+/// | `task` | the task of the member | in the members of a team |
+/// | `results`, `round` | the results of its last tasks, the number of the round | in a leader |
 /// | `error` | the failure, as a text | in `on_failure` |
 /// | `cause` | the cause of the stop, with `kind` and `message` | in `on_stop` |
 /// | `branches`, `ended`, `ok`, `failed`, `values` | the branches so far | in a policy's `until` |
 ///
 /// A name that is no word is written `steps["a name"]`. The filters are `abs`, `bool`, `default`,
 /// `first`, `float`, `int`, `join`, `last`, `length`, `lines`, `list`, `lower`, `max`, `min`,
-/// `replace`, `reverse`, `round`, `sort`, `split`, `string`,
-/// `sum`, `tojson`, `trim`, `unique` and `upper`. What is not there is an error: when the plan is
-/// read if its name is unknown, when it runs otherwise; `x is defined` asks. `*` takes numbers. How
-/// many operators an expression has, and how deep it nests, is bounded, and what an evaluation may
-/// read, make and compare: see [`limits`](crate::limits).
+/// `replace`, `reverse`, `round`, `sort`, `split`, `string`, `sum`, `tojson`, `trim`, `unique` and
+/// `upper`. An unknown name is an error when the plan is read. A value that is missing is an error
+/// when the plan runs; `x is defined` checks for one. `*` takes numbers only. The number of
+/// operators of an expression and its nesting are bounded, and so is what an evaluation may read,
+/// make and compare: see [`limits`](crate::limits).
 ///
 /// # Cleanup
 ///
-/// Steps of `on_stop` run when what they belong to was stopped and its work has ended, until the
-/// hard deadline; those of `on_failure` when it has failed, for at most its grace. Give the work a
-/// shorter grace than what cleans up after it. Cleanup of a `sequence`, and of a plan, may read the
-/// steps inside that have ended; `steps.x is defined` tells which.
+/// The steps of `on_stop` run when their step or plan was stopped and its work has ended, until the
+/// hard deadline. Those of `on_failure` run when it has failed, for at most its grace. Give the
+/// work a shorter grace than the step that cleans up after it. Cleanup of a `sequence`, and of a
+/// plan, may read the inner steps that have ended; `steps.x is defined` checks for one.
 ///
 /// A plan serializes to the JSON that [`from_json`](Self::from_json) reads, and displays as a tree.
 ///
@@ -213,7 +213,7 @@ impl Plan {
         &self.name
     }
 
-    /// Yields what it says about itself, if anything.
+    /// Yields the description, if it has one.
     pub fn description(&self) -> Option<&str> {
         self.description.as_deref()
     }

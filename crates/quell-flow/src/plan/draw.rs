@@ -1,4 +1,4 @@
-//! Draws a plan as the tree of what it runs.
+//! [`Plan`] displays as a tree of its steps.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::excerpt::excerpt;
 use super::{Action, Cleanup, Plan, PlanPolicy, PlanStep, TeamMode};
 
-/// Displays as a tree: a line per step, with what it does and its times.
+/// Displays as a tree: a line per step, with its action and its times.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -21,7 +21,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// What hangs below a line.
+/// What is drawn below a line.
 enum Part<'a> {
     Steps(&'a Arc<[PlanStep]>),
     Named(&'static str, &'a Arc<[PlanStep]>),
@@ -34,7 +34,7 @@ fn cleanup(cleanup: &Cleanup) -> impl Iterator<Item = Part<'_>> {
     there.map(|(name, steps)| Part::Named(name, steps))
 }
 
-/// Recurses once per level of steps, which plans bound.
+/// Draws parts below a line. Recurses once per level of steps; the depth of a plan is bounded.
 fn draw(f: &mut fmt::Formatter<'_>, parts: &[Part<'_>], margin: &str) -> fmt::Result {
     for (at, part) in parts.iter().enumerate() {
         let is_last = at + 1 == parts.len();
@@ -88,7 +88,7 @@ fn draw_step(
     draw(f, &parts, &below)
 }
 
-/// Writes one line, and yields the margin of what hangs below it.
+/// Writes one line, and yields the margin of the lines below it.
 fn line(
     f: &mut fmt::Formatter<'_>,
     margin: &str,

@@ -1,4 +1,4 @@
-//! How a duration is written in a plan: humantime's text.
+//! [`serialize`] and [`exact`] write a duration as the text that a plan has for it: humantime's.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Why a plan is refused, and where.
+//! [`PlanError`] says why a plan is refused, and where.
 
 use std::error::Error;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Why a plan is refused: where, and what would be right.
+/// The reason why a plan is refused, its place, and what is expected there.
 ///
 /// Displays as `plan.toml:12:3: unknown key …`, without the file if there is none, and without the
 /// place if the file could not be read.
@@ -44,7 +44,7 @@ impl PlanError {
         self.place.map(|place| place.column)
     }
 
-    /// Yields what is wrong and what would be right, without the place.
+    /// Yields what is wrong and what is expected, without the place.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -94,10 +94,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Where every text begins.
+    /// The place of the first character.
     pub(crate) const START: Self = Self { line: 1, column: 1 };
 
-    /// Finds the place after some more of the text.
+    /// Finds the place after further text.
     pub(crate) fn after(self, more: &[u8]) -> Self {
         let Self { line, column } = Self::of(more, more.len());
         if line == 1 {
@@ -106,7 +106,7 @@ impl Place {
         Self { line: self.line + line - 1, column }
     }
 
-    /// Finds the place of a byte; one beyond the end is the end.
+    /// Finds the place of a byte. An offset beyond the end is the end.
     pub(crate) fn of(text: &[u8], offset: usize) -> Self {
         let before = &text[..offset.min(text.len())];
         let lines = before.split(|byte| *byte == b'\n');

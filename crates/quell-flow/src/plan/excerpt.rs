@@ -1,6 +1,6 @@
-//! Quotes texts in messages.
+//! [`excerpt`] quotes a text in a message.
 
-/// Keeps a message readable whatever the text: its first characters, control characters escaped.
+/// Yields the first characters of a text, with control characters escaped.
 pub(crate) fn excerpt(text: &str) -> String {
     let mut short: String = text.chars().take(QUOTED_CHARS_MAX).map(readable).collect();
     if text.chars().nth(QUOTED_CHARS_MAX).is_some() {
@@ -9,14 +9,14 @@ pub(crate) fn excerpt(text: &str) -> String {
     short
 }
 
-/// Yields a character as it is; what no line of a message can hold, as an escape.
+/// Yields a character, or its escape if it would break the line of a message.
 fn readable(c: char) -> String {
     match c {
-        // They are no danger, and an expression is full of them.
+        // These are harmless and frequent in expressions.
         '\'' | '"' | '\\' => c.to_string(),
         c => c.escape_debug().to_string(),
     }
 }
 
-/// Characters of a text that a message quotes; the rest is left out and marked.
+/// The number of characters that a message quotes. The rest is left out and marked with `…`.
 const QUOTED_CHARS_MAX: usize = 80;

@@ -1,4 +1,4 @@
-//! [`PlanFormat`]: the languages in which a plan is written, and how its text is loaded.
+//! [`PlanFormat`] is the language of a plan, and reads a text or a file of it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -9,7 +9,7 @@ use super::error::{Place, PlanError};
 use super::parse;
 use crate::limits;
 
-/// What a plan can be written in.
+/// The language in which a plan is written.
 ///
 /// # Examples
 ///
@@ -106,6 +106,7 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, PlanError> {
     if !metadata.is_file() {
         return Err(PlanError::new("expected a file"));
     }
+    // The bound holds for what is read: the file may grow after its size was read.
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
     file.take(limits::PLAN_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;

@@ -1,7 +1,7 @@
-//! A workflow as data: what to run, in which order, side by side, and how long it may take.
+//! [`Plan`] is a workflow as data: the steps to run, their order, and their times.
 //!
-//! [`Plan`] is the whole, [`PlanStep`] a step and [`Action`] what it does. `parse` reads plans and
-//! `draw` displays them. `expression` evaluates what stands in their texts.
+//! [`PlanStep`] is one step and [`Action`] what it does. `parse` reads plans, `draw` displays them,
+//! and `expression` evaluates the expressions and templates in their texts.
 
 mod action;
 mod document;

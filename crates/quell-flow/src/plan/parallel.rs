@@ -1,4 +1,4 @@
-//! How the branches of a parallel step run, and how often a step is tried.
+//! [`ParallelStep`] runs steps in parallel under a [`PlanPolicy`]; [`PlanRetry`] retries a step.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::expression::Expression;
 use super::step::PlanStep;
 use crate::{Backoff, OnCancelled, OnLoser, OnTimeout, Retry, StartNext};
 
-/// Steps that run side by side under a policy.
+/// Steps that run in parallel under a policy.
 ///
 /// # Examples
 ///
@@ -24,14 +24,14 @@ use crate::{Backoff, OnCancelled, OnLoser, OnTimeout, Retry, StartNext};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ParallelStep {
-    /// How they run.
+    /// The policy, and the options of the branches.
     #[serde(rename = "parallel")]
     pub options: ParallelOptions,
     /// The branches; never empty.
     pub branches: Arc<[PlanStep]>,
 }
 
-/// How the branches of a parallel step run.
+/// The options of a parallel step.
 ///
 /// # Examples
 ///
@@ -45,32 +45,33 @@ pub struct ParallelStep {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ParallelOptions {
-    /// When the step is decided, and how.
+    /// The policy, which decides the step.
     #[serde(flatten)]
     pub policy: PlanPolicy,
-    /// How many branches run at once. Defaults to all of them. Zero is refused.
+    /// The number of branches that run at once. Defaults to all of them. Zero is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// The timeout of a branch that names none. Defaults to none. Zero is refused.
+    /// The timeout of a branch without its own. Defaults to none. Zero is refused.
     #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub branch_timeout: Option<Duration>,
-    /// The grace of a branch that names none. Defaults to the engine's (5 s). Zero is refused.
+    /// The grace of a branch without its own. Defaults to the engine's (5 s). Zero is refused.
     #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub branch_grace: Option<Duration>,
-    /// The idle limit of a branch that names none. Defaults to none. Zero is refused.
+    /// The idle limit of a branch without its own. Defaults to none. Zero is refused.
     #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub branch_idle: Option<Duration>,
-    /// What a branch that timed out counts as.
+    /// The outcome of a branch that times out. Defaults to a failure.
     pub on_branch_timeout: OnTimeout<Payload>,
-    /// What a branch that was cancelled alone counts as.
+    /// The outcome of a branch that alone is cancelled. Defaults to a failure.
     pub on_branch_cancelled: OnCancelled,
-    /// What becomes of branches that still run at the decision.
+    /// What happens to branches that still run at the decision. Defaults to a cancel.
     pub on_loser: OnLoser,
-    /// When the next step starts. Of a branch nothing follows, so that it makes no difference.
+    /// When the next step starts. Defaults to when this one is settled. It has no effect on a
+    /// branch, which no step follows.
     pub start_next: StartNext,
 }
 
-/// The policies that a plan can name, with the keys beside `policy` that go with them.
+/// The policies of a plan, with the further keys of each.
 ///
 /// # Examples
 ///
@@ -92,12 +93,13 @@ pub enum PlanPolicy {
     FirstSettled,
     /// [`Policy::quorum`](crate::Policy::quorum).
     Quorum {
-        /// How many branches have to succeed. Zero and more than there are branches are refused.
+        /// The number of branches that must succeed. Zero, and more than there are branches, are
+        /// refused.
         quorum: usize,
     },
     /// [`Policy::until`](crate::Policy::until), with the predicate as an expression over
-    /// `branches`, `ended`, `ok`, `failed` and `values`, the outputs that there are by name. The
-    /// step fails if it does.
+    /// `branches`, `ended`, `ok`, `failed` and `values`, the outputs of the branches by name. If
+    /// the expression fails, the step fails.
     Until {
         /// The predicate.
         until: Expression,
@@ -107,8 +109,8 @@ pub enum PlanPolicy {
         /// Time from the start of the step. Zero is refused.
         #[serde(serialize_with = "super::duration::exact")]
         deadline: Duration,
-        /// How many branches have to succeed by then. Defaults to 1. Zero never fails; more than
-        /// there are branches is refused.
+        /// The number of branches that must succeed by then. Defaults to 1. With zero the step
+        /// never fails; more than there are branches is refused.
         min: usize,
     },
     /// [`Policy::hedge`](crate::Policy::hedge).
@@ -135,7 +137,7 @@ impl PlanPolicy {
     }
 }
 
-/// How often a step is tried, and with which pauses.
+/// The attempts of a step, and the pauses between them.
 ///
 /// # Examples
 ///
@@ -154,16 +156,16 @@ impl PlanPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct PlanRetry {
-    /// How often at most, the first time included. Zero is refused.
+    /// The maximum number of attempts, including the first. Zero is refused.
     pub attempts: u32,
-    /// The longest pause after the first failure; it doubles with each. Defaults to 100 ms. Zero
-    /// is refused.
+    /// The longest pause after the first failure. It doubles with each further one. Defaults to
+    /// 100 ms. Zero is refused.
     #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Duration>,
-    /// The longest pause of all. Defaults to 30 s. Zero is refused.
+    /// The longest pause after any failure. Defaults to 30 s. Zero is refused.
     #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub cap: Option<Duration>,
-    /// Time from the start of an attempt to its own deadline, after which the next is made.
+    /// Time from the start of an attempt to its own deadline, after which the next attempt starts.
     /// Defaults to none. Zero is refused.
     #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub attempt_timeout: Option<Duration>,

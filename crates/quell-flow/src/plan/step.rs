@@ -1,4 +1,4 @@
-//! What a plan is made of.
+//! [`PlanStep`] is one step of a plan, [`Action`] what it does, and [`Cleanup`] what follows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,16 +36,16 @@ pub struct PlanStep {
     /// branch to `branch_grace`. Zero is refused.
     #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub grace: Option<Duration>,
-    /// Time without a sign of life after which it is stopped. Defaults to none. Zero is refused.
+    /// Time without an event after which it is stopped. Defaults to none. Zero is refused.
     #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub idle: Option<Duration>,
-    /// How often it is tried. Defaults to once. Its own times are for all attempts together.
+    /// Its retries. Defaults to none. The times of the step count over all attempts together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<PlanRetry>,
     /// What it does.
     #[serde(flatten)]
     pub action: Action,
-    /// What to clean up when it fails or is stopped. Defaults to nothing.
+    /// The steps that run when it fails or is stopped. Defaults to none.
     #[serde(flatten)]
     pub cleanup: Cleanup,
 }
@@ -71,9 +71,9 @@ pub enum Action {
     Run(CommandStep),
     /// Runs steps one after another.
     Sequence(SequenceStep),
-    /// Runs steps side by side.
+    /// Runs steps in parallel.
     Parallel(ParallelStep),
-    /// Runs steps again and again.
+    /// Runs steps in several rounds.
     Loop(LoopStep),
     /// Runs steps if a condition holds.
     If(IfStep),
@@ -83,14 +83,14 @@ pub enum Action {
     Team(TeamStep),
     /// Runs a component of the catalog.
     Component(ComponentStep),
-    /// Runs a plan inside of this one.
+    /// Runs a nested plan.
     Workflow(WorkflowStep),
 }
 
 impl Action {
-    /// Yields the steps inside, with what they are to it: `steps`, `branches`, `then`.
+    /// Yields the inner steps, with the key under which a plan has them, such as `branches`.
     ///
-    /// Those of a nested workflow are its own.
+    /// The steps of a nested plan are not among them.
     pub fn parts(&self) -> Vec<(&'static str, &Arc<[PlanStep]>)> {
         match self {
             Self::Run(_) | Self::Component(_) | Self::Workflow(_) => Vec::new(),
@@ -104,7 +104,7 @@ impl Action {
     }
 }
 
-/// What to clean up when a step, or a whole plan, fails or is stopped.
+/// The steps that run when a step, or a whole plan, fails or is stopped.
 ///
 /// # Examples
 ///
@@ -131,13 +131,13 @@ pub struct Cleanup {
 }
 
 impl Cleanup {
-    /// Tells whether there is nothing to clean up.
+    /// Tells whether there are no such steps.
     pub fn is_empty(&self) -> bool {
         self.on_failure.is_empty() && self.on_stop.is_empty()
     }
 }
 
-/// A command to run. Who runs it, and how, is the business of a [`Runner`](crate::Runner).
+/// A command, which a [`Runner`](crate::Runner) runs.
 ///
 /// # Examples
 ///
@@ -160,7 +160,7 @@ impl Cleanup {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CommandStep {
-    /// The program and its arguments; never empty, nor is the program.
+    /// The program and its arguments. Neither the list nor the program is empty.
     #[serde(rename = "run")]
     pub command: Vec<String>,
     /// The directory to run in. Defaults to that of the runner.
@@ -169,15 +169,15 @@ pub struct CommandStep {
     /// Variables to add to the environment. Defaults to none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// What the program reads on its standard input. Defaults to nothing.
+    /// The standard input of the program. Defaults to nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
-    /// Whether one of its texts is a template. What a runner gets is rendered.
+    /// Whether one of its texts is a template. A runner gets the rendered command.
     #[serde(skip)]
     pub(crate) has_templates: bool,
 }
 
-/// Steps that run one after another. The first that fails fails the sequence.
+/// Steps that run one after another. If one fails, the sequence fails.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! [`Team`]: the members of a team in the making, and how the work is shared among them.
+//! [`Team`] builds a team: its members, and its mode, which says who works on what.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,17 +14,18 @@ use super::delegate::{Delegated, Members};
 use super::lead;
 use super::member::Member;
 
-/// A team in the making: its members, how the work is shared among them, and its leader's model.
+/// Builds a team: its members, its mode, and the model of its leader.
 ///
-/// | mode | who works | the output |
+/// | mode | which members work, on what | the output of the team |
 /// |---|---|---|
 /// | [`broadcast`](Self::broadcast) | all at once, on the task | [combined](Self::combine) |
-/// | [`route`](Self::route) | one that is chosen, on the task | its output |
-/// | [`sequence`](Self::sequence) | one by one, on what the one before put out | the last output |
-/// | [`coordinate`](Self::coordinate) | whoever the leader asks, as often as it likes | its own |
+/// | [`route`](Self::route) | the chosen one, on the task | its output |
+/// | [`sequence`](Self::sequence) | one after another, on the output before | the last output |
+/// | [`coordinate`](Self::coordinate) | those that the leader asks, on its tasks | the leader's |
 ///
-/// A member that fails or is cancelled does not end the team, unless it is told so: what it left is
-/// its result.
+/// By default a member that fails or is cancelled does not end the team; its partial output is its
+/// result. [`on_member_failed`](Self::on_member_failed) and
+/// [`on_member_stopped`](Self::on_member_stopped) change that.
 ///
 /// # Examples
 ///
@@ -55,7 +56,7 @@ pub struct Team {
     pub(super) on_stopped: OnMember,
 }
 
-/// What a member that failed or was stopped means to its team.
+/// What happens to a team when a member fails or is stopped.
 ///
 /// # Examples
 ///
@@ -73,10 +74,10 @@ pub struct Team {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OnMember {
-    /// The team goes on, and says so in the result of the tool call.
+    /// The team continues. The result of the tool call has the error or the cause.
     #[default]
     GoOn,
-    /// The team fails. Members that were asked together with it are stopped, with cause
+    /// The team fails. The members that were asked together with this one are stopped, with cause
     /// `SiblingFailed`.
     Fail,
 }
@@ -119,14 +120,13 @@ impl Team {
         }
     }
 
-    /// Makes a team whose members all get the task at once. The leader waits for all and speaks
-    /// last.
+    /// Makes a team whose members all get the task at once. The team ends when all members have.
     pub fn broadcast(id: impl Into<String>) -> Self {
         Self::new(id, Mode::Broadcast(None))
     }
 
-    /// Makes a team of which one member, chosen for each task, gets it. The team fails if nobody is
-    /// called what `choose` says, and if `choose` fails.
+    /// Makes a team of which one member gets the task: the one that `choose` names. The team fails
+    /// if no member has that name, and if `choose` fails.
     ///
     /// # Examples
     ///
@@ -162,14 +162,14 @@ impl Team {
         Self::new(id, Mode::Route(choose))
     }
 
-    /// Makes a team whose members work one after another: the first on the task, each other on what
-    /// the one before put out. A member that left nothing hands on what it got.
+    /// Makes a team whose members work one after another: the first on the task, each other on the
+    /// output of the one before. After a member without an output, the next one gets the same task.
     pub fn sequence(id: impl Into<String>) -> Self {
         Self::new(id, Mode::Sequence)
     }
 
-    /// Makes a team whose leader is a body: it asks members, one or many at a time, in parallel or
-    /// in turn, any number of times.
+    /// Makes a team whose leader is a body. It asks members any number of times, one or several at
+    /// once.
     ///
     /// # Examples
     ///
@@ -205,8 +205,8 @@ impl Team {
         Self::new(id, Mode::Coordinate(lead))
     }
 
-    /// Adds a member. It runs as a child of kind `agent`. Of two of the same name only the first is
-    /// found by it.
+    /// Adds a member, which runs as a child of kind `agent`. If two members have the same name,
+    /// requests by name find the first.
     pub fn member<F, Fut>(self, name: impl Into<Arc<str>>, body: F) -> Self
     where
         F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
@@ -215,29 +215,30 @@ impl Team {
         self.with_member(Member::new(name, body))
     }
 
-    /// Adds a member with times of its own, or one that is a component.
+    /// Adds a [`Member`]: one with times of its own, or a component.
     pub fn with_member(mut self, member: Member) -> Self {
         self.members.push(Arc::new(member));
         self
     }
 
-    /// Names the leader's model. Defaults to none: the leader then asks nobody.
+    /// Names the model of the leader. Defaults to none: then the log has no events of a model.
     pub fn leader(mut self, model: Model) -> Self {
         self.leader = Some(model);
         self
     }
 
-    /// Sets what the leader says when the members are through, which is then the output of the
-    /// team. Defaults to `done` for a broadcast, with the names of those that are not and why, and
-    /// to what the last member put out for a route and a sequence. The leader of a coordinated team
-    /// says what it likes.
+    /// Sets the text that the leader emits after the members have ended, and the output of the
+    /// team. Defaults to `done` for a broadcast, with each member that did not complete and the
+    /// reason; for a route and a sequence, to the output of the last member. It changes nothing for
+    /// a coordinated team, whose leader yields the output.
     pub fn verdict(mut self, text: impl Into<String>) -> Self {
         self.verdict = Some(text.into());
         self
     }
 
-    /// Makes the output of a broadcast from what the members put out, in the order of declaration.
-    /// Defaults to the [`verdict`](Self::verdict). It changes nothing for the other modes.
+    /// Sets the function that makes the output of a broadcast from the results of the members, in
+    /// the order of declaration. Defaults to the [`verdict`](Self::verdict). It changes nothing for
+    /// the other modes.
     pub fn combine<F, Fut>(mut self, combine: F) -> Self
     where
         F: Fn(RunContext, Vec<Delegated>) -> Fut + Send + Sync + 'static,
@@ -250,20 +251,20 @@ impl Team {
         self
     }
 
-    /// Sets what it means to the team that a member failed. Defaults to [`OnMember::GoOn`].
+    /// Sets what happens to the team when a member fails. Defaults to [`OnMember::GoOn`].
     pub fn on_member_failed(mut self, word: OnMember) -> Self {
         self.on_failed = word;
         self
     }
 
-    /// Sets what it means to the team that somebody cancelled a member, and it alone, or that a
-    /// member reached its own timeout. Defaults to [`OnMember::GoOn`].
+    /// Sets what happens to the team when a member alone is cancelled, or reaches its own timeout.
+    /// Defaults to [`OnMember::GoOn`].
     pub fn on_member_stopped(mut self, word: OnMember) -> Self {
         self.on_stopped = word;
         self
     }
 
-    /// Makes the component, whose parts are the members.
+    /// Makes a component whose parts are the members.
     pub fn into_component(self) -> Component {
         let parts: Vec<_> = self.members.iter().map(|member| member.to_part()).collect();
         let (id, leader, mode) = (self.id.clone(), self.leader.clone(), self.mode.as_str());
@@ -274,7 +275,7 @@ impl Team {
         }
     }
 
-    /// Makes the body alone, for a team that is a child of another run.
+    /// Makes the body, for a team that is a child of another run.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! The members of a team that runs: who leads asks them.
+//! [`Members`] gives tasks to the members of a team that runs.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::builder::{OnMember, Team};
 
-/// The members of a team, in the hands of its leader.
+/// The members of a team, as its leader asks them.
 ///
-/// Every request is a tool call in the log of the team, and every member that is asked a run of its
-/// own, below the team. Asking is refused once the team is to stop, or is bound to fail because of
+/// Every request is a tool call in the log of the team, and starts a child run per member. A
+/// request is refused when the team is stopping, and when it must fail because of
 /// [`OnMember::Fail`].
 ///
 /// # Examples
@@ -42,11 +42,11 @@ struct State {
     team: Arc<Team>,
     ctx: RunContext,
     calls: AtomicU32,
-    /// Why the team fails, whatever its leader makes of it.
+    /// The failure of the team because of a member; the leader cannot undo it.
     broken: OnceLock<Failure>,
 }
 
-/// What became of a task that a member was given.
+/// The result of a task that a member was given.
 ///
 /// # Examples
 ///
@@ -65,18 +65,18 @@ pub struct Delegated {
     pub member: Arc<str>,
     /// Its run.
     pub run: RunId,
-    /// How that ended.
+    /// The final status of that run.
     pub status: RunStatus,
-    /// What it returned, or what it left when it was stopped or failed.
+    /// The output; if the run failed or was stopped, its partial output.
     pub output: Option<Payload>,
-    /// Why it was stopped, if it was.
+    /// The cause of the stop, if the run was stopped.
     pub cause: Option<Arc<Cause>>,
-    /// Why it failed, if it did.
+    /// The error, if the run failed.
     pub error: Option<Arc<str>>,
 }
 
 impl Delegated {
-    /// Yields what the member put out; if it left nothing, JSON that says why.
+    /// Yields the output of the member; without one, JSON with the reason.
     pub fn into_output(self) -> Payload {
         match &self.output {
             Some(output) => output.clone(),
@@ -84,8 +84,8 @@ impl Delegated {
         }
     }
 
-    /// Says in JSON what came of it: the output, or `{"error": …}`, or `{"stopped": …}` if it left
-    /// nothing.
+    /// Yields the result as JSON: `{"error": …}` after a failure, else the output, or
+    /// `{"stopped": …}` without one.
     pub fn to_json(&self) -> Value {
         match (&self.error, &self.output, &self.cause) {
             (Some(error), ..) => json!({ "error": &**error }),
@@ -95,8 +95,8 @@ impl Delegated {
         }
     }
 
-    /// As [`to_json`](Self::to_json), but what a member left that did not complete is no output:
-    /// it is the `partial` beside `error` or `stopped`.
+    /// As [`to_json`](Self::to_json), but partial output is not shown as the result: it is
+    /// `partial` beside `error` or `stopped`.
     pub fn to_detailed_json(&self) -> Value {
         if self.error.is_none() && self.cause.is_none() {
             return self.to_json();
@@ -108,7 +108,7 @@ impl Delegated {
         said
     }
 
-    /// Says why the member has not completed; none if it has.
+    /// Yields the reason why the member has not completed; none if it has.
     pub(super) fn shortfall(&self) -> Option<String> {
         let member = &self.member;
         match (&self.error, &self.cause) {
@@ -132,7 +132,7 @@ impl Delegated {
         Self { member, run: run.id(), status, output, cause, error }
     }
 
-    /// What the record of the tool call says.
+    /// Makes the outcome of the tool call.
     fn to_result(&self) -> Result<Payload, Failure> {
         match (&self.error, &self.output, &self.cause) {
             (Some(error), ..) => Err(Failure::new(String::from(&**error))),
@@ -159,24 +159,25 @@ impl Members {
     ///
     /// # Errors
     ///
-    /// Fails if nobody has that name, if the team is to stop, and if the member failed or was
+    /// Fails if no member has that name, if the team is stopping, and if the member failed or was
     /// stopped and the team has [`OnMember::Fail`] for that.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future does not stop the member, which stays a child of the team; its failure
-    /// is then the team's.
+    /// Dropping the future does not stop the member: it remains a child of the team, and its
+    /// failure then fails the team.
     pub async fn ask(&self, name: &str, task: impl Into<Payload>) -> Result<Delegated, Failure> {
         self.ask_at(self.find(name)?, task.into()).await
     }
 
-    /// As [`Self::ask`], by place.
+    /// As [`Self::ask`], by the index of the member.
     pub(super) async fn ask_at(&self, member: usize, task: Payload) -> Result<Delegated, Failure> {
         let mut all = self.hand_out(vec![(member, task)], Record::Each).await?;
         all.pop().ok_or_else(|| Failure::new("outcome of a member was lost"))
     }
 
-    /// Gives members a task each, at once, and waits for all. The results come in that order.
+    /// Gives members a task each, at once, and waits for all. The results have the order of the
+    /// tasks.
     ///
     /// # Errors
     ///
@@ -223,7 +224,7 @@ impl Members {
         Ok(all)
     }
 
-    /// Yields why the team fails although its leader did not.
+    /// Yields the failure of the team because of a member.
     pub(super) fn broken(&self) -> Option<Failure> {
         self.state.broken.get().cloned()
     }
@@ -247,7 +248,7 @@ impl Members {
         ToolCall::new(id, tool, input.into())
     }
 
-    /// Starts members, waits until all have ended, and applies the words for members.
+    /// Starts members, waits until all have ended, and applies the [`OnMember`] options.
     async fn hand_out(
         &self,
         picks: Vec<(usize, Payload)>,
@@ -276,6 +277,7 @@ impl Members {
                 Err(refused) => failure = failure.or(Some(refused)),
             }
         }
+        // A stop of the team goes before a failure: the members failed or stopped because of it.
         self.stopped()?;
         failure.map_or_else(|| Ok(all.into_iter().flatten().collect()), Err)
     }
@@ -300,7 +302,7 @@ impl Members {
         let mut ended = None;
         let ask = async {
             let result = ended.insert(work.await).to_result();
-            // A member that ended because the team is to stop is no result.
+            // If the team is stopping, the member ended because of that: the call is cancelled.
             self.stopped()?;
             result
         };
@@ -311,7 +313,7 @@ impl Members {
         }
     }
 
-    /// Tells whether the team fails because of how a member ended.
+    /// Tells whether the end of a member fails the team.
     fn breaks(&self, one: &Delegated) -> bool {
         let word = match one.status {
             RunStatus::Failed => self.state.team.on_failed,
@@ -321,7 +323,8 @@ impl Members {
         word == OnMember::Fail && self.stopped().is_ok()
     }
 
-    /// Stops those that were asked together with a member, and says why the team fails.
+    /// Stops the members that were asked together with this one, and yields the failure of the
+    /// team.
     fn fail_for(&self, one: &Delegated, runs: &[OnceLock<RunRef>]) -> Failure {
         let Delegated { member, error, cause, .. } = one;
         let reason = match (error, cause) {
@@ -330,6 +333,7 @@ impl Members {
             (None, None) => format!("member `{member}` did not complete"),
         };
         let failure = Failure::new(reason);
+        // Several requests may fail at once: the first failure is that of the team.
         let failure = self.state.broken.get_or_init(|| failure).clone();
         let words = format!("member `{member}` did not complete");
         let request = CancelRequest::because(&words).kind(CauseKind::SiblingFailed);
@@ -339,8 +343,8 @@ impl Members {
         failure
     }
 
-    /// Fails if the team is to stop. Reads the status first: a leader that never asks about stops
-    /// is not made to listen while all is well.
+    /// Fails if the team is stopping. `checkpoint` would make the leader a listener, so the status
+    /// is read first: a leader that never asks about stops does not become one.
     fn stopped(&self) -> Result<(), Stopped> {
         let ctx = &self.state.ctx;
         if ctx.run().status() == RunStatus::Running { Ok(()) } else { ctx.checkpoint() }
@@ -353,14 +357,14 @@ impl fmt::Debug for Members {
     }
 }
 
-/// Whether members that are asked together have a tool call each, or one for all.
+/// Whether members that are asked together have a tool call each, or one for all of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Record {
     Each,
     Together,
 }
 
-/// The task as the record of a tool call shows it: one that is too large for an event is told by
+/// Yields the task as the tool call records it: one that is too large for an event is recorded by
 /// its size.
 fn shown(task: &Payload) -> Value {
     if task.len() > limits::EVENT_BYTES_MAX / 2 {
@@ -369,7 +373,8 @@ fn shown(task: &Payload) -> Value {
     to_value(task)
 }
 
-/// Reads a payload. What a value cannot hold, as a number beyond all of the machine's, is its text.
+/// Parses a payload. One that a value cannot hold, for instance a number out of range, becomes its
+/// text.
 fn to_value(payload: &Payload) -> Value {
     payload.parse().unwrap_or_else(|_| Value::from(payload.as_json()))
 }

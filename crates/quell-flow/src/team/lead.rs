@@ -1,4 +1,4 @@
-//! How the work is shared: the body of a team, by mode.
+//! [`lead`] is the body of a team: it gives the task to the members, as the mode says.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::delegate::{Delegated, Members};
 use crate::catalog::Model;
 use crate::emit::Emit;
 
-/// The body of a team.
+/// Runs a team.
 pub(super) async fn lead(
     team: Arc<Team>,
     ctx: RunContext,
@@ -22,6 +22,8 @@ pub(super) async fn lead(
         return members.broken().map_or(Ok(output), Err);
     }
     let model = Leader { team: &team, ctx: &ctx };
+    // The leader of a fixed mode has no code. Its events show a model call before the members start
+    // and one after they have ended, as contracts with teams expect.
     model.ask(None);
     let output = match &team.mode {
         Mode::Broadcast(combine) => {
@@ -37,8 +39,8 @@ pub(super) async fn lead(
     Ok(model.speak(output))
 }
 
-/// Has one member after another work on what there is. What nobody changed is no output: then the
-/// last word is why.
+/// Runs one member after another, each on the last output. If no member has an output, the result
+/// is the reason of the last member.
 async fn in_turn(members: &Members, task: Payload) -> Result<Payload, Failure> {
     let names: Vec<String> = members.names().map(str::to_owned).collect();
     let (mut work, mut made, mut last) = (task, None, None);
@@ -54,14 +56,14 @@ async fn in_turn(members: &Members, task: Payload) -> Result<Payload, Failure> {
     Ok(made.or(excuse).unwrap_or(work))
 }
 
-/// The leader of a team that shares its work by rule.
+/// The leader of a team with a fixed mode: broadcast, route or sequence.
 struct Leader<'a> {
     team: &'a Team,
     ctx: &'a RunContext,
 }
 
 impl Leader<'_> {
-    /// Ends a broadcast.
+    /// Makes the output of a broadcast.
     async fn conclude(
         &self,
         all: Vec<Delegated>,
@@ -73,7 +75,7 @@ impl Leader<'_> {
         }
     }
 
-    /// Says the verdict if there is one, and else what came of it; yields what was said.
+    /// Emits and yields the verdict; without one, the given output.
     fn speak(&self, otherwise: Payload) -> Payload {
         let output = self.team.verdict.as_deref().map_or(otherwise, Payload::from);
         let text = match output.parse::<Value>() {
@@ -84,7 +86,7 @@ impl Leader<'_> {
         output
     }
 
-    /// Asks the model, which calls the tool or speaks.
+    /// Emits the events of a call of the model, with its text if there is one.
     fn ask(&self, says: Option<&str>) {
         if let Some(Model { id, provider, .. }) = &self.team.leader {
             let (model, provider) = (id.clone(), provider.clone());
@@ -100,7 +102,7 @@ impl Leader<'_> {
     }
 }
 
-/// Says that a broadcast is done, and of whom it is not.
+/// Writes `done`, with each member that did not complete and the reason.
 fn in_words(all: &[Delegated]) -> String {
     let missing: Vec<_> = all.iter().filter_map(Delegated::shortfall).collect();
     if missing.is_empty() {
@@ -110,5 +112,5 @@ fn in_words(all: &[Delegated]) -> String {
     format!("{DONE} by {whole} of {}: {}", all.len(), missing.join("; "))
 }
 
-/// What the leader of a broadcast says if nothing else is said.
+/// The output of a broadcast without a verdict.
 const DONE: &str = "done";

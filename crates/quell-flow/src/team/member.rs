@@ -1,4 +1,4 @@
-//! One member of a team, as it is declared.
+//! [`Member`] declares one member of a team.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::foreign::Foreign;
 use crate::output::set_output;
 use crate::times::timed;
 
-/// A member with times of its own, or one that is a component of a catalog.
+/// A member of a team: a body or a component, with times of its own.
 ///
 /// # Examples
 ///
@@ -47,7 +47,7 @@ type Body = Foreign<
 >;
 
 impl Member {
-    /// Names a member and gives it its body. It runs as a child of kind `agent`.
+    /// Makes a member of a body. It runs as a child of kind `agent`.
     pub fn new<F, Fut>(name: impl Into<Arc<str>>, body: F) -> Self
     where
         F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
@@ -57,8 +57,8 @@ impl Member {
         Self::that(name.into(), Does::Body(body))
     }
 
-    /// Makes a member of a component, which names it and says of which kind it is: an agent, a
-    /// workflow, another team.
+    /// Makes a member of a component: an agent, a workflow or another team. Its name and its kind
+    /// are those of the component.
     pub fn of(component: &Arc<Component>) -> Self {
         Self::that(component.id().into(), Does::Component(Arc::clone(component)))
     }
@@ -67,7 +67,7 @@ impl Member {
         Self { name, does, timeout: None, grace: None, idle: None }
     }
 
-    /// Calls it something else in this team. Defaults to the name it was made with.
+    /// Sets its name in this team. Defaults to the name that it was made with.
     pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = name.into();
         self
@@ -87,8 +87,8 @@ impl Member {
         self
     }
 
-    /// Bounds the time without a sign of life in it. Defaults to none. Zero stops it as soon as it
-    /// starts.
+    /// Sets the longest time without an event in its subtree. Defaults to none. Zero stops it as
+    /// soon as it starts.
     pub fn idle(mut self, time: Duration) -> Self {
         self.idle = Some(time);
         self

@@ -1,10 +1,9 @@
-//! Teams: members that are runs of their own under one roof.
+//! [`Team`] is a run whose children are its members.
 //!
-//! A team is a run whose children are its members: each has an id of its own, can be cancelled
-//! alone, and is stopped with the team. Handing a task to members is recorded as a tool call of the
-//! team, as the frameworks do whose contracts show teams. What becomes of a team whose member
-//! failed or was stopped alone is said once for all modes, by [`Team::on_member_failed`] and
-//! [`Team::on_member_stopped`].
+//! Each member has an id of its own, can be cancelled alone, and is stopped with the team. Each
+//! delegation of a task to members is recorded as a tool call of the team, as in the frameworks
+//! whose contracts have teams. [`Team::on_member_failed`] and [`Team::on_member_stopped`] set, for
+//! all modes, what happens to the team when a member fails or is stopped alone.
 
 mod builder;
 mod delegate;

@@ -1,4 +1,4 @@
-//! [`Expression`]: one expression, checked when the plan is read and evaluated when it runs.
+//! [`Expression`] is checked when the plan is read, and evaluated when the plan runs.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::limits;
 
 /// An expression over the values of a plan, such as `steps.build.output.exit_code == 0`.
 ///
-/// It has been parsed, and names nothing that is not there.
+/// It has been checked: its syntax is right, and every name in it is known at its place.
 ///
 /// # Examples
 ///
@@ -36,7 +36,7 @@ use crate::limits;
 pub struct Expression(Arc<str>);
 
 impl Expression {
-    /// Takes an expression that [`check`] has let pass.
+    /// Makes an expression of a text that [`check`] has accepted.
     pub(crate) fn new(text: &str) -> Self {
         Self(text.into())
     }
@@ -60,13 +60,15 @@ impl fmt::Display for Expression {
     }
 }
 
-/// What a text reads: paths such as `steps.build.output`.
+/// The paths that a text reads, such as `steps.build.output`.
 pub(crate) type Names = BTreeSet<String>;
 
-/// Checks an expression as far as that is possible without values, and yields what it reads.
+/// Checks an expression as far as that is possible without values, and yields the paths that it
+/// reads.
 ///
-/// One that reads nothing is evaluated, unless that takes long. Filters, tests and functions that
-/// are not there are found unless they stand where only some values would lead.
+/// An expression that reads nothing is evaluated, within a small budget. One that reads something
+/// is evaluated without values, which finds unknown filters, tests and functions, except in
+/// branches that only some values lead to.
 pub(crate) fn check(text: &str) -> Result<Names, String> {
     let names = names(text)?;
     let env = if names.is_empty() { strict() } else { lenient() };
@@ -95,7 +97,7 @@ pub(super) fn names(text: &str) -> Result<Names, String> {
 }
 
 fn parsed_names(text: &str) -> Result<Names, String> {
-    // Its operators are counted first: the parser recurses.
+    // The guard counts operators before the parser sees the text, because the parser recurses.
     let guarded = guard::guarded(text)?;
     let parsed = strict().compile_expression(text).map_err(|error| words(&error))?;
     debug_assert!(strict().compile_expression(&guarded).is_ok(), "{text} became {guarded}");
@@ -113,7 +115,7 @@ pub(super) fn eval(env: &Environment<'static>, text: &str, scope: Value) -> Resu
     Ok(work::weigh(value, 1)?.0)
 }
 
-/// Why there is no value.
+/// The reason why there is no value: a message of ours, or an error of the language.
 #[derive(Debug)]
 pub(super) enum Refusal {
     Words(String),
@@ -135,7 +137,7 @@ impl From<Error> for Refusal {
     }
 }
 
-/// Says it on one line, without the place, which is that of the text.
+/// Yields the message of an error on one line, without its place: the text has its own.
 fn words(error: &Error) -> String {
     if error.kind() == ErrorKind::OutOfFuel {
         let (operations, units) = (limits::EXPRESSION_FUEL, limits::EXPRESSION_WORK_MAX);
@@ -153,5 +155,6 @@ fn words(error: &Error) -> String {
     text.replace('\n', ", ")
 }
 
-/// What an evaluation may take while a plan is read: of a plan of many steps, each is evaluated.
+/// The budget of one evaluation while a plan is read. It is small, since a plan of many steps has
+/// many expressions.
 pub(super) const CHECK_WORK: u64 = 64 << 10;

@@ -1,39 +1,38 @@
-//! Reads the text of an expression as tokens: bounds its operators and its nesting, and puts a
-//! guard behind every operand that an operator or a filter could make much of.
+//! [`guarded`] bounds the operators and the nesting of an expression, and adds guards to it.
 //!
-//! The parser of the language recurses once per operator, and some of its operators repeat or copy
-//! what they are given. So the text is looked at before the parser sees it, and what is evaluated
-//! is the text with guards: `a ~ b` becomes `a|_weigh(1) ~ b|_weigh(1)`, and `a * b` becomes
-//! `a|_number * b|_number`. A filter binds closer than every operator, so a guard at the end of an
-//! operand is part of it. The step of a slice has a guard around all of it: the language panics if
-//! one is negative. Slices of a text are copies: they are charged where the operand ends.
+//! The parser of the language recurses once per operator, and some operators repeat or copy their
+//! operands. So this module reads the text before the parser does, and the text that is evaluated
+//! has guards: `a ~ b` becomes `a|_weigh(1) ~ b|_weigh(1)`, and `a * b` becomes `a|_number *
+//! b|_number`. A filter binds closer than every operator, so that a guard at the end of an operand
+//! is part of it. The step of a slice has a guard around all of it, because the language panics at
+//! a negative one. A slice of a text is a copy, charged at the end of its operand.
 
 use super::token::{self, Between, Last};
 use crate::limits;
 
-/// The filter that charges an evaluation for a value.
+/// The filter that spends the weight of a value from the budget.
 pub(super) const WEIGH: &str = "_weigh";
 
-/// The filter that lets numbers pass alone.
+/// The filter that refuses everything but numbers.
 pub(super) const NUMBER: &str = "_number";
 
-/// The filter that lets the step of a slice pass.
+/// The filter that refuses the step of a slice below 1.
 pub(super) const STEP: &str = "_step";
 
-/// The filter that charges an evaluation for slices of a text.
+/// The filter that spends the length of a text for each slice of it.
 pub(super) const COPIED: &str = "_copied";
 
 /// Yields the text with its guards.
 ///
 /// # Errors
 ///
-/// Yields words if it has too many operators, or nests too deep.
+/// Yields a message if it has too many operators, or nests too deep.
 pub(super) fn guarded(text: &str) -> Result<String, String> {
     Scan::of(text, false).map(|scan| scan.guarded(text))
 }
 
 /// Yields the text with a call in place of each slice, if there is any: `a[b:]` becomes `a(b,0)`.
-/// It reads the same names; of what is sliced the language does not say what that reads.
+/// It reads the same names. The language lists the names of a call, but not those of a slice.
 ///
 /// # Errors
 ///
@@ -42,8 +41,8 @@ pub(super) fn with_calls(text: &str) -> Result<Option<String>, String> {
     Scan::of(text, false).map(|scan| scan.with_calls(text))
 }
 
-/// Finds the end of an expression that begins a text: where its `}}` begins, without the sign
-/// before it, and what follows the `}}`. None if it has no end.
+/// Finds the end of the expression at the beginning of a text: the place of its `}}`, without a
+/// sign before it, and the place behind the `}}`. None if it has no end.
 ///
 /// # Errors
 ///
@@ -55,45 +54,45 @@ pub(super) fn end(text: &str) -> Result<Option<Ending>, String> {
 /// Where an expression within a template ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending {
-    /// Where the expression ends.
+    /// The end of the expression.
     pub(super) at: usize,
-    /// Where the text goes on.
+    /// The place behind the `}}`.
     pub(super) after: usize,
-    /// Whether white space that follows is left out.
+    /// Whether white space behind it is left out.
     pub(super) trims: bool,
 }
 
-/// A bracket that is open, or the whole.
+/// An open bracket, or the whole text.
 #[derive(Debug, Default)]
 struct Group {
-    /// Whether what is inside is given to a filter, is a key, or an index.
+    /// Whether its content is an argument of a filter, a key, or an index.
     is_given: bool,
-    /// Where the operand ends so far; none before it begins.
+    /// The end of the present operand so far; none before it begins.
     operand: Option<usize>,
-    /// How often the operand is sliced.
+    /// The number of slices of the operand.
     slices: usize,
-    /// What stands before the operand.
+    /// The operator before the operand.
     before: Option<Between>,
-    /// The guards of operands that are joined by operators which copy.
+    /// The guards of operands that are joined by operators that copy.
     chain: Vec<usize>,
-    /// Where the bracket of an index opens, which may be that of a slice.
+    /// The place of the bracket, if it is that of an index or a slice.
     index: Option<usize>,
-    /// The colons of a slice, and whether nothing stands before each.
+    /// The colons of a slice, and whether the part before each is empty.
     colons: Vec<(usize, bool)>,
 }
 
-/// What is put into the text.
+/// A guard that is added to the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Guard {
-    /// The operand has to be a number.
+    /// The operand must be a number.
     Number,
-    /// The operand is weighed, and counts so often.
+    /// The weight of the operand is spent so many times.
     Weigh(usize),
-    /// The operand was sliced so often.
+    /// The length of the operand is spent so many times: once per slice.
     Copied(usize),
     /// The step of a slice begins.
     StepBegins,
-    /// It ends, and has to be positive.
+    /// It ends, and must be positive.
     StepEnds,
 }
 
@@ -101,9 +100,9 @@ enum Guard {
 struct Scan {
     operators: usize,
     groups: Vec<Group>,
-    /// Where each guard goes.
+    /// The guards and their places.
     guards: Vec<(usize, Guard)>,
-    /// What stands in place of one byte, to make a call of a slice.
+    /// The text that replaces one byte each, to make a call of a slice.
     calls: Vec<(usize, &'static str)>,
     ending: Option<Ending>,
 }
@@ -139,13 +138,13 @@ impl Scan {
             at = end;
         }
         scan.end_item();
-        // Stable: an operand ends, and is weighed, before the step that it ends.
+        // The sort is stable: the guard of an operand comes before that of the step that it ends.
         scan.guards.sort_by_key(|(at, _)| *at);
         scan.calls.sort_unstable();
         Ok(scan)
     }
 
-    /// Takes a token, and says what it was.
+    /// Takes a token, and yields what it is to the next one.
     fn token(&mut self, token: &[u8], end: usize, last: Last) -> Result<Last, String> {
         match token {
             b"(" | b"[" | b"{" => {
@@ -178,7 +177,7 @@ impl Scan {
                 Ok(Last::Name)
             }
             b"." => self.count().map(|()| Last::Dot),
-            // What stands before it is a name, and takes no guard.
+            // The name of an argument: a name takes no guard.
             b"=" => {
                 self.group().operand = None;
                 Ok(Last::Nothing)
@@ -192,13 +191,13 @@ impl Scan {
                 Ok(Last::Nothing)
             }
             _ if last == Last::Dot || last == Last::Name => match token {
-                // `is not` has its name yet to come.
+                // `is not`: the name of the test follows.
                 b"not" if last == Last::Name => Ok(Last::Name),
                 _ => Ok(self.operand(end)),
             },
-            // The first half of `not in`, or it begins an operand.
+            // The first half of `not in`, or the beginning of an operand.
             b"not" => self.count().map(|()| last),
-            // Where an operand has to begin, a sign is part of it, also the stars of arguments, and
+            // Where an operand must begin, a sign or the stars of arguments are part of it, and
             // every other word is a name.
             b"-" | b"*" | b"**" if last == Last::Nothing => self.count().map(|()| Last::Nothing),
             [b'a'..=b'z', ..] if last == Last::Nothing => Ok(self.operand(end)),
@@ -255,7 +254,7 @@ impl Scan {
         self.group().before = None;
     }
 
-    /// Charges for the slices of an operand.
+    /// Adds the guard for the slices of an operand.
     fn end_slices(&mut self) {
         let group = self.group();
         let slices = std::mem::take(&mut group.slices);
@@ -278,7 +277,8 @@ impl Scan {
         }
     }
 
-    /// Operators that copy copy what those before them have made: each operand counts as often.
+    /// Ends a chain of operators that copy. Each copies the result of those before it, so that each
+    /// operand is spent once per operand of the chain.
     fn end_chain(&mut self) {
         let chain = std::mem::take(&mut self.group().chain);
         for guard in &chain {
@@ -286,7 +286,7 @@ impl Scan {
         }
     }
 
-    /// Ends a slice, if the bracket that closes is one: its last part is empty or not.
+    /// Ends a slice, if the closing bracket is that of one; `is_empty` is about its last part.
     fn end_slice(&mut self, group: &Group, close: usize, is_empty: bool) {
         let (Some(open), [_, rest @ ..]) = (group.index, &*group.colons) else { return };
         self.group().slices += 1;

@@ -1,4 +1,4 @@
-//! The language: `minijinja`'s, with filters that cannot make much out of little.
+//! [`strict`] and [`lenient`] are the language of expressions: `minijinja`'s, with bounded filters.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -10,20 +10,20 @@ use super::guard::{COPIED, NUMBER, STEP, WEIGH};
 use super::work::{self, VALUE_UNITS};
 use crate::limits;
 
-/// The language in which what is not there is an error.
+/// Yields the language in which a missing value is an error.
 pub(super) fn strict() -> &'static Environment<'static> {
     static STRICT: OnceLock<Environment<'static>> = OnceLock::new();
     STRICT.get_or_init(|| environment(UndefinedBehavior::Strict))
 }
 
-/// The language in which what is not there reads as nothing, to look for everything else.
+/// Yields the language in which a missing value is nothing, to check an expression without values.
 pub(super) fn lenient() -> &'static Environment<'static> {
     static LENIENT: OnceLock<Environment<'static>> = OnceLock::new();
     LENIENT.get_or_init(|| environment(UndefinedBehavior::Chainable))
 }
 
-/// Whatever makes much out of little is left out, `indent`, `format`, `range`, or spends for it
-/// before it begins.
+/// Makes the language. Filters and functions whose result can be much larger than their arguments
+/// are either left out (`indent`, `format`, `range`) or spend for the result before they make it.
 fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     let mut env = Environment::empty();
     env.set_undefined_behavior(undefined);
@@ -63,8 +63,8 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     env
 }
 
-/// Adds the filters whose result can be much more than what they are given, or that look at it
-/// again and again. The language finds what does the work by a name that no text can call.
+/// Adds the filters whose result can be much larger than their arguments, or that read these many
+/// times. Each is also added unbounded, under a name that begins with `|`, which no text can call.
 fn add_bounded(env: &mut Environment<'static>) {
     macro_rules! bounded {
         ($($name:ident: $price:expr),* $(,)?) => {$(
@@ -106,7 +106,7 @@ fn add_bounded(env: &mut Environment<'static>) {
     });
 }
 
-/// What a test reads as a text: what is none is made one, and is weighed before.
+/// Weighs an argument of a test that would make a text of it.
 fn as_read(value: Value) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::Seq | ValueKind::Iterable | ValueKind::Map | ValueKind::Plain => {
@@ -116,7 +116,7 @@ fn as_read(value: Value) -> Result<Value, Error> {
     }
 }
 
-/// Lets a number pass: what is repeated by `*` would be a text or a list.
+/// Refuses an operand of `*` that is no number: `*` would repeat a text or a list.
 fn number(value: Value) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::Number | ValueKind::Bool | ValueKind::Undefined | ValueKind::Invalid => {
@@ -129,20 +129,20 @@ fn number(value: Value) -> Result<Value, Error> {
     }
 }
 
-/// Lets a step pass that goes forwards: of one that goes backwards the language panics, if there is
-/// nothing to slice.
+/// Refuses the step of a slice that goes backwards: with one, the language panics at an empty
+/// value.
 fn step(value: Value) -> Result<Value, Error> {
     match i64::try_from(value.clone()) {
         Ok(..1) => {
             let words = "the step of a slice is at least 1; `reverse` yields the other order";
             Err(Error::new(ErrorKind::InvalidOperation, words))
         }
-        // What is no number is refused by the slice.
+        // The slice itself refuses a step that is no number.
         Ok(_) | Err(_) => Ok(value),
     }
 }
 
-/// Every argument, however it is given.
+/// Lists the arguments, both by position and by name.
 fn arguments(rest: &[Value]) -> Result<Vec<Value>, Error> {
     let mut all = Vec::new();
     for argument in rest {
@@ -157,7 +157,7 @@ fn arguments(rest: &[Value]) -> Result<Vec<Value>, Error> {
     Ok(all)
 }
 
-/// Text that is put between items, or a path into each.
+/// The price of an argument that is used once per item: a text between them, or a path into each.
 fn per_item(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, Error> {
     let items = value.len().unwrap_or(1) as u64;
     let mut units = 0_u64;
@@ -172,7 +172,7 @@ fn per_item(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, 
     Ok(units)
 }
 
-/// What does not begin with a number is copied with each item.
+/// The price of `sum`. If the start is no number, each addition copies the sum so far.
 fn summed(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, Error> {
     let named = rest.iter().filter(|it| it.kind() == ValueKind::Map);
     let named = named.map(|it| it.get_attr("start")).collect::<Result<Vec<_>, _>>()?;
@@ -192,7 +192,7 @@ fn per_line(value: &Value) -> u64 {
     lines as u64 * VALUE_UNITS
 }
 
-/// What is sorted is compared about as often as the number of items has binary digits.
+/// The price of a sort: each item is compared about log2(number of items) times.
 fn sorted(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, Error> {
     let items = value.len().unwrap_or(1).max(2) as u64;
     let once = (weight.bytes + weight.values).saturating_add(per_item(value, weight, rest)?);
@@ -214,7 +214,7 @@ fn replaced(value: &Value, rest: &[Value]) -> u64 {
     places.saturating_mul(text(to).len() as u64)
 }
 
-/// Each value may stand on a line of its own, as far to the right as it is deep.
+/// The price of `tojson`: each value may be on a line of its own, indented by its depth.
 fn written(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, Error> {
     let mut indent = 0;
     for argument in arguments(rest)? {
@@ -223,7 +223,7 @@ fn written(value: &Value, weight: work::Weight, rest: &[Value]) -> Result<u64, E
     }
     let escaped = value.as_str().map_or(0, |text| 6 * text.len() as u64);
     let lines = weight.values.saturating_mul(indent.saturating_mul(weight.depth + 1));
-    // Texts are weighed as values are, and stand on lines of their own, too.
+    // A text may have lines of its own, which are indented as well.
     Ok(escaped.saturating_add(lines).saturating_add(indent.saturating_mul(weight.bytes)))
 }
 

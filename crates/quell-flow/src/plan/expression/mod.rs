@@ -1,10 +1,10 @@
-//! Expressions and templates: how values pass from step to step. The language is `minijinja`'s.
+//! [`Expression`] and templates pass values from step to step. The language is `minijinja`'s.
 //!
-//! Only expressions: a template is text with `{{ … }}` in it, and has no statements. So whatever is
-//! evaluated ends. Its operators and its nesting are bounded when the plan is read, because the
-//! parser recurses; what it reads, makes and compares is bounded by a budget that every operand
-//! and every filter spends from (`guard`, `work`, `language`). What panics all the same is refused,
-//! or fails, like any other error. Nothing reads files, the environment or a clock.
+//! A template is a text with expressions in `{{ … }}`. There are no statements, so that every
+//! evaluation ends. The number of operators and the nesting are bounded when the plan is read,
+//! because the parser recurses (`guard`). A budget bounds what an evaluation reads, makes and
+//! compares; every operand and every filter spends from it (`work`, `language`). A panic of the
+//! language is an error of the expression. No expression reads files, the environment or a clock.
 
 mod evaluate;
 mod guard;

@@ -1,4 +1,4 @@
-//! Templates: texts with expressions in them.
+//! [`render`] fills in a template: a text with expressions in it.
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
@@ -7,14 +7,14 @@ use super::language::{lenient, strict};
 use super::{guard, work};
 use crate::limits;
 
-/// Tells whether a text is a template: all others stand for themselves.
+/// Tells whether a text is a template. Every other text is used as it is.
 pub(crate) fn is_template(text: &str) -> bool {
     text.contains("{{")
 }
 
-/// Yields the expression of a template that is nothing else: its value keeps its type.
+/// Yields the expression of a template that has no text around it: its value keeps its type.
 pub(crate) fn only_expression(template: &str) -> Option<Expression> {
-    // `{{ a }} {{ b }}` is no expression inside of its outermost braces.
+    // `{{ a }} {{ b }}` has braces at both ends, but is not one expression.
     let [Piece::Expression(inside)] = &*pieces(template.trim()).ok()? else { return None };
     Some(Expression::new(inside.trim()))
 }
@@ -26,7 +26,7 @@ pub(crate) fn render(template: &str, scope: &Value) -> Result<String, String> {
         .map_err(Refusal::into_words)
 }
 
-/// Checks a template as far as that is possible without values, and yields what it reads.
+/// Checks a template as far as that is possible without values, and yields the paths that it reads.
 pub(crate) fn check_template(text: &str) -> Result<Names, String> {
     for tag in ["{%", "{#"] {
         if text.contains(tag) {
@@ -52,8 +52,8 @@ enum Piece<'a> {
     Expression(&'a str),
 }
 
-/// Takes a template apart, as the language does: `{{-` and `-}}` take white space with them, and a
-/// newline at the end is left out.
+/// Splits a template into texts and expressions, as the language does: `{{-` and `-}}` remove the
+/// white space beside them, and a newline at the end is left out.
 fn pieces(template: &str) -> Result<Vec<Piece<'_>>, String> {
     let template = template.strip_suffix('\n').unwrap_or(template);
     let mut rest = template.strip_suffix('\r').unwrap_or(template);
@@ -71,7 +71,7 @@ fn pieces(template: &str) -> Result<Vec<Piece<'_>>, String> {
             pieces.push(Piece::Text(text));
         }
         let Some(end) = guard::end(inside)? else {
-            // The words of the language, if it has any.
+            // The language may have a better message.
             names(inside)?;
             return Err("unexpected end of input, expected `}}`".to_owned());
         };
@@ -84,7 +84,7 @@ fn pieces(template: &str) -> Result<Vec<Piece<'_>>, String> {
     Ok(pieces)
 }
 
-/// Puts a text together.
+/// Makes the text of the pieces.
 fn fill(
     env: &Environment<'static>,
     pieces: &[Piece<'_>],
@@ -101,7 +101,7 @@ fn fill(
                     None if value.is_undefined() && env.undefined_behavior() == STRICT => {
                         return Err(Error::from(ErrorKind::UndefinedError).into());
                     }
-                    // It was weighed: its text is bounded.
+                    // The value was weighed, so that its text is bounded.
                     None => out.push_str(&value.to_string()),
                 }
             }

@@ -1,40 +1,40 @@
-//! Tokens of an expression: how long each is, and what it is to its neighbours.
+//! [`len`] finds the tokens of an expression, [`Between`] and [`Last`] say what they are.
 
-/// What stands between two operands.
+/// What is between two operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Between {
-    /// It takes numbers alone: `*`.
+    /// It takes numbers only: `*`.
     Numbers,
     /// It reads or copies both: `+`, `~`, comparisons.
     Values,
-    /// Its operands are numbers, or it fails: `-`, `/`, `//`, `%`, `**`.
+    /// It fails unless its operands are numbers: `-`, `/`, `//`, `%`, `**`.
     Sums,
-    /// It looks at neither: `and`, `or`, `if`, `else`.
+    /// It neither reads nor copies them: `and`, `or`, `if`, `else`.
     Logic,
     /// It ends an item: `,`, `:`.
     Item,
 }
 
-/// What the token before was.
+/// What the previous token was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Last {
     /// Nothing that an operator could follow.
     Nothing,
     /// The end of an operand.
     Operand,
-    /// A `.`: what follows is a name, whatever it says.
+    /// A `.`: a name follows, even if it is a word of the language.
     Dot,
-    /// A `|` or an `is`: the same.
+    /// A `|` or an `is`: a name follows as well.
     Name,
 }
 
-/// Yields the length of the token that begins here; at least 1.
+/// Yields the length of the first token, in bytes; at least 1.
 pub(super) fn len(rest: &[u8], after_dot: bool) -> usize {
     match rest[0] {
         quote @ (b'"' | b'\'') => string_len(rest, quote),
         b'0'..=b'9' => number_len(rest, after_dot),
         byte if is_word(byte) => rest.iter().take_while(|byte| is_word(**byte)).count(),
-        // A character that is not ASCII is no token, and is not cut.
+        // Characters that are not ASCII are no token. They are taken together, so that none is cut.
         byte if !byte.is_ascii() => rest.iter().take_while(|byte| !byte.is_ascii()).count(),
         _ => match rest.get(..2) {
             Some(b"//" | b"**" | b"==" | b"!=" | b">=" | b"<=") => 2,
@@ -60,7 +60,7 @@ fn string_len(rest: &[u8], quote: u8) -> usize {
     rest.len()
 }
 
-/// What a number consists of so far.
+/// The part of a number that has been read last.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     /// `0b`, `0o` or `0x`, and digits.
@@ -73,8 +73,8 @@ enum Part {
     Power,
 }
 
-/// A number ends where the language ends it, so `3in` is `3` and `in`. It may have a fraction,
-/// unless it is an index behind a dot, and an exponent with a sign.
+/// Yields the length of a number. It ends where the language ends it: `3in` is `3` and `in`. It may
+/// have a fraction, unless it is an index behind a dot, and an exponent with a sign.
 fn number_len(rest: &[u8], after_dot: bool) -> usize {
     let is_hex = matches!(rest.get(..2), Some(b"0x" | b"0X"));
     let has_radix = is_hex || matches!(rest.get(..2), Some(b"0b" | b"0B" | b"0o" | b"0O"));
@@ -95,8 +95,7 @@ fn number_len(rest: &[u8], after_dot: bool) -> usize {
     len
 }
 
-/// Tells whether what follows the dot behind an integer is a name, and no exponent: `1.e5` is a
-/// number.
+/// Tells whether a name follows the dot behind an integer. An exponent is none: `1.e5` is a number.
 fn is_attribute(rest: &[u8]) -> bool {
     let is_exponent = matches!(rest, [b'e' | b'E', b'+' | b'-' | b'0'..=b'9', ..]);
     !is_exponent && rest.first().is_some_and(|byte| is_word(*byte) && !byte.is_ascii_digit())

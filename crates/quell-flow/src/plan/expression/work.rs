@@ -1,4 +1,4 @@
-//! What one evaluation may take: a budget of bytes and values, spent as they are read, made and
+//! [`within`] evaluates within a budget, from which [`spend`] takes for what is read, made and
 //! compared.
 
 use std::cell::RefCell;
@@ -10,7 +10,8 @@ use quell::Payload;
 
 use crate::limits;
 
-/// Evaluates within a budget. What is read is parsed once. A panic is an error.
+/// Evaluates within a budget. A payload that is read several times is parsed once. A panic is an
+/// error.
 pub(super) fn within<T, E: From<Error>>(
     budget: u64,
     evaluate: impl FnOnce() -> Result<T, E>,
@@ -21,9 +22,9 @@ pub(super) fn within<T, E: From<Error>>(
     result?
 }
 
-/// Calls the language, and yields its panic as an error: texts and values come from outside, and a
-/// fault of the language must not be that of a server. The panic hook still reports it: the hook is
-/// the embedder's, and such a report leads to what is to be mended.
+/// Calls the language, and yields its panic as an error. Texts and values come from outside, and a
+/// fault of the language must not end a server. The panic hook of the process still reports the
+/// panic, so that the fault can be found.
 pub(super) fn caught<T>(code: impl FnOnce() -> T) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().copied();
@@ -42,7 +43,7 @@ pub(super) fn spend(units: u64) -> Result<(), Error> {
     })
 }
 
-/// Reads a payload as a value. One that is too much for the budget is a value that is an error.
+/// Reads a payload as a value. If the budget is too small for it, the value is an error.
 pub(crate) fn read(payload: &Payload) -> Value {
     let text = payload.as_json();
     let known = WORK.with_borrow(|work| {
@@ -60,7 +61,7 @@ pub(crate) fn read(payload: &Payload) -> Value {
         return Value::from(error);
     }
     let value: Value = payload.parse().unwrap_or_else(|error| {
-        // A payload is JSON; what a value cannot hold is read as its text.
+        // A payload is JSON. One that a value cannot hold is read as its text.
         let _ = error;
         Value::from(text)
     });
@@ -68,7 +69,7 @@ pub(crate) fn read(payload: &Payload) -> Value {
     value
 }
 
-/// Counts what may be values in a text that is JSON, at least as many as there are.
+/// Yields an upper bound of the number of values in a JSON text.
 fn values_of(text: &str) -> u64 {
     let (mut values, mut is_text, mut is_escaped) = (1, false, false);
     for byte in text.bytes() {
@@ -83,10 +84,10 @@ fn values_of(text: &str) -> u64 {
     values
 }
 
-/// How much a value is.
+/// The size of a value.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Weight {
-    /// Bytes of texts as they are written in JSON.
+    /// The bytes of its texts, as JSON writes them.
     pub(super) bytes: u64,
     pub(super) values: u64,
     pub(super) depth: u64,
@@ -98,8 +99,8 @@ impl Weight {
     }
 }
 
-/// Weighs a value and spends that. A list that is made anew whenever it is read becomes one that
-/// is there.
+/// Weighs a value and spends its weight so many times. A lazy list, which is made anew for each
+/// reader, becomes a real one.
 pub(super) fn weigh(value: Value, times: u64) -> Result<(Value, Weight), Error> {
     let value = match value.kind() {
         ValueKind::Iterable => {
@@ -118,8 +119,8 @@ pub(super) fn weigh(value: Value, times: u64) -> Result<(Value, Weight), Error> 
     Ok((value, weight))
 }
 
-/// Adds the weight of a value, and spends it at once: a value can be much more than the memory
-/// that it takes. Recurses as deep as JSON, and lists in an expression, may nest.
+/// Adds the weight of a value and spends it on the way, because a value with shared parts can be
+/// much larger than its memory. Recurses as deep as JSON, and lists in an expression, may nest.
 fn add(value: &Value, depth: u64, weight: &mut Weight) -> Result<(), Error> {
     weight.values += 1;
     weight.depth = weight.depth.max(depth);
@@ -142,7 +143,7 @@ fn add(value: &Value, depth: u64, weight: &mut Weight) -> Result<(), Error> {
     }
 }
 
-/// Yields how many bytes a text is when it is quoted, at most.
+/// Yields an upper bound of the bytes of a text in JSON.
 fn written(text: &str) -> u64 {
     let escaped = |byte: &u8| !matches!(byte, b' '..=b'~') || b"\"'\\<>&".contains(byte);
     let more = text.as_bytes().iter().filter(|byte| escaped(byte)).count();
@@ -151,7 +152,7 @@ fn written(text: &str) -> u64 {
 
 struct Work {
     left: u64,
-    /// What was parsed.
+    /// The payloads that were parsed, with their values.
     read: Vec<(Payload, Value)>,
 }
 
@@ -160,10 +161,10 @@ thread_local! {
         const { RefCell::new(Work { left: limits::EXPRESSION_WORK_MAX, read: Vec::new() }) };
 }
 
-/// What a value counts for besides its text: about what it takes in memory.
+/// The units of a value besides its text: about its bytes in memory.
 pub(super) const VALUE_UNITS: u64 = 64;
 
-/// How the words of a panic begin.
+/// The beginning of the message of a panic.
 const PANICKED: &str = "the expression language panicked";
 
 #[cfg(test)]

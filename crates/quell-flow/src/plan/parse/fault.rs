@@ -1,4 +1,4 @@
-//! [`Fault`]: what is wrong with a text, and where.
+//! [`Fault`] is an error in a text, with its offset.
 
 use crate::plan::error::{Place, PlanError};
 

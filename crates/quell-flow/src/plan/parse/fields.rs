@@ -1,4 +1,4 @@
-//! What the tables of a plan hold, each sort of value with its fault.
+//! [`Table`] and the functions here read single values of a plan, or yield the fault of each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::tree::{Key, Node, Value};
 use crate::plan::excerpt::excerpt;
 
-/// A whole number that is not too small, for instance a `limit` above 0.
+/// Reads a whole number of at least `min`.
 pub(super) fn count(node: &Node, what: &str, min: usize) -> Result<usize, Fault> {
     let Value::Number(number) = &node.value else { return Err(wrong_type(node, "a number")) };
     let right = if min == 0 { "a whole number" } else { "a whole number above 0" };
@@ -18,7 +18,7 @@ pub(super) fn count(node: &Node, what: &str, min: usize) -> Result<usize, Fault>
         .ok_or_else(|| Fault::new(node.at, format!("{what} `{number}`; expected {right}")))
 }
 
-/// One of a few words, each of which stands for something.
+/// Reads one of a few words, and yields its meaning.
 pub(super) fn word<T: Copy>(node: &Node, words: &[(&str, T)]) -> Result<T, Fault> {
     let text = text(node)?;
     let found = words.iter().find(|(word, _)| *word == text);
@@ -45,7 +45,7 @@ pub(super) fn text(node: &Node) -> Result<&str, Fault> {
     }
 }
 
-/// A text that an operating system takes: without NUL.
+/// Reads a text for the operating system: without NUL.
 pub(super) fn argument(node: &Node) -> Result<&str, Fault> {
     let text = text(node)?;
     if text.contains('\0') {
@@ -81,7 +81,7 @@ pub(super) fn listed(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// A table with no other keys than those that it may have.
+/// A table whose keys are all known.
 pub(super) struct Table<'a> {
     pub(super) at: usize,
     entries: &'a [(Key, Node)],

@@ -1,8 +1,8 @@
-//! Reads JSON into a [`Node`].
+//! [`parse`] reads JSON into a [`Node`].
 //!
-//! `serde_json` says where a syntax error is, but not where a value is. It does lend out the text
-//! of a value ([`RawValue`]), and where that text lies within the whole is the place of the value.
-//! So each level is parsed into raw values, and each of these again.
+//! `serde_json` yields the place of a syntax error, but not that of a value. It does yield the text
+//! of a value as a slice of the input ([`RawValue`]), and the offset of the slice is the place of
+//! the value. So each level is parsed into raw values, and each of these is parsed again.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::limits;
 
 /// Parses the text.
 ///
-/// Depth is checked first and without recursion, so that a hostile text costs one pass.
+/// The depth is checked before, without recursion, so that a hostile text costs one pass.
 pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
     check_depth(text)?;
     let reader = Reader { text };
@@ -30,7 +30,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Recurses as deep as the text nests, which `check_depth` has bounded.
+    /// Makes a node of a value. Recurses once per level; `check_depth` has bounded the levels.
     fn node(&self, raw: &'a RawValue) -> Result<Node, Fault> {
         let text = raw.get();
         let value = match text.as_bytes().first() {
@@ -79,13 +79,13 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Finds where a part that was lent out by the parser lies within the text.
+    /// Yields the offset of a part, which is a slice of the text.
     fn offset(&self, part: &str) -> usize {
         (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize)
     }
 }
 
-/// The entries of an object in their order, duplicates included.
+/// The entries of an object in their order, including duplicates.
 struct Entries<'a>(Vec<(&'a RawValue, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Entries<'de> {
@@ -112,7 +112,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
     }
 }
 
-/// Counts brackets outside of strings. What is no JSON at all is left to the parser.
+/// Bounds the brackets outside of strings. A text that is no JSON is left to the parser.
 fn check_depth(text: &str) -> Result<(), Fault> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for (at, byte) in text.bytes().enumerate() {

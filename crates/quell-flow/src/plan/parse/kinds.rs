@@ -1,4 +1,4 @@
-//! Reads what a step does, one function per kind of step.
+//! [`command`], [`parallel`], [`repeat`] and the others read the action of a step, one per kind.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,10 +76,12 @@ pub(super) fn repeat(
     level: usize,
 ) -> Result<Action, Fault> {
     let options = Table::of(node, &LOOP_KEYS)?;
+    // The caller has made a frame for these names, and removes it.
     reader.names.add_variable("index");
     reader.names.add_variable("last");
     let steps = step.need("steps", "loop")?;
     let steps = reader.sequence(steps, "steps", level + 1)?;
+    // `until` is read after the steps: it may read their outputs, and they may not read `output`.
     reader.names.add_variable("output");
     let until = options.get("until").map(|node| expression(reader, node)).transpose()?;
     let (key, right) = match until {
@@ -168,6 +170,7 @@ pub(super) fn team(
             return Err(Fault::new(found.at, message));
         }
     }
+    // The input is read before `task` is known: it makes the task.
     let input = input(reader, step)?;
     reader.names.add_variable("task");
     let choose = match options.get("choose") {
@@ -249,7 +252,7 @@ pub(super) fn workflow(
     Ok(Action::Workflow(WorkflowStep { workflow: Arc::new(plan?), input }))
 }
 
-/// Notes one of two faults, so that both are told.
+/// Reports both faults of two results: notes one, and yields the other.
 fn both<A, B>(
     reader: &mut Reader<'_>,
     one: Result<A, Fault>,
@@ -265,7 +268,7 @@ fn both<A, B>(
     }
 }
 
-/// Reads an expression that only reads what is there.
+/// Reads an expression, and checks that its names are known here.
 pub(super) fn expression(reader: &Reader<'_>, node: &Node) -> Result<Expression, Fault> {
     let text = match &node.value {
         Value::Text(text) => text,
@@ -315,12 +318,13 @@ fn input(reader: &mut Reader<'_>, step: &Table<'_>) -> Result<Option<Payload>, F
     node.to_payload().map(Some).map_err(|error| Fault::new(node.at, error.to_string()))
 }
 
-/// Yields the text that an expression always is, if it reads nothing.
+/// Yields the text of an expression that reads nothing, and so always has the same value.
 fn constant(expression: &Expression) -> Option<String> {
     let value = expression.eval(().into()).ok()?;
     value.as_str().map(str::to_owned)
 }
 
+/// Finds the step of a name.
 fn one_of(
     node: &Node,
     name: &str,

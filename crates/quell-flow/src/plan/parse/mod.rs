@@ -1,9 +1,9 @@
-//! The parser of plans.
+//! [`plan`] parses a plan.
 //!
-//! `json`, `toml` and `yaml` parse a text into the one `tree`, in which every value knows its
-//! place. `reader` makes the plan of it: `kinds` reads what each kind of step does, `options` the
-//! options of parallel steps and retries, `fields` single values; `names` says what expressions
-//! may read.
+//! `json`, `toml` and `yaml` parse a text into a `tree`, in which every value has its place.
+//! `reader` makes the plan of the tree: `kinds` reads each kind of step, `options` the options of
+//! parallel steps and retries, `fields` single values. `names` holds the names that expressions may
+//! read.
 
 mod fault;
 mod fields;

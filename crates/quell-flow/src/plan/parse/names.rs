@@ -1,4 +1,5 @@
-//! What expressions may read: known before anything runs, so that what is not there is refused.
+//! [`Names`] holds the names that expressions may read, so that an unknown one is refused before
+//! anything runs.
 
 use std::collections::HashSet;
 
@@ -6,7 +7,7 @@ use super::fault::Fault;
 use crate::plan::excerpt::excerpt;
 use crate::plan::expression;
 
-/// The variables and steps that are known where the reader is, the innermost last.
+/// The variables and steps that are known at the reader's place, the innermost frame last.
 pub(super) struct Names {
     frames: Vec<Frame>,
 }
@@ -15,35 +16,35 @@ pub(super) struct Names {
 struct Frame {
     variables: Vec<&'static str>,
     steps: HashSet<String>,
-    /// Nothing further out is seen: a plan inside of a plan.
+    /// Whether the frames around it are hidden: those of a nested plan are.
     is_closed: bool,
 }
 
 impl Names {
-    /// What every plan knows.
+    /// Makes the names that every plan knows.
     pub(super) fn of_plan() -> Self {
         let frame = Frame { variables: vec!["input", "steps"], ..Frame::default() };
         Self { frames: vec![frame] }
     }
 
-    /// What the predicate of a policy knows.
+    /// Makes the names that the predicate of a policy knows.
     pub(super) fn of_policy() -> Self {
         let variables = vec!["branches", "ended", "failed", "ok", "values"];
         Self { frames: vec![Frame { variables, ..Frame::default() }] }
     }
 
-    /// Makes a place for what is known further in.
+    /// Adds a frame for the names of inner steps.
     pub(super) fn enter(&mut self) {
         self.frames.push(Frame::default());
     }
 
-    /// Makes a place that sees nothing of what is around it.
+    /// Adds a frame from which those around it are hidden.
     pub(super) fn enter_closed(&mut self) {
         let variables = vec!["input", "steps"];
         self.frames.push(Frame { variables, is_closed: true, ..Frame::default() });
     }
 
-    /// Forgets what was known further in.
+    /// Removes the innermost frame.
     pub(super) fn leave(&mut self) {
         self.frames.pop();
     }
@@ -60,13 +61,13 @@ impl Names {
         }
     }
 
-    /// Checks an expression that stands at a place of the text.
+    /// Checks an expression at an offset of the text.
     pub(super) fn check(&self, text: &str, at: usize) -> Result<(), Fault> {
         let names = expression::check(text).map_err(|words| bad("expression", text, &words, at))?;
         self.check_names(&names, text, at)
     }
 
-    /// Checks a template that stands at a place of the text.
+    /// Checks a template at an offset of the text.
     pub(super) fn check_template(&self, text: &str, at: usize) -> Result<(), Fault> {
         let names =
             expression::check_template(text).map_err(|words| bad("template", text, &words, at))?;
@@ -104,7 +105,7 @@ impl Names {
         Ok(())
     }
 
-    /// Yields what is seen from here, the innermost first.
+    /// Lists the frames that are not hidden, the innermost first.
     fn seen(&self) -> impl Iterator<Item = &Frame> {
         let closed = self.frames.iter().rposition(|frame| frame.is_closed).unwrap_or_default();
         self.frames[closed..].iter().rev()
@@ -115,7 +116,7 @@ fn bad(what: &str, text: &str, words: &str, at: usize) -> Fault {
     Fault::new(at, format!("bad {what} `{}`: {}", excerpt(text), excerpt(words)))
 }
 
-/// The first few, in the order of the alphabet.
+/// Lists the first few names in alphabetical order.
 fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();

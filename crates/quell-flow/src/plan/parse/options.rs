@@ -1,4 +1,4 @@
-//! How the branches of a parallel step run, and how often a step is tried.
+//! [`parallel`] reads the options of a parallel step, [`retry`] those of a retry.
 
 use quell::Payload;
 
@@ -31,7 +31,7 @@ pub(super) fn parallel(node: &Node) -> Result<ParallelOptions, Fault> {
     })
 }
 
-/// Checks what only makes sense of so many branches.
+/// Refuses a policy that needs more branches than there are.
 pub(super) fn check_counts(node: &Node, policy: &PlanPolicy, branches: usize) -> Result<(), Fault> {
     let (key, wanted) = match *policy {
         PlanPolicy::Quorum { quorum } => ("quorum", quorum),
@@ -45,7 +45,7 @@ pub(super) fn check_counts(node: &Node, policy: &PlanPolicy, branches: usize) ->
     Err(Fault::new(Table::place_of(node, key), message))
 }
 
-/// Reads how often a step is tried.
+/// Reads the retry of a step.
 pub(super) fn retry(node: &Node, action: &Action) -> Result<PlanRetry, Fault> {
     let table = Table::of(node, &["attempts", "backoff", "cap", "attempt_timeout"])?;
     if let Action::Parallel(step) = action
@@ -69,7 +69,7 @@ pub(super) fn retry(node: &Node, action: &Action) -> Result<PlanRetry, Fault> {
     })
 }
 
-/// Refuses cleanup where it could not know when the step is over.
+/// Refuses the cleanup of a step whose successor may start before the step has ended.
 pub(super) fn check_cleanup(key: &Key, action: &Action) -> Result<(), Fault> {
     if let Action::Parallel(step) = action
         && step.options.start_next == StartNext::Decided
@@ -84,7 +84,7 @@ pub(super) fn check_cleanup(key: &Key, action: &Action) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Reads the policy with the keys that go with it, and refuses those that go with another.
+/// Reads the policy with its keys, and refuses the keys of other policies.
 fn policy(options: &Table<'_>) -> Result<PlanPolicy, Fault> {
     let name = options.get("policy").map(text).transpose()?.unwrap_or("all");
     let need = |key: &str, right: &str| {

@@ -1,4 +1,4 @@
-//! Makes a plan of a tree of values, or says all that is wrong with it and where.
+//! [`read`] makes a plan of a tree of values, or yields all of its faults.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -39,14 +39,14 @@ pub(super) fn read(root: &Node, text: &str, file: Option<&Path>) -> Result<Plan,
 pub(super) struct Reader<'a> {
     steps: usize,
     faults: Vec<Fault>,
-    /// What expressions may read where the reader is.
+    /// The names that expressions may read at the reader's place.
     pub(super) names: Names,
     places: Places<'a>,
     file: Option<Arc<Path>>,
 }
 
 impl Reader<'_> {
-    /// Reads a plan whose steps are at the level below.
+    /// Reads a plan whose steps are one level deeper.
     pub(super) fn plan(&mut self, node: &Node, level: usize) -> Result<Plan, Fault> {
         let plan = Table::of(node, &PLAN_KEYS)?;
         let name = plan.name("plan")?;
@@ -63,7 +63,7 @@ impl Reader<'_> {
 
     /// Reads steps that run one after another: each may read those before it.
     ///
-    /// The names stay known; whoever calls it makes a place for them and takes it away again.
+    /// Their names remain known: the caller adds a frame for them, and removes it.
     pub(super) fn sequence(
         &mut self,
         node: &Node,
@@ -73,7 +73,7 @@ impl Reader<'_> {
         self.items(node, key, level, true)
     }
 
-    /// Reads steps of which none can read another.
+    /// Reads steps of which none may read another.
     pub(super) fn siblings(
         &mut self,
         node: &Node,
@@ -83,7 +83,7 @@ impl Reader<'_> {
         self.items(node, key, level, false)
     }
 
-    /// Recurses once per level of steps, at most [`limits::PLAN_DEPTH_MAX`] times.
+    /// Reads a list of steps. Recurses once per level, at most [`limits::PLAN_DEPTH_MAX`] times.
     fn items(
         &mut self,
         node: &Node,
@@ -103,7 +103,7 @@ impl Reader<'_> {
                 Err(fault) if self.faults.len() >= limits::PLAN_FAULTS_MAX => return Err(fault),
                 Err(fault) => self.faults.push(fault),
             }
-            // A step with a fault has a name all the same.
+            // The name of a step with a fault counts as well, so that one fault causes no others.
             let Some(name) = name_of(item) else { continue };
             if !names.insert(name) {
                 let at = Table::place_of(item, "name");
@@ -134,7 +134,8 @@ impl Reader<'_> {
         let time = |key| step.get(key).map(duration).transpose();
         let (timeout, grace, idle) = (time("timeout")?, time("grace")?, time("idle")?);
         let (key, value) = only_action(&step, &excerpt(&name))?;
-        // Cleanup may read the steps of a sequence that is tried once.
+        // Cleanup may read the steps of a sequence, so that their frame stays. It may not read
+        // those of a sequence with retries, which have several outputs, nor those of other actions.
         self.names.enter();
         let action = self.action(&step, key, value, level);
         if key != "sequence" || step.get("retry").is_some() {
@@ -198,7 +199,8 @@ impl Reader<'_> {
     }
 }
 
-/// Finds places of a text that is read from its beginning to its end, without counting anew.
+/// Finds the places of a text. Each search starts at the last one, so that a pass over the text
+/// costs one count.
 struct Places<'a> {
     text: &'a str,
     last: (usize, Place),
@@ -224,7 +226,7 @@ fn name_of(item: &Node) -> Option<&str> {
     }
 }
 
-/// Finds the one key that says what a step does, and refuses keys that go with another.
+/// Finds the one key that names the action of a step, and refuses the keys of other actions.
 fn only_action<'a>(step: &Table<'a>, name: &str) -> Result<(&'static str, &'a Node), Fault> {
     let mut found: Option<(&'static str, &Node)> = None;
     for action in ACTION_KEYS {

@@ -1,4 +1,4 @@
-//! The way from a text to a plan: a tree of values first, whatever the format, then the plan.
+//! [`plan`] parses a text in any format into a tree of values, and makes the plan of it.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use super::{json, reader, toml, yaml};
 use crate::plan::document::Plan;
 use crate::plan::format::PlanFormat;
 
-/// Reads a plan, or yields every fault in the order of the text. A syntax error is the only one.
+/// Reads a plan, or yields every fault in the order of the text. If there is a syntax error, it is
+/// the only fault.
 pub(crate) fn plan(
     format: PlanFormat,
     text: &str,

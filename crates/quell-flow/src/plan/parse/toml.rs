@@ -1,4 +1,4 @@
-//! Reads TOML into a [`Node`].
+//! [`parse`] reads TOML into a [`Node`].
 
 use serde_json::Number;
 use toml::Spanned;
@@ -10,8 +10,7 @@ use crate::limits;
 
 /// Parses the text.
 ///
-/// The parser bounds its own recursion; what it lets through is bounded again here, before this
-/// module recurses.
+/// The parser bounds its own recursion. This module recurses too, and has a bound of its own.
 pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
     let table = DeTable::parse(text).map_err(|error| fault(text, &error))?;
     Ok(Node { at: 0, value: to_table(table.get_ref(), 1)? })
@@ -26,12 +25,12 @@ fn fault(text: &str, error: &de::Error) -> Fault {
     }
 }
 
-/// Of a key with too many dots the parser does not say where it is.
+/// Tells whether a key has too many dots. The error of the parser then has no place.
 fn is_long_key(error: &de::Error) -> bool {
     error.message() == "recursion limit"
 }
 
-/// Finds the first line up to which the text has such a key, by bisection.
+/// Finds the line of the first such key: bisects for the shortest text with the error.
 fn line_of_long_key(text: &str) -> usize {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let starts: Vec<usize> = lines

@@ -1,4 +1,4 @@
-//! The text of a plan as a tree in which every value knows its place, whatever the format.
+//! [`Node`] is a value of a parsed text with its place, the same for every format.
 
 use quell::Payload;
 use serde::ser::{Serialize, Serializer};
@@ -18,7 +18,7 @@ pub(crate) struct Key {
     pub(crate) name: String,
 }
 
-/// What TOML and JSON have in common. Keys of a table are unique and in the order of the text.
+/// A value of any format. The keys of a table are unique and in the order of the text.
 #[derive(Debug)]
 pub(crate) enum Value {
     Null,
@@ -30,7 +30,7 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    /// Names the sort of value for a message.
+    /// Names the type of the value, for a message.
     pub(crate) const fn sort(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -49,7 +49,7 @@ impl Node {
     }
 }
 
-/// Written as JSON, in the order of the text. The tree is bounded in depth by whoever made it.
+/// Written as JSON, in the order of the text. The parser has bounded the depth of the tree.
 impl Serialize for Node {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match &self.value {

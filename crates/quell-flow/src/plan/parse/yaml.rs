@@ -1,7 +1,7 @@
-//! Reads YAML into a [`Node`].
+//! [`parse`] reads YAML into a [`Node`].
 //!
-//! One document of plain mappings, lists and scalars in the core schema. Anchors and tags are
-//! refused: what an anchor repeats could be a thousand times the text.
+//! A text is one document of plain mappings, lists and scalars in the core schema. Tags are
+//! refused, and so are anchors, whose repetition could be a thousand times the text.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -16,7 +16,7 @@ use crate::limits;
 
 /// Parses the text.
 ///
-/// The parser does not recurse; this module does, as deep as it allows itself.
+/// The parser does not recurse. This module does, and has a bound of its own.
 pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
     let mut reader = Reader { events: Parser::new_from_str(text), chars: Chars::of(text) };
     loop {
@@ -135,7 +135,7 @@ fn check_depth(at: usize, depth: usize) -> Result<(), Fault> {
     if depth > limits::PLAN_NESTING_MAX { Err(too_deep(at)) } else { Ok(()) }
 }
 
-/// Reads a scalar as the core schema says. What is quoted, or a block, is a text.
+/// Reads a scalar of the core schema. A quoted one, and a block, is a text.
 fn scalar(text: Cow<'_, str>, style: ScalarStyle, at: usize) -> Result<Value, Fault> {
     if style != ScalarStyle::Plain {
         return Ok(Value::Text(text.into_owned()));
@@ -149,7 +149,7 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle, at: usize) -> Result<Value, Fa
     })
 }
 
-/// Tells a number by its first character, and by what the rest can be read as.
+/// Tells whether a plain scalar is a number.
 fn is_number(text: &str) -> bool {
     let digits = text.trim_start_matches(['+', '-']);
     let starts = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.');
@@ -173,9 +173,9 @@ fn to_number(text: &str, at: usize) -> Result<Number, Fault> {
     float.ok_or_else(|| Fault::new(at, "expected a finite number"))
 }
 
-/// Finds the byte at which a character begins: the parser counts characters.
+/// Finds the byte at which a character begins, because the parser counts characters.
 struct Chars {
-    /// Empty if every character is one byte.
+    /// The byte of each character; empty if every character is one byte.
     starts: Vec<usize>,
     len: usize,
 }
