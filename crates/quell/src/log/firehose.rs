@@ -43,7 +43,7 @@ impl AllEvents {
         self.ring.lock()
     }
 
-    /// Ends every reader's stream after what it has not read yet.
+    /// Ends the stream of every reader, after the events that it has not read yet.
     pub(crate) fn close(&self, couriers: &Couriers) {
         let mut wakers = Wakers::new();
         {
@@ -58,7 +58,7 @@ impl AllEvents {
         self.readers.load(Ordering::SeqCst) > 0
     }
 
-    /// Appends an event whose texts have so many bytes.
+    /// Appends an event whose texts have `bytes` bytes.
     pub(crate) fn append(&self, bytes: usize, event: RunEvent, wakers: &mut Wakers) {
         let ring = &mut self.ring.lock().ring;
         if ring.push(bytes, || event, wakers) {

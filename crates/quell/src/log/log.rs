@@ -1,20 +1,20 @@
 //! [`Log`] is the log of one tree: it keeps the order of events, and the newest of them.
 //!
-//! Readers have no queue. Each has a place in the ring and takes from there, so that a slow reader
-//! costs nothing but its own events (I29): when its place has left the ring, it reads `Lagged`.
+//! Readers have no queue. Each has a position in the ring and reads from there, so that a slow
+//! reader delays nobody and only loses events of its own (I29): when its position has left the
+//! ring, it reads `Lagged`.
 //!
 //! Invariants of a ring, all under its one lock:
 //!
-//! 1. `seq` starts at 1 and has no gaps (I30); `first..next` are held. Their times never run
-//!    backwards: a writer may have read the clock before another one that came first.
+//! 1. `seq` starts at 1 and has no gaps (I30); `first..next` are held. Times never run backwards,
+//!    although a writer may have read the clock before another writer that appended first.
 //! 2. A reader looks for its event and registers under one lock, so no wake-up is lost.
-//! 3. Wakers leave under the lock and are woken by the caller after *its* locks are released.
-//!
+//! 3. Wakers are taken out under the lock; the caller wakes them when it holds no lock.
 //! 4. A run that left the tree's list without a row is in `unlinked` for as long as an event of it
-//!    may be held, so that a reader of a subtree knows to whom each event belongs.
+//!    may be held, so that a reader of a subtree can assign each event to its run.
 //!
-//! Lock order: node → ring of the tree → ring of the engine, ledger. A ring's lock is a leaf for
-//! everybody else: nothing is locked, and nothing foreign called, while it is held.
+//! Lock order: node → ring of the tree → ring of the engine, ledger. Nothing else is locked, and no
+//! foreign code is called, while the lock of a ring is held.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Weak};
@@ -30,7 +30,7 @@ use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering
 use crate::tables::ledger::Ledger;
 use crate::time::clock::Clock;
 
-/// An event as it is held; the rest of a [`RunEvent`] follows from its place.
+/// An event as the ring holds it; the rest of a [`RunEvent`] follows from its position.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) run: RunId,
@@ -60,50 +60,51 @@ pub(crate) fn bytes_of(kind: &EventKind) -> usize {
     }
 }
 
-/// The log of one tree, and what else belongs to the tree as a whole.
+/// The log of one tree, and the counts that belong to the tree as a whole.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) root: RunId,
-    /// Whom the bytes of the tree are charged to.
+    /// The owner to whom the bytes of the tree are charged.
     pub(crate) account: Option<Arc<str>>,
     ring: Mutex<Held>,
     rows: Rows,
     /// Bytes that the account was charged for runs below the root.
     charged: AtomicUsize,
-    /// Bytes of what is left of runs below the root, and was not charged for.
+    /// Bytes that remain of ended runs below the root, and were not charged.
     remains: AtomicUsize,
     /// The log that the tree left when its root was detached.
     before: Option<Weak<Self>>,
-    /// The event by which the log before says that all has moved; zero before it does. Written
-    /// under the lock of that log's ring.
+    /// The number of the `Detached` event in the previous log; zero before the tree has moved.
+    /// Written under the lock of that log's ring.
     moved_at: AtomicU64,
-    /// Held while a tree moves out of this log, and while it moves in; taken before any node's
-    /// lock, that of the log before first.
+    /// Held while a tree moves out of this log, or into it. Taken before the lock of any node; the
+    /// previous log's before this one's.
     pub(crate) moving: Mutex<()>,
 }
 
-/// What is held of a log.
+/// The part of a log that is behind its lock.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) ring: Ring<Entry>,
-    /// The time of the newest entry; before there is one, that at which the clock began.
+    /// The time of the newest entry; the beginning of the clock before there is one.
     last: Instant,
-    /// When the clocks are to be compared.
+    /// When the monotonic clock is compared with the wall clock next.
     compare_at: Instant,
-    /// How many bytes the ring may hold at most, if the account is charged for them. Its own bound
-    /// is what is free, and what was charged for.
+    /// The most bytes that the ring may hold. The bound of the ring itself is lower: the free
+    /// bytes, and those that the account was charged for.
     bytes_max: usize,
     /// Bytes of the ring that the account was charged for.
     charged: usize,
-    /// Runs that left the tree's list, with their parents, and the number of the event after that.
+    /// Runs that left the tree's list: the number of the next event, the run, its parent.
     unlinked: VecDeque<(u64, RunId, RunId)>,
 }
 
 impl Held {
-    /// Yields the time of an entry whose writer has read this: never earlier than the one before.
+    /// Yields the time of an entry whose writer has read the clock as `read`: never earlier than
+    /// that of the entry before.
     ///
-    /// It passes through registers: an instant that is stored and read back at once waits for the
-    /// store, a third of the cost of an event (bench `events`).
+    /// The result is returned, not read back from `last`: a load right after the store would wait
+    /// for it, a third of the cost of an event (bench `events`).
     #[inline]
     fn time(&mut self, read: Instant) -> Instant {
         if self.last > read {
@@ -113,7 +114,7 @@ impl Held {
         read
     }
 
-    /// Remembers whose child a run was that leaves the tree's list with its last event.
+    /// Remembers the parent of a run that leaves the tree's list with its last event.
     fn note_unlinked(&mut self, run: RunId, parent: RunId) {
         let (first, next) = (self.ring.first(), self.ring.next());
         while self.unlinked.front().is_some_and(|(seq, ..)| *seq <= first) {
@@ -123,7 +124,7 @@ impl Held {
     }
 }
 
-/// How many ended runs of a tree are kept for its report.
+/// The numbers of ended runs that are kept for the report of a tree.
 #[derive(Debug, Default)]
 struct Rows {
     max: u32,
@@ -161,8 +162,8 @@ impl Log {
         self.before.as_ref().and_then(Weak::upgrade)
     }
 
-    /// Appends the event by which this log says that all has moved to the next one. Under one hold
-    /// of the lock, so that a reader that finds nothing there and waits is woken by that event.
+    /// Appends the `Detached` event, and publishes its number in the next log. Both happen under
+    /// one hold of the lock, so that the event wakes a reader that found no number and waits.
     pub(crate) fn append_move(
         &self,
         sinks: Sinks<'_>,
@@ -176,19 +177,19 @@ impl Log {
         next.moved_at.store(held.ring.next() - 1, Ordering::Release);
     }
 
-    /// Tells whether the log before says that all has moved.
+    /// Tells whether the previous log has the `Detached` event.
     pub(crate) fn has_moved(&self) -> bool {
         self.moved_at.load(Ordering::Acquire) > 0
     }
 
-    /// Tells whether the log before says so in its first so many events.
+    /// Tells whether the previous log has the `Detached` event among its first `seq` events.
     pub(crate) fn has_moved_by(&self, seq: u64) -> bool {
         let at = self.moved_at.load(Ordering::Acquire);
         at > 0 && at <= seq
     }
 
-    /// Finds, on the way to this log, the log of a root, and yields it with the one that came after
-    /// it; none if it was not on the way, or is gone.
+    /// Finds the log of a root among the previous logs, and yields it with the log that follows it.
+    /// Yields none if there is no such log, or no more.
     pub(crate) fn next_after_root(self: &Arc<Self>, root: RunId) -> Option<(Arc<Self>, Arc<Self>)> {
         let mut next = Arc::clone(self);
         loop {
@@ -200,8 +201,8 @@ impl Log {
         }
     }
 
-    /// Yields the log that comes after another one on the way to this: a run may have moved more
-    /// than once. If one between is gone, this one.
+    /// Yields the log that follows a previous one; a run may have moved several times. If a log
+    /// between the two is gone, yields this one.
     pub(crate) fn next_after(self: &Arc<Self>, log: &Arc<Self>) -> Option<Arc<Self>> {
         if Arc::ptr_eq(self, log) {
             return None;
@@ -216,9 +217,9 @@ impl Log {
         Some(Arc::clone(self))
     }
 
-    /// Appends an event whose texts have so many bytes. Called under the lock of the run's node, so
-    /// that the order of the log is the order of decisions. The wakers are for the caller to wake
-    /// when it holds no lock.
+    /// Appends an event whose texts have `bytes` bytes. Called under the lock of the run's node, so
+    /// that the order of the log is the order of decisions. The caller wakes the wakers when it
+    /// holds no lock.
     #[inline]
     pub(crate) fn append(
         &self,
@@ -231,7 +232,8 @@ impl Log {
         self.append_to(&mut self.ring.lock(), sinks, of, bytes, make, wakers);
     }
 
-    /// As [`Log::append`], for the end of a run, which leaves the list of this parent with it.
+    /// As [`Log::append`], for the end of a run. If it leaves the tree's list, `leaves` is its
+    /// parent.
     pub(crate) fn append_end(
         &self,
         sinks: Sinks<'_>,
@@ -274,12 +276,12 @@ impl Log {
         }
     }
 
-    /// Charges the account for a ring that has grown, and raises the ring's bound by what was paid
-    /// for. If the log has as much as it may, or live runs hold too much already, the ring gives up
-    /// its oldest events instead.
+    /// Charges the account for a ring that has grown, and raises the bound of the ring by the
+    /// charge. If the log is at its bound, or the account has no more bytes, the ring drops its
+    /// oldest events instead.
     #[cold]
     fn charge(&self, ledger: &Ledger, held: &mut Held) {
-        // What is beyond the bound of a log leaves before anything is charged.
+        // Events beyond the bound of the log leave first, so that nothing is charged for them.
         held.ring.set_bytes_max(held.bytes_max);
         held.ring.make_room();
         let mut may_hold = BYTES_FREE + held.charged;
@@ -294,7 +296,7 @@ impl Log {
         held.ring.make_room();
     }
 
-    /// Counts what the account was charged for runs below the root, and what was released.
+    /// Counts bytes that were charged and released for runs below the root.
     pub(crate) fn count_charge(&self, charged: usize, released: usize) {
         if charged > 0 {
             self.charged.fetch_add(charged, Ordering::Relaxed);
@@ -304,15 +306,15 @@ impl Log {
         }
     }
 
-    /// Counts what is left of a run below the root that stays in the tree.
+    /// Counts the bytes of an ended run below the root that stays in the tree.
     pub(crate) fn count_remains(&self, bytes: usize) {
         if bytes > 0 {
             self.remains.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
-    /// Measures a tree that is over, apart from its root: about how many bytes it has, and what the
-    /// account was charged for them, which is the caller's to release.
+    /// Measures an ended tree without its root: about how many bytes it has, and how many of them
+    /// the account was charged for. The caller releases the charge.
     pub(crate) fn settle(&self) -> (usize, usize) {
         let rows =
             self.rows.completed.load(Ordering::Relaxed) + self.rows.others.load(Ordering::Relaxed);
@@ -323,9 +325,9 @@ impl Log {
         (bytes, charged + std::mem::take(&mut held.charged))
     }
 
-    /// Adds to a set of runs those below them that have left the tree's list.
+    /// Adds to a set of runs their descendants that have left the tree's list.
     pub(crate) fn add_unlinked(&self, members: &mut HashSet<RunId>) {
-        // A run leaves after those below it.
+        // Backwards, since a run leaves after its descendants: parents come before children.
         for (_, run, parent) in self.ring.lock().unlinked.iter().rev() {
             if members.contains(parent) {
                 members.insert(*run);
@@ -333,20 +335,20 @@ impl Log {
         }
     }
 
-    /// Appends an event that was implied until now: before anybody could read.
+    /// Appends an event that was implied until now: before there was a reader.
     pub(crate) fn begin_with(&self, mut entry: Entry) {
         let mut held = self.ring.lock();
         entry.at = held.time(entry.at);
         if held.ring.push(bytes_of(&entry.kind), || entry, &mut Wakers::new()) {
-            // Not charged for: these are few and their texts are bounded, and where the tree is
-            // over already nothing would release the charge.
+            // These events are few and bounded, and are not charged: if the tree has ended already,
+            // nothing would release the charge.
             let may_hold = held.ring.bytes().min(held.bytes_max);
             held.ring.set_bytes_max(may_hold);
             held.ring.make_room();
         }
     }
 
-    /// Takes the waiting readers out, so that they see that a run is over.
+    /// Takes out the wakers of waiting readers, so that they see that a run has ended.
     pub(crate) fn drain_waiters(&self, wakers: &mut Wakers) {
         self.ring.lock().ring.drain_waiters(wakers);
     }
@@ -360,7 +362,8 @@ impl Log {
         RunEvent::new(seq, self.root, entry.run, clock.wall(entry.at), entry.kind)
     }
 
-    /// Makes the mark for a reader that missed `from..=to`, with the time of what comes after it.
+    /// Makes the `Lagged` event of a reader that missed `from..=to`, with the time of the next
+    /// event.
     pub(crate) fn lagged(&self, clock: &Clock, run: RunId, from: u64, to: u64) -> RunEvent {
         let next = match self.ring.lock().ring.read(to + 1) {
             Read::Entry(next) => Some(next.at),
@@ -371,7 +374,7 @@ impl Log {
     }
 
     /// Takes a row of the report for a run that ended. Completed runs and the others have a budget
-    /// each, so that many completed ones cannot crowd out one that failed late.
+    /// each, so that many completed runs leave room for one that fails late.
     pub(crate) fn take_row(&self, status: RunStatus) -> bool {
         let used = match status {
             RunStatus::Completed => &self.rows.completed,
@@ -385,11 +388,11 @@ impl Log {
     }
 }
 
-/// What every run of a tree costs, about.
+/// The bytes of a run besides its texts, about.
 pub(crate) const NODE_BYTES: usize = 1 << 10;
 
-/// What a log may hold without being charged for it: there are as many as live roots.
+/// The bytes that a log may hold without a charge. The number of live roots bounds their sum.
 const BYTES_FREE: usize = 8 << 10;
 
-/// Logs are charged for in steps, so that few events ask the ledger.
+/// The step in which bytes are charged, so that few events ask the ledger.
 const BYTES_STEP: usize = 64 << 10;

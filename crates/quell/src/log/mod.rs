@@ -1,4 +1,4 @@
-//! The events of a tree, and of all trees of an engine.
+//! [`Log`] holds the events of one tree, `AllEvents` those of all trees of an engine.
 
 pub(crate) mod firehose;
 mod log;

@@ -6,8 +6,8 @@ use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
 /// The newest entries of a sequence, and the readers that wait for the next.
 #[derive(Debug)]
 pub(crate) struct Ring<E> {
-    /// Places, of which those from `oldest` on hold the entries, in a circle. Places are free only
-    /// where entries left because of their bytes.
+    /// The places, a circle in which the entries begin at `oldest`. A place is free only after its
+    /// entry has left because of its bytes.
     places: Vec<Place<E>>,
     oldest: usize,
     len: usize,
@@ -15,7 +15,7 @@ pub(crate) struct Ring<E> {
     bytes: usize,
     bounds: Bounds,
     waiters: Waiters,
-    /// How many read it, waiting or not.
+    /// The number of readers, waiting or not.
     readers: usize,
 }
 
@@ -23,12 +23,12 @@ pub(crate) struct Ring<E> {
 #[derive(Debug)]
 struct Place<E> {
     entry: Option<E>,
-    /// What the entry costs, in bytes; zero without one. To ask it again when it leaves would touch
-    /// what it holds (bench `events`).
+    /// The bytes of the entry; zero without one. It is stored, since measuring the entry again when
+    /// it leaves would touch its texts (bench `events`).
     cost: usize,
 }
 
-/// How much a ring holds.
+/// The most that a ring holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) entries: usize,
@@ -39,9 +39,9 @@ pub(crate) struct Bounds {
 pub(crate) enum Read<E> {
     /// This entry.
     Entry(E),
-    /// Nothing any more: the first entry held has this number.
+    /// Its entry has left: the first entry held has this number.
     Gone { first: u64 },
-    /// Nothing yet.
+    /// No entry yet.
     Nothing,
 }
 
@@ -52,12 +52,12 @@ impl<E: Clone> Ring<E> {
         Self { places, oldest: 0, len: 0, next: 1, bytes: 0, bounds, waiters, readers: 0 }
     }
 
-    /// Appends an entry that holds so many bytes, besides its place. The oldest leaves when there
-    /// are too many. Yields whether there are too many bytes: then the caller makes room, or raises
+    /// Appends an entry of `bytes` bytes besides its place. If the ring is full, the oldest entry
+    /// leaves. Yields whether the ring holds too many bytes: then the caller makes room, or raises
     /// the bound.
     ///
-    /// The entry is made in its place: handed from function to function, it would be copied by
-    /// loads that are wider than the stores that made it, and each of them waits (bench `events`).
+    /// The entry is made in its place. As an argument it would be copied by loads that are wider
+    /// than the stores that made it, and each of these loads waits (bench `events`).
     #[inline]
     #[must_use]
     pub(crate) fn push(
@@ -72,7 +72,7 @@ impl<E: Clone> Ring<E> {
             return false;
         }
         let is_full = self.len == self.bounds.entries;
-        // The newest takes the place of the oldest, which is dropped there.
+        // In a full ring the newest entry takes the place of the oldest, which is dropped there.
         let at = if is_full { self.oldest } else { self.free_place() };
         let place = &mut self.places[at];
         place.entry = Some(make());
@@ -86,12 +86,12 @@ impl<E: Clone> Ring<E> {
         self.bytes > self.bounds.bytes
     }
 
-    /// Sets how many bytes may be held.
+    /// Sets the most bytes that the ring may hold.
     pub(crate) const fn set_bytes_max(&mut self, bytes: usize) {
         self.bounds.bytes = bytes;
     }
 
-    /// Lets the oldest go until there are no more bytes than may be.
+    /// Removes the oldest entries until the bytes are within the bound.
     #[cold]
     pub(crate) fn make_room(&mut self) {
         while self.bytes > self.bounds.bytes && self.len > 0 {
@@ -103,11 +103,11 @@ impl<E: Clone> Ring<E> {
         }
     }
 
-    /// Yields the place of the next entry, making one if there is none.
+    /// Yields the place of the next entry, and makes one if there is none.
     #[inline]
     fn free_place(&mut self) -> usize {
         if self.len == self.places.len() {
-            // In a circle there is no room between the newest and the oldest.
+            // A new place goes to the end, so the circle is rotated until the oldest is at 0.
             self.places.rotate_left(self.oldest);
             self.oldest = 0;
             self.places.push(Place { entry: None, cost: 0 });
@@ -129,7 +129,7 @@ impl<E: Clone> Ring<E> {
         self.next - self.len as u64
     }
 
-    /// How many bytes the entries have.
+    /// Yields the bytes of the entries.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -145,8 +145,8 @@ impl<E: Clone> Ring<E> {
         held.map_or(Read::Nothing, Read::Entry)
     }
 
-    /// Reads an entry as [`Ring::read`] does, and some of those after it, the newest first: few,
-    /// and few bytes of them, for they stay with the reader also when they have left the ring.
+    /// Reads an entry as [`Ring::read`] does, and some of those after it, the newest first. Their
+    /// number and bytes are bounded, because the reader holds them after they have left the ring.
     pub(crate) fn read_some(&self, seq: u64, to: &mut Vec<E>) -> Read<()> {
         let first = self.first();
         if seq < first {
@@ -173,36 +173,36 @@ impl<E: Clone> Ring<E> {
         Read::Entry(())
     }
 
-    /// Yields the entries that are held, in their order.
+    /// Lists the entries in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &E> {
         (0..self.len).filter_map(|entry| self.places[self.place_of(entry)].entry.as_ref())
     }
 
-    /// Registers a reader that has read all there is; see [`Waiters::register`].
+    /// Registers a reader that has read every entry; see [`Waiters::register`].
     #[must_use]
     pub(crate) fn wait(&mut self, key: &mut Key, offer: &mut Offer<'_>) -> bool {
         self.waiters.register(key, offer)
     }
 
-    /// Takes a reader's waker out, for the caller to drop when it holds no lock.
+    /// Takes out the waker of a reader; the caller drops it when it holds no lock.
     #[must_use]
     pub(crate) fn forget(&mut self, key: &mut Key) -> Option<std::task::Waker> {
         self.waiters.remove(key)
     }
 
-    /// Counts a reader in.
+    /// Adds a reader.
     pub(crate) const fn join(&mut self) {
         self.readers += 1;
     }
 
-    /// Counts a reader out, and takes its waker; see [`forget`](Self::forget).
+    /// Removes a reader, and takes out its waker; see [`forget`](Self::forget).
     #[must_use]
     pub(crate) fn leave(&mut self, key: &mut Key) -> Option<std::task::Waker> {
         self.readers = self.readers.saturating_sub(1);
         self.forget(key)
     }
 
-    /// Tells whether every reader has read all there is, and waits for more.
+    /// Tells whether every reader has read every entry, and waits for more.
     pub(crate) fn is_read(&self) -> bool {
         self.readers <= self.waiters.len()
     }
@@ -212,13 +212,13 @@ impl<E: Clone> Ring<E> {
     }
 }
 
-/// Entries that a reader copies beyond the one that it wants.
+/// The most entries that a reader copies beyond the one that it wants.
 const AHEAD_MAX: usize = 15;
 
-/// What they have at most, in bytes.
+/// The most bytes of these entries.
 const AHEAD_BYTES_MAX: usize = 64 << 10;
 
-/// What every entry costs, about.
+/// The bytes of an entry besides its texts, about.
 const PLACE_BYTES: usize = 128;
 
 #[cfg(test)]
