@@ -1,5 +1,8 @@
 """The vendors' OpenAPI documents of five operations, and what an answer has to keep of them.
 
+The documents have the facts of the vendors': paths, parameters, statuses, schemas and values of the
+wire. Their descriptions are the names of the statuses. Take no text from a vendor's document.
+
 No 5xx, no undocumented status, no undocumented content type, no body off its schema.
 """
 
