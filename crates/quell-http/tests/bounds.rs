@@ -63,6 +63,32 @@ async fn answers_under_way_have_a_bound_and_are_given_back_when_they_are_taken()
 }
 
 #[tokio::test]
+async fn a_refusal_for_want_of_room_is_documented_by_every_operation_that_answers_it() {
+    let mut limits = ServiceLimits::default();
+    limits.requests_bytes_max = 0;
+    let service = guarded(EngineConfig::new(), limits);
+    let view = service.view(NATIVE, Principal::named("ada"));
+    let echo = view.find_component("echo").unwrap();
+    let large = Start::new(echo, Payload::from("x".repeat(70_000))).id("large");
+    view.start(large).await.unwrap().run.ended().await;
+    let app = router(service.clone());
+    let document = send(&app, "GET", "/openapi.json", &[], "").await.json();
+    let body = json!({ "reason": "x".repeat(50_000) }).to_string();
+    for (method, path) in [
+        ("POST", "/v1/runs"),
+        ("GET", "/v1/runs"),
+        ("GET", "/v1/runs/{id}"),
+        ("POST", "/v1/runs/{id}/cancel"),
+    ] {
+        let sent = if method == "POST" { body.clone() } else { String::new() };
+        let answer = send(&app, method, &path.replace("{id}", "large"), &[JSON, ADA], sent).await;
+        assert_eq!(answer.status, 429, "{method} {path}");
+        let known = &document["paths"][path][method.to_lowercase()]["responses"]["429"];
+        assert!(!known.is_null(), "{method} {path} does not document 429");
+    }
+}
+
+#[tokio::test]
 async fn inputs_of_live_runs_have_a_bound_and_every_caller_a_share() {
     let mut limits = Limits::default();
     limits.live_bytes_max = 40_000;

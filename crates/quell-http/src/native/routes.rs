@@ -48,12 +48,14 @@ type Answer = Result<Response, Problem>;
         (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
         (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
         (status = 404, description = "No such component", body = Problem, content_type = PROBLEM),
+        (status = 408, description = "A slow body", body = Problem, content_type = PROBLEM),
         (status = 409, description = "The id is in use, the lane is busy, or the key was used \
             otherwise", body = Problem, content_type = PROBLEM),
         (status = 413, description = "Over 16 MiB", body = Problem, content_type = PROBLEM),
         (status = 415, description = "Not JSON by name", body = Problem, content_type = PROBLEM),
         (status = 422, description = "Another shape", body = Problem, content_type = PROBLEM),
-        (status = 429, description = "Too many runs", body = Problem, content_type = PROBLEM),
+        (status = 429, description = "Too many runs, or no room for a large body", body = Problem,
+            content_type = PROBLEM),
         (status = 503, description = "No new runs", body = Problem, content_type = PROBLEM),
     )
 )]
@@ -148,6 +150,8 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
         (status = 200, description = "The runs", body = RunList),
         (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
         (status = 422, description = "Bad parameter", body = Problem, content_type = PROBLEM),
+        (status = 429, description = "No room for a large answer", body = Problem,
+            content_type = PROBLEM),
     )
 )]
 pub(crate) async fn list_runs(Caller(view): Caller, RawQuery(query): RawQuery) -> Answer {
@@ -183,6 +187,8 @@ pub(crate) async fn list_runs(Caller(view): Caller, RawQuery(query): RawQuery) -
         (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
         (status = 422, description = "Not an id", body = Problem, content_type = PROBLEM),
+        (status = 429, description = "No room for a large answer", body = Problem,
+            content_type = PROBLEM),
     )
 )]
 pub(crate) async fn get_run(Caller(view): Caller, RunPath(id): RunPath) -> Answer {
@@ -258,9 +264,12 @@ pub(crate) async fn stream_run(
         (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
         (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
+        (status = 408, description = "A slow body", body = Problem, content_type = PROBLEM),
         (status = 413, description = "Over 16 MiB", body = Problem, content_type = PROBLEM),
         (status = 415, description = "Not JSON by name", body = Problem, content_type = PROBLEM),
         (status = 422, description = "Another shape", body = Problem, content_type = PROBLEM),
+        (status = 429, description = "No room for a large body", body = Problem,
+            content_type = PROBLEM),
     )
 )]
 pub(crate) async fn cancel_run(
