@@ -8,6 +8,7 @@ use std::time::Duration;
 use quell::{Failure, Payload, RunContext};
 use quell_flow::{Catalog, Component, Contract, Model, Plan, Reducer};
 use quell_process::Process;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -28,7 +29,7 @@ pub(crate) struct ComponentEntry {
     plan: Option<PathBuf>,
     description: Option<String>,
     model: Option<ModelEntry>,
-    contracts: Option<Vec<ContractName>>,
+    contracts: Option<Vec<Served>>,
     #[serde(default, deserialize_with = "some_time")]
     timeout: Option<Duration>,
     #[serde(default, deserialize_with = "some_time")]
@@ -62,25 +63,29 @@ impl From<ReducerName> for Reducer {
     }
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ContractName {
-    Native,
-    AgentOs,
-    LangGraph,
-    Playbook3d,
-}
+/// A contract that this server serves.
+#[derive(Clone, Copy, Debug)]
+struct Served(Contract);
 
-impl From<ContractName> for Contract {
-    fn from(name: ContractName) -> Self {
-        match name {
-            ContractName::Native => quell_http::NATIVE,
-            ContractName::AgentOs => quell_agentos::CONTRACT,
-            ContractName::LangGraph => quell_langgraph::CONTRACT,
-            ContractName::Playbook3d => quell_playbook3d::CONTRACT,
-        }
+impl<'de> Deserialize<'de> for Served {
+    /// Refuses a name that no contract has: its component would be exposed nowhere.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(from)?;
+        let found = SERVED.into_iter().find(|contract| contract.name() == name);
+        found.map(Self).ok_or_else(|| {
+            let names = SERVED.map(|contract| format!("`{}`", contract.name())).join(", ");
+            D::Error::custom(format!("unknown contract `{name}`; expected one of {names}"))
+        })
     }
 }
+
+/// Every contract of the server.
+const SERVED: [Contract; 4] = [
+    quell_http::NATIVE,
+    quell_agentos::CONTRACT,
+    quell_langgraph::CONTRACT,
+    quell_playbook3d::CONTRACT,
+];
 
 /// The folder of the configuration, and what programs of its components must not read.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +134,7 @@ impl ComponentEntry {
             component = component.model(Model::new(id, name, provider));
         }
         if let Some(contracts) = &self.contracts {
-            component = component.exposed_in(contracts.iter().map(|&name| name.into()));
+            component = component.exposed_in(contracts.iter().map(|served| served.0));
         }
         if let Some(timeout) = self.timeout {
             component = component.timeout(timeout);

@@ -125,3 +125,25 @@ fn help_and_version_are_no_errors() {
     version.assert_code(0);
     assert_eq!(version.stdout, concat!("quell ", env!("CARGO_PKG_VERSION"), "\n"));
 }
+
+#[test]
+fn a_component_for_a_contract_that_nobody_serves_is_refused_with_those_that_are_served() {
+    let scratch = Scratch::new();
+    let exposed = |name: &str| {
+        let text = format!("[agents.a]\nrun = ['touch', 'marker']\ncontracts = ['{name}']\n");
+        scratch.write("quell.toml", &text);
+    };
+    let right = "expected one of `native`, `agentos`, `langgraph`, `playbook3d`";
+    for name in ["agentsos", "AgentOS", ""] {
+        exposed(name);
+        for command in ["serve", "list"] {
+            let ended = scratch.run(&[command, "--config", "quell.toml"]);
+            let words = format!("unknown contract `{name}`; {right}");
+            assert_refused(&scratch, &ended, &["quell.toml", "line 3", &words]);
+        }
+    }
+    for name in ["native", "agentos", "langgraph", "playbook3d"] {
+        exposed(name);
+        scratch.run(&["list", "--config", "quell.toml"]).assert_code(0);
+    }
+}
