@@ -2,3 +2,6 @@
 
 #[doc = include_str!("workflows.md")]
 pub mod workflows {}
+
+#[doc = include_str!("parallel.md")]
+pub mod parallel {}

@@ -14,6 +14,12 @@ pub mod lifecycle {}
 #[doc = include_str!("cancellation.md")]
 pub mod cancellation {}
 
+#[doc = include_str!("partial.md")]
+pub mod partial {}
+
+#[doc = include_str!("blocking.md")]
+pub mod blocking {}
+
 #[doc = include_str!("promises.md")]
 pub mod promises {}
 
