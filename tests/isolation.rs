@@ -209,7 +209,7 @@ struct Wordy(Option<quell::RunRef>);
 impl std::fmt::Display for Wordy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
-            // It asks the engine about its own run: whoever holds a lock meanwhile is stuck.
+            // It asks the engine about its own run: a thread that holds a lock meanwhile is stuck.
             Some(run) => write!(f, "{} rows", run.report().rows.len()),
             None => panic!("in a Display"),
         }

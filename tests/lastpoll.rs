@@ -276,7 +276,8 @@ async fn i17_the_last_poll_of_a_parent_waits_for_news_that_others_tell() {
     }
 }
 
-/// Whoever is told first does not return before the test is over: the parent has its grace.
+/// The first body that is signalled does not return before the test is over: the parent has its
+/// grace.
 struct Stays(Gate);
 
 impl Wake for Stays {

@@ -111,7 +111,7 @@ async fn i30_what_is_written_while_a_tree_leaves_is_in_exactly_one_log_and_in_ea
         assert_eq!(in_logs, written.load(Ordering::SeqCst), "each write is in exactly one log");
         let all: HashSet<String> = logs.iter().flat_map(|log| said(log)).collect();
         assert_eq!(all.len(), in_logs);
-        // By stream: whoever read the run from the beginning has read all of it.
+        // By stream: a reader of the run from the beginning has read all of it.
         let of = |names: &[&str]| -> usize {
             all.iter().filter(|text| names.iter().any(|name| text.contains(name))).count()
         };

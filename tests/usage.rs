@@ -328,8 +328,8 @@ async fn usage_ten_thousand_runs_deep_reaches_the_root_without_recursion() {
     lab.finish().await;
 }
 
-/// Bodies on two threads use up one budget: the sums are exact and the stop comes once, whoever
-/// it was that went beyond.
+/// Bodies on two threads use up one budget: the sums are exact and the stop comes once, whichever
+/// of them exceeds it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn usage_from_many_threads_is_exact_and_the_budget_stops_once() {
     let lab = Lab::real();

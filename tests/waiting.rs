@@ -1,4 +1,4 @@
-//! I33: who waits for an end is told, whoever else waits.
+//! I33: every waiter for an end wakes, however many others wait.
 
 use std::future::Future;
 use std::pin::{Pin, pin};

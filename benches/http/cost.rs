@@ -58,7 +58,7 @@ async fn settled(side: &Side) -> Result<Threads, String> {
 }
 
 /// Cancels of runs that sleep, and their ends. All of them sleep before the first is cancelled, so
-/// that whoever profiles the server from then on sees nothing else.
+/// that a profile of the server from then on shows nothing else.
 pub(crate) async fn of_cancel(
     http: &Http,
     ours: &Side,

@@ -10,7 +10,7 @@
 //!    its threads, and of the same runs on an engine in this process: what HTTP adds.
 //!
 //! Ours is `quell serve --demo`, started here; theirs are the servers whose contracts it speaks,
-//! started by whoever runs this bench, with the same demo components. One process measures both, by
+//! to be started before the bench, with the same demo components. One process measures both, by
 //! turns; its own work is in the figures of both.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]

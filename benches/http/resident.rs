@@ -1,4 +1,4 @@
-//! Resident memory of whoever listens on a port of this machine, as Linux tells it.
+//! Resident memory of the process that listens on a port of this machine, as Linux counts it.
 
 use std::fs;
 use std::path::Path;

@@ -119,7 +119,7 @@ fn told(trace: &[quell::RunEvent]) -> String {
     lines.collect()
 }
 
-/// A runtime for bodies alone: whoever blocks its workers blocks no test.
+/// A runtime for bodies alone: a body that blocks its workers blocks no test.
 pub(crate) fn body_runtime(workers: usize) -> Runtime {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(workers).enable_all().thread_name("bodies");

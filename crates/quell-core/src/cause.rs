@@ -42,8 +42,8 @@ pub enum CauseKind {
     Disconnected,
     /// The engine shuts down.
     Shutdown,
-    /// The worker lost its lease on the run. Never made by the engine, which knows no leases: for
-    /// requests of whoever keeps them.
+    /// The worker lost its lease on the run. The engine never makes this cause, because it
+    /// knows no leases. It is for the requests of a store that keeps them.
     LeaseLost,
     /// A token from outside, to which the run or the engine is linked, was cancelled.
     ExternalToken,

@@ -326,7 +326,7 @@ async fn i31_reading_is_not_enough_to_stop_a_run_by_going_away() {
         }
         assert_eq!(status(&app, who, "POST", "/v1/runs/r/cancel", "").await, 403, "{who}");
     }
-    // Whoever asks for the head alone has not gone away.
+    // A client that asks for the head alone has not gone away.
     assert_eq!(status(&app, "ada", "HEAD", path, "").await, 200);
     assert_eq!(run.row().stopped_at, None);
     assert_eq!(status(&app, "ada", "GET", path, "").await, 200);

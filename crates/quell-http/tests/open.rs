@@ -79,7 +79,7 @@ async fn a_page_of_another_origin_stops_no_run_by_reading_and_leaving() {
         let headers: Headers<'_> = headers;
         let path = format!("/v1/runs/r/events?{query}");
         let answer = send(&app, "GET", &path, headers, "").await;
-        // There is no such run, for whoever comes through.
+        // A caller who is let through learns that there is no such run.
         let was_refused = answer.status == StatusCode::FORBIDDEN;
         assert_eq!(was_refused, is_refused, "{headers:?} {query}: {}", answer.text);
     }

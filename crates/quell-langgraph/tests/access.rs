@@ -115,7 +115,7 @@ async fn i31_reading_is_not_enough_to_stop_a_run_by_going_away() {
             let answer = reader.get(&path).await;
             assert_eq!(answer.detail(), (403, "Forbidden".into()), "{path} {key}");
         }
-        // Whoever asks for the head alone has not gone away.
+        // A client that asks for the head alone has not gone away.
         assert_eq!(ada.send(Method::HEAD, &path, "").await.status, 200, "{path}");
         assert_eq!(ada.status(&run).await, "running", "{path}");
     }

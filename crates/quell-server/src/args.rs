@@ -255,7 +255,7 @@ The file:
   plan = \"publish.toml\"            # as for quell run
   reducers = { log = \"append\" }    # keys of its LangGraph state that are lists; others: overwrite
 
-  [[keys]]                          # whoever brings the key, as bearer token or x-api-key
+  [[keys]]                          # a caller, by the key that it sends: bearer token or x-api-key
   subject = \"ops\"
   secret_env = \"OPS_KEY\"           # the variable that holds it
   admin = true                      # or: scopes, teams, read_only

@@ -9,7 +9,7 @@ use serde::Serialize;
 pub(super) struct Later {
     /// How long the text may be, in bytes.
     bytes_max: usize,
-    /// The text, written by whoever reads it first.
+    /// The text. The first reader writes it.
     text: LazyLock<String, Write>,
 }
 
@@ -37,8 +37,8 @@ impl Later {
     }
 }
 
-/// A foreign value whose panics are its alone: neither that of whoever reads it, which would leave
-/// the text poisoned for every other reader, nor that of whoever drops it.
+/// A foreign value whose panics are contained: a panic while it is written would poison the text
+/// for every other reader, and a panic of its destructor would reach the thread that drops it.
 struct Contained<T>(Option<T>);
 
 impl<T: Serialize> Contained<T> {

@@ -19,8 +19,8 @@ use crate::payload::later::Later;
 /// order of keys, keys that come twice. To be a field it needs `serde_json`, and a type that is
 /// read directly: not `#[serde(flatten)]` or `#[serde(untagged)]`, which read into a buffer first.
 ///
-/// A payload does not check its own size; whoever takes one in
-/// refuses what is over [`limits::PAYLOAD_BYTES_MAX`](crate::limits::PAYLOAD_BYTES_MAX).
+/// A payload does not check its own size. The functions that take one refuse a payload over
+/// [`limits::PAYLOAD_BYTES_MAX`](crate::limits::PAYLOAD_BYTES_MAX).
 ///
 /// # Examples
 ///
@@ -56,8 +56,9 @@ impl Payload {
     /// Takes a value that is written as JSON when somebody first reads the text; if nobody does, it
     /// never is. For large values that few look at.
     ///
-    /// The text is at most `bytes_max` bytes long, or 64 if that is more: whoever takes the payload
-    /// in looks at that, because to know the length is to write it. A value that is longer, cannot
+    /// The text is at most `bytes_max` bytes long, or 64 if that is more. The functions that
+    /// take the payload check `bytes_max`, because the length is known only once the text is
+    /// written. A value that is longer, cannot
     /// be JSON, or panics as it is written, is written as an error. Its code runs in the thread of
     /// that reader, its destructor there or, if nobody reads it, where the last copy is dropped; a
     /// panic of the destructor changes nothing.

@@ -116,8 +116,8 @@ fn what_is_always_another_process_does_not_outlive_a_killed_run() {
     }
 }
 
-/// Whoever holds a pipe of a program that was stopped is looked for until the pipe is closed: by
-/// the server, and by the guardian if the server is killed meanwhile.
+/// The server looks for processes that hold a pipe of a stopped program until the pipe is closed.
+/// If the server is killed meanwhile, the guardian does.
 #[test]
 fn who_holds_a_pipe_of_a_stopped_program_does_not_outlive_a_killed_server() {
     let scratch = Scratch::new();

@@ -12,7 +12,7 @@ const ALPHA: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 const ALICE: &str = "11111111-1111-4111-8111-111111111111";
 const EVERYWHERE: &str = "cccccccc-0000-4000-8000-000000000004";
 
-/// Bodies that are told to stop tick no more: whoever says so has looked twice.
+/// Asserts, by two looks at its probe, that a body that was told to stop ticks no more.
 #[track_caller]
 fn assert_stopped(site: &Site, probe: &str) {
     let before = site.ticks(probe);

@@ -23,7 +23,7 @@ fn i2_i8_a_spawn_against_a_cancel_is_signalled_or_refused() {
         });
         let answer = root.cancel(&because("stop"));
         assert!(matches!(answer, Disposition::Accepted { .. }), "{answer:?}");
-        // Whoever was linked by now is in the list; the fence is closed.
+        // The fence is closed: no child joins the list any more.
         let linked: Vec<_> = root.lock().children.iter().map(Arc::clone).collect();
         assert!(linked.iter().all(|child| is_stopped(child.status())), "not signalled: {linked:?}");
         assert!(started_child(&root, "late").is_none(), "the fence is closed");
