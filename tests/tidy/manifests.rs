@@ -14,7 +14,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("quell-flow", &["quell"]),
     ("quell-process", &["quell"]),
     ("quell-sqlite", &["quell"]),
-    ("quell-report", &["quell"]),
+    ("quell-report", &["quell", "quell-flow"]),
     ("quell-http", &["quell", "quell-flow"]),
     ("quell-agentos", &["quell", "quell-flow", "quell-http"]),
     ("quell-langgraph", &["quell", "quell-flow", "quell-http"]),

@@ -1,152 +1,99 @@
-//! [`Step`]: the summary of a parallel step as text: which branch decided it, when, and a line per
-//! branch.
+//! [`decision`] and [`branch_lines`]: the summary of a parallel step as text. It says which branch
+//! decided the step, when, and how each branch ended.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use quell::{RunRow, Usage};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use quell::RunRow;
+use quell_flow::{BranchRow, StepSummary};
 
 use crate::text::{NAME_COLUMNS_MAX, cut, printable, span, width};
 
-/// The summary of a parallel step, as far as it is shown.
-#[derive(Deserialize)]
-pub(crate) struct Step {
-    policy: String,
-    decided_at: Option<String>,
-    settled_at: Option<String>,
-    decided_by: Option<String>,
-    branches: Vec<Branch>,
-    #[serde(default)]
-    branches_omitted: usize,
-}
-
-#[derive(Deserialize)]
-struct Branch {
-    name: String,
-    status: String,
-    counted_as: String,
-    attempts: u32,
-    detached: bool,
-    cause: Option<Why>,
-    started_at: Option<String>,
-    ended_at: Option<String>,
-    grace_used_ms: Option<u64>,
-    error: Option<String>,
-    partial: Option<IgnoredAny>,
-    abandoned: Vec<Left>,
-    late_success: bool,
-    suppressed_errors: Vec<String>,
-    #[serde(default)]
-    usage: Usage,
-}
-
-#[derive(Deserialize)]
-struct Why {
-    kind: String,
-}
-
-#[derive(Deserialize)]
-struct Left {
-    name: String,
-    what: String,
-}
-
-impl Step {
-    /// Reads the summary of a row, if it is one of a parallel step.
-    pub(crate) fn of(row: &RunRow) -> Option<Self> {
-        row.summary.as_ref()?.parse().ok()
+/// Yields when the step was decided and settled, and by which branch. `row` is the row of the step.
+pub(crate) fn decision(step: &StepSummary, row: &RunRow) -> String {
+    let after = |at| since(row.started_at, at).map(span);
+    let mut text = String::from(&*step.policy);
+    match (after(step.decided_at), &step.decided_by) {
+        (Some(after), Some(by)) => {
+            let _ = write!(text, ", decided after {after} by {by}");
+        }
+        (Some(after), None) => {
+            let _ = write!(text, ", decided after {after} by nobody");
+        }
+        (None, _) => text.push_str(", not decided"),
     }
-
-    /// Yields when it was decided and settled, and by which branch.
-    pub(crate) fn decision(&self, row: &RunRow) -> String {
-        let after = |at: Option<&String>| since(row.started_at, at).map(span);
-        let mut text = self.policy.clone();
-        match (after(self.decided_at.as_ref()), &self.decided_by) {
-            (Some(after), Some(by)) => {
-                let _ = write!(text, ", decided after {after} by {by}");
-            }
-            (Some(after), None) => {
-                let _ = write!(text, ", decided after {after} by nobody");
-            }
-            (None, _) => text.push_str(", not decided"),
+    match after(step.settled_at) {
+        Some(after) => {
+            let _ = write!(text, ", settled after {after}");
         }
-        match after(self.settled_at.as_ref()) {
-            Some(after) => {
-                let _ = write!(text, ", settled after {after}");
-            }
-            None => text.push_str(", not settled"),
-        }
-        text
+        None => text.push_str(", not settled"),
     }
+    text
+}
 
-    /// Yields a line per branch: how it ended.
-    pub(crate) fn branches(&self, row: &RunRow) -> String {
-        let name = |branch: &Branch| cut(&printable(&branch.name), NAME_COLUMNS_MAX);
-        let shown = &self.branches[..self.branches.len().min(BRANCHES_SHOWN_MAX)];
-        let columns = shown.iter().map(|branch| width(&name(branch))).max().unwrap_or(0);
-        let mut lines: Vec<String> = Vec::with_capacity(shown.len() + 1);
-        for branch in shown {
-            let name = name(branch);
-            let pad = columns - width(&name);
-            let Branch { status, counted_as, .. } = branch;
-            let time = branch.time(row.started_at);
-            let mut line = format!("{name}{:pad$}  {status:<9}  {counted_as:<7}  {time:<19}", "");
-            let notes = branch.notes();
-            if !notes.is_empty() {
-                let _ = write!(line, "  {}", notes.join(", "));
-            }
-            lines.push(line.trim_end().to_owned());
+/// Yields a line per branch: how it ended. `row` is the row of the step.
+pub(crate) fn branch_lines(step: &StepSummary, row: &RunRow) -> String {
+    let name = |branch: &BranchRow| cut(&printable(&branch.name), NAME_COLUMNS_MAX);
+    let shown = &step.branches[..step.branches.len().min(BRANCHES_SHOWN_MAX)];
+    let columns = shown.iter().map(|branch| width(&name(branch))).max().unwrap_or(0);
+    let mut lines: Vec<String> = Vec::with_capacity(shown.len() + 1);
+    for branch in shown {
+        let name = name(branch);
+        let pad = columns - width(&name);
+        let (status, counted_as) = (branch.status, branch.counted_as.as_str());
+        let time = time(branch, row.started_at);
+        let mut line = format!("{name}{:pad$}  {status:<9}  {counted_as:<7}  {time:<19}", "");
+        let notes = notes(branch);
+        if !notes.is_empty() {
+            let _ = write!(line, "  {}", notes.join(", "));
         }
-        let more = self.branches.len() - shown.len() + self.branches_omitted;
-        if more > 0 {
-            lines.push(format!("and {more} more"));
-        }
-        lines.join("\n")
+        lines.push(line.trim_end().to_owned());
+    }
+    let more = step.branches.len() - shown.len() + step.branches_omitted;
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines.join("\n")
+}
+
+/// Yields when a branch started and ended, from the start of the step.
+fn time(branch: &BranchRow, from: Option<SystemTime>) -> String {
+    let at = |at| since(from, at).map(span);
+    match (at(branch.started_at), at(branch.ended_at)) {
+        (None, _) => "never started".into(),
+        (Some(start), Some(end)) => format!("{start} to {end}"),
+        (Some(start), None) => format!("{start} to …"),
     }
 }
 
-impl Branch {
-    fn time(&self, from: Option<SystemTime>) -> String {
-        let at = |at: Option<&String>| since(from, at).map(span);
-        match (at(self.started_at.as_ref()), at(self.ended_at.as_ref())) {
-            (None, _) => "never started".into(),
-            (Some(start), Some(end)) => format!("{start} to {end}"),
-            (Some(start), None) => format!("{start} to …"),
-        }
+/// Yields the details of a branch besides its end.
+fn notes(branch: &BranchRow) -> Vec<String> {
+    let mut notes = Vec::new();
+    notes.extend(branch.cause.as_ref().map(|cause| cause.kind.to_string()));
+    if branch.attempts > 1 {
+        notes.push(format!("{} attempts", branch.attempts));
     }
-
-    /// Yields the details of a branch besides its end.
-    fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        notes.extend(self.cause.as_ref().map(|cause| cause.kind.clone()));
-        if self.attempts > 1 {
-            notes.push(format!("{} attempts", self.attempts));
-        }
-        let grace = self.grace_used_ms.map(Duration::from_millis);
-        notes.extend(grace.map(|grace| format!("grace used {}", span(grace))));
-        if self.detached {
-            notes.push("detached".into());
-        }
-        if self.partial.is_some() {
-            notes.push("left a partial output".into());
-        }
-        if self.late_success {
-            notes.push("late success".into());
-        }
-        for Left { name, what } in &self.abandoned {
-            notes.push(format!("{what} {name} abandoned"));
-        }
-        if !self.usage.is_zero() {
-            notes.push(self.usage.to_string());
-        }
-        notes.extend(self.error.iter().map(|error| format!("error: {}", shown(error))));
-        let suppressed =
-            self.suppressed_errors.iter().filter(|error| Some(*error) != self.error.as_ref());
-        notes.extend(suppressed.map(|error| format!("suppressed: {}", shown(error))));
-        notes
+    notes.extend(branch.grace_used.map(|grace| format!("grace used {}", span(grace))));
+    if branch.detached {
+        notes.push("detached".into());
     }
+    if branch.partial.is_some() {
+        notes.push("left a partial output".into());
+    }
+    if branch.late_success {
+        notes.push("late success".into());
+    }
+    for work in &branch.abandoned {
+        notes.push(format!("{} {} abandoned", work.what.as_str(), work.name));
+    }
+    if !branch.usage.is_zero() {
+        notes.push(branch.usage.to_string());
+    }
+    notes.extend(branch.error.iter().map(|error| format!("error: {}", shown(error))));
+    let suppressed =
+        branch.suppressed_errors.iter().filter(|error| Some(*error) != branch.error.as_ref());
+    notes.extend(suppressed.map(|error| format!("suppressed: {}", shown(error))));
+    notes
 }
 
 /// The first line of an error, cut.
@@ -155,11 +102,10 @@ fn shown(error: &str) -> String {
 }
 
 /// Yields the time from the start of the step to an instant, if both are known.
-fn since(start: Option<SystemTime>, at: Option<&String>) -> Option<Duration> {
-    let at = humantime::parse_rfc3339(at?).ok()?;
+fn since(start: Option<SystemTime>, at: Option<SystemTime>) -> Option<Duration> {
     // The summary has milliseconds, the row has nanoseconds: an instant at the start must not seem
     // to be before it.
-    Some(at.duration_since(start?).unwrap_or_default())
+    Some(at?.duration_since(start?).unwrap_or_default())
 }
 
 /// The most branches that are listed.
@@ -176,13 +122,17 @@ mod tests {
     use super::*;
     use crate::render::tests::at;
 
+    fn cause() -> Value {
+        let origin = RunId::from_text("step").to_string();
+        json!({ "kind": "race-lost", "message": null, "by": null, "at": wall(0), "origin": origin })
+    }
+
     fn branch(name: &str, change: &Value) -> Value {
         let mut row = json!({
             "name": name, "run": null, "status": "cancelled", "counted_as": "noise", "attempts": 1,
-            "detached": false, "cause": { "kind": "race-lost" }, "started_at": null,
-            "stopped_at": null, "ended_at": null, "grace_used_ms": null, "output": null,
-            "partial": null, "error": null, "abandoned": [], "late_success": false,
-            "suppressed_errors": [],
+            "detached": false, "cause": cause(), "started_at": null, "stopped_at": null,
+            "ended_at": null, "grace_used_ms": null, "output": null, "partial": null,
+            "error": null, "abandoned": [], "late_success": false, "suppressed_errors": [],
         });
         for (key, value) in change.as_object().unwrap() {
             row[key] = value.clone();
@@ -204,10 +154,11 @@ mod tests {
 
     #[test]
     fn a_parallel_step_says_who_decided_and_what_became_of_every_branch() {
+        let loser = RunId::from_text("loser");
         let loser = json!({
             "started_at": wall(100), "ended_at": wall(1_600), "grace_used_ms": 500, "attempts": 3,
             "late_success": true, "suppressed_errors": ["hook: oh\nno"], "partial": { "a": 1 },
-            "abandoned": [{ "run": "x", "name": "loser", "what": "body" }],
+            "abandoned": [{ "run": loser.to_string(), "name": "loser", "what": "body" }],
             "usage": { "input_tokens": 3, "output_tokens": 4, "cost_micros": 0 },
         });
         let winner = json!({
@@ -227,9 +178,9 @@ mod tests {
                 branch("gone", &gone),
                 branch("spare", &json!({ "counted_as": "skipped", "attempts": 0 }))],
         }));
-        let step = Step::of(&row).unwrap();
-        let decision = "first_success, decided after 1.00 s by a, settled after 1.50 s";
-        assert_eq!(step.decision(&row), decision);
+        let step = StepSummary::of(&row).unwrap();
+        let decided = "first_success, decided after 1.00 s by a, settled after 1.50 s";
+        assert_eq!(decision(&step, &row), decided);
         let expected = "\
 loser  cancelled  noise    0 ms to 1.50 s       race-lost, 3 attempts, grace used 500 ms, \
 left a partial output, late success, body loser abandoned, 3 tokens in, 4 tokens out, \
@@ -238,7 +189,7 @@ a      completed  ok       0 ms to 1.00 s
 bad    failed     noise    500 ms to 1.20 s     error: no route
 gone   running    noise    100 ms to …          detached
 spare  cancelled  skipped  never started        race-lost";
-        assert_eq!(step.branches(&row), expected);
+        assert_eq!(branch_lines(&step, &row), expected);
     }
 
     #[test]
@@ -248,15 +199,15 @@ spare  cancelled  skipped  never started        race-lost";
             "policy": "all", "decided_at": null, "settled_at": null, "decided_by": null,
             "branches": branches, "branches_omitted": 3,
         }));
-        let step = Step::of(&row).unwrap();
-        assert_eq!(step.decision(&row), "all, not decided, not settled");
-        assert_eq!(step.branches(&row).lines().count(), 101);
-        assert!(step.branches(&row).ends_with("\nand 23 more"));
+        let step = StepSummary::of(&row).unwrap();
+        assert_eq!(decision(&step, &row), "all, not decided, not settled");
+        assert_eq!(branch_lines(&step, &row).lines().count(), 101);
+        assert!(branch_lines(&step, &row).ends_with("\nand 23 more"));
     }
 
     #[test]
     fn the_output_of_anything_else_is_no_step() {
-        assert!(Step::of(&row(&json!({ "policy": "all" }))).is_none());
-        assert!(Step::of(&row(&json!("all"))).is_none());
+        assert!(StepSummary::of(&row(&json!({ "policy": "all" }))).is_none());
+        assert!(StepSummary::of(&row(&json!("all"))).is_none());
     }
 }

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use quell::{CauseKind, Counts, Payload, RunReport, RunRow, RunStatus};
+use quell_flow::StepSummary;
 use serde_json::Value;
 
-use crate::parallel::Step;
+use crate::parallel;
 use crate::text::{NAME_COLUMNS_MAX, cut, last_line, printable, size, span, width};
 
 /// Draws a report: a line per run with its details below, then a summary of the stop.
@@ -113,10 +114,10 @@ fn facts(rows: &[RunRow], row: &RunRow, has_child: bool) -> Vec<(&'static str, S
     if !row.usage.is_zero() {
         facts.push(("used", row.usage.to_string()));
     }
-    let step = Step::of(row);
+    let step = StepSummary::of(row);
     if let Some(step) = &step {
-        facts.push(("policy", step.decision(row)));
-        facts.push(("branches", step.branches(row)));
+        facts.push(("policy", parallel::decision(step, row)));
+        facts.push(("branches", parallel::branch_lines(step, row)));
     }
     if has_child || step.is_some() {
         return facts;

@@ -241,6 +241,21 @@ pub enum CountedAs {
     Ignored,
 }
 
+impl CountedAs {
+    /// Yields the name on the wire: kebab-case, and `noise` for [`CountedAs::Ignored`].
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Ok => "ok",
+            Self::Partial => "partial",
+            Self::Default => "default",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+            Self::Ignored => "noise",
+        }
+    }
+}
+
 /// What the row of a parallel step in a report says of it, whatever became of the step.
 ///
 /// Times are those of the report's text, in milliseconds, and an output that is null counts as
@@ -319,4 +334,25 @@ impl StepSummary {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
 const fn is_zero(count: &usize) -> bool {
     *count == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_branch_counts_as_has_the_name_that_reports_show() {
+        for (counted_as, name) in [
+            (CountedAs::Pending, "pending"),
+            (CountedAs::Ok, "ok"),
+            (CountedAs::Partial, "partial"),
+            (CountedAs::Default, "default"),
+            (CountedAs::Skipped, "skipped"),
+            (CountedAs::Failed, "failed"),
+            (CountedAs::Ignored, "noise"),
+        ] {
+            assert_eq!(counted_as.as_str(), name);
+            assert_eq!(serde_json::json!(counted_as), name);
+        }
+    }
 }
