@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+#[cfg(feature = "serde")]
+use quell_core::Abandoned;
 use quell_core::{
     CancelRequest, CauseKind, Disposition, RunId, RunKind, RunStatus, StopMode, Work,
 };
@@ -113,4 +115,17 @@ fn every_sort_of_work_has_a_name() {
         #[cfg(feature = "serde")]
         assert_eq!(serde_json::to_value(work).unwrap(), work.as_str());
     }
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn abandoned_work_of_every_sort_is_read_back() {
+    for what in [Work::Body, Work::Hook, Work::Blocking, Work::Process] {
+        let abandoned = Abandoned::new(RunId::from_text("run"), "name".into(), what);
+        let text = serde_json::to_string(&abandoned).unwrap();
+        assert_eq!(serde_json::from_str::<Abandoned>(&text).unwrap(), abandoned);
+    }
+    let run = RunId::from_text("run").to_string();
+    let unknown = serde_json::json!({ "run": run, "name": "name", "what": "thread" });
+    assert!(serde_json::from_value::<Abandoned>(unknown).is_err());
 }

@@ -9,7 +9,7 @@ use quell::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::texts::{abandoned, millis, wall};
+use super::texts::{millis, wall};
 
 /// A parallel step that was decided for values. Every branch has ended, unless the next step
 /// started at the decision.
@@ -110,7 +110,6 @@ pub struct BranchRow {
     /// Why it failed, if it did.
     pub error: Option<Arc<str>>,
     /// What of it was abandoned and still executed when it ended.
-    #[serde(deserialize_with = "abandoned")]
     pub abandoned: Vec<Abandoned>,
     /// Whether it came to a value that was not used: it was too late, or its stop does not count
     /// as Ok.

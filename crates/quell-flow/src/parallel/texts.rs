@@ -1,10 +1,4 @@
-//! How instants, times and abandoned work stand in the text of a summary.
-
-use std::sync::Arc;
-
-use quell::{Abandoned, RunId, Work};
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+//! How instants and times stand in the text of a summary.
 
 /// An instant as RFC 3339, to the millisecond.
 pub(super) mod wall {
@@ -51,22 +45,4 @@ pub(super) mod millis {
     ) -> Result<Option<Duration>, D::Error> {
         Ok(Option::deserialize(from)?.map(Duration::from_millis))
     }
-}
-
-/// Reads abandoned work.
-pub(super) fn abandoned<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Abandoned>, D::Error> {
-    #[derive(Deserialize)]
-    struct Text {
-        run: RunId,
-        name: Arc<str>,
-        what: String,
-    }
-    let all = Vec::<Text>::deserialize(from)?;
-    let read = |Text { run, name, what }| {
-        let kinds = [Work::Body, Work::Hook, Work::Blocking, Work::Process];
-        let what = kinds.into_iter().find(|kind| kind.as_str() == what);
-        let what = what.ok_or_else(|| D::Error::custom("unknown sort of work"))?;
-        Ok(Abandoned::new(run, name, what))
-    };
-    all.into_iter().map(read).collect()
 }
