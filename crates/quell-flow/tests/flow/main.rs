@@ -31,5 +31,6 @@ mod policies;
 mod policy_outcomes;
 mod retries;
 mod retry_bodies;
+mod summaries;
 mod support;
 mod teams;
