@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use quell::{CancelRequest, EventKind, RunSpec, RunStatus};
+use quell::{CancelRequest, EventKind, RunSpec, RunStatus, Work};
 
 use crate::support::{Gate, Lab, secs, seeds, within};
 
@@ -133,7 +133,7 @@ async fn i33_quiescent_waits_longer_than_ended() {
     let lab = Lab::paused();
     let run = lab
         .submit(RunSpec::agent("held").grace(secs(1)), async |ctx| {
-            let hold = ctx.hold(quell::Work::Process, "outside")?;
+            let hold = ctx.hold(Work::Process, "outside")?;
             tokio::spawn(async move {
                 tokio::time::sleep(secs(30)).await;
                 drop(hold);
@@ -149,5 +149,27 @@ async fn i33_quiescent_waits_longer_than_ended() {
     assert_eq!((crate::support::now() - began, ended.quiescent), (secs(2), false));
     let quiescent = run.run().quiescent().await;
     assert_eq!((crate::support::now() - began, quiescent.quiescent), (secs(30), true));
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i33_who_waits_without_a_report_gets_the_status_when_nothing_executes_any_more() {
+    let lab = Lab::paused();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let run = lab
+        .submit(RunSpec::agent("held").grace(secs(1)), async move |ctx| {
+            assert!(sender.send(ctx.hold(Work::Process, "outside")?).is_ok());
+            ctx.stopped().await;
+            Ok(())
+        })
+        .unwrap();
+    let (hold, alarm) = (receiver.await.unwrap(), Arc::new(Alarm::default()));
+    let mut quiescent = pin!(run.run().quiescent_status());
+    run.cancel(CancelRequest::because("enough"));
+    assert_eq!(run.run().ended_status().await, RunStatus::Cancelled);
+    assert!(alarm.poll(quiescent.as_mut()).is_pending(), "something of it still executes");
+    drop(hold);
+    assert_eq!(quiescent.await, RunStatus::Cancelled);
+    assert!(run.run().report().quiescent);
     lab.finish().await;
 }

@@ -192,8 +192,19 @@ impl RunRef {
     ///
     /// Cancel safe.
     pub async fn quiescent(&self) -> Arc<RunReport> {
-        Wait::until(&self.node, |state| state.life.is_quiescent().then_some(())).await;
+        self.quiescent_status().await;
         self.report()
+    }
+
+    /// Waits until the run is terminal and nothing of its subtree executes any more, and yields its
+    /// status. As [`quiescent`](Self::quiescent), without the cost of a report.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn quiescent_status(&self) -> RunStatus {
+        let quiescent = |state: &State| state.life.is_quiescent().then(|| state.life.status());
+        Wait::until(&self.node, quiescent).await
     }
 
     /// Lets the run outlive its parent: it becomes the root of its own tree, with a log of its

@@ -243,7 +243,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             self.summary.stages.linger(branch);
             let run = run.clone();
             let watcher = async move {
-                run.quiescent().await;
+                run.quiescent_status().await;
                 Event::Quiesced(branch)
             };
             self.watchers.push(watcher.boxed());

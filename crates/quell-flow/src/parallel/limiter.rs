@@ -32,7 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// use quell_flow::{Limiter, Parallel};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-/// // At most two requests at once, whoever makes them.
+/// // At most two requests at once, over both runs.
 /// let requests = Limiter::new(2);
 /// let engine = Engine::new();
 /// let ask = |limiter: Limiter| {
@@ -126,7 +126,7 @@ impl Turn {
         // A task of its own: the run may outlive the step.
         if let Ok(runtime) = Handle::try_current() {
             drop(runtime.spawn(async move {
-                run.quiescent().await;
+                run.quiescent_status().await;
                 drop(permit);
             }));
         }

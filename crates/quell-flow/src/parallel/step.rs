@@ -132,6 +132,10 @@ impl<T: Send + 'static> Parallel<T> {
 
     /// Bounds how many branches run at once together with those of the other steps that share the
     /// limiter. Defaults to none. A bound of the step's own, [`limit`](Self::limit), holds as well.
+    ///
+    /// A branch keeps its permit while it waits for a step below it. If that step shares the
+    /// limiter, branches may hold all permits and wait for each other for ever: give nested steps
+    /// another limiter.
     pub fn limiter(mut self, limiter: Limiter) -> Self {
         self.limiter = Some(limiter);
         self

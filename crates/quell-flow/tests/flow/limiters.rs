@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use quell::{CancelRequest, Engine, RunHandle, RunSpec, RunStatus, testing};
 use quell_flow::{Limiter, OnLoser, Parallel, Policy, StartNext};
+use tokio::sync::Barrier;
 use tokio::time::{Instant, sleep};
 
 use crate::support::*;
@@ -227,4 +228,35 @@ async fn a_staggered_step_waits_for_its_time_and_for_its_turn() {
     over(&other).await;
     assert_eq!(starts.seen(), seen(&[("other", 0), ("one", 1), ("two", 10)]));
     assert_eq!(limiter.available(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_several_threads_as_many_bodies_run_at_once_as_there_are_permits_and_no_more() {
+    const PERMITS: usize = 3;
+    let (engine, limiter, witness) = (Engine::new(), Limiter::new(PERMITS), Witness::new());
+    // A body goes on when as many are inside as there are permits: fewer would wait for ever.
+    let together = Arc::new(Barrier::new(PERMITS));
+    let step = || {
+        let bodies = (0..10).map(|n| {
+            let (witness, together) = (witness.clone(), Arc::clone(&together));
+            let body = async move |_| {
+                let _inside = witness.enter();
+                together.wait().await;
+                Ok(n)
+            };
+            (n.to_string(), body)
+        });
+        Parallel::new("step").limiter(limiter.clone()).branches(bodies.collect::<Vec<_>>())
+    };
+    for _ in 0..100 {
+        let runs: Vec<_> = (0..PERMITS).map(|_| submit(&engine, step())).collect();
+        for run in runs {
+            assert_eq!(run.await.unwrap().unwrap().into_values(), (0..10).collect::<Vec<_>>());
+        }
+    }
+    assert_eq!((witness.most(), witness.inside()), (PERMITS, 0));
+    assert_eq!(witness.entered(), 100 * PERMITS * 10);
+    while limiter.available() < PERMITS {
+        tokio::task::yield_now().await;
+    }
 }
