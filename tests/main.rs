@@ -36,6 +36,10 @@ mod execution;
 mod tools;
 // I16: stop hooks.
 mod hooks;
+// I16: hooks that run at every end, with a stop or without one.
+mod everyend;
+// I4, I8, I12, I16: the time that they have.
+mod endtime;
 // I17: the one poll that a parent has left when its children have ended.
 mod lastpoll;
 // I15, I16: hooks and the scopes around them.

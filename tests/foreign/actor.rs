@@ -36,6 +36,7 @@ pub(super) enum Call {
     DropFailed,
     Report,
     Register,
+    RegisterForTheEnd,
     Listen,
     Detach,
     Hold,
@@ -61,6 +62,7 @@ impl Call {
         Self::DropFailed,
         Self::Report,
         Self::Register,
+        Self::RegisterForTheEnd,
         Self::Listen,
         Self::Detach,
         Self::Hold,
@@ -205,6 +207,7 @@ impl Actor {
                 }
             }
             Call::Register => ctx.on_stop(async |_| {}),
+            Call::RegisterForTheEnd => ctx.on_end(async |_| {}),
             Call::Listen => {
                 let _ = (ctx.is_stopping(), ctx.checkpoint(), ctx.deadline());
                 drop(ctx.cancellation_token());

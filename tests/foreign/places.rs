@@ -19,6 +19,8 @@ pub(super) enum Place {
     Hook,
     HookAborted,
     HookSkipped,
+    EndHook,
+    EndHookAborted,
     WakerOfEnd,
     WakerOfHandle,
     WakerOfStop,
@@ -66,6 +68,8 @@ impl Place {
         Self::Hook,
         Self::HookAborted,
         Self::HookSkipped,
+        Self::EndHook,
+        Self::EndHookAborted,
         Self::WakerOfEnd,
         Self::WakerOfHandle,
         Self::WakerOfStop,
@@ -109,6 +113,7 @@ impl Place {
             | Self::ErrorAbandoned
             | Self::HookSkipped => &[Cancel, Deadline, Abort],
             Self::Hook | Self::HookAborted => &[Cancel, Deadline],
+            Self::EndHook | Self::EndHookAborted => &[Naturally, Cancel, Deadline],
             Self::ValueUnread
             | Self::ValueOfFailed
             | Self::ValueInHandle

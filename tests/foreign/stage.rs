@@ -146,6 +146,14 @@ impl Scene {
                     pending::<()>().await;
                 });
             }
+            Place::EndHook => ctx.on_end(async move |_| actor.act()),
+            Place::EndHookAborted => {
+                let acts = Acts(actor);
+                ctx.on_end(async move |_| {
+                    let _acts = acts;
+                    pending::<()>().await;
+                });
+            }
             Place::HookSkipped => {
                 let acts = Acts(actor);
                 ctx.on_stop(async move |_| drop(acts));

@@ -34,6 +34,8 @@ pub(crate) struct Books {
     /// Hooks that were registered, by number; those from `hooks_late` on came after the stop.
     pub(crate) hooks: u32,
     pub(crate) hooks_late: Option<u32>,
+    /// Those of them that run at every end.
+    pub(crate) end_hooks: Vec<u32>,
     /// Hooks that were started, in order.
     pub(crate) hooks_run: Vec<u32>,
     pub(crate) emitted: usize,
@@ -255,13 +257,14 @@ fn add_hook(ctx: &RunContext, stage: &Arc<Stage>, run: usize, hook: Hook) {
         let books = &mut stage.books()[run];
         let number = books.hooks;
         books.hooks += 1;
+        books.end_hooks.extend(hook.at_end.then_some(number));
         if stopping {
             books.hooks_late.get_or_insert(number);
         }
         number
     };
     let stage = Arc::clone(stage);
-    ctx.on_stop(move |_| async move {
+    let cleanup = async move {
         stage.books()[run].hooks_run.push(number);
         let _leaving = Leaving(&stage, run);
         stage.note_activity(run);
@@ -269,7 +272,12 @@ fn add_hook(ctx: &RunContext, stage: &Arc<Stage>, run: usize, hook: Hook) {
         if hook.panics {
             resume_unwind(Box::new("planned"));
         }
-    });
+    };
+    if hook.at_end {
+        ctx.on_end(move |_| cleanup);
+    } else {
+        ctx.on_stop(move |_| cleanup);
+    }
 }
 
 /// Work outside the body: it says a last word when it is through, and only then is over.

@@ -32,6 +32,10 @@ impl Oracle<'_> {
         if fx.aborted {
             self.touch(run);
         }
+        if fx.hooks == HookAction::Run && !self.node(run).life.is_stopping() {
+            let hard = self.node(run).life.hard_deadline().map_or(self.now, |at| self.millis(at));
+            self.look_at_cleanup(run, hard);
+        }
         self.carry_out_hooks(run, fx.hooks);
         self.carry_out_body(run, &fx);
         if let Some(stage) = fx.ladder {
@@ -127,11 +131,11 @@ impl Oracle<'_> {
     }
 
     /// Hooks that never run are dropped, and that is a piece of work, too.
-    fn discard_hooks(&mut self, run: usize, skips: bool) {
+    fn discard_hooks(&mut self, run: usize, may_stop: bool) {
         let node = self.node_mut(run);
         let waiting = std::mem::take(&mut node.hooks);
         if !waiting.is_empty() {
-            node.runners.push(Runner { waiting, running: None, skips, over: false });
+            node.runners.push(Runner { waiting, running: None, may_stop, over: false });
             let runner = node.runners.len() - 1;
             self.ready.push_back(Ready::AbortHooks(run, runner));
         }
@@ -149,7 +153,7 @@ impl Oracle<'_> {
 
     pub(crate) fn start_runner(&mut self, run: usize, waiting: Vec<(u32, usize)>) {
         let node = self.node_mut(run);
-        node.runners.push(Runner { waiting, running: None, skips: true, over: false });
+        node.runners.push(Runner { waiting, running: None, may_stop: true, over: false });
         let runner = node.runners.len() - 1;
         self.ready.push_back(Ready::Hook(run, runner));
     }

@@ -134,8 +134,8 @@ pub(crate) enum Wait {
 pub(crate) struct Runner {
     pub(crate) waiting: Vec<(u32, usize)>,
     pub(crate) running: Option<(u32, usize, u64)>,
-    /// Those that wait are missed when they do not run.
-    pub(crate) skips: bool,
+    /// A stop may still come: what it has not run of the hooks of a stop waits again.
+    pub(crate) may_stop: bool,
     pub(crate) over: bool,
 }
 

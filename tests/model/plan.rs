@@ -63,6 +63,8 @@ pub(crate) enum Keep {
 pub(crate) struct Hook {
     pub(crate) takes: u64,
     pub(crate) panics: bool,
+    /// It runs at every end, not only after a stop.
+    pub(crate) at_end: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -152,7 +152,8 @@ impl Oracle<'_> {
         let node = self.node_mut(run);
         let number = node.hooks_made;
         node.hooks_made += 1;
-        let fx = self.feed(run, Input::HookAdded, None);
+        let at_end = self.is_of_every_end(run, step);
+        let fx = self.feed(run, Input::HookAdded { at_end }, None);
         match fx.hooks {
             HookAction::RunNew => self.start_runner(run, vec![(number, step)]),
             _ if fx.refused => self.note_hook(run, number, HookOutcome::Skipped),
@@ -181,7 +182,39 @@ impl Oracle<'_> {
         self.feed(run, Input::WorkEnded, None);
     }
 
-    /// A runner of hooks goes on: the last registered is the first to run.
+    fn is_of_every_end(&self, run: usize, step: usize) -> bool {
+        matches!(self.plan.runs[run].steps[step], Step::Hook(hook) if hook.at_end)
+    }
+
+    /// Yields the hook that a runner starts next, the last registered first: any after a stop, and
+    /// one of every end without it.
+    fn next_hook(&mut self, run: usize, runner: usize) -> Option<(u32, usize)> {
+        let node = self.node(run);
+        let waiting = &node.runners[runner].waiting;
+        let mut reversed = waiting.iter().enumerate().rev();
+        let is_next = |step: usize| node.life.is_stopping() || self.is_of_every_end(run, step);
+        let (place, _) = reversed.find(|(_, (_, step))| is_next(*step))?;
+        Some(self.node_mut(run).runners[runner].waiting.remove(place))
+    }
+
+    /// What a runner has not run of the hooks of a stop waits again: a stop may follow.
+    fn wait_again(&mut self, run: usize, runner: usize) {
+        let (node, now) = (self.node(run), self.at(self.now));
+        if node.life.is_stopping() || node.told.ended.is_some() {
+            return;
+        }
+        let waiting = node.runners[runner].waiting.clone();
+        let (ends, stops): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(_, step)| self.is_of_every_end(run, *step));
+        let node = self.node_mut(run);
+        node.runners[runner].waiting = ends;
+        if !stops.is_empty() {
+            node.hooks.splice(..0, stops);
+            node.life.on(Input::HookAdded { at_end: false }, now);
+        }
+    }
+
+    /// A runner of hooks goes on.
     pub(crate) fn run_hooks(&mut self, run: usize, runner: usize) {
         let now = self.now;
         loop {
@@ -204,13 +237,14 @@ impl Oracle<'_> {
                     self.note_hook(run, number, outcome);
                 }
                 None => {
-                    let Some((number, step)) = this.waiting.pop() else { break };
+                    let Some((number, step)) = self.next_hook(run, runner) else { break };
                     let until = now + hook_of(step).0;
-                    this.running = Some((number, step, until));
+                    self.node_mut(run).runners[runner].running = Some((number, step, until));
                     self.wake_at(until, Ready::Hook(run, runner));
                 }
             }
         }
+        self.wait_again(run, runner);
         self.end_runner(run, runner);
     }
 
@@ -220,13 +254,18 @@ impl Oracle<'_> {
         if this.over {
             return;
         }
-        let (running, waiting) = (this.running.take(), std::mem::take(&mut this.waiting));
-        let skips = this.skips || self.node(run).life.is_stopping();
+        let (running, may_stop) = (this.running.take(), this.may_stop);
         if let Some((number, ..)) = running {
             self.note_hook(run, number, HookOutcome::Aborted);
         }
-        for (number, _) in waiting.into_iter().rev().filter(|_| skips) {
-            self.note_hook(run, number, HookOutcome::Skipped);
+        if may_stop {
+            self.wait_again(run, runner);
+        }
+        let waiting = std::mem::take(&mut self.node_mut(run).runners[runner].waiting);
+        for (number, step) in waiting.into_iter().rev() {
+            if self.node(run).life.is_stopping() || self.is_of_every_end(run, step) {
+                self.note_hook(run, number, HookOutcome::Skipped);
+            }
         }
         self.end_runner(run, runner);
     }

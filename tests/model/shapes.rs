@@ -101,7 +101,10 @@ fn step_of(kind: u16, word: u16) -> Step {
         0..=5 => Step::Sleep(time(word)),
         6 => Step::Emit,
         7 => Step::SetOutput,
-        8..=10 => Step::Hook(Hook { takes: time(word), panics: kind / 16 % 4 == 3 }),
+        8..=10 => {
+            let (panics, at_end) = (kind / 16 % 4 == 3, kind / 64 % 2 == 1);
+            Step::Hook(Hook { takes: time(word), panics, at_end })
+        }
         11 | 12 => Step::Hold(time(word).max(1)),
         13 | 14 => Step::Checkpoint,
         _ => Step::Shield(time(word)),

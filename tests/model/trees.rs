@@ -6,9 +6,10 @@ use std::fmt::Debug;
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
+use quell::HookOutcome;
 
 use super::agree::agree;
-use super::oracle::Oracle;
+use super::oracle::{Oracle, Told};
 use super::played::play;
 use super::promises;
 use super::shapes::plans;
@@ -47,6 +48,8 @@ fn the_plans_reach_every_ending_by_every_road() {
                 ("detached", told.detached),
                 ("never started", told.started.is_none()),
                 ("late output", told.late > 0),
+                ("hooks without a stop", told.stopped.is_none() && !told.hooks.is_empty()),
+                ("aborted without a stop", told.stopped.is_none() && was_aborted(told)),
                 ("partial output", told.output.is_some() && told.stopped.is_some()),
             ];
             roads.iter().filter(|(_, is)| *is).for_each(|(road, _)| count((*road).to_owned()));
@@ -61,7 +64,11 @@ fn the_plans_reach_every_ending_by_every_road() {
     let seen = seen.into_inner();
     let rare: Vec<_> = seen.iter().filter(|(_, times)| **times < 5).collect();
     assert!(rare.is_empty(), "{rare:?}");
-    assert_eq!(seen.len(), 4 + 5 + 4 + 5 + 13 + 1, "{seen:#?}");
+    assert_eq!(seen.len(), 4 + 5 + 4 + 7 + 13 + 1, "{seen:#?}");
+}
+
+fn was_aborted(told: &Told) -> bool {
+    told.hooks.iter().any(|(_, outcome)| *outcome == HookOutcome::Aborted)
 }
 
 /// Plays random cases; a failure names the seed, `QUELL_SEED` repeats it, `QUELL_LONG=1` plays

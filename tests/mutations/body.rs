@@ -42,6 +42,18 @@ pub(super) const FAULTS: &[Fault] = &[
         ],
     },
     Fault {
+        name: "end-without-hooks",
+        edits: &[Edit {
+            file: "step/hooks.rs",
+            text: "self.waiting.iter().rposition(|hook| hook.label.at_end)",
+            faulty: "{
+                self.waiting.retain(|hook| !hook.label.at_end);
+                None
+            }",
+        }],
+        caught_by: &["everyend::i16_a_hook_of_every_end_runs_however_the_body_ends"],
+    },
+    Fault {
         name: "hide-the-stop",
         edits: &[Edit {
             file: "body/context.rs",

@@ -71,6 +71,68 @@ fn i4_i16_hooks_have_one_outcome_each_whenever_the_grace_is_over() {
 }
 
 #[test]
+fn i16_hooks_of_every_end_run_once_whenever_a_stop_comes() {
+    play("hooks of every end against a stop", 3, |seen| {
+        let engine = Engine::with_config(config().grace(NEVER).abort_wait(NEVER));
+        let (tree, began) = (Witness::new(), Arc::new(Mutex::new(Vec::new())));
+        let run = engine.submit(RunSpec::agent("root"), {
+            let (tree, began) = (Arc::clone(&tree), Arc::clone(&began));
+            async move |ctx: RunContext| {
+                let _here = tree.enter(&ctx);
+                for number in 0..4 {
+                    let began = Arc::clone(&began);
+                    let hook = async move {
+                        began.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+                        yield_now().await;
+                    };
+                    if number % 2 == 0 {
+                        ctx.on_stop(move |_| hook);
+                    } else {
+                        ctx.on_end(move |_| hook);
+                    }
+                }
+                yield_now().await;
+                Ok(())
+            }
+        });
+        let root = run.unwrap().into_ref();
+        pause(100);
+        let answer = root.cancel(because("stop"));
+        let status = block_on(root.quiescent()).status;
+        tree.seal();
+        let log = checked_log(&root);
+        let began = began.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let count = |wanted| {
+            let is_it = |kind: &EventKind| match *kind {
+                EventKind::HookEnded { outcome, .. } => outcome == wanted,
+                _ => false,
+            };
+            log.iter().filter(|event| is_it(&event.kind)).count()
+        };
+        assert_eq!(count(HookOutcome::Finished), began.len(), "{began:?}: {log:#?}");
+        let was_accepted = matches!(answer, Disposition::Accepted { .. });
+        assert_eq!(status == RunStatus::Cancelled, was_accepted, "{answer:?}");
+        let mut once = began.clone();
+        once.sort_unstable();
+        // A stop that comes when the others are dropped, for want of a stop, finds them skipped or
+        // gone. A run that is stopped before its start registers none.
+        let is_sound = match (&*once, count(HookOutcome::Skipped)) {
+            ([1, 3], 0) => true,
+            ([1, 3], 2) | ([0, 1, 2, 3] | [], 0) => was_accepted,
+            _ => false,
+        };
+        assert!(is_sound, "{began:?}: {log:#?}");
+        seen.note(match &*began {
+            [3, 1] => 0,
+            [3, 1, ..] => 1,
+            _ => 2,
+        });
+        shut_down(&engine);
+        tree.agree_with([&*log]);
+    });
+}
+
+#[test]
 fn i4_i12_a_body_that_does_not_come_back_is_abandoned_and_told_of_when_it_does() {
     play("abandon against the return of a body", 2, |seen| {
         let engine = Engine::with_config(config().grace(SOON).abort_wait(SOON));

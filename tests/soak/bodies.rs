@@ -188,13 +188,18 @@ fn parallel(tree: &Shared, rng: &mut Rng, depth: u32) -> Parallel<u32> {
 
 fn hook(ctx: &RunContext, tree: &Shared, rng: &mut Rng) {
     let (tree, time, panics) = (tree.clone(), some_time(rng, 10), one_in(rng, 4));
-    ctx.on_stop(move |_| async move {
+    let cleanup = async move {
         let _inside = tree.witness.enter();
         tokio::time::sleep(time).await;
         if panics {
             resume_unwind(Box::new("a hook panics"));
         }
-    });
+    };
+    if one_in(rng, 2) {
+        ctx.on_stop(move |_| cleanup);
+    } else {
+        ctx.on_end(move |_| cleanup);
+    }
 }
 
 /// Lets the witness know of a future.

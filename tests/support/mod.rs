@@ -1,9 +1,11 @@
 //! What the tests share, besides what `quell-test-support` has.
 
 mod bodies;
+mod book;
 mod lab;
 
 pub(crate) use bodies::{chain, ignorant, listener, naive, spin_for};
+pub(crate) use book::{Book, hook_outcomes};
 pub(crate) use lab::{Lab, body_runtime, bounded, config, now};
 pub(crate) use quell_test_support::{
     Gate, Inside, Seed, Servo, Witness, is_repeat, ms, secs, seeds, soon, within,

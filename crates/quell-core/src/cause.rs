@@ -32,7 +32,8 @@ pub enum CauseKind {
     QuorumReached,
     /// A newer run took its place.
     Superseded,
-    /// Its own deadline, or the deadline of a policy.
+    /// Its own deadline, the deadline of a policy, or the end of the time of the hook that has
+    /// spawned it.
     Deadline,
     /// Nothing happened in its subtree for as long as its idle limit.
     IdleTimeout,

@@ -77,7 +77,7 @@ pub enum EventKind {
     StopRequested(Arc<Cause>),
     /// A stop was accepted.
     Stopping(Arc<Cause>),
-    /// A stop hook ended, or was not started.
+    /// A hook ended, or was not started.
     HookEnded {
         /// Its number, in order of registration, from 0.
         hook: u32,
@@ -145,7 +145,7 @@ pub enum ToolOutcome {
     Unknown,
 }
 
-/// How a stop hook ended.
+/// How a hook ended.
 ///
 /// # Examples
 ///
@@ -161,7 +161,7 @@ pub enum HookOutcome {
     Finished,
     /// It panicked.
     Panicked,
-    /// It was running at the hard deadline and was dropped.
+    /// It was running when its time was over, and was dropped.
     Aborted,
     /// It was never started: there was no time left, or the stop was an abort.
     Skipped,

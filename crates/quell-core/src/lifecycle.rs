@@ -13,18 +13,21 @@
 //!
 //! `H` is the hard deadline of the stop, `W` the abort wait. *Work* is what a run executes besides
 //! its body and children: hooks, blocking closures, processes. A run that fails while children or
-//! work are live *winds down* on the same ladder, without being stopped itself.
+//! work are live *winds down* on the same ladder, without being stopped itself. So does a run that
+//! has hooks of every end: one that fails from its failure on, one that completes from the start of
+//! these hooks on, when nothing else of it executes.
 //!
 //! | state | public status | still admitted |
 //! |---|---|---|
 //! | waiting | `Queued` | children, work, hooks |
 //! | executing, completing | `Running` | children, work, hooks |
-//! | failing | `Running` | shielded children and work before `H`; hooks [^1] |
+//! | failing, or running hooks | `Running` | shielded children and work before `H`; hooks [^1] |
 //! | signalled | `Stopping` | shielded children and work; hooks [^2] |
 //! | aborting, aborting all | `Stopping` | nothing |
 //! | ended | `Completed`, `Failed`, `Cancelled`, `TimedOut` | nothing |
 //!
-//! [^1]: They are dropped, unless a stop follows: then they run.
+//! [^1]: Those of every end run when body and children have ended, before `H`; later they are
+//! skipped. The others are dropped, unless a stop follows: then they run.
 //!
 //! [^2]: They run at once; when the mode is `abort` they are skipped.
 //!
@@ -93,6 +96,8 @@ pub struct Lifecycle {
     hooks_wait: bool,
     /// Hooks were registered and not handed out yet.
     hooks: bool,
+    /// Among them are hooks that run at every end, not only after a stop.
+    end_hooks: bool,
     /// The body failed, or a child did whose failure nobody saw.
     failed: bool,
     /// A child failed and nobody holds its handle (D5). Decides when the body has ended.
@@ -171,8 +176,11 @@ pub enum Input {
     },
     /// A hook runner, a blocking closure or a process ended.
     WorkEnded,
-    /// A stop hook was registered.
-    HookAdded,
+    /// A hook was registered.
+    HookAdded {
+        /// It runs at every end, not only after a stop.
+        at_end: bool,
+    },
     /// The body ended and was dropped, destructors included.
     BodyEnded(BodyEnd),
     /// A stop of this very run was asked for.
@@ -358,7 +366,9 @@ pub enum HookAction {
     /// Nothing.
     #[default]
     Leave,
-    /// Run those registered, in reverse order; their runner counts as one piece of work.
+    /// Run those registered, in reverse order; their runner counts as one piece of work. Without a
+    /// stop it runs those of every end. What it does not run is registered again, since a stop may
+    /// follow.
     Run,
     /// Run the one just registered, at once; its runner counts as one piece of work.
     RunNew,
@@ -367,7 +377,8 @@ pub enum HookAction {
     /// Drop those that run and skip those that wait. If any wait, dropping them counts as one piece
     /// of work: what they have captured is the run's code, too.
     Abort,
-    /// Skip those that wait; counts as with [`Abort`](Self::Abort).
+    /// Skip those that wait; counts as with [`Abort`](Self::Abort). Without a stop it skips those
+    /// of every end, and the others are registered again.
     Skip,
     /// Skip the one just registered. It is the caller's, and counts as nothing.
     SkipNew,
@@ -391,7 +402,8 @@ struct Ladder {
     wait: Duration,
     /// How urgent the stop is. Only rises.
     mode: StopMode,
-    /// A stop was accepted; otherwise the run fails and its children are stopped.
+    /// A stop was accepted; otherwise the run fails and its children are stopped, or it completes
+    /// and its hooks run.
     stop: bool,
     /// The run's own deadline or idle limit was the cause.
     timed_out: bool,
@@ -452,6 +464,7 @@ impl Lifecycle {
             owes_poll: false,
             hooks_wait: false,
             hooks: false,
+            end_hooks: false,
             failed: false,
             child_failed: false,
             offender: false,
@@ -490,7 +503,7 @@ impl Lifecycle {
                 }
             }
             Input::WorkEnded => self.on_work_ended(&mut out),
-            Input::HookAdded => self.on_hook_added(&mut out),
+            Input::HookAdded { at_end } => self.on_hook_added(at_end, &mut out),
             Input::BodyEnded(end) => self.on_body_ended(end, now, &mut out),
             Input::Stop(stop) => self.on_stop(stop, now, &mut out),
             Input::ParentStopped { hard, wait, mode, own_grace } => {
@@ -504,7 +517,7 @@ impl Lifecycle {
             Input::Tick { active_at } => self.on_tick(active_at, now, &mut out),
             Input::Ladder(stage) => self.on_ladder(stage, &mut out),
         }
-        self.settle(&mut out);
+        self.settle(now, &mut out);
         out
     }
 
@@ -673,9 +686,11 @@ impl Lifecycle {
         out.quiesced = self.is_quiescent();
     }
 
-    fn on_hook_added(&mut self, out: &mut Effects) {
-        if self.ended.is_none() && !self.is_stopping() {
+    fn on_hook_added(&mut self, at_end: bool, out: &mut Effects) {
+        let is_late = at_end && self.ladder.is_some_and(|ladder| ladder.stage >= Stage::Abort);
+        if self.ended.is_none() && !self.is_stopping() && !is_late {
             self.hooks = true;
+            self.end_hooks |= at_end;
         } else if self.ended.is_none() && self.has_time_for_new_hooks() {
             self.work += 1;
             out.hooks = HookAction::RunNew;
@@ -826,13 +841,12 @@ impl Lifecycle {
                 (Stage::Abort | Stage::Signalled, _, _) => BodyAction::Leave,
             };
         }
-        if !ladder.stop {
-            return;
-        }
-        if stage == Stage::Abort && self.children > 0 {
-            // Hooks that wait for descendants alone have until the next stage.
+        let is_stop = ladder.stop;
+        // Hooks that wait for descendants alone have until the next stage.
+        self.hooks_wait |= stage == Stage::Abort && self.children > 0;
+        if !is_stop || (stage == Stage::Abort && self.children > 0) {
+            // Without a stop, hooks that wait may still be those of a stop that follows.
             out.hooks = HookAction::AbortRunning;
-            self.hooks_wait = true;
         } else {
             out.hooks = HookAction::Abort;
             self.let_go_of_hooks();
@@ -865,10 +879,10 @@ impl Lifecycle {
         let scheduled = self.scheduled();
         let trigger = if scheduled.is_some() { Trigger::Scheduled } else { trigger };
         let mut ladder = match self.ladder {
-            // A run that fails winds down already: it keeps its stage, and the earlier bounds.
-            Some(mut failing) => {
-                failing.merge(bounds, now);
-                failing
+            // It winds down already: it keeps its stage, and the earlier bounds.
+            Some(mut before) => {
+                before.merge(bounds, now);
+                before
             }
             None => Ladder::new(bounds),
         };
@@ -922,7 +936,7 @@ impl Lifecycle {
         out.cascade = Some(ladder.cascade());
     }
 
-    /// A stop was accepted, and body and children have ended, in whatever order: hooks have their
+    /// The run winds down, and body and children have ended, in whatever order: hooks have their
     /// turn. Those that waited for descendants alone when the hard deadline came are in time until
     /// the next stage.
     fn release_hooks(&mut self, out: &mut Effects) {
@@ -936,18 +950,37 @@ impl Lifecycle {
         }
     }
 
+    /// The run ends without a stop: hooks of every end have their turn. A run that completes waits
+    /// for its work before that, for as long as that takes. Once it winds down nothing else is left
+    /// of it, so that the ladder bounds its cleanup and nothing besides.
+    fn release_end_hooks(&mut self, now: Instant, out: &mut Effects) {
+        if !self.end_hooks || self.body != Body::Ended || self.is_stopping() {
+            return;
+        }
+        if self.ladder.is_none() {
+            if self.work > 0 {
+                return;
+            }
+            let bounds = self.bounds(StopMode::Cooperative, None, None, now);
+            self.ladder = Some(Ladder::new(bounds));
+        }
+        self.release_hooks(out);
+    }
+
     /// Hands out the hooks that wait, to be run or dropped: one piece of work.
     fn let_go_of_hooks(&mut self) -> bool {
+        self.end_hooks = false;
         let waiting = std::mem::take(&mut self.hooks);
         self.work += u32::from(waiting);
         waiting
     }
 
     /// Ends the run if nothing keeps it: the one edge into a terminal status.
-    fn settle(&mut self, out: &mut Effects) {
+    fn settle(&mut self, now: Instant, out: &mut Effects) {
         if self.ended.is_some() || self.children > 0 {
             return;
         }
+        self.release_end_hooks(now, out);
         let exhausted = self.ladder.is_some_and(|ladder| ladder.stage == Stage::Abandon);
         let over = self.body == Body::Ended && self.work == 0;
         if !over && !exhausted {
@@ -1010,7 +1043,8 @@ struct Bounds {
 }
 
 impl Ladder {
-    /// The ladder of a run that fails. [`accept`](Lifecycle::accept) makes it one of a stop.
+    /// The ladder of a run that fails, or completes. [`accept`](Lifecycle::accept) makes it one of
+    /// a stop.
     fn new(bounds: Bounds) -> Self {
         Self {
             hard: bounds.hard,

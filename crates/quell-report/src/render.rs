@@ -144,7 +144,7 @@ fn stop(row: &RunRow) -> Option<String> {
         text.push_str(", aborted");
     }
     if row.hooks_skipped > 0 {
-        let _ = write!(text, ", {} stop hooks skipped", row.hooks_skipped);
+        let _ = write!(text, ", {} hooks skipped", row.hooks_skipped);
     }
     if let Some(took) = row.stop_took() {
         let _ = write!(text, ", took {}", span(took));

@@ -18,7 +18,7 @@ pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<Strin
         }
         EventKind::Stopping(cause) => format!("stopping: {}", printable(&cause.to_string())),
         EventKind::HookEnded { hook, outcome } => {
-            format!("stop hook {hook} {}", hook_outcome(*outcome)?)
+            format!("hook {hook} {}", hook_outcome(*outcome)?)
         }
         EventKind::Aborted => "aborted: it had not ended by the hard deadline".into(),
         EventKind::Abandoned { what, name } => {

@@ -126,10 +126,10 @@ pub struct RunRow {
     pub summary: Option<Payload>,
     /// Why it failed, if it did.
     pub error: Option<Arc<str>>,
-    /// Errors and panics after the stop was accepted, at most
+    /// Errors and panics after the stop was accepted, and those of hooks, at most
     /// [`limits::CLEANUP_ERRORS_MAX`](crate::limits::CLEANUP_ERRORS_MAX).
     pub cleanup_errors: Vec<Arc<str>>,
-    /// Stop hooks that were not started.
+    /// Hooks that were not started for want of time.
     pub hooks_skipped: u32,
     /// What it and its descendants used. Left out of its text if that is nothing.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Usage::is_zero"))]
@@ -222,7 +222,7 @@ impl Abandoned {
 pub enum Work {
     /// The body of the run.
     Body,
-    /// A stop hook.
+    /// A hook.
     Hook,
     /// A closure on a thread of its own.
     Blocking,

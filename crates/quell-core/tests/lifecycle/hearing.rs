@@ -13,6 +13,7 @@ const STOP: Input = Input::Stop(StopInput {
     wait: None,
     escalate_after: Duration::ZERO,
 });
+const STOP_HOOK: Input = Input::HookAdded { at_end: false };
 const CHILD: Input = Input::ChildAdded { shielded: false };
 const CHILD_ENDED: Input = Input::ChildEnded { unseen_failure: false, non_quiescent: false };
 
@@ -53,7 +54,7 @@ fn i15_a_body_whose_children_ended_before_it_was_judged_is_polled_once_more() {
 #[test]
 fn i16_hooks_of_the_outer_scope_wait_for_the_inner_one() {
     let body_ended = Input::BodyEnded(BodyEnd::Ok);
-    let (mut life, now) = started(&[Input::HookAdded, CHILD, STOP]);
+    let (mut life, now) = started(&[STOP_HOOK, CHILD, STOP]);
     assert_eq!(life.on(body_ended, now).hooks, HookAction::Leave);
     assert_eq!(life.on(CHILD_ENDED, now).hooks, HookAction::Run);
     assert_eq!(life.on(Input::WorkEnded, now).ended, Some(RunStatus::Cancelled));
@@ -62,7 +63,7 @@ fn i16_hooks_of_the_outer_scope_wait_for_the_inner_one() {
 #[test]
 fn i16_hooks_that_waited_for_descendants_alone_have_half_of_the_abort_wait() {
     let body_ended = Input::BodyEnded(BodyEnd::Ok);
-    let (mut life, now) = started(&[Input::HookAdded, CHILD, STOP, body_ended]);
+    let (mut life, now) = started(&[STOP_HOOK, CHILD, STOP, body_ended]);
     let aborting = life.on(Input::Ladder(Stage::Abort), now);
     assert_eq!(aborting.hooks, HookAction::AbortRunning);
     assert_eq!(life.clone().on(CHILD_ENDED, now).hooks, HookAction::Run);
@@ -73,8 +74,7 @@ fn i16_hooks_that_waited_for_descendants_alone_have_half_of_the_abort_wait() {
 
 #[test]
 fn i16_hooks_of_a_body_that_had_to_be_aborted_are_skipped() {
-    let (mut life, now) =
-        started(&[Input::HookAdded, CHILD, STOP, Input::Judged { listens: true }]);
+    let (mut life, now) = started(&[STOP_HOOK, CHILD, STOP, Input::Judged { listens: true }]);
     life.on(Input::Ladder(Stage::Abort), now);
     assert_eq!(life.on(CHILD_ENDED, now).body, BodyAction::PollThenDrop);
     let mut gave_way = life.clone();
@@ -85,8 +85,8 @@ fn i16_hooks_of_a_body_that_had_to_be_aborted_are_skipped() {
 
 #[test]
 fn i16_a_hook_that_is_refused_takes_no_other_with_it() {
-    let (mut life, now) = started(&[Input::HookAdded, CHILD, STOP, Input::Ladder(Stage::Abort)]);
-    let late = life.on(Input::HookAdded, now);
+    let (mut life, now) = started(&[STOP_HOOK, CHILD, STOP, Input::Ladder(Stage::Abort)]);
+    let late = life.on(STOP_HOOK, now);
     assert_eq!((late.refused, late.hooks), (true, HookAction::SkipNew));
     life.on(Input::BodyEnded(BodyEnd::Ok), now);
     assert_eq!(life.on(CHILD_ENDED, now).hooks, HookAction::Run);

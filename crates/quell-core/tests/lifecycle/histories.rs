@@ -17,7 +17,7 @@ use quell_core::lifecycle::{Answer, HookAction, Input, Lifecycle};
 
 use crate::history::{any_input, histories};
 use crate::requests::Verdict;
-use crate::seen::Trace;
+use crate::seen::{Step, Trace};
 use crate::world::play;
 use crate::{ends, requests};
 
@@ -180,6 +180,10 @@ fn the_histories_reach_every_ending_by_every_road() {
                 ("hook run late", fx.hooks == HookAction::RunNew),
                 ("hooks wait for children", fx.hooks == HookAction::AbortRunning),
                 ("hooks run after children", fx.hooks == HookAction::Run && step.after.aborting),
+                ("hooks run at an end", fx.hooks == HookAction::Run && !step.after.stopping),
+                ("hooks run at a failure", runs_at_failure(step)),
+                ("hooks cut at an end", is_cut_at_end(step)),
+                ("stopped while hooks run", fx.accepted.is_some() && step.before.hard.is_some()),
                 ("judged", is_judged),
                 ("judged late", is_judged && step.before.hard < Some(step.at)),
                 ("children stopped by a failure", fx.cascade.is_some_and(|told| told.failing)),
@@ -192,7 +196,18 @@ fn the_histories_reach_every_ending_by_every_road() {
     });
     let seen = seen.into_inner();
     // The rarest comes about fourteen times.
-    assert_eq!(seen.len(), 4 + 6 + 12, "{seen:?}");
+    assert_eq!(seen.len(), 4 + 6 + 16, "{seen:?}");
+}
+
+fn runs_at_failure(step: &Step) -> bool {
+    let fails = step.before.hard.is_some() || step.fx.cascade.is_some();
+    step.fx.hooks == HookAction::Run && !step.after.stopping && fails
+}
+
+/// A runner is aborted although no stop came.
+fn is_cut_at_end(step: &Step) -> bool {
+    let aborts = step.fx.hooks == HookAction::AbortRunning && step.before.books.works > 0;
+    aborts && !step.after.stopping
 }
 
 /// Whatever comes, in whatever order, and how often: no panic, one end, no way out of a stop.

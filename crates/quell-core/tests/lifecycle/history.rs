@@ -66,7 +66,9 @@ pub(crate) enum Op {
         shielded: bool,
     },
     EndWork,
-    AddHook,
+    AddHook {
+        at_end: bool,
+    },
     EndBody(BodyEnd),
     Stop(StopInput),
     ParentStop {
@@ -167,7 +169,7 @@ fn op_of(word: u32, late: bool) -> Op {
         23 => Op::QuiesceChild,
         24 | 25 => Op::AddWork { shielded },
         26 => Op::EndWork,
-        27 | 28 => Op::AddHook,
+        27 | 28 => Op::AddHook { at_end: a % 2 == 1 },
         29 | 30 => Op::EndBody(match a % 4 {
             0 | 1 => BodyEnd::Ok,
             2 => BodyEnd::Err,
@@ -223,7 +225,7 @@ pub(crate) fn any_input(word: u16, start: Instant) -> Input {
         5 => Input::ChildQuiesced,
         6 => Input::WorkAdded { shielded: flag },
         7 => Input::WorkEnded,
-        8 => Input::HookAdded,
+        8 => Input::HookAdded { at_end: flag },
         9 => Input::BodyEnded(BodyEnd::Ok),
         10 => Input::BodyEnded(BodyEnd::Err),
         11 => Input::BodyEnded(BodyEnd::Dropped),

@@ -12,6 +12,7 @@
 mod after_step;
 mod ancestor;
 mod ends;
+mod every_end;
 mod hearing;
 mod histories;
 mod history;

@@ -58,6 +58,8 @@ pub(crate) struct Books {
     pub(crate) non_quiescent: u32,
     /// Hooks that were registered and neither run nor skipped.
     pub(crate) hooks: u32,
+    /// Those of them that run at every end.
+    pub(crate) end_hooks: u32,
     /// Children that failed while their handle was held.
     pub(crate) failures_held: u32,
     pub(crate) listens: bool,
@@ -69,7 +71,7 @@ pub(crate) struct Books {
     pub(crate) wanted: BodyAction,
     /// The latest stage that reached the run.
     pub(crate) stage: Option<Stage>,
-    /// The run was stopped, or fails while something is live.
+    /// The run was stopped, or fails while something is live, or completes and its hooks run.
     pub(crate) winds_down: bool,
 }
 

@@ -93,7 +93,7 @@ impl World {
                 self.books.works -= 1;
                 self.feed(Input::WorkEnded);
             }
-            Op::AddHook if has_context => self.add_hook(),
+            Op::AddHook { at_end } if has_context => self.add_hook(at_end),
             Op::EndBody(end) => self.end_body(end),
             Op::Stop(stop) => self.stop(stop),
             Op::ParentStop { grace, wait, mode, own_grace } => {
@@ -187,10 +187,14 @@ impl World {
         }
     }
 
-    fn add_hook(&mut self) {
-        let fx = self.feed(Input::HookAdded);
-        if fx.hooks == HookAction::Leave && !fx.refused {
-            self.books.hooks += 1;
+    fn add_hook(&mut self, at_end: bool) {
+        // Entered before: with it the run may have all that it waits for to run its hooks.
+        let before = self.books;
+        self.books.hooks += 1;
+        self.books.end_hooks += u32::from(at_end);
+        let fx = self.feed(Input::HookAdded { at_end });
+        if fx.refused || fx.hooks == HookAction::RunNew {
+            (self.books.hooks, self.books.end_hooks) = (before.hooks, before.end_hooks);
             self.correct_books();
         }
     }
@@ -285,7 +289,8 @@ impl World {
     fn note(&mut self, fx: &Effects) {
         let books = &mut self.books;
         books.wanted = books.wanted.max(fx.body);
-        books.winds_down |= fx.accepted.is_some() || fx.cascade.is_some();
+        let ends = fx.hooks == HookAction::Run;
+        books.winds_down |= fx.accepted.is_some() || fx.cascade.is_some() || ends;
         if fx.accepted.is_some() || fx.scheduled {
             books.active_at = Some(self.now);
         }
@@ -293,13 +298,13 @@ impl World {
             HookAction::Leave | HookAction::AbortRunning | HookAction::SkipNew => {}
             HookAction::Run => {
                 books.works += 1;
-                books.hooks = 0;
+                (books.hooks, books.end_hooks) = (0, 0);
             }
             HookAction::RunNew => books.works += 1,
             // What is dropped is work as well.
             HookAction::Abort | HookAction::Skip | HookAction::Drop => {
                 books.works += u32::from(books.hooks > 0);
-                books.hooks = 0;
+                (books.hooks, books.end_hooks) = (0, 0);
             }
         }
     }
@@ -344,7 +349,7 @@ impl World {
         self.perform(Op::Start { parks: true });
         self.feed(Input::ChildAdded { shielded: true });
         self.feed(Input::WorkAdded { shielded: true });
-        self.feed(Input::HookAdded);
+        self.feed(Input::HookAdded { at_end: true });
         self.tick();
         self.feed(Input::Ladder(Stage::Abandon));
     }

@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::time::Instant;
 
 use quell_core::lifecycle::Input;
-use quell_core::limits;
 use quell_core::{Cause, Payload, RunId, Stopped, Usage, Work};
 use tokio_util::sync::CancellationToken;
 
@@ -18,11 +17,10 @@ use crate::body::work::BlockingContext;
 use crate::failure::{Elapsed, Failure};
 use crate::handle::RunHandle;
 use crate::marks::shield;
-use crate::node::hook::{Hook, Start};
 use crate::node::outputs::Said;
 use crate::node::wait::Wait;
 use crate::node::write::Written;
-use crate::node::{Node, RareState, State};
+use crate::node::{Node, State};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
 use crate::step::StopOrigin;
@@ -183,37 +181,6 @@ impl RunContext {
         .await
     }
 
-    /// Registers cleanup that runs when the run was stopped and its body and children have ended,
-    /// in reverse order of registration, within the grace. Registered after the stop it runs at
-    /// once. At most 1,024 a run; one more, and one that has no time left, never runs and is
-    /// reported as skipped.
-    ///
-    /// Registering a hook is not listening: a body that never asks about stops is dropped at its
-    /// next await, and the hook has the grace. A hook that waited for descendants alone when the
-    /// grace was over has half of the abort wait. One that is still running then is dropped, and
-    /// named in [`cleanup_errors`](crate::RunRow::cleanup_errors).
-    pub fn on_stop<F, Fut>(&self, hook: F)
-    where
-        F: FnOnce(Arc<Cause>) -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        let node = self.node();
-        let mut hook: Option<Start> = Some(Box::new(move |cause| Box::pin(hook(cause))));
-        let full = |extra: &RareState| extra.hooks_made as usize >= limits::HOOKS_MAX;
-        if node.lock().extra.as_deref().is_some_and(full) {
-            node.skip_unregistered_hook();
-            return;
-        }
-        node.apply(Input::HookAdded, StopOrigin::default(), |state, _| {
-            if let Some(start) = hook.take() {
-                let extra = state.extra();
-                let number = extra.hooks_made;
-                extra.hooks_made += 1;
-                extra.hooks.push(Hook { number, start });
-            }
-        });
-    }
-
     /// Runs a closure on a thread where it may block. The closure can ask
     /// [`BlockingContext::is_stopping`]; one that does not come back is abandoned and named when
     /// the ladder is exhausted.
@@ -333,13 +300,15 @@ impl RunContext {
     }
 
     /// Yields the instant by which the body has to be through: before a stop the earliest timeout
-    /// of the run and its ancestors, after it the hard deadline.
+    /// of the run and its ancestors, after it the hard deadline. In hooks of a run that was not
+    /// stopped it is the end of their time, if that is earlier.
     pub fn deadline(&self) -> Option<Instant> {
         let state = self.node().lock();
         if state.life.is_stopping() {
             return state.life.hard_deadline();
         }
-        state.deadline.map(|at| self.node().shared.clock.at_ticks(at))
+        let own = state.deadline.map(|at| self.node().shared.clock.at_ticks(at));
+        own.into_iter().chain(state.life.hard_deadline()).min()
     }
 }
 

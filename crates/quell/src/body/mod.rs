@@ -2,6 +2,7 @@
 
 pub(crate) mod context;
 pub(crate) mod driver;
+mod hooks;
 pub(crate) mod tool;
 pub(crate) mod usage;
 pub(crate) mod work;

@@ -7,20 +7,41 @@ use std::sync::Arc;
 
 use quell_core::Cause;
 
-/// A stop hook that waits for its turn.
+/// A hook that waits for its turn.
+#[derive(Debug)]
 pub(crate) struct Hook {
-    /// Its place in the order of registration, by which events and reports name it.
-    pub(crate) number: u32,
+    /// Which one it is.
+    pub(crate) label: Label,
     /// Makes its future. Called once, when the hooks registered after it have ended.
     pub(crate) start: Start,
 }
 
-/// Makes the future of a hook from why its run stops.
-pub(crate) type Start =
-    Box<dyn FnOnce(Arc<Cause>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+/// By what events and reports name a hook.
+#[derive(Clone, Debug)]
+pub(crate) struct Label {
+    /// Its place in the order of registration.
+    pub(crate) number: u32,
+    /// Whether it runs at every end, not only after a stop.
+    pub(crate) at_end: bool,
+}
 
-impl fmt::Debug for Hook {
+impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Hook({})", self.number)
+        let when = if self.at_end { "end" } else { "stop" };
+        write!(f, "{when} hook {}", self.number)
+    }
+}
+
+/// Makes the future of a hook from why its run stops, if it does.
+pub(crate) struct Start(pub(crate) Make);
+
+type Make = Box<dyn FnOnce(Option<Arc<Cause>>) -> Cleanup + Send>;
+
+/// The future of a hook.
+pub(crate) type Cleanup = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Start")
     }
 }

@@ -85,7 +85,7 @@ pub(crate) enum Reader {
 /// What only some runs have.
 #[derive(Default)]
 pub(crate) struct RareState {
-    /// Stop hooks that wait for their turn.
+    /// Hooks that wait for their turn.
     pub(crate) hooks: Vec<Hook>,
     /// How many were registered: the number of the next one.
     pub(crate) hooks_made: u32,

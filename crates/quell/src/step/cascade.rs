@@ -308,7 +308,8 @@ struct StageWalk {
     stage: Stage,
     /// The hard deadline of the stop.
     hard: Instant,
-    /// What those are told that no stop has reached.
+    /// What those are told that no stop has reached. None if no stop came at all: they belong to
+    /// hooks whose time is over.
     cause: Option<Arc<Cause>>,
     /// Whose children are to be looked at, from this place on.
     above: Vec<(Arc<Node>, usize)>,
@@ -335,9 +336,18 @@ impl StageWalk {
         let wait = child.shared.config.abort_wait;
         let (hard, mode) = (self.hard, StopMode::Abort);
         let input = Input::ParentStopped { hard, wait, mode, own_grace: None };
-        let why = StopOrigin { cause: self.cause.as_ref(), ..StopOrigin::default() };
+        let own = || Arc::new(of_cleanup(child, now));
+        let cause = self.cause.clone().unwrap_or_else(own);
+        let why = StopOrigin { cause: Some(&cause), ..StopOrigin::default() };
         child.step(input, why, now, |_, _| {})
     }
+}
+
+/// Makes the cause with which a child of a hook is stopped, if no stop has come to its parent.
+fn of_cleanup(child: &Node, now: Instant) -> Cause {
+    let mut cause = Cause::new(CauseKind::Deadline, child.shared.clock.wall(now), child.id);
+    cause.message = Some("the time of the hooks of its parent is over".into());
+    cause
 }
 
 /// Counts a child out, and keeps it for the report if there is a row for it.

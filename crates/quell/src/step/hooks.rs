@@ -1,23 +1,27 @@
-//! Hooks are cleanup that runs when body and children have ended, in a task of the engine.
+//! Hooks are cleanup that runs when body and children have ended, in a task of the engine: after a
+//! stop all of them, without one those of every end.
 //!
 //! A runner calls the hooks of a run in reverse order of registration, one after the other, each
 //! isolated from the panics of the others (I16). It counts as one piece of work of the run: the run
 //! does not end before it, unless the ladder is exhausted. The hard deadline aborts the runner; if
 //! it waited for children until then, half of the abort wait does. The hook that was running is
 //! reported as aborted, and those that were waiting as skipped.
+//!
+//! A runner of a run that was not stopped has the hooks of a stop, too: if one comes, it goes on
+//! with all of them, and their order is kept. What it has not run in the end waits again.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use quell_core::lifecycle::HookAction;
+use quell_core::lifecycle::{Effects, HookAction, Input};
 use quell_core::{Cause, EventKind, HookOutcome, Work};
 
 use crate::failure::Failure;
 use crate::foreign;
 use crate::marks::shield;
-use crate::node::hook::Hook;
+use crate::node::hook::{Hook, Label};
 use crate::node::{Node, State};
 use crate::step::deferred::{Deferred, DeferredRare};
 use crate::step::hold::Hold;
@@ -29,7 +33,7 @@ use crate::sync::waiters::Wakers;
 pub(crate) enum HookFate {
     /// They run one after the other, in a runner of their own.
     Run {
-        /// In the order in which they run.
+        /// In order of registration.
         hooks: Vec<Hook>,
         /// How often runners had been aborted at the decision. If they have been aborted again when
         /// the runner starts, a stage of the ladder came in between: the runner is aborted, too.
@@ -37,12 +41,12 @@ pub(crate) enum HookFate {
         /// Where the runner is noted as work.
         place: usize,
     },
-    /// They are dropped unrun: a stop left them no time (`missed`), or there was no stop.
+    /// They are dropped unrun: there was no time left for them, or the run ends without a stop.
     Dropped {
-        /// In the order in which they are dropped.
+        /// In order of registration.
         hooks: Vec<Hook>,
-        /// Whether a stop left them no time: the report counts them.
-        missed: bool,
+        /// Whether a stop may still come: hooks that run only after one are then not dropped.
+        may_stop: bool,
         /// Where dropping them is noted as work: what they have captured is the run's code.
         place: usize,
     },
@@ -71,19 +75,18 @@ impl Node {
         let round = extra.runners_aborted;
         let fate = match action {
             HookAction::Run | HookAction::RunNew => {
-                deferred.cause.clone_from(&state.cause);
                 HookFate::Run { hooks, round, place: self.note_runner(state) }
             }
             HookAction::SkipNew => {
                 for hook in &hooks {
-                    self.skip_hook(state, hook.number, now, &mut deferred.wakers);
+                    self.skip_hook(state, hook.label.number, now, &mut deferred.wakers);
                 }
                 HookFate::Refused(hooks)
             }
             _ if hooks.is_empty() => return,
             _ => {
-                let missed = action != HookAction::Drop;
-                HookFate::Dropped { hooks, missed, place: self.note_runner(state) }
+                let may_stop = action != HookAction::Drop;
+                HookFate::Dropped { hooks, may_stop, place: self.note_runner(state) }
             }
         };
         deferred.rare().hooks = Some(fate);
@@ -96,7 +99,7 @@ impl Node {
     }
 
     /// Carries out what few steps leave, with no lock held: tokens, links and hooks.
-    pub(crate) fn finish_rare(self: &Arc<Self>, rare: DeferredRare, cause: Option<&Arc<Cause>>) {
+    pub(crate) fn finish_rare(self: &Arc<Self>, rare: DeferredRare) {
         let DeferredRare { token, link, runners, hooks, failure } = rare;
         if failure.is_some() {
             foreign::run(&self.shared.couriers, move || drop(failure));
@@ -112,10 +115,10 @@ impl Node {
         }
         match hooks {
             Some(HookFate::Run { hooks, round, place }) => {
-                run(self, hooks, cause, Hold::placed(self, place), round);
+                run(self, hooks, Hold::placed(self, place), round);
             }
-            Some(HookFate::Dropped { hooks, missed, place }) => {
-                discard(self, hooks, missed, Hold::placed(self, place));
+            Some(HookFate::Dropped { hooks, may_stop, place }) => {
+                discard(self, hooks, may_stop, Hold::placed(self, place));
             }
             // Refused at its registration: this is the thread of the caller.
             Some(HookFate::Refused(hooks)) => foreign::release(hooks),
@@ -125,10 +128,9 @@ impl Node {
 }
 
 /// Starts a runner for hooks in order of registration. The lifecycle has counted it already.
-fn run(node: &Arc<Node>, hooks: Vec<Hook>, cause: Option<&Arc<Cause>>, hold: Hold, round: u32) {
-    let Some(cause) = cause else { return discard(node, hooks, true, hold) };
+fn run(node: &Arc<Node>, hooks: Vec<Hook>, hold: Hold, round: u32) {
     let runner = Runner::new(node, hooks, true, hold);
-    let task = node.shared.runtime.spawn(run_all(runner, Arc::clone(cause)));
+    let task = node.shared.runtime.spawn(run_all(runner));
     let abort = task.abort_handle();
     let mut state = node.lock();
     // A stage of the ladder may have aborted the runners since the decision, when this one was not
@@ -141,30 +143,30 @@ fn run(node: &Arc<Node>, hooks: Vec<Hook>, cause: Option<&Arc<Cause>>, hold: Hol
     }
 }
 
-/// Drops hooks that are not to run: the stop left them no time, or there was no stop. What they
-/// have captured is the run's code, too: it is dropped on the runtime of the bodies, as work that
-/// the lifecycle has counted.
-fn discard(node: &Arc<Node>, hooks: Vec<Hook>, missed: bool, hold: Hold) {
-    let runner = Runner::new(node, hooks, missed, hold);
+/// Drops hooks that are not to run. What they have captured is the run's code, too: it is dropped
+/// on the runtime of the bodies, as work that the lifecycle has counted.
+fn discard(node: &Arc<Node>, hooks: Vec<Hook>, may_stop: bool, hold: Hold) {
+    let runner = Runner::new(node, hooks, may_stop, hold);
     drop(node.shared.runtime.spawn(async move { drop(runner) }));
 }
 
-async fn run_all(mut runner: Runner, cause: Arc<Cause>) {
-    while let Some(hook) = runner.account().waiting.pop() {
-        let (node, number) = (Arc::clone(&runner.account().node), hook.number);
+async fn run_all(mut runner: Runner) {
+    while let Some((hook, cause)) = runner.account().next() {
+        let (node, label) = (Arc::clone(&runner.account().node), hook.label.clone());
         // Noted before the first poll: an abort of the task drops the runner, which reports it.
-        runner.account().running = Some(number);
-        let ended = run_one(&node, hook, Arc::clone(&cause)).await;
+        runner.account().running = Some(hook.label.clone());
+        let ended = run_one(&node, hook, cause).await;
         runner.account().running = None;
         match ended {
-            Ok(()) => note(&node, number, HookOutcome::Finished, None),
-            Err(failure) => note(&node, number, HookOutcome::Panicked, Some(&failure)),
+            Ok(()) => note(&node, &label, HookOutcome::Finished, None),
+            Err(failure) => note(&node, &label, HookOutcome::Panicked, Some(&failure)),
         }
     }
 }
 
-async fn run_one(node: &Node, hook: Hook, cause: Arc<Cause>) -> Result<(), Failure> {
-    let mut future = foreign::catch_panic(|| shield::within(node.id, || (hook.start)(cause)))?;
+async fn run_one(node: &Node, hook: Hook, cause: Option<Arc<Cause>>) -> Result<(), Failure> {
+    let Hook { start, .. } = hook;
+    let mut future = foreign::catch_panic(|| shield::within(node.id, || (start.0)(cause)))?;
     let polled =
         poll_fn(|cx| match foreign::catch_panic(|| shield::poll(node.id, future.as_mut(), cx)) {
             Ok(poll) => poll.map(Ok),
@@ -183,18 +185,17 @@ struct Account {
     node: Arc<Node>,
     /// The hooks that have not started, in order of registration.
     waiting: Vec<Hook>,
-    /// The number of the hook that runs now.
-    running: Option<u32>,
-    /// Whether hooks that do not run are reported as skipped. They are not if the run was never
-    /// stopped.
-    missed: bool,
+    /// The hook that runs now.
+    running: Option<Label>,
+    /// Whether a stop may still come: hooks that run only after one then wait again.
+    may_stop: bool,
     /// The work that the lifecycle has counted for this runner.
     hold: Hold,
 }
 
 impl Runner {
-    fn new(node: &Arc<Node>, waiting: Vec<Hook>, missed: bool, hold: Hold) -> Self {
-        Self(Some(Account { node: Arc::clone(node), waiting, running: None, missed, hold }))
+    fn new(node: &Arc<Node>, waiting: Vec<Hook>, may_stop: bool, hold: Hold) -> Self {
+        Self(Some(Account { node: Arc::clone(node), waiting, running: None, may_stop, hold }))
     }
 
     #[expect(clippy::expect_used, reason = "taken when the runner is dropped, not before")]
@@ -215,17 +216,37 @@ impl Drop for Runner {
 }
 
 impl Account {
-    fn settle(self) {
-        let Self { node, waiting, running, missed, hold } = self;
-        if let Some(hook) = running {
-            let failure = Failure::new(format!("stop hook {hook} was aborted: its time was over"));
-            note(&node, hook, HookOutcome::Aborted, Some(&failure));
+    /// Takes the hook that runs next, and why the run stops, if it does.
+    fn next(&mut self) -> Option<(Hook, Option<Arc<Cause>>)> {
+        let mut state = self.node.lock();
+        let cause = state.cause.clone();
+        let next = match cause {
+            Some(_) => self.waiting.len().checked_sub(1),
+            None => self.waiting.iter().rposition(|hook| hook.label.at_end),
+        };
+        if next.is_none() {
+            // Under the same lock: a stop that comes now finds the others where it looks for them.
+            wait_again(&mut state, &mut self.waiting, &self.node);
         }
-        if missed || node.lock().life.is_stopping() {
-            for hook in waiting.iter().rev() {
-                node.lock().extra().hooks_skipped += 1;
-                note(&node, hook.number, HookOutcome::Skipped, None);
+        Some((self.waiting.remove(next?), cause))
+    }
+
+    fn settle(self) {
+        let Self { node, mut waiting, running, may_stop, hold } = self;
+        if let Some(hook) = running {
+            let failure = Failure::new(format!("{hook} was aborted: its time was over"));
+            note(&node, &hook, HookOutcome::Aborted, Some(&failure));
+        }
+        let is_stopped = {
+            let mut state = node.lock();
+            if may_stop {
+                wait_again(&mut state, &mut waiting, &node);
             }
+            state.life.is_stopping()
+        };
+        for hook in waiting.iter().rev().filter(|hook| is_stopped || hook.label.at_end) {
+            node.lock().extra().hooks_skipped += 1;
+            note(&node, &hook.label, HookOutcome::Skipped, None);
         }
         for hook in waiting.into_iter().rev() {
             if let Err(panic) = foreign::catch_panic(|| drop(hook)) {
@@ -237,8 +258,24 @@ impl Account {
     }
 }
 
+/// Has the hooks wait again that run only after a stop, unless one has come, or the run has ended.
+fn wait_again(state: &mut State, waiting: &mut Vec<Hook>, node: &Node) {
+    if state.life.is_stopping() || state.life.status().is_terminal() {
+        return;
+    }
+    let again = waiting.extract_if(.., |hook| !hook.label.at_end).collect::<Vec<_>>();
+    if !again.is_empty() {
+        let hooks = &mut state.extra().hooks;
+        hooks.extend(again);
+        hooks.sort_by_key(|hook| hook.label.number);
+        let fx = state.life.on(Input::HookAdded { at_end: false }, node.shared.clock.now());
+        debug_assert_eq!(fx, Effects::default(), "its runner is work of the run");
+    }
+}
+
 /// Records how a hook ended, unless its run has ended before it.
-fn note(node: &Arc<Node>, hook: u32, outcome: HookOutcome, failure: Option<&Failure>) {
+fn note(node: &Arc<Node>, label: &Label, outcome: HookOutcome, failure: Option<&Failure>) {
+    let hook = label.number;
     let now = node.shared.clock.now();
     let words = failure.map(Failure::to_string);
     let mut wakers = Wakers::new();

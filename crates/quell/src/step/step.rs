@@ -110,7 +110,7 @@ impl Node {
         debug_assert!(propagations.is_empty(), "what is to be done elsewhere was done");
         let shared = &self.shared;
         if let Some(rare) = rare.take() {
-            self.finish_rare(*rare, cause.as_ref());
+            self.finish_rare(*rare);
         }
         if let Some(task) = task.take() {
             task.wake();

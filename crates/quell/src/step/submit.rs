@@ -127,7 +127,8 @@ impl Shared {
             let max = limits.children_max as usize;
             return Err(SubmitError::LimitReached { what: "live children", max }.into());
         }
-        let cleanup = above.life.is_stopping();
+        // The fence lets nothing else pass when the run winds down.
+        let cleanup = above.life.hard_deadline().is_some();
         // The child shares the log from its first event on.
         parent.log_of(&mut above);
         let id = self.id_of(&spec, now);

@@ -1,0 +1,100 @@
+//! How a body registers hooks: [`RunContext::on_stop`] and [`RunContext::on_end`].
+
+use std::future::{Future, ready};
+use std::sync::Arc;
+
+use quell_core::lifecycle::Input;
+use quell_core::{Cause, limits};
+
+use crate::body::context::RunContext;
+use crate::node::hook::{Cleanup, Hook, Label, Start};
+use crate::node::{Node, RareState};
+use crate::step::StopOrigin;
+
+impl RunContext {
+    /// Registers cleanup that runs when the run was stopped and its body and children have ended,
+    /// in reverse order of registration, within the grace. Registered after the stop it runs at
+    /// once. At most 1,024 hooks a run; one more, and one that has no time left, never runs and is
+    /// reported as skipped.
+    ///
+    /// Registering a hook is not listening: a body that never asks about stops is dropped at its
+    /// next await, and the hook has the grace. A hook that waited for descendants alone when the
+    /// grace was over has half of the abort wait. One that is still running then is dropped, and
+    /// named in [`cleanup_errors`](crate::RunRow::cleanup_errors).
+    pub fn on_stop<F, Fut>(&self, hook: F)
+    where
+        F: FnOnce(Arc<Cause>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let start = move |cause: Option<Arc<Cause>>| -> Cleanup {
+            match cause {
+                Some(cause) => Box::pin(hook(cause)),
+                // Only a stop has it started, and a stop has a cause.
+                None => Box::pin(ready(())),
+            }
+        };
+        register(self.node(), false, Start(Box::new(start)));
+    }
+
+    /// Registers cleanup that runs at every end: when the body has returned, failed or panicked, or
+    /// the run was stopped. It is given the cause of the stop, if there was one.
+    ///
+    /// After a stop it is a hook like those of [`on_stop`](Self::on_stop), in one order with them.
+    /// Without one it runs before the run is terminal, when the body and the children have ended;
+    /// of a run that completes, when its closures, holds and processes have, too. So such a hook
+    /// must not own a [`Hold`](crate::Hold) of its run: it would wait for itself. While hooks run,
+    /// nothing but their own cleanup may start in the run.
+    ///
+    /// The time of the hooks is then the grace of the run, from the moment when the first of them
+    /// starts, or when the run failed. What is still running is dropped, and named in
+    /// [`cleanup_errors`](crate::RunRow::cleanup_errors); the others are reported as skipped; one
+    /// that blocks its thread is abandoned after the abort wait. A grace of zero leaves them no
+    /// time. A timeout of the run goes on, and a stop may still come: it ends the run as stopped,
+    /// and can only shorten that time. Each hook runs once all the same.
+    ///
+    /// A panic of a hook is a cleanup error, and does not change how the run ends. A child that a
+    /// hook spawns is like any other: if it fails and nobody holds its handle, the run fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// use quell::{Engine, Failure, RunSpec};
+    ///
+    /// let open = Arc::new(AtomicU32::new(1));
+    /// let session = Arc::clone(&open);
+    /// let engine = Engine::new();
+    /// let run = engine.submit(RunSpec::step("ask"), async move |ctx| {
+    ///     ctx.on_end(async move |_cause| drop(session.fetch_sub(1, Ordering::SeqCst)));
+    ///     Err::<(), _>(Failure::new("no answer"))
+    /// }).unwrap();
+    /// assert_eq!(run.ended().await.error.as_deref(), Some("no answer"));
+    /// assert_eq!(open.load(Ordering::SeqCst), 0);
+    /// # });
+    /// ```
+    pub fn on_end<F, Fut>(&self, hook: F)
+    where
+        F: FnOnce(Option<Arc<Cause>>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let start = move |cause: Option<Arc<Cause>>| -> Cleanup { Box::pin(hook(cause)) };
+        register(self.node(), true, Start(Box::new(start)));
+    }
+}
+
+fn register(node: &Arc<Node>, at_end: bool, start: Start) {
+    let full = |extra: &RareState| extra.hooks_made as usize >= limits::HOOKS_MAX;
+    if node.lock().extra.as_deref().is_some_and(full) {
+        node.skip_unregistered_hook();
+        return;
+    }
+    node.apply(Input::HookAdded { at_end }, StopOrigin::default(), |state, _| {
+        let extra = state.extra();
+        let label = Label { number: extra.hooks_made, at_end };
+        extra.hooks_made += 1;
+        extra.hooks.push(Hook { label, start });
+    });
+}
