@@ -36,6 +36,21 @@
 //!   queued behind another gets its own input only; what it shows is laid over what the thread has.
 //! - Crons, store, the event-stream protocol v2, A2A and MCP answer 404.
 //!
+//! # Who owns what
+//!
+//! The rooms of this crate, that is its folders and the files beside them. Each uses only rooms
+//! that stand below it in this table; `tidy` checks that.
+//!
+//! | room | what it owns |
+//! |---|---|
+//! | `routes` | the router, and for each request: who asks, what is asked, one call, the answer |
+//! | `stream` | the events of a run as server-sent events, in every mode |
+//! | `app` | the state of the routes; how runs are made, found, waited for, stopped and deleted |
+//! | `threads` | what is kept of threads, of their runs, and of runs that were deleted |
+//! | `values` | the values of a thread, and how a run changes them |
+//! | `options` | what an embedder chooses |
+//! | `wire` | what is on the wire: pure functions from requests, and to answers |
+//!
 //! # Examples
 //!
 //! ```
@@ -53,20 +68,10 @@
 //! # });
 //! ```
 
-mod answer;
 mod app;
-mod auth;
-mod create;
-mod delete;
-mod final_body;
-mod finals;
-mod find;
-mod late;
 mod options;
-mod room;
 mod routes;
 mod stream;
-mod table;
 mod threads;
 mod values;
 mod wire;

@@ -75,6 +75,12 @@ fn to_list(value: &Payload) -> Vec<Payload> {
     }
 }
 
+/// Yields what values take as text, about: characters of keys are rarely escaped.
+pub(crate) fn bytes_of(values: &Values) -> usize {
+    // Each with two quotes, a colon, and a comma or a brace.
+    1 + values.iter().map(|(key, value)| key.len() + 4 + value.bytes_max()).sum::<usize>()
+}
+
 /// The values of one run, folded from its events.
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]

@@ -9,8 +9,8 @@ use quell_http::{View, offload_if_large};
 use serde_json::Value;
 
 use crate::app::App;
-use crate::auth::Caller;
 use crate::routes::body::{Read, read_json};
+use crate::routes::caller::Caller;
 use crate::routes::path::AssistantPath;
 use crate::routes::response::{json, set};
 use crate::wire::create::{object, typed};

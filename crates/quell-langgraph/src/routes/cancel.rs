@@ -11,10 +11,9 @@ use quell_http::{CancelOutcome, SESSION, View, Wait};
 use serde_json::json as value;
 use uuid::Uuid;
 
-use crate::app::App;
-use crate::auth::Writer;
-use crate::find::{Found, Located};
+use crate::app::{App, Found, Located};
 use crate::routes::body::read_json;
+use crate::routes::caller::Writer;
 use crate::routes::path::RunPath;
 use crate::routes::response::{json, set};
 use crate::wire::cancel::{Action, Selection, Until, answer, bulk_answer};

@@ -18,15 +18,13 @@ use quell_http::{
 };
 use uuid::Uuid;
 
-use crate::app::App;
-use crate::auth::Writer;
-use crate::create::CreateRequest;
-use crate::finals::Final;
-use crate::find::{Found, Located, object_of, selected_of};
+use crate::app::{App, CreateRequest, Found, Located, object_of, selected_of};
 use crate::routes::body::read_json;
+use crate::routes::caller::Writer;
 use crate::routes::path::Scope;
 use crate::routes::response::{json, rendered, set};
 use crate::stream::{From, frames};
+use crate::threads::Final;
 use crate::wire::create::Create;
 use crate::wire::failure;
 use crate::wire::modes::Modes;

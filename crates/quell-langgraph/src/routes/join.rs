@@ -7,9 +7,8 @@ use futures::stream;
 use quell_http::{DisconnectGuard, Heartbeat, OnDisconnect, SseEvent, View, sse_response};
 use serde_json::json;
 
-use crate::app::App;
-use crate::auth::Caller;
-use crate::find::{Found, Located};
+use crate::app::{App, Found, Located};
+use crate::routes::caller::Caller;
 use crate::routes::create::{final_body, heartbeat, stream_headers, waited};
 use crate::routes::path::{RunPath, Scope};
 use crate::routes::response::json as respond;

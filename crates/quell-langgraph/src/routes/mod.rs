@@ -2,6 +2,7 @@
 
 mod assistants;
 mod body;
+mod caller;
 mod cancel;
 mod cors;
 mod create;

@@ -5,9 +5,8 @@ use std::cmp::Reverse;
 use axum::extract::State;
 use axum::response::Response;
 
-use crate::app::App;
-use crate::auth::Caller;
-use crate::find::{Located, object_of, selected_of};
+use crate::app::{App, Located, object_of, selected_of};
+use crate::routes::caller::Caller;
 use crate::routes::path::{RunPath, ThreadPath};
 use crate::routes::response::rendered;
 use crate::wire::query::Pairs;

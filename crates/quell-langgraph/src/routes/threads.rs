@@ -7,12 +7,11 @@ use axum::response::Response;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::auth::{Caller, Writer};
 use crate::routes::body::read_json;
+use crate::routes::caller::{Caller, Writer};
 use crate::routes::path::ThreadPath;
 use crate::routes::response::{json, rendered};
-use crate::table::Full;
-use crate::threads::Thread;
+use crate::threads::{Full, Thread};
 use crate::wire::create::{choice, given, object};
 use crate::wire::query::thread_id;
 use crate::wire::refusal::Refusal;

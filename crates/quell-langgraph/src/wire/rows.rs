@@ -8,7 +8,6 @@ use quell_http::RunState;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::values::Values;
 use crate::wire::exact::{Keys, finite, with_all, written};
 use crate::wire::failure;
 use crate::wire::status::{ThreadFacts, run_status, thread_status};
@@ -145,7 +144,7 @@ pub(crate) struct ThreadParts<'a> {
     pub(crate) updated_at: SystemTime,
     pub(crate) state_updated_at: SystemTime,
     pub(crate) metadata: Payload,
-    pub(crate) values: Option<&'a Values>,
+    pub(crate) values: Option<&'a Keys>,
     pub(crate) facts: ThreadFacts,
     pub(crate) error: &'a Value,
 }

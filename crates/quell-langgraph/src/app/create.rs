@@ -13,11 +13,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::final_body::FinalBody;
-use crate::find::{Found, graph_of};
+use crate::app::find::{Found, graph_of};
 use crate::options::CONTRACT;
-use crate::table::Full;
-use crate::threads::{Thread, Tracked};
+use crate::threads::{FinalBody, Full, Thread, Tracked};
 use crate::values::merged_input;
 use crate::wire::cancel::Action;
 use crate::wire::create::{Create, Strategy};
@@ -326,14 +324,13 @@ mod tests {
     use quell_http::Service;
 
     use super::*;
-    use crate::find::foreign;
     use crate::options::Options;
 
     #[tokio::test]
     async fn a_run_that_is_not_made_after_all_leaves_its_thread_and_a_new_thread_leaves_with_it() {
         let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
         let handle = app.engine().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
-        let mut tracked = foreign(handle.run(), Uuid::nil(), Reducers::default());
+        let mut tracked = Tracked::foreign(handle.run(), Uuid::nil(), Reducers::default());
         tracked.has_begun = AtomicBool::new(false);
         let (tracked, thread) =
             (Arc::new(tracked), Thread::new(Uuid::nil(), None, &Keys::new(), true));

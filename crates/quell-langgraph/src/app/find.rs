@@ -2,24 +2,17 @@
 //! them check owner, thread and deletion in the same way.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
 
-use parking_lot::Mutex;
 use quell::{Payload, RunId, RunRef};
-use quell_flow::{COMPONENT, Component, Reducers};
+use quell_flow::Component;
 use quell_http::{SESSION, View, same_id};
-use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::final_body::FinalBody;
-use crate::finals::Final;
-use crate::threads::{Thread, Tracked};
-use crate::wire::exact::{Keys, null};
-use crate::wire::modes::Modes;
+use crate::threads::{Final, Thread, Tracked};
 use crate::wire::refusal::Refusal;
-use crate::wire::rows::{About, run_metadata, run_object, system_assistant};
+use crate::wire::rows::{run_object, system_assistant};
 
 /// A run that the engine has and that a caller may see.
 #[derive(Clone, Debug)]
@@ -87,7 +80,7 @@ impl App {
         let Some((thread, tracked)) = thread.zip(tracked) else {
             let graph = view.component_of(&run);
             let reducers = graph.map(|graph| graph.reducers().clone()).unwrap_or_default();
-            let tracked = Arc::new(foreign(&run, session, reducers));
+            let tracked = Arc::new(Tracked::foreign(&run, session, reducers));
             return Some(Found { run, tracked, thread: None });
         };
         if self.delete_if_quiescent(&thread, &tracked) {
@@ -173,46 +166,10 @@ fn owns(view: &View, thread: &Thread) -> bool {
     view.principal().sees_all() || view.principal().subject() == thread.owner.as_deref()
 }
 
-/// Makes what is known of a run that another contract started.
-pub(crate) fn foreign(run: &RunRef, thread: Uuid, reducers: Reducers) -> Tracked {
-    let graph = run.label(COMPONENT).unwrap_or_default();
-    let assistant = system_assistant(graph);
-    let weight = run.input().map_or(0, Payload::bytes_max);
-    let input = run.input().cloned().unwrap_or_else(null);
-    let about = About {
-        thread,
-        assistant,
-        graph: graph.to_owned(),
-        metadata: run_metadata(Keys::new(), graph, assistant),
-        input,
-        kwargs: Payload::from(json!({ "temporary": false })),
-        strategy: "enqueue",
-        reducers,
-        due: None,
-    };
-    Tracked {
-        id: run.id(),
-        since: run.row().queued_at,
-        about,
-        weight,
-        modes: Modes::ALL,
-        has_subgraphs: false,
-        is_resumable: false,
-        limit_ms: None,
-        is_unmasked: false,
-        has_begun: true.into(),
-        delete_at_end: false.into(),
-        charge: None,
-        fold: Mutex::default(),
-        body: FinalBody::default(),
-        left_bytes: AtomicUsize::new(0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use quell::{Engine, RunSpec};
-    use quell_flow::Catalog;
+    use quell_flow::{Catalog, Reducers};
     use quell_http::{Principal, Service};
 
     use super::*;
@@ -223,7 +180,7 @@ mod tests {
         let given = Payload::from_json_text("[7,1e400]").unwrap();
         let spec = RunSpec::agent("a").input(given.clone());
         let run = service.engine().submit(spec, async |_ctx| Ok(())).unwrap().run().clone();
-        let tracked = Arc::new(foreign(&run, Uuid::nil(), Reducers::default()));
+        let tracked = Arc::new(Tracked::foreign(&run, Uuid::nil(), Reducers::default()));
         assert_eq!(tracked.about.input.as_json().as_ptr(), given.as_json().as_ptr());
         let view = service.view(crate::options::CONTRACT, Principal::anonymous());
         let shown = object_of(&view, &Found { run, tracked, thread: None });

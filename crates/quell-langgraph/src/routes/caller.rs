@@ -9,10 +9,10 @@ use crate::options::CONTRACT;
 use crate::wire::refusal::Refusal;
 
 /// The service as the caller sees it. Rejects with 401.
-pub(crate) struct Caller(pub(crate) View);
+pub(super) struct Caller(pub(super) View);
 
 /// As [`Caller`], for a caller with the right to change something. Rejects with 401 or 403.
-pub(crate) struct Writer(pub(crate) View);
+pub(super) struct Writer(pub(super) View);
 
 impl FromRequestParts<App> for Caller {
     type Rejection = Refusal;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use quell::Engine;
 use uuid::Uuid;
 
-use crate::threads::Thread;
+use crate::threads::thread::Thread;
 
 /// The threads of a service, by id.
 #[derive(Debug, Default)]

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use quell::{RunId, RunRef};
 use quell_http::{BoundedMap, Charge, Overdrawn, Principal, ServiceLimits, View};
 
-use crate::threads::{Thread, Tracked};
+use crate::threads::thread::Thread;
+use crate::threads::tracked::Tracked;
 use crate::values::Values;
 
 /// The final bodies, within a bound of number and of memory, of which every owner has a share.
@@ -112,7 +113,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::find::foreign;
     use crate::wire::exact::Keys;
 
     #[tokio::test]
@@ -125,7 +125,7 @@ mod tests {
         let keep = |owner: Option<&str>, weight: usize, body: usize| {
             let handle = engine.submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
             let run = handle.run().clone();
-            let mut tracked = foreign(&run, Uuid::nil(), Reducers::default());
+            let mut tracked = Tracked::foreign(&run, Uuid::nil(), Reducers::default());
             tracked.weight = weight;
             let thread = Arc::new(Thread::new(Uuid::nil(), owner, &Keys::new(), true));
             let (id, body) = (run.id(), "x".repeat(body).into());
@@ -159,7 +159,7 @@ mod tests {
         let run = handle.run().clone();
         let kept = Ledger::new("kept", 1_000, 100);
         let ada: Arc<str> = "ada".into();
-        let mut tracked = foreign(&run, Uuid::nil(), Reducers::default());
+        let mut tracked = Tracked::foreign(&run, Uuid::nil(), Reducers::default());
         tracked.charge = Some(kept.charge(Some(&ada), 1_000).unwrap());
         let thread = Arc::new(Thread::new(Uuid::nil(), Some(&ada), &Keys::new(), true));
         let (tracked, shown) = (Arc::new(tracked), Weak::new());

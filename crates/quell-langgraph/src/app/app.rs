@@ -7,10 +7,8 @@ use quell::{Engine, RunRef, RunReport, RunStatus};
 use quell_http::{DisconnectGuard, Service, View};
 use serde_json::Value;
 
-use crate::finals::Finals;
 use crate::options::Options;
-use crate::table::Threads;
-use crate::threads::Tracked;
+use crate::threads::{Finals, Threads, Tracked};
 use crate::wire::failure;
 
 /// The adapter's state. Cheap to clone.

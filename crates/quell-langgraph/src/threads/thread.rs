@@ -1,4 +1,4 @@
-//! [`Thread`] and [`Tracked`]: threads in memory, their values, and the runs that belong to them.
+//! [`Thread`]: a thread in memory, its values, and the runs that belong to it.
 //!
 //! Invariants:
 //!
@@ -14,21 +14,19 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use futures::FutureExt;
 use parking_lot::Mutex;
 use quell::{Engine, EventKind, Payload, RunEvent, RunId, RunRef, RunRow, RunStatus, limits};
 use quell_http::{Charge, Ledger, Overdrawn};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::final_body::FinalBody;
+use crate::threads::tracked::{GraphKeys, Tracked};
 use crate::values::{Fold, Values};
 use crate::wire::exact::{Keys, written};
-use crate::wire::modes::Modes;
-use crate::wire::rows::{About, ThreadParts, thread_error, thread_row};
+use crate::wire::rows::{ThreadParts, thread_error, thread_row};
 use crate::wire::status::ThreadFacts;
 
 /// A thread: values that its runs share, one after the other.
@@ -65,64 +63,6 @@ struct State {
     last: Option<RunStatus>,
     error: Value,
     has_next: bool,
-}
-
-/// `graph_id` and `assistant_id` of a run.
-type GraphKeys = [(&'static str, Payload); 2];
-
-/// A run of a thread, as the adapter knows it.
-#[derive(Debug)]
-pub(crate) struct Tracked {
-    pub(crate) id: RunId,
-    /// When it was asked for.
-    pub(crate) since: SystemTime,
-    pub(crate) about: About,
-    /// What its request takes in memory, about.
-    pub(crate) weight: usize,
-    pub(crate) modes: Modes,
-    pub(crate) has_subgraphs: bool,
-    pub(crate) is_resumable: bool,
-    pub(crate) limit_ms: Option<u64>,
-    pub(crate) is_unmasked: bool,
-    /// The engine has it.
-    pub(crate) has_begun: AtomicBool,
-    /// Set by a rollback: the run is deleted at its end.
-    pub(crate) delete_at_end: AtomicBool,
-    /// What its request takes, of its owner's share.
-    pub(crate) charge: Option<Charge>,
-    pub(crate) fold: Mutex<Fold>,
-    /// What clients are taking of it.
-    pub(crate) body: FinalBody,
-    /// What its values take since it has ended, in bytes of JSON.
-    pub(crate) left_bytes: AtomicUsize,
-}
-
-impl Tracked {
-    /// Tells whether it is deleted if it ends with this status: after a rollback, one that was
-    /// stopped is.
-    pub(crate) fn is_deleted_after(&self, status: RunStatus) -> bool {
-        matches!(status, RunStatus::Cancelled | RunStatus::TimedOut)
-            && self.delete_at_end.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn has_begun(&self) -> bool {
-        self.has_begun.load(Ordering::SeqCst)
-    }
-
-    /// Takes in what is in the log by now; as many events as a log may hold.
-    fn catch_up(&self, run: &RunRef, values: Option<&Arc<Values>>) {
-        let mut fold = self.fold.lock();
-        let mut events = run.events_since(fold.seq);
-        for _ in 0..=limits::EVENTS_PER_ROOT_MAX {
-            let Some(Some(event)) = events.next().now_or_never() else { break };
-            fold.take(run, &event, &self.about, || values.cloned());
-        }
-    }
-
-    fn graph_keys(&self) -> GraphKeys {
-        let (graph, assistant) = (self.about.graph.as_str(), self.about.assistant.to_string());
-        [("graph_id", graph.into()), ("assistant_id", assistant.into())]
-    }
 }
 
 impl Thread {

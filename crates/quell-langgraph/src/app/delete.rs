@@ -8,10 +8,9 @@ use quell::{CancelRequest, Disposition, RunRef, RunStatus};
 use quell_http::{CancelOutcome, Principal, View, Wait, next_event, run_bytes};
 
 use crate::app::App;
-use crate::finals::Final;
-use crate::find::Found;
+use crate::app::find::Found;
 use crate::options::CONTRACT;
-use crate::threads::{Thread, Tracked};
+use crate::threads::{Final, Thread, Tracked};
 use crate::wire::cancel::Action;
 
 impl App {

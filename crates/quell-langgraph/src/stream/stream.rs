@@ -9,11 +9,10 @@ use quell_flow::Emit;
 use quell_http::{Principal, SseEvent};
 use serde_json::json;
 
-use crate::answer;
-use crate::app::App;
-use crate::find::Found;
-use crate::late::Late;
+use crate::app::{App, Found};
 use crate::options::CONTRACT;
+use crate::stream::answer;
+use crate::stream::late::Late;
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, keyed};
 use crate::wire::event_id::{SEQS, event_id, ms_of, seq_of};

@@ -8,7 +8,7 @@ use quell::{Payload, RunRef};
 use quell_http::SseEvent;
 use serde_json::json;
 
-use crate::late::Late;
+use crate::stream::late::Late;
 use crate::threads::Tracked;
 use crate::values::{Fold, OUTPUT, Values};
 use crate::wire::exact::{with, written};
@@ -113,13 +113,12 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::find::foreign;
 
     #[tokio::test]
     async fn the_frames_of_an_answer_are_made_one_at_a_time() {
         let handle = Engine::new().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
         let run = handle.run().clone();
-        let tracked = Arc::new(foreign(&run, Uuid::nil(), Reducers::default()));
+        let tracked = Arc::new(Tracked::foreign(&run, Uuid::nil(), Reducers::default()));
         let answer = Arc::new(Values::from([(OUTPUT.to_owned(), "x".repeat(1_000).into())]));
         let (mut fold, modes) = (Fold::default(), Modes::ALL);
         fold.finish(Some(&written(&*answer)), &tracked.about);

@@ -1,0 +1,12 @@
+//! What the routes share: the state of the adapter, and what it does with the runs of a caller.
+
+mod app;
+mod charge;
+mod create;
+mod delete;
+mod find;
+mod wait;
+
+pub(crate) use app::App;
+pub(crate) use create::CreateRequest;
+pub(crate) use find::{Found, Located, object_of, selected_of};

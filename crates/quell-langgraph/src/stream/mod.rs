@@ -1,0 +1,7 @@
+//! The events of a run as server-sent events.
+
+mod answer;
+mod late;
+mod stream;
+
+pub(crate) use stream::{From, frames};

@@ -1,0 +1,13 @@
+//! What is kept of threads and of their runs, also of those that were deleted.
+
+mod final_body;
+mod finals;
+mod table;
+mod thread;
+mod tracked;
+
+pub(crate) use final_body::{FinalBody, Unmade};
+pub(crate) use finals::{Final, Finals};
+pub(crate) use table::{Full, Threads};
+pub(crate) use thread::Thread;
+pub(crate) use tracked::Tracked;
