@@ -1,30 +1,26 @@
-//! The rooms of a crate, that is the folders and files at the top of its `src`, and the circles in
-//! which they use each other.
+//! The rooms of a crate, that is the folders and files at the top of its `src`: the circles in
+//! which they use each other, and the tables that say which stands above which.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::manifests::Manifest;
 use super::sources::{Source, read};
 
-/// The circles that there are, with the reason why. A room that leaves one is to leave this list.
-const EXCUSED: [(&str, &[&str], &str); 1] = [(
-    "crates/quell-http",
-    &[
-        "access",
-        "body",
-        "guard",
-        "idempotency",
-        "problem",
-        "readers",
-        "render",
-        "reserve",
-        "service",
-        "start",
-        "view",
-    ],
-    "a `Problem` is made of what each room refuses, and `View` and `Service` have the rest as \
-         methods",
-)];
+/// Every circle, with its arrows.
+pub(super) fn circles() -> Vec<String> {
+    let (mut found, mut count) = (Vec::new(), 0);
+    for folder in Manifest::all().into_iter().map(|manifest| manifest.folder) {
+        let sources = sources_of(&folder);
+        let rooms = Rooms::of(&sources);
+        let all = rooms.arrows();
+        count += all.values().map(BTreeMap::len).sum::<usize>();
+        found.extend(
+            circles_of(&all).iter().map(|circle| format!("{folder}: {}", told(circle, &all))),
+        );
+    }
+    assert!(count > 200, "only {count} arrows between rooms were found");
+    found
+}
 
 /// Every arrow that points up in the table "Who owns what" of its crate, and every room that the
 /// table leaves out.
@@ -42,8 +38,9 @@ pub(super) fn against_the_tables() -> Vec<String> {
 }
 
 /// The files with such a table, each with the folder of its crate.
-const TABLES: [(&str, &str); 3] = [
+const TABLES: [(&str, &str); 4] = [
     ("crates/quell", "crates/quell/src/manual/architecture.md"),
+    ("crates/quell-http", "crates/quell-http/src/rooms.md"),
     ("crates/quell-langgraph", "crates/quell-langgraph/src/lib.rs"),
     ("crates/quell-playbook3d", "crates/quell-playbook3d/src/lib.rs"),
 ];
@@ -58,30 +55,6 @@ struct Rooms<'a> {
 
 /// What is used by a room: the room that it is in, and the files that name it.
 type Used<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
-
-/// Every circle that is not excused, with its arrows, and every excuse of a circle that is not
-/// there.
-pub(super) fn circles() -> Vec<String> {
-    let (mut found, mut count) = (Vec::new(), 0);
-    for folder in Manifest::all().into_iter().map(|manifest| manifest.folder) {
-        let sources = sources_of(&folder);
-        let rooms = Rooms::of(&sources);
-        let all = rooms.arrows();
-        count += all.values().map(BTreeMap::len).sum::<usize>();
-        let circles = circles_of(&all);
-        let excused = EXCUSED.iter().filter(|(of, ..)| *of == folder);
-        let excused: Vec<BTreeSet<_>> =
-            excused.map(|(_, rooms, _)| rooms.iter().copied().collect()).collect();
-        for circle in circles.iter().filter(|circle| !excused.contains(circle)) {
-            found.push(format!("{folder}: {}", told(circle, &all)));
-        }
-        for circle in excused.iter().filter(|circle| !circles.contains(circle)) {
-            found.push(format!("{folder}: {circle:?} is excused, and is no circle"));
-        }
-    }
-    assert!(count > 200, "only {count} arrows between rooms were found");
-    found
-}
 
 impl<'a> Rooms<'a> {
     fn of(sources: &'a [&'a Source]) -> Self {

@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::counted::Counted;
 use crate::ledger::{Charge, Overdrawn};
-use crate::render::Counted;
-use crate::view::View;
+use crate::service::View;
 
 /// The largest body of a request. A larger one is answered 413.
 pub const BODY_BYTES_MAX: usize = 16 << 20;

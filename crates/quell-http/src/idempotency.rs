@@ -11,7 +11,6 @@ use tokio::sync::watch;
 
 use crate::bounded_map::BoundedMap;
 use crate::ids::Identity;
-use crate::start::StartError;
 
 /// An idempotency key with the request that it stands for: the path and the payload.
 ///
@@ -89,6 +88,15 @@ pub(crate) enum Begun {
     Again(Identity),
 }
 
+/// Why a key cannot be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyRefused {
+    /// It has so many bytes, more than [`KEY_BYTES_MAX`].
+    TooLong { bytes: usize },
+    /// It was used with another request.
+    OtherRequest,
+}
+
 /// The right to start the run of a key.
 pub(crate) struct Claim {
     state: Arc<Mutex<Known>>,
@@ -109,11 +117,10 @@ impl Keys {
         &self,
         caller: Option<&Arc<str>>,
         once: &IdempotencyKey,
-    ) -> Result<Begun, StartError> {
+    ) -> Result<Begun, KeyRefused> {
         let bytes = once.key.len();
         if bytes > KEY_BYTES_MAX {
-            let (what, max) = ("idempotency key", KEY_BYTES_MAX);
-            return Err(StartError::TooLarge { what, bytes, max });
+            return Err(KeyRefused::TooLong { bytes });
         }
         let request = once.request;
         let address = Address { caller: caller.cloned(), key: Arc::clone(&once.key) };
@@ -146,12 +153,12 @@ impl Keys {
         &self,
         address: &Address,
         request: u64,
-    ) -> Result<Result<Begun, watch::Receiver<()>>, StartError> {
+    ) -> Result<Result<Begun, watch::Receiver<()>>, KeyRefused> {
         let now = Instant::now();
         let mut known = self.state.lock();
         if let Some(entry) = known.get(address.caller.as_ref(), &address.key) {
             if entry.request != request {
-                return Err(StartError::KeyConflict);
+                return Err(KeyRefused::OtherRequest);
             }
             return Ok(match &entry.run {
                 Progress::Through(run) => Ok(Begun::Again(*run)),

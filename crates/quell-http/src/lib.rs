@@ -1,12 +1,13 @@
 //! The native HTTP API of quell, and what every adapter shares.
 #![doc = include_str!("guide.md")]
 #![doc = include_str!("held.md")]
+#![doc = include_str!("rooms.md")]
 
 mod access;
 mod body;
 mod bounded_map;
+mod counted;
 mod events;
-mod guard;
 mod idempotency;
 mod ids;
 mod json;
@@ -15,12 +16,14 @@ mod limits;
 mod long_requests;
 mod millis;
 mod native;
+mod open_access;
 mod panics;
 mod path_texts;
 mod problem;
 mod readers;
 mod records;
 mod render;
+mod reservations;
 mod reserve;
 mod run_state;
 mod service;
@@ -29,17 +32,16 @@ mod start;
 mod stream;
 mod striped_lock;
 mod transcript;
-mod view;
 mod wait;
 
 pub use access::{
-    ADMIN_SCOPES, Access, AccessError, AccessMode, BodyKinds, ExposedListener, Issuer, Jwt, Key,
-    KeyError, Principal, Teams, guard_open,
+    ADMIN_SCOPES, Access, AccessError, AccessMode, ExposedListener, Issuer, Jwt, Key, KeyError,
+    Principal, Teams,
 };
 pub use body::{BODY_BYTES_MAX, BodyError, Upload, offload_if_large};
 pub use bounded_map::BoundedMap;
+pub use counted::{Counted, WeakCounted, row_bytes, run_bytes};
 pub use events::{RunEvents, next_event};
-pub use guard::{DisconnectGuard, OnDisconnect};
 pub use idempotency::{IdempotencyKey, KEY_BYTES_MAX};
 pub use ids::{BadId, EXTERNAL_ID, ID_BYTES_MAX, SESSION, external_id, parse_id, same_id};
 pub use json::{JSON_LEVELS_MAX, JsonError, check_json};
@@ -48,17 +50,17 @@ pub use limits::ServiceLimits;
 pub use long_requests::LongRequestPermit;
 pub use millis::millis;
 pub use native::router;
+pub use open_access::{BodyKinds, guard_open};
 pub use panics::catch_panics;
 pub use path_texts::PathTexts;
 pub use problem::Problem;
-pub use render::{Counted, ROOM_WITHIN, WeakCounted, newest, row_bytes, run_bytes};
-pub use reserve::scope_of;
+pub use render::{ROOM_WITHIN, newest};
+pub use reservations::scope_of;
 pub use run_state::{RunCause, RunState, disposition_name, status_name, write_headers};
-pub use service::Service;
+pub use service::{CancelOutcome, DisconnectGuard, NATIVE, OnDisconnect, Service, View};
 pub use sse_event::SseEvent;
 pub use start::{Start, StartError, Started};
 pub use stream::{Heartbeat, sse_response, stream_body};
 pub use striped_lock::StripedLock;
 pub use transcript::{ModelNote, ToolNote, Transcript};
-pub use view::{CancelOutcome, NATIVE, View};
 pub use wait::{Wait, Waited};

@@ -1,5 +1,7 @@
 //! [`ServiceLimits`]: the bounds of a service.
 
+use std::time::Duration;
+
 /// The bounds of a service that an embedder may set. The bounds of the engine are
 /// [`quell::Limits`]; the manual's table lists the fixed ones.
 ///
@@ -57,3 +59,6 @@ impl Default for ServiceLimits {
         }
     }
 }
+
+/// The longest duration that a caller may name. Much longer ones overflow `Instant`.
+pub(crate) const TIME_MAX: Duration = Duration::from_hours(365 * 24);

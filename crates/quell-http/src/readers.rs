@@ -22,9 +22,9 @@ use quell::{Engine, RunId, RunRef};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::counted::{Counted, counted, run_bytes};
 use crate::ids::{Identity, find};
 use crate::ledger::{Charge, Ledger, Overdrawn};
-use crate::render::{Counted, counted, run_bytes};
 
 /// The streams of a service. Cheap to clone.
 #[derive(Clone, Debug, Default)]

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use quell::{OnBusy, Payload, RunId, RunRef, RunSpec, SubmitError};
 use quell_flow::{COMPONENT, Component};
 
-use crate::idempotency::{Begun, IdempotencyKey};
+use crate::idempotency::{Begun, IdempotencyKey, KEY_BYTES_MAX, KeyRefused};
 use crate::ids::{BadId, EXTERNAL_ID, SESSION, TEAM, identity, parse_id};
-use crate::reserve::scope_of;
-use crate::view::View;
+use crate::limits::TIME_MAX;
+use crate::reservations::scope_of;
+use crate::service::View;
 
 /// A run of a component, to be started by [`View::start`].
 ///
@@ -274,9 +275,6 @@ fn of_owner(owner: &str, key: &str) -> String {
 /// The longest key of a lane that a caller may choose, in bytes.
 const LANE_KEY_BYTES_MAX: usize = quell::limits::LANE_BYTES_MAX;
 
-/// The longest duration that a caller may name. Much longer ones overflow `Instant`.
-pub(crate) const TIME_MAX: Duration = Duration::from_hours(365 * 24);
-
 /// Why a request has started no run.
 ///
 /// Exhaustive on purpose, so that every adapter must name a new reason.
@@ -341,6 +339,17 @@ fn too_large(what: &str, bytes: usize, max: usize) -> String {
 }
 
 const LABELS: &str = "labels";
+
+impl From<KeyRefused> for StartError {
+    fn from(refused: KeyRefused) -> Self {
+        match refused {
+            KeyRefused::TooLong { bytes } => {
+                Self::TooLarge { what: "idempotency key", bytes, max: KEY_BYTES_MAX }
+            }
+            KeyRefused::OtherRequest => Self::KeyConflict,
+        }
+    }
+}
 
 impl StartError {
     pub(crate) fn from_submit(error: &SubmitError, id: Option<&str>) -> Self {

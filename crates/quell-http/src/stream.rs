@@ -22,8 +22,8 @@ use http_body::Frame as BodyFrame;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::guard::DisconnectGuard;
 use crate::readers::{Piece, Reading, State};
+use crate::service::DisconnectGuard;
 use crate::sse_event::SseEvent;
 
 /// A text that a body writes from time to time, so that both sides notice a broken connection.

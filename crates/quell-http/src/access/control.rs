@@ -28,9 +28,9 @@ pub struct Access {
     keys: Vec<Key>,
     tokens: Vec<Jwt>,
     /// Hosts that open access serves besides its own.
-    pub(super) hosts: Vec<String>,
+    pub(crate) hosts: Vec<String>,
     /// Origins whose pages may start and stop runs while access is open.
-    pub(super) origins: Vec<String>,
+    pub(crate) origins: Vec<String>,
 }
 
 /// Which credentials a service accepts, as listings of a contract show it.
@@ -206,7 +206,7 @@ impl fmt::Debug for Access {
 }
 
 /// Tells whether an address is a loopback address, IPv4 addresses mapped to IPv6 included.
-pub(super) const fn is_loopback(address: IpAddr) -> bool {
+pub(crate) const fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback(),
         IpAddr::V6(address) => match address.to_ipv4_mapped() {

@@ -8,13 +8,12 @@ use axum::http::request::Parts;
 use quell::RunId;
 use utoipa::IntoParams;
 
-use crate::access::{is_json, not_json};
 use crate::body::Upload;
 use crate::ids::{BadId, parse_id};
+use crate::open_access::{is_json, not_json};
 use crate::path_texts::PathTexts;
 use crate::problem::Problem;
-use crate::service::Service;
-use crate::view::{NATIVE, View};
+use crate::service::{NATIVE, Service, View};
 
 /// The service as the caller sees it. Rejects with 401.
 pub(crate) struct Caller(pub(crate) View);

@@ -4,9 +4,9 @@ use axum::http::StatusCode;
 use quell::{RunFilter, RunKind, RunStatus};
 use quell_flow::COMPONENT;
 
-use crate::guard::OnDisconnect;
 use crate::ids::SESSION;
 use crate::problem::Problem;
+use crate::service::OnDisconnect;
 
 /// The query of a list.
 #[derive(Debug)]

@@ -11,9 +11,9 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::{BodyKinds, guard_open};
 use crate::native::openapi::{self, Document};
 use crate::native::routes as handlers;
+use crate::open_access::{BodyKinds, guard_open};
 use crate::panics::catch_panics;
 use crate::problem::Problem;
 use crate::service::Service;

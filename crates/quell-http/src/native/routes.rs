@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use quell::{Disposition, Payload, RunId, RunRef};
 
-use crate::guard::OnDisconnect;
+use crate::counted::row_bytes;
 use crate::idempotency::IdempotencyKey;
 use crate::ids::is_reserved;
 use crate::json::{JSON_LEVELS_MAX, check_json};
@@ -23,11 +23,10 @@ use crate::native::wire::{
     self, CancelAnswer, CancelRun, Health, Millis, RunList, RunObject, RunSummary, StartRun,
 };
 use crate::problem::Problem;
-use crate::render::{newest, row_bytes};
-use crate::service::Service;
+use crate::render::newest;
+use crate::service::{CancelOutcome, OnDisconnect, Service, View};
 use crate::start::Start;
 use crate::stream::{Heartbeat, sse_response};
-use crate::view::{CancelOutcome, View};
 
 type Answer = Result<Response, Problem>;
 

@@ -5,7 +5,7 @@ use quell::RunRef;
 
 use crate::native::wire::{Detail, RunObject, RunSummary};
 use crate::problem::Problem;
-use crate::view::View;
+use crate::service::View;
 
 /// Yields a run without its values: small enough to be answered without room.
 pub(crate) fn without_values(view: &View, run: &RunRef) -> RunSummary {

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::start::TIME_MAX;
+use crate::limits::TIME_MAX;
 
 /// A time in milliseconds: a whole number from zero, `3566.0` and `1e30` as well. More than a year
 /// is a year.

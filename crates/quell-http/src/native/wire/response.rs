@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 
 use crate::ids::{SESSION, external_id};
 use crate::run_state::{RunCause, RunState, disposition_name, status_name, written};
+use crate::service::CancelOutcome;
 use crate::sse_event::SseEvent;
-use crate::view::CancelOutcome;
 
 /// A run as it stands, as lists show it.
 #[derive(Debug, Serialize, ToSchema)]

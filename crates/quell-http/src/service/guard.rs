@@ -10,7 +10,7 @@ use quell::{CancelRequest, CauseKind, Engine, RunId, RunRef};
 use crate::ids::{Identity, find, identity};
 use crate::ledger::{Charge, Overdrawn};
 use crate::readers::Read;
-use crate::view::View;
+use crate::service::view::View;
 
 /// The policy for a run whose client leaves before its end.
 ///

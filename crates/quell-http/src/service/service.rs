@@ -9,15 +9,15 @@ use quell_flow::{Catalog, Contract};
 
 use crate::access::{Access, Principal};
 use crate::events::RunEvents;
-use crate::guard::{Clients, DisconnectGuard, OnDisconnect};
 use crate::idempotency::Keys;
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
 use crate::long_requests::{LongRequestPermit, LongRequests};
 use crate::readers::Readers;
 use crate::records::Records;
-use crate::reserve::Reservations;
-use crate::view::View;
+use crate::reservations::Reservations;
+use crate::service::guard::{Clients, DisconnectGuard, OnDisconnect};
+use crate::service::view::View;
 
 /// The engine, the catalog and access that every contract is served from. Cheap to clone.
 ///

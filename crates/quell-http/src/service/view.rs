@@ -15,10 +15,10 @@ use tokio::runtime::Handle;
 
 use crate::access::{Principal, Teams};
 use crate::ids::{SESSION, TEAM, parse_id};
+use crate::limits::TIME_MAX;
 use crate::long_requests::LongRequestPermit;
 use crate::run_state::{RunState, write_headers};
-use crate::service::Service;
-use crate::start::TIME_MAX;
+use crate::service::service::Service;
 use crate::transcript::Transcript;
 use crate::wait::Wait;
 

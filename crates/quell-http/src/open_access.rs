@@ -17,8 +17,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
-use super::Access;
-use super::control::is_loopback;
+use crate::access::{Access, is_loopback};
 use crate::problem::Problem;
 use crate::service::Service;
 
