@@ -1,6 +1,15 @@
 //! What a guardian is told, and when it is given up.
 
-use super::*;
+use std::io;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+use super::guard::Program;
+use super::guarded::{State, reap};
+use super::news::News;
+use crate::survivors;
 
 /// Guards with a shell command.
 fn guarded(script: &str) -> State {

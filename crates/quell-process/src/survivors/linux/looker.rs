@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::{Snapshot, fresh};
+use super::snapshot::{Snapshot, fresh};
 
 /// Makes sure that there is a thread that looks.
 ///

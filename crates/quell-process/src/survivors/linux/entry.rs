@@ -11,7 +11,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal, test_kill_process,
 };
 
-use super::condemned;
+use super::condemned::condemned;
 use crate::survivors::MARKS;
 
 /// A process that was alive.
@@ -117,6 +117,11 @@ fn is_of_own_user(id: i32) -> io::Result<bool> {
     let users = users.and_then(|users| str::from_utf8(users).ok()).unwrap_or_default();
     let own = geteuid().as_raw().to_string();
     Ok(users.split_ascii_whitespace().any(|user| user == own))
+}
+
+/// Tells when a process began, in ticks; none if there is none.
+pub(crate) fn began(process: Pid) -> Option<u64> {
+    Stat::read(process.as_raw_pid()).ok()?.map(|stat| stat.began)
 }
 
 /// Signals a process by its handle.
@@ -226,7 +231,7 @@ pub(super) fn is_shortage(error: &io::Error) -> bool {
 }
 
 /// What the system says about a process.
-pub(super) struct Stat {
+struct Stat {
     /// The state of the first thread, or of the thread that was asked for.
     state: u8,
     parent: i32,
@@ -239,12 +244,12 @@ pub(super) struct Stat {
     has_empty_environment: bool,
     /// How many threads it has, the first one among them, also when that is dead.
     threads: u64,
-    pub(super) began: u64,
+    began: u64,
 }
 
 impl Stat {
     /// Reads it; none if there is none. Fails if the system has no room for it.
-    pub(super) fn read(id: i32) -> io::Result<Option<Self>> {
+    fn read(id: i32) -> io::Result<Option<Self>> {
         let mut stat = None;
         // While a thread becomes another program, the one that it replaces is dead and alone.
         for _ in 0..STAT_LOOKS_MAX {

@@ -1,30 +1,22 @@
-//! A guardian: a process that dies after its embedder, and ends what that leaves behind.
-//!
-//! An embedder that is killed (SIGKILL, out of memory, an abort) cannot end its programs. So it
-//! starts a small process that reads a pipe: which programs begin, which have ended. The system
-//! closes the pipe when the embedder dies, however it dies, and the guardian ends the rest: SIGTERM
-//! to each group and to what carries its mark, 500 ms later SIGKILL until nothing is left.
-//!
-//! A program is announced by its mark before it is started, so that there is no moment at which
-//! nobody knows it. Its group is told with the time at which its leader began: the number of one
-//! that is gone can come to mean a stranger's, also before another guardian is told of it.
+//! [`Guarded`]: what a process tells its guardian, and how it gets another.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write as _};
+use std::io::{self, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-use crate::survivors::{self, MARKS, Sought};
+use super::news::News;
+use crate::survivors::MARKS;
 
 /// Has every program of this process guarded from now on. The guardian is started with the first
 /// program. One that has died is replaced while programs run, each time later (50 ms to 13 s); one
 /// that does not read, when the next program starts or ends.
 ///
-/// The command starts a process that calls [`guard`] with its stdin. Without this, programs outlive
+/// The command starts a process that calls [`guard`](super::guard) with its stdin. Without this, programs outlive
 /// an embedder that is killed.
 ///
 /// # Examples
@@ -67,86 +59,6 @@ impl Drop for Guarded {
     }
 }
 
-/// Reads which programs begin and end, and ends those that are left when there is no more to read.
-/// Blocks until nothing is left, or for 10 s after that.
-///
-/// Signals that ask to end are the caller's to ignore: the embedder is told by them as well.
-///
-/// # Examples
-///
-/// ```
-/// quell_process::guard(&b""[..]);
-/// ```
-pub fn guard(input: impl BufRead) {
-    let mut programs = BTreeMap::new();
-    for line in input.lines() {
-        // A pipe that cannot be read says no more than one that was closed.
-        let Ok(line) = line else { break };
-        let mut words = line.split(' ');
-        match (words.next(), words.next()) {
-            (Some(BEGINS), Some(mark)) => {
-                let group = words.next().and_then(|word| word.parse().ok()).and_then(Pid::from_raw);
-                let began = words.next().and_then(|word| word.parse().ok());
-                programs.insert(mark.to_owned(), Program { group, began });
-            }
-            (Some(ENDED), Some(mark)) => drop(programs.remove(mark)),
-            _ => {}
-        }
-    }
-    end(&programs);
-}
-
-/// A program that was started.
-#[derive(Debug, Default)]
-struct Program {
-    /// Its group, once that is known.
-    group: Option<Pid>,
-    /// When its leader began.
-    began: Option<u64>,
-}
-
-impl Program {
-    /// Yields the group, unless its number means another one by now.
-    fn group(&self) -> Option<Pid> {
-        let group = self.group?;
-        let leader = survivors::began(group);
-        (leader.is_none() || leader == self.began).then_some(group)
-    }
-}
-
-fn end(programs: &BTreeMap<String, Program>) {
-    let kill_at = Instant::now() + TERM_WAIT;
-    let mut signals = [Signal::TERM, Signal::CONT].as_slice();
-    let mut condemned = Vec::new();
-    while !programs.is_empty() && Instant::now() < kill_at + KILL_WAIT {
-        let is_late = Instant::now() >= kill_at;
-        if is_late && condemned.is_empty() {
-            condemned.extend(programs.keys().map(|mark| survivors::condemn(mark)));
-        }
-        let groups: Vec<_> =
-            programs.iter().map(|(mark, program)| (program.group(), &**mark)).collect();
-        let sought = |&(group, mark): &(_, _)| Sought { group, since: None, mark };
-        let found = survivors::find_each(&groups.iter().map(sought).collect::<Vec<_>>());
-        let is_over =
-            found.as_ref().is_some_and(|all| all.iter().all(survivors::Survivors::is_empty));
-        if is_over {
-            return;
-        }
-        if is_late {
-            signals = &[Signal::KILL];
-        }
-        for signal in signals {
-            for (group, _) in &groups {
-                // One that is gone cannot be signalled.
-                let _ = group.map(|group| kill_process_group(group, *signal));
-            }
-            found.iter().flatten().for_each(|survivors| survivors.signal(*signal));
-        }
-        signals = &[];
-        thread::sleep(LOOK_PAUSE);
-    }
-}
-
 /// Says that a program is about to be started. Dropped, it says that nothing is left of it, or that
 /// it was not started.
 #[must_use = "dropped, the program is not guarded any more"]
@@ -184,41 +96,21 @@ fn tell(mark: &str, news: News) {
     }
 }
 
-/// What has become of a program.
-#[derive(Clone, Copy, Debug)]
-enum News {
-    Announced,
-    /// The number of its group, and when its leader began.
-    Started(i32, Option<u64>),
-    Ended,
-}
-
-impl News {
-    fn line(self, mark: &str) -> String {
-        match self {
-            Self::Started(group, Some(began)) => format!("{BEGINS} {mark} {group} {began}\n"),
-            Self::Started(group, None) => format!("{BEGINS} {mark} {group}\n"),
-            Self::Announced => format!("{BEGINS} {mark}\n"),
-            Self::Ended => format!("{ENDED} {mark}\n"),
-        }
-    }
-}
-
 /// What this process tells its guardian.
-struct State {
+pub(super) struct State {
     /// How to start a guardian; none while nothing is guarded.
-    command: Option<Command>,
-    guardian: Option<(Child, ChildStdin)>,
+    pub(super) command: Option<Command>,
+    pub(super) guardian: Option<(Child, ChildStdin)>,
     /// How many have died before the programs did.
-    deaths: u32,
+    pub(super) deaths: u32,
     /// What was started and has not ended, by mark: for another guardian.
-    programs: BTreeMap<String, News>,
+    pub(super) programs: BTreeMap<String, News>,
     /// When to start a guardian again, after one that did not read.
-    next_start: Option<Instant>,
+    pub(super) next_start: Option<Instant>,
 }
 
 impl State {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             command: None,
             guardian: None,
@@ -229,7 +121,7 @@ impl State {
     }
 
     /// Tells the guardian, or another one everything if there is none that reads.
-    fn tell(&mut self, mark: &str, news: News) -> io::Result<()> {
+    pub(super) fn tell(&mut self, mark: &str, news: News) -> io::Result<()> {
         if self.command.is_none() {
             return Ok(());
         }
@@ -280,7 +172,7 @@ impl State {
 
     /// Guards nothing any more, and yields the guardian, which ends what it was told of: these
     /// programs mean nothing to the next one.
-    fn end(&mut self) -> Option<(Child, ChildStdin)> {
+    pub(super) fn end(&mut self) -> Option<(Child, ChildStdin)> {
         self.command = None;
         self.programs.clear();
         self.next_start = None;
@@ -334,7 +226,7 @@ fn fill(mut pipe: ChildStdin, mut bytes: &[u8]) -> io::Result<ChildStdin> {
 }
 
 /// Waits until a process of ours has ended, for so long at most; then kills it.
-fn reap(mut child: Child, wait: Duration) {
+pub(super) fn reap(mut child: Child, wait: Duration) {
     let until = Instant::now() + wait;
     while Instant::now() < until {
         match child.try_wait() {
@@ -352,26 +244,14 @@ fn lock() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A program begins: its mark, then, once they are known, its group and when its leader began.
-const BEGINS: &str = "begins";
-
-/// Nothing is left of a program.
-const ENDED: &str = "ended";
-
-/// How long what is left may take to end after SIGTERM.
-const TERM_WAIT: Duration = Duration::from_millis(500);
-
-/// How long to go on killing.
-const KILL_WAIT: Duration = Duration::from_secs(10);
-
 /// The pause before the first guardian that replaces a dead one, and how often it doubles.
 const RESTART_WAIT: Duration = Duration::from_millis(50);
 const RESTART_DOUBLINGS: u32 = 8;
 
 /// The pause between two looks at what is awaited.
-const LOOK_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long to wait for the guardian at the end: it needs [`TERM_WAIT`] and [`KILL_WAIT`].
+/// How long to wait for the guardian at the end: it needs 10.5 s at most.
 const END_WAIT: Duration = Duration::from_secs(15);
 
 /// How long a guardian that begins may take to read what its pipe does not hold.
@@ -379,6 +259,3 @@ const READ_WAIT: Duration = Duration::from_secs(1);
 
 /// After a guardian that did not read: for how long programs start and end without one.
 const START_PAUSE: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests;

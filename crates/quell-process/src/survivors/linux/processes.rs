@@ -1,160 +1,23 @@
-//! Looking into `/proc`.
+//! [`Processes`]: what was alive, as `/proc` told it.
 
 use std::fs;
 use std::io;
 use std::process;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, child_subreaper};
-use tokio::task::JoinSet;
 
-use super::{Sought, Survivors};
-use entry::{Entry, Stat, Unknown, is_shortage};
-
-mod entry;
-mod looker;
-
-pub(super) use entry::signal_stray;
-pub(crate) use looker::prepare;
-
-/// Looks for what is alive of a group and for what carries the mark; none if it cannot be known.
-/// After a second without an answer there may be anything; the next call waits for the same look,
-/// which `asked_at` tells. [`prepare`] comes first.
-///
-/// # Cancel safety
-///
-/// It can be dropped and called again.
-pub(crate) async fn find(sought: Sought<'_>, asked_at: &mut Option<Instant>) -> Option<Survivors> {
-    // The thread that looks wakes whoever asks. It wakes a task: the waker of a body is foreign,
-    // and may panic or block.
-    let mut task = JoinSet::new();
-    task.spawn(looker::snapshot(*asked_at.get_or_insert_with(Instant::now)));
-    match tokio::time::timeout(SNAPSHOT_WAIT, task.join_next()).await {
-        Ok(Some(Ok(Some(snapshot)))) => {
-            *asked_at = None;
-            Some(survivors(&*snapshot.processes?, sought))
-        }
-        Ok(_) | Err(_) => Some(Survivors::default()),
-    }
-}
-
-/// As [`find`], on a thread that may block, however long it takes. Any look will do that began
-/// since `asked_at`.
-pub(crate) fn find_blocking(sought: Sought<'_>, asked_at: Instant) -> Option<Survivors> {
-    Some(survivors(&*fresh(asked_at).processes?, sought))
-}
-
-/// As [`find_blocking`], of several programs at once.
-pub(crate) fn find_each(programs: &[Sought<'_>]) -> Option<Vec<Survivors>> {
-    let processes = fresh(Instant::now()).processes?;
-    Some(programs.iter().map(|sought| survivors(&processes, *sought)).collect())
-}
-
-/// Tells when a process began, in ticks; none if there is none.
-pub(crate) fn began(process: Pid) -> Option<u64> {
-    Stat::read(process.as_raw_pid()).ok()?.map(|stat| stat.began)
-}
-
-/// From here on, until this is dropped, what carries the mark is suspended as soon as a look meets
-/// it, so that it starts nothing more before it is killed.
-pub(crate) fn condemn(mark: &str) -> Condemned {
-    condemned().push(mark.into());
-    Condemned(mark.into())
-}
-
-/// A mark whose processes are to be killed.
-#[must_use = "dropped, what is met is not suspended any more"]
-pub(crate) struct Condemned(Box<str>);
-
-impl Drop for Condemned {
-    fn drop(&mut self) {
-        let mut all = condemned();
-        if let Some(place) = all.iter().position(|mark| *mark == self.0) {
-            all.swap_remove(place);
-        }
-    }
-}
-
-fn condemned() -> MutexGuard<'static, Vec<Box<str>>> {
-    static CONDEMNED: Mutex<Vec<Box<str>>> = Mutex::new(Vec::new());
-    CONDEMNED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Takes a snapshot, unless one was begun since; blocks the thread.
-fn fresh(asked_at: Instant) -> Snapshot {
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(last) = &*last
-        && last.begun_at >= asked_at
-    {
-        return last.clone();
-    }
-    let begun_at = Instant::now();
-    let before = last.take().and_then(|last| last.complete);
-    let processes = Processes::read(before.as_deref()).map(Arc::new);
-    let complete = processes.clone().filter(|it| it.is_listed).or(before);
-    last.insert(Snapshot { begun_at, processes, complete }).clone()
-}
-
-fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
-    let group = sought.group.map(Pid::as_raw_pid);
-    let mut survivors = Survivors { is_all: processes.is_all, ..Survivors::default() };
-    for process in &processes.alive {
-        if Some(process.group) == group {
-            survivors.has_members = true;
-            continue;
-        }
-        let descent = if process.has(sought.mark) {
-            // It has another user by now, and cannot be ended.
-            let is_out_of_reach = process.unknown == Unknown::Foreign;
-            if is_out_of_reach { Descent::Unknown } else { Descent::Own }
-        } else if process.unknown == Unknown::Hidden {
-            processes.descent(process, sought)
-        } else {
-            Descent::Foreign
-        };
-        survivors.is_in_doubt |= descent == Descent::Unknown;
-        if descent != Descent::Own {
-            continue;
-        }
-        match process.open() {
-            Ok(Some(handle)) if process.unknown == Unknown::Hidden => survivors.hidden.push(handle),
-            Ok(handle) => survivors.strays.extend(handle),
-            Err(_) => survivors.is_all = false,
-        }
-    }
-    survivors
-}
-
-/// Whether a process descends from the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Descent {
-    Own,
-    Foreign,
-    /// It began after the program, its environment must not be read, and its parents have ended:
-    /// it was adopted by a process that adopts descendants of the program as well. Or it is the
-    /// program's, and has become another user's.
-    Unknown,
-}
-
-/// What was alive at some instant.
-#[derive(Clone)]
-struct Snapshot {
-    begun_at: Instant,
-    /// None if `/proc` is not what it should be.
-    processes: Option<Arc<Processes>>,
-    /// The last look that came to its end: this one, if it did.
-    complete: Option<Arc<Processes>>,
-}
+use super::entry::{Entry, Unknown, is_shortage};
+use crate::survivors::Sought;
 
 /// What was alive, threads among it.
-struct Processes {
-    alive: Vec<Entry>,
+pub(super) struct Processes {
+    pub(super) alive: Vec<Entry>,
     /// Whether the look came to its end.
-    is_listed: bool,
+    pub(super) is_listed: bool,
     /// Whether nothing else was alive at the end of the look.
-    is_all: bool,
+    pub(super) is_all: bool,
     /// The processes that may adopt a descendant of a program: the first process of the system, and
     /// every ancestor of the embedder (`PR_SET_CHILD_SUBREAPER` of another cannot be asked).
     adopters: Vec<i32>,
@@ -166,7 +29,7 @@ impl Processes {
     /// A process that ends before it is read may have started another behind the listing. So what
     /// was born since is read as well, until nothing was: numbers are given in order, and whoever
     /// is about to start something is alive and was read.
-    fn read(before: Option<&Self>) -> Option<Self> {
+    pub(super) fn read(before: Option<&Self>) -> Option<Self> {
         let mut this =
             Self { alive: Vec::new(), is_listed: false, is_all: false, adopters: vec![INIT] };
         match this.read_listed_and_born() {
@@ -203,7 +66,7 @@ impl Processes {
 
     /// Tells by its ancestors whether a process descends from a program. Its own environment must
     /// not be read.
-    fn descent(&self, process: &Entry, sought: Sought<'_>) -> Descent {
+    pub(super) fn descent(&self, process: &Entry, sought: Sought<'_>) -> Descent {
         let group = sought.group.map(Pid::as_raw_pid);
         let is_older = sought.since.is_none_or(|since| process.began < since);
         let mut otherwise = if is_older { Descent::Foreign } else { Descent::Unknown };
@@ -330,8 +193,16 @@ fn newest() -> io::Result<i32> {
     newest.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// The snapshot that was taken last.
-static LAST: Mutex<Option<Snapshot>> = Mutex::new(None);
+/// Whether a process descends from the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Descent {
+    Own,
+    Foreign,
+    /// It began after the program, its environment must not be read, and its parents have ended:
+    /// it was adopted by a process that adopts descendants of the program as well. Or it is the
+    /// program's, and has become another user's.
+    Unknown,
+}
 
 /// How long to run after what is being born, and how many may be born between two looks.
 const CHASE_WAIT: Duration = Duration::from_millis(100);
@@ -343,9 +214,6 @@ const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The first process, which adopts what has no parent any more.
 const INIT: i32 = 1;
-
-/// How long to wait for a snapshot.
-const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -1,15 +1,11 @@
-//! What is still alive of a process group, and of what left it.
-
-#[cfg_attr(target_os = "linux", path = "survivors/linux.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "survivors/elsewhere.rs")]
-mod system;
+//! [`Survivors`]: what is still alive of a process group, and of what left it.
 
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 
-pub(crate) use system::{began, condemn, find, find_blocking, find_each, prepare};
+use super::system::signal_stray;
 
 /// The program of which something may be alive.
 #[derive(Clone, Copy, Debug)]
@@ -25,16 +21,16 @@ pub(crate) struct Sought<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Survivors {
     /// Whether there is nothing else. Without that, nothing found means nothing.
-    is_all: bool,
-    has_members: bool,
+    pub(super) is_all: bool,
+    pub(super) has_members: bool,
     /// What left the group and carries the mark, by handles that cannot come to mean another
     /// process.
-    strays: Vec<OwnedFd>,
+    pub(super) strays: Vec<OwnedFd>,
     /// What left the group and hides its environment, but descends from the program.
-    hidden: Hidden,
+    pub(super) hidden: Hidden,
     /// Whether something is alive that may have left the group, or be a stranger: it hides its
     /// environment. It is never signalled.
-    is_in_doubt: bool,
+    pub(super) is_in_doubt: bool,
 }
 
 impl Survivors {
@@ -58,7 +54,7 @@ impl Survivors {
     /// cannot be signalled.
     pub(crate) fn signal(&self, signal: Signal) {
         for stray in &self.strays {
-            system::signal_stray(stray, signal);
+            signal_stray(stray, signal);
         }
         self.hidden.signal(signal);
     }
@@ -87,7 +83,7 @@ impl Hidden {
     /// Signals them. One that is gone by now cannot be signalled.
     pub(crate) fn signal(&self, signal: Signal) {
         for process in &self.0 {
-            system::signal_stray(process, signal);
+            signal_stray(process, signal);
         }
     }
 }

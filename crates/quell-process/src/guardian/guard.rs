@@ -1,0 +1,98 @@
+//! [`guard`]: what a guardian does.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::guarded::LOOK_PAUSE;
+use super::news::{BEGINS, ENDED};
+use crate::survivors::{self, Sought};
+
+/// Reads which programs begin and end, and ends those that are left when there is no more to read.
+/// Blocks until nothing is left, or for 10 s after that.
+///
+/// Signals that ask to end are the caller's to ignore: the embedder is told by them as well.
+///
+/// # Examples
+///
+/// ```
+/// quell_process::guard(&b""[..]);
+/// ```
+pub fn guard(input: impl BufRead) {
+    let mut programs = BTreeMap::new();
+    for line in input.lines() {
+        // A pipe that cannot be read says no more than one that was closed.
+        let Ok(line) = line else { break };
+        let mut words = line.split(' ');
+        match (words.next(), words.next()) {
+            (Some(BEGINS), Some(mark)) => {
+                let group = words.next().and_then(|word| word.parse().ok()).and_then(Pid::from_raw);
+                let began = words.next().and_then(|word| word.parse().ok());
+                programs.insert(mark.to_owned(), Program { group, began });
+            }
+            (Some(ENDED), Some(mark)) => drop(programs.remove(mark)),
+            _ => {}
+        }
+    }
+    end(&programs);
+}
+
+/// A program that was started.
+#[derive(Debug, Default)]
+pub(super) struct Program {
+    /// Its group, once that is known.
+    pub(super) group: Option<Pid>,
+    /// When its leader began.
+    pub(super) began: Option<u64>,
+}
+
+impl Program {
+    /// Yields the group, unless its number means another one by now.
+    pub(super) fn group(&self) -> Option<Pid> {
+        let group = self.group?;
+        let leader = survivors::began(group);
+        (leader.is_none() || leader == self.began).then_some(group)
+    }
+}
+
+fn end(programs: &BTreeMap<String, Program>) {
+    let kill_at = Instant::now() + TERM_WAIT;
+    let mut signals = [Signal::TERM, Signal::CONT].as_slice();
+    let mut condemned = Vec::new();
+    while !programs.is_empty() && Instant::now() < kill_at + KILL_WAIT {
+        let is_late = Instant::now() >= kill_at;
+        if is_late && condemned.is_empty() {
+            condemned.extend(programs.keys().map(|mark| survivors::condemn(mark)));
+        }
+        let groups: Vec<_> =
+            programs.iter().map(|(mark, program)| (program.group(), &**mark)).collect();
+        let sought = |&(group, mark): &(_, _)| Sought { group, since: None, mark };
+        let found = survivors::find_each(&groups.iter().map(sought).collect::<Vec<_>>());
+        let is_over =
+            found.as_ref().is_some_and(|all| all.iter().all(survivors::Survivors::is_empty));
+        if is_over {
+            return;
+        }
+        if is_late {
+            signals = &[Signal::KILL];
+        }
+        for signal in signals {
+            for (group, _) in &groups {
+                // One that is gone cannot be signalled.
+                let _ = group.map(|group| kill_process_group(group, *signal));
+            }
+            found.iter().flatten().for_each(|survivors| survivors.signal(*signal));
+        }
+        signals = &[];
+        thread::sleep(LOOK_PAUSE);
+    }
+}
+
+/// How long what is left may take to end after SIGTERM.
+const TERM_WAIT: Duration = Duration::from_millis(500);
+
+/// How long to go on killing.
+const KILL_WAIT: Duration = Duration::from_secs(10);

@@ -1,0 +1,78 @@
+//! [`find`]: what is alive of a program.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+use tokio::task::JoinSet;
+
+use super::entry::Unknown;
+use super::looker;
+use super::processes::{Descent, Processes};
+use super::snapshot::fresh;
+use crate::survivors::{Sought, Survivors};
+
+/// Looks for what is alive of a group and for what carries the mark; none if it cannot be known.
+/// After a second without an answer there may be anything; the next call waits for the same look,
+/// which `asked_at` tells. [`prepare`](looker::prepare) comes first.
+///
+/// # Cancel safety
+///
+/// It can be dropped and called again.
+pub(crate) async fn find(sought: Sought<'_>, asked_at: &mut Option<Instant>) -> Option<Survivors> {
+    // The thread that looks wakes whoever asks. It wakes a task: the waker of a body is foreign,
+    // and may panic or block.
+    let mut task = JoinSet::new();
+    task.spawn(looker::snapshot(*asked_at.get_or_insert_with(Instant::now)));
+    match tokio::time::timeout(SNAPSHOT_WAIT, task.join_next()).await {
+        Ok(Some(Ok(Some(snapshot)))) => {
+            *asked_at = None;
+            Some(survivors(&*snapshot.processes?, sought))
+        }
+        Ok(_) | Err(_) => Some(Survivors::default()),
+    }
+}
+
+/// As [`find`], on a thread that may block, however long it takes. Any look will do that began
+/// since `asked_at`.
+pub(crate) fn find_blocking(sought: Sought<'_>, asked_at: Instant) -> Option<Survivors> {
+    Some(survivors(&*fresh(asked_at).processes?, sought))
+}
+
+/// As [`find_blocking`], of several programs at once.
+pub(crate) fn find_each(programs: &[Sought<'_>]) -> Option<Vec<Survivors>> {
+    let processes = fresh(Instant::now()).processes?;
+    Some(programs.iter().map(|sought| survivors(&processes, *sought)).collect())
+}
+
+fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
+    let group = sought.group.map(Pid::as_raw_pid);
+    let mut survivors = Survivors { is_all: processes.is_all, ..Survivors::default() };
+    for process in &processes.alive {
+        if Some(process.group) == group {
+            survivors.has_members = true;
+            continue;
+        }
+        let descent = if process.has(sought.mark) {
+            // It has another user by now, and cannot be ended.
+            let is_out_of_reach = process.unknown == Unknown::Foreign;
+            if is_out_of_reach { Descent::Unknown } else { Descent::Own }
+        } else if process.unknown == Unknown::Hidden {
+            processes.descent(process, sought)
+        } else {
+            Descent::Foreign
+        };
+        survivors.is_in_doubt |= descent == Descent::Unknown;
+        if descent != Descent::Own {
+            continue;
+        }
+        match process.open() {
+            Ok(Some(handle)) if process.unknown == Unknown::Hidden => survivors.hidden.push(handle),
+            Ok(handle) => survivors.strays.extend(handle),
+            Err(_) => survivors.is_all = false,
+        }
+    }
+    survivors
+}
+
+/// How long to wait for a snapshot.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(1);

@@ -1,0 +1,14 @@
+//! Looking into `/proc`.
+
+mod condemned;
+mod entry;
+mod find;
+mod looker;
+mod processes;
+mod snapshot;
+
+pub(crate) use condemned::condemn;
+pub(crate) use entry::began;
+pub(super) use entry::signal_stray;
+pub(crate) use find::{find, find_blocking, find_each};
+pub(crate) use looker::prepare;
