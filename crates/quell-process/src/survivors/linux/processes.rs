@@ -1,5 +1,6 @@
 //! [`Processes`]: what was alive, as `/proc` told it.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::process;
@@ -14,6 +15,8 @@ use crate::survivors::Sought;
 /// What was alive, threads among it.
 pub(super) struct Processes {
     pub(super) alive: Vec<Entry>,
+    /// Where each is in `alive`, by number. One that was given twice means the later process.
+    places: HashMap<i32, usize>,
     /// Whether the look came to its end.
     pub(super) is_listed: bool,
     /// Whether nothing else was alive at the end of the look.
@@ -30,8 +33,7 @@ impl Processes {
     /// was born since is read as well, until nothing was: numbers are given in order, and whoever
     /// is about to start something is alive and was read.
     pub(super) fn read(before: Option<&Self>) -> Option<Self> {
-        let mut this =
-            Self { alive: Vec::new(), is_listed: false, is_all: false, adopters: vec![INIT] };
+        let mut this = Self::of([], vec![INIT]);
         match this.read_listed_and_born() {
             Err(error) if is_shortage(&error) => return Some(this),
             read => read.ok()?,
@@ -59,9 +61,22 @@ impl Processes {
         Some(this)
     }
 
+    /// Begins with these processes.
+    fn of(alive: impl IntoIterator<Item = Entry>, adopters: Vec<i32>) -> Self {
+        let places = HashMap::new();
+        let mut this =
+            Self { alive: Vec::new(), places, is_listed: false, is_all: false, adopters };
+        alive.into_iter().for_each(|process| this.add(process));
+        this
+    }
+
+    fn add(&mut self, process: Entry) {
+        self.places.insert(process.id, self.alive.len());
+        self.alive.push(process);
+    }
+
     fn get(&self, id: i32) -> Option<&Entry> {
-        // A number may have been given again since the look began.
-        self.alive.iter().rev().find(|process| process.id == id)
+        self.alive.get(*self.places.get(&id)?)
     }
 
     /// Tells by its ancestors whether a process descends from a program. Its own environment must
@@ -144,18 +159,18 @@ impl Processes {
         let unknown =
             self.alive.iter_mut().filter(|it| it.unknown != Unknown::No && it.marks.is_none());
         for process in unknown {
-            let same = |it: &&Entry| it.id == process.id && it.began == process.began;
-            let known = before.and_then(|before| before.alive.iter().find(same));
+            let known = before.and_then(|before| before.get(process.id));
+            let known = known.filter(|it| it.began == process.began);
             process.marks = known.and_then(|it| it.marks.clone());
         }
     }
 
     fn meet(&mut self, id: i32) -> io::Result<()> {
         if let Some(process) = Entry::read(id)?
-            && !self.alive.iter().rev().any(|it| it.id == id && it.began == process.began)
+            && self.get(id).is_none_or(|it| it.began != process.began)
         {
             process.freeze_if_condemned();
-            self.alive.push(process);
+            self.add(process);
         }
         Ok(())
     }
@@ -228,6 +243,29 @@ mod tests {
     }
 
     #[test]
+    fn the_marks_of_a_process_are_recalled_and_not_those_of_another_of_its_number() {
+        let process = |id, began, unknown| Entry { id, began, unknown, ..Entry::default() };
+        let marked = |id| Entry { marks: Some("mark".into()), ..process(id, 50, Unknown::No) };
+        // The number 4 was given twice during the look before.
+        let mut before = Processes::of([4, 1, 2, 3].map(marked), vec![INIT]);
+        before.add(process(4, 51, Unknown::No));
+        let alive = [
+            process(1, 50, Unknown::Over),
+            process(2, 50, Unknown::No),
+            process(3, 51, Unknown::Over),
+            process(4, 51, Unknown::Over),
+            process(5, 50, Unknown::Over),
+        ];
+        let mut now = Processes::of(alive, vec![INIT]);
+        now.recall(None);
+        assert!(!now.alive.iter().any(|it| it.has("mark")));
+        now.recall(Some(&before));
+        let recalled: Vec<_> =
+            now.alive.iter().filter(|it| it.has("mark")).map(|it| it.id).collect();
+        assert_eq!(recalled, [1]);
+    }
+
+    #[test]
     fn a_process_that_hides_is_known_by_its_ancestors() {
         let process = |id, parent| Entry { id, parent, began: 50, ..Entry::default() };
         let hidden = |id, parent| Entry { unknown: Unknown::Hidden, ..process(id, parent) };
@@ -235,7 +273,7 @@ mod tests {
         let marked = |id, parent| Entry { marks: Some("mark".into()), ..process(id, parent) };
         let member = |id, parent| Entry { group: 20, ..process(id, parent) };
         #[rustfmt::skip]
-        let alive = vec![
+        let alive = [
             process(1, 0), process(2, 1),
             marked(10, 2), hidden(11, 10), hidden(12, 11), other(13, 10), hidden(14, 13),
             member(20, 2), hidden(21, 20),
@@ -245,7 +283,7 @@ mod tests {
             Entry { began: 40, ..hidden(60, 1) }, hidden(61, 60),
         ];
         let adopters = vec![INIT, 2];
-        let processes = Processes { alive, is_listed: true, is_all: true, adopters };
+        let processes = Processes::of(alive, adopters);
         let descent = |id, since| {
             let sought = Sought { group: Pid::from_raw(20), since, mark: "mark" };
             processes.descent(processes.get(id).unwrap(), sought)
