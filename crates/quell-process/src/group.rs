@@ -282,17 +282,21 @@ impl Rest {
         for pipe in pipes {
             wait_until_closed(pipe, &self.mark);
         }
+        if !is_in_doubt {
+            return;
+        }
         let sought = Sought { group: None, since: self.since, mark: &self.mark };
         let _condemned = survivors::condemn(&self.mark);
         let mut wait = WAIT_MIN;
-        let mut is_in_doubt = is_in_doubt;
         let mut asked_at = Instant::now();
-        while is_in_doubt && let Some(survivors) = survivors::find_blocking(sought, asked_at) {
+        while let Some(survivors) = survivors::find_blocking(sought, asked_at) {
             survivors.signal(Signal::KILL);
-            is_in_doubt = !survivors.is_empty() || survivors.is_in_doubt();
+            if survivors.is_empty() && !survivors.is_in_doubt() {
+                return;
+            }
             // Many may wait for the same process: a look that another one takes meanwhile will do.
             asked_at = Instant::now();
-            thread::sleep(if is_in_doubt { wait } else { Duration::ZERO });
+            thread::sleep(wait);
             wait = (wait * 2).min(HELD_WAIT_MAX);
         }
     }
