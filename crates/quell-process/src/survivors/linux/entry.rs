@@ -239,8 +239,8 @@ struct Stat {
     is_kernel_thread: bool,
     /// Whether it executes nothing but its own end.
     is_exiting: bool,
-    /// Whether its environment begins where it ends. While another program begins, that can be so
-    /// for a moment.
+    /// Whether its environment begins where it ends, and its program has begun: before that, the
+    /// variables are still being counted.
     has_empty_environment: bool,
     /// How many threads it has, the first one among them, also when that is dead.
     threads: u64,
@@ -276,18 +276,18 @@ impl Stat {
         let flags: u64 = fields.nth(3)?.parse().ok()?;
         let threads = fields.nth(10)?.parse().ok()?;
         let began = fields.nth(1)?.parse().ok()?;
-        // The addresses at which the environment begins and ends; zero as long as there is none.
-        let (begins, ends): (u64, u64) = match (fields.nth(27), fields.next()) {
-            (Some(begins), Some(ends)) => (begins.parse().ok()?, ends.parse().ok()?),
-            _ => (0, 0),
-        };
+        // The address at which the program ends, which is set when its environment is complete, and
+        // those at which that begins and ends. Each is zero as long as there is none.
+        let mut address = |nth| fields.nth(nth).map_or(Ok(0), str::parse::<u64>);
+        let code_ends = address(4).ok()?;
+        let (begins, ends) = (address(22).ok()?, address(0).ok()?);
         Some(Self {
             state,
             parent,
             group,
             is_kernel_thread: flags & PF_KTHREAD != 0,
             is_exiting: flags & PF_EXITING != 0,
-            has_empty_environment: begins != 0 && begins == ends,
+            has_empty_environment: code_ends != 0 && begins != 0 && begins == ends,
             threads,
             began,
         })
@@ -348,6 +348,21 @@ mod tests {
         // The flags were 9.
         assert!(!stat.is_kernel_thread && !stat.is_exiting);
         assert!(Stat::parse(b"7 (a) S 1").is_none() && Stat::parse(b"").is_none());
+    }
+
+    #[test]
+    fn an_environment_is_empty_when_the_program_has_begun() {
+        let is_empty = |code_ends: u64, begins: u64, ends: u64| {
+            // From the fourth field on.
+            let mut fields = vec![1; 49];
+            (fields[23], fields[46], fields[47]) = (code_ends, begins, ends);
+            let fields: Vec<_> = fields.iter().map(u64::to_string).collect();
+            let stat = format!("7 (a) S {}\n", fields.join(" "));
+            Stat::parse(stat.as_bytes()).unwrap().has_empty_environment
+        };
+        assert!(is_empty(9, 5, 5));
+        assert!(!is_empty(0, 5, 5), "its variables are being counted");
+        assert!(!is_empty(0, 0, 0) && !is_empty(9, 0, 0) && !is_empty(9, 5, 6));
     }
 
     #[test]
