@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quell::RunSpec;
 
-use crate::support::{PATIENCE, Scratch, Stranger, eventually, run, script, start};
+use crate::support::{PATIENCE, Scratch, Started, Stranger, eventually, run, script, start};
 
 /// Ends its first thread. The other one ignores SIGTERM, or says a word after it. A shell cannot do
 /// that; a C compiler is there, because it links these tests.
@@ -138,14 +138,19 @@ async fn until_first_thread_ended(scratch: &Scratch) -> String {
     pid
 }
 
+/// Starts a program that leaves the group, and a leader that stays until `rest` ends.
+fn start_beside(source: &str, argument: &str, rest: &str, scratch: &Scratch) -> Started {
+    scratch.compile(source);
+    let text = format!("./program {argument} >/dev/null 2>&1 & {rest}");
+    let spec = RunSpec::step("process").grace(Duration::from_secs(5));
+    start(spec, script(&text).cwd(scratch.path()))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_what_left_the_group_and_ended_its_first_thread_is_dead_after_a_stop() {
     for rest in ["exec sleep 600", "until [ -e go ]; do sleep 0.01; done"] {
         let scratch = Scratch::new("first-thread-left");
-        scratch.compile(GOES_ON);
-        let text = format!("./program stays >/dev/null 2>&1 & {rest}");
-        let spec = RunSpec::step("process").grace(Duration::from_secs(5));
-        let started = start(spec, script(&text).cwd(scratch.path()));
+        let started = start_beside(GOES_ON, "stays", rest, &scratch);
         let pid = until_first_thread_ended(&scratch).await;
         let report = if rest.starts_with("exec") {
             started.stop().await.1
@@ -172,10 +177,7 @@ async fn a_member_of_the_group_that_ended_its_first_thread_gets_the_grace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_what_left_the_group_and_is_ending_its_first_thread_is_dead_after_a_stop() {
     let scratch = Scratch::new("first-thread-ends-slowly");
-    scratch.compile(ENDS_SLOWLY);
-    let spec = RunSpec::step("process").grace(Duration::from_secs(5));
-    let text = "./program >/dev/null 2>&1 & exec sleep 600";
-    let started = start(spec, script(text).cwd(scratch.path()));
+    let started = start_beside(ENDS_SLOWLY, "", "exec sleep 600", &scratch);
     let pid = pid(&scratch).await;
     let environment = Path::new("/proc").join(pid.trim()).join("environ");
     fs::write(scratch.path().join("go"), "").unwrap();
@@ -224,10 +226,7 @@ int main(void) {
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_what_left_the_group_and_takes_a_while_to_end_has_ended_after_a_stop() {
     let scratch = Scratch::new("ends-slowly");
-    scratch.compile(HAS_MUCH);
-    let spec = RunSpec::step("process").grace(Duration::from_secs(5));
-    let text = "./program >/dev/null 2>&1 & exec sleep 100";
-    let started = start(spec, script(text).cwd(scratch.path()));
+    let started = start_beside(HAS_MUCH, "", "exec sleep 600", &scratch);
     let pid = pid(&scratch).await;
     let (_, report) = started.stop().await;
     assert!(report.quiescent && !is_executing(&pid), "{report:?}");
