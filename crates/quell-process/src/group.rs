@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::guardian::Announced;
 use crate::streams::Pipes;
-use crate::survivors::{Hidden, Sought};
+use crate::survivors::{Sought, Strays, Survivors};
 use crate::{descriptors, guardian, survivors};
 
 /// A process group that was started here, and that does not outlive this value for long: dropping
@@ -95,15 +95,16 @@ impl Group {
         }
     }
 
-    /// Yields the descendants that are known by their parents only, as long as those live: until
-    /// the group is asked to end.
+    /// Looks for descendants that are known by their parents only, as long as those live: until the
+    /// group is asked to end.
     ///
     /// # Cancel safety
     ///
     /// It can be dropped and called again.
-    pub(crate) async fn hidden(&self) -> Hidden {
-        let found = survivors::find(self.sought(), &mut None).await;
-        found.map(survivors::Survivors::into_hidden).unwrap_or_default()
+    pub(crate) async fn find_hidden(&self, strays: &mut Strays) {
+        if let Some(found) = survivors::find(self.sought(), &mut None).await {
+            strays.keep_hidden(found);
+        }
     }
 
     const fn sought(&self) -> Sought<'_> {
@@ -118,39 +119,42 @@ impl Group {
     /// # Cancel safety
     ///
     /// It can be dropped and called again.
-    pub(crate) async fn end(&self, hidden: &Hidden, kill_at: impl Fn() -> Instant) -> bool {
-        let mut is_asked = false;
+    pub(crate) async fn end(&self, strays: &mut Strays, kill_at: impl Fn() -> Instant) -> bool {
+        let mut has_looked = false;
         let mut wait = WAIT_MIN;
         let mut condemned = None;
         let mut asked_at = None;
-        let is_over = || has_ended(self.id) && hidden.have_ended();
         let is_in_doubt = loop {
             let left = kill_at().saturating_duration_since(Instant::now());
             let is_late = left.is_zero();
             if is_late {
                 condemned.get_or_insert_with(|| survivors::condemn(&self.mark));
                 signal(self.id, Signal::KILL);
-                hidden.signal(Signal::KILL);
+                strays.kill_hidden();
                 let _ = tokio::time::timeout(WAIT_MAX, self.ended()).await;
+            } else {
+                // What is known already does not wait for the look.
+                strays.terminate(&Survivors::default());
             }
             // While the leader lives there is nothing new to find.
-            if !is_asked || is_late || has_ended(self.id) {
-                if !is_asked {
-                    hidden.signal(Signal::TERM);
-                }
+            if !has_looked || is_late || has_ended(self.id) {
                 // What ends during the look may have been met by it.
-                let was_over = is_over();
+                let was_over = has_ended(self.id) && strays.have_ended();
                 match survivors::find(self.sought(), &mut asked_at).await {
-                    Some(survivors) if survivors.is_empty() && was_over => {
-                        break survivors.is_in_doubt();
+                    Some(found) if found.is_empty() && was_over => break found.is_in_doubt(),
+                    Some(found) => {
+                        has_looked |= found.is_listed();
+                        if is_late {
+                            found.signal(Signal::KILL);
+                        } else {
+                            strays.terminate(&found);
+                        }
+                        strays.keep_hidden(found);
                     }
-                    Some(survivors) if is_late => survivors.signal(Signal::KILL),
-                    Some(survivors) if !is_asked => survivors.signal(Signal::TERM),
                     // Where it cannot be known what else is alive, the rest gets one pause.
-                    None if (is_late || is_asked) && was_over => break false,
-                    _ => {}
+                    None if (is_late || has_looked) && was_over => break false,
+                    None => has_looked = true,
                 }
-                is_asked = true;
             }
             let tick = if is_late { wait } else { wait.min(left) };
             if has_ended(self.id) {

@@ -31,17 +31,19 @@
 //! `/proc` was read is read as well, until nothing was born; what is to be killed is suspended as
 //! soon as it is met. As long as it is not certain that nothing is alive, the run is not quiescent.
 //!
-//! Out of reach are descendants that give up the variable, or that run as another user, and on
-//! systems other than Linux every descendant that leaves the group. If such a process holds on to
-//! stdout or stderr, the body reads on for at most 1 s. If the run was stopped, it is then not
-//! quiescent and names the program as abandoned, until those are closed; until then whoever holds
-//! them and carries the mark again is killed, by the guardian if the embedder was. Otherwise the
-//! body looks once more for the mark, and closes its end. Where `/proc` cannot be read, what is
-//! left of the group is killed as soon as the program has ended.
+//! Out of reach are descendants that give up the variable (some servers write their title over it),
+//! or that run as another user, and on systems other than Linux every descendant that leaves the
+//! group. If such a process holds on to stdout or stderr, the body reads on for at most 1 s. If the
+//! run was stopped, it is then not quiescent and names the program as abandoned, until those are
+//! closed; until then whoever holds them and carries the mark again is killed, by the guardian if
+//! the embedder was. Otherwise the body looks once more for the mark, and closes its end. Where
+//! `/proc` cannot be read, what is left of the group is killed as soon as the program has ended.
 //!
 //! A process that is not dumpable (`ssh-agent`) hides its environment from everybody but root. An
 //! embedder that is not root tells such a process by its parents: one that descends from a living
-//! process of the program when that is stopped is ended with the rest, unless there is no grace.
+//! process of the program when that is stopped, or has ended, is ended with the rest, unless there
+//! is no grace. For that, SIGTERM waits for a look: for 1 s or a quarter of the grace at most.
+//!
 //! One whose parents have ended before may be of the program if it began later. It can as well be a
 //! stranger, so it is not killed; but a run that was stopped is not quiescent, and names the
 //! program as abandoned, until that process has ended. A run whose program ended by itself does not

@@ -9,7 +9,7 @@ use quell::{Failure, RunContext, limits};
 use crate::ProcessOutput;
 use crate::group::Group;
 use crate::streams::{Pipes, Streams};
-use crate::survivors::KilledOnDrop;
+use crate::survivors::Strays;
 
 /// A process that runs.
 ///
@@ -76,25 +76,26 @@ impl Running {
             }
         };
         let is_stopped = streams.pump_while(end_or_stop).await;
-        let mut hidden = KilledOnDrop::default();
+        let mut strays = Strays::default();
         let patience = if is_stopped {
             streams.report(None);
             let patience = Patience::stop(ctx);
-            // Parents tell whose those are that hide, as long as they are not asked to end.
+            // Parents tell whose those are that hide, as long as they are not asked to end. That
+            // look takes a second at most, or a quarter of the time until SIGKILL.
             let left = patience.kill_at(ctx).saturating_duration_since(Instant::now());
-            let look = tokio::time::timeout(HIDDEN_WAIT.min(left / 4), group.hidden());
-            hidden.0 = streams.pump_while(look).await.unwrap_or_default();
+            let look = tokio::time::timeout(left / 4, group.find_hidden(&mut strays));
+            let _ = streams.pump_while(look).await;
             patience
         } else {
             Patience::Until(Instant::now() + REST_WAIT)
         };
         group.terminate();
         let mut is_in_doubt =
-            streams.pump_while(group.end(&hidden.0, || patience.kill_at(ctx))).await;
+            streams.pump_while(group.end(&mut strays, || patience.kill_at(ctx))).await;
         let mut drained = tokio::time::timeout(patience.drain_wait(ctx), streams.drain()).await;
         if drained.is_err() && !ctx.is_stopping() {
             // Whoever holds on to a pipe and carries the mark now has slipped through the looks.
-            is_in_doubt = streams.pump_while(group.end(&hidden.0, Instant::now)).await;
+            is_in_doubt = streams.pump_while(group.end(&mut strays, Instant::now)).await;
             drained = tokio::time::timeout(CLOSE_WAIT, streams.drain()).await;
         }
         // Whoever holds on to a pipe now is out of reach, and keeps a stopped run from being
@@ -164,10 +165,6 @@ fn failure(program: &str, status: ExitStatus, gist: &[String]) -> Failure {
 
 /// What is left of a group when its leader has ended by itself may take this long after SIGTERM.
 const REST_WAIT: Duration = Duration::from_millis(500);
-
-/// SIGTERM waits for a look at what hides for this long at most, or for a quarter of the time until
-/// SIGKILL if that is less.
-const HIDDEN_WAIT: Duration = Duration::from_millis(100);
 
 /// When everything that could be found is dead, whoever holds on to a pipe may take this long.
 const DRAIN_WAIT: Duration = Duration::from_secs(1);

@@ -28,7 +28,7 @@ pub(crate) async fn find(sought: Sought<'_>, _: &mut Option<Instant>) -> Option<
 pub(crate) fn find_blocking(sought: Sought<'_>, _asked_at: Instant) -> Option<Survivors> {
     let is_gone =
         sought.group.is_none_or(|group| rustix::process::test_kill_process_group(group).is_err());
-    is_gone.then(|| Survivors { is_all: true, ..Survivors::default() })
+    is_gone.then(|| Survivors { is_listed: true, is_all: true, ..Survivors::default() })
 }
 
 /// As [`find_blocking`], of several programs at once.

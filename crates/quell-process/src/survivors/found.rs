@@ -1,5 +1,7 @@
-//! [`Survivors`]: what is still alive of a process group, and of what left it.
+//! [`Survivors`]: what is still alive of a process group, and of what left it; and [`Strays`]: what
+//! was found that left it, from one look to the next.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,23 +22,29 @@ pub(crate) struct Sought<'a> {
 /// What is alive of a group, and of what left it.
 #[derive(Debug, Default)]
 pub(crate) struct Survivors {
+    /// Whether the look came to its end. Without that, there may be anything.
+    pub(super) is_listed: bool,
     /// Whether there is nothing else. Without that, nothing found means nothing.
     pub(super) is_all: bool,
     pub(super) has_members: bool,
-    /// What left the group and carries the mark, by handles that cannot come to mean another
-    /// process.
-    pub(super) strays: Vec<OwnedFd>,
+    /// What left the group and carries the mark.
+    pub(super) strays: Vec<Stray>,
     /// What left the group and hides its environment, but descends from the program.
-    pub(super) hidden: Hidden,
+    pub(super) hidden: Vec<Stray>,
     /// Whether something is alive that may have left the group, or be a stranger: it hides its
     /// environment. It is never signalled.
     pub(super) is_in_doubt: bool,
 }
 
 impl Survivors {
+    /// Tells whether the look came to its end.
+    pub(crate) const fn is_listed(&self) -> bool {
+        self.is_listed
+    }
+
     /// Tells whether nothing is alive, but for what is [in doubt](Self::is_in_doubt).
     pub(crate) const fn is_empty(&self) -> bool {
-        self.is_all && !self.has_members && self.strays.is_empty() && self.hidden.0.is_empty()
+        self.is_all && !self.has_members && self.strays.is_empty() && self.hidden.is_empty()
     }
 
     /// Tells whether something is alive of which it cannot be known whether it left the group.
@@ -44,64 +52,78 @@ impl Survivors {
         self.is_in_doubt
     }
 
-    /// Yields the descendants that are known by their parents only: once those have ended, nothing
-    /// tells them from strangers.
-    pub(crate) fn into_hidden(self) -> Hidden {
-        self.hidden
-    }
-
     /// Signals what left the group. One that is gone by now, or that belongs to another user,
     /// cannot be signalled.
     pub(crate) fn signal(&self, signal: Signal) {
-        for stray in &self.strays {
-            signal_stray(stray, signal);
-        }
-        self.hidden.signal(signal);
+        self.strays.iter().chain(&self.hidden).for_each(|it| signal_stray(&it.handle, signal));
     }
 }
 
-/// Descendants that left the group and hide their environment, by handles.
+/// A process that left the group.
+#[derive(Debug)]
+pub(crate) struct Stray {
+    pub(super) id: i32,
+    /// When it began. Together with the id it is unique.
+    pub(super) began: u64,
+    /// Cannot come to mean another process.
+    pub(super) handle: OwnedFd,
+}
+
+/// What left the group of a program that is being ended. What hides is killed when this is dropped:
+/// it is known by its parents only, and once those have ended, nothing tells it from a stranger.
 #[derive(Debug, Default)]
-pub(crate) struct Hidden(Vec<OwnedFd>);
+pub(crate) struct Strays {
+    /// What hides, by handles.
+    hidden: Vec<Stray>,
+    /// When each began that was asked to end, by number.
+    asked: BTreeMap<i32, u64>,
+}
 
-impl Hidden {
-    /// Adds one, unless there are [too many](HIDDEN_MAX).
-    #[cfg(target_os = "linux")]
-    pub(crate) fn push(&mut self, process: OwnedFd) {
-        if self.0.len() < HIDDEN_MAX {
-            self.0.push(process);
+impl Strays {
+    /// Keeps what hides, unless there is [too much](HIDDEN_MAX) of it.
+    pub(crate) fn keep_hidden(&mut self, found: Survivors) {
+        for stray in found.hidden {
+            let is_known = |it: &Stray| (it.id, it.began) == (stray.id, stray.began);
+            if self.hidden.len() < HIDDEN_MAX && !self.hidden.iter().any(is_known) {
+                self.hidden.push(stray);
+            }
         }
     }
 
-    /// Tells whether none of them is alive.
+    /// Asks what was found, and what is kept, to end: each process once. What is suspended is
+    /// resumed, so that it hears.
+    pub(crate) fn terminate(&mut self, found: &Survivors) {
+        for stray in found.strays.iter().chain(&found.hidden).chain(&self.hidden) {
+            if self.asked.insert(stray.id, stray.began) != Some(stray.began) {
+                signal_stray(&stray.handle, Signal::TERM);
+                signal_stray(&stray.handle, Signal::CONT);
+            }
+        }
+    }
+
+    /// Kills what is kept. One that is gone by now cannot be signalled.
+    pub(crate) fn kill_hidden(&self) {
+        self.hidden.iter().for_each(|it| signal_stray(&it.handle, Signal::KILL));
+    }
+
+    /// Tells whether nothing is alive of what is kept.
     pub(crate) fn have_ended(&self) -> bool {
-        let mut ends: Vec<_> = self.0.iter().map(|it| PollFd::new(it, PollFlags::IN)).collect();
+        let handles = self.hidden.iter().map(|it| PollFd::new(&it.handle, PollFlags::IN));
+        let mut ends: Vec<_> = handles.collect();
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        rustix::io::retry_on_intr(|| poll(&mut ends, Some(&at_once))) == Ok(self.0.len())
+        rustix::io::retry_on_intr(|| poll(&mut ends, Some(&at_once))) == Ok(self.hidden.len())
     }
+}
 
-    /// Signals them. One that is gone by now cannot be signalled.
-    pub(crate) fn signal(&self, signal: Signal) {
-        for process in &self.0 {
-            signal_stray(process, signal);
-        }
+impl Drop for Strays {
+    fn drop(&mut self) {
+        self.kill_hidden();
     }
 }
 
 /// How many hidden descendants of one program are known at once. Each costs a descriptor while the
 /// program is being stopped; what is beyond is in doubt when its parents have ended.
-#[cfg(target_os = "linux")]
-const HIDDEN_MAX: usize = 64;
-
-/// Hidden descendants that are killed when this is dropped.
-#[derive(Debug, Default)]
-pub(crate) struct KilledOnDrop(pub(crate) Hidden);
-
-impl Drop for KilledOnDrop {
-    fn drop(&mut self) {
-        self.0.signal(Signal::KILL);
-    }
-}
+pub(super) const HIDDEN_MAX: usize = 64;
 
 /// The environment variable by which descendants are known: marks, separated by commas.
 pub(crate) const MARKS: &str = "QUELL_PROCESS_IDS";

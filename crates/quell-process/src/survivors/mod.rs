@@ -11,5 +11,5 @@ use elsewhere as system;
 #[cfg(target_os = "linux")]
 use linux as system;
 
-pub(crate) use found::{Hidden, KilledOnDrop, MARKS, Sought, Survivors};
+pub(crate) use found::{MARKS, Sought, Strays, Survivors};
 pub(crate) use system::{began, condemn, find, find_blocking, find_each, prepare};

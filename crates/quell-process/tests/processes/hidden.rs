@@ -131,7 +131,7 @@ async fn i4_what_loses_its_parent_at_the_stop_is_dead_after_it() {
     scratch.compile(ORPHANED_SLOWLY);
     let child_of_the_leader = format!("{ORPHAN}; exec sleep 100");
     for text in ["./program >/dev/null 2>&1 & exec sleep 100", &child_of_the_leader] {
-        let spec = RunSpec::step("program").grace(Duration::from_secs(2));
+        let spec = RunSpec::step("program").grace(Duration::from_secs(5));
         let started = start(spec, script(text).cwd(scratch.path()));
         let pid = scratch.pid("pid").await;
         let (_, report) = started.stop().await;
@@ -168,6 +168,66 @@ async fn a_program_that_ended_by_itself_does_not_wait_for_what_may_have_left_the
     let pid = scratch.pid("pid").await;
     assert!(report.quiescent && pid.is_alive(), "{report:?}");
     pid.kill();
+}
+
+/// The parent left the group, and ends at a SIGTERM; the child hides, and counts those that it gets.
+const COUNTS: &str = r#"
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+int main(void) {
+    sigset_t term;
+    int signal, count = 0;
+    setsid();
+    if (fork() != 0) for (;;) pause();
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, NULL);
+    prctl(PR_SET_DUMPABLE, 0);
+    FILE *log = fopen("log", "w");
+    FILE *pid = fopen("pid", "w");
+    fprintf(pid, "%d\n", getpid());
+    fclose(pid);
+    for (;;) {
+        sigwait(&term, &signal);
+        fprintf(log, "%d\n", ++count);
+        fflush(log);
+    }
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hides_gets_one_sigterm_and_is_dead_after_a_stop() {
+    let Some(scratch) = folder_of_a_user("what_hides_gets_one_sigterm_and_is_dead_after_a_stop")
+    else {
+        return;
+    };
+    scratch.compile(COUNTS);
+    let text = "./program >/dev/null 2>&1 & exec sleep 100";
+    let spec = RunSpec::step("program").grace(Duration::from_secs(2));
+    let started = start(spec, script(text).cwd(scratch.path()));
+    let pid = scratch.pid("pid").await;
+    let (_, report) = started.stop().await;
+    assert!(report.quiescent && !pid.is_alive(), "{report:?}");
+    assert_eq!(fs::read_to_string(scratch.path().join("log")).unwrap(), "1\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_had_a_parent_when_its_program_ended_by_itself_is_dead() {
+    let Some(scratch) =
+        folder_of_a_user("what_had_a_parent_when_its_program_ended_by_itself_is_dead")
+    else {
+        return;
+    };
+    scratch.compile(COUNTS);
+    let text = "./program >/dev/null 2>&1 & until [ -s pid ]; do :; done";
+    let started = start(RunSpec::step("program"), script(text).cwd(scratch.path()));
+    let (_, report) = started.end().await;
+    let pid = scratch.pid("pid").await;
+    assert!(report.quiescent && !pid.is_alive(), "{report:?}");
+    assert_eq!(fs::read_to_string(scratch.path().join("log")).unwrap(), "1\n");
 }
 
 /// Leaves the group and a parent, once it hides.

@@ -122,6 +122,20 @@ async fn what_left_the_group_is_stopped_as_well() {
     assert!(!pids.iter().any(|pid| pid.is_alive()));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_left_the_group_and_is_suspended_hears_it_too() {
+    let scratch = Scratch::new("stop-setsid-suspended");
+    let text = "setsid sh -c 'trap \"echo bye > said; exit\" TERM; echo $$ > pid
+        kill -STOP $$; while :; do sleep 1; done' & exec sleep 600";
+    let started = start(impatient(), script(text).cwd(scratch.path()));
+    let pid = scratch.pid("pid").await;
+    eventually("it is suspended", || pid.is_suspended().then_some(())).await;
+    let (_, report) = started.stop().await;
+    assert!(report.quiescent && !pid.is_alive());
+    assert_eq!(fs::read_to_string(scratch.path().join("said")).unwrap(), "bye\n");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_whoever_is_out_of_reach_and_holds_stdout_is_named_as_abandoned() {
     for grace in [Duration::ZERO, Duration::from_millis(200)] {

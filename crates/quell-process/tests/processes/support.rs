@@ -148,6 +148,12 @@ impl Pid {
         !matches!(self.state().as_str(), "" | "Z")
     }
 
+    /// Tells whether SIGCONT is what it waits for.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_suspended(self) -> bool {
+        self.state() == "T"
+    }
+
     /// Tells whether nothing is left of it, not even something to be reaped.
     pub(crate) fn is_gone(self) -> bool {
         self.state().is_empty()

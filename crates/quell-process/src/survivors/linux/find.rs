@@ -9,7 +9,7 @@ use super::entry::Unknown;
 use super::looker;
 use super::processes::{Descent, Processes};
 use super::snapshot::fresh;
-use crate::survivors::{Sought, Survivors};
+use crate::survivors::found::{HIDDEN_MAX, Sought, Stray, Survivors};
 
 /// Looks for what is alive of a group and for what carries the mark; none if it cannot be known.
 /// After a second without an answer there may be anything; the next call waits for the same look,
@@ -46,7 +46,8 @@ pub(crate) fn find_each(programs: &[Sought<'_>]) -> Option<Vec<Survivors>> {
 
 fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
     let group = sought.group.map(Pid::as_raw_pid);
-    let mut survivors = Survivors { is_all: processes.is_all, ..Survivors::default() };
+    let Processes { is_listed, is_all, .. } = *processes;
+    let mut survivors = Survivors { is_listed, is_all, ..Survivors::default() };
     for process in &processes.alive {
         if Some(process.group) == group {
             survivors.has_members = true;
@@ -66,8 +67,17 @@ fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
             continue;
         }
         match process.open() {
-            Ok(Some(handle)) if process.unknown == Unknown::Hidden => survivors.hidden.push(handle),
-            Ok(handle) => survivors.strays.extend(handle),
+            Ok(Some(handle)) => {
+                let stray = Stray { id: process.id, began: process.began, handle };
+                match process.unknown {
+                    Unknown::Hidden if survivors.hidden.len() < HIDDEN_MAX => {
+                        survivors.hidden.push(stray);
+                    }
+                    Unknown::Hidden => {}
+                    _ => survivors.strays.push(stray),
+                }
+            }
+            Ok(None) => {}
             Err(_) => survivors.is_all = false,
         }
     }
