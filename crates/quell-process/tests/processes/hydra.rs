@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quell::RunSpec;
 
-use crate::support::{Scratch, eventually, script, start};
+use crate::support::{Scratch, Stranger, eventually, script, start};
 
 /// Ends as soon as it has started another, which leaves the group: after `$1` seconds.
 const HYDRA: &str = "trap '' TERM; [ -e log ] || exit; echo $$ >> log; sleep $1
@@ -67,6 +67,67 @@ async fn i4_what_an_ended_program_leaves_is_dead_although_it_is_always_another_p
         let (_, report) = started.end().await;
         assert!(report.quiescent, "{report:?}");
         assert_is_dead(&scratch, &name);
+    }
+}
+
+/// With an argument: starts another with the mark that is written to a file, and reaps it and what
+/// comes of it at once. Without: as [`HYDRA`], many times faster.
+const FORKS: &str = r#"
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int main(int count, char **words) {
+    static char mark[1000];
+    if (count > 1) {
+        prctl(PR_SET_CHILD_SUBREAPER, 1);
+        FILE *file = fopen("mark", "r");
+        fgets(mark, sizeof mark, file);
+        setenv("QUELL_PROCESS_IDS", mark, 1);
+        if (fork() == 0) execl("./program", "./program", NULL);
+        while (wait(NULL) > 0) {}
+        pause();
+    }
+    int log = open("log", O_WRONLY | O_APPEND | O_CREAT, 0600);
+    setsid();
+    signal(SIGTERM, SIG_IGN);
+    for (int nth = 0; access("log", F_OK) == 0; nth++) {
+        write(log, "\n", 1);
+        usleep(nth % 8 * 50);
+        if (fork() != 0) _exit(0);
+    }
+}
+"#;
+
+/// What was alive when a look ended may start another, and be gone before a handle to it is opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_what_is_gone_before_it_is_signalled_has_left_nothing_behind() {
+    let scratch = Scratch::new("forks");
+    scratch.compile(FORKS);
+    let written = || fs::metadata(scratch.path().join("log")).map_or(0, |log| log.len());
+    for _ in 0..5 {
+        let spec = RunSpec::step("forks").grace(Duration::from_millis(500));
+        let text = "printf %s $QUELL_PROCESS_IDS > mark.new; mv mark.new mark; exec sleep 600";
+        let started = start(spec, script(text).cwd(scratch.path()));
+        let mark = scratch.path().join("mark");
+        eventually("the mark is there", || mark.exists().then_some(())).await;
+        let stranger = Stranger::start(&scratch.path().join("program"));
+        eventually("it is another for the fifth time", || (written() >= 5).then_some(())).await;
+        let (_, report) = started.stop().await;
+        let before = written();
+        assert!(report.quiescent, "{report:?}");
+        // What lives writes thousands of times a second.
+        for _ in 0..100 {
+            is_alive("it takes a while");
+        }
+        assert_eq!(written(), before, "it writes");
+        drop(stranger);
+        fs::remove_file(scratch.path().join("log")).unwrap();
+        fs::remove_file(mark).unwrap();
     }
 }
 

@@ -77,8 +77,8 @@ fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
                     _ => survivors.strays.push(stray),
                 }
             }
-            Ok(None) => {}
-            Err(_) => survivors.is_all = false,
+            // It may have started another after the look: the next one finds that.
+            Ok(None) | Err(_) => survivors.is_all = false,
         }
     }
     survivors
