@@ -10,6 +10,8 @@ mod first_thread;
 mod hidden;
 #[cfg(target_os = "linux")]
 mod hydra;
+#[cfg(target_os = "linux")]
+mod namespaces;
 mod starts;
 mod stops;
 mod support;

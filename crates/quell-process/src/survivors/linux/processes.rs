@@ -203,7 +203,12 @@ impl Processes {
 
 /// Yields the number that was given last, to a process or to a thread.
 fn newest() -> io::Result<i32> {
-    let text = fs::read_to_string("/proc/loadavg")?;
+    // Some containers have a load average of their own (lxcfs), with a number of another namespace.
+    let own = match fs::read_to_string("/proc/sys/kernel/ns_last_pid") {
+        Err(error) if is_shortage(&error) => return Err(error),
+        read => read.ok(),
+    };
+    let text = own.map_or_else(|| fs::read_to_string("/proc/loadavg"), Ok)?;
     let newest = text.split_ascii_whitespace().next_back().and_then(|last| last.parse().ok());
     newest.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
