@@ -42,10 +42,13 @@ fn app_of(config: EngineConfig, witness: &Arc<()>) -> Router {
         ctx.set_output(Payload::from("x".repeat(1_100_000)));
         Err::<Payload, _>(Failure::new("no luck"))
     });
+    let waits = Component::agent("waits", async |_ctx, _input| {
+        std::future::pending::<Result<Payload, Failure>>().await
+    });
     let mut limits = ServiceLimits::default();
     limits.requests_bytes_max = 4_000_000;
     let access = Access::open().key(Key::new("ada", "adas-key"));
-    let catalog = Catalog::new().with(loud).with(huge).with(fails).with(dear);
+    let catalog = Catalog::new().with(loud).with(huge).with(fails).with(dear).with(waits);
     let service = Service::new(Engine::with_config(config), catalog).limits(limits).access(access);
     quell_agentos::router(service, Options::default())
 }
@@ -153,4 +156,20 @@ async fn who_waits_for_room_holds_nothing_of_a_run_that_is_forgotten_meanwhile()
     let small = json(answer).await;
     let said = (&small["status"], small.get("content"), &small["quell"]["truncated"]);
     assert_eq!(said, (&json!("COMPLETED"), None, &json!(true)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_run_holds_nothing_of_the_request() {
+    let app = app();
+    // It counts three times, so that two of them have no room.
+    let large = "x".repeat(300_000);
+    let mut first = tokio::spawn({
+        let (app, large) = (app.clone(), large.clone());
+        async move { create(&app, "waits", &large).await.status() }
+    });
+    assert!(timeout(ROOM_WITHIN / 3, &mut first).await.is_err(), "it waits for the run");
+    let second = create(&app, "loud", &large).await;
+    assert_eq!(second.status(), 200);
+    assert!(!first.is_finished(), "it waits still");
+    first.abort();
 }

@@ -228,6 +228,29 @@ async fn a_cancel_that_finds_no_place_to_wait_in_stops_and_answers_at_once() {
 }
 
 #[tokio::test]
+async fn a_cancel_that_waits_holds_nothing_of_its_body() {
+    let mut limits = ServiceLimits::default();
+    limits.requests_bytes_max = 1_000_000;
+    let service = service_with(EngineConfig::new(), &Witness::default()).limits(limits);
+    let app = router(service.clone());
+    let view = service.view(NATIVE, Principal::anonymous());
+    let stubborn = view.find_component("stubborn").unwrap();
+    let run = view.start(Start::new(stubborn, Payload::from("x")).id("r")).await.unwrap().run;
+    soon("it runs", || run.status() == RunStatus::Running).await;
+    // It counts three times, so that it has nearly all the room.
+    let reason = "x".repeat(300_000);
+    let body = json!({ "reason": reason, "grace_ms": 3_600_000, "wait": "terminal" }).to_string();
+    let cancel = send(&app, "POST", "/v1/runs/r/cancel", &[JSON], body);
+    let (told, ()) = tokio::join!(cancel, async {
+        soon("it is stopped", || run.row().stopped_at.is_some()).await;
+        assert!(view.room_now(1_000_000).is_ok(), "nothing is under way");
+        run.cancel(CancelRequest::because("enough").abort());
+    });
+    assert_eq!(told.status, 200, "{}", told.text);
+    assert!(told.text.len() < 10_000, "the reason is cut: {}", told.text.len());
+}
+
+#[tokio::test]
 async fn i14_cancels_and_reads_are_answered_whatever_others_hold() {
     let mut limits = ServiceLimits::default();
     limits.requests_bytes_max = 0;

@@ -9,7 +9,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use quell::{Disposition, Payload, RunId, RunRef};
+use quell::{CancelRequest, Disposition, Payload, RunId, RunRef};
 
 use crate::counted::row_bytes;
 use crate::idempotency::IdempotencyKey;
@@ -27,6 +27,7 @@ use crate::render::newest;
 use crate::service::{CancelOutcome, OnDisconnect, Service, View};
 use crate::start::Start;
 use crate::stream::{Heartbeat, sse_response};
+use crate::wait::Wait;
 
 type Answer = Result<Response, Problem>;
 
@@ -277,14 +278,7 @@ pub(crate) async fn cancel_run(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let parse = |text: &Bytes| if text.is_empty() { Ok(None) } else { wire::read(text) };
-    let (asked, upload) = json_body(&view, &headers, body, parse).await?;
-    let asked: CancelRun = asked.unwrap_or_default();
-    let keep = asked.remember_ms.map_or(Duration::ZERO, Millis::time);
-    let (request, wait) = (asked.request(), asked.wait());
-    // Give the room of the body back before the wait, when nothing is left of what was in it.
-    drop(asked);
-    drop(upload);
+    let (request, wait, keep) = cancel_of(&view, &headers, body).await?;
     if view.principal().is_read_only() {
         return Err(forbidden());
     }
@@ -304,6 +298,20 @@ pub(crate) async fn cancel_run(
     }
     let cancelled = view.cancel(&run, request, wait).await;
     Ok(answer(&view, &cancelled, now))
+}
+
+/// Reads what a cancel asks for: the request, what its answer waits for, and for how long the stop is
+/// remembered. Nothing is left of the body when it returns, for the wait may be long.
+async fn cancel_of(
+    view: &View,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(CancelRequest, Wait, Duration), Problem> {
+    let parse = |text: &Bytes| if text.is_empty() { Ok(None) } else { wire::read(text) };
+    let (asked, _upload) = json_body(view, headers, body, parse).await?;
+    let asked: CancelRun = asked.unwrap_or_default();
+    let keep = asked.remember_ms.map_or(Duration::ZERO, Millis::time);
+    Ok((asked.request(), asked.wait(), keep))
 }
 
 fn answer(view: &View, cancelled: &CancelOutcome, now: Instant) -> Response {
