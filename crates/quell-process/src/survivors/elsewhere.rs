@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal};
 
-use super::{Sought, Survivors};
+use super::found::{Extent, Sought, Survivors};
 
 /// Does nothing: a look needs no thread.
 #[expect(clippy::unnecessary_wraps, reason = "where a thread looks, there may be none")]
@@ -28,7 +28,7 @@ pub(crate) async fn find(sought: Sought<'_>, _: &mut Option<Instant>) -> Option<
 pub(crate) fn find_blocking(sought: Sought<'_>, _asked_at: Instant) -> Option<Survivors> {
     let is_gone =
         sought.group.is_none_or(|group| rustix::process::test_kill_process_group(group).is_err());
-    is_gone.then(|| Survivors { is_listed: true, is_all: true, ..Survivors::default() })
+    is_gone.then(|| Survivors { extent: Extent::All, ..Survivors::default() })
 }
 
 /// As [`find_blocking`], of several programs at once.

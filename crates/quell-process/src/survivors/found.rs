@@ -22,10 +22,7 @@ pub(crate) struct Sought<'a> {
 /// What is alive of a group, and of what left it.
 #[derive(Debug, Default)]
 pub(crate) struct Survivors {
-    /// Whether the look came to its end. Without that, there may be anything.
-    pub(super) is_listed: bool,
-    /// Whether there is nothing else. Without that, nothing found means nothing.
-    pub(super) is_all: bool,
+    pub(super) extent: Extent,
     pub(super) has_members: bool,
     /// What left the group and carries the mark.
     pub(super) strays: Vec<Stray>,
@@ -37,14 +34,17 @@ pub(crate) struct Survivors {
 }
 
 impl Survivors {
-    /// Tells whether the look came to its end.
-    pub(crate) const fn is_listed(&self) -> bool {
-        self.is_listed
+    /// Tells whether the look met everything that was alive when it began.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.extent >= Extent::Listed
     }
 
     /// Tells whether nothing is alive, but for what is [in doubt](Self::is_in_doubt).
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.is_all && !self.has_members && self.strays.is_empty() && self.hidden.is_empty()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.extent == Extent::All
+            && !self.has_members
+            && self.strays.is_empty()
+            && self.hidden.is_empty()
     }
 
     /// Tells whether something is alive of which it cannot be known whether it left the group.
@@ -57,6 +57,17 @@ impl Survivors {
     pub(crate) fn signal(&self, signal: Signal) {
         self.strays.iter().chain(&self.hidden).for_each(|it| signal_stray(&it.handle, signal));
     }
+}
+
+/// How much a look met of what is alive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Extent {
+    /// Nobody knows: nothing found means nothing.
+    #[default]
+    Unknown,
+    /// What was alive when the look began. Something else may have been born.
+    Listed,
+    All,
 }
 
 /// A process that left the group.

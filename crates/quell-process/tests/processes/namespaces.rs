@@ -36,8 +36,8 @@ fn again_with_another_load_average(test: &str, scratch: &Scratch) -> Option<(boo
     let run = |text: &str| {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc"]);
-        let text = format!("mount --bind \"$1\" /proc/loadavg && {text}; exit $?");
-        command.args(["sh", "-c", &text, "sh"]).arg(&average).arg(env::current_exe().unwrap());
+        let words = format!("mount --bind \"$1\" /proc/loadavg && {text}; exit $?");
+        command.args(["sh", "-c", &words, "sh"]).arg(&average).arg(env::current_exe().unwrap());
         let output = command.arg(test).env(IN_A_NAMESPACE, "1").output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())

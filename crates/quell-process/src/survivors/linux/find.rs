@@ -9,7 +9,7 @@ use super::entry::Unknown;
 use super::looker;
 use super::processes::{Descent, Processes};
 use super::snapshot::fresh;
-use crate::survivors::found::{HIDDEN_MAX, Sought, Stray, Survivors};
+use crate::survivors::found::{Extent, HIDDEN_MAX, Sought, Stray, Survivors};
 
 /// Looks for what is alive of a group and for what carries the mark; none if it cannot be known.
 /// After a second without an answer there may be anything; the next call waits for the same look,
@@ -46,8 +46,12 @@ pub(crate) fn find_each(programs: &[Sought<'_>]) -> Option<Vec<Survivors>> {
 
 fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
     let group = sought.group.map(Pid::as_raw_pid);
-    let Processes { is_listed, is_all, .. } = *processes;
-    let mut survivors = Survivors { is_listed, is_all, ..Survivors::default() };
+    let extent = match processes {
+        Processes { is_all: true, .. } => Extent::All,
+        Processes { is_listed: true, .. } => Extent::Listed,
+        _ => Extent::Unknown,
+    };
+    let mut survivors = Survivors { extent, ..Survivors::default() };
     for process in &processes.alive {
         if Some(process.group) == group {
             survivors.has_members = true;
@@ -78,7 +82,8 @@ fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
                 }
             }
             // It may have started another after the look: the next one finds that.
-            Ok(None) | Err(_) => survivors.is_all = false,
+            Ok(None) => survivors.extent = survivors.extent.min(Extent::Listed),
+            Err(_) => survivors.extent = Extent::Unknown,
         }
     }
     survivors
