@@ -300,8 +300,8 @@ pub(crate) async fn cancel_run(
     Ok(answer(&view, &cancelled, now))
 }
 
-/// Reads what a cancel asks for: the request, what its answer waits for, and for how long the stop is
-/// remembered. Nothing is left of the body when it returns, for the wait may be long.
+/// Reads what a cancel asks for: the request, what its answer waits for, and for how long the stop
+/// is remembered. Nothing is left of the body when it returns, for the wait may be long.
 async fn cancel_of(
     view: &View,
     headers: &HeaderMap,

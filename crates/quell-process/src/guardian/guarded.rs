@@ -16,8 +16,8 @@ use crate::survivors::MARKS;
 /// program. One that has died is replaced while programs run, each time later (50 ms to 13 s); one
 /// that does not read, when the next program starts or ends.
 ///
-/// The command starts a process that calls [`guard`](super::guard) with its stdin. Without this, programs outlive
-/// an embedder that is killed.
+/// The command starts a process that calls [`guard`](crate::guard) with its stdin. Without this,
+/// programs outlive an embedder that is killed.
 ///
 /// # Examples
 ///

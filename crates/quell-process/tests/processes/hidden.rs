@@ -170,7 +170,7 @@ async fn a_program_that_ended_by_itself_does_not_wait_for_what_may_have_left_the
     pid.kill();
 }
 
-/// The parent left the group, and ends at a SIGTERM; the child hides, and counts those that it gets.
+/// The parent left the group, and ends at a SIGTERM; the child hides, and counts those it gets.
 const COUNTS: &str = r#"
 #include <signal.h>
 #include <stdio.h>
