@@ -106,7 +106,8 @@ fn facts(rows: &[RunRow], row: &RunRow, has_child: bool) -> Vec<(&'static str, S
     for abandoned in &row.abandoned {
         let what = abandoned.what.as_str();
         let name = &abandoned.name;
-        facts.push(("running", format!("{what} {name} was abandoned and still executes")));
+        let from = abandoned.site.as_ref().map_or_else(String::new, |site| format!(" ({site})"));
+        facts.push(("running", format!("{what} {name}{from} was abandoned and still executes")));
     }
     if row.late_output > 0 {
         facts.push(("late", format!("{} writes after the end were refused", row.late_output)));

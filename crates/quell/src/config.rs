@@ -28,6 +28,7 @@ pub struct EngineConfig {
     pub(crate) parent_token: Option<CancellationToken>,
     pub(crate) running_max: Option<usize>,
     pub(crate) limits: Limits,
+    pub(crate) spawn_sites: bool,
     #[cfg(feature = "test-util")]
     pub(crate) control_on_runtime: bool,
 }
@@ -187,6 +188,7 @@ impl Default for EngineConfig {
             parent_token: None,
             running_max: None,
             limits: Limits::default(),
+            spawn_sites: false,
             #[cfg(feature = "test-util")]
             control_on_runtime: false,
         }
@@ -243,6 +245,15 @@ impl EngineConfig {
     /// Sets the bounds. Defaults to [`Limits::default`].
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Has reports say where in the code hooks, blocking closures and holds come from: in
+    /// [`Abandoned::site`](crate::Abandoned::site), and in the
+    /// [`cleanup_errors`](crate::RunRow::cleanup_errors) of hooks. Defaults to false: reports may
+    /// be shown to those whom the code does not concern.
+    pub const fn spawn_sites(mut self, noted: bool) -> Self {
+        self.spawn_sites = noted;
         self
     }
 

@@ -195,16 +195,20 @@ impl RunRow {
 pub struct Abandoned {
     /// The run whose work it is.
     pub run: RunId,
-    /// The name of the run, hook, closure or process.
+    /// The name of the hook, closure or process, if it has one; else that of the run.
     pub name: Arc<str>,
     /// What sort of work.
     pub what: Work,
+    /// Where in the code it was registered or started, as `file:line:column`, if the engine notes
+    /// that. Left out of its text if there is none.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub site: Option<Arc<str>>,
 }
 
 impl Abandoned {
     /// Names work that was abandoned.
     pub const fn new(run: RunId, name: Arc<str>, what: Work) -> Self {
-        Self { run, name, what }
+        Self { run, name, what, site: None }
     }
 }
 
@@ -307,6 +311,22 @@ mod tests {
         assert_eq!(report.row(RunId::from_text("nobody")), None);
         let empty = std::panic::catch_unwind(|| RunReport::new(Vec::new(), Counts::default()));
         assert!(empty.is_err(), "a report without a row");
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_site_is_left_out_of_the_text_if_there_is_none() {
+        let mut left = Abandoned::new(RunId::from_text("own"), "crunch".into(), Work::Blocking);
+        let keys = |left: &Abandoned| {
+            let text = serde_json::to_value(left).unwrap();
+            text.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&left), ["name", "run", "what"]);
+        left.site = Some("src/main.rs:1:2".into());
+        assert_eq!(keys(&left), ["name", "run", "site", "what"]);
+        let again: Abandoned =
+            serde_json::from_value(serde_json::to_value(&left).unwrap()).unwrap();
+        assert_eq!(again, left);
     }
 
     #[test]

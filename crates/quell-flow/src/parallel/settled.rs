@@ -184,7 +184,9 @@ impl BranchRow {
         });
         let set = [&self.output, &self.partial].into_iter().flatten();
         let errors = self.error.iter().chain(&self.suppressed_errors);
-        let abandoned = self.abandoned.iter().map(|work| FIXED_BYTES_MAX + text(&work.name));
+        let abandoned = self.abandoned.iter().map(|work| {
+            FIXED_BYTES_MAX + text(&work.name) + work.site.as_ref().map_or(0, |site| text(site))
+        });
         FIXED_BYTES_MAX
             + text(&self.name)
             + cause

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -197,11 +198,38 @@ impl RunContext {
     ///
     /// Not cancel safe: dropped, it loses the value; a closure that has started goes on, and the
     /// run waits for it.
-    pub async fn spawn_blocking<T: Send + 'static>(
+    #[track_caller]
+    pub fn spawn_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(BlockingContext) -> T + Send + 'static,
-    ) -> Result<T, Stopped> {
-        crate::body::work::spawn_blocking(self, work).await
+    ) -> impl Future<Output = Result<T, Stopped>> {
+        crate::body::work::spawn_blocking(self, None, Location::caller(), work)
+    }
+
+    /// As [`spawn_blocking`](Self::spawn_blocking), with a name by which
+    /// [`abandoned`](crate::RunReport::abandoned) lists the closure; without one it has that of the
+    /// run. A name over 1 KiB is cut at a character and marked with `…`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run is to stop: the closure is not started.
+    ///
+    /// # Panics
+    ///
+    /// Panics with the panic of the closure.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: dropped, it loses the value; a closure that has started goes on, and the
+    /// run waits for it.
+    #[track_caller]
+    pub fn spawn_blocking_named<T: Send + 'static>(
+        &self,
+        name: impl Into<Arc<str>>,
+        work: impl FnOnce(BlockingContext) -> T + Send + 'static,
+    ) -> impl Future<Output = Result<T, Stopped>> {
+        let name = Some(name.into());
+        crate::body::work::spawn_blocking(self, name, Location::caller(), work)
     }
 
     /// Keeps the run from being quiescent until the hold is dropped: for work outside the body's
@@ -210,9 +238,10 @@ impl RunContext {
     /// # Errors
     ///
     /// Fails when the run is to stop: the work must not start.
+    #[track_caller]
     pub fn hold(&self, what: Work, name: impl Into<Arc<str>>) -> Result<Hold, Stopped> {
         self.node().listen();
-        Hold::new(self.node(), what, name.into())
+        Hold::new(self.node(), what, name.into(), Location::caller())
     }
 
     /// Sets the output; the last one before the end counts. In the report it is `output` if the

@@ -1,6 +1,8 @@
-//! How a body registers hooks: [`RunContext::on_stop`] and [`RunContext::on_end`].
+//! How a body registers hooks: [`RunContext::on_stop`] and [`RunContext::on_end`], with names and
+//! without.
 
 use std::future::{Future, ready};
+use std::panic::Location;
 use std::sync::Arc;
 
 use quell_core::lifecycle::Input;
@@ -8,8 +10,8 @@ use quell_core::{Cause, limits};
 
 use crate::body::context::RunContext;
 use crate::node::hook::{Cleanup, Hook, Label, Start};
-use crate::node::{Node, RareState};
-use crate::step::StopOrigin;
+use crate::node::{Node, RareState, Site};
+use crate::step::{StopOrigin, hold};
 
 impl RunContext {
     /// Registers cleanup that runs when the run was stopped and its body and children have ended,
@@ -21,19 +23,26 @@ impl RunContext {
     /// next await, and the hook has the grace. A hook that waited for descendants alone when the
     /// grace was over has half of the abort wait. One that is still running then is dropped, and
     /// named in [`cleanup_errors`](crate::RunRow::cleanup_errors).
+    #[track_caller]
     pub fn on_stop<F, Fut>(&self, hook: F)
     where
         F: FnOnce(Arc<Cause>) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let start = move |cause: Option<Arc<Cause>>| -> Cleanup {
-            match cause {
-                Some(cause) => Box::pin(hook(cause)),
-                // Only a stop has it started, and a stop has a cause.
-                None => Box::pin(ready(())),
-            }
-        };
-        register(self.node(), false, Start(Box::new(start)));
+        register(self.node(), None, Location::caller(), false, at_stop(hook));
+    }
+
+    /// As [`on_stop`](Self::on_stop), with a name by which
+    /// [`cleanup_errors`](crate::RunRow::cleanup_errors) and
+    /// [`abandoned`](crate::RunReport::abandoned) tell of the hook. A name over 1 KiB is cut at a
+    /// character and marked with `…`.
+    #[track_caller]
+    pub fn on_stop_named<F, Fut>(&self, name: impl Into<Arc<str>>, hook: F)
+    where
+        F: FnOnce(Arc<Cause>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        register(self.node(), Some(name.into()), Location::caller(), false, at_stop(hook));
     }
 
     /// Registers cleanup that runs at every end: when the body has returned, failed or panicked, or
@@ -75,25 +84,62 @@ impl RunContext {
     /// assert_eq!(open.load(Ordering::SeqCst), 0);
     /// # });
     /// ```
+    #[track_caller]
     pub fn on_end<F, Fut>(&self, hook: F)
     where
         F: FnOnce(Option<Arc<Cause>>) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let start = move |cause: Option<Arc<Cause>>| -> Cleanup { Box::pin(hook(cause)) };
-        register(self.node(), true, Start(Box::new(start)));
+        register(self.node(), None, Location::caller(), true, at_end(hook));
+    }
+
+    /// As [`on_end`](Self::on_end), with a name by which
+    /// [`cleanup_errors`](crate::RunRow::cleanup_errors) and
+    /// [`abandoned`](crate::RunReport::abandoned) tell of the hook. A name over 1 KiB is cut at a
+    /// character and marked with `…`.
+    #[track_caller]
+    pub fn on_end_named<F, Fut>(&self, name: impl Into<Arc<str>>, hook: F)
+    where
+        F: FnOnce(Option<Arc<Cause>>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        register(self.node(), Some(name.into()), Location::caller(), true, at_end(hook));
     }
 }
 
-fn register(node: &Arc<Node>, at_end: bool, start: Start) {
+fn at_stop<F, Fut>(hook: F) -> Start
+where
+    F: FnOnce(Arc<Cause>) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    Start(Box::new(move |cause: Option<Arc<Cause>>| -> Cleanup {
+        match cause {
+            Some(cause) => Box::pin(hook(cause)),
+            // Only a stop has it started, and a stop has a cause.
+            None => Box::pin(ready(())),
+        }
+    }))
+}
+
+fn at_end<F, Fut>(hook: F) -> Start
+where
+    F: FnOnce(Option<Arc<Cause>>) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    Start(Box::new(move |cause: Option<Arc<Cause>>| -> Cleanup { Box::pin(hook(cause)) }))
+}
+
+fn register(node: &Arc<Node>, name: Option<Arc<str>>, site: Site, at_end: bool, start: Start) {
     let full = |extra: &RareState| extra.hooks_made as usize >= limits::HOOKS_MAX;
     if node.lock().extra.as_deref().is_some_and(full) {
         node.skip_unregistered_hook();
         return;
     }
+    let name = name.map(hold::cut);
+    let site = node.shared.config.spawn_sites.then_some(site);
     node.apply(Input::HookAdded { at_end }, StopOrigin::default(), |state, _| {
         let extra = state.extra();
-        let label = Label { number: extra.hooks_made, at_end };
+        let label = Label { number: extra.hooks_made, at_end, name, site };
         extra.hooks_made += 1;
         extra.hooks.push(Hook { label, start });
     });

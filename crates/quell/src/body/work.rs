@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quell_core::{Cause, Stopped, Work};
 
 use crate::body::context::RunContext;
-use crate::node::Node;
+use crate::node::{Node, Site};
 use crate::step::hold::Hold;
 
 /// What a blocking closure sees of its run.
@@ -41,11 +41,14 @@ impl BlockingContext {
 /// Runs a closure on a thread of the runtime's blocking pool, as work of the run.
 pub(crate) async fn spawn_blocking<T: Send + 'static>(
     ctx: &RunContext,
+    name: Option<Arc<str>>,
+    site: Site,
     work: impl FnOnce(BlockingContext) -> T + Send + 'static,
 ) -> Result<T, Stopped> {
     let node = ctx.node();
     node.listen();
-    let hold = Hold::new(node, Work::Blocking, Arc::clone(&node.name))?;
+    let name = name.unwrap_or_else(|| Arc::clone(&node.name));
+    let hold = Hold::new(node, Work::Blocking, name, site)?;
     let context = BlockingContext { node: Arc::clone(node) };
     let task = node.shared.runtime.spawn_blocking(move || {
         // In this order: if the caller is gone, the value is dropped before the hold, since its

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use quell_core::Cause;
 
+use crate::node::Site;
+
 /// A hook that waits for its turn.
 #[derive(Debug)]
 pub(crate) struct Hook {
@@ -23,12 +25,21 @@ pub(crate) struct Label {
     pub(crate) number: u32,
     /// Whether it runs at every end, not only after a stop.
     pub(crate) at_end: bool,
+    /// What its caller calls it.
+    pub(crate) name: Option<Arc<str>>,
+    /// Where it was registered, if the engine notes that.
+    pub(crate) site: Option<Site>,
 }
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let when = if self.at_end { "end" } else { "stop" };
-        write!(f, "{when} hook {}", self.number)
+        write!(f, "{when} hook {}", self.number)?;
+        if let Some(name) = &self.name {
+            // In quotes: a name may contain what steers a terminal.
+            write!(f, " {name:?}")?;
+        }
+        self.site.map_or(Ok(()), |site| write!(f, " at {site}"))
     }
 }
 

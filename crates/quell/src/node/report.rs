@@ -47,8 +47,10 @@ pub(crate) fn remains(node: &Node, state: &State) -> usize {
     let others = others.map(|other| other.bytes()).sum::<usize>();
     let extra = state.extra.as_ref().map_or(0, |extra| {
         let errors = extra.cleanup_errors.iter().map(|error| error.len() + PLACE_BYTES);
-        let names = extra.abandoned.iter().map(|work| work.name.len() + PLACE_BYTES);
-        errors.sum::<usize>() + names.sum::<usize>()
+        let left = extra.abandoned.iter().map(|work| {
+            work.name.len() + work.site.as_ref().map_or(0, |site| site.len()) + PLACE_BYTES
+        });
+        errors.sum::<usize>() + left.sum::<usize>()
     });
     error + cause + others + extra
 }

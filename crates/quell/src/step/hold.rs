@@ -10,7 +10,7 @@ use quell_core::{Stopped, Work, limits};
 
 use crate::marks::call::{self, Inside};
 use crate::marks::shield;
-use crate::node::Node;
+use crate::node::{Node, Piece, Site, State};
 use crate::step::StopOrigin;
 
 /// Keeps a run from being quiescent for as long as it is held.
@@ -49,18 +49,21 @@ pub struct Hold {
 
 impl Hold {
     /// Asks the fence; counts the work if it may start.
-    pub(crate) fn new(node: &Arc<Node>, what: Work, name: Arc<str>) -> Result<Self, Stopped> {
-        let name = match limits::cut(&name, limits::LABEL_BYTES_MAX) {
-            Cow::Borrowed(_) => name,
-            Cow::Owned(cut) => cut.into(),
-        };
+    pub(crate) fn new(
+        node: &Arc<Node>,
+        what: Work,
+        name: Arc<str>,
+        site: Site,
+    ) -> Result<Self, Stopped> {
+        let site = node.shared.config.spawn_sites.then_some(site);
+        let name = cut(name);
         let shielded = shield::is_active(node.id);
         let (mut place, mut refusal) = (0, None);
         node.apply(Input::WorkAdded { shielded }, StopOrigin::default(), |state, fx| {
             if fx.refused {
                 refusal = Some(node.refusal(state));
             } else {
-                place = state.extra().note_work(what, name);
+                place = state.extra().note_work(Piece { what, name, site });
             }
         });
         match refusal {
@@ -72,6 +75,21 @@ impl Hold {
     /// Makes the hold of work that the lifecycle has counted already, noted at this place.
     pub(crate) fn placed(node: &Arc<Node>, place: usize) -> Self {
         Self { node: Arc::clone(node), place, inside: None }
+    }
+
+    /// Says what the work is from now on.
+    pub(crate) fn describe(&self, state: &mut State, name: Arc<str>, site: Option<Site>) {
+        if let Some(piece) = state.extra().works.get_mut(self.place) {
+            (piece.name, piece.site) = (name, site);
+        }
+    }
+}
+
+/// Cuts a name of work that is too long.
+pub(crate) fn cut(name: Arc<str>) -> Arc<str> {
+    match limits::cut(&name, limits::LABEL_BYTES_MAX) {
+        Cow::Borrowed(_) => name,
+        Cow::Owned(cut) => cut.into(),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::foreign;
 use crate::marks::shield;
 use crate::node::hook::{Hook, Label};
-use crate::node::{Node, State};
+use crate::node::{Node, Piece, State};
 use crate::step::deferred::{Deferred, DeferredRare};
 use crate::step::hold::Hold;
 use crate::sync::waiters::Wakers;
@@ -94,8 +94,13 @@ impl Node {
 
     /// Names the work that the lifecycle has counted for a runner, and yields its place.
     fn note_runner(&self, state: &mut State) -> usize {
-        let name = format!("{} hook", self.name).into();
-        state.extra().note_work(Work::Hook, name)
+        let name = self.name_of_hooks();
+        state.extra().note_work(Piece { what: Work::Hook, name, site: None })
+    }
+
+    /// Yields the name of hooks that have none.
+    fn name_of_hooks(&self) -> Arc<str> {
+        format!("{} hook", self.name).into()
     }
 
     /// Carries out what few steps leave, with no lock held: tokens, links and hooks.
@@ -159,7 +164,10 @@ async fn run_all(mut runner: Runner) {
         runner.account().running = None;
         match ended {
             Ok(()) => note(&node, &label, HookOutcome::Finished, None),
-            Err(failure) => note(&node, &label, HookOutcome::Panicked, Some(&failure)),
+            Err(failure) => {
+                let words = format!("{label}: {failure}");
+                note(&node, &label, HookOutcome::Panicked, Some(&words));
+            }
         }
     }
 }
@@ -191,11 +199,20 @@ struct Account {
     may_stop: bool,
     /// The work that the lifecycle has counted for this runner.
     hold: Hold,
+    /// The work bears the name or the site of a hook.
+    is_described: bool,
 }
 
 impl Runner {
     fn new(node: &Arc<Node>, waiting: Vec<Hook>, may_stop: bool, hold: Hold) -> Self {
-        Self(Some(Account { node: Arc::clone(node), waiting, running: None, may_stop, hold }))
+        Self(Some(Account {
+            node: Arc::clone(node),
+            waiting,
+            running: None,
+            may_stop,
+            hold,
+            is_described: false,
+        }))
     }
 
     #[expect(clippy::expect_used, reason = "taken when the runner is dropped, not before")]
@@ -228,14 +245,21 @@ impl Account {
             // Under the same lock: a stop that comes now finds the others where it looks for them.
             wait_again(&mut state, &mut self.waiting, &self.node);
         }
-        Some((self.waiting.remove(next?), cause))
+        let hook = self.waiting.remove(next?);
+        let Label { name, site, .. } = &hook.label;
+        if name.is_some() || site.is_some() || self.is_described {
+            let name = name.as_ref().map_or_else(|| self.node.name_of_hooks(), Arc::clone);
+            self.hold.describe(&mut state, name, *site);
+            self.is_described = true;
+        }
+        Some((hook, cause))
     }
 
     fn settle(self) {
-        let Self { node, mut waiting, running, may_stop, hold } = self;
+        let Self { node, mut waiting, running, may_stop, hold, is_described: _ } = self;
         if let Some(hook) = running {
-            let failure = Failure::new(format!("{hook} was aborted: its time was over"));
-            note(&node, &hook, HookOutcome::Aborted, Some(&failure));
+            let words = format!("{hook} was aborted: its time was over");
+            note(&node, &hook, HookOutcome::Aborted, Some(&words));
         }
         let is_stopped = {
             let mut state = node.lock();
@@ -249,8 +273,9 @@ impl Account {
             note(&node, &hook.label, HookOutcome::Skipped, None);
         }
         for hook in waiting.into_iter().rev() {
-            if let Err(panic) = foreign::catch_panic(|| drop(hook)) {
-                node.lock().note_cleanup_error(&panic.to_string());
+            let Hook { label, start } = hook;
+            if let Err(panic) = foreign::catch_panic(|| drop(start)) {
+                node.lock().note_cleanup_error(&format!("{label}: {panic}"));
             }
         }
         // Last: without this work the run may end.
@@ -274,16 +299,15 @@ fn wait_again(state: &mut State, waiting: &mut Vec<Hook>, node: &Node) {
 }
 
 /// Records how a hook ended, unless its run has ended before it.
-fn note(node: &Arc<Node>, label: &Label, outcome: HookOutcome, failure: Option<&Failure>) {
+fn note(node: &Arc<Node>, label: &Label, outcome: HookOutcome, words: Option<&str>) {
     let hook = label.number;
     let now = node.shared.clock.now();
-    let words = failure.map(Failure::to_string);
     let mut wakers = Wakers::new();
     {
         let mut state = node.lock();
         if !state.life.status().is_terminal() {
             if let Some(words) = words {
-                state.note_cleanup_error(&words);
+                state.note_cleanup_error(words);
             }
             node.write(&mut state, now, EventKind::HookEnded { hook, outcome }, &mut wakers);
         }

@@ -10,7 +10,7 @@ use quell_core::{
 };
 
 use crate::foreign;
-use crate::node::{Node, Reader, State, flags};
+use crate::node::{Node, Piece, Reader, State, flags};
 use crate::step::cascade;
 use crate::step::deferred::{ChildEnd, Deferred, Propagation};
 
@@ -293,9 +293,11 @@ impl Node {
         }
         if let Some(extra) = &mut state.extra {
             let works = extra.works.iter();
-            abandoned.extend(
-                works.map(|(_, (what, name))| Abandoned::new(self.id, Arc::clone(name), *what)),
-            );
+            abandoned.extend(works.map(|(_, Piece { what, name, site })| {
+                let mut left = Abandoned::new(self.id, Arc::clone(name), *what);
+                left.site = site.map(|site| site.to_string().into());
+                left
+            }));
             extra.abandoned.clone_from(&abandoned);
             if let Some(link) = extra.link.take() {
                 deferred.rare().link = Some(link);
