@@ -1,10 +1,11 @@
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use quell::{
-    CancelRequest, CauseKind, Failure, Outcome, RunContext, RunError, RunFilter, RunSpec,
-    RunStatus, Work,
+    CancelRequest, CauseKind, EventKind, Failure, Outcome, RunContext, RunError, RunFilter, RunRef,
+    RunSpec, RunStatus, Work, Written, limits, testing,
 };
 
 use crate::support::{Lab, Witness, listener, ms, now, secs, seeds, soon, spin_for, within};
@@ -115,7 +116,7 @@ async fn i8_no_child_is_left_behind_when_spawning_as_fast_as_possible() {
         run.cancel(CancelRequest::because("enough").grace(secs(20)));
         let known = lab.runs(&RunFilter::new()).len();
         let live = lab.runs(&RunFilter::new().live());
-        let stopped = |run: &quell::RunRef| {
+        let stopped = |run: &RunRef| {
             run.status() == RunStatus::Stopping || run.status() == RunStatus::Cancelled
         };
         assert!(live.iter().all(stopped), "{live:?}");
@@ -233,5 +234,48 @@ async fn i8_a_hook_may_spawn_and_a_task_that_a_shield_spawns_may_not() {
     assert_eq!(report.rows.len(), 2);
     assert_eq!(report.rows[1].status, RunStatus::Completed);
     soon("nothing is live", || lab.runs(&RunFilter::new().live()).is_empty()).await;
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i9_after_a_stop_no_outcome_is_known_and_all_may_still_be_settled() {
+    let lab = Lab::paused();
+    let long = "x".repeat(limits::LABEL_BYTES_MAX + 1);
+    let (settled_at, name) = (SystemTime::UNIX_EPOCH, long.clone());
+    let knows = lab
+        .submit(RunSpec::agent("knows"), async move |ctx| {
+            ctx.emit_decided(settled_at, Some(name.into()))?;
+            pending::<Result<(), Failure>>().await
+        })
+        .unwrap();
+    let asks = lab
+        .submit(RunSpec::agent("asks"), async move |ctx| {
+            let cause = ctx.stopped().await;
+            assert_eq!(ctx.emit_decided(settled_at, None).unwrap_err().cause, cause);
+            assert_eq!(ctx.emit_settled(settled_at), Written::Recorded);
+            Ok(ctx)
+        })
+        .unwrap();
+    tokio::task::yield_now().await;
+    let began = now();
+    for run in [knows.run(), asks.run()] {
+        run.cancel(CancelRequest::because("enough").grace(secs(5)));
+        run.ended().await;
+    }
+    assert_eq!(now(), began, "what says that it has decided is no listener");
+    let stages = async |run: &RunRef| {
+        let mut stages = testing::trace(run).await;
+        stages.retain(|event| {
+            matches!(event.kind, EventKind::Decided { .. } | EventKind::Settled { .. })
+        });
+        stages.into_iter().map(|event| event.kind).collect::<Vec<_>>()
+    };
+    let cut = limits::cut(&long, limits::LABEL_BYTES_MAX).into_owned();
+    let decided = EventKind::Decided { decided_at: settled_at, decided_by: Some(cut.into()) };
+    assert_eq!(stages(knows.run()).await, [decided]);
+    assert_eq!(stages(asks.run()).await, [EventKind::Settled { settled_at }]);
+    let Outcome::Stopped { partial: Some(ctx), .. } = asks.outcome().await else { panic!() };
+    assert!(ctx.emit_decided(settled_at, None).is_err());
+    assert_eq!(ctx.emit_settled(settled_at), Written::Late);
     lab.finish().await;
 }

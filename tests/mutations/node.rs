@@ -54,6 +54,15 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &["time::i12_depth_does_not_multiply_the_grace"],
     },
     Fault {
+        name: "decide-after-stop",
+        edits: &[Edit {
+            file: "node/write.rs",
+            text: "self.write_unless_fenced(false, decided, |_| {})",
+            faulty: "self.write_unless_fenced(true, decided, |_| {})",
+        }],
+        caught_by: &["fence::i9_after_a_stop_no_outcome_is_known_and_all_may_still_be_settled"],
+    },
+    Fault {
         name: "accept-late-write",
         edits: &[Edit {
             file: "node/write.rs",

@@ -102,6 +102,23 @@ pub enum EventKind {
         /// Its name.
         name: Arc<str>,
     },
+    /// The outcome of a run that decides over others, as a parallel step, is known. Once per run,
+    /// and never after its `Stopping`: a stop that was accepted is the outcome. The stops of the
+    /// losers follow.
+    Decided {
+        /// When, as the summary of the run says.
+        #[cfg_attr(feature = "serde", serde(with = "crate::wall"))]
+        decided_at: SystemTime,
+        /// The name of the run that decided it, if one did.
+        decided_by: Option<Arc<str>>,
+    },
+    /// All that a run decides over have ended. Once per run, also if it was stopped before it was
+    /// decided.
+    Settled {
+        /// When, as the summary of the run says.
+        #[cfg_attr(feature = "serde", serde(with = "crate::wall"))]
+        settled_at: SystemTime,
+    },
     /// Nothing of a run that ended non-quiescent executes any more.
     Quiesced,
     /// Something was over its bound and was refused.

@@ -80,7 +80,8 @@ pub async fn trace(root: &crate::RunRef) -> Vec<RunEvent> {
 /// Checks the whole log of a tree against the promises: dense numbers (I30), legal transitions
 /// only, one terminal event per run and nothing after it but `Quiesced` (I3), children before
 /// parents (I1), no start after an accepted stop outside a shield (I8), stops that end `Cancelled`
-/// or `TimedOut` (I9, I11), and causes that lead to one origin.
+/// or `TimedOut` (I9, I11), no outcome that is known after a stop or twice, and causes that lead to
+/// one origin.
 ///
 /// # Errors
 ///
@@ -160,6 +161,8 @@ struct Seen {
     stopping: Option<(CauseKind, RunId)>,
     ended: Option<RunStatus>,
     failing: bool,
+    decided: bool,
+    settled: bool,
     abandoned: bool,
     quiesced: bool,
     /// It was accepted, and perhaps started, stopped or ended, before its tree had this log.
@@ -249,6 +252,15 @@ impl Checker {
                 }
                 run.stopping = Some((cause.kind, cause.origin));
             }
+            EventKind::Decided { .. } if run.stopping.is_some() => {
+                return Err("an outcome is known after the stop that beats it (I9)");
+            }
+            EventKind::Decided { .. } if run.decided || run.settled => {
+                return Err("an outcome is known twice, or after all was settled");
+            }
+            EventKind::Decided { .. } => run.decided = true,
+            EventKind::Settled { .. } if run.settled => return Err("a run is settled twice"),
+            EventKind::Settled { .. } => run.settled = true,
             EventKind::Aborted if run.stopping.is_none() && !run.has_past => {
                 return Err("abort without a stop");
             }

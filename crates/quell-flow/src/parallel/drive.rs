@@ -284,12 +284,13 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         };
         let branches = self.summary.rows.len();
         let Some(decision) = self.ends.ask(&self.policy, branches, is_over) else { return };
-        self.summary.decided_at = match at {
-            // A step is decided when its branch ended, not when the driver came to hear of it.
-            At::End(branch) => self.summary.rows[branch].ended_at,
-            At::Start | At::Deadline => Some(self.pace.now()),
-        };
-        self.summary.decided_by = decision.by.filter(|by| *by < branches);
+        // A step is decided when its branch ended, not when the driver came to hear of it.
+        let ended_at =
+            if let At::End(branch) = at { self.summary.rows[branch].ended_at } else { None };
+        let decided_at = ended_at.unwrap_or_else(|| self.pace.now());
+        if !self.summary.decide(decided_at, decision.by.filter(|by| *by < branches)) {
+            return;
+        }
         // Losers are stopped before anybody hears of the outcome: the next step may start then.
         self.dismiss_losers(&decision);
         let failure = decision.verdict.to_failure();

@@ -271,6 +271,8 @@ impl<T: Send + 'static> Parallel<T> {
     /// when the step was decided and settled, and one row per branch as in [`Settled::rows`]. It is
     /// there whatever the outcome, as far as known:
     /// [`StepSummary::of`](crate::StepSummary::of) reads it, also of a step that was stopped.
+    /// The log has the events [`Decided`](quell::EventKind::Decided) and
+    /// [`Settled`](quell::EventKind::Settled) of the step, with the same instants.
     ///
     /// # Errors
     ///

@@ -11,7 +11,8 @@ use super::stages::Stages;
 use crate::foreign::ForeignVec;
 
 /// The rows and the stages of the branches of a step. When it is dropped, in whatever way, it
-/// writes the summary into the report, as far as known.
+/// writes the summary into the report, as far as known, and into the log that the step was settled,
+/// if it was.
 ///
 /// The body of a parallel step does not listen: on a stop it is polled once after its last branch
 /// ended, and on an abort not even that. A destructor runs in all cases.
@@ -28,7 +29,7 @@ pub(super) struct Summary<T> {
     pub(super) rows: Vec<BranchRow>,
     /// Where each branch stands.
     pub(super) stages: Stages<T>,
-    /// Whether the report has the whole summary, so that dropping it writes nothing.
+    /// Whether the summary was written, so that dropping this writes nothing.
     is_written: bool,
 }
 
@@ -40,6 +41,17 @@ impl<T> Summary<T> {
         stages: Stages<T>,
     ) -> Self {
         Self { ctx, policy, decided_at: None, decided_by: None, rows, stages, is_written: false }
+    }
+
+    /// Notes the decision and writes it into the log, unless a stop of the step came first: then
+    /// that is the outcome, and nothing is decided any more.
+    pub(super) fn decide(&mut self, decided_at: SystemTime, decided_by: Option<usize>) -> bool {
+        let name = decided_by.map(|by| Arc::clone(&self.rows[by].name));
+        let is_decided = self.ctx.emit_decided(decided_at, name).is_ok();
+        if is_decided {
+            (self.decided_at, self.decided_by) = (Some(decided_at), decided_by);
+        }
+        is_decided
     }
 
     /// Marks a branch that will not be started.
@@ -67,11 +79,8 @@ impl<T> Summary<T> {
         self.give_up_waiting();
         let record = self.take_record();
         let (rows, settled_at) = (Arc::clone(&record.branches), record.settled_at);
-        self.is_written = self.try_write(record);
-        if !self.is_written {
-            // The summary has to say less than what is yielded.
-            self.rows = rows.to_vec();
-        }
+        self.is_written = true;
+        self.write(record);
         self.settle(values, rows, settled_at)
     }
 
@@ -98,9 +107,8 @@ impl<T> Summary<T> {
         self.rows.iter().filter_map(|row| row.ended_at).chain(self.decided_at).max()
     }
 
-    /// Writes the summary. Each attempt says less: all of it, without what branches handed over,
-    /// without rows.
-    fn write(&mut self) {
+    /// Makes the record of a step that was not closed.
+    fn take_record_as_it_stands(&mut self) -> StepSummary {
         self.refresh();
         for (branch, _) in self.stages.runs() {
             let row = &mut self.rows[branch];
@@ -110,17 +118,30 @@ impl<T> Summary<T> {
             }
         }
         self.give_up_waiting();
-        let mut record = self.take_record();
-        if self.try_write(record.clone()) {
-            return;
+        self.take_record()
+    }
+
+    /// Writes the summary, and into the log when the step was settled. Each attempt says less: all
+    /// of it, without what branches handed over, without rows.
+    fn write(&self, mut record: StepSummary) {
+        let settled_at = record.settled_at;
+        let mut written = self.try_write(record.clone());
+        if written == Written::TooLarge {
+            for row in Arc::make_mut(&mut record.branches) {
+                (row.output, row.partial) = (None, None);
+            }
+            written = self.try_write(record.clone());
         }
-        for row in Arc::make_mut(&mut record.branches) {
-            (row.output, row.partial) = (None, None);
-        }
-        if !self.try_write(record.clone()) {
+        if written == Written::TooLarge {
             record.branches_omitted = record.branches.len();
             record.branches = Arc::default();
-            self.try_write(record);
+            written = self.try_write(record);
+        }
+        // Last: who hears of the event finds the summary.
+        if written != Written::Late
+            && let Some(settled_at) = settled_at
+        {
+            self.ctx.emit_settled(settled_at);
         }
     }
 
@@ -150,16 +171,17 @@ impl<T> Summary<T> {
         }
     }
 
-    fn try_write(&self, record: StepSummary) -> bool {
+    fn try_write(&self, record: StepSummary) -> Written {
         let summary = record.into_payload();
-        summary.is_ok_and(|summary| self.ctx.set_summary(summary) != Written::TooLarge)
+        summary.map_or(Written::TooLarge, |summary| self.ctx.set_summary(summary))
     }
 }
 
 impl<T> Drop for Summary<T> {
     fn drop(&mut self) {
         if !self.is_written {
-            self.write();
+            let record = self.take_record_as_it_stands();
+            self.write(record);
         }
     }
 }

@@ -31,6 +31,7 @@ mod policies;
 mod policy_outcomes;
 mod retries;
 mod retry_bodies;
+mod stage_events;
 mod summaries;
 mod support;
 mod teams;

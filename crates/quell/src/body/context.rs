@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use quell_core::lifecycle::Input;
 use quell_core::{Cause, Payload, RunId, Stopped, Usage, Work};
@@ -255,6 +255,28 @@ impl RunContext {
     /// larger one is refused.
     pub fn set_summary(&self, summary: Payload) -> Written {
         self.node().write_kept(Said::Summary, summary)
+    }
+
+    /// Writes [`EventKind::Decided`](crate::EventKind::Decided): for a run that decides over
+    /// others, once, when its outcome is known. A name over 1 KiB is cut at a character and marked
+    /// with `…`.
+    ///
+    /// # Errors
+    ///
+    /// Fails, and writes nothing, if a stop of the run was accepted or the run has ended. It does
+    /// not make the body a listener.
+    pub fn emit_decided(
+        &self,
+        decided_at: SystemTime,
+        decided_by: Option<Arc<str>>,
+    ) -> Result<(), Stopped> {
+        self.node().write_decided(decided_at, decided_by).map_or(Ok(()), Err)
+    }
+
+    /// Writes [`EventKind::Settled`](crate::EventKind::Settled): for a run that decides over
+    /// others, once, when all of them have ended.
+    pub fn emit_settled(&self, settled_at: SystemTime) -> Written {
+        self.node().write_settled(settled_at)
     }
 
     /// Tells whether every reader of the tree's events has read all of them and waits for more.

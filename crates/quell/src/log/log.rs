@@ -55,6 +55,7 @@ pub(crate) fn bytes_of(kind: &EventKind) -> usize {
                 }
         }
         EventKind::StopRequested(cause) | EventKind::Stopping(cause) => cause.bytes(),
+        EventKind::Decided { decided_by, .. } => decided_by.as_deref().map_or(0, str::len),
         EventKind::Refused { what, .. } => what.len(),
         _ => 0,
     }

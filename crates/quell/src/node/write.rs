@@ -1,7 +1,8 @@
 //! [`Written`] is what became of something that a body wrote: within bounds, and not after the end.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use quell_core::{EventKind, HookOutcome, Payload, RunStatus, Stopped, ToolOutcome, limits};
 
@@ -20,6 +21,27 @@ impl Node {
     /// Writes down how far the body is, unless it is too late.
     pub(crate) fn write_progress(&self, fraction: f32) -> Written {
         self.write_event(0, |_| {}, || EventKind::Progress(fraction))
+    }
+
+    /// Writes down that the outcome of a run that decides over others is known, unless a stop was
+    /// accepted or the run has ended: then it yields why not.
+    pub(crate) fn write_decided(
+        &self,
+        decided_at: SystemTime,
+        decided_by: Option<Arc<str>>,
+    ) -> Option<Stopped> {
+        let cut = |name: Arc<str>| match limits::cut(&name, limits::LABEL_BYTES_MAX) {
+            Cow::Borrowed(_) => name,
+            Cow::Owned(cut) => cut.into(),
+        };
+        let decided_by = decided_by.map(cut);
+        let decided = EventKind::Decided { decided_at, decided_by };
+        self.write_unless_fenced(false, decided, |_| {})
+    }
+
+    /// Writes down when all that the run decides over had ended, unless that is too late.
+    pub(crate) fn write_settled(&self, settled_at: SystemTime) -> Written {
+        self.write_event(0, |_| {}, || EventKind::Settled { settled_at })
     }
 
     #[inline]
