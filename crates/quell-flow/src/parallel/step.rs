@@ -207,6 +207,10 @@ impl<T: Send + 'static> Parallel<T> {
 
     /// Reads the partial output of a stopped branch as JSON. What is no `T` counts as none.
     ///
+    /// It is a setter and not the default: without specialisation, code for any `T` cannot ask
+    /// whether that `T` is [`DeserializeOwned`], and with a bound on [`new`](Self::new) a step
+    /// could have no values of other types.
+    ///
     /// # Examples
     ///
     /// ```
