@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, Signal};
 
 use super::system::signal_stray;
@@ -91,8 +92,11 @@ pub(crate) struct Strays {
 }
 
 impl Strays {
-    /// Keeps what hides, unless there is [too much](HIDDEN_MAX) of it.
+    /// Keeps what hides, unless there is [too much](HIDDEN_MAX) of it. What has ended makes room.
     pub(crate) fn keep_hidden(&mut self, found: Survivors) {
+        if !found.hidden.is_empty() {
+            self.hidden.retain(|it| ended(std::slice::from_ref(it)) != Ok(1));
+        }
         for stray in found.hidden {
             let is_known = |it: &Stray| (it.id, it.began) == (stray.id, stray.began);
             if self.hidden.len() < HIDDEN_MAX && !self.hidden.iter().any(is_known) {
@@ -119,11 +123,16 @@ impl Strays {
 
     /// Tells whether nothing is alive of what is kept.
     pub(crate) fn have_ended(&self) -> bool {
-        let handles = self.hidden.iter().map(|it| PollFd::new(&it.handle, PollFlags::IN));
-        let mut ends: Vec<_> = handles.collect();
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        rustix::io::retry_on_intr(|| poll(&mut ends, Some(&at_once))) == Ok(self.hidden.len())
+        ended(&self.hidden) == Ok(self.hidden.len())
     }
+}
+
+/// Counts those that have ended.
+fn ended(strays: &[Stray]) -> Result<usize, Errno> {
+    let handles = strays.iter().map(|it| PollFd::new(&it.handle, PollFlags::IN));
+    let mut ends: Vec<_> = handles.collect();
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    retry_on_intr(|| poll(&mut ends, Some(&at_once)))
 }
 
 impl Drop for Strays {

@@ -227,7 +227,9 @@ async fn what_had_a_parent_when_its_program_ended_by_itself_is_dead() {
     let (_, report) = started.end().await;
     let pid = scratch.pid("pid").await;
     assert!(report.quiescent && !pid.is_alive(), "{report:?}");
-    assert_eq!(fs::read_to_string(scratch.path().join("log")).unwrap(), "1\n");
+    // It gets SIGTERM once, and on a busy machine SIGKILL before it has written that.
+    let log = fs::read_to_string(scratch.path().join("log")).unwrap();
+    assert!("1\n".starts_with(&log), "{log}");
 }
 
 /// Leaves the group and a parent, once it hides.

@@ -38,7 +38,8 @@ pub(super) enum Unknown {
     Bare,
     /// It has an environment, in which there is nothing.
     Empty,
-    /// No thread of it lived for long enough.
+    /// No thread of it lived for long enough, or the variables of its next program are still being
+    /// counted: neither lasts, and it may carry the mark.
     Elusive,
     /// It may be signalled, but its environment must not be read: it is not dumpable.
     Hidden,
@@ -67,8 +68,11 @@ impl Entry {
         }
         let unknown = match environment {
             Environment::Empty if is_kernel_thread => Unknown::No,
-            Environment::Empty if stat.has_empty_environment => Unknown::Empty,
-            Environment::Empty => Unknown::Bare,
+            Environment::Empty => match stat.variables {
+                Variables::None => Unknown::Empty,
+                Variables::BeingCounted => Unknown::Elusive,
+                Variables::Unknown => Unknown::Bare,
+            },
             Environment::Elusive => Unknown::Elusive,
             Environment::Forbidden if is_of_own_user(id)? => Unknown::Hidden,
             Environment::Forbidden => Unknown::Foreign,
@@ -239,12 +243,22 @@ struct Stat {
     is_kernel_thread: bool,
     /// Whether it executes nothing but its own end.
     is_exiting: bool,
-    /// Whether its environment begins where it ends, and its program has begun: before that, the
-    /// variables are still being counted.
-    has_empty_environment: bool,
+    /// What the addresses of its environment say, if that is empty.
+    variables: Variables,
     /// How many threads it has, the first one among them, also when that is dead.
     threads: u64,
     began: u64,
+}
+
+/// What the addresses of an environment say in which nothing is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Variables {
+    /// It begins where it ends, and the program has begun: there are none.
+    None,
+    /// It begins where it ends, and the program has not begun: `exec` counts them.
+    BeingCounted,
+    /// There is no environment, it is larger, or the addresses must not be known.
+    Unknown,
 }
 
 impl Stat {
@@ -281,13 +295,18 @@ impl Stat {
         let mut address = |nth| fields.nth(nth).map_or(Ok(0), str::parse::<u64>);
         let code_ends = address(4).ok()?;
         let (begins, ends) = (address(22).ok()?, address(0).ok()?);
+        let variables = match (begins != 0 && begins == ends, code_ends != 0) {
+            (true, true) => Variables::None,
+            (true, false) => Variables::BeingCounted,
+            (false, _) => Variables::Unknown,
+        };
         Some(Self {
             state,
             parent,
             group,
             is_kernel_thread: flags & PF_KTHREAD != 0,
             is_exiting: flags & PF_EXITING != 0,
-            has_empty_environment: code_ends != 0 && begins != 0 && begins == ends,
+            variables,
             threads,
             began,
         })
@@ -352,17 +371,17 @@ mod tests {
 
     #[test]
     fn an_environment_is_empty_when_the_program_has_begun() {
-        let is_empty = |code_ends: u64, begins: u64, ends: u64| {
+        let of = |code_ends: u64, begins: u64, ends: u64| {
             // From the fourth field on.
             let mut fields = vec![1; 49];
             (fields[23], fields[46], fields[47]) = (code_ends, begins, ends);
             let fields: Vec<_> = fields.iter().map(u64::to_string).collect();
             let stat = format!("7 (a) S {}\n", fields.join(" "));
-            Stat::parse(stat.as_bytes()).unwrap().has_empty_environment
+            Stat::parse(stat.as_bytes()).unwrap().variables
         };
-        assert!(is_empty(9, 5, 5));
-        assert!(!is_empty(0, 5, 5), "its variables are being counted");
-        assert!(!is_empty(0, 0, 0) && !is_empty(9, 0, 0) && !is_empty(9, 5, 6));
+        assert_eq!(of(9, 5, 5), Variables::None);
+        assert_eq!(of(0, 5, 5), Variables::BeingCounted);
+        assert_eq!([of(0, 0, 0), of(9, 0, 0), of(9, 5, 6)], [Variables::Unknown; 3]);
     }
 
     #[test]
