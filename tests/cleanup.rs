@@ -141,7 +141,7 @@ async fn i16_a_hook_that_is_aborted_is_named_in_the_report_and_those_behind_it_a
     let [error] = &report.own_row().cleanup_errors[..] else { panic!("{report:#?}") };
     assert_eq!(&**error, "stop hook 1 was aborted: its time was over");
     assert_eq!(report.own_row().hooks_skipped, 1);
-    let ended = [HookOutcome::Finished, HookOutcome::Aborted, HookOutcome::Skipped];
+    let ended = [HookOutcome::Finished, HookOutcome::Skipped, HookOutcome::Aborted];
     assert_eq!(outcomes(&run).await, ended);
     assert_eq!((report.status, report.quiescent), (RunStatus::Cancelled, true));
     lab.finish().await;

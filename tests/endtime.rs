@@ -58,7 +58,7 @@ async fn i16_the_grace_bounds_them_from_their_start_on_and_the_report_names_what
         let status = if fails { RunStatus::Failed } else { RunStatus::Completed };
         assert_eq!((report.status, &report.cause), (status, &None));
         let (finished, aborted) = (HookOutcome::Finished, HookOutcome::Aborted);
-        let expected = [(3, finished), (2, aborted), (1, HookOutcome::Skipped)];
+        let expected = [(3, finished), (1, HookOutcome::Skipped), (2, aborted)];
         assert_eq!(hook_outcomes(run.run()).await, expected);
         lab.finish().await;
     }
@@ -168,8 +168,10 @@ async fn i8_while_they_run_nothing_starts_but_cleanup_which_ends_in_their_time()
                 // Not a part of the hook any more.
                 tokio::spawn(async move {
                     let late = own.spawn(RunSpec::step("late"), async |_| Ok(()));
-                    let refused = matches!(late.outcome().await, Outcome::Stopped { .. });
-                    seen.note(if refused { "refused" } else { "started" });
+                    let Outcome::Stopped { cause, .. } = late.outcome().await else {
+                        return seen.note("started");
+                    };
+                    seen.note(cause.message.as_deref().unwrap_or("refused"));
                 });
             });
             Ok(())
@@ -183,7 +185,10 @@ async fn i8_while_they_run_nothing_starts_but_cleanup_which_ends_in_their_time()
     let cause = cleanup.cause.as_ref().expect("it was stopped");
     assert_eq!((cause.kind, cause.origin), (CauseKind::Deadline, cleanup.run));
     assert_eq!((cleanup.status, below.status), (RunStatus::Cancelled, RunStatus::Cancelled));
-    assert_eq!((inside.inside(), book.read()), (0, vec!["refused".to_owned()]));
+    assert_eq!(
+        (inside.inside(), book.read()),
+        (0, vec!["the hooks of its end run already".to_owned()])
+    );
     lab.finish().await;
 }
 

@@ -121,7 +121,7 @@ async fn i16_at_the_hard_deadline_the_running_hook_is_aborted_and_the_rest_is_sk
     assert_eq!((witness.entered(), witness.inside()), (2, 0));
     assert_eq!((report.own_row().hooks_skipped, report.quiescent), (2, true));
     let (finished, skipped) = (HookOutcome::Finished, HookOutcome::Skipped);
-    let expected = [(3, finished), (2, HookOutcome::Aborted), (1, skipped), (0, skipped)];
+    let expected = [(3, finished), (1, skipped), (0, skipped), (2, HookOutcome::Aborted)];
     assert_eq!(outcomes(&run).await, expected);
     lab.finish().await;
 }

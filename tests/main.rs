@@ -40,6 +40,8 @@ mod hooks;
 mod everyend;
 // I4, I8, I12, I16: the time that they have.
 mod endtime;
+// I3, I7, I12, I16: hooks that are not going to run are told of at once.
+mod unrun;
 // I4, I16: by what names and sites reports tell of hooks and other work.
 mod named;
 // I17: the one poll that a parent has left when its children have ended.

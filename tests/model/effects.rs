@@ -36,7 +36,7 @@ impl Oracle<'_> {
             let hard = self.node(run).life.hard_deadline().map_or(self.now, |at| self.millis(at));
             self.look_at_cleanup(run, hard);
         }
-        self.carry_out_hooks(run, fx.hooks);
+        self.carry_out_hooks(run, &fx);
         self.carry_out_body(run, &fx);
         if let Some(stage) = fx.ladder {
             self.reach(run, stage);
@@ -105,39 +105,62 @@ impl Oracle<'_> {
         }
     }
 
-    fn carry_out_hooks(&mut self, run: usize, action: HookAction) {
+    fn carry_out_hooks(&mut self, run: usize, fx: &Effects) {
         let node = self.node_mut(run);
-        match action {
+        if fx.accepted.is_some() {
+            let unneeded = std::mem::take(&mut node.unneeded);
+            self.give_up(run, unneeded.into_iter().rev().collect());
+        }
+        let aborts = matches!(fx.hooks, HookAction::Abort | HookAction::AbortRunning);
+        if aborts || fx.hooks == HookAction::Skip || fx.ended.is_some() {
+            self.end_batches(run, aborts);
+        }
+        let node = self.node_mut(run);
+        match fx.hooks {
             // The one just registered starts its runner itself: see `Oracle::add_hook`.
-            HookAction::Leave | HookAction::RunNew | HookAction::SkipNew => {}
+            HookAction::Leave
+            | HookAction::RunNew
+            | HookAction::SkipNew
+            | HookAction::AbortRunning => {}
             HookAction::Run => {
                 let waiting = std::mem::take(&mut node.hooks);
                 self.start_runner(run, waiting);
             }
-            HookAction::AbortRunning => self.abort_runners(run),
-            HookAction::Abort => {
-                self.abort_runners(run);
-                self.discard_hooks(run, true);
-            }
-            HookAction::Skip => self.discard_hooks(run, true),
-            HookAction::Drop => self.discard_hooks(run, false),
+            HookAction::Abort | HookAction::Skip => self.discard_hooks(run),
         }
     }
 
-    fn abort_runners(&mut self, run: usize) {
+    /// No runner starts another hook.
+    fn end_batches(&mut self, run: usize, aborts: bool) {
         for runner in 0..self.node(run).runners.len() {
-            self.ready.push_back(Ready::AbortHooks(run, runner));
+            let waiting = std::mem::take(&mut self.node_mut(run).runners[runner].waiting);
+            self.give_up(run, waiting);
+            if aborts {
+                self.ready.push_back(Ready::AbortHooks(run, runner));
+            }
         }
     }
 
     /// Hooks that never run are dropped, and that is a piece of work, too.
-    fn discard_hooks(&mut self, run: usize, may_stop: bool) {
+    fn discard_hooks(&mut self, run: usize) {
         let node = self.node_mut(run);
         let waiting = std::mem::take(&mut node.hooks);
         if !waiting.is_empty() {
-            node.runners.push(Runner { waiting, running: None, may_stop, over: false });
+            node.runners.push(Runner { waiting: Vec::new(), running: None, over: false });
             let runner = node.runners.len() - 1;
             self.ready.push_back(Ready::AbortHooks(run, runner));
+            self.give_up(run, waiting);
+        }
+    }
+
+    /// Hooks are not going to run. Without a stop those of a stop need not.
+    fn give_up(&mut self, run: usize, waiting: Vec<(u32, usize)>) {
+        for (number, step) in waiting.into_iter().rev() {
+            if self.node(run).life.is_stopping() || self.is_of_every_end(run, step) {
+                self.note_hook(run, number, HookOutcome::Skipped);
+            } else {
+                self.node_mut(run).unneeded.push((number, step));
+            }
         }
     }
 
@@ -153,7 +176,7 @@ impl Oracle<'_> {
 
     pub(crate) fn start_runner(&mut self, run: usize, waiting: Vec<(u32, usize)>) {
         let node = self.node_mut(run);
-        node.runners.push(Runner { waiting, running: None, may_stop: true, over: false });
+        node.runners.push(Runner { waiting, running: None, over: false });
         let runner = node.runners.len() - 1;
         self.ready.push_back(Ready::Hook(run, runner));
     }

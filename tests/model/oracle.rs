@@ -105,6 +105,8 @@ pub(crate) struct Node {
     pub(crate) failing: Option<(CauseKind, usize)>,
     pub(crate) body: BodyState,
     pub(crate) hooks: Vec<(u32, usize)>,
+    /// Hooks of a stop that were dropped unrun when none had come.
+    pub(crate) unneeded: Vec<(u32, usize)>,
     pub(crate) hooks_made: u32,
     pub(crate) runners: Vec<Runner>,
     pub(crate) holds: usize,
@@ -134,8 +136,6 @@ pub(crate) enum Wait {
 pub(crate) struct Runner {
     pub(crate) waiting: Vec<(u32, usize)>,
     pub(crate) running: Option<(u32, usize, u64)>,
-    /// A stop may still come: what it has not run of the hooks of a stop waits again.
-    pub(crate) may_stop: bool,
     pub(crate) over: bool,
 }
 
@@ -379,6 +379,7 @@ impl Node {
             failing: None,
             body,
             hooks: Vec::new(),
+            unneeded: Vec::new(),
             hooks_made: 0,
             runners: Vec::new(),
             holds: 0,

@@ -1,6 +1,6 @@
 //! Plays a plan on the engine, under a paused clock, and collects what there is to know.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -24,7 +24,7 @@ pub(crate) struct Played {
     pub(crate) books: Vec<Books>,
     pub(crate) rows: Vec<Option<RunRow>>,
     /// The whole log of every tree, by its root.
-    pub(crate) logs: HashMap<usize, Vec<RunEvent>>,
+    pub(crate) logs: BTreeMap<usize, Vec<RunEvent>>,
     pub(crate) watched: Vec<Watched>,
     /// The hard deadlines that were promised: to whom, and to those who were live below.
     pub(crate) promised: Vec<(usize, u64)>,
@@ -218,7 +218,7 @@ impl Play {
             watched.push(seen.map_err(|error| error.to_string())?);
         }
         let books = self.stage.books().clone();
-        let mut logs = HashMap::new();
+        let mut logs = BTreeMap::new();
         for (number, books) in books.iter().enumerate() {
             if let Some(root) = books.run.as_ref().filter(|run| run.parent().is_none()) {
                 let log = tokio::time::timeout(within, testing::trace(root)).await;
@@ -293,7 +293,7 @@ fn request_of(request: Request) -> CancelRequest {
 fn told_of_all(
     plan: &Plan,
     rows: &[Option<RunRow>],
-    logs: &HashMap<usize, Vec<RunEvent>>,
+    logs: &BTreeMap<usize, Vec<RunEvent>>,
 ) -> Vec<Option<Told>> {
     // The first run is submitted at the very beginning, at zero.
     let Some(zero) = rows.iter().flatten().map(|row| row.queued_at).min() else {
@@ -304,6 +304,7 @@ fn told_of_all(
     };
     let mut told: Vec<Option<Told>> =
         rows.iter().map(|row| Some(told_of(plan, row.as_ref()?, millis))).collect();
+    // A run that has left its tree has events in two logs; those of the tree come first.
     for event in logs.values().flatten() {
         let told = plan.find(event.run).and_then(|run| told[run].as_mut());
         let Some(told) = told else { continue };

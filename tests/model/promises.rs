@@ -105,7 +105,7 @@ fn hooks_run_once_in_reverse_order(played: &Played) -> Verdict {
         }
         let mut ended: Vec<_> = told.hooks.iter().map(|(hook, _)| *hook).collect();
         ended.sort_unstable();
-        // One that is dropped after the end of an exhausted ladder has no event.
+        // One that is still dropped at the end of an exhausted ladder has no event.
         if told.ended == told.quiesced && ended != expected {
             return Err(format!("I16: the log does not tell of every hook of {run}: {told:?}"));
         }

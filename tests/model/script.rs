@@ -182,7 +182,7 @@ impl Oracle<'_> {
         self.feed(run, Input::WorkEnded, None);
     }
 
-    fn is_of_every_end(&self, run: usize, step: usize) -> bool {
+    pub(crate) fn is_of_every_end(&self, run: usize, step: usize) -> bool {
         matches!(self.plan.runs[run].steps[step], Step::Hook(hook) if hook.at_end)
     }
 
@@ -199,17 +199,11 @@ impl Oracle<'_> {
 
     /// What a runner has not run of the hooks of a stop waits again: a stop may follow.
     fn wait_again(&mut self, run: usize, runner: usize) {
-        let (node, now) = (self.node(run), self.at(self.now));
-        if node.life.is_stopping() || node.told.ended.is_some() {
-            return;
-        }
-        let waiting = node.runners[runner].waiting.clone();
-        let (ends, stops): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|(_, step)| self.is_of_every_end(run, *step));
+        let now = self.at(self.now);
         let node = self.node_mut(run);
-        node.runners[runner].waiting = ends;
-        if !stops.is_empty() {
-            node.hooks.splice(..0, stops);
+        let again = std::mem::take(&mut node.runners[runner].waiting);
+        if !again.is_empty() {
+            node.hooks.splice(..0, again);
             node.life.on(Input::HookAdded { at_end: false }, now);
         }
     }
@@ -254,18 +248,8 @@ impl Oracle<'_> {
         if this.over {
             return;
         }
-        let (running, may_stop) = (this.running.take(), this.may_stop);
-        if let Some((number, ..)) = running {
+        if let Some((number, ..)) = this.running.take() {
             self.note_hook(run, number, HookOutcome::Aborted);
-        }
-        if may_stop {
-            self.wait_again(run, runner);
-        }
-        let waiting = std::mem::take(&mut self.node_mut(run).runners[runner].waiting);
-        for (number, step) in waiting.into_iter().rev() {
-            if self.node(run).life.is_stopping() || self.is_of_every_end(run, step) {
-                self.note_hook(run, number, HookOutcome::Skipped);
-            }
         }
         self.end_runner(run, runner);
     }

@@ -30,12 +30,12 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "forget-hook",
         edits: &[Edit {
             file: "step/hooks.rs",
-            text: "HookFate::Run { hooks, round, place: self.note_runner(state) }",
-            faulty: "let mut hooks = hooks;
+            text: "Batch::new(«hooks»)",
+            faulty: "let mut hooks = …;
             if hooks.len() > 1 {
                 hooks.pop();
             }
-            …",
+            hooks",
         }],
         caught_by: &[
             "hooks::i16_hooks_run_once_in_reverse_order_after_the_body_and_before_the_end",
@@ -45,13 +45,34 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "end-without-hooks",
         edits: &[Edit {
             file: "step/hooks.rs",
-            text: "self.waiting.iter().rposition(|hook| hook.label.at_end)",
+            text: "batch.hooks.iter().rposition(|hook| hook.label.at_end)",
             faulty: "{
-                self.waiting.retain(|hook| !hook.label.at_end);
+                batch.hooks.retain(|hook| !hook.label.at_end);
                 None
             }",
         }],
         caught_by: &["everyend::i16_a_hook_of_every_end_runs_however_the_body_ends"],
+    },
+    Fault {
+        name: "start-what-is-over",
+        edits: &[Edit {
+            file: "step/hooks.rs",
+            text: ".filter(|batch| «!batch.is_over»)",
+            faulty: "true",
+        }],
+        caught_by: &[
+            "unrun::i12_i16_hooks_that_never_yield_are_followed_by_none_when_the_grace_is_over",
+            "unrun::i7_i16_an_abort_while_hooks_run_skips_those_that_wait",
+        ],
+    },
+    Fault {
+        name: "forget-the-unneeded",
+        edits: &[Edit {
+            file: "step/hooks.rs",
+            text: "unrun.append(&mut extra.hooks_unneeded)",
+            faulty: "extra.hooks_unneeded.clear()",
+        }],
+        caught_by: &["unrun::i16_a_stop_while_hooks_are_dropped_at_an_end_tells_of_them"],
     },
     Fault {
         name: "hide-the-stop",

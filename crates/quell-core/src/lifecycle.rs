@@ -372,18 +372,17 @@ pub enum HookAction {
     Run,
     /// Run the one just registered, at once; its runner counts as one piece of work.
     RunNew,
-    /// Drop those that run. Those that wait for descendants have time left.
+    /// Drop those that run, and start no more of their runners. Those that wait for descendants
+    /// have time left.
     AbortRunning,
-    /// Drop those that run and skip those that wait. If any wait, dropping them counts as one piece
-    /// of work: what they have captured is the run's code, too.
+    /// Drop those that run and start none of those that wait. If any wait, dropping them counts as
+    /// one piece of work: what they have captured is the run's code, too.
     Abort,
-    /// Skip those that wait; counts as with [`Abort`](Self::Abort). Without a stop it skips those
-    /// of every end, and the others are registered again.
+    /// Start none of those that wait, here and in runners: they have no time, or the run ends
+    /// without a stop. Counts as with [`Abort`](Self::Abort).
     Skip,
     /// Skip the one just registered. It is the caller's, and counts as nothing.
     SkipNew,
-    /// Drop those that wait: the run ends without a stop. Counts as one piece of work.
-    Drop,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -841,11 +840,10 @@ impl Lifecycle {
                 (Stage::Abort | Stage::Signalled, _, _) => BodyAction::Leave,
             };
         }
-        let is_stop = ladder.stop;
         // Hooks that wait for descendants alone have until the next stage.
-        self.hooks_wait |= stage == Stage::Abort && self.children > 0;
-        if !is_stop || (stage == Stage::Abort && self.children > 0) {
-            // Without a stop, hooks that wait may still be those of a stop that follows.
+        let wait = stage == Stage::Abort && self.children > 0;
+        self.hooks_wait |= wait;
+        if wait {
             out.hooks = HookAction::AbortRunning;
         } else {
             out.hooks = HookAction::Abort;
@@ -987,7 +985,7 @@ impl Lifecycle {
             return;
         }
         if self.let_go_of_hooks() {
-            out.hooks = HookAction::Drop;
+            out.hooks = HookAction::Skip;
             if !exhausted {
                 return;
             }

@@ -64,7 +64,7 @@ fn i12_i16_hooks_of_every_end_are_aborted_and_abandoned_by_the_ladder() {
         assert_eq!(fx.ladder, Some(stage));
         life.on(Input::Ladder(stage), now)
     };
-    assert_eq!(reach(&mut life, Stage::Abort, GRACE).hooks, HookAction::AbortRunning);
+    assert_eq!(reach(&mut life, Stage::Abort, GRACE).hooks, HookAction::Abort);
     let late = life.on(END_HOOK, Instant::now());
     assert_eq!((late.refused, late.hooks), (true, HookAction::SkipNew));
     assert_eq!(reach(&mut life, Stage::AbortAll, WAIT / 2).ended, None);
@@ -92,7 +92,7 @@ fn i16_hooks_that_were_not_run_at_an_end_run_if_a_stop_follows() {
     // The runner registers again what it has not run.
     let (mut life, now, _) = lived(&[END_HOOK, Input::BodyEnded(BodyEnd::Ok), STOP_HOOK]);
     let mut unstopped = life.clone();
-    assert_eq!(unstopped.on(Input::WorkEnded, now).hooks, HookAction::Drop);
+    assert_eq!(unstopped.on(Input::WorkEnded, now).hooks, HookAction::Skip);
     assert_eq!(unstopped.on(Input::WorkEnded, now).ended, Some(RunStatus::Completed));
     assert_eq!(life.on(stop(StopMode::Cooperative), now).hooks, HookAction::Run);
 }

@@ -206,8 +206,8 @@ fn runs_at_failure(step: &Step) -> bool {
 
 /// A runner is aborted although no stop came.
 fn is_cut_at_end(step: &Step) -> bool {
-    let aborts = step.fx.hooks == HookAction::AbortRunning && step.before.books.works > 0;
-    aborts && !step.after.stopping
+    let aborts = matches!(step.fx.hooks, HookAction::Abort | HookAction::AbortRunning);
+    aborts && step.before.books.works > 0 && !step.after.stopping
 }
 
 /// Whatever comes, in whatever order, and how often: no panic, one end, no way out of a stop.

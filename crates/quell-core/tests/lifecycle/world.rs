@@ -302,7 +302,7 @@ impl World {
             }
             HookAction::RunNew => books.works += 1,
             // What is dropped is work as well.
-            HookAction::Abort | HookAction::Skip | HookAction::Drop => {
+            HookAction::Abort | HookAction::Skip => {
                 books.works += u32::from(books.hooks > 0);
                 (books.hooks, books.end_hooks) = (0, 0);
             }

@@ -51,7 +51,8 @@ impl RunContext {
     /// After a stop it is a hook like those of [`on_stop`](Self::on_stop), in one order with them.
     /// Without one it runs before the run is terminal, when the body and the children have ended;
     /// of a run that completes, when its closures, holds and processes have, too. So such a hook
-    /// must not own a [`Hold`](crate::Hold) of its run: it would wait for itself. While hooks run,
+    /// must not own what ends only with it, a [`Hold`](crate::Hold), a process or the sender that a
+    /// closure of its run waits for: it would wait for itself, without a bound. While hooks run,
     /// nothing but their own cleanup may start in the run.
     ///
     /// The time of the hooks is then the grace of the run, from the moment when the first of them

@@ -242,7 +242,11 @@ impl Node {
 
     /// Yields why something may not start now.
     pub(crate) fn refusal(&self, state: &State) -> Stopped {
-        let late = || Arc::new(self.shared.cause_of_late(self.id));
+        let late = || {
+            let ended = state.life.status().is_terminal();
+            let why = if ended { "the run has ended" } else { "the hooks of its end run already" };
+            Arc::new(self.shared.cause_of_late(self.id, why))
+        };
         Stopped { cause: state.cause_to_give_way().unwrap_or_else(late) }
     }
 }

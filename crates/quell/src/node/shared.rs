@@ -142,10 +142,10 @@ impl Shared {
     }
 
     /// Says why nothing can start in a run that is over.
-    pub(crate) fn cause_of_late(&self, run: RunId) -> Cause {
+    pub(crate) fn cause_of_late(&self, run: RunId, why: &str) -> Cause {
         let mut cause =
             Cause::new(CauseKind::ParentStopped, self.clock.wall(self.clock.now()), run);
-        cause.message = Some("the run has ended".into());
+        cause.message = Some(why.into());
         cause
     }
 

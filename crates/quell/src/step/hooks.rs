@@ -9,6 +9,16 @@
 //!
 //! A runner of a run that was not stopped has the hooks of a stop, too: if one comes, it goes on
 //! with all of them, and their order is kept. What it has not run in the end waits again.
+//!
+//! Invariants, under the lock of the node:
+//!
+//! 1. A hook waits in [`RareState::hooks`](crate::node::RareState), or in a [`Batch`], or it runs,
+//!    or it is only dropped any more.
+//! 2. A runner takes a hook from its batch only while that is not over, and a batch is over before
+//!    the run is terminal.
+//! 3. The step that gives a hook up accounts for it: the hook is skipped if there was a stop or it
+//!    is one of every end, and unneeded otherwise; a stop that is accepted later skips what was
+//!    unneeded. So a final report does not change when a runner that was blocked goes on.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -21,7 +31,7 @@ use quell_core::{Cause, EventKind, HookOutcome, Work};
 use crate::failure::Failure;
 use crate::foreign;
 use crate::marks::shield;
-use crate::node::hook::{Hook, Label};
+use crate::node::hook::{Batch, Hook, Label, Unrun};
 use crate::node::{Node, Piece, State};
 use crate::step::deferred::{Deferred, DeferredRare};
 use crate::step::hold::Hold;
@@ -31,23 +41,12 @@ use crate::sync::waiters::Wakers;
 /// it is released.
 #[derive(Debug)]
 pub(crate) enum HookFate {
-    /// They run one after the other, in a runner of their own.
-    Run {
-        /// In order of registration.
-        hooks: Vec<Hook>,
-        /// How often runners had been aborted at the decision. If they have been aborted again when
-        /// the runner starts, a stage of the ladder came in between: the runner is aborted, too.
-        round: u32,
+    /// A runner takes them: to run them, or to drop them if their batch is over. What they have
+    /// captured is the run's code, too: it is dropped where the bodies run, as work of the run.
+    Taken {
+        /// The number of their batch.
+        batch: u32,
         /// Where the runner is noted as work.
-        place: usize,
-    },
-    /// They are dropped unrun: there was no time left for them, or the run ends without a stop.
-    Dropped {
-        /// In order of registration.
-        hooks: Vec<Hook>,
-        /// Whether a stop may still come: hooks that run only after one are then not dropped.
-        may_stop: bool,
-        /// Where dropping them is noted as work: what they have captured is the run's code.
         place: usize,
     },
     /// The one just registered is dropped at once, on the thread of its caller.
@@ -57,39 +56,49 @@ pub(crate) enum HookFate {
 impl Node {
     /// Hands hooks out as the lifecycle says, under the lock.
     pub(crate) fn record_hooks(&self, state: &mut State, now: Instant, deferred: &mut Deferred) {
-        let action = deferred.fx.hooks;
-        if action == HookAction::Leave {
-            return;
-        }
+        let Effects { hooks: action, accepted, ended, .. } = deferred.fx;
         let Some(extra) = &mut state.extra else { return };
-        if matches!(action, HookAction::Abort | HookAction::AbortRunning) {
-            extra.runners_aborted += 1;
-            deferred.rare().runners = std::mem::take(&mut extra.runners);
+        let mut unrun = Vec::new();
+        if accepted.is_some() {
+            unrun.append(&mut extra.hooks_unneeded);
+        }
+        let is_abort = matches!(action, HookAction::Abort | HookAction::AbortRunning);
+        if is_abort || action == HookAction::Skip || ended.is_some() {
+            for batch in extra.batches.values_mut() {
+                unrun.append(&mut batch.give_up());
+                if is_abort {
+                    deferred.rare().runners.extend(batch.runner.take());
+                }
+            }
         }
         let hooks: Vec<_> = match action {
-            HookAction::Leave | HookAction::AbortRunning => return,
+            HookAction::Leave | HookAction::AbortRunning => Vec::new(),
             HookAction::RunNew | HookAction::SkipNew => extra.hooks.pop().into_iter().collect(),
             _ => std::mem::take(&mut extra.hooks),
         };
-        // Read under the lock that decides: `run` compares it when it can abort the runner.
-        let round = extra.runners_aborted;
-        let fate = match action {
-            HookAction::Run | HookAction::RunNew => {
-                HookFate::Run { hooks, round, place: self.note_runner(state) }
+        if action == HookAction::SkipNew {
+            unrun.extend(hooks.iter().map(Hook::unrun));
+            deferred.rare().hooks = Some(HookFate::Refused(hooks));
+        } else if !hooks.is_empty() {
+            let mut batch = Batch::new(hooks);
+            if !matches!(action, HookAction::Run | HookAction::RunNew) {
+                unrun.append(&mut batch.give_up());
             }
-            HookAction::SkipNew => {
-                for hook in &hooks {
-                    self.skip_hook(state, hook.label.number, now, &mut deferred.wakers);
-                }
-                HookFate::Refused(hooks)
+            let batch = extra.add_batch(batch);
+            deferred.rare().hooks = Some(HookFate::Taken { batch, place: self.note_runner(state) });
+        }
+        self.account_for(state, unrun, now, &mut deferred.wakers);
+    }
+
+    /// Accounts for hooks that are not going to run.
+    fn account_for(&self, state: &mut State, unrun: Vec<Unrun>, now: Instant, wakers: &mut Wakers) {
+        for hook in unrun {
+            if hook.at_end || state.life.is_stopping() {
+                self.skip_hook(state, hook.number, now, wakers);
+            } else {
+                state.extra().hooks_unneeded.push(hook);
             }
-            _ if hooks.is_empty() => return,
-            _ => {
-                let may_stop = action != HookAction::Drop;
-                HookFate::Dropped { hooks, may_stop, place: self.note_runner(state) }
-            }
-        };
-        deferred.rare().hooks = Some(fate);
+        }
     }
 
     /// Names the work that the lifecycle has counted for a runner, and yields its place.
@@ -119,12 +128,7 @@ impl Node {
             runner.abort();
         }
         match hooks {
-            Some(HookFate::Run { hooks, round, place }) => {
-                run(self, hooks, Hold::placed(self, place), round);
-            }
-            Some(HookFate::Dropped { hooks, may_stop, place }) => {
-                discard(self, hooks, may_stop, Hold::placed(self, place));
-            }
+            Some(HookFate::Taken { batch, place }) => run(self, batch, Hold::placed(self, place)),
             // Refused at its registration: this is the thread of the caller.
             Some(HookFate::Refused(hooks)) => foreign::release(hooks),
             None => {}
@@ -132,27 +136,21 @@ impl Node {
     }
 }
 
-/// Starts a runner for hooks in order of registration. The lifecycle has counted it already.
-fn run(node: &Arc<Node>, hooks: Vec<Hook>, hold: Hold, round: u32) {
-    let runner = Runner::new(node, hooks, true, hold);
-    let task = node.shared.runtime.spawn(run_all(runner));
+/// Starts a runner for a batch of hooks. The lifecycle has counted it already.
+fn run(node: &Arc<Node>, batch: u32, hold: Hold) {
+    let task = node.shared.runtime.spawn(run_all(Runner::new(node, batch, hold)));
     let abort = task.abort_handle();
     let mut state = node.lock();
-    // A stage of the ladder may have aborted the runners since the decision, when this one was not
-    // in the list yet.
-    if state.extra().runners_aborted == round {
-        state.extra().runners.push(abort);
-    } else {
+    // None if the runner has ended.
+    if let Some(batch) = state.extra().batches.get_mut(&batch) {
+        if !batch.is_over {
+            batch.runner = Some(abort);
+            return;
+        }
+        // A stage of the ladder came in between, and did not find the runner here.
         drop(state);
         abort.abort();
     }
-}
-
-/// Drops hooks that are not to run. What they have captured is the run's code, too: it is dropped
-/// on the runtime of the bodies, as work that the lifecycle has counted.
-fn discard(node: &Arc<Node>, hooks: Vec<Hook>, may_stop: bool, hold: Hold) {
-    let runner = Runner::new(node, hooks, may_stop, hold);
-    drop(node.shared.runtime.spawn(async move { drop(runner) }));
 }
 
 async fn run_all(mut runner: Runner) {
@@ -191,12 +189,10 @@ struct Runner(Option<Account>);
 struct Account {
     /// The run whose hooks these are.
     node: Arc<Node>,
-    /// The hooks that have not started, in order of registration.
-    waiting: Vec<Hook>,
+    /// The number of the batch that it takes them from.
+    batch: u32,
     /// The hook that runs now.
     running: Option<Label>,
-    /// Whether a stop may still come: hooks that run only after one then wait again.
-    may_stop: bool,
     /// The work that the lifecycle has counted for this runner.
     hold: Hold,
     /// The work bears the name or the site of a hook.
@@ -204,15 +200,9 @@ struct Account {
 }
 
 impl Runner {
-    fn new(node: &Arc<Node>, waiting: Vec<Hook>, may_stop: bool, hold: Hold) -> Self {
-        Self(Some(Account {
-            node: Arc::clone(node),
-            waiting,
-            running: None,
-            may_stop,
-            hold,
-            is_described: false,
-        }))
+    fn new(node: &Arc<Node>, batch: u32, hold: Hold) -> Self {
+        let node = Arc::clone(node);
+        Self(Some(Account { node, batch, running: None, hold, is_described: false }))
     }
 
     #[expect(clippy::expect_used, reason = "taken when the runner is dropped, not before")]
@@ -237,15 +227,18 @@ impl Account {
     fn next(&mut self) -> Option<(Hook, Option<Arc<Cause>>)> {
         let mut state = self.node.lock();
         let cause = state.cause.clone();
+        let batch = state.extra().batches.get_mut(&self.batch).filter(|batch| !batch.is_over)?;
         let next = match cause {
-            Some(_) => self.waiting.len().checked_sub(1),
-            None => self.waiting.iter().rposition(|hook| hook.label.at_end),
+            Some(_) => batch.hooks.len().checked_sub(1),
+            None => batch.hooks.iter().rposition(|hook| hook.label.at_end),
         };
-        if next.is_none() {
+        let Some(next) = next else {
             // Under the same lock: a stop that comes now finds the others where it looks for them.
-            wait_again(&mut state, &mut self.waiting, &self.node);
-        }
-        let hook = self.waiting.remove(next?);
+            let again = std::mem::take(&mut batch.hooks);
+            wait_again(&mut state, again, &self.node);
+            return None;
+        };
+        let hook = batch.hooks.remove(next);
         let Label { name, site, .. } = &hook.label;
         if name.is_some() || site.is_some() || self.is_described {
             let name = name.as_ref().map_or_else(|| self.node.name_of_hooks(), Arc::clone);
@@ -256,24 +249,24 @@ impl Account {
     }
 
     fn settle(self) {
-        let Self { node, mut waiting, running, may_stop, hold, is_described: _ } = self;
+        let Self { node, batch, running, hold, is_described: _ } = self;
         if let Some(hook) = running {
             let words = format!("{hook} was aborted: its time was over");
             note(&node, &hook, HookOutcome::Aborted, Some(&words));
         }
-        let is_stopped = {
+        let mut wakers = Wakers::new();
+        let hooks = {
             let mut state = node.lock();
-            if may_stop {
-                wait_again(&mut state, &mut waiting, &node);
-            }
-            state.life.is_stopping()
+            let batch = state.extra().batches.remove(&batch);
+            batch.map_or_else(Vec::new, |mut batch| {
+                // Their runtime may be gone in the middle of them.
+                let now = node.shared.clock.now();
+                node.account_for(&mut state, batch.give_up(), now, &mut wakers);
+                batch.hooks
+            })
         };
-        for hook in waiting.iter().rev().filter(|hook| is_stopped || hook.label.at_end) {
-            node.lock().extra().hooks_skipped += 1;
-            note(&node, &hook.label, HookOutcome::Skipped, None);
-        }
-        for hook in waiting.into_iter().rev() {
-            let Hook { label, start } = hook;
+        foreign::wake(&node.shared.couriers, wakers);
+        for Hook { label, start } in hooks.into_iter().rev() {
             if let Err(panic) = foreign::catch_panic(|| drop(start)) {
                 node.lock().note_cleanup_error(&format!("{label}: {panic}"));
             }
@@ -283,19 +276,16 @@ impl Account {
     }
 }
 
-/// Has the hooks wait again that run only after a stop, unless one has come, or the run has ended.
-fn wait_again(state: &mut State, waiting: &mut Vec<Hook>, node: &Node) {
-    if state.life.is_stopping() || state.life.status().is_terminal() {
+/// Has hooks wait again that run only after a stop, as none has come.
+fn wait_again(state: &mut State, again: Vec<Hook>, node: &Node) {
+    if again.is_empty() {
         return;
     }
-    let again = waiting.extract_if(.., |hook| !hook.label.at_end).collect::<Vec<_>>();
-    if !again.is_empty() {
-        let hooks = &mut state.extra().hooks;
-        hooks.extend(again);
-        hooks.sort_by_key(|hook| hook.label.number);
-        let fx = state.life.on(Input::HookAdded { at_end: false }, node.shared.clock.now());
-        debug_assert_eq!(fx, Effects::default(), "its runner is work of the run");
-    }
+    let hooks = &mut state.extra().hooks;
+    hooks.extend(again);
+    hooks.sort_by_key(|hook| hook.label.number);
+    let fx = state.life.on(Input::HookAdded { at_end: false }, node.shared.clock.now());
+    debug_assert_eq!(fx, Effects::default(), "its runner is work of the run");
 }
 
 /// Records how a hook ended, unless its run has ended before it.
