@@ -38,8 +38,9 @@ pub(super) fn against_the_tables() -> Vec<String> {
 }
 
 /// The files with such a table, each with the folder of its crate.
-const TABLES: [(&str, &str); 4] = [
+const TABLES: [(&str, &str); 5] = [
     ("crates/quell", "crates/quell/src/manual/architecture.md"),
+    ("crates/quell-agentos", "crates/quell-agentos/src/lib.rs"),
     ("crates/quell-http", "crates/quell-http/src/rooms.md"),
     ("crates/quell-langgraph", "crates/quell-langgraph/src/lib.rs"),
     ("crates/quell-playbook3d", "crates/quell-playbook3d/src/lib.rs"),

@@ -1,19 +1,14 @@
-//! [`Caller`] and [`component`]: authentication and permissions, in the order of the contract.
+//! [`component`] and [`guarded`]: who may do what, and who is let in.
 
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
-use axum::http::request::Parts;
-use axum::response::Response;
 use quell_flow::{Component, ComponentKind};
-use quell_http::{Access, AccessMode, Key, Service, View};
+use quell_http::{Access, Key, Service, View};
 
-use crate::app::App;
-use crate::options::CONTRACT;
 use crate::options::Options;
 use crate::wire::kinds::names_of;
-use crate::wire::refusal::{Refusal, access_error};
+use crate::wire::refusal::Refusal;
 
 /// What a caller does with a component or its runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,25 +22,6 @@ impl Action {
         match self {
             Self::Read => "read",
             Self::Run => "run",
-        }
-    }
-}
-
-/// The service as the caller sees it. Rejects with 401.
-pub(crate) struct Caller(pub(crate) View);
-
-impl FromRequestParts<Arc<App>> for Caller {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
-        let access = app.service.access_of();
-        match access.check_authorization(&parts.headers) {
-            Ok(principal) => Ok(Self(app.service.view(CONTRACT, principal))),
-            Err(error) => {
-                let by_token = access.mode() == AccessMode::Tokens;
-                let text = access_error(error, by_token);
-                Err(app.refuse(Refusal::new(StatusCode::UNAUTHORIZED, text)))
-            }
         }
     }
 }

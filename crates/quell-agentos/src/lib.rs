@@ -35,6 +35,23 @@
 //! and `quell.truncated` is true: the whole run can be read by its id, as long as it is kept. Ended
 //! runs are kept within a bound of which every owner has a share: those of the same owner that end
 //! later may take its place, also while the client waits.
+//!
+//! # Who owns what
+//!
+//! The rooms of this crate, that is its folders and the files beside them. Each uses only rooms
+//! that stand below it in this table; `tidy` checks that.
+//!
+//! | room | what it owns |
+//! |---|---|
+//! | `routes` | the router, and for each request: who asks, what is asked, one call, the answer |
+//! | `auth` | what a caller may do with a component, and the static key of the options |
+//! | `cors` | which web pages may read answers |
+//! | `stream` | the events of a run as server-sent events |
+//! | `form` | the fields of a request that creates a run |
+//! | `app` | the state of the routes; how a run is found |
+//! | `snapshot` | what is shown of a run, read at one instant |
+//! | `options` | what an embedder chooses |
+//! | `wire` | what is on the wire: pure functions from requests, and to answers |
 
 mod app;
 mod auth;

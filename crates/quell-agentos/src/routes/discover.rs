@@ -10,9 +10,10 @@ use quell_http::{Service, View};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::auth::{Action, Caller, component, forbidden, guarded};
+use crate::auth::{Action, component, forbidden, guarded};
 use crate::options::CONTRACT;
 use crate::options::Options;
+use crate::routes::caller::Caller;
 use crate::wire::kinds::names_of;
 use crate::wire::listing::{auth_mode, component_in_full, component_in_list};
 use crate::wire::refusal::Refusal;

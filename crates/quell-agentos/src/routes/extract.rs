@@ -9,7 +9,7 @@ use axum::response::Response;
 use quell_http::{PathTexts, View};
 
 use crate::app::App;
-use crate::auth::Caller;
+use crate::routes::caller::Caller;
 
 /// The component that a path names. That of a path that cannot be decoded is empty, and names none.
 pub(super) struct ComponentPath(pub(super) String);

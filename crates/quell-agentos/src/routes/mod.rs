@@ -1,5 +1,6 @@
 //! The routes: parse, one engine call, render.
 
+mod caller;
 mod cancel;
 mod create;
 mod discover;

@@ -14,9 +14,10 @@ use quell_flow::ComponentKind;
 use quell_http::{BodyKinds, Service, catch_panics, guard_open};
 
 use crate::app::App;
-use crate::auth::{Action, Caller, component, guarded};
+use crate::auth::{Action, component, guarded};
 use crate::cors;
 use crate::options::Options;
+use crate::routes::caller::Caller;
 use crate::routes::extract::{ComponentPath, RunRequest};
 use crate::routes::{cancel, create, discover, info, read};
 use crate::wire::kinds::names_of;

@@ -74,18 +74,7 @@ pub(super) fn body_of<R: Runner>(
             frame: Arc::clone(&frame),
             world: world.clone(),
         };
-        let is_leaf = matches!(step.action, Action::Run(_)) && step.retry.is_none();
-        if !is_leaf {
-            return guard.run(ctx.clone(), tried(step, world, frame, ctx, on_decided)).boxed();
-        }
-        // The command runs in a child of the run that cleans up. So whether the command listens to
-        // stops does not depend on the calls that the guard makes in its own run.
-        let work = async move |ctx: RunContext| {
-            let spec = RunSpec::step("work");
-            let work = ctx.spawn(spec, move |ctx| tried(step, world, frame, ctx, on_decided));
-            nested::output_of(work, &ctx).await
-        };
-        guard.run(ctx.clone(), work(ctx)).boxed()
+        guard.run(ctx.clone(), tried(step, world, frame, ctx, on_decided)).boxed()
     }
 }
 

@@ -153,6 +153,22 @@ async fn a_command_that_does_not_listen_leaves_the_grace_to_its_cleanup() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn cleanup_that_a_command_leaves_no_time_is_said_to_be_skipped() {
+    let plan = r#"
+        name = "p"
+        [[steps]]
+        name = "a"
+        grace = "1s"
+        run = ["tidy", "60000", "x"]
+        on_stop = [{ name = "c", run = ["say", "never"] }]
+    "#;
+    let (report, script) = cancelled_after(500, plan).await;
+    assert_eq!(script.started(), ["tidy 60000 x"]);
+    let row = row(&report, "a");
+    assert_eq!((row.aborted, row.hooks_skipped), (true, 1), "{report:#?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_branch_cleans_up_alone_when_it_times_out() {
     let (output, report, script) = run_plan(
         r#"
