@@ -103,6 +103,10 @@ fn facts(rows: &[RunRow], row: &RunRow, has_child: bool) -> Vec<(&'static str, S
     for error in &row.cleanup_errors {
         facts.push(("cleanup", error.as_ref().to_owned()));
     }
+    // Without a stop, too: hooks of every end may have no time left.
+    if row.hooks_skipped > 0 {
+        facts.push(("cleanup", format!("{} hooks skipped", row.hooks_skipped)));
+    }
     for abandoned in &row.abandoned {
         let what = abandoned.what.as_str();
         let name = &abandoned.name;
@@ -143,9 +147,6 @@ fn stop(row: &RunRow) -> Option<String> {
     }
     if row.aborted {
         text.push_str(", aborted");
-    }
-    if row.hooks_skipped > 0 {
-        let _ = write!(text, ", {} hooks skipped", row.hooks_skipped);
     }
     if let Some(took) = row.stop_took() {
         let _ = write!(text, ", took {}", span(took));
@@ -352,6 +353,16 @@ nothing that was started is still running
         assert!(text.contains("process deaf was abandoned and still executes"), "{text}");
         assert!(text.contains("abandoned  1 (deaf)\n"), "{text}");
         assert!(text.ends_with("not quiescent: what was abandoned is still running\n"), "{text}");
+    }
+
+    #[test]
+    fn hooks_that_were_skipped_are_told_with_and_without_a_stop() {
+        let stopped = stopped("root", 0, RunStatus::Cancelled, CauseKind::UserRequest);
+        for mut row in [stopped, row("root", 0, RunStatus::Completed)] {
+            row.hooks_skipped = 2;
+            let text = draw(&[row], Counts::default());
+            assert!(text.contains("  cleanup  2 hooks skipped\n"), "{text}");
+        }
     }
 
     #[test]
