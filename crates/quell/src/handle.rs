@@ -91,8 +91,7 @@ impl<T: Send + 'static> RunHandle<T> {
     pub(crate) fn refused(parent: &Arc<Node>, spec: RunSpec, refusal: Refusal) -> Self {
         let shared = &parent.shared;
         let now = shared.clock.now();
-        let id = shared.registry.new_id(&shared.clock, now);
-        let node = Node::new(shared, id, spec, None, now);
+        let node = Node::new(shared, spec, None, now);
         let (cause, refused) = match refusal {
             Refusal::Stopped(stopped) => (Some(stopped.cause), None),
             Refusal::Submit(error) => (None, Some(error)),
@@ -102,7 +101,7 @@ impl<T: Send + 'static> RunHandle<T> {
             state.parent = Some(Arc::downgrade(parent));
             state.parent_id = Some(parent.id);
             state.life.refuse(refused.is_some());
-            state.log = Some(Arc::new(shared.new_log(id, None)));
+            state.log = Some(Arc::new(shared.new_log(node.id, None)));
             state.cause = cause;
             state.failure = refused.clone().map(Failure::from);
             state.times.ended = Some(state.times.queued);

@@ -39,6 +39,7 @@ pub(crate) struct Entry {
 }
 
 /// Yields the bytes of the texts of an event.
+#[inline]
 pub(crate) fn bytes_of(kind: &EventKind) -> usize {
     match kind {
         EventKind::Emitted(payload) => payload.len(),

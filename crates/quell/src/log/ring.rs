@@ -108,8 +108,10 @@ impl<E: Clone> Ring<E> {
     fn free_place(&mut self) -> usize {
         if self.len == self.places.len() {
             // A new place goes to the end, so the circle is rotated until the oldest is at 0.
-            self.places.rotate_left(self.oldest);
-            self.oldest = 0;
+            if self.oldest > 0 {
+                self.places.rotate_left(self.oldest);
+                self.oldest = 0;
+            }
             self.places.push(Place { entry: None, cost: 0 });
         }
         self.place_of(self.len)

@@ -33,6 +33,7 @@ pub(crate) fn within<T>(inside: &Arc<Inside>, call: impl FnOnce() -> T) -> T {
 }
 
 /// Yields what the caller is inside of, if a tool call is being polled.
+#[inline]
 pub(crate) fn inside() -> Option<Arc<Inside>> {
     // The destructors of a thread that ends can no longer read the mark, and are inside no call.
     CALL.try_with(|call| call.borrow().clone()).ok().flatten()

@@ -6,19 +6,20 @@
 //!
 //! Invariants, under the node's lock:
 //!
-//! 1. A time of [`Times`](crate::time::times::Times) is set after its event was written: what is
+//! 1. A time of [`Times`] is set after its event was written: what is
 //!    implied is what was written.
 //! 2. Only a root is without a log. A log, once made, stays.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::EventKind;
+use quell_core::{Cause, EventKind, RunStatus};
 
 use crate::log::{Entry, Log, bytes_of};
 use crate::node::{Node, State};
 use crate::sync::waiters::Wakers;
 use crate::time::clock::Ticks;
+use crate::time::times::Times;
 
 impl Node {
     /// Writes an event down, and notes the sign of life.
@@ -75,25 +76,30 @@ impl Node {
     }
 
     /// As [`Node::log`], for a caller that holds the lock already.
+    #[inline]
     pub(crate) fn log_of<'a>(&self, state: &'a mut State) -> &'a Arc<Log> {
         let State { log, times, cause, life, .. } = state;
-        log.get_or_insert_with(|| {
-            let log = self.shared.new_log(self.id, self.owner().map(Arc::clone));
-            let tell = |at: Option<Ticks>, kind: EventKind| {
-                if let Some(at) = at.map(|at| self.shared.clock.at_ticks(at)) {
-                    log.begin_with(Entry { run: self.id, at, kind });
-                }
-            };
-            let (kind, name) = (self.kind, Arc::clone(&self.name));
-            let queued = EventKind::Queued { parent: None, kind, name, shielded: false };
-            tell(Some(times.queued), queued);
-            tell(times.started, EventKind::Started);
-            if let Some(cause) = cause {
-                tell(times.stopped, EventKind::Stopping(Arc::clone(cause)));
+        log.get_or_insert_with(|| self.new_log(times, cause.as_ref(), life.status()))
+    }
+
+    /// Makes the log of a root, with what was implied so far.
+    #[cold]
+    fn new_log(&self, times: &Times, cause: Option<&Arc<Cause>>, status: RunStatus) -> Arc<Log> {
+        let log = self.shared.new_log(self.id, self.owner().map(Arc::clone));
+        let tell = |at: Option<Ticks>, kind: EventKind| {
+            if let Some(at) = at.map(|at| self.shared.clock.at_ticks(at)) {
+                log.begin_with(Entry { run: self.id, at, kind });
             }
-            tell(times.ended, EventKind::Ended(life.status()));
-            Arc::new(log)
-        })
+        };
+        let (kind, name) = (self.kind, Arc::clone(&self.name));
+        let queued = EventKind::Queued { parent: None, kind, name, shielded: false };
+        tell(Some(times.queued), queued);
+        tell(times.started, EventKind::Started);
+        if let Some(cause) = cause {
+            tell(times.stopped, EventKind::Stopping(Arc::clone(cause)));
+        }
+        tell(times.ended, EventKind::Ended(status));
+        Arc::new(log)
     }
 }
 

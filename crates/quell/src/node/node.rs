@@ -70,14 +70,15 @@ pub(crate) struct Node {
 
 impl Node {
     /// Makes the node of a root, or of a child under `parent` (its state is locked by the caller).
+    /// A spec that brings no id is given a new one.
     pub(crate) fn new(
         shared: &Arc<Shared>,
-        id: RunId,
         spec: RunSpec,
         parent: Option<(&Arc<Self>, &State)>,
         now: Instant,
     ) -> Arc<Self> {
         let (config, ticks) = (&shared.config, shared.clock.stamp(now));
+        let id = spec.id.unwrap_or_else(|| shared.registry.new_id(&shared.clock, ticks));
         let mut rules = Rules::new(spec.grace.unwrap_or(config.grace), config.abort_wait);
         rules.stop_delivery = spec.stop_delivery;
         rules.timeout = spec.timeout;
@@ -153,14 +154,17 @@ impl Node {
         }
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
+    #[inline]
     pub(crate) fn status(&self) -> RunStatus {
         flags::status(self.flags.load(Ordering::Acquire))
     }
 
+    #[inline]
     pub(crate) fn flags(&self) -> u32 {
         self.flags.load(Ordering::Acquire)
     }

@@ -114,7 +114,9 @@ fn rows_of(root: &Arc<Node>, emitters: &mut Vec<RunId>) -> (Vec<RunRow>, Counts)
         let mut children: Vec<(Arc<Node>, u32)> = {
             let state = node.lock();
             rows.push(row_of(&node, &state, depth, emitters));
-            omitted.merge(state.children.omitted().copied().unwrap_or_default());
+            if let Some(counts) = state.children.omitted() {
+                omitted.merge(*counts);
+            }
             state.children.iter().map(|child| (Arc::clone(child), depth + 1)).collect()
         };
         children.sort_by_key(|(child, _)| std::cmp::Reverse(child.ordinal));

@@ -13,6 +13,7 @@ use crate::foreign;
 use crate::node::{Node, Piece, Reader, State, flags};
 use crate::step::cascade;
 use crate::step::deferred::{ChildEnd, Deferred, Propagation};
+use crate::time::clock::Ticks;
 
 /// What comes with an input besides the input.
 #[derive(Clone, Copy, Debug, Default)]
@@ -145,7 +146,8 @@ impl Node {
         let fx = deferred.fx;
         let mut set = 0;
         if fx.scheduled {
-            let cause = Arc::new(self.cause_of(origin, now));
+            let at = self.shared.clock.stamp(now);
+            let cause = Arc::new(self.cause_of(origin, at));
             state.extra().scheduled = Some(Arc::clone(&cause));
             set |= flags::SCHEDULED;
             self.write(state, now, EventKind::StopRequested(cause), &mut deferred.wakers);
@@ -235,21 +237,22 @@ impl Node {
         now: Instant,
         deferred: &mut Deferred,
     ) {
+        let at = self.shared.clock.stamp(now);
         let own = |kind, words: &str| {
-            let mut cause = Cause::new(kind, self.shared.clock.wall(now), self.id);
+            let mut cause = Cause::new(kind, self.shared.clock.wall_at(at), self.id);
             cause.message = Some(words.into());
             Arc::new(cause)
         };
         let cause = match trigger {
-            Trigger::Request => Arc::new(self.cause_of(origin, now)),
+            Trigger::Request => Arc::new(self.cause_of(origin, at)),
             Trigger::Parent => {
-                origin.cause.map_or_else(|| Arc::new(self.cause_of(origin, now)), Arc::clone)
+                origin.cause.map_or_else(|| Arc::new(self.cause_of(origin, at)), Arc::clone)
             }
             Trigger::Scheduled => state
                 .extra()
                 .scheduled
                 .as_ref()
-                .map_or_else(|| Arc::new(self.cause_of(origin, now)), Arc::clone),
+                .map_or_else(|| Arc::new(self.cause_of(origin, at)), Arc::clone),
             Trigger::Timeout => own(CauseKind::Deadline, "timeout over"),
             Trigger::StartWithin => own(CauseKind::Deadline, "not started in time"),
             Trigger::Idle => own(CauseKind::IdleTimeout, "idle for too long"),
@@ -257,12 +260,12 @@ impl Node {
         state.cause = Some(Arc::clone(&cause));
         deferred.cause = Some(Arc::clone(&cause));
         self.write(state, now, EventKind::Stopping(cause), &mut deferred.wakers);
-        state.times.stopped = Some(state.times.next(self.shared.clock.stamp(now)));
+        state.times.stopped = Some(state.times.next(at));
         deferred.tell(state);
     }
 
-    fn cause_of(&self, origin: StopOrigin<'_>, now: Instant) -> Cause {
-        let at = self.shared.clock.wall(now);
+    fn cause_of(&self, origin: StopOrigin<'_>, at: Ticks) -> Cause {
+        let at = self.shared.clock.wall_at(at);
         origin.request.map_or_else(
             || Cause::new(CauseKind::UserRequest, at, self.id),
             |request| request.to_cause(at, self.id),
@@ -287,6 +290,9 @@ impl Node {
 
     /// Names what still executes. It comes before the end: nothing is added to a final report.
     fn record_abandoned(&self, state: &mut State, now: Instant, deferred: &mut Deferred) {
+        if !deferred.fx.body_abandoned && state.extra.is_none() {
+            return;
+        }
         let mut abandoned = Vec::new();
         if deferred.fx.body_abandoned {
             abandoned.push(Abandoned::new(self.id, Arc::clone(&self.name), Work::Body));

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::RunId;
 use quell_core::lifecycle::Input;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +28,7 @@ impl Shared {
         self.check(&spec)?;
         let charge = self.charge(spec.owned_by(), spec.bytes())?;
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
-        let node = Node::new(self, self.id_of(&spec, now), spec, None, now);
+        let node = Node::new(self, spec, None, now);
         let is_gated = self.admission.concerns(node.gate());
         if is_gated {
             node.hold_back();
@@ -90,11 +89,6 @@ impl Shared {
         Ok(Charge { shared: self, owner: owner.map(Arc::clone), bytes })
     }
 
-    /// Yields the id that a run brings, or a new one.
-    fn id_of(&self, spec: &RunSpec, now: Instant) -> RunId {
-        spec.id.unwrap_or_else(|| self.registry.new_id(&self.clock, now))
-    }
-
     fn check(&self, spec: &RunSpec) -> Result<(), SubmitError> {
         spec.check()?;
         let max = self.config.limits.runs_max;
@@ -131,8 +125,7 @@ impl Shared {
         let cleanup = above.life.hard_deadline().is_some();
         // The child shares the log from its first event on.
         parent.log_of(&mut above);
-        let id = self.id_of(&spec, now);
-        let node = Node::new(self, id, spec, Some((parent, &above)), now);
+        let node = Node::new(self, spec, Some((parent, &above)), now);
         if cleanup {
             node.set(flags::CLEANUP);
         }
@@ -222,8 +215,12 @@ impl Shared {
 impl Node {
     /// Stops a run that is about to start although a token from outside was cancelled: the control
     /// thread may not have seen that yet.
+    #[inline]
     pub(crate) fn ask_tokens(self: &Arc<Self>) {
         let bits = self.flags();
+        if bits & (flags::LINKED | flags::GATED) == 0 {
+            return;
+        }
         let linked = || {
             let state = self.lock();
             let link = state.extra.as_ref().and_then(|extra| extra.link.as_ref());

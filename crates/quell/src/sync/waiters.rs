@@ -59,6 +59,7 @@ pub(crate) struct Offer<'a> {
 impl<'a> Offer<'a> {
     /// Clones the waker if the clone is likely to be needed: not if the waiter has registered
     /// before, nor if what it waits for is there.
+    #[inline]
     pub(crate) fn new(waker: &'a Waker, key: &Key, is_there: bool) -> Self {
         let is_needed = key.is_none() && !is_there;
         Self { waker, clone: is_needed.then(|| waker.clone()), replaced: None }

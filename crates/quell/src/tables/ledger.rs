@@ -60,10 +60,12 @@ impl Ledger {
     }
 
     /// Charges bytes, to an owner if there is one.
+    #[inline]
     pub(crate) fn charge(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<(), Full> {
-        if bytes == 0 {
-            return Ok(());
-        }
+        if bytes == 0 { Ok(()) } else { self.add(owner, bytes) }
+    }
+
+    fn add(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<(), Full> {
         let within = |sum: usize, max: usize| sum.checked_add(bytes).filter(|sum| *sum <= max);
         let added = self
             .total
@@ -89,12 +91,18 @@ impl Ledger {
         }
         let before = self.total.fetch_sub(bytes, Ordering::Relaxed);
         debug_assert!(before >= bytes, "{bytes} bytes are released of {before} that were charged");
-        self.take(owner, Held { bytes, runs: 0 });
+        if let Some(owner) = owner {
+            self.take(owner, Held { bytes, runs: 0 });
+        }
     }
 
     /// Counts a run of an owner in. Fails with the bound if the owner has its share of them.
+    #[inline]
     pub(crate) fn count_in(&self, owner: Option<&Arc<str>>) -> Result<(), usize> {
-        let Some(owner) = owner else { return Ok(()) };
+        owner.map_or(Ok(()), |owner| self.add_run(owner))
+    }
+
+    fn add_run(&self, owner: &Arc<str>) -> Result<(), usize> {
         let mut owners = self.owners.lock();
         let held = owners.get(owner).copied().unwrap_or_default();
         if held.runs >= self.runs_share {
@@ -105,12 +113,14 @@ impl Ledger {
     }
 
     /// Counts a run of an owner out.
+    #[inline]
     pub(crate) fn count_out(&self, owner: Option<&Arc<str>>) {
-        self.take(owner, Held { bytes: 0, runs: 1 });
+        if let Some(owner) = owner {
+            self.take(owner, Held { bytes: 0, runs: 1 });
+        }
     }
 
-    fn take(&self, owner: Option<&Arc<str>>, less: Held) {
-        let Some(owner) = owner else { return };
+    fn take(&self, owner: &Arc<str>, less: Held) {
         let mut owners = self.owners.lock();
         if let Some(held) = owners.get_mut(owner) {
             held.bytes = held.bytes.saturating_sub(less.bytes);

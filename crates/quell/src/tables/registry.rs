@@ -24,7 +24,7 @@ use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
 use crate::sync::{AtomicU64, DashMap, MapEntry, Mutex, Ordering};
 use crate::tables::ids::{IdHash, Ids};
 use crate::tables::reservations::{Reservations, Reserved};
-use crate::time::clock::Clock;
+use crate::time::clock::{Clock, Ticks};
 
 /// The runs of an engine by id; `R` is what a run is.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl<R> Registry<R> {
     }
 
     /// Makes an id for a run that brings none.
-    pub(crate) fn new_id(&self, clock: &Clock, now: Instant) -> RunId {
+    pub(crate) fn new_id(&self, clock: &Clock, now: Ticks) -> RunId {
         self.busy.ids.next(clock.wall_nanos(now))
     }
 

@@ -126,11 +126,11 @@ impl Clock {
     }
 
     /// Nanoseconds since 1970, as far as they go.
-    pub(crate) fn wall_nanos(&self, at: Instant) -> u64 {
+    pub(crate) fn wall_nanos(&self, at: Ticks) -> u64 {
         if self.follows_start() {
-            return self.wall_nanos.saturating_add(self.ticks(at).get());
+            return self.wall_nanos.saturating_add(at.get());
         }
-        let since = self.wall(at).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = self.wall_at(at).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(clock.wall(start + SECOND), wall() + SECOND);
         assert_eq!(clock.wall(asleep), wall() + HOUR);
         assert_eq!(clock.wall(asleep + SECOND), wall() + HOUR + SECOND);
-        let nanos = clock.wall_nanos(asleep + SECOND);
+        let nanos = clock.wall_nanos(clock.ticks(asleep + SECOND));
         let since = (wall() + HOUR + SECOND).duration_since(SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(u128::from(nanos), since.as_nanos());
     }
