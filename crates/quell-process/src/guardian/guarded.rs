@@ -91,9 +91,7 @@ pub(crate) fn reaped(mark: &str) {
 }
 
 fn tell(mark: &str, news: News) {
-    let told = lock().tell(mark, news);
-    // The lock is free: a subscriber is foreign, and may block, or start a program.
-    if let Err(error) = told {
+    if let Err(error) = lock().tell(mark, news) {
         tracing::warn!(%error, "no guardian: a kill of this process would leave its programs");
     }
 }
@@ -181,13 +179,6 @@ impl State {
         self.guardian.take()
     }
 
-    /// Starts another guardian in place of this one, which is dead.
-    fn replace(&mut self, id: Pid) -> io::Result<()> {
-        // Without programs the next one finds it dead.
-        let is_needed = self.is_guarded_by(id) && !self.programs.is_empty();
-        if is_needed { self.start() } else { Ok(()) }
-    }
-
     fn is_guarded_by(&self, id: Pid) -> bool {
         self.guardian.as_ref().is_some_and(|(child, _)| Pid::from_child(child) == id)
     }
@@ -206,8 +197,12 @@ fn replace_when_dead(id: Pid) {
         RESTART_WAIT * (1 << (state.deaths - 1).min(RESTART_DOUBLINGS))
     };
     thread::sleep(wait);
-    let started = lock().replace(id);
-    if let Err(error) = started {
+    let mut state = lock();
+    // Without programs the next one finds it dead.
+    if state.is_guarded_by(id)
+        && !state.programs.is_empty()
+        && let Err(error) = state.start()
+    {
         tracing::warn!(%error, "no guardian: a kill of this process would leave its programs");
     }
 }
@@ -245,10 +240,9 @@ pub(super) fn reap(mut child: Child, wait: Duration) {
 }
 
 fn lock() -> MutexGuard<'static, State> {
+    static STATE: Mutex<State> = Mutex::new(State::new());
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-pub(super) static STATE: Mutex<State> = Mutex::new(State::new());
 
 /// The pause before the first guardian that replaces a dead one, and how often it doubles.
 const RESTART_WAIT: Duration = Duration::from_millis(50);
