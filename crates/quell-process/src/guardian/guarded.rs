@@ -91,7 +91,9 @@ pub(crate) fn reaped(mark: &str) {
 }
 
 fn tell(mark: &str, news: News) {
-    if let Err(error) = lock().tell(mark, news) {
+    let told = lock().tell(mark, news);
+    // The lock is free: a subscriber is foreign, and may block, or start a program.
+    if let Err(error) = told {
         tracing::warn!(%error, "no guardian: a kill of this process would leave its programs");
     }
 }
@@ -179,6 +181,13 @@ impl State {
         self.guardian.take()
     }
 
+    /// Starts another guardian in place of this one, which is dead.
+    fn replace(&mut self, id: Pid) -> io::Result<()> {
+        // Without programs the next one finds it dead.
+        let is_needed = self.is_guarded_by(id) && !self.programs.is_empty();
+        if is_needed { self.start() } else { Ok(()) }
+    }
+
     fn is_guarded_by(&self, id: Pid) -> bool {
         self.guardian.as_ref().is_some_and(|(child, _)| Pid::from_child(child) == id)
     }
@@ -197,12 +206,8 @@ fn replace_when_dead(id: Pid) {
         RESTART_WAIT * (1 << (state.deaths - 1).min(RESTART_DOUBLINGS))
     };
     thread::sleep(wait);
-    let mut state = lock();
-    // Without programs the next one finds it dead.
-    if state.is_guarded_by(id)
-        && !state.programs.is_empty()
-        && let Err(error) = state.start()
-    {
+    let started = lock().replace(id);
+    if let Err(error) = started {
         tracing::warn!(%error, "no guardian: a kill of this process would leave its programs");
     }
 }
@@ -240,9 +245,10 @@ pub(super) fn reap(mut child: Child, wait: Duration) {
 }
 
 fn lock() -> MutexGuard<'static, State> {
-    static STATE: Mutex<State> = Mutex::new(State::new());
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+pub(super) static STATE: Mutex<State> = Mutex::new(State::new());
 
 /// The pause before the first guardian that replaces a dead one, and how often it doubles.
 const RESTART_WAIT: Duration = Duration::from_millis(50);

@@ -2,12 +2,16 @@
 
 use std::io;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::Pid;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use super::guard::Program;
-use super::guarded::{State, reap};
+use super::guarded::{STATE, State, announce, reap};
 use super::news::News;
 use crate::survivors;
 
@@ -87,4 +91,40 @@ fn a_group_whose_number_means_another_by_now_is_nobodys() {
     let began = survivors::began(own);
     assert_eq!(program(began).group(), Some(own));
     assert!(began.is_none_or(|began| program(Some(began + 1)).group().is_none()));
+}
+
+/// Counts the events that are told while nobody holds the lock.
+#[derive(Clone, Default)]
+struct Free(Arc<AtomicUsize>);
+
+impl Subscriber for Free {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(STATE.try_lock().is_ok().into(), Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_subscriber_that_hears_of_a_lack_of_a_guardian_may_start_a_program() {
+    STATE.lock().unwrap().command = Some(Command::new("/nonexistent"));
+    let free = Free::default();
+    tracing::subscriber::with_default(free.clone(), || drop(announce("program")));
+    assert!(STATE.lock().unwrap().end().is_none());
+    // It could not be started, neither for the announcement nor for the end.
+    assert_eq!(free.0.load(Ordering::Relaxed), 2);
 }
