@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::guarded::LOOK_PAUSE;
 use super::news::{BEGINS, ENDED};
-use crate::survivors::{self, Sought};
+use crate::survivors::{self, Sought, Strays, Survivors};
 
 /// Reads which programs begin and end, and ends those that are left when there is no more to read.
 /// Blocks until nothing is left, or for 10 s after that.
@@ -60,8 +60,9 @@ impl Program {
 
 fn end(programs: &BTreeMap<String, Program>) {
     let kill_at = Instant::now() + TERM_WAIT;
-    let mut signals = [Signal::TERM, Signal::CONT].as_slice();
+    let mut is_asked = false;
     let mut condemned = Vec::new();
+    let mut strays: Vec<_> = programs.iter().map(|_| Strays::default()).collect();
     while !programs.is_empty() && Instant::now() < kill_at + KILL_WAIT {
         let is_late = Instant::now() >= kill_at;
         if is_late && condemned.is_empty() {
@@ -70,23 +71,37 @@ fn end(programs: &BTreeMap<String, Program>) {
         let groups: Vec<_> =
             programs.iter().map(|(mark, program)| (program.group(), &**mark)).collect();
         let sought = |&(group, mark): &(_, _)| Sought { group, since: None, mark };
+        // What ends during the look may have been met by it.
+        let was_over = strays.iter().all(Strays::have_ended);
         let found = survivors::find_each(&groups.iter().map(sought).collect::<Vec<_>>());
-        let is_over =
-            found.as_ref().is_some_and(|all| all.iter().all(survivors::Survivors::is_empty));
-        if is_over {
+        let is_over = found.as_ref().is_some_and(|all| all.iter().all(Survivors::is_empty));
+        if was_over && is_over {
             return;
         }
-        if is_late {
-            signals = &[Signal::KILL];
-        }
+        let signals: &[_] = match (is_late, is_asked) {
+            (true, _) => &[Signal::KILL],
+            (false, false) => &[Signal::TERM, Signal::CONT],
+            (false, true) => &[],
+        };
         for signal in signals {
             for (group, _) in &groups {
                 // One that is gone cannot be signalled.
                 let _ = group.map(|group| kill_process_group(group, *signal));
             }
-            found.iter().flatten().for_each(|survivors| survivors.signal(*signal));
         }
-        signals = &[];
+        is_asked = true;
+        for (strays, found) in strays.iter_mut().zip(found.into_iter().flatten()) {
+            if is_late {
+                found.signal(Signal::KILL);
+            } else {
+                strays.terminate(&found);
+            }
+            // Its parents are about to end, and nothing else tells whose it is.
+            strays.keep_hidden(found);
+        }
+        if is_late {
+            strays.iter().for_each(Strays::kill_hidden);
+        }
         thread::sleep(LOOK_PAUSE);
     }
 }

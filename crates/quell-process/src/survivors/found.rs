@@ -94,9 +94,7 @@ pub(crate) struct Strays {
 impl Strays {
     /// Keeps what hides, unless there is [too much](HIDDEN_MAX) of it. What has ended makes room.
     pub(crate) fn keep_hidden(&mut self, found: Survivors) {
-        if !found.hidden.is_empty() {
-            self.hidden.retain(|it| ended(std::slice::from_ref(it)) != Ok(1));
-        }
+        self.hidden.retain(|it| ended(std::slice::from_ref(it)) != Ok(1));
         for stray in found.hidden {
             let is_known = |it: &Stray| (it.id, it.began) == (stray.id, stray.began);
             if self.hidden.len() < HIDDEN_MAX && !self.hidden.iter().any(is_known) {
