@@ -96,15 +96,21 @@ impl Group {
     }
 
     /// Looks for descendants that are known by their parents only, as long as those live: until the
-    /// group is asked to end.
+    /// group is asked to end. If nothing is left that could be asked, tells what
+    /// [`end`](Self::end) tells.
     ///
     /// # Cancel safety
     ///
     /// It can be dropped and called again.
-    pub(crate) async fn find_hidden(&self, strays: &mut Strays) {
-        if let Some(found) = survivors::find(self.sought(), &mut None).await {
-            strays.keep_hidden(found);
+    pub(crate) async fn find_hidden(&self, strays: &mut Strays) -> Option<bool> {
+        // What ends during the look may have been met by it.
+        let was_over = has_ended(self.id) && strays.have_ended();
+        let found = survivors::find(self.sought(), &mut None).await?;
+        if was_over && found.is_empty() {
+            return Some(found.is_in_doubt());
         }
+        strays.keep_hidden(found);
+        None
     }
 
     const fn sought(&self) -> Sought<'_> {
@@ -119,7 +125,11 @@ impl Group {
     /// # Cancel safety
     ///
     /// It can be dropped and called again.
-    pub(crate) async fn end(&self, strays: &mut Strays, kill_at: impl Fn() -> Instant) -> bool {
+    pub(crate) async fn end(
+        &self,
+        strays: &mut Strays,
+        mut kill_at: impl FnMut() -> Instant,
+    ) -> bool {
         let mut has_looked = false;
         let mut wait = WAIT_MIN;
         let mut condemned = None;

@@ -77,21 +77,22 @@ impl Running {
         };
         let is_stopped = streams.pump_while(end_or_stop).await;
         let mut strays = Strays::default();
-        let patience = if is_stopped {
+        let mut patience = if is_stopped {
             streams.report(None);
-            let patience = Patience::stop(ctx);
-            // Parents tell whose those are that hide, as long as they are not asked to end. That
-            // look takes a second at most, or a quarter of the time until SIGKILL.
-            let left = patience.kill_at(ctx).saturating_duration_since(Instant::now());
-            let look = tokio::time::timeout(left / 4, group.find_hidden(&mut strays));
-            let _ = streams.pump_while(look).await;
-            patience
+            Patience::stop(ctx)
         } else {
             Patience::Until(Instant::now() + REST_WAIT)
         };
-        group.terminate();
-        let mut is_in_doubt =
-            streams.pump_while(group.end(&mut strays, || patience.kill_at(ctx))).await;
+        // Parents tell whose those are that hide, as long as they are not asked to end. That look
+        // takes a second at most, or a quarter of the time until SIGKILL.
+        let left = patience.kill_at(ctx).saturating_duration_since(Instant::now());
+        let look = tokio::time::timeout(left / 4, group.find_hidden(&mut strays));
+        let mut is_in_doubt = if let Ok(Some(is_in_doubt)) = streams.pump_while(look).await {
+            is_in_doubt
+        } else {
+            group.terminate();
+            streams.pump_while(group.end(&mut strays, || patience.kill_at(ctx))).await
+        };
         let mut drained = tokio::time::timeout(patience.drain_wait(ctx), streams.drain()).await;
         if drained.is_err() && !ctx.is_stopping() {
             // Whoever holds on to a pipe and carries the mark now has slipped through the looks.
@@ -110,41 +111,53 @@ impl Running {
 }
 
 /// How long a group may take to end after SIGTERM.
+#[derive(Debug, PartialEq, Eq)]
 enum Patience {
     /// Until a fixed instant.
     Until(Instant),
-    /// Until this long before the hard deadline of the run, which may still move closer.
-    BeforeHardDeadline(Duration),
+    /// Until this long before the hard deadline of the run.
+    BeforeHardDeadline { hard: Instant, time: Duration },
 }
 
 impl Patience {
     fn stop(ctx: &RunContext) -> Self {
         let now = Instant::now();
-        let grace = ctx.deadline().unwrap_or(now).saturating_duration_since(now);
-        Self::BeforeHardDeadline((grace / 10).min(COLLECT_TIME_MAX))
+        Self::before(ctx.deadline().unwrap_or(now), now)
     }
 
-    fn kill_at(&self, ctx: &RunContext) -> Instant {
-        match self {
-            Self::Until(at) => *at,
-            Self::BeforeHardDeadline(time) => before_hard_deadline(ctx, *time),
+    /// Waits until shortly before a hard deadline that is known from now on.
+    fn before(hard: Instant, now: Instant) -> Self {
+        let grace = hard.saturating_duration_since(now);
+        Self::BeforeHardDeadline { hard, time: (grace / 10).min(COLLECT_TIME_MAX) }
+    }
+
+    fn kill_at(&mut self, ctx: &RunContext) -> Instant {
+        let now = Instant::now();
+        self.follow(ctx.deadline().unwrap_or(now), now);
+        match *self {
+            Self::Until(at) => at,
+            Self::BeforeHardDeadline { hard, time } => hard.checked_sub(time).unwrap_or(now),
+        }
+    }
+
+    /// Hears which hard deadline the run has. When it has moved closer, the grace is what is left.
+    fn follow(&mut self, closer: Instant, now: Instant) {
+        if matches!(self, Self::BeforeHardDeadline { hard, .. } if closer < *hard) {
+            *self = Self::before(closer, now);
         }
     }
 
     /// Yields how long to go on reading although everything that could be found is dead.
-    fn drain_wait(&self, ctx: &RunContext) -> Duration {
-        match self {
+    fn drain_wait(&mut self, ctx: &RunContext) -> Duration {
+        let kill_at = self.kill_at(ctx);
+        match *self {
             Self::Until(_) => DRAIN_WAIT,
-            Self::BeforeHardDeadline(time) => before_hard_deadline(ctx, *time / 2)
-                .saturating_duration_since(Instant::now())
-                .min(DRAIN_WAIT),
+            // Half of what is left for the body after SIGKILL.
+            Self::BeforeHardDeadline { time, .. } => {
+                (kill_at + time / 2).saturating_duration_since(Instant::now()).min(DRAIN_WAIT)
+            }
         }
     }
-}
-
-fn before_hard_deadline(ctx: &RunContext, time: Duration) -> Instant {
-    let now = Instant::now();
-    ctx.deadline().and_then(|hard| hard.checked_sub(time)).unwrap_or(now)
 }
 
 fn refused(program: &str, output: &ProcessOutput) -> Failure {
@@ -175,3 +188,20 @@ const CLOSE_WAIT: Duration = Duration::from_millis(200);
 /// SIGKILL comes this long before the hard deadline, or a tenth of the grace if that is less: time
 /// to read what was written, and to reap, before the engine drops the body.
 const COLLECT_TIME_MAX: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_that_moves_closer_is_a_grace_of_its_own() {
+        let now = Instant::now();
+        let mut patience = Patience::before(now + Duration::from_mins(1), now);
+        let closer = now + Duration::from_millis(400);
+        for later in [0, 200] {
+            patience.follow(closer, now + Duration::from_millis(later));
+            let time = Duration::from_millis(40);
+            assert_eq!(patience, Patience::BeforeHardDeadline { hard: closer, time }, "{later}");
+        }
+    }
+}

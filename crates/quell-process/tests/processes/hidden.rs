@@ -6,7 +6,7 @@ use std::env;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::process::{self, Command};
+use std::process::{self, Command, Stdio};
 use std::time::Duration;
 
 use quell::{CancelRequest, RunSpec, StopDelivery};
@@ -230,6 +230,38 @@ async fn what_had_a_parent_when_its_program_ended_by_itself_is_dead() {
     // It gets SIGTERM once, and on a busy machine SIGKILL before it has written that.
     let log = fs::read_to_string(scratch.path().join("log")).unwrap();
     assert!("1\n".starts_with(&log), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_had_a_parent_in_the_group_when_its_program_ended_by_itself_is_dead() {
+    let Some(scratch) =
+        folder_of_a_user("what_had_a_parent_in_the_group_when_its_program_ended_by_itself_is_dead")
+    else {
+        return;
+    };
+    let text = format!("({ORPHAN}; exec sleep 100) >/dev/null 2>&1 & until [ -s pid ]; do :; done");
+    let started = start(RunSpec::step("program"), script(&text).cwd(scratch.path()));
+    let (_, report) = started.end().await;
+    let pid = scratch.pid("pid").await;
+    assert!(report.quiescent && !pid.is_alive(), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guardian_kills_what_hides_and_ignores_sigterm() {
+    let Some(scratch) = folder_of_a_user("a_guardian_kills_what_hides_and_ignores_sigterm") else {
+        return;
+    };
+    scratch.compile(COUNTS);
+    let mut program = Command::new("./program");
+    program.current_dir(scratch.path()).env("QUELL_PROCESS_IDS", "guarded");
+    let mut program = program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = scratch.pid("pid").await;
+    let guard = || quell_process::guard(&b"begins guarded\n"[..]);
+    tokio::task::spawn_blocking(guard).await.unwrap();
+    program.wait().unwrap();
+    let is_alive = pid.is_alive();
+    pid.kill();
+    assert!(!is_alive);
 }
 
 /// Leaves the group and a parent, once it hides.
