@@ -294,6 +294,31 @@ async fn i16_hooks_are_bounded_before_and_after_the_stop() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn i16_hooks_are_bounded_also_if_many_threads_register_them_at_once() {
+    let (lab, ran) = (Lab::paused(), Witness::new());
+    let seen = ran.clone();
+    let run = lab
+        .submit(RunSpec::agent("hooked"), async move |ctx| {
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        for _ in 0..limits::HOOKS_MAX / 4 {
+                            let seen = seen.clone();
+                            ctx.on_end(async move |_| drop(seen.enter()));
+                        }
+                    });
+                }
+            });
+            Ok(())
+        })
+        .unwrap();
+    let report = run.ended().await;
+    assert_eq!(ran.entered(), limits::HOOKS_MAX);
+    assert_eq!(report.own_row().hooks_skipped as usize, limits::HOOKS_MAX);
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn i8_a_hook_spawns_cleanup_from_its_first_line_on() {
     let lab = Lab::paused();
     let told = Told::default();

@@ -10,7 +10,7 @@ use quell_core::{Cause, limits};
 
 use crate::body::context::RunContext;
 use crate::node::hook::{Cleanup, Hook, Label, Start};
-use crate::node::{Node, RareState, Site};
+use crate::node::{Node, Site};
 use crate::step::{StopOrigin, hold};
 
 impl RunContext {
@@ -131,17 +131,16 @@ where
 }
 
 fn register(node: &Arc<Node>, name: Option<Arc<str>>, site: Site, at_end: bool, start: Start) {
-    let full = |extra: &RareState| extra.hooks_made as usize >= limits::HOOKS_MAX;
-    if node.lock().extra.as_deref().is_some_and(full) {
-        node.skip_unregistered_hook();
+    // The number is taken under the lock that reads the bound: threads may register at once.
+    let number = node.lock().extra().number_hook();
+    if number as usize >= limits::HOOKS_MAX {
+        node.skip_unregistered_hook(number);
         return;
     }
     let name = name.map(hold::cut);
     let site = node.shared.config.spawn_sites.then_some(site);
+    let label = Label { number, at_end, name, site };
     node.apply(Input::HookAdded { at_end }, StopOrigin::default(), |state, _| {
-        let extra = state.extra();
-        let label = Label { number: extra.hooks_made, at_end, name, site };
-        extra.hooks_made += 1;
-        extra.hooks.push(Hook { label, start });
+        state.extra().hooks.push(Hook { label, start });
     });
 }

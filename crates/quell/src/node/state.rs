@@ -176,6 +176,13 @@ impl RareState {
         self.works.insert(piece)
     }
 
+    /// Yields the number of a hook that is registered.
+    pub(crate) fn number_hook(&mut self) -> u32 {
+        let number = self.hooks_made;
+        self.hooks_made = number.saturating_add(1);
+        number
+    }
+
     /// Keeps hooks that are handed out. Yields the number of their batch, which no other one gets.
     pub(crate) fn add_batch(&mut self, batch: Batch) -> u32 {
         let number = self.batches_made;

@@ -101,14 +101,11 @@ impl Node {
         }
     }
 
-    pub(crate) fn skip_unregistered_hook(&self) {
+    pub(crate) fn skip_unregistered_hook(&self, hook: u32) {
         let mut wakers = Wakers::new();
         {
             let mut state = self.lock();
-            let extra = state.extra();
-            let number = extra.hooks_made;
-            extra.hooks_made += 1;
-            self.skip_hook(&mut state, number, self.shared.clock.now(), &mut wakers);
+            self.skip_hook(&mut state, hook, self.shared.clock.now(), &mut wakers);
         }
         foreign::wake(&self.shared.couriers, wakers);
     }
