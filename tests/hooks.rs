@@ -127,6 +127,34 @@ async fn i16_at_the_hard_deadline_the_running_hook_is_aborted_and_the_rest_is_sk
 }
 
 #[tokio::test(start_paused = true)]
+async fn i26_a_panic_of_a_hook_that_is_aborted_is_an_error_of_its_cleanup() {
+    let lab = Lab::paused();
+    let run = lab
+        .submit(RunSpec::agent("hooked").grace(secs(2)), async move |ctx| {
+            let (unused, bomb) = (Bomb, Bomb);
+            ctx.on_stop(async move |_| drop(unused));
+            ctx.on_stop(async move |_| {
+                let _bomb = bomb;
+                pending::<()>().await;
+            });
+            listener(ctx).await
+        })
+        .unwrap();
+    tokio::task::yield_now().await;
+    run.cancel(CancelRequest::because("enough"));
+    let report = run.ended().await;
+    let errors: Vec<_> = report.own_row().cleanup_errors.iter().map(|error| &**error).collect();
+    let expected = [
+        "stop hook 1: panicked: in a destructor",
+        "stop hook 1 was aborted: its time was over",
+        "stop hook 0: panicked: in a destructor",
+    ];
+    assert_eq!(errors, expected);
+    assert_eq!(outcomes(&run).await, [(0, HookOutcome::Skipped), (1, HookOutcome::Aborted)]);
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn i16_an_abort_skips_hooks_and_says_so() {
     let lab = Lab::paused();
     for at_once in [true, false] {

@@ -3,7 +3,7 @@ use std::future::pending;
 use quell::{CancelRequest, RunReport, RunSpec, Work};
 use quell_test_support::{soon, within};
 
-use crate::support::{Gate, Lab, Witness, config, listener, ms, naive, secs};
+use crate::support::{Gate, Lab, Witness, body_runtime, config, listener, ms, naive, secs};
 
 fn errors(report: &RunReport) -> Vec<&str> {
     report.own_row().cleanup_errors.iter().map(|error| &**error).collect()
@@ -147,4 +147,46 @@ async fn i16_with_sites_an_error_of_cleanup_says_where_its_hook_comes_from() {
     assert!(place.contains(&format!("named.rs:{line}:")), "{error}");
     assert!(place.ends_with(": panicked: no idea"), "{error}");
     lab.finish().await;
+}
+
+/// Blocks when it is dropped.
+struct Blocks(Gate);
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        self.0.spin();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i4_a_hook_that_blocks_when_it_is_dropped_unrun_is_abandoned_by_its_own_name() {
+    // Whether it has a name; by what name the report lists it.
+    for (is_named, name) in [(true, "blocks"), (false, "hooked hook")] {
+        let bodies = body_runtime(1);
+        let config = config().runtime(bodies.handle().clone()).grace(ms(30)).abort_wait(ms(30));
+        let (lab, gate, up) = (Lab::with(config), Gate::new(), Gate::new());
+        let _open = gate.at_end();
+        let (held, ready) = (gate.clone(), up.clone());
+        let run = lab
+            .submit(RunSpec::agent("hooked"), async move |ctx| {
+                let blocks = Blocks(held);
+                let unused = async move |_| drop(blocks);
+                if is_named {
+                    ctx.on_end_named(name, unused);
+                } else {
+                    ctx.on_end(unused);
+                }
+                ctx.on_stop_named("waits", async |_| pending().await);
+                ready.open();
+                listener(ctx).await
+            })
+            .unwrap();
+        soon("it is up", || up.is_open()).await;
+        run.cancel(CancelRequest::because("enough"));
+        let report = within("terminal in time", run.ended()).await;
+        assert_eq!(left(&report), [(Work::Hook, name, None)]);
+        gate.open();
+        lab.finish().await;
+        bodies.shutdown_background();
+    }
 }

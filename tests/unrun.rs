@@ -1,3 +1,5 @@
+use std::future::pending;
+
 use quell::{CancelRequest, Failure, HookOutcome, RunRef, RunReport, RunSpec, RunStatus, Work};
 use quell_test_support::{soon, within};
 
@@ -157,4 +159,70 @@ async fn i3_i4_hooks_that_wait_for_a_blocked_child_are_told_of_before_the_end_an
     assert_eq!(book.read(), Vec::<String>::new());
     lab.finish().await;
     bodies.shutdown_background();
+}
+
+/// Blocks when it is dropped, and panics then.
+struct BlocksAndPanics(Gate);
+
+impl Drop for BlocksAndPanics {
+    fn drop(&mut self) {
+        self.0.spin();
+        panic!("in a destructor");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i3_i26_a_destructor_that_panics_after_the_end_changes_no_final_report() {
+    let bodies = body_runtime(1);
+    let config = config().runtime(bodies.handle().clone()).grace(ms(30)).abort_wait(ms(30));
+    let (lab, gate) = (Lab::with(config), Gate::new());
+    let _open = gate.at_end();
+    let held = gate.clone();
+    let run = lab
+        .submit(RunSpec::agent("hooked"), async move |ctx| {
+            let unused = BlocksAndPanics(held);
+            ctx.on_stop(async move |_| drop(unused));
+            listener(ctx).await
+        })
+        .unwrap();
+    soon("it runs", || run.run().status() == RunStatus::Running).await;
+    run.cancel(CancelRequest::because("enough").abort());
+    let ended = within("terminal in time", run.ended()).await;
+    assert!(abandoned(&ended).contains(&(Work::Hook, "hooked hook")), "{ended:#?}");
+    gate.open();
+    within("it quiesces", run.run().quiescent()).await;
+    let late = run.run().report();
+    assert_eq!(late.own_row().cleanup_errors, ended.own_row().cleanup_errors);
+    lab.finish().await;
+    bodies.shutdown_background();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i16_a_hook_whose_runtime_is_gone_says_so_and_those_that_wait_are_told_of() {
+    let bodies = body_runtime(1);
+    let config = config().runtime(bodies.handle().clone()).grace(secs(600));
+    let (lab, up) = (Lab::with(config), Gate::new());
+    let begun = up.clone();
+    let run = lab
+        .submit(RunSpec::agent("hooked"), async move |ctx| {
+            ctx.on_stop(async |_| {});
+            ctx.on_end(async |_| {});
+            ctx.on_end(async move |_| {
+                begun.open();
+                pending::<()>().await;
+            });
+            Ok(())
+        })
+        .unwrap();
+    soon("the last one runs", || up.is_open()).await;
+    bodies.shutdown_background();
+    let report = within("it ends", run.ended()).await;
+    assert_eq!((report.status, report.quiescent), (RunStatus::Completed, true));
+    let row = report.own_row();
+    let errors: Vec<_> = row.cleanup_errors.iter().map(|error| &**error).collect();
+    assert_eq!(errors, ["end hook 2 was aborted: its runtime has shut down"]);
+    assert_eq!(row.hooks_skipped, 1, "no stop has come, so that the first one was not needed");
+    let expected = [(1, HookOutcome::Skipped), (2, HookOutcome::Aborted)];
+    assert_eq!(hook_outcomes(run.run()).await, expected);
+    lab.finish().await;
 }

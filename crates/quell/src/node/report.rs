@@ -56,17 +56,12 @@ pub(crate) fn remains(node: &Node, state: &State) -> usize {
 }
 
 impl State {
-    /// Keeps an error of the run's cleanup for its report.
+    /// Keeps an error of the run's cleanup for its report, unless that is final.
     pub(crate) fn note_cleanup_error(&mut self, error: &str) {
+        let is_final = self.times.ended.is_some();
         let errors = &mut self.extra().cleanup_errors;
-        if errors.len() >= limits::CLEANUP_ERRORS_MAX {
-            return;
-        }
-        errors.push(error.into());
-        // What was left of a run below the root was measured when it ended.
-        let is_late = self.times.ended.is_some() && self.parent_id.is_some();
-        if let Some(log) = self.log.as_ref().filter(|_| is_late) {
-            log.count_remains(error.len() + PLACE_BYTES);
+        if !is_final && errors.len() < limits::CLEANUP_ERRORS_MAX {
+            errors.push(error.into());
         }
     }
 }

@@ -22,7 +22,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use quell_core::lifecycle::{Effects, HookAction, Input};
@@ -31,7 +31,7 @@ use quell_core::{Cause, EventKind, HookOutcome, Work};
 use crate::failure::Failure;
 use crate::foreign;
 use crate::marks::shield;
-use crate::node::hook::{Batch, Hook, Label, Unrun};
+use crate::node::hook::{Batch, Cleanup, Hook, Label, Start, Unrun};
 use crate::node::{Node, Piece, State};
 use crate::step::deferred::{Deferred, DeferredRare};
 use crate::step::hold::Hold;
@@ -48,6 +48,8 @@ pub(crate) enum HookFate {
         batch: u32,
         /// Where the runner is noted as work.
         place: usize,
+        /// The name of that work, while it is about a hook that has none.
+        unnamed: Arc<str>,
     },
     /// The one just registered is dropped at once, on the thread of its caller.
     Refused(Vec<Hook>),
@@ -85,7 +87,11 @@ impl Node {
                 unrun.append(&mut batch.give_up());
             }
             let batch = extra.add_batch(batch);
-            deferred.rare().hooks = Some(HookFate::Taken { batch, place: self.note_runner(state) });
+            // Names the work that the lifecycle has counted for the runner.
+            let unnamed: Arc<str> = format!("{} hook", self.name).into();
+            let name = Arc::clone(&unnamed);
+            let place = extra.note_work(Piece { what: Work::Hook, name, site: None });
+            deferred.rare().hooks = Some(HookFate::Taken { batch, place, unnamed });
         }
         self.account_for(state, unrun, now, &mut deferred.wakers);
     }
@@ -99,17 +105,6 @@ impl Node {
                 state.extra().hooks_unneeded.push(hook);
             }
         }
-    }
-
-    /// Names the work that the lifecycle has counted for a runner, and yields its place.
-    fn note_runner(&self, state: &mut State) -> usize {
-        let name = self.name_of_hooks();
-        state.extra().note_work(Piece { what: Work::Hook, name, site: None })
-    }
-
-    /// Yields the name of hooks that have none.
-    fn name_of_hooks(&self) -> Arc<str> {
-        format!("{} hook", self.name).into()
     }
 
     /// Carries out what few steps leave, with no lock held: tokens, links and hooks.
@@ -128,7 +123,10 @@ impl Node {
             runner.abort();
         }
         match hooks {
-            Some(HookFate::Taken { batch, place }) => run(self, batch, Hold::placed(self, place)),
+            Some(HookFate::Taken { batch, place, unnamed }) => {
+                let hold = Hold::placed(self, place);
+                run(Account { node: Arc::clone(self), batch, running: None, hold, unnamed });
+            }
             // Refused at its registration: this is the thread of the caller.
             Some(HookFate::Refused(hooks)) => foreign::release(hooks),
             None => {}
@@ -137,8 +135,9 @@ impl Node {
 }
 
 /// Starts a runner for a batch of hooks. The lifecycle has counted it already.
-fn run(node: &Arc<Node>, batch: u32, hold: Hold) {
-    let task = node.shared.runtime.spawn(run_all(Runner::new(node, batch, hold)));
+fn run(account: Account) {
+    let (node, batch) = (Arc::clone(&account.node), account.batch);
+    let task = node.shared.runtime.spawn(run_all(Runner(Some(account))));
     let abort = task.abort_handle();
     let mut state = node.lock();
     // None if the runner has ended.
@@ -154,32 +153,21 @@ fn run(node: &Arc<Node>, batch: u32, hold: Hold) {
 }
 
 async fn run_all(mut runner: Runner) {
-    while let Some((hook, cause)) = runner.account().next() {
-        let (node, label) = (Arc::clone(&runner.account().node), hook.label.clone());
-        // Noted before the first poll: an abort of the task drops the runner, which reports it.
-        runner.account().running = Some(hook.label.clone());
-        let ended = run_one(&node, hook, cause).await;
-        runner.account().running = None;
+    while let Some((Hook { label, start }, cause)) = runner.account().next() {
+        // An abort of the task drops the runner, which reports the hook that it has begun.
+        let ended = match runner.account().begin(&label, start, cause) {
+            Ok(()) => poll_fn(|cx| runner.account().poll(cx)).await,
+            Err(panic) => Err(panic),
+        };
+        let node = &runner.account().node;
         match ended {
-            Ok(()) => note(&node, &label, HookOutcome::Finished, None),
+            Ok(()) => note(node, &label, HookOutcome::Finished, None),
             Err(failure) => {
                 let words = format!("{label}: {failure}");
-                note(&node, &label, HookOutcome::Panicked, Some(&words));
+                note(node, &label, HookOutcome::Panicked, Some(&words));
             }
         }
     }
-}
-
-async fn run_one(node: &Node, hook: Hook, cause: Option<Arc<Cause>>) -> Result<(), Failure> {
-    let Hook { start, .. } = hook;
-    let mut future = foreign::catch_panic(|| shield::within(node.id, || (start.0)(cause)))?;
-    let polled =
-        poll_fn(|cx| match foreign::catch_panic(|| shield::poll(node.id, future.as_mut(), cx)) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        })
-        .await;
-    polled.and(foreign::catch_panic(|| drop(future)))
 }
 
 /// Settles its account when it is dropped: after the last hook, or half-way.
@@ -191,20 +179,16 @@ struct Account {
     node: Arc<Node>,
     /// The number of the batch that it takes them from.
     batch: u32,
-    /// The hook that runs now.
-    running: Option<Label>,
+    /// The hook that runs now. Its future is kept here, and not by the task: a destructor that
+    /// panics when the task is aborted is the hook's.
+    running: Option<(Label, Cleanup)>,
     /// The work that the lifecycle has counted for this runner.
     hold: Hold,
-    /// The work bears the name or the site of a hook.
-    is_described: bool,
+    /// The name of that work, while it is about a hook that has none.
+    unnamed: Arc<str>,
 }
 
 impl Runner {
-    fn new(node: &Arc<Node>, batch: u32, hold: Hold) -> Self {
-        let node = Arc::clone(node);
-        Self(Some(Account { node, batch, running: None, hold, is_described: false }))
-    }
-
     #[expect(clippy::expect_used, reason = "taken when the runner is dropped, not before")]
     fn account(&mut self) -> &mut Account {
         self.0.as_mut().expect("the account is settled last")
@@ -239,40 +223,76 @@ impl Account {
             return None;
         };
         let hook = batch.hooks.remove(next);
-        let Label { name, site, .. } = &hook.label;
-        if name.is_some() || site.is_some() || self.is_described {
-            let name = name.as_ref().map_or_else(|| self.node.name_of_hooks(), Arc::clone);
-            self.hold.describe(&mut state, name, *site);
-            self.is_described = true;
-        }
+        self.describe(&mut state, &hook.label);
         Some((hook, cause))
     }
 
-    fn settle(self) {
-        let Self { node, batch, running, hold, is_described: _ } = self;
-        if let Some(hook) = running {
-            let words = format!("{hook} was aborted: its time was over");
-            note(&node, &hook, HookOutcome::Aborted, Some(&words));
-        }
+    /// Says that the work is about this hook from now on: it runs, or is dropped.
+    fn describe(&self, state: &mut State, Label { name, site, .. }: &Label) {
+        let name = name.as_ref().unwrap_or(&self.unnamed);
+        self.hold.describe(state, Arc::clone(name), *site);
+    }
+
+    /// Makes the future of a hook, and keeps it.
+    fn begin(
+        &mut self,
+        label: &Label,
+        start: Start,
+        cause: Option<Arc<Cause>>,
+    ) -> Result<(), Failure> {
+        let run = self.node.id;
+        let future = foreign::catch_panic(|| shield::within(run, || (start.0)(cause)))?;
+        self.running = Some((label.clone(), future));
+        Ok(())
+    }
+
+    /// Polls the hook that runs. When it has ended its future is dropped.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let run = self.node.id;
+        let Some((_, future)) = &mut self.running else { return Poll::Ready(Ok(())) };
+        let polled = match foreign::catch_panic(|| shield::poll(run, future.as_mut(), cx)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(())) => Ok(()),
+            Err(panic) => Err(panic),
+        };
+        let ended = self.running.take();
+        Poll::Ready(polled.and(foreign::catch_panic(|| drop(ended))))
+    }
+
+    fn settle(mut self) {
+        let node = Arc::clone(&self.node);
         let mut wakers = Wakers::new();
-        let hooks = {
+        let (is_over, hooks) = {
             let mut state = node.lock();
-            let batch = state.extra().batches.remove(&batch);
-            batch.map_or_else(Vec::new, |mut batch| {
-                // Their runtime may be gone in the middle of them.
+            let batch = state.extra().batches.remove(&self.batch);
+            batch.map_or_else(Default::default, |mut batch| {
+                let is_over = batch.is_over;
                 let now = node.shared.clock.now();
                 node.account_for(&mut state, batch.give_up(), now, &mut wakers);
-                batch.hooks
+                (is_over, batch.hooks)
             })
         };
         foreign::wake(&node.shared.couriers, wakers);
+        if let Some((label, future)) = self.running.take() {
+            release(&node, &label, future);
+            // Nobody but its runtime drops a runner whose batch is not over.
+            let why = if is_over { "its time was over" } else { "its runtime has shut down" };
+            let words = format!("{label} was aborted: {why}");
+            note(&node, &label, HookOutcome::Aborted, Some(&words));
+        }
         for Hook { label, start } in hooks.into_iter().rev() {
-            if let Err(panic) = foreign::catch_panic(|| drop(start)) {
-                node.lock().note_cleanup_error(&format!("{label}: {panic}"));
-            }
+            self.describe(&mut node.lock(), &label);
+            release(&node, &label, start);
         }
         // Last: without this work the run may end.
-        drop(hold);
+        drop(self.hold);
+    }
+}
+
+/// Drops what a hook has captured. A panic of that is an error of the run's cleanup.
+fn release<T>(node: &Node, label: &Label, held: T) {
+    if let Err(panic) = foreign::catch_panic(|| drop(held)) {
+        node.lock().note_cleanup_error(&format!("{label}: {panic}"));
     }
 }
 
