@@ -77,7 +77,9 @@ pub enum EventKind {
     StopRequested(Arc<Cause>),
     /// A stop was accepted.
     Stopping(Arc<Cause>),
-    /// A hook ended, or was not started.
+    /// A hook ended, or was not started. Once for each that was registered before the end, but for
+    /// one of a stop that did not come, and for one that still executes when its run becomes
+    /// terminal: that one is `Abandoned`.
     HookEnded {
         /// Its number, in order of registration, from 0.
         hook: u32,
@@ -178,8 +180,9 @@ pub enum HookOutcome {
     Finished,
     /// It panicked.
     Panicked,
-    /// It was running when its time was over, and was dropped.
+    /// It was running when its time was over, or its runtime shut down, and was dropped.
     Aborted,
-    /// It was never started: there was no time left, or the stop was an abort.
+    /// It was never started: there was no time left, the stop was an abort, there were too many, or
+    /// their runtime had shut down.
     Skipped,
 }

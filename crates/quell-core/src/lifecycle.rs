@@ -27,7 +27,7 @@
 //! | ended | `Completed`, `Failed`, `Cancelled`, `TimedOut` | nothing |
 //!
 //! [^1]: Those of every end run when body and children have ended, before `H`; later they are
-//! skipped. The others are dropped, unless a stop follows: then they run.
+//! skipped. The others are dropped, unless a stop follows before `H`: then they run.
 //!
 //! [^2]: They run at once; when the mode is `abort` they are skipped.
 //!

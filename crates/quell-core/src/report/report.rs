@@ -129,7 +129,9 @@ pub struct RunRow {
     /// Errors and panics after the stop was accepted, and those of hooks, at most
     /// [`limits::CLEANUP_ERRORS_MAX`](crate::limits::CLEANUP_ERRORS_MAX).
     pub cleanup_errors: Vec<Arc<str>>,
-    /// Hooks that were not started: there was no time left for them, or there were too many.
+    /// Hooks that were not started: there was no time left for them, the stop was an abort, there
+    /// were too many, or their runtime had shut down. One that is registered after the end counts,
+    /// unless it is for a stop and none has come.
     pub hooks_skipped: u32,
     /// What it and its descendants used. Left out of its text if that is nothing.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Usage::is_zero"))]

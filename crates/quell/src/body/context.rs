@@ -263,8 +263,9 @@ impl RunContext {
     ///
     /// # Errors
     ///
-    /// Fails, and writes nothing, if a stop of the run was accepted or the run has ended. It does
-    /// not make the body a listener.
+    /// Fails, and writes nothing, when nothing may start in the run any more: a stop was accepted,
+    /// its body has failed, the hooks of its end run, or it has ended. It does not make the body a
+    /// listener.
     pub fn emit_decided(
         &self,
         decided_at: SystemTime,

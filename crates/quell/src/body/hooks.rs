@@ -23,6 +23,11 @@ impl RunContext {
     /// next await, and the hook has the grace. A hook that waited for descendants alone when the
     /// grace was over has half of the abort wait. One that is still running then is dropped, and
     /// named in [`cleanup_errors`](crate::RunRow::cleanup_errors).
+    ///
+    /// Without a stop it is dropped uncalled: by a run that completes when its closures, holds and
+    /// processes have ended. So it must not own what ends only with it, a [`Hold`](crate::Hold), a
+    /// process or the sender that a closure of its run waits for: the run would wait for itself,
+    /// without a bound, until it is stopped.
     #[track_caller]
     pub fn on_stop<F, Fut>(&self, hook: F)
     where

@@ -23,8 +23,8 @@ impl Node {
         self.write_event(0, |_| {}, || EventKind::Progress(fraction))
     }
 
-    /// Writes down that the outcome of a run that decides over others is known, unless a stop was
-    /// accepted or the run has ended: then it yields why not.
+    /// Writes down that the outcome of a run that decides over others is known, unless nothing may
+    /// start in it any more: then it yields why not.
     pub(crate) fn write_decided(
         &self,
         decided_at: SystemTime,
