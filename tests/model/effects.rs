@@ -23,8 +23,13 @@ impl Oracle<'_> {
             self.node_mut(run).scheduled = Some((CauseKind::UserRequest, run));
             self.touch(run);
         }
-        if let Some(cascade) = fx.cascade.filter(|cascade| !cascade.failing) {
-            self.look_at_cleanup(run, self.millis(cascade.hard));
+        if let Some(cascade) = fx.cascade {
+            let hard = self.millis(cascade.hard);
+            if cascade.failing {
+                self.look_at_waiting_hooks(run, hard);
+            } else {
+                self.look_at_cleanup(run, hard);
+            }
         }
         if let Some(trigger) = fx.accepted {
             self.note_stop(run, trigger, cause);

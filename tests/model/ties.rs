@@ -78,6 +78,14 @@ impl Oracle<'_> {
         }
     }
 
+    /// A run fails, and its deadline comes now: its hooks waited for children if one is live then.
+    pub(crate) fn look_at_waiting_hooks(&mut self, run: usize, hard: u64) {
+        let node = self.node(run);
+        if hard <= self.now && !node.hooks.is_empty() && node.life.live_children() > 0 {
+            self.race.get_or_insert_with(|| format!("children of run {run} have no time at all"));
+        }
+    }
+
     /// A run fails, and a descendant that has started does something at the same instant: either
     /// may be first.
     pub(crate) fn look_at_descendants(&mut self, run: usize) {
