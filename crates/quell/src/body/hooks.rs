@@ -10,8 +10,9 @@ use quell_core::{Cause, limits};
 
 use crate::body::context::RunContext;
 use crate::node::hook::{Cleanup, Hook, Label, Start};
+use crate::node::write::cut_name;
 use crate::node::{Node, Site};
-use crate::step::{StopOrigin, hold};
+use crate::step::StopOrigin;
 
 impl RunContext {
     /// Registers cleanup that runs when the run was stopped and its body and children have ended,
@@ -142,7 +143,7 @@ fn register(node: &Arc<Node>, name: Option<Arc<str>>, site: Site, at_end: bool, 
         node.skip_unregistered_hook(number);
         return;
     }
-    let name = name.map(hold::cut);
+    let name = name.map(cut_name);
     let site = node.shared.config.spawn_sites.then_some(site);
     let label = Label { number, at_end, name, site };
     node.apply(Input::HookAdded { at_end }, StopOrigin::default(), |state, _| {

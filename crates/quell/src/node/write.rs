@@ -30,11 +30,7 @@ impl Node {
         decided_at: SystemTime,
         decided_by: Option<Arc<str>>,
     ) -> Option<Stopped> {
-        let cut = |name: Arc<str>| match limits::cut(&name, limits::LABEL_BYTES_MAX) {
-            Cow::Borrowed(_) => name,
-            Cow::Owned(cut) => cut.into(),
-        };
-        let decided_by = decided_by.map(cut);
+        let decided_by = decided_by.map(cut_name);
         let decided = EventKind::Decided { decided_at, decided_by };
         self.write_unless_fenced(false, decided, |_| {})
     }
@@ -183,6 +179,14 @@ impl Node {
         for (_, call) in std::mem::take(&mut extra.calls) {
             self.write(state, now, EventKind::ToolEnded { call, outcome: outcome.clone() }, wakers);
         }
+    }
+}
+
+/// Cuts a name that is too long.
+pub(crate) fn cut_name(name: Arc<str>) -> Arc<str> {
+    match limits::cut(&name, limits::LABEL_BYTES_MAX) {
+        Cow::Borrowed(_) => name,
+        Cow::Owned(cut) => cut.into(),
     }
 }
 

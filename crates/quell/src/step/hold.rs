@@ -1,15 +1,15 @@
 //! A [`Hold`] stands for work of a run that is not its body: a blocking closure, a process, a hook
 //! runner.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use quell_core::lifecycle::Input;
-use quell_core::{Stopped, Work, limits};
+use quell_core::{Stopped, Work};
 
 use crate::marks::call::{self, Inside};
 use crate::marks::shield;
+use crate::node::write::cut_name;
 use crate::node::{Node, Piece, Site, State};
 use crate::step::StopOrigin;
 
@@ -56,7 +56,7 @@ impl Hold {
         site: Site,
     ) -> Result<Self, Stopped> {
         let site = node.shared.config.spawn_sites.then_some(site);
-        let name = cut(name);
+        let name = cut_name(name);
         let shielded = shield::is_active(node.id);
         let (mut place, mut refusal) = (0, None);
         node.apply(Input::WorkAdded { shielded }, StopOrigin::default(), |state, fx| {
@@ -82,14 +82,6 @@ impl Hold {
         if let Some(piece) = state.extra().works.get_mut(self.place) {
             (piece.name, piece.site) = (name, site);
         }
-    }
-}
-
-/// Cuts a name of work that is too long.
-pub(crate) fn cut(name: Arc<str>) -> Arc<str> {
-    match limits::cut(&name, limits::LABEL_BYTES_MAX) {
-        Cow::Borrowed(_) => name,
-        Cow::Owned(cut) => cut.into(),
     }
 }
 
