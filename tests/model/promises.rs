@@ -84,7 +84,7 @@ fn hooks_run_once_in_reverse_order(played: &Played) -> Verdict {
         let mut ran = books.hooks_run.clone();
         let first_late = books.hooks_late.unwrap_or(u32::MAX);
         let early: Vec<_> = ran.iter().copied().filter(|hook| *hook < first_late).collect();
-        let before_stop = early.array_windows().take_while(|[a, b]| a > b).count() + 1;
+        let before_stop = early.windows(2).take_while(|pair| pair[0] > pair[1]).count() + 1;
         let (first, then) = early.split_at(before_stop.min(early.len()));
         let may_be_first = then.is_empty() || first.iter().all(is_end_hook);
         if !then.is_sorted_by(|a, b| a > b) || !may_be_first {
