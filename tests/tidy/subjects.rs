@@ -2,19 +2,21 @@
 
 use std::process::Command;
 
-/// The subjects of the commits that the upstream of this branch does not have. None without git or
-/// without an upstream: what has landed cannot be mended.
-pub(super) fn new_ones() -> Vec<String> {
+/// What is wrong with the subjects of the commits that the upstream of this branch does not have.
+/// Nothing without git or without an upstream: what has landed cannot be mended.
+pub(super) fn faults_of_new_ones() -> Vec<String> {
     let new = ["log", "--no-merges", "--format=%s", "@{upstream}..HEAD"];
     let top = env!("CARGO_MANIFEST_DIR");
     let Ok(output) = Command::new("git").args(new).current_dir(top).output() else {
         return Vec::new();
     };
-    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    let subjects = String::from_utf8_lossy(&output.stdout);
+    let faults = subjects.lines().filter_map(|it| Some(format!("{it}: {}", fault_of(it)?)));
+    faults.collect()
 }
 
 /// Says what is wrong with a subject.
-pub(super) fn fault_of(subject: &str) -> Option<&'static str> {
+fn fault_of(subject: &str) -> Option<&'static str> {
     let Some((areas, what)) = subject.split_once(": ") else {
         return Some("it does not begin with an area");
     };
@@ -33,4 +35,15 @@ pub(super) fn fault_of(subject: &str) -> Option<&'static str> {
         return Some("it ends with a full stop");
     }
     (subject.chars().count() > super::COLUMNS_MAX).then_some("it is too long")
+}
+
+#[test]
+fn a_subject_without_an_area_or_with_a_full_stop_is_a_fault() {
+    for good in ["engine: a stop is bounded", "core, http: one name", "readme: Rust is enough"] {
+        assert_eq!(fault_of(good), None, "{good}");
+    }
+    let long = format!("engine: {}", "x".repeat(super::COLUMNS_MAX));
+    for bad in ["Fix things", "Engine: a stop", "the engine: a stop", "engine: a stop.", &long] {
+        assert!(fault_of(bad).is_some(), "{bad}");
+    }
 }
