@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::oracle::{Oracle, Ready, Runner, Wait};
+use super::oracle::{Node, Oracle, Ready, Runner, Wait};
 use super::plan::Command;
 
 impl Oracle<'_> {
@@ -34,16 +34,30 @@ impl Oracle<'_> {
                 due.entry(self.plan.root(*run)).or_default()[2] |= 1 << 16;
             }
         }
-        // Which of two ladders takes what cleanup has spawned shows in its cause.
+        // Which of two ladders takes what cleanup has spawned shows in its cause. And one that ends
+        // a run that has left may come before or after the last poll of a body that waits for it.
         let has_cleanup = self.nodes.iter().flatten().any(|node| node.is_cleanup);
+        let is_told = has_cleanup || self.is_a_detached_run_awaited();
         let races = |[bodies, ladders, stops]: [u32; 3]| {
             let stops = (stops & 0xffff) + (stops >> 16);
             let meets = bodies + stops > 1 || (ladders > 0 && bodies + stops > 0);
-            meets || (ladders > 1 && has_cleanup)
+            meets || (ladders > 1 && is_told)
         };
         if due.values().any(|due| races(*due)) {
             self.race.get_or_insert_with(|| format!("timers meet at {}", self.now));
         }
+    }
+
+    /// Tells whether a body waits for a run that has left its tree.
+    fn is_a_detached_run_awaited(&self) -> bool {
+        (0..self.nodes.len()).any(|run| {
+            let waits = |node: &&Node| node.body.wait == Wait::Children;
+            let has_left = |child: &usize| self.node(*child).parent != Some(run);
+            self.nodes[run]
+                .as_ref()
+                .filter(waits)
+                .is_some_and(|node| node.held.iter().any(has_left))
+        })
     }
 
     /// Yields the run for which a timer still matters.
