@@ -13,6 +13,7 @@ mod catalog;
 mod emit;
 mod failures;
 mod foreign;
+mod guess;
 mod interpret;
 mod join;
 mod output;

@@ -39,5 +39,5 @@ pub const EXPRESSION_FUEL: u64 = 100_000;
 /// What a template makes. More fails it.
 pub const TEMPLATE_BYTES_MAX: usize = 4 << 20;
 
-/// Faults of a plan that are looked for. Beyond that the search ends.
+/// Faults of a plan that are looked for. Then the search ends.
 pub const PLAN_FAULTS_MAX: usize = 100;

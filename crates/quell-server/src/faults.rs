@@ -1,9 +1,9 @@
-//! [`in_full`] and [`joined`]: the messages of errors and of lists of faults.
+//! [`in_full`] and [`listed`]: the messages of errors and of lists of faults.
 
 use std::error::Error;
 use std::fmt::Write as _;
 
-use quell_flow::PlanError;
+use quell_flow::{PlanError, limits};
 
 /// Yields the message of an error, followed by those of its sources.
 pub(crate) fn in_full(error: &dyn Error) -> String {
@@ -16,8 +16,23 @@ pub(crate) fn in_full(error: &dyn Error) -> String {
     text
 }
 
-/// Yields the messages of all faults, with a text between each two.
-pub(crate) fn joined(faults: &[PlanError], between: &str) -> String {
-    let messages: Vec<String> = faults.iter().map(|fault| in_full(fault)).collect();
-    messages.join(between)
+/// Yields the first faults of plans, each with the line of its text below it, and how many more
+/// there are. Every line but the first is indented by so many columns.
+pub(crate) fn listed(faults: &[PlanError], indent: usize) -> String {
+    let mut lines = Vec::new();
+    for fault in faults.iter().take(SHOWN_MAX) {
+        lines.push(in_full(fault));
+        lines.extend(fault.snippet());
+    }
+    // The search ends at a bound: nobody knows how many faults there are beyond it.
+    let at_least = if faults.len() < limits::PLAN_FAULTS_MAX { "" } else { "at least " };
+    match faults.len().saturating_sub(SHOWN_MAX) {
+        0 => {}
+        1 => lines.push("and 1 more fault".to_owned()),
+        more => lines.push(format!("and {at_least}{more} more faults")),
+    }
+    lines.join("\n").replace('\n', &format!("\n{:indent$}", ""))
 }
+
+/// The faults of a plan that are shown. The others are counted.
+const SHOWN_MAX: usize = 20;

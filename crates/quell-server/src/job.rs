@@ -10,7 +10,7 @@ use quell_process::Process;
 
 use crate::args::RunArgs;
 use crate::config;
-use crate::faults::joined;
+use crate::faults::listed;
 use crate::processes::{Processes, output};
 
 /// A plan, component or command, checked as far as possible without running it.
@@ -85,10 +85,10 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
         })?;
         return Ok((component.spec(), Body::Component(Arc::clone(component))));
     }
-    let plan = Plan::load_all(path).map_err(|faults| joined(&faults, UNDER_ERROR))?;
+    let plan = Plan::load_all(path).map_err(|faults| listed(&faults, UNDER_ERROR))?;
     let catalog =
         if plan.components().is_empty() { Catalog::new() } else { config::catalog(config)? };
-    let plan = plan.link(&catalog).map_err(|faults| joined(&faults, UNDER_ERROR))?;
+    let plan = plan.link(&catalog).map_err(|faults| listed(&faults, UNDER_ERROR))?;
     Ok((plan.plan().spec(), Body::Plan(plan)))
 }
 
@@ -97,5 +97,5 @@ fn file_name(program: &OsString) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Aligns further faults with the first, which stands behind `error: `.
-const UNDER_ERROR: &str = "\n       ";
+/// Aligns further lines with the first, which stands behind `error: `.
+const UNDER_ERROR: usize = "error: ".len();

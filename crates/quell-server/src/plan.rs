@@ -9,7 +9,7 @@ use quell_flow::{PLAN_SCHEMA, Plan, PlanError};
 
 use crate::config;
 use crate::exit::EXIT_USAGE;
-use crate::faults::joined;
+use crate::faults::listed;
 use crate::stdout;
 
 /// What `quell plan` is told.
@@ -82,7 +82,7 @@ fn look_up(plan: Plan, config: Option<&Path>) -> Result<(), String> {
 }
 
 fn lines(faults: &[PlanError]) -> String {
-    joined(faults, "\n") + "\n"
+    listed(faults, 0) + "\n"
 }
 
 fn refused(faults: &str) -> ExitCode {

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::document::Plan;
 use super::error::{Place, PlanError};
+use super::excerpt::Line;
 use super::expression::Expression;
 use super::step::{PlanStep, is_empty};
 use crate::OnMember;
@@ -294,11 +295,12 @@ impl TeamMode {
 pub(crate) struct Origin {
     pub(crate) file: Option<Arc<Path>>,
     pub(crate) place: Place,
+    pub(crate) line: Line,
 }
 
 impl Origin {
     pub(crate) fn fault(&self, message: impl Into<String>) -> PlanError {
-        let error = PlanError::new(message).at(self.place);
+        let error = PlanError::new(message).at(self.place).showing(self.line.clone());
         match &self.file {
             Some(file) => error.in_file(file),
             None => error,

@@ -54,9 +54,9 @@ use crate::limits;
 /// `on_member_failed` and `on_member_stopped` of a team are `"go_on"`, the default, or `"fail"`.
 ///
 /// and `retry` holds `attempts` and may hold `backoff`, `cap`, `attempt_timeout`. Times are texts
-/// such as `"1m 30s"` or `"500ms"`. Names are unique among siblings. An unknown key is an error
-/// everywhere, and so is a key that does not go with the others. Values beyond a bound are refused,
-/// never cut.
+/// such as `"1m 30s"` or `"500ms"`. A number of a command or of `env` is the text that is written.
+/// Names are unique among siblings. An unknown key is an error everywhere, and so is a key that does
+/// not go with the others. Values beyond a bound are refused, never cut.
 ///
 /// # Values
 ///
@@ -200,8 +200,8 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// Fails as `load` does, with at least one and about [`limits::PLAN_FAULTS_MAX`] faults at
-    /// most, in the order of the text.
+    /// Fails as `load` does, with at least one and at most [`limits::PLAN_FAULTS_MAX`] faults,
+    /// in the order of the text.
     pub fn load_all(path: impl AsRef<Path>) -> Result<Self, Vec<PlanError>> {
         let path = path.as_ref();
         PlanFormat::load(path)

@@ -6,10 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::excerpt::Line;
+
 /// The reason why a plan is refused, its place, and what is expected there.
 ///
 /// Displays as `plan.toml:12:3: unknown key …`, without the file if there is none, and without the
-/// place if the file could not be read.
+/// place if the file could not be read. [`snippet`](Self::snippet) shows the line of the text.
 ///
 /// # Examples
 ///
@@ -24,6 +26,7 @@ use std::sync::Arc;
 pub struct PlanError {
     file: Option<PathBuf>,
     place: Option<Place>,
+    line: Option<Line>,
     message: String,
     source: Option<Arc<io::Error>>,
 }
@@ -44,13 +47,37 @@ impl PlanError {
         self.place.map(|place| place.column)
     }
 
+    /// Yields the line of the text, with its number in front and a caret below the place; none if
+    /// the text could not be read, or if the fault is that of a file as a whole.
+    ///
+    /// There is no newline at its end. A long line is cut around the place, and characters that are
+    /// not printable are replaced.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::Plan;
+    ///
+    /// let error = Plan::from_toml("name = \"tour\"\nstep = []\n").unwrap_err();
+    /// assert_eq!(error.snippet().unwrap(), "  |\n2 | step = []\n  | ^");
+    /// ```
+    pub fn snippet(&self) -> Option<String> {
+        let (place, line) = (self.place?, self.line.as_ref()?);
+        let number = place.line.to_string();
+        let margin = " ".repeat(number.len());
+        let Line { text, before } = line;
+        let text = format!("{number} | {text}");
+        let caret = " ".repeat(*before);
+        Some(format!("{margin} |\n{}\n{margin} | {caret}^", text.trim_end()))
+    }
+
     /// Yields what is wrong and what is expected, without the place.
     pub fn message(&self) -> &str {
         &self.message
     }
 
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { file: None, place: None, message: message.into(), source: None }
+        Self { file: None, place: None, line: None, message: message.into(), source: None }
     }
 
     pub(crate) fn from_io(message: impl Into<String>, source: io::Error) -> Self {
@@ -63,6 +90,10 @@ impl PlanError {
 
     pub(crate) fn at(self, place: Place) -> Self {
         Self { place: Some(place), ..self }
+    }
+
+    pub(crate) fn showing(self, line: Line) -> Self {
+        Self { line: Some(line), ..self }
     }
 }
 

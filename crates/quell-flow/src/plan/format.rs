@@ -52,7 +52,7 @@ impl PlanFormat {
     ///
     /// # Errors
     ///
-    /// Fails with every fault of the text, about [`limits::PLAN_FAULTS_MAX`] at most.
+    /// Fails with every fault of the text, at most [`limits::PLAN_FAULTS_MAX`].
     pub fn read(self, text: &str) -> Result<Plan, Vec<PlanError>> {
         self.read_in(text, None)
     }
@@ -99,7 +99,8 @@ pub(super) fn first(faults: Vec<PlanError>) -> PlanError {
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, PlanError> {
     let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => PlanError::from_io("no such file", error),
+        // The words of the system would say the same again.
+        io::ErrorKind::NotFound => PlanError::new("no such file"),
         _ => PlanError::from_io("file cannot be read", error),
     };
     let metadata = std::fs::metadata(path).map_err(unreadable)?;

@@ -21,6 +21,7 @@ mod plan_cleanup;
 mod plan_errors;
 mod plan_files;
 mod plan_limits;
+mod plan_messages;
 mod plan_nested;
 mod plan_policies;
 mod plan_runs;

@@ -39,7 +39,7 @@ fn what_a_step_does_is_refused_with_its_place_and_what_would_be_right() {
         ("team: { mode: coordinate, leader: b }\n  members: ONE", 4, "has no `max`"),
         ("component: ''", 4, "empty name of a component"),
         ("workflow: { name: w, steps: [] }", 4, "`steps` is empty; expected at least one"),
-        ("workflow: { name: w, stops: [] }", 4, "unknown key `stops`; expected one of `name`"),
+        ("workflow: { name: w, halts: [] }", 4, "unknown key `halts`; expected one of `name`"),
         ("run: [x]\n  on_stop: []", 5, "`on_stop` is empty; expected at least one"),
         (
             "parallel: { start_next: decided }\n  branches: ONE\n  on_failure: ONE",
@@ -165,7 +165,7 @@ fn faults_beyond_their_bound_are_not_looked_for() {
     for step in 0..1_000 {
         writeln!(text, "- name: s{step}").unwrap();
     }
-    assert_eq!(faults(&text).len(), limits::PLAN_FAULTS_MAX + 1);
+    assert_eq!(faults(&text).len(), limits::PLAN_FAULTS_MAX);
 }
 
 #[test]

@@ -279,7 +279,7 @@ fn a_retry_of_a_plan_is_refused_with_its_place_and_what_would_be_right() {
         ("retry = { attempts = 0 }", 22, "attempts `0`; expected a whole number above 0"),
         ("retry = { attempts = 5000000000 }", 22, "too many attempts; expected at most 4294967295"),
         ("retry = { attempts = 2, backoff = '0s' }", 35, "time is zero"),
-        ("retry = { attempts = 2, cap = 5 }", 31, "found a number; expected a string"),
+        ("retry = { attempts = 2, cap = 5 }", 31, "found a number without a unit; expected a time"),
         (
             "retry = { attempts = 2, times = 5 }",
             25,

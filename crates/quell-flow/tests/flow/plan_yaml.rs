@@ -62,7 +62,7 @@ fn what_is_no_plan_in_yaml_is_refused_with_its_place() {
         ("name: x\nsteps: &a []\n", 2, 8, "anchor; expected the value without one"),
         ("name: x\nsteps: *a\n", 2, 8, ""),
         ("name: x\nsteps: !!set {}\n", 2, 8, "tag; expected the value without one"),
-        ("name: x\n? [a]\n: 1\n", 2, 3, "key is no text"),
+        ("name: x\n? [a]\n: 1\n", 2, 3, "a key is a list; expected a text"),
         ("name: x\n---\nname: y\n", 2, 1, "second document; expected one"),
         ("name: ä\nsteps: [{name: ä, run: 1}]\n", 2, 24, "found a number; expected a list"),
         ("name: x\nsteps: 99999999999999999999\n", 2, 8, "number out of range"),

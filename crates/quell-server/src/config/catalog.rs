@@ -9,7 +9,7 @@ use super::access;
 use super::components::Source;
 use super::file::Config;
 use super::teams::TeamEntry;
-use crate::faults::joined;
+use crate::faults::listed;
 use crate::processes::Processes;
 
 /// Makes the catalog of a file, by default of `quell.toml` if that exists.
@@ -52,7 +52,7 @@ impl Config {
                 None => component,
             }
         };
-        catalog = catalog.with_plans(plans, make).map_err(|faults| joined(&faults, "\n"))?;
+        catalog = catalog.with_plans(plans, make).map_err(|faults| listed(&faults, 0))?;
         with_teams(catalog, late)
     }
 

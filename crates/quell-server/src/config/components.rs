@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::server::time;
-use crate::faults::{in_full, joined};
+use crate::faults::{in_full, listed};
 use crate::processes::Processes;
 
 /// `[agents.ID]` or `[workflows.ID]`.
@@ -110,7 +110,7 @@ impl ComponentEntry {
             (None, Some(_)) if kind == "workflows" => return Ok(None),
             (None, Some(plan)) => {
                 let plan = Plan::load(source.folder.join(plan)).map_err(|error| in_full(&error))?;
-                let plan = plan.link(&Catalog::new()).map_err(|faults| joined(&faults, "\n"))?;
+                let plan = plan.link(&Catalog::new()).map_err(|faults| listed(&faults, 0))?;
                 let runner = Processes { without: Arc::clone(source.secrets) };
                 made(kind, id, move |ctx, _input: Payload| plan.run(ctx, runner.clone()))
             }
@@ -122,7 +122,7 @@ impl ComponentEntry {
     /// Reads the plan, if it is one.
     pub(super) fn plan(&self, folder: &Path) -> Result<Option<Plan>, String> {
         let Some(plan) = &self.plan else { return Ok(None) };
-        Plan::load_all(folder.join(plan)).map(Some).map_err(|faults| joined(&faults, "\n"))
+        Plan::load_all(folder.join(plan)).map(Some).map_err(|faults| listed(&faults, 0))
     }
 
     /// Sets the other options of the entry.

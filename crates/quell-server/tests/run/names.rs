@@ -118,12 +118,47 @@ fn every_fault_of_a_plan_is_told_with_its_line_and_good_plans_are_ok() {
     ended.assert_code(2);
     assert_eq!(ended.stdout, "polite.toml: ok\n");
     let lines: Vec<&str> = ended.stderr.lines().collect();
-    assert!(lines[0].starts_with("bad.yaml:3:19: empty command; expected"), "{lines:?}");
-    assert!(lines.iter().any(|line| line.starts_with("bad.yaml:4:18: unknown step `c`")));
+    assert!(lines[0].starts_with("bad.yaml:3:19: `run`: empty command; expected"), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("bad.yaml:4:18: `if`: unknown step `c`")));
     scratch.write("lone.yaml", "name: l\nsteps:\n- { name: d, component: nobody }\n");
     let ended = scratch.run(&["plan", "check", "lone.yaml"]);
     ended.assert_code(2);
     assert!(ended.stderr.starts_with("lone.yaml:3:25: unknown component `nobody`"), "{ended:?}");
+}
+
+#[test]
+fn a_fault_of_a_plan_is_shown_with_its_line_and_what_is_right() {
+    let scratch = scratch();
+    scratch.write("bad.yaml", "name: bad\nsteps:\n- name: a\n  run: make all\n  retires: {}\n");
+    let shown = r#"bad.yaml:4:8: `run`: found a string; expected a list such as `["make", "all"]`
+  |
+4 |   run: make all
+  |        ^
+bad.yaml:5:3: unknown key `retires`; did you mean `retry`?
+  |
+5 |   retires: {}
+  |   ^
+bad.yaml:5:12: retry has no `attempts`
+  |
+5 |   retires: {}
+  |            ^
+"#;
+    assert_eq!(scratch.run(&["plan", "check", "bad.yaml"]).stderr, shown);
+    let under_error = shown.trim_end().replace('\n', "\n       ");
+    let ended = scratch.run(&["run", "bad.yaml"]);
+    assert_eq!(ended.stderr, format!("error: {under_error}\n"));
+    let ended = scratch.run(&["plan", "check", "gone.yaml"]);
+    assert_eq!(ended.stderr, "gone.yaml: no such file\n");
+    for (steps, more) in
+        [(21, "and 1 more fault"), (90, "and 70 more faults"), (150, "and at least 80 more faults")]
+    {
+        let all: String = (0..steps).map(|step| format!("- {{ name: s{step} }}\n")).collect();
+        scratch.write("many.yaml", &format!("name: many\nsteps:\n{all}"));
+        let ended = scratch.run(&["plan", "check", "many.yaml"]);
+        ended.assert_code(2);
+        assert_eq!(ended.stderr.matches("does nothing").count(), 20, "{ended:?}");
+        assert_eq!(ended.stderr.lines().last(), Some(more), "{ended:?}");
+    }
 }
 
 #[test]

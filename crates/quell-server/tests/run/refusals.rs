@@ -52,7 +52,9 @@ fn a_wrong_plan_is_refused_with_its_file_and_line() {
         scratch.write(&file, &text);
         let ended = scratch.run(&["run", &file]);
         assert_refused(&scratch, &ended, &[&format!("error: {file}{place}")]);
-        assert_eq!(ended.stderr.lines().count(), 1, "{name}: {}", ended.stderr);
+        // The message, and its line of the plan with a caret.
+        assert_eq!(ended.stderr.lines().count(), 4, "{name}: {}", ended.stderr);
+        assert!(ended.stderr.ends_with("^\n"), "{name}: {}", ended.stderr);
     }
 }
 

@@ -1,20 +1,30 @@
 //! [`Fault`] is an error in a text, with its offset.
 
 use crate::plan::error::{Place, PlanError};
+use crate::plan::excerpt::{Line, excerpt};
 
 /// A fault at an offset of the text; it becomes a [`PlanError`] where the text is at hand.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) at: usize,
     pub(crate) message: String,
+    /// Whether another fault, which has been noted, is probably its reason.
+    pub(crate) is_consequence: bool,
 }
 
 impl Fault {
     pub(crate) fn new(at: usize, message: impl Into<String>) -> Self {
-        Self { at, message: message.into() }
+        Self { at, message: message.into(), is_consequence: false }
+    }
+
+    /// Names the key whose value has the fault.
+    pub(crate) fn of(mut self, key: &str) -> Self {
+        self.message.insert_str(0, &format!("`{}`: ", excerpt(key)));
+        self
     }
 
     pub(crate) fn in_text(self, text: &str) -> PlanError {
-        PlanError::new(self.message).at(Place::of(text.as_bytes(), self.at))
+        let place = Place::of(text.as_bytes(), self.at);
+        PlanError::new(self.message).at(place).showing(Line::of(text, self.at))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fault::Fault;
 use super::tree::{Key, Node, Value};
+use crate::guess::guess;
 use crate::plan::excerpt::excerpt;
 
 /// Reads a whole number of at least `min`.
@@ -29,6 +30,11 @@ pub(super) fn word<T: Copy>(node: &Node, words: &[(&str, T)]) -> Result<T, Fault
 }
 
 pub(super) fn duration(node: &Node) -> Result<Duration, Fault> {
+    if let Value::Number(number) = &node.value {
+        let seconds = number.as_u64().filter(|number| *number > 0).unwrap_or(30);
+        let right = format!("expected a time such as \"{seconds}s\" or \"500ms\"");
+        return Err(Fault::new(node.at, format!("found a number without a unit; {right}")));
+    }
     let text = text(node)?;
     let right = "expected a time above zero such as \"30s\" or \"500ms\"";
     match humantime::parse_duration(text) {
@@ -73,7 +79,10 @@ pub(super) fn wrong_type(node: &Node, right: &str) -> Fault {
 }
 
 pub(super) fn unknown(at: usize, what: &str, found: &str, known: &[&str]) -> Fault {
-    let message = format!("unknown {what} `{}`; expected one of {}", excerpt(found), listed(known));
+    let message = match guess(found, known.iter().copied()) {
+        Some(meant) => guessed(what, found, meant),
+        None => format!("unknown {what} `{}`; expected one of {}", excerpt(found), listed(known)),
+    };
     Fault::new(at, message)
 }
 
@@ -81,47 +90,71 @@ pub(super) fn listed(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// A table whose keys are all known.
+/// A table, and what its unknown keys are probably meant to be.
 pub(super) struct Table<'a> {
     pub(super) at: usize,
     entries: &'a [(Key, Node)],
+    /// Entries of unknown keys that are read as if the key were right, so that one fault causes no
+    /// others.
+    meant: Vec<(&'static str, &'a (Key, Node))>,
+    /// Whether a key is unknown, and nobody can tell what it is meant to be.
+    has_strange: bool,
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn of(node: &'a Node, keys: &[&str]) -> Result<Self, Fault> {
+    /// Takes a node as a table, and yields the fault of each unknown key, at most so many.
+    pub(super) fn of(
+        node: &'a Node,
+        keys: &[&'static str],
+        max: usize,
+    ) -> Result<(Self, Vec<Fault>), Fault> {
         let entries = table(node)?;
-        for (key, _) in entries {
-            if !keys.contains(&key.name.as_str()) {
-                return Err(unknown(key.at, "key", &key.name, keys));
+        let mut table = Self { at: node.at, entries, meant: Vec::new(), has_strange: false };
+        let mut faults = Vec::new();
+        let strange = entries.iter().filter(|(key, _)| !keys.contains(&key.name.as_str()));
+        for entry in strange.take(max) {
+            let (key, _) = entry;
+            let guessed = meant(&key.name, keys);
+            match guessed {
+                Some(known) => table.meant.push((known, entry)),
+                None => table.has_strange = true,
             }
+            faults.push(unknown_key(key, guessed, keys));
         }
-        Ok(Self { at: node.at, entries })
+        Ok((table, faults))
     }
 
     pub(super) fn entry(&self, name: &str) -> Option<&'a (Key, Node)> {
-        self.entries.iter().find(|(key, _)| key.name == name)
+        let found = self.entries.iter().find(|(key, _)| key.name == name);
+        let meant = || self.meant.iter().find(|(known, _)| *known == name);
+        found.or_else(|| meant().map(|(_, entry)| *entry))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&'a Node> {
         self.entry(name).map(|(_, node)| node)
     }
 
+    /// Reads the value of a key, if it is there.
+    pub(super) fn read<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&'a Node) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        self.get(name).map(|node| read(node).map_err(|fault| fault.of(name))).transpose()
+    }
+
     pub(super) fn need(&self, name: &str, owner: &str) -> Result<&'a Node, Fault> {
-        self.get(name).ok_or_else(|| Fault::new(self.at, format!("{owner} has no `{name}`")))
+        self.get(name).ok_or_else(|| self.missing(self.at, format!("{owner} has no `{name}`")))
+    }
+
+    /// Makes the fault of a key that is not there. It is a consequence if a key is strange.
+    pub(super) fn missing(&self, at: usize, message: String) -> Fault {
+        Fault { is_consequence: self.has_strange, ..Fault::new(at, message) }
     }
 
     pub(super) fn name(&self, owner: &str) -> Result<Arc<str>, Fault> {
         let node = self.need("name", owner)?;
-        let name = text(node)?;
-        let max = quell::limits::LABEL_BYTES_MAX;
-        if name.trim().is_empty() {
-            return Err(Fault::new(node.at, "empty name; expected a text"));
-        }
-        if name.len() > max {
-            let message = format!("name has {} bytes; expected at most {max}", name.len());
-            return Err(Fault::new(node.at, message));
-        }
-        Ok(name.into())
+        name(node).map_err(|fault| fault.of("name"))
     }
 
     pub(super) fn place_of(node: &Node, name: &str) -> usize {
@@ -129,3 +162,69 @@ impl<'a> Table<'a> {
         entries.iter().find(|(key, _)| key.name == name).map_or(node.at, |(_, node)| node.at)
     }
 }
+
+fn name(node: &Node) -> Result<Arc<str>, Fault> {
+    let name = text(node)?;
+    let max = quell::limits::LABEL_BYTES_MAX;
+    if name.trim().is_empty() {
+        return Err(Fault::new(node.at, "empty name; expected a text"));
+    }
+    if name.len() > max {
+        let message = format!("name has {} bytes; expected at most {max}", name.len());
+        return Err(Fault::new(node.at, message));
+    }
+    Ok(name.into())
+}
+
+/// Finds the key that an unknown one is meant to be: a misspelt one, or one of another tool.
+fn meant(name: &str, keys: &[&'static str]) -> Option<&'static str> {
+    let foreign = || FOREIGN.iter().filter(|(_, key)| keys.contains(key));
+    let words = keys.iter().copied().chain(foreign().map(|(word, _)| *word)).chain(ORDER);
+    let word = guess(name, words).filter(|word| !ORDER.contains(word))?;
+    let key = keys.iter().find(|key| **key == word).copied();
+    key.or_else(|| foreign().find(|(foreign, _)| *foreign == word).map(|(_, key)| *key))
+}
+
+fn unknown_key(key: &Key, meant: Option<&str>, keys: &[&str]) -> Fault {
+    if let Some(meant) = meant {
+        return Fault::new(key.at, guessed("key", &key.name, meant));
+    }
+    if keys.contains(&"parallel") && guess(&key.name, ORDER).is_some() {
+        let name = excerpt(&key.name);
+        let message = format!("unknown key `{name}`; {IN_ORDER}");
+        return Fault::new(key.at, message);
+    }
+    unknown(key.at, "key", &key.name, keys)
+}
+
+fn guessed(what: &str, found: &str, meant: &str) -> String {
+    format!("unknown {what} `{}`; did you mean `{meant}`?", excerpt(found))
+}
+
+/// Keys of other tools, and what they are here.
+const FOREIGN: [(&str, &str); 18] = [
+    ("cmd", "run"),
+    ("command", "run"),
+    ("exec", "run"),
+    ("script", "run"),
+    ("shell", "run"),
+    ("plan", "workflow"),
+    ("environment", "env"),
+    ("directory", "cwd"),
+    ("workdir", "cwd"),
+    ("working_directory", "cwd"),
+    ("stdin", "input"),
+    ("when", "if"),
+    ("condition", "if"),
+    ("retries", "retry"),
+    ("on_error", "on_failure"),
+    ("on_cancel", "on_stop"),
+    ("tasks", "steps"),
+    ("id", "name"),
+];
+
+/// Keys of other tools that put steps in an order.
+const ORDER: [&str; 2] = ["needs", "depends_on"];
+
+const IN_ORDER: &str =
+    "expected no order: steps run one after another, and the `branches` of `parallel` side by side";

@@ -1,12 +1,11 @@
-//! [`command`], [`parallel`], [`repeat`] and the others read the action of a step, one per kind.
+//! [`parallel`], [`repeat`] and the others read the action of a step, one per kind but `run`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quell::Payload;
 
 use super::fault::Fault;
-use super::fields::{Table, argument, count, list, table, text, unknown, word, wrong_type};
+use super::fields::{Table, count, list, text, unknown, word, wrong_type};
 use super::options;
 use super::reader::Reader;
 use super::tree::{Node, Value};
@@ -19,7 +18,7 @@ use crate::plan::action::{
 use crate::plan::excerpt::excerpt;
 use crate::plan::expression::{self, Expression};
 use crate::plan::parallel::ParallelStep;
-use crate::plan::step::{Action, CommandStep, PlanStep};
+use crate::plan::step::{Action, PlanStep};
 
 pub(super) fn parallel(
     reader: &mut Reader<'_>,
@@ -27,7 +26,7 @@ pub(super) fn parallel(
     node: &Node,
     level: usize,
 ) -> Result<Action, Fault> {
-    let options = options::parallel(node);
+    let options = options::parallel(reader, node);
     let mut count = 0;
     let branches = step.need("branches", "parallel step").and_then(|branches| {
         count = list(branches)?.len();
@@ -38,52 +37,22 @@ pub(super) fn parallel(
     Ok(Action::Parallel(ParallelStep { options, branches }))
 }
 
-pub(super) fn command(
-    reader: &mut Reader<'_>,
-    step: &Table<'_>,
-    run: &Node,
-) -> Result<CommandStep, Fault> {
-    let mut has_templates = false;
-    let mut template = |node: &Node, text: &str| -> Result<String, Fault> {
-        has_templates |= check_template(reader, node, text)?;
-        Ok(text.to_owned())
-    };
-    let parts = list(run)?;
-    let command: Vec<String> =
-        parts.iter().map(|part| template(part, argument(part)?)).collect::<Result<_, _>>()?;
-    let program_at = parts.first().map_or(run.at, |program| program.at);
-    if command.first().is_none_or(String::is_empty) {
-        let message = "empty command; expected a program and its arguments";
-        return Err(Fault::new(program_at, message));
-    }
-    let mut env = BTreeMap::new();
-    for (key, value) in step.get("env").map(table).transpose()?.unwrap_or_default() {
-        if key.name.is_empty() || key.name.contains(['=', '\0']) {
-            let message = "name of a variable is empty or contains `=` or NUL";
-            return Err(Fault::new(key.at, message));
-        }
-        env.insert(key.name.clone(), template(value, argument(value)?)?);
-    }
-    let cwd = step.get("cwd").map(|node| template(node, argument(node)?)).transpose()?;
-    let input = step.get("input").map(|node| template(node, text(node)?)).transpose()?;
-    Ok(CommandStep { command, cwd, env, input, has_templates })
-}
-
 pub(super) fn repeat(
     reader: &mut Reader<'_>,
     step: &Table<'_>,
     node: &Node,
     level: usize,
 ) -> Result<Action, Fault> {
-    let options = Table::of(node, &LOOP_KEYS)?;
+    let options = reader.table(node, &LOOP_KEYS)?;
     // The caller has made a frame for these names, and removes it.
     reader.names.add_variable("index");
     reader.names.add_variable("last");
-    let steps = step.need("steps", "loop")?;
-    let steps = reader.sequence(steps, "steps", level + 1)?;
+    let steps = step.need("steps", "loop");
+    let steps = steps.and_then(|steps| reader.sequence(steps, "steps", level + 1));
+    let steps = reader.noted(steps);
     // `until` is read after the steps: it may read their outputs, and they may not read `output`.
     reader.names.add_variable("output");
-    let until = options.get("until").map(|node| expression(reader, node)).transpose()?;
+    let until = options.read("until", |node| expression(reader, node))?;
     let (key, right) = match until {
         Some(_) => ("max", "how often at most"),
         None => ("count", "how often, or `until` and `max`"),
@@ -96,9 +65,9 @@ pub(super) fn repeat(
             return Err(Fault::new(found.at, message));
         }
     }
-    let rounds = options
-        .get(key)
-        .ok_or_else(|| Fault::new(node.at, format!("loop has no `{key}`; expected {right}")))?;
+    let rounds = options.get(key).ok_or_else(|| {
+        options.missing(node.at, format!("loop has no `{key}`; expected {right}"))
+    })?;
     let max = count(rounds, key, 1)?;
     if max > limits::LOOP_ROUNDS_MAX {
         let bound = limits::LOOP_ROUNDS_MAX;
@@ -115,7 +84,7 @@ pub(super) fn condition(
     node: &Node,
     level: usize,
 ) -> Result<Action, Fault> {
-    let condition = expression(reader, node);
+    let condition = expression(reader, node).map_err(|fault| fault.of("if"));
     let read = |reader: &mut Reader<'_>, node: &Node, key| {
         reader.names.enter();
         let steps = reader.sequence(node, key, level + 1);
@@ -135,7 +104,7 @@ pub(super) fn route(
     node: &Node,
     level: usize,
 ) -> Result<Action, Fault> {
-    let route = expression(reader, node);
+    let route = expression(reader, node).map_err(|fault| fault.of("route"));
     let routes = step
         .need("routes", "route")
         .and_then(|routes| reader.siblings(routes, "routes", level + 1));
@@ -156,7 +125,7 @@ pub(super) fn team(
     node: &Node,
     level: usize,
 ) -> Result<Action, Fault> {
-    let options = Table::of(node, &TEAM_KEYS)?;
+    let options = reader.table(node, &TEAM_KEYS)?;
     let mode = options.need("mode", "team")?;
     let name = text(mode)?;
     if !TEAM_MODES.contains(&name) {
@@ -173,10 +142,7 @@ pub(super) fn team(
     // The input is read before `task` is known: it makes the task.
     let input = input(reader, step)?;
     reader.names.add_variable("task");
-    let choose = match options.get("choose") {
-        Some(node) => Some((node, expression(reader, node)?)),
-        None => None,
-    };
+    let choose = options.read("choose", |node| Ok((node, expression(reader, node)?)))?;
     if name == "coordinate" {
         reader.names.add_variable("results");
         reader.names.add_variable("round");
@@ -216,10 +182,9 @@ fn coordinate(
     let leader = options.need("leader", "mode `coordinate`")?;
     let max = options.need("max", "mode `coordinate`")?;
     reader.names.add_variable("output");
-    let delegate = match options.get("delegate") {
-        Some(node) => expression(reader, node)?,
-        None => Expression::new("output.delegate if output is mapping else none"),
-    };
+    let delegate = options
+        .read("delegate", |node| expression(reader, node))?
+        .unwrap_or_else(|| Expression::new("output.delegate if output is mapping else none"));
     let leader = one_of(leader, text(leader)?, members, "leader", "members")?;
     Ok(TeamMode::Coordinate { leader, delegate, max: count(max, "max", 1)? })
 }
@@ -282,7 +247,7 @@ pub(super) fn expression(reader: &Reader<'_>, node: &Node) -> Result<Expression,
 }
 
 /// Checks a text that may be a template, and tells whether it is one.
-fn check_template(reader: &Reader<'_>, node: &Node, text: &str) -> Result<bool, Fault> {
+pub(super) fn check_template(reader: &Reader<'_>, node: &Node, text: &str) -> Result<bool, Fault> {
     if !expression::is_template(text) {
         return Ok(false);
     }
@@ -303,11 +268,11 @@ fn check_len(node: &Node, text: &str) -> Result<(), Fault> {
 fn input(reader: &mut Reader<'_>, step: &Table<'_>) -> Result<Option<Payload>, Fault> {
     let Some(node) = step.get("input") else { return Ok(None) };
     let mut nodes = vec![node];
-    while let Some(node) = nodes.pop() {
+    while let Some(node) = nodes.pop().filter(|_| !reader.is_full()) {
         match &node.value {
             Value::Text(text) => {
                 if let Err(fault) = check_template(reader, node, text) {
-                    reader.note(fault);
+                    reader.note(fault.of("input"));
                 }
             }
             Value::List(items) => nodes.extend(items),
@@ -337,7 +302,9 @@ fn one_of(
         let names: Vec<String> = steps.iter().map(|step| excerpt(&step.name)).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut fault = unknown(node.at, what, name, &names);
-        fault.message.extend([" of `", of, "`"]);
+        if !fault.message.ends_with('?') {
+            fault.message.extend([" of `", of, "`"]);
+        }
         fault
     })
 }

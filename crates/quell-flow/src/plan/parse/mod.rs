@@ -1,10 +1,11 @@
 //! [`plan`] parses a plan.
 //!
 //! `json`, `toml` and `yaml` parse a text into a `tree`, in which every value has its place.
-//! `reader` makes the plan of the tree: `kinds` reads each kind of step, `options` the options of
-//! parallel steps and retries, `fields` single values. `names` holds the names that expressions may
-//! read.
+//! `reader` makes the plan of the tree: `kinds` reads each kind of step but commands, which
+//! `command` reads, `options` the options of parallel steps and retries, `fields` single values.
+//! `names` holds the names that expressions may read.
 
+mod command;
 mod fault;
 mod fields;
 mod json;

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use super::fault::Fault;
+use crate::guess::guess;
 use crate::plan::excerpt::excerpt;
 use crate::plan::expression;
 
@@ -63,6 +64,11 @@ impl Names {
 
     /// Checks an expression at an offset of the text.
     pub(super) fn check(&self, text: &str, at: usize) -> Result<(), Fault> {
+        if let Some(inside) = braced(text) {
+            let (text, inside) = (excerpt(text), excerpt(inside));
+            let message = format!("`{text}` has the braces of a template; expected `{inside}`");
+            return Err(Fault::new(at, message));
+        }
         let names = expression::check(text).map_err(|words| bad("expression", text, &words, at))?;
         self.check_names(&names, text, at)
     }
@@ -80,29 +86,61 @@ impl Names {
             let variable = parts.next().unwrap_or_default();
             let mut seen = self.seen();
             if !seen.any(|frame| frame.variables.contains(&variable)) {
-                let known = listed(self.seen().flat_map(|frame| frame.variables.iter().copied()));
-                let message = format!(
-                    "unknown name `{}` in `{}`; expected one of {known}",
-                    excerpt(variable),
-                    excerpt(text),
-                );
+                let right = self.right_for(variable);
+                let (variable, text) = (excerpt(variable), excerpt(text));
+                let message = format!("unknown name `{variable}` in `{text}`; {right}");
                 return Err(Fault::new(at, message));
             }
             let Some(step) = parts.next().filter(|_| variable == "steps") else { continue };
-            if !self.seen().any(|frame| frame.steps.contains(step)) {
-                let known = self.seen().flat_map(|frame| frame.steps.iter().map(String::as_str));
-                let known = listed(known);
-                let right = if known.is_empty() {
-                    "no step comes before".to_owned()
-                } else {
-                    format!("expected one of those that come before: {known}")
-                };
+            if !self.steps().any(|known| known == step) {
+                let right = self.right_for_step(step);
                 let (step, text) = (excerpt(step), excerpt(text));
                 let message = format!("unknown step `{step}` in `{text}`; {right}");
                 return Err(Fault::new(at, message));
             }
+            if let Some(of_step) = parts.next().filter(|of_step| *of_step != "output") {
+                let right = match guess(of_step, ["output"]) {
+                    Some(_) => format!("steps.{step}.output"),
+                    None => format!("steps.{step}.output.{of_step}"),
+                };
+                let (of_step, step, text) = (excerpt(of_step), excerpt(step), excerpt(text));
+                let message = format!(
+                    "step `{step}` has no `{of_step}` in `{text}`; did you mean `{}`?",
+                    excerpt(&right),
+                );
+                return Err(Fault::new(at, message));
+            }
         }
         Ok(())
+    }
+
+    /// Says what would be right instead of a name.
+    fn right_for(&self, name: &str) -> String {
+        let variables = || self.seen().flat_map(|frame| frame.variables.iter().copied());
+        if self.steps().any(|step| step == name) && variables().any(|known| known == "steps") {
+            return format!("did you mean `steps.{}.output`?", excerpt(name));
+        }
+        match guess(name, variables()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("expected one of {}", listed(variables())),
+        }
+    }
+
+    /// Says what would be right instead of the name of a step.
+    fn right_for_step(&self, name: &str) -> String {
+        if let Some(meant) = guess(name, self.steps()) {
+            return format!("did you mean `{}`?", excerpt(meant));
+        }
+        let known = listed(self.steps());
+        if known.is_empty() {
+            return "no step comes before".to_owned();
+        }
+        format!("expected one of those that come before: {known}")
+    }
+
+    /// Lists the steps that are not hidden.
+    fn steps(&self) -> impl Iterator<Item = &str> {
+        self.seen().flat_map(|frame| frame.steps.iter().map(String::as_str))
     }
 
     /// Lists the frames that are not hidden, the innermost first.
@@ -113,8 +151,44 @@ impl Names {
 }
 
 fn bad(what: &str, text: &str, words: &str, at: usize) -> Fault {
-    Fault::new(at, format!("bad {what} `{}`: {}", excerpt(text), excerpt(words)))
+    let hint = hint(text);
+    Fault::new(at, format!("bad {what} `{}`: {}{hint}", excerpt(text), excerpt(words)))
 }
+
+/// Says what is right instead of an operator of other languages. What is in quotes or in round
+/// brackets does not count: arguments may have names, `f(a=1)`.
+fn hint(text: &str) -> &'static str {
+    let (mut quote, mut depth) = (None, 0_usize);
+    let is_outside = |c: &char| {
+        match (quote, *c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(*c),
+            (None, '(') => depth += 1,
+            (None, ')') => depth = depth.saturating_sub(1),
+            (None, _) => return depth == 0,
+        }
+        false
+    };
+    let mut outside: String = text.chars().filter(is_outside).collect();
+    for sign in ["==", "!=", "<=", ">="] {
+        outside = outside.replace(sign, " ");
+    }
+    HINTS.iter().find(|(sign, _)| outside.contains(sign)).map_or("", |(_, hint)| hint)
+}
+
+/// Yields what is inside of the braces of a template, if they are all that is around it.
+fn braced(text: &str) -> Option<&str> {
+    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    Some(inside.trim()).filter(|inside| !inside.contains(['{', '}']))
+}
+
+/// Operators of other languages, and what is right.
+const HINTS: [(&str, &str); 3] = [
+    ("=", "; expected `==`, which compares"),
+    ("&&", "; expected `and`"),
+    ("||", "; expected `or`"),
+];
 
 /// Lists the first few names in alphabetical order.
 fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {

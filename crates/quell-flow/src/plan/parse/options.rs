@@ -5,29 +5,29 @@ use quell::Payload;
 use super::fault::Fault;
 use super::fields::{Table, count, duration, text, unknown, word, wrong_type};
 use super::names::Names;
+use super::reader::Reader;
 use super::tree::{Key, Node, Value};
 use crate::plan::expression::Expression;
+use crate::plan::format::PlanFormat;
 use crate::plan::parallel::{ParallelOptions, PlanPolicy, PlanRetry};
 use crate::plan::step::Action;
 use crate::{OnCancelled, OnLoser, OnTimeout, StartNext};
 
-pub(super) fn parallel(node: &Node) -> Result<ParallelOptions, Fault> {
-    let options = Table::of(node, &PARALLEL_KEYS)?;
-    let time = |key| options.get(key).map(duration).transpose();
+pub(super) fn parallel(reader: &mut Reader<'_>, node: &Node) -> Result<ParallelOptions, Fault> {
+    let options = reader.table(node, &PARALLEL_KEYS)?;
+    let on_branch_timeout =
+        options.get("on_branch_timeout").map(|node| on_timeout(reader, node)).transpose();
+    let on_branch_timeout = on_branch_timeout.map_err(|fault| fault.of("on_branch_timeout"));
     Ok(ParallelOptions {
-        policy: policy(&options)?,
-        limit: options.get("limit").map(|node| count(node, "limit", 1)).transpose()?,
-        branch_timeout: time("branch_timeout")?,
-        branch_grace: time("branch_grace")?,
-        branch_idle: time("branch_idle")?,
-        on_branch_timeout: options
-            .get("on_branch_timeout")
-            .map(on_timeout)
-            .transpose()?
-            .unwrap_or_default(),
-        on_branch_cancelled: one_of(&options, "on_branch_cancelled", &ON_CANCELLED)?,
-        on_loser: one_of(&options, "on_loser", &ON_LOSER)?,
-        start_next: one_of(&options, "start_next", &START_NEXT)?,
+        policy: policy(reader, &options),
+        limit: reader.noted(options.read("limit", |node| count(node, "limit", 1))),
+        branch_timeout: reader.noted(options.read("branch_timeout", duration)),
+        branch_grace: reader.noted(options.read("branch_grace", duration)),
+        branch_idle: reader.noted(options.read("branch_idle", duration)),
+        on_branch_timeout: reader.noted(on_branch_timeout).unwrap_or_default(),
+        on_branch_cancelled: one_of(reader, &options, "on_branch_cancelled", &ON_CANCELLED),
+        on_loser: one_of(reader, &options, "on_loser", &ON_LOSER),
+        start_next: one_of(reader, &options, "start_next", &START_NEXT),
     })
 }
 
@@ -46,8 +46,32 @@ pub(super) fn check_counts(node: &Node, policy: &PlanPolicy, branches: usize) ->
 }
 
 /// Reads the retry of a step.
-pub(super) fn retry(node: &Node, action: &Action) -> Result<PlanRetry, Fault> {
-    let table = Table::of(node, &["attempts", "backoff", "cap", "attempt_timeout"])?;
+pub(super) fn retry(reader: &mut Reader<'_>, node: &Node) -> Result<PlanRetry, Fault> {
+    if let Value::Number(number) = &node.value {
+        let attempts = number.as_u64().filter(|attempts| *attempts > 0).unwrap_or(3);
+        let right = match reader.format {
+            PlanFormat::Toml => format!("{{ attempts = {attempts} }}"),
+            PlanFormat::Json => format!("{{\"attempts\": {attempts}}}"),
+            PlanFormat::Yaml => format!("{{ attempts: {attempts} }}"),
+        };
+        let right = format!("a table such as `{right}`, where the first attempt counts too");
+        return Err(wrong_type(node, &right).of("retry"));
+    }
+    let table = reader.table(node, &["attempts", "backoff", "cap", "attempt_timeout"])?;
+    let backoff = reader.noted(table.read("backoff", duration));
+    let cap = reader.noted(table.read("cap", duration));
+    let attempt_timeout = reader.noted(table.read("attempt_timeout", duration));
+    let attempts = table.need("attempts", "retry")?;
+    let too_many = |_| {
+        let message = format!("too many attempts; expected at most {}", u32::MAX);
+        Fault::new(attempts.at, message)
+    };
+    let attempts = u32::try_from(count(attempts, "attempts", 1)?).map_err(too_many)?;
+    Ok(PlanRetry { attempts, backoff, cap, attempt_timeout })
+}
+
+/// Refuses the retry of a step whose successor may start before the step has ended.
+pub(super) fn check_retry(node: &Node, action: &Action) -> Result<(), Fault> {
     if let Action::Parallel(step) = action
         && step.options.start_next == StartNext::Decided
     {
@@ -55,18 +79,7 @@ pub(super) fn retry(node: &Node, action: &Action) -> Result<PlanRetry, Fault> {
                        an attempt is over when it is settled";
         return Err(Fault::new(node.at, message));
     }
-    let attempts = table.need("attempts", "retry")?;
-    let too_many = |_| {
-        let message = format!("too many attempts; expected at most {}", u32::MAX);
-        Fault::new(attempts.at, message)
-    };
-    let time = |key| table.get(key).map(duration).transpose();
-    Ok(PlanRetry {
-        attempts: u32::try_from(count(attempts, "attempts", 1)?).map_err(too_many)?,
-        backoff: time("backoff")?,
-        cap: time("cap")?,
-        attempt_timeout: time("attempt_timeout")?,
-    })
+    Ok(())
 }
 
 /// Refuses the cleanup of a step whose successor may start before the step has ended.
@@ -85,8 +98,30 @@ pub(super) fn check_cleanup(key: &Key, action: &Action) -> Result<(), Fault> {
 }
 
 /// Reads the policy with its keys, and refuses the keys of other policies.
-fn policy(options: &Table<'_>) -> Result<PlanPolicy, Fault> {
-    let name = options.get("policy").map(text).transpose()?.unwrap_or("all");
+fn policy(reader: &mut Reader<'_>, options: &Table<'_>) -> PlanPolicy {
+    let name = match options.read("policy", text) {
+        Ok(name) => name.unwrap_or("all"),
+        Err(fault) => {
+            reader.note(fault);
+            return PlanPolicy::default();
+        }
+    };
+    let policy = policy_named(options, name);
+    // The keys of an unknown policy are not known either.
+    if POLICIES.contains(&name) {
+        for (owner, key) in GOES_WITH {
+            if owner != name
+                && let Some((found, _)) = options.entry(key)
+            {
+                let message = format!("`{key}` goes with policy `{owner}`; this one is `{name}`");
+                reader.note(Fault::new(found.at, message));
+            }
+        }
+    }
+    reader.noted(policy)
+}
+
+fn policy_named(options: &Table<'_>, name: &str) -> Result<PlanPolicy, Fault> {
     let need = |key: &str, right: &str| {
         let missing = || format!("policy `{name}` has no `{key}`; expected {right}");
         options.get(key).ok_or_else(|| {
@@ -94,7 +129,7 @@ fn policy(options: &Table<'_>) -> Result<PlanPolicy, Fault> {
             Fault::new(at, missing())
         })
     };
-    let policy = match name {
+    Ok(match name {
         "all" => PlanPolicy::All,
         "settle" => PlanPolicy::Settle,
         "first_success" => PlanPolicy::FirstSuccess,
@@ -120,29 +155,21 @@ fn policy(options: &Table<'_>) -> Result<PlanPolicy, Fault> {
             let at = options.get("policy").map_or(options.at, |node| node.at);
             return Err(unknown(at, "policy", other, &POLICIES));
         }
-    };
-    for (owner, key) in GOES_WITH {
-        if owner != name
-            && let Some((found, _)) = options.entry(key)
-        {
-            let message = format!("`{key}` goes with policy `{owner}`; this one is `{name}`");
-            return Err(Fault::new(found.at, message));
-        }
-    }
-    Ok(policy)
+    })
 }
 
 fn one_of<T: Copy + Default>(
+    reader: &mut Reader<'_>,
     options: &Table<'_>,
     key: &str,
     words: &[(&str, T)],
-) -> Result<T, Fault> {
-    Ok(options.get(key).map(|node| word(node, words)).transpose()?.unwrap_or_default())
+) -> T {
+    reader.noted(options.read(key, |node| word(node, words))).unwrap_or_default()
 }
 
-fn on_timeout(node: &Node) -> Result<OnTimeout<Payload>, Fault> {
+fn on_timeout(reader: &mut Reader<'_>, node: &Node) -> Result<OnTimeout<Payload>, Fault> {
     if let Value::Table(_) = node.value {
-        let value = Table::of(node, &["default"])?.need("default", "table")?;
+        let value = reader.table(node, &["default"])?.need("default", "table")?;
         let payload =
             value.to_payload().map_err(|error| Fault::new(value.at, error.to_string()))?;
         return Ok(OnTimeout::Default(payload));
@@ -156,7 +183,9 @@ fn on_timeout(node: &Node) -> Result<OnTimeout<Payload>, Fault> {
         "partial" => Ok(OnTimeout::Partial),
         other => {
             let mut fault = unknown(node.at, "word", other, &["fail", "skip", "partial"]);
-            fault.message.push_str(", or a table `{ default = … }`");
+            if !fault.message.ends_with('?') {
+                fault.message.push_str(", or a table `{ default = … }`");
+            }
             Err(fault)
         }
     }

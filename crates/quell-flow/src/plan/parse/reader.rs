@@ -1,37 +1,47 @@
 //! [`read`] makes a plan of a tree of values, or yields all of its faults.
+//!
+//! A part with a fault is noted and left out, and its neighbours are read: the plan is refused when
+//! its end is reached.
 
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::fault::Fault;
-use super::fields::{Table, duration, list, listed, table, text};
+use super::fields::{Table, argument, duration, list, listed, table, text, wrong_type};
 use super::names::Names;
 use super::tree::{Node, Value};
-use super::{kinds, options};
+use super::{command, kinds, options};
 use crate::limits;
 use crate::plan::action::Origin;
 use crate::plan::document::Plan;
 use crate::plan::error::Place;
-use crate::plan::excerpt::excerpt;
+use crate::plan::excerpt::{Line, excerpt};
+use crate::plan::format::PlanFormat;
 use crate::plan::step::{Action, Cleanup, PlanStep, SequenceStep};
 
 /// Reads the plan, or yields its faults in the order of the text.
-pub(super) fn read(root: &Node, text: &str, file: Option<&Path>) -> Result<Plan, Vec<Fault>> {
+pub(super) fn read(
+    root: &Node,
+    format: PlanFormat,
+    text: &str,
+    file: Option<&Path>,
+) -> Result<Plan, Vec<Fault>> {
     let mut reader = Reader {
         steps: 0,
         faults: Vec::new(),
         names: Names::of_plan(),
         places: Places { text, last: (0, Place::START) },
+        format,
         file: file.map(Into::into),
     };
-    let plan = reader.plan(root, 0);
-    let mut faults = reader.faults;
-    match plan {
-        Ok(plan) if faults.is_empty() => return Ok(plan),
-        Ok(_) => {}
-        Err(fault) => faults.push(fault),
+    let plan = reader.plan(root, 0).map_err(|fault| reader.note(fault));
+    if let Ok(plan) = plan
+        && reader.faults.is_empty()
+    {
+        return Ok(plan);
     }
+    let mut faults = reader.faults;
     faults.sort_by_key(|fault| fault.at);
     Err(faults)
 }
@@ -42,23 +52,26 @@ pub(super) struct Reader<'a> {
     /// The names that expressions may read at the reader's place.
     pub(super) names: Names,
     places: Places<'a>,
+    /// The language of the text, for examples of what is right.
+    pub(super) format: PlanFormat,
     file: Option<Arc<Path>>,
 }
 
 impl Reader<'_> {
     /// Reads a plan whose steps are one level deeper.
     pub(super) fn plan(&mut self, node: &Node, level: usize) -> Result<Plan, Fault> {
-        let plan = Table::of(node, &PLAN_KEYS)?;
-        let name = plan.name("plan")?;
-        let description = plan.get("description").map(text).transpose()?.map(Into::into);
-        let time = |key| plan.get(key).map(duration).transpose();
-        let (timeout, grace) = (time("timeout")?, time("grace")?);
-        let steps = plan.need("steps", "plan")?;
+        let plan = self.table(node, &PLAN_KEYS)?;
+        let name = self.noted(plan.name("plan"));
+        let description = self.noted(plan.read("description", text)).map(Into::into);
+        let timeout = self.noted(plan.read("timeout", duration));
+        let grace = self.noted(plan.read("grace", duration));
         self.names.enter();
-        let steps = self.sequence(steps, "steps", level + 1);
+        let steps = plan.need("steps", "plan");
+        let steps = steps.and_then(|steps| self.sequence(steps, "steps", level + 1));
+        let steps = self.noted(steps);
         let cleanup = self.cleanup(&plan, level);
         self.names.leave();
-        Ok(Plan { name, description, timeout, grace, steps: steps?, cleanup: cleanup? })
+        Ok(Plan { name, description, timeout, grace, steps, cleanup })
     }
 
     /// Reads steps that run one after another: each may read those before it.
@@ -98,10 +111,12 @@ impl Reader<'_> {
         let mut names = HashSet::with_capacity(items.len());
         let mut steps = Vec::with_capacity(items.len());
         for item in items {
+            if self.is_full() {
+                break;
+            }
             match self.step(item, level) {
                 Ok(step) => steps.push(step),
-                Err(fault) if self.faults.len() >= limits::PLAN_FAULTS_MAX => return Err(fault),
-                Err(fault) => self.faults.push(fault),
+                Err(fault) => self.note(fault),
             }
             // The name of a step with a fault counts as well, so that one fault causes no others.
             let Some(name) = name_of(item) else { continue };
@@ -109,7 +124,7 @@ impl Reader<'_> {
                 let at = Table::place_of(item, "name");
                 let message =
                     format!("duplicate name `{}`; expected one of its own", excerpt(name));
-                self.faults.push(Fault::new(at, message));
+                self.note(Fault::new(at, message));
             }
             if in_turn {
                 self.names.add_step(name);
@@ -129,23 +144,31 @@ impl Reader<'_> {
             let message = format!("too many steps; expected at most {}", limits::PLAN_STEPS_MAX);
             return Err(Fault::new(node.at, message));
         }
-        let step = Table::of(node, &STEP_KEYS)?;
-        let name = step.name("step")?;
-        let time = |key| step.get(key).map(duration).transpose();
-        let (timeout, grace, idle) = (time("timeout")?, time("grace")?, time("idle")?);
-        let (key, value) = only_action(&step, &excerpt(&name))?;
+        let step = self.table(node, &STEP_KEYS)?;
+        let name = self.noted(step.name("step"));
+        let timeout = self.noted(step.read("timeout", duration));
+        let grace = self.noted(step.read("grace", duration));
+        let idle = self.noted(step.read("idle", duration));
+        let retry = step.get("retry").map(|node| options::retry(self, node)).transpose();
+        let retry = self.noted(retry);
+        let action = self.only_action(&step, &name);
         // Cleanup may read the steps of a sequence, so that their frame stays. It may not read
         // those of a sequence with retries, which have several outputs, nor those of other actions.
         self.names.enter();
-        let action = self.action(&step, key, value, level);
-        if key != "sequence" || step.get("retry").is_some() {
-            self.names.leave();
-            self.names.enter();
-        }
+        let action = action.and_then(|(key, value)| {
+            let action = self.action(&step, key, value, level);
+            if key != "sequence" || step.get("retry").is_some() {
+                self.names.leave();
+                self.names.enter();
+            }
+            action
+        });
         let cleanup = self.cleanup(&step, level);
         self.names.leave();
-        let (action, cleanup) = (action?, cleanup?);
-        let retry = step.get("retry").map(|node| options::retry(node, &action)).transpose()?;
+        let action = action?;
+        if let Some(node) = step.get("retry") {
+            options::check_retry(node, &action)?;
+        }
         if let Some((key, _)) = step.entry("on_failure").or_else(|| step.entry("on_stop")) {
             options::check_cleanup(key, &action)?;
         }
@@ -160,7 +183,7 @@ impl Reader<'_> {
         level: usize,
     ) -> Result<Action, Fault> {
         match key {
-            "run" => kinds::command(self, step, value).map(Action::Run),
+            "run" => Ok(Action::Run(command::command(self, step, value))),
             "sequence" => {
                 let sequence = self.sequence(value, "sequence", level + 1)?;
                 Ok(Action::Sequence(SequenceStep { sequence }))
@@ -175,27 +198,98 @@ impl Reader<'_> {
         }
     }
 
-    fn cleanup(&mut self, owner: &Table<'_>, level: usize) -> Result<Cleanup, Fault> {
+    fn cleanup(&mut self, owner: &Table<'_>, level: usize) -> Cleanup {
         let mut read = |key: &'static str, variable: &'static str| {
-            let Some(node) = owner.get(key) else { return Ok(Arc::from([])) };
+            let Some(node) = owner.get(key) else { return Arc::from([]) };
             self.names.enter();
             self.names.add_variable(variable);
             let steps = self.sequence(node, key, level + 1);
             self.names.leave();
-            steps
+            self.noted(steps)
         };
         let on_failure = read("on_failure", "error");
         let on_stop = read("on_stop", "cause");
-        Ok(Cleanup { on_failure: on_failure?, on_stop: on_stop? })
+        Cleanup { on_failure, on_stop }
+    }
+
+    /// Takes a node as a table, and notes its unknown keys.
+    pub(super) fn table<'n>(
+        &mut self,
+        node: &'n Node,
+        keys: &[&'static str],
+    ) -> Result<Table<'n>, Fault> {
+        let left = limits::PLAN_FAULTS_MAX.saturating_sub(self.faults.len());
+        let (table, faults) = Table::of(node, keys, left)?;
+        self.faults.extend(faults);
+        Ok(table)
+    }
+
+    /// Reads a text for the operating system. A number is a text if that is how it is written.
+    pub(super) fn argument(&self, node: &Node) -> Result<String, Fault> {
+        let (Value::Number(_) | Value::Bool(_)) = node.value else {
+            return argument(node).map(str::to_owned);
+        };
+        let text = &self.places.text[node.at.min(self.places.text.len())..];
+        let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}');
+        let written = text.split(ends).next().unwrap_or_default();
+        match &node.value {
+            Value::Number(number) if number.to_string() == written => Ok(written.to_owned()),
+            _ => Err(wrong_type(node, &format!("a string such as `\"{}\"`", excerpt(written)))),
+        }
+    }
+
+    /// Yields a part, or notes its fault and yields a stand-in.
+    pub(super) fn noted<T: Default>(&mut self, part: Result<T, Fault>) -> T {
+        part.unwrap_or_else(|fault| {
+            self.note(fault);
+            T::default()
+        })
     }
 
     /// Notes a fault and goes on.
     pub(super) fn note(&mut self, fault: Fault) {
-        self.faults.push(fault);
+        if !self.is_full() && !(fault.is_consequence && !self.faults.is_empty()) {
+            self.faults.push(fault);
+        }
+    }
+
+    /// Tells whether no further fault is noted, so that nothing more need be read.
+    pub(super) fn is_full(&self) -> bool {
+        self.faults.len() >= limits::PLAN_FAULTS_MAX
     }
 
     pub(super) fn origin(&mut self, at: usize) -> Origin {
-        Origin { file: self.file.clone(), place: self.places.find(at) }
+        let line = Line::of(self.places.text, at);
+        Origin { file: self.file.clone(), place: self.places.find(at), line }
+    }
+
+    /// Finds the one key that names the action of a step, and refuses the keys of other actions.
+    fn only_action<'a>(
+        &mut self,
+        step: &Table<'a>,
+        name: &str,
+    ) -> Result<(&'static str, &'a Node), Fault> {
+        let name =
+            if name.is_empty() { "step".to_owned() } else { format!("step `{}`", excerpt(name)) };
+        let mut found = ACTION_KEYS.iter().filter_map(|key| Some((*key, step.entry(key)?)));
+        let one_of = || format!("expected exactly one of {}", listed(&ACTION_KEYS));
+        let Some((action, (_, node))) = found.next() else {
+            return Err(step.missing(step.at, format!("{name} does nothing; {}", one_of())));
+        };
+        if let Some((other, (key, _))) = found.next() {
+            let message = format!("{name} has both `{action}` and `{other}`; {}", one_of());
+            return Err(Fault::new(key.at, message));
+        }
+        for (key, owners) in GOES_WITH {
+            if !owners.contains(&action)
+                && let Some((found, _)) = step.entry(key)
+            {
+                let owners = listed(owners);
+                let message = format!("`{key}` goes with {owners}; {name} has `{action}`");
+                self.note(Fault::new(found.at, message));
+            }
+        }
+        Ok((action, node))
     }
 }
 
@@ -224,37 +318,6 @@ fn name_of(item: &Node) -> Option<&str> {
         Value::Text(name) => Some(name),
         _ => None,
     }
-}
-
-/// Finds the one key that names the action of a step, and refuses the keys of other actions.
-fn only_action<'a>(step: &Table<'a>, name: &str) -> Result<(&'static str, &'a Node), Fault> {
-    let mut found: Option<(&'static str, &Node)> = None;
-    for action in ACTION_KEYS {
-        let Some((key, node)) = step.entry(action) else { continue };
-        if let Some((other, _)) = found {
-            let message = format!(
-                "step `{name}` has both `{other}` and `{action}`; expected exactly one of {}",
-                listed(&ACTION_KEYS),
-            );
-            return Err(Fault::new(key.at, message));
-        }
-        found = Some((action, node));
-    }
-    let Some((action, node)) = found else {
-        let message =
-            format!("step `{name}` does nothing; expected exactly one of {}", listed(&ACTION_KEYS));
-        return Err(Fault::new(step.at, message));
-    };
-    for (key, owners) in GOES_WITH {
-        if !owners.contains(&action)
-            && let Some((found, _)) = step.entry(key)
-        {
-            let owners = listed(owners);
-            let message = format!("`{key}` goes with {owners}; step `{name}` has `{action}`");
-            return Err(Fault::new(found.at, message));
-        }
-    }
-    Ok((action, node))
 }
 
 pub(super) const PLAN_KEYS: [&str; 7] =

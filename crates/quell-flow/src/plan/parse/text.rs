@@ -19,5 +19,5 @@ pub(crate) fn plan(
         PlanFormat::Json => json::parse(text),
         PlanFormat::Yaml => yaml::parse(text),
     };
-    reader::read(&root.map_err(|fault| vec![fault])?, text, file)
+    reader::read(&root.map_err(|fault| vec![fault])?, format, text, file)
 }

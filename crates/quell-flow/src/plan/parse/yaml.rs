@@ -13,12 +13,13 @@ use super::fault::Fault;
 use super::toml::too_deep;
 use super::tree::{Key, Node, Value};
 use crate::limits;
+use crate::plan::excerpt::excerpt;
 
 /// Parses the text.
 ///
 /// The parser does not recurse. This module does, and has a bound of its own.
 pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
-    let mut reader = Reader { events: Parser::new_from_str(text), chars: Chars::of(text) };
+    let mut reader = Reader { text, events: Parser::new_from_str(text), chars: Chars::of(text) };
     loop {
         match reader.next()? {
             (Event::StreamStart | Event::DocumentStart(_), _) => {}
@@ -35,6 +36,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
 }
 
 struct Reader<'a> {
+    text: &'a str,
     events: Parser<'a, StrInput<'a>>,
     chars: Chars,
 }
@@ -98,7 +100,7 @@ impl<'a> Reader<'a> {
                     plain(anchor, tag.is_some(), at)?;
                     Key { at, name: text.into_owned() }
                 }
-                (_, at) => return Err(Fault::new(at, "key is no text; expected one")),
+                (event, at) => return Err(self.strange_key(&event, at)),
             };
             if !names.insert(key.name.clone()) {
                 let name = key.name.escape_debug();
@@ -107,6 +109,25 @@ impl<'a> Reader<'a> {
             let (event, at) = self.next()?;
             entries.push((key, self.node(event, at, depth + 1)?));
         }
+    }
+
+    /// Makes the fault of a key that is no text. Unquoted braces of a template begin two tables.
+    fn strange_key(&self, event: &Event<'_>, at: usize) -> Fault {
+        let line = self.text[at..].lines().next().unwrap_or_default();
+        if self.text[..at].ends_with('{')
+            && let Some((inside, _)) = line.strip_prefix('{').and_then(|rest| rest.split_once("}}"))
+        {
+            let template = excerpt(&format!("{{{{{inside}}}}}"));
+            let quote = if inside.contains('"') { '\'' } else { '"' };
+            let right = format!("expected quotes around it: `{quote}{template}{quote}`");
+            return Fault::new(at - 1, format!("`{template}` is a table in YAML; {right}"));
+        }
+        let sort = match event {
+            Event::SequenceStart(..) => "a list",
+            Event::MappingStart(..) => "a table",
+            _ => "an alias",
+        };
+        Fault::new(at, format!("a key is {sort}; expected a text"))
     }
 
     /// Makes sure that nothing follows.

@@ -1,0 +1,83 @@
+//! [`command`] reads the command of a step.
+
+use std::collections::BTreeMap;
+
+use super::fault::Fault;
+use super::fields::{Table, argument, list, table, text, wrong_type};
+use super::kinds::check_template;
+use super::reader::Reader;
+use super::tree::{Node, Value};
+use crate::plan::excerpt::excerpt;
+use crate::plan::step::CommandStep;
+
+pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> CommandStep {
+    let mut has_templates = false;
+    let mut templated = |reader: &Reader<'_>, node: &Node, key: &str| {
+        let read = reader.argument(node).and_then(|text| {
+            has_templates |= check_template(reader, node, &text)?;
+            Ok(text)
+        });
+        read.map_err(|fault| fault.of(key))
+    };
+    let parts = arguments(run);
+    let parts = reader.noted(parts.map(Some).map_err(|fault| fault.of("run")));
+    let mut command = Vec::new();
+    for part in parts.into_iter().flatten() {
+        if reader.is_full() {
+            break;
+        }
+        let text = templated(reader, part, "run");
+        command.push(reader.noted(text));
+    }
+    let mut env = BTreeMap::new();
+    let variables = reader.noted(step.read("env", table)).unwrap_or_default();
+    for (key, value) in variables {
+        if key.name.is_empty() || key.name.contains(['=', '\0']) {
+            let message = "name of a variable is empty or contains `=` or NUL";
+            reader.note(Fault::new(key.at, message).of("env"));
+        }
+        let text = templated(reader, value, &format!("env.{}", key.name));
+        env.insert(key.name.clone(), reader.noted(text));
+    }
+    let mut text_of = |key, read: fn(&Node) -> Result<&str, Fault>| {
+        let text = step.read(key, |node| {
+            let text = read(node)?;
+            has_templates |= check_template(reader, node, text)?;
+            Ok(text.to_owned())
+        });
+        reader.noted(text)
+    };
+    let (cwd, input) = (text_of("cwd", argument), text_of("input", text));
+    CommandStep { command, cwd, env, input, has_templates }
+}
+
+/// Reads the list of a program and its arguments.
+fn arguments(run: &Node) -> Result<&[Node], Fault> {
+    if let Value::Text(text) = &run.value {
+        let right = format!("a list such as `{}`", words_of(text));
+        return Err(wrong_type(run, &right));
+    }
+    let parts = list(run)?;
+    let program = parts.first();
+    if program.is_none_or(|program| matches!(&program.value, Value::Text(text) if text.is_empty()))
+    {
+        let at = program.map_or(run.at, |program| program.at);
+        return Err(Fault::new(at, "empty command; expected a program and its arguments"));
+    }
+    Ok(parts)
+}
+
+/// Writes a command line as a list. It is the words, or a shell if the line needs one.
+fn words_of(line: &str) -> String {
+    let is_plain = !line.trim().is_empty() && excerpt(line) == line && !line.contains("{{");
+    if !is_plain {
+        return r#"["make", "all"]"#.to_owned();
+    }
+    if line.contains(SHELL) {
+        return format!("{:?}", ["sh", "-c", line]);
+    }
+    format!("{:?}", line.split_whitespace().collect::<Vec<_>>())
+}
+
+/// The characters that mean something to a shell.
+const SHELL: [char; 13] = ['|', '&', ';', '<', '>', '$', '`', '\'', '"', '\\', '*', '(', '#'];
