@@ -248,7 +248,7 @@ impl Reader<'_> {
 
     /// Notes a fault and goes on.
     pub(super) fn note(&mut self, fault: Fault) {
-        if !self.is_full() && !(fault.is_consequence && !self.faults.is_empty()) {
+        if !self.is_full() && (!fault.is_consequence || self.faults.is_empty()) {
             self.faults.push(fault);
         }
     }
