@@ -152,8 +152,8 @@ bad.yaml:5:12: retry has no `attempts`
     for (steps, more) in
         [(21, "and 1 more fault"), (90, "and 70 more faults"), (150, "and at least 80 more faults")]
     {
-        let all: String = (0..steps).map(|step| format!("- {{ name: s{step} }}\n")).collect();
-        scratch.write("many.yaml", &format!("name: many\nsteps:\n{all}"));
+        let steps: Vec<_> = (0..steps).map(|step| format!("- {{ name: s{step} }}")).collect();
+        scratch.write("many.yaml", &format!("name: many\nsteps:\n{}\n", steps.join("\n")));
         let ended = scratch.run(&["plan", "check", "many.yaml"]);
         ended.assert_code(2);
         assert_eq!(ended.stderr.matches("does nothing").count(), 20, "{ended:?}");
