@@ -20,6 +20,7 @@ mod output;
 mod parallel;
 mod plan;
 mod retry;
+mod skipped;
 mod team;
 #[cfg(feature = "test-util")]
 pub mod testing;
@@ -41,4 +42,5 @@ pub use plan::{
     PlanStep, RouteStep, SequenceStep, TeamMode, TeamOptions, TeamStep, WorkflowStep,
 };
 pub use retry::{ABANDONED_ATTEMPTS, Attempt, Backoff, Retry, RetryAfter};
+pub use skipped::{SkipReason, SkippedStep};
 pub use team::{Delegated, Member, Members, OnMember, Team};

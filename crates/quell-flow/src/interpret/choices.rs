@@ -11,7 +11,8 @@ use super::scope::{Frame, Variable, null};
 use super::sequence::{self, run_step};
 use super::step::{StepRef, World};
 use crate::output::set_output;
-use crate::{IfStep, LoopStep, OnMax, PlanStep, RouteStep};
+use crate::skipped;
+use crate::{IfStep, LoopStep, OnMax, PlanStep, RouteStep, SkipReason};
 
 /// Runs a loop. Every round is a child run.
 ///
@@ -64,7 +65,12 @@ pub(super) async fn condition<R: Runner>(
     ctx: RunContext,
 ) -> Result<Payload, Failure> {
     let holds = world.scope.eval(&step.condition)?.is_true();
-    let steps = if holds { step.then } else { step.otherwise };
+    let (steps, other, reason) = if holds {
+        (step.then, step.otherwise, SkipReason::ConditionTrue)
+    } else {
+        (step.otherwise, step.then, SkipReason::ConditionFalse)
+    };
+    skipped::add(&ctx, other.iter().map(|step| Arc::clone(&step.name)), reason);
     if steps.is_empty() {
         return set_output(&ctx, null());
     }
@@ -91,6 +97,9 @@ pub(super) async fn route<R: Runner>(
             "no route to `{name}`, which `{expression}` says; there are `{names}`"
         )));
     };
+    let others = step.routes.iter().enumerate().filter(|(other, _)| *other != at);
+    let others = others.map(|(_, route)| Arc::clone(&route.name));
+    skipped::add(&ctx, others, SkipReason::OtherRoute);
     let output = run_step(StepRef::of(&step.routes, at), world, &ctx).await?;
     set_output(&ctx, output)
 }

@@ -16,7 +16,8 @@ use super::scope::{Frame, Scope, Variable, null};
 use super::sequence;
 use super::step::World;
 use crate::failures::message_of;
-use crate::{Cleanup, PlanStep};
+use crate::skipped;
+use crate::{Cleanup, PlanStep, SkipReason};
 
 /// The cleanup of some work.
 pub(super) struct Guard<R> {
@@ -62,14 +63,20 @@ impl<R: Runner> Guard<R> {
         }
         let steps = Arc::clone(&self.cleanup.on_stop);
         let (frame, world, here) = (Arc::clone(&self.frame), self.world.clone(), ctx.clone());
+        let waiting = Waiting { ctx: ctx.clone(), steps: Arc::clone(&steps), has_begun: false };
         ctx.on_stop(async move |cause| {
             let cause = Payload::json(&*cause)
                 .map_or_else(|_| Variable::from(String::new()), |it| Variable::from(&it));
             let scope = frame.scope(vec![("cause", cause)]);
             let inside = scope.frame();
+            let world = world.within(scope);
+            let body = move |ctx| {
+                waiting.begin();
+                sequence::run(steps, world, inside, ctx)
+            };
             // A failure of cleanup is in its own row of the report; the status of the stopped run
-            // does not depend on it.
-            drop(start(&here, ON_STOP, steps, world.within(scope), inside, None).await);
+            // does not depend on it. What could not start is noted by `waiting`.
+            drop(start(&here, RunSpec::step(ON_STOP), body).await);
         });
     }
 
@@ -103,30 +110,51 @@ impl<R: Runner> Guard<R> {
         if steps.is_empty() {
             return (frame, Some(Outcome::Completed(null())));
         }
-        let world = self.world.within(scope);
-        let cleanup = start(ctx, ON_FAILURE, steps, world, Arc::clone(&frame), timeout);
+        let (world, inside) = (self.world.within(scope), Arc::clone(&frame));
+        let mut spec = RunSpec::step(ON_FAILURE);
+        if let Some(timeout) = timeout {
+            spec = spec.timeout(timeout);
+        }
+        let cleanup = start(ctx, spec, move |ctx| sequence::run(steps, world, inside, ctx));
         (frame, cleanup.await)
     }
 }
 
 /// Runs cleanup as a child. The shield lets the child start although the run is stopping. Yields
 /// none if the hard deadline comes first.
-async fn start<R: Runner>(
+async fn start<F>(
     ctx: &RunContext,
-    name: &'static str,
+    spec: RunSpec,
+    body: impl FnOnce(RunContext) -> F + Send + 'static,
+) -> Option<Outcome<Payload>>
+where
+    F: Future<Output = Result<Payload, Failure>> + Send + 'static,
+{
+    ctx.shield(async { ctx.spawn(spec, body).outcome().await }).await.ok()
+}
+
+/// The steps of `on_stop` until they begin. If this is dropped before although the run was stopped,
+/// they had no time, and its summary says so.
+struct Waiting {
+    ctx: RunContext,
     steps: Arc<[PlanStep]>,
-    world: World<R>,
-    frame: Arc<Frame>,
-    timeout: Option<Duration>,
-) -> Option<Outcome<Payload>> {
-    let mut spec = RunSpec::step(name);
-    if let Some(timeout) = timeout {
-        spec = spec.timeout(timeout);
+    has_begun: bool,
+}
+
+impl Waiting {
+    fn begin(mut self) {
+        self.has_begun = true;
     }
-    let cleanup = ctx.shield(async {
-        ctx.spawn(spec, move |ctx| sequence::run(steps, world, frame, ctx)).outcome().await
-    });
-    cleanup.await.ok()
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // The hook of a run that was not stopped is dropped uncalled: it was not needed.
+        if !self.has_begun && self.ctx.run().row().stopped_at.is_some() {
+            let names = self.steps.iter().map(|step| Arc::clone(&step.name));
+            skipped::add(&self.ctx, names, SkipReason::GraceOver);
+        }
+    }
 }
 
 fn said(ended: Option<Outcome<Payload>>) -> Result<(), String> {

@@ -72,8 +72,9 @@ impl Plan {
     /// # Errors
     ///
     /// Fails with the name of the step if one fails or is stopped alone, if an expression fails,
-    /// and if an output is over [`quell::limits::PAYLOAD_BYTES_MAX`]. Later steps do not start.
-    /// Fails before anything starts if the plan names a component.
+    /// and if an output is over [`quell::limits::PAYLOAD_BYTES_MAX`]. Later steps do not start;
+    /// the report lists them as [`SkippedStep`](crate::SkippedStep)s. Fails before anything starts
+    /// if the plan names a component.
     ///
     /// # Cancel safety
     ///

@@ -12,9 +12,11 @@ use super::scope::Frame;
 use super::step::{StepRef, World, body_of};
 use crate::failures::message_of;
 use crate::output::set_output;
-use crate::{Action, PlanStep, StartNext};
+use crate::skipped;
+use crate::{Action, PlanStep, SkipReason, StartNext};
 
-/// Runs the steps as children of `ctx`'s run. Their outputs go into the frame.
+/// Runs the steps as children of `ctx`'s run. Their outputs go into the frame. Those that are not
+/// started are in the summary.
 ///
 /// # Cancel safety
 ///
@@ -25,14 +27,21 @@ pub(super) async fn run<R: Runner>(
     frame: Arc<Frame>,
     ctx: RunContext,
 ) -> Result<Payload, Failure> {
-    let outputs = Outputs { ctx: ctx.clone(), frame: Arc::clone(&frame), is_finished: false };
+    let mut progress = Progress {
+        ctx: ctx.clone(),
+        frame: Arc::clone(&frame),
+        steps: Arc::clone(&steps),
+        started: 0,
+        is_finished: false,
+    };
     for at in 0..steps.len() {
         ctx.checkpoint()?;
+        progress.started = at + 1;
         let step = StepRef::of(&steps, at);
         let output = run_step(step, world.within(frame.now()), &ctx).await?;
         frame.add(Arc::clone(&steps[at].name), output);
     }
-    outputs.finish()
+    progress.finish()
 }
 
 /// Runs a step as a child. A failure names the step.
@@ -87,24 +96,35 @@ async fn start_step<R: Runner>(
     }
 }
 
-/// The outputs of a sequence so far. If this is dropped unfinished, by a failure, a panic or a
-/// stop, they become the partial output of the run.
-struct Outputs {
+/// How far a sequence is. If this is dropped unfinished, by a failure, a panic or a stop, the
+/// outputs so far become the partial output of the run, and its summary lists the steps that were
+/// not started.
+struct Progress {
     ctx: RunContext,
     frame: Arc<Frame>,
+    steps: Arc<[PlanStep]>,
+    /// How many of the steps were started.
+    started: usize,
     is_finished: bool,
 }
 
-impl Outputs {
+impl Progress {
     fn finish(mut self) -> Result<Payload, Failure> {
         self.is_finished = true;
         set_output(&self.ctx, object(&self.frame)?)
     }
 }
 
-impl Drop for Outputs {
+impl Drop for Progress {
     fn drop(&mut self) {
-        if self.is_finished || self.frame.with(<[_]>::is_empty) {
+        if self.is_finished {
+            return;
+        }
+        let is_stopping = self.ctx.is_stopping();
+        let reason = if is_stopping { SkipReason::Stopped } else { SkipReason::StepFailed };
+        let rest = self.steps[self.started..].iter().map(|step| Arc::clone(&step.name));
+        skipped::add(&self.ctx, rest, reason);
+        if self.frame.with(<[_]>::is_empty) {
             return;
         }
         // An output that is too large or too late is refused; the steps have theirs in the report.

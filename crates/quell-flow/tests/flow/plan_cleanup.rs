@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quell::{CancelRequest, Outcome, RunRef, RunReport, RunStatus, testing};
+use quell_flow::SkipReason;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -53,6 +54,8 @@ async fn a_stop_starts_nothing_that_follows_cleans_up_in_its_grace_and_keeps_wha
     assert_eq!(json(row(&report, "release").partial.as_ref()), json!({"make": "box 7"}));
     assert_eq!(row(&report, "on_stop").status, RunStatus::Completed);
     assert!(report.quiescent && report.rows.iter().all(|row| &*row.name != "bill"));
+    assert_eq!(skipped(&report, "release"), [("bill".into(), SkipReason::Stopped)]);
+    assert_eq!(skipped(&report, "on_stop"), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,6 +169,24 @@ async fn cleanup_that_a_command_leaves_no_time_is_said_to_be_skipped() {
     assert_eq!(script.started(), ["tidy 60000 x"]);
     let row = row(&report, "a");
     assert_eq!((row.aborted, row.hooks_skipped), (true, 1), "{report:#?}");
+}
+
+// The hook starts when the body and the children have ended, which took all of the grace: for the
+// rest of it nothing may be started.
+#[tokio::test(start_paused = true)]
+async fn cleanup_that_a_child_leaves_no_time_is_listed_as_skipped() {
+    let plan = r#"
+        name = "p"
+        grace = "1s"
+        steps = [{ name = "a", run = ["tidy", "60000", "x"] }, { name = "b", run = ["say", "b"] }]
+        on_stop = [{ name = "c", run = ["say", "c"] }, { name = "d", run = ["say", "d"] }]
+    "#;
+    let (report, script) = cancelled_after(500, plan).await;
+    assert_eq!(script.started(), ["tidy 60000 x"]);
+    let over = SkipReason::GraceOver;
+    let expected = [("b", SkipReason::Stopped), ("c", over), ("d", over)];
+    assert_eq!(skipped(&report, "p"), expected.map(|(name, why)| (name.to_owned(), why)));
+    assert_eq!(report.own_row().hooks_skipped, 0, "the hook ran, and could start nothing");
 }
 
 #[tokio::test(start_paused = true)]

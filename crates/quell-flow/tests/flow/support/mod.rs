@@ -9,7 +9,7 @@ use quell::{
     Engine, EngineConfig, Failure, Payload, RunContext, RunHandle, RunRef, RunReport, RunRow,
     RunSpec, testing,
 };
-use quell_flow::{Parallel, Settled};
+use quell_flow::{Parallel, Settled, SkipReason, SkippedStep};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -108,6 +108,12 @@ pub(crate) fn find(root: &RunRef, name: &str) -> RunRef {
 /// The row of the run of that name.
 pub(crate) fn row<'a>(report: &'a RunReport, name: &str) -> &'a RunRow {
     report.rows.iter().find(|row| &*row.name == name).expect("the run has a row")
+}
+
+/// The steps that were not started according to the row of the run of that name.
+pub(crate) fn skipped(report: &RunReport, name: &str) -> Vec<(String, SkipReason)> {
+    let steps = SkippedStep::all_of(row(report, name)).into_iter();
+    steps.map(|step| (step.name.to_string(), step.reason)).collect()
 }
 
 /// What a payload says, as a JSON value.

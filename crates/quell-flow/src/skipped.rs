@@ -1,0 +1,154 @@
+//! [`SkippedStep`]: a step of a plan that was not started, as the report shows it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quell::{Payload, PayloadError, RunContext, RunRow};
+use serde::{Deserialize, Serialize};
+
+/// A step of a plan that was not started, and why. It has no run, and so no row of its own: it is
+/// listed as `skipped` in the summary of the run whose child it would have been.
+///
+/// Steps inside a step that was not started are not listed, nor are rounds of a loop, cleanup after
+/// a failure or stop that did not happen, and steps of a run whose body was never polled. Branches
+/// of a parallel step that were not started have a [`BranchRow`](crate::BranchRow).
+///
+/// # Examples
+///
+/// ```
+/// use quell::{Engine, Failure, Payload, RunContext};
+/// use quell_flow::{CommandStep, Plan, Runner, SkipReason, SkippedStep};
+///
+/// #[derive(Clone)]
+/// struct Nobody;
+///
+/// impl Runner for Nobody {
+///     async fn run(&self, _: RunContext, _: CommandStep) -> Result<Payload, Failure> {
+///         Err(Failure::new("there are no commands here"))
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let plan = Plan::from_toml(r#"
+///     name = "two"
+///     steps = [{ name = "a", run = ["true"] }, { name = "b", run = ["true"] }]
+/// "#).unwrap();
+/// let run = Engine::new().submit(plan.spec(), move |ctx| plan.run(ctx, Nobody)).unwrap();
+/// let report = run.ended().await;
+/// let skipped = SkippedStep::all_of(report.own_row());
+/// assert_eq!((&*skipped[0].name, skipped[0].reason), ("b", SkipReason::StepFailed));
+/// # });
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SkippedStep {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Why it was not started.
+    pub reason: SkipReason,
+}
+
+impl SkippedStep {
+    /// Reads those in the row of a run, in the order in which they would have run; none if all of
+    /// its steps were started.
+    pub fn all_of(row: &RunRow) -> Vec<Self> {
+        let skipped = entries(row.summary.as_ref()).remove(SKIPPED);
+        skipped.and_then(|skipped| skipped.parse().ok()).unwrap_or_default()
+    }
+}
+
+/// Why a step of a plan was not started.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_flow::SkipReason::StepFailed.as_str(), "step-failed");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// A step before it failed.
+    StepFailed,
+    /// The run was stopped first.
+    Stopped,
+    /// It is in `then`, and the condition was false.
+    ConditionFalse,
+    /// It is in `else`, and the condition was true.
+    ConditionTrue,
+    /// Another of the routes was taken.
+    OtherRoute,
+    /// It is in `on_stop`, and the grace was over.
+    GraceOver,
+}
+
+impl SkipReason {
+    /// Yields the name on the wire, in kebab-case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StepFailed => "step-failed",
+            Self::Stopped => "stopped",
+            Self::ConditionFalse => "condition-false",
+            Self::ConditionTrue => "condition-true",
+            Self::OtherRoute => "other-route",
+            Self::GraceOver => "grace-over",
+        }
+    }
+}
+
+/// Writes into the summary of a run, beside what is there, that steps were not started. A summary
+/// that becomes too large or comes too late is refused.
+pub(crate) fn add(ctx: &RunContext, names: impl Iterator<Item = Arc<str>>, reason: SkipReason) {
+    let mut added = names.map(|name| SkippedStep { name, reason }).peekable();
+    if added.peek().is_none() {
+        return;
+    }
+    let row = ctx.run().row();
+    let skipped: Vec<_> = SkippedStep::all_of(&row).into_iter().chain(added).collect();
+    if let Ok(summary) = with(row.summary.as_ref(), &skipped) {
+        ctx.set_summary(summary);
+    }
+}
+
+/// Puts the list into a summary, in the place of what it had.
+fn with(summary: Option<&Payload>, skipped: &[SkippedStep]) -> Result<Payload, PayloadError> {
+    let mut entries = entries(summary);
+    entries.insert(SKIPPED.into(), Payload::json(&skipped)?);
+    Payload::json(&entries)
+}
+
+/// Yields what a summary says, by key.
+fn entries(summary: Option<&Payload>) -> BTreeMap<String, Payload> {
+    summary.and_then(|summary| summary.parse().ok()).unwrap_or_default()
+}
+
+/// The key of the list in a summary.
+const SKIPPED: &str = "skipped";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_the_name_that_reports_show() {
+        for reason in [
+            SkipReason::StepFailed,
+            SkipReason::Stopped,
+            SkipReason::ConditionFalse,
+            SkipReason::ConditionTrue,
+            SkipReason::OtherRoute,
+            SkipReason::GraceOver,
+        ] {
+            assert_eq!(serde_json::json!(reason), reason.as_str());
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_summary_stays_as_it_is_spelt() {
+        let before = Payload::from_json_text(r#"{"policy":"all","x":1.500}"#).unwrap();
+        let skipped = [SkippedStep { name: "a".into(), reason: SkipReason::GraceOver }];
+        let after = with(Some(&before), &skipped).unwrap();
+        let text = r#"{"policy":"all","skipped":[{"name":"a","reason":"grace-over"}],"x":1.500}"#;
+        assert_eq!(after.as_json(), text);
+    }
+}
