@@ -31,8 +31,13 @@ pub(crate) fn decision(step: &StepSummary, row: &RunRow) -> String {
     text
 }
 
-/// Yields a line per branch: how it ended. `row` is the row of the step.
-pub(crate) fn branch_lines(step: &StepSummary, row: &RunRow) -> String {
+/// Yields a line per branch: how it ended. `row` is the row of the step; `said` yields what is
+/// shown of an error.
+pub(crate) fn branch_lines(
+    step: &StepSummary,
+    row: &RunRow,
+    said: &dyn Fn(&str) -> String,
+) -> String {
     let name = |branch: &BranchRow| cut(&printable(&branch.name), NAME_COLUMNS_MAX);
     let shown = &step.branches[..step.branches.len().min(BRANCHES_SHOWN_MAX)];
     let columns = shown.iter().map(|branch| width(&name(branch))).max().unwrap_or(0);
@@ -43,7 +48,7 @@ pub(crate) fn branch_lines(step: &StepSummary, row: &RunRow) -> String {
         let (status, counted_as) = (branch.status, branch.counted_as.as_str());
         let time = time(branch, row.started_at);
         let mut line = format!("{name}{:pad$}  {status:<9}  {counted_as:<7}  {time:<19}", "");
-        let notes = notes(branch);
+        let notes = notes(branch, said);
         if !notes.is_empty() {
             let _ = write!(line, "  {}", notes.join(", "));
         }
@@ -67,7 +72,7 @@ fn time(branch: &BranchRow, from: Option<SystemTime>) -> String {
 }
 
 /// Yields the details of a branch besides its end.
-fn notes(branch: &BranchRow) -> Vec<String> {
+fn notes(branch: &BranchRow, said: &dyn Fn(&str) -> String) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(branch.cause.as_ref().map(|cause| cause.kind.to_string()));
     if branch.attempts > 1 {
@@ -89,10 +94,10 @@ fn notes(branch: &BranchRow) -> Vec<String> {
     if !branch.usage.is_zero() {
         notes.push(branch.usage.to_string());
     }
-    notes.extend(branch.error.iter().map(|error| format!("error: {}", shown(error))));
+    notes.extend(branch.error.iter().map(|error| format!("error: {}", shown(&said(error)))));
     let suppressed =
         branch.suppressed_errors.iter().filter(|error| Some(*error) != branch.error.as_ref());
-    notes.extend(suppressed.map(|error| format!("suppressed: {}", shown(error))));
+    notes.extend(suppressed.map(|error| format!("suppressed: {}", shown(&said(error)))));
     notes
 }
 
@@ -189,7 +194,7 @@ a      completed  ok       0 ms to 1.00 s
 bad    failed     noise    500 ms to 1.20 s     error: no route
 gone   running    noise    100 ms to …          detached
 spare  cancelled  skipped  never started        race-lost";
-        assert_eq!(branch_lines(&step, &row), expected);
+        assert_eq!(branch_lines(&step, &row, &str::to_owned), expected);
     }
 
     #[test]
@@ -201,8 +206,8 @@ spare  cancelled  skipped  never started        race-lost";
         }));
         let step = StepSummary::of(&row).unwrap();
         assert_eq!(decision(&step, &row), "all, not decided, not settled");
-        assert_eq!(branch_lines(&step, &row).lines().count(), 101);
-        assert!(branch_lines(&step, &row).ends_with("\nand 23 more"));
+        assert_eq!(branch_lines(&step, &row, &str::to_owned).lines().count(), 101);
+        assert!(branch_lines(&step, &row, &str::to_owned).ends_with("\nand 23 more"));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use quell::{CauseKind, Counts, Payload, RunReport, RunRow, RunStatus};
-use quell_flow::StepSummary;
-use serde_json::Value;
+use quell::{CauseKind, Counts, RunReport, RunRow, RunStatus};
+use quell_flow::{SkippedStep, StepSummary};
 
+use crate::output::{Errors, kept, was_killed, written};
 use crate::parallel;
-use crate::text::{NAME_COLUMNS_MAX, cut, last_line, printable, size, span, width};
+use crate::skipped;
+use crate::text::{NAME_COLUMNS_MAX, cut, printable, span, width};
 
 /// Draws a report: a line per run with its details below, then a summary of the stop.
 ///
@@ -30,18 +31,20 @@ fn draw(rows: &[RunRow], omitted: Counts) -> String {
         .max()
         .unwrap_or(0)
         .min(NAME_COLUMNS_MAX);
+    let errors = Errors::of(rows);
     let mut text = String::new();
-    for (row, branch) in rows.iter().zip(&branches) {
+    for (at, (row, branch)) in rows.iter().zip(&branches).enumerate() {
         let name = cut(&printable(&row.name), NAME_COLUMNS_MAX);
         let label = format!("{}{name}", branch.head);
         let pad = name_width.saturating_sub(width(&label));
         let elapsed = row.elapsed().map_or_else(|| "never ran".into(), span);
         let status = row.status.as_str();
         let _ = writeln!(text, "{label}{:pad$}  {status:<9}  {elapsed:>10}", "");
-        for (what, fact) in facts(rows, row, branch.has_child) {
+        for (what, fact) in facts(rows, at, &errors, branch.has_child) {
             for (nth, line) in fact.lines().enumerate() {
                 let title = if nth == 0 { what } else { "" };
-                let _ = writeln!(text, "{} {title:<8} {}", branch.below, printable(line));
+                let fact = format!("{} {title:<8} {}", branch.below, printable(line));
+                let _ = writeln!(text, "{}", fact.trim_end());
             }
         }
     }
@@ -83,7 +86,13 @@ fn branches(rows: &[RunRow]) -> Vec<Branch> {
 
 /// Yields the details of one run, each with its title. An output that a run assembled from those of
 /// its children is shown at the children.
-fn facts(rows: &[RunRow], row: &RunRow, has_child: bool) -> Vec<(&'static str, String)> {
+fn facts(
+    rows: &[RunRow],
+    at: usize,
+    errors: &Errors<'_>,
+    has_child: bool,
+) -> Vec<(&'static str, String)> {
+    let row = &rows[at];
     let mut facts = Vec::new();
     if let Some(cause) = &row.cause {
         let origin = rows.iter().find(|origin| origin.run == cause.origin);
@@ -98,7 +107,7 @@ fn facts(rows: &[RunRow], row: &RunRow, has_child: bool) -> Vec<(&'static str, S
         facts.push(("stop", stop));
     }
     if let Some(error) = &row.error {
-        facts.push(("error", error.as_ref().to_owned()));
+        facts.push(("error", errors.shown(at, error)));
     }
     for error in &row.cleanup_errors {
         facts.push(("cleanup", error.as_ref().to_owned()));
@@ -122,9 +131,21 @@ fn facts(rows: &[RunRow], row: &RunRow, has_child: bool) -> Vec<(&'static str, S
     let step = StepSummary::of(row);
     if let Some(step) = &step {
         facts.push(("policy", parallel::decision(step, row)));
-        facts.push(("branches", parallel::branch_lines(step, row)));
+        facts.push((
+            "branches",
+            parallel::branch_lines(step, row, &|error| errors.shown(at, error)),
+        ));
+    }
+    let skipped = SkippedStep::all_of(row);
+    if !skipped.is_empty() {
+        facts.push(("skipped", skipped::lines(&skipped)));
     }
     if has_child || step.is_some() {
+        return facts;
+    }
+    if let Some(written) = written(row) {
+        let streams = [("stdout", written.stdout), ("stderr", written.stderr)];
+        facts.extend(streams.into_iter().filter(|(_, text)| !text.is_empty()));
         return facts;
     }
     if let Some(output) = &row.output {
@@ -152,50 +173,6 @@ fn stop(row: &RunRow) -> Option<String> {
         let _ = write!(text, ", took {}", span(took));
     }
     Some(text)
-}
-
-/// Tells whether the program had to be ended by SIGKILL. If it was abandoned before its exit status
-/// was known, its group was killed.
-fn was_killed(row: &RunRow) -> bool {
-    let Some(Ok(left)) = row.partial.as_ref().map(Payload::parse::<Value>) else { return false };
-    let is_unseen = left.get("exit_code").is_some_and(Value::is_null);
-    row.stopped_at.is_some()
-        && match left.get("signal").and_then(Value::as_i64) {
-            Some(signal) => signal == SIGKILL,
-            None => row.aborted && is_unseen,
-        }
-}
-
-/// Says how much a run left, and the last line of it if it is the output of a process.
-fn kept(payload: &Payload) -> String {
-    let value = payload.parse::<Value>().unwrap_or_default();
-    let Some(stdout) = value.get("stdout").and_then(Value::as_str) else {
-        return format!("{} of JSON", size(payload.len()));
-    };
-    let is_base64 = value.get("encoding").and_then(Value::as_str) == Some("base64");
-    let mut text = size(value.get("stdout_bytes").map_or(stdout.len(), count));
-    if value.get("stdout_truncated").and_then(Value::as_bool) == Some(true) {
-        text.push_str(", of which only the beginning is kept");
-    } else if is_base64 {
-        text.push_str(", not text");
-    } else if let Some(line) = last_line(stdout) {
-        let _ = write!(text, ", last line: {line}");
-    }
-    let stderr = value.get("stderr_tail").and_then(Value::as_str).and_then(last_line);
-    if let Some(line) = stderr {
-        let bytes = value.get("stderr_bytes").map_or(line.len(), count);
-        let _ = write!(text, "\nstderr: {}, last line: {line}", size(bytes));
-    }
-    if let Some(signal) = value.get("signal").filter(|signal| !signal.is_null()) {
-        let _ = write!(text, "\nended by signal {signal}");
-    } else if let Some(code) = value.get("exit_code").and_then(Value::as_i64).filter(|c| *c != 0) {
-        let _ = write!(text, "\nexit code {code}");
-    }
-    text
-}
-
-fn count(value: &Value) -> usize {
-    value.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX)
 }
 
 fn summary(rows: &[RunRow], omitted: Counts) -> String {
@@ -251,9 +228,6 @@ fn names<'a>(rows: impl Iterator<Item = &'a RunRow>) -> String {
     }
 }
 
-/// The number of the signal that no program survives.
-const SIGKILL: i64 = 9;
-
 /// Deeper runs are drawn at this depth.
 const DEPTH_SHOWN_MAX: usize = 32;
 
@@ -273,7 +247,7 @@ pub(crate) mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
     }
 
-    fn row(name: &str, depth: u32, status: RunStatus) -> RunRow {
+    pub(crate) fn row(name: &str, depth: u32, status: RunStatus) -> RunRow {
         let run = RunId::from_text(name);
         let mut row = RunRow::new(run, RunKind::Step, name.into(), status, at(0));
         row.depth = depth;
@@ -326,22 +300,6 @@ the longest stop took 500 ms
 nothing that was started is still running
 ";
         assert_eq!(draw(&rows, Counts::default()), expected);
-    }
-
-    #[test]
-    fn what_a_process_left_is_told_by_size_and_last_line() {
-        let kept = |value: Value| kept(&Payload::from(value));
-        let output = serde_json::json!({
-            "exit_code": 3, "signal": null, "stdout": "", "stdout_bytes": 0,
-            "stderr_tail": "oh\nno", "stderr_bytes": 2_048,
-        });
-        assert_eq!(kept(output), "0 bytes\nstderr: 2.0 KiB, last line: no\nexit code 3");
-        let output =
-            serde_json::json!({ "stdout": "AAA=", "encoding": "base64", "stdout_bytes": 2 });
-        assert_eq!(kept(output), "2 bytes, not text");
-        let output = serde_json::json!({ "stdout": "a\n", "stdout_truncated": true });
-        assert_eq!(kept(output), "2 bytes, of which only the beginning is kept");
-        assert_eq!(kept(serde_json::json!({ "a": 1 })), "7 bytes of JSON");
     }
 
     #[test]
