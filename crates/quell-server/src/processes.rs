@@ -34,8 +34,12 @@ impl Runner for Processes {
     }
 }
 
-/// Runs one program; its output is that of the run.
+/// Runs one program; its output is that of the run. If the run was stopped and the program did not
+/// end with exit code 0, the run has no value: what the program wrote is its partial output.
 pub(crate) async fn output(process: Process, ctx: RunContext) -> Result<Payload, Failure> {
-    let output = process.run(ctx).await?;
+    let output = process.run(ctx.clone()).await?;
+    if output.exit_code != Some(0) {
+        ctx.checkpoint()?;
+    }
     Ok(Payload::json(&output)?)
 }
