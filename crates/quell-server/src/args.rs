@@ -190,9 +190,10 @@ started; except on Linux it cannot find what has left its group, and on Linux no
 given up its environment. A stopped run whose program left such a process holding stdout or stderr \
 names it as abandoned.
 
-In a terminal the tree is live; elsewhere each transition is one line on stdout. The report \
-follows: status and cause of every run, who was signalled and aborted, how long the stop took, \
-what output was kept.";
+In a terminal the tree is live; elsewhere transitions are lines on stdout, at most four a second \
+(-v: all). The report follows: status and cause of every run, what a step that failed wrote (at \
+most the last 200 lines and 32 KiB of stdout and of stderr), which steps of a plan were not \
+started and why, who was signalled and aborted, how long the stop took, what output was kept.";
 
 const RUN_AFTER_HELP: &str = "\
 Signals:

@@ -7,8 +7,8 @@ use quell_report::text::{printable, span};
 
 /// Yields the line for an event that was already applied to the tree, without its end of line.
 ///
-/// Queued runs have no line: they start at once, or end without having run. What programs write has
-/// one only if `verbose`.
+/// Queued runs have no line: they start at once, or end without having run. What programs write,
+/// and what was missed of the events, has one only if `verbose`.
 pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<String> {
     let what = match &event.kind {
         EventKind::Started => "running".into(),
@@ -33,7 +33,9 @@ pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<Strin
         EventKind::Refused { what, bytes, bytes_max } => {
             format!("refused: {} of {bytes} bytes, at most {bytes_max}", printable(what))
         }
-        EventKind::Lagged { from, to } => format!("events {from} to {to} came too fast to show"),
+        EventKind::Lagged { from, to } if verbose => {
+            format!("events {from} to {to} came too fast to show")
+        }
         _ => return None,
     };
     Some(stamped(tree, event, &what))
@@ -47,6 +49,11 @@ pub(crate) fn written(tree: &Tree, event: &RunEvent) -> Option<String> {
         .map(|line| stamped(tree, event, &format!("│ {line}")))
         .collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// Yields what a line says of those that were held back before it.
+pub(crate) fn held_back(count: usize) -> String {
+    if count == 0 { String::new() } else { format!("  (and {count} before it; -v shows all)") }
 }
 
 fn stamped(tree: &Tree, event: &RunEvent, what: &str) -> String {
@@ -114,5 +121,16 @@ mod tests {
         let events = [queued(1, "root", None), event(2, "root", emitted)];
         assert!(shown(&events, false).is_empty());
         assert_eq!(shown(&events, true), ["    0.100  root  │ hello"]);
+    }
+
+    #[test]
+    fn what_was_missed_is_said_on_request() {
+        let missed = EventKind::Lagged { from: 2, to: 9 };
+        let events = [queued(1, "root", None), event(10, "root", missed)];
+        assert!(shown(&events, false).is_empty());
+        let line = "    0.900  root  events 2 to 9 came too fast to show";
+        assert_eq!(shown(&events, true), [line]);
+        assert_eq!(held_back(0), "");
+        assert_eq!(held_back(7), "  (and 7 before it; -v shows all)");
     }
 }

@@ -16,6 +16,7 @@ mod list;
 mod live;
 mod plan;
 mod processes;
+mod progress;
 mod report_file;
 mod run;
 mod serve;

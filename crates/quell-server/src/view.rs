@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::lines;
 use crate::live::Live;
+use crate::progress::Progress;
 use crate::tree::Tree;
 
 /// What to show, and how.
@@ -22,7 +23,7 @@ use crate::tree::Tree;
 pub(crate) struct Style {
     /// Events on stdout as JSON; everything else on stderr.
     pub(crate) json: bool,
-    /// Every line that programs write.
+    /// Every line that programs write, and every transition.
     pub(crate) verbose: bool,
 }
 
@@ -88,6 +89,8 @@ impl View {
 struct Screen {
     style: Style,
     tree: Tree,
+    /// Which lines of the plain view are shown, without `verbose`.
+    progress: Progress,
     live: Option<Live>,
     drawn_at: Instant,
     /// Lines that wait to be written above the tree: each costs a drawing of all of it.
@@ -101,6 +104,7 @@ impl Screen {
         Self {
             style,
             tree: Tree::default(),
+            progress: Progress::default(),
             live,
             drawn_at: Instant::now(),
             above: Vec::new(),
@@ -154,10 +158,7 @@ impl Screen {
             self.stdout.write_all(b"\n")?;
         }
         if self.live.is_none() {
-            return match lines::line(&self.tree, event, self.style.verbose) {
-                Some(line) => self.say(&format!("{line}\n")),
-                None => Ok(()),
-            };
+            return self.plain(event);
         }
         if self.style.verbose
             && let Some(line) = lines::written(&self.tree, event)
@@ -168,6 +169,18 @@ impl Screen {
             self.draw();
         }
         Ok(())
+    }
+
+    /// Writes the line of an event, if it has one and there is room for it in this second.
+    fn plain(&mut self, event: &RunEvent) -> io::Result<()> {
+        let verbose = self.style.verbose;
+        let Some(line) = lines::line(&self.tree, event, verbose) else { return Ok(()) };
+        let at = self.tree.since_begin(event.at);
+        let held_back = if verbose { Some(0) } else { self.progress.admit(at) };
+        match held_back {
+            Some(count) => self.say(&format!("{line}{}\n", lines::held_back(count))),
+            None => Ok(()),
+        }
     }
 
     fn draw(&mut self) {

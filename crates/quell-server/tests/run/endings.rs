@@ -24,8 +24,24 @@ fn a_run_that_fails_exits_1_and_says_why() {
     ended.assert_code(1);
     let stdout = &ended.stdout;
     assert!(stdout.contains("failed after"), "{stdout}");
-    assert!(stdout.contains("partial  5 bytes, last line: half"), "{stdout}");
-    assert!(stdout.contains("oh no") && stdout.contains("exit code 3"), "{stdout}");
+    assert!(stdout.contains("error    `sh` ended with exit status: 3\n"), "{stdout}");
+    assert!(stdout.contains("stdout   half\n") && stdout.contains("stderr   oh no\n"), "{stdout}");
+}
+
+#[test]
+fn a_step_that_fails_shows_all_that_it_wrote_once() {
+    let scratch = Scratch::new();
+    let plan = r#"{ "name": "p", "steps": [{ "name": "outer", "sequence": [
+        { "name": "inner", "run": ["sh", "-c", "seq -f 'line %g.' 60 >&2; exit 1"] }
+    ] }] }"#;
+    scratch.write("p.json", plan);
+    let ended = scratch.run(&["run", "p.json"]);
+    ended.assert_code(1);
+    for nth in 1..=60 {
+        let times = ended.stdout.matches(&format!(" line {nth}.\n")).count();
+        assert_eq!(times, 1, "line {nth}: {ended:?}");
+    }
+    assert!(ended.stdout.contains("step `outer` failed: step `inner` failed: `sh` ended with"));
 }
 
 #[test]

@@ -77,6 +77,33 @@ fn what_programs_write_is_shown_on_request() {
     assert!(!verbose.stdout.contains('\u{1b}'), "a program cannot steer the terminal");
 }
 
+/// Yields the lines of progress, with the milliseconds at which they came.
+fn progress(ended: &Ended) -> Vec<(u64, &str)> {
+    let stamped = |line| -> Option<(u64, &str)> {
+        let (stamp, what) = str::trim_start(line).split_once("  ")?;
+        let (seconds, millis) = stamp.split_once('.')?;
+        Some((seconds.parse::<u64>().ok()? * 1_000 + millis.parse::<u64>().ok()?, what))
+    };
+    ended.stdout.lines().filter_map(stamped).collect()
+}
+
+#[test]
+fn a_few_lines_of_progress_a_second_are_shown_and_all_of_them_on_request() {
+    let scratch = Scratch::new();
+    let steps: Vec<_> =
+        (0..60).map(|n| format!(r#"{{ "name": "s{n}", "run": ["sleep", "0.02"] }}"#)).collect();
+    scratch.write("p.json", &format!(r#"{{ "name": "p", "steps": [{}] }}"#, steps.join(", ")));
+    let plain = scratch.run(&["run", "p.json"]);
+    plain.assert_code(0);
+    let shown = progress(&plain);
+    for pair in shown.windows(5) {
+        assert!(pair[4].0 - pair[0].0 >= 1_000, "five lines within a second: {plain:?}");
+    }
+    assert!(shown.iter().any(|(_, what)| what.ends_with(" before it; -v shows all)")), "{plain:?}");
+    let verbose = scratch.run(&["run", "-v", "p.json"]);
+    assert_eq!(progress(&verbose).len(), 2 * 61, "each run starts and ends: {verbose:?}");
+}
+
 #[test]
 fn a_stopped_program_keeps_what_it_wrote_byte_for_byte() {
     let scratch = Scratch::new();

@@ -143,10 +143,13 @@ fn a_branch_that_fails_fails_the_plan_and_what_follows_is_not_started() {
     scratch.write("fails.toml", plan);
     let ended = scratch.run(&["run", "fails.toml", "--report", "report.json"]);
     ended.assert_code(1);
-    assert!(ended.stdout.contains("broken"), "{ended:?}");
+    assert_eq!(ended.stdout.matches("broken").count(), 1, "{ended:?}");
     scratch.assert_nothing_is_left(1);
     let report = scratch.json("report.json");
     assert_eq!(row(&report, "sibling")["cause"]["kind"], "sibling-failed");
+    let skipped = serde_json::json!([{ "name": "never", "reason": "step-failed" }]);
+    assert_eq!(row(&report, "fails")["summary"]["skipped"], skipped);
+    assert!(ended.stdout.contains("│ skipped  never  an earlier step failed\n"), "{ended:?}");
     assert!(!scratch.path("marker").exists());
 }
 
@@ -227,6 +230,7 @@ fn the_report_says_who_decided_a_parallel_step_and_what_became_of_every_branch()
     has(&["policy   quorum(2), decided after", "by also, settled after"]);
     has(&["branches yes", "completed", "ok", " to "]);
     has(&[" slow", "cancelled", "noise", "quorum-reached, grace used", "left a partial output"]);
+    assert!(!ended.stdout.contains("late success"), "a signal ended it: {ended:?}");
     has(&["policy   hedge(1h), decided after", "by near, settled after"]);
     has(&[" far", "cancelled", "skipped", "never started", "race-lost"]);
     assert!(!scratch.path("marker").exists());
