@@ -33,7 +33,8 @@ use serde::{Deserialize, Serialize};
 ///     name = "two"
 ///     steps = [{ name = "a", run = ["true"] }, { name = "b", run = ["true"] }]
 /// "#).unwrap();
-/// let run = Engine::new().submit(plan.spec(), move |ctx| plan.run(ctx, Nobody)).unwrap();
+/// let engine = Engine::new();
+/// let run = engine.submit(plan.spec(), move |ctx| plan.run(ctx, Nobody)).unwrap();
 /// let report = run.ended().await;
 /// let skipped = SkippedStep::all_of(report.own_row());
 /// assert_eq!((&*skipped[0].name, skipped[0].reason), ("b", SkipReason::StepFailed));
