@@ -41,6 +41,6 @@ pub use plan::{
     PLAN_SCHEMA, ParallelOptions, ParallelStep, Plan, PlanError, PlanFormat, PlanPolicy, PlanRetry,
     PlanStep, RouteStep, SequenceStep, TeamMode, TeamOptions, TeamStep, WorkflowStep,
 };
-pub use retry::{ABANDONED_ATTEMPTS, Attempt, Backoff, Retry, RetryAfter};
+pub use retry::{ABANDONED_ATTEMPTS, Attempt, Backoff, Retry, RetryAfter, attempt_number};
 pub use skipped::{SkipReason, SkippedStep};
 pub use team::{Delegated, Member, Members, OnMember, Team};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use quell::{Engine, Payload, RunRef, RunSpec, SubmitError};
 use quell_flow::{Catalog, Component, LinkedPlan, Plan, PlanFormat};
-use quell_process::Process;
 
 use crate::args::RunArgs;
 use crate::config;
+use crate::environment;
 use crate::faults::listed;
 use crate::processes::{Processes, output};
 
@@ -23,7 +23,8 @@ pub(crate) struct Job {
 enum Body {
     Plan(LinkedPlan),
     Component(Arc<Component>),
-    Command(Process),
+    /// A program and its arguments.
+    Command(OsString, Vec<OsString>),
 }
 
 impl Job {
@@ -38,7 +39,7 @@ impl Job {
             (Some(path), _) => named(&path, args.config.as_deref())?,
             (None, Some(program)) => {
                 let spec = RunSpec::step(file_name(&program));
-                (spec, Body::Command(Process::new(program).args(command)))
+                (spec, Body::Command(program, command.collect()))
             }
             (None, None) => return Err("there is neither a plan nor a command".into()),
         };
@@ -68,9 +69,10 @@ impl Job {
                 let input = self.input.unwrap_or_else(|| serde_json::Value::Null.into());
                 component.start(engine, self.spec, input)?
             }
-            Body::Command(process) => {
-                engine.submit(self.spec, async move |ctx| output(process, ctx).await)?
-            }
+            Body::Command(program, arguments) => engine.submit(self.spec, async move |ctx| {
+                let process = environment::program(program, &ctx).args(arguments);
+                output(process, ctx).await
+            })?,
         };
         Ok(handle.into_ref())
     }

@@ -7,6 +7,7 @@
 
 mod args;
 mod config;
+mod environment;
 mod exit;
 mod faults;
 mod guard;

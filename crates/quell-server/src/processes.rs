@@ -6,6 +6,8 @@ use quell::{Failure, Payload, RunContext};
 use quell_flow::{CommandStep, Runner};
 use quell_process::Process;
 
+use crate::environment;
+
 /// Runs the commands of a plan as processes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Processes {
@@ -17,7 +19,7 @@ impl Runner for Processes {
     async fn run(&self, ctx: RunContext, command: CommandStep) -> Result<Payload, Failure> {
         let mut words = command.command.into_iter();
         let program = words.next().ok_or_else(|| Failure::new("the command is empty"))?;
-        let mut process = Process::new(program).args(words);
+        let mut process = environment::program(program, &ctx).args(words);
         if let Some(cwd) = command.cwd {
             process = process.cwd(cwd);
         }

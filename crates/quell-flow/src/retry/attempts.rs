@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quell::{Failure, Outcome, RunContext, RunError, RunRef, RunSpec, RunStatus, Stopped};
+use quell::{Failure, Outcome, RunContext, RunError, RunKind, RunRef, RunSpec, RunStatus, Stopped};
 
 use super::after::RetryAfter;
 use super::options::Retry;
@@ -54,6 +54,26 @@ impl<S> Attempt<S> {
 /// ```
 pub const ABANDONED_ATTEMPTS: &str = "abandoned_attempts";
 
+/// Yields the number, from 1, of the attempt of a [`Retry`] that a run is or belongs to: of several
+/// that of the innermost, and 1 if nothing around it is retried.
+///
+/// # Examples
+///
+/// ```
+/// fn is_tried_again(ctx: &quell::RunContext) -> bool {
+///     quell_flow::attempt_number(ctx.run()) > 1
+/// }
+/// ```
+pub fn attempt_number(run: &RunRef) -> u32 {
+    let number_of = |run: &RunRef| {
+        let number = run.name().strip_prefix(NAME).filter(|_| run.kind() == RunKind::Attempt);
+        number?.parse().ok()
+    };
+    std::iter::successors(Some(run.clone()), RunRef::parent)
+        .find_map(|run| number_of(&run))
+        .unwrap_or(1)
+}
+
 impl Retry {
     /// The body of the run that is retried.
     ///
@@ -95,7 +115,7 @@ impl Retry {
     }
 
     fn spec(&self, number: u32, made: &mut Attempts) -> RunSpec {
-        let spec = RunSpec::attempt(format!("attempt {number}"));
+        let spec = RunSpec::attempt(format!("{NAME}{number}"));
         let spec = timed(spec, self.timeout, self.grace, None);
         match made.still_executing() {
             Some(names) => spec.label(ABANDONED_ATTEMPTS, names),
@@ -185,6 +205,9 @@ impl Drop for Attempts {
         }
     }
 }
+
+/// What precedes the number in the name of an attempt.
+const NAME: &str = "attempt ";
 
 /// Names of abandoned attempts that a label holds.
 const NAMES_MAX: usize = 32;

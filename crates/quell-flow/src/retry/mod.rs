@@ -12,6 +12,6 @@ mod backoff;
 mod options;
 
 pub use after::RetryAfter;
-pub use attempts::{ABANDONED_ATTEMPTS, Attempt};
+pub use attempts::{ABANDONED_ATTEMPTS, Attempt, attempt_number};
 pub use backoff::Backoff;
 pub use options::Retry;

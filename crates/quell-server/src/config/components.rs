@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::server::time;
+use crate::environment;
 use crate::faults::{in_full, listed};
 use crate::processes::Processes;
 
@@ -162,20 +163,23 @@ impl ComponentEntry {
         // A path with a slash is relative to the file, as are all paths in it.
         let program =
             if program.contains('/') { folder.join(program) } else { PathBuf::from(program) };
-        let mut process = Process::new(program).args(arguments);
-        for key in secrets.iter() {
-            process = process.env_remove(key);
-        }
-        // Variables of the entry come last: it may pass a secret on deliberately.
-        for (key, value) in &self.env {
-            process = process.env(key, value);
-        }
-        if let Some(cwd) = &self.cwd {
-            process = process.cwd(folder.join(cwd));
-        } else if !folder.as_os_str().is_empty() {
-            process = process.cwd(folder);
-        }
-        Ok(made(kind, id, move |ctx, input| talk(process.clone(), ctx, input)))
+        let cwd = self.cwd.as_ref().map_or_else(|| folder.to_owned(), |cwd| folder.join(cwd));
+        let (arguments, env) = (arguments.to_vec(), self.env.clone());
+        let secrets = Arc::clone(secrets);
+        Ok(made(kind, id, move |ctx, input| {
+            let mut process = environment::program(&program, &ctx).args(&arguments);
+            for key in secrets.iter() {
+                process = process.env_remove(key);
+            }
+            // Variables of the entry come last: it may pass a secret on deliberately.
+            for (key, value) in &env {
+                process = process.env(key, value);
+            }
+            if !cwd.as_os_str().is_empty() {
+                process = process.cwd(&cwd);
+            }
+            talk(process, ctx, input)
+        }))
     }
 }
 

@@ -1,0 +1,127 @@
+//! [`program`]: a program, with what its environment says of its run.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::time::{Instant, SystemTime};
+
+use quell::{RunContext, RunRef};
+use quell_flow::attempt_number;
+use quell_http::{EXTERNAL_ID, SESSION, external_id};
+use quell_process::Process;
+
+/// Names a program, and sets the variables that every program has. What the caller sets or takes
+/// out after that counts.
+pub(crate) fn program(program: impl Into<OsString>, ctx: &RunContext) -> Process {
+    // A `quell` that was started by another one must not say of its runs what is so of that one's.
+    let inherited = env::vars_os().map(|(key, _)| key).filter(|key| is_of_a_run(key));
+    let process = inherited.fold(Process::new(program), Process::env_remove);
+    variables(ctx).into_iter().fold(process, |process, (key, value)| process.env(key, value))
+}
+
+fn is_of_a_run(key: &OsStr) -> bool {
+    let name = key.as_encoded_bytes();
+    [RUN_ID, RUN_SESSION, ATTEMPT, DEADLINE].iter().any(|own| own.as_bytes() == name)
+        || name.starts_with(LABEL.as_bytes())
+}
+
+fn variables(ctx: &RunContext) -> BTreeMap<String, String> {
+    let (run, root) = (ctx.run(), ctx.run().root());
+    // The later one counts: a label of the run hides one of the root.
+    let labels = [&root, run].into_iter().filter_map(RunRef::labels).flatten();
+    let labels = labels.filter_map(|(key, value)| Some((label(key)?, value.clone())));
+    let mut all: BTreeMap<_, _> = labels.collect();
+    let mut set = |key: &str, value: String| drop(all.insert(key.to_owned(), value));
+    set(RUN_ID, external_id(run).into_owned());
+    set(ATTEMPT, attempt_number(run).to_string());
+    if let Some(session) = run.label(SESSION).or_else(|| root.label(SESSION)) {
+        set(RUN_SESSION, session.to_owned());
+    }
+    if let Some(deadline) = ctx.deadline().and_then(epoch_ms) {
+        set(DEADLINE, deadline.to_string());
+    }
+    if env::var_os(UNBUFFERED).is_none() {
+        set(UNBUFFERED, "1".to_owned());
+    }
+    // An environment cannot hold a NUL: the program would not start.
+    all.retain(|_, value| !value.contains('\0'));
+    all
+}
+
+/// Yields the variable of a label; none for one that has a variable of another name, or no name.
+fn label(key: &str) -> Option<String> {
+    if ["", SESSION, EXTERNAL_ID].contains(&key) {
+        return None;
+    }
+    let spelt = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    Some(key.chars().map(spelt).fold(LABEL.to_owned(), |name, c| name + c.encode_utf8(&mut [0; 4])))
+}
+
+/// Yields milliseconds since 1970. None for an instant that the wall clock cannot name.
+fn epoch_ms(at: Instant) -> Option<u128> {
+    let left = at.saturating_duration_since(Instant::now());
+    let wall = SystemTime::now().checked_add(left)?;
+    Some(wall.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis())
+}
+
+const RUN_ID: &str = "QUELL_RUN_ID";
+const RUN_SESSION: &str = "QUELL_SESSION";
+const ATTEMPT: &str = "QUELL_ATTEMPT";
+const DEADLINE: &str = "QUELL_DEADLINE_MS";
+
+/// What precedes the name of a label.
+const LABEL: &str = "QUELL_LABEL_";
+
+/// Python then writes what is printed at once, also to a pipe.
+const UNBUFFERED: &str = "PYTHONUNBUFFERED";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quell::{Engine, RunSpec};
+
+    use super::*;
+
+    /// Yields the variables of a child of a run.
+    fn of_a_child(root: RunSpec, child: RunSpec) -> BTreeMap<String, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let engine = Engine::new();
+            let run = engine.submit(root, async |ctx| {
+                Ok(ctx.spawn(child, async |ctx| Ok(variables(&ctx))).await?)
+            });
+            run.expect("it is accepted").outcome().await.into_value().expect("it completes")
+        })
+    }
+
+    #[test]
+    fn labels_of_the_run_and_its_root_have_safe_names_and_the_nearer_counts() {
+        let root = RunSpec::workflow("root")
+            .label("customer", "ada")
+            .label("lang=\0\u{fc}.x", "de")
+            .label("both", "root")
+            .label("nul", "a\0b")
+            .label("", "nobody")
+            .label(SESSION, "s-1");
+        let all = of_a_child(root, RunSpec::step("child").label("both", "child"));
+        let labels = all.iter().filter_map(|(key, value)| Some((key.strip_prefix(LABEL)?, value)));
+        let labels: Vec<_> = labels.map(|(key, value)| (key, value.as_str())).collect();
+        assert_eq!(labels, [("BOTH", "child"), ("CUSTOMER", "ada"), ("LANG____X", "de")]);
+        assert_eq!(all[RUN_SESSION], "s-1");
+        assert_eq!(all[ATTEMPT], "1");
+        assert!(!all.contains_key(DEADLINE));
+    }
+
+    #[test]
+    fn the_earliest_deadline_counts() {
+        let day = Duration::from_hours(24);
+        let all = of_a_child(
+            RunSpec::workflow("root").timeout(day),
+            RunSpec::step("child").timeout(2 * day),
+        );
+        let now = epoch_ms(Instant::now()).expect("it is after 1970");
+        let left = all[DEADLINE].parse::<u128>().expect("a number") - now;
+        assert!(left <= day.as_millis() && left > day.as_millis() / 2, "{left} ms");
+    }
+}
