@@ -67,6 +67,9 @@ pub(crate) enum Command {
     /// Check a plan, draw it, or print what a plan may say
     #[command(subcommand)]
     Plan(PlanCommand),
+    /// Print what a program that quell runs can rely on: streams, signals, environment, bounds
+    #[command(long_about = PROCESS_PAGE, help_template = "{about}", term_width = 0)]
+    Process,
 }
 
 /// What `quell serve` is told.
@@ -165,6 +168,9 @@ fn timeout(text: &str) -> Result<Duration, String> {
     Ok(timeout)
 }
 
+/// The protocol of programs.
+pub(crate) const PROCESS_PAGE: &str = include_str!("process.md");
+
 const ABOUT: &str =
     "Run commands and serve agents as run trees that stop when told, on time, and say what stopped";
 
@@ -176,7 +182,8 @@ Examples:
   quell run writer --input '{\"by\": \"ada\"}'   run a component of quell.toml
   quell plan check plan.yaml                   every fault of a plan, with its line
   quell serve --demo                           every contract on http://127.0.0.1:7777
-  quell help run                               signals, exit codes, the rest";
+  quell help run                               signals, exit codes, the rest
+  quell help process                           what a program that quell runs can rely on";
 
 const RUN_ABOUT: &str = "\
 Run a plan of commands, or a single command, as one run tree that stops when told.

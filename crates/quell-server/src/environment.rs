@@ -114,6 +114,17 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_programs_lists_every_variable() {
+        let rows = crate::args::PROCESS_PAGE.lines();
+        let listed = rows.filter_map(|row| row.strip_prefix("| `")?.split_once("` |"));
+        let names = listed.map(|(name, _)| name).filter(|name| !name.contains(' '));
+        let mut names: Vec<_> = names.filter(|name| name.contains(char::is_uppercase)).collect();
+        names.retain(|name| *name != "QUELL_PROCESS_IDS");
+        let label = label("name").expect("a name");
+        assert_eq!(names, [RUN_ID, RUN_SESSION, ATTEMPT, DEADLINE, &label, UNBUFFERED]);
+    }
+
+    #[test]
     fn the_earliest_deadline_counts() {
         let day = Duration::from_hours(24);
         let all = of_a_child(

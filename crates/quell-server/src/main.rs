@@ -28,7 +28,7 @@ mod view;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command};
+use args::{Cli, Command, PROCESS_PAGE};
 
 fn main() -> ExitCode {
     match Cli::read(std::env::args_os()) {
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Guard }) => guard::run(),
         Ok(Cli { command: Command::List(args) }) => list::run(&args),
         Ok(Cli { command: Command::Plan(command) }) => plan::run(&command),
+        Ok(Cli { command: Command::Process }) => stdout::say(PROCESS_PAGE),
         Err(shown) => {
             // With nobody to read the help there is nobody to tell.
             let _ = shown.print();

@@ -16,6 +16,8 @@ mod output;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
+mod process_page;
+#[cfg(test)]
 mod programs;
 #[cfg(test)]
 mod refusals;
