@@ -55,8 +55,8 @@ use crate::limits;
 ///
 /// and `retry` holds `attempts` and may hold `backoff`, `cap`, `attempt_timeout`. Times are texts
 /// such as `"1m 30s"` or `"500ms"`. A number of a command or of `env` is the text that is written.
-/// Names are unique among siblings. An unknown key is an error everywhere, and so is a key that does
-/// not go with the others. Values beyond a bound are refused, never cut.
+/// Names are unique among siblings. An unknown key is an error everywhere, and so is a key that
+/// does not go with the others. Values beyond a bound are refused, never cut.
 ///
 /// # Values
 ///

@@ -191,9 +191,8 @@ fn an_operator_of_another_language_is_shown_with_the_right_one() {
         ("input.x == '=' +", "unexpected end of input, expected expression"),
         ("input | default(x='=') +", "unexpected end of input, expected expression"),
     ] {
-        let text = format!(
-            "name: p\nsteps:\n- {{ name: a, if: \"{expression}\", then: [{{ name: b, run: [x] }}] }}"
-        );
+        let step = format!("name: a, if: \"{expression}\", then: [{{ name: b, run: [x] }}]");
+        let text = format!("name: p\nsteps:\n- {{ {step} }}");
         let faults = PlanFormat::Yaml.read(&text).unwrap_err();
         assert!(faults.len() == 1 && faults[0].message().ends_with(hint), "{faults:?}");
     }
