@@ -189,7 +189,7 @@ async fn i7_a_storm_of_unlike_cancels_merges_to_the_earliest_deadline() {
         let run = lab.submit(RunSpec::agent("ignorant"), ignorant).unwrap();
         let started = || run.run().report().own_row().started_at.is_some();
         crate::support::soon("the run starts", started).await;
-        let graces: Vec<u64> = (0..64).map(|_| rng.u64(100..5_000)).collect();
+        let graces: Vec<u64> = (0..64).map(|_| rng.u64(60_000..600_000)).collect();
         let before = now();
         let requests = graces.iter().map(|grace| CancelRequest::because("g").grace(ms(*grace)));
         let answers = storm(run.run(), requests.collect());

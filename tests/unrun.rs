@@ -13,7 +13,7 @@ fn abandoned(report: &RunReport) -> Vec<(Work, &str)> {
 async fn i3_i16_no_hook_starts_when_the_run_is_terminal_whatever_the_one_before_it_does() {
     for stops in [false, true] {
         let bodies = body_runtime(1);
-        let config = config().runtime(bodies.handle().clone()).grace(ms(30)).abort_wait(ms(30));
+        let config = config().runtime(bodies.handle().clone()).grace(secs(1)).abort_wait(secs(1));
         let (lab, book, gate) = (Lab::with(config), Book::default(), Gate::new());
         let _open = gate.at_end();
         let (seen, held) = (book.clone(), gate.clone());
@@ -48,7 +48,7 @@ async fn i3_i16_no_hook_starts_when_the_run_is_terminal_whatever_the_one_before_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i12_i16_hooks_that_never_yield_are_followed_by_none_when_the_grace_is_over() {
     let bodies = body_runtime(1);
-    let config = config().runtime(bodies.handle().clone()).grace(ms(30)).abort_wait(secs(600));
+    let config = config().runtime(bodies.handle().clone()).grace(secs(1)).abort_wait(secs(600));
     let (lab, book, gate) = (Lab::with(config), Book::default(), Gate::new());
     let _open = gate.at_end();
     let (seen, held) = (book.clone(), gate.clone());
@@ -130,7 +130,7 @@ async fn i16_a_stop_while_hooks_are_dropped_at_an_end_tells_of_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i3_i4_hooks_that_wait_for_a_blocked_child_are_told_of_before_the_end_and_not_abandoned() {
     let bodies = body_runtime(2);
-    let config = config().runtime(bodies.handle().clone()).grace(ms(30)).abort_wait(ms(300));
+    let config = config().runtime(bodies.handle().clone()).grace(ms(30)).abort_wait(secs(3));
     let (lab, book, gate) = (Lab::with(config), Book::default(), Gate::new());
     let _open = gate.at_end();
     let (seen, held) = (book.clone(), gate.clone());

@@ -266,14 +266,18 @@ async fn i38_a_shutdown_counts_what_was_live_and_names_what_had_been_abandoned_b
     let lab = Lab::with(config().grace(ms(10)).abort_wait(ms(10)));
     let gate = Gate::new();
     let _open = gate.at_end();
-    let held = gate.clone();
+    let (begun, held) = (Gate::new(), gate.clone());
+    let begins = begun.clone();
     let stuck = lab.submit(RunSpec::agent("stuck"), async move |ctx| {
-        ctx.spawn_blocking(move |_| held.spin()).await?;
+        ctx.spawn_blocking(move |_| {
+            begins.open();
+            held.spin();
+        })
+        .await?;
         Ok(())
     });
     let stuck = stuck.unwrap().into_ref();
-    soon("it runs", || stuck.status() == RunStatus::Running).await;
-    tokio::time::sleep(ms(50)).await;
+    soon("it blocks", || begun.is_open()).await;
     stuck.cancel(CancelRequest::because("enough"));
     within("it is abandoned", stuck.ended()).await;
     let live = lab.submit(RunSpec::agent("live"), naive).unwrap();

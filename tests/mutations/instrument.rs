@@ -44,7 +44,7 @@ const REPLACED: [(&str, &str, &str); 4] = [
     ),
     (
         "crates/quell-test-support/src/patience.rs",
-        "const PATIENCE: Duration = secs(90);",
+        "const PATIENCE: Duration = secs(240);",
         "const PATIENCE: Duration = secs(20);",
     ),
 ];

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-/// Yields the output of a future. Fails with these words when it takes longer than a minute and a
-/// half: of the paused clock, if the runtime has one.
+/// Yields the output of a future. Fails with these words when it takes longer than four
+/// minutes: of the paused clock, if the runtime has one.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     let output = tokio::time::timeout(PATIENCE, future).await;
     output.unwrap_or_else(|_| panic!("{what}: did not happen in {PATIENCE:?}"))
@@ -52,4 +52,4 @@ pub const fn ms(ms: u64) -> Duration {
 }
 
 /// How long a test waits for what must happen. `mutations` shortens it, to find a fault sooner.
-const PATIENCE: Duration = secs(90);
+const PATIENCE: Duration = secs(240);
