@@ -15,7 +15,17 @@ use crate::text::{NAME_COLUMNS_MAX, cut, printable, span, width};
 ///
 /// # Examples
 ///
-/// See the [crate](crate).
+/// ```
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// use quell::{Engine, RunSpec};
+///
+/// let engine = Engine::new();
+/// let run = engine.submit(RunSpec::agent("writer"), async |_| Ok("done")).unwrap();
+/// let report = run.ended().await;
+/// let text = quell_report::render(&report);
+/// assert!(text.starts_with("writer  completed"), "{text}");
+/// # });
+/// ```
 pub fn render(report: &RunReport) -> String {
     draw(&report.rows, report.omitted)
 }
