@@ -250,8 +250,8 @@ The file:
   grace = \"5s\"                     # between a stop and abort
   abort_wait = \"1s\"                # between abort and abandon
   running_max = 100                 # runs at once; the others are queued
-                                    # (without: 1 for 16 descriptors, at most 256; a program has
-                                    # 4 of them: with more than 1 for 8 a cancel may have to wait)
+                                    # (without: 1 for 16 descriptors, at most 256; programs, those
+                                    # of plans as well, wait while 1 for 16 descriptors runs)
   memory_mib = 2048                 # of all state: inputs, outputs, logs, metadata, requests under
                                     # way; one owner may have a quarter, of streams as
                                     # well; more is answered 413 or 429

@@ -7,6 +7,7 @@
 
 mod args;
 mod config;
+mod descriptors;
 mod environment;
 mod exit;
 mod faults;
@@ -17,6 +18,7 @@ mod list;
 mod live;
 mod plan;
 mod processes;
+mod programs;
 mod progress;
 mod report_file;
 mod run;

@@ -6,7 +6,7 @@ use quell::{Failure, Payload, RunContext};
 use quell_flow::{CommandStep, Runner};
 use quell_process::Process;
 
-use crate::environment;
+use crate::{environment, programs};
 
 /// Runs the commands of a plan as processes.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +39,7 @@ impl Runner for Processes {
 /// Runs one program; its output is that of the run. If the run was stopped and the program did not
 /// end with exit code 0, the run has no value: what the program wrote is its partial output.
 pub(crate) async fn output(process: Process, ctx: RunContext) -> Result<Payload, Failure> {
-    let output = process.run(ctx.clone()).await?;
+    let output = programs::run(process, ctx.clone()).await?;
     if output.exit_code != Some(0) {
         ctx.checkpoint()?;
     }

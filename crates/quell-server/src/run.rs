@@ -46,6 +46,8 @@ fn try_run(args: RunArgs) -> Result<u8, String> {
         })?),
         None => None,
     };
+    // Without it fewer programs run at once, and the others wait.
+    let _ = quell_process::raise_descriptors();
     let no_threads = |error: io::Error| format!("no runtime can be built: {error}");
     let bodies = Builder::new_multi_thread()
         .thread_name("quell-body")

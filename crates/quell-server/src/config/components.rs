@@ -13,9 +13,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::server::time;
-use crate::environment;
 use crate::faults::{in_full, listed};
 use crate::processes::Processes;
+use crate::{environment, programs};
 
 /// `[agents.ID]` or `[workflows.ID]`.
 #[derive(Debug, Deserialize)]
@@ -197,7 +197,7 @@ where
 async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
     // Between the tokens of JSON a line break is a space, and within them there is none.
     let line = input.as_json().replace(['\n', '\r'], " ") + "\n";
-    let output = process.input(line).run(ctx.clone()).await?;
+    let output = programs::run(process.input(line), ctx.clone()).await?;
     ctx.checkpoint()?;
     let (bytes, is_cut) = (output.stdout_bytes, output.stdout_truncated);
     let kept = output.into_stdout_bytes().unwrap_or_default();

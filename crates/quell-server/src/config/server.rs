@@ -44,16 +44,16 @@ impl Config {
         asked.or(self.listen).unwrap_or_else(|| default.into())
     }
 
-    /// Makes the configuration of the engine. At most `programs_max` programs run at once, unless
-    /// `running_max` is configured.
-    pub(crate) fn engine(&self, programs_max: usize) -> EngineConfig {
-        let ServerEntry { grace, abort_wait, running_max, .. } = self.server;
+    /// Makes the configuration of the engine. If there are programs, `running_max` counts unless
+    /// the file has another one.
+    pub(crate) fn engine(&self, running_max: usize) -> EngineConfig {
+        let ServerEntry { grace, abort_wait, running_max: asked, .. } = self.server;
         let mut limits = Limits::default();
         limits.live_bytes_max = self.memory(7);
         limits.ended_bytes_max = self.memory(2);
         let config = EngineConfig::new().grace(grace).abort_wait(abort_wait).limits(limits);
         let has_programs = !(self.agents.is_empty() && self.workflows.is_empty());
-        let max = running_max.or(has_programs.then_some(programs_max));
+        let max = asked.or(has_programs.then_some(running_max));
         match max {
             Some(max) => config.running_max(max),
             None => config,

@@ -7,7 +7,6 @@ mod app;
 mod command;
 mod connections;
 mod demo;
-mod descriptors;
 mod held;
 mod idle;
 mod leftover;

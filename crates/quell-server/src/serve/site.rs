@@ -15,10 +15,10 @@ use tokio::runtime::Handle;
 use super::app;
 use super::connections::Connections;
 use super::demo::Demo;
-use super::descriptors::Shares;
 use super::stderr::Stderr;
 use crate::args::ServeArgs;
 use crate::config::Config;
+use crate::descriptors::Shares;
 use crate::signals::Signals;
 use quell_report::text::span;
 
@@ -80,7 +80,7 @@ impl Site {
             tracing::warn!(%error, "limit of descriptors cannot be raised");
         }
         let shares = Shares::of_process();
-        let engine = Engine::with_config(config.engine(shares.programs).runtime(bodies));
+        let engine = Engine::with_config(config.engine(shares.running()).runtime(bodies));
         let limits = config.limits(shares.streams());
         let service = Service::new(engine.clone(), catalog).limits(limits).access(access);
         let app = app::router(&service, &config, demo);

@@ -152,6 +152,39 @@ fn the_server_has_all_descriptors_there_may_be_and_its_programs_as_many_as_befor
     assert_eq!(site.ended().0.code, Some(0));
 }
 
+// A quarter of 64 descriptors is for programs, of which each has 4.
+#[test]
+fn programs_leave_descriptors_for_cancels_and_a_cancel_ends_the_wait_for_them() {
+    let scratch = Scratch::new();
+    let script = format!("touch {}.$QUELL_RUN_ID; sleep 600", scratch.path("up").display());
+    let config = format!(
+        "[server]\nrunning_max = 100\n\n[agents.sleeper]\nrun = [\"sh\", \"-c\", \"{script}\"]\n"
+    );
+    let file = scratch.write("quell.toml", &config).display().to_string();
+    let site = Site::under("ulimit -n 64", scratch, &["--config", &file]);
+    let component = json!({ "kind": "agent", "id": "sleeper" });
+    for id in 0..40 {
+        let body = json!({ "component": component, "id": format!("r{id}") });
+        assert_eq!(site.post("/v1/runs", &body).0, 201);
+    }
+    let up = |id: usize| site.scratch.path(&format!("up.r{id}")).exists();
+    let ups = || (0..40).filter(|id| up(*id)).count();
+    wait_until("four programs run", || ups() == 4);
+    let cancel = |id: usize| {
+        let (code, told) =
+            site.post(&format!("/v1/runs/r{id}/cancel"), &json!({ "wait": "quiescent" }));
+        assert_eq!((code, told["disposition"].as_str()), (200, Some("accepted")), "{told}");
+    };
+    cancel(39);
+    assert_eq!(site.get("/v1/runs/r39").1["status"], "cancelled");
+    assert_eq!(ups(), 4);
+    cancel((0..40).find(|id| up(*id)).expect("four run"));
+    wait_until("the next one runs", || ups() == 5);
+    assert!(!up(39), "its run was cancelled while it waited");
+    site.signal("TERM");
+    assert_eq!(site.ended().0.code, Some(0));
+}
+
 // 32 places, and 40 clients behind the one who reads.
 #[test]
 fn who_takes_a_large_answer_slowly_keeps_their_place_until_they_have_it() {

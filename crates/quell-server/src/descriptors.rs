@@ -10,7 +10,7 @@ use rustix::process::{Resource, getrlimit};
 pub(crate) struct Shares {
     /// Connections at once.
     pub(crate) connections: usize,
-    /// Runs of programs at once, unless the configuration says how many.
+    /// Programs at once. Further ones wait.
     pub(crate) programs: usize,
 }
 
@@ -27,11 +27,16 @@ impl Shares {
         (self.connections / 4 * 3).max(1)
     }
 
+    /// Yields how many runs may run at once, unless the configuration says how many.
+    pub(crate) fn running(&self) -> usize {
+        self.programs.min(RUNNING_MAX)
+    }
+
     /// Half is for connections, a quarter for programs, and the rest is room.
     fn of(limit: usize) -> Self {
         Self {
             connections: (limit / 2).clamp(1, CONNECTIONS_MAX),
-            programs: (limit / 4 / PER_PROGRAM).clamp(1, PROGRAMS_MAX),
+            programs: (limit / 4 / PER_PROGRAM).max(1),
         }
     }
 }
@@ -39,8 +44,8 @@ impl Shares {
 /// Connections at once, however many descriptors there are.
 const CONNECTIONS_MAX: usize = 10_000;
 
-/// Programs at once, however many descriptors there are.
-const PROGRAMS_MAX: usize = 256;
+/// Runs at once, however many descriptors there are.
+const RUNNING_MAX: usize = 256;
 
 /// Descriptors of a running program: three pipes and the process.
 const PER_PROGRAM: usize = 4;
@@ -51,11 +56,15 @@ mod tests {
 
     #[test]
     fn connections_and_programs_together_leave_room() {
-        for (limit, connections, programs) in
-            [(256, 128, 16), (1_024, 512, 64), (4_096, 2_048, 256), (usize::MAX, 10_000, 256)]
-        {
+        for (limit, connections, programs, running) in [
+            (256, 128, 16, 16),
+            (1_024, 512, 64, 64),
+            (8_192, 4_096, 512, 256),
+            (usize::MAX, 10_000, usize::MAX / 16, 256),
+        ] {
             let shares = Shares::of(limit);
             assert_eq!(shares, Shares { connections, programs });
+            assert_eq!(shares.running(), running);
             assert!(connections + programs * PER_PROGRAM <= limit / 4 * 3);
         }
         assert_eq!(Shares::of(0), Shares { connections: 1, programs: 1 });
