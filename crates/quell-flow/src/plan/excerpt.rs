@@ -1,5 +1,7 @@
 //! [`excerpt`] quotes a text in a message, [`Line`] a line of it below one.
 
+use unicode_width::UnicodeWidthStr as _;
+
 /// Yields the first characters of a text, with control characters escaped.
 pub(crate) fn excerpt(text: &str) -> String {
     let mut short: String = text.chars().take(QUOTED_CHARS_MAX).map(readable).collect();
@@ -13,21 +15,21 @@ pub(crate) fn excerpt(text: &str) -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     pub(crate) text: Box<str>,
-    /// The number of its characters before the place.
+    /// The columns that its characters before the place take in a terminal.
     pub(crate) before: usize,
 }
 
 impl Line {
     /// Yields the line of a byte. An offset beyond the end is the end.
     pub(crate) fn of(text: &str, at: usize) -> Self {
-        let at = text.floor_char_boundary(at);
-        let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
-        let (before, after) = (&text[start..at], text[at..].lines().next().unwrap_or_default());
+        let (before, after) = around(text, text.floor_char_boundary(at));
+        let before = before.rsplit('\n').next().unwrap_or_default();
+        let after = after.lines().next().unwrap_or_default();
         let cut = before.char_indices().rev().nth(BEFORE_CHARS_MAX);
         let before = &before[cut.map_or(0, |(last, c)| last + c.len_utf8())..];
         let mut shown = String::from(if cut.is_some() { "…" } else { "" });
         shown.extend(before.chars().map(visible));
-        let before = shown.chars().count();
+        let before = shown.width();
         shown.extend(after.chars().take(AFTER_CHARS_MAX).map(visible));
         if after.chars().nth(AFTER_CHARS_MAX).is_some() {
             shown.push('…');
@@ -36,7 +38,17 @@ impl Line {
     }
 }
 
-/// Yields a character, or a stand-in if a terminal would not print it in one column.
+/// Yields what a line may show of a text before and after a place. No more is searched: in a text
+/// of one long line there may be thousands of places.
+fn around(text: &str, at: usize) -> (&str, &str) {
+    let (before, after) = text.split_at(at);
+    // With the character that shows that there is more; after the place also with its line end.
+    let begin = before.char_indices().nth_back(BEFORE_CHARS_MAX).map_or(0, |(at, _)| at);
+    let end = after.char_indices().nth(AFTER_CHARS_MAX + 2).map_or(after.len(), |(at, _)| at);
+    (&before[begin..], &after[..end])
+}
+
+/// Yields a character, or a stand-in if a terminal would not print it, or not in its place.
 fn visible(c: char) -> char {
     match c {
         '\t' => ' ',

@@ -72,6 +72,8 @@ impl PlanFormat {
         if text.len() > limits::PLAN_BYTES_MAX {
             return Err(one(PlanError::new(too_long(text.len()))));
         }
+        // Some editors write a byte order mark; it is no part of the text.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         parse::plan(self, text, file)
             .map_err(|faults| faults.into_iter().map(|fault| fault.in_text(text)).collect())
     }

@@ -112,6 +112,8 @@ fn a_number_of_a_command_is_the_text_that_is_written() {
     let quell_flow::Action::Run(run) = &plan.steps()[0].action else { panic!("{plan}") };
     assert_eq!(run.command, ["sleep", "5", "-1.5"]);
     assert_eq!(run.env["PORT"], "8080");
+    let toml = "name = 'p'\nsteps = [{ name = 'a', run = ['x', 5# seconds\n] }]";
+    assert!(PlanFormat::Toml.read(toml).is_ok());
     assert_shown(
         "- { name: a, run: [chmod, 0644, true], env: { A: 1.50 } }",
         r#"
@@ -292,6 +294,20 @@ steps:
 }
 
 #[test]
+fn both_parts_of_a_step_may_have_a_fault() {
+    for step in [
+        "if: x +, then: []",
+        "if: input.x, then: [], else: []",
+        "route: x +, routes: []",
+        "parallel: [], branches: []",
+    ] {
+        let text = format!("name: p\nsteps:\n- {{ name: a, {step} }}");
+        let faults = PlanFormat::Yaml.read(&text).unwrap_err();
+        assert_eq!(faults.len(), 2, "{faults:#?}");
+    }
+}
+
+#[test]
 fn a_line_is_shown_around_the_place_and_without_what_a_terminal_would_obey() {
     let (before, after) = ("ä".repeat(100), "b".repeat(100));
     let text = format!(
@@ -307,4 +323,34 @@ fn a_line_is_shown_around_the_place_and_without_what_a_terminal_would_obey() {
         " ".repeat(61),
     );
     assert_eq!(snippet, expected, "{faults:#?}");
+}
+
+#[test]
+fn a_caret_is_below_its_place_also_after_wide_characters() {
+    assert_shown(
+        "- { name: 漢字🦀, bad: 1, run: [x] }",
+        "
+line 3, column 16: unknown key `bad`; expected one of `name`, `timeout`, `grace`, `idle`, `run`, \
+         `cwd`, `env`, `input`, `sequence`, `parallel`, `branches`, `loop`, `steps`, `if`, `then`, \
+         `else`, `route`, `routes`, `otherwise`, `team`, `members`, `component`, `workflow`, \
+         `retry`, `on_failure`, `on_stop`
+  |
+3 | - { name: 漢字🦀, bad: 1, run: [x] }
+  |                   ^
+",
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_plan() {
+    for (format, text) in [
+        (PlanFormat::Toml, "name = 'p'\nsteps = [{ name = 'a', run = ['x'] }]"),
+        (PlanFormat::Json, r#"{"name": "p", "steps": [{"name": "a", "run": ["x"]}]}"#),
+        (PlanFormat::Yaml, "{ name: p, steps: [{ name: a, run: [x] }] }"),
+    ] {
+        let marked = format!("\u{feff}{text}");
+        assert!(format.read(&marked).is_ok(), "{format:?}");
+        let wrong = |text: &str| shown(format, &text.replacen("name", "nam", 1));
+        assert_eq!(wrong(&marked), wrong(text));
+    }
 }

@@ -230,7 +230,7 @@ impl Reader<'_> {
             return argument(node).map(str::to_owned);
         };
         let text = &self.places.text[node.at.min(self.places.text.len())..];
-        let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}');
+        let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}' | '#');
         let written = text.split(ends).next().unwrap_or_default();
         match &node.value {
             Value::Number(number) if number.to_string() == written => Ok(written.to_owned()),
