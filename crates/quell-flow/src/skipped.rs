@@ -50,7 +50,7 @@ pub struct SkippedStep {
 }
 
 impl SkippedStep {
-    /// Reads those in the row of a run, in the order in which they would have run; none if all of
+    /// Reads those in the row of a run, in the order in which they were given up; none if all of
     /// its steps were started.
     pub fn all_of(row: &RunRow) -> Vec<Self> {
         let skipped = entries(row.summary.as_ref()).remove(SKIPPED);

@@ -112,3 +112,27 @@ async fn a_parallel_step_whose_cleanup_had_no_time_keeps_its_branches_in_the_sum
     let summary = StepSummary::of(row(&report, "s")).unwrap();
     assert_eq!(summary.row("a").unwrap().status, RunStatus::Cancelled);
 }
+
+#[tokio::test(start_paused = true)]
+async fn cleanup_after_a_stop_that_did_not_come_is_not_listed() {
+    let plan = r#"
+        name = "p"
+        on_stop = [{ name = "c", run = ["say", "c"] }]
+        [[steps]]
+        name = "s"
+        parallel = { policy = "first_success", start_next = "decided", on_loser = "let_finish" }
+        branches = [
+            { name = "fast", run = ["say", "f"] },
+            { name = "slow", run = ["wait", "1000"] },
+        ]
+        [[steps]]
+        name = "a"
+        run = COMMAND
+        on_stop = [{ name = "d", run = ["say", "d"] }]
+    "#;
+    for command in [r#"["say", "a"]"#, r#"["fail", "no"]"#] {
+        let (_, report, _) = run_plan(&plan.replace("COMMAND", command)).await;
+        assert_eq!(skipped(&report, "p"), []);
+        assert_eq!(skipped(&report, "a"), []);
+    }
+}
