@@ -61,23 +61,47 @@ pub(crate) fn written(row: &RunRow) -> Option<Written> {
     if row.status != RunStatus::Failed {
         return None;
     }
-    let value: Value = row.partial.as_ref()?.parse().ok()?;
+    let value = of_program(row.partial.as_ref()?)?;
     let stdout = value.get("stdout")?.as_str()?;
     let stderr = value.get("stderr_tail").and_then(Value::as_str).unwrap_or_default();
-    let bytes = |key, text: &str| value.get(key).map_or(text.len(), count);
+    let size_of = |key, text: &str| size(value.get(key).map_or(text.len(), count));
     let is_cut = |key| value.get(key).and_then(Value::as_bool) == Some(true);
-    let stdout_bytes = bytes("stdout_bytes", stdout);
+    let all = size_of("stdout_bytes", stdout);
     let stdout = if is_base64(&value) {
-        format!("{}, not text", size(stdout_bytes))
+        format!("{all}, not text")
+    } else if is_cut("stdout_truncated") {
+        // Of stdout the beginning is kept: its end is not the end of what the program wrote.
+        let kept = size(stdout.len());
+        end_of(stdout, &format!("the first {kept} of {all}; the rest is not kept"), true)
     } else {
-        end_of(stdout, stdout_bytes, is_cut("stdout_truncated"))
+        end_of(stdout, &all, false)
     };
-    let stderr = end_of(stderr, bytes("stderr_bytes", stderr), is_cut("stderr_truncated"));
-    Some(Written { stdout, stderr })
+    let all = size_of("stderr_bytes", stderr);
+    Some(Written { stdout, stderr: end_of(stderr, &all, is_cut("stderr_truncated")) })
 }
 
-/// Yields the end of what is kept of a stream of so many bytes, and says so if that is not all.
-fn end_of(kept: &str, bytes: usize, is_cut: bool) -> String {
+/// Tells whether what a row has left is shown there: if it left the output of a program, and no row
+/// below it has the same. That of the last attempt is also that of its step.
+pub(crate) fn is_own(rows: &[RunRow], at: usize, left: &Payload) -> bool {
+    let has = |row: &RunRow| [&row.output, &row.partial].into_iter().flatten().any(|it| it == left);
+    of_program(left).is_some() && !below(rows, at).iter().any(has)
+}
+
+/// Yields the rows of the descendants of a run.
+fn below(rows: &[RunRow], at: usize) -> &[RunRow] {
+    let below = &rows[at + 1..];
+    let end = below.iter().position(|row| row.depth <= rows[at].depth);
+    &below[..end.unwrap_or(below.len())]
+}
+
+/// Reads the output of a program; none if it is something else.
+fn of_program(payload: &Payload) -> Option<Value> {
+    let value: Value = payload.parse().ok()?;
+    ["exit_code", "stdout"].iter().all(|key| value.get(key).is_some()).then_some(value)
+}
+
+/// Yields the end of what is kept of a stream, and of what it is the end if that is not all.
+fn end_of(kept: &str, all: &str, is_cut: bool) -> String {
     let kept = kept.trim_end();
     let by_lines = kept.rmatch_indices('\n').nth(LINES_MAX - 1).map_or(0, |(at, _)| at + 1);
     let by_bytes = kept.ceil_char_boundary(kept.len().saturating_sub(BYTES_MAX));
@@ -85,7 +109,7 @@ fn end_of(kept: &str, bytes: usize, is_cut: bool) -> String {
     if shown.len() == kept.len() && !is_cut {
         return shown.to_owned();
     }
-    format!("… {} of {}:\n{shown}", size(shown.len()), size(bytes))
+    format!("… {} of {all}:\n{shown}", size(shown.len()))
 }
 
 /// The errors of the rows of a report, without the lines that are shown as output.
@@ -109,8 +133,7 @@ impl<'a> Errors<'a> {
     /// Yields what a row says of its failure or that of a descendant. The failure of a run quotes
     /// those of its children as they are.
     pub(crate) fn shown(&self, at: usize, error: &str) -> String {
-        let depth = self.rows[at].depth;
-        let below = self.rows[at + 1..].iter().take_while(|row| row.depth > depth).count();
+        let below = below(self.rows, at).len();
         let mut error = error.to_owned();
         for (long, short) in self.shorter[at..=at + below].iter().flatten() {
             if error.contains(long) {
@@ -187,7 +210,9 @@ mod tests {
     #[test]
     fn a_program_that_failed_shows_all_up_to_the_bound_and_then_the_end() {
         let wrote = |stdout: &str| {
-            let left = serde_json::json!({ "stdout": stdout, "stdout_bytes": stdout.len() });
+            let left = serde_json::json!({
+                "exit_code": 1, "stdout": stdout, "stdout_bytes": stdout.len(),
+            });
             written(&failed("a", 0, "no", left)).unwrap().stdout
         };
         let lines = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join("\n");
@@ -198,10 +223,34 @@ mod tests {
         let long = wrote(&"ü".repeat(BYTES_MAX));
         assert_eq!(long.lines().nth(1), Some(&*"ü".repeat(BYTES_MAX / 2)));
         assert_eq!(wrote(""), "");
-        let bytes =
-            serde_json::json!({ "stdout": "AA==", "encoding": "base64", "stdout_bytes": 1 });
+        let bytes = serde_json::json!({
+            "exit_code": 1, "stdout": "AA==", "encoding": "base64", "stdout_bytes": 1,
+        });
         assert_eq!(written(&failed("a", 0, "no", bytes)).unwrap().stdout, "1 byte, not text");
         assert!(written(&row("a", 0, RunStatus::Completed)).is_none());
+    }
+
+    #[test]
+    fn of_a_stream_200_lines_and_32_kib_are_shown() {
+        let shown = |text: &str| end_of(text, "all", false);
+        let lines = "x\n".repeat(201);
+        assert_eq!(shown(&lines[2..]), lines[2..].trim_end());
+        assert_eq!(shown(&lines).lines().count(), 1 + 200);
+        let long = "x".repeat(32 * 1_024 + 1);
+        assert_eq!(shown(&long[1..]), long[1..]);
+        assert_eq!(shown(&long).lines().nth(1).map(str::len), Some(32 * 1_024));
+    }
+
+    #[test]
+    fn what_is_not_kept_is_told_of_the_stream_that_lacks_it() {
+        let left = serde_json::json!({
+            "exit_code": 1, "stdout": "a\nb\n", "stdout_bytes": 9, "stdout_truncated": true,
+            "stderr_tail": "y\nz", "stderr_bytes": 5, "stderr_truncated": true,
+        });
+        let written = written(&failed("a", 0, "no", left)).unwrap();
+        let beginning = "… 3 bytes of the first 4 bytes of 9 bytes; the rest is not kept:\na\nb";
+        assert_eq!(written.stdout, beginning);
+        assert_eq!(written.stderr, "… 3 bytes of 5 bytes:\ny\nz");
     }
 
     #[test]
@@ -209,19 +258,19 @@ mod tests {
         let long = "x".repeat(600);
         let error = format!("`sh` ended with exit status: 3: oh: no\n{}…\nend", &long[..500]);
         let left = serde_json::json!({
-            "stdout": "", "stderr_tail": format!("first\noh: no  \n{long}\n\nend"),
+            "exit_code": 3, "stdout": "", "stderr_tail": format!("first\noh: no  \n{long}\n\nend"),
         });
         let above = format!("step `a` failed: {error}; cleanup failed: no ink");
         let rows = [
             failed("root", 0, &above, serde_json::json!({})),
+            failed("b", 1, &error, serde_json::json!({})),
             failed("a", 1, &error, left),
-            failed("b", 0, &error, serde_json::json!({})),
         ];
         let errors = Errors::of(&rows);
         let shown = |at: usize| errors.shown(at, rows[at].error.as_deref().unwrap());
         let short = "`sh` ended with exit status: 3";
-        assert_eq!(shown(1), short);
+        assert_eq!(shown(2), short);
         assert_eq!(shown(0), format!("step `a` failed: {short}; cleanup failed: no ink"));
-        assert_eq!(shown(2), error, "nothing of it is shown below");
+        assert_eq!(shown(1), error, "nothing of it is shown below");
     }
 }

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use quell::{CauseKind, Counts, RunReport, RunRow, RunStatus};
+use quell::{CauseKind, Counts, Payload, RunReport, RunRow, RunStatus};
 use quell_flow::{SkippedStep, StepSummary};
 
-use crate::output::{Errors, kept, was_killed, written};
+use crate::output::{Errors, is_own, kept, was_killed, written};
 use crate::parallel;
 use crate::skipped;
 use crate::text::{NAME_COLUMNS_MAX, cut, printable, span, width};
@@ -95,7 +95,8 @@ fn branches(rows: &[RunRow]) -> Vec<Branch> {
 }
 
 /// Yields the details of one run, each with its title. An output that a run assembled from those of
-/// its children is shown at the children.
+/// its children is shown at the children; that of its own program, which cleanup below it follows,
+/// here.
 fn facts(
     rows: &[RunRow],
     at: usize,
@@ -150,18 +151,18 @@ fn facts(
     if !skipped.is_empty() {
         facts.push(("skipped", skipped::lines(&skipped)));
     }
-    if has_child || step.is_some() {
-        return facts;
-    }
-    if let Some(written) = written(row) {
+    let is_shown = |left: &&Payload| !has_child && step.is_none() || is_own(rows, at, left);
+    let (output, partial) =
+        (row.output.as_ref().filter(is_shown), row.partial.as_ref().filter(is_shown));
+    if let Some(written) = written(row).filter(|_| partial.is_some()) {
         let streams = [("stdout", written.stdout), ("stderr", written.stderr)];
         facts.extend(streams.into_iter().filter(|(_, text)| !text.is_empty()));
         return facts;
     }
-    if let Some(output) = &row.output {
+    if let Some(output) = output {
         facts.push(("output", kept(output)));
     }
-    if let Some(partial) = &row.partial {
+    if let Some(partial) = partial {
         facts.push(("partial", kept(partial)));
     }
     facts
@@ -331,6 +332,31 @@ nothing that was started is still running
             let text = draw(&[row], Counts::default());
             assert!(text.contains("  cleanup  2 hooks skipped\n"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_program_with_cleanup_below_it_shows_what_it_wrote_and_one_with_attempts_once() {
+        let wrote = serde_json::json!({ "exit_code": 1, "stdout": "half\n", "stderr_tail": "oh" });
+        let failed = |name: &str, depth| {
+            let mut row = row(name, depth, RunStatus::Failed);
+            row.error = Some("`sh` ended with exit status: 1: oh".into());
+            row.partial = Some(wrote.clone().into());
+            row
+        };
+        let cleanup = row("on_failure", 1, RunStatus::Completed);
+        for below in [vec![cleanup.clone()], vec![failed("attempt 1", 1), cleanup]] {
+            let rows = [vec![failed("a", 0)], below].concat();
+            let text = draw(&rows, Counts::default());
+            for once in ["stdout   half\n", "stderr   oh\n"] {
+                assert_eq!(text.matches(once).count(), 1, "{text}");
+            }
+            assert!(text.contains("error    `sh` ended with exit status: 1\n"), "{text}");
+        }
+        // A table that has a step of that name is not the output of a program.
+        let mut table = row("a", 0, RunStatus::Failed);
+        table.partial = Some(serde_json::json!({ "stdout": "of a step" }).into());
+        let text = draw(&[table, row("stdout", 1, RunStatus::Completed)], Counts::default());
+        assert!(!text.contains("of a step"), "{text}");
     }
 
     #[test]

@@ -199,8 +199,9 @@ names it as abandoned.
 
 In a terminal the tree is live; elsewhere transitions are lines on stdout, at most four a second \
 (-v: all). The report follows: status and cause of every run, what a step that failed wrote (at \
-most the last 200 lines and 32 KiB of stdout and of stderr), which steps of a plan were not \
-started and why, who was signalled and aborted, how long the stop took, what output was kept.";
+most the last 200 lines and 32 KiB of what is kept of stdout, its first 4 MiB, and of stderr), \
+which steps of a plan were not started and why, who was signalled and aborted, how long the stop \
+took, what output was kept.";
 
 const RUN_AFTER_HELP: &str = "\
 Signals:

@@ -45,6 +45,21 @@ fn a_step_that_fails_shows_all_that_it_wrote_once() {
 }
 
 #[test]
+fn a_step_that_fails_and_is_cleaned_up_shows_what_it_wrote() {
+    let scratch = Scratch::new();
+    let plan = r#"{ "name": "p", "steps": [{
+        "name": "a", "run": ["sh", "-c", "echo half; echo oh no >&2; exit 3"],
+        "on_failure": [{ "name": "tidy", "run": ["true"] }]
+    }] }"#;
+    scratch.write("p.json", plan);
+    let ended = scratch.run(&["run", "p.json"]);
+    ended.assert_code(1);
+    for once in [" stdout   half\n", " stderr   oh no\n"] {
+        assert_eq!(ended.stdout.matches(once).count(), 1, "{ended:?}");
+    }
+}
+
+#[test]
 fn a_program_that_does_not_exist_is_a_failure() {
     let scratch = Scratch::new();
     let ended = scratch.run(&["run", "--", "./no-such-program"]);
