@@ -236,3 +236,26 @@ fn the_report_says_who_decided_a_parallel_step_and_what_became_of_every_branch()
     assert!(!scratch.path("marker").exists());
     scratch.assert_nothing_is_left(1);
 }
+
+#[test]
+fn a_program_that_a_stop_lets_end_with_0_is_a_late_success() {
+    let scratch = Scratch::new();
+    let plan = r#"
+        name = "race"
+        [[steps]]
+        name = "both"
+        parallel = { policy = "first_success" }
+        [[steps.branches]]
+        name = "quick"
+        run = ["sh", "-c", "until [ -s pid ]; do sleep 0.05; done"]
+        [[steps.branches]]
+        name = "polite"
+        run = ["sh", "-c", "trap 'exit 0' TERM; echo $$ > pid; while :; do sleep 0.05; done"]
+    "#;
+    scratch.write("race.toml", plan);
+    let ended = scratch.run(&["run", "race.toml"]);
+    ended.assert_code(0);
+    let polite = ended.stdout.lines().find(|line| line.contains(" polite  cancelled"));
+    assert!(polite.is_some_and(|line| line.contains("late success")), "{ended:?}");
+    scratch.assert_nothing_is_left(1);
+}

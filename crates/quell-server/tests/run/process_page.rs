@@ -77,3 +77,28 @@ fn the_page_names_every_key_of_an_output() {
         assert!(page.contains(&format!("`{key}`")), "{key}");
     }
 }
+
+#[test]
+fn the_page_has_the_bounds_that_hold() {
+    let scratch = Scratch::new();
+    let script = "head -c 4194305 /dev/zero | tr '\\0' x; \
+                  seq 1001 >&2; printf '%0501d\\n' 7 >&2; exit 1";
+    let ended =
+        scratch.run(&["run", "--json", "--report", "report.json", "--", "sh", "-c", script]);
+    ended.assert_code(1);
+    let page = page();
+    let (report, events) = (scratch.json("report.json"), checked_events(&ended));
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let left = &report["partial"];
+    assert_eq!((text(&left["stdout"]).len(), &left["stdout_truncated"]), (4 << 20, &true.into()));
+    assert!(page.contains("| stdout that is kept | 4 MiB |"));
+    assert_eq!(text(&left["stderr_tail"]).lines().count(), 1_000);
+    assert!(page.contains("| stderr that is kept | the last 1,000 lines, "));
+    let error = text(&report["error"]);
+    let lines: Vec<_> = error.lines().collect();
+    assert_eq!((lines.len(), lines[4].chars().count()), (5, 500 + "…".chars().count()), "{error}");
+    assert!(page.contains("5 lines at most, 500 characters of each"));
+    let split = events.iter().find(|event| event["data"]["split"] == true).expect("a long line");
+    assert_eq!(text(&split["data"]["line"]).len(), 64 << 10);
+    assert!(page.contains("| a line | 64 KiB |"));
+}
