@@ -123,7 +123,9 @@ mod tests {
             Some(name.to_owned())
         });
         let listed: BTreeSet<_> = listed.filter(|name| name != "QUELL_PROCESS_IDS").collect();
-        let root = RunSpec::workflow("root").label("name", "x").label(SESSION, "s");
+        // The session and the id of a caller have variables of their own, and none of a label.
+        let root = RunSpec::workflow("root").label("name", "x");
+        let root = root.label(SESSION, "s").label(EXTERNAL_ID, "e");
         let timeout = Duration::from_hours(24);
         let all = of_a_child(root.timeout(timeout), RunSpec::step("child"));
         // That of Python is not set if the environment of the tests has it.
