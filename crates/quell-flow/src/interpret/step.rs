@@ -74,7 +74,18 @@ pub(super) fn body_of<R: Runner>(
             frame: Arc::clone(&frame),
             world: world.clone(),
         };
-        guard.run(ctx.clone(), tried(step, world, frame, ctx, on_decided)).boxed()
+        let is_leaf = matches!(step.action, Action::Run(_)) && step.retry.is_none();
+        if !is_leaf {
+            return guard.run(ctx.clone(), tried(step, world, frame, ctx, on_decided)).boxed();
+        }
+        // Cleanup waits for the children of its run, but not for its work: a command may have
+        // given way while a process or a hold of it goes on.
+        let work = async move |ctx: RunContext| {
+            let spec = RunSpec::step("work");
+            let work = ctx.spawn(spec, move |ctx| tried(step, world, frame, ctx, on_decided));
+            nested::output_of(work, &ctx).await
+        };
+        guard.run(ctx.clone(), work(ctx)).boxed()
     }
 }
 

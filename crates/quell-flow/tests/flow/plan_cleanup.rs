@@ -1,9 +1,13 @@
 //! Cleanup of plans and steps: after a failure, after a stop, and within which time.
 
-use std::sync::Arc;
+use std::future::ready;
+use std::sync::{Arc, Mutex};
 
-use quell::{CancelRequest, Outcome, RunRef, RunReport, RunStatus, testing};
-use quell_flow::SkipReason;
+use quell::{
+    CancelRequest, Failure, Outcome, Payload, RunContext, RunRef, RunReport, RunStatus, Work,
+    testing,
+};
+use quell_flow::{CommandStep, Plan, Runner, SkipReason};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -167,8 +171,75 @@ async fn cleanup_that_a_command_leaves_no_time_is_said_to_be_skipped() {
     "#;
     let (report, script) = cancelled_after(500, plan).await;
     assert_eq!(script.started(), ["tidy 60000 x"]);
-    let row = row(&report, "a");
-    assert_eq!((row.aborted, row.hooks_skipped), (true, 1), "{report:#?}");
+    assert!(row(&report, "work").aborted, "{report:#?}");
+    let over = SkipReason::GraceOver;
+    assert_eq!(skipped(&report, "a"), [("c".to_owned(), over)]);
+}
+
+/// Gives way at once, and leaves a job that goes on for 300 ms after a stop, or a failure. Other
+/// commands than `job` and `broken` only note themselves.
+#[derive(Clone, Default)]
+struct Jobs(Arc<Mutex<Vec<String>>>);
+
+impl Jobs {
+    fn leave(&self, ctx: &RunContext, until: impl Future<Output = ()> + Send + 'static) {
+        let (hold, noted) = (ctx.hold(Work::Process, "job").unwrap(), Arc::clone(&self.0));
+        tokio::spawn(async move {
+            until.await;
+            sleep(millis(300)).await;
+            noted.lock().unwrap().push("the job has ended".into());
+            drop(hold);
+        });
+    }
+}
+
+impl Runner for Jobs {
+    async fn run(&self, ctx: RunContext, step: CommandStep) -> Result<Payload, Failure> {
+        match step.command[0].as_str() {
+            "job" => {
+                let own = ctx.clone();
+                self.leave(&ctx, async move { drop(own.stopped().await) });
+                ctx.stopped().await;
+                Ok(Payload::from("given way"))
+            }
+            "broken" => {
+                self.leave(&ctx, ready(()));
+                Err(Failure::new("no connection"))
+            }
+            _ => {
+                self.0.lock().unwrap().push(step.command.join(" "));
+                Ok(Payload::from("said"))
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cleanup_begins_when_what_the_command_left_has_ended() {
+    for (command, status) in [("job", RunStatus::Cancelled), ("broken", RunStatus::Failed)] {
+        let engine = engine();
+        let plan = format!(
+            r#"
+            name = "p"
+            [[steps]]
+            name = "a"
+            run = ["{command}"]
+            on_stop = [{{ name = "c", run = ["say", "cleanup"] }}]
+            on_failure = [{{ name = "c", run = ["say", "cleanup"] }}]
+            "#
+        );
+        let plan = Plan::from_toml(&plan).unwrap();
+        let jobs = Jobs::default();
+        let runner = jobs.clone();
+        let run = engine.submit(plan.spec(), move |ctx| plan.run(ctx, runner)).unwrap();
+        if command == "job" {
+            sleep(millis(100)).await;
+            run.cancel(CancelRequest::because("enough"));
+        }
+        let report = run.run().quiescent().await;
+        assert_eq!(report.status, status);
+        assert_eq!(*jobs.0.lock().unwrap(), ["the job has ended", "say cleanup"]);
+    }
 }
 
 // The hook starts when the body and the children have ended, which took all of the grace: for the
