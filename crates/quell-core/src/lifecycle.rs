@@ -502,7 +502,7 @@ impl Lifecycle {
                 }
             }
             Input::WorkEnded => self.on_work_ended(&mut out),
-            Input::HookAdded { at_end } => self.on_hook_added(at_end, &mut out),
+            Input::HookAdded { at_end } => self.on_hook_added(at_end, now, &mut out),
             Input::BodyEnded(end) => self.on_body_ended(end, now, &mut out),
             Input::Stop(stop) => self.on_stop(stop, now, &mut out),
             Input::ParentStopped { hard, wait, mode, own_grace } => {
@@ -647,6 +647,8 @@ impl Lifecycle {
     }
 
     fn on_child_gone(&mut self, now: Instant, out: &mut Effects) {
+        // It was live at the hard deadline, although the stage may be late.
+        self.hooks_wait |= self.ladder.is_some_and(|ladder| now >= ladder.hard);
         self.children = self.children.saturating_sub(1);
         if self.children > 0 {
             return;
@@ -657,7 +659,7 @@ impl Lifecycle {
         let Some(ladder) = self.ladder.filter(|ladder| ladder.stop) else { return };
         if self.body != Body::Running {
             // The inner scope has ended: now the outer one cleans up.
-            return self.release_hooks(out);
+            return self.release_hooks(now, out);
         }
         let is_deaf = self.stop_delivery == StopDelivery::Drop;
         self.owes_poll = self.stop_delivery == StopDelivery::Auto;
@@ -685,12 +687,12 @@ impl Lifecycle {
         out.quiesced = self.is_quiescent();
     }
 
-    fn on_hook_added(&mut self, at_end: bool, out: &mut Effects) {
+    fn on_hook_added(&mut self, at_end: bool, now: Instant, out: &mut Effects) {
         let is_late = at_end && self.ladder.is_some_and(|ladder| ladder.stage >= Stage::Abort);
         if self.ended.is_none() && !self.is_stopping() && !is_late {
             self.hooks = true;
             self.end_hooks |= at_end;
-        } else if self.ended.is_none() && self.has_time_for_new_hooks() {
+        } else if self.ended.is_none() && self.has_time_for_new_hooks(now) {
             self.work += 1;
             out.hooks = HookAction::RunNew;
         } else {
@@ -711,7 +713,7 @@ impl Lifecycle {
         if self.is_stopping() {
             self.offender &= end == BodyEnd::Dropped;
             out.aborted = self.offender;
-            self.release_hooks(out);
+            self.release_hooks(now, out);
         } else if end != BodyEnd::Ok || self.child_failed {
             self.fail(now, out);
         }
@@ -901,7 +903,7 @@ impl Lifecycle {
                 out.body = BodyAction::Drop;
             }
             Body::Running => {}
-            Body::Ended => self.release_hooks(out),
+            Body::Ended => self.release_hooks(now, out),
         }
         if ladder.mode == StopMode::Abort {
             self.let_go_of_hooks();
@@ -935,15 +937,16 @@ impl Lifecycle {
     }
 
     /// The run winds down, and body and children have ended, in whatever order: hooks have their
-    /// turn. Those that waited for descendants alone when the hard deadline came are in time until
-    /// the next stage.
-    fn release_hooks(&mut self, out: &mut Effects) {
+    /// turn until the hard deadline. Those that waited for descendants alone when it came are in
+    /// time until the stage after the next.
+    fn release_hooks(&mut self, now: Instant, out: &mut Effects) {
         if self.children == 0 && self.let_go_of_hooks() {
             let waited = self.hooks_wait && !self.offender;
-            let over = if waited { Stage::AbortAll } else { Stage::Abort };
-            let in_time = self
-                .ladder
-                .is_some_and(|ladder| ladder.stage < over && ladder.mode < StopMode::Abort);
+            let is_early = |ladder: Ladder| match waited {
+                true => ladder.stage < Stage::AbortAll && ladder.mode < StopMode::Abort,
+                false => ladder.has_time_for_hooks(now),
+            };
+            let in_time = self.ladder.is_some_and(is_early);
             out.hooks = if in_time { HookAction::Run } else { HookAction::Skip };
         }
     }
@@ -962,7 +965,7 @@ impl Lifecycle {
             let bounds = self.bounds(StopMode::Cooperative, None, None, now);
             self.ladder = Some(Ladder::new(bounds));
         }
-        self.release_hooks(out);
+        self.release_hooks(now, out);
     }
 
     /// Hands out the hooks that wait, to be run or dropped: one piece of work.
@@ -1021,9 +1024,8 @@ impl Lifecycle {
         self.timers.as_ref().and_then(|timers| timers.scheduled)
     }
 
-    fn has_time_for_new_hooks(&self) -> bool {
-        self.ladder
-            .is_some_and(|ladder| ladder.stage == Stage::Signalled && ladder.mode < StopMode::Abort)
+    fn has_time_for_new_hooks(&self, now: Instant) -> bool {
+        self.ladder.is_some_and(|ladder| ladder.has_time_for_hooks(now))
     }
 }
 
@@ -1055,6 +1057,11 @@ impl Ladder {
             stage: Stage::Signalled,
             next: bounds.drives.then_some(Stage::Abort),
         }
+    }
+
+    /// Tells whether hooks may start: the instant decides, since the stage may come late.
+    fn has_time_for_hooks(&self, now: Instant) -> bool {
+        self.stage == Stage::Signalled && self.mode < StopMode::Abort && now < self.hard
     }
 
     /// Merges the bounds of a further stop: the mode only rises, the hard deadline and the end of

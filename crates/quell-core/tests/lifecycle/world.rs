@@ -289,7 +289,8 @@ impl World {
     fn note(&mut self, fx: &Effects) {
         let books = &mut self.books;
         books.wanted = books.wanted.max(fx.body);
-        let ends = fx.hooks == HookAction::Run;
+        let skips = fx.hooks == HookAction::Skip && books.end_hooks > 0;
+        let ends = fx.hooks == HookAction::Run || skips;
         books.winds_down |= fx.accepted.is_some() || fx.cascade.is_some() || ends;
         if fx.accepted.is_some() || fx.scheduled {
             books.active_at = Some(self.now);
