@@ -1,3 +1,5 @@
+use std::sync::{Arc, Mutex};
+
 use quell::{
     CancelRequest, EventKind, Failure, Outcome, Payload, RunContext, RunError, RunSpec, RunStatus,
     SubmitError, Work, Written, limits,
@@ -311,6 +313,29 @@ async fn i12_zero_is_no_time_and_no_room() {
     let lab = Lab::paused_with(bounded(|limits| limits.runs_max = 0));
     let refused = lab.submit(RunSpec::agent("one"), listener).unwrap_err();
     assert_eq!(refused, SubmitError::LimitReached { what: "live runs", max: 0 });
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i3_a_hook_that_comes_after_the_end_changes_no_count_unless_it_were_run_there() {
+    let lab = Lab::paused();
+    for before in [0, limits::HOOKS_MAX] {
+        let kept = Arc::new(Mutex::new(None));
+        let keeps = Arc::clone(&kept);
+        let run = lab
+            .submit(RunSpec::agent("hooks"), async move |ctx| {
+                (0..before).for_each(|_| ctx.on_stop(async |_| {}));
+                *keeps.lock().unwrap() = Some(ctx);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(run.ended().await.own_row().hooks_skipped, 0);
+        let ctx = kept.lock().unwrap().take().unwrap();
+        ctx.on_stop(async |_| {});
+        assert_eq!(run.run().report().own_row().hooks_skipped, 0, "no stop has come");
+        ctx.on_end(async |_| {});
+        assert_eq!(run.run().report().own_row().hooks_skipped, 1, "of every end");
+    }
     lab.finish().await;
 }
 

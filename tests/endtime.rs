@@ -32,6 +32,36 @@ async fn i12_i16_a_stop_while_they_run_only_takes_time_from_them() {
     }
 }
 
+// The deadline has come when they would start: the control thread need not have said so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i12_i16_without_a_grace_none_starts() {
+    for end in ["completes", "fails", "is stopped"] {
+        let (lab, book) =
+            (Lab::with(config().grace(secs(0)).abort_wait(secs(600))), Book::default());
+        for _ in 0..50 {
+            let seen = book.clone();
+            let run = lab
+                .submit(RunSpec::agent("hooked"), async move |ctx| {
+                    seen.end_hook(&ctx, "0", 0);
+                    match end {
+                        "completes" => Ok(()),
+                        "fails" => Err(Failure::new("no idea")),
+                        _ => pending().await,
+                    }
+                })
+                .unwrap();
+            if end == "is stopped" {
+                soon("it waits", || run.run().status() == RunStatus::Running).await;
+                run.cancel(CancelRequest::because("enough"));
+            }
+            let report = within("it ends", run.ended()).await;
+            assert_eq!((report.own_row().hooks_skipped, report.quiescent), (1, true), "{end}");
+        }
+        assert_eq!(book.read(), Vec::<String>::new(), "{end}");
+        lab.finish().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn i16_the_grace_bounds_them_from_their_start_on_and_the_report_names_what_it_cut() {
     for fails in [false, true] {

@@ -1,4 +1,4 @@
-use std::future::Future;
+use std::future::{Future, pending};
 use std::sync::Arc;
 
 use quell::{
@@ -167,6 +167,42 @@ fn silent(ctx: RunContext, depth: u32) -> Boxed {
         drop(ctx.spawn(RunSpec::step("silent"), move |ctx| silent(ctx, depth - 1)));
         Ok(())
     })
+}
+
+fn hooked(ctx: RunContext, depth: u32, seen: Witness) -> Boxed {
+    Box::pin(async move {
+        ctx.on_stop(async |_| {});
+        ctx.on_end(async |_| {});
+        let _inside = seen.enter();
+        if depth > 0 {
+            let below = seen.clone();
+            ctx.spawn(RunSpec::step("hooked"), move |ctx| hooked(ctx, depth - 1, below)).await?;
+        }
+        pending().await
+    })
+}
+
+// A hook that cannot be started has ended at once, and with it its run: the next one above starts
+// its own.
+#[test]
+fn i16_a_runtime_that_goes_under_ten_thousand_runs_with_hooks_needs_no_stack() {
+    let bodies = small_runtime();
+    let handle = bodies.handle().clone();
+    run(async move {
+        let lab = Lab::with(config().runtime(handle).grace(secs(600)));
+        let witness = Witness::new();
+        let seen = witness.clone();
+        let body = move |ctx| hooked(ctx, DEPTH - 1, seen);
+        let run = lab.submit(RunSpec::workflow("hooked"), body).unwrap();
+        soon("the leaf is up", || witness.inside() == DEPTH as usize).await;
+        bodies.shutdown_background();
+        let report = within("the tree ends", run.ended()).await;
+        assert_eq!((report.rows.len(), report.quiescent), (DEPTH as usize, true));
+        assert!(report.rows.iter().all(|row| row.hooks_skipped > 0), "none could run");
+        let engine = (*lab).clone();
+        lab.finish().await;
+        drop_on_small_stack(run, engine);
+    });
 }
 
 #[test]

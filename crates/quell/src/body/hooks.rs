@@ -9,6 +9,7 @@ use quell_core::lifecycle::Input;
 use quell_core::{Cause, limits};
 
 use crate::body::context::RunContext;
+use crate::foreign;
 use crate::node::hook::{Cleanup, Hook, Label, Start};
 use crate::node::write::cut_name;
 use crate::node::{Node, Site};
@@ -65,8 +66,10 @@ impl RunContext {
     /// starts, or when the run failed. What is still running is dropped, and named in
     /// [`cleanup_errors`](crate::RunRow::cleanup_errors); the others are reported as skipped; one
     /// that blocks its thread is abandoned after the abort wait. A grace of zero leaves them no
-    /// time. A timeout of the run goes on, and a stop may still come: it ends the run as stopped,
-    /// and can only shorten that time. Each hook runs once all the same.
+    /// time, unless they wait for a child then. A timeout of the run goes on, and a stop may still
+    /// come: it ends the run as stopped, and can only shorten that time. Each hook runs once all
+    /// the same. A hook that is registered by a hook runs at once, or if a child lives by then,
+    /// when that has ended: beside the others.
     ///
     /// A panic of a hook is a cleanup error, and does not change how the run ends. A child that a
     /// hook spawns is like any other: if it fails and nobody holds its handle, the run fails.
@@ -140,7 +143,8 @@ fn register(node: &Arc<Node>, name: Option<Arc<str>>, site: Site, at_end: bool, 
     // The number is taken under the lock that reads the bound: threads may register at once.
     let number = node.lock().extra().number_hook();
     if number as usize >= limits::HOOKS_MAX {
-        node.skip_unregistered_hook(number);
+        node.skip_unregistered_hook(number, at_end);
+        foreign::release(start);
         return;
     }
     let name = name.map(cut_name);

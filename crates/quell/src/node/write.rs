@@ -97,11 +97,16 @@ impl Node {
         }
     }
 
-    pub(crate) fn skip_unregistered_hook(&self, hook: u32) {
+    /// Counts a hook that is one too many. After the end one of a stop that has not come does not
+    /// count.
+    pub(crate) fn skip_unregistered_hook(&self, hook: u32, at_end: bool) {
         let mut wakers = Wakers::new();
         {
             let mut state = self.lock();
-            self.skip_hook(&mut state, hook, self.shared.clock.now(), &mut wakers);
+            let is_over = state.life.status().is_terminal() && !state.life.is_stopping();
+            if at_end || !is_over {
+                self.skip_hook(&mut state, hook, self.shared.clock.now(), &mut wakers);
+            }
         }
         foreign::wake(&self.shared.couriers, wakers);
     }

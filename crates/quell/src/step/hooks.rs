@@ -20,6 +20,7 @@
 //!    is one of every end, and unneeded otherwise; a stop that is accepted later skips what was
 //!    unneeded. So a final report does not change when a runner that was blocked goes on.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -35,6 +36,7 @@ use crate::node::hook::{Batch, Cleanup, Hook, Label, Start, Unrun};
 use crate::node::{Node, Piece, State};
 use crate::step::deferred::{Deferred, DeferredRare};
 use crate::step::hold::Hold;
+use crate::sync::thread_local;
 use crate::sync::waiters::Wakers;
 
 /// What becomes of the hooks that a step hands out. Decided under the node's lock, carried out when
@@ -201,9 +203,36 @@ impl Drop for Runner {
             let shared = Arc::clone(&account.node.shared);
             // A runtime that is gone drops the task on the thread that spawns it, which may be the
             // control thread.
-            foreign::run(&shared.couriers, move || account.settle());
+            foreign::run(&shared.couriers, move || settle(account));
         }
     }
+}
+
+/// Settles an account, and those that this leads to. When the work of a runner is counted out, its
+/// run may end, and then the run above starts a runner, which a runtime that is gone drops at once,
+/// and so on: those wait here, so that nothing recurses over the tree.
+fn settle(account: Account) {
+    let mut unsettled = match UNSETTLED.with(RefCell::take) {
+        Some(mut waiting) => {
+            waiting.push(account);
+            UNSETTLED.with(|it| it.replace(Some(waiting)));
+            return;
+        }
+        None => vec![account],
+    };
+    while let Some(account) = unsettled.pop() {
+        let hold = account.settle();
+        UNSETTLED.with(|it| it.replace(Some(unsettled)));
+        // Last: without this work the run may end.
+        drop(hold);
+        unsettled = UNSETTLED.with(RefCell::take).unwrap_or_default();
+    }
+}
+
+thread_local! {
+    /// The accounts that wait while this thread counts the work of a runner out. None while it
+    /// does not.
+    static UNSETTLED: RefCell<Option<Vec<Account>>> = const { RefCell::new(None) };
 }
 
 impl Account {
@@ -259,7 +288,8 @@ impl Account {
         Poll::Ready(polled.and(foreign::catch_panic(|| drop(ended))))
     }
 
-    fn settle(mut self) {
+    /// Accounts for all that the runner has not done. Yields its work, to be counted out.
+    fn settle(mut self) -> Hold {
         let node = Arc::clone(&self.node);
         let mut wakers = Wakers::new();
         let (is_over, hooks) = {
@@ -284,8 +314,7 @@ impl Account {
             self.describe(&mut node.lock(), &label);
             release(&node, &label, start);
         }
-        // Last: without this work the run may end.
-        drop(self.hold);
+        self.hold
     }
 }
 
