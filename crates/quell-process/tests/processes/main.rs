@@ -14,6 +14,8 @@ mod hydra;
 mod namespaces;
 mod starts;
 mod stops;
+#[cfg(target_os = "linux")]
+mod strangers;
 mod support;
 #[cfg(target_os = "linux")]
 mod threads;

@@ -182,6 +182,10 @@ impl Stranger {
         Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         Pid(self.0.id())
     }

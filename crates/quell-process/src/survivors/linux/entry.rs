@@ -12,6 +12,7 @@ use rustix::process::{
 };
 
 use super::condemned::condemned;
+use super::stat::{Stat, Variables, is_shortage, read_if_there};
 use crate::survivors::MARKS;
 
 /// A process that was alive.
@@ -24,6 +25,8 @@ pub(super) struct Entry {
     pub(super) began: u64,
     pub(super) marks: Option<Box<str>>,
     pub(super) unknown: Unknown,
+    /// How often in a row it was read without an environment, in this look and those before.
+    pub(super) bare_reads: u32,
 }
 
 /// Why it is not known which marks a process has.
@@ -79,7 +82,17 @@ impl Entry {
             Environment::Gone => Unknown::Over,
             Environment::Known(_) => Unknown::No,
         };
-        Ok(Some(Self { id, parent, group, began, marks: environment.marks(), unknown }))
+        let bare_reads = (unknown == Unknown::Bare).into();
+        let marks = environment.marks();
+        Ok(Some(Self { id, parent, group, began, marks, unknown, bare_reads }))
+    }
+
+    /// Counts the reads before this one, if they were of the same process.
+    pub(super) fn count(&mut self, before: Option<&Self>) {
+        let before = before.filter(|it| it.began == self.began);
+        if self.unknown == Unknown::Bare {
+            self.bare_reads += before.map_or(0, |it| it.bare_reads);
+        }
     }
 
     pub(super) fn has(&self, mark: &str) -> bool {
@@ -219,116 +232,6 @@ fn read_at_once(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Reads a file about a process; none if that is gone, or hides it. Fails if the system has no room
-/// for it.
-fn read_if_there(path: impl AsRef<Path>) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Err(error) if is_shortage(&error) => Err(error),
-        read => Ok(read.ok()),
-    }
-}
-
-/// Tells whether something may well be there although it could not be read.
-pub(super) fn is_shortage(error: &io::Error) -> bool {
-    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
-    error.raw_os_error().is_some_and(|code| short.contains(&code))
-}
-
-/// What the system says about a process.
-struct Stat {
-    /// The state of the first thread, or of the thread that was asked for.
-    state: u8,
-    parent: i32,
-    group: i32,
-    is_kernel_thread: bool,
-    /// Whether it executes nothing but its own end.
-    is_exiting: bool,
-    /// What the addresses of its environment say, if that is empty.
-    variables: Variables,
-    /// How many threads it has, the first one among them, also when that is dead.
-    threads: u64,
-    began: u64,
-}
-
-/// What the addresses of an environment say in which nothing is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Variables {
-    /// It begins where it ends, and the program has begun: there are none.
-    None,
-    /// It begins where it ends, and the program has not begun: `exec` counts them.
-    BeingCounted,
-    /// There is no environment, it is larger, or the addresses must not be known.
-    Unknown,
-}
-
-impl Stat {
-    /// Reads it; none if there is none. Fails if the system has no room for it.
-    fn read(id: i32) -> io::Result<Option<Self>> {
-        let mut stat = None;
-        // While a thread becomes another program, the one that it replaces is dead and alone.
-        for _ in 0..STAT_LOOKS_MAX {
-            stat = Self::read_from(format!("/proc/{id}/stat"))?;
-            if stat.as_ref().is_none_or(|it| it.threads > 0) {
-                break;
-            }
-        }
-        Ok(stat)
-    }
-
-    fn read_from(path: impl AsRef<Path>) -> io::Result<Option<Self>> {
-        let stat = read_if_there(path)?;
-        Ok(stat.and_then(|stat| Self::parse(&stat)))
-    }
-
-    /// See `proc_pid_stat(5)`. The second field, a name in parentheses, may contain anything.
-    fn parse(stat: &[u8]) -> Option<Self> {
-        let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-        let mut fields = str::from_utf8(&stat[name_end + 1..]).ok()?.split_ascii_whitespace();
-        let state = *fields.next()?.as_bytes().first()?;
-        let parent = fields.next()?.parse().ok()?;
-        let group = fields.next()?.parse().ok()?;
-        let flags: u64 = fields.nth(3)?.parse().ok()?;
-        let threads = fields.nth(10)?.parse().ok()?;
-        let began = fields.nth(1)?.parse().ok()?;
-        // The address at which the program ends, which is set when its environment is complete, and
-        // those at which that begins and ends. Each is zero as long as there is none.
-        let mut address = |nth| fields.nth(nth).map_or(Ok(0), str::parse::<u64>);
-        let code_ends = address(4).ok()?;
-        let (begins, ends) = (address(22).ok()?, address(0).ok()?);
-        let variables = match (begins != 0 && begins == ends, code_ends != 0) {
-            (true, true) => Variables::None,
-            (true, false) => Variables::BeingCounted,
-            (false, _) => Variables::Unknown,
-        };
-        Some(Self {
-            state,
-            parent,
-            group,
-            is_kernel_thread: flags & PF_KTHREAD != 0,
-            is_exiting: flags & PF_EXITING != 0,
-            variables,
-            threads,
-            began,
-        })
-    }
-
-    /// Tells whether it is known that nothing of the process is left to execute. Dead threads that
-    /// are traced count as threads.
-    const fn is_all_dead(&self) -> bool {
-        self.is_dead() && self.threads <= 1
-    }
-
-    /// Tells whether nothing of the thread is left to execute.
-    const fn is_dead(&self) -> bool {
-        matches!(self.state, b'Z' | b'X' | b'x')
-    }
-
-    /// Tells whether the thread starts nothing any more.
-    const fn is_over(&self) -> bool {
-        self.is_dead() || self.is_exiting
-    }
-}
-
 fn marks(environment: &[u8]) -> Option<Box<str>> {
     let mut variables = environment.split(|byte| *byte == 0);
     let marks = variables.find_map(|it| it.strip_prefix(MARKS.as_bytes())?.strip_prefix(b"="))?;
@@ -341,48 +244,12 @@ const READ_BYTES: usize = 32 * 1_024;
 /// More is not read: a program is given 6 MiB at most, arguments included.
 const READ_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 
-/// How often to look for a process that has threads.
-const STAT_LOOKS_MAX: usize = 3;
-
 /// How often to look for a thread that lives for long enough to be read.
 const THREAD_LOOKS_MAX: usize = 20;
-
-/// A flag of a kernel thread, which has no environment.
-const PF_KTHREAD: u64 = 0x20_0000;
-
-/// A flag of a thread that is ending.
-const PF_EXITING: u64 = 0x4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_may_contain_anything() {
-        let fields: Vec<_> = (5..=21).map(|nth| nth.to_string()).collect();
-        let stat = format!("7 (a) Z (b) S 1 4 {} 99 0\n", fields[..16].join(" "));
-        let stat = Stat::parse(stat.as_bytes()).unwrap();
-        assert_eq!((stat.state, stat.parent, stat.group), (b'S', 1, 4));
-        assert_eq!((stat.threads, stat.began), (19, 99));
-        // The flags were 9.
-        assert!(!stat.is_kernel_thread && !stat.is_exiting);
-        assert!(Stat::parse(b"7 (a) S 1").is_none() && Stat::parse(b"").is_none());
-    }
-
-    #[test]
-    fn an_environment_is_empty_when_the_program_has_begun() {
-        let of = |code_ends: u64, begins: u64, ends: u64| {
-            // From the fourth field on.
-            let mut fields = vec![1; 49];
-            (fields[23], fields[46], fields[47]) = (code_ends, begins, ends);
-            let fields: Vec<_> = fields.iter().map(u64::to_string).collect();
-            let stat = format!("7 (a) S {}\n", fields.join(" "));
-            Stat::parse(stat.as_bytes()).unwrap().variables
-        };
-        assert_eq!(of(9, 5, 5), Variables::None);
-        assert_eq!(of(0, 5, 5), Variables::BeingCounted);
-        assert_eq!([of(0, 0, 0), of(9, 0, 0), of(9, 5, 6)], [Variables::Unknown; 3]);
-    }
 
     #[test]
     fn marks_are_a_list() {

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 use tokio::task::JoinSet;
 
+use super::descent::Descent;
 use super::entry::Unknown;
 use super::looker;
-use super::processes::{Descent, Processes};
+use super::processes::Processes;
 use super::snapshot::fresh;
 use crate::survivors::found::{Extent, HIDDEN_MAX, Sought, Stray, Survivors};
 
@@ -46,12 +47,7 @@ pub(crate) fn find_each(programs: &[Sought<'_>]) -> Option<Vec<Survivors>> {
 
 fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
     let group = sought.group.map(Pid::as_raw_pid);
-    let extent = match processes {
-        Processes { is_all: true, .. } => Extent::All,
-        Processes { is_listed: true, .. } => Extent::Listed,
-        _ => Extent::Unknown,
-    };
-    let mut survivors = Survivors { extent, ..Survivors::default() };
+    let mut survivors = Survivors { extent: processes.extent(sought), ..Survivors::default() };
     for process in &processes.alive {
         if Some(process.group) == group {
             survivors.has_members = true;

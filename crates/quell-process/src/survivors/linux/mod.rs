@@ -1,11 +1,13 @@
 //! Looking into `/proc`.
 
 mod condemned;
+mod descent;
 mod entry;
 mod find;
 mod looker;
 mod processes;
 mod snapshot;
+mod stat;
 
 pub(crate) use condemned::condemn;
 pub(crate) use entry::began;
