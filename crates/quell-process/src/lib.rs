@@ -79,9 +79,11 @@
 #[cfg(not(unix))]
 compile_error!("quell-process needs process groups, which only Unix has");
 
+mod aside;
 mod descriptors;
 mod group;
 mod guardian;
+mod leader;
 mod lines;
 mod output;
 mod pace;

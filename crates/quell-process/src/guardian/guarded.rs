@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -92,10 +93,17 @@ pub(crate) fn reaped(mark: &str) {
 
 fn tell(mark: &str, news: News) {
     let told = lock().tell(mark, news);
-    // The lock is free: a subscriber is foreign, and may block, or start a program.
     if let Err(error) = told {
-        tracing::warn!(%error, "no guardian: a kill of this process would leave its programs");
+        warn(&error);
     }
+}
+
+/// Says that nothing is guarded. The caller does not hold the lock: a subscriber is foreign, and
+/// may block, or start a program. A panic of it goes no further.
+fn warn(error: &io::Error) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        tracing::warn!(%error, "no guardian: a kill of this process would leave its programs");
+    }));
 }
 
 /// What this process tells its guardian.
@@ -208,7 +216,7 @@ fn replace_when_dead(id: Pid) {
     thread::sleep(wait);
     let started = lock().replace(id);
     if let Err(error) = started {
-        tracing::warn!(%error, "no guardian: a kill of this process would leave its programs");
+        warn(&error);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quell::RunSpec;
 
-use crate::support::{Scratch, Stranger, eventually, script, start};
+use crate::support::{Scratch, Stranger, eventually, is_any_alive, script, start};
 
 /// Ends as soon as it has started another, which leaves the group: after `$1` seconds.
 const HYDRA: &str = "trap '' TERM; [ -e log ] || exit; echo $$ >> log; sleep $1
@@ -18,20 +18,13 @@ const STAYS: &str = ": > log; setsid sh -c \"$2\" sh $1 \"$2\" & exec sleep 600"
 const ENDS: &str = ": > log; setsid sh -c \"$2\" sh $1 \"$2\" &
     until [ $(wc -l < log) -gt 9 ]; do :; done";
 
-fn is_alive(name: &str) -> bool {
-    let mark = format!("HYDRA={name}");
-    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let mut environments = processes.filter_map(|it| fs::read(it.path().join("environ")).ok());
-    environments.any(|it| it.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes()))
-}
-
 /// Asserts that nothing is alive and that nothing is written any more. Each look may miss what is
 /// another process by now; not so many of them.
 fn assert_is_dead(scratch: &Scratch, name: &str) {
     let written = || fs::metadata(scratch.path().join("log")).unwrap().len();
     let before = written();
     for _ in 0..100 {
-        assert!(!is_alive(name), "{name} is alive");
+        assert!(!is_any_alive("HYDRA", name), "{name} is alive");
     }
     assert_eq!(written(), before, "{name} writes");
 }
@@ -122,7 +115,7 @@ async fn i4_what_is_gone_before_it_is_signalled_has_left_nothing_behind() {
         assert!(report.quiescent, "{report:?}");
         // What lives writes thousands of times a second.
         for _ in 0..100 {
-            is_alive("it takes a while");
+            is_any_alive("HYDRA", "it takes a while");
         }
         assert_eq!(written(), before, "it writes");
         drop(stranger);

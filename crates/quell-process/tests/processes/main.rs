@@ -16,6 +16,8 @@ mod starts;
 mod stops;
 #[cfg(target_os = "linux")]
 mod strangers;
+#[cfg(target_os = "linux")]
+mod subscribers;
 mod support;
 #[cfg(target_os = "linux")]
 mod threads;

@@ -169,6 +169,15 @@ impl Pid {
     }
 }
 
+/// Tells whether a process is alive in whose environment a variable has this value.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_any_alive(variable: &str, value: &str) -> bool {
+    let pair = format!("{variable}={value}");
+    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let mut environments = processes.filter_map(|it| fs::read(it.path().join("environ")).ok());
+    environments.any(|it| it.split(|byte| *byte == 0).any(|own| own == pair.as_bytes()))
+}
+
 /// A process that no engine has started, which goes with this.
 #[cfg(target_os = "linux")]
 pub(crate) struct Stranger(Child);

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
-use tokio::task::JoinSet;
 
 use super::descent::Descent;
 use super::entry::Unknown;
 use super::looker;
 use super::processes::Processes;
 use super::snapshot::fresh;
+use crate::aside;
 use crate::survivors::found::{Extent, HIDDEN_MAX, Sought, Stray, Survivors};
 
 /// Looks for what is alive of a group and for what carries the mark; none if it cannot be known.
@@ -20,12 +20,9 @@ use crate::survivors::found::{Extent, HIDDEN_MAX, Sought, Stray, Survivors};
 ///
 /// It can be dropped and called again.
 pub(crate) async fn find(sought: Sought<'_>, asked_at: &mut Option<Instant>) -> Option<Survivors> {
-    // The thread that looks wakes whoever asks. It wakes a task: the waker of a body is foreign,
-    // and may panic or block.
-    let mut task = JoinSet::new();
-    task.spawn(looker::snapshot(*asked_at.get_or_insert_with(Instant::now)));
-    match tokio::time::timeout(SNAPSHOT_WAIT, task.join_next()).await {
-        Ok(Some(Ok(Some(snapshot)))) => {
+    let snapshot = aside::run(looker::snapshot(*asked_at.get_or_insert_with(Instant::now)));
+    match tokio::time::timeout(SNAPSHOT_WAIT, snapshot).await {
+        Ok(Some(Some(snapshot))) => {
             *asked_at = None;
             Some(survivors(&*snapshot.processes?, sought))
         }
