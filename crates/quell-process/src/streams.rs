@@ -125,6 +125,7 @@ impl Streams {
     /// Hands over stdout and stderr if they are not closed by everybody else: whoever holds on to
     /// them is of the program, and alive.
     pub(crate) fn hand_over(&mut self) {
+        self.read_rest();
         for stream in [&mut self.stdout, &mut self.stderr] {
             if let Some(Ok(pipe)) = stream.pipe.take().map(pipe::Receiver::into_nonblocking_fd) {
                 // Nobody takes it if the order to reap has come first.
@@ -135,11 +136,20 @@ impl Streams {
 
     /// Makes what is known the output of the run, and nothing after it.
     pub(crate) fn close(&mut self, status: Option<ExitStatus>) -> ProcessOutput {
+        self.read_rest();
         self.stdin = None;
         self.stdout.close(&self.ctx);
         self.stderr.close(&self.ctx);
         self.is_reported = true;
         self.report(status)
+    }
+
+    /// Reads what is in the pipes now: the runtime may have had no time for it.
+    fn read_rest(&mut self) {
+        self.stdout.read_rest(&self.ctx, |read| {
+            keep(&mut self.stdout_kept, self.stdout_kept_max, read);
+        });
+        self.stderr.read_rest(&self.ctx, |_| {});
     }
 
     /// Yields the last lines that say something: of stderr, or else of stdout.
@@ -199,17 +209,6 @@ impl Drop for Streams {
         if self.is_reported {
             return;
         }
-        let mut buf = [0; READ_BYTES];
-        // A pipe holds no more; a process that is still alive cannot keep the thread.
-        for _ in 0..PIPE_BYTES_MAX / READ_BYTES {
-            let Some(read) = self.stdout.read_now(&mut buf, &self.ctx) else { break };
-            keep(&mut self.stdout_kept, self.stdout_kept_max, read);
-        }
-        for _ in 0..PIPE_BYTES_MAX / READ_BYTES {
-            if self.stderr.read_now(&mut buf, &self.ctx).is_none() {
-                break;
-            }
-        }
         if self.ctx.is_stopping() {
             self.hand_over();
         }
@@ -255,6 +254,20 @@ impl Stream {
             self.close(ctx);
         }
         Poll::Ready(read)
+    }
+
+    /// Reads what is there now, and not what is written meanwhile: a process that is still alive
+    /// cannot keep the thread.
+    fn read_rest(&mut self, ctx: &RunContext, mut each: impl FnMut(&[u8])) {
+        let mut buf = [0; READ_BYTES];
+        let left = self.pipe.as_ref().map(rustix::io::ioctl_fionread);
+        let mut left = left.and_then(Result::ok).unwrap_or_default();
+        while left > 0
+            && let Some(read) = self.read_now(&mut buf, ctx)
+        {
+            each(read);
+            left = left.saturating_sub(read.len() as u64);
+        }
     }
 
     /// Reads what is there at once, without asking the reactor, which may not have heard of it.
@@ -327,6 +340,3 @@ impl Input {
 
 /// How much is read at a time.
 const READ_BYTES: usize = 8 << 10;
-
-/// The largest pipe that a process can make for itself without being privileged.
-const PIPE_BYTES_MAX: usize = 1 << 20;

@@ -41,6 +41,40 @@ async fn stderr_is_no_failure() {
     assert_eq!((output.stdout_bytes, output.stderr_bytes), (4, 8));
 }
 
+/// Writes 800,000 bytes at once, and ends: nobody has to read for that.
+#[cfg(target_os = "linux")]
+const WRITES_AT_ONCE: &str = r"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+int main(void) {
+    static char text[800000];
+    fcntl(1, F_SETPIPE_SZ, 1 << 20);
+    memset(text, 'x', sizeof text);
+    return write(1, text, sizeof text) != sizeof text;
+}
+";
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_in_the_pipe_is_kept_although_the_runtime_is_held_up() {
+    let scratch = Scratch::new("held-up");
+    scratch.compile(WRITES_AT_ONCE);
+    let held_up = tokio::spawn(async {
+        loop {
+            // For longer than a body waits for who holds on to a pipe.
+            std::thread::sleep(Duration::from_millis(1_100));
+            tokio::task::yield_now().await;
+        }
+    });
+    let output = output_of(script("exec ./program").cwd(scratch.path())).await;
+    held_up.abort();
+    assert_eq!((output.stdout.len(), output.stdout_bytes), (800_000, 800_000));
+    assert!(!output.stdout_truncated);
+}
+
 #[tokio::test]
 async fn output_over_its_bound_is_cut_and_marked() {
     let output = output_of(script("printf 0123456789").output_bytes_max(4)).await;
