@@ -942,9 +942,12 @@ impl Lifecycle {
     fn release_hooks(&mut self, now: Instant, out: &mut Effects) {
         if self.children == 0 && self.let_go_of_hooks() {
             let waited = self.hooks_wait && !self.offender;
-            let is_early = |ladder: Ladder| match waited {
-                true => ladder.stage < Stage::AbortAll && ladder.mode < StopMode::Abort,
-                false => ladder.has_time_for_hooks(now),
+            let is_early = |ladder: Ladder| {
+                if waited {
+                    ladder.stage < Stage::AbortAll && ladder.mode < StopMode::Abort
+                } else {
+                    ladder.has_time_for_hooks(now)
+                }
             };
             let in_time = self.ladder.is_some_and(is_early);
             out.hooks = if in_time { HookAction::Run } else { HookAction::Skip };
