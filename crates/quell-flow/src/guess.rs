@@ -2,8 +2,16 @@
 
 /// Yields the known word that is nearest to a text, the first of several; none if no word is near.
 ///
-/// A third of the letters may differ. Case, `_` and `-` do not count.
-pub(crate) fn guess<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// A third of the letters may differ. Case, `_` and `-` do not count. A word of more than 64 bytes
+/// is near to none.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_flow::guess("tiemout", ["run", "timeout"]), Some("timeout"));
+/// assert_eq!(quell_flow::guess("walk", ["run", "timeout"]), None);
+/// ```
+pub fn guess<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if found.len() > WORD_BYTES_MAX {
         return None;
     }

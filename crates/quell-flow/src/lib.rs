@@ -30,6 +30,7 @@ pub use catalog::{
     COMPONENT, Catalog, Component, ComponentKind, Contract, Model, Part, Reducer, Reducers,
 };
 pub use emit::Emit;
+pub use guess::guess;
 pub use interpret::{LinkedPlan, Runner};
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
 pub use parallel::{

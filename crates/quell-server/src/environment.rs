@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_page_of_programs_lists_the_variables_of_a_run_and_no_other() {
-        let page = crate::args::PROCESS_PAGE;
+        let page = crate::help::PROCESS_PAGE;
         let rows = page.lines().skip_while(|line| *line != "| variable | value |");
         let listed = rows.map_while(|row| row.strip_prefix('|')).filter_map(|row| {
             let (name, _) = row.strip_prefix(" `")?.split_once("` |")?;

@@ -1,9 +1,13 @@
-//! [`in_full`] and [`listed`]: the messages of errors and of lists of faults.
+//! [`in_full`], [`listed`] and [`refused`]: the messages of errors and of lists of faults.
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::process::ExitCode;
 
 use quell_flow::{PlanError, limits};
+
+use crate::exit::EXIT_USAGE;
+use crate::stdout;
 
 /// Yields the message of an error, followed by those of its sources.
 pub(crate) fn in_full(error: &dyn Error) -> String {
@@ -32,6 +36,17 @@ pub(crate) fn listed(faults: &[PlanError], indent: usize) -> String {
         more => lines.push(format!("and {at_least}{more} more faults")),
     }
     lines.join("\n").replace('\n', &format!("\n{:indent$}", ""))
+}
+
+/// As [`listed`], below `error: `, which the caller writes.
+pub(crate) fn under_error(faults: &[PlanError]) -> String {
+    listed(faults, "error: ".len())
+}
+
+/// Says what is wrong on stderr, and yields the exit code of a refusal.
+pub(crate) fn refused(faults: &[PlanError]) -> ExitCode {
+    stdout::complain(&format!("error: {}\n", under_error(faults)));
+    ExitCode::from(EXIT_USAGE)
 }
 
 /// The faults of a plan that are shown. The others are counted.

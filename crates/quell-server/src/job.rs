@@ -10,7 +10,7 @@ use quell_flow::{Catalog, Component, LinkedPlan, Plan, PlanFormat};
 use crate::args::RunArgs;
 use crate::config;
 use crate::environment;
-use crate::faults::listed;
+use crate::faults::under_error;
 use crate::processes::{Processes, output};
 
 /// A plan, component or command, checked as far as possible without running it.
@@ -81,16 +81,17 @@ impl Job {
 /// Finds a plan by its file, or a component by its name.
 fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> {
     if PlanFormat::of(path).is_err() && !path.exists() {
-        let catalog = config::catalog(config)?;
+        let catalog = config::catalog(config).map_err(|faults| under_error(&faults))?;
         let component = catalog.named(&path.to_string_lossy()).map_err(|words| {
             format!("{words}; a plan would be a file, `.toml`, `.json` or `.yaml`")
         })?;
         return Ok((component.spec(), Body::Component(Arc::clone(component))));
     }
-    let plan = Plan::load_all(path).map_err(|faults| listed(&faults, UNDER_ERROR))?;
+    let plan = Plan::load_all(path).map_err(|faults| under_error(&faults))?;
     let catalog =
-        if plan.components().is_empty() { Catalog::new() } else { config::catalog(config)? };
-    let plan = plan.link(&catalog).map_err(|faults| listed(&faults, UNDER_ERROR))?;
+        if plan.components().is_empty() { Ok(Catalog::new()) } else { config::catalog(config) };
+    let plan = catalog.and_then(|catalog| plan.link(&catalog));
+    let plan = plan.map_err(|faults| under_error(&faults))?;
     Ok((plan.plan().spec(), Body::Plan(plan)))
 }
 
@@ -98,6 +99,3 @@ fn file_name(program: &OsString) -> String {
     let name = Path::new(program).file_name().unwrap_or(program);
     name.to_string_lossy().into_owned()
 }
-
-/// Aligns further lines with the first, which stands behind `error: `.
-const UNDER_ERROR: usize = "error: ".len();

@@ -9,7 +9,7 @@ use quell_flow::{Component, Part};
 use serde_json::{Value, json};
 
 use crate::config;
-use crate::exit::EXIT_USAGE;
+use crate::faults::refused;
 use crate::stdout;
 
 /// What `quell list` is told.
@@ -28,10 +28,7 @@ pub(crate) struct ListArgs {
 pub(crate) fn run(args: &ListArgs) -> ExitCode {
     let catalog = match config::catalog(args.config.as_deref()) {
         Ok(catalog) => catalog,
-        Err(error) => {
-            stdout::complain(&format!("error: {error}\n"));
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(faults) => return refused(&faults),
     };
     let mut text = String::new();
     for component in catalog.components() {

@@ -6,12 +6,14 @@
 //! thread for ever cannot keep this process from exiting.
 
 mod args;
+mod check;
 mod config;
 mod descriptors;
 mod environment;
 mod exit;
 mod faults;
 mod guard;
+mod help;
 mod job;
 mod lines;
 mod list;
@@ -30,13 +32,15 @@ mod view;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command, PROCESS_PAGE};
+use args::{Cli, Command};
+use help::PROCESS_PAGE;
 
 fn main() -> ExitCode {
     match Cli::read(std::env::args_os()) {
         Ok(Cli { command: Command::Run(args) }) => guard::guarded(|| run::run(args)),
         Ok(Cli { command: Command::Serve(args) }) => guard::guarded(|| serve::serve(&args)),
         Ok(Cli { command: Command::Guard }) => guard::run(),
+        Ok(Cli { command: Command::Check(args) }) => check::run(&args),
         Ok(Cli { command: Command::List(args) }) => list::run(&args),
         Ok(Cli { command: Command::Plan(command) }) => plan::run(&command),
         Ok(Cli { command: Command::Process }) => stdout::say(PROCESS_PAGE),

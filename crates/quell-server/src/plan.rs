@@ -63,7 +63,7 @@ fn check(args: &CheckArgs) -> ExitCode {
                 Ok(()) => {
                     let _ = writeln!(words, "{}: ok", path.display());
                 }
-                Err(found) => faults.push_str(&found),
+                Err(found) => faults.push_str(&lines(&found)),
             },
             Err(found) => faults.push_str(&lines(&found)),
         }
@@ -73,12 +73,11 @@ fn check(args: &CheckArgs) -> ExitCode {
 }
 
 /// Looks up the components of a plan, if it names any.
-fn look_up(plan: Plan, config: Option<&Path>) -> Result<(), String> {
+fn look_up(plan: Plan, config: Option<&Path>) -> Result<(), Vec<PlanError>> {
     if plan.components().is_empty() {
         return Ok(());
     }
-    let catalog = config::catalog(config).map_err(|error| format!("{error}\n"))?;
-    plan.link(&catalog).map(drop).map_err(|faults| lines(&faults))
+    plan.link(&config::catalog(config)?).map(drop)
 }
 
 fn lines(faults: &[PlanError]) -> String {

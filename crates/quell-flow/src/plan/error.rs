@@ -10,6 +10,9 @@ use super::excerpt::Line;
 
 /// The reason why a plan is refused, its place, and what is expected there.
 ///
+/// A program that reads a file of its own beside plans, such as a configuration that names them,
+/// can make the faults of that file with [`new`](Self::new), and shows all in one form.
+///
 /// Displays as `plan.toml:12:3: unknown key …`, without the file if there is none, and without the
 /// place if the file could not be read. [`snippet`](Self::snippet) shows the line of the text.
 ///
@@ -76,16 +79,37 @@ impl PlanError {
         &self.message
     }
 
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// Makes the fault of another file than a plan. It has neither a file nor a place yet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::PlanError;
+    ///
+    /// let text = "[server]\ngrase = '1s'\n";
+    /// let fault = PlanError::new("unknown key `grase`").in_file("quell.toml").in_text(text, 9);
+    /// assert_eq!(fault.to_string(), "quell.toml:2:1: unknown key `grase`");
+    /// assert_eq!(fault.snippet().unwrap(), "  |\n2 | grase = '1s'\n  | ^");
+    /// ```
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
         Self { file: None, place: None, line: None, message: message.into(), source: None }
+    }
+
+    /// Names the file of a fault.
+    #[must_use]
+    pub fn in_file(self, file: impl AsRef<Path>) -> Self {
+        Self { file: Some(file.as_ref().to_path_buf()), ..self }
+    }
+
+    /// Names the place of a fault: the offset of a byte in a text. One beyond the end is the end.
+    #[must_use]
+    pub fn in_text(self, text: &str, offset: usize) -> Self {
+        self.at(Place::of(text.as_bytes(), offset)).showing(Line::of(text, offset))
     }
 
     pub(crate) fn from_io(message: impl Into<String>, source: io::Error) -> Self {
         Self { source: Some(Arc::new(source)), ..Self::new(message) }
-    }
-
-    pub(crate) fn in_file(self, file: &Path) -> Self {
-        Self { file: Some(file.to_path_buf()), ..self }
     }
 
     pub(crate) fn at(self, place: Place) -> Self {

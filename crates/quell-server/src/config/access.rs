@@ -1,13 +1,17 @@
 //! [`access`]: the keys and tokens of `quell.toml`. It never contains secrets: it names variables
 //! and files.
 
-use std::collections::BTreeSet;
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fs};
 
+use quell_flow::PlanError;
 use quell_http::{Access, Jwt, Key};
 use serde::Deserialize;
+
+use super::file::Config;
+use super::scopes;
 
 /// `[[keys]]`: a static key.
 #[derive(Debug, Deserialize)]
@@ -15,7 +19,7 @@ use serde::Deserialize;
 pub(crate) struct KeyEntry {
     subject: String,
     secret_env: String,
-    scopes: Option<BTreeSet<String>>,
+    scopes: Option<Vec<String>>,
     #[serde(default)]
     teams: Vec<String>,
     #[serde(default)]
@@ -35,7 +39,7 @@ pub(crate) struct TokenEntry {
     audiences: Vec<String>,
     issuer: Option<String>,
     subject_claim: Option<String>,
-    default_scopes: Option<BTreeSet<String>>,
+    default_scopes: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -46,22 +50,64 @@ enum Algorithm {
     Rs256,
 }
 
-/// Makes the access control; open if there is neither a key nor a token.
-pub(super) fn access(
-    keys: &[KeyEntry],
-    tokens: &[TokenEntry],
-    folder: &Path,
-) -> Result<Access, String> {
-    let mut access = Access::open();
-    for entry in keys {
-        let at = |error| format!("[[keys]] of {}: {error}", entry.subject);
-        access = access.key(entry.key().map_err(at)?);
+impl Config {
+    /// Makes the access control: that of the keys and tokens, open if there are none.
+    ///
+    /// # Errors
+    ///
+    /// Fails with every secret that is not in the environment, or is no valid key, and every scope
+    /// that nothing asks for.
+    pub(super) fn access(&self) -> Result<Access, Vec<PlanError>> {
+        let mut access = Access::open();
+        let mut faults = Vec::new();
+        for (at, entry) in self.keys.iter().enumerate() {
+            faults.extend(self.scope_faults("keys", at, "scopes", entry.scopes.as_deref()));
+            match entry.key() {
+                Ok(key) => access = access.key(key),
+                Err(fault) => faults.push(self.entry_fault("keys", at, fault)),
+            }
+        }
+        for (at, entry) in self.tokens.iter().enumerate() {
+            let scopes = entry.default_scopes.as_deref();
+            faults.extend(self.scope_faults("tokens", at, "default_scopes", scopes));
+            match entry.jwt(&self.folder) {
+                Ok(jwt) => access = access.jwt(jwt),
+                Err(fault) => faults.push(self.entry_fault("tokens", at, fault)),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let access = self.server.trusted_hosts.iter().fold(access, Access::trust_host);
+        let origins = self.server.trusted_origins.iter().chain(&self.agentos.cors_origins);
+        Ok(origins.fold(access, Access::trust_origin))
     }
-    for entry in tokens {
-        access = access.jwt(entry.jwt(folder).map_err(|error| format!("[[tokens]]: {error}"))?);
+
+    fn entry_fault(&self, table: &str, at: usize, (key, message): (&str, String)) -> PlanError {
+        self.fault(&[table, &at.to_string(), key], &message)
     }
-    Ok(access)
+
+    fn scope_faults(
+        &self,
+        table: &str,
+        at: usize,
+        key: &str,
+        scopes: Option<&[String]>,
+    ) -> Vec<PlanError> {
+        let all = scopes.unwrap_or_default().iter().enumerate();
+        let found = all.filter_map(|(number, scope)| Some((number, scopes::fault_of(scope)?)));
+        let keys = |number: usize| [at.to_string(), number.to_string()];
+        found
+            .map(|(number, message)| {
+                let [at, number] = keys(number);
+                self.fault(&[table, &at, key, &number], &message)
+            })
+            .collect()
+    }
 }
+
+/// What is wrong with an entry: a key of it, and the message.
+type Fault = (&'static str, String);
 
 /// Yields the names of the variables that hold secrets. Programs that we start do not get them.
 pub(super) fn secret_names(
@@ -75,8 +121,9 @@ pub(super) fn secret_names(
 }
 
 impl KeyEntry {
-    fn key(&self) -> Result<Key, String> {
-        let mut key = Key::new(self.subject.as_str(), secret(&self.secret_env)?);
+    fn key(&self) -> Result<Key, Fault> {
+        let secret = secret(&self.secret_env).map_err(|words| ("secret_env", words))?;
+        let mut key = Key::new(self.subject.as_str(), secret);
         if let Some(scopes) = &self.scopes {
             key = key.scopes(scopes);
         }
@@ -94,22 +141,32 @@ impl KeyEntry {
 }
 
 impl TokenEntry {
-    fn jwt(&self, folder: &Path) -> Result<Jwt, String> {
+    fn jwt(&self, folder: &Path) -> Result<Jwt, Fault> {
         let mut jwt = match (self.algorithm, &self.secret_env, &self.public_key_file) {
-            (Algorithm::Hs256, Some(name), None) => Jwt::hs256(secret(name)?),
+            (Algorithm::Hs256, Some(name), None) => {
+                let at = |words| ("secret_env", words);
+                Jwt::hs256(secret(name).map_err(at)?).map_err(|error| at(error.to_string()))?
+            }
             (Algorithm::Rs256, None, Some(file)) => {
                 let file = folder.join(file);
-                let pem = fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-                Jwt::rs256(pem)
+                let at = |words| ("public_key_file", words);
+                let pem = fs::read(&file);
+                let pem = pem.map_err(|error| at(format!("{}: {error}", file.display())))?;
+                Jwt::rs256(pem).map_err(|error| at(error.to_string()))?
             }
             (Algorithm::Hs256, ..) => {
-                return Err("HS256 takes `secret_env`, and no `public_key_file`".into());
+                return Err((
+                    "algorithm",
+                    "HS256 takes `secret_env`, and no `public_key_file`".into(),
+                ));
             }
             (Algorithm::Rs256, ..) => {
-                return Err("RS256 takes `public_key_file`, and no `secret_env`".into());
+                return Err((
+                    "algorithm",
+                    "RS256 takes `public_key_file`, and no `secret_env`".into(),
+                ));
             }
-        }
-        .map_err(|error| error.to_string())?;
+        };
         if !self.audiences.is_empty() {
             jwt = jwt.audiences(&self.audiences);
         }
@@ -128,12 +185,12 @@ impl TokenEntry {
 
 /// Reads a secret from the environment.
 pub(super) fn secret(name: &str) -> Result<String, String> {
-    let found = env::var(name).map_err(|error| format!("the environment variable {name}: {error}"));
-    let secret = found?;
-    if secret.is_empty() {
-        return Err(format!("the environment variable {name} is empty"));
+    match env::var(name) {
+        Ok(secret) if secret.is_empty() => Err(format!("the environment variable {name} is empty")),
+        Ok(secret) => Ok(secret),
+        Err(VarError::NotPresent) => Err(format!("the environment variable {name} is not set")),
+        Err(VarError::NotUnicode(_)) => Err(format!("the environment variable {name} is no text")),
     }
-    Ok(secret)
 }
 
 #[cfg(test)]
@@ -145,22 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_not_there_is_named() {
-        let text = "subject = 'ops'\nsecret_env = 'QUELL_TEST_NO_SUCH_VARIABLE'";
-        let entry: KeyEntry = toml::from_str(text).expect("an entry");
-        let error = access(&[entry], &[], Path::new("")).expect_err("no secret");
-        assert!(error.contains("[[keys]] of ops"), "{error}");
-        assert!(error.contains("QUELL_TEST_NO_SUCH_VARIABLE"), "{error}");
-    }
-
-    #[test]
     fn each_algorithm_takes_its_own_kind_of_key() {
         for (text, says) in [
             ("algorithm = 'HS256'", "`secret_env`"),
             ("algorithm = 'RS256'\nsecret_env = 'X'", "`public_key_file`"),
             ("algorithm = 'RS256'\npublic_key_file = 'no/such.pem'", "no/such.pem"),
         ] {
-            let error = tokens(text).jwt(Path::new("")).expect_err(text);
+            let (_, error) = tokens(text).jwt(Path::new("")).expect_err(text);
             assert!(error.contains(says), "{text}: {error}");
         }
         assert!(toml::from_str::<TokenEntry>("algorithm = 'none'").is_err());

@@ -3,22 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use quell_flow::{Catalog, LinkedPlan};
+use quell_flow::{Catalog, LinkedPlan, PlanError};
 
 use super::access;
 use super::components::Source;
 use super::file::Config;
 use super::teams::TeamEntry;
-use crate::faults::listed;
 use crate::processes::Processes;
 
 /// Makes the catalog of a file, by default of `quell.toml` if that exists.
 ///
 /// # Errors
 ///
-/// Fails if the file is wrong.
-pub(crate) fn catalog(path: Option<&Path>) -> Result<Catalog, String> {
-    let default = Path::new("quell.toml");
+/// Fails with every fault of the file and of its plans.
+pub(crate) fn catalog(path: Option<&Path>) -> Result<Catalog, Vec<PlanError>> {
+    let default = Path::new(DEFAULT);
     let path = path.or_else(|| default.exists().then_some(default));
     Config::load(path, &[])?.components(Catalog::new())
 }
@@ -29,22 +28,28 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Fails if one is neither a program nor a plan, if a plan is wrong, if a component is named
-    /// that is not there, or if plans would run themselves.
-    pub(crate) fn components(&self, catalog: Catalog) -> Result<Catalog, String> {
+    /// Fails with every component that is neither a program nor a plan, or else every fault of a
+    /// plan, or else every name of a component that is not there, and every plan that would run
+    /// itself.
+    pub(super) fn components(&self, catalog: Catalog) -> Result<Catalog, Vec<PlanError>> {
         let agentos = self.agentos.security_key_env.as_ref();
         let secrets = access::secret_names(&self.keys, &self.tokens, agentos);
-        let source = Source { folder: &self.folder, secrets: &secrets };
+        let source = Source { config: self, secrets: &secrets };
         let mut catalog = self.programs(catalog, source)?;
         let (early, late): (Vec<_>, Vec<_>) =
             self.teams.iter().partition(|(id, team)| team.component(id, &catalog).is_ok());
-        catalog = with_teams(catalog, early)?;
+        catalog = self.with_teams(catalog, early)?;
         let mut plans = Vec::new();
+        let mut faults = Vec::new();
         for (id, entry) in &self.workflows {
-            let plan = entry.plan(&self.folder).transpose();
-            plans.extend(plan.map(|plan| plan.map(|plan| (id.clone(), plan))));
+            match entry.plan(&self.folder) {
+                Ok(plan) => plans.extend(plan.map(|plan| (id.clone(), plan))),
+                Err(found) => faults.extend(found),
+            }
         }
-        let plans = plans.into_iter().collect::<Result<Vec<_>, String>>()?;
+        if !faults.is_empty() {
+            return Err(faults);
+        }
         let make = |id: &str, plan: LinkedPlan| {
             let component = plan.into_component(id, Processes { without: Arc::clone(&secrets) });
             match self.workflows.get(id) {
@@ -52,31 +57,56 @@ impl Config {
                 None => component,
             }
         };
-        catalog = catalog.with_plans(plans, make).map_err(|faults| listed(&faults, 0))?;
-        with_teams(catalog, late)
+        catalog = catalog.with_plans(plans, make)?;
+        self.with_teams(catalog, late)
     }
 
-    fn programs(&self, mut catalog: Catalog, source: Source<'_>) -> Result<Catalog, String> {
+    fn programs(
+        &self,
+        mut catalog: Catalog,
+        source: Source<'_>,
+    ) -> Result<Catalog, Vec<PlanError>> {
+        let mut faults = Vec::new();
         for (kind, entries) in [("agents", &self.agents), ("workflows", &self.workflows)] {
             for (id, entry) in entries {
-                let made = entry.component(kind, id, source);
-                if let Some(component) = made.map_err(|error| format!("[{kind}.{id}]: {error}"))? {
-                    catalog = catalog.with(component);
+                match entry.component(kind, id, source) {
+                    Ok(component) => catalog = component.into_iter().fold(catalog, Catalog::with),
+                    Err(found) => faults.extend(found),
                 }
             }
         }
-        Ok(catalog)
+        if faults.is_empty() { Ok(catalog) } else { Err(faults) }
+    }
+
+    /// Finds the programs that cannot be started.
+    pub(super) fn program_faults(&self) -> Vec<PlanError> {
+        let tables = [("agents", &self.agents), ("workflows", &self.workflows)];
+        let all = tables.into_iter().flat_map(|(kind, all)| all.iter().map(move |one| (kind, one)));
+        all.filter_map(|(kind, (id, entry))| {
+            let (key, message) = entry.program_fault(&self.folder)?;
+            Some(self.fault(&[kind, id, key, "0"], &message))
+        })
+        .collect()
+    }
+
+    fn with_teams<'a>(
+        &self,
+        mut catalog: Catalog,
+        teams: impl IntoIterator<Item = (&'a String, &'a TeamEntry)>,
+    ) -> Result<Catalog, Vec<PlanError>> {
+        let mut faults = Vec::new();
+        for (id, team) in teams {
+            match team.component(id, &catalog) {
+                Ok(component) => catalog = catalog.with(component),
+                Err(found) => faults.extend(found.into_iter().map(|(keys, message)| {
+                    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                    self.fault(&[&["teams", id], &*keys].concat(), &message)
+                })),
+            }
+        }
+        if faults.is_empty() { Ok(catalog) } else { Err(faults) }
     }
 }
 
-fn with_teams<'a>(
-    mut catalog: Catalog,
-    teams: impl IntoIterator<Item = (&'a String, &'a TeamEntry)>,
-) -> Result<Catalog, String> {
-    for (id, team) in teams {
-        let component =
-            team.component(id, &catalog).map_err(|error| format!("[teams.{id}]: {error}"))?;
-        catalog = catalog.with(component);
-    }
-    Ok(catalog)
-}
+/// The file that is read if none is named.
+pub(crate) const DEFAULT: &str = "quell.toml";

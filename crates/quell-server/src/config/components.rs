@@ -1,19 +1,22 @@
 //! Components of `quell.toml`: programs and plans.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{env, path};
 
 use quell::{Failure, Payload, RunContext};
-use quell_flow::{Catalog, Component, Contract, Model, Plan, Reducer};
+use quell_flow::{Catalog, Component, Contract, Model, Plan, PlanError, Reducer};
 use quell_process::Process;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::executables;
+use super::file::Config;
 use super::server::time;
-use crate::faults::{in_full, listed};
 use crate::processes::Processes;
 use crate::{environment, programs};
 
@@ -88,11 +91,11 @@ const SERVED: [Contract; 4] = [
     quell_playbook3d::CONTRACT,
 ];
 
-/// The folder of the configuration, and what programs of its components must not read.
+/// The configuration, and what programs of its components must not read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source<'a> {
-    /// The folder of the file.
-    pub(super) folder: &'a Path,
+    /// The configuration.
+    pub(super) config: &'a Config,
     /// Variables with secrets of the server, which programs do not get.
     pub(super) secrets: &'a Arc<[String]>,
 }
@@ -105,25 +108,50 @@ impl ComponentEntry {
         kind: &str,
         id: &str,
         source: Source<'_>,
-    ) -> Result<Option<Component>, String> {
+    ) -> Result<Option<Component>, Vec<PlanError>> {
         let component = match (&self.run, &self.plan) {
-            (Some(command), None) => self.program(kind, id, command, source)?,
+            (Some(command), None) => {
+                let Some((program, arguments)) = split(command) else {
+                    let right = "empty command; expected a program and its arguments";
+                    return Err(vec![source.config.fault(&[kind, id, "run"], right)]);
+                };
+                self.program(kind, id, program, arguments, source)
+            }
             (None, Some(_)) if kind == "workflows" => return Ok(None),
             (None, Some(plan)) => {
-                let plan = Plan::load(source.folder.join(plan)).map_err(|error| in_full(&error))?;
-                let plan = plan.link(&Catalog::new()).map_err(|faults| listed(&faults, 0))?;
+                let plan = Plan::load_all(source.config.folder.join(plan))?;
+                let plan = plan.link(&Catalog::new())?;
                 let runner = Processes { without: Arc::clone(source.secrets) };
                 made(kind, id, move |ctx, _input: Payload| plan.run(ctx, runner.clone()))
             }
-            _ => return Err("expected `run = [\"program\", …]` or `plan = \"FILE\"`".into()),
+            _ => {
+                let right = "expected `run = [\"program\", …]` or `plan = \"FILE\"`";
+                return Err(vec![source.config.fault(&[kind, id], right)]);
+            }
         };
         Ok(Some(self.adjust(component)))
     }
 
     /// Reads the plan, if it is one.
-    pub(super) fn plan(&self, folder: &Path) -> Result<Option<Plan>, String> {
+    pub(super) fn plan(&self, folder: &Path) -> Result<Option<Plan>, Vec<PlanError>> {
         let Some(plan) = &self.plan else { return Ok(None) };
-        Plan::load_all(folder.join(plan)).map(Some).map_err(|faults| listed(&faults, 0))
+        Plan::load_all(folder.join(plan)).map(Some)
+    }
+
+    /// Says why its program cannot be started, with the key that is wrong; none if it can, or if
+    /// there is none.
+    pub(super) fn program_fault(&self, folder: &Path) -> Option<(&'static str, String)> {
+        let (program, _) = split(self.run.as_deref()?)?;
+        let cwd = self.cwd(folder);
+        if !cwd.is_dir() {
+            return Some(("cwd", format!("{}: no such folder", cwd.display())));
+        }
+        let path = self.env.get("PATH").map(OsString::from).or_else(|| env::var_os("PATH"));
+        Some(("run", executables::fault_of(program, folder, &cwd, path.as_deref())?))
+    }
+
+    fn cwd(&self, folder: &Path) -> PathBuf {
+        self.cwd.as_ref().map_or_else(|| absolute(folder), |cwd| absolute(&folder.join(cwd)))
     }
 
     /// Sets the other options of the entry.
@@ -153,21 +181,16 @@ impl ComponentEntry {
         &self,
         kind: &str,
         id: &str,
-        command: &[String],
-        Source { folder, secrets }: Source<'_>,
-    ) -> Result<Component, String> {
-        let Some((program, arguments)) = command.split_first().filter(|(p, _)| !p.is_empty())
-        else {
-            return Err("`run` is empty; expected a program and its arguments".into());
-        };
-        // A path with a slash is relative to the file, as are all paths in it.
-        let program =
-            if program.contains('/') { folder.join(program) } else { PathBuf::from(program) };
-        let cwd = self.cwd.as_ref().map_or_else(|| folder.to_owned(), |cwd| folder.join(cwd));
+        program: &str,
+        arguments: &[String],
+        Source { config, secrets }: Source<'_>,
+    ) -> Component {
+        let program = program_path(program, &config.folder);
+        let cwd = self.cwd(&config.folder);
         let (arguments, env) = (arguments.to_vec(), self.env.clone());
         let secrets = Arc::clone(secrets);
-        Ok(made(kind, id, move |ctx, input| {
-            let mut process = environment::program(&program, &ctx).args(&arguments);
+        made(kind, id, move |ctx, input| {
+            let mut process = environment::program(&program, &ctx).args(&arguments).cwd(&cwd);
             for key in secrets.iter() {
                 process = process.env_remove(key);
             }
@@ -175,12 +198,27 @@ impl ComponentEntry {
             for (key, value) in &env {
                 process = process.env(key, value);
             }
-            if !cwd.as_os_str().is_empty() {
-                process = process.cwd(&cwd);
-            }
             talk(process, ctx, input)
-        }))
+        })
     }
+}
+
+/// Splits a command into a program, which has a name, and its arguments.
+fn split(command: &[String]) -> Option<(&str, &[String])> {
+    let (program, arguments) = command.split_first()?;
+    (!program.is_empty()).then_some((program, arguments))
+}
+
+/// Yields what is started. A path with a slash is relative to the file, as are all paths in it.
+fn program_path(program: &str, folder: &Path) -> PathBuf {
+    if program.contains('/') { absolute(&folder.join(program)) } else { program.into() }
+}
+
+/// Yields a path that means the same in every working directory.
+fn absolute(path: &Path) -> PathBuf {
+    // An empty path is the working directory.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn made<F, Fut>(kind: &str, id: &str, body: F) -> Component

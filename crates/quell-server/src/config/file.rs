@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
-use quell_http::Access;
+use quell_flow::PlanError;
 use serde::Deserialize;
 use toml::Table;
 
 use super::access::{self, KeyEntry, TokenEntry};
 use super::components::ComponentEntry;
+use super::document::{Document, in_words, named};
 use super::server::ServerEntry;
 use super::set::Setting;
 use super::teams::TeamEntry;
@@ -35,6 +35,9 @@ pub(crate) struct Config {
     /// The folder of the file. Paths in it are relative to this folder.
     #[serde(skip)]
     pub(super) folder: PathBuf,
+    /// The file, if there is one.
+    #[serde(skip)]
+    document: Option<Document>,
 }
 
 impl Config {
@@ -42,24 +45,58 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Fails with one message that names the file and the place, or the setting.
-    pub(crate) fn load(path: Option<&Path>, settings: &[Setting]) -> Result<Self, String> {
-        let mut table = Table::new();
-        let mut folder = PathBuf::new();
-        if let Some(path) = path {
-            let fault = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-            let text = text_of(path).map_err(|error| fault(&error))?;
-            // Parse the text itself first: only then do errors have a line.
-            toml::from_str::<Self>(&text).map_err(|error| fault(&error))?;
-            table = text.parse().map_err(|error: toml::de::Error| fault(&error))?;
-            folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        }
+    /// Fails with every fault of the file, or of the settings.
+    pub(crate) fn load(path: Option<&Path>, settings: &[Setting]) -> Result<Self, Vec<PlanError>> {
+        let (config, faults) = Self::read(path, settings);
+        if faults.is_empty() { Ok(config) } else { Err(faults) }
+    }
+
+    /// As [`load`](Self::load), with what is left when all that has a fault is left out.
+    pub(super) fn read(path: Option<&Path>, settings: &[Setting]) -> (Self, Vec<PlanError>) {
+        let Some(path) = path else { return Self::default().with(Table::new(), settings) };
+        let mut document = match Document::load(path) {
+            Ok(document) => document,
+            Err(fault) => return (Self::default(), vec![fault]),
+        };
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let (config, faults): (Option<Self>, _) = document.read();
+        let table = document.text().parse().unwrap_or_default();
+        let config = Self { folder, document: Some(document), ..config.unwrap_or_default() };
+        if faults.is_empty() { config.with(table, settings) } else { (config, faults) }
+    }
+
+    /// Applies settings to the table that this configuration was read from.
+    fn with(self, mut table: Table, settings: &[Setting]) -> (Self, Vec<PlanError>) {
+        let mut faults = Vec::new();
         for setting in settings {
             // Apply them one by one, so that an error names the setting that caused it.
-            table = setting.put(&table).map_err(|error| format!("--set {setting}: {error}"))?;
+            match setting.put(&table) {
+                Ok(with) => table = with,
+                Err(error) => faults.push(PlanError::new(format!("--set {setting}: {error}"))),
+            }
         }
-        let config = Self::deserialize(table).map_err(|error| error.to_string())?;
-        Ok(Self { folder, ..config })
+        match Self::deserialize(table) {
+            Ok(config) => (Self { folder: self.folder, document: self.document, ..config }, faults),
+            Err(error) => {
+                faults.push(PlanError::new(in_words(&error)));
+                (self, faults)
+            }
+        }
+    }
+
+    /// Makes the fault of what has these keys, as [`Document::fault`]. The message begins with the
+    /// last key, or with all of them if there is no file.
+    pub(super) fn fault(&self, keys: &[&str], message: &str) -> PlanError {
+        let key = keys.iter().rfind(|key| key.parse::<usize>().is_err());
+        match &self.document {
+            Some(document) => document.fault(keys, named(key.copied(), message)),
+            None => PlanError::new(named(Some(&keys.join(".")), message)),
+        }
+    }
+
+    /// Counts its keys, and its issuers of tokens.
+    pub(crate) const fn credentials(&self) -> (usize, usize) {
+        (self.keys.len(), self.tokens.len())
     }
 
     /// Takes the key of `AgentOS` from the environment.
@@ -67,43 +104,14 @@ impl Config {
     /// # Errors
     ///
     /// Fails if it is not there.
-    pub(crate) fn with_secrets(mut self) -> Result<Self, String> {
-        if let Some(name) = &self.agentos.security_key_env {
-            let key = access::secret(name).map_err(|error| format!("[agentos]: {error}"))?;
-            self.agentos.security_key = Some(key);
-        }
-        Ok(self)
-    }
-
-    /// Makes the access control.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a secret is not in the environment, or is not a valid key.
-    pub(crate) fn access(&self) -> Result<Access, String> {
-        let access = access::access(&self.keys, &self.tokens, &self.folder)?;
-        let access = self.server.trusted_hosts.iter().fold(access, Access::trust_host);
-        let origins = self.server.trusted_origins.iter().chain(&self.agentos.cors_origins);
-        Ok(origins.fold(access, Access::trust_origin))
+    pub(super) fn take_secrets(&mut self) -> Result<(), PlanError> {
+        let Some(name) = &self.agentos.security_key_env else { return Ok(()) };
+        let key = access::secret(name)
+            .map_err(|words| self.fault(&["agentos", "security_key_env"], &words))?;
+        self.agentos.security_key = Some(key);
+        Ok(())
     }
 }
-
-/// Reads a file. Refuses one that is too large, and anything but a regular file: a pipe may never
-/// end.
-fn text_of(path: &Path) -> io::Result<String> {
-    let refused = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
-    let about = fs::metadata(path)?;
-    if !about.is_file() {
-        return Err(refused("is no regular file".into()));
-    }
-    if about.len() > FILE_BYTES_MAX {
-        return Err(refused(format!("has {} bytes, the limit is {FILE_BYTES_MAX}", about.len())));
-    }
-    fs::read_to_string(path)
-}
-
-/// The largest configuration, in bytes.
-const FILE_BYTES_MAX: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -116,7 +124,8 @@ mod tests {
     }
 
     fn refusal(all: &[&str]) -> String {
-        Config::load(None, &settings(all)).expect_err("it is refused")
+        let faults = Config::load(None, &settings(all)).expect_err("it is refused");
+        faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
@@ -149,8 +158,8 @@ mod tests {
     #[test]
     fn a_setting_that_is_wrong_is_named() {
         for (bad, says) in [
-            ("agentos.nope=1", "unknown field `nope`"),
-            ("nope.nope=1", "unknown field `nope`"),
+            ("agentos.nope=1", "unknown key `nope`"),
+            ("nope.nope=1", "unknown key `nope`"),
             ("langgraph.settle_ms=-1", "settle_ms"),
             ("agentos.completed_sentinel=7", "expected a boolean"),
             ("listen=here", "invalid socket address"),

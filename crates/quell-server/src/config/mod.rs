@@ -2,12 +2,17 @@
 
 mod access;
 mod catalog;
+mod check;
 mod components;
+mod document;
+mod executables;
 mod file;
+mod scopes;
 mod server;
 mod set;
 mod teams;
 
-pub(crate) use catalog::catalog;
+pub(crate) use catalog::{DEFAULT, catalog};
+pub(crate) use check::Checked;
 pub(crate) use file::Config;
 pub(crate) use set::Setting;

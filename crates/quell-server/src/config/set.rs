@@ -7,6 +7,7 @@ use serde::Deserialize as _;
 use toml::{Table, Value};
 
 use super::Config;
+use super::document::in_words;
 
 /// One setting of the command line.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ impl Setting {
             let mut table = table.clone();
             self.insert(&mut table, value)?;
             let config = Config::deserialize(table.clone());
-            config.map(|_| table).map_err(|error| error.message().to_owned())
+            config.map(|_| table).map_err(|error| in_words(&error))
         };
         checked(self.value.clone())
             .or_else(|error| checked(Value::String(self.raw().to_owned())).map_err(|_| error))

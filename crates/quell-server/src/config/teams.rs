@@ -1,11 +1,12 @@
 //! Components of `quell.toml`: teams of other components.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use quell::Failure;
-use quell_flow::{Catalog, Component, Member, OnMember, Team};
-use serde::Deserialize;
-use serde_json::Value;
+use quell::{Failure, Payload, RunContext};
+use quell_flow::{Catalog, Component, Member, Members, OnMember, Team};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// `[teams.ID]`.
 #[derive(Debug, Deserialize)]
@@ -16,6 +17,9 @@ pub(crate) struct TeamEntry {
     members: Vec<String>,
     /// Of a route: the key of the task that names the member.
     choose: Option<String>,
+    /// Of `coordinate`: the member that hands out the tasks, and how often at most.
+    leader: Option<String>,
+    max: Option<NonZeroUsize>,
     description: Option<String>,
     /// What it means to the team that a member failed, or was stopped alone.
     #[serde(default)]
@@ -30,28 +34,80 @@ enum TeamMode {
     Broadcast,
     Route,
     Sequence,
+    Coordinate,
 }
 
-impl TeamEntry {
-    /// Makes the component. Fails with a message if a member is not in the catalog.
-    pub(super) fn component(&self, id: &str, catalog: &Catalog) -> Result<Component, String> {
-        if self.members.is_empty() {
-            return Err("`members` is empty; expected at least one component".into());
+impl TeamMode {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broadcast => "broadcast",
+            Self::Route => "route",
+            Self::Sequence => "sequence",
+            Self::Coordinate => "coordinate",
         }
-        let found = self.members.iter().map(|name| catalog.named(name));
-        let members: Vec<&Arc<Component>> = found.collect::<Result<_, _>>()?;
-        let team = match (self.mode, &self.choose) {
-            (TeamMode::Route, Some(key)) => routed(id, key.clone()),
-            (TeamMode::Route, None) => {
-                return Err("mode `route` has no `choose`; expected a key of the task".into());
+    }
+}
+
+/// What is wrong with an entry: the keys in it, and the message.
+type Fault = (Vec<String>, String);
+
+impl TeamEntry {
+    /// Makes the component.
+    ///
+    /// # Errors
+    ///
+    /// Fails with every member that is not in the catalog, or if the mode lacks a key.
+    pub(super) fn component(&self, id: &str, catalog: &Catalog) -> Result<Component, Vec<Fault>> {
+        let at = |key: &str, message: &str| vec![(vec![key.to_owned()], message.to_owned())];
+        if self.members.is_empty() {
+            return Err(at("members", "empty list; expected at least one component"));
+        }
+        let mut members: Vec<&Arc<Component>> = Vec::new();
+        let mut faults = Vec::new();
+        for (number, name) in self.members.iter().enumerate() {
+            match catalog.named(name) {
+                Ok(component) => members.push(component),
+                Err(words) => faults.push((vec!["members".into(), number.to_string()], words)),
             }
-            (_, Some(_)) => return Err("`choose` goes with mode `route`".into()),
-            (TeamMode::Broadcast, None) => Team::broadcast(id).combine(async |_, all| {
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        if let Some((key, owner)) = self.stray_key() {
+            let mode = self.mode.as_str();
+            return Err(at(key, &format!("goes with mode `{owner}`; this one is `{mode}`")));
+        }
+        let missing = |key: &str, right: &str| {
+            let mode = self.mode.as_str();
+            at("mode", &format!("mode `{mode}` has no `{key}`; expected {right}"))
+        };
+        let team = match self.mode {
+            TeamMode::Route => {
+                let right = "a key of the task";
+                let key = self.choose.clone().ok_or_else(|| missing("choose", right))?;
+                routed(id, key)
+            }
+            TeamMode::Broadcast => Team::broadcast(id).combine(async |_, all| {
                 let one =
                     |one: &quell_flow::Delegated| (one.member.to_string(), one.to_detailed_json());
                 Ok(Value::Object(all.iter().map(one).collect()).into())
             }),
-            (TeamMode::Sequence, None) => Team::sequence(id),
+            TeamMode::Sequence => Team::sequence(id),
+            TeamMode::Coordinate => {
+                let right = "one of `members`";
+                let name = self.leader.as_ref().ok_or_else(|| missing("leader", right))?;
+                let is_leader = |one: &&Arc<Component>| {
+                    catalog.named(name).is_ok_and(|it| Arc::ptr_eq(it, one))
+                };
+                let leader = members.iter().position(is_leader);
+                let leader = leader.ok_or_else(|| {
+                    at("leader", &format!("unknown leader `{name}`; expected {right}"))
+                })?;
+                let leader = Arc::clone(members.remove(leader));
+                let right = "the most rounds";
+                let max = self.max.ok_or_else(|| missing("max", right))?;
+                coordinated(id, leader, max)
+            }
         };
         let team = members.into_iter().fold(team, |team, one| team.with_member(Member::of(one)));
         let team =
@@ -61,6 +117,18 @@ impl TeamEntry {
             Some(description) => component.describe(description),
             None => component,
         })
+    }
+
+    /// Finds a key of another mode, and that mode.
+    fn stray_key(&self) -> Option<(&'static str, &'static str)> {
+        let keys = [
+            ("choose", self.choose.is_some(), TeamMode::Route),
+            ("leader", self.leader.is_some(), TeamMode::Coordinate),
+            ("max", self.max.is_some(), TeamMode::Coordinate),
+        ];
+        let mut stray =
+            keys.into_iter().filter(|(_, is_there, mode)| *is_there && *mode != self.mode);
+        stray.next().map(|(key, _, mode)| (key, mode.as_str()))
     }
 }
 
@@ -73,4 +141,63 @@ fn routed(id: &str, key: String) -> Team {
         let missing = format!("the task has no text `{key}`, which names the member");
         async move { chosen.ok_or_else(|| Failure::new(missing)) }
     })
+}
+
+/// Makes a team whose leader is a component, as a team of a plan by default: what it yields as
+/// `delegate` are the next tasks; without any, its output is that of the team.
+fn coordinated(id: &str, leader: Arc<Component>, max: NonZeroUsize) -> Team {
+    Team::coordinate(id, move |ctx, task, members| {
+        let leader = Arc::clone(&leader);
+        async move { lead(&leader, max, &ctx, &task, &members).await }
+    })
+}
+
+/// Asks the leader until it hands out no more tasks.
+async fn lead(
+    leader: &Arc<Component>,
+    max: NonZeroUsize,
+    ctx: &RunContext,
+    task: &Payload,
+    members: &Members,
+) -> Result<Payload, Failure> {
+    let mut results = Vec::new();
+    for round in 1..=max.get() {
+        let input = Payload::json(&Asked { task, results: &results, round })?;
+        let output = leader.spawn(ctx, leader.spec(), input).await?;
+        let tasks = delegated(&output)?;
+        if tasks.is_empty() {
+            return Ok(output);
+        }
+        let answers = members.ask_each(tasks).await?;
+        let result = |one: &quell_flow::Delegated| json!({ "member": &*one.member, "result": one.to_json() });
+        results = answers.iter().map(result).collect();
+    }
+    let name = leader.id();
+    Err(Failure::new(format!("leader `{name}` has not come to an end in {max} rounds")))
+}
+
+/// What a leader is asked: the task of the team, the results of the last tasks, and the number of
+/// the round, from 1.
+#[derive(Serialize)]
+struct Asked<'a> {
+    task: &'a Payload,
+    results: &'a [Value],
+    round: usize,
+}
+
+/// Reads the tasks that a leader hands out, each with the id of a member. No `delegate`, and null,
+/// is none.
+fn delegated(output: &Payload) -> Result<Vec<(String, Payload)>, Failure> {
+    let Ok(Value::Object(mut output)) = output.parse() else { return Ok(Vec::new()) };
+    let wrong = || Failure::new("`delegate` of the leader is no list of `{ member, task }`");
+    let items = match output.remove("delegate") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(items)) => items,
+        Some(_) => return Err(wrong()),
+    };
+    let read = |item: Value| {
+        let name = item.get("member")?.as_str()?.to_owned();
+        Some((name, Payload::from(item.get("task").cloned().unwrap_or_default())))
+    };
+    items.into_iter().map(|item| read(item).ok_or_else(wrong)).collect()
 }

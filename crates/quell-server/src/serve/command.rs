@@ -7,8 +7,9 @@ use tokio::runtime::{Builder, Runtime};
 use super::site::Site;
 use super::stderr::Stderr;
 use crate::args::ServeArgs;
-use crate::config::Config;
+use crate::config::Checked;
 use crate::exit::EXIT_USAGE;
+use crate::faults::under_error;
 
 /// Serves what the command line asks for, until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
@@ -26,8 +27,8 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
 fn try_serve(args: &ServeArgs, stderr: &Stderr) -> Result<(), String> {
     let writer = stderr.writer();
     tracing_subscriber::fmt().with_writer(move || writer.clone()).with_max_level(args.log).init();
-    let config = Config::load(args.config.as_deref(), &args.set)?.with_secrets()?;
-    let site = Site::new(args, config)?;
+    let checked = Checked::load(args.config.as_deref(), &args.set);
+    let site = Site::new(args, checked.map_err(|faults| under_error(&faults))?)?;
     let bodies = runtime("quell-body", None)?;
     let http = runtime("quell-http", Some(HTTP_THREADS))?;
     let done = http.block_on(site.serve(bodies.handle().clone(), stderr));

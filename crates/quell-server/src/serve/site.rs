@@ -17,7 +17,7 @@ use super::connections::Connections;
 use super::demo::Demo;
 use super::stderr::Stderr;
 use crate::args::ServeArgs;
-use crate::config::Config;
+use crate::config::{Checked, Config};
 use crate::descriptors::Shares;
 use crate::signals::Signals;
 use quell_report::text::span;
@@ -36,9 +36,10 @@ impl Site {
     ///
     /// # Errors
     ///
-    /// Fails if the demo or open access would be reachable from other machines, if a component is
-    /// wrong, or if there is none.
-    pub(super) fn new(args: &ServeArgs, config: Config) -> Result<Self, String> {
+    /// Fails if the demo or open access would be reachable from other machines, or if there is no
+    /// component.
+    pub(super) fn new(args: &ServeArgs, checked: Checked) -> Result<Self, String> {
+        let Checked { config, access, mut catalog } = checked;
         let listen = config.listen(args.listen);
         let demo = args.demo.then(|| Demo {
             witness: Witness::default(),
@@ -50,9 +51,7 @@ impl Site {
                  127.0.0.1, or serve components of your own with --config"
             ));
         }
-        let access = config.access()?;
         access.check_listener(listen.ip()).map_err(|error| error.to_string())?;
-        let mut catalog = config.components(Catalog::new())?;
         if let Some(Demo { witness, prefix }) = &demo {
             catalog = quell_demo::components(catalog, witness, prefix);
         }

@@ -2,6 +2,8 @@
 //! left: `/proc`, and files that the programs write.
 
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod guard;

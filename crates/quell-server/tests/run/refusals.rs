@@ -141,7 +141,7 @@ fn a_component_for_a_contract_that_nobody_serves_is_refused_with_those_that_are_
         for command in ["serve", "list"] {
             let ended = scratch.run(&[command, "--config", "quell.toml"]);
             let words = format!("unknown contract `{name}`; {right}");
-            assert_refused(&scratch, &ended, &["quell.toml", "line 3", &words]);
+            assert_refused(&scratch, &ended, &["quell.toml:3:13: ", &words]);
         }
     }
     for name in ["native", "agentos", "langgraph", "playbook3d"] {

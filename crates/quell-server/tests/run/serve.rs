@@ -303,15 +303,15 @@ fn what_cannot_be_served_is_refused_before_anything_listens() {
     for (args, says) in [
         (&[][..], "quell serve --demo"),
         (&["--demo", "--listen", "0.0.0.0:0"], "the demo has keys that everybody knows"),
-        (&["--config", "open.toml", "--listen", "0.0.0.0:0"], "access"),
-        (&["--config", "bad.toml"], "line 2"),
-        (&["--config", "typo.toml"], "unknown field `agent`"),
-        (&["--config", "neither.toml"], "[agents.x]: expected `run = "),
+        (&["--config", "open.toml", "--listen", "0.0.0.0:0"], "([[keys]], [[tokens]])"),
+        (&["--config", "bad.toml"], "bad.toml:2:9: `os_id`: found integer `1`; expected a string"),
+        (&["--config", "typo.toml"], "typo.toml:3:2: unknown key `agent`; did you mean `agents`?"),
+        (&["--config", "neither.toml"], "neither.toml:1:1: `x`: expected `run = "),
         (&["--config", "key.toml"], "the environment variable NO_SUCH_KEY"),
         (&["--config", "none.toml"], "none.toml"),
         (&["--config", "/dev/zero"], "/dev/zero: is no regular file"),
         (&["--demo", "--set", "agentos"], "expected section.key=value"),
-        (&["--demo", "--set", "agentos.x=1"], "unknown field `x`"),
+        (&["--demo", "--set", "agentos.x=1"], "unknown key `x`"),
         (&["--demo-prefix", "x"], "--demo"),
     ] {
         let ended = scratch.run(&[&["serve"], args].concat());

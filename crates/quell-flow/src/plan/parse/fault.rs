@@ -1,7 +1,7 @@
 //! [`Fault`] is an error in a text, with its offset.
 
-use crate::plan::error::{Place, PlanError};
-use crate::plan::excerpt::{Line, excerpt};
+use crate::plan::error::PlanError;
+use crate::plan::excerpt::excerpt;
 
 /// A fault at an offset of the text; it becomes a [`PlanError`] where the text is at hand.
 #[derive(Debug)]
@@ -24,7 +24,6 @@ impl Fault {
     }
 
     pub(crate) fn in_text(self, text: &str) -> PlanError {
-        let place = Place::of(text.as_bytes(), self.at);
-        PlanError::new(self.message).at(place).showing(Line::of(text, self.at))
+        PlanError::new(self.message).in_text(text, self.at)
     }
 }

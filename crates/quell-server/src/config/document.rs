@@ -1,0 +1,206 @@
+//! [`Document`]: the text of a configuration file, in which every fault has its place.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use quell_flow::{PlanError, guess, limits};
+use serde::de::DeserializeOwned;
+use toml::de::{DeTable, DeValue, Deserializer};
+use toml::{Spanned, de};
+
+/// A configuration file: its text, and what it says, with the places.
+#[derive(Clone, Debug)]
+pub(super) struct Document {
+    path: PathBuf,
+    text: String,
+    /// The places of what has a fault, and was taken out when the text was read.
+    cuts: Vec<Range<usize>>,
+}
+
+impl Document {
+    /// Reads a file as TOML. A syntax error is the only fault.
+    pub(super) fn load(path: &Path) -> Result<Self, PlanError> {
+        let text = text_of(path).map_err(|error| {
+            let words = match error.kind() {
+                // The words of the system would say the same again.
+                io::ErrorKind::NotFound => "no such file".to_owned(),
+                _ => error.to_string(),
+            };
+            PlanError::new(words).in_file(path)
+        })?;
+        let document = Self { path: path.to_owned(), text, cuts: Vec::new() };
+        document.root().map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            document.at(at, error.message().replace('\n', ", "))
+        })?;
+        Ok(document)
+    }
+
+    /// Parses the text, without what was taken out.
+    fn root(&self) -> Result<DeTable<'_>, de::Error> {
+        let mut root = DeTable::parse(&self.text)?.into_inner();
+        for span in &self.cuts {
+            cut(&mut root, span);
+        }
+        Ok(root)
+    }
+
+    /// Yields the text.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Reads a value that has the shape of the whole text, and every fault of that shape. What has
+    /// a fault is left out of the value. If there are too many, there is no value.
+    pub(super) fn read<T: DeserializeOwned>(&mut self) -> (Option<T>, Vec<PlanError>) {
+        let mut faults = Vec::new();
+        // The tables of which something was left out.
+        let mut torn: Vec<usize> = Vec::new();
+        // The reader stops at the first fault. So take what it complains of out, and read again.
+        while faults.len() < limits::PLAN_FAULTS_MAX {
+            let root = self.root().unwrap_or_default();
+            let root = Spanned::new(0..self.text.len(), root);
+            let error = match T::deserialize(Deserializer::from(root)) {
+                Ok(value) => return (Some(value), faults),
+                Err(error) => error,
+            };
+            let span = error.span().unwrap_or(0..0);
+            let cut = cut(&mut self.root().unwrap_or_default(), &span);
+            // A key that is missing because it had a fault is no other fault.
+            if !(error.message().starts_with(MISSING) && torn.contains(&span.start)) {
+                let key = cut.as_ref().and_then(|cut| cut.key.as_deref());
+                let words = named(key, &in_words(&error));
+                faults.push(self.at(span.start, words));
+            }
+            let Some(cut) = cut else { break };
+            torn.extend(cut.outside);
+            self.cuts.push(span);
+        }
+        (None, faults)
+    }
+
+    /// Makes the fault of what has these keys; an item of a list has its number as its key. The
+    /// place is that of the nearest value around it that is in the text.
+    pub(super) fn fault(&self, keys: &[&str], message: String) -> PlanError {
+        let root = self.root().unwrap_or_default();
+        let mut at = None;
+        let mut found = keys.first().and_then(|key| root.get(*key));
+        let mut keys = keys.iter().skip(1);
+        while let Some(value) = found {
+            at = Some(value.span().start);
+            found = keys.next().and_then(|key| match value.get_ref() {
+                DeValue::Table(table) => table.get(*key),
+                DeValue::Array(items) => key.parse().ok().and_then(|at: usize| items.get(at)),
+                _ => None,
+            });
+        }
+        match at {
+            Some(at) => self.at(at, message),
+            None => PlanError::new(message).in_file(&self.path),
+        }
+    }
+
+    fn at(&self, offset: usize, message: String) -> PlanError {
+        PlanError::new(message).in_file(&self.path).in_text(&self.text, offset)
+    }
+}
+
+/// Puts the key of the value with a fault before a message.
+pub(super) fn named(key: Option<&str>, message: &str) -> String {
+    key.map_or_else(|| message.to_owned(), |key| format!("`{key}`: {message}"))
+}
+
+/// What was taken out of a table or a list.
+struct Cut {
+    /// The key of the value with the fault; none if the key is the fault.
+    key: Option<String>,
+    /// Where the table begins in which it was; none for the whole text.
+    outside: Option<usize>,
+}
+
+/// Takes out the key or the value that has this place. A table and the first value in it may have
+/// the same place: the reader complains of the inner one first.
+fn cut(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<Cut> {
+    for (key, value) in table.iter_mut() {
+        if let Some(cut) = cut_inside(value, key.get_ref(), span) {
+            return Some(cut);
+        }
+    }
+    let (key, _) = table.iter().find(|(key, value)| [key.span(), value.span()].contains(span))?;
+    let (is_key, name) = (key.span() == *span, key.get_ref().to_string());
+    table.remove(name.as_str());
+    Some(Cut { key: (!is_key).then_some(name), outside: None })
+}
+
+/// As [`cut`], for what is in a value. Recurses as deep as the parser allows.
+fn cut_inside(value: &mut Spanned<DeValue<'_>>, key: &str, span: &Range<usize>) -> Option<Cut> {
+    let start = value.span().start;
+    match value.get_mut() {
+        DeValue::Table(table) => {
+            let cut = cut(table, span)?;
+            Some(Cut { outside: cut.outside.or(Some(start)), ..cut })
+        }
+        DeValue::Array(items) => {
+            if let Some(cut) = items.iter_mut().find_map(|item| cut_inside(item, key, span)) {
+                return Some(cut);
+            }
+            items.iter().find(|item| item.span() == *span)?;
+            *items = items.iter().filter(|item| item.span() != *span).cloned().collect();
+            Some(Cut { key: Some(key.to_owned()), outside: None })
+        }
+        _ => None,
+    }
+}
+
+/// Writes an error of the reader as messages about plans are written.
+pub(super) fn in_words(error: &de::Error) -> String {
+    let message = error.message();
+    for (begin, what) in [("unknown field ", "key"), ("unknown variant ", "word")] {
+        let Some((found, known)) = message.strip_prefix(begin).and_then(quoted) else { continue };
+        return match guess(found, known.iter().copied()) {
+            Some(meant) => format!("unknown {what} `{found}`; did you mean `{meant}`?"),
+            None if known.is_empty() => format!("unknown {what} `{found}`; expected none"),
+            None => {
+                let known: Vec<_> = known.iter().map(|word| format!("`{word}`")).collect();
+                format!("unknown {what} `{found}`; expected one of {}", known.join(", "))
+            }
+        };
+    }
+    if let Some(key) = message.strip_prefix(MISSING) {
+        return format!("{key} is missing");
+    }
+    if let Some((found, right)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
+    {
+        return format!("found {found}; expected {right}");
+    }
+    message.replace('\n', ", ")
+}
+
+/// Splits "`found`, expected one of `a`, `b`", or "`found`, there are no fields".
+fn quoted(text: &str) -> Option<(&str, Vec<&str>)> {
+    let (found, known) =
+        text.rsplit_once("`, expected ").or_else(|| text.rsplit_once("`, there are no "))?;
+    Some((found.strip_prefix('`')?, known.split('`').skip(1).step_by(2).collect()))
+}
+
+/// Reads a file. Refuses one that is too large, and anything but a regular file: a pipe may never
+/// end.
+fn text_of(path: &Path) -> io::Result<String> {
+    let refused = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
+    let about = fs::metadata(path)?;
+    if !about.is_file() {
+        return Err(refused("is no regular file".into()));
+    }
+    if about.len() > FILE_BYTES_MAX {
+        return Err(refused(format!("has {} bytes, the limit is {FILE_BYTES_MAX}", about.len())));
+    }
+    fs::read_to_string(path)
+}
+
+/// How the reader begins the error of a key that is not there.
+const MISSING: &str = "missing field ";
+
+/// The largest configuration, in bytes.
+const FILE_BYTES_MAX: u64 = 16 << 20;

@@ -1,0 +1,95 @@
+//! [`fault_of`]: why a program of the configuration could not be started.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+
+/// Says why a program cannot be started; none if it can, as far as one can see.
+///
+/// A name with a slash is a path from `folder`. Another one is looked up in `path` by the system,
+/// in which what is relative is so to `cwd`, where the program starts.
+pub(super) fn fault_of(
+    program: &str,
+    folder: &Path,
+    cwd: &Path,
+    path: Option<&OsStr>,
+) -> Option<String> {
+    if program.contains('/') {
+        let words = refusal(&folder.join(program))?;
+        return Some(format!("program `{program}`: {words}"));
+    }
+    let path = path.map_or_else(|| OsString::from(DEFAULT_PATH), OsStr::to_owned);
+    let places = env::split_paths(&path).map(|place| cwd.join(place).join(program));
+    let refused: Vec<Option<String>> = places.map(|place| refusal(&place)).collect();
+    if refused.contains(&None) {
+        return None;
+    }
+    let words = refused.into_iter().flatten().find(|words| words != NO_FILE);
+    let words = words.map_or_else(|| "is not in PATH".into(), |words| format!("in PATH: {words}"));
+    let is_here = refusal(&folder.join(program)).is_none();
+    let hint = if is_here { format!("; did you mean `./{program}`?") } else { String::new() };
+    Some(format!("program `{program}` {words}{hint}"))
+}
+
+/// Says why a file is no program that this process may start.
+fn refusal(file: &Path) -> Option<String> {
+    match file.metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(NO_FILE.to_owned()),
+        Err(error) => Some(error.to_string()),
+        Ok(about) if about.is_dir() => Some("is a directory".to_owned()),
+        Ok(about) if !about.is_file() => Some("is no regular file".to_owned()),
+        Ok(_) => match access(file, Access::EXEC_OK) {
+            Ok(()) => None,
+            Err(_) => Some("is not executable; `chmod +x` makes it so".to_owned()),
+        },
+    }
+}
+
+const NO_FILE: &str = "no such file";
+
+/// Where the system looks for programs if there is no `PATH`.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_program_is_looked_up_as_the_system_does() {
+        let folder = env::temp_dir().join(format!("quell-executables-{}", std::process::id()));
+        let bin = folder.join("bin");
+        fs::create_dir_all(&bin).expect("a folder");
+        for (name, mode) in [("bin/good", 0o755), ("bin/plain", 0o644), ("here", 0o755)] {
+            let file = folder.join(name);
+            fs::write(&file, "#!/bin/sh\n").expect("a file");
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("it is ours");
+        }
+        let absolute = bin.join("good").display().to_string();
+        let path = OsString::from("gone:bin");
+        for (program, says) in [
+            ("good", None),
+            ("bin/good", None),
+            ("./here", None),
+            (&*absolute, None),
+            ("here", Some("program `here` is not in PATH; did you mean `./here`?")),
+            ("gone", Some("program `gone` is not in PATH")),
+            ("plain", Some("program `plain` in PATH: is not executable; `chmod +x` makes it so")),
+            ("bin/plain", Some("program `bin/plain`: is not executable; `chmod +x` makes it so")),
+            ("./bin", Some("program `./bin`: is a directory")),
+            ("./gone", Some("program `./gone`: no such file")),
+        ] {
+            let fault = fault_of(program, &folder, &folder, Some(&path));
+            assert_eq!(fault.as_deref(), says, "{program}");
+        }
+        assert_eq!(fault_of("sh", &folder, &folder, None), None);
+        // What is relative in the variable, an empty folder too, is so to that of the process.
+        assert_eq!(fault_of("here", &bin, &folder, Some(OsStr::new("gone:"))), None);
+        assert!(fault_of("good", &folder, &bin, Some(&path)).is_some());
+        fs::remove_dir_all(&folder).expect("it is ours");
+    }
+}

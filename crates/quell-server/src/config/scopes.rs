@@ -1,0 +1,77 @@
+//! [`fault_of`]: what is wrong with a scope of a key, or of the tokens that name none.
+
+use quell_flow::guess;
+use quell_http::ADMIN_SCOPES;
+
+/// Says what is wrong with a scope; none if the server asks for scopes like it. The id in it may be
+/// of a component that is not there yet.
+pub(super) fn fault_of(scope: &str) -> Option<String> {
+    if ADMIN_SCOPES.contains(&scope) {
+        return None;
+    }
+    let unknown = |meant: Option<String>| {
+        let right = meant.map_or_else(|| RIGHT.to_owned(), |it| format!("did you mean `{it}`?"));
+        Some(format!("unknown scope `{scope}`; {right}"))
+    };
+    if let Some(admin) = guess(scope, ADMIN_SCOPES) {
+        return unknown(Some(admin.to_owned()));
+    }
+    let (Some((resource, rest)), Some((before, action))) =
+        (scope.split_once(':'), scope.rsplit_once(':'))
+    else {
+        return unknown(None);
+    };
+    let is_right = |word: &str, known: &[&str]| word == "*" || known.contains(&word);
+    match (is_right(resource, &RESOURCES), is_right(action, &ACTIONS)) {
+        (true, true) => None,
+        (false, true) => unknown(guess(resource, RESOURCES).map(|it| format!("{it}:{rest}"))),
+        (true, false) => unknown(guess(action, ACTIONS).map(|it| format!("{before}:{it}"))),
+        (false, false) => unknown(None),
+    }
+}
+
+/// What scopes are for: components by their kind, and the lists of `AgentOS` about the server.
+const RESOURCES: [&str; 5] = ["agents", "teams", "workflows", "config", "system"];
+
+/// What scopes allow.
+const ACTIONS: [&str; 2] = ["read", "run"];
+
+const RIGHT: &str = "expected `RESOURCE:ACTION` or `RESOURCE:ID:ACTION` with `agents`, `teams`, \
+                     `workflows`, `config`, `system` or `*`, and `read`, `run` or `*`; or \
+                     `quell:admin`";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_that_nothing_asks_for_is_refused_with_what_was_meant() {
+        for scope in [
+            "agents:read",
+            "agents:writer:run",
+            "workflows:a:b:run",
+            "teams:*:run",
+            "*:read",
+            "agents:*",
+            "config:read",
+            "system:read",
+            "agent_os:admin",
+            "quell:admin",
+        ] {
+            assert_eq!(fault_of(scope), None, "{scope}");
+        }
+        for (scope, meant) in [
+            ("agent:run", "agents:run"),
+            ("agents:writer:rnu", "agents:writer:run"),
+            ("workflow:a:b:read", "workflows:a:b:read"),
+            ("quell:admni", "quell:admin"),
+        ] {
+            let fault = fault_of(scope).expect(scope);
+            assert!(fault.ends_with(&format!("did you mean `{meant}`?")), "{fault}");
+        }
+        for scope in ["", "agents", "run", "sessions:read", "agents:write", "a:b", ":", "agents:"] {
+            let fault = fault_of(scope).expect(scope);
+            assert!(fault.ends_with(RIGHT), "{fault}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The texts of the help, of which [`PROCESS_PAGE`] is a page of its own.
+
+/// The protocol of programs.
+pub(crate) const PROCESS_PAGE: &str = include_str!("process.md");
+
+/// What `quell` is.
+pub(crate) const ABOUT: &str =
+    "Run commands and serve agents as run trees that stop when told, on time, and say what stopped";
+
+/// Below the help of `quell`.
+pub(crate) const AFTER_HELP: &str = "\
+Examples:
+  quell run plan.toml                          run a plan
+  quell run --timeout 30s --grace 5s -- make   run one command, with a limit
+  quell run plan.toml --json | jq .event       events for programs
+  quell run writer --input '{\"by\": \"ada\"}'   run a component of quell.toml
+  quell plan check plan.yaml                   every fault of a plan, with its line
+  quell check                                  every fault of quell.toml and its plans
+  quell serve --demo                           every contract on http://127.0.0.1:7777
+  quell help run                               signals, exit codes, the rest
+  quell help process                           what a program that quell runs can rely on";
+
+/// What `quell run` does.
+pub(crate) const RUN_ABOUT: &str = "\
+Run a plan of commands, or a single command, as one run tree that stops when told.
+
+Every command runs in a process group of its own. A stop (a timeout, a signal to quell, a branch \
+that failed) sends SIGTERM to the groups, waits for the grace but \
+for a tenth of it (at most 500 ms, for the rest of the output), then sends SIGKILL. What a program \
+had written by then is kept as partial output. When quell exits, nothing it started is left. A \
+small process of its own, the guardian, outlives a quell that is killed and ends what it had \
+started; except on Linux it cannot find what has left its group, and on Linux not what has also \
+given up its environment. A stopped run whose program left such a process holding stdout or stderr \
+names it as abandoned.
+
+In a terminal the tree is live; elsewhere transitions are lines on stdout, at most four a second \
+(-v: all). The report follows: status and cause of every run, what a step that failed wrote (at \
+most the last 200 lines and 32 KiB of what is kept of stdout, its first 4 MiB, and of stderr), \
+which steps of a plan were not started and why, who was signalled and aborted, how long the stop \
+took, what output was kept.";
+
+/// Below the help of `quell run`.
+pub(crate) const RUN_AFTER_HELP: &str = "\
+Signals:
+  SIGINT (Ctrl-C), SIGTERM, SIGHUP   the first one cancels with grace, the second one aborts
+  SIGQUIT (Ctrl-\\)                   aborts at once
+  after the run has ended, any of them gives up writing what is left to write
+
+Exit codes:
+    0   completed
+    1   failed, or the report could not be written
+    2   bad usage, bad plan, unwritable report: nothing was started
+  124   timed out
+  130   cancelled: by a signal, or because the reader of stdout went away (quell run … | head)
+
+Examples:
+  quell run crates/quell-server/plans/tour.toml
+  quell run plan.toml --timeout 10m --report report.json
+  quell run plan.toml --json > events.ndjson
+  quell run --timeout 30s --grace 5s -- make test";
+
+/// What `quell serve` does.
+pub(crate) const SERVE_ABOUT: &str = "\
+Serve agents, teams and workflows over HTTP, so that runs can be started, watched and cancelled.
+
+One engine is behind all contracts, on one port: AgentOS (/agents, /teams, /workflows) and \
+LangGraph (/threads, /assistants, /runs) at /, Playbook3D under /playbook3d, the native API under \
+/v1 (/openapi.json describes it; /healthz and /readyz say how it is). A run that was started \
+through one contract can be read by its id and cancelled through every other that exposes its \
+component: through LangGraph if its session is a UUID, through Playbook3D if that is a team of the \
+caller.
+
+A cancel is answered while every body blocks its thread: bodies have threads of their own.
+
+Programs do not outlive a server that is killed: a small process of its own, the guardian, ends \
+them. Except on Linux it cannot find those that have left their group; on Linux not those that \
+have also given up their environment (QUELL_PROCESS_IDS), or run as another user; and nobody ends \
+them if the guardian is killed together with the server. A stopped run is not quiescent as long as \
+such a process holds on to its stdout or stderr.
+
+Programs are trusted with all that the user of the server may read and do, its files and its \
+environment among it (/proc): run programs that must not see its keys as another user.";
+
+/// Below the help of `quell check`.
+pub(crate) const CHECK_AFTER_HELP: &str = "\
+It refuses what `quell serve` would refuse: unknown keys and words, scopes that nothing asks for, \
+programs that are not there or not executable, secrets that are empty or not set, faults of plans.
+
+Exit codes:
+  0   fine
+  2   something is wrong";
+
+/// Below the help of `quell serve`.
+pub(crate) const SERVE_AFTER_HELP: &str = "\
+The file:
+  listen = \"127.0.0.1:7777\"
+
+  [server]
+  grace = \"5s\"                     # between a stop and abort
+  abort_wait = \"1s\"                # between abort and abandon
+  running_max = 100                 # runs at once; the others are queued
+                                    # (without: 1 for 16 descriptors, at most 256; programs, those
+                                    # of plans as well, wait while 1 for 16 descriptors runs)
+  memory_mib = 2048                 # of all state: inputs, outputs, logs, metadata, requests under
+                                    # way; one owner may have a quarter, of streams as
+                                    # well; more is answered 413 or 429
+  trusted_hosts = [\"box.lan\"]       # served without keys, besides localhost and loopback
+  trusted_origins = [\"http://…\"]    # pages that may write without keys, besides our own
+
+  [agents.writer]                   # or [workflows.writer]
+  run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
+  timeout = \"10m\"                  # also: grace, cwd, env, description, model, contracts
+
+  [workflows.publish]
+  plan = \"publish.toml\"            # as for quell run
+  reducers = { log = \"append\" }    # keys of its LangGraph state that are lists; others: overwrite
+
+  [teams.desk]
+  mode = \"coordinate\"              # or: broadcast, sequence; route with choose = KEY, the key of
+                                    # the task that names the member
+  members = [\"agent/chief\", \"agent/writer\"]
+  leader = \"agent/chief\"            # gets task, results, round; yields {\"delegate\": [{\"member\",
+                                    # \"task\"}]} for the others, or without it the team's output
+  max = 5                           # rounds of the leader; also: description,
+                                    # on_member_failed, on_member_stopped (go_on, fail)
+
+  [[keys]]                          # a caller, by the key that it sends: bearer token or x-api-key
+  subject = \"ops\"
+  secret_env = \"OPS_KEY\"           # the variable that holds it
+  admin = true                      # or: teams, read_only, scopes such as \"agents:read\",
+                                    # \"workflows:publish:run\", \"*:read\"
+
+  [[tokens]]                        # JSON web tokens that somebody else issues
+  algorithm = \"RS256\"              # public_key_file; or HS256 with secret_env
+  public_key_file = \"issuer.pem\"   # also: audiences, issuer, subject_claim, default_scopes
+                                    # (of several, each needs its issuer)
+
+  [agentos]                         # options of the contract, as in its documentation
+  [langgraph]
+  [playbook3d]
+
+Without keys and tokens everybody who reaches the port may do everything. So it listens on \
+loopback only, answers 403 to a Host that is not localhost or an address of loopback (a name can \
+be made to mean this machine), and to writes from pages of other origins than its own and those of \
+[agentos] cors_origins; bodies must be application/json where the contract has JSON (415). With a \
+key none of this applies. A page of another origin may still read what LangGraph shows to all \
+(CORS *).
+
+Descriptors (ulimit -n): the soft limit is raised to the hard one, and programs get it as it was. \
+Half are for connections, at most 10,000. Streams, waits and starts have three quarters of these, \
+one more is answered 503; the rest is for cancels and reads. A cancel that is to wait takes a \
+place of the former; if none is left it is carried out and answered at once. When all are taken, \
+the connection is closed that has been idle for longest, or taking more than 250 ms to ask. \
+A client that takes nothing for 30 s, or less than about 200 KiB, of what is written to it is \
+given up.
+
+Signals:
+  the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their
+  last event; the second one aborts
+
+Exit codes:
+  0   drained
+  2   bad usage, bad file (`quell check` says the same without serving), address not to be had: nothing was served
+
+Examples:
+  quell serve --demo
+  quell serve --demo --listen 127.0.0.1:0 --set agentos.completed_sentinel=true
+  OPS_KEY=… quell serve --config quell.toml --listen 0.0.0.0:7777";
