@@ -18,6 +18,8 @@ const TABLE: &[(&str, &str, &str, u16, &str)] = &[
     ("POST", START, "[]", 422, "bad-request"),
     ("POST", START, "{}", 422, "bad-request"),
     ("POST", START, r#"{"component": "echo"}"#, 422, "bad-request"),
+    ("POST", START, r#"{"component": "step/echo"}"#, 422, "bad-request"),
+    ("POST", START, r#"{"component": "team/echo"}"#, 404, "unknown-component"),
     ("POST", START, r#"{"component": {"kind": "agent"}}"#, 422, "bad-request"),
     ("POST", START, r#"{"component": {"kind": "step", "id": "echo"}}"#, 422, "bad-request"),
     ("POST", START, r#"{"component": {"kind": "agent", "id": 7}}"#, 422, "bad-request"),

@@ -28,7 +28,7 @@ async fn a_run_is_started_read_and_listed() {
     assert_eq!(run["status"], "completed");
     assert_eq!(run["output"], body["input"]);
     assert_eq!(run["text"], "hello world");
-    assert_eq!(run["component"], "echo");
+    assert_eq!(run["component"], "agent/echo");
     assert_eq!(run["session"], "s-1");
     assert_eq!(run["labels"]["customer"], "ada");
     assert_eq!(run["quiescent"], true);
@@ -43,6 +43,8 @@ async fn a_run_is_started_read_and_listed() {
         ("?status=completed", 1),
         ("?status=running,failed", 0),
         ("?kind=agent&component=echo&session=s-1&label=customer%3Dada", 1),
+        ("?component=agent/echo", 1),
+        ("?component=team/echo", 0),
         ("?kind=team", 0),
         ("?label=customer%3Dbob", 0),
     ] {
@@ -50,6 +52,19 @@ async fn a_run_is_started_read_and_listed() {
         assert_eq!(list.status, StatusCode::OK, "{query}: {}", list.text);
         assert_eq!(list.json()["total"], total, "{query}");
     }
+}
+
+#[tokio::test]
+async fn a_component_is_named_by_one_text_and_an_object_says_the_same() {
+    let app = router(service());
+    for component in [json!("agent/echo"), json!({ "kind": "agent", "id": "echo" })] {
+        let started = post(&app, "/v1/runs", &json!({ "component": component })).await;
+        assert_eq!(started.status, StatusCode::CREATED, "{component}: {}", started.text);
+        assert_eq!(started.json()["component"], "agent/echo");
+    }
+    let refused = post(&app, "/v1/runs", &json!({ "component": "echo" })).await.json();
+    let words = "expected the name of a component, such as `agent/writer`";
+    assert!(refused["detail"].as_str().unwrap().starts_with(words), "{refused}");
 }
 
 #[tokio::test]

@@ -16,8 +16,10 @@ use crate::help::{
     ABOUT, AFTER_HELP, CHECK_AFTER_HELP, PROCESS_PAGE, RUN_ABOUT, RUN_AFTER_HELP, SERVE_ABOUT,
     SERVE_AFTER_HELP,
 };
+use crate::init::InitArgs;
 use crate::list::ListArgs;
 use crate::plan::PlanCommand;
+use crate::times;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     /// Serve agents, teams and workflows over HTTP, so that runs can be started, watched, cancelled
     #[command(long_about = SERVE_ABOUT, after_help = SERVE_AFTER_HELP)]
     Serve(ServeArgs),
+    /// Write an example of a configuration, which runs as it is; nothing is overwritten
+    Init(InitArgs),
     /// Say what is wrong with a configuration and its plans, all at once; nothing is started
     #[command(after_help = CHECK_AFTER_HELP)]
     Check(CheckArgs),
@@ -114,7 +118,7 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The plan: a file, `.toml`, `.json` or `.yaml`. Or the name of a component of the
-    /// configuration: its id, or its kind and id, such as `agent/writer`
+    /// configuration, such as `agent/writer`; its id alone if no other kind has it
     #[arg(value_name = "PLAN")]
     pub(crate) plan: Option<PathBuf>,
 
@@ -138,7 +142,7 @@ pub(crate) struct RunArgs {
     /// Time between a stop and the end of everything, for instance `500ms`. SIGKILL comes a tenth
     /// of it earlier, at most 500 ms. Replaces the grace of the plan; without both it is 5s. `0s`
     /// leaves no time for cleanup
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = times::parse)]
     pub(crate) grace: Option<Duration>,
 
     /// Write the report to this file as JSON when the run has ended. The file appears whole or
@@ -169,7 +173,7 @@ fn input(text: &str) -> Result<Payload, String> {
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
-    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let timeout = times::parse(text)?;
     if timeout.is_zero() {
         return Err("a timeout of zero would stop the run before it starts".into());
     }

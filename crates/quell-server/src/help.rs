@@ -13,12 +13,18 @@ Examples:
   quell run plan.toml                          run a plan
   quell run --timeout 30s --grace 5s -- make   run one command, with a limit
   quell run plan.toml --json | jq .event       events for programs
-  quell run writer --input '{\"by\": \"ada\"}'   run a component of quell.toml
+  quell run agent/writer --input '\"tea\"'       run a component of quell.toml
   quell plan check plan.yaml                   every fault of a plan, with its line
+  quell init                                   write a quell.toml that runs, to begin with
   quell check                                  every fault of quell.toml and its plans
   quell serve --demo                           every contract on http://127.0.0.1:7777
   quell help run                               signals, exit codes, the rest
-  quell help process                           what a program that quell runs can rely on";
+  quell help process                           what a program that quell runs can rely on
+
+Times, here, in plans and in quell.toml, have units: 500ms, 30s, 1h 30m. Only keys that end in _ms \
+are numbers, of milliseconds.
+A component is named by its kind and id, here, in plans, in quell.toml and over HTTP: \
+agent/writer, team/desk, workflow/publish.";
 
 /// What `quell run` does.
 pub(crate) const RUN_ABOUT: &str = "\
@@ -119,8 +125,8 @@ The file:
   mode = \"coordinate\"              # or: broadcast, sequence; route with choose = KEY, the key of
                                     # the task that names the member
   members = [\"agent/chief\", \"agent/writer\"]
-  leader = \"agent/chief\"            # gets task, results, round; yields {\"delegate\": [{\"member\",
-                                    # \"task\"}]} for the others, or without it the team's output
+  leader = \"agent/chief\"            # gets task, results, round; yields {\"delegate\":
+                                    # [{\"member\", \"task\"}]} for the others, or the output
   max = 5                           # rounds of the leader; also: description,
                                     # on_member_failed, on_member_stopped (go_on, fail)
 
@@ -160,7 +166,7 @@ Signals:
 
 Exit codes:
   0   drained
-  2   bad usage, bad file (`quell check` says the same without serving), address not to be had: nothing was served
+  2   bad usage, bad file (see `quell check`), address not to be had: nothing was served
 
 Examples:
   quell serve --demo

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &ListArgs) -> ExitCode {
 }
 
 fn describe(text: &mut String, component: &Component) {
-    let name = format!("{}/{}", component.kind().as_str(), component.id());
+    let name = component.name();
     match component.description() {
         // The first line says what it is.
         Some(words) => {
@@ -68,6 +68,7 @@ fn parts(text: &mut String, all: &[Part], depth: usize) {
 
 fn to_json(component: &Component) -> Value {
     json!({
+        "name": component.name(),
         "kind": component.kind().as_str(),
         "id": component.id(),
         "description": component.description(),

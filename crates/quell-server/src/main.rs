@@ -14,6 +14,7 @@ mod exit;
 mod faults;
 mod guard;
 mod help;
+mod init;
 mod job;
 mod lines;
 mod list;
@@ -27,6 +28,7 @@ mod run;
 mod serve;
 mod signals;
 mod stdout;
+mod times;
 mod tree;
 mod view;
 
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Serve(args) }) => guard::guarded(|| serve::serve(&args)),
         Ok(Cli { command: Command::Guard }) => guard::run(),
         Ok(Cli { command: Command::Check(args) }) => check::run(&args),
+        Ok(Cli { command: Command::Init(args) }) => init::run(&args),
         Ok(Cli { command: Command::List(args) }) => list::run(&args),
         Ok(Cli { command: Command::Plan(command) }) => plan::run(&command),
         Ok(Cli { command: Command::Process }) => stdout::say(PROCESS_PAGE),

@@ -143,6 +143,11 @@ impl Component {
         &self.id
     }
 
+    /// Yields the name: kind and id, `agent/writer`. No other component of a catalog has it.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.kind, self.id)
+    }
+
     /// Yields the kind: agent, team or workflow.
     pub const fn kind(&self) -> ComponentKind {
         self.kind

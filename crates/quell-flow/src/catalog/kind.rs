@@ -51,6 +51,23 @@ impl ComponentKind {
         }
     }
 
+    /// Splits the name of a component, `agent/writer`, into its kind and its id; none for a text
+    /// that begins with no kind. An id may have slashes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::ComponentKind;
+    ///
+    /// assert_eq!(ComponentKind::split("agent/a/b"), Some((ComponentKind::Agent, "a/b")));
+    /// assert_eq!(ComponentKind::split("writer"), None);
+    /// ```
+    pub fn split(name: &str) -> Option<(Self, &str)> {
+        let (kind, id) = name.split_once('/')?;
+        let kind = Self::ALL.into_iter().find(|known| known.as_str() == kind)?;
+        Some((kind, id))
+    }
+
     /// Yields its name: `agent`, `team` or `workflow`.
     pub const fn as_str(self) -> &'static str {
         self.run_kind().as_str()

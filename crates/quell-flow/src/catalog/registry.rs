@@ -63,7 +63,7 @@ impl Catalog {
         self.components.values().filter(move |component| component.is_exposed_in(contract))
     }
 
-    /// Finds a component by its id, or by its kind and id: `agent/writer`.
+    /// Finds a component by its name, `agent/writer`, or by its id.
     ///
     /// # Errors
     ///
@@ -86,12 +86,12 @@ impl Catalog {
 }
 
 fn is_called(component: &Component, name: &str) -> bool {
-    let by_kind = |(kind, id)| kind == component.kind().as_str() && id == component.id();
-    component.id() == name || name.split_once('/').is_some_and(by_kind)
+    let by_name = |(kind, id)| kind == component.kind() && id == component.id();
+    component.id() == name || ComponentKind::split(name).is_some_and(by_name)
 }
 
 fn listed(components: &[&Arc<Component>]) -> String {
-    let name = |one: &&Arc<Component>| format!("`{}/{}`", one.kind().as_str(), one.id());
+    let name = |one: &&Arc<Component>| format!("`{}`", one.name());
     let names: Vec<String> = components.iter().take(NAMES_SHOWN).map(name).collect();
     match components.len().saturating_sub(NAMES_SHOWN) {
         0 => names.join(", "),

@@ -32,7 +32,7 @@ use crate::limits;
 /// | `if` | an expression | `then`, `else`: steps |
 /// | `route` | an expression that names a step | `routes`; `otherwise`, the name of one |
 /// | `team` | `{ mode }`, its keys, and the options below | `members`; `input`, the task |
-/// | `component` | a component's id, or its kind and id | `input`: any value |
+/// | `component` | the name of a component: `agent/writer`; or its id | `input`: any value |
 /// | `workflow` | a plan | `input`: any value |
 ///
 /// and `parallel` may hold

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use quell::{RunFilter, RunKind, RunStatus};
-use quell_flow::COMPONENT;
+use quell_flow::{COMPONENT, ComponentKind};
 
 use crate::ids::SESSION;
 use crate::problem::Problem;
@@ -32,7 +32,10 @@ impl ListQuery {
                     status(name).map(|status| filter.status(status))
                 })?,
                 "kind" => filter.kind(kind(&value)?),
-                "component" => filter.label(COMPONENT, value),
+                "component" => match ComponentKind::split(&value) {
+                    Some((kind, id)) => filter.kind(kind.run_kind()).label(COMPONENT, id),
+                    None => filter.label(COMPONENT, value),
+                },
                 "session" => filter.label(SESSION, value),
                 "label" => {
                     let (key, value) = value

@@ -65,8 +65,8 @@ pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Bo
         Ok((input_of(&asked)?, asked))
     };
     let ((input, asked), upload) = json_body(&view, &headers, body, parse).await?;
-    let named = &asked.component;
-    let component = view.component(named.kind.kind(), &named.id).ok_or_else(|| {
+    let (kind, id) = asked.component.parts();
+    let component = view.component(kind, id).ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, "unknown-component", "there is no such component")
     })?;
     if !view.principal().may_run(component) {
@@ -139,7 +139,8 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
             description = "One status or several with commas"),
         ("kind" = Option<String>, Query, pattern = "^(agent|team|workflow)$",
             description = "`agent`, `team` or `workflow`"),
-        ("component" = Option<String>, Query, description = "The id of a component"),
+        ("component" = Option<String>, Query,
+            description = "The name of a component, `agent/writer`, or its id"),
         ("session" = Option<String>, Query, description = "A session"),
         ("label" = Option<String>, Query, pattern = "=",
             description = "`key=value`; several apply together"),

@@ -16,9 +16,8 @@ use serde_json::Value;
 
 use super::executables;
 use super::file::Config;
-use super::server::time;
 use crate::processes::Processes;
-use crate::{environment, programs};
+use crate::{environment, programs, times};
 
 /// `[agents.ID]` or `[workflows.ID]`.
 #[derive(Debug, Deserialize)]
@@ -250,5 +249,5 @@ async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Paylo
 }
 
 fn some_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-    time(from).map(Some)
+    times::deserialize(from).map(Some)
 }

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use quell::{EngineConfig, Limits, limits};
 use quell_http::ServiceLimits;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::file::Config;
+use crate::times;
 
 /// `[server]`.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ServerEntry {
-    #[serde(deserialize_with = "time")]
+    #[serde(deserialize_with = "times::deserialize")]
     grace: Duration,
-    #[serde(deserialize_with = "time")]
+    #[serde(deserialize_with = "times::deserialize")]
     abort_wait: Duration,
     running_max: Option<usize>,
     memory_mib: usize,
@@ -88,14 +88,6 @@ impl Config {
     pub(crate) const fn abort_wait(&self) -> Duration {
         self.server.abort_wait
     }
-}
-
-/// Reads a time such as `"1m 30s"`.
-pub(super) fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(from)?;
-    humantime::parse_duration(&text).map_err(|error| {
-        D::Error::custom(format!("`{text}` is no time such as \"1m 30s\": {error}"))
-    })
 }
 
 /// The memory that state may take, unless it is configured: 2 GiB.

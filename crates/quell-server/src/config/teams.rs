@@ -169,8 +169,9 @@ async fn lead(
             return Ok(output);
         }
         let answers = members.ask_each(tasks).await?;
-        let result = |one: &quell_flow::Delegated| json!({ "member": &*one.member, "result": one.to_json() });
-        results = answers.iter().map(result).collect();
+        let answers = answers.iter();
+        let answers = answers.map(|one| json!({ "member": &*one.member, "result": one.to_json() }));
+        results = answers.collect();
     }
     let name = leader.id();
     Err(Failure::new(format!("leader `{name}` has not come to an end in {max} rounds")))

@@ -194,7 +194,8 @@ run = ["sh", "-c", 'read -r task; echo "draft of $task"']
 run = ["sh", "-c", '''
 read -r asked
 case $asked in
-*'"round":1}') echo '{"delegate": [{"member": "writer", "task": 1}, {"member": "writer", "task": 2}]}' ;;
+*'"round":1}')
+    echo '{"delegate": [{"member": "writer", "task": 1}, {"member": "writer", "task": 2}]}' ;;
 *) echo "$asked" ;;
 esac
 ''']
@@ -226,7 +227,7 @@ fn a_team_of_the_file_is_coordinated_by_a_member() {
     let error = scratch.json("report.json")["rows"][0]["error"].to_string();
     assert!(error.contains("leader `chief` has not come to an end in 1 rounds"), "{error}");
     for (key, with, says) in [
-        ("leader = \"agent/chief\"", "", ":15:8: `mode`: mode `coordinate` has no `leader`"),
+        ("leader = \"agent/chief\"", "", ":16:8: `mode`: mode `coordinate` has no `leader`"),
         ("max = 3", "", "`mode`: mode `coordinate` has no `max`"),
         ("\"agent/chief\"\n", "\"gone\"\n", "`leader`: unknown leader `gone`"),
         ("max = 3", "max = 3\nchoose = \"x\"", "`choose`: goes with mode `route`"),

@@ -8,6 +8,8 @@ mod endings;
 #[cfg(test)]
 mod guard;
 #[cfg(test)]
+mod init;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod names;
@@ -31,5 +33,7 @@ mod shared;
 mod signals;
 #[cfg(test)]
 mod site;
+#[cfg(test)]
+mod spelling;
 #[cfg(test)]
 mod support;

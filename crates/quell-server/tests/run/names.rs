@@ -86,6 +86,7 @@ fn components_are_listed_with_their_parts() {
     let all: Vec<Value> =
         ended.stdout.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
     assert_eq!((all.len(), &all[3]["id"]), (4, &"polite".into()));
+    assert_eq!(all[3]["name"], "workflow/polite");
     assert_eq!(all[2]["parts"][0]["agent"], "shout");
 }
 

@@ -44,14 +44,28 @@ pub(crate) struct StartRun {
     pub(crate) lane: Option<LaneName>,
 }
 
-/// A component of the catalog.
+/// A component of the catalog: its name, `agent/writer`, or its kind and id.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected the name of a component, such as `agent/writer`")]
+pub(crate) enum ComponentName {
+    Name(NameText),
+    Parts(ComponentParts),
+}
+
+/// The name of a component: kind, slash, id.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(try_from = "String")]
+#[schema(value_type = String, pattern = "^(agent|team|workflow)/.*$", example = "agent/writer")]
+pub(crate) struct NameText((ComponentKind, String));
+
+/// A component by its kind and id.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ComponentName {
+pub(crate) struct ComponentParts {
     /// Its kind.
-    pub(crate) kind: KindName,
+    kind: KindName,
     /// Its id.
-    pub(crate) id: String,
+    id: String,
 }
 
 /// The kind of a component.
@@ -144,8 +158,27 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })
 }
 
+impl TryFrom<String> for NameText {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        let (kind, id) = ComponentKind::split(&name).ok_or("no name of a component")?;
+        Ok(Self((kind, id.to_owned())))
+    }
+}
+
+impl ComponentName {
+    /// Yields its kind and its id.
+    pub(crate) fn parts(&self) -> (ComponentKind, &str) {
+        match self {
+            Self::Name(NameText((kind, id))) => (*kind, id),
+            Self::Parts(ComponentParts { kind, id }) => (kind.kind(), id),
+        }
+    }
+}
+
 impl KindName {
-    pub(crate) const fn kind(self) -> ComponentKind {
+    const fn kind(self) -> ComponentKind {
         match self {
             Self::Agent => ComponentKind::Agent,
             Self::Team => ComponentKind::Team,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quell::{Counts, Disposition, Payload, RunEvent, RunRef, RunRow};
-use quell_flow::COMPONENT;
+use quell_flow::{COMPONENT, ComponentKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -30,7 +30,7 @@ pub(crate) struct RunSummary {
     /// Its name.
     #[schema(value_type = String)]
     name: Arc<str>,
-    /// The id of its component; null if it has none.
+    /// The name of its component, `agent/writer`; null if it has none.
     component: Option<String>,
     /// What it belongs to.
     session: Option<String>,
@@ -142,7 +142,9 @@ impl RunSummary {
             parent: row.parent.map(|parent| parent.to_string()),
             kind: row.kind.as_str(),
             name: row.name,
-            component: run.label(COMPONENT).map(str::to_owned),
+            component: run
+                .label(COMPONENT)
+                .map(|id| format!("{}/{id}", ComponentKind::of_run(row.kind))),
             session: run.label(SESSION).map(str::to_owned),
             owner: run.owner().map(str::to_owned),
             labels: labels.cloned().unwrap_or_default(),

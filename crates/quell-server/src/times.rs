@@ -1,0 +1,34 @@
+//! [`parse`] and [`deserialize`] read a time of the command line or of `quell.toml`, in the grammar
+//! of plans.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserializer;
+use serde::de::{Error, Visitor};
+
+/// Reads a time such as `1h 30m`.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| format!("invalid time `{text}`; expected {RIGHT}"))
+}
+
+/// Reads a time from a text of a file.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    from.deserialize_str(Time)
+}
+
+struct Time;
+
+impl Visitor<'_> for Time {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(RIGHT)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+        parse(text).map_err(E::custom)
+    }
+}
+
+const RIGHT: &str = "one such as \"500ms\", \"30s\" or \"1h 30m\"";

@@ -1,0 +1,58 @@
+//! Times and components are written alike on the command line, in plans and in `quell.toml`.
+
+use crate::support::Scratch;
+
+/// Tells which of the three accept a time: a plan, `quell.toml`, the command line.
+fn accepted(scratch: &Scratch, time: &str) -> [Option<i32>; 3] {
+    let plan =
+        format!("name = 'p'\ntimeout = {time:?}\nsteps = [{{ name = 's', run = ['true'] }}]\n");
+    scratch.write("plan.toml", &plan);
+    scratch.write("quell.toml", &format!("[agents.a]\nrun = ['true']\ntimeout = {time:?}\n"));
+    let option = format!("--timeout={time}");
+    [&["plan", "check", "plan.toml"][..], &["check"], &["run", &option, "--", "true"]]
+        .map(|args| scratch.run(args).code)
+}
+
+#[test]
+fn a_time_is_written_alike_everywhere() {
+    let scratch = Scratch::new();
+    for time in ["30s", "90sec", "1h 30m", "1h30m", "2days 3h", "60000ms"] {
+        assert_eq!(accepted(&scratch, time), [Some(0); 3], "{time}");
+    }
+    for time in ["5", "5_000", "PT5S", "1.5", "-1s", "soon", ""] {
+        assert_eq!(accepted(&scratch, time), [Some(2); 3], "{time}");
+    }
+}
+
+#[test]
+fn a_time_that_is_wrong_is_refused_with_right_ones() {
+    let scratch = Scratch::new();
+    let right = "expected one such as \"500ms\", \"30s\" or \"1h 30m\"";
+    scratch.write("quell.toml", "[server]\ngrace = 5\nabort_wait = 'soon'\n");
+    let ended = scratch.run(&["check"]);
+    ended.assert_code(2);
+    let found = ended.stderr.lines().map(str::trim).filter(|line| line.contains(right));
+    let found: Vec<&str> = found.collect();
+    assert_eq!(found.len(), 2, "{ended:?}");
+    assert!(found[0].ends_with(&format!("quell.toml:2:9: `grace`: found integer `5`; {right}")));
+    assert!(found[1].ends_with(&format!("`abort_wait`: invalid time `soon`; {right}")));
+    let ended = scratch.run(&["run", "--grace", "5", "--", "true"]);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains(&format!("invalid time `5`; {right}")), "{ended:?}");
+}
+
+#[test]
+fn the_help_says_how_times_components_teams_and_keys_are_written() {
+    let scratch = Scratch::new();
+    for (args, words) in [
+        (&["--help"][..], &["500ms, 30s, 1h 30m", "agent/writer", "quell init", "quell check"][..]),
+        (&["serve", "--help"], &["[teams.desk]", "\"coordinate\"", "[[keys]]", "[[tokens]]"]),
+        (&["run", "--help"], &["agent/writer"]),
+    ] {
+        let ended = scratch.run(args);
+        ended.assert_code(0);
+        for word in words {
+            assert!(ended.stdout.contains(word), "`{word}` is missing: {}", ended.stdout);
+        }
+    }
+}
