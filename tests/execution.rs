@@ -2,7 +2,7 @@ use std::future::pending;
 
 use quell::{
     CancelRequest, EventKind, Failure, Outcome, Payload, RunContext, RunError, RunSpec, RunStatus,
-    Stopped,
+    Stopped, Written,
 };
 
 use crate::support::{Lab, Witness, listener, ms, now, secs};
@@ -155,6 +155,30 @@ async fn i17_partial_output_is_what_was_set_else_returned_else_emitted() {
     assert_eq!(left_by(hook).await, Some(json("saved")));
 }
 
+#[test]
+fn a_summary_that_threads_update_at_once_loses_nothing() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let lab = Lab::real();
+        let run = lab.submit(RunSpec::step("counts"), async |ctx| {
+            let count = || {
+                ctx.update_summary(|before| {
+                    let before: u32 = before.map_or(0, |before| before.parse().unwrap());
+                    Payload::from(before + 1)
+                })
+            };
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| (0..2_000).for_each(|_| assert_eq!(count(), Written::Recorded)));
+                }
+            });
+            Ok(())
+        });
+        assert_eq!(run.unwrap().ended().await.own_row().summary, Some(Payload::from(8_000_u32)));
+        lab.finish().await;
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_summary_is_beside_the_output_and_bounded_as_it_is() {
     let lab = Lab::paused();
@@ -162,7 +186,7 @@ async fn a_summary_is_beside_the_output_and_bounded_as_it_is() {
         ctx.set_summary("first".into());
         ctx.set_summary("all of it".into());
         let long = Payload::from("x".repeat(quell::limits::PAYLOAD_BYTES_MAX));
-        assert_eq!(ctx.set_summary(long), quell::Written::TooLarge);
+        assert_eq!(ctx.set_summary(long), Written::TooLarge);
         ctx.set_output("the output".into());
         Ok(())
     });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quell::{Payload, PayloadError, RunContext, RunRow};
+use quell::{Payload, PayloadError, RunContext, RunRow, Written};
 use serde::{Deserialize, Serialize};
 
 /// A step of a plan that was not started, and why. It has no run, and so no row of its own: it is
@@ -53,8 +53,7 @@ impl SkippedStep {
     /// Reads those in the row of a run, in the order in which they were given up; none if all of
     /// its steps were started.
     pub fn all_of(row: &RunRow) -> Vec<Self> {
-        let skipped = entries(row.summary.as_ref()).remove(SKIPPED);
-        skipped.and_then(|skipped| skipped.parse().ok()).unwrap_or_default()
+        listed(row.summary.as_ref())
     }
 }
 
@@ -104,11 +103,29 @@ pub(crate) fn add(ctx: &RunContext, names: impl Iterator<Item = Arc<str>>, reaso
     if added.peek().is_none() {
         return;
     }
-    let row = ctx.run().row();
-    let skipped: Vec<_> = SkippedStep::all_of(&row).into_iter().chain(added).collect();
-    if let Ok(summary) = with(row.summary.as_ref(), &skipped) {
-        ctx.set_summary(summary);
-    }
+    let added: Vec<_> = added.collect();
+    // A hook and a body may do so at once.
+    ctx.update_summary(|before| {
+        let skipped: Vec<_> = listed(before).into_iter().chain(added.iter().cloned()).collect();
+        with(before, &skipped).unwrap_or_else(|_| before.cloned().unwrap_or_else(|| "".into()))
+    });
+}
+
+/// Writes the summary of a run, and keeps the list of its steps that were not started.
+pub(crate) fn write_beside(ctx: &RunContext, summary: &Payload) -> Written {
+    ctx.update_summary(|before| {
+        let skipped = listed(before);
+        if skipped.is_empty() {
+            return summary.clone();
+        }
+        with(Some(summary), &skipped).unwrap_or_else(|_| summary.clone())
+    })
+}
+
+/// Reads the list in a summary.
+fn listed(summary: Option<&Payload>) -> Vec<SkippedStep> {
+    let skipped = summary.and_then(|summary| entries(Some(summary)).remove(SKIPPED));
+    skipped.and_then(|skipped| skipped.parse().ok()).unwrap_or_default()
 }
 
 /// Puts the list into a summary, in the place of what it had.

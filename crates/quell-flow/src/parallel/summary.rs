@@ -9,6 +9,7 @@ use quell::{Cause, CauseKind, RunContext, RunStatus, Written};
 use super::settled::{BranchRow, CountedAs, Settled, StepSummary};
 use super::stages::Stages;
 use crate::foreign::ForeignVec;
+use crate::skipped;
 
 /// The rows and the stages of the branches of a step. When it is dropped, in whatever way, it
 /// writes the summary into the report, as far as known, and into the log that the step was settled,
@@ -173,7 +174,7 @@ impl<T> Summary<T> {
 
     fn try_write(&self, record: StepSummary) -> Written {
         let summary = record.into_payload();
-        summary.map_or(Written::TooLarge, |summary| self.ctx.set_summary(summary))
+        summary.map_or(Written::TooLarge, |summary| skipped::write_beside(&self.ctx, &summary))
     }
 }
 

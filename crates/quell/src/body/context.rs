@@ -257,6 +257,25 @@ impl RunContext {
         self.node().write_kept(Said::Summary, summary)
     }
 
+    /// Sets as summary what `change` makes of the one that is set. It is called again if another
+    /// thread sets one meanwhile, so that nothing is lost. A panic of it changes nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell::{Payload, RunContext};
+    ///
+    /// fn count(ctx: &RunContext) {
+    ///     ctx.update_summary(|before| {
+    ///         let count: u32 = before.map_or(0, |before| before.parse().unwrap_or(0));
+    ///         Payload::json(&(count + 1)).unwrap_or_else(|_| "many".into())
+    ///     });
+    /// }
+    /// ```
+    pub fn update_summary(&self, change: impl FnMut(Option<&Payload>) -> Payload) -> Written {
+        self.node().update_summary(change)
+    }
+
     /// Writes [`EventKind::Decided`](crate::EventKind::Decided): for a run that decides over
     /// others, once, when its outcome is known. A name over 1 KiB is cut at a character and marked
     /// with `…`.

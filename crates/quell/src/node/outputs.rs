@@ -43,6 +43,34 @@ impl Node {
     /// Keeps what the body says of itself, in the place of what it said before, unless it is too
     /// large or too late.
     pub(crate) fn write_kept(&self, said: Said, payload: Payload) -> Written {
+        self.write_kept_if(said, payload, |_| true).unwrap_or(Written::Recorded)
+    }
+
+    /// Keeps the summary that `change` makes of the one before.
+    pub(crate) fn update_summary(
+        &self,
+        mut change: impl FnMut(Option<&Payload>) -> Payload,
+    ) -> Written {
+        loop {
+            let before = self.lock().extra.as_ref().and_then(|extra| extra.summary.clone());
+            let payload = change(before.as_ref());
+            let is_before = |now: Option<&Payload>| match (now, &before) {
+                (Some(now), Some(before)) => now.ptr_eq(before),
+                (now, before) => now.is_none() && before.is_none(),
+            };
+            if let Some(written) = self.write_kept_if(Said::Summary, payload, is_before) {
+                return written;
+            }
+        }
+    }
+
+    /// Keeps a payload if what was said before is as expected; otherwise yields none.
+    fn write_kept_if(
+        &self,
+        said: Said,
+        payload: Payload,
+        is_expected: impl FnOnce(Option<&Payload>) -> bool,
+    ) -> Option<Written> {
         let (now, mut wakers) = (self.shared.clock.now(), Wakers::new());
         let (bytes, bytes_max) = (payload.bytes_max(), limits::PAYLOAD_BYTES_MAX);
         // A payload that is replaced or refused may hold a foreign value: drop it after the lock is
@@ -50,21 +78,23 @@ impl Node {
         let unwanted;
         let what = said.as_str();
         let written = match self.lock_for_body(Bound { what, bytes, bytes_max }, now, &mut wakers) {
-            Ok(mut state) => match self.charge_for(&mut state, said, bytes) {
-                Ok(()) => {
-                    unwanted = said.place(&mut state).replace(payload);
-                    Written::Recorded
-                }
-                Err(max) => {
+            Ok(mut state) => {
+                if !is_expected(said.place(&mut state).as_ref()) {
+                    unwanted = Some(payload);
+                    None
+                } else if let Err(max) = self.charge_for(&mut state, said, bytes) {
                     let kind = EventKind::Refused { what: what.into(), bytes, bytes_max: max };
                     self.write(&mut state, now, kind, &mut wakers);
                     unwanted = Some(payload);
-                    Written::TooLarge
+                    Some(Written::TooLarge)
+                } else {
+                    unwanted = said.place(&mut state).replace(payload);
+                    Some(Written::Recorded)
                 }
-            },
+            }
             Err(not) => {
                 unwanted = Some(payload);
-                not
+                Some(not)
             }
         };
         foreign::wake(&self.shared.couriers, wakers);
