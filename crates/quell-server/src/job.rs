@@ -55,6 +55,11 @@ impl Job {
         Ok(Self { spec, input: args.input, body })
     }
 
+    /// Tells whether it is a component, whose output is an answer.
+    pub(crate) const fn is_component(&self) -> bool {
+        matches!(self.body, Body::Component(_))
+    }
+
     /// Starts it.
     ///
     /// # Errors

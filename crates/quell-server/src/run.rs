@@ -37,9 +37,9 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
 
 /// Checks everything that can be checked, then starts. An error means that nothing was started.
 fn try_run(args: RunArgs) -> Result<u8, String> {
-    let style = Style { json: args.json, verbose: args.verbose };
-    let report_path = args.report.clone();
+    let (json, verbose, report_path) = (args.json, args.verbose, args.report.clone());
     let job = Job::load(args)?;
+    let style = Style { json, verbose, answer: job.is_component() };
     let report_file = match &report_path {
         Some(path) => Some(ReportFile::prepare(path).map_err(|error| {
             format!("{}: the report cannot be written here: {error}", path.display())

@@ -10,7 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::MultiProgress;
-use quell::{RunEvent, RunReport};
+use quell::{Payload, RunEvent, RunReport};
+use quell_report::text::printable;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::lines;
@@ -25,6 +26,8 @@ pub(crate) struct Style {
     pub(crate) json: bool,
     /// Every line that programs write, and every transition.
     pub(crate) verbose: bool,
+    /// The output of the run, after its report: it is an answer.
+    pub(crate) answer: bool,
 }
 
 impl Style {
@@ -146,7 +149,12 @@ impl Screen {
                 if let Some(live) = &mut self.live {
                     live.clear();
                 }
-                self.say(&quell_report::render(&report))
+                self.say(&quell_report::render(&report))?;
+                let answered = self.style.answer && !self.style.json;
+                match report.output.as_ref().filter(|_| answered) {
+                    Some(output) => self.say(&answer(output)),
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -203,6 +211,13 @@ impl Screen {
         }
         self.stdout.write_all(text.as_bytes())
     }
+}
+
+/// Yields what a component has answered: its text, or else its JSON. It cannot steer a terminal.
+fn answer(output: &Payload) -> String {
+    let text = output.as_text().unwrap_or_else(|| output.as_json().into());
+    let lines: String = text.lines().flat_map(|line| [printable(line), "\n".into()]).collect();
+    format!("\n{lines}")
 }
 
 fn write_notes(notes: &channel::Receiver<String>, bars: Option<&MultiProgress>) {

@@ -58,6 +58,26 @@ fn a_component_runs_by_its_name_on_an_input() {
     assert_eq!(scratch.json("plan.json")["output"]["both"], "HELLO BOB");
 }
 
+// Below the report. What is not text is JSON, and what would steer a terminal is spelt out.
+#[test]
+fn a_component_that_is_run_says_its_answer() {
+    let scratch = Scratch::new();
+    let steers = r"agents.steers.run = ['printf', 'a \033[2J\nb']";
+    let tells = r#"agents.tells.run = ["echo", '{"n": 1}']"#;
+    scratch.write("quell.toml", &format!("{steers}\n{tells}\n"));
+    let answer = |args: &[&str]| {
+        let ended = scratch.run(args);
+        ended.assert_code(0);
+        let (_, answer) = ended.stdout.rsplit_once("is still running\n")?;
+        Some(answer.to_owned())
+    };
+    assert_eq!(answer(&["run", "steers"]).unwrap(), "\na \\u{1b}[2J\nb\n");
+    assert_eq!(answer(&["run", "tells"]).unwrap(), "\n{\"n\":1}\n");
+    assert_eq!(answer(&["run", "--", "echo", "one"]).unwrap(), "", "a command has written it");
+    let json = scratch.run(&["run", "tells", "--json"]);
+    assert!(json.stdout.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+}
+
 #[test]
 fn what_has_no_such_name_is_refused_with_those_that_there_are() {
     let scratch = scratch();
