@@ -22,15 +22,23 @@ use serde_json::Value;
 /// assert_eq!(Emit::read(&payload), Some(Emit::content("hello ")));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "emit", rename_all = "kebab-case")]
+#[serde(tag = "event")]
 #[non_exhaustive]
 pub enum Emit {
     /// A piece of the answer's text.
+    #[serde(rename = "content")]
     Content {
         /// The text; the answer is all of them, one after the other.
         text: String,
     },
+    /// A piece of the thoughts of a model, which are not part of the answer.
+    #[serde(rename = "reasoning")]
+    Reasoning {
+        /// The text.
+        text: String,
+    },
     /// A model is asked.
+    #[serde(rename = "model.started")]
     ModelStarted {
         /// The model's id.
         model: String,
@@ -38,6 +46,7 @@ pub enum Emit {
         provider: String,
     },
     /// The model has answered.
+    #[serde(rename = "model.ended")]
     ModelEnded {
         /// The model's id.
         model: String,
@@ -49,11 +58,13 @@ pub enum Emit {
         output_tokens: u64,
     },
     /// The whole state after a step.
+    #[serde(rename = "values")]
     Values {
         /// The state.
         values: Payload,
     },
     /// What one node changed in the state.
+    #[serde(rename = "updates")]
     Updates {
         /// The node.
         node: String,
@@ -61,6 +72,7 @@ pub enum Emit {
         values: Payload,
     },
     /// Anything else.
+    #[serde(rename = "custom")]
     Custom {
         /// The value.
         data: Payload,
@@ -97,7 +109,7 @@ impl Emit {
     pub fn read(payload: &Payload) -> Option<Self> {
         let mut said: BTreeMap<String, Payload> = payload.parse().ok()?;
         let mut spelt = |key| said.remove(key);
-        let Some(kind) = read::<String>(spelt("emit")) else {
+        let Some(kind) = read::<String>(spelt("event")) else {
             let is_stdout = read::<String>(spelt("stream"))? == "stdout";
             let line: String = read(spelt("line"))?;
             let is_split = spelt("split").map_or(Some(false), |split| split.parse().ok())?;
@@ -106,11 +118,12 @@ impl Emit {
         };
         Some(match &*kind {
             "content" => Self::Content { text: read(spelt("text"))? },
-            "model-started" => Self::ModelStarted {
+            "reasoning" => Self::Reasoning { text: read(spelt("text"))? },
+            "model.started" => Self::ModelStarted {
                 model: read(spelt("model"))?,
                 provider: read(spelt("provider"))?,
             },
-            "model-ended" => Self::ModelEnded {
+            "model.ended" => Self::ModelEnded {
                 model: read(spelt("model"))?,
                 provider: read(spelt("provider"))?,
                 input_tokens: read(spelt("input_tokens"))?,
@@ -140,6 +153,7 @@ mod tests {
         let started = Emit::ModelStarted { model: model.clone(), provider: provider.clone() };
         for emit in [
             Emit::content("hi"),
+            Emit::Reasoning { text: "hm".to_owned() },
             started,
             Emit::ModelEnded { model, provider, input_tokens: 3, output_tokens: 4 },
             Emit::Values { values: exact.clone() },
@@ -150,11 +164,11 @@ mod tests {
             assert_eq!(Emit::read(&emit.to_payload()), Some(emit.clone()), "{emit:?}");
         }
         for other in [
-            r#"{"emit":"values"}"#,
-            r#"{"emit":"content","text":1}"#,
-            r#"{"emit":"nobody","knows":1}"#,
-            r#"{"emit":1,"text":"hi"}"#,
-            r#"["emit"]"#,
+            r#"{"event":"values"}"#,
+            r#"{"event":"content","text":1}"#,
+            r#"{"event":"nobody","knows":1}"#,
+            r#"{"event":1,"text":"hi"}"#,
+            r#"["event"]"#,
         ] {
             let payload = Payload::from_json_text(other).expect("JSON");
             assert_eq!(Emit::read(&payload), None, "{other}");

@@ -56,7 +56,7 @@ async fn the_log_is_streamed_in_order_to_its_terminal_event_and_then_closed() {
         assert_eq!(event.data["event"], event.event.as_str());
         assert_eq!(event.data["seq"].as_u64(), event.id);
     }
-    assert_eq!(events[2].data["data"], json!({ "emit": "content", "text": "hello " }));
+    assert_eq!(events[2].data["data"], json!({ "event": "content", "text": "hello " }));
     assert_eq!(events[4].data["data"], "completed");
 }
 

@@ -105,7 +105,7 @@ async fn what_a_body_says_of_its_state_is_no_object_either_and_is_not_lost() {
     let states = Component::workflow("states", async |ctx: RunContext, _input| {
         Emit::Values { values: "half".into() }.send(&ctx);
         ctx.emit(json!({"mine": 1}));
-        ctx.emit(json!({"emit": "nobody knows"}));
+        ctx.emit(json!({"event": "nobody knows"}));
         Ok(Payload::from("done"))
     });
     let server = Server::serving([states]);
@@ -113,7 +113,7 @@ async fn what_a_body_says_of_its_state_is_no_object_either_and_is_not_lost() {
     assert_eq!(last(&said).1, json!({"output": "half"}), "as it said itself");
     let custom = streamed(&server, "states", "custom").await.events();
     let custom: Vec<_> = custom[1..].iter().map(|(_, data)| data.clone()).collect();
-    assert_eq!(custom, [json!({"mine": 1}), json!({"emit": "nobody knows"})]);
+    assert_eq!(custom, [json!({"mine": 1}), json!({"event": "nobody knows"})]);
 }
 
 #[tokio::test]
@@ -140,9 +140,9 @@ const EXACT: &str =
 fn teller() -> Component {
     Component::workflow("teller", async |ctx: RunContext, _input: Payload| {
         let emits = [
-            format!(r#"{{"emit":"values","values":{{"exact":{EXACT}}}}}"#),
-            format!(r#"{{"emit":"updates","node":"n","values":{EXACT}}}"#),
-            format!(r#"{{"emit":"custom","data":{EXACT}}}"#),
+            format!(r#"{{"event":"values","values":{{"exact":{EXACT}}}}}"#),
+            format!(r#"{{"event":"updates","node":"n","values":{EXACT}}}"#),
+            format!(r#"{{"event":"custom","data":{EXACT}}}"#),
             format!(r#"{{"mine":{EXACT}}}"#),
         ];
         for emit in emits {
@@ -279,9 +279,9 @@ async fn a_number_that_a_body_says_and_that_is_not_finite_as_a_double_is_null() 
             for number in INFINITE.into_iter().filter(|number| !number.starts_with('[')) {
                 ctx.emit(Payload::from_json_text(&said(number))?);
                 let update =
-                    format!(r#"{{"emit":"updates","node":"n","values":{}}}"#, said(number));
+                    format!(r#"{{"event":"updates","node":"n","values":{}}}"#, said(number));
                 ctx.emit(Payload::from_json_text(&update)?);
-                let values = format!(r#"{{"emit":"values","values":{}}}"#, said(number));
+                let values = format!(r#"{{"event":"values","values":{}}}"#, said(number));
                 ctx.emit(Payload::from_json_text(&values)?);
             }
             Ok(Payload::from(Value::Null))

@@ -306,7 +306,7 @@ async fn who_waits_for_room_is_told_nothing_less_of_a_run_that_its_thread_has_lo
 #[tokio::test(start_paused = true)]
 async fn the_stream_of_a_live_run_is_not_cut_for_want_of_room() {
     let grows = Component::agent("grows", async |ctx: RunContext, _input: Payload| {
-        ctx.emit(json!({ "emit": "values", "values": { "key": "x".repeat(200_000) } }));
+        ctx.emit(json!({ "event": "values", "values": { "key": "x".repeat(200_000) } }));
         std::future::pending().await
     });
     let mut limits = ServiceLimits::default();

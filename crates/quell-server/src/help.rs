@@ -115,7 +115,8 @@ The file:
 
   [agents.writer]                   # or [workflows.writer]
   run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
-  timeout = \"10m\"                  # also: grace, cwd, env, description, model, contracts
+  timeout = \"10m\"                  # also: grace, idle, cwd, env, description, model,
+                                    # contracts
 
   [workflows.publish]
   plan = \"publish.toml\"            # as for quell run

@@ -157,6 +157,11 @@ impl Renderer {
                     json!({ "content": text, "content_type": "str", "reasoning_content": "" });
                 (format!("{}Content", names.prefix), own)
             }
+            Some(Emit::Reasoning { text }) => {
+                let own =
+                    json!({ "content": "", "content_type": "str", "reasoning_content": text });
+                (format!("{}Content", names.prefix), own)
+            }
             Some(Emit::ModelStarted { model, provider }) => {
                 (live.asked_at, live.said_at) = (Some(event.at), None);
                 let own = json!({ "model": model, "model_provider": provider });

@@ -29,6 +29,7 @@ pub struct Component {
     contracts: Option<Vec<Contract>>,
     timeout: Option<Duration>,
     grace: Option<Duration>,
+    idle: Option<Duration>,
     pub(super) reducers: Reducers,
     mode: Option<&'static str>,
     body: Body,
@@ -80,6 +81,7 @@ impl Component {
             contracts: None,
             timeout: None,
             grace: None,
+            idle: None,
             reducers: Reducers::default(),
             mode: None,
             body: Foreign::new(Box::new(move |ctx, input| Box::pin(body(ctx, input)))),
@@ -127,6 +129,13 @@ impl Component {
     /// at once.
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
+        self
+    }
+
+    /// Sets the longest time without a sign of life, as [`RunSpec::idle`]; then a run of it is
+    /// stopped and ends `TimedOut`. Defaults to none. Zero stops every run as it starts.
+    pub const fn idle(mut self, time: Duration) -> Self {
+        self.idle = Some(time);
         self
     }
 
@@ -191,7 +200,7 @@ impl Component {
     /// As [`spec`](Self::spec), for a run with another name.
     pub(crate) fn spec_named(&self, name: impl Into<Arc<str>>) -> RunSpec {
         let spec = RunSpec::new(self.kind.run_kind(), name).label(COMPONENT, self.id.as_str());
-        timed(spec, self.timeout, self.grace, None)
+        timed(spec, self.timeout, self.grace, self.idle)
     }
 
     /// Starts a run of it. The value that its body returns becomes the output of the run.

@@ -369,8 +369,9 @@ fn space_of(run: &RunRef) -> Option<Arc<str>> {
 /// Yields what a body emitted in a form of its own, such as a line of a program.
 fn custom_data<'a>(emit: Option<&Emit>, payload: &'a Payload) -> Option<&'a Payload> {
     let is_own = match emit {
-        None => true,
-        Some(Emit::Content { .. }) => !keyed(payload).contains_key("emit"),
+        // The contract has no event for thoughts.
+        None | Some(Emit::Reasoning { .. }) => true,
+        Some(Emit::Content { .. }) => !keyed(payload).contains_key("event"),
         Some(_) => false,
     };
     is_own.then_some(payload)

@@ -37,6 +37,9 @@ pub(crate) struct ComponentEntry {
     timeout: Option<Duration>,
     #[serde(default, deserialize_with = "some_time")]
     grace: Option<Duration>,
+    /// The longest time without a sign of life.
+    #[serde(default, deserialize_with = "some_time")]
+    idle: Option<Duration>,
     /// How keys of its state take new values.
     #[serde(default)]
     reducers: BTreeMap<String, ReducerName>,
@@ -169,6 +172,9 @@ impl ComponentEntry {
         }
         if let Some(grace) = self.grace {
             component = component.grace(grace);
+        }
+        if let Some(idle) = self.idle {
+            component = component.idle(idle);
         }
         for (key, reducer) in &self.reducers {
             component = component.reducer(key, (*reducer).into());

@@ -24,6 +24,8 @@ mod process_page;
 #[cfg(test)]
 mod programs;
 #[cfg(test)]
+mod protocol;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod serve;

@@ -43,7 +43,7 @@ fn the_page_has_every_kind_of_event_that_adapters_read_and_no_other() {
         let payload = Payload::from_json_text(line).expect("JSON");
         assert!(Emit::read(&payload).is_some(), "{line}");
         let said: Value = payload.parse().expect("JSON");
-        shown.insert(said["emit"].as_str().expect("a kind").to_owned());
+        shown.insert(said["event"].as_str().expect("a kind").to_owned());
     }
     let kinds: BTreeSet<_> = arms.map(str::to_owned).collect();
     assert!(kinds.contains("content"), "{kinds:?}");
