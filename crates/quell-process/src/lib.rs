@@ -51,11 +51,41 @@
 //!
 //! # What a process writes
 //!
-//! Every line of stdout and stderr is emitted as `{"stream":"stdout","line":"…"}`. A line that is
-//! a JSON object with the key `event` is emitted as it is. A line longer than 64 KiB is split; all
-//! its pieces but the last carry `"split":true`. Bytes that are not UTF-8 become `U+FFFD`, and
-//! the event carries `"lossy":true`. Of more than 16 lines that are read at once, those that are no
-//! objects with `event` are joined: `line` then holds several, with newlines between them.
+//! Every line of stdout and stderr is emitted as `{"stream":"stdout","line":"…"}`. A line longer
+//! than 64 KiB is split; all its pieces but the last carry `"split":true`. Bytes that are not UTF-8
+//! become `U+FFFD`, and the event carries `"lossy":true`. Of more than 16 lines that are read at
+//! once, those that are no events are joined: `line` then holds several, with newlines between
+//! them.
+//!
+//! A line of at most 256 KiB that is a JSON object with the key `event` is an event, and is not
+//! part of stdout in the output. These kinds say something of the run:
+//!
+//! | `event` | its fields | what is done |
+//! |---|---|---|
+//! | `progress` | `fraction`, from 0 to 1 | [`RunContext::progress`] |
+//! | `usage` | some of `input_tokens`, `output_tokens`, `cost_micros` | [`RunContext::usage`] |
+//! | `tool.started` | `id`, `name`, perhaps `input` | a call begins, as in [`RunContext::tool`] |
+//! | `tool.ended` | `id`, perhaps `output` or a text `error` | it ends |
+//! | `result` | `output` | it is [`ProcessOutput::result`]; the last one counts |
+//!
+//! Every other kind is emitted as it stands, and `result` as well. Of these, some must have fields:
+//! `content` and `reasoning` (`text`), `model.started` (`model`, `provider`), `model.ended` (these,
+//! `input_tokens`, `output_tokens`), `values` (`values`), `updates` (`node`, `values`), `custom`
+//! (`data`).
+//!
+//! An event without the fields of its kind is a line like every other, and the key `fault` of what
+//! is emitted says what is wrong. So is a call that begins with the id of one that is open, that
+//! begins when 256 are open or a stop was accepted, and an end of a call that is not open. An id is
+//! free again when its call has ended. A call that is open when the program has ended is recorded
+//! as `cancelled` if nothing of the program executes, otherwise as `unknown`: if the body was
+//! dropped, or something that has left the group holds on to stdout or stderr.
+//!
+//! A `result` that is longer than 256 KiB, and has `event` as its first key, fails the run, unless
+//! another one follows.
+//!
+//! [`RunContext::progress`]: quell::RunContext::progress
+//! [`RunContext::usage`]: quell::RunContext::usage
+//! [`RunContext::tool`]: quell::RunContext::tool
 //!
 //! Emitting never waits, but a pipe can: while somebody reads the events of the tree and is behind,
 //! the program is read more slowly. A reader that is behind for 5 s is no longer waited for; what
@@ -79,8 +109,11 @@
 #[cfg(not(unix))]
 compile_error!("quell-process needs process groups, which only Unix has");
 
+mod account;
 mod aside;
+mod calls;
 mod descriptors;
+mod event;
 mod group;
 mod guardian;
 mod leader;
@@ -89,6 +122,7 @@ mod output;
 mod pace;
 mod process;
 mod running;
+mod stream;
 mod streams;
 mod survivors;
 mod tail;

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use quell::{Payload, limits};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::event::{Event, begins_result};
 
 /// Cuts a stream into lines, and long lines into pieces.
 #[derive(Debug, Default)]
@@ -19,15 +21,16 @@ impl Lines {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let text = part.strip_suffix(b"\n");
             self.pending.extend_from_slice(text.unwrap_or(part));
-            while self.pending.len() > LINE_BYTES_MAX {
-                let end = boundary(&self.pending[..LINE_BYTES_MAX]);
-                let bytes = &self.pending[..end];
-                each(Line { bytes, goes_on: true, is_whole: false });
-                self.pending.drain(..end);
-                self.is_split = true;
+            if self.pending.len() > self.bytes_max() {
+                while self.pending.len() > LINE_BYTES_MAX {
+                    let end = boundary(&self.pending[..LINE_BYTES_MAX]);
+                    each(self.line(&self.pending[..end], Rest::More));
+                    self.pending.drain(..end);
+                    self.is_split = true;
+                }
             }
             if text.is_some() {
-                self.hand_out(&mut each);
+                self.hand_out(Rest::Newline, &mut each);
             }
         }
     }
@@ -35,14 +38,31 @@ impl Lines {
     /// Hands out the last line if no newline followed it.
     pub(crate) fn finish(&mut self, mut each: impl FnMut(Line<'_>)) {
         if !self.pending.is_empty() {
-            self.hand_out(&mut each);
+            self.hand_out(Rest::End, &mut each);
         }
     }
 
-    fn hand_out(&mut self, each: &mut impl FnMut(Line<'_>)) {
-        each(Line { bytes: &self.pending, goes_on: false, is_whole: !self.is_split });
+    /// Yields the line that has no end yet, or what is left of it.
+    pub(crate) fn pending(&self) -> &[u8] {
+        &self.pending
+    }
+
+    /// Yields how long the pending line may become before it is split: one that may be an event is
+    /// longer.
+    fn bytes_max(&self) -> usize {
+        let begin = &self.pending[..self.pending.len().min(LINE_BYTES_MAX)];
+        let may_be_event = !self.is_split && begin.trim_ascii_start().starts_with(b"{");
+        if may_be_event { limits::EVENT_BYTES_MAX } else { LINE_BYTES_MAX }
+    }
+
+    fn hand_out(&mut self, rest: Rest, each: &mut impl FnMut(Line<'_>)) {
+        each(self.line(&self.pending, rest));
         self.pending.clear();
         self.is_split = false;
+    }
+
+    const fn line<'a>(&self, bytes: &'a [u8], rest: Rest) -> Line<'a> {
+        Line { bytes, rest, is_begin: !self.is_split }
     }
 }
 
@@ -50,17 +70,43 @@ impl Lines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line<'a> {
     bytes: &'a [u8],
-    /// Whether more pieces of the same line follow.
-    goes_on: bool,
-    /// Whether it is no piece.
-    is_whole: bool,
+    rest: Rest,
+    /// Whether it is the begin of a line.
+    is_begin: bool,
+}
+
+/// What follows a piece of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// More pieces of the same line.
+    More,
+    Newline,
+    /// The end of the stream.
+    End,
 }
 
 impl<'a> Line<'a> {
     /// Makes one of lines that were joined, the last without its newline.
     pub(crate) fn joined(lines: &'a [u8]) -> Self {
         let bytes = lines.strip_suffix(b"\n").unwrap_or(lines);
-        Self { bytes, goes_on: false, is_whole: false }
+        Self { bytes, rest: Rest::Newline, is_begin: true }
+    }
+
+    /// Hands it out in pieces that are as long as those of a line that cannot be an event.
+    pub(crate) fn pieces(self, mut each: impl FnMut(Self)) {
+        let mut left = self;
+        while left.bytes.len() > LINE_BYTES_MAX {
+            let (first, last) = left.split_at(boundary(&left.bytes[..LINE_BYTES_MAX]));
+            each(first);
+            left = last;
+        }
+        each(left);
+    }
+
+    fn split_at(self, end: usize) -> (Self, Self) {
+        let (first, last) = self.bytes.split_at(end);
+        let first = Self { bytes: first, rest: Rest::More, ..self };
+        (first, Self { bytes: last, is_begin: false, ..self })
     }
 }
 
@@ -69,9 +115,19 @@ impl Line<'_> {
         self.bytes.len()
     }
 
-    /// Tells whether it may be joined with others: it is whole, and no structured event.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.is_whole && structured(self.bytes).is_none()
+    /// Tells whether it is no piece.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_begin && self.rest != Rest::More
+    }
+
+    /// Reads the event that it is. None if it is none; a fault if it lacks fields of its kind.
+    pub(crate) fn event(&self) -> Option<Result<Event, String>> {
+        if self.is_whole() { Event::read(self.bytes) } else { None }
+    }
+
+    /// Tells whether it is the begin of a `result` that is too long.
+    pub(crate) fn is_cut_result(&self) -> bool {
+        self.is_begin && self.rest == Rest::More && begins_result(self.bytes)
     }
 
     pub(crate) fn join_to(&self, lines: &mut Vec<u8>) {
@@ -79,28 +135,31 @@ impl Line<'_> {
         lines.push(b'\n');
     }
 
+    /// Hands out the bytes as they were written, with the newline if there was one.
+    pub(crate) fn written(&self, mut each: impl FnMut(&[u8])) {
+        each(self.bytes);
+        if self.rest == Rest::Newline {
+            each(b"\n");
+        }
+    }
+
     pub(crate) fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.bytes)
     }
 
     /// Hands out the payloads to emit: one, but for a line that is too long when escaped.
-    pub(crate) fn emit(self, stream: &str, emit: &mut impl FnMut(Payload)) {
-        if self.is_whole
-            && let Some(event) = structured(self.bytes)
-        {
-            return emit(event);
-        }
+    pub(crate) fn emit(self, stream: &str, fault: Option<&str>, emit: &mut impl FnMut(Payload)) {
         let line = self.text();
         let lossy = matches!(line, Cow::Owned(_));
-        let event = LineEvent { stream, line, split: self.goes_on, lossy };
+        let event = LineEvent { stream, line, split: self.rest == Rest::More, lossy, fault };
         let Ok(payload) = Payload::json(&event) else { return };
         let half = boundary(&self.bytes[..self.bytes.len() / 2]);
         if payload.len() <= limits::EVENT_BYTES_MAX || half == 0 {
             return emit(payload);
         }
-        let (first, second) = self.bytes.split_at(half);
-        Self { bytes: first, goes_on: true, is_whole: false }.emit(stream, emit);
-        Self { bytes: second, is_whole: false, ..self }.emit(stream, emit);
+        let (first, second) = self.split_at(half);
+        first.emit(stream, fault, emit);
+        second.emit(stream, fault, emit);
     }
 }
 
@@ -118,23 +177,9 @@ struct LineEvent<'a> {
     split: bool,
     #[serde(skip_serializing_if = "is_false")]
     lossy: bool,
-}
-
-/// What a structured event has at least.
-#[derive(Deserialize)]
-struct Structured {
-    #[serde(rename = "event")]
-    _event: serde::de::IgnoredAny,
-}
-
-fn structured(line: &[u8]) -> Option<Payload> {
-    // A struct may be read from an array too; an event is an object.
-    if !line.trim_ascii_start().starts_with(b"{") {
-        return None;
-    }
-    let text = str::from_utf8(line).ok()?;
-    serde_json::from_str::<Structured>(text).ok()?;
-    Payload::from_json_text(text).ok()
+    /// Why it is not the event that it says it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'a str>,
 }
 
 /// Yields where to cut: at the end, or before a character that would be cut in two.
@@ -157,7 +202,7 @@ const fn is_false(value: &bool) -> bool {
 /// Lines that are read at once and become an event each. More are joined.
 const LINES_APART_MAX: usize = 16;
 
-/// A line that is longer is split.
+/// A line that is longer is split, unless it may be an event.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// The longest character in UTF-8.
@@ -171,8 +216,9 @@ mod tests {
     fn cut(stream: &[u8], chunk: usize) -> Vec<(Vec<u8>, bool, bool)> {
         let mut lines = Lines::default();
         let mut all = Vec::new();
-        let mut each =
-            |line: Line<'_>| all.push((line.bytes.to_vec(), line.goes_on, line.is_whole));
+        let mut each = |line: Line<'_>| {
+            all.push((line.bytes.to_vec(), line.rest == Rest::More, line.is_whole()));
+        };
         stream.chunks(chunk).for_each(|part| lines.push(part, &mut each));
         lines.finish(&mut each);
         all
@@ -180,8 +226,8 @@ mod tests {
 
     fn events(line: &[u8]) -> Vec<String> {
         let mut all = Vec::new();
-        let line = Line { bytes: line, goes_on: false, is_whole: true };
-        line.emit("stdout", &mut |payload: Payload| all.push(payload.to_string()));
+        let line = Line { bytes: line, rest: Rest::Newline, is_begin: true };
+        line.emit("stdout", None, &mut |payload: Payload| all.push(payload.to_string()));
         all
     }
 
@@ -235,16 +281,29 @@ mod tests {
     }
 
     #[test]
-    fn a_json_object_with_an_event_is_emitted_as_it_is() {
-        let line = r#" {"event":"saved","n":[1,2]} "#;
-        assert_eq!(events(line.as_bytes()), [line.trim()]);
+    fn a_line_that_may_be_an_event_is_whole_up_to_the_bound_of_events() {
+        for chunk in [1_000, 8_192, 1 << 20] {
+            let line = format!(" {{{}", "x".repeat(limits::EVENT_BYTES_MAX - 2));
+            assert_eq!(cut(line.as_bytes(), chunk), [(line.clone().into_bytes(), false, true)]);
+            let pieces = cut(format!("{line}y\nz").as_bytes(), chunk);
+            assert_eq!(pieces.len(), 6);
+            assert!(pieces[..4].iter().all(|(bytes, ..)| bytes.len() == LINE_BYTES_MAX));
+            let blank = format!("{}{{", " ".repeat(LINE_BYTES_MAX));
+            assert_eq!(cut(blank.as_bytes(), chunk).len(), 2, "in chunks of {chunk}");
+        }
     }
 
     #[test]
-    fn other_json_is_a_line() {
-        for line in [r#"{"events":1}"#, r#"["event"]"#, "{", "{}", r#"{"event":1}x"#, "null"] {
-            assert!(events(line.as_bytes())[0].starts_with(r#"{"stream":"stdout""#), "{line}");
-        }
+    fn a_line_that_was_no_event_is_in_pieces_like_every_other() {
+        let long = format!("{{{}", "ü".repeat(LINE_BYTES_MAX)).into_bytes();
+        let line = Line { bytes: &long, rest: Rest::End, is_begin: true };
+        let mut pieces = Vec::new();
+        line.pieces(|piece| pieces.push((piece.bytes.to_vec(), piece.rest, piece.is_begin)));
+        let ends: Vec<_> = pieces.iter().map(|(_, rest, begin)| (*rest, *begin)).collect();
+        assert_eq!(ends, [(Rest::More, true), (Rest::More, false), (Rest::End, false)]);
+        assert!(pieces.iter().all(|(bytes, ..)| str::from_utf8(bytes).is_ok()));
+        let joined: Vec<u8> = pieces.into_iter().flat_map(|(bytes, ..)| bytes).collect();
+        assert_eq!(joined, long);
     }
 
     #[test]
@@ -253,11 +312,5 @@ mod tests {
         assert_eq!(all.len(), 2);
         assert!(all.iter().all(|event| event.len() <= limits::EVENT_BYTES_MAX));
         assert!(all[0].contains(r#""split":true"#) && !all[1].contains("split"));
-    }
-
-    #[test]
-    fn nesting_without_end_is_no_event() {
-        let line = format!("{{\"event\":{}", "[".repeat(LINE_BYTES_MAX - 20));
-        assert_eq!(events(line.as_bytes()).len(), 1);
     }
 }

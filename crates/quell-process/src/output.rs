@@ -33,11 +33,12 @@ pub struct ProcessOutput {
     pub exit_code: Option<i32>,
     /// The number of the signal that ended the process.
     pub signal: Option<i32>,
-    /// What it wrote on stdout, byte for byte up to the bound, encoded as `encoding` says.
+    /// What it wrote on stdout without the lines that are events, byte for byte up to the bound,
+    /// encoded as `encoding` says.
     pub stdout: String,
     /// How `stdout` is encoded.
     pub encoding: Encoding,
-    /// How many bytes it wrote on stdout, kept or not.
+    /// How many bytes it wrote on stdout without the lines that are events, kept or not.
     pub stdout_bytes: u64,
     /// Whether it wrote more on stdout than was kept.
     pub stdout_truncated: bool,
@@ -48,6 +49,10 @@ pub struct ProcessOutput {
     pub stderr_bytes: u64,
     /// Whether it wrote more lines on stderr than were kept.
     pub stderr_truncated: bool,
+    /// What it said last is its output, with an event `result`. None if it said none, or if the
+    /// last one was too long to be read; then it is left out in JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Payload>,
 }
 
 impl ProcessOutput {
@@ -94,6 +99,7 @@ impl ProcessOutput {
             stderr_tail: written.stderr_tail.clone(),
             stderr_bytes: written.stderr_bytes,
             stderr_truncated: written.stderr_truncated,
+            result: written.result.clone(),
         };
         let mut payload = Payload::json(&output).ok();
         if payload.as_ref().is_some_and(|payload| payload.len() > limits::PAYLOAD_BYTES_MAX) {
@@ -151,6 +157,7 @@ pub(crate) struct Written<'a> {
     pub(crate) stderr_tail: String,
     pub(crate) stderr_bytes: u64,
     pub(crate) stderr_truncated: bool,
+    pub(crate) result: Option<Payload>,
 }
 
 impl Written<'_> {
@@ -182,6 +189,7 @@ mod tests {
             stderr_tail: String::new(),
             stderr_bytes: 0,
             stderr_truncated: false,
+            result: None,
         }
     }
 

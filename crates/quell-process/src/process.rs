@@ -173,7 +173,8 @@ impl Process {
     ///
     /// Fails if the program cannot be started, naming it and the reason; and if it ends with an
     /// exit code other than zero or by a signal although the run was not stopped, naming that and
-    /// the last lines of stderr (of stdout if there are none). Yields [`Stopped`](quell::Stopped)
+    /// the last lines of stderr (of stdout if there are none); and if its last `result` was too
+    /// long to be read. Yields [`Stopped`](quell::Stopped)
     /// if a stop was accepted before the start.
     ///
     /// # Cancel safety

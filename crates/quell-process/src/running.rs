@@ -40,10 +40,10 @@ impl Running {
     ///
     /// As [`Process::run`](crate::Process::run).
     pub(crate) async fn finish(mut self, program: &str) -> Result<ProcessOutput, Failure> {
-        let is_in_doubt = self.until_nothing_is_alive().await;
+        let Left { is_in_doubt, is_nothing } = self.until_nothing_is_alive().await;
         let Self { group, mut streams, ctx } = self;
         let status = group.reap(is_in_doubt).await;
-        let output = streams.close(status.as_ref().ok().copied());
+        let output = streams.close(status.as_ref().ok().copied(), is_nothing);
         tracing::debug!(%program, ?status, "process ended");
         match status {
             // A run that is stopped does not fail.
@@ -51,6 +51,7 @@ impl Running {
             Ok(status) if status.success() && streams.is_refused() => {
                 Err(refused(program, &output))
             }
+            Ok(status) if status.success() && streams.has_cut_result() => Err(cut(program)),
             Ok(status) if status.success() => Ok(output),
             Ok(status) => Err(failure(program, status, &streams.gist())),
             Err(error) => {
@@ -60,12 +61,12 @@ impl Running {
     }
 
     /// Moves what the process reads and writes until everything that could be found is dead.
-    /// Tells whether a run that is stopped waits for something that may have left the group.
+    /// Yields what may be left.
     ///
     /// # Cancel safety
     ///
     /// Nothing is lost, and it is not resumed: whoever drops it drops the group.
-    async fn until_nothing_is_alive(&mut self) -> bool {
+    async fn until_nothing_is_alive(&mut self) -> Left {
         let Self { group, streams, ctx } = self;
         let end_or_stop = async {
             tokio::select! {
@@ -106,8 +107,17 @@ impl Running {
         if drained.is_err() && is_stopping {
             streams.hand_over();
         }
-        is_in_doubt && is_stopping
+        let is_nothing = !is_in_doubt && drained.is_ok();
+        Left { is_in_doubt: is_in_doubt && is_stopping, is_nothing }
     }
+}
+
+/// What may be left of a program when everything that could be found is dead.
+struct Left {
+    /// Whether a run that is stopped waits for something that may have left the group.
+    is_in_doubt: bool,
+    /// Whether nothing of the program executes.
+    is_nothing: bool,
 }
 
 /// How long a group may take to end after SIGTERM.
@@ -166,6 +176,14 @@ fn refused(program: &str, output: &ProcessOutput) -> Failure {
          limit of {} bytes, or over what runs may hold",
         output.stdout_bytes,
         limits::PAYLOAD_BYTES_MAX,
+    ))
+}
+
+fn cut(program: &str) -> Failure {
+    Failure::new(format!(
+        "`{program}` ended well, but its `result` is cut: a line that is an event has at most {} \
+         bytes",
+        limits::EVENT_BYTES_MAX,
     ))
 }
 

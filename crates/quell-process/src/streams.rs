@@ -8,16 +8,15 @@ use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus};
 use std::sync::mpsc::Sender;
 use std::task::{Context, Poll, ready};
 
-use quell::{Payload, RunContext};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use quell::RunContext;
+use tokio::io::AsyncWrite as _;
 use tokio::net::unix::pipe;
 
 use crate::ProcessOutput;
-use crate::lines::Lines;
+use crate::account::{Account, Cut};
 use crate::output::Written;
 use crate::pace::Pace;
-use crate::tail::Tail;
-use crate::told::Told;
+use crate::stream::{READ_BYTES, Stream};
 
 /// Our ends of the pipes of a process.
 #[derive(Debug)]
@@ -29,8 +28,8 @@ pub(crate) struct Pipes {
     pub(crate) held: Sender<OwnedFd>,
 }
 
-/// Moves what a process reads and writes: stdin from its input, stdout and stderr to events and to
-/// the output of the run.
+/// Moves what a process reads and writes: stdin from its input, stdout and stderr to events, to
+/// records of the run and to its output.
 ///
 /// When it is dropped before the end was reported, what is in the pipes is still read, and becomes
 /// the output of the run.
@@ -39,8 +38,7 @@ pub(crate) struct Streams {
     stdin: Option<Input>,
     stdout: Stream,
     stderr: Stream,
-    stdout_kept: Vec<u8>,
-    stdout_kept_max: usize,
+    account: Account,
     is_reported: bool,
     held: Sender<OwnedFd>,
     /// Whether the output of the run was refused.
@@ -59,10 +57,9 @@ impl Streams {
         let stdin = pipes.stdin.map(|stdin| Input::new(stdin.into(), input)).transpose()?;
         Ok(Self {
             stdin,
-            stdout: Stream::new("stdout", pipes.stdout.map(OwnedFd::from))?,
-            stderr: Stream::new("stderr", pipes.stderr.map(OwnedFd::from))?,
-            stdout_kept: Vec::new(),
-            stdout_kept_max,
+            stdout: Stream::stdout(pipes.stdout.map(OwnedFd::from), stdout_kept_max)?,
+            stderr: Stream::stderr(pipes.stderr.map(OwnedFd::from))?,
+            account: Account::new(ctx.clone()),
             is_reported: false,
             held: pipes.held,
             is_refused: false,
@@ -94,19 +91,21 @@ impl Streams {
     ///
     /// Nothing is lost.
     pub(crate) async fn drain(&mut self) {
-        while self.stdout.pipe.is_some() || self.stderr.pipe.is_some() {
+        while self.stdout.is_open() || self.stderr.is_open() {
             self.turn().await;
         }
     }
 
     /// Makes what is known the output of the run.
     pub(crate) fn report(&mut self, status: Option<ExitStatus>) -> ProcessOutput {
+        let (stdout, stdout_bytes) = self.stdout.printed();
         let written = Written {
-            stdout: &self.stdout_kept,
-            stdout_bytes: self.stdout.bytes,
-            stderr_tail: self.stderr.tail.text(),
-            stderr_bytes: self.stderr.bytes,
-            stderr_truncated: self.stderr.tail.is_truncated(),
+            stdout: &stdout,
+            stdout_bytes,
+            stderr_tail: self.stderr.tail().text(),
+            stderr_bytes: self.stderr.bytes(),
+            stderr_truncated: self.stderr.tail().is_truncated(),
+            result: self.account.result().ok().flatten().cloned(),
         };
         let (output, payload) = ProcessOutput::new(status, &written);
         self.is_refused = match payload {
@@ -122,40 +121,50 @@ impl Streams {
         self.is_refused
     }
 
+    /// Tells whether what the program said last is its output was too long to be read.
+    pub(crate) fn has_cut_result(&self) -> bool {
+        matches!(self.account.result(), Err(Cut))
+    }
+
     /// Hands over stdout and stderr if they are not closed by everybody else: whoever holds on to
     /// them is of the program, and alive.
     pub(crate) fn hand_over(&mut self) {
         self.read_rest();
         for stream in [&mut self.stdout, &mut self.stderr] {
-            if let Some(Ok(pipe)) = stream.pipe.take().map(pipe::Receiver::into_nonblocking_fd) {
+            if let Some(pipe) = stream.give_away() {
                 // Nobody takes it if the order to reap has come first.
                 let _ = self.held.send(pipe);
             }
         }
     }
 
-    /// Makes what is known the output of the run, and nothing after it.
-    pub(crate) fn close(&mut self, status: Option<ExitStatus>) -> ProcessOutput {
+    /// Makes what is known the output of the run, and nothing after it. Tool calls that are open
+    /// get their outcome, for which it counts whether something of the program may execute.
+    pub(crate) fn close(
+        &mut self,
+        status: Option<ExitStatus>,
+        nothing_executes: bool,
+    ) -> ProcessOutput {
         self.read_rest();
         self.stdin = None;
-        self.stdout.close(&self.ctx);
-        self.stderr.close(&self.ctx);
+        self.stdout.close(&mut self.account);
+        self.stderr.close(&mut self.account);
+        self.account.give_up_calls(nothing_executes);
         self.is_reported = true;
         self.report(status)
     }
 
     /// Reads what is in the pipes now: the runtime may have had no time for it.
     fn read_rest(&mut self) {
-        self.stdout.read_rest(&self.ctx, |read| {
-            keep(&mut self.stdout_kept, self.stdout_kept_max, read);
-        });
-        self.stderr.read_rest(&self.ctx, |_| {});
+        for stream in [&mut self.stdout, &mut self.stderr] {
+            stream.read_rest(&mut self.account);
+        }
     }
 
     /// Yields the last lines that say something: of stderr, or else of stdout.
     pub(crate) fn gist(&self) -> Vec<String> {
-        let gist = self.stderr.tail.gist();
-        if gist.is_empty() { self.stdout.tail.gist() } else { gist }
+        let gist = self.stderr.tail().gist();
+        if gist.is_empty() { self.stdout.tail().gist() } else { gist }
     }
 
     /// As [`turn`](Self::turn), but first waits for who reads the events: a pipe can wait, and a
@@ -167,8 +176,7 @@ impl Streams {
     async fn paced_turn(&mut self) {
         self.pace.wait(&self.ctx).await;
         self.turn().await;
-        self.pace
-            .count(self.stdout.events + self.stderr.events, self.stdout.bytes + self.stderr.bytes);
+        self.pace.count(self.account.events(), self.stdout.bytes() + self.stderr.bytes());
     }
 
     /// Moves at least one byte, or closes a pipe; then lets others have the thread.
@@ -193,12 +201,10 @@ impl Streams {
             }
         }
         let mut buf = [0; READ_BYTES];
-        if let Poll::Ready(read) = self.stdout.poll(cx, &mut buf, &self.ctx) {
-            keep(&mut self.stdout_kept, self.stdout_kept_max, read);
-            poll = Poll::Ready(());
-        }
-        if self.stderr.poll(cx, &mut buf, &self.ctx).is_ready() {
-            poll = Poll::Ready(());
+        for stream in [&mut self.stdout, &mut self.stderr] {
+            if stream.poll(cx, &mut buf, &mut self.account).is_ready() {
+                poll = Poll::Ready(());
+            }
         }
         poll
     }
@@ -212,103 +218,9 @@ impl Drop for Streams {
         if self.ctx.is_stopping() {
             self.hand_over();
         }
-        self.close(None);
+        // It is killed, but not reaped yet.
+        self.close(None, false);
     }
-}
-
-/// Stdout or stderr.
-#[derive(Debug)]
-struct Stream {
-    name: &'static str,
-    /// None once it is closed.
-    pipe: Option<pipe::Receiver>,
-    bytes: u64,
-    /// How many events it has become.
-    events: u64,
-    lines: Lines,
-    tail: Tail,
-}
-
-impl Stream {
-    fn new(name: &'static str, pipe: Option<OwnedFd>) -> io::Result<Self> {
-        let pipe = pipe.map(pipe::Receiver::from_owned_fd).transpose()?;
-        let (lines, tail) = (Lines::default(), Tail::default());
-        Ok(Self { name, pipe, bytes: 0, events: 0, lines, tail })
-    }
-
-    /// Reads something; nothing if the stream was closed with it.
-    fn poll<'a>(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &'a mut [u8],
-        ctx: &RunContext,
-    ) -> Poll<&'a [u8]> {
-        let Some(pipe) = &mut self.pipe else { return Poll::Pending };
-        let mut read = ReadBuf::new(buf);
-        // A pipe that cannot be read has no more to say than one that is at its end.
-        let _ = ready!(Pin::new(pipe).poll_read(cx, &mut read));
-        let bytes = read.filled().len();
-        let read: &[u8] = &buf[..bytes];
-        self.take(read, ctx);
-        if read.is_empty() {
-            self.close(ctx);
-        }
-        Poll::Ready(read)
-    }
-
-    /// Reads what is there now, and not what is written meanwhile: a process that is still alive
-    /// cannot keep the thread.
-    fn read_rest(&mut self, ctx: &RunContext, mut each: impl FnMut(&[u8])) {
-        let mut buf = [0; READ_BYTES];
-        let left = self.pipe.as_ref().map(rustix::io::ioctl_fionread);
-        let mut left = left.and_then(Result::ok).unwrap_or_default();
-        while left > 0
-            && let Some(read) = self.read_now(&mut buf, ctx)
-        {
-            each(read);
-            left = left.saturating_sub(read.len() as u64);
-        }
-    }
-
-    /// Reads what is there at once, without asking the reactor, which may not have heard of it.
-    fn read_now<'a>(&mut self, buf: &'a mut [u8], ctx: &RunContext) -> Option<&'a [u8]> {
-        let pipe = self.pipe.as_ref()?;
-        let bytes = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut *buf));
-        let read: &[u8] = &buf[..bytes.ok()?];
-        self.take(read, ctx);
-        (!read.is_empty()).then_some(read)
-    }
-
-    fn take(&mut self, bytes: &[u8], ctx: &RunContext) {
-        self.bytes += bytes.len() as u64;
-        let (events, tail) = (&mut self.events, &mut self.tail);
-        let mut told = Told::of(self.name, bytes, |payload| emit(events, ctx, payload));
-        self.lines.push(bytes, |line| {
-            tail.push(line.text().into_owned());
-            told.take(line);
-        });
-        told.flush();
-    }
-
-    fn close(&mut self, ctx: &RunContext) {
-        self.pipe = None;
-        let (events, tail) = (&mut self.events, &mut self.tail);
-        let mut told = Told::of(self.name, &[], |payload| emit(events, ctx, payload));
-        self.lines.finish(|line| {
-            tail.push(line.text().into_owned());
-            told.take(line);
-        });
-    }
-}
-
-fn emit(events: &mut u64, ctx: &RunContext, payload: Payload) {
-    *events += 1;
-    ctx.emit(payload);
-}
-
-fn keep(kept: &mut Vec<u8>, kept_max: usize, bytes: &[u8]) {
-    let room = kept_max.saturating_sub(kept.len());
-    kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
 
 /// What is still to be written to stdin.
@@ -337,6 +249,3 @@ impl Input {
         Poll::Ready(false)
     }
 }
-
-/// How much is read at a time.
-const READ_BYTES: usize = 8 << 10;

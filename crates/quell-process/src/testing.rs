@@ -2,11 +2,13 @@
 
 use quell::Payload;
 
+use crate::event::Event;
 use crate::lines::{Line, Lines};
-use crate::told::Told;
+use crate::told::{Hears, Told};
 
 /// Yields the events that become of what a program writes on stdout, if it is read `chunk` bytes at
-/// a time and no lines are joined. Zero counts as one.
+/// a time and no lines are joined. Zero counts as one. A line that says something of the run, such
+/// as a tool call, is there as it stands, also if that run had no such call.
 ///
 /// # Examples
 ///
@@ -20,9 +22,11 @@ use crate::told::Told;
 pub fn events_of(stdout: &[u8], chunk: usize) -> Vec<Payload> {
     let mut lines = Lines::default();
     let mut events = Vec::new();
-    let mut each = |line: Line<'_>| line.emit("stdout", &mut |event| events.push(event));
-    stdout.chunks(chunk.max(1)).for_each(|part| lines.push(part, &mut each));
-    lines.finish(&mut each);
+    let mut take = |line: Line<'_>| {
+        Told::of("stdout", &[], Heard(|event| events.push(event))).take(line);
+    };
+    stdout.chunks(chunk.max(1)).for_each(|part| lines.push(part, &mut take));
+    lines.finish(take);
     events
 }
 
@@ -41,10 +45,29 @@ pub fn joined_events_of(stdout: &[u8], chunk: usize) -> Vec<Payload> {
     let mut lines = Lines::default();
     let mut events = Vec::new();
     for part in stdout.chunks(chunk.max(1)) {
-        let mut told = Told::of("stdout", part, |event| events.push(event));
+        let mut told = Told::of("stdout", part, Heard(|event| events.push(event)));
         lines.push(part, |line| told.take(line));
         told.flush();
     }
-    lines.finish(|line| line.emit("stdout", &mut |event| events.push(event)));
+    let mut told = Told::of("stdout", &[], Heard(|event| events.push(event)));
+    lines.finish(|line| told.take(line));
     events
+}
+
+/// Hands everything on, and believes it.
+struct Heard<E>(E);
+
+impl<E: FnMut(Payload)> Hears for Heard<E> {
+    fn hear(&mut self, event: Event) -> Result<(), String> {
+        self.0(event.line);
+        Ok(())
+    }
+
+    fn note_event(&mut self, _line: Line<'_>) {}
+
+    fn print(&mut self, _line: Line<'_>) {}
+
+    fn emit(&mut self, lines: Payload) {
+        self.0(lines);
+    }
 }

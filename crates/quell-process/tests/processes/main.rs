@@ -12,6 +12,7 @@ mod hidden;
 mod hydra;
 #[cfg(target_os = "linux")]
 mod namespaces;
+mod protocol;
 mod starts;
 mod stops;
 #[cfg(target_os = "linux")]

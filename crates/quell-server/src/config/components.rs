@@ -234,14 +234,18 @@ where
     if kind == "agents" { Component::agent(id, body) } else { Component::workflow(id, body) }
 }
 
-/// Runs a program with its input as one line of JSON on stdin. Its output is what it wrote on
-/// stdout: as JSON if it is JSON, otherwise as text, in which `U+FFFD` replaces bytes that are not
-/// UTF-8. The run fails if the output was cut.
+/// Runs a program with its input as one line of JSON on stdin. Its output is what it said with an
+/// event `result`. Without one it is what it wrote on stdout, but for events: as JSON if it is
+/// JSON, otherwise as text, in which `U+FFFD` replaces bytes that are not UTF-8. The run fails if
+/// the output was cut.
 async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
     // Between the tokens of JSON a line break is a space, and within them there is none.
     let line = input.as_json().replace(['\n', '\r'], " ") + "\n";
     let output = programs::run(process.input(line), ctx.clone()).await?;
     ctx.checkpoint()?;
+    if let Some(result) = output.result {
+        return Ok(result);
+    }
     let (bytes, is_cut) = (output.stdout_bytes, output.stdout_truncated);
     let kept = output.into_stdout_bytes().unwrap_or_default();
     if is_cut {

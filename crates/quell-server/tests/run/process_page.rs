@@ -5,7 +5,7 @@ use std::fs;
 
 use quell::Payload;
 use quell_flow::Emit;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::output::checked_events;
 use crate::support::{Scratch, repository};
@@ -29,29 +29,36 @@ fn the_help_is_the_page() {
     }
 }
 
-#[test]
-fn the_page_has_every_kind_of_event_that_adapters_read_and_no_other() {
-    let source = repository().join("crates/quell-flow/src/emit.rs");
-    let source = fs::read_to_string(source).expect("the source");
-    let arms = source.lines().filter_map(|line| {
-        let (kind, rest) = line.trim().strip_prefix('"')?.split_once('"')?;
-        rest.starts_with(" =>").then_some(kind)
-    });
-    let page = page();
-    let mut shown = BTreeSet::new();
-    for line in examples(&page) {
-        let payload = Payload::from_json_text(line).expect("JSON");
-        assert!(Emit::read(&payload).is_some(), "{line}");
-        let said: Value = payload.parse().expect("JSON");
-        shown.insert(said["event"].as_str().expect("a kind").to_owned());
-    }
-    let kinds: BTreeSet<_> = arms.map(str::to_owned).collect();
-    assert!(kinds.contains("content"), "{kinds:?}");
-    assert_eq!(shown, kinds);
+/// Yields the kinds of events in the arms of a `match`.
+fn kinds(source: &str) -> BTreeSet<String> {
+    let source = fs::read_to_string(repository().join(source)).expect("the source");
+    let arms = source.lines().filter_map(|line| line.trim().split_once(" =>"));
+    let names = arms.flat_map(|(kinds, _)| kinds.split(" | "));
+    let name = |kind: &str| kind.strip_prefix('"')?.strip_suffix('"').map(str::to_owned);
+    names.filter_map(name).collect()
 }
 
 #[test]
-fn each_example_of_the_page_is_an_event_as_it_stands_and_a_part_of_the_output() {
+fn the_page_has_every_kind_of_event_and_no_other() {
+    let page = page();
+    let mut shown = BTreeSet::new();
+    let mut of_adapters = BTreeSet::new();
+    for line in examples(&page) {
+        let payload = Payload::from_json_text(line).expect("JSON");
+        let said: Value = payload.parse().expect("JSON");
+        let kind = said["event"].as_str().expect("a kind").to_owned();
+        if Emit::read(&payload).is_some() {
+            of_adapters.insert(kind.clone());
+        }
+        shown.insert(kind);
+    }
+    assert_eq!(shown, kinds("crates/quell-process/src/event.rs"));
+    assert_eq!(of_adapters, kinds("crates/quell-flow/src/emit.rs"));
+    assert!(of_adapters.contains("content") && shown.len() == 12, "{shown:?}");
+}
+
+#[test]
+fn each_example_of_the_page_is_an_event_and_no_part_of_what_is_printed() {
     let scratch = Scratch::new();
     let page = page();
     let lines = examples(&page);
@@ -62,9 +69,33 @@ fn each_example_of_the_page_is_an_event_as_it_stands_and_a_part_of_the_output() 
     let emitted = events.iter().filter(|event| event["event"] == "emitted");
     let emitted: Vec<_> = emitted.map(|event| event["data"].clone()).collect();
     let said: Vec<Value> = lines.iter().map(|line| line.parse().expect("JSON")).collect();
-    assert_eq!(emitted, said);
-    let report = scratch.json("report.json");
-    assert_eq!(report["output"]["stdout"], lines.join("\n") + "\n");
+    let stands = |said: &&Value| {
+        let kind = said["event"].as_str().expect("a kind");
+        !["progress", "usage", "tool.started", "tool.ended"].contains(&kind)
+    };
+    assert_eq!(emitted, said.iter().filter(stands).cloned().collect::<Vec<_>>());
+    let names: Vec<_> = events.iter().map(|event| event["event"].as_str().expect("it")).collect();
+    for name in ["progress", "used", "tool-started", "tool-ended"] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+    let output = &scratch.json("report.json")["output"];
+    assert_eq!((&output["stdout"], &output["stdout_bytes"]), (&"".into(), &0.into()));
+    assert_eq!(output["result"], json!({ "text": "the whole answer" }));
+}
+
+#[test]
+fn a_line_with_a_fault_is_printed_and_says_what_is_wrong() {
+    let scratch = Scratch::new();
+    let line = r#"{"event":"usage","tokens":3}"#;
+    scratch.write("lines", &format!("{line}\n"));
+    let ended = scratch.run(&["run", "--json", "--report", "report.json", "--", "cat", "lines"]);
+    ended.assert_code(0);
+    let events = checked_events(&ended);
+    let emitted = events.iter().find(|event| event["event"] == "emitted").expect("the line");
+    let fault = "`usage` has none of `input_tokens`, `output_tokens`, `cost_micros`";
+    let expected = json!({ "stream": "stdout", "line": line, "fault": fault });
+    assert_eq!(emitted["data"], expected);
+    assert_eq!(scratch.json("report.json")["output"]["stdout"], format!("{line}\n"));
 }
 
 #[test]
@@ -73,6 +104,7 @@ fn the_page_names_every_key_of_an_output() {
     scratch.run(&["run", "--report", "report.json", "--", "true"]).assert_code(0);
     let report = scratch.json("report.json");
     let page = page();
+    assert!(page.contains("and `result` if"), "it is left out here");
     for key in report["output"].as_object().expect("an object").keys() {
         assert!(page.contains(&format!("`{key}`")), "{key}");
     }

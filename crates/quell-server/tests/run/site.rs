@@ -146,6 +146,13 @@ impl Site {
         })
     }
 
+    /// Reads the log of a run that has ended, or waits for its end: the events with their data.
+    pub(crate) fn log(&self, id: &str) -> Vec<(String, Value)> {
+        let mut answer = agent().get(self.url(&format!("/v1/runs/{id}/events"))).call();
+        let text = answer.as_mut().map(|answer| answer.body_mut().read_to_string());
+        events(&text.expect("there is an answer").expect("its body is text"))
+    }
+
     /// What bodies did under a probe: the sum of their ticks.
     pub(crate) fn ticks(&self, probe: &str) -> u64 {
         let (_, seen) = self.get(&format!("/_bench/ticks?probe={probe}"));
