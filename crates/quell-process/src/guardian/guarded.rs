@@ -14,8 +14,8 @@ use super::news::News;
 use crate::survivors::MARKS;
 
 /// Has every program of this process guarded from now on. The guardian is started with the first
-/// program. One that has died is replaced while programs run, each time later (50 ms to 13 s); one
-/// that does not read, when the next program starts or ends.
+/// program. One that has died, or cannot be started, is replaced while programs run, each time later
+/// (50 ms to 13 s); one that does not read, when the next program starts or ends.
 ///
 /// The command starts a process that calls [`guard`](crate::guard) with its stdin. Without this,
 /// programs outlive an embedder that is killed.
@@ -111,8 +111,10 @@ pub(super) struct State {
     /// How to start a guardian; none while nothing is guarded.
     pub(super) command: Option<Command>,
     pub(super) guardian: Option<(Child, ChildStdin)>,
-    /// How many have died before the programs did.
+    /// How many have died before the programs did, or could not be started for them again.
     pub(super) deaths: u32,
+    /// Whether a thread starts another when this one dies.
+    pub(super) is_kept: bool,
     /// What was started and has not ended, by mark: for another guardian.
     pub(super) programs: BTreeMap<String, News>,
     /// When to start a guardian again, after one that did not read.
@@ -125,6 +127,7 @@ impl State {
             command: None,
             guardian: None,
             deaths: 0,
+            is_kept: false,
             programs: BTreeMap::new(),
             next_start: None,
         }
@@ -147,7 +150,13 @@ impl State {
             }
             None => false,
         };
-        if is_told { Ok(()) } else { self.start() }
+        let told = if is_told { Ok(()) } else { self.start() };
+        if !self.is_kept {
+            // Without a thread a death is noticed with the next news.
+            let keeper = thread::Builder::new().name("quell-guardian".to_owned());
+            self.is_kept = keeper.spawn(keep).is_ok();
+        }
+        told
     }
 
     /// Starts a guardian, in place of one that is dead or does not read, and tells it everything.
@@ -165,12 +174,10 @@ impl State {
         let Some(command) = &mut self.command else { return Ok(()) };
         let mut child = command.spawn()?;
         let known: String = self.programs.iter().map(|(mark, news)| news.line(mark)).collect();
-        let id = Pid::from_child(&child);
         match child.stdin.take().map(|pipe| fill(pipe, known.as_bytes())) {
             Some(Ok(pipe)) => {
                 self.guardian = Some((child, pipe));
-                let watch = thread::Builder::new().name("quell-guardian".to_owned());
-                watch.spawn(move || replace_when_dead(id)).map(drop)
+                Ok(())
             }
             told => {
                 reap(child, Duration::ZERO);
@@ -189,34 +196,53 @@ impl State {
         self.guardian.take()
     }
 
-    /// Starts another guardian in place of this one, which is dead.
-    fn replace(&mut self, id: Pid) -> io::Result<()> {
+    /// Starts another guardian if none lives.
+    fn replace(&mut self) -> io::Result<()> {
         // Without programs the next one finds it dead.
-        let is_needed = self.is_guarded_by(id) && !self.programs.is_empty();
+        let is_needed = self.living().is_none() && !self.programs.is_empty();
         if is_needed { self.start() } else { Ok(()) }
     }
 
-    fn is_guarded_by(&self, id: Pid) -> bool {
-        self.guardian.as_ref().is_some_and(|(child, _)| Pid::from_child(child) == id)
+    /// Yields the guardian that lives.
+    pub(super) fn living(&mut self) -> Option<Pid> {
+        let (child, _) = self.guardian.as_mut()?;
+        matches!(child.try_wait(), Ok(None)).then(|| Pid::from_child(child))
+    }
+
+    /// Yields how long to wait before another one is started: each time longer.
+    fn next_wait(&mut self) -> Duration {
+        self.deaths = self.deaths.saturating_add(1);
+        RESTART_WAIT * (1 << (self.deaths - 1).min(RESTART_DOUBLINGS))
     }
 }
 
-/// Waits until a guardian is dead, and starts another while there are programs; blocks the thread.
-fn replace_when_dead(id: Pid) {
+/// Starts a guardian again and again while there are programs and none lives; blocks the thread.
+fn keep() {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(id), options));
-    let wait = {
-        let mut state = lock();
-        if !state.is_guarded_by(id) {
-            return;
+    loop {
+        let wait = {
+            let mut state = lock();
+            match state.living() {
+                Some(id) => Err(id),
+                // The next program starts one, and has it kept.
+                None if state.command.is_none() || state.programs.is_empty() => {
+                    state.is_kept = false;
+                    return;
+                }
+                None => Ok(state.next_wait()),
+            }
+        };
+        match wait {
+            // Nothing but its death is news; if it was replaced meanwhile, it is gone.
+            Err(id) => drop(rustix::io::retry_on_intr(|| waitid(WaitId::Pid(id), options))),
+            Ok(wait) => {
+                thread::sleep(wait);
+                let started = lock().replace();
+                if let Err(error) = started {
+                    warn(&error);
+                }
+            }
         }
-        state.deaths = state.deaths.saturating_add(1);
-        RESTART_WAIT * (1 << (state.deaths - 1).min(RESTART_DOUBLINGS))
-    };
-    thread::sleep(wait);
-    let started = lock().replace(id);
-    if let Err(error) = started {
-        warn(&error);
     }
 }
 

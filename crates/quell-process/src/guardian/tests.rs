@@ -4,9 +4,11 @@ use std::io;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use quell_test_support::eventually;
 use rustix::process::Pid;
+use tokio::sync::Mutex;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
@@ -111,7 +113,12 @@ impl Subscriber for Free {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, _: &Event<'_>) {
-        self.0.fetch_add(STATE.try_lock().is_ok().into(), Ordering::Relaxed);
+        // The thread that keeps a guardian has it for moments.
+        let until = Instant::now() + Duration::from_secs(10);
+        while STATE.try_lock().is_err() {
+            assert!(Instant::now() < until, "it is held");
+        }
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     fn enter(&self, _: &Id) {}
@@ -121,6 +128,7 @@ impl Subscriber for Free {
 
 #[test]
 fn a_subscriber_that_hears_of_a_lack_of_a_guardian_may_start_a_program() {
+    let _one_at_a_time = ONE_AT_A_TIME.blocking_lock();
     STATE.lock().unwrap().command = Some(Command::new("/nonexistent"));
     let free = Free::default();
     tracing::subscriber::with_default(free.clone(), || drop(announce("program")));
@@ -128,3 +136,32 @@ fn a_subscriber_that_hears_of_a_lack_of_a_guardian_may_start_a_program() {
     // It could not be started, neither for the announcement nor for the end.
     assert_eq!(free.0.load(Ordering::Relaxed), 2);
 }
+
+#[tokio::test]
+async fn one_that_cannot_be_replaced_is_tried_again_while_programs_run() {
+    let _one_at_a_time = ONE_AT_A_TIME.lock().await;
+    let command = || guarded("exec cat >/dev/null").command;
+    STATE.lock().unwrap().command = command();
+    let program = announce("program");
+    let deaths = {
+        let mut state = STATE.lock().unwrap();
+        state.command = Some(Command::new("/nonexistent"));
+        let (guardian, _) = state.guardian.as_mut().unwrap();
+        guardian.kill().unwrap();
+        state.deaths
+    };
+    // One death, and one that could not be started.
+    eventually("another one was tried", || {
+        (STATE.lock().unwrap().deaths >= deaths + 2).then_some(())
+    })
+    .await;
+    assert!(STATE.lock().unwrap().living().is_none());
+    STATE.lock().unwrap().command = command();
+    eventually("there is another one", || STATE.lock().unwrap().living()).await;
+    let (child, pipe) = STATE.lock().unwrap().end().unwrap();
+    drop((program, pipe));
+    reap(child, Duration::from_secs(10));
+}
+
+/// Held by those that use what all programs are guarded with.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
