@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use quell::Hold;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpgid, kill_process, kill_process_group, waitid,
+};
 use tokio::sync::{Notify, oneshot};
 
 use crate::guardian::{self, Announced};
@@ -153,9 +155,15 @@ fn kill_until_empty(sought: Sought<'_>) -> bool {
     false
 }
 
-/// Signals a group; one that is gone, or belongs to another user by now, cannot be signalled.
+/// Signals a group, and its leader if that has changed its group. One that is gone, or belongs to
+/// another user by now, cannot be signalled. The leader is not reaped yet: its number is its own.
 pub(crate) fn signal(group: Pid, signal: Signal) {
+    // SIGTERM comes once.
+    let has_left = getpgid(Some(group)).is_ok_and(|other| other != group);
     let _ = kill_process_group(group, signal);
+    if has_left || signal == Signal::KILL {
+        let _ = kill_process(group, signal);
+    }
 }
 
 /// Waits until nobody can write to a pipe any more; blocks the thread. What is in it is not read,

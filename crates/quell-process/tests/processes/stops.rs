@@ -109,6 +109,48 @@ async fn its_children_get_the_grace_that_it_was_given() {
     assert_eq!(output.unwrap().stdout, "saved\n");
 }
 
+/// Leaves its group for that of the embedder, and gives up the mark.
+#[cfg(target_os = "linux")]
+const CHANGES_ITS_GROUP: &str = r#"
+#include <stdio.h>
+#include <unistd.h>
+
+int main(void) {
+    char *words[] = {"sleep", "600", NULL}, *none[] = {NULL};
+    setpgid(0, getpgid(getppid()));
+    FILE *pid = fopen("pid", "w");
+    fprintf(pid, "%d\n", getpid());
+    fclose(pid);
+    for (int file = 0; file < 3; file++) close(file);
+    execve("/bin/sleep", words, none);
+}
+"#;
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn i4_a_leader_that_changes_its_group_and_gives_up_the_mark_is_stopped() {
+    for delivery in [StopDelivery::Signal, StopDelivery::Drop] {
+        let scratch = Scratch::new("changes-its-group");
+        scratch.compile(CHANGES_ITS_GROUP);
+        let process = script("exec ./program").cwd(scratch.path());
+        let started = start(patient().stop_delivery(delivery), process);
+        let pid = scratch.pid("pid").await;
+        let run = started.run().clone();
+        run.cancel(CancelRequest::because("the test says so"));
+        let report = tokio::time::timeout(PATIENCE, run.quiescent()).await;
+        let is_gone = pid.is_gone();
+        pid.kill();
+        assert!(report.is_ok_and(|it| it.quiescent) && is_gone, "{delivery:?}");
+        if delivery == StopDelivery::Signal {
+            // It heard SIGTERM, and was not killed.
+            let Outcome::Stopped { partial: Some(output), .. } = started.end().await.0 else {
+                panic!("it was not stopped")
+            };
+            assert_eq!(output.signal, Some(15));
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_left_the_group_is_stopped_as_well() {
