@@ -82,7 +82,7 @@ impl Running {
             streams.report(None);
             Patience::stop(ctx)
         } else {
-            Patience::Until(Instant::now() + REST_WAIT)
+            Patience::rest(Instant::now())
         };
         // Parents tell whose those are that hide, as long as they are not asked to end. That look
         // takes a second at most, or a quarter of the time until SIGKILL.
@@ -91,6 +91,7 @@ impl Running {
         let mut is_in_doubt = if let Ok(Some(is_in_doubt)) = streams.pump_while(look).await {
             is_in_doubt
         } else {
+            patience.begin(Instant::now());
             group.terminate();
             streams.pump_while(group.end(&mut strays, || patience.kill_at(ctx))).await
         };
@@ -133,6 +134,18 @@ impl Patience {
     fn stop(ctx: &RunContext) -> Self {
         let now = Instant::now();
         Self::before(ctx.deadline().unwrap_or(now), now)
+    }
+
+    /// Waits for the rest of a group whose leader has ended.
+    fn rest(now: Instant) -> Self {
+        Self::Until(now + REST_WAIT)
+    }
+
+    /// Counts from here: SIGTERM is sent now, and the look before it took a while.
+    fn begin(&mut self, now: Instant) {
+        if matches!(self, Self::Until(_)) {
+            *self = Self::rest(now);
+        }
     }
 
     /// Waits until shortly before a hard deadline that is known from now on.
@@ -210,6 +223,19 @@ const COLLECT_TIME_MAX: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rest_of_a_group_has_its_time_from_sigterm_on() {
+        let now = Instant::now();
+        let asked_at = now + Duration::from_millis(125);
+        let mut patience = Patience::rest(now);
+        patience.begin(asked_at);
+        assert_eq!(patience, Patience::Until(asked_at + REST_WAIT));
+        // The hard deadline of a run that is stopped does not move.
+        let mut patience = Patience::before(now + Duration::from_mins(1), now);
+        patience.begin(asked_at);
+        assert_eq!(patience, Patience::before(now + Duration::from_mins(1), now));
+    }
 
     #[test]
     fn a_deadline_that_moves_closer_is_a_grace_of_its_own() {
