@@ -106,7 +106,7 @@ impl Group {
     }
 
     /// Looks for descendants that are known by their parents only, as long as those live: until the
-    /// group is asked to end. If nothing is left that could be asked, tells what
+    /// group is asked to end, which the caller does next. If nothing is left that could be asked, tells what
     /// [`end`](Self::end) tells.
     ///
     /// # Cancel safety
@@ -119,6 +119,7 @@ impl Group {
         if was_over && found.is_empty() {
             return Some(found.is_in_doubt());
         }
+        strays.ask_members(&found, self.id);
         strays.keep_hidden(found);
         None
     }

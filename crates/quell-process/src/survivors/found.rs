@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, getpgid};
 
 use super::system::signal_stray;
 
@@ -24,7 +24,8 @@ pub(crate) struct Sought<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Survivors {
     pub(super) extent: Extent,
-    pub(super) has_members: bool,
+    /// What is in the group: the id of each, and when it began.
+    pub(super) members: Vec<(i32, u64)>,
     /// What left the group and carries the mark.
     pub(super) strays: Vec<Stray>,
     /// What left the group and hides its environment, but descends from the program.
@@ -43,7 +44,7 @@ impl Survivors {
     /// Tells whether nothing is alive, but for what is [in doubt](Self::is_in_doubt).
     pub(crate) fn is_empty(&self) -> bool {
         self.extent == Extent::All
-            && !self.has_members
+            && self.members.is_empty()
             && self.strays.is_empty()
             && self.hidden.is_empty()
     }
@@ -99,6 +100,16 @@ impl Strays {
             let is_known = |it: &Stray| (it.id, it.began) == (stray.id, stray.began);
             if self.hidden.len() < HIDDEN_MAX && !self.hidden.iter().any(is_known) {
                 self.hidden.push(stray);
+            }
+        }
+    }
+
+    /// Counts as asked what was found in a group that is about to be asked. What has left it since
+    /// is not asked with it.
+    pub(crate) fn ask_members(&mut self, found: &Survivors, group: Pid) {
+        for &(id, began) in &found.members {
+            if Pid::from_raw(id).is_some_and(|id| getpgid(Some(id)) == Ok(group)) {
+                self.asked.insert(id, began);
             }
         }
     }

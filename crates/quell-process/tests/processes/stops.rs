@@ -151,6 +151,43 @@ async fn i4_a_leader_that_changes_its_group_and_gives_up_the_mark_is_stopped() {
     }
 }
 
+/// Leaves the group at its first SIGTERM, and waits for a second one.
+#[cfg(target_os = "linux")]
+const LEAVES_AT_SIGTERM: &str = r#"
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+int main(void) {
+    struct timespec second = {1, 0};
+    sigset_t term;
+    int signal;
+    if (fork() != 0) for (;;) pause();
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, NULL);
+    FILE *pid = fopen("pid", "w");
+    fprintf(pid, "%d\n", getpid());
+    fclose(pid);
+    sigwait(&term, &signal);
+    setsid();
+    puts(sigtimedwait(&term, NULL, &second) < 0 ? "once" : "twice");
+}
+"#;
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_leaves_the_group_at_sigterm_gets_no_second_one() {
+    let scratch = Scratch::new("leaves-at-sigterm");
+    scratch.compile(LEAVES_AT_SIGTERM);
+    let started = start(patient(), script("exec ./program").cwd(scratch.path()));
+    scratch.pid("pid").await;
+    let (output, report) = started.stop().await;
+    assert!(report.quiescent, "{report:?}");
+    assert_eq!(output.unwrap().stdout, "once\n");
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_left_the_group_is_stopped_as_well() {

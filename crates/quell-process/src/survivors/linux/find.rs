@@ -47,7 +47,7 @@ fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
     let mut survivors = Survivors { extent: processes.extent(sought), ..Survivors::default() };
     for process in &processes.alive {
         if Some(process.group) == group {
-            survivors.has_members = true;
+            survivors.members.push((process.id, process.began));
             continue;
         }
         let descent = if process.has(sought.mark) {
