@@ -103,6 +103,10 @@
 //! embedder that ignores SIGCHLD, or reaps children that it did not
 //! start, takes away the exit status: the run then fails and says so.
 //!
+//! An embedder that is the first process of a container, or a subreaper, becomes the parent of what
+//! left a group, and does not reap it: each of those that ended stays as a zombie. Run it below an
+//! init that does (`docker run --init`).
+//!
 //! An embedder that is killed cannot end its processes; [`guarded_by`] names a program that does.
 //! On systems other than Linux that ends the groups, and nothing that has left them.
 

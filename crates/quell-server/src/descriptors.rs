@@ -47,7 +47,7 @@ const CONNECTIONS_MAX: usize = 10_000;
 /// Runs at once, however many descriptors there are.
 const RUNNING_MAX: usize = 256;
 
-/// Descriptors of a running program: three pipes and the process.
+/// The most descriptors of a running program: three pipes and the process.
 const PER_PROGRAM: usize = 4;
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use super::news::News;
 use crate::survivors::MARKS;
 
 /// Has every program of this process guarded from now on. The guardian is started with the first
-/// program. One that has died, or cannot be started, is replaced while programs run, each time later
-/// (50 ms to 13 s); one that does not read, when the next program starts or ends.
+/// program. One that has died, or cannot be started, is replaced while programs run, each time
+/// later (50 ms to 13 s); one that does not read, when the next program starts or ends.
 ///
 /// The command starts a process that calls [`guard`](crate::guard) with its stdin. Without this,
 /// programs outlive an embedder that is killed.

@@ -152,7 +152,7 @@ fn the_server_has_all_descriptors_there_may_be_and_its_programs_as_many_as_befor
     assert_eq!(site.ended().0.code, Some(0));
 }
 
-// A quarter of 64 descriptors is for programs, of which each has 4.
+// A quarter of 64 descriptors is for programs, of which each has 4 at most.
 #[test]
 fn programs_leave_descriptors_for_cancels_and_a_cancel_ends_the_wait_for_them() {
     let scratch = Scratch::new();
