@@ -106,8 +106,8 @@ impl Group {
     }
 
     /// Looks for descendants that are known by their parents only, as long as those live: until the
-    /// group is asked to end, which the caller does next. If nothing is left that could be asked, tells what
-    /// [`end`](Self::end) tells.
+    /// group is asked to end, which the caller does next. If nothing is left that could be asked,
+    /// tells what [`end`](Self::end) tells.
     ///
     /// # Cancel safety
     ///

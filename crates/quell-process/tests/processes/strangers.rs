@@ -24,7 +24,7 @@ int main(int count, char **words) {
     pthread_attr_t small;
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, 1 << 16);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 40; i++) {
         pthread_t other;
         pthread_create(&other, &small, rest, NULL);
     }
