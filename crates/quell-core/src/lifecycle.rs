@@ -692,7 +692,9 @@ impl Lifecycle {
         if self.ended.is_none() && !self.is_stopping() && !is_late {
             self.hooks = true;
             self.end_hooks |= at_end;
-        } else if self.ended.is_none() && self.has_time_for_new_hooks(now) {
+        } else if self.ended.is_none()
+            && self.ladder.is_some_and(|ladder| ladder.lets_hooks_start(false, now))
+        {
             self.work += 1;
             out.hooks = HookAction::RunNew;
         } else {
@@ -938,18 +940,11 @@ impl Lifecycle {
 
     /// The run winds down, and body and children have ended, in whatever order: hooks have their
     /// turn until the hard deadline. Those that waited for descendants alone when it came are in
-    /// time until the stage after the next.
+    /// time until everything is aborted.
     fn release_hooks(&mut self, now: Instant, out: &mut Effects) {
         if self.children == 0 && self.let_go_of_hooks() {
             let waited = self.hooks_wait && !self.offender;
-            let is_early = |ladder: Ladder| {
-                if waited {
-                    ladder.stage < Stage::AbortAll && ladder.mode < StopMode::Abort
-                } else {
-                    ladder.has_time_for_hooks(now)
-                }
-            };
-            let in_time = self.ladder.is_some_and(is_early);
+            let in_time = self.ladder.is_some_and(|ladder| ladder.lets_hooks_start(waited, now));
             out.hooks = if in_time { HookAction::Run } else { HookAction::Skip };
         }
     }
@@ -1026,10 +1021,6 @@ impl Lifecycle {
     fn scheduled(&self) -> Option<Scheduled> {
         self.timers.as_ref().and_then(|timers| timers.scheduled)
     }
-
-    fn has_time_for_new_hooks(&self, now: Instant) -> bool {
-        self.ladder.is_some_and(|ladder| ladder.has_time_for_hooks(now))
-    }
 }
 
 /// What one stop allows.
@@ -1062,9 +1053,15 @@ impl Ladder {
         }
     }
 
-    /// Tells whether hooks may start: the instant decides, since the stage may come late.
-    fn has_time_for_hooks(&self, now: Instant) -> bool {
-        self.stage == Stage::Signalled && self.mode < StopMode::Abort && now < self.hard
+    /// Tells whether hooks may start. The instant decides, since the stage may come late, unless
+    /// they waited for descendants at the hard deadline.
+    fn lets_hooks_start(&self, waited: bool, now: Instant) -> bool {
+        let in_time = if waited {
+            self.stage < Stage::AbortAll
+        } else {
+            self.stage == Stage::Signalled && now < self.hard
+        };
+        in_time && self.mode < StopMode::Abort
     }
 
     /// Merges the bounds of a further stop: the mode only rises, the hard deadline and the end of

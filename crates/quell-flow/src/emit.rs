@@ -22,17 +22,15 @@ use serde_json::Value;
 /// assert_eq!(Emit::read(&payload), Some(Emit::content("hello ")));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "event")]
+#[serde(tag = "event", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Emit {
     /// A piece of the answer's text.
-    #[serde(rename = "content")]
     Content {
         /// The text; the answer is all of them, one after the other.
         text: String,
     },
     /// A piece of the thoughts of a model, which are not part of the answer.
-    #[serde(rename = "reasoning")]
     Reasoning {
         /// The text.
         text: String,
@@ -58,13 +56,11 @@ pub enum Emit {
         output_tokens: u64,
     },
     /// The whole state after a step.
-    #[serde(rename = "values")]
     Values {
         /// The state.
         values: Payload,
     },
     /// What one node changed in the state.
-    #[serde(rename = "updates")]
     Updates {
         /// The node.
         node: String,
@@ -72,7 +68,6 @@ pub enum Emit {
         values: Payload,
     },
     /// Anything else.
-    #[serde(rename = "custom")]
     Custom {
         /// The value.
         data: Payload,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quell::{Payload, PayloadError, RunContext, RunRow, Written};
+use quell::{Payload, RunContext, RunRow, Written};
 use serde::{Deserialize, Serialize};
 
 /// A step of a plan that was not started, and why. It has no run, and so no row of its own: it is
@@ -106,38 +106,39 @@ pub(crate) fn add(ctx: &RunContext, names: impl Iterator<Item = Arc<str>>, reaso
     let added: Vec<_> = added.collect();
     // A hook and a body may do so at once.
     ctx.update_summary(|before| {
-        let skipped: Vec<_> = listed(before).into_iter().chain(added.iter().cloned()).collect();
-        with(before, &skipped).unwrap_or_else(|_| before.cloned().unwrap_or_else(|| "".into()))
+        let mut skipped = listed(before);
+        skipped.extend(added.iter().cloned());
+        beside(before.cloned().unwrap_or_else(|| "".into()), &skipped)
     });
 }
 
 /// Writes the summary of a run, and keeps the list of its steps that were not started.
 pub(crate) fn write_beside(ctx: &RunContext, summary: &Payload) -> Written {
-    ctx.update_summary(|before| {
-        let skipped = listed(before);
-        if skipped.is_empty() {
-            return summary.clone();
-        }
-        with(Some(summary), &skipped).unwrap_or_else(|_| summary.clone())
-    })
+    ctx.update_summary(|before| beside(summary.clone(), &listed(before)))
 }
 
 /// Reads the list in a summary.
 fn listed(summary: Option<&Payload>) -> Vec<SkippedStep> {
-    let skipped = summary.and_then(|summary| entries(Some(summary)).remove(SKIPPED));
+    let skipped = summary.and_then(|summary| entries(summary).remove(SKIPPED));
     skipped.and_then(|skipped| skipped.parse().ok()).unwrap_or_default()
 }
 
-/// Puts the list into a summary, in the place of what it had.
-fn with(summary: Option<&Payload>, skipped: &[SkippedStep]) -> Result<Payload, PayloadError> {
-    let mut entries = entries(summary);
-    entries.insert(SKIPPED.into(), Payload::json(&skipped)?);
-    Payload::json(&entries)
+/// Puts a list that has steps into a summary, in the place of the list that it had.
+fn beside(summary: Payload, skipped: &[SkippedStep]) -> Payload {
+    if skipped.is_empty() {
+        return summary;
+    }
+    let mut entries = entries(&summary);
+    let put = |list| {
+        entries.insert(SKIPPED.into(), list);
+        Payload::json(&entries)
+    };
+    Payload::json(&skipped).and_then(put).unwrap_or(summary)
 }
 
 /// Yields what a summary says, by key.
-fn entries(summary: Option<&Payload>) -> BTreeMap<String, Payload> {
-    summary.and_then(|summary| summary.parse().ok()).unwrap_or_default()
+fn entries(summary: &Payload) -> BTreeMap<String, Payload> {
+    summary.parse().unwrap_or_default()
 }
 
 /// The key of the list in a summary.
@@ -165,7 +166,7 @@ mod tests {
     fn the_rest_of_a_summary_stays_as_it_is_spelt() {
         let before = Payload::from_json_text(r#"{"policy":"all","x":1.500}"#).unwrap();
         let skipped = [SkippedStep { name: "a".into(), reason: SkipReason::GraceOver }];
-        let after = with(Some(&before), &skipped).unwrap();
+        let after = beside(before, &skipped);
         let text = r#"{"policy":"all","skipped":[{"name":"a","reason":"grace-over"}],"x":1.500}"#;
         assert_eq!(after.as_json(), text);
     }
