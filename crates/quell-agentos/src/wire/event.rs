@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
 use quell_flow::Emit;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::wire::exact::Object;
 use crate::wire::kinds::names_of;
@@ -153,15 +153,9 @@ impl Renderer {
         let (name, own) = match Emit::read(payload) {
             Some(Emit::Content { text }) => {
                 live.said_at.get_or_insert(event.at);
-                let own =
-                    json!({ "content": text, "content_type": "str", "reasoning_content": "" });
-                (format!("{}Content", names.prefix), own)
+                (format!("{}Content", names.prefix), said(&text, ""))
             }
-            Some(Emit::Reasoning { text }) => {
-                let own =
-                    json!({ "content": "", "content_type": "str", "reasoning_content": text });
-                (format!("{}Content", names.prefix), own)
-            }
+            Some(Emit::Reasoning { text }) => (format!("{}Content", names.prefix), said("", &text)),
             Some(Emit::ModelStarted { model, provider }) => {
                 (live.asked_at, live.said_at) = (Some(event.at), None);
                 let own = json!({ "model": model, "model_provider": provider });
@@ -380,6 +374,11 @@ fn completed_step(tree: &Tree, run: &RunSnapshot) -> Vec<Line> {
 /// The open tool calls of a run that are kept: as many as a log may hold. At one more they are all
 /// dropped, and their ends are not written.
 const CALLS_MAX: usize = quell::limits::EVENTS_PER_ROOT_MAX;
+
+/// Makes the event of a piece of the answer, or of the thoughts before it.
+fn said(content: &str, reasoning: &str) -> Value {
+    json!({ "content": content, "content_type": "str", "reasoning_content": reasoning })
+}
 
 fn between(from: Option<SystemTime>, to: Option<SystemTime>) -> Option<Duration> {
     to?.duration_since(from?).ok()

@@ -57,16 +57,20 @@ impl Document {
         let mut faults = Vec::new();
         // The tables of which something was left out.
         let mut torn: Vec<usize> = Vec::new();
+        let (mut cuts, mut whole) = (Vec::new(), None);
+        let mut root = self.root().unwrap_or_default();
         // The reader stops at the first fault. So take what it complains of out, and read again.
         while faults.len() < limits::PLAN_FAULTS_MAX {
-            let root = self.root().unwrap_or_default();
-            let root = Spanned::new(0..self.text.len(), root);
-            let error = match T::deserialize(Deserializer::from(root)) {
-                Ok(value) => return (Some(value), faults),
+            let left = Spanned::new(0..self.text.len(), root.clone());
+            let error = match T::deserialize(Deserializer::from(left)) {
+                Ok(value) => {
+                    whole = Some(value);
+                    break;
+                }
                 Err(error) => error,
             };
             let span = error.span().unwrap_or(0..0);
-            let cut = cut(&mut self.root().unwrap_or_default(), &span);
+            let cut = cut(&mut root, &span);
             // A key that is missing because it had a fault is no other fault.
             if !(error.message().starts_with(MISSING) && torn.contains(&span.start)) {
                 let key = cut.as_ref().and_then(|cut| cut.key.as_deref());
@@ -75,9 +79,10 @@ impl Document {
             }
             let Some(cut) = cut else { break };
             torn.extend(cut.outside);
-            self.cuts.push(span);
+            cuts.push(span);
         }
-        (None, faults)
+        self.cuts = cuts;
+        (whole, faults)
     }
 
     /// Makes the fault of what has these keys; an item of a list has its number as its key. The
