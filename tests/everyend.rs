@@ -222,3 +222,31 @@ async fn i16_an_abort_skips_them_and_says_so() {
     );
     lab.finish().await;
 }
+
+// A child that a hook leaves is waited for by hooks that come after it, not by those that wait
+// their turn already.
+#[tokio::test(start_paused = true)]
+async fn i16_a_hook_that_a_hook_registers_waits_for_the_child_of_that_hook_beside_the_others() {
+    let (lab, book) = (Lab::paused(), Book::default());
+    let seen = book.clone();
+    let run = lab
+        .submit(RunSpec::agent("hooked"), async move |ctx| {
+            seen.end_hook(&ctx, "e0", 0);
+            let own = ctx.clone();
+            ctx.on_end(async move |_| {
+                seen.note("e1");
+                let child = own.spawn(RunSpec::step("child"), async |_| {
+                    sleep(secs(1)).await;
+                    Ok(())
+                });
+                drop(child.into_ref());
+                seen.end_hook(&own, "e2", 0);
+            });
+            Ok(())
+        })
+        .unwrap();
+    let report = run.ended().await;
+    assert_eq!((report.own_row().hooks_skipped, report.quiescent), (0, true));
+    assert_eq!(book.read(), ["e1", "e0: no stop", "e2: no stop"]);
+    lab.finish().await;
+}

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use quell::{Failure, Hold, Payload, RunContext, ToolCall, Work};
 use tokio::sync::oneshot;
+use tokio::task::unconstrained;
 
 /// The tool calls of a program that are open, in the order of their starts.
 ///
@@ -94,8 +95,9 @@ fn record(
     })
 }
 
+/// Polls it once. It counts: tokio must not put off what a task does, as it does after much of it.
 fn poll(record: &mut Record) -> Poll<Result<Payload, Failure>> {
-    record.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    pin!(unconstrained(record)).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 impl fmt::Debug for Open {
