@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use quell::{Failure, Outcome, Payload, RunContext, RunHandle, RunSpec, RunStatus};
-use serde_json::{Value as Json, json};
 
 use super::runner::{Runner, run_plan};
 use super::scope::{Scope, Variable};
@@ -11,6 +10,7 @@ use super::sequence::Object;
 use super::step::{StepRef, World, body_of};
 use crate::failures::message_of;
 use crate::output::set_output;
+use crate::team::{Tasks, rounds, tasks};
 use crate::{
     Action, ComponentStep, Delegated, Expression, Member, Members, Team, TeamMode, TeamStep,
     WorkflowStep,
@@ -195,24 +195,24 @@ impl<R: Runner> Leader<R> {
         task: Payload,
         members: Members,
     ) -> Result<Payload, Failure> {
-        let mut results = Payload::from(Json::Array(Vec::new()));
-        for round in 1..=self.max {
-            let known = vec![("results", Variable::from(&results)), ("round", round.into())];
-            let scope = on_task(&self.world.scope, &task, known);
-            let output = self.ask(&ctx, scope.clone()).await?;
-            let scope = scope.with(vec![("output", Variable::from(&output))]);
-            let tasks = delegated(&scope, &self.delegate)?;
-            if tasks.is_empty() {
-                return Ok(output);
-            }
-            let answers = members.ask_each(tasks).await?;
-            let answers = answers.iter();
-            let answers =
-                answers.map(|one| json!({ "member": &*one.member, "result": one.to_json() }));
-            results = Payload::from(answers.collect::<Json>());
-        }
-        let (name, max) = (&self.step.name, self.max);
-        Err(Failure::new(format!("leader `{name}` has not come to an end in {max} rounds")))
+        let ask = |round, results| self.clone().hand_out(ctx.clone(), task.clone(), round, results);
+        rounds(&self.step.name, self.max, &members, ask).await
+    }
+
+    /// Asks the leader for the tasks of a round.
+    async fn hand_out(
+        self,
+        ctx: RunContext,
+        task: Payload,
+        round: usize,
+        results: Payload,
+    ) -> Result<(Payload, Tasks), Failure> {
+        let known = vec![("results", Variable::from(&results)), ("round", round.into())];
+        let scope = on_task(&self.world.scope, &task, known);
+        let output = self.ask(&ctx, scope.clone()).await?;
+        let scope = scope.with(vec![("output", Variable::from(&output))]);
+        let tasks = delegated(&scope, &self.delegate)?;
+        Ok((output, tasks))
     }
 
     async fn ask(&self, ctx: &RunContext, scope: Scope) -> Result<Payload, Failure> {
@@ -234,16 +234,10 @@ impl<R: Runner> Leader<R> {
 }
 
 /// Reads the members and tasks that a leader hands out; null is an empty list.
-fn delegated(scope: &Scope, expression: &Expression) -> Result<Vec<(String, Payload)>, Failure> {
-    let wrong = || {
+fn delegated(scope: &Scope, expression: &Expression) -> Result<Tasks, Failure> {
+    let Some(value) = scope.eval_if_any(expression)? else { return Ok(Vec::new()) };
+    tasks(serde_json::to_value(value)?).ok_or_else(|| {
         let right = "expected a list of `{ member, task }`";
         Failure::new(format!("what the leader hands out, `{expression}`, is no such list; {right}"))
-    };
-    let Some(value) = scope.eval_if_any(expression)? else { return Ok(Vec::new()) };
-    let Json::Array(items) = serde_json::to_value(value)? else { return Err(wrong()) };
-    let read = |item: Json| {
-        let name = item.get("member")?.as_str()?.to_owned();
-        Some((name, Payload::from(item.get("task").cloned().unwrap_or_default())))
-    };
-    items.into_iter().map(|item| read(item).ok_or_else(wrong)).collect()
+    })
 }

@@ -169,7 +169,7 @@ impl Team {
     }
 
     /// Makes a team whose leader is a body. It asks members any number of times, one or several at
-    /// once.
+    /// once. [`led_by`](Self::led_by) has a component as its leader.
     ///
     /// # Examples
     ///

@@ -9,7 +9,9 @@ mod builder;
 mod delegate;
 mod lead;
 mod member;
+mod rounds;
 
 pub use builder::{OnMember, Team};
 pub use delegate::{Delegated, Members};
 pub use member::Member;
+pub(crate) use rounds::{Tasks, rounds, tasks};

@@ -3,10 +3,10 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use quell::{Failure, Payload, RunContext};
-use quell_flow::{Catalog, Component, Member, Members, OnMember, Team};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use quell::Failure;
+use quell_flow::{Catalog, Component, Member, OnMember, Team};
+use serde::Deserialize;
+use serde_json::Value;
 
 /// `[teams.ID]`.
 #[derive(Debug, Deserialize)]
@@ -106,7 +106,7 @@ impl TeamEntry {
                 let leader = Arc::clone(members.remove(leader));
                 let right = "the most rounds";
                 let max = self.max.ok_or_else(|| missing("max", right))?;
-                coordinated(id, leader, max)
+                Team::led_by(id, &leader, max)
             }
         };
         let team = members.into_iter().fold(team, |team, one| team.with_member(Member::of(one)));
@@ -141,64 +141,4 @@ fn routed(id: &str, key: String) -> Team {
         let missing = format!("the task has no text `{key}`, which names the member");
         async move { chosen.ok_or_else(|| Failure::new(missing)) }
     })
-}
-
-/// Makes a team whose leader is a component, as a team of a plan by default: what it yields as
-/// `delegate` are the next tasks; without any, its output is that of the team.
-fn coordinated(id: &str, leader: Arc<Component>, max: NonZeroUsize) -> Team {
-    Team::coordinate(id, move |ctx, task, members| {
-        let leader = Arc::clone(&leader);
-        async move { lead(&leader, max, &ctx, &task, &members).await }
-    })
-}
-
-/// Asks the leader until it hands out no more tasks.
-async fn lead(
-    leader: &Arc<Component>,
-    max: NonZeroUsize,
-    ctx: &RunContext,
-    task: &Payload,
-    members: &Members,
-) -> Result<Payload, Failure> {
-    let mut results = Vec::new();
-    for round in 1..=max.get() {
-        let input = Payload::json(&Asked { task, results: &results, round })?;
-        let output = leader.spawn(ctx, leader.spec(), input).await?;
-        let tasks = delegated(&output)?;
-        if tasks.is_empty() {
-            return Ok(output);
-        }
-        let answers = members.ask_each(tasks).await?;
-        let answers = answers.iter();
-        let answers = answers.map(|one| json!({ "member": &*one.member, "result": one.to_json() }));
-        results = answers.collect();
-    }
-    let name = leader.id();
-    Err(Failure::new(format!("leader `{name}` has not come to an end in {max} rounds")))
-}
-
-/// What a leader is asked: the task of the team, the results of the last tasks, and the number of
-/// the round, from 1.
-#[derive(Serialize)]
-struct Asked<'a> {
-    task: &'a Payload,
-    results: &'a [Value],
-    round: usize,
-}
-
-/// Reads the tasks that a leader hands out, each with the id of a member. No `delegate`, and null,
-/// is none.
-fn delegated(output: &Payload) -> Result<Vec<(String, Payload)>, Failure> {
-    let Ok(Value::Object(mut output)) = output.parse() else { return Ok(Vec::new()) };
-    let wrong = || Failure::new("`delegate` of the leader is no list of `{ member, task }`");
-    let items = match output.remove("delegate") {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(items)) => items,
-        Some(_) => return Err(wrong()),
-    };
-    let read = |item: Value| {
-        let name = item.get("member")?.as_str()?.to_owned();
-        Some((name, Payload::from(item.get("task").cloned().unwrap_or_default())))
-    };
-    items.into_iter().map(|item| read(item).ok_or_else(wrong)).collect()
 }
