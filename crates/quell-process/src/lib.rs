@@ -103,9 +103,29 @@
 //! embedder that ignores SIGCHLD, or reaps children that it did not
 //! start, takes away the exit status: the run then fails and says so.
 //!
+//! # An embedder that adopts
+//!
 //! An embedder that is the first process of a container, or a subreaper, becomes the parent of what
-//! left a group, and does not reap it: each of those that ended stays as a zombie. Run it below an
-//! init that does (`docker run --init`).
+//! left a group and has lost its parent. On Linux 5.4 or newer it reaps these when they have ended:
+//! what a look met outside of the group of its program, and what died before a look met it, if the
+//! look met another process of its session. Looks are taken when a program ends or is stopped; when
+//! its run is quiescent, the embedder has no such zombie of it. A child that the embedder started
+//! itself is not reaped, so its exit status is not lost; only one that was given the mark of a
+//! program and has made a session of its own counts as that program's.
+//!
+//! These stay as zombies, so an embedder whose programs leave many runs below an init that reaps
+//! (`docker run --init`):
+//!
+//! - what died before a look, and no look met another process of its session;
+//! - what left the group and not the session of the embedder, and had lost its parent before the
+//!   first look: nothing tells it from a child that the embedder started;
+//! - what is out of reach, or in doubt, at every look;
+//! - what outlives its program, until the look of another program;
+//! - what is more than 4,096 at once.
+//!
+//! The embedder makes no session of its own (`setsid`) after its first program.
+//!
+//! # An embedder that is killed
 //!
 //! An embedder that is killed cannot end its processes; [`guarded_by`] names a program that does.
 //! On systems other than Linux that ends the groups, and nothing that has left them.

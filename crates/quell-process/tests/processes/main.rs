@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+#[cfg(target_os = "linux")]
+mod adopted;
 mod ends;
 mod events;
 #[cfg(target_os = "linux")]

@@ -148,6 +148,17 @@ impl Pid {
         !matches!(self.state().as_str(), "" | "Z")
     }
 
+    #[cfg(target_os = "linux")]
+    pub(crate) fn of(child: &Child) -> Self {
+        Self(child.id())
+    }
+
+    /// Tells whether it has become a program of this name.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn is_named(self, name: &str) -> bool {
+        fs::read_to_string(format!("/proc/{}/comm", self.0)).is_ok_and(|it| it.trim() == name)
+    }
+
     /// Tells whether SIGCONT is what it waits for.
     #[cfg(target_os = "linux")]
     pub(crate) fn is_suspended(self) -> bool {
@@ -196,7 +207,7 @@ impl Stranger {
     }
 
     pub(crate) fn pid(&self) -> Pid {
-        Pid(self.0.id())
+        Pid::of(&self.0)
     }
 }
 

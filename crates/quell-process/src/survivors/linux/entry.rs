@@ -21,6 +21,7 @@ pub(super) struct Entry {
     pub(super) id: i32,
     pub(super) parent: i32,
     pub(super) group: i32,
+    pub(super) session: i32,
     /// When it began, in ticks. Together with the id it is unique.
     pub(super) began: u64,
     pub(super) marks: Option<Box<str>>,
@@ -56,7 +57,7 @@ impl Entry {
         let Some(stat) = Stat::read(id)?.filter(|stat| !stat.is_all_dead()) else {
             return Ok(None);
         };
-        let Stat { parent, group, began, is_kernel_thread, .. } = stat;
+        let Stat { parent, group, session, began, is_kernel_thread, .. } = stat;
         let mut environment = Environment::read(format!("/proc/{id}/environ"))?;
         if !is_kernel_thread && !environment.is_known() {
             // Perhaps its first thread has ended, just now or long ago: others may run.
@@ -84,7 +85,7 @@ impl Entry {
         };
         let bare_reads = (unknown == Unknown::Bare).into();
         let marks = environment.marks();
-        Ok(Some(Self { id, parent, group, began, marks, unknown, bare_reads }))
+        Ok(Some(Self { id, parent, group, session, began, marks, unknown, bare_reads }))
     }
 
     /// Counts the reads before this one, if they were of the same process.
@@ -102,23 +103,23 @@ impl Entry {
     /// Suspends it if it is to be killed.
     pub(super) fn freeze_if_condemned(&self) {
         let is_condemned = self.marks.is_some() && condemned().iter().any(|mark| self.has(mark));
-        if is_condemned && let Ok(Some(handle)) = self.open() {
+        if is_condemned && let Ok(Some(handle)) = open(self.id, self.began) {
             signal_stray(&handle, Signal::STOP);
         }
     }
+}
 
-    /// Opens a handle to it; none if it is gone, or is a thread.
-    pub(super) fn open(&self) -> io::Result<Option<OwnedFd>> {
-        let Some(id) = Pid::from_raw(self.id) else { return Ok(None) };
-        let handle = match pidfd_open(id, PidfdFlags::empty()) {
-            Ok(handle) => handle,
-            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        // If it is still there after its id was looked up, the handle is its own.
-        let is_own = Stat::read(self.id)?.is_some_and(|stat| stat.began == self.began);
-        Ok(is_own.then_some(handle))
-    }
+/// Opens a handle to a process; none if it is gone, or is a thread.
+pub(super) fn open(id: i32, began: u64) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = Pid::from_raw(id) else { return Ok(None) };
+    let handle = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(handle) => handle,
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    // If it is still there after its id was looked up, the handle is its own.
+    let is_own = Stat::read(id)?.is_some_and(|stat| stat.began == began);
+    Ok(is_own.then_some(handle))
 }
 
 /// Tells whether a process belongs to the user of this one. That it may be signalled does not say

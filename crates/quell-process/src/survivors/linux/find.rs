@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
+use super::adopted::note;
 use super::descent::Descent;
-use super::entry::Unknown;
+use super::entry::{Unknown, open};
 use super::looker;
 use super::processes::Processes;
 use super::snapshot::fresh;
@@ -63,8 +64,14 @@ fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
         if descent != Descent::Own {
             continue;
         }
-        match process.open() {
+        match open(process.id, process.began) {
             Ok(Some(handle)) => {
+                // A leader is reaped by its own thread.
+                if let Some(own) = processes.adopter
+                    && Some(process.id) != group
+                {
+                    note(process, own);
+                }
                 let stray = Stray { id: process.id, began: process.began, handle };
                 match process.unknown {
                     Unknown::Hidden if survivors.hidden.len() < HIDDEN_MAX => {

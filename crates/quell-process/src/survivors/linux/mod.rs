@@ -1,5 +1,6 @@
 //! Looking into `/proc`.
 
+mod adopted;
 mod condemned;
 mod descent;
 mod entry;

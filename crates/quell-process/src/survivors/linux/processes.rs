@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::child_subreaper;
 
+use super::adopted::Adopter;
 use super::entry::{Entry, Unknown};
 use super::stat::is_shortage;
 
@@ -24,6 +25,10 @@ pub(super) struct Processes {
     /// The processes that may adopt a descendant of a program: the first process of the system, and
     /// every ancestor of the embedder (`PR_SET_CHILD_SUBREAPER` of another cannot be asked).
     pub(super) adopters: Vec<i32>,
+    /// This process, if it is one of those.
+    pub(super) adopter: Option<Adopter>,
+    /// The numbers of those that were dead, or gone.
+    pub(super) dead: Vec<i32>,
 }
 
 impl Processes {
@@ -47,7 +52,9 @@ impl Processes {
         }
         let own = this.get(own)?;
         let mut adopters = Vec::new();
-        if matches!(child_subreaper(), Ok(Some(_))) {
+        let adopter = Adopter { id: own.id, session: own.session };
+        let is_subreaper = matches!(child_subreaper(), Ok(Some(_)));
+        if is_subreaper {
             adopters.push(own.id);
         }
         let mut ancestor = own.parent;
@@ -57,15 +64,22 @@ impl Processes {
             adopters.push(it.id);
             ancestor = it.parent;
         }
+        this.adopter = (is_subreaper || adopter.id == INIT).then_some(adopter);
         this.adopters.extend(adopters);
         Some(this)
     }
 
     /// Begins with these processes.
     pub(super) fn of(alive: impl IntoIterator<Item = Entry>, adopters: Vec<i32>) -> Self {
-        let places = HashMap::new();
-        let mut this =
-            Self { alive: Vec::new(), places, is_listed: false, is_all: false, adopters };
+        let mut this = Self {
+            alive: Vec::new(),
+            places: HashMap::new(),
+            is_listed: false,
+            is_all: false,
+            adopters,
+            adopter: None,
+            dead: Vec::new(),
+        };
         alive.into_iter().for_each(|process| this.add(process));
         this
     }
@@ -128,9 +142,11 @@ impl Processes {
     }
 
     fn meet(&mut self, id: i32, before: Option<&Self>) -> io::Result<()> {
-        if let Some(mut process) = Entry::read(id)?
-            && self.get(id).is_none_or(|it| it.began != process.began)
-        {
+        let Some(mut process) = Entry::read(id)? else {
+            self.dead.push(id);
+            return Ok(());
+        };
+        if self.get(id).is_none_or(|it| it.began != process.began) {
             process.freeze_if_condemned();
             process.count(before.and_then(|before| before.get(id)));
             self.add(process);

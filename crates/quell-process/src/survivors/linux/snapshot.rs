@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::adopted::reap;
 use super::processes::Processes;
 
 /// What was alive at some instant.
@@ -26,6 +27,10 @@ pub(super) fn fresh(asked_at: Instant) -> Snapshot {
     let begun_at = Instant::now();
     let before = last.take().and_then(|last| last.complete);
     let processes = Processes::read(before.as_deref()).map(Arc::new);
+    // What the look did not meet alive any more is dead now.
+    if let Some(processes) = &processes {
+        reap(processes);
+    }
     let complete = processes.clone().filter(|it| it.is_listed).or(before);
     last.insert(Snapshot { begun_at, processes, complete }).clone()
 }

@@ -12,6 +12,7 @@ pub(super) struct Stat {
     state: u8,
     pub(super) parent: i32,
     pub(super) group: i32,
+    pub(super) session: i32,
     pub(super) is_kernel_thread: bool,
     /// Whether it executes nothing but its own end.
     is_exiting: bool,
@@ -59,7 +60,8 @@ impl Stat {
         let state = *fields.next()?.as_bytes().first()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
-        let flags: u64 = fields.nth(3)?.parse().ok()?;
+        let session = fields.next()?.parse().ok()?;
+        let flags: u64 = fields.nth(2)?.parse().ok()?;
         let threads = fields.nth(10)?.parse().ok()?;
         let began = fields.nth(1)?.parse().ok()?;
         // The address at which the program ends, which is set when its environment is complete, and
@@ -76,6 +78,7 @@ impl Stat {
             state,
             parent,
             group,
+            session,
             is_kernel_thread: flags & PF_KTHREAD != 0,
             is_exiting: flags & PF_EXITING != 0,
             variables,
@@ -134,7 +137,7 @@ mod tests {
         let fields: Vec<_> = (5..=21).map(|nth| nth.to_string()).collect();
         let stat = format!("7 (a) Z (b) S 1 4 {} 99 0\n", fields[..16].join(" "));
         let stat = Stat::parse(stat.as_bytes()).unwrap();
-        assert_eq!((stat.state, stat.parent, stat.group), (b'S', 1, 4));
+        assert_eq!((stat.state, stat.parent, stat.group, stat.session), (b'S', 1, 4, 5));
         assert_eq!((stat.threads, stat.began), (19, 99));
         // The flags were 9.
         assert!(!stat.is_kernel_thread && !stat.is_exiting);
