@@ -13,10 +13,11 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::check::CheckArgs;
 use crate::config::Setting;
 use crate::help::{
-    ABOUT, AFTER_HELP, CHECK_AFTER_HELP, PROCESS_PAGE, RUN_ABOUT, RUN_AFTER_HELP, SERVE_ABOUT,
-    SERVE_AFTER_HELP,
+    ABOUT, AFTER_HELP, CHECK_AFTER_HELP, COMPLETIONS_AFTER_HELP, MAN_AFTER_HELP, PROCESS_PAGE,
+    RUN_ABOUT, RUN_AFTER_HELP, SERVE_ABOUT, SERVE_AFTER_HELP,
 };
 use crate::init::InitArgs;
+use crate::install::{CompletionsArgs, ManArgs};
 use crate::list::ListArgs;
 use crate::plan::PlanCommand;
 use crate::times;
@@ -82,6 +83,12 @@ pub(crate) enum Command {
     /// Print what a program that quell runs can rely on: streams, signals, environment, bounds
     #[command(long_about = PROCESS_PAGE, help_template = "{about}", term_width = 0)]
     Process,
+    /// Print what a shell reads to complete the command line
+    #[command(after_help = COMPLETIONS_AFTER_HELP)]
+    Completions(CompletionsArgs),
+    /// Print the page of quell for man, or write those of all commands
+    #[command(after_help = MAN_AFTER_HELP)]
+    Man(ManArgs),
 }
 
 /// What `quell serve` is told.

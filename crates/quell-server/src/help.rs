@@ -173,3 +173,16 @@ Examples:
   quell serve --demo
   quell serve --demo --listen 127.0.0.1:0 --set agentos.completed_sentinel=true
   OPS_KEY=… quell serve --config quell.toml --listen 0.0.0.0:7777";
+
+/// Below the help of `quell completions`.
+pub(crate) const COMPLETIONS_AFTER_HELP: &str = "\
+Examples:
+  quell completions bash > ~/.local/share/bash-completion/completions/quell
+  quell completions zsh > ~/.zfunc/_quell        with that folder in fpath
+  quell completions fish > ~/.config/fish/completions/quell.fish";
+
+/// Below the help of `quell man`.
+pub(crate) const MAN_AFTER_HELP: &str = "\
+Examples:
+  quell man | man -l -
+  quell man ~/.local/share/man/man1";

@@ -15,6 +15,7 @@ mod faults;
 mod guard;
 mod help;
 mod init;
+mod install;
 mod job;
 mod lines;
 mod list;
@@ -35,6 +36,7 @@ mod view;
 use std::process::ExitCode;
 
 use args::{Cli, Command};
+use clap::CommandFactory as _;
 use help::PROCESS_PAGE;
 
 fn main() -> ExitCode {
@@ -43,8 +45,12 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Serve(args) }) => guard::guarded(|| serve::serve(&args)),
         Ok(Cli { command: Command::Guard }) => guard::run(),
         Ok(Cli { command: Command::Check(args) }) => check::run(&args),
+        Ok(Cli { command: Command::Completions(args) }) => {
+            install::completions(&args, &Cli::command())
+        }
         Ok(Cli { command: Command::Init(args) }) => init::run(&args),
         Ok(Cli { command: Command::List(args) }) => list::run(&args),
+        Ok(Cli { command: Command::Man(args) }) => install::man(&args, Cli::command()),
         Ok(Cli { command: Command::Plan(command) }) => plan::run(&command),
         Ok(Cli { command: Command::Process }) => stdout::say(PROCESS_PAGE),
         Err(shown) => {

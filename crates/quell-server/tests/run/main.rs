@@ -10,6 +10,8 @@ mod guard;
 #[cfg(test)]
 mod init;
 #[cfg(test)]
+mod install;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod names;

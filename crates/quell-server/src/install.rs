@@ -1,0 +1,130 @@
+//! `quell completions` and `quell man`: what a shell and `man` know of the command line.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
+
+use crate::exit::EXIT_USAGE;
+use crate::stdout;
+
+/// What `quell completions` is told.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell whose script it is
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+/// What `quell man` is told.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Write the pages of all commands into this folder, which is made if it is missing. Without it
+    /// the page of `quell` goes to stdout
+    #[arg(value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
+
+/// Prints what a shell reads to complete the command line.
+pub(crate) fn completions(args: &CompletionsArgs, cli: &Command) -> ExitCode {
+    // Scripts know nothing of what is hidden: they would complete it.
+    let shown = cli.get_subcommands().filter(|below| !below.is_hide_set()).cloned();
+    let mut shown = Command::new("quell").version(env!("CARGO_PKG_VERSION")).subcommands(shown);
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut shown, "quell", &mut script);
+    stdout::say(&String::from_utf8_lossy(&script))
+}
+
+/// Prints a page for `man`, or writes all of them; yields the exit code: 0, or 2 if one cannot be
+/// written.
+pub(crate) fn man(args: &ManArgs, mut cli: Command) -> ExitCode {
+    cli.build();
+    let cli = without_help(cli);
+    let Some(folder) = &args.folder else {
+        let page = page(&cli).unwrap_or_default();
+        return stdout::say(&String::from_utf8_lossy(&page));
+    };
+    match write_pages(folder, &cli) {
+        Ok(said) => stdout::say(&said),
+        Err(said) => {
+            stdout::complain(&said);
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+/// Writes the page of each command, and yields what to say.
+fn write_pages(folder: &Path, cli: &Command) -> Result<String, String> {
+    let failed = |path: &Path, error: io::Error| {
+        format!("error: {} cannot be written: {error}\n", path.display())
+    };
+    std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    let mut said = Vec::new();
+    for command in all(cli) {
+        let path = folder.join(format!("{}.1", named(command)));
+        let write = || File::create(&path)?.write_all(&page(command)?);
+        write().map_err(|error| failed(&path, error))?;
+        said.push(format!("wrote {}\n", path.display()));
+    }
+    Ok(said.concat())
+}
+
+/// Hides `help`, of which there is no page.
+fn without_help(command: Command) -> Command {
+    command.mut_subcommands(|below| {
+        let is_hidden = below.is_hide_set() || below.get_name() == "help";
+        without_help(below).hide(is_hidden)
+    })
+}
+
+/// Yields a command and all below it that are shown.
+fn all(command: &Command) -> Vec<&Command> {
+    let is_shown = |one: &&Command| !one.is_hide_set();
+    let below = command.get_subcommands().filter(is_shown).flat_map(all);
+    std::iter::once(command).chain(below).collect()
+}
+
+/// Yields the name of a command's page: `quell-plan-check`.
+fn named(command: &Command) -> &str {
+    command.get_display_name().unwrap_or_else(|| command.get_name())
+}
+
+/// Writes the page of a command. What stands below its help, and the text of a command that is a
+/// page, has lines and columns of its own, which are kept.
+fn page(command: &Command) -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let source = concat!("quell ", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command.clone()).manual("quell").source(source);
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    let takes_nothing = command.get_arguments().all(|one| one.get_id() == "help");
+    if let Some(text) = command.get_long_about().filter(|_| takes_nothing) {
+        as_it_stands("DESCRIPTION", &text.to_string(), &mut page)?;
+    } else {
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+    }
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut page)?;
+    }
+    if let Some(text) = command.get_after_long_help().or_else(|| command.get_after_help()) {
+        as_it_stands("NOTES", &text.to_string(), &mut page)?;
+    }
+    Ok(page)
+}
+
+fn as_it_stands(section: &str, text: &str, page: &mut impl Write) -> io::Result<()> {
+    let mut roff = Roff::default();
+    roff.control("SH", [section]).control("nf", []);
+    for line in text.lines() {
+        roff.text([roman(line)]);
+    }
+    roff.control("fi", []);
+    roff.to_writer(page)
+}
