@@ -3,7 +3,7 @@
 use quell::{EventKind, Outcome, RunSpec};
 use serde_json::{Value, json};
 
-use crate::support::{Scratch, events_of, script, start};
+use crate::support::{PATIENCE, Scratch, events_of, script, start};
 
 #[tokio::test]
 async fn every_line_is_an_event() {
@@ -56,7 +56,7 @@ async fn binary_output_does_no_harm() {
 async fn a_process_that_never_stops_talking_can_be_stopped() {
     let scratch = Scratch::new("chatty");
     let process = script("echo $$ > pid; exec yes").cwd(scratch.path()).output_bytes_max(1_000);
-    let started = start(RunSpec::step("chatty"), process);
+    let started = start(RunSpec::step("chatty").grace(PATIENCE), process);
     let pid = scratch.pid("pid").await;
     let mut events = started.run().events();
     // So much is over the bound, whether every line is seen or some are missed.

@@ -47,11 +47,15 @@ fn a_silent_program_is_stopped_at_its_idle_limit_and_one_that_says_something_is_
                    time.sleep(0.5)\n\
                    open('spoken', 'w').write('yes')\n\
                    time.sleep(300)";
-    let site = site(program, "idle = \"4s\"");
-    let run = run_of(&site, "one", &Value::Null);
-    assert_eq!(run["status"], "timed-out", "{run}");
-    assert_eq!(run["cause"]["kind"], "idle-timeout", "{run}");
-    assert_eq!(site.scratch.read("spoken"), b"yes", "{run}");
+    // On a busy machine it may say nothing for longer than it sleeps.
+    let has_spoken = ["4s", "20s"].into_iter().any(|idle| {
+        let site = site(program, &format!("idle = \"{idle}\""));
+        let run = run_of(&site, "one", &Value::Null);
+        assert_eq!(run["status"], "timed-out", "{run}");
+        assert_eq!(run["cause"]["kind"], "idle-timeout", "{run}");
+        site.scratch.read("spoken") == b"yes"
+    });
+    assert!(has_spoken, "it was stopped although it said something");
 }
 
 /// Yields the data of the events of a name, in order.

@@ -184,6 +184,22 @@ impl Ended {
     }
 }
 
+/// Runs `quell` in a directory of its own, with a timeout before which so many programs have
+/// written their pids: a busy machine needs a longer one.
+#[track_caller]
+pub(crate) fn run_beyond_the_start(
+    programs: usize,
+    run: impl Fn(&Scratch, &str) -> Ended,
+) -> (Scratch, Ended) {
+    let mut runs = ["500ms", "4s", "20s"].into_iter().map(|timeout| {
+        let scratch = Scratch::new();
+        let ended = run(&scratch, timeout);
+        (scratch, ended)
+    });
+    let has_begun = |run: &(Scratch, Ended)| run.0.pids().len() >= programs;
+    runs.find(has_begun).expect("the programs begin within 20 s")
+}
+
 /// Waits until a condition holds.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
