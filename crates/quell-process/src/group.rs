@@ -85,7 +85,8 @@ impl Group {
     }
 
     /// Asks the group to end. What is suspended is resumed, so that it hears.
-    pub(crate) fn terminate(&self) {
+    pub(crate) fn terminate(&self, strays: &mut Strays) {
+        strays.ask_leader(self.id, self.since);
         signal(self.id, Signal::TERM);
         signal(self.id, Signal::CONT);
     }

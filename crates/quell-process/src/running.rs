@@ -92,7 +92,7 @@ impl Running {
             is_in_doubt
         } else {
             patience.begin(Instant::now());
-            group.terminate();
+            group.terminate(&mut strays);
             streams.pump_while(group.end(&mut strays, || patience.kill_at(ctx))).await
         };
         let mut drained = tokio::time::timeout(patience.drain_wait(ctx), streams.drain()).await;

@@ -68,41 +68,47 @@ fn end(programs: &BTreeMap<String, Program>) {
         if is_late && condemned.is_empty() {
             condemned.extend(programs.keys().map(|mark| survivors::condemn(mark)));
         }
-        let groups: Vec<_> =
-            programs.iter().map(|(mark, program)| (program.group(), &**mark)).collect();
-        let sought = |&(group, mark): &(_, _)| Sought { group, since: None, mark };
+        let sought = programs.iter().map(|(mark, program)| {
+            let group = program.group();
+            Sought { group, since: program.began, mark }
+        });
+        let sought: Vec<_> = sought.collect();
         // What ends during the look may have been met by it.
         let was_over = strays.iter().all(Strays::have_ended);
-        let found = survivors::find_each(&groups.iter().map(sought).collect::<Vec<_>>());
+        let found = survivors::find_each(&sought);
         let is_over = found.as_ref().is_some_and(|all| all.iter().all(Survivors::is_empty));
         if was_over && is_over {
             return;
         }
-        let signals: &[_] = match (is_late, is_asked) {
-            (true, _) => &[Signal::KILL],
-            (false, false) => &[Signal::TERM, Signal::CONT],
-            (false, true) => &[],
-        };
-        for signal in signals {
-            for (group, _) in &groups {
-                // One that is gone cannot be signalled.
-                let _ = group.map(|group| kill_process_group(group, *signal));
+        // Without a look the groups are signalled nevertheless.
+        let found = found.unwrap_or_else(|| sought.iter().map(|_| Survivors::default()).collect());
+        for ((sought, strays), found) in sought.iter().zip(&mut strays).zip(found) {
+            match sought.group {
+                Some(group) if is_late => signal(group, &[Signal::KILL]),
+                Some(group) if !is_asked => {
+                    strays.ask_members(&found, group);
+                    signal(group, &[Signal::TERM, Signal::CONT]);
+                }
+                _ => {}
             }
-        }
-        is_asked = true;
-        for (strays, found) in strays.iter_mut().zip(found.into_iter().flatten()) {
             if is_late {
                 found.signal(Signal::KILL);
+                strays.kill_hidden();
             } else {
                 strays.terminate(&found);
             }
             // Its parents are about to end, and nothing else tells whose it is.
             strays.keep_hidden(found);
         }
-        if is_late {
-            strays.iter().for_each(Strays::kill_hidden);
-        }
+        is_asked = true;
         thread::sleep(LOOK_PAUSE);
+    }
+}
+
+/// Signals a group. One that is gone cannot be signalled.
+fn signal(group: Pid, signals: &[Signal]) {
+    for signal in signals {
+        let _ = kill_process_group(group, *signal);
     }
 }
 

@@ -104,6 +104,11 @@ impl Strays {
         }
     }
 
+    /// Counts as asked the leader of a group, which is about to be asked wherever it is.
+    pub(crate) fn ask_leader(&mut self, leader: Pid, since: Option<u64>) {
+        self.asked.extend(since.map(|began| (leader.as_raw_pid(), began)));
+    }
+
     /// Counts as asked what was found in a group that is about to be asked. What has left it since
     /// is not asked with it.
     pub(crate) fn ask_members(&mut self, found: &Survivors, group: Pid) {

@@ -151,6 +151,42 @@ async fn i4_a_leader_that_changes_its_group_and_gives_up_the_mark_is_stopped() {
     }
 }
 
+/// Leaves its group for that of the embedder, and waits for a second SIGTERM.
+#[cfg(target_os = "linux")]
+const CHANGES_ITS_GROUP_AND_COUNTS: &str = r#"
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+int main(void) {
+    struct timespec second = {1, 0};
+    sigset_t term;
+    int signal;
+    setpgid(0, getpgid(getppid()));
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, NULL);
+    FILE *pid = fopen("pid", "w");
+    fprintf(pid, "%d\n", getpid());
+    fclose(pid);
+    sigwait(&term, &signal);
+    puts(sigtimedwait(&term, NULL, &second) < 0 ? "once" : "twice");
+}
+"#;
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_leader_that_changes_its_group_and_keeps_the_mark_gets_one_sigterm() {
+    let scratch = Scratch::new("changes-its-group-and-counts");
+    scratch.compile(CHANGES_ITS_GROUP_AND_COUNTS);
+    let started = start(patient(), script("exec ./program").cwd(scratch.path()));
+    scratch.pid("pid").await;
+    let (output, report) = started.stop().await;
+    assert!(report.quiescent, "{report:?}");
+    assert_eq!(output.unwrap().stdout, "once\n");
+}
+
 /// Leaves the group at its first SIGTERM, and waits for a second one.
 #[cfg(target_os = "linux")]
 const LEAVES_AT_SIGTERM: &str = r#"

@@ -159,3 +159,50 @@ fn who_holds_a_pipe_of_a_stopped_program_does_not_outlive_a_killed_server() {
     send("KILL", holder);
     assert!(!is_left, "{holder} is alive");
 }
+
+/// Leaves its group for that of `quell`, and gives up the mark.
+const CHANGES_ITS_GROUP: &str = "import os
+os.setpgid(0, os.getpgid(os.getppid()))
+open('pid', 'w').write(str(os.getpid()))
+os.execve('/bin/sleep', ['sleep', '1000'], {})";
+
+#[test]
+fn a_leader_that_changed_its_group_and_gave_up_the_mark_does_not_outlive_a_killed_run() {
+    let scratch = Scratch::new();
+    let running = Running::start(scratch.quell(&["run", "--", "python3", "-c", CHANGES_ITS_GROUP]));
+    let is_asleep = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+    };
+    wait_until("it has given up the mark", || scratch.pids().iter().any(is_asleep));
+    let guardian = guardian_of(running.pid()).expect("there is a guardian");
+    running.signal("KILL");
+    wait_until("the guardian is done", || !is_alive(guardian));
+    scratch.assert_nothing_is_left(1);
+    running.ended();
+}
+
+/// Has a child that counts the SIGTERM that it gets, and leaves the group at the first one.
+const COUNTS: &str = "import os, signal
+if os.fork():
+    while True: signal.pause()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+open('pid', 'w').write(str(os.getpid()))
+for count in range(1, 10):
+    signal.sigwait([signal.SIGTERM])
+    if count == 1: os.setsid()
+    open('log', 'a').write(f'{count}')";
+
+#[test]
+fn what_leaves_its_group_at_the_sigterm_of_the_guardian_gets_no_second_one() {
+    let scratch = Scratch::new();
+    let running = Running::start(scratch.quell(&["run", "--", "python3", "-c", COUNTS]));
+    wait_until("it waits", || scratch.pids().len() == 1);
+    let guardian = guardian_of(running.pid()).expect("there is a guardian");
+    running.signal("KILL");
+    wait_until("the guardian is done", || !is_alive(guardian));
+    scratch.assert_nothing_is_left(1);
+    // On a busy machine SIGKILL comes before it has written that.
+    let log = String::from_utf8_lossy(&scratch.read("log")).into_owned();
+    assert!("1".starts_with(&log), "{log}");
+    running.ended();
+}

@@ -51,7 +51,9 @@ fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
             survivors.members.push((process.id, process.began));
             continue;
         }
-        let descent = if process.has(sought.mark) {
+        // A leader that changed its group is of the program, marked or not.
+        let is_leader = Some(process.id) == group && Some(process.began) == sought.since;
+        let descent = if is_leader || process.has(sought.mark) {
             // It has another user by now, and cannot be ended.
             let is_out_of_reach = process.unknown == Unknown::Foreign;
             if is_out_of_reach { Descent::Unknown } else { Descent::Own }
@@ -68,7 +70,7 @@ fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
             Ok(Some(handle)) => {
                 // A leader is reaped by its own thread.
                 if let Some(own) = processes.adopter
-                    && Some(process.id) != group
+                    && !is_leader
                 {
                     note(process, own);
                 }
