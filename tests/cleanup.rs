@@ -5,7 +5,7 @@ use quell::{
     CancelRequest, EventKind, HookOutcome, RunContext, RunHandle, RunSpec, RunStatus, StopDelivery,
 };
 
-use crate::support::{Lab, listener, ms, naive, now, secs};
+use crate::support::{Lab, Witness, config, listener, ms, naive, now, secs, soon, within};
 
 type Told = Arc<Mutex<Vec<(&'static str, u64)>>>;
 
@@ -119,6 +119,34 @@ async fn i16_a_hook_that_waited_for_descendants_alone_has_half_of_the_abort_wait
         assert!(report.quiescent, "{report:#?}");
         lab.finish().await;
     }
+}
+
+// A body that is aborted at the deadline may have ended before its parent is taken to that stage.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i16_it_has_that_time_whichever_its_run_hears_of_first_the_deadline_or_their_end() {
+    let lab = Lab::with(config().grace(ms(1)).abort_wait(secs(600)));
+    for _ in 0..100 {
+        let witness = Witness::new();
+        let seen = witness.clone();
+        let run = lab
+            .submit(RunSpec::team("outer"), async move |ctx| {
+                ctx.on_stop(async |_| tokio::time::sleep(ms(1)).await);
+                let child = ctx.spawn(RunSpec::agent("stubborn"), async move |ctx| {
+                    assert!(!ctx.is_stopping(), "it listens");
+                    let _inside = seen.enter();
+                    pending::<()>().await;
+                    Ok(())
+                });
+                child.await?;
+                Ok(())
+            })
+            .unwrap();
+        soon("the child is up", || witness.inside() == 1).await;
+        run.cancel(CancelRequest::because("enough"));
+        within("it ends", run.ended()).await;
+        assert_eq!(outcomes(&run).await, [HookOutcome::Finished]);
+    }
+    lab.finish().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -648,7 +648,7 @@ impl Lifecycle {
 
     fn on_child_gone(&mut self, now: Instant, out: &mut Effects) {
         // It was live at the hard deadline, although the stage may be late.
-        self.hooks_wait |= self.ladder.is_some_and(|ladder| now >= ladder.hard);
+        self.hooks_wait |= self.hooks && self.ladder.is_some_and(|ladder| now >= ladder.hard);
         self.children = self.children.saturating_sub(1);
         if self.children > 0 {
             return;
@@ -844,11 +844,13 @@ impl Lifecycle {
                 (Stage::Abort | Stage::Signalled, _, _) => BodyAction::Leave,
             };
         }
-        // Hooks that wait for descendants alone have until the next stage.
-        let wait = stage == Stage::Abort && self.children > 0;
-        self.hooks_wait |= wait;
-        if wait {
-            out.hooks = HookAction::AbortRunning;
+        // Hooks that wait for descendants alone have until the next stage. If this one is late they
+        // may have done so until the hard deadline, and run now.
+        self.hooks_wait |= self.children > 0;
+        if stage == Stage::Abort && self.hooks_wait {
+            if self.children > 0 || self.body == Body::Running {
+                out.hooks = HookAction::AbortRunning;
+            }
         } else {
             out.hooks = HookAction::Abort;
             self.let_go_of_hooks();

@@ -169,17 +169,20 @@ fn longest_wait(trace: &Trace) -> Duration {
 /// within the grace, or until the second stage if they waited for descendants alone; when a stopped
 /// run ends each was run or skipped, and no end comes before those of every end had their turn.
 pub(crate) fn every_hook_is_run_or_skipped(trace: &Trace) -> Verdict {
-    let waited =
-        |step: &&Step| step.fx.hooks == HookAction::AbortRunning && step.before.live_children > 0;
-    let waited_for_children = trace.steps.iter().find(waited);
+    // What they waited for was live at the hard deadline, and the stage finds it so or is late.
+    let (mut waited, mut is_stage_late) = (false, false);
     for step in &trace.steps {
         let (books, seen) = (step.before.books, &step.after);
+        let is_gone = matches!(step.input, Input::ChildEnded { .. } | Input::ChildLeft);
+        let is_over = step.before.hard.is_some_and(|hard| step.at >= hard);
+        is_stage_late |= is_gone && is_over && books.hooks > 0 && books.stage.is_none();
+        waited |= is_stage_late || step.fx.hooks == HookAction::AbortRunning;
         match step.fx.hooks {
             HookAction::Run => {
                 prop_assert!(books.hooks > 0, "nothing is registered: {step:?}");
                 prop_assert_eq!((books.body, seen.live_children), (Body::Ended, 0), "{:?}", step);
                 let in_time = books.stage < Some(Stage::Abort)
-                    || (books.stage == Some(Stage::Abort) && waited_for_children.is_some());
+                    || (books.stage == Some(Stage::Abort) && waited);
                 prop_assert!(in_time, "{step:?}");
                 if !seen.stopping {
                     let fails = step.before.books.winds_down || step.fx.cascade.is_some();
@@ -189,8 +192,12 @@ pub(crate) fn every_hook_is_run_or_skipped(trace: &Trace) -> Verdict {
             }
             HookAction::AbortRunning => {
                 prop_assert!(matches!(step.input, Input::Ladder(_)), "{step:?}");
-                let waits = step.input == Input::Ladder(Stage::Abort) && books.children > 0;
-                prop_assert!(waits, "{step:?}");
+                let waits = books.children > 0 || is_stage_late;
+                prop_assert!(step.input == Input::Ladder(Stage::Abort) && waits, "{step:?}");
+            }
+            HookAction::Abort => {
+                let is_first = step.input == Input::Ladder(Stage::Abort);
+                prop_assert!(!(is_first && is_stage_late), "they waited: {step:?}");
             }
             HookAction::RunNew => {
                 prop_assert!(matches!(step.input, Input::HookAdded { .. }), "{step:?}");

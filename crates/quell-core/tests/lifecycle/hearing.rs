@@ -73,6 +73,30 @@ fn i16_hooks_that_waited_for_descendants_alone_have_half_of_the_abort_wait() {
 }
 
 #[test]
+fn i16_hooks_that_waited_for_descendants_have_that_time_also_if_the_stage_is_late() {
+    let (mut life, now) = started(&[STOP_HOOK, CHILD, STOP]);
+    let mut running = life.clone();
+    life.on(Input::BodyEnded(BodyEnd::Ok), now);
+    let hard = now + Duration::from_secs(5);
+    let mut early = life.clone();
+    assert_eq!(life.on(CHILD_ENDED, hard).hooks, HookAction::Run);
+    assert_eq!(life.on(Input::Tick { active_at: now }, hard).ladder, Some(Stage::Abort));
+    assert_eq!(life.on(Input::Ladder(Stage::Abort), hard).hooks, HookAction::Leave);
+    assert_eq!(life.on(Input::Ladder(Stage::AbortAll), hard).hooks, HookAction::Abort);
+    // A body that goes on is polled once more, as if the child had ended after the stage.
+    assert_eq!(running.on(CHILD_ENDED, hard).hooks, HookAction::Leave);
+    let aborting = running.on(Input::Ladder(Stage::Abort), hard);
+    assert_eq!(
+        (aborting.body, aborting.hooks),
+        (BodyAction::PollThenDrop, HookAction::AbortRunning)
+    );
+    assert_eq!(running.on(Input::BodyEnded(BodyEnd::Ok), hard).hooks, HookAction::Run);
+    // Those that did not wait until then have no more time than any.
+    assert_eq!(early.on(CHILD_ENDED, now).hooks, HookAction::Run);
+    assert_eq!(early.on(Input::Ladder(Stage::Abort), hard).hooks, HookAction::Abort);
+}
+
+#[test]
 fn i16_hooks_of_a_body_that_had_to_be_aborted_are_skipped() {
     let (mut life, now) = started(&[STOP_HOOK, CHILD, STOP, Input::Judged { listens: true }]);
     life.on(Input::Ladder(Stage::Abort), now);
