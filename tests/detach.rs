@@ -99,29 +99,32 @@ async fn i25_a_detached_run_keeps_its_own_timeout_and_loses_what_it_inherited() 
 
 #[tokio::test(start_paused = true)]
 async fn i25_a_detached_run_shows_no_signs_of_life_to_its_former_parent() {
-    let lab = Lab::paused();
-    let began = now();
-    let kept = Kept::default();
-    let keep = Arc::clone(&kept);
-    let parent = lab
-        .submit(RunSpec::team("parent").idle(secs(2)), async move |ctx| {
-            let child = ctx.spawn(RunSpec::agent("talker"), async |ctx| {
-                for _ in 0..8 {
-                    tokio::time::sleep(secs(1)).await;
-                    ctx.emit("word");
-                }
-                Ok(())
-            });
-            child.run().detach()?;
-            *keep.lock().unwrap() = Some(child.into_ref());
-            listener(ctx).await
-        })
-        .unwrap();
-    let report = parent.ended().await;
-    assert_eq!((report.status, now() - began), (RunStatus::TimedOut, secs(2)));
-    let child = kept.lock().unwrap().take().unwrap();
-    assert_eq!(child.ended().await.status, RunStatus::Completed);
-    lab.finish().await;
+    // Without an idle limit of its own, and with one.
+    for talker in [RunSpec::agent("talker"), RunSpec::agent("talker").idle(secs(5))] {
+        let lab = Lab::paused();
+        let began = now();
+        let kept = Kept::default();
+        let keep = Arc::clone(&kept);
+        let parent = lab
+            .submit(RunSpec::team("parent").idle(secs(2)), async move |ctx| {
+                let child = ctx.spawn(talker, async |ctx| {
+                    for _ in 0..8 {
+                        tokio::time::sleep(secs(1)).await;
+                        ctx.emit("word");
+                    }
+                    Ok(())
+                });
+                child.run().detach()?;
+                *keep.lock().unwrap() = Some(child.into_ref());
+                listener(ctx).await
+            })
+            .unwrap();
+        let report = parent.ended().await;
+        assert_eq!((report.status, now() - began), (RunStatus::TimedOut, secs(2)));
+        let child = kept.lock().unwrap().take().unwrap();
+        assert_eq!(child.ended().await.status, RunStatus::Completed);
+        lab.finish().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

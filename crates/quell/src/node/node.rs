@@ -86,7 +86,7 @@ impl Node {
         rules.idle = spec.idle;
         let above = parent.and_then(|(_, state)| state.idle.clone());
         let idle = match spec.idle {
-            Some(_) => Some(Arc::new(IdleWatch::new(ticks, above))),
+            Some(_) => Some(Arc::new(IdleWatch::new(ticks, above.as_ref()))),
             None => above,
         };
         let own = SpecRest::of(spec.grace, spec.input, spec.gate);

@@ -1,39 +1,44 @@
 //! An [`IdleWatch`] notes when a subtree last showed a sign of life, for idle limits.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::time::clock::Ticks;
 
 /// When a subtree last showed a sign of life. Only runs with an idle limit make one; their
-/// descendants share it, so that a sign costs one store per idle limit above it, and no lock.
+/// descendants share it, so that a sign costs a few atomic operations per idle limit above it, and
+/// no lock.
 #[derive(Debug)]
 pub(crate) struct IdleWatch {
     /// The instant of the last sign of life.
     ticks: AtomicU64,
-    /// The watch of the nearest run above that had an idle limit when this one was made.
-    above: Option<Arc<Self>>,
+    /// The watch of the nearest run above that had an idle limit when this one was made. That run
+    /// keeps it. If this subtree is detached it need not: of runs that leave one another without
+    /// end, each would keep the watches of all before it.
+    above: Weak<Self>,
     /// Whether this subtree is detached from that run. It is never attached again.
     cut: AtomicBool,
 }
 
 impl IdleWatch {
-    pub(crate) fn new(now: Ticks, above: Option<Arc<Self>>) -> Self {
+    pub(crate) fn new(now: Ticks, above: Option<&Arc<Self>>) -> Self {
+        let above = above.map_or_else(Weak::new, Arc::downgrade);
         Self { ticks: AtomicU64::new(now.get()), above, cut: AtomicBool::new(false) }
     }
 
     /// Notes a sign of life here and above.
     pub(crate) fn touch(&self, now: Ticks) {
-        let mut next = Some(self);
+        // The maximum: another thread may have read the clock later and been faster here.
+        self.ticks.fetch_max(now.get(), Ordering::Relaxed);
+        let mut next = self.above();
         while let Some(watch) = next {
-            // The maximum: another thread may have read the clock later and been faster here.
             watch.ticks.fetch_max(now.get(), Ordering::Relaxed);
             next = watch.above();
         }
     }
 
-    fn above(&self) -> Option<&Self> {
-        self.above.as_deref().filter(|_| !self.cut.load(Ordering::Relaxed))
+    fn above(&self) -> Option<Arc<Self>> {
+        if self.cut.load(Ordering::Relaxed) { None } else { self.above.upgrade() }
     }
 
     pub(crate) fn ticks(&self) -> Ticks {
@@ -42,19 +47,46 @@ impl IdleWatch {
 
     /// Cuts this watch off from `watch` above it, because its subtree is detached.
     pub(crate) fn cut_from(&self, watch: &Arc<Self>) {
-        if self.above.as_ref().is_some_and(|above| Arc::ptr_eq(above, watch)) {
+        if std::ptr::eq(self.above.as_ptr(), Arc::as_ptr(watch)) {
             self.cut.store(true, Ordering::Relaxed);
         }
     }
 }
 
-impl Drop for IdleWatch {
-    /// Drops the watches above one by one: recursion down a long chain would overflow the
-    /// stack.
-    fn drop(&mut self) {
-        let mut next = self.above.take();
-        while let Some(mut watch) = next.and_then(Arc::into_inner) {
-            next = watch.above.take();
+#[cfg(all(test, not(any(quell_loom, quell_shuttle))))]
+mod tests {
+    use super::*;
+
+    fn at(ticks: u64) -> Ticks {
+        Ticks::from_raw(ticks)
+    }
+
+    #[test]
+    fn i25_a_watch_that_is_cut_off_shows_nothing_above_and_those_below_show_it() {
+        let root = Arc::new(IdleWatch::new(at(1), None));
+        let middle = Arc::new(IdleWatch::new(at(1), Some(&root)));
+        let leaf = IdleWatch::new(at(1), Some(&middle));
+        let seen = || (root.ticks().get(), middle.ticks().get(), leaf.ticks().get());
+        leaf.touch(at(2));
+        assert_eq!(seen(), (2, 2, 2));
+        // What is below the one that leaves is asked, too, and has another one above it.
+        leaf.cut_from(&root);
+        middle.cut_from(&root);
+        leaf.touch(at(3));
+        assert_eq!(seen(), (2, 3, 3));
+        leaf.touch(at(2));
+        assert_eq!(seen(), (2, 3, 3), "of two signs the later one counts");
+    }
+
+    #[test]
+    fn i39_runs_that_leave_one_another_keep_no_watch_of_those_before_them() {
+        let first = Arc::new(IdleWatch::new(at(1), None));
+        let (gone, mut last) = (Arc::downgrade(&first), first);
+        for now in 2..5 {
+            let next = Arc::new(IdleWatch::new(at(now), Some(&last)));
+            next.cut_from(&last);
+            last = next;
         }
+        assert!(gone.upgrade().is_none(), "kept by {last:?}");
     }
 }
