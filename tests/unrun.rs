@@ -1,7 +1,11 @@
+use std::cell::RefCell;
 use std::future::pending;
 
-use quell::{CancelRequest, Failure, HookOutcome, RunRef, RunReport, RunSpec, RunStatus, Work};
+use quell::{
+    CancelRequest, Failure, HookOutcome, RunContext, RunRef, RunReport, RunSpec, RunStatus, Work,
+};
 use quell_test_support::{soon, within};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::support::{Book, Gate, Lab, body_runtime, config, hook_outcomes, listener, ms, secs};
 
@@ -225,4 +229,56 @@ async fn i16_a_hook_whose_runtime_is_gone_says_so_and_those_that_wait_are_told_o
     let expected = [(1, HookOutcome::Skipped), (2, HookOutcome::Aborted)];
     assert_eq!(hook_outcomes(run.run()).await, expected);
     lab.finish().await;
+}
+
+// The runtime of a thread that ends is dropped after what the engine keeps for that thread.
+#[test]
+fn i4_i16_one_that_runs_on_a_thread_that_ends_with_its_runtime_is_aborted_and_told_of() {
+    thread_local! {
+        static RUNTIME: RefCell<Option<Runtime>> = const { RefCell::new(None) };
+    }
+    let gate = Gate::new();
+    let inside = gate.clone();
+    let ends = std::thread::spawn(move || {
+        // The clock of the tests is tokio's own: it is read to the last.
+        assert!(Handle::try_current().is_err());
+        RUNTIME.with(|runtime| {
+            let mut runtime = runtime.borrow_mut();
+            runtime.insert(small_runtime()).block_on(async {
+                let lab = Lab::with(config().runtime(Handle::current()).grace(secs(600)));
+                let brief = async |ctx: RunContext| {
+                    ctx.on_end(async |_| {});
+                    Ok(())
+                };
+                let brief = lab.submit(RunSpec::agent("brief"), brief).unwrap();
+                within("a runner has ended here", brief.ended()).await;
+                let run = lab
+                    .submit(RunSpec::agent("hooked"), async move |ctx| {
+                        ctx.on_end(async |_| {});
+                        ctx.on_end(async move |_| {
+                            inside.open();
+                            pending().await
+                        });
+                        Ok(())
+                    })
+                    .unwrap();
+                soon("a hook runs", || gate.is_open()).await;
+                (lab, run)
+            })
+        })
+    });
+    let (lab, run) = ends.join().unwrap();
+    small_runtime().block_on(async {
+        let report = within("it ends", run.ended()).await;
+        assert_eq!((report.status, report.quiescent), (RunStatus::Completed, true));
+        let row = report.own_row();
+        let errors: Vec<_> = row.cleanup_errors.iter().map(|error| &**error).collect();
+        assert_eq!(errors, ["end hook 1 was aborted: its runtime has shut down"]);
+        assert_eq!(row.hooks_skipped, 1);
+        lab.finish().await;
+    });
+}
+
+fn small_runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
 }

@@ -212,13 +212,15 @@ impl Drop for Runner {
 /// run may end, and then the run above starts a runner, which a runtime that is gone drops at once,
 /// and so on: those wait here, so that nothing recurses over the tree.
 fn settle(account: Account) {
-    let mut unsettled = match UNSETTLED.with(RefCell::take) {
-        Some(mut waiting) => {
+    let mut unsettled = match UNSETTLED.try_with(RefCell::take) {
+        Ok(Some(mut waiting)) => {
             waiting.push(account);
             UNSETTLED.with(|it| it.replace(Some(waiting)));
             return;
         }
-        None => vec![account],
+        Ok(None) => vec![account],
+        // A thread that ends drops its runtime after its own variables.
+        Err(_) => return drop(account.settle()),
     };
     while let Some(account) = unsettled.pop() {
         let hold = account.settle();
