@@ -29,6 +29,7 @@
 mod bodies;
 mod edges;
 mod failing;
+mod idle;
 mod log;
 mod runs;
 
