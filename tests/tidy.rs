@@ -198,7 +198,7 @@ fn only_one_file_of_the_engine_imports_locks_and_atomics() {
 }
 
 /// Where the engine may start a task or a thread.
-const SPAWNERS: [(&str, &str); 13] = [
+const SPAWNERS: [(&str, &str); 14] = [
     ("crates/quell/src/body/driver.rs", "the one task of a run"),
     ("crates/quell/src/step/hooks.rs", "the hook runner"),
     ("crates/quell/src/body/work.rs", "blocking closures"),
@@ -210,6 +210,7 @@ const SPAWNERS: [(&str, &str); 13] = [
     ("crates/quell/src/models/bodies.rs", "threads of a model"),
     ("crates/quell/src/models/edges.rs", "threads of a model"),
     ("crates/quell/src/models/failing.rs", "threads of a model"),
+    ("crates/quell/src/models/idle.rs", "threads of a model"),
     ("crates/quell/src/models/log.rs", "threads of a model"),
     ("crates/quell/src/models/runs.rs", "threads of a model"),
 ];

@@ -257,7 +257,7 @@ fn i4_i16_one_that_runs_on_a_thread_that_ends_with_its_runtime_is_aborted_and_to
                         ctx.on_end(async |_| {});
                         ctx.on_end(async move |_| {
                             inside.open();
-                            pending().await
+                            pending::<()>().await;
                         });
                         Ok(())
                     })
