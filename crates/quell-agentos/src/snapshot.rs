@@ -121,6 +121,7 @@ fn snapshot_of(
         status: row.status,
         cause: origin_of(view, row),
         output: output.cloned(),
+        usage: row.usage,
         error: row.error.as_deref().map(str::to_owned),
         timeout: timeout.map(Duration::from_millis),
         model: model.map(|model| (model.model.clone(), model.provider.clone())),

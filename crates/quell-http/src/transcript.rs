@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{EventKind, Payload, RunEvent, RunId, RunKind, ToolOutcome};
+use quell::{EventKind, Payload, RunEvent, RunId, RunKind, ToolOutcome, Usage};
 use quell_flow::Emit;
 
 use crate::ledger::Charge;
@@ -30,6 +30,8 @@ pub struct Transcript {
     pub model: Option<ModelNote>,
     /// Its tool calls, in order.
     pub tools: Vec<ToolNote>,
+    /// What it used itself, without the runs below.
+    pub usage: Usage,
     /// The last state that it emitted.
     pub values: Option<Payload>,
     /// How far it has come, from 0 to 1.
@@ -184,6 +186,7 @@ impl Transcript {
             first_text_at: None,
             model: None,
             tools: Vec::new(),
+            usage: Usage { input_tokens: 0, output_tokens: 0, cost_micros: 0 },
             values: None,
             progress: None,
             is_cut: false,
@@ -202,6 +205,10 @@ impl Transcript {
             }
             EventKind::Progress(fraction) => {
                 self.progress = Some(*fraction);
+                0
+            }
+            EventKind::Used(usage) => {
+                self.usage.add(*usage);
                 0
             }
             EventKind::ToolStarted { call, name, input } => {

@@ -47,6 +47,7 @@
 //! | `stream` | the events of a run as server-sent events, in every mode |
 //! | `app` | the state of the routes; how runs are made, found, waited for, stopped and deleted |
 //! | `threads` | what is kept of threads, of their runs, and of runs that were deleted |
+//! | `messages` | what a run said and what its caller said, as messages in the values |
 //! | `values` | the values of a thread, and how a run changes them |
 //! | `options` | what an embedder chooses |
 //! | `wire` | what is on the wire: pure functions from requests, and to answers |
@@ -69,6 +70,7 @@
 //! ```
 
 mod app;
+mod messages;
 mod options;
 mod routes;
 mod stream;

@@ -4,13 +4,16 @@
 //! are laid over what the thread had when the run started, each key as the reducers of the graph
 //! say: it is overwritten, or appended to. What a body emits after a stop was accepted is not
 //! merged (contract, section 10). A value that is not an object is stored under the key [`OUTPUT`].
+//! What it answers with in words is added under the key [`MESSAGES`] at its end, unless it said
+//! itself what stands there.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{EventKind, Payload, RunEvent, RunRef};
+use quell::{EventKind, Payload, RunEvent, RunId, RunRef};
 use quell_flow::{Emit, Reducer, Reducers};
 
+use crate::messages::{MESSAGES, Messages, asked, joined, spoken, to_list};
 use crate::wire::exact::{Keys, finite, written};
 use crate::wire::rows::About;
 
@@ -47,14 +50,21 @@ pub(crate) fn overlay(reducers: &Reducers, base: Option<&Values>, over: &Values)
 
 /// Makes the input of a body: the values of its thread, but for what is appended to, with its own
 /// input merged. An input that is no object stays as it is.
-pub(crate) fn merged_input(reducers: &Reducers, base: Option<&Values>, input: &Payload) -> Payload {
+pub(crate) fn merged_input(
+    reducers: &Reducers,
+    base: Option<&Values>,
+    input: &Payload,
+    run: RunId,
+) -> Payload {
     if input.is_null() {
         return written(&Values::new());
     }
     let Ok(own) = input.parse::<Values>() else { return input.clone() };
     let mut merged = base.cloned().unwrap_or_default();
     merged.retain(|key, _| reducers.of(key) != Reducer::Append);
+    let messages = messages_of(reducers, base, &own, run);
     merged.extend(own);
+    merged.extend(messages.map(|messages| (MESSAGES.to_owned(), messages)));
     for key in appended(reducers) {
         if let Some(value) = merged.get_mut(key) {
             *value = written(&to_list(value));
@@ -63,16 +73,20 @@ pub(crate) fn merged_input(reducers: &Reducers, base: Option<&Values>, input: &P
     written(&merged)
 }
 
-fn appended(reducers: &Reducers) -> impl Iterator<Item = &str> {
-    reducers.keys().filter(|(_, reducer)| *reducer == Reducer::Append).map(|(key, _)| key)
+/// Yields the messages of a thread with those of an input, if it has some and the graph does not
+/// say itself how they are taken.
+fn messages_of(
+    reducers: &Reducers,
+    base: Option<&Values>,
+    own: &Values,
+    run: RunId,
+) -> Option<Payload> {
+    let asked = asked(own, run).filter(|_| reducers.of(MESSAGES) != Reducer::Append)?;
+    Some(written(&joined(base.and_then(|base| base.get(MESSAGES)), asked)))
 }
 
-fn to_list(value: &Payload) -> Vec<Payload> {
-    match value.parse() {
-        Ok(items) => items,
-        Err(_) if value.is_null() => Vec::new(),
-        Err(_) => vec![value.clone()],
-    }
+fn appended(reducers: &Reducers) -> impl Iterator<Item = &str> {
+    reducers.keys().filter(|(_, reducer)| *reducer == Reducer::Append).map(|(key, _)| key)
 }
 
 /// Yields what values take as text, about: characters of keys are rarely escaped.
@@ -91,6 +105,13 @@ pub(crate) struct Fold {
     current: Option<Arc<Values>>,
     /// What the body returned, if it said nothing of a state or of nodes before.
     answer: Option<Arc<Values>>,
+    /// The messages on which it started, if its input had some.
+    asked: Option<Payload>,
+    /// The messages with which it answered; empty until it has ended.
+    said: Messages,
+    /// The body said itself what the messages are.
+    has_messages: bool,
+    is_finished: bool,
     has_started: bool,
     is_stopping: bool,
     /// When the run stopped, if the event of its stop was dropped before it was read.
@@ -122,6 +143,22 @@ impl Fold {
         self.answer.as_ref()
     }
 
+    /// Yields the message of the run itself, of one that has ended.
+    pub(crate) const fn message(&self) -> Option<&Payload> {
+        self.said.own.as_ref()
+    }
+
+    /// Yields what the run changed as a node: what its body returned, if that is all that it said,
+    /// and its message.
+    pub(crate) fn update(&self) -> Option<Arc<Values>> {
+        let Some(own) = self.said.own.as_ref().filter(|_| !self.has_messages) else {
+            return self.answer.clone();
+        };
+        let mut update = self.answer.as_deref().cloned().unwrap_or_default();
+        update.insert(MESSAGES.to_owned(), written(&[own]));
+        Some(Arc::new(update))
+    }
+
     /// Takes in an event of the run's tree; tells whether the values are new, or the same again.
     pub(crate) fn take(
         &mut self,
@@ -143,7 +180,7 @@ impl Fold {
         }
         match &event.kind {
             EventKind::Started => {
-                self.start(about, base());
+                self.start(run.id(), about, base());
                 true
             }
             EventKind::Stopping(_) => {
@@ -155,9 +192,13 @@ impl Fold {
         }
     }
 
-    fn start(&mut self, about: &About, base: Option<Arc<Values>>) {
+    fn start(&mut self, run: RunId, about: &About, base: Option<Arc<Values>>) {
         self.has_started = true;
-        let values = overlay(&about.reducers, base.as_deref(), &given(&about.input));
+        let own = given(&about.input);
+        let mut values = overlay(&about.reducers, base.as_deref(), &own);
+        let messages = messages_of(&about.reducers, base.as_deref(), &own, run);
+        values.extend(messages.map(|messages| (MESSAGES.to_owned(), messages)));
+        self.asked = values.get(MESSAGES).filter(|_| own.contains_key(MESSAGES)).cloned();
         (self.base, self.current) = (base, Some(Arc::new(values)));
     }
 
@@ -179,7 +220,7 @@ impl Fold {
             return;
         }
         if !self.has_started {
-            self.start(about, base());
+            self.start(run.id(), about, base());
         }
         self.has_gap = true;
         self.stopped_at = row.stopped_at;
@@ -205,18 +246,52 @@ impl Fold {
     }
 
     fn lay(&mut self, about: &About, over: &Values) {
-        self.current = Some(Arc::new(overlay(&about.reducers, self.base.as_deref(), over)));
+        self.has_messages = over.contains_key(MESSAGES);
+        let mut values = overlay(&about.reducers, self.base.as_deref(), over);
+        let asked = self.asked.clone().filter(|_| !self.has_messages);
+        values.extend(asked.map(|asked| (MESSAGES.to_owned(), asked)));
+        self.current = Some(Arc::new(values));
     }
 
-    /// Takes in the output of a completed run that emitted no values; tells whether it is some.
-    pub(crate) fn finish(&mut self, output: Option<&Payload>, about: &About) -> bool {
+    /// Takes in what a run that has ended returned and said, once: its output, if it emitted no
+    /// values, and its messages, which are asked for with whether what it returned is its answer.
+    pub(crate) fn finish(
+        &mut self,
+        run: RunId,
+        output: Option<&Payload>,
+        about: &About,
+        messages: impl FnOnce(bool) -> Messages,
+    ) {
+        if std::mem::replace(&mut self.is_finished, true) {
+            return;
+        }
+        let is_answer = !self.has_spoken && !self.has_updated;
+        self.finish_output(output, about);
+        self.said = messages(is_answer);
+        if self.said.all.is_empty() || self.has_messages {
+            return;
+        }
+        let so_far = self.asked.as_ref().or_else(|| self.base.as_ref()?.get(MESSAGES));
+        let mut all = match &self.asked {
+            None => spoken(&about.input, run).into_iter().collect(),
+            Some(_) => Vec::new(),
+        };
+        all.append(&mut self.said.all);
+        let all = written(&joined(so_far, all));
+        let mut values = self.current.take().map(Arc::unwrap_or_clone).unwrap_or_default();
+        values.insert(MESSAGES.to_owned(), all);
+        self.current = Some(Arc::new(values));
+    }
+
+    fn finish_output(&mut self, output: Option<&Payload>, about: &About) {
         let is_known = self.has_spoken && !self.has_gap;
         let output = output.filter(|output| !is_known && !output.is_null());
-        let Some(output) = output else { return false };
+        let Some(output) = output else { return };
         if self.has_gap && !output.as_json().starts_with('{') && self.has_spoken {
-            return false;
+            return;
         }
         let output = keyed(&finite(output));
+        self.has_messages |= output.contains_key(MESSAGES);
         if self.has_gap {
             // Its last state may be among the dropped events. Then its output is that state.
             let mut state = given(&about.input);
@@ -230,7 +305,6 @@ impl Fold {
             self.answer = Some(Arc::new(output));
         }
         (self.has_spoken, self.has_gap) = (true, false);
-        true
     }
 }
 
@@ -261,7 +335,8 @@ mod tests {
     }
 
     fn merged(reducers: &Reducers, base: Option<&Values>, input: &Value) -> Value {
-        merged_input(reducers, base, &Payload::from(input.clone())).parse().unwrap()
+        let run = RunId::from_text("r");
+        merged_input(reducers, base, &Payload::from(input.clone()), run).parse().unwrap()
     }
 
     #[test]

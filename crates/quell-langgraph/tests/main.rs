@@ -20,3 +20,4 @@ mod support;
 mod talk;
 mod traces;
 mod under_way;
+mod words;

@@ -11,8 +11,35 @@ pub(crate) struct Account {
     ctx: RunContext,
     calls: Calls,
     result: Result<Option<Payload>, Cut>,
+    content: Content,
     /// How many events there were, lines as well.
     events: u64,
+}
+
+/// The pieces of the answer's text, joined, up to a bound.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    pub(crate) text: String,
+    /// How many bytes there were, kept or not.
+    pub(crate) bytes: u64,
+    /// The most bytes that are kept.
+    max: usize,
+}
+
+impl Content {
+    /// Makes one that keeps so many bytes.
+    pub(crate) const fn up_to(max: usize) -> Self {
+        Self { text: String::new(), bytes: 0, max }
+    }
+
+    /// Adds a piece. After one that does not fit none is kept: the text has no gaps.
+    fn push(&mut self, piece: &str) {
+        let is_whole = self.bytes == self.text.len() as u64;
+        if is_whole && piece.len() <= self.max - self.text.len() {
+            self.text.push_str(piece);
+        }
+        self.bytes += piece.len() as u64;
+    }
 }
 
 /// The last line that was to be the output is longer than an event may be.
@@ -20,14 +47,20 @@ pub(crate) struct Account {
 pub(crate) struct Cut;
 
 impl Account {
-    pub(crate) fn new(ctx: RunContext) -> Self {
-        Self { ctx, calls: Calls::default(), result: Ok(None), events: 0 }
+    /// Makes one that keeps so many bytes of the answer's text.
+    pub(crate) fn new(ctx: RunContext, content_kept_max: usize) -> Self {
+        let content = Content::up_to(content_kept_max);
+        Self { ctx, calls: Calls::default(), result: Ok(None), content, events: 0 }
     }
 
     /// Writes it down, or yields why that cannot be.
     pub(crate) fn hear(&mut self, event: Event) -> Result<(), String> {
         match event.meaning {
             Meaning::Said => {
+                self.ctx.emit(event.line);
+            }
+            Meaning::Content(piece) => {
+                self.content.push(&piece);
                 self.ctx.emit(event.line);
             }
             Meaning::Progress(fraction) => {
@@ -65,6 +98,11 @@ impl Account {
     /// Yields what the program said is its output, if it did.
     pub(crate) fn result(&self) -> Result<Option<&Payload>, Cut> {
         self.result.as_ref().map(Option::as_ref).map_err(|cut| *cut)
+    }
+
+    /// Yields the answer's text so far.
+    pub(crate) const fn content(&self) -> &Content {
+        &self.content
     }
 
     /// Ends its tool calls that are open.

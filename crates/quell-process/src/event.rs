@@ -18,6 +18,8 @@ pub(crate) struct Event {
 pub(crate) enum Meaning {
     /// It is emitted as it stands: the embedder knows what it says.
     Said,
+    /// A piece of the answer's text. It is emitted as it stands, too.
+    Content(String),
     Progress(f32),
     Used(Usage),
     ToolStarted(ToolCall),
@@ -61,7 +63,8 @@ struct Fields<'a> {
 impl Fields<'_> {
     fn meaning(mut self) -> Result<Meaning, String> {
         match self.kind {
-            "content" | "reasoning" => self.texts(&["text"])?,
+            "content" => return self.read("text", "a text").map(Meaning::Content),
+            "reasoning" => self.texts(&["text"])?,
             "model.started" => self.texts(&["model", "provider"])?,
             "model.ended" => {
                 self.texts(&["model", "provider"])?;
@@ -212,7 +215,7 @@ mod tests {
         ] {
             let event = Event::read(line.as_bytes()).expect("an event").expect("no fault");
             assert_eq!(event.line.as_json(), line);
-            assert!(matches!(event.meaning, Meaning::Said), "{event:?}");
+            assert!(matches!(event.meaning, Meaning::Said | Meaning::Content(_)), "{event:?}");
         }
     }
 

@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use quell::{Payload, limits};
 use serde::Serialize;
 
+use crate::account::Content;
+
 /// How a process ended, and what it wrote.
 ///
 /// As JSON it is the output of the run, or its partial output.
@@ -53,6 +55,13 @@ pub struct ProcessOutput {
     /// last one was too long to be read; then it is left out in JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Payload>,
+    /// The texts of its events `content`, joined, up to the bound of stdout. It is not in the JSON:
+    /// there the events of the run have it.
+    #[serde(skip)]
+    pub content: String,
+    /// How many bytes the texts of its events `content` had, kept or not. It is not in the JSON.
+    #[serde(skip)]
+    pub content_bytes: u64,
 }
 
 impl ProcessOutput {
@@ -100,6 +109,8 @@ impl ProcessOutput {
             stderr_bytes: written.stderr_bytes,
             stderr_truncated: written.stderr_truncated,
             result: written.result.clone(),
+            content: written.content.text.clone(),
+            content_bytes: written.content.bytes,
         };
         let mut payload = Payload::json(&output).ok();
         if payload.as_ref().is_some_and(|payload| payload.len() > limits::PAYLOAD_BYTES_MAX) {
@@ -158,6 +169,7 @@ pub(crate) struct Written<'a> {
     pub(crate) stderr_bytes: u64,
     pub(crate) stderr_truncated: bool,
     pub(crate) result: Option<Payload>,
+    pub(crate) content: Content,
 }
 
 impl Written<'_> {
@@ -190,6 +202,7 @@ mod tests {
             stderr_bytes: 0,
             stderr_truncated: false,
             result: None,
+            content: Content::up_to(0),
         }
     }
 

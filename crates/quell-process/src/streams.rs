@@ -59,7 +59,7 @@ impl Streams {
             stdin,
             stdout: Stream::stdout(pipes.stdout.map(OwnedFd::from), stdout_kept_max)?,
             stderr: Stream::stderr(pipes.stderr.map(OwnedFd::from))?,
-            account: Account::new(ctx.clone()),
+            account: Account::new(ctx.clone(), stdout_kept_max),
             is_reported: false,
             held: pipes.held,
             is_refused: false,
@@ -106,6 +106,7 @@ impl Streams {
             stderr_bytes: self.stderr.bytes(),
             stderr_truncated: self.stderr.tail().is_truncated(),
             result: self.account.result().ok().flatten().cloned(),
+            content: self.account.content().clone(),
         };
         let (output, payload) = ProcessOutput::new(status, &written);
         self.is_refused = match payload {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use quell::{CauseKind, Payload, RunStatus};
+use quell::{CauseKind, Payload, RunStatus, Usage};
 use quell_http::RunState;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -40,6 +40,8 @@ pub(crate) struct RunSnapshot {
     pub(crate) error: Option<String>,
     /// The deadline that it was given.
     pub(crate) timeout: Option<Duration>,
+    /// What it and its descendants used.
+    pub(crate) usage: Usage,
     /// Its text so far.
     pub(crate) text: String,
     /// The model that it asked: id and provider.
@@ -268,9 +270,16 @@ impl RunSnapshot {
         given.map_or_else(|| Object::default().into(), |state| (&state).into())
     }
 
-    /// Writes the times that its work took, in seconds; nothing of a run that is live.
+    /// Writes the tokens that it used, if any, and the times that its work took, in seconds; no
+    /// times of a run that is live.
     pub(crate) fn metrics(&self) -> Value {
         let mut out = Map::new();
+        let Usage { input_tokens, output_tokens, .. } = self.usage;
+        if self.usage.tokens() > 0 {
+            out.insert("input_tokens".into(), input_tokens.into());
+            out.insert("output_tokens".into(), output_tokens.into());
+            out.insert("total_tokens".into(), self.usage.tokens().into());
+        }
         let since = |from: Option<SystemTime>, to: Option<SystemTime>| {
             Some(to?.duration_since(from?).ok()?.as_secs_f64())
         };

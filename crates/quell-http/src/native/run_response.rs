@@ -3,7 +3,7 @@
 use axum::response::Response;
 use quell::RunRef;
 
-use crate::native::wire::{Detail, RunObject, RunSummary};
+use crate::native::wire::{Detail, RunObject, RunSummary, Tool};
 use crate::problem::Problem;
 use crate::service::View;
 
@@ -24,6 +24,8 @@ pub(crate) async fn run_response(view: &View, run: &RunRef) -> Result<Response, 
         let detail = Detail {
             input: run.input().cloned(),
             text: transcript.text,
+            tools: transcript.tools.iter().map(Tool::of).collect(),
+            usage: report.own_row().usage,
             progress: transcript.progress,
             rows: report.rows.clone(),
             omitted: report.omitted,

@@ -114,7 +114,7 @@ impl App {
         }
         let charge = self.charge(owner.principal().owner(), request.weight)?;
         let tracked = Arc::new(self.tracked(request, graph, thread, charge));
-        let (component, input) = self.work(create, graph, thread, others.is_empty());
+        let (component, input) = self.work(&tracked, graph, thread, others.is_empty());
         let start = self.start(create, thread, &tracked, Start::new(&component, input));
         let start = match &once {
             Some(once) => start.once(once.clone()),
@@ -181,6 +181,7 @@ impl App {
             id: RunId::from_uuid(Uuid::now_v7()),
             since: SystemTime::now(),
             about,
+            service: Some(self.service().clone()),
             weight: request.weight,
             modes: create.modes,
             has_subgraphs: create.has_subgraphs,
@@ -223,20 +224,21 @@ impl App {
     /// section 5).
     fn work(
         &self,
-        create: &Create,
+        tracked: &Tracked,
         graph: &Arc<Component>,
         thread: &Arc<Thread>,
         is_idle: bool,
     ) -> (Arc<Component>, Payload) {
-        if create.input.is_null() {
+        let given = &tracked.about.input;
+        if given.is_null() {
             return (self.going_on(graph, thread), Payload::from(Value::Null));
         }
         let base = if is_idle { thread.values(self.engine()) } else { None };
-        let input = merged_input(graph.reducers(), base.as_deref(), &create.input);
+        let input = merged_input(graph.reducers(), base.as_deref(), given, tracked.id);
         if input.len() <= limits::PAYLOAD_BYTES_MAX {
             return (Arc::clone(graph), input);
         }
-        (Arc::clone(graph), create.input.clone())
+        (Arc::clone(graph), given.clone())
     }
 
     /// Makes the stand-in of a graph for a run without input: it looks at the thread when it

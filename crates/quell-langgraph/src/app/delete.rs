@@ -33,7 +33,7 @@ impl App {
         let fold = thread.look(self.engine(), tracked, run);
         // The same body as for a client that waits: a run without values shows those of its thread.
         let of_thread = fold.current().is_none().then(|| thread.values(self.engine())).flatten();
-        let body = self.final_text(&run.report(), tracked, &fold, of_thread.as_ref());
+        let body = self.final_text(run, &run.report(), tracked, &fold, of_thread.as_ref());
         let shown = of_thread.as_ref().or(fold.current()).map(Arc::downgrade).unwrap_or_default();
         // Kept before the engine forgets the run: a reader finds one or the other.
         self.finals().keep(Final {

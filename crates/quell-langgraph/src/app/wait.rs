@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quell::{Payload, RunReport};
+use quell::{Payload, RunRef, RunReport};
 use quell_http::{BodyError, Charge, Overdrawn, View};
 use serde_json::json;
 use tokio::time::Instant;
@@ -92,7 +92,8 @@ impl App {
             None => report.output.as_ref().map_or(0, Payload::bytes_max),
         };
         let app = self.clone();
-        let make = move || app.final_text(&report, &tracked, &fold, values.as_ref());
+        let run = found.run.clone();
+        let make = move || app.final_text(&run, &report, &tracked, &fold, values.as_ref());
         let body = found.tracked.body.get(view, shown.as_ref(), bytes, room, make).await;
         // A read right after this answer must not find a run that is to be deleted.
         if let Some(thread) = &found.thread {
@@ -105,6 +106,7 @@ impl App {
     /// those of its thread.
     pub(crate) fn final_text(
         &self,
+        run: &RunRef,
         report: &RunReport,
         tracked: &Tracked,
         fold: &Fold,
@@ -114,7 +116,7 @@ impl App {
             return json!({ "__error__": error }).to_string();
         }
         let mut fold = fold.clone();
-        fold.finish(report.output.as_ref(), &tracked.about);
+        tracked.finish(Some(self.service()), &mut fold, run, report.output.as_ref());
         let values = values.or(fold.current());
         values.and_then(|values| serde_json::to_string(&**values).ok()).unwrap_or("{}".into())
     }

@@ -1,5 +1,6 @@
-//! [`frames`]: the events of a graph whose body only returned something. The graph counts as one
-//! node of its own name, and every mode shows what it returned.
+//! [`frames`]: the events of a graph whose body returned something and said nothing of a state, or
+//! answered in words. The graph counts as one node of its own name, and every mode shows what it
+//! returned, and its message.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,25 +13,25 @@ use crate::stream::late::Late;
 use crate::threads::Tracked;
 use crate::values::{Fold, OUTPUT, Values};
 use crate::wire::exact::{with, written};
-use crate::wire::message::Origin;
+use crate::wire::message::{Origin, Parts};
 use crate::wire::modes::Modes;
 use crate::wire::rows::time;
 
-/// Yields the frames of an answer, but for `values` and for messages that were said already.
+/// Yields the frames of what a run changed as a node, but for `values` and for messages.
 pub(crate) fn frames(
     run: &RunRef,
     fold: &Fold,
     tracked: &Tracked,
     modes: Modes,
-    answer: &Arc<Values>,
+    update: &Arc<Values>,
 ) -> Vec<Late> {
     let (node, id): (Arc<str>, Arc<str>) = (run.name().into(), run.id().to_string().into());
     let at: Arc<str> = time(run.row().ended_at.unwrap_or_else(SystemTime::now)).into();
     let asked = ["updates", "tasks", "debug", "events"].into_iter().filter(|mode| modes.has(mode));
     let late = |mode| {
         let (node, id, at) = (Arc::clone(&node), Arc::clone(&id), Arc::clone(&at));
-        let answer = Arc::clone(answer);
-        Late::new(move || SseEvent::json(mode, &of_mode(mode, &node, &id, &at, &answer)))
+        let update = Arc::clone(update);
+        Late::new(move || SseEvent::json(mode, &of_mode(mode, &node, &id, &at, &update)))
     };
     let mut frames: Vec<_> = asked.map(late).collect();
     if modes.has("checkpoints") {
@@ -69,30 +70,33 @@ fn of_mode(mode: &str, node: &str, id: &str, at: &str, answer: &Values) -> Paylo
     }
 }
 
-/// Yields the message of a run that returned text without emitting it before.
+/// Yields the message of a run that returned its answer without emitting it before: an object or a
+/// list as JSON.
 pub(crate) fn message(
     run: &RunRef,
+    fold: &Fold,
     tracked: &Arc<Tracked>,
     modes: Modes,
     answer: &Arc<Values>,
 ) -> Vec<Late> {
     let (node, id): (Arc<str>, Arc<str>) = (run.name().into(), run.id().to_string().into());
-    let late = |make: fn(Origin<'_>, &Values) -> SseEvent| {
+    let whole = fold.message().cloned();
+    let late = |make: fn(Origin<'_>, Payload) -> SseEvent| {
         let (node, id, tracked) = (Arc::clone(&node), Arc::clone(&id), Arc::clone(tracked));
-        let answer = Arc::clone(answer);
+        let (answer, whole) = (Arc::clone(answer), whole.clone());
         Late::new(move || {
             let about = &tracked.about;
-            make(Origin { about, run: &id, speaker: &id, node: &node }, &answer)
+            let origin = Origin { about, run: &id, speaker: &id, node: &node };
+            let json = || origin.message(&Parts::text(&text_of(&answer)));
+            make(origin, whole.unwrap_or_else(json))
         })
     };
     if modes.has("messages-tuple") {
-        vec![late(|origin, answer| SseEvent::json("messages", &origin.whole(&text_of(answer))))]
+        vec![late(|origin, message| SseEvent::json("messages", &origin.whole(&message)))]
     } else if modes.has("messages") {
         vec![
             late(|origin, _| SseEvent::json("messages/metadata", &origin.announced())),
-            late(|origin, answer| {
-                SseEvent::json("messages/complete", &origin.complete(&text_of(answer), false))
-            }),
+            late(|_, message| SseEvent::json("messages/complete", &[message])),
         ]
     } else {
         Vec::new()
@@ -121,9 +125,9 @@ mod tests {
         let tracked = Arc::new(Tracked::foreign(&run, Uuid::nil(), Reducers::default()));
         let answer = Arc::new(Values::from([(OUTPUT.to_owned(), "x".repeat(1_000).into())]));
         let (mut fold, modes) = (Fold::default(), Modes::ALL);
-        fold.finish(Some(&written(&*answer)), &tracked.about);
+        tracked.finish(None, &mut fold, &run, Some(&written(&*answer)));
         let mut all = frames(&run, &fold, &tracked, modes, &answer);
-        all.extend(message(&run, &tracked, modes, &answer));
+        all.extend(message(&run, &fold, &tracked, modes, &answer));
         let held = || {
             let values = fold.current().map_or(0, Arc::strong_count);
             Arc::strong_count(&answer) + values - 2

@@ -2,6 +2,7 @@
 
 mod answer;
 mod late;
+mod speech;
 mod stream;
 
 pub(crate) use stream::{From, frames};

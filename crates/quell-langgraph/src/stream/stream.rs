@@ -6,18 +6,16 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, future, stream};
 use quell::{EventKind, Payload, RunEvent, RunId, RunKind, RunRef, RunStatus};
 use quell_flow::Emit;
-use quell_http::{Principal, SseEvent};
+use quell_http::SseEvent;
 use serde_json::json;
 
 use crate::app::{App, Found};
-use crate::options::CONTRACT;
 use crate::stream::answer;
 use crate::stream::late::Late;
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, keyed};
 use crate::wire::event_id::{SEQS, event_id, ms_of, seq_of};
 use crate::wire::exact::{finite, with};
-use crate::wire::message::Origin;
 use crate::wire::modes::Modes;
 
 /// Where a stream begins.
@@ -93,18 +91,18 @@ fn last_seq(found: &Found) -> u64 {
     last
 }
 
-struct Render {
-    app: App,
-    run: RunRef,
-    tracked: Arc<Tracked>,
+pub(super) struct Render {
+    pub(super) app: App,
+    pub(super) run: RunRef,
+    pub(super) tracked: Arc<Tracked>,
     thread: Option<Arc<Thread>>,
-    modes: Modes,
-    fold: Fold,
+    pub(super) modes: Modes,
+    pub(super) fold: Fold,
     floor: Option<String>,
     /// The namespaces of live runs of the tree: none at the top.
     spaces: HashMap<RunId, Option<Arc<str>>>,
     /// The runs that said text, and the event names under which their messages are shown.
-    speakers: HashMap<RunId, String>,
+    pub(super) speakers: HashMap<RunId, String>,
     is_first: bool,
     is_over: bool,
 }
@@ -138,9 +136,22 @@ impl Render {
                 self.is_over = true;
                 self.push_end(&mut frames, *status);
             }
-            EventKind::Ended(_) => {
-                self.push_message(&mut frames, event.run);
+            EventKind::Ended(status) => {
+                let name = self.name_of(event.run, "updates");
+                self.push_message(
+                    &mut frames,
+                    event.run,
+                    name.filter(|_| *status == RunStatus::Completed),
+                );
                 self.spaces.remove(&event.run);
+            }
+            EventKind::ToolStarted { call, name, input } => {
+                self.push_piece(&mut frames, event.run, |origin| {
+                    origin.tool_piece(call, name, input)
+                });
+            }
+            EventKind::Used(used) if used.tokens() > 0 => {
+                self.push_piece(&mut frames, event.run, |origin| origin.usage_piece(*used));
             }
             _ => {}
         }
@@ -230,19 +241,22 @@ impl Render {
     fn push_end(&mut self, frames: &mut Vec<Late>, status: RunStatus) {
         let report = self.run.report();
         let has_said = self.speakers.contains_key(&self.run.id());
-        self.push_message(frames, self.run.id());
         let so_far = self.fold.current().map(Arc::clone);
         match &self.thread {
             Some(thread) => self.fold = thread.look(self.app.engine(), &self.tracked, &self.run),
-            None => drop(self.fold.finish(report.output.as_ref(), &self.tracked.about)),
+            None => {
+                let (service, output) = (self.app.service(), report.output.as_ref());
+                self.tracked.finish(Some(service), &mut self.fold, &self.run, output);
+            }
         }
+        self.push_message(frames, self.run.id(), None);
         if status == RunStatus::Completed {
-            if let Some(answer) = self.fold.answer() {
-                let (run, tracked, modes) = (&self.run, &self.tracked, self.modes);
-                frames.extend(answer::frames(run, &self.fold, tracked, modes, answer));
-                if !has_said {
-                    frames.extend(answer::message(run, tracked, modes, answer));
-                }
+            let (run, tracked, modes) = (&self.run, &self.tracked, self.modes);
+            if let Some(update) = self.fold.update() {
+                frames.extend(answer::frames(run, &self.fold, tracked, modes, &update));
+            }
+            if let Some(answer) = self.fold.answer().filter(|_| !has_said) {
+                frames.extend(answer::message(run, &self.fold, tracked, modes, answer));
             }
             if self.fold.current().map(|values| &**values) != so_far.as_deref() {
                 self.push_values(frames);
@@ -260,52 +274,17 @@ impl Render {
         }
     }
 
-    fn origin<'a>(&'a self, run: &'a str, speaker: &'a str, node: &'a str) -> Origin<'a> {
-        Origin { about: &self.tracked.about, run, speaker, node }
-    }
-
-    /// Says a piece of text.
-    fn push_text(
-        &mut self,
-        frames: &mut Vec<Late>,
-        run: RunId,
-        text: &str,
-        name: impl Fn(&str) -> String,
-    ) {
-        let is_first = self.speakers.insert(run, name("messages/complete")).is_none();
-        let is_by_piece = self.modes.has("messages-tuple");
-        if !(is_by_piece || is_first && self.modes.has("messages")) {
-            return;
+    /// Yields the name of an event of a run in a mode; none if the client did not ask for the
+    /// subgraphs in which it is.
+    pub(super) fn name_of(&mut self, run: RunId, mode: &str) -> Option<String> {
+        match self.space(run) {
+            Some(space) => self.tracked.has_subgraphs.then(|| format!("{mode}|{space}")),
+            None => Some(mode.to_owned()),
         }
-        let (root, speaker) = (self.run.id().to_string(), run.to_string());
-        let node = self.find(run).map_or_else(String::new, |run| run.name().to_owned());
-        let origin = self.origin(&root, &speaker, &node);
-        let frame = if is_by_piece {
-            SseEvent::json(name("messages"), &origin.piece(text))
-        } else {
-            SseEvent::json(name("messages/metadata"), &origin.announced())
-        };
-        frames.push(frame.into());
-    }
-
-    /// Says the whole text of a run that has ended, in the mode that shows it so.
-    fn push_message(&mut self, frames: &mut Vec<Late>, run: RunId) {
-        let Some(name) = self.speakers.remove(&run) else { return };
-        if self.modes.has("messages-tuple") || !self.modes.has("messages") {
-            return;
-        }
-        let Some(run) = self.find(run) else { return };
-        let view = self.app.service().view(CONTRACT, Principal::anonymous());
-        let (root, speaker) = (self.run.id().to_string(), run.id().to_string());
-        let origin = self.origin(&root, &speaker, run.name());
-        let transcript = view.transcript(&run);
-        frames.push(
-            SseEvent::json(name, &origin.complete(&transcript.text, transcript.is_cut)).into(),
-        );
     }
 
     /// Finds a run of the tree, also of one that the engine has forgotten.
-    fn find(&self, run: RunId) -> Option<RunRef> {
+    pub(super) fn find(&self, run: RunId) -> Option<RunRef> {
         if run == self.run.id() {
             return Some(self.run.clone());
         }

@@ -282,7 +282,7 @@ impl State {
         over.sort_by_key(|(_, _, row)| row.ended_at);
         for (tracked, run, row) in over {
             tracked.catch_up(&run, self.values.as_ref());
-            self.close(&tracked, &row);
+            self.close(&tracked, &run, &row);
         }
         // Runs that the engine has forgotten are not listed either.
         self.live.retain(|one| !one.has_begun() || engine.get(one.id).is_some());
@@ -293,11 +293,11 @@ impl State {
         }
     }
 
-    fn close(&mut self, tracked: &Arc<Tracked>, row: &RunRow) {
+    fn close(&mut self, tracked: &Arc<Tracked>, run: &RunRef, row: &RunRow) {
         self.live.retain(|one| one.id != tracked.id);
         self.ended.push_back(Arc::clone(tracked));
         let mut fold = tracked.fold.lock();
-        fold.finish(row.output.as_ref(), &tracked.about);
+        tracked.finish(tracked.service.as_ref(), &mut fold, run, row.output.as_ref());
         if tracked.is_deleted_after(row.status) {
             return;
         }

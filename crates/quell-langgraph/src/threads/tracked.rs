@@ -8,10 +8,11 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use quell::{Payload, RunId, RunRef, RunStatus, limits};
 use quell_flow::{COMPONENT, Reducers};
-use quell_http::Charge;
+use quell_http::{Charge, Service};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::messages::Messages;
 use crate::threads::final_body::FinalBody;
 use crate::values::{Fold, Values};
 use crate::wire::exact::{Keys, null};
@@ -25,6 +26,8 @@ pub(crate) struct Tracked {
     /// When it was asked for.
     pub(crate) since: SystemTime,
     pub(crate) about: About,
+    /// Knows what the run said; none for a run of another contract, which belongs to no thread.
+    pub(crate) service: Option<Service>,
     /// What its request takes in memory, about.
     pub(crate) weight: usize,
     pub(crate) modes: Modes,
@@ -67,6 +70,7 @@ impl Tracked {
             id: run.id(),
             since: run.row().queued_at,
             about,
+            service: None,
             weight,
             modes: Modes::ALL,
             has_subgraphs: false,
@@ -101,6 +105,20 @@ impl Tracked {
             let Some(Some(event)) = events.next().now_or_never() else { break };
             fold.take(run, &event, &self.about, || values.cloned());
         }
+    }
+
+    /// Takes in what the run returned and said, if it has ended.
+    pub(crate) fn finish(
+        &self,
+        service: Option<&Service>,
+        fold: &mut Fold,
+        run: &RunRef,
+        output: Option<&Payload>,
+    ) {
+        fold.finish(run.id(), output, &self.about, |is_answer| {
+            let of = |service| Messages::of(service, run, output, &self.about, is_answer);
+            service.map(of).unwrap_or_default()
+        });
     }
 
     pub(super) fn graph_keys(&self) -> GraphKeys {

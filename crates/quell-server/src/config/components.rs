@@ -236,8 +236,8 @@ where
 
 /// Runs a program with its input as one line of JSON on stdin. Its output is what it said with an
 /// event `result`. Without one it is what it wrote on stdout, but for events: as JSON if it is
-/// JSON, otherwise as text, in which `U+FFFD` replaces bytes that are not UTF-8. The run fails if
-/// the output was cut.
+/// JSON, otherwise as text, in which `U+FFFD` replaces bytes that are not UTF-8. If that is nothing
+/// but white space, it is the text of its events `content`. The run fails if the output was cut.
 async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
     // Between the tokens of JSON a line break is a space, and within them there is none.
     let line = input.as_json().replace(['\n', '\r'], " ") + "\n";
@@ -247,6 +247,7 @@ async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Paylo
         return Ok(result);
     }
     let (bytes, is_cut) = (output.stdout_bytes, output.stdout_truncated);
+    let (content, content_bytes) = (output.content.clone(), output.content_bytes);
     let kept = output.into_stdout_bytes().unwrap_or_default();
     if is_cut {
         let kept = kept.len();
@@ -254,6 +255,14 @@ async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Paylo
     }
     let text = String::from_utf8_lossy(&kept);
     let text = text.trim_end();
+    if text.is_empty() && content_bytes > 0 {
+        if content_bytes > content.len() as u64 {
+            let kept = content.len();
+            let words = format!("its text has {content_bytes} bytes, and {kept} of them are kept");
+            return Err(Failure::new(words));
+        }
+        return Ok(content.into());
+    }
     let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
     Ok(value.into())
 }

@@ -138,6 +138,27 @@ fn without_a_result_the_output_of_a_component_is_what_it_printed_but_for_events(
 }
 
 #[test]
+fn without_any_output_the_output_of_a_component_is_its_text_also_for_other_contracts() {
+    let program = "print('{\"event\":\"content\",\"text\":\"All about \"}')\n\
+                   print('{\"event\":\"tool.started\",\"id\":\"1\",\"name\":\"look\"}')\n\
+                   print('{\"event\":\"tool.ended\",\"id\":\"1\",\"output\":7}')\n\
+                   print('{\"event\":\"usage\",\"input_tokens\":5,\"output_tokens\":2}')\n\
+                   print('{\"event\":\"content\",\"text\":\"tea\"}')";
+    let site = site(program, "");
+    let run = run_of(&site, "one", &Value::Null);
+    let text = json!("All about tea");
+    assert_eq!((&run["output"], &run["text"]), (&text, &text), "{run}");
+    let call = json!({ "call": "1", "name": "look", "input": null, "outcome": { "result": 7 } });
+    assert_eq!((&run["tools"], &run["usage"]["input_tokens"]), (&json!([call]), &5.into()));
+    let (_, run) = site.form("/agents/it/runs", &[("message", "hi"), ("stream", "false")]);
+    assert_eq!((&run["content"], &run["tools"][0]["result"]), (&text, &"7".into()), "{run}");
+    assert_eq!(run["metrics"]["total_tokens"], 7, "{run}");
+    let body = json!({ "assistant_id": "it", "input": {} });
+    let (_, values) = site.post("/runs/wait", &body);
+    assert_eq!((&values["output"], &values["messages"][0]["content"]), (&text, &text), "{values}");
+}
+
+#[test]
 fn a_result_that_is_cut_fails_a_component_and_what_is_printed_besides_does_not() {
     let program = "import json, sys\n\
                    size = json.load(sys.stdin)\n\

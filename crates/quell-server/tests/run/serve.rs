@@ -219,9 +219,14 @@ fn a_program_of_the_file_answers_langgraph_and_the_file_says_what_is_appended_to
     let run = |graph: &str, input: Value| {
         site.post(&path, &json!({ "assistant_id": graph, "input": input })).1
     };
-    assert_eq!(run("text", json!({})), json!({ "output": "hello" }));
+    let said = run("text", json!({}));
+    assert_eq!(
+        (&said["output"], &said["messages"][0]["content"]),
+        (&"hello".into(), &"hello".into())
+    );
     let first = run("list", json!({ "items": "a" }));
-    assert_eq!(first, json!({ "output": "hello", "items": ["a", "b"] }));
+    let messages = &said["messages"];
+    assert_eq!(first, json!({ "output": "hello", "items": ["a", "b"], "messages": messages }));
     assert_eq!(run("list", json!({}))["items"], json!(["a", "b", "b"]));
 }
 

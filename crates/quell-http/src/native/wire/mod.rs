@@ -7,5 +7,5 @@ mod response;
 pub(crate) use millis::Millis;
 pub(crate) use request::{CancelRun, StartRun, read};
 pub(crate) use response::{
-    CancelAnswer, Detail, Health, RunList, RunObject, RunSummary, sse_event,
+    CancelAnswer, Detail, Health, RunList, RunObject, RunSummary, Tool, sse_event,
 };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell::{Counts, Disposition, Payload, RunEvent, RunRef, RunRow};
+use quell::{Counts, Disposition, Payload, RunEvent, RunRef, RunRow, ToolOutcome, Usage};
 use quell_flow::{COMPONENT, ComponentKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,6 +14,7 @@ use crate::ids::{SESSION, external_id};
 use crate::run_state::{RunCause, RunState, disposition_name, status_name, written};
 use crate::service::CancelOutcome;
 use crate::sse_event::SseEvent;
+use crate::transcript::ToolNote;
 
 /// A run as it stands, as lists show it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -78,6 +79,11 @@ pub(crate) struct Detail {
     pub(crate) input: Option<Payload>,
     /// The text that it has emitted so far.
     pub(crate) text: String,
+    /// The tool calls that it has begun so far, in order.
+    pub(crate) tools: Vec<Tool>,
+    /// What it and its descendants have used: `input_tokens`, `output_tokens`, `cost_micros`.
+    #[schema(value_type = Value)]
+    pub(crate) usage: Usage,
     /// How far it has come, from 0 to 1.
     pub(crate) progress: Option<f32>,
     /// The run and its descendants in pre-order; those that did not complete first if there are
@@ -87,6 +93,24 @@ pub(crate) struct Detail {
     /// Descendants without a row, by status.
     #[schema(value_type = Value)]
     pub(crate) omitted: Counts,
+}
+
+/// A tool call.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Tool {
+    /// The id of the call.
+    #[schema(value_type = String)]
+    call: Arc<str>,
+    /// The name of the tool.
+    #[schema(value_type = String)]
+    name: Arc<str>,
+    /// Its input.
+    #[schema(value_type = Value)]
+    input: Payload,
+    /// How it ended: `{"result": …}`, `{"error": "…"}`, `"cancelled"` or `"unknown"`; null if it
+    /// has not.
+    #[schema(value_type = Option<Value>)]
+    outcome: Option<ToolOutcome>,
 }
 
 /// Runs, newest first.
@@ -131,6 +155,17 @@ pub(crate) struct Health {
     /// `ok`, `ready` or `draining`.
     #[schema(value_type = String)]
     pub(crate) status: &'static str,
+}
+
+impl Tool {
+    pub(crate) fn of(note: &ToolNote) -> Self {
+        Self {
+            call: Arc::clone(&note.call),
+            name: Arc::clone(&note.name),
+            input: note.input.clone(),
+            outcome: note.outcome.clone(),
+        }
+    }
 }
 
 impl RunSummary {

@@ -1,0 +1,173 @@
+//! [`Messages`]: what a completed run answered, as messages; and the messages of a caller, as they
+//! stand in the values (contract, section 7).
+
+use std::collections::HashSet;
+
+use quell::{Payload, RunId, RunKind, RunRef, RunStatus};
+use quell_http::{Principal, Service, Transcript};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::options::CONTRACT;
+use crate::wire::exact::{Keys, finite, written};
+use crate::wire::message::{Origin, Parts, human};
+use crate::wire::rows::About;
+
+/// The key of the messages in the values.
+pub(crate) const MESSAGES: &str = "messages";
+
+/// The messages with which a run answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Messages {
+    /// That of the run itself.
+    pub(crate) own: Option<Payload>,
+    /// That, and those of its nodes, in the order in which they began to say something.
+    pub(crate) all: Vec<Payload>,
+}
+
+impl Messages {
+    /// Puts together what a run said; nothing of one that did not complete.
+    ///
+    /// `is_answer` tells whether what the body returned is its answer: it said nothing of a state.
+    /// If nothing but runs within the run said text then, these messages are the answer.
+    pub(crate) fn of(
+        service: &Service,
+        run: &RunRef,
+        output: Option<&Payload>,
+        about: &About,
+        is_answer: bool,
+    ) -> Self {
+        if run.row().status != RunStatus::Completed {
+            return Self::default();
+        }
+        let root = run.id();
+        let view = service.view(CONTRACT, Principal::anonymous());
+        let mut said = view.tree_transcripts(run);
+        let within = within_subgraphs(&said, root);
+        // One that says nothing before its end comes last.
+        said.sort_by_key(|said| (said.first_text_at.is_none(), said.first_text_at));
+        let write = |said: &Transcript, text: &str| {
+            let speaker = said.run.to_string();
+            let run = root.to_string();
+            let origin = Origin { about, run: &run, speaker: &speaker, node: &said.name };
+            origin.message(&Parts::of(said, text))
+        };
+        let mut all = Self::default();
+        for said in said.iter().filter(|said| !within.contains(&said.run)) {
+            if said.run == root {
+                let text = answer_of(output.filter(|_| is_answer || !is_blank(said)), said);
+                all.own = text.map(|text| write(said, &text));
+                all.all.extend(all.own.clone());
+            } else if !is_blank(said) {
+                all.all.push(write(said, &said.text));
+            }
+        }
+        if all.all.is_empty() && is_answer {
+            let inner = said.iter().filter(|said| within.contains(&said.run) && !is_blank(said));
+            all.all.extend(inner.map(|said| write(said, &said.text)));
+        }
+        all
+    }
+}
+
+/// Yields the text with which a run answers: what it returned, if that is no object and no list;
+/// otherwise what it said, unless that is the same object or list.
+pub(crate) fn answer_of(output: Option<&Payload>, said: &Transcript) -> Option<String> {
+    let output = output.filter(|output| !output.is_null());
+    let returned = output.filter(|output| !output.as_json().trim_start().starts_with(['{', '[']));
+    if let Some(returned) = returned {
+        let text = returned.as_text().map_or_else(|| finite(returned).to_string(), String::from);
+        return Some(text).filter(|text| !text.trim().is_empty());
+    }
+    let is_state = output.is_some_and(|output| {
+        let same = |value: Value| output.parse::<Value>().is_ok_and(|state| state == value);
+        said.text.trim_start().starts_with(['{', '['])
+            && serde_json::from_str(&said.text).is_ok_and(same)
+    });
+    (!is_state && !is_blank(said)).then(|| said.text.clone())
+}
+
+fn is_blank(said: &Transcript) -> bool {
+    said.text.trim().is_empty()
+}
+
+/// Finds the runs that are within another agent, team or workflow than the root.
+fn within_subgraphs(all: &[Transcript], root: RunId) -> HashSet<RunId> {
+    let mut within = HashSet::new();
+    // Parents come before their children.
+    for said in all.iter().filter(|said| said.run != root) {
+        let is_graph = matches!(said.kind, RunKind::Agent | RunKind::Team | RunKind::Workflow);
+        if is_graph || said.parent.is_some_and(|parent| within.contains(&parent)) {
+            within.insert(said.run);
+        }
+    }
+    within
+}
+
+/// Reads the messages of an input: one or a list of texts and of objects with `content`. Each gets
+/// the type that its role means, and an id, if it has none. None if the key means something else.
+pub(crate) fn asked(input: &Keys, run: RunId) -> Option<Vec<Payload>> {
+    let given = to_list(input.get(MESSAGES)?);
+    given.iter().enumerate().map(|(nth, item)| read(item, run, nth)).collect()
+}
+
+fn read(item: &Payload, run: RunId, nth: usize) -> Option<Payload> {
+    let id = || id_of(run, nth);
+    if let Some(text) = item.as_text() {
+        return Some(human(&text, &id()));
+    }
+    let mut keys: Keys = item.parse().ok()?;
+    keys.get("content")?;
+    let text = |keys: &Keys, key: &str| keys.get(key)?.as_text().map(String::from);
+    if text(&keys, "type").is_none() {
+        let role = text(&keys, "role").unwrap_or_default();
+        let kind = match role.as_str() {
+            "user" | "" => "human",
+            "assistant" => "ai",
+            other => other,
+        };
+        keys.insert("type".into(), kind.into());
+    }
+    if text(&keys, "id").is_none() {
+        keys.insert("id".into(), id().into());
+    }
+    Some(written(&keys))
+}
+
+/// Makes the message of a caller who gave none as such: the input if it is text, or its `message`.
+pub(crate) fn spoken(input: &Payload, run: RunId) -> Option<Payload> {
+    let keyed = || input.parse::<Keys>().ok()?.remove("message")?.as_text().map(String::from);
+    let text = input.as_text().map(String::from).or_else(keyed)?;
+    Some(human(&text, &id_of(run, 0)))
+}
+
+/// Adds messages to others. One with the id of another replaces it.
+pub(crate) fn joined(before: Option<&Payload>, more: Vec<Payload>) -> Vec<Payload> {
+    let id = |message: &Payload| message.parse::<Keys>().ok()?.remove("id");
+    let mut all = before.map(to_list).unwrap_or_default();
+    let mut ids: Vec<_> = all.iter().map(id).collect();
+    for message in more {
+        let own = id(&message);
+        match ids.iter().position(|known| known.is_some() && *known == own) {
+            Some(at) => all[at] = message,
+            None => {
+                all.push(message);
+                ids.push(own);
+            }
+        }
+    }
+    all
+}
+
+/// Yields a value as a list: null is none, and anything else but a list is one.
+pub(crate) fn to_list(value: &Payload) -> Vec<Payload> {
+    match value.parse() {
+        Ok(items) => items,
+        Err(_) if value.is_null() => Vec::new(),
+        Err(_) => vec![value.clone()],
+    }
+}
+
+fn id_of(run: RunId, nth: usize) -> String {
+    Uuid::new_v5(&run.as_uuid(), format!("message {nth}").as_bytes()).to_string()
+}

@@ -1,0 +1,219 @@
+//! What a component says in words is a message, the same in the values and in every mode.
+
+use quell::{Failure, Payload, RunContext, RunSpec, ToolCall, Usage};
+use quell_flow::{Component, Emit, Reducer, Team};
+use serde_json::{Value, json};
+
+use crate::talk::{Says, Server};
+
+/// Says a text in two pieces, calls a tool, counts tokens, and returns what it is to.
+fn writer(id: &str, output: Value) -> Component {
+    Component::agent(id, move |ctx: RunContext, _input| {
+        let output = output.clone();
+        async move {
+            Emit::content("one ").send(&ctx);
+            let call = ToolCall::new("c-1", "search", json!({ "q": "tea" }).into());
+            ctx.tool(call, async { Ok(Payload::from("green")) }).await?;
+            Emit::content("two").send(&ctx);
+            ctx.usage(Usage { input_tokens: 12, output_tokens: 3, cost_micros: 0 });
+            Ok(Payload::from(output))
+        }
+    })
+}
+
+async fn streamed(server: &Server, graph: &str, mode: &str) -> Vec<(String, Value)> {
+    let input = json!({ "messages": [{ "role": "user", "content": "hi" }] });
+    let body = json!({ "assistant_id": graph, "input": input, "stream_mode": [mode] });
+    server.post("/runs/stream", &body).await.events().split_off(1)
+}
+
+async fn waited(server: &Server, thread: &str, graph: &str, input: Value) -> Value {
+    let body = json!({ "assistant_id": graph, "input": input });
+    server.post(&format!("/threads/{thread}/runs/wait"), &body).await.json()
+}
+
+/// Yields types and contents of messages.
+fn talk(messages: &Value) -> Vec<(&str, &str)> {
+    let all = messages.as_array().unwrap().iter();
+    all.map(|one| (one["type"].as_str().unwrap(), one["content"].as_str().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn the_message_of_a_run_is_the_same_in_values_updates_and_every_mode_that_shows_it() {
+    let server = Server::serving([writer("writer", Value::Null)]);
+    let values = streamed(&server, "writer", "values").await;
+    assert_eq!(talk(&values[0].1["messages"]), [("human", "hi")], "at the start");
+    let messages = &values.last().unwrap().1["messages"];
+    assert_eq!(talk(messages), [("human", "hi"), ("ai", "one two")]);
+    let id = messages[1]["id"].as_str().unwrap();
+    assert!(id.starts_with("run--") && messages[0]["id"].is_string(), "{messages}");
+    let call = json!([{ "id": "c-1", "name": "search", "args": { "q": "tea" },
+        "type": "tool_call" }]);
+    let usage = json!({ "input_tokens": 12, "output_tokens": 3, "total_tokens": 15 });
+    let is_whole = |message: &Value| {
+        assert_eq!((&message["type"], &message["content"]), (&json!("ai"), &json!("one two")));
+        assert_eq!((&message["tool_calls"], &message["usage_metadata"]), (&call, &usage));
+    };
+    is_whole(&messages[1]);
+    let last = async |mode| streamed(&server, "writer", mode).await.pop().unwrap();
+    is_whole(&last("updates").await.1["writer"]["messages"][0]);
+    is_whole(&last("tasks").await.1["result"]["messages"][0]);
+    is_whole(&last("debug").await.1["payload"]["result"]["messages"][0]);
+    is_whole(&last("events").await.1["data"]["output"]["messages"][0]);
+    is_whole(&last("checkpoints").await.1["values"]["messages"][1]);
+    let (event, whole) = last("messages").await;
+    assert_eq!(event, "messages/complete");
+    is_whole(&whole[0]);
+}
+
+#[tokio::test]
+async fn pieces_of_a_message_are_texts_begins_of_calls_and_what_was_used_under_one_id() {
+    let server = Server::serving([writer("writer", Value::Null)]);
+    let thread = server.thread().await;
+    let body = json!({ "assistant_id": "writer", "input": {}, "stream_mode": ["messages-tuple"] });
+    let path = format!("/threads/{thread}/runs/stream");
+    let pieces = server.post(&path, &body).await.events().split_off(1);
+    let said: Vec<_> = pieces.iter().map(|(_, data)| data[0]["content"].clone()).collect();
+    assert_eq!(said, ["one ", "", "two", ""]);
+    let call = &pieces[1].1[0]["tool_call_chunks"][0];
+    assert_eq!((&call["name"], &call["args"]), (&json!("search"), &json!(r#"{"q":"tea"}"#)));
+    assert_eq!(pieces[3].1[0]["usage_metadata"]["total_tokens"], 15);
+    let values = server.get(&format!("/threads/{thread}")).await.json()["values"].clone();
+    let id = &values["messages"][0]["id"];
+    assert!(id.is_string() && pieces.iter().all(|(_, data)| data[0]["id"] == *id), "{pieces:?}");
+}
+
+#[tokio::test]
+async fn what_a_body_returns_or_says_of_its_messages_comes_before_what_it_said() {
+    let own = json!([{ "type": "ai", "content": "mine", "id": "m" }]);
+    let explicit = own.clone();
+    let states = Component::agent("states", move |ctx: RunContext, _input| {
+        let own = explicit.clone();
+        async move {
+            Emit::content("said").send(&ctx);
+            Emit::Values { values: json!({ "a": 1, "messages": own }).into() }.send(&ctx);
+            Ok(Payload::from(Value::Null))
+        }
+    });
+    let drafts = Component::agent("drafts", async |ctx: RunContext, _input| {
+        Emit::content("said").send(&ctx);
+        Emit::Values { values: json!({ "draft": 1 }).into() }.send(&ctx);
+        Ok(Payload::from("not shown"))
+    });
+    let server = Server::serving([
+        writer("text", json!("the answer")),
+        writer("state", json!({ "a": 1 })),
+        writer("own", json!({ "messages": own })),
+        states,
+        drafts,
+    ]);
+    let input = json!({ "messages": [{ "type": "human", "content": "hi", "id": "h" }] });
+    let of = async |graph| {
+        let thread = server.thread().await;
+        waited(&server, &thread, graph, input.clone()).await
+    };
+    let text = of("text").await;
+    assert_eq!(text["output"], "the answer");
+    assert_eq!(talk(&text["messages"]), [("human", "hi"), ("ai", "the answer")]);
+    assert_eq!(text["messages"][0], input["messages"][0], "an id and a type stay");
+    let state = of("state").await;
+    assert_eq!(state["a"], 1);
+    assert_eq!(talk(&state["messages"]), [("human", "hi"), ("ai", "one two")]);
+    assert_eq!(of("own").await["messages"], own);
+    assert_eq!(of("states").await, json!({ "a": 1, "messages": own }));
+    let drafts = of("drafts").await;
+    assert_eq!(drafts["draft"], 1);
+    assert_eq!(talk(&drafts["messages"])[0], ("human", "hi"));
+}
+
+#[tokio::test]
+async fn messages_of_a_thread_grow_from_run_to_run_and_its_next_body_gets_them() {
+    let echo = Component::agent("echo", async |_ctx, input: Payload| {
+        let input: Value = input.parse()?;
+        let count = input["messages"].as_array().map_or(0, Vec::len);
+        Ok(Payload::from(format!("{count} messages")))
+    });
+    let state = Component::workflow("state", async |_ctx, _input| Ok(json!({ "n": 1 }).into()));
+    let server = Server::serving([echo, state]);
+    let thread = server.thread().await;
+    let ask = |text: &str| json!({ "messages": [{ "role": "user", "content": text }] });
+    waited(&server, &thread, "echo", ask("a")).await;
+    let values = waited(&server, &thread, "echo", ask("b")).await;
+    let talked = [("human", "a"), ("ai", "1 messages"), ("human", "b"), ("ai", "3 messages")];
+    assert_eq!(talk(&values["messages"]), talked);
+    let values = waited(&server, &thread, "state", json!({})).await;
+    assert_eq!((&values["n"], talk(&values["messages"])), (&json!(1), talked.to_vec()));
+    // A text, or `message`, is what the caller says where there is no list of messages.
+    let other = server.thread().await;
+    for input in [json!("x"), json!({ "message": "x" })] {
+        let values = waited(&server, &other, "echo", input).await;
+        let all = talk(&values["messages"]);
+        assert_eq!(all[all.len() - 2], ("human", "x"), "{values}");
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_speak_have_a_message_each_and_members_where_nobody_else_speaks() {
+    let nodes = Component::workflow("nodes", async |ctx: RunContext, _input| {
+        for name in ["first", "second"] {
+            let step = ctx.spawn(RunSpec::step(name), async move |ctx: RunContext| {
+                Emit::content(name).send(&ctx);
+                Ok(())
+            });
+            step.await?;
+        }
+        Ok(Payload::from(json!({ "done": true })))
+    });
+    let member = |name: &'static str| {
+        move |ctx: RunContext, _input: Payload| async move {
+            Emit::content(name).send(&ctx);
+            Ok(Payload::from(Value::Null))
+        }
+    };
+    let team = Team::broadcast("team").member("ann", member("ann")).member("bob", member("bob"));
+    let team = team.combine(async |_, _| Ok(json!({ "members": 2 }).into())).into_component();
+    let server = Server::serving([nodes, team]);
+    let updates = streamed(&server, "nodes", "updates").await;
+    let of = |at: usize, node: &str| updates[at].1[node]["messages"][0]["content"].clone();
+    assert_eq!((of(0, "first"), of(1, "second")), (json!("first"), json!("second")));
+    let thread = server.thread().await;
+    let values = waited(&server, &thread, "nodes", json!({})).await;
+    assert_eq!(values["done"], true);
+    assert_eq!(talk(&values["messages"]), [("ai", "first"), ("ai", "second")]);
+    let thread = server.thread().await;
+    let values = waited(&server, &thread, "team", json!({})).await;
+    let mut said = talk(&values["messages"]);
+    said.sort_unstable();
+    assert_eq!((&values["members"], said), (&json!(2), vec![("ai", "ann"), ("ai", "bob")]));
+}
+
+#[tokio::test]
+async fn an_object_is_a_state_and_no_message_also_where_a_program_printed_it() {
+    let prints = Component::agent("prints", async |ctx: RunContext, _input| {
+        ctx.emit(json!({ "stream": "stdout", "line": "{\"a\": [1, 2]}" }));
+        Ok(Payload::from(json!({ "a": [1, 2] })))
+    });
+    let appends = Component::agent("appends", async |_ctx, _input| Ok(Payload::from("said")))
+        .reducer("messages", Reducer::Append);
+    let server = Server::serving([prints, appends]);
+    let thread = server.thread().await;
+    assert_eq!(waited(&server, &thread, "prints", json!({})).await, json!({ "a": [1, 2] }));
+    // With a reducer of its own, messages of callers stay as they were given.
+    let input = json!({ "messages": ["x"] });
+    let values = waited(&server, &thread, "appends", input).await;
+    let all = values["messages"].as_array().unwrap();
+    assert_eq!((&all[0], &all[1]["content"], all.len()), (&json!("x"), &json!("said"), 2));
+}
+
+#[tokio::test]
+async fn a_run_that_did_not_complete_leaves_no_message() {
+    let fails = Component::agent("fails", async |ctx: RunContext, _input| {
+        Emit::content("half").send(&ctx);
+        Err::<Payload, _>(Failure::new("ValueError: no more"))
+    });
+    let server = Server::serving([fails]);
+    let thread = server.thread().await;
+    waited(&server, &thread, "fails", json!({ "a": 1 })).await;
+    let row = server.get(&format!("/threads/{thread}")).await.json();
+    assert_eq!(row["values"], json!({ "a": 1 }), "{row}");
+}
