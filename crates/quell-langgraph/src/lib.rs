@@ -47,8 +47,8 @@
 //! | `stream` | the events of a run as server-sent events, in every mode |
 //! | `app` | the state of the routes; how runs are made, found, waited for, stopped and deleted |
 //! | `threads` | what is kept of threads, of their runs, and of runs that were deleted |
-//! | `messages` | what a run said and what its caller said, as messages in the values |
 //! | `values` | the values of a thread, and how a run changes them |
+//! | `messages` | what a run said and what its caller said, as messages in the values |
 //! | `options` | what an embedder chooses |
 //! | `wire` | what is on the wire: pure functions from requests, and to answers |
 //!

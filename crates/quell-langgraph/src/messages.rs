@@ -148,12 +148,11 @@ pub(crate) fn joined(before: Option<&Payload>, more: Vec<Payload>) -> Vec<Payloa
     let mut ids: Vec<_> = all.iter().map(id).collect();
     for message in more {
         let own = id(&message);
-        match ids.iter().position(|known| known.is_some() && *known == own) {
-            Some(at) => all[at] = message,
-            None => {
-                all.push(message);
-                ids.push(own);
-            }
+        if let Some(at) = ids.iter().position(|known| known.is_some() && *known == own) {
+            all[at] = message;
+        } else {
+            all.push(message);
+            ids.push(own);
         }
     }
     all

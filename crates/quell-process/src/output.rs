@@ -55,9 +55,9 @@ pub struct ProcessOutput {
     /// last one was too long to be read; then it is left out in JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Payload>,
-    /// The texts of its events `content`, joined, up to the bound of stdout. It is not in the JSON:
-    /// there the events of the run have it.
-    #[serde(skip)]
+    /// The texts of its events `content`, joined, up to the bound of stdout. It is left out in JSON
+    /// if it is empty, or if the JSON would be too long for an output.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub content: String,
     /// How many bytes the texts of its events `content` had, kept or not. It is not in the JSON.
     #[serde(skip)]
@@ -118,6 +118,12 @@ impl ProcessOutput {
             output.stdout = STANDARD.encode(output.stdout);
             output.encoding = Encoding::Base64;
             payload = Payload::json(&output).ok();
+        }
+        if payload.as_ref().is_some_and(|payload| payload.len() > limits::PAYLOAD_BYTES_MAX) {
+            // The events of the run have it as well.
+            let content = std::mem::take(&mut output.content);
+            payload = Payload::json(&output).ok();
+            output.content = content;
         }
         (output, payload)
     }
@@ -226,6 +232,19 @@ mod tests {
         let (output, _) = ProcessOutput::new(None, &written(&[b'a', 0xc3], 2));
         assert_eq!(output.encoding, Encoding::Base64);
         assert_eq!(output.into_stdout_bytes().unwrap(), [b'a', 0xc3]);
+    }
+
+    #[test]
+    fn a_text_with_which_the_json_would_be_too_long_is_left_out_of_it() {
+        let mut written = written(b"out", 3);
+        written.content.text = "text".into();
+        let (_, payload) = ProcessOutput::new(None, &written);
+        assert!(payload.unwrap().as_json().contains(r#""content":"text""#));
+        written.content.text = "\u{1}".repeat(4 << 20);
+        let (output, payload) = ProcessOutput::new(None, &written);
+        let payload = payload.unwrap();
+        assert!(payload.len() <= limits::PAYLOAD_BYTES_MAX && !payload.as_json().contains("text"));
+        assert_eq!(output.content.len(), 4 << 20);
     }
 
     #[test]

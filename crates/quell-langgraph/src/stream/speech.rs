@@ -23,8 +23,10 @@ impl Render {
         if self.modes.has("messages-tuple") {
             self.push_piece(frames, run, |origin| origin.piece(text));
         } else if is_first && self.modes.has("messages") {
-            let announced = self.with_origin(run, |origin| origin.announced());
-            frames.push(SseEvent::json(name("messages/metadata"), &announced).into());
+            let frame = self.with_origin(run, |origin| {
+                SseEvent::json(name("messages/metadata"), &origin.announced())
+            });
+            frames.push(frame.into());
         }
     }
 

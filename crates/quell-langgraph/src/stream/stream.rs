@@ -242,12 +242,11 @@ impl Render {
         let report = self.run.report();
         let has_said = self.speakers.contains_key(&self.run.id());
         let so_far = self.fold.current().map(Arc::clone);
-        match &self.thread {
-            Some(thread) => self.fold = thread.look(self.app.engine(), &self.tracked, &self.run),
-            None => {
-                let (service, output) = (self.app.service(), report.output.as_ref());
-                self.tracked.finish(Some(service), &mut self.fold, &self.run, output);
-            }
+        if let Some(thread) = &self.thread {
+            self.fold = thread.look(self.app.engine(), &self.tracked, &self.run);
+        } else {
+            let (service, output) = (self.app.service(), report.output.as_ref());
+            self.tracked.finish(Some(service), &mut self.fold, &self.run, output);
         }
         self.push_message(frames, self.run.id(), None);
         if status == RunStatus::Completed {

@@ -1,5 +1,5 @@
 //! [`Origin`]: the text of a run as a message, in the values and in the modes `messages` and
-//! `messages-tuple` (contract, sections 7 and 8).
+//! `messages-tuple` (contract, section 8).
 
 use quell::{Payload, Usage};
 use quell_http::{ToolNote, Transcript};
