@@ -25,6 +25,7 @@ mod records;
 mod render;
 mod reservations;
 mod reserve;
+mod run_log;
 mod run_state;
 mod service;
 mod sse_event;

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use futures::FutureExt;
 use parking_lot::Mutex;
-use quell::{RunRef, limits};
+use quell::{EventKind, RunRef, limits};
 use tokio::runtime::Handle;
 
 use crate::bounded_map::BoundedMap;
@@ -21,6 +21,7 @@ use crate::events::next_event;
 use crate::ids::{Identity, identity};
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
+use crate::run_log;
 use crate::transcript::{Fold, Transcript};
 
 /// The transcripts of the trees that were started here.
@@ -63,8 +64,17 @@ impl Records {
         let (root, table) = (root.clone(), Arc::clone(&self.table));
         drop(runtime.spawn(async move {
             let mut events = root.events();
+            let mut is_told = false;
             while let Some(event) = next_event(&mut events).await {
                 record.fold.lock().apply(&event);
+                let is_end = matches!(event.kind, EventKind::Ended(_) | EventKind::Lagged { .. });
+                if is_end && !is_told && root.row().status.is_terminal() {
+                    is_told = true;
+                    run_log::ended(&root);
+                }
+            }
+            if !is_told {
+                run_log::ended(&root);
             }
             let bytes = record.fold.lock().retire();
             table.lock().retire(owner.as_ref(), id, bytes);

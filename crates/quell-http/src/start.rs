@@ -11,6 +11,7 @@ use crate::idempotency::{Begun, IdempotencyKey, KEY_BYTES_MAX, KeyRefused};
 use crate::ids::{BadId, EXTERNAL_ID, SESSION, TEAM, identity, parse_id};
 use crate::limits::TIME_MAX;
 use crate::reservations::scope_of;
+use crate::run_log;
 use crate::service::View;
 
 /// A run of a component, to be started by [`View::start`].
@@ -214,6 +215,7 @@ impl View {
         let run = handle.map_err(|error| StartError::from_submit(&error, start.id.as_deref()))?;
         let run = run.into_ref();
         service.shared().records.follow(&run, start.scopes());
+        run_log::started(&run, self.contract());
         Ok(run)
     }
 

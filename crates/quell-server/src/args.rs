@@ -13,12 +13,13 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::check::CheckArgs;
 use crate::config::Setting;
 use crate::help::{
-    ABOUT, AFTER_HELP, CHECK_AFTER_HELP, COMPLETIONS_AFTER_HELP, MAN_AFTER_HELP, PROCESS_PAGE,
-    RUN_ABOUT, RUN_AFTER_HELP, SERVE_ABOUT, SERVE_AFTER_HELP,
+    ABOUT, AFTER_HELP, ANSWERS_PAGE, CHECK_AFTER_HELP, COMPLETIONS_AFTER_HELP, MAN_AFTER_HELP,
+    PROCESS_PAGE, RUN_ABOUT, RUN_AFTER_HELP, SERVE_ABOUT, SERVE_AFTER_HELP,
 };
 use crate::init::InitArgs;
 use crate::install::{CompletionsArgs, ManArgs};
 use crate::list::ListArgs;
+use crate::log_format::LogFormat;
 use crate::plan::PlanCommand;
 use crate::times;
 
@@ -83,6 +84,9 @@ pub(crate) enum Command {
     /// Print what a program that quell runs can rely on: streams, signals, environment, bounds
     #[command(long_about = PROCESS_PAGE, help_template = "{about}", term_width = 0)]
     Process,
+    /// Print what arrives of a component through each contract and stream mode
+    #[command(long_about = ANSWERS_PAGE, help_template = "{about}", term_width = 0)]
+    Answers,
     /// Print what a shell reads to complete the command line
     #[command(after_help = COMPLETIONS_AFTER_HELP)]
     Completions(CompletionsArgs),
@@ -115,6 +119,11 @@ pub(crate) struct ServeArgs {
     /// What to log on stderr: error, warn, info, debug, trace
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub(crate) log: LevelFilter,
+
+    /// How to log: `human` lines, a `json` object on each line; `auto` is human if stderr is a
+    /// terminal
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
 
     /// Put this before the names of all demo components, to see that no client depends on them
     #[arg(long, value_name = "TEXT", hide = true, requires = "demo")]

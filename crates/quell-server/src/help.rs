@@ -1,7 +1,10 @@
-//! The texts of the help, of which [`PROCESS_PAGE`] is a page of its own.
+//! The texts of the help, of which [`PROCESS_PAGE`] and [`ANSWERS_PAGE`] are pages of their own.
 
 /// The protocol of programs.
 pub(crate) const PROCESS_PAGE: &str = include_str!("process.md");
+
+/// What arrives of a component through each contract.
+pub(crate) const ANSWERS_PAGE: &str = include_str!("answers.md");
 
 /// What `quell` is.
 pub(crate) const ABOUT: &str =
@@ -160,6 +163,14 @@ place of the former; if none is left it is carried out and answered at once. Whe
 the connection is closed that has been idle for longest, or taking more than 250 ms to ask. \
 A client that takes nothing for 30 s, or less than about 200 KiB, of what is written to it is \
 given up.
+
+Log, on stderr:
+  lines for people in a terminal, a JSON object on each line otherwise, or as --log-format says; \
+colours only in a terminal, and not with NO_COLOR. With --log info: each request, with its method, \
+path, status and duration_ms, and each run that a caller started, with its run.id, \
+run.component, run.owner, status, cause and duration_ms. A request has the id of its header \
+x-request-id (at most 128 visible characters of ASCII), which the answer then has too, or a new \
+one. No query, no header, no body, and of a path with a key only its route is logged.
 
 Signals:
   the first one drains: not ready, no new runs, live runs are stopped with grace, streams get their

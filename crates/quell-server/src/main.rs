@@ -20,6 +20,7 @@ mod job;
 mod lines;
 mod list;
 mod live;
+mod log_format;
 mod plan;
 mod processes;
 mod programs;
@@ -37,7 +38,7 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::CommandFactory as _;
-use help::PROCESS_PAGE;
+use help::{ANSWERS_PAGE, PROCESS_PAGE};
 
 fn main() -> ExitCode {
     match Cli::read(std::env::args_os()) {
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::List(args) }) => list::run(&args),
         Ok(Cli { command: Command::Man(args) }) => install::man(&args, Cli::command()),
         Ok(Cli { command: Command::Plan(command) }) => plan::run(&command),
+        Ok(Cli { command: Command::Answers }) => stdout::say(ANSWERS_PAGE),
         Ok(Cli { command: Command::Process }) => stdout::say(PROCESS_PAGE),
         Err(shown) => {
             // With nobody to read the help there is nobody to tell.

@@ -57,6 +57,30 @@ async function cancelMany(body, action = "interrupt") {
   });
 }
 
+test("what a program says comes in pieces, and is a message in the values", async () => {
+  const { thread_id } = await client.threads.create();
+  const parts = [];
+  const input = { messages: [{ role: "user", content: "which?" }] };
+  const streamMode = ["values", "messages-tuple"];
+  for await (const part of client.runs.stream(thread_id, "teller", { input, streamMode })) {
+    parts.push(part);
+  }
+  const pieces = parts.filter(({ event }) => event === "messages").map(({ data }) => data[0]);
+  assert.equal(pieces.map(({ content }) => content).join(""), "green tea");
+  const { messages } = parts.findLast(({ event }) => event === "values").data;
+  assert.deepEqual(
+    messages.map(({ type, content }) => [type, content]),
+    [
+      ["human", "which?"],
+      ["ai", "green tea"],
+    ],
+  );
+  assert.ok(pieces.every(({ id }) => id === messages[1].id));
+  assert.equal(messages[1].tool_calls[0].name, "look");
+  const { values } = await client.threads.get(thread_id);
+  assert.deepEqual(values.messages, messages);
+});
+
 test("a thread is made, run on and read", async () => {
   const { thread_id } = await client.threads.create();
   assert.deepEqual(await client.runs.wait(thread_id, GRAPHS.echo, { input: { text: "hi" } }), {

@@ -95,6 +95,37 @@ async def test_a_stream_has_the_events_of_its_modes_in_order(client):
     assert run["status"] == "success"
 
 
+async def test_what_a_program_says_comes_in_pieces_and_is_a_message_in_the_values(client):
+    thread = (await client.threads.create())["thread_id"]
+    modes = ["values", "updates", "messages-tuple"]
+    asked = {"messages": [{"role": "user", "content": "which?"}]}
+    parts = [
+        part
+        async for part in client.runs.stream(thread, "teller", input=asked, stream_mode=modes)
+    ]
+    pieces = [part.data[0] for part in parts if part.event == "messages"]
+    assert [piece["content"] for piece in pieces] == ["green ", "", "tea", ""]
+    assert pieces[1]["tool_call_chunks"][0]["name"] == "look"
+    values = [part.data for part in parts if part.event == "values"][-1]
+    human, answer = values["messages"]
+    assert (human["type"], human["content"]) == ("human", "which?")
+    assert (answer["type"], answer["content"]) == ("ai", "green tea")
+    assert {piece["id"] for piece in pieces} == {answer["id"]}
+    assert answer["tool_calls"][0]["args"] == {"for": "tea"}
+    assert answer["usage_metadata"]["total_tokens"] == 15
+    update = [part.data for part in parts if part.event == "updates"][-1]
+    assert update["teller"]["messages"] == [answer]
+    assert (await client.threads.get(thread))["values"] == values
+    whole = [
+        part.data[0]
+        async for part in client.runs.stream(thread, "teller", input=asked, stream_mode="messages")
+        if part.event == "messages/complete"
+    ]
+    assert [message["content"] for message in whole] == ["green tea"]
+    values = (await client.threads.get(thread))["values"]
+    assert [message["type"] for message in values["messages"]] == ["human", "ai"] * 2
+
+
 async def test_subgraph_events_come_only_when_asked_for(client):
     asked = {}
     for subgraphs in (False, True):

@@ -93,6 +93,10 @@ impl View {
         &self.principal
     }
 
+    pub(crate) const fn contract(&self) -> Contract {
+        self.contract
+    }
+
     /// Finds a component that the contract exposes.
     pub fn component(&self, kind: ComponentKind, id: &str) -> Option<&Arc<Component>> {
         let component = self.service.catalog().get(kind, id)?;

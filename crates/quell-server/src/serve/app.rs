@@ -7,7 +7,7 @@ use quell_http::{BodyKinds, Service, guard_open};
 use serde_json::Value;
 
 use super::demo::Demo;
-use super::{leftover, streams};
+use super::{access, leftover, streams};
 use crate::config::Config;
 
 /// Puts all contracts on one port: `AgentOS` and `LangGraph` at `/`, `Playbook3D` under
@@ -43,7 +43,7 @@ pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> 
     let langgraph = quell_langgraph::in_its_words(langgraph.layer(long()));
     // The guard also covers paths of no contract, and the demo, whose keys are public.
     let app = guard_open(app.layer(long()), service, BodyKinds::Any);
-    app.merge(langgraph).layer(from_fn(leftover::layer))
+    app.merge(langgraph).layer(from_fn(leftover::layer)).layer(from_fn(access::layer))
 }
 
 /// Makes the answer to `GET /info`, a path that two contracts share: the keys of both.

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::log::Log;
 use super::site::Site;
-use super::stderr::Stderr;
 use crate::args::ServeArgs;
 use crate::config::Checked;
 use crate::exit::EXIT_USAGE;
@@ -13,25 +13,23 @@ use crate::faults::under_error;
 
 /// Serves what the command line asks for, until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
-    let stderr = Stderr::open();
-    match try_serve(args, &stderr) {
+    let log = Log::open(args.log_format, args.log);
+    match try_serve(args, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
-            stderr.say(&format!("error: {refusal}"));
+            log.refuse(&refusal);
             ExitCode::from(EXIT_USAGE)
         }
     }
 }
 
 /// Checks everything that can be checked, then listens. An error means that nothing was served.
-fn try_serve(args: &ServeArgs, stderr: &Stderr) -> Result<(), String> {
-    let writer = stderr.writer();
-    tracing_subscriber::fmt().with_writer(move || writer.clone()).with_max_level(args.log).init();
+fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), String> {
     let checked = Checked::load(args.config.as_deref(), &args.set);
     let site = Site::new(args, checked.map_err(|faults| under_error(&faults))?)?;
     let bodies = runtime("quell-body", None)?;
     let http = runtime("quell-http", Some(HTTP_THREADS))?;
-    let done = http.block_on(site.serve(bodies.handle().clone(), stderr));
+    let done = http.block_on(site.serve(bodies.handle().clone(), log));
     bodies.shutdown_background();
     http.shutdown_background();
     done

@@ -3,6 +3,7 @@
 //! Bodies run on one runtime; HTTP, streams and signals on another, so that a body that blocks its
 //! worker delays no request. At the end nothing is joined.
 
+mod access;
 mod app;
 mod command;
 mod connections;
@@ -10,6 +11,7 @@ mod demo;
 mod held;
 mod idle;
 mod leftover;
+mod log;
 mod site;
 mod socket;
 mod stderr;

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::app;
 use super::connections::Connections;
 use super::demo::Demo;
-use super::stderr::Stderr;
+use super::log::Log;
 use crate::args::ServeArgs;
 use crate::config::{Checked, Config};
 use crate::descriptors::Shares;
@@ -68,7 +68,7 @@ impl Site {
     /// # Errors
     ///
     /// Fails if it cannot listen; then nothing was served.
-    pub(super) async fn serve(self, bodies: Handle, stderr: &Stderr) -> Result<(), String> {
+    pub(super) async fn serve(self, bodies: Handle, log: &Log) -> Result<(), String> {
         let Self { config, access, catalog, listen, demo } = self;
         let mut signals =
             Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
@@ -92,15 +92,15 @@ impl Site {
             abort_wait: config.abort_wait(),
             ..Shutdown::default()
         };
-        stderr.say(&format!(
+        log.say(&format!(
             "{}: no new runs; live ones have {} to end, another signal aborts them",
             signal.as_str(),
             span(plan.grace)
         ));
         service.drain();
-        let report = drained(&engine, plan, &mut signals, stderr).await;
+        let report = drained(&engine, plan, &mut signals, log).await;
         connections.close(LAST_WORDS).await;
-        stderr.say(&summary(&report));
+        log.say(&summary(&report));
         Ok(())
     }
 }
@@ -119,13 +119,13 @@ async fn drained(
     engine: &Engine,
     plan: Shutdown,
     signals: &mut Signals,
-    stderr: &Stderr,
+    log: &Log,
 ) -> ShutdownReport {
     let mut shutdown = std::pin::pin!(engine.shutdown(plan));
     tokio::select! {
         biased;
         report = &mut shutdown => return report,
-        signal = signals.next() => stderr.say(&format!("{}: aborting", signal.as_str())),
+        signal = signals.next() => log.say(&format!("{}: aborting", signal.as_str())),
     }
     // A second call aborts; the first one still yields the whole report.
     let (report, _) = tokio::join!(shutdown, engine.shutdown(plan));

@@ -2,6 +2,8 @@
 //! left: `/proc`, and files that the programs write.
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod endings;
@@ -13,6 +15,8 @@ mod init;
 mod install;
 #[cfg(test)]
 mod load;
+#[cfg(test)]
+mod logs;
 #[cfg(test)]
 mod names;
 #[cfg(test)]

@@ -37,11 +37,32 @@ impl Site {
         Self::made(scratch, args, &[], stderr)
     }
 
+    /// As [`Site::heard`], with more variables in its environment.
+    pub(crate) fn heard_with(
+        scratch: Scratch,
+        args: &[&str],
+        env: &[(&str, &str)],
+        stderr: Stdio,
+    ) -> Self {
+        Self::made(scratch, args, env, stderr)
+    }
+
     /// As [`Site::with`], after a command of the shell.
     pub(crate) fn under(before: &str, scratch: Scratch, args: &[&str]) -> Self {
         let mut command = scratch.program("sh");
         command.args(["-c", &format!("{before}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_quell")]);
         command.args([&["serve", "--listen", "127.0.0.1:0"], args].concat());
+        Self::begun(scratch, command, Stdio::piped())
+    }
+
+    /// Serves the demo in a terminal, which is what it writes to on stdout and stderr. Its id is in
+    /// the file `pid`.
+    pub(crate) fn in_terminal(scratch: Scratch, args: &str, env: &[(&str, &str)]) -> Self {
+        let quell = env!("CARGO_BIN_EXE_quell");
+        let serve = format!("exec '{quell}' serve --demo --listen 127.0.0.1:0 {args}");
+        let mut command = scratch.program("script");
+        command.args(["-qec", &format!("echo $$ > pid; {serve}"), "/dev/null"]);
+        command.env("TERM", "xterm").env_remove("NO_COLOR").envs(env.iter().copied());
         Self::begun(scratch, command, Stdio::piped())
     }
 
@@ -127,6 +148,24 @@ impl Site {
             .header("content-type", "application/json");
         let body = body.map(ToString::to_string).unwrap_or_default();
         answer(agent().run(call.body(body).expect("a request")))
+    }
+
+    /// Calls with a header; yields that header of the answer.
+    pub(crate) fn echoed(&self, path: &str, name: &str, value: &str) -> Option<String> {
+        let answer = agent().get(self.url(path)).header(name, value).call();
+        let answer = answer.expect("there is an answer");
+        answer.headers().get(name).map(|value| value.to_str().expect("text").to_owned())
+    }
+
+    /// Gets, or posts JSON; yields all that is answered, a stream to its end.
+    pub(crate) fn text(&self, path: &str, body: Option<&Value>) -> String {
+        let url = self.url(path);
+        let answer = match body {
+            Some(body) => agent().post(url).content_type("application/json").send(body.to_string()),
+            None => agent().get(url).call(),
+        };
+        let text = answer.expect("there is an answer").body_mut().read_to_string();
+        text.expect("its body is text")
     }
 
     /// Posts a form.

@@ -1,0 +1,79 @@
+//! [`layer`]: a line in the log for each request, and the id by which its lines are found.
+//!
+//! No line has a query, a header or a body: they may hold secrets. Of a path that holds a key, the
+//! route is shown instead, and of a path of no route nothing.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderMap, HeaderName};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+/// Answers within a span that has the id of the request: that of the header `x-request-id`, which
+/// the answer then has as well, or a new one. Logs the answer when its head is there.
+pub(super) async fn layer(request: Request, next: Next) -> Response {
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return with_id(given_id(request.headers()).as_deref(), next.run(request)).await;
+    }
+    let given = given_id(request.headers());
+    let id = given.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
+    let span = tracing::info_span!("request", request.id = id);
+    let began = Instant::now();
+    let (method, path) = (request.method().clone(), shown_path(&request));
+    let answer = with_id(given.as_deref(), next.run(request)).instrument(span.clone()).await;
+    let _entered = span.enter();
+    tracing::info!(
+        method = method.as_str(),
+        path,
+        status = answer.status().as_u16(),
+        duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "request answered"
+    );
+    answer
+}
+
+async fn with_id(given: Option<&str>, answer: impl Future<Output = Response>) -> Response {
+    let mut answer = answer.await;
+    if let Some(id) = given.and_then(|id| id.parse().ok()) {
+        answer.headers_mut().insert(REQUEST_ID, id);
+    }
+    answer
+}
+
+/// Yields the id that the caller gave, if it may stand in a line: short, and nothing but letters,
+/// digits and signs of ASCII.
+fn given_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.as_bytes();
+    let may_stand = (1..=ID_BYTES_MAX).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
+    str::from_utf8(id).ok().filter(|_| may_stand).map(str::to_owned)
+}
+
+/// Yields the path of a request as it may be shown.
+fn shown_path(request: &Request) -> String {
+    let Some(route) = request.extensions().get::<MatchedPath>() else { return UNKNOWN.to_owned() };
+    let route = route.as_str();
+    if route.contains("key}") {
+        return route.to_owned();
+    }
+    let mut path = request.uri().path().to_owned();
+    if path.len() > PATH_BYTES_MAX {
+        // A path of a request is ASCII.
+        path.truncate(PATH_BYTES_MAX);
+        path.push('…');
+    }
+    path
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is taken from a caller. A longer one is replaced.
+const ID_BYTES_MAX: usize = 128;
+
+/// The longest path that is shown. More is cut.
+const PATH_BYTES_MAX: usize = 512;
+
+/// Stands for a path of no route.
+const UNKNOWN: &str = "(unknown)";
