@@ -28,6 +28,14 @@ fn guardian_of(quell: u32) -> Option<u32> {
     })
 }
 
+/// Tells whether a process has a handler for SIGTERM, which is number 15.
+fn catches_sigterm(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & (1 << 14) != 0)
+}
+
 #[test]
 fn programs_do_not_outlive_a_killed_run() {
     let scratch = Scratch::new();
@@ -63,6 +71,7 @@ fn programs_do_not_outlive_a_killed_server_whose_guardian_was_killed_before() {
     let first = guardian(&site).expect("there is a guardian");
     let environment = std::fs::read(format!("/proc/{first}/environ")).expect("it is ours");
     assert!(environment.is_empty(), "{}", String::from_utf8_lossy(&environment));
+    wait_until("it catches SIGTERM", || catches_sigterm(first));
     send("TERM", first);
     assert!(is_alive(first), "a guardian is deaf to what is meant for its server");
     send("KILL", first);
