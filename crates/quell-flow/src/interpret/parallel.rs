@@ -11,7 +11,7 @@ use super::sequence::Object;
 use super::step::{OnDecided, StepRef, World, body_of};
 use crate::output::set_output;
 use crate::parallel::Driven;
-use crate::plan::read;
+use crate::plan::{below, read};
 use crate::{
     Action, Branch, Decision, End, Expression, Parallel, ParallelStep, PlanPolicy, Policy, Settled,
     SoFar,
@@ -134,8 +134,9 @@ struct Values(Vec<(Arc<str>, Payload)>);
 
 impl Readable for Values {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        let key = key.as_str()?;
-        self.0.iter().find(|(name, _)| &**name == key).map(|(_, value)| read(value))
+        let name = key.as_str()?;
+        let (_, value) = self.0.iter().find(|(known, _)| &**known == name)?;
+        Some(read(value, &below("values", key)))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {

@@ -7,7 +7,7 @@ use minijinja::value::{Enumerator, Object};
 use quell::{Failure, Payload};
 
 use crate::Expression;
-use crate::plan::{excerpt, is_template, only_expression, read, render};
+use crate::plan::{below, excerpt, is_template, only_expression, read, render};
 
 /// The values that a step may read: variables, and the outputs of earlier steps of its list and of
 /// the lists around it.
@@ -141,7 +141,7 @@ impl Scope {
     fn variable(&self, name: &str) -> Option<Value> {
         self.frames().find_map(|scope| {
             let found = scope.frame.variables.iter().find(|(known, _)| *known == name);
-            found.map(|(_, variable)| variable.value())
+            found.map(|(_, variable)| variable.value(name))
         })
     }
 
@@ -168,10 +168,10 @@ pub(super) enum Variable {
 }
 
 impl Variable {
-    fn value(&self) -> Value {
+    fn value(&self, name: &str) -> Value {
         match self {
             Self::Value(value) => value.clone(),
-            Self::Payload(payload) => read(payload),
+            Self::Payload(payload) => read(payload, name),
         }
     }
 }
@@ -201,7 +201,7 @@ struct Reading(Scope);
 impl Object for Reading {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         match key.as_str()? {
-            "input" => self.0.plan_input().map(read),
+            "input" => self.0.plan_input().map(|input| read(input, "input")),
             "steps" => Some(Value::from_object(Steps(self.0.clone()))),
             name => self.0.variable(name),
         }
@@ -214,17 +214,22 @@ struct Steps(Scope);
 
 impl Object for Steps {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.0.output(key.as_str()?).map(|output| Value::from_object(Done(output)))
+        let output = self.0.output(key.as_str()?)?;
+        Some(Value::from_object(Done { path: below("steps", key), output }))
     }
 }
 
 /// A step that has ended.
 #[derive(Debug)]
-struct Done(Payload);
+struct Done {
+    /// How an expression names it.
+    path: String,
+    output: Payload,
+}
 
 impl Object for Done {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        (key.as_str()? == "output").then(|| read(&self.0))
+        (key.as_str()? == "output").then(|| read(&self.output, &below(&self.path, key)))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {

@@ -56,7 +56,8 @@ use crate::limits;
 /// and `retry` holds `attempts` and may hold `backoff`, `cap`, `attempt_timeout`. Times are texts
 /// such as `"1m 30s"` or `"500ms"`. A number of a command or of `env` is the text that is written.
 /// Names are unique among siblings. An unknown key is an error everywhere, and so is a key that
-/// does not go with the others. Values beyond a bound are refused, never cut.
+/// does not go with the others. Values beyond a bound are refused, and what a command
+/// wrote beyond its bound cannot be read by mistake.
 ///
 /// # Values
 ///
@@ -75,6 +76,12 @@ use crate::limits;
 /// | `error` | the failure, as a text | in `on_failure` |
 /// | `cause` | the cause of the stop, with `kind` and `message` | in `on_stop` |
 /// | `branches`, `ended`, `ok`, `failed`, `values` | the branches so far | in a policy's `until` |
+///
+/// What a command wrote is in its output: `stdout`, `exit_code` and so on. If some of `stdout` was
+/// not kept, because it was longer than its bound, a step that reads `stdout`, or the output as a
+/// whole, fails with the number of bytes that there were. `stdout_head` is what was kept, cut or
+/// not: a step that reads it says that the beginning is enough. `stderr_tail` is the end in any
+/// case.
 ///
 /// A name that is no word is written `steps["a name"]`. The filters are `abs`, `bool`, `default`,
 /// `first`, `float`, `int`, `join`, `last`, `length`, `lines`, `list`, `lower`, `max`, `min`,

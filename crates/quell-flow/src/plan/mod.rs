@@ -26,7 +26,7 @@ pub(crate) use excerpt::excerpt;
 pub use expression::Expression;
 #[cfg(feature = "test-util")]
 pub(crate) use expression::check_template;
-pub(crate) use expression::{is_template, only_expression, read, render};
+pub(crate) use expression::{below, is_template, only_expression, read, render};
 pub use format::{PLAN_SCHEMA, PlanFormat};
 pub use parallel::{ParallelOptions, ParallelStep, PlanPolicy, PlanRetry};
 pub use step::{Action, Cleanup, CommandStep, PlanStep, SequenceStep};

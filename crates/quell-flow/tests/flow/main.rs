@@ -18,6 +18,7 @@ mod parallel_times;
 mod plan_checks;
 mod plan_choices;
 mod plan_cleanup;
+mod plan_cuts;
 mod plan_errors;
 mod plan_files;
 mod plan_limits;

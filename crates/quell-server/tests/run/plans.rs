@@ -282,3 +282,25 @@ fn a_program_that_a_stop_lets_end_with_0_is_a_late_success() {
     assert!(polite.is_some_and(|line| line.contains("late success")), "{ended:?}");
     scratch.assert_nothing_is_left(1);
 }
+
+#[test]
+fn what_a_program_wrote_beyond_its_bound_is_not_read_by_mistake() {
+    let scratch = Scratch::new();
+    let plan = |reads: &str| {
+        format!(
+            "name: p\nsteps:\n- {{ name: flood, run: [sh, -c, 'yes | head -c 5000000'] }}\n\
+             - {{ name: count, run: [wc, -c], input: '{{{{ steps.flood.output.{reads} }}}}' }}\n"
+        )
+    };
+    scratch.write("whole.yaml", &plan("stdout"));
+    let ended = scratch.run(&["run", "whole.yaml"]);
+    ended.assert_code(1);
+    let says = "`steps.flood.output.stdout` is cut: the step wrote 5000000 bytes on stdout, of \
+                which the first 4194304 are kept";
+    assert!(ended.stdout.contains(says), "{ended:?}");
+    scratch.write("head.yaml", &plan("stdout_head"));
+    let ended = scratch.run(&["run", "head.yaml", "--report", "report.json"]);
+    ended.assert_code(0);
+    let count = row(&scratch.json("report.json"), "count")["output"]["stdout"].clone();
+    assert_eq!(count.as_str().map(str::trim), Some("4194304"));
+}

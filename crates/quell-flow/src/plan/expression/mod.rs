@@ -4,8 +4,10 @@
 //! evaluation ends. The number of operators and the nesting are bounded when the plan is read,
 //! because the parser recurses (`guard`). A budget bounds what an evaluation reads, makes and
 //! compares; every operand and every filter spends from it (`work`, `language`). A panic of the
-//! language is an error of the expression. No expression reads files, the environment or a clock.
+//! language is an error of the expression. No expression reads files, the environment or a clock,
+//! and none reads a text that was cut as if it were whole (`cut`).
 
+mod cut;
 mod evaluate;
 mod guard;
 mod language;
@@ -13,6 +15,7 @@ mod template;
 mod token;
 mod work;
 
+pub(crate) use cut::below;
 pub use evaluate::Expression;
 pub(super) use evaluate::{Names, check};
 pub(crate) use template::{check_template, is_template, only_expression, render};

@@ -8,6 +8,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 use quell::Payload;
 
+use super::cut;
 use crate::limits;
 
 /// Evaluates within a budget. A payload that is read several times is parsed once. A panic is an
@@ -43,8 +44,9 @@ pub(super) fn spend(units: u64) -> Result<(), Error> {
     })
 }
 
-/// Reads a payload as a value. If the budget is too small for it, the value is an error.
-pub(crate) fn read(payload: &Payload) -> Value {
+/// Reads a payload as a value, of which an expression reads `path`. If the budget is too small for
+/// it, the value is an error.
+pub(crate) fn read(payload: &Payload, path: &str) -> Value {
     let text = payload.as_json();
     let known = WORK.with_borrow(|work| {
         let mut read = work.read.iter();
@@ -65,6 +67,11 @@ pub(crate) fn read(payload: &Payload) -> Value {
         let _ = error;
         Value::from(text)
     });
+    let value = if cut::may_be_cut(text) {
+        cut::guarded(value, path).unwrap_or_else(Value::from)
+    } else {
+        value
+    };
     WORK.with_borrow_mut(|work| work.read.push((payload.clone(), value.clone())));
     value
 }

@@ -1,0 +1,103 @@
+//! [`guarded`] makes the stdout of a command unreadable if some of it was not kept.
+//!
+//! The output of a command is an object with `stdout`, `stdout_bytes` and `stdout_truncated`. If
+//! the last one is true, its `stdout` is an error, which fails what reads it. `stdout_head` is what
+//! was kept, cut or not: who reads that says that the beginning is enough.
+
+use std::sync::Arc;
+
+use minijinja::value::{Enumerator, Object, ValueKind};
+use minijinja::{Error, ErrorKind, Value};
+
+/// Tells whether the JSON of a value may hold the output of a command.
+pub(super) fn may_be_cut(json: &str) -> bool {
+    json.contains(TRUNCATED)
+}
+
+/// Guards every output of a command in a value, of which an expression reads `path`. Recurses as
+/// deep as JSON may nest.
+pub(super) fn guarded(value: Value, path: &str) -> Result<Value, Error> {
+    match value.kind() {
+        ValueKind::Seq => {
+            let items = value.try_iter()?.enumerate();
+            let items = items.map(|(at, item)| guarded(item, &format!("{path}[{at}]")));
+            items.collect::<Result<Vec<_>, _>>().map(Value::from)
+        }
+        ValueKind::Map => {
+            if let Some(output) = CommandOutput::of(&value, path)? {
+                return Ok(Value::from_object(output));
+            }
+            let entries = value.try_iter()?.map(|key| {
+                let item = guarded(value.get_item(&key)?, &below(path, &key))?;
+                Ok((key, item))
+            });
+            entries.collect::<Result<Vec<(Value, Value)>, Error>>().map(Value::from_pairs)
+        }
+        _ => Ok(value),
+    }
+}
+
+/// Writes the path of an entry.
+pub(crate) fn below(path: &str, key: &Value) -> String {
+    let name = key.as_str().filter(|name| is_word(name));
+    name.map_or_else(|| format!("{path}[{key:?}]"), |name| format!("{path}.{name}"))
+}
+
+fn is_word(name: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.starts_with(|c: char| is_letter(c) && !c.is_ascii_digit()) && name.chars().all(is_letter)
+}
+
+/// The output of a command.
+#[derive(Debug)]
+struct CommandOutput {
+    /// The entries as they were written.
+    all: Value,
+    /// The entry `stdout`, or the error of one that was cut.
+    stdout: Value,
+}
+
+impl CommandOutput {
+    fn of(value: &Value, path: &str) -> Result<Option<Self>, Error> {
+        let (stdout, truncated) = (value.get_attr("stdout")?, value.get_attr(TRUNCATED)?);
+        let (Some(text), ValueKind::Bool) = (stdout.as_str(), truncated.kind()) else {
+            return Ok(None);
+        };
+        let stdout = if truncated.is_true() {
+            let kept = match value.get_attr("encoding")?.as_str() {
+                Some("base64") => text.trim_end_matches('=').len() * 3 / 4,
+                _ => text.len(),
+            };
+            let bytes = value.get_attr("stdout_bytes")?;
+            let words = format!(
+                "`{path}.stdout` is cut: the step wrote {bytes} bytes on stdout, of which the \
+                 first {kept} are kept; read `{path}.stdout_head` if these are enough, or let the \
+                 step write less, or into a file"
+            );
+            Error::new(ErrorKind::InvalidOperation, words).into()
+        } else {
+            stdout
+        };
+        Ok(Some(Self { all: value.clone(), stdout }))
+    }
+}
+
+impl Object for CommandOutput {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match key.as_str()? {
+            "stdout" => Some(self.stdout.clone()),
+            "stdout_head" => self.all.get_attr("stdout").ok(),
+            _ => self.all.get_item(key).ok().filter(|item| !item.is_undefined()),
+        }
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        match self.all.try_iter() {
+            Ok(keys) => Enumerator::Values(keys.collect()),
+            Err(_) => Enumerator::NonEnumerable,
+        }
+    }
+}
+
+/// The key that says whether the stdout of a command is whole.
+const TRUNCATED: &str = "stdout_truncated";

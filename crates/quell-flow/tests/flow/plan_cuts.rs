@@ -1,0 +1,78 @@
+//! Output of a command that was not kept whole: what reads it fails, unless it asks for the head.
+
+use crate::support::*;
+
+/// A plan whose first step has an output of so many bytes on stdout, of which `kept` is left, and
+/// whose other steps are these.
+fn plan(bytes: usize, steps: &str) -> String {
+    let is_cut = bytes > "kept".len();
+    format!(
+        r#"
+        name = "p"
+        [[steps]]
+        name = "make it"
+        run = ["json", '{{"exit_code":0,"stdout":"kept","encoding":"utf-8",{}}}']
+        {steps}
+        "#,
+        format_args!(r#""stdout_bytes":{bytes},"stdout_truncated": {is_cut}"#)
+    )
+}
+
+/// Runs one more step and yields the output of the plan, or its error.
+async fn after(bytes: usize, step: &str) -> Result<String, String> {
+    run_plan(&plan(bytes, &format!("[[steps]]\nname = \"use\"\n{step}"))).await.0
+}
+
+const MESSAGE: &str = "`steps['make it'].output.stdout` is cut: the step wrote 9 bytes on stdout, \
+                       of which the first 4 are kept; read `steps['make it'].output.stdout_head` \
+                       if these are enough, or let the step write less, or into a file";
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_reads_what_was_cut_fails_with_the_sizes_and_what_to_do() {
+    for reader in [
+        r#"run = ["say", '{{ steps["make it"].output.stdout | trim }}']"#,
+        r#"run = ["say", '{{ steps["make it"].output }}']"#,
+        r#"run = ["say", '{{ steps["make it"].output | tojson }}']"#,
+        r#"run = ["say", '{{ steps["make it"].output["stdout"] | default("x") }}']"#,
+        "if = 'steps[\"make it\"].output.stdout == \"ready\"'\nthen = [{ name = 'x', run = ['y'] }]",
+        "workflow = { name = 'w', steps = [{ name = 'x', run = ['y'] }] }\n\
+         input = { all = '{{ steps[\"make it\"].output }}' }",
+    ] {
+        let error = after(9, reader).await.unwrap_err();
+        assert!(error.contains("step `use` failed"), "{reader}: {error}");
+        assert!(error.contains(MESSAGE), "{reader}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_cut_is_read_as_the_head_and_all_else_of_the_output_is_as_it_was() {
+    let head = r#"{{ steps["make it"].output.stdout_head }}"#;
+    let code = r#"{{ steps["make it"].output.exit_code }}"#;
+    let read = format!("run = ['say', '{head}, {code}']");
+    for bytes in [4, 9] {
+        let output = after(bytes, &read).await.unwrap();
+        assert!(output.ends_with(r#""use":"kept, 0"}"#), "{output}");
+    }
+    let whole = r#"run = ["say", '{{ steps["make it"].output.stdout }}']"#;
+    assert!(after(4, whole).await.unwrap().ends_with(r#""use":"kept"}"#));
+    // The whole of it has no key more than what the command left.
+    let whole = r#"run = ["say", '{{ steps["make it"].output | length }}']"#;
+    assert!(after(4, whole).await.unwrap().ends_with(r#""use":"5"}"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_cut_within_the_output_of_other_steps_is_named_by_its_path() {
+    let inner = r#"{"stdout":"aGk=","encoding":"base64","stdout_bytes":7,"stdout_truncated":true}"#;
+    let plan = format!(
+        r#"
+        name = "p"
+        [[steps]]
+        name = "round"
+        loop = {{ until = "output.a.b.stdout == 'x'", max = 2 }}
+        steps = [{{ name = "a", sequence = [{{ name = "b", run = ["json", '{inner}'] }}] }}]
+        "#
+    );
+    let error = run_plan(&plan).await.0.unwrap_err();
+    assert!(error.contains("`output.a.b.stdout` is cut: the step wrote 7 bytes"), "{error}");
+    assert!(error.contains("of which the first 2 are kept"), "{error}");
+}
