@@ -7,7 +7,7 @@ use clap::Args;
 use quell_flow::ComponentKind;
 
 use crate::config::{Checked, DEFAULT};
-use crate::faults::refused;
+use crate::faults::{refused, warned};
 use crate::stdout;
 
 /// What `quell check` is told.
@@ -22,6 +22,7 @@ pub(crate) struct CheckArgs {
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     match Checked::load(Some(&args.file), &[]) {
         Ok(checked) => {
+            stdout::complain(&warned(&checked.config.plan_warnings()));
             stdout::say(&format!("{}: {}: fine\n", args.file.display(), summary(&checked)))
         }
         Err(faults) => refused(&faults),

@@ -1,4 +1,5 @@
-//! [`in_full`], [`listed`] and [`refused`]: the messages of errors and of lists of faults.
+//! [`in_full`], [`listed`], [`refused`] and [`warned`]: the messages of errors, of lists of faults
+//! and of warnings.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -47,6 +48,24 @@ pub(crate) fn under_error(faults: &[PlanError]) -> String {
 pub(crate) fn refused(faults: &[PlanError]) -> ExitCode {
     stdout::complain(&format!("error: {}\n", under_error(faults)));
     ExitCode::from(EXIT_USAGE)
+}
+
+/// Yields the first warnings of plans, each with the line of its text below it; nothing if there
+/// are none.
+pub(crate) fn warned(warnings: &[PlanError]) -> String {
+    let margin = format!("\n{:1$}", "", "warning: ".len());
+    let mut lines = String::new();
+    for warning in warnings.iter().take(SHOWN_MAX) {
+        let _ = writeln!(lines, "warning: {warning}");
+        if let Some(snippet) = warning.snippet() {
+            let _ = writeln!(lines, "{}{}", &margin[1..], snippet.replace('\n', &margin));
+        }
+    }
+    match warnings.len().saturating_sub(SHOWN_MAX) {
+        0 => {}
+        more => drop(writeln!(lines, "warning: and {more} more")),
+    }
+    lines
 }
 
 /// The faults of a plan that are shown. The others are counted.

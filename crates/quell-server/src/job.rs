@@ -10,8 +10,9 @@ use quell_flow::{Catalog, Component, LinkedPlan, Plan, PlanFormat};
 use crate::args::RunArgs;
 use crate::config;
 use crate::environment;
-use crate::faults::under_error;
+use crate::faults::{under_error, warned};
 use crate::processes::{Processes, output};
+use crate::stdout;
 
 /// A plan, component or command, checked as far as possible without running it.
 pub(crate) struct Job {
@@ -93,6 +94,7 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
         return Ok((component.spec(), Body::Component(Arc::clone(component))));
     }
     let plan = Plan::load_all(path).map_err(|faults| under_error(&faults))?;
+    stdout::complain(&warned(plan.warnings()));
     let catalog =
         if plan.components().is_empty() { Ok(Catalog::new()) } else { config::catalog(config) };
     let plan = catalog.and_then(|catalog| plan.link(&catalog));

@@ -9,7 +9,7 @@ use quell_flow::{PLAN_SCHEMA, Plan, PlanError};
 
 use crate::config;
 use crate::exit::EXIT_USAGE;
-use crate::faults::listed;
+use crate::faults::{listed, warned};
 use crate::stdout;
 
 /// What `quell plan` is told.
@@ -17,7 +17,8 @@ use crate::stdout;
 pub(crate) enum PlanCommand {
     /// Print the JSON Schema of the format, for editors and other programs
     Schema,
-    /// Say what is wrong with plans: every fault, with file, line, column and what would be right
+    /// Say what is wrong with plans: every fault, with file, line, column and what would be right;
+    /// and warn of what is no fault, such as a template that a shell would read as its own
     Check(CheckArgs),
     /// Draw a plan as the tree of what it runs
     Show(ShowArgs),
@@ -59,12 +60,15 @@ fn check(args: &CheckArgs) -> ExitCode {
     let mut faults = String::new();
     for path in &args.plans {
         match Plan::load_all(path) {
-            Ok(plan) => match look_up(plan, args.config.as_deref()) {
-                Ok(()) => {
-                    let _ = writeln!(words, "{}: ok", path.display());
+            Ok(plan) => {
+                stdout::complain(&warned(plan.warnings()));
+                match look_up(plan, args.config.as_deref()) {
+                    Ok(()) => {
+                        let _ = writeln!(words, "{}: ok", path.display());
+                    }
+                    Err(found) => faults.push_str(&lines(&found)),
                 }
-                Err(found) => faults.push_str(&lines(&found)),
-            },
+            }
             Err(found) => faults.push_str(&lines(&found)),
         }
     }

@@ -85,9 +85,10 @@ use crate::limits;
 ///
 /// A name that is no word is written `steps["a name"]`. The filters are `abs`, `bool`, `default`,
 /// `first`, `float`, `int`, `join`, `last`, `length`, `lines`, `list`, `lower`, `max`, `min`,
-/// `replace`, `reverse`, `round`, `sort`, `split`, `string`, `sum`, `tojson`, `trim`, `unique` and
-/// `upper`. An unknown name is an error when the plan is read. A value that is missing is an error
-/// when the plan runs; `x is defined` checks for one. `*` takes numbers only. The number of
+/// `quote`, `replace`, `reverse`, `round`, `sort`, `split`, `string`, `sum`, `tojson`, `trim`,
+/// `unique` and `upper`; `quote` makes a value one word of a POSIX shell, in single quotes. An
+/// unknown name is an error when the plan is read. A value that is missing is an error when the
+/// plan runs; `x is defined` checks for one. `*` takes numbers only. The number of
 /// operators of an expression and its nesting are bounded, and so is what an evaluation may read,
 /// make and compare: see [`limits`](crate::limits).
 ///
@@ -147,6 +148,19 @@ pub struct Plan {
     pub(crate) steps: Arc<[PlanStep]>,
     #[serde(flatten)]
     pub(crate) cleanup: Cleanup,
+    /// What is no fault and should be otherwise, of the whole text.
+    #[serde(skip)]
+    pub(crate) warnings: Warnings,
+}
+
+/// The warnings of a plan. They are no part of it: all are equal.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Warnings(pub(crate) Arc<[PlanError]>);
+
+impl PartialEq for Warnings {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Plan {
@@ -213,6 +227,29 @@ impl Plan {
         let path = path.as_ref();
         PlanFormat::load(path)
             .map_err(|faults| faults.into_iter().map(|fault| fault.in_file(path)).collect())
+    }
+
+    /// Yields what is no fault and should be otherwise, each with its place, in the order of the
+    /// text; at most [`limits::PLAN_FAULTS_MAX`].
+    ///
+    /// A template in the script of a shell, `sh -c SCRIPT`, is one: what is in its value becomes
+    /// part of the script. The filter `quote` makes it one word.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::Plan;
+    ///
+    /// let plan = |script: &str| {
+    ///     let text = format!("name: p\nsteps:\n- {{ name: a, run: [sh, -c, '{script}'] }}\n");
+    ///     Plan::from_yaml(&text).unwrap()
+    /// };
+    /// let warned = plan("echo {{ input }}");
+    /// assert_eq!(warned.warnings()[0].column(), Some(33));
+    /// assert!(plan("echo {{ input | quote }}").warnings().is_empty());
+    /// ```
+    pub fn warnings(&self) -> &[PlanError] {
+        &self.warnings.0
     }
 
     /// Yields the name.

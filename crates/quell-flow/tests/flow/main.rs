@@ -27,6 +27,7 @@ mod plan_nested;
 mod plan_policies;
 mod plan_runs;
 mod plan_schema;
+mod plan_shell;
 mod plan_skipped;
 mod plan_text;
 mod plan_yaml;

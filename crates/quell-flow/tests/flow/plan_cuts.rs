@@ -34,7 +34,7 @@ async fn a_step_that_reads_what_was_cut_fails_with_the_sizes_and_what_to_do() {
         r#"run = ["say", '{{ steps["make it"].output }}']"#,
         r#"run = ["say", '{{ steps["make it"].output | tojson }}']"#,
         r#"run = ["say", '{{ steps["make it"].output["stdout"] | default("x") }}']"#,
-        "if = 'steps[\"make it\"].output.stdout == \"ready\"'\nthen = [{ name = 'x', run = ['y'] }]",
+        "if = 'steps[\"make it\"].output.stdout == \"x\"'\nthen = [{ name = 'x', run = ['y'] }]",
         "workflow = { name = 'w', steps = [{ name = 'x', run = ['y'] }] }\n\
          input = { all = '{{ steps[\"make it\"].output }}' }",
     ] {

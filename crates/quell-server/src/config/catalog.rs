@@ -78,6 +78,13 @@ impl Config {
         if faults.is_empty() { Ok(catalog) } else { Err(faults) }
     }
 
+    /// Reads the plans once more, for their warnings.
+    pub(crate) fn plan_warnings(&self) -> Vec<PlanError> {
+        let entries = self.agents.values().chain(self.workflows.values());
+        let plans = entries.filter_map(|entry| entry.plan(&self.folder).ok()?);
+        plans.flat_map(|plan| plan.warnings().to_vec()).collect()
+    }
+
     /// Finds the programs that cannot be started.
     pub(super) fn program_faults(&self) -> Vec<PlanError> {
         let tables = [("agents", &self.agents), ("workflows", &self.workflows)];

@@ -26,7 +26,11 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
 /// Checks everything that can be checked, then listens. An error means that nothing was served.
 fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), String> {
     let checked = Checked::load(args.config.as_deref(), &args.set);
-    let site = Site::new(args, checked.map_err(|faults| under_error(&faults))?)?;
+    let checked = checked.map_err(|faults| under_error(&faults))?;
+    for warning in checked.config.plan_warnings() {
+        tracing::warn!("{warning}");
+    }
+    let site = Site::new(args, checked)?;
     let bodies = runtime("quell-body", None)?;
     let http = runtime("quell-http", Some(HTTP_THREADS))?;
     let done = http.block_on(site.serve(bodies.handle().clone(), log));

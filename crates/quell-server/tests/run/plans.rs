@@ -304,3 +304,21 @@ fn what_a_program_wrote_beyond_its_bound_is_not_read_by_mistake() {
     let count = row(&scratch.json("report.json"), "count")["output"]["stdout"].clone();
     assert_eq!(count.as_str().map(str::trim), Some("4194304"));
 }
+
+#[test]
+fn a_template_in_a_script_is_warned_of_and_nothing_fails() {
+    let scratch = Scratch::new();
+    let plan = "name: p\nsteps:\n- { name: a, run: [sh, -c, 'echo {{ input }}'] }\n";
+    scratch.write("plan.yaml", plan);
+    scratch.write("quell.toml", "[workflows.w]\nplan = 'plan.yaml'\n");
+    let says = "warning: plan.yaml:3:33: `run`: `{{ input }}` in the script of `sh`";
+    for args in
+        [&["plan", "check", "plan.yaml"][..], &["run", "plan.yaml", "--input", "1"], &["check"]]
+    {
+        let ended = scratch.run(args);
+        ended.assert_code(0);
+        assert!(ended.stderr.contains(says), "{args:?}: {ended:?}");
+        let caret = ended.stderr.lines().find(|line| line.trim_end().ends_with('^'));
+        assert!(caret.is_some(), "{args:?}: {ended:?}");
+    }
+}

@@ -7,6 +7,7 @@ use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, filters, tests};
 
 use super::guard::{COPIED, NUMBER, STEP, WEIGH};
+use super::quote::{QUOTE, quote};
 use super::work::{self, VALUE_UNITS};
 use crate::limits;
 
@@ -47,6 +48,7 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     env.add_filter("last", filters::last);
     env.add_filter("length", filters::length);
     env.add_filter("lower", filters::lower);
+    env.add_filter(QUOTE, quote);
     env.add_filter("reverse", filters::reverse);
     env.add_filter("round", filters::round);
     env.add_filter("string", filters::string);

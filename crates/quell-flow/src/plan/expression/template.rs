@@ -4,6 +4,7 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
 use super::evaluate::{CHECK_WORK, Expression, Names, Refusal, checked, eval, names};
 use super::language::{lenient, strict};
+use super::quote::is_quoted;
 use super::{guard, work};
 use crate::limits;
 
@@ -43,6 +44,18 @@ pub(crate) fn check_template(text: &str) -> Result<Names, String> {
     let env = if all.is_empty() { strict() } else { lenient() };
     let rendered = work::within(CHECK_WORK, || fill(env, &pieces, &().into()).map(drop));
     checked(rendered, all)
+}
+
+/// Yields the expressions of a template that read something and do not end with `| quote`.
+pub(crate) fn unquoted(template: &str) -> Vec<&str> {
+    let reads = |text: &str| names(text).is_ok_and(|names| !names.is_empty());
+    let pieces = pieces(template).unwrap_or_default().into_iter();
+    pieces
+        .filter_map(|piece| match piece {
+            Piece::Expression(text) if reads(text) && !is_quoted(text) => Some(text.trim()),
+            Piece::Expression(_) | Piece::Text(_) => None,
+        })
+        .collect()
 }
 
 /// A part of a template.

@@ -6,6 +6,7 @@ use super::fault::Fault;
 use super::fields::{Table, argument, list, table, text, wrong_type};
 use super::kinds::check_template;
 use super::reader::Reader;
+use super::shell;
 use super::tree::{Node, Value};
 use crate::plan::excerpt::excerpt;
 use crate::plan::step::CommandStep;
@@ -22,12 +23,15 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
     let parts = arguments(run);
     let parts = reader.noted(parts.map(Some).map_err(|fault| fault.of("run")));
     let mut command = Vec::new();
-    for part in parts.into_iter().flatten() {
+    for part in parts.unwrap_or_default() {
         if reader.is_full() {
             break;
         }
         let text = templated(reader, part, "run");
         command.push(reader.noted(text));
+    }
+    if let Some(parts) = parts {
+        shell::warn(reader, parts);
     }
     let mut env = BTreeMap::new();
     let variables = reader.noted(step.read("env", table)).unwrap_or_default();

@@ -13,6 +13,7 @@ mod kinds;
 mod names;
 mod options;
 mod reader;
+mod shell;
 mod text;
 mod toml;
 mod tree;

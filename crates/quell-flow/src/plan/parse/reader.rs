@@ -14,7 +14,7 @@ use super::tree::{Node, Value};
 use super::{command, kinds, options};
 use crate::limits;
 use crate::plan::action::Origin;
-use crate::plan::document::Plan;
+use crate::plan::document::{Plan, Warnings};
 use crate::plan::error::Place;
 use crate::plan::excerpt::{Line, excerpt};
 use crate::plan::format::PlanFormat;
@@ -30,6 +30,7 @@ pub(super) fn read(
     let mut reader = Reader {
         steps: 0,
         faults: Vec::new(),
+        warnings: Vec::new(),
         names: Names::of_plan(),
         places: Places { text, last: (0, Place::START) },
         format,
@@ -39,7 +40,13 @@ pub(super) fn read(
     if let Ok(plan) = plan
         && reader.faults.is_empty()
     {
-        return Ok(plan);
+        let mut warnings = reader.warnings;
+        warnings.sort_by_key(|warning| warning.at);
+        let warnings = warnings.into_iter().map(|warning| {
+            let warning = warning.in_text(text);
+            if let Some(file) = file { warning.in_file(file) } else { warning }
+        });
+        return Ok(Plan { warnings: Warnings(warnings.collect()), ..plan });
     }
     let mut faults = reader.faults;
     faults.sort_by_key(|fault| fault.at);
@@ -49,6 +56,8 @@ pub(super) fn read(
 pub(super) struct Reader<'a> {
     steps: usize,
     faults: Vec<Fault>,
+    /// What is no fault and should be otherwise.
+    warnings: Vec<Fault>,
     /// The names that expressions may read at the reader's place.
     pub(super) names: Names,
     places: Places<'a>,
@@ -71,7 +80,8 @@ impl Reader<'_> {
         let steps = self.noted(steps);
         let cleanup = self.cleanup(&plan, level);
         self.names.leave();
-        Ok(Plan { name, description, timeout, grace, steps, cleanup })
+        let warnings = Warnings::default();
+        Ok(Plan { name, description, timeout, grace, steps, cleanup, warnings })
     }
 
     /// Reads steps that run one after another: each may read those before it.
@@ -256,6 +266,22 @@ impl Reader<'_> {
     /// Tells whether no further fault is noted, so that nothing more need be read.
     pub(super) fn is_full(&self) -> bool {
         self.faults.len() >= limits::PLAN_FAULTS_MAX
+    }
+
+    /// Notes what is no fault, unless there are too many already.
+    pub(super) fn warn(&mut self, warning: Fault) {
+        if self.warnings.len() < limits::PLAN_FAULTS_MAX {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Finds a part of a value in the text as it is written, between two offsets. None if it is
+    /// written otherwise, with escapes.
+    pub(super) fn place_of(&self, part: &str, from: usize, to: Option<usize>) -> Option<usize> {
+        let text = self.places.text.get(from..to.unwrap_or(self.places.text.len()))?;
+        let at = from + text.find(part)?;
+        let braces = self.places.text[from..at].rfind("{{");
+        braces.map(|braces| from + braces)
     }
 
     pub(super) fn origin(&mut self, at: usize) -> Origin {
