@@ -10,6 +10,7 @@ pub mod limits;
 pub mod manual;
 
 mod catalog;
+mod command_example;
 mod emit;
 mod failures;
 mod foreign;
@@ -29,9 +30,10 @@ mod times;
 pub use catalog::{
     COMPONENT, Catalog, Component, ComponentKind, Contract, Model, Part, Reducer, Reducers,
 };
+pub use command_example::command_example;
 pub use emit::Emit;
 pub use guess::guess;
-pub use interpret::{LinkedPlan, Runner};
+pub use interpret::{LinkedPlan, PlanPart, Runner};
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
 pub use parallel::{
     Branch, BranchRow, CountedAs, Limiter, OnCancelled, OnLoser, OnTimeout, Parallel, Settled,

@@ -50,6 +50,10 @@ impl Cli {
             let message = "the program after `--` has an empty name";
             return Err(usage_error(ErrorKind::InvalidValue, message));
         }
+        if run.outputs.is_some() && run.only.is_none() && run.from.is_none() {
+            let message = "`--outputs` goes with `--only STEP` or `--from STEP`";
+            return Err(usage_error(ErrorKind::MissingRequiredArgument, message));
+        }
         Ok(cli)
     }
 }
@@ -142,6 +146,20 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "JSON", value_parser = input, conflicts_with = "command")]
     pub(crate) input: Option<Payload>,
 
+    /// Run this step of the plan alone, with what it reads of others from `--outputs`
+    #[arg(long, value_name = "STEP", conflicts_with_all = ["command", "from"])]
+    pub(crate) only: Option<String>,
+
+    /// Run this step of the plan and all after it, with what they read of the others from
+    /// `--outputs`
+    #[arg(long, value_name = "STEP", conflicts_with = "command")]
+    pub(crate) from: Option<String>,
+
+    /// The report of a former run of the plan, as `--report` writes it: what `--only` and `--from`
+    /// read of steps that do not run. Of these the completed ones at the top of the plan count
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
+    pub(crate) outputs: Option<PathBuf>,
+
     /// Where components are: a file like `quell.toml`, which is the default
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     pub(crate) config: Option<PathBuf>,
@@ -185,7 +203,14 @@ fn usage_error(kind: ErrorKind, message: &str) -> clap::Error {
 }
 
 fn input(text: &str) -> Result<Payload, String> {
-    Payload::from_json_text(text).map_err(|error| format!("expected JSON: {error}"))
+    Payload::from_json_text(text).map_err(|error| {
+        // What a shell leaves of `--input hello` and of `--input "hello"`.
+        let is_word = !text.trim_start().starts_with(['{', '[', '"']);
+        let right = serde_json::Value::from(text).to_string().replace('\'', r"'\''");
+        let hint =
+            if is_word { format!("; a text would be --input '{right}'") } else { String::new() };
+        format!("expected JSON: {error}{hint}")
+    })
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -241,6 +266,21 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("quell run plan.toml"), "{error}");
         assert!(error.to_string().contains("-- <COMMAND>..."), "{error}");
+    }
+
+    #[test]
+    fn an_input_that_is_a_word_is_shown_as_json() {
+        let says = |input| {
+            let error = read(&["quell", "run", "agent/x", "--input", input]).unwrap_err();
+            error.to_string()
+        };
+        assert!(
+            says("hello").contains(r#"a text would be --input '"hello"'"#),
+            "{}",
+            says("hello")
+        );
+        assert!(says("it's").contains(r#"--input '"it'\''s"'"#), "{}", says("it's"));
+        assert!(!says("{\"a\": }").contains("a text would be"));
     }
 
     #[test]

@@ -66,6 +66,7 @@ Examples:
   quell run crates/quell-server/plans/tour.toml
   quell run plan.toml --timeout 10m --report report.json
   quell run plan.toml --json > events.ndjson
+  quell run plan.toml --from send --outputs report.json
   quell run --timeout 30s --grace 5s -- make test";
 
 /// What `quell serve` does.

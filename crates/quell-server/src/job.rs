@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quell::{Engine, Payload, RunRef, RunSpec, SubmitError};
-use quell_flow::{Catalog, Component, LinkedPlan, Plan, PlanFormat};
+use quell_flow::{Catalog, Component, LinkedPlan, Plan, PlanFormat, PlanPart};
 
 use crate::args::RunArgs;
 use crate::config;
 use crate::environment;
 use crate::faults::{under_error, warned};
+use crate::outputs;
 use crate::processes::{Processes, output};
 use crate::stdout;
 
@@ -37,7 +38,14 @@ impl Job {
     pub(crate) fn load(args: RunArgs) -> Result<Self, String> {
         let mut command = args.command.into_iter();
         let (mut spec, body) = match (args.plan, command.next()) {
-            (Some(path), _) => named(&path, args.config.as_deref())?,
+            (Some(path), _) => {
+                let (spec, body) = named(&path, args.config.as_deref())?;
+                let only = args.only.as_deref().map(PlanPart::Only);
+                match only.or(args.from.as_deref().map(PlanPart::From)) {
+                    Some(part) => (spec, part_of(body, part, args.outputs.as_deref())?),
+                    None => (spec, body),
+                }
+            }
             (None, Some(program)) => {
                 let spec = RunSpec::step(file_name(&program));
                 (spec, Body::Command(program, command.collect()))
@@ -100,6 +108,19 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
     let plan = catalog.and_then(|catalog| plan.link(&catalog));
     let plan = plan.map_err(|faults| under_error(&faults))?;
     Ok((plan.plan().spec(), Body::Plan(plan)))
+}
+
+/// Keeps a part of a plan, with the outputs of a former run.
+fn part_of(body: Body, part: PlanPart<'_>, report: Option<&Path>) -> Result<Body, String> {
+    let Body::Plan(plan) = body else {
+        return Err("`--only` and `--from` name a step of a plan; this is a component".to_owned());
+    };
+    let outputs = report.map(outputs::load).transpose()?.unwrap_or_default();
+    let part = plan.part(part, &outputs).map_err(|words| match report {
+        Some(report) => format!("{words}; the outputs are those of {}", report.display()),
+        None => format!("{words}; `--outputs FILE` gives those of a report that `--report` wrote"),
+    });
+    part.map(Body::Plan)
 }
 
 fn file_name(program: &OsString) -> String {

@@ -21,6 +21,7 @@ mod lines;
 mod list;
 mod live;
 mod log_format;
+mod outputs;
 mod plan;
 mod processes;
 mod programs;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::component::Component;
 use super::contract::Contract;
 use super::kind::ComponentKind;
+use crate::guess::guess;
 
 /// The components of a service, by kind and id.
 ///
@@ -76,7 +77,10 @@ impl Catalog {
             [] if all.is_empty() => {
                 Err(format!("unknown component `{name}`; the catalog is empty"))
             }
-            [] => Err(format!("unknown component `{name}`; expected one of {}", listed(&all))),
+            [] => Err(match meant(&all, name) {
+                Some(meant) => format!("unknown component `{name}`; did you mean `{meant}`?"),
+                None => format!("unknown component `{name}`; expected one of {}", listed(&all)),
+            }),
             [..] => {
                 let found: Vec<&Arc<Component>> = found.into_iter().copied().collect();
                 Err(format!("`{name}` is the name of several; expected one of {}", listed(&found)))
@@ -88,6 +92,17 @@ impl Catalog {
 fn is_called(component: &Component, name: &str) -> bool {
     let by_name = |(kind, id)| kind == component.kind() && id == component.id();
     component.id() == name || ComponentKind::split(name).is_some_and(by_name)
+}
+
+/// Guesses the component that an unknown name, or an unknown id, is meant to be.
+fn meant(components: &[&Arc<Component>], name: &str) -> Option<String> {
+    let names: Vec<String> = components.iter().map(|one| one.name()).collect();
+    if let Some(meant) = guess(name, names.iter().map(String::as_str)) {
+        return Some(meant.to_owned());
+    }
+    let id = name.split_once('/').map_or(name, |(_, id)| id);
+    let meant = guess(id, components.iter().map(|one| one.id()))?;
+    components.iter().find(|one| one.id() == meant).map(|one| one.name())
 }
 
 fn listed(components: &[&Arc<Component>]) -> String {

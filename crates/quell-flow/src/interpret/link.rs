@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use quell::Payload;
+
 use super::runner::Runner;
 use crate::plan::Origin;
 use crate::{Action, Catalog, Component, ComponentStep, Part, Plan, PlanError, PlanStep};
@@ -50,6 +52,8 @@ pub(super) type Links = BTreeMap<Arc<str>, Arc<Component>>;
 pub struct LinkedPlan {
     pub(super) plan: Arc<Plan>,
     pub(super) links: Arc<Links>,
+    /// The outputs of steps that ran before, of which this is the rest.
+    pub(super) before: Arc<[(Arc<str>, Payload)]>,
 }
 
 impl LinkedPlan {
@@ -88,7 +92,7 @@ impl fmt::Debug for LinkedPlan {
         f.debug_struct("LinkedPlan")
             .field("plan", &self.plan.name())
             .field("links", &names)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -125,7 +129,7 @@ impl Plan {
         if !faults.is_empty() {
             return Err(faults);
         }
-        Ok(LinkedPlan { plan: Arc::new(self), links: Arc::new(links) })
+        Ok(LinkedPlan { plan: Arc::new(self), links: Arc::new(links), before: Arc::default() })
     }
 
     /// Lists the steps that run a component, including those of nested workflows.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `runner` | [`Runner`], which runs commands, and the body of a whole plan |
 //! | `link` | [`LinkedPlan`], the components that a plan names |
+//! | `part` | [`PlanPart`], some of the steps of a plan |
 //! | `step` | the body of one step |
 //! | `commands`, `sequence`, `parallel`, `choices`, `nested` | each kind of step |
 //! | `cleanup` | the steps that run after a stop or a failure |
@@ -15,12 +16,14 @@ mod commands;
 mod link;
 mod nested;
 mod parallel;
+mod part;
 mod runner;
 mod scope;
 mod sequence;
 mod step;
 
 pub use link::LinkedPlan;
+pub use part::PlanPart;
 pub use runner::Runner;
 #[cfg(feature = "test-util")]
 pub(crate) use runner::render_over;

@@ -102,7 +102,7 @@ impl PlanPolicy {
 fn until_true(until: Expression) -> Policy<Payload> {
     let plain: Policy<Payload> = Policy::until(|_| true);
     let never: Policy<Payload> = Policy::until(|_| false);
-    Policy::new("until", move |so_far: &SoFar<'_, Payload>| match until.eval(known(so_far)) {
+    Policy::new("until", move |so_far: &SoFar<'_, Payload>| match until.eval(&known(so_far)) {
         Ok(value) if value.is_true() => plain.decide(so_far),
         Ok(_) => never.decide(so_far),
         Err(words) => {

@@ -101,7 +101,11 @@ impl LinkedPlan {
         runner: R,
     ) -> impl Future<Output = Result<Payload, Failure>> + Send + use<R> {
         let input = ctx.input().cloned().unwrap_or_else(null);
-        let scope = Scope::of_input(input);
+        let before = Scope::of_input(input).frame();
+        for (name, output) in &*self.before {
+            before.add(Arc::clone(name), output.clone());
+        }
+        let scope = before.now();
         let runner = Foreign::new(runner);
         let world = World { runner, links: Arc::clone(&self.links), scope };
         run_plan(&self.plan, world, ctx)

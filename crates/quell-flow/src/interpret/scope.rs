@@ -79,7 +79,7 @@ impl Scope {
 
     /// Evaluates an expression.
     pub(super) fn eval(&self, expression: &Expression) -> Result<Value, Failure> {
-        let evaluated = expression.eval(self.to_value());
+        let evaluated = expression.eval(&self.to_value());
         let quoted = || excerpt(expression.as_str());
         evaluated.map_err(|words| Failure::new(format!("expression `{}`: {words}", quoted())))
     }

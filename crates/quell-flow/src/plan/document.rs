@@ -245,7 +245,7 @@ impl Plan {
     ///     Plan::from_yaml(&text).unwrap()
     /// };
     /// let warned = plan("echo {{ input }}");
-    /// assert_eq!(warned.warnings()[0].column(), Some(33));
+    /// assert_eq!(warned.warnings()[0].column(), Some(34));
     /// assert!(plan("echo {{ input | quote }}").warnings().is_empty());
     /// ```
     pub fn warnings(&self) -> &[PlanError] {

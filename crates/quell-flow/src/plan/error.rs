@@ -164,10 +164,18 @@ impl Place {
     /// Finds the place of a byte. An offset beyond the end is the end.
     pub(crate) fn of(text: &[u8], offset: usize) -> Self {
         let before = &text[..offset.min(text.len())];
-        let lines = before.split(|byte| *byte == b'\n');
-        let last = lines.clone().next_back().unwrap_or_default();
+        // `\n`, `\r` and both together end a line.
+        let ends = |at: &usize| match before[*at] {
+            b'\n' => true,
+            b'\r' => text.get(at + 1) != Some(&b'\n'),
+            _ => false,
+        };
+        let (mut line, mut begin) = (1, 0);
+        for end in (0..before.len()).filter(ends) {
+            (line, begin) = (line + 1, end + 1);
+        }
         // Continuation bytes of UTF-8 do not begin a character.
-        let column = last.iter().filter(|byte| **byte & 0xC0 != 0x80).count() + 1;
-        Self { line: lines.count(), column }
+        let column = before[begin..].iter().filter(|byte| **byte & 0xC0 != 0x80).count() + 1;
+        Self { line, column }
     }
 }

@@ -1,4 +1,4 @@
-//! [`excerpt`] quotes a text in a message, [`Line`] a line of it below one.
+//! [`excerpt`] quotes a text in a message, [`listed`] names, [`Line`] a line of it below one.
 
 use unicode_width::UnicodeWidthStr as _;
 
@@ -9,6 +9,19 @@ pub(crate) fn excerpt(text: &str) -> String {
         short.push('…');
     }
     short
+}
+
+/// Lists the first few names in alphabetical order.
+pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    let shown: Vec<String> =
+        names.iter().take(NAMES_SHOWN).map(|name| format!("`{}`", excerpt(name))).collect();
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// A line of a text, or the part of a long one around a place.
@@ -23,8 +36,8 @@ impl Line {
     /// Yields the line of a byte. An offset beyond the end is the end.
     pub(crate) fn of(text: &str, at: usize) -> Self {
         let (before, after) = around(text, text.floor_char_boundary(at));
-        let before = before.rsplit('\n').next().unwrap_or_default();
-        let after = after.lines().next().unwrap_or_default();
+        let before = before.rsplit(LINE_ENDS).next().unwrap_or_default();
+        let after = after.split(LINE_ENDS).next().unwrap_or_default();
         let cut = before.char_indices().rev().nth(BEFORE_CHARS_MAX);
         let before = &before[cut.map_or(0, |(last, c)| last + c.len_utf8())..];
         let mut shown = String::from(if cut.is_some() { "…" } else { "" });
@@ -66,8 +79,14 @@ fn readable(c: char) -> String {
     }
 }
 
+/// What ends a line, alone or both together.
+pub(crate) const LINE_ENDS: [char; 2] = ['\n', '\r'];
+
 /// The number of characters that a message quotes. The rest is left out and marked with `…`.
 const QUOTED_CHARS_MAX: usize = 80;
+
+/// The number of names that a message lists.
+const NAMES_SHOWN: usize = 12;
 
 /// The characters of a line that are shown before a place.
 const BEFORE_CHARS_MAX: usize = 60;

@@ -48,6 +48,9 @@ pub struct PlanStep {
     /// The steps that run when it fails or is stopped. Defaults to none.
     #[serde(flatten)]
     pub cleanup: Cleanup,
+    /// The steps at the top of the plan that it reads, if it is one of them itself.
+    #[serde(skip)]
+    pub(crate) reads: Arc<[Arc<str>]>,
 }
 
 /// What a step does.

@@ -156,7 +156,7 @@ fn what_a_test_or_a_slice_makes_of_much_is_bounded() {
     }
     for undefined in ["input.none is startingwith 'a'", "'a' is startingwith input.none"] {
         let words = made(&format!("{{{{ {undefined} }}}}"), &input).unwrap_err();
-        assert!(words.contains("undefined"), "{words}");
+        assert!(words.contains("`input` has no `none`"), "{words}");
     }
 }
 

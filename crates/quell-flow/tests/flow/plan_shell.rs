@@ -65,6 +65,7 @@ async fn a_quoted_value_is_the_text_that_a_shell_reads_back() {
     };
     assert_eq!(value("\"it is\"").await.unwrap(), r#"{"l":[1],"a":"'it is'"}"#);
     assert_eq!(value("7").await.unwrap(), r#"{"l":[1],"a":"'7'"}"#);
-    let error = value("steps.l.output").await.map_err(|error| error.contains("`quote` takes a text"));
+    let error =
+        value("steps.l.output").await.map_err(|error| error.contains("`quote` takes a text"));
     assert_eq!(error, Err(true));
 }

@@ -5,12 +5,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{env, path};
+use std::{env, fmt, path};
 
 use quell::{Failure, Payload, RunContext};
-use quell_flow::{Catalog, Component, Contract, Model, Plan, PlanError, Reducer};
+use quell_flow::{Catalog, Component, Contract, Model, Plan, PlanError, Reducer, command_example};
 use quell_process::Process;
-use serde::de::Error as _;
+use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -24,6 +24,7 @@ use crate::{environment, programs, times};
 #[serde(deny_unknown_fields)]
 pub(crate) struct ComponentEntry {
     /// A program with its arguments.
+    #[serde(default, deserialize_with = "command")]
     run: Option<Vec<String>>,
     cwd: Option<PathBuf>,
     #[serde(default)]
@@ -33,12 +34,12 @@ pub(crate) struct ComponentEntry {
     description: Option<String>,
     model: Option<ModelEntry>,
     contracts: Option<Vec<Served>>,
-    #[serde(default, deserialize_with = "some_time")]
+    #[serde(default, deserialize_with = "time_above_zero")]
     timeout: Option<Duration>,
     #[serde(default, deserialize_with = "some_time")]
     grace: Option<Duration>,
     /// The longest time without a sign of life.
-    #[serde(default, deserialize_with = "some_time")]
+    #[serde(default, deserialize_with = "time_above_zero")]
     idle: Option<Duration>,
     /// How keys of its state take new values.
     #[serde(default)]
@@ -265,6 +266,45 @@ async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Paylo
     }
     let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
     Ok(value.into())
+}
+
+/// Reads a time that would stop a run before it starts if it were zero.
+fn time_above_zero<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let time = times::deserialize(from)?;
+    if time.is_zero() {
+        let words = "time is zero; expected a time above zero such as \"30s\" or \"500ms\"";
+        return Err(D::Error::custom(words));
+    }
+    Ok(Some(time))
+}
+
+/// Reads a list of a program and its arguments.
+fn command<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    from.deserialize_any(Command).map(Some)
+}
+
+/// Refuses a command line with the list that it should be.
+struct Command;
+
+impl<'de> Visitor<'de> for Command {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list such as `{}`", command_example("make all"))
+    }
+
+    fn visit_str<E: Error>(self, line: &str) -> Result<Vec<String>, E> {
+        let right = command_example(line);
+        Err(E::custom(format!("found a string; expected a list such as `{right}`")))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<String>, A::Error> {
+        let mut command = Vec::new();
+        while let Some(word) = items.next_element()? {
+            command.push(word);
+        }
+        Ok(command)
+    }
 }
 
 fn some_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {

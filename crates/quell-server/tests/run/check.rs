@@ -46,6 +46,11 @@ scopes = ["agents:read", "agent:run"]
 [[tokens]]
 algorithm = "HS256"
 secret_env = "QUELL_TEST_NOT_SET"
+
+[agents.zero]
+run = ["./program"]
+timeout = "0s"
+idle = "0s"
 "#;
 
 #[test]
@@ -69,7 +74,7 @@ fn every_fault_of_a_configuration_is_told_at_once_with_its_line() {
     let right = [
         "quell.toml:3:1: unknown key `grase`; did you mean `grace`?",
         "quell.toml:4:14: `abort_wait`: ",
-        "quell.toml:7:7: `run`: found string \"make all\"; expected a",
+        "quell.toml:7:7: `run`: found a string; expected a list such as `[\"make\", \"all\"]`",
         "quell.toml:8:1: unknown key `timeot`; did you mean `timeout`?",
         "quell.toml:11:8: `run`: program `quell-test-no-such-program` is not in PATH",
         "quell.toml:14:8: `run`: program `program` is not in PATH; did you mean `./program`?",
@@ -80,6 +85,8 @@ fn every_fault_of_a_configuration_is_told_at_once_with_its_line() {
         "quell.toml:29:14: `secret_env`: the environment variable QUELL_TEST_EMPTY is empty",
         "quell.toml:30:26: `scopes`: unknown scope `agent:run`; did you mean `agents:run`?",
         "quell.toml:34:14: `secret_env`: the environment variable QUELL_TEST_NOT_SET is not set",
+        "quell.toml:38:11: `timeout`: time is zero; expected a time above zero such as \"30s\"",
+        "quell.toml:39:8: `idle`: time is zero; expected a time above zero such as \"30s\"",
     ];
     assert_eq!(messages.len(), right.len(), "{}", ended.stderr);
     for (message, right) in messages.iter().zip(right) {

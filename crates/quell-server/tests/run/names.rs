@@ -83,7 +83,7 @@ fn what_has_no_such_name_is_refused_with_those_that_there_are() {
     let scratch = scratch();
     let ended = scratch.run(&["run", "shoot"]);
     ended.assert_code(2);
-    let words = "unknown component `shoot`; expected one of `agent/shout`, `team/pair`, ";
+    let words = "unknown component `shoot`; did you mean `agent/shout`?";
     assert!(ended.stderr.contains(words), "{ended:?}");
     scratch.run(&["run", "polite", "--input", "{"]).assert_code(2);
     scratch.run(&["run", "polite", "--config", "gone.toml"]).assert_code(2);

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::guard;
 use super::language::{lenient, strict};
+use super::missing::missing;
 use super::work;
 use crate::limits;
 
@@ -47,10 +48,9 @@ impl Expression {
     }
 
     /// Evaluates it, within [`limits::EXPRESSION_WORK_MAX`].
-    pub(crate) fn eval(&self, scope: Value) -> Result<Value, String> {
-        let value = work::within(limits::EXPRESSION_WORK_MAX, || eval(strict(), &self.0, scope))
-            .map_err(Refusal::into_words)?;
-        if value.is_undefined() { Err("it is undefined".into()) } else { Ok(value) }
+    pub(crate) fn eval(&self, scope: &Value) -> Result<Value, String> {
+        work::within(limits::EXPRESSION_WORK_MAX, || defined(&self.0, scope))
+            .map_err(Refusal::into_words)
     }
 }
 
@@ -106,6 +106,22 @@ fn parsed_names(text: &str) -> Result<Names, String> {
     };
     let parsed = strict().compile_expression(&called).map_err(|error| words(&error))?;
     Ok(parsed.undeclared_variables(true).into_iter().collect())
+}
+
+/// Evaluates the text. A value that is missing is an error that names it.
+pub(super) fn defined(text: &str, scope: &Value) -> Result<Value, Refusal> {
+    let undefined = match eval(strict(), text, scope.clone()) {
+        Ok(value) if !value.is_undefined() => return Ok(value),
+        Ok(_) => Refusal::Error(Error::from(ErrorKind::UndefinedError)),
+        Err(refusal) => refusal,
+    };
+    match &undefined {
+        Refusal::Error(error) if error.kind() == ErrorKind::UndefinedError => {
+            let names = names(text).map_err(Refusal::Words)?;
+            Err(missing(&names, scope).map_or(undefined, Refusal::Words))
+        }
+        _ => Err(undefined),
+    }
 }
 
 /// Evaluates the text with its guards.

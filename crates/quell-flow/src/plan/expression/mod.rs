@@ -11,6 +11,7 @@ mod cut;
 mod evaluate;
 mod guard;
 mod language;
+mod missing;
 mod quote;
 mod template;
 mod token;

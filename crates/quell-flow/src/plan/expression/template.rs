@@ -1,9 +1,9 @@
 //! [`render`] fills in a template: a text with expressions in it.
 
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use minijinja::Value;
 
-use super::evaluate::{CHECK_WORK, Expression, Names, Refusal, checked, eval, names};
-use super::language::{lenient, strict};
+use super::evaluate::{CHECK_WORK, Expression, Names, Refusal, checked, defined, eval, names};
+use super::language::lenient;
 use super::quote::is_quoted;
 use super::{guard, work};
 use crate::limits;
@@ -23,7 +23,7 @@ pub(crate) fn only_expression(template: &str) -> Option<Expression> {
 /// Renders a template, within [`limits::EXPRESSION_WORK_MAX`].
 pub(crate) fn render(template: &str, scope: &Value) -> Result<String, String> {
     let pieces = pieces(template)?;
-    work::within(limits::EXPRESSION_WORK_MAX, || fill(strict(), &pieces, scope))
+    work::within(limits::EXPRESSION_WORK_MAX, || fill(&pieces, |text| defined(text, scope)))
         .map_err(Refusal::into_words)
 }
 
@@ -41,8 +41,15 @@ pub(crate) fn check_template(text: &str) -> Result<Names, String> {
             all.append(&mut names(text)?);
         }
     }
-    let env = if all.is_empty() { strict() } else { lenient() };
-    let rendered = work::within(CHECK_WORK, || fill(env, &pieces, &().into()).map(drop));
+    let nothing = Value::from(());
+    let rendered = work::within(CHECK_WORK, || {
+        if all.is_empty() {
+            fill(&pieces, |text| defined(text, &nothing))
+        } else {
+            fill(&pieces, |text| eval(lenient(), text, nothing.clone()))
+        }
+    });
+    let rendered = rendered.map(drop);
     checked(rendered, all)
 }
 
@@ -97,23 +104,19 @@ fn pieces(template: &str) -> Result<Vec<Piece<'_>>, String> {
     Ok(pieces)
 }
 
-/// Makes the text of the pieces.
+/// Makes the text of the pieces, of which each expression is evaluated with `eval`.
 fn fill(
-    env: &Environment<'static>,
     pieces: &[Piece<'_>],
-    scope: &Value,
+    eval: impl Fn(&str) -> Result<Value, Refusal>,
 ) -> Result<String, Refusal> {
     let mut out = String::new();
     for piece in pieces {
         match piece {
             Piece::Text(text) => out.push_str(text),
             Piece::Expression(text) => {
-                let value = eval(env, text, scope.clone())?;
+                let value = eval(text)?;
                 match value.as_str() {
                     Some(text) => out.push_str(text),
-                    None if value.is_undefined() && env.undefined_behavior() == STRICT => {
-                        return Err(Error::from(ErrorKind::UndefinedError).into());
-                    }
                     // The value was weighed, so that its text is bounded.
                     None => out.push_str(&value.to_string()),
                 }
@@ -126,5 +129,3 @@ fn fill(
     }
     Ok(out)
 }
-
-const STRICT: UndefinedBehavior = UndefinedBehavior::Strict;

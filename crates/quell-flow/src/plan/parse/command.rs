@@ -8,7 +8,7 @@ use super::kinds::check_template;
 use super::reader::Reader;
 use super::shell;
 use super::tree::{Node, Value};
-use crate::plan::excerpt::excerpt;
+use crate::command_example::command_example;
 use crate::plan::step::CommandStep;
 
 pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> CommandStep {
@@ -58,7 +58,7 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
 /// Reads the list of a program and its arguments.
 fn arguments(run: &Node) -> Result<&[Node], Fault> {
     if let Value::Text(text) = &run.value {
-        let right = format!("a list such as `{}`", words_of(text));
+        let right = format!("a list such as `{}`", command_example(text));
         return Err(wrong_type(run, &right));
     }
     let parts = list(run)?;
@@ -70,18 +70,3 @@ fn arguments(run: &Node) -> Result<&[Node], Fault> {
     }
     Ok(parts)
 }
-
-/// Writes a command line as a list. It is the words, or a shell if the line needs one.
-fn words_of(line: &str) -> String {
-    let is_plain = !line.trim().is_empty() && excerpt(line) == line && !line.contains("{{");
-    if !is_plain {
-        return r#"["make", "all"]"#.to_owned();
-    }
-    if line.contains(SHELL) {
-        return format!("{:?}", ["sh", "-c", line]);
-    }
-    format!("{:?}", line.split_whitespace().collect::<Vec<_>>())
-}
-
-/// The characters that mean something to a shell.
-const SHELL: [char; 13] = ['|', '&', ';', '<', '>', '$', '`', '\'', '"', '\\', '*', '(', '#'];

@@ -10,16 +10,25 @@ pub(crate) struct Fault {
     pub(crate) message: String,
     /// Whether another fault, which has been noted, is probably its reason.
     pub(crate) is_consequence: bool,
+    /// Further faults of the same value.
+    pub(crate) others: Vec<Self>,
 }
 
 impl Fault {
     pub(crate) fn new(at: usize, message: impl Into<String>) -> Self {
-        Self { at, message: message.into(), is_consequence: false }
+        Self { at, message: message.into(), is_consequence: false, others: Vec::new() }
     }
 
-    /// Names the key whose value has the fault.
+    /// Adds another fault of the same value.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.others.push(other);
+        self
+    }
+
+    /// Names the key whose value has the faults.
     pub(crate) fn of(mut self, key: &str) -> Self {
         self.message.insert_str(0, &format!("`{}`: ", excerpt(key)));
+        self.others = self.others.into_iter().map(|other| other.of(key)).collect();
         self
     }
 

@@ -285,7 +285,7 @@ fn input(reader: &mut Reader<'_>, step: &Table<'_>) -> Result<Option<Payload>, F
 
 /// Yields the text of an expression that reads nothing, and so always has the same value.
 fn constant(expression: &Expression) -> Option<String> {
-    let value = expression.eval(().into()).ok()?;
+    let value = expression.eval(&().into()).ok()?;
     value.as_str().map(str::to_owned)
 }
 

@@ -1,16 +1,20 @@
 //! [`Names`] holds the names that expressions may read, so that an unknown one is refused before
 //! anything runs.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use super::fault::Fault;
 use crate::guess::guess;
-use crate::plan::excerpt::excerpt;
+use crate::plan::excerpt::{excerpt, listed};
 use crate::plan::expression;
 
 /// The variables and steps that are known at the reader's place, the innermost frame last.
 pub(super) struct Names {
     frames: Vec<Frame>,
+    /// The steps at the top of the plan that were read since this was taken.
+    read: RefCell<BTreeSet<Arc<str>>>,
 }
 
 #[derive(Default)]
@@ -25,13 +29,13 @@ impl Names {
     /// Makes the names that every plan knows.
     pub(super) fn of_plan() -> Self {
         let frame = Frame { variables: vec!["input", "steps"], ..Frame::default() };
-        Self { frames: vec![frame] }
+        Self { frames: vec![frame], read: RefCell::default() }
     }
 
     /// Makes the names that the predicate of a policy knows.
     pub(super) fn of_policy() -> Self {
         let variables = vec!["branches", "ended", "failed", "ok", "values"];
-        Self { frames: vec![Frame { variables, ..Frame::default() }] }
+        Self { frames: vec![Frame { variables, ..Frame::default() }], read: RefCell::default() }
     }
 
     /// Adds a frame for the names of inner steps.
@@ -48,6 +52,11 @@ impl Names {
     /// Removes the innermost frame.
     pub(super) fn leave(&mut self) {
         self.frames.pop();
+    }
+
+    /// Takes the steps at the top of the plan that were read since the last call.
+    pub(super) fn take_read(&self) -> Arc<[Arc<str>]> {
+        self.read.take().into_iter().collect()
     }
 
     pub(super) fn add_step(&mut self, name: &str) {
@@ -80,36 +89,43 @@ impl Names {
         self.check_names(&names, text, at)
     }
 
+    /// Checks every name, and yields the faults of all.
     fn check_names(&self, names: &expression::Names, text: &str, at: usize) -> Result<(), Fault> {
-        for name in names {
-            let mut parts = name.split('.');
-            let variable = parts.next().unwrap_or_default();
-            let mut seen = self.seen();
-            if !seen.any(|frame| frame.variables.contains(&variable)) {
-                let right = self.right_for(variable);
-                let (variable, text) = (excerpt(variable), excerpt(text));
-                let message = format!("unknown name `{variable}` in `{text}`; {right}");
-                return Err(Fault::new(at, message));
-            }
-            let Some(step) = parts.next().filter(|_| variable == "steps") else { continue };
-            if !self.steps().any(|known| known == step) {
-                let right = self.right_for_step(step);
-                let (step, text) = (excerpt(step), excerpt(text));
-                let message = format!("unknown step `{step}` in `{text}`; {right}");
-                return Err(Fault::new(at, message));
-            }
-            if let Some(of_step) = parts.next().filter(|of_step| *of_step != "output") {
-                let right = match guess(of_step, ["output"]) {
-                    Some(_) => format!("steps.{step}.output"),
-                    None => format!("steps.{step}.output.{of_step}"),
-                };
-                let (of_step, step, text) = (excerpt(of_step), excerpt(step), excerpt(text));
-                let message = format!(
-                    "step `{step}` has no `{of_step}` in `{text}`; did you mean `{}`?",
-                    excerpt(&right),
-                );
-                return Err(Fault::new(at, message));
-            }
+        let faults = names.iter().filter_map(|name| self.check_name(name, text, at).err());
+        faults.reduce(Fault::and).map_or(Ok(()), Err)
+    }
+
+    fn check_name(&self, name: &str, text: &str, at: usize) -> Result<(), Fault> {
+        let mut parts = name.split('.');
+        let variable = parts.next().unwrap_or_default();
+        let mut seen = self.seen();
+        if !seen.any(|frame| frame.variables.contains(&variable)) {
+            let right = self.right_for(variable);
+            let (variable, text) = (excerpt(variable), excerpt(text));
+            let message = format!("unknown name `{variable}` in `{text}`; {right}");
+            return Err(Fault::new(at, message));
+        }
+        let Some(step) = parts.next().filter(|_| variable == "steps") else { return Ok(()) };
+        if !self.steps().any(|known| known == step) {
+            let right = self.right_for_step(step);
+            let (step, text) = (excerpt(step), excerpt(text));
+            let message = format!("unknown step `{step}` in `{text}`; {right}");
+            return Err(Fault::new(at, message));
+        }
+        if self.seen().position(|frame| frame.steps.contains(step)) == self.top() {
+            self.read.borrow_mut().insert(step.into());
+        }
+        if let Some(of_step) = parts.next().filter(|of_step| *of_step != "output") {
+            let right = match guess(of_step, ["output"]) {
+                Some(_) => format!("steps.{step}.output"),
+                None => format!("steps.{step}.output.{of_step}"),
+            };
+            let (of_step, step, text) = (excerpt(of_step), excerpt(step), excerpt(text));
+            let message = format!(
+                "step `{step}` has no `{of_step}` in `{text}`; did you mean `{}`?",
+                excerpt(&right),
+            );
+            return Err(Fault::new(at, message));
         }
         Ok(())
     }
@@ -141,6 +157,12 @@ impl Names {
     /// Lists the steps that are not hidden.
     fn steps(&self) -> impl Iterator<Item = &str> {
         self.seen().flat_map(|frame| frame.steps.iter().map(String::as_str))
+    }
+
+    /// Yields how many frames are inside of that of the steps at the top; none if it is hidden.
+    fn top(&self) -> Option<usize> {
+        let is_hidden = self.frames.iter().any(|frame| frame.is_closed);
+        self.frames.len().checked_sub(2).filter(|_| !is_hidden)
     }
 
     /// Lists the frames that are not hidden, the innermost first.
@@ -189,18 +211,3 @@ const HINTS: [(&str, &str); 3] = [
     ("&&", "; expected `and`"),
     ("||", "; expected `or`"),
 ];
-
-/// Lists the first few names in alphabetical order.
-fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut names: Vec<&str> = names.collect();
-    names.sort_unstable();
-    names.dedup();
-    let shown: Vec<String> =
-        names.iter().take(NAMES_SHOWN).map(|name| format!("`{}`", excerpt(name))).collect();
-    match names.len().saturating_sub(NAMES_SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-const NAMES_SHOWN: usize = 12;

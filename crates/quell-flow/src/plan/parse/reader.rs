@@ -182,7 +182,8 @@ impl Reader<'_> {
         if let Some((key, _)) = step.entry("on_failure").or_else(|| step.entry("on_stop")) {
             options::check_cleanup(key, &action)?;
         }
-        Ok(PlanStep { name, timeout, grace, idle, retry, action, cleanup })
+        let reads = if level == 1 { self.names.take_read() } else { Arc::default() };
+        Ok(PlanStep { name, timeout, grace, idle, retry, action, cleanup, reads })
     }
 
     fn action(
@@ -257,9 +258,13 @@ impl Reader<'_> {
     }
 
     /// Notes a fault and goes on.
-    pub(super) fn note(&mut self, fault: Fault) {
+    pub(super) fn note(&mut self, mut fault: Fault) {
+        let others = std::mem::take(&mut fault.others);
         if !self.is_full() && (!fault.is_consequence || self.faults.is_empty()) {
             self.faults.push(fault);
+        }
+        for other in others {
+            self.note(other);
         }
     }
 

@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::toml::too_deep;
 use super::tree::{Key, Node, Value};
 use crate::limits;
-use crate::plan::excerpt::excerpt;
+use crate::plan::excerpt::{LINE_ENDS, excerpt};
 
 /// Parses the text.
 ///
@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
 
     /// Makes the fault of a key that is no text. Unquoted braces of a template begin two tables.
     fn strange_key(&self, event: &Event<'_>, at: usize) -> Fault {
-        let line = self.text[at..].lines().next().unwrap_or_default();
+        let line = self.text[at..].split(LINE_ENDS).next().unwrap_or_default();
         if self.text[..at].ends_with('{')
             && let Some((inside, _)) = line.strip_prefix('{').and_then(|rest| rest.split_once("}}"))
         {

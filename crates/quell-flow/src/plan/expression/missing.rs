@@ -1,0 +1,48 @@
+//! [`missing`] says which of the paths that an expression reads is not there.
+
+use minijinja::Value;
+use minijinja::value::ValueKind;
+
+use super::Names;
+use crate::guess::guess;
+use crate::plan::excerpt::{excerpt, listed};
+
+/// Names every path that is not there, with the keys that there are where it ends; none if all are
+/// there, so that something else is undefined.
+pub(super) fn missing(names: &Names, scope: &Value) -> Option<String> {
+    let all: Vec<String> = names.iter().filter_map(|path| missing_in(path, scope)).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+fn missing_in(path: &str, scope: &Value) -> Option<String> {
+    let (mut value, mut seen) = (scope.clone(), String::new());
+    for key in path.split('.') {
+        let next = value.get_attr(key).ok()?;
+        if next.is_undefined() {
+            return Some(no_key(&value, &seen, key));
+        }
+        if !seen.is_empty() {
+            seen.push('.');
+        }
+        seen.push_str(key);
+        value = next;
+    }
+    None
+}
+
+fn no_key(value: &Value, path: &str, key: &str) -> String {
+    let (key, path) = (excerpt(key), excerpt(path));
+    if path == "steps" {
+        return format!("step `{key}` has no output here: it did not run, or has not ended");
+    }
+    if value.kind() != ValueKind::Map {
+        return format!("`{path}` has no `{key}`: it is a {}", value.kind());
+    }
+    let known: Vec<Value> = value.try_iter().map(Iterator::collect).unwrap_or_default();
+    let known = || known.iter().filter_map(Value::as_str);
+    match guess(&key, known()) {
+        Some(meant) => format!("`{path}` has no `{key}`; did you mean `{}`?", excerpt(meant)),
+        None if known().next().is_none() => format!("`{path}` has no `{key}`: it is empty"),
+        None => format!("`{path}` has no `{key}`; it has {}", listed(known())),
+    }
+}
