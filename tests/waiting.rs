@@ -153,6 +153,35 @@ async fn i33_quiescent_waits_longer_than_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn i4_nobody_waits_for_a_hold_that_is_abandoned_and_it_is_named() {
+    let lab = Lab::paused();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let run = lab
+        .submit(RunSpec::agent("asks"), async move |ctx| {
+            let mut confirmed = ctx.hold(Work::Remote, "confirmed")?;
+            confirmed.abandon();
+            let mut silent = ctx.hold(Work::Remote, "silent")?;
+            ctx.stopped().await;
+            silent.abandon();
+            silent.abandon();
+            drop(confirmed);
+            assert!(sender.send(silent).is_ok());
+            Ok(())
+        })
+        .unwrap();
+    tokio::task::yield_now().await;
+    let began = crate::support::now();
+    run.cancel(CancelRequest::because("enough"));
+    let ended = run.ended().await;
+    assert_eq!((crate::support::now() - began, ended.quiescent), (secs(0), false));
+    let named: Vec<_> = ended.abandoned.iter().map(|left| (left.what, &*left.name)).collect();
+    assert_eq!(named, [(Work::Remote, "silent")]);
+    drop(receiver.await);
+    assert!(run.run().quiescent().await.quiescent);
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn i33_who_waits_without_a_report_gets_the_status_when_nothing_executes_any_more() {
     let lab = Lab::paused();
     let (sender, receiver) = tokio::sync::oneshot::channel();

@@ -84,8 +84,9 @@ pub struct Lifecycle {
     children: u32,
     /// Pieces of work that were counted and have not ended.
     work: u32,
-    /// Children that ended non-quiescent, less those that became quiescent since. Negative for a
-    /// moment if a child's `ChildQuiesced` comes before its `ChildEnded`.
+    /// Children that ended non-quiescent, less those that became quiescent since, and work that was
+    /// abandoned and has not ended. Negative for a moment if a child's `ChildQuiesced` comes before
+    /// its `ChildEnded`.
     non_quiescent: i32,
     /// A child was admitted at some time. At the hard deadline a body that had one is polled once
     /// more before it is dropped: it may have waited for that child.
@@ -176,6 +177,11 @@ pub enum Input {
     },
     /// A hook runner, a blocking closure or a process ended.
     WorkEnded,
+    /// Nobody waits for work that was counted any more, because its end may never be known: the run
+    /// may end, and is not quiescent.
+    WorkAbandoned,
+    /// Work ended for which nobody waited any more.
+    AbandonedEnded,
     /// A hook was registered.
     HookAdded {
         /// It runs at every end, not only after a stop.
@@ -493,7 +499,7 @@ impl Lifecycle {
             }
             Input::ChildLeft => self.on_child_gone(now, &mut out),
             Input::ChildDisowned => self.on_child_failed(now, &mut out),
-            Input::ChildQuiesced => self.on_piece_quiesced(&mut out),
+            Input::ChildQuiesced | Input::AbandonedEnded => self.on_piece_quiesced(&mut out),
             Input::WorkAdded { shielded } => {
                 if self.admits(shielded) {
                     self.work += 1;
@@ -502,6 +508,11 @@ impl Lifecycle {
                 }
             }
             Input::WorkEnded => self.on_work_ended(&mut out),
+            Input::WorkAbandoned if self.work > 0 => {
+                self.work -= 1;
+                self.non_quiescent += 1;
+            }
+            Input::WorkAbandoned => {}
             Input::HookAdded { at_end } => self.on_hook_added(at_end, now, &mut out),
             Input::BodyEnded(end) => self.on_body_ended(end, now, &mut out),
             Input::Stop(stop) => self.on_stop(stop, now, &mut out),

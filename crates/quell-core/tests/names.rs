@@ -110,7 +110,7 @@ fn every_status_is_listed_once_and_in_order() {
 
 #[test]
 fn every_sort_of_work_has_a_name() {
-    for work in [Work::Body, Work::Hook, Work::Blocking, Work::Process] {
+    for work in [Work::Body, Work::Hook, Work::Blocking, Work::Process, Work::Remote] {
         assert_eq!(work.as_str(), format!("{work:?}").to_lowercase());
         #[cfg(feature = "serde")]
         assert_eq!(serde_json::to_value(work).unwrap(), work.as_str());
@@ -120,7 +120,7 @@ fn every_sort_of_work_has_a_name() {
 #[cfg(feature = "serde")]
 #[test]
 fn abandoned_work_of_every_sort_is_read_back() {
-    for what in [Work::Body, Work::Hook, Work::Blocking, Work::Process] {
+    for what in [Work::Body, Work::Hook, Work::Blocking, Work::Process, Work::Remote] {
         let abandoned = Abandoned::new(RunId::from_text("run"), "name".into(), what);
         let text = serde_json::to_string(&abandoned).unwrap();
         assert_eq!(serde_json::from_str::<Abandoned>(&text).unwrap(), abandoned);

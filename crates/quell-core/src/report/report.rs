@@ -197,7 +197,7 @@ impl RunRow {
 pub struct Abandoned {
     /// The run whose work it is.
     pub run: RunId,
-    /// The name of the hook, closure or process, if it has one; else that of the run.
+    /// The name of the hook, closure, process or service, if it has one; else that of the run.
     pub name: Arc<str>,
     /// What sort of work.
     pub what: Work,
@@ -234,6 +234,9 @@ pub enum Work {
     Blocking,
     /// An operating-system process.
     Process,
+    /// Work of a service elsewhere that was told to stop, or whose request was dropped, and that
+    /// has not confirmed that it stopped.
+    Remote,
 }
 
 impl Work {
@@ -244,6 +247,7 @@ impl Work {
             Self::Hook => "hook",
             Self::Blocking => "blocking",
             Self::Process => "process",
+            Self::Remote => "remote",
         }
     }
 }

@@ -52,6 +52,19 @@ fn i15_a_body_whose_children_ended_before_it_was_judged_is_polled_once_more() {
 }
 
 #[test]
+fn i4_work_that_is_abandoned_holds_nothing_up_and_counts_until_it_ends() {
+    let work = Input::WorkAdded { shielded: false };
+    let (mut life, now) = started(&[work, Input::WorkAbandoned]);
+    let ended = life.on(Input::BodyEnded(BodyEnd::Ok), now);
+    assert_eq!((ended.ended, life.is_quiescent()), (Some(RunStatus::Completed), false));
+    assert!(life.on(Input::AbandonedEnded, now).quiesced);
+    // Without work there is nothing to abandon.
+    let (mut life, now) = started(&[Input::WorkAbandoned]);
+    life.on(Input::BodyEnded(BodyEnd::Ok), now);
+    assert!(life.is_quiescent());
+}
+
+#[test]
 fn i16_hooks_of_the_outer_scope_wait_for_the_inner_one() {
     let body_ended = Input::BodyEnded(BodyEnd::Ok);
     let (mut life, now) = started(&[STOP_HOOK, CHILD, STOP]);

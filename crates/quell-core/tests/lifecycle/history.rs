@@ -216,7 +216,7 @@ pub(crate) fn any_input(word: u16, start: Instant) -> Input {
     let [a, b] = word.to_le_bytes();
     let flag = a & 0x80 != 0;
     let hard = start + time(a);
-    match b % 20 {
+    match b % 22 {
         0 => Input::Started,
         1 => Input::ChildAdded { shielded: flag },
         2 => Input::ChildEnded { unseen_failure: a & 1 != 0, non_quiescent: flag },
@@ -237,6 +237,8 @@ pub(crate) fn any_input(word: u16, start: Instant) -> Input {
         16 => Input::Checkpoint,
         17 => Input::Tick { active_at: hard },
         18 => Input::Judged { listens: flag },
+        19 => Input::WorkAbandoned,
+        20 => Input::AbandonedEnded,
         _ => Input::Ladder(match a % 4 {
             0 => Stage::Signalled,
             1 => Stage::Abort,

@@ -18,6 +18,7 @@ use crate::step::StopOrigin;
 /// For work that lives outside the body's future: a process, a thread, a remote job. It may be
 /// dropped on any thread. If it is still held at the end of the ladder, the run ends on time with
 /// `quiescent = false`, names the work as abandoned, and says `Quiesced` when it is dropped.
+/// [`abandon`](Self::abandon) has the run not wait for so long.
 ///
 /// # Examples
 ///
@@ -45,6 +46,8 @@ pub struct Hold {
     place: usize,
     /// The tool call in which the work was started, if any.
     inside: Option<Arc<Inside>>,
+    /// The run does not wait for the work any more.
+    is_abandoned: bool,
 }
 
 impl Hold {
@@ -68,13 +71,51 @@ impl Hold {
         });
         match refusal {
             Some(stopped) => Err(stopped),
-            None => Ok(Self { node: Arc::clone(node), place, inside: call::inside() }),
+            None => Ok(Self {
+                node: Arc::clone(node),
+                place,
+                inside: call::inside(),
+                is_abandoned: false,
+            }),
         }
     }
 
     /// Makes the hold of work that the lifecycle has counted already, noted at this place.
     pub(crate) fn placed(node: &Arc<Node>, place: usize) -> Self {
-        Self { node: Arc::clone(node), place, inside: None }
+        Self { node: Arc::clone(node), place, inside: None, is_abandoned: false }
+    }
+
+    /// Has the run wait for the work no longer: for work of which nobody may ever learn that it has
+    /// ended, such as that of a service whose request was dropped.
+    ///
+    /// The run may end at once, by itself or after a stop, with `quiescent = false`, and names the
+    /// work as abandoned. It says `Quiesced` when the hold is dropped. If that is before the run
+    /// ends, nothing is named. A second call does nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use quell::{Engine, RunSpec, Work};
+    ///
+    /// let engine = Engine::new();
+    /// let handle = engine.submit(RunSpec::step("ask"), async |ctx| {
+    ///     let mut hold = ctx.hold(Work::Remote, "http://service")?;
+    ///     // … the connection is lost …
+    ///     hold.abandon();
+    ///     Ok(hold)
+    /// }).unwrap();
+    /// let run = handle.run().clone();
+    /// let report = run.ended().await;
+    /// assert_eq!((report.quiescent, report.abandoned[0].what), (false, Work::Remote));
+    /// drop(handle);                       // and with it the hold
+    /// run.quiescent().await;
+    /// # });
+    /// ```
+    pub fn abandon(&mut self) {
+        if !std::mem::replace(&mut self.is_abandoned, true) {
+            self.node.apply(Input::WorkAbandoned, StopOrigin::default(), |_, _| ());
+        }
     }
 
     /// Says what the work is from now on.
@@ -91,7 +132,8 @@ impl Drop for Hold {
         // First: to count the work out may end the run, and a tool call that is given up then must
         // not find this hold inside it.
         drop(self.inside.take());
-        self.node.apply(Input::WorkEnded, StopOrigin::default(), |state, _| {
+        let ended = if self.is_abandoned { Input::AbandonedEnded } else { Input::WorkEnded };
+        self.node.apply(ended, StopOrigin::default(), |state, _| {
             state.extra().works.try_remove(place);
         });
     }
