@@ -1,11 +1,12 @@
-//! [`Account`]: what a program says of its run.
+//! [`Account`]: what a program, or a service, says of its run.
 
-use quell::{Payload, RunContext};
+use quell::{Payload, RunContext, Work};
 
 use crate::calls::Calls;
 use crate::event::{Event, Meaning};
 
-/// What a program says of its run, with lines that are events on stdout or stderr.
+/// What a program says of its run, with lines that are events on stdout or stderr, or a service with
+/// its answer.
 #[derive(Debug)]
 pub(crate) struct Account {
     ctx: RunContext,
@@ -47,10 +48,11 @@ impl Content {
 pub(crate) struct Cut;
 
 impl Account {
-    /// Makes one that keeps so many bytes of the answer's text.
-    pub(crate) fn new(ctx: RunContext, content_kept_max: usize) -> Self {
+    /// Makes one for a run whose tool calls are executed by this sort of work. It keeps so many
+    /// bytes of the answer's text.
+    pub(crate) fn new(ctx: RunContext, what: Work, content_kept_max: usize) -> Self {
         let content = Content::up_to(content_kept_max);
-        Self { ctx, calls: Calls::default(), result: Ok(None), content, events: 0 }
+        Self { ctx, calls: Calls::new(what), result: Ok(None), content, events: 0 }
     }
 
     /// Writes it down, or yields why that cannot be.

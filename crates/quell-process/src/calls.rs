@@ -13,8 +13,9 @@ use tokio::task::unconstrained;
 ///
 /// The program executes them, so each has a hold inside: a call that is dropped with it is recorded
 /// as unknown, one that is dropped after it, because the program is dead, as cancelled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Calls {
+    what: Work,
     open: Vec<Open>,
 }
 
@@ -32,6 +33,11 @@ struct Open {
 type Record = Pin<Box<dyn Future<Output = Result<Payload, Failure>> + Send>>;
 
 impl Calls {
+    /// Makes a list of calls that this sort of work executes.
+    pub(crate) const fn new(what: Work) -> Self {
+        Self { what, open: Vec::new() }
+    }
+
     /// Records that a call begins, or yields why it does not.
     pub(crate) fn start(&mut self, ctx: &RunContext, call: ToolCall) -> Result<(), String> {
         let id = call.id().to_owned();
@@ -43,7 +49,7 @@ impl Calls {
         }
         let (end, ended) = oneshot::channel();
         let (hand_out, mut handed) = oneshot::channel();
-        let mut record = record(ctx.clone(), call, hand_out, ended);
+        let mut record = record(ctx.clone(), self.what, call, hand_out, ended);
         if poll(&mut record).is_ready() {
             return Err("no call begins: the run is to stop".to_owned());
         }
@@ -77,6 +83,7 @@ impl Calls {
 
 fn record(
     ctx: RunContext,
+    what: Work,
     call: ToolCall,
     hand_out: oneshot::Sender<Hold>,
     ended: oneshot::Receiver<Result<Payload, Failure>>,
@@ -85,7 +92,7 @@ fn record(
         let name = call.name().to_owned();
         let execute = async {
             // In a shield: the program executes the call, whether a stop came just now or not.
-            let hold = ctx.shield(async { ctx.hold(Work::Process, name) }).await;
+            let hold = ctx.shield(async { ctx.hold(what, name) }).await;
             let Ok(Ok(hold)) = hold else { return Err(Failure::new("the run is aborted")) };
             let _ = hand_out.send(hold);
             // The other end lives as long as this.

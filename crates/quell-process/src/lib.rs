@@ -136,8 +136,10 @@ compile_error!("quell-process needs process groups, which only Unix has");
 mod account;
 mod aside;
 mod calls;
+mod channel;
 mod descriptors;
 mod event;
+mod event_lines;
 mod group;
 mod guardian;
 mod leader;
@@ -155,6 +157,7 @@ pub mod testing;
 mod told;
 
 pub use descriptors::raise_descriptors;
+pub use event_lines::EventLines;
 pub use guardian::{Guarded, guard, guarded_by};
 pub use output::{Encoding, ProcessOutput};
 pub use process::Process;

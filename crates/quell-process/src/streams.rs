@@ -8,7 +8,7 @@ use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus};
 use std::sync::mpsc::Sender;
 use std::task::{Context, Poll, ready};
 
-use quell::RunContext;
+use quell::{RunContext, Work};
 use tokio::io::AsyncWrite as _;
 use tokio::net::unix::pipe;
 
@@ -59,7 +59,7 @@ impl Streams {
             stdin,
             stdout: Stream::stdout(pipes.stdout.map(OwnedFd::from), stdout_kept_max)?,
             stderr: Stream::stderr(pipes.stderr.map(OwnedFd::from))?,
-            account: Account::new(ctx.clone(), stdout_kept_max),
+            account: Account::new(ctx.clone(), Work::Process, stdout_kept_max),
             is_reported: false,
             held: pipes.held,
             is_refused: false,
