@@ -45,7 +45,7 @@ pub struct EventLines {
 
 impl EventLines {
     /// Makes what reads lines for a run. Lines that are no events are emitted with the name of the
-    /// stream; so many bytes of them are kept. Tool calls are executed by work of this sort.
+    /// stream; so many bytes of them are kept, and of the text of events `content`. Tool calls are executed by work of this sort.
     pub fn new(ctx: RunContext, stream: &'static str, what: Work, kept_max: usize) -> Self {
         Self {
             account: Account::new(ctx.clone(), what, kept_max),
@@ -93,6 +93,13 @@ impl EventLines {
             Failure::new(format!("its `result` is cut: an event has at most {most} bytes"))
         };
         self.account.result().map_err(|_| cut())
+    }
+
+    /// Yields the joined text of the events `content`, as far as it is kept without a gap, and how
+    /// many bytes it has in all.
+    pub fn content(&self) -> (&str, u64) {
+        let content = self.account.content();
+        (&content.text, content.bytes)
     }
 
     /// Yields the lines that are no events, as far as they are kept, and how many bytes they have in

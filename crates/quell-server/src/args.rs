@@ -14,7 +14,7 @@ use crate::check::CheckArgs;
 use crate::config::Setting;
 use crate::help::{
     ABOUT, AFTER_HELP, ANSWERS_PAGE, CHECK_AFTER_HELP, COMPLETIONS_AFTER_HELP, MAN_AFTER_HELP,
-    PROCESS_PAGE, RUN_ABOUT, RUN_AFTER_HELP, SERVE_ABOUT, SERVE_AFTER_HELP,
+    PROCESS_PAGE, RUN_ABOUT, RUN_AFTER_HELP, SERVE_ABOUT, SERVE_AFTER_HELP, SERVICE_PAGE,
 };
 use crate::init::InitArgs;
 use crate::install::{CompletionsArgs, ManArgs};
@@ -97,6 +97,9 @@ pub(crate) enum Command {
     /// Print the page of quell for man, or write those of all commands
     #[command(after_help = MAN_AFTER_HELP)]
     Man(ManArgs),
+    /// Print what a service that quell runs can rely on: requests, answers, stops, bounds
+    #[command(long_about = SERVICE_PAGE, help_template = "{about}", term_width = 0)]
+    Service,
 }
 
 /// What `quell serve` is told.

@@ -25,7 +25,8 @@ fn is_of_a_run(key: &OsStr) -> bool {
         || name.starts_with(LABEL.as_bytes())
 }
 
-fn variables(ctx: &RunContext) -> BTreeMap<String, String> {
+/// Yields what the environment of a program says of its run.
+pub(crate) fn variables(ctx: &RunContext) -> BTreeMap<String, String> {
     let (run, root) = (ctx.run(), ctx.run().root());
     // The later one counts: a label of the run hides one of the root.
     let labels = [&root, run].into_iter().filter_map(RunRef::labels).flatten();
@@ -64,10 +65,10 @@ fn epoch_ms(at: Instant) -> Option<u128> {
     Some(wall.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis())
 }
 
-const RUN_ID: &str = "QUELL_RUN_ID";
-const RUN_SESSION: &str = "QUELL_SESSION";
-const ATTEMPT: &str = "QUELL_ATTEMPT";
-const DEADLINE: &str = "QUELL_DEADLINE_MS";
+pub(crate) const RUN_ID: &str = "QUELL_RUN_ID";
+pub(crate) const RUN_SESSION: &str = "QUELL_SESSION";
+pub(crate) const ATTEMPT: &str = "QUELL_ATTEMPT";
+pub(crate) const DEADLINE: &str = "QUELL_DEADLINE_MS";
 
 /// What precedes the name of a label.
 const LABEL: &str = "QUELL_LABEL_";

@@ -1,10 +1,14 @@
-//! The texts of the help, of which [`PROCESS_PAGE`] and [`ANSWERS_PAGE`] are pages of their own.
+//! The texts of the help, of which [`PROCESS_PAGE`], [`SERVICE_PAGE`] and [`ANSWERS_PAGE`] are
+//! pages of their own.
 
 /// The protocol of programs.
 pub(crate) const PROCESS_PAGE: &str = include_str!("process.md");
 
 /// What arrives of a component through each contract.
 pub(crate) const ANSWERS_PAGE: &str = include_str!("answers.md");
+
+/// The protocol of services.
+pub(crate) const SERVICE_PAGE: &str = include_str!("service.md");
 
 /// What `quell` is.
 pub(crate) const ABOUT: &str =
@@ -23,6 +27,7 @@ Examples:
   quell serve --demo                           every contract on http://127.0.0.1:7777
   quell help run                               signals, exit codes, the rest
   quell help process                           what a program that quell runs can rely on
+  quell help service                           what a service that quell runs can rely on
 
 Times, here, in plans and in quell.toml, have units: 500ms, 30s, 1h 30m. Only keys that end in _ms \
 are numbers, of milliseconds.
@@ -121,6 +126,12 @@ The file:
   run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
   timeout = \"10m\"                  # also: grace, idle, cwd, env, description, model,
                                     # contracts
+
+  [agents.finder]                   # a service; `quell help service` says what it can rely on
+  url = \"http://127.0.0.1:8000/run\" # input: posted as JSON; answer: JSON, or events
+  cancel = \"http://127.0.0.1:8000/stop\"  # posted at a stop; 2xx confirms it
+  key_env = \"FINDER_KEY\"          # the variable with its key: a bearer token; also: headers,
+                                    # headers_env, retries, connect_timeout, confirm
 
   [workflows.publish]
   plan = \"publish.toml\"            # as for quell run

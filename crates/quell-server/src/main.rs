@@ -21,11 +21,14 @@ mod lines;
 mod list;
 mod live;
 mod log_format;
+mod output;
 mod outputs;
+mod places;
 mod plan;
 mod processes;
 mod programs;
 mod progress;
+mod remote;
 mod report_file;
 mod run;
 mod serve;
@@ -39,7 +42,7 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::CommandFactory as _;
-use help::{ANSWERS_PAGE, PROCESS_PAGE};
+use help::{ANSWERS_PAGE, PROCESS_PAGE, SERVICE_PAGE};
 
 fn main() -> ExitCode {
     match Cli::read(std::env::args_os()) {
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Plan(command) }) => plan::run(&command),
         Ok(Cli { command: Command::Answers }) => stdout::say(ANSWERS_PAGE),
         Ok(Cli { command: Command::Process }) => stdout::say(PROCESS_PAGE),
+        Ok(Cli { command: Command::Service }) => stdout::say(SERVICE_PAGE),
         Err(shown) => {
             // With nobody to read the help there is nobody to tell.
             let _ = shown.print();

@@ -110,14 +110,14 @@ impl Config {
 type Fault = (&'static str, String);
 
 /// Yields the names of the variables that hold secrets. Programs that we start do not get them.
-pub(super) fn secret_names(
-    keys: &[KeyEntry],
-    tokens: &[TokenEntry],
-    agentos: Option<&String>,
+pub(super) fn secret_names<'a>(
+    keys: &'a [KeyEntry],
+    tokens: &'a [TokenEntry],
+    others: impl Iterator<Item = &'a String>,
 ) -> Arc<[String]> {
     let keys = keys.iter().map(|entry| &entry.secret_env);
     let tokens = tokens.iter().filter_map(|entry| entry.secret_env.as_ref());
-    keys.chain(tokens).chain(agentos).cloned().collect()
+    keys.chain(tokens).chain(others).cloned().collect()
 }
 
 impl KeyEntry {

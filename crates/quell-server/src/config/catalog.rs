@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quell_flow::{Catalog, LinkedPlan, PlanError};
 
 use super::access;
-use super::components::Source;
+use super::components::{ComponentEntry, Source};
 use super::file::Config;
 use super::teams::TeamEntry;
 use crate::processes::Processes;
@@ -23,17 +23,20 @@ pub(crate) fn catalog(path: Option<&Path>) -> Result<Catalog, Vec<PlanError>> {
 }
 
 impl Config {
-    /// Adds the components of the file to a catalog: programs, then teams of these, then plans,
+    /// Adds the components of the file to a catalog: programs and services, then teams of these, then plans,
     /// which may name all of those and each other, then the other teams.
     ///
     /// # Errors
     ///
-    /// Fails with every component that is neither a program nor a plan, or else every fault of a
+    /// Fails with every component that is neither a program, a plan nor a service, or else every fault of a
     /// plan, or else every name of a component that is not there, and every plan that would run
     /// itself.
     pub(super) fn components(&self, catalog: Catalog) -> Result<Catalog, Vec<PlanError>> {
         let agentos = self.agentos.security_key_env.as_ref();
-        let secrets = access::secret_names(&self.keys, &self.tokens, agentos);
+        let components = self.agents.values().chain(self.workflows.values());
+        let of_services = components.flat_map(ComponentEntry::secret_names);
+        let secrets =
+            access::secret_names(&self.keys, &self.tokens, agentos.into_iter().chain(of_services));
         let source = Source { config: self, secrets: &secrets };
         let mut catalog = self.programs(catalog, source)?;
         let (early, late): (Vec<_>, Vec<_>) =
@@ -85,13 +88,17 @@ impl Config {
         plans.flat_map(|plan| plan.warnings().to_vec()).collect()
     }
 
-    /// Finds the programs that cannot be started.
-    pub(super) fn program_faults(&self) -> Vec<PlanError> {
+    /// Finds the programs that cannot be started, and the secrets of services that are not there.
+    pub(super) fn component_faults(&self) -> Vec<PlanError> {
         let tables = [("agents", &self.agents), ("workflows", &self.workflows)];
         let all = tables.into_iter().flat_map(|(kind, all)| all.iter().map(move |one| (kind, one)));
         all.filter_map(|(kind, (id, entry))| {
-            let (key, message) = entry.program_fault(&self.folder)?;
-            Some(self.fault(&[kind, id, key, "0"], &message))
+            if let Some((key, message)) = entry.program_fault(&self.folder) {
+                return Some(self.fault(&[kind, id, key, "0"], &message));
+            }
+            let (keys, message) = entry.secret_fault()?;
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            Some(self.fault(&[&[kind, id], &*keys].concat(), &message))
         })
         .collect()
     }

@@ -30,7 +30,7 @@ impl Checked {
         let is_whole = faults.is_empty();
         faults.extend(config.take_secrets().err());
         let access = config.access().map_err(|found| faults.extend(found));
-        faults.extend(config.program_faults());
+        faults.extend(config.component_faults());
         // Without what was left out, others would seem to name a component that is not there.
         let catalog = if is_whole { config.components(Catalog::new()) } else { Ok(Catalog::new()) };
         let catalog = catalog.map_err(|found| faults.extend(found));

@@ -1,4 +1,4 @@
-//! Components of `quell.toml`: programs and plans.
+//! Components of `quell.toml`: programs, plans and services.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,10 +12,10 @@ use quell_flow::{Catalog, Component, Contract, Model, Plan, PlanError, Reducer, 
 use quell_process::Process;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 
 use super::executables;
 use super::file::Config;
+use crate::output::output as printed;
 use crate::processes::Processes;
 use crate::{environment, programs, times};
 
@@ -31,6 +31,25 @@ pub(crate) struct ComponentEntry {
     env: BTreeMap<String, String>,
     /// The file of a plan.
     plan: Option<PathBuf>,
+    /// The address of a service.
+    pub(super) url: Option<String>,
+    /// Where the service is told to stop a run.
+    pub(super) cancel: Option<String>,
+    /// Headers of every request, with their values.
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    /// Headers of every request, with the variables that hold their values.
+    #[serde(default)]
+    pub(super) headers_env: BTreeMap<String, String>,
+    /// The variable that holds the key of the service, a bearer token.
+    pub(super) key_env: Option<String>,
+    /// How often a request is sent again.
+    pub(super) retries: Option<u32>,
+    #[serde(default, deserialize_with = "some_time")]
+    pub(super) connect_timeout: Option<Duration>,
+    /// The longest time that the service is in doubt after the end of a run.
+    #[serde(default, deserialize_with = "some_time")]
+    pub(super) confirm: Option<Duration>,
     description: Option<String>,
     model: Option<ModelEntry>,
     contracts: Option<Vec<Served>>,
@@ -112,27 +131,56 @@ impl ComponentEntry {
         id: &str,
         source: Source<'_>,
     ) -> Result<Option<Component>, Vec<PlanError>> {
-        let component = match (&self.run, &self.plan) {
-            (Some(command), None) => {
+        if let Some((key, right)) = self.stray_key() {
+            return Err(vec![source.config.fault(&[kind, id, key], right)]);
+        }
+        let component = match (&self.run, &self.plan, &self.url) {
+            (Some(command), None, None) => {
                 let Some((program, arguments)) = split(command) else {
                     let right = "empty command; expected a program and its arguments";
                     return Err(vec![source.config.fault(&[kind, id, "run"], right)]);
                 };
                 self.program(kind, id, program, arguments, source)
             }
-            (None, Some(_)) if kind == "workflows" => return Ok(None),
-            (None, Some(plan)) => {
+            (None, Some(_), None) if kind == "workflows" => return Ok(None),
+            (None, Some(plan), None) => {
                 let plan = Plan::load_all(source.config.folder.join(plan))?;
                 let plan = plan.link(&Catalog::new())?;
                 let runner = Processes { without: Arc::clone(source.secrets) };
                 made(kind, id, move |ctx, _input: Payload| plan.run(ctx, runner.clone()))
             }
+            (None, None, Some(url)) => self.service(kind, id, url, source.config)?,
             _ => {
-                let right = "expected `run = [\"program\", …]` or `plan = \"FILE\"`";
+                let right = "expected one of `run = [\"program\", …]`, `plan = \"FILE\"` and \
+                             `url = \"http://…\"`";
                 return Err(vec![source.config.fault(&[kind, id], right)]);
             }
         };
         Ok(Some(self.adjust(component)))
+    }
+
+    /// Finds a key that goes with another sort of component.
+    fn stray_key(&self) -> Option<(&'static str, &'static str)> {
+        let of_service = [
+            ("cancel", self.cancel.is_some()),
+            ("headers", !self.headers.is_empty()),
+            ("headers_env", !self.headers_env.is_empty()),
+            ("key_env", self.key_env.is_some()),
+            ("retries", self.retries.is_some()),
+            ("connect_timeout", self.connect_timeout.is_some()),
+            ("confirm", self.confirm.is_some()),
+        ];
+        let of_program = [("cwd", self.cwd.is_some()), ("env", !self.env.is_empty())];
+        let stray = |keys: &[(&'static str, bool)], right| {
+            let (key, _) = keys.iter().find(|(_, is_there)| *is_there)?;
+            Some((*key, right))
+        };
+        let alone = [self.run.is_some(), self.plan.is_some(), self.url.is_some()];
+        match alone {
+            [_, _, false] => stray(&of_service, "goes with `url`"),
+            [false, false, true] => stray(&of_program, "goes with `run`"),
+            _ => None,
+        }
     }
 
     /// Reads the plan, if it is one.
@@ -227,7 +275,7 @@ fn absolute(path: &Path) -> PathBuf {
     path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn made<F, Fut>(kind: &str, id: &str, body: F) -> Component
+pub(super) fn made<F, Fut>(kind: &str, id: &str, body: F) -> Component
 where
     F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Payload, Failure>> + Send + 'static,
@@ -236,9 +284,7 @@ where
 }
 
 /// Runs a program with its input as one line of JSON on stdin. Its output is what it said with an
-/// event `result`. Without one it is what it wrote on stdout, but for events: as JSON if it is
-/// JSON, otherwise as text, in which `U+FFFD` replaces bytes that are not UTF-8. If that is nothing
-/// but white space, it is the text of its events `content`. The run fails if the output was cut.
+/// event `result`. Without one it is what it wrote on stdout, but for events.
 async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
     // Between the tokens of JSON a line break is a space, and within them there is none.
     let line = input.as_json().replace(['\n', '\r'], " ") + "\n";
@@ -247,25 +293,10 @@ async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Paylo
     if let Some(result) = output.result {
         return Ok(result);
     }
-    let (bytes, is_cut) = (output.stdout_bytes, output.stdout_truncated);
+    let bytes = output.stdout_bytes;
     let (content, content_bytes) = (output.content.clone(), output.content_bytes);
     let kept = output.into_stdout_bytes().unwrap_or_default();
-    if is_cut {
-        let kept = kept.len();
-        return Err(Failure::new(format!("stdout has {bytes} bytes, and {kept} of them are kept")));
-    }
-    let text = String::from_utf8_lossy(&kept);
-    let text = text.trim_end();
-    if text.is_empty() && content_bytes > 0 {
-        if content_bytes > content.len() as u64 {
-            let kept = content.len();
-            let words = format!("its text has {content_bytes} bytes, and {kept} of them are kept");
-            return Err(Failure::new(words));
-        }
-        return Ok(content.into());
-    }
-    let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-    Ok(value.into())
+    printed("stdout", (&kept, bytes), (&content, content_bytes))
 }
 
 /// Reads a time that would stop a run before it starts if it were zero.
@@ -307,6 +338,6 @@ impl<'de> Visitor<'de> for Command {
     }
 }
 
-fn some_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn some_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     times::deserialize(from).map(Some)
 }

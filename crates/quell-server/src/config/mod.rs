@@ -9,6 +9,7 @@ mod executables;
 mod file;
 mod scopes;
 mod server;
+mod services;
 mod set;
 mod teams;
 

@@ -36,6 +36,8 @@ mod refusals;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]
+mod services;
+#[cfg(test)]
 mod shared;
 #[cfg(test)]
 mod signals;

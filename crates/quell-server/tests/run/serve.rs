@@ -311,7 +311,7 @@ fn what_cannot_be_served_is_refused_before_anything_listens() {
         (&["--config", "open.toml", "--listen", "0.0.0.0:0"], "([[keys]], [[tokens]])"),
         (&["--config", "bad.toml"], "bad.toml:2:9: `os_id`: found integer `1`; expected a string"),
         (&["--config", "typo.toml"], "typo.toml:3:2: unknown key `agent`; did you mean `agents`?"),
-        (&["--config", "neither.toml"], "neither.toml:1:1: `x`: expected `run = "),
+        (&["--config", "neither.toml"], "neither.toml:1:1: `x`: expected one of `run = "),
         (&["--config", "key.toml"], "the environment variable NO_SUCH_KEY"),
         (&["--config", "none.toml"], "none.toml"),
         (&["--config", "/dev/zero"], "/dev/zero: is no regular file"),

@@ -1,0 +1,59 @@
+//! [`address`]: where a service is, as a configuration names it.
+
+use hyper::Uri;
+use quell_flow::guess;
+
+/// Reads the address of a service, or says what is wrong with it.
+pub(crate) fn address(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|error| format!("{error}; {RIGHT}"))?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(format!("no scheme and host; {RIGHT}"));
+    };
+    if !SCHEMES.contains(&scheme) {
+        let right = guess(scheme, SCHEMES).map(|meant| format!("did you mean `{meant}`?"));
+        return Err(format!("unknown scheme `{scheme}`; {}", right.as_deref().unwrap_or(RIGHT)));
+    }
+    // A password would be in the file, and in messages.
+    if authority.as_str().contains('@') {
+        return Err("user and password in an address; expected `key_env`, or `headers_env`".into());
+    }
+    Ok(uri)
+}
+
+/// Yields an address without its query, which may hold a secret.
+pub(crate) fn shown(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    format!("{scheme}://{authority}{}", uri.path())
+}
+
+const SCHEMES: [&str; 2] = ["http", "https"];
+
+const RIGHT: &str = "expected one such as \"http://127.0.0.1:8000/run\"";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_scheme_and_a_host_and_no_password() {
+        for (text, says) in [
+            ("", "expected one such as"),
+            ("/run", "no scheme and host"),
+            ("127.0.0.1:8000", "no scheme and host"),
+            ("htp://a/b", "unknown scheme `htp`; did you mean `http`?"),
+            ("ftp://a/b", "unknown scheme `ftp`"),
+            ("http://ann:hush@a/b", "`key_env`"),
+            ("http://a b", "expected one such as"),
+        ] {
+            let fault = address(text).expect_err(text);
+            assert!(fault.contains(says) && !fault.contains("hush"), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn the_query_of_an_address_is_not_shown() {
+        let uri = address("https://a:1/b/c?key=hush").expect("an address");
+        assert_eq!(shown(&uri), "https://a:1/b/c");
+    }
+}

@@ -1,0 +1,137 @@
+//! [`Answer`]: what a service answers, by its content type.
+
+use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use hyper::{HeaderMap, Response};
+use quell::{Failure, Payload};
+use quell_process::EventLines;
+
+use super::sse::Sse;
+use crate::faults::in_full;
+use crate::output::output;
+
+/// An answer that was read to its end.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// One value, in JSON.
+    Json(Vec<u8>),
+    /// One text.
+    Text(Vec<u8>),
+    /// Events, which were heard.
+    Events,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Text,
+    /// An event on each line.
+    Lines,
+    /// Server-sent events.
+    Sse,
+}
+
+impl Answer {
+    /// Reads an answer; what it says of the run goes to `lines`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the answer breaks off, is encoded, or is one value or text that is too long. Then
+    /// the service may go on.
+    pub(super) async fn read(
+        response: Response<Incoming>,
+        lines: &mut EventLines,
+    ) -> Result<Self, Failure> {
+        let (head, mut body) = response.into_parts();
+        let form = form_of(&head.headers)?;
+        let (mut sse, mut whole) = (Sse::default(), Vec::new());
+        while let Some(data) = next(&mut body).await? {
+            match form {
+                Form::Json | Form::Text if whole.len() + data.len() > KEPT_MAX => {
+                    let words = format!("its answer is longer than {KEPT_MAX} bytes");
+                    return Err(Failure::new(words));
+                }
+                Form::Json | Form::Text => whole.extend_from_slice(&data),
+                Form::Lines => lines.push(&data),
+                Form::Sse => sse.push(&data, |line| lines.push(line)),
+            }
+            // The service can wait for readers, and a stop is seen between two pieces.
+            lines.wait_for_readers().await;
+            tokio::task::yield_now().await;
+        }
+        sse.finish(|line| lines.push(line));
+        lines.finish();
+        Ok(match form {
+            Form::Json => Self::Json(whole),
+            Form::Text => Self::Text(whole),
+            Form::Lines | Form::Sse => Self::Events,
+        })
+    }
+
+    /// Yields the output that it is.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not the JSON that it is said to be, or as [`output`].
+    pub(super) fn output(&self, lines: &EventLines) -> Result<Payload, Failure> {
+        match self {
+            Self::Json(whole) => {
+                let text = str::from_utf8(whole).map_err(|_| "it is no UTF-8".to_owned());
+                let json = text.and_then(|text| {
+                    Payload::from_json_text(text).map_err(|error| error.to_string())
+                });
+                json.map_err(|error| Failure::new(format!("its answer is not JSON: {error}")))
+            }
+            Self::Text(whole) => output("its answer", (whole, whole.len() as u64), ("", 0)),
+            Self::Events => {
+                if let Some(result) = lines.result()? {
+                    return Ok(result.clone());
+                }
+                let (kept, bytes) = lines.printed();
+                output("its answer without events", (&kept, bytes), lines.content())
+            }
+        }
+    }
+}
+
+/// Yields the next piece of a body; none at its end.
+///
+/// # Errors
+///
+/// Fails if the body breaks off.
+pub(super) async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Failure> {
+    loop {
+        let Some(frame) = body.frame().await else { return Ok(None) };
+        let frame = frame
+            .map_err(|error| Failure::new(format!("its answer breaks off: {}", in_full(&error))))?;
+        // Trailers say nothing.
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+}
+
+fn form_of(headers: &HeaderMap) -> Result<Form, Failure> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let encoding = text(CONTENT_ENCODING);
+    if !["", "identity"].contains(&encoding) {
+        let words = format!("its answer is encoded as `{encoding}`, which was not asked for");
+        return Err(Failure::new(words));
+    }
+    let kind = text(CONTENT_TYPE).split(';').next().unwrap_or_default();
+    Ok(match kind.trim().to_ascii_lowercase().as_str() {
+        "application/x-ndjson"
+        | "application/ndjson"
+        | "application/jsonl"
+        | "application/x-jsonlines" => Form::Lines,
+        "text/event-stream" => Form::Sse,
+        kind if kind == "application/json" || kind.ends_with("+json") => Form::Json,
+        _ => Form::Text,
+    })
+}
+
+/// The longest answer that is one value or one text, and how much is kept of lines that are no
+/// events: as much as of the stdout of a program.
+pub(super) const KEPT_MAX: usize = 4 << 20;

@@ -1,0 +1,129 @@
+//! [`Asked`]: what a service was asked, until it is known that it has stopped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use quell::{Hold, RunContext, Stopped, Work};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::about::About;
+use super::caller::Caller;
+use super::cancel::Cancel;
+
+/// What a service was asked for a run. It is in doubt from the request on until its answer has
+/// ended, or a cancel was confirmed.
+///
+/// Dropped in doubt, the run is not quiescent and names the service; the cancel is posted for a
+/// while longer.
+pub(super) struct Asked {
+    ctx: RunContext,
+    /// None once nothing is in doubt any more.
+    hold: Option<Hold>,
+    /// The connection of the request that is under way.
+    connection: Option<CaptureConnection>,
+    stop: Stop,
+}
+
+/// How a service is told to stop, and for how long its answer is waited for.
+#[derive(Clone, Debug)]
+pub(super) struct Stop {
+    pub(super) cancel: Option<Cancel>,
+    pub(super) caller: Arc<Caller>,
+    pub(super) about: Arc<About>,
+    pub(super) confirm: Duration,
+}
+
+impl Asked {
+    /// # Errors
+    ///
+    /// Fails if the run is to stop.
+    pub(super) fn new(ctx: &RunContext, name: &str, stop: Stop) -> Result<Self, Stopped> {
+        let hold = Some(ctx.hold(Work::Remote, name)?);
+        Ok(Self { ctx: ctx.clone(), hold, connection: None, stop })
+    }
+
+    /// Notes a request that is about to be sent, in the place of one that has ended.
+    pub(super) fn sends(&mut self, request: &mut Request<Full<Bytes>>) {
+        self.connection = Some(capture_connection(request));
+    }
+
+    /// Notes that the service has answered, to the end.
+    pub(super) fn answered(&mut self) {
+        self.connection = None;
+    }
+
+    /// Tells whether the service may execute something: there was a connection for the request, and
+    /// its end is not known.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let is_connected = |it: &CaptureConnection| it.connection_metadata().is_some();
+        self.connection.as_ref().is_some_and(is_connected)
+    }
+
+    /// Tells a service that is in doubt to stop, and waits for its answer as long as the grace
+    /// allows. The request was dropped before.
+    ///
+    /// # Cancel safety
+    ///
+    /// What drops it drops this as well, in doubt.
+    pub(super) async fn stop(&mut self) {
+        let Some(cancel) = self.stop.cancel.clone().filter(|_| self.is_in_doubt()) else { return };
+        let now = Instant::now();
+        let grace = self.ctx.deadline().unwrap_or(now).saturating_duration_since(now);
+        // The body is over before the hard deadline, so that it is not aborted.
+        let wait = grace.saturating_sub((grace / 10).min(END_TIME_MAX));
+        let confirmed = cancel.confirmed(&self.stop.caller, &self.stop.about);
+        if tokio::time::timeout(wait, confirmed).await.is_ok() {
+            self.answered();
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let is_in_doubt = self.is_in_doubt();
+        let Some(mut hold) = self.hold.take().filter(|_| is_in_doubt) else { return };
+        hold.abandon();
+        // A runtime that is gone has no other run to tell of it.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(doubt(hold, self.ctx.run().clone(), self.stop.clone()));
+        }
+    }
+}
+
+/// Holds a run until its service confirms, or until nobody waits for that any longer.
+async fn doubt(hold: Hold, run: quell::RunRef, stop: Stop) {
+    let place = PLACES.try_acquire();
+    let confirm = if place.is_ok() { stop.confirm } else { Duration::ZERO };
+    let over = async {
+        // What is dropped before the end of the run is not named by it.
+        run.ended_status().await;
+        tokio::time::sleep(confirm).await;
+    };
+    let confirmed = async {
+        match &stop.cancel {
+            Some(cancel) => cancel.confirmed(&stop.caller, &stop.about).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // A confirmation that is there counts.
+        biased;
+        () = confirmed => {}
+        () = over => {}
+    }
+    drop(hold);
+}
+
+/// The services in doubt of ended runs that are waited for at once; those of further runs are named,
+/// and not waited for.
+static PLACES: Semaphore = Semaphore::const_new(PLACES_MAX);
+const PLACES_MAX: usize = 1_024;
+
+/// The body of a stopped run ends this long before the hard deadline, or a tenth of the grace if
+/// that is less.
+const END_TIME_MAX: Duration = Duration::from_millis(500);

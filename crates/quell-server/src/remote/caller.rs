@@ -1,0 +1,164 @@
+//! [`Caller`]: sends requests to a service, with what goes with each of them.
+
+use std::fmt;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{HeaderMap, Method, Request, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Builder, Client, ResponseFuture};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+/// Sends requests. It follows no redirect, so that no header goes elsewhere, and asks no proxy.
+pub(crate) struct Caller {
+    plain: Client<HttpConnector, Full<Bytes>>,
+    /// None if no address of the component needs it.
+    tls: Option<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+    secrets: Secrets,
+}
+
+/// The headers that every request has. Their values are not shown, whether they are secret or not.
+#[derive(Default)]
+pub(crate) struct Secrets {
+    headers: HeaderMap,
+    /// What is never to be in a message.
+    hidden: Vec<String>,
+}
+
+impl Secrets {
+    /// Adds a header. A secret is hidden in messages, with what comes before it in the header.
+    pub(crate) fn add(
+        &mut self,
+        name: HeaderName,
+        before: &str,
+        secret: &str,
+    ) -> Result<(), String> {
+        let mut value = HeaderValue::from_str(&format!("{before}{secret}")).map_err(|_| {
+            "its value cannot be in a header: it has a control character".to_owned()
+        })?;
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        if !secret.is_empty() {
+            self.hidden.push(secret.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Takes the secrets out of a text that somebody else wrote.
+    pub(crate) fn hide(&self, text: &str) -> String {
+        self.hidden.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
+    }
+}
+
+impl Caller {
+    /// Makes one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is to speak TLS, and there are no root certificates on the system.
+    pub(crate) fn new(
+        is_tls: bool,
+        connect_timeout: Duration,
+        secrets: Secrets,
+    ) -> Result<Self, String> {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(connect_timeout));
+        connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let tls = if is_tls {
+            let roots = HttpsConnectorBuilder::new().with_native_roots();
+            let roots = roots.map_err(|error| format!("root certificates: {error}"))?;
+            let connector = roots.https_only().enable_http1().wrap_connector(connector.clone());
+            Some(builder().build(connector))
+        } else {
+            None
+        };
+        Ok(Self { plain: builder().build(connector), tls, secrets })
+    }
+
+    /// Makes a request with JSON in its body.
+    pub(super) fn post(&self, uri: &Uri, about: &HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri.clone();
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
+        headers.insert(USER_AGENT, HeaderValue::from_static(OURSELVES));
+        for all in [about, &self.secrets.headers] {
+            headers.extend(all.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        request
+    }
+
+    /// Sends it. The future is dropped to drop the request: its connection is closed.
+    pub(super) fn send(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
+        match &self.tls {
+            Some(tls) if request.uri().scheme_str() == Some("https") => tls.request(request),
+            _ => self.plain.request(request),
+        }
+    }
+
+    /// As [`Secrets::hide`].
+    pub(super) fn hide(&self, text: &str) -> String {
+        self.secrets.hide(text)
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .pool_idle_timeout(IDLE_TIME)
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(IDLE_MAX)
+        .http1_max_buf_size(READ_BYTES_MAX);
+    builder
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("is_tls", &self.tls.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.headers.keys()).finish()
+    }
+}
+
+const ACCEPTED: &str = "text/event-stream, application/x-ndjson, application/json;q=0.9, */*;q=0.1";
+
+const OURSELVES: &str = concat!("quell/", env!("CARGO_PKG_VERSION"));
+
+/// The idle connections to one host that are kept, and how long.
+const IDLE_MAX: usize = 16;
+const IDLE_TIME: Duration = Duration::from_secs(30);
+
+/// The longest head of an answer, and how much of its body is read ahead.
+const READ_BYTES_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_with_requests_is_shown_nowhere() {
+        let mut secrets = Secrets::default();
+        secrets.add(HeaderName::from_static("authorization"), "Bearer ", "hush").expect("text");
+        assert!(secrets.add(HeaderName::from_static("x-key"), "", "a\nb").is_err());
+        assert_eq!(secrets.hide("invalid key hush, hush"), "invalid key …, …");
+        let uri = Uri::from_static("http://a/b");
+        let caller = Caller::new(false, Duration::from_secs(1), secrets).expect("no TLS");
+        let request = caller.post(&uri, &HeaderMap::new(), Bytes::new());
+        assert_eq!(request.headers()["authorization"], "Bearer hush");
+        for shown in
+            [format!("{caller:?}"), format!("{request:?}"), format!("{:?}", caller.secrets)]
+        {
+            assert!(!shown.contains("hush"), "{shown}");
+        }
+    }
+}

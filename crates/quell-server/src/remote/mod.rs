@@ -1,0 +1,16 @@
+//! Components that are services elsewhere: a request over HTTP, its answer, and its stop.
+
+mod about;
+mod address;
+mod answer;
+mod asked;
+mod caller;
+mod cancel;
+mod remote;
+mod retry;
+mod sse;
+
+pub(crate) use address::address;
+pub(crate) use caller::{Caller, Secrets};
+pub(crate) use cancel::Cancel;
+pub(crate) use remote::Remote;

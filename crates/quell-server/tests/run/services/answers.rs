@@ -1,0 +1,123 @@
+//! A service answers with JSON, with events on lines, or with server-sent events.
+
+use serde_json::json;
+
+use super::peer::Peer;
+use super::{named, run_of, site};
+use crate::support::Scratch;
+
+/// Every kind of event that quell does something with, and the answer.
+const EVENTS: [&str; 9] = [
+    r#"{"event":"progress","fraction":0.5}"#,
+    r#"{"event":"reasoning","text":"hm"}"#,
+    r#"{"event":"tool.started","id":"1","name":"search","input":{"q":"tea"}}"#,
+    r#"{"event":"tool.ended","id":"1","output":"green"}"#,
+    r#"{"event":"content","text":"All "}"#,
+    r#"{"event":"usage","input_tokens":12,"output_tokens":3,"cost_micros":40}"#,
+    r#"{"event":"updates","node":"n","values":{"a":1}}"#,
+    r#"{"event":"content"}"#,
+    r#"{"event":"result","output":{"text":"All about tea"}}"#,
+];
+
+#[test]
+fn the_input_is_posted_as_json_and_json_is_the_output() {
+    let peer = Peer::start(|to| {
+        let body = json!({ "asked": to.asked.json(), "big": [1.5, null] }).to_string();
+        to.answer("200 OK", "application/json; charset=utf-8", &body);
+    });
+    let site = site(&peer, "headers = { X-Tenant = \"t1\" }");
+    let run = run_of(&site, "one", &json!({ "topic": "tea" }));
+    let right = json!({ "asked": { "topic": "tea" }, "big": [1.5, null] });
+    assert_eq!((&run["status"], &run["output"]), (&"completed".into(), &right), "{run}");
+    assert_eq!(run["rows"][0]["quiescent"], true, "{run}");
+    let asked = &peer.seen()[0];
+    assert!(asked.head.starts_with("post /run http/1.1\r\n"), "{}", asked.head);
+    for (name, value) in [
+        ("content-type", Some("application/json")),
+        ("quell-run-id", Some("one")),
+        ("quell-attempt", Some("1")),
+        ("quell-session", None),
+        ("x-tenant", Some("t1")),
+    ] {
+        assert_eq!(asked.header(name), value, "{name}");
+    }
+}
+
+#[test]
+fn events_are_heard_on_lines_and_as_server_sent_events_as_those_of_programs() {
+    let peer = Peer::start(|to| {
+        let lines = EVENTS.join("\n");
+        if to.asked.json() == "lines" {
+            return to.answer("200 OK", "application/x-ndjson", &lines);
+        }
+        let events = EVENTS.map(|line| format!("data: {line}\n\n")).concat();
+        let events = events.replacen(
+            "data: {\"event\":\"content\",",
+            ": hi\nid: 1\nevent: content\r\ndata: {",
+            1,
+        );
+        to.answer("200 OK", "text/event-stream", &events);
+    });
+    let site = site(&peer, "");
+    for form in ["lines", "sse"] {
+        let run = run_of(&site, form, &form.into());
+        let right = json!({ "text": "All about tea" });
+        assert_eq!((&run["status"], &run["output"]), (&"completed".into(), &right), "{run}");
+        let usage = json!({ "input_tokens": 12, "output_tokens": 3, "cost_micros": 40 });
+        assert_eq!(run["rows"][0]["usage"], usage, "{run}");
+        let log = site.log(form);
+        assert_eq!(named(&log, "progress"), [&json!(0.5)]);
+        let outcome = json!({ "call": "1", "outcome": { "result": "green" } });
+        assert_eq!(named(&log, "tool-ended"), [&outcome]);
+        let said = named(&log, "emitted");
+        let kinds: Vec<_> = said.iter().map(|said| said["event"].as_str()).collect();
+        let right = [Some("reasoning"), Some("content"), Some("updates"), None, Some("result")];
+        assert_eq!(kinds, right, "{form}");
+        let fault = json!({
+            "stream": "answer",
+            "line": r#"{"event":"content"}"#,
+            "fault": "`content` has no `text`",
+        });
+        assert_eq!(said[3], &fault);
+    }
+}
+
+#[test]
+fn what_is_no_event_is_the_output_of_a_service_that_says_no_result() {
+    let peer = Peer::start(|to| {
+        let event = r#"{"event":"content","text":"a"}"#;
+        let (kind, body) = match to.asked.json().as_str() {
+            Some("text") => ("text/plain", "a line \n\n".to_owned()),
+            Some("json in text") => ("", "{\"n\":1}".to_owned()),
+            Some("lines") => ("application/jsonl", format!("{{\"n\":\n{event}\n2}}\n")),
+            Some("nothing") => ("text/event-stream", String::new()),
+            _ => ("text/event-stream", format!("data: a\ndata: b\n\ndata: {event}\n\n")),
+        };
+        to.answer("200 OK", kind, &body);
+    });
+    let site = site(&peer, "");
+    for (input, output) in [
+        ("text", json!("a line")),
+        ("json in text", json!({ "n": 1 })),
+        ("lines", json!({ "n": 2 })),
+        ("sse", json!("a\nb")),
+        ("nothing", json!("")),
+    ] {
+        let run = run_of(&site, &input.replace(' ', "-"), &input.into());
+        assert_eq!((&run["status"], &run["output"]), (&"completed".into(), &output), "{run}");
+    }
+}
+
+#[test]
+fn quell_run_shows_the_answer_of_a_service_and_asks_nobody_before() {
+    let peer = Peer::start(|to| to.answer("200 OK", "text/plain", "hello"));
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", &format!("[workflows.it]\nurl = \"{}\"\n", peer.url("/run")));
+    scratch.run(&["check"]).assert_code(0);
+    scratch.run(&["list"]).assert_code(0);
+    assert!(peer.seen().is_empty(), "nobody asked for a run");
+    let ended = scratch.run(&["run", "workflow/it", "--input", "[1]"]);
+    ended.assert_code(0);
+    assert!(ended.stdout.ends_with("\n\nhello\n"), "{ended:?}");
+    assert_eq!(peer.seen()[0].json(), json!([1]));
+}

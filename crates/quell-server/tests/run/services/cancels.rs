@@ -1,0 +1,103 @@
+//! A service is told to stop, and its answer is what confirms it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+
+use super::peer::Peer;
+use super::{assert_in_doubt, begin, cancelled, named};
+use crate::site::Site;
+use crate::support::{Scratch, wait_until};
+
+const BEGUN: &str = "{\"event\":\"tool.started\",\"id\":\"1\",\"name\":\"slow\"}\n\
+                     {\"event\":\"content\",\"text\":\"begun\"}\n";
+
+/// A service that is stopped at `/stop`; the status of its answers is decided by whether it is to
+/// confirm, and by how many requests there were.
+fn peer(confirms: impl Fn(usize) -> bool + Send + Sync + 'static) -> Peer {
+    Peer::start(move |to| {
+        if to.asked.path == "/stop" {
+            to.note("told");
+            let status = if confirms(to.asked.nth) { "202 Accepted" } else { "500 No" };
+            return to.answer(status, "text/plain", "");
+        }
+        to.begin("200 OK", "application/x-ndjson");
+        to.write(BEGUN);
+        to.note_end();
+    })
+}
+
+/// Serves the service with its cancel, and starts a run of it.
+fn begun(peer: &Peer, options: &str) -> Site {
+    let scratch = Scratch::new();
+    let (url, cancel) = (peer.url("/run"), peer.url("/stop"));
+    let file = format!("[agents.it]\nurl = \"{url}\"\ncancel = \"{cancel}\"\n{options}\n");
+    scratch.write("quell.toml", &file);
+    let site = Site::with(scratch, &["--config", "quell.toml"]);
+    begin(&site, "one", &Value::Null);
+    wait_until("it is heard", || site.get("/v1/runs/one").1["text"] == "begun");
+    site
+}
+
+#[test]
+fn a_cancel_is_posted_once_the_socket_is_closed_and_2xx_confirms_it() {
+    let peer = peer(|_| true);
+    let site = begun(&peer, "headers = { X-Tenant = \"t1\" }\ntimeout = \"1h\"");
+    let run = cancelled(&site, "one");
+    let row = &run["rows"][0];
+    assert_eq!((&run["status"], &row["quiescent"]), (&"cancelled".into(), &true.into()), "{run}");
+    assert_eq!(row["abandoned"], json!([]), "{run}");
+    let mut notes = [peer.next_note(), peer.next_note()];
+    notes.sort();
+    assert_eq!(notes, ["closed", "told"]);
+    let all = peer.seen();
+    assert_eq!((all.len(), &*all[1].path), (2, "/stop"));
+    let said = all[1].json();
+    assert_eq!((&said["run_id"], &said["attempt"]), (&json!("one"), &json!("1")), "{said}");
+    for name in ["quell-run-id", "x-tenant", "quell-deadline-ms"] {
+        assert_eq!(all[1].header(name), all[0].header(name), "{name}");
+        assert!(all[1].header(name).is_some(), "{name}");
+    }
+    let outcome = json!({ "call": "1", "outcome": "cancelled" });
+    assert_eq!(named(&site.log("one"), "tool-ended"), [&outcome]);
+}
+
+#[test]
+fn a_cancel_that_is_refused_is_posted_again() {
+    let peer = peer(|nth| nth == 3);
+    let site = begun(&peer, "grace = \"1h\"");
+    let run = cancelled(&site, "one");
+    assert_eq!(run["rows"][0]["quiescent"], true, "{run}");
+    let paths: Vec<_> = peer.seen().into_iter().map(|asked| asked.path).collect();
+    assert_eq!(paths, ["/run", "/stop", "/stop", "/stop"]);
+}
+
+#[test]
+fn a_service_that_confirms_late_was_named_and_the_run_is_quiescent_then() {
+    let confirms = Arc::new(AtomicBool::new(false));
+    let is_ready = Arc::clone(&confirms);
+    let peer = peer(move |_| is_ready.load(Ordering::SeqCst));
+    // Without a grace there is no time for an answer.
+    for grace in ["0s", "300ms"] {
+        confirms.store(false, Ordering::SeqCst);
+        let site = begun(&peer, &format!("grace = \"{grace}\"\nconfirm = \"1h\""));
+        let run = cancelled(&site, "one");
+        assert_eq!(run["status"], "cancelled", "{run}");
+        assert_in_doubt(&run, &peer);
+        confirms.store(true, Ordering::SeqCst);
+        wait_until("it is confirmed", || {
+            site.get("/v1/runs/one").1["rows"][0]["quiescent"] == true
+        });
+    }
+}
+
+#[test]
+fn a_service_that_has_answered_is_told_nothing() {
+    let peer = Peer::start(|to| to.answer("200 OK", "text/plain", "hello"));
+    let scratch = Scratch::new();
+    let (url, cancel) = (peer.url("/run"), peer.url("/stop"));
+    scratch.write("quell.toml", &format!("[agents.it]\nurl = \"{url}\"\ncancel = \"{cancel}\"\n"));
+    scratch.run(&["run", "agent/it"]).assert_code(0);
+    assert_eq!(peer.seen().len(), 1);
+}

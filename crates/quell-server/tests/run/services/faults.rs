@@ -1,0 +1,84 @@
+//! What is wrong with a service in the file is told with its place.
+
+use std::fs;
+
+use crate::support::{Running, Scratch, repository};
+
+const WRONG: &str = r#"
+[agents.both]
+run = ["cat"]
+url = "http://127.0.0.1:1/"
+
+[agents.scheme]
+url = "htp://127.0.0.1:1/"
+
+[agents.password]
+url = "http://ann:hush@127.0.0.1:1/"
+
+[agents.cancel]
+url = "http://127.0.0.1:1/"
+cancel = "/stop"
+
+[agents.options]
+url = "http://127.0.0.1:1/"
+retries = 11
+connect_timeout = "0s"
+headers = { "x y" = "1", Host = "a", x-fine = "1" }
+
+[agents.program]
+run = ["cat"]
+retries = 1
+
+[workflows.service]
+url = "http://127.0.0.1:1/"
+cwd = "/"
+
+[workflows.none]
+timeout = "1s"
+"#;
+
+#[test]
+fn every_fault_of_a_service_is_told_with_its_line() {
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", WRONG);
+    let ended = Running::start(scratch.quell(&["check"])).ended();
+    ended.assert_code(2);
+    let messages: Vec<&str> = ended
+        .stderr
+        .lines()
+        .map(|line| line.trim_start().trim_start_matches("error: "))
+        .filter(|line| line.contains("quell.toml"))
+        .collect();
+    let none =
+        "expected one of `run = [\"program\", …]`, `plan = \"FILE\"` and `url = \"http://…\"`";
+    let right = [
+        format!("quell.toml:2:1: `both`: {none}"),
+        "quell.toml:7:7: `url`: unknown scheme `htp`; did you mean `http`?".into(),
+        "quell.toml:10:7: `url`: user and password in an address; expected `key_env`".into(),
+        "quell.toml:14:10: `cancel`: no scheme and host; expected one such as".into(),
+        "quell.toml:18:11: `retries`: found 11; expected at most 10".into(),
+        "quell.toml:19:19: `connect_timeout`: no service can be reached in no time".into(),
+        "quell.toml:20:21: `x y`: is no name of a header".into(),
+        "quell.toml:20:33: `Host`: is set by quell".into(),
+        "quell.toml:24:11: `retries`: goes with `url`".into(),
+        "quell.toml:28:7: `cwd`: goes with `run`".into(),
+        format!("quell.toml:30:1: `none`: {none}"),
+    ];
+    assert_eq!(messages.len(), right.len(), "{}", ended.stderr);
+    for (message, right) in messages.iter().zip(right) {
+        assert!(message.starts_with(&right), "{right}\n{message}");
+    }
+}
+
+#[test]
+fn the_help_is_the_page_and_it_has_every_key() {
+    let page = fs::read_to_string(repository().join("crates/quell-server/src/service.md"));
+    let page = page.expect("the page");
+    let ended = Scratch::new().run(&["help", "service"]);
+    ended.assert_code(0);
+    assert_eq!(ended.stdout.trim_end(), page.trim_end());
+    for key in ["url", "cancel", "key_env", "headers_env", "headers", "retries", "connect_timeout"]
+    {
+        assert!(page.contains(&format!("| `{key}` | ")), "{key}");
+    }
+}

@@ -1,0 +1,64 @@
+//! What a service answers is bounded as what a program writes.
+
+use serde_json::{Value, json};
+
+use super::peer::Peer;
+use super::{named, run_of, site};
+
+#[test]
+fn an_answer_that_is_too_long_or_not_what_it_says_fails_the_run() {
+    let peer = Peer::start(|to| {
+        let long = "x".repeat(5 << 20);
+        match to.asked.json().as_str() {
+            Some("json") => to.answer("200 OK", "application/json", &format!("\"{long}\"")),
+            Some("text") => to.answer("200 OK", "text/plain", &long),
+            Some("lines") => to.answer("200 OK", "application/x-ndjson", &long),
+            Some("result") => {
+                let line = format!("data: {{\"event\":\"result\",\"output\":\"{long}\"}}\n\n");
+                to.answer("200 OK", "text/event-stream", &line);
+            }
+            Some("no json") => to.answer("200 OK", "application/json", "hello"),
+            Some("head") => to.write(&format!("HTTP/1.1 200 OK\r\nx: {long}\r\n\r\n")),
+            _ => to.write("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 0\r\n\r\n"),
+        }
+    });
+    let site = site(&peer, "retries = 0\nconfirm = \"0s\"");
+    for (input, says) in [
+        ("json", "its answer is longer than 4194304 bytes"),
+        ("text", "its answer is longer than 4194304 bytes"),
+        ("lines", "its answer without events has 5242880 bytes, and 4194304 of them are kept"),
+        ("result", "its `result` is cut: an event has at most 262144 bytes"),
+        ("no json", "its answer is not JSON: "),
+        ("head", "message head is too large"),
+        ("gzip", "its answer is encoded as `gzip`, which was not asked for"),
+    ] {
+        let run = run_of(&site, &input.replace(' ', "-"), &input.into());
+        assert_eq!(run["status"], "failed", "{run}");
+        let error = run["rows"][0]["error"].as_str().unwrap_or_default();
+        assert!(error.contains(says) && error.len() < 1_000, "{input}: {error}");
+    }
+}
+
+#[test]
+fn lines_that_are_too_long_are_split_and_one_open_call_too_many_is_a_fault() {
+    let peer = Peer::start(|to| {
+        let call =
+            |nth| format!("{{\"event\":\"tool.started\",\"id\":\"{nth}\",\"name\":\"n\"}}\n");
+        let calls: String = (0..257).map(call).collect();
+        let long = "y".repeat(300 << 10);
+        let event = format!("{{\"event\":\"content\",\"text\":\"{long}\"}}\n");
+        let result = "{\"event\":\"result\",\"output\":1}\n";
+        to.answer("200 OK", "application/x-ndjson", &[&*calls, &event, result].concat());
+    });
+    let site = site(&peer, "");
+    let run = run_of(&site, "one", &Value::Null);
+    assert_eq!((&run["status"], &run["output"]), (&"completed".into(), &json!(1)), "{run}");
+    let log = site.log("one");
+    assert_eq!(named(&log, "tool-started").len(), 256);
+    let cancelled: Vec<_> = named(&log, "tool-ended");
+    assert!(cancelled.iter().all(|end| end["outcome"] == "cancelled") && cancelled.len() == 256);
+    let said = named(&log, "emitted");
+    assert!(said.iter().any(|said| said["fault"] == "256 calls are open already"));
+    assert_eq!(said.iter().filter(|said| said["split"] == true).count(), 4);
+    assert!(!said.iter().any(|said| said["event"] == "content"));
+}

@@ -1,0 +1,72 @@
+//! Components that are services elsewhere, with real sockets: the service is the witness.
+
+mod answers;
+mod cancels;
+mod faults;
+mod limits;
+mod peer;
+mod retries;
+mod secrets;
+mod stops;
+
+use serde_json::{Value, json};
+
+use crate::site::Site;
+use crate::support::{Scratch, wait_until};
+use peer::Peer;
+
+/// Serves one component, `agents.it`, which is a service with these further options.
+fn site(peer: &Peer, options: &str) -> Site {
+    let scratch = Scratch::new();
+    let url = peer.url("/run");
+    scratch.write("quell.toml", &format!("[agents.it]\nurl = \"{url}\"\n{options}\n"));
+    Site::with(scratch, &["--config", "quell.toml"])
+}
+
+/// Starts a run of the component.
+fn begin(site: &Site, id: &str, input: &Value) {
+    let body = json!({ "component": "agent/it", "input": input, "id": id });
+    assert_eq!(site.post("/v1/runs", &body).0, 201);
+}
+
+/// Starts a run of the component, waits for its end, and yields the run.
+fn run_of(site: &Site, id: &str, input: &Value) -> Value {
+    begin(site, id, input);
+    end_of(site, id)
+}
+
+/// Waits for the end of a run, and yields the run.
+fn end_of(site: &Site, id: &str) -> Value {
+    let mut run = Value::Null;
+    wait_until("the run has ended", || {
+        run = site.get(&format!("/v1/runs/{id}")).1;
+        !matches!(run["status"].as_str(), Some("queued" | "running" | "stopping"))
+    });
+    run
+}
+
+/// Cancels a run, waits for its end, and yields the run.
+fn cancelled(site: &Site, id: &str) -> Value {
+    let cancel = json!({ "wait": "terminal" });
+    assert_eq!(site.post(&format!("/v1/runs/{id}/cancel"), &cancel).0, 200);
+    end_of(site, id)
+}
+
+/// Yields the data of the events of a name, in order.
+fn named<'a>(log: &'a [(String, Value)], name: &str) -> Vec<&'a Value> {
+    let of_name = log.iter().filter(|(event, _)| event == name);
+    of_name.map(|(_, event)| &event["data"]).collect()
+}
+
+/// Asserts that a run ended non-quiescent and names the service.
+#[track_caller]
+fn assert_in_doubt(run: &Value, peer: &Peer) {
+    let row = &run["rows"][0];
+    let left = &row["abandoned"][0];
+    assert_eq!(
+        (&left["what"], &left["name"]),
+        (&json!("remote"), &json!(peer.url("/run"))),
+        "{run}"
+    );
+    assert_eq!(row["quiescent"], false, "{run}");
+}

@@ -1,0 +1,145 @@
+//! [`Peer`]: a service, which notes what it sees.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::support::PATIENCE;
+
+/// A service: a thread for each connection, on which one request is answered.
+pub(super) struct Peer {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Asked>>>,
+    notes: Mutex<Receiver<String>>,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) path: String,
+    /// The head as it was sent, in lower case.
+    pub(super) head: String,
+    pub(super) body: String,
+    /// How many there were before it.
+    pub(super) nth: usize,
+}
+
+impl Asked {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect("the body is JSON")
+    }
+
+    /// Yields a header.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let line = self.head.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+        line.map(str::trim)
+    }
+}
+
+/// What answers a request.
+pub(super) struct Answers<'a> {
+    pub(super) asked: &'a Asked,
+    socket: TcpStream,
+    notes: Sender<String>,
+}
+
+impl Answers<'_> {
+    /// Writes text as it is. Whether somebody reads it is no matter.
+    pub(super) fn write(&mut self, text: &str) {
+        let _ = self.socket.write_all(text.as_bytes());
+    }
+
+    /// Writes a whole answer; the end of the connection is its end.
+    pub(super) fn answer(&mut self, status: &str, kind: &str, body: &str) {
+        self.begin(status, kind);
+        self.write(body);
+    }
+
+    /// Writes the head of an answer.
+    pub(super) fn begin(&mut self, status: &str, kind: &str) {
+        self.write(&format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n"
+        ));
+    }
+
+    /// Writes the head of an answer that says how long it is.
+    pub(super) fn begin_of(&mut self, length: usize, kind: &str) {
+        self.write(&format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
+        ));
+    }
+
+    pub(super) fn note(&self, note: &str) {
+        let _ = self.notes.send(note.to_owned());
+    }
+
+    /// Waits until the other side has closed the connection, and notes it.
+    pub(super) fn note_end(&mut self) {
+        let mut rest = Vec::new();
+        // A reset is an end as well.
+        let _ = self.socket.read_to_end(&mut rest);
+        self.note("closed");
+    }
+}
+
+impl Peer {
+    /// Starts one; it ends with the tests.
+    pub(super) fn start(answer: impl Fn(&mut Answers<'_>) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (sender, notes) = channel();
+        let (answer, all) = (Arc::new(answer), Arc::clone(&seen));
+        thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                let (answer, all, notes) = (Arc::clone(&answer), Arc::clone(&all), sender.clone());
+                thread::spawn(move || {
+                    let Some(mut asked) = read(&socket) else { return };
+                    let mut seen = all.lock();
+                    asked.nth = seen.len();
+                    seen.push(asked.clone());
+                    drop(seen);
+                    answer(&mut Answers { asked: &asked, socket, notes });
+                });
+            }
+        });
+        Self { address, seen, notes: Mutex::new(notes) }
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Yields the requests so far.
+    pub(super) fn seen(&self) -> Vec<Asked> {
+        self.seen.lock().clone()
+    }
+
+    /// Waits for the next note.
+    #[track_caller]
+    pub(super) fn next_note(&self) -> String {
+        self.notes.lock().recv_timeout(PATIENCE).expect("the service notes something")
+    }
+}
+
+/// Reads a request.
+fn read(socket: &TcpStream) -> Option<Asked> {
+    let mut from = BufReader::new(socket);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if from.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let path = head.split(' ').nth(1)?.to_owned();
+    let head = head.to_ascii_lowercase();
+    let mut asked = Asked { path, head, body: String::new(), nth: 0 };
+    let length = asked.header("content-length")?.parse().ok()?;
+    from.take(length).read_to_string(&mut asked.body).ok()?;
+    Some(asked)
+}
