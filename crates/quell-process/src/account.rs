@@ -5,8 +5,8 @@ use quell::{Payload, RunContext, Work};
 use crate::calls::Calls;
 use crate::event::{Event, Meaning};
 
-/// What a program says of its run, with lines that are events on stdout or stderr, or a service with
-/// its answer.
+/// What a program says of its run, with lines that are events on stdout or stderr, or a service
+/// with its answer.
 #[derive(Debug)]
 pub(crate) struct Account {
     ctx: RunContext,

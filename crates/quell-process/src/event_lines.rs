@@ -8,7 +8,8 @@ use crate::account::Account;
 use crate::channel::Channel;
 use crate::pace::Pace;
 
-/// Lines that say something of a run, from wherever they come: the answer of a service, for instance.
+/// Lines that say something of a run, from wherever they come: the answer of a service, for
+/// instance.
 ///
 /// They are read as those of a program on stdout: the same events, the same bounds, and the same
 /// faults (see the [crate](crate#what-a-process-writes)). The tool calls that are open when this is
@@ -45,7 +46,8 @@ pub struct EventLines {
 
 impl EventLines {
     /// Makes what reads lines for a run. Lines that are no events are emitted with the name of the
-    /// stream; so many bytes of them are kept, and of the text of events `content`. Tool calls are executed by work of this sort.
+    /// stream; so many bytes of them are kept, and of the text of events `content`. Tool calls are
+    /// executed by work of this sort.
     pub fn new(ctx: RunContext, stream: &'static str, what: Work, kept_max: usize) -> Self {
         Self {
             account: Account::new(ctx.clone(), what, kept_max),
@@ -76,8 +78,8 @@ impl EventLines {
         self.pace.wait(&self.ctx).await;
     }
 
-    /// Ends the tool calls that are open: as `cancelled` if nothing executes them any more, otherwise
-    /// as `unknown`.
+    /// Ends the tool calls that are open: as `cancelled` if nothing executes them any more,
+    /// otherwise as `unknown`.
     pub fn end_calls(&mut self, nothing_executes: bool) {
         self.account.give_up_calls(nothing_executes);
     }
@@ -102,8 +104,8 @@ impl EventLines {
         (&content.text, content.bytes)
     }
 
-    /// Yields the lines that are no events, as far as they are kept, and how many bytes they have in
-    /// all.
+    /// Yields the lines that are no events, as far as they are kept, and how many bytes they have
+    /// in all.
     pub fn printed(&self) -> (Cow<'_, [u8]>, u64) {
         self.channel.printed()
     }

@@ -133,6 +133,11 @@ The file:
   key_env = \"FINDER_KEY\"          # the variable with its key: a bearer token; also: headers,
                                     # headers_env, retries, connect_timeout, confirm
 
+  [agents.model]                    # any endpoint that speaks the chats of OpenAI
+  model = { url = \"https://…/v1\", name = \"…\", key_env = \"MODEL_KEY\" }
+                                    # also: system, temperature, max_tokens, id, provider, and the
+                                    # keys of a service but cancel
+
   [workflows.publish]
   plan = \"publish.toml\"            # as for quell run
   reducers = { log = \"append\" }    # keys of its LangGraph state that are lists; others: overwrite

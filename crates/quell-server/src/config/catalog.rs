@@ -8,6 +8,7 @@ use quell_flow::{Catalog, LinkedPlan, PlanError};
 use super::access;
 use super::components::{ComponentEntry, Source};
 use super::file::Config;
+use super::services::Asks;
 use super::teams::TeamEntry;
 use crate::processes::Processes;
 
@@ -23,18 +24,18 @@ pub(crate) fn catalog(path: Option<&Path>) -> Result<Catalog, Vec<PlanError>> {
 }
 
 impl Config {
-    /// Adds the components of the file to a catalog: programs and services, then teams of these, then plans,
-    /// which may name all of those and each other, then the other teams.
+    /// Adds the components of the file to a catalog: programs and services, then teams of these,
+    /// then plans, which may name all of those and each other, then the other teams.
     ///
     /// # Errors
     ///
-    /// Fails with every component that is neither a program, a plan nor a service, or else every fault of a
-    /// plan, or else every name of a component that is not there, and every plan that would run
-    /// itself.
+    /// Fails with every component that is neither a program, a plan nor a service, or else every
+    /// fault of a plan, or else every name of a component that is not there, and every plan that
+    /// would run itself.
     pub(super) fn components(&self, catalog: Catalog) -> Result<Catalog, Vec<PlanError>> {
         let agentos = self.agentos.security_key_env.as_ref();
         let components = self.agents.values().chain(self.workflows.values());
-        let of_services = components.flat_map(ComponentEntry::secret_names);
+        let of_services = components.filter_map(ComponentEntry::asks).flat_map(Asks::secret_names);
         let secrets =
             access::secret_names(&self.keys, &self.tokens, agentos.into_iter().chain(of_services));
         let source = Source { config: self, secrets: &secrets };
@@ -96,7 +97,7 @@ impl Config {
             if let Some((key, message)) = entry.program_fault(&self.folder) {
                 return Some(self.fault(&[kind, id, key, "0"], &message));
             }
-            let (keys, message) = entry.secret_fault()?;
+            let (keys, message) = entry.asks()?.secret_fault()?;
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             Some(self.fault(&[&[kind, id], &*keys].concat(), &message))
         })

@@ -8,16 +8,18 @@ use std::time::Duration;
 use std::{env, fmt, path};
 
 use quell::{Failure, Payload, RunContext};
-use quell_flow::{Catalog, Component, Contract, Model, Plan, PlanError, Reducer, command_example};
+use quell_flow::{Catalog, Component, Contract, Plan, PlanError, Reducer, command_example};
 use quell_process::Process;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::executables;
 use super::file::Config;
-use crate::output::output as printed;
+use super::model::ModelEntry;
+use super::services::Asks;
+
 use crate::processes::Processes;
-use crate::{environment, programs, times};
+use crate::{environment, printed, programs, times};
 
 /// `[agents.ID]` or `[workflows.ID]`.
 #[derive(Debug, Deserialize)]
@@ -51,7 +53,8 @@ pub(crate) struct ComponentEntry {
     #[serde(default, deserialize_with = "some_time")]
     pub(super) confirm: Option<Duration>,
     description: Option<String>,
-    model: Option<ModelEntry>,
+    /// What model it has, or is.
+    pub(super) model: Option<ModelEntry>,
     contracts: Option<Vec<Served>>,
     #[serde(default, deserialize_with = "time_above_zero")]
     timeout: Option<Duration>,
@@ -63,14 +66,6 @@ pub(crate) struct ComponentEntry {
     /// How keys of its state take new values.
     #[serde(default)]
     reducers: BTreeMap<String, ReducerName>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ModelEntry {
-    id: String,
-    name: String,
-    provider: String,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -134,7 +129,18 @@ impl ComponentEntry {
         if let Some((key, right)) = self.stray_key() {
             return Err(vec![source.config.fault(&[kind, id, key], right)]);
         }
-        let component = match (&self.run, &self.plan, &self.url) {
+        let of_model = self.model.iter().flat_map(ModelEntry::faults);
+        let faults: Vec<PlanError> = of_model
+            .map(|(key, message)| {
+                let keys = [Some(kind), Some(id), Some("model"), key];
+                let keys: Vec<&str> = keys.into_iter().flatten().collect();
+                source.config.fault(&keys, &message)
+            })
+            .collect();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let component = match (&self.run, &self.plan, self.asks()) {
             (Some(command), None, None) => {
                 let Some((program, arguments)) = split(command) else {
                     let right = "empty command; expected a program and its arguments";
@@ -149,14 +155,24 @@ impl ComponentEntry {
                 let runner = Processes { without: Arc::clone(source.secrets) };
                 made(kind, id, move |ctx, _input: Payload| plan.run(ctx, runner.clone()))
             }
-            (None, None, Some(url)) => self.service(kind, id, url, source.config)?,
+            (None, None, Some(asks)) => asks.component(kind, id, source.config)?,
             _ => {
-                let right = "expected one of `run = [\"program\", …]`, `plan = \"FILE\"` and \
-                             `url = \"http://…\"`";
+                let right = "expected one of `run = [\"program\", …]`, `plan = \"FILE\"`, \
+                             `url = \"http://…\"` and `model = { url = \"https://…\", … }`";
                 return Err(vec![source.config.fault(&[kind, id], right)]);
             }
         };
         Ok(Some(self.adjust(component)))
+    }
+
+    /// Yields how the service is asked that it is; none if it is none, or two.
+    pub(super) fn asks(&self) -> Option<Asks<'_>> {
+        let model = self.model.as_ref().filter(|model| model.url.is_some());
+        match (&self.url, model) {
+            (Some(url), None) => Some(Asks::of_service(self, url)),
+            (None, Some(model)) => Asks::of_model(model),
+            _ => None,
+        }
     }
 
     /// Finds a key that goes with another sort of component.
@@ -175,9 +191,14 @@ impl ComponentEntry {
             let (key, _) = keys.iter().find(|(_, is_there)| *is_there)?;
             Some((*key, right))
         };
-        let alone = [self.run.is_some(), self.plan.is_some(), self.url.is_some()];
+        let is_model = self.model.as_ref().is_some_and(|model| model.url.is_some());
+        let alone = [self.run.is_some(), self.plan.is_some() || is_model, self.url.is_some()];
         match alone {
-            [_, _, false] => stray(&of_service, "goes with `url`"),
+            [_, _, false] if !is_model => stray(&of_service, "goes with `url`"),
+            [false, true, false] if is_model => {
+                stray(&of_service, "is in `model`, if it goes with one")
+                    .or_else(|| stray(&of_program, "goes with `run`"))
+            }
             [false, false, true] => stray(&of_program, "goes with `run`"),
             _ => None,
         }
@@ -210,8 +231,8 @@ impl ComponentEntry {
         if let Some(description) = &self.description {
             component = component.describe(description);
         }
-        if let Some(ModelEntry { id, name, provider }) = &self.model {
-            component = component.model(Model::new(id, name, provider));
+        if let Some(model) = self.model.as_ref().and_then(ModelEntry::shown) {
+            component = component.model(model);
         }
         if let Some(contracts) = &self.contracts {
             component = component.exposed_in(contracts.iter().map(|served| served.0));
@@ -296,7 +317,7 @@ async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Paylo
     let bytes = output.stdout_bytes;
     let (content, content_bytes) = (output.content.clone(), output.content_bytes);
     let kept = output.into_stdout_bytes().unwrap_or_default();
-    printed("stdout", (&kept, bytes), (&content, content_bytes))
+    printed::output("stdout", (&kept, bytes), (&content, content_bytes))
 }
 
 /// Reads a time that would stop a run before it starts if it were zero.

@@ -7,6 +7,7 @@ mod components;
 mod document;
 mod executables;
 mod file;
+mod model;
 mod scopes;
 mod server;
 mod services;

@@ -1,5 +1,6 @@
-//! Components of `quell.toml`: services elsewhere.
+//! Components of `quell.toml`: services elsewhere, and models.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,35 +13,83 @@ use quell_flow::{Component, PlanError};
 use super::access;
 use super::components::{ComponentEntry, made};
 use super::file::Config;
-use crate::remote::{Caller, Cancel, Remote, Secrets, address};
+use super::model::ModelEntry;
+use crate::remote::{Caller, Cancel, Remote, Secrets, address, below};
 
 /// What is wrong with an entry: the keys in it, and the message.
 type Fault = (Vec<String>, String);
 
-impl ComponentEntry {
-    /// Makes the component of a service. One whose secrets are not there fails when it runs, as a
-    /// program that is not there.
-    pub(super) fn service(
-        &self,
+/// How a service is asked, by the keys of a component or of its `model`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asks<'a> {
+    /// The key that has the others, if there is one.
+    within: Option<&'static str>,
+    url: &'a str,
+    cancel: Option<&'a str>,
+    headers: &'a BTreeMap<String, String>,
+    headers_env: &'a BTreeMap<String, String>,
+    key_env: Option<&'a String>,
+    retries: Option<u32>,
+    connect_timeout: Option<Duration>,
+    confirm: Option<Duration>,
+    /// The model that the service is, if it is one.
+    model: Option<&'a ModelEntry>,
+}
+
+impl<'a> Asks<'a> {
+    pub(super) fn of_service(entry: &'a ComponentEntry, url: &'a str) -> Self {
+        Self {
+            within: None,
+            url,
+            cancel: entry.cancel.as_deref(),
+            headers: &entry.headers,
+            headers_env: &entry.headers_env,
+            key_env: entry.key_env.as_ref(),
+            retries: entry.retries,
+            connect_timeout: entry.connect_timeout,
+            confirm: entry.confirm,
+            model: None,
+        }
+    }
+
+    /// None for a model that is only shown.
+    pub(super) fn of_model(model: &'a ModelEntry) -> Option<Self> {
+        Some(Self {
+            within: Some("model"),
+            url: model.url.as_deref()?,
+            cancel: None,
+            headers: &model.headers,
+            headers_env: &model.headers_env,
+            key_env: model.key_env.as_ref(),
+            retries: model.retries,
+            connect_timeout: model.connect_timeout,
+            confirm: model.confirm,
+            model: Some(model),
+        })
+    }
+
+    /// Makes the component. One whose secrets are not there fails when it runs, as a program that
+    /// is not there.
+    pub(super) fn component(
+        self,
         kind: &str,
         id: &str,
-        url: &str,
         config: &Config,
     ) -> Result<Component, Vec<PlanError>> {
-        let (mut addresses, mut faults) = (Vec::new(), Vec::new());
-        for (key, text) in [("url", Some(url)), ("cancel", self.cancel.as_deref())] {
-            let Some(text) = text else { continue };
-            match address(text) {
-                Ok(uri) => addresses.push(uri),
-                Err(words) => faults.push(config.fault(&[kind, id, key], &words)),
+        let (mut addresses, mut found) = (Vec::new(), self.option_faults());
+        for (key, text) in [("url", Some(self.url)), ("cancel", self.cancel)] {
+            match text.map(address) {
+                Some(Ok(uri)) => addresses.push(uri),
+                Some(Err(words)) => found.push((self.keys(&[key]), words)),
+                None => {}
             }
         }
-        for (keys, words) in self.option_faults() {
-            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-            faults.push(config.fault(&[&[kind, id], &*keys].concat(), &words));
-        }
-        if !faults.is_empty() {
-            return Err(faults);
+        if !found.is_empty() {
+            let fault = |(keys, words): Fault| {
+                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                config.fault(&[&[kind, id], &*keys].concat(), &words)
+            };
+            return Err(found.into_iter().map(fault).collect());
         }
         let remote = self.remote(&addresses).map(Arc::new);
         Ok(made(kind, id, move |ctx, input| {
@@ -50,33 +99,37 @@ impl ComponentEntry {
     }
 
     /// Makes the service of its address, and that of its cancel if there is one.
-    fn remote(&self, addresses: &[Uri]) -> Result<Remote, String> {
+    fn remote(self, addresses: &[Uri]) -> Result<Remote, String> {
         let [url, cancel @ ..] = addresses else { return Err("no address".into()) };
         let secrets = self.secrets().map_err(|(_, words)| words)?;
         let is_tls = addresses.iter().any(|uri| uri.scheme_str() == Some("https"));
         let connect_timeout = self.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
         Ok(Remote {
-            url: url.clone(),
+            url: if self.model.is_some() { below(url, "chat/completions")? } else { url.clone() },
             caller: Arc::new(Caller::new(is_tls, connect_timeout, secrets)?),
             cancel: cancel.first().cloned().map(Cancel),
             retries: self.retries.unwrap_or(RETRIES),
             confirm: self.confirm.unwrap_or(CONFIRM),
+            chat: self.model.map(ModelEntry::chat),
         })
     }
 
+    /// Yields the keys in the entry.
+    fn keys(self, keys: &[&str]) -> Vec<String> {
+        self.within.iter().chain(keys).map(|key| (*key).to_owned()).collect()
+    }
+
     /// Finds what is wrong with the options of a service, but for its secrets.
-    fn option_faults(&self) -> Vec<Fault> {
+    fn option_faults(self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let mut at = |keys: &[&str], words: String| {
-            faults.push((keys.iter().map(|key| (*key).to_owned()).collect(), words));
-        };
+        let mut at = |keys: &[&str], words: String| faults.push((self.keys(keys), words));
         if let Some(retries) = self.retries.filter(|retries| *retries > RETRIES_MAX) {
             at(&["retries"], format!("found {retries}; expected at most {RETRIES_MAX}"));
         }
         if self.connect_timeout.is_some_and(|timeout| timeout.is_zero()) {
             at(&["connect_timeout"], "no service can be reached in no time".into());
         }
-        for (table, headers) in [("headers", &self.headers), ("headers_env", &self.headers_env)] {
+        for (table, headers) in [("headers", self.headers), ("headers_env", self.headers_env)] {
             for (name, value) in headers {
                 let fault = header(name).and_then(|name| {
                     Secrets::default().add(name, "", if table == "headers" { value } else { "" })
@@ -90,30 +143,29 @@ impl ComponentEntry {
     }
 
     /// Finds the secrets of a service that are not there, or not fit.
-    pub(super) fn secret_fault(&self) -> Option<Fault> {
-        self.url.as_ref()?;
+    pub(super) fn secret_fault(self) -> Option<Fault> {
         // What is wrong with the headers themselves is said already.
         if self.option_faults().is_empty() { self.secrets().err() } else { None }
     }
 
     /// Yields the headers of every request.
-    fn secrets(&self) -> Result<Secrets, Fault> {
+    fn secrets(self) -> Result<Secrets, Fault> {
         let mut secrets = Secrets::default();
-        for (name, value) in &self.headers {
-            let keys = || vec!["headers".to_owned(), name.clone()];
+        for (name, value) in self.headers {
+            let keys = || self.keys(&["headers", name]);
             header(name)
                 .and_then(|name| secrets.add(name, "", value))
                 .map_err(|words| (keys(), words))?;
         }
-        for (name, variable) in &self.headers_env {
-            let keys = || vec!["headers_env".to_owned(), name.clone()];
+        for (name, variable) in self.headers_env {
+            let keys = || self.keys(&["headers_env", name]);
             let secret = access::secret(variable).map_err(|words| (keys(), words))?;
             header(name)
                 .and_then(|name| secrets.add(name, "", &secret))
                 .map_err(|words| (keys(), words))?;
         }
-        if let Some(variable) = &self.key_env {
-            let at = |words| (vec!["key_env".to_owned()], words);
+        if let Some(variable) = self.key_env {
+            let at = |words| (self.keys(&["key_env"]), words);
             let secret = access::secret(variable).map_err(at)?;
             secrets.add(AUTHORIZATION, "Bearer ", &secret).map_err(at)?;
         }
@@ -121,8 +173,8 @@ impl ComponentEntry {
     }
 
     /// Yields the variables that hold secrets of a service.
-    pub(super) fn secret_names(&self) -> impl Iterator<Item = &String> {
-        self.headers_env.values().chain(&self.key_env)
+    pub(super) fn secret_names(self) -> impl Iterator<Item = &'a String> {
+        self.headers_env.values().chain(self.key_env)
     }
 }
 

@@ -20,6 +20,15 @@ pub(crate) fn address(text: &str) -> Result<Uri, String> {
     Ok(uri)
 }
 
+/// Yields the address of something below another one, with the query of that.
+pub(crate) fn below(uri: &Uri, path: &str) -> Result<Uri, String> {
+    let mut parts = uri.clone().into_parts();
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let whole = format!("{}/{path}{query}", uri.path().trim_end_matches('/'));
+    parts.path_and_query = Some(whole.parse().map_err(|error| format!("{whole}: {error}"))?);
+    Uri::from_parts(parts).map_err(|error| error.to_string())
+}
+
 /// Yields an address without its query, which may hold a secret.
 pub(crate) fn shown(uri: &Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or_default();
@@ -48,6 +57,19 @@ mod tests {
         ] {
             let fault = address(text).expect_err(text);
             assert!(fault.contains(says) && !fault.contains("hush"), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn what_is_below_an_address_keeps_its_query() {
+        for (of, right) in [
+            ("http://a/v1", "http://a/v1/chat"),
+            ("http://a/v1/", "http://a/v1/chat"),
+            ("http://a", "http://a/chat"),
+            ("http://a/v1?api=2", "http://a/v1/chat?api=2"),
+        ] {
+            let uri = below(&address(of).expect(of), "chat").expect(of);
+            assert_eq!(uri, right);
         }
     }
 

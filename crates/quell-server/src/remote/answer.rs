@@ -9,7 +9,7 @@ use quell_process::EventLines;
 
 use super::sse::Sse;
 use crate::faults::in_full;
-use crate::output::output;
+use crate::printed::output;
 
 /// An answer that was read to its end.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) enum Answer {
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Json,
     Text,
     /// An event on each line.
@@ -113,7 +113,12 @@ pub(super) async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Failure> 
     }
 }
 
-fn form_of(headers: &HeaderMap) -> Result<Form, Failure> {
+/// Tells how an answer is written.
+///
+/// # Errors
+///
+/// Fails if it is encoded.
+pub(super) fn form_of(headers: &HeaderMap) -> Result<Form, Failure> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let encoding = text(CONTENT_ENCODING);
     if !["", "identity"].contains(&encoding) {

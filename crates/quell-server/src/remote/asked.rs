@@ -119,8 +119,8 @@ async fn doubt(hold: Hold, run: quell::RunRef, stop: Stop) {
     drop(hold);
 }
 
-/// The services in doubt of ended runs that are waited for at once; those of further runs are named,
-/// and not waited for.
+/// The services in doubt of ended runs that are waited for at once; those of further runs are
+/// named, and not waited for.
 static PLACES: Semaphore = Semaphore::const_new(PLACES_MAX);
 const PLACES_MAX: usize = 1_024;
 

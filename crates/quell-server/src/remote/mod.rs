@@ -6,11 +6,13 @@ mod answer;
 mod asked;
 mod caller;
 mod cancel;
+mod chat;
 mod remote;
 mod retry;
 mod sse;
 
-pub(crate) use address::address;
+pub(crate) use address::{address, below};
 pub(crate) use caller::{Caller, Secrets};
 pub(crate) use cancel::Cancel;
+pub(crate) use chat::Chat;
 pub(crate) use remote::Remote;

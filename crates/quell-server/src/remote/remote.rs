@@ -14,6 +14,7 @@ use super::answer::{Answer, KEPT_MAX, next};
 use super::asked::{Asked, Stop};
 use super::caller::Caller;
 use super::cancel::Cancel;
+use super::chat::Chat;
 use super::retry::{Tries, WAIT_MAX, asked_wait};
 use crate::faults::in_full;
 use crate::places;
@@ -30,6 +31,8 @@ pub(crate) struct Remote {
     pub(crate) retries: u32,
     /// How long the service is in doubt after the end of a run if it does not confirm.
     pub(crate) confirm: Duration,
+    /// The model that it is, if it is one; others speak the protocol of services.
+    pub(crate) chat: Option<Chat>,
 }
 
 impl Remote {
@@ -55,7 +58,11 @@ impl Remote {
         };
         let mut lines = EventLines::new(ctx.clone(), "answer", Work::Remote, KEPT_MAX);
         let mut asked = Asked::new(&ctx, &shown(&self.url), stop)?;
-        let body = Bytes::from(input.as_json().to_owned());
+        let body = match &self.chat {
+            Some(chat) => chat.request(&input).map_err(|failure| self.in_words(&failure))?,
+            None => input.as_json().to_owned(),
+        };
+        let body = Bytes::from(body);
         let talk = self.talk(body, &about, &mut asked, &mut lines);
         // A stop drops the request here, before the service is told.
         let talked = ctx.run_until_stopped(talk).await;
@@ -78,6 +85,11 @@ impl Remote {
         lines: &mut EventLines,
     ) -> Result<Payload, Failure> {
         let response = self.answer(body, about, asked).await?;
+        if self.chat.is_some() {
+            let output = Chat::read(response, lines).await?;
+            asked.answered();
+            return Ok(output);
+        }
         let answer = Answer::read(response, lines).await?;
         asked.answered();
         answer.output(lines)
@@ -100,9 +112,11 @@ impl Remote {
                     // The head of a refusal ends what the service does.
                     asked.answered();
                     let wait = asked_wait(response.status(), response.headers());
-                    let is_short = wait.is_some_and(|wait| wait <= WAIT_MAX);
+                    // Models are asked again as their own clients do.
+                    let is_broken = self.chat.is_some() && response.status().is_server_error();
+                    let is_again = wait.map_or(is_broken, |wait| wait <= WAIT_MAX);
                     let failure = self.refusal(response, wait).await;
-                    (failure, if is_short { tries.next(wait) } else { None })
+                    (failure, if is_again { tries.next(wait) } else { None })
                 }
                 Err(error) => (Failure::new(in_full(&error)), tries.next(None)),
             };
@@ -134,9 +148,10 @@ impl Remote {
         Failure::new(format!("it answers {status}{redirects}{}{words}", asks.unwrap_or_default()))
     }
 
-    /// Puts the name of the service before the words of a failure.
+    /// Puts the name of the service before the words of a failure, without its secrets.
     fn in_words(&self, failure: &Failure) -> Failure {
-        Failure::new(format!("service {}: {failure}", shown(&self.url)))
+        let words = self.caller.hide(&failure.to_string());
+        Failure::new(format!("service {}: {words}", shown(&self.url)))
     }
 }
 

@@ -90,6 +90,7 @@ fn what_is_no_event_is_the_output_of_a_service_that_says_no_result() {
             Some("text") => ("text/plain", "a line \n\n".to_owned()),
             Some("json in text") => ("", "{\"n\":1}".to_owned()),
             Some("lines") => ("application/jsonl", format!("{{\"n\":\n{event}\n2}}\n")),
+            Some("content") => ("application/x-ndjson", format!("{event}\n \n{event}")),
             Some("nothing") => ("text/event-stream", String::new()),
             _ => ("text/event-stream", format!("data: a\ndata: b\n\ndata: {event}\n\n")),
         };
@@ -101,6 +102,7 @@ fn what_is_no_event_is_the_output_of_a_service_that_says_no_result() {
         ("json in text", json!({ "n": 1 })),
         ("lines", json!({ "n": 2 })),
         ("sse", json!("a\nb")),
+        ("content", json!("aa")),
         ("nothing", json!("")),
     ] {
         let run = run_of(&site, &input.replace(' ', "-"), &input.into());

@@ -33,6 +33,24 @@ retries = 1
 url = "http://127.0.0.1:1/"
 cwd = "/"
 
+[workflows.two]
+url = "http://127.0.0.1:1/"
+model = { url = "http://127.0.0.1:1/", name = "m" }
+
+[agents.shown]
+run = ["cat"]
+model = { id = "m", name = "m", system = "x" }
+
+[agents.asked]
+model = { url = "httq://127.0.0.1:1/", temperature = 3, max_tokens = 0 }
+
+[agents.model]
+model = { url = "httq://127.0.0.1:1/", name = "m", retries = 11 }
+confirm = "1s"
+
+[agents.wrong]
+model = { url = "httq://127.0.0.1:1/", name = "m", retries = 11 }
+
 [workflows.none]
 timeout = "1s"
 "#;
@@ -49,8 +67,8 @@ fn every_fault_of_a_service_is_told_with_its_line() {
         .map(|line| line.trim_start().trim_start_matches("error: "))
         .filter(|line| line.contains("quell.toml"))
         .collect();
-    let none =
-        "expected one of `run = [\"program\", …]`, `plan = \"FILE\"` and `url = \"http://…\"`";
+    let none = "expected one of `run = [\"program\", …]`, `plan = \"FILE\"`, `url = \"http://…\"` \
+                and `model = { url = \"https://…\", … }`";
     let right = [
         format!("quell.toml:2:1: `both`: {none}"),
         "quell.toml:7:7: `url`: unknown scheme `htp`; did you mean `http`?".into(),
@@ -62,7 +80,16 @@ fn every_fault_of_a_service_is_told_with_its_line() {
         "quell.toml:20:33: `Host`: is set by quell".into(),
         "quell.toml:24:11: `retries`: goes with `url`".into(),
         "quell.toml:28:7: `cwd`: goes with `run`".into(),
-        format!("quell.toml:30:1: `none`: {none}"),
+        format!("quell.toml:30:1: `two`: {none}"),
+        "quell.toml:36:9: `model`: `provider` is missing".into(),
+        "quell.toml:36:42: `system`: goes with `url`".into(),
+        "quell.toml:39:9: `model`: `name` is missing".into(),
+        "quell.toml:39:54: `temperature`: found 3; expected 0 to 2".into(),
+        "quell.toml:39:70: `max_tokens`: a model that writes nothing answers nothing".into(),
+        "quell.toml:43:11: `confirm`: is in `model`, if it goes with one".into(),
+        "quell.toml:46:17: `url`: unknown scheme `httq`; did you mean `http`?".into(),
+        "quell.toml:46:62: `retries`: found 11; expected at most 10".into(),
+        format!("quell.toml:48:1: `none`: {none}"),
     ];
     assert_eq!(messages.len(), right.len(), "{}", ended.stderr);
     for (message, right) in messages.iter().zip(right) {

@@ -4,6 +4,7 @@ mod answers;
 mod cancels;
 mod faults;
 mod limits;
+mod models;
 mod peer;
 mod retries;
 mod secrets;
@@ -61,12 +62,14 @@ fn named<'a>(log: &'a [(String, Value)], name: &str) -> Vec<&'a Value> {
 /// Asserts that a run ended non-quiescent and names the service.
 #[track_caller]
 fn assert_in_doubt(run: &Value, peer: &Peer) {
+    assert_in_doubt_of(run, &peer.url("/run"));
+}
+
+/// As [`assert_in_doubt`], of a service by its address.
+#[track_caller]
+fn assert_in_doubt_of(run: &Value, url: &str) {
     let row = &run["rows"][0];
     let left = &row["abandoned"][0];
-    assert_eq!(
-        (&left["what"], &left["name"]),
-        (&json!("remote"), &json!(peer.url("/run"))),
-        "{run}"
-    );
+    assert_eq!((&left["what"], &left["name"]), (&json!("remote"), &json!(url)), "{run}");
     assert_eq!(row["quiescent"], false, "{run}");
 }

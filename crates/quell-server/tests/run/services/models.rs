@@ -1,0 +1,211 @@
+//! A component is a model: any endpoint that speaks the chats of `OpenAI`.
+
+use serde_json::{Value, json};
+
+use super::peer::{Answers, Peer};
+use super::{assert_in_doubt_of, begin, cancelled, named, run_of};
+use crate::site::Site;
+use crate::support::{Scratch, wait_until};
+
+/// Serves one component, `agents.it`, which is a model with these further options.
+fn site(peer: &Peer, options: &str) -> Site {
+    let scratch = Scratch::new();
+    let url = peer.url("/v1");
+    let file = format!("[agents.it]\nmodel = {{ url = \"{url}\", name = \"m-1\"{options} }}\n");
+    scratch.write("quell.toml", &file);
+    let env = [("QUELL_TEST_KEY", "hush-1")];
+    Site::with_env(scratch, &["--config", "quell.toml"], &env)
+}
+
+/// Makes a stream of chunks.
+fn stream(chunks: &[Value], end: &str) -> String {
+    let events: Vec<String> = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    events.concat() + end
+}
+
+fn delta(delta: &Value) -> Value {
+    let object = "chat.completion.chunk";
+    json!({ "id": "c-1", "object": object, "choices": [{ "index": 0, "delta": delta }] })
+}
+
+/// An answer as endpoints give it: a role, thoughts, text, a reason to stop, what was used.
+fn whole() -> String {
+    let chunks = [
+        delta(&json!({ "role": "assistant", "content": "" })),
+        delta(&json!({ "reasoning_content": "hm" })),
+        delta(&json!({ "content": "All " })),
+        delta(&json!({ "content": "about tea" })),
+        json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] }),
+        json!({ "choices": [], "usage": { "prompt_tokens": 12, "completion_tokens": 3 } }),
+    ];
+    stream(&chunks, "data: [DONE]\n\n")
+}
+
+fn answer(to: &mut Answers<'_>) {
+    to.answer("200 OK", "text/event-stream", &whole());
+}
+
+#[test]
+fn a_model_streams_its_text_and_thoughts_and_what_it_uses_counts() {
+    let peer = Peer::start(answer);
+    let options = ", key_env = \"QUELL_TEST_KEY\", system = \"be brief\", temperature = 0, \
+                   max_tokens = 9";
+    let site = site(&peer, options);
+    let run = run_of(&site, "one", &json!({ "message": "tea?" }));
+    assert_eq!((&run["status"], &run["output"]), (&"completed".into(), &"All about tea".into()));
+    let usage = json!({ "input_tokens": 12, "output_tokens": 3, "cost_micros": 0 });
+    assert_eq!(run["rows"][0]["usage"], usage, "{run}");
+    assert_eq!(run["rows"][0]["quiescent"], true, "{run}");
+    let log = site.log("one");
+    let content = |text: &str| json!({ "event": "content", "text": text });
+    let thought = json!({ "event": "reasoning", "text": "hm" });
+    assert_eq!(named(&log, "emitted"), [&thought, &content("All "), &content("about tea")]);
+    assert_eq!(named(&log, "used").len(), 1);
+    let asked = &peer.seen()[0];
+    assert_eq!(asked.path, "/v1/chat/completions");
+    assert_eq!(asked.header("authorization"), Some("bearer hush-1"));
+    let body = asked.json();
+    assert_eq!((&body["model"], &body["stream"]), (&"m-1".into(), &true.into()), "{body}");
+    assert_eq!(body["stream_options"], json!({ "include_usage": true }));
+    assert_eq!((&body["temperature"], &body["max_tokens"]), (&json!(0.0), &json!(9)));
+    let messages = json!([
+        { "role": "system", "content": "be brief" },
+        { "role": "user", "content": "tea?" },
+    ]);
+    assert_eq!(body["messages"], messages);
+}
+
+#[test]
+fn every_contract_reaches_a_model_with_its_own_input() {
+    let peer = Peer::start(answer);
+    let site = site(&peer, "");
+    let (status, run) = site.form("/agents/it/runs", &[("message", "one"), ("stream", "false")]);
+    assert_eq!((status, &run["content"]), (200, &"All about tea".into()), "{run}");
+    let messages = json!({ "messages": [{ "type": "human", "content": "two" }] });
+    let body = json!({ "assistant_id": "it", "input": messages });
+    assert_eq!(site.post("/runs/wait", &body).0, 200);
+    run_of(&site, "three", &"three".into());
+    let said: Vec<Value> =
+        peer.seen().iter().map(|asked| asked.json()["messages"][0]["content"].clone()).collect();
+    assert_eq!(said, [json!("one"), json!("two"), json!("three")]);
+    let run = run_of(&site, "four", &Value::Null);
+    assert!(run["rows"][0]["error"].to_string().contains("the input has no message"), "{run}");
+    assert_eq!(peer.seen().len(), 3);
+}
+
+#[test]
+fn a_stop_drops_the_request_of_a_silent_model_and_of_one_that_speaks() {
+    for text in ["", "begun"] {
+        let peer = Peer::start(move |to| {
+            if !text.is_empty() {
+                to.begin("200 OK", "text/event-stream");
+                to.write(&stream(&[delta(&json!({ "content": text }))], ""));
+            }
+            to.note("asked");
+            to.note_end();
+        });
+        let site = site(&peer, "");
+        begin(&site, "one", &"hi".into());
+        assert_eq!(peer.next_note(), "asked");
+        if !text.is_empty() {
+            wait_until("it is heard", || site.get("/v1/runs/one").1["text"] == text);
+        }
+        let run = cancelled(&site, "one");
+        assert_eq!(peer.next_note(), "closed");
+        assert_eq!(run["status"], "cancelled", "{run}");
+        assert_in_doubt_of(&run, &peer.url("/v1/chat/completions"));
+    }
+}
+
+#[test]
+fn a_model_that_is_busy_or_broken_is_asked_again_before_it_has_said_anything() {
+    let peer = Peer::start(|to| match to.asked.nth {
+        0 => to.write("HTTP/1.1 429 No\r\nretry-after: 0\r\nconnection: close\r\n\r\n"),
+        1 => to.answer("500 No", "application/json", "{}"),
+        2 => to.write(""),
+        _ => answer(to),
+    });
+    let site = site(&peer, ", retries = 3");
+    let run = run_of(&site, "one", &"hi".into());
+    assert_eq!((&run["status"], peer.seen().len()), (&"completed".into(), 4), "{run}");
+}
+
+#[test]
+fn an_answer_that_is_wrong_fails_the_run_and_is_not_asked_for_again() {
+    let peer = Peer::start(|to| {
+        let text = delta(&json!({ "content": "half" }));
+        let kind = "text/event-stream";
+        match to.asked.json()["messages"][0]["content"].as_str() {
+            Some("cut") => {
+                to.begin_of(1_000, kind);
+                to.write(&stream(&[text], ""));
+            }
+            Some("short") => to.answer("200 OK", kind, &stream(&[text], "")),
+            Some("malformed") => to.answer("200 OK", kind, &stream(&[text], "data: {\"ch\n\n")),
+            Some("error") => {
+                let error = json!({ "error": { "message": "overloaded, key hush-1" } });
+                to.answer("200 OK", kind, &stream(&[text, error], ""));
+            }
+            Some("long") => {
+                let long = delta(&json!({ "content": "x".repeat(300 << 10) }));
+                to.answer("200 OK", kind, &stream(&[long], "data: [DONE]\n\n"));
+            }
+            Some("much") => {
+                let much = vec![delta(&json!({ "content": "x".repeat(128 << 10) })); 33];
+                to.answer("200 OK", kind, &stream(&much, "data: [DONE]\n\n"));
+            }
+            Some("later") => to.write(
+                "HTTP/1.1 429 No\r\nretry-after: 3600\r\nconnection: close\r\n\r\nslow down",
+            ),
+            _ => to.answer("400 No", "application/json", "{\"error\":\"no such model\"}"),
+        }
+    });
+    let site = site(&peer, ", key_env = \"QUELL_TEST_KEY\", confirm = \"0s\"");
+    let all = [
+        ("cut", "its answer breaks off: "),
+        ("short", "its answer ends before it is complete"),
+        ("malformed", "its answer is not that of a model: "),
+        ("error", "it says: overloaded, key …"),
+        ("long", "an event of its answer is too long"),
+        ("much", "its answer is longer than 4194304 bytes"),
+        ("later", "429 Too Many Requests, and asks to wait 3600 s: slow down"),
+        ("other", "400 Bad Request: {\"error\":\"no such model\"}"),
+    ];
+    for (input, says) in all {
+        let run = run_of(&site, input, &input.into());
+        assert_eq!(run["status"], "failed", "{input}: {run}");
+        let error = run["rows"][0]["error"].as_str().unwrap_or_default();
+        assert!(error.contains(says) && !error.contains("hush"), "{input}: {error}");
+    }
+    assert_eq!(peer.seen().len(), all.len());
+}
+
+#[test]
+fn an_endpoint_that_does_not_stream_answers_all_at_once() {
+    let peer = Peer::start(|to| {
+        let body = json!({
+            "choices": [{ "message": { "content": "hello" }, "finish_reason": "stop" }],
+            "usage": { "prompt_tokens": 1, "completion_tokens": 2 },
+        });
+        to.answer("200 OK", "application/json", &body.to_string());
+    });
+    let site = site(&peer, "");
+    let run = run_of(&site, "one", &"hi".into());
+    assert_eq!((&run["status"], &run["output"]), (&"completed".into(), &"hello".into()), "{run}");
+    assert_eq!(run["rows"][0]["usage"]["output_tokens"], 2, "{run}");
+}
+
+#[test]
+fn quell_run_shows_the_answer_of_a_model() {
+    let scratch = Scratch::new();
+    let peer = Peer::start(answer);
+    let url = peer.url("/v1");
+    scratch.write(
+        "quell.toml",
+        &format!("[agents.it]\nmodel = {{ url = \"{url}\", name = \"m-1\", provider = \"p\" }}\n"),
+    );
+    let ended = scratch.run(&["run", "agent/it", "--input", "\"hi\"", "--report", "r.json"]);
+    ended.assert_code(0);
+    assert!(ended.stdout.ends_with("\n\nAll about tea\n"), "{ended:?}");
+    assert_eq!(scratch.json("r.json")["rows"][0]["usage"]["input_tokens"], 12);
+}
