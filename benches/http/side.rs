@@ -1,6 +1,7 @@
 //! One side: a server, what its bodies really did, and what its process takes.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -37,8 +38,17 @@ impl Side {
             return Ok(Self::witnessed(url));
         }
         let binary = binary.map_or_else(built, |path| Ok(path.to_owned()))?;
-        let (server, url) = Server::start(&binary)?;
+        let (server, url) = Server::start(&binary, &["--demo".as_ref()])?;
         Ok(Self { url, witness: Witness::Endpoint, _server: Some(server) })
+    }
+
+    /// A fresh server of ours with the components of a file.
+    pub(crate) fn configured(binary: Option<&Path>, file: &Path) -> Result<Self, String> {
+        let binary = binary.map_or_else(built, |path| Ok(path.to_owned()))?;
+        // A run that is named in doubt is a line of the log otherwise.
+        let what = ["--log".as_ref(), "error".as_ref(), "--config".as_ref(), file.as_os_str()];
+        let (server, url) = Server::start(&binary, &what)?;
+        Ok(Self { url, witness: Witness::Nobody, _server: Some(server) })
     }
 
     /// A server that has the witness endpoints.
@@ -87,13 +97,14 @@ impl Side {
 struct Server(Child);
 
 impl Server {
-    fn start(binary: &Path) -> Result<(Self, String), String> {
+    fn start(binary: &Path, what: &[&OsStr]) -> Result<(Self, String), String> {
         let started = Command::new(binary)
-            .args(["serve", "--demo", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(what)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn();
-        let cannot = |why: &str| format!("{} serve --demo: {why}\n{BUILD_IT}", binary.display());
+        let cannot = |why: &str| format!("{} serve: {why}\n{BUILD_IT}", binary.display());
         let mut server = Self(started.map_err(|error| cannot(&error.to_string()))?);
         let stdout = server.0.stdout.take().ok_or_else(|| cannot("it has no stdout"))?;
         let (said, hears) = mpsc::channel();

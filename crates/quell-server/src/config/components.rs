@@ -17,7 +17,6 @@ use super::executables;
 use super::file::Config;
 use super::model::ModelEntry;
 use super::services::Asks;
-
 use crate::processes::Processes;
 use crate::{environment, printed, programs, times};
 
