@@ -1,0 +1,4 @@
+# A registry that answers the third time.
+echo x >> tries
+[ "$(wc -l < tries)" -ge 3 ] || { echo "registry: 503" >&2; exit 1; }
+echo "1.4.2"

@@ -1,0 +1,76 @@
+"""The operator: a pipeline of ordinary programs, and the mistakes that anybody makes in it.
+
+The report is the one that the README shows, but for its times.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stories.mistakes import MISTAKES
+from stories.support import QUELL
+
+HERE = Path(__file__).parent
+README = HERE.parents[2] / "README.md"
+
+
+@pytest.fixture
+def project(tmp_path):
+    shutil.copytree(HERE / "project", tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def quell(folder, *args):
+    ended = subprocess.run([QUELL, *args], cwd=folder, capture_output=True, text=True, timeout=120)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def without_times(report):
+    """Times differ, and so does which branch ends last; columns are as wide as they need to be."""
+    report = re.sub(r"\d+(\.\d+)? (ms|s)\b", "T", report)
+    report = re.sub(r"decided after T by \w+", "decided after T", report)
+    return [re.sub(r" +", " ", line).rstrip() for line in report.splitlines()]
+
+
+def test_the_pipeline_says_what_the_readme_shows(project):
+    code, said, _ = quell(project, "run", "pipeline.yaml")
+    assert code == 0, said
+    report = said[said.index("\npipeline  ") + 1 :]
+    shown = README.read_text()
+    shown = shown[shown.index("$ quell run pipeline.yaml\n") :]
+    shown = shown[shown.index("pipeline  ") : shown.index("```")]
+    assert without_times(report) == without_times(shown)
+    assert (project / "calc.tar").exists()
+    assert len((project / "tries").read_text().split()) == 3
+
+
+def test_what_was_built_is_withdrawn_if_a_later_step_fails(project):
+    (project / "fetch.sh").write_text("echo 'registry: 401' >&2; exit 1")
+    code, said, _ = quell(project, "run", "pipeline.yaml")
+    assert code == 1 and "registry: 401" in said, said
+    assert not (project / "calc.tar").exists()
+    for step in ("upload", "announce"):
+        assert re.search(rf"^│ .*\b{step} +an earlier step failed$", said, re.M), said
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named_with_its_line_and_what_would_be_right(project, name):
+    before, after, messages = MISTAKES[name]
+    plan = (project / "pipeline.yaml").read_text()
+    assert before in plan
+    wrong = plan.replace(before, after, 1)
+    (project / "pipeline.yaml").write_text(wrong)
+    for command in ("plan", "check"), ("run",):
+        code, said, complained = quell(project, *command, "pipeline.yaml")
+        assert code == 2
+        said += complained
+        for message in messages:
+            assert f"pipeline.yaml:{message}" in said
+            number, column = map(int, message.split(":")[:2])
+            line = wrong.splitlines()[number - 1]
+            # A long line is cut, after the place.
+            assert f"{number} | {line[:60]}" in said
+    assert not (project / "calc.tar").exists(), "nothing was started"
