@@ -56,7 +56,8 @@ pub struct ProcessOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Payload>,
     /// The texts of its events `content`, joined, up to the bound of stdout. It is left out in JSON
-    /// if it is empty, or if the JSON would be too long for an output.
+    /// if it is empty or cut, or if the JSON would be too long for an output: the events of the run
+    /// have all of it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub content: String,
     /// How many bytes the texts of its events `content` had, kept or not. It is not in the JSON.
@@ -112,20 +113,27 @@ impl ProcessOutput {
             content: written.content.text.clone(),
             content_bytes: written.content.bytes,
         };
-        let mut payload = Payload::json(&output).ok();
+        let is_cut = output.content_bytes > output.content.len() as u64;
+        let mut payload =
+            if is_cut { output.without_content() } else { Payload::json(&output).ok() };
         if payload.as_ref().is_some_and(|payload| payload.len() > limits::PAYLOAD_BYTES_MAX) {
             // Control characters grow sixfold in JSON; base64 always fits.
             output.stdout = STANDARD.encode(output.stdout);
             output.encoding = Encoding::Base64;
-            payload = Payload::json(&output).ok();
+            payload = if is_cut { output.without_content() } else { Payload::json(&output).ok() };
         }
         if payload.as_ref().is_some_and(|payload| payload.len() > limits::PAYLOAD_BYTES_MAX) {
-            // The events of the run have it as well.
-            let content = std::mem::take(&mut output.content);
-            payload = Payload::json(&output).ok();
-            output.content = content;
+            payload = output.without_content();
         }
         (output, payload)
+    }
+
+    /// Yields the JSON of all but the content.
+    fn without_content(&mut self) -> Option<Payload> {
+        let content = std::mem::take(&mut self.content);
+        let payload = Payload::json(self).ok();
+        self.content = content;
+        payload
     }
 }
 
@@ -245,6 +253,15 @@ mod tests {
         let payload = payload.unwrap();
         assert!(payload.len() <= limits::PAYLOAD_BYTES_MAX && !payload.as_json().contains("text"));
         assert_eq!(output.content.len(), 4 << 20);
+    }
+
+    #[test]
+    fn a_text_that_was_cut_does_not_pass_for_all_of_it() {
+        let mut written = written(b"out", 3);
+        (written.content.text, written.content.bytes) = ("text".into(), 5);
+        let (output, payload) = ProcessOutput::new(None, &written);
+        assert!(!payload.unwrap().as_json().contains("content"));
+        assert_eq!((output.content.as_str(), output.content_bytes), ("text", 5));
     }
 
     #[test]
