@@ -104,9 +104,11 @@ fn a_cancel_and_a_read_find_a_place_behind_streams_and_idle_connections() {
 fn cancels_that_wait_leave_places_for_those_that_do_not() {
     let site = Site::under("ulimit -n 64", Scratch::new(), &["--demo"]);
     let component = json!({ "kind": "agent", "id": "slow-agent" });
-    let input = json!({ "message": "ticks=100000 tick_ms=100" });
+    let input = json!({ "message": "ticks=100000 tick_ms=100 probe=awaited" });
     let body = json!({ "component": component, "id": "awaited", "input": input });
     assert_eq!(site.post("/v1/runs", &body).0, 201);
+    // A run that has not begun would end at the first of these cancels.
+    wait_until("it has begun", || !site.get("/_bench/ticks?probe=awaited").1["marks"][0].is_null());
     let year = 31_536_000_000_u64;
     let body = json!({ "mode": "after_step", "escalate_after_ms": year, "wait": "terminal" });
     let body = body.to_string();
