@@ -220,4 +220,4 @@ impl Drop for Stranger {
 }
 
 /// Longer than anything takes on a slow machine.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(4);

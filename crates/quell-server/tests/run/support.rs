@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// The longest that a test waits for something: far more than it takes, for slow machines.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A directory that is removed at the end, and a mark by which processes are found that were
 /// started from here, whatever became of their parents.

@@ -87,12 +87,15 @@ fn a_silent_service_is_stopped_at_its_idle_limit_and_one_that_breaks_off_fails()
 fn a_stop_before_there_is_a_connection_leaves_nothing_in_doubt() {
     // A service that asks to come again: between two requests it does nothing.
     let peer = Peer::start(|to| {
-        to.write("HTTP/1.1 503 No\r\nretry-after: 50\r\ncontent-length: 0\r\n\r\n");
-        to.note("refused");
+        to.write(
+            "HTTP/1.1 503 No\r\nretry-after: 50\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        );
+        // The other side closes the connection when it has read that.
+        to.note_end();
     });
     let site = site(&peer, "");
     begin(&site, "one", &Value::Null);
-    assert_eq!(peer.next_note(), "refused");
+    assert_eq!(peer.next_note(), "closed");
     let run = cancelled(&site, "one");
     assert_eq!((&run["status"], &run["rows"][0]["quiescent"]), (&"cancelled".into(), &true.into()));
     assert_eq!(end_of(&site, "one")["rows"][0]["abandoned"], json!([]), "{run}");
