@@ -7,7 +7,8 @@
 //!
 //! 1. A stray that a look met alive, with another parent or in another session. A child of ours
 //!    that has made a session of its own and was given the mark cannot be told from it.
-//! 2. What died before a look met it, in the session of such a stray, which it does not lead.
+//! 2. What is in the session of such a stray, which it does not lead: also what a look met dead, or
+//!    ending, when it has no mark any more.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd as _;
@@ -15,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use super::entry::{Entry, open};
+use super::entry::{Entry, Unknown, open};
 use super::processes::Processes;
 use super::stat::Stat;
 
@@ -29,31 +30,49 @@ pub(super) struct Adopter {
 /// Remembers a stray that is alive, if it is certain that this process did not start it.
 pub(super) fn note(stray: &Entry, own: Adopter) {
     if stray.parent != own.id || stray.session != own.session {
-        known().note(stray.id, stray.began);
+        known().note(stray.id, stray.began, stray.marks.clone());
     }
 }
 
 /// Reaps what has ended of the strays that are known, and of their sessions. It does not block.
-pub(super) fn reap(processes: &Processes) {
+/// What is ending in these sessions is given the marks of such a stray: it is met by them.
+pub(super) fn reap(processes: &mut Processes) {
     let Some(own) = processes.adopter else { return };
     let strays = known().0.clone();
+    if strays.is_empty() {
+        return;
+    }
     // While one of a session is there, dead or alive, its number is not another's.
-    let sessions = strays.iter().filter_map(|(&id, &began)| {
-        Some((read(id).filter(|it| it.began == began)?.session, (id, began)))
+    let sessions = strays.iter().filter_map(|(&id, stray)| {
+        Some((read(id).filter(|it| it.began == stray.began)?.session, (id, stray)))
     });
     let sessions: HashMap<_, _> = sessions.filter(|(session, _)| *session != own.session).collect();
+    // Tells which stray is in the session of a process that was read before: it had that one then.
+    let stray_of = |id, session| {
+        let &(stray, known) = sessions.get(&session).filter(|_| session != id)?;
+        let is_there =
+            read(stray).is_some_and(|it| (it.began, it.session) == (known.began, session));
+        is_there.then_some(known)
+    };
+    // The stray may be reaped now, and these be dead at the next look.
+    for it in &mut processes.alive {
+        if let Some(stray) = stray_of(it.id, it.session) {
+            let marks = it.marks.clone().or_else(|| stray.marks.clone());
+            if it.unknown == Unknown::Over {
+                it.marks.clone_from(&marks);
+            }
+            known().note(it.id, it.began, marks);
+        }
+    }
     // What is known comes last: dead, it is still the proof for the others.
     for &id in processes.dead.iter().filter(|id| !strays.contains_key(id)) {
         if let Some(dead) = read(id).filter(|it| is_dead_child(it, own))
-            && dead.session != id
-            && let Some(&(stray, began)) = sessions.get(&dead.session)
-            // Read again: both were there at one instant.
-            && read(stray).is_some_and(|it| (it.began, it.session) == (began, dead.session))
+            && stray_of(id, dead.session).is_some()
         {
             reap_child(id, dead.began);
         }
     }
-    for (id, began) in strays {
+    for (id, Met { began, .. }) in strays {
         if read(id).is_some_and(|it| it.began == began && is_dead_child(&it, own)) {
             reap_child(id, began);
         }
@@ -80,18 +99,27 @@ const fn is_dead_child(stat: &Stat, own: Adopter) -> bool {
     stat.is_all_dead() && stat.parent == own.id
 }
 
-/// Strays that this process did not start: when each began, by number.
-struct Known(BTreeMap<i32, u64>);
+/// What is known of a stray, or of what is in its session.
+#[derive(Clone)]
+struct Met {
+    began: u64,
+    marks: Option<Box<str>>,
+}
+
+/// What this process did not start, and may have to reap, by number.
+struct Known(BTreeMap<i32, Met>);
 
 impl Known {
-    fn note(&mut self, id: i32, began: u64) {
-        if self.0.len() < KNOWN_MAX || self.0.contains_key(&id) {
-            self.0.insert(id, began);
+    fn note(&mut self, id: i32, began: u64, marks: Option<Box<str>>) {
+        let known = self.0.get(&id);
+        let is_known = known.is_some_and(|it| it.began == began);
+        if !is_known && (self.0.len() < KNOWN_MAX || known.is_some()) {
+            self.0.insert(id, Met { began, marks });
         }
     }
 
     fn forget(&mut self, id: i32, began: u64) {
-        if self.0.get(&id) == Some(&began) {
+        if self.0.get(&id).is_some_and(|it| it.began == began) {
             self.0.remove(&id);
         }
     }
@@ -108,20 +136,48 @@ const KNOWN_MAX: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
     fn as_many_strays_are_known_as_there_is_room_for() {
         let mut known = Known(BTreeMap::new());
         let bound = KNOWN_MAX.try_into().unwrap();
-        (0..=bound).for_each(|id| known.note(id, 50));
+        (0..=bound).for_each(|id| known.note(id, 50, None));
         assert_eq!(known.0.len(), KNOWN_MAX);
         // A number that means another one by now takes no room.
-        known.note(0, 51);
-        assert_eq!(known.0.get(&0), Some(&51));
+        known.note(0, 51, None);
+        assert_eq!(known.0[&0].began, 51);
         known.forget(0, 50);
         known.forget(1, 50);
-        known.note(bound, 50);
+        known.note(bound, 50, None);
         assert_eq!((known.0.len(), known.0.contains_key(&bound)), (KNOWN_MAX, true));
+    }
+
+    #[test]
+    fn what_is_ending_in_the_session_of_a_stray_is_met_by_its_marks() {
+        // A session of its own with another process in it.
+        let mut stray = Command::new("setsid");
+        stray.args(["sh", "-c", "sleep 600 & echo $!; exec sleep 600"]).stdout(Stdio::piped());
+        let mut stray = stray.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(stray.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let (id, member): (i32, i32) =
+            (stray.id().try_into().unwrap(), line.trim().parse().unwrap());
+        let read = |id| Entry::read(id).unwrap().unwrap();
+        known().note(id, read(id).began, Some("mark".into()));
+        let ending = Entry { unknown: Unknown::Over, marks: None, ..read(member) };
+        let leads = Entry { unknown: Unknown::Over, marks: None, ..read(id) };
+        let mut processes = Processes::of([ending, leads], Vec::new());
+        processes.adopter = Some(Adopter { id: 0, session: 0 });
+        reap(&mut processes);
+        let are_met = [member, id].map(|id| processes.get(id).unwrap().has("mark"));
+        let is_known = known().0.contains_key(&member);
+        Command::new("kill").arg(line.trim()).status().unwrap();
+        stray.kill().unwrap();
+        stray.wait().unwrap();
+        assert_eq!((are_met, is_known), ([true, false], true));
     }
 }

@@ -26,11 +26,12 @@ pub(super) fn fresh(asked_at: Instant) -> Snapshot {
     }
     let begun_at = Instant::now();
     let before = last.take().and_then(|last| last.complete);
-    let processes = Processes::read(before.as_deref()).map(Arc::new);
+    let mut processes = Processes::read(before.as_deref());
     // What the look did not meet alive any more is dead now.
-    if let Some(processes) = &processes {
+    if let Some(processes) = &mut processes {
         reap(processes);
     }
+    let processes = processes.map(Arc::new);
     let complete = processes.clone().filter(|it| it.is_listed).or(before);
     last.insert(Snapshot { begun_at, processes, complete }).clone()
 }
