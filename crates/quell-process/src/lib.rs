@@ -111,7 +111,8 @@
 //! look met another process of its session. Looks are taken when a program ends or is stopped; when
 //! its run is quiescent, the embedder has no such zombie of it. A child that the embedder started
 //! itself is not reaped, so its exit status is not lost; only one that was given the mark of a
-//! program and has made a session of its own counts as that program's.
+//! program and has made a session of its own counts as that program's. So does, for every embedder,
+//! one that was put into the group of a program: it is ended and reaped with that.
 //!
 //! These stay as zombies, so an embedder whose programs leave many runs below an init that reaps
 //! (`docker run --init`):
