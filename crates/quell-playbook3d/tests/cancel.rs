@@ -131,7 +131,7 @@ async fn a_run_that_its_deadline_has_stopped_is_not_said_to_be_canceled() {
     let alice = lab.alice().await;
     let body = json!({
         "id": STUBBORN,
-        "inputs": { "ms": 400, "tag": "late" },
+        "inputs": { "ms": 3_000, "tag": "late" },
         "quell_timeout_ms": 60,
     });
     let started = alice.post(&format!("/run_workflow/{ALPHA}"), body.to_string()).await;
