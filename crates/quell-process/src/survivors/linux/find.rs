@@ -68,9 +68,9 @@ fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
         }
         match open(process.id, process.began) {
             Ok(Some(handle)) => {
-                // A leader is reaped by its own thread.
+                // A leader is reaped by its own thread, whether it is known when it began or not.
                 if let Some(own) = processes.adopter
-                    && !is_leader
+                    && Some(process.id) != group
                 {
                     note(process, own);
                 }
