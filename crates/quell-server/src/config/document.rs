@@ -9,11 +9,15 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue, Deserializer};
 use toml::{Spanned, de};
 
+use super::masked::masked;
+
 /// A configuration file: its text, and what it says, with the places.
 #[derive(Clone, Debug)]
 pub(super) struct Document {
     path: PathBuf,
     text: String,
+    /// The text as messages show it: without what may be a secret.
+    shown: String,
     /// The places of what has a fault, and was taken out when the text was read.
     cuts: Vec<Range<usize>>,
 }
@@ -29,11 +33,13 @@ impl Document {
             };
             PlanError::new(words).in_file(path)
         })?;
-        let document = Self { path: path.to_owned(), text, cuts: Vec::new() };
-        document.root().map_err(|error| {
+        let shown = text.clone();
+        let mut document = Self { path: path.to_owned(), text, shown, cuts: Vec::new() };
+        let root = document.root().map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             document.at(at, error.message().replace('\n', ", "))
         })?;
+        document.shown = masked(&document.text, &root);
         Ok(document)
     }
 
@@ -107,7 +113,7 @@ impl Document {
     }
 
     fn at(&self, offset: usize, message: String) -> PlanError {
-        PlanError::new(message).in_file(&self.path).in_text(&self.text, offset)
+        PlanError::new(message).in_file(&self.path).in_text(&self.shown, offset)
     }
 }
 

@@ -7,6 +7,7 @@ mod components;
 mod document;
 mod executables;
 mod file;
+mod masked;
 mod model;
 mod scopes;
 mod server;

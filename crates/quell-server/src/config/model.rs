@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hyper::Uri;
 use quell_flow::Model;
 use serde::Deserialize;
 
 use super::components::some_time;
-use crate::remote::Chat;
+use crate::remote::{Chat, address};
 
 /// `model` of a component. With `url` the component is the model; without it is only shown.
 #[derive(Debug, Default, Deserialize)]
@@ -35,7 +36,8 @@ impl ModelEntry {
     /// Yields what components show of it.
     pub(super) fn shown(&self) -> Option<Model> {
         let name = self.name.as_ref()?;
-        let host = self.url.as_ref().and_then(|url| url.split('/').nth(2)).unwrap_or_default();
+        let url = self.url.as_deref().and_then(|url| address(url).ok());
+        let host = url.as_ref().and_then(Uri::authority).map_or("", |host| host.as_str());
         let provider = self.provider.as_deref().unwrap_or(host);
         Some(Model::new(self.id.as_ref().unwrap_or(name), name, provider))
     }
@@ -80,5 +82,20 @@ impl ModelEntry {
             faults.push((Some("max_tokens"), "a model that writes nothing answers nothing".into()));
         }
         faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_address_the_host_is_shown() {
+        for url in ["http://h:1?key=hush", "http://h:1/v1?key=hush"] {
+            let name = Some("m".to_owned());
+            let entry = ModelEntry { name, url: Some(url.to_owned()), ..ModelEntry::default() };
+            let shown = format!("{:?}", entry.shown());
+            assert!(shown.contains("\"h:1\""), "{shown}");
+        }
     }
 }

@@ -79,6 +79,10 @@ impl<'a> Asks<'a> {
         let (mut addresses, mut found) = (Vec::new(), self.option_faults());
         for (key, text) in [("url", Some(self.url)), ("cancel", self.cancel)] {
             match text.map(address) {
+                Some(Ok(uri)) if self.model.is_some() && uri.path().ends_with(CHATS) => {
+                    let words = format!("ends in `{CHATS}`, which is added; expected it without");
+                    found.push((self.keys(&[key]), words));
+                }
                 Some(Ok(uri)) => addresses.push(uri),
                 Some(Err(words)) => found.push((self.keys(&[key]), words)),
                 None => {}
@@ -105,7 +109,7 @@ impl<'a> Asks<'a> {
         let is_tls = addresses.iter().any(|uri| uri.scheme_str() == Some("https"));
         let connect_timeout = self.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
         Ok(Remote {
-            url: if self.model.is_some() { below(url, "chat/completions")? } else { url.clone() },
+            url: if self.model.is_some() { below(url, &CHATS[1..])? } else { url.clone() },
             caller: Arc::new(Caller::new(is_tls, connect_timeout, secrets)?),
             cancel: cancel.first().cloned().map(Cancel),
             retries: self.retries.unwrap_or(RETRIES),
@@ -138,6 +142,14 @@ impl<'a> Asks<'a> {
                     at(&[table, name], words);
                 }
             }
+        }
+        let is_of_key = |name: &&String| name.eq_ignore_ascii_case(AUTHORIZATION.as_str());
+        let mut headers = self.headers.keys().chain(self.headers_env.keys());
+        if self.key_env.is_some() && headers.any(|name| is_of_key(&name)) {
+            at(
+                &["key_env"],
+                "the headers have `authorization` already; expected one of them".into(),
+            );
         }
         faults
     }
@@ -181,11 +193,16 @@ impl<'a> Asks<'a> {
 /// Reads the name of a header that a component may set.
 fn header(name: &str) -> Result<HeaderName, String> {
     let name: HeaderName = name.parse().map_err(|_| "is no name of a header".to_owned())?;
-    if [CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING].contains(&name) {
+    if [CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING].contains(&name)
+        || name.as_str().starts_with("quell-")
+    {
         return Err("is set by quell".into());
     }
     Ok(name)
 }
+
+/// What is below the address of a model.
+const CHATS: &str = "/chat/completions";
 
 /// How long a connection may take, unless it is configured.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -66,6 +66,14 @@ impl TeamEntry {
         let mut faults = Vec::new();
         for (number, name) in self.members.iter().enumerate() {
             match catalog.named(name) {
+                // One after another it may work twice. Otherwise its name would mean either.
+                Ok(component)
+                    if self.mode != TeamMode::Sequence
+                        && members.iter().any(|one| Arc::ptr_eq(one, component)) =>
+                {
+                    let words = format!("`{name}` is a member already");
+                    faults.push((vec!["members".into(), number.to_string()], words));
+                }
                 Ok(component) => members.push(component),
                 Err(words) => faults.push((vec!["members".into(), number.to_string()], words)),
             }

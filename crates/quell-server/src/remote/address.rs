@@ -17,6 +17,13 @@ pub(crate) fn address(text: &str) -> Result<Uri, String> {
     if authority.as_str().contains('@') {
         return Err("user and password in an address; expected `key_env`, or `headers_env`".into());
     }
+    // A port that is no port would be that of the scheme.
+    if uri.port_u16().is_none_or(|port| port == 0) && authority.as_str() != authority.host() {
+        return Err("no port; expected one from 1 to 65535, or none".into());
+    }
+    if text.contains('#') {
+        return Err(format!("a fragment, which is not sent; {RIGHT}"));
+    }
     Ok(uri)
 }
 
@@ -54,9 +61,19 @@ mod tests {
             ("ftp://a/b", "unknown scheme `ftp`"),
             ("http://ann:hush@a/b", "`key_env`"),
             ("http://a b", "expected one such as"),
+            ("http://a:99999/b", "expected one from 1 to 65535"),
+            ("http://[::1]:0/b", "expected one from 1 to 65535"),
+            ("http://a/b#c", "a fragment"),
         ] {
             let fault = address(text).expect_err(text);
             assert!(fault.contains(says) && !fault.contains("hush"), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn a_port_may_be_there_or_not() {
+        for text in ["http://a", "https://a:8443/b", "http://[::1]/b", "http://[::1]:80/b"] {
+            assert!(address(text).is_ok(), "{text}");
         }
     }
 

@@ -55,13 +55,13 @@ impl Answer {
                 }
                 Form::Json | Form::Text => whole.extend_from_slice(&data),
                 Form::Lines => lines.push(&data),
-                Form::Sse => sse.push(&data, |line| lines.push(line)),
+                Form::Sse => sse.push(&data, |line| hear(line, lines)),
             }
             // The service can wait for readers, and a stop is seen between two pieces.
             lines.wait_for_readers().await;
             tokio::task::yield_now().await;
         }
-        sse.finish(|line| lines.push(line));
+        sse.finish(|line| hear(line, lines));
         lines.finish();
         Ok(match form {
             Form::Json => Self::Json(whole),
@@ -93,6 +93,13 @@ impl Answer {
                 output("its answer without events", (&kept, bytes), lines.content())
             }
         }
+    }
+}
+
+/// Takes a line of server-sent events, but for the one with which many services end theirs.
+fn hear(line: &[u8], lines: &mut EventLines) {
+    if line.trim_ascii() != b"[DONE]" {
+        lines.push(line);
     }
 }
 

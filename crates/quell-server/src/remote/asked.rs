@@ -26,6 +26,8 @@ pub(super) struct Asked {
     hold: Option<Hold>,
     /// The connection of the request that is under way.
     connection: Option<CaptureConnection>,
+    /// A request before it had a connection, and its end is not known.
+    is_one_lost: bool,
     stop: Stop,
 }
 
@@ -44,24 +46,31 @@ impl Asked {
     /// Fails if the run is to stop.
     pub(super) fn new(ctx: &RunContext, name: &str, stop: Stop) -> Result<Self, Stopped> {
         let hold = Some(ctx.hold(Work::Remote, name)?);
-        Ok(Self { ctx: ctx.clone(), hold, connection: None, stop })
+        Ok(Self { ctx: ctx.clone(), hold, connection: None, is_one_lost: false, stop })
     }
 
-    /// Notes a request that is about to be sent, in the place of one that has ended.
+    /// Notes a request that is about to be sent. The one before may still be carried out.
     pub(super) fn sends(&mut self, request: &mut Request<Full<Bytes>>) {
+        self.is_one_lost = self.is_in_doubt();
         self.connection = Some(capture_connection(request));
     }
 
-    /// Notes that the service has answered, to the end.
-    pub(super) fn answered(&mut self) {
+    /// Notes that the service has refused the request, which ends that one.
+    pub(super) fn refused(&mut self) {
         self.connection = None;
     }
 
-    /// Tells whether the service may execute something: there was a connection for the request, and
+    /// Notes that the service has answered for the run, to the end.
+    pub(super) fn answered(&mut self) {
+        self.connection = None;
+        self.is_one_lost = false;
+    }
+
+    /// Tells whether the service may execute something: there was a connection for a request, and
     /// its end is not known.
     pub(super) fn is_in_doubt(&self) -> bool {
         let is_connected = |it: &CaptureConnection| it.connection_metadata().is_some();
-        self.connection.as_ref().is_some_and(is_connected)
+        self.is_one_lost || self.connection.as_ref().is_some_and(is_connected)
     }
 
     /// Tells a service that is in doubt to stop, and waits for its answer as long as the grace

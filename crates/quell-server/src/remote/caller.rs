@@ -1,5 +1,6 @@
 //! [`Caller`]: sends requests to a service, with what goes with each of them.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use hyper::{HeaderMap, Method, Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Builder, Client, ResponseFuture};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioExecutor;
 
 /// Sends requests. It follows no redirect, so that no header goes elsewhere, and asks no proxy.
 pub(crate) struct Caller {
@@ -41,8 +42,10 @@ impl Secrets {
         })?;
         value.set_sensitive(true);
         self.headers.insert(name, value);
-        if !secret.is_empty() {
+        if secret.len() >= SECRET_BYTES_MIN {
             self.hidden.push(secret.to_owned());
+            // One may be the begin of another.
+            self.hidden.sort_by_key(|secret| Reverse(secret.len()));
         }
         Ok(())
     }
@@ -89,7 +92,9 @@ impl Caller {
         headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
         headers.insert(USER_AGENT, HeaderValue::from_static(OURSELVES));
         for all in [about, &self.secrets.headers] {
-            headers.extend(all.iter().map(|(name, value)| (name.clone(), value.clone())));
+            for (name, value) in all {
+                headers.insert(name, value.clone());
+            }
         }
         request
     }
@@ -110,11 +115,9 @@ impl Caller {
 
 fn builder() -> Builder {
     let mut builder = Client::builder(TokioExecutor::new());
-    builder
-        .pool_idle_timeout(IDLE_TIME)
-        .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(IDLE_MAX)
-        .http1_max_buf_size(READ_BYTES_MAX);
+    // Each run has a connection of its own. What a service writes beyond the end of an answer would
+    // be the answer to the next run, which may be somebody else's.
+    builder.pool_max_idle_per_host(0).http1_max_buf_size(READ_BYTES_MAX);
     builder
 }
 
@@ -134,9 +137,8 @@ const ACCEPTED: &str = "text/event-stream, application/x-ndjson, application/jso
 
 const OURSELVES: &str = concat!("quell/", env!("CARGO_PKG_VERSION"));
 
-/// The idle connections to one host that are kept, and how long.
-const IDLE_MAX: usize = 16;
-const IDLE_TIME: Duration = Duration::from_secs(30);
+/// What is shorter is no secret, and may be a part of any word.
+const SECRET_BYTES_MIN: usize = 4;
 
 /// The longest head of an answer, and how much of its body is read ahead.
 const READ_BYTES_MAX: usize = 64 << 10;
@@ -149,8 +151,10 @@ mod tests {
     fn what_goes_with_requests_is_shown_nowhere() {
         let mut secrets = Secrets::default();
         secrets.add(HeaderName::from_static("authorization"), "Bearer ", "hush").expect("text");
+        secrets.add(HeaderName::from_static("x-long"), "", "hush-hush").expect("text");
+        secrets.add(HeaderName::from_static("x-version"), "", "3").expect("text");
         assert!(secrets.add(HeaderName::from_static("x-key"), "", "a\nb").is_err());
-        assert_eq!(secrets.hide("invalid key hush, hush"), "invalid key …, …");
+        assert_eq!(secrets.hide("503: key hush-hush, hush"), "503: key …, …");
         let uri = Uri::from_static("http://a/b");
         let caller = Caller::new(false, Duration::from_secs(1), secrets).expect("no TLS");
         let request = caller.post(&uri, &HeaderMap::new(), Bytes::new());

@@ -1,6 +1,5 @@
 //! [`Chat`]: a model behind an `OpenAI`-compatible endpoint for chats.
 
-use http_body_util::BodyExt as _;
 use hyper::Response;
 use hyper::body::Incoming;
 use quell::{Failure, Payload};
@@ -78,8 +77,6 @@ impl Chat {
             }
             sse.finish(|line| said.take(line, lines));
             said.check()?;
-            // The end of the body is there most often, and its connection can serve another run.
-            let _ = futures::FutureExt::now_or_never(body.frame());
         }
         said.count(lines);
         if said.is_over || said.is_finished {
@@ -93,7 +90,7 @@ impl Chat {
 #[derive(Debug, Default)]
 struct Said {
     text: String,
-    usage: Option<Used>,
+    usage: Option<Value>,
     /// The model has said why it stopped.
     is_finished: bool,
     /// Nothing follows.
@@ -136,9 +133,11 @@ impl Said {
             return Err(Failure::new(format!("it says: {words}")));
         }
         // Some count in every chunk what there was by then.
-        self.usage = chunk.usage.or(self.usage);
-        for Choice { delta, finish_reason } in chunk.choices {
+        self.usage = chunk.usage.filter(Value::is_object).or(self.usage.take());
+        for Choice { delta, message, finish_reason } in chunk.choices.unwrap_or_default() {
             self.is_finished |= finish_reason.is_some();
+            // Some say all of it beside each piece.
+            let Some(delta) = delta.or(message) else { continue };
             if let Some(text) = delta.reasoning_content.or(delta.reasoning) {
                 say("reasoning", &text, lines);
             }
@@ -155,11 +154,11 @@ impl Said {
 
     /// Counts what the model has used, once.
     fn count(&mut self, lines: &mut EventLines) {
-        if let Some(Used { prompt_tokens, completion_tokens }) = self.usage.take() {
+        if let Some(used) = self.usage.take() {
             let usage = json!({
                 "event": "usage",
-                "input_tokens": prompt_tokens,
-                "output_tokens": completion_tokens,
+                "input_tokens": whole(&used["prompt_tokens"]),
+                "output_tokens": whole(&used["completion_tokens"]),
             });
             lines.push(format!("{usage}\n").as_bytes());
         }
@@ -180,16 +179,15 @@ fn too_long() -> Failure {
 /// A piece of an answer, or all of it. Other keys are for others.
 #[derive(Debug, Deserialize)]
 struct Chunk {
-    #[serde(default)]
-    choices: Vec<Choice>,
-    usage: Option<Used>,
+    choices: Option<Vec<Choice>>,
+    usage: Option<Value>,
     error: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Choice {
-    #[serde(default, alias = "message")]
-    delta: Delta,
+    delta: Option<Delta>,
+    message: Option<Delta>,
     finish_reason: Option<String>,
 }
 
@@ -200,12 +198,10 @@ struct Delta {
     reasoning: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
-struct Used {
-    #[serde(default)]
-    prompt_tokens: u64,
-    #[serde(default)]
-    completion_tokens: u64,
+/// Reads a count; what is none is 0, because the answer counts whatever is said beside it.
+fn whole(count: &Value) -> u64 {
+    let rounded = || count.as_f64().map(|count| count.max(0.0).round());
+    count.as_u64().or_else(|| format!("{:.0}", rounded()?).parse().ok()).unwrap_or_default()
 }
 
 /// Yields the messages of an input: a text, an object with one, or an object with messages.
@@ -284,6 +280,20 @@ mod tests {
         }
         for input in [json!(null), json!(7), json!([]), json!({}), json!({ "message": 1 })] {
             assert!(request(&chat, input.clone()).is_err(), "{input}");
+        }
+    }
+
+    #[test]
+    fn a_count_is_read_however_it_is_written() {
+        for (count, right) in [
+            (json!(7), 7),
+            (json!(7.0), 7),
+            (json!(-1), 0),
+            (json!(null), 0),
+            (json!("7"), 0),
+            (json!(18_446_744_073_709_551_615_u64), u64::MAX),
+        ] {
+            assert_eq!(whole(&count), right, "{count}");
         }
     }
 

@@ -109,8 +109,8 @@ impl Remote {
             let (failure, pause) = match self.caller.send(request).await {
                 Ok(response) if response.status().is_success() => return Ok(response),
                 Ok(response) => {
-                    // The head of a refusal ends what the service does.
-                    asked.answered();
+                    // The head of a refusal ends what the service does for it.
+                    asked.refused();
                     let wait = asked_wait(response.status(), response.headers());
                     // Models are asked again as their own clients do.
                     let is_broken = self.chat.is_some() && response.status().is_server_error();
@@ -121,7 +121,8 @@ impl Remote {
                 Err(error) => (Failure::new(in_full(&error)), tries.next(None)),
             };
             let Some(pause) = pause else { return Err(failure) };
-            tracing::debug!(%failure, ?pause, "request is sent again");
+            // In quotes: the service may have written some of it.
+            tracing::debug!(failure = ?failure.to_string(), ?pause, "request is sent again");
             tokio::time::sleep(pause).await;
         }
     }

@@ -15,6 +15,8 @@ pub(super) struct Sse {
     line: Vec<u8>,
     /// What the line is that is too long to be kept; its rest is still to come.
     long: Option<Long>,
+    /// The mark with which a text may begin is past.
+    has_begun: bool,
     /// The last byte was a carriage return: a newline after it is no other end.
     after_return: bool,
     name: String,
@@ -63,6 +65,12 @@ impl Sse {
             Some(Long::Other) => return,
             None => self.line.extend_from_slice(text),
         }
+        if !self.has_begun && self.line.len() >= MARK.len() {
+            self.has_begun = true;
+            if self.line.starts_with(MARK) {
+                self.line.drain(..MARK.len());
+            }
+        }
         if self.line.len() > LINE_BYTES_MAX {
             let line = std::mem::take(&mut self.line);
             self.long = Some(match field(&line) {
@@ -77,6 +85,7 @@ impl Sse {
     }
 
     fn end_line(&mut self, each: &mut impl FnMut(&[u8])) {
+        self.has_begun = true;
         if self.long.take().is_some() {
             return;
         }
@@ -153,6 +162,9 @@ fn named(name: &str, data: Vec<u8>) -> Vec<u8> {
     [format!("{{\"event\":{key}{comma}").as_bytes(), rest].concat()
 }
 
+/// The byte order mark of UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A line that is longer is not kept: the longest event, with the name of its field.
 const LINE_BYTES_MAX: usize = limits::EVENT_BYTES_MAX + 16;
 
@@ -188,6 +200,8 @@ mod tests {
             ("event: x\ndata: text\n\ndata: {\"a\":1}\n\n", "text\n{\"a\":1}\n"),
             ("event: x\n\ndata: {\"a\":1}\n\n", "{\"a\":1}\n"),
             ("data\n\n", "\n"),
+            ("\u{feff}data: a\n\n\u{feff}data: b\n\n", "a\n"),
+            ("\u{feff}\n\ndata: \u{feff}a\n\n", "\u{feff}a\n"),
             ("", ""),
         ] {
             for chunk in [1, 3, 1_000] {

@@ -239,6 +239,7 @@ fn a_team_of_the_file_is_coordinated_by_a_member() {
         ("\"agent/chief\"\n", "\"gone\"\n", "`leader`: unknown leader `gone`"),
         ("max = 3", "max = 3\nchoose = \"x\"", "`choose`: goes with mode `route`"),
         ("max = 3", "max = 0", "`max`: "),
+        ("\"agent/writer\"]", "\"agent/writer\", \"writer\"]", "`writer` is a member already"),
     ] {
         scratch.write("quell.toml", &DESK.replacen(key, with, 1));
         let ended = checked(&scratch, &[]);

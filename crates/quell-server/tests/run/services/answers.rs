@@ -56,7 +56,8 @@ fn events_are_heard_on_lines_and_as_server_sent_events_as_those_of_programs() {
             ": hi\nid: 1\nevent: content\r\ndata: {",
             1,
         );
-        to.answer("200 OK", "text/event-stream", &events);
+        // Many services end with words that are not theirs.
+        to.answer("200 OK", "text/event-stream", &format!("{events}data: [DONE]\n\n"));
     });
     let site = site(&peer, "");
     for form in ["lines", "sse"] {
@@ -122,4 +123,19 @@ fn quell_run_shows_the_answer_of_a_service_and_asks_nobody_before() {
     ended.assert_code(0);
     assert!(ended.stdout.ends_with("\n\nhello\n"), "{ended:?}");
     assert_eq!(peer.seen()[0].json(), json!([1]));
+}
+
+// What a service writes beyond its answer would be the answer to the next run on the connection.
+#[test]
+fn a_connection_is_that_of_one_run() {
+    let peer = Peer::start(|to| {
+        to.begin_of(1, "application/json");
+        to.write("7");
+        to.note_end();
+    });
+    let site = site(&peer, "");
+    for id in ["one", "two"] {
+        assert_eq!(run_of(&site, id, &json!(null))["output"], 7);
+        assert_eq!(peer.next_note(), "closed");
+    }
 }

@@ -98,6 +98,29 @@ fn every_fault_of_a_service_is_told_with_its_line() {
 }
 
 #[test]
+fn what_would_be_asked_elsewhere_or_otherwise_is_refused() {
+    let scratch = Scratch::new();
+    for (wrong, says) in [
+        ("url = \"http://127.0.0.1:99999/\"", "`url`: no port; expected one from 1 to 65535"),
+        ("url = \"http://127.0.0.1:1/#a\"", "`url`: a fragment, which is not sent"),
+        (
+            "model = { url = \"http://127.0.0.1:1/v1/chat/completions\", name = \"m\" }",
+            "`url`: ends in `/chat/completions`, which is added",
+        ),
+        (
+            "url = \"http://127.0.0.1:1/\"\nkey_env = \"PATH\"\n\
+             headers_env = { Authorization = \"PATH\" }",
+            "`key_env`: the headers have `authorization` already",
+        ),
+    ] {
+        scratch.write("quell.toml", &format!("[agents.it]\n{wrong}\n"));
+        let ended = scratch.run(&["check"]);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains(says), "{wrong}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn the_help_is_the_page_and_it_has_every_key() {
     let page = fs::read_to_string(repository().join("crates/quell-server/src/service.md"));
     let page = page.expect("the page");

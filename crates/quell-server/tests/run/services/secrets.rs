@@ -89,3 +89,22 @@ fn redirects_are_not_followed() {
     assert!(error.contains("307 Temporary Redirect, which is not followed"), "{run}");
     assert!(target.seen().is_empty(), "{:?}", target.seen());
 }
+
+#[test]
+fn a_mistake_is_shown_with_its_line_and_without_its_secret() {
+    let scratch = Scratch::new();
+    for wrong in [
+        "url = \"http://a/b\"\nheaders = { x = \"HUSH\", \"a b\" = \"HUSH\" }",
+        "url = \"http://a/b?token=HUSH \"",
+        "url = \"http://ann:HUSH@a/b\"",
+        "url = \"http://a/b\"\nkey = \"HUSH\"",
+        "model = { url = \"http://a/b\", name = \"m\", api_key = \"HUSH\" }",
+        "run = [\"cat\"]\nenv = { A_TOKEN = \"HUSH\", B = 1 }",
+    ] {
+        scratch.write("quell.toml", &format!("[agents.it]\n{}\n", wrong.replace("HUSH", HUSH)));
+        let ended = scratch.run(&["check"]);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains("quell.toml:"), "{wrong}: {ended:?}");
+        assert!(!ended.stderr.contains(HUSH), "{wrong}: {}", ended.stderr);
+    }
+}

@@ -103,6 +103,20 @@ fn a_stop_before_there_is_a_connection_leaves_nothing_in_doubt() {
 }
 
 #[test]
+fn a_request_that_was_lost_is_in_doubt_although_a_later_one_was_refused() {
+    // The first one is read, and its connection closed.
+    let peer = Peer::start(|to| {
+        if to.asked.nth > 0 {
+            to.answer("400 No", "text/plain", "no");
+        }
+    });
+    let site = site(&peer, "");
+    let run = run_of(&site, "one", &Value::Null);
+    assert_eq!((&run["status"], peer.seen().len()), (&"failed".into(), 2), "{run}");
+    assert_in_doubt(&run, &peer);
+}
+
+#[test]
 fn what_a_service_said_is_its_result_is_kept_when_it_is_stopped() {
     let peer = silent(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n\
