@@ -15,8 +15,8 @@ pub(super) struct Sse {
     line: Vec<u8>,
     /// What the line is that is too long to be kept; its rest is still to come.
     long: Option<Long>,
-    /// The mark with which a text may begin is past.
-    has_begun: bool,
+    /// How many lines have ended.
+    lines: u64,
     /// The last byte was a carriage return: a newline after it is no other end.
     after_return: bool,
     name: String,
@@ -65,11 +65,8 @@ impl Sse {
             Some(Long::Other) => return,
             None => self.line.extend_from_slice(text),
         }
-        if !self.has_begun && self.line.len() >= MARK.len() {
-            self.has_begun = true;
-            if self.line.starts_with(MARK) {
-                self.line.drain(..MARK.len());
-            }
+        if self.lines == 0 && self.line.starts_with(MARK) {
+            self.line.drain(..MARK.len());
         }
         if self.line.len() > LINE_BYTES_MAX {
             let line = std::mem::take(&mut self.line);
@@ -85,7 +82,7 @@ impl Sse {
     }
 
     fn end_line(&mut self, each: &mut impl FnMut(&[u8])) {
-        self.has_begun = true;
+        self.lines += 1;
         if self.long.take().is_some() {
             return;
         }
