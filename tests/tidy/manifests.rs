@@ -36,7 +36,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "quell-demo",
         ],
     ),
-    ("quell-benches", &["quell", "quell-core", "quell-flow", "quell-http", "quell-sqlite"]),
+    ("quell-benches", &["quell", "quell-core", "quell-flow", "quell-http", "quell-process"]),
 ];
 
 /// What the two crates at the bottom may depend on besides.
