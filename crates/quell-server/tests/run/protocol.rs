@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::site::Site;
+use crate::site::{Site, begin, end_of, run_of};
 use crate::support::{Scratch, repository, wait_until};
 
 /// Serves one component, `agents.it`, which is a program in Python with these further options.
@@ -14,28 +14,6 @@ fn site(program: &str, options: &str) -> Site {
     let file = format!("[agents.it]\nrun = [\"python3\", \"it.py\"]\n{options}\n");
     scratch.write("quell.toml", &file);
     Site::with(scratch, &["--config", "quell.toml"])
-}
-
-/// Starts a run of the component.
-fn begin(site: &Site, id: &str, input: &Value) {
-    let body = json!({ "component": { "kind": "agent", "id": "it" }, "input": input, "id": id });
-    assert_eq!(site.post("/v1/runs", &body).0, 201);
-}
-
-/// Starts a run of the component and waits for its end.
-fn run_of(site: &Site, id: &str, input: &Value) -> Value {
-    begin(site, id, input);
-    end_of(site, id)
-}
-
-/// Waits for the end of a run, and yields the run.
-fn end_of(site: &Site, id: &str) -> Value {
-    let mut run = Value::Null;
-    wait_until("the run has ended", || {
-        run = site.get(&format!("/v1/runs/{id}")).1;
-        !matches!(run["status"].as_str(), Some("queued" | "running" | "stopping"))
-    });
-    run
 }
 
 #[test]

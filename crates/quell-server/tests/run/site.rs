@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Ended, Running, Scratch, wait_until};
 
@@ -234,4 +234,26 @@ pub(crate) fn events(stream: &str) -> Vec<(String, Value)> {
         }
     }
     all
+}
+
+/// Starts a run of the component `agent/it`.
+pub(crate) fn begin(site: &Site, id: &str, input: &Value) {
+    let body = json!({ "component": "agent/it", "input": input, "id": id });
+    assert_eq!(site.post("/v1/runs", &body).0, 201);
+}
+
+/// Starts a run of the component, waits for its end, and yields the run.
+pub(crate) fn run_of(site: &Site, id: &str, input: &Value) -> Value {
+    begin(site, id, input);
+    end_of(site, id)
+}
+
+/// Waits for the end of a run, and yields the run.
+pub(crate) fn end_of(site: &Site, id: &str) -> Value {
+    let mut run = Value::Null;
+    wait_until("the run has ended", || {
+        run = site.get(&format!("/v1/runs/{id}")).1;
+        !matches!(run["status"].as_str(), Some("queued" | "running" | "stopping"))
+    });
+    run
 }

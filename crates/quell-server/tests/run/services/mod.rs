@@ -12,8 +12,8 @@ mod stops;
 
 use serde_json::{Value, json};
 
-use crate::site::Site;
-use crate::support::{Scratch, wait_until};
+use crate::site::{Site, begin, end_of, run_of};
+use crate::support::Scratch;
 use peer::Peer;
 
 /// Serves one component, `agents.it`, which is a service with these further options.
@@ -22,28 +22,6 @@ fn site(peer: &Peer, options: &str) -> Site {
     let url = peer.url("/run");
     scratch.write("quell.toml", &format!("[agents.it]\nurl = \"{url}\"\n{options}\n"));
     Site::with(scratch, &["--config", "quell.toml"])
-}
-
-/// Starts a run of the component.
-fn begin(site: &Site, id: &str, input: &Value) {
-    let body = json!({ "component": "agent/it", "input": input, "id": id });
-    assert_eq!(site.post("/v1/runs", &body).0, 201);
-}
-
-/// Starts a run of the component, waits for its end, and yields the run.
-fn run_of(site: &Site, id: &str, input: &Value) -> Value {
-    begin(site, id, input);
-    end_of(site, id)
-}
-
-/// Waits for the end of a run, and yields the run.
-fn end_of(site: &Site, id: &str) -> Value {
-    let mut run = Value::Null;
-    wait_until("the run has ended", || {
-        run = site.get(&format!("/v1/runs/{id}")).1;
-        !matches!(run["status"].as_str(), Some("queued" | "running" | "stopping"))
-    });
-    run
 }
 
 /// Cancels a run, waits for its end, and yields the run.
