@@ -39,12 +39,13 @@ fn assert_same(plan: &Plan) {
 
 fn assert_placed(error: &PlanError, text: &str) {
     assert!(!error.message().trim().is_empty(), "a refusal has words: {error:?}");
-    let lines = text.bytes().filter(|byte| *byte == b'\n').count() + 1;
-    let line = error.line().unwrap_or(1);
+    // A carriage return ends a line too, alone or before a newline.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let (lines, line) = (text.split('\n').count(), error.line().unwrap_or(1));
     assert!((1..=lines).contains(&line), "{error} is beyond line {lines}");
-    let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let longest = text.split('\n').map(|line| line.chars().count()).max().unwrap_or(0);
     let column = error.column().unwrap_or(1);
-    // One beyond the line is its end, with or without a carriage return.
+    // One beyond the line is its end, two beyond it is that of a carriage return and a newline.
     assert!((1..=longest + 2).contains(&column), "{error} is beyond column {longest}");
 }
 
@@ -188,6 +189,7 @@ mod tests {
             "\n\n{\"name\"",
             "name: &a x\nsteps: *a\n",
             "? [\u{fc}]\r\n: |\r\n",
+            "name: a\r\rsteps: b\rc",
             "--- |+\n\n\u{2028}...\n--- {",
         ] {
             plans(text.as_bytes());
