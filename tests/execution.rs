@@ -180,6 +180,32 @@ fn a_summary_that_threads_update_at_once_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_that_sets_the_summary_itself_is_called_once() {
+    let lab = Lab::paused();
+    let run = lab.submit(RunSpec::step("decides"), async |ctx| {
+        for before in [None, Some(Payload::from("changed"))] {
+            let mut calls = 0;
+            let written = ctx.update_summary(|now| {
+                calls += 1;
+                assert_eq!((now, calls), (before.as_ref(), 1));
+                ctx.set_summary("set".into());
+                ctx.update_summary(|now| {
+                    assert_eq!(now, Some(&"set".into()));
+                    "set again".into()
+                });
+                "changed".into()
+            });
+            assert_eq!(written, Written::Recorded);
+        }
+        Ok(())
+    });
+    let report = run.unwrap().ended().await;
+    let row = report.own_row();
+    assert_eq!((&row.error, &row.summary), (&None, &Some("changed".into())));
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_summary_is_beside_the_output_and_bounded_as_it_is() {
     let lab = Lab::paused();
     let run = lab.submit(RunSpec::step("decides"), async |ctx| {

@@ -260,7 +260,8 @@ impl RunContext {
     /// Sets as summary what `change` makes of the one that is set. It is called again if another
     /// thread sets one meanwhile, so that nothing is lost. A panic of it changes nothing.
     ///
-    /// It must not set the summary of the run itself: it would be called again without an end.
+    /// A summary of the same run that `change` itself sets is replaced by what it returns. It must
+    /// not wait for another thread that sets one: it would be called again without an end.
     ///
     /// # Examples
     ///

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread;
 
 use quell_core::{EventKind, Payload, RunId, limits};
 
@@ -46,7 +47,8 @@ impl Node {
         self.write_kept_if(said, payload, |_| true).unwrap_or(Written::Recorded)
     }
 
-    /// Keeps the summary that `change` makes of the one before.
+    /// Keeps the summary that `change` makes of the one before, also in the place of one that
+    /// `change` itself has set: called again, it would set one again.
     pub(crate) fn update_summary(
         &self,
         mut change: impl FnMut(Option<&Payload>) -> Payload,
@@ -58,7 +60,13 @@ impl Node {
                 (Some(now), Some(before)) => now.ptr_eq(before),
                 (now, before) => now.is_none() && before.is_none(),
             };
-            if let Some(written) = self.write_kept_if(Said::Summary, payload, is_before) {
+            // What this thread has set since it read `before` was set within `change`.
+            let own = thread::current().id();
+            let is_expected = |state: &mut State| {
+                let extra = state.extra();
+                is_before(extra.summary.as_ref()) || extra.summary_set_by == Some(own)
+            };
+            if let Some(written) = self.write_kept_if(Said::Summary, payload, is_expected) {
                 return written;
             }
         }
@@ -69,7 +77,7 @@ impl Node {
         &self,
         said: Said,
         payload: Payload,
-        is_expected: impl FnOnce(Option<&Payload>) -> bool,
+        is_expected: impl FnOnce(&mut State) -> bool,
     ) -> Option<Written> {
         let (now, mut wakers) = (self.shared.clock.now(), Wakers::new());
         let (bytes, bytes_max) = (payload.bytes_max(), limits::PAYLOAD_BYTES_MAX);
@@ -79,7 +87,7 @@ impl Node {
         let what = said.as_str();
         let written = match self.lock_for_body(Bound { what, bytes, bytes_max }, now, &mut wakers) {
             Ok(mut state) => {
-                if !is_expected(said.place(&mut state).as_ref()) {
+                if !is_expected(&mut state) {
                     unwanted = Some(payload);
                     None
                 } else if let Err(max) = self.charge_for(&mut state, said, bytes) {
@@ -89,6 +97,9 @@ impl Node {
                     Some(Written::TooLarge)
                 } else {
                     unwanted = said.place(&mut state).replace(payload);
+                    if matches!(said, Said::Summary) {
+                        state.extra().summary_set_by = Some(thread::current().id());
+                    }
                     Some(Written::Recorded)
                 }
             }

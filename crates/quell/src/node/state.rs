@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
+use std::thread::ThreadId;
 use std::time::Instant;
 
 use quell_core::lifecycle::Lifecycle;
@@ -123,6 +124,8 @@ pub(crate) struct RareState {
     pub(crate) failing: Option<Arc<Cause>>,
     /// How a run that decides over others came to its outcome.
     pub(crate) summary: Option<Payload>,
+    /// The thread that set the summary last: within a change of it, the change itself.
+    pub(crate) summary_set_by: Option<ThreadId>,
     /// What the body returned, if that is a payload and it had set no output.
     pub(crate) returned: Option<Payload>,
 }
