@@ -31,13 +31,14 @@
 //! `/proc` was read is read as well, until nothing was born; what is to be killed is suspended as
 //! soon as it is met. As long as it is not certain that nothing is alive, the run is not quiescent.
 //!
-//! Out of reach are descendants that give up the variable (some servers write their title over it),
-//! or that run as another user, and on systems other than Linux every descendant that leaves the
-//! group. If such a process holds on to stdout or stderr, the body reads on for at most 1 s. If the
-//! run was stopped, it is then not quiescent and names the program as abandoned, until those are
-//! closed; until then whoever holds them and carries the mark again is killed, by the guardian if
-//! the embedder was. Otherwise the body looks once more for the mark, and closes its end. Where
-//! `/proc` cannot be read, what is left of the group is killed as soon as the program has ended.
+//! Out of reach are descendants in a session of their own that give up the variable (some servers
+//! write their title over it) or run as another user, and on systems other than Linux every
+//! descendant that leaves the group. They run on, and the run is quiescent although they do, unless
+//! they hold on to stdout or stderr. If one does, the body reads on for at most 1 s. If the run was
+//! stopped, it is then not quiescent and names the program as abandoned, until those are closed;
+//! until then whoever holds them and carries the mark again is killed, by the guardian if the
+//! embedder was. Otherwise the body looks once more for the mark, and closes its end. Where `/proc`
+//! cannot be read, what is left of the group is killed as soon as the program has ended.
 //!
 //! A process that is not dumpable (`ssh-agent`) hides its environment from everybody but root. An
 //! embedder that is not root tells such a process by its parents: one that descends from a living

@@ -208,7 +208,7 @@ fn summary(rows: &[RunRow], omitted: Counts) -> String {
         let _ = writeln!(text, "{} more runs have no row", omitted.total());
     }
     text.push_str(if root.quiescent {
-        "nothing that was started is still running\n"
+        "nothing of it was found running\n"
     } else {
         "not quiescent: what was abandoned is still running\n"
     });
@@ -308,7 +308,7 @@ SIGKILL    1 (slow)
 aborted    1 (slow)
 abandoned  none
 the longest stop took 500 ms
-nothing that was started is still running
+nothing of it was found running
 ";
         assert_eq!(draw(&rows, Counts::default()), expected);
     }

@@ -41,10 +41,12 @@ Run a plan of commands, or a single command, as one run tree that stops when tol
 Every command runs in a process group of its own. A stop (a timeout, a signal to quell, a branch \
 that failed) sends SIGTERM to the groups, waits for the grace but \
 for a tenth of it (at most 500 ms, for the rest of the output), then sends SIGKILL. What a program \
-had written by then is kept as partial output. When quell exits, nothing it started is left. A \
-small process of its own, the guardian, outlives a quell that is killed and ends what it had \
-started; except on Linux it cannot find what has left its group, and on Linux not what has also \
-given up its environment. A stopped run whose program left such a process holding stdout or stderr \
+had written by then is kept as partial output. When quell exits, nothing it started is left that \
+can be found: only a process in a session of its own that has erased its environment, and whose \
+parents have ended, cannot. A small process of its own, the guardian, outlives a quell that is \
+killed and ends what it had started; except on Linux it cannot find what has left its group, and \
+on Linux not what has also given up its environment. A stopped run whose program left such a \
+process holding stdout or stderr \
 names it as abandoned.
 
 In a terminal the tree is live; elsewhere transitions are lines on stdout, at most four a second \
@@ -183,8 +185,9 @@ given up.
 
 Log, on stderr:
   lines for people in a terminal, a JSON object on each line otherwise, or as --log-format says; \
-colours only in a terminal, and not with NO_COLOR. With --log info: each request, with its method, \
-path, status and duration_ms, and each run that a caller started, with its run.id, \
+colours only in a terminal, and not with NO_COLOR. Why nothing is served is an object only with \
+--log-format json. With --log info: each request, with its method, path, status (499 if its client \
+left before it was answered) and duration_ms, and each run that a caller started, with its run.id, \
 run.component, run.owner, status, cause and duration_ms. A request has the id of its header \
 x-request-id (at most 128 visible characters of ASCII), which the answer then has too, or a new \
 one. No query, no header, no body, and of a path with a key only its route is logged.

@@ -1,6 +1,6 @@
 //! `quell init`: an example of a configuration, which runs as it is.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,22 +34,54 @@ pub(crate) fn run(args: &InitArgs) -> ExitCode {
 
 /// Writes both files, or says why neither was written.
 fn write(file: &Path, plan: &Path) -> Result<(), String> {
-    // Both are opened before one is written, so that nothing is left if the second is there.
-    let mut open = new(file)?;
-    let mut open_plan = new(plan).inspect_err(|_| drop(std::fs::remove_file(file)))?;
-    let failed = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
-    open.write_all(EXAMPLE.as_bytes()).map_err(|error| failed(file, error))?;
-    open_plan.write_all(PLAN.as_bytes()).map_err(|error| failed(plan, error))
+    if file == plan {
+        let plan = plan.display();
+        return Err(format!("{plan} is the plan beside the file; expected another name"));
+    }
+    let open = NewFile::create(file)?;
+    let open_plan = NewFile::create(plan)?;
+    open.write(EXAMPLE)?;
+    open_plan.write(PLAN)?;
+    open.keep();
+    open_plan.keep();
+    Ok(())
 }
 
-/// Makes a file that is not there yet.
-fn new(path: &Path) -> Result<File, String> {
-    File::create_new(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            format!("{} is there already; expected the name of a new file", path.display())
+/// A file that was not there before. Dropped, it is removed.
+struct NewFile<'a> {
+    path: &'a Path,
+    file: File,
+    is_kept: bool,
+}
+
+impl<'a> NewFile<'a> {
+    fn create(path: &'a Path) -> Result<Self, String> {
+        let file = File::create_new(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                format!("{} is there already; expected the name of a new file", path.display())
+            }
+            _ => format!("{} cannot be written: {error}", path.display()),
+        })?;
+        Ok(Self { path, file, is_kept: false })
+    }
+
+    fn write(&self, text: &str) -> Result<(), String> {
+        let written = (&self.file).write_all(text.as_bytes());
+        written.map_err(|error| format!("{} cannot be written: {error}", self.path.display()))
+    }
+
+    fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // What cannot be removed stays; the message says what failed.
+            let _ = fs::remove_file(self.path);
         }
-        _ => format!("{} cannot be written: {error}", path.display()),
-    })
+    }
 }
 
 fn next(file: &Path, plan: &Path) -> String {

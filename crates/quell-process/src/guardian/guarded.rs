@@ -23,13 +23,18 @@ use crate::survivors::MARKS;
 /// # Examples
 ///
 /// ```no_run
+/// use std::env;
 /// use std::process::Command;
 ///
-/// let mut guardian = Command::new("/proc/self/exe");
+/// // The embedder is its own guardian, when it is started with the word `guard`.
+/// if env::args().nth(1).as_deref() == Some("guard") {
+///     quell_process::guard(std::io::stdin().lock());
+///     return;
+/// }
+/// let mut guardian = Command::new(env::current_exe().unwrap());
 /// guardian.arg("guard");
 /// let _guarded = quell_process::guarded_by(guardian);
-/// // Runs with processes; in the process that the command starts:
-/// quell_process::guard(std::io::stdin().lock());
+/// // Here are the runs with processes.
 /// ```
 #[must_use = "dropped, nothing is guarded any more"]
 pub fn guarded_by(command: Command) -> Guarded {

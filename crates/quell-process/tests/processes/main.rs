@@ -6,6 +6,7 @@
 mod adopted;
 mod ends;
 mod events;
+mod example;
 #[cfg(target_os = "linux")]
 mod first_thread;
 #[cfg(target_os = "linux")]

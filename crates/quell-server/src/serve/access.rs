@@ -6,33 +6,55 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, Method};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 /// Answers within a span that has the id of the request: that of the header `x-request-id`, which
-/// the answer then has as well, or a new one. Logs the answer when its head is there.
+/// the answer then has as well, or a new one. Logs the answer when its head is there, or the client
+/// has left.
 pub(super) async fn layer(request: Request, next: Next) -> Response {
     if !tracing::enabled!(tracing::Level::INFO) {
         return with_id(given_id(request.headers()).as_deref(), next.run(request)).await;
     }
     let given = given_id(request.headers());
     let id = given.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
-    let span = tracing::info_span!("request", request.id = id);
-    let began = Instant::now();
-    let (method, path) = (request.method().clone(), shown_path(&request));
-    let answer = with_id(given.as_deref(), next.run(request)).instrument(span.clone()).await;
-    let _entered = span.enter();
-    tracing::info!(
-        method = method.as_str(),
-        path,
-        status = answer.status().as_u16(),
-        duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "request answered"
-    );
+    let mut asked = Asked {
+        span: tracing::info_span!("request", request.id = id),
+        began: Instant::now(),
+        method: request.method().clone(),
+        path: shown_path(&request),
+        status: CLIENT_LEFT,
+    };
+    let span = asked.span.clone();
+    let answer = with_id(given.as_deref(), next.run(request)).instrument(span).await;
+    asked.status = answer.status().as_u16();
     answer
+}
+
+/// A request, which is logged when it is dropped: that happens as well when its client leaves
+/// before it is answered.
+struct Asked {
+    span: Span,
+    began: Instant,
+    method: Method,
+    path: String,
+    status: u16,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let _entered = self.span.enter();
+        let duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (method, path, status) = (self.method.as_str(), &*self.path, self.status);
+        if status == CLIENT_LEFT {
+            tracing::info!(method, path, status, duration_ms, "request left unanswered");
+        } else {
+            tracing::info!(method, path, status, duration_ms, "request answered");
+        }
+    }
 }
 
 async fn with_id(given: Option<&str>, answer: impl Future<Output = Response>) -> Response {
@@ -58,11 +80,14 @@ fn shown_path(request: &Request) -> String {
     if route.contains("key}") {
         return route.to_owned();
     }
-    let mut path = request.uri().path().to_owned();
-    if path.len() > PATH_BYTES_MAX {
-        // A path of a request is ASCII.
-        path.truncate(PATH_BYTES_MAX);
-        path.push('…');
+    let mut path = String::new();
+    for c in request.uri().path().chars() {
+        if path.len() >= PATH_BYTES_MAX {
+            path.push('…');
+            break;
+        }
+        // What is no sign of ASCII should have been encoded by the client.
+        if c.is_ascii_graphic() { path.push(c) } else { path.extend(c.escape_unicode()) }
     }
     path
 }
@@ -72,7 +97,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken from a caller. A longer one is replaced.
 const ID_BYTES_MAX: usize = 128;
 
-/// The longest path that is shown. More is cut.
+/// The status of a request whose client left before the head of the answer; that of nginx.
+const CLIENT_LEFT: u16 = 499;
+
+/// About the longest path that is shown. More is cut.
 const PATH_BYTES_MAX: usize = 512;
 
 /// Stands for a path of no route.

@@ -1,7 +1,10 @@
 //! [`Log`]: where `quell serve` says what happens: lines for people, or JSON.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
 use std::io::{self, IsTerminal as _};
+use std::panic;
+use std::thread;
 use std::time::SystemTime;
 
 use serde_json::json;
@@ -10,7 +13,7 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{fmt, registry};
 
-use super::stderr::Stderr;
+use super::stderr::{Lines, Stderr};
 use crate::log_format::LogFormat;
 
 /// The log on stderr, which never waits for its reader.
@@ -18,6 +21,9 @@ use crate::log_format::LogFormat;
 pub(super) struct Log {
     stderr: Stderr,
     is_json: bool,
+    /// Whether JSON was asked for. Why nothing is served is for people otherwise: whoever starts a
+    /// server by hand may send its log elsewhere.
+    is_json_asked_for: bool,
 }
 
 impl Log {
@@ -30,7 +36,8 @@ impl Log {
             LogFormat::Human => false,
             LogFormat::Json => true,
         };
-        let writer = stderr.writer();
+        say_panics(stderr.lines().clone(), is_json);
+        let writer = stderr.lines().writer();
         let lines = fmt::layer().with_writer(move || writer.clone());
         let lines = if is_json {
             lines.json().flatten_event(true).with_span_list(false).boxed()
@@ -41,27 +48,47 @@ impl Log {
         let engine = if level == LevelFilter::INFO { LevelFilter::WARN } else { level };
         let levels = Targets::new().with_default(level).with_target(ENGINE, engine);
         registry().with(lines.with_filter(levels)).init();
-        Self { stderr, is_json }
+        Self { stderr, is_json, is_json_asked_for: format == LogFormat::Json }
     }
 
     /// Says something to the user, whatever the level.
     pub(super) fn say(&self, text: &str) {
         if !self.is_json {
-            return self.stderr.say(text);
+            return self.stderr.lines().say(text);
         }
-        let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
         for line in text.lines() {
-            let line = json!({
-                "timestamp": at, "level": "INFO", "message": line, "target": "quell",
-            });
-            self.stderr.say(&line.to_string());
+            self.stderr.lines().say(&object("INFO", line));
         }
     }
 
-    /// Says why nothing is served: for people, as it is said before there is anything to log.
+    /// Says why nothing is served.
     pub(super) fn refuse(&self, refusal: &str) {
-        self.stderr.say(&format!("error: {refusal}"));
+        if self.is_json_asked_for {
+            return self.stderr.lines().say(&object("ERROR", refusal));
+        }
+        self.stderr.lines().say(&format!("error: {refusal}"));
     }
+}
+
+/// Has panics said in the log: the hook of the standard library waits for the reader of stderr, and
+/// writes lines that are no objects.
+fn say_panics(lines: Lines, is_json: bool) {
+    panic::set_hook(Box::new(move |panic| {
+        let thread = thread::current();
+        let mut words = format!("thread '{}' {panic}", thread.name().unwrap_or("?"));
+        let trace = Backtrace::capture();
+        if trace.status() == BacktraceStatus::Captured {
+            words = format!("{words}\n{trace}");
+        }
+        lines.say(&if is_json { object("ERROR", &words) } else { words });
+    }));
+}
+
+/// Yields a line of the log as JSON.
+fn object(level: &str, message: &str) -> String {
+    let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    let line = json!({ "timestamp": at, "level": level, "message": message, "target": "quell" });
+    line.to_string()
 }
 
 /// Tells whether colours are wanted (<https://no-color.org>), and understood.
@@ -72,3 +99,47 @@ fn may_colour() -> bool {
 
 /// Where the engine tells of transitions of runs.
 const ENGINE: &str = "quell::step";
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// A stderr whose reader takes a line only when it is allowed to.
+    struct Slow {
+        allowed: Receiver<()>,
+        taken: Sender<String>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            // Without the test there is nobody to read.
+            let _ = self.allowed.recv();
+            let _ = self.taken.send(String::from_utf8_lossy(line).into_owned());
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_object_in_the_log_and_waits_for_no_reader() {
+        let ((allow, allowed), (taken, lines)) = (channel(), channel());
+        let stderr = Stderr::to(Slow { allowed, taken });
+        say_panics(stderr.lines().clone(), true);
+        let panicked = thread::Builder::new().name("it".into()).spawn(|| unreachable!("so\nit is"));
+        let panicked = panicked.expect("a thread starts").join();
+        drop(panic::take_hook());
+        panicked.expect_err("it panicked");
+        allow.send(()).expect("the writer waits");
+        let line = lines.recv().expect("the line is written");
+        let line: serde_json::Value = serde_json::from_str(&line).expect("an object");
+        assert_eq!(line["level"], "ERROR");
+        let words = line["message"].as_str().expect("text");
+        assert!(words.starts_with("thread 'it' panicked at ") && words.contains("so\nit is"));
+    }
+}

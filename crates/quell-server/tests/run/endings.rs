@@ -13,7 +13,7 @@ fn a_run_that_completes_exits_0_and_says_what_it_kept() {
     assert!(stdout.contains("sh  running"), "{stdout}");
     assert!(stdout.contains("output   13 bytes, last line: second"), "{stdout}");
     assert!(stdout.contains("completed after"), "{stdout}");
-    assert!(stdout.ends_with("nothing that was started is still running\n"), "{stdout}");
+    assert!(stdout.ends_with("nothing of it was found running\n"), "{stdout}");
     assert_eq!(ended.stderr, "");
 }
 

@@ -66,11 +66,10 @@ fn nothing_is_overwritten_and_nothing_is_written_by_halves() {
         (vec!["quell.toml".into()], b"mine".to_vec())
     );
     scratch.write("publish.toml", "mine as well");
-    for file in ["other.toml", "publish.toml"] {
-        let ended = scratch.run(&["init", file]);
-        ended.assert_code(2);
-        assert!(ended.stderr.contains("publish.toml is there already"), "{ended:?}");
-    }
+    let ended = scratch.run(&["init", "other.toml"]);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("publish.toml is there already"), "{ended:?}");
+    scratch.run(&["init", "publish.toml"]).assert_code(2);
     assert_eq!(scratch.names(), ["publish.toml", "quell.toml"]);
     assert_eq!(scratch.read("publish.toml"), b"mine as well");
     scratch.run(&["init", "no/such/folder/quell.toml"]).assert_code(2);
@@ -78,5 +77,21 @@ fn nothing_is_overwritten_and_nothing_is_written_by_halves() {
     let empty = Scratch::new();
     let ended = empty.run(&["init", "publish.toml"]);
     ended.assert_code(2);
+    let words = "error: publish.toml is the plan beside the file; expected another name\n";
+    assert_eq!(ended.stderr, words);
     assert_eq!(empty.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_of_the_example() {
+    let scratch = Scratch::new();
+    let mut full = scratch.program("sh");
+    let quell = env!("CARGO_BIN_EXE_quell");
+    // A file can have one block: the write beyond it fails.
+    full.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" init", quell]);
+    let ended = Running::start(full).ended();
+    ended.assert_code(2);
+    assert!(ended.stderr.starts_with("error: quell.toml cannot be written: "), "{ended:?}");
+    assert_eq!(scratch.names(), Vec::<String>::new());
+    scratch.run(&["init"]).assert_code(0);
 }

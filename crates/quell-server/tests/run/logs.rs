@@ -1,6 +1,8 @@
 //! What `quell serve` logs: for people in a terminal, JSON otherwise, and never a secret.
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -120,4 +122,69 @@ fn in_a_terminal_the_log_is_for_people_with_colours_unless_they_are_not_wanted()
     let text = seen(&json);
     let lines = text.lines().skip(1).map(serde_json::from_str::<Value>);
     assert!(lines.into_iter().all(|line| line.is_ok()), "{text:?}");
+}
+
+/// Sends bytes, and yields what is answered until the connection is closed.
+fn raw(site: &Site, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(site.address()).expect("it listens");
+    stream.write_all(bytes).expect("it reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("it answers");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn lines_of(site: &Site) -> Vec<Value> {
+    let log = String::from_utf8(site.scratch.read("log")).unwrap_or_default();
+    log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[test]
+fn a_path_that_is_no_ascii_is_answered_and_logged_in_ascii() {
+    let site = logged(&[]);
+    for name in ["é".repeat(300), "a\u{9b}31m\u{2028}".to_owned()] {
+        let request =
+            format!("GET /v1/runs/{name} HTTP/1.1\r\nhost: it\r\nconnection: close\r\n\r\n");
+        let answer = raw(&site, request.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    wait_until("both are logged", || with_message(&lines_of(&site), "request answered").len() == 2);
+    let lines = lines_of(&site);
+    let paths = with_message(&lines, "request answered");
+    let paths: Vec<&str> = paths.iter().filter_map(|line| line["path"].as_str()).collect();
+    assert!(paths[0].starts_with("/v1/runs/\\u{e9}") && paths[0].ends_with('…'), "{paths:?}");
+    assert_eq!(paths[1], "/v1/runs/a\\u{9b}31m\\u{2028}");
+}
+
+#[test]
+fn a_request_whose_client_leaves_is_logged() {
+    let scratch = Scratch::new();
+    let file = "[agents.it]\nrun = [\"sh\", \"-c\", \"echo > begun; exec sleep 60\"]\n";
+    scratch.write("quell.toml", file);
+    let log = File::create(scratch.path("log")).expect("a file can be made");
+    let args = ["--config", "quell.toml", "--log", "info"];
+    let site = Site::heard(scratch, &args, Stdio::from(log));
+    let body = "message=hello&stream=false";
+    let mut client = TcpStream::connect(site.address()).expect("it listens");
+    let head = "POST /agents/it/runs HTTP/1.1\r\nhost: localhost\r\n\
+                content-type: application/x-www-form-urlencoded\r\n";
+    write!(client, "{head}content-length: {}\r\n\r\n{body}", body.len()).expect("it reads");
+    wait_until("the run has begun", || site.scratch.path("begun").exists());
+    drop(client);
+    wait_until("it is logged", || {
+        let lines = lines_of(&site);
+        let left = with_message(&lines, "request left unanswered");
+        left.iter().any(|line| line["path"] == "/agents/it/runs" && line["status"] == 499)
+    });
+}
+
+#[test]
+fn why_nothing_is_served_is_an_object_where_json_was_asked_for() {
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", "[agents.it]\nrun = 'true'\nnope = 1\n");
+    let serve = ["serve", "--config", "quell.toml", "--log-format", "json"];
+    let ended = scratch.run(&serve);
+    ended.assert_code(2);
+    let line: Value = serde_json::from_str(ended.stderr.trim_end()).expect("one object");
+    assert_eq!(line["level"], "ERROR");
+    assert!(line["message"].as_str().expect("text").contains("nope"), "{line}");
 }

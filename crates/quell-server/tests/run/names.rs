@@ -68,7 +68,7 @@ fn a_component_that_is_run_says_its_answer() {
     let answer = |args: &[&str]| {
         let ended = scratch.run(args);
         ended.assert_code(0);
-        let (_, answer) = ended.stdout.rsplit_once("is still running\n")?;
+        let (_, answer) = ended.stdout.rsplit_once("was found running\n")?;
         Some(answer.to_owned())
     };
     assert_eq!(answer(&["run", "steers"]).unwrap(), "\na \\u{1b}[2J\nb\n");
