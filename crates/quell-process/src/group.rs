@@ -59,12 +59,14 @@ impl Group {
             stderr: child.stderr.take(),
         };
         let id = Pid::from_child(&child);
+        let led = Some(survivors::lead(id));
         let since = survivors::began(id);
         let _ = to_owner.send(Leader {
             child,
             id,
             since,
             mark: mark.clone(),
+            led,
             held_by_others,
             hold: Some(hold),
             announced: Some(announced),

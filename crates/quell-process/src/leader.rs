@@ -15,7 +15,7 @@ use rustix::process::{
 use tokio::sync::{Notify, oneshot};
 
 use crate::guardian::{self, Announced};
-use crate::survivors::{self, Sought};
+use crate::survivors::{self, Led, Sought};
 
 /// The leader of a group. Dropped before it is reaped, it kills what is left of the program until
 /// nothing is, and reaps the leader; this blocks the thread.
@@ -25,6 +25,8 @@ pub(crate) struct Leader {
     /// When it began.
     pub(crate) since: Option<u64>,
     pub(crate) mark: String,
+    /// Keeps everybody else from reaping it.
+    pub(crate) led: Option<Led>,
     /// Pipes that somebody out of reach holds on to.
     pub(crate) held_by_others: Receiver<OwnedFd>,
     /// Keeps the run from being quiescent.
@@ -78,9 +80,13 @@ impl Leader {
     fn reap(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait();
         self.is_reaped = true;
-        // Orphans of the group are ours if the embedder is the first process of a container.
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        while let Ok(Some(_)) = waitid(WaitId::Pgid(Some(self.id)), options) {}
+        self.led = None;
+        // Orphans of the group are ours if the embedder is the first process of a container. A look
+        // tells them from children of the embedder.
+        if survivors::is_blind() {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            while let Ok(Some(_)) = waitid(WaitId::Pgid(Some(self.id)), options) {}
+        }
         status
     }
 }

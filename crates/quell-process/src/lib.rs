@@ -107,23 +107,34 @@
 //! # An embedder that adopts
 //!
 //! An embedder that is the first process of a container, or a subreaper, becomes the parent of what
-//! left a group and has lost its parent. On Linux 5.4 or newer it reaps these when they have ended:
-//! what a look met outside of the group of its program, and what died before a look met it, if the
-//! look met another process of its session. Looks are taken when a program ends or is stopped; when
-//! its run is quiescent, the embedder has no such zombie of it. A child that the embedder started
-//! itself is not reaped, so its exit status is not lost; only one that was given the mark of a
-//! program and has made a session of its own counts as that program's. So does, for every embedder,
-//! one that was put into the group of a program: it is ended and reaped with that.
+//! has lost its parent. On Linux 5.4 or newer it reaps these when they have ended, if they are of a
+//! program. Looks are taken when a program ends or is stopped; when its run is quiescent, the
+//! embedder has no such zombie of it.
+//!
+//! What is of a program has a number as its soft limit of file locks (`RLIMIT_LOCKS`, which Linux
+//! does not enforce). A program is given that just after its start, and its descendants inherit it.
+//! What was started before that is reaped if it is in the group of the program, if a look met it
+//! outside of that group, or if it died and a look met another process of its session.
+//!
+//! A child that the embedder started itself is not reaped, so its exit status is not lost, with two
+//! exceptions: one that was given the mark of a program and has made a session of its own, and one
+//! that was put into the group of a program at most 200 ms after the start of that, or where a
+//! program cannot be given the number. For every embedder, what is put into the group of a program
+//! is ended with it.
 //!
 //! These stay as zombies, so an embedder whose programs leave many runs below an init that reaps
 //! (`docker run --init`):
 //!
-//! - what died before a look, and no look met another process of its session;
-//! - what left the group and not the session of the embedder, and had lost its parent before the
-//!   first look: nothing tells it from a child that the embedder started;
-//! - what is out of reach, or in doubt, at every look;
+//! - what is without the number, left the group and died before a look, if no look met another
+//!   process of its session;
+//! - what is without the number and left the group, but not the session of the embedder, if it had
+//!   lost its parent before the first look: nothing tells it from a child of the embedder;
+//! - what has given up the number (a login sets all limits), if it ended in the group;
 //! - what outlives its program, until the look of another program;
-//! - what is more than 4,096 at once.
+//! - of what is without the number, what is more than 4,096 at once.
+//!
+//! A descendant of a program that is an embedder itself has the number of that, and counts as
+//! without.
 //!
 //! The embedder makes no session of its own (`setsid`) after its first program.
 //!

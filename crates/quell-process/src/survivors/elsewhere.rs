@@ -44,6 +44,20 @@ pub(crate) const fn condemn(_mark: &str) -> Condemned {
 /// A mark whose processes are to be killed.
 pub(crate) struct Condemned;
 
+/// Does nothing: what this process adopts is not known.
+pub(crate) const fn lead(_leader: Pid) -> Led {
+    Led
+}
+
+/// A program that is not reaped yet.
+#[derive(Debug)]
+pub(crate) struct Led;
+
+/// Tells that no look reaps anything.
+pub(crate) const fn is_blind() -> bool {
+    true
+}
+
 /// Tells nothing: when a process began cannot be asked.
 pub(crate) const fn began(_process: Pid) -> Option<u64> {
     None

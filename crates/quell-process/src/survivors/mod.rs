@@ -12,4 +12,6 @@ use elsewhere as system;
 use linux as system;
 
 pub(crate) use found::{MARKS, Sought, Strays, Survivors};
-pub(crate) use system::{began, condemn, find, find_blocking, find_each, prepare};
+pub(crate) use system::{
+    Led, began, condemn, find, find_blocking, find_each, is_blind, lead, prepare,
+};

@@ -4,10 +4,10 @@
 
 use std::env;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 
-use quell::{RunSpec, StopDelivery};
+use quell::{CancelRequest, Outcome, RunSpec, StopDelivery};
 use rustix::process::{getpid, set_child_subreaper};
 
 use crate::support::{PATIENCE, Pid, Scratch, eventually, failure_of, script, start};
@@ -164,6 +164,113 @@ async fn a_program_that_leads_a_session_keeps_its_exit_status() {
     let (message, _) = failure_of(script("exec ./program").cwd(scratch.path())).await;
     assert!(message.starts_with("`sh` ended with exit status: 7"), "{message}");
     assert!(scratch.pid("pid").await.is_gone());
+}
+
+/// Waits until the program has the number that its descendants inherit. Others have no limit.
+const IS_NUMBERED: &str = "until grep -q 'Max file locks *[0-9]' /proc/$$/limits; do :; done";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_died_before_every_look_is_gone() {
+    if !adopts("what_died_before_every_look_is_gone") {
+        return;
+    }
+    for leaves in ["sh", "setsid sh", "setsid env -u QUELL_PROCESS_IDS sh"] {
+        let scratch = Scratch::new("adopted-short");
+        let text = format!("{IS_NUMBERED}; ({leaves} -c 'echo $$ > dead' &); exec sleep 600");
+        let started = start(RunSpec::step("program"), script(&text).cwd(scratch.path()));
+        let dead = scratch.pid("dead").await;
+        eventually("it is dead", || is_dead(dead)).await;
+        let (_, report) = started.stop().await;
+        assert!(report.quiescent && dead.is_gone(), "{leaves}: {report:?}");
+    }
+}
+
+/// Yields when a process began, in ticks.
+fn began(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').nth(19).unwrap().parse().unwrap()
+}
+
+/// Waits until what is started is younger than the first moments of what was started before.
+fn wait_for_later_ones() {
+    let now = || {
+        let mut child = Command::new("true").spawn().unwrap();
+        let now = began(child.id());
+        child.wait().unwrap();
+        now
+    };
+    let before = now();
+    while now() < before + 30 {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_the_embedder_put_into_a_group_keeps_its_exit_status() {
+    // Here and in those that adopt.
+    adopts("a_child_that_the_embedder_put_into_a_group_keeps_its_exit_status");
+    for (delivery, signal) in [(StopDelivery::Signal, 15), (StopDelivery::Drop, 9)] {
+        let scratch = Scratch::new("adopted-member");
+        let spec = RunSpec::step("program").grace(PATIENCE).stop_delivery(delivery);
+        let text = format!("{IS_NUMBERED}; echo $$ > pid; exec sleep 600");
+        let started = start(spec, script(&text).cwd(scratch.path()));
+        let group = scratch.pid("pid").await.number();
+        wait_for_later_ones();
+        let child = |words: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", words]).process_group(group).spawn().unwrap()
+        };
+        let (mut dead, mut alive) = (child("exit 7"), child("exec sleep 600"));
+        eventually("it is dead", || is_dead(Pid::of(&dead))).await;
+        eventually("it sleeps", || Pid::of(&alive).is_named("sleep").then_some(())).await;
+        let (_, report) = started.stop().await;
+        assert!(report.quiescent, "{report:?}");
+        assert_eq!(dead.wait().unwrap().code(), Some(7));
+        assert_eq!(alive.wait().unwrap().signal(), Some(signal));
+    }
+}
+
+/// Enters the group of another program.
+const ENTERS: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int main(int count, char **words) {
+    if (setpgid(0, atoi(words[1]))) return 1;
+    FILE *entered = fopen("entered", "w");
+    fprintf(entered, "%d\n", getpid());
+    fclose(entered);
+    for (;;) pause();
+}
+"#;
+
+/// Leaves a group, and lives on at SIGTERM until it is allowed to end.
+const LIVES: &str = "setsid sh -c 'trap : TERM; : > lives; until [ -e end ]; do sleep 0.01; done' &
+    until [ -e lives ]; do :; done";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_enters_the_group_of_another_keeps_its_exit_status() {
+    if !adopts("a_program_that_enters_the_group_of_another_keeps_its_exit_status") {
+        return;
+    }
+    let scratch = Scratch::new("adopted-enters");
+    scratch.compile(ENTERS);
+    let spec = || RunSpec::step("program").grace(PATIENCE);
+    let text = "echo $$ > pid; exec sleep 600";
+    let entered = start(spec(), script(text).cwd(scratch.path()));
+    let group = scratch.pid("pid").await.number();
+    let text = format!("{LIVES}; exec ./program {group}");
+    let enters = start(spec(), script(&text).cwd(scratch.path()));
+    let dead = scratch.pid("entered").await;
+    // It is not reaped as long as what it has left lives.
+    enters.run().cancel(CancelRequest::because("the test says so"));
+    eventually("it is dead", || is_dead(dead)).await;
+    assert!(entered.stop().await.1.quiescent);
+    assert!(is_dead(dead).is_some());
+    fs::write(scratch.path().join("end"), "").unwrap();
+    let (outcome, report) = enters.end().await;
+    let Outcome::Stopped { partial, .. } = outcome else { panic!("{report:?}") };
+    assert_eq!(partial.and_then(|it| it.signal), Some(15), "{report:?}");
 }
 
 /// Set while a test runs as a process that adopts.

@@ -153,6 +153,11 @@ impl Pid {
         Self(child.id())
     }
 
+    #[cfg(target_os = "linux")]
+    pub(crate) fn number(self) -> i32 {
+        self.0.try_into().unwrap()
+    }
+
     /// Tells whether it has become a program of this name.
     #[cfg(target_os = "linux")]
     pub(crate) fn is_named(self, name: &str) -> bool {

@@ -3,21 +3,24 @@
 //! The first process of a container, or a subreaper, adopts what left a group and has lost its
 //! parent, and is the only one who can reap it. A child that this process has started itself is its
 //! owner's, who would lose its exit status. Such a child never had another parent, and is in the
-//! session of this process unless it has made one, which it leads then. So two kinds are reaped:
+//! session of this process unless it has made one, which it leads then. So three kinds are reaped:
 //!
-//! 1. A stray that a look met alive, with another parent or in another session. A child of ours
+//! 1. What has the number of this process, or is in the group of a program: see
+//!    [`programs`](super::programs).
+//! 2. A stray that a look met alive, with another parent or in another session. A child of ours
 //!    that has made a session of its own and was given the mark cannot be told from it.
-//! 2. What is in the session of such a stray, which it does not lead: also what a look met dead, or
+//! 3. What is in the session of such a stray, which it does not lead: also what a look met dead, or
 //!    ending, when it has no mark any more.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{WaitId, WaitIdOptions, getpid, waitid};
 
 use super::entry::{Entry, Unknown, open};
-use super::processes::Processes;
+use super::processes::{Processes, is_subreaper, own};
+use super::programs::is_descendant;
 use super::stat::Stat;
 
 /// This process, which adopts.
@@ -37,16 +40,14 @@ pub(super) fn note(stray: &Entry, own: Adopter) {
 /// Reaps what has ended of the strays that are known, and of their sessions. It does not block.
 /// What is ending in these sessions is given the marks of such a stray: it is met by them.
 pub(super) fn reap(processes: &mut Processes) {
-    let Some(own) = processes.adopter else { return };
+    let Some(adopter) = processes.adopter else { return };
     let strays = known().0.clone();
-    if strays.is_empty() {
-        return;
-    }
     // While one of a session is there, dead or alive, its number is not another's.
     let sessions = strays.iter().filter_map(|(&id, stray)| {
         Some((read(id).filter(|it| it.began == stray.began)?.session, (id, stray)))
     });
-    let sessions: HashMap<_, _> = sessions.filter(|(session, _)| *session != own.session).collect();
+    let sessions: HashMap<_, _> =
+        sessions.filter(|(session, _)| *session != adopter.session).collect();
     // Tells which stray is in the session of a process that was read before: it had that one then.
     let stray_of = |id, session| {
         let &(stray, known) = sessions.get(&session).filter(|_| session != id)?;
@@ -61,19 +62,22 @@ pub(super) fn reap(processes: &mut Processes) {
             if it.unknown == Unknown::Over {
                 it.marks.clone_from(&marks);
             }
-            known().note(it.id, it.began, marks);
+            // Some are threads, of which nothing is left to be reaped.
+            if !known().has(it.id, it.began) && matches!(open(it.id, it.began), Ok(Some(_))) {
+                known().note(it.id, it.began, marks);
+            }
         }
     }
     // What is known comes last: dead, it is still the proof for the others.
     for &id in processes.dead.iter().filter(|id| !strays.contains_key(id)) {
-        if let Some(dead) = read(id).filter(|it| is_dead_child(it, own))
-            && stray_of(id, dead.session).is_some()
+        if let Some(dead) = read(id).filter(|it| is_dead_child(it, adopter))
+            && (is_descendant(&dead, id) || stray_of(id, dead.session).is_some())
         {
             reap_child(id, dead.began);
         }
     }
     for (id, Met { began, .. }) in strays {
-        if read(id).is_some_and(|it| it.began == began && is_dead_child(&it, own)) {
+        if read(id).is_some_and(|it| it.began == began && is_dead_child(&it, adopter)) {
             reap_child(id, began);
         }
         // It is kept if it could not be read.
@@ -81,6 +85,11 @@ pub(super) fn reap(processes: &mut Processes) {
             known().forget(id, began);
         }
     }
+}
+
+/// Tells whether this process may adopt, and has no `/proc` in which a look finds what to reap.
+pub(crate) fn is_blind() -> bool {
+    (getpid().is_init() || is_subreaper()) && own().is_none()
 }
 
 fn reap_child(id: i32, began: u64) {
@@ -111,17 +120,20 @@ struct Known(BTreeMap<i32, Met>);
 
 impl Known {
     fn note(&mut self, id: i32, began: u64, marks: Option<Box<str>>) {
-        let known = self.0.get(&id);
-        let is_known = known.is_some_and(|it| it.began == began);
-        if !is_known && (self.0.len() < KNOWN_MAX || known.is_some()) {
+        let has_room = self.0.len() < KNOWN_MAX || self.0.contains_key(&id);
+        if !self.has(id, began) && has_room {
             self.0.insert(id, Met { began, marks });
         }
     }
 
     fn forget(&mut self, id: i32, began: u64) {
-        if self.0.get(&id).is_some_and(|it| it.began == began) {
+        if self.has(id, began) {
             self.0.remove(&id);
         }
+    }
+
+    fn has(&self, id: i32, began: u64) -> bool {
+        self.0.get(&id).is_some_and(|it| it.began == began)
     }
 }
 

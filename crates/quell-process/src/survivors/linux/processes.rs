@@ -45,16 +45,10 @@ impl Processes {
         }
         this.is_listed = true;
         this.recall(before);
-        // The `/proc` of another namespace has other numbers.
-        let own = process::id().try_into().ok()?;
-        if fs::read_link("/proc/self").ok()?.to_str()?.parse() != Ok(own) {
-            return None;
-        }
-        let own = this.get(own)?;
+        let own = this.get(own()?)?;
         let mut adopters = Vec::new();
         let adopter = Adopter { id: own.id, session: own.session };
-        let is_subreaper = matches!(child_subreaper(), Ok(Some(_)));
-        if is_subreaper {
+        if is_subreaper() {
             adopters.push(own.id);
         }
         let mut ancestor = own.parent;
@@ -64,7 +58,7 @@ impl Processes {
             adopters.push(it.id);
             ancestor = it.parent;
         }
-        this.adopter = (is_subreaper || adopter.id == INIT).then_some(adopter);
+        this.adopter = (is_subreaper() || adopter.id == INIT).then_some(adopter);
         this.adopters.extend(adopters);
         Some(this)
     }
@@ -183,6 +177,16 @@ impl Processes {
         }
         Ok(())
     }
+}
+
+/// Yields the number of this process, if `/proc` has it: that of another namespace has others.
+pub(super) fn own() -> Option<i32> {
+    let own = process::id().try_into().ok()?;
+    (fs::read_link("/proc/self").ok()?.to_str()?.parse() == Ok(own)).then_some(own)
+}
+
+pub(super) fn is_subreaper() -> bool {
+    matches!(child_subreaper(), Ok(Some(_)))
 }
 
 /// Yields the number that was given last, to a process or to a thread.
