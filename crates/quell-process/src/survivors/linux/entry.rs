@@ -38,17 +38,29 @@ pub(super) enum Unknown {
     No,
     /// The process is ending, and starts nothing any more.
     Over,
-    /// It has no environment, and may be about to have one.
+    /// It has no environment, and may be about to have one, or never.
     Bare,
     /// It has an environment, in which there is nothing.
     Empty,
-    /// No thread of it lived for long enough, or the variables of its next program are still being
-    /// counted: neither lasts, and it may carry the mark.
+    /// No thread of it lived for long enough, or it is about to have an environment, however long
+    /// that takes on a busy machine: neither lasts, and it may carry the mark.
     Elusive,
     /// It may be signalled, but its environment must not be read: it is not dumpable.
     Hidden,
     /// It belongs to another user.
     Foreign,
+}
+
+impl From<Variables> for Unknown {
+    /// Tells what an environment is in which nothing was found.
+    fn from(variables: Variables) -> Self {
+        match variables {
+            Variables::None => Self::Empty,
+            Variables::BeingCounted => Self::Elusive,
+            Variables::Nowhere if Stat::says_where() => Self::Elusive,
+            Variables::Nowhere | Variables::Unknown => Self::Bare,
+        }
+    }
 }
 
 impl Entry {
@@ -57,13 +69,15 @@ impl Entry {
         let Some(stat) = Stat::read(id)?.filter(|stat| !stat.is_all_dead()) else {
             return Ok(None);
         };
-        let Stat { parent, group, session, began, is_kernel_thread, .. } = stat;
+        let Stat { parent, group, session, began, is_kernel_thread, mut variables, .. } = stat;
         let mut environment = Environment::read(format!("/proc/{id}/environ"))?;
         if !is_kernel_thread && !environment.is_known() {
             // Perhaps its first thread has ended, just now or long ago: others may run.
             let again = Stat::read(id)?.filter(|it| it.began == began && !it.is_all_dead());
             let Some(again) = again else { return Ok(None) };
             if again.is_over() {
+                // Those of its first thread, which has none any more.
+                variables = Variables::Unknown;
                 match Environment::of_threads(id)? {
                     Some(found) => environment = found,
                     None => return Ok(None),
@@ -72,11 +86,7 @@ impl Entry {
         }
         let unknown = match environment {
             Environment::Empty if is_kernel_thread => Unknown::No,
-            Environment::Empty => match stat.variables {
-                Variables::None => Unknown::Empty,
-                Variables::BeingCounted => Unknown::Elusive,
-                Variables::Unknown => Unknown::Bare,
-            },
+            Environment::Empty => variables.into(),
             Environment::Elusive => Unknown::Elusive,
             Environment::Forbidden if is_of_own_user(id)? => Unknown::Hidden,
             Environment::Forbidden => Unknown::Foreign,
@@ -257,5 +267,14 @@ mod tests {
         let marks = marks(b"A=1\0QUELL_PROCESS_IDS=one,two\0B=2\0");
         let process = Entry { marks, ..Entry::default() };
         assert!(process.has("one") && process.has("two") && !process.has("on"));
+    }
+
+    #[test]
+    fn an_environment_that_is_nowhere_yet_is_awaited_where_the_system_says_where_it_is() {
+        // Linux does; where it does not, a process is read so often at most.
+        let nowhere = if Stat::says_where() { Unknown::Elusive } else { Unknown::Bare };
+        assert_eq!(Unknown::from(Variables::Nowhere), nowhere);
+        assert_eq!(Unknown::from(Variables::Unknown), Unknown::Bare);
+        assert_eq!(Unknown::from(Variables::None), Unknown::Empty);
     }
 }

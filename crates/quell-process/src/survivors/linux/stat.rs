@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustix::io::Errno;
 
@@ -30,7 +31,9 @@ pub(super) enum Variables {
     None,
     /// It begins where it ends, and the program has not begun: `exec` counts them.
     BeingCounted,
-    /// There is no environment, it is larger, or the addresses must not be known.
+    /// It is nowhere: `exec` has not come to it, or the system never says where it is.
+    Nowhere,
+    /// It is larger.
     Unknown,
 }
 
@@ -69,10 +72,11 @@ impl Stat {
         let mut address = |nth| fields.nth(nth).map_or(Ok(0), str::parse::<u64>);
         let code_ends = address(4).ok()?;
         let (begins, ends) = (address(22).ok()?, address(0).ok()?);
-        let variables = match (begins != 0 && begins == ends, code_ends != 0) {
-            (true, true) => Variables::None,
-            (true, false) => Variables::BeingCounted,
-            (false, _) => Variables::Unknown,
+        let variables = match (begins, code_ends) {
+            (0, _) => Variables::Nowhere,
+            _ if begins != ends => Variables::Unknown,
+            (_, 0) => Variables::BeingCounted,
+            _ => Variables::None,
         };
         Some(Self {
             state,
@@ -85,6 +89,15 @@ impl Stat {
             threads,
             began,
         })
+    }
+
+    /// Tells whether the system says where environments are: that of this process is somewhere.
+    pub(super) fn says_where() -> bool {
+        static SAYS: OnceLock<bool> = OnceLock::new();
+        let own =
+            || Some(Self::read_from("/proc/self/stat").ok()??.variables != Variables::Nowhere);
+        // What cannot be read now may be read later.
+        SAYS.get().copied().or_else(|| own().map(|own| *SAYS.get_or_init(|| own))).unwrap_or(false)
     }
 
     /// Tells whether it is known that nothing of the process is left to execute. Dead threads that
@@ -156,6 +169,7 @@ mod tests {
         };
         assert_eq!(of(9, 5, 5), Variables::None);
         assert_eq!(of(0, 5, 5), Variables::BeingCounted);
-        assert_eq!([of(0, 0, 0), of(9, 0, 0), of(9, 5, 6)], [Variables::Unknown; 3]);
+        assert_eq!([of(0, 0, 0), of(9, 0, 0)], [Variables::Nowhere; 2]);
+        assert_eq!([of(0, 5, 6), of(9, 5, 6)], [Variables::Unknown; 2]);
     }
 }
