@@ -14,6 +14,7 @@ mod command_example;
 mod emit;
 mod failures;
 mod foreign;
+mod graph;
 mod guess;
 mod interpret;
 mod join;

@@ -74,7 +74,13 @@ fn time(branch: &BranchRow, from: Option<SystemTime>) -> String {
 /// Yields the details of a branch besides its end.
 fn notes(branch: &BranchRow, said: &dyn Fn(&str) -> String) -> Vec<String> {
     let mut notes = Vec::new();
-    notes.extend(branch.cause.as_ref().map(|cause| cause.kind.to_string()));
+    match (&branch.unmet, &branch.cause) {
+        (Some(need), _) => {
+            let need = cut(&printable(need), NAME_COLUMNS_MAX);
+            notes.push(format!("needs {need}, which did not complete"));
+        }
+        (None, cause) => notes.extend(cause.as_ref().map(|cause| cause.kind.to_string())),
+    }
     if branch.attempts > 1 {
         notes.push(format!("{} attempts", branch.attempts));
     }
@@ -181,7 +187,8 @@ mod tests {
             "decided_by": "a",
             "branches": [branch("loser", &loser), branch("a", &winner), branch("bad", &failed),
                 branch("gone", &gone),
-                branch("spare", &json!({ "counted_as": "skipped", "attempts": 0 }))],
+                branch("spare", &json!({ "counted_as": "skipped", "attempts": 0 })),
+                branch("next", &json!({ "counted_as": "skipped", "unmet": "b\u{7}d" }))],
         }));
         let step = StepSummary::of(&row).unwrap();
         let decided = "first_success, decided after 1.00 s by a, settled after 1.50 s";
@@ -193,7 +200,8 @@ suppressed: hook: oh
 a      completed  ok       0 ms to 1.00 s
 bad    failed     noise    500 ms to 1.20 s     error: no route
 gone   running    noise    100 ms to …          detached
-spare  cancelled  skipped  never started        race-lost";
+spare  cancelled  skipped  never started        race-lost
+next   cancelled  skipped  never started        needs b\\u{7}d, which did not complete";
         assert_eq!(branch_lines(&step, &row, &str::to_owned), expected);
     }
 

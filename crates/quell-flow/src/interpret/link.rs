@@ -2,14 +2,14 @@
 //!
 //! Components are found before anything starts. A plan that would run itself is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use quell::Payload;
 
 use super::runner::Runner;
-use crate::plan::Origin;
+use crate::graph::{self, Walk};
 use crate::{Action, Catalog, Component, ComponentStep, Part, Plan, PlanError, PlanStep};
 
 /// The components of a plan, by the name under which it uses each.
@@ -233,39 +233,25 @@ fn next_of(open: &BTreeMap<String, Plan>) -> Option<String> {
 
 /// Finds the plans that would run themselves, and reports each circle once.
 fn circles(plans: &BTreeMap<String, Plan>) -> Vec<PlanError> {
-    let mut faults = Vec::new();
-    let mut done: Vec<&str> = Vec::new();
-    for start in plans.keys() {
-        // An explicit stack, since plans may form a long chain: the path from the start, with the
-        // edges of each plan that are still to be followed.
-        let mut path = vec![(start.as_str(), edges(plans, start))];
-        while let Some((at, open)) = path.last_mut() {
-            let Some((to, origin)) = open.pop() else {
-                done.push(at);
-                path.pop();
-                continue;
-            };
-            if let Some(from) = path.iter().position(|(id, _)| *id == to) {
-                let circle: Vec<&str> =
-                    path[from..].iter().map(|(id, _)| *id).chain([to]).collect();
-                let words = format!(
-                    "component `{to}` would run itself: {}; expected no circle",
-                    circle.join(" → ")
-                );
-                faults.push(origin.fault(words));
-            } else if !done.contains(&to) {
-                path.push((to, edges(plans, to)));
-            }
-        }
-    }
-    faults
-}
-
-/// Lists the plans that a plan names, the last first: the caller takes them from the end.
-fn edges<'a>(plans: &'a BTreeMap<String, Plan>, id: &str) -> Vec<(&'a str, &'a Origin)> {
-    let steps = plans.get(id).map(Plan::components).unwrap_or_default();
-    let edge = |step: &&'a ComponentStep| Some((plan_named(plans, &step.component)?, &step.origin));
-    steps.iter().rev().filter_map(edge).collect()
+    let ids: Vec<&str> = plans.keys().map(String::as_str).collect();
+    let named = |plan: &Plan| -> Vec<usize> {
+        let named = plan.components().into_iter();
+        let place =
+            |step: &ComponentStep| ids.binary_search(&plan_named(plans, &step.component)?).ok();
+        // A plan may name another several times, which makes one circle.
+        let mut seen = BTreeSet::new();
+        named.filter_map(place).filter(|place| seen.insert(*place)).collect()
+    };
+    let edges: Vec<Vec<usize>> = plans.values().map(named).collect();
+    let fault = |circle: &Vec<usize>| {
+        let (to, from) = (ids[*circle.first()?], ids[*circle.last()?]);
+        let steps = plans[from].components();
+        let step = steps.iter().find(|step| plan_named(plans, &step.component) == Some(to))?;
+        let shown = graph::shown(circle, |place| ids[place]);
+        let words = format!("component `{to}` would run itself: {shown}; expected no circle");
+        Some(step.origin.fault(words))
+    };
+    Walk::of(&edges, usize::MAX).circles.iter().filter_map(fault).collect()
 }
 
 /// Lists steps as clients see them.

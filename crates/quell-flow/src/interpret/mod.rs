@@ -9,11 +9,13 @@
 //! | `commands`, `sequence`, `parallel`, `choices`, `nested` | each kind of step |
 //! | `cleanup` | the steps that run after a stop or a failure |
 //! | `scope` | the values that expressions may read |
+//! | `needed` | the outputs of branches that other branches read |
 
 mod choices;
 mod cleanup;
 mod commands;
 mod link;
+mod needed;
 mod nested;
 mod parallel;
 mod part;

@@ -6,6 +6,7 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object as Readable};
 use quell::{CauseKind, Failure, Payload, RunContext};
 
+use super::needed::{Needed, Outputs};
 use super::runner::Runner;
 use super::sequence::Object;
 use super::step::{OnDecided, StepRef, World, body_of};
@@ -73,13 +74,30 @@ fn lower<R: Runner>(step: &ParallelStep, world: &World<R>) -> Parallel<Payload> 
     if let Some(idle) = options.branch_idle {
         parallel = parallel.branch_idle(idle);
     }
+    let outputs = Outputs::of(&step.branches);
     for at in 0..step.branches.len() {
-        let step = StepRef::of(&step.branches, at);
-        let (name, times) = (Arc::clone(&step.name), (step.timeout, step.grace, step.idle));
-        let body = body_of(step, world.clone(), Box::new(drop));
-        parallel = parallel.with_branch(Branch::new(name, body).times(times.0, times.1, times.2));
+        parallel =
+            parallel.with_branch(branch(StepRef::of(&step.branches, at), outputs.as_ref(), world));
     }
     parallel
+}
+
+fn branch<R: Runner>(
+    step: StepRef,
+    outputs: Option<&Arc<Outputs>>,
+    world: &World<R>,
+) -> Branch<Payload> {
+    let name = Arc::clone(&step.name);
+    let (timeout, grace, idle) = (step.timeout, step.grace, step.idle);
+    let Some(outputs) = outputs.map(Arc::clone) else {
+        let body = body_of(step, world.clone(), Box::new(drop));
+        return Branch::new(name, body).times(timeout, grace, idle);
+    };
+    let (at, needs) = (step.at, Arc::clone(&step.needs));
+    let needed = Needed { outputs: Arc::clone(&outputs), branch: at };
+    let body = body_of(step, world.within(world.scope.needing(needed)), Box::new(drop));
+    let body = move |ctx| outputs.keep(at, body(ctx));
+    Branch::new(name, body).needs(needs.iter().cloned()).times(timeout, grace, idle)
 }
 
 impl PlanPolicy {

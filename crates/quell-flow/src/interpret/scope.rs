@@ -6,6 +6,7 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object};
 use quell::{Failure, Payload};
 
+use super::needed::Needed;
 use crate::Expression;
 use crate::plan::{below, excerpt, is_template, only_expression, read, render};
 
@@ -26,6 +27,8 @@ pub(super) struct Frame {
     above: Option<Scope>,
     variables: Vec<(&'static str, Variable)>,
     input: Option<Payload>,
+    /// The outputs of other branches, if this is the frame of a branch that may read them.
+    needed: Option<Needed>,
     done: Mutex<Vec<(Arc<str>, Payload)>>,
 }
 
@@ -55,26 +58,32 @@ impl Frame {
 impl Scope {
     /// Makes the scope of a plan that starts.
     pub(super) fn of_input(input: Payload) -> Self {
-        Self::over(None, Vec::new(), Some(input))
+        Self::over(None, Vec::new(), Some(input), None)
     }
 
     /// Makes a scope with further variables.
     pub(super) fn with(&self, variables: Vec<(&'static str, Variable)>) -> Self {
-        Self::over(Some(self.clone()), variables, None)
+        Self::over(Some(self.clone()), variables, None, None)
+    }
+
+    /// Makes a scope for a branch that may read the outputs of others.
+    pub(super) fn needing(&self, needed: Needed) -> Self {
+        Self::over(Some(self.clone()), Vec::new(), None, Some(needed))
     }
 
     /// Makes a frame for the outputs of nested steps.
     pub(super) fn frame(&self) -> Arc<Frame> {
-        Self::over(Some(self.clone()), Vec::new(), None).frame
+        Self::over(Some(self.clone()), Vec::new(), None, None).frame
     }
 
     fn over(
         above: Option<Self>,
         variables: Vec<(&'static str, Variable)>,
         input: Option<Payload>,
+        needed: Option<Needed>,
     ) -> Self {
         let done = Mutex::default();
-        Self { frame: Arc::new(Frame { above, variables, input, done }), seen: 0 }
+        Self { frame: Arc::new(Frame { above, variables, input, needed, done }), seen: 0 }
     }
 
     /// Evaluates an expression.
@@ -147,6 +156,10 @@ impl Scope {
 
     fn output(&self, step: &str) -> Option<Payload> {
         self.frames().find_map(|scope| {
+            if let Some(output) = scope.frame.needed.as_ref().and_then(|needed| needed.output(step))
+            {
+                return Some(output.clone());
+            }
             scope.frame.with(|done| {
                 // Backwards: a step that ran again has several outputs, of which the last counts.
                 let seen = done.iter().take(scope.seen).rev();

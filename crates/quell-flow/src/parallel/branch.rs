@@ -11,7 +11,7 @@ use quell::{Failure, RunContext};
 use super::options::{OnCancelled, OnTimeout};
 use crate::foreign::Foreign;
 
-/// A branch with times of its own.
+/// A branch with times, or needs, of its own.
 ///
 /// # Examples
 ///
@@ -31,6 +31,8 @@ pub struct Branch<T> {
     pub(super) name: Arc<str>,
     /// Its work, until it starts.
     pub(super) body: Foreign<Body<T>>,
+    /// The branches that must complete before it starts, by name.
+    pub(super) needs: Arc<[Arc<str>]>,
     /// Its own timeout; none for the step's default, as with all that follow.
     pub(super) timeout: Option<Duration>,
     /// Its own time between stop and abort.
@@ -56,12 +58,49 @@ impl<T> Branch<T> {
         Self {
             name: name.into(),
             body: Foreign::new(Box::new(move |ctx| body(ctx).boxed())),
+            needs: Arc::default(),
             timeout: None,
             grace: None,
             idle: None,
             on_timeout: None,
             on_cancelled: None,
         }
+    }
+
+    /// Sets the branches of the same step that must complete before it starts, by name, in any
+    /// order of declaration. Of several with the same name the first is meant. Defaults to none.
+    ///
+    /// If one of them fails, is stopped alone or is not started itself, this branch is never
+    /// started: it counts as skipped, and [`BranchRow::unmet`](crate::BranchRow::unmet) names the
+    /// one. A branch that is stopped does not complete, whatever it counts as. The step fails
+    /// before anything starts if it has no branch of a name, or if branches would wait for each
+    /// other.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell::{Engine, Failure, RunSpec};
+    /// use quell_flow::{Branch, Parallel, Policy};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let engine = Engine::new();
+    /// let run = engine.submit(RunSpec::workflow("release"), async |ctx| {
+    ///     let step = Parallel::new("parts")
+    ///         .policy(Policy::settle())
+    ///         .branch("build", async |_| Ok("box"))
+    ///         .branch("test", async |_| Err(Failure::new("two tests failed")))
+    ///         .with_branch(Branch::new("docs", async |_| Ok("pages")).needs(["build"]))
+    ///         .with_branch(Branch::new("ship", async |_| Ok("gone")).needs(["docs", "test"]));
+    ///     step.run(&ctx).await
+    /// }).unwrap();
+    /// let settled = run.await.unwrap();
+    /// assert_eq!(settled.row("ship").unwrap().unmet.as_deref(), Some("test"));
+    /// assert_eq!(settled.into_values(), ["box", "pages"]);
+    /// # });
+    /// ```
+    pub fn needs<N: Into<Arc<str>>>(mut self, branches: impl IntoIterator<Item = N>) -> Self {
+        self.needs = branches.into_iter().map(Into::into).collect();
+        self
     }
 
     /// Sets the time from its start to its own deadline. Defaults to that of the step's branches.
@@ -114,6 +153,7 @@ impl<T> fmt::Debug for Branch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Branch")
             .field("name", &self.name)
+            .field("needs", &self.needs)
             .field("timeout", &self.timeout)
             .field("grace", &self.grace)
             .field("idle", &self.idle)

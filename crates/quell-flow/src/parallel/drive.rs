@@ -2,8 +2,8 @@
 //!
 //! The driver is the one place with effects: it starts branches, hears of their ends, asks the
 //! policy, stops the losers. What it knows is elsewhere and pure: [`Stages`](super::stages) where
-//! each branch stands, [`Counting`] what an end counts as, [`Policy`] when that is enough, [`Pace`]
-//! when it is time for what.
+//! each branch stands, [`Needs`] which may start, [`Counting`] what an end counts as, [`Policy`]
+//! when that is enough, [`Pace`] when it is time for what.
 
 use std::future::poll_fn;
 use std::mem;
@@ -17,7 +17,9 @@ use quell::{Failure, Outcome, RunContext, RunHandle, RunRef, RunSpec, RunStatus,
 
 use super::counting::{self, Counting, Ends, OnStop, Phase};
 use super::delivery::{Delivery, OnDecided};
+use super::event::{At, Event};
 use super::limiter::Turn;
+use super::needs::Needs;
 use super::options::{OnLoser, StartNext};
 use super::pace::Pace;
 use super::settled::{BranchRow, CountedAs, Settled};
@@ -25,7 +27,7 @@ use super::stages::{Stages, Start};
 use super::step::Parallel;
 use super::summary::Summary;
 use crate::foreign::{Foreign, ForeignVec};
-use crate::join::{Decision, Policy};
+use crate::join::{Decision, End, Policy};
 use crate::times::timed;
 
 /// How a parallel step came out.
@@ -50,7 +52,11 @@ pub(super) async fn drive<T: Send + 'static>(
     ctx: &RunContext,
     on_decided: OnDecided<T>,
 ) -> Driven<T> {
-    let mut driver = Driver::new(step, ctx, on_decided);
+    let needs = match Needs::of(&step.branches) {
+        Ok(needs) => needs,
+        Err(words) => return Driven::Failed(Failure::new(words)),
+    };
+    let mut driver = Driver::new(step, needs, ctx, on_decided);
     // A policy may decide before anything starts, for instance a quorum of zero.
     driver.decide(At::Start);
     driver.start();
@@ -88,33 +94,8 @@ struct Driver<'a, T> {
     summary: Summary<T>,
 }
 
-#[derive(Clone, Copy)]
-enum Event {
-    /// A branch ended.
-    Ended(usize),
-    /// A branch that had ended before became quiescent.
-    Quiesced(usize),
-    /// The step is stopping, and branches have ended whose watchers do not know yet.
-    Sweep,
-    /// An instant came for which the step was waiting.
-    Tick,
-    /// The limiter lets the next branch start, as happens after every event.
-    Permit,
-}
-
-/// Why the policy is asked.
-#[derive(Clone, Copy)]
-enum At {
-    /// Nothing has started.
-    Start,
-    /// This branch ended.
-    End(usize),
-    /// The deadline of the policy is over.
-    Deadline,
-}
-
 impl<'a, T: Send + 'static> Driver<'a, T> {
-    fn new(step: Parallel<T>, ctx: &'a RunContext, on_decided: OnDecided<T>) -> Self {
+    fn new(step: Parallel<T>, needs: Needs, ctx: &'a RunContext, on_decided: OnDecided<T>) -> Self {
         let branches = step.branches.len();
         let (mut rows, mut starts) = (Vec::with_capacity(branches), Vec::with_capacity(branches));
         let mut on_stop = Vec::with_capacity(branches);
@@ -132,7 +113,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             );
             starts.push(Start { spec, body: declared.body });
         }
-        let stages = Stages::new(starts, step.limit.unwrap_or(usize::MAX));
+        let stages = Stages::new(starts, needs, step.limit.unwrap_or(usize::MAX));
         let started_at = ctx.run().row().started_at;
         let (deadline, stagger) = (step.policy.deadline_after(), step.policy.staggered_by());
         Self {
@@ -255,7 +236,30 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             row.run = None;
         }
         self.count(branch, &run, outcome);
+        let given_up = self.note_for_dependants(branch);
         self.decide(At::End(branch));
+        for (dependant, _) in &given_up {
+            if self.is_open() {
+                self.ends.note(*dependant, &self.summary.rows[*dependant].name, End::Skipped);
+                // It never runs because of this end, which is therefore when it was known.
+                self.decide(At::End(branch));
+            }
+        }
+    }
+
+    /// Lets those start that need nothing else, or gives up those that need this branch. Nothing
+    /// starts any more if the step is stopping or decided.
+    fn note_for_dependants(&mut self, branch: usize) -> Vec<(usize, Option<Start<T>>)> {
+        let row = &self.summary.rows[branch];
+        if !self.is_open() {
+            return Vec::new();
+        }
+        if row.counted_as == CountedAs::Ok {
+            self.summary.stages.meet_needs_of(branch);
+            return Vec::new();
+        }
+        let at = row.ended_at.unwrap_or_else(|| self.pace.now());
+        self.summary.give_up_dependants(branch, at)
     }
 
     /// Writes what a branch that ended counts as into its row, and keeps its end for the policy.

@@ -88,6 +88,10 @@ pub struct BranchRow {
     pub detached: bool,
     /// Why it was stopped, or not started.
     pub cause: Option<Arc<Cause>>,
+    /// The branch that it [needs](crate::Branch::needs) and that did not complete, if it was not
+    /// started because of that. Left out of its text if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmet: Option<Arc<str>>,
     /// When its body was first polled.
     #[serde(with = "wall")]
     pub started_at: Option<SystemTime>,
@@ -128,6 +132,7 @@ impl BranchRow {
             attempts: 0,
             detached: false,
             cause: None,
+            unmet: None,
             started_at: None,
             stopped_at: None,
             ended_at: None,
@@ -182,6 +187,7 @@ impl BranchRow {
             let words = [&cause.message, &cause.by].into_iter().flatten();
             FIXED_BYTES_MAX + words.map(|words| text(words)).sum::<usize>()
         });
+        let unmet = self.unmet.as_deref().map_or(0, text);
         let set = [&self.output, &self.partial].into_iter().flatten();
         let errors = self.error.iter().chain(&self.suppressed_errors);
         let abandoned = self.abandoned.iter().map(|work| {
@@ -190,6 +196,7 @@ impl BranchRow {
         FIXED_BYTES_MAX
             + text(&self.name)
             + cause
+            + unmet
             + set.map(Payload::bytes_max).sum::<usize>()
             + errors.map(|error| text(error)).sum::<usize>()
             + abandoned.sum::<usize>()
@@ -231,8 +238,8 @@ pub enum CountedAs {
     Partial,
     /// It timed out: the default value.
     Default,
-    /// It was stopped alone, or not started by the time of the decision: as if it had not been
-    /// there.
+    /// It was stopped alone, or not started by the time of the decision, or a branch that it needs
+    /// did not complete: as if it had not been there.
     Skipped,
     /// It failed, or its stop counts as a failure.
     Failed,

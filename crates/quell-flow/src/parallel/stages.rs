@@ -10,12 +10,11 @@
 //! Nothing here starts, stops or waits for a run: the driver does, and says here what became of it.
 
 use std::mem;
-use std::ops::Range;
-use std::vec::IntoIter;
 
 use quell::{RunHandle, RunRef, RunSpec};
 
 use super::branch::Body;
+use super::needs::{GivenUp, Needs};
 use crate::foreign::Foreign;
 
 /// Where one branch stands. What it counts as is in its row.
@@ -32,7 +31,7 @@ pub(super) enum Stage<T> {
     Ended,
     /// It left the step at the decision, and the step hears no more of it.
     Detached,
-    /// It never starts, because the step was decided first.
+    /// It never starts: the step was decided first, or a branch that it needs did not complete.
     NotStarted,
 }
 
@@ -49,12 +48,13 @@ pub(super) struct Start<T> {
 pub(super) struct Stages<T> {
     /// The stage of each branch, in the order of declaration.
     all: Vec<Stage<T>>,
-    /// What it takes to start those that are waiting, which are the last ones: branches start in
-    /// the order of declaration. Beside the stages, not in them: that would make each as large as
-    /// a spec, for good (bench `parallel`, a tenth).
-    starts: IntoIter<Start<T>>,
-    /// The first branch that is waiting; the number of all if none is.
-    next: usize,
+    /// What it takes to start each that is waiting. Beside the stages, not in them: that would make
+    /// each as large as a spec, for good (bench `parallel`, a tenth).
+    starts: Vec<Option<Start<T>>>,
+    /// Which of those that are waiting may start, and in which order.
+    needs: Needs,
+    /// How many branches are `Waiting`.
+    waiting: usize,
     /// How many branches are `Running`.
     running: usize,
     /// How many branches are `Lingering`.
@@ -65,14 +65,15 @@ pub(super) struct Stages<T> {
 
 impl<T> Stages<T> {
     /// Takes the branches in the order of declaration. None is started.
-    pub(super) fn new(starts: Vec<Start<T>>, limit: usize) -> Self {
-        let all = starts.iter().map(|_| Stage::Waiting).collect();
-        Self { all, starts: starts.into_iter(), next: 0, running: 0, lingering: 0, limit }
+    pub(super) fn new(starts: Vec<Start<T>>, needs: Needs, limit: usize) -> Self {
+        let (all, waiting) = (starts.iter().map(|_| Stage::Waiting).collect(), starts.len());
+        let starts = starts.into_iter().map(Some).collect();
+        Self { all, starts, needs, waiting, running: 0, lingering: 0, limit }
     }
 
     /// Tells whether a branch waits.
     pub(super) fn any_waiting(&self) -> bool {
-        self.next < self.all.len()
+        self.waiting > 0
     }
 
     /// Tells whether a branch was started and has not ended, as far as the driver has heard.
@@ -82,12 +83,14 @@ impl<T> Stages<T> {
 
     /// Tells whether a branch waits for nothing but the time to start it.
     pub(super) fn has_startable(&self) -> bool {
-        self.any_waiting() && self.running + self.lingering < self.limit
+        self.needs.next().is_some() && self.running + self.lingering < self.limit
     }
 
     /// Yields the branches that wait.
-    pub(super) fn waiting(&self) -> Range<usize> {
-        self.next..self.all.len()
+    pub(super) fn waiting(&self) -> Vec<usize> {
+        let all = if self.any_waiting() { &*self.all } else { &[] };
+        let waits = |branch: &usize| matches!(all[*branch], Stage::Waiting);
+        (0..all.len()).filter(waits).collect()
     }
 
     /// Yields the run of a branch that is running.
@@ -121,18 +124,38 @@ impl<T> Stages<T> {
         ended.into_iter().map(|(_, branch)| branch).collect()
     }
 
-    /// `Waiting` → `Running`: starts the next branch with `spawn`, if one waits. If `spawn` panics,
-    /// as the destructor of a body that is refused may, the branch still counts as waiting.
+    /// `Waiting` → `Running`: starts the next branch with `spawn`, if one may start. If `spawn`
+    /// panics, as the destructor of a body that is refused may, the branch still counts as waiting.
     pub(super) fn start_next(
         &mut self,
         spawn: impl FnOnce(Start<T>) -> RunHandle<T>,
     ) -> Option<(usize, RunRef)> {
-        let handle = spawn(self.starts.next()?);
-        let (branch, run) = (self.next, handle.run().clone());
-        self.next += 1;
+        let branch = self.needs.next()?;
+        let handle = spawn(self.starts[branch].take()?);
+        let run = handle.run().clone();
+        self.needs.start(branch);
+        self.waiting -= 1;
         self.all[branch] = Stage::Running(handle);
         self.running += 1;
         Some((branch, run))
+    }
+
+    /// Lets those start that waited for this branch alone.
+    pub(super) fn meet_needs_of(&mut self, branch: usize) {
+        self.needs.meet(branch);
+    }
+
+    /// `Waiting` → `NotStarted`: gives up the branches that need one that did not complete. The
+    /// caller drops what it took to start them when all else is in order, since destructors may
+    /// panic.
+    pub(super) fn give_up_dependants(&mut self, branch: usize) -> Vec<(GivenUp, Option<Start<T>>)> {
+        let given_up = self.needs.fail(branch);
+        self.waiting -= given_up.len();
+        let take = |lost: GivenUp| {
+            self.all[lost.branch] = Stage::NotStarted;
+            (lost, self.starts[lost.branch].take())
+        };
+        given_up.into_iter().map(take).collect()
     }
 
     /// `Running` → `Ended`. Yields the handle; none if the driver heard of the end before.
@@ -179,11 +202,11 @@ impl<T> Stages<T> {
 
     /// `Waiting` → `NotStarted`: gives up the branches that wait. The caller drops what it yields
     /// when all else is in order, since destructors may panic.
-    pub(super) fn give_up_waiting(&mut self) -> IntoIter<Start<T>> {
-        for stage in &mut self.all[self.next..] {
-            *stage = Stage::NotStarted;
+    pub(super) fn give_up_waiting(&mut self) -> Vec<Option<Start<T>>> {
+        for branch in self.waiting() {
+            self.all[branch] = Stage::NotStarted;
         }
-        self.next = self.all.len();
+        (self.waiting, self.needs) = (0, Needs::default());
         mem::take(&mut self.starts)
     }
 }

@@ -120,7 +120,8 @@ impl<T: Send + 'static> Parallel<T> {
         self
     }
 
-    /// Bounds how many branches run at once. The others wait, in the order of declaration.
+    /// Bounds how many branches run at once. The others wait, in the order of declaration. A branch
+    /// that waits for those that it [needs](Branch::needs) takes no place, and others overtake it.
     /// Defaults to no bound. Zero counts as one.
     ///
     /// A branch gives its place back when it is quiescent. A branch that was abandoned keeps its
@@ -262,7 +263,7 @@ impl<T: Send + 'static> Parallel<T> {
         self
     }
 
-    /// Adds a branch with times of its own.
+    /// Adds a branch with times or [needs](Branch::needs) of its own.
     pub fn with_branch(mut self, branch: Branch<T>) -> Self {
         self.branches.push(branch);
         self
@@ -280,8 +281,9 @@ impl<T: Send + 'static> Parallel<T> {
     ///
     /// # Errors
     ///
-    /// Fails if the policy decided so, if it decided nothing although every branch had ended, or
-    /// if the step was stopped; then [`Failure::stopped`] says why.
+    /// Fails if the policy decided so, if it decided nothing although every branch had ended, if a
+    /// branch [needs](Branch::needs) one that there is not or branches would wait for each other,
+    /// or if the step was stopped; then [`Failure::stopped`] says why.
     ///
     /// # Cancel safety
     ///

@@ -4,10 +4,11 @@ use std::mem;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use quell::{Cause, CauseKind, RunContext, RunStatus, Written};
+use quell::{CancelRequest, Cause, CauseKind, RunContext, RunStatus, Written};
 
+use super::needs::GivenUp;
 use super::settled::{BranchRow, CountedAs, Settled, StepSummary};
-use super::stages::Stages;
+use super::stages::{Stages, Start};
 use crate::foreign::ForeignVec;
 use crate::skipped;
 
@@ -66,6 +67,26 @@ impl<T> Summary<T> {
         row.status = RunStatus::Cancelled;
         row.counted_as = counted_as;
         row.cause = cause;
+    }
+
+    /// Marks the branches that need one that did not complete, and yields them with what it took to
+    /// start them. The caller drops that when all else is in order.
+    pub(super) fn give_up_dependants(
+        &mut self,
+        need: usize,
+        at: SystemTime,
+    ) -> Vec<(usize, Option<Start<T>>)> {
+        let given_up = self.stages.give_up_dependants(need);
+        let mark = |(GivenUp { branch, need }, start)| {
+            let need = Arc::clone(&self.rows[need].name);
+            let words = format!("needs `{need}`, which did not complete");
+            let request = CancelRequest::because(&words).kind(CauseKind::SiblingFailed);
+            let cause = request.to_cause(at, self.ctx.id());
+            self.give_up(branch, CountedAs::Skipped, Some(Arc::new(cause)));
+            self.rows[branch].unmet = Some(need);
+            (branch, start)
+        };
+        given_up.into_iter().map(mark).collect()
     }
 
     /// Brings the rows of the branches that run up to date.

@@ -51,6 +51,13 @@ use crate::limits;
 /// | `on_loser` | `"cancel"`, the default, `"let_finish"`, `"detach"` |
 /// | `start_next` | `"settled"`, the default, `"decided"` |
 ///
+/// The `needs` of a branch is a list of names of branches beside it: it starts when all of these
+/// have completed, and may read their outputs and those of what they need. If one of them fails, is
+/// stopped or is not started itself, the branch never starts. The policy then counts it as skipped:
+/// as ended, and neither as successful nor as failed. So with `all` the failure of a branch is that
+/// of the step, and with `settle` its dependants are left out. The `limit` does not count a branch
+/// that waits.
+///
 /// `on_member_failed` and `on_member_stopped` of a team are `"go_on"`, the default, or `"fail"`.
 ///
 /// and `retry` holds `attempts` and may hold `backoff`, `cap`, `attempt_timeout`. Times are texts
@@ -69,6 +76,7 @@ use crate::limits;
 /// |---|---|---|
 /// | `input` | the input of the plan | everywhere |
 /// | `steps.NAME.output` | the output of an earlier step, here or in a list around | everywhere |
+/// | `steps.NAME.output` | that of a branch that it needs, or that those need | in a branch |
 /// | `index`, `last` | the number of the round, the output of the one before | in a loop |
 /// | `output` | the output of the round, of the leader | in `until` of a loop, in `delegate` |
 /// | `task` | the task of the member | in the members of a team |

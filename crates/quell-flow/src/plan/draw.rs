@@ -68,9 +68,10 @@ fn draw_step(
     let own = [("timeout", step.timeout), ("grace", step.grace), ("idle", step.idle)];
     let retry = step.retry.map(|retry| format!(", {} attempts", retry.attempts));
     let words = format!(
-        "{}: {}{}{}",
+        "{}: {}{}{}{}",
         excerpt(&step.name),
         does(&step.action),
+        needs(&step.needs),
         retry.unwrap_or_default(),
         times(&own),
     );
@@ -130,6 +131,11 @@ fn does(action: &Action) -> String {
         Action::Component(step) => format!("component {}", excerpt(&step.component)),
         Action::Workflow(_) => "workflow".into(),
     }
+}
+
+fn needs(names: &[Arc<str>]) -> String {
+    let names: Vec<String> = names.iter().map(|name| excerpt(name)).collect();
+    if names.is_empty() { String::new() } else { format!(", after {}", names.join(" and ")) }
 }
 
 fn policy(policy: &PlanPolicy) -> String {

@@ -29,6 +29,10 @@ use super::parallel::{ParallelStep, PlanRetry};
 pub struct PlanStep {
     /// Its name, unique among its siblings.
     pub name: Arc<str>,
+    /// The branches of the same parallel step that must complete before it starts; only a branch
+    /// has any. Defaults to none. See [`Branch::needs`](crate::Branch::needs).
+    #[serde(skip_serializing_if = "no_names")]
+    pub needs: Arc<[Arc<str>]>,
     /// Time from its start to its own deadline. Defaults to none. Zero is refused.
     #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
@@ -194,6 +198,10 @@ pub struct CommandStep {
 pub struct SequenceStep {
     /// The steps; never empty.
     pub sequence: Arc<[PlanStep]>,
+}
+
+fn no_names(names: &Arc<[Arc<str>]>) -> bool {
+    names.is_empty()
 }
 
 pub(super) fn is_empty(steps: &Arc<[PlanStep]>) -> bool {

@@ -60,6 +60,23 @@ async fn status_of<T: Send + 'static>(engine: &Engine, run: RunHandle<T>) -> Run
 }
 
 #[tokio::test(start_paused = true)]
+async fn i26_branches_that_are_given_up_for_a_need_may_panic_in_their_destructors() {
+    let (engine, bombs) = (engine(), Bombs::default());
+    let step = Parallel::new("step").policy(Policy::settle());
+    let step = step.branch("need", async |_| failure_after(secs(1), "no").await);
+    let step = (0..3).fold(step, |step, n| step.with_branch(bombs.branch(n).needs(["need"])));
+    let run = submit(&engine, step);
+    let root = run.run().clone();
+    let failure = run.await.unwrap().unwrap_err();
+    assert_eq!(failure.to_string(), "run `step` failed: panicked: in a destructor");
+    assert_eq!(bombs.dropped(), 3);
+    let summary = summary(&*root.quiescent().await);
+    for name in ["0", "1", "2"] {
+        assert_eq!(branch(&summary, name)["unmet"], "need");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn i26_branches_that_never_start_may_panic_in_their_destructors() {
     let (engine, bombs) = (engine(), Bombs::default());
     let step = Parallel::new("step").policy(Policy::first_success());

@@ -14,180 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::oracle::simulation::{Course, Expected, World, simulate};
 use crate::support::{Witness, engine, millis, secs, submit, summary};
 
-mod simulation {
-    use super::{Decision, End, Ended, OnLoser, Policy, SoFar};
-
-    /// What a branch would do if nobody stopped it, and how it takes a stop.
-    #[derive(Clone, Copy, Debug)]
-    pub(super) struct Course {
-        pub(super) time: u64,
-        pub(super) end: &'static str,
-        /// What it takes to clean up, if it listens.
-        pub(super) cleanup: Option<u64>,
-    }
-
-    /// A step, in units of time that are far apart for the clock.
-    #[derive(Debug)]
-    pub(super) struct World {
-        pub(super) policy: Policy<usize>,
-        pub(super) limit: usize,
-        pub(super) on_loser: OnLoser,
-        pub(super) stop: Option<u64>,
-        pub(super) branches: Vec<Course>,
-    }
-
-    /// How a branch should stand in the end: status, what it counted as, when it ended.
-    pub(super) type Row = (&'static str, &'static str, Option<u64>);
-
-    #[derive(Debug)]
-    pub(super) struct Expected {
-        pub(super) decision: Option<(u64, Decision)>,
-        pub(super) values: Vec<usize>,
-        pub(super) settled_at: u64,
-        pub(super) is_stopped: bool,
-        pub(super) rows: Vec<Row>,
-    }
-
-    struct Sim<'a> {
-        world: &'a World,
-        now: u64,
-        /// When each branch that was started ends by itself.
-        running: Vec<(u64, usize)>,
-        next: usize,
-        next_start: u64,
-        deadline: Option<u64>,
-        ended: Vec<Ended<usize>>,
-        decision: Option<Decision>,
-        rows: Vec<Row>,
-    }
-
-    /// Plays a world; none if two things happen at once, so that either order would be right.
-    pub(super) fn simulate(world: &World) -> Option<Expected> {
-        let unit = |time: std::time::Duration| u64::try_from(time.as_millis() / 20).unwrap();
-        let mut sim = Sim {
-            world,
-            now: 0,
-            running: Vec::new(),
-            next: 0,
-            next_start: 0,
-            deadline: world.policy.deadline_after().map(unit),
-            ended: Vec::new(),
-            decision: None,
-            rows: vec![("cancelled", "noise", None); world.branches.len()],
-        };
-        let stagger = world.policy.staggered_by().map_or(0, unit);
-        sim.decide(false);
-        while sim.decision.is_none() {
-            sim.start(stagger);
-            let ends = sim.running.iter().map(|(at, _)| *at);
-            let waits = sim.next < world.branches.len() && sim.running.len() < world.limit;
-            let tick = (waits && stagger > 0).then_some(sim.next_start);
-            let mut next: Vec<_> = ends.chain(tick).chain(sim.deadline).chain(world.stop).collect();
-            next.sort_unstable();
-            if next.windows(2).any(|pair| pair[0] == pair[1]) {
-                return None;
-            }
-            sim.now = *next.first()?;
-            if world.stop == Some(sim.now) {
-                return sim.finish(true);
-            }
-            if sim.deadline == Some(sim.now) {
-                sim.deadline = None;
-                sim.decide(true);
-            } else if let Some(place) = sim.running.iter().position(|(at, _)| *at == sim.now) {
-                let (_, branch) = sim.running.remove(place);
-                sim.end(branch);
-            }
-        }
-        sim.finish(false)
-    }
-
-    impl Sim<'_> {
-        fn start(&mut self, stagger: u64) {
-            while self.next < self.rows.len()
-                && self.running.len() < self.world.limit
-                && (self.running.is_empty() || self.now >= self.next_start)
-            {
-                self.running.push((self.now + self.world.branches[self.next].time, self.next));
-                self.next += 1;
-                self.next_start = self.now + stagger;
-            }
-        }
-
-        fn end(&mut self, branch: usize) {
-            let (end, status, counted) = match self.world.branches[branch].end {
-                "ok" => (End::Ok(branch), "completed", "ok"),
-                "skip" => (End::Skipped, "timed-out", "skipped"),
-                "default" => (End::Ok(branch), "timed-out", "default"),
-                _ => (End::Failed("no".into()), "failed", "failed"),
-            };
-            self.rows[branch] = (status, counted, Some(self.now));
-            self.ended.push(Ended::new(branch, branch.to_string(), end));
-            self.decide(false);
-        }
-
-        fn decide(&mut self, is_over: bool) {
-            let so_far = SoFar::new(self.rows.len(), &self.ended);
-            let so_far = if is_over { so_far.at_deadline() } else { so_far };
-            self.decision = self.world.policy.decide(&so_far);
-        }
-
-        /// Ends what runs as the word for losers, or the stop, has it.
-        fn finish(mut self, is_stopped: bool) -> Option<Expected> {
-            let decided_at = self.now;
-            let mut settled_at = decided_at;
-            for place in self.next..self.rows.len() {
-                let counted = if is_stopped { "noise" } else { "skipped" };
-                self.rows[place] = ("cancelled", counted, None);
-            }
-            // The instant at which a loser hears a stop, if one reaches it.
-            let told = match self.world.on_loser {
-                _ if is_stopped => Some(decided_at),
-                OnLoser::Cancel => Some(decided_at),
-                OnLoser::Detach => None,
-                _ => self.world.stop.filter(|stop| *stop >= decided_at),
-            };
-            for &(at, branch) in &self.running {
-                let course = self.world.branches[branch];
-                if !is_stopped && self.world.on_loser == OnLoser::Detach {
-                    self.rows[branch] = ("running", "noise", None);
-                    continue;
-                }
-                let natural = match course.end {
-                    "ok" => "completed",
-                    "skip" | "default" => "timed-out",
-                    _ => "failed",
-                };
-                let (status, end) = match told {
-                    Some(told) if told == at => return None,
-                    Some(told) if told < at => ("cancelled", told + course.cleanup.unwrap_or(0)),
-                    _ => (natural, at),
-                };
-                self.rows[branch] = (status, "noise", Some(end));
-                settled_at = settled_at.max(end);
-            }
-            let late_stop = self.world.stop.filter(|stop| *stop <= settled_at);
-            if !is_stopped && late_stop.is_some_and(|stop| stop == settled_at || stop == decided_at)
-            {
-                return None;
-            }
-            let mut values: Vec<usize> = self
-                .ended
-                .iter()
-                .filter(|one| matches!(one.end, End::Ok(_)))
-                .map(|one| one.branch)
-                .collect();
-            values.sort_unstable();
-            Some(Expected {
-                decision: self.decision.map(|decision| (decided_at, decision)),
-                values,
-                settled_at,
-                is_stopped: is_stopped || late_stop.is_some(),
-                rows: self.rows,
-            })
-        }
-    }
-}
+mod simulation;
 
 /// Makes a world of a seed.
 fn world(seed: u64) -> World {
@@ -214,7 +41,22 @@ fn world(seed: u64) -> World {
     let on_loser = [OnLoser::Cancel, OnLoser::LetFinish, OnLoser::Detach][random.usize(0..3)];
     let limit = if random.bool() { usize::MAX } else { random.usize(1..4) };
     let stop = random.bool().then(|| random.u64(1..120));
-    World { policy, limit, on_loser, stop, branches }
+    let needs = needs(&mut random, n);
+    World { policy, limit, on_loser, stop, branches, needs }
+}
+
+/// Draws for each branch those that it needs, in half of the worlds.
+fn needs(random: &mut fastrand::Rng, branches: usize) -> Vec<Vec<usize>> {
+    let mut needs = vec![Vec::new(); branches];
+    if random.bool() {
+        // Each needs some of those before it in an order of its own, so that there is no circle.
+        let mut order: Vec<usize> = (0..branches).collect();
+        random.shuffle(&mut order);
+        for (at, branch) in order.iter().enumerate() {
+            needs[*branch] = order[..at].iter().copied().filter(|_| random.u8(0..4) == 0).collect();
+        }
+    }
+    needs
 }
 
 fn branch_of(place: usize, course: Course, witness: Witness) -> Branch<usize> {
@@ -265,7 +107,8 @@ async fn play(world: &World, expected: &Expected) {
         .on_loser(world.on_loser)
         .limit(world.limit);
     for (place, course) in world.branches.iter().enumerate() {
-        step = step.with_branch(branch_of(place, *course, witness.clone()));
+        let needs = world.needs[place].iter().map(ToString::to_string);
+        step = step.with_branch(branch_of(place, *course, witness.clone()).needs(needs));
     }
     let start = Instant::now();
     let run = submit(&engine, step);
@@ -284,6 +127,7 @@ async fn play(world: &World, expected: &Expected) {
     assert_eq!(units(took), expected.settled_at.max(stopped_at(world, expected)), "settled");
     check_outcome(outcome, expected);
     check_summary(&summary(&report), expected);
+    check_needs(&summary(&report), world, expected);
     testing::check_trace(&testing::trace(&root).await).unwrap();
     sleep(secs(10_000)).await;
     assert_eq!(witness.inside(), 0, "a body runs");
@@ -340,6 +184,24 @@ fn check_summary(summary: &Value, expected: &Expected) {
         assert_eq!(stands, (*status, *counted), "branch {place}");
         assert_eq!(since(&row["ended_at"]), *ended, "branch {place}");
         assert_eq!(row["run"].is_null(), ended.is_none() && *status != "running");
+    }
+}
+
+/// A branch that never starts because of what it needs names one that did not complete.
+fn check_needs(summary: &Value, world: &World, expected: &Expected) {
+    let row = |place: usize| &summary["branches"][place];
+    for (place, needs) in world.needs.iter().enumerate() {
+        let unmet = row(place)["unmet"].as_str().map(|need| need.parse::<usize>().unwrap());
+        assert_eq!(unmet.is_some(), expected.given_up[place], "branch {place}");
+        let is_true = |need: usize| needs.contains(&need) && row(need)["counted_as"] != "ok";
+        assert!(unmet.is_none_or(is_true), "branch {place} needs {unmet:?}");
+        if !row(place)["run"].is_null() {
+            for need in needs {
+                assert_eq!(row(*need)["counted_as"], "ok", "{place} started before {need}");
+                let (end, start) = (&row(*need)["ended_at"], &row(place)["started_at"]);
+                assert!(start.is_null() || end.as_str() <= start.as_str(), "{place} and {need}");
+            }
+        }
     }
 }
 

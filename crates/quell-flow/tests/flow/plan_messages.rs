@@ -61,8 +61,8 @@ line 5, column 12: `retry`: found a number; expected a table such as `{ attempts
   |
 5 |   retries: 3
   |            ^
-line 6, column 3: unknown key `neeeds`; expected no order: steps run one after another, and the \
-         `branches` of `parallel` side by side
+line 6, column 3: unknown key `neeeds`; `needs` goes with the `branches` of `parallel`; other \
+         steps have an order of their own
   |
 6 |   neeeds: [b]
   |   ^

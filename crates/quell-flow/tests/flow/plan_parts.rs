@@ -81,3 +81,27 @@ async fn what_is_missing_is_refused_with_the_names_and_nothing_starts() {
     // The `build` that this one reads is a step of its own.
     assert!(run(PlanPart::Only("check"), &[]).await.is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_branch_that_another_needs_is_no_step_that_has_to_be_given() {
+    let text = r#"
+        name = "p"
+        steps = [
+            { name = "build", run = ["say", "outer"] },
+            { name = "s", parallel = {}, branches = [
+                { name = "b", needs = ["build"], run = ["say", "{{ steps.build.output }}"] },
+                { name = "build", run = ["say", "inner"] },
+            ] },
+        ]
+    "#;
+    let plan = || Plan::from_toml(text).unwrap().link(&Catalog::new()).unwrap();
+    for part in [PlanPart::Only("s"), PlanPart::From("s")] {
+        let plan = plan().part(part, &BTreeMap::new()).unwrap();
+        let engine = engine();
+        let run = engine.submit(plan.plan().spec(), move |ctx| plan.run(ctx, Script::default()));
+        let output = run.unwrap().await.unwrap();
+        assert_eq!(output.as_json(), r#"{"s":{"b":"inner","build":"inner"}}"#);
+    }
+    let words = "plan `p` has no step `b` at its top; expected one of `build`, `s`";
+    assert_eq!(plan().part(PlanPart::Only("b"), &BTreeMap::new()).unwrap_err(), words);
+}

@@ -54,7 +54,9 @@ fn everything() -> Value {
                 "branch_timeout": "1s", "branch_grace": "1s", "branch_idle": "1s",
                 "on_branch_timeout": {"default": [1]}, "on_branch_cancelled": "skip",
                 "on_loser": "detach", "start_next": "settled"}},
-            {"name": "c", "branches": run, "parallel": {"policy": "quorum", "quorum": 1}},
+            {"name": "c", "parallel": {"policy": "quorum", "quorum": 1}, "branches": [
+                {"name": "last", "run": ["x"], "needs": ["first"]},
+                {"name": "first", "run": ["x"], "needs": []}]},
             {"name": "d", "branches": run, "parallel": {"policy": "until", "until": "ok > 0"}},
             {"name": "e", "branches": run, "parallel": {"policy": "hedge", "delay": "1s"}},
             {"name": "f", "steps": run, "loop": {"count": 2}},
@@ -92,6 +94,11 @@ fn the_schema_and_the_reader_know_the_same_format() {
 #[test]
 fn what_the_schema_refuses_the_reader_refuses() {
     let run = json!([{"name": "r", "run": ["x"]}]);
+    let branches = |needs: &Value| {
+        let branches = json!([{"name": "r", "run": ["x"], "needs": needs},
+            {"name": "s", "run": ["x"]}]);
+        json!({"name": "a", "parallel": {}, "branches": branches})
+    };
     let steps = [
         json!({"name": "a"}),
         json!({"run": ["x"]}),
@@ -111,6 +118,9 @@ fn what_the_schema_refuses_the_reader_refuses() {
         json!({"name": "a", "parallel": {"policy": "quorum"}, "branches": run}),
         json!({"name": "a", "parallel": {"policy": "quorum", "quorum": 0}, "branches": run}),
         json!({"name": "a", "parallel": {"quorum": 1}, "branches": run}),
+        branches(&json!("s")),
+        branches(&json!([1])),
+        branches(&json!(["s", "s"])),
         json!({"name": "a", "parallel": {"policy": "hedge"}, "branches": run}),
         json!({"name": "a", "parallel": {"on_branch_timeout": {}}, "branches": run}),
         json!({"name": "a", "loop": {"count": 2}}),
@@ -145,6 +155,7 @@ steps:
   branches:
   - { name: a, component: agent/x }
   - { name: b, loop: { until: index > 2, max: 9 }, steps: [{ name: c, run: [x] }] }
+  - { name: f, run: [x], needs: [a, b], retry: { attempts: 2 }, timeout: 1s }
 - { name: ask, if: input, then: [{ name: d, run: [y] }], else: [{ name: e, run: [z] }] }
 on_stop: [{ name: tidy, run: [rm, x] }]
 ",
@@ -154,8 +165,9 @@ tour (timeout 1m)
 ├─ list: run ls -l, 3 attempts (timeout 2s)
 ├─ work: parallel quorum(1), limit 2
 │  ├─ a: component agent/x
-│  └─ b: loop until index > 2, 9 rounds at most
-│     └─ c: run x
+│  ├─ b: loop until index > 2, 9 rounds at most
+│  │  └─ c: run x
+│  └─ f: run x, after a and b, 2 attempts (timeout 1s)
 ├─ ask: if input
 │  ├─ then
 │  │  └─ d: run y

@@ -177,10 +177,10 @@ fn name(node: &Node) -> Result<Arc<str>, Fault> {
 }
 
 /// Finds the key that an unknown one is meant to be: a misspelt one, or one of another tool.
-fn meant(name: &str, keys: &[&'static str]) -> Option<&'static str> {
+pub(super) fn meant(name: &str, keys: &[&'static str]) -> Option<&'static str> {
     let foreign = || FOREIGN.iter().filter(|(_, key)| keys.contains(key));
     let words = keys.iter().copied().chain(foreign().map(|(word, _)| *word)).chain(ORDER);
-    let word = guess(name, words).filter(|word| !ORDER.contains(word))?;
+    let word = guess(name, words)?;
     let key = keys.iter().find(|key| **key == word).copied();
     key.or_else(|| foreign().find(|(foreign, _)| *foreign == word).map(|(_, key)| *key))
 }
@@ -190,8 +190,10 @@ fn unknown_key(key: &Key, meant: Option<&str>, keys: &[&str]) -> Fault {
         return Fault::new(key.at, guessed("key", &key.name, meant));
     }
     if keys.contains(&"parallel") && guess(&key.name, ORDER).is_some() {
-        let name = excerpt(&key.name);
-        let message = format!("unknown key `{name}`; {IN_ORDER}");
+        let message = match key.name.as_str() {
+            "needs" => IN_ORDER.to_owned(),
+            name => format!("unknown key `{}`; {IN_ORDER}", excerpt(name)),
+        };
         return Fault::new(key.at, message);
     }
     unknown(key.at, "key", &key.name, keys)
@@ -202,7 +204,7 @@ fn guessed(what: &str, found: &str, meant: &str) -> String {
 }
 
 /// Keys of other tools, and what they are here.
-const FOREIGN: [(&str, &str); 18] = [
+const FOREIGN: [(&str, &str); 19] = [
     ("cmd", "run"),
     ("command", "run"),
     ("exec", "run"),
@@ -221,10 +223,11 @@ const FOREIGN: [(&str, &str); 18] = [
     ("on_cancel", "on_stop"),
     ("tasks", "steps"),
     ("id", "name"),
+    ("depends_on", "needs"),
 ];
 
-/// Keys of other tools that put steps in an order.
+/// Keys that put branches in an order. Other steps have none of them.
 const ORDER: [&str; 2] = ["needs", "depends_on"];
 
 const IN_ORDER: &str =
-    "expected no order: steps run one after another, and the `branches` of `parallel` side by side";
+    "`needs` goes with the `branches` of `parallel`; other steps have an order of their own";

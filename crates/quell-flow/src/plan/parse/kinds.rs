@@ -30,7 +30,7 @@ pub(super) fn parallel(
     let mut count = 0;
     let branches = step.need("branches", "parallel step").and_then(|branches| {
         count = list(branches)?.len();
-        reader.siblings(branches, "branches", level + 1)
+        reader.branches(branches, level + 1)
     });
     let (options, branches) = both(reader, options, branches)?;
     options::check_counts(node, &options.policy, count)?;

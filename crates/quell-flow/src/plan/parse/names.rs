@@ -3,9 +3,11 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::fault::Fault;
+use super::needs::Branches;
 use crate::guess::guess;
 use crate::plan::excerpt::{excerpt, listed};
 use crate::plan::expression;
@@ -21,8 +23,22 @@ pub(super) struct Names {
 struct Frame {
     variables: Vec<&'static str>,
     steps: HashSet<String>,
+    /// The branches of a parallel step, and which of them is inside of the frame.
+    branch: Option<(Rc<Branches>, usize)>,
     /// Whether the frames around it are hidden: those of a nested plan are.
     is_closed: bool,
+}
+
+impl Frame {
+    fn has(&self, step: &str) -> bool {
+        let branch = self.branch.as_ref();
+        self.steps.contains(step) || branch.is_some_and(|(all, at)| all.may_read(*at, step))
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &str> {
+        let needed = self.branch.iter().flat_map(|(all, at)| all.readable(*at));
+        self.steps.iter().map(String::as_str).chain(needed)
+    }
 }
 
 impl Names {
@@ -41,6 +57,11 @@ impl Names {
     /// Adds a frame for the names of inner steps.
     pub(super) fn enter(&mut self) {
         self.frames.push(Frame::default());
+    }
+
+    /// Adds a frame for a branch of a parallel step, which may read those that it needs.
+    pub(super) fn enter_branch(&mut self, branches: Rc<Branches>, place: usize) {
+        self.frames.push(Frame { branch: Some((branches, place)), ..Frame::default() });
     }
 
     /// Adds a frame from which those around it are hidden.
@@ -106,13 +127,13 @@ impl Names {
             return Err(Fault::new(at, message));
         }
         let Some(step) = parts.next().filter(|_| variable == "steps") else { return Ok(()) };
-        if !self.steps().any(|known| known == step) {
+        if !self.seen().any(|frame| frame.has(step)) {
             let right = self.right_for_step(step);
             let (step, text) = (excerpt(step), excerpt(text));
             let message = format!("unknown step `{step}` in `{text}`; {right}");
             return Err(Fault::new(at, message));
         }
-        if self.seen().position(|frame| frame.steps.contains(step)) == self.top() {
+        if self.seen().position(|frame| frame.has(step)) == self.top() {
             self.read.borrow_mut().insert(step.into());
         }
         if let Some(of_step) = parts.next().filter(|of_step| *of_step != "output") {
@@ -133,7 +154,7 @@ impl Names {
     /// Says what would be right instead of a name.
     fn right_for(&self, name: &str) -> String {
         let variables = || self.seen().flat_map(|frame| frame.variables.iter().copied());
-        if self.steps().any(|step| step == name) && variables().any(|known| known == "steps") {
+        if self.seen().any(|frame| frame.has(name)) && variables().any(|known| known == "steps") {
             return format!("did you mean `steps.{}.output`?", excerpt(name));
         }
         match guess(name, variables()) {
@@ -144,6 +165,10 @@ impl Names {
 
     /// Says what would be right instead of the name of a step.
     fn right_for_step(&self, name: &str) -> String {
+        let mut branches = self.seen().filter_map(|frame| frame.branch.as_ref());
+        if let Some(right) = branches.find_map(|(all, at)| all.right_for(*at, name)) {
+            return right;
+        }
         if let Some(meant) = guess(name, self.steps()) {
             return format!("did you mean `{}`?", excerpt(meant));
         }
@@ -156,7 +181,7 @@ impl Names {
 
     /// Lists the steps that are not hidden.
     fn steps(&self) -> impl Iterator<Item = &str> {
-        self.seen().flat_map(|frame| frame.steps.iter().map(String::as_str))
+        self.seen().flat_map(Frame::steps)
     }
 
     /// Yields how many frames are inside of that of the steps at the top; none if it is hidden.

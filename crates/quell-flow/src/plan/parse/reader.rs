@@ -5,11 +5,14 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::fault::Fault;
 use super::fields::{Table, argument, duration, list, listed, table, text, wrong_type};
+use super::keys::{ACTION_KEYS, BRANCH_KEYS, GOES_WITH, PLAN_KEYS, STEP_KEYS};
 use super::names::Names;
+use super::needs::Branches;
 use super::tree::{Node, Value};
 use super::{command, kinds, options};
 use crate::limits;
@@ -93,7 +96,7 @@ impl Reader<'_> {
         key: &str,
         level: usize,
     ) -> Result<Arc<[PlanStep]>, Fault> {
-        self.items(node, key, level, true)
+        self.items(node, key, level, &Siblings::InTurn)
     }
 
     /// Reads steps of which none may read another.
@@ -103,7 +106,13 @@ impl Reader<'_> {
         key: &str,
         level: usize,
     ) -> Result<Arc<[PlanStep]>, Fault> {
-        self.items(node, key, level, false)
+        self.items(node, key, level, &Siblings::Apart)
+    }
+
+    /// Reads the branches of a parallel step: each may read those that it needs.
+    pub(super) fn branches(&mut self, node: &Node, level: usize) -> Result<Arc<[PlanStep]>, Fault> {
+        let branches = Rc::new(Branches::read(self, list(node)?));
+        self.items(node, "branches", level, &Siblings::Branches(branches))
     }
 
     /// Reads a list of steps. Recurses once per level, at most [`limits::PLAN_DEPTH_MAX`] times.
@@ -112,7 +121,7 @@ impl Reader<'_> {
         node: &Node,
         key: &str,
         level: usize,
-        in_turn: bool,
+        siblings: &Siblings,
     ) -> Result<Arc<[PlanStep]>, Fault> {
         let items = list(node)?;
         if items.is_empty() {
@@ -120,11 +129,15 @@ impl Reader<'_> {
         }
         let mut names = HashSet::with_capacity(items.len());
         let mut steps = Vec::with_capacity(items.len());
-        for item in items {
+        for (place, item) in items.iter().enumerate() {
             if self.is_full() {
                 break;
             }
-            match self.step(item, level) {
+            let step = match siblings {
+                Siblings::Branches(branches) => self.branch(branches, place, item, level),
+                Siblings::InTurn | Siblings::Apart => self.step(item, STEP_KEYS, level),
+            };
+            match step {
                 Ok(step) => steps.push(step),
                 Err(fault) => self.note(fault),
             }
@@ -136,14 +149,33 @@ impl Reader<'_> {
                     format!("duplicate name `{}`; expected one of its own", excerpt(name));
                 self.note(Fault::new(at, message));
             }
-            if in_turn {
+            if let Siblings::InTurn = siblings {
                 self.names.add_step(name);
             }
         }
         Ok(steps.into())
     }
 
-    fn step(&mut self, node: &Node, level: usize) -> Result<PlanStep, Fault> {
+    fn branch(
+        &mut self,
+        branches: &Rc<Branches>,
+        place: usize,
+        node: &Node,
+        level: usize,
+    ) -> Result<PlanStep, Fault> {
+        self.names.enter_branch(Rc::clone(branches), place);
+        let step = self.step(node, &BRANCH_KEYS, level);
+        self.names.leave();
+        let needs = branches.needs.get(place).cloned().unwrap_or_default();
+        step.map(|step| PlanStep { needs, ..step })
+    }
+
+    fn step(
+        &mut self,
+        node: &Node,
+        keys: &[&'static str],
+        level: usize,
+    ) -> Result<PlanStep, Fault> {
         if level > limits::PLAN_DEPTH_MAX {
             let message =
                 format!("steps nest too deep; expected at most {} levels", limits::PLAN_DEPTH_MAX);
@@ -154,7 +186,7 @@ impl Reader<'_> {
             let message = format!("too many steps; expected at most {}", limits::PLAN_STEPS_MAX);
             return Err(Fault::new(node.at, message));
         }
-        let step = self.table(node, &STEP_KEYS)?;
+        let step = self.table(node, keys)?;
         let name = self.noted(step.name("step"));
         let timeout = self.noted(step.read("timeout", duration));
         let grace = self.noted(step.read("grace", duration));
@@ -183,7 +215,8 @@ impl Reader<'_> {
             options::check_cleanup(key, &action)?;
         }
         let reads = if level == 1 { self.names.take_read() } else { Arc::default() };
-        Ok(PlanStep { name, timeout, grace, idle, retry, action, cleanup, reads })
+        let needs = Arc::default();
+        Ok(PlanStep { name, needs, timeout, grace, idle, retry, action, cleanup, reads })
     }
 
     fn action(
@@ -324,6 +357,16 @@ impl Reader<'_> {
     }
 }
 
+/// What the steps of a list have to do with each other.
+enum Siblings {
+    /// Each may read those before it.
+    InTurn,
+    /// None may read another.
+    Apart,
+    /// Each may read those that it needs.
+    Branches(Rc<Branches>),
+}
+
 /// Finds the places of a text. Each search starts at the last one, so that a pass over the text
 /// costs one count.
 struct Places<'a> {
@@ -342,7 +385,7 @@ impl Places<'_> {
     }
 }
 
-fn name_of(item: &Node) -> Option<&str> {
+pub(super) fn name_of(item: &Node) -> Option<&str> {
     let entries = table(item).ok()?;
     let (_, name) = entries.iter().find(|(key, _)| key.name == "name")?;
     match &name.value {
@@ -350,51 +393,3 @@ fn name_of(item: &Node) -> Option<&str> {
         _ => None,
     }
 }
-
-pub(super) const PLAN_KEYS: [&str; 7] =
-    ["name", "description", "timeout", "grace", "steps", "on_failure", "on_stop"];
-
-pub(super) const ACTION_KEYS: [&str; 9] =
-    ["run", "sequence", "parallel", "loop", "if", "route", "team", "component", "workflow"];
-
-const GOES_WITH: [(&str, &[&str]); 10] = [
-    ("cwd", &["run"]),
-    ("env", &["run"]),
-    ("input", &["run", "component", "workflow", "team"]),
-    ("branches", &["parallel"]),
-    ("steps", &["loop"]),
-    ("then", &["if"]),
-    ("else", &["if"]),
-    ("routes", &["route"]),
-    ("otherwise", &["route"]),
-    ("members", &["team"]),
-];
-
-pub(super) const STEP_KEYS: [&str; 26] = [
-    "name",
-    "timeout",
-    "grace",
-    "idle",
-    "run",
-    "cwd",
-    "env",
-    "input",
-    "sequence",
-    "parallel",
-    "branches",
-    "loop",
-    "steps",
-    "if",
-    "then",
-    "else",
-    "route",
-    "routes",
-    "otherwise",
-    "team",
-    "members",
-    "component",
-    "workflow",
-    "retry",
-    "on_failure",
-    "on_stop",
-];
