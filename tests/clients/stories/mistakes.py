@@ -14,7 +14,30 @@ MISTAKES = {
         [
             '14:3: unknown key `retries`; did you mean `retry`?',
             '15:3: unknown key `timeot`; did you mean `timeout`?',
-            '16:3: unknown key `neeeds`; ',
+            '16:3: unknown key `neeeds`; `needs` goes with the `branches` of `parallel`; other steps have an order of their own',
+        ],
+    ),
+    'needs of branches misspelt': (
+        'needs: [lint, test]',
+        'neeeds: [lnt, test, build]',
+        [
+            '10:55: unknown key `neeeds`; did you mean `needs`?',
+            '10:64: `needs`: unknown branch `lnt`; did you mean `lint`?',
+            '10:75: `needs`: branch `build` needs itself; expected other branches',
+        ],
+    ),
+    'branches that wait for each other': (
+        'name: lint, ',
+        'name: lint, needs: [build], ',
+        [
+            '10:63: `needs`: branches would wait for each other: lint → build → lint; expected no circle',
+        ],
+    ),
+    'the output of a branch that runs beside': (
+        'run: [sh, scan.sh], ',
+        'run: [sh, scan.sh, "{{ steps.test.output.stdout }}"], ',
+        [
+            '11:38: `run`: unknown step `test` in `{{ steps.test.output.stdout }}`; it runs beside this branch; expected `needs: ["test"]`, so that it runs before',
         ],
     ),
     'a time without a unit': (

@@ -20,6 +20,8 @@ mod logs;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
+mod needs;
+#[cfg(test)]
 mod open;
 #[cfg(test)]
 mod output;
