@@ -27,10 +27,10 @@ MISTAKES = {
         ],
     ),
     'branches that wait for each other': (
-        'name: lint, ',
-        'name: lint, needs: [build], ',
+        'lint, run: [python3, -m, py_compile, calc.py] }\n  - { name: test,',
+        'lint, run: [python3, -m, py_compile, calc.py], needs: [test] }\n  - { name: test, needs: [lint],',
         [
-            '10:63: `needs`: branches would wait for each other: lint → build → lint; expected no circle',
+            '9:27: `needs`: branches would wait for each other: lint → test → lint; expected no circle',
         ],
     ),
     'the output of a branch that runs beside': (
