@@ -102,7 +102,10 @@
 //! thread, which waits for it, and the first one another, which looks into `/proc` for all of them.
 //! No stop needs a new thread: a program that has used up those of its user is stopped as well. An
 //! embedder that ignores SIGCHLD, or reaps children that it did not
-//! start, takes away the exit status: the run then fails and says so.
+//! start, takes away the exit status: the run then fails and says so. Where the system refuses
+//! handles of processes (`pidfd_open`; a seccomp filter, an older Linux), the group is ended, but
+//! what left it is not: the run is not quiescent, and names the program as abandoned, until that
+//! has ended. This is said once, as a warning of `tracing`.
 //!
 //! # An embedder that adopts
 //!

@@ -16,6 +16,8 @@ mod hydra;
 #[cfg(target_os = "linux")]
 mod namespaces;
 mod protocol;
+#[cfg(target_os = "linux")]
+mod refused;
 mod starts;
 mod stops;
 #[cfg(target_os = "linux")]

@@ -1,5 +1,8 @@
 //! [`find`]: what is alive of a program.
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -10,6 +13,7 @@ use super::entry::{Unknown, open};
 use super::looker;
 use super::processes::Processes;
 use super::snapshot::fresh;
+use super::stat::is_shortage;
 use crate::aside;
 use crate::survivors::found::{Extent, HIDDEN_MAX, Sought, Stray, Survivors};
 
@@ -85,10 +89,25 @@ fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
             }
             // It may have started another after the look: the next one finds that.
             Ok(None) => survivors.extent = survivors.extent.min(Extent::Listed),
-            Err(_) => survivors.extent = Extent::Unknown,
+            Err(error) => {
+                survivors.extent = Extent::Unknown;
+                warn(&error);
+            }
         }
     }
     survivors
+}
+
+/// Says once that the system refuses handles, and not for a lack of room: what left a group cannot
+/// be signalled. A subscriber is foreign: a panic of it goes no further.
+fn warn(error: &io::Error) {
+    static IS_SAID: AtomicBool = AtomicBool::new(false);
+    if is_shortage(error) || IS_SAID.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        tracing::warn!(%error, "no handles of processes: what leaves the group of a program lives on");
+    }));
 }
 
 /// How long to wait for a snapshot.
