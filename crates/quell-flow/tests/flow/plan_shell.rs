@@ -43,6 +43,29 @@ fn each_template_that_is_not_quoted_is_warned_of_once() {
 }
 
 #[test]
+fn a_quoted_template_is_warned_of_within_quotes_and_in_a_here_document() {
+    for (run, says) in [
+        ("[sh, -c, 'echo \"{{ input | quote }}\"']", "`{{ input | quote }}` within quotes"),
+        ("[sh, -c, \"ssh host 'rm {{ input | quote }}'\"]", "within quotes in the script of `sh`"),
+        ("[sh, -c, \"cat <<E\\n{{ input | quote }}\\nE\"]", "in a here-document in the script"),
+        ("[sh, -c, \"cat <<E\\n{{ input }}\\nE\"]", "expected `input` of the step, or a variable"),
+        ("[ssh, -p, '22', host, rm, '{{ input }}']", "in what `ssh` runs: the shell there reads"),
+        ("[ssh, host, 'rm \"{{ input | quote }}\"']", "within quotes in the script of `ssh`"),
+    ] {
+        let found = warned(run);
+        assert!(found.len() == 1 && found[0].contains(says), "{run}: {found:?}");
+    }
+    for run in [
+        "[sh, -c, \"echo \\\"$(cat {{ input | quote }})\\\" 'x' {{ input | quote }}\"]",
+        "[sh, -c, \"cat <<E\\nx\\nE\\necho {{ input | quote }}\"]",
+        "[ssh, '{{ input }}', ls]",
+        "[ssh, host, 'rm {{ input | quote }}']",
+    ] {
+        assert_eq!(warned(run), Vec::<String>::new(), "{run}");
+    }
+}
+
+#[test]
 fn warnings_are_no_part_of_a_plan_and_those_of_nested_steps_are_listed_in_order() {
     let text = r#"{"name": "p", "steps": [
         {"name": "w", "workflow": {"name": "q", "steps": [

@@ -5,6 +5,7 @@ use minijinja::Value;
 use super::evaluate::{CHECK_WORK, Expression, Names, Refusal, checked, defined, eval, names};
 use super::language::lenient;
 use super::quote::is_quoted;
+use super::script::{Around, Script};
 use super::{guard, work};
 use crate::limits;
 
@@ -53,16 +54,40 @@ pub(crate) fn check_template(text: &str) -> Result<Names, String> {
     checked(rendered, all)
 }
 
-/// Yields the expressions of a template that read something and do not end with `| quote`.
-pub(crate) fn unquoted(template: &str) -> Vec<&str> {
+/// How the shell comes to read the value of an expression as part of its script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exposed {
+    /// The value has no quotes.
+    Bare,
+    /// The value has quotes, and stands within others.
+    Requoted,
+    /// It stands in a here-document, in which quotes are text.
+    InDocument,
+}
+
+/// Yields the expressions of a script that read something and whose values a shell does not read
+/// as one word: those that do not end with `| quote`, and those that do and stand within quotes or
+/// in a here-document.
+pub(crate) fn exposed(template: &str) -> Vec<(&str, Exposed)> {
     let reads = |text: &str| names(text).is_ok_and(|names| !names.is_empty());
-    let pieces = pieces(template).unwrap_or_default().into_iter();
-    pieces
-        .filter_map(|piece| match piece {
-            Piece::Expression(text) if reads(text) && !is_quoted(text) => Some(text.trim()),
-            Piece::Expression(_) | Piece::Text(_) => None,
-        })
-        .collect()
+    let mut script = Script::default();
+    let mut found = Vec::new();
+    for piece in pieces(template).unwrap_or_default() {
+        match piece {
+            Piece::Text(text) => script.text(text),
+            Piece::Expression(text) => {
+                let exposed = match (script.around(), is_quoted(text)) {
+                    (Around::Document, _) => Some(Exposed::InDocument),
+                    (_, false) => Some(Exposed::Bare),
+                    (Around::Quotes, true) => Some(Exposed::Requoted),
+                    (Around::Nothing, true) => None,
+                };
+                found.extend(exposed.filter(|_| reads(text)).map(|exposed| (text.trim(), exposed)));
+                script.value();
+            }
+        }
+    }
+    found
 }
 
 /// A part of a template.

@@ -1,40 +1,85 @@
 //! [`warn`] finds templates in the script of a shell that are not quoted.
 
+use std::ops::Range;
+
 use super::fault::Fault;
 use super::reader::Reader;
 use super::tree::{Node, Value};
 use crate::plan::excerpt::excerpt;
-use crate::plan::expression::unquoted;
+use crate::plan::expression::{Exposed, exposed};
 
-/// Warns of every template in the script of a command, `sh -c SCRIPT`, whose value the shell would
-/// read as part of the script.
+/// Warns of every template in the script of a command, `sh -c SCRIPT` or `ssh HOST SCRIPT`, whose
+/// value the shell would read as part of the script.
 pub(super) fn warn(reader: &mut Reader<'_>, parts: &[Node]) {
     let words: Vec<&str> = parts.iter().map(word).collect();
-    let Some((shell, at)) = script(&words) else { return };
-    let end = parts.get(at + 1).map(|next| next.at);
-    let mut from = parts[at].at;
-    for inside in unquoted(words[at]) {
-        let place = reader.place_of(inside, from, end);
-        from = place.map_or(from, |place| place + inside.len());
-        let template = excerpt(&format!("{{{{ {} }}}}", inside.trim()));
-        let right = excerpt(&format!("{{{{ {} | quote }}}}", grouped(inside.trim())));
-        let message = format!(
-            "`{template}` in the script of `{}`: the shell reads its value as part of the script; \
-             expected `{right}`, outside of quotes, or a variable of `env` with `{template}`, \
-             which the script reads as `\"$NAME\"`",
-            excerpt(shell)
-        );
-        reader.warn(Fault::new(place.unwrap_or(parts[at].at), message).of("run"));
+    let Some((shell, scripts)) = scripts(&words) else { return };
+    for at in scripts {
+        let end = parts.get(at + 1).map(|next| next.at);
+        let mut from = parts[at].at;
+        for (inside, exposed) in exposed(words[at]) {
+            let place = reader.place_of(inside, from, end);
+            from = place.map_or(from, |place| place + inside.len());
+            let message = message(inside, exposed, shell);
+            reader.warn(Fault::new(place.unwrap_or(parts[at].at), message).of("run"));
+        }
     }
 }
 
-/// Finds the shell of a command, and the place of its script. The shell may be the argument of
+fn message(inside: &str, exposed: Exposed, shell: &str) -> String {
+    let template = excerpt(&format!("{{{{ {inside} }}}}"));
+    let shell = excerpt(shell);
+    let variable = "a variable of `env`, which the script reads as `\"$NAME\"`";
+    match exposed {
+        Exposed::Bare if shell == SSH => {
+            let right = excerpt(&format!("{{{{ {} | quote }}}}", grouped(inside)));
+            format!(
+                "`{template}` in what `{SSH}` runs: the shell there reads its value as part of \
+                 the script; expected `{right}`, outside of quotes"
+            )
+        }
+        Exposed::Bare => {
+            let right = excerpt(&format!("{{{{ {} | quote }}}}", grouped(inside)));
+            format!(
+                "`{template}` in the script of `{shell}`: the shell reads its value as part of \
+                 the script; expected `{right}`, outside of quotes, or a variable of `env` with \
+                 `{template}`, which the script reads as `\"$NAME\"`"
+            )
+        }
+        Exposed::Requoted => format!(
+            "`{template}` within quotes in the script of `{shell}`: `quote` brings quotes of its \
+             own, which end those around it; expected it outside of quotes, or {variable}"
+        ),
+        Exposed::InDocument => format!(
+            "`{template}` in a here-document in the script of `{shell}`, where quotes are text: \
+             the shell may read its value as part of the script; expected `input` of the step, or \
+             {variable}"
+        ),
+    }
+}
+
+/// Finds the shell of a command, and the places of its script. The shell may be the argument of
 /// another program, such as `env`.
-fn script<'a>(words: &[&'a str]) -> Option<(&'a str, usize)> {
+fn scripts<'a>(words: &[&'a str]) -> Option<(&'a str, Range<usize>)> {
     words.iter().enumerate().find_map(|(at, program)| {
-        let name = program.rsplit('/').next().filter(|name| SHELLS.contains(name))?;
-        Some((name, at + 1 + script_of(&words[at + 1..])?))
+        let name = program.rsplit('/').next()?;
+        if name == SSH {
+            return Some((name, at + 1 + remote_of(&words[at + 1..])?..words.len()));
+        }
+        SHELLS.contains(&name).then_some(())?;
+        let at = at + 1 + script_of(&words[at + 1..])?;
+        Some((name, at..at + 1))
     })
+}
+
+/// Finds what runs on the host among the arguments of `ssh`: all that follows its name.
+fn remote_of(arguments: &[&str]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(options) = arguments.get(at)?.strip_prefix('-') {
+        at += 1;
+        // The value of an option follows, unless it is in the same word.
+        at += usize::from(options.len() == 1 && SSH_VALUES.contains(options));
+    }
+    (at + 1 < arguments.len()).then_some(at + 1)
 }
 
 /// Finds the script among the arguments of a shell: the first that is no option, if one of the
@@ -69,6 +114,12 @@ fn word(part: &Node) -> &str {
 /// The shells whose quotes are those of POSIX.
 const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "mksh"];
 
+/// Runs its arguments, one text, by the shell of another host.
+const SSH: &str = "ssh";
+
+/// The options of `ssh` that have a value.
+const SSH_VALUES: &str = "BbcDEeFIiJLlmOoPpQRSWw";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,16 +127,18 @@ mod tests {
     #[test]
     fn the_script_is_the_first_argument_behind_the_options() {
         for (words, at) in [
-            (&["sh", "-c", "x"][..], Some(2)),
-            (&["/bin/bash", "-euo", "pipefail", "-c", "x", "y"], Some(4)),
-            (&["bash", "-ec", "-x", "x"], Some(3)),
-            (&["bash", "--norc", "-c", "x"], Some(3)),
-            (&["env", "A=1", "sh", "-c", "x"], Some(4)),
+            (&["sh", "-c", "x"][..], Some(2..3)),
+            (&["/bin/bash", "-euo", "pipefail", "-c", "x", "y"], Some(4..5)),
+            (&["bash", "-ec", "-x", "x"], Some(3..4)),
+            (&["bash", "--norc", "-c", "x"], Some(3..4)),
+            (&["env", "A=1", "sh", "-c", "x"], Some(4..5)),
+            (&["ssh", "-p", "22", "-i", "key", "-oA=b", "me@host", "x", "y"], Some(7..9)),
+            (&["ssh", "host"], None),
             (&["sh", "x", "-c"], None),
             (&["sh", "-c"], None),
             (&["make", "-c", "x"], None),
         ] {
-            assert_eq!(script(words).map(|(_, at)| at), at, "{words:?}");
+            assert_eq!(scripts(words).map(|(_, at)| at), at, "{words:?}");
         }
     }
 }
