@@ -12,18 +12,17 @@ pub(crate) fn started(run: &RunRef, contract: Contract) {
     if !tracing::enabled!(tracing::Level::INFO) {
         return;
     }
-    let kind = ComponentKind::of_run(run.kind());
-    let component = format!("{kind}/{}", run.label(COMPONENT).unwrap_or_default());
     tracing::info!(
         run.id = printable(&external_id(run)),
-        run.component = printable(&component),
+        run.component = component(run),
         run.owner = run.owner().map(printable),
         contract = contract.name(),
         "run accepted"
     );
 }
 
-/// Tells how a run ended, and how long it took from its acceptance on.
+/// Tells how a run ended, why if it failed, and how long it took from its acceptance on. The reason
+/// may quote what a program wrote on stderr.
 pub(crate) fn ended(run: &RunRef) {
     if !tracing::enabled!(tracing::Level::INFO) {
         return;
@@ -32,17 +31,30 @@ pub(crate) fn ended(run: &RunRef) {
     let took = row.ended_at.and_then(|at| at.duration_since(row.queued_at).ok());
     tracing::info!(
         run.id = printable(&external_id(run)),
+        run.component = component(run),
         run.owner = run.owner().map(printable),
         status = status_name(row.status),
         cause = row.cause.as_deref().map(|cause| cause.kind.as_str()),
+        error = row.error.as_deref().map(|error| printable_to(error, ERROR_BYTES_MAX)),
         duration_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         "run ended"
     );
 }
 
-/// Yields a text of a caller as one that fits into a line: cut at a bound, and what is not printed
-/// as itself is escaped, control characters as well. Quotes stay as they are.
+/// Yields the name of what a run is of.
+fn component(run: &RunRef) -> String {
+    let kind = ComponentKind::of_run(run.kind());
+    printable(&format!("{kind}/{}", run.label(COMPONENT).unwrap_or_default()))
+}
+
+/// As [`printable_to`], for a text of a caller.
 fn printable(text: &str) -> String {
+    printable_to(text, BYTES_MAX)
+}
+
+/// Yields a text as one that fits into a line: cut at a bound, and what is not printed as itself is
+/// escaped, control characters as well. Quotes stay as they are.
+fn printable_to(text: &str, bytes_max: usize) -> String {
     let mut all = String::new();
     for c in text.chars() {
         let length = all.len();
@@ -51,7 +63,7 @@ fn printable(text: &str) -> String {
         } else {
             all.extend(c.escape_debug());
         }
-        if all.len() > BYTES_MAX {
+        if all.len() > bytes_max {
             all.truncate(length);
             all.push('…');
             break;
@@ -62,6 +74,9 @@ fn printable(text: &str) -> String {
 
 /// The longest text of a caller in a line, in bytes. More is cut.
 const BYTES_MAX: usize = 128;
+
+/// The longest reason of a failure in a line, in bytes. More is cut.
+const ERROR_BYTES_MAX: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,8 @@ use crate::support::{Scratch, send, wait_until};
 fn logged(args: &[&str]) -> Site {
     let scratch = Scratch::new();
     let file = "[[keys]]\nsubject = \"ops\"\nsecret_env = \"OPS_KEY\"\nadmin = true\n\
-                [agents.it]\nrun = [\"sh\", \"-c\", \"cat; echo said-by-it\"]\n";
+                [agents.it]\nrun = [\"sh\", \"-c\", \"cat; echo said-by-it\"]\n\
+                [agents.fails]\nrun = [\"sh\", \"-c\", '''echo hush-out; printf 'no \\033[1mink\\n' >&2; head -c 4000 /dev/zero | tr '\\0' x >&2; exit 3''']\n";
     scratch.write("quell.toml", file);
     let log = File::create(scratch.path("log")).expect("a file can be made");
     let args = [&["--config", "quell.toml", "--log", "info"], args].concat();
@@ -32,6 +33,12 @@ fn played(site: Site) -> String {
     wait_until("the run has ended", || {
         let run = site.as_principal_told("GET", path, key, None).1;
         run["status"] == "completed"
+    });
+    let body = json!({ "component": "agent/fails", "input": "hush-body", "id": "fails" });
+    assert_eq!(site.as_principal_told("POST", "/v1/runs", key, Some(&body)).0, 201);
+    wait_until("the other run has ended", || {
+        let run = site.as_principal_told("GET", "/v1/runs/fails", key, None).1;
+        run["status"] == "failed"
     });
     site.get("/v1/runs?token=hush-query");
     site.get("/playbook3d/token-wrapper/get-tokens/hush-key");
@@ -65,8 +72,10 @@ fn in_a_file_each_line_of_the_log_is_an_object_with_the_ids_that_callers_know() 
     for line in &lines {
         assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
     }
-    let [begun] = with_message(&lines, "run accepted")[..] else { unreachable!("{log}") };
-    let [over] = with_message(&lines, "run ended")[..] else { unreachable!("{log}") };
+    let [begun, _] = with_message(&lines, "run accepted")[..] else { unreachable!("{log}") };
+    let mut ends = with_message(&lines, "run ended");
+    ends.sort_by_key(|line| line["run.id"] == "fails");
+    let [over, failed] = ends[..] else { unreachable!("{log}") };
     for line in [begun, over] {
         let who = (&line["run.id"], &line["run.owner"]);
         assert_eq!(who, (&json!("it is\\u{202e} one"), &json!("ops")), "{log}");
@@ -76,6 +85,15 @@ fn in_a_file_each_line_of_the_log_is_an_object_with_the_ids_that_callers_know() 
         (&"agent/it".into(), &"native".into())
     );
     assert!(over["status"] == "completed" && over["duration_ms"].is_u64(), "{over}");
+    assert_eq!(over["run.component"], "agent/it");
+    assert!(over.get("error").is_none(), "{over}");
+    assert_eq!(
+        (&failed["run.component"], &failed["status"]),
+        (&"agent/fails".into(), &"failed".into())
+    );
+    let why = failed["error"].as_str().expect("a reason");
+    assert!(why.starts_with("`sh` ended with exit status: 3: no \\u{1b}[1mink\\nxxx"), "{why}");
+    assert!(why.len() <= 512 + "…".len() && why.ends_with("x…"), "{why}");
     assert!(begun["span"]["request.id"].is_string(), "{begun}");
     let answered = with_message(&lines, "request answered");
     let of = |path: &str| answered.iter().find(|line| line["path"] == path).expect(path);
