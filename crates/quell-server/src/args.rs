@@ -115,7 +115,8 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) demo: bool,
 
-    /// What to serve, to whom, with which options: a file like `quell.toml`
+    /// What to serve, to whom, with which options: a file like `quell.toml`, which is the default
+    /// without `--demo`
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use quell_flow::ComponentKind;
 
-use crate::config::{Checked, DEFAULT};
+use crate::config::{Asked, Checked, DEFAULT};
 use crate::faults::{refused, warned};
 use crate::stdout;
 
@@ -20,7 +20,7 @@ pub(crate) struct CheckArgs {
 
 /// Checks it, starts nothing, and yields the exit code: 0, or 2 if there is a fault.
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
-    match Checked::load(Some(&args.file), &[]) {
+    match Checked::load(Some(&args.file), Asked::default()) {
         Ok(checked) => {
             stdout::complain(&warned(&checked.config.plan_warnings()));
             stdout::say(&format!("{}: {}: fine\n", args.file.display(), summary(&checked)))
@@ -40,7 +40,7 @@ fn summary(checked: &Checked) -> String {
         .into_iter()
         .chain([(keys, "key"), (tokens, "issuer of tokens")]);
     let counts: Vec<String> = counts.filter(|(count, _)| *count > 0).map(counted).collect();
-    if counts.is_empty() { "nothing to serve".to_owned() } else { counts.join(", ") }
+    counts.join(", ")
 }
 
 fn counted((count, what): (usize, &str)) -> String {

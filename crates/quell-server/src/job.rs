@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quell::{Engine, Payload, RunRef, RunSpec, SubmitError};
-use quell_flow::{Catalog, Component, LinkedPlan, Plan, PlanFormat, PlanPart};
+use quell_flow::{Component, LinkedPlan, Plan, PlanFormat, PlanPart};
 
 use crate::args::RunArgs;
 use crate::config;
@@ -95,18 +95,19 @@ impl Job {
 /// Finds a plan by its file, or a component by its name.
 fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> {
     if PlanFormat::of(path).is_err() && !path.exists() {
-        let catalog = config::catalog(config).map_err(|faults| under_error(&faults))?;
-        let component = catalog.named(&path.to_string_lossy()).map_err(|words| {
-            format!("{words}; a plan would be a file, `.toml`, `.json` or `.yaml`")
+        let name = path.to_string_lossy();
+        let plan = "a plan would be a file, `.toml`, `.json` or `.yaml`";
+        let catalog = config::catalog(config).map_err(|faults| {
+            let is_there = config.is_some() || config::default_file().is_some();
+            let of = if is_there { String::new() } else { format!("component `{name}`: {plan}; ") };
+            of + &under_error(&faults)
         })?;
+        let component = catalog.named(&name).map_err(|words| format!("{words}; {plan}"))?;
         return Ok((component.spec(), Body::Component(Arc::clone(component))));
     }
     let plan = Plan::load_all(path).map_err(|faults| under_error(&faults))?;
     stdout::complain(&warned(plan.warnings()));
-    let catalog =
-        if plan.components().is_empty() { Ok(Catalog::new()) } else { config::catalog(config) };
-    let plan = catalog.and_then(|catalog| plan.link(&catalog));
-    let plan = plan.map_err(|faults| under_error(&faults))?;
+    let plan = config::linked(plan, config).map_err(|faults| under_error(&faults))?;
     Ok((plan.plan().spec(), Body::Plan(plan)))
 }
 

@@ -1,7 +1,7 @@
 //! `quell plan`: what a plan may say, what is wrong with one, and what it does.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -62,8 +62,8 @@ fn check(args: &CheckArgs) -> ExitCode {
         match Plan::load_all(path) {
             Ok(plan) => {
                 stdout::complain(&warned(plan.warnings()));
-                match look_up(plan, args.config.as_deref()) {
-                    Ok(()) => {
+                match config::linked(plan, args.config.as_deref()) {
+                    Ok(_) => {
                         let _ = writeln!(words, "{}: ok", path.display());
                     }
                     Err(found) => faults.push_str(&lines(&found)),
@@ -74,14 +74,6 @@ fn check(args: &CheckArgs) -> ExitCode {
     }
     let code = stdout::say(&words);
     if faults.is_empty() { code } else { refused(&faults) }
-}
-
-/// Looks up the components of a plan, if it names any.
-fn look_up(plan: Plan, config: Option<&Path>) -> Result<(), Vec<PlanError>> {
-    if plan.components().is_empty() {
-        return Ok(());
-    }
-    plan.link(&config::catalog(config)?).map(drop)
 }
 
 fn lines(faults: &[PlanError]) -> String {

@@ -1,6 +1,7 @@
 //! [`run`]: the command `quell run`, from its arguments to its exit code.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time;
 
 use crate::args::RunArgs;
+use crate::config::DEFAULT;
 use crate::exit::{EXIT_FAILED, EXIT_USAGE};
 use crate::job::Job;
 use crate::report_file::ReportFile;
@@ -38,6 +40,9 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
 /// Checks everything that can be checked, then starts. An error means that nothing was started.
 fn try_run(args: RunArgs) -> Result<u8, String> {
     let (json, verbose, report_path) = (args.json, args.verbose, args.report.clone());
+    if let Some(words) = overwritten(&args) {
+        return Err(words);
+    }
     let job = Job::load(args)?;
     let style = Style { json, verbose, answer: job.is_component() };
     let report_file = match &report_path {
@@ -59,6 +64,22 @@ fn try_run(args: RunArgs) -> Result<u8, String> {
     bodies.shutdown_background();
     watch.shutdown_background();
     code
+}
+
+/// Says that the report would take the place of a file that is read.
+fn overwritten(args: &RunArgs) -> Option<String> {
+    let report = args.report.as_ref()?;
+    let place = report.canonicalize().ok()?;
+    let config = args.config.as_deref().unwrap_or(Path::new(DEFAULT));
+    let read = [
+        ("`--outputs`", args.outputs.as_deref()),
+        ("the plan", args.plan.as_deref()),
+        ("the configuration", Some(config)),
+    ];
+    let is_it = |path: &Path| path.canonicalize().is_ok_and(|read| read == place && read.is_file());
+    let (what, _) = read.into_iter().find(|(_, path)| path.is_some_and(is_it))?;
+    let report = report.display();
+    Some(format!("--report {report} would overwrite {what}, which is read; expected another file"))
 }
 
 /// Submits the job, shows it until it has ended, and yields the exit code.

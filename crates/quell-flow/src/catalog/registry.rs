@@ -75,7 +75,7 @@ impl Catalog {
         match found[..] {
             [one] => Ok(one),
             [] if all.is_empty() => {
-                Err(format!("unknown component `{name}`; the catalog is empty"))
+                Err(format!("unknown component `{name}`; there are no components"))
             }
             [] => Err(match meant(&all, name) {
                 Some(meant) => format!("unknown component `{name}`; did you mean `{meant}`?"),

@@ -112,7 +112,7 @@ impl Plan {
     /// let faults = Plan::from_yaml(text).unwrap().link(&Catalog::new()).unwrap_err();
     /// assert_eq!(
     ///     faults[0].to_string(),
-    ///     "line 4, column 14: unknown component `agent/nobody`; the catalog is empty",
+    ///     "line 4, column 14: unknown component `agent/nobody`; there are no components",
     /// );
     /// ```
     pub fn link(self, catalog: &Catalog) -> Result<LinkedPlan, Vec<PlanError>> {
@@ -196,25 +196,28 @@ impl Catalog {
     ) -> Result<Self, Vec<PlanError>> {
         let mut open: BTreeMap<String, Plan> = plans.into_iter().collect();
         let mut faults = circles(&open);
-        if !faults.is_empty() {
-            return Err(faults);
-        }
         let mut catalog = self;
-        // There is no circle, so that one of the rest always names none of the others.
         while let Some(id) = next_of(&open) {
             let Some(plan) = open.remove(&id) else { break };
             match plan.link(&catalog) {
                 Ok(plan) => catalog = catalog.with(make(&id, plan)),
                 Err(found) => {
                     faults.extend(found);
-                    // A stand-in: plans that name this one have no fault because of it.
-                    let unlinked = Component::workflow(id, async |_, input| Ok(input));
-                    catalog = catalog.with(unlinked);
+                    catalog = catalog.with(stand_in(&id));
                 }
             }
         }
+        // What is left is in a circle, or names what is. Its other names may be unknown as well.
+        let catalog = open.keys().map(|id| stand_in(id)).fold(catalog, Self::with);
+        faults.extend(open.into_values().filter_map(|plan| plan.link(&catalog).err()).flatten());
         if faults.is_empty() { Ok(catalog) } else { Err(faults) }
     }
+}
+
+/// Makes a component in the place of a plan with a fault: plans that name it have none because of
+/// that.
+fn stand_in(id: &str) -> Component {
+    Component::workflow(id, async |_, input| Ok(input))
 }
 
 /// Finds the plan that a component's name means, if it is one of these.

@@ -1,92 +1,91 @@
 //! [`catalog`]: the components of a configuration.
 
+use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use quell_flow::{Catalog, LinkedPlan, PlanError};
+use quell_flow::{Catalog, Component, LinkedPlan, Plan, PlanError};
 
 use super::access;
+use super::check::in_order;
 use super::components::{ComponentEntry, Source};
 use super::file::Config;
 use super::services::Asks;
 use super::teams::TeamEntry;
 use crate::processes::Processes;
 
-/// Makes the catalog of a file, by default of `quell.toml` if that exists.
+/// Makes the catalog of a file, by default of `quell.toml`.
 ///
 /// # Errors
 ///
-/// Fails with every fault of the file and of its plans.
+/// Fails with every fault of the file and of its plans, or if there is no file.
 pub(crate) fn catalog(path: Option<&Path>) -> Result<Catalog, Vec<PlanError>> {
-    let default = Path::new(DEFAULT);
-    let path = path.or_else(|| default.exists().then_some(default));
-    Config::load(path, &[])?.components(Catalog::new())
+    let Some(path) = path.or_else(|| default_file()) else { return Err(vec![no_file()]) };
+    let (config, mut faults) = Config::read(Some(path), &[]);
+    let (catalog, found) = config.components();
+    faults.extend(found);
+    if faults.is_empty() { Ok(catalog) } else { Err(in_order(faults)) }
+}
+
+/// Finds the components that a plan names in a file, by default in `quell.toml`.
+///
+/// # Errors
+///
+/// As [`catalog`], if the plan names a component; and with every name that is not there.
+pub(crate) fn linked(plan: Plan, path: Option<&Path>) -> Result<LinkedPlan, Vec<PlanError>> {
+    if plan.components().is_empty() {
+        return plan.link(&Catalog::new());
+    }
+    if path.or_else(|| default_file()).is_none() {
+        let mut faults = plan.link(&Catalog::new()).err().unwrap_or_default();
+        faults.push(no_file());
+        return Err(faults);
+    }
+    plan.link(&catalog(path)?)
+}
+
+/// Yields the file that is read if none is named, if it is there.
+pub(crate) fn default_file() -> Option<&'static Path> {
+    Some(Path::new(DEFAULT)).filter(|path| path.exists())
+}
+
+fn no_file() -> PlanError {
+    PlanError::new(format!(
+        "there is no {DEFAULT} in this folder, where components are named; `quell init` writes \
+         one, and `--config FILE` reads another file"
+    ))
 }
 
 impl Config {
-    /// Adds the components of the file to a catalog: programs and services, then teams of these,
-    /// then plans, which may name all of those and each other, then the other teams.
-    ///
-    /// # Errors
-    ///
-    /// Fails with every component that is neither a program, a plan nor a service, or else every
-    /// fault of a plan, or else every name of a component that is not there, and every plan that
-    /// would run itself.
-    pub(super) fn components(&self, catalog: Catalog) -> Result<Catalog, Vec<PlanError>> {
+    /// Makes the catalog of the file: programs and services, then teams of these, then plans, which
+    /// may name all of those and each other, then the other teams. Yields every fault of them as
+    /// well. What has a fault is there as a stand-in: what names it has no fault because of that.
+    pub(super) fn components(&self) -> (Catalog, Vec<PlanError>) {
         let agentos = self.agentos.security_key_env.as_ref();
         let components = self.agents.values().chain(self.workflows.values());
         let of_services = components.filter_map(ComponentEntry::asks).flat_map(Asks::secret_names);
         let secrets =
             access::secret_names(&self.keys, &self.tokens, agentos.into_iter().chain(of_services));
-        let source = Source { config: self, secrets: &secrets };
-        let mut catalog = self.programs(catalog, source)?;
-        let (early, late): (Vec<_>, Vec<_>) =
-            self.teams.iter().partition(|(id, team)| team.component(id, &catalog).is_ok());
-        catalog = self.with_teams(catalog, early)?;
-        let mut plans = Vec::new();
-        let mut faults = Vec::new();
-        for (id, entry) in &self.workflows {
-            match entry.plan(&self.folder) {
-                Ok(plan) => plans.extend(plan.map(|plan| (id.clone(), plan))),
-                Err(found) => faults.extend(found),
-            }
+        let mut making =
+            Making { config: self, secrets, catalog: Catalog::new(), faults: Vec::new() };
+        making.left_out();
+        making.programs();
+        let open = making.teams(self.teams.iter().collect());
+        let open = making.without_faults(open);
+        making.plans();
+        for (id, _) in making.teams(open) {
+            let words = "the team contains itself, through its members; expected no circle";
+            making.put("teams", id, Err(vec![self.fault(&["teams", id, "members"], words)]));
         }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let make = |id: &str, plan: LinkedPlan| {
-            let component = plan.into_component(id, Processes { without: Arc::clone(&secrets) });
-            match self.workflows.get(id) {
-                Some(entry) => entry.adjust(component),
-                None => component,
-            }
-        };
-        catalog = catalog.with_plans(plans, make)?;
-        self.with_teams(catalog, late)
-    }
-
-    fn programs(
-        &self,
-        mut catalog: Catalog,
-        source: Source<'_>,
-    ) -> Result<Catalog, Vec<PlanError>> {
-        let mut faults = Vec::new();
-        for (kind, entries) in [("agents", &self.agents), ("workflows", &self.workflows)] {
-            for (id, entry) in entries {
-                match entry.component(kind, id, source) {
-                    Ok(component) => catalog = component.into_iter().fold(catalog, Catalog::with),
-                    Err(found) => faults.extend(found),
-                }
-            }
-        }
-        if faults.is_empty() { Ok(catalog) } else { Err(faults) }
+        (making.catalog, making.faults)
     }
 
     /// Reads the plans once more, for their warnings.
     pub(crate) fn plan_warnings(&self) -> Vec<PlanError> {
-        let entries = self.agents.values().chain(self.workflows.values());
-        let plans = entries.filter_map(|entry| entry.plan(&self.folder).ok()?);
-        plans.flat_map(|plan| plan.warnings().to_vec()).collect()
+        let tables = [("agents", &self.agents), ("workflows", &self.workflows)];
+        let entries = tables.iter().flat_map(|(kind, all)| all.iter().map(move |one| (kind, one)));
+        let plans = entries.filter_map(|(kind, (id, entry))| entry.plan(kind, id, self).ok()?);
+        in_order(plans.flat_map(|plan| plan.warnings().to_vec()).collect())
     }
 
     /// Finds the programs that cannot be started, and the secrets of services that are not there.
@@ -103,23 +102,134 @@ impl Config {
         })
         .collect()
     }
+}
 
-    fn with_teams<'a>(
-        &self,
-        mut catalog: Catalog,
-        teams: impl IntoIterator<Item = (&'a String, &'a TeamEntry)>,
-    ) -> Result<Catalog, Vec<PlanError>> {
-        let mut faults = Vec::new();
-        for (id, team) in teams {
-            match team.component(id, &catalog) {
-                Ok(component) => catalog = catalog.with(component),
-                Err(found) => faults.extend(found.into_iter().map(|(keys, message)| {
-                    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-                    self.fault(&[&["teams", id], &*keys].concat(), &message)
-                })),
+type Team<'a> = (&'a String, &'a TeamEntry);
+
+/// A catalog in the making.
+struct Making<'a> {
+    config: &'a Config,
+    /// Variables with secrets, which programs do not get.
+    secrets: Arc<[String]>,
+    catalog: Catalog,
+    faults: Vec<PlanError>,
+}
+
+impl<'a> Making<'a> {
+    /// Adds a component, or a stand-in for one that has faults.
+    fn put(&mut self, kind: &str, id: &str, made: Result<Component, Vec<PlanError>>) {
+        let component = made.unwrap_or_else(|found| {
+            self.faults.extend(found);
+            stand_in(kind, id)
+        });
+        self.catalog = mem::take(&mut self.catalog).with(component);
+    }
+
+    /// Adds stand-ins for what was left out when the file was read.
+    fn left_out(&mut self) {
+        let Config { agents, teams, workflows, .. } = self.config;
+        for (kind, known) in [
+            ("agents", agents.keys().collect::<Vec<_>>()),
+            ("teams", teams.keys().collect()),
+            ("workflows", workflows.keys().collect()),
+        ] {
+            for id in self.config.ids_of(kind).iter().filter(|id| !known.contains(id)) {
+                self.put(kind, id, Err(Vec::new()));
             }
         }
-        if faults.is_empty() { Ok(catalog) } else { Err(faults) }
+    }
+
+    /// Adds what is no team, and no plan that may name others.
+    fn programs(&mut self) {
+        let config = self.config;
+        let secrets = Arc::clone(&self.secrets);
+        let source = Source { config, secrets: &secrets };
+        for (kind, entries) in [("agents", &config.agents), ("workflows", &config.workflows)] {
+            for (id, entry) in entries {
+                if let Some(made) = entry.component(kind, id, source).transpose() {
+                    self.put(kind, id, made);
+                }
+            }
+        }
+    }
+
+    /// Adds each team whose members are there. Yields the others.
+    fn teams(&mut self, mut open: Vec<Team<'a>>) -> Vec<Team<'a>> {
+        loop {
+            let count = open.len();
+            open.retain(|(id, team)| match team.component(id, &self.catalog) {
+                Ok(component) => {
+                    self.put("teams", id, Ok(component));
+                    false
+                }
+                Err(_) => true,
+            });
+            if open.len() == count {
+                return open;
+            }
+        }
+    }
+
+    /// Yields those of these teams that only lack members that are not made yet.
+    fn without_faults(&mut self, open: Vec<Team<'a>>) -> Vec<Team<'a>> {
+        let workflows = self.config.workflows.keys().map(|id| stand_in("workflows", id));
+        let teams = open.iter().map(|(id, _)| stand_in("teams", id));
+        let whole = workflows.chain(teams).fold(self.catalog.clone(), Catalog::with);
+        let (late, faulty): (Vec<_>, Vec<_>) = open
+            .into_iter()
+            .map(|(id, team)| (id, team, team.component(id, &whole)))
+            .partition(|(_, _, made)| made.is_ok());
+        for (id, _, made) in faulty {
+            let mut found = made.err().unwrap_or_default();
+            if self.config.is_torn("teams", id) {
+                // A key that the mode lacks because it has a fault is no other fault.
+                found.retain(|(keys, _)| keys != &["mode"]);
+            }
+            let found = found.into_iter().map(|(keys, message)| {
+                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                self.config.fault(&[&["teams", id.as_str()], &*keys].concat(), &message)
+            });
+            let found = found.collect();
+            self.put("teams", id, Err(found));
+        }
+        late.into_iter().map(|(id, team, _)| (id, team)).collect()
+    }
+
+    /// Adds the workflows that are plans.
+    fn plans(&mut self) {
+        let config = self.config;
+        let mut plans = Vec::new();
+        for (id, entry) in &config.workflows {
+            match entry.plan("workflows", id, config) {
+                Ok(plan) => plans.extend(plan.map(|plan| (id.clone(), plan))),
+                Err(found) => self.put("workflows", id, Err(found)),
+            }
+        }
+        let ids: Vec<String> = plans.iter().map(|(id, _)| id.clone()).collect();
+        let make = |id: &str, plan: LinkedPlan| {
+            let without = Arc::clone(&self.secrets);
+            let component = plan.into_component(id, Processes { without });
+            match config.workflows.get(id) {
+                Some(entry) => entry.adjust(component),
+                None => component,
+            }
+        };
+        match self.catalog.clone().with_plans(plans, make) {
+            Ok(catalog) => self.catalog = catalog,
+            Err(found) => {
+                self.faults.extend(found);
+                ids.iter().for_each(|id| self.put("workflows", id, Err(Vec::new())));
+            }
+        }
+    }
+}
+
+/// Makes a component for the name of one that has faults.
+fn stand_in(kind: &str, id: &str) -> Component {
+    match kind {
+        "agents" => Component::agent(id, async |_, input| Ok(input)),
+        "teams" => Component::team(id, async |_, input| Ok(input)),
+        _ => Component::workflow(id, async |_, input| Ok(input)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! [`Checked`]: a configuration in which nothing is wrong, as far as one can see without serving.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use quell_flow::{Catalog, PlanError};
@@ -7,6 +8,17 @@ use quell_http::Access;
 
 use super::file::Config;
 use super::set::Setting;
+
+/// What is asked for beside the file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asked<'a> {
+    /// Values over those of the file.
+    pub(crate) settings: &'a [Setting],
+    /// Where to listen instead of where the file says.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Whether the components of the demo are served as well.
+    pub(crate) demo: bool,
+}
 
 /// A configuration without faults, and what is made of it.
 pub(crate) struct Checked {
@@ -19,32 +31,45 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
-    /// Reads a file, if one is named, and applies settings to it.
+    /// Reads a file, if one is named, with what else is asked for.
     ///
     /// # Errors
     ///
     /// Fails with every fault: of the file, of the plans that it names, a secret that is not in the
-    /// environment, a scope that nothing asks for, a program that cannot be started.
-    pub(crate) fn load(path: Option<&Path>, settings: &[Setting]) -> Result<Self, Vec<PlanError>> {
-        let (mut config, mut faults) = Config::read(path, settings);
+    /// environment, a scope that nothing asks for, a program that cannot be started, an address
+    /// that needs keys, or if the file has nothing to serve.
+    pub(crate) fn load(path: Option<&Path>, asked: Asked<'_>) -> Result<Self, Vec<PlanError>> {
+        let (mut config, mut faults) = Config::read(path, asked.settings);
         let is_whole = faults.is_empty();
         faults.extend(config.take_secrets().err());
-        let access = config.access().map_err(|found| faults.extend(found));
+        let access = match config.access() {
+            Ok(access) => {
+                // The demo refuses every such address. Keys that were left out because of their
+                // faults will be there.
+                if !asked.demo && (is_whole || !config.names_keys()) {
+                    faults.extend(config.listen_fault(&access, asked.listen));
+                }
+                access
+            }
+            Err(found) => {
+                faults.extend(found);
+                Access::open()
+            }
+        };
         faults.extend(config.component_faults());
-        // Without what was left out, others would seem to name a component that is not there.
-        let catalog = if is_whole { config.components(Catalog::new()) } else { Ok(Catalog::new()) };
-        let catalog = catalog.map_err(|found| faults.extend(found));
-        match (access, catalog) {
-            (Ok(access), Ok(catalog)) if faults.is_empty() => Ok(Self { config, access, catalog }),
-            _ => Err(in_order(faults)),
-        }
+        let (catalog, found) = config.components();
+        faults.extend(found);
+        faults.extend(config.serves_nothing(&catalog).filter(|_| !asked.demo));
+        if faults.is_empty() { Ok(Self { config, access, catalog }) } else { Err(in_order(faults)) }
     }
 }
 
-/// Sorts the faults of each file by their places; the files remain in their order.
-fn in_order(mut faults: Vec<PlanError>) -> Vec<PlanError> {
+/// Sorts the faults of each file by their places; the files remain in their order. What two
+/// components of the same plan have is one fault.
+pub(super) fn in_order(mut faults: Vec<PlanError>) -> Vec<PlanError> {
     let files: Vec<_> = faults.iter().map(|fault| fault.file().map(Path::to_owned)).collect();
     let place = |fault: &PlanError| files.iter().position(|file| file.as_deref() == fault.file());
     faults.sort_by_key(|fault| (place(fault), fault.line(), fault.column()));
+    faults.dedup_by_key(|fault| fault.to_string());
     faults
 }

@@ -17,6 +17,7 @@ use super::executables;
 use super::file::Config;
 use super::model::ModelEntry;
 use super::services::Asks;
+use crate::faults::in_full;
 use crate::processes::Processes;
 use crate::{environment, printed, programs, times};
 
@@ -26,12 +27,12 @@ use crate::{environment, printed, programs, times};
 pub(crate) struct ComponentEntry {
     /// A program with its arguments.
     #[serde(default, deserialize_with = "command")]
-    run: Option<Vec<String>>,
-    cwd: Option<PathBuf>,
+    pub(super) run: Option<Vec<String>>,
+    pub(super) cwd: Option<PathBuf>,
     #[serde(default)]
-    env: BTreeMap<String, String>,
+    pub(super) env: BTreeMap<String, String>,
     /// The file of a plan.
-    plan: Option<PathBuf>,
+    pub(super) plan: Option<PathBuf>,
     /// The address of a service.
     pub(super) url: Option<String>,
     /// Where the service is told to stop a run.
@@ -125,43 +126,62 @@ impl ComponentEntry {
         id: &str,
         source: Source<'_>,
     ) -> Result<Option<Component>, Vec<PlanError>> {
-        if let Some((key, right)) = self.stray_key() {
-            return Err(vec![source.config.fault(&[kind, id, key], right)]);
-        }
-        let of_model = self.model.iter().flat_map(ModelEntry::faults);
-        let faults: Vec<PlanError> = of_model
-            .map(|(key, message)| {
-                let keys = [Some(kind), Some(id), Some("model"), key];
-                let keys: Vec<&str> = keys.into_iter().flatten().collect();
-                source.config.fault(&keys, &message)
-            })
-            .collect();
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        let component = match (&self.run, &self.plan, self.asks()) {
-            (Some(command), None, None) => {
-                let Some((program, arguments)) = split(command) else {
-                    let right = "empty command; expected a program and its arguments";
-                    return Err(vec![source.config.fault(&[kind, id, "run"], right)]);
-                };
-                self.program(kind, id, program, arguments, source)
-            }
-            (None, Some(_), None) if kind == "workflows" => return Ok(None),
-            (None, Some(plan), None) => {
-                let plan = Plan::load_all(source.config.folder.join(plan))?;
-                let plan = plan.link(&Catalog::new())?;
-                let runner = Processes { without: Arc::clone(source.secrets) };
-                made(kind, id, move |ctx, _input: Payload| plan.run(ctx, runner.clone()))
-            }
-            (None, None, Some(asks)) => asks.component(kind, id, source.config)?,
-            _ => {
-                let right = "expected one of `run = [\"program\", …]`, `plan = \"FILE\"`, \
-                             `url = \"http://…\"` and `model = { url = \"https://…\", … }`";
-                return Err(vec![source.config.fault(&[kind, id], right)]);
-            }
+        let at =
+            |keys: &[&str], words: &str| source.config.fault(&[&[kind, id], keys].concat(), words);
+        // A key that is missing because it has a fault is no other fault.
+        let is_torn = source.config.is_torn(kind, id);
+        let sort = match self.sort() {
+            Ok(sort) => sort,
+            Err((Some(key), words)) => return Err(vec![at(&[key], &words)]),
+            Err((None, _)) if is_torn => return Err(Vec::new()),
+            Err((None, words)) => return Err(vec![at(&[], &words)]),
         };
-        Ok(Some(self.adjust(component)))
+        let stray = self.stray_keys(sort).into_iter().map(|(key, words)| at(&[key], words));
+        let mut faults: Vec<PlanError> = stray.collect();
+        for (key, words) in self.model.iter().flat_map(ModelEntry::faults) {
+            if key.is_some() || !is_torn {
+                faults.push(at(&[&["model"], key.as_slice()].concat(), &words));
+            }
+        }
+        match self.made(kind, id, source) {
+            Ok(made) if faults.is_empty() => Ok(made.map(|component| self.adjust(component))),
+            Ok(_) => Err(faults),
+            Err(found) => {
+                faults.extend(found);
+                Err(faults)
+            }
+        }
+    }
+
+    /// As [`component`](Self::component), without the other options of the entry.
+    fn made(
+        &self,
+        kind: &str,
+        id: &str,
+        source: Source<'_>,
+    ) -> Result<Option<Component>, Vec<PlanError>> {
+        let config = source.config;
+        if let Some(command) = &self.run {
+            let Some((program, arguments)) = split(command) else {
+                let right = "empty command; expected a program and its arguments";
+                return Err(vec![config.fault(&[kind, id, "run"], right)]);
+            };
+            return Ok(Some(self.program(kind, id, program, arguments, source)));
+        }
+        if let Some(asks) = self.asks() {
+            return asks.component(kind, id, config).map(Some);
+        }
+        if kind == "workflows" {
+            return Ok(None);
+        }
+        let Some(plan) = self.plan(kind, id, config)? else { return Ok(None) };
+        if !plan.components().is_empty() {
+            let right = "the plan names components; expected it in `[workflows]`, where it may";
+            return Err(vec![config.fault(&[kind, id, "plan"], right)]);
+        }
+        let plan = plan.link(&Catalog::new())?;
+        let runner = Processes { without: Arc::clone(source.secrets) };
+        Ok(Some(made(kind, id, move |ctx, _input: Payload| plan.run(ctx, runner.clone()))))
     }
 
     /// Yields how the service is asked that it is; none if it is none, or two.
@@ -174,39 +194,23 @@ impl ComponentEntry {
         }
     }
 
-    /// Finds a key that goes with another sort of component.
-    fn stray_key(&self) -> Option<(&'static str, &'static str)> {
-        let of_service = [
-            ("cancel", self.cancel.is_some()),
-            ("headers", !self.headers.is_empty()),
-            ("headers_env", !self.headers_env.is_empty()),
-            ("key_env", self.key_env.is_some()),
-            ("retries", self.retries.is_some()),
-            ("connect_timeout", self.connect_timeout.is_some()),
-            ("confirm", self.confirm.is_some()),
-        ];
-        let of_program = [("cwd", self.cwd.is_some()), ("env", !self.env.is_empty())];
-        let stray = |keys: &[(&'static str, bool)], right| {
-            let (key, _) = keys.iter().find(|(_, is_there)| *is_there)?;
-            Some((*key, right))
-        };
-        let is_model = self.model.as_ref().is_some_and(|model| model.url.is_some());
-        let alone = [self.run.is_some(), self.plan.is_some() || is_model, self.url.is_some()];
-        match alone {
-            [_, _, false] if !is_model => stray(&of_service, "goes with `url`"),
-            [false, true, false] if is_model => {
-                stray(&of_service, "is in `model`, if it goes with one")
-                    .or_else(|| stray(&of_program, "goes with `run`"))
-            }
-            [false, false, true] => stray(&of_program, "goes with `run`"),
-            _ => None,
-        }
-    }
-
     /// Reads the plan, if it is one.
-    pub(super) fn plan(&self, folder: &Path) -> Result<Option<Plan>, Vec<PlanError>> {
+    pub(super) fn plan(
+        &self,
+        kind: &str,
+        id: &str,
+        config: &Config,
+    ) -> Result<Option<Plan>, Vec<PlanError>> {
         let Some(plan) = &self.plan else { return Ok(None) };
-        Plan::load_all(folder.join(plan)).map(Some)
+        let read = Plan::load_all(config.folder.join(plan));
+        read.map(Some).map_err(|faults| {
+            let placed = |fault: PlanError| match fault.line() {
+                Some(_) => fault,
+                // It could not be read: the name is wrong.
+                None => config.fault(&[kind, id, "plan"], &in_full(&fault)),
+            };
+            faults.into_iter().map(placed).collect()
+        })
     }
 
     /// Says why its program cannot be started, with the key that is wrong; none if it can, or if

@@ -20,6 +20,8 @@ pub(super) struct Document {
     shown: String,
     /// The places of what has a fault, and was taken out when the text was read.
     cuts: Vec<Range<usize>>,
+    /// The keys that lead to each of them.
+    cut_paths: Vec<Vec<String>>,
 }
 
 impl Document {
@@ -34,7 +36,8 @@ impl Document {
             PlanError::new(words).in_file(path)
         })?;
         let shown = text.clone();
-        let mut document = Self { path: path.to_owned(), text, shown, cuts: Vec::new() };
+        let (path, cuts, cut_paths) = (path.to_owned(), Vec::new(), Vec::new());
+        let mut document = Self { path, text, shown, cuts, cut_paths };
         let root = document.root().map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             document.at(at, error.message().replace('\n', ", "))
@@ -57,13 +60,33 @@ impl Document {
         &self.text
     }
 
+    /// Yields the keys of a table at the top, with those that were taken out.
+    pub(super) fn keys_of(&self, table: &str) -> Vec<String> {
+        let root = DeTable::parse(&self.text).map(Spanned::into_inner).unwrap_or_default();
+        let table = root.get(table).and_then(|table| table.get_ref().as_table());
+        let keys = table.into_iter().flat_map(DeTable::keys);
+        keys.map(|key| key.get_ref().to_string()).collect()
+    }
+
+    /// Tells whether something was taken out of what has these keys.
+    pub(super) fn is_torn(&self, keys: &[&str]) -> bool {
+        self.cut_paths.iter().any(|path| {
+            path.len() > keys.len() && path.iter().zip(keys).all(|(found, key)| found == key)
+        })
+    }
+
+    /// Tells whether the text has this key at the top.
+    pub(super) fn has(&self, key: &str) -> bool {
+        DeTable::parse(&self.text).is_ok_and(|root| root.get_ref().contains_key(key))
+    }
+
     /// Reads a value that has the shape of the whole text, and every fault of that shape. What has
     /// a fault is left out of the value. If there are too many, there is no value.
     pub(super) fn read<T: DeserializeOwned>(&mut self) -> (Option<T>, Vec<PlanError>) {
         let mut faults = Vec::new();
         // The tables of which something was left out.
         let mut torn: Vec<usize> = Vec::new();
-        let (mut cuts, mut whole) = (Vec::new(), None);
+        let (mut cuts, mut cut_paths, mut whole) = (Vec::new(), Vec::new(), None);
         let mut root = self.root().unwrap_or_default();
         // The reader stops at the first fault. So take what it complains of out, and read again.
         while faults.len() < limits::PLAN_FAULTS_MAX {
@@ -85,9 +108,10 @@ impl Document {
             }
             let Some(cut) = cut else { break };
             torn.extend(cut.outside);
+            cut_paths.push(cut.path);
             cuts.push(span);
         }
-        self.cuts = cuts;
+        (self.cuts, self.cut_paths) = (cuts, cut_paths);
         (whole, faults)
     }
 
@@ -128,20 +152,24 @@ struct Cut {
     key: Option<String>,
     /// Where the table begins in which it was; none for the whole text.
     outside: Option<usize>,
+    /// The keys that lead to it, but for numbers of items.
+    path: Vec<String>,
 }
 
 /// Takes out the key or the value that has this place. A table and the first value in it may have
 /// the same place: the reader complains of the inner one first.
 fn cut(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<Cut> {
     for (key, value) in table.iter_mut() {
-        if let Some(cut) = cut_inside(value, key.get_ref(), span) {
+        if let Some(mut cut) = cut_inside(value, key.get_ref(), span) {
+            cut.path.insert(0, key.get_ref().to_string());
             return Some(cut);
         }
     }
     let (key, _) = table.iter().find(|(key, value)| [key.span(), value.span()].contains(span))?;
     let (is_key, name) = (key.span() == *span, key.get_ref().to_string());
     table.remove(name.as_str());
-    Some(Cut { key: (!is_key).then_some(name), outside: None })
+    let path = vec![name.clone()];
+    Some(Cut { key: (!is_key).then_some(name), outside: None, path })
 }
 
 /// As [`cut`], for what is in a value. Recurses as deep as the parser allows.
@@ -158,7 +186,7 @@ fn cut_inside(value: &mut Spanned<DeValue<'_>>, key: &str, span: &Range<usize>) 
             }
             items.iter().find(|item| item.span() == *span)?;
             *items = items.iter().filter(|item| item.span() != *span).cloned().collect();
-            Some(Cut { key: Some(key.to_owned()), outside: None })
+            Some(Cut { key: Some(key.to_owned()), outside: None, path: Vec::new() })
         }
         _ => None,
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use quell_flow::PlanError;
+use quell_flow::{Catalog, PlanError};
+use quell_http::Access;
 use serde::Deserialize;
 use toml::Table;
 
@@ -82,6 +83,44 @@ impl Config {
                 (self, faults)
             }
         }
+    }
+
+    /// Says that an address can be reached from other machines although there are no keys.
+    pub(super) fn listen_fault(
+        &self,
+        access: &Access,
+        asked: Option<SocketAddr>,
+    ) -> Option<PlanError> {
+        let listen = self.listen(asked);
+        let error = access.check_listener(listen.ip()).err()?;
+        Some(match asked {
+            Some(_) => PlanError::new(format!("--listen {listen}: {error}")),
+            None => self.fault(&["listen"], &error.to_string()),
+        })
+    }
+
+    /// Tells whether the file has keys or tokens, also such as were left out.
+    pub(super) fn names_keys(&self) -> bool {
+        self.document.as_ref().is_some_and(|it| it.has("keys") || it.has("tokens"))
+    }
+
+    /// Says that a file has nothing that a contract exposes.
+    pub(super) fn serves_nothing(&self, catalog: &Catalog) -> Option<PlanError> {
+        let document = self.document.as_ref()?;
+        let words = "there is nothing to serve; expected a component in `[agents]`, `[teams]` or \
+                     `[workflows]` that a contract exposes";
+        let is_nothing = catalog.components().all(|component| component.is_exposed_nowhere());
+        is_nothing.then(|| document.fault(&[], words.to_owned()))
+    }
+
+    /// Yields the ids in a table of components, also of those that were left out.
+    pub(super) fn ids_of(&self, table: &str) -> Vec<String> {
+        self.document.as_ref().map(|document| document.keys_of(table)).unwrap_or_default()
+    }
+
+    /// Tells whether something was left out of a component because of its faults.
+    pub(super) fn is_torn(&self, table: &str, id: &str) -> bool {
+        self.document.as_ref().is_some_and(|document| document.is_torn(&[table, id]))
     }
 
     /// Makes the fault of what has these keys, as [`Document::fault`]. The message begins with the

@@ -13,9 +13,10 @@ mod scopes;
 mod server;
 mod services;
 mod set;
+mod sort;
 mod teams;
 
-pub(crate) use catalog::{DEFAULT, catalog};
-pub(crate) use check::Checked;
+pub(crate) use catalog::{DEFAULT, catalog, default_file, linked};
+pub(crate) use check::{Asked, Checked};
 pub(crate) use file::Config;
 pub(crate) use set::Setting;

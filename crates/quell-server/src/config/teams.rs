@@ -58,63 +58,26 @@ impl TeamEntry {
     ///
     /// Fails with every member that is not in the catalog, or if the mode lacks a key.
     pub(super) fn component(&self, id: &str, catalog: &Catalog) -> Result<Component, Vec<Fault>> {
-        let at = |key: &str, message: &str| vec![(vec![key.to_owned()], message.to_owned())];
-        if self.members.is_empty() {
-            return Err(at("members", "empty list; expected at least one component"));
-        }
-        let mut members: Vec<&Arc<Component>> = Vec::new();
-        let mut faults = Vec::new();
-        for (number, name) in self.members.iter().enumerate() {
-            match catalog.named(name) {
-                // One after another it may work twice. Otherwise its name would mean either.
-                Ok(component)
-                    if self.mode != TeamMode::Sequence
-                        && members.iter().any(|one| Arc::ptr_eq(one, component)) =>
-                {
-                    let words = format!("`{name}` is a member already");
-                    faults.push((vec!["members".into(), number.to_string()], words));
-                }
-                Ok(component) => members.push(component),
-                Err(words) => faults.push((vec!["members".into(), number.to_string()], words)),
-            }
-        }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        if let Some((key, owner)) = self.stray_key() {
-            let mode = self.mode.as_str();
-            return Err(at(key, &format!("goes with mode `{owner}`; this one is `{mode}`")));
-        }
-        let missing = |key: &str, right: &str| {
-            let mode = self.mode.as_str();
-            at("mode", &format!("mode `{mode}` has no `{key}`; expected {right}"))
-        };
-        let team = match self.mode {
-            TeamMode::Route => {
-                let right = "a key of the task";
-                let key = self.choose.clone().ok_or_else(|| missing("choose", right))?;
-                routed(id, key)
-            }
-            TeamMode::Broadcast => Team::broadcast(id).combine(async |_, all| {
+        let (mut members, mut faults) = self.members_of(catalog);
+        faults.extend(self.stray_keys());
+        let made = match self.mode {
+            TeamMode::Route => match &self.choose {
+                Some(key) => Ok(routed(id, key.clone())),
+                None => Err(vec![self.missing("choose", "a key of the task")]),
+            },
+            TeamMode::Broadcast => Ok(Team::broadcast(id).combine(async |_, all| {
                 let one =
                     |one: &quell_flow::Delegated| (one.member.to_string(), one.to_detailed_json());
                 Ok(Value::Object(all.iter().map(one).collect()).into())
-            }),
-            TeamMode::Sequence => Team::sequence(id),
-            TeamMode::Coordinate => {
-                let right = "one of `members`";
-                let name = self.leader.as_ref().ok_or_else(|| missing("leader", right))?;
-                let is_leader = |one: &&Arc<Component>| {
-                    catalog.named(name).is_ok_and(|it| Arc::ptr_eq(it, one))
-                };
-                let leader = members.iter().position(is_leader);
-                let leader = leader.ok_or_else(|| {
-                    at("leader", &format!("unknown leader `{name}`; expected {right}"))
-                })?;
-                let leader = Arc::clone(members.remove(leader));
-                let right = "the most rounds";
-                let max = self.max.ok_or_else(|| missing("max", right))?;
-                Team::led_by(id, &leader, max)
+            })),
+            TeamMode::Sequence => Ok(Team::sequence(id)),
+            TeamMode::Coordinate => self.led(id, &mut members, catalog),
+        };
+        let team = match made {
+            Ok(team) if faults.is_empty() => team,
+            made => {
+                faults.extend(made.err().unwrap_or_default());
+                return Err(faults);
             }
         };
         let team = members.into_iter().fold(team, |team, one| team.with_member(Member::of(one)));
@@ -127,16 +90,83 @@ impl TeamEntry {
         })
     }
 
-    /// Finds a key of another mode, and that mode.
-    fn stray_key(&self) -> Option<(&'static str, &'static str)> {
+    /// Finds the members, and what is wrong with their names.
+    fn members_of<'a>(&self, catalog: &'a Catalog) -> (Vec<&'a Arc<Component>>, Vec<Fault>) {
+        let mut members: Vec<&Arc<Component>> = Vec::new();
+        let mut faults = Vec::new();
+        for (number, name) in self.members.iter().enumerate() {
+            let mut at = |words| faults.push((vec!["members".into(), number.to_string()], words));
+            match catalog.named(name) {
+                // One after another it may work twice. Otherwise its name would mean either.
+                Ok(component)
+                    if self.mode != TeamMode::Sequence
+                        && members.iter().any(|one| Arc::ptr_eq(one, component)) =>
+                {
+                    at(format!("`{name}` is a member already"));
+                }
+                Ok(component) => members.push(component),
+                Err(words) => at(words),
+            }
+        }
+        if self.members.is_empty() {
+            let words = "empty list; expected at least one component";
+            faults.push((vec!["members".to_owned()], words.to_owned()));
+        }
+        (members, faults)
+    }
+
+    /// Makes a team with a leader, which is taken from the members.
+    fn led(
+        &self,
+        id: &str,
+        members: &mut Vec<&Arc<Component>>,
+        catalog: &Catalog,
+    ) -> Result<Team, Vec<Fault>> {
+        let right = "one of `members`";
+        let mut faults = Vec::new();
+        let leader = self.leader.as_ref().and_then(|name| {
+            let found = catalog.named(name).ok();
+            let at = members.iter().position(|one| found.is_some_and(|it| Arc::ptr_eq(it, one)));
+            // A member that is not there has a fault already.
+            if at.is_none() && !self.members.contains(name) {
+                let words = format!("unknown leader `{name}`; expected {right}");
+                faults.push((vec!["leader".to_owned()], words));
+            }
+            at.map(|at| members.remove(at))
+        });
+        if self.leader.is_none() {
+            faults.push(self.missing("leader", right));
+        }
+        if self.max.is_none() {
+            faults.push(self.missing("max", "the most rounds"));
+        }
+        match (leader, self.max) {
+            (Some(leader), Some(max)) if faults.is_empty() => Ok(Team::led_by(id, leader, max)),
+            _ => Err(faults),
+        }
+    }
+
+    /// Says that the mode lacks a key.
+    fn missing(&self, key: &str, right: &str) -> Fault {
+        let mode = self.mode.as_str();
+        (vec!["mode".to_owned()], format!("mode `{mode}` has no `{key}`; expected {right}"))
+    }
+
+    /// Finds the keys of other modes.
+    fn stray_keys(&self) -> Vec<Fault> {
         let keys = [
             ("choose", self.choose.is_some(), TeamMode::Route),
             ("leader", self.leader.is_some(), TeamMode::Coordinate),
             ("max", self.max.is_some(), TeamMode::Coordinate),
         ];
-        let mut stray =
-            keys.into_iter().filter(|(_, is_there, mode)| *is_there && *mode != self.mode);
-        stray.next().map(|(key, _, mode)| (key, mode.as_str()))
+        let stray = keys.into_iter().filter(|(_, is_there, mode)| *is_there && *mode != self.mode);
+        stray
+            .map(|(key, _, mode)| {
+                let (owner, mode) = (mode.as_str(), self.mode.as_str());
+                let words = format!("goes with mode `{owner}`; this one is `{mode}`");
+                (vec![key.to_owned()], words)
+            })
+            .collect()
     }
 }
 

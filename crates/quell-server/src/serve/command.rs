@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::log::Log;
 use super::site::Site;
 use crate::args::ServeArgs;
-use crate::config::Checked;
+use crate::config::{self, Asked, Checked};
 use crate::exit::EXIT_USAGE;
 use crate::faults::under_error;
 
@@ -25,7 +25,13 @@ pub(crate) fn serve(args: &ServeArgs) -> ExitCode {
 
 /// Checks everything that can be checked, then listens. An error means that nothing was served.
 fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), String> {
-    let checked = Checked::load(args.config.as_deref(), &args.set);
+    let asked = Asked { settings: &args.set, listen: args.listen, demo: args.demo };
+    // The demo stands for itself: what is served beside it is named.
+    let default = config::default_file().filter(|_| args.config.is_none() && !args.demo);
+    if let Some(file) = default {
+        log.say(&format!("serving {}; --config reads another file", file.display()));
+    }
+    let checked = Checked::load(args.config.as_deref().or(default), asked);
     let checked = checked.map_err(|faults| under_error(&faults))?;
     for warning in checked.config.plan_warnings() {
         tracing::warn!("{warning}");

@@ -36,8 +36,7 @@ impl Site {
     ///
     /// # Errors
     ///
-    /// Fails if the demo or open access would be reachable from other machines, or if there is no
-    /// component.
+    /// Fails if the demo would be reachable from other machines, or if there is no component.
     pub(super) fn new(args: &ServeArgs, checked: Checked) -> Result<Self, String> {
         let Checked { config, access, mut catalog } = checked;
         let listen = config.listen(args.listen);
@@ -51,14 +50,16 @@ impl Site {
                  127.0.0.1, or serve components of your own with --config"
             ));
         }
-        access.check_listener(listen.ip()).map_err(|error| error.to_string())?;
         if let Some(Demo { witness, prefix }) = &demo {
             catalog = quell_demo::components(catalog, witness, prefix);
         }
         if catalog.components().all(|component| component.is_exposed_nowhere()) {
-            return Err("there is nothing to serve; one of these would do:\n\n  \
-                        quell serve --demo\n  quell serve --config quell.toml"
-                .into());
+            return Err(
+                "there is nothing to serve: no quell.toml is in this folder; one of these \
+                        would do:\n\n  quell serve --demo\n  quell serve --config FILE\n  \
+                        quell init && quell serve"
+                    .into(),
+            );
         }
         Ok(Self { config, access, catalog, listen, demo })
     }

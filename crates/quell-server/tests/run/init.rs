@@ -40,6 +40,30 @@ fn the_example_is_checked_run_and_served_as_it_is() {
 }
 
 #[test]
+fn the_file_of_the_folder_is_served_unless_another_one_or_the_demo_is_asked_for() {
+    let names = |site: &Site| {
+        let all = site.get("/agents").1;
+        let all = all.as_array().expect("a list").iter();
+        all.map(|agent| agent["id"].as_str().expect("an id").to_owned()).collect::<Vec<_>>()
+    };
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", "[agents.here]\nrun = ['cat']\n");
+    scratch.write("other.toml", "[agents.other]\nrun = ['cat']\n");
+    let site = Site::with(scratch, &[]);
+    assert_eq!(names(&site), ["here"]);
+    site.signal("TERM");
+    let (ended, scratch) = site.ended();
+    assert!(ended.stderr.contains("serving quell.toml; --config reads another file"), "{ended:?}");
+    let site = Site::with(scratch, &["--config", "other.toml"]);
+    assert_eq!(names(&site), ["other"]);
+    site.signal("TERM");
+    let (ended, scratch) = site.ended();
+    assert!(!ended.stderr.contains("serving"), "{ended:?}");
+    let site = Site::with(scratch, &["--demo"]);
+    assert!(!names(&site).contains(&"here".to_owned()), "{:?}", names(&site));
+}
+
+#[test]
 fn the_key_of_the_example_is_right_once_it_is_no_comment() {
     let scratch = Scratch::new();
     scratch.run(&["init", "mine.toml"]).assert_code(0);

@@ -15,8 +15,11 @@ fn logged(args: &[&str]) -> Site {
     let scratch = Scratch::new();
     let file = "[[keys]]\nsubject = \"ops\"\nsecret_env = \"OPS_KEY\"\nadmin = true\n\
                 [agents.it]\nrun = [\"sh\", \"-c\", \"cat; echo said-by-it\"]\n\
-                [agents.fails]\nrun = [\"sh\", \"-c\", '''echo hush-out; printf 'no \\033[1mink\\n' >&2; head -c 4000 /dev/zero | tr '\\0' x >&2; exit 3''']\n";
+                [agents.fails]\nrun = [\"sh\", \"fails.sh\"]\n";
     scratch.write("quell.toml", file);
+    let fails = "echo hush-out; printf 'no \\033[1mink\\n' >&2; \
+                 head -c 4000 /dev/zero | tr '\\0' x >&2; exit 3";
+    scratch.write("fails.sh", fails);
     let log = File::create(scratch.path("log")).expect("a file can be made");
     let args = [&["--config", "quell.toml", "--log", "info"], args].concat();
     Site::heard_with(scratch, &args, &[("OPS_KEY", "hush-key")], Stdio::from(log))

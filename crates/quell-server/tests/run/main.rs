@@ -2,6 +2,8 @@
 //! left: `/proc`, and files that the programs write.
 
 #[cfg(test)]
+mod all_at_once;
+#[cfg(test)]
 mod answers;
 #[cfg(test)]
 mod check;

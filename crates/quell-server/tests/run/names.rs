@@ -90,6 +90,31 @@ fn what_has_no_such_name_is_refused_with_those_that_there_are() {
 }
 
 #[test]
+fn a_folder_without_a_configuration_is_told_with_what_to_do() {
+    let scratch = Scratch::new();
+    scratch.write("plan.yaml", "name: p\nsteps:\n- { name: a, component: agent/x }\n");
+    let none = "there is no quell.toml in this folder, where components are named; `quell init` \
+                writes one, and `--config FILE` reads another file\n";
+    let unknown = "plan.yaml:3:25: unknown component `agent/x`; there are no components\n";
+    for (args, words) in [
+        (&["list"][..], &[none][..]),
+        (&["list", "--json"], &[none]),
+        (&["run", "writer"], &["component `writer`: a plan would be a file", none]),
+        (&["run", "plan.yaml"], &[unknown, none]),
+        (&["plan", "check", "plan.yaml"], &[unknown, none]),
+        (&["serve"], &["no quell.toml is in this folder", "quell init && quell serve\n"]),
+    ] {
+        let ended = scratch.run(args);
+        ended.assert_code(2);
+        assert_eq!(ended.stdout, "");
+        for word in words {
+            assert!(ended.stderr.contains(word), "{args:?}: {word}: {}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains("catalog"), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn components_are_listed_with_their_parts() {
     let scratch = scratch();
     let ended = scratch.run(&["list"]);

@@ -1,6 +1,7 @@
 //! What is wrong is refused with one message, before anything starts.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use crate::support::{Ended, Scratch};
 
@@ -113,6 +114,31 @@ fn a_report_that_cannot_be_written_is_refused_before_anything_starts() {
     }
     assert_eq!(scratch.names(), ["directory", "plan.toml"], "a draft was left");
     assert_eq!(scratch.read("plan.toml"), plan.as_bytes());
+}
+
+#[test]
+fn a_report_in_the_place_of_what_is_read_is_refused_and_nothing_is_overwritten() {
+    let scratch = Scratch::new();
+    let plan = format!("name = 'p'\nsteps = [{TRACE}]\n");
+    scratch.write("plan.toml", &plan);
+    scratch.write("quell.toml", "[agents.a]\nrun = ['true']\n");
+    scratch.write("old.json", "{\"rows\": []}");
+    symlink("old.json", scratch.path("link.json")).expect("a link can be made");
+    let part = ["run", "plan.toml", "--from", "trace", "--outputs", "old.json"];
+    for (args, report, what) in [
+        (&part[..], "old.json", "`--outputs`"),
+        (&part, "./link.json", "`--outputs`"),
+        (&["run", "plan.toml"], "plan.toml", "the plan"),
+        (&["run", "agent/a"], "quell.toml", "the configuration"),
+        (&["run", "agent/a", "--config", "plan.toml"], "plan.toml", "the configuration"),
+    ] {
+        let ended = scratch.run(&[args, &["--report", report]].concat());
+        let words = format!("--report {report} would overwrite {what}, which is read; expected");
+        assert_refused(&scratch, &ended, &[&words]);
+    }
+    assert_eq!(scratch.read("plan.toml"), plan.as_bytes());
+    assert_eq!(scratch.read("old.json"), b"{\"rows\": []}");
+    scratch.run(&[&part[..], &["--report", "new.json"]].concat()).assert_code(0);
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn every_fault_of_a_service_is_told_with_its_line() {
     let none = "expected one of `run = [\"program\", …]`, `plan = \"FILE\"`, `url = \"http://…\"` \
                 and `model = { url = \"https://…\", … }`";
     let right = [
-        format!("quell.toml:2:1: `both`: {none}"),
+        "quell.toml:4:7: `url`: `run` and `url` are both there; expected one of them".into(),
         "quell.toml:7:7: `url`: unknown scheme `htp`; did you mean `http`?".into(),
         "quell.toml:10:7: `url`: user and password in an address; expected `key_env`".into(),
         "quell.toml:14:10: `cancel`: no scheme and host; expected one such as".into(),
@@ -80,12 +80,15 @@ fn every_fault_of_a_service_is_told_with_its_line() {
         "quell.toml:20:33: `Host`: is set by quell".into(),
         "quell.toml:24:11: `retries`: goes with `url`".into(),
         "quell.toml:28:7: `cwd`: goes with `run`".into(),
-        format!("quell.toml:30:1: `two`: {none}"),
+        "quell.toml:32:9: `model`: `url` and `model` are both there; expected one of them".into(),
         "quell.toml:36:9: `model`: `provider` is missing".into(),
         "quell.toml:36:42: `system`: goes with `url`".into(),
         "quell.toml:39:9: `model`: `name` is missing".into(),
+        "quell.toml:39:17: `url`: unknown scheme `httq`; did you mean `http`?".into(),
         "quell.toml:39:54: `temperature`: found 3; expected 0 to 2".into(),
         "quell.toml:39:70: `max_tokens`: a model that writes nothing answers nothing".into(),
+        "quell.toml:42:17: `url`: unknown scheme `httq`; did you mean `http`?".into(),
+        "quell.toml:42:62: `retries`: found 11; expected at most 10".into(),
         "quell.toml:43:11: `confirm`: is in `model`, if it goes with one".into(),
         "quell.toml:46:17: `url`: unknown scheme `httq`; did you mean `http`?".into(),
         "quell.toml:46:62: `retries`: found 11; expected at most 10".into(),
