@@ -89,6 +89,16 @@ impl PlanFormat {
 /// ```
 pub const PLAN_SCHEMA: &str = include_str!("schema.json");
 
+/// What templates and expressions of plans may say: names, filters, tests and operators, with an
+/// example of each, as Markdown.
+///
+/// # Examples
+///
+/// ```
+/// assert!(quell_flow::PLAN_TEMPLATES.contains("| `[1, 2] \\| first` | `1` |"));
+/// ```
+pub const PLAN_TEMPLATES: &str = include_str!("templates.md");
+
 fn one<E>(error: E) -> Vec<E> {
     vec![error]
 }

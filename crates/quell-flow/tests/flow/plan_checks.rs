@@ -62,8 +62,8 @@ fn an_expression_is_refused_for_its_syntax_and_for_what_is_not_there() {
         ("run: ['{{ input']", "bad template"),
         ("run: ['{{ a }}{% if b %}']", "`{%` in a template; expected `{{ … }}` only"),
         ("run: ['{{ 1 / 0 }}']", "bad template `{{ 1 / 0 }}`: "),
-        ("run: ['{{ input | indent }}']", "filter indent is unknown"),
-        ("run: ['{{ range(9) }}']", "unknown function: range is unknown"),
+        ("run: ['{{ input | indent }}']", "unknown filter `indent`; expected one of `abs`"),
+        ("run: ['{{ range(9) }}']", "unknown function `range`; there are none"),
         ("run: ['{{ steps.z.output }}']", "unknown step `z`"),
         ("run: ['{{ steps.a.output }}']", "unknown step `a`"),
         ("run: ['{{ stepz.first.output }}']", "unknown name `stepz`"),
@@ -73,7 +73,10 @@ fn an_expression_is_refused_for_its_syntax_and_for_what_is_not_there() {
         ("run: ['x']\n  cwd: '{{ output }}'", "unknown name `output`"),
         ("component: c\n  input: { a: ['{{ steps.z.output }}'] }", "unknown step `z`"),
         ("if: input >\n  then: [{ name: b, run: [x] }]", "bad expression `input >`: "),
-        ("if: input is odd\n  then: [{ name: b, run: [x] }]", "test odd is unknown"),
+        (
+            "if: input is odd\n  then: [{ name: b, run: [x] }]",
+            "unknown test `odd`; expected one of `boolean`",
+        ),
         ("if: \"1 + 'a'\"\n  then: [{ name: b, run: [x] }]", "bad expression"),
         ("loop: { until: steps.z.output, max: 2 }\n  steps: [{ name: b, run: [x] }]", "step `z`"),
         (

@@ -8,6 +8,7 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 use serde::Serialize;
 
 use super::guard;
+use super::known::unknown;
 use super::language::{lenient, strict};
 use super::missing::missing;
 use super::work;
@@ -161,6 +162,9 @@ fn words(error: &Error) -> String {
             "it takes more than its limit of {operations} operations and {units} bytes read, made \
              and compared"
         );
+    }
+    if let Some(words) = unknown(error) {
+        return words;
     }
     let kind = error.kind().to_string();
     let text = match error.detail() {

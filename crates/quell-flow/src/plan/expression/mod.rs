@@ -10,6 +10,7 @@
 mod cut;
 mod evaluate;
 mod guard;
+mod known;
 mod language;
 mod missing;
 mod quote;

@@ -75,6 +75,8 @@ impl<'a> Reader<'a> {
             let words = error.to_string();
             let place = format!(" at line {} column {}", error.line(), error.column());
             let words = words.strip_suffix(&place).unwrap_or(&words);
+            let words = words.replace("EOF while parsing a value", "the text ends before a value");
+            let words = words.replace("EOF while parsing", "the text ends within");
             Fault::new(self.offset(part) + within, words)
         })
     }
