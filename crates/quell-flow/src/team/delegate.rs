@@ -230,8 +230,10 @@ impl Members {
     }
 
     fn find(&self, name: &str) -> Result<usize, Failure> {
-        let mut names = self.names();
-        names.position(|member| member == name).ok_or_else(|| {
+        let members = &self.state.team.members;
+        let by_name = members.iter().position(|member| &**member.name() == name);
+        let by_component = || members.iter().position(|member| member.is_of(name));
+        by_name.or_else(by_component).ok_or_else(|| {
             let names: Vec<_> = self.names().map(|name| format!("`{name}`")).collect();
             let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             let team = &self.state.team.id;

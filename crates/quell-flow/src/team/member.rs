@@ -98,6 +98,11 @@ impl Member {
         &self.name
     }
 
+    /// Tells whether it is the component of this name, such as `agent/writer`.
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        matches!(&self.does, Does::Component(component) if component.name() == name)
+    }
+
     pub(super) fn to_part(&self) -> Part {
         let agent = match &self.does {
             Does::Body(_) => &*self.name,

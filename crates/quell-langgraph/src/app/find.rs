@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell::{Payload, RunId, RunRef};
-use quell_flow::Component;
+use quell_flow::{Component, ComponentKind};
 use quell_http::{SESSION, View, same_id};
 use uuid::Uuid;
 
@@ -143,9 +143,14 @@ pub(crate) fn selected_of(view: &View, found: &Found, is_shown: impl Fn(&str) ->
     run_object(&found.tracked.about, report.own_row(), &view.state_of(&report), is_shown)
 }
 
-/// Finds the graph of an assistant by its UUID or by the graph's own id.
+/// Finds the graph of an assistant by its UUID, by the graph's own id, or by its name with its kind,
+/// `agent/writer`.
 pub(crate) fn graph_of(view: &View, text: &str) -> Result<Arc<Component>, Refusal> {
     if let Some(graph) = view.find_component(text) {
+        return Ok(Arc::clone(graph));
+    }
+    let named = ComponentKind::split(text).and_then(|(kind, id)| view.component(kind, id));
+    if let Some(graph) = named {
         return Ok(Arc::clone(graph));
     }
     if let Ok(id) = Uuid::try_parse(text) {
