@@ -23,11 +23,19 @@ pub(crate) fn was_killed(row: &RunRow) -> bool {
 /// Says how much a run left, and the last line of it if it is the output of a process.
 pub(crate) fn kept(payload: &Payload) -> String {
     let value = payload.parse::<Value>().unwrap_or_default();
+    if let Some(text) = value.as_str() {
+        return said(text);
+    }
     let Some(stdout) = value.get("stdout").and_then(Value::as_str) else {
         return format!("{} of JSON", size(payload.len()));
     };
-    let mut text = size(value.get("stdout_bytes").map_or(stdout.len(), count));
-    if value.get("stdout_truncated").and_then(Value::as_bool) == Some(true) {
+    let bytes = value.get("stdout_bytes").map_or(stdout.len(), count);
+    let content = value.get("content").and_then(Value::as_str).filter(|text| !text.is_empty());
+    let mut text = size(bytes);
+    if let Some(content) = content {
+        // The text of its events is what it has to say; what it printed besides is no output.
+        text = said(content);
+    } else if value.get("stdout_truncated").and_then(Value::as_bool) == Some(true) {
         text.push_str(", of which only the beginning is kept");
     } else if is_base64(&value) {
         text.push_str(", not text");
@@ -45,6 +53,12 @@ pub(crate) fn kept(payload: &Payload) -> String {
         let _ = write!(text, "\nexit code {code}");
     }
     text
+}
+
+/// Says how long a text is, and its last line.
+fn said(text: &str) -> String {
+    let line = last_line(text).map_or_else(String::new, |line| format!(", last line: {line}"));
+    format!("{} of text{line}", size(text.len()))
 }
 
 /// What a program that failed wrote, as far as the report shows it.
@@ -198,6 +212,10 @@ mod tests {
             "exit_code": 3, "signal": null, "stdout": "", "stdout_bytes": 0,
             "stderr_tail": "oh\nno", "stderr_bytes": 2_048,
         });
+        let said =
+            serde_json::json!({ "stdout": "", "stdout_bytes": 0, "content": "half an\nanswer" });
+        assert_eq!(kept(said), "14 bytes of text, last line: answer");
+        assert_eq!(kept("all of it".into()), "9 bytes of text, last line: all of it");
         assert_eq!(kept(output), "0 bytes\nstderr: 2.0 KiB, last line: no\nexit code 3");
         let output =
             serde_json::json!({ "stdout": "AAA=", "encoding": "base64", "stdout_bytes": 2 });
