@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use quell::Payload;
+use quell_flow::PLAN_TEMPLATES;
+use serde::de::IgnoredAny;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::check::CheckArgs;
-use crate::config::Setting;
+use crate::config::{Setting, parse_address};
 use crate::help::{
     ABOUT, AFTER_HELP, ANSWERS_PAGE, CHECK_AFTER_HELP, COMPLETIONS_AFTER_HELP, MAN_AFTER_HELP,
     PROCESS_PAGE, RUN_ABOUT, RUN_AFTER_HELP, SERVE_ABOUT, SERVE_AFTER_HELP, SERVICE_PAGE,
@@ -91,6 +94,9 @@ pub(crate) enum Command {
     /// Print what arrives of a component through each contract and stream mode
     #[command(long_about = ANSWERS_PAGE, help_template = "{about}", term_width = 0)]
     Answers,
+    /// Print what templates of plans may say: names, filters, tests, operators, with examples
+    #[command(long_about = PLAN_TEMPLATES, help_template = "{about}", term_width = 0)]
+    Templates,
     /// Print what a shell reads to complete the command line
     #[command(after_help = COMPLETIONS_AFTER_HELP)]
     Completions(CompletionsArgs),
@@ -107,7 +113,7 @@ pub(crate) enum Command {
 pub(crate) struct ServeArgs {
     /// Where to listen. Without it: `listen` of the file, or else 127.0.0.1:7777. Port 0 takes a
     /// free one. Beyond loopback only with keys or tokens in the file
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     pub(crate) listen: Option<SocketAddr>,
 
     /// Serve the demo components of every contract, and the witness of what they really do under
@@ -124,8 +130,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(crate) set: Vec<Setting>,
 
-    /// What to log on stderr: error, warn, info, debug, trace
-    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    /// What to log on stderr
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value = "warn",
+        value_parser = levels(),
+        ignore_case = true,
+    )]
     pub(crate) log: LevelFilter,
 
     /// How to log: `human` lines, a `json` object on each line; `auto` is human if stderr is a
@@ -206,8 +218,15 @@ fn usage_error(kind: ErrorKind, message: &str) -> clap::Error {
     }
 }
 
+fn levels() -> impl TypedValueParser<Value = LevelFilter> {
+    let names = ["off", "error", "warn", "info", "debug", "trace"];
+    PossibleValuesParser::new(names).try_map(|level| level.parse::<LevelFilter>())
+}
+
 fn input(text: &str) -> Result<Payload, String> {
     Payload::from_json_text(text).map_err(|error| {
+        let place = serde_json::from_str::<IgnoredAny>(text).err();
+        let error = place.map_or_else(|| error.to_string(), |place| place.to_string());
         // What a shell leaves of `--input hello` and of `--input "hello"`.
         let is_word = !text.trim_start().starts_with(['{', '[', '"']);
         let right = serde_json::Value::from(text).to_string().replace('\'', r"'\''");
@@ -284,7 +303,9 @@ mod tests {
             says("hello")
         );
         assert!(says("it's").contains(r#"--input '"it'\''s"'"#), "{}", says("it's"));
-        assert!(!says("{\"a\": }").contains("a text would be"));
+        let says_place = says("{\"a\": }");
+        assert!(!says_place.contains("a text would be"), "{says_place}");
+        assert!(says_place.contains("expected value at line 1 column 7"), "{says_place}");
     }
 
     #[test]

@@ -28,6 +28,8 @@ Examples:
   quell help run                               signals, exit codes, the rest
   quell help process                           what a program that quell runs can rely on
   quell help service                           what a service that quell runs can rely on
+  quell help answers                           what arrives through each contract, and how inputs do
+  quell help templates                         names, filters and tests of templates in plans
 
 Times, here, in plans and in quell.toml, have units: 500ms, 30s, 1h 30m. Only keys that end in _ms \
 are numbers, of milliseconds.
@@ -151,7 +153,8 @@ The file:
   leader = \"agent/chief\"            # gets task, results, round; yields {\"delegate\":
                                     # [{\"member\", \"task\"}]} for the others, or the output
   max = 5                           # rounds of the leader; also: description,
-                                    # on_member_failed, on_member_stopped (go_on, fail)
+                                    # on_member_failed, on_member_stopped: go_on, the default,
+                                    # with which the team completes, or fail
 
   [[keys]]                          # a caller, by the key that it sends: bearer token or x-api-key
   subject = \"ops\"
@@ -164,9 +167,32 @@ The file:
   public_key_file = \"issuer.pem\"   # also: audiences, issuer, subject_claim, default_scopes
                                     # (of several, each needs its issuer)
 
-  [agentos]                         # options of the contract, as in its documentation
-  [langgraph]
-  [playbook3d]
+  [agentos]                         # with the defaults:
+  os_id = \"quell\"                  # also: name, db_id
+  unknown_runs = \"not-found\"       # or remember: a cancel before its run stops that
+  completed_sentinel = false        # a second event after each cancelled one
+  close_brackets = true             # events end the tool calls and steps that a stop cut
+  error_codes = true                # errors have an error_code
+  heartbeat_ms = 15000              # a silent stream gets a comment; 0: none
+  quiescent_wait_max_ms = 30000     # the longest ?wait=quiescent
+  cors_origins = [\"http://localhost:3000\"]
+  # security_key_env = \"OS_KEY\"    # the variable with the one key of this contract
+
+  [langgraph]                       # with the defaults:
+  settle_ms = 20                    # how long a cancel is held for the end of its runs
+  grace_max_ms = 5000               # the longest metadata.quell_grace_ms; timeout_max_ms is the
+                                    # longest quell_timeout_ms, without a default
+  timeout_error = true              # a timeout is an error; false: silence, as upstream
+  unmasked_errors = false           # the text of every error is shown
+  end_event = false                 # a stream ends with an event `end`
+
+  [playbook3d]                      # with the defaults:
+  cancel_wait_ms = 5000             # how long a cancel waits for the end
+  token_life_ms = 3600000           # of a token of get-tokens
+  accounts_prefix = \"\"              # also: api_prefix, public_url, token_secret, platform_key,
+                                    # without_credits
+  # [[playbook3d.teams]]            # id, a UUID, and name
+  # [[playbook3d.workflows]]        # id, a UUID, name, component, teams
 
 Without keys and tokens everybody who reaches the port may do everything. So it listens on \
 loopback only, answers 403 to a Host that is not localhost or an address of loopback (a name can \

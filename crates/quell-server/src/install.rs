@@ -11,6 +11,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
 use crate::exit::EXIT_USAGE;
+use crate::markdown;
 use crate::stdout;
 
 /// What `quell completions` is told.
@@ -94,8 +95,8 @@ fn named(command: &Command) -> &str {
     command.get_display_name().unwrap_or_else(|| command.get_name())
 }
 
-/// Writes the page of a command. What stands below its help, and the text of a command that is a
-/// page, has lines and columns of its own, which are kept.
+/// Writes the page of a command. What stands below its help has lines and columns of its own, which
+/// are kept. The text of a command that is a page is Markdown.
 fn page(command: &Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let source = concat!("quell ", env!("CARGO_PKG_VERSION"));
@@ -105,7 +106,7 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     man.render_synopsis_section(&mut page)?;
     let takes_nothing = command.get_arguments().all(|one| one.get_id() == "help");
     if let Some(text) = command.get_long_about().filter(|_| takes_nothing) {
-        as_it_stands("DESCRIPTION", &text.to_string(), &mut page)?;
+        markdown::render(&text.to_string(), &mut page)?;
     } else {
         man.render_description_section(&mut page)?;
         man.render_options_section(&mut page)?;

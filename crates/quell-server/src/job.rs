@@ -102,7 +102,10 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
             let of = if is_there { String::new() } else { format!("component `{name}`: {plan}; ") };
             of + &under_error(&faults)
         })?;
-        let component = catalog.named(&name).map_err(|words| format!("{words}; {plan}"))?;
+        let component = catalog.named(&name).map_err(|words| {
+            let end = if words.ends_with('?') { " A" } else { "; a" };
+            format!("{words}{end}{}", &plan[1..])
+        })?;
         return Ok((component.spec(), Body::Component(Arc::clone(component))));
     }
     let plan = Plan::load_all(path).map_err(|faults| under_error(&faults))?;

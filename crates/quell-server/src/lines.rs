@@ -2,7 +2,7 @@
 
 use quell::{EventKind, HookOutcome, RunEvent};
 
-use crate::tree::{Tree, emitted_lines};
+use crate::tree::{Tree, emitted_lines, fault_of};
 use quell_report::text::{printable, span};
 
 /// Yields the line for an event that was already applied to the tree, without its end of line.
@@ -13,6 +13,7 @@ pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<Strin
     let what = match &event.kind {
         EventKind::Started => "running".into(),
         EventKind::Emitted(_) if verbose => return written(tree, event),
+        EventKind::Emitted(_) => return fault(tree, event),
         EventKind::StopRequested(cause) => {
             format!("will stop after this step: {}", printable(&cause.to_string()))
         }
@@ -44,11 +45,17 @@ pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<Strin
 /// Yields the line for what a program wrote, without its end of line; none for other events.
 pub(crate) fn written(tree: &Tree, event: &RunEvent) -> Option<String> {
     let EventKind::Emitted(payload) = &event.kind else { return None };
-    let lines: Vec<_> = emitted_lines(payload)
-        .iter()
-        .map(|line| stamped(tree, event, &format!("│ {line}")))
-        .collect();
+    let lines = emitted_lines(payload).into_iter().map(|line| format!("│ {line}"));
+    let lines = lines.map(|line| stamped(tree, event, &line)).chain(fault(tree, event));
+    let lines: Vec<_> = lines.collect();
     (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// Yields the line for what is wrong with an event that a program wrote; none for other events.
+pub(crate) fn fault(tree: &Tree, event: &RunEvent) -> Option<String> {
+    let EventKind::Emitted(payload) = &event.kind else { return None };
+    let fault = fault_of(payload)?;
+    Some(stamped(tree, event, &format!("wrote an event with a fault: {fault}")))
 }
 
 /// Yields what a line says of those that were held back before it.
@@ -121,6 +128,17 @@ mod tests {
         let events = [queued(1, "root", None), event(2, "root", emitted)];
         assert!(shown(&events, false).is_empty());
         assert_eq!(shown(&events, true), ["    0.100  root  │ hello"]);
+    }
+
+    #[test]
+    fn a_fault_of_an_event_is_shown_without_request() {
+        let fault = "`content` has no `text`";
+        let emitted = serde_json::json!({ "stream": "stdout", "line": "{}", "fault": fault });
+        let events =
+            [queued(1, "root", None), event(2, "root", EventKind::Emitted(emitted.into()))];
+        let right = "    0.100  root  wrote an event with a fault: `content` has no `text`";
+        assert_eq!(shown(&events, false), [right]);
+        assert_eq!(shown(&events, true), [format!("    0.100  root  │ {{}}\n{right}")]);
     }
 
     #[test]

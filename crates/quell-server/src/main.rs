@@ -21,6 +21,7 @@ mod lines;
 mod list;
 mod live;
 mod log_format;
+mod markdown;
 mod outputs;
 mod places;
 mod plan;
@@ -43,6 +44,7 @@ use std::process::ExitCode;
 use args::{Cli, Command};
 use clap::CommandFactory as _;
 use help::{ANSWERS_PAGE, PROCESS_PAGE, SERVICE_PAGE};
+use quell_flow::PLAN_TEMPLATES;
 
 fn main() -> ExitCode {
     match Cli::read(std::env::args_os()) {
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Plan(command) }) => plan::run(&command),
         Ok(Cli { command: Command::Answers }) => stdout::say(ANSWERS_PAGE),
         Ok(Cli { command: Command::Process }) => stdout::say(PROCESS_PAGE),
+        Ok(Cli { command: Command::Templates }) => stdout::say(PLAN_TEMPLATES),
         Ok(Cli { command: Command::Service }) => stdout::say(SERVICE_PAGE),
         Err(shown) => {
             // With nobody to read the help there is nobody to tell.

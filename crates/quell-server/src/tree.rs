@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quell::{EventKind, Payload, RunEvent, RunId, RunStatus};
+use quell_flow::Emit;
+use serde_json::Value;
 
 use quell_report::text::{last_line, printable};
 
@@ -129,13 +131,39 @@ impl Entry {
     }
 }
 
-/// Yields the text of an emitted payload: the lines of a process, or the JSON text.
+/// Yields the text of an emitted payload: the lines of a process, what an event says, or the JSON
+/// text.
 pub(crate) fn emitted_lines(payload: &Payload) -> Vec<String> {
-    let Ok(value) = payload.parse::<serde_json::Value>() else { return Vec::new() };
-    match value.get("line").and_then(|line| line.as_str()) {
+    let Ok(value) = payload.parse::<Value>() else { return Vec::new() };
+    let said = Emit::read(payload).map(words);
+    let line = value.get("line").and_then(Value::as_str);
+    match said.as_deref().or(line) {
         Some(lines) => lines.lines().filter_map(whole).collect(),
         None => whole(payload.as_json()).into_iter().collect(),
     }
+}
+
+/// Yields what an event says, for people.
+fn words(event: Emit) -> String {
+    match event {
+        Emit::Content { text } | Emit::Reasoning { text } => text,
+        Emit::ModelStarted { model, .. } => format!("asks {model}"),
+        Emit::ModelEnded { model, .. } => format!("{model} has answered"),
+        Emit::Values { values } | Emit::Updates { values, .. } | Emit::Custom { data: values } => {
+            values.as_text().map_or_else(|| values.as_json().to_owned(), Into::into)
+        }
+        _ => String::new(),
+    }
+}
+
+/// Yields what is wrong with a line that looks like an event; none for every other payload.
+pub(crate) fn fault_of(payload: &Payload) -> Option<String> {
+    if !payload.as_json().contains("\"fault\"") {
+        return None;
+    }
+    let value: Value = payload.parse().ok()?;
+    value.get("stream")?;
+    whole(value.get("fault")?.as_str()?)
 }
 
 /// Yields a line in printable form; none if it is blank.
@@ -184,6 +212,21 @@ pub(crate) mod tests {
         tree.apply(&event(2, "root", EventKind::Emitted(line.into())));
         let entry = tree.entry(RunId::from_text("root")).expect("the root was queued");
         assert_eq!(entry.last_line().as_deref(), Some("red \\u{1b}[31malert"));
+    }
+
+    #[test]
+    fn an_event_is_shown_as_what_it_says() {
+        for (event, right) in [
+            (r#"{"event":"content","text":"a\nb"}"#, &["a", "b"][..]),
+            (r#"{"event":"model.started","model":"m","provider":"p"}"#, &["asks m"]),
+            (r#"{"event":"custom","data":{"a":1}}"#, &[r#"{"a":1}"#]),
+            (r#"{"event":"custom","data":"found it"}"#, &["found it"]),
+            (r#"{"event":"values","values":{"a":1}}"#, &[r#"{"a":1}"#]),
+            (r#"{"event":"mine","a":1}"#, &[r#"{"event":"mine","a":1}"#]),
+        ] {
+            let payload = Payload::from_json_text(event).expect("JSON");
+            assert_eq!(emitted_lines(&payload), right, "{event}");
+        }
     }
 
     #[test]

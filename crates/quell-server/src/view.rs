@@ -168,11 +168,8 @@ impl Screen {
         if self.live.is_none() {
             return self.plain(event);
         }
-        if self.style.verbose
-            && let Some(line) = lines::written(&self.tree, event)
-        {
-            self.above.push(line);
-        }
+        let above = if self.style.verbose { lines::written } else { lines::fault };
+        self.above.extend(above(&self.tree, event));
         if self.drawn_at.elapsed() > FRAME {
             self.draw();
         }

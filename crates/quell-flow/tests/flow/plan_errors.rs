@@ -169,7 +169,7 @@ fn a_toml_plan_with_a_wrong_value_is_refused_with_its_place() {
 fn a_json_plan_with_a_fault_is_refused_with_its_place() {
     check(
         &[
-            ("", 1, 1, "EOF"),
+            ("", 1, 1, "the text ends before a value"),
             ("{\"name\": \"x\",\n \"steps\": [}\n", 2, 12, "expected value"),
             ("{\"name\": \"x\"}\n\n?", 3, 1, "trailing characters"),
             ("[1]", 1, 1, "found a list; expected a table"),

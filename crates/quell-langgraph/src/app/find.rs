@@ -143,8 +143,8 @@ pub(crate) fn selected_of(view: &View, found: &Found, is_shown: impl Fn(&str) ->
     run_object(&found.tracked.about, report.own_row(), &view.state_of(&report), is_shown)
 }
 
-/// Finds the graph of an assistant by its UUID, by the graph's own id, or by its name with its kind,
-/// `agent/writer`.
+/// Finds the graph of an assistant by its UUID, by the graph's own id, or by its name with its
+/// kind, `agent/writer`.
 pub(crate) fn graph_of(view: &View, text: &str) -> Result<Arc<Component>, Refusal> {
     if let Some(graph) = view.find_component(text) {
         return Ok(Arc::clone(graph));

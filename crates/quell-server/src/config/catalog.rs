@@ -20,7 +20,7 @@ use crate::processes::Processes;
 ///
 /// Fails with every fault of the file and of its plans, or if there is no file.
 pub(crate) fn catalog(path: Option<&Path>) -> Result<Catalog, Vec<PlanError>> {
-    let Some(path) = path.or_else(|| default_file()) else { return Err(vec![no_file()]) };
+    let Some(path) = path.or(default_file()) else { return Err(vec![no_file()]) };
     let (config, mut faults) = Config::read(Some(path), &[]);
     let (catalog, found) = config.components();
     faults.extend(found);
@@ -36,7 +36,7 @@ pub(crate) fn linked(plan: Plan, path: Option<&Path>) -> Result<LinkedPlan, Vec<
     if plan.components().is_empty() {
         return plan.link(&Catalog::new());
     }
-    if path.or_else(|| default_file()).is_none() {
+    if path.or(default_file()).is_none() {
         let mut faults = plan.link(&Catalog::new()).err().unwrap_or_default();
         faults.push(no_file());
         return Err(faults);
@@ -218,7 +218,9 @@ impl<'a> Making<'a> {
             Ok(catalog) => self.catalog = catalog,
             Err(found) => {
                 self.faults.extend(found);
-                ids.iter().for_each(|id| self.put("workflows", id, Err(Vec::new())));
+                for id in &ids {
+                    self.put("workflows", id, Err(Vec::new()));
+                }
             }
         }
     }

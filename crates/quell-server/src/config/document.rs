@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use quell_flow::{PlanError, guess, limits};
+use quell_flow::{PlanError, limits};
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue, Deserializer};
 use toml::{Spanned, de};
 
 use super::masked::masked;
+use super::words::{MISSING, in_words, named};
 
 /// A configuration file: its text, and what it says, with the places.
 #[derive(Clone, Debug)]
@@ -141,11 +142,6 @@ impl Document {
     }
 }
 
-/// Puts the key of the value with a fault before a message.
-pub(super) fn named(key: Option<&str>, message: &str) -> String {
-    key.map_or_else(|| message.to_owned(), |key| format!("`{key}`: {message}"))
-}
-
 /// What was taken out of a table or a list.
 struct Cut {
     /// The key of the value with the fault; none if the key is the fault.
@@ -192,38 +188,6 @@ fn cut_inside(value: &mut Spanned<DeValue<'_>>, key: &str, span: &Range<usize>) 
     }
 }
 
-/// Writes an error of the reader as messages about plans are written.
-pub(super) fn in_words(error: &de::Error) -> String {
-    let message = error.message();
-    for (begin, what) in [("unknown field ", "key"), ("unknown variant ", "word")] {
-        let Some((found, known)) = message.strip_prefix(begin).and_then(quoted) else { continue };
-        return match guess(found, known.iter().copied()) {
-            Some(meant) => format!("unknown {what} `{found}`; did you mean `{meant}`?"),
-            None if known.is_empty() => format!("unknown {what} `{found}`; expected none"),
-            None => {
-                let known: Vec<_> = known.iter().map(|word| format!("`{word}`")).collect();
-                format!("unknown {what} `{found}`; expected one of {}", known.join(", "))
-            }
-        };
-    }
-    if let Some(key) = message.strip_prefix(MISSING) {
-        return format!("{key} is missing");
-    }
-    if let Some((found, right)) =
-        message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
-    {
-        return format!("found {found}; expected {right}");
-    }
-    message.replace('\n', ", ")
-}
-
-/// Splits "`found`, expected one of `a`, `b`", or "`found`, there are no fields".
-fn quoted(text: &str) -> Option<(&str, Vec<&str>)> {
-    let (found, known) =
-        text.rsplit_once("`, expected ").or_else(|| text.rsplit_once("`, there are no "))?;
-    Some((found.strip_prefix('`')?, known.split('`').skip(1).step_by(2).collect()))
-}
-
 /// Reads a file. Refuses one that is too large, and anything but a regular file: a pipe may never
 /// end.
 fn text_of(path: &Path) -> io::Result<String> {
@@ -237,9 +201,6 @@ fn text_of(path: &Path) -> io::Result<String> {
     }
     fs::read_to_string(path)
 }
-
-/// How the reader begins the error of a key that is not there.
-const MISSING: &str = "missing field ";
 
 /// The largest configuration, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;

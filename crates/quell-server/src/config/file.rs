@@ -11,15 +11,18 @@ use toml::Table;
 
 use super::access::{self, KeyEntry, TokenEntry};
 use super::components::ComponentEntry;
-use super::document::{Document, in_words, named};
+use super::document::Document;
+use super::listen;
 use super::server::ServerEntry;
 use super::set::Setting;
 use super::teams::TeamEntry;
+use super::words::{in_words, named};
 
 /// A configuration: defaults, overridden by the file, overridden by settings of the command line.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
+    #[serde(deserialize_with = "listen::deserialize")]
     pub(super) listen: Option<SocketAddr>,
     pub(super) server: ServerEntry,
     pub(super) keys: Vec<KeyEntry>,
@@ -42,17 +45,8 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads a file, if one is named, and applies settings to it.
-    ///
-    /// # Errors
-    ///
-    /// Fails with every fault of the file, or of the settings.
-    pub(crate) fn load(path: Option<&Path>, settings: &[Setting]) -> Result<Self, Vec<PlanError>> {
-        let (config, faults) = Self::read(path, settings);
-        if faults.is_empty() { Ok(config) } else { Err(faults) }
-    }
-
-    /// As [`load`](Self::load), with what is left when all that has a fault is left out.
+    /// Reads a file, if one is named, and applies settings to it. Yields what is left when all that
+    /// has a fault is left out, and every fault of the file, or of the settings.
     pub(super) fn read(path: Option<&Path>, settings: &[Setting]) -> (Self, Vec<PlanError>) {
         let Some(path) = path else { return Self::default().with(Table::new(), settings) };
         let mut document = match Document::load(path) {
@@ -162,14 +156,21 @@ mod tests {
         all.iter().map(|text| text.parse().expect("a setting")).collect()
     }
 
+    fn load(all: &[&str]) -> Config {
+        let (config, faults) = Config::read(None, &settings(all));
+        assert!(faults.is_empty(), "{faults:?}");
+        config
+    }
+
     fn refusal(all: &[&str]) -> String {
-        let faults = Config::load(None, &settings(all)).expect_err("it is refused");
+        let (_, faults) = Config::read(None, &settings(all));
+        assert!(!faults.is_empty(), "{all:?} is taken");
         faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
     fn nothing_said_is_loopback_and_open() {
-        let config = Config::load(None, &[]).expect("the defaults");
+        let config = load(&[]);
         assert_eq!(config.listen(None).to_string(), "127.0.0.1:7777");
         assert!(config.access().expect("no keys").is_open());
     }
@@ -185,7 +186,7 @@ mod tests {
             "langgraph.settle_ms=0",
             "playbook3d.cancel_wait_ms=100",
         ];
-        let config = Config::load(None, &settings(&all)).expect("all are known");
+        let config = load(&all);
         assert_eq!(config.listen(None).port(), 9);
         assert_eq!(config.grace(), Duration::from_secs(1));
         assert!(config.agentos.completed_sentinel);
@@ -201,7 +202,7 @@ mod tests {
             ("nope.nope=1", "unknown key `nope`"),
             ("langgraph.settle_ms=-1", "settle_ms"),
             ("agentos.completed_sentinel=7", "expected a boolean"),
-            ("listen=here", "invalid socket address"),
+            ("listen=here", "invalid address `here`; expected one such as"),
             ("listen.here=1", "listen"),
         ] {
             let error = refusal(&[bad]);

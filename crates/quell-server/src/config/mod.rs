@@ -7,6 +7,7 @@ mod components;
 mod document;
 mod executables;
 mod file;
+mod listen;
 mod masked;
 mod model;
 mod scopes;
@@ -15,8 +16,10 @@ mod services;
 mod set;
 mod sort;
 mod teams;
+mod words;
 
 pub(crate) use catalog::{DEFAULT, catalog, default_file, linked};
 pub(crate) use check::{Asked, Checked};
 pub(crate) use file::Config;
+pub(crate) use listen::parse as parse_address;
 pub(crate) use set::Setting;

@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use toml::{Table, Value};
 
 use super::Config;
-use super::document::in_words;
+use super::words::in_words;
 
 /// One setting of the command line.
 #[derive(Clone, Debug)]

@@ -202,7 +202,7 @@ run = ["sh", "-c", '''
 read -r asked
 case $asked in
 *'"round":1}')
-    echo '{"delegate": [{"member": "writer", "task": 1}, {"member": "writer", "task": 2}]}' ;;
+    echo '{"delegate": [{"member": "writer", "task": 1}, {"member": "agent/writer", "task": 2}]}' ;;
 *) echo "$asked" ;;
 esac
 ''']

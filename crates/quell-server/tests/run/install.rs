@@ -44,6 +44,8 @@ fn bash_completes_what_the_help_shows() {
     assert!(!known.contains(&"guard".to_owned()), "it is for quell itself: {known:?}");
     assert_eq!(complete("quell serve --conf", 2), ["--config"]);
     assert_eq!(complete("quell plan sch", 2), ["schema"]);
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    assert_eq!(complete("quell serve --log ''", 3), levels);
 }
 
 #[test]
@@ -97,6 +99,14 @@ fn each_command_has_a_page_and_tables_keep_their_columns() {
     );
     assert!(text("quell-run.1").lines().any(|line| line == codes));
     assert_eq!(scratch.run(&["man"]).stdout, text("quell.1"));
+    for name in ["process", "service", "answers", "templates"] {
+        let page = text(&format!("quell-{name}.1"));
+        for mark in ["`", "|---", "\n#", "\n| "] {
+            assert!(!page.contains(mark), "{name}: {mark:?} in {page}");
+        }
+        assert!(page.contains(".SH DESCRIPTION\n") && page.len() > 2_000, "{page}");
+    }
+    assert!(text("quell-process.1").contains(".TP\n\\fBQUELL_RUN_ID\\fR\nthe id of the run"));
 }
 
 #[test]

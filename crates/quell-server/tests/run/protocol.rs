@@ -48,7 +48,7 @@ fn the_example_of_the_page_says_everything_that_a_program_can_say() {
     let page = fs::read_to_string(page).expect("the page");
     let (_, program) = page.split_once("```python\n").expect("an example");
     let (program, _) = program.split_once("```\n").expect("its end");
-    assert!(program.lines().count() <= 33, "it is short");
+    assert!(program.lines().count() <= 34, "it is short");
     let site = site(program, "");
     let run = run_of(&site, "one", &json!({ "topic": "tea" }));
     assert_eq!((&run["status"], &run["output"]), (&"completed".into(), &answer()), "{run}");
@@ -65,6 +65,9 @@ fn the_example_of_the_page_says_everything_that_a_program_can_say() {
     let words = ["content"; 3];
     let kinds_before = ["reasoning", "updates"];
     assert_eq!(kinds, [&kinds_before[..], &words, &["values", "custom", "result"]].concat());
+    // A text is what AgentOS sends.
+    let text = run_of(&site, "text", &"tea".into());
+    assert_eq!((&text["status"], &text["output"]), (&"completed".into(), &answer()), "{text}");
     // The program finds its notes: the call has a result, of which nothing is changed.
     site.scratch.write("notes.txt", "green\n");
     run_of(&site, "two", &json!({ "topic": "tea" }));

@@ -111,10 +111,12 @@ impl Script {
     fn token(&mut self, c: char, rest: &str) -> usize {
         let last = self.open.last().copied();
         match (last, c) {
-            (Some(Open::Single), '\'') | (Some(Open::Double), '"') => drop(self.open.pop()),
+            (Some(Open::Single), '\'')
+            | (Some(Open::Double), '"')
+            | (Some(Open::Backtick), '`')
+            | (Some(Open::Bracket), ')') => drop(self.open.pop()),
             (Some(Open::Single), _) => {}
             (_, '\\') => return rest.chars().take(2).map(char::len_utf8).sum(),
-            (_, '`') if last == Some(Open::Backtick) => drop(self.open.pop()),
             (_, '`') => self.open.push(Open::Backtick),
             (_, '$') if rest.starts_with("$(") => {
                 self.open.push(Open::Bracket);
@@ -124,7 +126,6 @@ impl Script {
             (_, '\'') => self.open.push(Open::Single),
             (_, '"') => self.open.push(Open::Double),
             (_, '(') => self.open.push(Open::Bracket),
-            (Some(Open::Bracket), ')') => drop(self.open.pop()),
             (_, '#') => {
                 let begins = |before: char| before.is_whitespace() || ";(|&".contains(before);
                 self.is_comment = self.before.is_none_or(begins);

@@ -1,0 +1,204 @@
+//! [`in_words`]: the errors of the reader, as messages about plans are written, without the names
+//! that types have in Rust.
+
+use std::borrow::Cow;
+
+use quell_flow::guess;
+use toml::de;
+
+/// Puts the key of the value with a fault before a message.
+pub(super) fn named(key: Option<&str>, message: &str) -> String {
+    key.map_or_else(|| message.to_owned(), |key| format!("`{key}`: {message}"))
+}
+
+/// Writes an error of the reader as messages about plans are written.
+pub(super) fn in_words(error: &de::Error) -> String {
+    let message = error.message();
+    for (begin, what) in [("unknown field ", "key"), ("unknown variant ", "word")] {
+        let Some((found, known)) = message.strip_prefix(begin).and_then(quoted) else { continue };
+        return match guess(found, known.iter().copied()) {
+            Some(meant) => format!("unknown {what} `{found}`; did you mean `{meant}`?"),
+            None if known.is_empty() => format!("unknown {what} `{found}`; expected none"),
+            None => {
+                let known: Vec<_> = known.iter().map(|word| format!("`{word}`")).collect();
+                format!("unknown {what} `{found}`; expected one of {}", known.join(", "))
+            }
+        };
+    }
+    if let Some(key) = message.strip_prefix(MISSING) {
+        return format!("{key} is missing");
+    }
+    for begin in ["invalid type: ", "invalid value: ", "invalid length "] {
+        let rest = message.strip_prefix(begin).and_then(|rest| rest.rsplit_once(", expected "));
+        if let Some((what, right)) = rest {
+            return format!("found {}; expected {}", found(what), expected(right));
+        }
+    }
+    message.replace('\n', ", ")
+}
+
+/// Splits "`found`, expected one of `a`, `b`", or "`found`, there are no fields".
+fn quoted(text: &str) -> Option<(&str, Vec<&str>)> {
+    let (found, known) =
+        text.rsplit_once("`, expected ").or_else(|| text.rsplit_once("`, there are no "))?;
+    Some((found.strip_prefix('`')?, known.split('`').skip(1).step_by(2).collect()))
+}
+
+/// Says what was found, by the reader's words for it.
+fn found(what: &str) -> Cow<'_, str> {
+    match what {
+        "map" => "a table".into(),
+        "sequence" => "a list".into(),
+        // Its text is in the line below, unless it may be a secret.
+        _ if what.starts_with("string ") => "a string".into(),
+        _ if what.ends_with(" variant") => "something else".into(),
+        _ => what.replace("floating point ", "number ").into(),
+    }
+}
+
+/// Says what was expected, by the reader's words for it.
+fn expected(right: &str) -> Cow<'_, str> {
+    let below = |bits: u32| format!("a whole number from 0 to {}", 2_u64.pow(bits) - 1);
+    match right {
+        "u8" => below(8).into(),
+        "u16" => below(16).into(),
+        "u32" => below(32).into(),
+        "u64" | "usize" => "a whole number from 0 on".into(),
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".into(),
+        "f32" | "f64" => "a number".into(),
+        "a map" => "a table".into(),
+        "a sequence" | "a set" => "a list".into(),
+        "path string" => "a path".into(),
+        "string only" => "a string".into(),
+        _ if right.starts_with("a nonzero ") => "a whole number above 0".into(),
+        _ if right.starts_with("struct ") => "a table".into(),
+        _ if right.starts_with("enum ") || right == "string or table" => "a word".into(),
+        _ => right.into(),
+    }
+}
+
+/// How the reader begins the error of a key that is not there.
+pub(super) const MISSING: &str = "missing field ";
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize as _;
+    use toml::Table;
+
+    use super::super::Config;
+    use super::*;
+    use crate::help::SERVE_AFTER_HELP;
+
+    /// The tables of the file, each with what stands before and after a line of it.
+    const TABLES: [(&str, &str); 13] = [
+        ("", ""),
+        ("[server]", ""),
+        ("[[keys]]", "subject = 'a'\nsecret_env = 'A'"),
+        ("[[tokens]]", "algorithm = 'HS256'"),
+        ("[agents.a]", ""),
+        ("[agents.a.model]", ""),
+        ("[workflows.a]", ""),
+        ("[teams.a]", "mode = 'sequence'\nmembers = []"),
+        ("[agentos]", ""),
+        ("[langgraph]", ""),
+        ("[playbook3d]", ""),
+        ("[[playbook3d.teams]]", "id = '11111111-1111-4111-8111-111111111111'\nname = 'a'"),
+        (
+            "[[playbook3d.workflows]]",
+            "id = '11111111-1111-4111-8111-111111111111'\nname = 'a'\ncomponent = 'a'",
+        ),
+    ];
+
+    const VALUES: [&str; 14] = [
+        "0",
+        "-1",
+        "1",
+        "5_000_000_000",
+        "1.5",
+        "true",
+        "'x'",
+        "''",
+        "[]",
+        "[[1]]",
+        "[{}]",
+        "{}",
+        "{ zzz = 1 }",
+        "1979-05-27",
+    ];
+
+    /// The words that no message may have: those of Rust and of its libraries.
+    const RUST: [&str; 23] = [
+        "struct",
+        "enum",
+        "variant",
+        "field",
+        "tuple",
+        "newtype",
+        "unit",
+        "sequence",
+        "map",
+        "nonzero",
+        "u8",
+        "u16",
+        "u32",
+        "u64",
+        "usize",
+        "i64",
+        "isize",
+        "f32",
+        "f64",
+        "str",
+        "invalid type",
+        "syntax",
+        "Option",
+    ];
+
+    fn message(text: &str) -> Option<String> {
+        let table: Table = text.parse().expect(text);
+        Some(in_words(&Config::deserialize(table).err()?))
+    }
+
+    /// Yields the keys that a table may have, as the message about an unknown one lists them.
+    fn keys_of(head: &str, rest: &str) -> Vec<String> {
+        let unknown = message(&format!("{head}\nzzz = 1\n{rest}\n")).expect("it is unknown");
+        let (_, keys) = unknown.split_once("expected one of ").expect("a list of keys");
+        keys.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_help_of_serve_has_every_key_of_the_file() {
+        for (head, rest) in TABLES {
+            for key in keys_of(head, rest) {
+                let is_end = |c: char| !(c.is_alphanumeric() || c == '_');
+                let has = SERVE_AFTER_HELP.split(is_end).any(|word| word == key);
+                assert!(has, "`{key}` of {head} is missing");
+            }
+        }
+    }
+
+    #[test]
+    fn no_message_about_a_value_of_a_wrong_type_has_a_word_of_rust() {
+        let (mut keys_seen, mut wrong) = (0, 0);
+        for (head, rest) in TABLES {
+            for key in keys_of(head, rest) {
+                keys_seen += 1;
+                let others = rest.lines().filter(|line| !line.starts_with(&format!("{key} = ")));
+                let others = others.collect::<Vec<_>>().join("\n");
+                for value in VALUES {
+                    let text = format!("{head}\n{key} = {value}\n{others}\n");
+                    let Some(words) = message(&text) else { continue };
+                    wrong += 1;
+                    let is_end = |c: char| !(c.is_alphanumeric() || c == '_');
+                    // What is quoted are keys and words of the file.
+                    let said: String = words.split('`').step_by(2).collect::<Vec<_>>().join("`");
+                    for word in RUST {
+                        let has = said.split(is_end).any(|found| found == word)
+                            || (word.contains(' ') && said.contains(word));
+                        assert!(!has, "{text}{words}: `{word}`");
+                    }
+                }
+            }
+        }
+        assert!(keys_seen > 90 && wrong > 800, "{keys_seen} keys, {wrong} wrong values");
+    }
+}
