@@ -93,7 +93,7 @@ MISTAKES = {
         '| trim }} is out, with',
         '| trimm }} is out, with',
         [
-            '23:31: `run`: bad template `{{ steps.version.output.stdout | trimm }} is out, with findings`: unknown filter: filter trimm is unknown',
+            '23:31: `run`: bad template `{{ steps.version.output.stdout | trimm }} is out, with findings`: unknown filter `trimm`; did you mean `trim`?',
         ],
     ),
 }

@@ -149,8 +149,8 @@ pub(crate) fn graph_of(view: &View, text: &str) -> Result<Arc<Component>, Refusa
     if let Some(graph) = view.find_component(text) {
         return Ok(Arc::clone(graph));
     }
-    let named = ComponentKind::split(text).and_then(|(kind, id)| view.component(kind, id));
-    if let Some(graph) = named {
+    let with_kind = ComponentKind::split(text).and_then(|(kind, id)| view.component(kind, id));
+    if let Some(graph) = with_kind {
         return Ok(Arc::clone(graph));
     }
     if let Ok(id) = Uuid::try_parse(text) {
