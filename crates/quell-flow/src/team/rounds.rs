@@ -21,8 +21,9 @@ impl Team {
     /// from 1.
     ///
     /// What it yields as `delegate`, a list of `{ member, task }`, is done at once by those members
-    /// and answered in the next round. Its first output without tasks is the output of the team.
-    /// The team fails if there is none in the last round, and if the leader fails.
+    /// and answered in the next round; an output that is a text may be such an object as JSON, as
+    /// models write it. Its first output without tasks is the output of the team. The team fails if
+    /// there is none in the last round, and if the leader fails.
     ///
     /// # Examples
     ///
@@ -114,13 +115,23 @@ async fn ask(
 ) -> Result<(Payload, Tasks), Failure> {
     let input = Payload::json(&Asked { task: &task, results: &results, round })?;
     let output = leader.spawn(&ctx, leader.spec(), input).await?;
-    let delegate = match output.parse() {
-        Ok(Value::Object(mut output)) => output.remove("delegate").unwrap_or_default(),
-        _ => Value::Null,
-    };
+    let delegate = delegate(output.parse().unwrap_or_default());
     let wrong = "`delegate` of the leader is no list of `{ member, task }`";
     let tasks = tasks(delegate).ok_or_else(|| Failure::new(wrong))?;
     Ok((output, tasks))
+}
+
+/// Yields what an output of the leader hands out, null if it is nothing.
+fn delegate(output: Value) -> Value {
+    let output = match output {
+        // What is no JSON is an answer in words.
+        Value::String(text) => serde_json::from_str(text.trim()).unwrap_or_default(),
+        output => output,
+    };
+    match output {
+        Value::Object(mut output) => output.remove("delegate").unwrap_or_default(),
+        _ => Value::Null,
+    }
 }
 
 #[derive(Serialize)]

@@ -1,5 +1,6 @@
 //! Teams: who works on what, and what a member that fails or is stopped means to the team.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use quell::{
@@ -243,6 +244,22 @@ async fn a_strict_team_fails_whatever_its_leader_makes_of_it_and_asks_nobody_any
     let report = team.report();
     assert_eq!(of(&report, "slow").status, RunStatus::TimedOut);
     assert_eq!(report.rows.len(), 2, "nobody was asked after that");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_may_hand_out_tasks_in_a_text_that_is_json() {
+    let leader = Component::agent("chief", async |_ctx, asked: Payload| {
+        let asked: Value = asked.parse()?;
+        let answer = asked["results"][0]["result"].as_str();
+        let tasks = json!({ "delegate": [{ "member": "a", "task": asked["task"] }] });
+        Ok(Payload::from(answer.map_or_else(|| format!("{tasks}\n"), str::to_owned)))
+    });
+    let max = NonZeroUsize::new(2).unwrap();
+    let team = Team::led_by("team", &Arc::new(leader), max).member("a", signs("a", secs(1)));
+    let engine = engine();
+    let run = start(&engine, team);
+    let output = run.await.unwrap();
+    assert_eq!(output, Payload::from("task a"));
 }
 
 #[tokio::test(start_paused = true)]
