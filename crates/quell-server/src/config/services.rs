@@ -111,7 +111,7 @@ impl<'a> Asks<'a> {
         Ok(Remote {
             url: if self.model.is_some() { below(url, &CHATS[1..])? } else { url.clone() },
             caller: Arc::new(Caller::new(is_tls, connect_timeout, secrets)?),
-            cancel: cancel.first().cloned().map(Cancel),
+            cancel: cancel.first().cloned().map(Cancel::new),
             retries: self.retries.unwrap_or(RETRIES),
             confirm: self.confirm.unwrap_or(CONFIRM),
             chat: self.model.map(ModelEntry::chat),

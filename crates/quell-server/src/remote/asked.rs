@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::about::About;
 use super::caller::Caller;
 use super::cancel::Cancel;
+use crate::places::{self, Place};
 
 /// What a service was asked for a run. It is in doubt from the request on until its answer has
 /// ended, or a cancel was confirmed.
@@ -28,6 +29,8 @@ pub(super) struct Asked {
     connection: Option<CaptureConnection>,
     /// A request before it had a connection, and its end is not known.
     is_one_lost: bool,
+    /// The place of the request, and of the first cancel after it; none between two requests.
+    place: Option<Place>,
     stop: Stop,
 }
 
@@ -41,18 +44,30 @@ pub(super) struct Stop {
 }
 
 impl Asked {
+    /// Waits for the place of the first request.
+    ///
     /// # Errors
     ///
     /// Fails if the run is to stop.
-    pub(super) fn new(ctx: &RunContext, name: &str, stop: Stop) -> Result<Self, Stopped> {
+    pub(super) async fn new(ctx: &RunContext, name: &str, stop: Stop) -> Result<Self, Stopped> {
+        let place = Some(places::take(ctx).await?);
         let hold = Some(ctx.hold(Work::Remote, name)?);
-        Ok(Self { ctx: ctx.clone(), hold, connection: None, is_one_lost: false, stop })
+        Ok(Self { ctx: ctx.clone(), hold, connection: None, is_one_lost: false, place, stop })
     }
 
-    /// Notes a request that is about to be sent. The one before may still be carried out.
-    pub(super) fn sends(&mut self, request: &mut Request<Full<Bytes>>) {
+    /// Waits for the place of a request that is about to be sent, and notes it. The one before may
+    /// still be carried out.
+    pub(super) async fn sends(&mut self, request: &mut Request<Full<Bytes>>) {
+        if self.place.is_none() {
+            self.place = Some(places::next().await);
+        }
         self.is_one_lost = self.is_in_doubt();
         self.connection = Some(capture_connection(request));
+    }
+
+    /// Gives the place of the request back, until the next one is sent.
+    pub(super) fn rests(&mut self) {
+        self.place = None;
     }
 
     /// Notes that the service has refused the request, which ends that one.
@@ -85,7 +100,7 @@ impl Asked {
         let grace = self.ctx.deadline().unwrap_or(now).saturating_duration_since(now);
         // The body is over before the hard deadline, so that it is not aborted.
         let wait = grace.saturating_sub((grace / 10).min(END_TIME_MAX));
-        let confirmed = cancel.confirmed(&self.stop.caller, &self.stop.about);
+        let confirmed = cancel.confirmed(&self.stop.caller, &self.stop.about, &mut self.place);
         if tokio::time::timeout(wait, confirmed).await.is_ok() {
             self.answered();
         }
@@ -99,23 +114,26 @@ impl Drop for Asked {
         hold.abandon();
         // A runtime that is gone has no other run to tell of it.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(doubt(hold, self.ctx.run().clone(), self.stop.clone()));
+            let place = self.place.take();
+            runtime.spawn(doubt(hold, self.ctx.run().clone(), self.stop.clone(), place));
         }
     }
 }
 
 /// Holds a run until its service confirms, or until nobody waits for that any longer.
-async fn doubt(hold: Hold, run: quell::RunRef, stop: Stop) {
-    let place = PLACES.try_acquire();
-    let confirm = if place.is_ok() { stop.confirm } else { Duration::ZERO };
+async fn doubt(hold: Hold, run: quell::RunRef, stop: Stop, place: Option<Place>) {
+    let wait = WAITS.try_acquire();
+    let confirm = if wait.is_ok() { stop.confirm } else { Duration::ZERO };
     let over = async {
         // What is dropped before the end of the run is not named by it.
         run.ended_status().await;
         tokio::time::sleep(confirm).await;
     };
     let confirmed = async {
+        // Without a cancel nothing is sent.
+        let mut place = place.filter(|_| stop.cancel.is_some());
         match &stop.cancel {
-            Some(cancel) => cancel.confirmed(&stop.caller, &stop.about).await,
+            Some(cancel) => cancel.confirmed(&stop.caller, &stop.about, &mut place).await,
             None => std::future::pending().await,
         }
     };
@@ -130,8 +148,8 @@ async fn doubt(hold: Hold, run: quell::RunRef, stop: Stop) {
 
 /// The services in doubt of ended runs that are waited for at once; those of further runs are
 /// named, and not waited for.
-static PLACES: Semaphore = Semaphore::const_new(PLACES_MAX);
-const PLACES_MAX: usize = 1_024;
+static WAITS: Semaphore = Semaphore::const_new(WAITS_MAX);
+const WAITS_MAX: usize = 1_024;
 
 /// The body of a stopped run ends this long before the hard deadline, or a tenth of the grace if
 /// that is less.

@@ -8,22 +8,39 @@ use hyper::{Uri, body::Bytes};
 use super::about::About;
 use super::caller::Caller;
 use crate::faults::in_full;
+use crate::places::{Place, Turns};
 
 /// Where a service is told to stop a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Cancel(pub(crate) Uri);
+pub(crate) struct Cancel {
+    uri: Uri,
+    /// Shared by the runs of the service.
+    turns: Arc<Turns>,
+}
 
 impl Cancel {
-    /// Posts the cancel until the service has answered it with 2xx.
+    pub(crate) fn new(uri: Uri) -> Self {
+        Self { uri, turns: Arc::new(Turns::new()) }
+    }
+
+    /// Posts the cancel until the service has answered it with 2xx: at once if there is a place,
+    /// which is given back after that, and then as it is its turn.
     ///
     /// # Cancel safety
     ///
-    /// A request that is under way is dropped.
-    pub(super) async fn confirmed(&self, caller: &Arc<Caller>, about: &About) {
+    /// A request that is under way is dropped. The place is that of the next call if the first
+    /// cancel was neither answered nor given up.
+    pub(super) async fn confirmed(
+        &self,
+        caller: &Arc<Caller>,
+        about: &About,
+        place: &mut Option<Place>,
+    ) {
         let mut pause = PAUSE;
         loop {
+            let turn = if place.is_some() { None } else { Some(self.turns.next().await) };
             let body = Bytes::from(about.cancel.as_json().to_owned());
-            let request = caller.post(&self.0, &about.headers, body);
+            let request = caller.post(&self.uri, &about.headers, body);
             // Its body is dropped unread, and with it the connection unless it is at its end.
             match tokio::time::timeout(ANSWER_TIME, caller.send(request)).await {
                 Ok(Ok(response)) if response.status().is_success() => return,
@@ -33,6 +50,8 @@ impl Cancel {
                 Ok(Err(error)) => tracing::debug!(error = in_full(&error), "cancel not answered"),
                 Err(_) => tracing::debug!("cancel not answered in time"),
             }
+            *place = None;
+            drop(turn);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }

@@ -17,7 +17,6 @@ use super::cancel::Cancel;
 use super::chat::Chat;
 use super::retry::{Tries, WAIT_MAX, asked_wait};
 use crate::faults::in_full;
-use crate::places;
 
 /// A component that is a service: the input of a run is posted to it as JSON, and what it answers
 /// is the output, or says it in the events of programs.
@@ -48,7 +47,6 @@ impl Remote {
     /// Dropping the future drops the request. The run is then not quiescent, and names the service,
     /// until that confirms a cancel.
     pub(crate) async fn run(&self, ctx: RunContext, input: Payload) -> Result<Payload, Failure> {
-        let _place = places::take(&ctx).await?;
         let about = Arc::new(About::of(&ctx));
         let stop = Stop {
             cancel: self.cancel.clone(),
@@ -57,7 +55,7 @@ impl Remote {
             confirm: self.confirm,
         };
         let mut lines = EventLines::new(ctx.clone(), "answer", Work::Remote, KEPT_MAX);
-        let mut asked = Asked::new(&ctx, &shown(&self.url), stop)?;
+        let mut asked = Asked::new(&ctx, &shown(&self.url), stop).await?;
         let body = match &self.chat {
             Some(chat) => chat.request(&input).map_err(|failure| self.in_words(&failure))?,
             None => input.as_json().to_owned(),
@@ -105,7 +103,7 @@ impl Remote {
         let mut tries = Tries::new(self.retries);
         loop {
             let mut request = self.caller.post(&self.url, &about.headers, body.clone());
-            asked.sends(&mut request);
+            asked.sends(&mut request).await;
             let (failure, pause) = match self.caller.send(request).await {
                 Ok(response) if response.status().is_success() => return Ok(response),
                 Ok(response) => {
@@ -123,6 +121,7 @@ impl Remote {
             let Some(pause) = pause else { return Err(failure) };
             // In quotes: the service may have written some of it.
             tracing::debug!(failure = ?failure.to_string(), ?pause, "request is sent again");
+            asked.rests();
             tokio::time::sleep(pause).await;
         }
     }

@@ -6,6 +6,7 @@ mod faults;
 mod limits;
 mod models;
 mod peer;
+mod places;
 mod retries;
 mod secrets;
 mod stops;

@@ -1,10 +1,12 @@
 //! [`Peer`]: a service, which notes what it sees.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -76,6 +78,16 @@ impl Answers<'_> {
 
     pub(super) fn note(&self, note: &str) {
         let _ = self.notes.send(note.to_owned());
+    }
+
+    /// Waits until a flag is set, or the other side has closed the connection.
+    pub(super) fn wait_for(&mut self, flag: &AtomicBool) {
+        let _ = self.socket.set_read_timeout(Some(Duration::from_millis(10)));
+        let is_open = |read: io::Result<usize>| match read {
+            Ok(bytes) => bytes > 0,
+            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        };
+        while !flag.load(Ordering::SeqCst) && is_open(self.socket.read(&mut [0])) {}
     }
 
     /// Waits until the other side has closed the connection, and notes it.
