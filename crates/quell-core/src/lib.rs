@@ -25,7 +25,7 @@ pub use error::{PayloadError, Stopped};
 pub use event::{EventKind, HookOutcome, RunEvent, ToolOutcome};
 pub use id::RunId;
 pub use kind::{Labels, RunKind, StopDelivery};
-pub use payload::Payload;
+pub use payload::{JSON_LEVELS_MAX, JsonError, Payload, check_json};
 pub use report::{Abandoned, Counts, RunReport, RunRow, Work};
 pub use status::RunStatus;
 pub use stop::{CancelRequest, Disposition, StopMode};

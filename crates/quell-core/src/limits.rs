@@ -70,6 +70,10 @@ pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 /// One emitted event. A larger one is refused, and a `Refused` event says so.
 pub const EVENT_BYTES_MAX: usize = 256 << 10;
 
+/// Nesting of the JSON that a program or a service says. What stands around it in reports and lists
+/// is then within the [`JSON_LEVELS_MAX`](crate::JSON_LEVELS_MAX) that `serde_json` reads.
+pub const OUTPUT_LEVELS_MAX: usize = 100;
+
 /// The key or the value of a label, and the name of a run. A longer one is refused; the name of a
 /// hold is cut at a character and marked with `…`.
 pub const LABEL_BYTES_MAX: usize = 1 << 10;

@@ -1,6 +1,8 @@
 //! [`Account`]: what a program, or a service, says of its run.
 
-use quell::{Payload, RunContext, Work};
+use std::fmt;
+
+use quell::{Payload, RunContext, Work, limits};
 
 use crate::calls::Calls;
 use crate::event::{Event, Meaning};
@@ -11,7 +13,7 @@ use crate::event::{Event, Meaning};
 pub(crate) struct Account {
     ctx: RunContext,
     calls: Calls,
-    result: Result<Option<Payload>, Cut>,
+    result: Result<Option<Payload>, Lost>,
     content: Content,
     /// How many events there were, lines as well.
     events: u64,
@@ -43,9 +45,26 @@ impl Content {
     }
 }
 
-/// The last line that was to be the output is longer than an event may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cut;
+/// Why the last line that was to be the output is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// It is longer than an event may be.
+    Cut,
+    /// Its JSON cannot be read again.
+    Unreadable(String),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cut => {
+                let most = limits::EVENT_BYTES_MAX;
+                write!(f, "its `result` is cut: an event has at most {most} bytes")
+            }
+            Self::Unreadable(fault) => write!(f, "its `result` is refused: {fault}"),
+        }
+    }
+}
 
 impl Account {
     /// Makes one for a run whose tool calls are executed by this sort of work. It keeps so many
@@ -77,6 +96,10 @@ impl Account {
                 self.result = Ok(Some(output));
                 self.ctx.emit(event.line);
             }
+            Meaning::Unreadable(fault) => {
+                self.result = Err(Lost::Unreadable(fault.clone()));
+                return Err(fault);
+            }
         }
         self.events += 1;
         Ok(())
@@ -84,7 +107,7 @@ impl Account {
 
     /// Notes that the program said what its output is, at a length that is not read.
     pub(crate) fn cut_result(&mut self) {
-        self.result = Err(Cut);
+        self.result = Err(Lost::Cut);
     }
 
     /// Emits lines that are no events.
@@ -98,8 +121,8 @@ impl Account {
     }
 
     /// Yields what the program said is its output, if it did.
-    pub(crate) fn result(&self) -> Result<Option<&Payload>, Cut> {
-        self.result.as_ref().map(Option::as_ref).map_err(|cut| *cut)
+    pub(crate) fn result(&self) -> Result<Option<&Payload>, &Lost> {
+        self.result.as_ref().map(Option::as_ref)
     }
 
     /// Yields the answer's text so far.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quell::{Failure, Payload, ToolCall, Usage, limits};
+use quell::{Failure, Payload, ToolCall, Usage, check_json, limits};
 use serde::de::DeserializeOwned;
 
 /// A line that is a JSON object with the key `event`.
@@ -26,6 +26,8 @@ pub(crate) enum Meaning {
     ToolEnded(String, Result<Payload, Failure>),
     /// The output of the program.
     Result(Payload),
+    /// An output that cannot be read again, with what is wrong.
+    Unreadable(String),
 }
 
 impl Event {
@@ -37,6 +39,12 @@ impl Event {
         let text = str::from_utf8(line).ok()?;
         let mut all: BTreeMap<String, Payload> = serde_json::from_str(text).ok()?;
         let kind = all.remove("event")?;
+        if let Err(error) = check_json(text, limits::OUTPUT_LEVELS_MAX) {
+            let fault = error.to_string();
+            let is_result = kind.as_text().as_deref() == Some("result");
+            let unreadable = Self { line: null(), meaning: Meaning::Unreadable(fault.clone()) };
+            return Some(if is_result { Ok(unreadable) } else { Err(fault) });
+        }
         let line = Payload::from_json_text(text).ok()?;
         let meaning = match kind.as_text() {
             Some(kind) => Fields { kind: &kind, all }.meaning(),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use quell::{Failure, Payload, RunContext, Work, limits};
+use quell::{Failure, Payload, RunContext, Work};
 
 use crate::account::Account;
 use crate::channel::Channel;
@@ -88,13 +88,9 @@ impl EventLines {
     ///
     /// # Errors
     ///
-    /// Fails if the last one was too long to be read.
+    /// Fails if the last one was too long, or its JSON is such that it cannot be read again.
     pub fn result(&self) -> Result<Option<&Payload>, Failure> {
-        let cut = || {
-            let most = limits::EVENT_BYTES_MAX;
-            Failure::new(format!("its `result` is cut: an event has at most {most} bytes"))
-        };
-        self.account.result().map_err(|_| cut())
+        self.account.result().map_err(|lost| Failure::new(lost.to_string()))
     }
 
     /// Yields the joined text of the events `content`, as far as it is kept without a gap, and how

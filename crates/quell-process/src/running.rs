@@ -51,8 +51,10 @@ impl Running {
             Ok(status) if status.success() && streams.is_refused() => {
                 Err(refused(program, &output))
             }
-            Ok(status) if status.success() && streams.has_cut_result() => Err(cut(program)),
-            Ok(status) if status.success() => Ok(output),
+            Ok(status) if status.success() => match streams.lost_result() {
+                Some(lost) => Err(Failure::new(format!("`{program}` ended well, but {lost}"))),
+                None => Ok(output),
+            },
             Ok(status) => Err(failure(program, status, &streams.gist())),
             Err(error) => {
                 Err(Failure::new(format!("`{program}` ended, its exit status is lost: {error}")))
@@ -189,14 +191,6 @@ fn refused(program: &str, output: &ProcessOutput) -> Failure {
          limit of {} bytes, or over what runs may hold",
         output.stdout_bytes,
         limits::PAYLOAD_BYTES_MAX,
-    ))
-}
-
-fn cut(program: &str) -> Failure {
-    Failure::new(format!(
-        "`{program}` ended well, but its `result` is cut: a line that is an event has at most {} \
-         bytes",
-        limits::EVENT_BYTES_MAX,
     ))
 }
 

@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite as _;
 use tokio::net::unix::pipe;
 
 use crate::ProcessOutput;
-use crate::account::{Account, Cut};
+use crate::account::{Account, Lost};
 use crate::output::Written;
 use crate::pace::Pace;
 use crate::stream::{READ_BYTES, Stream};
@@ -122,9 +122,9 @@ impl Streams {
         self.is_refused
     }
 
-    /// Tells whether what the program said last is its output was too long to be read.
-    pub(crate) fn has_cut_result(&self) -> bool {
-        matches!(self.account.result(), Err(Cut))
+    /// Yields why what the program said last is its output is none; none if nothing is wrong.
+    pub(crate) fn lost_result(&self) -> Option<&Lost> {
+        self.account.result().err()
     }
 
     /// Hands over stdout and stderr if they are not closed by everybody else: whoever holds on to

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use quell::Payload;
+use quell::{JSON_LEVELS_MAX, JsonError, Payload, check_json};
 use quell_flow::PLAN_TEMPLATES;
 use serde::de::IgnoredAny;
 use tracing_subscriber::filter::LevelFilter;
@@ -224,6 +224,11 @@ fn levels() -> impl TypedValueParser<Value = LevelFilter> {
 }
 
 fn input(text: &str) -> Result<Payload, String> {
+    if let Err(error @ (JsonError::TooDeep(_) | JsonError::HalfCharacter)) =
+        check_json(text, JSON_LEVELS_MAX)
+    {
+        return Err(error.to_string());
+    }
     Payload::from_json_text(text).map_err(|error| {
         let place = serde_json::from_str::<IgnoredAny>(text).err();
         let error = place.map_or_else(|| error.to_string(), |place| place.to_string());

@@ -1,6 +1,6 @@
 //! [`output`]: the output of a component that said no result.
 
-use quell::{Failure, Payload};
+use quell::{Failure, Payload, check_json, limits};
 use serde_json::Value;
 
 /// Reads an output from what was printed, and how much that was: a JSON value if it is one,
@@ -28,6 +28,7 @@ pub(crate) fn output(
         is_whole("its text", content_bytes, content.len())?;
         return Ok(content.into());
     }
-    let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-    Ok(value.into())
+    let is_shallow = check_json(text, limits::OUTPUT_LEVELS_MAX).is_ok();
+    let value = is_shallow.then(|| serde_json::from_str(text).ok()).flatten();
+    Ok(value.unwrap_or_else(|| Value::String(text.to_owned())).into())
 }

@@ -14,7 +14,6 @@ use quell::{CancelRequest, Disposition, Payload, RunId, RunRef};
 use crate::counted::row_bytes;
 use crate::idempotency::IdempotencyKey;
 use crate::ids::is_reserved;
-use crate::json::{JSON_LEVELS_MAX, check_json};
 use crate::native::extract::{Caller, RunPath, json_body};
 use crate::native::problems::{forbidden, unknown_run, unreadable};
 use crate::native::query::{ListQuery, StreamQuery, seq};
@@ -28,6 +27,7 @@ use crate::service::{CancelOutcome, OnDisconnect, Service, View};
 use crate::start::Start;
 use crate::stream::{Heartbeat, sse_response};
 use crate::wait::Wait;
+use quell::{JSON_LEVELS_MAX, check_json};
 
 type Answer = Result<Response, Problem>;
 

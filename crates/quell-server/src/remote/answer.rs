@@ -4,7 +4,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use hyper::{HeaderMap, Response};
-use quell::{Failure, Payload};
+use quell::{Failure, JsonError, Payload, check_json, limits};
 use quell_process::EventLines;
 
 use super::sse::Sse;
@@ -74,15 +74,19 @@ impl Answer {
     ///
     /// # Errors
     ///
-    /// Fails if it is not the JSON that it is said to be, or as [`output`].
+    /// Fails if it is not the JSON that it is said to be, or cannot be read again, or as [`output`].
     pub(super) fn output(&self, lines: &EventLines) -> Result<Payload, Failure> {
         match self {
             Self::Json(whole) => {
-                let text = str::from_utf8(whole).map_err(|_| "it is no UTF-8".to_owned());
-                let json = text.and_then(|text| {
-                    Payload::from_json_text(text).map_err(|error| error.to_string())
-                });
-                json.map_err(|error| Failure::new(format!("its answer is not JSON: {error}")))
+                let text = str::from_utf8(whole)
+                    .map_err(|_| Failure::new("its answer is not JSON: it is no UTF-8"))?;
+                check_json(text, limits::OUTPUT_LEVELS_MAX).map_err(|error| {
+                    Failure::new(match error {
+                        JsonError::NotJson(words) => format!("its answer is not JSON: {words}"),
+                        other => format!("its answer is refused: {other}"),
+                    })
+                })?;
+                Ok(Payload::from_json_text(text)?)
             }
             Self::Text(whole) => output("its answer", (whole, whole.len() as u64), ("", 0)),
             Self::Events => {

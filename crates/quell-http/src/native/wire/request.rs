@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::json::{JSON_LEVELS_MAX, check_json};
 use crate::native::wire::millis::Millis;
 use crate::problem::Problem;
 use crate::wait::Wait;
+use quell::{JSON_LEVELS_MAX, check_json};
 
 /// A run to be started.
 #[derive(Debug, Deserialize, ToSchema)]

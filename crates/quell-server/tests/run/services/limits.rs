@@ -39,6 +39,45 @@ fn an_answer_that_is_too_long_or_not_what_it_says_fails_the_run() {
     }
 }
 
+// The lists of runs and the reports have it, and are read by parsers that go 127 levels deep.
+#[test]
+fn json_that_could_not_be_read_again_is_refused() {
+    let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    let peer = Peer::start(move |to| {
+        let asked = to.asked.json();
+        let said = asked["levels"]
+            .as_u64()
+            .map_or("\"\\ud800\"".to_owned(), |levels| deep(usize::try_from(levels).expect("few")));
+        match asked["as"].as_str() {
+            Some("json") => to.answer("200 OK", "application/json", &said),
+            Some("text") => to.answer("200 OK", "text/plain", &said),
+            _ => {
+                let line = format!("{{\"event\":\"result\",\"output\":{said}}}\n");
+                to.answer("200 OK", "application/x-ndjson", &line);
+            }
+        }
+    });
+    let site = site(&peer, "");
+    let deeper = "nested deeper than 100 levels";
+    for (id, form, levels, says) in [
+        ("json-100", "json", Some(100), ""),
+        ("json-101", "json", Some(101), &*format!("its answer is refused: {deeper}")),
+        ("json-10000", "json", Some(10_000), &*format!("its answer is refused: {deeper}")),
+        ("json-half", "json", None, "its answer is refused: a text has half of a character"),
+        ("text-10000", "text", Some(10_000), ""),
+        ("line-99", "line", Some(99), ""),
+        ("line-100", "line", Some(100), &*format!("its `result` is refused: {deeper}")),
+        ("line-10000", "line", Some(10_000), &*format!("its `result` is refused: {deeper}")),
+    ] {
+        let run = run_of(&site, id, &json!({ "as": form, "levels": levels }));
+        let error = run["rows"][0]["error"].as_str().unwrap_or_default();
+        assert_eq!(run["status"] == "failed", !says.is_empty(), "{id}: {run}");
+        assert!(error.contains(says), "{id}: {error}");
+    }
+    let (status, listed) = site.get("/v1/runs");
+    assert_eq!((status, listed["runs"].as_array().map(Vec::len)), (200, Some(8)), "{listed}");
+}
+
 #[test]
 fn lines_that_are_too_long_are_split_and_one_open_call_too_many_is_a_fault() {
     let peer = Peer::start(|to| {

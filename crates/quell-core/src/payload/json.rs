@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 /// # Examples
 ///
 /// ```
-/// use quell_http::{JSON_LEVELS_MAX, JsonError, check_json};
+/// use quell_core::{JSON_LEVELS_MAX, JsonError, check_json};
 ///
 /// assert_eq!(check_json("[1e400]", JSON_LEVELS_MAX), Ok(()));
 /// assert_eq!(check_json("[[1]]", 1), Err(JsonError::TooDeep(1)));
