@@ -23,7 +23,8 @@ pub(crate) struct Job {
 }
 
 enum Body {
-    Plan(LinkedPlan),
+    /// What runs its commands, too.
+    Plan(LinkedPlan, Processes),
     Component(Arc<Component>),
     /// A program and its arguments.
     Command(OsString, Vec<OsString>),
@@ -76,8 +77,8 @@ impl Job {
     /// Fails if the engine refuses, for instance because of a name that is too long.
     pub(crate) fn submit(self, engine: &Engine) -> Result<RunRef, SubmitError> {
         let handle = match self.body {
-            Body::Plan(plan) => {
-                engine.submit(self.spec, move |ctx| plan.run(ctx, Processes::default()))?
+            Body::Plan(plan, processes) => {
+                engine.submit(self.spec, move |ctx| plan.run(ctx, processes))?
             }
             Body::Component(component) => {
                 let input = self.input.unwrap_or_else(|| serde_json::Value::Null.into());
@@ -97,7 +98,7 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
     if PlanFormat::of(path).is_err() && !path.exists() {
         let name = path.to_string_lossy();
         let plan = "a plan would be a file, `.toml`, `.json` or `.yaml`";
-        let catalog = config::catalog(config).map_err(|faults| {
+        let (catalog, _) = config::catalog(config).map_err(|faults| {
             let is_there = config.is_some() || config::default_file().is_some();
             let of = if is_there { String::new() } else { format!("component `{name}`: {plan}; ") };
             of + &under_error(&faults)
@@ -110,13 +111,14 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
     }
     let plan = Plan::load_all(path).map_err(|faults| under_error(&faults))?;
     stdout::complain(&warned(plan.warnings()));
-    let plan = config::linked(plan, config).map_err(|faults| under_error(&faults))?;
-    Ok((plan.plan().spec(), Body::Plan(plan)))
+    let linked = config::linked(plan, config).map_err(|faults| under_error(&faults))?;
+    let (plan, without) = linked;
+    Ok((plan.plan().spec(), Body::Plan(plan, Processes { without })))
 }
 
 /// Keeps a part of a plan, with the outputs of a former run.
 fn part_of(body: Body, part: PlanPart<'_>, report: Option<&Path>) -> Result<Body, String> {
-    let Body::Plan(plan) = body else {
+    let Body::Plan(plan, processes) = body else {
         return Err("`--only` and `--from` name a step of a plan; this is a component".to_owned());
     };
     let outputs = report.map(outputs::load).transpose()?.unwrap_or_default();
@@ -124,7 +126,7 @@ fn part_of(body: Body, part: PlanPart<'_>, report: Option<&Path>) -> Result<Body
         Some(report) => format!("{words}; the outputs are those of {}", report.display()),
         None => format!("{words}; `--outputs FILE` gives those of a report that `--report` wrote"),
     });
-    part.map(Body::Plan)
+    part.map(|part| Body::Plan(part, processes))
 }
 
 fn file_name(program: &OsString) -> String {

@@ -27,7 +27,7 @@ pub(crate) struct ListArgs {
 /// Lists the components, and yields the exit code: 0, or 2 if the file is wrong.
 pub(crate) fn run(args: &ListArgs) -> ExitCode {
     let catalog = match config::catalog(args.config.as_deref()) {
-        Ok(catalog) => catalog,
+        Ok((catalog, _)) => catalog,
         Err(faults) => return refused(&faults),
     };
     let mut text = String::new();

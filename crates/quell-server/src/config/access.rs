@@ -185,12 +185,22 @@ impl TokenEntry {
 
 /// Reads a secret from the environment.
 pub(super) fn secret(name: &str) -> Result<String, String> {
+    if !is_variable(name) {
+        // It may be the secret itself.
+        return Err("is no name of an environment variable; expected one such as `API_KEY`".into());
+    }
     match env::var(name) {
         Ok(secret) if secret.is_empty() => Err(format!("the environment variable {name} is empty")),
         Ok(secret) => Ok(secret),
         Err(VarError::NotPresent) => Err(format!("the environment variable {name} is not set")),
         Err(VarError::NotUnicode(_)) => Err(format!("the environment variable {name} is no text")),
     }
+}
+
+/// Tells whether this is how variables are named.
+pub(super) fn is_variable(name: &str) -> bool {
+    let is_of_names = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    name.bytes().all(is_of_names) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 #[cfg(test)]

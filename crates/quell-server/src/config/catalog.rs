@@ -14,34 +14,40 @@ use super::services::Asks;
 use super::teams::TeamEntry;
 use crate::processes::Processes;
 
-/// Makes the catalog of a file, by default of `quell.toml`.
+/// Makes the catalog of a file, by default of `quell.toml`. Yields the variables with its secrets as
+/// well, which programs do not get.
 ///
 /// # Errors
 ///
 /// Fails with every fault of the file and of its plans, or if there is no file.
-pub(crate) fn catalog(path: Option<&Path>) -> Result<Catalog, Vec<PlanError>> {
+pub(crate) fn catalog(path: Option<&Path>) -> Result<(Catalog, Arc<[String]>), Vec<PlanError>> {
     let Some(path) = path.or(default_file()) else { return Err(vec![no_file()]) };
     let (config, mut faults) = Config::read(Some(path), &[]);
     let (catalog, found) = config.components();
     faults.extend(found);
-    if faults.is_empty() { Ok(catalog) } else { Err(in_order(faults)) }
+    if faults.is_empty() { Ok((catalog, config.secret_names())) } else { Err(in_order(faults)) }
 }
 
-/// Finds the components that a plan names in a file, by default in `quell.toml`.
+/// Finds the components that a plan names in a file, by default in `quell.toml`. Yields the
+/// variables with the secrets of that file as well, which the commands of the plan do not get.
 ///
 /// # Errors
 ///
 /// As [`catalog`], if the plan names a component; and with every name that is not there.
-pub(crate) fn linked(plan: Plan, path: Option<&Path>) -> Result<LinkedPlan, Vec<PlanError>> {
+pub(crate) fn linked(
+    plan: Plan,
+    path: Option<&Path>,
+) -> Result<(LinkedPlan, Arc<[String]>), Vec<PlanError>> {
     if plan.components().is_empty() {
-        return plan.link(&Catalog::new());
+        return Ok((plan.link(&Catalog::new())?, Arc::default()));
     }
     if path.or(default_file()).is_none() {
         let mut faults = plan.link(&Catalog::new()).err().unwrap_or_default();
         faults.push(no_file());
         return Err(faults);
     }
-    plan.link(&catalog(path)?)
+    let (catalog, secrets) = catalog(path)?;
+    Ok((plan.link(&catalog)?, secrets))
 }
 
 /// Yields the file that is read if none is named, if it is there.
@@ -61,11 +67,7 @@ impl Config {
     /// may name all of those and each other, then the other teams. Yields every fault of them as
     /// well. What has a fault is there as a stand-in: what names it has no fault because of that.
     pub(super) fn components(&self) -> (Catalog, Vec<PlanError>) {
-        let agentos = self.agentos.security_key_env.as_ref();
-        let components = self.agents.values().chain(self.workflows.values());
-        let of_services = components.filter_map(ComponentEntry::asks).flat_map(Asks::secret_names);
-        let secrets =
-            access::secret_names(&self.keys, &self.tokens, agentos.into_iter().chain(of_services));
+        let secrets = self.secret_names();
         let mut making =
             Making { config: self, secrets, catalog: Catalog::new(), faults: Vec::new() };
         making.left_out();
@@ -78,6 +80,14 @@ impl Config {
             making.put("teams", id, Err(vec![self.fault(&["teams", id, "members"], words)]));
         }
         (making.catalog, making.faults)
+    }
+
+    /// Yields the variables with secrets, which programs do not get.
+    fn secret_names(&self) -> Arc<[String]> {
+        let agentos = self.agentos.security_key_env.as_ref();
+        let components = self.agents.values().chain(self.workflows.values());
+        let of_services = components.filter_map(ComponentEntry::asks).flat_map(Asks::secret_names);
+        access::secret_names(&self.keys, &self.tokens, agentos.into_iter().chain(of_services))
     }
 
     /// Reads the plans once more, for their warnings.

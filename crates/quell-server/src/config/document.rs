@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue, Deserializer};
 use toml::{Spanned, de};
 
-use super::masked::masked;
+use super::masked::{masked, masked_lines};
 use super::words::{MISSING, in_words, named};
 
 /// A configuration file: its text, and what it says, with the places.
@@ -36,7 +36,7 @@ impl Document {
             };
             PlanError::new(words).in_file(path)
         })?;
-        let shown = text.clone();
+        let shown = masked_lines(&text);
         let (path, cuts, cut_paths) = (path.to_owned(), Vec::new(), Vec::new());
         let mut document = Self { path, text, shown, cuts, cut_paths };
         let root = document.root().map_err(|error| {

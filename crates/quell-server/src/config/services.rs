@@ -105,7 +105,8 @@ impl<'a> Asks<'a> {
     /// Makes the service of its address, and that of its cancel if there is one.
     fn remote(self, addresses: &[Uri]) -> Result<Remote, String> {
         let [url, cancel @ ..] = addresses else { return Err("no address".into()) };
-        let secrets = self.secrets().map_err(|(_, words)| words)?;
+        let mut secrets = self.secrets().map_err(|(_, words)| words)?;
+        addresses.iter().for_each(|address| secrets.add_query(address));
         let is_tls = addresses.iter().any(|uri| uri.scheme_str() == Some("https"));
         let connect_timeout = self.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
         Ok(Remote {

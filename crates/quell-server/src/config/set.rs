@@ -7,6 +7,7 @@ use serde::Deserialize as _;
 use toml::{Table, Value};
 
 use super::Config;
+use super::masked::may_be_secret;
 use super::words::in_words;
 
 /// One setting of the command line.
@@ -73,16 +74,12 @@ impl Setting {
 /// Shows the setting as it was written, without its value if that may be a secret.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let last = self.path.last().map(String::as_str).unwrap_or_default();
-        if SECRET.iter().any(|word| last.contains(word)) {
+        if may_be_secret(&self.path) {
             return write!(f, "{}=…", self.path.join("."));
         }
         f.write_str(&self.text)
     }
 }
-
-/// Words in the names of keys whose values are not printed.
-const SECRET: [&str; 2] = ["secret", "key"];
 
 #[cfg(test)]
 mod tests {

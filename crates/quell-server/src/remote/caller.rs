@@ -42,12 +42,32 @@ impl Secrets {
         })?;
         value.set_sensitive(true);
         self.headers.insert(name, value);
+        self.conceal(secret);
+        // The service may repeat what follows a scheme such as `Bearer` without that.
+        if let Some((_, rest)) = secret.split_once(' ') {
+            self.conceal(rest.trim());
+        }
+        Ok(())
+    }
+
+    /// Hides the query of an address, and its values, as they are and as a service reads them.
+    pub(crate) fn add_query(&mut self, address: &Uri) {
+        let query = address.query().unwrap_or_default();
+        self.conceal(query);
+        for (_, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            self.conceal(value);
+        }
+        for (_, value) in form_urlencoded::parse(query.as_bytes()) {
+            self.conceal(&value);
+        }
+    }
+
+    fn conceal(&mut self, secret: &str) {
         if secret.len() >= SECRET_BYTES_MIN {
             self.hidden.push(secret.to_owned());
             // One may be the begin of another.
             self.hidden.sort_by_key(|secret| Reverse(secret.len()));
         }
-        Ok(())
     }
 
     /// Takes the secrets out of a text that somebody else wrote.
@@ -155,6 +175,10 @@ mod tests {
         secrets.add(HeaderName::from_static("x-version"), "", "3").expect("text");
         assert!(secrets.add(HeaderName::from_static("x-key"), "", "a\nb").is_err());
         assert_eq!(secrets.hide("503: key hush-hush, hush"), "503: key …, …");
+        secrets.add(HeaderName::from_static("x-scheme"), "", "Token  abcd").expect("text");
+        assert_eq!(secrets.hide("no Token  abcd, no abcd, a Token"), "no …, no …, a Token");
+        secrets.add_query(&Uri::from_static("http://a/b?v=2&k=a%2Fb+c&f"));
+        assert_eq!(secrets.hide("?v=2&k=a%2Fb+c&f, a%2Fb+c, a/b c, 2"), "?…, …, …, 2");
         let uri = Uri::from_static("http://a/b");
         let caller = Caller::new(false, Duration::from_secs(1), secrets).expect("no TLS");
         let request = caller.post(&uri, &HeaderMap::new(), Bytes::new());

@@ -1,6 +1,6 @@
 //! Secrets of a service are in the environment, go to the service, and nowhere else.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::peer::Peer;
 use super::{begin, end_of};
@@ -43,12 +43,17 @@ fn a_secret_reaches_the_service_and_no_output_of_ours() {
     site.signal("TERM");
     let (ended, scratch) = site.ended();
     assert!(!ended.stderr.contains(HUSH), "{}", ended.stderr);
-    // Programs do not get it.
-    let mut command = scratch.quell(&["run", "agent/env", "--json"]);
-    command.envs(env);
-    let ended = Running::start(command).ended();
-    ended.assert_code(0);
-    assert!(ended.stdout.contains("QUELL_RUN_ID=") && !ended.stdout.contains(HUSH), "{ended:?}");
+    // Programs do not get it, and commands of plans do not.
+    let plan = "name: p\nsteps:\n- { name: a, component: agent/env }\n\
+                - { name: b, run: [sh, -c, 'echo \"($QUELL_TEST_KEY)\"'] }\n";
+    scratch.write("plan.yaml", plan);
+    for (name, says) in [("agent/env", "QUELL_RUN_ID="), ("plan.yaml", "()")] {
+        let mut command = scratch.quell(&["run", name, "--report", "r.json"]);
+        command.envs(env);
+        Running::start(command).ended().assert_code(0);
+        let report = scratch.json("r.json").to_string();
+        assert!(report.contains(says) && !report.contains(HUSH), "{name}");
+    }
 }
 
 #[test]
@@ -100,11 +105,81 @@ fn a_mistake_is_shown_with_its_line_and_without_its_secret() {
         "url = \"http://a/b\"\nkey = \"HUSH\"",
         "model = { url = \"http://a/b\", name = \"m\", api_key = \"HUSH\" }",
         "run = [\"cat\"]\nenv = { A_TOKEN = \"HUSH\", B = 1 }",
+        "run = [\"cat\"]\nenv = \"A_TOKEN=HUSH\"",
+        "url = \"http://u:pa/HUSH@h\"",
+        "headers = \"authorization: Bearer HUSH\"",
+        "model = \"HUSH\"",
+        "url = \"http://a/b\"\nkey_env = \"HUSH\"",
+        "url = \"http://a/b\"\nheaders_env = { x = \"HUSH\" }",
+        "url = \"http://a/b\"\nheaders_env = \"x: HUSH\"",
+        "run = [\"cat\"]\n[[keys]]\nsubject = \"a\"\nsecret_env = \"HUSH\"",
+        // What cannot be read at all.
+        "headers = { authorization = \"Bearer HUSH }",
+        "headers = { x = \"HUSH\", x = \"HUSH\" }",
+        "headers.x = \"HUSH\"\nheaders.x = \"HUSH\"",
+        "headers = { x = HUSH }",
+        "headers.x = \"\"\"\nHUSH \\q\n\"\"\"",
+        "[agents.it.headers]\nauthorization: Bearer HUSH",
     ] {
         scratch.write("quell.toml", &format!("[agents.it]\n{}\n", wrong.replace("HUSH", HUSH)));
         let ended = scratch.run(&["check"]);
         ended.assert_code(2);
         assert!(ended.stderr.contains("quell.toml:"), "{wrong}: {ended:?}");
         assert!(!ended.stderr.contains(HUSH), "{wrong}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_mistake_in_a_line_that_cannot_be_read_is_seen_without_its_values() {
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", "[agents.it]\nheaders = { x = \"Bearer s3cret }\n");
+    let ended = scratch.run(&["check"]);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("quell.toml:2:"), "{ended:?}");
+    assert!(ended.stderr.contains("headers = { * = \"****** ****** }\n"), "{ended:?}");
+}
+
+#[test]
+fn a_setting_of_the_command_line_is_named_without_its_secret() {
+    let scratch = Scratch::new();
+    for setting in [
+        "agents.a.headers=authorization: Bearer HUSH",
+        "agents.a.headers.authorization.x={a='HUSH'}",
+        "agents.a.model=HUSH",
+        "agents.a.env=API_KEY=HUSH",
+        "keys=HUSH",
+    ] {
+        let set = setting.replace("HUSH", HUSH);
+        let ended = scratch.run(&["serve", "--demo", "--set", &set]);
+        ended.assert_code(2);
+        let (keys, _) = setting.split_once('=').expect("a setting");
+        assert!(ended.stderr.contains(&format!("--set {keys}=…: ")), "{setting}: {ended:?}");
+        assert!(!ended.stderr.contains(HUSH), "{setting}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_service_that_says_what_it_was_sent_is_quoted_without_it() {
+    let peer = Peer::start(|to| {
+        let said = format!("{} {} {}", to.asked.head, to.asked.path, HUSH);
+        to.answer("400 No", "text/plain", &said);
+    });
+    let scratch = Scratch::new();
+    let file = format!(
+        "[agents.query]\nurl = \"{}\"\n[agents.scheme]\nurl = \"{}\"\n\
+         headers_env = {{ authorization = \"QUELL_TEST_KEY\" }}\n",
+        peer.url(&format!("/run?v=2&token={HUSH}")),
+        peer.url("/run"),
+    );
+    scratch.write("quell.toml", &file);
+    let env = [("QUELL_TEST_KEY", &*format!("Bearer {HUSH}"))];
+    let site = Site::with_env(scratch, &["--config", "quell.toml"], &env);
+    for name in ["query", "scheme"] {
+        let body = json!({ "component": format!("agent/{name}"), "input": null, "id": name });
+        assert_eq!(site.post("/v1/runs", &body).0, 201);
+        let run = end_of(&site, name);
+        let error = run["rows"][0]["error"].as_str().unwrap_or_default();
+        assert!(error.contains("400 Bad Request: post /run"), "{error}");
+        assert!(!error.contains(HUSH) && error.ends_with('…'), "{error}");
     }
 }
