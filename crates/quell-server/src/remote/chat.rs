@@ -1,5 +1,7 @@
 //! [`Chat`]: a model behind an `OpenAI`-compatible endpoint for chats.
 
+use std::time::Duration;
+
 use hyper::Response;
 use hyper::body::Incoming;
 use quell::{Failure, Payload};
@@ -8,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Form, KEPT_MAX, form_of, next};
+use super::messages::messages;
 use super::sse::Sse;
 
 /// What a model is asked besides the messages of a run.
@@ -30,9 +33,7 @@ impl Chat {
     /// Fails if the input has no message.
     pub(super) fn request(&self, input: &Payload) -> Result<String, Failure> {
         let system = self.system.iter().map(|text| json!({ "role": "system", "content": text }));
-        let said = messages(input.parse().unwrap_or_default());
-        let said =
-            said.ok_or_else(|| Failure::new(format!("the input has no message; {RIGHT}")))?;
+        let said = messages(input.parse().unwrap_or_default())?;
         let mut body = Map::new();
         body.insert("model".into(), self.name.as_str().into());
         body.insert("messages".into(), system.chain(said).collect());
@@ -43,15 +44,16 @@ impl Chat {
         Ok(Value::Object(body).to_string())
     }
 
-    /// Reads the answer: pieces of text and thoughts become events, and the text is the output.
+    /// Reads the answer to its end: pieces of text and thoughts become events.
     ///
     /// # Errors
     ///
-    /// Fails if the answer breaks off, is malformed or too long, or if the model says an error.
+    /// Fails if the answer breaks off or is too long, or if something is wrong with it and its end
+    /// does not follow. Then the model may go on.
     pub(super) async fn read(
         response: Response<Incoming>,
         lines: &mut EventLines,
-    ) -> Result<Payload, Failure> {
+    ) -> Result<Said, Failure> {
         let (head, mut body) = response.into_parts();
         let mut said = Said::default();
         if form_of(&head.headers)? == Form::Json {
@@ -63,36 +65,34 @@ impl Chat {
                     return Err(too_long());
                 }
             }
-            said.hear(&whole, lines)?;
-            said.is_over = true;
+            said.take_whole(&whole, lines);
         } else {
             let mut sse = Sse::default();
             while !said.is_over
                 && let Some(data) = next(&mut body).await?
             {
                 sse.push(&data, |line| said.take(line, lines));
-                said.check()?;
+                if said.fault.is_some() {
+                    return said.at_end(&mut body).await;
+                }
                 lines.wait_for_readers().await;
                 tokio::task::yield_now().await;
             }
             sse.finish(|line| said.take(line, lines));
-            said.check()?;
         }
-        said.count(lines);
-        if said.is_over || said.is_finished {
-            return Ok(Value::String(said.text).into());
-        }
-        Err(Failure::new("its answer ends before it is complete"))
+        Ok(said)
     }
 }
 
 /// What a model has said so far.
 #[derive(Debug, Default)]
-struct Said {
+pub(super) struct Said {
     text: String,
     usage: Option<Value>,
     /// The model has said why it stopped.
     is_finished: bool,
+    /// All of a message was there at once.
+    has_message: bool,
     /// Nothing follows.
     is_over: bool,
     /// What is wrong with a line.
@@ -100,6 +100,44 @@ struct Said {
 }
 
 impl Said {
+    /// Yields the output, which is the text, and counts what the model has used.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the answer is malformed, too long or not complete, or if the model says an error.
+    pub(super) fn output(mut self, lines: &mut EventLines) -> Result<Payload, Failure> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        self.count(lines);
+        if self.is_over || self.is_finished {
+            return Ok(Value::String(self.text).into());
+        }
+        Err(Failure::new("its answer ends before it is complete"))
+    }
+
+    /// Waits a little for the end of an answer that is wrong.
+    async fn at_end(mut self, body: &mut Incoming) -> Result<Self, Failure> {
+        let rest = async {
+            while next(body).await?.is_some() {}
+            Ok::<(), Failure>(())
+        };
+        match tokio::time::timeout(END_TIME, rest).await {
+            Ok(Ok(())) => Ok(self),
+            _ => Err(self.fault.take().unwrap_or_else(too_long)),
+        }
+    }
+
+    /// Takes an answer that is not streamed.
+    fn take_whole(&mut self, whole: &[u8], lines: &mut EventLines) {
+        let heard = self.hear(whole, lines);
+        self.is_over = self.is_finished || self.has_message;
+        self.fault = heard.err().or_else(|| {
+            let words = "its answer is not that of a model: no choice has a message";
+            (!self.is_over).then(|| Failure::new(words))
+        });
+    }
+
     /// Takes a line of the stream, if nothing is wrong yet and something is to follow. One without
     /// its newline is a piece of one that is too long.
     fn take(&mut self, line: &[u8], lines: &mut EventLines) {
@@ -118,11 +156,6 @@ impl Said {
         self.fault = heard.err();
     }
 
-    /// Fails with what is wrong.
-    fn check(&mut self) -> Result<(), Failure> {
-        self.fault.take().map_or(Ok(()), Err)
-    }
-
     /// Takes a piece of the answer, or all of it.
     fn hear(&mut self, chunk: &[u8], lines: &mut EventLines) -> Result<(), Failure> {
         let chunk: Chunk = serde_json::from_slice(chunk)
@@ -135,13 +168,14 @@ impl Said {
         // Some count in every chunk what there was by then.
         self.usage = chunk.usage.filter(Value::is_object).or(self.usage.take());
         for Choice { delta, message, finish_reason } in chunk.choices.unwrap_or_default() {
-            self.is_finished |= finish_reason.is_some();
+            self.is_finished |= finish_reason.is_some_and(|reason| !reason.is_empty());
+            self.has_message |= message.is_some();
             // Some say all of it beside each piece.
             let Some(delta) = delta.or(message) else { continue };
             if let Some(text) = delta.reasoning_content.or(delta.reasoning) {
                 say("reasoning", &text, lines);
             }
-            if let Some(text) = delta.content {
+            if let Some(text) = delta.content.map(Content::into_text) {
                 if self.text.len() + text.len() > KEPT_MAX {
                     return Err(too_long());
                 }
@@ -165,10 +199,13 @@ impl Said {
     }
 }
 
-fn say(event: &str, text: &str, lines: &mut EventLines) {
-    if !text.is_empty() {
-        let line = json!({ "event": event, "text": text });
+/// Says a text, in pieces of which none is too long for an event.
+fn say(event: &str, mut text: &str, lines: &mut EventLines) {
+    while !text.is_empty() {
+        let (piece, rest) = text.split_at(text.floor_char_boundary(PIECE_BYTES_MAX));
+        let line = json!({ "event": event, "text": piece });
         lines.push(format!("{line}\n").as_bytes());
+        text = rest;
     }
 }
 
@@ -193,9 +230,32 @@ struct Choice {
 
 #[derive(Debug, Default, Deserialize)]
 struct Delta {
-    content: Option<String>,
+    content: Option<Content>,
     reasoning_content: Option<String>,
     reasoning: Option<String>,
+}
+
+/// A text, or one in parts.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+/// A part of a text, or of another kind.
+#[derive(Debug, Deserialize)]
+struct Part {
+    text: Option<String>,
+}
+
+impl Content {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Parts(parts) => parts.into_iter().filter_map(|part| part.text).collect(),
+        }
+    }
 }
 
 /// Reads a count; what is none is 0, because the answer counts whatever is said beside it.
@@ -204,42 +264,11 @@ fn whole(count: &Value) -> u64 {
     count.as_u64().or_else(|| format!("{:.0}", rounded()?).parse().ok()).unwrap_or_default()
 }
 
-/// Yields the messages of an input: a text, an object with one, or an object with messages.
-fn messages(input: Value) -> Option<Vec<Value>> {
-    let user = |text: Value| vec![json!({ "role": "user", "content": text })];
-    match input {
-        Value::String(_) => Some(user(input)),
-        Value::Object(mut input) => {
-            if let Some(Value::Array(all)) = input.get_mut("messages") {
-                return Some(all.iter_mut().map(|one| message(one.take())).collect());
-            }
-            let text = ["message", "prompt", "input"].iter().find_map(|key| input.remove(*key))?;
-            text.is_string().then(|| user(text))
-        }
-        _ => None,
-    }
-}
+/// The longest piece of a text in an event: each of its bytes may become six, as in `\u0001`.
+const PIECE_BYTES_MAX: usize = 32 << 10;
 
-/// Yields a message as a model takes it: one of `LangGraph` says who speaks by its type, and a text
-/// alone is that of the user.
-fn message(mut said: Value) -> Value {
-    if said.is_string() {
-        return json!({ "role": "user", "content": said });
-    }
-    if said.get("role").is_some() {
-        return said;
-    }
-    let role = match said.get("type").and_then(Value::as_str) {
-        Some("ai") => "assistant",
-        Some("system") => "system",
-        _ => "user",
-    };
-    let content = said.get_mut("content").map(Value::take).unwrap_or_default();
-    json!({ "role": role, "content": content })
-}
-
-const RIGHT: &str = "expected a text, an object with a text `message`, `prompt` or `input`, or one \
-                     with a list `messages`";
+/// How long the end of an answer that is wrong is waited for.
+const END_TIME: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -248,39 +277,6 @@ mod tests {
     fn request(chat: &Chat, input: Value) -> Result<Value, Failure> {
         let body = chat.request(&input.into())?;
         Ok(serde_json::from_str(&body).expect("JSON"))
-    }
-
-    #[test]
-    fn the_messages_of_every_contract_reach_the_model() {
-        let chat = Chat { name: "m".into(), system: None, temperature: None, max_tokens: None };
-        let user = |text: &str| json!([{ "role": "user", "content": text }]);
-        let parts = json!([{ "type": "text", "text": "hi" }]);
-        for (input, right) in [
-            (json!("hi"), user("hi")),
-            (json!({ "message": "hi", "version": "1" }), user("hi")),
-            (json!({ "prompt": "hi" }), user("hi")),
-            (json!({ "input": "hi", "n": 1 }), user("hi")),
-            (json!({ "messages": ["hi"] }), user("hi")),
-            (json!({ "messages": [{ "type": "human", "content": "hi", "id": "1" }] }), user("hi")),
-            (
-                json!({ "messages": [
-                    { "role": "assistant", "content": null, "tool_calls": [] },
-                    { "type": "ai", "content": "a" },
-                    { "role": "user", "content": parts },
-                ] }),
-                json!([
-                    { "role": "assistant", "content": null, "tool_calls": [] },
-                    { "role": "assistant", "content": "a" },
-                    { "role": "user", "content": parts },
-                ]),
-            ),
-        ] {
-            let body = request(&chat, input.clone()).expect("it has a message");
-            assert_eq!(body["messages"], right, "{input}");
-        }
-        for input in [json!(null), json!(7), json!([]), json!({}), json!({ "message": 1 })] {
-            assert!(request(&chat, input.clone()).is_err(), "{input}");
-        }
     }
 
     #[test]

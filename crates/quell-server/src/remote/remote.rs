@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Bytes, Incoming};
-use hyper::{Response, Uri};
+use hyper::{Response, StatusCode, Uri};
 use quell::{Failure, Payload, RunContext, Work};
 use quell_process::EventLines;
 
@@ -84,9 +84,9 @@ impl Remote {
     ) -> Result<Payload, Failure> {
         let response = self.answer(body, about, asked).await?;
         if self.chat.is_some() {
-            let output = Chat::read(response, lines).await?;
+            let said = Chat::read(response, lines).await?;
             asked.answered();
-            return Ok(output);
+            return said.output(lines);
         }
         let answer = Answer::read(response, lines).await?;
         asked.answered();
@@ -111,7 +111,9 @@ impl Remote {
                     asked.refused();
                     let wait = asked_wait(response.status(), response.headers());
                     // Models are asked again as their own clients do.
-                    let is_broken = self.chat.is_some() && response.status().is_server_error();
+                    let is_busy = response.status() == StatusCode::TOO_MANY_REQUESTS;
+                    let is_broken =
+                        self.chat.is_some() && (response.status().is_server_error() || is_busy);
                     let is_again = wait.map_or(is_broken, |wait| wait <= WAIT_MAX);
                     let failure = self.refusal(response, wait).await;
                     (failure, if is_again { tries.next(wait) } else { None })

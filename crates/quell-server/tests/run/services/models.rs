@@ -123,11 +123,12 @@ fn a_model_that_is_busy_or_broken_is_asked_again_before_it_has_said_anything() {
         0 => to.write("HTTP/1.1 429 No\r\nretry-after: 0\r\nconnection: close\r\n\r\n"),
         1 => to.answer("500 No", "application/json", "{}"),
         2 => to.write(""),
+        3 => to.write("HTTP/1.1 429 No\r\nconnection: close\r\n\r\n"),
         _ => answer(to),
     });
-    let site = site(&peer, ", retries = 3");
+    let site = site(&peer, ", retries = 4");
     let run = run_of(&site, "one", &"hi".into());
-    assert_eq!((&run["status"], peer.seen().len()), (&"completed".into(), 4), "{run}");
+    assert_eq!((&run["status"], peer.seen().len()), (&"completed".into(), 5), "{run}");
 }
 
 #[test]
@@ -141,6 +142,19 @@ fn an_answer_that_is_wrong_fails_the_run_and_is_not_asked_for_again() {
                 to.write(&stream(&[text], ""));
             }
             Some("short") => to.answer("200 OK", kind, &stream(&[text], "")),
+            Some("blank") => {
+                let choice = json!({ "delta": { "content": "half" }, "finish_reason": "" });
+                to.answer("200 OK", kind, &stream(&[json!({ "choices": [choice] })], ""));
+            }
+            Some("whole") => {
+                to.answer("200 OK", "application/json", "{\"error\":{\"message\":\"no\"}}");
+            }
+            Some("else") => to.answer("200 OK", "application/json", "{\"status\":\"ok\"}"),
+            Some("open") => {
+                to.begin("200 OK", kind);
+                to.write(&stream(&[json!({ "error": "no" })], ""));
+                to.note_end();
+            }
             Some("malformed") => to.answer("200 OK", kind, &stream(&[text], "data: {\"ch\n\n")),
             Some("error") => {
                 let error = json!({ "error": { "message": "overloaded, key hush-1" } });
@@ -161,21 +175,28 @@ fn an_answer_that_is_wrong_fails_the_run_and_is_not_asked_for_again() {
         }
     });
     let site = site(&peer, ", key_env = \"QUELL_TEST_KEY\", confirm = \"0s\"");
+    // Whether the model may go on: not if its answer was read to its end.
     let all = [
-        ("cut", "its answer breaks off: "),
-        ("short", "its answer ends before it is complete"),
-        ("malformed", "its answer is not that of a model: "),
-        ("error", "it says: overloaded, key …"),
-        ("long", "an event of its answer is too long"),
-        ("much", "its answer is longer than 4194304 bytes"),
-        ("later", "429 Too Many Requests, and asks to wait 3600 s: slow down"),
-        ("other", "400 Bad Request: {\"error\":\"no such model\"}"),
+        ("cut", true, "its answer breaks off: "),
+        ("short", false, "its answer ends before it is complete"),
+        ("blank", false, "its answer ends before it is complete"),
+        ("whole", false, "it says: no"),
+        ("else", false, "its answer is not that of a model: no choice has a message"),
+        ("open", true, "it says: \"no\""),
+        ("malformed", false, "its answer is not that of a model: "),
+        ("error", false, "it says: overloaded, key …"),
+        ("long", false, "an event of its answer is too long"),
+        ("much", false, "its answer is longer than 4194304 bytes"),
+        ("later", false, "429 Too Many Requests, and asks to wait 3600 s: slow down"),
+        ("other", false, "400 Bad Request: {\"error\":\"no such model\"}"),
     ];
-    for (input, says) in all {
+    for (input, is_in_doubt, says) in all {
         let run = run_of(&site, input, &input.into());
         assert_eq!(run["status"], "failed", "{input}: {run}");
         let error = run["rows"][0]["error"].as_str().unwrap_or_default();
         assert!(error.contains(says) && !error.contains("hush"), "{input}: {error}");
+        let left = run["rows"][0]["abandoned"].as_array().map(Vec::len);
+        assert_eq!(left, Some(usize::from(is_in_doubt)), "{input}: {run}");
     }
     assert_eq!(peer.seen().len(), all.len());
 }
@@ -193,6 +214,33 @@ fn an_endpoint_that_does_not_stream_answers_all_at_once() {
     let run = run_of(&site, "one", &"hi".into());
     assert_eq!((&run["status"], &run["output"]), (&"completed".into(), &"hello".into()), "{run}");
     assert_eq!(run["rows"][0]["usage"]["output_tokens"], 2, "{run}");
+}
+
+#[test]
+fn a_text_of_parts_and_a_long_one_are_events_of_text() {
+    let long = "\u{1}é\u{1F600}".repeat(100 << 10);
+    let said = long.clone();
+    let peer = Peer::start(move |to| {
+        let parts = json!([
+            { "type": "thinking", "thinking": [{ "type": "text", "text": "hm" }] },
+            { "type": "text", "text": "hello " },
+            { "type": "text", "text": "you" },
+        ]);
+        let is_long = to.asked.json()["messages"][0]["content"] == "long";
+        let content = if is_long { said.as_str().into() } else { parts };
+        let body = json!({ "choices": [{ "message": { "content": content } }] });
+        to.answer("200 OK", "application/json", &body.to_string());
+    });
+    let site = site(&peer, "");
+    for (input, text) in [("parts", "hello you"), ("long", &*long)] {
+        let run = run_of(&site, input, &input.into());
+        assert_eq!((&run["status"], run["output"] == text), (&"completed".into(), true), "{input}");
+        let log = site.log(input);
+        let said = named(&log, "emitted");
+        assert!(said.iter().all(|said| said["event"] == "content"), "{input}");
+        let all: String = said.iter().filter_map(|said| said["text"].as_str()).collect();
+        assert!(all == text, "{input}");
+    }
 }
 
 #[test]

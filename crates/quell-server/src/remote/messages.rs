@@ -1,0 +1,137 @@
+//! [`messages`]: the input of a run as the messages that a model is asked with.
+
+use quell::Failure;
+use serde_json::{Value, json};
+
+/// Yields the messages of an input: a text, an object with one, or an object with messages.
+///
+/// # Errors
+///
+/// Fails if the input has no message.
+pub(super) fn messages(input: Value) -> Result<Vec<Value>, Failure> {
+    found(input).ok_or_else(|| Failure::new(format!("the input has no message; {RIGHT}")))
+}
+
+fn found(input: Value) -> Option<Vec<Value>> {
+    let user = |text: Value| vec![json!({ "role": "user", "content": text })];
+    match input {
+        Value::String(_) => Some(user(input)),
+        Value::Object(mut input) => {
+            if let Some(Value::Array(all)) = input.get_mut("messages") {
+                return Some(all.iter_mut().map(|one| message(one.take())).collect());
+            }
+            let keys = ["message", "prompt", "input", "text"];
+            let text = keys.iter().find_map(|key| input.remove(*key))?;
+            text.is_string().then(|| user(text))
+        }
+        _ => None,
+    }
+}
+
+/// Yields a message as a model takes it: one of `LangGraph` has words of its own for who speaks, as
+/// its role or its type, and a text alone is that of the user.
+fn message(mut said: Value) -> Value {
+    if said.is_string() {
+        return json!({ "role": "user", "content": said });
+    }
+    if let Some(role) = said.get_mut("role") {
+        match role.as_str() {
+            Some("ai") => *role = "assistant".into(),
+            Some("human") => *role = "user".into(),
+            _ => {}
+        }
+        return said;
+    }
+    let role = match said.get("type").and_then(Value::as_str) {
+        Some("ai") => "assistant",
+        Some("system") => "system",
+        Some("tool") => "tool",
+        _ => "user",
+    };
+    let mut taken = |key| said.get_mut(key).map(Value::take).unwrap_or_default();
+    let mut of_model = json!({ "role": role, "content": taken("content") });
+    match (role, taken("tool_calls")) {
+        ("tool", _) => of_model["tool_call_id"] = taken("tool_call_id"),
+        // A model refuses what a tool answers without the call before it.
+        ("assistant", Value::Array(calls)) if !calls.is_empty() => {
+            of_model["tool_calls"] = calls.into_iter().map(tool_call).collect();
+        }
+        _ => {}
+    }
+    of_model
+}
+
+/// Yields a call of a tool as a model takes it; one of `LangGraph` has its arguments as an object.
+fn tool_call(mut call: Value) -> Value {
+    if call.get("function").is_some() || !call.is_object() {
+        return call;
+    }
+    let function = json!({ "name": call["name"].take(), "arguments": call["args"].to_string() });
+    json!({ "id": call["id"].take(), "type": "function", "function": function })
+}
+
+const RIGHT: &str = "expected a text, an object with a text `message`, `prompt`, `input` or \
+                     `text`, or one with a list `messages`";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_messages_of_every_contract_reach_the_model() {
+        let user = |text: &str| json!([{ "role": "user", "content": text }]);
+        let parts = json!([{ "type": "text", "text": "hi" }]);
+        for (input, right) in [
+            (json!("hi"), user("hi")),
+            (json!({ "message": "hi", "version": "1" }), user("hi")),
+            (json!({ "prompt": "hi" }), user("hi")),
+            (json!({ "input": "hi", "n": 1 }), user("hi")),
+            (json!({ "text": "hi" }), user("hi")),
+            (json!({ "messages": [{ "role": "human", "content": "hi" }] }), user("hi")),
+            (
+                json!({ "messages": [
+                    { "role": "ai", "content": "a", "name": "n" },
+                    { "type": "ai", "content": "", "tool_calls": [
+                        { "name": "f", "args": { "x": 1 }, "id": "c", "type": "tool_call" },
+                    ] },
+                    { "type": "tool", "content": "b", "tool_call_id": "c", "status": "success" },
+                    { "type": "ai", "content": "d", "tool_calls": [] },
+                    7,
+                ] }),
+                json!([
+                    { "role": "assistant", "content": "a", "name": "n" },
+                    { "role": "assistant", "content": "", "tool_calls": [
+                        {
+                            "id": "c",
+                            "type": "function",
+                            "function": { "name": "f", "arguments": "{\"x\":1}" },
+                        },
+                    ] },
+                    { "role": "tool", "content": "b", "tool_call_id": "c" },
+                    { "role": "assistant", "content": "d" },
+                    { "role": "user", "content": null },
+                ]),
+            ),
+            (json!({ "messages": ["hi"] }), user("hi")),
+            (json!({ "messages": [{ "type": "human", "content": "hi", "id": "1" }] }), user("hi")),
+            (
+                json!({ "messages": [
+                    { "role": "assistant", "content": null, "tool_calls": [] },
+                    { "type": "ai", "content": "a" },
+                    { "role": "user", "content": parts },
+                ] }),
+                json!([
+                    { "role": "assistant", "content": null, "tool_calls": [] },
+                    { "role": "assistant", "content": "a" },
+                    { "role": "user", "content": parts },
+                ]),
+            ),
+        ] {
+            let said = messages(input.clone()).expect("it has a message");
+            assert_eq!(Value::from(said), right, "{input}");
+        }
+        for input in [json!(null), json!(7), json!([]), json!({}), json!({ "message": 1 })] {
+            assert!(messages(input.clone()).is_err(), "{input}");
+        }
+    }
+}
