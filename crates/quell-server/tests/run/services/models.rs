@@ -235,8 +235,8 @@ fn a_text_of_parts_and_a_long_one_are_events_of_text() {
     for (input, text) in [("parts", "hello you"), ("long", &*long)] {
         let run = run_of(&site, input, &input.into());
         assert_eq!((&run["status"], run["output"] == text), (&"completed".into(), true), "{input}");
-        let log = site.log(input);
-        let said = named(&log, "emitted");
+        let events = site.log(input);
+        let said = named(&events, "emitted");
         assert!(said.iter().all(|said| said["event"] == "content"), "{input}");
         let all: String = said.iter().filter_map(|said| said["text"].as_str()).collect();
         assert!(all == text, "{input}");
