@@ -106,7 +106,9 @@ impl<'a> Asks<'a> {
     fn remote(self, addresses: &[Uri]) -> Result<Remote, String> {
         let [url, cancel @ ..] = addresses else { return Err("no address".into()) };
         let mut secrets = self.secrets().map_err(|(_, words)| words)?;
-        addresses.iter().for_each(|address| secrets.add_query(address));
+        for address in addresses {
+            secrets.add_query(address);
+        }
         let is_tls = addresses.iter().any(|uri| uri.scheme_str() == Some("https"));
         let connect_timeout = self.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
         Ok(Remote {
