@@ -37,7 +37,7 @@ pub(super) fn masked_lines(text: &str) -> String {
     shown
 }
 
-/// Yields how long the key at the begin of a line is, or the name of a table; 0 if there is neither.
+/// Yields how long the key at the begin of a line is, or the name of a table; 0 if none is there.
 fn key_len(line: &str) -> usize {
     let name = line.trim_start_matches([' ', '\t', '[']);
     let is_of_name = |char: char| char.is_ascii_alphanumeric() || ".-_".contains(char);
