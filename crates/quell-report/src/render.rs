@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use quell::{CauseKind, Counts, Payload, RunReport, RunRow, RunStatus};
+use quell::{Abandoned, CauseKind, Counts, Payload, RunReport, RunRow, RunStatus, Work};
 use quell_flow::{SkippedStep, StepSummary};
 
 use crate::output::{Errors, is_own, kept, was_killed, written};
@@ -127,12 +127,7 @@ fn facts(
     if row.hooks_skipped > 0 {
         facts.push(("cleanup", format!("{} hooks skipped", row.hooks_skipped)));
     }
-    for abandoned in &row.abandoned {
-        let what = abandoned.what.as_str();
-        let name = &abandoned.name;
-        let from = abandoned.site.as_ref().map_or_else(String::new, |site| format!(" ({site})"));
-        facts.push(("running", format!("{what} {name}{from} was abandoned and still executes")));
-    }
+    facts.extend(row.abandoned.iter().map(|left| ("running", abandoned(left))));
     if row.late_output > 0 {
         facts.push(("late", format!("{} writes after the end were refused", row.late_output)));
     }
@@ -166,6 +161,14 @@ fn facts(
         facts.push(("partial", kept(partial)));
     }
     facts
+}
+
+fn abandoned(left: &Abandoned) -> String {
+    let Abandoned { what, name, site, .. } = left;
+    let from = site.as_ref().map_or_else(String::new, |site| format!(" ({site})"));
+    // Of what is elsewhere nobody knows.
+    let may = if *what == Work::Remote { "may still execute" } else { "still executes" };
+    format!("{} {name}{from} was abandoned and {may}", what.as_str())
 }
 
 fn stop(row: &RunRow) -> Option<String> {

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Yields text that cannot steer a terminal: control characters are written as escapes.
+/// Yields text that cannot steer a terminal: control characters, and those that change the direction
+/// of what follows, are written as escapes.
 ///
 /// # Examples
 ///
@@ -12,18 +13,22 @@ use std::time::Duration;
 /// assert_eq!(quell_report::text::printable("a\u{7}b"), "a\\u{7}b");
 /// ```
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
+    if !text.contains(is_steering) {
         return Cow::Borrowed(text);
     }
     let mut plain = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         match c {
             '\t' => plain.push(' '),
-            c if c.is_control() => plain.extend(c.escape_default()),
+            c if is_steering(c) => plain.extend(c.escape_default()),
             c => plain.push(c),
         }
     }
     Cow::Owned(plain)
+}
+
+fn is_steering(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Yields the last line that has something in it, printable and cut to [`LINE_CHARS_MAX`].
@@ -133,5 +138,8 @@ mod tests {
     fn text_cannot_steer_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\r\u{7}"), "a\\u{1b}[2Jb\\r\\u{7}");
         assert_eq!(printable("größe\t1"), "größe 1");
+        // The order of what is shown is that of what was written.
+        assert_eq!(printable("a\u{202e}b\u{2066}c\u{2069}"), "a\\u{202e}b\\u{2066}c\\u{2069}");
+        assert_eq!(printable("\u{200f}א"), "\u{200f}א");
     }
 }

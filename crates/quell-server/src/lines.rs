@@ -1,6 +1,6 @@
 //! [`line()`]: the plain view, one line per transition.
 
-use quell::{EventKind, HookOutcome, RunEvent};
+use quell::{EventKind, HookOutcome, RunEvent, Work};
 
 use crate::tree::{Tree, emitted_lines, fault_of};
 use quell_report::text::{printable, span};
@@ -23,7 +23,8 @@ pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<Strin
         }
         EventKind::Aborted => "aborted: it had not ended by the hard deadline".into(),
         EventKind::Abandoned { what, name } => {
-            format!("abandoned: {} {} still executes", what.as_str(), printable(name))
+            let may = if *what == Work::Remote { "may still execute" } else { "still executes" };
+            format!("abandoned: {} {} {may}", what.as_str(), printable(name))
         }
         EventKind::Ended(status) => match tree.entry(event.run).and_then(|e| e.elapsed(event.at)) {
             Some(elapsed) => format!("{status} after {}", span(elapsed)),

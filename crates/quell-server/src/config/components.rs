@@ -188,8 +188,8 @@ impl ComponentEntry {
     pub(super) fn asks(&self) -> Option<Asks<'_>> {
         let model = self.model.as_ref().filter(|model| model.url.is_some());
         match (&self.url, model) {
-            (Some(url), None) => Some(Asks::of_service(self, url)),
-            (None, Some(model)) => Asks::of_model(model),
+            (Some(_), None) => Some(Asks::of_service(self)),
+            (None, Some(model)) => Some(Asks::of_model(model)),
             _ => None,
         }
     }

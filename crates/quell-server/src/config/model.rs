@@ -8,6 +8,7 @@ use quell_flow::Model;
 use serde::Deserialize;
 
 use super::components::some_time;
+use super::services::Asks;
 use crate::remote::{Chat, address};
 
 /// `model` of a component. With `url` the component is the model; without it is only shown.
@@ -66,15 +67,13 @@ impl ModelEntry {
             ("system", self.system.is_some()),
             ("temperature", self.temperature.is_some()),
             ("max_tokens", self.max_tokens.is_some()),
-            ("headers", !self.headers.is_empty()),
-            ("headers_env", !self.headers_env.is_empty()),
-            ("key_env", self.key_env.is_some()),
-            ("retries", self.retries.is_some()),
-            ("connect_timeout", self.connect_timeout.is_some()),
-            ("confirm", self.confirm.is_some()),
         ];
-        let stray = of_asked.iter().filter(|(_, is_there)| *is_there && !is_asked);
-        faults.extend(stray.map(|(key, _)| (Some(*key), "goes with `url`".to_owned())));
+        if !is_asked {
+            let of_asked =
+                of_asked.into_iter().filter_map(|(key, is_there)| is_there.then_some(key));
+            let stray = of_asked.chain(Asks::of_model(self).given());
+            faults.extend(stray.map(|key| (Some(key), "goes with `url`".to_owned())));
+        }
         if let Some(found) = self.temperature.filter(|value| !(0.0..=2.0).contains(value)) {
             faults.push((Some("temperature"), format!("found {found}; expected 0 to 2")));
         }

@@ -37,10 +37,10 @@ pub(super) struct Asks<'a> {
 }
 
 impl<'a> Asks<'a> {
-    pub(super) fn of_service(entry: &'a ComponentEntry, url: &'a str) -> Self {
+    pub(super) fn of_service(entry: &'a ComponentEntry) -> Self {
         Self {
             within: None,
-            url,
+            url: entry.url.as_deref().unwrap_or_default(),
             cancel: entry.cancel.as_deref(),
             headers: &entry.headers,
             headers_env: &entry.headers_env,
@@ -52,11 +52,10 @@ impl<'a> Asks<'a> {
         }
     }
 
-    /// None for a model that is only shown.
-    pub(super) fn of_model(model: &'a ModelEntry) -> Option<Self> {
-        Some(Self {
+    pub(super) fn of_model(model: &'a ModelEntry) -> Self {
+        Self {
             within: Some("model"),
-            url: model.url.as_deref()?,
+            url: model.url.as_deref().unwrap_or_default(),
             cancel: None,
             headers: &model.headers,
             headers_env: &model.headers_env,
@@ -65,7 +64,21 @@ impl<'a> Asks<'a> {
             connect_timeout: model.connect_timeout,
             confirm: model.confirm,
             model: Some(model),
-        })
+        }
+    }
+
+    /// Yields the keys that go with `url`, those that are there.
+    pub(super) fn given(self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            ("cancel", self.cancel.is_some()),
+            ("headers", !self.headers.is_empty()),
+            ("headers_env", !self.headers_env.is_empty()),
+            ("key_env", self.key_env.is_some()),
+            ("retries", self.retries.is_some()),
+            ("connect_timeout", self.connect_timeout.is_some()),
+            ("confirm", self.confirm.is_some()),
+        ];
+        all.into_iter().filter_map(|(key, is_there)| is_there.then_some(key))
     }
 
     /// Makes the component. One whose secrets are not there fails when it runs, as a program that
@@ -87,6 +100,13 @@ impl<'a> Asks<'a> {
                 Some(Err(words)) => found.push((self.keys(&[key]), words)),
                 None => {}
             }
+        }
+        if let [url, cancel] = &addresses[..]
+            && url.scheme_str() == Some("https")
+            && cancel.scheme_str() == Some("http")
+        {
+            let words = "is not encrypted, and gets the headers of `url`, which is; expected https";
+            found.push((self.keys(&["cancel"]), words.into()));
         }
         if !found.is_empty() {
             let fault = |(keys, words): Fault| {

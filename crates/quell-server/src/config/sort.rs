@@ -1,6 +1,7 @@
 //! What sort of component an entry of `quell.toml` is, and which of its keys do not go with that.
 
 use super::components::ComponentEntry;
+use super::services::Asks;
 
 /// What is wrong with an entry: a key of it, none for all of it, and the message.
 type Fault = (Option<&'static str>, String);
@@ -42,26 +43,17 @@ impl ComponentEntry {
 
     /// Finds the keys that go with another sort of component than its own.
     pub(super) fn stray_keys(&self, sort: &str) -> Vec<(&'static str, &'static str)> {
-        let of_service = [
-            ("cancel", self.cancel.is_some()),
-            ("headers", !self.headers.is_empty()),
-            ("headers_env", !self.headers_env.is_empty()),
-            ("key_env", self.key_env.is_some()),
-            ("retries", self.retries.is_some()),
-            ("connect_timeout", self.connect_timeout.is_some()),
-            ("confirm", self.confirm.is_some()),
-        ];
+        let of_service = Asks::of_service(self).given();
         let of_program = [("cwd", self.cwd.is_some()), ("env", !self.env.is_empty())];
-        let of_service = of_service.into_iter().filter(|(_, is_there)| *is_there);
         let of_program = of_program.into_iter().filter(|(_, is_there)| *is_there);
         let goes_with_run = of_program.map(|(key, _)| (key, "goes with `run`"));
         match sort {
             "url" => goes_with_run.collect(),
             "model" => {
-                let inside = of_service.map(|(key, _)| (key, "is in `model`, if it goes with one"));
+                let inside = of_service.map(|key| (key, "is in `model`, if it goes with one"));
                 inside.chain(goes_with_run).collect()
             }
-            _ => of_service.map(|(key, _)| (key, "goes with `url`")).collect(),
+            _ => of_service.map(|key| (key, "goes with `url`")).collect(),
         }
     }
 }

@@ -17,6 +17,12 @@ pub(super) struct About {
 }
 
 impl About {
+    /// Yields the id of the run, as its caller knows it.
+    pub(super) fn run(&self) -> &str {
+        let id = self.headers.get("quell-run-id");
+        id.and_then(|id| id.to_str().ok()).unwrap_or_default()
+    }
+
     pub(super) fn of(ctx: &RunContext) -> Self {
         let variables = environment::variables(ctx);
         let mut headers = HeaderMap::new();

@@ -1,8 +1,10 @@
 //! [`Answer`]: what a service answers, by its content type.
 
+use std::time::Duration;
+
 use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Response};
 use quell::{Failure, JsonError, Payload, check_json, limits};
 use quell_process::EventLines;
@@ -38,15 +40,16 @@ impl Answer {
     ///
     /// # Errors
     ///
-    /// Fails if the answer breaks off, is encoded, or is one value or text that is too long. Then
+    /// Fails if the answer breaks off or may be cut, or is one value or text that is too long. Then
     /// the service may go on.
     pub(super) async fn read(
         response: Response<Incoming>,
+        form: Form,
         lines: &mut EventLines,
     ) -> Result<Self, Failure> {
         let (head, mut body) = response.into_parts();
-        let form = form_of(&head.headers)?;
         let (mut sse, mut whole) = (Sse::default(), Vec::new());
+        let mut is_done = false;
         while let Some(data) = next(&mut body).await? {
             match form {
                 Form::Json | Form::Text if whole.len() + data.len() > KEPT_MAX => {
@@ -55,14 +58,20 @@ impl Answer {
                 }
                 Form::Json | Form::Text => whole.extend_from_slice(&data),
                 Form::Lines => lines.push(&data),
-                Form::Sse => sse.push(&data, |line| hear(line, lines)),
+                Form::Sse => sse.push(&data, |line| is_done |= hear(line, lines)),
             }
             // The service can wait for readers, and a stop is seen between two pieces.
             lines.wait_for_readers().await;
             tokio::task::yield_now().await;
         }
-        sse.finish(|line| hear(line, lines));
+        sse.finish(|line| is_done |= hear(line, lines));
         lines.finish();
+        let is_said = is_done || !matches!(lines.result(), Ok(None));
+        if matches!(form, Form::Lines | Form::Sse) && !is_said && !has_end(&head.headers) {
+            let words = "its answer may be cut: it ends with the connection, without an event \
+                         `result` or `[DONE]`";
+            return Err(Failure::new(words));
+        }
         Ok(match form {
             Form::Json => Self::Json(whole),
             Form::Text => Self::Text(whole),
@@ -74,7 +83,8 @@ impl Answer {
     ///
     /// # Errors
     ///
-    /// Fails if it is not the JSON that it is said to be, or cannot be read again, or as [`output`].
+    /// Fails if it is not the JSON that it is said to be, if that cannot be read again, or as
+    /// [`output`].
     pub(super) fn output(&self, lines: &EventLines) -> Result<Payload, Failure> {
         match self {
             Self::Json(whole) => {
@@ -100,11 +110,33 @@ impl Answer {
     }
 }
 
-/// Takes a line of server-sent events, but for the one with which many services end theirs.
-fn hear(line: &[u8], lines: &mut EventLines) {
-    if line.trim_ascii() != b"[DONE]" {
+/// Takes a line of server-sent events, but for the one with which many services end theirs; tells
+/// whether it is that one.
+fn hear(line: &[u8], lines: &mut EventLines) -> bool {
+    let is_done = line.trim_ascii() == b"[DONE]";
+    if !is_done {
         lines.push(line);
     }
+    is_done
+}
+
+/// Tells whether the end of an answer is more than that of its connection: it has a length, or its
+/// chunks have an end.
+fn has_end(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// Reads what is left of an answer that is refused, for a while; tells whether that was all of it.
+/// Then nothing is in doubt.
+pub(super) async fn is_at_end(mut body: Incoming) -> bool {
+    let rest = async {
+        let mut left = REST_MAX;
+        while let Some(data) = next(&mut body).await? {
+            left = left.checked_sub(data.len()).ok_or_else(|| Failure::new("too much"))?;
+        }
+        Ok::<_, Failure>(())
+    };
+    matches!(tokio::time::timeout(REST_TIME, rest).await, Ok(Ok(())))
 }
 
 /// Yields the next piece of a body; none at its end.
@@ -132,7 +164,7 @@ pub(super) async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Failure> 
 pub(super) fn form_of(headers: &HeaderMap) -> Result<Form, Failure> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let encoding = text(CONTENT_ENCODING);
-    if !["", "identity"].contains(&encoding) {
+    if !["", "identity"].iter().any(|plain| encoding.trim().eq_ignore_ascii_case(plain)) {
         let words = format!("its answer is encoded as `{encoding}`, which was not asked for");
         return Err(Failure::new(words));
     }
@@ -151,3 +183,7 @@ pub(super) fn form_of(headers: &HeaderMap) -> Result<Form, Failure> {
 /// The longest answer that is one value or one text, and how much is kept of lines that are no
 /// events: as much as of the stdout of a program.
 pub(super) const KEPT_MAX: usize = 4 << 20;
+
+/// How much of an answer that is refused is read without being kept, and for how long.
+const REST_MAX: usize = 16 << 20;
+const REST_TIME: Duration = Duration::from_secs(5);

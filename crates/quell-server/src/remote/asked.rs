@@ -1,6 +1,6 @@
 //! [`Asked`]: what a service was asked, until it is known that it has stopped.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use http_body_util::Full;
@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use quell::{Hold, RunContext, Stopped, Work};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::about::About;
 use super::caller::Caller;
@@ -112,16 +112,23 @@ impl Drop for Asked {
         let is_in_doubt = self.is_in_doubt();
         let Some(mut hold) = self.hold.take().filter(|_| is_in_doubt) else { return };
         hold.abandon();
+        let posting = self.stop.cancel.is_some().then(Posting::begin);
         // A runtime that is gone has no other run to tell of it.
         if let Ok(runtime) = Handle::try_current() {
             let place = self.place.take();
-            runtime.spawn(doubt(hold, self.ctx.run().clone(), self.stop.clone(), place));
+            runtime.spawn(doubt(hold, self.ctx.run().clone(), self.stop.clone(), place, posting));
         }
     }
 }
 
 /// Holds a run until its service confirms, or until nobody waits for that any longer.
-async fn doubt(hold: Hold, run: quell::RunRef, stop: Stop, place: Option<Place>) {
+async fn doubt(
+    hold: Hold,
+    run: quell::RunRef,
+    stop: Stop,
+    place: Option<Place>,
+    posting: Option<Posting>,
+) {
     let wait = WAITS.try_acquire();
     let confirm = if wait.is_ok() { stop.confirm } else { Duration::ZERO };
     let over = async {
@@ -144,7 +151,38 @@ async fn doubt(hold: Hold, run: quell::RunRef, stop: Stop, place: Option<Place>)
         () = over => {}
     }
     drop(hold);
+    drop(posting);
 }
+
+/// A cancel that is posted after the end of the run, or just before that.
+struct Posting;
+
+impl Posting {
+    fn begin() -> Self {
+        POSTING.send_modify(|count| *count += 1);
+        Self
+    }
+}
+
+impl Drop for Posting {
+    fn drop(&mut self) {
+        POSTING.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Tells whether cancels are posted to services in doubt.
+pub(crate) fn is_posting() -> bool {
+    *POSTING.borrow() > 0
+}
+
+/// Waits until no cancel is posted to a service in doubt.
+pub(crate) async fn posted() {
+    // Its sender is there as long as the process.
+    let _ = POSTING.subscribe().wait_for(|count| *count == 0).await;
+}
+
+/// How many cancels are posted to services in doubt.
+static POSTING: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
 
 /// The services in doubt of ended runs that are waited for at once; those of further runs are
 /// named, and not waited for.

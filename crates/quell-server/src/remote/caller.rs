@@ -70,6 +70,16 @@ impl Secrets {
         }
     }
 
+    /// As [`hide`](Self::hide), of a text that may have been cut inside a secret.
+    pub(crate) fn hide_cut(&self, text: &str) -> String {
+        let text = self.hide(text);
+        let is_cut = |begin: &str| self.hidden.iter().any(|secret| secret.starts_with(begin));
+        match text.char_indices().find(|(at, _)| is_cut(&text[*at..])) {
+            Some((at, _)) => text[..at].to_owned() + "…",
+            None => text,
+        }
+    }
+
     /// Takes the secrets out of a text that somebody else wrote.
     pub(crate) fn hide(&self, text: &str) -> String {
         self.hidden.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
@@ -127,6 +137,11 @@ impl Caller {
         }
     }
 
+    /// As [`Secrets::hide_cut`].
+    pub(super) fn hide_cut(&self, text: &str) -> String {
+        self.secrets.hide_cut(text)
+    }
+
     /// As [`Secrets::hide`].
     pub(super) fn hide(&self, text: &str) -> String {
         self.secrets.hide(text)
@@ -175,6 +190,16 @@ mod tests {
         secrets.add(HeaderName::from_static("x-version"), "", "3").expect("text");
         assert!(secrets.add(HeaderName::from_static("x-key"), "", "a\nb").is_err());
         assert_eq!(secrets.hide("503: key hush-hush, hush"), "503: key …, …");
+        for (cut, shown) in [
+            ("key hush-hu", "key …"),
+            ("key hus", "key …"),
+            ("key h", "key …"),
+            ("key hush", "key …"),
+            ("key hush, hu.", "key …, hu."),
+            ("", ""),
+        ] {
+            assert_eq!(secrets.hide_cut(cut), shown, "{cut}");
+        }
         secrets.add(HeaderName::from_static("x-scheme"), "", "Token  abcd").expect("text");
         assert_eq!(secrets.hide("no Token  abcd, no abcd, a Token"), "no …, no …, a Token");
         secrets.add_query(&Uri::from_static("http://a/b?v=2&k=a%2Fb+c&f"));

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use hyper::Response;
 use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::{HeaderMap, Response, StatusCode};
 use quell::{Failure, Payload};
 use quell_process::EventLines;
 use serde::Deserialize;
@@ -44,6 +45,34 @@ impl Chat {
         Ok(Value::Object(body).to_string())
     }
 
+    /// Tells how an answer is written, as [`form_of`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if a model does not answer like that.
+    pub(super) fn form_of(headers: &HeaderMap) -> Result<Form, Failure> {
+        let form = form_of(headers)?;
+        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        // Some stream without saying so.
+        let is_unsaid = ["", "text/plain", "application/octet-stream"].contains(&kind);
+        if matches!(form, Form::Json | Form::Sse) || is_unsaid {
+            return Ok(form);
+        }
+        let kind = short(kind);
+        Err(Failure::new(format!(
+            "its answer is `{kind}`; expected `text/event-stream` or `application/json`"
+        )))
+    }
+
+    /// Tells whether a refusal is one after which the clients of models ask again.
+    pub(super) fn is_asked_again(status: StatusCode) -> bool {
+        let for_now =
+            [StatusCode::REQUEST_TIMEOUT, StatusCode::CONFLICT, StatusCode::TOO_MANY_REQUESTS];
+        status.is_server_error() || for_now.contains(&status)
+    }
+
     /// Reads the answer to its end: pieces of text and thoughts become events.
     ///
     /// # Errors
@@ -52,11 +81,12 @@ impl Chat {
     /// does not follow. Then the model may go on.
     pub(super) async fn read(
         response: Response<Incoming>,
+        form: Form,
         lines: &mut EventLines,
     ) -> Result<Said, Failure> {
-        let (head, mut body) = response.into_parts();
+        let mut body = response.into_body();
         let mut said = Said::default();
-        if form_of(&head.headers)? == Form::Json {
+        if form == Form::Json {
             // An endpoint that does not stream says all at once.
             let mut whole = Vec::new();
             while let Some(data) = next(&mut body).await? {
@@ -89,10 +119,12 @@ impl Chat {
 pub(super) struct Said {
     text: String,
     usage: Option<Value>,
-    /// The model has said why it stopped.
-    is_finished: bool,
     /// All of a message was there at once.
     has_message: bool,
+    /// The name of the first tool that it calls.
+    tool: Option<String>,
+    /// Why it stopped, if it has said so.
+    reason: Option<String>,
     /// Nothing follows.
     is_over: bool,
     /// What is wrong with a line.
@@ -104,16 +136,29 @@ impl Said {
     ///
     /// # Errors
     ///
-    /// Fails if the answer is malformed, too long or not complete, or if the model says an error.
+    /// Fails if the answer is malformed, too long or not complete, if the model says an error, waits
+    /// for a tool, which nobody runs, or has said nothing for another reason than that it is through.
     pub(super) fn output(mut self, lines: &mut EventLines) -> Result<Payload, Failure> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
         self.count(lines);
-        if self.is_over || self.is_finished {
-            return Ok(Value::String(self.text).into());
+        if !self.is_over && self.reason.is_none() {
+            return Err(Failure::new("its answer ends before it is complete"));
         }
-        Err(Failure::new("its answer ends before it is complete"))
+        let Self { text, tool, reason, .. } = self;
+        let waits = matches!(reason.as_deref(), Some("tool_calls" | "function_call"));
+        if waits || (text.is_empty() && tool.is_some()) {
+            let tool = tool.map(|tool| format!(" `{tool}`")).unwrap_or_default();
+            return Err(Failure::new(format!(
+                "it calls a tool{tool}, and quell runs none for a model: expected a text"
+            )));
+        }
+        if text.is_empty() && reason.as_deref() != Some("stop") {
+            let why = reason.map(|reason| format!(": it stopped with `{reason}`"));
+            return Err(Failure::new(format!("it says no text{}", why.unwrap_or_default())));
+        }
+        Ok(Value::String(text).into())
     }
 
     /// Waits a little for the end of an answer that is wrong.
@@ -131,7 +176,7 @@ impl Said {
     /// Takes an answer that is not streamed.
     fn take_whole(&mut self, whole: &[u8], lines: &mut EventLines) {
         let heard = self.hear(whole, lines);
-        self.is_over = self.is_finished || self.has_message;
+        self.is_over = self.reason.is_some() || self.has_message;
         self.fault = heard.err().or_else(|| {
             let words = "its answer is not that of a model: no choice has a message";
             (!self.is_over).then(|| Failure::new(words))
@@ -168,10 +213,15 @@ impl Said {
         // Some count in every chunk what there was by then.
         self.usage = chunk.usage.filter(Value::is_object).or(self.usage.take());
         for Choice { delta, message, finish_reason } in chunk.choices.unwrap_or_default() {
-            self.is_finished |= finish_reason.is_some_and(|reason| !reason.is_empty());
+            let reason = finish_reason.filter(|reason| !reason.is_empty());
+            self.reason = reason.map(|reason| short(&reason)).or(self.reason.take());
             self.has_message |= message.is_some();
             // Some say all of it beside each piece.
             let Some(delta) = delta.or(message) else { continue };
+            let mut calls = delta.tool_calls.into_iter().flatten();
+            if let Some(Call { function: Some(Function { name: Some(name) }) }) = calls.next() {
+                self.tool.get_or_insert_with(|| short(&name));
+            }
             if let Some(text) = delta.reasoning_content.or(delta.reasoning) {
                 say("reasoning", &text, lines);
             }
@@ -209,6 +259,11 @@ fn say(event: &str, mut text: &str, lines: &mut EventLines) {
     }
 }
 
+/// Cuts a word of the model for a message.
+fn short(word: &str) -> String {
+    word.chars().take(WORD_CHARS).collect()
+}
+
 fn too_long() -> Failure {
     Failure::new(format!("its answer is longer than {KEPT_MAX} bytes"))
 }
@@ -233,6 +288,17 @@ struct Delta {
     content: Option<Content>,
     reasoning_content: Option<String>,
     reasoning: Option<String>,
+    tool_calls: Option<Vec<Call>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Call {
+    function: Option<Function>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Function {
+    name: Option<String>,
 }
 
 /// A text, or one in parts.
@@ -269,6 +335,9 @@ const PIECE_BYTES_MAX: usize = 32 << 10;
 
 /// How long the end of an answer that is wrong is waited for.
 const END_TIME: Duration = Duration::from_secs(5);
+
+/// How much of a word of the model is in a message.
+const WORD_CHARS: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,7 @@ mod retry;
 mod sse;
 
 pub(crate) use address::{address, below};
+pub(crate) use asked::{is_posting, posted};
 pub(crate) use caller::{Caller, Secrets};
 pub(crate) use cancel::Cancel;
 pub(crate) use chat::Chat;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Bytes, Incoming};
-use hyper::{Response, StatusCode, Uri};
+use hyper::{Response, Uri};
 use quell::{Failure, Payload, RunContext, Work};
 use quell_process::EventLines;
 
 use super::about::About;
 use super::address::shown;
-use super::answer::{Answer, KEPT_MAX, next};
+use super::answer::{Answer, KEPT_MAX, form_of, is_at_end, next};
 use super::asked::{Asked, Stop};
 use super::caller::Caller;
 use super::cancel::Cancel;
@@ -83,12 +83,26 @@ impl Remote {
         lines: &mut EventLines,
     ) -> Result<Payload, Failure> {
         let response = self.answer(body, about, asked).await?;
+        let form = if self.chat.is_some() {
+            Chat::form_of(response.headers())
+        } else {
+            form_of(response.headers())
+        };
+        let form = match form {
+            Ok(form) => form,
+            Err(refused) => {
+                if is_at_end(response.into_body()).await {
+                    asked.answered();
+                }
+                return Err(refused);
+            }
+        };
         if self.chat.is_some() {
-            let said = Chat::read(response, lines).await?;
+            let said = Chat::read(response, form, lines).await?;
             asked.answered();
             return said.output(lines);
         }
-        let answer = Answer::read(response, lines).await?;
+        let answer = Answer::read(response, form, lines).await?;
         asked.answered();
         answer.output(lines)
     }
@@ -111,18 +125,17 @@ impl Remote {
                     asked.refused();
                     let wait = asked_wait(response.status(), response.headers());
                     // Models are asked again as their own clients do.
-                    let is_busy = response.status() == StatusCode::TOO_MANY_REQUESTS;
-                    let is_broken =
-                        self.chat.is_some() && (response.status().is_server_error() || is_busy);
+                    let is_broken = self.chat.is_some() && Chat::is_asked_again(response.status());
                     let is_again = wait.map_or(is_broken, |wait| wait <= WAIT_MAX);
                     let failure = self.refusal(response, wait).await;
                     (failure, if is_again { tries.next(wait) } else { None })
                 }
-                Err(error) => (Failure::new(in_full(&error)), tries.next(None)),
+                Err(error) => (Failure::new(words_of(&in_full(&error))), tries.next(None)),
             };
             let Some(pause) = pause else { return Err(failure) };
             // In quotes: the service may have written some of it.
-            tracing::debug!(failure = ?failure.to_string(), ?pause, "request is sent again");
+            let (failure, service) = (self.caller.hide(&failure.to_string()), shown(&self.url));
+            tracing::info!(?failure, service, run = about.run(), ?pause, "request is sent again");
             asked.rests();
             tokio::time::sleep(pause).await;
         }
@@ -143,7 +156,9 @@ impl Remote {
         // What is there by then counts.
         let _ = tokio::time::timeout(WORDS_TIME, read).await;
         let said = String::from_utf8_lossy(&said[..said.len().min(WORDS_BYTES)]);
-        let said: String = self.caller.hide(said.trim()).chars().take(WORDS_CHARS).collect();
+        // Its end may be the begin of a secret.
+        let said = self.caller.hide_cut(said.trim());
+        let said: String = said.chars().take(WORDS_CHARS).collect();
         let words = if said.is_empty() { String::new() } else { format!(": {said}") };
         let asks = wait.map(|wait| format!(", and asks to wait {} s", wait.as_secs()));
         let redirects = if status.is_redirection() { ", which is not followed" } else { "" };
@@ -155,6 +170,18 @@ impl Remote {
         let words = self.caller.hide(&failure.to_string());
         Failure::new(format!("service {}: {words}", shown(&self.url)))
     }
+}
+
+/// Says what is to be done about errors whose words do not say it.
+fn words_of(error: &str) -> String {
+    let hint = if error.contains("InvalidContentType") {
+        "; it does not speak https there: expected an address with http://, or another port"
+    } else if error.contains("UnknownIssuer") || error.contains("CaUsedAsEndEntity") {
+        "; the file of certificates that SSL_CERT_FILE names is trusted instead of the system's"
+    } else {
+        ""
+    };
+    format!("{error}{hint}")
 }
 
 /// How much of a refusal is read, for how long, and how much of it is in the message.

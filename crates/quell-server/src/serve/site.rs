@@ -5,7 +5,7 @@ use std::iter;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use quell::{Engine, Shutdown, ShutdownReport};
+use quell::{Engine, Shutdown, ShutdownReport, Work};
 use quell_demo::Witness;
 use quell_flow::Catalog;
 use quell_http::{Access, Service};
@@ -135,10 +135,10 @@ async fn drained(
 
 fn summary(report: &ShutdownReport) -> String {
     let runs = format!("stopped {} live runs in {}", report.roots.total(), span(report.took));
-    let left = report
-        .abandoned
-        .iter()
-        .map(|left| format!("\nstill executing: {} of run {}", left.what.as_str(), left.name));
+    let left = report.abandoned.iter().map(|left| {
+        let may = if left.what == Work::Remote { "may still execute" } else { "still executing" };
+        format!("\n{may}: {} of run {}", left.what.as_str(), left.name)
+    });
     iter::once(runs).chain(left).collect()
 }
 

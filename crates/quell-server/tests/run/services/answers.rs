@@ -125,6 +125,51 @@ fn quell_run_shows_the_answer_of_a_service_and_asks_nobody_before() {
     assert_eq!(peer.seen()[0].json(), json!([1]));
 }
 
+// A service that dies closes its connection as one that is through.
+#[test]
+fn events_that_end_with_the_connection_say_that_they_are_complete() {
+    const CONTENT: &str = "data: {\"event\":\"content\",\"text\":\"a\"}\n\n";
+    const RESULT: &str = "data: {\"event\":\"result\",\"output\":\"b\"}\n\n";
+    let peer = Peer::start(|to| {
+        let asked = to.asked.json().as_str().unwrap_or_default().to_owned();
+        let is_chunked = asked.starts_with("chunked");
+        let kind =
+            if asked.ends_with("lines") { "application/x-ndjson" } else { "text/event-stream" };
+        let body = match &*asked {
+            "done" => format!("{CONTENT}data: [DONE]\n\n"),
+            "result" => format!("{CONTENT}{RESULT}"),
+            "lines" => CONTENT.replace("data: ", "").replace("\n\n", "\n"),
+            _ => CONTENT.to_owned(),
+        };
+        if !is_chunked {
+            to.begin("200 OK", kind);
+            return to.write(&body);
+        }
+        let end = if asked == "chunked" { "0\r\n\r\n" } else { "" };
+        let chunk = format!("{:x}\r\n{body}\r\n{end}", body.len());
+        to.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n");
+        to.write(&format!("content-type: {kind}\r\nconnection: close\r\n\r\n{chunk}"));
+    });
+    let site = site(&peer, "confirm = \"0s\"");
+    let cut = "its answer may be cut: it ends with the connection";
+    for (input, output, says) in [
+        ("done", "a", ""),
+        ("result", "b", ""),
+        ("sse", "", cut),
+        ("lines", "", cut),
+        ("chunked", "a", ""),
+        ("chunked-cut", "", "its answer breaks off"),
+    ] {
+        let run = run_of(&site, input, &input.into());
+        assert_eq!(run["status"] == "failed", !says.is_empty(), "{run}");
+        assert!(run["output"] == output || !says.is_empty(), "{run}");
+        let row = &run["rows"][0];
+        assert!(row["error"].as_str().unwrap_or_default().contains(says), "{run}");
+        // What may be cut may go on.
+        assert_eq!(row["abandoned"].as_array().map(Vec::len), Some(usize::from(!says.is_empty())));
+    }
+}
+
 // What a service writes beyond its answer would be the answer to the next run on the connection.
 #[test]
 fn a_connection_is_that_of_one_run() {

@@ -1,5 +1,6 @@
 //! A service is told to stop, and its answer is what confirms it.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use super::peer::Peer;
 use super::{assert_in_doubt, begin, cancelled, named};
 use crate::site::Site;
-use crate::support::{Scratch, wait_until};
+use crate::support::{Running, Scratch, wait_until};
 
 const BEGUN: &str = "{\"event\":\"tool.started\",\"id\":\"1\",\"name\":\"slow\"}\n\
                      {\"event\":\"content\",\"text\":\"begun\"}\n";
@@ -89,6 +90,37 @@ fn a_service_that_confirms_late_was_named_and_the_run_is_quiescent_then() {
         wait_until("it is confirmed", || {
             site.get("/v1/runs/one").1["rows"][0]["quiescent"] == true
         });
+    }
+}
+
+#[test]
+fn quell_run_tells_a_service_to_stop_before_it_exits() {
+    for (options, signal, code) in [("grace = \"0s\"", "INT", 130), ("", "QUIT", 130)] {
+        let is_heard = Arc::new(AtomicBool::new(false));
+        let is_ready = Arc::clone(&is_heard);
+        let peer = Peer::start(move |to| {
+            if to.asked.path != "/stop" {
+                return to.note_end();
+            }
+            to.wait_for(&is_ready);
+            to.answer("200 OK", "text/plain", "");
+        });
+        let scratch = Scratch::new();
+        let (url, cancel) = (peer.url("/run"), peer.url("/stop"));
+        let file = format!("[agents.it]\nurl = \"{url}\"\ncancel = \"{cancel}\"\n{options}\n");
+        scratch.write("quell.toml", &file);
+        let mut command = scratch.quell(&["run", "agent/it"]);
+        command.stderr(File::create(scratch.path("stderr")).expect("a file can be made"));
+        let running = Running::start(command);
+        wait_until("it is asked", || peer.seen().len() == 1);
+        running.signal(signal);
+        wait_until("it says that it waits", || {
+            let said = String::from_utf8_lossy(&scratch.read("stderr")).into_owned();
+            said.contains("services are told to stop, for 5.00 s at most")
+        });
+        is_heard.store(true, Ordering::SeqCst);
+        running.ended().assert_code(code);
+        wait_until("it is told", || peer.seen().iter().any(|asked| asked.path == "/stop"));
     }
 }
 

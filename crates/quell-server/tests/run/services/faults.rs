@@ -97,6 +97,10 @@ fn what_would_be_asked_elsewhere_or_otherwise_is_refused() {
         ("url = \"http://127.0.0.1:99999/\"", "`url`: no port; expected one from 1 to 65535"),
         ("url = \"http://127.0.0.1:1/#a\"", "`url`: a fragment, which is not sent"),
         (
+            "url = \"https://127.0.0.1:1/\"\ncancel = \"http://127.0.0.1:1/\"",
+            "`cancel`: is not encrypted, and gets the headers of `url`, which is; expected https",
+        ),
+        (
             "model = { url = \"http://127.0.0.1:1/v1/chat/completions\", name = \"m\" }",
             "`url`: ends in `/chat/completions`, which is added",
         ),

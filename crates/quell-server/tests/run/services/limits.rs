@@ -19,7 +19,12 @@ fn an_answer_that_is_too_long_or_not_what_it_says_fails_the_run() {
             }
             Some("no json") => to.answer("200 OK", "application/json", "hello"),
             Some("head") => to.write(&format!("HTTP/1.1 200 OK\r\nx: {long}\r\n\r\n")),
-            _ => to.write("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 0\r\n\r\n"),
+            Some("plain") => to.write(
+                "HTTP/1.1 200 OK\r\ncontent-encoding: Identity\r\ncontent-length: 1\r\n\r\n1",
+            ),
+            _ => {
+                to.write("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\n1");
+            }
         }
     });
     let site = site(&peer, "retries = 0\nconfirm = \"0s\"");
@@ -36,7 +41,11 @@ fn an_answer_that_is_too_long_or_not_what_it_says_fails_the_run() {
         assert_eq!(run["status"], "failed", "{run}");
         let error = run["rows"][0]["error"].as_str().unwrap_or_default();
         assert!(error.contains(says) && error.len() < 1_000, "{input}: {error}");
+        // What was answered to the end is in no doubt.
+        let is_whole = ["lines", "result", "no json", "gzip"].contains(&input);
+        assert!(!is_whole || run["rows"][0]["abandoned"] == json!([]), "{run}");
     }
+    assert_eq!(run_of(&site, "plain", &"plain".into())["output"], 1);
 }
 
 // The lists of runs and the reports have it, and are read by parsers that go 127 levels deep.

@@ -123,12 +123,13 @@ fn a_model_that_is_busy_or_broken_is_asked_again_before_it_has_said_anything() {
         0 => to.write("HTTP/1.1 429 No\r\nretry-after: 0\r\nconnection: close\r\n\r\n"),
         1 => to.answer("500 No", "application/json", "{}"),
         2 => to.write(""),
-        3 => to.write("HTTP/1.1 429 No\r\nconnection: close\r\n\r\n"),
+        3 => to.answer("408 No", "text/plain", ""),
+        4 => to.write("HTTP/1.1 429 No\r\nconnection: close\r\n\r\n"),
         _ => answer(to),
     });
-    let site = site(&peer, ", retries = 4");
+    let site = site(&peer, ", retries = 5");
     let run = run_of(&site, "one", &"hi".into());
-    assert_eq!((&run["status"], peer.seen().len()), (&"completed".into(), 5), "{run}");
+    assert_eq!((&run["status"], peer.seen().len()), (&"completed".into(), 6), "{run}");
 }
 
 #[test]
@@ -199,6 +200,46 @@ fn an_answer_that_is_wrong_fails_the_run_and_is_not_asked_for_again() {
         assert_eq!(left, Some(usize::from(is_in_doubt)), "{input}: {run}");
     }
     assert_eq!(peer.seen().len(), all.len());
+}
+
+#[test]
+fn an_answer_that_says_nothing_to_take_for_the_output_fails_the_run() {
+    let peer = Peer::start(|to| {
+        let kind = "text/event-stream";
+        match to.asked.json()["messages"][0]["content"].as_str() {
+            Some("html") => to.answer("200 OK", "text/html; charset=utf-8", "<html>log in</html>"),
+            Some("done") => to.answer("200 OK", kind, "data: [DONE]\n\n"),
+            Some("filtered") => {
+                let end =
+                    json!({ "choices": [{ "delta": {}, "finish_reason": "content_filter" }] });
+                to.answer("200 OK", kind, &stream(&[end], "data: [DONE]\n\n"));
+            }
+            _ => {
+                let call =
+                    json!([{ "index": 0, "function": { "name": "search", "arguments": "" } }]);
+                let end = json!({ "choices": [{ "delta": {}, "finish_reason": "tool_calls" }] });
+                let said = [
+                    delta(&json!({ "content": "half" })),
+                    delta(&json!({ "tool_calls": call })),
+                    end,
+                ];
+                to.answer("200 OK", kind, &stream(&said, "data: [DONE]\n\n"));
+            }
+        }
+    });
+    let site = site(&peer, "");
+    for (input, says) in [
+        ("html", "its answer is `text/html`; expected `text/event-stream` or `application/json`"),
+        ("done", "it says no text"),
+        ("filtered", "it says no text: it stopped with `content_filter`"),
+        ("calls", "it calls a tool `search`, and quell runs none for a model"),
+    ] {
+        let run = run_of(&site, input, &input.into());
+        assert_eq!(run["status"], "failed", "{input}: {run}");
+        let error = run["rows"][0]["error"].as_str().unwrap_or_default();
+        assert!(error.contains(says), "{input}: {error}");
+        assert_eq!(run["rows"][0]["abandoned"], json!([]), "{input}: {run}");
+    }
 }
 
 #[test]

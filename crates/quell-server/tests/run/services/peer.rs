@@ -56,13 +56,16 @@ impl Answers<'_> {
         let _ = self.socket.write_all(text.as_bytes());
     }
 
-    /// Writes a whole answer; the end of the connection is its end.
+    /// Writes a whole answer.
     pub(super) fn answer(&mut self, status: &str, kind: &str, body: &str) {
-        self.begin(status, kind);
-        self.write(body);
+        let length = body.len();
+        self.write(&format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\
+             connection: close\r\n\r\n{body}"
+        ));
     }
 
-    /// Writes the head of an answer.
+    /// Writes the head of an answer, whose end is that of the connection.
     pub(super) fn begin(&mut self, status: &str, kind: &str) {
         self.write(&format!(
             "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n"

@@ -43,6 +43,23 @@ fn what_never_got_an_answer_or_is_to_come_again_is_sent_again() {
 }
 
 #[test]
+fn the_log_says_that_a_request_is_sent_again() {
+    let peer = peer(&[COME_AGAIN]);
+    let scratch = Scratch::new();
+    let url = peer.url("/run");
+    scratch.write("quell.toml", &format!("[agents.it]\nurl = \"{url}\"\n"));
+    let site = Site::with(scratch, &["--config", "quell.toml", "--log", "info"]);
+    assert_eq!(run_of(&site, "one", &Value::Null)["output"], "hello");
+    site.signal("TERM");
+    let (ended, _scratch) = site.ended();
+    let mut lines = ended.stderr.lines();
+    let line = lines.find(|line| line.contains("request is sent again")).expect(&ended.stderr);
+    for said in ["\"run\":\"one\"", "it answers 503 Service Unavailable", &url] {
+        assert!(line.contains(said), "{said}: {line}");
+    }
+}
+
+#[test]
 fn everything_else_fails_the_run_and_so_does_one_try_too_many() {
     for (first, options, tries, says) in [
         (&["", "", ""][..], "", 3, "connection closed before message completed"),
