@@ -14,8 +14,8 @@ use super::services::Asks;
 use super::teams::TeamEntry;
 use crate::processes::Processes;
 
-/// Makes the catalog of a file, by default of `quell.toml`. Yields the variables with its secrets as
-/// well, which programs do not get.
+/// Makes the catalog of a file, by default of `quell.toml`. Yields the variables with its secrets
+/// as well, which programs do not get.
 ///
 /// # Errors
 ///

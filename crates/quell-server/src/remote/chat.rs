@@ -136,8 +136,9 @@ impl Said {
     ///
     /// # Errors
     ///
-    /// Fails if the answer is malformed, too long or not complete, if the model says an error, waits
-    /// for a tool, which nobody runs, or has said nothing for another reason than that it is through.
+    /// Fails if the answer is malformed, too long or not complete, if the model says an error,
+    /// waits for a tool, which nobody runs, or has said nothing for another reason than that it is
+    /// through.
     pub(super) fn output(mut self, lines: &mut EventLines) -> Result<Payload, Failure> {
         if let Some(fault) = self.fault {
             return Err(fault);
