@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Yields text that cannot steer a terminal: control characters, and those that change the direction
-/// of what follows, are written as escapes.
+/// Yields text that cannot steer a terminal: control characters, and those that change the
+/// direction of what follows, are written as escapes.
 ///
 /// # Examples
 ///

@@ -106,7 +106,8 @@ fn warn(error: &io::Error) {
         return;
     }
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        tracing::warn!(%error, "no handles of processes: what leaves the group of a program lives on");
+        let words = "no handles of processes: what leaves the group of a program lives on";
+        tracing::warn!(%error, "{words}");
     }));
 }
 
