@@ -72,11 +72,10 @@ impl Secrets {
 
     /// As [`hide`](Self::hide), of a text that may have been cut inside a secret.
     pub(crate) fn hide_cut(&self, text: &str) -> String {
-        let text = self.hide(text);
         let is_cut = |begin: &str| self.hidden.iter().any(|secret| secret.starts_with(begin));
         match text.char_indices().find(|(at, _)| is_cut(&text[*at..])) {
-            Some((at, _)) => text[..at].to_owned() + "…",
-            None => text,
+            Some((at, _)) => self.hide(&text[..at]) + "…",
+            None => self.hide(text),
         }
     }
 

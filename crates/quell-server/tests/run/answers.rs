@@ -85,8 +85,9 @@ fn answer(mut socket: TcpStream) {
     } else {
         ("application/x-ndjson", lines.flat_map(|line| [line, "\n"]).collect())
     };
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n");
-    let _ = socket.write_all((head + &body).as_bytes());
+    let length = body.len();
+    let head = format!("content-type: {kind}\r\ncontent-length: {length}\r\nconnection: close");
+    let _ = socket.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}").as_bytes());
 }
 
 /// What `says.sh` calls its tool, and how many tokens it says that it used.
