@@ -24,21 +24,24 @@
 //! A descendant that makes a session of its own (`setsid`, a daemon) is out of reach of a signal to
 //! the group. On Linux every process is started with a mark in the environment variable
 //! `QUELL_PROCESS_IDS`, which descendants inherit; processes that carry the mark are found in
-//! `/proc` when the program ends or is stopped, and are ended with the group. The variable is a
-//! list, so that the mark of an engine within an engine does not hide the outer one.
+//! `/proc` when the program ends or is stopped, and are ended with the group. Reading `/proc` for
+//! them is called a look below. The variable is a list, so that the mark of an engine within an
+//! engine does not hide the outer one. It cannot be set or removed with [`Process::env`] and
+//! [`Process::env_remove`].
 //!
 //! A program that is never the same process for long cannot slip through: what was born while
 //! `/proc` was read is read as well, until nothing was born; what is to be killed is suspended as
-//! soon as it is met. As long as it is not certain that nothing is alive, the run is not quiescent.
+//! soon as a look finds it. As long as it is not certain that none of these is alive, the run is
+//! not quiescent.
 //!
 //! Out of reach are descendants in a session of their own that give up the variable (some servers
 //! write their title over it) or run as another user, and on systems other than Linux every
 //! descendant that leaves the group. They run on, and the run is quiescent although they do, unless
 //! they hold on to stdout or stderr. If one does, the body reads on for at most 1 s. If the run was
-//! stopped, it is then not quiescent and names the program as abandoned, until those are closed;
-//! until then whoever holds them and carries the mark again is killed, by the guardian if the
-//! embedder was. Otherwise the body looks once more for the mark, and closes its end. Where `/proc`
-//! cannot be read, what is left of the group is killed as soon as the program has ended.
+//! stopped, it is then not quiescent and names the program as abandoned, until those are closed. A
+//! process that holds them and carries the mark again by then is killed, by the guardian if the
+//! embedder was killed. Otherwise the body looks once more for the mark, and closes its end. Where
+//! `/proc` cannot be read, what is left of the group is killed as soon as the program has ended.
 //!
 //! A process that is not dumpable (`ssh-agent`) hides its environment from everybody but root. An
 //! embedder that is not root tells such a process by its parents: one that descends from a living
@@ -101,8 +104,8 @@
 //! enabled; without them the body panics, and the run fails. Every process costs the embedder one
 //! thread, which waits for it, and the first one another, which looks into `/proc` for all of them.
 //! No stop needs a new thread: a program that has used up those of its user is stopped as well. An
-//! embedder that ignores SIGCHLD, or reaps children that it did not
-//! start, takes away the exit status: the run then fails and says so. Where the system refuses
+//! embedder that ignores SIGCHLD, or reaps children that it did not start, takes away the exit
+//! status: the run then fails and says so. Where the system refuses
 //! handles of processes (`pidfd_open`; a seccomp filter, an older Linux), the group is ended, but
 //! what left it is not: the run is not quiescent, and names the program as abandoned, until that
 //! has ended. This is said once, as a warning of `tracing`.
@@ -110,9 +113,10 @@
 //! # An embedder that adopts
 //!
 //! An embedder that is the first process of a container, or a subreaper, becomes the parent of what
-//! has lost its parent. On Linux 5.4 or newer it reaps these when they have ended, if they are of a
-//! program. Looks are taken when a program ends or is stopped; when its run is quiescent, the
-//! embedder has no such zombie of it.
+//! has lost its parent. On Linux 5.4 or newer it reaps these when they have ended, if they are
+//! known to be of a program: then it has no zombie of them when the run is quiescent. A run does
+//! not wait for zombies of others, which execute nothing. A look is taken when a program ends or is
+//! stopped.
 //!
 //! What is of a program has a number as its soft limit of file locks (`RLIMIT_LOCKS`, which Linux
 //! does not enforce). A program is given that just after its start, and its descendants inherit it.
@@ -125,8 +129,8 @@
 //! program cannot be given the number. For every embedder, what is put into the group of a program
 //! is ended with it.
 //!
-//! These stay as zombies, so an embedder whose programs leave many runs below an init that reaps
-//! (`docker run --init`):
+//! These stay as zombies also when the run is quiescent. Run an embedder whose programs leave many
+//! of them below an init that reaps (`docker run --init`):
 //!
 //! - what is without the number, left the group and died before a look, if no look met another
 //!   process of its session;
@@ -139,7 +143,8 @@
 //! A descendant of a program that is an embedder itself has the number of that, and counts as
 //! without.
 //!
-//! The embedder makes no session of its own (`setsid`) after its first program.
+//! The embedder must not call `setsid` after its first program: its own children are told by its
+//! session.
 //!
 //! # An embedder that is killed
 //!

@@ -9,6 +9,7 @@
 //! A program runs before it is given the number: what it has started until then is without.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use rustix::param::clock_ticks_per_second;
@@ -21,25 +22,34 @@ use super::stat::{Stat, read_if_there};
 /// Counts a process as the leader of a program until this is dropped, and gives it the number. Its
 /// leader is reaped by its owner alone.
 pub(crate) fn lead(leader: Pid) -> Led {
+    static LED: AtomicU64 = AtomicU64::new(0);
     let id = leader.as_raw_pid();
+    let nth = LED.fetch_add(1, Ordering::Relaxed);
     // Before the number: a dead child that has it and leads nothing is reaped.
-    programs().insert(id, None);
+    programs().insert(id, Program { nth, until: None });
     let limit = Rlimit { current: Some(*NUMBER), ..getrlimit(Resource::Locks) };
     // It may have become another user's, or run where there are no such limits.
     if prlimit(Some(leader), Resource::Locks, limit).is_ok() {
-        programs().insert(id, Some(now() + START_TICKS));
+        programs().insert(id, Program { nth, until: Some(now() + START_TICKS) });
     }
-    Led(id)
+    Led { id, nth }
 }
 
 /// A program that is not reaped yet.
 #[derive(Debug)]
 #[must_use = "dropped, the leader counts as reaped"]
-pub(crate) struct Led(i32);
+pub(crate) struct Led {
+    id: i32,
+    nth: u64,
+}
 
 impl Drop for Led {
     fn drop(&mut self) {
-        programs().remove(&self.0);
+        // Once it is reaped, its number may have been given to another leader.
+        let mut programs = programs();
+        if programs.get(&self.id).is_some_and(|it| it.nth == self.nth) {
+            programs.remove(&self.id);
+        }
     }
 }
 
@@ -49,8 +59,8 @@ pub(super) fn is_descendant(dead: &Stat, id: i32) -> bool {
     let has_number = has_number(id);
     let programs = programs();
     let is_of_group = || {
-        let until = programs.get(&dead.group);
-        until.is_some_and(|until| until.is_none_or(|until| dead.began <= until))
+        let program = programs.get(&dead.group);
+        program.is_some_and(|it| it.until.is_none_or(|until| dead.began <= until))
     };
     !programs.contains_key(&id) && (has_number || is_of_group())
 }
@@ -71,10 +81,17 @@ fn now() -> u64 {
     now.tv_sec.unsigned_abs() * per_second + part
 }
 
-/// The leaders, and until when what began in the group of each may be without the number; none if
-/// the number could not be given.
-fn programs() -> MutexGuard<'static, BTreeMap<i32, Option<u64>>> {
-    static PROGRAMS: Mutex<BTreeMap<i32, Option<u64>>> = Mutex::new(BTreeMap::new());
+/// What is known of a leader.
+struct Program {
+    /// Which of all leaders it is.
+    nth: u64,
+    /// Until when what began in its group may be without the number; none if it could not be given.
+    until: Option<u64>,
+}
+
+/// The leaders. The lock is a leaf.
+fn programs() -> MutexGuard<'static, BTreeMap<i32, Program>> {
+    static PROGRAMS: Mutex<BTreeMap<i32, Program>> = Mutex::new(BTreeMap::new());
     PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -84,3 +101,24 @@ static NUMBER: LazyLock<u64> = LazyLock::new(|| Uuid::now_v7().as_u64_pair().1 &
 /// A process has its limits a little before the time at which it began: for so many ticks longer
 /// than it should, it may be without the number.
 const START_TICKS: u64 = 20;
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_leader_that_is_forgotten_late_is_not_the_one_that_has_its_number_now() {
+        let mut child = Command::new("sleep").arg("60").spawn().expect("sleep is started");
+        let id = Pid::from_child(&child);
+        let is_known = || programs().contains_key(&id.as_raw_pid());
+        let (old, new) = (lead(id), lead(id));
+        drop(old);
+        assert!(is_known());
+        drop(new);
+        assert!(!is_known());
+        child.kill().expect("it is ours");
+        child.wait().expect("it is ours");
+    }
+}

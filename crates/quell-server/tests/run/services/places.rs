@@ -84,9 +84,10 @@ fn cancels_that_are_posted_again_are_as_many_as_the_places_of_their_service() {
     assert_eq!(site.post("/v1/runs", &body).0, 201);
     assert_eq!(other.next_note(), "asked");
     cancelled(&site, "other");
-    for note in ["closed", "asked", "asked"] {
-        assert_eq!(other.next_note(), note);
-    }
+    // Its request is dropped first; who sees that, and who sees the first cancel, are two threads.
+    let mut heard: Vec<String> = (0..3).map(|_| other.next_note()).collect();
+    heard.sort();
+    assert_eq!(heard, ["asked", "asked", "closed"]);
     confirms.store(true, Ordering::SeqCst);
     for id in runs.iter().map(String::as_str).chain(["other"]) {
         wait_until("it is confirmed", || end_of(&site, id)["rows"][0]["quiescent"] == true);

@@ -1,10 +1,14 @@
 //! A stop drops the request at once, and a service that has not confirmed is named.
 
+use std::fs::File;
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use super::peer::Peer;
 use super::{assert_in_doubt, begin, cancelled, end_of, named, run_of, site};
-use crate::support::wait_until;
+use crate::site::Site;
+use crate::support::{Scratch, wait_until};
 
 /// A service that takes a request and says no more than this.
 fn silent(said: &'static str) -> Peer {
@@ -90,12 +94,16 @@ fn a_stop_before_there_is_a_connection_leaves_nothing_in_doubt() {
         to.write(
             "HTTP/1.1 503 No\r\nretry-after: 50\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
         );
-        // The other side closes the connection when it has read that.
-        to.note_end();
     });
-    let site = site(&peer, "");
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", &format!("[agents.it]\nurl = \"{}\"\n", peer.url("/run")));
+    let log = File::create(scratch.path("log")).expect("a file can be made");
+    let args = ["--config", "quell.toml", "--log", "info"];
+    let site = Site::heard(scratch, &args, Stdio::from(log));
     begin(&site, "one", &Value::Null);
-    assert_eq!(peer.next_note(), "closed");
+    wait_until("it has read that", || {
+        String::from_utf8_lossy(&site.scratch.read("log")).contains("request is sent again")
+    });
     let run = cancelled(&site, "one");
     assert_eq!((&run["status"], &run["rows"][0]["quiescent"]), (&"cancelled".into(), &true.into()));
     assert_eq!(end_of(&site, "one")["rows"][0]["abandoned"], json!([]), "{run}");
