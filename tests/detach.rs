@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
 use quell::{
-    CancelRequest, CauseKind, DetachError, EventKind, RunContext, RunFilter, RunRef, RunSpec,
-    RunStatus, Shutdown, testing,
+    CancelRequest, CauseKind, DetachError, EventKind, Failure, RunContext, RunEvent, RunFilter,
+    RunRef, RunSpec, RunStatus, Shutdown, testing,
 };
 
 use crate::support::{Lab, bounded, config, listener, ms, naive, now, secs, within};
@@ -47,7 +47,7 @@ async fn i25_a_child_survives_its_parent_only_by_detach_and_has_a_log_of_its_own
     assert_eq!(now() - began, secs(5));
     assert_eq!(report.rows.len(), 3);
     assert_eq!(report.own_row().detached_from, Some(run.id()));
-    let said = |trace: &[quell::RunEvent]| -> Vec<String> {
+    let said = |trace: &[RunEvent]| -> Vec<String> {
         let emitted = trace.iter().filter_map(|event| match &event.kind {
             EventKind::Emitted(payload) => Some(payload.to_string()),
             EventKind::Detached { from, .. } => Some(format!("from {from}")),
@@ -179,7 +179,7 @@ async fn i25_only_a_live_child_that_is_not_stopping_can_leave() {
     lab.finish().await;
 }
 
-fn word(event: quell::RunEvent) -> Option<String> {
+fn word(event: RunEvent) -> Option<String> {
     match event.kind {
         EventKind::Emitted(payload) => Some(payload.to_string()),
         _ => None,
@@ -268,6 +268,45 @@ async fn i25_a_run_leaves_a_tree_that_has_left_and_each_log_tells_its_part() {
     lab.finish().await;
 }
 
+/// The log of the second run tells neither the acceptance nor the end of the third, which stopped
+/// the last one by its failure.
+#[tokio::test(start_paused = true)]
+async fn i25_a_log_that_began_at_a_detach_may_lose_the_origin_of_a_stop_to_another_one() {
+    let lab = Lab::paused();
+    let run = lab
+        .submit(RunSpec::workflow("first"), async |ctx| {
+            let second = ctx.spawn(RunSpec::agent("second"), async |ctx| {
+                let third = ctx.spawn(RunSpec::agent("third"), async |ctx| {
+                    ctx.on_end(async |_| tokio::time::sleep(secs(2)).await);
+                    let last = ctx.spawn(RunSpec::step("last"), async |_| {
+                        tokio::time::sleep(secs(60)).await;
+                        Ok(())
+                    });
+                    tokio::time::sleep(secs(2)).await;
+                    drop(last);
+                    Err::<(), _>(Failure::new("no"))
+                });
+                tokio::time::sleep(secs(3)).await;
+                Ok(third.run().detach()?)
+            });
+            tokio::time::sleep(secs(1)).await;
+            Ok(second.run().detach()?)
+        })
+        .unwrap();
+    run.ended().await;
+    let [second] = &lab.runs(&RunFilter::new().name("second"))[..] else { panic!("no second") };
+    second.ended().await;
+    let [last] = &lab.runs(&RunFilter::new().name("last"))[..] else { panic!("no last") };
+    let log = testing::trace(second).await;
+    let stopped =
+        |event: &RunEvent| event.run == last.id() && matches!(event.kind, EventKind::Stopping(_));
+    assert!(log.iter().any(stopped), "{log:#?}");
+    testing::check_trace(&log).unwrap_or_else(|what| panic!("{what}: {log:#?}"));
+    let [third] = &lab.runs(&RunFilter::new().name("third"))[..] else { panic!("no third") };
+    third.ended().await;
+    lab.finish().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn i25_a_detached_run_is_a_root_to_the_limits() {
     let limits = bounded(|limits| limits.depth_max = 3);
@@ -297,7 +336,7 @@ async fn i25_the_failure_of_a_detached_run_is_its_own() {
         .submit(RunSpec::team("parent"), async |ctx| {
             let child = ctx.spawn(RunSpec::agent("child"), async |_| {
                 tokio::time::sleep(secs(1)).await;
-                Err::<(), _>(quell::Failure::new("no idea"))
+                Err::<(), _>(Failure::new("no idea"))
             });
             child.run().detach()?;
             drop(child);
@@ -330,7 +369,7 @@ async fn i25_a_child_cannot_leave_a_parent_that_stops_or_fails() {
                 *keep.lock().unwrap() = Some(child.into_ref());
                 tokio::task::yield_now().await;
                 if fails {
-                    return Err(quell::Failure::new("no idea"));
+                    return Err(Failure::new("no idea"));
                 }
                 listener(ctx).await
             })

@@ -370,6 +370,8 @@ impl Checker {
                 Some(origin) if origin.stopping.is_some() || origin.failing => {}
                 Some(origin) if origin.has_past => {}
                 Some(_) => return Err(format!("run {id} has an origin that was not stopped")),
+                // The origin was detached later, from a log that began at a detach.
+                None if self.may_have_followed(run) => {}
                 None => return Err(format!("run {id} has an origin outside its tree")),
             }
         }
