@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use quell::{Abandoned, CauseKind, Counts, Payload, RunReport, RunRow, RunStatus, Work};
+use quell::{Abandoned, CauseKind, Counts, Payload, RunReport, RunRow, RunStatus};
 use quell_flow::{SkippedStep, StepSummary};
 
 use crate::output::{Errors, is_own, kept, was_killed, written};
 use crate::parallel;
 use crate::skipped;
-use crate::text::{NAME_COLUMNS_MAX, cut, printable, span, width};
+use crate::text::{NAME_COLUMNS_MAX, cut, printable, span, still_executes, width};
 
 /// Draws a report: a line per run with its details below, then a summary of the stop.
 ///
@@ -166,9 +166,7 @@ fn facts(
 fn abandoned(left: &Abandoned) -> String {
     let Abandoned { what, name, site, .. } = left;
     let from = site.as_ref().map_or_else(String::new, |site| format!(" ({site})"));
-    // Of what is elsewhere nobody knows.
-    let may = if *what == Work::Remote { "may still execute" } else { "still executes" };
-    format!("{} {name}{from} was abandoned and {may}", what.as_str())
+    format!("{} {name}{from} was abandoned and {}", what.as_str(), still_executes(*what))
 }
 
 fn stop(row: &RunRow) -> Option<String> {

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use quell::Work;
+
 /// Yields text that cannot steer a terminal: control characters, and those that change the
 /// direction of what follows, are written as escapes.
 ///
@@ -29,6 +31,18 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 fn is_steering(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Says of abandoned work that it executes, as far as that is known.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(quell_report::text::still_executes(quell::Work::Body), "still executes");
+/// ```
+pub fn still_executes(what: Work) -> &'static str {
+    // Of what is elsewhere nobody knows.
+    if what == Work::Remote { "may still execute" } else { "still executes" }
 }
 
 /// Yields the last line that has something in it, printable and cut to [`LINE_CHARS_MAX`].

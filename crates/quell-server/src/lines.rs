@@ -1,9 +1,9 @@
 //! [`line()`]: the plain view, one line per transition.
 
-use quell::{EventKind, HookOutcome, RunEvent, Work};
+use quell::{EventKind, HookOutcome, RunEvent};
 
 use crate::tree::{Tree, emitted_lines, fault_of};
-use quell_report::text::{printable, span};
+use quell_report::text::{printable, span, still_executes};
 
 /// Yields the line for an event that was already applied to the tree, without its end of line.
 ///
@@ -23,8 +23,8 @@ pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<Strin
         }
         EventKind::Aborted => "aborted: it had not ended by the hard deadline".into(),
         EventKind::Abandoned { what, name } => {
-            let may = if *what == Work::Remote { "may still execute" } else { "still executes" };
-            format!("abandoned: {} {} {may}", what.as_str(), printable(name))
+            let (sort, name) = (what.as_str(), printable(name));
+            format!("abandoned: {sort} {name} {}", still_executes(*what))
         }
         EventKind::Ended(status) => match tree.entry(event.run).and_then(|e| e.elapsed(event.at)) {
             Some(elapsed) => format!("{status} after {}", span(elapsed)),
