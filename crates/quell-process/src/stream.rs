@@ -1,6 +1,5 @@
 //! A [`Stream`] is stdout or stderr of a process.
 
-use std::borrow::Cow;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -11,7 +10,6 @@ use tokio::net::unix::pipe;
 
 use crate::account::Account;
 use crate::channel::Channel;
-use crate::tail::Tail;
 
 /// Stdout or stderr.
 #[derive(Debug)]
@@ -92,18 +90,9 @@ impl Stream {
         self.pipe.take()?.into_nonblocking_fd().ok()
     }
 
-    /// Yields how many bytes were read.
-    pub(crate) const fn bytes(&self) -> u64 {
-        self.channel.bytes()
-    }
-
-    pub(crate) const fn tail(&self) -> &Tail {
-        self.channel.tail()
-    }
-
-    /// As [`Channel::printed`].
-    pub(crate) fn printed(&self) -> (Cow<'_, [u8]>, u64) {
-        self.channel.printed()
+    /// Yields what was read, as far as it is kept.
+    pub(crate) const fn channel(&self) -> &Channel {
+        &self.channel
     }
 }
 

@@ -98,13 +98,14 @@ impl Streams {
 
     /// Makes what is known the output of the run.
     pub(crate) fn report(&mut self, status: Option<ExitStatus>) -> ProcessOutput {
-        let (stdout, stdout_bytes) = self.stdout.printed();
+        let (stdout, stdout_bytes) = self.stdout.channel().printed();
+        let stderr = self.stderr.channel();
         let written = Written {
             stdout: &stdout,
             stdout_bytes,
-            stderr_tail: self.stderr.tail().text(),
-            stderr_bytes: self.stderr.bytes(),
-            stderr_truncated: self.stderr.tail().is_truncated(),
+            stderr_tail: stderr.tail().text(),
+            stderr_bytes: stderr.bytes(),
+            stderr_truncated: stderr.tail().is_truncated(),
             result: self.account.result().ok().flatten().cloned(),
             content: self.account.content().clone(),
         };
@@ -164,8 +165,8 @@ impl Streams {
 
     /// Yields the last lines that say something: of stderr, or else of stdout.
     pub(crate) fn gist(&self) -> Vec<String> {
-        let gist = self.stderr.tail().gist();
-        if gist.is_empty() { self.stdout.tail().gist() } else { gist }
+        let gist = self.stderr.channel().tail().gist();
+        if gist.is_empty() { self.stdout.channel().tail().gist() } else { gist }
     }
 
     /// As [`turn`](Self::turn), but first waits for who reads the events: a pipe can wait, and a
@@ -177,7 +178,8 @@ impl Streams {
     async fn paced_turn(&mut self) {
         self.pace.wait(&self.ctx).await;
         self.turn().await;
-        self.pace.count(self.account.events(), self.stdout.bytes() + self.stderr.bytes());
+        let bytes = self.stdout.channel().bytes() + self.stderr.channel().bytes();
+        self.pace.count(self.account.events(), bytes);
     }
 
     /// Moves at least one byte, or closes a pipe; then lets others have the thread.

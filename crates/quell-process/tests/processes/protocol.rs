@@ -263,6 +263,32 @@ async fn a_result_that_is_cut_fails_the_run_unless_another_one_follows() {
     assert_eq!(output.stdout, format!("{long}\n"), "it is not lost");
 }
 
+// Reports and lists of runs have it, and are read by parsers that go 127 levels deep.
+#[tokio::test]
+async fn a_result_that_could_not_be_read_again_fails_the_run_and_another_event_is_a_fault() {
+    // The line is one level more.
+    let of = |event: &str, levels: usize| {
+        let deep = "[".repeat(levels) + &"]".repeat(levels);
+        format!(r#"{{"event":"{event}","output":{deep}}}"#)
+    };
+    let output = output_of(saying(&[&of("result", 99)])).await;
+    assert_eq!(output.result.unwrap().as_json().len(), 198);
+    for (line, says) in [
+        (of("result", 100), "its `result` is refused: nested deeper than 100 levels"),
+        (of("result", 10_000), "its `result` is refused: nested deeper than 100 levels"),
+        (
+            r#"{"event":"result","output":"\ud800"}"#.to_owned(),
+            "its `result` is refused: a text has half of a character",
+        ),
+    ] {
+        let (message, partial) = failure_of(saying(&["one", &line])).await;
+        assert!(message.contains(says), "{message}");
+        assert!(partial.unwrap().get("result").is_none());
+    }
+    let [said] = &events_of(saying(&[&of("custom", 100)])).await[..] else { panic!("one") };
+    assert_eq!(said["fault"], "nested deeper than 100 levels");
+}
+
 #[tokio::test]
 async fn an_event_is_as_long_as_the_engine_takes_it_and_a_longer_line_is_text() {
     let of = |bytes: usize| {
