@@ -102,6 +102,24 @@ fn a_wrong_command_line_is_refused_with_what_would_be_right() {
     }
 }
 
+// The report has the input, and is read by parsers that go 127 levels deep.
+#[test]
+fn an_input_that_could_not_be_read_again_is_refused() {
+    let scratch = Scratch::new();
+    scratch.write("plan.toml", "name = 'p'\nsteps = [{ name = 'a', run = ['true'] }]\n");
+    let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    for (input, says) in [
+        (deep(128), "nested deeper than 127 levels"),
+        (deep(10_000), "nested deeper than 127 levels"),
+        ("\"\\ud800\"".to_owned(), "a text has half of a character"),
+    ] {
+        let ended = scratch.run(&["run", "plan.toml", "--input", &input]);
+        assert_refused(&scratch, &ended, &[says]);
+    }
+    let input = deep(127);
+    scratch.run(&["run", "plan.toml", "--input", &input]).assert_code(0);
+}
+
 #[test]
 fn a_report_that_cannot_be_written_is_refused_before_anything_starts() {
     let scratch = Scratch::new();
