@@ -2,23 +2,36 @@
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{HeaderMap, Method, Request, Uri};
+use hyper::{HeaderMap, Method, Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Builder, Client, ResponseFuture};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connect as Connects, HttpConnector};
 use hyper_util::rt::TokioExecutor;
+
+use super::connect::{Connect, Heard, flooded};
+use crate::faults::in_full;
 
 /// Sends requests. It follows no redirect, so that no header goes elsewhere, and asks no proxy.
 pub(crate) struct Caller {
-    plain: Client<HttpConnector, Full<Bytes>>,
+    plain: HttpConnector,
     /// None if no address of the component needs it.
-    tls: Option<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+    tls: Option<HttpsConnector<HttpConnector>>,
+    connect_timeout: Duration,
     secrets: Secrets,
+}
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    pub(super) words: String,
+    /// The service has written something, which is no answer.
+    pub(super) has_begun: bool,
 }
 
 /// The headers that every request has. Their values are not shown, whether they are secret or not.
@@ -97,18 +110,18 @@ impl Caller {
         secrets: Secrets,
     ) -> Result<Self, String> {
         let mut connector = HttpConnector::new();
+        // Each address of a host has its share, so that the next one is tried.
         connector.set_connect_timeout(Some(connect_timeout));
         connector.set_nodelay(true);
         connector.enforce_http(false);
         let tls = if is_tls {
             let roots = HttpsConnectorBuilder::new().with_native_roots();
-            let roots = roots.map_err(|error| format!("root certificates: {error}"))?;
-            let connector = roots.https_only().enable_http1().wrap_connector(connector.clone());
-            Some(builder().build(connector))
+            let roots = roots.map_err(|error| format!("{error}; {ROOTS}"))?;
+            Some(roots.https_only().enable_http1().wrap_connector(connector.clone()))
         } else {
             None
         };
-        Ok(Self { plain: builder().build(connector), tls, secrets })
+        Ok(Self { plain: connector, tls, connect_timeout, secrets })
     }
 
     /// Makes a request with JSON in its body.
@@ -128,12 +141,39 @@ impl Caller {
         request
     }
 
-    /// Sends it. The future is dropped to drop the request: its connection is closed.
-    pub(super) fn send(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
-        match &self.tls {
-            Some(tls) if request.uri().scheme_str() == Some("https") => tls.request(request),
-            _ => self.plain.request(request),
-        }
+    /// Sends it, and waits for the head of its answer.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no connection within its time, if the connection ends before the head of
+    /// an answer, or if that cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the request: its connection is closed.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let heard = Arc::new(Heard::default());
+        heard.count(&mut request);
+        let sent = match &self.tls {
+            Some(tls) if request.uri().scheme_str() == Some("https") => {
+                client(self.connect(tls, &heard)).request(request)
+            }
+            _ => client(self.connect(&self.plain, &heard)).request(request),
+        };
+        let fault = match sent.await {
+            _ if heard.is_flooded() => flooded(),
+            Ok(response) => return Ok(response),
+            Err(error) => in_full(&error),
+        };
+        Err(Unanswered { words: fault, has_begun: heard.has_begun() })
+    }
+
+    fn connect<C: Clone>(&self, connector: &C, heard: &Arc<Heard>) -> Connect<C> {
+        let (connector, heard) = (connector.clone(), Arc::clone(heard));
+        Connect { connector, timeout: self.connect_timeout, heard }
     }
 
     /// As [`Secrets::hide_cut`].
@@ -147,12 +187,12 @@ impl Caller {
     }
 }
 
-fn builder() -> Builder {
+/// Makes what sends one request, on a connection of its own. What a service writes beyond the end
+/// of an answer would be the answer to the next run, which may be somebody else's.
+fn client<C: Connects + Clone>(connector: C) -> Client<C, Full<Bytes>> {
     let mut builder = Client::builder(TokioExecutor::new());
-    // Each run has a connection of its own. What a service writes beyond the end of an answer would
-    // be the answer to the next run, which may be somebody else's.
     builder.pool_max_idle_per_host(0).http1_max_buf_size(READ_BYTES_MAX);
-    builder
+    builder.build(connector)
 }
 
 impl fmt::Debug for Caller {
@@ -170,6 +210,9 @@ impl fmt::Debug for Secrets {
 const ACCEPTED: &str = "text/event-stream, application/x-ndjson, application/json;q=0.9, */*;q=0.1";
 
 const OURSELVES: &str = concat!("quell/", env!("CARGO_PKG_VERSION"));
+
+const ROOTS: &str = "SSL_CERT_FILE and SSL_CERT_DIR name those that are trusted instead of the \
+                     system's";
 
 /// What is shorter is no secret, and may be a part of any word.
 const SECRET_BYTES_MIN: usize = 4;

@@ -7,7 +7,6 @@ use hyper::{Uri, body::Bytes};
 
 use super::about::About;
 use super::caller::Caller;
-use crate::faults::in_full;
 use crate::places::{Place, Turns};
 
 /// Where a service is told to stop a run.
@@ -47,7 +46,7 @@ impl Cancel {
                 Ok(Ok(response)) => {
                     tracing::debug!(status = %response.status(), "cancel refused by service");
                 }
-                Ok(Err(error)) => tracing::debug!(error = in_full(&error), "cancel not answered"),
+                Ok(Err(lost)) => tracing::debug!(error = lost.words, "cancel not answered"),
                 Err(_) => tracing::debug!("cancel not answered in time"),
             }
             *place = None;

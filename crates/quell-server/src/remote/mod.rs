@@ -7,6 +7,7 @@ mod asked;
 mod caller;
 mod cancel;
 mod chat;
+mod connect;
 mod messages;
 mod remote;
 mod retry;

@@ -16,7 +16,6 @@ use super::caller::Caller;
 use super::cancel::Cancel;
 use super::chat::Chat;
 use super::retry::{Tries, WAIT_MAX, asked_wait};
-use crate::faults::in_full;
 
 /// A component that is a service: the input of a run is posted to it as JSON, and what it answers
 /// is the output, or says it in the events of programs.
@@ -130,7 +129,11 @@ impl Remote {
                     let failure = self.refusal(response, wait).await;
                     (failure, if is_again { tries.next(wait) } else { None })
                 }
-                Err(error) => (Failure::new(words_of(&in_full(&error))), tries.next(None)),
+                Err(lost) => {
+                    // What was begun to be answered was begun to be carried out.
+                    let pause = if lost.has_begun { None } else { tries.next(None) };
+                    (Failure::new(words_of(&lost.words)), pause)
+                }
             };
             let Some(pause) = pause else { return Err(failure) };
             // In quotes: the service may have written some of it.

@@ -110,3 +110,23 @@ fn lines_that_are_too_long_are_split_and_one_open_call_too_many_is_a_fault() {
     assert_eq!(said.iter().filter(|said| said["split"] == true).count(), 4);
     assert!(!said.iter().any(|said| said["event"] == "content"));
 }
+
+// A client reads any number of them before the answer.
+#[test]
+fn informational_answers_are_read_up_to_a_bound() {
+    const HINT: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+    let peer = Peer::start(|to| {
+        let Some(count) = to.asked.json().as_u64() else { return to.flood(HINT) };
+        to.write(&HINT.repeat(usize::try_from(count).expect("few")));
+        to.answer("200 OK", "text/plain", "hello");
+    });
+    let site = site(&peer, "confirm = \"0s\"");
+    assert_eq!(run_of(&site, "few", &json!(64))["output"], "hello");
+    for (id, input) in [("many", json!(65)), ("endless", Value::Null)] {
+        let run = run_of(&site, id, &input);
+        let error = run["rows"][0]["error"].as_str().unwrap_or_default();
+        assert!(error.ends_with("/run: it says more than 64 informational answers (1xx)"), "{run}");
+    }
+    assert_eq!(peer.next_note(), "closed");
+    assert_eq!(peer.seen().len(), 3, "none of them is asked again");
+}

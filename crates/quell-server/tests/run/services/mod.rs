@@ -10,6 +10,7 @@ mod places;
 mod retries;
 mod secrets;
 mod stops;
+mod tls;
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! [`Peer`]: a service, which notes what it sees.
 
-use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +54,13 @@ impl Answers<'_> {
     /// Writes text as it is. Whether somebody reads it is no matter.
     pub(super) fn write(&mut self, text: &str) {
         let _ = self.socket.write_all(text.as_bytes());
+    }
+
+    /// Writes text again and again until the other side has closed the connection, and notes that.
+    pub(super) fn flood(&mut self, text: &str) {
+        let text = text.repeat(1_000);
+        while self.socket.write_all(text.as_bytes()).is_ok() {}
+        self.note("closed");
     }
 
     /// Writes a whole answer.
@@ -143,8 +150,8 @@ impl Peer {
 }
 
 /// Reads a request.
-fn read(socket: &TcpStream) -> Option<Asked> {
-    let mut from = BufReader::new(socket);
+pub(super) fn read(from: impl Read) -> Option<Asked> {
+    let mut from = BufReader::new(from);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         if from.read_line(&mut head).ok()? == 0 {
