@@ -156,8 +156,13 @@ impl<'a> Asks<'a> {
         if self.connect_timeout.is_some_and(|timeout| timeout.is_zero()) {
             at(&["connect_timeout"], "no service can be reached in no time".into());
         }
+        let mut known = BTreeMap::new();
         for (table, headers) in [("headers", self.headers), ("headers_env", self.headers_env)] {
             for (name, value) in headers {
+                if let Some((of, first)) = known.insert(name.to_ascii_lowercase(), (table, name)) {
+                    let words = format!("`{table}` repeats `{first}` of `{of}`");
+                    at(&[table, name], words + "; expected one of them");
+                }
                 let fault = header(name).and_then(|name| {
                     Secrets::default().add(name, "", if table == "headers" { value } else { "" })
                 });

@@ -109,6 +109,20 @@ fn what_would_be_asked_elsewhere_or_otherwise_is_refused() {
              headers_env = { Authorization = \"PATH\" }",
             "`key_env`: the headers have `authorization` already",
         ),
+        (
+            "url = \"http://127.0.0.1:1/\"\nheaders = { X-Key = \"1\" }\n\
+             headers_env = { x-key = \"PATH\" }",
+            "quell.toml:4:25: `x-key`: `headers_env` repeats `X-Key` of `headers`",
+        ),
+        (
+            "url = \"http://127.0.0.1:1/\"\nheaders = { X-Key = \"1\", x-key = \"2\" }",
+            "`x-key`: `headers` repeats `X-Key` of `headers`; expected one of them",
+        ),
+        (
+            "model = { url = \"http://127.0.0.1:1/v1\", name = \"m\", headers = { a = \"1\" }, \
+             headers_env = { A = \"PATH\" } }",
+            "`A`: `headers_env` repeats `a` of `headers`",
+        ),
     ] {
         scratch.write("quell.toml", &format!("[agents.it]\n{wrong}\n"));
         let ended = scratch.run(&["check"]);
@@ -124,8 +138,16 @@ fn the_help_is_the_page_and_it_has_every_key() {
     let ended = Scratch::new().run(&["help", "service"]);
     ended.assert_code(0);
     assert_eq!(ended.stdout.trim_end(), page.trim_end());
-    for key in ["url", "cancel", "key_env", "headers_env", "headers", "retries", "connect_timeout"]
-    {
+    for key in [
+        "url",
+        "cancel",
+        "key_env",
+        "headers_env",
+        "headers",
+        "retries",
+        "connect_timeout",
+        "confirm",
+    ] {
         assert!(page.contains(&format!("| `{key}` | ")), "{key}");
     }
 }
