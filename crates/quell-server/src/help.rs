@@ -135,12 +135,13 @@ The file:
   url = \"http://127.0.0.1:8000/run\" # input: posted as JSON; answer: JSON, or events
   cancel = \"http://127.0.0.1:8000/stop\"  # posted at a stop; 2xx confirms it
   key_env = \"FINDER_KEY\"          # the variable with its key: a bearer token; also: headers,
-                                    # headers_env, retries, connect_timeout, confirm
+                                    # headers_env, retries, connect_timeout, cancel_timeout,
+                                    # confirm
 
   [agents.model]                    # any endpoint that speaks the chats of OpenAI
   model = { url = \"https://…/v1\", name = \"…\", key_env = \"MODEL_KEY\" }
                                     # also: system, temperature, max_tokens, id, provider, and the
-                                    # keys of a service but cancel
+                                    # keys of a service but cancel and cancel_timeout
 
   [workflows.publish]
   plan = \"publish.toml\"            # as for quell run

@@ -105,7 +105,7 @@ async fn run_until_ended(
         note(&view, format!("the report could not be written: {error}"));
         code = code.max(EXIT_FAILED);
     }
-    confirm(&mut signals, &view).await;
+    remote::confirmed(&mut signals, |words| note(&view, words)).await;
     finish(report, signals, view).await;
     Ok(code)
 }
@@ -199,23 +199,6 @@ fn disconnect(run: &RunRef, view: &View, why: &str) {
     }
 }
 
-/// Waits until services that the run left in doubt confirm the cancel, for a while or until a
-/// signal.
-async fn confirm(signals: &mut Signals, view: &View) {
-    if !remote::is_posting() {
-        return;
-    }
-    let wait = span(CONFIRM_MAX);
-    note(view, format!("services are told to stop, for {wait} at most; a signal ends that"));
-    tokio::select! {
-        // A confirmation that is there counts.
-        biased;
-        () = remote::posted() => {}
-        _ = signals.next() => {}
-        () = time::sleep(CONFIRM_MAX) => {}
-    }
-}
-
 /// Shows the report and waits until everything is written, or until a signal ends the wait.
 async fn finish(report: Arc<RunReport>, mut signals: Signals, view: View) {
     let View { messages, notes, mut written, .. } = view;
@@ -256,10 +239,6 @@ const fn exit_code(status: RunStatus) -> u8 {
 /// The most events that the engine holds for the view. With more, the view may fall further behind
 /// before it misses any.
 const EVENTS_MAX: usize = 32_768;
-
-/// How long services may take to confirm a cancel after the end of the run. A service that is told
-/// once has it within that.
-const CONFIRM_MAX: Duration = Duration::from_secs(5);
 
 /// How long the rest of the output may take after a signal.
 const PATIENCE_AFTER_END: Duration = Duration::from_millis(500);

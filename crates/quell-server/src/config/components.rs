@@ -37,6 +37,9 @@ pub(crate) struct ComponentEntry {
     pub(super) url: Option<String>,
     /// Where the service is told to stop a run.
     pub(super) cancel: Option<String>,
+    /// How long an answer to a cancel is waited for before it is posted again.
+    #[serde(default, deserialize_with = "some_time")]
+    pub(super) cancel_timeout: Option<Duration>,
     /// Headers of every request, with their values.
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,

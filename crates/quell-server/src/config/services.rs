@@ -26,6 +26,7 @@ pub(super) struct Asks<'a> {
     within: Option<&'static str>,
     url: &'a str,
     cancel: Option<&'a str>,
+    cancel_timeout: Option<Duration>,
     headers: &'a BTreeMap<String, String>,
     headers_env: &'a BTreeMap<String, String>,
     key_env: Option<&'a String>,
@@ -42,6 +43,7 @@ impl<'a> Asks<'a> {
             within: None,
             url: entry.url.as_deref().unwrap_or_default(),
             cancel: entry.cancel.as_deref(),
+            cancel_timeout: entry.cancel_timeout,
             headers: &entry.headers,
             headers_env: &entry.headers_env,
             key_env: entry.key_env.as_ref(),
@@ -57,6 +59,7 @@ impl<'a> Asks<'a> {
             within: Some("model"),
             url: model.url.as_deref().unwrap_or_default(),
             cancel: None,
+            cancel_timeout: None,
             headers: &model.headers,
             headers_env: &model.headers_env,
             key_env: model.key_env.as_ref(),
@@ -71,6 +74,7 @@ impl<'a> Asks<'a> {
     pub(super) fn given(self) -> impl Iterator<Item = &'static str> {
         let all = [
             ("cancel", self.cancel.is_some()),
+            ("cancel_timeout", self.cancel_timeout.is_some()),
             ("headers", !self.headers.is_empty()),
             ("headers_env", !self.headers_env.is_empty()),
             ("key_env", self.key_env.is_some()),
@@ -131,10 +135,11 @@ impl<'a> Asks<'a> {
         }
         let is_tls = addresses.iter().any(|uri| uri.scheme_str() == Some("https"));
         let connect_timeout = self.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
+        let cancel_timeout = self.cancel_timeout.unwrap_or(CANCEL_TIMEOUT);
         Ok(Remote {
             url: if self.model.is_some() { below(url, &CHATS[1..])? } else { url.clone() },
             caller: Arc::new(Caller::new(is_tls, connect_timeout, secrets)?),
-            cancel: cancel.first().cloned().map(Cancel::new),
+            cancel: cancel.first().map(|uri| Cancel::new(uri.clone(), cancel_timeout)),
             retries: self.retries.unwrap_or(RETRIES),
             confirm: self.confirm.unwrap_or(CONFIRM),
             chat: self.model.map(ModelEntry::chat),
@@ -155,6 +160,12 @@ impl<'a> Asks<'a> {
         }
         if self.connect_timeout.is_some_and(|timeout| timeout.is_zero()) {
             at(&["connect_timeout"], "no service can be reached in no time".into());
+        }
+        if self.cancel_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            at(&["cancel_timeout"], "no service can answer in no time".into());
+        }
+        if self.cancel_timeout.is_some() && self.cancel.is_none() {
+            at(&["cancel_timeout"], "goes with `cancel`".into());
         }
         let mut known = BTreeMap::new();
         for (table, headers) in [("headers", self.headers), ("headers_env", self.headers_env)] {
@@ -234,6 +245,9 @@ const CHATS: &str = "/chat/completions";
 
 /// How long a connection may take, unless it is configured.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an answer to a cancel is waited for, unless it is configured.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a request is sent again, unless it is configured, and at most.
 const RETRIES: u32 = 2;

@@ -1,6 +1,7 @@
 //! [`Asked`]: what a service was asked, until it is known that it has stopped.
 
-use std::sync::{Arc, LazyLock};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http_body_util::Full;
@@ -9,11 +10,12 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use quell::{Hold, RunContext, Stopped, Work};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use super::about::About;
 use super::caller::Caller;
 use super::cancel::Cancel;
+use super::posting::Posting;
 use crate::places::{self, Place};
 
 /// What a service was asked for a run. It is in doubt from the request on until its answer has
@@ -32,7 +34,12 @@ pub(super) struct Asked {
     /// The place of the request, and of the first cancel after it; none between two requests.
     place: Option<Place>,
     stop: Stop,
+    /// The cancel, once it is posted.
+    confirming: Option<Confirming>,
 }
+
+/// Ends when a cancel is confirmed.
+type Confirming = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// How a service is told to stop, and for how long its answer is waited for.
 #[derive(Clone, Debug)]
@@ -41,6 +48,14 @@ pub(super) struct Stop {
     pub(super) caller: Arc<Caller>,
     pub(super) about: Arc<About>,
     pub(super) confirm: Duration,
+}
+
+impl Stop {
+    /// Yields what posts the cancel, if there is one, in this place or in its turn.
+    fn confirming(&self, place: &mut Option<Place>) -> Option<Confirming> {
+        let (caller, about) = (Arc::clone(&self.caller), Arc::clone(&self.about));
+        Some(Box::pin(self.cancel.clone()?.confirmed(caller, about, place.take())))
+    }
 }
 
 impl Asked {
@@ -52,7 +67,8 @@ impl Asked {
     pub(super) async fn new(ctx: &RunContext, name: &str, stop: Stop) -> Result<Self, Stopped> {
         let place = Some(places::take(ctx).await?);
         let hold = Some(ctx.hold(Work::Remote, name)?);
-        Ok(Self { ctx: ctx.clone(), hold, connection: None, is_one_lost: false, place, stop })
+        let ctx = ctx.clone();
+        Ok(Self { ctx, hold, connection: None, is_one_lost: false, place, stop, confirming: None })
     }
 
     /// Waits for the place of a request that is about to be sent, and notes it. The one before may
@@ -93,15 +109,18 @@ impl Asked {
     ///
     /// # Cancel safety
     ///
-    /// What drops it drops this as well, in doubt.
+    /// What drops it drops this as well, in doubt. The cancel goes on.
     pub(super) async fn stop(&mut self) {
-        let Some(cancel) = self.stop.cancel.clone().filter(|_| self.is_in_doubt()) else { return };
+        if !self.is_in_doubt() {
+            return;
+        }
+        self.confirming = self.stop.confirming(&mut self.place);
+        let Some(confirming) = &mut self.confirming else { return };
         let now = Instant::now();
         let grace = self.ctx.deadline().unwrap_or(now).saturating_duration_since(now);
         // The body is over before the hard deadline, so that it is not aborted.
         let wait = grace.saturating_sub((grace / 10).min(END_TIME_MAX));
-        let confirmed = cancel.confirmed(&self.stop.caller, &self.stop.about, &mut self.place);
-        if tokio::time::timeout(wait, confirmed).await.is_ok() {
+        if tokio::time::timeout(wait, confirming).await.is_ok() {
             self.answered();
         }
     }
@@ -115,8 +134,11 @@ impl Drop for Asked {
         let posting = self.stop.cancel.is_some().then(Posting::begin);
         // A runtime that is gone has no other run to tell of it.
         if let Ok(runtime) = Handle::try_current() {
-            let place = self.place.take();
-            runtime.spawn(doubt(hold, self.ctx.run().clone(), self.stop.clone(), place, posting));
+            // A service that answers once it has stopped is waited for, and not told again.
+            let confirming =
+                self.confirming.take().or_else(|| self.stop.confirming(&mut self.place));
+            let (run, confirm) = (self.ctx.run().clone(), self.stop.confirm);
+            runtime.spawn(doubt(hold, run, confirm, confirming, posting));
         }
     }
 }
@@ -125,22 +147,20 @@ impl Drop for Asked {
 async fn doubt(
     hold: Hold,
     run: quell::RunRef,
-    stop: Stop,
-    place: Option<Place>,
+    confirm: Duration,
+    confirming: Option<Confirming>,
     posting: Option<Posting>,
 ) {
     let wait = WAITS.try_acquire();
-    let confirm = if wait.is_ok() { stop.confirm } else { Duration::ZERO };
+    let confirm = if wait.is_ok() { confirm } else { Duration::ZERO };
     let over = async {
         // What is dropped before the end of the run is not named by it.
         run.ended_status().await;
         tokio::time::sleep(confirm).await;
     };
     let confirmed = async {
-        // Without a cancel nothing is sent.
-        let mut place = place.filter(|_| stop.cancel.is_some());
-        match &stop.cancel {
-            Some(cancel) => cancel.confirmed(&stop.caller, &stop.about, &mut place).await,
+        match confirming {
+            Some(confirming) => confirming.await,
             None => std::future::pending().await,
         }
     };
@@ -153,36 +173,6 @@ async fn doubt(
     drop(hold);
     drop(posting);
 }
-
-/// A cancel that is posted after the end of the run, or just before that.
-struct Posting;
-
-impl Posting {
-    fn begin() -> Self {
-        POSTING.send_modify(|count| *count += 1);
-        Self
-    }
-}
-
-impl Drop for Posting {
-    fn drop(&mut self) {
-        POSTING.send_modify(|count| *count -= 1);
-    }
-}
-
-/// Tells whether cancels are posted to services in doubt.
-pub(crate) fn is_posting() -> bool {
-    *POSTING.borrow() > 0
-}
-
-/// Waits until no cancel is posted to a service in doubt.
-pub(crate) async fn posted() {
-    // Its sender is there as long as the process.
-    let _ = POSTING.subscribe().wait_for(|count| *count == 0).await;
-}
-
-/// How many cancels are posted to services in doubt.
-static POSTING: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
 
 /// The services in doubt of ended runs that are waited for at once; those of further runs are
 /// named, and not waited for.

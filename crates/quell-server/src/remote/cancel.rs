@@ -13,13 +13,15 @@ use crate::places::{Place, Turns};
 #[derive(Clone, Debug)]
 pub(crate) struct Cancel {
     uri: Uri,
+    /// How long an answer is waited for before the cancel is posted again.
+    timeout: Duration,
     /// Shared by the runs of the service.
     turns: Arc<Turns>,
 }
 
 impl Cancel {
-    pub(crate) fn new(uri: Uri) -> Self {
-        Self { uri, turns: Arc::new(Turns::new()) }
+    pub(crate) fn new(uri: Uri, timeout: Duration) -> Self {
+        Self { uri, timeout, turns: Arc::new(Turns::new()) }
     }
 
     /// Posts the cancel until the service has answered it with 2xx: at once if there is a place,
@@ -27,13 +29,12 @@ impl Cancel {
     ///
     /// # Cancel safety
     ///
-    /// A request that is under way is dropped. The place is that of the next call if the first
-    /// cancel was neither answered nor given up.
+    /// A request that is under way is dropped, and its place is given back.
     pub(super) async fn confirmed(
-        &self,
-        caller: &Arc<Caller>,
-        about: &About,
-        place: &mut Option<Place>,
+        self,
+        caller: Arc<Caller>,
+        about: Arc<About>,
+        mut place: Option<Place>,
     ) {
         let mut pause = PAUSE;
         loop {
@@ -41,7 +42,7 @@ impl Cancel {
             let body = Bytes::from(about.cancel.as_json().to_owned());
             let request = caller.post(&self.uri, &about.headers, body);
             // Its body is dropped unread, and with it the connection unless it is at its end.
-            match tokio::time::timeout(ANSWER_TIME, caller.send(request)).await {
+            match tokio::time::timeout(self.timeout, caller.send(request)).await {
                 Ok(Ok(response)) if response.status().is_success() => return,
                 Ok(Ok(response)) => {
                     tracing::debug!(status = %response.status(), "cancel refused by service");
@@ -49,16 +50,13 @@ impl Cancel {
                 Ok(Err(lost)) => tracing::debug!(error = lost.words, "cancel not answered"),
                 Err(_) => tracing::debug!("cancel not answered in time"),
             }
-            *place = None;
+            place = None;
             drop(turn);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 }
-
-/// How long a service may take to answer a cancel before it is posted again.
-const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// The wait before the second cancel, and the longest one.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -9,13 +9,14 @@ mod cancel;
 mod chat;
 mod connect;
 mod messages;
+mod posting;
 mod remote;
 mod retry;
 mod sse;
 
 pub(crate) use address::{address, below};
-pub(crate) use asked::{is_posting, posted};
 pub(crate) use caller::{Caller, Secrets};
 pub(crate) use cancel::Cancel;
 pub(crate) use chat::Chat;
+pub(crate) use posting::confirmed;
 pub(crate) use remote::Remote;

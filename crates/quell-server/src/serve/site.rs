@@ -19,6 +19,7 @@ use super::log::Log;
 use crate::args::ServeArgs;
 use crate::config::{Checked, Config};
 use crate::descriptors::Shares;
+use crate::remote;
 use crate::signals::Signals;
 use quell_report::text::span;
 
@@ -101,6 +102,7 @@ impl Site {
         service.drain();
         let report = drained(&engine, plan, &mut signals, log).await;
         connections.close(LAST_WORDS).await;
+        remote::confirmed(&mut signals, |words| log.say(&words)).await;
         log.say(&summary(&report));
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use super::peer::Peer;
-use super::{assert_in_doubt, begin, cancelled, named};
+use super::{assert_in_doubt, begin, cancelled, end_of, named};
 use crate::site::Site;
 use crate::support::{Running, Scratch, wait_until};
 
@@ -93,6 +93,46 @@ fn a_service_that_confirms_late_was_named_and_the_run_is_quiescent_then() {
     }
 }
 
+/// A service that answers a cancel once it is to, and notes who closes the connection before.
+fn slow_peer(is_ready: &Arc<AtomicBool>) -> Peer {
+    let is_ready = Arc::clone(is_ready);
+    Peer::start(move |to| {
+        if to.asked.path == "/stop" {
+            to.note("told");
+            to.wait_for(&is_ready);
+            return to.answer("200 OK", "text/plain", "");
+        }
+        to.begin("200 OK", "application/x-ndjson");
+        to.write(BEGUN);
+        to.note_end();
+    })
+}
+
+// It may stop what it does for the cancel when the connection of that is closed.
+#[test]
+fn a_service_that_answers_once_it_has_stopped_is_told_once_although_the_grace_is_over() {
+    let has_stopped = Arc::new(AtomicBool::new(false));
+    let peer = slow_peer(&has_stopped);
+    let site = begun(&peer, "grace = \"300ms\"\ncancel_timeout = \"1h\"\nconfirm = \"1h\"");
+    let run = cancelled(&site, "one");
+    assert_in_doubt(&run, &peer);
+    has_stopped.store(true, Ordering::SeqCst);
+    wait_until("it is confirmed", || site.get("/v1/runs/one").1["rows"][0]["quiescent"] == true);
+    let paths: Vec<_> = peer.seen().into_iter().map(|asked| asked.path).collect();
+    assert_eq!(paths, ["/run", "/stop"]);
+}
+
+#[test]
+fn a_cancel_without_an_answer_is_posted_again_after_its_time() {
+    let has_stopped = Arc::new(AtomicBool::new(false));
+    let peer = slow_peer(&has_stopped);
+    let site = begun(&peer, "grace = \"1h\"\ncancel_timeout = \"100ms\"");
+    assert_eq!(site.post("/v1/runs/one/cancel", &json!({})).0, 200);
+    wait_until("it is told again", || peer.seen().len() > 2);
+    has_stopped.store(true, Ordering::SeqCst);
+    assert_eq!(end_of(&site, "one")["rows"][0]["quiescent"], true);
+}
+
 #[test]
 fn quell_run_tells_a_service_to_stop_before_it_exits() {
     for (options, signal, code) in [("grace = \"0s\"", "INT", 130), ("", "QUIT", 130)] {
@@ -122,6 +162,29 @@ fn quell_run_tells_a_service_to_stop_before_it_exits() {
         running.ended().assert_code(code);
         wait_until("it is told", || peer.seen().iter().any(|asked| asked.path == "/stop"));
     }
+}
+
+#[test]
+fn quell_serve_tells_a_service_to_stop_before_it_exits() {
+    let has_stopped = Arc::new(AtomicBool::new(false));
+    let peer = slow_peer(&has_stopped);
+    let scratch = Scratch::new();
+    let (url, cancel) = (peer.url("/run"), peer.url("/stop"));
+    let file = format!("[agents.it]\nurl = \"{url}\"\ncancel = \"{cancel}\"\ngrace = \"0s\"\n");
+    scratch.write("quell.toml", &file);
+    let log = File::create(scratch.path("log")).expect("a file can be made");
+    let site = Site::heard(scratch, &["--config", "quell.toml"], log.into());
+    begin(&site, "one", &Value::Null);
+    wait_until("it is asked", || peer.seen().len() == 1);
+    site.signal("TERM");
+    wait_until("it says that it waits", || {
+        let said = String::from_utf8_lossy(&site.scratch.read("log")).into_owned();
+        said.contains("services are told to stop, for 5.00 s at most")
+    });
+    has_stopped.store(true, Ordering::SeqCst);
+    let (ended, _scratch) = site.ended();
+    ended.assert_code(0);
+    wait_until("it is told", || peer.seen().iter().any(|asked| asked.path == "/stop"));
 }
 
 #[test]

@@ -123,6 +123,15 @@ fn what_would_be_asked_elsewhere_or_otherwise_is_refused() {
              headers_env = { A = \"PATH\" } }",
             "`A`: `headers_env` repeats `a` of `headers`",
         ),
+        (
+            "url = \"http://127.0.0.1:1/\"\ncancel_timeout = \"1s\"",
+            "`cancel_timeout`: goes with `cancel`",
+        ),
+        (
+            "url = \"http://127.0.0.1:1/\"\ncancel = \"http://127.0.0.1:1/\"\n\
+             cancel_timeout = \"0s\"",
+            "`cancel_timeout`: no service can answer in no time",
+        ),
     ] {
         scratch.write("quell.toml", &format!("[agents.it]\n{wrong}\n"));
         let ended = scratch.run(&["check"]);
@@ -141,6 +150,7 @@ fn the_help_is_the_page_and_it_has_every_key() {
     for key in [
         "url",
         "cancel",
+        "cancel_timeout",
         "key_env",
         "headers_env",
         "headers",
