@@ -206,6 +206,33 @@ async fn a_change_that_sets_the_summary_itself_is_called_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_that_sets_the_summary_itself_is_called_again_if_another_thread_sets_one() {
+    let lab = Lab::paused();
+    let run = lab.submit(RunSpec::step("counts"), async |ctx| {
+        let number = |before: Option<&Payload>| before.map_or(0, |it| it.parse::<u32>().unwrap());
+        let add = |by: u32| ctx.update_summary(|before| Payload::from(number(before) + by));
+        // The own thread has set it before, in between and after the other one.
+        add(1);
+        let mut calls = 0;
+        ctx.update_summary(|before| {
+            calls += 1;
+            if calls == 1 {
+                add(10);
+                std::thread::scope(|scope| scope.spawn(|| add(100)).join().unwrap());
+                add(1_000);
+            }
+            Payload::from(number(before) + 10_000)
+        });
+        assert_eq!(calls, 2);
+        Ok(())
+    });
+    let report = run.unwrap().ended().await;
+    let row = report.own_row();
+    assert_eq!((&row.error, &row.summary), (&None, &Some(Payload::from(11_111_u32))));
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_summary_is_beside_the_output_and_bounded_as_it_is() {
     let lab = Lab::paused();
     let run = lab.submit(RunSpec::step("decides"), async |ctx| {

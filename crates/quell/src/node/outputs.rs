@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, ThreadId};
 
 use quell_core::{EventKind, Payload, RunId, limits};
 
@@ -47,25 +47,20 @@ impl Node {
         self.write_kept_if(said, payload, |_| true).unwrap_or(Written::Recorded)
     }
 
-    /// Keeps the summary that `change` makes of the one before, also in the place of one that
-    /// `change` itself has set: called again, it would set one again.
+    /// Keeps the summary that `change` makes of the one before, also in the place of those that
+    /// `change` itself has set: called again, it would set them again.
     pub(crate) fn update_summary(
         &self,
         mut change: impl FnMut(Option<&Payload>) -> Payload,
     ) -> Written {
         loop {
-            let before = self.lock().extra.as_ref().and_then(|extra| extra.summary.clone());
+            let (before, seen) = {
+                let state = self.lock();
+                let extra = state.extra.as_ref();
+                extra.map_or((None, 0), |extra| (extra.summary.clone(), extra.summary_sets.all))
+            };
             let payload = change(before.as_ref());
-            let is_before = |now: Option<&Payload>| match (now, &before) {
-                (Some(now), Some(before)) => now.ptr_eq(before),
-                (now, before) => now.is_none() && before.is_none(),
-            };
-            // What this thread has set since it read `before` was set within `change`.
-            let own = thread::current().id();
-            let is_expected = |state: &mut State| {
-                let extra = state.extra();
-                is_before(extra.summary.as_ref()) || extra.summary_set_by == Some(own)
-            };
+            let is_expected = |state: &mut State| state.extra().summary_sets.are_own_since(seen);
             if let Some(written) = self.write_kept_if(Said::Summary, payload, is_expected) {
                 return written;
             }
@@ -98,7 +93,7 @@ impl Node {
                 } else {
                     unwanted = said.place(&mut state).replace(payload);
                     if matches!(said, Said::Summary) {
-                        state.extra().summary_set_by = Some(thread::current().id());
+                        state.extra().summary_sets.note();
                     }
                     Some(Written::Recorded)
                 }
@@ -181,6 +176,33 @@ impl Emitted {
         let said = self.0.remove(&run).filter(|said| !said.is_empty())?;
         let bytes = said.iter().map(|said| said.len() + ",".len()).sum::<usize>();
         Some(Payload::json_later(said, bytes + "[]".len()))
+    }
+}
+
+/// How often the summary was set, and by whom of late.
+#[derive(Default)]
+pub(crate) struct SummarySets {
+    /// How often in all.
+    all: u64,
+    /// The thread that set it last.
+    by: Option<ThreadId>,
+    /// How often before all that this thread has set since another one did.
+    before: u64,
+}
+
+impl SummarySets {
+    fn note(&mut self) {
+        let own = Some(thread::current().id());
+        if self.by != own {
+            (self.by, self.before) = (own, self.all);
+        }
+        self.all += 1;
+    }
+
+    /// Tells whether none but this thread has set the summary since it was set so often. A change
+    /// of the summary is called by one thread, so that what that has set meanwhile is the change's.
+    fn are_own_since(&self, seen: u64) -> bool {
+        self.all == seen || self.by == Some(thread::current().id()) && self.before <= seen
     }
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
-use std::thread::ThreadId;
 use std::time::Instant;
 
 use quell_core::lifecycle::Lifecycle;
@@ -19,6 +18,7 @@ use crate::marks::call::Inside;
 use crate::node::Node;
 use crate::node::children::Children;
 use crate::node::hook::{Batch, Hook, Unrun};
+use crate::node::outputs::SummarySets;
 use crate::sync::waiters::Waiters;
 use crate::time::clock::Ticks;
 use crate::time::idle::IdleWatch;
@@ -124,8 +124,8 @@ pub(crate) struct RareState {
     pub(crate) failing: Option<Arc<Cause>>,
     /// How a run that decides over others came to its outcome.
     pub(crate) summary: Option<Payload>,
-    /// The thread that set the summary last: within a change of it, the change itself.
-    pub(crate) summary_set_by: Option<ThreadId>,
+    /// Who has set the summary, for those that change it meanwhile.
+    pub(crate) summary_sets: SummarySets,
     /// What the body returned, if that is a payload and it had set no output.
     pub(crate) returned: Option<Payload>,
 }
