@@ -142,7 +142,7 @@ fn to_member<R: Runner>(step: &StepRef, world: &World<R>) -> Member {
     let (body, world) = (step.clone(), world.clone());
     let mut member = Member::new(Arc::clone(&step.name), move |ctx: RunContext, task| {
         let scope = on_task(&world.scope, &task, Vec::new());
-        body_of(body.clone(), world.within(scope), Box::new(drop))(ctx)
+        body_of(body.clone(), world.within(scope), None)(ctx)
     });
     if let Some(timeout) = step.timeout {
         member = member.timeout(timeout);
@@ -218,7 +218,7 @@ impl<R: Runner> Leader<R> {
     async fn ask(&self, ctx: &RunContext, scope: Scope) -> Result<Payload, Failure> {
         let step = self.step.clone();
         let spec = step.spec(RunSpec::agent(Arc::clone(&step.name)));
-        let body = body_of(step, self.world.within(scope), Box::new(drop));
+        let body = body_of(step, self.world.within(scope), None);
         let name = &self.step.name;
         match ctx.spawn(spec, body).outcome().await {
             Outcome::Completed(output) => Ok(output),

@@ -15,7 +15,7 @@ use crate::parallel::Driven;
 use crate::plan::{below, read};
 use crate::{
     Action, Branch, Decision, End, Expression, Parallel, ParallelStep, PlanPolicy, Policy, Settled,
-    SoFar,
+    SoFar, StartNext,
 };
 
 /// Runs the branches of a parallel step as children of `ctx`'s run.
@@ -27,7 +27,7 @@ pub(super) async fn run<R: Runner>(
     step: StepRef,
     world: World<R>,
     ctx: RunContext,
-    on_decided: OnDecided,
+    on_decided: Option<OnDecided>,
 ) -> Result<Payload, Failure> {
     let Action::Parallel(parallel) = &step.action else {
         return Err(Failure::new("the step has no branches"));
@@ -41,10 +41,15 @@ pub(super) async fn run<R: Runner>(
     // The outcome is made at most twice: at the decision, for the step that may start then, and at
     // the end, for the output of this run.
     let object_early = object.clone();
+    let start_next =
+        if on_decided.is_some() { parallel.options.start_next } else { StartNext::Settled };
     let deliver = move |outcome: Result<Settled<Payload>, Failure>| {
-        on_decided(outcome.and_then(|settled| object_early(settled.values)));
+        if let Some(on_decided) = on_decided {
+            on_decided(outcome.and_then(|settled| object_early(settled.values)));
+        }
     };
-    match lower(parallel, &world).drive(&ctx, Box::new(deliver)).await {
+    let lowered = lower(parallel, &world).start_next(start_next);
+    match lowered.drive(&ctx, Box::new(deliver)).await {
         Driven::Settled(settled) => set_output(&ctx, object(settled.values)?),
         Driven::Delivered => object(Vec::new()),
         Driven::Failed(failure) => Err(failure),
@@ -60,7 +65,6 @@ fn lower<R: Runner>(step: &ParallelStep, world: &World<R>) -> Parallel<Payload> 
         .on_branch_timeout(options.on_branch_timeout.clone())
         .on_branch_cancelled(options.on_branch_cancelled)
         .on_loser(options.on_loser)
-        .start_next(options.start_next)
         .partial_from(Some);
     if let Some(limit) = options.limit {
         parallel = parallel.limit(limit);
@@ -90,12 +94,12 @@ fn branch<R: Runner>(
     let name = Arc::clone(&step.name);
     let (timeout, grace, idle) = (step.timeout, step.grace, step.idle);
     let Some(outputs) = outputs.map(Arc::clone) else {
-        let body = body_of(step, world.clone(), Box::new(drop));
+        let body = body_of(step, world.clone(), None);
         return Branch::new(name, body).times(timeout, grace, idle);
     };
     let (at, needs) = (step.at, Arc::clone(&step.needs));
     let needed = Needed { outputs: Arc::clone(&outputs), branch: at };
-    let body = body_of(step, world.within(world.scope.needing(needed)), Box::new(drop));
+    let body = body_of(step, world.within(world.scope.needing(needed)), None);
     let body = move |ctx| outputs.keep(at, body(ctx));
     Branch::new(name, body).needs(needs.iter().cloned()).times(timeout, grace, idle)
 }

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::runner::Runner;
 use super::scope::Frame;
-use super::step::{StepRef, World, body_of};
+use super::step::{OnDecided, StepRef, World, body_of};
 use crate::failures::message_of;
 use crate::output::set_output;
 use crate::skipped;
@@ -79,11 +79,11 @@ async fn start_step<R: Runner>(
         if parallel.options.start_next == StartNext::Decided);
     let spec = step.spec(RunSpec::step(Arc::clone(&step.name)));
     if !is_early {
-        return ctx.spawn(spec, body_of(step, world, Box::new(drop))).await.map(Ok);
+        return ctx.spawn(spec, body_of(step, world, None)).await.map(Ok);
     }
     let (sender, decided) = oneshot::channel();
-    let on_decided = Box::new(move |outcome| drop(sender.send(outcome)));
-    let handle = ctx.spawn(spec, body_of(step, world, on_decided));
+    let on_decided: OnDecided = Box::new(move |outcome| drop(sender.send(outcome)));
+    let handle = ctx.spawn(spec, body_of(step, world, Some(on_decided)));
     // The decision is polled before the end: if both have come, the outcome is in the decision, and
     // the run ends without an output of its own.
     match select(decided, handle).await {

@@ -54,14 +54,15 @@ impl Deref for StepRef {
     }
 }
 
-/// Called with the outcome of a parallel step when it is decided, before it is settled.
+/// Called with the outcome of a parallel step when it is decided, before it is settled. A step that
+/// no other follows has none: it yields its outcome when it is settled.
 pub(super) type OnDecided = Box<dyn FnOnce(Result<Payload, Failure>) + Send>;
 
 /// Makes the body of a step or branch, with its retries and its cleanup.
 pub(super) fn body_of<R: Runner>(
     step: StepRef,
     world: World<R>,
-    on_decided: OnDecided,
+    on_decided: Option<OnDecided>,
 ) -> impl FnOnce(RunContext) -> BoxFuture<'static, Result<Payload, Failure>> + Send + 'static {
     move |ctx| {
         let frame = world.scope.frame();
@@ -95,12 +96,12 @@ fn tried<R: Runner>(
     world: World<R>,
     frame: Arc<Frame>,
     ctx: RunContext,
-    on_decided: OnDecided,
+    on_decided: Option<OnDecided>,
 ) -> BoxFuture<'static, Result<Payload, Failure>> {
     let Some(retry) = step.retry else { return run_action(step, world, frame, ctx, on_decided) };
     let again = move |ctx| {
         let frame = world.scope.frame();
-        run_action(step.clone(), world.clone(), frame, ctx, Box::new(drop))
+        run_action(step.clone(), world.clone(), frame, ctx, None)
     };
     retry.to_retry().body(again)(ctx)
 }
@@ -112,7 +113,7 @@ fn run_action<R: Runner>(
     world: World<R>,
     frame: Arc<Frame>,
     ctx: RunContext,
-    on_decided: OnDecided,
+    on_decided: Option<OnDecided>,
 ) -> BoxFuture<'static, Result<Payload, Failure>> {
     match &step.action {
         Action::Run(_) => commands::run(step, world, ctx).boxed(),

@@ -102,6 +102,27 @@ async fn a_step_that_is_tried_again_and_one_in_a_loop_read_the_outputs_of_their_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_need_that_is_a_parallel_step_is_met_when_that_is_settled_and_has_its_values() {
+    for start_next in ["settled", "decided"] {
+        let (output, ..) = run_plan(&format!(
+            r#"
+            name = "p"
+            [[steps]]
+            name = "s"
+            parallel = {{}}
+            branches = [
+                {{ name = "b", needs = ["a"], run = ["say", "{{{{ steps.a.output.x }}}}"] }},
+                {{ name = "a", parallel = {{ start_next = "{start_next}" }},
+                  branches = [{{ name = "x", run = ["say", "box"] }}] }},
+            ]
+            "#
+        ))
+        .await;
+        assert_eq!(output.as_deref(), Ok(r#"{"s":{"b":"box","a":{"x":"box"}}}"#), "{start_next}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn cleanup_of_a_branch_reads_what_the_branch_needs() {
     let (_, _, script) = run_plan(
         r#"
