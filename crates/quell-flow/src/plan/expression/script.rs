@@ -35,6 +35,7 @@ enum Open {
     Single,
     Double,
     Bracket,
+    Arithmetic,
     Backtick,
 }
 
@@ -115,9 +116,17 @@ impl Script {
             | (Some(Open::Double), '"')
             | (Some(Open::Backtick), '`')
             | (Some(Open::Bracket), ')') => drop(self.open.pop()),
+            (Some(Open::Arithmetic), ')') if rest.starts_with("))") => {
+                self.open.pop();
+                return 2;
+            }
             (Some(Open::Single), _) => {}
             (_, '\\') => return rest.chars().take(2).map(char::len_utf8).sum(),
             (_, '`') => self.open.push(Open::Backtick),
+            (_, '$') if rest.starts_with("$((") => {
+                self.open.push(Open::Arithmetic);
+                return 3;
+            }
             (_, '$') if rest.starts_with("$(") => {
                 self.open.push(Open::Bracket);
                 return 2;
@@ -131,14 +140,16 @@ impl Script {
                 self.is_comment = self.before.is_none_or(begins);
             }
             (_, '<') if rest.starts_with("<<<") => return 3,
-            (_, '<') if rest.starts_with("<<") => return 2 + self.document(&rest[2..]),
+            (_, '<') if rest.starts_with("<<") && !self.open.contains(&Open::Arithmetic) => {
+                return 2 + self.document(&rest[2..]);
+            }
             _ => {}
         }
         1
     }
 
-    /// Reads the word that ends a here-document, and yields its length. After `<<` in arithmetic
-    /// there is a number.
+    /// Reads the word that ends a here-document, and yields its length. After `<<` in arithmetic of
+    /// other shells, `((1 << 2))`, there may be a number.
     fn document(&mut self, rest: &str) -> usize {
         let has_tabs = rest.starts_with('-');
         let begin = usize::from(has_tabs);
@@ -199,6 +210,7 @@ mod tests {
             ("cat <<-EOF\n\t@\n\tEOF\n@", &[D, N]),
             ("a << A <<B\n@\nA\n@\nB\n@", &[D, D, N]),
             ("a <<< b\n@ $((1 << 2))\n@", &[N, N]),
+            ("a $((1 << (n) << n)) '@' $(b)\n@", &[Q, N]),
             ("a \"$(cat <<E\n@\nE\n) @\"", &[D, Q]),
             ("cat <<EOF\n@", &[D]),
         ] {
