@@ -35,7 +35,9 @@ pub(super) fn router(service: &Service, config: &Config, demo: Option<Demo>) -> 
         }
         None => app,
     };
+    // A prefix of the options is any text, `*` or `:x` as well.
     let app = app
+        .without_v07_checks()
         .nest("/playbook3d", quell_playbook3d::router(playbook3d, options))
         .fallback(async move || quell_agentos::absent(has_codes));
     let long = || from_fn_with_state(service.clone(), streams::layer);

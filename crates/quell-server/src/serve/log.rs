@@ -7,6 +7,7 @@ use std::panic;
 use std::thread;
 use std::time::SystemTime;
 
+use quell_report::text::printable;
 use serde_json::json;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
@@ -80,8 +81,13 @@ fn say_panics(lines: Lines, is_json: bool) {
         if trace.status() == BacktraceStatus::Captured {
             words = format!("{words}\n{trace}");
         }
-        lines.say(&if is_json { object("ERROR", &words) } else { words });
+        lines.say(&if is_json { object("ERROR", &words) } else { plain(&words) });
     }));
+}
+
+/// Yields lines that cannot steer a terminal, whatever the message of a panic quotes.
+fn plain(words: &str) -> String {
+    words.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// Yields a line of the log as JSON.
@@ -126,20 +132,29 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_panic_is_an_object_in_the_log_and_waits_for_no_reader() {
+    /// Has a thread panic, and yields what is written of it. Its one reader comes after that.
+    fn said(message: &'static str, is_json: bool) -> String {
         let ((allow, allowed), (taken, lines)) = (channel(), channel());
         let stderr = Stderr::to(Slow { allowed, taken });
-        say_panics(stderr.lines().clone(), true);
-        let panicked = thread::Builder::new().name("it".into()).spawn(|| unreachable!("so\nit is"));
+        say_panics(stderr.lines().clone(), is_json);
+        let thread = thread::Builder::new().name("it".into());
+        let panicked = thread.spawn(move || unreachable!("{message}"));
         let panicked = panicked.expect("a thread starts").join();
         drop(panic::take_hook());
         panicked.expect_err("it panicked");
         allow.send(()).expect("the writer waits");
-        let line = lines.recv().expect("the line is written");
+        lines.recv().expect("the line is written")
+    }
+
+    // One test: there is one hook.
+    #[test]
+    fn a_panic_is_an_object_in_the_log_or_plain_text_and_waits_for_no_reader() {
+        let line = said("so\nit is", true);
         let line: serde_json::Value = serde_json::from_str(&line).expect("an object");
         assert_eq!(line["level"], "ERROR");
         let words = line["message"].as_str().expect("text");
         assert!(words.starts_with("thread 'it' panicked at ") && words.contains("so\nit is"));
+        let lines = said("so\n\u{1b}[2Jit is\u{202e}", false);
+        assert!(lines.contains("so\n\\u{1b}[2Jit is\\u{202e}\n"), "{lines}");
     }
 }
