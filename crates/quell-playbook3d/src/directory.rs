@@ -47,7 +47,7 @@ impl Directory {
     pub(crate) fn new(options: &Options, catalog: &Catalog) -> Self {
         let mut offers: Vec<Offer> = Vec::new();
         for workflow in &options.workflows {
-            if let Some(component) = catalog.find(CONTRACT, &workflow.component) {
+            if let Some(component) = workflow.component_in(catalog) {
                 let (id, name) = (workflow.id, workflow.name.clone());
                 let (component, teams) = (Arc::clone(component), workflow.teams.clone());
                 offers.push(Offer { id, name, component, teams });

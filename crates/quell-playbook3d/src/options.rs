@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use quell_flow::Contract;
+use quell_flow::{Catalog, Component, Contract};
 use quell_http::Principal;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -120,7 +120,8 @@ pub struct Workflow {
     pub id: Uuid,
     /// Its name.
     pub name: String,
-    /// The id of the component; the catalog must expose it in this contract.
+    /// The component, by its id or its name, `workflow/publish`; the catalog must expose it in this
+    /// contract. Otherwise the workflow is not offered; see [`component_in`](Self::component_in).
     pub component: String,
     /// The teams to which it is offered. Defaults to all.
     #[serde(default)]
@@ -138,6 +139,29 @@ impl Workflow {
     pub fn for_teams(mut self, teams: impl IntoIterator<Item = Uuid>) -> Self {
         self.teams = teams.into_iter().collect();
         self
+    }
+
+    /// Finds its component among those that are exposed in this contract: the first with this id,
+    /// or the one of this name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::{Catalog, Component};
+    /// use quell_playbook3d::Workflow;
+    ///
+    /// let catalog = Catalog::new().with(Component::workflow("slow", async |_, input| Ok(input)));
+    /// let id = "cccccccc-0000-4000-8000-000000000001".parse().unwrap();
+    /// let of = |component: &str| Workflow::new(id, "slow", component);
+    /// assert!(of("slow").component_in(&catalog).is_some());
+    /// assert!(of("workflow/slow").component_in(&catalog).is_some());
+    /// assert!(of("agent/slow").component_in(&catalog).is_none());
+    /// ```
+    pub fn component_in<'a>(&self, catalog: &'a Catalog) -> Option<&'a Arc<Component>> {
+        catalog.find(CONTRACT, &self.component).or_else(|| {
+            let found = catalog.named(&self.component).ok()?;
+            found.is_exposed_in(CONTRACT).then_some(found)
+        })
     }
 }
 
