@@ -189,12 +189,14 @@ pub(super) fn secret(name: &str) -> Result<String, String> {
         // It may be the secret itself.
         return Err("is no name of an environment variable; expected one such as `API_KEY`".into());
     }
-    match env::var(name) {
-        Ok(secret) if secret.is_empty() => Err(format!("the environment variable {name} is empty")),
-        Ok(secret) => Ok(secret),
-        Err(VarError::NotPresent) => Err(format!("the environment variable {name} is not set")),
-        Err(VarError::NotUnicode(_)) => Err(format!("the environment variable {name} is no text")),
-    }
+    let what = match env::var(name) {
+        Ok(secret) if secret.is_empty() => "empty",
+        Ok(secret) => return Ok(secret),
+        Err(VarError::NotPresent) => "not set",
+        Err(VarError::NotUnicode(_)) => "no text",
+    };
+    let name = if is_surely_variable(name) { name } else { "of this name" };
+    Err(format!("the environment variable {name} is {what}"))
 }
 
 /// Tells whether this is how variables are named.
@@ -203,9 +205,30 @@ pub(super) fn is_variable(name: &str) -> bool {
     name.bytes().all(is_of_names) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
+/// Tells whether this is how variables are named, and not what keys look like that are put in the
+/// place of a name: those have small letters beside capitals or digits.
+pub(super) fn is_surely_variable(name: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| name.as_bytes().iter().any(is);
+    let is_mixed =
+        has(u8::is_ascii_lowercase) && (has(u8::is_ascii_uppercase) || has(u8::is_ascii_digit));
+    is_variable(name) && !is_mixed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_has_no_name_of_a_variable_that_may_be_the_secret() {
+        for (name, says) in [
+            ("QUELL_TEST_NOT_SET1", "the environment variable QUELL_TEST_NOT_SET1 is not set"),
+            ("quell_not_set", "the environment variable quell_not_set is not set"),
+            ("ghp_16C7e42F292c69", "the environment variable of this name is not set"),
+            ("quell0not0set", "the environment variable of this name is not set"),
+        ] {
+            assert_eq!(secret(name).expect_err(name), says);
+        }
+    }
 
     fn tokens(text: &str) -> TokenEntry {
         toml::from_str(text).expect("an entry")

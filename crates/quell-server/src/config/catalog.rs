@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quell_flow::{Catalog, Component, LinkedPlan, Plan, PlanError};
+use quell_playbook3d::Workflow;
 
 use super::access;
 use super::check::in_order;
@@ -88,6 +89,21 @@ impl Config {
         let components = self.agents.values().chain(self.workflows.values());
         let of_services = components.filter_map(ComponentEntry::asks).flat_map(Asks::secret_names);
         access::secret_names(&self.keys, &self.tokens, agentos.into_iter().chain(of_services))
+    }
+
+    /// Finds the components that `Playbook3D` is to offer and that are not in its catalog.
+    pub(super) fn offer_faults(&self, catalog: &Catalog) -> Vec<PlanError> {
+        let offers = self.playbook3d.workflows.iter().enumerate();
+        let missing = offers.filter(|(_, workflow)| workflow.component_in(catalog).is_none());
+        let fault = |(at, workflow): (usize, &Workflow)| {
+            let name = &workflow.component;
+            let words = match catalog.named(name) {
+                Ok(_) => format!("`{name}` is not exposed in `playbook3d`, by its `contracts`"),
+                Err(words) => words,
+            };
+            self.fault(&["playbook3d", "workflows", &at.to_string(), "component"], &words)
+        };
+        missing.map(fault).collect()
     }
 
     /// Reads the plans once more, for their warnings.

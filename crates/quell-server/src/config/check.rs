@@ -36,8 +36,9 @@ impl Checked {
     /// # Errors
     ///
     /// Fails with every fault: of the file, of the plans that it names, a secret that is not in the
-    /// environment, a scope that nothing asks for, a program that cannot be started, an address
-    /// that needs keys, or if the file has nothing to serve.
+    /// environment, a scope that nothing asks for, a program that cannot be started, a component to
+    /// be offered that is not there, an address that needs keys, or if the file has nothing to
+    /// serve.
     pub(crate) fn load(path: Option<&Path>, asked: Asked<'_>) -> Result<Self, Vec<PlanError>> {
         let (mut config, mut faults) = Config::read(path, asked.settings);
         let is_whole = faults.is_empty();
@@ -59,7 +60,11 @@ impl Checked {
         faults.extend(config.component_faults());
         let (catalog, found) = config.components();
         faults.extend(found);
-        faults.extend(config.serves_nothing(&catalog).filter(|_| !asked.demo));
+        // Those of the demo are added later.
+        if !asked.demo {
+            faults.extend(config.offer_faults(&catalog));
+            faults.extend(config.serves_nothing(&catalog));
+        }
         if faults.is_empty() { Ok(Self { config, access, catalog }) } else { Err(in_order(faults)) }
     }
 }

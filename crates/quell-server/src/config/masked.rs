@@ -1,18 +1,21 @@
 //! [`masked`]: the text of a configuration as messages may show it.
 
+use std::ops::Range;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::access::is_variable;
+use super::access::is_surely_variable;
 
-/// Yields a text with stars instead of what may be a secret: values of headers, values of keys that
-/// are named like secrets or should be tables, what should be the name of a variable and is none,
-/// and the queries of addresses. Every other byte stays in its place.
+/// Yields a text with stars instead of what may be a secret: values of headers and of variables,
+/// values of keys that are named like secrets or should be tables, what should be the name of a
+/// variable and may be none, users, passwords and queries of addresses. Every other byte stays in
+/// its place.
 ///
 /// The file is to name variables instead. But a mistake is shown with its line, and may be that.
 pub(super) fn masked(text: &str, root: &DeTable<'_>) -> String {
     let mut shown = text.as_bytes().to_vec();
-    mask_table(root, Texts::Shown, &mut shown);
+    mask_table(root, Values::Shown, &mut shown);
     // Characters are replaced whole.
     String::from_utf8(shown).unwrap_or_default()
 }
@@ -37,18 +40,21 @@ pub(super) fn masked_lines(text: &str) -> String {
     shown
 }
 
-/// Yields how long the key at the begin of a line is, or the name of a table; 0 if none is there.
+/// Yields how long the key at the begin of a line is, or the name of a table; 0 if none is there. A
+/// key has no capitals: it may be a line of a secret in base64, which ends in `=`.
 fn key_len(line: &str) -> usize {
+    let is_table = line.trim_start().starts_with('[');
     let name = line.trim_start_matches([' ', '\t', '[']);
-    let is_of_name = |char: char| char.is_ascii_alphanumeric() || ".-_".contains(char);
+    let is_letter = |char: char| char.is_ascii_lowercase() || is_table && char.is_ascii_uppercase();
+    let is_of_name = |char: char| is_letter(char) || char.is_ascii_digit() || ".-_".contains(char);
     let rest = name.trim_start_matches(is_of_name);
-    let is_named = line.trim_start().starts_with('[') || rest.trim_start().starts_with(['=', ':']);
+    let is_named = is_table || rest.trim_start().starts_with(['=', ':']);
     if is_named { line.len() - rest.len() } else { 0 }
 }
 
-/// Which texts are hidden.
+/// Which values are hidden.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Texts {
+enum Values {
     Shown,
     /// But for those that are names of variables.
     NoNames,
@@ -56,57 +62,78 @@ enum Texts {
 }
 
 /// Recurses as deep as the parser allows.
-fn mask_table(table: &DeTable<'_>, texts: Texts, shown: &mut [u8]) {
+fn mask_table(table: &DeTable<'_>, values: Values, shown: &mut [u8]) {
     for (key, value) in table {
-        let key = key.get_ref();
-        let of_key = if key == "headers" || is_of_secret(key) {
-            Texts::Hidden
-        } else if key.ends_with("_env") {
-            Texts::NoNames
-        } else {
-            Texts::Shown
-        };
-        let within = texts.max(of_key);
-        let direct = if TABLES.contains(&key.as_ref()) { Texts::Hidden } else { within };
-        mask(value, direct, within, shown);
-        if ["url", "cancel"].contains(&key.as_ref()) {
+        let key = key.get_ref().as_ref();
+        let within = values.max(of_key(key));
+        match value.get_ref() {
+            // What its components are called says nothing of what they hold.
+            DeValue::Table(components) if COMPONENTS.contains(&key) => {
+                for (id, entry) in components {
+                    let is_table = entry.get_ref().as_table().is_some();
+                    let within = if is_table { within } else { within.max(of_key(id.get_ref())) };
+                    mask(entry, within, within, shown);
+                }
+            }
+            _ => {
+                let direct = if TABLES.contains(&key) { Values::Hidden } else { within };
+                mask(value, direct, within, shown);
+            }
+        }
+        if ADDRESSES.contains(&key) {
             mask_address(value, shown);
         }
     }
 }
 
-/// Hides texts that are a value or its items as `direct`, those in its tables as `within`.
-fn mask(value: &Spanned<DeValue<'_>>, direct: Texts, within: Texts, shown: &mut [u8]) {
-    match value.get_ref() {
-        DeValue::Table(table) => mask_table(table, within, shown),
-        DeValue::Array(items) => items.iter().for_each(|item| mask(item, direct, within, shown)),
-        DeValue::String(text)
-            if direct == Texts::Hidden || direct == Texts::NoNames && !is_variable(text) =>
-        {
-            let span = value.span();
-            // Its quotes remain.
-            hide(shown.get_mut(span.start + 1..span.end.saturating_sub(1)).unwrap_or_default());
+fn of_key(key: &str) -> Values {
+    if FOREIGN.contains(&key) || is_of_secret(key) {
+        Values::Hidden
+    } else if key.ends_with("_env") {
+        Values::NoNames
+    } else {
+        Values::Shown
+    }
+}
+
+/// Hides a value or its items as `direct`, those in its tables as `within`.
+fn mask(value: &Spanned<DeValue<'_>>, direct: Values, within: Values, shown: &mut [u8]) {
+    let span = value.span();
+    match (value.get_ref(), direct) {
+        (DeValue::Table(table), _) => mask_table(table, within, shown),
+        (DeValue::Array(items), _) => {
+            items.iter().for_each(|item| mask(item, direct, within, shown));
         }
-        _ => {}
+        (DeValue::String(text), Values::NoNames) if is_surely_variable(text) => {}
+        (DeValue::String(text), Values::Shown) if text.contains("://") => {
+            mask_address(value, shown);
+        }
+        (_, Values::Shown) => {}
+        // Its quotes remain.
+        (DeValue::String(_), _) => hide(shown, span.start + 1..span.end.saturating_sub(1)),
+        _ => hide(shown, span),
     }
 }
 
 /// Hides the user and the password of an address, and its query.
 fn mask_address(value: &Spanned<DeValue<'_>>, shown: &mut [u8]) {
-    let span = value.span();
-    let whole = shown.get_mut(span.start..span.end.saturating_sub(1)).unwrap_or_default();
-    let end = whole.iter().position(|byte| *byte == b'?').unwrap_or(whole.len());
-    let (before, query) = whole.split_at_mut(end);
-    hide(query.get_mut(1..).unwrap_or_default());
+    let Range { start, end } = value.span();
+    let end = end.saturating_sub(1);
+    let whole = shown.get(start..end).unwrap_or_default();
+    let query = whole.iter().position(|byte| *byte == b'?').map_or(end, |at| start + at);
+    let before = &whole[..query.saturating_sub(start).min(whole.len())];
     let host = before.windows(3).position(|bytes| bytes == b"://").map_or(0, |at| at + 3);
     // A password may have a slash, and an `@` of its own.
-    if let Some(at) = before[host..].iter().rposition(|byte| *byte == b'@') {
-        hide(&mut before[host..host + at]);
+    let user = before[host..].iter().rposition(|byte| *byte == b'@');
+    if let Some(len) = user {
+        hide(shown, start + host..start + host + len);
     }
+    hide(shown, query + 1..end);
 }
 
 /// Puts stars in the place of all but the ends of lines.
-fn hide(bytes: &mut [u8]) {
+fn hide(shown: &mut [u8], place: Range<usize>) {
+    let bytes = shown.get_mut(place).unwrap_or_default();
     bytes.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b'*');
 }
 
@@ -114,10 +141,7 @@ fn hide(bytes: &mut [u8]) {
 pub(super) fn may_be_secret(keys: &[String]) -> bool {
     let is_near = |key: &String| {
         let key = key.as_str();
-        ["headers", "url", "cancel"].contains(&key)
-            || TABLES.contains(&key)
-            || key.ends_with("_env")
-            || is_of_secret(key)
+        of_key(key) != Values::Shown || ADDRESSES.contains(&key) || TABLES.contains(&key)
     };
     keys.iter().any(is_near)
 }
@@ -125,13 +149,24 @@ pub(super) fn may_be_secret(keys: &[String]) -> bool {
 /// Tells whether a key is named as a secret is, and not as the variable or file that has it.
 fn is_of_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    let names = ["auth", "key", "password", "secret", "token"];
-    let elsewhere = ["_env", "_file", "s"];
-    names.iter().any(|name| key.contains(name)) && !elsewhere.iter().any(|end| key.ends_with(end))
+    let names = ["auth", "bearer", "credential", "key", "pass", "pwd", "secret", "token"];
+    let elsewhere = ["_env", "_file", "_ms"];
+    names.iter().any(|name| key.contains(name))
+        && !elsewhere.iter().any(|end| key.ends_with(end))
+        && !["keys", "tokens", "max_tokens"].contains(&key.as_str())
 }
 
 /// Keys of tables. A text in the place of one may be what belongs into it.
 const TABLES: [&str; 4] = ["env", "keys", "model", "tokens"];
+
+/// Keys of tables whose own keys have any name, and values for others.
+const FOREIGN: [&str; 2] = ["env", "headers"];
+
+/// Keys of tables whose own keys are ids.
+const COMPONENTS: [&str; 3] = ["agents", "teams", "workflows"];
+
+/// Keys of addresses.
+const ADDRESSES: [&str; 3] = ["url", "cancel", "public_url"];
 
 /// The signs that say how a line is read, and white space.
 const STRUCTURE: &str = " \t\r\n\"'=,:{}[]#";
@@ -143,10 +178,19 @@ mod tests {
     #[test]
     fn what_may_be_a_secret_is_stars_and_nothing_else_moves() {
         for (text, right) in [
-            ("headers = { a = \"hush\", b = 1 }", "headers = { a = \"****\", b = 1 }"),
+            ("headers = { a = \"hush\", b = 17 }", "headers = { a = \"****\", b = ** }"),
             ("[model.headers]\nx = \"grüße\"", "[model.headers]\nx = \"*******\""),
             ("key = \"hush\"\nkey_env = \"KEY\"", "key = \"****\"\nkey_env = \"KEY\""),
-            ("env = { API_KEY = 'hush', A = 'b' }", "env = { API_KEY = '****', A = 'b' }"),
+            ("env = { API_KEY = 'hush', A = 'b' }", "env = { API_KEY = '****', A = '*' }"),
+            ("api_keys = ['hush', 1.5]\npwd = 12", "api_keys = ['****', ***]\npwd = **"),
+            ("max_tokens = 0\ntoken_life_ms = 1", "max_tokens = 0\ntoken_life_ms = 1"),
+            ("[agents.monkey]\nrun = 'make'", "[agents.monkey]\nrun = 'make'"),
+            ("[agents]\nkey = 'hush'\na = 'b'", "[agents]\nkey = '****'\na = 'b'"),
+            ("teams = ['key']\nagents = 'a'", "teams = ['key']\nagents = 'a'"),
+            ("run = ['a', 'pg://b:c@d']", "run = ['a', 'pg://***@d']"),
+            ("public_url = 'http://a:b@c'", "public_url = 'http://***@c'"),
+            ("key_env = 'ghp_16Ab'\nsecret_env = 'a1'", "key_env = '********'\nsecret_env = '**'"),
+            ("key_env = 'my_key'\nsecret_env = 7", "key_env = 'my_key'\nsecret_env = *"),
             ("url = \"http://a/b?c=hush\"", "url = \"http://a/b?******\""),
             ("cancel = \"http://a:b@c/d@e\"", "cancel = \"http://*******@e\""),
             ("url = \"http://a:b/c@d?e@f\"", "url = \"http://*****@d?***\""),
@@ -159,7 +203,7 @@ mod tests {
             ("headers_env = \"a: b\"", "headers_env = \"****\""),
             ("model = 'hush'\nkeys = ['hush']", "model = '****'\nkeys = ['****']"),
             ("env = \"A=b\"\ntokens = 'a'", "env = \"***\"\ntokens = '*'"),
-            ("model = { name = 'm' }\nenv.A = 'b'", "model = { name = 'm' }\nenv.A = 'b'"),
+            ("model = { name = 'm' }\nenv.A = 'b'", "model = { name = 'm' }\nenv.A = '*'"),
             ("url = \"?\"\ncancel = ''", "url = \"?\"\ncancel = ''"),
             ("[[tokens]]\nissuer = \"me\"", "[[tokens]]\nissuer = \"me\""),
             ("run = [\"a?b\", \"c\"]", "run = [\"a?b\", \"c\"]"),
@@ -177,6 +221,8 @@ mod tests {
             ("  headers = { a = \"hush }\nb", "  headers = { * = \"**** }\n*"),
             ("authorization: Bearer hu.sh\r\n", "authorization: ****** *****\r\n"),
             ("a = '''\nhush\n'''\nb", "a = '''\n****\n'''\n*"),
+            ("key = \"hush\nc2Vj==\"\n", "key = \"****\n****==\"\n"),
+            ("[Agents.A1\n", "[Agents.A1\n"),
             ("a = \"\"\"x\"\"\"\nb = 1\n\"ü\" = 1", "a = \"\"\"*\"\"\"\nb = *\n\"**\" = *"),
         ] {
             assert_eq!(masked_lines(text), right);

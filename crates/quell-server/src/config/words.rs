@@ -49,10 +49,14 @@ fn found(what: &str) -> Cow<'_, str> {
     match what {
         "map" => "a table".into(),
         "sequence" => "a list".into(),
-        // Its text is in the line below, unless it may be a secret.
+        // The value is in the line below, unless it may be a secret.
         _ if what.starts_with("string ") => "a string".into(),
+        _ if what.starts_with("boolean ") => "a boolean".into(),
+        _ if what.starts_with("integer ") || what.starts_with("floating point ") => {
+            "a number".into()
+        }
         _ if what.ends_with(" variant") => "something else".into(),
-        _ => what.replace("floating point ", "number ").into(),
+        _ => what.into(),
     }
 }
 

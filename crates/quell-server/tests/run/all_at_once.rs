@@ -1,6 +1,7 @@
 //! `quell check` finds all that `quell serve` refuses, and all of it at once: mended in one go, a
 //! file is served.
 
+use crate::site::Site;
 use crate::support::{Ended, Scratch};
 
 /// Checks `quell.toml`, asserts that `serve` refuses the same, and yields its messages.
@@ -51,6 +52,41 @@ fn a_file_with_nothing_to_serve_is_refused() {
         let right = "quell.toml: there is nothing to serve; expected a component in `[agents]`";
         assert!(found.len() == 1 && found[0].starts_with(right), "{text}: {found:?}");
     }
+}
+
+#[test]
+fn what_playbook3d_is_to_offer_must_be_there_and_exposed_in_it() {
+    let scratch = Scratch::new();
+    let file = |component: &str| {
+        format!(
+            "[agents.a]\nrun = ['true']\ncontracts = ['native']\n[agents.b]\nrun = ['true']\n\
+             [[playbook3d.workflows]]\nid = '11111111-1111-4111-8111-111111111111'\nname = 'n'\n\
+             component = '{component}'\n"
+        )
+    };
+    for (component, right) in [
+        ("c", "unknown component `c`; expected one of `agent/a`, `agent/b`"),
+        ("workflow/b", "unknown component `workflow/b`; did you mean `agent/b`?"),
+        ("a", "`a` is not exposed in `playbook3d`, by its `contracts`"),
+    ] {
+        scratch.write("quell.toml", &file(component));
+        assert_eq!(refused(&scratch), [format!("quell.toml:9:13: `component`: {right}")]);
+    }
+    for component in ["b", "agent/b"] {
+        scratch.write("quell.toml", &file(component));
+        scratch.run(&["check"]).assert_code(0);
+    }
+}
+
+#[test]
+fn a_prefix_is_any_text_that_a_path_may_have() {
+    let scratch = Scratch::new();
+    let file = "[agents.a]\nrun = ['true']\n[playbook3d]\naccounts_prefix = '*/:a'\n";
+    scratch.write("quell.toml", file);
+    scratch.run(&["check"]).assert_code(0);
+    let site = Site::with(scratch, &["--config", "quell.toml"]);
+    assert_eq!(site.get("/playbook3d/*/:a/teams").0, 200);
+    assert_eq!(site.get("/playbook3d/x/:a/teams").0, 404);
 }
 
 /// Faults of every stage in which a file is read: its shape, its addresses, programs, teams of
@@ -141,7 +177,7 @@ fn the_faults_of_every_stage_are_found_together_and_no_fault_makes_another_one()
         "quell.toml:25:20: `members`: unknown component `absent`",
         "quell.toml:29:39: `members`: unknown component `nobody`",
         "quell.toml:32:11: unknown key `nme`; did you mean `name`?",
-        "quell.toml:36:10: `leader`: found integer `1`; expected a string",
+        "quell.toml:36:10: `leader`: found a number; expected a string",
         "quell.toml:42:11: `members`: the team contains itself, through its members",
         "quell.toml:45:11: `members`: the team contains itself, through its members",
         "quell.toml:48:8: `plan`: gone.toml: no such file",

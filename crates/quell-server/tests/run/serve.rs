@@ -309,7 +309,7 @@ fn what_cannot_be_served_is_refused_before_anything_listens() {
         (&[][..], "quell serve --demo"),
         (&["--demo", "--listen", "0.0.0.0:0"], "the demo has keys that everybody knows"),
         (&["--config", "open.toml", "--listen", "0.0.0.0:0"], "([[keys]], [[tokens]])"),
-        (&["--config", "bad.toml"], "bad.toml:2:9: `os_id`: found integer `1`; expected a string"),
+        (&["--config", "bad.toml"], "bad.toml:2:9: `os_id`: found a number; expected a string"),
         (&["--config", "typo.toml"], "typo.toml:3:2: unknown key `agent`; did you mean `agents`?"),
         (&["--config", "neither.toml"], "neither.toml:1:1: `x`: expected one of `run = "),
         (&["--config", "key.toml"], "the environment variable NO_SUCH_KEY"),

@@ -34,7 +34,7 @@ fn a_time_that_is_wrong_is_refused_with_right_ones() {
     let found = ended.stderr.lines().map(str::trim).filter(|line| line.contains(right));
     let found: Vec<&str> = found.collect();
     assert_eq!(found.len(), 2, "{ended:?}");
-    assert!(found[0].ends_with(&format!("quell.toml:2:9: `grace`: found integer `5`; {right}")));
+    assert!(found[0].ends_with(&format!("quell.toml:2:9: `grace`: found a number; {right}")));
     assert!(found[1].ends_with(&format!("`abort_wait`: invalid time `soon`; {right}")));
     let ended = scratch.run(&["run", "--grace", "5", "--", "true"]);
     ended.assert_code(2);

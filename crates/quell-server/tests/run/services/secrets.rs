@@ -130,6 +130,43 @@ fn a_mistake_is_shown_with_its_line_and_without_its_secret() {
 }
 
 #[test]
+fn a_secret_that_looks_like_a_name_a_number_or_a_key_is_not_shown_either() {
+    let scratch = Scratch::new();
+    let service = "url = \"http://a/b\"\n";
+    for (wrong, secret) in [
+        ("key_env = \"ghp_16C7e42F292c69\"", "ghp_16C7e42F292c69"),
+        ("headers_env = { x = \"a1b2c3d4\" }", "a1b2c3d4"),
+        ("headers = { x = 1414213562 }", "1414213562"),
+        ("headers_env = { x = 1.414213562 }", "1.414213562"),
+        ("api_keys = \"hush-hush\"", "hush-hush"),
+        ("passphrase = \"hush-hush\"", "hush-hush"),
+        // Below a quote that is missing.
+        ("headers.x = \"Bearer\nc2VjcmV0Cg==\"", "c2VjcmV0Cg"),
+    ] {
+        scratch.write("quell.toml", &format!("[agents.it]\n{service}{wrong}\n"));
+        let ended = scratch.run(&["check"]);
+        ended.assert_code(2);
+        assert!(!ended.stderr.contains(secret), "{wrong}: {}", ended.stderr);
+    }
+    for (wrong, secret) in [
+        ("run = [\"cat\"]\nenv = { DATABASE = \"a-hush-b\", N = 1 }", "a-hush-b"),
+        ("run = [\"quell-test-gone\", \"pg://ann:hush-hush@b\"]", "hush-hush"),
+    ] {
+        scratch.write("quell.toml", &format!("[agents.it]\n{wrong}\n"));
+        let ended = scratch.run(&["check"]);
+        ended.assert_code(2);
+        assert!(!ended.stderr.contains(secret), "{wrong}: {}", ended.stderr);
+    }
+    // A run that cannot start says no more.
+    let file = "[agents.it]\nurl = \"http://a/b\"\nkey_env = \"ghp_16C7e42F292c69\"\n";
+    scratch.write("quell.toml", file);
+    let ended = scratch.run(&["run", "agent/it"]);
+    ended.assert_code(1);
+    assert!(ended.stdout.contains("the environment variable of this name is not set"), "{ended:?}");
+    assert!(!format!("{ended:?}").contains("ghp_"), "{ended:?}");
+}
+
+#[test]
 fn a_mistake_in_a_line_that_cannot_be_read_is_seen_without_its_values() {
     let scratch = Scratch::new();
     scratch.write("quell.toml", "[agents.it]\nheaders = { x = \"Bearer s3cret }\n");
