@@ -59,7 +59,7 @@ impl Group {
             stderr: child.stderr.take(),
         };
         let id = Pid::from_child(&child);
-        let led = Some(survivors::lead(id));
+        let led = Some(survivors::lead(id, &mark));
         let since = survivors::began(id);
         let _ = to_owner.send(Leader {
             child,

@@ -22,36 +22,46 @@
 //! # Processes that leave the group
 //!
 //! A descendant that makes a session of its own (`setsid`, a daemon) is out of reach of a signal to
-//! the group. On Linux every process is started with a mark in the environment variable
-//! `QUELL_PROCESS_IDS`, which descendants inherit; processes that carry the mark are found in
-//! `/proc` when the program ends or is stopped, and are ended with the group. Reading `/proc` for
-//! them is called a look below. The variable is a list, so that the mark of an engine within an
-//! engine does not hide the outer one. It cannot be set or removed with [`Process::env`] and
-//! [`Process::env_remove`].
+//! the group. On Linux it is known by two things that descendants inherit:
+//!
+//! - a mark in the environment variable `QUELL_PROCESS_IDS`, with which every program is started.
+//!   The variable is a list, so that the mark of an engine within an engine does not hide the outer
+//!   one. It cannot be set or removed with [`Process::env`] and [`Process::env_remove`];
+//! - a number, which every program is given just after its start as its soft limit of file locks
+//!   (`RLIMIT_LOCKS`, which Linux does not enforce).
+//!
+//! Processes that have one of them are found in `/proc` when the program ends or is stopped, and
+//! are ended with the group. Reading `/proc` for them is called a look below.
 //!
 //! A program that is never the same process for long cannot slip through: what was born while
 //! `/proc` was read is read as well, until nothing was born; what is to be killed is suspended as
 //! soon as a look finds it. As long as it is not certain that none of these is alive, the run is
 //! not quiescent.
 //!
-//! Out of reach are descendants in a session of their own that give up the variable (some servers
-//! write their title over it) or run as another user, and on systems other than Linux every
-//! descendant that leaves the group. They run on, and the run is quiescent although they do, unless
-//! they hold on to stdout or stderr. If one does, the body reads on for at most 1 s. If the run was
-//! stopped, it is then not quiescent and names the program as abandoned, until those are closed. A
-//! process that holds them and carries the mark again by then is killed, by the guardian if the
-//! embedder was killed. Otherwise the body looks once more for the mark, and closes its end. Where
-//! `/proc` cannot be read, what is left of the group is killed as soon as the program has ended.
+//! Out of reach are descendants in a session of their own that have neither: that have given up the
+//! variable (`env -i`; some servers write their title over it), and are without the number. Those
+//! were started before the program had it, which is in its first millisecond unless the machine is
+//! busy; they have given it up (a login sets all limits); they have that of an embedder that is a
+//! program itself; or the system refuses to give it (some sandboxes). Out of reach are descendants
+//! as well that run as another user, and on systems other than Linux every descendant that leaves
+//! the group. They run on, and the run is quiescent although they do, unless they hold on to stdout
+//! or stderr. If one does, the body reads on for at most 1 s. If the run was stopped, it is then not
+//! quiescent and names the program as abandoned, until those are closed. A process that holds them
+//! and carries the mark again by then is killed, by the guardian if the embedder was killed.
+//! Otherwise the body looks once more for the mark, and closes its end. Where `/proc` cannot be
+//! read, what is left of the group is killed as soon as the program has ended.
 //!
 //! A process that is not dumpable (`ssh-agent`) hides its environment from everybody but root. An
-//! embedder that is not root tells such a process by its parents: one that descends from a living
-//! process of the program when that is stopped, or has ended, is ended with the rest, unless there
-//! is no grace. For that, SIGTERM waits for a look: for 1 s or a quarter of the grace at most.
+//! embedder that is not root knows it by the number, and without one by its parents: one that
+//! descends from a living process of the program when that is stopped, or has ended, is ended with
+//! the rest, unless there is no grace. For that, SIGTERM waits for a look: for 1 s or a quarter of
+//! the grace at most.
 //!
-//! One whose parents have ended before may be of the program if it began later. It can as well be a
-//! stranger, so it is not killed; but a run that was stopped is not quiescent, and names the
-//! program as abandoned, until that process has ended. A run whose program ended by itself does not
-//! wait for it. A `/proc` that leaves out such processes (`hidepid=2`) hides even that.
+//! One without a number whose parents have ended before may be of the program if it began later. It
+//! can as well be a stranger, so it is not killed; but a run that was stopped is not quiescent, and
+//! names the program as abandoned, until that process has ended. A run whose program ended by
+//! itself does not wait for it. A `/proc` that leaves out such processes (`hidepid=2`) hides even
+//! that.
 //!
 //! # What a process writes
 //!
@@ -118,10 +128,9 @@
 //! not wait for zombies of others, which execute nothing. A look is taken when a program ends or is
 //! stopped.
 //!
-//! What is of a program has a number as its soft limit of file locks (`RLIMIT_LOCKS`, which Linux
-//! does not enforce). A program is given that just after its start, and its descendants inherit it.
-//! What was started before that is reaped if it is in the group of the program, if a look met it
-//! outside of that group, or if it died and a look met another process of its session.
+//! What is of a program has its number. What was started before the program had that is reaped if
+//! it is in the group of the program, if a look met it outside of that group, or if it died and a
+//! look met another process of its session.
 //!
 //! A child that the embedder started itself is not reaped, so its exit status is not lost, with two
 //! exceptions: one that was given the mark of a program and has made a session of its own, and one

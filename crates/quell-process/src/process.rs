@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use quell::{Failure, RunContext, Work};
-use uuid::Uuid;
 
 use crate::ProcessOutput;
 use crate::group::Group;
 use crate::running::Running;
-use crate::survivors::MARKS;
+use crate::survivors::{self, MARKS};
 
 /// A program to run as the body of a run.
 ///
@@ -197,7 +196,7 @@ impl Process {
     pub async fn run(mut self, ctx: RunContext) -> Result<ProcessOutput, Failure> {
         let program = self.program.to_string_lossy().into_owned();
         let hold = ctx.hold(Work::Process, program.as_str())?;
-        let mark = Uuid::now_v7().to_string();
+        let mark = survivors::new_mark();
         let (group, pipes) = Group::spawn(&mut self.command(&mark), mark, hold)
             .map_err(|error| self.start_failure(&program, &error))?;
         tracing::debug!(%program, pid = group.id(), "process started");

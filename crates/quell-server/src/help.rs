@@ -44,12 +44,11 @@ Every command runs in a process group of its own. A stop (a timeout, a signal to
 that failed) sends SIGTERM to the groups, waits for the grace but \
 for a tenth of it (at most 500 ms, for the rest of the output), then sends SIGKILL. What a program \
 had written by then is kept as partial output. When quell exits, nothing it started is left that \
-can be found: only a process in a session of its own that has erased its environment, and whose \
-parents have ended, cannot. A small process of its own, the guardian, outlives a quell that is \
-killed and ends what it had started; except on Linux it cannot find what has left its group, and \
-on Linux not what has also given up its environment. A stopped run whose program left such a \
-process holding stdout or stderr \
-names it as abandoned.
+can be found: only a process in a session of its own that has given up its environment and its \
+limit of file locks (ulimit -x), or runs as another user, cannot. A small process of its own, the \
+guardian, outlives a quell that is killed and ends what it had started; except on Linux it cannot \
+find what has left its group, and on Linux not what has also given up those two. A stopped run \
+whose program left such a process holding stdout or stderr names it as abandoned.
 
 In a terminal the tree is live; elsewhere transitions are lines on stdout, at most four a second \
 (-v: all). The report follows: status and cause of every run, what a step that failed wrote (at \
@@ -93,9 +92,10 @@ A cancel is answered while every body blocks its thread: bodies have threads of 
 
 Programs do not outlive a server that is killed: a small process of its own, the guardian, ends \
 them. Except on Linux it cannot find those that have left their group; on Linux not those that \
-have also given up their environment (QUELL_PROCESS_IDS), or run as another user; and nobody ends \
-them if the guardian is killed together with the server. A stopped run is not quiescent as long as \
-such a process holds on to its stdout or stderr.
+have also given up their environment (QUELL_PROCESS_IDS) and their limit of file locks \
+(ulimit -x), or run as another user; and nobody ends them if the guardian is killed together with \
+the server. A stopped run is not quiescent as long as such a process holds on to its stdout or \
+stderr.
 
 Programs are trusted with all that the user of the server may read and do, its files and its \
 environment among it (/proc): run programs that must not see its keys as another user.";

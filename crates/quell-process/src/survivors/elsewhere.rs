@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal};
+use uuid::Uuid;
 
 use super::found::{Extent, Sought, Survivors};
 
@@ -44,8 +45,13 @@ pub(crate) const fn condemn(_mark: &str) -> Condemned {
 /// A mark whose processes are to be killed.
 pub(crate) struct Condemned;
 
+/// Yields the mark of a program that is about to be started.
+pub(crate) fn new_mark() -> String {
+    Uuid::now_v7().to_string()
+}
+
 /// Does nothing: what this process adopts is not known.
-pub(crate) const fn lead(_leader: Pid) -> Led {
+pub(crate) const fn lead(_leader: Pid, _mark: &str) -> Led {
     Led
 }
 

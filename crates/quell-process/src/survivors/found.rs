@@ -26,9 +26,9 @@ pub(crate) struct Survivors {
     pub(super) extent: Extent,
     /// What is in the group: the id of each, and when it began.
     pub(super) members: Vec<(i32, u64)>,
-    /// What left the group and carries the mark.
+    /// What left the group and carries the mark, or has its number.
     pub(super) strays: Vec<Stray>,
-    /// What left the group and hides its environment, but descends from the program.
+    /// What left the group and hides its environment, has no number, but descends from the program.
     pub(super) hidden: Vec<Stray>,
     /// Whether something is alive that may have left the group, or be a stranger: it hides its
     /// environment. It is never signalled.

@@ -10,19 +10,18 @@ use std::process::{Child, Command, Stdio};
 use quell::{CancelRequest, Outcome, RunSpec, StopDelivery};
 use rustix::process::{getpid, set_child_subreaper};
 
-use crate::support::{PATIENCE, Pid, Scratch, eventually, failure_of, script, start};
+use crate::support::{IS_NUMBERED, PATIENCE, Pid, Scratch, eventually, failure_of, script, start};
 
 /// Tells whether this process adopts. Otherwise the test was run by one that does, and passed.
-fn adopts(test: &str) -> bool {
+pub(crate) fn adopts(test: &str) -> bool {
     if env::var_os(ADOPTS).is_some() {
         if !getpid().is_init() {
             set_child_subreaper(Some(getpid())).unwrap();
         }
         return true;
     }
-    let test = format!("adopted::{test}");
     let again = |mut command: Command| {
-        command.arg(env::current_exe().unwrap()).args(["--exact", &test, "--nocapture"]);
+        command.arg(env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);
         let output = command.env(ADOPTS, "1").output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
@@ -51,7 +50,7 @@ const STRAY: &str = "setsid sh -c 'echo $$ > pid; exec sleep 600' >/dev/null 2>&
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_left_the_group_is_gone_when_its_run_is_quiescent() {
-    if !adopts("what_left_the_group_is_gone_when_its_run_is_quiescent") {
+    if !adopts("adopted::what_left_the_group_is_gone_when_its_run_is_quiescent") {
         return;
     }
     let orphan = STRAY.replace("setsid", "(setsid").replace("&\n", "&)\n");
@@ -74,7 +73,7 @@ async fn what_left_the_group_is_gone_when_its_run_is_quiescent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_died_before_a_look_is_gone_if_one_of_its_session_was_met() {
-    if !adopts("what_died_before_a_look_is_gone_if_one_of_its_session_was_met") {
+    if !adopts("adopted::what_died_before_a_look_is_gone_if_one_of_its_session_was_met") {
         return;
     }
     let scratch = Scratch::new("adopted-dead");
@@ -97,7 +96,7 @@ fn child(words: &str, mark: &str, scratch: &Scratch) -> Child {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_the_embedder_started_is_not_reaped() {
-    if !adopts("a_child_that_the_embedder_started_is_not_reaped") {
+    if !adopts("adopted::a_child_that_the_embedder_started_is_not_reaped") {
         return;
     }
     let scratch = Scratch::new("adopted-foreign");
@@ -156,7 +155,7 @@ int main(void) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_leads_a_session_keeps_its_exit_status() {
-    if !adopts("a_program_that_leads_a_session_keeps_its_exit_status") {
+    if !adopts("adopted::a_program_that_leads_a_session_keeps_its_exit_status") {
         return;
     }
     let scratch = Scratch::new("adopted-leader");
@@ -166,12 +165,9 @@ async fn a_program_that_leads_a_session_keeps_its_exit_status() {
     assert!(scratch.pid("pid").await.is_gone());
 }
 
-/// Waits until the program has the number that its descendants inherit. Others have no limit.
-const IS_NUMBERED: &str = "until grep -q 'Max file locks *[0-9]' /proc/$$/limits; do :; done";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_died_before_every_look_is_gone() {
-    if !adopts("what_died_before_every_look_is_gone") {
+    if !adopts("adopted::what_died_before_every_look_is_gone") {
         return;
     }
     for leaves in ["sh", "setsid sh", "setsid env -u QUELL_PROCESS_IDS sh"] {
@@ -207,7 +203,7 @@ fn wait_for_later_ones() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_the_embedder_put_into_a_group_keeps_its_exit_status() {
     // Here and in those that adopt.
-    adopts("a_child_that_the_embedder_put_into_a_group_keeps_its_exit_status");
+    adopts("adopted::a_child_that_the_embedder_put_into_a_group_keeps_its_exit_status");
     for (delivery, signal) in [(StopDelivery::Signal, 15), (StopDelivery::Drop, 9)] {
         let scratch = Scratch::new("adopted-member");
         let spec = RunSpec::step("program").grace(PATIENCE).stop_delivery(delivery);
@@ -250,7 +246,7 @@ const LIVES: &str = "setsid sh -c 'trap : TERM; : > lives; until [ -e end ]; do 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_enters_the_group_of_another_keeps_its_exit_status() {
-    if !adopts("a_program_that_enters_the_group_of_another_keeps_its_exit_status") {
+    if !adopts("adopted::a_program_that_enters_the_group_of_another_keeps_its_exit_status") {
         return;
     }
     let scratch = Scratch::new("adopted-enters");

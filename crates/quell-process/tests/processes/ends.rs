@@ -3,9 +3,13 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use quell::RunStatus;
+#[cfg(target_os = "linux")]
+use quell::{RunSpec, StopDelivery};
 use quell_process::Encoding;
 
-use crate::support::{PATIENCE, Scratch, eventually, failure_of, output_of, run, script};
+#[cfg(target_os = "linux")]
+use crate::support::{IS_NUMBERED, start};
+use crate::support::{PATIENCE, Scratch, UNKNOWN, eventually, failure_of, output_of, run, script};
 
 #[tokio::test]
 async fn a_failure_names_the_exit_code_and_the_last_lines_of_stderr() {
@@ -150,6 +154,29 @@ async fn what_left_the_group_ends_with_it() {
     assert!(!scratch.pid("pid").await.is_alive());
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn i4_what_left_the_group_and_gave_up_the_mark_is_dead_when_the_run_is_quiescent() {
+    let scratch = Scratch::new("left-group-and-mark");
+    for delivery in [None, Some(StopDelivery::Signal), Some(StopDelivery::Drop)] {
+        let then = if delivery.is_some() { "exec sleep 600" } else { ":" };
+        let text = format!(
+            "{IS_NUMBERED}; env -i PATH=\"$PATH\" setsid sh -c 'echo $$ > pid; exec sleep 600' \
+             >/dev/null 2>&1 & until [ -s pid ]; do :; done; {then}"
+        );
+        let spec = RunSpec::step("program").grace(PATIENCE);
+        let spec = spec.stop_delivery(delivery.unwrap_or(StopDelivery::Signal));
+        let started = start(spec, script(&text).cwd(scratch.path()));
+        let stray = scratch.pid("pid").await;
+        let report =
+            if delivery.is_some() { started.stop().await.1 } else { started.end().await.1 };
+        let is_alive = stray.is_alive();
+        stray.kill();
+        assert!(report.quiescent && !is_alive, "{delivery:?}: {report:?}");
+        std::fs::remove_file(scratch.path().join("pid")).unwrap();
+    }
+}
+
 /// It holds stdout, is without the mark when the program ends, and has it again afterwards.
 #[cfg(target_os = "linux")]
 #[tokio::test]
@@ -159,9 +186,11 @@ async fn i4_whoever_holds_stdout_and_carries_the_mark_is_dead_when_the_run_is_qu
     for attempt in 0.. {
         let scratch = Scratch::new("holds-stdout-again");
         std::fs::write(scratch.path().join("again.sh"), again).unwrap();
-        let text = "env -i P=$$ M=\"$QUELL_PROCESS_IDS\" PATH=\"$PATH\" setsid sh again.sh &
-            until [ -s pid ]; do :; done; echo ok";
-        let (_, report) = run(script(text).cwd(scratch.path())).await;
+        let text = format!(
+            "{UNKNOWN} P=$$ M=\"$QUELL_PROCESS_IDS\" setsid sh again.sh &
+            until [ -s pid ]; do :; done; echo ok"
+        );
+        let (_, report) = run(script(&text).cwd(scratch.path())).await;
         let over = SystemTime::now();
         assert!(report.status == RunStatus::Completed && report.quiescent, "{report:?}");
         let stray = scratch.pid("pid").await;
@@ -181,12 +210,14 @@ async fn i4_whoever_holds_stdout_and_carries_the_mark_is_dead_when_the_run_is_qu
 async fn whoever_is_out_of_reach_and_holds_stdout_does_not_hold_the_run() {
     let scratch = Scratch::new("holds-stdout");
     let begun_at = Instant::now();
-    let text = "env -i PATH=\"$PATH\" setsid sh -c 'echo $$ > pid; exec sleep 600' &
-        until [ -s pid ]; do :; done; echo ok";
-    let output = output_of(script(text).cwd(scratch.path())).await;
+    let text = format!(
+        "{UNKNOWN} setsid sh -c 'echo $$ > pid; exec sleep 600' &
+        until [ -s pid ]; do :; done; echo ok"
+    );
+    let output = output_of(script(&text).cwd(scratch.path())).await;
     assert_eq!(output.stdout, "ok\n");
     assert!(begun_at.elapsed() < PATIENCE);
-    // It is what the test says it is: neither in the group, nor marked.
+    // It is what the test says it is: neither in the group, nor marked, nor numbered.
     let stray = scratch.pid("pid").await;
     assert!(stray.is_alive());
     stray.kill();

@@ -1,6 +1,7 @@
 //! Descendants that left the group, and whose environment must not be read.
 //!
-//! Nothing is hidden from root: as root, each test runs itself again as another user.
+//! Each test runs itself again, as another user if this one is root, from whom nothing is hidden.
+//! Most of these processes have given up the number of their program.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -11,12 +12,13 @@ use std::process::{self, Command, Stdio};
 use std::time::Duration;
 
 use quell::{CancelRequest, RunSpec, StopDelivery};
+use rustix::process::{getpid, getuid, set_child_subreaper};
 
-use crate::support::{PATIENCE, Scratch, Stranger, script, start};
+use crate::support::{IS_NUMBERED, PATIENCE, Scratch, Stranger, eventually, script, start};
 
 /// Yields a folder with a copy of `sleep` that may be executed and not be read: the system lets
-/// nobody but root read the environment of such a process. None if the test was run as another
-/// user, and passed.
+/// nobody but root read the environment of such a process. None if the test was run again,
+/// and passed.
 fn folder_of_a_user(test: &str) -> Option<Scratch> {
     if env::var_os(AS_A_USER).is_some() {
         return Some(with_sleep(Scratch::at(env::current_dir().unwrap())));
@@ -24,15 +26,15 @@ fn folder_of_a_user(test: &str) -> Option<Scratch> {
     let path = env::temp_dir().join(format!("quell-{}-{test}", process::id()));
     fs::create_dir(&path).unwrap();
     let scratch = Scratch::at(path);
-    if !rustix::process::getuid().is_root() {
-        return Some(with_sleep(scratch));
-    }
-    chown(scratch.path(), Some(NOBODY), Some(NOBODY)).unwrap();
     let binary = scratch.path().join("tests");
     copy(&env::current_exe().unwrap(), &binary);
     let mut again = Command::new(binary);
     again.args(["--exact", &format!("hidden::{test}"), "--nocapture"]).env(AS_A_USER, "1");
-    let output = again.uid(NOBODY).gid(NOBODY).current_dir(scratch.path()).output().unwrap();
+    if getuid().is_root() {
+        chown(scratch.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        again.uid(NOBODY).gid(NOBODY);
+    }
+    let output = again.current_dir(scratch.path()).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
@@ -87,7 +89,7 @@ async fn i4_what_has_a_parent_of_the_program_is_dead_after_a_stop() {
     else {
         return;
     };
-    let parent = "trap \"\" TERM; ./sleep 100 &
+    let parent = "trap \"\" TERM; prlimit --locks=unlimited ./sleep 100 &
         while cat /proc/$!/environ >/dev/null 2>&1; do :; done; echo $! > pid; wait; sleep 100";
     let text = format!("setsid sh -c '{parent}' >/dev/null 2>&1 & exec sleep 100");
     let spec = RunSpec::step("program").grace(Duration::from_secs(2));
@@ -106,10 +108,13 @@ const ORPHANED_SLOWLY: &str = r#"
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 int main(void) {
     static char page[1 << 20];
+    struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+    setrlimit(RLIMIT_LOCKS, &none);
     setsid();
     int child = fork();
     if (child == 0) {
@@ -182,11 +187,14 @@ const COUNTS: &str = r#"
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 int main(void) {
+    struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
     sigset_t term;
     int signal, count = 0;
+    setrlimit(RLIMIT_LOCKS, &none);
     setsid();
     if (fork() != 0) for (;;) pause();
     sigemptyset(&term);
@@ -281,8 +289,55 @@ async fn a_guardian_kills_what_hides_and_ignores_sigterm() {
     assert!(!is_alive);
 }
 
-/// Leaves the group and a parent, once it hides.
-const ORPHAN: &str = "setsid ./sleep 100 >/dev/null 2>&1 &
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_what_hides_and_has_the_number_is_dead_whatever_its_parents_are() {
+    let Some(scratch) =
+        folder_of_a_user("i4_what_hides_and_has_the_number_is_dead_whatever_its_parents_are")
+    else {
+        return;
+    };
+    let orphan = ORPHAN.replace("prlimit --locks=unlimited ", "");
+    for delivery in [Some(StopDelivery::Signal), Some(StopDelivery::Drop), None] {
+        let then = if delivery.is_some() { "exec sleep 100" } else { ":" };
+        let text = format!("{IS_NUMBERED}; ({orphan}); {then}");
+        let spec = RunSpec::step("program").grace(PATIENCE);
+        let spec = spec.stop_delivery(delivery.unwrap_or(StopDelivery::Signal));
+        let started = start(spec, script(&text).cwd(scratch.path()));
+        let pid = scratch.pid("pid").await;
+        let report =
+            if delivery.is_some() { started.stop().await.1 } else { started.end().await.1 };
+        let is_alive = pid.is_alive();
+        pid.kill();
+        assert!(report.quiescent && !is_alive, "{delivery:?}: {report:?}");
+        fs::remove_file(scratch.path().join("pid")).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_program_that_hides_is_not_in_doubt() {
+    let Some(scratch) = folder_of_a_user("another_program_that_hides_is_not_in_doubt") else {
+        return;
+    };
+    // It adopts, as the first process of a container does.
+    set_child_subreaper(Some(getpid())).unwrap();
+    let spec = || RunSpec::step("program").grace(PATIENCE);
+    let first = start(spec(), script("echo $$ > first; exec sleep 100").cwd(scratch.path()));
+    scratch.pid("first").await;
+    let hides = "echo $$ > pid; exec ./sleep 100";
+    let other = start(spec(), script(&format!("{IS_NUMBERED}; {hides}")).cwd(scratch.path()));
+    let pid = scratch.pid("pid").await;
+    let environ = format!("/proc/{}/environ", pid.number());
+    eventually("it hides", || fs::read(&environ).is_err().then_some(())).await;
+    let run = first.run().clone();
+    run.cancel(CancelRequest::because("the test says so"));
+    let report = run.ended().await;
+    let is_alive = pid.is_alive();
+    other.stop().await;
+    assert!(report.quiescent && is_alive, "{report:?}");
+}
+
+/// Leaves the group, the number and a parent, once it hides.
+const ORPHAN: &str = "prlimit --locks=unlimited setsid ./sleep 100 >/dev/null 2>&1 &
     while cat /proc/$!/environ >/dev/null 2>&1; do :; done; echo $! > pid";
 
 /// Set while a test runs as another user.

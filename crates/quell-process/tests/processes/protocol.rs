@@ -9,7 +9,7 @@ use quell_process::Process;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Scratch, Started, events_of, eventually, failure_of, output_of, script, start,
+    Scratch, Started, UNKNOWN, events_of, eventually, failure_of, output_of, script, start,
 };
 
 /// A script that prints these lines.
@@ -150,12 +150,13 @@ async fn i18_an_open_call_of_a_program_that_is_dead_is_cancelled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i18_an_open_call_is_unknown_if_something_of_the_program_may_execute() {
-    // It is out of reach when the script ends: it has left the group and given up the mark.
+    // It is out of reach when the script ends: it has left the group, given up the mark and
+    // the number.
     let scratch = Scratch::new("calls-unknown");
-    let leave = r#"env -i PATH="$PATH" setsid sleep 20 & echo $! > left
-        until read -r name < /proc/$!/comm && [ "$name" = sleep ] && grep -q PATH /proc/$!/environ
-        do :; done"#;
-    let (calls, _) = calls_of(start(RunSpec::step("left"), calling(&scratch, leave))).await;
+    let is_unknown = r#"until read -r name < /proc/$!/comm && [ "$name" = sleep ] &&
+        grep -q PATH /proc/$!/environ; do :; done"#;
+    let leave = format!("{UNKNOWN} setsid sleep 20 & echo $! > left\n{is_unknown}");
+    let (calls, _) = calls_of(start(RunSpec::step("left"), calling(&scratch, &leave))).await;
     assert_eq!(calls, ["1 search null", "1 Unknown"], "it holds on to stdout");
     scratch.pid("left").await.kill();
     // The body is dropped: the program is killed, but may execute when the call is recorded.

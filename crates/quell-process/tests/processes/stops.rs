@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quell::{CancelRequest, Engine, Outcome, RunReport, RunSpec, RunStatus, StopDelivery, Work};
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Scratch, eventually, script, start};
+use crate::support::{PATIENCE, Scratch, UNKNOWN, eventually, script, start};
 
 fn partial(report: &RunReport) -> Value {
     report.partial.as_ref().expect("there is partial output").parse().unwrap()
@@ -255,10 +255,12 @@ async fn what_left_the_group_and_is_suspended_hears_it_too() {
 async fn i4_whoever_is_out_of_reach_and_holds_stdout_is_named_as_abandoned() {
     for grace in [Duration::ZERO, Duration::from_millis(200)] {
         let scratch = Scratch::new("stop-holds-stdout");
-        let text = "env -i PATH=\"$PATH\" setsid sh -c 'echo $$ > pid; exec sleep 600' &
-            exec sleep 600";
+        let text = format!(
+            "{UNKNOWN} setsid sh -c 'echo $$ > pid; exec sleep 600' &
+            exec sleep 600"
+        );
         let spec = RunSpec::step("process").grace(grace);
-        let started = start(spec, script(text).cwd(scratch.path()));
+        let started = start(spec, script(&text).cwd(scratch.path()));
         let stray = scratch.pid("pid").await;
         let run = started.run().clone();
         run.cancel(CancelRequest::because("the test says so"));

@@ -194,6 +194,19 @@ pub(crate) fn is_any_alive(variable: &str, value: &str) -> bool {
     environments.any(|it| it.split(|byte| *byte == 0).any(|own| own == pair.as_bytes()))
 }
 
+/// Waits until the program has the number that its descendants inherit, and not the limit of its
+/// parent.
+#[cfg(target_os = "linux")]
+pub(crate) const IS_NUMBERED: &str = "locks() { grep 'Max file locks' /proc/$1/limits; }
+    until [ \"$(locks $$)\" != \"$(locks $PPID)\" ]; do :; done";
+
+/// Runs a command without the mark and without the number: once it has made a session as well, it
+/// is out of reach.
+#[cfg(target_os = "linux")]
+pub(crate) const UNKNOWN: &str = "prlimit --locks=unlimited env -i PATH=\"$PATH\"";
+#[cfg(not(target_os = "linux"))]
+pub(crate) const UNKNOWN: &str = "env -i PATH=\"$PATH\"";
+
 /// A process that no engine has started, which goes with this.
 #[cfg(target_os = "linux")]
 pub(crate) struct Stranger(Child);

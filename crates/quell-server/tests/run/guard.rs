@@ -42,7 +42,10 @@ fn programs_do_not_outlive_a_killed_run() {
     let running = Running::start(scratch.quell(&["run", "--", "sh", "-c", STUBBORN]));
     wait_for_pids(&scratch);
     running.signal("KILL");
-    wait_until("nothing is left", || scratch.survivors().is_empty());
+    // What ends has no environment any more, by which it is known, before it is dead.
+    let pids = scratch.pids();
+    let is_none_alive = || !pids.iter().any(|pid| is_alive(*pid));
+    wait_until("nothing is left", || scratch.survivors().is_empty() && is_none_alive());
     scratch.assert_nothing_is_left(3);
     running.ended();
 }
@@ -130,12 +133,12 @@ fn what_is_always_another_process_does_not_outlive_a_killed_run() {
 #[test]
 fn who_holds_a_pipe_of_a_stopped_program_does_not_outlive_a_killed_server() {
     let scratch = Scratch::new();
-    // It is without the mark when it is looked for, and has it again later.
+    // It is without the mark and the number when it is looked for, and has the mark again later.
     let again = "echo $$ > pid; until [ -e again ]; do sleep 0.01; done
         QUELL_PROCESS_IDS=$M exec sleep 1000";
     scratch.write("again.sh", again);
-    let text =
-        "env -i M=\"$QUELL_PROCESS_IDS\" PATH=\"$PATH\" setsid sh again.sh & exec sleep 1000";
+    let text = "prlimit --locks=unlimited env -i M=\"$QUELL_PROCESS_IDS\" PATH=\"$PATH\" \
+        setsid sh again.sh & exec sleep 1000";
     let text = serde_json::json!([text]).to_string();
     let text = format!("[agents.holder]\nrun = [\"sh\", \"-c\", {}]\n", &text[1..text.len() - 1]);
     scratch.write("quell.toml", &text);
@@ -183,6 +186,22 @@ fn a_leader_that_changed_its_group_and_gave_up_the_mark_does_not_outlive_a_kille
         std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
     };
     wait_until("it has given up the mark", || scratch.pids().iter().any(is_asleep));
+    let guardian = guardian_of(running.pid()).expect("there is a guardian");
+    running.signal("KILL");
+    wait_until("the guardian is done", || !is_alive(guardian));
+    scratch.assert_nothing_is_left(1);
+    running.ended();
+}
+
+#[test]
+fn what_left_its_group_and_gave_up_the_mark_does_not_outlive_a_killed_run() {
+    let scratch = Scratch::new();
+    // It has the number of the program, which is given to that just after its start.
+    let text = "locks() { grep 'Max file locks' /proc/$1/limits; }
+        until [ \"$(locks $$)\" != \"$(locks $PPID)\" ]; do :; done
+        env -i PATH=\"$PATH\" setsid sh -c 'echo $$ > pid; exec sleep 1000' & exec sleep 1000";
+    let running = Running::start(scratch.quell(&["run", "--", "sh", "-c", text]));
+    wait_until("it has written its pid", || scratch.pids().len() == 1);
     let guardian = guardian_of(running.pid()).expect("there is a guardian");
     running.signal("KILL");
     wait_until("the guardian is done", || !is_alive(guardian));

@@ -4,6 +4,7 @@ use rustix::process::Pid;
 
 use super::entry::{Entry, Unknown};
 use super::processes::Processes;
+use super::programs::is_given;
 use crate::survivors::found::{Extent, Sought};
 
 /// Whether a process descends from the program.
@@ -35,8 +36,12 @@ impl Processes {
     }
 
     /// Tells by its ancestors whether a process descends from a program. Its own environment must
-    /// not be read.
+    /// not be read, and it has not the number of the program.
     pub(super) fn descent(&self, process: &Entry, sought: Sought<'_>) -> Descent {
+        // It is of another program.
+        if process.number.is_some_and(is_given) {
+            return Descent::Foreign;
+        }
         let group = sought.group.map(Pid::as_raw_pid);
         let is_older = sought.since.is_none_or(|since| process.began < since);
         let mut otherwise = if is_older { Descent::Foreign } else { Descent::Unknown };

@@ -12,6 +12,7 @@ use rustix::process::{
 };
 
 use super::condemned::condemned;
+use super::programs::{number_of, read_number};
 use super::stat::{Stat, Variables, is_shortage, read_if_there};
 use crate::survivors::MARKS;
 
@@ -25,6 +26,8 @@ pub(super) struct Entry {
     /// When it began, in ticks. Together with the id it is unique.
     pub(super) began: u64,
     pub(super) marks: Option<Box<str>>,
+    /// Perhaps the number of a program, once that is read.
+    pub(super) number: Option<u64>,
     pub(super) unknown: Unknown,
     /// How often in a row it was read without an environment, in this look and those before.
     pub(super) bare_reads: u32,
@@ -95,7 +98,23 @@ impl Entry {
         };
         let bare_reads = (unknown == Unknown::Bare).into();
         let marks = environment.marks();
-        Ok(Some(Self { id, parent, group, session, began, marks, unknown, bare_reads }))
+        let number = None;
+        Ok(Some(Self { id, parent, group, session, began, marks, number, unknown, bare_reads }))
+    }
+
+    /// Reads its number. What had one keeps it, also if it has given it up since, and what had none
+    /// when it was not new any more gets none. That of another user's process says nothing:
+    /// everybody may take one, and it could not be ended.
+    pub(super) fn read_number(&mut self, before: Option<&Self>, is_new: bool) -> io::Result<()> {
+        let before = before.filter(|it| it.began == self.began);
+        let is_known =
+            |it: &&Self| it.number.is_some() || !is_new && it.unknown != Unknown::Foreign;
+        self.number = match before.filter(is_known) {
+            Some(before) => before.number,
+            None if self.unknown == Unknown::Foreign => None,
+            None => read_number(self.id)?,
+        };
+        Ok(())
     }
 
     /// Counts the reads before this one, if they were of the same process.
@@ -106,13 +125,16 @@ impl Entry {
         }
     }
 
+    /// Tells whether it has a mark, or the number in it.
     pub(super) fn has(&self, mark: &str) -> bool {
-        self.marks.iter().flat_map(|marks| marks.split(',')).any(|own| own == mark)
+        self.number.is_some_and(|number| number_of(mark) == Some(number))
+            || self.marks.iter().flat_map(|marks| marks.split(',')).any(|own| own == mark)
     }
 
     /// Suspends it if it is to be killed.
     pub(super) fn freeze_if_condemned(&self) {
-        let is_condemned = self.marks.is_some() && condemned().iter().any(|mark| self.has(mark));
+        let may_be = self.marks.is_some() || self.number.is_some();
+        let is_condemned = may_be && condemned().iter().any(|mark| self.has(mark));
         if is_condemned && let Ok(Some(handle)) = open(self.id, self.began) {
             signal_stray(&handle, Signal::STOP);
         }

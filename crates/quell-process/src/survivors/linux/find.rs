@@ -17,9 +17,9 @@ use super::stat::is_shortage;
 use crate::aside;
 use crate::survivors::found::{Extent, HIDDEN_MAX, Sought, Stray, Survivors};
 
-/// Looks for what is alive of a group and for what carries the mark; none if it cannot be known.
-/// After a second without an answer there may be anything; the next call waits for the same look,
-/// which `asked_at` tells. [`prepare`](looker::prepare) comes first.
+/// Looks for what is alive of a group and for what has the mark or its number; none if it cannot be
+/// known. After a second without an answer there may be anything; the next call waits for the same
+/// look, which `asked_at` tells. [`prepare`](looker::prepare) comes first.
 ///
 /// # Cancel safety
 ///
@@ -57,7 +57,8 @@ fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
         }
         // A leader that changed its group is of the program, marked or not.
         let is_leader = Some(process.id) == group && Some(process.began) == sought.since;
-        let descent = if is_leader || process.has(sought.mark) {
+        let is_certain = is_leader || process.has(sought.mark);
+        let descent = if is_certain {
             // It has another user by now, and cannot be ended.
             let is_out_of_reach = process.unknown == Unknown::Foreign;
             if is_out_of_reach { Descent::Unknown } else { Descent::Own }
@@ -79,12 +80,10 @@ fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
                     note(process, own);
                 }
                 let stray = Stray { id: process.id, began: process.began, handle };
-                match process.unknown {
-                    Unknown::Hidden if survivors.hidden.len() < HIDDEN_MAX => {
-                        survivors.hidden.push(stray);
-                    }
-                    Unknown::Hidden => {}
-                    _ => survivors.strays.push(stray),
+                if is_certain {
+                    survivors.strays.push(stray);
+                } else if survivors.hidden.len() < HIDDEN_MAX {
+                    survivors.hidden.push(stray);
                 }
             }
             // It may have started another after the look: the next one finds that.

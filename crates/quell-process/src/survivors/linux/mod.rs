@@ -17,4 +17,4 @@ pub(crate) use entry::began;
 pub(super) use entry::signal_stray;
 pub(crate) use find::{find, find_blocking, find_each};
 pub(crate) use looker::prepare;
-pub(crate) use programs::{Led, lead};
+pub(crate) use programs::{Led, lead, new_mark};

@@ -11,6 +11,7 @@ use rustix::process::child_subreaper;
 
 use super::adopted::Adopter;
 use super::entry::{Entry, Unknown};
+use super::programs::now;
 use super::stat::is_shortage;
 
 /// What was alive, threads among it.
@@ -18,6 +19,8 @@ pub(super) struct Processes {
     pub(super) alive: Vec<Entry>,
     /// Where each is in `alive`, by number. One that was given twice means the later process.
     places: HashMap<i32, usize>,
+    /// When the look began, in ticks.
+    begun_at: u64,
     /// Whether the look came to its end.
     pub(super) is_listed: bool,
     /// Whether nothing else was alive at the end of the look.
@@ -68,6 +71,7 @@ impl Processes {
         let mut this = Self {
             alive: Vec::new(),
             places: HashMap::new(),
+            begun_at: now(),
             is_listed: false,
             is_all: false,
             adopters,
@@ -141,8 +145,11 @@ impl Processes {
             return Ok(());
         };
         if self.get(id).is_none_or(|it| it.began != process.began) {
+            let was = before.and_then(|before| before.get(id));
+            let is_new = before.is_none_or(|it| it.begun_at < process.began + NEW_TICKS);
+            process.read_number(was, is_new)?;
             process.freeze_if_condemned();
-            process.count(before.and_then(|before| before.get(id)));
+            process.count(was);
             self.add(process);
         }
         Ok(())
@@ -168,6 +175,7 @@ impl Processes {
         for process in self.doubtful() {
             match Entry::read(process.id)? {
                 Some(mut again) if again.began == process.began => {
+                    again.read_number(None, true)?;
                     again.freeze_if_condemned();
                     again.count(Some(process));
                     *process = again;
@@ -205,6 +213,9 @@ fn newest() -> io::Result<i32> {
 const CHASE_WAIT: Duration = Duration::from_millis(100);
 const BORN_MAX: i32 = 4_096;
 
+/// For how many ticks a process may yet be given a number.
+const NEW_TICKS: u64 = 100;
+
 /// How often to look again at a process without environment, and the pause before.
 const LOOKS_MAX: u32 = 10;
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
@@ -216,6 +227,9 @@ pub(super) const INIT: i32 = 1;
 mod tests {
     use std::process::Command;
 
+    use rustix::process::{Pid, Resource, getrlimit, prlimit};
+
+    use super::super::programs::{lead, new_mark};
     use super::*;
 
     #[test]
@@ -247,6 +261,50 @@ mod tests {
         let recalled: Vec<_> =
             now.alive.iter().filter(|it| it.has("mark")).map(|it| it.id).collect();
         assert_eq!(recalled, [1]);
+    }
+
+    #[test]
+    fn what_gives_up_its_number_after_a_look_is_known_by_it() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let (id, mark) = (Pid::from_child(&child), new_mark());
+        let led = lead(id, &mark);
+        let has_number = |it: &Processes| it.get(id.as_raw_pid()).unwrap().has(&mark);
+        let before = Processes::read(None).unwrap();
+        prlimit(Some(id), Resource::Locks, getrlimit(Resource::Locks)).unwrap();
+        let (known, afresh) = (Processes::read(Some(&before)), Processes::read(None));
+        drop(led);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let has = [&before, &known.unwrap(), &afresh.unwrap()].map(has_number);
+        assert_eq!(has, [true, true, false]);
+    }
+
+    #[test]
+    fn the_number_of_a_process_that_is_not_new_is_read_once() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let (id, mark) = (Pid::from_child(&child), new_mark());
+        let led = lead(id, &mark);
+        let entry = || Entry::read(id.as_raw_pid()).unwrap().unwrap();
+        let reads = |before: Entry, is_new| {
+            let mut now = entry();
+            now.read_number(Some(&before), is_new).unwrap();
+            now.has(&mark)
+        };
+        let of_another = Entry { began: 1, ..entry() };
+        let was_foreign = Entry { unknown: Unknown::Foreign, ..entry() };
+        let reads = [
+            reads(entry(), false),
+            reads(entry(), true),
+            reads(of_another, false),
+            reads(was_foreign, false),
+        ];
+        let mut foreign = Entry { unknown: Unknown::Foreign, ..entry() };
+        foreign.read_number(None, true).unwrap();
+        drop(led);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(reads, [false, true, true, true]);
+        assert!(!foreign.has(&mark));
     }
 
     /// Has no environment, and no first thread that could tell.

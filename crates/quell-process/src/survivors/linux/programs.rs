@@ -1,14 +1,16 @@
-//! [`lead`]: the programs of this process that it has not reaped, and what tells their descendants
-//! from its own children.
+//! [`lead`]: the programs of this process that it has not reaped, and the numbers that tell what
+//! descends from each.
 //!
-//! Every program is given a number of this process as its soft limit of file locks
-//! (`RLIMIT_LOCKS`), which Linux has not enforced since 2.4.25. Descendants inherit it, also those
-//! that give up the environment or make a session, and everybody may read it, also when they are
-//! dead. What this process starts itself does not have it.
+//! Every program is given a number as its soft limit of file locks (`RLIMIT_LOCKS`), which Linux
+//! has not enforced since 2.4.25. Descendants inherit it, also those that give up the environment
+//! or make a session, and everybody may read it, also when they are dead. What this process starts
+//! itself does not have it.
 //!
 //! A program runs before it is given the number: what it has started until then is without.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -19,15 +21,43 @@ use uuid::Uuid;
 
 use super::stat::{Stat, read_if_there};
 
-/// Counts a process as the leader of a program until this is dropped, and gives it the number. Its
-/// leader is reaped by its owner alone.
-pub(crate) fn lead(leader: Pid) -> Led {
+/// Yields the mark of a program that is about to be started. Its number is in it.
+pub(crate) fn new_mark() -> String {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let nth = MADE.fetch_add(1, Ordering::Relaxed) & ((1 << NTH_BITS) - 1);
+    let (time, rest) = Uuid::now_v7().as_u64_pair();
+    Uuid::from_u64_pair(time, rest & !NUMBER_BITS | embedder() << NTH_BITS | nth).to_string()
+}
+
+/// Yields the number that a mark says; none if it says none.
+pub(super) fn number_of(mark: &str) -> Option<u64> {
+    Some(Uuid::try_parse(mark).ok()?.as_u64_pair().1 & NUMBER_BITS)
+}
+
+/// Yields the soft limit of file locks of a process, if it has one: perhaps the number of a
+/// program. Fails if the system has no room for it.
+pub(super) fn read_number(id: i32) -> io::Result<Option<u64>> {
+    let limits = read_if_there(format!("/proc/{id}/limits"))?.unwrap_or_default();
+    let mut lines = limits.split(|byte| *byte == b'\n');
+    let soft = lines.find_map(|line| line.strip_prefix(b"Max file locks"));
+    let soft = soft.and_then(|it| str::from_utf8(it).ok()?.split_ascii_whitespace().next());
+    Ok(soft.and_then(|it| it.parse().ok()))
+}
+
+/// Tells whether a number is that of a program of this process.
+pub(super) fn is_given(number: u64) -> bool {
+    number >> NTH_BITS == embedder()
+}
+
+/// Counts a process as the leader of the program that has a mark until this is dropped, and gives
+/// it the number. Its leader is reaped by its owner alone.
+pub(crate) fn lead(leader: Pid, mark: &str) -> Led {
     static LED: AtomicU64 = AtomicU64::new(0);
     let id = leader.as_raw_pid();
     let nth = LED.fetch_add(1, Ordering::Relaxed);
     // Before the number: a dead child that has it and leads nothing is reaped.
     programs().insert(id, Program { nth, until: None });
-    let limit = Rlimit { current: Some(*NUMBER), ..getrlimit(Resource::Locks) };
+    let limit = Rlimit { current: number_of(mark), ..getrlimit(Resource::Locks) };
     // It may have become another user's, or run where there are no such limits.
     if prlimit(Some(leader), Resource::Locks, limit).is_ok() {
         programs().insert(id, Program { nth, until: Some(now() + START_TICKS) });
@@ -56,7 +86,7 @@ impl Drop for Led {
 /// Tells whether a dead child of this process descends from a program, and is none itself. What is
 /// in the group of a program and is without the number may have been put there by the embedder.
 pub(super) fn is_descendant(dead: &Stat, id: i32) -> bool {
-    let has_number = has_number(id);
+    let has_number = read_number(id).is_ok_and(|it| it.is_some_and(is_given));
     let programs = programs();
     let is_of_group = || {
         let program = programs.get(&dead.group);
@@ -65,16 +95,8 @@ pub(super) fn is_descendant(dead: &Stat, id: i32) -> bool {
     !programs.contains_key(&id) && (has_number || is_of_group())
 }
 
-fn has_number(id: i32) -> bool {
-    let limits = read_if_there(format!("/proc/{id}/limits")).ok().flatten().unwrap_or_default();
-    let mut lines = limits.split(|byte| *byte == b'\n');
-    let soft = lines.find_map(|line| line.strip_prefix(b"Max file locks"));
-    let soft = soft.and_then(|it| str::from_utf8(it).ok()?.split_ascii_whitespace().next());
-    soft.is_some_and(|soft| soft.parse() == Ok(*NUMBER))
-}
-
 /// Yields the time, in ticks, as processes begin.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     let per_second = clock_ticks_per_second();
     let part = now.tv_nsec.unsigned_abs() * per_second / 1_000_000_000;
@@ -95,8 +117,22 @@ fn programs() -> MutexGuard<'static, BTreeMap<i32, Program>> {
     PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The number of this process. It fits into a limit of every system.
-static NUMBER: LazyLock<u64> = LazyLock::new(|| Uuid::now_v7().as_u64_pair().1 & 0x7FFF_FFFF);
+/// Yields what the numbers of this process begin with. None of them is as small as a limit that
+/// somebody means, and a process that was forked without `exec` has others.
+fn embedder() -> u64 {
+    static RANDOM: LazyLock<u64> =
+        LazyLock::new(|| Uuid::now_v7().as_u64_pair().1 & 0x3_FFFF | 0x2_0000);
+    *RANDOM << PID_BITS | u64::from(process::id()) & ((1 << PID_BITS) - 1)
+}
+
+/// How many bits of a number are the process id of the embedder.
+const PID_BITS: u32 = 22;
+
+/// How many bits of a number tell the programs of an embedder from each other.
+const NTH_BITS: u32 = 22;
+
+/// Where a number is in the second half of a mark.
+const NUMBER_BITS: u64 = (1 << 62) - 1;
 
 /// A process has its limits a little before the time at which it began: for so many ticks longer
 /// than it should, it may be without the number.
@@ -109,11 +145,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_mark_says_another_number_of_this_process() {
+        let marks = [new_mark(), new_mark()];
+        let numbers = marks.each_ref().map(|mark| number_of(mark).unwrap());
+        assert!(numbers[0] != numbers[1] && numbers.iter().all(|it| is_given(*it)));
+        assert!(numbers.iter().all(|it| it >> 61 == 1), "{numbers:x?}");
+        // That of a process with another id.
+        assert!(!is_given(numbers[0] ^ 1 << NTH_BITS));
+        assert_eq!((number_of("mark"), is_given(7)), (None, false));
+    }
+
+    #[test]
     fn a_leader_that_is_forgotten_late_is_not_the_one_that_has_its_number_now() {
         let mut child = Command::new("sleep").arg("60").spawn().expect("sleep is started");
         let id = Pid::from_child(&child);
         let is_known = || programs().contains_key(&id.as_raw_pid());
-        let (old, new) = (lead(id), lead(id));
+        let (old, new) = (lead(id, &new_mark()), lead(id, &new_mark()));
         drop(old);
         assert!(is_known());
         drop(new);
