@@ -21,6 +21,8 @@ mod refused;
 mod starts;
 mod stops;
 #[cfg(target_os = "linux")]
+mod storm;
+#[cfg(target_os = "linux")]
 mod strangers;
 #[cfg(target_os = "linux")]
 mod subscribers;
