@@ -122,7 +122,8 @@ The file:
                                     # of plans as well, wait while 1 for 16 descriptors runs)
   memory_mib = 2048                 # of all state: inputs, outputs, logs, metadata, requests under
                                     # way; one owner may have a quarter, of streams as
-                                    # well; more is answered 413 or 429
+                                    # well; more is answered 413 or 429; programs and services
+                                    # that answer have 8 MiB each besides
   trusted_hosts = [\"box.lan\"]       # served without keys, besides localhost and loopback
   trusted_origins = [\"http://…\"]    # pages that may write without keys, besides our own
 

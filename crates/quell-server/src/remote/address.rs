@@ -17,6 +17,9 @@ pub(crate) fn address(text: &str) -> Result<Uri, String> {
     if authority.as_str().contains('@') {
         return Err("user and password in an address; expected `key_env`, or `headers_env`".into());
     }
+    if authority.host().is_empty() {
+        return Err(format!("no host; {RIGHT}"));
+    }
     // A port that is no port would be that of the scheme.
     if uri.port_u16().is_none_or(|port| port == 0) && authority.as_str() != authority.host() {
         return Err("no port; expected one from 1 to 65535, or none".into());
@@ -61,6 +64,7 @@ mod tests {
             ("ftp://a/b", "unknown scheme `ftp`"),
             ("http://ann:hush@a/b", "`key_env`"),
             ("http://a b", "expected one such as"),
+            ("http://:80/b", "no host; expected one such as"),
             ("http://a:99999/b", "expected one from 1 to 65535"),
             ("http://[::1]:0/b", "expected one from 1 to 65535"),
             ("http://a/b#c", "a fragment"),

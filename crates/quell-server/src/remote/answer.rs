@@ -123,7 +123,12 @@ fn hear(line: &[u8], lines: &mut EventLines) -> bool {
 /// Tells whether the end of an answer is more than that of its connection: it has a length, or its
 /// chunks have an end.
 fn has_end(headers: &HeaderMap) -> bool {
-    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
+    let Some(codings) = headers.get_all(TRANSFER_ENCODING).iter().next_back() else {
+        return headers.contains_key(CONTENT_LENGTH);
+    };
+    // Chunks that are encoded once more have no end, and neither has what is not chunked.
+    let last = codings.to_str().ok().and_then(|codings| codings.rsplit(',').next());
+    last.is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked"))
 }
 
 /// Reads what is left of an answer that is refused, for a while; tells whether that was all of it.

@@ -117,7 +117,6 @@ impl Chat {
 /// What a model has said so far.
 #[derive(Debug, Default)]
 pub(super) struct Said {
-    text: String,
     usage: Option<Value>,
     /// All of a message was there at once.
     has_message: bool,
@@ -132,7 +131,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// Yields the output, which is the text, and counts what the model has used.
+    /// Yields the output, which is the text that was heard, and counts what the model has used.
     ///
     /// # Errors
     ///
@@ -147,7 +146,9 @@ impl Said {
         if !self.is_over && self.reason.is_none() {
             return Err(Failure::new("its answer ends before it is complete"));
         }
-        let Self { text, tool, reason, .. } = self;
+        let Self { tool, reason, .. } = self;
+        // All of it is kept: one that is too long is refused.
+        let (text, _) = lines.content();
         let waits = matches!(reason.as_deref(), Some("tool_calls" | "function_call"));
         if waits || (text.is_empty() && tool.is_some()) {
             let tool = tool.map(|tool| format!(" `{tool}`")).unwrap_or_default();
@@ -159,7 +160,7 @@ impl Said {
             let why = reason.map(|reason| format!(": it stopped with `{reason}`"));
             return Err(Failure::new(format!("it says no text{}", why.unwrap_or_default())));
         }
-        Ok(Value::String(text).into())
+        Ok(text.into())
     }
 
     /// Waits a little for the end of an answer that is wrong.
@@ -227,11 +228,11 @@ impl Said {
                 say("reasoning", &text, lines);
             }
             if let Some(text) = delta.content.map(Content::into_text) {
-                if self.text.len() + text.len() > KEPT_MAX {
+                let (before, _) = lines.content();
+                if before.len() + text.len() > KEPT_MAX {
                     return Err(too_long());
                 }
                 say("content", &text, lines);
-                self.text.push_str(&text);
             }
         }
         Ok(())

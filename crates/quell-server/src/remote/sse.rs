@@ -65,12 +65,9 @@ impl Sse {
             Some(Long::Other) => return,
             None => self.line.extend_from_slice(text),
         }
-        if self.lines == 0 && self.line.starts_with(MARK) {
-            self.line.drain(..MARK.len());
-        }
         if self.line.len() > LINE_BYTES_MAX {
             let line = std::mem::take(&mut self.line);
-            self.long = Some(match field(&line) {
+            self.long = Some(match field(self.unmarked(&line)) {
                 ("data", value) => {
                     self.begin_data(each);
                     self.add(value, each);
@@ -82,15 +79,16 @@ impl Sse {
     }
 
     fn end_line(&mut self, each: &mut impl FnMut(&[u8])) {
+        let line = std::mem::take(&mut self.line);
+        let text = self.unmarked(&line);
         self.lines += 1;
         if self.long.take().is_some() {
             return;
         }
-        let line = std::mem::take(&mut self.line);
-        if line.is_empty() {
+        if text.is_empty() {
             return self.end_event(each);
         }
-        match field(&line) {
+        match field(text) {
             ("data", value) => {
                 self.begin_data(each);
                 self.add(value, each);
@@ -103,6 +101,11 @@ impl Sse {
         // Kept for the next line, which is most often as long.
         self.line = line;
         self.line.clear();
+    }
+
+    /// Yields the line without the mark before it, if it is the first one.
+    fn unmarked<'a>(&self, line: &'a [u8]) -> &'a [u8] {
+        if self.lines == 0 { line.strip_prefix(MARK).unwrap_or(line) } else { line }
     }
 
     /// Begins another line of data.
@@ -199,6 +202,7 @@ mod tests {
             ("data\n\n", "\n"),
             ("\u{feff}data: a\n\n\u{feff}data: b\n\n", "a\n"),
             ("\u{feff}\n\ndata: \u{feff}a\n\n", "\u{feff}a\n"),
+            ("\u{feff}\u{feff}data: a\n\ndata: b\n\n", "b\n"),
             ("", ""),
         ] {
             for chunk in [1, 3, 1_000] {

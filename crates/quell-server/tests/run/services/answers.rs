@@ -142,8 +142,9 @@ fn events_that_end_with_the_connection_say_that_they_are_complete() {
             _ => CONTENT.to_owned(),
         };
         if !is_chunked {
-            to.begin("200 OK", kind);
-            return to.write(&body);
+            let coding = if asked == "coded" { "transfer-encoding: identity\r\n" } else { "" };
+            to.write(&format!("HTTP/1.1 200 OK\r\n{coding}content-type: {kind}\r\n"));
+            return to.write(&format!("connection: close\r\n\r\n{body}"));
         }
         let end = if asked == "chunked" { "0\r\n\r\n" } else { "" };
         let chunk = format!("{:x}\r\n{body}\r\n{end}", body.len());
@@ -156,6 +157,7 @@ fn events_that_end_with_the_connection_say_that_they_are_complete() {
         ("done", "a", ""),
         ("result", "b", ""),
         ("sse", "", cut),
+        ("coded", "", cut),
         ("lines", "", cut),
         ("chunked", "a", ""),
         ("chunked-cut", "", "its answer breaks off"),
