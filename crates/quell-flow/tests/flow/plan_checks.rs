@@ -74,6 +74,12 @@ fn an_expression_is_refused_for_its_syntax_and_for_what_is_not_there() {
         ("component: c\n  input: { a: ['{{ steps.z.output }}'] }", "unknown step `z`"),
         ("if: input >\n  then: [{ name: b, run: [x] }]", "bad expression `input >`: "),
         (
+            "if: input == 'x' && input\n  then: [{ name: b, run: [x] }]",
+            "unexpected `&` behind a text; expected `and`",
+        ),
+        ("run: [\"{{ 'x' & input }}\"]", "unexpected `&` behind a text"),
+        ("run: [\"{{ 'x' 'y' }}\"]", "unexpected `'y'` behind a text"),
+        (
             "if: input is odd\n  then: [{ name: b, run: [x] }]",
             "unknown test `odd`; expected one of `boolean`",
         ),

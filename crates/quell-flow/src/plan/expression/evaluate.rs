@@ -102,6 +102,8 @@ fn parsed_names(text: &str) -> Result<Names, String> {
     let guarded = guard::guarded(text)?;
     let parsed = strict().compile_expression(text).map_err(|error| words(&error))?;
     debug_assert!(strict().compile_expression(&guarded).is_ok(), "{text} became {guarded}");
+    // In brackets the parser cannot end before the text does.
+    debug_assert!(strict().compile_expression(&format!("({text})")).is_ok(), "a part of {text}");
     let Some(called) = guard::with_calls(text)? else {
         return Ok(parsed.undeclared_variables(true).into_iter().collect());
     };

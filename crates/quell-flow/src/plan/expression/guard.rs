@@ -117,7 +117,7 @@ impl Scan {
             ending: None,
         };
         let bytes = text.as_bytes();
-        let (mut at, mut last) = (0, Last::Nothing);
+        let (mut at, mut last, mut is_text) = (0, Last::Nothing, false);
         while let Some(byte) = bytes.get(at).copied() {
             let rest = &bytes[at..];
             if byte.is_ascii_whitespace() {
@@ -133,8 +133,12 @@ impl Scan {
                 }
             }
             let len = token::len(rest, last == Last::Dot);
-            let end = at + len;
-            last = scan.token(&text.as_bytes()[at..end], end, last)?;
+            let (token, end) = (&rest[..len], at + len);
+            if is_text {
+                token::check_behind_text(token)?;
+            }
+            is_text = matches!(byte, b'"' | b'\'');
+            last = scan.token(token, end, last)?;
             at = end;
         }
         scan.end_item();

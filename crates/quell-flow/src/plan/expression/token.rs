@@ -1,5 +1,7 @@
 //! [`len`] finds the tokens of an expression, [`Between`] and [`Last`] say what they are.
 
+use crate::plan::excerpt::excerpt;
+
 /// What is between two operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Between {
@@ -40,6 +42,27 @@ pub(super) fn len(rest: &[u8], after_dot: bool) -> usize {
             Some(b"//" | b"**" | b"==" | b"!=" | b">=" | b"<=") => 2,
             _ => 1,
         },
+    }
+}
+
+/// Refuses a token that cannot stand behind a text.
+///
+/// The parser of the language (minijinja 3.0.5) takes a text for the end of the expression if it
+/// cannot read what comes next: `'a' == 'b' && c` would be `'a' == 'b'`. So only what it can read
+/// for certain may come next: words, operators and brackets.
+///
+/// # Errors
+///
+/// Yields the message.
+pub(super) fn check_behind_text(token: &[u8]) -> Result<(), String> {
+    match token {
+        b"//" | b"**" | b"==" | b"!=" | b">=" | b"<=" => Ok(()),
+        [byte, ..] if is_word(*byte) && !byte.is_ascii_digit() => Ok(()),
+        [byte] if b"+-*/%.,:~|=><()[]{}".contains(byte) => Ok(()),
+        _ => {
+            let found = excerpt(&String::from_utf8_lossy(token));
+            Err(format!("unexpected `{found}` behind a text"))
+        }
     }
 }
 
@@ -104,6 +127,23 @@ fn is_attribute(rest: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn behind_a_text_stands_what_the_language_can_read() {
+        let next =
+            |text: &'static str| check_behind_text(&text.as_bytes()[..len(text.as_bytes(), false)]);
+        for text in ["and", "or x", "== 1", "~", "|trim", "[0]", ")", "}", ", 1", "_x", "// 2"] {
+            assert_eq!(next(text), Ok(()), "{text}");
+        }
+        for text in ["&& a", "! a", ";", "#", "$x", "?", "@", "0x", "1", "'b'", "\"b\"", "ü", "\\"]
+        {
+            let words = next(text).expect_err(text);
+            assert!(
+                words.starts_with("unexpected `") && words.contains("behind a text"),
+                "{words}"
+            );
+        }
+    }
 
     #[test]
     fn a_number_ends_where_the_language_ends_it() {
