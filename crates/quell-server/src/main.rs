@@ -34,6 +34,7 @@ mod report_file;
 mod run;
 mod serve;
 mod signals;
+mod small_file;
 mod stdout;
 mod times;
 mod tree;

@@ -1,10 +1,9 @@
 //! [`access`]: the keys and tokens of `quell.toml`. It never contains secrets: it names variables
 //! and files.
 
-use std::env::VarError;
+use std::env::{self, VarError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{env, fs};
 
 use quell_flow::PlanError;
 use quell_http::{Access, Jwt, Key};
@@ -12,6 +11,7 @@ use serde::Deserialize;
 
 use super::file::Config;
 use super::scopes;
+use crate::small_file;
 
 /// `[[keys]]`: a static key.
 #[derive(Debug, Deserialize)]
@@ -150,7 +150,7 @@ impl TokenEntry {
             (Algorithm::Rs256, None, Some(file)) => {
                 let file = folder.join(file);
                 let at = |words| ("public_key_file", words);
-                let pem = fs::read(&file);
+                let pem = small_file::read(&file, PUBLIC_KEY_BYTES_MAX);
                 let pem = pem.map_err(|error| at(format!("{}: {error}", file.display())))?;
                 Jwt::rs256(pem).map_err(|error| at(error.to_string()))?
             }
@@ -213,6 +213,9 @@ pub(super) fn is_surely_variable(name: &str) -> bool {
         has(u8::is_ascii_lowercase) && (has(u8::is_ascii_uppercase) || has(u8::is_ascii_digit));
     is_variable(name) && !is_mixed
 }
+
+/// The largest public key, in bytes. One of RSA with 16384 bits has 3 KiB.
+const PUBLIC_KEY_BYTES_MAX: u64 = 64 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
 //! [`Document`]: the text of a configuration file, in which every fault has its place.
 
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use quell_flow::{PlanError, limits};
 use serde::de::DeserializeOwned;
@@ -11,6 +11,7 @@ use toml::{Spanned, de};
 
 use super::masked::{masked, masked_lines};
 use super::words::{MISSING, in_words, named};
+use crate::small_file;
 
 /// A configuration file: its text, and what it says, with the places.
 #[derive(Clone, Debug)]
@@ -188,18 +189,11 @@ fn cut_inside(value: &mut Spanned<DeValue<'_>>, key: &str, span: &Range<usize>) 
     }
 }
 
-/// Reads a file. Refuses one that is too large, and anything but a regular file: a pipe may never
-/// end.
+/// Reads a file, which must be UTF-8.
 fn text_of(path: &Path) -> io::Result<String> {
-    let refused = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
-    let about = fs::metadata(path)?;
-    if !about.is_file() {
-        return Err(refused("is no regular file".into()));
-    }
-    if about.len() > FILE_BYTES_MAX {
-        return Err(refused(format!("has {} bytes, the limit is {FILE_BYTES_MAX}", about.len())));
-    }
-    fs::read_to_string(path)
+    let bytes = small_file::read(path, FILE_BYTES_MAX)?;
+    let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "is no text in UTF-8");
+    String::from_utf8(bytes).map_err(no_text)
 }
 
 /// The largest configuration, in bytes.

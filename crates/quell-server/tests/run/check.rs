@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use crate::support::{Running, Scratch};
 
@@ -245,5 +246,22 @@ fn a_team_of_the_file_is_coordinated_by_a_member() {
         let ended = checked(&scratch, &[]);
         ended.assert_code(2);
         assert!(ended.stderr.contains(says), "{says}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_is_no_small_regular_file_is_refused_and_never_read_whole() {
+    let scratch = Scratch::new();
+    let made = Command::new("mkfifo").arg(scratch.path("pipe")).status().expect("mkfifo runs");
+    assert!(made.success());
+    for file in ["/dev/zero", "pipe"] {
+        let tokens = format!("[[tokens]]\nalgorithm = 'RS256'\npublic_key_file = '{file}'\n");
+        scratch.write("quell.toml", &tokens);
+        let ended = checked(&scratch, &[]);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains("is no regular file"), "{}", ended.stderr);
+        let ended = checked(&scratch, &[file]);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains("is no regular file"), "{}", ended.stderr);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -163,6 +164,55 @@ fn the_report_can_go_to_what_is_no_file() {
     scratch.run(&["run", "--report", "/dev/null", "--", "true"]).assert_code(0);
     let null = fs::metadata("/dev/null").expect("/dev/null is there");
     assert!(!null.is_file(), "/dev/null was replaced by a file");
+}
+
+#[test]
+fn a_pipe_gets_the_report_if_it_is_read_and_is_refused_before_the_start_otherwise() {
+    let scratch = Scratch::new();
+    let made = Command::new("mkfifo").arg(scratch.path("pipe")).status().expect("mkfifo runs");
+    assert!(made.success());
+    let args = ["run", "--report", "pipe", "--", "touch", "started"];
+    let refused = scratch.run(&args);
+    refused.assert_code(2);
+    assert!(refused.stderr.contains("no process reads this pipe"), "{}", refused.stderr);
+    assert_eq!(scratch.names(), ["pipe"]);
+    // Open for both, it waits for no writer.
+    let open = fs::OpenOptions::new().read(true).write(true).open(scratch.path("pipe"));
+    let mut reader = open.expect("it is ours");
+    scratch.run(&args).assert_code(0);
+    let mut report = vec![0; 1 << 16];
+    let len = reader.read(&mut report).expect("the report is in the pipe");
+    let report: Value = serde_json::from_slice(&report[..len]).expect("a report");
+    assert_eq!(report["status"], "completed");
+}
+
+#[test]
+fn drafts_of_killed_runs_are_removed_and_those_of_running_ones_remain() {
+    let scratch = Scratch::new();
+    let gate = "until [ -e gate ]; do sleep 0.01; done";
+    let first = Running::start(scratch.quell(&["run", "--report", "a", "--", "sh", "-c", gate]));
+    let is_draft = |name: &String| name.starts_with(".quell-report-");
+    wait_until("a draft", || scratch.names().iter().any(is_draft));
+    let draft = scratch.names().into_iter().find(is_draft).expect("it is there");
+    // What a killed run leaves: a draft that nobody has open.
+    let leftover = ".quell-report-0198c0de-0000-7000-8000-000000000000.draft";
+    scratch.write(leftover, "half");
+    // Files and links that are not ours.
+    let others = [".quell-report-mine.draft", ".a.1.draft"];
+    for name in others {
+        scratch.write(name, "");
+    }
+    let link = ".quell-report-0198c0de-0000-7000-8000-000000000001.draft";
+    symlink("mine", scratch.path(link)).expect("a link can be made");
+    scratch.run(&["run", "--report", "b", "--", "true"]).assert_code(0);
+    let names = scratch.names();
+    assert!(!names.contains(&leftover.to_owned()), "{names:?}");
+    for name in [&*draft, others[0], others[1], link] {
+        assert!(names.contains(&name.to_owned()), "{name}: {names:?}");
+    }
+    scratch.write("gate", "");
+    first.ended().assert_code(0);
+    assert_eq!(scratch.json("a")["status"], "completed");
 }
 
 #[test]
