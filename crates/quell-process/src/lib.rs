@@ -45,9 +45,9 @@
 //! program itself; or the system refuses to give it (some sandboxes). Out of reach are descendants
 //! as well that run as another user, and on systems other than Linux every descendant that leaves
 //! the group. They run on, and the run is quiescent although they do, unless they hold on to stdout
-//! or stderr. If one does, the body reads on for at most 1 s. If the run was stopped, it is then not
-//! quiescent and names the program as abandoned, until those are closed. A process that holds them
-//! and carries the mark again by then is killed, by the guardian if the embedder was killed.
+//! or stderr. If one does, the body reads on for at most 1 s. If the run was stopped, it is then
+//! not quiescent and names the program as abandoned, until those are closed. A process that holds
+//! them and carries the mark again by then is killed, by the guardian if the embedder was killed.
 //! Otherwise the body looks once more for the mark, and closes its end. Where `/proc` cannot be
 //! read, what is left of the group is killed as soon as the program has ended.
 //!
