@@ -134,6 +134,22 @@ fn a_cancel_without_an_answer_is_posted_again_after_its_time() {
 }
 
 #[test]
+fn a_cancel_that_is_answered_with_endless_informational_answers_is_posted_again() {
+    let peer = Peer::start(|to| match to.asked.nth {
+        0 => {
+            to.begin("200 OK", "application/x-ndjson");
+            to.write(BEGUN);
+            to.note_end();
+        }
+        1 => to.flood("HTTP/1.1 102 Processing\r\n\r\n"),
+        _ => to.answer("200 OK", "text/plain", ""),
+    });
+    let site = begun(&peer, "grace = \"1h\"\ncancel_timeout = \"1h\"");
+    let run = cancelled(&site, "one");
+    assert_eq!((peer.seen().len(), &run["rows"][0]["quiescent"]), (3, &true.into()), "{run}");
+}
+
+#[test]
 fn quell_run_tells_a_service_to_stop_before_it_exits() {
     for (options, signal, code) in [("grace = \"0s\"", "INT", 130), ("", "QUIT", 130)] {
         let is_heard = Arc::new(AtomicBool::new(false));
