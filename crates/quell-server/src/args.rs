@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use quell::{JSON_LEVELS_MAX, JsonError, Payload, check_json};
-use quell_flow::PLAN_TEMPLATES;
+use quell_flow::{PLAN_PAGE, PLAN_TEMPLATES};
 use serde::de::IgnoredAny;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -85,8 +85,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// List the components of the configuration that `quell run NAME` can start
     List(ListArgs),
-    /// Check a plan, draw it, or print what a plan may say
-    #[command(subcommand)]
+    /// Check a plan, draw it, or print what a plan may say, with a page of every key
+    #[command(subcommand, after_long_help = PLAN_PAGE, term_width = 0)]
     Plan(PlanCommand),
     /// Print what a program that quell runs can rely on: streams, signals, environment, bounds
     #[command(long_about = PROCESS_PAGE, help_template = "{about}", term_width = 0)]

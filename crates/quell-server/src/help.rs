@@ -26,6 +26,7 @@ Examples:
   quell check                                  every fault of quell.toml and its plans
   quell serve --demo                           every contract on http://127.0.0.1:7777
   quell help run                               signals, exit codes, the rest
+  quell help plan                              every key of a plan, and what its steps yield
   quell help process                           what a program that quell runs can rely on
   quell help service                           what a service that quell runs can rely on
   quell help answers                           what arrives through each contract, and how inputs do
@@ -100,10 +101,20 @@ stderr.
 Programs are trusted with all that the user of the server may read and do, its files and its \
 environment among it (/proc): run programs that must not see its keys as another user.";
 
+/// Below the help of `quell plan check`.
+pub(crate) const PLAN_CHECK_AFTER_HELP: &str = "\
+It looks at plans alone; of a configuration only at the components that they name. `quell check` \
+looks at a configuration and the plans that it names.
+
+Exit codes:
+  0   fine, perhaps with warnings
+  2   a plan has a fault, or cannot be read";
+
 /// Below the help of `quell check`.
 pub(crate) const CHECK_AFTER_HELP: &str = "\
 It refuses what `quell serve` would refuse: unknown keys and words, scopes that nothing asks for, \
-programs that are not there or not executable, secrets that are empty or not set, faults of plans.
+programs that are not there or not executable, secrets that are empty or not set, faults of plans. `quell plan check` \
+looks at plans without a configuration; `quell init` writes one to begin with.
 
 Exit codes:
   0   fine
@@ -130,7 +141,8 @@ The file:
   [agents.writer]                   # or [workflows.writer]
   run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
   timeout = \"10m\"                  # also: grace, idle, cwd, env, description, model,
-                                    # contracts
+                                    # contracts: some of \"agentos\", \"langgraph\", \"native\",
+                                    # \"playbook3d\"; without: all
 
   [agents.finder]                   # a service; `quell help service` says what it can rely on
   url = \"http://127.0.0.1:8000/run\" # input: posted as JSON; answer: JSON, or events
@@ -161,8 +173,10 @@ The file:
   [[keys]]                          # a caller, by the key that it sends: bearer token or x-api-key
   subject = \"ops\"
   secret_env = \"OPS_KEY\"           # the variable that holds it
-  admin = true                      # or: teams, read_only, scopes such as \"agents:read\",
-                                    # \"workflows:publish:run\", \"*:read\"
+  admin = true                      # or: read_only; teams, ids of teams of Playbook3D; scopes:
+                                    # RESOURCE:ACTION or RESOURCE:ID:ACTION with agents, teams,
+                                    # workflows, config, system or *, and read, run or *, such as
+                                    # \"agents:read\", \"workflows:publish:run\", \"*:read\"
 
   [[tokens]]                        # JSON web tokens that somebody else issues
   algorithm = \"RS256\"              # public_key_file; or HS256 with secret_env
@@ -191,8 +205,11 @@ The file:
   [playbook3d]                      # with the defaults:
   cancel_wait_ms = 5000             # how long a cancel waits for the end
   token_life_ms = 3600000           # of a token of get-tokens
-  accounts_prefix = \"\"              # also: api_prefix, public_url, token_secret, platform_key,
-                                    # without_credits
+  accounts_prefix = \"\"              # the path before the calls of the accounts host
+  api_prefix = \"\"                   # the path before those of the api host
+  without_credits = []              # subjects whose starts are answered 402; also: token_secret,
+                                    # platform_key, public_url: where clients reach this contract,
+                                    # by default the Host of each request
   # [[playbook3d.teams]]            # id, a UUID, and name
   # [[playbook3d.workflows]]        # id, a UUID, name, component, teams
 

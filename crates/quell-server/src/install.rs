@@ -96,7 +96,7 @@ fn named(command: &Command) -> &str {
 }
 
 /// Writes the page of a command. What stands below its help has lines and columns of its own, which
-/// are kept. The text of a command that is a page is Markdown.
+/// are kept. The text of a command that is a page, and one below its long help, is Markdown.
 fn page(command: &Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let source = concat!("quell ", env!("CARGO_PKG_VERSION"));
@@ -105,7 +105,8 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     let takes_nothing = command.get_arguments().all(|one| one.get_id() == "help");
-    if let Some(text) = command.get_long_about().filter(|_| takes_nothing) {
+    let whole = command.get_long_about().filter(|_| takes_nothing);
+    if let Some(text) = command.get_after_long_help().or(whole) {
         markdown::render(&text.to_string(), &mut page)?;
     } else {
         man.render_description_section(&mut page)?;
@@ -114,7 +115,7 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     if command.has_subcommands() {
         man.render_subcommands_section(&mut page)?;
     }
-    if let Some(text) = command.get_after_long_help().or_else(|| command.get_after_help()) {
+    if let Some(text) = command.get_after_help() {
         as_it_stands("NOTES", &text.to_string(), &mut page)?;
     }
     Ok(page)

@@ -10,6 +10,7 @@ use quell_flow::{PLAN_SCHEMA, Plan, PlanError};
 use crate::config;
 use crate::exit::EXIT_USAGE;
 use crate::faults::{listed, warned};
+use crate::help::PLAN_CHECK_AFTER_HELP;
 use crate::stdout;
 
 /// What `quell plan` is told.
@@ -19,6 +20,7 @@ pub(crate) enum PlanCommand {
     Schema,
     /// Say what is wrong with plans: every fault, with file, line, column and what would be right;
     /// and warn of what is no fault, such as a template that a shell would read as its own
+    #[command(after_help = PLAN_CHECK_AFTER_HELP)]
     Check(CheckArgs),
     /// Draw a plan as the tree of what it runs
     Show(ShowArgs),

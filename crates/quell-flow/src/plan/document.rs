@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+#[cfg(doc)]
+use super::PLAN_SCHEMA;
 use super::error::PlanError;
 use super::format::{PlanFormat, first};
 use super::step::{Cleanup, PlanStep};
-#[cfg(doc)]
-use super::{PLAN_SCHEMA, PlanPolicy};
 #[cfg(doc)]
 use crate::limits;
 
@@ -18,72 +18,18 @@ use crate::limits;
 ///
 /// # The format
 ///
-/// TOML, JSON and YAML say the same with the same keys; [`PLAN_SCHEMA`] is the schema. A plan has a
-/// `name`, `steps`, and may have a `description`, a `timeout`, a `grace`, `on_failure`, `on_stop`.
-/// A step has a `name`, may have a `timeout`, a `grace`, an `idle` limit, a `retry`, `on_failure`
-/// and `on_stop`, and has exactly one of
-///
-/// | key | value | goes with |
-/// |---|---|---|
-/// | `run` | a program and its arguments | `cwd`, `env` (a table of texts), `input` (a text) |
-/// | `sequence` | a list of steps that run one after another | |
-/// | `parallel` | a table of options, or an empty one | `branches`, steps that run side by side |
-/// | `loop` | `{ count }`, or `{ until, max, on_max }` | `steps`, those of a round |
-/// | `if` | an expression | `then`, `else`: steps |
-/// | `route` | an expression that names a step | `routes`; `otherwise`, the name of one |
-/// | `team` | `{ mode }`, its keys, and the options below | `members`; `input`, the task |
-/// | `component` | the name of a component: `agent/writer`; or its id | `input`: any value |
-/// | `workflow` | a plan | `input`: any value |
-///
-/// and `parallel` may hold
-///
-/// | key | value |
-/// |---|---|
-/// | `policy` | the name of a [policy](PlanPolicy), by default `"all"` |
-/// | `quorum` | for `quorum`: the number of branches that must succeed |
-/// | `until` | for `until`: an expression |
-/// | `deadline`, `min` | for `best_effort`: a time, and the least number of successes (1) |
-/// | `delay` | for `hedge`: the time between two starts |
-/// | `limit` | the number of branches that run at once |
-/// | `branch_timeout`, `branch_grace`, `branch_idle` | times of branches without their own |
-/// | `on_branch_timeout` | `"fail"`, the default, `"skip"`, `"partial"`, `{ default = <value> }` |
-/// | `on_branch_cancelled` | `"fail"`, the default, `"skip"`, `"partial"` |
-/// | `on_loser` | `"cancel"`, the default, `"let_finish"`, `"detach"` |
-/// | `start_next` | `"settled"`, the default, `"decided"` |
-///
-/// The `needs` of a branch is a list of names of branches beside it: it starts when all of these
-/// have completed, and may read their outputs and those of what they need. If one of them fails, is
-/// stopped or is not started itself, the branch never starts. The policy then counts it as skipped:
-/// as ended, and neither as successful nor as failed. So with `all` the failure of a branch is that
-/// of the step, and with `settle` its dependants are left out. The `limit` does not count a branch
-/// that waits.
-///
-/// `on_member_failed` and `on_member_stopped` of a team are `"go_on"`, the default, or `"fail"`.
-///
-/// and `retry` holds `attempts` and may hold `backoff`, `cap`, `attempt_timeout`. Times are texts
-/// such as `"1m 30s"` or `"500ms"`. A number of a command or of `env` is the text that is written.
-/// Names are unique among siblings. An unknown key is an error everywhere, and so is a key that
-/// does not go with the others. Values beyond a bound are refused, and what a command
-/// wrote beyond its bound cannot be read by mistake.
+/// TOML, JSON and YAML say the same with the same keys; [`PLAN_SCHEMA`] is the schema. The chapter
+/// [`plans`](crate::manual::plans) lists every key, its default, and the output of each kind of
+/// step. Names are unique among siblings. An unknown key is an error everywhere, and so is a key
+/// that does not go with the others. Values beyond a bound are refused, and what a command wrote
+/// beyond its bound cannot be read by mistake.
 ///
 /// # Values
 ///
 /// Texts of a `run` and of an `input` may be templates: `{{ steps.build.output.stdout | trim }}`.
 /// Conditions, routes and choices are expressions, without the braces. The language of both is
-/// that of `minijinja`, without statements. They may read
-///
-/// | name | is | where |
-/// |---|---|---|
-/// | `input` | the input of the plan | everywhere |
-/// | `steps.NAME.output` | the output of an earlier step, here or in a list around | everywhere |
-/// | `steps.NAME.output` | that of a branch that it needs, or that those need | in a branch |
-/// | `index`, `last` | the number of the round, the output of the one before | in a loop |
-/// | `output` | the output of the round, of the leader | in `until` of a loop, in `delegate` |
-/// | `task` | the task of the member | in the members of a team |
-/// | `results`, `round` | the results of its last tasks, the number of the round | in a leader |
-/// | `error` | the failure, as a text | in `on_failure` |
-/// | `cause` | the cause of the stop, with `kind` and `message` | in `on_stop` |
-/// | `branches`, `ended`, `ok`, `failed`, `values` | the branches so far | in a policy's `until` |
+/// that of `minijinja`, without statements. The chapter [`templates`](crate::manual::templates)
+/// lists the names that they may read, the filters, the tests and the operators.
 ///
 /// What a command wrote is in its output: `stdout`, `exit_code` and so on. If some of `stdout` was
 /// not kept, because it was longer than its bound, a step that reads `stdout`, or the output as a
@@ -91,11 +37,7 @@ use crate::limits;
 /// not: a step that reads it says that the beginning is enough. `stderr_tail` is the end in any
 /// case.
 ///
-/// A name that is no word is written `steps["a name"]`. The filters are `abs`, `bool`, `default`,
-/// `first`, `float`, `int`, `join`, `last`, `length`, `lines`, `list`, `lower`, `max`, `min`,
-/// `quote`, `replace`, `reverse`, `round`, `sort`, `split`, `string`, `sum`, `tojson`, `trim`,
-/// `unique` and `upper`; `quote` makes a value one word of a POSIX shell, in single quotes. An
-/// unknown name is an error when the plan is read. A value that is missing is an error when the
+/// An unknown name is an error when the plan is read. A value that is missing is an error when the
 /// plan runs; `x is defined` checks for one. `*` takes numbers only. The number of
 /// operators of an expression and its nesting are bounded, and so is what an evaluation may read,
 /// make and compare: see [`limits`](crate::limits).

@@ -89,6 +89,16 @@ impl PlanFormat {
 /// ```
 pub const PLAN_SCHEMA: &str = include_str!("schema.json");
 
+/// What a plan may say: the keys of plans and steps, their defaults, and the output of each kind of
+/// step, as Markdown.
+///
+/// # Examples
+///
+/// ```
+/// assert!(quell_flow::PLAN_PAGE.contains("| `first_success` |"));
+/// ```
+pub const PLAN_PAGE: &str = include_str!("plans.md");
+
 /// What templates and expressions of plans may say: names, filters, tests and operators, with an
 /// example of each, as Markdown.
 ///

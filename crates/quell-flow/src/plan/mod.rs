@@ -26,6 +26,6 @@ pub use expression::Expression;
 #[cfg(feature = "test-util")]
 pub(crate) use expression::check_template;
 pub(crate) use expression::{below, is_template, only_expression, read, render};
-pub use format::{PLAN_SCHEMA, PLAN_TEMPLATES, PlanFormat};
+pub use format::{PLAN_PAGE, PLAN_SCHEMA, PLAN_TEMPLATES, PlanFormat};
 pub use parallel::{ParallelOptions, ParallelStep, PlanPolicy, PlanRetry};
 pub use step::{Action, Cleanup, CommandStep, PlanStep, SequenceStep};

@@ -27,6 +27,7 @@ mod plan_messages;
 mod plan_missing;
 mod plan_needs;
 mod plan_nested;
+mod plan_page;
 mod plan_parts;
 mod plan_policies;
 mod plan_runs;

@@ -46,7 +46,7 @@ fn everything() -> Value {
         "name": "p", "description": "d", "timeout": "1m", "grace": "2s",
         "on_failure": run, "on_stop": run,
         "steps": [
-            {"name": "a", "sequence": run, "timeout": "1s", "grace": "1s", "idle": "1s",
+            {"name": "a", "sequence": run, "timeout": "1.5s", "grace": "1s", "idle": "1m 1.5s",
              "retry": {"attempts": 2, "backoff": "1s", "cap": "1m 30s", "attempt_timeout": "3s"},
              "on_failure": run, "on_stop": run},
             {"name": "b", "branches": run, "parallel": {
@@ -85,8 +85,10 @@ fn the_schema_and_the_reader_know_the_same_format() {
     let text = plan.to_string();
     for table in ["plan", "step", "parallel", "loop", "team", "retry"] {
         let keys = schema()["$defs"][table]["properties"].as_object().unwrap().clone();
-        for key in keys.keys() {
+        for (key, value) in &keys {
             assert!(text.contains(&format!("\"{key}\":")), "{table}.{key} is in no test");
+            let said = value.get("description").and_then(Value::as_str);
+            assert!(said.is_some(), "{table}.{key} has no description");
         }
     }
 }

@@ -99,7 +99,7 @@ fn each_command_has_a_page_and_tables_keep_their_columns() {
     );
     assert!(text("quell-run.1").lines().any(|line| line == codes));
     assert_eq!(scratch.run(&["man"]).stdout, text("quell.1"));
-    for name in ["process", "service", "answers", "templates"] {
+    for name in ["plan", "process", "service", "answers", "templates"] {
         let page = text(&format!("quell-{name}.1"));
         for mark in ["`", "|---", "\n#", "\n| "] {
             assert!(!page.contains(mark), "{name}: {mark:?} in {page}");

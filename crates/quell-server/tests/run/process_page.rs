@@ -29,6 +29,18 @@ fn the_help_is_the_page() {
     }
 }
 
+#[test]
+fn the_help_of_plans_ends_with_their_page() {
+    let scratch = Scratch::new();
+    for args in [&["help", "plan"][..], &["plan", "--help"]] {
+        let ended = scratch.run(args);
+        ended.assert_code(0);
+        let (commands, page) = ended.stdout.split_once("\n# Plans\n").expect("a page");
+        assert!(commands.contains("schema"), "{commands}");
+        assert!(quell_flow::PLAN_PAGE.trim_end().ends_with(page.trim_end()), "{page}");
+    }
+}
+
 /// Yields the kinds of events in the arms of a `match`.
 fn kinds(source: &str) -> BTreeSet<String> {
     let source = fs::read_to_string(repository().join(source)).expect("the source");

@@ -142,8 +142,8 @@ fn fill(
                 let value = eval(text)?;
                 match value.as_str() {
                     Some(text) => out.push_str(text),
-                    // The value was weighed, so that its text is bounded.
-                    None => out.push_str(&value.to_string()),
+                    // The value was weighed, so that its JSON is bounded.
+                    None => out.push_str(&json(&value)?),
                 }
             }
         }
@@ -153,4 +153,9 @@ fn fill(
         }
     }
     Ok(out)
+}
+
+/// Writes a value that is no text.
+fn json(value: &Value) -> Result<String, Refusal> {
+    serde_json::to_string(value).map_err(|error| Refusal::Words(error.to_string()))
 }
