@@ -141,7 +141,10 @@ impl<'a> Asks<'a> {
             caller: Arc::new(Caller::new(is_tls, connect_timeout, secrets)?),
             cancel: cancel.first().map(|uri| Cancel::new(uri.clone(), cancel_timeout)),
             retries: self.retries.unwrap_or(RETRIES),
-            confirm: self.confirm.unwrap_or(CONFIRM),
+            confirm: self.confirm.unwrap_or(match cancel {
+                [] => CONFIRM_BY_NOTHING,
+                _ => CONFIRM,
+            }),
             chat: self.model.map(ModelEntry::chat),
         })
     }
@@ -255,3 +258,27 @@ const RETRIES_MAX: u32 = 10;
 
 /// How long a service may take to confirm after the end of a run, unless it is configured.
 const CONFIRM: Duration = Duration::from_mins(1);
+
+/// The same without a cancel: nothing confirms then. Shorter, since the run keeps its slot.
+const CONFIRM_BY_NOTHING: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_without_a_cancel_keeps_its_slot_for_a_shorter_time() {
+        let confirm = |text: &str| {
+            let entry: ComponentEntry = toml::from_str(text).unwrap();
+            let asks = Asks::of_service(&entry);
+            let addresses = [Some(asks.url), asks.cancel].into_iter().flatten();
+            let addresses: Vec<Uri> = addresses.map(|it| it.parse().unwrap()).collect();
+            asks.remote(&addresses).unwrap().confirm.as_secs()
+        };
+        let (url, cancel) = ("url = 'http://h/run'\n", "cancel = 'http://h/stop'\n");
+        assert_eq!(confirm(url), 5);
+        assert_eq!(confirm(&[url, cancel].concat()), 60);
+        assert_eq!(confirm(&[url, "confirm = '7s'"].concat()), 7);
+        assert_eq!(confirm(&[url, cancel, "confirm = '7s'"].concat()), 7);
+    }
+}

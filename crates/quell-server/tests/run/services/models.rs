@@ -104,7 +104,7 @@ fn a_stop_drops_the_request_of_a_silent_model_and_of_one_that_speaks() {
             to.note("asked");
             to.note_end();
         });
-        let site = site(&peer, "");
+        let site = site(&peer, ", confirm = \"1h\"");
         begin(&site, "one", &"hi".into());
         assert_eq!(peer.next_note(), "asked");
         if !text.is_empty() {

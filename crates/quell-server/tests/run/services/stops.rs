@@ -27,7 +27,7 @@ const BEGUN: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\n\r
 fn a_stop_closes_the_socket_and_the_run_is_not_called_quiescent() {
     for said in ["", BEGUN] {
         let peer = silent(said);
-        let site = site(&peer, "grace = \"1h\"");
+        let site = site(&peer, "grace = \"1h\"\nconfirm = \"1h\"");
         begin(&site, "one", &Value::Null);
         assert_eq!(peer.next_note(), "asked");
         if !said.is_empty() {
@@ -71,7 +71,7 @@ fn a_silent_service_is_stopped_at_its_idle_limit_and_one_that_breaks_off_fails()
         }
         _ => to.note_end(),
     });
-    let site = site(&peer, "idle = \"500ms\"");
+    let site = site(&peer, "idle = \"500ms\"\nconfirm = \"1h\"");
     let run = run_of(&site, "silent", &Value::Null);
     assert_eq!(peer.next_note(), "closed");
     assert_eq!(
@@ -118,7 +118,7 @@ fn a_request_that_was_lost_is_in_doubt_although_a_later_one_was_refused() {
             to.answer("400 No", "text/plain", "no");
         }
     });
-    let site = site(&peer, "");
+    let site = site(&peer, "confirm = \"1h\"");
     let run = run_of(&site, "one", &Value::Null);
     assert_eq!((&run["status"], peer.seen().len()), (&"failed".into(), 2), "{run}");
     assert_in_doubt(&run, &peer);
