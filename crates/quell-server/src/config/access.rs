@@ -70,6 +70,10 @@ impl Config {
         for (at, entry) in self.tokens.iter().enumerate() {
             let scopes = entry.default_scopes.as_deref();
             faults.extend(self.scope_faults("tokens", at, "default_scopes", scopes));
+            if entry.issuer.is_none() && self.tokens.len() > 1 {
+                let words = "is missing; of several `[[tokens]]` each needs its own";
+                faults.push(self.entry_fault("tokens", at, ("issuer", words.into())));
+            }
             match entry.jwt(&self.folder) {
                 Ok(jwt) => access = access.jwt(jwt),
                 Err(fault) => faults.push(self.entry_fault("tokens", at, fault)),

@@ -104,6 +104,22 @@ fn every_fault_of_a_configuration_is_told_at_once_with_its_line() {
 }
 
 #[test]
+fn of_several_kinds_of_tokens_each_needs_its_issuer() {
+    const TOKENS: &str = "[[tokens]]\nalgorithm = \"HS256\"\nsecret_env = \"QUELL_TEST_KEY\"\n";
+    let scratch = Scratch::new();
+    let check = |text: &str| {
+        scratch.write("quell.toml", &["[agents.cat]\nrun = [\"cat\"]\n", text].concat());
+        checked(&scratch, &[])
+    };
+    check(TOKENS).assert_code(0);
+    let ended = check(&[TOKENS, "issuer = \"a\"\n", TOKENS].concat());
+    ended.assert_code(2);
+    let words = "quell.toml:7:1: `issuer`: is missing; of several `[[tokens]]` each";
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    check(&[TOKENS, "issuer = \"a\"\n", TOKENS, "issuer = \"b\"\n"].concat()).assert_code(0);
+}
+
+#[test]
 fn a_configuration_is_fine_and_says_how_much_there_is() {
     let scratch = Scratch::new();
     let file = r#"
