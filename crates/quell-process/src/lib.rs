@@ -40,14 +40,14 @@
 //!
 //! Out of reach are descendants in a session of their own that have neither: that have given up the
 //! variable (`env -i`; some servers write their title over it), and are without the number. Those
-//! were started before the program had it, which is in its first millisecond unless the machine is
-//! busy; they have given it up (a login sets all limits); they have that of an embedder that is a
-//! program itself; or the system refuses to give it (some sandboxes). Out of reach are descendants
-//! as well that run as another user, and on systems other than Linux every descendant that leaves
-//! the group. They run on, and the run is quiescent although they do, unless they hold on to stdout
-//! or stderr. If one does, the body reads on for at most 1 s. If the run was stopped, it is then
-//! not quiescent and names the program as abandoned, until those are closed. A process that holds
-//! them and carries the mark again by then is killed, by the guardian if the embedder was killed.
+//! were started, and lost their parents, before the program had it, in its first milliseconds; they
+//! have given it up (a login sets all limits); they have that of an embedder that is a program
+//! itself; or the system refuses to give it (some sandboxes). Out of reach are descendants as well
+//! that run as another user, and on systems other than Linux every descendant that leaves the
+//! group. They run on, and the run is quiescent although they do, unless they hold on to stdout or
+//! stderr. If one does, the body reads on for at most 1 s. If the run was stopped, it is then not
+//! quiescent and names the program as abandoned, until those are closed. A process that holds them
+//! and carries the mark again by then is killed, by the guardian if the embedder was killed.
 //! Otherwise the body looks once more for the mark, and closes its end. Where `/proc` cannot be
 //! read, what is left of the group is killed as soon as the program has ended.
 //!
@@ -128,9 +128,9 @@
 //! not wait for zombies of others, which execute nothing. A look is taken when a program ends or is
 //! stopped.
 //!
-//! What is of a program has its number. What was started before the program had that is reaped if
-//! it is in the group of the program, if a look met it outside of that group, or if it died and a
-//! look met another process of its session.
+//! What is of a program has its number. What is without, because it was started, and lost its
+//! parents, before the program had that, is reaped if it is in the group of the program, if a look
+//! met it outside of that group, or if it died and a look met another process of its session.
 //!
 //! A child that the embedder started itself is not reaped, so its exit status is not lost, with two
 //! exceptions: one that was given the mark of a program and has made a session of its own, and one

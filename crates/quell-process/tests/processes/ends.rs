@@ -9,7 +9,9 @@ use quell_process::Encoding;
 
 #[cfg(target_os = "linux")]
 use crate::support::{IS_NUMBERED, start};
-use crate::support::{PATIENCE, Scratch, UNKNOWN, eventually, failure_of, output_of, run, script};
+use crate::support::{
+    PATIENCE, Scratch, UNKNOWN, eventually, failure_of, output_of, run, script, started_script,
+};
 
 #[tokio::test]
 async fn a_failure_names_the_exit_code_and_the_last_lines_of_stderr() {
@@ -190,7 +192,7 @@ async fn i4_whoever_holds_stdout_and_carries_the_mark_is_dead_when_the_run_is_qu
             "{UNKNOWN} P=$$ M=\"$QUELL_PROCESS_IDS\" setsid sh again.sh &
             until [ -s pid ]; do :; done; echo ok"
         );
-        let (_, report) = run(script(&text).cwd(scratch.path())).await;
+        let (_, report) = run(started_script(&text).cwd(scratch.path())).await;
         let over = SystemTime::now();
         assert!(report.status == RunStatus::Completed && report.quiescent, "{report:?}");
         let stray = scratch.pid("pid").await;
@@ -214,7 +216,7 @@ async fn whoever_is_out_of_reach_and_holds_stdout_does_not_hold_the_run() {
         "{UNKNOWN} setsid sh -c 'echo $$ > pid; exec sleep 600' &
         until [ -s pid ]; do :; done; echo ok"
     );
-    let output = output_of(script(&text).cwd(scratch.path())).await;
+    let output = output_of(started_script(&text).cwd(scratch.path())).await;
     assert_eq!(output.stdout, "ok\n");
     assert!(begun_at.elapsed() < PATIENCE);
     // It is what the test says it is: neither in the group, nor marked, nor numbered.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use quell::{CancelRequest, RunSpec, StopDelivery};
 use rustix::process::{getpid, getuid, set_child_subreaper};
 
-use crate::support::{IS_NUMBERED, PATIENCE, Scratch, Stranger, eventually, script, start};
+use crate::support::{IS_NUMBERED, PATIENCE, Scratch, Stranger, eventually, start, started_script};
 
 /// Yields a folder with a copy of `sleep` that may be executed and not be read: the system lets
 /// nobody but root read the environment of such a process. None if the test was run again,
@@ -67,7 +67,7 @@ async fn i4_what_may_have_left_the_group_keeps_a_stopped_run_from_being_quiescen
         let spec =
             RunSpec::step("program").grace(Duration::from_millis(500)).stop_delivery(delivery);
         let text = format!("({ORPHAN}); exec sleep 100");
-        let started = start(spec, script(&text).cwd(scratch.path()));
+        let started = start(spec, started_script(&text).cwd(scratch.path()));
         let pid = scratch.pid("pid").await;
         let run = started.run().clone();
         run.cancel(CancelRequest::because("the test says so"));
@@ -93,7 +93,7 @@ async fn i4_what_has_a_parent_of_the_program_is_dead_after_a_stop() {
         while cat /proc/$!/environ >/dev/null 2>&1; do :; done; echo $! > pid; wait; sleep 100";
     let text = format!("setsid sh -c '{parent}' >/dev/null 2>&1 & exec sleep 100");
     let spec = RunSpec::step("program").grace(Duration::from_secs(2));
-    let started = start(spec, script(&text).cwd(scratch.path()));
+    let started = start(spec, started_script(&text).cwd(scratch.path()));
     let pid = scratch.pid("pid").await;
     let (_, report) = started.stop().await;
     assert!(report.quiescent && !pid.is_alive(), "{report:?}");
@@ -144,7 +144,7 @@ async fn i4_what_loses_its_parent_at_the_stop_is_dead_after_it() {
     let child_of_the_leader = format!("{ORPHAN}; exec sleep 100");
     for text in ["./program >/dev/null 2>&1 & exec sleep 100", &child_of_the_leader] {
         let spec = RunSpec::step("program").grace(Duration::from_secs(5));
-        let started = start(spec, script(text).cwd(scratch.path()));
+        let started = start(spec, started_script(text).cwd(scratch.path()));
         let pid = scratch.pid("pid").await;
         let (_, report) = started.stop().await;
         assert!(report.quiescent && !pid.is_alive(), "{text}: {report:?}");
@@ -159,7 +159,7 @@ async fn what_has_a_parent_elsewhere_is_a_stranger() {
     };
     let started = start(
         RunSpec::step("program"),
-        script("echo $$ > pid; exec sleep 100").cwd(scratch.path()),
+        started_script("echo $$ > pid; exec sleep 100").cwd(scratch.path()),
     );
     scratch.pid("pid").await;
     let stranger = Stranger::start(&scratch.path().join("sleep"));
@@ -175,7 +175,7 @@ async fn a_program_that_ended_by_itself_does_not_wait_for_what_may_have_left_the
         return;
     };
     let started =
-        start(RunSpec::step("program"), script(&format!("({ORPHAN})")).cwd(scratch.path()));
+        start(RunSpec::step("program"), started_script(&format!("({ORPHAN})")).cwd(scratch.path()));
     let (_, report) = started.end().await;
     let pid = scratch.pid("pid").await;
     assert!(report.quiescent && pid.is_alive(), "{report:?}");
@@ -222,7 +222,7 @@ async fn what_hides_gets_one_sigterm_and_is_dead_after_a_stop() {
     scratch.compile(COUNTS);
     let text = "./program >/dev/null 2>&1 & exec sleep 100";
     let spec = RunSpec::step("program").grace(Duration::from_secs(2));
-    let started = start(spec, script(text).cwd(scratch.path()));
+    let started = start(spec, started_script(text).cwd(scratch.path()));
     let pid = scratch.pid("pid").await;
     let (_, report) = started.stop().await;
     assert!(report.quiescent && !pid.is_alive(), "{report:?}");
@@ -238,7 +238,7 @@ async fn what_had_a_parent_when_its_program_ended_by_itself_is_dead() {
     };
     scratch.compile(COUNTS);
     let text = "./program >/dev/null 2>&1 & until [ -s pid ]; do :; done";
-    let started = start(RunSpec::step("program"), script(text).cwd(scratch.path()));
+    let started = start(RunSpec::step("program"), started_script(text).cwd(scratch.path()));
     let (_, report) = started.end().await;
     let pid = scratch.pid("pid").await;
     assert!(report.quiescent && !pid.is_alive(), "{report:?}");
@@ -256,7 +256,7 @@ async fn what_had_a_parent_in_the_group_when_its_program_ended_by_itself_is_dead
     };
     let text = format!("({ORPHAN}; exec sleep 100) >/dev/null 2>&1 & until [ -s pid ]; do :; done");
     for attempt in 0.. {
-        let started = start(RunSpec::step("program"), script(&text).cwd(scratch.path()));
+        let started = start(RunSpec::step("program"), started_script(&text).cwd(scratch.path()));
         let (_, report) = started.end().await;
         let pid = scratch.pid("pid").await;
         let is_alive = pid.is_alive();
@@ -302,7 +302,7 @@ async fn i4_what_hides_and_has_the_number_is_dead_whatever_its_parents_are() {
         let text = format!("{IS_NUMBERED}; ({orphan}); {then}");
         let spec = RunSpec::step("program").grace(PATIENCE);
         let spec = spec.stop_delivery(delivery.unwrap_or(StopDelivery::Signal));
-        let started = start(spec, script(&text).cwd(scratch.path()));
+        let started = start(spec, started_script(&text).cwd(scratch.path()));
         let pid = scratch.pid("pid").await;
         let report =
             if delivery.is_some() { started.stop().await.1 } else { started.end().await.1 };
@@ -321,10 +321,12 @@ async fn another_program_that_hides_is_not_in_doubt() {
     // It adopts, as the first process of a container does.
     set_child_subreaper(Some(getpid())).unwrap();
     let spec = || RunSpec::step("program").grace(PATIENCE);
-    let first = start(spec(), script("echo $$ > first; exec sleep 100").cwd(scratch.path()));
+    let first =
+        start(spec(), started_script("echo $$ > first; exec sleep 100").cwd(scratch.path()));
     scratch.pid("first").await;
     let hides = "echo $$ > pid; exec ./sleep 100";
-    let other = start(spec(), script(&format!("{IS_NUMBERED}; {hides}")).cwd(scratch.path()));
+    let other =
+        start(spec(), started_script(&format!("{IS_NUMBERED}; {hides}")).cwd(scratch.path()));
     let pid = scratch.pid("pid").await;
     let environ = format!("/proc/{}/environ", pid.number());
     eventually("it hides", || fs::read(&environ).is_err().then_some(())).await;

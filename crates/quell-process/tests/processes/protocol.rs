@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Scratch, Started, UNKNOWN, events_of, eventually, failure_of, output_of, script, start,
+    started_script,
 };
 
 /// A script that prints these lines.
@@ -64,7 +65,7 @@ async fn outcomes_of(mut events: EventStream) -> Vec<ToolOutcome> {
 fn calling(scratch: &Scratch, then: &str) -> Process {
     let begin = r#"echo '{"event":"tool.started","id":"1","name":"search"}
 {"event":"content","text":"begun"}'; echo $$ > pid; "#;
-    script(&format!("{begin}{then}")).cwd(scratch.path())
+    started_script(&format!("{begin}{then}")).cwd(scratch.path())
 }
 
 #[tokio::test]

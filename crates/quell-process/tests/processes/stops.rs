@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quell::{CancelRequest, Engine, Outcome, RunReport, RunSpec, RunStatus, StopDelivery, Work};
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Scratch, UNKNOWN, eventually, script, start};
+use crate::support::{PATIENCE, Scratch, UNKNOWN, eventually, script, start, started_script};
 
 fn partial(report: &RunReport) -> Value {
     report.partial.as_ref().expect("there is partial output").parse().unwrap()
@@ -260,7 +260,7 @@ async fn i4_whoever_is_out_of_reach_and_holds_stdout_is_named_as_abandoned() {
             exec sleep 600"
         );
         let spec = RunSpec::step("process").grace(grace);
-        let started = start(spec, script(&text).cwd(scratch.path()));
+        let started = start(spec, started_script(&text).cwd(scratch.path()));
         let stray = scratch.pid("pid").await;
         let run = started.run().clone();
         run.cancel(CancelRequest::because("the test says so"));

@@ -17,6 +17,12 @@ pub(crate) fn script(text: &str) -> Process {
     Process::new("sh").arg("-c").arg(text)
 }
 
+/// As [`script`], once the start is over: from then on nothing gets the number of the program but
+/// by inheritance.
+pub(crate) fn started_script(text: &str) -> Process {
+    script(&format!("read _; {text}")).input("\n")
+}
+
 /// A process that runs as the body of a run, and the engine, without which it would be stopped.
 pub(crate) struct Started {
     engine: Engine,

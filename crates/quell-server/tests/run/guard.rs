@@ -137,7 +137,8 @@ fn who_holds_a_pipe_of_a_stopped_program_does_not_outlive_a_killed_server() {
     let again = "echo $$ > pid; until [ -e again ]; do sleep 0.01; done
         QUELL_PROCESS_IDS=$M exec sleep 1000";
     scratch.write("again.sh", again);
-    let text = "prlimit --locks=unlimited env -i M=\"$QUELL_PROCESS_IDS\" PATH=\"$PATH\" \
+    // The start is over when it has its input.
+    let text = "read _; prlimit --locks=unlimited env -i M=\"$QUELL_PROCESS_IDS\" PATH=\"$PATH\" \
         setsid sh again.sh & exec sleep 1000";
     let text = serde_json::json!([text]).to_string();
     let text = format!("[agents.holder]\nrun = [\"sh\", \"-c\", {}]\n", &text[1..text.len() - 1]);

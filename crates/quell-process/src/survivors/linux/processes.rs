@@ -198,7 +198,7 @@ pub(super) fn is_subreaper() -> bool {
 }
 
 /// Yields the number that was given last, to a process or to a thread.
-fn newest() -> io::Result<i32> {
+pub(super) fn newest() -> io::Result<i32> {
     // Some containers have a load average of their own (lxcfs), with a number of another namespace.
     let own = match fs::read_to_string("/proc/sys/kernel/ns_last_pid") {
         Err(error) if is_shortage(&error) => return Err(error),

@@ -6,9 +6,10 @@
 //! or make a session, and everybody may read it, also when they are dead. What this process starts
 //! itself does not have it.
 //!
-//! A program runs before it is given the number: what it has started until then is without.
+//! A program runs before it is given the number. What it has started until then is given it as well
+//! if it has not lost its parents, and is without otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use rustix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
 
+use super::processes::newest;
 use super::stat::{Stat, read_if_there};
 
 /// Yields the mark of a program that is about to be started. Its number is in it.
@@ -60,6 +62,8 @@ pub(crate) fn lead(leader: Pid, mark: &str) -> Led {
     let limit = Rlimit { current: number_of(mark), ..getrlimit(Resource::Locks) };
     // It may have become another user's, or run where there are no such limits.
     if prlimit(Some(leader), Resource::Locks, limit).is_ok() {
+        // What cannot be read now is known by its mark.
+        let _ = number_first_ones(id, limit);
         programs().insert(id, Program { nth, until: Some(now() + START_TICKS) });
     }
     Led { id, nth }
@@ -93,6 +97,27 @@ pub(super) fn is_descendant(dead: &Stat, id: i32) -> bool {
         program.is_some_and(|it| it.until.is_none_or(|until| dead.began <= until))
     };
     !programs.contains_key(&id) && (has_number || is_of_group())
+}
+
+/// Gives the number of a program to what its leader has started before it had that itself, known by
+/// its parents. What one of these starts before its turn has a higher id, and so its turn later.
+fn number_first_ones(leader: i32, limit: Rlimit) -> io::Result<()> {
+    let mut have_number = BTreeSet::from([leader]);
+    let mut last = leader;
+    loop {
+        let newest = newest()?.min(leader.saturating_add(FIRST_MAX));
+        // After the highest id come low ones again.
+        if newest <= last {
+            return Ok(());
+        }
+        for id in last + 1..=newest {
+            let is_child = Stat::read(id)?.is_some_and(|it| have_number.contains(&it.parent));
+            if is_child && have_number.insert(id) {
+                let _ = prlimit(Pid::from_raw(id), Resource::Locks, limit);
+            }
+        }
+        last = newest;
+    }
 }
 
 /// Yields the time, in ticks, as processes begin.
@@ -134,13 +159,20 @@ const NTH_BITS: u32 = 22;
 /// Where a number is in the second half of a mark.
 const NUMBER_BITS: u64 = (1 << 62) - 1;
 
+/// How many ids after that of a leader may be those of its first descendants. A start waits until
+/// they are read.
+const FIRST_MAX: i32 = 256;
+
 /// A process has its limits a little before the time at which it began: for so many ticks longer
 /// than it should, it may be without the number.
 const START_TICKS: u64 = 20;
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Signal, kill_process};
 
     use super::*;
 
@@ -153,6 +185,49 @@ mod tests {
         // That of a process with another id.
         assert!(!is_given(numbers[0] ^ 1 << NTH_BITS));
         assert_eq!((number_of("mark"), is_given(7)), (None, false));
+    }
+
+    /// Starts a process in a session of its own that has no mark, and says both ids.
+    const STARTS: &str =
+        "env -i setsid sh -c 'sleep 600 & echo $$ $!; exec sleep 600' & exec sleep 600";
+
+    #[test]
+    fn what_a_program_started_before_it_had_the_number_has_it_as_well() {
+        let start = || {
+            let mut leader = Command::new("sh");
+            let mut leader = leader.args(["-c", STARTS]).stdout(Stdio::piped()).spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(leader.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            let first: Vec<i32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            (leader, first)
+        };
+        for attempt in 0.. {
+            let (mut leader, first) = start();
+            let id = Pid::from_child(&leader);
+            let mut own = Command::new("sleep").arg("600").spawn().unwrap();
+            let mark = new_mark();
+            let led = lead(id, &mark);
+            let numbers: Vec<_> = first.iter().map(|id| read_number(*id).unwrap()).collect();
+            let of_own = read_number(own.id().try_into().unwrap()).unwrap();
+            drop(led);
+            for child in [&mut leader, &mut own] {
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+            for id in first.iter().copied().filter_map(Pid::from_raw) {
+                kill_process(id, Signal::KILL).unwrap();
+            }
+            // Many others may have been started in between, or ids begin anew.
+            let ids = id.as_raw_pid()..=id.as_raw_pid() + FIRST_MAX;
+            if first.iter().all(|id| ids.contains(id)) {
+                assert_eq!(
+                    (numbers, of_own != number_of(&mark)),
+                    (vec![number_of(&mark); 2], true)
+                );
+                return;
+            }
+            assert!(attempt < 100, "{first:?}");
+        }
     }
 
     #[test]
