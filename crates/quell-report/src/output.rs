@@ -36,7 +36,9 @@ pub(crate) fn kept(payload: &Payload) -> String {
         // The text of its events is what it has to say; what it printed besides is no output.
         text = said(content);
     } else if value.get("stdout_truncated").and_then(Value::as_bool) == Some(true) {
-        text.push_str(", of which only the beginning is kept");
+        let what = if is_base64(&value) { "not text, " } else { "" };
+        let kept = size(bytes_of(stdout, &value));
+        let _ = write!(text, ", {what}of which the first {kept} are kept");
     } else if is_base64(&value) {
         text.push_str(", not text");
     } else if let Some(line) = last_line(stdout) {
@@ -178,6 +180,12 @@ fn is_base64(value: &Value) -> bool {
     value.get("encoding").and_then(Value::as_str) == Some("base64")
 }
 
+/// Yields how many bytes a stdout has, which may be written as base64.
+fn bytes_of(stdout: &str, value: &Value) -> usize {
+    let is_base64 = is_base64(value);
+    if is_base64 { stdout.trim_end_matches('=').len() * 3 / 4 } else { stdout.len() }
+}
+
 fn count(value: &Value) -> usize {
     value.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX)
 }
@@ -220,8 +228,14 @@ mod tests {
         let output =
             serde_json::json!({ "stdout": "AAA=", "encoding": "base64", "stdout_bytes": 2 });
         assert_eq!(kept(output), "2 bytes, not text");
-        let output = serde_json::json!({ "stdout": "a\n", "stdout_truncated": true });
-        assert_eq!(kept(output), "2 bytes, of which only the beginning is kept");
+        let output = serde_json::json!({
+            "stdout": "a\n", "stdout_bytes": 9_000, "stdout_truncated": true,
+        });
+        assert_eq!(kept(output), "8.7 KiB, of which the first 2 bytes are kept");
+        let output = serde_json::json!({
+            "stdout": "AAA=", "encoding": "base64", "stdout_bytes": 9, "stdout_truncated": true,
+        });
+        assert_eq!(kept(output), "9 bytes, not text, of which the first 2 bytes are kept");
         assert_eq!(kept(serde_json::json!({ "a": 1 })), "7 bytes of JSON");
     }
 
