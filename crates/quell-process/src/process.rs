@@ -43,6 +43,8 @@ pub struct Process {
     program: OsString,
     args: Vec<OsString>,
     cwd: Option<PathBuf>,
+    /// Whether it gets nothing of the environment of the embedder.
+    is_env_cleared: bool,
     /// In order; without a value it is taken out.
     env: Vec<(OsString, Option<OsString>)>,
     input: Option<Vec<u8>>,
@@ -62,6 +64,7 @@ impl Process {
             program: program.into(),
             args: Vec::new(),
             cwd: None,
+            is_env_cleared: false,
             env: Vec::new(),
             input: None,
             output_bytes_max: OUTPUT_BYTES,
@@ -129,6 +132,22 @@ impl Process {
     /// ```
     pub fn env_remove(mut self, key: impl Into<OsString>) -> Self {
         self.env.push((key.into(), None));
+        self
+    }
+
+    /// Takes every variable out of the environment, those of the embedder and those that were set
+    /// before. Set again after that, one is there. Defaults to the environment of the embedder.
+    ///
+    /// Without `PATH` a name of a program is looked up where the system looks by itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let _ = quell_process::Process::new("env").env_clear().env("PATH", "/usr/bin:/bin");
+    /// ```
+    pub fn env_clear(mut self) -> Self {
+        self.is_env_cleared = true;
+        self.env.clear();
         self
     }
 
@@ -208,6 +227,9 @@ impl Process {
 
     fn command(&self, mark: &str) -> Command {
         let mut command = Command::new(&self.program);
+        if self.is_env_cleared {
+            command.env_clear();
+        }
         for (key, value) in &self.env {
             match value {
                 Some(value) => command.env(key, value),
