@@ -34,7 +34,7 @@ pub use catalog::{
 pub use command_example::command_example;
 pub use emit::Emit;
 pub use guess::guess;
-pub use interpret::{LinkedPlan, PlanPart, Runner};
+pub use interpret::{LinkedPlan, MissingOutput, PartError, PlanPart, Runner};
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
 pub use parallel::{
     Branch, BranchRow, CountedAs, Limiter, OnCancelled, OnLoser, OnTimeout, Parallel, Settled,

@@ -2,14 +2,15 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use quell::{JSON_LEVELS_MAX, JsonError, Payload, check_json};
-use quell_flow::{PLAN_PAGE, PLAN_TEMPLATES};
+use quell_flow::{ComponentKind, PLAN_PAGE, PLAN_TEMPLATES, PlanFormat};
+use quell_report::text::printable;
 use serde::de::IgnoredAny;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -42,7 +43,8 @@ impl Cli {
     ///
     /// Fails with what clap shows: a usage error, the help or the version.
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let cli = Self::try_parse_from(args)?;
+        let args: Vec<OsString> = args.into_iter().collect();
+        let cli = Self::try_parse_from(&args).map_err(|error| with_tip(error, &args))?;
         let Command::Run(run) = &cli.command else { return Ok(cli) };
         if run.plan.is_none() && run.command.is_empty() {
             let message = "neither a plan nor a command was given; one of these would do:\n\n  \
@@ -171,8 +173,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "STEP", conflicts_with = "command")]
     pub(crate) from: Option<String>,
 
-    /// The report of a former run of the plan, as `--report` writes it: what `--only` and `--from`
-    /// read of steps that do not run. Of these the completed ones at the top of the plan count
+    /// The report of a former run of the plan, or of a part of it, as `--report` writes it: what
+    /// `--only` and `--from` read of steps that do not run. Of these the completed ones at the top
+    /// of the plan count, and those whose outputs that run was given itself
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     pub(crate) outputs: Option<PathBuf>,
 
@@ -218,6 +221,35 @@ fn usage_error(kind: ErrorKind, message: &str) -> clap::Error {
         Some(run) => run.error(kind, message),
         None => cli.error(kind, message),
     }
+}
+
+/// Adds to what is said of `quell run echo hi` how a program is run.
+fn with_tip(mut error: clap::Error, args: &[OsString]) -> clap::Error {
+    let is_misspelt = error.get(ContextKind::SuggestedArg).is_some();
+    if error.kind() == ErrorKind::UnknownArgument
+        && !is_misspelt
+        && let Some(right) = (2..args.len()).find_map(|at| with_program(args, at))
+    {
+        let tip = format!("a program goes after `--`: {right}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
+/// Yields the command line with `--` before one of the words, the name of a program, if it is right
+/// then.
+fn with_program(args: &[OsString], at: usize) -> Option<String> {
+    let (before, program) = args.split_at(at);
+    let name = program.first()?.to_str()?;
+    let is_other = name.starts_with('-')
+        || PlanFormat::of(Path::new(name)).is_ok()
+        || ComponentKind::split(name).is_some();
+    let words = [before, &["--".into()], program].concat();
+    let cli = Cli::try_parse_from(&words).ok().filter(|_| !is_other)?;
+    let Command::Run(RunArgs { plan: None, .. }) = cli.command else { return None };
+    let words: Vec<_> =
+        words.iter().skip(1).map(|word| printable(&word.to_string_lossy()).into_owned()).collect();
+    Some(format!("quell {}", words.join(" ")))
 }
 
 fn levels() -> impl TypedValueParser<Value = LevelFilter> {
@@ -296,6 +328,30 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("quell run plan.toml"), "{error}");
         assert!(error.to_string().contains("-- <COMMAND>..."), "{error}");
+    }
+
+    #[test]
+    fn a_program_without_dashes_is_shown_with_them() {
+        let says = |args: &[&str]| {
+            let error = read(&[&["quell", "run"], args].concat()).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        };
+        for (args, right) in [
+            (&["echo", "hi"][..], "quell run -- echo hi"),
+            (&["ls", "-l"], "quell run -- ls -l"),
+            (&["--timeout", "30s", "make", "test"], "quell run --timeout 30s -- make test"),
+        ] {
+            let tip = format!("tip: a program goes after `--`: {right}\n");
+            assert!(says(args).contains(&tip), "{}", says(args));
+        }
+        for args in [&["a.toml", "b.toml"][..], &["agent/x", "hello"], &["a.toml", "--frob"]] {
+            assert!(!says(args).contains("a program goes"), "{}", says(args));
+        }
+        for args in [&["echo", "--timout", "3s"][..], &["a.toml", "--timout", "3s"]] {
+            let tip = "tip: a similar argument exists: '--timeout'";
+            assert!(says(args).contains(tip), "{}", says(args));
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) struct CheckArgs {
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     match Checked::load(Some(&args.file), Asked::default()) {
         Ok(checked) => {
-            stdout::complain(&warned(&checked.config.plan_warnings()));
+            stdout::complain(&warned(&checked.warnings));
             stdout::say(&format!("{}: {}: fine\n", args.file.display(), summary(&checked)))
         }
         Err(faults) => refused(&faults),

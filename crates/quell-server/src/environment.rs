@@ -10,12 +10,42 @@ use quell_flow::attempt_number;
 use quell_http::{EXTERNAL_ID, SESSION, external_id};
 use quell_process::Process;
 
+/// What a program gets of the environment of quell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inherits {
+    /// Every variable.
+    All,
+    /// What it takes to find programs, and nothing else: `env_clear`.
+    Path,
+}
+
+impl Inherits {
+    /// Reads the key `env_clear` of a component or a step.
+    pub(crate) const fn of(env_clear: bool) -> Self {
+        if env_clear { Self::Path } else { Self::All }
+    }
+}
+
 /// Names a program, and sets the variables that every program has. What the caller sets or takes
 /// out after that counts.
-pub(crate) fn program(program: impl Into<OsString>, ctx: &RunContext) -> Process {
-    // A `quell` that was started by another one must not say of its runs what is so of that one's.
-    let inherited = env::vars_os().map(|(key, _)| key).filter(|key| is_of_a_run(key));
-    let process = inherited.fold(Process::new(program), Process::env_remove);
+pub(crate) fn program(
+    program: impl Into<OsString>,
+    inherits: Inherits,
+    ctx: &RunContext,
+) -> Process {
+    let process = Process::new(program);
+    let process = match inherits {
+        // A `quell` that was started by another one must not say of its runs what is so of that
+        // one's.
+        Inherits::All => {
+            let inherited = env::vars_os().map(|(key, _)| key).filter(|key| is_of_a_run(key));
+            inherited.fold(process, Process::env_remove)
+        }
+        Inherits::Path => {
+            let kept = KEPT.iter().filter_map(|key| Some((key, env::var_os(key)?)));
+            kept.fold(process.env_clear(), |process, (key, value)| process.env(key, value))
+        }
+    };
     variables(ctx).into_iter().fold(process, |process, (key, value)| process.env(key, value))
 }
 
@@ -69,6 +99,9 @@ pub(crate) const RUN_ID: &str = "QUELL_RUN_ID";
 pub(crate) const RUN_SESSION: &str = "QUELL_SESSION";
 pub(crate) const ATTEMPT: &str = "QUELL_ATTEMPT";
 pub(crate) const DEADLINE: &str = "QUELL_DEADLINE_MS";
+
+/// What a program has of the environment of quell in any case.
+const KEPT: [&str; 2] = ["PATH", UNBUFFERED];
 
 /// What precedes the name of a label.
 const LABEL: &str = "QUELL_LABEL_";

@@ -142,7 +142,8 @@ The file:
   run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
   timeout = \"10m\"                  # also: grace, idle, cwd, env, description, model,
                                     # contracts: some of \"agentos\", \"langgraph\", \"native\",
-                                    # \"playbook3d\"; without: all
+                                    # \"playbook3d\"; without: all; env_clear = true: of our
+                                    # environment only PATH
 
   [agents.finder]                   # a service; `quell help service` says what it can rely on
   url = \"http://127.0.0.1:8000/run\" # input: posted as JSON; answer: JSON, or events

@@ -33,12 +33,23 @@ pub(crate) struct ManArgs {
 
 /// Prints what a shell reads to complete the command line.
 pub(crate) fn completions(args: &CompletionsArgs, cli: &Command) -> ExitCode {
-    // Scripts know nothing of what is hidden: they would complete it.
-    let shown = cli.get_subcommands().filter(|below| !below.is_hide_set()).cloned();
-    let mut shown = Command::new("quell").version(env!("CARGO_PKG_VERSION")).subcommands(shown);
+    let mut shown = without_hidden(cli).version(env!("CARGO_PKG_VERSION"));
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut shown, "quell", &mut script);
     stdout::say(&String::from_utf8_lossy(&script))
+}
+
+/// Yields a command without what is hidden: scripts know nothing of that, and would complete it.
+fn without_hidden(command: &Command) -> Command {
+    let arguments = command.get_arguments().filter(|one| !one.is_hide_set());
+    let below = command.get_subcommands().filter(|below| !below.is_hide_set());
+    let shown = Command::new(command.get_name().to_owned())
+        .args(arguments)
+        .subcommands(below.map(without_hidden));
+    match command.get_about() {
+        Some(about) => shown.about(about.clone()),
+        None => shown,
+    }
 }
 
 /// Prints a page for `man`, or writes all of them; yields the exit code: 0, or 2 if one cannot be

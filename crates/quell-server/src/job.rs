@@ -1,19 +1,22 @@
 //! [`Job`]: a plan, a component or a single command that `quell run` runs.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
 use quell::{Engine, Payload, RunRef, RunSpec, SubmitError};
-use quell_flow::{Component, LinkedPlan, Plan, PlanFormat, PlanPart};
+use quell_flow::{Component, ComponentKind, LinkedPlan, PartError, Plan, PlanFormat, PlanPart};
 
 use crate::args::RunArgs;
 use crate::config;
-use crate::environment;
+use crate::environment::{self, Inherits};
 use crate::faults::{under_error, warned};
-use crate::outputs;
+use crate::outputs::Former;
 use crate::processes::{Processes, output};
+use crate::report_file::Given;
 use crate::stdout;
+use quell_report::text::printable;
 
 /// A plan, component or command, checked as far as possible without running it.
 pub(crate) struct Job {
@@ -70,6 +73,14 @@ impl Job {
         matches!(self.body, Body::Component(_))
     }
 
+    /// Yields the outputs that a part of a plan was given.
+    pub(crate) fn given(&self) -> Given {
+        match &self.body {
+            Body::Plan(plan, _) => plan.given().iter().cloned().collect(),
+            Body::Component(_) | Body::Command(..) => Given::new(),
+        }
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -85,7 +96,7 @@ impl Job {
                 component.start(engine, self.spec, input)?
             }
             Body::Command(program, arguments) => engine.submit(self.spec, async move |ctx| {
-                let process = environment::program(program, &ctx).args(arguments);
+                let process = environment::program(program, Inherits::All, &ctx).args(arguments);
                 output(process, ctx).await
             })?,
         };
@@ -97,7 +108,10 @@ impl Job {
 fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> {
     if PlanFormat::of(path).is_err() && !path.exists() {
         let name = path.to_string_lossy();
-        let plan = "a plan would be a file, `.toml`, `.json` or `.yaml`";
+        let mut plan = String::from("a plan would be a file, `.toml`, `.json` or `.yaml`");
+        if ComponentKind::split(&name).is_none() {
+            plan.extend(["; a program would be `quell run -- ", &*printable(&name), "`"]);
+        }
         let (catalog, _) = config::catalog(config).map_err(|faults| {
             let is_there = config.is_some() || config::default_file().is_some();
             let of = if is_there { String::new() } else { format!("component `{name}`: {plan}; ") };
@@ -121,10 +135,22 @@ fn part_of(body: Body, part: PlanPart<'_>, report: Option<&Path>) -> Result<Body
     let Body::Plan(plan, processes) = body else {
         return Err("`--only` and `--from` name a step of a plan; this is a component".to_owned());
     };
-    let outputs = report.map(outputs::load).transpose()?.unwrap_or_default();
-    let part = plan.part(part, &outputs).map_err(|words| match report {
-        Some(report) => format!("{words}; the outputs are those of {}", report.display()),
-        None => format!("{words}; `--outputs FILE` gives those of a report that `--report` wrote"),
+    let Some(report) = report else {
+        let part = plan.part(part, &BTreeMap::new()).map_err(|error| match error {
+            PartError::Missing(_) => {
+                format!("{error}; `--outputs FILE` gives those of a report that `--report` wrote")
+            }
+            _ => error.to_string(),
+        });
+        return part.map(|part| Body::Plan(part, processes));
+    };
+    let former = Former::load(report, plan.plan())?;
+    let part = plan.part(part, &former.outputs).map_err(|error| match error {
+        PartError::Missing(missing) => {
+            let lines: Vec<_> = missing.iter().map(|one| former.explained(one)).collect();
+            lines.join("; ")
+        }
+        _ => error.to_string(),
     });
     part.map(|part| Body::Plan(part, processes))
 }

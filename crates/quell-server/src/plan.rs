@@ -63,7 +63,8 @@ fn check(args: &CheckArgs) -> ExitCode {
     for path in &args.plans {
         match Plan::load_all(path) {
             Ok(plan) => {
-                stdout::complain(&warned(plan.warnings()));
+                let missing = config::missing_of(&plan);
+                stdout::complain(&warned(&[plan.warnings(), &missing].concat()));
                 match config::linked(plan, args.config.as_deref()) {
                     Ok(_) => {
                         let _ = writeln!(words, "{}: ok", path.display());

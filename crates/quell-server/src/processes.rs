@@ -6,7 +6,8 @@ use quell::{Failure, Payload, RunContext};
 use quell_flow::{CommandStep, Runner};
 use quell_process::Process;
 
-use crate::{environment, programs};
+use crate::environment::{self, Inherits};
+use crate::programs;
 
 /// Runs the commands of a plan as processes.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +20,8 @@ impl Runner for Processes {
     async fn run(&self, ctx: RunContext, command: CommandStep) -> Result<Payload, Failure> {
         let mut words = command.command.into_iter();
         let program = words.next().ok_or_else(|| Failure::new("the command is empty"))?;
-        let mut process = environment::program(program, &ctx).args(words);
+        let inherits = Inherits::of(command.env_clear);
+        let mut process = environment::program(program, inherits, &ctx).args(words);
         if let Some(cwd) = command.cwd {
             process = process.cwd(cwd);
         }

@@ -1,13 +1,16 @@
 //! [`ReportFile`]: the file that receives the report, whole or not at all.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use quell::RunReport;
+use quell::{Payload, RunReport};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
+use serde::Serialize;
 use uuid::Uuid;
 
 /// A path that was found to be writable.
@@ -50,9 +53,9 @@ impl ReportFile {
     /// # Errors
     ///
     /// Fails if it cannot be written whole; then the path is unchanged.
-    pub(crate) fn write(self, report: &RunReport) -> io::Result<()> {
+    pub(crate) fn write(self, report: &RunReport, given: &Given) -> io::Result<()> {
         let mut writer = BufWriter::new(&self.file);
-        serde_json::to_writer_pretty(&mut writer, report)?;
+        serde_json::to_writer_pretty(&mut writer, &Written { report, given })?;
         writer.write_all(b"\n")?;
         writer.flush()?;
         match &self.draft {
@@ -114,6 +117,18 @@ fn remove_leftovers(place: &Path) {
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// The outputs of former steps that a part of a plan was given, by the name of the step.
+pub(crate) type Given = BTreeMap<Arc<str>, Payload>;
+
+/// What the file says: the report, and what it needs to be continued from.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    report: &'a RunReport,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    given: &'a Given,
 }
 
 /// The temporary file. It is removed with this value.

@@ -97,11 +97,12 @@ async fn run_until_ended(
     let mut limits = Limits::default();
     limits.events_per_root_max = EVENTS_MAX;
     let engine = Engine::with_config(EngineConfig::new().runtime(bodies).limits(limits));
+    let given = job.given();
     let run = job.submit(&engine).map_err(|error| error.to_string())?;
 
     let report = follow(&run, &mut signals, &mut view, style).await;
     let mut code = exit_code(report.status);
-    if let Some(Err(error)) = report_file.map(|file| file.write(&report)) {
+    if let Some(Err(error)) = report_file.map(|file| file.write(&report, &given)) {
         note(&view, format!("the report could not be written: {error}"));
         code = code.max(EXIT_FAILED);
     }

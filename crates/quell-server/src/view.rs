@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::MultiProgress;
-use quell::{Payload, RunEvent, RunReport};
+use quell::{Payload, RunEvent, RunReport, RunStatus};
 use quell_report::text::printable;
 use tokio::sync::{mpsc, oneshot};
 
@@ -151,8 +151,8 @@ impl Screen {
                 }
                 self.say(&quell_report::render(&report))?;
                 let answered = self.style.answer && !self.style.json;
-                match report.output.as_ref().filter(|_| answered) {
-                    Some(output) => self.say(&answer(output)),
+                match answer(&report).filter(|_| answered) {
+                    Some(answer) => self.say(&answer),
                     None => Ok(()),
                 }
             }
@@ -210,11 +210,30 @@ impl Screen {
     }
 }
 
-/// Yields what a component has answered: its text, or else its JSON. It cannot steer a terminal.
-fn answer(output: &Payload) -> String {
-    let text = output.as_text().unwrap_or_else(|| output.as_json().into());
+/// Yields what a component has answered: its text, or else its JSON; of one that was stopped, the
+/// text that it had by then. It cannot steer a terminal.
+fn answer(report: &RunReport) -> Option<String> {
+    let text = match (&report.output, &report.partial) {
+        (Some(output), _) => {
+            output.as_text().unwrap_or_else(|| output.as_json().into()).into_owned()
+        }
+        // What a program that failed has written is in the report.
+        (None, Some(partial)) if report.status != RunStatus::Failed => partial_text(partial)?,
+        _ => return None,
+    };
     let lines: String = text.lines().flat_map(|line| [printable(line), "\n".into()]).collect();
-    format!("\n{lines}")
+    Some(format!("\n{lines}"))
+}
+
+/// Yields the text in a partial output: all of it, or what a program said.
+fn partial_text(partial: &Payload) -> Option<String> {
+    if let Some(text) = partial.as_text() {
+        return Some(text.into_owned());
+    }
+    let value: serde_json::Value = partial.parse().ok()?;
+    let is_text = value.get("encoding")? == "utf-8";
+    let said = |key: &str| value.get(key)?.as_str().filter(|text| !text.trim().is_empty());
+    said("content").or_else(|| said("stdout").filter(|_| is_text)).map(str::to_owned)
 }
 
 fn write_notes(notes: &channel::Receiver<String>, bars: Option<&MultiProgress>) {

@@ -66,6 +66,21 @@ impl Component {
         Self::new(ComponentKind::Workflow, id, body)
     }
 
+    /// Makes a component in the place of one that has a fault, so that what names it has no fault
+    /// because of that. A run of it yields its input.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::{Catalog, Component, ComponentKind};
+    ///
+    /// let broken = Component::stand_in(ComponentKind::Agent, "writer");
+    /// assert!(Catalog::new().with(broken).named("agent/writer").is_ok());
+    /// ```
+    pub fn stand_in(kind: ComponentKind, id: impl Into<String>) -> Self {
+        Self::new(kind, id, async |_, input| Ok(input))
+    }
+
     fn new<F, Fut>(kind: ComponentKind, id: impl Into<String>, body: F) -> Self
     where
         F: Fn(RunContext, Payload) -> Fut + Send + Sync + 'static,

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use quell::Payload;
 
 use super::runner::Runner;
+use crate::ComponentKind::Workflow;
 use crate::graph::{self, Walk};
-use crate::{Action, Catalog, Component, ComponentStep, Part, Plan, PlanError, PlanStep};
+use crate::{
+    Action, Catalog, CommandStep, Component, ComponentStep, Part, Plan, PlanError, PlanStep,
+};
 
 /// The components of a plan, by the name under which it uses each.
 pub(super) type Links = BTreeMap<Arc<str>, Arc<Component>>;
@@ -132,27 +135,51 @@ impl Plan {
         Ok(LinkedPlan { plan: Arc::new(self), links: Arc::new(links), before: Arc::default() })
     }
 
-    /// Lists the steps that run a component, including those of nested workflows.
+    /// Lists the steps that run a component, including those of nested workflows, in the order of
+    /// the text.
     pub fn components(&self) -> Vec<&ComponentStep> {
+        let steps = self.all_steps().into_iter();
+        let mut found: Vec<_> = steps
+            .filter_map(|step| match &step.action {
+                Action::Component(component) => Some(component),
+                _ => None,
+            })
+            .collect();
+        found.sort_by_key(|step| (step.origin.place.line, step.origin.place.column));
+        found
+    }
+
+    /// Lists the steps that run a command, including those of nested workflows, in the order of the
+    /// text. [`CommandStep::fault`] has an example.
+    pub fn commands(&self) -> Vec<&CommandStep> {
+        let steps = self.all_steps().into_iter();
+        let mut found: Vec<_> = steps
+            .filter_map(|step| match &step.action {
+                Action::Run(command) => Some(command),
+                _ => None,
+            })
+            .collect();
+        found.sort_by_key(|step| (step.origin.place.line, step.origin.place.column));
+        found
+    }
+
+    /// Lists every step, those of cleanup and of nested workflows as well.
+    fn all_steps(&self) -> Vec<&PlanStep> {
         let mut found = Vec::new();
         let mut open: Vec<&[PlanStep]> = vec![&self.steps];
         open.extend([&*self.cleanup.on_failure, &*self.cleanup.on_stop]);
         while let Some(steps) = open.pop() {
             for step in steps {
+                found.push(step);
                 open.extend([&*step.cleanup.on_failure, &*step.cleanup.on_stop]);
                 open.extend(step.action.parts().into_iter().map(|(_, steps)| &**steps));
-                match &step.action {
-                    Action::Component(component) => found.push(component),
-                    Action::Workflow(inside) => {
-                        let plan = &inside.workflow;
-                        let cleanup = &plan.cleanup;
-                        open.extend([&*plan.steps, &*cleanup.on_failure, &*cleanup.on_stop]);
-                    }
-                    _ => {}
+                if let Action::Workflow(inside) = &step.action {
+                    let plan = &inside.workflow;
+                    let cleanup = &plan.cleanup;
+                    open.extend([&*plan.steps, &*cleanup.on_failure, &*cleanup.on_stop]);
                 }
             }
         }
-        found.sort_by_key(|step| (step.origin.place.line, step.origin.place.column));
         found
     }
 }
@@ -203,21 +230,16 @@ impl Catalog {
                 Ok(plan) => catalog = catalog.with(make(&id, plan)),
                 Err(found) => {
                     faults.extend(found);
-                    catalog = catalog.with(stand_in(&id));
+                    catalog = catalog.with(Component::stand_in(Workflow, id));
                 }
             }
         }
         // What is left is in a circle, or names what is. Its other names may be unknown as well.
-        let catalog = open.keys().map(|id| stand_in(id)).fold(catalog, Self::with);
+        let stand_ins = open.keys().map(|id| Component::stand_in(Workflow, id));
+        let catalog = stand_ins.fold(catalog, Self::with);
         faults.extend(open.into_values().filter_map(|plan| plan.link(&catalog).err()).flatten());
         if faults.is_empty() { Ok(catalog) } else { Err(faults) }
     }
-}
-
-/// Makes a component in the place of a plan with a fault: plans that name it have none because of
-/// that.
-fn stand_in(id: &str) -> Component {
-    Component::workflow(id, async |_, input| Ok(input))
 }
 
 /// Finds the plan that a component's name means, if it is one of these.

@@ -25,7 +25,7 @@ mod sequence;
 mod step;
 
 pub use link::LinkedPlan;
-pub use part::PlanPart;
+pub use part::{MissingOutput, PartError, PlanPart};
 pub use runner::Runner;
 #[cfg(feature = "test-util")]
 pub(crate) use runner::render_over;

@@ -38,14 +38,14 @@ pub(super) async fn run<R: Runner>(
         let entries: Vec<_> = all.filter_map(|(name, value)| Some((name, value?))).collect();
         Ok(Payload::json(&Object(&entries))?)
     };
-    // The outcome is made at most twice: at the decision, for the step that may start then, and at
-    // the end, for the output of this run.
-    let object_early = object.clone();
+    // If the next step starts at the decision, the output of this run is made then.
+    let (object_early, run) = (object.clone(), ctx.clone());
     let start_next =
         if on_decided.is_some() { parallel.options.start_next } else { StartNext::Settled };
     let deliver = move |outcome: Result<Settled<Payload>, Failure>| {
         if let Some(on_decided) = on_decided {
-            on_decided(outcome.and_then(|settled| object_early(settled.values)));
+            let output = outcome.and_then(|settled| object_early(settled.values));
+            on_decided(output.and_then(|output| set_output(&run, output)));
         }
     };
     let lowered = lower(parallel, &world).start_next(start_next);
@@ -158,7 +158,7 @@ impl Readable for Values {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let name = key.as_str()?;
         let (_, value) = self.0.iter().find(|(known, _)| &**known == name)?;
-        Some(read(value, &below("values", key)))
+        Some(read(value, &below("values", name)))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {

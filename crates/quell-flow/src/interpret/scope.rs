@@ -227,8 +227,9 @@ struct Steps(Scope);
 
 impl Object for Steps {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        let output = self.0.output(key.as_str()?)?;
-        Some(Value::from_object(Done { path: below("steps", key), output }))
+        let name = key.as_str()?;
+        let output = self.0.output(name)?;
+        Some(Value::from_object(Done { path: below("steps", name), output }))
     }
 }
 
@@ -242,7 +243,7 @@ struct Done {
 
 impl Object for Done {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        (key.as_str()? == "output").then(|| read(&self.output, &below(&self.path, key)))
+        (key.as_str()? == "output").then(|| read(&self.output, &below(&self.path, "output")))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {

@@ -314,6 +314,8 @@ impl PartialEq for Origin {
     }
 }
 
+impl Eq for Origin {}
+
 impl fmt::Display for TeamMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::action::{ComponentStep, IfStep, LoopStep, RouteStep, TeamStep, WorkflowStep};
+use super::action::{ComponentStep, IfStep, LoopStep, Origin, RouteStep, TeamStep, WorkflowStep};
+use super::error::PlanError;
 use super::parallel::{ParallelStep, PlanRetry};
 
 /// One step of a plan, or one branch of a parallel step.
@@ -176,12 +177,36 @@ pub struct CommandStep {
     /// Variables to add to the environment. Defaults to none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Whether the program gets nothing of the environment of the runner but what it takes to find
+    /// programs, and `env`. Defaults to false.
+    #[serde(skip_serializing_if = "is_false")]
+    pub env_clear: bool,
     /// The standard input of the program. Defaults to nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
     /// Whether one of its texts is a template. A runner gets the rendered command.
     #[serde(skip)]
     pub(crate) has_templates: bool,
+    /// The place of the command.
+    #[serde(skip)]
+    pub(crate) origin: Arc<Origin>,
+}
+
+impl CommandStep {
+    /// Makes a fault, or a warning, at the place of the command in the text of the plan.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::Plan;
+    ///
+    /// let plan = Plan::from_yaml("name: p\nsteps:\n- { name: a, run: [maek] }\n").unwrap();
+    /// let fault = plan.commands()[0].fault("no such program");
+    /// assert_eq!(fault.to_string(), "line 3, column 19: no such program");
+    /// ```
+    pub fn fault(&self, message: impl Into<String>) -> PlanError {
+        self.origin.fault(message)
+    }
 }
 
 /// Steps that run one after another. If one fails, the sequence fails.
@@ -202,6 +227,11 @@ pub struct SequenceStep {
 
 fn no_names(names: &Arc<[Arc<str>]>) -> bool {
     names.is_empty()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(is_set: &bool) -> bool {
+    !*is_set
 }
 
 pub(super) fn is_empty(steps: &Arc<[PlanStep]>) -> bool {

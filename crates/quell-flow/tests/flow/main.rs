@@ -22,6 +22,7 @@ mod plan_cleanup;
 mod plan_cuts;
 mod plan_errors;
 mod plan_files;
+mod plan_indexes;
 mod plan_limits;
 mod plan_messages;
 mod plan_missing;

@@ -1,5 +1,8 @@
 //! Output of a command that was not kept whole: what reads it fails, unless it asks for the head.
 
+use quell::{Failure, Payload, RunContext};
+use quell_flow::{CommandStep, Plan, Runner, limits};
+
 use crate::support::*;
 
 /// A plan whose first step has an output of so many bytes on stdout, of which `kept` is left, and
@@ -23,9 +26,10 @@ async fn after(bytes: usize, step: &str) -> Result<String, String> {
     run_plan(&plan(bytes, &format!("[[steps]]\nname = \"use\"\n{step}"))).await.0
 }
 
-const MESSAGE: &str = "`steps['make it'].output.stdout` is cut: the step wrote 9 bytes on stdout, \
-                       of which the first 4 are kept; read `steps['make it'].output.stdout_head` \
-                       if these are enough, or let the step write less, or into a file";
+const MESSAGE: &str = "`steps[\"make it\"].output.stdout` is cut: the step wrote 9 bytes on \
+                       stdout, of which the first 4 are kept; read \
+                       `steps[\"make it\"].output.stdout_head` if these are enough, or let \
+                       the step write less, or into a file";
 
 #[tokio::test(start_paused = true)]
 async fn a_step_that_reads_what_was_cut_fails_with_the_sizes_and_what_to_do() {
@@ -75,4 +79,34 @@ async fn what_was_cut_within_the_output_of_other_steps_is_named_by_its_path() {
     let error = run_plan(&plan).await.0.unwrap_err();
     assert!(error.contains("`output.a.b.stdout` is cut: the step wrote 7 bytes"), "{error}");
     assert!(error.contains("of which the first 2 are kept"), "{error}");
+}
+
+/// A runner whose one command leaves more than a template may make, as base64 or as text.
+#[derive(Clone)]
+struct Large(&'static str);
+
+impl Runner for Large {
+    async fn run(&self, _: RunContext, step: CommandStep) -> Result<Payload, Failure> {
+        if let ["say", words] = &*step.command.iter().map(String::as_str).collect::<Vec<_>>() {
+            return Ok(Payload::from(words.len()));
+        }
+        let stdout = self.0.repeat(limits::TEMPLATE_BYTES_MAX / 12 + 1).repeat(4);
+        let output = serde_json::json!({
+            "stdout": stdout, "encoding": "base64", "stdout_bytes": 9, "stdout_truncated": true,
+        });
+        Ok(output.into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_head_of_an_output_that_is_no_text_is_within_the_limit_of_texts() {
+    for (unit, expected) in [("AAAA", limits::TEMPLATE_BYTES_MAX), ("€", 4_194_303)] {
+        let text = "name: p\nsteps:\n- { name: make, run: [x] }\n\
+                    - { name: use, run: [say, '{{ steps.make.output.stdout_head }}'] }\n";
+        let plan = Plan::from_yaml(text).unwrap();
+        let engine = engine();
+        let run = engine.submit(plan.spec(), move |ctx| plan.run(ctx, Large(unit))).unwrap();
+        let output: serde_json::Value = run.await.unwrap().parse().unwrap();
+        assert_eq!(output["use"], expected, "{unit}");
+    }
 }

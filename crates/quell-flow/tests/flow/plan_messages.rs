@@ -331,9 +331,9 @@ fn a_caret_is_below_its_place_also_after_wide_characters() {
         "- { name: 漢字🦀, bad: 1, run: [x] }",
         "
 line 3, column 16: unknown key `bad`; expected one of `name`, `timeout`, `grace`, `idle`, `run`, \
-         `cwd`, `env`, `input`, `sequence`, `parallel`, `branches`, `loop`, `steps`, `if`, `then`, \
-         `else`, `route`, `routes`, `otherwise`, `team`, `members`, `component`, `workflow`, \
-         `retry`, `on_failure`, `on_stop`
+         `cwd`, `env`, `env_clear`, `input`, `sequence`, `parallel`, `branches`, `loop`, `steps`, \
+         `if`, `then`, `else`, `route`, `routes`, `otherwise`, `team`, `members`, `component`, \
+         `workflow`, `retry`, `on_failure`, `on_stop`
   |
 3 | - { name: 漢字🦀, bad: 1, run: [x] }
   |                   ^

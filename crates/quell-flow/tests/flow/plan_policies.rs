@@ -126,6 +126,7 @@ async fn the_next_step_of_a_plan_may_start_at_the_decision_and_losers_may_finish
     let options = format!("{options}, start_next = 'decided'");
     let Ran { output, took, report, .. } = parallel(&options, &["ok 500", "ok 4000"]).await;
     assert_eq!((output.as_deref(), took), (Ok(r#"{"s":{"a":"ok"},"after":"ok"}"#), millis(4_000)));
+    assert_eq!(row(&report, "s").output.as_ref().map(Payload::as_json), Some(r#"{"a":"ok"}"#));
     let summary = json(row(&report, "s").summary.as_ref());
     assert_eq!(branch(&summary, "b")["late_success"], true);
     assert!(row(&report, "after").ended_at < row(&report, "b").ended_at);

@@ -41,7 +41,8 @@ fn every_example_is_a_plan_by_the_schema_and_by_the_reader() {
 
 /// A plan with every action and every option.
 fn everything() -> Value {
-    let run = json!([{"name": "r", "run": ["x"], "cwd": "/", "env": {"A": "b"}, "input": "i"}]);
+    let run = json!([{"name": "r", "run": ["x"], "cwd": "/", "env": {"A": "b"},
+        "env_clear": true, "input": "i"}]);
     json!({
         "name": "p", "description": "d", "timeout": "1m", "grace": "2s",
         "on_failure": run, "on_stop": run,

@@ -5,7 +5,7 @@ use std::env::{self, VarError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quell_flow::PlanError;
+use quell_flow::{Catalog, PlanError};
 use quell_http::{Access, Jwt, Key};
 use serde::Deserialize;
 
@@ -61,7 +61,8 @@ impl Config {
         let mut access = Access::open();
         let mut faults = Vec::new();
         for (at, entry) in self.keys.iter().enumerate() {
-            faults.extend(self.scope_faults("keys", at, "scopes", entry.scopes.as_deref()));
+            let scopes = entry.scopes.as_deref();
+            faults.extend(self.told_of_scopes("keys", at, "scopes", scopes, scopes::fault_of));
             match entry.key() {
                 Ok(key) => access = access.key(key),
                 Err(fault) => faults.push(self.entry_fault("keys", at, fault)),
@@ -69,7 +70,9 @@ impl Config {
         }
         for (at, entry) in self.tokens.iter().enumerate() {
             let scopes = entry.default_scopes.as_deref();
-            faults.extend(self.scope_faults("tokens", at, "default_scopes", scopes));
+            let told =
+                self.told_of_scopes("tokens", at, "default_scopes", scopes, scopes::fault_of);
+            faults.extend(told);
             if entry.issuer.is_none() && self.tokens.len() > 1 {
                 let words = "is missing; of several `[[tokens]]` each needs its own";
                 faults.push(self.entry_fault("tokens", at, ("issuer", words.into())));
@@ -91,22 +94,31 @@ impl Config {
         self.fault(&[table, &at.to_string(), key], &message)
     }
 
-    fn scope_faults(
+    /// Warns of the scopes of keys and tokens whose components are not there.
+    pub(super) fn scope_warnings(&self, catalog: &Catalog) -> Vec<PlanError> {
+        let keys = self.keys.iter().map(|entry| entry.scopes.as_deref()).enumerate();
+        let tokens = self.tokens.iter().map(|entry| entry.default_scopes.as_deref()).enumerate();
+        let keys = keys.map(|(at, scopes)| ("keys", at, "scopes", scopes));
+        let tokens = tokens.map(|(at, scopes)| ("tokens", at, "default_scopes", scopes));
+        let warned = |(table, at, key, scopes)| {
+            self.told_of_scopes(table, at, key, scopes, |it| scopes::warning_of(it, catalog))
+        };
+        keys.chain(tokens).flat_map(warned).collect()
+    }
+
+    /// Yields what is told of each scope of a list, with its place.
+    fn told_of_scopes(
         &self,
         table: &str,
         at: usize,
         key: &str,
         scopes: Option<&[String]>,
+        told: impl Fn(&str) -> Option<String>,
     ) -> Vec<PlanError> {
         let all = scopes.unwrap_or_default().iter().enumerate();
-        let found = all.filter_map(|(number, scope)| Some((number, scopes::fault_of(scope)?)));
-        let keys = |number: usize| [at.to_string(), number.to_string()];
-        found
-            .map(|(number, message)| {
-                let [at, number] = keys(number);
-                self.fault(&[table, &at, key, &number], &message)
-            })
-            .collect()
+        let found = all.filter_map(|(number, scope)| Some((number.to_string(), told(scope)?)));
+        let at = at.to_string();
+        found.map(|(number, words)| self.fault(&[table, &at, key, &number], &words)).collect()
     }
 }
 

@@ -4,12 +4,13 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use quell_flow::{Catalog, Component, LinkedPlan, Plan, PlanError};
+use quell_flow::{Catalog, Component, ComponentKind, LinkedPlan, Plan, PlanError};
 use quell_playbook3d::Workflow;
 
 use super::access;
 use super::check::in_order;
 use super::components::{ComponentEntry, Source};
+use super::executables::missing_of;
 use super::file::Config;
 use super::services::Asks;
 use super::teams::TeamEntry;
@@ -106,12 +107,12 @@ impl Config {
         missing.map(fault).collect()
     }
 
-    /// Reads the plans once more, for their warnings.
-    pub(crate) fn plan_warnings(&self) -> Vec<PlanError> {
+    /// Reads the plans once more, for their warnings and for programs that are not there.
+    pub(super) fn plan_warnings(&self) -> Vec<PlanError> {
         let tables = [("agents", &self.agents), ("workflows", &self.workflows)];
         let entries = tables.iter().flat_map(|(kind, all)| all.iter().map(move |one| (kind, one)));
         let plans = entries.filter_map(|(kind, (id, entry))| entry.plan(kind, id, self).ok()?);
-        in_order(plans.flat_map(|plan| plan.warnings().to_vec()).collect())
+        in_order(plans.flat_map(|plan| [plan.warnings(), &missing_of(&plan)].concat()).collect())
     }
 
     /// Finds the programs that cannot be started, and the secrets of services that are not there.
@@ -252,13 +253,14 @@ impl<'a> Making<'a> {
     }
 }
 
-/// Makes a component for the name of one that has faults.
-fn stand_in(kind: &str, id: &str) -> Component {
-    match kind {
-        "agents" => Component::agent(id, async |_, input| Ok(input)),
-        "teams" => Component::team(id, async |_, input| Ok(input)),
-        _ => Component::workflow(id, async |_, input| Ok(input)),
-    }
+/// Makes a component for the name of one that has faults, in a table of the file.
+fn stand_in(table: &str, id: &str) -> Component {
+    let kind = match table {
+        "agents" => ComponentKind::Agent,
+        "teams" => ComponentKind::Team,
+        _ => ComponentKind::Workflow,
+    };
+    Component::stand_in(kind, id)
 }
 
 /// The file that is read if none is named.

@@ -28,6 +28,8 @@ pub(crate) struct Checked {
     pub(crate) access: Access,
     /// Its components.
     pub(crate) catalog: Catalog,
+    /// What is no fault and should be otherwise, of the plans and of the scopes.
+    pub(crate) warnings: Vec<PlanError>,
 }
 
 impl Checked {
@@ -65,7 +67,14 @@ impl Checked {
             faults.extend(config.offer_faults(&catalog));
             faults.extend(config.serves_nothing(&catalog));
         }
-        if faults.is_empty() { Ok(Self { config, access, catalog }) } else { Err(in_order(faults)) }
+        if !faults.is_empty() {
+            return Err(in_order(faults));
+        }
+        let mut warnings = config.plan_warnings();
+        if !asked.demo {
+            warnings.extend(config.scope_warnings(&catalog));
+        }
+        Ok(Self { config, access, catalog, warnings: in_order(warnings) })
     }
 }
 

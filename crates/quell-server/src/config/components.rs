@@ -17,9 +17,10 @@ use super::executables;
 use super::file::Config;
 use super::model::ModelEntry;
 use super::services::Asks;
+use crate::environment::{self, Inherits};
 use crate::faults::in_full;
 use crate::processes::Processes;
-use crate::{environment, printed, programs, times};
+use crate::{printed, programs, times};
 
 /// `[agents.ID]` or `[workflows.ID]`.
 #[derive(Debug, Deserialize)]
@@ -31,6 +32,9 @@ pub(crate) struct ComponentEntry {
     pub(super) cwd: Option<PathBuf>,
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
+    /// Whether the program gets nothing of the environment of quell but `PATH`.
+    #[serde(default)]
+    pub(super) env_clear: bool,
     /// The file of a plan.
     pub(super) plan: Option<PathBuf>,
     /// The address of a service.
@@ -269,9 +273,11 @@ impl ComponentEntry {
         let program = program_path(program, &config.folder);
         let cwd = self.cwd(&config.folder);
         let (arguments, env) = (arguments.to_vec(), self.env.clone());
+        let inherits = Inherits::of(self.env_clear);
         let secrets = Arc::clone(secrets);
         made(kind, id, move |ctx, input| {
-            let mut process = environment::program(&program, &ctx).args(&arguments).cwd(&cwd);
+            let process = environment::program(&program, inherits, &ctx);
+            let mut process = process.args(&arguments).cwd(&cwd);
             for key in secrets.iter() {
                 process = process.env_remove(key);
             }

@@ -1,9 +1,11 @@
-//! [`fault_of`]: why a program of the configuration could not be started.
+//! [`fault_of`]: why a program of the configuration could not be started, and [`missing_of`]: which
+//! programs of a plan are not there.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use quell_flow::{CommandStep, Plan, PlanError};
 use rustix::fs::{Access, access};
 
 /// Says why a program cannot be started; none if it can, as far as one can see.
@@ -31,6 +33,24 @@ pub(super) fn fault_of(
     let is_here = refusal(&folder.join(program)).is_none();
     let hint = if is_here { format!("; did you mean `./{program}`?") } else { String::new() };
     Some(format!("program `{program}` {words}{hint}"))
+}
+
+/// Warns of each program of a plan that is not in `PATH`, as far as one can see before the plan
+/// runs. A path may be made by the plan itself, and a template by its input.
+pub(crate) fn missing_of(plan: &Plan) -> Vec<PlanError> {
+    let missing = |step: &CommandStep| {
+        let (program, path) = (step.command.first()?, step.env.get("PATH"));
+        let texts = [Some(program), path, step.cwd.as_ref()];
+        let is_template = texts.into_iter().flatten().any(|text| text.contains("{{"));
+        if is_template || program.contains('/') {
+            return None;
+        }
+        let folder = Path::new(step.cwd.as_deref().unwrap_or("."));
+        let path = path.map(OsString::from).or_else(|| env::var_os("PATH"));
+        let words = fault_of(program, folder, folder, path.as_deref())?;
+        Some(step.fault(format!("`run`: {words}")))
+    };
+    plan.commands().into_iter().filter_map(missing).collect()
 }
 
 /// Says why a file is no program that this process may start.

@@ -20,6 +20,7 @@ mod words;
 
 pub(crate) use catalog::{DEFAULT, catalog, default_file, linked};
 pub(crate) use check::{Asked, Checked};
+pub(crate) use executables::missing_of;
 pub(crate) use file::Config;
 pub(crate) use listen::parse as parse_address;
 pub(crate) use set::Setting;

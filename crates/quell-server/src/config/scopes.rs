@@ -1,6 +1,7 @@
-//! [`fault_of`]: what is wrong with a scope of a key, or of the tokens that name none.
+//! [`fault_of`]: what is wrong with a scope of a key, or of the tokens that name none, and
+//! [`warning_of`]: which component is not there that it is for.
 
-use quell_flow::guess;
+use quell_flow::{Catalog, ComponentKind, guess};
 use quell_http::ADMIN_SCOPES;
 
 /// Says what is wrong with a scope; none if the server asks for scopes like it. The id in it may be
@@ -28,6 +29,24 @@ pub(super) fn fault_of(scope: &str) -> Option<String> {
         (true, false) => unknown(guess(action, ACTIONS).map(|it| format!("{before}:{it}"))),
         (false, false) => unknown(None),
     }
+}
+
+/// Says that the component of a scope is not there; none if it is, or if the scope is for no one
+/// component.
+pub(super) fn warning_of(scope: &str, catalog: &Catalog) -> Option<String> {
+    let (resource, rest) = scope.split_once(':')?;
+    let (id, action) = rest.rsplit_once(':').filter(|(id, _)| *id != "*")?;
+    let is_kind = |kind: &ComponentKind| resource.strip_suffix('s') == Some(kind.as_str());
+    let kind = ComponentKind::ALL.into_iter().find(is_kind)?;
+    if catalog.get(kind, id).is_some() {
+        return None;
+    }
+    let known = catalog.components().filter(|one| one.kind() == kind).map(|one| one.id());
+    let right = match guess(id, known) {
+        Some(meant) => format!("; did you mean `{resource}:{meant}:{action}`?"),
+        None => String::new(),
+    };
+    Some(format!("scope `{scope}` is for the {kind} `{id}`, which is not there{right}"))
 }
 
 /// What scopes are for: components by their kind, and the lists of `AgentOS` about the server.

@@ -162,7 +162,10 @@ impl<'a> Asks<'a> {
             at(&["retries"], format!("found {retries}; expected at most {RETRIES_MAX}"));
         }
         if self.connect_timeout.is_some_and(|timeout| timeout.is_zero()) {
-            at(&["connect_timeout"], "no service can be reached in no time".into());
+            at(
+                &["connect_timeout"],
+                "time is zero; expected a time above zero such as \"10s\"".into(),
+            );
         }
         if self.cancel_timeout.is_some_and(|timeout| timeout.is_zero()) {
             at(&["cancel_timeout"], "no service can answer in no time".into());

@@ -44,7 +44,11 @@ impl ComponentEntry {
     /// Finds the keys that go with another sort of component than its own.
     pub(super) fn stray_keys(&self, sort: &str) -> Vec<(&'static str, &'static str)> {
         let of_service = Asks::of_service(self).given();
-        let of_program = [("cwd", self.cwd.is_some()), ("env", !self.env.is_empty())];
+        let of_program = [
+            ("cwd", self.cwd.is_some()),
+            ("env", !self.env.is_empty()),
+            ("env_clear", self.env_clear),
+        ];
         let of_program = of_program.into_iter().filter(|(_, is_there)| *is_there);
         let goes_with_run = of_program.map(|(key, _)| (key, "goes with `run`"));
         match sort {
@@ -53,6 +57,7 @@ impl ComponentEntry {
                 let inside = of_service.map(|key| (key, "is in `model`, if it goes with one"));
                 inside.chain(goes_with_run).collect()
             }
+            "plan" => of_service.map(|key| (key, "goes with `url`")).chain(goes_with_run).collect(),
             _ => of_service.map(|key| (key, "goes with `url`")).collect(),
         }
     }

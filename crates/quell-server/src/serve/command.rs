@@ -33,7 +33,7 @@ fn try_serve(args: &ServeArgs, log: &Log) -> Result<(), String> {
     }
     let checked = Checked::load(args.config.as_deref().or(default), asked);
     let checked = checked.map_err(|faults| under_error(&faults))?;
-    for warning in checked.config.plan_warnings() {
+    for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
     let site = Site::new(args, checked)?;

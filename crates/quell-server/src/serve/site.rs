@@ -39,7 +39,7 @@ impl Site {
     ///
     /// Fails if the demo would be reachable from other machines, or if there is no component.
     pub(super) fn new(args: &ServeArgs, checked: Checked) -> Result<Self, String> {
-        let Checked { config, access, mut catalog } = checked;
+        let Checked { config, access, mut catalog, warnings: _ } = checked;
         let listen = config.listen(args.listen);
         let demo = args.demo.then(|| Demo {
             witness: Witness::default(),

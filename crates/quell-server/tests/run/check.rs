@@ -281,3 +281,70 @@ fn what_is_no_small_regular_file_is_refused_and_never_read_whole() {
         assert!(ended.stderr.contains("is no regular file"), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn a_scope_for_a_component_that_is_not_there_is_warned_of() {
+    let scratch = Scratch::new();
+    let file = "[agents.writer]\nrun = ['true']\n[[keys]]\nsubject = 'ops'\n\
+                secret_env = 'QUELL_TEST_KEY'\n\
+                scopes = ['agents:writer:run', 'agents:wirter:run', 'agents:*:run', \
+                'teams:x:read', 'agents:read', '*:x:run']\n";
+    scratch.write("quell.toml", file);
+    let ended = checked(&scratch, &[]);
+    ended.assert_code(0);
+    let warnings: Vec<&str> =
+        ended.stderr.lines().filter_map(|line| line.strip_prefix("warning: ")).collect();
+    let right = [
+        "quell.toml:6:32: `scopes`: scope `agents:wirter:run` is for the agent `wirter`, which is \
+         not there; did you mean `agents:writer:run`?",
+        "quell.toml:6:69: `scopes`: scope `teams:x:read` is for the team `x`, which is not there",
+    ];
+    assert_eq!(warnings, right);
+}
+
+#[test]
+fn a_program_of_a_plan_that_is_not_there_is_warned_of() {
+    let scratch = Scratch::new();
+    let plan = "name: p\nsteps:\n- { name: a, run: [quell-test-gone] }\n\
+                - { name: b, run: [./made-by-a] }\n- { name: c, run: ['{{ input }}'] }\n\
+                - { name: d, run: [here], env: { PATH: bin } }\n\
+                - { name: e, run: [sh], env: { PATH: bin } }\n\
+                - { name: f, run: [sh], env: { PATH: '{{ input }}' } }\n\
+                - name: g\n  workflow: { name: w, steps: [{ name: x, run: [quell-test-gone] }] }\n\
+                on_stop: [{ name: h, run: [quell-test-gone] }]\n";
+    scratch.write("plan.yaml", plan);
+    scratch.write("quell.toml", "[workflows.w]\nplan = 'plan.yaml'\n");
+    fs::create_dir(scratch.path("bin")).expect("a folder can be made");
+    let here = scratch.write("bin/here", "#!/bin/sh\n");
+    fs::set_permissions(here, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let gone = "`run`: program `quell-test-gone` is not in PATH";
+    let right = [
+        format!("plan.yaml:3:19: {gone}"),
+        "plan.yaml:7:19: `run`: program `sh` is not in PATH".to_owned(),
+        format!("plan.yaml:10:48: {gone}"),
+        format!("plan.yaml:11:27: {gone}"),
+    ];
+    for args in [&["check"][..], &["plan", "check", "plan.yaml"]] {
+        let ended = scratch.run(args);
+        ended.assert_code(0);
+        let lines = ended.stderr.lines();
+        let warnings: Vec<&str> = lines.filter_map(|line| line.strip_prefix("warning: ")).collect();
+        assert_eq!(warnings, right, "{args:?}");
+    }
+}
+
+#[test]
+fn keys_of_a_program_beside_a_plan_are_refused() {
+    let scratch = Scratch::new();
+    scratch.write("plan.yaml", "name: p\nsteps:\n- { name: a, run: ['true'] }\n");
+    let file = "[workflows.w]\nplan = 'plan.yaml'\ncwd = '.'\nenv = { A = 'b' }\n\
+                env_clear = true\n";
+    scratch.write("quell.toml", file);
+    let ended = scratch.run(&["check"]);
+    ended.assert_code(2);
+    for (line, key) in [(3, "cwd"), (4, "env"), (5, "env_clear")] {
+        let words = format!("quell.toml:{line}:");
+        let said = ended.stderr.lines().find(|said| said.contains(&words)).expect(key);
+        assert!(said.ends_with(&format!("`{key}`: goes with `run`")), "{said}");
+    }
+}

@@ -43,6 +43,7 @@ fn bash_completes_what_the_help_shows() {
     }
     assert!(!known.contains(&"guard".to_owned()), "it is for quell itself: {known:?}");
     assert_eq!(complete("quell serve --conf", 2), ["--config"]);
+    assert_eq!(complete("quell serve --demo", 2), ["--demo"]);
     assert_eq!(complete("quell plan sch", 2), ["schema"]);
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     assert_eq!(complete("quell serve --log ''", 3), levels);
@@ -55,6 +56,7 @@ fn each_shell_has_a_script() {
         let ended = scratch.run(&["completions", shell]);
         ended.assert_code(0);
         assert!(ended.stdout.contains("config"), "{shell}: {}", ended.stdout);
+        assert!(ended.stdout.contains("demo") && !ended.stdout.contains("demo-prefix"), "{shell}");
     }
     let ended = scratch.run(&["completions", "csh"]);
     ended.assert_code(2);

@@ -28,6 +28,8 @@ mod open;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod plan_parts;
+#[cfg(test)]
 mod plans;
 #[cfg(test)]
 mod process_page;

@@ -79,14 +79,41 @@ fn a_component_that_is_run_says_its_answer() {
 }
 
 #[test]
+fn a_component_that_is_stopped_says_what_it_had_by_then() {
+    let scratch = Scratch::new();
+    for (script, text) in
+        [("echo half an answer", "half an answer"), (r#"echo "$CONTENT""#, "so far")]
+    {
+        let script = format!("{script}; touch begun; exec sleep 600");
+        let content = r#"{"event":"content","text":"so far"}"#;
+        let agent = format!("[agents.slow]\nrun = ['sh', '-c', '{script}']\n");
+        let config = format!("{agent}env = {{ CONTENT = '{content}' }}\n");
+        scratch.write("quell.toml", &config);
+        let running = Running::start(scratch.quell(&["run", "slow"]));
+        wait_until("it has said it", || scratch.path("begun").exists());
+        running.signal("INT");
+        let ended = running.ended();
+        ended.assert_code(130);
+        assert!(ended.stdout.ends_with(&format!("was found running\n\n{text}\n")), "{ended:?}");
+        std::fs::remove_file(scratch.path("begun")).expect("it is there");
+    }
+}
+
+#[test]
 fn what_has_no_such_name_is_refused_with_those_that_there_are() {
     let scratch = scratch();
     let ended = scratch.run(&["run", "shoot"]);
     ended.assert_code(2);
     let words = "unknown component `shoot`; did you mean `agent/shout`?";
     assert!(ended.stderr.contains(words), "{ended:?}");
+    assert!(ended.stderr.contains("; a program would be `quell run -- shoot`\n"), "{ended:?}");
     scratch.run(&["run", "polite", "--input", "{"]).assert_code(2);
     scratch.run(&["run", "polite", "--config", "gone.toml"]).assert_code(2);
+    let ended = scratch.run(&["run", "greet.yaml"]);
+    ended.assert_code(1);
+    let words =
+        "`input` has no `who`: the input is null; `quell run` takes one with `--input JSON`";
+    assert!(ended.stdout.contains(words), "{ended:?}");
 }
 
 #[test]

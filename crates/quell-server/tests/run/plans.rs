@@ -322,36 +322,3 @@ fn a_template_in_a_script_is_warned_of_and_nothing_fails() {
         assert!(caret.is_some(), "{args:?}: {ended:?}");
     }
 }
-
-#[test]
-fn a_part_of_a_plan_runs_with_the_outputs_of_a_report() {
-    let scratch = Scratch::new();
-    scratch.write(
-        "plan.yaml",
-        "name: p\nsteps:\n- { name: build, run: [sh, -c, 'echo built >> built; echo box'] }\n\
-         - { name: send, run: [test, -e, ready] }\n\
-         - { name: tell, run: [echo, 'sent {{ steps.build.output.stdout }}'] }\n",
-    );
-    scratch.run(&["run", "plan.yaml", "--report", "first.json"]).assert_code(1);
-    scratch.write("ready", "");
-    let from = ["run", "plan.yaml", "--from", "send", "--report", "second.json"];
-    let refused = scratch.run(&from);
-    refused.assert_code(2);
-    let says = "step `tell` reads the output of `build`, which neither runs nor is given; \
-                `--outputs FILE` gives";
-    assert!(refused.stderr.contains(says), "{refused:?}");
-    scratch.run(&[&from[..], &["--outputs", "first.json"]].concat()).assert_code(0);
-    let report = scratch.json("second.json");
-    assert_eq!(row(&report, "tell")["output"]["stdout"], "sent box\n\n");
-    assert_eq!(scratch.read("built"), b"built\n");
-    scratch.run(&["run", "plan.yaml", "--only", "build"]).assert_code(0);
-    assert_eq!(scratch.read("built"), b"built\nbuilt\n");
-    // What did not complete has no output.
-    let only = ["run", "plan.yaml", "--only", "tell", "--outputs"];
-    scratch.run(&[&only[..], &["first.json"]].concat()).assert_code(0);
-    scratch.write("none.json", "{\"rows\": []}");
-    let refused = scratch.run(&[&only[..], &["none.json"]].concat());
-    assert!(refused.stderr.contains("the outputs are those of none.json"), "{refused:?}");
-    scratch.run(&["run", "--only", "x", "--from", "y", "plan.yaml"]).assert_code(2);
-    scratch.run(&["run", "--outputs", "first.json", "plan.yaml"]).assert_code(2);
-}

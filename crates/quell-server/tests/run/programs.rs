@@ -124,3 +124,31 @@ fn a_component_knows_its_session_its_labels_and_its_id_as_the_caller_wrote_it() 
     site.signal("TERM");
     site.ended().0.assert_code(0);
 }
+
+#[test]
+fn a_program_with_a_clear_environment_has_nothing_of_that_of_quell_but_path() {
+    let scratch = Scratch::new();
+    let plan = "name: p\nsteps:\n\
+                - { name: all, run: [env] }\n\
+                - { name: clear, run: [env], env_clear: true, env: { MINE: a } }\n\
+                - { name: agent, component: clear }\n";
+    scratch.write("plan.yaml", plan);
+    scratch.write("quell.toml", "[agents.clear]\nrun = ['env']\nenv_clear = true\n");
+    let mut command = quell(&scratch, &["run", "plan.yaml", "--report", "report.json"]);
+    command.env("QUELL_TEST_SECRET", "s");
+    Running::start(command).ended().assert_code(0);
+    let report = scratch.json("report.json");
+    let all = variables(&report["output"]["all"]["stdout"]);
+    assert_eq!(all["QUELL_TEST_SECRET"], "s");
+    let path = all["PATH"];
+    for (printed, mine) in
+        [(&report["output"]["clear"]["stdout"], Some(&"a")), (&report["output"]["agent"], None)]
+    {
+        let seen = variables(printed);
+        assert_eq!((seen.get("MINE"), seen["PATH"]), (mine, path));
+        let of_quell = |key: &&&str| key.starts_with("QUELL_") || **key == "PYTHONUNBUFFERED";
+        let others: Vec<_> = seen.keys().filter(|key| !of_quell(key)).collect();
+        assert!(others.iter().all(|key| ["MINE", "PATH", "PWD", "SHLVL", "_"].contains(key)));
+        assert!(!seen.contains_key("QUELL_TEST_SECRET"), "{seen:?}");
+    }
+}

@@ -140,7 +140,8 @@ fn a_report_in_the_place_of_what_is_read_is_refused_and_nothing_is_overwritten()
     let plan = format!("name = 'p'\nsteps = [{TRACE}]\n");
     scratch.write("plan.toml", &plan);
     scratch.write("quell.toml", "[agents.a]\nrun = ['true']\n");
-    scratch.write("old.json", "{\"rows\": []}");
+    let old = r#"{"rows": [{"name": "p", "depth": 0, "status": "completed"}]}"#;
+    scratch.write("old.json", old);
     symlink("old.json", scratch.path("link.json")).expect("a link can be made");
     let part = ["run", "plan.toml", "--from", "trace", "--outputs", "old.json"];
     for (args, report, what) in [
@@ -155,7 +156,7 @@ fn a_report_in_the_place_of_what_is_read_is_refused_and_nothing_is_overwritten()
         assert_refused(&scratch, &ended, &[&words]);
     }
     assert_eq!(scratch.read("plan.toml"), plan.as_bytes());
-    assert_eq!(scratch.read("old.json"), b"{\"rows\": []}");
+    assert_eq!(scratch.read("old.json"), old.as_bytes());
     scratch.run(&[&part[..], &["--report", "new.json"]].concat()).assert_code(0);
 }
 

@@ -2,12 +2,15 @@
 //!
 //! The output of a command is an object with `stdout`, `stdout_bytes` and `stdout_truncated`. If
 //! the last one is true, its `stdout` is an error, which fails what reads it. `stdout_head` is what
-//! was kept, cut or not: who reads that says that the beginning is enough.
+//! was kept, cut or not: who reads that says that the beginning is enough. As base64 it may be
+//! longer than a template may make; then it is the part that is not.
 
 use std::sync::Arc;
 
 use minijinja::value::{Enumerator, Object, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
+
+use crate::limits::TEMPLATE_BYTES_MAX;
 
 /// Tells whether the JSON of a value may hold the output of a command.
 pub(super) fn may_be_cut(json: &str) -> bool {
@@ -28,7 +31,11 @@ pub(super) fn guarded(value: Value, path: &str) -> Result<Value, Error> {
                 return Ok(Value::from_object(output));
             }
             let entries = value.try_iter()?.map(|key| {
-                let item = guarded(value.get_item(&key)?, &below(path, &key))?;
+                let path = match key.as_str() {
+                    Some(name) => below(path, name),
+                    None => format!("{path}[{key:?}]"),
+                };
+                let item = guarded(value.get_item(&key)?, &path)?;
                 Ok((key, item))
             });
             entries.collect::<Result<Vec<(Value, Value)>, Error>>().map(Value::from_pairs)
@@ -37,13 +44,16 @@ pub(super) fn guarded(value: Value, path: &str) -> Result<Value, Error> {
     }
 }
 
-/// Writes the path of an entry.
-pub(crate) fn below(path: &str, key: &Value) -> String {
-    let name = key.as_str().filter(|name| is_word(name));
-    name.map_or_else(|| format!("{path}[{key:?}]"), |name| format!("{path}.{name}"))
+/// Writes the path of an entry: `a.b`, or `a["b c"]` if its key is no word.
+pub(crate) fn below(path: &str, key: &str) -> String {
+    if is_word(key) {
+        return format!("{path}.{key}");
+    }
+    format!("{path}[{}]", serde_json::Value::from(key))
 }
 
-fn is_word(name: &str) -> bool {
+/// Tells whether a key may follow a dot.
+pub(crate) fn is_word(name: &str) -> bool {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
     name.starts_with(|c: char| is_letter(c) && !c.is_ascii_digit()) && name.chars().all(is_letter)
 }
@@ -86,7 +96,7 @@ impl Object for CommandOutput {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         match key.as_str()? {
             "stdout" => Some(self.stdout.clone()),
-            "stdout_head" => self.all.get_attr("stdout").ok(),
+            "stdout_head" => self.all.get_attr("stdout").ok().map(head),
             _ => self.all.get_item(key).ok().filter(|item| !item.is_undefined()),
         }
     }
@@ -96,6 +106,17 @@ impl Object for CommandOutput {
             Ok(keys) => Enumerator::Values(keys.collect()),
             Err(_) => Enumerator::NonEnumerable,
         }
+    }
+}
+
+/// Yields the beginning of a text that a template may make.
+fn head(text: Value) -> Value {
+    match text.as_str() {
+        // Four characters of base64 are three bytes, and the limit is a multiple of four.
+        Some(long) if long.len() > TEMPLATE_BYTES_MAX => {
+            Value::from(&long[..long.floor_char_boundary(TEMPLATE_BYTES_MAX)])
+        }
+        _ => text,
     }
 }
 

@@ -1,6 +1,5 @@
 //! [`Expression`] is checked when the plan is read, and evaluated when the plan runs.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use super::guard;
 use super::known::unknown;
 use super::language::{lenient, strict};
 use super::missing::missing;
+use super::paths::{self, Names};
 use super::work;
 use crate::limits;
 
@@ -61,9 +61,6 @@ impl fmt::Display for Expression {
     }
 }
 
-/// The paths that a text reads, such as `steps.build.output`.
-pub(crate) type Names = BTreeSet<String>;
-
 /// Checks an expression as far as that is possible without values, and yields the paths that it
 /// reads.
 ///
@@ -100,15 +97,11 @@ pub(super) fn names(text: &str) -> Result<Names, String> {
 fn parsed_names(text: &str) -> Result<Names, String> {
     // The guard counts operators before the parser sees the text, because the parser recurses.
     let guarded = guard::guarded(text)?;
-    let parsed = strict().compile_expression(text).map_err(|error| words(&error))?;
+    strict().compile_expression(text).map_err(|error| words(&error))?;
     debug_assert!(strict().compile_expression(&guarded).is_ok(), "{text} became {guarded}");
     // In brackets the parser cannot end before the text does.
     debug_assert!(strict().compile_expression(&format!("({text})")).is_ok(), "a part of {text}");
-    let Some(called) = guard::with_calls(text)? else {
-        return Ok(parsed.undeclared_variables(true).into_iter().collect());
-    };
-    let parsed = strict().compile_expression(&called).map_err(|error| words(&error))?;
-    Ok(parsed.undeclared_variables(true).into_iter().collect())
+    paths::of(text)
 }
 
 /// Evaluates the text. A value that is missing is an error that names it.

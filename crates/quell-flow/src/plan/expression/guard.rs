@@ -7,6 +7,8 @@
 //! is part of it. The step of a slice has a guard around all of it, because the language panics at
 //! a negative one. A slice of a text is a copy, charged at the end of its operand.
 
+use std::ops::Range;
+
 use super::token::{self, Between, Last};
 use crate::limits;
 
@@ -31,14 +33,13 @@ pub(super) fn guarded(text: &str) -> Result<String, String> {
     Scan::of(text, false).map(|scan| scan.guarded(text))
 }
 
-/// Yields the text with a call in place of each slice, if there is any: `a[b:]` becomes `a(b,0)`.
-/// It reads the same names. The language lists the names of a call, but not those of a slice.
+/// Finds the slices and indexes of an expression.
 ///
 /// # Errors
 ///
 /// As [`guarded`].
-pub(super) fn with_calls(text: &str) -> Result<Option<String>, String> {
-    Scan::of(text, false).map(|scan| scan.with_calls(text))
+pub(super) fn brackets(text: &str) -> Result<Brackets, String> {
+    Scan::of(text, false).map(|scan| scan.brackets)
 }
 
 /// Finds the end of the expression at the beginning of a text: the place of its `}}`, without a
@@ -49,6 +50,15 @@ pub(super) fn with_calls(text: &str) -> Result<Option<String>, String> {
 /// As [`guarded`].
 pub(super) fn end(text: &str) -> Result<Option<Ending>, String> {
     Scan::of(text, true).map(|scan| scan.ending)
+}
+
+/// The slices and indexes of an expression.
+#[derive(Debug, Default)]
+pub(super) struct Brackets {
+    /// What replaces one byte each, to make a call of a slice: `a[b:]` becomes `a(b,0)`.
+    pub(super) calls: Vec<(usize, &'static str)>,
+    /// The indexes with their brackets.
+    pub(super) indexes: Vec<Range<usize>>,
 }
 
 /// Where an expression within a template ends.
@@ -102,8 +112,7 @@ struct Scan {
     groups: Vec<Group>,
     /// The guards and their places.
     guards: Vec<(usize, Guard)>,
-    /// The text that replaces one byte each, to make a call of a slice.
-    calls: Vec<(usize, &'static str)>,
+    brackets: Brackets,
     ending: Option<Ending>,
 }
 
@@ -113,7 +122,7 @@ impl Scan {
             operators: 0,
             groups: vec![Group::default()],
             guards: vec![],
-            calls: vec![],
+            brackets: Brackets::default(),
             ending: None,
         };
         let bytes = text.as_bytes();
@@ -144,7 +153,6 @@ impl Scan {
         scan.end_item();
         // The sort is stable: the guard of an operand comes before that of the step that it ends.
         scan.guards.sort_by_key(|(at, _)| *at);
-        scan.calls.sort_unstable();
         Ok(scan)
     }
 
@@ -168,7 +176,7 @@ impl Scan {
                 if self.groups.len() > 1
                     && let Some(group) = self.groups.pop()
                 {
-                    self.end_slice(&group, end - 1, is_empty);
+                    self.end_index(&group, end - 1, is_empty);
                 }
                 Ok(self.operand(end))
             }
@@ -290,18 +298,23 @@ impl Scan {
         }
     }
 
-    /// Ends a slice, if the closing bracket is that of one; `is_empty` is about its last part.
-    fn end_slice(&mut self, group: &Group, close: usize, is_empty: bool) {
-        let (Some(open), [_, rest @ ..]) = (group.index, &*group.colons) else { return };
+    /// Ends an index or a slice, if the closing bracket is that of one; `is_empty` is about its
+    /// last part.
+    fn end_index(&mut self, group: &Group, close: usize, is_empty: bool) {
+        let Some(open) = group.index else { return };
+        let [_, rest @ ..] = &*group.colons else {
+            return self.brackets.indexes.push(open..close + 1);
+        };
         self.group().slices += 1;
         if let ([(colon, _), ..], false) = (rest, is_empty) {
             self.guards.push((colon + 1, Guard::StepBegins));
             self.guards.push((close, Guard::StepEnds));
         }
-        self.calls.push((open, "("));
-        self.calls.push((close, if is_empty { "0)" } else { ")" }));
         let colons = group.colons.iter();
-        self.calls.extend(colons.map(|(at, empty)| (*at, if *empty { "0," } else { "," })));
+        let calls = &mut self.brackets.calls;
+        calls.push((open, "("));
+        calls.push((close, if is_empty { "0)" } else { ")" }));
+        calls.extend(colons.map(|(at, empty)| (*at, if *empty { "0," } else { "," })));
     }
 
     fn guarded(&self, text: &str) -> String {
@@ -320,21 +333,6 @@ impl Scan {
         }
         out.push_str(&text[done..]);
         out
-    }
-
-    fn with_calls(&self, text: &str) -> Option<String> {
-        if self.calls.is_empty() {
-            return None;
-        }
-        let mut out = String::with_capacity(text.len() + self.calls.len());
-        let mut done = 0;
-        for (at, instead) in &self.calls {
-            out.push_str(&text[done..*at]);
-            out.push_str(instead);
-            done = at + 1;
-        }
-        out.push_str(&text[done..]);
-        Some(out)
     }
 }
 
@@ -371,18 +369,6 @@ mod tests {
             ),
         ] {
             assert_eq!(guarded(text).unwrap(), expected);
-        }
-    }
-
-    #[test]
-    fn a_call_reads_what_a_slice_reads() {
-        for (text, expected) in [
-            ("a[1]", None),
-            ("{a: b}[c]", None),
-            ("a[1:]", Some("a(1,0)")),
-            ("a.b[ : c[::-d] ].e", Some("a.b( 0, c(0,0,-d) ).e")),
-        ] {
-            assert_eq!(with_calls(text).unwrap().as_deref(), expected);
         }
     }
 

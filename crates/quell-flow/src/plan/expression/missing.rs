@@ -3,7 +3,8 @@
 use minijinja::Value;
 use minijinja::value::ValueKind;
 
-use super::Names;
+use super::cut::below;
+use super::paths::{Names, Path};
 use crate::guess::guess;
 use crate::plan::excerpt::{excerpt, listed};
 
@@ -14,17 +15,14 @@ pub(super) fn missing(names: &Names, scope: &Value) -> Option<String> {
     (!all.is_empty()).then(|| all.join("; "))
 }
 
-fn missing_in(path: &str, scope: &Value) -> Option<String> {
+fn missing_in(path: &Path, scope: &Value) -> Option<String> {
     let (mut value, mut seen) = (scope.clone(), String::new());
-    for key in path.split('.') {
+    for key in path {
         let next = value.get_attr(key).ok()?;
         if next.is_undefined() {
             return Some(no_key(&value, &seen, key));
         }
-        if !seen.is_empty() {
-            seen.push('.');
-        }
-        seen.push_str(key);
+        seen = if seen.is_empty() { key.clone() } else { below(&seen, key) };
         value = next;
     }
     None
@@ -34,6 +32,10 @@ fn no_key(value: &Value, path: &str, key: &str) -> String {
     let (key, path) = (excerpt(key), excerpt(path));
     if path == "steps" {
         return format!("step `{key}` has no output here: it did not run, or has not ended");
+    }
+    if path == "input" && value.is_none() {
+        let right = "`quell run` takes one with `--input JSON`";
+        return format!("`input` has no `{key}`: the input is null; {right}");
     }
     if value.kind() != ValueKind::Map {
         return format!("`{path}` has no `{key}`: it is a {}", value.kind());

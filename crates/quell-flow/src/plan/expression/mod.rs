@@ -13,14 +13,16 @@ mod guard;
 mod known;
 mod language;
 mod missing;
+mod paths;
 mod quote;
 mod script;
 mod template;
 mod token;
 mod work;
 
-pub(crate) use cut::below;
+pub(crate) use cut::{below, is_word};
 pub use evaluate::Expression;
-pub(super) use evaluate::{Names, check};
+pub(super) use evaluate::check;
+pub(super) use paths::{Names, Path};
 pub(crate) use template::{Exposed, check_template, exposed, is_template, only_expression, render};
 pub(crate) use work::read;

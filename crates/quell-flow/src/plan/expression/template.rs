@@ -2,8 +2,9 @@
 
 use minijinja::Value;
 
-use super::evaluate::{CHECK_WORK, Expression, Names, Refusal, checked, defined, eval, names};
+use super::evaluate::{CHECK_WORK, Expression, Refusal, checked, defined, eval, names};
 use super::language::lenient;
+use super::paths::Names;
 use super::quote::is_quoted;
 use super::script::{Around, Script};
 use super::{guard, work};

@@ -1,9 +1,10 @@
 //! [`command`] reads the command of a step.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::fault::Fault;
-use super::fields::{Table, argument, list, table, text, wrong_type};
+use super::fields::{Table, argument, boolean, list, table, text, wrong_type};
 use super::kinds::check_template;
 use super::reader::Reader;
 use super::shell;
@@ -43,6 +44,7 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
         let text = templated(reader, value, &format!("env.{}", key.name));
         env.insert(key.name.clone(), reader.noted(text));
     }
+    let env_clear = reader.noted(step.read("env_clear", boolean)).unwrap_or_default();
     let mut text_of = |key, read: fn(&Node) -> Result<&str, Fault>| {
         let text = step.read(key, |node| {
             let text = read(node)?;
@@ -52,7 +54,8 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
         reader.noted(text)
     };
     let (cwd, input) = (text_of("cwd", argument), text_of("input", text));
-    CommandStep { command, cwd, env, input, has_templates }
+    let origin = Arc::new(reader.origin(run.at));
+    CommandStep { command, cwd, env, env_clear, input, has_templates, origin }
 }
 
 /// Reads the list of a program and its arguments.

@@ -51,6 +51,13 @@ pub(super) fn text(node: &Node) -> Result<&str, Fault> {
     }
 }
 
+pub(super) fn boolean(node: &Node) -> Result<bool, Fault> {
+    match &node.value {
+        Value::Bool(is_set) => Ok(*is_set),
+        _ => Err(wrong_type(node, "`true` or `false`")),
+    }
+}
+
 /// Reads a text for the operating system: without NUL.
 pub(super) fn argument(node: &Node) -> Result<&str, Fault> {
     let text = text(node)?;

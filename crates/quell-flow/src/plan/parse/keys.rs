@@ -6,9 +6,10 @@ pub(super) const PLAN_KEYS: [&str; 7] =
 pub(super) const ACTION_KEYS: [&str; 9] =
     ["run", "sequence", "parallel", "loop", "if", "route", "team", "component", "workflow"];
 
-pub(super) const GOES_WITH: [(&str, &[&str]); 10] = [
+pub(super) const GOES_WITH: [(&str, &[&str]); 11] = [
     ("cwd", &["run"]),
     ("env", &["run"]),
+    ("env_clear", &["run"]),
     ("input", &["run", "component", "workflow", "team"]),
     ("branches", &["parallel"]),
     ("steps", &["loop"]),
@@ -20,7 +21,7 @@ pub(super) const GOES_WITH: [(&str, &[&str]); 10] = [
 ];
 
 /// The keys of a branch of a parallel step. Other steps have no `needs`.
-pub(super) const BRANCH_KEYS: [&str; 27] = [
+pub(super) const BRANCH_KEYS: [&str; 28] = [
     "needs",
     "name",
     "timeout",
@@ -29,6 +30,7 @@ pub(super) const BRANCH_KEYS: [&str; 27] = [
     "run",
     "cwd",
     "env",
+    "env_clear",
     "input",
     "sequence",
     "parallel",

@@ -10,13 +10,21 @@ use super::fault::Fault;
 use super::needs::Branches;
 use crate::guess::guess;
 use crate::plan::excerpt::{excerpt, listed};
-use crate::plan::expression;
+use crate::plan::expression::{self, below, is_word};
 
 /// The variables and steps that are known at the reader's place, the innermost frame last.
 pub(super) struct Names {
     frames: Vec<Frame>,
     /// The steps at the top of the plan that were read since this was taken.
-    read: RefCell<BTreeSet<Arc<str>>>,
+    read: RefCell<Read>,
+}
+
+/// The steps that were read.
+#[derive(Default)]
+struct Read {
+    all: BTreeSet<Arc<str>>,
+    /// Those of them that an expression with `is defined` reads: it knows what to do without.
+    optional: BTreeSet<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -75,9 +83,11 @@ impl Names {
         self.frames.pop();
     }
 
-    /// Takes the steps at the top of the plan that were read since the last call.
+    /// Takes the steps at the top of the plan that were read since the last call, and that nothing
+    /// checked for with `is defined`.
     pub(super) fn take_read(&self) -> Arc<[Arc<str>]> {
-        self.read.take().into_iter().collect()
+        let Read { all, optional } = self.read.take();
+        all.difference(&optional).cloned().collect()
     }
 
     pub(super) fn add_step(&mut self, name: &str) {
@@ -99,25 +109,35 @@ impl Names {
             let message = format!("`{text}` has the braces of a template; expected `{inside}`");
             return Err(Fault::new(at, message));
         }
-        let names = expression::check(text).map_err(|words| bad("expression", text, &words, at))?;
+        let names = expression::check(text);
+        let names = names.map_err(|words| self.bad("expression", text, &words, at))?;
         self.check_names(&names, text, at)
     }
 
     /// Checks a template at an offset of the text.
     pub(super) fn check_template(&self, text: &str, at: usize) -> Result<(), Fault> {
-        let names =
-            expression::check_template(text).map_err(|words| bad("template", text, &words, at))?;
+        let names = expression::check_template(text);
+        let names = names.map_err(|words| self.bad("template", text, &words, at))?;
         self.check_names(&names, text, at)
+    }
+
+    fn bad(&self, what: &str, text: &str, words: &str, at: usize) -> Fault {
+        let message = self.unbracketed(text).unwrap_or_else(|| {
+            format!("bad {what} `{}`: {}{}", excerpt(text), excerpt(words), hint(text))
+        });
+        Fault::new(at, message)
     }
 
     /// Checks every name, and yields the faults of all.
     fn check_names(&self, names: &expression::Names, text: &str, at: usize) -> Result<(), Fault> {
         let faults = names.iter().filter_map(|name| self.check_name(name, text, at).err());
-        faults.reduce(Fault::and).map_or(Ok(()), Err)
+        let Some(fault) = faults.reduce(Fault::and) else { return Ok(()) };
+        // `steps.my-step.output` reads `steps.my`, and subtracts `step.output`.
+        Err(self.unbracketed(text).map_or(fault, |message| Fault::new(at, message)))
     }
 
-    fn check_name(&self, name: &str, text: &str, at: usize) -> Result<(), Fault> {
-        let mut parts = name.split('.');
+    fn check_name(&self, path: &expression::Path, text: &str, at: usize) -> Result<(), Fault> {
+        let mut parts = path.iter().map(String::as_str);
         let variable = parts.next().unwrap_or_default();
         let mut seen = self.seen();
         if !seen.any(|frame| frame.variables.contains(&variable)) {
@@ -134,12 +154,17 @@ impl Names {
             return Err(Fault::new(at, message));
         }
         if self.seen().position(|frame| frame.has(step)) == self.top() {
-            self.read.borrow_mut().insert(step.into());
+            let mut read = self.read.borrow_mut();
+            read.all.insert(step.into());
+            if text.contains(DEFINED) {
+                read.optional.insert(step.into());
+            }
         }
         if let Some(of_step) = parts.next().filter(|of_step| *of_step != "output") {
+            let output = below(&path_of(step), "output");
             let right = match guess(of_step, ["output"]) {
-                Some(_) => format!("steps.{step}.output"),
-                None => format!("steps.{step}.output.{of_step}"),
+                Some(_) => output,
+                None => below(&output, of_step),
             };
             let (of_step, step, text) = (excerpt(of_step), excerpt(step), excerpt(text));
             let message = format!(
@@ -151,11 +176,38 @@ impl Names {
         Ok(())
     }
 
+    /// Finds the name of a step that is no word and stands behind a dot, and says what is right.
+    fn unbracketed(&self, text: &str) -> Option<String> {
+        let no_words = || self.steps().filter(|name| !is_word(name));
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        let is_written = |name: &&str| {
+            let mut after = text.split("steps.").skip(1);
+            after.any(|after| after.strip_prefix(*name).is_some_and(ends))
+        };
+        if let Some(name) = no_words().filter(is_written).max_by_key(|name| name.len()) {
+            let (text, right) = (excerpt(text), excerpt(&path_of(name)));
+            return Some(format!(
+                "`steps.{}` in `{text}`; expected `{right}`, because the name of the step is no \
+                 word",
+                excerpt(name),
+            ));
+        }
+        let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+        let written = text.split("steps.").skip(1).filter_map(|after| {
+            let name = &after[..after.find(|c| !is_of_name(c)).unwrap_or(after.len())];
+            name.contains('-').then_some(name)
+        });
+        let meant = |name| Some((name, guess(name, no_words())?));
+        let (name, meant) = { written }.find_map(meant)?;
+        let (name, text, right) = (excerpt(name), excerpt(text), excerpt(&path_of(meant)));
+        Some(format!("unknown step `{name}` in `{text}`; did you mean `{right}`?"))
+    }
+
     /// Says what would be right instead of a name.
     fn right_for(&self, name: &str) -> String {
         let variables = || self.seen().flat_map(|frame| frame.variables.iter().copied());
         if self.seen().any(|frame| frame.has(name)) && variables().any(|known| known == "steps") {
-            return format!("did you mean `steps.{}.output`?", excerpt(name));
+            return format!("did you mean `{}`?", excerpt(&below(&path_of(name), "output")));
         }
         match guess(name, variables()) {
             Some(meant) => format!("did you mean `{meant}`?"),
@@ -170,7 +222,8 @@ impl Names {
             return right;
         }
         if let Some(meant) = guess(name, self.steps()) {
-            return format!("did you mean `{}`?", excerpt(meant));
+            let right = if is_word(meant) { meant.to_owned() } else { path_of(meant) };
+            return format!("did you mean `{}`?", excerpt(&right));
         }
         let known = listed(self.steps());
         if known.is_empty() {
@@ -197,9 +250,9 @@ impl Names {
     }
 }
 
-fn bad(what: &str, text: &str, words: &str, at: usize) -> Fault {
-    let hint = hint(text);
-    Fault::new(at, format!("bad {what} `{}`: {}{hint}", excerpt(text), excerpt(words)))
+/// Writes how an expression reads a step.
+fn path_of(step: &str) -> String {
+    below("steps", step)
 }
 
 /// Says what is right instead of an operator of other languages. What is in quotes or in round
@@ -229,6 +282,9 @@ fn braced(text: &str) -> Option<&str> {
     let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     Some(inside.trim()).filter(|inside| !inside.contains(['{', '}']))
 }
+
+/// What a test for a value that may be missing has: `is defined`, `is not defined`, `is undefined`.
+const DEFINED: &str = "defined";
 
 /// Operators of other languages, and what is right.
 const HINTS: [(&str, &str); 3] = [

@@ -88,7 +88,9 @@ fn script_of(arguments: &[&str]) -> Option<usize> {
     let (mut at, mut has_script) = (0, false);
     while let Some(options) = arguments.get(at)?.strip_prefix(['-', '+']) {
         at += 1;
-        if options.starts_with('-') {
+        if let Some(long) = options.strip_prefix('-') {
+            // The value of a long option follows.
+            at += usize::from(LONG_WITH_VALUES.contains(&long));
             continue;
         }
         has_script |= options.contains('c');
@@ -114,6 +116,9 @@ fn word(part: &Node) -> &str {
 /// The shells whose quotes are those of POSIX.
 const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "mksh"];
 
+/// The long options of these shells whose value is the next argument.
+const LONG_WITH_VALUES: [&str; 3] = ["rcfile", "init-file", "emulate"];
+
 /// Runs its arguments, one text, by the shell of another host.
 const SSH: &str = "ssh";
 
@@ -131,6 +136,10 @@ mod tests {
             (&["/bin/bash", "-euo", "pipefail", "-c", "x", "y"], Some(4..5)),
             (&["bash", "-ec", "-x", "x"], Some(3..4)),
             (&["bash", "--norc", "-c", "x"], Some(3..4)),
+            (&["bash", "--rcfile", "rc", "-c", "x"], Some(4..5)),
+            (&["bash", "--init-file", "rc", "-ec", "x"], Some(4..5)),
+            (&["zsh", "--emulate", "sh", "-c", "x"], Some(4..5)),
+            (&["bash", "-c", "--", "x"], Some(3..4)),
             (&["env", "A=1", "sh", "-c", "x"], Some(4..5)),
             (&["ssh", "-p", "22", "-i", "key", "-oA=b", "me@host", "x", "y"], Some(7..9)),
             (&["ssh", "host"], None),

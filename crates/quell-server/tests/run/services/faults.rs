@@ -68,7 +68,9 @@ fn every_fault_of_a_service_is_told_with_its_line() {
         "quell.toml:10:7: `url`: user and password in an address; expected `key_env`".into(),
         "quell.toml:14:10: `cancel`: no scheme and host; expected one such as".into(),
         "quell.toml:18:11: `retries`: found 11; expected at most 10".into(),
-        "quell.toml:19:19: `connect_timeout`: no service can be reached in no time".into(),
+        "quell.toml:19:19: `connect_timeout`: time is zero; expected a time above zero such as \
+         \"10s\""
+            .into(),
         "quell.toml:20:21: `x y`: is no name of a header".into(),
         "quell.toml:20:33: `Host`: is set by quell".into(),
         "quell.toml:24:11: `retries`: goes with `url`".into(),
