@@ -115,7 +115,7 @@ fn an_output_that_is_null_is_one() {
     let from = ["run", "plan.yaml", "--from", "end", "--outputs", "first.json"];
     let ended = scratch.run(&[&from[..], &["--report", "end.json"]].concat());
     ended.assert_code(0);
-    assert_eq!(row(&scratch.json("end.json"), "end")["output"]["stdout"], "True\n");
+    assert_eq!(row(&scratch.json("end.json"), "end")["output"]["stdout"], "true\n");
 }
 
 #[test]
