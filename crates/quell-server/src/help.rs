@@ -113,8 +113,8 @@ Exit codes:
 /// Below the help of `quell check`.
 pub(crate) const CHECK_AFTER_HELP: &str = "\
 It refuses what `quell serve` would refuse: unknown keys and words, scopes that nothing asks for, \
-programs that are not there or not executable, secrets that are empty or not set, faults of plans. `quell plan check` \
-looks at plans without a configuration; `quell init` writes one to begin with.
+programs that are not there or not executable, secrets that are empty or not set, faults of plans. \
+`quell plan check` looks at plans without a configuration; `quell init` writes one to begin with.
 
 Exit codes:
   0   fine

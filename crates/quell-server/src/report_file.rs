@@ -98,8 +98,8 @@ fn create_draft(place: &Path) -> io::Result<(File, PathBuf)> {
     }
 }
 
-/// Removes the drafts beside a file whose processes have ended: those that nobody locks. A number of
-/// a process says nothing: in a container each has the same.
+/// Removes the drafts beside a file whose processes have ended: those that nobody locks. A process
+/// id says nothing: in a container each has the same.
 fn remove_leftovers(place: &Path) {
     let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
     let Ok(entries) = fs::read_dir(folder.unwrap_or(Path::new("."))) else { return };
