@@ -1,5 +1,6 @@
 //! [`started`] and [`ended`]: what subscribers of `tracing` are told of the runs that callers
-//! started, under the ids that these know. The engine tells of every run of a tree, under its own.
+//! started, under the ids that these know and those of the engine, by which it tells of every run of
+//! a tree.
 
 use quell::RunRef;
 use quell_flow::{COMPONENT, ComponentKind, Contract};
@@ -14,6 +15,7 @@ pub(crate) fn started(run: &RunRef, contract: Contract) {
     }
     tracing::info!(
         run.id = printable(&external_id(run)),
+        run.uuid = %run.id(),
         run.component = component(run),
         run.owner = run.owner().map(printable),
         contract = contract.name(),
@@ -31,9 +33,11 @@ pub(crate) fn ended(run: &RunRef) {
     let took = row.ended_at.and_then(|at| at.duration_since(row.queued_at).ok());
     tracing::info!(
         run.id = printable(&external_id(run)),
+        run.uuid = %run.id(),
         run.component = component(run),
         run.owner = run.owner().map(printable),
         status = status_name(row.status),
+        quiescent = row.quiescent,
         cause = row.cause.as_deref().map(|cause| cause.kind.as_str()),
         error = row.error.as_deref().map(|error| printable_to(error, ERROR_BYTES_MAX)),
         duration_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),

@@ -264,9 +264,15 @@ impl Process {
         if is_path && cwd.join(&self.program).is_dir() {
             return Failure::new(format!("cannot start `{program}`: it is a directory"));
         }
-        Failure::new(format!("cannot start `{program}`: {error}"))
+        let is_script = !is_path && program.contains(|c: char| c == ' ' || "|&;<>$*".contains(c));
+        let hint = if is_script { NO_SHELL } else { "" };
+        Failure::new(format!("cannot start `{program}`: {error}{hint}"))
     }
 }
+
+/// What is said if the name of a program looks like a line for a shell.
+const NO_SHELL: &str =
+    "; no shell reads it: give the program and its arguments apart, or run `sh -c`";
 
 /// Yields the marks of a process: those of the embedder, which may be a process of another engine,
 /// and its own.

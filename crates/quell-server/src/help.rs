@@ -234,7 +234,8 @@ Log, on stderr:
 colours only in a terminal, and not with NO_COLOR. Why nothing is served is an object only with \
 --log-format json. With --log info: each request, with its method, path, status (499 if its client \
 left before it was answered) and duration_ms, and each run that a caller started, with its run.id, \
-run.component, run.owner, status, cause, error and duration_ms. The error is why it failed, at \
+as its caller knows it, run.uuid, which lines about single bodies have too, run.component, \
+run.owner, status, quiescent, cause, error and duration_ms. The error is why it failed, at \
 most 512 bytes of it, and may quote the last lines that a program wrote on stderr. A request has \
 the id of its header \
 x-request-id (at most 128 visible characters of ASCII), which the answer then has too, or a new \

@@ -39,6 +39,14 @@ async fn a_directory_is_no_program() {
 }
 
 #[tokio::test]
+async fn a_line_for_a_shell_is_no_program_and_the_message_says_so() {
+    let (message, _) = failure_of(Process::new("echo hi | wc")).await;
+    assert!(message.ends_with("apart, or run `sh -c`"), "{message}");
+    let (message, _) = failure_of(Process::new("quell-no-such-program")).await;
+    assert!(message.ends_with("(os error 2)"), "{message}");
+}
+
+#[tokio::test]
 async fn a_missing_working_directory_is_named() {
     let (message, _) = failure_of(Process::new("ls").cwd("/no/such/directory")).await;
     assert!(message.contains("`ls`") && message.contains("`/no/such/directory`"), "{message}");

@@ -82,7 +82,10 @@ fn in_a_file_each_line_of_the_log_is_an_object_with_the_ids_that_callers_know() 
     for line in [begun, over] {
         let who = (&line["run.id"], &line["run.owner"]);
         assert_eq!(who, (&json!("it is\\u{202e} one"), &json!("ops")), "{log}");
+        let uuid = quell::RunId::from_text("it is\u{202e} one").to_string();
+        assert_eq!(line["run.uuid"], uuid.as_str(), "{log}");
     }
+    assert_eq!(over["quiescent"], true, "{over}");
     assert_eq!(
         (&begun["run.component"], &begun["contract"]),
         (&"agent/it".into(), &"native".into())

@@ -44,7 +44,7 @@ where
 fn span_of(node: &Node) -> Option<Box<Span>> {
     let span = foreign::catch_panic(|| {
         tracing::info_span!(
-            "run", run.id = %node.id, run.kind = %node.kind, run.name = %node.name
+            "run", run.uuid = %node.id, run.kind = %node.kind, run.name = %node.name
         )
     });
     span.ok().filter(|span| !span.is_disabled()).map(Box::new)

@@ -37,16 +37,16 @@ impl Node {
         let (id, name) = (&self.id, &self.name);
         if fx.accepted.is_some() {
             let why = cause.map_or("", |cause| cause.kind.as_str());
-            tracing::debug!(run.id = %id, run.name = %name, cause = why, "run is stopping");
+            tracing::debug!(run.uuid = %id, run.name = %name, cause = why, "run is stopping");
         }
         if fx.aborted {
-            tracing::warn!(run.id = %id, run.name = %name, "body was aborted");
+            tracing::warn!(run.uuid = %id, run.name = %name, "body was aborted");
         }
         if let Some(status) = fx.ended {
             if self.ended_non_quiescent() {
-                tracing::warn!(run.id = %id, run.name = %name, %status, "run ended non-quiescent");
+                tracing::warn!(run.uuid = %id, run.name = %name, %status, "run ended non-quiescent");
             } else {
-                tracing::info!(run.id = %id, run.name = %name, %status, "run ended");
+                tracing::info!(run.uuid = %id, run.name = %name, %status, "run ended");
             }
         }
     }
