@@ -70,10 +70,14 @@ impl Catalog {
     ///
     /// Fails with a message if there is none, or if several kinds have a component of this id.
     pub fn named(&self, name: &str) -> Result<&Arc<Component>, String> {
+        let by_id = ComponentKind::ALL.iter().filter_map(|kind| self.get(*kind, name));
+        let by_name = ComponentKind::split(name).and_then(|(kind, id)| self.get(kind, id));
+        let found: Vec<&Arc<Component>> = by_id.chain(by_name).collect();
+        if let [one] = found[..] {
+            return Ok(one);
+        }
         let all: Vec<&Arc<Component>> = self.components().collect();
-        let found: Vec<_> = all.iter().filter(|one| is_called(one, name)).collect();
         match found[..] {
-            [one] => Ok(one),
             [] if all.is_empty() => {
                 Err(format!("unknown component `{name}`; there are no components"))
             }
@@ -82,16 +86,10 @@ impl Catalog {
                 None => format!("unknown component `{name}`; expected one of {}", listed(&all)),
             }),
             [..] => {
-                let found: Vec<&Arc<Component>> = found.into_iter().copied().collect();
                 Err(format!("`{name}` is the name of several; expected one of {}", listed(&found)))
             }
         }
     }
-}
-
-fn is_called(component: &Component, name: &str) -> bool {
-    let by_name = |(kind, id)| kind == component.kind() && id == component.id();
-    component.id() == name || ComponentKind::split(name).is_some_and(by_name)
 }
 
 /// Guesses the component that an unknown name, or an unknown id, is meant to be.

@@ -5,12 +5,13 @@ use std::env::{self, VarError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quell_flow::{Catalog, PlanError};
+use quell_flow::{Catalog, PlanError, limits};
 use quell_http::{Access, Jwt, Key};
 use serde::Deserialize;
 
 use super::file::Config;
 use super::scopes;
+use super::words::is_plain;
 use crate::small_file;
 
 /// `[[keys]]`: a static key.
@@ -61,6 +62,9 @@ impl Config {
         let mut access = Access::open();
         let mut faults = Vec::new();
         for (at, entry) in self.keys.iter().enumerate() {
+            if faults.len() >= limits::PLAN_FAULTS_MAX {
+                return Err(faults);
+            }
             let scopes = entry.scopes.as_deref();
             faults.extend(self.told_of_scopes("keys", at, "scopes", scopes, scopes::fault_of));
             match entry.key() {
@@ -69,6 +73,9 @@ impl Config {
             }
         }
         for (at, entry) in self.tokens.iter().enumerate() {
+            if faults.len() >= limits::PLAN_FAULTS_MAX {
+                return Err(faults);
+            }
             let scopes = entry.default_scopes.as_deref();
             let told =
                 self.told_of_scopes("tokens", at, "default_scopes", scopes, scopes::fault_of);
@@ -117,7 +124,7 @@ impl Config {
     ) -> Vec<PlanError> {
         let all = scopes.unwrap_or_default().iter().enumerate();
         let found = all.filter_map(|(number, scope)| Some((number.to_string(), told(scope)?)));
-        let at = at.to_string();
+        let (at, found) = (at.to_string(), found.take(limits::PLAN_FAULTS_MAX));
         found.map(|(number, words)| self.fault(&[table, &at, key, &number], &words)).collect()
     }
 }
@@ -227,7 +234,7 @@ pub(super) fn is_surely_variable(name: &str) -> bool {
     let has = |is: fn(&u8) -> bool| name.as_bytes().iter().any(is);
     let is_mixed =
         has(u8::is_ascii_lowercase) && (has(u8::is_ascii_uppercase) || has(u8::is_ascii_digit));
-    is_variable(name) && !is_mixed
+    is_variable(name) && !is_mixed && is_plain(name)
 }
 
 /// The largest public key, in bytes. One of RSA with 16384 bits has 3 KiB.

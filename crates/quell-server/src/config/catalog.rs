@@ -1,10 +1,11 @@
 //! [`catalog`]: the components of a configuration.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use quell_flow::{Catalog, Component, ComponentKind, LinkedPlan, Plan, PlanError};
+use quell_flow::{Catalog, Component, ComponentKind, LinkedPlan, Plan, PlanError, limits};
 use quell_playbook3d::Workflow;
 
 use super::access;
@@ -78,6 +79,10 @@ impl Config {
         let open = making.without_faults(open);
         making.plans();
         for (id, _) in making.teams(open) {
+            if making.is_full() {
+                making.put("teams", id, Err(Vec::new()));
+                continue;
+            }
             let words = "the team contains itself, through its members; expected no circle";
             making.put("teams", id, Err(vec![self.fault(&["teams", id, "members"], words)]));
         }
@@ -104,7 +109,7 @@ impl Config {
             };
             self.fault(&["playbook3d", "workflows", &at.to_string(), "component"], &words)
         };
-        missing.map(fault).collect()
+        missing.map(fault).take(limits::PLAN_FAULTS_MAX).collect()
     }
 
     /// Reads the plans once more, for their warnings and for programs that are not there.
@@ -127,6 +132,7 @@ impl Config {
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             Some(self.fault(&[&[kind, id], &*keys].concat(), &message))
         })
+        .take(limits::PLAN_FAULTS_MAX)
         .collect()
     }
 }
@@ -160,6 +166,7 @@ impl<'a> Making<'a> {
             ("teams", teams.keys().collect()),
             ("workflows", workflows.keys().collect()),
         ] {
+            let known: BTreeSet<&String> = known.into_iter().collect();
             for id in self.config.ids_of(kind).iter().filter(|id| !known.contains(id)) {
                 self.put(kind, id, Err(Vec::new()));
             }
@@ -173,7 +180,9 @@ impl<'a> Making<'a> {
         let source = Source { config, secrets: &secrets };
         for (kind, entries) in [("agents", &config.agents), ("workflows", &config.workflows)] {
             for (id, entry) in entries {
-                if let Some(made) = entry.component(kind, id, source).transpose() {
+                if self.is_full() {
+                    self.put(kind, id, Err(Vec::new()));
+                } else if let Some(made) = entry.component(kind, id, source).transpose() {
                     self.put(kind, id, made);
                 }
             }
@@ -181,20 +190,42 @@ impl<'a> Making<'a> {
     }
 
     /// Adds each team whose members are there. Yields the others.
-    fn teams(&mut self, mut open: Vec<Team<'a>>) -> Vec<Team<'a>> {
-        loop {
-            let count = open.len();
-            open.retain(|(id, team)| match team.component(id, &self.catalog) {
+    fn teams(&mut self, open: Vec<Team<'a>>) -> Vec<Team<'a>> {
+        // Each team waits for the first member that is not there; those before it are.
+        let mut waiting: BTreeMap<&str, Vec<(Team<'a>, usize)>> = BTreeMap::new();
+        let mut ready: VecDeque<_> = open.into_iter().map(|team| (team, 0)).collect();
+        let mut left = Vec::new();
+        while let Some(((id, team), from)) = ready.pop_front() {
+            let missing = (from..team.members.len()).find(|at| !self.has(&team.members[*at]));
+            if let Some(at) = missing {
+                waiting.entry(&team.members[at]).or_default().push(((id, team), at));
+                continue;
+            }
+            match team.component(id, &self.catalog) {
                 Ok(component) => {
+                    let name = component.name();
                     self.put("teams", id, Ok(component));
-                    false
+                    ready.extend(waiting.remove(id.as_str()).into_iter().flatten());
+                    ready.extend(waiting.remove(name.as_str()).into_iter().flatten());
                 }
-                Err(_) => true,
-            });
-            if open.len() == count {
-                return open;
+                Err(_) => left.push((id, team)),
             }
         }
+        left.extend(waiting.into_values().flatten().map(|(team, _)| team));
+        left.sort_unstable_by_key(|(id, _)| *id);
+        left
+    }
+
+    /// Tells whether a component of this name or id is there.
+    fn has(&self, name: &str) -> bool {
+        let is_there = |kind, id| self.catalog.get(kind, id).is_some();
+        ComponentKind::ALL.into_iter().any(|kind| is_there(kind, name))
+            || ComponentKind::split(name).is_some_and(|(kind, id)| is_there(kind, id))
+    }
+
+    /// Tells whether so many faults were found that no more are looked for.
+    fn is_full(&self) -> bool {
+        self.faults.len() >= limits::PLAN_FAULTS_MAX
     }
 
     /// Yields those of these teams that only lack members that are not made yet.
@@ -202,9 +233,19 @@ impl<'a> Making<'a> {
         let workflows = self.config.workflows.keys().map(|id| stand_in("workflows", id));
         let teams = open.iter().map(|(id, _)| stand_in("teams", id));
         let whole = workflows.chain(teams).fold(self.catalog.clone(), Catalog::with);
+        let mut count = self.faults.len();
         let (late, faulty): (Vec<_>, Vec<_>) = open
             .into_iter()
-            .map(|(id, team)| (id, team, team.component(id, &whole)))
+            .map(|(id, team)| {
+                // Beyond the bound it is enough that there is a fault.
+                let made = if count < limits::PLAN_FAULTS_MAX {
+                    team.component(id, &whole)
+                } else {
+                    Err(Vec::new())
+                };
+                count += made.as_ref().err().map_or(0, Vec::len);
+                (id, team, made)
+            })
             .partition(|(_, _, made)| made.is_ok());
         for (id, _, made) in faulty {
             let mut found = made.err().unwrap_or_default();
@@ -212,7 +253,8 @@ impl<'a> Making<'a> {
                 // A key that the mode lacks because it has a fault is no other fault.
                 found.retain(|(keys, _)| keys != &["mode"]);
             }
-            let found = found.into_iter().map(|(keys, message)| {
+            let room = limits::PLAN_FAULTS_MAX.saturating_sub(self.faults.len());
+            let found = found.into_iter().take(room).map(|(keys, message)| {
                 let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
                 self.config.fault(&[&["teams", id.as_str()], &*keys].concat(), &message)
             });

@@ -1,5 +1,6 @@
 //! [`Document`]: the text of a configuration file, in which every fault has its place.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -20,10 +21,12 @@ pub(super) struct Document {
     text: String,
     /// The text as messages show it: without what may be a secret.
     shown: String,
-    /// The places of what has a fault, and was taken out when the text was read.
-    cuts: Vec<Range<usize>>,
-    /// The keys that lead to each of them.
+    /// The places of all values, but for those that were taken out when the text was read.
+    places: Places,
+    /// The keys that lead to each of what was taken out because it has a fault.
     cut_paths: Vec<Vec<String>>,
+    /// The keys at the top, each with those of its table, also of what was taken out.
+    keys: BTreeMap<String, Vec<String>>,
 }
 
 impl Document {
@@ -38,23 +41,31 @@ impl Document {
             PlanError::new(words).in_file(path)
         })?;
         let shown = masked_lines(&text);
-        let (path, cuts, cut_paths) = (path.to_owned(), Vec::new(), Vec::new());
-        let mut document = Self { path, text, shown, cuts, cut_paths };
-        let root = document.root().map_err(|error| {
+        let path = path.to_owned();
+        let (places, cut_paths, keys) = (Places::default(), Vec::new(), BTreeMap::new());
+        let mut document = Self { path, text, shown, places, cut_paths, keys };
+        let root = DeTable::parse(&document.text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             document.at(at, error.message().replace('\n', ", "))
         })?;
-        document.shown = masked(&document.text, &root);
-        Ok(document)
-    }
-
-    /// Parses the text, without what was taken out.
-    fn root(&self) -> Result<DeTable<'_>, de::Error> {
-        let mut root = DeTable::parse(&self.text)?.into_inner();
-        for span in &self.cuts {
-            cut(&mut root, span);
+        let shown = masked(&document.text, root.get_ref());
+        let places = Places::of_table(0, root.get_ref());
+        let keys = root.get_ref().iter().map(|(key, value)| {
+            let inner = value.get_ref().as_table().into_iter().flat_map(DeTable::keys);
+            let inner = inner.map(|key| key.get_ref().to_string()).collect();
+            (key.get_ref().to_string(), inner)
+        });
+        let keys = keys.collect();
+        let count: usize =
+            LISTS.iter().filter_map(|name| Some(len(root.get_ref().get(*name)?))).sum();
+        if count > ENTRIES_MAX {
+            let words = format!(
+                "has {count} components, keys and issuers of tokens; expected at most {ENTRIES_MAX}"
+            );
+            return Err(PlanError::new(words).in_file(&document.path));
         }
-        Ok(root)
+        (document.shown, document.places, document.keys) = (shown, places, keys);
+        Ok(document)
     }
 
     /// Yields the text.
@@ -64,10 +75,7 @@ impl Document {
 
     /// Yields the keys of a table at the top, with those that were taken out.
     pub(super) fn keys_of(&self, table: &str) -> Vec<String> {
-        let root = DeTable::parse(&self.text).map(Spanned::into_inner).unwrap_or_default();
-        let table = root.get(table).and_then(|table| table.get_ref().as_table());
-        let keys = table.into_iter().flat_map(DeTable::keys);
-        keys.map(|key| key.get_ref().to_string()).collect()
+        self.keys.get(table).cloned().unwrap_or_default()
     }
 
     /// Tells whether something was taken out of what has these keys.
@@ -79,58 +87,74 @@ impl Document {
 
     /// Tells whether the text has this key at the top.
     pub(super) fn has(&self, key: &str) -> bool {
-        DeTable::parse(&self.text).is_ok_and(|root| root.get_ref().contains_key(key))
+        self.keys.contains_key(key)
     }
 
     /// Reads a value that has the shape of the whole text, and every fault of that shape. What has
     /// a fault is left out of the value. If there are too many, there is no value.
     pub(super) fn read<T: DeserializeOwned>(&mut self) -> (Option<T>, Vec<PlanError>) {
-        let mut faults = Vec::new();
+        let mut root = DeTable::parse(&self.text).map(Spanned::into_inner).unwrap_or_default();
+        let mut found = Found::default();
+        // Each component alone: with each fault only its component is read again.
+        for name in COMPONENTS {
+            let Some(table) = root.get_mut(name) else { continue };
+            let (span, end) = (table.span(), self.text.len());
+            let DeValue::Table(entries) = table.get_mut() else { continue };
+            let ids: Vec<_> = entries.keys().cloned().collect();
+            for id in ids {
+                let Some(entry) = entries.remove(&id) else { continue };
+                let one = DeTable::from_iter([(id.clone(), entry)]);
+                let one = Spanned::new(span.clone(), DeValue::Table(one));
+                let mut one = DeTable::from_iter([(Spanned::new(end..end, name.into()), one)]);
+                self.sift::<T>(&mut one, &mut found);
+                let left = one.get_mut(name).and_then(|one| match one.get_mut() {
+                    DeValue::Table(one) => one.remove(&id),
+                    _ => None,
+                });
+                entries.extend(left.map(|entry| (id, entry)));
+            }
+        }
+        let whole = self.sift(&mut root, &mut found);
+        self.places = Places::of_table(0, &root);
+        self.cut_paths = found.cut_paths;
+        (whole, found.faults)
+    }
+
+    /// Reads a value, and takes out of the table what has a fault.
+    fn sift<T: DeserializeOwned>(&self, root: &mut DeTable<'_>, found: &mut Found) -> Option<T> {
         // The tables of which something was left out.
         let mut torn: Vec<usize> = Vec::new();
-        let (mut cuts, mut cut_paths, mut whole) = (Vec::new(), Vec::new(), None);
-        let mut root = self.root().unwrap_or_default();
         // The reader stops at the first fault. So take what it complains of out, and read again.
-        while faults.len() < limits::PLAN_FAULTS_MAX {
+        while found.faults.len() < limits::PLAN_FAULTS_MAX {
             let left = Spanned::new(0..self.text.len(), root.clone());
             let error = match T::deserialize(Deserializer::from(left)) {
-                Ok(value) => {
-                    whole = Some(value);
-                    break;
-                }
+                Ok(value) => return Some(value),
                 Err(error) => error,
             };
             let span = error.span().unwrap_or(0..0);
-            let cut = cut(&mut root, &span);
+            let cut = cut(root, &span);
             // A key that is missing because it had a fault is no other fault.
             if !(error.message().starts_with(MISSING) && torn.contains(&span.start)) {
                 let key = cut.as_ref().and_then(|cut| cut.key.as_deref());
                 let words = named(key, &in_words(&error));
-                faults.push(self.at(span.start, words));
+                found.faults.push(self.at(span.start, words));
             }
-            let Some(cut) = cut else { break };
+            let cut = cut?;
             torn.extend(cut.outside);
-            cut_paths.push(cut.path);
-            cuts.push(span);
+            found.cut_paths.push(cut.path);
         }
-        (self.cuts, self.cut_paths) = (cuts, cut_paths);
-        (whole, faults)
+        None
     }
 
     /// Makes the fault of what has these keys; an item of a list has its number as its key. The
     /// place is that of the nearest value around it that is in the text.
     pub(super) fn fault(&self, keys: &[&str], message: String) -> PlanError {
-        let root = self.root().unwrap_or_default();
         let mut at = None;
-        let mut found = keys.first().and_then(|key| root.get(*key));
+        let mut found = keys.first().and_then(|key| self.places.below(key));
         let mut keys = keys.iter().skip(1);
-        while let Some(value) = found {
-            at = Some(value.span().start);
-            found = keys.next().and_then(|key| match value.get_ref() {
-                DeValue::Table(table) => table.get(*key),
-                DeValue::Array(items) => key.parse().ok().and_then(|at: usize| items.get(at)),
-                _ => None,
-            });
+        while let Some(place) = found {
+            at = Some(place.at);
+            found = keys.next().and_then(|key| place.below(key));
         }
         match at {
             Some(at) => self.at(at, message),
@@ -141,6 +165,48 @@ impl Document {
     fn at(&self, offset: usize, message: String) -> PlanError {
         PlanError::new(message).in_file(&self.path).in_text(&self.shown, offset)
     }
+}
+
+/// The place of a value, and those of the values in it.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    at: usize,
+    table: BTreeMap<String, Places>,
+    items: Vec<Places>,
+}
+
+impl Places {
+    fn of_table(at: usize, table: &DeTable<'_>) -> Self {
+        let inner = |(key, value): (&Spanned<de::DeString<'_>>, &Spanned<DeValue<'_>>)| {
+            (key.get_ref().to_string(), Self::of(value))
+        };
+        Self { at, table: table.iter().map(inner).collect(), items: Vec::new() }
+    }
+
+    /// Recurses as deep as the parser allows.
+    fn of(value: &Spanned<DeValue<'_>>) -> Self {
+        let at = value.span().start;
+        match value.get_ref() {
+            DeValue::Table(table) => Self::of_table(at, table),
+            DeValue::Array(items) => {
+                let items = items.iter().map(Self::of).collect();
+                Self { at, table: BTreeMap::new(), items }
+            }
+            _ => Self { at, ..Self::default() },
+        }
+    }
+
+    /// Finds the value with a key, or the item with a number.
+    fn below(&self, key: &str) -> Option<&Self> {
+        self.table.get(key).or_else(|| self.items.get(key.parse::<usize>().ok()?))
+    }
+}
+
+/// What was found wrong while a text was read, and the keys that lead to what was taken out.
+#[derive(Default)]
+struct Found {
+    faults: Vec<PlanError>,
+    cut_paths: Vec<Vec<String>>,
 }
 
 /// What was taken out of a table or a list.
@@ -195,6 +261,22 @@ fn text_of(path: &Path) -> io::Result<String> {
     let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "is no text in UTF-8");
     String::from_utf8(bytes).map_err(no_text)
 }
+
+/// Yields how many entries a table or a list has.
+fn len(value: &Spanned<DeValue<'_>>) -> usize {
+    match value.get_ref() {
+        DeValue::Table(table) => table.len(),
+        DeValue::Array(items) => items.len(),
+        _ => 0,
+    }
+}
+
+/// What is counted, and how many there may be.
+const LISTS: [&str; 5] = ["agents", "teams", "workflows", "keys", "tokens"];
+const ENTRIES_MAX: usize = 10_000;
+
+/// Tables whose entries are read one by one.
+const COMPONENTS: [&str; 3] = ["agents", "teams", "workflows"];
 
 /// The largest configuration, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;

@@ -121,9 +121,13 @@ impl Config {
     /// last key, or with all of them if there is no file.
     pub(super) fn fault(&self, keys: &[&str], message: &str) -> PlanError {
         let key = keys.iter().rfind(|key| key.parse::<usize>().is_err());
-        match &self.document {
-            Some(document) => document.fault(keys, named(key.copied(), message)),
-            None => PlanError::new(named(Some(&keys.join(".")), message)),
+        match (&self.document, keys) {
+            // An id is no secret, whatever it looks like.
+            (Some(document), ["agents" | "teams" | "workflows", id]) => {
+                document.fault(keys, format!("`{id}`: {message}"))
+            }
+            (Some(document), _) => document.fault(keys, named(key.copied(), message)),
+            (None, _) => PlanError::new(named(Some(&keys.join(".")), message)),
         }
     }
 
@@ -206,7 +210,8 @@ mod tests {
             ("listen.here=1", "listen"),
         ] {
             let error = refusal(&[bad]);
-            assert!(error.starts_with(&format!("--set {bad}")), "{bad}: {error}");
+            let (key, _) = bad.split_once('=').expect("a setting");
+            assert!(error.starts_with(&format!("--set {key}=")), "{bad}: {error}");
             assert!(error.contains(says), "{bad}: {error}");
         }
     }

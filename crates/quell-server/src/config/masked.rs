@@ -6,18 +6,47 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::access::is_surely_variable;
+use super::words::is_plain;
 
-/// Yields a text with stars instead of what may be a secret: values of headers and of variables,
-/// values of keys that are named like secrets or should be tables, what should be the name of a
-/// variable and may be none, users, passwords and queries of addresses. Every other byte stays in
-/// its place.
+/// Yields a text as messages may show it: with the names of tables and keys, the signs that make
+/// the structure, and values of keys that are known to have no secrets. Instead of all else it has
+/// stars, and instead of comments spaces. Every byte that is shown stays in its place.
 ///
-/// The file is to name variables instead. But a mistake is shown with its line, and may be that.
+/// The file is to name variables instead of secrets. But a mistake is shown with its line, and may
+/// be that: so a value is hidden unless it is known to be harmless.
 pub(super) fn masked(text: &str, root: &DeTable<'_>) -> String {
     let mut shown = text.as_bytes().to_vec();
-    mask_table(root, Values::Shown, &mut shown);
+    let mut values = Vec::new();
+    mask_table(root, Within::Known, &mut shown, &mut values);
+    values.sort_unstable_by_key(|place| place.start);
+    let mut at = 0;
+    for Range { start, end } in values {
+        mask_between(text, at..start, &mut shown);
+        at = end.max(at);
+    }
+    mask_between(text, at..text.len(), &mut shown);
     // Characters are replaced whole.
     String::from_utf8(shown).unwrap_or_default()
+}
+
+/// Hides what is between values: comments, and keys that may be secrets.
+fn mask_between(text: &str, place: Range<usize>, shown: &mut [u8]) {
+    let between = text.get(place.clone()).unwrap_or_default();
+    let mut begin = place.start;
+    for line in between.split_inclusive('\n') {
+        let code = line.find('#').unwrap_or(line.len());
+        let mut word = begin;
+        for part in line[..code].split_inclusive(|c| c == '.' || STRUCTURE.contains(c)) {
+            let end = word + part.len();
+            let key = part.trim_end_matches(|c| c == '.' || STRUCTURE.contains(c));
+            if !is_plain(key) {
+                fill(shown, word..word + key.len(), b'*');
+            }
+            word = end;
+        }
+        begin += line.len();
+        fill(shown, word..begin, b' ');
+    }
 }
 
 /// Yields a text that cannot be read as messages may show it: of each line the key before `=`, the
@@ -52,67 +81,104 @@ fn key_len(line: &str) -> usize {
     if is_named { line.len() - rest.len() } else { 0 }
 }
 
-/// Which values are hidden.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Values {
-    Shown,
-    /// But for those that are names of variables.
-    NoNames,
-    Hidden,
+/// What the keys of a table are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// Those of the configuration.
+    Known,
+    /// Ids of components.
+    Ids,
+    /// Any, with the names of variables as values.
+    Variables,
+    /// Any, with words as values.
+    Words,
+    /// Any, with any values.
+    Foreign,
 }
 
-/// Recurses as deep as the parser allows.
-fn mask_table(table: &DeTable<'_>, values: Values, shown: &mut [u8]) {
+/// What is shown of a value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    All,
+    /// An address without its user, password and query.
+    Address,
+    /// The first item of a list: a program without its arguments.
+    Program,
+    /// What is surely the name of a variable.
+    Variable,
+    /// What looks like words.
+    Words,
+    Nothing,
+}
+
+impl Within {
+    /// Yields what the keys of a table with this key are.
+    fn below(self, key: &str) -> Self {
+        match (self, key) {
+            (Self::Ids, _) => Self::Known,
+            (Self::Known, "agents" | "teams" | "workflows") => Self::Ids,
+            (Self::Known, "headers_env") => Self::Variables,
+            (Self::Known, "reducers") => Self::Words,
+            (Self::Known, _) if TABLES.contains(&key) => Self::Known,
+            _ => Self::Foreign,
+        }
+    }
+
+    /// Yields what is shown of a value with this key.
+    fn shown(self, key: &str) -> Shown {
+        match self {
+            Self::Known if HARMLESS.contains(&key) => Shown::All,
+            Self::Known if ADDRESSES.contains(&key) => Shown::Address,
+            Self::Known if key == "run" => Shown::Program,
+            Self::Known if key.ends_with("_env") => Shown::Variable,
+            Self::Variables => Shown::Variable,
+            Self::Words => Shown::Words,
+            Self::Known | Self::Ids | Self::Foreign => Shown::Nothing,
+        }
+    }
+}
+
+/// Hides values, and collects the places of all. Recurses as deep as the parser allows.
+fn mask_table(table: &DeTable<'_>, keys: Within, shown: &mut [u8], all: &mut Vec<Range<usize>>) {
     for (key, value) in table {
         let key = key.get_ref().as_ref();
-        let within = values.max(of_key(key));
-        match value.get_ref() {
-            // What its components are called says nothing of what they hold.
-            DeValue::Table(components) if COMPONENTS.contains(&key) => {
-                for (id, entry) in components {
-                    let is_table = entry.get_ref().as_table().is_some();
-                    let within = if is_table { within } else { within.max(of_key(id.get_ref())) };
-                    mask(entry, within, within, shown);
-                }
-            }
-            _ => {
-                let direct = if TABLES.contains(&key) { Values::Hidden } else { within };
-                mask(value, direct, within, shown);
-            }
-        }
-        if ADDRESSES.contains(&key) {
-            mask_address(value, shown);
-        }
+        mask(value, (keys.shown(key), keys.below(key)), shown, all);
     }
 }
 
-fn of_key(key: &str) -> Values {
-    if FOREIGN.contains(&key) || is_of_secret(key) {
-        Values::Hidden
-    } else if key.ends_with("_env") {
-        Values::NoNames
-    } else {
-        Values::Shown
-    }
-}
-
-/// Hides a value or its items as `direct`, those in its tables as `within`.
-fn mask(value: &Spanned<DeValue<'_>>, direct: Values, within: Values, shown: &mut [u8]) {
+/// As [`mask_table`], for a value, and for the tables in it.
+fn mask(
+    value: &Spanned<DeValue<'_>>,
+    (what, below): (Shown, Within),
+    shown: &mut [u8],
+    all: &mut Vec<Range<usize>>,
+) {
     let span = value.span();
-    match (value.get_ref(), direct) {
-        (DeValue::Table(table), _) => mask_table(table, within, shown),
+    match (value.get_ref(), what) {
+        (DeValue::Table(table), _) => return mask_table(table, below, shown, all),
+        // Teams, workflows and keys are lists of tables as well.
         (DeValue::Array(items), _) => {
-            items.iter().for_each(|item| mask(item, direct, within, shown));
+            let below = if below == Within::Ids { Within::Known } else { below };
+            for (at, item) in items.iter().enumerate() {
+                let what = match what {
+                    Shown::Program if at == 0 => Shown::All,
+                    Shown::Program => Shown::Nothing,
+                    what => what,
+                };
+                mask(item, (what, below), shown, all);
+            }
+            return;
         }
-        (DeValue::String(text), Values::NoNames) if is_surely_variable(text) => {}
-        (DeValue::String(text), Values::Shown) if text.contains("://") => {
-            mask_address(value, shown);
-        }
-        (_, Values::Shown) => {}
+        (DeValue::String(text), Shown::All) if text.contains("://") => mask_address(value, shown),
+        (DeValue::Boolean(_), _) | (_, Shown::All) => {}
+        (DeValue::String(_), Shown::Address) => mask_address(value, shown),
+        (DeValue::String(text), Shown::Variable) if is_surely_variable(text) => {}
+        (DeValue::String(text), Shown::Words) if is_plain(text) => {}
         // Its quotes remain.
-        (DeValue::String(_), _) => hide(shown, span.start + 1..span.end.saturating_sub(1)),
-        _ => hide(shown, span),
+        (DeValue::String(_), _) => fill(shown, span.start + 1..span.end.saturating_sub(1), b'*'),
+        _ => fill(shown, span.clone(), b'*'),
     }
+    all.push(span);
 }
 
 /// Hides the user and the password of an address, and its query.
@@ -126,44 +192,91 @@ fn mask_address(value: &Spanned<DeValue<'_>>, shown: &mut [u8]) {
     // A password may have a slash, and an `@` of its own.
     let user = before[host..].iter().rposition(|byte| *byte == b'@');
     if let Some(len) = user {
-        hide(shown, start + host..start + host + len);
+        fill(shown, start + host..start + host + len, b'*');
     }
-    hide(shown, query + 1..end);
+    fill(shown, query + 1..end, b'*');
 }
 
-/// Puts stars in the place of all but the ends of lines.
-fn hide(shown: &mut [u8], place: Range<usize>) {
+/// Puts a sign in the place of all but the ends of lines.
+fn fill(shown: &mut [u8], place: Range<usize>, sign: u8) {
     let bytes = shown.get_mut(place).unwrap_or_default();
-    bytes.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b'*');
+    bytes.iter_mut().filter(|byte| !b"\r\n".contains(byte)).for_each(|byte| *byte = sign);
 }
 
 /// Tells whether a value with these keys may be a secret, or have one in it.
 pub(super) fn may_be_secret(keys: &[String]) -> bool {
-    let is_near = |key: &String| {
-        let key = key.as_str();
-        of_key(key) != Values::Shown || ADDRESSES.contains(&key) || TABLES.contains(&key)
-    };
-    keys.iter().any(is_near)
+    let Some((last, tables)) = keys.split_last() else { return true };
+    let within = tables.iter().fold(Within::Known, |within, key| within.below(key));
+    within.shown(last) != Shown::All
 }
 
-/// Tells whether a key is named as a secret is, and not as the variable or file that has it.
-fn is_of_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    let names = ["auth", "bearer", "credential", "key", "pass", "pwd", "secret", "token"];
-    let elsewhere = ["_env", "_file", "_ms"];
-    names.iter().any(|name| key.contains(name))
-        && !elsewhere.iter().any(|end| key.ends_with(end))
-        && !["keys", "tokens", "max_tokens"].contains(&key.as_str())
-}
+/// Keys of tables whose keys are known.
+const TABLES: [&str; 7] =
+    ["agentos", "keys", "langgraph", "model", "playbook3d", "server", "tokens"];
 
-/// Keys of tables. A text in the place of one may be what belongs into it.
-const TABLES: [&str; 4] = ["env", "keys", "model", "tokens"];
-
-/// Keys of tables whose own keys have any name, and values for others.
-const FOREIGN: [&str; 2] = ["env", "headers"];
-
-/// Keys of tables whose own keys are ids.
-const COMPONENTS: [&str; 3] = ["agents", "teams", "workflows"];
+/// Keys whose values are no secrets: numbers, times, names, kinds, scopes and paths.
+const HARMLESS: [&str; 60] = [
+    "abort_wait",
+    "accounts_prefix",
+    "admin",
+    "algorithm",
+    "api_prefix",
+    "audiences",
+    "cancel_timeout",
+    "cancel_wait_ms",
+    "choose",
+    "close_brackets",
+    "completed_sentinel",
+    "component",
+    "confirm",
+    "connect_timeout",
+    "contracts",
+    "cors_origins",
+    "cwd",
+    "db_id",
+    "default_scopes",
+    "end_event",
+    "error_codes",
+    "grace",
+    "grace_max_ms",
+    "heartbeat_ms",
+    "id",
+    "idle",
+    "issuer",
+    "leader",
+    "listen",
+    "max",
+    "max_tokens",
+    "members",
+    "memory_mib",
+    "mode",
+    "name",
+    "on_member_failed",
+    "on_member_stopped",
+    "os_id",
+    "plan",
+    "provider",
+    "public_key_file",
+    "quiescent_wait_max_ms",
+    "read_only",
+    "retries",
+    "running_max",
+    "scopes",
+    "settle_ms",
+    "subject",
+    "subject_claim",
+    "teams",
+    "temperature",
+    "timeout",
+    "timeout_error",
+    "timeout_max_ms",
+    "token_life_ms",
+    "trusted_hosts",
+    "trusted_origins",
+    "unknown_runs",
+    "unmasked_errors",
+    "without_credits",
+];
 
 /// Keys of addresses.
 const ADDRESSES: [&str; 3] = ["url", "cancel", "public_url"];
@@ -183,19 +296,21 @@ mod tests {
             ("key = \"hush\"\nkey_env = \"KEY\"", "key = \"****\"\nkey_env = \"KEY\""),
             ("env = { API_KEY = 'hush', A = 'b' }", "env = { API_KEY = '****', A = '*' }"),
             ("api_keys = ['hush', 1.5]\npwd = 12", "api_keys = ['****', ***]\npwd = **"),
+            ("pasword = \"hush\"\nx.grace = 1", "pasword = \"****\"\nx.grace = *"),
             ("max_tokens = 0\ntoken_life_ms = 1", "max_tokens = 0\ntoken_life_ms = 1"),
-            ("[agents.monkey]\nrun = 'make'", "[agents.monkey]\nrun = 'make'"),
-            ("[agents]\nkey = 'hush'\na = 'b'", "[agents]\nkey = '****'\na = 'b'"),
-            ("teams = ['key']\nagents = 'a'", "teams = ['key']\nagents = 'a'"),
-            ("run = ['a', 'pg://b:c@d']", "run = ['a', 'pg://***@d']"),
+            ("[agents.monkey]\nrun = ['make']", "[agents.monkey]\nrun = ['make']"),
+            ("[agents]\nkey = 'hush'\na = 'b'", "[agents]\nkey = '****'\na = '*'"),
+            ("teams = ['key']\nagents = 'a'", "teams = ['key']\nagents = '*'"),
+            ("run = ['a', '-H', 7, 'b c']", "run = ['a', '**', *, '***']"),
+            ("run = 'a -H b'", "run = '******'"),
             ("public_url = 'http://a:b@c'", "public_url = 'http://***@c'"),
             ("key_env = 'ghp_16Ab'\nsecret_env = 'a1'", "key_env = '********'\nsecret_env = '**'"),
             ("key_env = 'my_key'\nsecret_env = 7", "key_env = 'my_key'\nsecret_env = *"),
+            ("key_env = 'AKIAIOSFODNN7EXAMPLE'", "key_env = '********************'"),
             ("url = \"http://a/b?c=hush\"", "url = \"http://a/b?******\""),
             ("cancel = \"http://a:b@c/d@e\"", "cancel = \"http://*******@e\""),
             ("url = \"http://a:b/c@d?e@f\"", "url = \"http://*****@d?***\""),
             ("url = \"http://a/b\"", "url = \"http://a/b\""),
-            ("key_env = \"sk-1\"", "key_env = \"****\""),
             (
                 "headers_env = { a = \"A_1\", b = \"sk 1\" }",
                 "headers_env = { a = \"A_1\", b = \"****\" }",
@@ -206,7 +321,12 @@ mod tests {
             ("model = { name = 'm' }\nenv.A = 'b'", "model = { name = 'm' }\nenv.A = '*'"),
             ("url = \"?\"\ncancel = ''", "url = \"?\"\ncancel = ''"),
             ("[[tokens]]\nissuer = \"me\"", "[[tokens]]\nissuer = \"me\""),
-            ("run = [\"a?b\", \"c\"]", "run = [\"a?b\", \"c\"]"),
+            ("[[keys]]\nadmin = true", "[[keys]]\nadmin = true"),
+            ("mode = 'a' # hush 'x'\ngrace = 5", "mode = 'a'           \ngrace = 5"),
+            ("members = [ # hush\n'a', 'b']", "members = [       \n'a', 'b']"),
+            ("\"sk-1 2hU\" = 1\nhf_AbC = true", "\"sk-1 ***\" = *\n****** = true"),
+            ("[agents.a.reducers]\nx = 'append'", "[agents.a.reducers]\nx = 'append'"),
+            ("[[playbook3d.workflows]]\nname = 'a'", "[[playbook3d.workflows]]\nname = 'a'"),
         ] {
             let root = DeTable::parse(text).expect("TOML").into_inner();
             assert_eq!(masked(text, &root), right);

@@ -1,10 +1,11 @@
 //! Components of `quell.toml`: teams of other components.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use quell::Failure;
-use quell_flow::{Catalog, Component, Member, OnMember, Team};
+use quell_flow::{Catalog, Component, Member, OnMember, Team, limits};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 pub(crate) struct TeamEntry {
     mode: TeamMode,
     /// Ids of components, or their kinds and ids.
-    members: Vec<String>,
+    pub(super) members: Vec<String>,
     /// Of a route: the key of the task that names the member.
     choose: Option<String>,
     /// Of `coordinate`: the member that hands out the tasks, and how often at most.
@@ -93,14 +94,17 @@ impl TeamEntry {
     /// Finds the members, and what is wrong with their names.
     fn members_of<'a>(&self, catalog: &'a Catalog) -> (Vec<&'a Arc<Component>>, Vec<Fault>) {
         let mut members: Vec<&Arc<Component>> = Vec::new();
+        let mut known = HashSet::new();
         let mut faults = Vec::new();
         for (number, name) in self.members.iter().enumerate() {
+            if faults.len() >= limits::PLAN_FAULTS_MAX {
+                break;
+            }
             let mut at = |words| faults.push((vec!["members".into(), number.to_string()], words));
             match catalog.named(name) {
                 // One after another it may work twice. Otherwise its name would mean either.
                 Ok(component)
-                    if self.mode != TeamMode::Sequence
-                        && members.iter().any(|one| Arc::ptr_eq(one, component)) =>
+                    if !known.insert(Arc::as_ptr(component)) && self.mode != TeamMode::Sequence =>
                 {
                     at(format!("`{name}` is a member already"));
                 }

@@ -6,9 +6,29 @@ use std::borrow::Cow;
 use quell_flow::guess;
 use toml::de;
 
-/// Puts the key of the value with a fault before a message.
+/// Puts the key of the value with a fault before a message. A key that may be a secret is not named.
 pub(super) fn named(key: Option<&str>, message: &str) -> String {
-    key.map_or_else(|| message.to_owned(), |key| format!("`{key}`: {message}"))
+    let is_name = |key: &str| key.split('.').all(is_plain);
+    match key {
+        Some(key) if is_name(key) => format!("`{key}`: {message}"),
+        Some(_) => format!("this key: {message}"),
+        None => message.to_owned(),
+    }
+}
+
+/// Tells whether a key, or the name of a variable, looks like words and not like a secret: each has
+/// small letters or capitals alone, but for its first letter, and few digits.
+pub(super) fn is_plain(name: &str) -> bool {
+    let is_word = |word: &str| {
+        let letters: Vec<u8> = word.bytes().filter(|byte| !byte.is_ascii_digit()).collect();
+        let rest = letters.get(1..).unwrap_or_default();
+        word.len() <= WORD_BYTES_MAX
+            && word.len() - letters.len() <= WORD_DIGITS_MAX
+            && letters.iter().all(u8::is_ascii_alphabetic)
+            && (rest.iter().all(u8::is_ascii_lowercase)
+                || letters.iter().all(u8::is_ascii_uppercase))
+    };
+    name.len() <= NAME_BYTES_MAX && name.split(['_', '-']).all(is_word)
 }
 
 /// Writes an error of the reader as messages about plans are written.
@@ -16,6 +36,7 @@ pub(super) fn in_words(error: &de::Error) -> String {
     let message = error.message();
     for (begin, what) in [("unknown field ", "key"), ("unknown variant ", "word")] {
         let Some((found, known)) = message.strip_prefix(begin).and_then(quoted) else { continue };
+        let found = if is_plain(found) { found } else { "…" };
         return match guess(found, known.iter().copied()) {
             Some(meant) => format!("unknown {what} `{found}`; did you mean `{meant}`?"),
             None if known.is_empty() => format!("unknown {what} `{found}`; expected none"),
@@ -80,6 +101,11 @@ fn expected(right: &str) -> Cow<'_, str> {
         _ => right.into(),
     }
 }
+
+/// The longest name that is shown, its longest word, and the most digits in one.
+const NAME_BYTES_MAX: usize = 64;
+const WORD_BYTES_MAX: usize = 16;
+const WORD_DIGITS_MAX: usize = 3;
 
 /// How the reader begins the error of a key that is not there.
 pub(super) const MISSING: &str = "missing field ";
@@ -156,6 +182,20 @@ mod tests {
         "syntax",
         "Option",
     ];
+
+    #[test]
+    fn a_key_that_may_be_a_secret_is_not_named() {
+        for name in ["grace", "X-Api-Key", "playbook3d", "DB_PASS", "x-500", "Sha256", ""] {
+            assert!(is_plain(name), "{name}");
+        }
+        let long = "a".repeat(WORD_BYTES_MAX + 1);
+        for name in ["hf_AbCd", "sk-a1b2c3d4", "AKIAIOSFODNN7EXAMPLE", "a b", "a/b", &long] {
+            assert!(!is_plain(name), "{name}");
+            assert!(!named(Some(name), "is wrong").contains(name));
+            let words = message(&format!("\"{name}\" = 1")).expect("it is unknown");
+            assert!(words.starts_with("unknown key `…`; ") && !words.contains(name), "{words}");
+        }
+    }
 
     fn message(text: &str) -> Option<String> {
         let table: Table = text.parse().expect(text);

@@ -139,7 +139,7 @@ fn summary(report: &ShutdownReport) -> String {
     let runs = format!("stopped {} live runs in {}", report.roots.total(), span(report.took));
     let left = report.abandoned.iter().map(|left| {
         let may = if left.what == Work::Remote { "may still execute" } else { "still executing" };
-        format!("\n{may}: {} of run {}", left.what.as_str(), left.name)
+        format!("\n{may}: {} {}", left.what.as_str(), left.name)
     });
     iter::once(runs).chain(left).collect()
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::{Running, Scratch};
 
 /// Runs `quell check`, with one secret in the environment and an empty one.
-fn checked(scratch: &Scratch, args: &[&str]) -> crate::support::Ended {
+pub(crate) fn checked(scratch: &Scratch, args: &[&str]) -> crate::support::Ended {
     let mut command = scratch.quell(&[&["check"], args].concat());
     command.env("QUELL_TEST_KEY", "s3cret").env("QUELL_TEST_EMPTY", "");
     Running::start(command).ended()

@@ -1,0 +1,69 @@
+//! What `quell check` says of secrets, and of more than it can take.
+
+use crate::check::checked;
+use crate::support::Scratch;
+
+#[test]
+fn what_may_be_a_secret_is_in_no_message_about_a_configuration() {
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", SECRETS);
+    let ended = checked(&scratch, &[]);
+    ended.assert_code(2);
+    assert!(!ended.stderr.contains("HUSH"), "{}", ended.stderr);
+    for says in ["unknown key `pasword`", "`run`: found a number", "did you mean `timeout`?"] {
+        assert!(ended.stderr.contains(says), "{says}: {}", ended.stderr);
+    }
+}
+
+const SECRETS: &str = r#"
+[agents.a]
+url = "http://127.0.0.1:1"
+key_env = "hf_AbHUSHcd"  # xHUSH
+bearer = "xHUSH"
+pasword = "xHUSH"
+headers = { x = 1, y = "xHUSH" }
+headers_env = { "sk-xHUSH/x" = "A" }
+
+[agents.b]
+run = ["curl", 17, "-H", "Authorization: Bearer xHUSH"]
+env = { DB = "postgres://u:xHUSH@h/db", OPENAI_KEYS = "xHUSH", X = 1 }
+timeot = 5 # xHUSH
+
+[agents.c]
+run = ["quell-test-no-such-program", "-H", "Authorization: Bearer xHUSH"]
+
+[agents.d]
+run = "curl -H 'Authorization: Bearer xHUSH' http://x"
+
+[agents.e]
+url = "http://127.0.0.1:1"
+hf_AbHUSHcd = 1
+"#;
+
+#[test]
+fn a_configuration_with_more_entries_than_the_limit_is_refused_and_many_faults_are_counted() {
+    let scratch = Scratch::new();
+    let many = |count: usize, entry: fn(usize) -> String| {
+        let text: String = (0..count).map(entry).collect();
+        scratch.write("quell.toml", &text);
+        checked(&scratch, &[])
+    };
+    let ended = many(10_001, |at| format!("[agents.a{at}]\nrun = ['sh']\n"));
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("has 10001 components"), "{}", ended.stderr);
+    for entry in [
+        |at| format!("[agents.a{at}]\nrun = ['quell-test-no-such-program']\n"),
+        |at| format!("[agents.a{at}]\nrun = ['sh']\nzzz = 1\n"),
+        |at| format!("[teams.a{at}]\nmode = 'sequence'\nmembers = ['a{at}']\n"),
+    ] {
+        let ended = many(300, entry);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains("and at least 80 more faults"), "{}", ended.stderr);
+    }
+    // Each team has the next one as its member.
+    let chain = |at: usize| match at {
+        0..300 => format!("[teams.a{at}]\nmode = 'sequence'\nmembers = ['a{}']\n", at + 1),
+        _ => format!("[agents.a{at}]\nrun = ['sh']\n"),
+    };
+    many(301, chain).assert_code(0);
+}
