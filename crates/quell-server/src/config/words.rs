@@ -37,7 +37,9 @@ pub(super) fn in_words(error: &de::Error) -> String {
     for (begin, what) in [("unknown field ", "key"), ("unknown variant ", "word")] {
         let Some((found, known)) = message.strip_prefix(begin).and_then(quoted) else { continue };
         let found = if is_plain(found) { found } else { "…" };
-        return match guess(found, known.iter().copied()) {
+        let by_habit = SYNONYMS.iter().find(|(word, key)| *word == found && known.contains(key));
+        let meant = by_habit.map(|(_, key)| *key);
+        return match meant.or_else(|| guess(found, known.iter().copied())) {
             Some(meant) => format!("unknown {what} `{found}`; did you mean `{meant}`?"),
             None if known.is_empty() => format!("unknown {what} `{found}`; expected none"),
             None => {
@@ -95,12 +97,24 @@ fn expected(right: &str) -> Cow<'_, str> {
         "a sequence" | "a set" => "a list".into(),
         "path string" => "a path".into(),
         "string only" => "a string".into(),
+        "struct ModelEntry" => "a table such as `{ url = \"https://…/v1\", name = \"…\" }`".into(),
         _ if right.starts_with("a nonzero ") => "a whole number above 0".into(),
         _ if right.starts_with("struct ") => "a table".into(),
         _ if right.starts_with("enum ") || right == "string or table" => "a word".into(),
         _ => right.into(),
     }
 }
+
+/// Keys that other files have, and what is meant.
+const SYNONYMS: [(&str, &str); 7] = [
+    ("command", "run"),
+    ("cmd", "run"),
+    ("program", "run"),
+    ("max_runs", "running_max"),
+    ("key", "key_env"),
+    ("api_key", "key_env"),
+    ("model", "name"),
+];
 
 /// The longest name that is shown, its longest word, and the most digits in one.
 const NAME_BYTES_MAX: usize = 64;
@@ -194,6 +208,20 @@ mod tests {
             assert!(!named(Some(name), "is wrong").contains(name));
             let words = message(&format!("\"{name}\" = 1")).expect("it is unknown");
             assert!(words.starts_with("unknown key `…`; ") && !words.contains(name), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_other_files_have_is_guessed() {
+        for (text, says) in [
+            ("[agents.a]\ncommand = ['x']", "unknown key `command`; did you mean `run`?"),
+            ("[agents.a]\nmodel = { key = 'x' }", "unknown key `key`; did you mean `key_env`?"),
+            ("[agents.a]\nmodel = { model = 'x' }", "unknown key `model`; did you mean `name`?"),
+            ("[server]\nmax_runs = 1", "unknown key `max_runs`; did you mean `running_max`?"),
+            ("[agents.a]\nmodel = 'm'", "found a string; expected a table such as `{ url = "),
+        ] {
+            let words = message(text).expect(text);
+            assert!(words.starts_with(says), "{words}");
         }
     }
 

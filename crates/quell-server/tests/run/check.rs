@@ -93,7 +93,7 @@ fn every_fault_of_a_configuration_is_told_at_once_with_its_line() {
     for (message, right) in messages.iter().zip(right) {
         assert!(message.starts_with(right), "{right}\n{message}");
     }
-    let shown = "\n         |\n       3 | grase = \"1s\"\n         | ^\n";
+    let shown = "\n         |\n       3 | grase = \"**\"\n         | ^\n";
     assert!(ended.stderr.contains(shown), "{}", ended.stderr);
     // `serve` refuses the same in the same words, and serves nothing.
     let mut command = scratch.quell(&["serve", "--config", "quell.toml"]);

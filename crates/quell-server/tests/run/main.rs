@@ -7,6 +7,7 @@ mod all_at_once;
 mod answers;
 #[cfg(test)]
 mod check;
+#[cfg(test)]
 mod check_bounds;
 #[cfg(test)]
 mod endings;

@@ -71,7 +71,7 @@ fn every_fault_of_a_service_is_told_with_its_line() {
         "quell.toml:19:19: `connect_timeout`: time is zero; expected a time above zero such as \
          \"10s\""
             .into(),
-        "quell.toml:20:21: `x y`: is no name of a header".into(),
+        "quell.toml:20:21: this key: is no name of a header".into(),
         "quell.toml:20:33: `Host`: is set by quell".into(),
         "quell.toml:24:11: `retries`: goes with `url`".into(),
         "quell.toml:28:7: `cwd`: goes with `run`".into(),
