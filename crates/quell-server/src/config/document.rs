@@ -171,8 +171,8 @@ impl Document {
 #[derive(Clone, Debug, Default)]
 struct Places {
     at: usize,
-    table: BTreeMap<String, Places>,
-    items: Vec<Places>,
+    table: BTreeMap<String, Self>,
+    items: Vec<Self>,
 }
 
 impl Places {
