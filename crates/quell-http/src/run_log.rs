@@ -1,6 +1,5 @@
 //! [`started`] and [`ended`]: what subscribers of `tracing` are told of the runs that callers
-//! started, under the ids that these know and those of the engine, by which it tells of every run of
-//! a tree.
+//! started, under the ids that these know, and under those by which the engine tells of every run.
 
 use quell::RunRef;
 use quell_flow::{COMPONENT, ComponentKind, Contract};

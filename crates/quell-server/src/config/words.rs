@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use quell_flow::guess;
 use toml::de;
 
-/// Puts the key of the value with a fault before a message. A key that may be a secret is not named.
+/// Puts the key of the value with a fault before a message. One that may be a secret is not named.
 pub(super) fn named(key: Option<&str>, message: &str) -> String {
     let is_name = |key: &str| key.split('.').all(is_plain);
     match key {

@@ -44,7 +44,10 @@ impl Node {
         }
         if let Some(status) = fx.ended {
             if self.ended_non_quiescent() {
-                tracing::warn!(run.uuid = %id, run.name = %name, %status, "run ended non-quiescent");
+                tracing::warn!(
+                    run.uuid = %id, run.name = %name, %status,
+                    "run ended non-quiescent"
+                );
             } else {
                 tracing::info!(run.uuid = %id, run.name = %name, %status, "run ended");
             }
