@@ -11,6 +11,7 @@ use quell::Payload;
 use super::runner::Runner;
 use crate::ComponentKind::Workflow;
 use crate::graph::{self, Walk};
+use crate::plan::Origin;
 use crate::{
     Action, Catalog, CommandStep, Component, ComponentStep, Part, Plan, PlanError, PlanStep,
 };
@@ -138,29 +139,30 @@ impl Plan {
     /// Lists the steps that run a component, including those of nested workflows, in the order of
     /// the text.
     pub fn components(&self) -> Vec<&ComponentStep> {
-        let steps = self.all_steps().into_iter();
-        let mut found: Vec<_> = steps
-            .filter_map(|step| match &step.action {
-                Action::Component(component) => Some(component),
-                _ => None,
-            })
-            .collect();
-        found.sort_by_key(|step| (step.origin.place.line, step.origin.place.column));
-        found
+        self.all_of(|action| match action {
+            Action::Component(component) => Some((component, &component.origin)),
+            _ => None,
+        })
     }
 
     /// Lists the steps that run a command, including those of nested workflows, in the order of the
     /// text. [`CommandStep::fault`] has an example.
     pub fn commands(&self) -> Vec<&CommandStep> {
+        self.all_of(|action| match action {
+            Action::Run(command) => Some((command, &command.origin)),
+            _ => None,
+        })
+    }
+
+    /// Lists what is found in the actions of all steps, in the order of the text.
+    fn all_of<'a, T>(
+        &'a self,
+        find: impl Fn(&'a Action) -> Option<(&'a T, &'a Origin)>,
+    ) -> Vec<&'a T> {
         let steps = self.all_steps().into_iter();
-        let mut found: Vec<_> = steps
-            .filter_map(|step| match &step.action {
-                Action::Run(command) => Some(command),
-                _ => None,
-            })
-            .collect();
-        found.sort_by_key(|step| (step.origin.place.line, step.origin.place.column));
-        found
+        let mut found: Vec<_> = steps.filter_map(|step| find(&step.action)).collect();
+        found.sort_by_key(|(_, origin)| (origin.place.line, origin.place.column));
+        found.into_iter().map(|(one, _)| one).collect()
     }
 
     /// Lists every step, those of cleanup and of nested workflows as well.

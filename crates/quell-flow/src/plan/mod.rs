@@ -15,6 +15,7 @@ mod parallel;
 mod parse;
 mod step;
 
+pub(crate) use action::Origin;
 pub use action::{
     ComponentStep, IfStep, LoopOptions, LoopStep, OnMax, RouteStep, TeamMode, TeamOptions,
     TeamStep, WorkflowStep,
