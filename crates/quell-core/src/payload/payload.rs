@@ -126,21 +126,6 @@ impl Payload {
         plain.or_else(|_| serde_json::from_str::<String>(json).map(Cow::Owned)).ok()
     }
 
-    /// Tells whether both are the same payload, as a clone is: not whether they say the same.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use quell_core::Payload;
-    ///
-    /// let one = Payload::from("hi");
-    /// assert!(one.ptr_eq(&one.clone()));
-    /// assert!(!one.ptr_eq(&Payload::from("hi")));
-    /// ```
-    pub fn ptr_eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Yields the length of the JSON text in bytes.
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "JSON text is never empty")]
