@@ -1,6 +1,3 @@
-use std::fs;
-use std::path::Path;
-
 use futures::StreamExt;
 use quell::{
     CancelRequest, EventKind, EventStream, RunEvent, RunRef, RunSpec, RunStatus, Written, limits,
@@ -352,24 +349,4 @@ async fn i29_a_reader_whose_stream_has_ended_is_behind_nothing() {
     });
     assert!(within("it ends", run.unwrap()).await.unwrap());
     lab.finish().await;
-}
-
-#[test]
-fn the_table_of_the_manual_names_every_event_as_its_json_does() {
-    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
-    let source = fs::read_to_string(packages.join("quell-core/src/event.rs")).unwrap();
-    let items = syn::parse_file(&source).unwrap().items;
-    let kinds = items.into_iter().find_map(|item| match item {
-        syn::Item::Enum(kinds) if kinds.ident == "EventKind" => Some(kinds.variants),
-        _ => None,
-    });
-    let kebab = |name: String| {
-        let parts = name.chars().map(|c| if c.is_uppercase() { format!("-{c}") } else { c.into() });
-        parts.collect::<String>().trim_start_matches('-').to_lowercase()
-    };
-    let kinds: Vec<_> = kinds.unwrap().iter().map(|kind| kebab(kind.ident.to_string())).collect();
-    let page = fs::read_to_string(packages.join("quell/src/manual/events.md")).unwrap();
-    let (_, table) = page.split_once("# As JSON").unwrap();
-    let rows = table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next());
-    assert_eq!(rows.collect::<Vec<_>>(), kinds);
 }

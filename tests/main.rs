@@ -56,6 +56,8 @@ mod detach;
 mod leaving;
 // I21, I27, I36, I39: lanes, slots and due times, with every id given twice.
 mod admission;
+// I4, I26: what goes wrong when the report is final, and the second of two panics.
+mod late;
 // I26: a panic anywhere is one run's failure.
 mod isolation;
 // I14, I26: every place where foreign code runs, by every call that it can make there.

@@ -10,7 +10,7 @@
 mod actor;
 mod places;
 mod stage;
-mod subscriber;
+pub(crate) mod subscriber;
 mod things;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! A subscriber of `tracing` that acts, for the runs that bear a name of it.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
@@ -19,13 +19,28 @@ pub(super) fn name(place: Place, actor: &Arc<Actor>) -> String {
     if !is_of_spans(place) {
         return "child".to_owned();
     }
-    INSTALLED.call_once(|| {
-        tracing::subscriber::set_global_default(Router).expect("there is no other one");
-    });
+    install();
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let name = format!("foreign {number}");
     books().names.insert(name.clone(), (place, Arc::clone(actor)));
     name
+}
+
+fn install() {
+    INSTALLED.call_once(|| {
+        tracing::subscriber::set_global_default(Router).expect("there is no other one");
+    });
+}
+
+/// Keeps what is told of a run from now on.
+pub(crate) fn heed(name: &str) {
+    install();
+    books().told.insert(name.to_owned(), Vec::new());
+}
+
+/// Yields what was told of a run, with all fields.
+pub(crate) fn told_of(name: &str) -> Vec<String> {
+    books().told.get(name).cloned().unwrap_or_default()
 }
 
 const fn is_of_spans(place: Place) -> bool {
@@ -45,6 +60,7 @@ static MADE: AtomicU64 = AtomicU64::new(1);
 struct Books {
     names: HashMap<String, (Place, Arc<Actor>)>,
     spans: HashMap<u64, (Place, Arc<Actor>)>,
+    told: HashMap<String, Vec<String>>,
 }
 
 fn books() -> MutexGuard<'static, Books> {
@@ -78,7 +94,7 @@ impl Subscriber for Router {
         let mut named = Named::default();
         span.record(&mut named);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let seat = books().names.get(&named.0).cloned();
+        let seat = books().names.get(&named.name).cloned();
         if let Some(seat) = &seat {
             books().spans.insert(number, seat.clone());
         }
@@ -93,7 +109,10 @@ impl Subscriber for Router {
     fn event(&self, event: &Event<'_>) {
         let mut named = Named::default();
         event.record(&mut named);
-        let seat = books().names.get(&named.0).cloned();
+        let seat = books().names.get(&named.name).cloned();
+        if let Some(told) = books().told.get_mut(&named.name) {
+            told.push(named.fields);
+        }
         act(seat, Place::EventTold);
     }
 
@@ -114,12 +133,17 @@ impl Subscriber for Router {
 
 /// The name of a run, among the fields of a span or an event.
 #[derive(Default)]
-struct Named(String);
+struct Named {
+    name: String,
+    fields: String,
+}
 
 impl Visit for Named {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "run.name" {
-            self.0 = format!("{value:?}");
+            self.name = format!("{value:?}");
         }
+        // A string takes all that is written.
+        let _ = write!(self.fields, "{field}={value:?} ");
     }
 }

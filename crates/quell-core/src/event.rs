@@ -104,6 +104,14 @@ pub enum EventKind {
         /// Its name.
         name: Arc<str>,
     },
+    /// A run that this one decides over will never start, because another one that it needs did not
+    /// complete. There is no run of it, and so no other event.
+    Skipped {
+        /// Its name.
+        name: Arc<str>,
+        /// The name of the one that did not complete.
+        unmet: Arc<str>,
+    },
     /// The outcome of a run that decides over others, as a parallel step, is known. Once per run,
     /// and never after its `Stopping`: a stop that was accepted is the outcome. The stops of the
     /// losers follow.

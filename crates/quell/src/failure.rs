@@ -138,12 +138,14 @@ impl Failure {
     }
 
     pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
-        let words = panic
-            .downcast_ref::<&'static str>()
-            .map(|text| Cow::Borrowed(*text))
-            .or_else(|| panic.downcast_ref::<String>().map(|text| Cow::Owned(text.clone())))
-            .unwrap_or(Cow::Borrowed("a panic without words"));
-        Self(Arc::new(Reason::Panic(bounded(words))))
+        Self(Arc::new(Reason::Panic(bounded(words_of(panic)))))
+    }
+
+    /// Adds the panic of the destructor of what a panic was raised with.
+    pub(crate) fn then_panicked(self, again: &(dyn Any + Send)) -> Self {
+        let Reason::Panic(first) = &*self.0 else { return self };
+        let words = format!("{first}, then as that was dropped: {}", words_of(again));
+        Self(Arc::new(Reason::Panic(bounded(words.into()))))
     }
 }
 
@@ -172,6 +174,15 @@ impl Reason {
         let _ = write_chain(&*error, &mut words);
         Self::Error(error, words.0)
     }
+}
+
+/// Yields the words of a panic.
+fn words_of(panic: &(dyn Any + Send)) -> Cow<'static, str> {
+    panic
+        .downcast_ref::<&'static str>()
+        .map(|text| Cow::Borrowed(*text))
+        .or_else(|| panic.downcast_ref::<String>().map(|text| Cow::Owned(text.clone())))
+        .unwrap_or(Cow::Borrowed("a panic without words"))
 }
 
 fn bounded(words: Cow<'static, str>) -> Cow<'static, str> {

@@ -126,8 +126,10 @@ pub struct RunRow {
     pub summary: Option<Payload>,
     /// Why it failed, if it did.
     pub error: Option<Arc<str>>,
-    /// Errors and panics after the stop was accepted, and those of hooks, at most
-    /// [`limits::CLEANUP_ERRORS_MAX`](crate::limits::CLEANUP_ERRORS_MAX).
+    /// Errors and panics after the stop was accepted, those of hooks, and the panic of a destructor
+    /// of a body that had failed already, at most
+    /// [`limits::CLEANUP_ERRORS_MAX`](crate::limits::CLEANUP_ERRORS_MAX). What comes after the end
+    /// is not among them: subscribers of `tracing` are told.
     pub cleanup_errors: Vec<Arc<str>>,
     /// Hooks that were not started: there was no time left for them, the stop was an abort, there
     /// were too many, or their runtime had shut down. One that is registered after the end counts,
@@ -197,7 +199,8 @@ impl RunRow {
 pub struct Abandoned {
     /// The run whose work it is.
     pub run: RunId,
-    /// The name of the hook, closure, process or service, if it has one; else that of the run.
+    /// The name of the hook, closure, process or service, if it has one; else that of the run. That
+    /// of a process ends with its number: `sh (pid 4711)`.
     pub name: Arc<str>,
     /// What sort of work.
     pub what: Work,

@@ -296,6 +296,13 @@ impl RunContext {
         self.node().write_decided(decided_at, decided_by).map_or(Ok(()), Err)
     }
 
+    /// Writes [`EventKind::Skipped`](crate::EventKind::Skipped): for a run that decides over
+    /// others, for each that never starts because one that it needs did not complete. Cuts names
+    /// as [`emit_decided`](Self::emit_decided).
+    pub fn emit_skipped(&self, name: Arc<str>, unmet: Arc<str>) -> Written {
+        self.node().write_skipped(name, unmet)
+    }
+
     /// Writes [`EventKind::Settled`](crate::EventKind::Settled): for a run that decides over
     /// others, once, when all of them have ended.
     pub fn emit_settled(&self, settled_at: SystemTime) -> Written {

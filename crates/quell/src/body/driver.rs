@@ -173,8 +173,9 @@ impl Guard {
             End::Panicked(panic) => (None, Some(panic), BodyEnd::Err),
             End::Dropped => (None, None, BodyEnd::Dropped),
         };
+        let mut second = None;
         if let Some(panic) = panic {
-            failure.get_or_insert(panic);
+            second = keep(&mut failure, Some(panic));
             how = if how == BodyEnd::Ok { BodyEnd::Err } else { how };
         }
         // The report shows the value as well if the run does not complete.
@@ -188,10 +189,10 @@ impl Guard {
             // No caller can read the value any more. Drop it here: its destructor is the body's
             // code, and its panic counts as the run's failure.
             let dropped = self.call(|| drop(value.take()));
-            failure = failure.or(dropped.err());
+            second = second.or(keep(&mut failure, dropped.err()));
         }
         let value = value.map(|value| Box::new(value) as Box<dyn Any + Send>);
-        self.tell(how, Returned { value, payload: returned, late }, failure);
+        self.tell(how, Returned { value, payload: returned, late, second }, failure);
     }
 
     /// Reports the end, in the span of the run.
@@ -200,6 +201,15 @@ impl Guard {
         // Closing a span is foreign code, too.
         foreign::release(self.span.take());
     }
+}
+
+/// Keeps the panic of a destructor as the failure, if there is none yet; otherwise yields it.
+fn keep(failure: &mut Option<Failure>, panic: Option<Failure>) -> Option<Failure> {
+    if failure.is_some() {
+        return panic;
+    }
+    *failure = panic;
+    None
 }
 
 impl Drop for Guard {
@@ -219,15 +229,19 @@ struct Returned {
     payload: Option<Payload>,
     /// The value came after the end of the run, and is gone.
     late: bool,
+    /// The panic of a destructor, after the body had failed already.
+    second: Option<Failure>,
 }
 
 fn report(node: &Arc<Node>, how: BodyEnd, returned: Returned, failure: Option<Failure>) {
-    let Returned { value, payload, late } = returned;
+    let Returned { value, payload, late, second } = returned;
     // A value that comes too late, and an error that is replaced. Their destructors are foreign
     // code: they are dropped after the lock is released.
     let mut unwanted = (None, None, None);
     let cleanup = failure.as_ref().filter(|failure| failure.stopped().is_none());
     let cleanup = cleanup.map(Failure::to_string);
+    let second = second.map(|panic| panic.to_string());
+    let mut is_late = false;
     let how = if failure.is_some() && how == BodyEnd::Ok { BodyEnd::Err } else { how };
     node.apply(Input::BodyEnded(how), StopOrigin::default(), |state, _| {
         if state.reader != Reader::Held {
@@ -236,6 +250,7 @@ fn report(node: &Arc<Node>, how: BodyEnd, returned: Returned, failure: Option<Fa
         if state.times.ended.is_some() {
             // The body was abandoned: what it returns after the end is counted and refused (I4).
             state.late += u32::from(late || value.is_some());
+            is_late = true;
             unwanted = (value, failure, payload);
             return;
         }
@@ -247,11 +262,17 @@ fn report(node: &Arc<Node>, how: BodyEnd, returned: Returned, failure: Option<Fa
         unwanted.2 = payload.and_then(|payload| node.keep_returned(state, payload));
         let Some(failure) = failure else { return };
         if state.life.is_stopping()
-            && let Some(words) = cleanup
+            && let Some(words) = &cleanup
         {
-            state.note_cleanup_error(&words);
+            state.note_cleanup_error(words);
+        }
+        if let Some(words) = &second {
+            state.note_cleanup_error(words);
         }
         unwanted.1 = state.failure.replace(failure);
     });
     foreign::release(unwanted);
+    if is_late {
+        cleanup.iter().chain(&second).for_each(|error| node.trace_late_error(error));
+    }
 }

@@ -77,12 +77,13 @@ impl Drop for Barred {
     }
 }
 
-/// Puts a panic into words. What it was raised with is foreign too, down to its destructor.
+/// Puts a panic into words. What it was raised with is foreign too, down to its destructor, whose
+/// panic follows in the words.
 fn failure_of(panic: Box<dyn Any + Send>) -> Failure {
     let failure = Failure::from_panic(&*panic);
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        #[expect(clippy::mem_forget, reason = "a destructor that panics is not asked twice")]
-        std::mem::forget(again);
-    }
+    let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) else { return failure };
+    let failure = failure.then_panicked(&*again);
+    #[expect(clippy::mem_forget, reason = "a destructor that panics is not asked twice")]
+    std::mem::forget(again);
     failure
 }

@@ -1,8 +1,7 @@
 //! [`Log`] is the log of one tree: it keeps the order of events, and the newest of them.
 //!
 //! Readers have no queue. Each has a position in the ring and reads from there, so that a slow
-//! reader delays nobody and only loses events of its own (I29): when its position has left the
-//! ring, it reads `Lagged`.
+//! reader delays nobody and only loses events of its own (I29): then it reads `Lagged`.
 //!
 //! Invariants of a ring, all under its one lock:
 //!
@@ -57,6 +56,7 @@ pub(crate) fn bytes_of(kind: &EventKind) -> usize {
         }
         EventKind::StopRequested(cause) | EventKind::Stopping(cause) => cause.bytes(),
         EventKind::Decided { decided_by, .. } => decided_by.as_deref().map_or(0, str::len),
+        EventKind::Skipped { name, unmet } => name.len() + unmet.len(),
         EventKind::Refused { what, .. } => what.len(),
         _ => 0,
     }

@@ -56,13 +56,14 @@ pub(crate) fn remains(node: &Node, state: &State) -> usize {
 }
 
 impl State {
-    /// Keeps an error of the run's cleanup for its report, unless that is final.
-    pub(crate) fn note_cleanup_error(&mut self, error: &str) {
+    /// Keeps an error of the run's cleanup for its report. False if that is final already.
+    pub(crate) fn note_cleanup_error(&mut self, error: &str) -> bool {
         let is_final = self.times.ended.is_some();
         let errors = &mut self.extra().cleanup_errors;
         if !is_final && errors.len() < limits::CLEANUP_ERRORS_MAX {
             errors.push(error.into());
         }
+        !is_final
     }
 }
 

@@ -35,6 +35,12 @@ impl Node {
         self.write_unless_fenced(false, decided, |_| {})
     }
 
+    /// Writes down that a run over which this one decides never starts, unless that is too late.
+    pub(crate) fn write_skipped(&self, name: Arc<str>, unmet: Arc<str>) -> Written {
+        let (name, unmet) = (cut_name(name), cut_name(unmet));
+        self.write_event(0, |_| {}, || EventKind::Skipped { name, unmet })
+    }
+
     /// Writes down when all that the run decides over had ended, unless that is too late.
     pub(crate) fn write_settled(&self, settled_at: SystemTime) -> Written {
         self.write_event(0, |_| {}, || EventKind::Settled { settled_at })

@@ -118,6 +118,35 @@ impl Hold {
         }
     }
 
+    /// Gives the work another name, for work that is known better once it has started: a program
+    /// has a number then. A report that names it as abandoned has the name of that moment. A name
+    /// over 1 KiB is cut at a character and marked with `…`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// use quell::{Engine, RunSpec, Work};
+    ///
+    /// let engine = Engine::new();
+    /// let handle = engine.submit(RunSpec::step("import"), async |ctx| {
+    ///     let mut hold = ctx.hold(Work::Remote, "import")?;
+    ///     // … the service answers …
+    ///     hold.rename("import, job 7");
+    ///     hold.abandon();
+    ///     Ok(hold)
+    /// }).unwrap();
+    /// let report = handle.run().ended().await;
+    /// assert_eq!(&*report.abandoned[0].name, "import, job 7");
+    /// # });
+    /// ```
+    pub fn rename(&self, name: impl Into<Arc<str>>) {
+        let name = cut_name(name.into());
+        if let Some(piece) = self.node.lock().extra().works.get_mut(self.place) {
+            piece.name = name;
+        }
+    }
+
     /// Says what the work is from now on.
     pub(crate) fn describe(&self, state: &mut State, name: Arc<str>, site: Option<Site>) {
         if let Some(piece) = state.extra().works.get_mut(self.place) {

@@ -321,9 +321,13 @@ impl Account {
 }
 
 /// Drops what a hook has captured. A panic of that is an error of the run's cleanup.
-fn release<T>(node: &Node, label: &Label, held: T) {
+fn release<T>(node: &Arc<Node>, label: &Label, held: T) {
     if let Err(panic) = foreign::catch_panic(|| drop(held)) {
-        node.lock().note_cleanup_error(&format!("{label}: {panic}"));
+        let words = format!("{label}: {panic}");
+        let is_late = !node.lock().note_cleanup_error(&words);
+        if is_late {
+            node.trace_late_error(&words);
+        }
     }
 }
 
@@ -339,19 +343,24 @@ fn wait_again(state: &mut State, again: Vec<Hook>, node: &Node) {
     debug_assert_eq!(fx, Effects::default(), "its runner is work of the run");
 }
 
-/// Records how a hook ended, unless its run has ended before it.
+/// Records how a hook ended. If its run has ended before it, only subscribers of `tracing` are told
+/// what went wrong.
 fn note(node: &Arc<Node>, label: &Label, outcome: HookOutcome, words: Option<&str>) {
     let hook = label.number;
     let now = node.shared.clock.now();
     let mut wakers = Wakers::new();
+    let mut late = words;
     {
         let mut state = node.lock();
         if !state.life.status().is_terminal() {
-            if let Some(words) = words {
+            if let Some(words) = late.take() {
                 state.note_cleanup_error(words);
             }
             node.write(&mut state, now, EventKind::HookEnded { hook, outcome }, &mut wakers);
         }
     }
     foreign::wake(&node.shared.couriers, wakers);
+    if let Some(words) = late {
+        node.trace_late_error(words);
+    }
 }

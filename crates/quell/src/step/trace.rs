@@ -21,16 +21,39 @@ impl Node {
         } else {
             return;
         };
+        let (fx, cause) = (*fx, cause.map(Arc::clone));
+        self.tell(level, move |node| node.say(&fx, cause.as_deref()));
+    }
+
+    /// Tells subscribers of `tracing` of an error of the cleanup, or of the body, that came after
+    /// the end of the run: the report is final, and says nothing of it.
+    pub(crate) fn trace_late_error(self: &Arc<Self>, error: &str) {
+        let error = error.to_owned();
+        self.tell(LevelFilter::WARN, move |Self { id, name, .. }| {
+            let words = "failed after the run had ended";
+            tracing::warn!(run.uuid = %id, run.name = %name, error, "{words}");
+        });
+    }
+
+    /// Calls subscribers, if any wants to know: here, or with a courier if this is the control
+    /// thread. The caller holds no lock.
+    fn tell(self: &Arc<Self>, level: LevelFilter, say: impl FnOnce(&Self) + Send + 'static) {
         if level > LevelFilter::current() {
             return;
         }
         if foreign::is_barred() {
-            let (node, fx, cause) = (Arc::clone(self), *fx, cause.map(Arc::clone));
-            let words = Box::new(move || node.say(&fx, cause.as_deref()));
-            self.shared.couriers.send_words(words);
+            let node = Arc::clone(self);
+            self.shared.couriers.send_words(Box::new(move || say(&node)));
         } else {
-            drop(foreign::catch_panic(|| self.say(fx, cause.map(|cause| &**cause))));
+            drop(foreign::catch_panic(|| say(self)));
         }
+    }
+
+    /// Yields the names of what was abandoned of the run itself.
+    fn abandoned(&self) -> Vec<Arc<str>> {
+        let state = self.lock();
+        let left = state.extra.iter().flat_map(|extra| &extra.abandoned);
+        left.map(|work| Arc::clone(&work.name)).collect()
     }
 
     fn say(&self, fx: &Effects, cause: Option<&Cause>) {
@@ -44,8 +67,9 @@ impl Node {
         }
         if let Some(status) = fx.ended {
             if self.ended_non_quiescent() {
+                let abandoned = self.abandoned();
                 tracing::warn!(
-                    run.uuid = %id, run.name = %name, %status,
+                    run.uuid = %id, run.name = %name, %status, ?abandoned,
                     "run ended non-quiescent"
                 );
             } else {
