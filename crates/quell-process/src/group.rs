@@ -59,9 +59,12 @@ impl Group {
             stderr: child.stderr.take(),
         };
         let id = Pid::from_child(&child);
+        let program = command.get_program().to_string_lossy().into_owned();
+        hold.rename(format!("{program} (pid {id})"));
         let led = Some(survivors::lead(id, &mark));
         let since = survivors::began(id);
         let _ = to_owner.send(Leader {
+            program,
             child,
             id,
             since,

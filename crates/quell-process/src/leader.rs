@@ -20,6 +20,8 @@ use crate::survivors::{self, Led, Sought};
 /// The leader of a group. Dropped before it is reaped, it kills what is left of the program until
 /// nothing is, and reaps the leader; this blocks the thread.
 pub(crate) struct Leader {
+    /// How the report names it, with a number behind.
+    pub(crate) program: String,
     pub(crate) child: Child,
     pub(crate) id: Pid,
     /// When it began.
@@ -54,7 +56,7 @@ impl Leader {
         // Without an order it is finished off as it is dropped.
         let Ok(Order { reply, is_in_doubt }) = order.blocking_recv() else { return };
         let pipes: Vec<_> = self.held_by_others.try_iter().collect();
-        let rest = (!pipes.is_empty() || is_in_doubt).then(|| self.rest());
+        let rest = (!pipes.is_empty() || is_in_doubt).then(|| self.rest(&pipes, is_in_doubt));
         let status = self.reap();
         // The hold goes first: when the body ends, nothing is held any more but for the rest.
         drop(self);
@@ -64,8 +66,12 @@ impl Leader {
         }
     }
 
-    /// Splits off what keeps the run from being quiescent after the leader is reaped.
-    fn rest(&mut self) -> Rest {
+    /// Splits off what keeps the run from being quiescent after the leader is reaped, and names it
+    /// by what is alive: the number of the leader is another's from then on.
+    fn rest(&mut self, pipes: &[OwnedFd], is_in_doubt: bool) -> Rest {
+        if let Some(hold) = &self.hold {
+            hold.rename(left(&self.program, self.id, &self.living(pipes, is_in_doubt)));
+        }
         // The number of the group can be another's once the leader is reaped.
         guardian::reaped(&self.mark);
         Rest {
@@ -74,6 +80,19 @@ impl Leader {
             _hold: self.hold.take(),
             _announced: self.announced.take(),
         }
+    }
+
+    /// Finds the numbers of what holds on to these pipes, and of what is in doubt.
+    fn living(&self, pipes: &[OwnedFd], is_in_doubt: bool) -> Vec<i32> {
+        let mut living = survivors::holders(pipes, self.since);
+        let sought = Sought { group: None, since: self.since, mark: &self.mark };
+        let look = || survivors::find_blocking(sought, Instant::now());
+        if let Some(found) = is_in_doubt.then(look).flatten() {
+            living.extend(found.doubtful());
+        }
+        living.sort_unstable();
+        living.dedup();
+        living
     }
 
     /// Reaps the leader, and blocks until it has ended. From here on its number can be another's.
@@ -101,7 +120,7 @@ impl Drop for Leader {
         let is_in_doubt = kill_until_empty(sought);
         // There are no more when the streams are dropped, which is about now.
         let pipes: Vec<_> = self.held_by_others.iter().collect();
-        let rest = self.rest();
+        let rest = self.rest(&pipes, is_in_doubt);
         let _ = self.reap();
         rest.wait(&pipes, is_in_doubt);
     }
@@ -141,6 +160,19 @@ impl Rest {
         }
     }
 }
+
+/// Names what is left of a program whose leader has ended.
+fn left(program: &str, leader: Pid, living: &[i32]) -> String {
+    if living.is_empty() {
+        return format!("{program} (pid {leader} has ended, something that it started has not)");
+    }
+    let shown: Vec<_> = living.iter().take(LIVING_MAX).map(|id| format!("pid {id}")).collect();
+    let more = if living.len() > LIVING_MAX { ", …" } else { "" };
+    format!("{program} (seems to have left {}{more})", shown.join(", "))
+}
+
+/// How many processes the name of abandoned work has.
+const LIVING_MAX: usize = 8;
 
 /// Kills what is left of a program until nothing is; blocks the thread. Tells whether something
 /// else is alive that may be of the program.

@@ -17,7 +17,8 @@
 //! had written. SIGCONT goes along with SIGTERM, so that a suspended program hears it. The leader
 //! of the group is reaped last, because until then its number cannot be given to somebody else. As
 //! long as something of the group is alive the run is not quiescent: a process that cannot be
-//! killed is named in the report as abandoned.
+//! killed is named in the report as abandoned, with its number: `sh (pid 4711)`, or those of the
+//! processes that it seems to have left.
 //!
 //! # Processes that leave the group
 //!

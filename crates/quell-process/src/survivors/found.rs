@@ -30,9 +30,9 @@ pub(crate) struct Survivors {
     pub(super) strays: Vec<Stray>,
     /// What left the group and hides its environment, has no number, but descends from the program.
     pub(super) hidden: Vec<Stray>,
-    /// Whether something is alive that may have left the group, or be a stranger: it hides its
-    /// environment. It is never signalled.
-    pub(super) is_in_doubt: bool,
+    /// What may have left the group, or be a stranger: it hides its environment. It is never
+    /// signalled.
+    pub(super) doubtful: Vec<i32>,
 }
 
 impl Survivors {
@@ -51,7 +51,12 @@ impl Survivors {
 
     /// Tells whether something is alive of which it cannot be known whether it left the group.
     pub(crate) const fn is_in_doubt(&self) -> bool {
-        self.is_in_doubt
+        !self.doubtful.is_empty()
+    }
+
+    /// Yields the ids of what is in doubt.
+    pub(crate) fn doubtful(&self) -> impl Iterator<Item = i32> {
+        self.doubtful.iter().copied()
     }
 
     /// Signals what left the group. One that is gone by now, or that belongs to another user,

@@ -13,5 +13,5 @@ use linux as system;
 
 pub(crate) use found::{MARKS, Sought, Strays, Survivors};
 pub(crate) use system::{
-    Led, began, condemn, find, find_blocking, find_each, is_blind, lead, new_mark, prepare,
+    Led, began, condemn, find, find_blocking, find_each, holders, is_blind, lead, new_mark, prepare,
 };

@@ -64,7 +64,8 @@ impl Subscriber for Warnings {
 }
 
 /// Leaves the group, and ignores SIGTERM.
-const STRAY: &str = "setsid sh -c 'trap \"\" TERM; echo $$ > pid; exec sleep 600' & wait";
+const STRAY: &str =
+    "echo $$ > leader; setsid sh -c 'trap \"\" TERM; echo $$ > pid; exec sleep 600' & wait";
 
 #[test]
 fn what_cannot_be_ended_without_handles_is_named_and_said_once() {
@@ -90,7 +91,8 @@ fn what_cannot_be_ended_without_handles_is_named_and_said_once() {
             run.cancel(CancelRequest::because("the test says so"));
             let report = run.ended().await;
             let abandoned = &report.own_row().abandoned;
-            assert!(abandoned.iter().any(|it| &*it.name == "sh"), "{report:?}");
+            let name = format!("sh (pid {})", scratch.pid("leader").await.number());
+            assert!(abandoned.iter().any(|it| *it.name == name), "{report:?}");
             assert!(!report.quiescent && stray.is_alive());
             stray.kill();
             assert!(started.end().await.1.quiescent);

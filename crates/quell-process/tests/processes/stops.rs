@@ -267,7 +267,9 @@ async fn i4_whoever_is_out_of_reach_and_holds_stdout_is_named_as_abandoned() {
         let report = run.ended().await;
         assert!(stray.is_alive() && !report.quiescent, "{report:?}");
         let named: Vec<_> = report.abandoned.iter().map(|it| (it.what, &*it.name)).collect();
-        assert_eq!(named, [(Work::Process, "sh")]);
+        let name = format!("sh (seems to have left pid {})", stray.number());
+        assert!(named.len() == 1 && named[0].0 == Work::Process, "{report:?}");
+        assert!(named[0].1 == name || cfg!(not(target_os = "linux")), "{named:?}, not {name}");
         stray.kill();
         assert!(run.quiescent().await.quiescent);
     }

@@ -159,7 +159,6 @@ impl Pid {
         Self(child.id())
     }
 
-    #[cfg(target_os = "linux")]
     pub(crate) fn number(self) -> i32 {
         self.0.try_into().unwrap()
     }

@@ -67,7 +67,9 @@ fn survivors(processes: &Processes, sought: Sought<'_>) -> Survivors {
         } else {
             Descent::Foreign
         };
-        survivors.is_in_doubt |= descent == Descent::Unknown;
+        if descent == Descent::Unknown {
+            survivors.doubtful.push(process.id);
+        }
         if descent != Descent::Own {
             continue;
         }
