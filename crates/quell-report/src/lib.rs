@@ -23,6 +23,7 @@
 //! assert!(quell_report::render(&report).starts_with("search  completed"));
 //! ```
 
+mod closing;
 mod output;
 mod parallel;
 mod render;

@@ -1,11 +1,11 @@
 //! [`render`]: the report of a run as a tree of text. A pure function of the rows.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use quell::{Abandoned, CauseKind, Counts, Payload, RunReport, RunRow, RunStatus};
+use quell::{Abandoned, CauseKind, Counts, Payload, RunReport, RunRow};
 use quell_flow::{SkippedStep, StepSummary};
 
+use crate::closing::summary;
 use crate::output::{Errors, is_own, kept, was_killed, written};
 use crate::parallel;
 use crate::skipped;
@@ -187,71 +187,15 @@ fn stop(row: &RunRow) -> Option<String> {
     Some(text)
 }
 
-fn summary(rows: &[RunRow], omitted: Counts) -> String {
-    let Some(root) = rows.first() else { return String::new() };
-    let mut counts = omitted;
-    for row in rows {
-        counts.add(row.status);
-    }
-    let elapsed = root.elapsed().unwrap_or(Duration::ZERO);
-    let mut text = format!("\n{} after {}: {}\n", root.status, span(elapsed), counted(counts));
-    let longest = rows.iter().filter_map(RunRow::stop_took).max();
-    if let Some(longest) = longest {
-        let named = |what: &dyn Fn(&RunRow) -> bool| names(rows.iter().filter(|row| what(row)));
-        let was_signalled = |row: &RunRow| row.stopped_at.is_some() && row.started_at.is_some();
-        let _ = writeln!(text, "signalled  {}", named(&was_signalled));
-        let _ = writeln!(text, "SIGKILL    {}", named(&was_killed));
-        let _ = writeln!(text, "aborted    {}", named(&|row| row.aborted));
-        let _ = writeln!(text, "abandoned  {}", named(&|row| !row.abandoned.is_empty()));
-        let _ = writeln!(text, "the longest stop took {}", span(longest));
-    }
-    if omitted.total() > 0 {
-        let _ = writeln!(text, "{} more runs have no row", omitted.total());
-    }
-    text.push_str(if root.quiescent {
-        "nothing of it was found running\n"
-    } else {
-        "not quiescent: what was abandoned is still running\n"
-    });
-    text
-}
-
-fn counted(counts: Counts) -> String {
-    let all = [
-        (counts.completed, RunStatus::Completed.as_str()),
-        (counts.failed, RunStatus::Failed.as_str()),
-        (counts.timed_out, RunStatus::TimedOut.as_str()),
-        (counts.cancelled, RunStatus::Cancelled.as_str()),
-        (counts.live, "live"),
-    ];
-    let some = all.iter().filter(|(count, _)| *count > 0);
-    some.map(|(count, status)| format!("{count} {status}")).collect::<Vec<_>>().join(", ")
-}
-
-fn names<'a>(rows: impl Iterator<Item = &'a RunRow>) -> String {
-    let all: Vec<_> = rows.map(|row| cut(&printable(&row.name), NAME_COLUMNS_MAX)).collect();
-    match all.len() {
-        0 => "none".into(),
-        count @ 1..=NAMES_SHOWN_MAX => format!("{count} ({})", all.join(", ")),
-        count => {
-            let shown = all[..NAMES_SHOWN_MAX].join(", ");
-            format!("{count} ({shown} and {} more)", count - NAMES_SHOWN_MAX)
-        }
-    }
-}
-
 /// Deeper runs are drawn at this depth.
 const DEPTH_SHOWN_MAX: usize = 32;
-
-/// The most names in one line of the summary.
-const NAMES_SHOWN_MAX: usize = 8;
 
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::Arc;
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
-    use quell::{Abandoned, Cause, RunId, RunKind, Usage, Work};
+    use quell::{Abandoned, Cause, RunId, RunKind, RunStatus, Usage, Work};
 
     use super::*;
 

@@ -44,6 +44,24 @@ impl Catalog {
         self
     }
 
+    /// Takes a component out, if it is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell::Payload;
+    /// use quell_flow::{Catalog, Component, ComponentKind};
+    ///
+    /// let catalog = Catalog::new()
+    ///     .with(Component::agent("echo", async |_ctx, input: Payload| Ok(input)))
+    ///     .without(ComponentKind::Agent, "echo");
+    /// assert!(catalog.get(ComponentKind::Agent, "echo").is_none());
+    /// ```
+    pub fn without(mut self, kind: ComponentKind, id: &str) -> Self {
+        self.components.remove(&(kind, id.to_owned()));
+        self
+    }
+
     /// Finds a component by kind and id.
     pub fn get(&self, kind: ComponentKind, id: &str) -> Option<&Arc<Component>> {
         self.components.get(&(kind, id.to_owned()))

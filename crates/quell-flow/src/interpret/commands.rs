@@ -31,15 +31,18 @@ pub(super) async fn run<R: Runner>(
 }
 
 fn render(mut command: CommandStep, scope: &Scope) -> Result<CommandStep, Failure> {
-    let rendered = |text: &mut String| -> Result<(), Failure> {
-        *text = scope.render(std::mem::take(text))?;
+    let checked = |text: String| {
         if text.contains('\0') {
             return Err(Failure::new("a template made a text with NUL, which no command takes"));
         }
-        Ok(())
+        Ok(text)
     };
-    let texts = command.command.iter_mut().chain(command.env.values_mut());
-    texts.chain(command.cwd.as_mut()).try_for_each(rendered)?;
+    for text in command.command.iter_mut().chain(command.cwd.as_mut()) {
+        *text = checked(scope.render(std::mem::take(text))?)?;
+    }
+    for (name, text) in &mut command.env {
+        *text = checked(scope.render_variable(name, std::mem::take(text))?)?;
+    }
     command.input = command.input.map(|text| scope.render(text)).transpose()?;
     if command.command.first().is_none_or(String::is_empty) {
         return Err(Failure::new("a template made an empty command"));

@@ -10,7 +10,7 @@ use quell::Payload;
 use super::link::LinkedPlan;
 use crate::guess::guess;
 use crate::plan::{excerpt, listed};
-use crate::{Plan, PlanStep};
+use crate::{Action, Plan, PlanStep};
 
 /// Which of the steps at the top of a plan run.
 ///
@@ -171,11 +171,32 @@ impl fmt::Display for MissingOutput {
 
 fn unknown(plan: &Plan, name: &str) -> String {
     let known = || plan.steps.iter().map(|step| &*step.name);
-    let right = match guess(name, known()) {
-        Some(meant) => format!("did you mean `{}`?", excerpt(meant)),
-        None => format!("expected one of {}", listed(known())),
+    let guessed = |meant: &str| format!("did you mean `{}`?", excerpt(meant));
+    let holder = || plan.steps.iter().find_map(|step| Some((step, inside(step, name)?)));
+    let right = if let Some((step, what)) = holder() {
+        let (meant, holder) = (guessed(&step.name), excerpt(&step.name));
+        format!("it is a {what} in `{holder}`, and only steps at the top run alone; {meant}")
+    } else if let Some(meant) = guess(name, known()) {
+        guessed(meant)
+    } else {
+        format!("expected one of {}", listed(known()))
     };
     format!("plan `{}` has no step `{}` at its top; {right}", excerpt(plan.name()), excerpt(name))
+}
+
+/// Tells what the step of a name inside of another one is there; none if there is no such step.
+fn inside(step: &PlanStep, name: &str) -> Option<&'static str> {
+    let mut open = step.action.parts();
+    if let Action::Workflow(nested) = &step.action {
+        open.push(("steps", &nested.workflow.steps));
+    }
+    while let Some((key, steps)) = open.pop() {
+        if steps.iter().any(|step| &*step.name == name) {
+            return Some(if key == "branches" { "branch" } else { "step" });
+        }
+        open.extend(steps.iter().flat_map(|step| step.action.parts()));
+    }
+    None
 }
 
 /// The missing outputs that a message lists. The others are counted.

@@ -109,6 +109,16 @@ impl Scope {
         rendered.map_err(|words| Failure::new(format!("template `{}`: {words}", quoted())))
     }
 
+    /// As [`render`](Self::render), of a variable, whose text may be a secret: no error quotes it.
+    pub(super) fn render_variable(&self, name: &str, text: String) -> Result<String, Failure> {
+        if !is_template(&text) {
+            return Ok(text);
+        }
+        let rendered = render(&text, &self.to_value());
+        let name = || excerpt(name);
+        rendered.map_err(|words| Failure::new(format!("template of `env.{}`: {words}", name())))
+    }
+
     /// Renders every text of a value. A text that is one expression becomes its value, with its
     /// type.
     pub(super) fn fill(&self, value: serde_json::Value) -> Result<serde_json::Value, Failure> {

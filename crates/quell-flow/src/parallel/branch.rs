@@ -31,8 +31,15 @@ pub struct Branch<T> {
     pub(super) name: Arc<str>,
     /// Its work, until it starts.
     pub(super) body: Foreign<Body<T>>,
+    /// What it does not leave to the step. In a box: most branches leave all to it, and a step
+    /// moves its branches about (bench `parallel`).
+    pub(super) own: Option<Box<Own<T>>>,
+}
+
+/// What a branch declares besides its name and body.
+pub(super) struct Own<T> {
     /// The branches that must complete before it starts, by name.
-    pub(super) needs: Arc<[Arc<str>]>,
+    pub(super) needs: Vec<Arc<str>>,
     /// Its own timeout; none for the step's default, as with all that follow.
     pub(super) timeout: Option<Duration>,
     /// Its own time between stop and abort.
@@ -45,6 +52,19 @@ pub struct Branch<T> {
     pub(super) on_cancelled: Option<OnCancelled>,
 }
 
+impl<T> Default for Own<T> {
+    fn default() -> Self {
+        Self {
+            needs: Vec::new(),
+            timeout: None,
+            grace: None,
+            idle: None,
+            on_timeout: None,
+            on_cancelled: None,
+        }
+    }
+}
+
 pub(super) type Body<T> =
     Box<dyn FnOnce(RunContext) -> BoxFuture<'static, Result<T, Failure>> + Send + 'static>;
 
@@ -55,16 +75,17 @@ impl<T> Branch<T> {
         F: FnOnce(RunContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, Failure>> + Send + 'static,
     {
-        Self {
-            name: name.into(),
-            body: Foreign::new(Box::new(move |ctx| body(ctx).boxed())),
-            needs: Arc::default(),
-            timeout: None,
-            grace: None,
-            idle: None,
-            on_timeout: None,
-            on_cancelled: None,
-        }
+        let body: Body<T> = Box::new(move |ctx| body(ctx).boxed());
+        Self { name: name.into(), body: Foreign::new(body), own: None }
+    }
+
+    /// Yields the branches that must complete before it starts.
+    pub(super) fn needed(&self) -> &[Arc<str>] {
+        self.own.as_ref().map_or(&[], |own| &own.needs)
+    }
+
+    fn own(&mut self) -> &mut Own<T> {
+        self.own.get_or_insert_default()
     }
 
     /// Sets the branches of the same step that must complete before it starts, by name, in any
@@ -99,52 +120,54 @@ impl<T> Branch<T> {
     /// # });
     /// ```
     pub fn needs<N: Into<Arc<str>>>(mut self, branches: impl IntoIterator<Item = N>) -> Self {
-        self.needs = branches.into_iter().map(Into::into).collect();
+        self.own().needs = branches.into_iter().map(Into::into).collect();
         self
     }
 
     /// Sets the time from its start to its own deadline. Defaults to that of the step's branches.
     /// Zero stops it as soon as it starts.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.own().timeout = Some(timeout);
         self
     }
 
     /// Sets the time between its stop and abort. Defaults to that of the step's branches. Zero
     /// drops its body at once.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = Some(grace);
+        self.own().grace = Some(grace);
         self
     }
 
     /// Sets its idle limit: the longest time without a sign of life. Defaults to that of the step's
     /// branches. Zero stops it as soon as it starts.
     pub fn idle(mut self, time: Duration) -> Self {
-        self.idle = Some(time);
+        self.own().idle = Some(time);
         self
     }
 
     /// Sets the three times at once, or leaves them to the step.
     pub(crate) fn times(
-        self,
+        mut self,
         timeout: Option<Duration>,
         grace: Option<Duration>,
         idle: Option<Duration>,
     ) -> Self {
-        Self { timeout, grace, idle, ..self }
+        let own = self.own();
+        (own.timeout, own.grace, own.idle) = (timeout, grace, idle);
+        self
     }
 
     /// Sets its outcome when its timeout or idle limit fires. Defaults to that of the step's
     /// branches.
     pub fn on_timeout(mut self, counts_as: OnTimeout<T>) -> Self {
-        self.on_timeout = Some(Foreign::new(counts_as));
+        self.own().on_timeout = Some(Foreign::new(counts_as));
         self
     }
 
     /// Sets its outcome when a caller cancels this branch alone. Defaults to that of the step's
     /// branches.
     pub fn on_cancelled(mut self, counts_as: OnCancelled) -> Self {
-        self.on_cancelled = Some(counts_as);
+        self.own().on_cancelled = Some(counts_as);
         self
     }
 }
@@ -153,6 +176,14 @@ impl<T> fmt::Debug for Branch<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Branch")
             .field("name", &self.name)
+            .field("own", &self.own)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Own<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Own")
             .field("needs", &self.needs)
             .field("timeout", &self.timeout)
             .field("grace", &self.grace)

@@ -9,24 +9,17 @@ use quell::{Cause, Outcome, RunError, RunRef, RunStatus};
 use super::options::{OnCancelled, OnTimeout};
 use super::settled::CountedAs;
 use super::step::PartialFrom;
+use super::terms::Terms;
 use crate::failures::message_of;
 use crate::foreign::{Foreign, ForeignVec};
 use crate::join::{Decision, End, Ended, Policy, SoFar};
 
 /// Says what ends count as, by what the step and its branches declare.
 pub(super) struct Counting<T> {
-    /// What a stop of each branch alone means, by place.
-    pub(super) on_stop: Vec<OnStop<T>>,
+    /// What a stop of one branch alone means.
+    pub(super) terms: Terms<T>,
     /// Makes a value of what a stopped branch left.
     pub(super) partial_from: Foreign<Box<PartialFrom<T>>>,
-}
-
-/// What a stop of one branch alone means.
-pub(super) struct OnStop<T> {
-    /// What it counts as if it reaches its timeout or idle limit. Taken when it does.
-    pub(super) timeout: Foreign<OnTimeout<T>>,
-    /// What it counts as if somebody cancels it.
-    pub(super) cancelled: OnCancelled,
 }
 
 /// How far the step is when a branch ends.
@@ -89,7 +82,7 @@ impl<T> Counting<T> {
         if phase == Phase::Stopping {
             return (CountedAs::Ignored, None);
         }
-        match self.on_stop[branch].cancelled {
+        match self.terms.on_cancelled(branch) {
             OnCancelled::Fail => failed(format!("cancelled ({cause})")),
             OnCancelled::Skip => (CountedAs::Skipped, Some(End::Skipped)),
             OnCancelled::Partial => self.partial(run, value),
@@ -103,7 +96,7 @@ impl<T> Counting<T> {
         cause: &Arc<Cause>,
         value: Option<T>,
     ) -> (CountedAs, Option<End<T>>) {
-        match mem::take(&mut self.on_stop[branch].timeout).into_inner() {
+        match self.terms.take_on_timeout(branch) {
             OnTimeout::Fail => failed(format!("timed out ({cause})")),
             OnTimeout::Skip => (CountedAs::Skipped, Some(End::Skipped)),
             OnTimeout::Partial => self.partial(run, value),

@@ -5,19 +5,19 @@
 //! each branch stands, [`Needs`] which may start, [`Counting`] what an end counts as, [`Policy`]
 //! when that is enough, [`Pace`] when it is time for what.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use futures::future::{BoxFuture, FutureExt as _};
+use futures::future::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use quell::{Failure, Outcome, RunContext, RunHandle, RunRef, RunSpec, RunStatus, Stopped};
+use quell::{Failure, Outcome, RunContext, RunHandle, RunRef, RunStatus, Stopped};
 
-use super::counting::{self, Counting, Ends, OnStop, Phase};
+use super::counting::{self, Counting, Ends, Phase};
 use super::delivery::{Delivery, OnDecided};
-use super::event::{At, Event};
+use super::event::{self, At, Event, Until};
 use super::limiter::Turn;
 use super::needs::Needs;
 use super::options::{OnLoser, StartNext};
@@ -26,9 +26,9 @@ use super::settled::{BranchRow, CountedAs, Settled};
 use super::stages::{Stages, Start};
 use super::step::Parallel;
 use super::summary::Summary;
-use crate::foreign::{Foreign, ForeignVec};
+use super::terms::Terms;
+use crate::foreign::ForeignVec;
 use crate::join::{Decision, End, Policy};
-use crate::times::timed;
 
 /// How a parallel step came out.
 pub(crate) enum Driven<T> {
@@ -56,7 +56,7 @@ pub(super) async fn drive<T: Send + 'static>(
         Ok(needs) => needs,
         Err(words) => return Driven::Failed(Failure::new(words)),
     };
-    let mut driver = Driver::new(step, needs, ctx, on_decided);
+    let mut driver = Driver::new(step, needs, ctx, on_decided, event::watch);
     // A policy may decide before anything starts, for instance a quorum of zero.
     driver.decide(At::Start);
     driver.start();
@@ -68,7 +68,9 @@ pub(super) async fn drive<T: Send + 'static>(
     driver.finish()
 }
 
-struct Driver<'a, T> {
+/// `W` is the future of [`event::watch`], which has no name: in boxes, they would cost an
+/// allocation per branch (bench `parallel`).
+struct Driver<'a, T, W> {
     /// The run of the step.
     ctx: &'a RunContext,
     /// Decides, until `decision` is there.
@@ -84,7 +86,9 @@ struct Driver<'a, T> {
     /// How the outcome reaches the caller.
     delivery: Delivery<T>,
     /// One future per branch that is running or lingering: it yields what the driver waits for.
-    watchers: FuturesUnordered<BoxFuture<'static, Event>>,
+    watchers: FuturesUnordered<W>,
+    /// Makes such a future.
+    watch: fn(usize, RunRef, Until) -> W,
     /// What ended before the decision, for the policy. The values are taken from it at the end.
     ends: Ends<T>,
     /// Set once, by [`Driver::decide`]. Nothing starts or counts from then on.
@@ -94,25 +98,23 @@ struct Driver<'a, T> {
     summary: Summary<T>,
 }
 
-impl<'a, T: Send + 'static> Driver<'a, T> {
-    fn new(step: Parallel<T>, needs: Needs, ctx: &'a RunContext, on_decided: OnDecided<T>) -> Self {
+impl<'a, T: Send + 'static, W: Future<Output = Event>> Driver<'a, T, W> {
+    fn new(
+        step: Parallel<T>,
+        needs: Needs,
+        ctx: &'a RunContext,
+        on_decided: OnDecided<T>,
+        watch: fn(usize, RunRef, Until) -> W,
+    ) -> Self {
         let branches = step.branches.len();
         let (mut rows, mut starts) = (Vec::with_capacity(branches), Vec::with_capacity(branches));
-        let mut on_stop = Vec::with_capacity(branches);
+        let mut own = Vec::with_capacity(branches);
         for declared in step.branches {
             rows.push(BranchRow::waiting(Arc::clone(&declared.name)));
-            on_stop.push(OnStop {
-                timeout: declared.on_timeout.unwrap_or_else(|| Foreign::new((step.on_timeout)())),
-                cancelled: declared.on_cancelled.unwrap_or(step.on_cancelled),
-            });
-            let spec = timed(
-                RunSpec::branch(declared.name),
-                declared.timeout.or(step.timeout),
-                declared.grace.or(step.grace),
-                declared.idle.or(step.idle),
-            );
-            starts.push(Start { spec, body: declared.body });
+            starts.push(Start { name: declared.name, body: declared.body });
+            own.push(declared.own);
         }
+        let terms = Terms { own, shared: step.shared };
         let stages = Stages::new(starts, needs, step.limit.unwrap_or(usize::MAX));
         let started_at = ctx.run().row().started_at;
         let (deadline, stagger) = (step.policy.deadline_after(), step.policy.staggered_by());
@@ -122,13 +124,14 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
             pace: Pace::new(started_at.unwrap_or(SystemTime::UNIX_EPOCH), deadline, stagger),
             turn: Turn::new(step.limiter),
             policy: step.policy,
-            counting: Counting { on_stop, partial_from: step.partial_from },
+            counting: Counting { terms, partial_from: step.partial_from },
             on_loser: step.on_loser,
             delivery: match step.start_next {
                 StartNext::Settled => Delivery::AtEnd,
                 StartNext::Decided => Delivery::AtDecision(on_decided),
             },
             watchers: FuturesUnordered::new(),
+            watch,
             ends: Ends::with_capacity(branches),
             decision: None,
         }
@@ -139,19 +142,15 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
     fn start(&mut self) {
         let ctx = self.ctx;
         while self.may_start() && self.turn.may_start() {
-            let started = self
-                .summary
-                .stages
-                .start_next(|start| ctx.spawn(start.spec, start.body.into_inner()));
+            let terms = &self.counting.terms;
+            let started = self.summary.stages.start_next(|branch, Start { name, body }| {
+                ctx.spawn(terms.spec(branch, name), body.into_inner())
+            });
             let Some((branch, run)) = started else { return };
             self.summary.rows[branch].run = Some(run.id());
             self.pace.note_start();
             self.turn.give_to(&run);
-            let watcher = async move {
-                run.ended_status().await;
-                Event::Ended(branch)
-            };
-            self.watchers.push(watcher.boxed());
+            self.watchers.push((self.watch)(branch, run, Until::Ended));
         }
     }
 
@@ -222,12 +221,7 @@ impl<'a, T: Send + 'static> Driver<'a, T> {
         // Its place is of interest only while others wait for one.
         if !is_quiescent && self.summary.stages.any_waiting() {
             self.summary.stages.linger(branch);
-            let run = run.clone();
-            let watcher = async move {
-                run.quiescent_status().await;
-                Event::Quiesced(branch)
-            };
-            self.watchers.push(watcher.boxed());
+            self.watchers.push((self.watch)(branch, run.clone(), Until::Quiescent));
         }
         let outcome = outcome_of(handle);
         let row = &mut self.summary.rows[branch];

@@ -1,5 +1,7 @@
 //! [`Event`]: what the driver of a parallel step waits for, and [`At`]: why it asks the policy.
 
+use quell::RunRef;
+
 /// What happened next.
 #[derive(Clone, Copy)]
 pub(super) enum Event {
@@ -13,6 +15,29 @@ pub(super) enum Event {
     Tick,
     /// The limiter lets the next branch start, as happens after every event.
     Permit,
+}
+
+/// What of a branch is waited for.
+#[derive(Clone, Copy)]
+pub(super) enum Until {
+    /// Its end.
+    Ended,
+    /// That nothing of it executes any more.
+    Quiescent,
+}
+
+/// Waits for a branch.
+pub(super) async fn watch(branch: usize, run: RunRef, until: Until) -> Event {
+    match until {
+        Until::Ended => {
+            run.ended_status().await;
+            Event::Ended(branch)
+        }
+        Until::Quiescent => {
+            run.quiescent_status().await;
+            Event::Quiesced(branch)
+        }
+    }
 }
 
 /// Why the policy is asked.

@@ -17,6 +17,7 @@ mod settled;
 mod stages;
 mod step;
 mod summary;
+mod terms;
 mod texts;
 
 pub use branch::Branch;

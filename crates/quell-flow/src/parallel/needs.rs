@@ -38,7 +38,7 @@ impl Needs {
     ///
     /// Fails with a message if a name is unknown, or if a branch would wait for itself.
     pub(super) fn of<T>(branches: &[Branch<T>]) -> Result<Self, String> {
-        if branches.iter().all(|branch| branch.needs.is_empty()) {
+        if branches.iter().all(|branch| branch.needed().is_empty()) {
             return Ok(Self::new(branches.len(), &[]));
         }
         let mut places: HashMap<&str, usize> = HashMap::with_capacity(branches.len());
@@ -46,12 +46,13 @@ impl Needs {
             places.entry(name).or_insert(place);
         }
         let mut edges = Vec::with_capacity(branches.len());
-        for Branch { name, needs, .. } in branches {
+        for branch in branches {
+            let name = &branch.name;
             let place = |need: &Arc<str>| {
                 let unknown = || format!("branch `{name}` needs `{need}`, which there is not");
                 places.get(&**need).copied().ok_or_else(unknown)
             };
-            edges.push(needs.iter().map(place).collect::<Result<Vec<_>, _>>()?);
+            edges.push(branch.needed().iter().map(place).collect::<Result<Vec<_>, _>>()?);
         }
         if let Some(circle) = Walk::of(&edges, 1).circles.first() {
             let circle = graph::shown(circle, |place| &branches[place].name);

@@ -155,13 +155,13 @@ impl BranchRow {
         if run.children().is_empty() {
             let row = run.row();
             self.attempts = u32::from(row.started_at.is_some());
-            self.abandoned.clone_from(&row.abandoned);
             return self.take(row);
         }
         let report = run.report();
+        let is_quiescent = self.take(report.own_row().clone());
         self.attempts = attempts(&report);
         self.abandoned.clone_from(&report.abandoned);
-        self.take(report.own_row().clone())
+        is_quiescent
     }
 
     fn take(&mut self, row: RunRow) -> bool {
@@ -177,6 +177,7 @@ impl BranchRow {
         self.output = row.output;
         self.partial = row.partial;
         self.error = row.error;
+        self.abandoned = row.abandoned;
         self.suppressed_errors = row.cleanup_errors;
         row.quiescent
     }

@@ -10,8 +10,9 @@
 //! Nothing here starts, stops or waits for a run: the driver does, and says here what became of it.
 
 use std::mem;
+use std::sync::Arc;
 
-use quell::{RunHandle, RunRef, RunSpec};
+use quell::{RunHandle, RunRef};
 
 use super::branch::Body;
 use super::needs::{GivenUp, Needs};
@@ -37,8 +38,8 @@ pub(super) enum Stage<T> {
 
 /// What it takes to start a branch.
 pub(super) struct Start<T> {
-    /// Its name and times.
-    pub(super) spec: RunSpec,
+    /// Its name.
+    pub(super) name: Arc<str>,
     /// Its body.
     pub(super) body: Foreign<Body<T>>,
 }
@@ -49,7 +50,7 @@ pub(super) struct Stages<T> {
     /// The stage of each branch, in the order of declaration.
     all: Vec<Stage<T>>,
     /// What it takes to start each that is waiting. Beside the stages, not in them: that would make
-    /// each as large as a spec, for good (bench `parallel`, a tenth).
+    /// each larger for good (bench `parallel`).
     starts: Vec<Option<Start<T>>>,
     /// Which of those that are waiting may start, and in which order.
     needs: Needs,
@@ -128,10 +129,10 @@ impl<T> Stages<T> {
     /// panics, as the destructor of a body that is refused may, the branch still counts as waiting.
     pub(super) fn start_next(
         &mut self,
-        spawn: impl FnOnce(Start<T>) -> RunHandle<T>,
+        spawn: impl FnOnce(usize, Start<T>) -> RunHandle<T>,
     ) -> Option<(usize, RunRef)> {
         let branch = self.needs.next()?;
-        let handle = spawn(self.starts[branch].take()?);
+        let handle = spawn(branch, self.starts[branch].take()?);
         let run = handle.run().clone();
         self.needs.start(branch);
         self.waiting -= 1;

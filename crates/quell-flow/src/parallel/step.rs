@@ -18,6 +18,7 @@ use super::limiter::Limiter;
 use super::options::{OnCancelled, OnLoser, OnTimeout, StartNext};
 use super::partial;
 use super::settled::Settled;
+use super::terms::Shared;
 use crate::foreign::Foreign;
 use crate::join::Policy;
 
@@ -65,16 +66,8 @@ pub struct Parallel<T> {
     pub(super) limit: Option<usize>,
     /// What else bounds how many branches run at once, together with those of other steps.
     pub(super) limiter: Option<Limiter>,
-    /// The timeout of a branch that names none.
-    pub(super) timeout: Option<Duration>,
-    /// The grace of a branch that names none.
-    pub(super) grace: Option<Duration>,
-    /// The idle limit of a branch that names none.
-    pub(super) idle: Option<Duration>,
-    /// Makes the default of a branch's `on_timeout`. A function, since a `T` need not be `Clone`.
-    pub(super) on_timeout: Foreign<Box<dyn Fn() -> OnTimeout<T> + Send>>,
-    /// The default of a branch's `on_cancelled`.
-    pub(super) on_cancelled: OnCancelled,
+    /// The times of the branches that name none, and what a stop of one of these means.
+    pub(super) shared: Shared<T>,
     /// What happens to the branches that run at the decision.
     pub(super) on_loser: OnLoser,
     /// Whether `run` returns when the step is settled or when it is decided.
@@ -102,11 +95,13 @@ impl<T: Send + 'static> Parallel<T> {
             policy: Policy::all(),
             limit: None,
             limiter: None,
-            timeout: None,
-            grace: None,
-            idle: None,
-            on_timeout: Foreign::new(Box::new(|| OnTimeout::Fail)),
-            on_cancelled: OnCancelled::Fail,
+            shared: Shared {
+                timeout: None,
+                grace: None,
+                idle: None,
+                on_timeout: Foreign::new(Box::new(|| OnTimeout::Fail)),
+                on_cancelled: OnCancelled::Fail,
+            },
             on_loser: OnLoser::Cancel,
             start_next: StartNext::Settled,
             partial_from: Foreign::new(Box::new(partial::read)),
@@ -145,21 +140,21 @@ impl<T: Send + 'static> Parallel<T> {
     /// Sets the timeout of the branches that name none, from the start of each branch. Defaults to
     /// none. Zero stops a branch as soon as it starts.
     pub fn branch_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.shared.timeout = Some(timeout);
         self
     }
 
     /// Sets the time between stop and abort for the branches that name none. Defaults to the
     /// engine's (5 s). Zero drops the body at once.
     pub fn branch_grace(mut self, grace: Duration) -> Self {
-        self.grace = Some(grace);
+        self.shared.grace = Some(grace);
         self
     }
 
     /// Sets the idle limit of the branches that name none: the longest time without a sign of life.
     /// Defaults to none. Zero stops a branch as soon as it starts.
     pub fn branch_idle(mut self, time: Duration) -> Self {
-        self.idle = Some(time);
+        self.shared.idle = Some(time);
         self
     }
 
@@ -169,14 +164,14 @@ impl<T: Send + 'static> Parallel<T> {
     where
         T: Clone,
     {
-        self.on_timeout = Foreign::new(Box::new(move || counts_as.clone()));
+        self.shared.on_timeout = Foreign::new(Box::new(move || counts_as.clone()));
         self
     }
 
     /// Sets the outcome of a branch that a caller cancels alone. Defaults to
     /// [`OnCancelled::Fail`].
     pub fn on_branch_cancelled(mut self, counts_as: OnCancelled) -> Self {
-        self.on_cancelled = counts_as;
+        self.shared.on_cancelled = counts_as;
         self
     }
 

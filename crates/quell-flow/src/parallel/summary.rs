@@ -83,6 +83,7 @@ impl<T> Summary<T> {
             let request = CancelRequest::because(&words).kind(CauseKind::SiblingFailed);
             let cause = request.to_cause(at, self.ctx.id());
             self.give_up(branch, CountedAs::Skipped, Some(Arc::new(cause)));
+            self.ctx.emit_skipped(Arc::clone(&self.rows[branch].name), Arc::clone(&need));
             self.rows[branch].unmet = Some(need);
             (branch, start)
         };

@@ -1,5 +1,6 @@
 //! [`Plan`] is a workflow as data.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,6 +178,31 @@ impl Plan {
         let path = path.as_ref();
         PlanFormat::load(path)
             .map_err(|faults| faults.into_iter().map(|fault| fault.in_file(path)).collect())
+    }
+
+    /// Reads a plan from a stream to its end; the text says which of the formats it is. Messages
+    /// name the stream as if it were a file.
+    ///
+    /// It blocks the thread until the stream has ended, or is over [`limits::PLAN_BYTES_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`load_all`](Self::load_all) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell_flow::Plan;
+    ///
+    /// let text = "name: tour\nsteps: [{ name: a, run: [ls] }]\n";
+    /// assert_eq!(Plan::read_all(text.as_bytes(), "stdin").unwrap().name(), "tour");
+    /// let faults = Plan::read_all("name = 7".as_bytes(), "stdin").unwrap_err();
+    /// assert_eq!(faults[0].to_string(), "stdin:1:1: plan has no `steps`");
+    /// ```
+    pub fn read_all(from: impl Read, name: impl AsRef<Path>) -> Result<Self, Vec<PlanError>> {
+        let name = name.as_ref();
+        PlanFormat::read_stream(from, name)
+            .map_err(|faults| faults.into_iter().map(|fault| fault.in_file(name)).collect())
     }
 
     /// Yields what is no fault and should be otherwise, each with its place, in the order of the

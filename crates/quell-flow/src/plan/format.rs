@@ -61,11 +61,36 @@ impl PlanFormat {
     pub(super) fn load(path: &Path) -> Result<Plan, Vec<PlanError>> {
         let format = Self::of(path).map_err(one)?;
         let bytes = read_bounded(path).map_err(one)?;
-        let text = std::str::from_utf8(&bytes).map_err(|error| {
-            one(PlanError::new("invalid UTF-8; expected text")
-                .at(Place::of(&bytes, error.valid_up_to())))
-        })?;
-        format.read_in(text, Some(path))
+        format.read_in(text_of(&bytes).map_err(one)?, Some(path))
+    }
+
+    /// Reads a plan from a stream, whose text tells the format.
+    pub(super) fn read_stream(from: impl io::Read, name: &Path) -> Result<Plan, Vec<PlanError>> {
+        let bytes = read_to_bound(from).map_err(one)?;
+        if bytes.len() > limits::PLAN_BYTES_MAX {
+            let max = limits::PLAN_BYTES_MAX;
+            return Err(one(PlanError::new(format!("plan has more than {max} bytes, the limit"))));
+        }
+        let text = text_of(&bytes).map_err(one)?;
+        Self::of_text(text).read_in(text, Some(name))
+    }
+
+    /// Tells the format of a text by its first line that is no comment.
+    fn of_text(text: &str) -> Self {
+        let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+        let is_plain = |line: &&str| !line.is_empty() && !line.starts_with(['#', '-', '%']);
+        let first = lines.find(is_plain).unwrap_or_default();
+        let is_json = |rest: &str| match rest.trim_start().chars().next() {
+            Some(first) => first == '"',
+            // The key is on a later line.
+            None => lines.next().is_some_and(|line| line.starts_with('"')),
+        };
+        match (first.find('='), first.find(':')) {
+            _ if first.strip_prefix('{').is_some_and(is_json) => Self::Json,
+            _ if first.starts_with('[') => Self::Toml,
+            (Some(equals), colon) if colon.is_none_or(|colon| equals < colon) => Self::Toml,
+            _ => Self::Yaml,
+        }
     }
 
     fn read_in(self, text: &str, file: Option<&Path>) -> Result<Plan, Vec<PlanError>> {
@@ -75,7 +100,6 @@ impl PlanFormat {
         // Some editors write a byte order mark; it is no part of the text.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         parse::plan(self, text, file)
-            .map_err(|faults| faults.into_iter().map(|fault| fault.in_text(text)).collect())
     }
 }
 
@@ -130,14 +154,27 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, PlanError> {
         return Err(PlanError::new("expected a file"));
     }
     // The bound holds for what is read: the file may grow after its size was read.
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(limits::PLAN_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let bytes = read_to_bound(File::open(path).map_err(unreadable)?)?;
     if bytes.len() > limits::PLAN_BYTES_MAX {
         let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
         return Err(PlanError::new(too_long(size.max(bytes.len()))));
     }
     Ok(bytes)
+}
+
+/// Reads to the end, or to one byte beyond the bound.
+fn read_to_bound(from: impl io::Read) -> Result<Vec<u8>, PlanError> {
+    let mut bytes = Vec::new();
+    let mut from = from.take(limits::PLAN_BYTES_MAX as u64 + 1);
+    let read = from.read_to_end(&mut bytes);
+    read.map_err(|error| PlanError::from_io("file cannot be read", error))?;
+    Ok(bytes)
+}
+
+fn text_of(bytes: &[u8]) -> Result<&str, PlanError> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        PlanError::new("invalid UTF-8; expected text").at(Place::of(bytes, error.valid_up_to()))
+    })
 }
 
 fn too_long(bytes: usize) -> String {

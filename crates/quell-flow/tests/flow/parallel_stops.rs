@@ -4,7 +4,9 @@ use quell::{
     CancelRequest, CauseKind, Engine, Outcome, Payload, RunContext, RunRef, RunSpec, RunStatus,
     testing,
 };
-use quell_flow::{CountedAs, OnCancelled, OnTimeout, Parallel, Policy, Settled, StepSummary};
+use quell_flow::{
+    Branch, CountedAs, OnCancelled, OnTimeout, Parallel, Policy, Settled, StepSummary,
+};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -111,13 +113,19 @@ async fn a_stop_after_the_decision_still_stops_the_step_and_keeps_the_decision_i
 }
 
 async fn cancel_one(word: Option<OnCancelled>) -> Result<Settled<u32>, String> {
+    let step = Parallel::new("step");
+    cancel_alone(word.into_iter().fold(step, Parallel::on_branch_cancelled), |branch| branch).await
+}
+
+/// Cancels a branch of a step alone; `declare` says what is the branch's own.
+async fn cancel_alone(
+    step: Parallel<u32>,
+    declare: impl FnOnce(Branch<u32>) -> Branch<u32>,
+) -> Result<Settled<u32>, String> {
     let engine = engine();
-    let mut step = Parallel::new("step")
-        .branch("alone", async |ctx| cleanup_for(ctx, secs(1), Ok(1)).await)
-        .branch("other", async |_| value_after(secs(5), 2).await);
-    if let Some(word) = word {
-        step = step.on_branch_cancelled(word);
-    }
+    let alone = Branch::new("alone", async |ctx| cleanup_for(ctx, secs(1), Ok(1)).await);
+    let step =
+        step.with_branch(declare(alone)).branch("other", async |_| value_after(secs(5), 2).await);
     let run = submit(&engine, step);
     sleep(secs(2)).await;
     find(run.run(), "alone").cancel(CancelRequest::because("this one not"));
@@ -142,6 +150,21 @@ async fn a_branch_that_is_cancelled_alone_can_be_skipped_or_hand_over_its_partia
     let partial = cancel_one(Some(OnCancelled::Partial)).await.unwrap();
     assert_eq!(partial.values, [Some(1), Some(2)]);
     assert_eq!(partial.rows[0].counted_as, CountedAs::Partial);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_branch_says_of_its_own_cancel_goes_before_what_the_step_says() {
+    for of_step in [OnCancelled::Fail, OnCancelled::Skip, OnCancelled::Partial] {
+        let declared = async |word| {
+            let step = Parallel::new("step").on_branch_cancelled(of_step);
+            cancel_alone(step, |branch| branch.on_cancelled(word)).await
+        };
+        assert!(declared(OnCancelled::Fail).await.is_err(), "{of_step:?}");
+        let skipped = declared(OnCancelled::Skip).await.unwrap();
+        assert_eq!(skipped.rows[0].counted_as, CountedAs::Skipped, "{of_step:?}");
+        let partial = declared(OnCancelled::Partial).await.unwrap();
+        assert_eq!(partial.rows[0].counted_as, CountedAs::Partial, "{of_step:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -78,7 +78,7 @@ fn an_expression_is_refused_for_its_syntax_and_for_what_is_not_there() {
             "unexpected `&` behind a text; expected `and`",
         ),
         ("run: [\"{{ 'x' & input }}\"]", "unexpected `&` behind a text"),
-        ("run: [\"{{ 'x' 'y' }}\"]", "unexpected `'y'` behind a text"),
+        ("run: [\"{{ 'x' 'y' }}\"]", "unexpected text behind a text"),
         (
             "if: input is odd\n  then: [{ name: b, run: [x] }]",
             "unknown test `odd`; expected one of `boolean`",

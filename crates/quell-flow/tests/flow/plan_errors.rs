@@ -109,6 +109,14 @@ fn a_toml_step_with_a_wrong_structure_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_step_with_a_condition_beside_what_it_does_is_shown_where_that_stands() {
+    let text = "name = \"x\"\n[[steps]]\nname = \"a\"\nrun = [\"ls\"]\nif = \"input\"\n";
+    let words = "step `a` has both `run` and `if`; a step with `if` runs the steps in its `then`: \
+                 write `run` in one of these";
+    check(&[(text, 5, 1, words)], Plan::from_toml);
+}
+
+#[test]
 fn a_toml_plan_with_a_wrong_value_is_refused_with_its_place() {
     let step = |line: &str| format!("name = \"x\"\n[[steps]]\nname = \"a\"\n{line}\n");
     let run = |line: &str| step(&format!("run = [\"ls\"]\n{line}"));

@@ -119,15 +119,15 @@ fn a_number_of_a_command_is_the_text_that_is_written() {
         r#"
 line 3, column 27: `run`: found a number; expected a string such as `"0644"`
   |
-3 | - { name: a, run: [chmod, 0644, true], env: { A: 1.50 } }
+3 | - { name: a, run: [chmod, 0644, true], env: { A: **** } }
   |                           ^
 line 3, column 33: `run`: found a boolean; expected a string such as `"true"`
   |
-3 | - { name: a, run: [chmod, 0644, true], env: { A: 1.50 } }
+3 | - { name: a, run: [chmod, 0644, true], env: { A: **** } }
   |                                 ^
-line 3, column 50: `env.A`: found a number; expected a string such as `"1.50"`
+line 3, column 50: `env.A`: found a number; expected a string, in quotes
   |
-3 | - { name: a, run: [chmod, 0644, true], env: { A: 1.50 } }
+3 | - { name: a, run: [chmod, 0644, true], env: { A: **** } }
   |                                                  ^
 "#,
     );
@@ -353,4 +353,36 @@ fn a_byte_order_mark_is_no_part_of_a_plan() {
         let wrong = |text: &str| shown(format, &text.replacen("name", "nam", 1));
         assert_eq!(wrong(&marked), wrong(text));
     }
+}
+
+#[test]
+fn a_value_of_a_wrong_type_is_shown_with_its_key_and_what_is_right() {
+    let steps = "a list of steps, each a table with its `name`";
+    for (step, key, right) in [
+        ("on_stop: { name: b }, run: [x]", "on_stop", steps),
+        ("route: input.x, routes: { b: {} }", "routes", steps),
+        ("parallel: {}, branches: { b: {} }", "branches", steps),
+        (
+            "route: input.x, routes: [{ name: b, run: [x] }], otherwise: { name: b }",
+            "otherwise",
+            "the name of one of `routes`",
+        ),
+    ] {
+        let found = shown(PlanFormat::Yaml, &format!("name: p\nsteps: [{{ name: a, {step} }}]\n"));
+        assert!(
+            found.contains(&format!(": `{key}`: found a table; expected {right}\n")),
+            "{found}"
+        );
+    }
+    let found = shown(PlanFormat::Yaml, "name: p\nsteps: [{ name: a, run: [x], env: [A=1] }]\n");
+    let right = r#"`env`: found a list; expected a table such as `{ NAME: "value" }`"#;
+    assert!(found.contains(right), "{found}");
+}
+
+#[test]
+fn a_month_is_not_taken_for_a_minute() {
+    let step = "name: p\nsteps: [{ name: a, run: [x], timeout: 5M }]\n";
+    let right = "`timeout`: `M` of `5M` is a month; expected `m` for minutes, or `months`";
+    let found = shown(PlanFormat::Yaml, step);
+    assert!(found.contains(right), "{found}");
 }

@@ -81,6 +81,8 @@ async fn what_is_missing_is_refused_with_the_names_and_nothing_starts() {
     assert_eq!(error, "step `tell` reads the output of `send`, which neither runs nor is given");
     let error = run(PlanPart::Only("sed"), &[]).await.unwrap_err();
     assert_eq!(error, "plan `p` has no step `sed` at its top; did you mean `send`?");
+    let error = run(PlanPart::From("look"), &[]).await.unwrap_err();
+    assert!(error.contains("it is a step in `check`, and only"), "{error}");
     // The `build` that this one reads is a step of its own.
     assert!(run(PlanPart::Only("check"), &[("build", "1")]).await.is_ok());
 }
@@ -105,7 +107,8 @@ async fn a_branch_that_another_needs_is_no_step_that_has_to_be_given() {
         let output = run.unwrap().await.unwrap();
         assert_eq!(output.as_json(), r#"{"s":{"b":"inner","build":"inner"}}"#);
     }
-    let words = "plan `p` has no step `b` at its top; expected one of `build`, `s`";
+    let words = "plan `p` has no step `b` at its top; it is a branch in `s`, and only steps at the \
+                 top run alone; did you mean `s`?";
     let error = plan().part(PlanPart::Only("b"), &BTreeMap::new()).unwrap_err();
     assert_eq!(error.to_string(), words);
 }

@@ -1,5 +1,5 @@
-//! The events `Decided` and `Settled` of a parallel step say what its summary says, once, in this
-//! order, and nothing is decided after a stop.
+//! The events `Skipped`, `Decided` and `Settled` of a parallel step say what its summary says,
+//! once, in this order, and nothing is decided after a stop.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +7,7 @@ use quell::{
     CancelRequest, EventKind, Failure, RunContext, RunEvent, RunId, RunRef, RunReport, Work,
     testing,
 };
-use quell_flow::{OnLoser, Parallel, Policy, StartNext};
+use quell_flow::{Branch, OnLoser, Parallel, Policy, StartNext};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -201,4 +201,33 @@ async fn a_summary_that_has_to_leave_out_rows_is_settled_once() {
     assert_eq!(summary["branches_omitted"], branches);
     let expected = [decided(&summary), settled(&summary)];
     assert_eq!(stages(&trace, row(&report, "step").run), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_branch_whose_need_is_not_met_is_skipped_once_before_the_decision() {
+    let never = |name: &str, need: &str| {
+        Branch::new(name, async |_| value_after(secs(1), 9).await).needs([need])
+    };
+    let step = Parallel::new("step")
+        .policy(Policy::settle())
+        .branch("bad", async |_| failure_after(secs(1), "boom").await)
+        .with_branch(never("next", "bad"))
+        .with_branch(never("last", "next"))
+        .branch("long", async |_| value_after(secs(2), 2).await);
+    let engine = engine();
+    let (report, trace) = over(submit(&engine, step).run()).await;
+    let (mut skipped, mut decided) = (Vec::new(), false);
+    for event in &trace {
+        match &event.kind {
+            EventKind::Skipped { name, unmet } => {
+                assert!(!decided && event.run == row(&report, "step").run, "{event:?}");
+                skipped.push((name.to_string(), unmet.to_string()));
+            }
+            EventKind::Decided { .. } => decided = true,
+            _ => {}
+        }
+    }
+    let pair = |name: &str, unmet: &str| (name.to_owned(), unmet.to_owned());
+    assert_eq!(skipped, [pair("next", "bad"), pair("last", "next")]);
+    assert!(decided);
 }

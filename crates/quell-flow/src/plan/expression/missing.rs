@@ -2,6 +2,7 @@
 
 use minijinja::Value;
 use minijinja::value::ValueKind;
+use serde_json::json;
 
 use super::cut::below;
 use super::paths::{Names, Path};
@@ -17,10 +18,10 @@ pub(super) fn missing(names: &Names, scope: &Value) -> Option<String> {
 
 fn missing_in(path: &Path, scope: &Value) -> Option<String> {
     let (mut value, mut seen) = (scope.clone(), String::new());
-    for key in path {
+    for (at, key) in path.iter().enumerate() {
         let next = value.get_attr(key).ok()?;
         if next.is_undefined() {
-            return Some(no_key(&value, &seen, key));
+            return Some(no_key(&value, &seen, &path[at..]));
         }
         seen = if seen.is_empty() { key.clone() } else { below(&seen, key) };
         value = next;
@@ -28,14 +29,17 @@ fn missing_in(path: &Path, scope: &Value) -> Option<String> {
     None
 }
 
-fn no_key(value: &Value, path: &str, key: &str) -> String {
-    let (key, path) = (excerpt(key), excerpt(path));
+fn no_key(value: &Value, path: &str, keys: &[String]) -> String {
+    let (key, path) = (excerpt(&keys[0]), excerpt(path));
     if path == "steps" {
         return format!("step `{key}` has no output here: it did not run, or has not ended");
     }
     if path == "input" && value.is_none() {
-        let right = "`quell run` takes one with `--input JSON`";
-        return format!("`input` has no `{key}`: the input is null; {right}");
+        let example = keys.iter().rev().fold(json!("…"), |value, key| json!({ key: value }));
+        let example = excerpt(&format!("--input '{example}'"));
+        return format!(
+            "`input` has no `{key}`: the input is null; `quell run` takes one, such as `{example}`"
+        );
     }
     if value.kind() != ValueKind::Map {
         return format!("`{path}` has no `{key}`: it is a {}", value.kind());

@@ -13,6 +13,7 @@ mod guard;
 mod known;
 mod language;
 mod missing;
+mod newline;
 mod paths;
 mod quote;
 mod script;
@@ -23,6 +24,10 @@ mod work;
 pub(crate) use cut::{below, is_word};
 pub use evaluate::Expression;
 pub(super) use evaluate::check;
+pub(crate) use newline::{Compared, as_path, compared, has_quote_inside};
 pub(super) use paths::{Names, Path};
-pub(crate) use template::{Exposed, check_template, exposed, is_template, only_expression, render};
+pub(crate) use template::{
+    Exposed, behind_dollar, check_template, exposed, expressions, is_template, only_expression,
+    render,
+};
 pub(crate) use work::read;

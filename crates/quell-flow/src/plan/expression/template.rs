@@ -22,6 +22,26 @@ pub(crate) fn only_expression(template: &str) -> Option<Expression> {
     Some(Expression::new(inside.trim()))
 }
 
+/// Lists the expressions of a template; none of one that has a fault.
+pub(crate) fn expressions(template: &str) -> Vec<&str> {
+    let inside = |piece| match piece {
+        Piece::Expression(text) => Some(text),
+        Piece::Text(_) => None,
+    };
+    pieces(template).unwrap_or_default().into_iter().filter_map(inside).collect()
+}
+
+/// Lists the expressions of a template that stand right behind a `$`.
+pub(crate) fn behind_dollar(template: &str) -> Vec<&str> {
+    let pieces = pieces(template).unwrap_or_default();
+    let pairs = pieces.iter().zip(pieces.iter().skip(1));
+    let found = pairs.filter_map(|pair| match pair {
+        (Piece::Text(before), Piece::Expression(inside)) if before.ends_with('$') => Some(*inside),
+        _ => None,
+    });
+    found.collect()
+}
+
 /// Renders a template, within [`limits::EXPRESSION_WORK_MAX`].
 pub(crate) fn render(template: &str, scope: &Value) -> Result<String, String> {
     let pieces = pieces(template)?;

@@ -59,6 +59,9 @@ pub(super) fn check_behind_text(token: &[u8]) -> Result<(), String> {
         b"//" | b"**" | b"==" | b"!=" | b">=" | b"<=" => Ok(()),
         [byte, ..] if is_word(*byte) && !byte.is_ascii_digit() => Ok(()),
         [byte] if b"+-*/%.,:~|=><()[]{}".contains(byte) => Ok(()),
+        // A value may be a secret.
+        [b'"' | b'\'', ..] => Err("unexpected text behind a text".to_owned()),
+        [b'0'..=b'9', ..] => Err("unexpected number behind a text".to_owned()),
         _ => {
             let found = excerpt(&String::from_utf8_lossy(token));
             Err(format!("unexpected `{found}` behind a text"))
@@ -135,8 +138,11 @@ mod tests {
         for text in ["and", "or x", "== 1", "~", "|trim", "[0]", ")", "}", ", 1", "_x", "// 2"] {
             assert_eq!(next(text), Ok(()), "{text}");
         }
-        for text in ["&& a", "! a", ";", "#", "$x", "?", "@", "0x", "1", "'b'", "\"b\"", "ü", "\\"]
+        for (text, what) in [("0x", "number"), ("1", "number"), ("'b'", "text"), ("\"b\"", "text")]
         {
+            assert_eq!(next(text), Err(format!("unexpected {what} behind a text")));
+        }
+        for text in ["&& a", "! a", ";", "#", "$x", "?", "@", "ü", "\\"] {
             let words = next(text).expect_err(text);
             assert!(
                 words.starts_with("unexpected `") && words.contains("behind a text"),

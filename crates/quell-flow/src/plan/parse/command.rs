@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fault::Fault;
-use super::fields::{Table, argument, boolean, list, table, text, wrong_type};
+use super::fields::{Table, argument, boolean, entry, list, table, text, wrong_type};
 use super::kinds::check_template;
+use super::masked;
 use super::reader::Reader;
 use super::shell;
 use super::tree::{Node, Value};
+use super::unshelled;
 use crate::command_example::command_example;
 use crate::plan::step::CommandStep;
 
@@ -33,17 +35,26 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
     }
     if let Some(parts) = parts {
         shell::warn(reader, parts);
+        unshelled::warn(reader, parts, step.get("cwd"));
     }
     let mut env = BTreeMap::new();
-    let variables = reader.noted(step.read("env", table)).unwrap_or_default();
+    let example = entry(reader.format, "NAME", "\"value\"");
+    let variables = step.read("env", |node| {
+        table(node).map_err(|_| wrong_type(node, &format!("a table such as `{example}`")))
+    });
+    let variables = reader.noted(variables).unwrap_or_default();
+    reader.names.are_secret = true;
     for (key, value) in variables {
         if key.name.is_empty() || key.name.contains(['=', '\0']) {
             let message = "name of a variable is empty or contains `=` or NUL";
             reader.note(Fault::new(key.at, message).of("env"));
         }
-        let text = templated(reader, value, &format!("env.{}", key.name));
+        let owner = format!("env.{}", masked::variable(&key.name));
+        let text = templated(reader, value, &owner);
+        let text = text.map_err(|fault| unquoted(fault, &owner, value));
         env.insert(key.name.clone(), reader.noted(text));
     }
+    reader.names.are_secret = false;
     let env_clear = reader.noted(step.read("env_clear", boolean)).unwrap_or_default();
     let mut text_of = |key, read: fn(&Node) -> Result<&str, Fault>| {
         let text = step.read(key, |node| {
@@ -56,6 +67,14 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
     let (cwd, input) = (text_of("cwd", argument), text_of("input", text));
     let origin = Arc::new(reader.origin(run.at));
     CommandStep { command, cwd, env, env_clear, input, has_templates, origin }
+}
+
+/// Leaves the value of a variable that is no text, and may be a secret, out of a message.
+fn unquoted(fault: Fault, key: &str, value: &Node) -> Fault {
+    match &value.value {
+        Value::Number(_) | Value::Bool(_) => wrong_type(value, "a string, in quotes").of(key),
+        _ => fault,
+    }
 }
 
 /// Reads the list of a program and its arguments.

@@ -1,7 +1,8 @@
 //! [`Fault`] is an error in a text, with its offset.
 
-use crate::plan::error::PlanError;
-use crate::plan::excerpt::excerpt;
+use super::tree::Key;
+use crate::plan::error::{Place, PlanError};
+use crate::plan::excerpt::{Line, excerpt};
 
 /// A fault at an offset of the text; it becomes a [`PlanError`] where the text is at hand.
 #[derive(Debug)]
@@ -19,6 +20,13 @@ impl Fault {
         Self { at, message: message.into(), is_consequence: false, others: Vec::new() }
     }
 
+    /// Makes that of a key which its table has already. What is behind `=` may be a secret: a
+    /// variable of `env` and its value, `A=B`.
+    pub(crate) fn of_duplicate(key: &Key) -> Self {
+        let name = key.name.split('=').next().unwrap_or_default();
+        Self::new(key.at, format!("duplicate key `{}`", excerpt(name)))
+    }
+
     /// Adds another fault of the same value.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.others.push(other);
@@ -32,7 +40,9 @@ impl Fault {
         self
     }
 
-    pub(crate) fn in_text(self, text: &str) -> PlanError {
-        PlanError::new(self.message).in_text(text, self.at)
+    /// Makes the error, with the line of the text as it may be shown.
+    pub(crate) fn in_text(self, text: &str, shown: &str) -> PlanError {
+        let line = Line::of(shown, self.at);
+        PlanError::new(self.message).at(Place::of(text.as_bytes(), self.at)).showing(line)
     }
 }

@@ -7,6 +7,7 @@ use super::fault::Fault;
 use super::tree::{Key, Node, Value};
 use crate::guess::guess;
 use crate::plan::excerpt::excerpt;
+use crate::plan::format::PlanFormat;
 
 /// Reads a whole number of at least `min`.
 pub(super) fn count(node: &Node, what: &str, min: usize) -> Result<usize, Fault> {
@@ -39,6 +40,10 @@ pub(super) fn duration(node: &Node) -> Result<Duration, Fault> {
     let right = "expected a time above zero such as \"30s\" or \"500ms\"";
     match humantime::parse_duration(text) {
         Ok(time) if time.is_zero() => Err(Fault::new(node.at, format!("time is zero; {right}"))),
+        Ok(_) if text.contains('M') => {
+            let message = format!("`M` of `{}` is a month; expected `m`", excerpt(text));
+            Err(Fault::new(node.at, format!("{message} for minutes, or `months`")))
+        }
         Ok(time) => Ok(time),
         Err(_) => Err(Fault::new(node.at, format!("invalid time `{}`; {right}", excerpt(text)))),
     }
@@ -74,10 +79,27 @@ pub(super) fn list(node: &Node) -> Result<&[Node], Fault> {
     }
 }
 
+/// Takes a node as the list of steps that is below a key.
+pub(super) fn steps<'n>(node: &'n Node, key: &str) -> Result<&'n [Node], Fault> {
+    match &node.value {
+        Value::List(items) => Ok(items),
+        _ => Err(wrong_type(node, "a list of steps, each a table with its `name`").of(key)),
+    }
+}
+
 pub(super) fn table(node: &Node) -> Result<&[(Key, Node)], Fault> {
     match &node.value {
         Value::Table(entries) => Ok(entries),
         _ => Err(wrong_type(node, "a table")),
+    }
+}
+
+/// Writes a table with one entry, as an example. The value is written as it stands.
+pub(super) fn entry(format: PlanFormat, key: &str, value: &str) -> String {
+    match format {
+        PlanFormat::Toml => format!("{{ {key} = {value} }}"),
+        PlanFormat::Json => format!("{{\"{key}\": {value}}}"),
+        PlanFormat::Yaml => format!("{{ {key}: {value} }}"),
     }
 }
 
@@ -193,6 +215,15 @@ pub(super) fn meant(name: &str, keys: &[&'static str]) -> Option<&'static str> {
 }
 
 fn unknown_key(key: &Key, meant: Option<&str>, keys: &[&str]) -> Fault {
+    let is_beside =
+        |(name, _, known): &&(&str, &str, &str)| *name == key.name && keys.contains(known);
+    if let Some((name, owner, _)) = BESIDE.iter().find(is_beside) {
+        let message = format!("unknown key `{name}`; it stands beside `{owner}`, not in it");
+        return Fault::new(key.at, message);
+    }
+    if key.name == "finally" && keys.contains(&"on_stop") {
+        return Fault::new(key.at, format!("unknown key `finally`; {AT_END}"));
+    }
     if let Some(meant) = meant {
         return Fault::new(key.at, guessed("key", &key.name, meant));
     }
@@ -210,8 +241,16 @@ fn guessed(what: &str, found: &str, meant: &str) -> String {
     format!("unknown {what} `{}`; did you mean `{meant}`?", excerpt(found))
 }
 
+/// Keys that stand beside the key of a kind, that key, and one that only its table has.
+const BESIDE: [(&str, &str, &str); 4] = [
+    ("branches", "parallel", "on_loser"),
+    ("steps", "loop", "on_max"),
+    ("members", "team", "leader"),
+    ("input", "team", "leader"),
+];
+
 /// Keys of other tools, and what they are here.
-const FOREIGN: [(&str, &str); 19] = [
+const FOREIGN: [(&str, &str); 23] = [
     ("cmd", "run"),
     ("command", "run"),
     ("exec", "run"),
@@ -229,12 +268,19 @@ const FOREIGN: [(&str, &str); 19] = [
     ("on_error", "on_failure"),
     ("on_cancel", "on_stop"),
     ("tasks", "steps"),
+    ("stages", "steps"),
+    ("jobs", "steps"),
+    ("do", "steps"),
+    ("times", "count"),
     ("id", "name"),
     ("depends_on", "needs"),
 ];
 
 /// Keys that put branches in an order. Other steps have none of them.
 const ORDER: [&str; 2] = ["needs", "depends_on"];
+
+const AT_END: &str = "nothing runs at every end: `on_failure` is for a failure, `on_stop` for a \
+                      stop, and a last step for a success";
 
 const IN_ORDER: &str =
     "`needs` goes with the `branches` of `parallel`; other steps have an order of their own";

@@ -56,10 +56,7 @@ impl<'a> Reader<'a> {
         for (key, value) in raw {
             let key = Key { at: self.offset(key.get()), name: self.parse(key.get())? };
             if !names.insert(key.name.clone()) {
-                return Err(Fault::new(
-                    key.at,
-                    format!("duplicate key `{}`", key.name.escape_debug()),
-                ));
+                return Err(Fault::of_duplicate(&key));
             }
             entries.push((key, self.node(value)?));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quell::Payload;
 
 use super::fault::Fault;
-use super::fields::{Table, count, list, text, unknown, word, wrong_type};
+use super::fields::{Table, count, steps, table, text, unknown, word, wrong_type};
 use super::options;
 use super::reader::Reader;
 use super::tree::{Node, Value};
@@ -17,6 +17,7 @@ use crate::plan::action::{
 };
 use crate::plan::excerpt::excerpt;
 use crate::plan::expression::{self, Expression};
+use crate::plan::format::PlanFormat;
 use crate::plan::parallel::ParallelStep;
 use crate::plan::step::{Action, PlanStep};
 
@@ -26,10 +27,24 @@ pub(super) fn parallel(
     node: &Node,
     level: usize,
 ) -> Result<Action, Fault> {
-    let options = options::parallel(reader, node);
+    if let (Value::List(_), None) = (&node.value, step.get("branches")) {
+        let branches = reader.branches(node, level + 1);
+        reader.noted(branches);
+        let right = match reader.format {
+            PlanFormat::Toml => "`parallel = {}`",
+            PlanFormat::Json => "`\"parallel\": {}`",
+            PlanFormat::Yaml => "`parallel: {}`",
+        };
+        let right = format!("{right}, and the list as `branches` beside it");
+        return Err(wrong_type(node, &right).of("parallel"));
+    }
+    let options = match &node.value {
+        Value::Table(_) => options::parallel(reader, node),
+        _ => Err(wrong_type(node, "a table, `{}` for the defaults").of("parallel")),
+    };
     let mut count = 0;
-    let branches = step.need("branches", "parallel step").and_then(|branches| {
-        count = list(branches)?.len();
+    let branches = beside(step, node, "branches", "parallel step").and_then(|branches| {
+        count = steps(branches, "branches")?.len();
         reader.branches(branches, level + 1)
     });
     let (options, branches) = both(reader, options, branches)?;
@@ -47,7 +62,7 @@ pub(super) fn repeat(
     // The caller has made a frame for these names, and removes it.
     reader.names.add_variable("index");
     reader.names.add_variable("last");
-    let steps = step.need("steps", "loop");
+    let steps = beside(step, node, "steps", "loop");
     let steps = steps.and_then(|steps| reader.sequence(steps, "steps", level + 1));
     let steps = reader.noted(steps);
     // `until` is read after the steps: it may read their outputs, and they may not read `output`.
@@ -109,11 +124,16 @@ pub(super) fn route(
         .need("routes", "route")
         .and_then(|routes| reader.siblings(routes, "routes", level + 1));
     let (route, routes) = both(reader, route, routes)?;
+    reader.names.check_choice(route.as_str(), node.at);
     if let Some(name) = constant(&route) {
         one_of(node, &name, &routes, "route", "routes")?;
     }
     let otherwise = match step.get("otherwise") {
-        Some(node) => Some(one_of(node, text(node)?, &routes, "route", "routes")?),
+        Some(node) => {
+            let right = "the name of one of `routes`";
+            let name = text(node).map_err(|_| wrong_type(node, right).of("otherwise"))?;
+            Some(one_of(node, name, &routes, "route", "routes")?)
+        }
         None => None,
     };
     Ok(Action::Route(RouteStep { route, routes, otherwise }))
@@ -147,13 +167,15 @@ pub(super) fn team(
         reader.names.add_variable("results");
         reader.names.add_variable("round");
     }
-    let members = reader.siblings(step.need("members", "team")?, "members", level + 1)?;
+    let members = beside(step, node, "members", "team")?;
+    let members = reader.siblings(members, "members", level + 1)?;
     let missing = |key: &str| Fault::new(mode.at, format!("mode `{name}` has no `{key}`"));
     let team = match name {
         "broadcast" => TeamMode::Broadcast,
         "sequence" => TeamMode::Sequence,
         "route" => {
             let (node, choose) = choose.ok_or_else(|| missing("choose"))?;
+            reader.names.check_choice(choose.as_str(), node.at);
             if let Some(name) = constant(&choose) {
                 one_of(node, &name, &members, "choice", "members")?;
             }
@@ -215,6 +237,14 @@ pub(super) fn workflow(
     let plan = reader.plan(node, level);
     reader.names.leave();
     Ok(Action::Workflow(WorkflowStep { workflow: Arc::new(plan?), input }))
+}
+
+/// Finds a key that stands beside the options of a step. That it is not there is a consequence if
+/// it stands in them.
+fn beside<'a>(step: &Table<'a>, options: &Node, key: &str, owner: &str) -> Result<&'a Node, Fault> {
+    let is_inside =
+        || table(options).is_ok_and(|all| all.iter().any(|(found, _)| found.name == key));
+    step.need(key, owner).map_err(|fault| Fault { is_consequence: is_inside(), ..fault })
 }
 
 /// Reports both faults of two results: notes one, and yields the other.

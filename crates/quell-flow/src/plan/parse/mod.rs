@@ -3,22 +3,30 @@
 //! `json`, `toml` and `yaml` parse a text into a `tree`, in which every value has its place.
 //! `reader` makes the plan of the tree: `kinds` reads each kind of step but commands, which
 //! `command` reads, `options` the options of parallel steps and retries, `fields` single values.
-//! `names` holds the names that expressions may read, `needs` what branches need of each other.
+//! `names` holds the names that expressions may read, `shape` what is known of the outputs behind
+//! them, and `outputs` checks what is read of these. `needs` holds what branches need of each
+//! other. `hints` says what is right instead of a mistake, `masked` is the text that messages show.
+//! `shell` and `unshelled` warn of what a shell would read, or would have to.
 
 mod command;
 mod fault;
 mod fields;
+mod hints;
 mod json;
 mod keys;
 mod kinds;
+mod masked;
 mod names;
 mod needs;
 mod options;
+mod outputs;
 mod reader;
+mod shape;
 mod shell;
 mod text;
 mod toml;
 mod tree;
+mod unshelled;
 mod yaml;
 
 pub(super) use text::plan;

@@ -2,21 +2,31 @@
 //! anything runs.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::fault::Fault;
+use super::hints::{braced, hint};
 use super::needs::Branches;
+use super::shape::{Shape, Shapes};
+use super::tree::Node;
 use crate::guess::guess;
+use crate::limits;
 use crate::plan::excerpt::{excerpt, listed};
-use crate::plan::expression::{self, below, is_word};
+use crate::plan::expression::{self, below, is_template, is_word};
 
 /// The variables and steps that are known at the reader's place, the innermost frame last.
 pub(super) struct Names {
     frames: Vec<Frame>,
     /// The steps at the top of the plan that were read since this was taken.
     read: RefCell<Read>,
+    /// What expressions read and is no fault.
+    warnings: RefCell<Vec<Fault>>,
+    /// What is known of the outputs of the steps.
+    pub(super) shapes: Shapes,
+    /// Whether texts may have secrets, so that no message quotes them.
+    pub(super) are_secret: bool,
 }
 
 /// The steps that were read.
@@ -28,9 +38,10 @@ struct Read {
 }
 
 #[derive(Default)]
-struct Frame {
+pub(super) struct Frame {
     variables: Vec<&'static str>,
-    steps: HashSet<String>,
+    /// The steps, with what is known of their outputs.
+    steps: BTreeMap<String, Rc<Shape>>,
     /// The branches of a parallel step, and which of them is inside of the frame.
     branch: Option<(Rc<Branches>, usize)>,
     /// Whether the frames around it are hidden: those of a nested plan are.
@@ -38,14 +49,18 @@ struct Frame {
 }
 
 impl Frame {
-    fn has(&self, step: &str) -> bool {
-        let branch = self.branch.as_ref();
-        self.steps.contains(step) || branch.is_some_and(|(all, at)| all.may_read(*at, step))
+    pub(super) fn shape(&self, step: &str) -> Option<&Shape> {
+        let needed = || self.branch.as_ref().and_then(|(all, at)| all.readable_shape(*at, step));
+        self.steps.get(step).map(|shape| &**shape).or_else(needed)
     }
 
-    fn steps(&self) -> impl Iterator<Item = &str> {
+    fn has(&self, step: &str) -> bool {
+        self.shape(step).is_some()
+    }
+
+    fn steps(&self) -> impl Iterator<Item = (&str, &Shape)> {
         let needed = self.branch.iter().flat_map(|(all, at)| all.readable(*at));
-        self.steps.iter().map(String::as_str).chain(needed)
+        self.steps.iter().map(|(name, shape)| (name.as_str(), &**shape)).chain(needed)
     }
 }
 
@@ -53,13 +68,19 @@ impl Names {
     /// Makes the names that every plan knows.
     pub(super) fn of_plan() -> Self {
         let frame = Frame { variables: vec!["input", "steps"], ..Frame::default() };
-        Self { frames: vec![frame], read: RefCell::default() }
+        Self::of(frame)
     }
 
     /// Makes the names that the predicate of a policy knows.
     pub(super) fn of_policy() -> Self {
         let variables = vec!["branches", "ended", "failed", "ok", "values"];
-        Self { frames: vec![Frame { variables, ..Frame::default() }], read: RefCell::default() }
+        Self::of(Frame { variables, ..Frame::default() })
+    }
+
+    fn of(frame: Frame) -> Self {
+        let (read, warnings) = (RefCell::default(), RefCell::default());
+        let (frames, shapes) = (vec![frame], Shapes::default());
+        Self { frames, read, warnings, shapes, are_secret: false }
     }
 
     /// Adds a frame for the names of inner steps.
@@ -90,9 +111,14 @@ impl Names {
         all.difference(&optional).cloned().collect()
     }
 
-    pub(super) fn add_step(&mut self, name: &str) {
+    /// Takes what is no fault of the expressions that were checked since the last call.
+    pub(super) fn take_warnings(&self) -> Vec<Fault> {
+        self.warnings.take()
+    }
+
+    pub(super) fn add_step(&mut self, name: &str, step: &Node) {
         if let Some(frame) = self.frames.last_mut() {
-            frame.steps.insert(name.to_owned());
+            frame.steps.insert(name.to_owned(), self.shapes.of(step));
         }
     }
 
@@ -111,19 +137,43 @@ impl Names {
         }
         let names = expression::check(text);
         let names = names.map_err(|words| self.bad("expression", text, &words, at))?;
-        self.check_names(&names, text, at)
+        self.check_names(&names, text, at)?;
+        self.warn_of_comparisons(text, at);
+        Ok(())
     }
 
     /// Checks a template at an offset of the text.
     pub(super) fn check_template(&self, text: &str, at: usize) -> Result<(), Fault> {
         let names = expression::check_template(text);
         let names = names.map_err(|words| self.bad("template", text, &words, at))?;
-        self.check_names(&names, text, at)
+        self.check_names(&names, text, at)?;
+        for inside in expression::expressions(text) {
+            self.warn_of_comparisons(inside, at);
+        }
+        for inside in expression::behind_dollar(text) {
+            let template = format!("{{{{ {} }}}}", self.quoted(inside.trim()));
+            let right = format!("leaves `$` before the value; expected `{template}`");
+            self.warn(at, format!("`${template}` {right}"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn warn(&self, at: usize, message: String) {
+        let mut warnings = self.warnings.borrow_mut();
+        if warnings.len() < limits::PLAN_FAULTS_MAX {
+            warnings.push(Fault::new(at, message));
+        }
+    }
+
+    /// Quotes a text for a message, unless it may have a secret.
+    pub(super) fn quoted(&self, text: &str) -> String {
+        if self.are_secret { "…".to_owned() } else { excerpt(text) }
     }
 
     fn bad(&self, what: &str, text: &str, words: &str, at: usize) -> Fault {
         let message = self.unbracketed(text).unwrap_or_else(|| {
-            format!("bad {what} `{}`: {}{}", excerpt(text), excerpt(words), hint(text))
+            let hint = if is_template(text) { hint(&insides(text)) } else { hint(text) };
+            format!("bad {what} `{}`: {}{hint}", self.quoted(text), excerpt(words))
         });
         Fault::new(at, message)
     }
@@ -141,15 +191,15 @@ impl Names {
         let variable = parts.next().unwrap_or_default();
         let mut seen = self.seen();
         if !seen.any(|frame| frame.variables.contains(&variable)) {
-            let right = self.right_for(variable);
-            let (variable, text) = (excerpt(variable), excerpt(text));
+            let right = self.right_for(variable, &path[1..]);
+            let (variable, text) = (excerpt(variable), self.quoted(text));
             let message = format!("unknown name `{variable}` in `{text}`; {right}");
             return Err(Fault::new(at, message));
         }
         let Some(step) = parts.next().filter(|_| variable == "steps") else { return Ok(()) };
         if !self.seen().any(|frame| frame.has(step)) {
-            let right = self.right_for_step(step);
-            let (step, text) = (excerpt(step), excerpt(text));
+            let right = self.right_for_step(step, &path[2..]);
+            let (step, text) = (excerpt(step), self.quoted(text));
             let message = format!("unknown step `{step}` in `{text}`; {right}");
             return Err(Fault::new(at, message));
         }
@@ -161,31 +211,32 @@ impl Names {
             }
         }
         if let Some(of_step) = parts.next().filter(|of_step| *of_step != "output") {
-            let output = below(&path_of(step), "output");
+            let output = output_of(step);
             let right = match guess(of_step, ["output"]) {
                 Some(_) => output,
                 None => below(&output, of_step),
             };
-            let (of_step, step, text) = (excerpt(of_step), excerpt(step), excerpt(text));
+            let (of_step, step) = (excerpt(of_step), excerpt(step));
+            let text = self.quoted(text);
             let message = format!(
                 "step `{step}` has no `{of_step}` in `{text}`; did you mean `{}`?",
                 excerpt(&right),
             );
             return Err(Fault::new(at, message));
         }
-        Ok(())
+        self.check_output(step, path.get(3..).unwrap_or_default(), text, at)
     }
 
     /// Finds the name of a step that is no word and stands behind a dot, and says what is right.
     fn unbracketed(&self, text: &str) -> Option<String> {
-        let no_words = || self.steps().filter(|name| !is_word(name));
+        let no_words = || self.step_names().filter(|name| !is_word(name));
         let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
         let is_written = |name: &&str| {
             let mut after = text.split("steps.").skip(1);
             after.any(|after| after.strip_prefix(*name).is_some_and(ends))
         };
         if let Some(name) = no_words().filter(is_written).max_by_key(|name| name.len()) {
-            let (text, right) = (excerpt(text), excerpt(&path_of(name)));
+            let (text, right) = (self.quoted(text), excerpt(&path_of(name)));
             return Some(format!(
                 "`steps.{}` in `{text}`; expected `{right}`, because the name of the step is no \
                  word",
@@ -199,15 +250,20 @@ impl Names {
         });
         let meant = |name| Some((name, guess(name, no_words())?));
         let (name, meant) = { written }.find_map(meant)?;
-        let (name, text, right) = (excerpt(name), excerpt(text), excerpt(&path_of(meant)));
+        let (name, text, right) = (excerpt(name), self.quoted(text), excerpt(&path_of(meant)));
         Some(format!("unknown step `{name}` in `{text}`; did you mean `{right}`?"))
     }
 
     /// Says what would be right instead of a name.
-    fn right_for(&self, name: &str) -> String {
+    fn right_for(&self, name: &str, keys: &[String]) -> String {
         let variables = || self.seen().flat_map(|frame| frame.variables.iter().copied());
-        if self.seen().any(|frame| frame.has(name)) && variables().any(|known| known == "steps") {
-            return format!("did you mean `{}`?", excerpt(&below(&path_of(name), "output")));
+        if variables().any(|known| known == "steps") {
+            if self.seen().any(|frame| frame.has(name)) {
+                return format!("did you mean `{}`?", excerpt(&output_of(name)));
+            }
+            if let Some(right) = self.right_for_inner(name, keys) {
+                return right;
+            }
         }
         match guess(name, variables()) {
             Some(meant) => format!("did you mean `{meant}`?"),
@@ -216,25 +272,49 @@ impl Names {
     }
 
     /// Says what would be right instead of the name of a step.
-    fn right_for_step(&self, name: &str) -> String {
+    fn right_for_step(&self, name: &str, keys: &[String]) -> String {
         let mut branches = self.seen().filter_map(|frame| frame.branch.as_ref());
         if let Some(right) = branches.find_map(|(all, at)| all.right_for(*at, name)) {
             return right;
         }
-        if let Some(meant) = guess(name, self.steps()) {
+        if let Some(right) = self.right_for_inner(name, keys) {
+            return right;
+        }
+        if let Some(meant) = guess(name, self.step_names()) {
             let right = if is_word(meant) { meant.to_owned() } else { path_of(meant) };
             return format!("did you mean `{}`?", excerpt(&right));
         }
-        let known = listed(self.steps());
+        let inner = self.steps().flat_map(|(_, shape)| shape.names());
+        let right = guess(name, inner).and_then(|meant| self.right_for_inner(meant, keys));
+        if let Some(right) = right {
+            return right;
+        }
+        let known = listed(self.step_names());
         if known.is_empty() {
             return "no step comes before".to_owned();
         }
         format!("expected one of those that come before: {known}")
     }
 
-    /// Lists the steps that are not hidden.
-    fn steps(&self) -> impl Iterator<Item = &str> {
+    /// Says how a step inside of another one is read, with the keys behind it.
+    fn right_for_inner(&self, name: &str, keys: &[String]) -> Option<String> {
+        let (outer, inside) =
+            self.steps().find_map(|(outer, shape)| Some((outer, shape.find(outer, name)?)))?;
+        let keys = keys.strip_prefix(&["output".to_owned()]).unwrap_or(keys);
+        let keys = inside.keys.into_iter().chain(keys.iter().map(String::as_str));
+        let right = keys.fold(output_of(outer), |path, key| below(&path, key));
+        let (what, of, right) = (inside.what, excerpt(inside.of), excerpt(&right));
+        Some(format!("`{}` is a {what} of `{of}`; did you mean `{right}`?", excerpt(name)))
+    }
+
+    /// Lists the steps that are not hidden, with what is known of their outputs.
+    fn steps(&self) -> impl Iterator<Item = (&str, &Shape)> {
         self.seen().flat_map(Frame::steps)
+    }
+
+    /// Lists the names of the steps that are not hidden.
+    fn step_names(&self) -> impl Iterator<Item = &str> {
+        self.steps().map(|(name, _)| name)
     }
 
     /// Yields how many frames are inside of that of the steps at the top; none if it is hidden.
@@ -244,7 +324,7 @@ impl Names {
     }
 
     /// Lists the frames that are not hidden, the innermost first.
-    fn seen(&self) -> impl Iterator<Item = &Frame> {
+    pub(super) fn seen(&self) -> impl Iterator<Item = &Frame> {
         let closed = self.frames.iter().rposition(|frame| frame.is_closed).unwrap_or_default();
         self.frames[closed..].iter().rev()
     }
@@ -255,40 +335,16 @@ fn path_of(step: &str) -> String {
     below("steps", step)
 }
 
-/// Says what is right instead of an operator of other languages. What is in quotes or in round
-/// brackets does not count: arguments may have names, `f(a=1)`.
-fn hint(text: &str) -> &'static str {
-    let (mut quote, mut depth) = (None, 0_usize);
-    let is_outside = |c: &char| {
-        match (quote, *c) {
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'') => quote = Some(*c),
-            (None, '(') => depth += 1,
-            (None, ')') => depth = depth.saturating_sub(1),
-            (None, _) => return depth == 0,
-        }
-        false
-    };
-    let mut outside: String = text.chars().filter(is_outside).collect();
-    for sign in ["==", "!=", "<=", ">="] {
-        outside = outside.replace(sign, " ");
-    }
-    HINTS.iter().find(|(sign, _)| outside.contains(sign)).map_or("", |(_, hint)| hint)
+/// Writes how an expression reads the output of a step.
+pub(super) fn output_of(step: &str) -> String {
+    below(&path_of(step), "output")
 }
 
-/// Yields what is inside of the braces of a template, if they are all that is around it.
-fn braced(text: &str) -> Option<&str> {
-    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    Some(inside.trim()).filter(|inside| !inside.contains(['{', '}']))
+/// Yields what is between the braces of a template, also of one that has a fault.
+fn insides(template: &str) -> String {
+    let inside = |part: &str| part.split("}}").next().unwrap_or_default().to_owned();
+    template.split("{{").skip(1).map(inside).collect::<Vec<_>>().join(" ")
 }
 
 /// What a test for a value that may be missing has: `is defined`, `is not defined`, `is undefined`.
 const DEFINED: &str = "defined";
-
-/// Operators of other languages, and what is right.
-const HINTS: [(&str, &str); 3] = [
-    ("=", "; expected `==`, which compares"),
-    ("&&", "; expected `and`"),
-    ("||", "; expected `or`"),
-];

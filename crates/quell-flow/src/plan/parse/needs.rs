@@ -3,13 +3,15 @@
 //! It does so before the branches are read: a branch may name one that comes later in the text, and
 //! its expressions may read the outputs of those that it needs.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::fault::Fault;
 use super::fields::{list, meant, table, text, wrong_type};
 use super::keys::BRANCH_KEYS;
 use super::reader::{Reader, name_of};
+use super::shape::Shape;
 use super::tree::{Node, Value};
 use crate::graph::{self, Reach, Walk};
 use crate::guess::guess;
@@ -20,9 +22,11 @@ use crate::plan::format::PlanFormat;
 /// The branches of one parallel step.
 pub(super) struct Branches {
     /// The first branch of each name.
-    places: HashMap<Arc<str>, usize>,
+    places: BTreeMap<Arc<str>, usize>,
     /// The names that each branch needs, as they are written.
     pub(super) needs: Vec<Arc<[Arc<str>]>>,
+    /// What is known of the output of each branch; nothing if no branch needs another.
+    shapes: Vec<Rc<Shape>>,
     /// Which branches come before which; none if no branch needs another.
     reach: Option<Reach>,
     /// The language of the text, for examples of what is right.
@@ -46,14 +50,14 @@ impl Branches {
         let items = &items[..items.len().min(limits::PLAN_STEPS_MAX)];
         let names: Vec<Option<Arc<str>>> =
             items.iter().map(|item| name_of(item).map(Into::into)).collect();
-        let mut places = HashMap::with_capacity(items.len());
+        let mut places = BTreeMap::new();
         for (place, name) in names.iter().enumerate() {
             if let Some(name) = name {
                 places.entry(Arc::clone(name)).or_insert(place);
             }
         }
         let (format, reach) = (reader.format, None);
-        let mut branches = Self { places, needs: Vec::new(), reach, format };
+        let mut branches = Self { places, needs: Vec::new(), shapes: Vec::new(), reach, format };
         let mut all: Vec<Vec<Need>> = Vec::with_capacity(items.len());
         for (place, item) in items.iter().enumerate() {
             let needs = branches.needs_of(reader, place, item);
@@ -69,6 +73,7 @@ impl Branches {
                 refuse_circle(reader, circle, &all, name);
             }
             branches.reach = Some(Reach::of(&edges, &walk));
+            branches.shapes = items.iter().map(|item| reader.names.shapes.of(item)).collect();
         }
         branches
     }
@@ -134,16 +139,17 @@ impl Branches {
         found.map_or("", |(name, _)| name)
     }
 
-    /// Tells whether a branch may read the output of another: that has completed before it starts.
-    pub(super) fn may_read(&self, branch: usize, name: &str) -> bool {
-        let to = self.places.get(name);
-        to.is_some_and(|to| self.comes_before(*to, branch))
+    /// Yields what is known of the output of another branch, if a branch may read it: that branch
+    /// has completed before this one starts.
+    pub(super) fn readable_shape(&self, branch: usize, name: &str) -> Option<&Shape> {
+        let to = self.places.get(name).filter(|to| self.comes_before(**to, branch))?;
+        self.shapes.get(*to).map(|shape| &**shape)
     }
 
-    /// Lists the branches whose outputs a branch may read.
-    pub(super) fn readable(&self, branch: usize) -> impl Iterator<Item = &str> {
-        let readable = move |(_, to): &(&Arc<str>, &usize)| self.comes_before(**to, branch);
-        self.places.iter().filter(readable).map(|(name, _)| &**name)
+    /// Lists the branches whose outputs a branch may read, with what is known of these.
+    pub(super) fn readable(&self, branch: usize) -> impl Iterator<Item = (&str, &Shape)> {
+        let readable = self.places.iter().filter(move |(_, to)| self.comes_before(**to, branch));
+        readable.filter_map(|(name, to)| Some((&**name, &**self.shapes.get(*to)?)))
     }
 
     /// Says why a branch may not read the output of another; none if there is no such branch.

@@ -3,12 +3,11 @@
 use quell::Payload;
 
 use super::fault::Fault;
-use super::fields::{Table, count, duration, text, unknown, word, wrong_type};
+use super::fields::{Table, count, duration, entry, text, unknown, word, wrong_type};
 use super::names::Names;
 use super::reader::Reader;
 use super::tree::{Key, Node, Value};
 use crate::plan::expression::Expression;
-use crate::plan::format::PlanFormat;
 use crate::plan::parallel::{ParallelOptions, PlanPolicy, PlanRetry};
 use crate::plan::step::Action;
 use crate::{OnCancelled, OnLoser, OnTimeout, StartNext};
@@ -49,11 +48,7 @@ pub(super) fn check_counts(node: &Node, policy: &PlanPolicy, branches: usize) ->
 pub(super) fn retry(reader: &mut Reader<'_>, node: &Node) -> Result<PlanRetry, Fault> {
     if let Value::Number(number) = &node.value {
         let attempts = number.as_u64().filter(|attempts| *attempts > 0).unwrap_or(3);
-        let right = match reader.format {
-            PlanFormat::Toml => format!("{{ attempts = {attempts} }}"),
-            PlanFormat::Json => format!("{{\"attempts\": {attempts}}}"),
-            PlanFormat::Yaml => format!("{{ attempts: {attempts} }}"),
-        };
+        let right = entry(reader.format, "attempts", &attempts.to_string());
         let right = format!("a table such as `{right}`, where the first attempt counts too");
         return Err(wrong_type(node, &right).of("retry"));
     }

@@ -9,33 +9,34 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::fault::Fault;
-use super::fields::{Table, argument, duration, list, listed, table, text, wrong_type};
+use super::fields::{Table, argument, duration, listed, steps, table, text, wrong_type};
 use super::keys::{ACTION_KEYS, BRANCH_KEYS, GOES_WITH, PLAN_KEYS, STEP_KEYS};
 use super::names::Names;
 use super::needs::Branches;
 use super::tree::{Node, Value};
-use super::{command, kinds, options};
+use super::{command, hints, kinds, options};
 use crate::limits;
 use crate::plan::action::Origin;
 use crate::plan::document::{Plan, Warnings};
-use crate::plan::error::Place;
+use crate::plan::error::{Place, PlanError};
 use crate::plan::excerpt::{Line, excerpt};
 use crate::plan::format::PlanFormat;
 use crate::plan::step::{Action, Cleanup, PlanStep, SequenceStep};
 
-/// Reads the plan, or yields its faults in the order of the text.
+/// Reads the plan, or yields its faults in the order of the text, each with a line of the text that
+/// may be shown.
 pub(super) fn read(
     root: &Node,
     format: PlanFormat,
-    text: &str,
+    (text, shown): (&str, &str),
     file: Option<&Path>,
-) -> Result<Plan, Vec<Fault>> {
+) -> Result<Plan, Vec<PlanError>> {
     let mut reader = Reader {
         steps: 0,
         faults: Vec::new(),
         warnings: Vec::new(),
         names: Names::of_plan(),
-        places: Places { text, last: (0, Place::START) },
+        places: Places { text, shown, last: (0, Place::START) },
         format,
         file: file.map(Into::into),
     };
@@ -44,16 +45,17 @@ pub(super) fn read(
         && reader.faults.is_empty()
     {
         let mut warnings = reader.warnings;
+        warnings.extend(reader.names.take_warnings());
         warnings.sort_by_key(|warning| warning.at);
         let warnings = warnings.into_iter().map(|warning| {
-            let warning = warning.in_text(text);
+            let warning = warning.in_text(text, shown);
             if let Some(file) = file { warning.in_file(file) } else { warning }
         });
         return Ok(Plan { warnings: Warnings(warnings.collect()), ..plan });
     }
     let mut faults = reader.faults;
     faults.sort_by_key(|fault| fault.at);
-    Err(faults)
+    Err(faults.into_iter().map(|fault| fault.in_text(text, shown)).collect())
 }
 
 pub(super) struct Reader<'a> {
@@ -111,7 +113,7 @@ impl Reader<'_> {
 
     /// Reads the branches of a parallel step: each may read those that it needs.
     pub(super) fn branches(&mut self, node: &Node, level: usize) -> Result<Arc<[PlanStep]>, Fault> {
-        let branches = Rc::new(Branches::read(self, list(node)?));
+        let branches = Rc::new(Branches::read(self, steps(node, "branches")?));
         self.items(node, "branches", level, &Siblings::Branches(branches))
     }
 
@@ -123,7 +125,7 @@ impl Reader<'_> {
         level: usize,
         siblings: &Siblings,
     ) -> Result<Arc<[PlanStep]>, Fault> {
-        let items = list(node)?;
+        let items = steps(node, key)?;
         if items.is_empty() {
             return Err(Fault::new(node.at, format!("`{key}` is empty; expected at least one")));
         }
@@ -150,7 +152,7 @@ impl Reader<'_> {
                 self.note(Fault::new(at, message));
             }
             if let Siblings::InTurn = siblings {
-                self.names.add_step(name);
+                self.names.add_step(name, item);
             }
         }
         Ok(steps.into())
@@ -323,7 +325,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn origin(&mut self, at: usize) -> Origin {
-        let line = Line::of(self.places.text, at);
+        let line = Line::of(self.places.shown, at);
         Origin { file: self.file.clone(), place: self.places.find(at), line }
     }
 
@@ -341,8 +343,7 @@ impl Reader<'_> {
             return Err(step.missing(step.at, format!("{name} does nothing; {}", one_of())));
         };
         if let Some((other, (key, _))) = found.next() {
-            let message = format!("{name} has both `{action}` and `{other}`; {}", one_of());
-            return Err(Fault::new(key.at, message));
+            return Err(Fault::new(key.at, hints::two_actions(&name, action, other)));
         }
         for (key, owners) in GOES_WITH {
             if !owners.contains(&action)
@@ -371,6 +372,8 @@ enum Siblings {
 /// costs one count.
 struct Places<'a> {
     text: &'a str,
+    /// The text as messages may show it.
+    shown: &'a str,
     last: (usize, Place),
 }
 

@@ -61,11 +61,11 @@ fn message(inside: &str, exposed: Exposed, shell: &str) -> String {
 /// another program, such as `env`.
 fn scripts<'a>(words: &[&'a str]) -> Option<(&'a str, Range<usize>)> {
     words.iter().enumerate().find_map(|(at, program)| {
-        let name = program.rsplit('/').next()?;
+        let name = self::program(program);
         if name == SSH {
             return Some((name, at + 1 + remote_of(&words[at + 1..])?..words.len()));
         }
-        SHELLS.contains(&name).then_some(())?;
+        is_shell(name).then_some(())?;
         let at = at + 1 + script_of(&words[at + 1..])?;
         Some((name, at..at + 1))
     })
@@ -106,7 +106,17 @@ fn grouped(inside: &str) -> String {
     if inside.chars().all(is_plain) { inside.to_owned() } else { format!("({inside})") }
 }
 
-fn word(part: &Node) -> &str {
+/// Yields the name of a program, without its folder.
+pub(super) fn program(word: &str) -> &str {
+    word.rsplit('/').next().unwrap_or(word)
+}
+
+pub(super) fn is_shell(name: &str) -> bool {
+    SHELLS.contains(&name)
+}
+
+/// Yields a word of a command; an empty one of what is no text.
+pub(super) fn word(part: &Node) -> &str {
     match &part.value {
         Value::Text(text) => text,
         _ => "",

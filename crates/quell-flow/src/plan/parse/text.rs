@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::fault::Fault;
-use super::{json, reader, toml, yaml};
+use super::{hints, json, masked, reader, toml, yaml};
 use crate::plan::document::Plan;
+use crate::plan::error::PlanError;
 use crate::plan::format::PlanFormat;
 
 /// Reads a plan, or yields every fault in the order of the text. If there is a syntax error, it is
@@ -13,11 +13,16 @@ pub(crate) fn plan(
     format: PlanFormat,
     text: &str,
     file: Option<&Path>,
-) -> Result<Plan, Vec<Fault>> {
+) -> Result<Plan, Vec<PlanError>> {
     let root = match format {
         PlanFormat::Toml => toml::parse(text),
         PlanFormat::Json => json::parse(text),
         PlanFormat::Yaml => yaml::parse(text),
     };
-    reader::read(&root.map_err(|fault| vec![fault])?, format, text, file)
+    let unread = |fault| {
+        let shown = masked::masked_unread(text, format);
+        vec![hints::of_quotes(fault, format, text).in_text(text, &shown)]
+    };
+    let root = root.map_err(unread)?;
+    reader::read(&root, format, (text, &masked::masked(text, &root)), file)
 }

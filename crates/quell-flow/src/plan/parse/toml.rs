@@ -19,10 +19,19 @@ pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
 fn fault(text: &str, error: &de::Error) -> Fault {
     match error.span() {
         Some(span) if error.message().contains("recurse") => too_deep(span.start),
-        Some(span) => Fault::new(span.start, error.message().replace('\n', ", ")),
+        Some(span) => {
+            let hint = if is_template(text, span.start) { TEMPLATE_HINT } else { "" };
+            Fault::new(span.start, error.message().replace('\n', ", ") + hint)
+        }
         None if is_long_key(error) => too_deep(line_of_long_key(text)),
         None => Fault::new(0, error.message().replace('\n', ", ")),
     }
+}
+
+/// Tells whether a template begins at a place, or just before it.
+fn is_template(text: &str, at: usize) -> bool {
+    let near = at.saturating_sub(2)..(at + 2).min(text.len());
+    text.as_bytes().get(near).is_some_and(|near| near.windows(2).any(|two| two == b"{{"))
 }
 
 /// Tells whether a key has too many dots. The error of the parser then has no place.
@@ -83,3 +92,6 @@ pub(super) fn too_deep(at: usize) -> Fault {
     let max = limits::PLAN_NESTING_MAX;
     Fault::new(at, format!("tables and lists nest too deep; expected at most {max} levels"))
 }
+
+/// The end of the message about a template without quotes.
+const TEMPLATE_HINT: &str = "; a template stands in quotes: \"{{ input }}\"";

@@ -10,10 +10,12 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 use serde_json::Number;
 
 use super::fault::Fault;
+use super::masked::masked_unread;
 use super::toml::too_deep;
 use super::tree::{Key, Node, Value};
 use crate::limits;
 use crate::plan::excerpt::{LINE_ENDS, excerpt};
+use crate::plan::format::PlanFormat;
 
 /// Parses the text.
 ///
@@ -55,7 +57,10 @@ impl<'a> Reader<'a> {
         if error.info().contains("recursion") {
             return too_deep(at);
         }
-        Fault::new(at, error.info().replace('\n', ", "))
+        let mut message = error.info().replace('\n', ", ");
+        let hint = HINTS.iter().find(|(words, _)| message.contains(words));
+        message.push_str(hint.map_or("", |(_, hint)| hint));
+        Fault::new(at, message)
     }
 
     fn node(&mut self, event: Event<'a>, at: usize, depth: usize) -> Result<Node, Fault> {
@@ -103,8 +108,7 @@ impl<'a> Reader<'a> {
                 (event, at) => return Err(self.strange_key(&event, at)),
             };
             if !names.insert(key.name.clone()) {
-                let name = key.name.escape_debug();
-                return Err(Fault::new(key.at, format!("duplicate key `{name}`")));
+                return Err(Fault::of_duplicate(&key));
             }
             let (event, at) = self.next()?;
             entries.push((key, self.node(event, at, depth + 1)?));
@@ -117,6 +121,8 @@ impl<'a> Reader<'a> {
         if self.text[..at].ends_with('{')
             && let Some((inside, _)) = line.strip_prefix('{').and_then(|rest| rest.split_once("}}"))
         {
+            let shown = masked_unread(self.text, PlanFormat::Yaml);
+            let inside = shown.get(at + 1..at + 1 + inside.len()).unwrap_or_default();
             let template = excerpt(&format!("{{{{{inside}}}}}"));
             let quote = if inside.contains('"') { '\'' } else { '"' };
             let right = format!("expected quotes around it: `{quote}{template}{quote}`");
@@ -193,6 +199,16 @@ fn to_number(text: &str, at: usize) -> Result<Number, Fault> {
     let float = text.parse().ok().and_then(Number::from_f64);
     float.ok_or_else(|| Fault::new(at, "expected a finite number"))
 }
+
+/// Words of the parser, and what to do.
+const HINTS: [(&str, &str); 4] = [
+    ("mapping values", "; check the indentation; a text with `: ` needs quotes"),
+    ("tabs disallowed", NO_TABS),
+    ("tab cannot be used", NO_TABS),
+    ("found a tab", NO_TABS),
+];
+
+const NO_TABS: &str = "; YAML is indented with spaces, not tabs";
 
 /// Finds the byte at which a character begins, because the parser counts characters.
 struct Chars {

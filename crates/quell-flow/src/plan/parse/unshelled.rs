@@ -1,0 +1,115 @@
+//! [`warn`] finds what only a shell reads in a command without one, and in its folder.
+
+use super::fault::Fault;
+use super::reader::Reader;
+use super::shell::{is_shell, program, word};
+use super::tree::Node;
+use crate::plan::excerpt::excerpt;
+
+/// Warns of the first sign of a shell, and of each word that a shell would expand, in a command
+/// that runs none; and of a folder that no shell expands.
+pub(super) fn warn(reader: &mut Reader<'_>, parts: &[Node], folder: Option<&Node>) {
+    if let Some(folder) = folder {
+        warn_of_folder(reader, folder);
+    }
+    let words: Vec<&str> = parts.iter().map(word).collect();
+    let reads = |word: &&str| is_shell(program(word)) || OTHER_SHELLS.contains(&program(word));
+    if words.iter().any(reads) {
+        return;
+    }
+    if let Some(at) = (1..words.len()).find(|at| is_sign(&words, *at)) {
+        let (sign, program) = (words[at], excerpt(program(words[0])));
+        let message = format!(
+            "no shell reads `{sign}`, it is an argument of `{program}` like others; expected a \
+             shell: `[\"sh\", \"-c\", \"… {sign} …\"]`"
+        );
+        reader.warn(Fault::new(parts[at].at, message).of("run"));
+    }
+    for at in 1..words.len() {
+        if is_expanded(words[at]) && !takes(&words, at, &EXPANDERS) {
+            let word = excerpt(words[at]);
+            let message = format!(
+                "nothing expands `{word}` without a shell; expected the value itself, such as \
+                 `{{{{ input.dir }}}}`, or a shell: `[\"sh\", \"-c\", \"… {word} …\"]`"
+            );
+            reader.warn(Fault::new(parts[at].at, message).of("run"));
+        }
+    }
+}
+
+/// Warns of a folder that begins with what only a shell would expand.
+fn warn_of_folder(reader: &mut Reader<'_>, node: &Node) {
+    let folder = word(node);
+    if folder == "~" || is_expanded(folder) {
+        let message = format!(
+            "nothing expands `{}`; expected the path itself, such as `/srv/data` or \
+             `{{{{ input.dir }}}}`",
+            excerpt(folder)
+        );
+        reader.warn(Fault::new(node.at, message).of("cwd"));
+    }
+}
+
+/// Tells whether a word is a sign of a shell, and neither the value of an option nor a text that
+/// its program takes.
+fn is_sign(words: &[&str], at: usize) -> bool {
+    let is_value = words[at - 1].starts_with('-') && words[at - 1] != "-";
+    SIGNS.contains(&words[at]) && !is_value && !takes(words, at, &TAKERS)
+}
+
+/// Tells whether a word is one of so many arguments behind a program that are texts for it.
+fn takes(words: &[&str], at: usize, programs: &[(&str, usize)]) -> bool {
+    programs.iter().any(|(name, count)| {
+        words[at.saturating_sub(*count)..at].iter().any(|word| program(word) == *name)
+    })
+}
+
+/// Tells whether a word is `~/…`, `$NAME` or `${NAME}` with nothing but a path behind it.
+fn is_expanded(word: &str) -> bool {
+    if word.starts_with("~/") {
+        return true;
+    }
+    let Some(name) = word.strip_prefix('$') else { return false };
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let (name, rest) = match name.strip_prefix('{') {
+        Some(inside) => inside.split_once('}').unwrap_or_default(),
+        // `$G` and `$NF` are programs of `sed` and `awk`.
+        None => name.split_at(name.find(|c| !is_letter(c)).unwrap_or(name.len())),
+    };
+    let is_name = name.len() > 2
+        && name.starts_with(|first: char| first.is_ascii_uppercase())
+        && name.chars().all(|c| is_letter(c) && !c.is_ascii_lowercase());
+    is_name && (rest.is_empty() || rest.starts_with('/')) && !word.contains(char::is_whitespace)
+}
+
+/// The signs of a shell that are often written as words.
+const SIGNS: [&str; 9] = ["|", "||", "&&", ";", ">", ">>", "<", "2>&1", "&"];
+
+/// Programs beside the shells of POSIX that read such signs, or hand them to a shell.
+const OTHER_SHELLS: [&str; 12] = [
+    "ssh",
+    "fish",
+    "csh",
+    "tcsh",
+    "nu",
+    "cmd",
+    "cmd.exe",
+    "powershell",
+    "pwsh",
+    "watch",
+    "adb",
+    "tmux",
+];
+
+/// Programs that take signs as texts, and among how many of their arguments.
+const TAKERS: [(&str, usize); 6] = [
+    ("grep", 1),
+    ("tr", 2),
+    ("expr", usize::MAX),
+    ("test", usize::MAX),
+    ("[", usize::MAX),
+    ("find", usize::MAX),
+];
+
+/// Programs that expand variables themselves.
+const EXPANDERS: [(&str, usize); 1] = [("envsubst", usize::MAX)];

@@ -1,0 +1,146 @@
+//! Mistakes of those who come from other tools, and what is right instead, for each format.
+
+use quell_flow::PlanFormat;
+
+/// The only fault of a text: its place and its message.
+#[track_caller]
+fn fault(format: PlanFormat, text: &str) -> ((usize, usize), String) {
+    let faults = format.read(text).expect_err(text);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    let place = (faults[0].line().unwrap(), faults[0].column().unwrap());
+    (place, faults[0].message().to_owned())
+}
+
+#[test]
+fn branches_in_the_place_of_the_options_are_shown_beside_them() {
+    let (yaml, json, toml) = (
+        "name: p\nsteps:\n- name: a\n  parallel:\n  - { name: b, run: [x] }\n",
+        r#"{"name": "p", "steps": [{"name": "a", "parallel": [{"name": "b", "run": ["x"]}]}]}"#,
+        "name = 'p'\n[[steps]]\nname = 'a'\n[[steps.parallel]]\nname = 'b'\nrun = ['x']\n",
+    );
+    for (format, text, right) in [
+        (PlanFormat::Yaml, yaml, "`parallel: {}`"),
+        (PlanFormat::Json, json, "`\"parallel\": {}`"),
+        (PlanFormat::Toml, toml, "`parallel = {}`"),
+    ] {
+        let says = format!(
+            "`parallel`: found a list; expected {right}, and the list as `branches` beside it"
+        );
+        assert_eq!(fault(format, text).1, says);
+    }
+    let inner = yaml.replace("[x]", "x");
+    let found = PlanFormat::Yaml.read(&inner).unwrap_err();
+    assert_eq!(found.len(), 2, "those of the branches are shown as well: {found:?}");
+    let nothing = "name: p\nsteps:\n- name: a\n  parallel:\n  branches: [{ name: b, run: [x] }]\n";
+    let says = "`parallel`: found null; expected a table, `{}` for the defaults";
+    assert_eq!(fault(PlanFormat::Yaml, nothing).1, says);
+}
+
+#[test]
+fn a_list_in_the_options_of_a_step_is_shown_beside_them() {
+    let one = "[{ name: b, run: [x] }]";
+    for (step, key, owner) in [
+        (format!("parallel: {{ branches: {one} }}"), "branches", "parallel"),
+        (format!("loop: {{ count: 2, steps: {one} }}"), "steps", "loop"),
+        (format!("team: {{ mode: broadcast, members: {one} }}"), "members", "team"),
+        (format!("team: {{ mode: sequence, input: x }}, members: {one}"), "input", "team"),
+    ] {
+        let text = format!("name: p\nsteps:\n- {{ name: a, {step} }}\n");
+        let says = format!("unknown key `{key}`; it stands beside `{owner}`, not in it");
+        assert_eq!(fault(PlanFormat::Yaml, &text).1, says);
+    }
+}
+
+#[test]
+fn an_operator_of_another_language_has_the_one_of_this_one() {
+    for (expression, right) in [
+        ("input.x && input.y", "; expected `and`"),
+        ("input.x || input.y", "; expected `or`"),
+        ("input.x == 'a' || input.y", "; expected `or`"),
+        ("!input.x", "; expected `not`"),
+        ("input.x ? 1 : 2", "; expected `A if B else C`, or `A | default(C)`"),
+        ("input.x ?? 2", "; expected `A if B else C`, or `A | default(C)`"),
+        ("input.x === 2", "; expected `==`, which compares"),
+    ] {
+        for (key, text) in [
+            ("if", format!("if: \"{expression}\", then: [{{ name: b, run: [x] }}]")),
+            ("run", format!("run: [x, \"it's a=b & {{{{ {expression} }}}}\"]")),
+        ] {
+            let text = format!("name: p\nsteps:\n- {{ name: a, {text} }}\n");
+            let (_, message) = fault(PlanFormat::Yaml, &text);
+            assert!(message.starts_with(&format!("`{key}`: bad ")), "{message}");
+            assert!(message.ends_with(right), "{expression}: {message}");
+        }
+    }
+    let (_, message) =
+        fault(PlanFormat::Yaml, "name: p\nsteps: [{ name: a, run: ['a=b {{ input. }}'] }]");
+    assert!(!message.contains("=="), "what is around a template is not looked at: {message}");
+}
+
+#[test]
+fn a_quote_within_quotes_is_named() {
+    let right = "; a quote ends the text: expected `\\` before one within it, or the other quotes \
+                 around it";
+    for expression in ["input.x == 'it's fine'", "input.x == 'it''s'"] {
+        let quoted = serde_json::Value::from(expression);
+        let text = format!(
+            "name: p\nsteps: [{{ name: a, if: {quoted}, then: [{{ name: b, run: [x] }}] }}]"
+        );
+        let (_, message) = fault(PlanFormat::Yaml, &text);
+        assert!(message.ends_with(right), "{message}");
+    }
+    let (single, double) = ("'it's fine'", "\"say \"hello\"\"");
+    let flow = |text: &str| format!("name: p\nsteps: [{{ name: a, run: [x, {text}] }}]");
+    let block = |text: &str| format!("name: p\nsteps:\n- name: a\n  run:\n  - x\n  - {text}\n");
+    let toml = |text: &str| format!("name = 'p'\nsteps = [{{ name = 'a', run = ['x', {text}] }}]");
+    let table = |text: &str| format!("name = {text}\n");
+    let json = format!("{{\"name\": \"p\", \"steps\": [{{\"name\": {double}}}]}}");
+    let (both, other) = ("`''` for a quote within it, or double", "`\\\"` for a quote within it");
+    let none = "double quotes around a text with a single quote within it";
+    for (format, text, right) in [
+        (PlanFormat::Yaml, flow(single), both),
+        (PlanFormat::Yaml, flow(double), other),
+        (PlanFormat::Yaml, block(single), both),
+        (PlanFormat::Yaml, block(double), other),
+        (PlanFormat::Toml, toml(single), none),
+        (PlanFormat::Toml, toml(double), other),
+        (PlanFormat::Toml, table(single), none),
+        (PlanFormat::Toml, table(double), other),
+        (PlanFormat::Json, json, other),
+    ] {
+        let (_, message) = fault(format, &text);
+        assert!(message.contains(" before this ends the text; expected "), "{text}: {message}");
+        assert!(message.contains(right), "{text}: {message}");
+    }
+}
+
+#[test]
+fn a_step_of_then_and_one_of_else_may_have_one_name() {
+    let text = "name: p\nsteps:\n- name: c\n  if: input.x\n  then:\n\
+                \x20 - { name: a, sequence: [{ name: y, run: [x] }] }\n  else:\n\
+                \x20 - { name: a, sequence: [{ name: z, run: [x] }] }\n\
+                - { name: d, run: [x, '{{ steps.c.output.a.z.stdout }}'] }\n";
+    for right in ["z.stdout", "y.stdout"] {
+        let plan = PlanFormat::Yaml.read(&text.replace("z.stdout", right)).expect(right);
+        assert!(plan.warnings().is_empty());
+    }
+    let both = text.replace("sequence: [{ name: y, run: [x] }]", "run: [x]");
+    let both = both.replace("sequence: [{ name: z, run: [x] }]", "run: [x]");
+    assert_eq!(PlanFormat::Yaml.read(&both).expect("it runs").warnings().len(), 1);
+}
+
+#[test]
+fn a_fault_of_a_step_is_none_of_what_reads_its_output() {
+    for inner in [
+        "branchs: [{ name: b, run: [x] }]",
+        "branches: [{ nam: b, run: [x] }]",
+        "branches: b",
+        "branches: [{ name: b, run: [x] }], limit: 1",
+    ] {
+        let text = format!(
+            "name: p\nsteps:\n- {{ name: a, parallel: {{}}, {inner} }}\n\
+             - {{ name: c, run: [x, '{{{{ steps.a.output.b.stdout }}}}'] }}\n"
+        );
+        fault(PlanFormat::Yaml, &text);
+    }
+}

@@ -1,0 +1,140 @@
+//! Values of `env` may be secrets: no message about a plan shows one.
+
+use quell_flow::{Plan, PlanError, PlanFormat};
+
+use crate::support::*;
+
+/// What no message may have.
+const SECRET: &str = "hush-2hUsh";
+
+/// All that people see of faults and warnings.
+fn shown(faults: &[PlanError]) -> String {
+    let shown = |fault: &PlanError| format!("{fault}\n{}\n", fault.snippet().unwrap_or_default());
+    faults.iter().map(shown).collect()
+}
+
+#[test]
+fn a_message_shows_its_line_without_the_values_of_env() {
+    let text = "name: p\nsteps:\n- { name: a, run: x, env: { A: 'hush', B: [1] }, idle: 0s } # b\n";
+    let faults = PlanFormat::Yaml.read(text).unwrap_err();
+    let line = "3 | - { name: a, run: x, env: { A: '****', B: [*] }, idle: 0s } # b";
+    let snippet = faults[0].snippet().unwrap();
+    assert!(snippet.contains(line), "{snippet}");
+    let caret = |fault: &PlanError| fault.snippet().unwrap().lines().last().unwrap().len();
+    let columns: Vec<_> = faults.iter().map(|fault| fault.column().unwrap()).collect();
+    assert_eq!(columns, [19, 43, 56], "{faults:?}");
+    assert!(faults.iter().zip(columns).all(|(fault, column)| caret(fault) == column + 4));
+}
+
+/// Steps of YAML with a variable that no message may show, each with a fault or a warning.
+const YAML: [&str; 46] = [
+    "- { name: a, run: x, env: { A: SECRET } }",
+    "- { name: a, run: [x], env: { A: 'SECRET {{ input. }}' } }",
+    "- { name: a, run: [x], env: { A: 'SECRET {{ steps.b.output }} {{ inptu }}' } }",
+    "- { name: a, run: [x], env: { A: \"SECRET\\0\" } }",
+    "- { name: a, run: [x], environment: { A: SECRET } }",
+    "- { name: a, run: [x], evn: { A: SECRET } }",
+    "- { name: a, run: [x], env: SECRET }",
+    "- { name: a, run: [x], env: [SECRET] }",
+    "- { name: a, run: [x], env: { A: { B: SECRET } } }",
+    "- { name: a, env: { A: SECRET }, run: [x, {{ input }}] }",
+    "- { name: a, env: { A: SECRET, A: SECRET }, run: [x] }",
+    "- { name: a, env: { A: 'it's SECRET' }, run: [x] }",
+    "- name: a\n  run: [x]\n  env:\n    A: SECRET\n   B: SECRET\n",
+    "- name: a\n  run: [x]\n  env:\n    A: |\n      SECRET\n  idle: 3",
+    "- { name: a, component: nobody, input: { env: { A: SECRET } }, idle: 3 }",
+    "- { name: a, component: c, input: { env: { A: SECRET } } }",
+    "- { name: a, run: [sh, -c, '{{ input }}'], env: { A: SECRET } }",
+    "- { name: a, run: [x], env: { A=SECRET } }",
+    "- { name: a, run: [x], env: { A:SECRET } }",
+    "- { name: a, run: [x], env: { A SECRET } }",
+    "- { name: a, run: [x], env: { 'A=SECRET': 1 } }",
+    "- { name: a, run: [x], env: { A: { SECRET: 1 } } }",
+    "- { name: a, run: [x], env: [{ A: { SECRET: 1 } }] }",
+    "- { name: a, run: [x], environment variables: { A: SECRET } }",
+    "- { name: a, run: [x], environment variables: { A: SECRET } ]",
+    "- name: a\n  run: [x]\n  env:\n  A: SECRET\n",
+    "- name: a\n  run: [x]\n  env:\n  A: SECRET: b\n",
+    "- name: a\n  run: [x]\n  env:\n A: SECRET: b\n",
+    "- name: a\n  run: [x]\n  env:\n  - A=b\n  - SECRET: [\n",
+    "- name: a\n  run: [x]\n  ? env\n  : A: SECRET: b\n",
+    "- name: a\n  run: [x]\n  \"\\x65nv\": { A: SECRET } }\n",
+    "- { name: a, run: [x], env: { A: '}',\nB: SECRET } ]\n} }",
+    "- { name: a, run: [x], env: { A=SECRET: y, B: 'x' } }",
+    "- { name: a, run: [x], env: { A=SECRET, A=SECRET } }",
+    "- name: a\n  run: [x]\n  env:\n    ? A=SECRET\n    ? B=SECRET",
+    "- name: a\n  run: [x]\n  env:\n  A: SECRET\n  idle: 3",
+    "- { name: a, run: [x], env: { A: {{ input.x or 'SECRET' }} } }",
+    "- { name: a, run: [x], env: { A: \"{{ 'SECRET' | int }}\" } }",
+    "- { name: a, run: [x], env: { A: \"{{ 'SECRET' * 2 }}\" } }",
+    "- { name: a, run: [x], env: { A: \"{{ {'a': 1}['SECRET'] }}\" } }",
+    "- { name: a, run: [x], env: { A: \"{{ 'SECRET' | nope('SECRET') }}\" } }",
+    "- { name: a, run: [x], env: { A: \"{{ 'SECRET' 'SECRET' }}\" } }",
+    "- { name: a, run: [x], env: { A: \"{{ input.x == 'SECRET }}\" } }",
+    "- { name: a, run: [x], env: { A: \"{{ [1] | join('SECRET', 2, 'SECRET') }}\" } }",
+    "- { name: b, run: [x] }\n- { name: a, run: [x], env: { A: \"{{ 'SECRET' if \
+     steps.b.output.stdout == 'SECRET' else 1 }}\" } }",
+    "- { name: b, run: [x] }\n- { name: a, run: [x], env: { A: \"{{ 'SECRET' ~ \
+     steps.b.output.stdin }}\" } }",
+];
+
+/// The same of TOML.
+const TOML: [&str; 11] = [
+    "run = 'x'\nenv = { A = 'SECRET' }",
+    "run = ['x']\nenv = { A = 'SECRET', A = 'SECRET' }",
+    "run = ['x']\nenv.A = SECRET",
+    "run = ['x']\n[steps.env]\nA = 'SECRET'\nB = SECRET",
+    "run = ['x']\n[steps.env]\nA = 'SECRET'\n[steps.retry]\nattempts = 0",
+    "run = ['x']\nenv.'A=SECRET' = 1",
+    "run = ['x']\nenv = { A = { SECRET = 1 } }",
+    "run = ['x']\n\"\\u0065nv\".A = 'SECRET' b",
+    "run = ['x']\nenv = { A = \"\"\"\n[b]\nSECRET\"\"\" c }",
+    "run = ['x']\n[steps.env]\nA = '''\n[b]\nSECRET''' c",
+    "run = ['x']\n[steps.env]\nA = [\n  ['b'],\n  'SECRET', c\n]",
+];
+
+#[test]
+fn no_fault_of_a_plan_shows_a_value_of_env() {
+    let texts = YAML.map(|step| (PlanFormat::Yaml, format!("name: p\nsteps:\n{step}\n")));
+    let table = |step| (PlanFormat::Toml, format!("name = 'p'\n[[steps]]\nname = 'a'\n{step}\n"));
+    let json = "{\"name\":\"p\",\"steps\":[{\"name\":\"a\",\"run\":3,\"env\":{\"A\":\"SECRET\"}}]}";
+    let json = [json.to_owned(), json.replace("}}", "}")].map(|text| (PlanFormat::Json, text));
+    let step = |step| format!("{{\"name\":\"p\",\"steps\":[{{\"name\":\"a\",{step}}}]}}");
+    let steps = [
+        "\"run\":[\"x\"],\"env\":{\"A=SECRET\":1}",
+        "\"env\":{\"A\":\"}\",\n\"B\":\"SECRET\" c}",
+        "\"env\":{\"A\":\"\\\"}\",\n\"B\":\"SECRET\" c}",
+        "\"env\"\n:\n{\"A\":\"b\",\n\"B\":\"SECRET\" c}",
+        "\"\\u0065nv\":{\"A\":\"b\",\n\"B\":\"SECRET\" c}",
+    ];
+    let json = json.into_iter().chain(steps.map(|text| (PlanFormat::Json, step(text))));
+    for (format, text) in texts.into_iter().chain(TOML.map(table)).chain(json) {
+        let text = text.replace("SECRET", SECRET);
+        let shown = match format.read(&text) {
+            Err(faults) => shown(&faults),
+            Ok(plan) => {
+                let fault = !plan.components().is_empty();
+                let linked = plan.clone().link(&quell_flow::Catalog::new());
+                let of_command = plan.commands().first().map(|command| command.fault("no"));
+                assert_eq!(fault, linked.is_err());
+                let of_command: Vec<_> = of_command.into_iter().collect();
+                let faults = [plan.warnings(), &linked.err().unwrap_or_default(), &of_command];
+                shown(&faults.concat())
+            }
+        };
+        assert!(!shown.contains("hush") && !shown.contains("2hUsh"), "{text}\n{shown}");
+        assert!(shown.contains(" | "), "{text}\n{shown}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_of_env_that_fails_is_named_and_not_quoted() {
+    let plan = format!(
+        "name = 'p'\n[[steps]]\nname = 'a'\nrun = ['say']\n\
+         env = {{ KEY = '{SECRET}{{{{ input.x }}}}' }}\n"
+    );
+    assert!(Plan::from_toml(&plan).is_ok());
+    let error = run_plan(&plan).await.0.unwrap_err();
+    let says = "step `a` failed: template of `env.KEY`: `input` has no `x`: the input is null";
+    assert!(error.contains(says) && !error.contains("hush"), "{error}");
+}
