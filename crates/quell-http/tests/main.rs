@@ -21,6 +21,8 @@ mod disconnect;
 mod examples;
 /// Streams of runs that the engine has forgotten.
 mod forgotten;
+/// What a refused caller lacks.
+mod lacks;
 /// What is lost is marked.
 mod marks;
 /// The native API, call by call.

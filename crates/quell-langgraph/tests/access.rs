@@ -113,7 +113,10 @@ async fn i31_reading_is_not_enough_to_stop_a_run_by_going_away() {
             // The head first: nothing has to end before it can be told that it was not refused.
             assert_eq!(reader.send(Method::HEAD, &path, "").await.status, 403, "{path} {key}");
             let answer = reader.get(&path).await;
-            assert_eq!(answer.detail(), (403, "Forbidden".into()), "{path} {key}");
+            let (status, detail) = answer.detail();
+            let lack =
+                if key == "key-of-auditor" { "are read-only" } else { "`workflows:slow:run`" };
+            assert!(status == 403 && detail.ends_with(lack), "{path} {key}: {detail}");
         }
         // A client that asks for the head alone has not gone away.
         assert_eq!(ada.send(Method::HEAD, &path, "").await.status, 200, "{path}");
@@ -227,6 +230,24 @@ async fn what_is_forbidden_by_a_layer_or_for_want_of_a_scope_is_said_in_the_cont
     let screen = server().saying("x-api-key", "key-of-adas-screen");
     for path in &writes[1..4] {
         let answer = screen.post(path, &body).await;
-        assert_eq!(answer.detail(), (403, "Forbidden".into()), "{path}");
+        let words = "Forbidden: this needs the scope `workflows:echo:run`";
+        assert_eq!(answer.detail(), (403, words.into()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_assistant_is_answered_with_no_graph_that_the_caller_may_not_use() {
+    let access = Access::open()
+        .key(Key::new("ada", "key-of-one").scopes(["workflows:slow:run"]))
+        .key(Key::new("ada", "key-of-another").scopes(["workflows:echo:read", "teams:none:run"]));
+    let server = Server::with(EngineConfig::new(), Options::default(), access);
+    for (key, known) in [("key-of-one", "slow"), ("key-of-another", "echo")] {
+        let caller = server.saying("x-api-key", key);
+        for path in ["/runs", "/runs/stream", "/runs/wait"] {
+            let answer = caller.post(path, &json!({"assistant_id": "nobody", "input": {}})).await;
+            let (status, detail) = answer.detail();
+            let is_alone = detail.ends_with(&format!("graphs: {known}"));
+            assert!(status == 422 && is_alone, "{path}: {status} {detail}");
+        }
     }
 }

@@ -191,6 +191,40 @@ impl Principal {
     pub fn may_read(&self, component: &Component) -> bool {
         self.has_scope(resource_of(component.kind()), Some(component.id()), "read")
     }
+
+    /// Says what a principal who may not start or stop runs of a component lacks: for the text of a
+    /// refusal. Without a component it is the right to stop anything.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quell::Payload;
+    /// use quell_flow::Component;
+    /// use quell_http::Principal;
+    ///
+    /// let writer = Component::agent("writer", async |_ctx, input: Payload| Ok(input));
+    /// let ada = Principal::named("ada").scopes(["agents:read"]);
+    /// let lack = ada.lack_to_run(Some(&writer));
+    /// assert_eq!(lack, "this needs the scope `agents:writer:run`");
+    /// ```
+    pub fn lack_to_run(&self, component: Option<&Component>) -> String {
+        match component {
+            _ if self.0.is_read_only => "these credentials are read-only".to_owned(),
+            Some(component) => lack(component, "run"),
+            None => "this needs a scope that ends with `:run`".to_owned(),
+        }
+    }
+
+    /// Says what a principal who may not read runs of a component lacks.
+    pub(crate) fn lack_to_read(component: &Component) -> String {
+        lack(component, "read")
+    }
+}
+
+/// Says which scope is needed, as a key of `quell.toml` or a token spells it.
+fn lack(component: &Component, action: &str) -> String {
+    let resource = resource_of(component.kind());
+    format!("this needs the scope `{resource}:{}:{action}`", component.id())
 }
 
 /// Yields the first part of the scopes for components of a kind.

@@ -8,8 +8,9 @@ pub(crate) fn unknown_run() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "unknown-run", "there is no such run")
 }
 
-pub(crate) fn forbidden() -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, "forbidden", "the credentials do not allow this")
+/// Refuses a caller, and says what they lack.
+pub(crate) fn forbidden(lack: String) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", lack)
 }
 
 pub(crate) fn unreadable(header: &str) -> Problem {

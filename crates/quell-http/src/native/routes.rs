@@ -1,5 +1,6 @@
 //! The handlers of the native API. Each parses the request, makes one call, and renders the answer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -10,7 +11,9 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use quell::{CancelRequest, Disposition, Payload, RunId, RunRef};
+use quell_flow::Component;
 
+use crate::access::Principal;
 use crate::counted::row_bytes;
 use crate::idempotency::IdempotencyKey;
 use crate::ids::is_reserved;
@@ -70,7 +73,7 @@ pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Bo
         Problem::new(StatusCode::NOT_FOUND, "unknown-component", "there is no such component")
     })?;
     if !view.principal().may_run(component) {
-        return Err(forbidden());
+        return Err(forbidden(view.principal().lack_to_run(Some(component))));
     }
     let mut start = options(Start::new(component, input), asked)?;
     if let Some(key) = headers.get("idempotency-key") {
@@ -158,7 +161,7 @@ fn options(mut start: Start, asked: StartRun) -> Result<Start, Problem> {
 pub(crate) async fn list_runs(Caller(view): Caller, RawQuery(query): RawQuery) -> Answer {
     let ListQuery { filter, limit } = ListQuery::read(query.as_deref())?;
     let mut runs = view.runs(&filter);
-    runs.retain(|run| may_read(&view, run));
+    runs.retain(|run| unreadable_component(&view, run).is_none());
     let total = runs.len();
     let runs: Vec<_> = newest(runs, limit).into_iter().map(|run| (run.row(), run)).collect();
     let about = runs.iter().map(|(row, _)| row_bytes(row)).sum();
@@ -235,7 +238,7 @@ pub(crate) async fn stream_run(
         None => query.after,
     };
     if query.on_disconnect == OnDisconnect::Cancel && !view.may_stop(&run) {
-        return Err(forbidden());
+        return Err(forbidden(view.lack_to_stop(&run)));
     }
     // A request for the head alone does not follow the run: its end cancels nothing.
     let charge = if method == Method::HEAD { None } else { Some(view.charge_stream()?) };
@@ -281,7 +284,7 @@ pub(crate) async fn cancel_run(
 ) -> Answer {
     let (request, wait, keep) = cancel_of(&view, &headers, body).await?;
     if view.principal().is_read_only() {
-        return Err(forbidden());
+        return Err(forbidden(view.principal().lack_to_run(None)));
     }
     let now = Instant::now();
     let Some(run) = view.run_by_id(id) else {
@@ -295,7 +298,7 @@ pub(crate) async fn cancel_run(
         return Ok(answer(&view, &CancelOutcome::without_run(disposition), now));
     };
     if !view.may_stop(&run) {
-        return Err(forbidden());
+        return Err(forbidden(view.lack_to_stop(&run)));
     }
     let cancelled = view.cancel(&run, request, wait).await;
     Ok(answer(&view, &cancelled, now))
@@ -361,13 +364,17 @@ pub(crate) async fn no_such_method() -> Problem {
 
 fn readable_run(view: &View, id: RunId) -> Result<RunRef, Problem> {
     let run = view.run_by_id(id).ok_or_else(unknown_run)?;
-    if may_read(view, &run) { Ok(run) } else { Err(forbidden()) }
+    match unreadable_component(view, &run) {
+        Some(component) => Err(forbidden(Principal::lack_to_read(component))),
+        None => Ok(run),
+    }
 }
 
-/// Tells whether the caller may read a run. A caller who may start it may read it.
-fn may_read(view: &View, run: &RunRef) -> bool {
+/// Yields the component of a run that the caller may not read. A caller who may start it may read
+/// it.
+fn unreadable_component<'a>(view: &'a View, run: &RunRef) -> Option<&'a Arc<Component>> {
     let who = view.principal();
-    view.component_of(run).is_none_or(|it| who.may_read(it) || who.may_run(it))
+    view.component_of(run).filter(|it| !who.may_read(it) && !who.may_run(it))
 }
 
 /// The time without an event after which a stream writes a heartbeat.

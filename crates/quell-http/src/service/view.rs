@@ -179,6 +179,11 @@ impl View {
             && self.component_of(run).is_none_or(|component| self.principal.may_run(component))
     }
 
+    /// Says what a principal who may not stop a run lacks: for the text of a refusal.
+    pub fn lack_to_stop(&self, run: &RunRef) -> String {
+        self.principal.lack_to_run(self.component_of(run).map(AsRef::as_ref))
+    }
+
     /// Cancels a run in the name of the principal, and waits.
     ///
     /// A wait holds its connection, so it needs a permit of a long request

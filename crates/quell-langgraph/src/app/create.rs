@@ -50,7 +50,7 @@ impl App {
         }
         let graph = graph_of(view, &request.create.assistant)?;
         if !view.principal().may_run(&graph) {
-            return Err(Refusal::forbidden());
+            return Err(Refusal::forbidden(view.principal().lack_to_run(Some(&graph))));
         }
         loop {
             let (thread, is_new) = self.thread_for(view, &request)?;

@@ -159,7 +159,9 @@ pub(crate) fn graph_of(view: &View, text: &str) -> Result<Arc<Component>, Refusa
             .map(Arc::clone)
             .ok_or_else(|| Refusal::missing("Thread or assistant not found."));
     }
-    let names: Vec<_> = view.components().map(|graph| graph.id()).collect();
+    let who = view.principal();
+    let known = view.components().filter(|graph| who.may_read(graph) || who.may_run(graph));
+    let names: Vec<_> = known.map(|graph| graph.id()).collect();
     Err(Refusal::invalid(format!(
         "Invalid assistant: '{text}'. Must be either:\n- A valid assistant UUID, or\n- One of \
          the registered graphs: {}",

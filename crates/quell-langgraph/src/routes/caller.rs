@@ -28,6 +28,9 @@ impl FromRequestParts<App> for Writer {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let Caller(view) = Caller::from_request_parts(parts, app).await?;
-        if view.principal().is_read_only() { Err(Refusal::forbidden()) } else { Ok(Self(view)) }
+        if view.principal().is_read_only() {
+            return Err(Refusal::forbidden(view.principal().lack_to_run(None)));
+        }
+        Ok(Self(view))
     }
 }

@@ -40,8 +40,8 @@ pub(super) async fn one(
         None => wait,
     };
     let found = app.find(&view, path.thread(), path.run).and_then(Located::kept);
-    if found.as_ref().is_some_and(|found| !view.may_stop(&found.run)) {
-        return Err(Refusal::forbidden());
+    if let Some(found) = found.as_ref().filter(|found| !view.may_stop(&found.run)) {
+        return Err(Refusal::forbidden(view.lack_to_stop(&found.run)));
     }
     let request = action.request(&format!("{path_of_run}/cancel"));
     let answers = app.stop(&view, found.as_slice(), action, request, wait).await;

@@ -82,7 +82,7 @@ fn guard(
         return Ok(service.guard(&found.run, OnDisconnect::Continue).holding(charge));
     }
     if !view.may_stop(&found.run) {
-        return Err(Refusal::forbidden());
+        return Err(Refusal::forbidden(view.lack_to_stop(&found.run)));
     }
     let policy =
         if *method == Method::HEAD { OnDisconnect::Continue } else { OnDisconnect::Cancel };

@@ -2,6 +2,7 @@
 //! "<text>"}`.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -56,8 +57,9 @@ impl Refusal {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
     }
 
-    pub(crate) fn forbidden() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "Forbidden")
+    /// 403, with what the caller lacks.
+    pub(crate) fn forbidden(lack: impl Display) -> Self {
+        Self::new(StatusCode::FORBIDDEN, format!("Forbidden: {lack}"))
     }
 
     pub(crate) fn busy() -> Self {
@@ -128,7 +130,7 @@ impl From<StartError> for Refusal {
                 let text = format!("Too many live runs: {error}");
                 Self::new(StatusCode::TOO_MANY_REQUESTS, text)
             }
-            StartError::Forbidden => Self::forbidden(),
+            StartError::Forbidden => Self::forbidden(error),
             StartError::TooLarge { what: "idempotency key", .. } => {
                 Self::invalid("Idempotency-Key: too long")
             }

@@ -1,0 +1,48 @@
+use axum::http::StatusCode;
+use quell_http::{Access, Key, router};
+
+use crate::support::{JSON, send, service};
+
+fn access() -> Access {
+    Access::open()
+        .key(Key::new("ada", "key-of-ada"))
+        .key(Key::new("ada", "key-of-one").scopes(["agents:sleeper:run"]))
+        .key(Key::new("ada", "key-of-screen").scopes(["agents:read", "teams:run"]))
+        .key(Key::new("ada", "key-of-teams").scopes(["teams:run"]))
+        .key(Key::new("ada", "key-of-lists").scopes(["agents:read"]))
+        .key(Key::new("ada", "key-of-eve").read_only())
+        .key(Key::new("auditor", "key-of-auditor").admin().read_only())
+}
+
+#[tokio::test]
+async fn a_refusal_says_which_scope_is_needed_as_a_key_spells_it() {
+    let app = router(service().access(access()));
+    let start = |id| format!(r#"{{"component": "agent/{id}", "id": "r"}}"#);
+    let ada = [JSON, ("authorization", "Bearer key-of-ada")];
+    let started = send(&app, "POST", "/v1/runs", &ada, start("sleeper")).await;
+    assert_eq!(started.status, StatusCode::CREATED);
+    let (run, cancel) = ("/v1/runs/r", "/v1/runs/r/cancel");
+    let events = "/v1/runs/r/events?on_disconnect=cancel";
+    let (echo, sleeper) =
+        ("this needs the scope `agents:echo:run`", "this needs the scope `agents:sleeper:run`");
+    let any = "this needs a scope that ends with `:run`";
+    let read_only = "these credentials are read-only";
+    for (who, method, path, detail) in [
+        ("one", "POST", "/v1/runs", echo),
+        ("screen", "POST", "/v1/runs", echo),
+        ("screen", "POST", cancel, sleeper),
+        ("screen", "GET", events, sleeper),
+        ("teams", "GET", run, "this needs the scope `agents:sleeper:read`"),
+        ("lists", "POST", cancel, any),
+        ("eve", "POST", "/v1/runs", read_only),
+        ("eve", "POST", cancel, read_only),
+        ("auditor", "GET", events, read_only),
+    ] {
+        let key = format!("Bearer key-of-{who}");
+        let body = if path == "/v1/runs" { start("echo") } else { String::new() };
+        let answer = send(&app, method, path, &[JSON, ("authorization", &key)], body).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{who} {method} {path}");
+        assert_eq!(answer.json()["detail"], detail, "{who} {method} {path}");
+        assert_eq!(answer.json()["type"], "urn:quell:problem:forbidden");
+    }
+}
