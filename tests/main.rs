@@ -64,6 +64,8 @@ mod isolation;
 mod foreign;
 // I29 to I32: events and their readers.
 mod events;
+// What the pages of the manual say of JSON is what the source says.
+mod pages;
 // I33 and I30: any number of waiters and readers, each told.
 mod waiting;
 // I2, I6, I39: cancellation tokens, in both directions.

@@ -2,23 +2,24 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use quell::{JSON_LEVELS_MAX, JsonError, Payload, check_json};
-use quell_flow::{ComponentKind, PLAN_PAGE, PLAN_TEMPLATES, PlanFormat};
-use quell_report::text::printable;
+use quell_flow::{PLAN_PAGE, PLAN_TEMPLATES};
 use serde::de::IgnoredAny;
+use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::check::CheckArgs;
 use crate::config::{Setting, parse_address};
 use crate::help::{
-    ABOUT, AFTER_HELP, ANSWERS_PAGE, CHECK_AFTER_HELP, COMPLETIONS_AFTER_HELP, MAN_AFTER_HELP,
-    PROCESS_PAGE, RUN_ABOUT, RUN_AFTER_HELP, SERVE_ABOUT, SERVE_AFTER_HELP, SERVICE_PAGE,
+    ABOUT, AFTER_HELP, ANSWERS_PAGE, CHECK_AFTER_HELP, COMPLETIONS_AFTER_HELP, EVENTS_PAGE,
+    MAN_AFTER_HELP, PROCESS_PAGE, REPORT_PAGE, RUN_ABOUT, RUN_AFTER_HELP, SERVE_ABOUT,
+    SERVE_AFTER_HELP, SERVICE_PAGE,
 };
 use crate::init::InitArgs;
 use crate::install::{CompletionsArgs, ManArgs};
@@ -26,6 +27,7 @@ use crate::list::ListArgs;
 use crate::log_format::LogFormat;
 use crate::plan::PlanCommand;
 use crate::times;
+use crate::tips::with_tip;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -44,7 +46,7 @@ impl Cli {
     /// Fails with what clap shows: a usage error, the help or the version.
     pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let args: Vec<OsString> = args.into_iter().collect();
-        let cli = Self::try_parse_from(&args).map_err(|error| with_tip(error, &args))?;
+        let cli = Self::try_parse_from(&args).map_err(|error| with_tip(error, &args, is_right))?;
         let Command::Run(run) = &cli.command else { return Ok(cli) };
         if run.plan.is_none() && run.command.is_empty() {
             let message = "neither a plan nor a command was given; one of these would do:\n\n  \
@@ -96,6 +98,12 @@ pub(crate) enum Command {
     /// Print what arrives of a component through each contract and stream mode
     #[command(long_about = ANSWERS_PAGE, help_template = "{about}", term_width = 0)]
     Answers,
+    /// Print what the report of a run says as JSON: every field, its type and its unit
+    #[command(long_about = REPORT_PAGE, help_template = "{about}", term_width = 0)]
+    Report,
+    /// Print what the events of a run say as JSON: every kind, its data, and when it comes
+    #[command(long_about = EVENTS_PAGE, help_template = "{about}", term_width = 0)]
+    Events,
     /// Print what templates of plans may say: names, filters, tests, operators, with examples
     #[command(long_about = PLAN_TEMPLATES, help_template = "{about}", term_width = 0)]
     Templates,
@@ -155,8 +163,9 @@ pub(crate) struct ServeArgs {
 /// What `quell run` is told.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The plan: a file, `.toml`, `.json` or `.yaml`. Or the name of a component of the
-    /// configuration, such as `agent/writer`; its id alone if no other kind has it
+    /// The plan: a file, `.toml`, `.json` or `.yaml`, or `-`, which reads it from stdin; the stdin
+    /// of its steps is empty in any case. Or the name of a component of the configuration, such as
+    /// `agent/writer`; its id alone if no other kind has it
     #[arg(value_name = "PLAN")]
     pub(crate) plan: Option<PathBuf>,
 
@@ -198,20 +207,27 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DURATION", value_parser = times::parse)]
     pub(crate) grace: Option<Duration>,
 
-    /// Write the report to this file as JSON when the run has ended. The file appears whole or
-    /// not at all; a path that cannot be written is refused before anything starts. What is no
-    /// regular file, such as `/dev/stdout` or a named pipe, is written in place; a named pipe needs
-    /// a reader from the start
+    /// Write the report to this file as JSON when the run has ended (`quell help report` has its
+    /// fields). The file appears whole or not at all; a path that cannot be written is refused
+    /// before anything starts. What is no regular file, such as `/dev/stdout` or a named pipe, is
+    /// written in place; a named pipe needs a reader from the start
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 
-    /// Write every event to stdout as one line of JSON; what is meant for people goes to stderr
+    /// Write every event to stdout as one line of JSON (`quell help events` has their kinds); what
+    /// is meant for people goes to stderr
     #[arg(long)]
     pub(crate) json: bool,
 
     /// Show every line that the programs write, and not just the last one
     #[arg(short, long)]
     pub(crate) verbose: bool,
+}
+
+/// Tells whether a command line can be read, and names no plan.
+fn is_right(args: &[OsString]) -> bool {
+    let has_plan = |cli: Cli| matches!(cli.command, Command::Run(RunArgs { plan: Some(_), .. }));
+    Cli::try_parse_from(args).is_ok_and(|cli| !has_plan(cli))
 }
 
 fn usage_error(kind: ErrorKind, message: &str) -> clap::Error {
@@ -221,35 +237,6 @@ fn usage_error(kind: ErrorKind, message: &str) -> clap::Error {
         Some(run) => run.error(kind, message),
         None => cli.error(kind, message),
     }
-}
-
-/// Adds to what is said of `quell run echo hi` how a program is run.
-fn with_tip(mut error: clap::Error, args: &[OsString]) -> clap::Error {
-    let is_misspelt = error.get(ContextKind::SuggestedArg).is_some();
-    if error.kind() == ErrorKind::UnknownArgument
-        && !is_misspelt
-        && let Some(right) = (2..args.len()).find_map(|at| with_program(args, at))
-    {
-        let tip = format!("a program goes after `--`: {right}");
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-    }
-    error
-}
-
-/// Yields the command line with `--` before one of the words, the name of a program, if it is right
-/// then.
-fn with_program(args: &[OsString], at: usize) -> Option<String> {
-    let (before, program) = args.split_at(at);
-    let name = program.first()?.to_str()?;
-    let is_other = name.starts_with('-')
-        || PlanFormat::of(Path::new(name)).is_ok()
-        || ComponentKind::split(name).is_some();
-    let words = [before, &["--".into()], program].concat();
-    let cli = Cli::try_parse_from(&words).ok().filter(|_| !is_other)?;
-    let Command::Run(RunArgs { plan: None, .. }) = cli.command else { return None };
-    let words: Vec<_> =
-        words.iter().skip(1).map(|word| printable(&word.to_string_lossy()).into_owned()).collect();
-    Some(format!("quell {}", words.join(" ")))
 }
 
 fn levels() -> impl TypedValueParser<Value = LevelFilter> {
@@ -268,11 +255,23 @@ fn input(text: &str) -> Result<Payload, String> {
         let error = place.map_or_else(|| error.to_string(), |place| place.to_string());
         // What a shell leaves of `--input hello` and of `--input "hello"`.
         let is_word = !text.trim_start().starts_with(['{', '[', '"']);
-        let right = serde_json::Value::from(text).to_string().replace('\'', r"'\''");
-        let hint =
-            if is_word { format!("; a text would be --input '{right}'") } else { String::new() };
+        let hint = if is_word { input_of_word(text) } else { String::new() };
         format!("expected JSON: {error}{hint}")
     })
+}
+
+/// Shows a word as JSON, and `key=value` as an object.
+fn input_of_word(text: &str) -> String {
+    let shown = |value: Value| value.to_string().replace('\'', r"'\''");
+    let is_key =
+        |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let object = match text.split_once('=') {
+        Some((key, value)) if is_key(key) => {
+            format!(", and an object --input '{}'", shown(json!({ key: value })))
+        }
+        _ => String::new(),
+    };
+    format!("; a text would be --input '{}'{object}", shown(text.into()))
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -331,30 +330,6 @@ mod tests {
     }
 
     #[test]
-    fn a_program_without_dashes_is_shown_with_them() {
-        let says = |args: &[&str]| {
-            let error = read(&[&["quell", "run"], args].concat()).unwrap_err();
-            assert_eq!(error.exit_code(), 2);
-            error.to_string()
-        };
-        for (args, right) in [
-            (&["echo", "hi"][..], "quell run -- echo hi"),
-            (&["ls", "-l"], "quell run -- ls -l"),
-            (&["--timeout", "30s", "make", "test"], "quell run --timeout 30s -- make test"),
-        ] {
-            let tip = format!("tip: a program goes after `--`: {right}\n");
-            assert!(says(args).contains(&tip), "{}", says(args));
-        }
-        for args in [&["a.toml", "b.toml"][..], &["agent/x", "hello"], &["a.toml", "--frob"]] {
-            assert!(!says(args).contains("a program goes"), "{}", says(args));
-        }
-        for args in [&["echo", "--timout", "3s"][..], &["a.toml", "--timout", "3s"]] {
-            let tip = "tip: a similar argument exists: '--timeout'";
-            assert!(says(args).contains(tip), "{}", says(args));
-        }
-    }
-
-    #[test]
     fn an_input_that_is_a_word_is_shown_as_json() {
         let says = |input| {
             let error = read(&["quell", "run", "agent/x", "--input", input]).unwrap_err();
@@ -366,6 +341,8 @@ mod tests {
             says("hello")
         );
         assert!(says("it's").contains(r#"--input '"it'\''s"'"#), "{}", says("it's"));
+        let object = says("topic=tea");
+        assert!(object.contains(r#"and an object --input '{"topic":"tea"}'"#), "{object}");
         let says_place = says("{\"a\": }");
         assert!(!says_place.contains("a text would be"), "{says_place}");
         assert!(says_place.contains("expected value at line 1 column 7"), "{says_place}");

@@ -1,11 +1,17 @@
-//! The texts of the help, of which [`PROCESS_PAGE`], [`SERVICE_PAGE`] and [`ANSWERS_PAGE`] are
-//! pages of their own.
+//! The texts of the help, of which [`PROCESS_PAGE`], [`SERVICE_PAGE`], [`ANSWERS_PAGE`],
+//! [`REPORT_PAGE`] and [`EVENTS_PAGE`] are pages of their own.
 
 /// The protocol of programs.
 pub(crate) const PROCESS_PAGE: &str = include_str!("process.md");
 
 /// What arrives of a component through each contract.
 pub(crate) const ANSWERS_PAGE: &str = include_str!("answers.md");
+
+/// The report of a run as JSON.
+pub(crate) const REPORT_PAGE: &str = include_str!("report.md");
+
+/// The events of a run as JSON.
+pub(crate) const EVENTS_PAGE: &str = include_str!("events.md");
 
 /// The protocol of services.
 pub(crate) const SERVICE_PAGE: &str = include_str!("service.md");
@@ -29,6 +35,8 @@ Examples:
   quell help plan                              every key of a plan, and what its steps yield
   quell help process                           what a program that quell runs can rely on
   quell help service                           what a service that quell runs can rely on
+  quell help report                            the report of a run as JSON, field by field
+  quell help events                            the events of a run as JSON, kind by kind
   quell help answers                           what arrives through each contract, and how inputs do
   quell help templates                         names, filters and tests of templates in plans
 
@@ -75,6 +83,7 @@ Examples:
   quell run crates/quell-server/plans/tour.toml
   quell run plan.toml --timeout 10m --report report.json
   quell run plan.toml --json > events.ndjson
+  make-plan | quell run -
   quell run plan.toml --from send --outputs report.json
   quell run --timeout 30s --grace 5s -- make test";
 
@@ -259,7 +268,10 @@ pub(crate) const COMPLETIONS_AFTER_HELP: &str = "\
 Examples:
   quell completions bash > ~/.local/share/bash-completion/completions/quell
   quell completions zsh > ~/.zfunc/_quell        with that folder in fpath
-  quell completions fish > ~/.config/fish/completions/quell.fish";
+  quell completions fish > ~/.config/fish/completions/quell.fish
+
+That of bash also completes the components of the configuration, and after --only and --from the \
+steps at the top of the plan.";
 
 /// Below the help of `quell man`.
 pub(crate) const MAN_AFTER_HELP: &str = "\

@@ -36,8 +36,13 @@ pub(crate) fn completions(args: &CompletionsArgs, cli: &Command) -> ExitCode {
     let mut shown = without_hidden(cli).version(env!("CARGO_PKG_VERSION"));
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut shown, "quell", &mut script);
-    stdout::say(&String::from_utf8_lossy(&script))
+    let names = if args.shell == Shell::Bash { BASH_NAMES } else { "" };
+    stdout::say(&(String::from_utf8_lossy(&script) + names))
 }
+
+/// What completes names of components and steps, which the generated script does not know. The
+/// engine of clap that would, for every shell, is unstable.
+const BASH_NAMES: &str = include_str!("completions.bash");
 
 /// Yields a command without what is hidden: scripts know nothing of that, and would complete it.
 fn without_hidden(command: &Command) -> Command {

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quell::{Engine, Payload, RunRef, RunSpec, SubmitError};
-use quell_flow::{Component, ComponentKind, LinkedPlan, PartError, Plan, PlanFormat, PlanPart};
+use quell_flow::{Component, ComponentKind, LinkedPlan, PartError, PlanFormat, PlanPart};
 
 use crate::args::RunArgs;
 use crate::config;
 use crate::environment::{self, Inherits};
 use crate::faults::{under_error, warned};
 use crate::outputs::Former;
+use crate::plan;
 use crate::processes::{Processes, output};
 use crate::report_file::Given;
 use crate::stdout;
@@ -106,7 +107,7 @@ impl Job {
 
 /// Finds a plan by its file, or a component by its name.
 fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> {
-    if PlanFormat::of(path).is_err() && !path.exists() {
+    if PlanFormat::of(path).is_err() && !path.exists() && !plan::is_stdin(path) {
         let name = path.to_string_lossy();
         let mut plan = String::from("a plan would be a file, `.toml`, `.json` or `.yaml`");
         if ComponentKind::split(&name).is_none() {
@@ -123,7 +124,7 @@ fn named(path: &Path, config: Option<&Path>) -> Result<(RunSpec, Body), String> 
         })?;
         return Ok((component.spec(), Body::Component(Arc::clone(component))));
     }
-    let plan = Plan::load_all(path).map_err(|faults| under_error(&faults))?;
+    let plan = plan::load(path).map_err(|faults| under_error(&faults))?;
     stdout::complain(&warned(plan.warnings()));
     let linked = config::linked(plan, config).map_err(|faults| under_error(&faults))?;
     let (plan, without) = linked;

@@ -30,6 +30,10 @@ pub(crate) fn line(tree: &Tree, event: &RunEvent, verbose: bool) -> Option<Strin
             Some(elapsed) => format!("{status} after {}", span(elapsed)),
             None => format!("{status} before it had started"),
         },
+        EventKind::Skipped { name, unmet } => {
+            let (name, unmet) = (printable(name), printable(unmet));
+            format!("{name} is not started: it needs {unmet}, which did not complete")
+        }
         EventKind::Quiesced => "quiescent: nothing of it executes any more".into(),
         EventKind::Detached { .. } => "detached".into(),
         EventKind::Refused { what, bytes, bytes_max } => {

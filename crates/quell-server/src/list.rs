@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use quell_flow::{Component, Part};
+use quell_report::text::printable;
 use serde_json::{Value, json};
 
 use crate::config;
@@ -43,10 +44,11 @@ pub(crate) fn run(args: &ListArgs) -> ExitCode {
 
 fn describe(text: &mut String, component: &Component) {
     let name = component.name();
+    let name = printable(&name);
     match component.description() {
         // The first line says what it is.
         Some(words) => {
-            let first = words.lines().next().unwrap_or_default();
+            let first = printable(words.lines().next().unwrap_or_default());
             let _ = writeln!(text, "{name:<32} {first}");
         }
         None => {
@@ -60,8 +62,9 @@ fn describe(text: &mut String, component: &Component) {
 fn parts(text: &mut String, all: &[Part], depth: usize) {
     for part in all {
         let how = if part.is_parallel { " (parallel)" } else { "" };
-        let who = part.agent.as_ref().map(|agent| format!(" by {agent}")).unwrap_or_default();
-        let _ = writeln!(text, "{:indent$}{}{who}{how}", "", part.name, indent = depth * 2);
+        let who = part.agent.as_ref().map(|agent| format!(" by {}", printable(agent)));
+        let (name, who) = (printable(&part.name), who.unwrap_or_default());
+        let _ = writeln!(text, "{:indent$}{name}{who}{how}", "", indent = depth * 2);
         parts(text, &part.parts, depth + 1);
     }
 }

@@ -33,10 +33,12 @@ mod remote;
 mod report_file;
 mod run;
 mod serve;
+mod shell_word;
 mod signals;
 mod small_file;
 mod stdout;
 mod times;
+mod tips;
 mod tree;
 mod view;
 
@@ -44,7 +46,7 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::CommandFactory as _;
-use help::{ANSWERS_PAGE, PROCESS_PAGE, SERVICE_PAGE};
+use help::{ANSWERS_PAGE, EVENTS_PAGE, PROCESS_PAGE, REPORT_PAGE, SERVICE_PAGE};
 use quell_flow::PLAN_TEMPLATES;
 
 fn main() -> ExitCode {
@@ -61,6 +63,8 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Man(args) }) => install::man(&args, Cli::command()),
         Ok(Cli { command: Command::Plan(command) }) => plan::run(&command),
         Ok(Cli { command: Command::Answers }) => stdout::say(ANSWERS_PAGE),
+        Ok(Cli { command: Command::Report }) => stdout::say(REPORT_PAGE),
+        Ok(Cli { command: Command::Events }) => stdout::say(EVENTS_PAGE),
         Ok(Cli { command: Command::Process }) => stdout::say(PROCESS_PAGE),
         Ok(Cli { command: Command::Templates }) => stdout::say(PLAN_TEMPLATES),
         Ok(Cli { command: Command::Service }) => stdout::say(SERVICE_PAGE),

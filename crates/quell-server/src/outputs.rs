@@ -1,13 +1,14 @@
 //! [`Former`]: the outputs of the steps of a plan, from the report of a former run.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use quell::Payload;
 use quell_flow::{MissingOutput, Plan};
 use serde::Deserialize;
+
+use crate::small_file;
 
 /// What a report says of the steps.
 #[derive(Deserialize)]
@@ -86,8 +87,11 @@ impl Former {
 /// Reads a report as it comes, so that no more is held of it than its rows.
 fn read(path: &Path) -> Result<Report, String> {
     let too_long = || format!("over {} GiB; {RIGHT}", BYTES_MAX >> 30);
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = small_file::open(path).map_err(|error| error.to_string())?;
     let about = file.metadata().map_err(|error| error.to_string())?;
+    if !about.is_file() {
+        return Err(format!("is no regular file; {RIGHT}; `-` is for plans"));
+    }
     if about.len() > BYTES_MAX {
         return Err(too_long());
     }

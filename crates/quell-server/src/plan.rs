@@ -1,11 +1,13 @@
 //! `quell plan`: what a plan may say, what is wrong with one, and what it does.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use quell_flow::{PLAN_SCHEMA, Plan, PlanError};
+use quell_flow::{PLAN_SCHEMA, Plan, PlanError, PlanFormat};
 
 use crate::config;
 use crate::exit::EXIT_USAGE;
@@ -28,7 +30,7 @@ pub(crate) enum PlanCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// The plans: files, `.toml`, `.json` or `.yaml`
+    /// The plans: files, `.toml`, `.json` or `.yaml`; `-` is one on stdin, in any of these formats
     #[arg(value_name = "PLAN", required = true)]
     plans: Vec<PathBuf>,
 
@@ -40,7 +42,7 @@ pub(crate) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// The plan: a file, `.toml`, `.json` or `.yaml`
+    /// The plan: a file, `.toml`, `.json` or `.yaml`; or `-`, which reads one from stdin
     #[arg(value_name = "PLAN")]
     plan: PathBuf,
 }
@@ -50,24 +52,49 @@ pub(crate) fn run(command: &PlanCommand) -> ExitCode {
     match command {
         PlanCommand::Schema => stdout::say(PLAN_SCHEMA),
         PlanCommand::Check(args) => check(args),
-        PlanCommand::Show(args) => match Plan::load_all(&args.plan) {
+        PlanCommand::Show(args) => match load(&args.plan) {
             Ok(plan) => stdout::say(&plan.to_string()),
             Err(faults) => refused(&lines(&faults)),
         },
     }
 }
 
+/// Reads a plan from a file, or from stdin if it is called `-`. Waits for no writer of a pipe.
+///
+/// # Errors
+///
+/// Fails with every fault of the plan.
+pub(crate) fn load(path: &Path) -> Result<Plan, Vec<PlanError>> {
+    if is_stdin(path) {
+        return Plan::read_all(io::stdin().lock(), STDIN_NAME);
+    }
+    let is_special = |found: fs::Metadata| !found.is_file() && !found.is_dir();
+    // `/dev/stdin` may be a file, whose format nobody knows.
+    let is_stream = path.starts_with("/dev") && PlanFormat::of(path).is_err();
+    if is_stream || fs::metadata(path).is_ok_and(is_special) {
+        let words = "is no regular file; expected one, or `-`, which reads a plan from stdin";
+        return Err(vec![PlanError::new(words).in_file(path)]);
+    }
+    config::load_plan(path)
+}
+
+/// Tells whether a plan is read from stdin.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 fn check(args: &CheckArgs) -> ExitCode {
     let mut words = String::new();
     let mut faults = String::new();
     for path in &args.plans {
-        match Plan::load_all(path) {
+        match load(path) {
             Ok(plan) => {
                 let missing = config::missing_of(&plan);
                 stdout::complain(&warned(&[plan.warnings(), &missing].concat()));
                 match config::linked(plan, args.config.as_deref()) {
                     Ok(_) => {
-                        let _ = writeln!(words, "{}: ok", path.display());
+                        let name = if is_stdin(path) { Path::new(STDIN_NAME) } else { path };
+                        let _ = writeln!(words, "{}: ok", name.display());
                     }
                     Err(found) => faults.push_str(&lines(&found)),
                 }
@@ -87,3 +114,6 @@ fn refused(faults: &str) -> ExitCode {
     stdout::complain(faults);
     ExitCode::from(EXIT_USAGE)
 }
+
+/// The name of stdin in messages.
+const STDIN_NAME: &str = "stdin";

@@ -1,6 +1,6 @@
 //! [`read`]: a file that a user names, if it is a regular one and small.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -15,9 +15,7 @@ use rustix::fs::OFlags;
 /// the limit. The size that the system says is not asked: files of `/proc` have none.
 pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let refused = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let open = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-    let file = open?;
+    let file = open(path)?;
     if !file.metadata()?.is_file() {
         return Err(refused("is no regular file".into()));
     }
@@ -27,6 +25,16 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         return Err(refused(format!("has more than {bytes_max} bytes, the limit")));
     }
     Ok(bytes)
+}
+
+/// Opens a file of any sort. Waits for no writer of a pipe.
+///
+/// # Errors
+///
+/// Fails if it cannot be opened.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 #[cfg(test)]

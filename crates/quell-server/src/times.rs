@@ -9,6 +9,10 @@ use serde::de::{Error, Visitor};
 
 /// Reads a time such as `1h 30m`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    // In this grammar `M` is a month: minutes are meant.
+    if text.contains('M') {
+        return Err(format!("`M` of `{text}` is a month; expected `m` for minutes, or `months`"));
+    }
     humantime::parse_duration(text).map_err(|_| format!("invalid time `{text}`; expected {RIGHT}"))
 }
 

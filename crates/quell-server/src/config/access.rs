@@ -18,8 +18,8 @@ use crate::small_file;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeyEntry {
-    subject: String,
-    secret_env: String,
+    subject: Option<String>,
+    secret_env: Option<String>,
     scopes: Option<Vec<String>>,
     #[serde(default)]
     teams: Vec<String>,
@@ -33,7 +33,7 @@ pub(crate) struct KeyEntry {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenEntry {
-    algorithm: Algorithm,
+    algorithm: Option<Algorithm>,
     secret_env: Option<String>,
     public_key_file: Option<PathBuf>,
     #[serde(default)]
@@ -69,7 +69,7 @@ impl Config {
             faults.extend(self.told_of_scopes("keys", at, "scopes", scopes, scopes::fault_of));
             match entry.key() {
                 Ok(key) => access = access.key(key),
-                Err(fault) => faults.push(self.entry_fault("keys", at, fault)),
+                Err(found) => faults.extend(self.entry_faults("keys", at, found)),
             }
         }
         for (at, entry) in self.tokens.iter().enumerate() {
@@ -81,12 +81,12 @@ impl Config {
                 self.told_of_scopes("tokens", at, "default_scopes", scopes, scopes::fault_of);
             faults.extend(told);
             if entry.issuer.is_none() && self.tokens.len() > 1 {
-                let words = "is missing; of several `[[tokens]]` each needs its own";
-                faults.push(self.entry_fault("tokens", at, ("issuer", words.into())));
+                let words = format!("{IS_MISSING}; of several `[[tokens]]` each needs its own");
+                faults.extend(self.entry_faults("tokens", at, vec![("issuer", words)]));
             }
             match entry.jwt(&self.folder) {
                 Ok(jwt) => access = access.jwt(jwt),
-                Err(fault) => faults.push(self.entry_fault("tokens", at, fault)),
+                Err(fault) => faults.extend(self.entry_faults("tokens", at, vec![fault])),
             }
         }
         if !faults.is_empty() {
@@ -97,8 +97,13 @@ impl Config {
         Ok(origins.fold(access, Access::trust_origin))
     }
 
-    fn entry_fault(&self, table: &str, at: usize, (key, message): (&str, String)) -> PlanError {
-        self.fault(&[table, &at.to_string(), key], &message)
+    /// Makes the faults of an entry. A key that is missing because it has a fault is no other one.
+    fn entry_faults(&self, table: &str, at: usize, mut found: Vec<Fault>) -> Vec<PlanError> {
+        let at = at.to_string();
+        found.retain(|(key, message)| {
+            !(message.starts_with(IS_MISSING) && self.is_lost(&[table, &at, key]))
+        });
+        found.iter().map(|(key, message)| self.fault(&[table, &at, key], message)).collect()
     }
 
     /// Warns of the scopes of keys and tokens whose components are not there.
@@ -138,15 +143,24 @@ pub(super) fn secret_names<'a>(
     tokens: &'a [TokenEntry],
     others: impl Iterator<Item = &'a String>,
 ) -> Arc<[String]> {
-    let keys = keys.iter().map(|entry| &entry.secret_env);
+    let keys = keys.iter().filter_map(|entry| entry.secret_env.as_ref());
     let tokens = tokens.iter().filter_map(|entry| entry.secret_env.as_ref());
     keys.chain(tokens).chain(others).cloned().collect()
 }
 
 impl KeyEntry {
-    fn key(&self) -> Result<Key, Fault> {
-        let secret = secret(&self.secret_env).map_err(|words| ("secret_env", words))?;
-        let mut key = Key::new(self.subject.as_str(), secret);
+    fn key(&self) -> Result<Key, Vec<Fault>> {
+        let is_missing = || IS_MISSING.to_owned();
+        let subject = self.subject.as_ref().ok_or_else(|| ("subject", is_missing()));
+        let secret = self.secret_env.as_deref().ok_or_else(is_missing).and_then(secret);
+        let secret = secret.map_err(|words| ("secret_env", words));
+        let (subject, secret) = match (subject, secret) {
+            (Ok(subject), Ok(secret)) => (subject, secret),
+            (subject, secret) => {
+                return Err(subject.err().into_iter().chain(secret.err()).collect());
+            }
+        };
+        let mut key = Key::new(subject.as_str(), secret);
         if let Some(scopes) = &self.scopes {
             key = key.scopes(scopes);
         }
@@ -165,7 +179,10 @@ impl KeyEntry {
 
 impl TokenEntry {
     fn jwt(&self, folder: &Path) -> Result<Jwt, Fault> {
-        let mut jwt = match (self.algorithm, &self.secret_env, &self.public_key_file) {
+        let algorithm = self.algorithm.ok_or_else(|| {
+            ("algorithm", format!("{IS_MISSING}; expected \"HS256\" or \"RS256\""))
+        })?;
+        let mut jwt = match (algorithm, &self.secret_env, &self.public_key_file) {
             (Algorithm::Hs256, Some(name), None) => {
                 let at = |words| ("secret_env", words);
                 Jwt::hs256(secret(name).map_err(at)?).map_err(|error| at(error.to_string()))?
@@ -236,6 +253,9 @@ pub(super) fn is_surely_variable(name: &str) -> bool {
         has(u8::is_ascii_lowercase) && (has(u8::is_ascii_uppercase) || has(u8::is_ascii_digit));
     is_variable(name) && !is_mixed && is_plain(name)
 }
+
+/// How the message about a key begins that is not there.
+const IS_MISSING: &str = "is missing";
 
 /// The largest public key, in bytes. One of RSA with 16384 bits has 3 KiB.
 const PUBLIC_KEY_BYTES_MAX: u64 = 64 << 10;

@@ -14,7 +14,7 @@ use super::components::{ComponentEntry, Source};
 use super::executables::missing_of;
 use super::file::Config;
 use super::services::Asks;
-use super::teams::TeamEntry;
+use super::teams::{Fault, TeamEntry};
 use crate::processes::Processes;
 
 /// Makes the catalog of a file, by default of `quell.toml`. Yields the variables with its secrets
@@ -196,9 +196,10 @@ impl<'a> Making<'a> {
         let mut ready: VecDeque<_> = open.into_iter().map(|team| (team, 0)).collect();
         let mut left = Vec::new();
         while let Some(((id, team), from)) = ready.pop_front() {
-            let missing = (from..team.members.len()).find(|at| !self.has(&team.members[*at]));
+            let members = team.members();
+            let missing = (from..members.len()).find(|at| !self.has(&members[*at]));
             if let Some(at) = missing {
-                waiting.entry(&team.members[at]).or_default().push(((id, team), at));
+                waiting.entry(&members[at]).or_default().push(((id, team), at));
                 continue;
             }
             match team.component(id, &self.catalog) {
@@ -249,12 +250,10 @@ impl<'a> Making<'a> {
             .partition(|(_, _, made)| made.is_ok());
         for (id, _, made) in faulty {
             let mut found = made.err().unwrap_or_default();
-            if self.config.is_torn("teams", id) {
-                // A key that the mode lacks because it has a fault is no other fault.
-                found.retain(|(keys, _)| keys != &["mode"]);
-            }
+            // A key that is missing because it has a fault is no other fault.
+            found.retain(|fault| fault.missing.is_none_or(|key| !self.is_lost(id, key)));
             let room = limits::PLAN_FAULTS_MAX.saturating_sub(self.faults.len());
-            let found = found.into_iter().take(room).map(|(keys, message)| {
+            let found = found.into_iter().take(room).map(|Fault { keys, message, .. }| {
                 let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
                 self.config.fault(&[&["teams", id.as_str()], &*keys].concat(), &message)
             });
@@ -262,6 +261,12 @@ impl<'a> Making<'a> {
             self.put("teams", id, Err(found));
         }
         late.into_iter().map(|(id, team, _)| (id, team)).collect()
+    }
+
+    /// Tells whether a key of a team, or something in it, was left out because of a fault.
+    fn is_lost(&self, id: &str, key: &str) -> bool {
+        let keys = ["teams", id, key];
+        self.config.is_lost(&keys) || self.config.is_torn(&keys)
     }
 
     /// Adds the workflows that are plans.

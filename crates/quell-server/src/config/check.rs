@@ -65,7 +65,10 @@ impl Checked {
         // Those of the demo are added later.
         if !asked.demo {
             faults.extend(config.offer_faults(&catalog));
-            faults.extend(config.serves_nothing(&catalog));
+            // What has a fault may be what is served.
+            if is_whole {
+                faults.extend(config.serves_nothing(&catalog));
+            }
         }
         if !faults.is_empty() {
             return Err(in_order(faults));

@@ -5,22 +5,25 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{env, fmt, path};
+use std::{env, path};
 
 use quell::{Failure, Payload, RunContext};
 use quell_flow::{Catalog, Component, Contract, Plan, PlanError, Reducer};
 use quell_process::Process;
-use serde::de::{Error, SeqAccess, Visitor};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::executables;
 use super::file::Config;
+use super::mistaken::load_plan;
 use super::model::ModelEntry;
 use super::services::Asks;
+use super::shapes::{command, some_time, time_above_zero, variables};
+use super::sort::SORTS;
 use crate::environment::{self, Inherits};
 use crate::faults::in_full;
 use crate::processes::Processes;
-use crate::{printed, programs, times};
+use crate::{printed, programs};
 
 /// `[agents.ID]` or `[workflows.ID]`.
 #[derive(Debug, Deserialize)]
@@ -30,7 +33,7 @@ pub(crate) struct ComponentEntry {
     #[serde(default, deserialize_with = "command")]
     pub(super) run: Option<Vec<String>>,
     pub(super) cwd: Option<PathBuf>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "variables")]
     pub(super) env: BTreeMap<String, String>,
     /// Whether the program gets nothing of the environment of quell but `PATH`.
     #[serde(default)]
@@ -135,20 +138,20 @@ impl ComponentEntry {
     ) -> Result<Option<Component>, Vec<PlanError>> {
         let at =
             |keys: &[&str], words: &str| source.config.fault(&[&[kind, id], keys].concat(), words);
+        let is_lost = |keys: &[&str]| source.config.is_lost(&[&[kind, id], keys].concat());
         // A key that is missing because it has a fault is no other fault.
-        let is_torn = source.config.is_torn(kind, id);
+        let is_sort_lost = || SORTS.iter().any(|keys| is_lost(keys));
         let sort = match self.sort() {
             Ok(sort) => sort,
             Err((Some(key), words)) => return Err(vec![at(&[key], &words)]),
-            Err((None, _)) if is_torn => return Err(Vec::new()),
+            Err((None, _)) if is_sort_lost() => return Err(Vec::new()),
             Err((None, words)) => return Err(vec![at(&[], &words)]),
         };
         let stray = self.stray_keys(sort).into_iter().map(|(key, words)| at(&[key], words));
         let mut faults: Vec<PlanError> = stray.collect();
-        for (key, words) in self.model.iter().flat_map(ModelEntry::faults) {
-            if key.is_some() || !is_torn {
-                faults.push(at(&[&["model"], key.as_slice()].concat(), &words));
-            }
+        let of_model = |model: &ModelEntry| model.faults(|key| is_lost(&["model", key]));
+        for (key, words) in self.model.iter().flat_map(of_model) {
+            faults.push(at(&[&["model"], key.as_slice()].concat(), &words));
         }
         match self.made(kind, id, source) {
             Ok(made) if faults.is_empty() => Ok(made.map(|component| self.adjust(component))),
@@ -170,6 +173,9 @@ impl ComponentEntry {
         let config = source.config;
         if let Some(command) = &self.run {
             let Some((program, arguments)) = split(command) else {
+                if config.is_torn(&[kind, id, "run"]) {
+                    return Err(Vec::new());
+                }
                 let right = "empty command; expected a program and its arguments";
                 return Err(vec![config.fault(&[kind, id, "run"], right)]);
             };
@@ -209,7 +215,7 @@ impl ComponentEntry {
         config: &Config,
     ) -> Result<Option<Plan>, Vec<PlanError>> {
         let Some(plan) = &self.plan else { return Ok(None) };
-        let read = Plan::load_all(config.folder.join(plan));
+        let read = load_plan(&config.folder.join(plan));
         read.map(Some).map_err(|faults| {
             let placed = |fault: PlanError| match fault.line() {
                 Some(_) => fault,
@@ -330,51 +336,4 @@ async fn talk(process: Process, ctx: RunContext, input: Payload) -> Result<Paylo
     let (content, content_bytes) = (output.content.clone(), output.content_bytes);
     let kept = output.into_stdout_bytes().unwrap_or_default();
     printed::output("stdout", (&kept, bytes), (&content, content_bytes))
-}
-
-/// Reads a time that would stop a run before it starts if it were zero.
-fn time_above_zero<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-    let time = times::deserialize(from)?;
-    if time.is_zero() {
-        let words = "time is zero; expected a time above zero such as \"30s\" or \"500ms\"";
-        return Err(D::Error::custom(words));
-    }
-    Ok(Some(time))
-}
-
-/// Reads a list of a program and its arguments.
-fn command<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
-    from.deserialize_any(Command).map(Some)
-}
-
-/// What a command is.
-const RIGHT_COMMAND: &str =
-    "a list such as `[\"make\", \"all\"]`, or `[\"sh\", \"-c\", \"…\"]` for a shell";
-
-/// Refuses a command line with the list that it should be.
-struct Command;
-
-impl<'de> Visitor<'de> for Command {
-    type Value = Vec<String>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(RIGHT_COMMAND)
-    }
-
-    fn visit_str<E: Error>(self, _line: &str) -> Result<Vec<String>, E> {
-        // The line may have a secret among its words.
-        Err(E::custom(format!("found a string; expected {RIGHT_COMMAND}")))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<String>, A::Error> {
-        let mut command = Vec::new();
-        while let Some(word) = items.next_element()? {
-            command.push(word);
-        }
-        Ok(command)
-    }
-}
-
-pub(super) fn some_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-    times::deserialize(from).map(Some)
 }

@@ -15,6 +15,7 @@ use super::document::Document;
 use super::listen;
 use super::server::ServerEntry;
 use super::set::Setting;
+use super::shapes;
 use super::teams::TeamEntry;
 use super::words::{in_words, named};
 
@@ -25,10 +26,15 @@ pub(crate) struct Config {
     #[serde(deserialize_with = "listen::deserialize")]
     pub(super) listen: Option<SocketAddr>,
     pub(super) server: ServerEntry,
+    #[serde(deserialize_with = "shapes::list")]
     pub(super) keys: Vec<KeyEntry>,
+    #[serde(deserialize_with = "shapes::list")]
     pub(super) tokens: Vec<TokenEntry>,
+    #[serde(deserialize_with = "shapes::components")]
     pub(super) agents: BTreeMap<String, ComponentEntry>,
+    #[serde(deserialize_with = "shapes::components")]
     pub(super) teams: BTreeMap<String, TeamEntry>,
+    #[serde(deserialize_with = "shapes::components")]
     pub(super) workflows: BTreeMap<String, ComponentEntry>,
     /// Options of the contract.
     pub(crate) agentos: quell_agentos::Options,
@@ -112,9 +118,14 @@ impl Config {
         self.document.as_ref().map(|document| document.keys_of(table)).unwrap_or_default()
     }
 
-    /// Tells whether something was left out of a component because of its faults.
-    pub(super) fn is_torn(&self, table: &str, id: &str) -> bool {
-        self.document.as_ref().is_some_and(|document| document.is_torn(&[table, id]))
+    /// As [`Document::is_lost`]. Without a file nothing is lost.
+    pub(super) fn is_lost(&self, keys: &[&str]) -> bool {
+        self.document.as_ref().is_some_and(|document| document.is_lost(keys))
+    }
+
+    /// As [`Document::is_torn`]. Without a file nothing is torn.
+    pub(super) fn is_torn(&self, keys: &[&str]) -> bool {
+        self.document.as_ref().is_some_and(|document| document.is_torn(keys))
     }
 
     /// Makes the fault of what has these keys, as [`Document::fault`]. The message begins with the

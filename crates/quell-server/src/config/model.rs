@@ -7,8 +7,8 @@ use hyper::Uri;
 use quell_flow::Model;
 use serde::Deserialize;
 
-use super::components::some_time;
 use super::services::Asks;
+use super::shapes::some_time;
 use crate::remote::{Chat, address};
 
 /// `model` of a component. With `url` the component is the model; without it is only shown.
@@ -54,12 +54,16 @@ impl ModelEntry {
     }
 
     /// Finds what is wrong with it, but for how it is asked: a key, if one is there, and a message.
-    pub(super) fn faults(&self) -> Vec<(Option<&'static str>, String)> {
+    /// Keys that are lost because of a fault have it already.
+    pub(super) fn faults(
+        &self,
+        is_lost: impl Fn(&str) -> bool,
+    ) -> Vec<(Option<&'static str>, String)> {
         let mut faults = Vec::new();
         let needed = [("id", &self.id), ("name", &self.name), ("provider", &self.provider)];
-        let is_asked = self.url.is_some();
+        let is_asked = self.url.is_some() || is_lost("url");
         for (key, value) in needed {
-            if value.is_none() && (!is_asked || key == "name") {
+            if value.is_none() && !is_lost(key) && (!is_asked || key == "name") {
                 faults.push((None, format!("`{key}` is missing")));
             }
         }

@@ -25,10 +25,21 @@ pub(super) fn fault_of(scope: &str) -> Option<String> {
     let is_right = |word: &str, known: &[&str]| word == "*" || known.contains(&word);
     match (is_right(resource, &RESOURCES), is_right(action, &ACTIONS)) {
         (true, true) => None,
-        (false, true) => unknown(guess(resource, RESOURCES).map(|it| format!("{it}:{rest}"))),
+        (false, true) => {
+            let meant = of_component(before, action);
+            let near = || guess(resource, RESOURCES).map(|it| format!("{it}:{rest}"));
+            unknown(meant.or_else(near))
+        }
         (true, false) => unknown(guess(action, ACTIONS).map(|it| format!("{before}:{it}"))),
         (false, false) => unknown(None),
     }
+}
+
+/// Spells the scope for a component that is written by its name: `agent/writer` and `run` are
+/// `agents:writer:run`.
+fn of_component(name: &str, action: &str) -> Option<String> {
+    let (kind, id) = ComponentKind::split(name)?;
+    Some(format!("{kind}s:{id}:{action}"))
 }
 
 /// Says that the component of a scope is not there; none if it is, or if the scope is for no one
@@ -42,7 +53,9 @@ pub(super) fn warning_of(scope: &str, catalog: &Catalog) -> Option<String> {
         return None;
     }
     let known = catalog.components().filter(|one| one.kind() == kind).map(|one| one.id());
-    let right = match guess(id, known) {
+    // A scope has the kind before the id; the name of a component has it in front as well.
+    let bare = ComponentKind::split(id).map_or(id, |(_, id)| id);
+    let right = match guess(bare, known) {
         Some(meant) => format!("; did you mean `{resource}:{meant}:{action}`?"),
         None => String::new(),
     };
@@ -61,7 +74,23 @@ const RIGHT: &str = "expected `RESOURCE:ACTION` or `RESOURCE:ID:ACTION` with `ag
 
 #[cfg(test)]
 mod tests {
+    use quell::Payload;
+    use quell_flow::Component;
+
     use super::*;
+
+    #[test]
+    fn the_name_of_a_component_within_a_scope_is_told_the_right_spelling() {
+        let writer = Component::agent("writer", async |_ctx, input: Payload| Ok(input));
+        let catalog = Catalog::new().with(writer);
+        assert_eq!(warning_of("agents:writer:run", &catalog), None);
+        for scope in ["agents:agent/writer:run", "agents:agent/writr:run", "agents:writr:run"] {
+            let warning = warning_of(scope, &catalog).expect(scope);
+            assert!(warning.ends_with("; did you mean `agents:writer:run`?"), "{warning}");
+        }
+        let warning = warning_of("agents:agent/other:run", &catalog).expect("it is not there");
+        assert!(warning.ends_with("which is not there"), "{warning}");
+    }
 
     #[test]
     fn a_scope_that_nothing_asks_for_is_refused_with_what_was_meant() {
@@ -84,6 +113,8 @@ mod tests {
             ("agents:writer:rnu", "agents:writer:run"),
             ("workflow:a:b:read", "workflows:a:b:read"),
             ("quell:admni", "quell:admin"),
+            ("agent/writer:run", "agents:writer:run"),
+            ("workflow/a:b:read", "workflows:a:b:read"),
         ] {
             let fault = fault_of(scope).expect(scope);
             assert!(fault.ends_with(&format!("did you mean `{meant}`?")), "{fault}");

@@ -3,6 +3,10 @@
 use super::components::ComponentEntry;
 use super::services::Asks;
 
+/// The keys that say what a component is.
+pub(super) const SORTS: [&[&str]; 5] =
+    [&["run"], &["plan"], &["url"], &["model"], &["model", "url"]];
+
 /// What is wrong with an entry: a key of it, none for all of it, and the message.
 type Fault = (Option<&'static str>, String);
 

@@ -1,11 +1,12 @@
 //! Components of `quell.toml`: teams of other components.
 
+use std::cell::LazyCell;
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use quell::Failure;
-use quell_flow::{Catalog, Component, Member, OnMember, Team, limits};
+use quell_flow::{Catalog, Component, ComponentKind, Member, OnMember, Team, limits};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,9 +14,9 @@ use serde_json::Value;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TeamEntry {
-    mode: TeamMode,
+    mode: Option<TeamMode>,
     /// Ids of components, or their kinds and ids.
-    pub(super) members: Vec<String>,
+    members: Option<Vec<String>>,
     /// Of a route: the key of the task that names the member.
     choose: Option<String>,
     /// Of `coordinate`: the member that hands out the tasks, and how often at most.
@@ -47,24 +48,56 @@ impl TeamMode {
             Self::Coordinate => "coordinate",
         }
     }
+
+    /// Says that it lacks a key.
+    fn lacks(self, key: &'static str, right: &str) -> Fault {
+        let words = format!("mode `{}` has no `{key}`; expected {right}", self.as_str());
+        Fault { keys: vec!["mode".to_owned()], ..Fault::missing(key, words) }
+    }
 }
 
-/// What is wrong with an entry: the keys in it, and the message.
-type Fault = (Vec<String>, String);
+/// What is wrong with an entry.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// The keys in the entry that lead to it.
+    pub(super) keys: Vec<String>,
+    pub(super) message: String,
+    /// The key that is missing, if that is the fault.
+    pub(super) missing: Option<&'static str>,
+}
+
+impl Fault {
+    fn new(keys: impl Into<Vec<String>>, message: impl Into<String>) -> Self {
+        Self { keys: keys.into(), message: message.into(), missing: None }
+    }
+
+    fn missing(key: &'static str, message: String) -> Self {
+        Self { missing: Some(key), ..Self::new([key.to_owned()], message) }
+    }
+}
 
 impl TeamEntry {
+    /// Yields the names of its members.
+    pub(super) fn members(&self) -> &[String] {
+        self.members.as_deref().unwrap_or_default()
+    }
+
     /// Makes the component.
     ///
     /// # Errors
     ///
-    /// Fails with every member that is not in the catalog, or if the mode lacks a key.
+    /// Fails with every member that is not in the catalog, or if a key is missing.
     pub(super) fn component(&self, id: &str, catalog: &Catalog) -> Result<Component, Vec<Fault>> {
-        let (mut members, mut faults) = self.members_of(catalog);
-        faults.extend(self.stray_keys());
-        let made = match self.mode {
+        let (mut members, mut faults) = self.members_of(id, catalog);
+        let Some(mode) = self.mode else {
+            faults.push(Fault::missing("mode", format!("is missing; expected {RIGHT_MODE}")));
+            return Err(faults);
+        };
+        faults.extend(self.stray_keys(mode));
+        let result = match mode {
             TeamMode::Route => match &self.choose {
                 Some(key) => Ok(routed(id, key.clone())),
-                None => Err(vec![self.missing("choose", "a key of the task")]),
+                None => Err(vec![mode.lacks("choose", "a key of the task")]),
             },
             TeamMode::Broadcast => Ok(Team::broadcast(id).combine(async |_, all| {
                 let one =
@@ -72,12 +105,12 @@ impl TeamEntry {
                 Ok(Value::Object(all.iter().map(one).collect()).into())
             })),
             TeamMode::Sequence => Ok(Team::sequence(id)),
-            TeamMode::Coordinate => self.led(id, &mut members, catalog),
+            TeamMode::Coordinate => self.led(id, mode, &mut members, catalog),
         };
-        let team = match made {
+        let team = match result {
             Ok(team) if faults.is_empty() => team,
-            made => {
-                faults.extend(made.err().unwrap_or_default());
+            result => {
+                faults.extend(result.err().unwrap_or_default());
                 return Err(faults);
             }
         };
@@ -92,29 +125,46 @@ impl TeamEntry {
     }
 
     /// Finds the members, and what is wrong with their names.
-    fn members_of<'a>(&self, catalog: &'a Catalog) -> (Vec<&'a Arc<Component>>, Vec<Fault>) {
+    fn members_of<'a>(
+        &self,
+        id: &str,
+        catalog: &'a Catalog,
+    ) -> (Vec<&'a Arc<Component>>, Vec<Fault>) {
         let mut members: Vec<&Arc<Component>> = Vec::new();
         let mut known = HashSet::new();
         let mut faults = Vec::new();
-        for (number, name) in self.members.iter().enumerate() {
+        // Nobody means the team itself by the name of another component.
+        let others = LazyCell::new(|| catalog.clone().without(ComponentKind::Team, id));
+        for (number, name) in self.members().iter().enumerate() {
             if faults.len() >= limits::PLAN_FAULTS_MAX {
                 break;
             }
-            let mut at = |words| faults.push((vec!["members".into(), number.to_string()], words));
+            let keys = ["members".to_owned(), number.to_string()];
             match catalog.named(name) {
                 // One after another it may work twice. Otherwise its name would mean either.
                 Ok(component)
-                    if !known.insert(Arc::as_ptr(component)) && self.mode != TeamMode::Sequence =>
+                    if !known.insert(Arc::as_ptr(component))
+                        && self.mode != Some(TeamMode::Sequence) =>
                 {
-                    at(format!("`{name}` is a member already"));
+                    faults.push(Fault::new(keys, format!("`{name}` is a member already")));
                 }
                 Ok(component) => members.push(component),
-                Err(words) => at(words),
+                Err(words) => {
+                    let words = others.named(name).err().unwrap_or(words);
+                    faults.push(Fault::new(keys, words));
+                }
             }
         }
-        if self.members.is_empty() {
-            let words = "empty list; expected at least one component";
-            faults.push((vec!["members".to_owned()], words.to_owned()));
+        match &self.members {
+            None => {
+                let words = format!("is missing; expected {RIGHT_MEMBERS}");
+                faults.push(Fault::missing("members", words));
+            }
+            Some(members) if members.is_empty() => {
+                let words = format!("empty list; expected {RIGHT_MEMBERS}");
+                faults.push(Fault::missing("members", words));
+            }
+            Some(_) => {}
         }
         (members, faults)
     }
@@ -123,6 +173,7 @@ impl TeamEntry {
     fn led(
         &self,
         id: &str,
+        mode: TeamMode,
         members: &mut Vec<&Arc<Component>>,
         catalog: &Catalog,
     ) -> Result<Team, Vec<Fault>> {
@@ -132,17 +183,17 @@ impl TeamEntry {
             let found = catalog.named(name).ok();
             let at = members.iter().position(|one| found.is_some_and(|it| Arc::ptr_eq(it, one)));
             // A member that is not there has a fault already.
-            if at.is_none() && !self.members.contains(name) {
+            if at.is_none() && !self.members().contains(name) {
                 let words = format!("unknown leader `{name}`; expected {right}");
-                faults.push((vec!["leader".to_owned()], words));
+                faults.push(Fault::new(["leader".to_owned()], words));
             }
             at.map(|at| members.remove(at))
         });
         if self.leader.is_none() {
-            faults.push(self.missing("leader", right));
+            faults.push(mode.lacks("leader", right));
         }
         if self.max.is_none() {
-            faults.push(self.missing("max", "the most rounds"));
+            faults.push(mode.lacks("max", "the most rounds"));
         }
         match (leader, self.max) {
             (Some(leader), Some(max)) if faults.is_empty() => Ok(Team::led_by(id, leader, max)),
@@ -150,25 +201,19 @@ impl TeamEntry {
         }
     }
 
-    /// Says that the mode lacks a key.
-    fn missing(&self, key: &str, right: &str) -> Fault {
-        let mode = self.mode.as_str();
-        (vec!["mode".to_owned()], format!("mode `{mode}` has no `{key}`; expected {right}"))
-    }
-
     /// Finds the keys of other modes.
-    fn stray_keys(&self) -> Vec<Fault> {
+    fn stray_keys(&self, mode: TeamMode) -> Vec<Fault> {
         let keys = [
             ("choose", self.choose.is_some(), TeamMode::Route),
             ("leader", self.leader.is_some(), TeamMode::Coordinate),
             ("max", self.max.is_some(), TeamMode::Coordinate),
         ];
-        let stray = keys.into_iter().filter(|(_, is_there, mode)| *is_there && *mode != self.mode);
+        let stray = keys.into_iter().filter(|(_, is_there, owner)| *is_there && *owner != mode);
         stray
-            .map(|(key, _, mode)| {
-                let (owner, mode) = (mode.as_str(), self.mode.as_str());
+            .map(|(key, _, owner)| {
+                let (owner, mode) = (owner.as_str(), mode.as_str());
                 let words = format!("goes with mode `{owner}`; this one is `{mode}`");
-                (vec![key.to_owned()], words)
+                Fault::new([key.to_owned()], words)
             })
             .collect()
     }
@@ -184,3 +229,7 @@ fn routed(id: &str, key: String) -> Team {
         async move { chosen.ok_or_else(|| Failure::new(missing)) }
     })
 }
+
+/// What a mode is, and the members.
+const RIGHT_MODE: &str = "`broadcast`, `route`, `sequence` or `coordinate`";
+const RIGHT_MEMBERS: &str = "a list of at least one component";

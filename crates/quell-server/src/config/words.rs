@@ -34,19 +34,8 @@ pub(super) fn is_plain(name: &str) -> bool {
 /// Writes an error of the reader as messages about plans are written.
 pub(super) fn in_words(error: &de::Error) -> String {
     let message = error.message();
-    for (begin, what) in [("unknown field ", "key"), ("unknown variant ", "word")] {
-        let Some((found, known)) = message.strip_prefix(begin).and_then(quoted) else { continue };
-        let found = if is_plain(found) { found } else { "…" };
-        let by_habit = SYNONYMS.iter().find(|(word, key)| *word == found && known.contains(key));
-        let meant = by_habit.map(|(_, key)| *key);
-        return match meant.or_else(|| guess(found, known.iter().copied())) {
-            Some(meant) => format!("unknown {what} `{found}`; did you mean `{meant}`?"),
-            None if known.is_empty() => format!("unknown {what} `{found}`; expected none"),
-            None => {
-                let known: Vec<_> = known.iter().map(|word| format!("`{word}`")).collect();
-                format!("unknown {what} `{found}`; expected one of {}", known.join(", "))
-            }
-        };
+    if let Some(unknown) = Unknown::of(message) {
+        return unknown.in_words();
     }
     if let Some(key) = message.strip_prefix(MISSING) {
         return format!("{key} is missing");
@@ -58,6 +47,51 @@ pub(super) fn in_words(error: &de::Error) -> String {
         }
     }
     message.replace('\n', ", ")
+}
+
+/// Yields the key that an unknown one is meant to be; none of other errors.
+pub(super) fn meant(error: &de::Error) -> Option<&str> {
+    Unknown::of(error.message())?.meant
+}
+
+/// A key or a word that is not known.
+struct Unknown<'a> {
+    what: &'static str,
+    found: &'a str,
+    known: Vec<&'a str>,
+    /// The known one that it is meant to be.
+    meant: Option<&'a str>,
+}
+
+impl<'a> Unknown<'a> {
+    /// Reads the message of an error.
+    fn of(message: &'a str) -> Option<Self> {
+        let begins = [("unknown field ", "key"), ("unknown variant ", "word")];
+        let (what, (found, known)) = begins.into_iter().find_map(|(begin, what)| {
+            Some((what, message.strip_prefix(begin).and_then(quoted)?))
+        })?;
+        let found = if is_plain(found) { found } else { "…" };
+        let by_habit = SYNONYMS.iter().find(|(word, key)| *word == found && known.contains(key));
+        let meant = by_habit.map(|(_, key)| *key);
+        let meant = meant.or_else(|| guess(found, known.iter().copied()));
+        Some(Self { what, found, known, meant })
+    }
+
+    fn in_words(&self) -> String {
+        let Self { what, found, known, meant } = self;
+        if *what == "key" && ADDRESS_KEYS.contains(found) {
+            let of_service = if known.contains(&"url") { OF_SERVICE } else { "" };
+            return format!("unknown key `{found}`; {WHERE_TO_LISTEN}{of_service}");
+        }
+        match meant {
+            Some(meant) => format!("unknown {what} `{found}`; did you mean `{meant}`?"),
+            None if known.is_empty() => format!("unknown {what} `{found}`; expected none"),
+            None => {
+                let known: Vec<_> = known.iter().map(|word| format!("`{word}`")).collect();
+                format!("unknown {what} `{found}`; expected one of {}", known.join(", "))
+            }
+        }
+    }
 }
 
 /// Splits "`found`, expected one of `a`, `b`", or "`found`, there are no fields".
@@ -116,6 +150,14 @@ const SYNONYMS: [(&str, &str); 7] = [
     ("model", "name"),
 ];
 
+/// Keys by which other files say where a server listens.
+const ADDRESS_KEYS: [&str; 6] = ["listen", "port", "host", "addr", "address", "bind"];
+
+/// What is said of them, and beside that of those of a component.
+const WHERE_TO_LISTEN: &str = "where to listen stands at the top of the file, above all tables: \
+                               `listen = \"127.0.0.1:7777\"`";
+const OF_SERVICE: &str = "; where a service is: `url = \"http://127.0.0.1:8000/run\"`";
+
 /// The longest name that is shown, its longest word, and the most digits in one.
 const NAME_BYTES_MAX: usize = 64;
 const WORD_BYTES_MAX: usize = 16;
@@ -137,12 +179,12 @@ mod tests {
     const TABLES: [(&str, &str); 13] = [
         ("", ""),
         ("[server]", ""),
-        ("[[keys]]", "subject = 'a'\nsecret_env = 'A'"),
-        ("[[tokens]]", "algorithm = 'HS256'"),
+        ("[[keys]]", ""),
+        ("[[tokens]]", ""),
         ("[agents.a]", ""),
         ("[agents.a.model]", ""),
         ("[workflows.a]", ""),
-        ("[teams.a]", "mode = 'sequence'\nmembers = []"),
+        ("[teams.a]", ""),
         ("[agentos]", ""),
         ("[langgraph]", ""),
         ("[playbook3d]", ""),
@@ -218,6 +260,16 @@ mod tests {
             ("[agents.a]\nmodel = { key = 'x' }", "unknown key `key`; did you mean `key_env`?"),
             ("[agents.a]\nmodel = { model = 'x' }", "unknown key `model`; did you mean `name`?"),
             ("[server]\nmax_runs = 1", "unknown key `max_runs`; did you mean `running_max`?"),
+            ("[server]\nport = 80", "unknown key `port`; where to listen stands at the top of"),
+            ("[agentos]\nlisten = ':80'", "unknown key `listen`; where to listen stands at"),
+            ("host = 'h'", "unknown key `host`; where to listen stands at the top of the file"),
+            (
+                "[agents.a]\naddr = ':80'",
+                "unknown key `addr`; where to listen stands at the top of the file, above all \
+                 tables: `listen = \"127.0.0.1:7777\"`; where a service is: `url = \"http://127",
+            ),
+            ("[agents.a]\nenv = ['A=b']", "found a list; expected a table such as `{ LANG = "),
+            ("[agents.a]\nenv = 'A=b'", "found a string; expected a table such as `{ LANG = "),
             ("[agents.a]\nmodel = 'm'", "found a string; expected a table such as `{ url = "),
         ] {
             let words = message(text).expect(text);

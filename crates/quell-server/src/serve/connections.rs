@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 
 use super::held::Held;
 use super::idle::{Idle, Member};
-use super::socket::Socket;
+use super::socket::{Patience, Socket};
 use super::streams;
 
 /// The task that accepts connections, until [`close`](Self::close).
@@ -110,7 +110,7 @@ async fn free_slot(slots: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphore
 }
 
 async fn talk(
-    socket: Socket,
+    mut socket: Socket,
     app: Router,
     watcher: Watcher,
     member: Member,
@@ -121,15 +121,28 @@ async fn talk(
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
     let service = service_fn(|request| answer(&app, &member, request));
     let served = watcher.watch(http.serve_connection(TokioIo::new(socket.clone()), service));
+    let given_up = tokio::select! {
+        biased;
+        served = served => {
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection broke");
+            }
+            None
+        }
+        // Dropping the connection drops the handlers of its requests.
+        () = socket.gone() => Some("a client left"),
+        () = socket.stuck() => Some("a client takes nothing"),
+        () = member.told_to_close() => Some("a connection gave up its slot"),
+    };
+    if let Some(why) = given_up {
+        tracing::debug!("{why}");
+        return;
+    }
     tokio::select! {
         biased;
-        served = served => if let Err(error) = served {
-            tracing::debug!(%error, "a connection broke");
-        },
-        // Dropping the connection drops the handlers of its requests.
-        () = socket.gone() => tracing::debug!("a client left"),
-        () = socket.stuck() => tracing::debug!("a client takes nothing"),
-        () = member.told_to_close() => tracing::debug!("a connection gave up its slot"),
+        // Another connection needs the slot.
+        () = member.told_to_close() => {}
+        () = socket.linger(Patience::default()) => {}
     }
     drop(slot);
 }

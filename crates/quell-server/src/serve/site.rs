@@ -5,7 +5,7 @@ use std::iter;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use quell::{Engine, Shutdown, ShutdownReport, Work};
+use quell::{Engine, Shutdown, ShutdownReport};
 use quell_demo::Witness;
 use quell_flow::Catalog;
 use quell_http::{Access, Service};
@@ -21,7 +21,7 @@ use crate::config::{Checked, Config};
 use crate::descriptors::Shares;
 use crate::remote;
 use crate::signals::Signals;
-use quell_report::text::span;
+use quell_report::text::{printable, span, still_executes};
 
 /// The components, the access control and the options of a server, checked.
 pub(super) struct Site {
@@ -138,8 +138,8 @@ async fn drained(
 fn summary(report: &ShutdownReport) -> String {
     let runs = format!("stopped {} live runs in {}", report.roots.total(), span(report.took));
     let left = report.abandoned.iter().map(|left| {
-        let may = if left.what == Work::Remote { "may still execute" } else { "still executing" };
-        format!("\n{may}: {} {}", left.what.as_str(), left.name)
+        let (sort, name) = (left.what.as_str(), printable(&left.name));
+        format!("\nabandoned: {sort} {name} {}", still_executes(left.what))
     });
     iter::once(runs).chain(left).collect()
 }

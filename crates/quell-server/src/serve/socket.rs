@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::net::sockopt::set_socket_send_buffer_size;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// A socket that can be watched while another clone reads and writes. Cheap to clone; only one
 /// clone may read and write.
@@ -90,6 +90,32 @@ impl Socket {
             }
             tokio::time::sleep(left).await;
         }
+    }
+
+    /// Sends the last byte, and discards what the client still sends, until it has sent its last
+    /// byte, sends nothing for a while, or has sent or taken more than there is patience for.
+    ///
+    /// The system answers bytes for a socket that is closed with a reset, and a client that has one
+    /// loses the answer that it has not read yet: one that sends a large body reads none before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it has discarded what came until then.
+    pub(super) async fn linger(&mut self, patience: Patience) {
+        if self.shutdown().await.is_err() {
+            return;
+        }
+        let discard = async {
+            let mut left = patience.bytes;
+            let mut buf = vec![0; DISCARD_BYTES];
+            while let Ok(Ok(count @ 1..)) = timeout(patience.silence, self.read(&mut buf)).await
+                && count < left
+            {
+                left -= count;
+            }
+        };
+        // What is beyond it gets a reset.
+        let _ = timeout(patience.time, discard).await;
     }
 
     /// Reads the bytes that have arrived, as tokio's own sockets do: the buffer is not cleared
@@ -168,6 +194,27 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// How much of a request that was answered is discarded before its connection is closed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Bytes, in all.
+    pub(super) bytes: usize,
+    /// Time, in all.
+    pub(super) time: Duration,
+    /// Time without a byte.
+    pub(super) silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let (time, silence) = (Duration::from_secs(30), Duration::from_secs(5));
+        Self { bytes: 1 << 30, time, silence }
+    }
+}
+
+/// How many bytes are discarded at once.
+const DISCARD_BYTES: usize = 64 << 10;
+
 /// How long a client may take nothing of what is written to it before it is cut off.
 const TAKES_WITHIN: Duration = Duration::from_secs(30);
 
@@ -184,7 +231,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 mod tests {
     use std::io::Write as _;
 
-    use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -200,13 +246,13 @@ mod tests {
             let mut read: Vec<u8> = Vec::new();
             while read.len() < sent.len() {
                 let mut buf = vec![0; fits];
-                let count = tokio::time::timeout(PATIENCE, socket.read(&mut buf)).await;
+                let count = timeout(PATIENCE, socket.read(&mut buf)).await;
                 read.extend(&buf[..count.expect("what is there is read").unwrap()]);
             }
             assert_eq!(read, sent.as_bytes());
         }
         drop(client);
-        let end = tokio::time::timeout(PATIENCE, socket.read(&mut [0; 8])).await;
+        let end = timeout(PATIENCE, socket.read(&mut [0; 8])).await;
         assert_eq!(end.expect("an end is read").unwrap(), 0);
     }
 
@@ -214,8 +260,6 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_nothing_is_given_up_and_one_that_takes_a_little_is_not() {
-        use tokio::io::AsyncWriteExt as _;
-
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut socket = Socket::new(listener.accept().await.unwrap().0);
@@ -241,20 +285,57 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_takes_a_little_makes_room_for_more() {
-        use tokio::io::AsyncWriteExt as _;
-
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let mut socket = Socket::new(listener.accept().await.unwrap().0);
         // Until the client's side and ours are full.
-        while tokio::time::timeout(3 * PAUSE, socket.write_all(&[0; 1 << 12])).await.is_ok() {}
+        while timeout(3 * PAUSE, socket.write_all(&[0; 1 << 12])).await.is_ok() {}
         assert!(socket.1.since().is_some(), "it waits");
         let mut taken = 0;
-        while tokio::time::timeout(PAUSE / 20, socket.write_all(b"more")).await.is_err() {
+        while timeout(PAUSE / 20, socket.write_all(b"more")).await.is_err() {
             client.read_exact(&mut [0; 1 << 12]).await.unwrap();
             taken += 1 << 12;
         }
         assert!(taken < 2 * SEND_BYTES, "room after {taken} bytes");
+    }
+
+    /// Answers a client that is still sending, closes the socket, and yields what the client reads
+    /// after it has sent so many bytes, or why it could not.
+    async fn answered(bytes: usize, patience: Patience) -> io::Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut socket = Socket::new(listener.accept().await.unwrap().0);
+        let closed = tokio::spawn(async move {
+            socket.write_all(b"answer").await.unwrap();
+            socket.linger(patience).await;
+        });
+        let client = tokio::task::spawn_blocking(move || {
+            client.write_all(&vec![0; bytes])?;
+            client.shutdown(std::net::Shutdown::Write)?;
+            io::read_to_string(client)
+        });
+        let read = client.await.unwrap();
+        closed.await.unwrap();
+        read
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_on_after_its_answer_reads_it_up_to_a_bound() {
+        let patience = Patience { silence: PATIENCE, time: PATIENCE, bytes: 32 << 20 };
+        assert_eq!(answered(24 << 20, patience).await.expect("no reset"), "answer");
+        answered(64 << 20, patience).await.expect_err("it is cut off");
+        let none = Patience { time: Duration::ZERO, ..patience };
+        answered(64 << 20, none).await.expect_err("its time is over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_nothing_and_stays_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut socket = Socket::new(listener.accept().await.unwrap().0);
+        let (since, patience) = (Instant::now(), Patience::default());
+        socket.linger(patience).await;
+        assert_eq!(since.elapsed().as_secs(), patience.silence.as_secs());
     }
 
     #[tokio::test]
@@ -263,7 +344,7 @@ mod tests {
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let socket = Socket::new(listener.accept().await.unwrap().0);
         client.write_all(b"GET /more").unwrap();
-        let here = tokio::time::timeout(3 * PAUSE, socket.gone()).await;
+        let here = timeout(3 * PAUSE, socket.gone()).await;
         assert!(here.is_err(), "it is still there");
         drop(client);
         socket.gone().await;

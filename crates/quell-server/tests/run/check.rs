@@ -82,7 +82,7 @@ fn every_fault_of_a_configuration_is_told_at_once_with_its_line() {
         "quell.toml:17:8: `run`: program `./plain`: is not executable; `chmod +x` makes it so",
         "quell.toml:18:13: `contracts`: unknown contract `agentsos`; expected one of `native`",
         "quell.toml:21:8: `mode`: unknown word `coordinat`; did you mean `coordinate`?",
-        "quell.toml:24:1: `keys`: `subject` is missing",
+        "quell.toml:24:1: `subject`: is missing",
         "quell.toml:29:14: `secret_env`: the environment variable QUELL_TEST_EMPTY is empty",
         "quell.toml:30:26: `scopes`: unknown scope `agent:run`; did you mean `agents:run`?",
         "quell.toml:34:14: `secret_env`: the environment variable QUELL_TEST_NOT_SET is not set",
@@ -186,7 +186,7 @@ fn the_plans_that_a_configuration_names_are_checked_too() {
     let ended = checked(&scratch, &["quell.toml"]);
     ended.assert_code(2);
     let words =
-        "quell.toml:5:26: `members`: unknown component `gone`; expected one of `team/t`, `w";
+        "quell.toml:5:26: `members`: unknown component `gone`; expected one of `workflow/a`";
     assert!(ended.stderr.contains(words), "{}", ended.stderr);
 }
 
@@ -200,9 +200,9 @@ fn a_syntax_error_a_missing_file_and_too_many_faults_are_told() {
     scratch.write("more.toml", &keys.concat());
     for (file, words) in [
         ("syntax.toml", "error: syntax.toml:2:9: "),
-        ("gone.toml", "error: gone.toml: no such file\n"),
+        ("gone.toml", "error: gone.toml: no such file; `quell init gone.toml` writes one"),
         ("many.toml", "       and 70 more faults\n"),
-        ("more.toml", "       and at least 81 more faults\n"),
+        ("more.toml", "       and at least 80 more faults\n"),
     ] {
         let ended = checked(&scratch, &[file]);
         ended.assert_code(2);

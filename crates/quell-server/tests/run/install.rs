@@ -1,6 +1,7 @@
 //! What is installed beside the binary: completions, pages for `man`, and the files of `deploy`.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::site::Site;
@@ -47,6 +48,44 @@ fn bash_completes_what_the_help_shows() {
     assert_eq!(complete("quell plan sch", 2), ["schema"]);
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     assert_eq!(complete("quell serve --log ''", 3), levels);
+}
+
+#[test]
+fn bash_completes_components_and_steps() {
+    let scratch = Scratch::new();
+    scratch.run(&["init"]).assert_code(0);
+    scratch.write("completions", &scratch.run(&["completions", "bash"]).stdout);
+    let own = "[agents.own]\nrun = ['true']\n[agents.'$(touch marker)']\nrun = ['true']\n";
+    scratch.write("own.toml", own);
+    let binary = Path::new(env!("CARGO_BIN_EXE_quell"));
+    let script = "PATH=$1:$PATH; . ./completions; shift; COMP_WORDS=(\"$@\"); \
+                  COMP_CWORD=$(($# - 1)); \
+                  $(complete -p quell | sed 's/.*-F \\([^ ]*\\).*/\\1/') quell \
+                  \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"; \
+                  printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let complete = |words: &[&str]| {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script, "bash"]).arg(binary.parent().expect("a folder"));
+        let ended = bash.args(words).current_dir(scratch.path(".")).output().expect("bash");
+        assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+        let said = String::from_utf8(ended.stdout).expect("text");
+        said.lines().filter(|line| !line.starts_with('-')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = |words: &[&str]| complete(&[&["quell", "run"], words].concat());
+    let names = ["agent/chief", "agent/writer", "team/desk", "workflow/publish"];
+    for name in names {
+        assert!(run(&[""]).contains(&name.to_owned()), "{name}: {:?}", run(&[""]));
+    }
+    assert_eq!(run(&["agent/w"]), ["agent/writer"]);
+    assert_eq!(run(&["--config", "own.toml", "agent/"]), ["agent/own"]);
+    assert_eq!(run(&["publish.toml", "--only", ""]), ["write", "count"]);
+    assert_eq!(run(&["publish.toml", "--from", "c"]), ["count"]);
+    for words in [&["--", "agent/"][..], &["agent/writer", "--only", "w"], &["--report", "agent/"]]
+    {
+        assert!(!run(words).concat().contains('w'), "{words:?}: {:?}", run(words));
+    }
+    assert_eq!(complete(&["quell", "serve", "--log", "er"]), ["error"]);
+    assert!(!scratch.path("marker").exists(), "a name was taken for a command");
 }
 
 #[test]
@@ -101,7 +140,7 @@ fn each_command_has_a_page_and_tables_keep_their_columns() {
     );
     assert!(text("quell-run.1").lines().any(|line| line == codes));
     assert_eq!(scratch.run(&["man"]).stdout, text("quell.1"));
-    for name in ["plan", "process", "service", "answers", "templates"] {
+    for name in ["plan", "process", "report", "events", "service", "answers", "templates"] {
         let page = text(&format!("quell-{name}.1"));
         for mark in ["`", "|---", "\n#", "\n| "] {
             assert!(!page.contains(mark), "{name}: {mark:?} in {page}");

@@ -12,15 +12,21 @@ mod check_bounds;
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
+mod events_page;
+#[cfg(test)]
 mod guard;
 #[cfg(test)]
 mod init;
 #[cfg(test)]
 mod install;
 #[cfg(test)]
+mod large;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod logs;
+#[cfg(test)]
+mod mistakes;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
@@ -31,6 +37,7 @@ mod open;
 mod output;
 #[cfg(test)]
 mod plan_parts;
+mod plan_stdin;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
@@ -41,6 +48,8 @@ mod programs;
 mod protocol;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod report_page;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]

@@ -111,8 +111,8 @@ fn what_has_no_such_name_is_refused_with_those_that_there_are() {
     scratch.run(&["run", "polite", "--config", "gone.toml"]).assert_code(2);
     let ended = scratch.run(&["run", "greet.yaml"]);
     ended.assert_code(1);
-    let words =
-        "`input` has no `who`: the input is null; `quell run` takes one with `--input JSON`";
+    let words = "`input` has no `who`: the input is null; `quell run` takes one, such as `--input \
+                 '{\"who\":\"…\"}'`";
     assert!(ended.stdout.contains(words), "{ended:?}");
 }
 
@@ -160,6 +160,17 @@ fn components_are_listed_with_their_parts() {
     assert_eq!((all.len(), &all[3]["id"]), (4, &"polite".into()));
     assert_eq!(all[3]["name"], "workflow/polite");
     assert_eq!(all[2]["parts"][0]["agent"], "shout");
+}
+
+#[test]
+fn a_listed_name_cannot_steer_a_terminal() {
+    let scratch = Scratch::new();
+    let text = "[agents.\"a\\u001b[2J\\nagent/b\"]\nrun = ['cat']\ndescription = \"\\u202Eup\"\n";
+    scratch.write("quell.toml", text);
+    let ended = scratch.run(&["list"]);
+    ended.assert_code(0);
+    let words: Vec<_> = ended.stdout.split_whitespace().collect();
+    assert_eq!(words, ["agent/a\\u{1b}[2J\\nagent/b", "\\u{202e}up"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::output::checked_events;
 use crate::support::{Ended, Running, Scratch, row, wait_until};
 
 /// Builds and ships beside a branch that needs nothing, and that ends when all is shipped. Each
@@ -91,6 +92,27 @@ fn a_branch_whose_need_failed_never_begins_and_the_report_names_the_need() {
 }
 
 #[test]
+fn a_branch_that_never_begins_is_in_the_log() {
+    let branches = r#"
+        [[steps.branches]]
+        name = "ship"
+        needs = ["build"]
+        run = ["true"]
+        [[steps.branches]]
+        name = "build"
+        run = ["false"]
+    "#;
+    let scratch = Scratch::new();
+    let lines = run(&scratch, "policy = 'settle'", branches, &["-v"]).stdout;
+    let says = "p/parts  ship is not started: it needs build, which did not complete\n";
+    assert_eq!(lines.matches(says).count(), 1, "{lines}");
+    let events = checked_events(&run(&scratch, "policy = 'settle'", branches, &["--json"]));
+    let skipped = { events.iter() }.filter(|event| event["event"] == "skipped");
+    let data: Vec<_> = skipped.map(|event| event["data"].clone()).collect();
+    assert_eq!(data, [serde_json::json!({ "name": "ship", "unmet": "build" })]);
+}
+
+#[test]
 fn a_race_that_is_won_begins_nothing_more() {
     let branches = r#"
         [[steps.branches]]
@@ -148,6 +170,7 @@ fn a_part_of_a_plan_is_a_step_with_all_of_its_branches() {
     assert!(scratch.names().contains(&"ship.done".into()));
     let refused = run(&scratch, "", RELEASE, &["--only", "ship"]);
     refused.assert_code(2);
-    let words = "plan `p` has no step `ship` at its top; expected one of `parts`";
+    let words = "plan `p` has no step `ship` at its top; it is a branch in `parts`, and only \
+                 steps at the top run alone; did you mean `parts`?\n";
     assert!(refused.stderr.contains(words), "{refused:?}");
 }

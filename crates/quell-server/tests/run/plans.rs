@@ -322,3 +322,29 @@ fn a_template_in_a_script_is_warned_of_and_nothing_fails() {
         assert!(caret.is_some(), "{args:?}: {ended:?}");
     }
 }
+
+#[test]
+fn every_key_of_the_output_of_a_program_is_known_when_a_plan_is_read() {
+    let scratch = Scratch::new();
+    let script = r#"
+        echo '{"event":"content","text":"hi"}'
+        echo '{"event":"result","output":1}'
+    "#;
+    scratch.write("script.sh", script);
+    scratch.write("one.yaml", "name: p\nsteps: [{ name: a, run: [sh, script.sh] }]\n");
+    scratch.run(&["run", "one.yaml", "--report", "report.json"]).assert_code(0);
+    let output = row(&scratch.json("report.json"), "a")["output"].clone();
+    let keys: Vec<&String> = output.as_object().expect("a table").keys().collect();
+    assert!(keys.len() > 8 && output["content"] == "hi" && output["result"] == 1, "{output}");
+    let reads = keys.iter().map(|key| format!("'{{{{ steps.a.output.{key} }}}}'"));
+    let reads: Vec<_> = reads.collect();
+    let reads = reads.join(", ");
+    let plan = format!(
+        "name: p\nsteps:\n- {{ name: a, run: [sh, script.sh] }}\n\
+         - {{ name: b, run: [echo, {reads}] }}\n",
+    );
+    scratch.write("all.yaml", &plan);
+    let ended = scratch.run(&["plan", "check", "all.yaml"]);
+    ended.assert_code(0);
+    assert_eq!(ended.stderr, "");
+}

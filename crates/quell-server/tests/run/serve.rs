@@ -126,7 +126,7 @@ fn i14_a_cancel_is_answered_while_every_body_worker_spins_and_the_run_ends_on_ti
     // Bodies that spin on cannot keep the process.
     let (ended, _) = site.ended();
     ended.assert_code(0);
-    assert!(ended.stderr.contains("still executing: body spinner"), "{ended:?}");
+    assert!(ended.stderr.contains("abandoned: body spinner still executes"), "{ended:?}");
 }
 
 #[test]

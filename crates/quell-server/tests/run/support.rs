@@ -1,7 +1,7 @@
 //! Runs the real binary in a directory of its own, and looks for what it leaves behind.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -81,6 +81,16 @@ impl Scratch {
     /// Runs `quell` to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
         Running::start(self.quell(args)).ended()
+    }
+
+    /// Runs `quell` to its end, with a text on its stdin, a pipe.
+    pub(crate) fn run_with(&self, args: &[&str], text: &str) -> Ended {
+        let (reader, mut writer) = io::pipe().expect("a pipe can be made");
+        writer.write_all(text.as_bytes()).expect("the pipe has room");
+        drop(writer);
+        let mut command = self.quell(args);
+        command.stdin(reader);
+        Running::start(command).ended()
     }
 
     /// Yields the processes that bear the mark and live, the test itself excluded.

@@ -50,6 +50,7 @@ fn assert_in_doubt(run: &Value, peer: &Peer) {
 fn assert_in_doubt_of(run: &Value, url: &str) {
     let row = &run["rows"][0];
     let left = &row["abandoned"][0];
-    assert_eq!((&left["what"], &left["name"]), (&json!("remote"), &json!(url)), "{run}");
+    let own = json!({ "run": row["run"], "name": url, "what": "remote" });
+    assert_eq!((left, &run["abandoned"]), (&own, &json!([url])), "{run}");
     assert_eq!(row["quiescent"], false, "{run}");
 }

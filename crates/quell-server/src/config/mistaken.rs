@@ -1,0 +1,117 @@
+//! [`load_plan`]: reads a plan, and says of a configuration in its place what that is; and what a
+//! configuration is told that is a plan, or that is not there.
+
+use std::path::Path;
+
+use quell_flow::{Plan, PlanError, PlanFormat, guess};
+use toml::de::{DeTable, DeValue};
+
+use super::catalog::DEFAULT;
+use super::document::text_of;
+use crate::shell_word::shell_word;
+
+/// Reads a plan.
+///
+/// # Errors
+///
+/// Fails with every fault of the plan; of a configuration, with what reads that.
+pub(crate) fn load_plan(path: &Path) -> Result<Plan, Vec<PlanError>> {
+    Plan::load_all(path).map_err(|faults| match configuration(path) {
+        Some(words) => vec![PlanError::new(words).in_file(path)],
+        None => faults,
+    })
+}
+
+/// Says that a file is a configuration; none if it is none.
+fn configuration(path: &Path) -> Option<String> {
+    let text = text_of(path).ok()?;
+    let root = DeTable::parse(&text).ok()?.into_inner();
+    if has(&root, &OF_PLANS) || !has(&root, &OF_CONFIGURATIONS) {
+        return None;
+    }
+    let (file, option) = match shown(path) {
+        file if file == DEFAULT => (file, String::new()),
+        file => (file.clone(), format!(" --config {file}")),
+    };
+    let name = first_component(&root).unwrap_or_else(|| "NAME".to_owned());
+    Some(format!(
+        "is a configuration and no plan; `quell run {name}{option}` runs a component of it, \
+         `quell serve --config {file}` serves it, `quell check {file}` checks it"
+    ))
+}
+
+/// Yields the name of the first component of a configuration.
+fn first_component(root: &DeTable<'_>) -> Option<String> {
+    COMPONENTS.into_iter().find_map(|(table, kind)| {
+        let DeValue::Table(entries) = root.get(table)?.get_ref() else { return None };
+        let first = entries.keys().min_by_key(|key| key.span().start)?;
+        Some(shell_word(&format!("{kind}/{}", first.get_ref())))
+    })
+}
+
+/// Says that a configuration is a plan; none if it is none.
+pub(super) fn plan(path: &Path, root: &DeTable<'_>) -> Option<String> {
+    if !has(root, &OF_PLANS) || has(root, &OF_CONFIGURATIONS) {
+        return None;
+    }
+    Some(format!("is a plan and no configuration; {}", about_plans(path)))
+}
+
+/// Yields the end of a message about a text that is no TOML: a hint if its name is that of a plan
+/// in another format.
+pub(super) fn hint_of_format(path: &Path) -> String {
+    match PlanFormat::of(path) {
+        Ok(PlanFormat::Toml) | Err(_) => String::new(),
+        Ok(_) => format!("; a configuration is TOML; {}", about_plans(path)),
+    }
+}
+
+fn about_plans(path: &Path) -> String {
+    let file = shown(path);
+    format!("`quell run {file}` runs a plan, `quell plan check {file}` checks it")
+}
+
+/// Says that there is no such configuration, and what there is or what writes one.
+pub(super) fn no_file(path: &Path) -> String {
+    let default = path.with_file_name(DEFAULT);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_near = name != DEFAULT && guess(&name, [DEFAULT]).is_some();
+    if is_near && default.exists() {
+        return format!("no such file; did you mean `{}`?", default.display());
+    }
+    match path.display().to_string() {
+        file if file == DEFAULT => "no such file; `quell init` writes one to begin with".to_owned(),
+        file if name.ends_with(".toml") => {
+            format!("no such file; `quell init {}` writes one to begin with", shell_word(&file))
+        }
+        _ => "no such file".to_owned(),
+    }
+}
+
+/// Yields the name of a file as a word of a command line.
+fn shown(path: &Path) -> String {
+    shell_word(&path.display().to_string())
+}
+
+fn has(root: &DeTable<'_>, keys: &[&str]) -> bool {
+    keys.iter().any(|key| root.contains_key(*key))
+}
+
+/// Keys at the top that only plans have, and that only configurations have.
+const OF_PLANS: [&str; 1] = ["steps"];
+const OF_CONFIGURATIONS: [&str; 10] = [
+    "agents",
+    "teams",
+    "workflows",
+    "listen",
+    "server",
+    "keys",
+    "tokens",
+    "agentos",
+    "langgraph",
+    "playbook3d",
+];
+
+/// The tables of components, with their kinds.
+const COMPONENTS: [(&str, &str); 3] =
+    [("agents", "agent"), ("teams", "team"), ("workflows", "workflow")];

@@ -1,0 +1,125 @@
+//! [`with_tip`]: what the message about a wrong command line says of the right one.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use quell_flow::{ComponentKind, PlanFormat};
+
+use crate::shell_word::shell_word;
+
+/// Adds to the message about an unknown argument or command the command line that was probably
+/// meant: one that is right.
+pub(crate) fn with_tip(
+    mut error: clap::Error,
+    args: &[OsString],
+    is_right: impl Fn(&[OsString]) -> bool,
+) -> clap::Error {
+    if !matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand) {
+        return error;
+    }
+    // It would say how the argument becomes a value: `quell init -- --force` writes a file of that
+    // name.
+    error.remove(ContextKind::Suggested);
+    let is_misspelt = error.get(ContextKind::SuggestedArg).is_some();
+    if let Some(tip) = tip(args, is_right).filter(|_| !is_misspelt) {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
+fn tip(args: &[OsString], is_right: impl Fn(&[OsString]) -> bool) -> Option<String> {
+    let each = |with: Change, what: &str| {
+        let mut changed = (2..args.len().min(WORDS_MAX)).filter_map(|at| with(args, at));
+        let words = changed.find(|words| is_right(words))?;
+        Some(format!("{what}: {}", shown(&words)))
+    };
+    match args.get(1)?.to_str()? {
+        "run" => each(with_program, "a program goes after `--`"),
+        "serve" => each(with_config, "a configuration goes after `--config`")
+            .or_else(|| each(with_listen, "an address goes after `--listen`")),
+        "list" => each(with_config, "a configuration goes after `--config`"),
+        "plan" => each(with_check, "a plan goes after `check`"),
+        "check" | "init" => each(without_config, "the file stands alone"),
+        _ => None,
+    }
+}
+
+/// Changes a command line at one of its words.
+type Change = fn(&[OsString], usize) -> Option<Vec<OsString>>;
+
+/// Puts `--` before a word, the name of a program.
+fn with_program(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
+    let (before, program) = args.split_at(at);
+    let name = program.first()?.to_str()?;
+    let is_other = name.starts_with('-')
+        || PlanFormat::of(Path::new(name)).is_ok()
+        || ComponentKind::split(name).is_some();
+    (!is_other).then(|| [before, &["--".into()], program].concat())
+}
+
+/// Puts `--config` before a word.
+fn with_config(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
+    let (before, file) = args.split_at(at);
+    let is_option = file.first()?.as_encoded_bytes().starts_with(b"-");
+    (!is_option).then(|| [before, &["--config".into()], file].concat())
+}
+
+/// Takes `--config` out.
+fn without_config(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
+    let (before, rest) = args.split_at(at);
+    let (_, after) = rest.split_first().filter(|(word, _)| *word == "--config")?;
+    Some([before, after].concat())
+}
+
+/// Puts `check` before a word, the file of a plan.
+fn with_check(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
+    let (before, file) = args.split_at(at);
+    PlanFormat::of(Path::new(file.first()?)).ok()?;
+    Some([before, &["check".into()], file].concat())
+}
+
+/// Puts `--listen` in the place of a port.
+fn with_listen(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
+    let (before, rest) = args.split_at(at);
+    let (word, after) = rest.split_first()?;
+    let (port, after) = match word.to_str()? {
+        "--port" | "-p" => (after.first()?.to_str()?, &after[1..]),
+        word => (word.strip_prefix("--port=")?, after),
+    };
+    let listen = ["--listen".into(), format!("127.0.0.1:{port}").into()];
+    Some([before, &listen, after].concat())
+}
+
+/// The words of a command line at which a change is tried. Each change is read as a whole, and a
+/// pattern of a shell may stand for thousands of files.
+const WORDS_MAX: usize = 32;
+
+/// Writes a command line whose first word is `quell`.
+fn shown(words: &[OsString]) -> String {
+    let word = |word: &OsString| shell_word(&OsStr::to_string_lossy(word));
+    let words: Vec<String> = words.iter().skip(1).map(word).collect();
+    format!("quell {}", words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_change_is_tried_at_the_first_words_only() {
+        for command in ["run", "serve", "list", "plan", "check", "init"] {
+            let words = std::iter::repeat_n(OsString::from("x"), 10_000);
+            let args: Vec<_> = ["quell".into(), command.into()].into_iter().chain(words).collect();
+            let tried = Cell::new(0);
+            let is_right = |_: &[OsString]| {
+                tried.set(tried.get() + 1);
+                false
+            };
+            assert_eq!(tip(&args, is_right), None);
+            assert!(tried.get() <= 2 * WORDS_MAX, "{command}: {} were tried", tried.get());
+        }
+    }
+}
