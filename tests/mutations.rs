@@ -11,7 +11,7 @@ mod log;
 mod node;
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -132,23 +132,39 @@ impl Suite {
     }
 }
 
-/// Does something for each pair on two threads, and collects what it has to say.
+/// Does something for each pair on two threads, and collects what it has to say. A pair of which it
+/// has something to say is tried again when the others are through: a fault that breaks a promise
+/// only in some interleavings need not do so at once on a machine that is busy with other tests.
 fn each<'a>(
     pairs: impl Iterator<Item = (&'a str, &'a str)> + Send,
     what: impl Fn(&str, &str) -> Option<String> + Sync,
 ) -> Vec<String> {
     let pairs = std::sync::Mutex::new(pairs);
     let next = || pairs.lock().unwrap().next();
-    let work = || -> Vec<String> {
-        std::iter::from_fn(next).filter_map(|(fault, test)| what(fault, test)).collect()
+    let misses = |&(fault, test): &(&str, &str)| {
+        let said = what(fault, test);
+        // Past what libtest captures, so that the end of a log has it beside the test's name.
+        said.map(|said| writeln!(std::io::stderr(), "once more: {said}")).is_some()
     };
-    std::thread::scope(|scope| {
+    let work = || -> Vec<_> { std::iter::from_fn(next).filter(misses).collect() };
+    let missed = std::thread::scope(|scope| {
         let other = scope.spawn(work);
-        let mut said = work();
-        said.extend(other.join().unwrap());
+        let mut missed = work();
+        missed.extend(other.join().unwrap());
+        missed
+    });
+    let tried_again = |(fault, test)| {
+        let mut said = None;
+        for _ in 1..TRIES {
+            said = Some(what(fault, test)?);
+        }
         said
-    })
+    };
+    missed.into_iter().filter_map(tried_again).collect()
 }
+
+/// How often a pair is tried.
+const TRIES: u32 = 4;
 
 /// How one test ended with one fault.
 #[derive(Debug)]
