@@ -18,19 +18,20 @@ async fn i3_i16_no_hook_starts_when_the_run_is_terminal_whatever_the_one_before_
     for stops in [false, true] {
         let bodies = body_runtime(1);
         let config = config().runtime(bodies.handle().clone()).grace(secs(1)).abort_wait(secs(1));
-        let (lab, book, gate) = (Lab::with(config), Book::default(), Gate::new());
+        let (lab, book, gate, up) = (Lab::with(config), Book::default(), Gate::new(), Gate::new());
         let _open = gate.at_end();
-        let (seen, held) = (book.clone(), gate.clone());
+        let (seen, held, is_up) = (book.clone(), gate.clone(), up.clone());
         let run = lab
             .submit(RunSpec::agent("hooked"), async move |ctx| {
                 seen.stop_hook(&ctx, "of a stop");
                 seen.end_hook(&ctx, "late", 0);
                 ctx.on_end_named("blocks", async move |_| held.spin());
+                is_up.open();
                 if stops { listener(ctx).await } else { Ok(()) }
             })
             .unwrap();
         if stops {
-            soon("it runs", || run.run().status() == RunStatus::Running).await;
+            soon("its hooks wait", || up.is_open()).await;
             run.cancel(CancelRequest::because("enough"));
         }
         let ended = within("terminal in time", run.ended()).await;
@@ -53,18 +54,20 @@ async fn i3_i16_no_hook_starts_when_the_run_is_terminal_whatever_the_one_before_
 async fn i12_i16_hooks_that_never_yield_are_followed_by_none_when_the_grace_is_over() {
     let bodies = body_runtime(1);
     let config = config().runtime(bodies.handle().clone()).grace(secs(1)).abort_wait(secs(600));
-    let (lab, book, gate) = (Lab::with(config), Book::default(), Gate::new());
+    let (lab, book, gate, up) = (Lab::with(config), Book::default(), Gate::new(), Gate::new());
     let _open = gate.at_end();
-    let (seen, held) = (book.clone(), gate.clone());
+    let (seen, held, is_up) = (book.clone(), gate.clone(), up.clone());
     let run = lab
         .submit(RunSpec::agent("hooked"), async move |ctx| {
             seen.stop_hook(&ctx, "0");
             seen.end_hook(&ctx, "1", 0);
             ctx.on_stop(async move |_| held.spin());
+            is_up.open();
             listener(ctx).await
         })
         .unwrap();
-    soon("it runs", || run.run().status() == RunStatus::Running).await;
+    // Those that are registered in a run that stops already are not one batch.
+    soon("its hooks wait", || up.is_open()).await;
     run.cancel(CancelRequest::because("enough"));
     // Before the hook that blocks has noticed anything.
     soon("they are skipped", || run.run().report().own_row().hooks_skipped == 2).await;
@@ -179,17 +182,18 @@ impl Drop for BlocksAndPanics {
 async fn i3_i26_a_destructor_that_panics_after_the_end_changes_no_final_report() {
     let bodies = body_runtime(1);
     let config = config().runtime(bodies.handle().clone()).grace(ms(30)).abort_wait(ms(30));
-    let (lab, gate) = (Lab::with(config), Gate::new());
+    let (lab, gate, up) = (Lab::with(config), Gate::new(), Gate::new());
     let _open = gate.at_end();
-    let held = gate.clone();
+    let (held, is_up) = (gate.clone(), up.clone());
     let run = lab
         .submit(RunSpec::agent("hooked"), async move |ctx| {
             let unused = BlocksAndPanics(held);
             ctx.on_stop(async move |_| drop(unused));
+            is_up.open();
             listener(ctx).await
         })
         .unwrap();
-    soon("it runs", || run.run().status() == RunStatus::Running).await;
+    soon("its hook waits", || up.is_open()).await;
     run.cancel(CancelRequest::because("enough").abort());
     let ended = within("terminal in time", run.ended()).await;
     assert!(abandoned(&ended).contains(&(Work::Hook, "hooked hook")), "{ended:#?}");
