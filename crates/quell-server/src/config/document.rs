@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, de};
 
-use super::masked::{masked, masked_lines};
+use super::masked::masked;
+use super::masked_lines::masked_lines;
 use super::mistaken;
 use super::sieve::sifted;
 use crate::small_file;

@@ -1,11 +1,13 @@
 //! [`masked`]: the text of a configuration as messages may show it.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
+use quell_flow::guess;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::access::is_surely_variable;
+use super::access::{is_surely_variable, is_variable};
 use super::words::is_plain;
 
 /// Yields a text as messages may show it: with the names of tables and keys, the signs that make
@@ -15,70 +17,17 @@ use super::words::is_plain;
 /// The file is to name variables instead of secrets. But a mistake is shown with its line, and may
 /// be that: so a value is hidden unless it is known to be harmless.
 pub(super) fn masked(text: &str, root: &DeTable<'_>) -> String {
-    let mut shown = text.as_bytes().to_vec();
-    let mut values = Vec::new();
-    mask_table(root, Within::Known, &mut shown, &mut values);
-    values.sort_unstable_by_key(|place| place.start);
+    let mut mask = Mask { shown: text.into(), values: Vec::new(), keys: HashSet::new() };
+    mask.hide_table(root, Within::Known);
+    mask.values.sort_unstable_by_key(|place| place.start);
     let mut at = 0;
-    for Range { start, end } in values {
-        mask_between(text, at..start, &mut shown);
+    for Range { start, end } in std::mem::take(&mut mask.values) {
+        mask.hide_between(text, at..start);
         at = end.max(at);
     }
-    mask_between(text, at..text.len(), &mut shown);
+    mask.hide_between(text, at..text.len());
     // Characters are replaced whole.
-    String::from_utf8(shown).unwrap_or_default()
-}
-
-/// Hides what is between values: comments, and keys that may be secrets.
-fn mask_between(text: &str, place: Range<usize>, shown: &mut [u8]) {
-    let between = text.get(place.clone()).unwrap_or_default();
-    let mut begin = place.start;
-    for line in between.split_inclusive('\n') {
-        let code = line.find('#').unwrap_or(line.len());
-        let mut word = begin;
-        for part in line[..code].split_inclusive(|c| c == '.' || STRUCTURE.contains(c)) {
-            let end = word + part.len();
-            let key = part.trim_end_matches(|c| c == '.' || STRUCTURE.contains(c));
-            if !is_plain(key) {
-                fill(shown, word..word + key.len(), b'*');
-            }
-            word = end;
-        }
-        begin += line.len();
-        fill(shown, word..begin, b' ');
-    }
-}
-
-/// Yields a text that cannot be read as messages may show it: of each line the key before `=`, the
-/// name of a table, and the signs that make the structure; stars instead of all else.
-pub(super) fn masked_lines(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut is_within_text = false;
-    for line in text.split_inclusive('\n') {
-        let key = if is_within_text { 0 } else { key_len(line) };
-        for (at, char) in line.char_indices() {
-            if at < key || STRUCTURE.contains(char) {
-                shown.push(char);
-            } else {
-                shown.extend(std::iter::repeat_n('*', char.len_utf8()));
-            }
-        }
-        let is_turned = |quotes| line.matches(quotes).count() % 2 == 1;
-        is_within_text ^= is_turned("\"\"\"") || is_turned("'''");
-    }
-    shown
-}
-
-/// Yields how long the key at the begin of a line is, or the name of a table; 0 if none is there. A
-/// key has no capitals: it may be a line of a secret in base64, which ends in `=`.
-fn key_len(line: &str) -> usize {
-    let is_table = line.trim_start().starts_with('[');
-    let name = line.trim_start_matches([' ', '\t', '[']);
-    let is_letter = |char: char| char.is_ascii_lowercase() || is_table && char.is_ascii_uppercase();
-    let is_of_name = |char: char| is_letter(char) || char.is_ascii_digit() || ".-_".contains(char);
-    let rest = name.trim_start_matches(is_of_name);
-    let is_named = is_table || rest.trim_start().starts_with(['=', ':']);
-    if is_named { line.len() - rest.len() } else { 0 }
+    String::from_utf8(mask.shown).unwrap_or_default()
 }
 
 /// What the keys of a table are.
@@ -92,6 +41,10 @@ enum Within {
     Variables,
     /// Any, with words as values.
     Words,
+    /// Variables of a program, which may be secrets.
+    Env,
+    /// Any in the value of a variable: all of it may be a secret.
+    Secret,
     /// Any, with any values.
     Foreign,
 }
@@ -119,6 +72,8 @@ impl Within {
             (Self::Known, "agents" | "teams" | "workflows") => Self::Ids,
             (Self::Known, "headers_env") => Self::Variables,
             (Self::Known, "reducers") => Self::Words,
+            (Self::Env | Self::Secret, _) => Self::Secret,
+            (Self::Known | Self::Foreign, _) if is_env(key) => Self::Env,
             (Self::Known, _) if TABLES.contains(&key) => Self::Known,
             _ => Self::Foreign,
         }
@@ -133,52 +88,121 @@ impl Within {
             Self::Known if key.ends_with("_env") => Shown::Variable,
             Self::Variables => Shown::Variable,
             Self::Words => Shown::Words,
-            Self::Known | Self::Ids | Self::Foreign => Shown::Nothing,
+            Self::Known | Self::Ids | Self::Env | Self::Secret | Self::Foreign => Shown::Nothing,
+        }
+    }
+
+    /// Tells whether a key is shown that looks like words. One of `env` that is no name of a
+    /// variable may have the value in it.
+    fn shows_key(self, key: &str) -> bool {
+        match self {
+            Self::Env => is_variable(key),
+            Self::Secret => false,
+            Self::Known | Self::Ids | Self::Variables | Self::Words | Self::Foreign => true,
         }
     }
 }
 
-/// Hides values, and collects the places of all. Recurses as deep as the parser allows.
-fn mask_table(table: &DeTable<'_>, keys: Within, shown: &mut [u8], all: &mut Vec<Range<usize>>) {
-    for (key, value) in table {
-        let key = key.get_ref().as_ref();
-        mask(value, (keys.shown(key), keys.below(key)), shown, all);
-    }
+/// A text of which is hidden what may be a secret.
+struct Mask {
+    shown: Vec<u8>,
+    /// The places of all values.
+    values: Vec<Range<usize>>,
+    /// Keys that are hidden wherever they stand: the tree has one place of each, and a dotted key
+    /// or the name of a table may say it again.
+    keys: HashSet<String>,
 }
 
-/// As [`mask_table`], for a value, and for the tables in it.
-fn mask(
-    value: &Spanned<DeValue<'_>>,
-    (what, below): (Shown, Within),
-    shown: &mut [u8],
-    all: &mut Vec<Range<usize>>,
-) {
-    let span = value.span();
-    match (value.get_ref(), what) {
-        (DeValue::Table(table), _) => return mask_table(table, below, shown, all),
-        // Teams, workflows and keys are lists of tables as well.
-        (DeValue::Array(items), _) => {
-            let below = if below == Within::Ids { Within::Known } else { below };
-            for (at, item) in items.iter().enumerate() {
-                let what = match what {
-                    Shown::Program if at == 0 => Shown::All,
-                    Shown::Program => Shown::Nothing,
-                    what => what,
-                };
-                mask(item, (what, below), shown, all);
+impl Mask {
+    /// Hides values, and collects the places of all, and keys. Recurses as deep as the parser
+    /// allows.
+    fn hide_table(&mut self, table: &DeTable<'_>, keys: Within) {
+        for (key, value) in table {
+            let key = key.get_ref().as_ref();
+            if !keys.shows_key(key) {
+                self.keys.insert(key.to_owned());
             }
-            return;
+            self.hide(value, (keys.shown(key), keys.below(key)));
         }
-        (DeValue::String(text), Shown::All) if text.contains("://") => mask_address(value, shown),
-        (DeValue::Boolean(_), _) | (_, Shown::All) => {}
-        (DeValue::String(_), Shown::Address) => mask_address(value, shown),
-        (DeValue::String(text), Shown::Variable) if is_surely_variable(text) => {}
-        (DeValue::String(text), Shown::Words) if is_plain(text) => {}
-        // Its quotes remain.
-        (DeValue::String(_), _) => fill(shown, span.start + 1..span.end.saturating_sub(1), b'*'),
-        _ => fill(shown, span.clone(), b'*'),
     }
-    all.push(span);
+
+    /// As [`Mask::hide_table`], for a value, and for the tables in it.
+    fn hide(&mut self, value: &Spanned<DeValue<'_>>, (what, below): (Shown, Within)) {
+        let span = value.span();
+        match (value.get_ref(), what) {
+            (DeValue::Table(table), _) => return self.hide_table(table, below),
+            // Teams, workflows and keys are lists of tables as well.
+            (DeValue::Array(items), _) => {
+                let below = match below {
+                    Within::Ids => Within::Known,
+                    Within::Env => Within::Secret,
+                    below => below,
+                };
+                for (at, item) in items.iter().enumerate() {
+                    let what = match what {
+                        Shown::Program if at == 0 => Shown::All,
+                        Shown::Program => Shown::Nothing,
+                        what => what,
+                    };
+                    self.hide(item, (what, below));
+                }
+                return;
+            }
+            (DeValue::String(text), Shown::All) if text.contains("://") => {
+                mask_address(value, &mut self.shown);
+            }
+            (DeValue::Boolean(_), _) if !matches!(below, Within::Env | Within::Secret) => {}
+            (_, Shown::All) => {}
+            (DeValue::String(_), Shown::Address) => mask_address(value, &mut self.shown),
+            (DeValue::String(text), Shown::Variable) if is_surely_variable(text) => {}
+            (DeValue::String(text), Shown::Words) if is_plain(text) => {}
+            // Its quotes remain.
+            (DeValue::String(_), _) => {
+                fill(&mut self.shown, span.start + 1..span.end.saturating_sub(1), b'*');
+            }
+            _ => fill(&mut self.shown, span.clone(), b'*'),
+        }
+        self.values.push(span);
+    }
+
+    /// Hides what is between values: comments, and keys that may be secrets.
+    fn hide_between(&mut self, text: &str, place: Range<usize>) {
+        let (mut rest, mut at) = (text.get(place.clone()).unwrap_or_default(), place.start);
+        while let Some(first) = rest.chars().next() {
+            let (before, len) = match first {
+                '#' => (0, rest.find('\n').unwrap_or(rest.len())),
+                // In quotes all is of the key.
+                '"' | '\'' => (1, quoted_len(&rest[1..], first)),
+                _ => (0, rest.find(is_sign).unwrap_or(rest.len())),
+            };
+            let key = rest.get(before..before + len).unwrap_or_default();
+            let is_shown = is_plain(key) && !self.keys.contains(key);
+            if first == '#' || !is_shown {
+                let sign = if first == '#' { b' ' } else { b'*' };
+                fill(&mut self.shown, at + before..at + before + len, sign);
+            }
+            // A sign, or the quote at the end.
+            let after = rest[before + len..].chars().next().map_or(0, char::len_utf8);
+            at += before + len + after;
+            rest = rest.get(before + len + after..).unwrap_or_default();
+        }
+    }
+}
+
+/// Tells whether this stands beside a key.
+fn is_sign(c: char) -> bool {
+    c == '.' || STRUCTURE.contains(c)
+}
+
+/// Yields how long a key in quotes is, without them.
+fn quoted_len(text: &str, quote: char) -> usize {
+    let mut is_escape = false;
+    let end = text.find(|c| {
+        let is_end = c == quote && !is_escape;
+        is_escape = c == '\\' && quote == '"' && !is_escape;
+        is_end
+    });
+    end.unwrap_or(text.len())
 }
 
 /// Hides the user and the password of an address, and its query.
@@ -206,8 +230,23 @@ fn fill(shown: &mut [u8], place: Range<usize>, sign: u8) {
 /// Tells whether a value with these keys may be a secret, or have one in it.
 pub(super) fn may_be_secret(keys: &[String]) -> bool {
     let Some((last, tables)) = keys.split_last() else { return true };
-    let within = tables.iter().fold(Within::Known, |within, key| within.below(key));
-    within.shown(last) != Shown::All
+    within(tables).shown(last) != Shown::All
+}
+
+/// Tells whether a message may name the last of these keys, if it looks like words.
+pub(super) fn shows_key(keys: &[String]) -> bool {
+    keys.split_last().is_none_or(|(last, tables)| within(tables).shows_key(last))
+}
+
+/// Yields what the keys of the innermost of these tables are.
+fn within(tables: &[String]) -> Within {
+    tables.iter().fold(Within::Known, |within, key| within.below(key))
+}
+
+/// Tells whether what is below a key is meant to be the variables of a program.
+pub(super) fn is_env(key: &str) -> bool {
+    let begins = key.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("env"));
+    key != "env_clear" && (begins || guess(key, ["env", "environment"]).is_some())
 }
 
 /// Keys of tables whose keys are known.
@@ -282,7 +321,7 @@ const HARMLESS: [&str; 60] = [
 const ADDRESSES: [&str; 3] = ["url", "cancel", "public_url"];
 
 /// The signs that say how a line is read, and white space.
-const STRUCTURE: &str = " \t\r\n\"'=,:{}[]#";
+pub(super) const STRUCTURE: &str = " \t\r\n\"'=,:{}[]#";
 
 #[cfg(test)]
 mod tests {
@@ -319,33 +358,25 @@ mod tests {
             ("model = 'hush'\nkeys = ['hush']", "model = '****'\nkeys = ['****']"),
             ("env = \"A=b\"\ntokens = 'a'", "env = \"***\"\ntokens = '*'"),
             ("model = { name = 'm' }\nenv.A = 'b'", "model = { name = 'm' }\nenv.A = '*'"),
+            ("env = { 'B=a' = 1, B_1 = true }", "env = { '***' = *, B_1 = **** }"),
+            ("env.'B:a' = 1\nenv.B-a = 1", "env.'***' = *\nenv.*** = *"),
+            ("[env]\n'B.a' = 'x'\nB.a = 1", "[env]\n'***' = '*'\nB.* = *"),
+            ("[env.B-a.x]\n[env.B-a.y]\nz = 1", "[env.***.*]\n[env.***.*]\n* = *"),
+            ("evn = { B = { a = 1, 'b c' = 2 } }", "evn = { B = { * = *, '***' = * } }"),
+            ("env = [{ a = 1 }, 'B=a', true]", "env = [{ * = * }, '***', ****]"),
+            ("env = true\nenv_clear = true", "env = ****\nenv_clear = true"),
+            ("'a\\' = 1\n\"b\\\"=c\" = 1", "'**' = *\n\"*****\" = *"),
             ("url = \"?\"\ncancel = ''", "url = \"?\"\ncancel = ''"),
             ("[[tokens]]\nissuer = \"me\"", "[[tokens]]\nissuer = \"me\""),
             ("[[keys]]\nadmin = true", "[[keys]]\nadmin = true"),
             ("mode = 'a' # hush 'x'\ngrace = 5", "mode = 'a'           \ngrace = 5"),
             ("members = [ # hush\n'a', 'b']", "members = [       \n'a', 'b']"),
-            ("\"sk-1 2hU\" = 1\nhf_AbC = true", "\"sk-1 ***\" = *\n****** = true"),
+            ("\"sk-1 2hU\" = 1\nhf_AbC = true", "\"********\" = *\n****** = true"),
             ("[agents.a.reducers]\nx = 'append'", "[agents.a.reducers]\nx = 'append'"),
             ("[[playbook3d.workflows]]\nname = 'a'", "[[playbook3d.workflows]]\nname = 'a'"),
         ] {
             let root = DeTable::parse(text).expect("TOML").into_inner();
             assert_eq!(masked(text, &root), right);
-        }
-    }
-
-    #[test]
-    fn of_what_cannot_be_read_keys_and_structure_are_shown() {
-        for (text, right) in [
-            ("[agents.a-b\n", "[agents.a-b\n"),
-            ("grace = 5s # x\nsk-1\n", "grace = ** # *\n****\n"),
-            ("  headers = { a = \"hush }\nb", "  headers = { * = \"**** }\n*"),
-            ("authorization: Bearer hu.sh\r\n", "authorization: ****** *****\r\n"),
-            ("a = '''\nhush\n'''\nb", "a = '''\n****\n'''\n*"),
-            ("key = \"hush\nc2Vj==\"\n", "key = \"****\n****==\"\n"),
-            ("[Agents.A1\n", "[Agents.A1\n"),
-            ("a = \"\"\"x\"\"\"\nb = 1\n\"ü\" = 1", "a = \"\"\"*\"\"\"\nb = *\n\"**\" = *"),
-        ] {
-            assert_eq!(masked_lines(text), right);
         }
     }
 }

@@ -99,7 +99,7 @@ fn has(root: &DeTable<'_>, keys: &[&str]) -> bool {
 
 /// Keys at the top that only plans have, and that only configurations have.
 const OF_PLANS: [&str; 1] = ["steps"];
-const OF_CONFIGURATIONS: [&str; 10] = [
+pub(super) const OF_CONFIGURATIONS: [&str; 10] = [
     "agents",
     "teams",
     "workflows",

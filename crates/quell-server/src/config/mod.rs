@@ -9,6 +9,7 @@ mod executables;
 mod file;
 mod listen;
 mod masked;
+mod masked_lines;
 mod mistaken;
 mod model;
 mod scopes;

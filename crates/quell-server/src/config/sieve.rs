@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{self, DeArray, DeString, DeTable, DeValue, Deserializer};
 
-use super::words::{MISSING, in_words, meant, named};
+use super::masked::shows_key;
+use super::words::{HIDDEN, MISSING, in_words, meant, named};
 
 /// What was found wrong in a table.
 #[derive(Debug, Default)]
@@ -144,6 +145,7 @@ impl<'i> Sieve<'_, 'i> {
         let is_of_key = self.is_of_key(error);
         if !is_told {
             let key = self.path.iter().rev().find_map(Step::as_key).filter(|_| !is_of_key);
+            let key = key.map(|key| if shows_key(&self.keys()) { key } else { HIDDEN });
             let at = error.span().map_or(place.start, |span| span.start);
             self.found.faults.push((at, named(key, &in_words(error))));
         }

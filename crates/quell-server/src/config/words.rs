@@ -70,7 +70,7 @@ impl<'a> Unknown<'a> {
         let (what, (found, known)) = begins.into_iter().find_map(|(begin, what)| {
             Some((what, message.strip_prefix(begin).and_then(quoted)?))
         })?;
-        let found = if is_plain(found) { found } else { "…" };
+        let found = if is_plain(found) { found } else { HIDDEN };
         let by_habit = SYNONYMS.iter().find(|(word, key)| *word == found && known.contains(key));
         let meant = by_habit.map(|(_, key)| *key);
         let meant = meant.or_else(|| guess(found, known.iter().copied()));
@@ -162,6 +162,9 @@ const OF_SERVICE: &str = "; where a service is: `url = \"http://127.0.0.1:8000/r
 const NAME_BYTES_MAX: usize = 64;
 const WORD_BYTES_MAX: usize = 16;
 const WORD_DIGITS_MAX: usize = 3;
+
+/// What stands in the place of a key that is not named.
+pub(super) const HIDDEN: &str = "…";
 
 /// How the reader begins the error of a key that is not there.
 pub(super) const MISSING: &str = "missing field ";

@@ -167,6 +167,41 @@ fn a_secret_that_looks_like_a_name_a_number_or_a_key_is_not_shown_either() {
 }
 
 #[test]
+fn of_the_variables_of_a_program_no_word_but_their_names_is_shown() {
+    let scratch = Scratch::new();
+    for wrong in [
+        "env = { \"B=hush\" = 1 }",
+        "env = { 'B:hush' = 1, B-hush = 1, \"B.hush\" = true }",
+        "env.\"B=hush\" = 1",
+        "env.B.hush = 1\nenv.B.hushed = 2",
+        "env = { B-hush = 1 }",
+        "[agents.it.env]\n\"B=hush\" = 1",
+        "[agents.it.env]\nB-hush = [1]",
+        "[agents.it.env.B-hush]\nx = 1\n[agents.it.env.B-hush.hush]",
+        "env = [{ hush = 1 }, \"B=hush\"]",
+        "[[agents.it.env]]\nhush = 1",
+        "evn = { \"B=hush\" = 1, B.hush = 1 }",
+        // What cannot be read at all.
+        "env.B-hush = x",
+        "env.B.hush = x",
+        "env = { A = 1,\nB-hush = x }",
+        "[agents.it.env.B-hush]\nx = y",
+        "env = [\n[hush]",
+        "env.B = \"\"\"\n'''\nhush = x",
+    ] {
+        scratch.write("quell.toml", &format!("[agents.it]\nrun = [\"cat\"]\n{wrong}\n"));
+        let ended = scratch.run(&["check"]);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains(" | "), "{wrong}: {ended:?}");
+        assert!(!ended.stderr.contains("hush"), "{wrong}: {}", ended.stderr);
+    }
+    // The name of a variable is said.
+    scratch.write("quell.toml", "[agents.it]\nrun = [\"cat\"]\nenv = { A_KEY = 1 }\n");
+    let said = scratch.run(&["check"]).stderr;
+    assert!(said.contains("`A_KEY`: found a number") && said.contains("{ A_KEY = * }"), "{said}");
+}
+
+#[test]
 fn a_mistake_in_a_line_that_cannot_be_read_is_seen_without_its_values() {
     let scratch = Scratch::new();
     scratch.write("quell.toml", "[agents.it]\nheaders = { x = \"Bearer s3cret }\n");
