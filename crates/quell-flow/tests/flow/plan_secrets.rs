@@ -27,7 +27,7 @@ fn a_message_shows_its_line_without_the_values_of_env() {
 }
 
 /// Steps of YAML with a variable that no message may show, each with a fault or a warning.
-const YAML: [&str; 46] = [
+const YAML: [&str; 51] = [
     "- { name: a, run: x, env: { A: SECRET } }",
     "- { name: a, run: [x], env: { A: 'SECRET {{ input. }}' } }",
     "- { name: a, run: [x], env: { A: 'SECRET {{ steps.b.output }} {{ inptu }}' } }",
@@ -76,10 +76,15 @@ const YAML: [&str; 46] = [
      steps.b.output.stdout == 'SECRET' else 1 }}\" } }",
     "- { name: b, run: [x] }\n- { name: a, run: [x], env: { A: \"{{ 'SECRET' ~ \
      steps.b.output.stdin }}\" } }",
+    "- { name: a, run: [x], env: { A:SECRET: 1, A:SECRET: 2 } }",
+    "- { name: a, run: [x], env: { 'A SECRET': 1, 'A SECRET': 2 } }",
+    "- name: a\n  run: [x]\n  env:\n    A:SECRET: b\n    A:SECRET: c",
+    "- name: a\n  run: [x]\n  env:\n    A-SECRET: b\n    A-SECRET: c",
+    "- { name: a, run: [x], env: { A-SECRET: { b: 1 } } }",
 ];
 
 /// The same of TOML.
-const TOML: [&str; 11] = [
+const TOML: [&str; 19] = [
     "run = 'x'\nenv = { A = 'SECRET' }",
     "run = ['x']\nenv = { A = 'SECRET', A = 'SECRET' }",
     "run = ['x']\nenv.A = SECRET",
@@ -91,6 +96,14 @@ const TOML: [&str; 11] = [
     "run = ['x']\nenv = { A = \"\"\"\n[b]\nSECRET\"\"\" c }",
     "run = ['x']\n[steps.env]\nA = '''\n[b]\nSECRET''' c",
     "run = ['x']\n[steps.env]\nA = [\n  ['b'],\n  'SECRET', c\n]",
+    "run = ['x']\n[steps.env]\nA = \"\"\"b\"\"\"\"\nB = \"\"\"\n[b]\nSECRET\"\"\" c",
+    "run = ['x']\n[steps.env]\nA = \"\"\"b\"\"\"\"\nB = \"\"\"\n[b]\nSECRET \\q\"\"\"",
+    "run = ['x']\n[steps.env]\nA = 'b'# it's\nB = '''\n[b]\nSECRET''' c",
+    "run = ['x']\n[steps.env]# it's\nB = '''\n[b]\nSECRET''' c",
+    "run = ['x']\nenv.A = 1#\"\nenv.B = \"\"\"\n[b]\nSECRET\"\"\" c",
+    "run = ['x', \"env='\"]\nenv.B = '''\n[b]\nSECRET''' c",
+    "run = ['x', '[env=']\nenv = { A = 'b', B = [\n[1],\n'SECRET' c",
+    "run = ['x']\nenv.A = '''\n[[b]]\n[c]\n\nSECRET\n''' c\nenv.B = 'SECRET' d",
 ];
 
 #[test]
@@ -106,6 +119,7 @@ fn no_fault_of_a_plan_shows_a_value_of_env() {
         "\"env\":{\"A\":\"\\\"}\",\n\"B\":\"SECRET\" c}",
         "\"env\"\n:\n{\"A\":\"b\",\n\"B\":\"SECRET\" c}",
         "\"\\u0065nv\":{\"A\":\"b\",\n\"B\":\"SECRET\" c}",
+        "\"run\":[\"x\"],\"env\":{\"A:SECRET\":\"1\",\"A:SECRET\":\"2\"}",
     ];
     let json = json.into_iter().chain(steps.map(|text| (PlanFormat::Json, step(text))));
     for (format, text) in texts.into_iter().chain(TOML.map(table)).chain(json) {
@@ -124,6 +138,19 @@ fn no_fault_of_a_plan_shows_a_value_of_env() {
         };
         assert!(!shown.contains("hush") && !shown.contains("2hUsh"), "{text}\n{shown}");
         assert!(shown.contains(" | "), "{text}\n{shown}");
+    }
+}
+
+#[test]
+fn a_duplicate_key_is_named_unless_it_is_below_env_and_no_name_of_a_variable() {
+    for (step, says) in [
+        ("env: { A_B: x, A_B: y }", "duplicate key `A_B`"),
+        ("env: { A:B: x, A:B: y }", "duplicate key `…`"),
+        ("component: c, input: { a:b: x, a:b: y }", "duplicate key `a:b`"),
+    ] {
+        let text = format!("name: p\nsteps:\n- {{ name: a, {step} }}\n");
+        let faults = PlanFormat::Yaml.read(&text).unwrap_err();
+        assert!(faults[0].to_string().ends_with(says), "{faults:?}");
     }
 }
 

@@ -1,6 +1,5 @@
 //! [`Fault`] is an error in a text, with its offset.
 
-use super::tree::Key;
 use crate::plan::error::{Place, PlanError};
 use crate::plan::excerpt::{Line, excerpt};
 
@@ -18,13 +17,6 @@ pub(crate) struct Fault {
 impl Fault {
     pub(crate) fn new(at: usize, message: impl Into<String>) -> Self {
         Self { at, message: message.into(), is_consequence: false, others: Vec::new() }
-    }
-
-    /// Makes that of a key which its table has already. What is behind `=` may be a secret: a
-    /// variable of `env` and its value, `A=B`.
-    pub(crate) fn of_duplicate(key: &Key) -> Self {
-        let name = key.name.split('=').next().unwrap_or_default();
-        Self::new(key.at, format!("duplicate key `{}`", excerpt(name)))
     }
 
     /// Adds another fault of the same value.

@@ -11,9 +11,11 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fault::Fault;
+use super::masked::duplicate;
 use super::toml::too_deep;
 use super::tree::{Key, Node, Value};
 use crate::limits;
+use crate::plan::format::PlanFormat;
 
 /// Parses the text.
 ///
@@ -56,7 +58,7 @@ impl<'a> Reader<'a> {
         for (key, value) in raw {
             let key = Key { at: self.offset(key.get()), name: self.parse(key.get())? };
             if !names.insert(key.name.clone()) {
-                return Err(Fault::of_duplicate(&key));
+                return Err(duplicate(&key, self.text, PlanFormat::Json));
             }
             entries.push((key, self.node(value)?));
         }

@@ -4,8 +4,10 @@
 //! A message shows the line of its place, and a line may hold more than the fault. Every byte that
 //! is shown stays in its place, so that the caret does.
 
+use super::fault::Fault;
 use super::tree::{Key, Node, Value};
 use crate::guess::guess;
+use crate::plan::excerpt::excerpt;
 use crate::plan::format::PlanFormat;
 
 /// Hides the values below every key `env`, also a misspelt one, keys there that are no names of
@@ -36,8 +38,13 @@ pub(super) fn masked(text: &str, root: &Node) -> String {
 pub(super) fn masked_unread(text: &str, format: PlanFormat) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut hidden: Option<Unread> = None;
+    // TOML is read from its begin: a quote behind `env` may be of a text that began before.
+    let mut whole = Signs::default();
     for line in text.split_inclusive('\n') {
-        hidden = hidden.and_then(|mut value| value.goes_on(line, format).then_some(value));
+        hidden = hidden.and_then(|mut value| {
+            let is_open = whole.is_open() || value.signs.is_open();
+            (value.goes_on(line, format) || is_open).then_some(value)
+        });
         let begin = if hidden.is_some() { Some(0) } else { env_end(line) };
         let (before, inside) = line.split_at(begin.unwrap_or(line.len()));
         shown.push_str(before);
@@ -48,8 +55,20 @@ pub(super) fn masked_unread(text: &str, format: PlanFormat) -> String {
             let inside = if begin == Some(0) { inside } else { inside.trim_start_matches(QUOTES) };
             value.read(inside, format);
         }
+        if format == PlanFormat::Toml {
+            whole.read(line, format);
+        }
     }
     shown
+}
+
+/// Makes the fault of a key which its table has already. One that is hidden is named only if it is
+/// a name of a variable.
+pub(super) fn duplicate(key: &Key, text: &str, format: PlanFormat) -> Fault {
+    let shown = masked_unread(text, format);
+    let shown = shown.get(key.at..).unwrap_or_default().trim_start_matches(QUOTES);
+    let name = if shown.starts_with('*') { variable(&key.name) } else { &key.name };
+    Fault::new(key.at, format!("duplicate key `{}`", excerpt(name)))
 }
 
 /// Yields the name of a variable as messages may say it: a key that is no name may have the value
@@ -114,20 +133,18 @@ impl Places {
 struct Unread {
     /// How far the line of the key is indented; less if its first line is not indented further.
     indent: isize,
-    /// How many brackets are open since the key.
-    open: usize,
-    /// The quote that is open.
-    quote: Option<&'static str>,
+    /// Those since the key; none in TOML.
+    signs: Signs,
     /// Nothing but a sign has followed the key.
     is_empty: bool,
 }
 
 impl Unread {
-    const fn new(indent: isize) -> Self {
-        Self { indent, open: 0, quote: None, is_empty: true }
+    fn new(indent: isize) -> Self {
+        Self { indent, signs: Signs::default(), is_empty: true }
     }
 
-    /// Tells whether a line is still of the value.
+    /// Tells whether a line that is within nothing is still of the value.
     fn goes_on(&mut self, line: &str, format: PlanFormat) -> bool {
         if line.trim().is_empty() {
             return true;
@@ -135,35 +152,63 @@ impl Unread {
         if self.is_empty {
             self.indent = self.indent.min(indent_of(line) - 1);
         }
-        let is_within = match format {
+        match format {
             PlanFormat::Toml => !line.trim_start().starts_with('['),
             PlanFormat::Json | PlanFormat::Yaml => indent_of(line) > self.indent,
-        };
-        is_within || self.open > 0 || self.quote.is_some()
+        }
     }
 
     /// Reads a line of the value, or what is behind the key.
+    fn read(&mut self, text: &str, format: PlanFormat) {
+        let is_sign = |char: char| char.is_whitespace() || ":=".contains(char);
+        // What begins with `#` is a comment, or behind a quote.
+        self.is_empty &= text.split('#').next().is_none_or(|text| text.chars().all(is_sign));
+        if format != PlanFormat::Toml {
+            self.signs.read(text, format);
+        }
+    }
+}
+
+/// The brackets and quotes that are open.
+#[derive(Default)]
+struct Signs {
+    brackets: usize,
+    quote: Option<&'static str>,
+}
+
+impl Signs {
+    const fn is_open(&self) -> bool {
+        self.brackets > 0 || self.quote.is_some()
+    }
+
+    /// Reads a line, or its end.
     fn read(&mut self, text: &str, format: PlanFormat) {
         let (mut rest, mut last) = (text, ' ');
         while let Some(char) = rest.chars().next() {
             let mut len = char.len_utf8();
             if let Some(quote) = self.quote {
                 if rest.starts_with(quote) {
-                    (self.quote, len) = (None, quote.len());
+                    (self.quote, len) = (None, quote_len(rest, quote));
                 } else if char == '\\' && quote.starts_with('"') {
                     len += rest[len..].chars().next().map_or(0, char::len_utf8);
                 }
-            } else if char == '#' && last.is_whitespace() && format != PlanFormat::Json {
-                return;
-            } else if let Some(quote) = quote_at(rest, format).filter(|_| !last.is_alphanumeric()) {
+            } else if is_comment(char, last, format) {
+                break;
+            } else if let Some(quote) = quote_at(rest, format)
+                // The sign in `it's` is no quote.
+                && (format != PlanFormat::Yaml || !last.is_alphanumeric())
+            {
                 (self.quote, len) = (Some(quote), quote.len());
             } else if "[{".contains(char) {
-                self.open += 1;
+                self.brackets += 1;
             } else if "]}".contains(char) {
-                self.open = self.open.saturating_sub(1);
+                self.brackets = self.brackets.saturating_sub(1);
             }
-            self.is_empty &= char.is_whitespace() || ":=".contains(char);
             (rest, last) = (&rest[len..], char);
+        }
+        // A text with one quote ends with its line.
+        if format == PlanFormat::Toml && self.quote.is_some_and(|quote| quote.len() == 1) {
+            self.quote = None;
         }
     }
 }
@@ -194,6 +239,22 @@ fn quote_at(text: &str, format: PlanFormat) -> Option<&'static str> {
     quotes.iter().find(|quote| text.starts_with(**quote)).copied()
 }
 
+/// Yields how long the quote at the end of a text is: of three, two more may be of the text.
+fn quote_len(rest: &str, quote: &str) -> usize {
+    let more = rest[quote.len()..].chars().take(quote.len() - 1);
+    quote.len() + more.take_while(|char| quote.starts_with(*char)).count()
+}
+
+/// Tells whether a character that is in no quotes begins a comment.
+fn is_comment(char: char, before: char, format: PlanFormat) -> bool {
+    char == '#'
+        && match format {
+            PlanFormat::Toml => true,
+            PlanFormat::Yaml => before.is_whitespace(),
+            PlanFormat::Json => false,
+        }
+}
+
 /// Tells how many white spaces are at the begin of a line.
 fn indent_of(line: &str) -> isize {
     let spaces = line.len() - line.trim_start_matches([' ', '\t']).len();
@@ -208,7 +269,8 @@ fn is_env(key: &str) -> bool {
 
 /// Tells whether a key is the name of a variable, and nothing else is in it.
 fn is_variable(key: &str) -> bool {
-    key.chars().all(|char| char.is_alphanumeric() || "_-.".contains(char))
+    let is_of_names = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    key.chars().all(is_of_names) && !key.starts_with(|first: char| first.is_ascii_digit())
 }
 
 /// Finds the end of the first key `env` in a line. One with escapes may be it.

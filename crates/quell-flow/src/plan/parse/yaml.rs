@@ -10,7 +10,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 use serde_json::Number;
 
 use super::fault::Fault;
-use super::masked::masked_unread;
+use super::masked::{duplicate, masked_unread};
 use super::toml::too_deep;
 use super::tree::{Key, Node, Value};
 use crate::limits;
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
                 (event, at) => return Err(self.strange_key(&event, at)),
             };
             if !names.insert(key.name.clone()) {
-                return Err(Fault::of_duplicate(&key));
+                return Err(duplicate(&key, self.text, PlanFormat::Yaml));
             }
             let (event, at) = self.next()?;
             entries.push((key, self.node(event, at, depth + 1)?));
