@@ -141,12 +141,12 @@ fn each<'a>(
 ) -> Vec<String> {
     let pairs = std::sync::Mutex::new(pairs);
     let next = || pairs.lock().unwrap().next();
-    let misses = |&(fault, test): &(&str, &str)| {
+    let is_told = |&(fault, test): &(&str, &str)| {
         let said = what(fault, test);
         // Past what libtest captures, so that the end of a log has it beside the test's name.
         said.map(|said| writeln!(std::io::stderr(), "once more: {said}")).is_some()
     };
-    let work = || -> Vec<_> { std::iter::from_fn(next).filter(misses).collect() };
+    let work = || -> Vec<_> { std::iter::from_fn(next).filter(is_told).collect() };
     let missed = std::thread::scope(|scope| {
         let other = scope.spawn(work);
         let mut missed = work();
