@@ -1,31 +1,20 @@
 //! The page of `quell help events` says what is so. That it has every kind is proved in
 //! `quell-tests`.
 
-use std::fs;
-
 use serde_json::Value;
 
 use crate::report_page::plain;
-use crate::support::{Scratch, repository};
-
-fn page() -> String {
-    fs::read_to_string(repository().join("crates/quell-server/src/events.md")).expect("the page")
-}
+use crate::support::{Scratch, assert_help_is_page, page};
 
 #[test]
 fn the_help_is_the_page() {
-    let scratch = Scratch::new();
-    for args in [&["help", "events"][..], &["events", "--help"], &["events"]] {
-        let ended = scratch.run(args);
-        ended.assert_code(0);
-        assert_eq!(ended.stdout.trim_end(), page().trim_end(), "{args:?}");
-    }
-    assert!(scratch.run(&["run", "--help"]).stdout.contains("`quell help events`"));
+    assert_help_is_page("events");
+    assert!(Scratch::new().run(&["run", "--help"]).stdout.contains("`quell help events`"));
 }
 
 #[test]
 fn the_example_is_what_is_written() {
-    let page = page();
+    let page = page("events");
     let (_, example) = page.split_once("## An example").expect("an example");
     let (command, example) = example.split_once("```json\n").expect("its lines");
     let example = example.split_once("```").expect("an end").0;

@@ -8,11 +8,7 @@ use quell_flow::Emit;
 use serde_json::{Value, json};
 
 use crate::output::checked_events;
-use crate::support::{Scratch, repository};
-
-fn page() -> String {
-    fs::read_to_string(repository().join("crates/quell-server/src/process.md")).expect("the page")
-}
+use crate::support::{Scratch, assert_help_is_page, page, repository};
 
 /// Yields the examples of lines that are events.
 fn examples(page: &str) -> Vec<&str> {
@@ -21,12 +17,7 @@ fn examples(page: &str) -> Vec<&str> {
 
 #[test]
 fn the_help_is_the_page() {
-    let scratch = Scratch::new();
-    for args in [&["help", "process"][..], &["process", "--help"], &["process"]] {
-        let ended = scratch.run(args);
-        ended.assert_code(0);
-        assert_eq!(ended.stdout.trim_end(), page().trim_end(), "{args:?}");
-    }
+    assert_help_is_page("process");
 }
 
 #[test]
@@ -52,7 +43,7 @@ fn kinds(source: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_page_has_every_kind_of_event_and_no_other() {
-    let page = page();
+    let page = page("process");
     let mut shown = BTreeSet::new();
     let mut of_adapters = BTreeSet::new();
     for line in examples(&page) {
@@ -72,7 +63,7 @@ fn the_page_has_every_kind_of_event_and_no_other() {
 #[test]
 fn each_example_of_the_page_is_an_event_and_no_part_of_what_is_printed() {
     let scratch = Scratch::new();
-    let page = page();
+    let page = page("process");
     let lines = examples(&page);
     scratch.write("lines", &(lines.join("\n") + "\n"));
     let ended = scratch.run(&["run", "--json", "--report", "report.json", "--", "cat", "lines"]);
@@ -115,7 +106,7 @@ fn the_page_names_every_key_of_an_output() {
     let scratch = Scratch::new();
     scratch.run(&["run", "--report", "report.json", "--", "true"]).assert_code(0);
     let report = scratch.json("report.json");
-    let page = page();
+    let page = page("process");
     assert!(page.contains("and `result` if"), "it is left out here");
     for key in report["output"].as_object().expect("an object").keys() {
         assert!(page.contains(&format!("`{key}`")), "{key}");
@@ -130,7 +121,7 @@ fn the_page_has_the_bounds_that_hold() {
     let ended =
         scratch.run(&["run", "--json", "--report", "report.json", "--", "sh", "-c", script]);
     ended.assert_code(1);
-    let page = page();
+    let page = page("process");
     let (report, events) = (scratch.json("report.json"), checked_events(&ended));
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let left = &report["partial"];

@@ -1,24 +1,13 @@
 //! The page of `quell help report` says what is so. That it has every field is proved in
 //! `quell-tests`.
 
-use std::fs;
-
 use serde_json::Value;
 
-use crate::support::{Scratch, repository};
-
-fn page() -> String {
-    fs::read_to_string(repository().join("crates/quell-server/src/report.md")).expect("the page")
-}
+use crate::support::{Scratch, assert_help_is_page, page};
 
 #[test]
 fn the_help_is_the_page() {
-    let scratch = Scratch::new();
-    for args in [&["help", "report"][..], &["report", "--help"], &["report"]] {
-        let ended = scratch.run(args);
-        ended.assert_code(0);
-        assert_eq!(ended.stdout.trim_end(), page().trim_end(), "{args:?}");
-    }
+    assert_help_is_page("report");
 }
 
 /// Replaces what is different in every run: ids, times and texts that have digits.
@@ -33,7 +22,7 @@ pub(crate) fn plain(value: &mut Value) {
 
 #[test]
 fn the_example_is_what_is_written() {
-    let page = page();
+    let page = page("report");
     let (_, example) = page.split_once("## An example").expect("an example");
     let (command, example) = example.split_once("```json\n").expect("its JSON");
     let example = example.split_once("```").expect("an end").0;

@@ -233,6 +233,23 @@ pub(crate) fn row<'a>(report: &'a Value, name: &str) -> &'a Value {
     rows.iter().find(|row| row["name"] == name).expect("the run has a row")
 }
 
+/// Yields the page of a topic of the help.
+pub(crate) fn page(topic: &str) -> String {
+    let path = repository().join(format!("crates/quell-server/src/{topic}.md"));
+    fs::read_to_string(path).expect("the page")
+}
+
+/// Asserts that each way to ask for the help of a topic prints its page.
+#[track_caller]
+pub(crate) fn assert_help_is_page(topic: &str) {
+    let scratch = Scratch::new();
+    for args in [&["help", topic][..], &[topic, "--help"], &[topic]] {
+        let ended = scratch.run(args);
+        ended.assert_code(0);
+        assert_eq!(ended.stdout.trim_end(), page(topic).trim_end(), "{args:?}");
+    }
+}
+
 /// Yields the root of the repository.
 pub(crate) fn repository() -> &'static Path {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
