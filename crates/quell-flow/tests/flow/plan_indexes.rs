@@ -86,3 +86,47 @@ fn a_subtraction_of_known_steps_is_no_name() {
                 - { name: last, run: [x, '{{ steps.my.output.code-steps.step.output.code }}'] }\n";
     Plan::from_yaml(text).unwrap();
 }
+
+#[test]
+fn a_step_inside_whose_name_has_a_dash_is_shown_in_brackets() {
+    let inner = "[{ name: linux-x64, run: [x] }]";
+    let nested = format!("[{{ name: b-c, sequence: {inner} }}]");
+    let no_word = "because the name of the step is no word";
+    for (step, path, right) in [
+        (
+            format!("parallel: {{}}, branches: {inner}"),
+            "steps.a.output.linux-x64.stdout",
+            format!("expected `steps.a.output[\"linux-x64\"]`, {no_word}"),
+        ),
+        (
+            format!("parallel: {{}}, branches: {inner}"),
+            "steps.linux-x64.stdout",
+            "unknown step `linux-x64` in `steps.linux-x64.stdout`; `linux-x64` is a branch of \
+             `a`; did you mean `steps.a.output[\"linux-x64\"]`?"
+                .into(),
+        ),
+        (
+            format!("loop: {{ count: 2 }}, steps: {inner}"),
+            "steps.a.output.linux-x64.exit_code == 0",
+            format!("expected `steps.a.output[\"linux-x64\"]`, {no_word}"),
+        ),
+        (
+            format!("parallel: {{}}, branches: {nested}"),
+            "steps.a.output[\"b-c\"].linux-x64",
+            format!("expected `steps.a.output[\"b-c\"][\"linux-x64\"]`, {no_word}"),
+        ),
+        (
+            format!("parallel: {{}}, branches: {nested}"),
+            "steps.a.output.b-c.linux-x64.stdout",
+            format!("expected `steps.a.output[\"b-c\"][\"linux-x64\"]`, {no_word}"),
+        ),
+    ] {
+        let text = format!(
+            "name: p\nsteps:\n- {{ name: a, {step} }}\n- {{ name: z, if: '{path}', \
+                            then: [{{ name: y, run: [x] }}] }}\n"
+        );
+        let faults = PlanFormat::Yaml.read(&text).expect_err(path);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].to_string().contains(&right), "{path}: {}", faults[0]);
+    }
+}

@@ -243,6 +243,9 @@ impl Names {
                 excerpt(name),
             ));
         }
+        if let Some(right) = self.unbracketed_inner(text) {
+            return Some(right);
+        }
         let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
         let written = text.split("steps.").skip(1).filter_map(|after| {
             let name = &after[..after.find(|c| !is_of_name(c)).unwrap_or(after.len())];
@@ -252,6 +255,28 @@ impl Names {
         let (name, meant) = { written }.find_map(meant)?;
         let (name, text, right) = (excerpt(name), self.quoted(text), excerpt(&path_of(meant)));
         Some(format!("unknown step `{name}` in `{text}`; did you mean `{right}`?"))
+    }
+
+    /// As [`Names::unbracketed`], for a step inside of another one.
+    fn unbracketed_inner(&self, text: &str) -> Option<String> {
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        let is_written =
+            |path: &str| text.match_indices(path).any(|(at, _)| ends(&text[at + path.len()..]));
+        let paths = self.steps().flat_map(|(outer, shape)| shape.dotted(&output_of(outer)));
+        let path = paths.filter(|(dotted, _)| is_written(dotted)).max_by_key(|(it, _)| it.len());
+        let shown = self.quoted(text);
+        if let Some((dotted, right)) = path {
+            let (dotted, right) = (excerpt(&dotted), excerpt(&right));
+            return Some(format!(
+                "`{dotted}` in `{shown}`; expected `{right}`, because the name of the step is no \
+                 word",
+            ));
+        }
+        let names = self.steps().flat_map(|(_, shape)| shape.names());
+        let names = names.filter(|name| !is_word(name) && is_written(&format!("steps.{name}")));
+        let name = names.max_by_key(|name| name.len())?;
+        let right = self.right_for_inner(name, &[])?;
+        Some(format!("unknown step `{}` in `{shown}`; {right}", excerpt(name)))
     }
 
     /// Says what would be right instead of a name.

@@ -8,6 +8,7 @@ use super::fields::{list, table};
 use super::keys::BRANCH_KEYS;
 use super::reader::name_of;
 use super::tree::{Key, Node, Value};
+use crate::plan::expression::below;
 
 /// What is known of the output of a step.
 #[derive(Debug)]
@@ -165,6 +166,26 @@ impl Shape {
             names.extend(shape.names());
         }
         names
+    }
+
+    /// Lists the paths to steps inside, some of whose names are no words: as they are written with
+    /// dots, and as they are right.
+    pub(super) fn dotted(&self, output: &str) -> Vec<(String, String)> {
+        let mut paths = Vec::new();
+        self.add_dotted(output, output, &mut paths);
+        paths
+    }
+
+    fn add_dotted(&self, dotted: &str, right: &str, paths: &mut Vec<(String, String)>) {
+        let Self::Table { steps, .. } = self else { return };
+        for (name, shape) in steps {
+            // Only the last name, or all of them, may lack their brackets.
+            let last = format!("{right}.{name}");
+            let (dotted, right) = (format!("{dotted}.{name}"), below(right, name));
+            shape.add_dotted(&dotted, &right, paths);
+            let wrong = [last, dotted].into_iter().filter(|path| *path != right);
+            paths.extend(wrong.map(|path| (path, right.clone())));
+        }
     }
 
     /// Finds the first key of a path into the output that is not there.
