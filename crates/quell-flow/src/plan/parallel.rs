@@ -165,6 +165,10 @@ pub struct PlanRetry {
     /// The longest pause after any failure. Defaults to 30 s. Zero is refused.
     #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
     pub cap: Option<Duration>,
+    /// The shortest pause after any failure: a random part of the rest is added. Defaults to none,
+    /// so that a pause may be of no length. Zero is refused, and so is more than `cap`.
+    #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
+    pub min: Option<Duration>,
     /// Time from the start of an attempt to its own deadline, after which the next attempt starts.
     /// Defaults to none. Zero is refused.
     #[serde(with = "super::duration", skip_serializing_if = "Option::is_none")]
@@ -177,6 +181,9 @@ impl PlanRetry {
         let mut backoff = self.backoff.map_or_else(Backoff::default, Backoff::exponential);
         if let Some(cap) = self.cap {
             backoff = backoff.cap(cap);
+        }
+        if let Some(min) = self.min {
+            backoff = backoff.min(min);
         }
         let retry = Retry::new(self.attempts).backoff(backoff);
         match self.attempt_timeout {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// The pauses between attempts: a time that doubles with every failure up to a cap, and of that a
 /// random part, from nothing to all of it (*full jitter*, after Amazon's builders' library), so
-/// that many who failed together do not try again together.
+/// that many who failed together do not try again together. What waits for something alone sets
+/// the shortest pause with [`min`](Self::min), so that its attempts are not over at once.
 ///
 /// # Examples
 ///
@@ -17,24 +18,37 @@ use std::time::Duration;
 /// assert_eq!(bounds, [1, 2, 4, 5]);
 /// assert!(backoff.delay(3, 42) <= Duration::from_secs(4));
 /// assert_eq!(backoff.delay(3, 42), backoff.delay(3, 42));
+/// assert!(backoff.min(Duration::from_secs(3)).delay(3, 42) >= Duration::from_secs(3));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a backoff does nothing until it is given to a retry"]
 pub struct Backoff {
     base: Duration,
     cap: Duration,
+    min: Duration,
     has_jitter: bool,
 }
 
 impl Backoff {
-    /// Waits so long, at most, after the first failure. Zero never waits.
+    /// The longest pause of all, unless [`cap`](Self::cap) sets another one: 30 s.
+    pub(crate) const CAP: Duration = Duration::from_secs(30);
+
+    /// Waits so long, at most, after the first failure. Zero waits no longer than
+    /// [`min`](Self::min), which is not at all by default.
     pub const fn exponential(base: Duration) -> Self {
-        Self { base, cap: CAP, has_jitter: true }
+        Self { base, cap: Self::CAP, min: Duration::ZERO, has_jitter: true }
     }
 
     /// Bounds every pause. Defaults to 30 s. Zero never waits.
     pub const fn cap(mut self, cap: Duration) -> Self {
         self.cap = cap;
+        self
+    }
+
+    /// Sets the shortest pause: the random part is from this to the bound, which is not below it.
+    /// The cap bounds this too. Defaults to zero, which is no such pause.
+    pub const fn min(mut self, min: Duration) -> Self {
+        self.min = min;
         self
     }
 
@@ -47,7 +61,7 @@ impl Backoff {
     /// Yields the longest pause after so many failures, counted from 1.
     pub fn bound(&self, failures: u32) -> Duration {
         let factor = 2_u32.checked_pow(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-        self.base.saturating_mul(factor).min(self.cap)
+        self.base.saturating_mul(factor).max(self.min).min(self.cap)
     }
 
     /// Yields the pause after so many failures, counted from 1. It depends on nothing but the
@@ -57,9 +71,10 @@ impl Backoff {
         if !self.has_jitter {
             return bound;
         }
-        let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let range = nanos(self.min.min(bound))..=nanos(bound);
         let mut random = fastrand::Rng::with_seed(seed ^ u64::from(failures).rotate_left(32));
-        Duration::from_nanos(random.u64(..=nanos))
+        Duration::from_nanos(random.u64(range))
     }
 }
 
@@ -75,5 +90,3 @@ impl From<Duration> for Backoff {
         Self::exponential(base)
     }
 }
-
-const CAP: Duration = Duration::from_secs(30);

@@ -86,6 +86,21 @@ proptest! {
     }
 
     #[test]
+    fn a_pause_is_never_shorter_than_the_shortest_unless_the_cap_is(
+        base in 0..100_000_u64,
+        cap in 0..100_000_u64,
+        min in 0..100_000_u64,
+        failures in any::<u32>(),
+        seed in any::<u64>(),
+    ) {
+        let plain = Backoff::exponential(millis(base)).cap(millis(cap));
+        let backoff = plain.min(millis(min));
+        let (bound, delay) = (backoff.bound(failures), backoff.delay(failures, seed));
+        prop_assert!(delay >= millis(min.min(cap)) && delay <= bound && bound <= millis(cap));
+        prop_assert_eq!(backoff.min(Duration::ZERO), plain);
+    }
+
+    #[test]
     fn jitter_is_full(failures in 1..20_u32) {
         let backoff = Backoff::exponential(secs(1)).cap(secs(60));
         let bound = backoff.bound(failures);

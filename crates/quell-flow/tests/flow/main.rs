@@ -29,6 +29,7 @@ mod plan_missing;
 mod plan_mistakes;
 mod plan_needs;
 mod plan_nested;
+mod plan_numbers;
 mod plan_page;
 mod plan_parts;
 mod plan_paths;

@@ -148,7 +148,7 @@ fn a_toml_plan_with_a_wrong_value_is_refused_with_its_place() {
             (&parallel("limit = 0"), 4, 22, "limit `0`; expected a whole number above 0"),
             (&parallel("limit = -1"), 4, 22, "limit `-1`"),
             (&parallel("limit = 1.5"), 4, 22, "limit `1.5`"),
-            (&parallel("limit = \"2\""), 4, 22, "found a string; expected a number"),
+            (&parallel("limit = \"2\""), 4, 22, "`limit`: found a string; expected a whole number"),
             (&parallel("polcy = 1"), 4, 14, "unknown key `polcy`; did you mean `policy`?"),
             (
                 &parallel("policy = \"any\""),

@@ -205,6 +205,20 @@ async fn a_step_of_a_plan_that_never_succeeds_fails_after_its_attempts() {
     assert_eq!((report.status, took, witness.entered()), (RunStatus::TimedOut, secs(2), 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_step_of_a_plan_pauses_no_shorter_than_it_says() {
+    let Ran { took, witness, .. } = run(r#"
+        name = "p"
+        [[steps]]
+        name = "s"
+        run = ["bad", "0"]
+        retry = { attempts = 6, backoff = "1ns", min = "200ms", cap = "300ms" }
+    "#)
+    .await;
+    assert_eq!(witness.entered(), 6);
+    assert!(took >= secs(1) && took < millis(1_510), "{took:?}");
+}
+
 #[test]
 fn a_policy_of_a_plan_is_refused_with_its_place_and_what_would_be_right() {
     let cases = [
@@ -228,7 +242,11 @@ fn a_policy_of_a_plan_is_refused_with_its_place_and_what_would_be_right() {
         ),
         ("policy = 'quorum', quorum = 0", 33, "quorum `0`; expected a whole number above 0"),
         ("policy = 'quorum', quorum = 3", 33, "quorum `3` of 2 branches; expected at most 2"),
-        ("policy = 'quorum', quorum = '2'", 33, "found a string; expected a number"),
+        (
+            "policy = 'quorum', quorum = '2'",
+            33,
+            "`quorum`: found a string; expected a whole number above 0 without quotes: `2`",
+        ),
         ("quorum = 2", 5, "`quorum` goes with policy `quorum`; this one is `all`"),
         (
             "policy = 'hedge'",
@@ -275,7 +293,15 @@ fn a_policy_of_a_plan_is_refused_with_its_place_and_what_would_be_right() {
 #[test]
 fn a_retry_of_a_plan_is_refused_with_its_place_and_what_would_be_right() {
     let cases = [
-        ("retry = 3", 9, "found a number; expected a table"),
+        ("retry = 5", 9, "found a number; expected a table such as `{ attempts = 5 }`, where the"),
+        ("retry = 'many'", 9, "found a string; expected a table such as `{ attempts = 3 }`"),
+        ("retry = { attempts = 2, min = '0s' }", 31, "time is zero"),
+        (
+            "retry = { attempts = 2, min = '31s' }",
+            31,
+            "`min`: min `31s` is above the longest pause, `30s`; expected a `cap` that is",
+        ),
+        ("retry = { attempts = 2, cap = '1s', min = '2s' }", 43, "above the longest pause, `1s`"),
         ("retry = {}", 9, "retry has no `attempts`"),
         ("retry = { attempts = 0 }", 22, "attempts `0`; expected a whole number above 0"),
         ("retry = { attempts = 5000000000 }", 22, "too many attempts; expected at most 4294967295"),

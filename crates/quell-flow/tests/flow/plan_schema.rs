@@ -48,7 +48,8 @@ fn everything() -> Value {
         "on_failure": run, "on_stop": run,
         "steps": [
             {"name": "a", "sequence": run, "timeout": "1.5s", "grace": "1s", "idle": "1m 1.5s",
-             "retry": {"attempts": 2, "backoff": "1s", "cap": "1m 30s", "attempt_timeout": "3s"},
+             "retry": {"attempts": 2, "backoff": "1s", "cap": "1m 30s", "min": "9ms",
+                "attempt_timeout": "3s"},
              "on_failure": run, "on_stop": run},
             {"name": "b", "branches": run, "parallel": {
                 "policy": "best_effort", "deadline": "1s", "min": 0, "limit": 1,

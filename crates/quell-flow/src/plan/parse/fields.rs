@@ -11,13 +11,38 @@ use crate::plan::format::PlanFormat;
 
 /// Reads a whole number of at least `min`.
 pub(super) fn count(node: &Node, what: &str, min: usize) -> Result<usize, Fault> {
-    let Value::Number(number) = &node.value else { return Err(wrong_type(node, "a number")) };
     let right = if min == 0 { "a whole number" } else { "a whole number above 0" };
+    let Value::Number(number) = &node.value else {
+        let right = match meant_count(node).filter(|count| *count >= min) {
+            Some(count) => format!("{right} without quotes: `{count}`"),
+            None => format!("{right} such as `3`"),
+        };
+        return Err(wrong_type(node, &right).of(what));
+    };
     number
         .as_u64()
         .and_then(|count| usize::try_from(count).ok())
         .filter(|count| *count >= min)
         .ok_or_else(|| Fault::new(node.at, format!("{what} `{number}`; expected {right}")))
+}
+
+/// Refuses a count, or anything else, in the place of a table with the key of that count.
+pub(super) fn check_counting(node: &Node, format: PlanFormat, key: &str) -> Result<(), Fault> {
+    if let Value::Table(_) = node.value {
+        return Ok(());
+    }
+    let count = meant_count(node).filter(|count| *count > 0).unwrap_or(3);
+    let example = entry(format, key, &count.to_string());
+    Err(wrong_type(node, &format!("a table such as `{example}`")))
+}
+
+/// Yields the whole number that a value is, or is in its quotes.
+fn meant_count(node: &Node) -> Option<usize> {
+    match &node.value {
+        Value::Text(text) => text.trim().parse().ok(),
+        Value::Number(number) => usize::try_from(number.as_u64()?).ok(),
+        _ => None,
+    }
 }
 
 /// Reads one of a few words, and yields its meaning.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quell::Payload;
 
 use super::fault::Fault;
-use super::fields::{Table, count, steps, table, text, unknown, word, wrong_type};
+use super::fields::{Table, check_counting, count, steps, table, text, unknown, word, wrong_type};
 use super::options;
 use super::reader::Reader;
 use super::tree::{Node, Value};
@@ -58,6 +58,7 @@ pub(super) fn repeat(
     node: &Node,
     level: usize,
 ) -> Result<Action, Fault> {
+    check_counting(node, reader.format, "count").map_err(|fault| fault.of("loop"))?;
     let options = reader.table(node, &LOOP_KEYS)?;
     // The caller has made a frame for these names, and removes it.
     reader.names.add_variable("index");

@@ -1,16 +1,19 @@
 //! [`parallel`] reads the options of a parallel step, [`retry`] those of a retry.
 
+use std::time::Duration;
+
+use humantime::format_duration;
 use quell::Payload;
 
 use super::fault::Fault;
-use super::fields::{Table, count, duration, entry, text, unknown, word, wrong_type};
+use super::fields::{Table, check_counting, count, duration, text, unknown, word, wrong_type};
 use super::names::Names;
 use super::reader::Reader;
 use super::tree::{Key, Node, Value};
 use crate::plan::expression::Expression;
 use crate::plan::parallel::{ParallelOptions, PlanPolicy, PlanRetry};
 use crate::plan::step::Action;
-use crate::{OnCancelled, OnLoser, OnTimeout, StartNext};
+use crate::{Backoff, OnCancelled, OnLoser, OnTimeout, StartNext};
 
 pub(super) fn parallel(reader: &mut Reader<'_>, node: &Node) -> Result<ParallelOptions, Fault> {
     let options = reader.table(node, &PARALLEL_KEYS)?;
@@ -19,7 +22,7 @@ pub(super) fn parallel(reader: &mut Reader<'_>, node: &Node) -> Result<ParallelO
     let on_branch_timeout = on_branch_timeout.map_err(|fault| fault.of("on_branch_timeout"));
     Ok(ParallelOptions {
         policy: policy(reader, &options),
-        limit: reader.noted(options.read("limit", |node| count(node, "limit", 1))),
+        limit: reader.noted(options.get("limit").map(|node| count(node, "limit", 1)).transpose()),
         branch_timeout: reader.noted(options.read("branch_timeout", duration)),
         branch_grace: reader.noted(options.read("branch_grace", duration)),
         branch_idle: reader.noted(options.read("branch_idle", duration)),
@@ -46,15 +49,14 @@ pub(super) fn check_counts(node: &Node, policy: &PlanPolicy, branches: usize) ->
 
 /// Reads the retry of a step.
 pub(super) fn retry(reader: &mut Reader<'_>, node: &Node) -> Result<PlanRetry, Fault> {
-    if let Value::Number(number) = &node.value {
-        let attempts = number.as_u64().filter(|attempts| *attempts > 0).unwrap_or(3);
-        let right = entry(reader.format, "attempts", &attempts.to_string());
-        let right = format!("a table such as `{right}`, where the first attempt counts too");
-        return Err(wrong_type(node, &right).of("retry"));
-    }
-    let table = reader.table(node, &["attempts", "backoff", "cap", "attempt_timeout"])?;
+    check_counting(node, reader.format, "attempts").map_err(|mut fault| {
+        fault.message.push_str(", where the first attempt counts too");
+        fault.of("retry")
+    })?;
+    let table = reader.table(node, &RETRY_KEYS)?;
     let backoff = reader.noted(table.read("backoff", duration));
     let cap = reader.noted(table.read("cap", duration));
+    let min = reader.noted(table.read("min", |node| shortest(node, cap)));
     let attempt_timeout = reader.noted(table.read("attempt_timeout", duration));
     let attempts = table.need("attempts", "retry")?;
     let too_many = |_| {
@@ -62,7 +64,19 @@ pub(super) fn retry(reader: &mut Reader<'_>, node: &Node) -> Result<PlanRetry, F
         Fault::new(attempts.at, message)
     };
     let attempts = u32::try_from(count(attempts, "attempts", 1)?).map_err(too_many)?;
-    Ok(PlanRetry { attempts, backoff, cap, attempt_timeout })
+    Ok(PlanRetry { attempts, backoff, cap, min, attempt_timeout })
+}
+
+/// Reads the shortest pause of a retry, which is no longer than the longest one.
+fn shortest(node: &Node, cap: Option<Duration>) -> Result<Duration, Fault> {
+    let min = duration(node)?;
+    let cap = cap.unwrap_or(Backoff::CAP);
+    if min > cap {
+        let (min, cap) = (format_duration(min), format_duration(cap));
+        let message = format!("min `{min}` is above the longest pause, `{cap}`; expected a `cap`");
+        return Err(Fault::new(node.at, message + " that is not below it"));
+    }
+    Ok(min)
 }
 
 /// Refuses the retry of a step whose successor may start before the step has ended.
@@ -185,6 +199,8 @@ fn on_timeout(reader: &mut Reader<'_>, node: &Node) -> Result<OnTimeout<Payload>
         }
     }
 }
+
+const RETRY_KEYS: [&str; 5] = ["attempts", "backoff", "cap", "min", "attempt_timeout"];
 
 const POLICIES: [&str; 8] =
     ["all", "settle", "first_success", "first_settled", "quorum", "until", "best_effort", "hedge"];
