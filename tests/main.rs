@@ -56,6 +56,10 @@ mod detach;
 mod leaving;
 // I21, I27, I36, I39: lanes, slots and due times, with every id given twice.
 mod admission;
+// I26, I37, I39: idempotency keys, in every state of their run and after it.
+mod claims;
+// I6, I22: stops that are remembered in a scope.
+mod scopes;
 // I4, I26: what goes wrong when the report is final, and the second of two panics.
 mod late;
 // I26: a panic anywhere is one run's failure.

@@ -4,10 +4,11 @@ use std::fmt::Debug;
 
 use quell::{
     Abandoned, BlockingContext, CancelRequest, Cause, CauseKind, Counts, DetachError, Disposition,
-    Elapsed, Engine, EngineConfig, EventKind, EventStream, Failure, Hold, HookOutcome, Limits,
-    Outcome, Payload, PayloadError, RunContext, RunError, RunEvent, RunFailure, RunFilter,
-    RunHandle, RunId, RunKind, RunRef, RunReport, RunRow, RunSpec, RunStatus, Shutdown,
-    ShutdownReport, StopDelivery, StopMode, Stopped, SubmitError, Work, Written,
+    Elapsed, Engine, EngineConfig, EventKind, EventStream, Failure, Hold, HookOutcome,
+    IdempotencyKey, Limits, Outcome, Payload, PayloadError, RunContext, RunError, RunEvent,
+    RunFailure, RunFilter, RunHandle, RunId, RunKind, RunRef, RunReport, RunRow, RunSpec,
+    RunStatus, Shutdown, ShutdownReport, StopDelivery, StopMode, StopScope, Stopped, SubmitError,
+    Work, Written,
 };
 
 use crate::support::{Lab, listener, secs};
@@ -27,16 +28,18 @@ type Moved = std::cell::Cell<u32>;
 
 assert_all!(everywhere:
     Abandoned, BlockingContext, CancelRequest, Cause, CauseKind, Counts, DetachError, Disposition,
-    Elapsed, Engine, EngineConfig, EventKind, EventStream, Failure, Hold, HookOutcome, Limits,
-    StopDelivery, Outcome<u32>, Payload, PayloadError, RunContext, RunError, RunEvent, RunFailure,
-    RunFilter, RunHandle<Moved>, RunId, RunKind, RunRef, RunReport, RunRow, RunSpec, RunStatus,
-    Shutdown, ShutdownReport, StopMode, Stopped, SubmitError, Work, Written,
+    Elapsed, Engine, EngineConfig, EventKind, EventStream, Failure, Hold, HookOutcome,
+    IdempotencyKey, Limits, StopDelivery, StopScope, Outcome<u32>, Payload, PayloadError,
+    RunContext, RunError, RunEvent, RunFailure, RunFilter, RunHandle<Moved>, RunId, RunKind, RunRef,
+    RunReport, RunRow, RunSpec, RunStatus, Shutdown, ShutdownReport, StopMode, Stopped, SubmitError,
+    Work, Written,
 );
 assert_all!(owned:
-    BlockingContext, CancelRequest, Cause, Engine, EngineConfig, EventKind, Failure, Payload,
-    RunContext, RunError, RunEvent, RunFilter, RunRef, RunReport, RunSpec, Stopped, SubmitError,
+    BlockingContext, CancelRequest, Cause, Engine, EngineConfig, EventKind, Failure,
+    IdempotencyKey, Payload, RunContext, RunError, RunEvent, RunFilter, RunRef, RunReport, RunSpec,
+    Stopped, SubmitError,
 );
-assert_all!(copied: CauseKind, RunId, RunKind, RunStatus, StopMode, Work, Written);
+assert_all!(copied: CauseKind, RunId, RunKind, RunStatus, StopMode, StopScope, Work, Written);
 assert_all!(error:
     DetachError, Elapsed, PayloadError, RunError, RunFailure, Stopped, SubmitError,
 );

@@ -46,11 +46,65 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &["edges::i22_cancelling_an_unknown_id_changes_nothing_later"],
     },
     Fault {
+        name: "stop-anybody",
+        edits: &[Edit {
+            file: "tables/reservations.rs",
+            text: "stops.remove(&(id, scope), now)",
+            faulty: "stops.remove(&(id, scope.or(Some(crate::StopScope::new([\"ada\"])))), now)",
+        }],
+        caught_by: &[
+            "scopes::i22_a_stop_that_is_remembered_in_a_scope_is_for_runs_of_that_scope_alone",
+        ],
+    },
+    Fault {
+        name: "start-again",
+        edits: &[Edit {
+            file: "step/submit.rs",
+            text: "keys.ask(node.owner(), key, now)?;",
+            faulty: "let _ = (key, keys);",
+        }],
+        caught_by: &[
+            "claims::i37_the_same_key_and_payload_is_the_same_run_in_every_state",
+            "claims::i37_of_submits_with_one_key_at_one_instant_one_starts_and_all_learn_its_id",
+        ],
+    },
+    Fault {
+        name: "ask-for-the-key-last",
+        edits: &[Edit {
+            file: "step/submit.rs",
+            text: "keys.ask(node.owner(), key, now)?;",
+            faulty: "self.check_live()?; …",
+        }],
+        caught_by: &["claims::i37_a_repeat_is_answered_whatever_else_it_would_be_refused_for"],
+    },
+    Fault {
+        name: "take-any-payload",
+        edits: &[Edit {
+            file: "tables/claims.rs",
+            text: "claim.payload == key.payload()",
+            faulty: "true",
+        }],
+        caught_by: &["claims::i37_the_same_key_and_payload_is_the_same_run_in_every_state"],
+    },
+    Fault {
+        name: "free-keys-early",
+        edits: &[Edit {
+            file: "node/shared.rs",
+            text: "keys.forget(root.owner(), key, self.clock.now());",
+            faulty: "let before = self.clock.now() - quell_core::limits::KEYS_TTL;
+                keys.forget(root.owner(), key, before);",
+        }],
+        caught_by: &[
+            "claims::i37_the_key_of_a_run_that_was_forgotten_starts_nothing_for_a_day",
+            "claims::i37_a_submit_that_races_a_forget_never_starts_the_run_again",
+        ],
+    },
+    Fault {
         name: "keep-everything",
         edits: &[Edit {
             file: "tables/registry.rs",
-            text: "self.runs.remove_if(&id, |_, entry| is_it(entry))",
-            faulty: "None",
+            text: "self.runs.remove_if(&id, |_, held| Arc::ptr_eq(held, run)).is_some()",
+            faulty: "true",
         }],
         caught_by: &["retention::i39_ten_thousand_ended_trees_are_kept_and_the_oldest_leave_first"],
     },

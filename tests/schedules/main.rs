@@ -28,6 +28,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod claims;
 mod crowd;
 mod detach;
 mod doors;

@@ -50,6 +50,8 @@ const OUTSIDE: [(&str, &[&str]); 2] = [
             "futures",
             "parking_lot",
             "serde_json",
+            // Payloads of idempotency keys, alike in every process.
+            "sha2",
             "slab",
             "thiserror",
             "tokio",

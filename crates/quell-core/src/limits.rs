@@ -64,6 +64,19 @@ pub const RESERVATIONS_TTL: Duration = Duration::from_hours(24);
 /// Bytes of the stops that are remembered: their reasons and actors. The oldest leave first.
 pub const RESERVATIONS_BYTES_MAX: usize = 64 << 20;
 
+/// Scopes of remembered stops that one run belongs to. One more is refused.
+pub const STOP_SCOPES_MAX: usize = 8;
+
+/// Idempotency keys kept of runs that were forgotten. The oldest leave first. The key of a run that
+/// is live or kept does not count: it stays as long as its run.
+pub const KEYS_MAX: usize = 65_536;
+
+/// How long an idempotency key is kept after its run was forgotten.
+pub const KEYS_TTL: Duration = Duration::from_hours(24);
+
+/// An idempotency key. A longer one is refused.
+pub const KEY_BYTES_MAX: usize = 256;
+
 /// An input or an output. A larger one is refused.
 pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 

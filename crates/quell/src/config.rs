@@ -73,10 +73,14 @@ pub struct Limits {
     /// Stops remembered for unknown ids. Defaults to 65,536. The oldest leave first. Zero
     /// remembers none.
     pub reservations_max: usize,
+    /// Idempotency keys kept of runs that were forgotten, each for 24 h. Defaults to 65,536. The
+    /// oldest leave first. Zero keeps none: then a key is free once its run is forgotten. The key
+    /// of a run that is live or kept does not count.
+    pub keys_max: usize,
     /// What one owner may use of `runs_max`, `live_bytes_max`, `ended_trees_max`,
-    /// `ended_bytes_max`, and, by the actor of the request, of `reservations_max`, in percent;
-    /// runs without an owner have no share. Defaults to 25. Zero counts as 1, more than 100 as
-    /// 100: no bound of its own.
+    /// `ended_bytes_max`, `keys_max`, and, by the actor of the request, of `reservations_max`, in
+    /// percent; runs without an owner have no share. Defaults to 25. Zero counts as 1, more than
+    /// 100 as 100: no bound of its own.
     pub owner_share_percent: u8,
 }
 
@@ -147,6 +151,12 @@ impl Limits {
         self
     }
 
+    /// Sets [`keys_max`](field@Self::keys_max).
+    pub const fn keys_max(mut self, max: usize) -> Self {
+        self.keys_max = max;
+        self
+    }
+
     /// Sets [`owner_share_percent`](field@Self::owner_share_percent).
     pub const fn owner_share_percent(mut self, percent: u8) -> Self {
         self.owner_share_percent = percent;
@@ -173,6 +183,7 @@ impl Default for Limits {
             ended_bytes_max: limits::ENDED_BYTES_MAX,
             ended_trees_ttl: limits::ENDED_TREES_TTL,
             reservations_max: limits::RESERVATIONS_MAX,
+            keys_max: limits::KEYS_MAX,
             owner_share_percent: limits::OWNER_SHARE_PERCENT,
         }
     }

@@ -279,6 +279,17 @@ pub enum SubmitError {
     /// The lane has a run, and the new one would rather be refused than wait.
     #[error("lane `{0}` is busy")]
     LaneBusy(Arc<str>),
+    /// The owner has submitted this run with the same idempotency key and payload before. It is
+    /// live or kept: the engine finds it by this id.
+    #[error("run {0} was submitted with this idempotency key before")]
+    AlreadySubmitted(RunId),
+    /// The owner has submitted a run with the same idempotency key and payload before, which had
+    /// this id and was forgotten since.
+    #[error("run {0} of this idempotency key is no longer kept")]
+    KeyForgotten(RunId),
+    /// The owner has used the idempotency key with another payload.
+    #[error("idempotency key was used with another payload")]
+    KeyConflict,
     /// A bound of the engine is reached.
     #[error("{what} would exceed the limit of {max}")]
     LimitReached {

@@ -41,6 +41,7 @@ mod failure;
 mod few;
 mod foreign;
 mod handle;
+mod idempotency;
 pub mod join;
 mod log;
 pub mod manual;
@@ -51,6 +52,7 @@ mod node;
 mod run;
 mod spec;
 mod step;
+mod stop_scope;
 mod stream;
 mod sync;
 mod tables;
@@ -67,10 +69,12 @@ pub use engine::filter::RunFilter;
 pub use engine::shutdown::{Shutdown, ShutdownReport};
 pub use failure::{DetachError, Elapsed, Failure, ForgetError, RunError, RunFailure, SubmitError};
 pub use handle::{Outcome, RunHandle};
+pub use idempotency::IdempotencyKey;
 pub use node::write::Written;
 pub use run::RunRef;
 pub use spec::{OnBusy, RunSpec};
 pub use step::hold::Hold;
+pub use stop_scope::StopScope;
 pub use stream::EventStream;
 
 pub use quell_core::{

@@ -12,6 +12,7 @@ use quell_core::{
 use crate::failure::{DetachError, ForgetError};
 use crate::node::wait::Wait;
 use crate::node::{Node, State};
+use crate::stop_scope::StopScope;
 use crate::stream::EventStream;
 
 /// A run, without its value: what adapters and lists hold.
@@ -77,6 +78,11 @@ impl RunRef {
     /// Yields the owner.
     pub fn owner(&self) -> Option<&str> {
         self.node.about.as_ref()?.owner.as_deref()
+    }
+
+    /// Tells whether it was submitted into a scope of remembered stops.
+    pub fn is_in_stop_scope(&self, scope: StopScope) -> bool {
+        self.node.stop_scopes().contains(&scope)
     }
 
     /// Yields the parent; none for a root.

@@ -8,6 +8,8 @@ use quell_core::{Budget, Labels, Payload, RunId, RunKind, StopDelivery};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::SubmitError;
+use crate::idempotency::IdempotencyKey;
+use crate::stop_scope::StopScope;
 
 /// A run to be: its kind and name, and how long things may take.
 ///
@@ -80,12 +82,18 @@ pub(crate) struct Metadata {
     pub(crate) labels: Labels,
     pub(crate) owner: Option<Arc<str>>,
     pub(crate) budget: Option<Budget>,
+    /// What a root claims together with its id.
+    pub(crate) key: Option<IdempotencyKey>,
+    /// In which scopes a stop may have been remembered for the run.
+    pub(crate) stop_scopes: Vec<StopScope>,
 }
 
 impl Metadata {
     pub(crate) fn bytes(&self) -> usize {
         let labels: usize = self.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
-        labels + self.owner.as_deref().map_or(0, str::len)
+        let key = self.key.as_ref().map_or(0, |key| key.as_str().len());
+        let scopes = size_of_val(self.stop_scopes.as_slice());
+        labels + self.owner.as_deref().map_or(0, str::len) + key + scopes
     }
 }
 
@@ -286,6 +294,48 @@ impl RunSpec {
         self
     }
 
+    /// Claims an idempotency key together with the id: the next submit of the owner with the same
+    /// key and payload is refused with
+    /// [`SubmitError::AlreadySubmitted`](crate::SubmitError::AlreadySubmitted), which names this
+    /// run, and starts nothing. Defaults to none. A child has no key: one that it names is not
+    /// asked.
+    ///
+    /// A key is kept as long as its run is, and after that for 24 h more, within
+    /// [`Limits::keys_max`](field@crate::Limits::keys_max): a repeat is then refused with
+    /// [`SubmitError::KeyForgotten`](crate::SubmitError::KeyForgotten). A submit that is refused
+    /// claims nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use quell::{Engine, IdempotencyKey, RunSpec, SubmitError};
+    ///
+    /// let engine = Engine::new();
+    /// let spec = |body: &str| {
+    ///     let key = IdempotencyKey::new("order-7", [body]);
+    ///     RunSpec::agent("order").owner("ada").idempotency_key(key)
+    /// };
+    /// let run = engine.submit(spec("a pen"), async |_| Ok(())).unwrap();
+    /// let again = engine.submit(spec("a pen"), async |_| Ok(())).unwrap_err();
+    /// assert_eq!(again, SubmitError::AlreadySubmitted(run.id()));
+    /// let other = engine.submit(spec("a house"), async |_| Ok(())).unwrap_err();
+    /// assert_eq!(other, SubmitError::KeyConflict);
+    /// # });
+    /// ```
+    pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.about.get_or_insert_default().key = Some(key);
+        self
+    }
+
+    /// Lets the run use a stop that was remembered for its id in this scope, too, besides one that
+    /// was remembered in none. Defaults to no scope; at most 8, one more is refused at submit.
+    pub fn stop_scope(mut self, scope: StopScope) -> Self {
+        self.about.get_or_insert_default().stop_scopes.push(scope);
+        self
+    }
+
     fn gate(&mut self) -> &mut Gate {
         self.gate.get_or_insert_with(|| Box::new(Gate { lane: None, not_before: None }))
     }
@@ -298,10 +348,6 @@ impl RunSpec {
     /// Yields the kind.
     pub const fn kind(&self) -> RunKind {
         self.kind
-    }
-
-    pub(crate) fn owned_by(&self) -> Option<&Arc<str>> {
-        self.about.as_ref()?.owner.as_ref()
     }
 
     /// Yields the bytes of what callers bring, as far as they are worth counting: what nearly every
@@ -324,6 +370,12 @@ impl RunSpec {
             within("label key", key.len(), limits::LABEL_BYTES_MAX)?;
             within("label value", value.len(), limits::LABEL_BYTES_MAX)?;
         }
+        if about.stop_scopes.len() > limits::STOP_SCOPES_MAX {
+            let max = limits::STOP_SCOPES_MAX;
+            return Err(SubmitError::LimitReached { what: "stop scopes", max });
+        }
+        let key = about.key.as_ref().map_or(0, |key| key.as_str().len());
+        within("idempotency key", key, limits::KEY_BYTES_MAX)?;
         let owner = about.owner.as_deref().map_or(0, str::len);
         within("owner", owner, limits::OWNER_BYTES_MAX)
     }

@@ -118,6 +118,8 @@ pub struct Held {
     pub live: usize,
     /// Entries of the registry: live runs, kept runs, remembered stops.
     pub entries: usize,
+    /// Idempotency keys: of those runs, and of runs that were forgotten.
+    pub keys: usize,
     /// Armed timers.
     pub timers: usize,
     /// Runs that wait for a lane or a slot, and lanes and slots that are held.
@@ -137,6 +139,7 @@ pub fn held(engine: &Engine) -> Held {
     Held {
         live: shared.registry.live(),
         entries: shared.registry.len(),
+        keys: shared.claims.lock().len(),
         timers: shared.control.timers(),
         admission: shared.admission.len(),
         bytes: shared.ledger.total(),

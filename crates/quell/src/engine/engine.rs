@@ -16,14 +16,17 @@ use crate::engine::filter::RunFilter;
 use crate::failure::{Failure, ForgetError, SubmitError};
 use crate::foreign::couriers::Couriers;
 use crate::handle::RunHandle;
+use crate::idempotency::IdempotencyKey;
 use crate::log::firehose::AllEvents;
 use crate::log::ring::Bounds;
-use crate::node::{Control, Shared};
+use crate::node::{Control, Node, Shared};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
+use crate::stop_scope::StopScope;
 use crate::stream::EventStream;
 use crate::sync::{AtomicBool, Mutex};
 use crate::tables::admission::Admission;
+use crate::tables::claims::{Claims, Submitted};
 use crate::tables::ledger::Ledger;
 use crate::tables::registry::Registry;
 use crate::tables::retention::Retention;
@@ -94,6 +97,7 @@ impl Engine {
             ledger: Ledger::new(&config.limits),
             couriers: Couriers::new(on_runtime.then(|| runtime.clone())),
             registry: Registry::new(&config.limits),
+            claims: Claims::new(&config.limits),
             admission: Admission::new(config.running_max),
             events: Arc::new(AllEvents::new(Bounds {
                 entries: limits::SUBSCRIBER_BACKLOG_MAX,
@@ -125,7 +129,8 @@ impl Engine {
     /// # Errors
     ///
     /// Fails, and makes nothing, when the engine shuts down, the id is in use, or a bound is
-    /// reached.
+    /// reached; and, before all that, when the spec brings an idempotency key that was used before.
+    /// Id, lane, key and the stop that was remembered for the run are claimed in one step.
     pub fn submit<T, F, Fut>(&self, spec: RunSpec, body: F) -> Result<RunHandle<T>, SubmitError>
     where
         F: FnOnce(RunContext) -> Fut + Send + 'static,
@@ -148,9 +153,69 @@ impl Engine {
     #[expect(clippy::needless_pass_by_value, reason = "a request is made to be given away")]
     pub fn cancel(&self, id: RunId, request: CancelRequest) -> Disposition {
         let shared = self.shared();
-        match shared.registry.find_or_reserve(id, &request, &shared.clock) {
+        match shared.registry.find_or_reserve((id, None), &request, &shared.clock, |_| true) {
             Ok(node) => node.cancel(&request),
             Err(answer) => answer,
+        }
+    }
+
+    /// Remembers a stop for the first run that is submitted with this id into this scope
+    /// ([`RunSpec::stop_scope`]), for as long as the request says
+    /// ([`CancelRequest::remember_for`]). That run ends cancelled, and its body is never polled.
+    /// The answer is `Reserved`; or `Unknown` if the request or the engine remembers nothing.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the run, and changes nothing, if one with this id and scope is there by now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::time::Duration;
+    /// use quell::{CancelRequest, Disposition, Engine, RunId, RunSpec, RunStatus, StopScope};
+    ///
+    /// let (engine, id) = (Engine::new(), RunId::from_text("r-1"));
+    /// let stop = CancelRequest::because("early").remember_for(Duration::from_secs(60));
+    /// let of_ada = StopScope::new(["ada"]);
+    /// assert_eq!(engine.remember_stop(id, of_ada, stop.clone()), Ok(Disposition::Reserved));
+    /// let run = engine.submit(RunSpec::agent("hers").id(id).stop_scope(of_ada), async |_| Ok(()));
+    /// let run = run.unwrap().into_ref();
+    /// assert_eq!(run.ended().await.status, RunStatus::Cancelled);
+    /// assert_eq!(engine.remember_stop(id, of_ada, stop), Err(run));
+    /// # });
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "a request is made to be given away")]
+    pub fn remember_stop(
+        &self,
+        id: RunId,
+        scope: StopScope,
+        request: CancelRequest,
+    ) -> Result<Disposition, RunRef> {
+        let shared = self.shared();
+        let is_in_scope = |node: &Node| node.stop_scopes().contains(&scope);
+        let found = shared.registry.find_or_reserve(
+            (id, Some(scope)),
+            &request,
+            &shared.clock,
+            is_in_scope,
+        );
+        found.map_or_else(Ok, |node| Err(RunRef::new(node)))
+    }
+
+    /// Finds the run that an owner has submitted with a key and payload: its id, and the run if it
+    /// is live or kept. None if the key is not known, or stands for another payload.
+    pub fn submitted_with(
+        &self,
+        owner: Option<&str>,
+        key: &IdempotencyKey,
+    ) -> Option<(RunId, Option<RunRef>)> {
+        let (shared, owner) = (self.shared(), owner.map(Arc::from));
+        let keys = shared.claims.lock();
+        match keys.find(owner.as_ref(), key, shared.clock.now())?.ok()? {
+            Submitted::Kept(id) => Some((id, shared.registry.get(id).map(RunRef::new))),
+            Submitted::Forgotten(id) => Some((id, None)),
         }
     }
 

@@ -12,8 +12,9 @@
 //! - The task of a body is a thread of the model ([`crate::sync`]); loom polls it.
 //! - There is no control loop and no time: a model brings stages and ticks itself.
 //! - `DashMap` is not modelled. It is entered and left between two points at which a model may
-//!   switch, so its operations are atomic here, as its own tests are trusted to show; a remembered
-//!   stop takes a lock of ours under a shard, and is left to the tests on real threads.
+//!   switch, so its operations are atomic here, as its own tests are trusted to show. Two threads
+//!   that enter it for one id would have to meet under a shard: a submit against a stop that is
+//!   remembered is left to the schedules, and to the tests on real threads.
 //! - Locks and atomics that are not the engine's: reference counts, tokens of tokio-util.
 //!
 //! A model plays every interleaving ([`EVERY`]) or, where these are too many, those with so many
@@ -27,6 +28,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a model may panic")]
 
 mod bodies;
+mod claims;
 mod edges;
 mod failing;
 mod idle;

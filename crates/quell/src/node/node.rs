@@ -22,11 +22,11 @@
 //!    every lock is released. On the control thread they are handed to a courier, and so is what a
 //!    node holds when it is dropped there.
 //!
-//! Lock order: parent → child → ring of the tree → ring of the engine; parent → child → shard of
-//! the registry → admission; node → timers; node or ring → ledger. Rings, admission, timers and
-//! ledger are leaves but for that. A thread that holds a child's lock never takes its parent's:
-//! news for the parent leave as [`Propagation`](crate::step::deferred::Propagation). So there is no
-//! cycle.
+//! Lock order: idempotency keys → parent → child → ring of the tree → ring of the engine; child →
+//! remembered stops → shard of the registry → admission; node → timers; node or ring → ledger.
+//! Rings, admission, timers and ledger are leaves but for that. A thread that holds a child's lock
+//! never takes its parent's: news for the parent leave as
+//! [`Propagation`](crate::step::deferred::Propagation). So there is no cycle.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,9 +36,11 @@ use quell_core::lifecycle::{Lifecycle, Rules};
 use quell_core::{Payload, RunId, RunKind, RunStatus, Stopped};
 
 use crate::foreign;
+use crate::idempotency::IdempotencyKey;
 use crate::node::children::Children;
 use crate::node::{Reader, Shared, State, flags};
 use crate::spec::{Gate, Metadata, RunSpec, SpecRest};
+use crate::stop_scope::StopScope;
 use crate::sync::waiters::Waiters;
 use crate::sync::{AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
 use crate::time::idle::IdleWatch;
@@ -144,6 +146,14 @@ impl Node {
 
     pub(crate) fn owner(&self) -> Option<&Arc<str>> {
         self.about.as_ref()?.owner.as_ref()
+    }
+
+    pub(crate) fn key(&self) -> Option<&IdempotencyKey> {
+        self.about.as_ref()?.key.as_ref()
+    }
+
+    pub(crate) fn stop_scopes(&self) -> &[StopScope] {
+        self.about.as_ref().map_or(&[], |about| &about.stop_scopes)
     }
 
     /// Yields the owner that is charged for the bytes of the run's tree.

@@ -16,6 +16,7 @@ use crate::log::{Log, Sinks};
 use crate::node::{Control, Node, flags, report};
 use crate::sync::{AtomicBool, Mutex, Ordering, Runtime};
 use crate::tables::admission::Admission;
+use crate::tables::claims::Claims;
 use crate::tables::ledger::Ledger;
 use crate::tables::registry::Registry;
 use crate::tables::retention::{Leaving, Retention};
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) control: Control,
     /// The runs by id, and the stops remembered for ids to come.
     pub(crate) registry: Registry<Node>,
+    /// The idempotency keys, and the runs that they have started.
+    pub(crate) claims: Claims,
     /// The runs that wait for their start.
     pub(crate) admission: Admission<Node>,
     /// The ended trees that are kept.
@@ -123,7 +126,16 @@ impl Shared {
 
     /// Takes the runs of a tree that has ended out of the registry.
     fn forget_ids(&self, root: &Arc<Node>) {
-        self.registry.remove(root.id, root);
+        if let Some(key) = root.key() {
+            // Under the lock of the keys: a submit with this one finds the run, or that it is
+            // forgotten. Another thread may have forgotten it before.
+            let mut keys = self.claims.lock();
+            if self.registry.remove(root.id, root) {
+                keys.forget(root.owner(), key, self.clock.now());
+            }
+        } else {
+            self.registry.remove(root.id, root);
+        }
         let mut stack: Vec<_> = root.lock().children.iter().map(Arc::clone).collect();
         while let Some(node) = stack.pop() {
             self.registry.remove(node.id, &node);

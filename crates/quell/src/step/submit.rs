@@ -25,24 +25,12 @@ impl Shared {
         self: &Arc<Self>,
         mut spec: RunSpec,
     ) -> Result<Arc<Node>, SubmitError> {
-        self.check(&spec)?;
-        let charge = self.charge(spec.owned_by(), spec.bytes())?;
+        // Before any lock: an input may be written only now, by code of the caller.
+        let checked = spec.check().map(|()| spec.bytes());
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
+        // It is held here, so that a refusal drops it after every lock.
         let node = Node::new(self, spec, None, now);
-        let is_gated = self.admission.concerns(node.gate());
-        if is_gated {
-            node.hold_back();
-        }
-        let admit = || {
-            // Ask under the lock of the shard: either this sees that the engine is closed, or
-            // `close`, which lists the runs after that, sees this one.
-            if self.closed.load(Ordering::SeqCst) {
-                return Err(SubmitError::ShuttingDown);
-            }
-            if is_gated { self.admission.enter(&node, now) } else { Ok(Free::none()) }
-        };
-        let (free, stop) = self.enter(&node, &mut node.lock(), false, now, &mut wakers, admit)?;
-        charge.keep();
+        let (free, stop) = self.claim_root(&node, checked, now, &mut wakers)?;
         if let Some(due) = node.gate().and_then(|gate| gate.not_before) {
             self.control.nudge(self.clock.ticks(due));
         }
@@ -56,13 +44,58 @@ impl Shared {
         Ok(node)
     }
 
+    /// Claims what a root needs in one step, or nothing: its key, room within the bounds, its id,
+    /// its lane, and the stop that was remembered for it.
+    ///
+    /// The key is asked for first, for a repeat is answered whatever else it would be refused for.
+    /// Its lock is held to the end: a second submit with the key waits here, and then finds the
+    /// run, or the key free because the first one was refused (I37).
+    fn claim_root(
+        &self,
+        node: &Arc<Node>,
+        checked: Result<usize, SubmitError>,
+        now: Instant,
+        wakers: &mut Wakers,
+    ) -> Result<(Free<Node>, Option<Box<Deferred>>), SubmitError> {
+        let mut key = node.key().map(|key| (key, self.claims.lock()));
+        if let Some((key, keys)) = &key {
+            keys.ask(node.owner(), key, now)?;
+        }
+        let bytes = checked?;
+        self.check_live()?;
+        let charge = self.charge(node.owner(), bytes)?;
+        let is_gated = self.admission.concerns(node.gate());
+        if is_gated {
+            node.hold_back();
+        }
+        let admit = || {
+            // Ask under the lock of the shard: either this sees that the engine is closed, or
+            // `close`, which lists the runs after that, sees this one.
+            if self.closed.load(Ordering::SeqCst) {
+                return Err(SubmitError::ShuttingDown);
+            }
+            if is_gated { self.admission.enter(node, now) } else { Ok(Free::none()) }
+        };
+        let claimed = self.enter(node, &mut node.lock(), false, now, wakers, admit)?;
+        charge.keep();
+        if let Some((key, keys)) = &mut key {
+            keys.claim(node.owner(), key, node.id);
+        }
+        Ok(claimed)
+    }
+
     /// Accepts a child, if the fence of its parent lets it pass.
     pub(crate) fn accept_child(
         self: &Arc<Self>,
         mut spec: RunSpec,
         parent: &Arc<Node>,
     ) -> Result<Arc<Node>, Refusal> {
-        self.check(&spec)?;
+        // A key is a root's.
+        if let Some(about) = &mut spec.about {
+            about.key = None;
+        }
+        spec.check()?;
+        self.check_live()?;
         let bytes = spec.bytes();
         let account = if bytes > 0 { parent.account(&parent.lock()).map(Arc::clone) } else { None };
         let charge = self.charge(account.as_ref(), bytes)?;
@@ -89,8 +122,7 @@ impl Shared {
         Ok(Charge { shared: self, owner: owner.map(Arc::clone), bytes })
     }
 
-    fn check(&self, spec: &RunSpec) -> Result<(), SubmitError> {
-        spec.check()?;
+    fn check_live(&self) -> Result<(), SubmitError> {
         let max = self.config.limits.runs_max;
         if self.registry.live() >= max {
             return Err(SubmitError::LimitReached { what: "live runs", max });
@@ -168,8 +200,9 @@ impl Shared {
         let (is_root, account) = (state.parent_id.is_none(), node.account(state));
         let counted = self.ledger.count_in(account);
         counted.map_err(|max| share_used_up("live runs", account, max))?;
-        let entered = self.registry.enter(node.id, node, is_root, now, admit);
-        let (admitted, request) = entered.inspect_err(|_| self.ledger.count_out(account))?;
+        let entered = self.registry.enter(node.id, node, is_root, admit);
+        let admitted = entered.inspect_err(|_| self.ledger.count_out(account))?;
+        let request = self.registry.take_stop(node.id, node.stop_scopes(), now);
         node.write_queued(state, shielded, now, wakers);
         if let Some(at) = state.life.next_wakeup() {
             state.armed = self.control.rearm(node, None, Some(self.clock.ticks(at)));

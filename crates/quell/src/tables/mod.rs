@@ -2,6 +2,8 @@
 //! locked itself.
 
 pub(crate) mod admission;
+pub(crate) mod aged;
+pub(crate) mod claims;
 pub(crate) mod ids;
 pub(crate) mod ledger;
 pub(crate) mod registry;

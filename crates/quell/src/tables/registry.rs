@@ -1,14 +1,16 @@
 //! The [`Registry`] finds runs by id as long as they are live or kept, and holds the stops that are
-//! remembered for ids to come. It asks nothing of a run.
+//! remembered for ids to come. It asks nothing of a run but what it is told to ask.
 //!
 //! Invariants:
 //!
-//! 1. A look-up and an insert for one id happen under one shard lock: either the run that takes the
-//!    id uses the remembered stop, or the stop finds the run (I22).
+//! 1. An id is looked up and taken under one lock of its shard, together with admission: a run that
+//!    is refused has claimed nothing, and two runs never have one id.
 //! 2. No guard of the map leaves a function. A closure that is given to one is called under such a
-//!    guard, and takes no lock.
+//!    guard, and takes no lock but that of admission.
 //! 3. A live run is in the map; an ended one as long as its tree is kept and it has a row. An entry
 //!    is removed for the run that it holds, never for its id alone: the id may be in use again.
+//! 4. A run that enters uses the stop that was remembered for it, or the stop finds the run
+//!    ([`crate::tables::reservations`]).
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -20,30 +22,24 @@ use quell_core::{CancelRequest, Disposition, RunId};
 use crate::config::Limits;
 use crate::failure::SubmitError;
 use crate::foreign;
+use crate::stop_scope::StopScope;
 use crate::sync::waiters::{Key, Offer, Waiters, Wakers};
 use crate::sync::{AtomicU64, DashMap, MapEntry, Mutex, Ordering};
 use crate::tables::ids::{IdHash, Ids};
-use crate::tables::reservations::{Reservations, Reserved};
+use crate::tables::reservations::Reservations;
 use crate::time::clock::{Clock, Ticks};
 
 /// The runs of an engine by id; `R` is what a run is.
 #[derive(Debug)]
 pub(crate) struct Registry<R> {
-    /// The runs that are live or kept, and the stops remembered for ids that no run has yet.
-    runs: DashMap<RunId, Entry<R>, IdHash>,
+    /// The runs that are live or kept.
+    runs: DashMap<RunId, Arc<R>, IdHash>,
     /// The counts of live runs, and the source of ids.
     busy: Busy,
-    /// Age, time and owner of the remembered stops.
+    /// The stops that are remembered for runs to come.
     reserved: Reservations,
     /// The waiters for the end of the last live root.
     idle: Mutex<Waiters>,
-}
-
-#[derive(Debug)]
-enum Entry<R> {
-    Run(Arc<R>),
-    /// Boxed: there are few, and inline they would make every entry of the map larger.
-    Reserved(Box<Reserved>),
 }
 
 /// What every start and end of a run writes. It has a cache line of its own.
@@ -72,112 +68,70 @@ impl<R> Registry<R> {
     }
 
     /// Enters a run under its id, if that is free and `admit` lets it in. Both happen under one
-    /// lock: a run that is refused has claimed nothing. Yields the stop that was remembered for the
-    /// id. Called under the lock of the run's node.
+    /// lock: a run that is refused has claimed nothing. Called under the lock of the run's node.
     pub(crate) fn enter<A>(
         &self,
         id: RunId,
         run: &Arc<R>,
         is_root: bool,
-        now: Instant,
         admit: impl FnOnce() -> Result<A, SubmitError>,
-    ) -> Result<(A, Option<Box<CancelRequest>>), SubmitError> {
+    ) -> Result<A, SubmitError> {
+        let MapEntry::Vacant(free) = self.runs.entry(id) else {
+            return Err(SubmitError::IdInUse(id));
+        };
+        let admitted = admit()?;
         // Count under the lock of the shard. A shutdown that then finds no live root has listed
         // this run, or `admit` sees the shutdown and refuses the run.
-        let admit = || {
-            let admitted = admit()?;
-            self.busy.live.fetch_add(one_run(is_root), Ordering::SeqCst);
-            Ok(admitted)
-        };
-        Ok(match self.runs.entry(id) {
-            MapEntry::Vacant(free) => {
-                let admitted = admit()?;
-                free.insert(Entry::Run(Arc::clone(run)));
-                (admitted, None)
-            }
-            MapEntry::Occupied(mut held) => match held.get() {
-                Entry::Run(_) => return Err(SubmitError::IdInUse(id)),
-                Entry::Reserved(_) => {
-                    let admitted = admit()?;
-                    let stop = match held.insert(Entry::Run(Arc::clone(run))) {
-                        Entry::Reserved(stop) => {
-                            // Used up, or its time is over: either way it is remembered no longer.
-                            self.reserved.remove(stop.age);
-                            (now < stop.until).then_some(stop.request)
-                        }
-                        Entry::Run(_) => None,
-                    };
-                    (admitted, stop)
-                }
-            },
-        })
+        self.busy.live.fetch_add(one_run(is_root), Ordering::SeqCst);
+        drop(free.insert(Arc::clone(run)));
+        Ok(admitted)
+    }
+
+    /// Takes the stop that was remembered for a run that has entered. Called under the lock of the
+    /// run's node, so that no later stop comes before it (I6).
+    #[inline]
+    pub(crate) fn take_stop(
+        &self,
+        id: RunId,
+        scopes: &[StopScope],
+        now: Instant,
+    ) -> Option<Box<CancelRequest>> {
+        self.reserved.take(id, scopes, now)
     }
 
     pub(crate) fn get(&self, id: RunId) -> Option<Arc<R>> {
-        match &*self.runs.get(&id)? {
-            Entry::Run(run) => Some(Arc::clone(run)),
-            Entry::Reserved(_) => None,
-        }
+        self.find(id, |_| true)
     }
 
-    /// Finds a run, or remembers the stop for it if the request says so.
+    /// Finds a run if it is meant. What decides that takes no lock: the shard is locked meanwhile.
+    fn find(&self, id: RunId, is_meant: impl FnOnce(&R) -> bool) -> Option<Arc<R>> {
+        let run = self.runs.get(&id)?;
+        is_meant(&run).then(|| Arc::clone(&run))
+    }
+
+    /// Finds a run that is meant, or remembers the stop for it if the request says so.
     pub(crate) fn find_or_reserve(
         &self,
-        id: RunId,
+        (id, scope): (RunId, Option<StopScope>),
         request: &CancelRequest,
         clock: &Clock,
+        is_meant: impl FnOnce(&R) -> bool,
     ) -> Result<Arc<R>, Disposition> {
         let keep = request.remembered_for();
+        let find = || self.find(id, is_meant);
         if keep.is_zero() || !self.reserved.is_on() {
-            return self.get(id).ok_or(Disposition::Unknown);
+            return find().ok_or(Disposition::Unknown);
         }
         let now = clock.now();
-        let until = later(now, keep);
-        let remember = || Entry::Reserved(Box::new(self.reserved.add(id, request, until)));
-        // Look up and remember under one lock of the shard: a run that is submitted meanwhile uses
-        // the stop, or is found here (I22).
-        match self.runs.entry(id) {
-            MapEntry::Occupied(mut held) => match held.get_mut() {
-                Entry::Run(run) => return Ok(Arc::clone(run)),
-                // The first cause stands (I6). It is remembered until the later of the two times.
-                Entry::Reserved(stop) if now < stop.until => {
-                    stop.until = until.max(stop.until);
-                    self.reserved.renew(stop.age, stop.until);
-                }
-                // Its time is over: as if it were not there.
-                Entry::Reserved(stop) => {
-                    self.reserved.remove(stop.age);
-                    held.insert(remember());
-                }
-            },
-            MapEntry::Vacant(free) => drop(free.insert(remember())),
-        }
-        self.forget_reservations(request.asked_by(), now);
-        Err(Disposition::Reserved)
-    }
-
-    /// Forgets the remembered stops that are beyond a bound, and the oldest whose time is over.
-    fn forget_reservations(&self, by: Option<&str>, now: Instant) {
-        while let Some((age, id)) = self.reserved.surplus(by, now) {
-            // Look again under the lock of the shard: a run may have used the stop, or another
-            // request renewed it, since `surplus` found it.
-            self.runs.remove_if(&id, |_, entry| {
-                let Entry::Reserved(stop) = entry else { return false };
-                stop.age == age
-                    && self.reserved.surplus(by, now) == Some((age, id))
-                    && self.reserved.remove(age)
-            });
-        }
+        let found = self.reserved.remember((id, scope), request, (now, later(now, keep)), find);
+        found.ok_or(Disposition::Reserved)
     }
 
     /// Lists the runs that are meant, in no order. What decides that takes no lock: a shard is
     /// locked meanwhile.
     pub(crate) fn list(&self, is_meant: impl Fn(&R) -> bool) -> Vec<Arc<R>> {
-        let runs = self.runs.iter().filter_map(|entry| match entry.value() {
-            Entry::Run(run) if is_meant(run) => Some(Arc::clone(run)),
-            _ => None,
-        });
-        runs.collect()
+        let runs = self.runs.iter().filter(|entry| is_meant(entry.value()));
+        runs.map(|entry| Arc::clone(entry.value())).collect()
     }
 
     /// Counts out a run that became terminal.
@@ -230,17 +184,15 @@ impl<R> Registry<R> {
         foreign::release(removed);
     }
 
-    /// Forgets a run, unless another run has its id by now.
-    pub(crate) fn remove(&self, id: RunId, run: &Arc<R>) {
-        let is_it = |entry: &Entry<R>| matches!(entry, Entry::Run(held) if Arc::ptr_eq(held, run));
-        let removed = self.runs.remove_if(&id, |_, entry| is_it(entry));
-        // After the guard of the shard: this may be the last reference to the run.
-        drop(removed);
+    /// Forgets a run, unless another run has its id by now. Tells whether it was there. The caller
+    /// holds the run, so that nothing of it is dropped here.
+    pub(crate) fn remove(&self, id: RunId, run: &Arc<R>) -> bool {
+        self.runs.remove_if(&id, |_, held| Arc::ptr_eq(held, run)).is_some()
     }
 
     #[cfg(feature = "test-util")]
     pub(crate) fn len(&self) -> usize {
-        self.runs.len()
+        self.runs.len() + self.reserved.len()
     }
 }
 

@@ -1,137 +1,105 @@
-//! [`Reservations`] bounds the stops that are remembered for ids to come, by number, time, bytes
-//! and requester.
+//! [`Reservations`] remembers stops for runs to come, by id and scope.
 //!
-//! Invariant, under the one lock: a stop is in `ages` exactly as long as the registry holds it
-//! under its id, and is counted for its requester. The lock is taken under a shard of the registry,
-//! or alone.
+//! A submit is not to take a lock of the whole engine, and mostly no stop is remembered. So it asks
+//! a count first, and the invariants are:
+//!
+//! 1. `count` is the number of remembered stops, or one more while a stop is being remembered.
+//! 2. A stop is remembered in this order, under the lock: raise the count, look for the run, keep
+//!    the stop if there is none. A submit enters its run in the registry, and then reads the count.
+//!    Look and entry are ordered by the shard of the registry: either the look finds the run, or
+//!    the submit sees the count, waits for the lock, and takes the stop (I22).
+//!
+//! Lock order: node → this → shard of the registry. It is never taken under a shard.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Instant;
 
 use quell_core::limits;
 use quell_core::{CancelRequest, RunId};
 
 use crate::config::Limits;
-use crate::sync::Mutex;
+use crate::stop_scope::StopScope;
+use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::tables::aged::{Aged, Amount};
 
 #[derive(Debug)]
 pub(crate) struct Reservations {
-    /// How many stops are remembered at most.
-    max: usize,
-    /// How many of one requester at most.
-    share: usize,
-    /// How many bytes of one requester at most.
-    bytes_share: usize,
-    held: Mutex<Held>,
+    /// Whether any stop is remembered at all.
+    is_on: bool,
+    /// How many there are, for those that must not wait for the lock.
+    count: AtomicUsize,
+    stops: Mutex<Aged<Address, Box<CancelRequest>>>,
 }
 
-/// A stop that waits for its run.
-#[derive(Debug)]
-pub(crate) struct Reserved {
-    pub(crate) request: Box<CancelRequest>,
-    /// When it is forgotten.
-    pub(crate) until: Instant,
-    /// Its key in [`Reservations`]: the number in the order in which stops were remembered.
-    pub(crate) age: u64,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    made: u64,
-    bytes: usize,
-    ages: BTreeMap<u64, Stop>,
-    shares: HashMap<Arc<str>, Share>,
-}
-
-#[derive(Debug)]
-struct Stop {
-    id: RunId,
-    until: Instant,
-    bytes: usize,
-    by: Option<Arc<str>>,
-}
-
-/// What one requester has of them.
-#[derive(Debug, Default)]
-struct Share {
-    bytes: usize,
-    ages: BTreeSet<u64>,
-}
+/// The run to come: its id, and the scope that it has to be in, if any.
+type Address = (RunId, Option<StopScope>);
 
 impl Reservations {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let max = limits.reservations_max;
+        let max =
+            Amount { entries: limits.reservations_max, bytes: limits::RESERVATIONS_BYTES_MAX };
         Self {
-            max,
-            share: limits.share_of(max),
-            bytes_share: limits.share_of(limits::RESERVATIONS_BYTES_MAX),
-            held: Mutex::default(),
+            is_on: limits.reservations_max > 0,
+            count: AtomicUsize::new(0),
+            stops: Mutex::new(Aged::new(max, limits.owner_share_percent)),
         }
     }
 
-    /// Tells whether any stop is remembered.
+    /// Tells whether any stop is remembered at all.
     pub(crate) const fn is_on(&self) -> bool {
-        self.max > 0
+        self.is_on
     }
 
-    pub(crate) fn add(&self, id: RunId, request: &CancelRequest, until: Instant) -> Reserved {
-        let mut held = self.held.lock();
-        held.made += 1;
-        let (age, by) = (held.made, request.asked_by().map(Arc::<str>::from));
-        let bytes = request.bytes();
-        held.bytes += bytes;
-        if let Some(by) = &by {
-            let share = held.shares.entry(Arc::clone(by)).or_default();
-            share.bytes += bytes;
-            share.ages.insert(age);
+    /// Remembers a stop, unless `find` yields the run. Of several for one run the first one stands
+    /// (I6), until the latest of their times.
+    pub(crate) fn remember<R>(
+        &self,
+        (id, scope): Address,
+        request: &CancelRequest,
+        (now, until): (Instant, Instant),
+        find: impl FnOnce() -> Option<R>,
+    ) -> Option<R> {
+        let mut stops = self.stops.lock();
+        self.count.store(stops.len() + 1, Ordering::SeqCst);
+        let found = find();
+        if found.is_none() && !stops.extend(&(id, scope), now, until) {
+            let owner = request.asked_by().map(Into::into);
+            let stop = Box::new(request.clone());
+            stops.put((id, scope), stop, (owner, request.bytes()), (now, until));
         }
-        held.ages.insert(age, Stop { id, until, bytes, by });
-        Reserved { request: Box::new(request.clone()), until, age }
+        self.count.store(stops.len(), Ordering::SeqCst);
+        found
     }
 
-    /// Remembers a stop for longer.
-    pub(crate) fn renew(&self, age: u64, until: Instant) {
-        if let Some(stop) = self.held.lock().ages.get_mut(&age) {
-            stop.until = until;
-        }
+    /// Takes the stop for a run that is in the registry: of several the first. The others go with
+    /// it, for the id is in use now.
+    #[inline]
+    pub(crate) fn take(
+        &self,
+        id: RunId,
+        scopes: &[StopScope],
+        now: Instant,
+    ) -> Option<Box<CancelRequest>> {
+        if self.count.load(Ordering::SeqCst) == 0 { None } else { self.take_first(id, scopes, now) }
     }
 
-    pub(crate) fn remove(&self, age: u64) -> bool {
-        self.held.lock().remove(age)
+    fn take_first(
+        &self,
+        id: RunId,
+        scopes: &[StopScope],
+        now: Instant,
+    ) -> Option<Box<CancelRequest>> {
+        let scopes = scopes.iter().copied().map(Some);
+        let mut stops = self.stops.lock();
+        let taken =
+            [None].into_iter().chain(scopes).filter_map(|scope| stops.remove(&(id, scope), now));
+        let taken: Vec<_> = taken.collect();
+        self.count.store(stops.len(), Ordering::SeqCst);
+        drop(stops);
+        taken.into_iter().min_by_key(|(age, _)| *age).map(|(_, stop)| stop)
     }
 
-    /// Finds a stop that must not be kept: the oldest of this requester, if it has more than its
-    /// share; else the oldest of all, if its time is over or there are too many.
-    pub(crate) fn surplus(&self, by: Option<&str>, now: Instant) -> Option<(u64, RunId)> {
-        let held = self.held.lock();
-        let of_share = by
-            .and_then(|by| held.shares.get(by))
-            .filter(|share| share.ages.len() > self.share || share.bytes > self.bytes_share);
-        let oldest = || held.ages.first_key_value().map(|(age, _)| *age);
-        let is_over = |age: &u64| held.ages.get(age).is_some_and(|stop| stop.until <= now);
-        let too_many = held.ages.len() > self.max || held.bytes > limits::RESERVATIONS_BYTES_MAX;
-        let age = match of_share.and_then(|share| share.ages.first()) {
-            Some(age) => *age,
-            None => oldest().filter(|age| too_many || is_over(age))?,
-        };
-        held.ages.get(&age).map(|stop| (age, stop.id))
-    }
-}
-
-impl Held {
-    fn remove(&mut self, age: u64) -> bool {
-        let Some(stop) = self.ages.remove(&age) else { return false };
-        self.bytes -= stop.bytes;
-        if let Some(by) = stop.by
-            && let Some(share) = self.shares.get_mut(&by)
-        {
-            share.bytes -= stop.bytes;
-            share.ages.remove(&age);
-            if share.ages.is_empty() {
-                self.shares.remove(&by);
-            }
-        }
-        true
+    #[cfg(feature = "test-util")]
+    pub(crate) fn len(&self) -> usize {
+        self.stops.lock().len()
     }
 }
