@@ -41,9 +41,9 @@ pub struct ServiceLimits {
     /// `streams_max` because a server has to keep connections free before it knows the caller, and
     /// because starts and waiting cancels, of which no caller has a share, hold connections too.
     pub long_requests_max: usize,
-    /// The share of one owner, in percent, of each bound above except `long_requests_max`, of the
-    /// remembered stops and of the idempotency keys. Callers without a name have no share. Defaults
-    /// to 25. Zero counts as 1, more than 100 as 100: the owner may use all.
+    /// The share of one owner, in percent, of each bound above except `long_requests_max`. Callers
+    /// without a name have no share. Defaults to 25. Zero counts as 1, more than 100 as 100: the
+    /// owner may use all.
     pub owner_share_percent: u8,
 }
 

@@ -38,11 +38,10 @@ struct Table {
     ended: BoundedMap<Identity, Arc<Record>>,
 }
 
-/// The transcripts of one tree, and the scopes in which a stop could be remembered for it.
+/// The transcripts of one tree.
 #[derive(Debug, Default)]
 struct Record {
     fold: Mutex<Fold>,
-    scopes: Vec<String>,
 }
 
 impl Records {
@@ -54,11 +53,11 @@ impl Records {
     }
 
     /// Follows a tree from its root until it is over.
-    pub(crate) fn follow(&self, root: &RunRef, scopes: Vec<String>) {
+    pub(crate) fn follow(&self, root: &RunRef) {
         let Ok(runtime) = Handle::try_current() else { return };
         let owner: Option<Arc<str>> = root.owner().map(Into::into);
         let charge = self.live.charge(owner.as_ref(), 0).ok();
-        let record = Arc::new(Record { fold: Mutex::new(Fold::charged(charge)), scopes });
+        let record = Arc::new(Record { fold: Mutex::new(Fold::charged(charge)) });
         let id = identity(root);
         self.table.lock().live.insert(id, Arc::clone(&record));
         let (root, table) = (root.clone(), Arc::clone(&self.table));
@@ -109,12 +108,6 @@ impl Records {
     /// Yields the bytes of the transcripts of a tree.
     pub(crate) fn bytes(&self, run: &RunRef) -> usize {
         self.read(run, |fold| fold.bytes)
-    }
-
-    /// Tells whether the tree of a run was started in a scope.
-    pub(crate) fn has_scope(&self, run: &RunRef, scope: &str) -> bool {
-        let record = self.table.lock().get(&run.root());
-        record.is_some_and(|record| record.scopes.iter().any(|known| known == scope))
     }
 
     fn read<T>(&self, run: &RunRef, look: impl FnOnce(&Fold) -> T) -> T {
@@ -209,7 +202,7 @@ mod tests {
         let handle = engine.submit(quell::RunSpec::agent("talker"), body).unwrap();
         handle.run().quiescent().await;
         let records = Records::new(&ServiceLimits::default());
-        records.follow(handle.run(), Vec::new());
+        records.follow(handle.run());
         let record =
             records.table.lock().live.get(&identity(handle.run())).map(Arc::clone).unwrap();
         let other = tokio::spawn(async move {

@@ -1,52 +1,63 @@
 //! [`View::reserve`]: remembers a stop for a run that does not exist yet.
 
-use std::time::Duration;
+use quell::{CancelRequest, Disposition, RunId, StopScope};
+use quell_flow::Component;
 
-use quell::{CancelRequest, Disposition, RunId};
+use crate::service::{CancelOutcome, View};
+use crate::wait::Wait;
 
-use crate::reservations::ReservationKey;
-use crate::service::View;
+/// Yields the scope of a component: stops that are remembered in it are for its runs alone.
+pub fn scope_of(component: &Component) -> String {
+    format!("{}:{}", component.kind(), component.id())
+}
 
 impl View {
-    /// Remembers a stop for a run of the principal that does not exist yet: the first run that is
-    /// started in the scope with this id ends cancelled, and its body is never polled. At most
-    /// 65,536 stops are remembered, a quarter of them for one owner, for at most 24 h.
+    /// Remembers a stop for a run of the principal that does not exist yet, for as long as the
+    /// request says ([`CancelRequest::remember_for`]): the first run that is started in the scope
+    /// with this id ends cancelled, and its body is never polled. At most 65,536 stops are
+    /// remembered, a quarter of them for one owner, for at most 24 h.
     ///
-    /// The empty scope means any run; [`scope_of`](crate::scope_of) names the scope of a component;
-    /// a start joins any other scope by [`Start::reserved_in`](crate::Start::reserved_in). If the
-    /// run exists by now, it is cancelled. If a run of another scope has the id, the answer is
-    /// `Unknown` and nothing is remembered. The answer is `Forbidden` if the principal may change
-    /// nothing, or may not stop the run that exists.
-    pub fn reserve(
+    /// The empty scope means any run; [`scope_of`] names the scope of a component; a start joins
+    /// any other scope by [`Start::reserved_in`](crate::Start::reserved_in). If the run exists by
+    /// now, it is cancelled as by [`View::cancel`]. If a run of another scope has the id, the
+    /// answer is `Unknown` and nothing is remembered. The answer is `Forbidden` if the principal
+    /// may change nothing, or may not stop the run that exists.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`View::cancel`].
+    pub async fn reserve(
         &self,
         scope: &str,
         id: RunId,
         request: CancelRequest,
-        keep: Duration,
-    ) -> Disposition {
+        wait: Wait,
+    ) -> CancelOutcome {
         if self.principal().is_read_only() {
-            return Disposition::Forbidden;
+            return CancelOutcome::without_run(Disposition::Forbidden);
         }
-        let shared = self.service().shared();
-        let request = self.attributed(request);
-        let run = {
-            // Held until the stop is remembered: a start with this id waits, and then finds it.
-            let _alone = shared.reservations.lock_id(id);
-            match self.run_by_id(id) {
-                None => {
-                    shared.reservations.put(self.reservation_key(scope, id), &request, keep);
-                    return Disposition::Reserved;
+        let in_scope = self.stop_scope(scope);
+        let run = match self.run_by_id(id) {
+            // A step is its root's.
+            Some(run) if scope.is_empty() || run.root().is_in_stop_scope(in_scope) => run,
+            Some(_) => return CancelOutcome::without_run(Disposition::Unknown),
+            // A run that is started meanwhile is found here, or finds the stop.
+            None => {
+                let request = self.attributed(request.clone());
+                match self.service().engine().remember_stop(id, in_scope, request) {
+                    Ok(disposition) => return CancelOutcome::without_run(disposition),
+                    Err(run) => run,
                 }
-                Some(run) => run,
             }
         };
-        if scope.is_empty() || shared.records.has_scope(&run, scope) {
-            return if self.may_stop(&run) { run.cancel(request) } else { Disposition::Forbidden };
-        }
-        Disposition::Unknown
+        self.cancel(&run, request, wait).await
     }
 
-    pub(crate) fn reservation_key(&self, scope: &str, id: RunId) -> ReservationKey {
-        ReservationKey { owner: self.principal().owner().cloned(), scope: scope.into(), id }
+    /// Yields what the engine knows a scope of the principal by.
+    pub(crate) fn stop_scope(&self, scope: &str) -> StopScope {
+        match self.principal().owner() {
+            Some(owner) => StopScope::new(["owner", owner, scope]),
+            None => StopScope::new(["nobody", scope]),
+        }
     }
 }

@@ -4,13 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quell::{OnBusy, Payload, RunId, RunRef, RunSpec, SubmitError};
+use quell::{IdempotencyKey, OnBusy, Payload, RunId, RunRef, RunSpec, SubmitError};
 use quell_flow::{COMPONENT, Component};
 
-use crate::idempotency::{Begun, IdempotencyKey, KEY_BYTES_MAX, KeyRefused};
-use crate::ids::{BadId, EXTERNAL_ID, SESSION, TEAM, identity, parse_id};
+use crate::ids::{BadId, EXTERNAL_ID, SESSION, TEAM, parse_id};
 use crate::limits::TIME_MAX;
-use crate::reservations::scope_of;
+use crate::reserve::scope_of;
 use crate::run_log;
 use crate::service::View;
 
@@ -127,9 +126,9 @@ impl Start {
     }
 
     /// Yields the scopes in which a stop may be remembered for it.
-    fn scopes(&self) -> Vec<String> {
+    fn scopes(&self) -> impl Iterator<Item = String> {
         let own = [String::new(), scope_of(&self.component)];
-        own.into_iter().chain(self.scopes.iter().cloned()).collect()
+        own.into_iter().chain(self.scopes.iter().cloned())
     }
 }
 
@@ -146,77 +145,46 @@ impl View {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: if it is dropped while it waits for another request with the same key, it has
-    /// started nothing.
-    pub async fn start(&self, mut start: Start) -> Result<Started, StartError> {
+    /// Cancel safe: it starts the run at its first poll, and waits for nothing.
+    #[expect(clippy::unused_async, reason = "with a durable store it waits for that")]
+    pub async fn start(&self, start: Start) -> Result<Started, StartError> {
         let component = &start.component;
         if !self.principal().may_run(component) || !self.exposes(component) {
             return Err(StartError::Forbidden);
         }
-        let Some(once) = start.once.take() else {
-            return Ok(Started { run: self.start_now(&start)?, is_replay: false });
-        };
-        let keys = &self.service().shared().keys;
-        match keys.begin(self.principal().owner(), &once).await? {
-            Begun::Again(known) => {
-                // A later run may have the id of the one that was started: compare the identity.
-                let run = self.run_by_id(known.0).filter(|run| identity(run) == known);
-                let run = run.ok_or(StartError::KeyForgotten)?;
-                Ok(Started { run, is_replay: true })
-            }
-            Begun::First(claim) => {
-                let run = self.start_now(&start)?;
-                claim.keep(identity(&run));
-                Ok(Started { run, is_replay: false })
-            }
+        if self.service().is_draining() {
+            // A repeat is answered all the same.
+            return self.replay(&start).unwrap_or(Err(StartError::Unavailable));
         }
+        let id = start.id.as_deref().map(parse_id).transpose()?;
+        let service = self.service();
+        let handle =
+            start.component.start(service.engine(), self.spec(&start, id), start.input.clone());
+        let run = match handle {
+            Ok(handle) => handle.into_ref(),
+            Err(SubmitError::AlreadySubmitted(_) | SubmitError::KeyForgotten(_)) => {
+                return self.replay(&start).unwrap_or(Err(StartError::KeyForgotten));
+            }
+            Err(error) => return Err(StartError::from_submit(&error, start.id.as_deref())),
+        };
+        service.shared().records.follow(&run);
+        run_log::started(&run, self.contract());
+        Ok(Started { run, is_replay: false })
     }
 
     /// Finds the id of the run that the same request has started before, also if the run is not
-    /// kept any more. While that request is still starting its run there is none.
+    /// kept any more.
     pub fn started_by(&self, once: &IdempotencyKey) -> Option<RunId> {
-        self.service().shared().keys.through(self.principal().owner(), once)
+        let owner = self.principal().subject();
+        self.service().engine().submitted_with(owner, once).map(|(id, _)| id)
     }
 
-    fn start_now(&self, start: &Start) -> Result<RunRef, StartError> {
-        if self.service().is_draining() {
-            return Err(StartError::Unavailable);
-        }
-        let Some(text) = &start.id else { return self.submit(start, None) };
-        let id = parse_id(text)?;
-        let reservations = &self.service().shared().reservations;
-        // Held until the run can be found: a stop for this id is remembered before, or finds it.
-        let _alone = reservations.lock_id(id);
-        let keys: Vec<_> =
-            start.scopes().iter().map(|scope| self.reservation_key(scope, id)).collect();
-        let Some((key, stop)) = reservations.take(&keys) else {
-            return self.submit(start, Some(id));
-        };
-        match self.submit_held(start, id) {
-            Ok(run) => {
-                run.cancel(stop.request);
-                Ok(run)
-            }
-            Err(error) => {
-                reservations.put_back(key, stop);
-                Err(error)
-            }
-        }
-    }
-
-    /// Starts a run that is stopped next: delayed, so that its body is not polled before the stop.
-    fn submit_held(&self, start: &Start, id: RunId) -> Result<RunRef, StartError> {
-        self.submit(&start.clone().after(TIME_MAX), Some(id))
-    }
-
-    fn submit(&self, start: &Start, id: Option<RunId>) -> Result<RunRef, StartError> {
-        let (service, spec) = (self.service(), self.spec(start, id));
-        let handle = start.component.start(service.engine(), spec, start.input.clone());
-        let run = handle.map_err(|error| StartError::from_submit(&error, start.id.as_deref()))?;
-        let run = run.into_ref();
-        service.shared().records.follow(&run, start.scopes());
-        run_log::started(&run, self.contract());
-        Ok(run)
+    /// Yields the run that the same request has started before; `None` if there was none.
+    fn replay(&self, start: &Start) -> Option<Result<Started, StartError>> {
+        let owner = self.principal().subject();
+        let (_, run) = self.service().engine().submitted_with(owner, start.once.as_ref()?)?;
+        let run = run.filter(|run| self.sees(run)).ok_or(StartError::KeyForgotten);
+        Some(run.map(|run| Started { run, is_replay: true }))
     }
 
     /// Tells whether the principal has a name and is a member of a team.
@@ -245,6 +213,12 @@ impl View {
         }
         if let Some(owner) = self.principal().owner() {
             spec = spec.owner(Arc::clone(owner));
+        }
+        if let Some(once) = &start.once {
+            spec = spec.idempotency_key(once.clone());
+        }
+        for scope in start.scopes() {
+            spec = spec.stop_scope(self.stop_scope(&scope));
         }
         if let Some(timeout) = start.timeout {
             spec = spec.timeout(timeout);
@@ -342,17 +316,6 @@ fn too_large(what: &str, bytes: usize, max: usize) -> String {
 
 const LABELS: &str = "labels";
 
-impl From<KeyRefused> for StartError {
-    fn from(refused: KeyRefused) -> Self {
-        match refused {
-            KeyRefused::TooLong { bytes } => {
-                Self::TooLarge { what: "idempotency key", bytes, max: KEY_BYTES_MAX }
-            }
-            KeyRefused::OtherRequest => Self::KeyConflict,
-        }
-    }
-}
-
 impl StartError {
     pub(crate) fn from_submit(error: &SubmitError, id: Option<&str>) -> Self {
         match *error {
@@ -360,6 +323,8 @@ impl StartError {
                 Self::IdInUse(id.map_or_else(|| run.to_string(), str::to_owned))
             }
             SubmitError::LaneBusy(_) => Self::LaneBusy,
+            SubmitError::KeyConflict => Self::KeyConflict,
+            SubmitError::AlreadySubmitted(_) | SubmitError::KeyForgotten(_) => Self::KeyForgotten,
             SubmitError::LimitReached { what: LABELS, max } => {
                 Self::TooLarge { what: LABELS, bytes: max + 1, max }
             }

@@ -155,9 +155,11 @@ async fn a_view_starts_and_stops_for_nobody_who_may_not() {
         assert_eq!(all[0].disposition, told);
     }
     let id = run.id();
-    let keep = std::time::Duration::from_mins(1);
-    assert_eq!(reader.reserve("", id, stop(), keep), Disposition::Forbidden);
-    assert_eq!(other.reserve("", id, stop(), keep), Disposition::Forbidden);
+    for view in [&reader, &other] {
+        let stop = stop().remember_for(std::time::Duration::from_mins(1));
+        let answer = view.reserve("", id, stop, Wait::none()).await;
+        assert_eq!((answer.disposition, answer.row.is_none()), (Disposition::Forbidden, true));
+    }
     assert!(!run.status().is_terminal());
     let cancelled = ada.cancel(&run, stop(), Wait::terminal()).await;
     assert_eq!(cancelled.row.unwrap().status, RunStatus::Cancelled);

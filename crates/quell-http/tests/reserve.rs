@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use quell::{CancelRequest, CauseKind, Disposition, EngineConfig, Payload, RunStatus};
+use quell::{CancelRequest, CauseKind, Disposition, EngineConfig, Payload, RunId, RunStatus};
 use quell_http::{
     NATIVE, Principal, Service, Start, StartError, View, Wait, parse_id, router, scope_of,
 };
@@ -26,6 +26,10 @@ async fn start_as(view: &View, component: &str, id: &str) -> Result<quell::RunRe
 
 fn stop() -> CancelRequest {
     CancelRequest::because("before it was there")
+}
+
+async fn reserve(view: &View, scope: &str, id: RunId, keep: Duration) -> Disposition {
+    view.reserve(scope, id, stop().remember_for(keep), Wait::none()).await.disposition
 }
 
 #[tokio::test]
@@ -56,7 +60,7 @@ async fn no_worker_is_quick_enough_to_poll_a_body_whose_stop_was_remembered() {
     let ada = view_of(&service, "ada");
     for round in 0..500 {
         let id = format!("r{round}");
-        ada.reserve("", parse_id(&id).unwrap(), stop(), DAY);
+        reserve(&ada, "", parse_id(&id).unwrap(), DAY).await;
         start_as(&ada, "sleeper", &id).await.unwrap();
     }
     assert_eq!(witness.entered(), 0);
@@ -69,9 +73,9 @@ async fn a_stop_is_remembered_for_its_owner_and_scope_alone() {
     let (ada, bob) = (view_of(&service, "ada"), view_of(&service, "bob"));
     let sleeper = ada.find_component("sleeper").unwrap();
     let id = |text: &str| parse_id(text).unwrap();
-    ada.reserve(&scope_of(sleeper), id("a"), stop(), DAY);
-    ada.reserve(&scope_of(sleeper), id("b"), stop(), DAY);
-    ada.reserve("team-1", id("c"), stop(), DAY);
+    reserve(&ada, &scope_of(sleeper), id("a"), DAY).await;
+    reserve(&ada, &scope_of(sleeper), id("b"), DAY).await;
+    reserve(&ada, "team-1", id("c"), DAY).await;
 
     let foreign = start_as(&bob, "sleeper", "a").await.unwrap();
     assert!(foreign.row().stopped_at.is_none(), "another owner's run is left alone");
@@ -80,7 +84,7 @@ async fn a_stop_is_remembered_for_its_owner_and_scope_alone() {
     let outside = start_as(&ada, "sleeper", "c").await.unwrap();
     assert!(outside.row().stopped_at.is_none(), "the scope was not asked for");
 
-    ada.reserve("team-1", id("d"), stop(), DAY);
+    reserve(&ada, "team-1", id("d"), DAY).await;
     let start = Start::new(sleeper, Payload::from("x")).id("d").reserved_in("team-1");
     let run = ada.start(start).await.unwrap().run;
     assert_eq!(run.ended().await.status, RunStatus::Cancelled);
@@ -92,14 +96,14 @@ async fn a_stop_that_is_not_used_is_not_lost_and_not_for_ever() {
     let service = service_with(EngineConfig::new(), &Witness::default());
     let ada = view_of(&service, "ada");
     let id = parse_id("r").unwrap();
-    assert_eq!(ada.reserve("", id, stop(), DAY), Disposition::Reserved);
+    assert_eq!(reserve(&ada, "", id, DAY).await, Disposition::Reserved);
     let sleeper = ada.find_component("sleeper").unwrap();
     let refused = Start::new(sleeper, Payload::from("x")).id("r").label("k", "x".repeat(2_000));
     assert!(matches!(ada.start(refused).await, Err(StartError::TooLarge { .. })));
     let run = start_as(&ada, "sleeper", "r").await.unwrap();
     assert_eq!(run.ended().await.cause.as_ref().unwrap().kind, CauseKind::UserRequest);
 
-    ada.reserve("", parse_id("short").unwrap(), stop(), Duration::from_millis(1));
+    reserve(&ada, "", parse_id("short").unwrap(), Duration::from_millis(1)).await;
     tokio::time::sleep(Duration::from_millis(5)).await;
     let run = start_as(&ada, "sleeper", "short").await.unwrap();
     assert!(run.row().stopped_at.is_none(), "its time was over");
@@ -110,7 +114,7 @@ async fn a_stop_for_a_run_that_is_there_by_now_reaches_it() {
     let service = service_with(EngineConfig::new(), &Witness::default());
     let ada = view_of(&service, "ada");
     let run = start_as(&ada, "sleeper", "r").await.unwrap();
-    let answer = ada.reserve("", run.id(), stop(), DAY);
+    let answer = reserve(&ada, "", run.id(), DAY).await;
     assert!(matches!(answer, Disposition::Accepted { .. }), "{answer:?}");
     assert_eq!(run.ended().await.status, RunStatus::Cancelled);
 }
@@ -122,17 +126,17 @@ async fn a_run_of_another_scope_that_has_the_id_is_left_alone() {
     let (sleeper, steps) = ("sleeper", ada.find_component("steps").unwrap());
     let run = start_as(&ada, sleeper, "r").await.unwrap();
     for scope in [scope_of(steps), "team-1".into()] {
-        assert_eq!(ada.reserve(&scope, run.id(), stop(), DAY), Disposition::Unknown);
+        assert_eq!(reserve(&ada, &scope, run.id(), DAY).await, Disposition::Unknown);
     }
     assert!(run.row().stopped_at.is_none());
     let scope = scope_of(ada.find_component(sleeper).unwrap());
-    let answer = ada.reserve(&scope, run.id(), stop(), DAY);
+    let answer = reserve(&ada, &scope, run.id(), DAY).await;
     assert!(matches!(answer, Disposition::Accepted { .. }), "{answer:?}");
 
     let flow = start_as(&ada, "steps", "flow").await.unwrap();
     soon("the step runs", || flow.children().len() == 1).await;
     let step = flow.children().remove(0);
-    let answer = ada.reserve(&scope_of(steps), step.id(), stop(), DAY);
+    let answer = reserve(&ada, &scope_of(steps), step.id(), DAY).await;
     assert!(matches!(answer, Disposition::Accepted { .. }), "a step is its root's: {answer:?}");
 }
 
@@ -173,7 +177,7 @@ async fn no_stop_falls_between_the_look_and_the_start() {
                 meet(&here, longer);
                 match ada.run_by_id(id) {
                     Some(run) => ada.cancel(&run, stop(), Wait::none()).await.disposition,
-                    None => ada.reserve("", id, stop(), DAY),
+                    None => reserve(&ada, "", id, DAY).await,
                 }
             }
         });

@@ -214,7 +214,7 @@ async fn what_is_known_of_a_deleted_run_is_not_said_of_the_next_one_of_its_id() 
     let keyed = || {
         let echo = view.find_component("echo").unwrap();
         let start = Start::new(echo, Payload::from("x")).id("r");
-        view.start(start.once(quell_http::IdempotencyKey::new("key", "/", b"")))
+        view.start(start.once(quell::IdempotencyKey::new("key", ["/"])))
     };
     let first = keyed().await.unwrap().run;
     let watched = service.guard(&first, OnDisconnect::Cancel);

@@ -4,9 +4,8 @@ use std::time::SystemTime;
 
 use quell::{RunFilter, RunId, RunRef, RunRow};
 use quell_flow::Component;
-use quell_http::{Service, StripedLock, View, Wait, external_id, newest};
+use quell_http::{Service, View, Wait, external_id, newest};
 use serde_json::Value;
-use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::allocated::Allocated;
@@ -22,7 +21,6 @@ pub(crate) struct App {
     pub(crate) auth: Auth,
     pub(crate) directory: Directory,
     pub(crate) allocated: Allocated,
-    id_locks: StripedLock<Mutex<()>>,
 }
 
 impl App {
@@ -30,8 +28,7 @@ impl App {
         let auth = Auth::new(&service, &options);
         let directory = Directory::new(&options, service.catalog());
         let allocated = Allocated::new(service.limits_of().owner_share_percent);
-        let id_locks = StripedLock::default();
-        Self { service, options, auth, directory, allocated, id_locks }
+        Self { service, options, auth, directory, allocated }
     }
 
     pub(crate) const fn options(&self) -> &Options {
@@ -81,12 +78,6 @@ impl App {
 
     fn has_no_credits(&self, subject: Option<&str>) -> bool {
         subject.is_some_and(|name| self.options.without_credits.contains(name))
-    }
-
-    /// Lets one request at a time start the run of an id, or remember a stop for it: a stop that
-    /// is remembered while the run is being made would find it after its body was polled.
-    pub(crate) async fn lock_id(&self, run: Uuid) -> MutexGuard<'_, ()> {
-        self.id_locks.of(RunId::from_uuid(run)).lock().await
     }
 
     /// For how long a cancel waits.

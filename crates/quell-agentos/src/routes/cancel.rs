@@ -30,8 +30,7 @@ pub(super) async fn cancel(
     let cancelled = match find(view, &component, run, session.as_deref()) {
         Some(run) => view.cancel(&run, stop, wait).await,
         None if app.options.unknown_runs == UnknownRuns::Remember => {
-            let disposition = remember(view, &component, run, stop);
-            return Ok(done(&CancelOutcome::without_run(disposition)));
+            return Ok(done(&remember(view, &component, run, stop, wait).await));
         }
         None => CancelOutcome::without_run(Disposition::Unknown),
     };
@@ -45,14 +44,21 @@ pub(super) async fn cancel(
 }
 
 /// Remembers the stop, unless the id can never be that of a run of this component.
-fn remember(view: &View, component: &Component, run: &str, stop: CancelRequest) -> Disposition {
+async fn remember(
+    view: &View,
+    component: &Component,
+    run: &str,
+    stop: CancelRequest,
+    wait: Wait,
+) -> CancelOutcome {
     // Remember nothing if the id is of a run of another component or session. A run that the caller
     // may not see is treated as unknown, so that the answer does not reveal it.
     match parse_id(run) {
         Ok(id) if view.run_by_id(id).is_none() => {
-            view.reserve(&scope_of(component), id, stop, limits::RESERVATIONS_TTL)
+            let stop = stop.remember_for(limits::RESERVATIONS_TTL);
+            view.reserve(&scope_of(component), id, stop, wait).await
         }
-        _ => Disposition::Unknown,
+        _ => CancelOutcome::without_run(Disposition::Unknown),
     }
 }
 

@@ -6,11 +6,10 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use quell::RunRef;
+use quell::{IdempotencyKey, RunRef};
 use quell_flow::Component;
 use quell_http::{
-    DisconnectGuard, Heartbeat, IdempotencyKey, OnDisconnect, Start, View, external_id,
-    sse_response,
+    DisconnectGuard, Heartbeat, OnDisconnect, Start, View, external_id, sse_response,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -75,7 +74,7 @@ fn start(component: &Arc<Component>, form: &Form, headers: &HeaderMap) -> Start 
     let key = headers.get("idempotency-key").filter(|key| !key.is_empty());
     if let Some(key) = key.map(|key| String::from_utf8_lossy(key.as_bytes())) {
         let path = format!("/{}/{}/runs", names_of(component.kind()).plural, component.id());
-        start = start.once(IdempotencyKey::new(&*key, &path, form.canonical.as_bytes()));
+        start = start.once(IdempotencyKey::new(&*key, [&path, &form.canonical]));
     }
     start
 }

@@ -10,12 +10,11 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use quell::{CancelRequest, Disposition, Payload, RunId, RunRef};
+use quell::{CancelRequest, Disposition, IdempotencyKey, Payload, RunId, RunRef};
 use quell_flow::Component;
 
 use crate::access::Principal;
 use crate::counted::row_bytes;
-use crate::idempotency::IdempotencyKey;
 use crate::ids::is_reserved;
 use crate::native::extract::{Caller, RunPath, json_body};
 use crate::native::problems::{forbidden, unknown_run, unreadable};
@@ -78,7 +77,7 @@ pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Bo
     let mut start = options(Start::new(component, input), asked)?;
     if let Some(key) = headers.get("idempotency-key") {
         let key = key.to_str().map_err(|_| unreadable("Idempotency-Key"))?;
-        start = start.once(IdempotencyKey::new(key, "/v1/runs", upload.bytes()));
+        start = start.once(IdempotencyKey::new(key, ["/v1/runs".as_bytes(), upload.bytes()]));
     }
     let started = view.start(start).await?;
     drop(upload);
@@ -294,8 +293,8 @@ pub(crate) async fn cancel_run(
             unknown.write_headers(response.headers_mut());
             return Ok(response);
         }
-        let disposition = view.reserve("", id, request, keep);
-        return Ok(answer(&view, &CancelOutcome::without_run(disposition), now));
+        let reserved = view.reserve("", id, request.remember_for(keep), wait).await;
+        return Ok(answer(&view, &reserved, now));
     };
     if !view.may_stop(&run) {
         return Err(forbidden(view.lack_to_stop(&run)));

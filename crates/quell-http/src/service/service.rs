@@ -9,13 +9,11 @@ use quell_flow::{Catalog, Contract};
 
 use crate::access::{Access, Principal};
 use crate::events::RunEvents;
-use crate::idempotency::Keys;
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
 use crate::long_requests::{LongRequestPermit, LongRequests};
 use crate::readers::Readers;
 use crate::records::Records;
-use crate::reservations::Reservations;
 use crate::service::guard::{Clients, DisconnectGuard, OnDisconnect};
 use crate::service::view::View;
 
@@ -60,8 +58,6 @@ pub(crate) struct Shared {
     pub(crate) streams: Ledger,
     pub(crate) clients: Clients,
     long_requests: LongRequests,
-    pub(crate) keys: Keys,
-    pub(crate) reservations: Reservations,
     pub(crate) records: Records,
     pub(crate) readers: Readers,
 }
@@ -81,7 +77,7 @@ impl Service {
     }
 
     /// Sets the bounds. Defaults to [`ServiceLimits::default`]. Call it before the service is used:
-    /// it forgets the keys, stops and transcripts of before.
+    /// it forgets the transcripts of before.
     pub fn limits(mut self, limits: ServiceLimits) -> Self {
         self.shared = Arc::new(Shared::new(limits));
         self
@@ -183,8 +179,6 @@ impl Shared {
             streams: Ledger::counting(STREAMS, limits.streams_max, share),
             clients: Clients::default(),
             long_requests: LongRequests::new(limits.long_requests_max),
-            keys: Keys::new(share),
-            reservations: Reservations::new(share),
             records: Records::new(&limits),
             readers: Readers::default(),
         }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
-use quell::{CauseKind, Failure, OnBusy, Payload, RunContext, RunId, limits};
+use quell::{CauseKind, Failure, IdempotencyKey, OnBusy, Payload, RunContext, RunId, limits};
 use quell_flow::{Component, ComponentKind};
-use quell_http::{Charge, IdempotencyKey, SESSION, Start, StartError, View, Wait};
+use quell_http::{Charge, SESSION, Start, StartError, View, Wait};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -316,7 +316,7 @@ impl Drop for Adding<'_> {
 fn once(request: &CreateRequest<'_>) -> Result<Option<IdempotencyKey>, Refusal> {
     let Some(key) = request.headers.get("idempotency-key") else { return Ok(None) };
     let key = key.to_str().map_err(|_| Refusal::invalid("Idempotency-Key: must be text"))?;
-    Ok(Some(IdempotencyKey::new(key, request.path, request.body)))
+    Ok(Some(IdempotencyKey::new(key, [request.path.as_bytes(), request.body])))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use quell::{CancelRequest, Disposition, RunId, RunRef, RunStatus, limits};
-use quell_http::{View, write_headers};
+use quell_http::{CancelOutcome, View};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ pub(super) async fn cancel(
     app.check_quota(&view, team, Operation::Cancel).await?;
     match target {
         Target::Run(run) => cancel_run(&app, &view, &run).await,
-        Target::Ticket => cancel_ticket(&app, &view, team, run).await,
+        Target::Ticket => cancel_ticket(&app, &view, run).await,
     }
 }
 
@@ -67,34 +67,22 @@ fn target(app: &App, view: &View, team: Uuid, run: Uuid) -> Option<Target> {
 async fn cancel_run(app: &App, view: &View, run: &RunRef) -> Result<Response, Refusal> {
     let cancelled = view.cancel(run, request(), app.wait()).await;
     let status = cancelled.row.as_ref().map_or_else(|| run.status(), |row| row.status);
+    answer(&cancelled, status)
+}
+
+/// Remembers the stop for the run to come. A run that was started meanwhile is stopped instead.
+async fn cancel_ticket(app: &App, view: &View, id: Uuid) -> Result<Response, Refusal> {
+    let stop = request().remember_for(limits::RESERVATIONS_TTL);
+    let cancelled = view.reserve("", RunId::from_uuid(id), stop, app.wait()).await;
+    let status = cancelled.row.as_ref().map_or(RunStatus::Stopping, |row| row.status);
+    answer(&cancelled, status)
+}
+
+fn answer(cancelled: &CancelOutcome, status: RunStatus) -> Result<Response, Refusal> {
     let message = cancel_message(&cancelled.disposition, status)?;
     let mut response = Json(json!({ "message": message })).into_response();
     cancelled.write_headers(response.headers_mut());
     Ok(response)
-}
-
-/// Remembers the stop for the run to come. A run that was started meanwhile is stopped instead.
-async fn cancel_ticket(app: &App, view: &View, team: Uuid, id: Uuid) -> Result<Response, Refusal> {
-    let lock = app.lock_id(id).await;
-    match target(app, view, team, id) {
-        Some(Target::Run(run)) => {
-            drop(lock);
-            if !view.may_stop(&run) {
-                return Err(Refusal::MayNotCancel);
-            }
-            cancel_run(app, view, &run).await
-        }
-        Some(Target::Ticket) => {
-            let keep = limits::RESERVATIONS_TTL;
-            let disposition = view.reserve("", RunId::from_uuid(id), request(), keep);
-            // Anything but `Reserved` is of a run that another contract is just starting.
-            let message = cancel_message(&disposition, RunStatus::Stopping)?;
-            let mut response = Json(json!({ "message": message })).into_response();
-            write_headers(response.headers_mut(), &disposition, None, None);
-            Ok(response)
-        }
-        None => Ok(unknown()),
-    }
 }
 
 fn request() -> CancelRequest {
@@ -103,6 +91,6 @@ fn request() -> CancelRequest {
 
 fn unknown() -> Response {
     let mut response = Refusal::NotFound.into_response();
-    write_headers(response.headers_mut(), &Disposition::Unknown, None, None);
+    CancelOutcome::without_run(Disposition::Unknown).write_headers(response.headers_mut());
     response
 }

@@ -5,7 +5,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
-use quell_http::{IdempotencyKey, Start};
+use quell::IdempotencyKey;
+use quell_http::Start;
 use serde_json::{Value, json};
 
 use crate::app::{App, PLATFORM, id_of};
@@ -57,18 +58,12 @@ pub(super) async fn run_workflow(
     }
     if let Some(key) = headers.get("idempotency-key") {
         let key = key.to_str().map_err(|_| Refusal::Malformed)?;
-        start = start.once(IdempotencyKey::new(key, uri.path(), upload.bytes()));
+        start = start.once(IdempotencyKey::new(key, [uri.path().as_bytes(), upload.bytes()]));
     }
-    // Held until the run can be found: a stop for its id is remembered before, or finds it.
-    let lock = match &named {
-        Some(named) => Some(app.lock_id(named.id).await),
-        None => None,
-    };
     let started = view.start(start).await?;
     // After the start: a cancel that finds neither the run nor its ticket would answer 404.
     if let Some(named) = &named {
         app.allocated.consume(view.principal().owner(), named.id);
     }
-    drop(lock);
     Ok(Json(queued(&id_of(&started.run))).into_response())
 }
