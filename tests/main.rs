@@ -22,6 +22,8 @@ mod fence;
 mod races;
 // I10 to I13, D8: deadlines, idle limits, one grace for a tree, shields.
 mod time;
+// I10 to I12, I21, I23, I25, I39: timeouts and idle limits that change while a run has them.
+mod limits_changed;
 // I2, I14: large trees, due times, and several who stop the same tree.
 mod turns;
 // I12, I14, I27: everything works while every worker is blocked by user code.

@@ -86,10 +86,41 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "forget-the-deadline-above",
         edits: &[Edit {
             file: "node/node.rs",
-            text: "parent.and_then(|(_, state)| state.deadline)",
-            faulty: "None",
+            text: "earliest.into_iter().chain(deadline).min()",
+            faulty: "earliest",
         }],
         caught_by: &["time::i10_the_earliest_deadline_of_a_run_and_its_ancestors_counts"],
+    },
+    Fault {
+        name: "keep-the-old-timer",
+        edits: &[Edit {
+            file: "step/step.rs",
+            text: "wanted != state.armed.map(|key| key.at)",
+            faulty: "… && (state.armed.is_none() || wanted.is_none())",
+        }],
+        caught_by: &[
+            "limits_changed::i10_a_changed_timeout_counts_from_the_start_and_fires_when_it_says",
+        ],
+    },
+    Fault {
+        name: "promise-more-than-an-ancestor-allows",
+        edits: &[Edit {
+            file: "step/limits.rs",
+            text: "self.deadline()",
+            faulty: "self.lock().life.timeout_at()",
+        }],
+        caught_by: &["limits_changed::i10_no_change_gives_a_run_longer_than_its_ancestors_allow"],
+    },
+    Fault {
+        name: "watch-only-what-comes",
+        edits: &[Edit {
+            file: "step/limits.rs",
+            text: "self.spread_watch(&watch, before.as_ref())",
+            faulty: "()",
+        }],
+        caught_by: &[
+            "limits_changed::i11_an_idle_limit_that_comes_later_sees_the_runs_spawned_before_it",
+        ],
     },
     Fault {
         name: "read-what-was",

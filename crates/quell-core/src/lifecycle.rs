@@ -61,7 +61,8 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use crate::{RunStatus, StopDelivery, StopMode};
+use crate::new_limits::NewLimit;
+use crate::{NewLimits, RunStatus, StopDelivery, StopMode};
 
 /// The state of one run. See the module for the diagram.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
@@ -74,8 +75,8 @@ pub struct Lifecycle {
     /// Time from the start to the run's own deadline. Inline, unlike the other timers, because many
     /// runs have one.
     timeout: Option<Span>,
-    /// The run's own deadline. Set when the run starts.
-    timeout_at: Option<Instant>,
+    /// When the body started: the timeout counts from here, whatever it is changed to.
+    started_at: Option<Instant>,
     /// How a stop reaches the body. Under `Auto`, [`Input::Judged`] replaces it by what it found.
     stop_delivery: StopDelivery,
     /// How far the body is.
@@ -217,6 +218,16 @@ pub enum Input {
     },
     /// The ladder of this run or of an ancestor reached a stage.
     Ladder(Stage),
+    /// The run is to have other limits. One that is over already stops it at once. Refused once a
+    /// stop was accepted: its cause and its bounds stand.
+    LimitsChanged {
+        /// The limits.
+        limits: NewLimits,
+        /// When the run was accepted.
+        queued_at: Instant,
+        /// The last sign of life in the subtree.
+        active_at: Instant,
+    },
 }
 
 /// A stop of this very run.
@@ -264,7 +275,7 @@ pub enum Stage {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Effects {
-    /// A fence refused what wanted to start.
+    /// A fence refused what wanted to start, or new limits came too late.
     pub refused: bool,
     /// The answer to a [`Input::Stop`].
     pub answer: Option<Answer>,
@@ -459,7 +470,7 @@ impl Lifecycle {
             grace: rules.grace.into(),
             wait: rules.abort_wait.into(),
             timeout: rules.timeout.map(Span::from),
-            timeout_at: None,
+            started_at: None,
             stop_delivery: rules.stop_delivery,
             body: Body::Waiting,
             children: 0,
@@ -526,6 +537,9 @@ impl Lifecycle {
             Input::Judged { listens } => out.body = self.judge(listens),
             Input::Tick { active_at } => self.on_tick(active_at, now, &mut out),
             Input::Ladder(stage) => self.on_ladder(stage, &mut out),
+            Input::LimitsChanged { limits, queued_at, active_at } => {
+                self.on_limits_changed(limits, (queued_at, active_at), now, &mut out);
+            }
         }
         self.settle(now, &mut out);
         out
@@ -594,8 +608,8 @@ impl Lifecycle {
     }
 
     /// Yields the run's own deadline, once it has started.
-    pub const fn timeout_at(&self) -> Option<Instant> {
-        self.timeout_at
+    pub fn timeout_at(&self) -> Option<Instant> {
+        self.timeout.and_then(|timeout| Some(later(self.started_at?, timeout.get())))
     }
 
     /// Tells whether the run has ended and nothing of its subtree executes.
@@ -626,7 +640,7 @@ impl Lifecycle {
         if self.is_stopping() {
             return ladder;
         }
-        let due = ladder.into_iter().chain(self.timeout_at).min();
+        let due = ladder.into_iter().chain(self.timeout_at()).min();
         // Most runs have no other timer.
         let Some(timers) = self.timers.as_deref() else { return due };
         let start_by = timers.start_by.filter(|_| self.body == Body::Waiting);
@@ -651,7 +665,7 @@ impl Lifecycle {
             return;
         }
         self.body = Body::Running;
-        self.timeout_at = self.timeout.map(|timeout| later(now, timeout.get()));
+        self.started_at = Some(now);
         if let Some(timers) = &mut self.timers {
             timers.idle_at = timers.idle.map(|idle| later(now, idle));
         }
@@ -822,7 +836,7 @@ impl Lifecycle {
         let timers = self.timers.as_deref().copied().unwrap_or_default();
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let waiting = self.body == Body::Waiting;
-        let trigger = if due(self.timeout_at) {
+        let trigger = if due(self.timeout_at()) {
             Trigger::Timeout
         } else if waiting && due(timers.start_by) {
             Trigger::StartWithin
@@ -837,6 +851,35 @@ impl Lifecycle {
             timers.scheduled.unwrap_or(Scheduled { escalate_at: now, grace: None, wait: None });
         let bounds = self.bounds(StopMode::Cooperative, asked.grace, asked.wait, now);
         self.accept(bounds, trigger, now, out);
+    }
+
+    fn on_limits_changed(
+        &mut self,
+        new: NewLimits,
+        (queued_at, active_at): (Instant, Instant),
+        now: Instant,
+        out: &mut Effects,
+    ) {
+        if self.ended.is_some() || self.is_stopping() {
+            out.refused = true;
+            return;
+        }
+        if let NewLimit::Is(timeout) = new.timeout {
+            self.timeout = timeout.map(Span::from);
+        }
+        if let NewLimit::Is(within) = new.start_within
+            && self.body == Body::Waiting
+        {
+            let start_by = within.map(|within| later(queued_at, within));
+            self.timers.get_or_insert_default().start_by = start_by;
+        }
+        if let NewLimit::Is(idle) = new.idle {
+            let idle_at = self.started_at.and(idle).map(|idle| later(active_at, idle));
+            let timers = self.timers.get_or_insert_default();
+            (timers.idle, timers.idle_at) = (idle, idle_at);
+        }
+        // What is over by now is due now: the timer that was armed knows nothing of it.
+        self.on_tick(active_at, now, out);
     }
 
     fn on_ladder(&mut self, stage: Stage, out: &mut Effects) {

@@ -79,9 +79,9 @@ pub use stream::EventStream;
 
 pub use quell_core::{
     Abandoned, Budget, CancelRequest, Cause, CauseKind, Counts, Disposition, EventKind,
-    HookOutcome, JSON_LEVELS_MAX, JsonError, Labels, Payload, PayloadError, RunEvent, RunId,
-    RunKind, RunReport, RunRow, RunStatus, StopDelivery, StopMode, Stopped, ToolOutcome, Usage,
-    Work, check_json, limits,
+    HookOutcome, JSON_LEVELS_MAX, JsonError, Labels, LimitsOutcome, NewLimits, Payload,
+    PayloadError, RunEvent, RunId, RunKind, RunReport, RunRow, RunStatus, StopDelivery, StopMode,
+    Stopped, ToolOutcome, Usage, Work, check_json, limits,
 };
 
 /// The README, so that its code is compiled and run with the tests.

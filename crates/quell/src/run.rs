@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use quell_core::{
-    CancelRequest, Disposition, Labels, Payload, RunEvent, RunId, RunKind, RunReport, RunRow,
-    RunStatus,
+    CancelRequest, Disposition, Labels, LimitsOutcome, NewLimits, Payload, RunEvent, RunId,
+    RunKind, RunReport, RunRow, RunStatus,
 };
 
 use crate::failure::{DetachError, ForgetError};
@@ -117,6 +117,41 @@ impl RunRef {
     #[expect(clippy::needless_pass_by_value, reason = "a request is made to be given away")]
     pub fn cancel(&self, request: CancelRequest) -> Disposition {
         self.node.cancel(&request)
+    }
+
+    /// Sets the run's own timeout, which counts from its first start as before, or removes it. If
+    /// it is over already the run is stopped at once. As [`set_limits`](Self::set_limits).
+    pub fn set_timeout(&self, timeout: impl Into<Option<Duration>>) -> LimitsOutcome {
+        self.set_limits(NewLimits::new().timeout(timeout))
+    }
+
+    /// Sets the run's own idle limit, or removes it. If the last sign of life of the subtree is too
+    /// long ago the run is stopped at once. For a run that never had an idle limit the time counts
+    /// from now, and this visits the runs below it once. As [`set_limits`](Self::set_limits).
+    pub fn set_idle(&self, time: impl Into<Option<Duration>>) -> LimitsOutcome {
+        self.set_limits(NewLimits::new().idle(time))
+    }
+
+    /// Gives the run other limits, all in one step, and tells what came of it. They replace those
+    /// of its spec; the limits of its ancestors hold beside them, so that a run gets no longer than
+    /// they allow. Changes nothing once a stop was accepted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use quell::{LimitsOutcome, NewLimits, RunRef};
+    ///
+    /// /// Grants ten minutes in all, and one without a sign of life.
+    /// fn grant(run: &RunRef) -> bool {
+    ///     let limits = NewLimits::new()
+    ///         .timeout(Duration::from_secs(600))
+    ///         .idle(Duration::from_secs(60));
+    ///     matches!(run.set_limits(limits), LimitsOutcome::Changed { .. })
+    /// }
+    /// ```
+    pub fn set_limits(&self, limits: NewLimits) -> LimitsOutcome {
+        self.node.set_limits(limits)
     }
 
     /// Reads the events of the run's subtree from the first one on. What is no longer held of them

@@ -199,7 +199,8 @@ impl RunSpec {
     }
 
     /// Sets the time from the first start to the run's own deadline; then it is stopped with cause
-    /// `Deadline` and ends `TimedOut`. Defaults to none. Zero stops it as soon as it starts.
+    /// `Deadline` and ends `TimedOut`. Defaults to none. Zero stops it as soon as it starts. See
+    /// [`RunRef::set_timeout`](crate::RunRef::set_timeout) for a change while it runs.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

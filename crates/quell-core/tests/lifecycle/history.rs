@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::Strategy;
 use quell_core::lifecycle::{BodyEnd, Input, Rules, Stage, StopInput};
-use quell_core::{StopDelivery, StopMode};
+use quell_core::{NewLimits, StopDelivery, StopMode};
 
 /// A run, what happens to it, and how it is brought to its end.
 #[derive(Clone, Debug)]
@@ -78,10 +78,47 @@ pub(crate) enum Op {
         own_grace: Option<Duration>,
     },
     Checkpoint,
+    /// The run is to have other limits.
+    SetLimits([Change; 3]),
     /// A tick that nobody asked for.
     SpuriousTick,
     /// Time passes, and the control thread is late for whatever falls due.
     Oversleep(Duration),
+}
+
+/// What becomes of a limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
+    Keep,
+    Is(Option<Duration>),
+}
+
+/// The limits of a run: its timeout, the time to its start, and the idle limit.
+pub(crate) type Limits = [Option<Duration>; 3];
+
+/// Yields what a run has after changes.
+pub(crate) fn changed(mut limits: Limits, changes: [Change; 3]) -> Limits {
+    for (limit, change) in limits.iter_mut().zip(changes) {
+        if let Change::Is(time) = change {
+            *limit = time;
+        }
+    }
+    limits
+}
+
+/// Yields what the run is asked to have.
+pub(crate) fn new_limits([timeout, start_within, idle]: [Change; 3]) -> NewLimits {
+    let mut new = NewLimits::new();
+    if let Change::Is(time) = timeout {
+        new = new.timeout(time);
+    }
+    if let Change::Is(time) = start_within {
+        new = new.start_within(time);
+    }
+    if let Change::Is(time) = idle {
+        new = new.idle(time);
+    }
+    new
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +135,10 @@ pub(crate) enum ChildEnd {
 }
 
 impl Setup {
+    pub(crate) const fn limits(&self) -> Limits {
+        [self.timeout, self.start_within, self.idle]
+    }
+
     pub(crate) fn rules(&self) -> Rules {
         let mut rules = Rules::new(self.grace, self.wait);
         rules.stop_delivery = self.stop_delivery;
@@ -150,7 +191,7 @@ fn setup_of(word: u64) -> Setup {
 fn op_of(word: u32, late: bool) -> Op {
     let [a, b, c, kind] = word.to_le_bytes();
     let shielded = a % 3 == 2;
-    match kind % 40 {
+    match kind % 42 {
         0..=6 if late && a % 4 == 3 => Op::Oversleep(time(b)),
         0..=6 => Op::Wait(time(a)),
         7..=11 => Op::Start { parks: a % 4 != 3 },
@@ -183,6 +224,7 @@ fn op_of(word: u32, late: bool) -> Op {
             own_grace: rarely(c),
         },
         37 | 38 => Op::Checkpoint,
+        40 | 41 => Op::SetLimits([change(a), change(b), change(c)]),
         _ if a % 2 == 0 => Op::Park,
         _ => Op::SpuriousTick,
     }
@@ -207,6 +249,14 @@ fn time(byte: u8) -> Duration {
     Duration::from_millis(MILLIS[usize::from(byte % 8)])
 }
 
+fn change(byte: u8) -> Change {
+    match byte % 4 {
+        0 | 1 => Change::Keep,
+        2 => Change::Is(None),
+        _ => Change::Is(Some(time(byte / 4))),
+    }
+}
+
 fn rarely(byte: u8) -> Option<Duration> {
     (byte % 3 == 2).then(|| time(byte / 3))
 }
@@ -216,7 +266,7 @@ pub(crate) fn any_input(word: u16, start: Instant) -> Input {
     let [a, b] = word.to_le_bytes();
     let flag = a & 0x80 != 0;
     let hard = start + time(a);
-    match b % 22 {
+    match b % 23 {
         0 => Input::Started,
         1 => Input::ChildAdded { shielded: flag },
         2 => Input::ChildEnded { unseen_failure: a & 1 != 0, non_quiescent: flag },
@@ -239,6 +289,11 @@ pub(crate) fn any_input(word: u16, start: Instant) -> Input {
         18 => Input::Judged { listens: flag },
         19 => Input::WorkAbandoned,
         20 => Input::AbandonedEnded,
+        21 => Input::LimitsChanged {
+            limits: new_limits([change(a), change(a / 4), change(a / 16)]),
+            queued_at: start,
+            active_at: hard,
+        },
         _ => Input::Ladder(match a % 4 {
             0 => Stage::Signalled,
             1 => Stage::Abort,

@@ -93,10 +93,16 @@ pub(crate) fn nothing_starts_after_a_stop(trace: &Trace) -> Verdict {
             }
             Input::Started => {
                 // Zero leaves no time to start, and a late timer gives none.
-                let within = trace.setup.start_within;
+                let [_, within, _] = books.limits;
                 let too_late = within.is_some_and(|within| step.at >= later(trace.born, within));
                 let waits = books.body == Body::Waiting && !too_late;
                 prop_assert_eq!(step.fx.refused, refuses(false) || !waits, "{:?}", step);
+            }
+            Input::LimitsChanged { .. } => {
+                // The cause and the bounds of an accepted stop stand (I6, I23).
+                let too_late = ended || step.before.stopping;
+                prop_assert_eq!(step.fx.refused, too_late, "{:?}", step);
+                prop_assert!(step.unchanged || !too_late, "{step:?}");
             }
             _ => prop_assert!(
                 !step.fx.refused || matches!(step.input, Input::HookAdded { .. }),
@@ -144,7 +150,8 @@ pub(crate) fn deadlines_compose_by_the_minimum(trace: &Trace) -> Verdict {
             }
             _ => {}
         }
-        let timeout_at = trace.setup.timeout.and_then(|time| started.map(|at| later(at, time)));
+        let timeout_at =
+            step.before.books.limits[0].and_then(|time| started.map(|at| later(at, time)));
         prop_assert_eq!(step.after.timeout_at, timeout_at, "{:?}", step);
         if let Some(granted) = granted {
             prop_assert!(step.after.hard.is_some_and(|hard| hard <= granted), "{step:?}");
@@ -166,16 +173,16 @@ pub(crate) fn deadlines_compose_by_the_minimum(trace: &Trace) -> Verdict {
 /// I11: a run is `TimedOut` exactly if its own limit was what stopped it, and no limit stops a run
 /// before its time or, with a punctual clock, after it.
 pub(crate) fn only_its_own_limit_times_a_run_out(trace: &Trace) -> Verdict {
-    let setup = &trace.setup;
     for step in &trace.steps {
         let books = step.before.books;
+        let [_, start_within, idle] = books.limits;
         let over = |from: Option<_>, time: Option<_>| {
             from.zip(time).is_some_and(|(from, time)| later(from, time) <= step.at)
         };
-        let start_over = books.body == Body::Waiting && over(Some(trace.born), setup.start_within);
-        let timeout_over = step.before.timeout_at.is_some_and(|at| at <= step.at);
+        let start_over = books.body == Body::Waiting && over(Some(trace.born), start_within);
+        let timeout_over = step.after.timeout_at.is_some_and(|at| at <= step.at);
         let started = books.body != Body::Waiting;
-        let idle_over = started && over(books.active_at, setup.idle);
+        let idle_over = started && over(books.active_at, idle);
         let due = match step.fx.accepted {
             Some(Trigger::Timeout) => timeout_over,
             Some(Trigger::StartWithin) => start_over,
@@ -184,9 +191,9 @@ pub(crate) fn only_its_own_limit_times_a_run_out(trace: &Trace) -> Verdict {
         };
         prop_assert!(due, "a limit stopped a run before its time: {step:?}");
         let live = !step.after.status.is_terminal() && !step.after.stopping;
-        if matches!(step.input, Input::Tick { .. }) && live {
+        if matches!(step.input, Input::Tick { .. } | Input::LimitsChanged { .. }) && live {
             let missed = timeout_over || start_over || idle_over;
-            prop_assert!(!missed, "a tick overlooked a limit: {step:?}");
+            prop_assert!(!missed, "a tick, or a change, overlooked a limit: {step:?}");
         }
     }
     if let (Some((_, status)), Some((_, trigger))) = (trace.ended(), trace.accepted()) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use quell_core::RunStatus;
 use quell_core::lifecycle::{BodyAction, Effects, Input, Stage, Trigger};
 
-use crate::history::Setup;
+use crate::history::{Limits, Setup};
 
 /// What was written down while a history was played.
 pub(crate) struct Trace {
@@ -27,7 +27,7 @@ pub(crate) struct Step {
     pub(crate) before: Seen,
     pub(crate) fx: Effects,
     pub(crate) after: Seen,
-    /// The state, private parts included, is the same as before. Only asked of stops.
+    /// The state, private parts included, is the same as before. Only asked of stops and of limits.
     pub(crate) unchanged: bool,
 }
 
@@ -52,6 +52,8 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Books {
     pub(crate) body: Body,
+    /// What it has, and what the input at hand gives it.
+    pub(crate) limits: Limits,
     pub(crate) children: u32,
     pub(crate) works: u32,
     /// Children that ended and of which something goes on.

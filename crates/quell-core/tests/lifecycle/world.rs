@@ -11,7 +11,7 @@ use quell_core::lifecycle::{
 };
 
 use crate::ancestor::Ancestor;
-use crate::history::{ChildEnd, Finish, History, Op};
+use crate::history::{Change, ChildEnd, Finish, History, Op, changed, new_limits};
 use crate::seen::{Body, Books, Seen, Step, Trace};
 
 /// One run and everything around it.
@@ -37,11 +37,11 @@ pub(crate) fn play(history: &History) -> Trace {
 
 impl World {
     pub(crate) fn new(history: &History) -> Self {
-        let now = Instant::now();
+        let (now, limits) = (Instant::now(), history.setup.limits());
         Self {
             life: Lifecycle::new(&history.setup.rules(), now),
             now,
-            books: Books { active_at: Some(now), ..Books::default() },
+            books: Books { active_at: Some(now), limits, ..Books::default() },
             ancestor: None,
             served: (now, 0),
             trace: Trace {
@@ -103,6 +103,7 @@ impl World {
                 self.books.listens = true;
                 self.feed(Input::Checkpoint);
             }
+            Op::SetLimits(changes) => self.set_limits(changes),
             Op::SpuriousTick => self.tick(),
             _ => {}
         }
@@ -145,9 +146,20 @@ impl World {
     }
 
     fn tick(&mut self) {
+        self.feed_and_reach(Input::Tick { active_at: self.books.active_at.unwrap_or(self.now) });
+    }
+
+    fn set_limits(&mut self, changes: [Change; 3]) {
+        if !self.life.is_stopping() && !self.life.status().is_terminal() {
+            self.books.limits = changed(self.books.limits, changes);
+        }
         let active_at = self.books.active_at.unwrap_or(self.now);
-        let fx = self.feed(Input::Tick { active_at });
-        if let Some(stage) = fx.ladder {
+        let (limits, queued_at) = (new_limits(changes), self.trace.born);
+        self.feed_and_reach(Input::LimitsChanged { limits, queued_at, active_at });
+    }
+
+    fn feed_and_reach(&mut self, input: Input) {
+        if let Some(stage) = self.feed(input).ladder {
             self.reach(stage);
         }
     }
@@ -248,8 +260,8 @@ impl World {
 
     pub(crate) fn feed(&mut self, input: Input) -> Effects {
         let before = self.see();
-        let is_stop = matches!(input, Input::Stop(_));
-        let shown = is_stop.then(|| format!("{:?}", self.life));
+        let is_asked = matches!(input, Input::Stop(_) | Input::LimitsChanged { .. });
+        let shown = is_asked.then(|| format!("{:?}", self.life));
         let fx = self.life.on(input, self.now);
         self.note(&fx);
         let unchanged = shown.is_some_and(|shown| shown == format!("{:?}", self.life));

@@ -381,15 +381,14 @@ impl RunContext {
     }
 
     /// Yields the instant by which the body has to be through: before a stop the earliest timeout
-    /// of the run and its ancestors, after it the hard deadline. In hooks of a run that was not
-    /// stopped it is the end of their time, if that is earlier.
+    /// of the run and its ancestors as they are now, after it the hard deadline. In hooks of a run
+    /// that was not stopped it is the end of their time, if that is earlier.
     pub fn deadline(&self) -> Option<Instant> {
-        let state = self.node().lock();
-        if state.life.is_stopping() {
-            return state.life.hard_deadline();
-        }
-        let own = state.deadline.map(|at| self.node().shared.clock.at_ticks(at));
-        own.into_iter().chain(state.life.hard_deadline()).min()
+        let (is_stopping, hard) = {
+            let state = self.node().lock();
+            (state.life.is_stopping(), state.life.hard_deadline())
+        };
+        if is_stopping { hard } else { self.node().deadline().into_iter().chain(hard).min() }
     }
 }
 

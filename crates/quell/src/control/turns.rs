@@ -216,17 +216,22 @@ fn take_due(shared: &Shared) -> Vec<(TimerKey, Arc<Node>)> {
 }
 
 fn tick(key: TimerKey, node: Arc<Node>) -> Spread {
-    let shared = &node.shared;
-    let active = {
+    let now = node.shared.clock.now();
+    let deferred = {
         let mut state = node.lock();
         // If the run was re-armed since its timer was popped, the new timer stays.
         state.armed = state.armed.filter(|armed| *armed != key);
-        let active = state.idle.as_ref().map_or(state.times.queued, |idle| idle.ticks());
-        shared.clock.at_ticks(active)
+        // Read under the lock of the decision: an idle limit that is set just now has a watch of
+        // its own, and signs of life before it do not count against it.
+        let active_at = node.active_at(&state);
+        node.step_locked(
+            &mut state,
+            Input::Tick { active_at },
+            StopOrigin::default(),
+            now,
+            |_, _| {},
+        )
     };
-    let now = shared.clock.now();
-    let deferred =
-        node.step(Input::Tick { active_at: active }, StopOrigin::default(), now, |_, _| {});
     Spread::of_step(node, deferred, now)
 }
 

@@ -1,6 +1,8 @@
-//! Signs of life, which take no lock.
+//! Signs of life, which take no lock of a run.
 
 use loom::thread;
+
+use quell_core::RunId;
 
 use super::{Arc, EVERY, explore};
 use crate::time::clock::Ticks;
@@ -9,10 +11,10 @@ use crate::time::idle::IdleWatch;
 #[test]
 fn i11_of_signs_at_once_the_later_one_counts_and_one_that_left_shows_none() {
     explore("sign of life against sign of life and detach", EVERY, 2, |seen| {
-        let at = Ticks::from_raw;
-        let above = Arc::new(IdleWatch::new(at(1), None));
-        let left = Arc::new(IdleWatch::new(at(1), Some(&above)));
-        let stays = Arc::new(IdleWatch::new(at(1), Some(&above)));
+        let (at, run) = (Ticks::from_raw, RunId::from_text("run"));
+        let above = Arc::new(IdleWatch::new(run, at(1), None));
+        let left = Arc::new(IdleWatch::new(run, at(1), Some(&above)));
+        let stays = Arc::new(IdleWatch::new(run, at(1), Some(&above)));
         let other = thread::spawn({
             let (left, stays) = (Arc::clone(&left), Arc::clone(&stays));
             move || {

@@ -33,6 +33,7 @@ mod edges;
 mod failing;
 mod idle;
 mod log;
+mod new_limits;
 mod runs;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -88,7 +88,7 @@ impl Node {
         rules.idle = spec.idle;
         let above = parent.and_then(|(_, state)| state.idle.clone());
         let idle = match spec.idle {
-            Some(_) => Some(Arc::new(IdleWatch::new(ticks, above.as_ref()))),
+            Some(_) => Some(Arc::new(IdleWatch::new(id, ticks, above.as_ref()))),
             None => above,
         };
         let own = SpecRest::of(spec.grace, spec.input, spec.gate);
@@ -114,7 +114,6 @@ impl Node {
                 slot: 0,
                 children: Children::default(),
                 idle,
-                deadline: parent.and_then(|(_, state)| state.deadline),
                 cause: None,
                 body: None,
                 waiters: Waiters::default(),
@@ -134,6 +133,22 @@ impl Node {
 
     pub(crate) fn own_grace(&self) -> Option<Duration> {
         self.own.as_ref()?.grace
+    }
+
+    /// Yields the earliest deadline of the run and its ancestors. Asked one after the other, since
+    /// each of them may be changed: a deadline that is kept below would be that of an old timeout.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let ask = |node: &Self| {
+            let state = node.lock();
+            (state.life.timeout_at(), state.parent.clone())
+        };
+        let (mut earliest, mut above) = ask(self);
+        while let Some(node) = above.and_then(|above| above.upgrade()) {
+            let (deadline, next) = ask(&node);
+            earliest = earliest.into_iter().chain(deadline).min();
+            above = next;
+        }
+        earliest
     }
 
     pub(crate) fn input(&self) -> Option<&Payload> {

@@ -20,7 +20,6 @@ use crate::node::children::Children;
 use crate::node::hook::{Batch, Hook, Unrun};
 use crate::node::outputs::SummarySets;
 use crate::sync::waiters::Waiters;
-use crate::time::clock::Ticks;
 use crate::time::idle::IdleWatch;
 use crate::time::timers::TimerKey;
 use crate::time::times::Times;
@@ -43,8 +42,6 @@ pub(crate) struct State {
     pub(crate) children: Children,
     /// The watch over signs of life that it belongs to: its own, or that of an ancestor.
     pub(crate) idle: Option<Arc<IdleWatch>>,
-    /// The earliest deadline of the run and its ancestors, as long as no stop was accepted.
-    pub(crate) deadline: Option<Ticks>,
     /// Why it stops; set once, when the stop is accepted (I6).
     pub(crate) cause: Option<Arc<Cause>>,
     /// The waker of the task that drives the body, while that is parked.

@@ -12,7 +12,6 @@ use crate::node::{Node, Shared, State, flags};
 use crate::step::{StopOrigin, cascade};
 use crate::sync::Ordering;
 use crate::sync::waiters::Wakers;
-use crate::time::clock::Ticks;
 use crate::time::idle::IdleWatch;
 
 /// Makes a child the root of its own tree.
@@ -75,7 +74,7 @@ fn leave(
         above.touch(parent, now);
         let moved =
             Moved { old: Arc::clone(old), log: Arc::clone(&log), inherited: above.idle.clone() };
-        let under = moved.take(node, &mut state, Above { depth: 0, deadline: None });
+        let under = moved.take(node, &mut state, 0);
         node.write(&mut state, now, detached(node, old), wakers);
         state.parent = None;
         state.parent_id = None;
@@ -106,17 +105,9 @@ struct Moved {
     inherited: Option<Arc<IdleWatch>>,
 }
 
-/// What the runs below inherit from one that has moved.
-#[derive(Clone, Copy)]
-struct Above {
-    /// The depth of the run above.
-    depth: u32,
-    /// The earliest deadline of the run above and its ancestors.
-    deadline: Option<Ticks>,
-}
-
-fn move_descendants(root: &Arc<Node>, moved: &Moved, under: Above) {
-    let kids_of = |node: &Arc<Node>, under: Above| -> Vec<_> {
+/// Moves the runs below one that has moved, and is at this depth now.
+fn move_descendants(root: &Arc<Node>, moved: &Moved, under: u32) {
+    let kids_of = |node: &Arc<Node>, under: u32| -> Vec<_> {
         let state = node.lock();
         state.children.iter().map(|child| (Arc::clone(child), node.id, under)).collect()
     };
@@ -135,18 +126,17 @@ fn move_descendants(root: &Arc<Node>, moved: &Moved, under: Above) {
 }
 
 impl Moved {
-    /// Moves one run to another log; what it had inherited from outside its new tree is gone.
-    fn take(&self, node: &Node, state: &mut State, above: Above) -> Above {
+    /// Moves one run to another log; what it had inherited from outside its new tree is gone. It
+    /// was below a run of depth `above`; yields its own.
+    fn take(&self, node: &Node, state: &mut State, above: u32) -> u32 {
         let charged = node.charged(state);
         if charged > 0 {
             self.old.count_charge(0, charged);
             // That of a root is counted with the root.
-            self.log.count_charge(if above.depth == 0 { 0 } else { charged }, 0);
+            self.log.count_charge(if above == 0 { 0 } else { charged }, 0);
         }
         state.log = Some(Arc::clone(&self.log));
-        state.depth = above.depth + 1;
-        let own = state.life.timeout_at().map(|at| node.shared.clock.ticks(at));
-        state.deadline = above.deadline.into_iter().chain(own).min();
+        state.depth = above + 1;
         if let (Some(inherited), Some(idle)) = (&self.inherited, &state.idle) {
             if Arc::ptr_eq(inherited, idle) {
                 state.idle = None;
@@ -154,7 +144,7 @@ impl Moved {
                 idle.cut_from(inherited);
             }
         }
-        Above { depth: state.depth, deadline: state.deadline }
+        state.depth
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod deferred;
 pub(crate) mod detach;
 pub(crate) mod hold;
 pub(crate) mod hooks;
+mod limits;
 mod step;
 pub(crate) mod submit;
 mod trace;

@@ -37,7 +37,12 @@ impl Node {
         edit: impl FnOnce(&mut State, &Effects),
     ) -> Effects {
         let now = self.shared.clock.now();
-        let mut deferred = self.step(input, origin, now, edit);
+        let deferred = self.step(input, origin, now, edit);
+        self.carry_out(deferred, now)
+    }
+
+    /// Carries out what a step of this run leaves to be done, here and at other nodes.
+    pub(crate) fn carry_out(self: &Arc<Self>, mut deferred: Deferred, now: Instant) -> Effects {
         let fx = deferred.fx;
         if fx.ended.is_some() {
             // The handle is ready before the parent counts the child out: the last poll of a
@@ -91,8 +96,6 @@ impl Node {
         if matches!(input, Input::Started) && !fx.refused {
             self.write(state, now, EventKind::Started, &mut deferred.wakers);
             state.times.started = Some(state.times.next(self.shared.clock.stamp(now)));
-            let own = state.life.timeout_at().map(|at| self.shared.clock.ticks(at));
-            state.deadline = state.deadline.into_iter().chain(own).min();
             self.mirror(state, 0);
         } else {
             self.record(state, origin, now, &mut deferred);
