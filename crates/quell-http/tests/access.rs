@@ -248,6 +248,7 @@ async fn a_request_without_credentials_reaches_nothing_but_the_health_checks() {
             ("GET", "/v1/runs/x"),
             ("GET", "/v1/runs/x/events"),
             ("POST", "/v1/runs/x/cancel"),
+            ("PATCH", "/v1/runs/x"),
         ] {
             let answer = send(&app, method, path, headers, "").await;
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} {headers:?}");

@@ -79,8 +79,9 @@ async fn a_refusal_for_want_of_room_is_documented_by_every_operation_that_answer
         ("GET", "/v1/runs"),
         ("GET", "/v1/runs/{id}"),
         ("POST", "/v1/runs/{id}/cancel"),
+        ("PATCH", "/v1/runs/{id}"),
     ] {
-        let sent = if method == "POST" { body.clone() } else { String::new() };
+        let sent = if method == "GET" { String::new() } else { body.clone() };
         let answer = send(&app, method, &path.replace("{id}", "large"), &[JSON, ADA], sent).await;
         assert_eq!(answer.status, 429, "{method} {path}");
         let known = &document["paths"][path][method.to_lowercase()]["responses"]["429"];

@@ -34,12 +34,19 @@ async fn a_refusal_says_which_scope_is_needed_as_a_key_spells_it() {
         ("screen", "GET", events, sleeper),
         ("teams", "GET", run, "this needs the scope `agents:sleeper:read`"),
         ("lists", "POST", cancel, any),
+        ("screen", "PATCH", run, sleeper),
+        ("lists", "PATCH", run, any),
+        ("eve", "PATCH", run, read_only),
         ("eve", "POST", "/v1/runs", read_only),
         ("eve", "POST", cancel, read_only),
         ("auditor", "GET", events, read_only),
     ] {
         let key = format!("Bearer key-of-{who}");
-        let body = if path == "/v1/runs" { start("echo") } else { String::new() };
+        let body = match (method, path) {
+            ("PATCH", _) => r#"{"timeout_ms": 0}"#.into(),
+            (_, "/v1/runs") => start("echo"),
+            _ => String::new(),
+        };
         let answer = send(&app, method, path, &[JSON, ("authorization", &key)], body).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{who} {method} {path}");
         assert_eq!(answer.json()["detail"], detail, "{who} {method} {path}");

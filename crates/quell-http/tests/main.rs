@@ -23,6 +23,8 @@ mod examples;
 mod forgotten;
 /// What a refused caller lacks.
 mod lacks;
+/// Limits of runs that change while they work.
+mod limits;
 /// What is lost is marked.
 mod marks;
 /// The native API, call by call.

@@ -1,6 +1,7 @@
 //! The native API.
 
 mod extract;
+mod limits;
 mod openapi;
 mod problems;
 mod query;

@@ -11,6 +11,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::native::limits;
 use crate::native::openapi::{self, Document};
 use crate::native::routes as handlers;
 use crate::open_access::{BodyKinds, guard_open};
@@ -39,7 +40,7 @@ pub fn router(service: Service) -> Router {
 fn described_routes() -> OpenApiRouter<Service> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(handlers::start_run, handlers::list_runs))
-        .routes(routes!(handlers::get_run))
+        .routes(routes!(handlers::get_run, limits::set_limits))
         .routes(routes!(handlers::stream_run))
         .routes(routes!(handlers::cancel_run))
         .routes(routes!(handlers::health))

@@ -31,7 +31,7 @@ use crate::stream::{Heartbeat, sse_response};
 use crate::wait::Wait;
 use quell::{JSON_LEVELS_MAX, check_json};
 
-type Answer = Result<Response, Problem>;
+pub(super) type Answer = Result<Response, Problem>;
 
 /// Starts a run.
 ///
@@ -379,4 +379,4 @@ fn unreadable_component<'a>(view: &'a View, run: &RunRef) -> Option<&'a Arc<Comp
 /// The time without an event after which a stream writes a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-const PROBLEM: &str = "application/problem+json";
+pub(super) const PROBLEM: &str = "application/problem+json";

@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use futures::future::join_all;
 use quell::{
-    CancelRequest, Cause, Disposition, ForgetError, RunFilter, RunId, RunRef, RunReport, RunRow,
-    RunStatus,
+    CancelRequest, Cause, Disposition, ForgetError, LimitsOutcome, NewLimits, RunFilter, RunId,
+    RunRef, RunReport, RunRow, RunStatus,
 };
 use quell_flow::{COMPONENT, Component, ComponentKind, Contract};
 use tokio::runtime::Handle;
@@ -202,6 +202,23 @@ impl View {
         let disposition = run.cancel(self.attributed(request));
         let (wait, _permit) = self.with_permit(wait);
         CancelOutcome::after(disposition, run, wait).await
+    }
+
+    /// Gives a run other limits. That may stop it, so it takes the right to do that.
+    ///
+    /// # Errors
+    ///
+    /// If the principal may not stop the run ([`View::may_stop`]) nothing changes, and the
+    /// disposition is `Forbidden`, or `Unknown` for a run that the principal does not see.
+    pub fn set_limits(
+        &self,
+        run: &RunRef,
+        limits: NewLimits,
+    ) -> Result<LimitsOutcome, Disposition> {
+        match self.refusal(run) {
+            Some(refusal) => Err(refusal),
+            None => Ok(run.set_limits(limits)),
+        }
     }
 
     /// Cancels all of these runs before it waits for any; the cap of the wait is for all together.

@@ -5,7 +5,7 @@ mod request;
 mod response;
 
 pub(crate) use millis::Millis;
-pub(crate) use request::{CancelRun, StartRun, read};
+pub(crate) use request::{CancelRun, SetLimits, StartRun, read};
 pub(crate) use response::{
-    CancelAnswer, Detail, Health, RunList, RunObject, RunSummary, Tool, sse_event,
+    CancelAnswer, Detail, Health, LimitsAnswer, RunList, RunObject, RunSummary, Tool, sse_event,
 };

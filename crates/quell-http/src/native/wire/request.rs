@@ -1,13 +1,13 @@
-//! [`StartRun`] and [`CancelRun`]: the bodies of requests.
+//! [`StartRun`], [`CancelRun`] and [`SetLimits`]: the bodies of requests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use quell::{CancelRequest, OnBusy};
+use quell::{CancelRequest, NewLimits, OnBusy};
 use quell_flow::ComponentKind;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -124,6 +124,30 @@ pub(crate) struct CancelRun {
     pub(crate) remember_ms: Option<Millis>,
 }
 
+/// The limits that a run is to have. One that is left out stays as it is, null removes one.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetLimits {
+    /// Milliseconds from its start to its own deadline.
+    #[serde(default)]
+    #[schema(value_type = Option<Millis>)]
+    timeout_ms: NewTime,
+    /// Milliseconds without a sign of life of it or of a run below it.
+    #[serde(default)]
+    #[schema(value_type = Option<Millis>)]
+    idle_ms: NewTime,
+}
+
+/// A time that is to be another one.
+#[derive(Clone, Copy, Debug, Default)]
+enum NewTime {
+    /// It was left out.
+    #[default]
+    Kept,
+    /// It was given, or null.
+    Is(Option<Millis>),
+}
+
 /// How urgent a request to cancel is.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -146,7 +170,12 @@ pub(crate) enum WaitName {
 
 /// Parses JSON: 400 if it is not JSON, 422 if it has another shape.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    // From a list serde would take the fields in the order of their declaration.
+    let read = match bytes.trim_ascii_start().first() {
+        Some(b'[') => Err(serde_json::Error::custom("expected an object, found a list")),
+        _ => serde_json::from_slice(bytes),
+    };
+    read.map_err(|error| {
         let is_json =
             str::from_utf8(bytes).is_ok_and(|text| check_json(text, JSON_LEVELS_MAX).is_ok());
         let (status, name) = if is_json {
@@ -193,6 +222,25 @@ impl BusyName {
             Self::Enqueue => OnBusy::Enqueue,
             Self::Reject => OnBusy::Reject,
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for NewTime {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Option::deserialize(from).map(Self::Is)
+    }
+}
+
+impl SetLimits {
+    pub(crate) fn limits(&self) -> NewLimits {
+        let mut limits = NewLimits::new();
+        if let NewTime::Is(timeout) = self.timeout_ms {
+            limits = limits.timeout(timeout.map(Millis::time));
+        }
+        if let NewTime::Is(idle) = self.idle_ms {
+            limits = limits.idle(idle.map(Millis::time));
+        }
+        limits
     }
 }
 

@@ -1,11 +1,14 @@
-//! [`RunObject`], [`RunList`] and [`CancelAnswer`]: the bodies of answers, and the events of a
-//! stream.
+//! [`RunObject`], [`RunList`], [`CancelAnswer`], [`LimitsAnswer`]: the bodies of answers, and the
+//! events of a stream.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell::{Counts, Disposition, Payload, RunEvent, RunRef, RunRow, ToolOutcome, Usage};
+use quell::{
+    Counts, Disposition, LimitsOutcome, Payload, RunEvent, RunRef, RunRow, RunStatus, ToolOutcome,
+    Usage,
+};
 use quell_flow::{COMPONENT, ComponentKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -149,6 +152,22 @@ pub(crate) struct CancelAnswer {
     to: Option<&'static str>,
 }
 
+/// The answer to new limits.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LimitsAnswer {
+    /// `changed`, or `exceeded`: the run was over its new limit already, and is stopped.
+    #[schema(value_type = String)]
+    outcome: &'static str,
+    /// How the run stands.
+    #[schema(value_type = String)]
+    status: &'static str,
+    /// Milliseconds until the earliest deadline of the run and those above it; null if there is
+    /// none, or if it is not known before the run starts.
+    deadline_in_ms: Option<u64>,
+    /// Milliseconds until its body is aborted, if it was stopped.
+    hard_deadline_in_ms: Option<u64>,
+}
+
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
@@ -226,6 +245,26 @@ impl CancelAnswer {
             | Disposition::Forbidden => {}
         }
         answer
+    }
+}
+
+impl LimitsAnswer {
+    pub(crate) fn of(outcome: &LimitsOutcome, status: RunStatus, now: Instant) -> Self {
+        let (outcome, deadline, hard) = match outcome {
+            LimitsOutcome::Exceeded { hard_deadline } => ("exceeded", None, Some(*hard_deadline)),
+            LimitsOutcome::Changed { deadline } => ("changed", *deadline, None),
+            LimitsOutcome::AlreadyStopping { hard_deadline, .. } => {
+                ("already-stopping", None, Some(*hard_deadline))
+            }
+            LimitsOutcome::AlreadyTerminal { .. } => ("already-terminal", None, None),
+        };
+        let from_now = |at: Option<Instant>| at.map(|at| millis(at, now));
+        Self {
+            outcome,
+            status: status_name(status),
+            deadline_in_ms: from_now(deadline),
+            hard_deadline_in_ms: from_now(hard),
+        }
     }
 }
 

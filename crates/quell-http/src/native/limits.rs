@@ -1,0 +1,74 @@
+//! [`set_limits`]: the handler that gives a run other limits.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use quell::{Disposition, LimitsOutcome};
+
+use crate::native::extract::{Caller, RunPath, json_body};
+use crate::native::problems::{forbidden, unknown_run};
+use crate::native::routes::{Answer, PROBLEM};
+use crate::native::wire::{self, LimitsAnswer, SetLimits};
+use crate::problem::Problem;
+use crate::run_state::status_name;
+
+/// Changes the limits of a run.
+///
+/// The timeout counts from the start of the run, as before; the limits of the runs above it hold
+/// beside its own. A run that is over its new limit is stopped at once. Needs the rights to cancel
+/// the run.
+#[utoipa::path(
+    patch, path = "/v1/runs/{id}", operation_id = "set_limits", tag = "runs",
+    params(RunPath),
+    request_body = SetLimits,
+    responses(
+        (status = 200, description = "They hold", body = LimitsAnswer),
+        (status = 400, description = "Not JSON", body = Problem, content_type = PROBLEM),
+        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
+        (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
+        (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
+        (status = 408, description = "A slow body", body = Problem, content_type = PROBLEM),
+        (status = 409, description = "The run is stopping or has ended; nothing has changed",
+            body = Problem, content_type = PROBLEM),
+        (status = 413, description = "Over 16 MiB", body = Problem, content_type = PROBLEM),
+        (status = 415, description = "Not JSON by name", body = Problem, content_type = PROBLEM),
+        (status = 422, description = "Another shape", body = Problem, content_type = PROBLEM),
+        (status = 429, description = "No room for a large body", body = Problem,
+            content_type = PROBLEM),
+    )
+)]
+pub(crate) async fn set_limits(
+    Caller(view): Caller,
+    RunPath(id): RunPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let parse = |text: &Bytes| wire::read::<SetLimits>(text);
+    let (asked, _upload) = json_body(&view, &headers, body, parse).await?;
+    if view.principal().is_read_only() {
+        return Err(forbidden(view.principal().lack_to_run(None)));
+    }
+    let run = view.run_by_id(id).ok_or_else(unknown_run)?;
+    let now = Instant::now();
+    let outcome = view.set_limits(&run, asked.limits()).map_err(|refusal| match refusal {
+        Disposition::Forbidden => forbidden(view.lack_to_stop(&run)),
+        _ => unknown_run(),
+    })?;
+    match outcome {
+        LimitsOutcome::Changed { .. } | LimitsOutcome::Exceeded { .. } => {
+            Ok(Json(LimitsAnswer::of(&outcome, run.status(), now)).into_response())
+        }
+        LimitsOutcome::AlreadyStopping { cause, .. } => {
+            let why = cause.message.as_ref().map(|words| format!(" ({words})")).unwrap_or_default();
+            let detail = format!("the run is stopping{why}, and its limits do not change any more");
+            Err(Problem::new(StatusCode::CONFLICT, "run-stopping", detail))
+        }
+        LimitsOutcome::AlreadyTerminal { status } => {
+            let detail = format!("the run has ended: it is {}", status_name(status));
+            Err(Problem::new(StatusCode::CONFLICT, "run-ended", detail))
+        }
+    }
+}
