@@ -62,6 +62,8 @@ mod admission;
 mod claims;
 // I6, I22: stops that are remembered in a scope.
 mod scopes;
+// I21, I27, I36, I39: limits of running and of queued runs, in all, per kind, component and owner.
+mod limits;
 // I4, I26: what goes wrong when the report is final, and the second of two panics.
 mod late;
 // I26: a panic anywhere is one run's failure.

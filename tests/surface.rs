@@ -5,10 +5,10 @@ use std::fmt::Debug;
 use quell::{
     Abandoned, BlockingContext, CancelRequest, Cause, CauseKind, Counts, DetachError, Disposition,
     Elapsed, Engine, EngineConfig, EventKind, EventStream, Failure, Hold, HookOutcome,
-    IdempotencyKey, Limits, Outcome, Payload, PayloadError, RunContext, RunError, RunEvent,
-    RunFailure, RunFilter, RunHandle, RunId, RunKind, RunRef, RunReport, RunRow, RunSpec,
-    RunStatus, Shutdown, ShutdownReport, StopDelivery, StopMode, StopScope, Stopped, SubmitError,
-    Work, Written,
+    IdempotencyKey, Limits, Outcome, Payload, PayloadError, QueuePosition, RunContext, RunError,
+    RunEvent, RunFailure, RunFilter, RunHandle, RunId, RunKind, RunLimits, RunRef, RunReport,
+    RunRow, RunSpec, RunStatus, Scope, Shutdown, ShutdownReport, StopDelivery, StopMode, StopScope,
+    Stopped, SubmitError, WaitsFor, Work, Written,
 };
 
 use crate::support::{Lab, listener, secs};
@@ -32,14 +32,16 @@ assert_all!(everywhere:
     IdempotencyKey, Limits, StopDelivery, StopScope, Outcome<u32>, Payload, PayloadError,
     RunContext, RunError, RunEvent, RunFailure, RunFilter, RunHandle<Moved>, RunId, RunKind, RunRef,
     RunReport, RunRow, RunSpec, RunStatus, Shutdown, ShutdownReport, StopMode, Stopped, SubmitError,
-    Work, Written,
+    Work, Written, QueuePosition, RunLimits, Scope, WaitsFor,
 );
 assert_all!(owned:
     BlockingContext, CancelRequest, Cause, Engine, EngineConfig, EventKind, Failure,
     IdempotencyKey, Payload, RunContext, RunError, RunEvent, RunFilter, RunRef, RunReport, RunSpec,
     Stopped, SubmitError,
 );
-assert_all!(copied: CauseKind, RunId, RunKind, RunStatus, StopMode, StopScope, Work, Written);
+assert_all!(copied:
+    CauseKind, RunId, RunKind, RunLimits, RunStatus, StopMode, StopScope, Work, Written,
+);
 assert_all!(error:
     DetachError, Elapsed, PayloadError, RunError, RunFailure, Stopped, SubmitError,
 );

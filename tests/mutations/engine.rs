@@ -37,6 +37,38 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &["shutdown::i38_shutdown_closes_admission_and_stops_what_is_live"],
     },
     Fault {
+        name: "free-slots-at-the-end",
+        edits: &[Edit {
+            file: "step/step.rs",
+            text: "shared.admission.ended(self, now).start();",
+            faulty: "…; shared.admission.quiesced(self, now).start();",
+        }],
+        caught_by: &["limits::i27_slots_return_when_the_run_is_quiescent_in_every_scope"],
+    },
+    Fault {
+        name: "forget-who-waits-for-a-group",
+        edits: &[Edit {
+            file: "tables/admission/groups.rs",
+            text: "self.refresh_owner(&owner);
+        }
+        «self.refresh_chain(first);»",
+            faulty: "if self.arena[first].is_full() { … }",
+        }],
+        caught_by: &["limits::i21_a_run_starts_when_each_of_its_limits_has_room_and_not_before"],
+    },
+    Fault {
+        name: "forget-who-waits-for-an-owner",
+        edits: &[Edit {
+            file: "tables/admission/groups.rs",
+            text: "self.is_full(&owner) != was_full",
+            faulty: "self.is_full(&owner)",
+        }],
+        caught_by: &[
+            "limits::i27_slots_return_when_the_run_is_quiescent_in_every_scope",
+            "limits::i21_a_run_starts_when_each_of_its_limits_has_room_and_not_before",
+        ],
+    },
+    Fault {
         name: "remember-everything",
         edits: &[Edit {
             file: "tables/registry.rs",

@@ -77,6 +77,9 @@ pub const KEYS_TTL: Duration = Duration::from_hours(24);
 /// An idempotency key. A longer one is refused.
 pub const KEY_BYTES_MAX: usize = 256;
 
+/// Runs that are counted before a run that waits in a queue. It stands for as many or more.
+pub const QUEUE_AHEAD_MAX: usize = 1_000;
+
 /// An input or an output. A larger one is refused.
 pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 

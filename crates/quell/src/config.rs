@@ -6,6 +6,8 @@ use quell_core::limits;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::queue::{RunLimits, Scope};
+
 /// How an engine is set up. Every option has a default.
 ///
 /// # Examples
@@ -26,7 +28,8 @@ pub struct EngineConfig {
     pub(crate) abort_wait: Duration,
     pub(crate) escalate_after: Duration,
     pub(crate) parent_token: Option<CancellationToken>,
-    pub(crate) running_max: Option<usize>,
+    pub(crate) all: RunLimits,
+    pub(crate) scopes: Vec<(Scope, RunLimits)>,
     pub(crate) limits: Limits,
     pub(crate) spawn_sites: bool,
     #[cfg(feature = "test-util")]
@@ -197,7 +200,8 @@ impl Default for EngineConfig {
             abort_wait: limits::ABORT_WAIT,
             escalate_after: limits::ESCALATE_AFTER,
             parent_token: None,
-            running_max: None,
+            all: RunLimits::new(),
+            scopes: Vec::new(),
             limits: Limits::default(),
             spawn_sites: false,
             #[cfg(feature = "test-util")]
@@ -246,11 +250,55 @@ impl EngineConfig {
         self
     }
 
-    /// Bounds how many roots run at once; the others wait in `Queued`, first come, first served.
-    /// A run that ended non-quiescent keeps its slot. Defaults to no bound. Zero starts none.
+    /// Bounds how many roots run at once; the others wait in `Queued`, those of the highest
+    /// [priority](crate::RunSpec::priority) first, of equals first come, first served. A run that
+    /// ended non-quiescent keeps its slot. Defaults to no bound. Zero starts none.
     pub const fn running_max(mut self, max: usize) -> Self {
-        self.running_max = Some(max);
+        self.all.running_max = Some(max);
         self
+    }
+
+    /// Bounds how many roots wait for their start at once, in number: for a slot, their lane or
+    /// their due time. One more is refused with
+    /// [`SubmitError::QueueFull`](crate::SubmitError::QueueFull). Defaults to no bound. Zero lets
+    /// none wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use quell::{Engine, EngineConfig, RunSpec, Scope, SubmitError};
+    ///
+    /// let engine = Engine::with_config(EngineConfig::new().running_max(1).queued_max(1));
+    /// let submit = || engine.submit(RunSpec::agent("one"), async |_| Ok(()));
+    /// let (_runs, _waits) = (submit()?, submit()?);
+    /// let refused = submit().unwrap_err();
+    /// assert_eq!(refused, SubmitError::QueueFull { scope: Scope::All, max: 1 });
+    /// assert_eq!(refused.to_string(), "queue is full: at most 1 may wait (in all)");
+    /// # Ok::<(), SubmitError>(())
+    /// # }).unwrap();
+    /// ```
+    pub const fn queued_max(mut self, max: usize) -> Self {
+        self.all.queued_max = Some(max);
+        self
+    }
+
+    /// Bounds how many roots of a scope run and wait at once, besides those of the other scopes;
+    /// the last limits for a scope count. Defaults to none.
+    /// [`Engine::set_limit`](crate::Engine::set_limit) changes them later.
+    pub fn limit(mut self, scope: Scope, limits: RunLimits) -> Self {
+        match scope {
+            Scope::All => self.all = limits,
+            scope => self.scopes.push((scope, limits)),
+        }
+        self
+    }
+
+    /// Yields every limit that is set.
+    pub(crate) fn run_limits(&self) -> Vec<(Scope, RunLimits)> {
+        let all = Some((Scope::All, self.all)).filter(|(_, all)| *all != RunLimits::new());
+        all.into_iter().chain(self.scopes.iter().cloned()).collect()
     }
 
     /// Sets the bounds. Defaults to [`Limits::default`].

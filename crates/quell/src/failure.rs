@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use quell_core::{RunId, Stopped, limits};
 
+use crate::queue::Scope;
+
 /// What a body returns when it fails: any error, or words.
 ///
 /// It converts from every [`std::error::Error`], so that `?` works, and is none itself, as with
@@ -290,6 +292,15 @@ pub enum SubmitError {
     /// The owner has used the idempotency key with another payload.
     #[error("idempotency key was used with another payload")]
     KeyConflict,
+    /// The run would have to wait, and one of its limits lets no more runs wait.
+    #[error("queue is full: at most {max} may wait ({scope})")]
+    QueueFull {
+        /// Whose queue it is: the first of the run's owner, component and kind, and of all, that is
+        /// full.
+        scope: Scope,
+        /// How many may wait in it.
+        max: usize,
+    },
     /// A bound of the engine is reached.
     #[error("{what} would exceed the limit of {max}")]
     LimitReached {

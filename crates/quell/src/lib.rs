@@ -49,6 +49,7 @@ mod marks;
 #[cfg(all(test, quell_loom))]
 mod models;
 mod node;
+mod queue;
 mod run;
 mod spec;
 mod step;
@@ -71,6 +72,7 @@ pub use failure::{DetachError, Elapsed, Failure, ForgetError, RunError, RunFailu
 pub use handle::{Outcome, RunHandle};
 pub use idempotency::IdempotencyKey;
 pub use node::write::Written;
+pub use queue::{QueuePosition, RunLimits, Scope, WaitsFor};
 pub use run::RunRef;
 pub use spec::{OnBusy, RunSpec};
 pub use step::hold::Hold;

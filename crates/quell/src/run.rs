@@ -12,6 +12,7 @@ use quell_core::{
 use crate::failure::{DetachError, ForgetError};
 use crate::node::wait::Wait;
 use crate::node::{Node, State};
+use crate::queue::QueuePosition;
 use crate::stop_scope::StopScope;
 use crate::stream::EventStream;
 
@@ -204,6 +205,16 @@ impl RunRef {
     pub fn queued_at(&self) -> SystemTime {
         let queued = self.node.lock().times.queued;
         self.node.shared.clock.wall_at(queued)
+    }
+
+    /// Tells where the run waits for its start, as it is now: what it waits for, and how many would
+    /// start before it. None for a run that waits for nothing: it was let start, was stopped, or
+    /// has a parent and no due time.
+    ///
+    /// Cheap, however long the queue: no more runs are counted than the position tells of.
+    pub fn queue_position(&self) -> Option<QueuePosition> {
+        let shared = &self.node.shared;
+        shared.admission.position(&self.node, |due| shared.clock.wall(due))
     }
 
     /// Waits until the run is terminal. Something of it may still execute: the report says so.

@@ -22,7 +22,8 @@ use crate::stop_scope::StopScope;
 /// let spec = RunSpec::step("draw")
 ///     .timeout(Duration::from_secs(20))
 ///     .grace(Duration::from_secs(2))
-///     .label("customer", "ada");
+///     .label("customer", "ada")
+///     .priority(10);
 /// assert_eq!(spec.name(), "draw");
 /// ```
 #[derive(Clone, Debug)]
@@ -55,7 +56,7 @@ pub struct RunSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnBusy {
-    /// It waits for its turn, first come, first served.
+    /// It waits for its turn, the highest priority first, of equals first come, first served.
     #[default]
     Enqueue,
     /// It is refused, and nothing is made.
@@ -70,10 +71,11 @@ pub(crate) struct Lane {
 }
 
 /// What a root asks of admission besides a slot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
     pub(crate) lane: Option<Lane>,
     pub(crate) not_before: Option<Instant>,
+    pub(crate) priority: i8,
 }
 
 /// What only some specs say: by what a run is found, and what it may use.
@@ -337,8 +339,16 @@ impl RunSpec {
         self
     }
 
+    /// Sets the priority among the roots that wait for the same lane or limit: the highest starts
+    /// first, of equals the one that came first, and a run comes when it is due. A run that has
+    /// started is never stopped for another. Defaults to 0. Of a child it changes nothing.
+    pub fn priority(mut self, priority: i8) -> Self {
+        self.gate().priority = priority;
+        self
+    }
+
     fn gate(&mut self) -> &mut Gate {
-        self.gate.get_or_insert_with(|| Box::new(Gate { lane: None, not_before: None }))
+        self.gate.get_or_insert_default()
     }
 
     /// Yields the name.

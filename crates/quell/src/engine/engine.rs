@@ -98,7 +98,7 @@ impl Engine {
             couriers: Couriers::new(on_runtime.then(|| runtime.clone())),
             registry: Registry::new(&config.limits),
             claims: Claims::new(&config.limits),
-            admission: Admission::new(config.running_max),
+            admission: Admission::new(&config.run_limits()),
             events: Arc::new(AllEvents::new(Bounds {
                 entries: limits::SUBSCRIBER_BACKLOG_MAX,
                 bytes: limits::SUBSCRIBER_BACKLOG_BYTES_MAX,

@@ -2,6 +2,7 @@
 
 mod engine;
 pub(crate) mod filter;
+mod limit;
 pub(crate) mod shutdown;
 
 pub use engine::Engine;

@@ -32,6 +32,7 @@ mod claims;
 mod edges;
 mod failing;
 mod idle;
+mod limits;
 mod log;
 mod new_limits;
 mod runs;
@@ -91,12 +92,17 @@ fn engine() -> Engine {
 }
 
 fn engine_with(set: impl FnOnce(&mut Limits)) -> Engine {
+    let mut config = EngineConfig::new();
+    set(&mut config.limits);
+    engine_of(config)
+}
+
+fn engine_of(mut config: EngineConfig) -> Engine {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     // Nothing ever runs on it: it is there to be named.
     let runtime = RUNTIME.get_or_init(|| Builder::new_current_thread().build().unwrap());
-    let mut limits = Limits { ended_trees_max: 0, ..Limits::default() };
-    set(&mut limits);
-    Engine::with_config(EngineConfig::new().runtime(runtime.handle().clone()).limits(limits))
+    config.limits.ended_trees_max = 0;
+    Engine::with_config(config.runtime(runtime.handle().clone()))
 }
 
 /// A root that runs, without a task: the model says when its body ends.

@@ -1,14 +1,27 @@
 //! How a run waits for its admission: the flag `AWAITS_ADMISSION`, and the waker of its task.
 
+use std::sync::Arc;
 use std::task::Waker;
 
-use quell_core::RunStatus;
+use quell_core::{RunKind, RunStatus};
 
 use crate::node::{Node, flags};
 use crate::spec::Gate;
 use crate::tables::admission::Candidate;
 
 impl Candidate for Node {
+    fn kind(&self) -> RunKind {
+        self.kind
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn owner(&self) -> Option<&Arc<str>> {
+        Self::owner(self)
+    }
+
     fn gate(&self) -> Option<&Gate> {
         Self::gate(self)
     }

@@ -26,7 +26,8 @@
 //! remembered stops → shard of the registry → admission; node → timers; node or ring → ledger.
 //! Rings, admission, timers and ledger are leaves but for that. A thread that holds a child's lock
 //! never takes its parent's: news for the parent leave as
-//! [`Propagation`](crate::step::deferred::Propagation). So there is no cycle.
+//! [`Propagation`](crate::step::deferred::Propagation). So there is no cycle. Before all of them
+//! comes the lock under which admission changes limits.
 
 use std::fmt;
 use std::sync::Arc;

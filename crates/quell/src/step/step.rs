@@ -124,6 +124,10 @@ impl Node {
         }
         self.trace(fx, cause.as_ref());
         let gated = self.flags() & flags::GATED != 0;
+        // One that waits leaves its queues with its stop; its task may drop the body later (I21).
+        if gated && fx.accepted.is_some() && self.flags() & flags::AWAITS_ADMISSION != 0 {
+            shared.admission.stopped(self, now).start();
+        }
         // A lane is free when its run has ended, a slot only when the run is quiescent (I27).
         if gated && fx.ended.is_some() {
             shared.admission.ended(self, now).start();

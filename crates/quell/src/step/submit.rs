@@ -64,17 +64,17 @@ impl Shared {
         let bytes = checked?;
         self.check_live()?;
         let charge = self.charge(node.owner(), bytes)?;
-        let is_gated = self.admission.concerns(node.gate());
-        if is_gated {
-            node.hold_back();
-        }
         let admit = || {
             // Ask under the lock of the shard: either this sees that the engine is closed, or
             // `close`, which lists the runs after that, sees this one.
             if self.closed.load(Ordering::SeqCst) {
                 return Err(SubmitError::ShuttingDown);
             }
-            if is_gated { self.admission.enter(node, now) } else { Ok(Free::none()) }
+            if !self.admission.concerns(&**node) {
+                return Ok(Free::none());
+            }
+            node.hold_back();
+            self.admission.enter(node, now)
         };
         let claimed = self.enter(node, &mut node.lock(), false, now, wakers, admit)?;
         charge.keep();

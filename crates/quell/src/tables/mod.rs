@@ -1,5 +1,5 @@
 //! Tables of an engine that know of a run only what they are told: none locks a node while it is
-//! locked itself.
+//! locked itself. Only while limits are changed, a lock is held that nothing else takes.
 
 pub(crate) mod admission;
 pub(crate) mod aged;

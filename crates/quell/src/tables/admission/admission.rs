@@ -1,0 +1,237 @@
+//! [`Admission`] decides when a run may start: at its due time, and a root when its lane is free
+//! and there is a slot in each of its groups.
+//!
+//! A run that has to wait has its task already. The task holds the body, and waits until the run is
+//! released ([`Candidate::release`]). So a stop before the start takes the usual path, and the
+//! destructors of a body that never ran run on the body's runtime (I21).
+//!
+//! A run first waits for its due time, then for its lane, then for slots. Of those that wait for
+//! the same, the one of the highest priority comes first, then the one that came first; a run comes
+//! when it is due. What changes a queue under the lock also takes out the runs that may start, so
+//! nothing is ever polled, and no waiting root could start when the lock is free.
+//!
+//! Invariants, all under the one lock:
+//!
+//! 1. A run is known here by its address, not by its id, and it lives until it has left: an ended
+//!    run may be forgotten, and its id used again, before that.
+//! 2. A lane has an entry exactly as long as a run holds it; the runs behind it wait in it. So no
+//!    two runs of a lane are released at once (I36). Its holder is before all of them, unless it
+//!    was released: a holder that waits for a slot gives way to a run that comes before it.
+//! 3. A run in `running` was released and is not quiescent: abandoned work keeps its slots (I27).
+//! 4. A run that was not released and was not stopped stands in exactly one queue, and `places`
+//!    says in which: `due`, a class of `groups`, or behind the holder of its lane. One that was
+//!    released or has ended stands in none.
+//! 5. A root counts as queued in its groups exactly as long as it is in `places`, and as running
+//!    exactly as long as it is in `running`. A child counts in none.
+//! 6. Of a kind that `limited` names, every root that was submitted, is live and was released is in
+//!    `running`: those that came before the limit are counted in while nothing starts under it.
+//!
+//! Lock order: `setting` → node → shard of the registry → state of admission. The last is a leaf:
+//! runs that may start are collected in [`Free`], and released after it.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use quell_core::RunKind;
+
+use super::state::State;
+use crate::failure::SubmitError;
+use crate::queue::{QueuePosition, RunLimits, Scope};
+use crate::spec::{Gate, Lane, OnBusy};
+use crate::sync::{AtomicU32, Mutex, Ordering};
+
+/// A run that waits for admission. It is asked under the lock of admission, and takes no lock to
+/// answer: a node is locked before admission is.
+pub(crate) trait Candidate {
+    /// Yields what it stands for.
+    fn kind(&self) -> RunKind;
+
+    /// Yields its name.
+    fn name(&self) -> &str;
+
+    /// Yields its owner.
+    fn owner(&self) -> Option<&Arc<str>>;
+
+    /// Yields what a root asks for besides a slot.
+    fn gate(&self) -> Option<&Gate>;
+
+    /// Tells whether the run starts as soon as it is due: it needs neither lane nor slot.
+    fn starts_when_due(&self) -> bool;
+
+    /// Tells whether the run would still start.
+    fn is_wanted(&self) -> bool;
+
+    /// Ends the wait. Called with no lock held.
+    fn release(&self);
+}
+
+/// The runs that wait, and those that hold a lane or a slot; `R` is what a run is.
+#[derive(Debug)]
+pub(crate) struct Admission<R> {
+    /// The kinds of which some roots have limits, as bits.
+    limited: AtomicU32,
+    state: Mutex<State<R>>,
+    /// Held while limits are changed.
+    setting: Mutex<()>,
+}
+
+/// Runs that may start now. The caller starts them when it holds no lock.
+#[must_use]
+pub(crate) struct Free<R>(Vec<Arc<R>>);
+
+impl<R: Candidate> Admission<R> {
+    /// Makes an admission with limits. The last ones for a scope count.
+    pub(crate) fn new<'a>(limits: impl IntoIterator<Item = &'a (Scope, RunLimits)>) -> Self {
+        let (mut state, mut limited) = (State::new(), 0);
+        for (scope, limits) in limits {
+            state.set(scope, *limits);
+            limited |= kinds_of(scope);
+        }
+        let (limited, state) = (AtomicU32::new(limited), Mutex::new(state));
+        Self { limited, state, setting: Mutex::new(()) }
+    }
+
+    /// Tells whether a root needs admission. Called under the lock of its shard: see
+    /// [`set_limit`](Self::set_limit).
+    pub(crate) fn concerns(&self, run: &R) -> bool {
+        let waits = |gate: &Gate| gate.lane.is_some() || gate.not_before.is_some();
+        self.limited.load(Ordering::SeqCst) & bit_of(run.kind()) != 0
+            || run.gate().is_some_and(waits)
+    }
+
+    /// Takes in a root whose id is claimed. Called under its node's lock, with the node held.
+    pub(crate) fn enter(&self, run: &Arc<R>, now: Instant) -> Result<Free<R>, SubmitError> {
+        let mut state = self.state.lock();
+        let gate = run.gate();
+        if let Some(Lane { key, on_busy: OnBusy::Reject }) =
+            gate.and_then(|gate| gate.lane.as_ref())
+            && state.is_busy(key)
+        {
+            return Err(SubmitError::LaneBusy(Arc::clone(key)));
+        }
+        let due = gate.and_then(|gate| gate.not_before).filter(|due| *due > now);
+        if (due.is_some() || state.has_to_wait(&**run))
+            && let Some((scope, max)) = state.full_queue(&**run)
+        {
+            return Err(SubmitError::QueueFull { scope, max });
+        }
+        state.enter(run, due);
+        Ok(Free(state.release(now)))
+    }
+
+    /// Takes in a child whose due time is still to come. It has no lane and takes no slot: its root
+    /// has both. Called under its node's lock, with the node held.
+    pub(crate) fn enter_child(&self, run: &Arc<R>, due: Instant) {
+        self.state.lock().await_due(run, due);
+    }
+
+    /// Takes out a run that was stopped, if it still waits.
+    pub(crate) fn stopped(&self, run: &Arc<R>, now: Instant) -> Free<R> {
+        let mut state = self.state.lock();
+        if state.waits(run) {
+            state.leave(run);
+        }
+        Free(state.release(now))
+    }
+
+    /// Takes out a run that became terminal, and hands its lane over.
+    pub(crate) fn ended(&self, run: &Arc<R>, now: Instant) -> Free<R> {
+        let mut state = self.state.lock();
+        state.leave(run);
+        Free(state.release(now))
+    }
+
+    /// Frees the slots of a root that became quiescent.
+    pub(crate) fn quiesced(&self, run: &Arc<R>, now: Instant) -> Free<R> {
+        let mut state = self.state.lock();
+        state.vacate(run);
+        Free(state.release(now))
+    }
+
+    /// Releases the runs whose due time has come. The instant is the next due time.
+    pub(crate) fn turn(&self, now: Instant) -> (Free<R>, Option<Instant>) {
+        let mut state = self.state.lock();
+        let free = Free(state.release(now));
+        (free, state.next_due())
+    }
+
+    /// Changes the limits of a scope, and yields what may start now. A scope that had none counts
+    /// the roots that are live: `live` lists them, and `count_in`, which is called for each with no
+    /// lock of admission held, calls [`count_in`](Self::count_in) under the root's lock.
+    ///
+    /// `live` sees every root of which [`concerns`](Self::concerns) did not see the limit: it looks
+    /// into a shard after the lock under which that was asked.
+    pub(crate) fn set_limit(
+        &self,
+        scope: &Scope,
+        limits: RunLimits,
+        now: Instant,
+        live: impl FnOnce() -> Vec<Arc<R>>,
+        count_in: impl Fn(&Arc<R>),
+    ) -> Free<R> {
+        // Dropped after the lock: it may have the last reference to a run by then.
+        let mut uncounted = Vec::new();
+        let _setting = self.setting.lock();
+        let kinds = kinds_of(scope);
+        if self.limited.load(Ordering::SeqCst) & kinds != kinds {
+            // Nothing starts under the new limit before what runs is counted.
+            self.state.lock().set(scope, RunLimits::new().running_max(0));
+            self.limited.fetch_or(kinds, Ordering::SeqCst);
+            uncounted.extend(live());
+            uncounted.iter().for_each(count_in);
+        }
+        let mut state = self.state.lock();
+        state.set(scope, limits);
+        Free(state.release(now))
+    }
+
+    /// Counts a live root that was admitted before its kind had a limit. Called under its node's
+    /// lock, for a root that is not quiescent and whose end will be told.
+    pub(crate) fn count_in(&self, run: &Arc<R>) {
+        self.state.lock().count_in(run);
+    }
+
+    /// Yields the limits of a scope, if they were ever set.
+    pub(crate) fn limits(&self, scope: &Scope) -> Option<RunLimits> {
+        self.state.lock().limits(scope)
+    }
+
+    /// Tells where a run waits. The walk is bounded: see [`QueuePosition::ahead`].
+    pub(crate) fn position(
+        &self,
+        run: &Arc<R>,
+        wall: impl FnOnce(Instant) -> SystemTime,
+    ) -> Option<QueuePosition> {
+        self.state.lock().position(run, wall)
+    }
+
+    /// How many runs wait or hold a slot or a lane.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().len()
+    }
+}
+
+impl<R: Candidate> Free<R> {
+    /// No run may start now.
+    pub(crate) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Releases the runs. The caller holds no lock.
+    pub(crate) fn start(self) {
+        self.0.into_iter().for_each(|run| run.release());
+    }
+}
+
+/// Yields the kinds that a scope concerns, as bits.
+fn kinds_of(scope: &Scope) -> u32 {
+    match scope {
+        Scope::All | Scope::EachOwner => u32::MAX,
+        Scope::Kind(kind) | Scope::Component(kind, _) => bit_of(*kind),
+    }
+}
+
+const fn bit_of(kind: RunKind) -> u32 {
+    1 << kind as u32
+}

@@ -1,0 +1,300 @@
+//! [`State`] is what the lock of admission guards: the queues, the lanes, and the groups.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use quell_core::limits;
+
+use super::Candidate;
+use super::groups::Groups;
+use super::rank::Rank;
+use crate::queue::{QueuePosition, RunLimits, Scope, WaitsFor};
+
+/// The queues, the lanes and the groups; the invariants are those of
+/// [`Admission`](super::Admission).
+#[derive(Debug)]
+pub(super) struct State<R> {
+    /// The number of the place that was given last. Numbers order the queues below.
+    number: u64,
+    /// Where each waiting run stands, so that it can leave in the middle of a queue.
+    places: HashMap<Who, Place>,
+    /// Runs whose due time has not come, the earliest first.
+    due: BTreeMap<(Instant, u64), Arc<R>>,
+    /// The lanes that a run holds, by their keys.
+    lanes: HashMap<Arc<str>, Queue<R>>,
+    /// The limits, and the roots that hold their lane, or need none, and wait for a slot.
+    groups: Groups<R>,
+    /// The roots that were released and are not quiescent.
+    running: HashMap<Who, Arc<R>>,
+}
+
+/// A run that waits, runs or holds a lane: its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Who(usize);
+
+impl Who {
+    fn of<R>(run: &Arc<R>) -> Self {
+        Self(Arc::as_ptr(run).addr())
+    }
+}
+
+/// Where a run waits.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Due(Instant, u64),
+    Ready(Rank),
+    Behind(Rank),
+}
+
+/// A lane that a run holds, and the runs behind it.
+#[derive(Debug)]
+struct Queue<R> {
+    /// The run that holds the lane: it waits for a slot, or has started and not ended.
+    holder: Arc<R>,
+    /// The runs that wait for the lane.
+    behind: BTreeMap<Rank, Arc<R>>,
+}
+
+impl<R: Candidate> State<R> {
+    pub(super) fn new() -> Self {
+        Self {
+            number: 0,
+            places: HashMap::new(),
+            due: BTreeMap::new(),
+            lanes: HashMap::new(),
+            groups: Groups::new(),
+            running: HashMap::new(),
+        }
+    }
+
+    pub(super) fn limits(&self, scope: &Scope) -> Option<RunLimits> {
+        self.groups.limits(scope)
+    }
+
+    /// Sets the limits of a scope. One that had none counts the roots that are known.
+    pub(super) fn set(&mut self, scope: &Scope, limits: RunLimits) {
+        if self.groups.limits(scope).is_some() {
+            return self.groups.set(scope, limits);
+        }
+        let ready = self.groups.drain();
+        self.groups.add(scope, limits);
+        self.running.values().for_each(|run| self.groups.occupy(run));
+        let due = self.due.values().filter(|run| !run.starts_when_due());
+        let behind = self.lanes.values().flat_map(|queue| queue.behind.values());
+        due.chain(behind).for_each(|run| self.groups.queue(run));
+        for (rank, run) in ready {
+            self.groups.queue(&run);
+            self.groups.insert(run, rank);
+        }
+    }
+
+    /// Gives a root its slots that runs already.
+    pub(super) fn count_in(&mut self, run: &Arc<R>) {
+        if !self.waits(run) && !self.running.contains_key(&Who::of(run)) {
+            self.occupy(run);
+        }
+    }
+
+    /// Tells whether a run holds a lane.
+    pub(super) fn is_busy(&self, lane: &str) -> bool {
+        self.lanes.contains_key(lane)
+    }
+
+    /// Tells whether a root that is due would have to wait for its lane or a slot.
+    pub(super) fn has_to_wait(&self, run: &R) -> bool {
+        let lane = run.gate().and_then(|gate| gate.lane.as_ref());
+        let queue = lane.and_then(|lane| self.lanes.get(&lane.key));
+        let rank = Rank::of(run, self.number + 1);
+        queue.is_some_and(|queue| self.gives_way(&queue.holder, rank).is_none())
+            || !self.groups.has_room(run)
+    }
+
+    /// Yields the scope that lets no more roots wait, and how many it lets.
+    pub(super) fn full_queue(&self, run: &R) -> Option<(Scope, usize)> {
+        self.groups.full_queue(run)
+    }
+
+    /// Takes in a root.
+    pub(super) fn enter(&mut self, run: &Arc<R>, due: Option<Instant>) {
+        self.groups.queue(run);
+        match due {
+            Some(due) => self.await_due(run, due),
+            None => self.enqueue(Arc::clone(run)),
+        }
+    }
+
+    pub(super) fn await_due(&mut self, run: &Arc<R>, due: Instant) {
+        let number = self.next_number();
+        self.places.insert(Who::of(run), Place::Due(due, number));
+        self.due.insert((due, number), Arc::clone(run));
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.keys().next().map(|(due, _)| *due)
+    }
+
+    pub(super) fn waits(&self, run: &Arc<R>) -> bool {
+        self.places.contains_key(&Who::of(run))
+    }
+
+    /// Takes out a run that waits or became terminal, and hands its lane over.
+    pub(super) fn leave(&mut self, run: &Arc<R>) {
+        let lane = run.gate().and_then(|gate| gate.lane.as_ref());
+        let _left = match self.places.get(&Who::of(run)) {
+            Some(Place::Due(due, number)) => self.due.remove(&(*due, *number)),
+            Some(Place::Ready(rank)) => self.groups.remove(run, *rank),
+            Some(Place::Behind(rank)) => lane
+                .and_then(|lane| self.lanes.get_mut(&lane.key))
+                .and_then(|queue| queue.behind.remove(rank)),
+            None => None,
+        };
+        self.forget_place(run);
+        // `hand_over` does nothing for a run that waited behind the holder and never had the lane.
+        if let Some(lane) = lane {
+            self.hand_over(&lane.key, run);
+        }
+    }
+
+    /// Takes back the slots of a root, if it has them.
+    pub(super) fn vacate(&mut self, run: &Arc<R>) {
+        if self.running.remove(&Who::of(run)).is_some() {
+            self.groups.vacate(run);
+        }
+    }
+
+    /// Takes out the runs that may start now.
+    pub(super) fn release(&mut self, now: Instant) -> Vec<Arc<R>> {
+        let mut free = Vec::new();
+        while let Some(first) = self.due.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            let run = first.remove();
+            // A root goes on to its lane and a slot; a child starts at once.
+            if !run.starts_when_due() {
+                self.enqueue(run);
+                continue;
+            }
+            self.places.remove(&Who::of(&run));
+            if run.is_wanted() {
+                free.push(run);
+            }
+        }
+        while let Some(run) = self.groups.pop() {
+            self.forget_place(&run);
+            // A run that was stopped takes no slot: its end is on the way to `ended`.
+            if run.is_wanted() {
+                self.occupy(&run);
+                free.push(run);
+            }
+        }
+        free
+    }
+
+    /// Tells where a run waits, and how many would start before it.
+    pub(super) fn position(
+        &self,
+        run: &Arc<R>,
+        wall: impl FnOnce(Instant) -> SystemTime,
+    ) -> Option<QueuePosition> {
+        match self.places.get(&Who::of(run))? {
+            Place::Due(due, _) => Some(QueuePosition::new(0, WaitsFor::DueTime(wall(*due)))),
+            Place::Ready(rank) => {
+                let (scope, ahead) = self.groups.standing(run, *rank)?;
+                Some(QueuePosition::new(ahead, WaitsFor::Slot(scope)))
+            }
+            Place::Behind(rank) => {
+                let lane = &run.gate()?.lane.as_ref()?.key;
+                let queue = self.lanes.get(lane)?;
+                let holder = usize::from(self.places.contains_key(&Who::of(&queue.holder)));
+                let behind = queue.behind.range(..*rank).take(limits::QUEUE_AHEAD_MAX).count();
+                Some(QueuePosition::new(holder + behind, WaitsFor::Lane(Arc::clone(lane))))
+            }
+        }
+    }
+
+    /// How many runs wait or hold a slot or a lane.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(super) fn len(&self) -> usize {
+        let behind = self.lanes.values().map(|queue| queue.behind.len()).sum::<usize>();
+        debug_assert_eq!(self.places.len(), self.due.len() + self.groups.waiting() + behind);
+        self.places.len() + self.lanes.len() + self.running.len()
+    }
+
+    /// Gives a run whose due time has come its lane, or has it wait for that.
+    fn enqueue(&mut self, run: Arc<R>) {
+        let rank = Rank::of(&*run, self.next_number());
+        let Some(lane) = run.gate().and_then(|gate| gate.lane.as_ref()) else {
+            return self.make_ready(rank, run);
+        };
+        let gives_way = match self.lanes.get(&lane.key) {
+            Some(queue) => self.gives_way(&queue.holder, rank),
+            None => None,
+        };
+        let Some(queue) = self.lanes.get_mut(&lane.key) else {
+            let queue = Queue { holder: Arc::clone(&run), behind: BTreeMap::new() };
+            self.lanes.insert(Arc::clone(&lane.key), queue);
+            return self.make_ready(rank, run);
+        };
+        let Some(at) = gives_way else {
+            self.places.insert(Who::of(&run), Place::Behind(rank));
+            queue.behind.insert(rank, run);
+            return;
+        };
+        let holder = std::mem::replace(&mut queue.holder, Arc::clone(&run));
+        self.groups.remove(&holder, at);
+        self.places.insert(Who::of(&holder), Place::Behind(at));
+        queue.behind.insert(at, holder);
+        self.make_ready(rank, run);
+    }
+
+    /// Tells whether the holder of a lane gives way to a run with this rank: it waits for a slot
+    /// itself, and comes after it. Yields its own rank.
+    fn gives_way(&self, holder: &Arc<R>, to: Rank) -> Option<Rank> {
+        match self.places.get(&Who::of(holder)) {
+            Some(Place::Ready(rank)) if to < *rank => Some(*rank),
+            _ => None,
+        }
+    }
+
+    /// Hands a lane over from its holder to the first run behind it that would still start.
+    fn hand_over(&mut self, lane: &Arc<str>, holder: &Arc<R>) {
+        let Some(queue) = self.lanes.get_mut(lane) else { return };
+        if !Arc::ptr_eq(&queue.holder, holder) {
+            return;
+        }
+        while let Some((rank, next)) = queue.behind.pop_first() {
+            if next.is_wanted() {
+                queue.holder = Arc::clone(&next);
+                return self.make_ready(rank, next);
+            }
+            // Stopped while it waited: it does not get the lane.
+            self.groups.unqueue(&next);
+            self.places.remove(&Who::of(&next));
+        }
+        self.lanes.remove(lane);
+    }
+
+    fn make_ready(&mut self, rank: Rank, run: Arc<R>) {
+        self.places.insert(Who::of(&run), Place::Ready(rank));
+        self.groups.insert(run, rank);
+    }
+
+    fn occupy(&mut self, run: &Arc<R>) {
+        self.groups.occupy(run);
+        self.running.insert(Who::of(run), Arc::clone(run));
+    }
+
+    /// Forgets where a run waited that was taken out there.
+    fn forget_place(&mut self, run: &Arc<R>) {
+        if self.places.remove(&Who::of(run)).is_some() && !run.starts_when_due() {
+            self.groups.unqueue(run);
+        }
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+}

@@ -1,0 +1,265 @@
+//! The tables of admission against a naive admission.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use quell_core::RunKind;
+
+use super::naive::{Entry, Naive, Phase, Run, due_of, is_queued};
+use super::{Admission, Candidate as _};
+use crate::queue::{RunLimits, Scope};
+use crate::spec::{Gate, Lane, OnBusy};
+use crate::sync::{AtomicBool, Ordering};
+
+/// What happens to both.
+#[derive(Clone, Debug)]
+enum Step {
+    Submit {
+        run: Submitted,
+        lane: Option<(bool, bool)>,
+        due: u64,
+    },
+    /// Ends a run that runs; something of it may still execute.
+    End(Index, bool),
+    Quiesce(Index),
+    Stop(Index),
+    Limit(Scope, RunLimits),
+    Pass(u64),
+}
+
+#[derive(Clone, Debug)]
+struct Submitted {
+    kind: RunKind,
+    name: &'static str,
+    owner: Option<u8>,
+    priority: i8,
+}
+
+fn any_kind() -> impl Strategy<Value = RunKind> + Clone {
+    prop_oneof![Just(RunKind::Agent), Just(RunKind::Team)]
+}
+
+fn any_limit() -> impl Strategy<Value = Step> {
+    let scope = prop_oneof![
+        Just(Scope::All),
+        any_kind().prop_map(Scope::Kind),
+        (any_kind(), any_name()).prop_map(|(kind, name)| Scope::component(kind, name)),
+        Just(Scope::EachOwner),
+    ];
+    let max = proptest::option::of(0..4_usize);
+    (scope, max.clone(), max).prop_map(|(scope, running_max, queued_max)| {
+        Step::Limit(scope, RunLimits { running_max, queued_max })
+    })
+}
+
+fn any_name() -> impl Strategy<Value = &'static str> + Clone {
+    prop_oneof![Just("a"), Just("b")]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let owner = proptest::option::of(0..2_u8);
+    let run = (any_kind(), any_name(), owner, -1..=1_i8)
+        .prop_map(|(kind, name, owner, priority)| Submitted { kind, name, owner, priority });
+    let lane = proptest::option::weighted(0.3, (any::<bool>(), any::<bool>()));
+    let due = prop_oneof![5 => Just(0), 1 => 1..4_u64];
+    let submit = (run, lane, due).prop_map(|(run, lane, due)| Step::Submit { run, lane, due });
+    prop_oneof![
+        8 => submit,
+        4 => (any::<Index>(), any::<bool>()).prop_map(|(which, over)| Step::End(which, over)),
+        2 => any::<Index>().prop_map(Step::Quiesce),
+        2 => any::<Index>().prop_map(Step::Stop),
+        3 => any_limit(),
+        1 => (1..3_u64).prop_map(Step::Pass),
+    ]
+}
+
+/// Both admissions.
+struct Pair {
+    ours: Admission<Run>,
+    naive: Naive,
+    now: Instant,
+}
+
+impl Pair {
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Submit { run, lane, due } => self.submit(&run, lane, due),
+            Step::End(which, is_over) => {
+                let Some(index) = self.pick(which, |phase| phase == Phase::Runs) else { return };
+                self.end(index, is_over);
+            }
+            Step::Quiesce(which) => {
+                let Some(index) = self.pick(which, |phase| phase == Phase::Lingers) else { return };
+                self.naive.runs[index].phase = Phase::Over;
+                self.quiesced(index);
+            }
+            Step::Stop(which) => {
+                let Some(index) = self.pick(which, is_queued) else { return };
+                let run = &self.naive.runs[index].run;
+                run.wanted.store(false, Ordering::SeqCst);
+                self.ours.stopped(run, self.now).start();
+                self.end(index, true);
+            }
+            Step::Limit(scope, limits) => self.limit(&scope, limits),
+            Step::Pass(secs) => self.now += Duration::from_secs(secs),
+        }
+        let (free, next) = self.ours.turn(self.now);
+        free.start();
+        self.naive.release(self.now);
+        let due = self.naive.runs.iter().enumerate().filter_map(due_of).map(|(due, _)| due).min();
+        assert_eq!(next, due);
+        self.compare();
+    }
+
+    fn pick(&self, which: Index, meant: impl Fn(Phase) -> bool) -> Option<usize> {
+        let runs = self.naive.runs.iter().enumerate();
+        let all: Vec<_> = runs.filter(|(_, it)| meant(it.phase)).map(|(it, _)| it).collect();
+        (!all.is_empty()).then(|| all[which.index(all.len())])
+    }
+
+    fn submit(&mut self, of: &Submitted, lane: Option<(bool, bool)>, due: u64) {
+        let lane = lane.map(|(is_first, rejects)| Lane {
+            key: if is_first { "L" } else { "M" }.into(),
+            on_busy: if rejects { OnBusy::Reject } else { OnBusy::Enqueue },
+        });
+        let not_before = (due > 0).then(|| self.now + Duration::from_secs(due));
+        let run = Arc::new(Run {
+            kind: of.kind,
+            name: of.name,
+            owner: of.owner.map(|owner| owner.to_string().into()),
+            gate: Some(Gate { lane, not_before, priority: of.priority }),
+            wanted: AtomicBool::new(true),
+            released: AtomicBool::new(false),
+        });
+        let gated = self.ours.concerns(&run);
+        let naive = self.naive.submit(&run, self.now, gated);
+        if !gated {
+            return run.release();
+        }
+        let ours = self.ours.enter(&run, self.now).map(super::Free::start);
+        assert_eq!(ours, naive);
+    }
+
+    fn end(&mut self, index: usize, is_over: bool) {
+        let entry = &mut self.naive.runs[index];
+        entry.phase = if is_over { Phase::Over } else { Phase::Lingers };
+        if entry.gated {
+            self.ours.ended(&entry.run, self.now).start();
+        }
+        if is_over {
+            self.quiesced(index);
+        }
+    }
+
+    fn quiesced(&self, index: usize) {
+        let entry = &self.naive.runs[index];
+        if entry.gated {
+            self.ours.quiesced(&entry.run, self.now).start();
+        }
+    }
+
+    fn limit(&mut self, scope: &Scope, limits: RunLimits) {
+        self.naive.limits.retain(|(of, _)| of != scope);
+        self.naive.limits.push((scope.clone(), limits));
+        let live: Vec<_> =
+            self.naive.runs.iter().filter(|it| it.phase != Phase::Over).map(|it| &it.run).collect();
+        let live = || live.into_iter().map(Arc::clone).collect();
+        let counted = RefCell::new(Vec::new());
+        let count_in = |run: &Arc<Run>| {
+            self.ours.count_in(run);
+            counted.borrow_mut().push(Arc::clone(run));
+        };
+        self.ours.set_limit(scope, limits, self.now, live, count_in).start();
+        for run in counted.into_inner() {
+            let entry = self.naive.runs.iter_mut().find(|it| Arc::ptr_eq(&it.run, &run));
+            entry.unwrap().gated = true;
+        }
+    }
+
+    fn compare(&self) {
+        for (index, entry) in self.naive.runs.iter().enumerate() {
+            let Entry { run, phase, .. } = entry;
+            if *phase == Phase::Over {
+                continue;
+            }
+            let has_started = matches!(phase, Phase::Runs | Phase::Lingers);
+            let released = run.released.load(Ordering::SeqCst);
+            assert_eq!(released, has_started, "{run:?} in {:#?}", self.naive);
+            let position = self.ours.position(run, |at| self.naive.wall(at));
+            assert_eq!(position, self.naive.position(index), "{run:?} in {:#?}", self.naive);
+        }
+    }
+
+    /// Ends everything: then nothing is held.
+    fn finish(mut self) {
+        for (scope, _) in self.naive.limits.clone() {
+            self.take(Step::Limit(scope, RunLimits::new()));
+        }
+        self.take(Step::Pass(100));
+        while let Some(index) = self.naive.runs.iter().position(|it| it.phase != Phase::Over) {
+            let Entry { run, phase, .. } = &self.naive.runs[index];
+            assert!(!is_queued(*phase) || run.lane().is_some(), "{run:?} waits for nothing");
+            match self.naive.runs[index].phase {
+                Phase::Lingers => {
+                    self.naive.runs[index].phase = Phase::Over;
+                    self.quiesced(index);
+                }
+                _ => self.end(index, true),
+            }
+        }
+        assert_eq!(self.ours.len(), 0, "{:#?}", self.ours);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 2_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn i21_what_starts_when_and_what_waits_where_is_as_if_every_run_were_looked_at(
+        limits in proptest::collection::vec(any_limit(), 0..4),
+        steps in proptest::collection::vec(any_step(), 1..60),
+    ) {
+        let ours = Admission::new(&[]);
+        let now = Instant::now();
+        let mut pair = Pair { ours, naive: Naive::new(now), now };
+        for step in limits.into_iter().chain(steps) {
+            pair.take(step);
+        }
+        pair.finish();
+    }
+}
+
+#[test]
+fn i39_a_run_that_was_stopped_meanwhile_takes_no_slot_and_leaves_nothing() {
+    let now = Instant::now();
+    let ours = Admission::new(&[(Scope::All, RunLimits::new().running_max(1))]);
+    let run = |lane: bool| {
+        let lane = lane.then(|| Lane { key: "L".into(), on_busy: OnBusy::Enqueue });
+        let gate = Some(Gate { lane, ..Gate::default() });
+        let (wanted, released) = (AtomicBool::new(true), AtomicBool::new(false));
+        Arc::new(Run { kind: RunKind::Agent, name: "a", owner: None, gate, wanted, released })
+    };
+    let runs = [run(true), run(true), run(true), run(false)];
+    for run in &runs {
+        ours.enter(run, now).unwrap().start();
+    }
+    // They were stopped, and the threads that stopped them have not come here yet.
+    runs[1].wanted.store(false, Ordering::SeqCst);
+    runs[2].wanted.store(false, Ordering::SeqCst);
+    for index in [0, 2, 1] {
+        ours.ended(&runs[index], now).start();
+        ours.quiesced(&runs[index], now).start();
+    }
+    let released = runs.each_ref().map(|run| run.released.load(Ordering::SeqCst));
+    assert_eq!(released, [true, false, false, true]);
+    ours.ended(&runs[3], now).start();
+    ours.quiesced(&runs[3], now).start();
+    assert_eq!(ours.len(), 0);
+}
