@@ -45,10 +45,13 @@ fn a_sign_of_a_shell_without_a_shell_is_warned_of() {
         "[tr, ',', ';']",
         "[expr, '1', '<', '2']",
         "[make, 'a|b', '--x=>', '<a>']",
+        "[echo, '|']",
+        "[say, a, '&&']",
     ] {
         assert_eq!(warned(&format!("run: {run}")), [], "{run}");
     }
     assert_eq!(warned("run: [tr, a, b, '<', file]").len(), 1);
+    assert_eq!(warned("run: [make, all, '&']").len(), 1);
 }
 
 #[test]

@@ -51,10 +51,11 @@ fn warn_of_folder(reader: &mut Reader<'_>, node: &Node) {
 }
 
 /// Tells whether a word is a sign of a shell, and neither the value of an option nor a text that
-/// its program takes.
+/// its program takes. A sign at the end joins nothing.
 fn is_sign(words: &[&str], at: usize) -> bool {
     let is_value = words[at - 1].starts_with('-') && words[at - 1] != "-";
-    SIGNS.contains(&words[at]) && !is_value && !takes(words, at, &TAKERS)
+    let is_last = at + 1 == words.len() && !LAST.contains(&words[at]);
+    SIGNS.contains(&words[at]) && !is_value && !is_last && !takes(words, at, &TAKERS)
 }
 
 /// Tells whether a word is one of so many arguments behind a program that are texts for it.
@@ -84,6 +85,9 @@ fn is_expanded(word: &str) -> bool {
 
 /// The signs of a shell that are often written as words.
 const SIGNS: [&str; 9] = ["|", "||", "&&", ";", ">", ">>", "<", "2>&1", "&"];
+
+/// Those of them that a line of a shell may end with.
+const LAST: [&str; 3] = [";", "2>&1", "&"];
 
 /// Programs beside the shells of POSIX that read such signs, or hand them to a shell.
 const OTHER_SHELLS: [&str; 12] = [
