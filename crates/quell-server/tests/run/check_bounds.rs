@@ -67,3 +67,17 @@ fn a_configuration_with_more_entries_than_the_limit_is_refused_and_many_faults_a
     };
     many(301, chain).assert_code(0);
 }
+
+#[test]
+fn a_configuration_that_is_larger_than_the_limit_is_refused_with_it() {
+    let scratch = Scratch::new();
+    let agent = "[agents.a]\nrun = ['true']\n";
+    let fill = |len: usize| format!("{agent}{}\n", "#".repeat(len - agent.len() - 1));
+    scratch.write("quell.toml", &fill(4 << 20));
+    checked(&scratch, &[]).assert_code(0);
+    scratch.write("quell.toml", &fill((4 << 20) + 1));
+    let ended = checked(&scratch, &[]);
+    ended.assert_code(2);
+    let says = "quell.toml: has more than 4194304 bytes, the limit\n";
+    assert!(ended.stderr.ends_with(says), "{}", ended.stderr);
+}
