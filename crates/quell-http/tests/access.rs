@@ -305,6 +305,20 @@ async fn a_reader_reads_and_a_scope_reaches_as_far_as_it_says() {
 }
 
 #[tokio::test]
+async fn whether_a_component_is_there_is_not_told_to_a_caller_who_may_not_start_it() {
+    let app = guarded();
+    for who in ["one", "eve"] {
+        let key = format!("Bearer key-of-{who}");
+        let headers = [JSON, ("authorization", key.as_str())];
+        let told = async |name| send(&app, "POST", "/v1/runs", &headers, of(name, "r")).await;
+        let (there, gone) = (told("echo").await, told("gone").await);
+        assert_eq!((there.status, gone.status), (StatusCode::FORBIDDEN, StatusCode::FORBIDDEN));
+        assert_eq!(there.text.replace("echo", "gone"), gone.text, "{who}");
+    }
+    assert_eq!(status(&app, "root", "POST", "/v1/runs", &of("gone", "r")).await, 404);
+}
+
+#[tokio::test]
 async fn the_cause_of_a_cancel_names_who_asked() {
     let app = guarded();
     assert_eq!(status(&app, "ada", "POST", "/v1/runs", &of("sleeper", "r")).await, 201);

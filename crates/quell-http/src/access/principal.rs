@@ -184,7 +184,12 @@ impl Principal {
 
     /// Tells whether the principal may start and stop runs of a component.
     pub fn may_run(&self, component: &Component) -> bool {
-        self.has_scope(resource_of(component.kind()), Some(component.id()), "run")
+        self.may_run_named(component.kind(), component.id())
+    }
+
+    /// As [`Principal::may_run`], for a component that need not be there.
+    pub(crate) fn may_run_named(&self, kind: ComponentKind, id: &str) -> bool {
+        self.has_scope(resource_of(kind), Some(id), "run")
     }
 
     /// Tells whether the principal may read a component and its runs.
@@ -209,22 +214,26 @@ impl Principal {
     /// ```
     pub fn lack_to_run(&self, component: Option<&Component>) -> String {
         match component {
-            _ if self.0.is_read_only => "these credentials are read-only".to_owned(),
-            Some(component) => lack(component, "run"),
+            Some(component) => self.lack_to_run_named(component.kind(), component.id()),
+            None if self.0.is_read_only => READ_ONLY.to_owned(),
             None => "this needs a scope that ends with `:run`".to_owned(),
         }
     }
 
+    /// As [`Principal::lack_to_run`], for a component that need not be there.
+    pub(crate) fn lack_to_run_named(&self, kind: ComponentKind, id: &str) -> String {
+        if self.0.is_read_only { READ_ONLY.to_owned() } else { lack(kind, id, "run") }
+    }
+
     /// Says what a principal who may not read runs of a component lacks.
     pub(crate) fn lack_to_read(component: &Component) -> String {
-        lack(component, "read")
+        lack(component.kind(), component.id(), "read")
     }
 }
 
 /// Says which scope is needed, as a key of `quell.toml` or a token spells it.
-fn lack(component: &Component, action: &str) -> String {
-    let resource = resource_of(component.kind());
-    format!("this needs the scope `{resource}:{}:{action}`", component.id())
+fn lack(kind: ComponentKind, id: &str, action: &str) -> String {
+    format!("this needs the scope `{}:{id}:{action}`", resource_of(kind))
 }
 
 /// Yields the first part of the scopes for components of a kind.
@@ -235,6 +244,9 @@ const fn resource_of(kind: ComponentKind) -> &'static str {
         ComponentKind::Workflow => "workflows",
     }
 }
+
+/// What credentials lack that may change nothing at all.
+const READ_ONLY: &str = "these credentials are read-only";
 
 /// Scopes that allow everything.
 pub const ADMIN_SCOPES: [&str; 2] = ["agent_os:admin", "quell:admin"];

@@ -10,6 +10,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
+use quell::limits::LABEL_BYTES_MAX;
 use quell::{CancelRequest, Disposition, IdempotencyKey, Payload, RunId, RunRef};
 use quell_flow::Component;
 
@@ -68,12 +69,17 @@ pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Bo
     };
     let ((input, asked), upload) = json_body(&view, &headers, body, parse).await?;
     let (kind, id) = asked.component.parts();
-    let component = view.component(kind, id).ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, "unknown-component", "there is no such component")
-    })?;
-    if !view.principal().may_run(component) {
-        return Err(forbidden(view.principal().lack_to_run(Some(component))));
+    let unknown =
+        || Problem::new(StatusCode::NOT_FOUND, "unknown-component", "there is no such component");
+    // No component has a longer id, and the refusal below says it.
+    if id.len() > LABEL_BYTES_MAX {
+        return Err(unknown());
     }
+    // Before it is looked up: a caller who may not start it does not learn whether it is there.
+    if !view.principal().may_run_named(kind, id) {
+        return Err(forbidden(view.principal().lack_to_run_named(kind, id)));
+    }
+    let component = view.component(kind, id).ok_or_else(unknown)?;
     let mut start = options(Start::new(component, input), asked)?;
     if let Some(key) = headers.get("idempotency-key") {
         let key = key.to_str().map_err(|_| unreadable("Idempotency-Key"))?;
