@@ -5,7 +5,7 @@ use quell_flow::{Catalog, ComponentKind, guess};
 use quell_http::ADMIN_SCOPES;
 
 /// Says what is wrong with a scope; none if the server asks for scopes like it. The id in it may be
-/// of a component that is not there yet.
+/// of a component that is not there yet, and like any word.
 pub(super) fn fault_of(scope: &str) -> Option<String> {
     if ADMIN_SCOPES.contains(&scope) {
         return None;
@@ -14,9 +14,6 @@ pub(super) fn fault_of(scope: &str) -> Option<String> {
         let right = meant.map_or_else(|| RIGHT.to_owned(), |it| format!("did you mean `{it}`?"));
         Some(format!("unknown scope `{scope}`; {right}"))
     };
-    if let Some(admin) = guess(scope, ADMIN_SCOPES) {
-        return unknown(Some(admin.to_owned()));
-    }
     let (Some((resource, rest)), Some((before, action))) =
         (scope.split_once(':'), scope.rsplit_once(':'))
     else {
@@ -31,8 +28,18 @@ pub(super) fn fault_of(scope: &str) -> Option<String> {
             unknown(meant.or_else(near))
         }
         (true, false) => unknown(guess(action, ACTIONS).map(|it| format!("{before}:{it}"))),
-        (false, false) => unknown(None),
+        (false, false) => unknown(admin(scope)),
     }
+}
+
+/// Finds the scope for everything that is meant. One letter may differ, and the case: a word that is
+/// further from it may have another meaning, and the advice would give all rights away.
+fn admin(scope: &str) -> Option<String> {
+    let scope = scope.to_lowercase();
+    let is_near = |admin: &&str| {
+        scope.len().abs_diff(admin.len()) <= 1 && strsim::osa_distance(&scope, admin) <= 1
+    };
+    ADMIN_SCOPES.into_iter().find(is_near).map(ToOwned::to_owned)
 }
 
 /// Spells the scope for a component that is written by its name: `agent/writer` and `run` are
@@ -93,6 +100,26 @@ mod tests {
     }
 
     #[test]
+    fn a_scope_for_everything_is_proposed_in_the_place_of_one_that_is_nearly_equal_only() {
+        for scope in [
+            "agents:admin",
+            "agent:admin",
+            "agents_admin:run",
+            "agents:a:rnu",
+            "agent:a:run",
+            "agents:a:admin",
+            "agent:adam:rum",
+            "quill:admins",
+            "all:admin",
+            "shell:admin",
+        ] {
+            let fault = fault_of(scope).expect(scope);
+            let guessed = fault.split("did you mean").nth(1).unwrap_or_default();
+            assert!(!guessed.contains("admin`"), "{scope}: {fault}");
+        }
+    }
+
+    #[test]
     fn a_scope_that_nothing_asks_for_is_refused_with_what_was_meant() {
         for scope in [
             "agents:read",
@@ -105,6 +132,12 @@ mod tests {
             "system:read",
             "agent_os:admin",
             "quell:admin",
+            "agents:a:run",
+            "agents:admin:run",
+            "agents:adam:*",
+            "agents:os:run",
+            "agents:admin:read",
+            "*:admin:*",
         ] {
             assert_eq!(fault_of(scope), None, "{scope}");
         }
@@ -113,6 +146,8 @@ mod tests {
             ("agents:writer:rnu", "agents:writer:run"),
             ("workflow:a:b:read", "workflows:a:b:read"),
             ("quell:admni", "quell:admin"),
+            ("agentos:admin", "agent_os:admin"),
+            ("AgentOS:Admin", "agent_os:admin"),
             ("agent/writer:run", "agents:writer:run"),
             ("workflow/a:b:read", "workflows:a:b:read"),
         ] {
