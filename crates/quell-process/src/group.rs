@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::leader::{Leader, Order, WAIT_MAX, WAIT_MIN, signal};
 use crate::streams::Pipes;
 use crate::survivors::{Sought, Strays, Survivors};
-use crate::{aside, descriptors, guardian, survivors};
+use crate::{aside, descriptors, guardian, leader, survivors};
 
 /// A process group that was started here, and that does not outlive this value for long: dropping
 /// it kills the group at once, without blocking.
@@ -59,7 +59,7 @@ impl Group {
             stderr: child.stderr.take(),
         };
         let id = Pid::from_child(&child);
-        let program = command.get_program().to_string_lossy().into_owned();
+        let program = leader::shown(command.get_program());
         hold.rename(format!("{program} (pid {id})"));
         let led = Some(survivors::lead(id, &mark));
         let since = survivors::began(id);

@@ -1,5 +1,6 @@
 //! [`Leader`]: the first process of a group, and what is left when it is reaped.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Child, ExitStatus};
@@ -20,7 +21,7 @@ use crate::survivors::{self, Led, Sought};
 /// The leader of a group. Dropped before it is reaped, it kills what is left of the program until
 /// nothing is, and reaps the leader; this blocks the thread.
 pub(crate) struct Leader {
-    /// How the report names it, with a number behind.
+    /// How the report names it, with numbers behind: see [`shown`].
     pub(crate) program: String,
     pub(crate) child: Child,
     pub(crate) id: Pid,
@@ -160,6 +161,20 @@ impl Rest {
         }
     }
 }
+
+/// Names a program for a report, without the begin of a long path: a name is cut at its end, where
+/// the numbers are.
+pub(crate) fn shown(program: &OsStr) -> String {
+    let name = program.to_string_lossy();
+    match name.len().checked_sub(PROGRAM_BYTES_MAX) {
+        None | Some(0) => name.into_owned(),
+        Some(more) => format!("…{}", &name[name.ceil_char_boundary(more)..]),
+    }
+}
+
+/// How much of the path of a program the name of abandoned work has. The engine cuts the name after
+/// 1 KiB.
+const PROGRAM_BYTES_MAX: usize = 512;
 
 /// Names what is left of a program whose leader has ended.
 fn left(program: &str, leader: Pid, living: &[i32]) -> String {

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use quell::{CancelRequest, Engine, Outcome, RunReport, RunSpec, RunStatus, StopDelivery, Work};
+use quell_process::Process;
 use serde_json::Value;
 
 use crate::support::{PATIENCE, Scratch, UNKNOWN, eventually, script, start, started_script};
@@ -273,6 +274,27 @@ async fn i4_whoever_is_out_of_reach_and_holds_stdout_is_named_as_abandoned() {
         stray.kill();
         assert!(run.quiescent().await.quiescent);
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_numbers_of_what_is_abandoned_stay_behind_a_very_long_path() {
+    let scratch = Scratch::new("stop-long-path");
+    let folder = (0..8).fold(scratch.path().to_owned(), |folder, _| folder.join("ü".repeat(80)));
+    fs::create_dir_all(&folder).unwrap();
+    std::os::unix::fs::symlink("/bin/sh", folder.join("sh")).unwrap();
+    let text = format!("{UNKNOWN} setsid sh -c 'echo $$ > pid; exec sleep 600' & exec sleep 600");
+    let process = Process::new(folder.join("sh")).args(["-c", &text]).cwd(scratch.path());
+    let started = start(RunSpec::step("process").grace(Duration::from_millis(200)), process);
+    let stray = scratch.pid("pid").await;
+    let run = started.run().clone();
+    run.cancel(CancelRequest::because("the test says so"));
+    let report = run.ended().await;
+    let name = &*report.abandoned[0].name;
+    let end = format!("/sh (seems to have left pid {})", stray.number());
+    assert!(name.starts_with("…ü") && name.ends_with(&end), "{name}");
+    stray.kill();
+    assert!(run.quiescent().await.quiescent);
 }
 
 #[tokio::test]
