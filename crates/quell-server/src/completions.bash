@@ -3,19 +3,24 @@
 # completed that a shell reads as they are.
 _quell_names() {
     _quell "$@"
-    [[ ${COMP_WORDS[1]} == run && $2 != -* ]] || return 0
-    local plain='[A-Za-z0-9_./-]+' config=() plan='' at name
-    for ((at = 2; at < COMP_CWORD; at++)); do
-        case ${COMP_WORDS[at]} in
-            --) return 0 ;;
-            --config) config=(--config "${COMP_WORDS[at + 1]}") ;;
-            --*) ;;
-            *.toml | *.yaml | *.yml | *.json)
-                [[ ${COMP_WORDS[at - 1]} == --* ]] || plan=${COMP_WORDS[at]}
-                ;;
+    [[ ${COMP_WORDS[1]} == run && COMP_CWORD -gt 1 && $2 != -* ]] || return 0
+    local plain='[A-Za-z0-9_./-]+' config=() plan='' option=$3 before='' word name
+    for word in "${COMP_WORDS[@]:2:COMP_CWORD-2}"; do
+        # An option, `=` and its value are three words here, and so are the sides of `A=b`.
+        if [[ $word == = ]]; then
+            [[ $before == --* ]] || before=--
+            continue
+        fi
+        case $before=$word in
+            *=--) return 0 ;;
+            --config=*) config=(--config "$word") ;;
+            --*=* | *=--*) ;;
+            *.toml | *.yaml | *.yml | *.json) plan=$word ;;
         esac
+        before=$word
     done
-    case $3 in
+    [[ $option != = ]] || option=$before
+    case $option in
         --only | --from)
             COMPREPLY=()
             [[ -n $plan ]] || return 0

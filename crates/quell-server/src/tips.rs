@@ -1,6 +1,7 @@
 //! [`with_tip`]: what the message about a wrong command line says of the right one.
 
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -36,8 +37,8 @@ fn tip(args: &[OsString], is_right: impl Fn(&[OsString]) -> bool) -> Option<Stri
     };
     match args.get(1)?.to_str()? {
         "run" => each(with_program, "a program goes after `--`"),
-        "serve" => each(with_config, "a configuration goes after `--config`")
-            .or_else(|| each(with_listen, "an address goes after `--listen`")),
+        "serve" => each(with_listen, "an address goes after `--listen`")
+            .or_else(|| each(with_config, "a configuration goes after `--config`")),
         "list" => each(with_config, "a configuration goes after `--config`"),
         "plan" => each(with_check, "a plan goes after `check`"),
         "check" | "init" => each(without_config, "the file stands alone"),
@@ -79,16 +80,21 @@ fn with_check(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
     Some([before, &["check".into()], file].concat())
 }
 
-/// Puts `--listen` in the place of a port.
+/// Puts `--listen` before an address, or in the place of the option of a port.
 fn with_listen(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
     let (before, rest) = args.split_at(at);
     let (word, after) = rest.split_first()?;
-    let (port, after) = match word.to_str()? {
+    let (address, after) = match word.to_str()? {
         "--port" | "-p" => (after.first()?.to_str()?, &after[1..]),
-        word => (word.strip_prefix("--port=")?, after),
+        word => (word.strip_prefix("--port=").unwrap_or(word), after),
     };
-    let listen = ["--listen".into(), format!("127.0.0.1:{port}").into()];
-    Some([before, &listen, after].concat())
+    let address = match address.strip_prefix("localhost").unwrap_or(address) {
+        rest if rest.parse::<SocketAddr>().is_ok() => rest.to_owned(),
+        rest => {
+            format!("127.0.0.1:{}", rest.strip_prefix(':').unwrap_or(rest).parse::<u16>().ok()?)
+        }
+    };
+    Some([before, &["--listen".into(), address.into()], after].concat())
 }
 
 /// The words of a command line at which a change is tried. Each change is read as a whole, and a

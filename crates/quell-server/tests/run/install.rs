@@ -84,6 +84,16 @@ fn bash_completes_components_and_steps() {
     {
         assert!(!run(words).concat().contains('w'), "{words:?}: {:?}", run(words));
     }
+    // As readline splits `--config=own.toml`.
+    assert_eq!(run(&["--config", "=", "own.toml", "agent/"]), ["agent/own"]);
+    assert_eq!(run(&["--report", "=", "out.json", "agent/w"]), ["agent/writer"]);
+    assert_eq!(run(&["publish.toml", "--only", "=", "c"]), ["count"]);
+    assert_eq!(run(&["publish.toml", "--report", "=", "out.json", "--from", "c"]), ["count"]);
+    assert_eq!(run(&["--label", "a", "=", "b.toml", "agent/w"]), ["agent/writer"]);
+    for words in [&["--report", "=", "agent/"][..], &["--config", "=", "own.toml", "--", "agent/"]]
+    {
+        assert!(!run(words).concat().contains('w'), "{words:?}: {:?}", run(words));
+    }
     assert_eq!(complete(&["quell", "serve", "--log", "er"]), ["error"]);
     assert!(!scratch.path("marker").exists(), "a name was taken for a command");
 }

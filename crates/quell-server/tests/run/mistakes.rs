@@ -327,6 +327,27 @@ fn a_configuration_and_an_address_are_shown_where_they_belong() {
             &["serve", "--demo", "--port=80"],
             "an address goes after `--listen`: quell serve --demo --listen 127.0.0.1:80",
         ),
+        (
+            &["serve", "8080"],
+            "an address goes after `--listen`: quell serve --listen 127.0.0.1:8080",
+        ),
+        (
+            &["serve", "--demo", ":8080"],
+            "an address goes after `--listen`: quell serve --demo --listen 127.0.0.1:8080",
+        ),
+        (
+            &["serve", "0.0.0.0:80"],
+            "an address goes after `--listen`: quell serve --listen 0.0.0.0:80",
+        ),
+        (
+            &["serve", "localhost:80", "--demo"],
+            "an address goes after `--listen`: quell serve --listen 127.0.0.1:80 --demo",
+        ),
+        (
+            &["serve", "[::1]:80"],
+            "an address goes after `--listen`: quell serve --listen '[::1]:80'",
+        ),
+        (&["serve", "70000"], "a configuration goes after `--config`: quell serve --config 70000"),
     ] {
         assert!(said(args).contains(&format!("tip: {tip}\n")), "{}", said(args));
     }
