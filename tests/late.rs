@@ -2,7 +2,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use quell::{CancelRequest, Failure, RunSpec, RunStatus};
+use quell::{CancelRequest, Failure, RunSpec, RunStatus, Work};
 use quell_test_support::{soon, within};
 
 use crate::foreign::subscriber::{heed, told_of};
@@ -57,6 +57,28 @@ async fn i4_what_fails_after_the_end_is_told_to_subscribers_and_not_in_the_repor
     }
     lab.finish().await;
     bodies.shutdown_background();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_is_told_the_first_names_of_very_much_abandoned_work_and_how_much_it_is() {
+    heed("holds much");
+    let lab = Lab::paused();
+    let run = lab.submit(RunSpec::agent("holds much"), async |ctx| {
+        let mut holds = Vec::new();
+        for n in 0..100 {
+            let mut hold = ctx.hold(Work::Remote, format!("job {n}"))?;
+            hold.abandon();
+            holds.push(hold);
+        }
+        Ok(holds)
+    });
+    let run = run.unwrap();
+    let report = run.run().ended().await;
+    assert_eq!(report.abandoned.len(), 100);
+    soon("it is told", || is_told("holds much", "abandoned_count=100")).await;
+    assert!(is_told("holds much", "\"job 15\"]") && !is_told("holds much", "job 16"));
+    drop(run.await);
+    lab.finish().await;
 }
 
 /// Panics when it is dropped, with these words.

@@ -49,11 +49,12 @@ impl Node {
         }
     }
 
-    /// Yields the names of what was abandoned of the run itself.
-    fn abandoned(&self) -> Vec<Arc<str>> {
+    /// Yields the first names of what was abandoned of the run itself, and how many there are.
+    fn abandoned(&self) -> (Vec<Arc<str>>, usize) {
         let state = self.lock();
         let left = state.extra.iter().flat_map(|extra| &extra.abandoned);
-        left.map(|work| Arc::clone(&work.name)).collect()
+        let names = left.clone().take(ABANDONED_TRACED_MAX).map(|work| Arc::clone(&work.name));
+        (names.collect(), left.count())
     }
 
     fn say(&self, fx: &Effects, cause: Option<&Cause>) {
@@ -67,9 +68,9 @@ impl Node {
         }
         if let Some(status) = fx.ended {
             if self.ended_non_quiescent() {
-                let abandoned = self.abandoned();
+                let (abandoned, abandoned_count) = self.abandoned();
                 tracing::warn!(
-                    run.uuid = %id, run.name = %name, %status, ?abandoned,
+                    run.uuid = %id, run.name = %name, %status, ?abandoned, abandoned_count,
                     "run ended non-quiescent"
                 );
             } else {
@@ -78,3 +79,7 @@ impl Node {
         }
     }
 }
+
+/// How many names of abandoned work a subscriber is told of a run; the report has all. A run may
+/// have thousands, each of up to 1 KiB.
+const ABANDONED_TRACED_MAX: usize = 16;
