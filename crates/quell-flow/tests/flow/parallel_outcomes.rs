@@ -1,7 +1,7 @@
 //! What each policy makes of its branches, at which instant, and that noise changes nothing.
 
 use quell::{CauseKind, Failure, Payload, RunContext, RunKind, RunSpec, RunStatus};
-use quell_flow::{CountedAs, Decision, Parallel, Policy, Settled};
+use quell_flow::{Branch, CountedAs, Decision, OnTimeout, Parallel, Policy, Settled};
 use tokio::time::Instant;
 
 use crate::support::*;
@@ -285,4 +285,47 @@ async fn a_summary_of_words_that_have_to_be_escaped_is_whole() {
     assert_eq!(summary["branches"][0]["cause"]["kind"], "sibling-failed");
     assert_eq!(summary["branches"][1]["error"], ugly.repeat(20));
     assert_eq!(summary["decided_by"], ugly);
+}
+
+/// A value that panics instead of being copied.
+#[derive(Debug)]
+struct Original;
+
+impl Clone for Original {
+    fn clone(&self) -> Self {
+        panic!("no copy")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i26_a_default_whose_copy_panics_fails_its_step_and_nothing_else() {
+    let start = Instant::now();
+    let late = Branch::new("late", async |_| value_after(secs(60), Original).await);
+    let step = Parallel::new("step")
+        .limit(3)
+        .on_branch_timeout(OnTimeout::Default(Original))
+        .branch("done", async |_| Ok(Original))
+        .with_branch(late.timeout(secs(1)).grace(secs(0)))
+        .branch("cleans", async |ctx| cleanup_for(ctx, secs(2), Ok(Original)).await)
+        .branch("waits", async |_| value_after(secs(60), Original).await);
+    let engine = engine();
+    let body = async move |ctx: RunContext| {
+        let beside = ctx.spawn(RunSpec::step("beside"), async |_| value_after(secs(10), 7).await);
+        let outcome = step.run(&ctx).await.map(drop).map_err(|failure| failure.to_string());
+        Ok((outcome, since(start), beside.await.unwrap()))
+    };
+    let run = engine.submit(RunSpec::workflow("flow"), body).unwrap();
+    let root = run.run().clone();
+    let (outcome, ended, beside) = run.await.unwrap();
+    assert_eq!(outcome.unwrap_err(), "run `step` failed: panicked: no copy");
+    assert_eq!((ended, beside), (secs(3), 7), "the step waits for the branch that cleans up");
+    let report = root.quiescent().await;
+    let row = |name: &str| report.rows.iter().find(|row| &*row.name == name);
+    assert!(report.quiescent && report.status == RunStatus::Completed, "{report:?}");
+    assert_eq!(row("step").unwrap().status, RunStatus::Failed);
+    assert_eq!(row("late").unwrap().status, RunStatus::TimedOut);
+    assert_eq!(row("cleans").unwrap().status, RunStatus::Cancelled);
+    assert!(row("waits").is_none_or(|row| row.status == RunStatus::Cancelled), "{report:?}");
+    quell::testing::check_trace(&quell::testing::trace(&root).await).unwrap();
+    assert_eq!(engine.submit(RunSpec::agent("next"), async |_| Ok(1)).unwrap().await.unwrap(), 1);
 }
