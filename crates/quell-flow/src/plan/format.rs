@@ -75,15 +75,24 @@ impl PlanFormat {
         Self::of_text(text).read_in(text, Some(name))
     }
 
-    /// Tells the format of a text by its first line that is no comment.
+    /// Tells the format of a text: the guessed one, or another one if only that can be read as a
+    /// plan.
     fn of_text(text: &str) -> Self {
+        let guessed = Self::guessed(text);
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let all = [guessed, Self::Toml, Self::Json, Self::Yaml];
+        all.into_iter().find(|format| parse::is_plan(*format, text)).unwrap_or(guessed)
+    }
+
+    /// Guesses the format of a text by its first line that is no comment.
+    fn guessed(text: &str) -> Self {
         let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
         let is_plain = |line: &&str| !line.is_empty() && !line.starts_with(['#', '-', '%']);
         let first = lines.find(is_plain).unwrap_or_default();
         let is_json = |rest: &str| match rest.trim_start().chars().next() {
             Some(first) => first == '"',
             // The key is on a later line.
-            None => lines.next().is_some_and(|line| line.starts_with('"')),
+            None => lines.find(is_plain).is_some_and(|line| line.starts_with('"')),
         };
         match (first.find('='), first.find(':')) {
             _ if first.strip_prefix('{').is_some_and(is_json) => Self::Json,

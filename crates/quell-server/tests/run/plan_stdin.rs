@@ -26,6 +26,31 @@ fn a_plan_on_stdin_is_read_in_each_format_and_its_steps_have_an_empty_stdin() {
 }
 
 #[test]
+fn a_plan_on_stdin_that_looks_like_another_format_is_read_in_its_own() {
+    let quoted = "{ \"name\": \"t\", steps: [{name: a, run: [cat]}] }\n";
+    let pair = "{\n\n\"description\": \"\\ud83d\\ude00 = a\", \"name\": \"p\", \"steps\": [{\"name\": \
+                \"a\", \"run\": [\"cat\"]}]}\n";
+    let equals = "\"description\" :  'a = b'\nname: p\nsteps: [{ name: a, run: [cat] }]\n";
+    let split = "? description\n: a=b\n? name\n: p\n? steps\n: [{ name: a, run: [cat] }]\n";
+    let toml = "'description' = 'a: b'\nname = 'p'\n[[steps]]\nname = 'a'\nrun = ['cat']\n";
+    let list = "[[steps]]\nname = 'a'\nrun = ['cat']\n";
+    let scratch = Scratch::new();
+    for text in [quoted, pair, equals, split, toml] {
+        let ended = scratch.run_with(&["plan", "check", "-"], text);
+        assert_eq!((ended.code, &*ended.stdout), (Some(0), "stdin: ok\n"), "{text}: {ended:?}");
+    }
+    // The messages are those of the format that it looks like.
+    for (text, says) in [
+        (list, "stdin:1:1: missing key `name`"),
+        ("{\n\"name\": \"p\",\n\"steps\": [1 2]\n}\n", "stdin:3:13: expected `,` or `]`"),
+        ("name = 'p'\nsteps = [{ name: 'a' }]\n", "stdin:2:"),
+    ] {
+        let ended = scratch.run_with(&["plan", "check", "-"], text);
+        assert!(ended.stderr.contains(says), "{text}: {ended:?}");
+    }
+}
+
+#[test]
 fn a_fault_of_a_plan_on_stdin_is_shown_with_its_place() {
     let scratch = Scratch::new();
     let says = "stdin:5:14: unknown key `rn`; did you mean `run`?\n";

@@ -29,4 +29,4 @@ mod tree;
 mod unshelled;
 mod yaml;
 
-pub(super) use text::plan;
+pub(super) use text::{is_plan, plan};
