@@ -176,3 +176,28 @@ fn a_choice_by_what_a_command_wrote_is_warned_of() {
         assert_eq!(warnings(&of("steps.ask.output.stdout | trim")), [""; 0], "{key}");
     }
 }
+
+#[test]
+fn guesses_about_very_many_steps_are_made_for_the_first_faults_only() {
+    let step =
+        |n: u32| format!("- {{ name: outer{n}, sequence: [{{ name: inner{n}, run: [x] }}] }}\n");
+    let reader =
+        |n: u32| format!("- {{ name: r{n}, run: [x, '{{{{ steps.innre{n}0.output }}}}'] }}\n");
+    let steps: String = (1_000..5_000).map(step).collect();
+    let readers: String = (100..200).map(reader).collect();
+    let found = faults(&format!("name: p\nsteps:\n{steps}{readers}"));
+    let is_guess = |fault: &PlanError| fault.message().contains("did you mean");
+    assert_eq!(found.len(), quell_flow::limits::PLAN_FAULTS_MAX);
+    assert!(found[..5].iter().all(is_guess), "{:?}", found[0]);
+    assert!(!found[50..].iter().any(is_guess), "{:?}", found[50]);
+}
+
+/// Of each path, each name would be tried.
+#[test]
+fn a_text_with_very_many_paths_to_unknown_steps_is_refused_in_one_walk() {
+    let step = |n: u32| format!("- {{ name: a-very-long-name-{n}, run: [x] }}\n");
+    let steps: String = (0..4_000).map(step).collect();
+    let paths: String = (0..40_000).map(|n| format!("{{{{ steps.q-{n} }}}}")).collect();
+    let found = faults(&format!("name: p\nsteps:\n{steps}- {{ name: b, run: [x, '{paths}'] }}\n"));
+    assert!(!found.is_empty());
+}

@@ -75,6 +75,13 @@ fn what_only_a_shell_expands_is_warned_of_without_a_shell() {
         );
         assert_eq!(warned(&format!("run: [sh, -c, ls]\n  cwd: '{word}'")), [(6, 8, says)]);
     }
+    for word in ["~/bin/x", "$HOME/bin/x"] {
+        let says = format!(
+            "`run`: nothing expands `{word}` without a shell; expected the path itself, such as \
+             `/opt/bin/tool`, or a shell: `[\"sh\", \"-c\", \"… {word} …\"]`"
+        );
+        assert_eq!(warned(&format!("run: ['{word}', a]")), [(5, 9, says)]);
+    }
     for run in [
         "[sh, -c, 'ls ~/x $HOME', '$HOME']",
         "[fish, -c, 'ls', '~/x']",
@@ -88,6 +95,25 @@ fn what_only_a_shell_expands_is_warned_of_without_a_shell() {
         assert_eq!(warned(&format!("run: {run}")), [], "{run}");
     }
     assert_eq!(warned("run: [ls]\n  cwd: 'a~/$HOME'"), []);
+}
+
+/// A walk of each word over all others would take minutes.
+#[test]
+fn the_warnings_of_a_command_of_very_many_words_are_found_in_one_walk() {
+    let many = |word: &str, count: usize| vec![word.to_owned(); count].join(",");
+    let warned = |words: String| {
+        let text = format!("{{\"name\":\"p\",\"steps\":[{{\"name\":\"a\",\"run\":[{words}]}}]}}");
+        let plan = PlanFormat::Json.read(&text).unwrap_or_else(|faults| panic!("{faults:?}"));
+        plan.warnings().len()
+    };
+    let max = quell_flow::limits::PLAN_FAULTS_MAX;
+    assert_eq!(warned(format!("\"x\",{}", many("\"~/\"", 140_000))), max);
+    assert_eq!(warned(format!("\"envsubst\",{}", many("\"~/\"", 140_000))), 0);
+    let half = many("\"a\"", 120_000);
+    assert_eq!(warned(format!("\"x\",{half},\"find\",{}", many("\"|\"", 120_000))), 0);
+    assert_eq!(warned(format!("\"x\",{}", many("\"bash\",\"-o\"", 70_000))), 0);
+    let script = r#"{{ input[\"a\"] }}"#.repeat(3_000);
+    assert_eq!(warned(format!("\"sh\",\"-c\",\"{script}\"")), max);
 }
 
 #[test]

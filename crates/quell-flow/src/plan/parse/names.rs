@@ -1,7 +1,7 @@
 //! [`Names`] holds the names that expressions may read, so that an unknown one is refused before
 //! anything runs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub(super) struct Names {
     read: RefCell<Read>,
     /// What expressions read and is no fault.
     warnings: RefCell<Vec<Fault>>,
+    /// How many words have been compared for guesses, of all faults together.
+    compared: Cell<usize>,
     /// What is known of the outputs of the steps.
     pub(super) shapes: Shapes,
     /// Whether texts may have secrets, so that no message quotes them.
@@ -79,8 +81,8 @@ impl Names {
 
     fn of(frame: Frame) -> Self {
         let (read, warnings) = (RefCell::default(), RefCell::default());
-        let (frames, shapes) = (vec![frame], Shapes::default());
-        Self { frames, read, warnings, shapes, are_secret: false }
+        let (frames, compared, shapes) = (vec![frame], Cell::new(0), Shapes::default());
+        Self { frames, read, warnings, compared, shapes, are_secret: false }
     }
 
     /// Adds a frame for the names of inner steps.
@@ -231,10 +233,9 @@ impl Names {
     fn unbracketed(&self, text: &str) -> Option<String> {
         let no_words = || self.step_names().filter(|name| !is_word(name));
         let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
-        let is_written = |name: &&str| {
-            let mut after = text.split("steps.").skip(1);
-            after.any(|after| after.strip_prefix(*name).is_some_and(ends))
-        };
+        let written: Vec<&str> = text.split("steps.").skip(1).take(PATHS_TRIED).collect();
+        let is_written =
+            |name: &&str| written.iter().any(|after| after.strip_prefix(*name).is_some_and(ends));
         if let Some(name) = no_words().filter(is_written).max_by_key(|name| name.len()) {
             let (text, right) = (self.quoted(text), excerpt(&path_of(name)));
             return Some(format!(
@@ -247,12 +248,12 @@ impl Names {
             return Some(right);
         }
         let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
-        let written = text.split("steps.").skip(1).filter_map(|after| {
+        let mut written = written.iter().filter_map(|after| {
             let name = &after[..after.find(|c| !is_of_name(c)).unwrap_or(after.len())];
             name.contains('-').then_some(name)
         });
-        let meant = |name| Some((name, guess(name, no_words())?));
-        let (name, meant) = { written }.find_map(meant)?;
+        let meant = |name| Some((name, self.guess(name, no_words())?));
+        let (name, meant) = written.find_map(meant)?;
         let (name, text, right) = (excerpt(name), self.quoted(text), excerpt(&path_of(meant)));
         Some(format!("unknown step `{name}` in `{text}`; did you mean `{right}`?"))
     }
@@ -305,12 +306,12 @@ impl Names {
         if let Some(right) = self.right_for_inner(name, keys) {
             return right;
         }
-        if let Some(meant) = guess(name, self.step_names()) {
+        if let Some(meant) = self.guess(name, self.step_names()) {
             let right = if is_word(meant) { meant.to_owned() } else { path_of(meant) };
             return format!("did you mean `{}`?", excerpt(&right));
         }
         let inner = self.steps().flat_map(|(_, shape)| shape.names());
-        let right = guess(name, inner).and_then(|meant| self.right_for_inner(meant, keys));
+        let right = self.guess(name, inner).and_then(|meant| self.right_for_inner(meant, keys));
         if let Some(right) = right {
             return right;
         }
@@ -319,6 +320,15 @@ impl Names {
             return "no step comes before".to_owned();
         }
         format!("expected one of those that come before: {known}")
+    }
+
+    /// As [`guess`], until the plan has had so many that they would take long.
+    fn guess<'a>(&self, name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+        let compared = &self.compared;
+        if compared.get() >= COMPARED_MAX {
+            return None;
+        }
+        guess(name, known.inspect(|_| compared.set(compared.get() + 1)))
     }
 
     /// Says how a step inside of another one is read, with the keys behind it.
@@ -373,3 +383,10 @@ fn insides(template: &str) -> String {
 
 /// What a test for a value that may be missing has: `is defined`, `is not defined`, `is undefined`.
 const DEFINED: &str = "defined";
+
+/// How many words are compared for the guesses about the steps of a plan; one list of names may go
+/// beyond it. There may be a hundred faults, and as many names as a plan has steps for each.
+const COMPARED_MAX: usize = 100_000;
+
+/// How many paths of a text are looked at for a name that is no word.
+const PATHS_TRIED: usize = 32;

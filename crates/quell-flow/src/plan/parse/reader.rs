@@ -310,9 +310,14 @@ impl Reader<'_> {
 
     /// Notes what is no fault, unless there are too many already.
     pub(super) fn warn(&mut self, warning: Fault) {
-        if self.warnings.len() < limits::PLAN_FAULTS_MAX {
+        if !self.has_enough_warnings() {
             self.warnings.push(warning);
         }
+    }
+
+    /// Tells whether no further warning is noted.
+    pub(super) fn has_enough_warnings(&self) -> bool {
+        self.warnings.len() >= limits::PLAN_FAULTS_MAX
     }
 
     /// Finds a part of a value in the text as it is written, between two offsets. None if it is

@@ -17,6 +17,10 @@ pub(super) fn warn(reader: &mut Reader<'_>, parts: &[Node]) {
         let end = parts.get(at + 1).map(|next| next.at);
         let mut from = parts[at].at;
         for (inside, exposed) in exposed(words[at]) {
+            // Each search may take as long as the word is.
+            if reader.has_enough_warnings() {
+                return;
+            }
             let place = reader.place_of(inside, from, end);
             from = place.map_or(from, |place| place + inside.len());
             let message = message(inside, exposed, shell);
@@ -60,12 +64,12 @@ fn message(inside: &str, exposed: Exposed, shell: &str) -> String {
 /// Finds the shell of a command, and the places of its script. The shell may be the argument of
 /// another program, such as `env`.
 fn scripts<'a>(words: &[&'a str]) -> Option<(&'a str, Range<usize>)> {
-    words.iter().enumerate().find_map(|(at, program)| {
-        let name = self::program(program);
+    let names = words.iter().map(|word| program(word)).enumerate();
+    let mut shells = names.filter(|(_, name)| *name == SSH || is_shell(name)).take(SHELLS_TRIED);
+    shells.find_map(|(at, name)| {
         if name == SSH {
             return Some((name, at + 1 + remote_of(&words[at + 1..])?..words.len()));
         }
-        is_shell(name).then_some(())?;
         let at = at + 1 + script_of(&words[at + 1..])?;
         Some((name, at..at + 1))
     })
@@ -122,6 +126,10 @@ pub(super) fn word(part: &Node) -> &str {
         _ => "",
     }
 }
+
+/// How many words that are names of shells are tried as the shell: each takes a look at all options
+/// behind it.
+const SHELLS_TRIED: usize = 8;
 
 /// The shells whose quotes are those of POSIX.
 const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "mksh"];

@@ -17,24 +17,40 @@ pub(super) fn warn(reader: &mut Reader<'_>, parts: &[Node], folder: Option<&Node
     if words.iter().any(reads) {
         return;
     }
-    if let Some(at) = (1..words.len()).find(|at| is_sign(&words, *at)) {
-        let (sign, program) = (words[at], excerpt(program(words[0])));
+    warn_of_sign(reader, parts, &words);
+    let expanded = arguments_of(&words, &EXPANDERS);
+    for (at, word) in words.iter().enumerate().filter(|(_, word)| is_expanded(word)) {
+        if reader.has_enough_warnings() {
+            return;
+        }
+        let right = match at {
+            0 => "the path itself, such as `/opt/bin/tool`",
+            _ if expanded[at] => continue,
+            _ => "the value itself, such as `{{ input.dir }}`",
+        };
+        let word = excerpt(word);
         let message = format!(
-            "no shell reads `{sign}`, it is an argument of `{program}` like others; expected a \
-             shell: `[\"sh\", \"-c\", \"… {sign} …\"]`"
+            "nothing expands `{word}` without a shell; expected {right}, or a shell: \
+             `[\"sh\", \"-c\", \"… {word} …\"]`"
         );
         reader.warn(Fault::new(parts[at].at, message).of("run"));
     }
-    for at in 1..words.len() {
-        if is_expanded(words[at]) && !takes(&words, at, &EXPANDERS) {
-            let word = excerpt(words[at]);
-            let message = format!(
-                "nothing expands `{word}` without a shell; expected the value itself, such as \
-                 `{{{{ input.dir }}}}`, or a shell: `[\"sh\", \"-c\", \"… {word} …\"]`"
-            );
-            reader.warn(Fault::new(parts[at].at, message).of("run"));
-        }
-    }
+}
+
+/// Warns of the first sign of a shell that is neither the value of an option nor a text that its
+/// program takes. A sign at the end joins nothing.
+fn warn_of_sign(reader: &mut Reader<'_>, parts: &[Node], words: &[&str]) {
+    let taken = arguments_of(words, &TAKERS);
+    let is_value = |at: usize| words[at - 1].starts_with('-') && words[at - 1] != "-";
+    let is_last = |at: usize| at + 1 == words.len() && !LAST.contains(&words[at]);
+    let is_sign = |at: usize| SIGNS.contains(&words[at]) && !is_value(at) && !is_last(at);
+    let Some(at) = (1..words.len()).find(|at| is_sign(*at) && !taken[*at]) else { return };
+    let (sign, program) = (words[at], excerpt(program(words[0])));
+    let message = format!(
+        "no shell reads `{sign}`, it is an argument of `{program}` like others; expected a shell: \
+         `[\"sh\", \"-c\", \"… {sign} …\"]`"
+    );
+    reader.warn(Fault::new(parts[at].at, message).of("run"));
 }
 
 /// Warns of a folder that begins with what only a shell would expand.
@@ -50,19 +66,20 @@ fn warn_of_folder(reader: &mut Reader<'_>, node: &Node) {
     }
 }
 
-/// Tells whether a word is a sign of a shell, and neither the value of an option nor a text that
-/// its program takes. A sign at the end joins nothing.
-fn is_sign(words: &[&str], at: usize) -> bool {
-    let is_value = words[at - 1].starts_with('-') && words[at - 1] != "-";
-    let is_last = at + 1 == words.len() && !LAST.contains(&words[at]);
-    SIGNS.contains(&words[at]) && !is_value && !is_last && !takes(words, at, &TAKERS)
-}
-
-/// Tells whether a word is one of so many arguments behind a program that are texts for it.
-fn takes(words: &[&str], at: usize, programs: &[(&str, usize)]) -> bool {
-    programs.iter().any(|(name, count)| {
-        words[at.saturating_sub(*count)..at].iter().any(|word| program(word) == *name)
-    })
+/// Tells of each word whether it is one of so many arguments behind a program that are texts for
+/// it.
+fn arguments_of(words: &[&str], programs: &[(&str, usize)]) -> Vec<bool> {
+    // The first word that is beyond the arguments of the programs so far.
+    let mut end = 0;
+    let is_argument = words.iter().enumerate().map(|(at, word)| {
+        let is_argument = at < end;
+        let name = program(word);
+        if let Some((_, count)) = programs.iter().find(|(program, _)| *program == name) {
+            end = end.max(count.saturating_add(at + 1));
+        }
+        is_argument
+    });
+    is_argument.collect()
 }
 
 /// Tells whether a word is `~/…`, `$NAME` or `${NAME}` with nothing but a path behind it.
