@@ -261,8 +261,15 @@ impl Names {
     /// As [`Names::unbracketed`], for a step inside of another one.
     fn unbracketed_inner(&self, text: &str) -> Option<String> {
         let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
-        let is_written =
-            |path: &str| text.match_indices(path).any(|(at, _)| ends(&text[at + path.len()..]));
+        let written: Vec<&str> =
+            text.match_indices("steps").take(PATHS_TRIED).map(|(at, _)| &text[at..]).collect();
+        if written.is_empty() || self.compared.get() >= COMPARED_MAX {
+            return None;
+        }
+        let is_written = |path: &str| {
+            self.compared.set(self.compared.get() + 1);
+            written.iter().any(|text| text.strip_prefix(path).is_some_and(ends))
+        };
         let paths = self.steps().flat_map(|(outer, shape)| shape.dotted(&output_of(outer)));
         let path = paths.filter(|(dotted, _)| is_written(dotted)).max_by_key(|(it, _)| it.len());
         let shown = self.quoted(text);
