@@ -72,16 +72,12 @@ impl PlanFormat {
             return Err(one(PlanError::new(format!("plan has more than {max} bytes, the limit"))));
         }
         let text = text_of(&bytes).map_err(one)?;
-        Self::of_text(text).read_in(text, Some(name))
-    }
-
-    /// Tells the format of a text: the guessed one, or another one if only that can be read as a
-    /// plan.
-    fn of_text(text: &str) -> Self {
         let guessed = Self::guessed(text);
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let all = [guessed, Self::Toml, Self::Json, Self::Yaml];
-        all.into_iter().find(|format| parse::is_plan(*format, text)).unwrap_or(guessed)
+        guessed.read_in(text, Some(name)).or_else(|faults| {
+            let all = [Self::Toml, Self::Json, Self::Yaml].into_iter();
+            let mut read = all.filter_map(|format| format.read_in(text, Some(name)).ok());
+            read.next().ok_or(faults)
+        })
     }
 
     /// Guesses the format of a text by its first line that is no comment.

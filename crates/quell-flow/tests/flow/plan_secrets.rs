@@ -27,7 +27,7 @@ fn a_message_shows_its_line_without_the_values_of_env() {
 }
 
 /// Steps of YAML with a variable that no message may show, each with a fault or a warning.
-const YAML: [&str; 51] = [
+const YAML: [&str; 63] = [
     "- { name: a, run: x, env: { A: SECRET } }",
     "- { name: a, run: [x], env: { A: 'SECRET {{ input. }}' } }",
     "- { name: a, run: [x], env: { A: 'SECRET {{ steps.b.output }} {{ inptu }}' } }",
@@ -81,10 +81,22 @@ const YAML: [&str; 51] = [
     "- name: a\n  run: [x]\n  env:\n    A:SECRET: b\n    A:SECRET: c",
     "- name: a\n  run: [x]\n  env:\n    A-SECRET: b\n    A-SECRET: c",
     "- { name: a, run: [x], env: { A-SECRET: { b: 1 } } }",
+    "- name: a\n  run: [x]\n  env:\n    A: |\n-----BEGIN PRIVATE KEY-----\nSECRET",
+    "- name: a\n  run: [x]\n  env:\n    A: |\n      b\nSECRET\n- name: c\n",
+    "- name: a\n  run: [x]\n  env:\n    A: \"x\"\n\tB: SECRET",
+    "- name: a\n  run: [x]\n  env:\n    A: \"x\"\n\tname: SECRET",
+    "- name: a\n  run: [x]\n  env:\n    A: x\n B: SECRET",
+    "- name: a\n  run: [x]\n  env:\n    A: x\n  B: SECRET",
+    "- name: a\n  run: [x]\n  env:\n    A: >-\n  SECRET with: b",
+    "- name: a\n  run: [x]\n  env:\n    A: >-\nSECRET with: b",
+    "- name: a\n  run: [x]\n  env:\n    A: >-\n  b: SECRET",
+    "- name: a\n  run: [x]\n  env:\n    A: >-\n  b: [{ SECRET: 1 }, SECRET]",
+    "- name: a\n  run: [x]\n  env: { A: x }\n- name: b\n  sequence:\n  - { name: c, run: [x], B: SECRET }",
+    "- { name: a, run: [x], env: { 'SECRET x': 1, 'SECRET x': 2 } }",
 ];
 
 /// The same of TOML.
-const TOML: [&str; 19] = [
+const TOML: [&str; 22] = [
     "run = 'x'\nenv = { A = 'SECRET' }",
     "run = ['x']\nenv = { A = 'SECRET', A = 'SECRET' }",
     "run = ['x']\nenv.A = SECRET",
@@ -104,6 +116,9 @@ const TOML: [&str; 19] = [
     "run = ['x', \"env='\"]\nenv.B = '''\n[b]\nSECRET''' c",
     "run = ['x', '[env=']\nenv = { A = 'b', B = [\n[1],\n'SECRET' c",
     "run = ['x']\nenv.A = '''\n[[b]]\n[c]\n\nSECRET\n''' c\nenv.B = 'SECRET' d",
+    "run = ['x']\nenv.A = 'b'\nB = 'SECRET'",
+    "run = ['x']\n[steps.env]\nA = \"\n[SECRET]\n",
+    "run = ['x']\n[steps.env]\nA = \"\n[b]\nSECRET = ]",
 ];
 
 #[test]
@@ -164,4 +179,15 @@ async fn a_template_of_env_that_fails_is_named_and_not_quoted() {
     let error = run_plan(&plan).await.0.unwrap_err();
     let says = "step `a` failed: template of `env.KEY`: `input` has no `x`: the input is null";
     assert!(error.contains(says) && !error.contains("hush"), "{error}");
+}
+
+#[test]
+fn behind_an_env_that_was_read_to_its_end_mistakes_are_shown_as_elsewhere() {
+    let text = "name: p\nsteps:\n- name: a\n  env:\n    A: b\n  run: [x\n- name: c\n  run: [y]\n";
+    let faults = PlanFormat::Yaml.read(text).unwrap_err();
+    assert!(shown(&faults).contains("- name: c"), "{}", shown(&faults));
+    let text = "name: p\nsteps:\n- name: a\n  env: { A: b }\n  idel: 3s\n  run: [x]\n- name: c\n  idle: 3\n";
+    let found = shown(&PlanFormat::Yaml.read(text).unwrap_err());
+    assert!(found.contains("unknown key `idel`; did you mean `idle`?"), "{found}");
+    assert!(found.contains(" |   idel: **\n") && found.contains(" |   idle: 3\n"), "{found}");
 }

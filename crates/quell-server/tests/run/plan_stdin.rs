@@ -41,7 +41,7 @@ fn a_plan_on_stdin_that_looks_like_another_format_is_read_in_its_own() {
     }
     // The messages are those of the format that it looks like.
     for (text, says) in [
-        (list, "stdin:1:1: missing key `name`"),
+        (list, "stdin:1:1: plan has no `name`"),
         ("{\n\"name\": \"p\",\n\"steps\": [1 2]\n}\n", "stdin:3:13: expected `,` or `]`"),
         ("name = 'p'\nsteps = [{ name: 'a' }]\n", "stdin:2:"),
     ] {

@@ -156,11 +156,13 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Takes a node as a table, and yields the fault of each unknown key, at most so many.
+    /// Takes a node as a table, and yields the fault of each unknown key, at most so many, with the
+    /// name that messages may say.
     pub(super) fn of(
         node: &'a Node,
         keys: &[&'static str],
         max: usize,
+        named: impl Fn(&'a Key) -> &'a str,
     ) -> Result<(Self, Vec<Fault>), Fault> {
         let entries = table(node)?;
         let mut table = Self { at: node.at, entries, meant: Vec::new(), has_strange: false };
@@ -173,7 +175,7 @@ impl<'a> Table<'a> {
                 Some(known) => table.meant.push((known, entry)),
                 None => table.has_strange = true,
             }
-            faults.push(unknown_key(key, guessed, keys));
+            faults.push(unknown_key(key, named(key), guessed, keys));
         }
         Ok((table, faults))
     }
@@ -239,7 +241,7 @@ pub(super) fn meant(name: &str, keys: &[&'static str]) -> Option<&'static str> {
     key.or_else(|| foreign().find(|(foreign, _)| *foreign == word).map(|(_, key)| *key))
 }
 
-fn unknown_key(key: &Key, meant: Option<&str>, keys: &[&str]) -> Fault {
+fn unknown_key(key: &Key, named: &str, meant: Option<&str>, keys: &[&str]) -> Fault {
     let is_beside =
         |(name, _, known): &&(&str, &str, &str)| *name == key.name && keys.contains(known);
     if let Some((name, owner, _)) = BESIDE.iter().find(is_beside) {
@@ -250,16 +252,16 @@ fn unknown_key(key: &Key, meant: Option<&str>, keys: &[&str]) -> Fault {
         return Fault::new(key.at, format!("unknown key `finally`; {AT_END}"));
     }
     if let Some(meant) = meant {
-        return Fault::new(key.at, guessed("key", &key.name, meant));
+        return Fault::new(key.at, guessed("key", named, meant));
     }
     if keys.contains(&"parallel") && guess(&key.name, ORDER).is_some() {
         let message = match key.name.as_str() {
             "needs" => IN_ORDER.to_owned(),
-            name => format!("unknown key `{}`; {IN_ORDER}", excerpt(name)),
+            _ => format!("unknown key `{}`; {IN_ORDER}", excerpt(named)),
         };
         return Fault::new(key.at, message);
     }
-    unknown(key.at, "key", &key.name, keys)
+    unknown(key.at, "key", named, keys)
 }
 
 fn guessed(what: &str, found: &str, meant: &str) -> String {

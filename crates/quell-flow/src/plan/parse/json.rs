@@ -11,9 +11,9 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fault::Fault;
-use super::masked::duplicate;
 use super::toml::too_deep;
 use super::tree::{Key, Node, Value};
+use super::unread::duplicate;
 use crate::limits;
 use crate::plan::format::PlanFormat;
 

@@ -13,8 +13,8 @@ use super::fields::{Table, argument, duration, listed, steps, table, text, wrong
 use super::keys::{ACTION_KEYS, BRANCH_KEYS, GOES_WITH, PLAN_KEYS, STEP_KEYS};
 use super::names::Names;
 use super::needs::Branches;
-use super::tree::{Node, Value};
-use super::{command, hints, kinds, options};
+use super::tree::{Key, Node, Value};
+use super::{command, hints, kinds, masked, options};
 use crate::limits;
 use crate::plan::action::Origin;
 use crate::plan::document::{Plan, Warnings};
@@ -265,7 +265,9 @@ impl Reader<'_> {
         keys: &[&'static str],
     ) -> Result<Table<'n>, Fault> {
         let left = limits::PLAN_FAULTS_MAX.saturating_sub(self.faults.len());
-        let (table, faults) = Table::of(node, keys, left)?;
+        let shown = self.places.shown;
+        let named = |key: &'n Key| masked::named(key, shown);
+        let (table, faults) = Table::of(node, keys, left, named)?;
         self.faults.extend(faults);
         Ok(table)
     }

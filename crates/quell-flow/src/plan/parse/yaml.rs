@@ -10,9 +10,9 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 use serde_json::Number;
 
 use super::fault::Fault;
-use super::masked::{duplicate, masked_unread};
 use super::toml::too_deep;
 use super::tree::{Key, Node, Value};
+use super::unread::{duplicate, masked_unread};
 use crate::limits;
 use crate::plan::excerpt::{LINE_ENDS, excerpt};
 use crate::plan::format::PlanFormat;
