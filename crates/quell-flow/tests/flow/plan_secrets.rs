@@ -91,7 +91,7 @@ const YAML: [&str; 63] = [
     "- name: a\n  run: [x]\n  env:\n    A: >-\nSECRET with: b",
     "- name: a\n  run: [x]\n  env:\n    A: >-\n  b: SECRET",
     "- name: a\n  run: [x]\n  env:\n    A: >-\n  b: [{ SECRET: 1 }, SECRET]",
-    "- name: a\n  run: [x]\n  env: { A: x }\n- name: b\n  sequence:\n  - { name: c, run: [x], B: SECRET }",
+    "- name: a\n  run: [x]\n  env: { A: x }\n- name: b\n  sequence:\n  - { name: c, B: SECRET }",
     "- { name: a, run: [x], env: { 'SECRET x': 1, 'SECRET x': 2 } }",
 ];
 
@@ -186,7 +186,7 @@ fn behind_an_env_that_was_read_to_its_end_mistakes_are_shown_as_elsewhere() {
     let text = "name: p\nsteps:\n- name: a\n  env:\n    A: b\n  run: [x\n- name: c\n  run: [y]\n";
     let faults = PlanFormat::Yaml.read(text).unwrap_err();
     assert!(shown(&faults).contains("- name: c"), "{}", shown(&faults));
-    let text = "name: p\nsteps:\n- name: a\n  env: { A: b }\n  idel: 3s\n  run: [x]\n- name: c\n  idle: 3\n";
+    let text = "name: p\nsteps:\n- name: a\n  env: { A: b }\n  idel: 3s\n- name: c\n  idle: 3\n";
     let found = shown(&PlanFormat::Yaml.read(text).unwrap_err());
     assert!(found.contains("unknown key `idel`; did you mean `idle`?"), "{found}");
     assert!(found.contains(" |   idel: **\n") && found.contains(" |   idle: 3\n"), "{found}");

@@ -199,6 +199,6 @@ const ENTRIES_MAX: usize = 10_000;
 const NO_TEMPLATES: &str = "; texts stand in quotes, and templates are for plans: a program of a \
                             configuration reads its input from stdin";
 
-/// The largest configuration, in bytes: some 400 for each of the most components. What has a fault is
-/// read part by part.
+/// The largest configuration, in bytes: some 400 for each of the most components. What has a fault
+/// is read part by part.
 const FILE_BYTES_MAX: u64 = 4 << 20;

@@ -32,8 +32,8 @@ pub(super) fn fault_of(scope: &str) -> Option<String> {
     }
 }
 
-/// Finds the scope for everything that is meant. One letter may differ, and the case: a word that is
-/// further from it may have another meaning, and the advice would give all rights away.
+/// Finds the scope for everything that is meant. One letter may differ, and the case: a word that
+/// is further from it may have another meaning, and the advice would give all rights away.
 fn admin(scope: &str) -> Option<String> {
     let scope = scope.to_lowercase();
     let is_near = |admin: &&str| {

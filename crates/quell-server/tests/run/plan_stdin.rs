@@ -28,8 +28,8 @@ fn a_plan_on_stdin_is_read_in_each_format_and_its_steps_have_an_empty_stdin() {
 #[test]
 fn a_plan_on_stdin_that_looks_like_another_format_is_read_in_its_own() {
     let quoted = "{ \"name\": \"t\", steps: [{name: a, run: [cat]}] }\n";
-    let pair = "{\n\n\"description\": \"\\ud83d\\ude00 = a\", \"name\": \"p\", \"steps\": [{\"name\": \
-                \"a\", \"run\": [\"cat\"]}]}\n";
+    let pair = "{\n\n\"description\": \"\\ud83d\\ude00 = a\", \"name\": \"p\", \
+                \"steps\": [{\"name\": \"a\", \"run\": [\"cat\"]}]}\n";
     let equals = "\"description\" :  'a = b'\nname: p\nsteps: [{ name: a, run: [cat] }]\n";
     let split = "? description\n: a=b\n? name\n: p\n? steps\n: [{ name: a, run: [cat] }]\n";
     let toml = "'description' = 'a: b'\nname = 'p'\n[[steps]]\nname = 'a'\nrun = ['cat']\n";

@@ -21,6 +21,7 @@ mod names;
 mod needs;
 mod options;
 mod outputs;
+mod places;
 mod reader;
 mod shape;
 mod shell;

@@ -13,12 +13,13 @@ use super::fields::{Table, argument, duration, listed, steps, table, text, wrong
 use super::keys::{ACTION_KEYS, BRANCH_KEYS, GOES_WITH, PLAN_KEYS, STEP_KEYS};
 use super::names::Names;
 use super::needs::Branches;
+use super::places::Places;
 use super::tree::{Key, Node, Value};
 use super::{command, hints, kinds, masked, options};
 use crate::limits;
 use crate::plan::action::Origin;
 use crate::plan::document::{Plan, Warnings};
-use crate::plan::error::{Place, PlanError};
+use crate::plan::error::PlanError;
 use crate::plan::excerpt::{Line, excerpt};
 use crate::plan::format::PlanFormat;
 use crate::plan::step::{Action, Cleanup, PlanStep, SequenceStep};
@@ -36,7 +37,7 @@ pub(super) fn read(
         faults: Vec::new(),
         warnings: Vec::new(),
         names: Names::of_plan(),
-        places: Places { text, shown, last: (0, Place::START) },
+        places: Places::new(text, shown),
         format,
         file: file.map(Into::into),
     };
@@ -373,26 +374,6 @@ enum Siblings {
     Apart,
     /// Each may read those that it needs.
     Branches(Rc<Branches>),
-}
-
-/// Finds the places of a text. Each search starts at the last one, so that a pass over the text
-/// costs one count.
-struct Places<'a> {
-    text: &'a str,
-    /// The text as messages may show it.
-    shown: &'a str,
-    last: (usize, Place),
-}
-
-impl Places<'_> {
-    fn find(&mut self, at: usize) -> Place {
-        let (last, place) = self.last;
-        let bytes = self.text.as_bytes();
-        let at = at.min(bytes.len());
-        let found = if at < last { Place::of(bytes, at) } else { place.after(&bytes[last..at]) };
-        self.last = (at, found);
-        found
-    }
 }
 
 pub(super) fn name_of(item: &Node) -> Option<&str> {
