@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use quell::testing::held;
 use quell::{
-    CancelRequest, Engine, OnBusy, RunContext, RunFilter, RunId, RunRef, RunSpec, RunStatus,
-    Shutdown, SubmitError,
+    CancelRequest, Engine, OnBusy, RunContext, RunFilter, RunId, RunKind, RunLimits, RunRef,
+    RunSpec, RunStatus, Scope, Shutdown, SubmitError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -244,6 +244,50 @@ async fn i21_who_waits_does_not_start_because_those_before_it_are_stopped() {
             assert_eq!(report.status, RunStatus::Cancelled);
         }
         assert_eq!(started.entered(), 4, "{sweep:?}");
+        lab.finish().await;
+    }
+}
+
+/// Holds up the thread that wakes it.
+struct Sleeps;
+
+impl Wake for Sleeps {
+    fn wake(self: Arc<Self>) {
+        thread::sleep(ms(200));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i21_nobody_starts_because_the_run_before_it_in_its_lane_is_stopped() {
+    let slow = Scope::component(RunKind::Agent, "slow");
+    for is_shutdown in [false, true] {
+        let limits = RunLimits::new().running_max(0);
+        let (lab, started) = (Lab::with(config().limit(slow.clone(), limits)), Witness::new());
+        let lane = |name: &'static str| RunSpec::agent(name).lane("lane", OnBusy::Enqueue);
+        let mut ids = ["a", "b", "c"].map(RunId::from_text);
+        ids.sort_unstable();
+        let holder = lab.submit(lane("slow").id(ids[2]), listener).unwrap().into_ref();
+        let between = RunSpec::agent("slow").id(ids[1]);
+        let between = lab.submit(between, listener).unwrap().into_ref();
+        let witness = started.clone();
+        let behind = lab.submit(lane("fast").id(ids[0]), async move |ctx| {
+            let _inside = witness.enter();
+            listener(ctx).await
+        });
+        let behind = behind.unwrap().into_ref();
+        // The stop of one holds up the thread that stops all: what it has let start would start.
+        let (mut ended, waker) = (Box::pin(between.ended()), Waker::from(Arc::new(Sleeps)));
+        assert!(ended.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        if is_shutdown {
+            drop(lab.shutdown(Shutdown::default()).await);
+        } else {
+            lab.cancel_where(&RunFilter::new(), CancelRequest::because("all"));
+        }
+        for run in [&holder, &between, &behind] {
+            within("it ends", run.quiescent()).await;
+        }
+        assert_eq!(started.entered(), 0, "shutdown: {is_shutdown}");
+        drop(ended);
         lab.finish().await;
     }
 }

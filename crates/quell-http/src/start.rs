@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quell::{IdempotencyKey, OnBusy, Payload, RunId, RunRef, RunSpec, SubmitError};
+use quell::{IdempotencyKey, OnBusy, Payload, RunId, RunRef, RunSpec, Scope, SubmitError};
 use quell_flow::{COMPONENT, Component};
 
 use crate::ids::{BadId, EXTERNAL_ID, SESSION, TEAM, parse_id};
@@ -314,6 +314,16 @@ fn too_large(what: &str, bytes: usize, max: usize) -> String {
     format!("{what} has {bytes} bytes, the limit is {max}")
 }
 
+/// Names what waits under a limit.
+const fn queued_in(scope: &Scope) -> &'static str {
+    match scope {
+        Scope::Kind(_) => "queued runs of this kind",
+        Scope::Component(..) => "queued runs of this component",
+        Scope::EachOwner => "queued runs of this owner",
+        _ => "queued runs",
+    }
+}
+
 const LABELS: &str = "labels";
 
 impl StartError {
@@ -329,6 +339,9 @@ impl StartError {
                 Self::TooLarge { what: LABELS, bytes: max + 1, max }
             }
             SubmitError::LimitReached { what, max } => Self::TooMany { what, max },
+            SubmitError::QueueFull { ref scope, max } => {
+                Self::TooMany { what: queued_in(scope), max }
+            }
             SubmitError::ShareUsedUp { what, max, .. } => Self::ShareUsedUp { what, max },
             SubmitError::TooLarge { what, bytes, max } => Self::TooLarge { what, bytes, max },
             _ => Self::Unavailable,
@@ -339,6 +352,13 @@ impl StartError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_queue_is_too_many_runs_and_no_shutdown() {
+        let full = SubmitError::QueueFull { scope: Scope::EachOwner, max: 1 };
+        let words = StartError::from_submit(&full, None).to_string();
+        assert_eq!(words, "queued runs of this owner would exceed the limit of 1");
+    }
 
     #[test]
     fn lanes_of_two_owners_are_two_whatever_they_are_called() {

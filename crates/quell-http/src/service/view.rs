@@ -1,6 +1,5 @@
 //! [`View`]: a service as one principal sees it through one contract.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use axum::http::HeaderMap;
 use futures::future::join_all;
 use quell::{
     CancelRequest, Cause, Disposition, ForgetError, LimitsOutcome, NewLimits, RunFilter, RunId,
-    RunRef, RunReport, RunRow, RunStatus,
+    RunRef, RunReport, RunRow,
 };
 use quell_flow::{COMPONENT, Component, ComponentKind, Contract};
 use tokio::runtime::Handle;
@@ -235,27 +234,21 @@ impl View {
         wait: Wait,
     ) -> Vec<CancelOutcome> {
         let request = self.attributed(request);
-        let mut order: Vec<_> = (0..runs.len()).collect();
-        order.sort_by_cached_key(|&at| {
-            (runs[at].status() != RunStatus::Queued, Reverse(runs[at].id()))
+        let refusals: Vec<_> = runs.iter().map(|run| self.refusal(run)).collect();
+        let allowed = runs.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none());
+        let allowed: Vec<_> = allowed.map(|(run, _)| run.clone()).collect();
+        let mut given = self.service.engine().cancel_each(&allowed, request).into_iter();
+        let answers = refusals.into_iter().zip(runs).filter_map(|(refusal, run)| match refusal {
+            Some(refusal) => Some((Err(refusal), run)),
+            None => Some((Ok(given.next()?), run)),
         });
-        let mut asked: Vec<_> =
-            order.into_iter().map(|at| (at, self.ask(&runs[at], &request))).collect();
-        asked.sort_by_key(|(at, _)| *at);
-        let answers = asked.into_iter().map(|(at, answer)| (answer, &runs[at]));
+        let answers: Vec<_> = answers.collect();
         let (wait, _permit) = self.with_permit(wait);
-        join_all(answers.map(async |(answer, run)| match answer {
+        join_all(answers.into_iter().map(async |(answer, run)| match answer {
             Ok(answer) => CancelOutcome::after(answer, run, wait).await,
             Err(refusal) => CancelOutcome::without_run(refusal),
         }))
         .await
-    }
-
-    fn ask(&self, run: &RunRef, request: &CancelRequest) -> Result<Disposition, Disposition> {
-        match self.refusal(run) {
-            Some(refusal) => Err(refusal),
-            None => Ok(run.cancel(request.clone())),
-        }
     }
 
     /// Takes the permit that a wait needs. Without one the wait looks once.

@@ -230,6 +230,34 @@ impl Engine {
         nodes.into_iter().map(|node| (node.id, node.cancel(&request))).collect()
     }
 
+    /// Asks several runs to stop, in an order in which none of them starts because another one has
+    /// ended. The answers are in the order of the runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use quell::{CancelRequest, Engine, OnBusy, RunSpec};
+    ///
+    /// let engine = Engine::new();
+    /// let reply = || RunSpec::agent("reply").lane("thread-1", OnBusy::Enqueue);
+    /// let body = async |_| Ok(());
+    /// let runs = [0; 2].map(|_| engine.submit(reply(), body).unwrap().into_ref());
+    /// engine.cancel_each(&runs, CancelRequest::because("none of them is needed"));
+    /// assert_eq!(runs[1].ended().await.own_row().started_at, None);
+    /// # });
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "a request is made to be given away")]
+    pub fn cancel_each(&self, runs: &[RunRef], request: CancelRequest) -> Vec<Disposition> {
+        let mut order: Vec<_> = runs.iter().enumerate().collect();
+        order.sort_by_cached_key(|(_, run)| self.shared().stop_rank(run.node()));
+        let mut answers: Vec<_> =
+            order.into_iter().map(|(at, run)| (at, run.node().cancel(&request))).collect();
+        answers.sort_by_key(|(at, _)| *at);
+        answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
     /// Lists the runs that a filter lets through, in order of their ids. A run accepted before the
     /// call is in it; one accepted during it may be.
     pub fn runs(&self, filter: &RunFilter) -> Vec<RunRef> {

@@ -46,12 +46,14 @@ impl Engine {
     }
 }
 
-/// Has admission count a root that it may not know.
+/// Has admission count a root that it may not know. One that was stopped while it waited has left
+/// already, and has no slot.
 fn count_in(root: &Arc<Node>) {
     let state = root.lock();
     // Lanes and slots are for runs that were submitted, not for children that left their parents.
     let is_detached = state.extra.as_ref().is_some_and(|extra| extra.detached_from.is_some());
-    if !is_detached && !state.life.is_quiescent() {
+    let waits = root.flags() & flags::AWAITS_ADMISSION != 0;
+    if !is_detached && !waits && !state.life.is_quiescent() {
         // Set under the lock: the end, which is decided under it later, tells admission.
         root.set(flags::GATED);
         root.shared.admission.count_in(root);

@@ -32,7 +32,6 @@ mod claims;
 mod edges;
 mod failing;
 mod idle;
-mod limits;
 mod log;
 mod new_limits;
 mod runs;

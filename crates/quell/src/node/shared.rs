@@ -79,15 +79,21 @@ impl Shared {
         self.list_for_stop(|node| node.is_root() && !node.status().is_terminal())
     }
 
-    /// Lists the runs that are meant, in the order in which all of them are to be stopped: first
-    /// those that await admission, the newest first. So none of them starts because another one has
-    /// ended.
+    /// Lists the runs that are meant, in the order in which all of them are to be stopped.
     pub(crate) fn list_for_stop(&self, is_meant: impl Fn(&Node) -> bool) -> Vec<Arc<Node>> {
         let mut nodes = self.registry.list(is_meant);
-        nodes.sort_by_cached_key(|node| {
-            (node.flags() & flags::AWAITS_ADMISSION == 0, Reverse(node.id))
-        });
+        nodes.sort_by_cached_key(|node| self.stop_rank(node));
         nodes
+    }
+
+    /// Ranks a run among those that are all to be stopped: first those that wait for their lane,
+    /// then the others that await admission, the newest first. So none of them starts because
+    /// another one has ended: not even the holder of a lane, which may wait for a slot, hands it
+    /// over to one of them.
+    pub(crate) fn stop_rank(&self, node: &Arc<Node>) -> (bool, bool, Reverse<RunId>) {
+        let waits = node.flags() & flags::AWAITS_ADMISSION != 0;
+        let is_behind = waits && self.admission.is_behind(node);
+        (!is_behind, !waits, Reverse(node.id))
     }
 
     /// Keeps an ended tree, and forgets those whose time is over.

@@ -205,6 +205,11 @@ impl<R: Candidate> Admission<R> {
         self.state.lock().position(run, wall)
     }
 
+    /// Tells whether a run waits behind the holder of its lane.
+    pub(crate) fn is_behind(&self, run: &Arc<R>) -> bool {
+        self.state.lock().is_behind(run)
+    }
+
     /// How many runs wait or hold a slot or a lane.
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn len(&self) -> usize {

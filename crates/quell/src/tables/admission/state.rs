@@ -138,6 +138,10 @@ impl<R: Candidate> State<R> {
         self.places.contains_key(&Who::of(run))
     }
 
+    pub(super) fn is_behind(&self, run: &Arc<R>) -> bool {
+        matches!(self.places.get(&Who::of(run)), Some(Place::Behind(_)))
+    }
+
     /// Takes out a run that waits or became terminal, and hands its lane over.
     pub(super) fn leave(&mut self, run: &Arc<R>) {
         let lane = run.gate().and_then(|gate| gate.lane.as_ref());
