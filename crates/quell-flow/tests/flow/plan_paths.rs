@@ -191,14 +191,3 @@ fn guesses_about_very_many_steps_are_made_for_the_first_faults_only() {
     assert!(found[..5].iter().all(is_guess), "{:?}", found[0]);
     assert!(!found[50..].iter().any(is_guess), "{:?}", found[50]);
 }
-
-/// Of each path, each name would be tried.
-#[test]
-fn a_text_with_very_many_paths_to_unknown_steps_is_refused_in_one_walk() {
-    let step = |n: u32| format!("- {{ name: a-very-long-name-{n}, run: [x] }}\n");
-    let steps: String = (0..4_000).map(step).collect();
-    let path = |n: u32| format!("{{{{ steps.q-{n} }}}}");
-    let paths: String = (0..40_000).map(path).collect();
-    let found = faults(&format!("name: p\nsteps:\n{steps}- {{ name: b, run: [x, '{paths}'] }}\n"));
-    assert!(!found.is_empty());
-}

@@ -27,7 +27,7 @@ fn a_message_shows_its_line_without_the_values_of_env() {
 }
 
 /// Steps of YAML with a variable that no message may show, each with a fault or a warning.
-const YAML: [&str; 63] = [
+const YAML: [&str; 80] = [
     "- { name: a, run: x, env: { A: SECRET } }",
     "- { name: a, run: [x], env: { A: 'SECRET {{ input. }}' } }",
     "- { name: a, run: [x], env: { A: 'SECRET {{ steps.b.output }} {{ inptu }}' } }",
@@ -93,10 +93,27 @@ const YAML: [&str; 63] = [
     "- name: a\n  run: [x]\n  env:\n    A: >-\n  b: [{ SECRET: 1 }, SECRET]",
     "- name: a\n  run: [x]\n  env: { A: x }\n- name: b\n  sequence:\n  - { name: c, B: SECRET }",
     "- { name: a, run: [x], env: { 'SECRET x': 1, 'SECRET x': 2 } }",
+    "- name: a\n  run: [x]\n  env:{API_KEY:SECRET, MODE: prod}",
+    "- {name: a, run: [x], env:{API_KEY:SECRET, MODE: prod}}",
+    "- {name: a, run: [x], env:API_KEY:SECRET}",
+    "- {name: a, run: [x], env API_KEY=SECRET}",
+    "- name: a\n  run: [x]\n  env:API_KEY=SECRET: prod",
+    "- name: a\n  run: [x]\n  evn:API_KEY=SECRET: prod",
+    "- name: a\n  run: [x]\n  steps.env.API_KEY=SECRET: prod",
+    "- name: a\n  run: [x]\n  env.API_KEY=SECRET: 1",
+    "- { name: a, run: [x], 'env API_KEY=SECRET': 1 }",
+    "- name: a\n  run: [x]\n  env\n    A: SECRET\n",
+    "- env\n    A: SECRET: b\n  name: a\n",
+    "- { name: a, env\n  : { A: SECRET }, run: [x ]",
+    "- { name: a, run: [x] env\n    A: SECRET: b }",
+    "- name: a\n  # env: b\n  environment:\n    name: SECRET: b\n",
+    "- name: a\n  # env:\n  #   A: SECRET\n  evn: x\n  # B: SECRET: b\n\tc: d\n  A: SECRET: b",
+    "- env: >-\n  run: SECRET: b\n",
+    "- name: a\n  run: [x]\n    env: { A: b }\n  evn:\n    name: SECRET: b\n",
 ];
 
 /// The same of TOML.
-const TOML: [&str; 22] = [
+const TOML: [&str; 27] = [
     "run = 'x'\nenv = { A = 'SECRET' }",
     "run = ['x']\nenv = { A = 'SECRET', A = 'SECRET' }",
     "run = ['x']\nenv.A = SECRET",
@@ -119,6 +136,11 @@ const TOML: [&str; 22] = [
     "run = ['x']\nenv.A = 'b'\nB = 'SECRET'",
     "run = ['x']\n[steps.env]\nA = \"\n[SECRET]\n",
     "run = ['x']\n[steps.env]\nA = \"\n[b]\nSECRET = ]",
+    "run = ['x']\n[steps.env\nA = 'SECRET'",
+    "run = ['x']\nenv\n= { A = 'SECRET' }",
+    "run = ['x']\n\"env A=SECRET\" = 1",
+    "run = ['x']\nenv = { A = 'b' }\n\"evn A=SECRET\" = 1",
+    "run = ['x']\n# env: b\nevn { A = 'SECRET' }\nenv = { A = 'SECRET",
 ];
 
 #[test]
@@ -135,6 +157,9 @@ fn no_fault_of_a_plan_shows_a_value_of_env() {
         "\"env\"\n:\n{\"A\":\"b\",\n\"B\":\"SECRET\" c}",
         "\"\\u0065nv\":{\"A\":\"b\",\n\"B\":\"SECRET\" c}",
         "\"run\":[\"x\"],\"env\":{\"A:SECRET\":\"1\",\"A:SECRET\":\"2\"}",
+        "\"run\":[\"x\"],\"env:A=SECRET\":1",
+        "\"env\"\n{\"A\":\"b\",\n\"B\":\"SECRET\"}",
+        "\"env\":{\"A\":\"b\"}c\",\n\"B\":\"SECRET\"}",
     ];
     let json = json.into_iter().chain(steps.map(|text| (PlanFormat::Json, step(text))));
     for (format, text) in texts.into_iter().chain(TOML.map(table)).chain(json) {
@@ -190,4 +215,70 @@ fn behind_an_env_that_was_read_to_its_end_mistakes_are_shown_as_elsewhere() {
     let found = shown(&PlanFormat::Yaml.read(text).unwrap_err());
     assert!(found.contains("unknown key `idel`; did you mean `idle`?"), "{found}");
     assert!(found.contains(" |   idel: **\n") && found.contains(" |   idle: 3\n"), "{found}");
+}
+
+/// Each would be looked at to the end of its line.
+#[test]
+fn a_text_with_very_many_words_env_is_refused_in_one_walk() {
+    for words in ["env ".repeat(240_000), "env\n".repeat(240_000), "env . ".repeat(160_000)] {
+        let text = format!("name: p\nsteps:\n# {words}\n- name: a\n   run: [x]\n");
+        assert!(PlanFormat::Yaml.read(&text).is_err());
+    }
+}
+
+#[test]
+fn a_word_env_that_is_no_key_hides_nothing() {
+    let yaml = [
+        "# Prepares the build environment\nname: p\nsteps:\n- name: a\n   run: [x]\n",
+        "# env: of production\nname: p\nsteps:\n- name: a\n   run: [x]\n",
+        "name: p\ndescription: prepares the environment\nsteps:\n- name: a\n   run: [x]\n",
+        "name: p\ndescription: prepares the environment.\nsteps:\n- name: a\n   run: [x]\n",
+        "name: env\nsteps:\n- name: a\n   run: [x]\n",
+        "name: p\nsteps:\n- name: run tests in the staging environment\n   run: [x]\n",
+        "name: p\nsteps:\n- name: a\n  run: [make]  # needs env\n- name: b\n   run: [x]\n",
+        "name: p\nsteps:\n- name: a\n  run:\n  - env\n  - A\n- name: b\n   run: [x]\n",
+    ];
+    for text in yaml {
+        let found = shown(&PlanFormat::Yaml.read(text).unwrap_err());
+        assert!(found.contains(" run: [x]\n"), "{text}\n{found}");
+    }
+    for line in ["\"description\": \"the environment\"", "\"description\": \"env\""] {
+        let text = format!("{{\n  {line}\n  \"name\": \"p\"\n}}\n");
+        let found = shown(&PlanFormat::Json.read(&text).unwrap_err());
+        assert!(found.contains("\"name\": \"p\""), "{text}\n{found}");
+    }
+    for line in ["# sets the environment", "description = 'the environment'"] {
+        let text = format!("{line}\nname = p\n");
+        let found = shown(&PlanFormat::Toml.read(&text).unwrap_err());
+        assert!(found.contains("name = p"), "{text}\n{found}");
+    }
+}
+
+#[test]
+fn behind_an_env_that_is_over_the_other_keys_and_steps_are_shown() {
+    let step = |name: &str, more: &str| {
+        format!("    {{\n      \"name\": \"{name}\",\n{more}      \"run\": [\"x\"]\n    }}")
+    };
+    for env in ["{\n        \"A\": \"b\"\n      }", "{ \"A\": \"}\" }", "\"b\""] {
+        let first = step("a", &format!("      \"env\": {env},\n"));
+        let steps = [first, step("b", ""), step("c", "      \"idle\": 3 s,\n")].join(",\n");
+        let text = format!("{{\n  \"name\": \"p\",\n  \"steps\": [\n{steps}\n  ]\n}}\n");
+        let found = shown(&PlanFormat::Json.read(&text).unwrap_err());
+        assert!(found.contains("\"idle\": 3 s"), "{text}\n{found}");
+    }
+    for env in ["{ A: b }", "\n    A: b"] {
+        let text = format!("name: p\nsteps:\n- env: {env}\n  name: a\n  run: [x]\n  idle: 3: s\n");
+        let found = shown(&PlanFormat::Yaml.read(&text).unwrap_err());
+        assert!(found.contains("idle: 3: s"), "{text}\n{found}");
+    }
+}
+
+#[test]
+fn keys_of_other_tools_are_named_behind_an_env() {
+    for key in ["timeout-minutes", "continue-on-error", "runs-on", "on-failure", "env-clear"] {
+        let text =
+            format!("name: p\nsteps:\n- {{ name: a, env: {{ A: b }}, run: [x], {key}: 3 }}\n");
+        let found = shown(&PlanFormat::Yaml.read(&text).unwrap_err());
+        assert!(found.contains(&format!("`{key}`")), "{found}");
+    }
 }

@@ -101,17 +101,17 @@ impl Places {
         let mut is_beside = false;
         for (key, value) in entries {
             self.all.push(key.at);
+            let is_env = !within.is_hidden() && has_env(&key.name);
             let is_stray = within == Within::Step && self.has_env && !is_of_plans(&key.name);
+            let is_shown = is_variable(&key.name) || !is_beside && is_dashed(&key.name);
             let is_shown = match within {
-                Within::Step => !is_stray || is_variable(&key.name),
-                Within::Plan => true,
+                Within::Step | Within::Plan => !is_stray && !is_env || is_shown,
                 Within::Env => is_variable(&key.name),
                 Within::Variable => false,
             };
             if !is_shown {
                 self.hidden.push(key.at);
             }
-            let is_env = !within.is_hidden() && is_env(&key.name);
             let is_scalar = !matches!(value.value, Value::List(_) | Value::Table(_));
             let is_hidden = is_env || is_stray || is_beside && is_scalar;
             self.add(value, if is_hidden { Within::Env } else { within.below(&key.name) });
@@ -146,6 +146,19 @@ pub(super) fn is_of_plans(key: &str) -> bool {
 pub(super) fn is_env(key: &str) -> bool {
     let begins = key.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("env"));
     key != "env_clear" && (begins || guess(key, ["env", "environment"]).is_some())
+}
+
+/// Tells whether a key, or a word in one, is `env`: a key may have the value in it, as in
+/// `env:A=b` or `env A=b`.
+fn has_env(key: &str) -> bool {
+    let is_of_word = |char: char| char.is_alphanumeric() || "_-".contains(char);
+    is_env(key) || key.split(|char| !is_of_word(char)).any(is_env)
+}
+
+/// Tells whether a key is two or three words as those of other tools: `timeout-minutes`.
+fn is_dashed(key: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+    key.split('-').all(is_word) && (2..=3).contains(&key.split('-').count())
 }
 
 /// Tells whether a key is the name of a variable, and nothing else is in it.

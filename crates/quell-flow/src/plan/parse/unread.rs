@@ -14,20 +14,30 @@ pub(super) fn masked_unread(text: &str, format: PlanFormat) -> String {
     let mut hidden: Option<Unread> = None;
     // TOML is read from its begin: a quote behind `env` may be of a text that began before.
     let mut whole = Signs::default();
+    let mut after = text;
     for line in text.split_inclusive('\n') {
-        hidden = hidden.and_then(|mut value| {
-            let is_open = whole.is_open() || value.signs.is_open();
-            (value.goes_on(line, format) || is_open).then_some(value)
-        });
-        let begin = if hidden.is_some() { Some(0) } else { env_end(line) };
+        after = &after[line.len()..];
+        let is_within = hidden.as_mut().is_some_and(|value| value.has(line, format));
+        let is_within = is_within || hidden.is_some() && whole.is_open();
+        if !is_within && begins_part(line, format) {
+            hidden = None;
+        }
+        let key = if is_within { None } else { EnvKey::find(line, after, format) };
+        let begin = if hidden.is_some() { Some(0) } else { key.map(|key| key.end) };
         let (before, inside) = line.split_at(begin.unwrap_or(line.len()));
         shown.push_str(before);
         hide(inside, &mut shown);
-        if begin.is_some() {
-            let value = hidden.get_or_insert(Unread::new(indent_of(line)));
-            // The quote at the end of the key.
-            let inside = if begin == Some(0) { inside } else { inside.trim_start_matches(QUOTES) };
-            value.read(inside, format);
+        if let Some(key) = key.filter(|key| hidden.is_none() || !key.is_comment) {
+            let indent = hidden.map_or(isize::MAX, |value| value.indent);
+            let mut value = Unread::new(key, line, format);
+            value.indent = value.indent.min(indent);
+            if !key.is_comment {
+                // The quote at the end of the key.
+                value.read(line[key.end..].trim_start_matches(QUOTES), format);
+            }
+            hidden = Some(value);
+        } else if let Some(value) = &mut hidden {
+            value.read(line, format);
         }
         if format == PlanFormat::Toml {
             whole.read(line, format);
@@ -54,12 +64,21 @@ struct Unread {
 }
 
 impl Unread {
-    fn new(indent: isize) -> Self {
-        Self { indent, signs: Signs::default(), is_empty: true }
+    fn new(key: EnvKey, line: &str, format: PlanFormat) -> Self {
+        let before = line[..key.begin].trim_end_matches(QUOTES);
+        // The keys beside one that is behind the dash of an item stand where it does.
+        let is_of_item = format == PlanFormat::Yaml && before.chars().all(|c| " -".contains(c));
+        let indent = match isize::try_from(before.len()) {
+            // All that stands behind a comment may be a key beside it.
+            _ if key.is_comment => isize::MAX,
+            Ok(indent) if is_of_item => indent,
+            _ => indent_of(line),
+        };
+        Self { indent, signs: Signs::default(), is_empty: !key.is_comment }
     }
 
-    /// Tells whether a line that is within nothing is still of the value.
-    fn goes_on(&mut self, line: &str, format: PlanFormat) -> bool {
+    /// Tells whether a line is within the value, whatever it begins with.
+    fn has(&mut self, line: &str, format: PlanFormat) -> bool {
         if line.trim().is_empty() {
             return true;
         }
@@ -67,15 +86,16 @@ impl Unread {
             self.indent = self.indent.min(indent_of(line) - 1);
         }
         let is_deeper = format != PlanFormat::Toml && indent_of(line) > self.indent;
-        is_deeper || !begins_part(line, format)
+        self.signs.is_open() || is_deeper && !self.signs.is_over
     }
 
     /// Reads a line of the value, or what is behind the key.
     fn read(&mut self, text: &str, format: PlanFormat) {
-        let is_sign = |char: char| char.is_whitespace() || ":=".contains(char);
+        // The signs of a text of lines may be there, too.
+        let is_sign = |char: char| char.is_whitespace() || ":=|>+-".contains(char);
         // What begins with `#` is a comment, or behind a quote.
         self.is_empty &= text.split('#').next().is_none_or(|text| text.chars().all(is_sign));
-        if format != PlanFormat::Toml {
+        if format != PlanFormat::Toml && !self.signs.is_over {
             self.signs.read(text, format);
         }
     }
@@ -86,6 +106,8 @@ impl Unread {
 struct Signs {
     brackets: usize,
     quote: Option<&'static str>,
+    /// A value of JSON has come to its end.
+    is_over: bool,
 }
 
 impl Signs {
@@ -114,7 +136,11 @@ impl Signs {
             } else if "[{".contains(char) {
                 self.brackets += 1;
             } else if "]}".contains(char) {
+                self.is_over = self.brackets <= 1 && is_end(&rest[len..], format);
                 self.brackets = self.brackets.saturating_sub(1);
+            }
+            if self.is_over {
+                break;
             }
             (rest, last) = (&rest[len..], char);
         }
@@ -123,6 +149,12 @@ impl Signs {
             self.quote = None;
         }
     }
+}
+
+/// Tells whether a value of JSON ends before a text. Behind a quote that is missing, it does not.
+fn is_end(text: &str, format: PlanFormat) -> bool {
+    let text = text.trim_start();
+    format == PlanFormat::Json && (text.is_empty() || text.starts_with([',', '}', ']']))
 }
 
 /// Yields the quote at the begin of a text.
@@ -177,26 +209,90 @@ fn begins_part(line: &str, format: PlanFormat) -> bool {
         }
 }
 
-/// Finds the end of the first key `env` in a line. One with escapes may be it.
-fn env_end(line: &str) -> Option<usize> {
-    let is_table = line.trim_start().starts_with('[');
-    let is_of_key = |char: char| char.is_alphanumeric() || "_-\\".contains(char);
-    let mut end = 0;
-    line.split_inclusive(|char| !is_of_key(char)).find_map(|part| {
-        let word = part.trim_end_matches(|char| !is_of_key(char));
-        let at = end + word.len();
-        end += part.len();
-        let is_escaped = ["\\u", "\\U", "\\x"].iter().any(|escape| word.contains(escape));
-        if !is_escaped && !is_env(word) {
-            return None;
+/// A key `env` in a line.
+#[derive(Clone, Copy)]
+struct EnvKey {
+    begin: usize,
+    end: usize,
+    /// Nothing is before it but signs, or the last of them is one between keys.
+    is_bare: bool,
+    is_comment: bool,
+}
+
+impl EnvKey {
+    /// Finds the first in a line. A word with escapes may be it.
+    fn find(line: &str, after: &str, format: PlanFormat) -> Option<Self> {
+        let is_table = line.trim_start().starts_with('[');
+        // The first word of those that may be one key, `environment variables`; the last word.
+        let (mut first, mut last): (Option<Self>, Option<Self>) = (None, None);
+        let mut word = Self { begin: 0, end: 0, is_bare: true, is_comment: false };
+        let (mut before, mut has_quote) = (' ', false);
+        for (at, char) in line.char_indices().chain([(line.len(), '\n')]) {
+            word.end = at;
+            if is_of_word(char) {
+                before = char;
+                continue;
+            }
+            let text = &line[word.begin..at];
+            if !text.is_empty() {
+                last = is_env_word(text).then_some(word);
+                first = first.or(last);
+                word.is_bare &= text.bytes().all(|byte| byte == b'-');
+            }
+            let rest = line.get(at + char.len_utf8()..).unwrap_or_default();
+            let is_sign = |key: &Self| match char {
+                // `env A=b` of a shell, too.
+                ':' | '=' => true,
+                '.' => key.is_bare || is_dotted(rest, format),
+                _ => false,
+            };
+            if let Some(key) = first.filter(is_sign) {
+                return Some(key);
+            }
+            if last.is_some() && is_table && char == ']' {
+                return last;
+            }
+            has_quote |= QUOTES.contains(&char);
+            word.is_comment &= !has_quote;
+            word.is_comment |= !has_quote && is_comment(char, before, format);
+            if !char.is_whitespace() && !QUOTES.contains(&char) {
+                (first, last) = (None, None);
+                word.is_bare = (word.is_bare && "?[(".contains(char))
+                    || ",{]}".contains(char)
+                    || char == '.' && is_dotted(rest, format);
+            }
+            (word.begin, before) = (at + char.len_utf8(), char);
         }
-        let rest = line[at..].trim_start_matches(QUOTES).trim();
-        // `environment variables:`, and `env A=b` of a shell.
-        let sign = rest.trim_start_matches(|char| is_of_key(char) || " \t\"'".contains(char));
-        // The sign may be on the next line.
-        let is_key = rest.is_empty() || sign.starts_with([':', '=', '.']);
-        (is_key || is_table && rest.starts_with(']')).then_some(at)
-    })
+        let key = last.filter(|key| !key.is_comment)?;
+        goes_on_below(key.is_bare || is_table, line, after, format).then_some(key)
+    }
+}
+
+fn is_of_word(char: char) -> bool {
+    char.is_alphanumeric() || "_-\\".contains(char)
+}
+
+fn is_env_word(word: &str) -> bool {
+    is_env(word) || ["\\u", "\\U", "\\x"].iter().any(|escape| word.contains(escape))
+}
+
+/// Tells whether the dot before a text is one between keys, and does not end a sentence.
+fn is_dotted(rest: &str, format: PlanFormat) -> bool {
+    let rest = if format == PlanFormat::Toml { rest.trim_start() } else { rest };
+    rest.strip_prefix(QUOTES).unwrap_or(rest).starts_with(is_of_word)
+}
+
+/// Tells whether the value of the word at the end of a line, without a sign, may be on the lines
+/// after it. What has no key may be an item, as in `run: [sh, env]`.
+fn goes_on_below(is_bare: bool, line: &str, after: &str, format: PlanFormat) -> bool {
+    let Some(next) = after.lines().find(|line| !line.trim().is_empty()) else {
+        return false;
+    };
+    let begin = next.trim();
+    let is_item = line.trim_start().starts_with('-') && indent_of(next) <= indent_of(line);
+    let is_next = is_item && (begin.starts_with('-') || begins_part(next, format));
+    let is_value = is_bare && !is_next && !begin.chars().all(|c| "]}, ".contains(c));
+    is_value || begin.starts_with([':', '='])
 }
 
 #[cfg(test)]
