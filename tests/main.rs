@@ -58,6 +58,8 @@ mod detach;
 mod leaving;
 // I21, I27, I36, I39: lanes, slots and due times, with every id given twice.
 mod admission;
+// I21, I33, I36: what a run gives back, when, and who has it next.
+mod handover;
 // I26, I37, I39: idempotency keys, in every state of their run and after it.
 mod claims;
 // I6, I22: stops that are remembered in a scope.

@@ -14,6 +14,7 @@ use crate::node::{Node, State, TokenLink};
 use crate::step::hooks::HookFate;
 use crate::sync::AbortHandle;
 use crate::sync::waiters::Wakers;
+use crate::tables::admission::Free;
 
 /// What a step leaves to be done when its lock is released.
 #[derive(Default)]
@@ -49,6 +50,8 @@ pub(crate) struct DeferredRare {
     pub(crate) hooks: Option<HookFate>,
     /// What the body failed with, if no caller can ask for more than its words.
     pub(crate) failure: Option<Failure>,
+    /// The runs that may start because of what the run has given back to admission.
+    pub(crate) free: Free<Node>,
 }
 
 impl Deferred {

@@ -13,6 +13,7 @@ use crate::foreign;
 use crate::node::{Node, Piece, Reader, State, flags};
 use crate::step::cascade;
 use crate::step::deferred::{ChildEnd, Deferred, Propagation};
+use crate::tables::admission::Free;
 use crate::time::clock::Ticks;
 
 /// What comes with an input besides the input.
@@ -108,12 +109,15 @@ impl Node {
     }
 
     /// Carries out what needs no lock, in an order that others rely on: hooks and tokens, then this
-    /// run's own task, then everybody else's wakers, then `tracing`, then admission and retention.
+    /// run's own task, then everybody else's wakers, then `tracing`, then the runs for which this
+    /// one has made room, then retention.
     pub(crate) fn finish(self: &Arc<Self>, deferred: &mut Deferred, now: Instant) {
         let Deferred { task, wakers, propagations, cause, fx, retire, rare, above } = deferred;
         debug_assert!(propagations.is_empty(), "what is to be done elsewhere was done");
         let shared = &self.shared;
-        if let Some(rare) = rare.take() {
+        let mut free = Free::none();
+        if let Some(mut rare) = rare.take() {
+            free = std::mem::replace(&mut rare.free, free);
             self.finish_rare(*rare);
         }
         if let Some(task) = task.take() {
@@ -123,19 +127,8 @@ impl Node {
             self.wake_with_news(std::mem::take(wakers), above.take());
         }
         self.trace(fx, cause.as_ref());
-        let gated = self.flags() & flags::GATED != 0;
-        // One that waits leaves its queues with its stop; its task may drop the body later (I21).
-        if gated && fx.accepted.is_some() && self.flags() & flags::AWAITS_ADMISSION != 0 {
-            shared.admission.stopped(self, now).start();
-        }
-        // A lane is free when its run has ended, a slot only when the run is quiescent (I27).
-        if gated && fx.ended.is_some() {
-            shared.admission.ended(self, now).start();
-        }
+        free.start();
         if *retire {
-            if gated {
-                shared.admission.quiesced(self, now).start();
-            }
             shared.retire(self, now);
         }
         if fx.ended.is_some() && self.is_root() {
@@ -190,7 +183,7 @@ impl Node {
         if fx.quiesced {
             self.record_quiescence(state, now, deferred);
         }
-        self.mirror(state, set);
+        self.publish(state, set, now, deferred);
         if fx.ended.is_some() || fx.quiesced {
             // The status flags were published just now. Wake readers that checked them before.
             state.waiters.drain_into(&mut deferred.wakers);
@@ -204,6 +197,27 @@ impl Node {
         // counts the child out.
         if !deferred.wakers.is_empty() && (fx.ended.is_none() || foreign::is_barred()) {
             deferred.count_news(state, origin.is_counted);
+        }
+    }
+
+    /// Publishes the flags. If the run gives something back to admission by this step, that and the
+    /// flags are seen at once: a caller that sees that the run is over finds its lane and its slots
+    /// free, and nobody has them before.
+    fn publish(self: &Arc<Self>, state: &State, set: u32, now: Instant, deferred: &mut Deferred) {
+        let fx = deferred.fx;
+        // One that never started has no use for its place, its lane, any more; its task may drop
+        // the body later (I21). What has started keeps its lane until it has ended.
+        let is_unstarted = fx.accepted.is_some() && state.times.started.is_none();
+        let is_ended = fx.ended.is_some() || fx.quiesced;
+        if self.flags() & flags::GATED == 0 || !(is_unstarted || is_ended) {
+            return self.mirror(state, set);
+        }
+        // A slot is free only when the run is quiescent (I27).
+        let slots = state.life.is_quiescent();
+        let publish = || self.mirror(state, set);
+        let free = self.shared.admission.leave(self, slots, now, publish);
+        if !free.is_empty() {
+            deferred.rare().free = free;
         }
     }
 
@@ -336,7 +350,7 @@ impl Node {
         let non_quiescent = !state.life.is_quiescent();
         if non_quiescent {
             // The stream must know what may follow before it meets the event.
-            self.mirror(state, flags::ENDED_NON_QUIESCENT);
+            self.set(flags::ENDED_NON_QUIESCENT);
         } else {
             state.times.quiesced = Some(ticks);
             state.leave_call();

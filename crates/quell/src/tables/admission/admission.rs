@@ -15,8 +15,9 @@
 //! 1. A run is known here by its address, not by its id, and it lives until it has left: an ended
 //!    run may be forgotten, and its id used again, before that.
 //! 2. A lane has an entry exactly as long as a run holds it; the runs behind it wait in it. So no
-//!    two runs of a lane are released at once (I36). Its holder is before all of them, unless it
-//!    was released: a holder that waits for a slot gives way to a run that comes before it.
+//!    two runs of a lane run at once (I36). Its holder is before all of them, unless it was
+//!    released: a holder that waits for a slot gives way to a run that comes before it. One that is
+//!    stopped before it has started hands the lane on with the stop.
 //! 3. A run in `running` was released and is not quiescent: abandoned work keeps its slots (I27).
 //! 4. A run that was not released and was not stopped stands in exactly one queue, and `places`
 //!    says in which: `due`, a class of `groups`, or behind the holder of its lane. One that was
@@ -25,6 +26,8 @@
 //!    exactly as long as it is in `running`. A child counts in none.
 //! 6. Of a kind that `limited` names, every root that was submitted, is live and was released is in
 //!    `running`: those that came before the limit are counted in while nothing starts under it.
+//! 7. The flags of a run that leaves are published under this lock: a caller that sees that a run
+//!    is over finds its lane and its slots free, and no other run has them before.
 //!
 //! Lock order: `setting` → node → shard of the registry → state of admission. The last is a leaf:
 //! runs that may start are collected in [`Free`], and released after it.
@@ -125,26 +128,22 @@ impl<R: Candidate> Admission<R> {
         self.state.lock().await_due(run, due);
     }
 
-    /// Takes out a run that was stopped, if it still waits.
-    pub(crate) fn stopped(&self, run: &Arc<R>, now: Instant) -> Free<R> {
-        let mut state = self.state.lock();
-        if state.waits(run) {
-            state.leave(run);
-        }
-        Free(state.release(now))
-    }
-
-    /// Takes out a run that became terminal, and hands its lane over.
-    pub(crate) fn ended(&self, run: &Arc<R>, now: Instant) -> Free<R> {
+    /// Takes out a run that was stopped before it started, or that has ended: it leaves its queue
+    /// and hands its lane over. One that is quiescent gives back its `slots`, too. `publish`, which
+    /// takes no lock, lets everybody see it meanwhile. Called under the lock of the run's node.
+    pub(crate) fn leave(
+        &self,
+        run: &Arc<R>,
+        slots: bool,
+        now: Instant,
+        publish: impl FnOnce(),
+    ) -> Free<R> {
         let mut state = self.state.lock();
         state.leave(run);
-        Free(state.release(now))
-    }
-
-    /// Frees the slots of a root that became quiescent.
-    pub(crate) fn quiesced(&self, run: &Arc<R>, now: Instant) -> Free<R> {
-        let mut state = self.state.lock();
-        state.vacate(run);
+        if slots {
+            state.vacate(run);
+        }
+        publish();
         Free(state.release(now))
     }
 
@@ -217,10 +216,21 @@ impl<R: Candidate> Admission<R> {
     }
 }
 
+impl<R> Default for Free<R> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
 impl<R: Candidate> Free<R> {
     /// No run may start now.
     pub(crate) const fn none() -> Self {
         Self(Vec::new())
+    }
+
+    /// Tells whether no run may start.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Releases the runs. The caller holds no lock.

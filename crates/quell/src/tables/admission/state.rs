@@ -142,7 +142,7 @@ impl<R: Candidate> State<R> {
         matches!(self.places.get(&Who::of(run)), Some(Place::Behind(_)))
     }
 
-    /// Takes out a run that waits or became terminal, and hands its lane over.
+    /// Takes out a run that waits or has no use for its lane any more, and hands that over.
     pub(super) fn leave(&mut self, run: &Arc<R>) {
         let lane = run.gate().and_then(|gate| gate.lane.as_ref());
         let _left = match self.places.get(&Who::of(run)) {

@@ -100,7 +100,7 @@ impl Pair {
                 let Some(index) = self.pick(which, is_queued) else { return };
                 let run = &self.naive.runs[index].run;
                 run.wanted.store(false, Ordering::SeqCst);
-                self.ours.stopped(run, self.now).start();
+                self.ours.leave(run, false, self.now, || {}).start();
                 self.end(index, true);
             }
             Step::Limit(scope, limits) => self.limit(&scope, limits),
@@ -147,7 +147,7 @@ impl Pair {
         let entry = &mut self.naive.runs[index];
         entry.phase = if is_over { Phase::Over } else { Phase::Lingers };
         if entry.gated {
-            self.ours.ended(&entry.run, self.now).start();
+            self.ours.leave(&entry.run, false, self.now, || {}).start();
         }
         if is_over {
             self.quiesced(index);
@@ -157,7 +157,7 @@ impl Pair {
     fn quiesced(&self, index: usize) {
         let entry = &self.naive.runs[index];
         if entry.gated {
-            self.ours.quiesced(&entry.run, self.now).start();
+            self.ours.leave(&entry.run, true, self.now, || {}).start();
         }
     }
 
@@ -254,12 +254,10 @@ fn i39_a_run_that_was_stopped_meanwhile_takes_no_slot_and_leaves_nothing() {
     runs[1].wanted.store(false, Ordering::SeqCst);
     runs[2].wanted.store(false, Ordering::SeqCst);
     for index in [0, 2, 1] {
-        ours.ended(&runs[index], now).start();
-        ours.quiesced(&runs[index], now).start();
+        ours.leave(&runs[index], true, now, || {}).start();
     }
     let released = runs.each_ref().map(|run| run.released.load(Ordering::SeqCst));
     assert_eq!(released, [true, false, false, true]);
-    ours.ended(&runs[3], now).start();
-    ours.quiesced(&runs[3], now).start();
+    ours.leave(&runs[3], true, now, || {}).start();
     assert_eq!(ours.len(), 0);
 }
