@@ -68,8 +68,7 @@ impl PlanFormat {
     pub(super) fn read_stream(from: impl io::Read, name: &Path) -> Result<Plan, Vec<PlanError>> {
         let bytes = read_to_bound(from).map_err(one)?;
         if bytes.len() > limits::PLAN_BYTES_MAX {
-            let max = limits::PLAN_BYTES_MAX;
-            return Err(one(PlanError::new(format!("plan has more than {max} bytes, the limit"))));
+            return Err(one(too_long()));
         }
         let text = text_of(&bytes).map_err(one)?;
         let guessed = Self::guessed(text);
@@ -100,7 +99,7 @@ impl PlanFormat {
 
     fn read_in(self, text: &str, file: Option<&Path>) -> Result<Plan, Vec<PlanError>> {
         if text.len() > limits::PLAN_BYTES_MAX {
-            return Err(one(PlanError::new(too_long(text.len()))));
+            return Err(one(too_long()));
         }
         // Some editors write a byte order mark; it is no part of the text.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -161,8 +160,7 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, PlanError> {
     // The bound holds for what is read: the file may grow after its size was read.
     let bytes = read_to_bound(File::open(path).map_err(unreadable)?)?;
     if bytes.len() > limits::PLAN_BYTES_MAX {
-        let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-        return Err(PlanError::new(too_long(size.max(bytes.len()))));
+        return Err(too_long());
     }
     Ok(bytes)
 }
@@ -182,6 +180,8 @@ fn text_of(bytes: &[u8]) -> Result<&str, PlanError> {
     })
 }
 
-fn too_long(bytes: usize) -> String {
-    format!("plan has {bytes} bytes; expected at most {}", limits::PLAN_BYTES_MAX)
+/// Makes the fault of a plan that is too long. How long it is nobody knows of a stream.
+fn too_long() -> PlanError {
+    let max = limits::PLAN_BYTES_MAX;
+    PlanError::new(format!("plan has more than {max} bytes, the limit"))
 }

@@ -46,7 +46,7 @@ fn a_file_that_cannot_be_a_plan_is_refused_with_its_name() {
     let folder = std::env::temp_dir();
     let gone = folder.join("quell-flow-no-such-plan.toml");
     for (path, words) in [
-        (&large.0, ": plan has 1048577 bytes; expected at most 1048576"),
+        (&large.0, ": plan has more than 1048576 bytes, the limit"),
         (&binary.0, ":2:1: invalid UTF-8; expected text"),
         (&yaml.0, ":1:1: plan has no `steps`"),
         (&text.0, ": unknown extension `txt`; expected `.toml`, `.json`, `.yaml`"),
