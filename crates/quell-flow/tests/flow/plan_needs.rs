@@ -273,3 +273,15 @@ fn the_longest_chain_of_branches_is_read() {
     let text = format!("name: p\nsteps:\n- name: s\n  parallel: {{}}\n  branches:\n{many}");
     assert!(!PlanFormat::Yaml.read(&text).unwrap_err().is_empty());
 }
+
+#[test]
+fn guesses_about_needs_of_very_many_branches_are_made_for_the_first_faults_only() {
+    let branch = |n: u32| format!("  - {{ name: branch{n}, run: [x], needs: [brnach{n}] }}\n");
+    let all: String = (1_000..5_000).map(branch).collect();
+    let found = faults(&format!("- name: s\n  parallel: {{}}\n  branches:\n{all}"));
+    let is_guess = |fault: &&String| fault.contains("did you mean");
+    assert_eq!(found.len(), quell_flow::limits::PLAN_FAULTS_MAX);
+    // 100,000 comparisons, each fault with the 3,999 others.
+    assert_eq!(found.iter().filter(is_guess).count(), 26);
+    assert!(found.iter().take(26).all(|fault| is_guess(&fault)));
+}

@@ -5,13 +5,14 @@
 //! `command` reads, `options` the options of parallel steps and retries, `fields` single values.
 //! `names` holds the names that expressions may read, `shape` what is known of the outputs behind
 //! them, and `outputs` checks what is read of these. `needs` holds what branches need of each
-//! other. `hints` says what is right instead of a mistake, `masked` and `unread` are the
-//! text that messages show. `shell` and `unshelled` warn of what a shell would read, or would have
-//! to.
+//! other, `guesses` how much is guessed. `hints` says what is right instead of a mistake, `masked`
+//! and `unread` are the text that messages show. `shell` and `unshelled` warn of what a shell would
+//! read, or would have to.
 
 mod command;
 mod fault;
 mod fields;
+mod guesses;
 mod hints;
 mod json;
 mod keys;

@@ -1,12 +1,13 @@
 //! [`Names`] holds the names that expressions may read, so that an unknown one is refused before
 //! anything runs.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::fault::Fault;
+use super::guesses::Guesses;
 use super::hints::{braced, hint};
 use super::needs::Branches;
 use super::shape::{Shape, Shapes};
@@ -23,8 +24,8 @@ pub(super) struct Names {
     read: RefCell<Read>,
     /// What expressions read and is no fault.
     warnings: RefCell<Vec<Fault>>,
-    /// How many words have been compared for guesses, of all faults together.
-    compared: Cell<usize>,
+    /// The guesses about steps and branches.
+    pub(super) guesses: Guesses,
     /// What is known of the outputs of the steps.
     pub(super) shapes: Shapes,
     /// Whether texts may have secrets, so that no message quotes them.
@@ -81,8 +82,8 @@ impl Names {
 
     fn of(frame: Frame) -> Self {
         let (read, warnings) = (RefCell::default(), RefCell::default());
-        let (frames, compared, shapes) = (vec![frame], Cell::new(0), Shapes::default());
-        Self { frames, read, warnings, compared, shapes, are_secret: false }
+        let (frames, guesses, shapes) = (vec![frame], Guesses::default(), Shapes::default());
+        Self { frames, read, warnings, guesses, shapes, are_secret: false }
     }
 
     /// Adds a frame for the names of inner steps.
@@ -252,7 +253,7 @@ impl Names {
             let name = &after[..after.find(|c| !is_of_name(c)).unwrap_or(after.len())];
             name.contains('-').then_some(name)
         });
-        let meant = |name| Some((name, self.guess(name, no_words())?));
+        let meant = |name| Some((name, self.guesses.guess(name, no_words())?));
         let (name, meant) = written.find_map(meant)?;
         let (name, text, right) = (excerpt(name), self.quoted(text), excerpt(&path_of(meant)));
         Some(format!("unknown step `{name}` in `{text}`; did you mean `{right}`?"))
@@ -263,11 +264,11 @@ impl Names {
         let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
         let written: Vec<&str> =
             text.match_indices("steps").take(PATHS_TRIED).map(|(at, _)| &text[at..]).collect();
-        if written.is_empty() || self.compared.get() >= COMPARED_MAX {
+        if written.is_empty() || self.guesses.are_over() {
             return None;
         }
         let is_written = |path: &str| {
-            self.compared.set(self.compared.get() + 1);
+            self.guesses.count();
             written.iter().any(|text| text.strip_prefix(path).is_some_and(ends))
         };
         let paths = self.steps().flat_map(|(outer, shape)| shape.dotted(&output_of(outer)));
@@ -313,12 +314,13 @@ impl Names {
         if let Some(right) = self.right_for_inner(name, keys) {
             return right;
         }
-        if let Some(meant) = self.guess(name, self.step_names()) {
+        if let Some(meant) = self.guesses.guess(name, self.step_names()) {
             let right = if is_word(meant) { meant.to_owned() } else { path_of(meant) };
             return format!("did you mean `{}`?", excerpt(&right));
         }
         let inner = self.steps().flat_map(|(_, shape)| shape.names());
-        let right = self.guess(name, inner).and_then(|meant| self.right_for_inner(meant, keys));
+        let right =
+            self.guesses.guess(name, inner).and_then(|meant| self.right_for_inner(meant, keys));
         if let Some(right) = right {
             return right;
         }
@@ -327,15 +329,6 @@ impl Names {
             return "no step comes before".to_owned();
         }
         format!("expected one of those that come before: {known}")
-    }
-
-    /// As [`guess`], until the plan has had so many that they would take long.
-    fn guess<'a>(&self, name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-        let compared = &self.compared;
-        if compared.get() >= COMPARED_MAX {
-            return None;
-        }
-        guess(name, known.inspect(|_| compared.set(compared.get() + 1)))
     }
 
     /// Says how a step inside of another one is read, with the keys behind it.
@@ -390,10 +383,6 @@ fn insides(template: &str) -> String {
 
 /// What a test for a value that may be missing has: `is defined`, `is not defined`, `is undefined`.
 const DEFINED: &str = "defined";
-
-/// How many words are compared for the guesses about the steps of a plan; one list of names may go
-/// beyond it. There may be a hundred faults, and as many names as a plan has steps for each.
-const COMPARED_MAX: usize = 100_000;
 
 /// How many paths of a text are looked at for a name that is no word.
 const PATHS_TRIED: usize = 32;

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use super::fault::Fault;
 use super::fields::{list, meant, table, text, wrong_type};
+use super::guesses::Guesses;
 use super::keys::BRANCH_KEYS;
 use super::reader::{Reader, name_of};
 use super::shape::Shape;
 use super::tree::{Node, Value};
 use crate::graph::{self, Reach, Walk};
-use crate::guess::guess;
 use crate::limits;
 use crate::plan::excerpt::{excerpt, listed};
 use crate::plan::format::PlanFormat;
@@ -95,7 +95,7 @@ impl Branches {
                 if let Some(to) = self.places.get(name).copied() {
                     return self.checked(place, &needs, Need { to, at: node.at, is_guess: false });
                 }
-                let (words, meant) = self.unknown(place, name);
+                let (words, meant) = self.unknown(&reader.names.guesses, place, name);
                 reader.note(Fault::new(node.at, words).of("needs"));
                 Ok(meant.map(|to| Need { to, at: node.at, is_guess: true }))
             });
@@ -119,11 +119,11 @@ impl Branches {
         Ok(Some(need))
     }
 
-    fn unknown(&self, place: usize, name: &str) -> (String, Option<usize>) {
+    fn unknown(&self, guesses: &Guesses, place: usize, name: &str) -> (String, Option<usize>) {
         let others = || self.places.iter().filter(|(_, other)| **other != place);
         let known = || others().map(|(name, _)| &**name);
         let found = excerpt(name);
-        if let Some(meant) = guess(name, known()) {
+        if let Some(meant) = guesses.guess(name, known()) {
             let words = format!("unknown branch `{found}`; did you mean `{}`?", excerpt(meant));
             return (words, self.places.get(meant).copied());
         }
