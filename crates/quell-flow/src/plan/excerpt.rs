@@ -35,16 +35,22 @@ pub(crate) struct Line {
 impl Line {
     /// Yields the line of a byte. An offset beyond the end is the end.
     pub(crate) fn of(text: &str, at: usize) -> Self {
+        Self::shown_by(text, at, str::to_owned)
+    }
+
+    /// As [`of`](Self::of), with what a function makes of the parts before and after the byte.
+    pub(crate) fn shown_by(text: &str, at: usize, show: fn(&str) -> String) -> Self {
         let (before, after) = around(text, text.floor_char_boundary(at));
         let before = before.rsplit(LINE_ENDS).next().unwrap_or_default();
         let after = after.split(LINE_ENDS).next().unwrap_or_default();
         let cut = before.char_indices().rev().nth(BEFORE_CHARS_MAX);
         let before = &before[cut.map_or(0, |(last, c)| last + c.len_utf8())..];
         let mut shown = String::from(if cut.is_some() { "…" } else { "" });
-        shown.extend(before.chars().map(visible));
+        shown.extend(show(before).chars().map(visible));
         let before = shown.width();
-        shown.extend(after.chars().take(AFTER_CHARS_MAX).map(visible));
-        if after.chars().nth(AFTER_CHARS_MAX).is_some() {
+        let cut = after.char_indices().nth(AFTER_CHARS_MAX).map(|(at, _)| at);
+        shown.extend(show(&after[..cut.unwrap_or(after.len())]).chars().map(visible));
+        if cut.is_some() {
             shown.push('…');
         }
         Self { text: shown.into(), before }

@@ -135,14 +135,14 @@ line 3, column 50: `env.A`: found a number; expected a string, in quotes
 
 #[test]
 fn a_template_without_quotes_is_shown_with_them() {
-    for step in ["- name: a\n  run: [echo, {{ input.x }}]", "- name: a\n  run:    {{ input.x }}"] {
-        let line = step.lines().last().unwrap();
-        let column = line.find("{{").unwrap();
-        let caret = " ".repeat(column);
+    for (step, column, line) in [
+        ("- name: a\n  run: [echo, {{ input.x }}]", 15, "  run: […, {{ input.… }}]"),
+        ("- name: a\n  run:    {{ input.x }}", 11, "  run:    {{ input.… }}"),
+    ] {
+        let caret = " ".repeat(line.split("{{").next().unwrap().chars().count() + 1);
         let expected = format!(
-            "line 4, column {}: `{{{{ input.x }}}}` is a table in YAML; expected quotes around it: \
-             `\"{{{{ input.x }}}}\"`\n  |\n4 | {line}\n  | {caret}^\n",
-            column + 1
+            "line 4, column {column}: `{{{{ input.… }}}}` is a table in YAML; expected quotes \
+             around it: `\"{{{{ input.… }}}}\"`\n  |\n4 | {line}\n  |{caret}^\n",
         );
         assert_shown(step, &expected);
     }
@@ -312,14 +312,14 @@ fn a_line_is_shown_around_the_place_and_without_what_a_terminal_would_obey() {
     let (before, after) = ("ä".repeat(100), "b".repeat(100));
     let text = format!(
         "name = \"x\"\nsteps = [ # {before}\n\t{{ name = \"{before}\", x = 1, \
-                        y = \"\\u001b\" }}, # \u{202e}{after}\n]\n"
+                        y = \"\\u001b\" }}, \"\u{202e}{after}\"\n]\n"
     );
     let faults = PlanFormat::Toml.read(&text).unwrap_err();
     let snippet = faults[1].snippet().unwrap();
     let expected = format!(
-        "  |\n3 | …{}\", x = 1, y = \"\\u001b\" }}, # \u{fffd}{}…\n  | {}^",
+        "  |\n3 | …{}\", x = 1, y = \"\\u001b\" }}, \"\u{fffd}{}…\n  | {}^",
         "ä".repeat(50),
-        "b".repeat(41),
+        "b".repeat(42),
         " ".repeat(61),
     );
     assert_eq!(snippet, expected, "{faults:#?}");

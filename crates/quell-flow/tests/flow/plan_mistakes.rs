@@ -144,3 +144,51 @@ fn a_fault_of_a_step_is_none_of_what_reads_its_output() {
         fault(PlanFormat::Yaml, &text);
     }
 }
+
+#[test]
+fn a_pause_with_a_fault_is_not_compared_with_the_other() {
+    for (retry, says) in [
+        ("min: 40s, cap: 1x", "`cap`: invalid time `1x`"),
+        ("min: 40x, cap: 1s", "`min`: invalid time `40x`"),
+        ("min: 40s, cap: 1s", "`min`: min `40s` is above the longest pause, `1s`"),
+        ("min: 40s", "`min`: min `40s` is above the longest pause, `30s`"),
+    ] {
+        let step = format!("{{ name: a, run: [x], retry: {{ attempts: 2, {retry} }} }}");
+        let found = fault(PlanFormat::Yaml, &format!("name: p\nsteps:\n- {step}\n")).1;
+        assert!(found.starts_with(says), "{found}");
+    }
+}
+
+#[test]
+fn keys_of_a_step_that_became_variables_are_shown_where_they_belong() {
+    let toml = "name = 'p'\n[[steps]]\nname = 'a'\n[steps.env]\nA = 'b'\nrun = ['x']\n";
+    let says = "step `a` does nothing; `run` stands in the table `[steps.env]`, as a variable; \
+                keys of the step come before that header";
+    assert_eq!(fault(PlanFormat::Toml, toml), ((6, 1), says.to_owned()));
+    let more = format!("{toml}timeout = '3s'\n[[steps]]\nname = 'b'\nrun = ['x']\n");
+    let says = "step `a` does nothing; `run`, `timeout` stand in the table `[steps.env]`, as a \
+                variable; keys of the step come before that header";
+    assert_eq!(fault(PlanFormat::Toml, &more).1, says);
+    let yaml = "name: p\nsteps:\n- name: a\n  env:\n    A: b\n    run: [x]\n";
+    let says = "step `a` does nothing; `run` stands in its `env`, as a variable; keys of the step \
+                stand beside `env`";
+    assert_eq!(fault(PlanFormat::Yaml, yaml), ((6, 5), says.to_owned()));
+    let other = "name = 'p'\n[[steps]]\nname = 'a'\n[steps.env]\nA = 'b'\nname = 'x'\n";
+    assert!(fault(PlanFormat::Toml, other).1.contains("step `a` does nothing; expected exactly"));
+}
+
+#[test]
+fn a_variable_with_the_name_of_a_key_of_steps_behind_the_header_of_env_is_warned_of() {
+    let step = "name = 'p'\n[[steps]]\nname = 'a'\nrun = ['x']\n";
+    let plan = PlanFormat::Toml.read(&format!("{step}[steps.env]\nA = 'b'\ntimeout = '3s'\n"));
+    let plan = plan.unwrap();
+    let [warning] = plan.warnings() else { panic!("{:?}", plan.warnings()) };
+    let says = "line 7, column 1: `timeout` is a variable here, as it stands in the table \
+                `[steps.env]`; one of the step stands before it";
+    assert_eq!(warning.to_string(), says);
+    assert!(!warning.snippet().unwrap().contains("3s"), "{warning:?}");
+    for meant in ["env = { timeout = '3s' }", "env.timeout = '3s'", "[steps.env]\nTIMEOUT = '3s'"] {
+        let plan = PlanFormat::Toml.read(&format!("{step}{meant}\n")).unwrap();
+        assert!(plan.warnings().is_empty(), "{meant}: {:?}", plan.warnings());
+    }
+}

@@ -17,7 +17,7 @@ fn shown(faults: &[PlanError]) -> String {
 fn a_message_shows_its_line_without_the_values_of_env() {
     let text = "name: p\nsteps:\n- { name: a, run: x, env: { A: 'hush', B: [1] }, idle: 0s } # b\n";
     let faults = PlanFormat::Yaml.read(text).unwrap_err();
-    let line = "3 | - { name: a, run: x, env: { A: '****', B: [*] }, idle: 0s } # b";
+    let line = "3 | - { name: a, run: x, env: { A: '****', B: [*] }, idle: 0s } # *";
     let snippet = faults[0].snippet().unwrap();
     assert!(snippet.contains(line), "{snippet}");
     let caret = |fault: &PlanError| fault.snippet().unwrap().lines().last().unwrap().len();
@@ -27,7 +27,17 @@ fn a_message_shows_its_line_without_the_values_of_env() {
 }
 
 /// Steps of YAML with a variable that no message may show, each with a fault or a warning.
-const YAML: [&str; 80] = [
+const YAML: [&str; 90] = [
+    "- name: a\n  run: [x]\n  env: # API_KEY=SECRET\n  - b",
+    "- name: a\n  run: [x]\n  env: # it's API_KEY=SECRET",
+    "- { name: a, run: x } # SECRET",
+    "- { name: a, idle: 3,# SECRET\n run: [x] }",
+    "- { name: a, run: ['x'], 'idle': '3'# SECRET\n }",
+    "- { name: a, run: [x], variables: { A: SECRET } }",
+    "- { name: a, run: [x], vars: { A: SECRET } }",
+    "- { name: a, run: [x], secrets: [A=SECRET] }",
+    "- name: a\n  run: [x]\n  VARS:\n    A: SECRET: b",
+    "- { name: a, run: [x], secrets: \"{{ 'SECRET' | int }}\" }",
     "- { name: a, run: x, env: { A: SECRET } }",
     "- { name: a, run: [x], env: { A: 'SECRET {{ input. }}' } }",
     "- { name: a, run: [x], env: { A: 'SECRET {{ steps.b.output }} {{ inptu }}' } }",
@@ -113,7 +123,11 @@ const YAML: [&str; 80] = [
 ];
 
 /// The same of TOML.
-const TOML: [&str; 27] = [
+const TOML: [&str; 31] = [
+    "run = 'x' # SECRET",
+    "run = 'x'# it's SECRET",
+    "run = ['x']\nenv = 3 # { A = SECRET }",
+    "run = ['x']\nvars = { A = 'SECRET' }",
     "run = 'x'\nenv = { A = 'SECRET' }",
     "run = ['x']\nenv = { A = 'SECRET', A = 'SECRET' }",
     "run = ['x']\nenv.A = SECRET",
@@ -182,11 +196,12 @@ fn no_fault_of_a_plan_shows_a_value_of_env() {
 }
 
 #[test]
-fn a_duplicate_key_is_named_unless_it_is_below_env_and_no_name_of_a_variable() {
+fn a_duplicate_key_is_named_if_it_is_one_of_plans_or_in_capitals() {
     for (step, says) in [
         ("env: { A_B: x, A_B: y }", "duplicate key `A_B`"),
-        ("env: { A:B: x, A:B: y }", "duplicate key `…`"),
-        ("component: c, input: { a:b: x, a:b: y }", "duplicate key `a:b`"),
+        ("env: { A:B: x, A:B: y }", "duplicate key"),
+        ("component: c, input: { a:b: x, a:b: y }", "duplicate key"),
+        ("run: [x], run: [y]", "duplicate key `run`"),
     ] {
         let text = format!("name: p\nsteps:\n- {{ name: a, {step} }}\n");
         let faults = PlanFormat::Yaml.read(&text).unwrap_err();
@@ -210,7 +225,7 @@ async fn a_template_of_env_that_fails_is_named_and_not_quoted() {
 fn behind_an_env_that_was_read_to_its_end_mistakes_are_shown_as_elsewhere() {
     let text = "name: p\nsteps:\n- name: a\n  env:\n    A: b\n  run: [x\n- name: c\n  run: [y]\n";
     let faults = PlanFormat::Yaml.read(text).unwrap_err();
-    assert!(shown(&faults).contains("- name: c"), "{}", shown(&faults));
+    assert!(shown(&faults).contains("- name: …"), "{}", shown(&faults));
     let text = "name: p\nsteps:\n- name: a\n  env: { A: b }\n  idel: 3s\n- name: c\n  idle: 3\n";
     let found = shown(&PlanFormat::Yaml.read(text).unwrap_err());
     assert!(found.contains("unknown key `idel`; did you mean `idle`?"), "{found}");
@@ -240,17 +255,17 @@ fn a_word_env_that_is_no_key_hides_nothing() {
     ];
     for text in yaml {
         let found = shown(&PlanFormat::Yaml.read(text).unwrap_err());
-        assert!(found.contains(" run: [x]\n"), "{text}\n{found}");
+        assert!(found.contains(" run: […]\n"), "{text}\n{found}");
     }
     for line in ["\"description\": \"the environment\"", "\"description\": \"env\""] {
         let text = format!("{{\n  {line}\n  \"name\": \"p\"\n}}\n");
         let found = shown(&PlanFormat::Json.read(&text).unwrap_err());
-        assert!(found.contains("\"name\": \"p\""), "{text}\n{found}");
+        assert!(found.contains("\"name\": \"…\""), "{text}\n{found}");
     }
     for line in ["# sets the environment", "description = 'the environment'"] {
         let text = format!("{line}\nname = p\n");
         let found = shown(&PlanFormat::Toml.read(&text).unwrap_err());
-        assert!(found.contains("name = p"), "{text}\n{found}");
+        assert!(found.contains("name = …"), "{text}\n{found}");
     }
 }
 
@@ -264,12 +279,22 @@ fn behind_an_env_that_is_over_the_other_keys_and_steps_are_shown() {
         let steps = [first, step("b", ""), step("c", "      \"idle\": 3 s,\n")].join(",\n");
         let text = format!("{{\n  \"name\": \"p\",\n  \"steps\": [\n{steps}\n  ]\n}}\n");
         let found = shown(&PlanFormat::Json.read(&text).unwrap_err());
-        assert!(found.contains("\"idle\": 3 s"), "{text}\n{found}");
+        assert!(found.contains("\"idle\": … …"), "{text}\n{found}");
     }
     for env in ["{ A: b }", "\n    A: b"] {
         let text = format!("name: p\nsteps:\n- env: {env}\n  name: a\n  run: [x]\n  idle: 3: s\n");
         let found = shown(&PlanFormat::Yaml.read(&text).unwrap_err());
-        assert!(found.contains("idle: 3: s"), "{text}\n{found}");
+        assert!(found.contains("idle: …: …"), "{text}\n{found}");
+    }
+}
+
+#[test]
+fn what_other_tools_call_env_has_the_key_that_is_meant() {
+    for key in ["variables", "vars", "secrets", "environment"] {
+        let text = format!("name: p\nsteps:\n- {{ name: a, run: [x], {key}: {{ A: b }} }}\n");
+        let found = shown(&PlanFormat::Yaml.read(&text).unwrap_err());
+        assert!(found.contains(&format!("unknown key `{key}`; did you mean `env`?")), "{found}");
+        assert!(found.contains(&format!("{key}: {{ A: * }} }}")), "{found}");
     }
 }
 

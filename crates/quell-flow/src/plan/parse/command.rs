@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::fault::Fault;
 use super::fields::{Table, argument, boolean, entry, list, table, text, wrong_type};
+use super::keys::STEP_KEYS;
 use super::kinds::check_template;
 use super::masked;
 use super::reader::Reader;
@@ -43,6 +44,7 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
         table(node).map_err(|_| wrong_type(node, &format!("a table such as `{example}`")))
     });
     let variables = reader.noted(variables).unwrap_or_default();
+    warn_of_variables(reader, step);
     reader.names.are_secret = true;
     for (key, value) in variables {
         if key.name.is_empty() || key.name.contains(['=', '\0']) {
@@ -67,6 +69,22 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
     let (cwd, input) = (text_of("cwd", argument), text_of("input", text));
     let origin = Arc::new(reader.origin(run.at));
     CommandStep { command, cwd, env, env_clear, input, has_templates, origin }
+}
+
+/// Warns of keys of the step that stand behind the header of its `env`, in TOML: there each is a
+/// variable.
+fn warn_of_variables(reader: &mut Reader<'_>, step: &Table<'_>) {
+    let Some(env) = step.get("env") else { return };
+    let Some(header) = reader.header_of(env) else { return };
+    for (key, _) in table(env).unwrap_or_default() {
+        if STEP_KEYS.contains(&key.name.as_str()) {
+            let name = &key.name;
+            let message =
+                format!("`{name}` is a variable here, as it stands in the table `{header}`");
+            let right = "one of the step stands before it";
+            reader.warn(Fault::new(key.at, format!("{message}; {right}")));
+        }
+    }
 }
 
 /// Leaves the value of a variable that is no text, and may be a secret, out of a message.

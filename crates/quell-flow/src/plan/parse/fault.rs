@@ -35,6 +35,11 @@ impl Fault {
     /// Makes the error, with the line of the text as it may be shown.
     pub(crate) fn in_text(self, text: &str, shown: &str) -> PlanError {
         let line = Line::of(shown, self.at);
+        self.on_line(text, line)
+    }
+
+    /// Makes the error, with a line that may be shown.
+    pub(crate) fn on_line(self, text: &str, line: Line) -> PlanError {
         PlanError::new(self.message).at(Place::of(text.as_bytes(), self.at)).showing(line)
     }
 }

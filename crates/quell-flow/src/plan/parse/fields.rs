@@ -277,7 +277,7 @@ const BESIDE: [(&str, &str, &str); 4] = [
 ];
 
 /// Keys of other tools, and what they are here.
-const FOREIGN: [(&str, &str); 23] = [
+const FOREIGN: [(&str, &str); 26] = [
     ("cmd", "run"),
     ("command", "run"),
     ("exec", "run"),
@@ -285,6 +285,9 @@ const FOREIGN: [(&str, &str); 23] = [
     ("shell", "run"),
     ("plan", "workflow"),
     ("environment", "env"),
+    ("variables", "env"),
+    ("vars", "env"),
+    ("secrets", "env"),
     ("directory", "cwd"),
     ("workdir", "cwd"),
     ("working_directory", "cwd"),

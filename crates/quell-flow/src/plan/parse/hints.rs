@@ -1,10 +1,12 @@
 //! [`hint`] says what is right instead of the syntax of another language, [`braced`] finds
-//! an expression that is written as a template, [`of_quotes`] quotes within a text in quotes, and
-//! [`two_actions`] two actions in one step.
+//! an expression that is written as a template, [`of_quotes`] quotes within a text in quotes,
+//! [`two_actions`] two actions in one step, and [`in_env`] keys of a step within its `env`.
 
 use super::fault::Fault;
-use super::fields::listed;
-use super::keys::ACTION_KEYS;
+use super::fields::{Table, listed, table};
+use super::keys::{ACTION_KEYS, STEP_KEYS};
+use super::tree::Node;
+use super::unread;
 use crate::plan::expression::has_quote_inside;
 use crate::plan::format::PlanFormat;
 
@@ -69,6 +71,40 @@ pub(super) fn two_actions(step: &str, one: &str, other: &str) -> String {
         _ => format!("expected exactly one of {}", listed(&ACTION_KEYS)),
     };
     format!("{step} has both `{one}` and `{other}`; {right}")
+}
+
+/// Makes the fault of a step that does nothing because the key that says what it does has become a
+/// variable: it stands in its `env`, or in TOML behind the header of that.
+pub(super) fn in_env(
+    name: &str,
+    step: &Table<'_>,
+    format: PlanFormat,
+    text: &str,
+) -> Option<Fault> {
+    let env = step.get("env")?;
+    let is_of_steps = |key: &str| STEP_KEYS.contains(&key);
+    let found = table(env).ok()?.iter().filter(|(key, _)| is_of_steps(&key.name));
+    let keys: Vec<&str> = found.clone().map(|(key, _)| key.name.as_str()).collect();
+    let (first, _) = found.clone().next()?;
+    if !keys.iter().any(|key| ACTION_KEYS.contains(key)) {
+        return None;
+    }
+    let stand = if keys.len() == 1 { "stands" } else { "stand" };
+    let keys = listed(&keys);
+    let right = match header_of(env, format, text) {
+        Some(header) => format!(
+            "in the table `{header}`, as a variable; keys of the step come before that header"
+        ),
+        None => "in its `env`, as a variable; keys of the step stand beside `env`".to_owned(),
+    };
+    Some(Fault::new(first.at, format!("{name} does nothing; {keys} {stand} {right}")))
+}
+
+/// Yields the header of a table in TOML, as messages may show it.
+pub(super) fn header_of(table: &Node, format: PlanFormat, text: &str) -> Option<String> {
+    let rest = text.get(table.at..).filter(|_| format == PlanFormat::Toml)?;
+    let (header, _) = rest.strip_prefix('[')?.split_once(']')?;
+    Some(format!("[{}]", unread::shown(header)))
 }
 
 /// Operators of other languages, and what is right.

@@ -15,7 +15,6 @@ use super::toml::too_deep;
 use super::tree::{Key, Node, Value};
 use super::unread::duplicate;
 use crate::limits;
-use crate::plan::format::PlanFormat;
 
 /// Parses the text.
 ///
@@ -58,7 +57,7 @@ impl<'a> Reader<'a> {
         for (key, value) in raw {
             let key = Key { at: self.offset(key.get()), name: self.parse(key.get())? };
             if !names.insert(key.name.clone()) {
-                return Err(duplicate(&key, self.text, PlanFormat::Json));
+                return Err(duplicate(&key));
             }
             entries.push((key, self.node(value)?));
         }

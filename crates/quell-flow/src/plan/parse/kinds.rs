@@ -340,11 +340,11 @@ fn one_of(
     })
 }
 
-const LOOP_KEYS: [&str; 4] = ["count", "until", "max", "on_max"];
+pub(super) const LOOP_KEYS: [&str; 4] = ["count", "until", "max", "on_max"];
 
 const ON_MAX: [(&str, OnMax); 2] = [("fail", OnMax::Fail), ("accept", OnMax::Accept)];
 
-const TEAM_KEYS: [&str; 7] =
+pub(super) const TEAM_KEYS: [&str; 7] =
     ["mode", "choose", "leader", "delegate", "max", "on_member_failed", "on_member_stopped"];
 
 const ON_MEMBER: [(&str, OnMember); 2] = [("go_on", OnMember::GoOn), ("fail", OnMember::Fail)];

@@ -1,9 +1,8 @@
-//! [`masked`] is the text of a plan as messages may show it: with stars in the place of the values
-//! of `env`, which may be secrets.
+//! [`masked`] is the text of a plan as messages may show it: with stars in the place of comments
+//! and of the values of `env`, which may be secrets.
 //!
-//! Where a value of `env` ends cannot be known of a text with a mistake, not even of one that can
-//! be read: a line that is indented too little is a key of the step. Behind an `env` only what has
-//! the looks of a plan is shown.
+//! A line of `env` that is indented too little is a key of the step. So behind an `env` no value of
+//! an unknown key is shown.
 //!
 //! A message shows the line of its place, and a line may hold more than the fault. Every byte that
 //! is shown stays in its place, so that the caret does.
@@ -11,12 +10,15 @@
 use super::keys::{BRANCH_KEYS, PLAN_KEYS};
 use super::tree::{Key, Node, Value};
 use crate::guess::guess;
+use crate::plan::excerpt::LINE_ENDS;
+use crate::plan::format::PlanFormat;
 
 /// Hides the values below every key `env`, also a misspelt one, keys there that are no names of
 /// variables, and what follows each of them up to the next key or value: the tree does not say
 /// where one ends. Below an `env` without a value the values beside it are hidden: they may be
 /// variables that are not indented; and so are those of unknown keys of steps that come later.
-pub(super) fn masked(text: &str, root: &Node) -> String {
+/// Hides comments, too.
+pub(super) fn masked(text: &str, root: &Node, format: PlanFormat) -> String {
     let mut places = Places::default();
     places.add(root, Within::Step);
     places.all.sort_unstable();
@@ -31,6 +33,18 @@ pub(super) fn masked(text: &str, root: &Node) -> String {
         done = end;
     }
     shown.push_str(text.get(done..).unwrap_or_default());
+    if format == PlanFormat::Json { shown } else { without_comments(&shown) }
+}
+
+/// Hides all behind a `#` to the end of its line. One within quotes begins no comment, but where a
+/// text in quotes begins may be many lines before.
+fn without_comments(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for line in text.split_inclusive(LINE_ENDS) {
+        let (before, comment) = line.split_at(line.find('#').map_or(line.len(), |at| at + 1));
+        shown.push_str(before);
+        hide(comment, &mut shown);
+    }
     shown
 }
 
@@ -123,7 +137,7 @@ impl Places {
 
 /// Adds a text with stars in the place of all but quotes, brackets, commas, white space and the
 /// dash before an item.
-pub(super) fn hide(text: &str, shown: &mut String) {
+fn hide(text: &str, shown: &mut String) {
     for (nth, line) in text.split_inclusive('\n').enumerate() {
         let rest = line.trim_start();
         let dash = (nth > 0 && rest.starts_with("- ")).then(|| line.len() - rest.len());
@@ -138,14 +152,14 @@ pub(super) fn hide(text: &str, shown: &mut String) {
 }
 
 /// Tells whether plans or steps have a key.
-pub(super) fn is_of_plans(key: &str) -> bool {
+fn is_of_plans(key: &str) -> bool {
     PLAN_KEYS.contains(&key) || BRANCH_KEYS.contains(&key)
 }
 
 /// Tells whether the values below a key are variables of an environment.
-pub(super) fn is_env(key: &str) -> bool {
+fn is_env(key: &str) -> bool {
     let begins = key.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("env"));
-    key != "env_clear" && (begins || guess(key, ["env", "environment"]).is_some())
+    key != "env_clear" && (begins || guess(key, ENV_WORDS).is_some())
 }
 
 /// Tells whether a key, or a word in one, is `env`: a key may have the value in it, as in
@@ -167,8 +181,11 @@ fn is_variable(key: &str) -> bool {
     key.chars().all(is_of_names) && !key.starts_with(|first: char| first.is_ascii_digit())
 }
 
+/// The key, and what other tools call it.
+const ENV_WORDS: [&str; 5] = ["env", "environment", "variables", "vars", "secrets"];
+
 /// The quotes around keys.
-pub(super) const QUOTES: [char; 2] = ['"', '\''];
+const QUOTES: [char; 2] = ['"', '\''];
 
 /// The keys of plans and steps whose values are plans or steps.
 const STEPS_KEYS: [&str; 10] = [
@@ -188,7 +205,6 @@ const STEPS_KEYS: [&str; 10] = [
 mod tests {
     use super::super::{json, toml, yaml};
     use super::*;
-    use crate::plan::format::PlanFormat;
 
     #[test]
     fn the_values_of_env_are_stars_and_nothing_else_moves() {
@@ -196,7 +212,7 @@ mod tests {
             (
                 PlanFormat::Yaml,
                 "- { env: { A: 'hush', B: it's }, run: [x] } # env: y\n- { env: { C: 7 } }",
-                "- { env: { A: '****', B: **'* }, run: [x] } # env: y\n- { env: { C: * } }",
+                "- { env: { A: '****', B: **'* }, run: [x] } # **** *\n- { env: { C: * } }",
             ),
             (
                 PlanFormat::Yaml,
@@ -220,7 +236,7 @@ mod tests {
                 PlanFormat::Json => json::parse(text),
                 PlanFormat::Yaml => yaml::parse(text),
             };
-            assert_eq!(masked(text, &root.expect(text)), right);
+            assert_eq!(masked(text, &root.expect(text), format), right);
         }
     }
 }

@@ -55,8 +55,10 @@ pub(super) fn retry(reader: &mut Reader<'_>, node: &Node) -> Result<PlanRetry, F
     })?;
     let table = reader.table(node, &RETRY_KEYS)?;
     let backoff = reader.noted(table.read("backoff", duration));
-    let cap = reader.noted(table.read("cap", duration));
-    let min = reader.noted(table.read("min", |node| shortest(node, cap)));
+    let cap = table.read("cap", duration);
+    let longest = cap.as_ref().ok().map(|cap| cap.unwrap_or(Backoff::CAP));
+    let cap = reader.noted(cap);
+    let min = reader.noted(table.read("min", |node| shortest(node, longest)));
     let attempt_timeout = reader.noted(table.read("attempt_timeout", duration));
     let attempts = table.need("attempts", "retry")?;
     let too_many = |_| {
@@ -67,11 +69,13 @@ pub(super) fn retry(reader: &mut Reader<'_>, node: &Node) -> Result<PlanRetry, F
     Ok(PlanRetry { attempts, backoff, cap, min, attempt_timeout })
 }
 
-/// Reads the shortest pause of a retry, which is no longer than the longest one.
-fn shortest(node: &Node, cap: Option<Duration>) -> Result<Duration, Fault> {
+/// Reads the shortest pause of a retry, which is no longer than the longest one. Nothing is known
+/// of that if it has a fault.
+fn shortest(node: &Node, longest: Option<Duration>) -> Result<Duration, Fault> {
     let min = duration(node)?;
-    let cap = cap.unwrap_or(Backoff::CAP);
-    if min > cap {
+    if let Some(cap) = longest
+        && min > cap
+    {
         let (min, cap) = (format_duration(min), format_duration(cap));
         let message = format!("min `{min}` is above the longest pause, `{cap}`; expected a `cap`");
         return Err(Fault::new(node.at, message + " that is not below it"));
@@ -200,7 +204,7 @@ fn on_timeout(reader: &mut Reader<'_>, node: &Node) -> Result<OnTimeout<Payload>
     }
 }
 
-const RETRY_KEYS: [&str; 5] = ["attempts", "backoff", "cap", "min", "attempt_timeout"];
+pub(super) const RETRY_KEYS: [&str; 5] = ["attempts", "backoff", "cap", "min", "attempt_timeout"];
 
 const POLICIES: [&str; 8] =
     ["all", "settle", "first_success", "first_settled", "quorum", "until", "best_effort", "hedge"];

@@ -332,6 +332,11 @@ impl Reader<'_> {
         braces.map(|braces| from + braces)
     }
 
+    /// Yields the header of a table in TOML, as messages may show it.
+    pub(super) fn header_of(&self, table: &Node) -> Option<String> {
+        hints::header_of(table, self.format, self.places.text)
+    }
+
     pub(super) fn origin(&mut self, at: usize) -> Origin {
         let line = Line::of(self.places.shown, at);
         Origin { file: self.file.clone(), place: self.places.find(at), line }
@@ -348,6 +353,9 @@ impl Reader<'_> {
         let mut found = ACTION_KEYS.iter().filter_map(|key| Some((*key, step.entry(key)?)));
         let one_of = || format!("expected exactly one of {}", listed(&ACTION_KEYS));
         let Some((action, (_, node))) = found.next() else {
+            if let Some(fault) = hints::in_env(&name, step, self.format, self.places.text) {
+                return Err(fault);
+            }
             return Err(step.missing(step.at, format!("{name} does nothing; {}", one_of())));
         };
         if let Some((other, (key, _))) = found.next() {

@@ -12,10 +12,9 @@ use serde_json::Number;
 use super::fault::Fault;
 use super::toml::too_deep;
 use super::tree::{Key, Node, Value};
-use super::unread::{duplicate, masked_unread};
+use super::unread::{duplicate, shown};
 use crate::limits;
 use crate::plan::excerpt::{LINE_ENDS, excerpt};
-use crate::plan::format::PlanFormat;
 
 /// Parses the text.
 ///
@@ -108,7 +107,7 @@ impl<'a> Reader<'a> {
                 (event, at) => return Err(self.strange_key(&event, at)),
             };
             if !names.insert(key.name.clone()) {
-                return Err(duplicate(&key, self.text, PlanFormat::Yaml));
+                return Err(duplicate(&key));
             }
             let (event, at) = self.next()?;
             entries.push((key, self.node(event, at, depth + 1)?));
@@ -121,8 +120,7 @@ impl<'a> Reader<'a> {
         if self.text[..at].ends_with('{')
             && let Some((inside, _)) = line.strip_prefix('{').and_then(|rest| rest.split_once("}}"))
         {
-            let shown = masked_unread(self.text, PlanFormat::Yaml);
-            let inside = shown.get(at + 1..at + 1 + inside.len()).unwrap_or_default();
+            let inside = shown(inside);
             let template = excerpt(&format!("{{{{{inside}}}}}"));
             let quote = if inside.contains('"') { '\'' } else { '"' };
             let right = format!("expected quotes around it: `{quote}{template}{quote}`");
