@@ -9,8 +9,8 @@ use axum::response::IntoResponse;
 use quell::{Disposition, LimitsOutcome};
 
 use crate::native::extract::{Caller, RunPath, json_body};
-use crate::native::problems::{forbidden, unknown_run};
-use crate::native::routes::{Answer, PROBLEM};
+use crate::native::problems::{PROBLEM, RefusedBody, forbidden, unknown_run};
+use crate::native::routes::Answer;
 use crate::native::wire::{self, LimitsAnswer, SetLimits};
 use crate::problem::Problem;
 use crate::run_state::status_name;
@@ -25,17 +25,11 @@ use crate::run_state::status_name;
     params(RunPath),
     request_body = SetLimits,
     responses(
+        RefusedBody,
         (status = 200, description = "They hold", body = LimitsAnswer),
-        (status = 400, description = "Not JSON", body = Problem, content_type = PROBLEM),
-        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
-        (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
-        (status = 408, description = "A slow body", body = Problem, content_type = PROBLEM),
         (status = 409, description = "The run is stopping or has ended; nothing has changed",
             body = Problem, content_type = PROBLEM),
-        (status = 413, description = "Over 16 MiB", body = Problem, content_type = PROBLEM),
-        (status = 415, description = "Not JSON by name", body = Problem, content_type = PROBLEM),
-        (status = 422, description = "Another shape", body = Problem, content_type = PROBLEM),
         (status = 429, description = "No room for a large body", body = Problem,
             content_type = PROBLEM),
     )

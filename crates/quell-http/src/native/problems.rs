@@ -1,8 +1,38 @@
 //! The problems that several routes answer.
 
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
+use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema as _};
 
 use crate::problem::Problem;
+
+/// The media type of a problem.
+pub(super) const PROBLEM: &str = "application/problem+json";
+
+/// What refuses every request with a JSON body, for the `OpenAPI` description.
+pub(super) struct RefusedBody;
+
+impl IntoResponses for RefusedBody {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let refusals = [
+            (400, "Not JSON"),
+            (401, "Nobody"),
+            (403, "Not allowed"),
+            (408, "A slow body"),
+            (413, "Over 16 MiB"),
+            (415, "Not JSON by name"),
+            (422, "Another shape"),
+        ];
+        let problem = || Content::new(Some(Ref::from_schema_name(Problem::name())));
+        let refused = refusals.map(|(status, description): (u16, &str)| {
+            let response = ResponseBuilder::new().description(description);
+            (status.to_string(), response.content(PROBLEM, problem()).build().into())
+        });
+        refused.into()
+    }
+}
 
 pub(crate) fn unknown_run() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "unknown-run", "there is no such run")

@@ -18,7 +18,7 @@ use crate::access::Principal;
 use crate::counted::row_bytes;
 use crate::ids::is_reserved;
 use crate::native::extract::{Caller, RunPath, json_body};
-use crate::native::problems::{forbidden, unknown_run, unreadable};
+use crate::native::problems::{PROBLEM, RefusedBody, forbidden, unknown_run, unreadable};
 use crate::native::query::{ListQuery, StreamQuery, seq};
 use crate::native::run_response::{run_response, without_values};
 use crate::native::wire::{
@@ -44,19 +44,13 @@ pub(super) type Answer = Result<Response, Problem>;
         description = "At most 256 bytes")),
     request_body = StartRun,
     responses(
+        RefusedBody,
         (status = 201, description = "It was started. If there is no room for a large answer: the \
             run as lists show it, without its values", body = RunObject),
         (status = 200, description = "The same request has started it", body = RunObject),
-        (status = 400, description = "Not JSON", body = Problem, content_type = PROBLEM),
-        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
-        (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
         (status = 404, description = "No such component", body = Problem, content_type = PROBLEM),
-        (status = 408, description = "A slow body", body = Problem, content_type = PROBLEM),
         (status = 409, description = "The id is in use, the lane is busy, or the key was used \
             otherwise", body = Problem, content_type = PROBLEM),
-        (status = 413, description = "Over 16 MiB", body = Problem, content_type = PROBLEM),
-        (status = 415, description = "Not JSON by name", body = Problem, content_type = PROBLEM),
-        (status = 422, description = "Another shape", body = Problem, content_type = PROBLEM),
         (status = 429, description = "Too many runs, or no room for a large body", body = Problem,
             content_type = PROBLEM),
         (status = 503, description = "No new runs", body = Problem, content_type = PROBLEM),
@@ -266,17 +260,11 @@ pub(crate) async fn stream_run(
     params(RunPath),
     request_body = Option<CancelRun>,
     responses(
+        RefusedBody,
         (status = 200, description = "What came of it", body = CancelAnswer),
         (status = 202, description = "The wait was over before what was waited for, or the stop \
             is remembered for a run to come", body = CancelAnswer),
-        (status = 400, description = "Not JSON", body = Problem, content_type = PROBLEM),
-        (status = 401, description = "Nobody", body = Problem, content_type = PROBLEM),
-        (status = 403, description = "Not allowed", body = Problem, content_type = PROBLEM),
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
-        (status = 408, description = "A slow body", body = Problem, content_type = PROBLEM),
-        (status = 413, description = "Over 16 MiB", body = Problem, content_type = PROBLEM),
-        (status = 415, description = "Not JSON by name", body = Problem, content_type = PROBLEM),
-        (status = 422, description = "Another shape", body = Problem, content_type = PROBLEM),
         (status = 429, description = "No room for a large body", body = Problem,
             content_type = PROBLEM),
     )
@@ -384,5 +372,3 @@ fn unreadable_component<'a>(view: &'a View, run: &RunRef) -> Option<&'a Arc<Comp
 
 /// The time without an event after which a stream writes a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-
-pub(super) const PROBLEM: &str = "application/problem+json";
