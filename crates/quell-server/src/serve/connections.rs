@@ -6,13 +6,18 @@
 //! its request, or has been sending it, for longer than [`PATIENCE`](super::idle::PATIENCE); if
 //! there is none, the one that has been taking its answer for longest. Streams and starts, which
 //! hold their slots for long, are bounded by [`super::streams`].
+//!
+//! A client that was answered before all of its request had come is waited for at the end, too:
+//! what it still sends is discarded, and it can read its answer.
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::header::CONNECTION;
 use axum::http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -80,7 +85,8 @@ async fn accept(
             Ok((stream, _)) => {
                 let (socket, slot) = (Socket::new(stream), slot.flatten());
                 let member = idle.enter(socket.backlog());
-                drop(tokio::spawn(talk(socket, app.clone(), open.watcher(), member, slot)));
+                let watchers = [open.watcher(), open.watcher()];
+                drop(tokio::spawn(talk(socket, app.clone(), watchers, member, slot)));
             }
             Err(error) => {
                 // Most likely there are no descriptors left: wait until others close.
@@ -112,20 +118,25 @@ async fn free_slot(slots: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphore
 async fn talk(
     mut socket: Socket,
     app: Router,
-    watcher: Watcher,
+    [watcher, lingers]: [Watcher; 2],
     member: Member,
     slot: Option<OwnedSemaphorePermit>,
 ) {
+    let mut lingers = Some(lingers);
     let app = TowerToHyperService::new(app);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
-    let service = service_fn(|request| answer(&app, &member, request));
+    let is_early = Arc::new(AtomicBool::new(false));
+    let service = service_fn(|request| answer(&app, &member, &is_early, request));
     let served = watcher.watch(http.serve_connection(TokioIo::new(socket.clone()), service));
     let given_up = tokio::select! {
         biased;
         served = served => {
             if let Err(error) = served {
                 tracing::debug!(%error, "a connection broke");
+            } else if !is_early.load(Ordering::Relaxed) {
+                // Nothing of its requests is left to come: the end need not wait for it.
+                drop(lingers.take());
             }
             None
         }
@@ -144,14 +155,16 @@ async fn talk(
         () = member.told_to_close() => {}
         () = socket.linger(Patience::default()) => {}
     }
-    drop(slot);
+    drop((slot, lingers));
 }
 
 /// Answers a request. The connection is not idle until the client has taken the answer: hyper holds
 /// the body until its last frame, and from then on the socket knows that bytes wait to be written.
+/// Notes whether it is made before all of the request has come.
 fn answer(
     app: &TowerToHyperService<Router>,
     member: &Member,
+    is_early: &Arc<AtomicBool>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<> {
     let busy = member.busy(streams::is_long(request.method(), request.uri().path()));
@@ -160,9 +173,11 @@ fn answer(
         let body = Body::new(body);
         if has_come { body } else { Body::new(Held::new(body, member.receiving())) }
     });
-    let answer = app.call(request);
+    let (answer, is_early) = (app.call(request), Arc::clone(is_early));
     async move {
         let answer = answer.await?;
+        // `leftover` announces it so.
+        is_early.store(answer.headers().contains_key(CONNECTION), Ordering::Relaxed);
         busy.answered();
         Ok(answer.map(|body| Body::new(Held::new(body, busy))))
     }
@@ -176,9 +191,46 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::thread;
+
+    use axum::middleware::from_fn;
+    use tokio::runtime::Builder;
+
     use super::super::idle::PATIENCE;
+    use super::super::leftover;
     use super::super::socket::Backlog;
     use super::*;
+
+    #[test]
+    fn i38_a_client_that_is_still_sending_at_the_end_reads_the_answer_that_it_was_given() {
+        let app = Router::new().fallback(async || "refused").layer(from_fn(leftover::layer));
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (address, connections) = runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            (listener.local_addr().unwrap(), Connections::accept(listener, app, 8))
+        });
+        let mut client = TcpStream::connect(address).unwrap();
+        let body = vec![0; 64 << 20];
+        write!(client, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len())
+            .unwrap();
+        assert_eq!(client.peek(&mut [0]).unwrap(), 1, "it is answered, and reads nothing yet");
+        let end = thread::spawn(move || {
+            runtime.block_on(connections.close(Duration::from_mins(1)));
+            // As the process ends: what is open is cut.
+            runtime.shutdown_background();
+        });
+        while TcpStream::connect(address).is_ok() {
+            thread::sleep(PAUSE / 100);
+        }
+        client.write_all(&body).expect("it is taken");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("no reset");
+        assert!(answer.ends_with("refused"), "{answer}");
+        drop(client);
+        end.join().unwrap();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_slot_is_found_once_a_connection_that_does_not_ask_had_time_to() {
