@@ -12,7 +12,7 @@ mod node;
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -89,15 +89,16 @@ impl Suite {
     /// Builds it, if it is not built already.
     fn build() -> Self {
         let copy = instrument::copy();
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in `target`");
         let built = Command::new(std::env::var("CARGO").expect("the tests run under cargo"))
-            .args(["test", "--package", "quell-tests", "--target-dir", "../build"])
+            // Of the whole workspace, so that dependencies have the features that they have there.
+            .args(["test", "--workspace", "--test", "quell", "--target-dir"])
+            .arg(target)
             // Quiet, so that what is said of a failure is the failure.
             .args(["--no-run", "--quiet", "--message-format", "json-render-diagnostics"])
             .current_dir(&copy)
             // Nobody looks into it with a debugger, and the copy is built once.
             .envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")])
-            // An expression that may be another one has more braces than it needs.
-            .env("RUSTFLAGS", "--allow warnings")
             .output()
             .expect("cargo starts");
         let told = String::from_utf8_lossy(&built.stderr);
@@ -132,9 +133,10 @@ impl Suite {
     }
 }
 
-/// Does something for each pair on two threads, and collects what it has to say. A pair of which it
-/// has something to say is tried again when the others are through: a fault that breaks a promise
-/// only in some interleavings need not do so at once on a machine that is busy with other tests.
+/// Does something for each pair on some threads, and collects what it has to say. A pair of which
+/// it has something to say is tried again when the others are through: a fault that breaks a
+/// promise only in some interleavings need not do so at once on a machine that is busy with other
+/// tests.
 fn each<'a>(
     pairs: impl Iterator<Item = (&'a str, &'a str)> + Send,
     what: impl Fn(&str, &str) -> Option<String> + Sync,
@@ -148,10 +150,8 @@ fn each<'a>(
     };
     let work = || -> Vec<_> { std::iter::from_fn(next).filter(is_told).collect() };
     let missed = std::thread::scope(|scope| {
-        let other = scope.spawn(work);
-        let mut missed = work();
-        missed.extend(other.join().unwrap());
-        missed
+        let threads = [(); AT_ONCE].map(|()| scope.spawn(work));
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     let tried_again = |(fault, test)| {
         let mut said = None;
@@ -162,6 +162,9 @@ fn each<'a>(
     };
     missed.into_iter().filter_map(tried_again).collect()
 }
+
+/// Pairs at a time. Those that take long wait for what a fault keeps from happening.
+const AT_ONCE: usize = 4;
 
 /// How often a pair is tried.
 const TRIES: u32 = 4;

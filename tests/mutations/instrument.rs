@@ -2,13 +2,15 @@
 //! is asked at run time.
 //!
 //! The copy lies below `target/mutations`, and a file is written only when it has changed, so that
-//! the next build of the copy compiles what has changed and nothing else.
+//! the next build of the copy compiles what has changed and nothing else. What the workspace does
+//! not make itself is compiled once for both: the copy is built into the folder of this build, with
+//! the same features. The packages of the copy have another version, and so files of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Fault, faults};
+use super::{Fault, faults, pairs};
 
 /// Where the engine is.
 const ENGINE: &str = "crates/quell/src";
@@ -26,7 +28,14 @@ const ADDED: [(&str, &str); 2] = [
 ];
 
 /// What is different in the copy while no fault is on: file, text, and what replaces it.
-const REPLACED: [(&str, &str, &str); 4] = [
+const REPLACED: [(&str, &str, &str); 7] = [
+    (
+        "Cargo.toml",
+        concat!("[workspace.package]\nversion = \"", env!("CARGO_PKG_VERSION"), "\""),
+        concat!("[workspace.package]\nversion = \"", env!("CARGO_PKG_VERSION"), "+faults\""),
+    ),
+    // An expression that may be another one has more braces than it needs.
+    ("Cargo.toml", "[workspace.lints.rust]\n", ALLOWED),
     (
         "crates/quell/src/lib.rs",
         "mod sync;",
@@ -47,7 +56,19 @@ const REPLACED: [(&str, &str, &str); 4] = [
         "const PATIENCE: Duration = secs(240);",
         "const PATIENCE: Duration = secs(20);",
     ),
+    (
+        "tests/foreign/mod.rs",
+        "const PATIENCE: Duration = secs(30);",
+        "const PATIENCE: Duration = secs(15);",
+    ),
 ];
+
+/// What the compiler need not say of the copy.
+const ALLOWED: &str = "[workspace.lints.rust]\nunused = \"allow\"\n";
+
+/// The modules of this suite, and the one that the others need.
+const SUITE: &str = "tests/main.rs";
+const SUPPORT: &str = "support";
 
 /// A text that is to be found once in a file, and what replaces it.
 struct Replacement {
@@ -66,7 +87,9 @@ pub(super) fn copy() -> PathBuf {
     }
     let texts = texts().unwrap_or_else(|wrong| panic!("{}", wrong.join("\n")));
     let added = ADDED.map(|(path, text)| (path.to_owned(), text.to_owned()));
-    files.extend(texts.into_iter().chain(added).map(|(path, text)| (path.into(), text.into())));
+    let suite = (SUITE.to_owned(), needed(&fs::read_to_string(top().join(SUITE)).unwrap()));
+    let changed = texts.into_iter().chain(added).chain([suite]);
+    files.extend(changed.map(|(path, text)| (path.into(), text.into())));
     for (path, content) in &files {
         let path = copy.join(path);
         if fs::read(&path).is_ok_and(|old| old == *content) {
@@ -77,6 +100,17 @@ pub(super) fn copy() -> PathBuf {
     }
     remove_all_but(&files, &copy);
     copy
+}
+
+/// Leaves out the modules of the suite that no fault is caught by.
+fn needed(suite: &str) -> String {
+    let catching = pairs().filter_map(|(_, test)| test.split("::").next());
+    let needed: BTreeSet<&str> = catching.chain([SUPPORT]).collect();
+    let is_needed = |line: &&str| {
+        let module = line.strip_prefix("mod ").and_then(|line| line.strip_suffix(";\n"));
+        module.is_none_or(|module| needed.contains(module))
+    };
+    suite.split_inclusive('\n').filter(is_needed).collect()
 }
 
 /// Yields every file that a fault changes, instrumented, or what is wrong with the list.
