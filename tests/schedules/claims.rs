@@ -10,7 +10,9 @@ use quell::{
 use shuttle::future::block_on;
 use shuttle::thread;
 
-use crate::play::{NEVER, accept_shutdown, because, checked_log, config, is_stopped, pause, play};
+use crate::play::{
+    NEVER, accept_shutdown, because, checked_log, config, is_stopped, pause, play, submit_listening,
+};
 use crate::witness::Witness;
 
 /// An engine that keeps so many trees, has room for one run, and forgets no key.
@@ -114,15 +116,8 @@ fn i6_i21_i22_a_stop_in_a_scope_meets_its_run_or_finds_it() {
             })
         });
         pause(30);
-        let run = engine.submit(RunSpec::agent("later").id(id).stop_scope(mine), {
-            let tree = Arc::clone(&tree);
-            async move |ctx: RunContext| {
-                let _here = tree.enter(&ctx);
-                ctx.stopped().await;
-                Ok(())
-            }
-        });
-        let run = run.unwrap();
+        let spec = RunSpec::agent("later").id(id).stop_scope(mine);
+        let run = submit_listening(&engine, spec, &tree);
         let root = run.run().clone();
         let [a, b, of_foreign] = stoppers.map(|stopper| stopper.join().unwrap());
         assert!(!of_foreign, "a run of another scope is not told of");

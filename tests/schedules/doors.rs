@@ -8,6 +8,7 @@ use shuttle::thread;
 
 use crate::play::{
     NEVER, accept_shutdown, because, checked_log, config, is_stopped, pause, play, shut_down,
+    submit_listening,
 };
 use crate::witness::Witness;
 
@@ -25,15 +26,7 @@ fn i6_i21_i22_a_stop_that_is_remembered_meets_its_run_or_finds_it() {
             thread::spawn(move || engine.cancel(id, because(words).remember_for(NEVER / 4)))
         });
         pause(30);
-        let run = engine.submit(RunSpec::agent("later").id(id), {
-            let tree = Arc::clone(&tree);
-            async move |ctx: RunContext| {
-                let _here = tree.enter(&ctx);
-                ctx.stopped().await;
-                Ok(())
-            }
-        });
-        let run = run.unwrap();
+        let run = submit_listening(&engine, RunSpec::agent("later").id(id), &tree);
         let root = run.run().clone();
         let answers = cancellers.map(|canceller| canceller.join().unwrap());
         // Each stop has either found the run or waited for it: it is stopped now.

@@ -9,13 +9,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use quell::testing::{self, Held};
-use quell::{CancelRequest, Engine, EngineConfig, Limits, RunEvent, RunRef, RunStatus, Shutdown};
+use quell::{
+    CancelRequest, Engine, EngineConfig, Limits, RunContext, RunEvent, RunHandle, RunRef, RunSpec,
+    RunStatus, Shutdown,
+};
 use shuttle::future::block_on;
 use shuttle::scheduler::{
     PctScheduler, RandomScheduler, Scheduler, UncontrolledNondeterminismCheckScheduler,
 };
 use shuttle::{Config, Runner, thread};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::witness::Witness;
 
 /// How often each of the outcomes of a race was met.
 #[derive(Debug, Default)]
@@ -75,6 +80,21 @@ pub(crate) fn config() -> EngineConfig {
 fn handle() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Builder::new_current_thread().build().unwrap())
+}
+
+/// Submits a run that waits for its stop.
+pub(crate) fn submit_listening(
+    engine: &Engine,
+    spec: RunSpec,
+    tree: &Arc<Witness>,
+) -> RunHandle<()> {
+    let tree = Arc::clone(tree);
+    let run = engine.submit(spec, async move |ctx: RunContext| {
+        let _here = tree.enter(&ctx);
+        ctx.stopped().await;
+        Ok(())
+    });
+    run.unwrap()
 }
 
 pub(crate) fn because(words: &str) -> CancelRequest {
