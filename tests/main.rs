@@ -92,6 +92,8 @@ mod lastengine;
 mod retention;
 // I22, I29, I39: bytes, and the share of each owner.
 mod memory;
+// I22: what front ends keep with a run.
+mod annotations;
 // Ten thousand deep, a hundred thousand wide, on little stack.
 mod scale;
 // I8, I9, I12, I17: random plans, stopped at random.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::Payload;
+
 /// What a run stands for. A label: every kind follows the same rules.
 ///
 /// Exhaustive on purpose, so that every adapter must name a new kind.
@@ -77,3 +79,7 @@ pub enum StopDelivery {
 
 /// Texts by which runs are found and told apart; they never steer the engine.
 pub type Labels = BTreeMap<String, String>;
+
+/// What front ends keep with a run to show it again, by key. No run is found by it, and the engine
+/// never reads it.
+pub type Annotations = BTreeMap<String, Payload>;

@@ -25,7 +25,7 @@ pub use cause::{Cause, CauseKind};
 pub use error::{PayloadError, Stopped};
 pub use event::{EventKind, HookOutcome, RunEvent, ToolOutcome};
 pub use id::RunId;
-pub use kind::{Labels, RunKind, StopDelivery};
+pub use kind::{Annotations, Labels, RunKind, StopDelivery};
 pub use new_limits::{LimitsOutcome, NewLimits};
 pub use payload::{JSON_LEVELS_MAX, JsonError, Payload, check_json};
 pub use report::{Abandoned, Counts, RunReport, RunRow, Work};

@@ -23,8 +23,9 @@ pub const EVENTS_PER_ROOT_BYTES_MAX: usize = 4 << 20;
 /// Bytes of the events that are held for readers of the whole engine. The oldest leave first.
 pub const SUBSCRIBER_BACKLOG_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes that live runs hold: their inputs, labels, names and outputs, and their logs. A submit
-/// that would exceed it is refused, and so is an output; a log gives up its oldest events earlier.
+/// Bytes that live runs hold: their inputs, labels, annotations, names and outputs, and their logs.
+/// A submit that would exceed it is refused, and so is an output; a log gives up its oldest events
+/// earlier.
 pub const LIVE_BYTES_MAX: usize = 1 << 30;
 
 /// What one owner may hold of every bound in number or bytes that owners share, in percent.
@@ -74,13 +75,13 @@ pub const KEYS_MAX: usize = 65_536;
 /// How long an idempotency key is kept after its run was forgotten.
 pub const KEYS_TTL: Duration = Duration::from_hours(24);
 
-/// An idempotency key. A longer one is refused.
+/// An idempotency key, and the key of an annotation. A longer one is refused.
 pub const KEY_BYTES_MAX: usize = 256;
 
 /// Runs that are counted before a run that waits in a queue. It stands for as many or more.
 pub const QUEUE_AHEAD_MAX: usize = 1_000;
 
-/// An input or an output. A larger one is refused.
+/// An input or an output, and all annotations of a run together. A larger one is refused.
 pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
 /// One emitted event. A larger one is refused, and a `Refused` event says so.
@@ -99,6 +100,9 @@ pub const TOOL_NAME_BYTES_MAX: usize = 1 << 10;
 
 /// Labels of one run. One more is refused.
 pub const LABELS_MAX: usize = 32;
+
+/// Annotations of one run. One more is refused.
+pub const ANNOTATIONS_MAX: usize = 8;
 
 /// The owner of a run. A longer one is refused.
 pub const OWNER_BYTES_MAX: usize = 256;

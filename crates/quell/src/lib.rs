@@ -46,6 +46,7 @@ pub mod join;
 mod log;
 pub mod manual;
 mod marks;
+mod metadata;
 #[cfg(all(test, quell_loom))]
 mod models;
 mod node;
@@ -80,8 +81,8 @@ pub use stop_scope::StopScope;
 pub use stream::EventStream;
 
 pub use quell_core::{
-    Abandoned, Budget, CancelRequest, Cause, CauseKind, Counts, Disposition, EventKind,
-    HookOutcome, JSON_LEVELS_MAX, JsonError, Labels, LimitsOutcome, NewLimits, Payload,
+    Abandoned, Annotations, Budget, CancelRequest, Cause, CauseKind, Counts, Disposition,
+    EventKind, HookOutcome, JSON_LEVELS_MAX, JsonError, Labels, LimitsOutcome, NewLimits, Payload,
     PayloadError, RunEvent, RunId, RunKind, RunReport, RunRow, RunStatus, StopDelivery, StopMode,
     Stopped, ToolOutcome, Usage, Work, check_json, limits,
 };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quell_core::{
-    CancelRequest, Disposition, Labels, LimitsOutcome, NewLimits, Payload, RunEvent, RunId,
-    RunKind, RunReport, RunRow, RunStatus,
+    Annotations, CancelRequest, Disposition, Labels, LimitsOutcome, NewLimits, Payload, RunEvent,
+    RunId, RunKind, RunReport, RunRow, RunStatus,
 };
 
 use crate::failure::{DetachError, ForgetError};
@@ -74,6 +74,16 @@ impl RunRef {
     /// Yields all labels.
     pub fn labels(&self) -> Option<&Labels> {
         self.node.about.as_ref().map(|about| &about.labels)
+    }
+
+    /// Yields what [`RunSpec::annotation`](crate::RunSpec::annotation) kept under a key.
+    pub fn annotation(&self, key: &str) -> Option<&Payload> {
+        self.annotations()?.get(key)
+    }
+
+    /// Yields all annotations.
+    pub fn annotations(&self) -> Option<&Annotations> {
+        self.node.about.as_ref().map(|about| &about.annotations)
     }
 
     /// Yields the owner.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quell_core::limits;
-use quell_core::{Budget, Labels, Payload, RunId, RunKind, StopDelivery};
+use quell_core::{Budget, Payload, RunId, RunKind, StopDelivery};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::SubmitError;
 use crate::idempotency::IdempotencyKey;
+use crate::metadata::{Metadata, within};
 use crate::stop_scope::StopScope;
 
 /// A run to be: its kind and name, and how long things may take.
@@ -76,27 +77,6 @@ pub(crate) struct Gate {
     pub(crate) lane: Option<Lane>,
     pub(crate) not_before: Option<Instant>,
     pub(crate) priority: i8,
-}
-
-/// What only some specs say: by what a run is found, and what it may use.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Metadata {
-    pub(crate) labels: Labels,
-    pub(crate) owner: Option<Arc<str>>,
-    pub(crate) budget: Option<Budget>,
-    /// What a root claims together with its id.
-    pub(crate) key: Option<IdempotencyKey>,
-    /// In which scopes a stop may have been remembered for the run.
-    pub(crate) stop_scopes: Vec<StopScope>,
-}
-
-impl Metadata {
-    pub(crate) fn bytes(&self) -> usize {
-        let labels: usize = self.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
-        let key = self.key.as_ref().map_or(0, |key| key.as_str().len());
-        let scopes = size_of_val(self.stop_scopes.as_slice());
-        labels + self.owner.as_deref().map_or(0, str::len) + key + scopes
-    }
 }
 
 /// What a run is charged for when it comes, and gives back when it leaves. The input counts with
@@ -191,6 +171,32 @@ impl RunSpec {
     /// refused at submit.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.about.get_or_insert_default().labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Adds what a front end needs to show the run again, when nothing but the run is left; the
+    /// same key again replaces it. The engine keeps it as long as the run and does not read it: a
+    /// run is found by its labels, not by this. At most 8, each key at most 256 bytes, all values
+    /// together at most 16 MiB; more is refused at submit. They count as the input does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use quell::{Engine, Payload, RunSpec};
+    ///
+    /// let engine = Engine::new();
+    /// let asked = Payload::from_json_text(r#"{"theme":"dark"}"#).unwrap();
+    /// let spec = RunSpec::agent("reply").annotation("front-end", asked);
+    /// let id = engine.submit(spec, async |_| Ok(())).unwrap().id();
+    ///
+    /// let run = engine.get(id).unwrap();
+    /// assert_eq!(run.annotation("front-end").unwrap().as_json(), r#"{"theme":"dark"}"#);
+    /// # });
+    /// ```
+    pub fn annotation(mut self, key: impl Into<String>, value: Payload) -> Self {
+        self.about.get_or_insert_default().annotations.insert(key.into(), value);
         self
     }
 
@@ -373,25 +379,6 @@ impl RunSpec {
         within("input", input, limits::PAYLOAD_BYTES_MAX)?;
         let lane = self.gate.as_ref().and_then(|gate| gate.lane.as_ref());
         within("lane", lane.map_or(0, |lane| lane.key.len()), limits::LANE_BYTES_MAX)?;
-        let Some(about) = &self.about else { return Ok(()) };
-        if about.labels.len() > limits::LABELS_MAX {
-            return Err(SubmitError::LimitReached { what: "labels", max: limits::LABELS_MAX });
-        }
-        for (key, value) in &about.labels {
-            within("label key", key.len(), limits::LABEL_BYTES_MAX)?;
-            within("label value", value.len(), limits::LABEL_BYTES_MAX)?;
-        }
-        if about.stop_scopes.len() > limits::STOP_SCOPES_MAX {
-            let max = limits::STOP_SCOPES_MAX;
-            return Err(SubmitError::LimitReached { what: "stop scopes", max });
-        }
-        let key = about.key.as_ref().map_or(0, |key| key.as_str().len());
-        within("idempotency key", key, limits::KEY_BYTES_MAX)?;
-        let owner = about.owner.as_deref().map_or(0, str::len);
-        within("owner", owner, limits::OWNER_BYTES_MAX)
+        self.about.as_ref().map_or(Ok(()), |about| about.check())
     }
-}
-
-fn within(what: &'static str, bytes: usize, max: usize) -> Result<(), SubmitError> {
-    if bytes > max { Err(SubmitError::TooLarge { what, bytes, max }) } else { Ok(()) }
 }

@@ -38,9 +38,10 @@ use quell_core::{Payload, RunId, RunKind, RunStatus, Stopped};
 
 use crate::foreign;
 use crate::idempotency::IdempotencyKey;
+use crate::metadata::Metadata;
 use crate::node::children::Children;
 use crate::node::{Reader, Shared, State, flags};
-use crate::spec::{Gate, Metadata, RunSpec, SpecRest};
+use crate::spec::{Gate, RunSpec, SpecRest};
 use crate::stop_scope::StopScope;
 use crate::sync::waiters::Waiters;
 use crate::sync::{AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
@@ -57,7 +58,7 @@ pub(crate) struct Node {
     pub(crate) name: Arc<str>,
     /// How many siblings were started before it.
     pub(crate) ordinal: u64,
-    /// Owner and labels, where there are any.
+    /// Owner, labels and annotations, where there are any.
     pub(crate) about: Option<Box<Metadata>>,
     /// What only the run itself needs of its spec, where there is any.
     own: Option<Box<SpecRest>>,
