@@ -255,6 +255,6 @@ impl Counts {
     }
 }
 
-const PLANS: u64 = 5_000;
+const PLANS: u64 = 2_000;
 
 const ABORT_WAIT: Duration = secs(1);
