@@ -212,7 +212,7 @@ impl Engine {
         key: &IdempotencyKey,
     ) -> Option<(RunId, Option<RunRef>)> {
         let (shared, owner) = (self.shared(), owner.map(Arc::from));
-        let keys = shared.claims.lock();
+        let mut keys = shared.claims.lock();
         match keys.find(owner.as_ref(), key, shared.clock.now())?.ok()? {
             Submitted::Kept(id) => Some((id, shared.registry.get(id).map(RunRef::new))),
             Submitted::Forgotten(id) => Some((id, None)),

@@ -58,7 +58,7 @@ impl Shared {
         wakers: &mut Wakers,
     ) -> Result<(Free<Node>, Option<Box<Deferred>>), SubmitError> {
         let mut key = node.key().map(|key| (key, self.claims.lock()));
-        if let Some((key, keys)) = &key {
+        if let Some((key, keys)) = &mut key {
             keys.ask(node.owner(), key, now)?;
         }
         let bytes = checked?;

@@ -7,6 +7,8 @@
 //!    the owner.
 //! 2. `bytes` is the sum of the entries' bytes; so is that of an owner. An owner without entries
 //!    has no share.
+//! 3. `ends` names every entry by the end of its time. What is over leaves before anything that is
+//!    not, whoever comes next: one that puts something in, or asks for something.
 //!
 //! The table has no lock: its owner has one. Entries are the engine's own values, so that they may
 //! be dropped under it.
@@ -29,6 +31,7 @@ pub(crate) struct Aged<K, V> {
     share: Amount,
     entries: HashMap<K, Entry<V>, RandomState>,
     ages: BTreeMap<u64, K>,
+    ends: BTreeSet<(Instant, u64)>,
     owners: HashMap<Arc<str>, Share, RandomState>,
     bytes: usize,
     /// The age of the entry that was put in last.
@@ -68,6 +71,7 @@ impl<K: Clone + Eq + Hash, V> Aged<K, V> {
             share: Amount { entries: share(max.entries), bytes: share(max.bytes) },
             entries: HashMap::default(),
             ages: BTreeMap::new(),
+            ends: BTreeSet::new(),
             owners: HashMap::default(),
             bytes: 0,
             made: 0,
@@ -75,7 +79,7 @@ impl<K: Clone + Eq + Hash, V> Aged<K, V> {
     }
 
     /// Puts an entry in as the youngest one, in place of one with the same key. Those that have to
-    /// leave for it are dropped: the oldest of its owner, then the oldest of all.
+    /// leave for it are dropped: what is over, then the oldest of its owner, then the oldest of all.
     pub(crate) fn put(
         &mut self,
         key: K,
@@ -83,6 +87,7 @@ impl<K: Clone + Eq + Hash, V> Aged<K, V> {
         (owner, bytes): (Option<Arc<str>>, usize),
         (now, until): (Instant, Instant),
     ) {
+        self.expire(now);
         self.take(&key);
         self.made += 1;
         let age = self.made;
@@ -93,47 +98,62 @@ impl<K: Clone + Eq + Hash, V> Aged<K, V> {
             share.ages.insert(age);
         }
         self.ages.insert(age, key.clone());
+        self.ends.insert((until, age));
         self.entries.insert(key, Entry { value, bytes, until, age, owner: owner.clone() });
-        self.make_room(owner.as_ref(), now);
+        self.make_room(owner.as_ref());
     }
 
     /// Yields an entry whose time is not over.
-    pub(crate) fn get(&self, key: &K, now: Instant) -> Option<&V> {
-        self.entries.get(key).filter(|entry| now < entry.until).map(|entry| &entry.value)
+    pub(crate) fn get(&mut self, key: &K, now: Instant) -> Option<&V> {
+        self.expire(now);
+        self.entries.get(key).map(|entry| &entry.value)
     }
 
     /// Keeps an entry until an instant, if that is later. Tells whether there is one whose time is
     /// not over.
     pub(crate) fn extend(&mut self, key: &K, now: Instant, until: Instant) -> bool {
-        let entry = self.entries.get_mut(key).filter(|entry| now < entry.until);
-        entry.map(|entry| entry.until = entry.until.max(until)).is_some()
+        self.expire(now);
+        let Some(entry) = self.entries.get_mut(key) else { return false };
+        if until > entry.until {
+            self.ends.remove(&(entry.until, entry.age));
+            self.ends.insert((until, entry.age));
+            entry.until = until;
+        }
+        true
     }
 
     /// Removes an entry. If its time is not over, yields it with its age: a number that is lower
     /// the older it is.
     pub(crate) fn remove(&mut self, key: &K, now: Instant) -> Option<(u64, V)> {
+        self.expire(now);
         let entry = self.take(key)?;
-        (now < entry.until).then_some((entry.age, entry.value))
+        Some((entry.age, entry.value))
     }
 
-    /// How many entries there are, those included whose time is over.
+    /// How many entries there are, those included whose time is over and nobody has asked since.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    fn make_room(&mut self, owner: Option<&Arc<str>>, now: Instant) {
+    /// Drops what is over. Each entry leaves once: over time this costs no more than to put it in.
+    fn expire(&mut self, now: Instant) {
+        while let Some((until, age)) = self.ends.first().copied()
+            && until <= now
+        {
+            self.drop_aged(age);
+        }
+    }
+
+    fn make_room(&mut self, owner: Option<&Arc<str>>) {
         while let Some(share) = owner.and_then(|owner| self.owners.get(owner))
             && (share.ages.len() > self.share.entries || share.bytes > self.share.bytes)
-            && let Some(oldest) = share.ages.first()
+            && let Some(oldest) = share.ages.first().copied()
         {
-            let oldest = *oldest;
             self.drop_aged(oldest);
         }
-        while let Some((oldest, key)) = self.ages.first_key_value() {
-            let fits = self.entries.len() <= self.max.entries && self.bytes <= self.max.bytes;
-            if fits && self.get(key, now).is_some() {
-                return;
-            }
+        while (self.entries.len() > self.max.entries || self.bytes > self.max.bytes)
+            && let Some((oldest, _)) = self.ages.first_key_value()
+        {
             let oldest = *oldest;
             self.drop_aged(oldest);
         }
@@ -148,6 +168,7 @@ impl<K: Clone + Eq + Hash, V> Aged<K, V> {
     fn take(&mut self, key: &K) -> Option<Entry<V>> {
         let entry = self.entries.remove(key)?;
         self.ages.remove(&entry.age);
+        self.ends.remove(&(entry.until, entry.age));
         self.bytes -= entry.bytes;
         if let Some(owner) = &entry.owner
             && let Some(share) = self.owners.get_mut(owner)
@@ -183,7 +204,8 @@ mod tests {
             table.put(key, 'a', (Some(Arc::clone(&ada)), 1), (now, now + DAY));
         }
         assert_eq!((table.len(), table.bytes, table.owners[&ada].bytes), (26, 26, 25));
-        assert_eq!((table.get(&0, now), table.get(&974, now)), (Some(&'b'), None));
+        assert_eq!(table.get(&0, now), Some(&'b'));
+        assert_eq!(table.get(&974, now), None);
         assert_eq!(table.get(&975, now), Some(&'a'));
         table.put(2_000, 'a', (Some(Arc::clone(&ada)), 250), (now, now + DAY));
         assert_eq!((table.len(), table.bytes), (2, 251), "a quarter of the bytes");
@@ -197,7 +219,8 @@ mod tests {
         for key in 0..20 {
             table.put(key, 'x', (None, 1), (now, now + DAY));
         }
-        assert_eq!((table.len(), table.get(&9, now), table.get(&10, now)), (10, None, Some(&'x')));
+        assert_eq!((table.len(), table.get(&9, now)), (10, None));
+        assert_eq!(table.get(&10, now), Some(&'x'));
         table.put(20, 'x', (None, 95), (now, now + DAY));
         assert_eq!((table.len(), table.bytes), (6, 100));
         for key in 0..21 {
@@ -210,15 +233,37 @@ mod tests {
     fn an_entry_whose_time_is_over_is_none_and_makes_room() {
         let (mut table, now) = (table(10, 100), Instant::now());
         table.put(1, 'x', (None, 1), (now, now + DAY));
-        assert_eq!(table.get(&1, now + DAY), None);
-        assert!(table.extend(&1, now, now + 2 * DAY) && !table.extend(&1, now + 2 * DAY, now));
-        assert!(table.extend(&1, now, now), "it is never shortened");
-        assert_eq!(table.get(&1, now + DAY), Some(&'x'));
+        assert!(table.extend(&1, now, now + 2 * DAY) && table.extend(&1, now, now));
+        assert_eq!(table.get(&1, now + DAY), Some(&'x'), "it is never shortened");
+        assert!(!table.extend(&1, now + 2 * DAY, now + 3 * DAY));
+        assert_eq!(table.get(&1, now + 2 * DAY), None);
+        table.put(1, 'x', (None, 1), (now, now + DAY));
         table.put(2, 'y', (None, 1), (now + 2 * DAY, now + 3 * DAY));
         assert_eq!(table.len(), 1, "the first one has left");
         assert_eq!(table.remove(&2, now + 3 * DAY), None);
         table.put(3, 'a', (None, 1), (now, now + DAY));
         table.put(3, 'b', (None, 1), (now, now + DAY));
-        assert_eq!((table.len(), table.remove(&3, now)), (1, Some((4, 'b'))));
+        assert_eq!((table.len(), table.remove(&3, now)), (1, Some((5, 'b'))));
+    }
+
+    #[test]
+    fn what_is_over_leaves_before_what_is_not_whoever_comes_next() {
+        let ada: Arc<str> = "ada".into();
+        let (mut table, now) = (table(40, 1_000), Instant::now());
+        let put = |table: &mut Aged<u32, char>, key, days| {
+            let until = now + days * DAY;
+            table.put(key, 'a', (Some(Arc::clone(&ada)), 1), (now, until));
+        };
+        put(&mut table, 0, 9);
+        for key in 1..10 {
+            put(&mut table, key, 1);
+        }
+        // The share is ten: the oldest has time left, and all the younger ones have not.
+        table.put(10, 'a', (Some(Arc::clone(&ada)), 1), (now + 2 * DAY, now + 9 * DAY));
+        assert_eq!((table.len(), table.get(&0, now + 2 * DAY)), (2, Some(&'a')));
+        assert_eq!(table.get(&3, now + 9 * DAY), None);
+        assert_eq!(table.len(), 0, "a question is enough");
+        assert_eq!((table.ages.len(), table.ends.len(), table.bytes), (0, 0, 0));
+        assert!(table.owners.is_empty());
     }
 }

@@ -78,7 +78,7 @@ impl Claims {
 impl Keys {
     /// Tells whether a submit may go on: the key is free.
     pub(crate) fn ask(
-        &self,
+        &mut self,
         owner: Option<&Arc<str>>,
         key: &IdempotencyKey,
         now: Instant,
@@ -93,18 +93,18 @@ impl Keys {
 
     /// Finds the run that was submitted with a key.
     pub(crate) fn find(
-        &self,
+        &mut self,
         owner: Option<&Arc<str>>,
         key: &IdempotencyKey,
         now: Instant,
     ) -> Option<Result<Submitted, Conflict>> {
         let address = Address::of(owner, key);
-        let kept = self.runs.get(&address).map(|claim| (claim, Submitted::Kept(claim.run)));
-        let forgotten = || {
+        let (claim, submitted) = if let Some(claim) = self.runs.get(&address) {
+            (claim, Submitted::Kept(claim.run))
+        } else {
             let claim = self.forgotten.get(&address, now)?;
-            Some((claim, Submitted::Forgotten(claim.run)))
+            (claim, Submitted::Forgotten(claim.run))
         };
-        let (claim, submitted) = kept.or_else(forgotten)?;
         Some(if claim.payload == key.payload() { Ok(submitted) } else { Err(Conflict) })
     }
 
