@@ -395,4 +395,4 @@ fn child_ended(parent: &Arc<Node>, child: &Arc<Node>, gone: &ChildEnd, now: Inst
 }
 
 /// Children that are copied under one lock: enough to be cheap, too few to hold up a reader.
-const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = 256;

@@ -12,6 +12,7 @@ use quell_core::{LimitsOutcome, NewLimits};
 
 use crate::node::{Node, State};
 use crate::step::StopOrigin;
+use crate::step::cascade::CHUNK;
 use crate::time::idle::IdleWatch;
 
 impl Node {
@@ -57,7 +58,7 @@ impl Node {
 
     /// Makes sure that signs of life in the subtree are watched for an idle limit of this very run.
     /// A new watch counts from now on: nobody knows what was before.
-    fn watch_idle(&self) {
+    fn watch_idle(self: &Arc<Self>) {
         let is_needless = |state: &State| {
             let is_watched = state.idle.as_ref().is_some_and(|idle| idle.is_of(self.id));
             is_watched || state.life.is_stopping() || state.is_ended()
@@ -86,22 +87,25 @@ impl Node {
 
     /// Has the runs below show their signs of life to a new watch of this run. Parents come first:
     /// a run that is spawned meanwhile takes the watch of a parent that has it, or is found in the
-    /// list of one that has it not.
-    fn spread_watch(&self, watch: &Arc<IdleWatch>, before: Option<&Arc<IdleWatch>>) {
-        let children_of =
-            |state: &State| -> Vec<_> { state.children.iter().map(Arc::clone).collect() };
-        let mut stack = children_of(&self.lock());
-        while let Some(node) = stack.pop() {
-            let mut state = node.lock();
-            match &state.idle {
-                // It was spawned since then, and so was what is below.
-                Some(idle) if Arc::ptr_eq(idle, watch) => {}
-                Some(idle) if before.is_none_or(|before| !Arc::ptr_eq(idle, before)) => {
-                    idle.put_under(watch, before);
-                }
-                _ => {
-                    state.idle = Some(Arc::clone(watch));
-                    stack.extend(children_of(&state));
+    /// list of one that has it not. So the children of one run are copied in pieces.
+    fn spread_watch(self: &Arc<Self>, watch: &Arc<IdleWatch>, before: Option<&Arc<IdleWatch>>) {
+        let (mut stack, mut chunk) = (vec![(Arc::clone(self), 0)], Vec::new());
+        while let Some((node, from)) = stack.pop() {
+            let more = node.lock().children.copy(from, CHUNK, &mut chunk);
+            stack.extend(more.map(|from| (node, from)));
+            for child in chunk.drain(..) {
+                let mut state = child.lock();
+                match &state.idle {
+                    // It was spawned since then, and so was what is below.
+                    Some(idle) if Arc::ptr_eq(idle, watch) => {}
+                    Some(idle) if before.is_none_or(|before| !Arc::ptr_eq(idle, before)) => {
+                        idle.put_under(watch, before);
+                    }
+                    _ => {
+                        state.idle = Some(Arc::clone(watch));
+                        drop(state);
+                        stack.push((child, 0));
+                    }
                 }
             }
         }
