@@ -1,11 +1,12 @@
 use std::future::Future as _;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
 
 use quell::testing::held;
 use quell::{CancelRequest, Engine, OnBusy, RunRef, RunSpec, RunStatus, SubmitError};
 
-use crate::support::{Lab, config, listener, ms, naive, soon, within};
+use crate::support::{Lab, config, listener, ms, naive, now, secs, soon, within};
 
 /// Submits a run from within a wake-up, once what it waits for is over.
 struct Follows<F> {
@@ -69,6 +70,30 @@ async fn i36_who_is_stopped_before_the_start_hands_its_lane_on_with_the_stop() {
     assert_eq!(behind.status(), RunStatus::Running);
     behind.cancel(CancelRequest::because("over"));
     for run in [holder, behind] {
+        within("it ends", run.quiescent()).await;
+    }
+    assert_eq!(held(&lab).admission, 0);
+    lab.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i21_who_was_due_comes_before_who_comes_later_also_if_nobody_has_looked() {
+    let lab = Lab::with(config().control_on_runtime().running_max(1).queued_max(1));
+    tokio::time::sleep(ms(1)).await;
+    let due = RunSpec::agent("due").not_before(now() + secs(1));
+    let due = lab.submit(due, listener).unwrap().into_ref();
+    // Time passes, and the control loop takes no turn: nobody else is polled here.
+    let mut passes = pin!(tokio::time::advance(secs(2)));
+    assert!(passes.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let late = RunSpec::agent("late").not_before(now() + secs(1));
+    let late = lab.submit(late, listener).unwrap().into_ref();
+    let refused = lab.submit(RunSpec::agent("later"), listener).unwrap_err();
+    assert!(matches!(refused, SubmitError::QueueFull { max: 1, .. }), "{refused}");
+    assert!(due.queue_position().is_none(), "it has the slot");
+    tokio::task::yield_now().await;
+    assert_eq!(due.status(), RunStatus::Running);
+    for run in [due, late] {
+        run.cancel(CancelRequest::because("over"));
         within("it ends", run.quiescent()).await;
     }
     assert_eq!(held(&lab).admission, 0);

@@ -49,7 +49,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "forget-who-waits-for-a-group",
         edits: &[Edit {
             file: "tables/admission/groups.rs",
-            text: "self.refresh_owner(&owner);
+            text: "self.refresh_owner(owner);
         }
         «self.refresh_chain(first);»",
             faulty: "if self.arena[first].is_full() { … }",
@@ -60,8 +60,8 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "forget-who-waits-for-an-owner",
         edits: &[Edit {
             file: "tables/admission/groups.rs",
-            text: "self.is_full(&owner) != was_full",
-            faulty: "self.is_full(&owner)",
+            text: "self.is_full(owner) != was_full",
+            faulty: "self.is_full(owner)",
         }],
         caught_by: &[
             "limits::i27_slots_return_when_the_run_is_quiescent_in_every_scope",

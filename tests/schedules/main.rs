@@ -33,6 +33,7 @@ mod crowd;
 mod detach;
 mod doors;
 mod ends;
+mod limits;
 mod parallel;
 mod play;
 mod queue;

@@ -12,8 +12,9 @@ impl Engine {
     /// stopped and nobody who waits is refused: slots fall as runs end.
     ///
     /// A scope that had no limits before counts the roots that are live: this call then takes time
-    /// in proportion to them. Otherwise it takes no longer than the runs that it starts; for
-    /// [`Scope::EachOwner`], than the owners that have live roots.
+    /// in proportion to them, and the limits apply when it is through. Otherwise it takes no longer
+    /// than the runs that it starts; for [`Scope::EachOwner`], than the owners that have live roots.
+    /// However long it takes, it holds up nobody else.
     ///
     /// # Examples
     ///
@@ -37,7 +38,7 @@ impl Engine {
         let shared = self.shared();
         let live = || shared.registry.list(|node| node.is_root() && !node.is_over());
         let now = shared.clock.now();
-        shared.admission.set_limit(&scope, limits, now, live, count_in).start();
+        shared.admission.set_limit(&scope, limits, now, live, count_in);
     }
 
     /// Yields the limits of a scope as they are now; none are set by default.

@@ -30,6 +30,10 @@ impl Shared {
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
         // It is held here, so that a refusal drops it after every lock.
         let node = Node::new(self, spec, None, now);
+        if self.admission.concerns(&*node) {
+            // Before the claim, whose locks are held meanwhile: who is due comes before this one.
+            self.admission.catch_up(now);
+        }
         let (free, stop) = self.claim_root(&node, checked, now, &mut wakers)?;
         if let Some(due) = node.gate().and_then(|gate| gate.not_before) {
             self.control.nudge(self.clock.ticks(due));

@@ -8,7 +8,9 @@
 //! A run first waits for its due time, then for its lane, then for slots. Of those that wait for
 //! the same, the one of the highest priority comes first, then the one that came first; a run comes
 //! when it is due. What changes a queue under the lock also takes out the runs that may start, so
-//! nothing is ever polled, and no waiting root could start when the lock is free.
+//! nothing is ever polled, and no waiting root could start when the lock is free. Only of many that
+//! may start at once, because a limit was raised or they were due together, each change takes out a
+//! piece; whoever raised the limit, or the control thread, comes again for the others.
 //!
 //! Invariants, all under the one lock:
 //!
@@ -18,18 +20,22 @@
 //!    two runs of a lane run at once (I36). Its holder is before all of them, unless it was
 //!    released: a holder that waits for a slot gives way to a run that comes before it. One that is
 //!    stopped before it has started hands the lane on with the stop.
-//! 3. A run in `running` was released and is not quiescent: abandoned work keeps its slots (I27).
+//! 3. A root that is counted as running was released and is not quiescent: abandoned work keeps its
+//!    slots (I27).
 //! 4. A run that was not released and was not stopped stands in exactly one queue, and `places`
 //!    says in which: `due`, a class of `groups`, or behind the holder of its lane. One that was
 //!    released or has ended stands in none.
-//! 5. A root counts as queued in its groups exactly as long as it is in `places`, and as running
-//!    exactly as long as it is in `running`. A child counts in none.
-//! 6. Of a kind that `limited` names, every root that was submitted, is live and was released is in
-//!    `running`: those that came before the limit are counted in while nothing starts under it.
+//! 5. A root counts as queued in its groups exactly as long as it is in `places`, and from its
+//!    release on as running. A child counts in none.
+//! 6. Of a kind that `counted` names, every root that was submitted, is live and was released counts
+//!    as running. A scope that had no limits is being counted first, and its limits apply only when
+//!    all its roots count: until then nobody is refused or held for it.
 //! 7. The flags of a run that leaves are published under this lock: a caller that sees that a run
 //!    is over finds its lane and its slots free, and no other run has them before.
+//! 8. Under one lock no more is looked at than a piece, however many roots there are: the control
+//!    thread takes the lock in its turns, and no deadline waits for a limit that changes (I14).
 //!
-//! Lock order: `setting` → node → shard of the registry → state of admission. The last is a leaf:
+//! Lock order: `counted` → node → shard of the registry → state of admission. The last is a leaf:
 //! runs that may start are collected in [`Free`], and released after it.
 
 use std::sync::Arc;
@@ -41,7 +47,7 @@ use super::state::State;
 use crate::failure::SubmitError;
 use crate::queue::{QueuePosition, RunLimits, Scope};
 use crate::spec::{Gate, Lane, OnBusy};
-use crate::sync::{AtomicU32, Mutex, Ordering};
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
 
 /// A run that waits for admission. It is asked under the lock of admission, and takes no lock to
 /// answer: a node is locked before admission is.
@@ -74,8 +80,8 @@ pub(crate) struct Admission<R> {
     /// The kinds of which some roots have limits, as bits.
     limited: AtomicU32,
     state: Mutex<State<R>>,
-    /// Held while limits are changed.
-    setting: Mutex<()>,
+    /// The kinds of which all live roots are known here, as bits. Held while limits are changed.
+    counted: Mutex<u32>,
 }
 
 /// Runs that may start now. The caller starts them when it holds no lock.
@@ -87,11 +93,14 @@ impl<R: Candidate> Admission<R> {
     pub(crate) fn new<'a>(limits: impl IntoIterator<Item = &'a (Scope, RunLimits)>) -> Self {
         let (mut state, mut limited) = (State::new(), 0);
         for (scope, limits) in limits {
-            state.set(scope, *limits);
+            let mut rest = state.change(scope, *limits);
+            while let Some(next) = rest {
+                rest = state.go_on(scope, *limits, next);
+            }
             limited |= kinds_of(scope);
         }
-        let (limited, state) = (AtomicU32::new(limited), Mutex::new(state));
-        Self { limited, state, setting: Mutex::new(()) }
+        let (counted, state) = (Mutex::new(limited), Mutex::new(state));
+        Self { limited: AtomicU32::new(limited), state, counted }
     }
 
     /// Tells whether a root needs admission. Called under the lock of its shard: see
@@ -102,9 +111,18 @@ impl<R: Candidate> Admission<R> {
             || run.gate().is_some_and(waits)
     }
 
-    /// Takes in a root whose id is claimed. Called under its node's lock, with the node held.
+    /// Releases the runs whose due time has come, before one comes that would be behind them. Called
+    /// with no lock held.
+    pub(crate) fn catch_up(&self, now: Instant) {
+        while self.state().next_due().is_some_and(|due| due <= now) {
+            self.turn(now).0.start();
+        }
+    }
+
+    /// Takes in a root whose id is claimed. Called under its node's lock, with the node held, after
+    /// [`catch_up`](Self::catch_up).
     pub(crate) fn enter(&self, run: &Arc<R>, now: Instant) -> Result<Free<R>, SubmitError> {
-        let mut state = self.state.lock();
+        let mut state = self.state();
         let gate = run.gate();
         if let Some(Lane { key, on_busy: OnBusy::Reject }) =
             gate.and_then(|gate| gate.lane.as_ref())
@@ -119,13 +137,13 @@ impl<R: Candidate> Admission<R> {
             return Err(SubmitError::QueueFull { scope, max });
         }
         state.enter(run, due);
-        Ok(Free(state.release(now)))
+        Ok(Free(state.release(now).0))
     }
 
     /// Takes in a child whose due time is still to come. It has no lane and takes no slot: its root
     /// has both. Called under its node's lock, with the node held.
     pub(crate) fn enter_child(&self, run: &Arc<R>, due: Instant) {
-        self.state.lock().await_due(run, due);
+        self.state().await_due(run, due);
     }
 
     /// Takes out a run that was stopped before it started, or that has ended: it leaves its queue
@@ -138,25 +156,27 @@ impl<R: Candidate> Admission<R> {
         now: Instant,
         publish: impl FnOnce(),
     ) -> Free<R> {
-        let mut state = self.state.lock();
+        let mut state = self.state();
         state.leave(run);
         if slots {
             state.vacate(run);
         }
         publish();
-        Free(state.release(now))
+        Free(state.release(now).0)
     }
 
-    /// Releases the runs whose due time has come. The instant is the next due time.
+    /// Releases the runs whose due time has come, or a piece of them. The instant is the next due
+    /// time.
     pub(crate) fn turn(&self, now: Instant) -> (Free<R>, Option<Instant>) {
-        let mut state = self.state.lock();
-        let free = Free(state.release(now));
+        let mut state = self.state();
+        let free = Free(state.release(now).0);
         (free, state.next_due())
     }
 
-    /// Changes the limits of a scope, and yields what may start now. A scope that had none counts
+    /// Changes the limits of a scope, and starts what may start then. A scope that had none counts
     /// the roots that are live: `live` lists them, and `count_in`, which is called for each with no
-    /// lock of admission held, calls [`count_in`](Self::count_in) under the root's lock.
+    /// lock of admission held, calls [`count_in`](Self::count_in) under the root's lock. Should one
+    /// of the two panic, nothing has changed but that some roots are known here.
     ///
     /// `live` sees every root of which [`concerns`](Self::concerns) did not see the limit: it looks
     /// into a shard after the lock under which that was asked.
@@ -167,32 +187,40 @@ impl<R: Candidate> Admission<R> {
         now: Instant,
         live: impl FnOnce() -> Vec<Arc<R>>,
         count_in: impl Fn(&Arc<R>),
-    ) -> Free<R> {
+    ) {
         // Dropped after the lock: it may have the last reference to a run by then.
         let mut uncounted = Vec::new();
-        let _setting = self.setting.lock();
+        let mut counted = self.counted.lock();
         let kinds = kinds_of(scope);
-        if self.limited.load(Ordering::SeqCst) & kinds != kinds {
-            // Nothing starts under the new limit before what runs is counted.
-            self.state.lock().set(scope, RunLimits::new().running_max(0));
+        if *counted & kinds != kinds {
             self.limited.fetch_or(kinds, Ordering::SeqCst);
             uncounted.extend(live());
             uncounted.iter().for_each(count_in);
+            *counted |= kinds;
         }
-        let mut state = self.state.lock();
-        state.set(scope, limits);
-        Free(state.release(now))
+        let mut rest = self.state().change(scope, limits);
+        while let Some(next) = rest {
+            rest = self.state().go_on(scope, limits, next);
+        }
+        drop(counted);
+        loop {
+            let (free, may_go_on) = self.state().release(now);
+            Free(free).start();
+            if !may_go_on {
+                return;
+            }
+        }
     }
 
     /// Counts a live root that was admitted before its kind had a limit. Called under its node's
     /// lock, for a root that is not quiescent and whose end will be told.
     pub(crate) fn count_in(&self, run: &Arc<R>) {
-        self.state.lock().count_in(run);
+        self.state().count_in(run);
     }
 
     /// Yields the limits of a scope, if they were ever set.
     pub(crate) fn limits(&self, scope: &Scope) -> Option<RunLimits> {
-        self.state.lock().limits(scope)
+        self.state().limits(scope)
     }
 
     /// Tells where a run waits. The walk is bounded: see [`QueuePosition::ahead`].
@@ -201,18 +229,38 @@ impl<R: Candidate> Admission<R> {
         run: &Arc<R>,
         wall: impl FnOnce(Instant) -> SystemTime,
     ) -> Option<QueuePosition> {
-        self.state.lock().position(run, wall)
+        self.state().position(run, wall)
     }
 
     /// Tells whether a run waits behind the holder of its lane.
     pub(crate) fn is_behind(&self, run: &Arc<R>) -> bool {
-        self.state.lock().is_behind(run)
+        self.state().is_behind(run)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<R>> {
+        #[cfg_attr(not(test), expect(unused_mut, reason = "only tests count"))]
+        let mut state = self.state.lock();
+        #[cfg(test)]
+        state.groups.begin_piece();
+        state
+    }
+
+    /// The most that was looked at under one lock.
+    #[cfg(test)]
+    pub(super) fn largest_piece(&self) -> usize {
+        self.state().groups.largest_piece
+    }
+
+    /// How many groups there are.
+    #[cfg(test)]
+    pub(super) fn groups(&self) -> usize {
+        self.state().groups.arena.len()
     }
 
     /// How many runs wait or hold a slot or a lane.
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn len(&self) -> usize {
-        self.state.lock().len()
+        self.state().len()
     }
 }
 

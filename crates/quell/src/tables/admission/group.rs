@@ -10,7 +10,8 @@ use crate::queue::{RunLimits, Scope};
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) scope: Scope,
-    pub(super) limits: RunLimits,
+    /// None while it is being counted: then it has room for all.
+    pub(super) limits: Option<RunLimits>,
     pub(super) load: Load,
     /// The next group of the chain; none for that of all.
     pub(super) above: Option<usize>,
@@ -32,20 +33,22 @@ pub(super) struct Load {
 #[derive(Clone, Debug)]
 pub(super) enum Below {
     Group(usize),
-    Class(Owner),
+    /// That of the owner with this number.
+    Class(usize),
 }
 
 /// The owner of a root, or nobody.
 pub(super) type Owner = Option<Arc<str>>;
 
 impl Group {
-    pub(super) const fn new(scope: Scope, limits: RunLimits, above: Option<usize>) -> Self {
+    /// Makes a group that is being counted.
+    pub(super) const fn new(scope: Scope, above: Option<usize>) -> Self {
         let load = Load::NONE;
-        Self { scope, limits, load, above, waiting: BTreeMap::new(), stands_at: None }
+        Self { scope, limits: None, load, above, waiting: BTreeMap::new(), stands_at: None }
     }
 
-    pub(super) const fn is_full(&self) -> bool {
-        self.load.fills(self.limits)
+    pub(super) fn is_full(&self) -> bool {
+        self.limits.is_some_and(|limits| self.load.fills(limits))
     }
 
     /// Moves what stood here under one rank to another.
@@ -70,6 +73,16 @@ impl Group {
 impl Load {
     /// Nothing runs or is queued.
     pub(super) const NONE: Self = Self { running: 0, queued: 0 };
+
+    /// Tells whether nothing runs or is queued.
+    pub(super) const fn is_none(self) -> bool {
+        self.running + self.queued == 0
+    }
+
+    /// Yields the number of those that run, or of those that are queued.
+    pub(super) const fn of(&mut self, is_running: bool) -> &mut usize {
+        if is_running { &mut self.running } else { &mut self.queued }
+    }
 
     /// Tells whether no more roots may run.
     pub(super) const fn fills(self, limits: RunLimits) -> bool {

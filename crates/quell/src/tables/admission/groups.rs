@@ -7,198 +7,186 @@
 //! Invariants:
 //!
 //! 1. A class stands in `waiting` of the first group of its chain, under the rank of its first run,
-//!    exactly as long as it has runs and its owner has room.
+//!    exactly as long as it has runs and its owner has room. While a new limit of each owner is on
+//!    its way to all of them, one that is full by it may stand there yet, and one that has room by
+//!    it may not ([`super::change`]): the first is found out when it is popped.
 //! 2. A group that is not the last of its chain stands in `waiting` of the next one, under the
 //!    first rank in its own `waiting`, exactly as long as it has that and has room. So a root that
 //!    waits for a full limit is parked there, and what is first in `waiting` of all may start.
 //! 3. An owner has an entry exactly as long as runs of it run or are queued.
+//! 4. A root is counted in the class that its entry in `counted` names, and where that leads, also
+//!    if it would belong elsewhere by now: a change moves one root after the other.
+//! 5. The group of a component is there as long as it has a bound, is being counted, or has roots.
 //!
 //! Of n waiting roots, one comes, starts, leaves, or ends in O(log n). Only when an owner becomes
 //! full or has room again, that is done for each of its classes: one per component and kind with a
 //! limit, at most. No waiting root is looked at that does not start.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::iter::successors;
 use std::mem;
 use std::sync::Arc;
 
 use quell_core::{RunKind, limits};
+use slab::Slab;
 
 use super::Candidate;
 use super::group::{Below, Group, Load, Owner};
+use super::held::{Counted, Held, Kind, Ticket};
 use super::rank::Rank;
 use crate::queue::{RunLimits, Scope};
 
-/// The groups that limits are set for, and the roots that wait for a slot; `R` is what a run is.
+/// The groups that limits are set for, and the roots that are counted in them; `R` is what a run
+/// is.
 #[derive(Debug)]
 pub(super) struct Groups<R> {
     /// The group of all, and every other one that has limits, but for owners.
-    arena: Vec<Group>,
+    pub(super) arena: Slab<Group>,
     /// Where the groups of a kind are.
-    kinds: HashMap<RunKind, Kind>,
-    /// The limits of each owner, if they were ever set.
-    each_owner: Option<RunLimits>,
-    /// The owners that have roots; nobody has all of them, unless owners have limits.
-    owners: HashMap<Owner, Held<R>>,
-}
-
-/// Where the group of a kind is, and those of its components.
-#[derive(Debug, Default)]
-struct Kind {
-    group: Option<usize>,
-    components: HashMap<Arc<str>, usize>,
-}
-
-/// What an owner has.
-#[derive(Debug)]
-struct Held<R> {
-    load: Load,
-    /// Its roots that wait for a slot, by the first groups of their chains.
-    classes: BTreeMap<usize, Class<R>>,
-}
-
-/// The waiting roots of one owner and one chain.
-#[derive(Debug)]
-struct Class<R> {
-    runs: BTreeMap<Rank, Arc<R>>,
-    /// The rank under which it stands in `waiting` of the first group of its chain.
-    stands_at: Option<Rank>,
+    pub(super) kinds: HashMap<RunKind, Kind>,
+    /// Roots are counted by their owners. If not, nobody has all of them.
+    pub(super) by_owner: bool,
+    /// The limits of each owner, if they were ever set and all roots are counted.
+    pub(super) each_owner: Option<RunLimits>,
+    /// Where the owners are that have roots.
+    owners: HashMap<Owner, usize>,
+    pub(super) held: Slab<Held>,
+    /// The roots that are queued or run.
+    pub(super) counted: Slab<Counted<R>>,
+    /// How often a chain or a root was looked at under this lock, and at most under any.
+    #[cfg(test)]
+    work: usize,
+    #[cfg(test)]
+    pub(super) largest_piece: usize,
 }
 
 impl<R: Candidate> Groups<R> {
     pub(super) fn new() -> Self {
-        let all = Group::new(Scope::All, RunLimits::new(), None);
-        let (kinds, owners) = (HashMap::new(), HashMap::new());
-        Self { arena: vec![all], kinds, each_owner: None, owners }
+        let mut arena = Slab::new();
+        let all = arena.insert(Group::new(Scope::All, None));
+        debug_assert_eq!(all, ALL);
+        arena[ALL].limits = Some(RunLimits::new());
+        Self {
+            arena,
+            kinds: HashMap::new(),
+            by_owner: false,
+            each_owner: None,
+            owners: HashMap::new(),
+            held: Slab::new(),
+            counted: Slab::new(),
+            #[cfg(test)]
+            work: 0,
+            #[cfg(test)]
+            largest_piece: 0,
+        }
     }
 
-    /// Yields the limits of a scope, if they were ever set.
+    /// Yields the limits of a scope, if they are set.
     pub(super) fn limits(&self, scope: &Scope) -> Option<RunLimits> {
         match scope {
             Scope::EachOwner => self.each_owner,
-            _ => Some(self.arena[self.index_of(scope)?].limits),
+            _ => self.arena[self.index_of(scope)?].limits,
         }
-    }
-
-    /// Makes a group for a scope that has none. No root is counted or waits here meanwhile.
-    pub(super) fn add(&mut self, scope: &Scope, limits: RunLimits) {
-        debug_assert!(self.owners.is_empty(), "the roots are elsewhere meanwhile");
-        let next = self.arena.len();
-        match scope {
-            // Its group is always there.
-            Scope::All => {}
-            Scope::EachOwner => self.each_owner = Some(limits),
-            Scope::Kind(kind) => {
-                let kind = self.kinds.entry(*kind).or_default();
-                kind.group = Some(next);
-                for component in kind.components.values() {
-                    self.arena[*component].above = Some(next);
-                }
-                self.arena.push(Group::new(scope.clone(), limits, Some(ALL)));
-            }
-            Scope::Component(kind, name) => {
-                let kind = self.kinds.entry(*kind).or_default();
-                kind.components.insert(Arc::clone(name), next);
-                let above = kind.group.unwrap_or(ALL);
-                self.arena.push(Group::new(scope.clone(), limits, Some(above)));
-            }
-        }
-    }
-
-    /// Changes the limits of a scope that has a group. For owners, each class of them is looked at.
-    pub(super) fn set(&mut self, scope: &Scope, limits: RunLimits) {
-        if let Some(index) = self.index_of(scope) {
-            self.arena[index].limits = limits;
-            return self.refresh_chain(index);
-        }
-        self.each_owner = Some(limits);
-        let owners: Vec<_> = self.owners.keys().cloned().collect();
-        for owner in &owners {
-            self.refresh_owner(owner);
-        }
-    }
-
-    /// Takes every root out, counts included. Yields those that wait for a slot.
-    pub(super) fn drain(&mut self) -> Vec<(Rank, Arc<R>)> {
-        for group in &mut self.arena {
-            (group.load, group.stands_at) = (Load::default(), None);
-            group.waiting.clear();
-        }
-        let classes = mem::take(&mut self.owners).into_values().flat_map(|held| held.classes);
-        classes.flat_map(|(_, class)| class.runs).collect()
     }
 
     /// Counts a root as queued.
-    pub(super) fn queue(&mut self, run: &R) {
-        self.recount(run, |load| load.queued += 1);
-    }
-
-    /// Counts a root as queued no longer.
-    pub(super) fn unqueue(&mut self, run: &R) {
-        self.recount(run, |load| load.queued -= 1);
+    pub(super) fn queue(&mut self, run: &Arc<R>) -> Ticket {
+        self.add(run, false)
     }
 
     /// Gives a root a slot of each of its groups, full or not.
-    pub(super) fn occupy(&mut self, run: &R) {
-        self.recount(run, |load| load.running += 1);
+    pub(super) fn occupy(&mut self, run: &Arc<R>) -> Ticket {
+        self.add(run, true)
     }
 
-    /// Takes back the slots of a root.
-    pub(super) fn vacate(&mut self, run: &R) {
-        self.recount(run, |load| load.running -= 1);
+    /// Gives a queued root a slot of each of its groups.
+    pub(super) fn start(&mut self, ticket: Ticket) {
+        self.counted[ticket].is_running = true;
+        self.count(ticket, |load| {
+            load.queued -= 1;
+            load.running += 1;
+        });
+    }
+
+    /// Counts a root no longer, as queued or as running. It waits for no slot.
+    pub(super) fn remove(&mut self, ticket: Ticket) {
+        self.count_out(ticket);
+        self.counted.remove(ticket);
+    }
+
+    /// Tells whether a root has slots.
+    pub(super) fn is_running(&self, ticket: Ticket) -> bool {
+        self.counted[ticket].is_running
     }
 
     /// Has a queued root wait for a slot.
-    pub(super) fn insert(&mut self, run: Arc<R>, rank: Rank) {
-        let (first, owner) = self.class_of(&*run);
-        if let Some(held) = self.owners.get_mut(&owner) {
-            let class = held.classes.entry(first).or_insert_with(Class::new);
-            class.runs.insert(rank, run);
+    pub(super) fn park(&mut self, ticket: Ticket, rank: Rank) {
+        let Counted { first, owner, .. } = self.counted[ticket];
+        self.counted[ticket].rank = Some(rank);
+        self.held[owner].classes.entry(first).or_default().runs.insert(rank, ticket);
+        self.refresh_class(owner, first);
+    }
+
+    /// Has a root wait for a slot no longer. It is queued still.
+    pub(super) fn unpark(&mut self, ticket: Ticket) {
+        let Counted { first, owner, .. } = self.counted[ticket];
+        let Some(rank) = self.counted[ticket].rank.take() else { return };
+        if let Some(class) = self.held[owner].classes.get_mut(&first) {
+            class.runs.remove(&rank);
         }
-        self.refresh_class(&owner, first);
+        self.refresh_class(owner, first);
     }
 
-    /// Takes out a root that waits for a slot.
-    pub(super) fn remove(&mut self, run: &R, rank: Rank) -> Option<Arc<R>> {
-        let (first, owner) = self.class_of(run);
-        self.remove_from(first, &owner, rank)
+    /// Takes out the root that is to start next, if one may start. It is queued still. Each look
+    /// takes one of `left`; none are left if there may be more.
+    pub(super) fn pop(&mut self, left: &mut usize) -> Option<Arc<R>> {
+        while *left > 0 && !self.arena[ALL].is_full() {
+            let (rank, index, owner) = self.first_waiting()?;
+            *left -= 1;
+            if self.is_full(owner) {
+                // By a limit that has come meanwhile.
+                self.refresh_owner(owner);
+                continue;
+            }
+            let ticket = *self.held[owner].classes.get(&index)?.runs.get(&rank)?;
+            self.unpark(ticket);
+            return Some(Arc::clone(&self.counted[ticket].run));
+        }
+        None
     }
 
-    /// Takes out the root that is to start next, if one may start.
-    pub(super) fn pop(&mut self) -> Option<Arc<R>> {
+    fn first_waiting(&self) -> Option<(Rank, usize, usize)> {
         let mut index = ALL;
-        if self.arena[index].is_full() {
-            return None;
-        }
         loop {
             match self.arena[index].waiting.first_key_value()? {
                 (_, Below::Group(below)) => index = *below,
-                (rank, Below::Class(owner)) => {
-                    let (rank, owner) = (*rank, owner.clone());
-                    return self.remove_from(index, &owner, rank);
-                }
+                (rank, Below::Class(owner)) => return Some((*rank, index, *owner)),
             }
         }
     }
 
-    /// Tells whether each group of a root has room.
+    /// Tells whether each group of a root that comes has room.
     pub(super) fn has_room(&self, run: &R) -> bool {
-        let (first, owner) = self.class_of(run);
-        !self.is_full(&owner) && self.chain(first).all(|index| !self.arena[index].is_full())
+        let owner = self.owners.get(&self.owner_of(run));
+        let is_full = match owner {
+            Some(owner) => self.is_full(*owner),
+            None => self.each_owner.is_some_and(|limits| Load::NONE.fills(limits)),
+        };
+        !is_full && self.chain(self.first_of(run)).all(|index| !self.arena[index].is_full())
     }
 
     /// Yields the first group of a root that lets no more roots wait, and how many it lets.
     pub(super) fn full_queue(&self, run: &R) -> Option<(Scope, usize)> {
-        let (first, owner) = self.class_of(run);
-        let queued = self.owners.get(&owner).map_or(0, |held| held.load.queued);
+        let owner = self.owners.get(&self.owner_of(run));
+        let queued = owner.map_or(0, |owner| self.held[*owner].load.queued);
         if let Some(max) = self.each_owner.and_then(|limits| limits.queued_max)
             && queued >= max
         {
             return Some((Scope::EachOwner, max));
         }
-        self.chain(first).find_map(|index| {
+        self.chain(self.first_of(run)).find_map(|index| {
             let Group { scope, limits, load, .. } = &self.arena[index];
-            let max = limits.queued_max.filter(|max| load.queued >= *max)?;
+            let max = limits.and_then(|it| it.queued_max).filter(|max| load.queued >= *max)?;
             Some((scope.clone(), max))
         })
     }
@@ -206,11 +194,11 @@ impl<R: Candidate> Groups<R> {
     /// Yields the first full group of a root that waits for a slot, and how many of those that wait
     /// for the same come before it, as far as they are counted: each step of the walk but one for
     /// each group counts at least one of them.
-    pub(super) fn standing(&self, run: &R, rank: Rank) -> Option<(Scope, usize)> {
-        let (first, owner) = self.class_of(run);
-        if self.is_full(&owner) {
-            let classes = self.owners.get(&owner)?.classes.values();
-            let ahead = classes.map(|class| count(&class.runs, rank)).sum();
+    pub(super) fn standing(&self, ticket: Ticket, rank: Rank) -> Option<(Scope, usize)> {
+        let Counted { first, owner, .. } = self.counted[ticket];
+        if self.is_full(owner) {
+            let classes = self.held[owner].classes.values();
+            let ahead = classes.map(|class| class.count(rank)).sum();
             return Some((Scope::EachOwner, ahead));
         }
         let full = self.chain(first).find(|index| self.arena[*index].is_full())?;
@@ -220,8 +208,8 @@ impl<R: Candidate> Groups<R> {
                 match below {
                     Below::Group(below) => next.push(*below),
                     Below::Class(owner) => {
-                        let class = self.owners.get(owner).and_then(|it| it.classes.get(&index));
-                        ahead += class.map_or(0, |class| count(&class.runs, rank));
+                        let class = self.held[*owner].classes.get(&index);
+                        ahead += class.map_or(0, |class| class.count(rank));
                     }
                 }
                 if ahead >= limits::QUEUE_AHEAD_MAX {
@@ -232,24 +220,29 @@ impl<R: Candidate> Groups<R> {
         Some((self.arena[full].scope.clone(), ahead))
     }
 
-    /// How many roots wait for a slot.
+    /// How many roots wait for a slot, and how many have one.
     #[cfg(any(test, feature = "test-util"))]
-    pub(super) fn waiting(&self) -> usize {
-        let classes = self.owners.values().flat_map(|held| held.classes.values());
-        classes.map(|class| class.runs.len()).sum()
+    pub(super) fn totals(&self) -> (usize, usize) {
+        let of = |is_meant: fn(&Counted<R>) -> bool| {
+            self.counted.iter().filter(|(_, it)| is_meant(it)).count()
+        };
+        (of(|it| it.rank.is_some()), of(|it| it.is_running))
     }
 
-    /// Yields the first group of a root's chain, and its owner if owners have limits.
-    fn class_of(&self, run: &R) -> (usize, Owner) {
+    /// Yields the first group of the chain to which a root belongs.
+    fn first_of(&self, run: &R) -> usize {
         let first = self.kinds.get(&run.kind()).and_then(|kind| {
             let component = kind.components.get(run.name()).copied();
             component.or(kind.group)
         });
-        let owner = self.each_owner.and_then(|_| run.owner().map(Arc::clone));
-        (first.unwrap_or(ALL), owner)
+        first.unwrap_or(ALL)
     }
 
-    fn index_of(&self, scope: &Scope) -> Option<usize> {
+    fn owner_of(&self, run: &R) -> Owner {
+        if self.by_owner { run.owner().map(Arc::clone) } else { None }
+    }
+
+    pub(super) fn index_of(&self, scope: &Scope) -> Option<usize> {
         match scope {
             Scope::All => Some(ALL),
             Scope::Kind(kind) => self.kinds.get(kind)?.group,
@@ -262,39 +255,79 @@ impl<R: Candidate> Groups<R> {
         successors(Some(first), |index| self.arena[*index].above)
     }
 
-    fn is_full(&self, owner: &Owner) -> bool {
-        let Some(limits) = self.each_owner else { return false };
-        self.owners.get(owner).map_or(Load::NONE, |held| held.load).fills(limits)
+    fn is_full(&self, owner: usize) -> bool {
+        self.each_owner.is_some_and(|limits| self.held[owner].load.fills(limits))
     }
 
-    fn remove_from(&mut self, first: usize, owner: &Owner, rank: Rank) -> Option<Arc<R>> {
-        let removed = self.owners.get_mut(owner)?.classes.get_mut(&first)?.runs.remove(&rank);
-        self.refresh_class(owner, first);
-        removed
+    fn add(&mut self, run: &Arc<R>, is_running: bool) -> Ticket {
+        let run = Arc::clone(run);
+        let counted = Counted { run, first: ALL, owner: 0, is_running, rank: None };
+        let ticket = self.counted.insert(counted);
+        self.count_in(ticket);
+        ticket
     }
 
-    fn recount(&mut self, run: &R, change: impl Fn(&mut Load)) {
-        let (first, owner) = self.class_of(run);
+    /// Counts a root where it belongs.
+    fn count_in(&mut self, ticket: Ticket) {
+        let Counted { run, is_running, .. } = &self.counted[ticket];
+        let (first, owner, is_running) = (self.first_of(run), self.owner_of(run), *is_running);
+        let held = &mut self.held;
+        let entry = self.owners.entry(owner);
+        let owner = *entry.or_insert_with_key(|owner| held.insert(Held::new(owner.clone())));
+        (self.counted[ticket].first, self.counted[ticket].owner) = (first, owner);
+        self.count(ticket, |load| *load.of(is_running) += 1);
+    }
+
+    fn count_out(&mut self, ticket: Ticket) {
+        let is_running = self.counted[ticket].is_running;
+        self.count(ticket, |load| *load.of(is_running) -= 1);
+    }
+
+    /// Counts a root elsewhere, if it belongs there by now.
+    pub(super) fn recount(&mut self, ticket: Ticket) {
+        #[cfg(test)]
+        {
+            self.work += 1;
+        }
+        let Some(Counted { run, first, owner, rank, .. }) = self.counted.get(ticket) else {
+            return;
+        };
+        if *first == self.first_of(run) && self.held[*owner].owner == self.owner_of(run) {
+            return;
+        }
+        let rank = *rank;
+        self.unpark(ticket);
+        self.count_out(ticket);
+        self.count_in(ticket);
+        if let Some(rank) = rank {
+            self.park(ticket, rank);
+        }
+    }
+
+    fn count(&mut self, ticket: Ticket, change: impl Fn(&mut Load)) {
+        let Counted { first, owner, .. } = self.counted[ticket];
         let mut next = Some(first);
         while let Some(index) = next {
             change(&mut self.arena[index].load);
             next = self.arena[index].above;
         }
-        let was_full = self.is_full(&owner);
-        let held = self.owners.entry(owner.clone()).or_insert_with(Held::new);
+        let was_full = self.is_full(owner);
+        let held = &mut self.held[owner];
         change(&mut held.load);
-        if held.load.running + held.load.queued == 0 {
+        if held.load.is_none() {
             debug_assert!(held.classes.is_empty(), "a run that waits is queued");
-            self.owners.remove(&owner);
-        } else if self.is_full(&owner) != was_full {
-            self.refresh_owner(&owner);
+            self.owners.remove(&held.owner);
+            self.held.remove(owner);
+        } else if self.is_full(owner) != was_full {
+            self.refresh_owner(owner);
         }
         self.refresh_chain(first);
+        self.remove_if_idle(first);
     }
 
     /// Has every class of an owner stand where it belongs.
-    fn refresh_owner(&mut self, owner: &Owner) {
-        let Some(held) = self.owners.get(owner) else { return };
+    pub(super) fn refresh_owner(&mut self, owner: usize) {
+        let Some(held) = self.held.get(owner) else { return };
         let classes: Vec<_> = held.classes.keys().copied().collect();
         for first in classes {
             self.refresh_class(owner, first);
@@ -302,21 +335,25 @@ impl<R: Candidate> Groups<R> {
     }
 
     /// Has a class stand where it belongs, and the groups of its chain.
-    fn refresh_class(&mut self, owner: &Owner, first: usize) {
+    fn refresh_class(&mut self, owner: usize, first: usize) {
         let is_full = self.is_full(owner);
-        let Some(held) = self.owners.get_mut(owner) else { return };
+        let held = &mut self.held[owner];
         let Some(class) = held.classes.get_mut(&first) else { return };
         let best = class.runs.keys().next().copied().filter(|_| !is_full);
         let stood = mem::replace(&mut class.stands_at, best);
         if class.runs.is_empty() {
             held.classes.remove(&first);
         }
-        self.arena[first].restand(stood, best, || Below::Class(owner.clone()));
+        self.arena[first].restand(stood, best, || Below::Class(owner));
         self.refresh_chain(first);
     }
 
     /// Has each group of a chain stand where it belongs.
-    fn refresh_chain(&mut self, first: usize) {
+    pub(super) fn refresh_chain(&mut self, first: usize) {
+        #[cfg(test)]
+        {
+            self.work += 1;
+        }
         let mut index = first;
         while let Some(above) = self.arena[index].above {
             let group = &mut self.arena[index];
@@ -327,24 +364,13 @@ impl<R: Candidate> Groups<R> {
             index = above;
         }
     }
-}
 
-/// Counts the runs before a rank, as far as a position tells of them.
-fn count<R>(runs: &BTreeMap<Rank, Arc<R>>, before: Rank) -> usize {
-    runs.range(..before).take(limits::QUEUE_AHEAD_MAX).count()
-}
-
-impl<R> Held<R> {
-    const fn new() -> Self {
-        Self { load: Load::NONE, classes: BTreeMap::new() }
-    }
-}
-
-impl<R> Class<R> {
-    const fn new() -> Self {
-        Self { runs: BTreeMap::new(), stands_at: None }
+    /// The lock was taken anew.
+    #[cfg(test)]
+    pub(super) fn begin_piece(&mut self) {
+        self.largest_piece = self.largest_piece.max(mem::take(&mut self.work));
     }
 }
 
 /// Where the group of all is.
-const ALL: usize = 0;
+pub(super) const ALL: usize = 0;

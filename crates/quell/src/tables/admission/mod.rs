@@ -1,10 +1,14 @@
 //! Which run may start when: due times, lanes, and slots of groups that have limits.
 
 mod admission;
+mod change;
 mod group;
 mod groups;
+mod held;
 #[cfg(test)]
 mod naive;
+#[cfg(test)]
+mod pieces;
 mod rank;
 mod state;
 #[cfg(test)]

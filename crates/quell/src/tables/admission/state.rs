@@ -7,7 +7,9 @@ use std::time::{Instant, SystemTime};
 use quell_core::limits;
 
 use super::Candidate;
+use super::change::{PIECE, Rest};
 use super::groups::Groups;
+use super::held::Ticket;
 use super::rank::Rank;
 use crate::queue::{QueuePosition, RunLimits, Scope, WaitsFor};
 
@@ -23,10 +25,11 @@ pub(super) struct State<R> {
     due: BTreeMap<(Instant, u64), Arc<R>>,
     /// The lanes that a run holds, by their keys.
     lanes: HashMap<Arc<str>, Queue<R>>,
-    /// The limits, and the roots that hold their lane, or need none, and wait for a slot.
-    groups: Groups<R>,
-    /// The roots that were released and are not quiescent.
-    running: HashMap<Who, Arc<R>>,
+    /// The limits, the roots that come under them, and those that wait for a slot: they hold their
+    /// lane, or need none.
+    pub(super) groups: Groups<R>,
+    /// The roots that are queued, or were released and are not quiescent.
+    roots: HashMap<Who, Ticket>,
 }
 
 /// A run that waits, runs or holds a lane: its address.
@@ -64,7 +67,7 @@ impl<R: Candidate> State<R> {
             due: BTreeMap::new(),
             lanes: HashMap::new(),
             groups: Groups::new(),
-            running: HashMap::new(),
+            roots: HashMap::new(),
         }
     }
 
@@ -72,27 +75,21 @@ impl<R: Candidate> State<R> {
         self.groups.limits(scope)
     }
 
-    /// Sets the limits of a scope. One that had none counts the roots that are known.
-    pub(super) fn set(&mut self, scope: &Scope, limits: RunLimits) {
-        if self.groups.limits(scope).is_some() {
-            return self.groups.set(scope, limits);
-        }
-        let ready = self.groups.drain();
-        self.groups.add(scope, limits);
-        self.running.values().for_each(|run| self.groups.occupy(run));
-        let due = self.due.values().filter(|run| !run.starts_when_due());
-        let behind = self.lanes.values().flat_map(|queue| queue.behind.values());
-        due.chain(behind).for_each(|run| self.groups.queue(run));
-        for (rank, run) in ready {
-            self.groups.queue(&run);
-            self.groups.insert(run, rank);
-        }
+    /// Begins to change the limits of a scope. Yields what is left to be done.
+    pub(super) fn change(&mut self, scope: &Scope, limits: RunLimits) -> Option<Rest> {
+        self.groups.change(scope, limits)
+    }
+
+    /// Goes on with a change. Yields what is left to be done.
+    pub(super) fn go_on(&mut self, scope: &Scope, limits: RunLimits, rest: Rest) -> Option<Rest> {
+        self.groups.go_on(scope, limits, rest)
     }
 
     /// Gives a root its slots that runs already.
     pub(super) fn count_in(&mut self, run: &Arc<R>) {
-        if !self.waits(run) && !self.running.contains_key(&Who::of(run)) {
-            self.occupy(run);
+        let who = Who::of(run);
+        if !self.places.contains_key(&who) && !self.roots.contains_key(&who) {
+            self.roots.insert(who, self.groups.occupy(run));
         }
     }
 
@@ -117,7 +114,7 @@ impl<R: Candidate> State<R> {
 
     /// Takes in a root.
     pub(super) fn enter(&mut self, run: &Arc<R>, due: Option<Instant>) {
-        self.groups.queue(run);
+        self.roots.insert(Who::of(run), self.groups.queue(run));
         match due {
             Some(due) => self.await_due(run, due),
             None => self.enqueue(Arc::clone(run)),
@@ -134,10 +131,6 @@ impl<R: Candidate> State<R> {
         self.due.keys().next().map(|(due, _)| *due)
     }
 
-    pub(super) fn waits(&self, run: &Arc<R>) -> bool {
-        self.places.contains_key(&Who::of(run))
-    }
-
     pub(super) fn is_behind(&self, run: &Arc<R>) -> bool {
         matches!(self.places.get(&Who::of(run)), Some(Place::Behind(_)))
     }
@@ -145,15 +138,14 @@ impl<R: Candidate> State<R> {
     /// Takes out a run that waits or has no use for its lane any more, and hands that over.
     pub(super) fn leave(&mut self, run: &Arc<R>) {
         let lane = run.gate().and_then(|gate| gate.lane.as_ref());
-        let _left = match self.places.get(&Who::of(run)) {
-            Some(Place::Due(due, number)) => self.due.remove(&(*due, *number)),
-            Some(Place::Ready(rank)) => self.groups.remove(run, *rank),
+        let _left = match self.places.remove(&Who::of(run)) {
+            Some(Place::Due(due, number)) => self.due.remove(&(due, number)),
             Some(Place::Behind(rank)) => lane
                 .and_then(|lane| self.lanes.get_mut(&lane.key))
-                .and_then(|queue| queue.behind.remove(rank)),
-            None => None,
+                .and_then(|queue| queue.behind.remove(&rank)),
+            Some(Place::Ready(_)) | None => None,
         };
-        self.forget_place(run);
+        self.unqueue(run);
         // `hand_over` does nothing for a run that waited behind the holder and never had the lane.
         if let Some(lane) = lane {
             self.hand_over(&lane.key, run);
@@ -162,18 +154,21 @@ impl<R: Candidate> State<R> {
 
     /// Takes back the slots of a root, if it has them.
     pub(super) fn vacate(&mut self, run: &Arc<R>) {
-        if self.running.remove(&Who::of(run)).is_some() {
-            self.groups.vacate(run);
+        if let Some(ticket) = self.roots.remove(&Who::of(run)) {
+            self.groups.remove(ticket);
         }
     }
 
-    /// Takes out the runs that may start now.
-    pub(super) fn release(&mut self, now: Instant) -> Vec<Arc<R>> {
-        let mut free = Vec::new();
-        while let Some(first) = self.due.first_entry() {
-            if first.key().0 > now {
-                break;
-            }
+    /// Takes out the runs that may start now, a piece of them. Tells whether there may be more: then
+    /// many were due at once, or a limit was raised. Who has raised it comes again; for what is due
+    /// the control thread does.
+    pub(super) fn release(&mut self, now: Instant) -> (Vec<Arc<R>>, bool) {
+        let (mut free, mut left) = (Vec::new(), PIECE);
+        while left > 0
+            && let Some(first) = self.due.first_entry()
+            && first.key().0 <= now
+        {
+            left -= 1;
             let run = first.remove();
             // A root goes on to its lane and a slot; a child starts at once.
             if !run.starts_when_due() {
@@ -185,15 +180,19 @@ impl<R: Candidate> State<R> {
                 free.push(run);
             }
         }
-        while let Some(run) = self.groups.pop() {
-            self.forget_place(&run);
-            // A run that was stopped takes no slot: its end is on the way to `ended`.
-            if run.is_wanted() {
-                self.occupy(&run);
+        // As many again: all that was taken in may go.
+        left += PIECE;
+        while let Some(run) = self.groups.pop(&mut left) {
+            self.places.remove(&Who::of(&run));
+            // A run that was stopped takes no slot: its end is on the way to `leave`.
+            if !run.is_wanted() {
+                self.unqueue(&run);
+            } else if let Some(ticket) = self.roots.get(&Who::of(&run)) {
+                self.groups.start(*ticket);
                 free.push(run);
             }
         }
-        free
+        (free, left == 0)
     }
 
     /// Tells where a run waits, and how many would start before it.
@@ -205,7 +204,8 @@ impl<R: Candidate> State<R> {
         match self.places.get(&Who::of(run))? {
             Place::Due(due, _) => Some(QueuePosition::new(0, WaitsFor::DueTime(wall(*due)))),
             Place::Ready(rank) => {
-                let (scope, ahead) = self.groups.standing(run, *rank)?;
+                let ticket = *self.roots.get(&Who::of(run))?;
+                let (scope, ahead) = self.groups.standing(ticket, *rank)?;
                 Some(QueuePosition::new(ahead, WaitsFor::Slot(scope)))
             }
             Place::Behind(rank) => {
@@ -222,15 +222,16 @@ impl<R: Candidate> State<R> {
     #[cfg(any(test, feature = "test-util"))]
     pub(super) fn len(&self) -> usize {
         let behind = self.lanes.values().map(|queue| queue.behind.len()).sum::<usize>();
-        debug_assert_eq!(self.places.len(), self.due.len() + self.groups.waiting() + behind);
-        self.places.len() + self.lanes.len() + self.running.len()
+        let (waiting, running) = self.groups.totals();
+        debug_assert_eq!(self.places.len(), self.due.len() + waiting + behind);
+        self.places.len() + self.lanes.len() + running
     }
 
     /// Gives a run whose due time has come its lane, or has it wait for that.
     fn enqueue(&mut self, run: Arc<R>) {
         let rank = Rank::of(&*run, self.next_number());
         let Some(lane) = run.gate().and_then(|gate| gate.lane.as_ref()) else {
-            return self.make_ready(rank, run);
+            return self.make_ready(rank, &run);
         };
         let gives_way = match self.lanes.get(&lane.key) {
             Some(queue) => self.gives_way(&queue.holder, rank),
@@ -239,7 +240,7 @@ impl<R: Candidate> State<R> {
         let Some(queue) = self.lanes.get_mut(&lane.key) else {
             let queue = Queue { holder: Arc::clone(&run), behind: BTreeMap::new() };
             self.lanes.insert(Arc::clone(&lane.key), queue);
-            return self.make_ready(rank, run);
+            return self.make_ready(rank, &run);
         };
         let Some(at) = gives_way else {
             self.places.insert(Who::of(&run), Place::Behind(rank));
@@ -247,10 +248,12 @@ impl<R: Candidate> State<R> {
             return;
         };
         let holder = std::mem::replace(&mut queue.holder, Arc::clone(&run));
-        self.groups.remove(&holder, at);
+        if let Some(ticket) = self.roots.get(&Who::of(&holder)) {
+            self.groups.unpark(*ticket);
+        }
         self.places.insert(Who::of(&holder), Place::Behind(at));
         queue.behind.insert(at, holder);
-        self.make_ready(rank, run);
+        self.make_ready(rank, &run);
     }
 
     /// Tells whether the holder of a lane gives way to a run with this rank: it waits for a slot
@@ -264,36 +267,39 @@ impl<R: Candidate> State<R> {
 
     /// Hands a lane over from its holder to the first run behind it that would still start.
     fn hand_over(&mut self, lane: &Arc<str>, holder: &Arc<R>) {
-        let Some(queue) = self.lanes.get_mut(lane) else { return };
-        if !Arc::ptr_eq(&queue.holder, holder) {
+        if !self.lanes.get(lane).is_some_and(|queue| Arc::ptr_eq(&queue.holder, holder)) {
             return;
         }
-        while let Some((rank, next)) = queue.behind.pop_first() {
+        while let Some(queue) = self.lanes.get_mut(lane)
+            && let Some((rank, next)) = queue.behind.pop_first()
+        {
             if next.is_wanted() {
                 queue.holder = Arc::clone(&next);
-                return self.make_ready(rank, next);
+                return self.make_ready(rank, &next);
             }
             // Stopped while it waited: it does not get the lane.
-            self.groups.unqueue(&next);
             self.places.remove(&Who::of(&next));
+            self.unqueue(&next);
         }
         self.lanes.remove(lane);
     }
 
-    fn make_ready(&mut self, rank: Rank, run: Arc<R>) {
-        self.places.insert(Who::of(&run), Place::Ready(rank));
-        self.groups.insert(run, rank);
+    fn make_ready(&mut self, rank: Rank, run: &Arc<R>) {
+        self.places.insert(Who::of(run), Place::Ready(rank));
+        if let Some(ticket) = self.roots.get(&Who::of(run)) {
+            self.groups.park(*ticket, rank);
+        }
     }
 
-    fn occupy(&mut self, run: &Arc<R>) {
-        self.groups.occupy(run);
-        self.running.insert(Who::of(run), Arc::clone(run));
-    }
-
-    /// Forgets where a run waited that was taken out there.
-    fn forget_place(&mut self, run: &Arc<R>) {
-        if self.places.remove(&Who::of(run)).is_some() && !run.starts_when_due() {
-            self.groups.unqueue(run);
+    /// Counts a root as queued no longer, if it is.
+    fn unqueue(&mut self, run: &Arc<R>) {
+        let who = Who::of(run);
+        if let Some(ticket) = self.roots.get(&who).copied()
+            && !self.groups.is_running(ticket)
+        {
+            self.groups.unpark(ticket);
+            self.groups.remove(ticket);
+            self.roots.remove(&who);
         }
     }
 

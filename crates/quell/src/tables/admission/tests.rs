@@ -139,6 +139,7 @@ impl Pair {
         if !gated {
             return run.release();
         }
+        self.ours.catch_up(self.now);
         let ours = self.ours.enter(&run, self.now).map(super::Free::start);
         assert_eq!(ours, naive);
     }
@@ -172,7 +173,7 @@ impl Pair {
             self.ours.count_in(run);
             counted.borrow_mut().push(Arc::clone(run));
         };
-        self.ours.set_limit(scope, limits, self.now, live, count_in).start();
+        self.ours.set_limit(scope, limits, self.now, live, count_in);
         for run in counted.into_inner() {
             let entry = self.naive.runs.iter_mut().find(|it| Arc::ptr_eq(&it.run, &run));
             entry.unwrap().gated = true;
