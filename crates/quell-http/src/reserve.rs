@@ -14,8 +14,10 @@ pub fn scope_of(component: &Component) -> String {
 impl View {
     /// Remembers a stop for a run of the principal that does not exist yet, for as long as the
     /// request says ([`CancelRequest::remember_for`]): the first run that is started in the scope
-    /// with this id ends cancelled, and its body is never polled. At most 65,536 stops are
-    /// remembered, a quarter of them for one owner, for at most 24 h.
+    /// with this id ends cancelled, and its body is never polled. Each stop is used once, and lives
+    /// for at most 24 h. At most 65,536 are remembered, of 64 MiB, and a quarter of both for the
+    /// subject of one principal: beyond that the oldest are forgotten. [`Limits`](quell::Limits)
+    /// moves the number and the share.
     ///
     /// The empty scope means any run; [`scope_of`] names the scope of a component; a start joins
     /// any other scope by [`Start::reserved_in`](crate::Start::reserved_in). If the run exists by

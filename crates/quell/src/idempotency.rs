@@ -33,6 +33,10 @@ impl IdempotencyKey {
     /// Names the key, and the parts of the payload: whatever has to be the same for two requests to
     /// be one, as the path and the body. The key has at most 256 bytes; a longer one is refused at
     /// submit.
+    ///
+    /// Hashes the parts before it returns: some milliseconds for each MiB without instructions for
+    /// SHA-256, and parts have no bound here. An async caller with large ones calls it on a thread
+    /// that may block.
     pub fn new<P: AsRef<[u8]>>(
         key: impl Into<Arc<str>>,
         parts: impl IntoIterator<Item = P>,

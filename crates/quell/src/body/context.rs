@@ -382,7 +382,8 @@ impl RunContext {
 
     /// Yields the instant by which the body has to be through: before a stop the earliest timeout
     /// of the run and its ancestors as they are now, after it the hard deadline. In hooks of a run
-    /// that was not stopped it is the end of their time, if that is earlier.
+    /// that was not stopped it is the end of their time, if that is earlier. Costs a lock for each
+    /// ancestor: what asks often keeps the answer.
     pub fn deadline(&self) -> Option<Instant> {
         let (is_stopping, hard) = {
             let state = self.node().lock();

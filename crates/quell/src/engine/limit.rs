@@ -12,9 +12,9 @@ impl Engine {
     /// stopped and nobody who waits is refused: slots fall as runs end.
     ///
     /// A scope that had no limits before counts the roots that are live: this call then takes time
-    /// in proportion to them, and the limits apply when it is through. Otherwise it takes no longer
-    /// than the runs that it starts; for [`Scope::EachOwner`], than the owners that have live roots.
-    /// However long it takes, it holds up nobody else.
+    /// in proportion to them, and its limits apply when it is through. Else it takes no longer
+    /// than the runs that it starts; for [`Scope::EachOwner`], than the owners that have live
+    /// roots. However long it takes, it holds up nobody else.
     ///
     /// # Examples
     ///

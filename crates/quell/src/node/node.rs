@@ -22,12 +22,14 @@
 //!    every lock is released. On the control thread they are handed to a courier, and so is what a
 //!    node holds when it is dropped there.
 //!
-//! Lock order: idempotency keys → parent → child → ring of the tree → ring of the engine; child →
-//! remembered stops → shard of the registry → admission; node → timers; node or ring → ledger.
-//! Rings, admission, timers and ledger are leaves but for that. A thread that holds a child's lock
-//! never takes its parent's: news for the parent leave as
+//! Lock order: idempotency keys → moves of a log (`Log::moving`) → parent → child → ring of the
+//! tree → ring of the engine; child → remembered stops → shard of the registry → admission; node →
+//! timers, or watch over signs of life (`IdleWatch`); node or ring → ledger. Rings, admission,
+//! timers, watches and ledger are leaves but for that. A thread that holds a child's lock never
+//! takes its parent's: news for the parent leave as
 //! [`Propagation`](crate::step::deferred::Propagation). So there is no cycle. Before all of them
-//! comes the lock under which admission changes limits.
+//! comes the lock under which admission changes limits. Of two logs the older one's moves come
+//! first.
 
 use std::fmt;
 use std::sync::Arc;
@@ -139,6 +141,8 @@ impl Node {
 
     /// Yields the earliest deadline of the run and its ancestors. Asked one after the other, since
     /// each of them may be changed: a deadline that is kept below would be that of an old timeout.
+    /// That takes the lock of each ancestor once, and nothing asks often: a body, when a program
+    /// starts, and a caller who has changed limits.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let ask = |node: &Self| {
             let state = node.lock();

@@ -79,7 +79,7 @@ impl<K: Clone + Eq + Hash, V> Aged<K, V> {
     }
 
     /// Puts an entry in as the youngest one, in place of one with the same key. Those that have to
-    /// leave for it are dropped: what is over, then the oldest of its owner, then the oldest of all.
+    /// leave for it are dropped: what is over, then the oldest of its owner, then of all.
     pub(crate) fn put(
         &mut self,
         key: K,

@@ -27,9 +27,9 @@
 //!    released or has ended stands in none.
 //! 5. A root counts as queued in its groups exactly as long as it is in `places`, and from its
 //!    release on as running. A child counts in none.
-//! 6. Of a kind that `counted` names, every root that was submitted, is live and was released counts
-//!    as running. A scope that had no limits is being counted first, and its limits apply only when
-//!    all its roots count: until then nobody is refused or held for it.
+//! 6. Of a kind that `counted` names, every root that was submitted, is live and was released
+//!    counts as running. A scope that had no limits is being counted first, and its limits apply
+//!    only when all its roots count: until then nobody is refused or held for it.
 //! 7. The flags of a run that leaves are published under this lock: a caller that sees that a run
 //!    is over finds its lane and its slots free, and no other run has them before.
 //! 8. Under one lock no more is looked at than a piece, however many roots there are: the control
@@ -111,8 +111,8 @@ impl<R: Candidate> Admission<R> {
             || run.gate().is_some_and(waits)
     }
 
-    /// Releases the runs whose due time has come, before one comes that would be behind them. Called
-    /// with no lock held.
+    /// Releases the runs whose due time has come, before one comes that would be behind them.
+    /// Called with no lock held.
     pub(crate) fn catch_up(&self, now: Instant) {
         while self.state().next_due().is_some_and(|due| due <= now) {
             self.turn(now).0.start();

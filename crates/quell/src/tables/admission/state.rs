@@ -159,7 +159,7 @@ impl<R: Candidate> State<R> {
         }
     }
 
-    /// Takes out the runs that may start now, a piece of them. Tells whether there may be more: then
+    /// Takes out the runs that may start now, a piece of them. Tells whether there may be more:
     /// many were due at once, or a limit was raised. Who has raised it comes again; for what is due
     /// the control thread does.
     pub(super) fn release(&mut self, now: Instant) -> (Vec<Arc<R>>, bool) {
