@@ -83,11 +83,13 @@ pub fn row_bytes(row: &RunRow) -> usize {
     512 + values.map(Payload::bytes_max).sum::<usize>()
 }
 
-/// Estimates the bytes of a run in memory: its rows, its input, and the events of its log. It works
-/// for a run that the engine has forgotten, too.
+/// Estimates the bytes of a run in memory: its rows, its input, its annotations, and the events of
+/// its log. It works for a run that the engine has forgotten, too.
 pub fn run_bytes(run: &RunRef) -> usize {
     let rows = run.report().rows.iter().map(row_bytes).sum::<usize>();
-    rows + run.input().map_or(0, Payload::bytes_max) + run.log_bytes()
+    let annotations = run.annotations().into_iter().flat_map(|all| all.values());
+    let annotations = annotations.map(Payload::bytes_max).sum::<usize>();
+    rows + annotations + run.input().map_or(0, Payload::bytes_max) + run.log_bytes()
 }
 
 /// Answers up to this size do not count.

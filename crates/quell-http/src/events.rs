@@ -1,10 +1,11 @@
 //! [`RunEvents`]: the events of one run and its subtree, as an answer streams them.
 
+use std::iter;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::{Stream, StreamExt};
-use quell::{Engine, EventKind, EventStream, RunEvent, RunRef};
+use futures::{FutureExt, Stream, StreamExt};
+use quell::{Engine, EventKind, EventStream, RunEvent, RunRef, limits};
 
 /// The events of a run and its subtree, for a client.
 ///
@@ -81,6 +82,30 @@ pub async fn next_event(events: &mut EventStream) -> Option<RunEvent> {
     // An event stream has no budget of its own: the log of a busy body is always ready.
     tokio::task::consume_budget().await;
     events.next().await
+}
+
+/// Yields the events of a run after the one with this `seq` that are in its log by now, for a
+/// reader that must not be behind the log. They are at most as many as a log holds: a body that
+/// emits faster does not keep the reader here.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use quell::{Engine, EventKind, RunSpec, RunStatus};
+///
+/// let run = Engine::new().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap().into_ref();
+/// let so_far = quell_http::events_by_now(&run, 0).last().unwrap();
+/// run.quiescent().await;
+/// let rest: Vec<_> = quell_http::events_by_now(&run, so_far.seq).collect();
+/// assert_eq!(rest.last().unwrap().kind, EventKind::Ended(RunStatus::Completed));
+/// # });
+/// ```
+pub fn events_by_now(run: &RunRef, after: u64) -> impl Iterator<Item = RunEvent> + use<> {
+    let mut events = run.events_since(after);
+    // One more: the first may say that others are gone.
+    let held = iter::from_fn(move || events.next().now_or_never().flatten());
+    held.take(limits::EVENTS_PER_ROOT_MAX + 1)
 }
 
 impl Stream for RunEvents {

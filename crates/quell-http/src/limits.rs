@@ -20,8 +20,8 @@ pub struct ServiceLimits {
     /// and cancels and reads of a status are never refused because of others. Defaults to 256 MiB.
     /// A request beyond it is answered 429. Zero refuses all that count.
     pub requests_bytes_max: usize,
-    /// Bytes that contracts keep for callers besides the engine: metadata, parsed inputs, values of
-    /// threads. Defaults to 256 MiB. More is answered 429. Zero keeps none. Half as much again is
+    /// Bytes that contracts keep for callers besides the engine: metadata and values of threads.
+    /// Defaults to 256 MiB. More is answered 429. Zero keeps none. Half as much again is
     /// for the answers of deleted runs, which are kept for a minute; beyond it the oldest are
     /// dropped, except the last one.
     pub kept_bytes_max: usize,

@@ -11,13 +11,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::FutureExt;
 use parking_lot::Mutex;
 use quell::{EventKind, RunRef, limits};
 use tokio::runtime::Handle;
 
 use crate::bounded_map::BoundedMap;
-use crate::events::next_event;
+use crate::events::{events_by_now, next_event};
 use crate::ids::{Identity, identity};
 use crate::ledger::Ledger;
 use crate::limits::ServiceLimits;
@@ -123,10 +122,8 @@ impl Records {
 impl Record {
     /// Applies the events that are in the log by now.
     fn catch_up(&self, root: &RunRef) {
-        let mut events = root.events_since(self.fold.lock().seq);
-        // At most as many as a log holds: a body that emits faster must not keep the reader here.
-        for _ in 0..=limits::EVENTS_PER_ROOT_MAX {
-            let Some(Some(event)) = events.next().now_or_never() else { break };
+        let seq = self.fold.lock().seq;
+        for event in events_by_now(root, seq) {
             self.fold.lock().apply(&event);
         }
     }

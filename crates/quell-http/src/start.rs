@@ -34,6 +34,7 @@ pub struct Start {
     pub(crate) input: Payload,
     pub(crate) id: Option<String>,
     pub(crate) labels: Vec<(String, String)>,
+    pub(crate) annotations: Vec<(String, Payload)>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) grace: Option<Duration>,
     pub(crate) lane: Option<(String, OnBusy)>,
@@ -60,6 +61,7 @@ impl Start {
             input,
             id: None,
             labels: Vec::new(),
+            annotations: Vec::new(),
             timeout: None,
             grace: None,
             lane: None,
@@ -85,6 +87,13 @@ impl Start {
     /// are ignored: the view sets them.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((key.into(), value.into()));
+        self
+    }
+
+    /// Keeps with the run what a contract needs to show it again, by itself alone; see
+    /// [`RunSpec::annotation`]. Unlike a label it is no text to find the run by.
+    pub fn annotation(mut self, key: impl Into<String>, value: Payload) -> Self {
+        self.annotations.push((key.into(), value));
         self
     }
 
@@ -198,6 +207,9 @@ impl View {
             if key != COMPONENT && key != EXTERNAL_ID && key != TEAM {
                 spec = spec.label(key, value);
             }
+        }
+        for (key, value) in &start.annotations {
+            spec = spec.annotation(key, value.clone());
         }
         let session = start.labels.iter().rfind(|(key, _)| key == SESSION);
         if let Some((_, team)) = session.filter(|(_, team)| self.is_of_team(team)) {

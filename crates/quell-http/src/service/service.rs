@@ -89,7 +89,7 @@ impl Service {
     }
 
     /// Yields the ledger of values that contracts keep for callers besides the engine, as the
-    /// metadata of a thread, or a parsed input.
+    /// metadata of a thread.
     pub fn kept(&self) -> &Ledger {
         &self.shared.kept
     }
@@ -189,7 +189,7 @@ const REQUESTS: &str = "requests and answers under way";
 
 const STREAMS: &str = "streams and waits";
 
-const KEPT: &str = "metadata and inputs kept";
+const KEPT: &str = "metadata and values kept";
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
