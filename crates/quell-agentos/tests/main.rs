@@ -15,6 +15,8 @@ mod create;
 mod identity;
 /// What is lost is marked.
 mod marks;
+/// What is shown of a run is in the run.
+mod memory;
 /// Cancel against completion.
 mod races;
 /// What is refused, and in which words.

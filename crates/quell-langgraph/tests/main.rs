@@ -13,6 +13,7 @@ mod cancels;
 mod errors;
 mod gaps;
 mod identity;
+mod memory;
 mod races;
 mod runs;
 mod sockets;

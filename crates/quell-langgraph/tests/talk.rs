@@ -70,6 +70,12 @@ impl Server {
         Self { app, service, witness, headers: Vec::new() }
     }
 
+    /// Serves the same service anew: all that the adapter has in memory is lost.
+    pub(crate) fn forgetful(&self) -> Self {
+        let app = quell_langgraph::router(self.service.clone(), Options::default());
+        Self { app, ..self.clone() }
+    }
+
     /// Speaks with a header from here on.
     pub(crate) fn saying(&self, name: &'static str, value: &str) -> Self {
         let mut other = self.clone();

@@ -14,6 +14,8 @@ mod extensions;
 mod identity;
 /// What is lost is marked.
 mod marks;
+/// What is shown of a run is in the run.
+mod memory;
 /// Cancels against ends, and against starts.
 mod races;
 /// The table of refusals, and its order (contract, section 5).

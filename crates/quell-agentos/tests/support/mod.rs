@@ -47,6 +47,14 @@ impl Site {
         Self::made_of(Witness::default(), catalog, Engine::new(), options, Access::open())
     }
 
+    /// Serves the same service anew: all that the adapter has in memory is lost.
+    pub(crate) fn forgetful(&self) -> Self {
+        Self {
+            app: quell_agentos::router(self.service.clone(), Options::default()),
+            ..self.clone()
+        }
+    }
+
     /// Waits until so many bodies have ticked.
     pub(crate) async fn at_work(&self, probe: &str, bodies: usize) {
         while self.witness.get(probe).0.len() < bodies {

@@ -25,10 +25,14 @@ struct Inner {
 }
 
 impl App {
+    /// Makes the state of a service whose engine may have runs already.
     pub(crate) fn new(service: Service, options: Options) -> Self {
         let finals = Finals::new(service.limits_of());
         let threads = Threads::default();
-        Self(Arc::new(Inner { service, options, threads, finals, since: SystemTime::now() }))
+        let since = SystemTime::now();
+        let app = Self(Arc::new(Inner { service, options, threads, finals, since }));
+        app.recover();
+        app
     }
 
     pub(crate) fn service(&self) -> &Service {

@@ -1,4 +1,4 @@
-//! [`App::charge`]: charges what requests leave in this adapter, within the share of their owner.
+//! [`App::charge`]: charges what threads hold in this adapter, within the share of their owner.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use crate::threads::Thread;
 use crate::wire::refusal::Refusal;
 
 impl App {
-    /// Charges what a request leaves: its input, read, and its metadata.
+    /// Charges the metadata of a thread. What a request leaves in a run is the engine's to charge.
     ///
-    /// If there is no room, what is kept of ended runs of the same owner leaves, the oldest first;
-    /// those runs are still there for as long as the engine keeps them, without what only this
-    /// contract knows of them. Then the owner's idle threads with values leave, the oldest first.
+    /// If there is no room, values of ended runs of the same owner leave, the oldest first; those
+    /// runs are still there for as long as the engine keeps them. Then the owner's idle threads
+    /// with values leave, the oldest first.
     ///
     /// # Errors
     ///
-    /// Fails with 429 if what is live, and the threads' metadata, leave no room.
+    /// Fails with 429 if the threads' metadata leaves no room.
     pub(crate) fn charge(&self, owner: Option<&Arc<str>>, bytes: usize) -> Result<Charge, Refusal> {
         let kept = self.service().kept();
         Ok(self.make_room(owner, bytes, Uuid::nil(), || kept.charge(owner, bytes))?)
@@ -46,9 +46,8 @@ impl App {
             return Ok(charged);
         }
         let wanted = bytes.max(self.service().kept().max() / PARTS);
-        let freed = self.finals().evict(owner, wanted);
         let owner = owner.map(|name| &**name);
-        self.threads().evict(self.engine(), owner, wanted.saturating_sub(freed));
+        self.threads().evict(self.engine(), owner, wanted);
         loop {
             let charged = charge();
             if charged.is_ok() || !self.threads().forget_oldest(self.engine(), owner, but) {
@@ -65,7 +64,7 @@ const PARTS: usize = 32;
 mod tests {
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
-    use quell::{Engine, Payload};
+    use quell::{Engine, EngineConfig, Limits, Payload, RunContext};
     use quell_flow::{Catalog, Component};
     use quell_http::{Access, Key, Service, ServiceLimits};
     use serde_json::{Value, json};
@@ -171,7 +170,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_ended_runs_leave_makes_room_for_later_ones() {
+    async fn a_run_whose_values_made_room_for_others_is_shown_with_its_request_still() {
+        let (app, path) = (app(), format!("/threads/{}/runs", id(0)));
+        let run = json!({ "assistant_id": "echo", "metadata": { "mine": 1 },
+            "input": { "number": 77 }, "if_not_exists": "create" });
+        let (status, text) = post(&app, ADA, &path, run).await;
+        assert_eq!(status, 200, "{text}");
+        let run: Value = serde_json::from_str(&text).unwrap();
+        let run = format!("{path}/{}", run["run_id"].as_str().unwrap());
+        let (_, shown) = get(&app, ADA, &format!("{run}/join")).await;
+        let before = get(&app, ADA, &run).await;
+        for number in 0..20 {
+            fill(&app, ADA, 0, json!({ "blob": "x".repeat(20_000), "number": number })).await;
+        }
+        let (_, listed) = get(&app, ADA, &format!("{path}?limit=100")).await;
+        assert!(!listed.contains("mine"), "its thread has lost it");
+        assert_eq!(get(&app, ADA, &run).await, before);
+        assert_eq!(get(&app, ADA, &format!("{run}/join")).await, (200, shown));
+    }
+
+    #[tokio::test]
+    async fn ended_runs_leave_room_for_later_ones() {
         let (app, input) = (app(), json!({ "numbers": vec![7; 500] }));
         for is_kept in [false, true] {
             let completion = if is_kept { "keep" } else { "delete" };
@@ -182,9 +201,38 @@ mod tests {
                 assert_eq!(status, 200, "{number}: {text}");
             }
         }
-        let large = json!({ "assistant_id": "echo", "input": vec![7; 5_000] });
-        let (status, text) = post(&app, ADA, "/runs", large).await;
-        assert_eq!(status, 429, "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_a_request_leaves_is_charged_to_its_owner_once_by_the_engine() {
+        let hold = Component::agent("hold", async |ctx: RunContext, _input: Payload| {
+            ctx.stopped().await;
+            Ok(Payload::from("stopped"))
+        });
+        let access = Access::open().key(Key::new("ada", ADA)).key(Key::new("ben", BEN));
+        let config = EngineConfig::new().limits({
+            let mut limits = Limits::default();
+            limits.live_bytes_max = 400_000;
+            limits
+        });
+        let service = Service::new(Engine::with_config(config), Catalog::new().with(hold));
+        let service = service.access(access);
+        let app = router(service.clone(), Options::default());
+        let run = |key: &str, size: usize| {
+            let large = json!({ "x": "y".repeat(size) });
+            json!({ "assistant_id": "hold", key: large })
+        };
+        for key in ["input", "metadata", "config"] {
+            let (status, text) = post(&app, ADA, "/runs", run(key, 110_000)).await;
+            assert_eq!(status, 429, "{key}: {text}");
+        }
+        // Two that bring 40,000 each have room, a third has none.
+        for key in ["input", "metadata"] {
+            assert_eq!(post(&app, ADA, "/runs", run(key, 40_000)).await.0, 200, "{key}");
+        }
+        assert_eq!(post(&app, ADA, "/runs", run("config", 40_000)).await.0, 429);
+        assert_eq!(post(&app, BEN, "/runs", run("config", 40_000)).await.0, 200);
+        assert_eq!(service.kept().total(), 0, "nothing is charged twice");
     }
 
     async fn thread_of_ada(app: &axum::Router) -> String {

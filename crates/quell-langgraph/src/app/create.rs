@@ -2,26 +2,27 @@
 //! live there if the strategy says so.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
 use quell::{CauseKind, Failure, IdempotencyKey, OnBusy, Payload, RunContext, RunId, limits};
 use quell_flow::{Component, ComponentKind};
-use quell_http::{Charge, SESSION, Start, StartError, View, Wait};
+use quell_http::{SESSION, Start, StartError, View, Wait};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::find::{Found, graph_of};
 use crate::options::CONTRACT;
-use crate::threads::{FinalBody, Full, Thread, Tracked};
+use crate::threads::{Full, Thread, Tracked, Within};
 use crate::values::merged_input;
+use crate::wire::asked::{Asked, micros};
 use crate::wire::cancel::Action;
 use crate::wire::create::{Create, Strategy};
 use crate::wire::exact::{Keys, written};
 use crate::wire::refusal::Refusal;
-use crate::wire::rows::{About, run_metadata, system_assistant};
+use crate::wire::rows::{run_metadata, system_assistant};
 
 /// A request to make a run, read.
 #[derive(Debug)]
@@ -32,8 +33,6 @@ pub(crate) struct CreateRequest<'a> {
     /// What an idempotency key stands for: the path and the body.
     pub(crate) path: &'a str,
     pub(crate) body: &'a [u8],
-    /// What the body takes in memory once it is read, about.
-    pub(crate) weight: usize,
     pub(crate) headers: &'a HeaderMap,
 }
 
@@ -112,10 +111,13 @@ impl App {
         if create.strategy == Strategy::Reject && !others.is_empty() && !is_again {
             return Err(Refusal::busy());
         }
-        let charge = self.charge(owner.principal().owner(), request.weight)?;
-        let tracked = Arc::new(self.tracked(request, graph, thread, charge));
+        let asked = self.asked(create, graph, thread);
+        let id = RunId::from_uuid(Uuid::now_v7());
+        let within = self.within(thread.id, Some(graph));
+        let tracked = Arc::new(Tracked::new(id, graph.id(), within, &asked));
         let (component, input) = self.work(&tracked, graph, thread, others.is_empty());
-        let start = self.start(create, thread, &tracked, Start::new(&component, input));
+        let start = asked.write(Start::new(&component, input.clone()), &input);
+        let start = self.start(create, thread, &tracked, start);
         let start = match &once {
             Some(once) => start.once(once.clone()),
             None => start,
@@ -153,48 +155,31 @@ impl App {
         self.service().view(CONTRACT, owner)
     }
 
-    fn tracked(
-        &self,
-        request: &CreateRequest<'_>,
-        graph: &Component,
-        thread: &Thread,
-        charge: Charge,
-    ) -> Tracked {
-        let create = &request.create;
+    /// Yields what the run keeps of a request.
+    fn asked(&self, create: &Create, graph: &Component, thread: &Thread) -> Asked {
         let assistant = system_assistant(graph.id());
-        let metadata = run_metadata(create.metadata.clone(), graph.id(), assistant);
         let mut kwargs = create.kwargs.clone();
         kwargs.insert("temporary".into(), json!(thread.is_temporary).into());
         let due = (!create.after.is_zero()).then(|| SystemTime::now() + create.after);
-        let about = About {
-            thread: thread.id,
-            assistant,
-            graph: graph.id().to_owned(),
-            metadata,
+        Asked {
+            metadata: run_metadata(create.metadata.clone(), graph.id(), assistant),
             input: create.input.clone(),
             kwargs: written(&kwargs),
-            strategy: create.strategy.name(),
-            reducers: graph.reducers().clone(),
-            due,
-        };
-        Tracked {
-            id: RunId::from_uuid(Uuid::now_v7()),
-            since: SystemTime::now(),
-            about,
-            service: Some(self.service().clone()),
-            weight: request.weight,
+            strategy: create.strategy,
             modes: create.modes,
             has_subgraphs: create.has_subgraphs,
             is_resumable: create.is_resumable,
+            is_temporary: thread.is_temporary,
             limit_ms: self.timeout(create).and_then(|time| time.as_millis().try_into().ok()),
-            is_unmasked: self.options().unmasked_errors,
-            has_begun: AtomicBool::new(false),
-            delete_at_end: AtomicBool::new(false),
-            charge: Some(charge),
-            fold: parking_lot::Mutex::default(),
-            body: FinalBody::default(),
-            left_bytes: AtomicUsize::new(0),
+            due_us: due.and_then(micros),
         }
+    }
+
+    /// Yields where a run of a graph is.
+    pub(super) fn within(&self, thread: Uuid, graph: Option<&Arc<Component>>) -> Within {
+        let reducers = graph.map(|graph| graph.reducers().clone()).unwrap_or_default();
+        let is_unmasked = self.options().unmasked_errors;
+        Within { thread, reducers, service: Some(self.service().clone()), is_unmasked }
     }
 
     /// Yields the caller's time limit, which never exceeds the server's (contract, choice 8).
@@ -322,18 +307,19 @@ fn once(request: &CreateRequest<'_>) -> Result<Option<IdempotencyKey>, Refusal> 
 #[cfg(test)]
 mod tests {
     use quell::{Engine, RunSpec};
-    use quell_flow::{Catalog, Reducers};
+    use quell_flow::Catalog;
     use quell_http::Service;
 
     use super::*;
     use crate::options::Options;
+    use crate::threads::within;
 
     #[tokio::test]
     async fn a_run_that_is_not_made_after_all_leaves_its_thread_and_a_new_thread_leaves_with_it() {
         let app = App::new(Service::new(Engine::new(), Catalog::new()), Options::default());
         let handle = app.engine().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
-        let mut tracked = Tracked::foreign(handle.run(), Uuid::nil(), Reducers::default());
-        tracked.has_begun = AtomicBool::new(false);
+        let mut tracked = Tracked::of(handle.run(), within(Uuid::nil()));
+        tracked.has_begun = false.into();
         let (tracked, thread) =
             (Arc::new(tracked), Thread::new(Uuid::nil(), None, &Keys::new(), true));
         let thread = app.threads().add(app.engine(), thread).unwrap().unwrap();

@@ -19,7 +19,7 @@ use crate::wire::rows::{run_object, system_assistant};
 pub(crate) struct Found {
     pub(crate) run: RunRef,
     pub(crate) tracked: Arc<Tracked>,
-    /// None for a run that another contract started.
+    /// None for a run that another contract started, and for one that its thread has lost.
     pub(crate) thread: Option<Arc<Thread>>,
 }
 
@@ -78,9 +78,8 @@ impl App {
         let thread = self.threads().get(session);
         let tracked = thread.as_ref().and_then(|thread| thread.find(run.id()));
         let Some((thread, tracked)) = thread.zip(tracked) else {
-            let graph = view.component_of(&run);
-            let reducers = graph.map(|graph| graph.reducers().clone()).unwrap_or_default();
-            let tracked = Arc::new(Tracked::foreign(&run, session, reducers));
+            let within = self.within(session, view.component_of(&run));
+            let tracked = Arc::new(Tracked::of(&run, within));
             return Some(Found { run, tracked, thread: None });
         };
         if self.delete_if_quiescent(&thread, &tracked) {
@@ -176,10 +175,11 @@ fn owns(view: &View, thread: &Thread) -> bool {
 #[cfg(test)]
 mod tests {
     use quell::{Engine, RunSpec};
-    use quell_flow::{Catalog, Reducers};
+    use quell_flow::Catalog;
     use quell_http::{Principal, Service};
 
     use super::*;
+    use crate::threads::within;
 
     #[tokio::test]
     async fn to_find_a_run_of_another_contract_nobody_looks_through_what_it_was_given() {
@@ -187,7 +187,7 @@ mod tests {
         let given = Payload::from_json_text("[7,1e400]").unwrap();
         let spec = RunSpec::agent("a").input(given.clone());
         let run = service.engine().submit(spec, async |_ctx| Ok(())).unwrap().run().clone();
-        let tracked = Arc::new(Tracked::foreign(&run, Uuid::nil(), Reducers::default()));
+        let tracked = Arc::new(Tracked::of(&run, within(Uuid::nil())));
         assert_eq!(tracked.about.input.as_json().as_ptr(), given.as_json().as_ptr());
         let view = service.view(crate::options::CONTRACT, Principal::anonymous());
         let shown = object_of(&view, &Found { run, tracked, thread: None });

@@ -5,6 +5,7 @@ mod charge;
 mod create;
 mod delete;
 mod find;
+mod recover;
 mod wait;
 
 pub(crate) use app::App;

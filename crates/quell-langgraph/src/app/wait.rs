@@ -83,6 +83,10 @@ impl App {
             fold = thread.look(self.engine(), &tracked, &found.run);
             let of_thread = thread.values(self.engine());
             values = (joins || fold.current().is_none()).then_some(of_thread).flatten();
+        } else if tracked.service.is_some() {
+            // Its thread has lost it: all there is are its own values.
+            tracked.catch_up(&found.run, None);
+            fold = tracked.fold.lock().clone();
         }
         let shown = values.as_ref().or(fold.current()).map(Arc::clone);
         let bytes = match &shown {

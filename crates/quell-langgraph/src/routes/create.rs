@@ -84,10 +84,10 @@ async fn make(
     body: Body,
 ) -> Result<Made, Refusal> {
     let read = read_json(&view, headers, body).await?;
-    let (bytes, keys, weight) = (read.bytes, read.keys, read.weight);
+    let (bytes, keys) = (read.bytes, read.keys);
     let create = offload_if_large(bytes.len(), async move { Create::read(&keys) }).await??;
     let on_disconnect = create.on_disconnect;
-    let request = CreateRequest { thread, create, path: uri.path(), body: &bytes, weight, headers };
+    let request = CreateRequest { thread, create, path: uri.path(), body: &bytes, headers };
     let found = app.create(&view, request).await?;
     Ok(Made { view, found, on_disconnect, is_stateless: thread.is_none() })
 }
@@ -201,3 +201,47 @@ pub(super) fn heartbeat() -> Heartbeat {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use quell::{Engine, Payload};
+    use quell_flow::{Catalog, Component};
+    use quell_http::{Principal, Service, ServiceLimits};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::options::{CONTRACT, Options};
+    use crate::wire::exact::Keys;
+
+    #[tokio::test]
+    async fn a_run_that_was_made_is_shown_without_its_large_parts_if_there_is_no_room_for_them() {
+        let echo = Component::workflow("echo", async |_ctx, input: Payload| Ok(input));
+        let mut limits = ServiceLimits::default();
+        limits.requests_bytes_max = 1_000_000;
+        let service = Service::new(Engine::new(), Catalog::new().with(echo)).limits(limits);
+        let app = App::new(service.clone(), Options::default());
+        let view = service.view(CONTRACT, Principal::anonymous());
+        let body = json!({ "assistant_id": "echo", "input": { "text": "x".repeat(200_000) } });
+        let keys: Keys = Payload::from(body).parse().unwrap();
+        let headers = HeaderMap::new();
+        let create = Create::read(&keys).unwrap();
+        let request =
+            CreateRequest { thread: None, create, path: "/runs", body: b"", headers: &headers };
+        let found = app.create(&view, request).await.unwrap();
+        let on_disconnect = OnDisconnect::Continue;
+        for has_room in [false, true] {
+            let _held = view.room_now(if has_room { 100_000 } else { 900_000 }).unwrap();
+            let (view, found) = (view.clone(), found.clone());
+            let answer = Made { view, found, on_disconnect, is_stateless: true }.start().await;
+            assert_eq!(answer.status(), 200);
+            let text = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+            let run: Value = serde_json::from_slice(&text).unwrap();
+            for key in ["run_id", "thread_id", "assistant_id", "status", "created_at", "quell"] {
+                assert!(!run[key].is_null(), "{key}: {run}");
+            }
+            assert_eq!(run.get("kwargs").is_some(), has_room);
+            assert_eq!(run.get("metadata").is_some(), has_room);
+        }
+    }
+}

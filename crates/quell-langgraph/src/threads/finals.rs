@@ -46,10 +46,9 @@ impl Final {
         Ok(self.tracked.body.get_or(&self.shown, counted)?.into())
     }
 
-    /// What it takes in memory, about: what came, as it is held by the request, the run, its log
-    /// and its values, and the body.
+    /// What it takes in memory, about: the body, and the run with what came for it and its log.
     fn bytes(&self) -> usize {
-        self.body.len() + 4 * self.tracked.weight + self.run_bytes
+        self.body.len() + self.run_bytes
     }
 }
 
@@ -66,20 +65,6 @@ impl Finals {
         let owner = kept.thread.owner.as_deref().map(Arc::from);
         let (id, bytes, until) = (kept.run.id(), kept.bytes(), Instant::now() + KEPT_TTL);
         self.0.lock().put(owner.as_ref(), id, Arc::new(kept), bytes, until);
-    }
-
-    /// Drops what is kept of an owner's runs, oldest first, until so many bytes of requests are
-    /// given back; yields how many.
-    pub(crate) fn evict(&self, owner: Option<&Arc<str>>, bytes: usize) -> usize {
-        let (mut freed, mut all) = (0, self.0.lock());
-        // Bodies of other owners that have expired hold room as well.
-        all.expire();
-        while freed < bytes
-            && let Some(left) = all.pop_oldest(owner)
-        {
-            freed += left.tracked.charge.as_ref().map_or(0, Charge::bytes);
-        }
-        freed
     }
 
     /// Tells whether a run is kept.
@@ -108,11 +93,11 @@ const PARTS_OF_KEPT: usize = 2;
 #[cfg(test)]
 mod tests {
     use quell::{Engine, RunSpec};
-    use quell_flow::Reducers;
-    use quell_http::{Ledger, run_bytes};
+    use quell_http::run_bytes;
     use uuid::Uuid;
 
     use super::*;
+    use crate::threads::within;
     use crate::wire::exact::Keys;
 
     #[tokio::test]
@@ -122,59 +107,32 @@ mod tests {
         limits.kept_bytes_max = 256 * KIB;
         let (finals, engine) = (Finals::new(&limits), Engine::new());
         let get = |id: &RunId| finals.get(&Principal::anonymous().admin(), *id);
-        let keep = |owner: Option<&str>, weight: usize, body: usize| {
+        let keep = |owner: Option<&str>, run_bytes: usize, body: usize| {
             let handle = engine.submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
             let run = handle.run().clone();
-            let mut tracked = Tracked::foreign(&run, Uuid::nil(), Reducers::default());
-            tracked.weight = weight;
+            let tracked = Tracked::of(&run, within(Uuid::nil()));
             let thread = Arc::new(Thread::new(Uuid::nil(), owner, &Keys::new(), true));
             let (id, body) = (run.id(), "x".repeat(body).into());
             let (tracked, shown) = (Arc::new(tracked), Weak::new());
-            finals.keep(Final { run, thread, tracked, body, shown, run_bytes: 0 });
+            finals.keep(Final { run, thread, tracked, body, shown, run_bytes });
             id
         };
-        let ids: Vec<_> = (0..20).map(|_| keep(None, 2 * KIB, 2 * KIB)).collect();
+        let ids: Vec<_> = (0..20).map(|_| keep(None, 8 * KIB, 2 * KIB)).collect();
         let left: Vec<_> = ids.iter().filter(|id| get(id).is_some()).collect();
         assert_eq!(left, ids[8..].iter().collect::<Vec<_>>(), "10 KiB each: the last 12");
-        let large = keep(None, 128 * KIB, 0);
+        let large = keep(None, 512 * KIB, 0);
         assert!(get(&large).is_some());
         let precious = keep(Some("ben"), KIB, KIB);
-        let of_ada: Vec<_> = (0..20).map(|_| keep(Some("ada"), 2 * KIB, 2 * KIB)).collect();
+        let of_ada: Vec<_> = (0..20).map(|_| keep(Some("ada"), 8 * KIB, 2 * KIB)).collect();
         assert!(get(&precious).is_some(), "another owner's state stays");
         let left: Vec<_> = of_ada.iter().filter(|id| get(id).is_some()).collect();
         assert_eq!(left, of_ada[17..].iter().collect::<Vec<_>>(), "a share is 32 KiB");
         let (ada, ben) = (Principal::named("ada"), Principal::named("ben"));
         assert!(finals.get(&ada, precious).is_none() && finals.get(&ben, precious).is_some());
-        assert!(finals.evict(ada.owner(), 1) == 0 && get(&precious).is_some());
-        let large = keep(None, 128 * KIB, 0);
+        let large = keep(None, 512 * KIB, 0);
         let all = finals.0.lock();
         assert_eq!((all.len(), all.bytes()), (1, 512 * KIB));
         assert!(all.find(&large).is_some());
-    }
-
-    #[tokio::test]
-    async fn what_is_kept_for_too_long_gives_way_whoever_it_is_of() {
-        let (finals, engine) = (Finals::new(&ServiceLimits::default()), Engine::new());
-        let handle = engine.submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap();
-        let run = handle.run().clone();
-        let kept = Ledger::new("kept", 1_000, 100);
-        let ada: Arc<str> = "ada".into();
-        let mut tracked = Tracked::foreign(&run, Uuid::nil(), Reducers::default());
-        tracked.charge = Some(kept.charge(Some(&ada), 1_000).unwrap());
-        let thread = Arc::new(Thread::new(Uuid::nil(), Some(&ada), &Keys::new(), true));
-        let (tracked, shown) = (Arc::new(tracked), Weak::new());
-        let left = Final { run, thread, tracked, body: "{}".into(), shown, run_bytes: 0 };
-        let id = left.run.id();
-        finals.keep(left);
-        assert!(finals.evict(Some(&"ben".into()), 1) == 0 && kept.total() == 1_000, "it is hers");
-        let over = Instant::now();
-        let mut all = finals.0.lock();
-        let left = all.remove(Some(&ada), &id).unwrap().0;
-        all.put(Some(&ada), id, left, 1, over + Duration::from_millis(1));
-        drop(all);
-        std::thread::sleep(Duration::from_millis(2));
-        finals.evict(Some(&"ben".into()), 1);
-        assert_eq!(kept.total(), 0, "there is room for others");
     }
 
     #[tokio::test]

@@ -6,8 +6,11 @@ mod table;
 mod thread;
 mod tracked;
 
-pub(crate) use final_body::{FinalBody, Unmade};
+pub(crate) use final_body::Unmade;
 pub(crate) use finals::{Final, Finals};
 pub(crate) use table::{Full, Threads};
 pub(crate) use thread::Thread;
-pub(crate) use tracked::Tracked;
+pub(crate) use tracked::{Tracked, Within};
+
+#[cfg(test)]
+pub(crate) use tracked::tests::within;

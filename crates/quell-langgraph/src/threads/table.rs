@@ -33,8 +33,8 @@ struct Entry {
 pub(crate) struct Full;
 
 impl Threads {
-    /// Takes ended runs of an owner's threads out, oldest first, until so many bytes of requests
-    /// are given back.
+    /// Takes ended runs of an owner's threads out, oldest first, until so many bytes of values are
+    /// given back.
     pub(crate) fn evict(&self, engine: &Engine, owner: Option<&str>, bytes: usize) {
         let table = self.0.lock();
         let own: Vec<_> = table.of(owner).map(Arc::clone).collect();
@@ -42,6 +42,7 @@ impl Threads {
         let ended = own.iter().flat_map(|thread| {
             thread.ended(engine).into_iter().map(move |tracked| (thread, tracked))
         });
+        let ended = ended.filter(|(_, tracked)| tracked.left_bytes.load(Ordering::SeqCst) > 0);
         let mut ended: Vec<_> = ended.collect();
         // Ids of runs are in the order of time.
         ended.sort_by_key(|(_, tracked)| tracked.id);
@@ -50,8 +51,7 @@ impl Threads {
             if freed >= bytes {
                 return;
             }
-            let of_request = tracked.charge.as_ref().map_or(0, quell_http::Charge::bytes);
-            freed += of_request + tracked.left_bytes.load(Ordering::SeqCst);
+            freed += tracked.left_bytes.load(Ordering::SeqCst);
             thread.remove(tracked.id);
             thread.shrink(engine);
         }

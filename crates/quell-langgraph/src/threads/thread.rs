@@ -99,6 +99,14 @@ impl Thread {
         Self { _charge: Some(charge), ..self }
     }
 
+    /// Makes the thread of a run that was made before this service was.
+    pub(crate) fn of(id: Uuid, run: &RunRef, is_temporary: bool) -> Self {
+        let mut thread = Self::new(id, run.owner(), &Keys::new(), is_temporary);
+        let (since, state) = (run.queued_at(), thread.state.get_mut());
+        (state.updated_at, state.values_updated_at) = (since, since);
+        Self { created_at: since, ..thread }
+    }
+
     /// Adds a run that is about to be made; false if the thread takes none any more.
     #[must_use]
     pub(crate) fn add(&self, tracked: &Arc<Tracked>) -> bool {
@@ -252,7 +260,8 @@ impl Thread {
         // The keys of a live run are not taken over: a rollback removes them together with the run.
         let live = state.live.iter().rfind(|tracked| tracked.has_begun());
         let graph = live.map(|tracked| tracked.graph_keys()).or_else(|| state.graph.clone());
-        let updated_at = live.map_or(state.updated_at, |live| live.since.max(state.updated_at));
+        let since = live.and_then(|live| engine.get(live.id)).map(|run| run.queued_at());
+        let updated_at = since.map_or(state.updated_at, |since| since.max(state.updated_at));
         let mut metadata: Keys = state.metadata.parse().unwrap_or_default();
         metadata.extend(graph.into_iter().flatten().map(|(key, value)| (key.to_owned(), value)));
         let is_live = live.is_some();

@@ -2,33 +2,28 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::SystemTime;
 
-use futures::FutureExt;
 use parking_lot::Mutex;
-use quell::{Payload, RunId, RunRef, RunStatus, limits};
+use quell::{Payload, RunId, RunRef, RunStatus};
 use quell_flow::{COMPONENT, Reducers};
-use quell_http::{Charge, Service};
-use serde_json::json;
+use quell_http::{Service, events_by_now};
 use uuid::Uuid;
 
 use crate::messages::Messages;
 use crate::threads::final_body::FinalBody;
 use crate::values::{Fold, Values};
-use crate::wire::exact::{Keys, null};
+use crate::wire::asked::Asked;
 use crate::wire::modes::Modes;
-use crate::wire::rows::{About, run_metadata, system_assistant};
+use crate::wire::rows::{About, system_assistant};
 
 /// A run of a thread, as the adapter knows it.
 #[derive(Debug)]
 pub(crate) struct Tracked {
     pub(crate) id: RunId,
-    /// When it was asked for.
-    pub(crate) since: SystemTime,
     pub(crate) about: About,
     /// Knows what the run said; none for a run of another contract, which belongs to no thread.
     pub(crate) service: Option<Service>,
-    /// What its request takes in memory, about.
+    /// What its request takes as text.
     pub(crate) weight: usize,
     pub(crate) modes: Modes,
     pub(crate) has_subgraphs: bool,
@@ -39,8 +34,6 @@ pub(crate) struct Tracked {
     pub(crate) has_begun: AtomicBool,
     /// Set by a rollback: the run is deleted at its end.
     pub(crate) delete_at_end: AtomicBool,
-    /// What its request takes, of its owner's share.
-    pub(crate) charge: Option<Charge>,
     pub(crate) fold: Mutex<Fold>,
     /// What clients are taking of it.
     pub(crate) body: FinalBody,
@@ -49,40 +42,48 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
-    /// Makes what is known of a run that another contract started.
-    pub(crate) fn foreign(run: &RunRef, thread: Uuid, reducers: Reducers) -> Self {
-        let graph = run.label(COMPONENT).unwrap_or_default();
-        let assistant = system_assistant(graph);
-        let weight = run.input().map_or(0, Payload::bytes_max);
-        let input = run.input().cloned().unwrap_or_else(null);
+    /// Makes what is known of a run that is about to be made, from what the run will keep.
+    pub(crate) fn new(id: RunId, graph: &str, of: Within, asked: &Asked) -> Self {
         let about = About {
-            thread,
-            assistant,
+            thread: of.thread,
+            assistant: system_assistant(graph),
             graph: graph.to_owned(),
-            metadata: run_metadata(Keys::new(), graph, assistant),
-            input,
-            kwargs: Payload::from(json!({ "temporary": false })),
-            strategy: "enqueue",
-            reducers,
-            due: None,
+            metadata: asked.metadata.clone(),
+            input: asked.input.clone(),
+            kwargs: asked.kwargs.clone(),
+            strategy: asked.strategy.name(),
+            reducers: of.reducers,
+            due: asked.due(),
         };
         Self {
-            id: run.id(),
-            since: run.row().queued_at,
+            id,
             about,
-            service: None,
-            weight,
-            modes: Modes::ALL,
-            has_subgraphs: false,
-            is_resumable: false,
-            limit_ms: None,
-            is_unmasked: false,
-            has_begun: true.into(),
+            service: of.service,
+            weight: asked.bytes(),
+            modes: asked.modes,
+            has_subgraphs: asked.has_subgraphs,
+            is_resumable: asked.is_resumable,
+            limit_ms: asked.limit_ms,
+            is_unmasked: of.is_unmasked,
+            has_begun: false.into(),
             delete_at_end: false.into(),
-            charge: None,
             fold: Mutex::default(),
             body: FinalBody::default(),
             left_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// Makes what is known of a run that the engine has, from the run alone.
+    pub(crate) fn of(run: &RunRef, of: Within) -> Self {
+        let graph = run.label(COMPONENT).unwrap_or_default();
+        let (asked, service) = match Asked::of(run) {
+            Some(asked) => (asked, of.service),
+            // What it said is not for this contract.
+            None => (Asked::elsewhere(run, graph), None),
+        };
+        Self {
+            has_begun: true.into(),
+            ..Self::new(run.id(), graph, Within { service, ..of }, &asked)
         }
     }
 
@@ -97,12 +98,10 @@ impl Tracked {
         self.has_begun.load(Ordering::SeqCst)
     }
 
-    /// Takes in what is in the log by now; as many events as a log may hold.
-    pub(super) fn catch_up(&self, run: &RunRef, values: Option<&Arc<Values>>) {
+    /// Takes in what is in the log by now.
+    pub(crate) fn catch_up(&self, run: &RunRef, values: Option<&Arc<Values>>) {
         let mut fold = self.fold.lock();
-        let mut events = run.events_since(fold.seq);
-        for _ in 0..=limits::EVENTS_PER_ROOT_MAX {
-            let Some(Some(event)) = events.next().now_or_never() else { break };
+        for event in events_by_now(run, fold.seq) {
             fold.take(run, &event, &self.about, || values.cloned());
         }
     }
@@ -127,5 +126,25 @@ impl Tracked {
     }
 }
 
+/// Where a run is.
+#[derive(Debug)]
+pub(crate) struct Within {
+    pub(crate) thread: Uuid,
+    /// How its graph takes new values.
+    pub(crate) reducers: Reducers,
+    pub(crate) service: Option<Service>,
+    pub(crate) is_unmasked: bool,
+}
+
 /// `graph_id` and `assistant_id` of a run.
 pub(super) type GraphKeys = [(&'static str, Payload); 2];
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Of a graph that is not in the catalog.
+    pub(crate) fn within(thread: Uuid) -> Within {
+        Within { thread, reducers: Reducers::default(), service: None, is_unmasked: false }
+    }
+}

@@ -44,6 +44,13 @@ pub(crate) enum Strategy {
 }
 
 impl Strategy {
+    const ALL: [Self; 4] = [Self::Enqueue, Self::Reject, Self::Interrupt, Self::Rollback];
+
+    /// Reads a name.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+
     /// Yields the name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -158,9 +165,8 @@ pub(crate) fn choice<const N: usize>(
 }
 
 fn strategy(body: &Keys) -> Result<Strategy, Refusal> {
-    let all = [Strategy::Enqueue, Strategy::Reject, Strategy::Interrupt, Strategy::Rollback];
-    let name = choice(body, "multitask_strategy", all.map(Strategy::name))?;
-    Ok(all.into_iter().find(|one| one.name() == name).unwrap_or(Strategy::Enqueue))
+    let name = choice(body, "multitask_strategy", Strategy::ALL.map(Strategy::name))?;
+    Ok(Strategy::of(name).unwrap_or(Strategy::Enqueue))
 }
 
 fn after(body: &Keys) -> Result<Duration, Refusal> {

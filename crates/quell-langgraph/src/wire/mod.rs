@@ -1,5 +1,6 @@
 //! What is on the wire: pure functions, by direction.
 
+pub(crate) mod asked;
 pub(crate) mod cancel;
 pub(crate) mod create;
 pub(crate) mod event_id;

@@ -20,6 +20,11 @@ impl Modes {
         Self(self.0 & other.0)
     }
 
+    /// Yields the names.
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+        NAMES.into_iter().filter(move |name| self.has(name))
+    }
+
     /// Reads names; fails with the first that is none.
     pub(crate) fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut modes = 0;

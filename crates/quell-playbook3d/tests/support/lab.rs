@@ -64,6 +64,13 @@ impl Lab {
         Self { service, witness, app }
     }
 
+    /// Serves the same service anew: all that the adapter has in memory is lost.
+    pub(crate) fn forgetful(&self) -> Self {
+        let (service, witness) = (self.service.clone(), self.witness.clone());
+        let app = router(service.clone(), super::with_demo(Options::default()));
+        Self { service, witness, app }
+    }
+
     /// Somebody without credentials.
     pub(crate) fn nobody(&self) -> Client {
         Client { app: self.app.clone(), headers: HeaderMap::new() }

@@ -1,0 +1,132 @@
+//! [`Asked`]: what a run keeps of the request that made it, as annotations of the run, so that it
+//! is shown the same by whoever finds it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use quell::{Payload, RunRef};
+use quell_http::Start;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::wire::create::Strategy;
+use crate::wire::exact::{Keys, null, written};
+use crate::wire::modes::Modes;
+use crate::wire::rows::{run_metadata, system_assistant};
+
+/// What a run keeps of the request that made it.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// An object: the caller's metadata, as it is spelt, and the three keys of the server.
+    pub(crate) metadata: Payload,
+    /// As it is spelt. The body may have got more: the values of the thread.
+    pub(crate) input: Payload,
+    /// An object: what the request says besides, as it is spelt.
+    pub(crate) kwargs: Payload,
+    pub(crate) strategy: Strategy,
+    pub(crate) modes: Modes,
+    pub(crate) has_subgraphs: bool,
+    pub(crate) is_resumable: bool,
+    /// Whether its thread was made up for this run, and is deleted with it.
+    pub(crate) is_temporary: bool,
+    pub(crate) limit_ms: Option<u64>,
+    /// When it was to start, if later than it was asked for: microseconds since 1970.
+    pub(crate) due_us: Option<u64>,
+}
+
+/// The small parts, as they are written.
+#[derive(Serialize, Deserialize)]
+struct Facts {
+    version: u32,
+    strategy: String,
+    modes: Vec<String>,
+    subgraphs: bool,
+    resumable: bool,
+    temporary: bool,
+    limit_ms: Option<u64>,
+    due_us: Option<u64>,
+}
+
+impl Asked {
+    /// Makes what is known of a run that another contract started.
+    pub(crate) fn elsewhere(run: &RunRef, graph: &str) -> Self {
+        Self {
+            metadata: run_metadata(Keys::new(), graph, system_assistant(graph)),
+            input: run.input().cloned().unwrap_or_else(null),
+            kwargs: Payload::from(json!({ "temporary": false })),
+            strategy: Strategy::Enqueue,
+            modes: Modes::ALL,
+            has_subgraphs: false,
+            is_resumable: false,
+            is_temporary: false,
+            limit_ms: None,
+            due_us: None,
+        }
+    }
+
+    /// Reads what a run keeps; none of one that another contract started, or a later version.
+    pub(crate) fn of(run: &RunRef) -> Option<Self> {
+        let kept = |key| run.annotation(key).cloned();
+        let facts: Facts = run.annotation(FACTS)?.parse().ok()?;
+        if facts.version != VERSION {
+            return None;
+        }
+        Some(Self {
+            metadata: kept(METADATA)?,
+            input: kept(INPUT).or_else(|| run.input().cloned())?,
+            kwargs: kept(KWARGS)?,
+            strategy: Strategy::of(&facts.strategy)?,
+            modes: Modes::of(facts.modes.iter().map(String::as_str)).ok()?,
+            has_subgraphs: facts.subgraphs,
+            is_resumable: facts.resumable,
+            is_temporary: facts.temporary,
+            limit_ms: facts.limit_ms,
+            due_us: facts.due_us,
+        })
+    }
+
+    /// Writes it to a run that gets this input. Texts that may be large are shared with it.
+    pub(crate) fn write(&self, start: Start, input: &Payload) -> Start {
+        let facts = Facts {
+            version: VERSION,
+            strategy: self.strategy.name().to_owned(),
+            modes: self.modes.names().map(str::to_owned).collect(),
+            subgraphs: self.has_subgraphs,
+            resumable: self.is_resumable,
+            temporary: self.is_temporary,
+            limit_ms: self.limit_ms,
+            due_us: self.due_us,
+        };
+        let start = start
+            .annotation(FACTS, written(&facts))
+            .annotation(METADATA, self.metadata.clone())
+            .annotation(KWARGS, self.kwargs.clone());
+        // Mostly it is the input to the letter, which the run has already.
+        if self.input == *input { start } else { start.annotation(INPUT, self.input.clone()) }
+    }
+
+    /// When it was to start, if later than it was asked for.
+    pub(crate) fn due(&self) -> Option<SystemTime> {
+        Some(UNIX_EPOCH + Duration::from_micros(self.due_us?))
+    }
+
+    /// What it takes as text.
+    pub(crate) fn bytes(&self) -> usize {
+        let all = [&self.metadata, &self.input, &self.kwargs];
+        all.into_iter().map(Payload::bytes_max).sum()
+    }
+}
+
+/// Yields the microseconds since 1970 of an instant.
+pub(crate) fn micros(at: SystemTime) -> Option<u64> {
+    at.duration_since(UNIX_EPOCH).ok()?.as_micros().try_into().ok()
+}
+
+/// The annotation of the small parts. Those that may be large are annotations of their own, so that
+/// they are not copied whenever they are read.
+const FACTS: &str = "langgraph";
+const METADATA: &str = "langgraph.metadata";
+const INPUT: &str = "langgraph.input";
+const KWARGS: &str = "langgraph.kwargs";
+
+/// Counted up when the annotations change so that this reader would misread them.
+const VERSION: u32 = 1;
