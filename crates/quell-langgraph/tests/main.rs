@@ -14,6 +14,7 @@ mod errors;
 mod gaps;
 mod identity;
 mod memory;
+mod positions;
 mod races;
 mod runs;
 mod sockets;

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::stream::late::Late;
 use crate::threads::Tracked;
 use crate::values::{Fold, OUTPUT, Values};
+use crate::wire::event_id::Slot;
 use crate::wire::exact::{with, written};
 use crate::wire::message::{Origin, Parts};
 use crate::wire::modes::Modes;
@@ -27,16 +28,22 @@ pub(crate) fn frames(
 ) -> Vec<Late> {
     let (node, id): (Arc<str>, Arc<str>) = (run.name().into(), run.id().to_string().into());
     let at: Arc<str> = time(run.row().ended_at.unwrap_or_else(SystemTime::now)).into();
-    let asked = ["updates", "tasks", "debug", "events"].into_iter().filter(|mode| modes.has(mode));
-    let late = |mode| {
+    let all = [
+        ("updates", Slot::Updates),
+        ("tasks", Slot::Tasks),
+        ("debug", Slot::Debug),
+        ("events", Slot::Events),
+    ];
+    let asked = all.into_iter().filter(|(mode, _)| modes.has(mode));
+    let late = |(mode, slot)| {
         let (node, id, at) = (Arc::clone(&node), Arc::clone(&id), Arc::clone(&at));
         let update = Arc::clone(update);
-        Late::new(move || SseEvent::json(mode, &of_mode(mode, &node, &id, &at, &update)))
+        Late::new(slot, move || SseEvent::json(mode, &of_mode(mode, &node, &id, &at, &update)))
     };
     let mut frames: Vec<_> = asked.map(late).collect();
     if modes.has("checkpoints") {
         let (values, thread) = (fold.current().map(Arc::clone), tracked.about.thread);
-        frames.push(Late::new(move || {
+        frames.push(Late::new(Slot::Checkpoints, move || {
             let config = json!({ "configurable": { "thread_id": thread.to_string() } });
             let checkpoint = json!({
                 "config": config, "parent_config": null, "metadata": { "run_id": &*id },
@@ -81,10 +88,10 @@ pub(crate) fn message(
 ) -> Vec<Late> {
     let (node, id): (Arc<str>, Arc<str>) = (run.name().into(), run.id().to_string().into());
     let whole = fold.message().cloned();
-    let late = |make: fn(Origin<'_>, Payload) -> SseEvent| {
+    let late = |slot, make: fn(Origin<'_>, Payload) -> SseEvent| {
         let (node, id, tracked) = (Arc::clone(&node), Arc::clone(&id), Arc::clone(tracked));
         let (answer, whole) = (Arc::clone(answer), whole.clone());
-        Late::new(move || {
+        Late::new(slot, move || {
             let about = &tracked.about;
             let origin = Origin { about, run: &id, speaker: &id, node: &node };
             let json = || origin.message(&Parts::text(&text_of(&answer)));
@@ -92,11 +99,15 @@ pub(crate) fn message(
         })
     };
     if modes.has("messages-tuple") {
-        vec![late(|origin, message| SseEvent::json("messages", &origin.whole(&message)))]
+        let piece =
+            |origin: Origin<'_>, message| SseEvent::json("messages", &origin.whole(&message));
+        vec![late(Slot::AnswerPiece, piece)]
     } else if modes.has("messages") {
         vec![
-            late(|origin, _| SseEvent::json("messages/metadata", &origin.announced())),
-            late(|_, message| SseEvent::json("messages/complete", &[message])),
+            late(Slot::AnswerAnnounced, |origin, _| {
+                SseEvent::json("messages/metadata", &origin.announced())
+            }),
+            late(Slot::AnswerMessage, |_, message| SseEvent::json("messages/complete", &[message])),
         ]
     } else {
         Vec::new()

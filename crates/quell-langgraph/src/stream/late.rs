@@ -2,9 +2,13 @@
 
 use quell_http::SseEvent;
 
+use crate::wire::event_id::Slot;
+
 /// A frame of a stream. One that may be large is made only when it is written: the end of a run
 /// shows what it returned in several modes, and frames that wait are not counted.
 pub(crate) struct Late {
+    /// None of a frame that belongs to no event of the log.
+    pub(super) slot: Option<Slot>,
     frame: When,
     id: Option<String>,
 }
@@ -15,8 +19,14 @@ enum When {
 }
 
 impl Late {
-    pub(crate) fn new(make: impl FnOnce() -> SseEvent + Send + 'static) -> Self {
-        Self { frame: When::Later(Box::new(make)), id: None }
+    /// Takes the code that makes it.
+    pub(crate) fn new(slot: Slot, make: impl FnOnce() -> SseEvent + Send + 'static) -> Self {
+        Self { slot: Some(slot), frame: When::Later(Box::new(make)), id: None }
+    }
+
+    /// Takes one that is made.
+    pub(crate) const fn made(slot: Slot, frame: SseEvent) -> Self {
+        Self { slot: Some(slot), frame: When::Now(frame), id: None }
     }
 
     /// Adds an id.
@@ -39,6 +49,6 @@ impl Late {
 
 impl From<SseEvent> for Late {
     fn from(frame: SseEvent) -> Self {
-        Self { frame: When::Now(frame), id: None }
+        Self { slot: None, frame: When::Now(frame), id: None }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::options::CONTRACT;
 use crate::stream::late::Late;
 use crate::stream::stream::Render;
+use crate::wire::event_id::Slot;
 use crate::wire::exact::with;
 use crate::wire::message::{Origin, Parts};
 
@@ -19,15 +20,21 @@ impl Render {
         text: &str,
         name: impl Fn(&str) -> String,
     ) {
-        let is_first = self.speakers.insert(run, name("messages/complete")).is_none();
+        self.hear(run, name("messages/complete"));
+        let is_first = self.announced.insert(run);
         if self.modes.has("messages-tuple") {
             self.push_piece(frames, run, |origin| origin.piece(text));
         } else if is_first && self.modes.has("messages") {
             let frame = self.with_origin(run, |origin| {
                 SseEvent::json(name("messages/metadata"), &origin.announced())
             });
-            frames.push(frame.into());
+            frames.push(Late::made(Slot::Announced, frame));
         }
+    }
+
+    /// Notes that a run says something: its message is shown under this name.
+    pub(super) fn hear(&mut self, run: RunId, name: String) {
+        self.speakers.insert(run, name);
     }
 
     /// Says a piece of the message of a run, in the mode that shows pieces.
@@ -41,7 +48,7 @@ impl Render {
             && let Some(name) = self.name_of(run, "messages")
         {
             let piece = self.with_origin(run, piece);
-            frames.push(SseEvent::json(name, &piece).into());
+            frames.push(Late::made(Slot::Piece, SseEvent::json(name, &piece)));
         }
     }
 
@@ -53,6 +60,7 @@ impl Render {
         run: RunId,
         update: Option<String>,
     ) {
+        self.announced.remove(&run);
         let Some(name) = self.speakers.remove(&run) else { return };
         let is_whole = self.modes.has("messages") && !self.modes.has("messages-tuple");
         let update = update.filter(|_| self.modes.has("updates"));
@@ -65,11 +73,12 @@ impl Render {
             self.with_origin(run, |origin| origin.message(&Parts::of(&said, &said.text)))
         });
         if is_whole {
-            frames.push(SseEvent::json(name, &[&message]).into());
+            frames.push(Late::made(Slot::Message, SseEvent::json(name, &[&message])));
         }
         if let Some(name) = update {
             let change = with(json!({}), "messages", &[&message]);
-            frames.push(SseEvent::json(name, &with(json!({}), &said.name, &change)).into());
+            let frame = SseEvent::json(name, &with(json!({}), &said.name, &change));
+            frames.push(Late::made(Slot::Updates, frame));
         }
     }
 

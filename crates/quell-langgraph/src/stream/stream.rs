@@ -1,12 +1,12 @@
 //! [`frames`]: the events of a run as server-sent events (contract, section 8).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, future, stream};
 use quell::{EventKind, Payload, RunEvent, RunId, RunKind, RunRef, RunStatus};
 use quell_flow::Emit;
-use quell_http::SseEvent;
+use quell_http::{SseEvent, events_by_now};
 use serde_json::json;
 
 use crate::app::{App, Found};
@@ -14,7 +14,7 @@ use crate::stream::answer;
 use crate::stream::late::Late;
 use crate::threads::{Thread, Tracked};
 use crate::values::{Fold, keyed};
-use crate::wire::event_id::{SEQS, event_id, ms_of, seq_of};
+use crate::wire::event_id::{SEQS, Slot, event_id, ms_of, seq_of};
 use crate::wire::exact::{finite, with};
 use crate::wire::modes::Modes;
 
@@ -47,7 +47,7 @@ pub(crate) fn frames(
         From::After(id) => (0, Some(id)),
         From::Now => (fold.seq.max(last_seq(found)), None),
     };
-    let render = Render {
+    let mut render = Render {
         app: app.clone(),
         run: run.clone(),
         tracked: Arc::clone(tracked),
@@ -57,9 +57,11 @@ pub(crate) fn frames(
         floor,
         spaces: HashMap::new(),
         speakers: HashMap::new(),
+        announced: HashSet::new(),
         is_first: true,
         is_over: false,
     };
+    render.catch_up(after);
     let events = app.service().events(run, after);
     let frames = events.scan(render, |render, event| future::ready(render.frames(&event)));
     let joins_the_end = is_new && app.options().end_event && run.row().status.is_terminal();
@@ -78,17 +80,10 @@ fn end_frame() -> SseEvent {
 
 /// Where the log of a run is that no thread follows.
 fn last_seq(found: &Found) -> u64 {
-    use futures::FutureExt;
     if found.thread.is_some() {
         return 0;
     }
-    let mut events = found.run.events();
-    let mut last = 0;
-    for _ in 0..=quell::limits::EVENTS_PER_ROOT_MAX {
-        let Some(Some(event)) = events.next().now_or_never() else { break };
-        last = event.seq.max(last);
-    }
-    last
+    events_by_now(&found.run, 0).map(|event| event.seq).max().unwrap_or(0)
 }
 
 pub(super) struct Render {
@@ -103,11 +98,34 @@ pub(super) struct Render {
     spaces: HashMap<RunId, Option<Arc<str>>>,
     /// The runs that said text, and the event names under which their messages are shown.
     pub(super) speakers: HashMap<RunId, String>,
+    /// Those of them whose messages this client was told of.
+    pub(super) announced: HashSet<RunId>,
     is_first: bool,
     is_over: bool,
 }
 
 impl Render {
+    /// Learns who has begun to say something by this event, for a client that joins after it: the
+    /// messages are shown whole.
+    fn catch_up(&mut self, seq: u64) {
+        for event in events_by_now(&self.run, 0).take_while(|event| event.seq <= seq) {
+            match &event.kind {
+                EventKind::Emitted(payload) => {
+                    if let Some(Emit::Content { .. }) = Emit::read(payload)
+                        && let Some(name) = self.name_of(event.run, "messages/complete")
+                    {
+                        self.hear(event.run, name);
+                    }
+                }
+                EventKind::Ended(_) => {
+                    self.speakers.remove(&event.run);
+                    self.spaces.remove(&event.run);
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Yields the frames of an event; none to end the stream.
     fn frames(&mut self, event: &RunEvent) -> Option<Vec<Late>> {
         if self.is_over {
@@ -128,7 +146,7 @@ impl Render {
         let is_new = self.take(event);
         match &event.kind {
             EventKind::Started if event.run == self.run.id() => {
-                frames.push(self.metadata().into());
+                frames.push(Late::made(Slot::Metadata, self.metadata()));
                 self.push_values(&mut frames);
             }
             EventKind::Emitted(payload) => self.push_emit(&mut frames, event, payload, is_new),
@@ -186,15 +204,14 @@ impl Render {
 
     /// Tells whether the event that a client had last is held, or came after one that is.
     fn holds(&self, floor: &str, missing: u64) -> bool {
-        use futures::FutureExt;
-        let first = self.run.events_since(missing).next().now_or_never().flatten();
-        first.is_some_and(|first| *floor >= *event_id(ms_of(&first), first.seq, 0))
+        let first = events_by_now(&self.run, missing).next();
+        first.is_some_and(|first| *floor >= *event_id(ms_of(&first), first.seq, Slot::Metadata))
     }
 
     fn push_values(&self, frames: &mut Vec<Late>) {
         if let Some(values) = self.fold.current().filter(|_| self.modes.has("values")) {
             let values = Arc::clone(values);
-            frames.push(Late::new(move || SseEvent::json("values", &*values)));
+            frames.push(Late::new(Slot::Values, move || SseEvent::json("values", &*values)));
         }
     }
 
@@ -218,21 +235,21 @@ impl Render {
         if self.modes.has("custom")
             && let Some(data) = custom_data(emit.as_ref(), payload)
         {
-            frames.push(SseEvent::json(name("custom"), data).into());
+            frames.push(Late::made(Slot::Custom, SseEvent::json(name("custom"), data)));
         }
         let Some(emit) = emit else { return };
         match emit {
             Emit::Content { text } => self.push_text(frames, event.run, &text, name),
             Emit::Values { .. } if is_new => self.push_values(frames),
             Emit::Values { values } if space.is_some() && self.modes.has("values") => {
-                frames.push(SseEvent::json(name("values"), &values).into());
+                frames.push(Late::made(Slot::Values, SseEvent::json(name("values"), &values)));
             }
             Emit::Updates { node, values } if self.modes.has("updates") => {
                 let update = with(json!({}), &node, &values);
-                frames.push(SseEvent::json(name("updates"), &update).into());
+                frames.push(Late::made(Slot::Updates, SseEvent::json(name("updates"), &update)));
             }
             Emit::Custom { data } if self.modes.has("custom") => {
-                frames.push(SseEvent::json(name("custom"), &data).into());
+                frames.push(Late::made(Slot::Custom, SseEvent::json(name("custom"), &data)));
             }
             _ => {}
         }
@@ -262,10 +279,10 @@ impl Render {
             }
         }
         if let Some(error) = self.app.error_of(&report, &self.tracked) {
-            frames.push(SseEvent::json("error", &error).into());
+            frames.push(Late::made(Slot::Error, SseEvent::json("error", &error)));
         }
         if self.app.options().end_event {
-            frames.push(end_frame().into());
+            frames.push(Late::made(Slot::End, end_frame()));
         }
         // A read right after the end of the stream must not find a run that is to be deleted.
         if let Some(thread) = &self.thread {
@@ -296,8 +313,9 @@ impl Render {
             return frames;
         }
         let ms = ms_of(event);
-        let frames = frames.into_iter().zip(0..).filter_map(|(frame, index)| {
-            let id = event_id(ms, event.seq, index);
+        let frames = frames.into_iter().filter_map(|frame| {
+            let Some(slot) = frame.slot else { return Some(frame) };
+            let id = event_id(ms, event.seq, slot);
             let is_known = self.floor.as_ref().is_some_and(|floor| id <= *floor);
             (!is_known).then(|| frame.id(id))
         });
