@@ -84,6 +84,7 @@ impl fmt::Display for CauseKind {
 /// so that any leaf answers "why" in one hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Cause {
     /// What kind of thing it was.

@@ -3,9 +3,15 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+#[cfg(feature = "serde")]
+use serde_json::value::RawValue;
+
 use crate::{Cause, Payload, RunId, RunKind, RunStatus, Usage, Work};
 
 /// One entry in the log of a tree.
+///
+/// Its JSON is read back by `serde_json`, with instants to the millisecond. A kind, or a field,
+/// that this release does not know is an error.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -32,10 +38,49 @@ impl RunEvent {
     }
 }
 
+/// An event as it is written. What belongs to its kind is kept as text until the kind is known: a
+/// payload cannot be read from anything else, and keys may come in any order.
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// Its place in the log.
+    seq: u64,
+    /// The root of the tree.
+    root: RunId,
+    /// The run to which it happened.
+    run: RunId,
+    /// When.
+    #[serde(with = "crate::wall")]
+    at: SystemTime,
+    /// The name of its kind, as JSON.
+    event: Box<RawValue>,
+    /// What its kind says; nothing if it says no more.
+    #[serde(default)]
+    data: Option<Box<RawValue>>,
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for RunEvent {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Written { seq, root, run, at, event, data } = Written::deserialize(from)?;
+        let kind = match data {
+            Some(data) => format!(r#"{{"event":{event},"data":{data}}}"#),
+            None => format!(r#"{{"event":{event}}}"#),
+        };
+        let kind = serde_json::from_str(&kind).map_err(serde::de::Error::custom)?;
+        Ok(Self { seq, root, run, at, kind })
+    }
+}
+
 /// What happened.
+///
+/// A kind with a payload is read back only if `event` stands before `data`, as it is written. A
+/// [`RunEvent`] is read in any order.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(tag = "event", content = "data", rename_all = "kebab-case"))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub enum EventKind {
     /// The run was accepted.
@@ -157,7 +202,7 @@ pub enum EventKind {
 /// assert_ne!(quell_core::ToolOutcome::Cancelled, quell_core::ToolOutcome::Unknown);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[expect(clippy::exhaustive_enums, reason = "every adapter must name a new outcome")]
 pub enum ToolOutcome {
@@ -180,7 +225,7 @@ pub enum ToolOutcome {
 /// assert_ne!(quell_core::HookOutcome::Finished, quell_core::HookOutcome::Skipped);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum HookOutcome {

@@ -9,8 +9,13 @@ use crate::{Cause, Payload, RunId, RunKind, RunStatus, Usage};
 ///
 /// The fields of the report are those of the run itself; [`rows`](Self::rows) begins with the same
 /// run and goes on with its descendants.
+///
+/// Its JSON is read back by `serde_json`, with instants to the millisecond; an output that is null
+/// is none then, because both are one text. A field that this release does not know is an error,
+/// and so is a report without a row.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct RunReport {
     /// The run.
@@ -32,6 +37,7 @@ pub struct RunReport {
     pub abandoned: Vec<Abandoned>,
     /// The run and its descendants in pre-order, at most the engine's bound. When there are more,
     /// those that did not complete come first.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "some_rows"))]
     pub rows: Vec<RunRow>,
     /// Descendants that have no row, by status.
     pub omitted: Counts,
@@ -74,9 +80,17 @@ impl RunReport {
     }
 }
 
+/// Reads the rows of a report, of which the first is that of the run itself.
+#[cfg(feature = "serde")]
+fn some_rows<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<RunRow>, D::Error> {
+    let rows = <Vec<RunRow> as serde::Deserialize>::deserialize(from)?;
+    if rows.is_empty() { Err(serde::de::Error::custom("a report has a row")) } else { Ok(rows) }
+}
+
 /// One run in a report.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct RunRow {
     /// The run.
@@ -136,7 +150,7 @@ pub struct RunRow {
     /// unless it is for a stop and none has come.
     pub hooks_skipped: u32,
     /// What it and its descendants used. Left out of its text if that is nothing.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Usage::is_zero"))]
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Usage::is_zero"))]
     pub usage: Usage,
     /// Writes that came after the end and were refused.
     pub late_output: u32,
@@ -195,6 +209,7 @@ impl RunRow {
 /// Work that the ladder stopped waiting for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Abandoned {
     /// The run whose work it is.
@@ -257,7 +272,8 @@ impl Work {
 
 /// How many runs stand where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Counts {
     /// Not terminal yet.
