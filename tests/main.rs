@@ -62,6 +62,8 @@ mod admission;
 mod handover;
 // I26, I37, I39: idempotency keys, in every state of their run and after it.
 mod claims;
+// I34 to I37: the suite that every store passes, and stores that break a promise.
+mod store;
 // I6, I22: stops that are remembered in a scope.
 mod scopes;
 // I21, I27, I36, I39: limits of running and of queued runs, in all, per kind, component and owner.

@@ -8,6 +8,7 @@
 mod cause;
 mod error;
 mod event;
+mod filter;
 mod id;
 mod kind;
 pub mod lifecycle;
@@ -17,6 +18,7 @@ mod payload;
 mod report;
 mod status;
 mod stop;
+pub mod store;
 mod usage;
 #[cfg(feature = "serde")]
 mod wall;
@@ -24,6 +26,7 @@ mod wall;
 pub use cause::{Cause, CauseKind};
 pub use error::{PayloadError, Stopped};
 pub use event::{EventKind, HookOutcome, RunEvent, ToolOutcome};
+pub use filter::{RunFacts, RunFilter};
 pub use id::RunId;
 pub use kind::{Annotations, Labels, RunKind, StopDelivery};
 pub use new_limits::{LimitsOutcome, NewLimits};

@@ -124,6 +124,16 @@ pub const FAILURE_BYTES_MAX: usize = 16 << 10;
 /// Errors of cleanup kept per run. The first ones are kept, the others are not.
 pub const CLEANUP_ERRORS_MAX: usize = 16;
 
+/// Runs, events or checkpoints that one read of a store yields. More counts as that.
+pub const STORE_PAGE_MAX: usize = 1_000;
+
+/// Bytes of what one read of a store yields. What does not fit comes with the next read; one thing
+/// that is larger comes alone.
+pub const STORE_PAGE_BYTES_MAX: usize = 16 << 20;
+
+/// One record of a store, as it is written. A larger one is refused.
+pub const STORE_RECORD_BYTES_MAX: usize = 256 << 20;
+
 /// Yields what one owner may have of a bound, in percent of it; at least one, unless the bound is
 /// zero. Zero percent count as 1, more than 100 as 100.
 ///

@@ -55,6 +55,7 @@ mod run;
 mod spec;
 mod step;
 mod stop_scope;
+pub mod store;
 mod stream;
 mod sync;
 mod tables;
@@ -67,7 +68,6 @@ pub use body::tool::ToolCall;
 pub use body::work::BlockingContext;
 pub use config::{EngineConfig, Limits};
 pub use engine::Engine;
-pub use engine::filter::RunFilter;
 pub use engine::shutdown::{Shutdown, ShutdownReport};
 pub use failure::{DetachError, Elapsed, Failure, ForgetError, RunError, RunFailure, SubmitError};
 pub use handle::{Outcome, RunHandle};
@@ -83,8 +83,8 @@ pub use stream::EventStream;
 pub use quell_core::{
     Abandoned, Annotations, Budget, CancelRequest, Cause, CauseKind, Counts, Disposition,
     EventKind, HookOutcome, JSON_LEVELS_MAX, JsonError, Labels, LimitsOutcome, NewLimits, Payload,
-    PayloadError, RunEvent, RunId, RunKind, RunReport, RunRow, RunStatus, StopDelivery, StopMode,
-    Stopped, ToolOutcome, Usage, Work, check_json, limits,
+    PayloadError, RunEvent, RunFacts, RunFilter, RunId, RunKind, RunReport, RunRow, RunStatus,
+    StopDelivery, StopMode, Stopped, ToolOutcome, Usage, Work, check_json, limits,
 };
 
 /// The README, so that its code is compiled and run with the tests.

@@ -5,14 +5,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use quell_core::limits;
-use quell_core::{CancelRequest, Disposition, RunId};
+use quell_core::{CancelRequest, Disposition, RunFilter, RunId};
 use tokio::runtime::Handle;
 
 use crate::body::context::RunContext;
 use crate::body::driver;
 use crate::config::EngineConfig;
 use crate::control::turns;
-use crate::engine::filter::RunFilter;
+use crate::engine::filter;
 use crate::failure::{Failure, ForgetError, SubmitError};
 use crate::foreign::couriers::Couriers;
 use crate::handle::RunHandle;
@@ -226,7 +226,7 @@ impl Engine {
         filter: &RunFilter,
         request: CancelRequest,
     ) -> Vec<(RunId, Disposition)> {
-        let nodes = self.shared().list_for_stop(|node| filter.matches(node));
+        let nodes = self.shared().list_for_stop(|node| filter::matches(filter, node));
         nodes.into_iter().map(|node| (node.id, node.cancel(&request))).collect()
     }
 
@@ -261,7 +261,7 @@ impl Engine {
     /// Lists the runs that a filter lets through, in order of their ids. A run accepted before the
     /// call is in it; one accepted during it may be.
     pub fn runs(&self, filter: &RunFilter) -> Vec<RunRef> {
-        let mut nodes = self.shared().registry.list(|node| filter.matches(node));
+        let mut nodes = self.shared().registry.list(|node| filter::matches(filter, node));
         nodes.sort_by_key(|node| node.id);
         nodes.into_iter().map(RunRef::new).collect()
     }

@@ -1,4 +1,4 @@
-//! For tests of embedders and our own (feature `test-util`): the trace checker and a leak probe.
+//! The trace checker, a leak probe, and an engine for a paused clock.
 
 use std::collections::HashMap;
 use std::{iter, ptr};

@@ -1,0 +1,173 @@
+//! [`StoreError`]: what goes wrong with a store.
+
+use crate::RunId;
+use crate::store::Epoch;
+
+/// What goes wrong with a store.
+///
+/// Some are refusals: the records contradict what is stored, and will do so again
+/// ([`is_refusal`](Self::is_refusal)). The others are trouble of the store itself. In both cases
+/// nothing of the append was acknowledged. After a refusal nothing of it is stored; after trouble
+/// it is all stored or nothing is, and a read says which.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no room for it.
+    #[error("the disk is full: make room on the disk of the store, then try again ({what})")]
+    Full {
+        /// What the store says.
+        what: String,
+    },
+    /// Reading or writing failed.
+    #[error("the store could not be read or written: {what}")]
+    Io {
+        /// What the store says.
+        what: String,
+    },
+    /// It may not be written.
+    #[error("the store may not be written: give this user the right to write it ({what})")]
+    ReadOnly {
+        /// What the store says.
+        what: String,
+    },
+    /// What is stored is damaged.
+    #[error("the store is damaged: put a backup in its place ({what})")]
+    Corrupt {
+        /// What was found.
+        what: String,
+    },
+    /// What is stored cannot be understood, although it is not damaged.
+    #[error("a stored {what} cannot be read by this release ({fault})")]
+    Unreadable {
+        /// What it is.
+        what: String,
+        /// Why not.
+        fault: String,
+    },
+    /// A newer release has written it. It was not changed.
+    #[error(
+        "the store has schema {found}, this release knows those up to {known}: use the release \
+         that wrote it, or a newer one"
+    )]
+    NewerSchema {
+        /// Its schema.
+        found: u32,
+        /// The newest that is known.
+        known: u32,
+    },
+    /// It is something else than a store. It was not changed.
+    #[error("this is no store of quell: name another file ({what})")]
+    Foreign {
+        /// What it seems to be.
+        what: String,
+    },
+    /// There is nothing at this place, and nothing can be made there.
+    #[error("there is no such place for a store: make its folder first ({what})")]
+    NoPlace {
+        /// The place.
+        what: String,
+    },
+    /// Another process has it, or another engine of this one.
+    #[error("the store is in use{}: end that first, or name another", holder(*by))]
+    Locked {
+        /// The number of the process that has it, if it is known.
+        by: Option<u32>,
+    },
+    /// A setting on which durability rests was not taken.
+    #[error("the store did not take the setting {setting}: it is {found}, and must be {wanted}")]
+    Setting {
+        /// Its name.
+        setting: &'static str,
+        /// What it is.
+        found: String,
+        /// What it must be.
+        wanted: String,
+    },
+    /// It was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// A record is over its bound.
+    #[error("{what} of {bytes} bytes is over the bound of {bytes_max}")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// Its size in bytes.
+        bytes: usize,
+        /// The bound in bytes.
+        bytes_max: usize,
+    },
+    /// The write is of an attempt whose run another one has taken over (I35).
+    #[error("run {run} belongs to epoch {current}, a write of epoch {epoch} is refused")]
+    Fenced {
+        /// The run.
+        run: RunId,
+        /// The epoch of the write.
+        epoch: Epoch,
+        /// The epoch of the run.
+        current: Epoch,
+    },
+    /// There is no such run.
+    #[error("run {run} is not stored")]
+    Unknown {
+        /// The run.
+        run: RunId,
+    },
+    /// There is such a run already.
+    #[error("run {run} is stored already")]
+    Exists {
+        /// The run.
+        run: RunId,
+    },
+    /// The run has ended: nothing changes it any more.
+    #[error("run {run} has ended")]
+    Ended {
+        /// The run.
+        run: RunId,
+    },
+    /// The run has not ended, so it cannot be forgotten, nor be quiescent.
+    #[error("run {run} has not ended")]
+    Live {
+        /// The run.
+        run: RunId,
+    },
+    /// There is an event with this number already.
+    #[error("event {seq} of run {root} is stored already")]
+    SeqTaken {
+        /// The root.
+        root: RunId,
+        /// The number.
+        seq: u64,
+    },
+    /// The idempotency key was claimed by another run (I37).
+    #[error("the key was claimed by run {run}")]
+    KeyClaimed {
+        /// The run that has it.
+        run: RunId,
+        /// Whether it stands for the same payload.
+        is_same_payload: bool,
+        /// Whether that run was forgotten since.
+        is_forgotten: bool,
+    },
+}
+
+impl StoreError {
+    /// Tells whether the records contradict what is stored, or a bound: trying again changes
+    /// nothing.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::TooLarge { .. }
+                | Self::Fenced { .. }
+                | Self::Unknown { .. }
+                | Self::Exists { .. }
+                | Self::Ended { .. }
+                | Self::Live { .. }
+                | Self::SeqTaken { .. }
+                | Self::KeyClaimed { .. }
+        )
+    }
+}
+
+fn holder(by: Option<u32>) -> String {
+    by.map(|pid| format!(" by process {pid}")).unwrap_or_default()
+}

@@ -1,0 +1,18 @@
+//! What is stored of runs: records, what is read back, and the port to whatever keeps them.
+//!
+//! It stands in the core so that a store depends on the vocabulary and not on the engine: a store
+//! is built, tested and published without it. [`Store`] is the port; a store passes the suite that
+//! the `quell` crate publishes (feature `test-util`, `quell::testing::store`).
+
+mod bytes;
+mod error;
+mod page;
+mod port;
+mod record;
+mod stored;
+
+pub use error::StoreError;
+pub use page::{Cursor, Page, Pages};
+pub use port::{BoxFuture, Store};
+pub use record::{Accepted, ClaimedKey, Epoch, Record, StopAccepted};
+pub use stored::{Checkpoint, RunRecord};

@@ -1,0 +1,126 @@
+//! [`Store`]: the port to whatever keeps runs.
+
+use std::fmt::Debug;
+use std::pin::Pin;
+
+use crate::store::{Checkpoint, Page, Pages, Record, RunRecord, StoreError};
+use crate::{RunEvent, RunFilter, RunId};
+
+/// A future that a trait object can return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Keeps records of runs, and reads them back.
+///
+/// An append is all or nothing, and durable when its future yields `Ok`. Appends take effect in the
+/// order in which their futures are first polled; one that holds nothing but
+/// [`Record::StopAccepted`] may overtake others, but none of an [`Record::Accepted`] of the same
+/// run. What a read sees was appended completely: never half of a batch. A read that begins after
+/// an append was acknowledged sees it.
+///
+/// A store is one for one engine at a time. Every write carries an [`Epoch`](crate::store::Epoch),
+/// and one that was superseded is refused (I35).
+///
+/// `quell::testing::store` (feature `test-util`) is a suite that every store passes.
+pub trait Store: Debug + Send + Sync + 'static {
+    /// Yields how often the store was opened, this time included: the upper half of the epochs of
+    /// this process. It is larger than any boot before.
+    fn boot(&self) -> u32;
+
+    /// Appends records, all or none, in this order. Nothing is stored for an empty batch.
+    ///
+    /// Waits while as much as the store takes at once is under way.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the first record that is refused, or with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the records may be stored although the future was dropped.
+    fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Reads a run.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>>;
+
+    /// Reads the runs that a filter means, those that were accepted last first. A run that is
+    /// accepted meanwhile is in no page behind the first; one that is forgotten or changes leaves
+    /// the place of the others as it is.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn list(
+        &self,
+        filter: RunFilter,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>>;
+
+    /// Reads events of the log of a root in their order: those behind `after`, at most `limit`, and
+    /// fewer if they are large. None only if there is none: a reader goes on with the number of the
+    /// last one. A gap is an event of the kind `Lagged`; its last number counts.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn events(
+        &self,
+        root: RunId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunEvent>, StoreError>>;
+
+    /// Reads the states of a lane, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn checkpoints(
+        &self,
+        lane: String,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Checkpoint>, StoreError>>;
+
+    /// Reads the runs that are not terminal, those that were accepted first first. That is what an
+    /// engine that starts has to decide: a run with a stop ends with the cause of that stop (I34).
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>>;
+
+    /// Takes no more records, and yields when all that were taken are stored or refused, and the
+    /// store may be opened again. Called again it waits for the same.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the store closes although the future was dropped.
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}

@@ -1,0 +1,142 @@
+//! What is read back from a store.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::store::{Accepted, Epoch, Record, StopAccepted};
+use crate::{Payload, RunFacts, RunId, RunReport, RunStatus, StopMode};
+
+/// What is stored of a run. Instants are kept to the millisecond.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::SystemTime;
+/// use quell_core::store::{Accepted, Epoch, Record, RunRecord};
+/// use quell_core::{RunId, RunKind, RunStatus};
+///
+/// let (run, epoch, at) = (RunId::from_text("order-7"), Epoch::new(1, 1), SystemTime::now());
+/// let accepted = Accepted::new(run, RunKind::Agent, "order".into(), epoch, at);
+/// let mut record = RunRecord::new(accepted);
+/// record.apply(&Record::Started { run, epoch, at });
+/// assert_eq!(record.status, RunStatus::Running);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RunRecord {
+    /// As it was accepted.
+    pub accepted: Accepted,
+    /// The epoch of its current attempt.
+    pub epoch: Epoch,
+    /// How it stands. `Stopping` from the acceptance of a stop on.
+    pub status: RunStatus,
+    /// When its first attempt began.
+    pub started_at: Option<SystemTime>,
+    /// The stop that was accepted, if one was.
+    pub stop: Option<StopAccepted>,
+    /// What it asks, if it is paused. The status is that before the pause.
+    pub paused: Option<Payload>,
+    /// What remains of it, if it has ended.
+    pub report: Option<Arc<RunReport>>,
+    /// When it ended, or, if it ended non-quiescent, when nothing of it executed any more.
+    pub quiesced_at: Option<SystemTime>,
+    /// Whether nothing of it executes, as the last record of it says.
+    pub quiescent: bool,
+}
+
+impl RunRecord {
+    /// Makes the record of a run that was just accepted.
+    pub const fn new(accepted: Accepted) -> Self {
+        Self {
+            epoch: accepted.epoch,
+            accepted,
+            status: RunStatus::Queued,
+            started_at: None,
+            stop: None,
+            paused: None,
+            report: None,
+            quiesced_at: None,
+            quiescent: false,
+        }
+    }
+
+    /// Yields the run.
+    pub const fn run(&self) -> RunId {
+        self.accepted.run
+    }
+
+    /// Yields what a filter asks of it.
+    pub fn facts(&self) -> RunFacts<'_> {
+        let Accepted { parent, kind, name, owner, labels, .. } = &self.accepted;
+        RunFacts {
+            is_root: parent.is_none(),
+            kind: *kind,
+            status: self.status,
+            name,
+            owner: owner.as_deref(),
+            labels: Some(labels),
+        }
+    }
+
+    /// Changes it as a later record of the same run says, which a store has admitted. What leaves
+    /// no trace in it, such as an event, raises its epoch.
+    pub fn apply(&mut self, record: &Record) {
+        self.epoch = self.epoch.max(record.epoch());
+        match record {
+            Record::Started { at, .. } => {
+                self.started_at = self.started_at.or(Some(*at));
+                self.paused = None;
+                if self.status == RunStatus::Queued {
+                    self.status = RunStatus::Running;
+                }
+            }
+            Record::StopAccepted(stop) => self.apply_stop(stop),
+            Record::Paused { request, .. } => self.paused = Some(request.clone()),
+            Record::Ended { report, .. } => {
+                self.status = report.status;
+                self.quiescent = report.quiescent;
+                self.quiesced_at = report.rows.first().and_then(|row| row.quiesced_at);
+                self.report = Some(Arc::clone(report));
+                self.paused = None;
+            }
+            Record::Quiesced { at, .. } => {
+                self.quiescent = true;
+                self.quiesced_at = self.quiesced_at.or(Some(*at));
+            }
+            Record::Accepted(_)
+            | Record::Event { .. }
+            | Record::Checkpoint { .. }
+            | Record::Forgotten { .. } => {}
+        }
+    }
+
+    fn apply_stop(&mut self, stop: &StopAccepted) {
+        let mode = match &mut self.stop {
+            None => self.stop.insert(stop.clone()).mode,
+            Some(first) => {
+                first.mode = first.mode.max(stop.mode);
+                first.epoch = first.epoch.max(stop.epoch);
+                let both = [first.hard_deadline, stop.hard_deadline];
+                first.hard_deadline = both.into_iter().flatten().min();
+                first.mode
+            }
+        };
+        if mode != StopMode::AfterStep {
+            self.status = RunStatus::Stopping;
+        }
+    }
+}
+
+/// A state of a lane.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "stores make them, and this is all there is")]
+pub struct Checkpoint {
+    /// The run that saved it.
+    pub run: RunId,
+    /// The epoch of the attempt that did.
+    pub epoch: Epoch,
+    /// When.
+    pub at: SystemTime,
+    /// The state.
+    pub state: Payload,
+}

@@ -1,0 +1,190 @@
+//! [`MemoryStore`]: a store that keeps everything in memory.
+//!
+//! One lock guards all tables. It is held for one append or one read, never across an await, and no
+//! code of an embedder runs under it: records are measured before, and what leaves is dropped as
+//! plain values.
+
+use std::future::ready;
+
+use quell_core::store::{
+    BoxFuture, Checkpoint, Cursor, Page, Pages, Record, RunRecord, Store, StoreError,
+};
+use quell_core::{RunEvent, RunFilter, RunId, limits};
+
+use crate::store::admit::Admission;
+use crate::store::tables::{StoredRun, Tables};
+use crate::sync::Mutex;
+
+/// Keeps records in memory, and nothing beyond the process: for tests, and as the measure of what a
+/// store has to do.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use std::time::SystemTime;
+/// use quell::store::{Accepted, Epoch, MemoryStore, Record, Store};
+/// use quell::{RunId, RunKind, RunStatus};
+///
+/// let store = MemoryStore::new();
+/// let (run, epoch) = (RunId::from_text("order-7"), Epoch::new(store.boot(), 1));
+/// let at = SystemTime::now();
+/// let accepted = Accepted::new(run, RunKind::Agent, "order".into(), epoch, at);
+/// store.append(vec![Record::Accepted(accepted.into())]).await?;
+/// assert_eq!(store.get(run).await?.unwrap().status, RunStatus::Queued);
+/// # Ok::<(), quell::store::StoreError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct MemoryStore {
+    /// None once it was closed.
+    tables: Mutex<Option<Tables>>,
+    /// Bytes that it keeps, about.
+    bytes_max: usize,
+}
+
+impl MemoryStore {
+    /// Makes an empty store that keeps at most [`limits::ENDED_BYTES_MAX`] bytes.
+    pub fn new() -> Self {
+        Self::with_bytes_max(limits::ENDED_BYTES_MAX)
+    }
+
+    /// Makes an empty store that keeps at most so many bytes, about. More is refused with
+    /// [`StoreError::Full`]. Zero keeps nothing.
+    pub fn with_bytes_max(bytes_max: usize) -> Self {
+        Self { tables: Mutex::new(Some(Tables::default())), bytes_max }
+    }
+
+    fn write(&self, batch: Vec<Record>) -> Result<(), StoreError> {
+        let mut bytes = 0;
+        for record in &batch {
+            let (of_record, bytes_max) = (record.bytes(), limits::STORE_RECORD_BYTES_MAX);
+            if of_record > bytes_max {
+                let what = "a record";
+                return Err(StoreError::TooLarge { what, bytes: of_record, bytes_max });
+            }
+            bytes += of_record;
+        }
+        let mut tables = self.tables.lock();
+        let tables = tables.as_mut().ok_or(StoreError::Closed)?;
+        Admission::check(tables, &batch)?;
+        // What frees room, or ends a run, is never refused for want of it.
+        let grows = batch.iter().any(|record| {
+            !matches!(record, Record::Ended { .. } | Record::Quiesced { .. })
+                && !matches!(record, Record::StopAccepted(_) | Record::Forgotten { .. })
+        });
+        if grows && tables.bytes.saturating_add(bytes) > self.bytes_max {
+            return Err(StoreError::Full { what: format!("{} bytes in memory", self.bytes_max) });
+        }
+        for record in batch {
+            tables.apply(record);
+        }
+        Ok(())
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Tables) -> T) -> Result<T, StoreError> {
+        self.tables.lock().as_ref().map(read).ok_or(StoreError::Closed)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Store for MemoryStore {
+    fn boot(&self) -> u32 {
+        1
+    }
+
+    fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { self.write(batch) })
+    }
+
+    fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
+        let record = |tables: &Tables| tables.run(run).map(|stored| stored.record.clone());
+        Box::pin(ready(self.read(record)))
+    }
+
+    fn list(
+        &self,
+        filter: RunFilter,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>> {
+        Box::pin(ready(self.read(|tables| {
+            let before = page.begin().map_or(u64::MAX, Cursor::as_u64);
+            let runs = tables.runs.range(..before).rev();
+            paged(page, runs.filter(|(_, it)| filter.matches(&it.record.facts())).map(sized))
+        })))
+    }
+
+    fn events(
+        &self,
+        root: RunId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunEvent>, StoreError>> {
+        Box::pin(ready(self.read(|tables| {
+            let Some((stored, from)) = tables.run(root).zip(after.checked_add(1)) else {
+                return Vec::new();
+            };
+            let events = stored.events.range(from..).map(|(seq, event)| {
+                let epoch = stored.record.epoch;
+                let bytes = Record::Event { epoch, event: event.clone() }.bytes();
+                (*seq, bytes, event.clone())
+            });
+            paged(Page::first(limit), events).items
+        })))
+    }
+
+    fn checkpoints(
+        &self,
+        lane: String,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Checkpoint>, StoreError>> {
+        Box::pin(ready(self.read(|tables| {
+            let before = page.begin().map_or(u64::MAX, Cursor::as_u64);
+            let of_lane = tables.checkpoints.range(..before).rev();
+            let of_lane = of_lane.filter(|(_, stored)| *stored.lane == *lane);
+            let sized = of_lane.map(|(place, stored)| {
+                (*place, stored.checkpoint.state.len(), stored.checkpoint.clone())
+            });
+            paged(page, sized)
+        })))
+    }
+
+    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>> {
+        Box::pin(ready(self.read(|tables| {
+            let from = page.begin().map_or(0, |cursor| cursor.as_u64() + 1);
+            let runs = tables.runs.range(from..);
+            paged(page, runs.filter(|(_, it)| !it.record.status.is_terminal()).map(sized))
+        })))
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        let closed = self.tables.lock().take();
+        drop(closed);
+        Box::pin(ready(Ok(())))
+    }
+}
+
+/// Yields a run with its place and its bytes.
+fn sized((place, stored): (&u64, &StoredRun)) -> (u64, usize, RunRecord) {
+    (*place, stored.bytes(), stored.record.clone())
+}
+
+/// Takes as much of a list as a page has room for.
+fn paged<T>(page: Page, all: impl Iterator<Item = (u64, usize, T)>) -> Pages<T> {
+    let (mut items, mut sum, mut last) = (Vec::new(), 0_usize, None);
+    for (place, bytes, item) in all {
+        sum = sum.saturating_add(bytes);
+        let is_full = items.len() == page.limit() || sum > limits::STORE_PAGE_BYTES_MAX;
+        if is_full && !items.is_empty() {
+            return Pages { items, next: last };
+        }
+        items.push(item);
+        last = Some(Cursor::from_u64(place));
+    }
+    Pages { items, next: None }
+}

@@ -1,0 +1,13 @@
+//! What is stored of runs: the port [`Store`], its records, and a store in memory.
+//!
+//! A store that outlives the process is in a crate of its own, as `quell-sqlite`.
+
+mod admit;
+mod memory;
+mod tables;
+
+pub use memory::MemoryStore;
+pub use quell_core::store::{
+    Accepted, BoxFuture, Checkpoint, ClaimedKey, Cursor, Epoch, Page, Pages, Record, RunRecord,
+    StopAccepted, Store, StoreError,
+};

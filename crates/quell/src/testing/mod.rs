@@ -1,0 +1,7 @@
+//! For tests of embedders and our own (feature `test-util`): the trace checker, a leak probe, and
+//! the suite that every store passes.
+
+pub mod store;
+mod trace;
+
+pub use trace::{Checked, Held, check_trace, engine, held, now, trace};

@@ -1,0 +1,155 @@
+//! Runs as records tell of them, and batches.
+
+use futures::future::join_all;
+use quell_core::store::{ClaimedKey, Record, StopAccepted, Store, StoreError};
+use quell_core::{Labels, Payload, RunFilter, RunStatus, StopMode};
+
+use super::fixture::{
+    Verdict, accept, accepted, at, child, end, event, first_epoch, id, list, refused, same, start,
+    state, stop, stored, there,
+};
+
+pub(super) async fn accepted_is_read_back(store: &dyn Store) -> Verdict {
+    let mut full = accepted(store, 1);
+    full.owner = Some("ada \0 \u{1f600}".into());
+    full.lane = Some("thread-1".into());
+    full.labels = Labels::from([("a".into(), "1".into()), (String::new(), "ä'\"".into())]);
+    full.key = Some(ClaimedKey { key: "order-7".into(), payload: [7; 32] });
+    full.spec =
+        Some(Payload::from_json_text(r#"{"timeout":1.50,"timeout":2}"#).unwrap_or(0.into()));
+    full.input = Some(Payload::from("x".repeat(1 << 20)));
+    full.due = Some(at(60_000));
+    stored(store, vec![Record::Accepted(Box::new(full.clone()))]).await?;
+    let read = there(store, id(1)).await?;
+    same("what was accepted", &read.accepted, &full)?;
+    same("its status", &read.status, &RunStatus::Queued)?;
+    same("its epoch", &read.epoch, &full.epoch)?;
+    let bare = [read.started_at.is_none(), read.stop.is_none(), read.report.is_none()];
+    same("what has not happened", &bare, &[true; 3])?;
+    stored(store, vec![accept(store, 2), child(store, 3, 2)]).await?;
+    let below = there(store, id(3)).await?.accepted;
+    same("root and parent", &(below.root, below.parent), &(id(2), Some(id(2))))?;
+    same("a run that is not there", &store.get(id(4)).await, &Ok(None))?;
+    refused(store, vec![accept(store, 2)], &StoreError::Exists { run: id(2) }).await?;
+    refused(store, vec![child(store, 5, 9)], &StoreError::Unknown { run: id(9) }).await
+}
+
+pub(super) async fn all_or_nothing(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    stored(store, vec![accept(store, 1), state(1, epoch, "lane", 1)]).await?;
+    let mut first = accepted(store, 2);
+    first.labels = Labels::from([("team".into(), "red".into())]);
+    first.key = Some(ClaimedKey { key: "order-7".into(), payload: [7; 32] });
+    let whole = vec![
+        Record::Accepted(Box::new(first)),
+        start(1, epoch),
+        event(1, epoch, 1),
+        state(1, epoch, "lane", 2),
+        stop(1, epoch, StopMode::Abort, "never"),
+        end(1, epoch),
+        start(3, epoch),
+    ];
+    refused(store, whole, &StoreError::Unknown { run: id(3) }).await?;
+    same("the new run", &store.get(id(2)).await, &Ok(None))?;
+    let old = there(store, id(1)).await?;
+    same("the old run", &(old.status, old.stop), &(RunStatus::Queued, None))?;
+    same("its events", &store.events(id(1), 0, 9).await, &Ok(vec![]))?;
+    same("the lane", &super::fixture::states(store, "lane").await?.len(), &1)?;
+    let labelled = RunFilter::new().label("team", "red");
+    same("runs with its label", &list(store, labelled).await?, &vec![])?;
+    let mut second = accepted(store, 4);
+    second.key = Some(ClaimedKey { key: "order-7".into(), payload: [8; 32] });
+    stored(store, vec![Record::Accepted(Box::new(second))]).await
+}
+
+pub(super) async fn in_order(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    let backwards = vec![start(1, epoch), accept(store, 1)];
+    refused(store, backwards, &StoreError::Unknown { run: id(1) }).await?;
+    let after_its_end = vec![accept(store, 1), end(1, epoch), start(1, epoch)];
+    refused(store, after_its_end, &StoreError::Ended { run: id(1) }).await?;
+    same("the run", &store.get(id(1)).await, &Ok(None))?;
+    let life = vec![accept(store, 1), start(1, epoch), event(1, epoch, 1), end(1, epoch)];
+    stored(store, life).await?;
+    same("its status", &there(store, id(1)).await?.status, &RunStatus::Completed)
+}
+
+pub(super) async fn many_at_once(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    let lives = (0..100).map(|nth| {
+        let batch = vec![accept(store, nth), start(nth, epoch), event(nth, epoch, 1)];
+        async move {
+            store.append(batch).await?;
+            // A stop may overtake others, but not what it is about.
+            let stopped = store.append(vec![stop(nth, epoch, StopMode::Cooperative, "enough")]);
+            let ended = store.append(vec![event(nth, epoch, 2)]);
+            let (stopped, ended) = futures::join!(stopped, ended);
+            stopped.and(ended)
+        }
+    });
+    for done in join_all(lives).await {
+        done.map_err(|error| error.to_string())?;
+    }
+    let accepted = store.append(vec![accept(store, 100)]);
+    let stopped = store.append(vec![stop(100, epoch, StopMode::Cooperative, "at once")]);
+    let (accepted, stopped) = futures::join!(accepted, stopped);
+    same("a stop right behind its run", &(accepted, stopped), &(Ok(()), Ok(())))?;
+    let stopping = RunFilter::new().status(RunStatus::Stopping);
+    same("how many are there", &list(store, stopping).await?.len(), &101)
+}
+
+pub(super) async fn status_follows(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    stored(store, vec![accept(store, 1)]).await?;
+    stored(store, vec![start(1, epoch)]).await?;
+    let running = there(store, id(1)).await?;
+    let of_start = (running.status, running.started_at);
+    same("status and start", &of_start, &(RunStatus::Running, Some(at(500))))?;
+    stored(store, vec![stop(1, epoch, StopMode::AfterStep, "soon")]).await?;
+    let scheduled = there(store, id(1)).await?;
+    same("the status until the step ends", &scheduled.status, &RunStatus::Running)?;
+    stored(store, vec![stop(1, epoch, StopMode::Cooperative, "now")]).await?;
+    same("the status of a stop", &there(store, id(1)).await?.status, &RunStatus::Stopping)?;
+    stored(store, vec![start(1, epoch)]).await?;
+    same("the status of a late start", &there(store, id(1)).await?.status, &RunStatus::Stopping)
+}
+
+pub(super) async fn empty_batch(store: &dyn Store) -> Verdict {
+    stored(store, Vec::new()).await?;
+    same("what is stored", &list(store, RunFilter::new()).await?, &vec![])
+}
+
+pub(super) async fn stops_merge(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    stored(store, vec![accept(store, 1), start(1, epoch)]).await?;
+    let with_deadline = |mode, words, ms: Option<u64>| match stop(1, epoch, mode, words) {
+        Record::StopAccepted(mut stop) => {
+            stop.hard_deadline = ms.map(at);
+            Record::StopAccepted(stop)
+        }
+        other => other,
+    };
+    stored(store, vec![with_deadline(StopMode::AfterStep, "first", None)]).await?;
+    stored(store, vec![with_deadline(StopMode::Abort, "second", Some(9_000))]).await?;
+    stored(store, vec![with_deadline(StopMode::Cooperative, "third", Some(9_500))]).await?;
+    let Some(StopAccepted { mode, cause, hard_deadline, .. }) = there(store, id(1)).await?.stop
+    else {
+        return Err("the stop is not there".into());
+    };
+    same("the mode", &mode, &StopMode::Abort)?;
+    same("the deadline", &hard_deadline, &Some(at(9_000)))?;
+    let words = (cause.message.as_deref(), cause.by.as_deref(), cause.at);
+    same("the cause", &words, &(Some("first"), Some("ada"), at(600)))
+}
+
+pub(super) async fn pause(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    let request = Payload::from("may I?");
+    let paused = Record::Paused { run: id(1), epoch, request: request.clone(), at: at(650) };
+    stored(store, vec![accept(store, 1), start(1, epoch), paused]).await?;
+    same("what it asks", &there(store, id(1)).await?.paused, &Some(request))?;
+    stored(store, vec![start(1, epoch)]).await?;
+    let on = there(store, id(1)).await?;
+    same("what it asks when it goes on", &on.paused, &None)?;
+    same("its first start", &on.started_at, &Some(at(500)))
+}

@@ -1,0 +1,48 @@
+//! States of lanes.
+
+use quell_core::store::{Page, Record, Store};
+use quell_core::{Payload, RunStatus};
+
+use super::fixture::{Verdict, accept, at, first_epoch, id, report, same, state, states, stored};
+
+pub(super) async fn newest_first(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    stored(store, vec![accept(store, 1), accept(store, 2)]).await?;
+    for (nth, run) in (1..=10).zip([2, 1].into_iter().cycle()) {
+        let of_other = state(2, epoch, "other", nth + 100);
+        stored(store, vec![state(run, epoch, "lane", nth), of_other]).await?;
+    }
+    let expected: Vec<_> = (1..=10_u64).rev().map(Payload::from).collect();
+    same("the states", &states(store, "lane").await?, &expected)?;
+    let read = store.checkpoints("lane".into(), Page::first(1)).await;
+    let read = read.map_err(|error| error.to_string())?.items;
+    let newest = read.first().map(|state| (state.run, state.epoch, state.at));
+    same("the newest", &newest, &Some((id(1), epoch, at(700))))?;
+    same("a lane of nobody", &states(store, "").await?, &vec![])
+}
+
+pub(super) async fn rollback(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    stored(store, vec![accept(store, 1), accept(store, 2)]).await?;
+    stored(store, vec![state(1, epoch, "lane", 0)]).await?;
+    for nth in 1..=50 {
+        stored(store, vec![state(2, epoch, "lane", nth)]).await?;
+    }
+    let report = report(2, RunStatus::Cancelled, false);
+    let ended = Record::Ended { run: id(2), epoch, report, rollback: true };
+    let end = store.append(vec![ended]);
+    let watch = async {
+        let mut seen = Vec::new();
+        for _ in 0..200 {
+            let read = store.checkpoints("lane".into(), Page::first(1_000)).await;
+            seen.push(read.map_or(0, |read| read.items.len()));
+            std::thread::yield_now();
+        }
+        seen
+    };
+    let (ended, seen) = futures::join!(end, watch);
+    ended.map_err(|error| error.to_string())?;
+    let half: Vec<_> = seen.into_iter().filter(|count| ![1, 51].contains(count)).collect();
+    same("numbers of states between all and none", &half, &vec![])?;
+    same("the states", &states(store, "lane").await?, &vec![Payload::from(0)])
+}

@@ -1,0 +1,13 @@
+//! The suite that every store passes: [`check`].
+
+mod ends;
+mod epochs;
+mod facts;
+mod fixture;
+mod keys;
+mod lanes;
+mod logs;
+mod reading;
+mod suite;
+
+pub use suite::check;

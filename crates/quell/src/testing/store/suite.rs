@@ -1,0 +1,77 @@
+//! [`check`]: runs every case on a store of its own.
+
+use crate::store::{BoxFuture, Store};
+use crate::testing::store::fixture::Verdict;
+use crate::testing::store::{ends, epochs, facts, keys, lanes, logs, reading};
+
+/// Checks that a store keeps the promises of [`Store`]. `make` yields a store that is empty; it is
+/// asked once for every case. Yields how many cases there were.
+///
+/// What outlives the process is not tried: that a store acknowledges only what is durable, its own
+/// tests have to show, with processes that are killed.
+///
+/// # Errors
+///
+/// Fails with the first promise that is broken, in words.
+///
+/// # Cancel safety
+///
+/// Cancel safe: a case that was begun is given up.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use quell::store::MemoryStore;
+/// use quell::testing;
+///
+/// assert!(testing::store::check(async || MemoryStore::new()).await.unwrap() > 20);
+/// # });
+/// ```
+pub async fn check<S: Store>(make: impl AsyncFn() -> S) -> Result<usize, String> {
+    for (promise, case) in CASES {
+        let store = make().await;
+        case(&store).await.map_err(|what| format!("{promise}: {what}"))?;
+    }
+    Ok(CASES.len())
+}
+
+type Case = for<'a> fn(&'a dyn Store) -> BoxFuture<'a, Verdict>;
+
+/// Lists cases with the promise that each is about.
+macro_rules! cases {
+    ($($promise:literal => $($name:ident)::+,)*) => {
+        &[$(($promise, |store| Box::pin($($name)::+(store)))),*]
+    };
+}
+
+const CASES: &[(&str, Case)] = cases! {
+    "what was accepted is read back" => facts::accepted_is_read_back,
+    "a batch is stored completely or not at all" => facts::all_or_nothing,
+    "records of a batch take effect in their order" => facts::in_order,
+    "appends that are under way at once are all stored" => facts::many_at_once,
+    "a status follows the records" => facts::status_follows,
+    "an empty batch stores nothing" => facts::empty_batch,
+    "the first cause of a stop stays, modes rise, deadlines shrink" => facts::stops_merge,
+    "a pause is read back until the run goes on" => facts::pause,
+    "a report is read back, and nothing changes a run that has ended" => ends::final_end,
+    "a run that ended non-quiescent is quiescent later" => ends::quiesced,
+    "a run that is forgotten leaves with all that is stored of it" => ends::forgotten,
+    "a tree is forgotten with its root" => ends::forgotten_tree,
+    "recovery reads what is not terminal, with its stop" => ends::recovered,
+    "a write of a superseded epoch is refused (I35)" => epochs::fenced,
+    "a higher epoch takes the run over" => epochs::taken_over,
+    "each event is read once, in order" => logs::once_in_order,
+    "a gap stands in the place of what it replaces" => logs::gap,
+    "the number of an event is taken once" => logs::taken_once,
+    "large events come in parts" => logs::in_parts,
+    "a key is claimed once per owner (I37)" => keys::once_per_owner,
+    "the key of a forgotten run is free after its time" => keys::free_later,
+    "the states of a lane are read newest first" => lanes::newest_first,
+    "a rollback takes the states of its run at once (I36)" => lanes::rollback,
+    "pages stay as they are while others write" => reading::stable_pages,
+    "a filter means the same as in memory" => reading::filters,
+    "a page has its bounds in number and bytes" => reading::bounds,
+    "no reader sees half of a batch" => reading::never_half,
+    "a store that is closed says so" => reading::closed,
+};

@@ -1,0 +1,209 @@
+//! The suite for stores: the store in memory passes it, and stores that break a promise do not.
+
+use quell::store::{
+    BoxFuture, Checkpoint, Epoch, MemoryStore, Page, Pages, Record, RunRecord, Store, StoreError,
+};
+use quell::{RunEvent, RunFilter, RunId, testing};
+
+/// Runs a future to its end.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+#[test]
+fn the_store_in_memory_keeps_every_promise_of_a_store() {
+    let cases = block_on(testing::store::check(async || MemoryStore::new()));
+    assert!(cases.as_ref().is_ok_and(|cases| *cases > 25), "{cases:?}");
+}
+
+#[test]
+fn a_store_that_breaks_a_promise_fails_the_suite_with_words() {
+    for (fault, promise) in FAULTS {
+        let make = async || Faulty { store: MemoryStore::new(), fault: *fault };
+        let verdict = block_on(testing::store::check(make));
+        let words = verdict.expect_err(&format!("{fault:?} was not noticed"));
+        assert!(words.starts_with(promise), "{fault:?}: {words}");
+    }
+}
+
+#[test]
+fn a_store_in_memory_that_is_full_refuses_what_is_new_and_takes_every_end() {
+    let store = MemoryStore::with_bytes_max(20_000);
+    let (epoch, at) = (Epoch::new(1, 1), std::time::SystemTime::UNIX_EPOCH);
+    let accept = |nth: usize| {
+        let run = RunId::from_text(&format!("run {nth}"));
+        let kind = quell::RunKind::Agent;
+        let accepted = quell::store::Accepted::new(run, kind, "run".into(), epoch, at);
+        (run, Record::Accepted(Box::new(accepted)))
+    };
+    let taken = (0..1_000).take_while(|nth| block_on(store.append(vec![accept(*nth).1])).is_ok());
+    let taken = taken.count();
+    assert!((20..200).contains(&taken), "{taken}");
+    let full = block_on(store.append(vec![accept(taken).1]));
+    assert!(matches!(full, Err(StoreError::Full { .. })), "{full:?}");
+    for nth in 0..taken {
+        let (run, _) = accept(nth);
+        let status = quell::RunStatus::Completed;
+        let row = quell::RunRow::new(run, quell::RunKind::Agent, "run".into(), status, at);
+        let report = quell::RunReport::new(vec![row], quell::Counts::default()).into();
+        block_on(store.append(vec![Record::Ended { run, epoch, report, rollback: false }]))
+            .unwrap();
+        block_on(store.append(vec![Record::Forgotten { run, epoch, at }])).unwrap();
+    }
+    assert_eq!(
+        (0..1_000).take_while(|nth| block_on(store.append(vec![accept(*nth).1])).is_ok()).count(),
+        taken
+    );
+}
+
+/// A way to break a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    OneByOne,
+    AnyEpoch,
+    LosesStops,
+    KeepsForgotten,
+    LosesOrderOfPages,
+    RepeatsEvents,
+    SkipsEvents,
+    RecoversEverything,
+    RecoversNothing,
+    OldestStateFirst,
+    KeepsRolledBack,
+    IgnoresFilter,
+    NeverCloses,
+    FirstPageOnly,
+}
+
+/// Each with the promise that it breaks first.
+const FAULTS: &[(Fault, &str)] = &[
+    (Fault::OneByOne, "a batch is stored completely or not at all"),
+    (Fault::AnyEpoch, "what was accepted is read back"),
+    (Fault::LosesStops, "appends that are under way at once"),
+    (Fault::KeepsForgotten, "a run that is forgotten leaves"),
+    (Fault::LosesOrderOfPages, "pages stay as they are"),
+    (Fault::RepeatsEvents, "each event is read once"),
+    (Fault::SkipsEvents, "each event is read once"),
+    (Fault::RecoversEverything, "recovery reads what is not terminal"),
+    (Fault::RecoversNothing, "recovery reads what is not terminal"),
+    (Fault::OldestStateFirst, "the states of a lane"),
+    (Fault::KeepsRolledBack, "a rollback takes the states"),
+    (Fault::IgnoresFilter, "a batch is stored completely or not at all"),
+    (Fault::NeverCloses, "a store that is closed says so"),
+    (Fault::FirstPageOnly, "appends that are under way at once"),
+];
+
+#[derive(Debug)]
+struct Faulty {
+    store: MemoryStore,
+    fault: Fault,
+}
+
+impl Faulty {
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    /// Changes what is to be stored.
+    fn spoiled(&self, record: Record) -> Option<Record> {
+        match record {
+            Record::Accepted(mut accepted) if self.has(Fault::AnyEpoch) => {
+                accepted.epoch = Epoch::new(0, 0);
+                Some(Record::Accepted(accepted))
+            }
+            Record::StopAccepted(_) if self.has(Fault::LosesStops) => None,
+            Record::Forgotten { .. } if self.has(Fault::KeepsForgotten) => None,
+            Record::Ended { run, epoch, report, .. } if self.has(Fault::KeepsRolledBack) => {
+                Some(Record::Ended { run, epoch, report, rollback: false })
+            }
+            record => Some(record),
+        }
+    }
+}
+
+impl Store for Faulty {
+    fn boot(&self) -> u32 {
+        self.store.boot()
+    }
+
+    fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let batch: Vec<_> =
+                batch.into_iter().filter_map(|record| self.spoiled(record)).collect();
+            if !self.has(Fault::OneByOne) {
+                return self.store.append(batch).await;
+            }
+            for record in batch {
+                self.store.append(vec![record]).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
+        self.store.get(run)
+    }
+
+    fn list(
+        &self,
+        filter: RunFilter,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>> {
+        Box::pin(async move {
+            let filter = if self.has(Fault::IgnoresFilter) { RunFilter::new() } else { filter };
+            let mut read = self.store.list(filter, page).await?;
+            if self.has(Fault::LosesOrderOfPages) {
+                read.items.reverse();
+            }
+            if self.has(Fault::FirstPageOnly) {
+                read.next = None;
+            }
+            Ok(read)
+        })
+    }
+
+    fn events(
+        &self,
+        root: RunId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunEvent>, StoreError>> {
+        let after = match self.fault {
+            Fault::RepeatsEvents if after > 0 && after < 20 => after - 1,
+            Fault::SkipsEvents if after > 0 => after.saturating_add(1),
+            _ => after,
+        };
+        self.store.events(root, after, limit)
+    }
+
+    fn checkpoints(
+        &self,
+        lane: String,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Checkpoint>, StoreError>> {
+        Box::pin(async move {
+            let mut read = self.store.checkpoints(lane, page).await?;
+            if self.has(Fault::OldestStateFirst) {
+                read.items.reverse();
+            }
+            Ok(read)
+        })
+    }
+
+    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>> {
+        Box::pin(async move {
+            match self.fault {
+                Fault::RecoversEverything => self.store.list(RunFilter::new(), page).await,
+                Fault::RecoversNothing => Ok(Pages { items: Vec::new(), next: None }),
+                _ => self.store.recover(page).await,
+            }
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        if self.has(Fault::NeverCloses) {
+            return Box::pin(async { Ok(()) });
+        }
+        self.store.close()
+    }
+}
