@@ -13,7 +13,8 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("quell", &["quell-core"]),
     ("quell-flow", &["quell"]),
     ("quell-process", &["quell"]),
-    ("quell-sqlite", &["quell"]),
+    // Not on the engine: the port and its records are of the core.
+    ("quell-sqlite", &["quell-core"]),
     ("quell-report", &["quell", "quell-flow"]),
     ("quell-http", &["quell", "quell-flow"]),
     ("quell-agentos", &["quell", "quell-flow", "quell-http"]),

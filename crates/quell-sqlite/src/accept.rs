@@ -1,0 +1,123 @@
+//! A run is accepted, and the keys of those that were.
+
+use quell_core::limits;
+use quell_core::store::{Accepted, ClaimedKey, StoreError};
+use quell_core::{RunId, RunStatus};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use uuid::Uuid;
+
+use crate::bind::{inline_payload, number, put_large, status_number};
+use crate::encode::{INLINE_BYTES_MAX, Large, millis};
+use crate::fault::Fault;
+
+/// Stores a run that was accepted.
+pub(crate) fn accept(on: &Connection, run: &Accepted, labels: &str) -> Result<(), Fault> {
+    let id = run.run.as_uuid().into_bytes();
+    let sql =
+        "insert into run (id, root, parent, epoch, kind, name, owner, lane, labels, key, payload,
+        spec, input, at, due, status)
+        values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+        on conflict do nothing";
+    let is_child = run.root != run.run;
+    let inserted = on.prepare_cached(sql)?.execute(params![
+        id,
+        is_child.then(|| run.root.as_uuid().into_bytes()),
+        run.parent.map(|parent| parent.as_uuid().into_bytes()),
+        number(run.epoch),
+        run.kind.as_str(),
+        &*run.name,
+        run.owner.as_deref(),
+        run.lane.as_deref(),
+        (!labels.is_empty()).then_some(labels),
+        run.key.as_ref().map(|key| &*key.key),
+        run.key.as_ref().map(|key| key.payload),
+        inline_payload(run.spec.as_ref()),
+        inline_payload(run.input.as_ref()),
+        millis(run.at),
+        run.due.map(millis),
+        status_number(RunStatus::Queued),
+    ])?;
+    if inserted == 0 {
+        return Err(Fault::Refused(StoreError::Exists { run: run.run }));
+    }
+    let ord = on.last_insert_rowid();
+    if is_child && !exists(on, run.root)? {
+        return Err(Fault::Refused(StoreError::Unknown { run: run.root }));
+    }
+    if let Some(key) = &run.key {
+        claim(on, run, key)?;
+    }
+    for (key, value) in &run.labels {
+        let sql = "insert into label (run, key, value) values (?, ?, ?)";
+        on.prepare_cached(sql)?.execute(params![ord, key, value])?;
+    }
+    for (what, payload) in [(Large::Spec, &run.spec), (Large::Input, &run.input)] {
+        if let Some(payload) = payload {
+            put_large(on, run.run, what, payload.as_json())?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether a record of a run takes more than one statement.
+pub(crate) fn takes_several(run: &Accepted) -> bool {
+    let large = [&run.spec, &run.input].into_iter().flatten();
+    run.root != run.run
+        || run.key.is_some()
+        || !run.labels.is_empty()
+        || large.into_iter().any(|payload| payload.len() > INLINE_BYTES_MAX)
+}
+
+fn exists(on: &Connection, run: RunId) -> rusqlite::Result<bool> {
+    let sql = "select 1 from run where id = ?";
+    on.prepare_cached(sql)?.exists([run.as_uuid().into_bytes()])
+}
+
+fn claim(on: &Connection, run: &Accepted, key: &ClaimedKey) -> Result<(), Fault> {
+    let owner = owner_text(run.owner.as_deref());
+    let sql = "select run, payload, forgotten from claim where owner = ? and key = ?";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, Option<i64>>(2)?))
+    };
+    let mut statement = on.prepare_cached(sql)?;
+    let found = statement.query_row(params![owner, &*key.key], read).optional()?;
+    let now = millis(run.at);
+    if let Some((by, payload, forgotten)) = found
+        && forgotten.is_none_or(|forgotten| now < forgotten.saturating_add(ttl()))
+    {
+        return Err(Fault::Refused(StoreError::KeyClaimed {
+            run: RunId::from_uuid(Uuid::from_bytes(by)),
+            is_same_payload: payload == key.payload,
+            is_forgotten: forgotten.is_some(),
+        }));
+    }
+    let sql = "insert or replace into claim (owner, key, payload, run) values (?, ?, ?, ?)";
+    let id = run.run.as_uuid().into_bytes();
+    on.prepare_cached(sql)?.execute(params![owner, &*key.key, key.payload, id])?;
+    Ok(())
+}
+
+/// Keeps the keys of a tree that leaves for their time, and drops those whose time is over, or that
+/// are too many, the oldest first.
+pub(crate) fn release_keys(on: &Connection, root: [u8; 16], at: i64) -> rusqlite::Result<()> {
+    let sql = "update claim set forgotten = ?2
+        where run in (select id from run where (id = ?1 or root = ?1) and key is not null)";
+    if on.prepare_cached(sql)?.execute(params![root, at])? == 0 {
+        return Ok(());
+    }
+    let sql = "delete from claim where forgotten <= ?";
+    on.prepare_cached(sql)?.execute([at.saturating_sub(ttl())])?;
+    let sql = "delete from claim where forgotten < (select forgotten from claim
+        where forgotten is not null order by forgotten desc limit 1 offset ?)";
+    on.prepare_cached(sql)?.execute([i64::try_from(limits::KEYS_MAX).unwrap_or(i64::MAX)])?;
+    Ok(())
+}
+
+/// Yields an owner as a text that is there: nobody is another one than an owner without a name.
+fn owner_text(owner: Option<&str>) -> String {
+    owner.map_or_else(String::new, |owner| format!("={owner}"))
+}
+
+fn ttl() -> i64 {
+    i64::try_from(limits::KEYS_TTL.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,233 @@
+//! Records become rows, within a transaction of the thread that writes.
+//!
+//! A statement says in its condition what a run has to be for it. If no row was changed, a second
+//! look tells why: that is rare.
+
+use std::collections::HashMap;
+
+use quell_core::store::{Epoch, Record, StoreError};
+use quell_core::{EventKind, RunEvent, RunId, RunReport};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::accept;
+use crate::bind::{bits, inline, mode_number, number, put_large, status_number};
+use crate::encode::{Large, Write, millis};
+use crate::fault::Fault;
+
+/// How roots stand, of which events were written last. What else changes a run takes it out; so
+/// does the thread that writes when it rolls back.
+pub(crate) type Standings = HashMap<RunId, Standing>;
+
+/// How a run stands, as far as it matters to what may be written of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) ord: i64,
+    epoch: u64,
+    has_ended: bool,
+}
+
+/// Stores one record.
+pub(crate) fn apply(on: &Connection, known: &mut Standings, write: &Write) -> Result<(), Fault> {
+    let (run, epoch) = (write.record.run(), write.record.epoch());
+    match &write.record {
+        Record::Event { event, .. } => {
+            return add_event(on, known, (run, epoch), event, &write.text);
+        }
+        Record::Checkpoint { lane, state, at, .. } => {
+            let standing = admitted(on, known, run, epoch)?;
+            if standing.has_ended {
+                return Err(Fault::Refused(StoreError::Ended { run }));
+            }
+            let sql = "insert into checkpoint (lane, run, epoch, at, state) values (?, ?, ?, ?, ?)";
+            let values =
+                params![&**lane, standing.ord, number(epoch), millis(*at), state.as_json()];
+            on.prepare_cached(sql)?.execute(values)?;
+            return raise(on, known, run, standing, epoch);
+        }
+        _ => drop(known.remove(&run)),
+    }
+    let changed = match &write.record {
+        Record::Accepted(accepted) => return accept::accept(on, accepted, &write.text),
+        Record::Forgotten { at, .. } => return forget(on, known, (run, epoch), millis(*at)),
+        Record::Ended { report, rollback, .. } => end(on, (run, epoch), report, *rollback, write)?,
+        other => change(on, (run, epoch), other, &write.text)?,
+    };
+    if changed == 1 { Ok(()) } else { Err(why_not(on, run, epoch)?) }
+}
+
+/// Changes the row of a run. Yields how many rows were changed.
+fn change(
+    on: &Connection,
+    (run, epoch): (RunId, Epoch),
+    record: &Record,
+    text: &str,
+) -> Result<usize, Fault> {
+    let id = run.as_uuid().into_bytes();
+    Ok(match record {
+        Record::Started { at, .. } => {
+            let sql = "update run set epoch = ?2, started = coalesce(started, ?3), paused = null,
+                status = case status when 0 then 1 else status end
+                where id = ?1 and epoch <= ?2 and status < 3";
+            on.prepare_cached(sql)?.execute(params![id, number(epoch), millis(*at)])?
+        }
+        Record::StopAccepted(stop) => {
+            let sql = "update run set epoch = ?2, stop_epoch = ?2,
+                stop_cause = coalesce(stop_cause, ?3), stop_mode = max(coalesce(stop_mode, ?4), ?4),
+                stop_deadline = min(coalesce(stop_deadline, ?5), coalesce(?5, stop_deadline)),
+                status = case when max(coalesce(stop_mode, ?4), ?4) > 0 then 2 else status end
+                where id = ?1 and epoch <= ?2 and status < 3";
+            let (mode, deadline) = (mode_number(stop.mode), stop.hard_deadline.map(millis));
+            on.prepare_cached(sql)?.execute(params![id, number(epoch), text, mode, deadline])?
+        }
+        Record::Paused { request, .. } => {
+            let sql = "update run set epoch = ?2, paused = ?3
+                where id = ?1 and epoch <= ?2 and status < 3";
+            let text = request.as_json();
+            let changed =
+                on.prepare_cached(sql)?.execute(params![id, number(epoch), inline(text)])?;
+            if changed == 1 {
+                put_large(on, run, Large::Paused, text)?;
+            }
+            changed
+        }
+        Record::Quiesced { at, .. } => {
+            let sql = "update run set epoch = ?2, quiescent = 1, quiesced = coalesce(quiesced, ?3)
+                where id = ?1 and epoch <= ?2 and status >= 3";
+            on.prepare_cached(sql)?.execute(params![id, number(epoch), millis(*at)])?
+        }
+        // These have functions of their own.
+        Record::Accepted(_)
+        | Record::Event { .. }
+        | Record::Checkpoint { .. }
+        | Record::Ended { .. }
+        | Record::Forgotten { .. } => 0,
+    })
+}
+
+fn end(
+    on: &Connection,
+    (run, epoch): (RunId, Epoch),
+    report: &RunReport,
+    rollback: bool,
+    write: &Write,
+) -> Result<usize, Fault> {
+    let id = run.as_uuid().into_bytes();
+    let sql = "update run set epoch = ?2, status = ?3, quiescent = ?4, quiesced = ?5, report = ?6,
+        paused = null where id = ?1 and epoch <= ?2 and status < 3";
+    let status = status_number(report.status);
+    let quiesced = report.rows.first().and_then(|row| row.quiesced_at).map(millis);
+    let text = inline(&write.text);
+    let values = params![id, number(epoch), status, report.quiescent, quiesced, text];
+    let changed = on.prepare_cached(sql)?.execute(values)?;
+    if changed == 1 {
+        put_large(on, run, Large::Report, &write.text)?;
+        if rollback {
+            let sql = "delete from checkpoint where run = (select ord from run where id = ?)";
+            on.prepare_cached(sql)?.execute([id])?;
+        }
+    }
+    Ok(changed)
+}
+
+fn add_event(
+    on: &Connection,
+    known: &mut Standings,
+    (run, epoch): (RunId, Epoch),
+    event: &RunEvent,
+    text: &str,
+) -> Result<(), Fault> {
+    let standing = admitted(on, known, run, epoch)?;
+    // A gap stands under the last number that it replaces.
+    let seq = match event.kind {
+        EventKind::Lagged { to, .. } => to,
+        _ => event.seq,
+    };
+    let sql = "insert into event (root, seq, text) values (?, ?, ?) on conflict do nothing";
+    let values = params![standing.ord, bits(seq), text];
+    match on.prepare_cached(sql)?.execute(values)? {
+        0 => Err(Fault::Refused(StoreError::SeqTaken { root: run, seq })),
+        _ => raise(on, known, run, standing, epoch),
+    }
+}
+
+/// Yields how a run stands, if an epoch may write of it.
+fn admitted(
+    on: &Connection,
+    known: &Standings,
+    run: RunId,
+    epoch: Epoch,
+) -> Result<Standing, Fault> {
+    let standing = match known.get(&run) {
+        Some(standing) => *standing,
+        None => standing(on, run)?.ok_or(Fault::Refused(StoreError::Unknown { run }))?,
+    };
+    if epoch.as_u64() < standing.epoch {
+        let current = Epoch::from_u64(standing.epoch);
+        return Err(Fault::Refused(StoreError::Fenced { run, epoch, current }));
+    }
+    Ok(standing)
+}
+
+/// Remembers how a run stands after an epoch has written of it. A higher one is its own from now
+/// on.
+fn raise(
+    on: &Connection,
+    known: &mut Standings,
+    run: RunId,
+    mut standing: Standing,
+    epoch: Epoch,
+) -> Result<(), Fault> {
+    if epoch.as_u64() > standing.epoch {
+        let sql = "update run set epoch = ?2 where ord = ?1";
+        on.prepare_cached(sql)?.execute(params![standing.ord, number(epoch)])?;
+        standing.epoch = epoch.as_u64();
+    }
+    if known.len() >= STANDINGS_MAX {
+        known.clear();
+    }
+    known.insert(run, standing);
+    Ok(())
+}
+
+fn standing(on: &Connection, run: RunId) -> rusqlite::Result<Option<Standing>> {
+    let sql = "select ord, epoch, status from run where id = ?";
+    let mut statement = on.prepare_cached(sql)?;
+    let read = |row: &rusqlite::Row<'_>| {
+        let (ord, epoch, status): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Standing { ord, epoch: epoch.cast_unsigned(), has_ended: status >= 3 })
+    };
+    statement.query_row([run.as_uuid().into_bytes()], read).optional()
+}
+
+/// Says why no row of a run was changed.
+fn why_not(on: &Connection, run: RunId, epoch: Epoch) -> Result<Fault, Fault> {
+    Ok(Fault::Refused(match standing(on, run)? {
+        None => StoreError::Unknown { run },
+        Some(found) if epoch.as_u64() < found.epoch => {
+            StoreError::Fenced { run, epoch, current: Epoch::from_u64(found.epoch) }
+        }
+        Some(found) if found.has_ended => StoreError::Ended { run },
+        Some(_) => StoreError::Live { run },
+    }))
+}
+
+fn forget(
+    on: &Connection,
+    known: &mut Standings,
+    (run, epoch): (RunId, Epoch),
+    at: i64,
+) -> Result<(), Fault> {
+    let standing = admitted(on, known, run, epoch)?;
+    if !standing.has_ended {
+        return Err(Fault::Refused(StoreError::Live { run }));
+    }
+    // Those below a root leave with it, and who they are is not looked up.
+    known.clear();
+    let id = run.as_uuid().into_bytes();
+    accept::release_keys(on, id, at)?;
+    on.prepare_cached("delete from run where id = ?1 or root = ?1")?.execute([id])?;
+    Ok(())
+}
+
+/// Roots that are remembered. When there are more, all are forgotten.
+const STANDINGS_MAX: usize = 4_096;

@@ -1,0 +1,106 @@
+//! Connections, and the settings on which durability rests.
+
+use std::path::Path;
+use std::time::Duration;
+
+use quell_core::store::StoreError;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::fault::fault;
+use crate::options::{SqliteOptions, Synchronous};
+use crate::schema;
+
+/// Opens the connection that writes, and brings the file to the newest schema. Nothing is written
+/// before it is known whose file it is.
+pub(crate) fn writer(path: &Path, options: &SqliteOptions) -> Result<Connection, StoreError> {
+    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let found = schema::look(&connection)?;
+    if connection.is_readonly("main").map_err(|error| fault(&error))? {
+        return Err(StoreError::ReadOnly { what: path.display().to_string() });
+    }
+    set(&connection, "journal_mode", "wal", "wal")?;
+    set(&connection, "wal_autocheckpoint", "0", "0")?;
+    set(&connection, "fullfsync", "on", "1")?;
+    set(&connection, "journal_size_limit", "67108864", "67108864")?;
+    bound(&connection, options)?;
+    let (value, is) = options.synchronous.setting();
+    set(&connection, "synchronous", value, is)?;
+    schema::migrate(&mut connection, found)?;
+    Ok(connection)
+}
+
+/// Opens the connection that copies the log into the file. It waits for the disk as the settings
+/// of SQLite demand: whatever the log has been cut by must be in the file.
+pub(crate) fn checkpointer(path: &Path) -> Result<Connection, StoreError> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    set(&connection, "wal_autocheckpoint", "0", "0")?;
+    set(&connection, "checkpoint_fullfsync", "on", "1")?;
+    let (value, is) = Synchronous::Full.setting();
+    set(&connection, "synchronous", value, is)?;
+    Ok(connection)
+}
+
+/// Opens a connection that only reads.
+pub(crate) fn reader(path: &Path) -> Result<Connection, StoreError> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    set(&connection, "query_only", "on", "1")?;
+    Ok(connection)
+}
+
+/// Opens a connection to a file that another process may have. It writes nothing.
+pub(crate) fn visitor(path: &Path) -> Result<Connection, StoreError> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+fn open(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
+    let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| fault(&error))?;
+    connection.busy_timeout(BUSY).map_err(|error| fault(&error))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    set(&connection, "foreign_keys", "on", "1")?;
+    set(&connection, "trusted_schema", "off", "0")?;
+    set(&connection, "cell_size_check", "on", "1")?;
+    Ok(connection)
+}
+
+fn bound(connection: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
+    let Some(bytes_max) = options.bytes_max else { return Ok(()) };
+    let page = connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0));
+    let page = page.map_err(|error| fault(&error))?.max(1);
+    let pages = (i64::try_from(bytes_max).unwrap_or(i64::MAX) / page).max(1);
+    // A file that is larger already keeps its size: what SQLite answers is not asked.
+    connection
+        .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+        .map_err(|error| fault(&error))
+}
+
+/// Sets something, and reads it back.
+fn set(
+    connection: &Connection,
+    setting: &'static str,
+    value: &str,
+    wanted: &str,
+) -> Result<(), StoreError> {
+    // Some settings answer with what they are, others do not.
+    let ignored = connection.execute_batch(&format!("pragma {setting} = {value}"));
+    ignored.map_err(|error| fault(&error))?;
+    let text = |row: &rusqlite::Row<'_>| {
+        Ok(match row.get_ref(0)? {
+            rusqlite::types::ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+            other => format!("{other:?}"),
+        })
+    };
+    let found =
+        connection.pragma_query_value(None, setting, text).map_err(|error| fault(&error))?;
+    if found.eq_ignore_ascii_case(wanted) {
+        return Ok(());
+    }
+    Err(StoreError::Setting { setting, found, wanted: wanted.to_owned() })
+}
+
+/// How long a connection waits for another one of this process, which copies the log.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// More than there are statements.
+const STATEMENTS: usize = 128;

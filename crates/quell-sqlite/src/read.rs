@@ -1,0 +1,178 @@
+//! What is read: lists as pages, events, states of lanes.
+
+use std::fmt::Write as _;
+
+use quell_core::store::{Checkpoint, Cursor, Epoch, Page, Pages, RunRecord, StoreError};
+use quell_core::{Payload, RunEvent, RunFilter, RunId, RunStatus, limits};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
+use uuid::Uuid;
+
+use crate::bind::{bits, status_number};
+use crate::encode::instant;
+use crate::fault::fault;
+use crate::row::{COLUMNS, Listed, run_of};
+
+/// Reads a run.
+pub(crate) fn get(on: &Connection, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+    let sql = format!("select {COLUMNS} from run where id = ?");
+    let mut statement = on.prepare_cached(&sql).map_err(|error| fault(&error))?;
+    let id = run.as_uuid().into_bytes();
+    let found = statement.query_row([id], |row| Ok(run_of(row))).optional();
+    found.map_err(|error| fault(&error))?.transpose().map(|found| found.map(|sized| sized.value))
+}
+
+/// Reads the runs that a filter means, the last one first.
+pub(crate) fn list(
+    on: &Connection,
+    filter: &RunFilter,
+    page: Page,
+) -> Result<Pages<RunRecord>, StoreError> {
+    let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
+    if !RunStatus::ALL.into_iter().any(|status| filter.lets_through(status)) {
+        return Ok(Pages { items: Vec::new(), next: None });
+    }
+    let (sql, values) = select(filter, before, page);
+    paged(on, &sql, values, page, run_of)
+}
+
+/// Reads the runs that are not terminal, the first one first.
+pub(crate) fn recover(on: &Connection, page: Page) -> Result<Pages<RunRecord>, StoreError> {
+    let after = page.begin().map_or(i64::MIN, |cursor| bits(cursor.as_u64()));
+    let sql = format!(
+        "select {COLUMNS} from run indexed by run_live
+        where status < 3 and ord > ? order by ord limit ?"
+    );
+    paged(on, &sql, vec![after.into(), more_than(page)], page, run_of)
+}
+
+/// Reads events behind a number.
+pub(crate) fn events(
+    on: &Connection,
+    root: RunId,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<RunEvent>, StoreError> {
+    let sql = "select seq, text from event where root = (select ord from run where id = ?)
+        and seq > ? order by seq limit ?";
+    let id = Value::Blob(root.as_uuid().into_bytes().to_vec());
+    let page = Page::first(limit);
+    let values = vec![id, bits(after).into(), more_than(page)];
+    let read = paged(on, sql, values, page, |row| {
+        let text = row.get_ref(1).and_then(|text| Ok(text.as_str()?)).map_err(|e| fault(&e))?;
+        let place: i64 = row.get(0).map_err(|error| fault(&error))?;
+        let value = serde_json::from_str(text).map_err(|error| StoreError::Unreadable {
+            what: format!("event {place} of run {root}"),
+            fault: error.to_string(),
+        })?;
+        Ok(Listed { place, bytes: text.len(), value })
+    });
+    Ok(read?.items)
+}
+
+/// Reads the states of a lane, the newest first.
+pub(crate) fn checkpoints(
+    on: &Connection,
+    lane: String,
+    page: Page,
+) -> Result<Pages<Checkpoint>, StoreError> {
+    let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
+    let sql = "select c.nr, r.id, c.epoch, c.at, c.state from checkpoint c
+        cross join run r on r.ord = c.run
+        where c.lane = ? and c.nr < ? order by c.nr desc limit ?";
+    let values = vec![lane.into(), before.into(), more_than(page)];
+    paged(on, sql, values, page, |row| {
+        let read = || -> rusqlite::Result<_> {
+            let text = row.get_ref(4)?.as_str()?;
+            let (epoch, at): (i64, i64) = (row.get(2)?, row.get(3)?);
+            Ok((row.get(0)?, row.get::<_, [u8; 16]>(1)?, epoch, at, text))
+        };
+        let (place, run, epoch, at, text) = read().map_err(|error| fault(&error))?;
+        let run = RunId::from_uuid(Uuid::from_bytes(run));
+        let unreadable = |fault: String| StoreError::Unreadable {
+            what: format!("checkpoint of run {run}"),
+            fault,
+        };
+        let state = Payload::from_json_text(text).map_err(|error| unreadable(error.to_string()))?;
+        let at = instant(at).ok_or_else(|| unreadable(format!("instant {at}")))?;
+        let epoch = Epoch::from_u64(epoch.cast_unsigned());
+        Ok(Listed { place, bytes: text.len(), value: Checkpoint { run, epoch, at, state } })
+    })
+}
+
+/// Writes the query of a filter. What it begins with is what is meant least often: runs that are
+/// live, a label, an owner.
+fn select(filter: &RunFilter, before: i64, page: Page) -> (String, Vec<Value>) {
+    let statuses: Vec<_> =
+        RunStatus::ALL.into_iter().filter(|status| filter.lets_through(*status)).collect();
+    let is_live = statuses.iter().all(|status| !status.is_terminal());
+    let mut labels = filter.asked_labels().iter();
+    let mut values = Vec::new();
+    let (mut sql, ord) = match labels.as_slice().first() {
+        _ if is_live => {
+            (format!("select {COLUMNS} from run indexed by run_live where status < 3"), "ord")
+        }
+        Some((key, value)) => {
+            labels.next();
+            values.extend([Value::Text(key.clone()), Value::Text(value.clone())]);
+            let of_label = "label l cross join run on run.ord = l.run
+                where l.key = ? and l.value = ?";
+            (format!("select {COLUMNS} from {of_label}"), "l.run")
+        }
+        None => (format!("select {COLUMNS} from run where true"), "ord"),
+    };
+    let mut and = |condition: &str, with: &[&str]| {
+        let _ = write!(sql, " and {condition}");
+        values.extend(with.iter().map(|text| Value::Text((*text).to_owned())));
+    };
+    if filter.is_of_roots() {
+        and("parent is null", &[]);
+    }
+    if let Some(kind) = filter.asked_kind() {
+        and("kind = ?", &[kind.as_str()]);
+    }
+    if let Some(name) = filter.asked_name() {
+        and("name = ?", &[name]);
+    }
+    if let Some(owner) = filter.asked_owner() {
+        and("owner = ?", &[owner]);
+    }
+    for (key, value) in labels {
+        let has = "exists (select 1 from label m where m.run = ord and m.key = ? and m.value = ?)";
+        and(has, &[key, value]);
+    }
+    let numbers = statuses.iter().map(|status| status_number(*status).to_string());
+    let numbers = numbers.collect::<Vec<_>>().join(",");
+    let _ = write!(sql, " and status in ({numbers}) and {ord} < ? order by {ord} desc limit ?");
+    values.extend([before.into(), more_than(page)]);
+    (sql, values)
+}
+
+/// One more than a page has room for: then there is a next page.
+fn more_than(page: Page) -> Value {
+    Value::Integer(i64::try_from(page.limit() + 1).unwrap_or(i64::MAX))
+}
+
+/// Reads as much as a page has room for.
+fn paged<T>(
+    on: &Connection,
+    sql: &str,
+    values: Vec<Value>,
+    page: Page,
+    read: impl Fn(&Row<'_>) -> Result<Listed<T>, StoreError>,
+) -> Result<Pages<T>, StoreError> {
+    let mut statement = on.prepare_cached(sql).map_err(|error| fault(&error))?;
+    let mut rows = statement.query(params_from_iter(values)).map_err(|error| fault(&error))?;
+    let (mut items, mut sum, mut last) = (Vec::new(), 0_usize, None);
+    while let Some(row) = rows.next().map_err(|error| fault(&error))? {
+        let Listed { place, bytes, value } = read(row)?;
+        sum = sum.saturating_add(bytes);
+        let is_full = items.len() == page.limit() || sum > limits::STORE_PAGE_BYTES_MAX;
+        if is_full && !items.is_empty() {
+            return Ok(Pages { items, next: last });
+        }
+        items.push(value);
+        last = Some(Cursor::from_u64(place.cast_unsigned()));
+    }
+    Ok(Pages { items, next: None })
+}

@@ -1,0 +1,147 @@
+//! A run as its row says.
+
+use std::sync::Arc;
+
+use quell_core::store::{Accepted, ClaimedKey, Epoch, RunRecord, StopAccepted, StoreError};
+use quell_core::{Payload, RunId, RunStatus};
+use rusqlite::Row;
+use uuid::Uuid;
+
+use crate::encode::{KINDS, MODES, instant};
+
+/// Something that was read, with its place in the list and its bytes.
+pub(crate) struct Listed<T> {
+    pub(crate) place: i64,
+    pub(crate) bytes: usize,
+    pub(crate) value: T,
+}
+
+/// The columns of a run, in the order in which [`run_of`] takes them. A large text is fetched from
+/// where it stands.
+pub(crate) const COLUMNS: &str =
+    "ord, id, root, parent, run.epoch, kind, name, owner, lane, labels,
+    run.key, payload,
+    iif(spec = 0, (select text from large where run = ord and what = 0), spec),
+    iif(input = 0, (select text from large where run = ord and what = 1), input),
+    at, due, status, started, stop_epoch, stop_mode, stop_cause, stop_deadline,
+    iif(paused = 0, (select text from large where run = ord and what = 2), paused),
+    iif(report = 0, (select text from large where run = ord and what = 3), report),
+    quiescent, quiesced";
+
+/// Reads a run.
+pub(crate) fn run_of(row: &Row<'_>) -> Result<Listed<RunRecord>, StoreError> {
+    let mut columns = Columns { row, next: 0, bytes: 0 };
+    let place: i64 = columns.take("order")?;
+    let run = id(columns.take("id")?);
+    let read = read(run, &mut columns);
+    let bytes = columns.bytes;
+    match read {
+        Ok(value) => Ok(Listed { place, bytes, value }),
+        Err(StoreError::Unreadable { what, fault }) => {
+            Err(StoreError::Unreadable { what: format!("{what} of run {run}"), fault })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read(run: RunId, columns: &mut Columns<'_, '_>) -> Result<RunRecord, StoreError> {
+    let root = columns.take::<Option<[u8; 16]>>("root")?.map_or(run, id);
+    let parent = columns.take::<Option<[u8; 16]>>("parent")?.map(id);
+    let epoch = Epoch::from_u64(columns.take::<i64>("epoch")?.cast_unsigned());
+    let kind = columns.text("kind")?.unwrap_or_default();
+    let kind =
+        KINDS.into_iter().find(|it| it.as_str() == kind).ok_or_else(|| unknown("kind", kind))?;
+    let name = columns.text("name")?.unwrap_or_default().into();
+    let owner = columns.text("owner")?.map(Arc::from);
+    let lane = columns.text("lane")?.map(Arc::from);
+    let labels = columns.text("labels")?.map(|text| parsed("labels", text)).transpose()?;
+    let key = columns.text("key")?.map(Arc::from);
+    let payload: Option<[u8; 32]> = columns.take("payload")?;
+    let (spec, input) = (columns.payload("spec")?, columns.payload("input")?);
+    let at = columns.instant("at")?.ok_or_else(|| unknown("instant", "nothing"))?;
+    let mut accepted = Accepted::new(run, kind, name, epoch, at);
+    (accepted.root, accepted.parent, accepted.owner, accepted.lane) = (root, parent, owner, lane);
+    accepted.labels = labels.unwrap_or_default();
+    accepted.key = key.zip(payload).map(|(key, payload)| ClaimedKey { key, payload });
+    (accepted.spec, accepted.input) = (spec, input);
+    accepted.due = columns.instant("due")?;
+    let mut record = RunRecord::new(accepted);
+    let status: i64 = columns.take("status")?;
+    let named = usize::try_from(status).ok().and_then(|nth| RunStatus::ALL.get(nth).copied());
+    record.status = named.ok_or_else(|| unknown("status", &status.to_string()))?;
+    record.started_at = columns.instant("start")?;
+    record.stop = stop(run, columns)?;
+    record.paused = columns.payload("request")?;
+    record.report = match columns.text("report")? {
+        Some(text) => Some(Arc::new(parsed("report", text)?)),
+        None => None,
+    };
+    record.quiescent = columns.take("quiescence")?;
+    record.quiesced_at = columns.instant("quiescence")?;
+    Ok(record)
+}
+
+fn stop(run: RunId, columns: &mut Columns<'_, '_>) -> Result<Option<StopAccepted>, StoreError> {
+    let epoch: Option<i64> = columns.take("stop")?;
+    let mode: Option<i64> = columns.take("stop")?;
+    let cause = columns.text("cause")?;
+    let deadline = columns.instant("deadline")?;
+    let (Some(epoch), Some(mode), Some(cause)) = (epoch, mode, cause) else { return Ok(None) };
+    let named = usize::try_from(mode).ok().and_then(|nth| MODES.get(nth).copied());
+    let named = named.ok_or_else(|| unknown("mode", &mode.to_string()))?;
+    let epoch = Epoch::from_u64(epoch.cast_unsigned());
+    let cause = Arc::new(parsed("cause", cause)?);
+    let mut stop = StopAccepted::new(run, epoch, named, cause);
+    stop.hard_deadline = deadline;
+    Ok(Some(stop))
+}
+
+/// The columns of a row, one after the other.
+struct Columns<'a, 's> {
+    row: &'a Row<'s>,
+    next: usize,
+    /// Bytes of the texts so far.
+    bytes: usize,
+}
+
+impl<'a> Columns<'a, '_> {
+    fn take<T: rusqlite::types::FromSql>(&mut self, what: &str) -> Result<T, StoreError> {
+        self.next += 1;
+        self.row.get(self.next - 1).map_err(|error| unreadable(what, &error))
+    }
+
+    fn text(&mut self, what: &str) -> Result<Option<&'a str>, StoreError> {
+        self.next += 1;
+        let value = self.row.get_ref(self.next - 1).map_err(|error| unreadable(what, &error))?;
+        let text = value.as_str_or_null().map_err(|error| unreadable(what, &error))?;
+        self.bytes += text.map_or(0, str::len);
+        Ok(text)
+    }
+
+    fn payload(&mut self, what: &str) -> Result<Option<Payload>, StoreError> {
+        let payload =
+            |text| Payload::from_json_text(text).map_err(|error| unreadable(what, &error));
+        self.text(what)?.map(payload).transpose()
+    }
+
+    fn instant(&mut self, what: &str) -> Result<Option<std::time::SystemTime>, StoreError> {
+        let Some(millis) = self.take::<Option<i64>>(what)? else { return Ok(None) };
+        instant(millis).map(Some).ok_or_else(|| unknown(what, &millis.to_string()))
+    }
+}
+
+fn id(bytes: [u8; 16]) -> RunId {
+    RunId::from_uuid(Uuid::from_bytes(bytes))
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| unreadable(what, &error))
+}
+
+fn unreadable(what: &str, fault: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unreadable { what: what.to_owned(), fault: fault.to_string() }
+}
+
+fn unknown(what: &str, found: &str) -> StoreError {
+    unreadable(what, &format!("unknown: {found}"))
+}

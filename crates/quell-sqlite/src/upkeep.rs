@@ -1,0 +1,114 @@
+//! [`check`] and [`backup`]: what is done with a file, also while a process has it.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use quell_core::store::StoreError;
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::connect;
+use crate::fault::{fault, io_fault};
+use crate::place::{private, resolved};
+use crate::schema::{self, Found};
+
+/// Checks that a file is whole: its pages, its references, its schema. Another process may have it.
+/// Blocks the thread while it reads the whole file, and changes nothing.
+///
+/// # Errors
+///
+/// Fails with what is wrong first.
+///
+/// # Examples
+///
+/// ```
+/// let missing = quell_sqlite::check("/no/such/folder/runs.db").unwrap_err();
+/// assert!(missing.to_string().starts_with("there is no such place for a store"));
+/// ```
+pub fn check(path: impl AsRef<Path>) -> Result<(), StoreError> {
+    let (connection, found) = visit(path.as_ref())?;
+    if found == Found::Nothing {
+        return Err(StoreError::Foreign { what: "an empty file".into() });
+    }
+    whole(&connection)
+}
+
+/// Copies a file as it is at one instant to a place where there is nothing yet. Another process may
+/// have it, and write on. Blocks the thread. The copy is flushed, and for its owner alone; if this
+/// fails there is none.
+///
+/// # Errors
+///
+/// Fails if the file cannot be read, the copy cannot be written, or its place is taken.
+pub fn backup(path: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), StoreError> {
+    let (from, _) = visit(path.as_ref())?;
+    let to = resolved(to.as_ref())?;
+    let taken = || StoreError::Foreign { what: format!("{} is there already", to.display()) };
+    if to.try_exists().map_err(|error| io_fault(&error, &to))? {
+        return Err(taken());
+    }
+    let mut name = to.as_os_str().to_owned();
+    name.push(".part");
+    let part = PathBuf::from(name);
+    // What an earlier one has left when it was killed.
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_fault(&error, &part)),
+        _ => {}
+    }
+    let copied = copy(&from, &part).and_then(|()| {
+        // Unlike a rename it never takes the place of something.
+        fs::hard_link(&part, &to).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => taken(),
+            _ => io_fault(&error, &to),
+        })
+    });
+    let _ = fs::remove_file(&part);
+    copied?;
+    // Its name is on the disk, too.
+    let folder = to.parent().unwrap_or(Path::new("/"));
+    File::open(folder).and_then(|it| it.sync_all()).map_err(|error| io_fault(&error, folder))
+}
+
+fn copy(from: &Connection, part: &Path) -> Result<(), StoreError> {
+    let file = private().create_new(true).open(part).map_err(|error| io_fault(&error, part))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut to = Connection::open_with_flags(part, flags).map_err(|error| fault(&error))?;
+    // All in one step: with several a writer would make it begin anew for ever.
+    let done = Backup::new(from, &mut to).and_then(|backup| backup.step(-1));
+    match done.map_err(|error| fault(&error))? {
+        StepResult::Done => {}
+        _ => return Err(StoreError::Locked { by: None }),
+    }
+    whole(&to)?;
+    to.close().map_err(|(_, error)| fault(&error))?;
+    file.sync_all().map_err(|error| io_fault(&error, part))
+}
+
+fn visit(path: &Path) -> Result<(Connection, Found), StoreError> {
+    let path = resolved(path)?;
+    // SQLite has one error for everything that is not there.
+    fs::metadata(&path).map_err(|error| io_fault(&error, &path))?;
+    let connection = connect::visitor(&path)?;
+    let found = schema::look(&connection)?;
+    Ok((connection, found))
+}
+
+fn whole(connection: &Connection) -> Result<(), StoreError> {
+    let corrupt = |what: String| Err(StoreError::Corrupt { what });
+    let text = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+    let verdict = connection.query_row("pragma integrity_check(1)", [], text);
+    match verdict.map_err(|error| fault(&error))?.as_str() {
+        "ok" => {}
+        words => return corrupt(words.to_owned()),
+    }
+    let mut lost = connection.prepare("pragma foreign_key_check").map_err(|error| fault(&error))?;
+    let mut lost = lost.query([]).map_err(|error| fault(&error))?;
+    match lost.next().map_err(|error| fault(&error))? {
+        None => Ok(()),
+        Some(row) => {
+            let table: String = row.get(0).map_err(|error| fault(&error))?;
+            corrupt(format!("a row of {table} is of no run"))
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A process of its own that writes. It says `up`, and after each acknowledgement what it was for:
+//! the pipe keeps what it said when it is killed.
+
+use std::env;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+
+use quell_core::store::{Store, StoreError};
+use quell_core::{RunId, RunStatus};
+use quell_sqlite::SqliteStore;
+
+use crate::fixture::{accept, block_on, end, epoch, event, state, stop};
+
+/// What a child does.
+const ROLE: &str = "QUELL_SQLITE_CHILD";
+
+/// Which file it opens.
+const FILE: &str = "QUELL_SQLITE_FILE";
+
+/// Writers of a child.
+const WRITERS: usize = 16;
+
+/// A child, and what it says.
+pub(crate) struct Writing {
+    pub(crate) process: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Writing {
+    /// Starts a child.
+    pub(crate) fn start(role: &str, file: &Path) -> Self {
+        Self::of(Command::new(env::current_exe().unwrap()), role, file)
+    }
+
+    /// Starts a child whose files may have so many blocks of 512 bytes (`ulimit -f` of a POSIX
+    /// shell): a write beyond fails.
+    pub(crate) fn with_files_of(blocks: u32, role: &str, file: &Path) -> Self {
+        let mut shell = Command::new("sh");
+        let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &limited]).arg(env::current_exe().unwrap());
+        Self::of(shell, role, file)
+    }
+
+    fn of(mut command: Command, role: &str, file: &Path) -> Self {
+        command.args(["child::writes_if_it_is_told_to", "--exact", "--nocapture", "--quiet"]);
+        command.env(ROLE, role).env(FILE, file).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap());
+        let mut child = Self { process, lines };
+        while child.line().unwrap() != "up" {}
+        child
+    }
+
+    /// Reads what it says next; none when it has ended.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.lines.read_line(&mut line).unwrap();
+        (read > 0).then(|| line.trim().to_owned())
+    }
+
+    /// Kills it, and reads what it had said until then.
+    pub(crate) fn kill(mut self) -> Vec<String> {
+        self.process.kill().unwrap();
+        let mut rest = String::new();
+        self.lines.read_to_string(&mut rest).unwrap();
+        self.process.wait().unwrap();
+        // The last line may be half.
+        let whole = rest.rfind('\n').map_or("", |last| &rest[..last]);
+        whole.lines().map(str::to_owned).collect()
+    }
+
+    /// Reads what it says to its end.
+    pub(crate) fn rest(mut self) -> Vec<String> {
+        let mut rest = String::new();
+        self.lines.read_to_string(&mut rest).unwrap();
+        self.process.wait().unwrap();
+        rest.lines().map(str::to_owned).collect()
+    }
+}
+
+/// Names a run of a generation of children.
+pub(crate) fn run(boot: u32, nth: usize) -> RunId {
+    RunId::from_text(&format!("boot {boot} run {nth}"))
+}
+
+fn say(what: &str) {
+    // One write: a line of another thread never stands within it.
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("{what}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+/// What the parent starts. By itself it does nothing.
+#[test]
+fn writes_if_it_is_told_to() {
+    let (Ok(role), Ok(file)) = (env::var(ROLE), env::var(FILE)) else { return };
+    let file = PathBuf::from(file);
+    match role.as_str() {
+        "migrate" => migrate(&file),
+        "hold" => hold(&file),
+        "live" => live(&file, usize::MAX),
+        "fail" => live(&file, 3),
+        other => panic!("no role {other}"),
+    }
+}
+
+/// Makes one store after the other.
+fn migrate(folder: &Path) {
+    say("up");
+    for nth in 0_u32.. {
+        let store = SqliteStore::open(folder.join(format!("{nth}.db"))).unwrap();
+        block_on(store.close()).unwrap();
+        say(&format!("m {nth}"));
+    }
+}
+
+/// Has a store until its stdin ends.
+fn hold(file: &Path) {
+    let store = SqliteStore::open(file).unwrap();
+    say("up");
+    let _ = std::io::stdin().read(&mut [0]);
+    block_on(store.close()).unwrap();
+}
+
+/// Lets runs begin, be stopped, and end, and says what was acknowledged. Ends when each writer has
+/// met so many failures.
+fn live(file: &Path, failures_max: usize) {
+    let store = Arc::new(SqliteStore::open(file).unwrap());
+    say("up");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let store = Arc::clone(&store);
+            runtime.spawn(async move {
+                let mut failures = 0;
+                for nth in (writer..).step_by(WRITERS) {
+                    if let Err(error) = life(&store, nth).await {
+                        say(&format!("x {nth} {error}"));
+                        failures += 1;
+                    }
+                    if failures >= failures_max {
+                        return;
+                    }
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        runtime.block_on(writer).unwrap();
+    }
+    block_on(store.close()).unwrap();
+    say("closed");
+}
+
+async fn life(store: &SqliteStore, nth: usize) -> Result<(), StoreError> {
+    let (boot, epoch) = (store.boot(), epoch(store));
+    let run = run(boot, nth);
+    let saved = |nth| state(run, epoch, "lane", nth);
+    let begun = vec![accept(run, epoch), event(run, epoch, 1), saved(1), saved(2), saved(3)];
+    store.append(begun).await?;
+    say(&format!("a {boot} {nth}"));
+    if nth % 2 == 1 {
+        store.append(vec![stop(run, epoch)]).await?;
+        say(&format!("s {boot} {nth}"));
+    }
+    if nth % 5 == 4 {
+        // It stays live.
+        return Ok(());
+    }
+    let status = if nth % 2 == 1 { RunStatus::Cancelled } else { RunStatus::Completed };
+    store.append(vec![event(run, epoch, 2), end(run, epoch, status)]).await?;
+    say(&format!("e {boot} {nth}"));
+    Ok(())
+}

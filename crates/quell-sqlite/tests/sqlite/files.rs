@@ -1,0 +1,196 @@
+//! What is no store, is damaged, in use, or of another release.
+
+use std::fs;
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use quell_core::RunId;
+use quell_core::store::{Store, StoreError};
+use quell_sqlite::{SqliteStore, backup, check};
+
+use crate::child::Writing;
+use crate::fixture::{Folder, accept, block_on, epoch, event};
+
+/// Makes a store with so many runs.
+fn filled(path: &Path, runs: usize) {
+    let store = SqliteStore::open(path).unwrap();
+    let epoch = epoch(&store);
+    for nth in 0..runs {
+        let run = RunId::from_text(&format!("run {nth}"));
+        block_on(store.append(vec![accept(run, epoch), event(run, epoch, 1)])).unwrap();
+    }
+    block_on(store.close()).unwrap();
+}
+
+fn refused(path: &Path) -> String {
+    let before = fs::read(path).unwrap();
+    let error = SqliteStore::open(path).unwrap_err();
+    assert_eq!(fs::read(path).unwrap(), before, "{error}: the file was changed");
+    assert!(!path.with_extension("db-wal").exists(), "{error}: it has a log");
+    error.to_string()
+}
+
+#[test]
+fn what_is_no_store_is_refused_and_stays_as_it_is() {
+    let folder = Folder::new();
+    let text = folder.file("text.db");
+    fs::write(&text, "this is not a database, but it is long enough to be one ".repeat(99))
+        .unwrap();
+    assert!(refused(&text).contains("this is no store of quell"), "{}", refused(&text));
+    for (name, pragma) in [("own.db", "user_version = 7"), ("id.db", "application_id = 7")] {
+        let other = folder.file(name);
+        let connection = rusqlite::Connection::open(&other).unwrap();
+        connection.execute_batch(&format!("create table t (x); pragma {pragma}")).unwrap();
+        drop(connection);
+        assert!(refused(&other).contains("of another program"), "{}", refused(&other));
+    }
+    let error = SqliteStore::open(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("is not a file"), "{error}");
+}
+
+#[test]
+fn a_newer_schema_is_refused_with_words_and_never_overwritten() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    filled(&path, 3);
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    assert_eq!(
+        refused(&path),
+        "the store has schema 99, this release knows those up to 1: use the release that wrote it, \
+         or a newer one"
+    );
+    assert!(matches!(check(&path), Err(StoreError::NewerSchema { found: 99, known: 1 })));
+}
+
+#[test]
+fn a_missing_folder_is_said_to_be_missing() {
+    let folder = Folder::new();
+    let error = SqliteStore::open(folder.file("no").join("runs.db")).unwrap_err();
+    assert!(matches!(error, StoreError::NoPlace { .. }), "{error}");
+    assert!(error.to_string().contains("make its folder first"), "{error}");
+    assert!(SqliteStore::open("").is_err());
+    assert!(SqliteStore::open("/").is_err());
+}
+
+#[test]
+fn a_file_is_for_its_owner_alone_and_so_is_what_stands_beside_it() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    let store = SqliteStore::open(&path).unwrap();
+    block_on(store.append(vec![accept(RunId::from_text("r"), epoch(&store))])).unwrap();
+    let mut files = 0;
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.file_name());
+        files += 1;
+    }
+    assert_eq!(files, 4, "the file, its log, its index and its lock");
+    block_on(store.close()).unwrap();
+}
+
+#[test]
+fn a_second_process_is_refused_with_the_number_of_the_first() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    filled(&path, 3);
+    let child = Writing::start("hold", &path);
+    let by = child.process.id();
+    let error = SqliteStore::open(&path).unwrap_err();
+    assert_eq!(error, StoreError::Locked { by: Some(by) });
+    assert!(error.to_string().contains(&format!("in use by process {by}")), "{error}");
+    // By another name as well.
+    let link = folder.file("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert_eq!(SqliteStore::open(&link).unwrap_err(), StoreError::Locked { by: Some(by) });
+    // Reading is allowed.
+    check(&path).unwrap();
+    backup(&path, folder.file("copy.db")).unwrap();
+    child.kill();
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.boot(), 3, "each opening counts");
+    let own = std::process::id();
+    assert_eq!(SqliteStore::open(&path).unwrap_err(), StoreError::Locked { by: Some(own) });
+    block_on(store.close()).unwrap();
+    block_on(SqliteStore::open(&path).unwrap().close()).unwrap();
+}
+
+#[test]
+fn a_copy_is_whole_while_others_write_and_takes_nothings_place() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    let mut child = Writing::start("live", &path);
+    let mut said = Vec::new();
+    for nth in 0..5 {
+        for _ in 0..40 {
+            said.extend(child.line());
+        }
+        let copy = folder.file(&format!("copy{nth}.db"));
+        backup(&path, &copy).unwrap();
+        crate::kills::verify(&copy, &said);
+        let again = backup(&path, &copy).unwrap_err();
+        assert!(again.to_string().contains("is there already"), "{again}");
+        assert!(!folder.file(&format!("copy{nth}.db.part")).exists());
+    }
+    child.kill();
+}
+
+#[test]
+fn damage_is_found() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    filled(&path, 200);
+    check(&path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    // Pages in the middle.
+    let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let pages = whole.len() as u64 / 4096;
+    for page in pages / 2..pages / 2 + 4 {
+        file.seek(SeekFrom::Start(page * 4096)).unwrap();
+        file.write_all(&[0x5a; 4096]).unwrap();
+    }
+    drop(file);
+    assert!(matches!(check(&path), Err(StoreError::Corrupt { .. })), "{:?}", check(&path));
+    assert!(backup(&path, folder.file("copy.db")).is_err(), "a copy of it is none");
+    assert!(!folder.file("copy.db").exists());
+    // Half of the file.
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    assert!(check(&path).is_err());
+    // Its begin.
+    let mut begin = whole.clone();
+    begin[..100].fill(0);
+    fs::write(&path, begin).unwrap();
+    assert!(matches!(SqliteStore::open(&path), Err(StoreError::Foreign { .. })));
+    fs::write(&path, whole).unwrap();
+    check(&path).unwrap();
+}
+
+#[test]
+fn what_a_newer_release_has_stored_is_an_error_that_names_it() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    filled(&path, 2);
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let newer = "update event set text = replace(text, 'emitted', 'levitated');
+        update run set kind = 'swarm' where ord = 1; update run set at = -1 where ord = 2";
+    connection.execute_batch(newer).unwrap();
+    drop(connection);
+    let store = SqliteStore::open(&path).unwrap();
+    block_on(async {
+        let run = RunId::from_text("run 0");
+        let error = store.events(run, 0, 9).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("event 1 of run {run}")), "{error}");
+        assert!(error.contains("unknown variant `levitated`"), "{error}");
+        let error = store.get(run).await.unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("kind of run {run}")) && error.contains("swarm"),
+            "{error}"
+        );
+        let error = store.get(RunId::from_text("run 1")).await.unwrap_err().to_string();
+        assert!(error.contains("-1"), "{error}");
+        store.close().await.unwrap();
+    });
+}

@@ -1,0 +1,132 @@
+//! Processes that are killed while they write: what they had said is there, and nothing half.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use fastrand::Rng;
+use quell_core::store::{Page, RunRecord, Store};
+use quell_core::{RunFilter, RunId, RunStatus};
+use quell_sqlite::SqliteStore;
+use quell_test_support::seeds;
+
+use crate::child::{Writing, run};
+use crate::fixture::{Folder, block_on};
+
+#[test]
+fn i34_what_was_acknowledged_survives_a_kill_and_nothing_is_half() {
+    let mut lines = 0;
+    for (_seed, mut rng) in seeds(20) {
+        let folder = Folder::new();
+        let file = folder.file("runs.db");
+        let mut said = Vec::new();
+        // The second one finds what the first has left.
+        for _ in 0..2 {
+            let mut child = Writing::start("live", &file);
+            for _ in 0..rng.usize(0..300) {
+                said.extend(child.line());
+            }
+            pause(&mut rng);
+            said.extend(child.kill());
+        }
+        lines += said.len();
+        verify(&file, &said);
+    }
+    assert!(lines > 1_000, "only {lines} acknowledgements");
+}
+
+#[test]
+fn a_kill_while_a_store_is_made_leaves_one_that_can_be_opened() {
+    for (_seed, mut rng) in seeds(20) {
+        let folder = Folder::new();
+        let mut child = Writing::start("migrate", folder.path());
+        for _ in 0..rng.usize(0..6) {
+            child.line();
+        }
+        pause(&mut rng);
+        let _ = child.kill();
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "db") {
+                let store = SqliteStore::open(&path).unwrap();
+                assert!((1..=2).contains(&store.boot()), "{}", store.boot());
+                block_on(store.close()).unwrap();
+                quell_sqlite::check(&path).unwrap();
+            }
+        }
+    }
+}
+
+/// Lets some time pass, so that the kill does not always follow a line.
+fn pause(rng: &mut Rng) {
+    for _ in 0..rng.u32(0..2_000) {
+        std::thread::yield_now();
+    }
+}
+
+/// Compares what is stored with what was said.
+pub(crate) fn verify(file: &Path, said: &[String]) {
+    quell_sqlite::check(file).unwrap();
+    let store = SqliteStore::open(file).unwrap();
+    block_on(async {
+        for line in said {
+            let words: Vec<_> = line.split(' ').collect();
+            let (["a" | "s" | "e"], [boot, nth, ..]) = words.split_at(1) else { continue };
+            let run = run(boot.parse().unwrap(), nth.parse().unwrap());
+            let stored = store.get(run).await.unwrap();
+            let stored = stored.unwrap_or_else(|| panic!("{line}: it is not there"));
+            match words[0] {
+                "s" => assert_eq!(cause(&stored), Some("enough"), "{line}"),
+                "e" => assert!(stored.report.is_some(), "{line}"),
+                _ => {}
+            }
+        }
+        let live = nothing_is_half(&store).await;
+        let mut recovered = HashSet::new();
+        let mut page = Page::first(100);
+        loop {
+            let read = store.recover(page).await.unwrap();
+            recovered.extend(read.items.iter().map(RunRecord::run));
+            let Some(next) = read.next else { break };
+            page = page.after(next);
+        }
+        assert_eq!(recovered, live, "what is recovered is what has not ended");
+        store.close().await.unwrap();
+    });
+}
+
+/// Checks every run by itself; yields those that have not ended.
+async fn nothing_is_half(store: &SqliteStore) -> HashSet<RunId> {
+    let (mut live, mut states, mut page) = (HashSet::new(), 0, Page::first(100));
+    loop {
+        let read = store.list(RunFilter::new(), page).await.unwrap();
+        for record in &read.items {
+            let events = store.events(record.run(), 0, 9).await.unwrap().len();
+            let has_ended = record.report.is_some();
+            assert_eq!(record.status.is_terminal(), has_ended, "{record:?}");
+            assert_eq!(events, if has_ended { 2 } else { 1 }, "{record:?}");
+            if record.status == RunStatus::Cancelled {
+                assert_eq!(cause(record), Some("enough"), "{record:?}");
+            }
+            if !has_ended {
+                live.insert(record.run());
+                states += 3;
+            }
+        }
+        let Some(next) = read.next else { break };
+        page = page.after(next);
+    }
+    // Those of an end are rolled back with it (I36).
+    let (mut found, mut page) = (0, Page::first(100));
+    loop {
+        let read = store.checkpoints("lane".into(), page).await.unwrap();
+        found += read.items.len();
+        let Some(next) = read.next else { break };
+        page = page.after(next);
+    }
+    assert_eq!(found, states, "states of runs that have not ended");
+    live
+}
+
+fn cause(record: &RunRecord) -> Option<&str> {
+    record.stop.as_ref()?.cause.message.as_deref()
+}

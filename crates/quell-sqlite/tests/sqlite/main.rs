@@ -1,0 +1,21 @@
+//! The store in one file, with real files and processes that are killed.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic, and tells one story from its beginning to its end"
+)]
+
+// A process of its own that writes, and tells on its stdout what was acknowledged.
+mod child;
+// The suite that every store passes.
+mod conforms;
+// What is no store, is damaged, in use, or of another release.
+mod files;
+// Folders and records.
+mod fixture;
+// I34 to I36: processes that are killed while they write.
+mod kills;
+// Disks that are full, and writes that fail.
+mod room;
+// What many writers and readers do to each other.
+mod traffic;

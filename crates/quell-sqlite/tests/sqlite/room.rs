@@ -1,0 +1,71 @@
+//! Disks that are full, and writes that fail.
+
+use quell_core::store::{Record, Store, StoreError};
+use quell_core::{RunId, RunStatus};
+use quell_sqlite::{SqliteOptions, SqliteStore, check};
+
+use crate::child::Writing;
+use crate::fixture::{Folder, accept, at, block_on, end, epoch, event};
+
+#[test]
+fn a_store_that_is_full_says_so_keeps_what_it_has_and_goes_on_when_there_is_room() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    let mut options = SqliteOptions::default();
+    options.bytes_max = Some(400 << 10);
+    let store = SqliteStore::open_with(&path, &options).unwrap();
+    let epoch = epoch(&store);
+    let run = |nth: usize| RunId::from_text(&format!("run {nth}"));
+    let begin = |nth| vec![accept(run(nth), epoch), event(run(nth), epoch, 1)];
+    block_on(async {
+        let mut taken = 0;
+        while taken < 50 {
+            store.append(begin(taken)).await.unwrap();
+            let ended = end(run(taken), epoch, RunStatus::Completed);
+            store.append(vec![ended]).await.unwrap();
+            taken += 1;
+        }
+        let full = loop {
+            match store.append(begin(taken)).await {
+                Ok(()) => taken += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(full, StoreError::Full { .. }), "{full}");
+        assert!(full.to_string().contains("make room on the disk"), "{full}");
+        assert!(taken > 100, "{taken}");
+        for nth in 0..taken {
+            assert_eq!(store.events(run(nth), 0, 9).await.unwrap().len(), 1, "run {nth}");
+        }
+        assert_eq!(store.get(run(taken)).await.unwrap(), None, "nothing of what was refused");
+        for nth in 0..50 {
+            let forgotten = Record::Forgotten { run: run(nth), epoch, at: at() };
+            store.append(vec![forgotten]).await.unwrap();
+        }
+        store.append(begin(taken)).await.unwrap();
+        store.close().await.unwrap();
+    });
+    check(&path).unwrap();
+}
+
+#[test]
+fn after_a_commit_that_fails_what_was_acknowledged_is_there() {
+    let folder = Folder::new();
+    let mut failed = 0;
+    for (nth, blocks) in [300, 700, 1_500].into_iter().enumerate() {
+        let path = folder.file(&format!("{nth}.db"));
+        let said = Writing::with_files_of(blocks, "fail", &path).rest();
+        failed += said.iter().filter(|line| line.starts_with("x ")).count();
+        let acknowledged = said.iter().filter(|line| line.starts_with("a ")).count();
+        assert!(acknowledged > 20, "only {acknowledged} of {blocks} blocks: {said:?}");
+        assert_eq!(said.iter().filter(|line| *line == "closed").count(), 1, "{said:?}");
+        crate::kills::verify(&path, &said);
+    }
+    assert!(failed >= 3 * 3 * 16, "only {failed} appends failed");
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let error = SqliteStore::open("/proc/self/runs.db").unwrap_err();
+    assert!(error.to_string().contains("/proc/"), "{error}");
+}
