@@ -147,8 +147,14 @@ The file:
   trusted_hosts = [\"box.lan\"]       # served without keys, besides localhost and loopback
   trusted_origins = [\"http://…\"]    # pages that may write without keys, besides our own
 
+  [limits]                          # of runs, not of members and steps; unset: none
+  running = 100                     # at once, in place of server.running_max; 0: none starts
+  queued = 1000                     # that wait; one more is answered 429; 0: none waits
+  each_owner = { running = 10, queued = 50 }  # of each caller; also: agents, teams, workflows
+
   [agents.writer]                   # or [workflows.writer]
   run = [\"./writer.py\", \"--fast\"]  # input: one line of JSON on stdin; output: stdout
+  running = 2                       # its runs at once, besides [limits]; queued: those that wait
   timeout = \"10m\"                  # also: grace, idle, cwd, env, description, model,
                                     # contracts: some of \"agentos\", \"langgraph\", \"native\",
                                     # \"playbook3d\"; without: all; env_clear = true: of our

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use quell::RunRef;
 
-use crate::native::wire::{Detail, RunObject, RunSummary, Tool};
+use crate::native::wire::{Detail, QueuePlace, RunObject, RunSummary, Tool};
 use crate::problem::Problem;
 use crate::service::View;
 
@@ -27,6 +27,7 @@ pub(crate) async fn run_response(view: &View, run: &RunRef) -> Result<Response, 
             tools: transcript.tools.iter().map(Tool::of).collect(),
             usage: report.own_row().usage,
             progress: transcript.progress,
+            queue: run.queue_position().map(QueuePlace::of),
             rows: report.rows.clone(),
             omitted: report.omitted,
         };

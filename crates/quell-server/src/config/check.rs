@@ -59,6 +59,7 @@ impl Checked {
                 Access::open()
             }
         };
+        faults.extend(config.limits_fault());
         faults.extend(config.component_faults());
         let (catalog, found) = config.components();
         faults.extend(found);

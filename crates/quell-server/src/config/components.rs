@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::executables;
 use super::file::Config;
+use super::limits::Limit;
 use super::mistaken::load_plan;
 use super::model::ModelEntry;
 use super::services::Asks;
@@ -63,6 +64,9 @@ pub(crate) struct ComponentEntry {
     #[serde(default, deserialize_with = "some_time")]
     pub(super) confirm: Option<Duration>,
     description: Option<String>,
+    /// How many of its runs run at once, and how many wait.
+    running: Option<usize>,
+    queued: Option<usize>,
     /// What model it has, or is.
     pub(super) model: Option<ModelEntry>,
     contracts: Option<Vec<Served>>,
@@ -128,6 +132,11 @@ pub(super) struct Source<'a> {
 }
 
 impl ComponentEntry {
+    /// Yields how many of its runs run at once, and how many wait.
+    pub(super) const fn limit(&self) -> Limit {
+        Limit { running: self.running, queued: self.queued }
+    }
+
     /// Makes the component. None for a workflow that is a plan: such plans may name each other and
     /// are linked together.
     pub(super) fn component(

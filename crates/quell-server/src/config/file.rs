@@ -12,6 +12,7 @@ use toml::Table;
 use super::access::{self, KeyEntry, TokenEntry};
 use super::components::ComponentEntry;
 use super::document::Document;
+use super::limits::LimitsEntry;
 use super::listen;
 use super::server::ServerEntry;
 use super::set::Setting;
@@ -26,6 +27,7 @@ pub(crate) struct Config {
     #[serde(deserialize_with = "listen::deserialize")]
     pub(super) listen: Option<SocketAddr>,
     pub(super) server: ServerEntry,
+    pub(super) limits: LimitsEntry,
     #[serde(deserialize_with = "shapes::list")]
     pub(super) keys: Vec<KeyEntry>,
     #[serde(deserialize_with = "shapes::list")]

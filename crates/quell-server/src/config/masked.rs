@@ -254,7 +254,7 @@ const TABLES: [&str; 7] =
     ["agentos", "keys", "langgraph", "model", "playbook3d", "server", "tokens"];
 
 /// Keys whose values are no secrets: numbers, times, names, kinds, scopes and paths.
-const HARMLESS: [&str; 60] = [
+const HARMLESS: [&str; 62] = [
     "abort_wait",
     "accounts_prefix",
     "admin",
@@ -296,9 +296,11 @@ const HARMLESS: [&str; 60] = [
     "plan",
     "provider",
     "public_key_file",
+    "queued",
     "quiescent_wait_max_ms",
     "read_only",
     "retries",
+    "running",
     "running_max",
     "scopes",
     "settle_ms",

@@ -7,6 +7,7 @@ mod components;
 mod document;
 mod executables;
 mod file;
+mod limits;
 mod listen;
 mod masked;
 mod masked_lines;

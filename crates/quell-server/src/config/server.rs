@@ -18,7 +18,7 @@ pub(super) struct ServerEntry {
     grace: Duration,
     #[serde(deserialize_with = "times::deserialize")]
     abort_wait: Duration,
-    running_max: Option<usize>,
+    pub(super) running_max: Option<usize>,
     memory_mib: usize,
     pub(super) trusted_hosts: Vec<String>,
     pub(super) trusted_origins: Vec<String>,
@@ -45,7 +45,7 @@ impl Config {
     }
 
     /// Makes the configuration of the engine. If there are programs, `running_max` counts unless
-    /// the file has another one.
+    /// the file has another number.
     pub(crate) fn engine(&self, running_max: usize) -> EngineConfig {
         let ServerEntry { grace, abort_wait, running_max: asked, .. } = self.server;
         let mut limits = Limits::default();
@@ -53,11 +53,8 @@ impl Config {
         limits.ended_bytes_max = self.memory(2);
         let config = EngineConfig::new().grace(grace).abort_wait(abort_wait).limits(limits);
         let has_programs = !(self.agents.is_empty() && self.workflows.is_empty());
-        let max = asked.or(has_programs.then_some(running_max));
-        match max {
-            Some(max) => config.running_max(max),
-            None => config,
-        }
+        let limits = self.run_limits(asked.or(has_programs.then_some(running_max)));
+        limits.into_iter().fold(config, |config, (scope, limits)| config.limit(scope, limits))
     }
 
     /// Yields the bounds of the HTTP service, with `places` for streams, waits and starts.

@@ -10,6 +10,8 @@ use quell_flow::{Catalog, Component, ComponentKind, Member, OnMember, Team, limi
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::limits::Limit;
+
 /// `[teams.ID]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,9 @@ pub(crate) struct TeamEntry {
     leader: Option<String>,
     max: Option<NonZeroUsize>,
     description: Option<String>,
+    /// How many of its runs run at once, and how many wait.
+    running: Option<usize>,
+    queued: Option<usize>,
     /// What it means to the team that a member failed, or was stopped alone.
     #[serde(default)]
     on_member_failed: OnMember,
@@ -77,6 +82,11 @@ impl Fault {
 }
 
 impl TeamEntry {
+    /// Yields how many of its runs run at once, and how many wait.
+    pub(super) const fn limit(&self) -> Limit {
+        Limit { running: self.running, queued: self.queued }
+    }
+
     /// Yields the names of its members.
     pub(super) fn members(&self) -> &[String] {
         self.members.as_deref().unwrap_or_default()

@@ -140,11 +140,17 @@ fn expected(right: &str) -> Cow<'_, str> {
 }
 
 /// Keys that other files have, and what is meant.
-const SYNONYMS: [(&str, &str); 7] = [
+const SYNONYMS: [(&str, &str); 13] = [
     ("command", "run"),
     ("cmd", "run"),
     ("program", "run"),
     ("max_runs", "running_max"),
+    ("max_runs", "running"),
+    ("running_max", "running"),
+    ("run", "running"),
+    ("concurrency", "running"),
+    ("queued_max", "queued"),
+    ("max_queued", "queued"),
     ("key", "key_env"),
     ("api_key", "key_env"),
     ("model", "name"),
@@ -179,9 +185,11 @@ mod tests {
     use crate::help::SERVE_AFTER_HELP;
 
     /// The tables of the file, each with what stands before and after a line of it.
-    const TABLES: [(&str, &str); 13] = [
+    const TABLES: [(&str, &str); 15] = [
         ("", ""),
         ("[server]", ""),
+        ("[limits]", ""),
+        ("[limits.each_owner]", ""),
         ("[[keys]]", ""),
         ("[[tokens]]", ""),
         ("[agents.a]", ""),
@@ -263,6 +271,10 @@ mod tests {
             ("[agents.a]\nmodel = { key = 'x' }", "unknown key `key`; did you mean `key_env`?"),
             ("[agents.a]\nmodel = { model = 'x' }", "unknown key `model`; did you mean `name`?"),
             ("[server]\nmax_runs = 1", "unknown key `max_runs`; did you mean `running_max`?"),
+            ("[limits]\nmax_runs = 1", "unknown key `max_runs`; did you mean `running`?"),
+            ("[agents.a]\nqueued_max = 1", "unknown key `queued_max`; did you mean `queued`?"),
+            ("[limits]\neach_user = {}", "unknown key `each_user`; did you mean `each_owner`?"),
+            ("[limits.agents]\nrun = 1", "unknown key `run`; did you mean `running`?"),
             ("[server]\nport = 80", "unknown key `port`; where to listen stands at the top of"),
             ("[agentos]\nlisten = ':80'", "unknown key `listen`; where to listen stands at"),
             ("host = 'h'", "unknown key `host`; where to listen stands at the top of the file"),

@@ -51,6 +51,8 @@ mod refusals;
 #[cfg(test)]
 mod report_page;
 #[cfg(test)]
+mod run_limits;
+#[cfg(test)]
 mod serve;
 #[cfg(test)]
 mod services;

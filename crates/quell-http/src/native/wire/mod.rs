@@ -7,5 +7,6 @@ mod response;
 pub(crate) use millis::Millis;
 pub(crate) use request::{CancelRun, SetLimits, StartRun, read};
 pub(crate) use response::{
-    CancelAnswer, Detail, Health, LimitsAnswer, RunList, RunObject, RunSummary, Tool, sse_event,
+    CancelAnswer, Detail, Health, LimitsAnswer, QueuePlace, RunList, RunObject, RunSummary, Tool,
+    sse_event,
 };

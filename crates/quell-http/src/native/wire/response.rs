@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quell::{
-    Counts, Disposition, LimitsOutcome, Payload, RunEvent, RunRef, RunRow, RunStatus, ToolOutcome,
-    Usage,
+    Counts, Disposition, LimitsOutcome, Payload, QueuePosition, RunEvent, RunRef, RunRow,
+    RunStatus, ToolOutcome, Usage, WaitsFor,
 };
 use quell_flow::{COMPONENT, ComponentKind};
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,8 @@ pub(crate) struct Detail {
     pub(crate) usage: Usage,
     /// How far it has come, from 0 to 1.
     pub(crate) progress: Option<f32>,
+    /// Where it waits for its start; null if it does not.
+    pub(crate) queue: Option<QueuePlace>,
     /// The run and its descendants in pre-order; those that did not complete first if there are
     /// more than fit.
     #[schema(value_type = Vec<Value>)]
@@ -96,6 +98,22 @@ pub(crate) struct Detail {
     /// Descendants without a row, by status.
     #[schema(value_type = Value)]
     pub(crate) omitted: Counts,
+}
+
+/// Where a run waits for its start, at this moment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct QueuePlace {
+    /// What it waits for first: `due-time`, `lane` or `slot`.
+    #[schema(value_type = String)]
+    waiting_for: &'static str,
+    /// Of a slot, the limit that is reached: `in all`, `kind agent`, `component agent/writer` or
+    /// `owner`, that of each owner.
+    limit: Option<String>,
+    /// How many of the runs that wait for the same would start before it; 1,000 stands for as many
+    /// or more.
+    ahead: usize,
+    /// When it is due, if it waits for that.
+    due: Option<String>,
 }
 
 /// A tool call.
@@ -184,6 +202,18 @@ impl Tool {
             input: note.input.clone(),
             outcome: note.outcome.clone(),
         }
+    }
+}
+
+impl QueuePlace {
+    pub(crate) fn of(position: QueuePosition) -> Self {
+        let (waiting_for, limit, due) = match position.waits_for {
+            WaitsFor::DueTime(due) => ("due-time", None, Some(written(due))),
+            WaitsFor::Slot(scope) => ("slot", Some(scope.to_string()), None),
+            // The key of a lane is the caller's own; the engine's has their name in it.
+            _ => ("lane", None, None),
+        };
+        Self { waiting_for, limit, ahead: position.ahead, due }
     }
 }
 
