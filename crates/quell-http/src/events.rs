@@ -94,7 +94,8 @@ pub async fn next_event(events: &mut EventStream) -> Option<RunEvent> {
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 /// use quell::{Engine, EventKind, RunSpec, RunStatus};
 ///
-/// let run = Engine::new().submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap().into_ref();
+/// let engine = Engine::new();
+/// let run = engine.submit(RunSpec::agent("a"), async |_ctx| Ok(())).unwrap().into_ref();
 /// let so_far = quell_http::events_by_now(&run, 0).last().unwrap();
 /// run.quiescent().await;
 /// let rest: Vec<_> = quell_http::events_by_now(&run, so_far.seq).collect();
