@@ -8,6 +8,8 @@ use std::path::Path;
 use quell_flow::{CommandStep, Plan, PlanError};
 use rustix::fs::{Access, access};
 
+use super::access::is_variable;
+
 /// Says why a program cannot be started; none if it can, as far as one can see.
 ///
 /// A name with a slash is a path from `folder`. Another one is looked up in `path` by the system,
@@ -18,6 +20,20 @@ pub(super) fn fault_of(
     cwd: &Path,
     path: Option<&OsStr>,
 ) -> Option<String> {
+    let fault = refused(program, folder, cwd, path)?;
+    // What is behind the name may be a secret.
+    let Some(name) = variable_of(program) else { return Some(fault) };
+    Some(format!("`{name}=…` is no program; a variable stands in `env`"))
+}
+
+/// Yields the name of the variable that a shell would take the first word of a command for,
+/// `NAME=value`.
+pub(super) fn variable_of(program: &str) -> Option<&str> {
+    let (name, _) = program.split_once('=')?;
+    (!name.is_empty() && is_variable(name)).then_some(name)
+}
+
+fn refused(program: &str, folder: &Path, cwd: &Path, path: Option<&OsStr>) -> Option<String> {
     if program.contains('/') {
         let words = refusal(&folder.join(program))?;
         return Some(format!("program `{program}`: {words}"));
@@ -102,6 +118,9 @@ mod tests {
             ("bin/plain", Some("program `bin/plain`: is not executable; `chmod +x` makes it so")),
             ("./bin", Some("program `./bin`: is a directory")),
             ("./gone", Some("program `./gone`: no such file")),
+            ("A_KEY=hush", Some("`A_KEY=…` is no program; a variable stands in `env`")),
+            ("A=bin/hush", Some("`A=…` is no program; a variable stands in `env`")),
+            ("a-b=c", Some("program `a-b=c` is not in PATH")),
         ] {
             let fault = fault_of(program, &folder, &folder, Some(&path));
             assert_eq!(fault.as_deref(), says, "{program}");

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::access::{is_surely_variable, is_variable};
+use super::executables::variable_of;
 use super::words::is_plain;
 
 /// Yields a text as messages may show it: with the names of tables and keys, the signs that make
@@ -147,6 +148,11 @@ impl Mask {
                     self.hide(item, (what, below));
                 }
                 return;
+            }
+            // A variable as a shell has them before a program.
+            (DeValue::String(text), Shown::All) if variable_of(text).is_some() => {
+                let name = variable_of(text).map_or(0, str::len);
+                fill(&mut self.shown, span.start + 1 + name + 1..span.end.saturating_sub(1), b'*');
             }
             (DeValue::String(text), Shown::All) if text.contains("://") => {
                 mask_address(value, &mut self.shown);
@@ -343,6 +349,8 @@ mod tests {
             ("[agents]\nkey = 'hush'\na = 'b'", "[agents]\nkey = '****'\na = '*'"),
             ("teams = ['key']\nagents = 'a'", "teams = ['key']\nagents = '*'"),
             ("run = ['a', '-H', 7, 'b c']", "run = ['a', '**', *, '***']"),
+            ("run = ['API_KEY=hush', 'a']", "run = ['API_KEY=****', '*']"),
+            ("run = ['a=b-c', 'a']", "run = ['a=***', '*']"),
             ("run = 'a -H b'", "run = '******'"),
             ("public_url = 'http://a:b@c'", "public_url = 'http://***@c'"),
             ("key_env = 'ghp_16Ab'\nsecret_env = 'a1'", "key_env = '********'\nsecret_env = '**'"),

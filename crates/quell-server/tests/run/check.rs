@@ -303,6 +303,19 @@ fn a_scope_for_a_component_that_is_not_there_is_warned_of() {
 }
 
 #[test]
+fn a_variable_in_the_place_of_a_program_is_shown_without_its_value() {
+    let scratch = Scratch::new();
+    scratch.write("quell.toml", "[agents.a]\nrun = ['API_KEY=hush', 'make']\n");
+    scratch.write("plan.yaml", "name: p\nsteps:\n- { name: a, run: [API_KEY=hush, make] }\n");
+    let says = "`run`: `API_KEY=…` is no program; a variable stands in `env`";
+    for (args, code) in [(&["check"][..], 2), (&["plan", "check", "plan.yaml"], 0)] {
+        let ended = scratch.run(args);
+        ended.assert_code(code);
+        assert!(ended.stderr.contains(says) && !ended.stderr.contains("hush"), "{ended:?}");
+    }
+}
+
+#[test]
 fn a_program_of_a_plan_that_is_not_there_is_warned_of() {
     let scratch = Scratch::new();
     let plan = "name: p\nsteps:\n- { name: a, run: [quell-test-gone] }\n\

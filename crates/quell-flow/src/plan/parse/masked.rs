@@ -115,6 +115,7 @@ impl Places {
         let mut is_beside = false;
         for (key, value) in entries {
             self.all.push(key.at);
+            self.hidden.extend(variable_in(key, value).filter(|_| within == Within::Step));
             let is_env = !within.is_hidden() && has_env(&key.name);
             let is_stray = within == Within::Step && self.has_env && !is_of_plans(&key.name);
             let is_shown = is_variable(&key.name) || !is_beside && is_dashed(&key.name);
@@ -149,6 +150,16 @@ fn hide(text: &str, shown: &mut String) {
             }
         }
     }
+}
+
+/// Yields the place of the first word of a command if a shell would take it for a variable,
+/// `NAME=value`.
+fn variable_in(key: &Key, value: &Node) -> Option<usize> {
+    let Value::List(words) = &value.value else { return None };
+    let word = words.first().filter(|_| key.name == "run")?;
+    let Value::Text(text) = &word.value else { return None };
+    let (name, _) = text.split_once('=')?;
+    (!name.is_empty() && is_variable(name)).then_some(word.at)
 }
 
 /// Tells whether plans or steps have a key.
@@ -219,6 +230,7 @@ mod tests {
                 "- env:\n    A: grüße # b\n    B: |\n      x-y\n      - z\n- run: [x]",
                 "- env:\n    A: ******* * *\n    B: |\n      ***\n      - *\n- run: [x]",
             ),
+            (PlanFormat::Yaml, "run: [A=b, C=d]", "run: [***, C=d]"),
             (PlanFormat::Yaml, "evn: [A=b]\nenv: c\nname: env", "evn: [***]\nenv: *\nname: env"),
             (
                 PlanFormat::Toml,
