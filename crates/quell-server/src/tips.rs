@@ -1,12 +1,13 @@
 //! [`with_tip`]: what the message about a wrong command line says of the right one.
 
 use std::ffi::{OsStr, OsString};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use quell_flow::{ComponentKind, PlanFormat};
 
+use crate::config::DEFAULT_PORT;
 use crate::shell_word::shell_word;
 
 /// Adds to the message about an unknown argument or command the command line that was probably
@@ -88,13 +89,30 @@ fn with_listen(args: &[OsString], at: usize) -> Option<Vec<OsString>> {
         "--port" | "-p" => (after.first()?.to_str()?, &after[1..]),
         word => (word.strip_prefix("--port=").unwrap_or(word), after),
     };
-    let address = match address.strip_prefix("localhost").unwrap_or(address) {
-        rest if rest.parse::<SocketAddr>().is_ok() => rest.to_owned(),
-        rest => {
-            format!("127.0.0.1:{}", rest.strip_prefix(':').unwrap_or(rest).parse::<u16>().ok()?)
-        }
-    };
+    let address = meant_address(address)?.to_string();
     Some([before, &["--listen".into(), address.into()], after].concat())
+}
+
+/// Yields the address that a word means: one as it is, without a port, of the host of an address of
+/// the web, or a port. A server listens on an address of its own machine: that of a name is
+/// loopback.
+fn meant_address(word: &str) -> Option<SocketAddr> {
+    let of_web = word.strip_prefix("http://").or_else(|| word.strip_prefix("https://"));
+    let host = of_web.map_or(word, |rest| rest.split('/').next().unwrap_or_default());
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if let Ok(address) = host.parse() {
+        return Some(address);
+    }
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Some(SocketAddr::new(address, DEFAULT_PORT));
+    }
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let (name, port) = host.rsplit_once(':').unwrap_or(("", host));
+    let is_name = name.chars().all(|char| char.is_ascii_alphanumeric() || ".-".contains(char));
+    match port.parse() {
+        Ok(port) => is_name.then(|| loopback(port)),
+        Err(_) => (of_web.is_some() || host == "localhost").then(|| loopback(DEFAULT_PORT)),
+    }
 }
 
 /// The words of a command line at which a change is tried. Each change is read as a whole, and a

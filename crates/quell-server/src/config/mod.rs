@@ -29,4 +29,5 @@ pub(crate) use executables::missing_of;
 pub(crate) use file::Config;
 pub(crate) use listen::parse as parse_address;
 pub(crate) use mistaken::load_plan;
+pub(crate) use server::DEFAULT_PORT;
 pub(crate) use set::Setting;

@@ -40,7 +40,7 @@ impl Default for ServerEntry {
 impl Config {
     /// Yields where to listen: as the command line says, as the file says, or on loopback.
     pub(crate) fn listen(&self, asked: Option<SocketAddr>) -> SocketAddr {
-        let default = SocketAddrV4::new(Ipv4Addr::LOCALHOST, PORT);
+        let default = SocketAddrV4::new(Ipv4Addr::LOCALHOST, DEFAULT_PORT);
         asked.or(self.listen).unwrap_or_else(|| default.into())
     }
 
@@ -91,4 +91,4 @@ impl Config {
 const MEMORY_MIB: usize = 2_048;
 
 /// The default port.
-const PORT: u16 = 7777;
+pub(crate) const DEFAULT_PORT: u16 = 7777;

@@ -347,9 +347,29 @@ fn a_configuration_and_an_address_are_shown_where_they_belong() {
             &["serve", "[::1]:80"],
             "an address goes after `--listen`: quell serve --listen '[::1]:80'",
         ),
+        (
+            &["serve", "./a:80"],
+            "a configuration goes after `--config`: quell serve --config ./a:80",
+        ),
         (&["serve", "70000"], "a configuration goes after `--config`: quell serve --config 70000"),
     ] {
         assert!(said(args).contains(&format!("tip: {tip}\n")), "{}", said(args));
+    }
+}
+
+#[test]
+fn an_address_without_a_port_of_a_name_or_of_the_web_is_shown_as_listen_has_it() {
+    for (word, address) in [
+        ("127.0.0.1", "127.0.0.1:7777"),
+        ("::1", "'[::1]:7777'"),
+        ("localhost", "127.0.0.1:7777"),
+        ("http://localhost:80", "127.0.0.1:80"),
+        ("https://example.com/v1", "127.0.0.1:7777"),
+        ("example.com:80", "127.0.0.1:80"),
+    ] {
+        let tip =
+            format!("tip: an address goes after `--listen`: quell serve --listen {address}\n");
+        assert!(said(&["serve", word]).contains(&tip), "{}", said(&["serve", word]));
     }
 }
 
