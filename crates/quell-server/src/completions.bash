@@ -11,6 +11,7 @@ _quell_names() {
             [[ $before == --* ]] || before=--
             continue
         fi
+        case $before in --json | --verbose) before= ;; esac # They have no value.
         case $before=$word in
             *=--) return 0 ;;
             --config=*) config=(--config "$word") ;;
@@ -20,6 +21,7 @@ _quell_names() {
         before=$word
     done
     [[ $option != = ]] || option=$before
+    case $option in --json | --verbose) option= ;; esac
     case $option in
         --only | --from)
             COMPREPLY=()

@@ -80,6 +80,11 @@ fn bash_completes_components_and_steps() {
     assert_eq!(run(&["--config", "own.toml", "agent/"]), ["agent/own"]);
     assert_eq!(run(&["publish.toml", "--only", ""]), ["write", "count"]);
     assert_eq!(run(&["publish.toml", "--from", "c"]), ["count"]);
+    // An option without a value.
+    assert_eq!(run(&["--json", "publish.toml", "--from", "c"]), ["count"]);
+    assert_eq!(run(&["--verbose", "publish.toml", "--only", "c"]), ["count"]);
+    assert_eq!(run(&["--json", "agent/w"]), ["agent/writer"]);
+    assert_eq!(run(&["--verbose", "--config", "own.toml", "--json", "agent/"]), ["agent/own"]);
     for words in [&["--", "agent/"][..], &["agent/writer", "--only", "w"], &["--report", "agent/"]]
     {
         assert!(!run(words).concat().contains('w'), "{words:?}: {:?}", run(words));
