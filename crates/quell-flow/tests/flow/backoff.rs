@@ -101,6 +101,19 @@ proptest! {
     }
 
     #[test]
+    fn pauses_above_the_shortest_vary_over_all_of_their_range(failures in 3..20_u32) {
+        let min = millis(1_500);
+        let backoff = Backoff::exponential(secs(1)).cap(secs(60)).min(min);
+        let bound = backoff.bound(failures);
+        let delays: Vec<_> = (0..400).map(|seed| backoff.delay(failures, seed)).collect();
+        prop_assert!(delays.iter().all(|delay| (min..=bound).contains(delay)));
+        let low = delays.iter().filter(|delay| **delay < (min + bound) / 2).count();
+        prop_assert!((120..280).contains(&low), "{low} of 400 are in the lower half");
+        let different: std::collections::HashSet<_> = delays.iter().collect();
+        prop_assert!(different.len() > 350, "{} of 400 differ", different.len());
+    }
+
+    #[test]
     fn jitter_is_full(failures in 1..20_u32) {
         let backoff = Backoff::exponential(secs(1)).cap(secs(60));
         let bound = backoff.bound(failures);

@@ -27,9 +27,10 @@ fn a_message_shows_its_line_without_the_values_of_env() {
 }
 
 /// Steps of YAML with a variable that no message may show, each with a fault or a warning.
-const YAML: [&str; 90] = [
+const YAML: [&str; 91] = [
     "- name: a\n  run: [x]\n  env: # API_KEY=SECRET\n  - b",
     "- name: a\n  run: [x]\n  env: # it's API_KEY=SECRET",
+    "- name: a\n  component: c\n  env: # API_KEY=SECRET\n    A: b",
     "- { name: a, run: x } # SECRET",
     "- { name: a, idle: 3,# SECRET\n run: [x] }",
     "- { name: a, run: ['x'], 'idle': '3'# SECRET\n }",

@@ -18,7 +18,7 @@ pub(super) fn warn(reader: &mut Reader<'_>, parts: &[Node], folder: Option<&Node
         return;
     }
     warn_of_sign(reader, parts, &words);
-    let expanded = arguments_of(&words, &EXPANDERS);
+    let expanded = arguments_of(words.iter().copied(), &EXPANDERS);
     for (at, word) in words.iter().enumerate().filter(|(_, word)| is_expanded(word)) {
         if reader.has_enough_warnings() {
             return;
@@ -40,7 +40,7 @@ pub(super) fn warn(reader: &mut Reader<'_>, parts: &[Node], folder: Option<&Node
 /// Warns of the first sign of a shell that is neither the value of an option nor a text that its
 /// program takes. A sign at the end joins nothing.
 fn warn_of_sign(reader: &mut Reader<'_>, parts: &[Node], words: &[&str]) {
-    let taken = arguments_of(words, &TAKERS);
+    let taken = arguments_of(words.iter().copied(), &TAKERS);
     let is_value = |at: usize| words[at - 1].starts_with('-') && words[at - 1] != "-";
     let is_last = |at: usize| at + 1 == words.len() && !LAST.contains(&words[at]);
     let is_sign = |at: usize| SIGNS.contains(&words[at]) && !is_value(at) && !is_last(at);
@@ -68,10 +68,10 @@ fn warn_of_folder(reader: &mut Reader<'_>, node: &Node) {
 
 /// Tells of each word whether it is one of so many arguments behind a program that are texts for
 /// it.
-fn arguments_of(words: &[&str], programs: &[(&str, usize)]) -> Vec<bool> {
+fn arguments_of<'a>(words: impl Iterator<Item = &'a str>, programs: &[(&str, usize)]) -> Vec<bool> {
     // The first word that is beyond the arguments of the programs so far.
     let mut end = 0;
-    let is_argument = words.iter().enumerate().map(|(at, word)| {
+    let is_argument = words.enumerate().map(|(at, word)| {
         let is_argument = at < end;
         let name = program(word);
         if let Some((_, count)) = programs.iter().find(|(program, _)| *program == name) {
@@ -134,3 +134,20 @@ const TAKERS: [(&str, usize); 6] = [
 
 /// Programs that expand variables themselves.
 const EXPANDERS: [(&str, usize); 1] = [("envsubst", usize::MAX)];
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn of_very_many_words_the_arguments_of_programs_are_found_in_one_walk() {
+        let walked = Cell::new(0);
+        let words = ["x", "grep", "|", "|", "tr", "a", "b", "c"].repeat(1_000);
+        let words = words.into_iter().inspect(|_| walked.set(walked.get() + 1));
+        let found = arguments_of(words, &TAKERS);
+        assert_eq!(found[..8], [false, false, true, false, false, true, true, false]);
+        assert_eq!((found.len(), walked.get()), (8_000, 8_000));
+    }
+}
