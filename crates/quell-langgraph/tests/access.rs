@@ -18,9 +18,13 @@ fn server() -> Server {
         .key(Key::new("eve", "key-of-eve").read_only())
         .key(Key::new("root", "key-of-root").admin())
         .key(Key::new("auditor", "key-of-auditor").admin().read_only())
-        .key(Key::new("ada", "key-of-adas-screen").scopes(["workflows:read", "agents:run"]));
+        .key(Key::new("ada", "key-of-adas-screen").scopes(["workflows:read", "agents:run"]))
+        .key(Key::new("kim", "key-of-kim").scopes(["workflows:slow:run"]));
     Server::with(EngineConfig::new(), Options::default(), access)
 }
+
+/// The UUID of an assistant that is not there.
+const NOBODY: &str = "6b1f1c9e-7c52-4d6f-9a3e-3d0c1b2a4f5e";
 
 #[tokio::test]
 async fn without_a_key_nothing_is_answered() {
@@ -96,6 +100,36 @@ async fn a_reader_may_not_write_and_an_admin_stays_in_the_lane_of_the_owner() {
     assert_eq!(root.post(&format!("{first}/cancel?wait=1"), &Value::Null).await.status, 200);
     ada.get(&format!("{second}/join")).await;
     assert_eq!(ada.status(&second).await, "success");
+}
+
+#[tokio::test]
+async fn whether_a_graph_is_there_is_not_told_to_a_caller_who_may_not_use_it() {
+    let server = server();
+    let told = async |key: &str, graph: &str| {
+        let caller = server.saying("x-api-key", key);
+        caller.post("/runs", &json!({"assistant_id": graph, "input": {}})).await
+    };
+    let ada = server.saying("x-api-key", "key-of-ada");
+    let all = ada.post("/assistants/search", &json!({})).await.json();
+    let mut all = all.as_array().expect("a list").iter();
+    let echo = all.find(|assistant| assistant["graph_id"] == "echo").expect("it is there");
+    let echo = echo["assistant_id"].as_str().expect("text").to_owned();
+    for graph in ["echo", "gone", "agent/echo", "agent/gone", &echo, NOBODY] {
+        let lacks = (403, "Forbidden: this needs a scope that ends with `:run`".to_owned());
+        assert_eq!(told("key-of-kim", graph).await.detail(), lacks, "{graph}");
+    }
+    assert_eq!(told("key-of-kim", "agent/slow").await.status, 403);
+    assert_eq!(told("key-of-kim", "workflow/slow").await.status, 200);
+    // Who may read graphs, or run those of a kind, is told as before.
+    for (key, graph, status) in [
+        ("key-of-ada", "gone", 422),
+        ("key-of-ada", NOBODY, 404),
+        ("key-of-adas-screen", "echo", 403),
+        ("key-of-adas-screen", "gone", 422),
+        ("key-of-adas-screen", NOBODY, 404),
+    ] {
+        assert_eq!(told(key, graph).await.status, status, "{key} {graph}");
+    }
 }
 
 #[tokio::test]
@@ -237,8 +271,10 @@ async fn what_is_forbidden_by_a_layer_or_for_want_of_a_scope_is_said_in_the_cont
 #[tokio::test]
 async fn an_unknown_assistant_is_answered_with_no_graph_that_the_caller_may_not_use() {
     let access = Access::open()
-        .key(Key::new("ada", "key-of-one").scopes(["workflows:slow:run"]))
-        .key(Key::new("ada", "key-of-another").scopes(["workflows:echo:read", "teams:none:run"]));
+        .key(Key::new("ada", "key-of-one").scopes(["workflows:slow:run", "agents:nobody:run"]))
+        .key(
+            Key::new("ada", "key-of-another").scopes(["workflows:echo:read", "agents:nobody:run"]),
+        );
     let server = Server::with(EngineConfig::new(), Options::default(), access);
     for (key, known) in [("key-of-one", "slow"), ("key-of-another", "echo")] {
         let caller = server.saying("x-api-key", key);

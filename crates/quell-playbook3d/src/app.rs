@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::allocated::Allocated;
 use crate::auth::Auth;
-use crate::directory::{Directory, Membership, team_of};
+use crate::directory::{Directory, Membership, Offer, team_of};
 use crate::options::{Operation, Options, Verdict};
 use crate::wire::{OwnerObject, Refusal, RunObject, parse_uuid, result_of, seconds, status_word};
 
@@ -49,13 +49,16 @@ impl App {
         }
     }
 
-    /// Refuses a component that the caller may not run.
-    pub(crate) fn may_run(
-        view: &View,
-        component: &Component,
-        operation: Operation,
-    ) -> Result<(), Refusal> {
-        if view.principal().may_run(component) { Ok(()) } else { Err(forbidden(operation)) }
+    /// Finds a workflow of a team that the caller may run. That there is none is told to a caller
+    /// who may use every workflow: another one gets the same answer whether it is there or not.
+    pub(crate) fn workflow(&self, view: &View, id: Uuid, team: Uuid) -> Result<&Offer, Refusal> {
+        let who = view.principal();
+        let may_use = |component: &Component| who.may_run(component) || who.may_read(component);
+        match self.directory.workflow(id, team) {
+            Some(offer) if who.may_run(&offer.component) => Ok(offer),
+            None if self.directory.components().all(may_use) => Err(Refusal::NotFound),
+            _ => Err(forbidden(Operation::Run)),
+        }
     }
 
     /// Asks whether there is credit (contract, choice 2).

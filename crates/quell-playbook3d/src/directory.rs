@@ -111,6 +111,11 @@ impl Directory {
         self.offers.iter().find(|offer| offer.id == id && offer.is_for(team))
     }
 
+    /// Yields the components of the workflows of all teams.
+    pub(crate) fn components(&self) -> impl Iterator<Item = &Component> {
+        self.offers.iter().map(|offer| &*offer.component)
+    }
+
     /// Lists the workflows of teams, each once per team.
     pub(crate) fn workflows_of<'a>(
         &'a self,

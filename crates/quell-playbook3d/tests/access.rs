@@ -4,8 +4,11 @@ use quell_http::{Access, Issuer, Key, Principal, Service, Start};
 use quell_playbook3d::{Options, router};
 use serde_json::json;
 
-use crate::support::lab::{BAD, Lab, NO_CANCEL, NO_RUN, UNAUTHORIZED};
+use crate::support::lab::{BAD, Lab, NO_CANCEL, NO_RUN, NOT_FOUND, UNAUTHORIZED};
 use quell_demo::playbook3d::{self as demo, ALICE, ALPHA, BOB, SHORT};
+
+/// The id of no workflow.
+const UNKNOWN: &str = "dddddddd-0000-4000-8000-000000000002";
 
 /// Every call that needs both headers.
 fn guarded() -> Vec<(Method, String)> {
@@ -165,6 +168,9 @@ async fn without_access_control_nobody_is_asked_and_every_team_is_ones_own() {
     assert_eq!(listed["team"]["id"], json!(team));
     assert_eq!(listed["owner"]["name"], json!(null));
     nobody.cancel(team, "x").await.assert_refused(400, BAD);
+    let unknown = json!({ "id": UNKNOWN }).to_string();
+    let refused = nobody.post(&format!("/run_workflow/{team}"), unknown).await;
+    refused.assert_refused(404, NOT_FOUND);
     let token = nobody.get("/token-wrapper/get-tokens/anything").await;
     assert_eq!(token.status, 200);
     let teams = nobody.get("/teams").await.body;
@@ -214,6 +220,10 @@ async fn a_token_says_no_more_than_the_key_it_is_for() {
             assert_eq!(seen, may_read, "{key} {api_key}");
             let path = format!("/run_workflow/{ALPHA}");
             client.post(&path, body(demo::SLOW)).await.assert_refused(403, NO_RUN);
+            let unknown = client.post(&path, json!({ "id": UNKNOWN }).to_string()).await;
+            // Who reads every workflow sees which ones there are.
+            let (status, text) = if may_read { (404, NOT_FOUND) } else { (403, NO_RUN) };
+            unknown.assert_refused(status, text);
             let short = client.post(&path, body(SHORT)).await;
             assert_eq!(short.status == 200, may_run_short, "{key} {api_key}");
             let cancelled = client.cancel(ALPHA, &run).await;

@@ -197,6 +197,15 @@ impl Principal {
         self.has_scope(resource_of(component.kind()), Some(component.id()), "read")
     }
 
+    /// Tells whether the principal may start or read a component of this kind and id, which need
+    /// not be there; without an id, every one of the kind.
+    ///
+    /// A principal who may not should get the same answer whether the component is there or not.
+    pub fn may_use(&self, kind: ComponentKind, id: Option<&str>) -> bool {
+        let resource = resource_of(kind);
+        self.has_scope(resource, id, "run") || self.has_scope(resource, id, "read")
+    }
+
     /// Says what a principal who may not start or stop runs of a component lacks: for the text of a
     /// refusal. Without a component it is the right to stop anything.
     ///

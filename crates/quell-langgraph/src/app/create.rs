@@ -48,9 +48,6 @@ impl App {
             return Err(Refusal::new(axum::http::StatusCode::BAD_REQUEST, text));
         }
         let graph = graph_of(view, &request.create.assistant)?;
-        if !view.principal().may_run(&graph) {
-            return Err(Refusal::forbidden(view.principal().lack_to_run(Some(&graph))));
-        }
         loop {
             let (thread, is_new) = self.thread_for(view, &request)?;
             let mut fresh = Fresh { app: self, thread: is_new.then(|| Arc::clone(&thread)) };

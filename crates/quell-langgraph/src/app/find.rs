@@ -142,23 +142,27 @@ pub(crate) fn selected_of(view: &View, found: &Found, is_shown: impl Fn(&str) ->
     run_object(&found.tracked.about, report.own_row(), &view.state_of(&report), is_shown)
 }
 
-/// Finds the graph of an assistant by its UUID, by the graph's own id, or by its name with its
-/// kind, `agent/writer`.
+/// Finds the graph of an assistant that the caller may run.
 pub(crate) fn graph_of(view: &View, text: &str) -> Result<Arc<Component>, Refusal> {
-    if let Some(graph) = view.find_component(text) {
-        return Ok(Arc::clone(graph));
-    }
-    let with_kind = ComponentKind::split(text).and_then(|(kind, id)| view.component(kind, id));
-    if let Some(graph) = with_kind {
-        return Ok(Arc::clone(graph));
-    }
-    if let Ok(id) = Uuid::try_parse(text) {
-        let graph = view.components().find(|graph| system_assistant(graph.id()) == id);
-        return graph
-            .map(Arc::clone)
-            .ok_or_else(|| Refusal::missing("Thread or assistant not found."));
-    }
     let who = view.principal();
+    let found = found_of(view, text);
+    if let Some(graph) = found.filter(|graph| who.may_run(graph) || who.may_read(graph)) {
+        if who.may_run(graph) {
+            return Ok(Arc::clone(graph));
+        }
+        return Err(Refusal::forbidden(who.lack_to_run(Some(graph))));
+    }
+    // From here on the answer is the same whether the graph is there or not.
+    let is_uuid = Uuid::try_parse(text).is_ok();
+    let wanted = Some(text).filter(|_| !is_uuid);
+    let with_kind =
+        ComponentKind::split(text).is_some_and(|(kind, id)| who.may_use(kind, Some(id)));
+    if !with_kind && !ComponentKind::ALL.into_iter().any(|kind| who.may_use(kind, wanted)) {
+        return Err(Refusal::forbidden(who.lack_to_run(None)));
+    }
+    if is_uuid {
+        return Err(Refusal::missing("Thread or assistant not found."));
+    }
     let known = view.components().filter(|graph| who.may_read(graph) || who.may_run(graph));
     let names: Vec<_> = known.map(|graph| graph.id()).collect();
     Err(Refusal::invalid(format!(
@@ -166,6 +170,16 @@ pub(crate) fn graph_of(view: &View, text: &str) -> Result<Arc<Component>, Refusa
          the registered graphs: {}",
         names.join(", ")
     )))
+}
+
+/// Finds the graph of an assistant by its UUID, by the graph's own id, or by its name with its
+/// kind, `agent/writer`.
+fn found_of<'a>(view: &'a View, text: &str) -> Option<&'a Arc<Component>> {
+    let with_kind = || ComponentKind::split(text).and_then(|(kind, id)| view.component(kind, id));
+    view.find_component(text).or_else(with_kind).or_else(|| {
+        let id = Uuid::try_parse(text).ok()?;
+        view.components().find(|graph| system_assistant(graph.id()) == id)
+    })
 }
 
 fn owns(view: &View, thread: &Thread) -> bool {

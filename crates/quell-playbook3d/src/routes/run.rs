@@ -9,7 +9,7 @@ use quell::IdempotencyKey;
 use quell_http::Start;
 use serde_json::{Value, json};
 
-use crate::app::{App, PLATFORM, id_of};
+use crate::app::{PLATFORM, id_of};
 use crate::directory::WORKFLOW;
 use crate::options::Operation;
 use crate::routes::caller::Caller;
@@ -37,8 +37,7 @@ pub(super) async fn run_workflow(
     let parse = |text: Bytes| async move { RunRequest::parse(&text) };
     let (request, upload) = view.parse_body(&headers, body, parse).await?;
     let session = app.team(&view, team, Operation::Run)?;
-    let workflow = app.directory.workflow(request.workflow, team).ok_or(Refusal::NotFound)?;
-    App::may_run(&view, &workflow.component, Operation::Run)?;
+    let workflow = app.workflow(&view, request.workflow, team)?;
     app.check_quota(&view, team, Operation::Run).await?;
 
     let mut start = Start::new(&workflow.component, request.inputs)
