@@ -22,12 +22,9 @@ pub(super) fn shown(text: &str) -> String {
     shown
 }
 
-/// Makes the fault of a key which its table has already. It is named if it is one of plans, or as
-/// variables are: in capitals.
+/// Makes the fault of a key which its table has already. It is named if it is one of plans.
 pub(super) fn duplicate(key: &Key) -> Fault {
-    let is_of_names =
-        |char: char| char.is_ascii_uppercase() || char.is_ascii_digit() || char == '_';
-    if is_harmless(&key.name) || key.name.chars().all(is_of_names) {
+    if is_harmless(&key.name) {
         return Fault::new(key.at, format!("duplicate key `{}`", key.name));
     }
     Fault::new(key.at, "duplicate key")
