@@ -41,10 +41,10 @@ pub use parallel::{
     StartNext, StepSummary,
 };
 pub use plan::{
-    Action, Cleanup, CommandStep, ComponentStep, Expression, IfStep, LoopOptions, LoopStep, OnMax,
-    PLAN_PAGE, PLAN_SCHEMA, PLAN_TEMPLATES, ParallelOptions, ParallelStep, Plan, PlanError,
-    PlanFormat, PlanPolicy, PlanRetry, PlanStep, RouteStep, SequenceStep, TeamMode, TeamOptions,
-    TeamStep, WorkflowStep,
+    Action, Cleanup, CommandStep, ComponentStep, Expression, IfStep, LineIndex, LoopOptions,
+    LoopStep, OnMax, PLAN_PAGE, PLAN_SCHEMA, PLAN_TEMPLATES, ParallelOptions, ParallelStep, Plan,
+    PlanError, PlanFormat, PlanPolicy, PlanRetry, PlanStep, RouteStep, SequenceStep, TeamMode,
+    TeamOptions, TeamStep, WorkflowStep,
 };
 pub use retry::{ABANDONED_ATTEMPTS, Attempt, Backoff, Retry, RetryAfter, attempt_number};
 pub use skipped::{SkipReason, SkippedStep};

@@ -3,10 +3,12 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::excerpt::Line;
+use super::line_index::LineIndex;
 
 /// The reason why a plan is refused, its place, and what is expected there.
 ///
@@ -108,6 +110,12 @@ impl PlanError {
         self.at(Place::of(text.as_bytes(), offset)).showing(Line::of(text, offset))
     }
 
+    /// As [`in_text`](Self::in_text), with the index of the text: for one with many faults.
+    #[must_use]
+    pub fn in_lines(self, text: &str, lines: &LineIndex, offset: usize) -> Self {
+        self.at(lines.place(text, offset)).showing(Line::of(text, offset))
+    }
+
     pub(crate) fn from_io(message: impl Into<String>, source: io::Error) -> Self {
         Self { source: Some(Arc::new(source)), ..Self::new(message) }
     }
@@ -152,30 +160,26 @@ impl Place {
     /// The place of the first character.
     pub(crate) const START: Self = Self { line: 1, column: 1 };
 
-    /// Finds the place after further text.
-    pub(crate) fn after(self, more: &[u8]) -> Self {
-        let Self { line, column } = Self::of(more, more.len());
-        if line == 1 {
-            return Self { line: self.line, column: self.column + column - 1 };
-        }
-        Self { line: self.line + line - 1, column }
-    }
-
     /// Finds the place of a byte. An offset beyond the end is the end.
     pub(crate) fn of(text: &[u8], offset: usize) -> Self {
-        let before = &text[..offset.min(text.len())];
+        Self::START.moved(text, 0..offset.min(text.len()))
+    }
+
+    /// Finds the place of the end of a range of a text, at whose begin this one is.
+    pub(crate) fn moved(self, text: &[u8], range: Range<usize>) -> Self {
         // `\n`, `\r` and both together end a line.
-        let ends = |at: &usize| match before[*at] {
+        let ends = |at: &usize| match text[*at] {
             b'\n' => true,
             b'\r' => text.get(at + 1) != Some(&b'\n'),
             _ => false,
         };
-        let (mut line, mut begin) = (1, 0);
-        for end in (0..before.len()).filter(ends) {
-            (line, begin) = (line + 1, end + 1);
+        let Self { mut line, mut column } = self;
+        let mut begin = range.start;
+        for end in range.clone().filter(ends) {
+            (line, column, begin) = (line + 1, 1, end + 1);
         }
         // Continuation bytes of UTF-8 do not begin a character.
-        let column = before[begin..].iter().filter(|byte| **byte & 0xC0 != 0x80).count() + 1;
+        column += text[begin..range.end].iter().filter(|byte| **byte & 0xC0 != 0x80).count();
         Self { line, column }
     }
 }

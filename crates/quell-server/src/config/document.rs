@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use quell_flow::PlanError;
+use quell_flow::{LineIndex, PlanError};
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, de};
@@ -22,6 +23,8 @@ pub(super) struct Document {
     text: String,
     /// The text as messages show it: without what may be a secret.
     shown: String,
+    /// The lines of that, once there is a fault.
+    lines: OnceLock<LineIndex>,
     /// The places of all values, but for those that were taken out when the text was read.
     places: Places,
     /// The keys that lead to each of what is not there because of a fault.
@@ -43,7 +46,8 @@ impl Document {
         let shown = masked_lines(&text);
         let path = path.to_owned();
         let (places, lost, keys) = (Places::default(), Vec::new(), BTreeMap::new());
-        let mut document = Self { path, text, shown, places, lost, keys };
+        let lines = OnceLock::new();
+        let mut document = Self { path, text, shown, lines, places, lost, keys };
         let root = DeTable::parse(&document.text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             let hint = if is_template(&document.text, at) {
@@ -72,7 +76,8 @@ impl Document {
             );
             return Err(PlanError::new(words).in_file(&document.path));
         }
-        (document.shown, document.places, document.keys) = (shown, places, keys);
+        (document.shown, document.lines) = (shown, OnceLock::new());
+        (document.places, document.keys) = (places, keys);
         Ok(document)
     }
 
@@ -130,7 +135,8 @@ impl Document {
     }
 
     fn at(&self, offset: usize, message: String) -> PlanError {
-        PlanError::new(message).in_file(&self.path).in_text(&self.shown, offset)
+        let lines = self.lines.get_or_init(|| LineIndex::new(&self.shown));
+        PlanError::new(message).in_file(&self.path).in_lines(&self.shown, lines, offset)
     }
 }
 

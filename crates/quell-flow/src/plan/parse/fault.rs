@@ -1,5 +1,6 @@
 //! [`Fault`] is an error in a text, with its offset.
 
+use super::places::Places;
 use crate::plan::error::{Place, PlanError};
 use crate::plan::excerpt::{Line, excerpt};
 
@@ -33,9 +34,9 @@ impl Fault {
     }
 
     /// Makes the error, with the line of the text as it may be shown.
-    pub(crate) fn in_text(self, text: &str, shown: &str) -> PlanError {
-        let line = Line::of(shown, self.at);
-        self.on_line(text, line)
+    pub(super) fn in_text(self, places: &Places<'_>) -> PlanError {
+        let line = Line::of(places.shown, self.at);
+        PlanError::new(self.message).at(places.find(self.at)).showing(line)
     }
 
     /// Makes the error, with a line that may be shown.

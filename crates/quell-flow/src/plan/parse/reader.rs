@@ -49,14 +49,14 @@ pub(super) fn read(
         warnings.extend(reader.names.take_warnings());
         warnings.sort_by_key(|warning| warning.at);
         let warnings = warnings.into_iter().map(|warning| {
-            let warning = warning.in_text(text, shown);
+            let warning = warning.in_text(&reader.places);
             if let Some(file) = file { warning.in_file(file) } else { warning }
         });
         return Ok(Plan { warnings: Warnings(warnings.collect()), ..plan });
     }
     let mut faults = reader.faults;
     faults.sort_by_key(|fault| fault.at);
-    Err(faults.into_iter().map(|fault| fault.in_text(text, shown)).collect())
+    Err(faults.into_iter().map(|fault| fault.in_text(&reader.places)).collect())
 }
 
 pub(super) struct Reader<'a> {
