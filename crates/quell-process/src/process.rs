@@ -213,7 +213,7 @@ impl Process {
     /// # });
     /// ```
     pub async fn run(mut self, ctx: RunContext) -> Result<ProcessOutput, Failure> {
-        let program = self.program.to_string_lossy().into_owned();
+        let program = shown(&self.program.to_string_lossy());
         let hold = ctx.hold(Work::Process, program.as_str())?;
         let mark = survivors::new_mark();
         let (group, pipes) = Group::spawn(&mut self.command(&mark), mark, hold)
@@ -265,14 +265,37 @@ impl Process {
             return Failure::new(format!("cannot start `{program}`: it is a directory"));
         }
         let is_script = !is_path && program.contains(|c: char| c == ' ' || "|&;<>$*".contains(c));
-        let hint = if is_script { NO_SHELL } else { "" };
+        let hint = if variable_of(&self.program.to_string_lossy()).is_some() {
+            NO_VARIABLE
+        } else if is_script {
+            NO_SHELL
+        } else {
+            ""
+        };
         Failure::new(format!("cannot start `{program}`: {error}{hint}"))
     }
+}
+
+/// Yields a program as messages name it: of a variable its value is left out, which may be a
+/// secret.
+fn shown(program: &str) -> String {
+    variable_of(program).map_or_else(|| program.to_owned(), |name| format!("{name}=…"))
+}
+
+/// Yields the name of the variable that a shell would take a program for, `NAME=value`.
+fn variable_of(program: &str) -> Option<&str> {
+    let is_of_names = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    let (name, _) = program.split_once('=')?;
+    let begins = name.starts_with(|first: char| is_of_names(first) && !first.is_ascii_digit());
+    (begins && name.chars().all(is_of_names)).then_some(name)
 }
 
 /// What is said if the name of a program looks like a line for a shell.
 const NO_SHELL: &str =
     "; no shell reads it: give the program and its arguments apart, or run `sh -c`";
+
+/// What is said if the program is a variable as a shell has them before a program.
+const NO_VARIABLE: &str = "; no shell reads it: a variable stands in `env`";
 
 /// Yields the marks of a process: those of the embedder, which may be a process of another engine,
 /// and its own.

@@ -47,6 +47,23 @@ async fn a_line_for_a_shell_is_no_program_and_the_message_says_so() {
 }
 
 #[tokio::test]
+async fn a_variable_in_the_place_of_a_program_is_named_without_its_value() {
+    for program in ["API_KEY=hush", "_A1=bin/hush", "A=hush make", "A==hush"] {
+        let name = program.split('=').next().unwrap();
+        let (message, _) = failure_of(Process::new(program)).await;
+        let right = format!(
+            "cannot start `{name}=…`: No such file or directory (os error 2); no shell reads it: a \
+             variable stands in `env`"
+        );
+        assert_eq!(message, right);
+    }
+    for program in ["=a", "1A=b", "a-b=c"] {
+        let (message, _) = failure_of(Process::new(program)).await;
+        assert!(message.starts_with(&format!("cannot start `{program}`: No such")), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn a_missing_working_directory_is_named() {
     let (message, _) = failure_of(Process::new("ls").cwd("/no/such/directory")).await;
     assert!(message.contains("`ls`") && message.contains("`/no/such/directory`"), "{message}");

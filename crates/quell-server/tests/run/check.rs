@@ -313,6 +313,13 @@ fn a_variable_in_the_place_of_a_program_is_shown_without_its_value() {
         ended.assert_code(code);
         assert!(ended.stderr.contains(says) && !ended.stderr.contains("hush"), "{ended:?}");
     }
+    let ran = scratch.run(&["run", "plan.yaml", "--json", "--report", "report.json"]);
+    ran.assert_code(1);
+    let report = String::from_utf8(scratch.read("report.json")).expect("text");
+    for text in [&ran.stderr, &report] {
+        assert!(text.contains("cannot start `API_KEY=…`") && !text.contains("hush"), "{text}");
+    }
+    assert!(!ran.stdout.contains("hush"), "{ran:?}");
 }
 
 #[test]
