@@ -104,3 +104,43 @@ const BUSY: Duration = Duration::from_secs(10);
 
 /// More than there are statements.
 const STATEMENTS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Place;
+
+    fn number(on: &Connection, setting: &str) -> i64 {
+        on.pragma_query_value(None, setting, |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn the_disk_is_waited_for_as_the_options_say() {
+        let folder = std::env::temp_dir().join(format!("quell-connect-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let place = Place::take(&folder.join("runs.db")).unwrap();
+        for (synchronous, is) in [(Synchronous::Full, 2), (Synchronous::Normal, 1)] {
+            let options = SqliteOptions { synchronous, ..SqliteOptions::default() };
+            let writes = writer(&place.path, &options).unwrap();
+            assert_eq!(number(&writes, "synchronous"), is, "{synchronous:?}");
+            assert_eq!(number(&writes, "fullfsync"), 1);
+            assert_eq!(number(&writes, "wal_autocheckpoint"), 0);
+        }
+        let copies = checkpointer(&place.path).unwrap();
+        assert_eq!(number(&copies, "synchronous"), 2, "whatever the options say");
+        assert_eq!(number(&copies, "checkpoint_fullfsync"), 1);
+        drop((copies, place));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_setting_that_is_not_taken_is_an_error() {
+        let memory = Connection::open_in_memory().unwrap();
+        // What has no file has no log.
+        let error = set(&memory, "journal_mode", "wal", "wal").unwrap_err();
+        let (found, wanted) = ("memory".to_owned(), "wal".to_owned());
+        assert_eq!(error, StoreError::Setting { setting: "journal_mode", found, wanted });
+        set(&memory, "synchronous", "full", "2").unwrap();
+        assert!(set(&memory, "synchronous", "off", "2").is_err());
+    }
+}

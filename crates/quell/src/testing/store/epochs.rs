@@ -33,7 +33,12 @@ pub(super) async fn fenced(store: &dyn Store) -> Verdict {
     let fenced = StoreError::Fenced { run: id(1), epoch: new, current: newer };
     refused(store, vec![start(1, newer), event(1, new, 2)], &fenced).await?;
     same("the run", &there(store, id(1)).await?, &before)?;
-    stored(store, vec![event(1, new, 2), end(1, new)]).await
+    stored(store, vec![event(1, new, 2), end(1, new)]).await?;
+    // After the end as well.
+    let fenced = StoreError::Fenced { run: id(1), epoch: old, current: new };
+    let quiesced = Record::Quiesced { run: id(1), epoch: old, at: at(1) };
+    refused(store, vec![quiesced], &fenced).await?;
+    refused(store, vec![forget(1, old)], &fenced).await
 }
 
 pub(super) async fn taken_over(store: &dyn Store) -> Verdict {
