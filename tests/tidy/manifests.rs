@@ -37,7 +37,10 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "quell-demo",
         ],
     ),
-    ("quell-benches", &["quell", "quell-core", "quell-flow", "quell-http", "quell-process"]),
+    (
+        "quell-benches",
+        &["quell", "quell-core", "quell-flow", "quell-http", "quell-process", "quell-sqlite"],
+    ),
 ];
 
 /// What the two crates at the bottom may depend on besides.
