@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use quell_flow::excerpt;
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
@@ -11,9 +12,11 @@ use serde::de::{Error, Visitor};
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     // In this grammar `M` is a month: minutes are meant.
     if text.contains('M') {
+        let text = excerpt(text);
         return Err(format!("`M` of `{text}` is a month; expected `m` for minutes, or `months`"));
     }
-    humantime::parse_duration(text).map_err(|_| format!("invalid time `{text}`; expected {RIGHT}"))
+    humantime::parse_duration(text)
+        .map_err(|_| format!("invalid time `{}`; expected {RIGHT}", excerpt(text)))
 }
 
 /// Reads a time from a text of a file.

@@ -2,10 +2,25 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-/// Yields the first characters of a text, with control characters escaped.
-pub(crate) fn excerpt(text: &str) -> String {
-    let mut short: String = text.chars().take(QUOTED_CHARS_MAX).map(readable).collect();
-    if text.chars().nth(QUOTED_CHARS_MAX).is_some() {
+/// Quotes a text in a message: the first characters of its first line, with control characters
+/// escaped, and `…` for the rest.
+///
+/// What a file has in the lines behind may be no part of the text: quotes that are not closed
+/// take them in, and secrets in them.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::excerpt;
+///
+/// assert_eq!(excerpt("make\tall"), r"make\tall");
+/// assert_eq!(excerpt("5s\nAPI_KEY = x"), "5s…");
+/// ```
+pub fn excerpt(text: &str) -> String {
+    let end = text.trim_end_matches(LINE_ENDS);
+    let line = end.split(LINE_ENDS).next().unwrap_or_default();
+    let mut short: String = line.chars().take(QUOTED_CHARS_MAX).map(readable).collect();
+    if line.len() < end.len() || line.chars().nth(QUOTED_CHARS_MAX).is_some() {
         short.push('…');
     }
     short

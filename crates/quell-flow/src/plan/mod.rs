@@ -23,7 +23,8 @@ pub use action::{
 };
 pub use document::Plan;
 pub use error::PlanError;
-pub(crate) use excerpt::{excerpt, listed};
+pub use excerpt::excerpt;
+pub(crate) use excerpt::listed;
 pub use expression::Expression;
 #[cfg(feature = "test-util")]
 pub(crate) use expression::check_template;

@@ -80,7 +80,7 @@ fn a_line_ends_with_either_character_or_with_both() {
     for end in ["\n", "\r", "\r\n"] {
         let faults = PlanFormat::Yaml.read(&lines.join(end)).unwrap_err();
         assert_eq!((faults[0].line(), faults[0].column()), (Some(5), Some(3)), "{end:?}");
-        let shown = "  |\n5 |   tiemout: 3s\n  |   ^";
+        let shown = "  |\n5 |   tiemout: **\n  |   ^";
         assert_eq!(faults[0].snippet().as_deref(), Some(shown), "{end:?}");
     }
     let braces = "name: p\rsteps:\r- name: a\r  run: [{{ x }}]\r";

@@ -159,7 +159,7 @@ fn every_fault_of_what_branches_need_is_shown_at_its_name() {
         "line 9, column 37: `needs`: unknown branch `elsewhere`; expected one of `build`, `last`, \
          `ship`, `test`",
         "line 10, column 29: unknown key `neds`; did you mean `needs`?",
-        "line 10, column 36: `needs`: unknown branch `tset`; did you mean `test`?",
+        "line 10, column 36: `needs`: unknown branch `…`",
     ];
     assert_eq!(all, expected);
     let alone = faults(&branches(&["{ name: a, run: [x], needs: [b] }"]));

@@ -27,7 +27,7 @@ fn a_message_shows_its_line_without_the_values_of_env() {
 }
 
 /// Steps of YAML with a variable that no message may show, each with a fault or a warning.
-const YAML: [&str; 91] = [
+const YAML: [&str; 117] = [
     "- name: a\n  run: [x]\n  env: # API_KEY=SECRET\n  - b",
     "- name: a\n  run: [x]\n  env: # it's API_KEY=SECRET",
     "- name: a\n  component: c\n  env: # API_KEY=SECRET\n    A: b",
@@ -121,10 +121,37 @@ const YAML: [&str; 91] = [
     "- name: a\n  # env:\n  #   A: SECRET\n  evn: x\n  # B: SECRET: b\n\tc: d\n  A: SECRET: b",
     "- env: >-\n  run: SECRET: b\n",
     "- name: a\n  run: [x]\n    env: { A: b }\n  evn:\n    name: SECRET: b\n",
+    "- name: a\n  run: [x]\n  env: { A: b }\n  retry:\n    attempts: 2\n    API_KEY: SECRET",
+    "- name: a\n  run: [x]\n  env: { A: b }\n  retry:\n  - API_KEY=SECRET",
+    "- name: a\n  env: { A: b }\n  loop:\n    count: 2\n    API_KEY: SECRET\n  \
+     steps:\n  - { name: b, run: [x] }",
+    "- name: a\n  loop: { count: 2 }\n  tasks:\n  - { name: b, run: [x], API_KEY: SECRET }",
+    "- name: a\n  parallel:\n  - { name: b, run: [x], API_KEY: SECRET }",
+    "- name: a\n  run: [x]\n  env:\n- API_KEY=SECRET",
+    "- name: a\n  run: [x]\n  env:\n  - A=b\n- API_KEY: SECRET",
+    "- { name: a, run: [x], extra_env: { TOKEN: SECRET } }",
+    "- { name: a, run: [x], dotenv: [TOKEN=SECRET] }",
+    "- { name: a, run: [x], with: { TOKEN: SECRET } }",
+    "- { name: a, run: [x], API_KEY: SECRET }",
+    "- { name: a, run: [x], timout: SECRET }",
+    "- { nam: SECRET, run: [x], needs: b }",
+    "- { name: a, iff: \"{{ SECRET }}\", then: [{ name: b, run: [x] }] }",
+    "- { name: a, run: [x], needs: { A: SECRET }, idle: { A: SECRET } }",
+    "- { name: a, run: [API_KEY=SECRET, make, \"&&\", y] }",
+    "- { name: a, run: [\"API_KEY=SECRET{{ nope }}\", make] }",
+    "- { name: a, run: [A=1, API_KEY=SECRET, make, \"&&\", y] }",
+    "- { name: a, command: [API_KEY=SECRET, make] }",
+    "- { name: a, run: API_KEY=SECRET make }",
+    "- { name: a, run: cd x && API_KEY=SECRET make }",
+    "- name: a\n  run: [x]\n  timeout: |\n    1m\n    env:\n      A: SECRET",
+    "- name: |\n    a\n    env: SECRET\n  idel: 3",
+    "- name: a\n  if: |\n    input.\n    env: SECRET\n  then: [{ name: b, run: [x] }]",
+    "- name: a\n  parallel:\n    policy: |\n      al\n      env: SECRET\n  branches: [{ name: b }]",
+    "- name: a\n  run: [x]\n  env:\n  timeout: SECRET",
 ];
 
 /// The same of TOML.
-const TOML: [&str; 31] = [
+const TOML: [&str; 35] = [
     "run = 'x' # SECRET",
     "run = 'x'# it's SECRET",
     "run = ['x']\nenv = 3 # { A = SECRET }",
@@ -156,6 +183,10 @@ const TOML: [&str; 31] = [
     "run = ['x']\n\"env A=SECRET\" = 1",
     "run = ['x']\nenv = { A = 'b' }\n\"evn A=SECRET\" = 1",
     "run = ['x']\n# env: b\nevn { A = 'SECRET' }\nenv = { A = 'SECRET",
+    "run = ['x']\n[steps.env]\nA = 'b'\n[steps.retry]\nattempts = 2\nAPI_KEY = 'SECRET'",
+    "run = ['x']\nidle = \"\"\"3s\nenv.API_KEY = 'SECRET'\ninput = \"\"\"",
+    "run = ['''a\nenv.API_KEY = \"SECRET\"\ncwd = ''', '&&', 'x']",
+    "API_KEY = 'SECRET'\nrun = ['x']",
 ];
 
 #[test]
@@ -232,6 +263,28 @@ fn behind_an_env_that_was_read_to_its_end_mistakes_are_shown_as_elsewhere() {
     let found = shown(&PlanFormat::Yaml.read(text).unwrap_err());
     assert!(found.contains("unknown key `idel`; did you mean `idle`?"), "{found}");
     assert!(found.contains(" |   idel: **\n") && found.contains(" |   idle: 3\n"), "{found}");
+}
+
+/// Steps of a plan whose container is misspelt, or of another tool.
+#[test]
+fn below_a_key_that_no_plan_has_no_value_is_shown() {
+    for key in ["tasks", "setps", "jobs", "x"] {
+        let text = format!(
+            "name: p\n{key}:\n- name: a\n  run: [x]\n  env: {{ A: {SECRET} }}\n  KEY: {SECRET}\n  \
+             idle: {SECRET}\n- {SECRET}\n"
+        );
+        let found = shown(&PlanFormat::Yaml.read(&text).unwrap_err());
+        assert!(!found.contains("hush") && !found.contains("2hUsh"), "{found}");
+        assert!(found.contains(&format!("unknown key `{key}`")), "{found}");
+    }
+}
+
+#[test]
+fn a_key_that_may_have_a_value_in_it_is_not_named() {
+    let text = "name: p\nA=hush: 1\n'A hush': 1\nA:hush: 1\nA_KEY: 1\nruns-on: 1\nsteps: []\n";
+    let found = shown(&PlanFormat::Yaml.read(text).unwrap_err());
+    assert!(!found.contains("hush"), "{found}");
+    assert!(found.contains("unknown key `A_KEY`") && found.contains("`runs-on`"), "{found}");
 }
 
 /// Each would be looked at to the end of its line.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::{env, path};
 
 use quell::{Failure, Payload, RunContext};
-use quell_flow::{Catalog, Component, Contract, Plan, PlanError, Reducer};
+use quell_flow::{Catalog, Component, Contract, Plan, PlanError, Reducer, excerpt};
 use quell_process::Process;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -109,6 +109,7 @@ impl<'de> Deserialize<'de> for Served {
         let found = SERVED.into_iter().find(|contract| contract.name() == name);
         found.map(Self).ok_or_else(|| {
             let names = SERVED.map(|contract| format!("`{}`", contract.name())).join(", ");
+            let name = excerpt(&name);
             D::Error::custom(format!("unknown contract `{name}`; expected one of {names}"))
         })
     }
@@ -241,7 +242,8 @@ impl ComponentEntry {
         let (program, _) = split(self.run.as_deref()?)?;
         let cwd = self.cwd(folder);
         if !cwd.is_dir() {
-            return Some(("cwd", format!("{}: no such folder", cwd.display())));
+            let cwd = excerpt(&cwd.display().to_string());
+            return Some(("cwd", format!("{cwd}: no such folder")));
         }
         let path = self.env.get("PATH").map(OsString::from).or_else(|| env::var_os("PATH"));
         Some(("run", executables::fault_of(program, folder, &cwd, path.as_deref())?))

@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use quell_flow::{CommandStep, Plan, PlanError};
+use quell_flow::{CommandStep, Plan, PlanError, excerpt};
 use rustix::fs::{Access, access};
 
 use super::access::is_variable;
@@ -36,7 +36,7 @@ pub(super) fn variable_of(program: &str) -> Option<&str> {
 fn refused(program: &str, folder: &Path, cwd: &Path, path: Option<&OsStr>) -> Option<String> {
     if program.contains('/') {
         let words = refusal(&folder.join(program))?;
-        return Some(format!("program `{program}`: {words}"));
+        return Some(format!("program `{}`: {words}", excerpt(program)));
     }
     let path = path.map_or_else(|| OsString::from(DEFAULT_PATH), OsStr::to_owned);
     let places = env::split_paths(&path).map(|place| cwd.join(place).join(program));
@@ -47,6 +47,7 @@ fn refused(program: &str, folder: &Path, cwd: &Path, path: Option<&OsStr>) -> Op
     let words = refused.into_iter().flatten().find(|words| words != NO_FILE);
     let words = words.map_or_else(|| "is not in PATH".into(), |words| format!("in PATH: {words}"));
     let is_here = refusal(&folder.join(program)).is_none();
+    let program = excerpt(program);
     let hint = if is_here { format!("; did you mean `./{program}`?") } else { String::new() };
     Some(format!("program `{program}` {words}{hint}"))
 }
@@ -121,6 +122,8 @@ mod tests {
             ("A_KEY=hush", Some("`A_KEY=…` is no program; a variable stands in `env`")),
             ("A=bin/hush", Some("`A=…` is no program; a variable stands in `env`")),
             ("a-b=c", Some("program `a-b=c` is not in PATH")),
+            ("\u{1b}[31ma\nhush", Some("program `\\u{1b}[31ma…` is not in PATH")),
+            ("./a\nhush", Some("program `./a…`: no such file")),
         ] {
             let fault = fault_of(program, &folder, &folder, Some(&path));
             assert_eq!(fault.as_deref(), says, "{program}");

@@ -137,7 +137,7 @@ impl Config {
         match (&self.document, keys) {
             // An id is no secret, whatever it looks like.
             (Some(document), ["agents" | "teams" | "workflows", id]) => {
-                document.fault(keys, format!("`{id}`: {message}"))
+                document.fault(keys, format!("`{}`: {message}", quell_flow::excerpt(id)))
             }
             (Some(document), _) => document.fault(keys, named(key.copied(), message)),
             (None, _) => PlanError::new(named(Some(&keys.join(".")), message)),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use quell_flow::excerpt;
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
@@ -11,7 +12,9 @@ pub(crate) fn parse(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix("localhost:").and_then(|port| port.parse::<u16>().ok());
     match port {
         Some(port) => Ok((Ipv4Addr::LOCALHOST, port).into()),
-        None => text.parse().map_err(|_| format!("invalid address `{text}`; expected {RIGHT}")),
+        None => text
+            .parse()
+            .map_err(|_| format!("invalid address `{}`; expected {RIGHT}", excerpt(text))),
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`fault_of`]: what is wrong with a scope of a key, or of the tokens that name none, and
 //! [`warning_of`]: which component is not there that it is for.
 
-use quell_flow::{Catalog, ComponentKind, guess};
+use quell_flow::{Catalog, ComponentKind, excerpt, guess};
 use quell_http::ADMIN_SCOPES;
 
 /// Says what is wrong with a scope; none if the server asks for scopes like it. The id in it may be
@@ -11,8 +11,9 @@ pub(super) fn fault_of(scope: &str) -> Option<String> {
         return None;
     }
     let unknown = |meant: Option<String>| {
-        let right = meant.map_or_else(|| RIGHT.to_owned(), |it| format!("did you mean `{it}`?"));
-        Some(format!("unknown scope `{scope}`; {right}"))
+        let guess = |it: String| format!("did you mean `{}`?", excerpt(&it));
+        let right = meant.map_or_else(|| RIGHT.to_owned(), guess);
+        Some(format!("unknown scope `{}`; {right}", excerpt(scope)))
     };
     let (Some((resource, rest)), Some((before, action))) =
         (scope.split_once(':'), scope.rsplit_once(':'))
@@ -63,9 +64,12 @@ pub(super) fn warning_of(scope: &str, catalog: &Catalog) -> Option<String> {
     // A scope has the kind before the id; the name of a component has it in front as well.
     let bare = ComponentKind::split(id).map_or(id, |(_, id)| id);
     let right = match guess(bare, known) {
-        Some(meant) => format!("; did you mean `{resource}:{meant}:{action}`?"),
+        Some(meant) => {
+            format!("; did you mean `{}`?", excerpt(&format!("{resource}:{meant}:{action}")))
+        }
         None => String::new(),
     };
+    let (scope, id) = (excerpt(scope), excerpt(id));
     Some(format!("scope `{scope}` is for the {kind} `{id}`, which is not there{right}"))
 }
 

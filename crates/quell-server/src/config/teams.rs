@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use quell::Failure;
-use quell_flow::{Catalog, Component, ComponentKind, Member, OnMember, Team, limits};
+use quell_flow::{Catalog, Component, ComponentKind, Member, OnMember, Team, excerpt, limits};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -156,7 +156,8 @@ impl TeamEntry {
                     if !known.insert(Arc::as_ptr(component))
                         && self.mode != Some(TeamMode::Sequence) =>
                 {
-                    faults.push(Fault::new(keys, format!("`{name}` is a member already")));
+                    faults
+                        .push(Fault::new(keys, format!("`{}` is a member already", excerpt(name))));
                 }
                 Ok(component) => members.push(component),
                 Err(words) => {
@@ -194,7 +195,7 @@ impl TeamEntry {
             let at = members.iter().position(|one| found.is_some_and(|it| Arc::ptr_eq(it, one)));
             // A member that is not there has a fault already.
             if at.is_none() && !self.members().contains(name) {
-                let words = format!("unknown leader `{name}`; expected {right}");
+                let words = format!("unknown leader `{}`; expected {right}", excerpt(name));
                 faults.push(Fault::new(["leader".to_owned()], words));
             }
             at.map(|at| members.remove(at))

@@ -292,6 +292,19 @@ mod tests {
         }
     }
 
+    /// Quotes that are not closed take in the lines behind.
+    #[test]
+    fn of_a_text_its_first_line_is_quoted() {
+        for begin in ["[server]\ngrace", "listen", "[agents.a]\ntimeout"] {
+            let words = message(&format!("{begin} = \"\"\"5s!\nenv.API_KEY = 'hush'\n\"\"\""));
+            let words = words.expect("it is refused");
+            assert!(words.contains("`5s!…`") && !words.contains("hush"), "{words}");
+        }
+        let words =
+            message("[agents.a]\ncontracts = [\"\"\"x\nhush\"\"\"]").expect("it is refused");
+        assert!(words.contains("unknown contract `x…`"), "{words}");
+    }
+
     fn message(text: &str) -> Option<String> {
         let table: Table = text.parse().expect(text);
         Some(in_words(&Config::deserialize(table).err()?))

@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::fields::{Table, argument, boolean, entry, list, table, text, wrong_type};
 use super::keys::STEP_KEYS;
 use super::kinds::check_template;
-use super::masked;
+use super::masked::{has_variable, variable, variable_of};
 use super::reader::Reader;
 use super::shell;
 use super::tree::{Node, Value};
@@ -27,13 +27,17 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
     let parts = arguments(run);
     let parts = reader.noted(parts.map(Some).map_err(|fault| fault.of("run")));
     let mut command = Vec::new();
+    reader.names.are_secret = true;
     for part in parts.unwrap_or_default() {
         if reader.is_full() {
             break;
         }
+        // Words before the program may be variables.
+        reader.names.are_secret &= variable_of(shell::word(part)).is_some();
         let text = templated(reader, part, "run");
         command.push(reader.noted(text));
     }
+    reader.names.are_secret = false;
     if let Some(parts) = parts {
         shell::warn(reader, parts);
         unshelled::warn(reader, parts, step.get("cwd"));
@@ -51,7 +55,7 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
             let message = "name of a variable is empty or contains `=` or NUL";
             reader.note(Fault::new(key.at, message).of("env"));
         }
-        let owner = format!("env.{}", masked::variable(&key.name));
+        let owner = format!("env.{}", variable(&key.name));
         let text = templated(reader, value, &owner);
         let text = text.map_err(|fault| unquoted(fault, &owner, value));
         env.insert(key.name.clone(), reader.noted(text));
@@ -98,7 +102,8 @@ fn unquoted(fault: Fault, key: &str, value: &Node) -> Fault {
 /// Reads the list of a program and its arguments.
 fn arguments(run: &Node) -> Result<&[Node], Fault> {
     if let Value::Text(text) = &run.value {
-        let right = format!("a list such as `{}`", command_example(text));
+        let line = if has_variable(text) { "" } else { text };
+        let right = format!("a list such as `{}`", command_example(line));
         return Err(wrong_type(run, &right));
     }
     let parts = list(run)?;

@@ -35,8 +35,9 @@ impl Fault {
 
     /// Makes the error, with the line of the text as it may be shown.
     pub(super) fn in_text(self, places: &Places<'_>) -> PlanError {
-        let line = Line::of(places.shown, self.at);
-        PlanError::new(self.message).at(places.find(self.at)).showing(line)
+        let line = Line::of(&places.masked.shown, self.at);
+        let message = places.masked.message(self.at, self.message);
+        PlanError::new(message).at(places.find(self.at)).showing(line)
     }
 
     /// Makes the error, with a line that may be shown.

@@ -208,8 +208,12 @@ impl<'a> Table<'a> {
         Fault { is_consequence: self.has_strange, ..Fault::new(at, message) }
     }
 
+    /// Reads the name. That of a misspelt key is empty: no message says it.
     pub(super) fn name(&self, owner: &str) -> Result<Arc<str>, Fault> {
         let node = self.need("name", owner)?;
+        if self.meant.iter().any(|(known, _)| *known == "name") {
+            return Ok(Arc::default());
+        }
         name(node).map_err(|fault| fault.of("name"))
     }
 

@@ -1,39 +1,72 @@
-//! [`masked`] is the text of a plan as messages may show it: with stars in the place of comments
-//! and of the values of `env`, which may be secrets.
+//! [`Masked`] is the text of a plan as messages may show it: a value is shown only if its key is
+//! one that its table has. All else may be a secret, as values of `env` and comments may: it is
+//! stars.
 //!
-//! A line of `env` that is indented too little is a key of the step. So behind an `env` no value of
-//! an unknown key is shown.
-//!
-//! A message shows the line of its place, and a line may hold more than the fault. Every byte that
-//! is shown stays in its place, so that the caret does.
+//! A line of `env` that is indented too little, or that stands below a misspelt key, is so no
+//! exception. A message shows the line of its place, and a line may hold more than the fault. Every
+//! byte that is shown stays in its place, so that the caret does.
 
+use super::fields::meant;
 use super::keys::{BRANCH_KEYS, PLAN_KEYS};
+use super::kinds::{LOOP_KEYS, TEAM_KEYS};
+use super::options::{PARALLEL_KEYS, RETRY_KEYS};
 use super::tree::{Key, Node, Value};
-use crate::guess::guess;
+use super::unread::is_harmless;
 use crate::plan::excerpt::LINE_ENDS;
 use crate::plan::format::PlanFormat;
 
-/// Hides the values below every key `env`, also a misspelt one, keys there that are no names of
-/// variables, and what follows each of them up to the next key or value: the tree does not say
-/// where one ends. Below an `env` without a value the values beside it are hidden: they may be
-/// variables that are not indented; and so are those of unknown keys of steps that come later.
-/// Hides comments, too.
-pub(super) fn masked(text: &str, root: &Node, format: PlanFormat) -> String {
-    let mut places = Places::default();
-    places.add(root, Within::Step);
-    places.all.sort_unstable();
-    places.hidden.sort_unstable();
-    places.hidden.dedup();
-    let (mut shown, mut done) = (String::with_capacity(text.len()), 0);
-    for at in places.hidden {
-        let next = places.all.partition_point(|place| *place <= at);
-        let end = places.all.get(next).copied().unwrap_or(text.len());
-        shown.push_str(text.get(done..at).unwrap_or_default());
-        hide(text.get(at..end).unwrap_or_default(), &mut shown);
-        done = end;
+/// A text as messages may show it, and what it does not show.
+pub(super) struct Masked {
+    pub(super) shown: String,
+    /// The places of keys and values that are stars, in order.
+    hidden: Vec<usize>,
+    /// The places of values that no message quotes, in order.
+    unquoted: Vec<usize>,
+}
+
+impl Masked {
+    /// Hides values, keys that may have one in them, and what follows each of them up to the next
+    /// key or value: the tree does not say where one ends. Hides comments, too.
+    pub(super) fn of(text: &str, root: &Node, format: PlanFormat) -> Self {
+        let mut places = Places::default();
+        places.add(root, Within::Table(&PLAN_KEYS));
+        let Places { mut all, mut hidden, mut unquoted } = places;
+        all.sort_unstable();
+        unquoted.sort_unstable();
+        hidden.sort_unstable();
+        hidden.dedup();
+        let (mut shown, mut done) = (String::with_capacity(text.len()), 0);
+        for at in &hidden {
+            let next = all.partition_point(|place| place <= at);
+            let end = all.get(next).copied().unwrap_or(text.len());
+            shown.push_str(text.get(done..*at).unwrap_or_default());
+            hide(text.get(*at..end).unwrap_or_default(), &mut shown);
+            done = end;
+        }
+        shown.push_str(text.get(done..).unwrap_or_default());
+        let shown = if format == PlanFormat::Json { shown } else { without_comments(&shown) };
+        Self { shown, hidden, unquoted }
     }
-    shown.push_str(text.get(done..).unwrap_or_default());
-    if format == PlanFormat::Json { shown } else { without_comments(&shown) }
+
+    /// Yields a key as messages may say it.
+    pub(super) fn named<'k>(&self, key: &'k Key) -> &'k str {
+        if self.hidden.binary_search(&key.at).is_ok() { variable(&key.name) } else { &key.name }
+    }
+
+    /// Yields a message about what is at a place, without what may not be quoted: it ends at the
+    /// first word in quotes that is no key of plans.
+    pub(super) fn message(&self, at: usize, mut message: String) -> String {
+        if self.unquoted.binary_search(&at).is_ok() {
+            let is_quoted = |(nth, word): &(usize, &str)| nth % 2 == 1 && !is_harmless(word);
+            let first = message.split('`').enumerate().find(is_quoted);
+            if let Some(len) = first.map(|(_, word)| word.as_ptr().addr() - message.as_ptr().addr())
+            {
+                message.truncate(len);
+                message.push_str("…`");
+            }
+        }
+        message
+    }
 }
 
 /// Hides all behind a `#` to the end of its line. One within quotes begins no comment, but where a
@@ -48,52 +81,104 @@ fn without_comments(text: &str) -> String {
     shown
 }
 
-/// Yields a key as messages may say it, by the text that they may show.
-pub(super) fn named<'k>(key: &'k Key, shown: &str) -> &'k str {
-    let shown = shown.get(key.at..).unwrap_or_default().trim_start_matches(QUOTES);
-    if shown.starts_with('*') { variable(&key.name) } else { &key.name }
-}
-
 /// Yields the name of a variable as messages may say it: a key that is no name may have the value
 /// in it, as `A=b` or `A:b`.
 pub(super) fn variable(key: &str) -> &str {
     if is_variable(key) { key } else { "…" }
 }
 
-/// Where the keys and values of a tree begin, and those that are hidden.
+/// Yields the name of the variable that a shell would take a word before a program for,
+/// `NAME=value`.
+pub(super) fn variable_of(word: &str) -> Option<&str> {
+    let (name, _) = word.split_once('=')?;
+    (!name.is_empty() && is_variable(name)).then_some(name)
+}
+
+/// Where the keys and values of a tree begin.
 #[derive(Default)]
 struct Places {
     all: Vec<usize>,
     hidden: Vec<usize>,
-    /// Whether a key `env` has come.
-    has_env: bool,
+    unquoted: Vec<usize>,
 }
 
-/// What a value is in.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What belongs in a place.
+#[derive(Clone, Copy)]
 enum Within {
-    /// It is a plan or a step, or a list of steps.
-    Step,
-    /// It is the value of another key.
-    Plan,
-    /// It is the value of `env`, of a key beside one without a value, or of an unknown key behind
-    /// one.
+    /// A table with these keys.
+    Table(&'static [&'static str]),
+    /// Steps, or one.
+    Steps,
+    /// The options of a parallel step, or its branches.
+    Parallel,
+    /// A program and its arguments.
+    Command,
+    /// A value, or a list of them.
+    Values,
+    /// What a step takes: a text, or any values, which may be secrets.
+    Input,
+    /// Variables.
     Env,
-    /// It is in the value of `env`.
+    /// The value of a variable.
     Variable,
+    /// Nothing that is known: the value of an unknown key.
+    Unknown,
+    /// What is in such a value.
+    Below,
 }
 
 impl Within {
-    const fn is_hidden(self) -> bool {
-        matches!(self, Self::Env | Self::Variable)
+    /// Yields what belongs to a key that its table has.
+    fn of(key: &str) -> Self {
+        match key {
+            "steps" | "sequence" | "branches" | "then" | "else" | "routes" | "members"
+            | "on_failure" | "on_stop" => Self::Steps,
+            "run" => Self::Command,
+            "parallel" => Self::Parallel,
+            "retry" => Self::Table(&RETRY_KEYS),
+            "loop" => Self::Table(&LOOP_KEYS),
+            "team" => Self::Table(&TEAM_KEYS),
+            "workflow" => Self::Table(&PLAN_KEYS),
+            "env" => Self::Env,
+            "input" | "default" | "on_branch_timeout" => Self::Input,
+            _ => Self::Values,
+        }
     }
 
-    /// Yields what the value of a key is in, unless the key is `env`.
-    fn below(self, key: &str) -> Self {
+    /// Yields the keys of a table in the place.
+    const fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Env | Self::Variable => Self::Variable,
-            Self::Step if STEPS_KEYS.contains(&key) => Self::Step,
-            Self::Step | Self::Plan => Self::Plan,
+            Self::Table(keys) => keys,
+            Self::Steps => &BRANCH_KEYS,
+            Self::Parallel => &PARALLEL_KEYS,
+            _ => &[],
+        }
+    }
+
+    /// Yields what a value is in that has an unknown key, or that is an item of a list.
+    const fn inside(self) -> Self {
+        match self {
+            Self::Input | Self::Env | Self::Variable => Self::Variable,
+            Self::Unknown | Self::Below => Self::Below,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Tells whether a scalar is hidden.
+    const fn hides(self, value: &Value) -> bool {
+        match self {
+            Self::Env | Self::Variable | Self::Unknown | Self::Below => true,
+            Self::Table(_) | Self::Steps | Self::Parallel => matches!(value, Value::Text(_)),
+            Self::Command | Self::Values | Self::Input => false,
+        }
+    }
+
+    /// Tells whether a key is shown.
+    fn shows_key(self, key: &str) -> bool {
+        match self {
+            Self::Variable | Self::Below => is_harmless(key),
+            Self::Input | Self::Env | Self::Unknown => is_variable(key),
+            _ => self.keys().contains(&key) || is_variable(key) || is_dashed(key),
         }
     }
 }
@@ -102,12 +187,18 @@ impl Places {
     /// Adds those of a value. Recurses as deep as the text nests, which the parsers bound.
     fn add(&mut self, node: &Node, within: Within) {
         self.all.push(node.at);
-        let of_items = if within == Within::Env { Within::Variable } else { within };
-        match &node.value {
-            Value::List(items) => items.iter().for_each(|item| self.add(item, of_items)),
-            Value::Table(entries) => self.add_entries(entries, within),
-            _ if within.is_hidden() => self.hidden.push(node.at),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {}
+        if matches!(within, Within::Unknown | Within::Below) {
+            self.unquoted.push(node.at);
+        }
+        match (&node.value, within) {
+            (Value::Table(entries), _) => self.add_entries(entries, within),
+            (Value::List(words), Within::Command) => self.add_command(words),
+            (Value::List(items), _) => self.add_items(items, within),
+            // What stands there is a comment at most.
+            (Value::Null, _) => {}
+            (Value::Text(line), Within::Command) if has_variable(line) => self.hidden.push(node.at),
+            (value, _) if within.hides(value) => self.hidden.push(node.at),
+            _ => {}
         }
     }
 
@@ -115,23 +206,35 @@ impl Places {
         let mut is_beside = false;
         for (key, value) in entries {
             self.all.push(key.at);
-            self.hidden.extend(variable_in(key, value).filter(|_| within == Within::Step));
-            let is_env = !within.is_hidden() && has_env(&key.name);
-            let is_stray = within == Within::Step && self.has_env && !is_of_plans(&key.name);
-            let is_shown = is_variable(&key.name) || !is_beside && is_dashed(&key.name);
-            let is_shown = match within {
-                Within::Step | Within::Plan => !is_stray && !is_env || is_shown,
-                Within::Env => is_variable(&key.name),
-                Within::Variable => false,
-            };
-            if !is_shown {
+            if !within.shows_key(&key.name) {
                 self.hidden.push(key.at);
             }
+            // A variable that is not indented may have the name of a key.
             let is_scalar = !matches!(value.value, Value::List(_) | Value::Table(_));
-            let is_hidden = is_env || is_stray || is_beside && is_scalar;
-            self.add(value, if is_hidden { Within::Env } else { within.below(&key.name) });
-            is_beside |= is_env && matches!(value.value, Value::Null);
-            self.has_env |= is_env;
+            let is_known = within.keys().contains(&key.name.as_str());
+            let is_shown = is_known && !(is_beside && is_scalar);
+            self.add(value, if is_shown { Within::of(&key.name) } else { within.inside() });
+            is_beside |= matches!(value.value, Value::Null) && is_env(&key.name);
+        }
+    }
+
+    fn add_items(&mut self, items: &[Node], within: Within) {
+        for item in items {
+            let of_item = match (within, &item.value) {
+                (Within::Steps | Within::Parallel, Value::Table(_)) => Within::Steps,
+                (Within::Values, _) => Within::Values,
+                _ => within.inside(),
+            };
+            self.add(item, of_item);
+        }
+    }
+
+    /// Adds the words of a command. Those before the program may be variables.
+    fn add_command(&mut self, words: &[Node]) {
+        let mut is_before = true;
+        for word in words {
+            is_before &= matches!(&word.value, Value::Text(word) if variable_of(word).is_some());
+            self.add(word, if is_before { Within::Variable } else { Within::Values });
         }
     }
 }
@@ -152,32 +255,14 @@ fn hide(text: &str, shown: &mut String) {
     }
 }
 
-/// Yields the place of the first word of a command if a shell would take it for a variable,
-/// `NAME=value`.
-fn variable_in(key: &Key, value: &Node) -> Option<usize> {
-    let Value::List(words) = &value.value else { return None };
-    let word = words.first().filter(|_| key.name == "run")?;
-    let Value::Text(text) = &word.value else { return None };
-    let (name, _) = text.split_once('=')?;
-    (!name.is_empty() && is_variable(name)).then_some(word.at)
+/// Tells whether a line of a shell sets a variable.
+pub(super) fn has_variable(line: &str) -> bool {
+    line.split_whitespace().any(|word| variable_of(word).is_some())
 }
 
-/// Tells whether plans or steps have a key.
-fn is_of_plans(key: &str) -> bool {
-    PLAN_KEYS.contains(&key) || BRANCH_KEYS.contains(&key)
-}
-
-/// Tells whether the values below a key are variables of an environment.
+/// Tells whether a key is meant to be `env`.
 fn is_env(key: &str) -> bool {
-    let begins = key.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("env"));
-    key != "env_clear" && (begins || guess(key, ENV_WORDS).is_some())
-}
-
-/// Tells whether a key, or a word in one, is `env`: a key may have the value in it, as in
-/// `env:A=b` or `env A=b`.
-fn has_env(key: &str) -> bool {
-    let is_of_word = |char: char| char.is_alphanumeric() || "_-".contains(char);
-    is_env(key) || key.split(|char| !is_of_word(char)).any(is_env)
+    key == "env" || meant(key, &["env"]).is_some()
 }
 
 /// Tells whether a key is two or three words as those of other tools: `timeout-minutes`.
@@ -192,55 +277,51 @@ fn is_variable(key: &str) -> bool {
     key.chars().all(is_of_names) && !key.starts_with(|first: char| first.is_ascii_digit())
 }
 
-/// The key, and what other tools call it.
-const ENV_WORDS: [&str; 5] = ["env", "environment", "variables", "vars", "secrets"];
-
-/// The quotes around keys.
-const QUOTES: [char; 2] = ['"', '\''];
-
-/// The keys of plans and steps whose values are plans or steps.
-const STEPS_KEYS: [&str; 10] = [
-    "steps",
-    "sequence",
-    "branches",
-    "then",
-    "else",
-    "routes",
-    "members",
-    "workflow",
-    "on_failure",
-    "on_stop",
-];
-
 #[cfg(test)]
 mod tests {
     use super::super::{json, toml, yaml};
     use super::*;
 
     #[test]
-    fn the_values_of_env_are_stars_and_nothing_else_moves() {
+    fn a_value_is_shown_if_its_key_is_one_of_its_table_and_nothing_else_moves() {
         for (format, text, right) in [
             (
                 PlanFormat::Yaml,
-                "- { env: { A: 'hush', B: it's }, run: [x] } # env: y\n- { env: { C: 7 } }",
-                "- { env: { A: '****', B: **'* }, run: [x] } # **** *\n- { env: { C: * } }",
+                "steps: [{ env: { A: 'hush', B: it's }, run: [x] }] # env: y",
+                "steps: [{ env: { A: '****', B: **'* }, run: [x] }] # **** *",
             ),
             (
                 PlanFormat::Yaml,
-                "- env:\n    A: grüße # b\n    B: |\n      x-y\n      - z\n- run: [x]",
-                "- env:\n    A: ******* * *\n    B: |\n      ***\n      - *\n- run: [x]",
+                "on_stop:\n- env:\n    A: grüße # b\n    B: |\n      x-y\n      - z\n- run: [x]",
+                "on_stop:\n- env:\n    A: ******* * *\n    B: |\n      ***\n      - *\n- run: [x]",
             ),
-            (PlanFormat::Yaml, "run: [A=b, C=d]", "run: [***, C=d]"),
+            (PlanFormat::Yaml, "steps: { run: [A=b, C=d, e] }", "steps: { run: [***, ***, e] }"),
             (PlanFormat::Yaml, "evn: [A=b]\nenv: c\nname: env", "evn: [***]\nenv: *\nname: env"),
+            (PlanFormat::Yaml, "steps:\n- env:\n- A=b\n- 7", "steps:\n- env:\n- ***\n- *"),
+            (
+                PlanFormat::Yaml,
+                "steps:\n- retry: { attempts: 2, A: b }\n  loop: c\n  parallel: 3",
+                "steps:\n- retry: { attempts: 2, A: * }\n  loop: *\n  parallel: 3",
+            ),
+            (
+                PlanFormat::Yaml,
+                "setps:\n- name: a\n  B: c\n  run: [x]\nname: p",
+                "setps:\n- name: *\n  ** *\n  run: [*]\nname: p",
+            ),
+            (
+                PlanFormat::Yaml,
+                "steps:\n- input: { a: b }\n  needs: [c]\n  if: d\n  parallel: [{ run: [e] }]",
+                "steps:\n- input: { a: * }\n  needs: [c]\n  if: d\n  parallel: [{ run: [e] }]",
+            ),
             (
                 PlanFormat::Toml,
-                "[[s]]\nenvironment.A = 'b'\nenv.'C' = \"\"\"\nd}\n\"\"\"\n[[s]]\nx = 1\n",
-                "[[s]]\nenvironment.A = '*'\nenv.'C' = \"\"\"\n*}\n\"\"\"\n[[s]]\nx = 1\n",
+                "[[steps]]\nenvironment.A = 'b'\nenv.'C' = \"\"\"\nd}\n\"\"\"\n[[steps]]\nx = 1\n",
+                "[[steps]]\nenvironment.A = '*'\nenv.'C' = \"\"\"\n*}\n\"\"\"\n[[steps]]\nx = *\n",
             ),
             (
                 PlanFormat::Json,
-                r#"{"env": {"A": "b\"c", "D": {"E": true}}, "run": ["x"]}"#,
-                r#"{"env": {"A": "**"*", "D": {"*"* ****}}, "run": ["x"]}"#,
+                r#"{"steps": [{"env": {"A": "b\"c", "D": {"E": true}}, "run": ["x"]}]}"#,
+                r#"{"steps": [{"env": {"A": "**"*", "D": {"*"* ****}}, "run": ["x"]}]}"#,
             ),
         ] {
             let root = match format {
@@ -248,7 +329,7 @@ mod tests {
                 PlanFormat::Json => json::parse(text),
                 PlanFormat::Yaml => yaml::parse(text),
             };
-            assert_eq!(masked(text, &root.expect(text), format), right);
+            assert_eq!(Masked::of(text, &root.expect(text), format).shown, right);
         }
     }
 }

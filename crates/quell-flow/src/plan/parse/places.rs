@@ -1,5 +1,6 @@
 //! [`Places`] tells at which line and column an offset in the text of a plan is.
 
+use super::masked::Masked;
 use crate::plan::error::Place;
 use crate::plan::line_index::LineIndex;
 
@@ -7,13 +8,13 @@ use crate::plan::line_index::LineIndex;
 pub(super) struct Places<'a> {
     pub(super) text: &'a str,
     /// The text as messages may show it.
-    pub(super) shown: &'a str,
+    pub(super) masked: &'a Masked,
     lines: LineIndex,
 }
 
 impl<'a> Places<'a> {
-    pub(super) fn new(text: &'a str, shown: &'a str) -> Self {
-        Self { text, shown, lines: LineIndex::new(text) }
+    pub(super) fn new(text: &'a str, masked: &'a Masked) -> Self {
+        Self { text, masked, lines: LineIndex::new(text) }
     }
 
     pub(super) fn find(&self, at: usize) -> Place {

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use super::fault::Fault;
 use super::fields::{Table, argument, duration, listed, steps, table, text, wrong_type};
 use super::keys::{ACTION_KEYS, BRANCH_KEYS, GOES_WITH, PLAN_KEYS, STEP_KEYS};
+use super::masked::Masked;
 use super::names::Names;
 use super::needs::Branches;
 use super::places::Places;
-use super::tree::{Key, Node, Value};
-use super::{command, hints, kinds, masked, options};
+use super::tree::{Node, Value};
+use super::{command, hints, kinds, options};
 use crate::limits;
 use crate::plan::action::Origin;
 use crate::plan::document::{Plan, Warnings};
@@ -29,7 +30,7 @@ use crate::plan::step::{Action, Cleanup, PlanStep, SequenceStep};
 pub(super) fn read(
     root: &Node,
     format: PlanFormat,
-    (text, shown): (&str, &str),
+    (text, masked): (&str, &Masked),
     file: Option<&Path>,
 ) -> Result<Plan, Vec<PlanError>> {
     let mut reader = Reader {
@@ -37,7 +38,7 @@ pub(super) fn read(
         faults: Vec::new(),
         warnings: Vec::new(),
         names: Names::of_plan(),
-        places: Places::new(text, shown),
+        places: Places::new(text, masked),
         format,
         file: file.map(Into::into),
     };
@@ -266,9 +267,8 @@ impl Reader<'_> {
         keys: &[&'static str],
     ) -> Result<Table<'n>, Fault> {
         let left = limits::PLAN_FAULTS_MAX.saturating_sub(self.faults.len());
-        let shown = self.places.shown;
-        let named = |key: &'n Key| masked::named(key, shown);
-        let (table, faults) = Table::of(node, keys, left, named)?;
+        let masked = self.places.masked;
+        let (table, faults) = Table::of(node, keys, left, |key| masked.named(key))?;
         self.faults.extend(faults);
         Ok(table)
     }
@@ -338,7 +338,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn origin(&mut self, at: usize) -> Origin {
-        let line = Line::of(self.places.shown, at);
+        let line = Line::of(&self.places.masked.shown, at);
         Origin { file: self.file.clone(), place: self.places.find(at), line }
     }
 

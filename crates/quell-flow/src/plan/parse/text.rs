@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::fault::Fault;
-use super::{hints, json, masked, reader, toml, unread, yaml};
+use super::masked::Masked;
+use super::{hints, json, reader, toml, unread, yaml};
 use crate::plan::document::Plan;
 use crate::plan::error::PlanError;
 use crate::plan::excerpt::Line;
@@ -26,7 +27,7 @@ pub(crate) fn plan(
         vec![hints::of_quotes(fault, format, text).on_line(text, line)]
     };
     let root = root.map_err(unread)?;
-    reader::read(&root, format, (text, &masked::masked(text, &root, format)), file)
+    reader::read(&root, format, (text, &Masked::of(text, &root, format)), file)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(super) fn duplicate(key: &Key) -> Fault {
 }
 
 /// Tells whether a word is a key of plans, or the dash before an item.
-fn is_harmless(word: &str) -> bool {
+pub(super) fn is_harmless(word: &str) -> bool {
     word.chars().all(|char| char == '-')
         || [&PLAN_KEYS[..], &BRANCH_KEYS, &PARALLEL_KEYS, &RETRY_KEYS, &LOOP_KEYS, &TEAM_KEYS]
             .iter()

@@ -1,6 +1,7 @@
 //! [`warn`] finds what only a shell reads in a command without one, and in its folder.
 
 use super::fault::Fault;
+use super::masked::variable_of;
 use super::reader::Reader;
 use super::shell::{is_shell, program, word};
 use super::tree::Node;
@@ -45,7 +46,8 @@ fn warn_of_sign(reader: &mut Reader<'_>, parts: &[Node], words: &[&str]) {
     let is_last = |at: usize| at + 1 == words.len() && !LAST.contains(&words[at]);
     let is_sign = |at: usize| SIGNS.contains(&words[at]) && !is_value(at) && !is_last(at);
     let Some(at) = (1..words.len()).find(|at| is_sign(*at) && !taken[*at]) else { return };
-    let (sign, program) = (words[at], excerpt(program(words[0])));
+    let of_program = words.iter().find(|word| variable_of(word).is_none());
+    let (sign, program) = (words[at], excerpt(of_program.map_or("", |word| program(word))));
     let message = format!(
         "no shell reads `{sign}`, it is an argument of `{program}` like others; expected a shell: \
          `[\"sh\", \"-c\", \"… {sign} …\"]`"
