@@ -40,8 +40,8 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "free-slots-at-the-end",
         edits: &[Edit {
             file: "step/step.rs",
-            text: "let slots = state.life.is_quiescent();",
-            faulty: "let slots = true;",
+            text: "let slots = «state.life.is_quiescent()»;",
+            faulty: "true",
         }],
         caught_by: &["limits::i27_slots_return_when_the_run_is_quiescent_in_every_scope"],
     },
