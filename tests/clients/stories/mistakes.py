@@ -19,11 +19,17 @@ MISTAKES = {
     ),
     'needs of branches misspelt': (
         'needs: [lint, test]',
-        'neeeds: [lnt, test, build]',
+        'neeeds: [lint, test]',
         [
             '10:55: unknown key `neeeds`; did you mean `needs`?',
-            '10:64: `needs`: unknown branch `lnt`; did you mean `lint`?',
-            '10:75: `needs`: branch `build` needs itself; expected other branches',
+        ],
+    ),
+    'needs of branches unknown': (
+        'run: [tar, cf, calc.tar, calc.py], needs: [lint, test]',
+        'needs: [lnt, test, build], run: [tar, cf, calc.tar, calc.py]',
+        [
+            '10:28: `needs`: unknown branch `lnt`; did you mean `lint`?',
+            '10:39: `needs`: branch `build` needs itself; expected other branches',
         ],
     ),
     'branches that wait for each other': (
