@@ -15,6 +15,7 @@ mod line_index;
 mod parallel;
 mod parse;
 mod step;
+mod variable;
 
 pub(crate) use action::Origin;
 pub use action::{
@@ -33,3 +34,4 @@ pub use format::{PLAN_PAGE, PLAN_SCHEMA, PLAN_TEMPLATES, PlanFormat};
 pub use line_index::LineIndex;
 pub use parallel::{ParallelOptions, ParallelStep, PlanPolicy, PlanRetry};
 pub use step::{Action, Cleanup, CommandStep, PlanStep, SequenceStep};
+pub use variable::{is_variable, variable_of};

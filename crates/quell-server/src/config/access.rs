@@ -5,7 +5,7 @@ use std::env::{self, VarError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quell_flow::{Catalog, PlanError, limits};
+use quell_flow::{Catalog, PlanError, is_variable, limits};
 use quell_http::{Access, Jwt, Key};
 use serde::Deserialize;
 
@@ -237,12 +237,6 @@ pub(super) fn secret(name: &str) -> Result<String, String> {
     };
     let name = if is_surely_variable(name) { name } else { "of this name" };
     Err(format!("the environment variable {name} is {what}"))
-}
-
-/// Tells whether this is how variables are named.
-pub(super) fn is_variable(name: &str) -> bool {
-    let is_of_names = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    name.bytes().all(is_of_names) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 /// Tells whether this is how variables are named, and not what keys look like that are put in the

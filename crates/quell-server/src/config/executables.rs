@@ -5,10 +5,8 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use quell_flow::{CommandStep, Plan, PlanError, excerpt};
+use quell_flow::{CommandStep, Plan, PlanError, excerpt, variable_of};
 use rustix::fs::{Access, access};
-
-use super::access::is_variable;
 
 /// Says why a program cannot be started; none if it can, as far as one can see.
 ///
@@ -24,13 +22,6 @@ pub(super) fn fault_of(
     // What is behind the name may be a secret.
     let Some(name) = variable_of(program) else { return Some(fault) };
     Some(format!("`{name}=…` is no program; a variable stands in `env`"))
-}
-
-/// Yields the name of the variable that a shell would take the first word of a command for,
-/// `NAME=value`.
-pub(super) fn variable_of(program: &str) -> Option<&str> {
-    let (name, _) = program.split_once('=')?;
-    (!name.is_empty() && is_variable(name)).then_some(name)
 }
 
 fn refused(program: &str, folder: &Path, cwd: &Path, path: Option<&OsStr>) -> Option<String> {

@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use quell_flow::guess;
+use quell_flow::{guess, is_variable, variable_of};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::access::{is_surely_variable, is_variable};
-use super::executables::variable_of;
+use super::access::is_surely_variable;
 use super::words::is_plain;
 
 /// Yields a text as messages may show it: with the names of tables and keys, the signs that make

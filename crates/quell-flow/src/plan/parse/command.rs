@@ -7,13 +7,14 @@ use super::fault::Fault;
 use super::fields::{Table, argument, boolean, entry, list, table, text, wrong_type};
 use super::keys::STEP_KEYS;
 use super::kinds::check_template;
-use super::masked::{has_variable, variable, variable_of};
+use super::masked::{has_variable, variable};
 use super::reader::Reader;
 use super::shell;
 use super::tree::{Node, Value};
 use super::unshelled;
 use crate::command_example::command_example;
 use crate::plan::step::CommandStep;
+use crate::plan::variable::variable_of;
 
 pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> CommandStep {
     let mut has_templates = false;

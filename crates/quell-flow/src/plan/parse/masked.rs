@@ -14,6 +14,7 @@ use super::tree::{Key, Node, Value};
 use super::unread::is_harmless;
 use crate::plan::excerpt::LINE_ENDS;
 use crate::plan::format::PlanFormat;
+use crate::plan::variable::{is_variable, variable_of};
 
 /// A text as messages may show it, and what it does not show.
 pub(super) struct Masked {
@@ -85,13 +86,6 @@ fn without_comments(text: &str) -> String {
 /// in it, as `A=b` or `A:b`.
 pub(super) fn variable(key: &str) -> &str {
     if is_variable(key) { key } else { "…" }
-}
-
-/// Yields the name of the variable that a shell would take a word before a program for,
-/// `NAME=value`.
-pub(super) fn variable_of(word: &str) -> Option<&str> {
-    let (name, _) = word.split_once('=')?;
-    (!name.is_empty() && is_variable(name)).then_some(name)
 }
 
 /// Where the keys and values of a tree begin.
@@ -269,12 +263,6 @@ fn is_env(key: &str) -> bool {
 fn is_dashed(key: &str) -> bool {
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
     key.split('-').all(is_word) && (2..=3).contains(&key.split('-').count())
-}
-
-/// Tells whether a key is the name of a variable, and nothing else is in it.
-fn is_variable(key: &str) -> bool {
-    let is_of_names = |char: char| char.is_ascii_alphanumeric() || char == '_';
-    key.chars().all(is_of_names) && !key.starts_with(|first: char| first.is_ascii_digit())
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! [`warn`] finds what only a shell reads in a command without one, and in its folder.
 
 use super::fault::Fault;
-use super::masked::variable_of;
 use super::reader::Reader;
 use super::shell::{is_shell, program, word};
 use super::tree::Node;
 use crate::plan::excerpt::excerpt;
+use crate::plan::variable::variable_of;
 
 /// Warns of the first sign of a shell, and of each word that a shell would expand, in a command
 /// that runs none; and of a folder that no shell expands.
