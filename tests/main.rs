@@ -60,6 +60,8 @@ mod leaving;
 mod admission;
 // I21, I33, I36: what a run gives back, when, and who has it next.
 mod handover;
+// I36: what becomes of a run whose lane is busy, and of those whose place it takes.
+mod lanes;
 // I26, I37, I39: idempotency keys, in every state of their run and after it.
 mod claims;
 // I34 to I37: the suite that every store passes, and stores that break a promise.

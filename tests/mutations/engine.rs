@@ -69,6 +69,35 @@ pub(super) const FAULTS: &[Fault] = &[
         ],
     },
     Fault {
+        name: "supersede-nobody",
+        edits: &[Edit {
+            file: "step/submit.rs",
+            text: "node.stop_superseded(&entered.superseded);",
+            faulty: "let _ = Node::stop_superseded;",
+        }],
+        caught_by: &["lanes::i36_a_run_takes_the_place_of_all_that_its_lane_has"],
+    },
+    Fault {
+        name: "forget-what-is-due-in-a-lane",
+        edits: &[Edit {
+            file: "tables/admission/state.rs",
+            text: "self.lane_runs.add(&lane.key, run, number);",
+            faulty: "if due.is_none() { … }",
+        }],
+        caught_by: &[
+            "lanes::i36_a_lane_is_busy_with_a_run_that_is_due_later_and_free_when_that_was_stopped",
+        ],
+    },
+    Fault {
+        name: "hold-a-lane-for-who-leaves",
+        edits: &[Edit {
+            file: "tables/admission/state.rs",
+            text: "self.waits(holder) && is_among(superseded, holder)",
+            faulty: "false",
+        }],
+        caught_by: &["lanes::i36_who_leaves_fills_no_queue_and_holds_no_lane_against_the_new_run"],
+    },
+    Fault {
         name: "remember-everything",
         edits: &[Edit {
             file: "tables/registry.rs",

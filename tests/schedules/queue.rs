@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use quell::{Engine, OnBusy, RunContext, RunId, RunRef, RunSpec, RunStatus, SubmitError, testing};
+use quell::{
+    CauseKind, Engine, OnBusy, RunContext, RunId, RunRef, RunSpec, RunStatus, SubmitError, testing,
+};
 use shuttle::future::{block_on, yield_now};
 use shuttle::thread;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +46,55 @@ fn i36_of_runs_with_one_id_one_is_accepted_and_no_lane_has_two() {
         assert!(lane.most() <= 1, "{} in the lane at once", lane.most());
         shut_down(&engine);
         all.seal();
+        all.agree_with(logs.iter().map(Vec::as_slice));
+    });
+}
+
+#[test]
+fn i36_of_two_that_take_the_place_of_a_lane_at_its_handover_one_is_left() {
+    play("two take a lane against the end of its holder", 2, |seen| {
+        let engine = Engine::with_config(config().grace(NEVER).abort_wait(NEVER).running_max(2));
+        let (lane, all) = (Witness::new(), Witness::new());
+        let submit = |name: &'static str, on_busy, stays: bool| {
+            let (lane, all) = (Arc::clone(&lane), Arc::clone(&all));
+            let spec = RunSpec::agent(name).lane("lane", on_busy);
+            let run = engine.submit(spec, async move |ctx: RunContext| {
+                let here = all.enter(&ctx);
+                let _in_lane = lane.enter(&ctx);
+                if stays {
+                    ctx.stopped().await;
+                }
+                yield_now().await;
+                here.step();
+                Ok(())
+            });
+            run.unwrap().into_ref()
+        };
+        // The holder ends by itself, and may hand the lane over to the one behind it before.
+        let holder = submit("holder", OnBusy::Enqueue, false);
+        let behind = submit("behind", OnBusy::Enqueue, true);
+        let (one, other) = thread::scope(|scope| {
+            let take = || submit("new", OnBusy::CancelExisting, true);
+            let (one, other) = (scope.spawn(take), scope.spawn(take));
+            (one.join().unwrap(), other.join().unwrap())
+        });
+        assert!(is_stopped(behind.status()), "both stop what the lane has");
+        let stopped = [&one, &other].map(|run| is_stopped(run.status()));
+        assert!(stopped[0] != stopped[1], "one of the two is left: {stopped:?}");
+        let (left, gone) = if stopped[0] { (&other, &one) } else { (&one, &other) };
+        for run in [&holder, &behind, gone] {
+            block_on(run.quiescent());
+        }
+        let cause = gone.report().cause.clone().unwrap();
+        assert_eq!(cause.kind, CauseKind::Superseded);
+        assert_eq!(cause.by.as_deref(), Some(&*left.id().to_string()));
+        seen.note(usize::from(behind.row().started_at.is_some()));
+        left.cancel(because("enough"));
+        block_on(left.quiescent());
+        assert!(lane.most() <= 1, "{} in the lane at once", lane.most());
+        all.seal();
+        let logs = [&holder, &behind, &one, &other].map(checked_log);
+        shut_down(&engine);
         all.agree_with(logs.iter().map(Vec::as_slice));
     });
 }

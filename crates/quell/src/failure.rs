@@ -278,9 +278,14 @@ pub enum SubmitError {
     /// A run with this id is known.
     #[error("run id {0} is in use")]
     IdInUse(RunId),
-    /// The lane has a run, and the new one would rather be refused than wait.
+    /// The lane has a run, perhaps one that is due later, and the new one would rather be refused
+    /// than wait.
     #[error("lane `{0}` is busy")]
     LaneBusy(Arc<str>),
+    /// The lane has this run, and the new one would rather not be made: see
+    /// [`OnBusy::JoinExisting`](crate::OnBusy::JoinExisting). The engine finds it by this id.
+    #[error("run {0} has the lane")]
+    LaneJoined(RunId),
     /// The owner has submitted this run with the same idempotency key and payload before. It is
     /// live or kept: the engine finds it by this id.
     #[error("run {0} was submitted with this idempotency key before")]

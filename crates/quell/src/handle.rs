@@ -45,6 +45,8 @@ use crate::sync::waiters::{Key, Offer};
 pub struct RunHandle<T> {
     run: RunRef,
     refused: Option<SubmitError>,
+    /// The runs whose place it has taken in its lane.
+    superseded: Box<[RunRef]>,
     key: Key,
     read: bool,
     /// The value was taken out: nothing of this handle is left at the run.
@@ -81,9 +83,22 @@ impl<T> Outcome<T> {
 }
 
 impl<T: Send + 'static> RunHandle<T> {
-    pub(crate) const fn new(node: Arc<Node>) -> Self {
-        let run = RunRef::new(node);
-        Self { run, refused: None, key: None, read: false, taken: false, value: PhantomData }
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self {
+            run: RunRef::new(node),
+            refused: None,
+            superseded: Box::default(),
+            key: None,
+            read: false,
+            taken: false,
+            value: PhantomData,
+        }
+    }
+
+    /// Keeps the runs whose place the run has taken in its lane.
+    pub(crate) fn superseding(mut self, superseded: Vec<Arc<Node>>) -> Self {
+        self.superseded = superseded.into_iter().map(RunRef::new).collect();
+        self
     }
 
     /// Makes the handle of a run that was never accepted: it yields why. The run is in no list, no
@@ -209,6 +224,12 @@ impl<T> RunHandle<T> {
     /// Yields the id of the run.
     pub fn id(&self) -> RunId {
         self.run.id()
+    }
+
+    /// Yields the runs whose place it has taken in its lane, and which it has stopped, in the order
+    /// of their stops; none but with [`OnBusy::CancelExisting`](crate::OnBusy::CancelExisting).
+    pub fn superseded(&self) -> &[RunRef] {
+        &self.superseded
     }
 
     /// Asks the run to stop. See [`RunRef::cancel`].

@@ -8,6 +8,7 @@ use quell_core::{Budget, Payload, RunId, RunKind, StopDelivery};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::SubmitError;
+use crate::gate::{Gate, Lane, OnBusy};
 use crate::idempotency::IdempotencyKey;
 use crate::metadata::{Metadata, within};
 use crate::stop_scope::StopScope;
@@ -42,41 +43,6 @@ pub struct RunSpec {
     pub(crate) link: Option<CancellationToken>,
     pub(crate) gate: Option<Box<Gate>>,
     pub(crate) input: Option<Payload>,
-}
-
-/// What becomes of a run whose lane is busy.
-///
-/// # Examples
-///
-/// ```
-/// use quell::{OnBusy, RunSpec};
-///
-/// let spec = RunSpec::agent("reply").lane("thread-1", OnBusy::Reject);
-/// # let _ = spec;
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OnBusy {
-    /// It waits for its turn, the highest priority first, of equals first come, first served.
-    #[default]
-    Enqueue,
-    /// It is refused, and nothing is made.
-    Reject,
-}
-
-/// The lane of a run.
-#[derive(Clone, Debug)]
-pub(crate) struct Lane {
-    pub(crate) key: Arc<str>,
-    pub(crate) on_busy: OnBusy,
-}
-
-/// What a root asks of admission besides a slot.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Gate {
-    pub(crate) lane: Option<Lane>,
-    pub(crate) not_before: Option<Instant>,
-    pub(crate) priority: i8,
 }
 
 /// What a run is charged for when it comes, and gives back when it leaves. The input counts with

@@ -290,7 +290,7 @@ mod tests {
     async fn i14_a_panic_within_a_turn_ends_no_deadline() {
         let (engine, mut turns) = engine();
         let spec = RunSpec::agent("timed").start_within(Duration::ZERO);
-        let run = engine.shared().accept_root(spec).unwrap();
+        let run = engine.shared().accept_root(spec).unwrap().0;
         let later = RunSpec::agent("later").start_within(Duration::from_secs(5));
         engine.shared().accept_root(later).unwrap();
         #[expect(clippy::panic, reason = "that is the matter")]
@@ -305,7 +305,7 @@ mod tests {
         let (engine, mut turns) = engine();
         let shared = engine.shared();
         let timed = RunSpec::agent("wide").timeout(Duration::ZERO);
-        let root = shared.accept_root(timed).unwrap();
+        let root = shared.accept_root(timed).unwrap().0;
         root.apply(Input::Started, StopOrigin::default(), |_, _| {});
         for _ in 0..10 * SLICE {
             let child = shared.accept_child(RunSpec::step("child"), &root).unwrap();
@@ -329,7 +329,8 @@ mod tests {
         let shared = engine.shared();
         let token = tokio_util::sync::CancellationToken::new();
         let linked = || RunSpec::agent("linked").linked_to(token.clone());
-        let runs: Vec<_> = (0..10 * SLICE).map(|_| shared.accept_root(linked()).unwrap()).collect();
+        let runs: Vec<_> =
+            (0..10 * SLICE).map(|_| shared.accept_root(linked()).unwrap().0).collect();
         let stopped = || runs.iter().filter(|run| run.status() == RunStatus::Stopping).count();
         turn(&mut turns);
         token.cancel();

@@ -138,9 +138,9 @@ impl Engine {
         T: Send + 'static,
     {
         let shared = self.shared();
-        let node = shared.accept_root(spec)?;
+        let (node, superseded) = shared.accept_root(spec)?;
         driver::spawn(&node, body);
-        Ok(RunHandle::new(node))
+        Ok(RunHandle::new(node).superseding(superseded))
     }
 
     /// Finds a run that is live or kept.
@@ -264,6 +264,12 @@ impl Engine {
         let mut nodes = self.shared().registry.list(|node| filter::matches(filter, node));
         nodes.sort_by_key(|node| node.id);
         nodes.into_iter().map(RunRef::new).collect()
+    }
+
+    /// Lists the roots of a lane that have not ended, the newest first: the one that runs, those
+    /// that wait, and those that are due later.
+    pub fn lane(&self, key: &str) -> Vec<RunRef> {
+        self.shared().admission.runs_of(key).into_iter().map(RunRef::new).collect()
     }
 
     /// Forgets a tree that has ended, before its time in memory is over: its id is free again.

@@ -14,7 +14,8 @@ use crate::testing;
 
 fn submit(engine: &Engine) -> Result<Arc<Node>, SubmitError> {
     let key = IdempotencyKey::new("key", ["payload"]);
-    engine.shared().accept_root(RunSpec::agent("keyed").idempotency_key(key))
+    let accepted = engine.shared().accept_root(RunSpec::agent("keyed").idempotency_key(key));
+    accepted.map(|(node, _)| node)
 }
 
 #[test]

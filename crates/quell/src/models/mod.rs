@@ -107,7 +107,7 @@ fn engine_of(mut config: EngineConfig) -> Engine {
 /// A root that runs, without a task: the model says when its body ends.
 fn started_root(engine: &Engine) -> Arc<Node> {
     let spec = RunSpec::agent("root").id(RunId::from_text("root"));
-    let node = engine.shared().accept_root(spec).expect("a root is accepted");
+    let node = engine.shared().accept_root(spec).expect("a root is accepted").0;
     node.apply(Input::Started, StopOrigin::default(), |_, _| {});
     node
 }

@@ -20,7 +20,7 @@ const HOUR: Duration = Duration::from_hours(1);
 /// A root that is over its timeout as soon as it runs: the timer is armed, and has not fired.
 fn root_that_is_due(engine: &Engine) -> Arc<Node> {
     let spec = RunSpec::agent("root").timeout(Duration::ZERO);
-    let root = engine.shared().accept_root(spec).expect("a root is accepted");
+    let root = engine.shared().accept_root(spec).expect("a root is accepted").0;
     root.apply(Input::Started, StopOrigin::default(), |_, _| {});
     root
 }

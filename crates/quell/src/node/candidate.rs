@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use quell_core::{RunKind, RunStatus};
+use quell_core::{RunId, RunKind, RunStatus};
 
+use crate::gate::Gate;
 use crate::node::{Node, flags};
-use crate::spec::Gate;
 use crate::tables::admission::Candidate;
 
 impl Candidate for Node {
     fn kind(&self) -> RunKind {
         self.kind
+    }
+
+    fn id(&self) -> RunId {
+        self.id
     }
 
     fn name(&self) -> &str {
@@ -30,8 +34,8 @@ impl Candidate for Node {
         self.flags() & flags::UNDER != 0
     }
 
-    fn is_wanted(&self) -> bool {
-        self.status() == RunStatus::Queued
+    fn status(&self) -> RunStatus {
+        Self::status(self)
     }
 
     fn release(&self) {

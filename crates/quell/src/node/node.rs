@@ -39,11 +39,12 @@ use quell_core::lifecycle::{Lifecycle, Rules};
 use quell_core::{Payload, RunId, RunKind, RunStatus, Stopped};
 
 use crate::foreign;
+use crate::gate::Gate;
 use crate::idempotency::IdempotencyKey;
 use crate::metadata::Metadata;
 use crate::node::children::Children;
 use crate::node::{Reader, Shared, State, flags};
-use crate::spec::{Gate, RunSpec, SpecRest};
+use crate::spec::{RunSpec, SpecRest};
 use crate::stop_scope::StopScope;
 use crate::sync::waiters::Waiters;
 use crate::sync::{AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quell_core::lifecycle::Input;
+use quell_core::{CancelRequest, CauseKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::SubmitError;
@@ -16,15 +17,15 @@ use crate::step::deferred::Deferred;
 use crate::step::{StopOrigin, cascade};
 use crate::sync::Ordering;
 use crate::sync::waiters::Wakers;
-use crate::tables::admission::Free;
+use crate::tables::admission::Entered;
 use crate::tables::ledger::Full;
 
 impl Shared {
-    /// Accepts a root.
+    /// Accepts a root. Yields the roots whose place it has taken too, which are stopped.
     pub(crate) fn accept_root(
         self: &Arc<Self>,
         mut spec: RunSpec,
-    ) -> Result<Arc<Node>, SubmitError> {
+    ) -> Result<(Arc<Node>, Vec<Arc<Node>>), SubmitError> {
         // Before any lock: an input may be written only now, by code of the caller.
         let checked = spec.check().map(|()| spec.bytes());
         let (now, token, mut wakers) = (self.clock.now(), spec.link.take(), Wakers::new());
@@ -34,18 +35,19 @@ impl Shared {
             // Before the claim, whose locks are held meanwhile: who is due comes before this one.
             self.admission.catch_up(now);
         }
-        let (free, stop) = self.claim_root(&node, checked, now, &mut wakers)?;
+        let (entered, stop) = self.claim_root(&node, checked, now, &mut wakers)?;
         if let Some(due) = node.gate().and_then(|gate| gate.not_before) {
             self.control.nudge(self.clock.ticks(due));
         }
-        free.start();
+        entered.free.start();
         foreign::wake(&self.couriers, wakers);
+        node.stop_superseded(&entered.superseded);
         self.stop_at_once(&node, token, stop, now);
         // The control thread may have stopped every root before this one was in the registry.
         if self.config.parent_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
             node.cancel(&by_token());
         }
-        Ok(node)
+        Ok((node, entered.superseded))
     }
 
     /// Claims what a root needs in one step, or nothing: its key, room within the bounds, its id,
@@ -60,7 +62,7 @@ impl Shared {
         checked: Result<usize, SubmitError>,
         now: Instant,
         wakers: &mut Wakers,
-    ) -> Result<(Free<Node>, Option<Box<Deferred>>), SubmitError> {
+    ) -> Result<(Entered<Node>, Option<Box<Deferred>>), SubmitError> {
         let mut key = node.key().map(|key| (key, self.claims.lock()));
         if let Some((key, keys)) = &mut key {
             keys.ask(node.owner(), key, now)?;
@@ -75,7 +77,7 @@ impl Shared {
                 return Err(SubmitError::ShuttingDown);
             }
             if !self.admission.concerns(&**node) {
-                return Ok(Free::none());
+                return Ok(Entered::none());
             }
             node.hold_back();
             self.admission.enter(node, now)
@@ -250,6 +252,19 @@ impl Shared {
 }
 
 impl Node {
+    /// Stops the roots whose place this run has taken.
+    fn stop_superseded(&self, superseded: &[Arc<Self>]) {
+        if superseded.is_empty() {
+            return;
+        }
+        let words = format!("`{}` took its place", self.name);
+        let request = CancelRequest::because(words).by(self.id.to_string());
+        let request = request.kind(CauseKind::Superseded);
+        for run in superseded {
+            run.cancel(&request);
+        }
+    }
+
     /// Stops a run that is about to start although a token from outside was cancelled: the control
     /// thread may not have seen that yet.
     #[inline]

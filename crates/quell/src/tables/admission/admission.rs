@@ -22,7 +22,7 @@
 //!    stopped before it has started hands the lane on with the stop.
 //! 3. A root that is counted as running was released and is not quiescent: abandoned work keeps its
 //!    slots (I27).
-//! 4. A run that was not released and was not stopped stands in exactly one queue, and `places`
+//! 4. A run that was not released, stopped or superseded stands in exactly one queue, and `places`
 //!    says in which: `due`, a class of `groups`, or behind the holder of its lane. One that was
 //!    released or has ended stands in none.
 //! 5. A root counts as queued in its groups exactly as long as it is in `places`, and from its
@@ -34,6 +34,12 @@
 //!    is over finds its lane and its slots free, and no other run has them before.
 //! 8. Under one lock no more is looked at than a piece, however many roots there are: the control
 //!    thread takes the lock in its turns, and no deadline waits for a limit that changes (I14).
+//!    Only a list of a lane, and a root that takes the place of what its lane has, look at all of
+//!    that one lane: which these are is one decision. What bounds a lane is what bounds the roots
+//!    that wait, of all and of each owner.
+//! 9. The lists of lanes have exactly the roots with a lane that were taken in and have not left,
+//!    which a superseded run does when it waits. So of two roots that supersede what their lane
+//!    has, the second one supersedes the first (I36).
 //!
 //! Lock order: `counted` → node → shard of the registry → state of admission. The last is a leaf:
 //! runs that may start are collected in [`Free`], and released after it.
@@ -41,12 +47,12 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use quell_core::RunKind;
+use quell_core::{RunId, RunKind, RunStatus};
 
 use super::state::State;
 use crate::failure::SubmitError;
+use crate::gate::Gate;
 use crate::queue::{QueuePosition, RunLimits, Scope};
-use crate::spec::{Gate, Lane, OnBusy};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
 
 /// A run that waits for admission. It is asked under the lock of admission, and takes no lock to
@@ -54,6 +60,9 @@ use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
 pub(crate) trait Candidate {
     /// Yields what it stands for.
     fn kind(&self) -> RunKind;
+
+    /// Yields its id.
+    fn id(&self) -> RunId;
 
     /// Yields its name.
     fn name(&self) -> &str;
@@ -67,8 +76,13 @@ pub(crate) trait Candidate {
     /// Tells whether the run starts as soon as it is due: it needs neither lane nor slot.
     fn starts_when_due(&self) -> bool;
 
+    /// Yields how it stands.
+    fn status(&self) -> RunStatus;
+
     /// Tells whether the run would still start.
-    fn is_wanted(&self) -> bool;
+    fn is_wanted(&self) -> bool {
+        self.status() == RunStatus::Queued
+    }
 
     /// Ends the wait. Called with no lock held.
     fn release(&self);
@@ -82,6 +96,15 @@ pub(crate) struct Admission<R> {
     state: Mutex<State<R>>,
     /// The kinds of which all live roots are known here, as bits. Held while limits are changed.
     counted: Mutex<u32>,
+}
+
+/// What came of the entry of a root.
+#[must_use]
+pub(crate) struct Entered<R> {
+    pub(crate) free: Free<R>,
+    /// The roots of its lane in whose place it is, in the order in which the caller stops them when
+    /// it holds no lock. Those of them that waited have left.
+    pub(crate) superseded: Vec<Arc<R>>,
 }
 
 /// Runs that may start now. The caller starts them when it holds no lock.
@@ -121,23 +144,18 @@ impl<R: Candidate> Admission<R> {
 
     /// Takes in a root whose id is claimed. Called under its node's lock, with the node held, after
     /// [`catch_up`](Self::catch_up).
-    pub(crate) fn enter(&self, run: &Arc<R>, now: Instant) -> Result<Free<R>, SubmitError> {
+    pub(crate) fn enter(&self, run: &Arc<R>, now: Instant) -> Result<Entered<R>, SubmitError> {
         let mut state = self.state();
-        let gate = run.gate();
-        if let Some(Lane { key, on_busy: OnBusy::Reject }) =
-            gate.and_then(|gate| gate.lane.as_ref())
-            && state.is_busy(key)
-        {
-            return Err(SubmitError::LaneBusy(Arc::clone(key)));
-        }
-        let due = gate.and_then(|gate| gate.not_before).filter(|due| *due > now);
-        if (due.is_some() || state.has_to_wait(&**run))
-            && let Some((scope, max)) = state.full_queue(&**run)
+        let mut superseded = state.ask_lane(&**run)?;
+        let due = run.gate().and_then(|gate| gate.not_before).filter(|due| *due > now);
+        if (due.is_some() || state.has_to_wait(&**run, &superseded))
+            && let Some((scope, max)) = state.full_queue(&**run, &superseded)
         {
             return Err(SubmitError::QueueFull { scope, max });
         }
+        state.supersede(&mut superseded);
         state.enter(run, due);
-        Ok(Free(state.release(now).0))
+        Ok(Entered { free: Free(state.release(now).0), superseded })
     }
 
     /// Takes in a child whose due time is still to come. It has no lane and takes no slot: its root
@@ -232,6 +250,11 @@ impl<R: Candidate> Admission<R> {
         self.state().position(run, wall)
     }
 
+    /// Lists the roots of a lane that have not ended, the newest first.
+    pub(crate) fn runs_of(&self, lane: &str) -> Vec<Arc<R>> {
+        self.state().runs_of(lane)
+    }
+
     /// Tells whether a run waits behind the holder of its lane.
     pub(crate) fn is_behind(&self, run: &Arc<R>) -> bool {
         self.state().is_behind(run)
@@ -267,6 +290,13 @@ impl<R: Candidate> Admission<R> {
 impl<R> Default for Free<R> {
     fn default() -> Self {
         Self(Vec::new())
+    }
+}
+
+impl<R> Entered<R> {
+    /// Admission has nothing to do with the root.
+    pub(crate) const fn none() -> Self {
+        Self { free: Free(Vec::new()), superseded: Vec::new() }
     }
 }
 

@@ -175,10 +175,12 @@ impl<R: Candidate> Groups<R> {
         !is_full && self.chain(self.first_of(run)).all(|index| !self.arena[index].is_full())
     }
 
-    /// Yields the first group of a root that lets no more roots wait, and how many it lets.
-    pub(super) fn full_queue(&self, run: &R) -> Option<(Scope, usize)> {
-        let owner = self.owners.get(&self.owner_of(run));
-        let queued = owner.map_or(0, |owner| self.held[*owner].load.queued);
+    /// Yields the first group of a root that lets no more roots wait, and how many it lets. Those
+    /// that are about to leave do not count.
+    pub(super) fn full_queue(&self, run: &R, leaving: &[Ticket]) -> Option<(Scope, usize)> {
+        let owner = self.owners.get(&self.owner_of(run)).copied();
+        let gone = leaving.iter().filter(|ticket| Some(self.counted[**ticket].owner) == owner);
+        let queued = owner.map_or(0, |owner| self.held[owner].load.queued) - gone.count();
         if let Some(max) = self.each_owner.and_then(|limits| limits.queued_max)
             && queued >= max
         {
@@ -186,7 +188,11 @@ impl<R: Candidate> Groups<R> {
         }
         self.chain(self.first_of(run)).find_map(|index| {
             let Group { scope, limits, load, .. } = &self.arena[index];
-            let max = limits.and_then(|it| it.queued_max).filter(|max| load.queued >= *max)?;
+            let is_below = |ticket: &Ticket| {
+                self.chain(self.counted[*ticket].first).any(|above| above == index)
+            };
+            let queued = || load.queued - leaving.iter().filter(|it| is_below(it)).count();
+            let max = limits.and_then(|it| it.queued_max).filter(|max| queued() >= *max)?;
             Some((scope.clone(), max))
         })
     }

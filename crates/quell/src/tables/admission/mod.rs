@@ -5,6 +5,7 @@ mod change;
 mod group;
 mod groups;
 mod held;
+mod lane_runs;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]
@@ -14,4 +15,4 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use admission::{Admission, Candidate, Free};
+pub(crate) use admission::{Admission, Candidate, Entered, Free};

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use quell_core::RunKind;
+use quell_core::{RunId, RunKind, RunStatus};
 
 use super::Candidate;
 use crate::failure::SubmitError;
+use crate::gate::{Gate, Lane, OnBusy};
 use crate::queue::{QueuePosition, RunLimits, Scope, WaitsFor};
-use crate::spec::{Gate, Lane, OnBusy};
 use crate::sync::{AtomicBool, Ordering};
 
 /// A run of both admissions.
 #[derive(Debug)]
 pub(super) struct Run {
+    pub(super) id: RunId,
     pub(super) kind: RunKind,
     pub(super) name: &'static str,
     pub(super) owner: Option<Arc<str>>,
@@ -25,6 +26,10 @@ pub(super) struct Run {
 impl Candidate for Run {
     fn kind(&self) -> RunKind {
         self.kind
+    }
+
+    fn id(&self) -> RunId {
+        self.id
     }
 
     fn name(&self) -> &str {
@@ -43,8 +48,12 @@ impl Candidate for Run {
         false
     }
 
-    fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::SeqCst)
+    fn status(&self) -> RunStatus {
+        match (self.wanted.load(Ordering::SeqCst), self.released.load(Ordering::SeqCst)) {
+            (false, _) => RunStatus::Stopping,
+            (true, true) => RunStatus::Running,
+            (true, false) => RunStatus::Queued,
+        }
     }
 
     fn release(&self) {
@@ -69,6 +78,8 @@ pub(super) enum Phase {
     Waits {
         arrival: u64,
     },
+    /// Another run has taken its place in their lane, and its stop is on the way.
+    Superseded,
     Runs,
     /// It has ended, and something of it still executes.
     Lingers,
@@ -154,25 +165,47 @@ impl Naive {
         run: &Arc<Run>,
         now: Instant,
         gated: bool,
-    ) -> Result<(), SubmitError> {
+    ) -> Result<Vec<RunId>, SubmitError> {
         let gate = run.gate.as_ref();
-        let lane = gate.and_then(|gate| gate.lane.as_ref());
-        if let Some(Lane { key, on_busy: OnBusy::Reject }) = lane {
-            let rank = (i16::MAX, u64::MAX);
-            if self.lane_runs(key) || self.lane_before(key, rank) > 0 {
-                return Err(SubmitError::LaneBusy(Arc::clone(key)));
-            }
+        let superseded = self.ask_lane(gate.and_then(|gate| gate.lane.as_ref()))?;
+        let before: Vec<_> = superseded.iter().map(|index| self.runs[*index].phase).collect();
+        for index in &superseded {
+            let phase = &mut self.runs[*index].phase;
+            *phase = if is_queued(*phase) { Phase::Superseded } else { *phase };
         }
         let due = gate.and_then(|gate| gate.not_before).filter(|due| *due > now);
         let rank = (-i16::from(run.priority()), self.arrivals + 1);
         let waits = due.is_some() || !self.is_ready(rank, run) || self.first_full(run).is_some();
         if let Some((scope, max)) = self.full_queue(run).filter(|_| waits && gated) {
+            for (index, phase) in superseded.iter().zip(before) {
+                self.runs[*index].phase = phase;
+            }
             return Err(SubmitError::QueueFull { scope, max });
         }
         self.arrivals += 1;
         let phase = due.map_or(Phase::Waits { arrival: self.arrivals }, Phase::Due);
         self.runs.push(Entry { run: Arc::clone(run), phase, gated });
-        Ok(())
+        Ok(superseded.into_iter().map(|index| self.runs[index].run.id).collect())
+    }
+
+    /// Yields the runs that a new one of the lane supersedes, the newest first.
+    fn ask_lane(&self, lane: Option<&Lane>) -> Result<Vec<usize>, SubmitError> {
+        let Some(Lane { key, on_busy }) = lane else { return Ok(Vec::new()) };
+        let is_there = |phase| is_queued(phase) || phase == Phase::Runs;
+        let runs = self.runs.iter().enumerate().rev();
+        let runs = runs.filter(|(_, it)| it.run.lane() == Some(key) && is_there(it.phase));
+        let runs: Vec<_> = runs.map(|(index, _)| index).collect();
+        let mut ids = runs.iter().map(|index| &self.runs[*index].run);
+        match on_busy {
+            OnBusy::Enqueue => Ok(Vec::new()),
+            OnBusy::Reject if runs.is_empty() => Ok(runs),
+            OnBusy::Reject => Err(SubmitError::LaneBusy(Arc::clone(key))),
+            OnBusy::CancelExisting => Ok(runs),
+            OnBusy::JoinExisting => match ids.find(|run| run.wanted.load(Ordering::SeqCst)) {
+                Some(run) => Err(SubmitError::LaneJoined(run.id)),
+                None => Ok(Vec::new()),
+            },
+        }
     }
 
     pub(super) fn release(&mut self, now: Instant) {

@@ -4,18 +4,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quell_core::RunKind;
+use quell_core::{RunId, RunKind};
 
 use super::Admission;
 use super::change::PIECE;
 use super::naive::Run;
 use crate::failure::SubmitError;
+use crate::gate::Gate;
 use crate::queue::{RunLimits, Scope};
-use crate::spec::Gate;
 use crate::sync::{AtomicBool, Ordering};
 
 fn run(owner: usize, due: Option<Instant>) -> Arc<Run> {
     Arc::new(Run {
+        id: RunId::from_text("a"),
         kind: RunKind::Agent,
         name: "a",
         owner: Some(owner.to_string().into()),
@@ -28,7 +29,7 @@ fn run(owner: usize, due: Option<Instant>) -> Arc<Run> {
 fn submit(ours: &Admission<Run>, run: &Arc<Run>, now: Instant) -> Result<(), SubmitError> {
     ours.catch_up(now);
     if ours.concerns(run) {
-        ours.enter(run, now)?.start();
+        ours.enter(run, now)?.free.start();
     } else {
         super::Candidate::release(&**run);
     }

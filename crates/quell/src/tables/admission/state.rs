@@ -10,7 +10,10 @@ use super::Candidate;
 use super::change::{PIECE, Rest};
 use super::groups::Groups;
 use super::held::Ticket;
+use super::lane_runs::LaneRuns;
 use super::rank::Rank;
+use crate::failure::SubmitError;
+use crate::gate::Lane;
 use crate::queue::{QueuePosition, RunLimits, Scope, WaitsFor};
 
 /// The queues, the lanes and the groups; the invariants are those of
@@ -25,6 +28,8 @@ pub(super) struct State<R> {
     due: BTreeMap<(Instant, u64), Arc<R>>,
     /// The lanes that a run holds, by their keys.
     lanes: HashMap<Arc<str>, Queue<R>>,
+    /// The roots of all lanes, those that are due later among them.
+    lane_runs: LaneRuns<R>,
     /// The limits, the roots that come under them, and those that wait for a slot: they hold their
     /// lane, or need none.
     pub(super) groups: Groups<R>,
@@ -34,10 +39,10 @@ pub(super) struct State<R> {
 
 /// A run that waits, runs or holds a lane: its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Who(usize);
+pub(super) struct Who(usize);
 
 impl Who {
-    fn of<R>(run: &Arc<R>) -> Self {
+    pub(super) fn of<R>(run: &Arc<R>) -> Self {
         Self(Arc::as_ptr(run).addr())
     }
 }
@@ -66,6 +71,7 @@ impl<R: Candidate> State<R> {
             places: HashMap::new(),
             due: BTreeMap::new(),
             lanes: HashMap::new(),
+            lane_runs: LaneRuns::new(),
             groups: Groups::new(),
             roots: HashMap::new(),
         }
@@ -88,33 +94,63 @@ impl<R: Candidate> State<R> {
     /// Gives a root its slots that runs already.
     pub(super) fn count_in(&mut self, run: &Arc<R>) {
         let who = Who::of(run);
-        if !self.places.contains_key(&who) && !self.roots.contains_key(&who) {
+        if !self.waits(run) && !self.roots.contains_key(&who) {
             self.roots.insert(who, self.groups.occupy(run));
         }
     }
 
-    /// Tells whether a run holds a lane.
-    pub(super) fn is_busy(&self, lane: &str) -> bool {
-        self.lanes.contains_key(lane)
+    /// Asks the lane of a new root. Yields the roots that it supersedes, the newest first.
+    pub(super) fn ask_lane(&self, run: &R) -> Result<Vec<Arc<R>>, SubmitError> {
+        self.lane_runs.ask(lane_of(run))
     }
 
-    /// Tells whether a root that is due would have to wait for its lane or a slot.
-    pub(super) fn has_to_wait(&self, run: &R) -> bool {
-        let lane = run.gate().and_then(|gate| gate.lane.as_ref());
-        let queue = lane.and_then(|lane| self.lanes.get(&lane.key));
+    /// Lists the roots of a lane that have not ended, the newest first.
+    pub(super) fn runs_of(&self, lane: &str) -> Vec<Arc<R>> {
+        self.lane_runs.newest_first(lane).map(Arc::clone).collect()
+    }
+
+    /// Tells whether a root that is due would have to wait for its lane or a slot, once those that
+    /// it supersedes wait no longer.
+    pub(super) fn has_to_wait(&self, run: &R, superseded: &[Arc<R>]) -> bool {
+        let queue = lane_of(run).and_then(|lane| self.lanes.get(&lane.key));
         let rank = Rank::of(run, self.number + 1);
-        queue.is_some_and(|queue| self.gives_way(&queue.holder, rank).is_none())
-            || !self.groups.has_room(run)
+        let leaves = |holder| self.waits(holder) && is_among(superseded, holder);
+        let holds = |holder| !leaves(holder) && self.gives_way(holder, rank).is_none();
+        queue.is_some_and(|queue| holds(&queue.holder)) || !self.groups.has_room(run)
     }
 
-    /// Yields the scope that lets no more roots wait, and how many it lets.
-    pub(super) fn full_queue(&self, run: &R) -> Option<(Scope, usize)> {
-        self.groups.full_queue(run)
+    /// Yields the scope that lets no more roots wait, and how many it lets. Those that the new root
+    /// supersedes wait no longer.
+    pub(super) fn full_queue(&self, run: &R, superseded: &[Arc<R>]) -> Option<(Scope, usize)> {
+        let leaving = superseded.iter().filter(|run| self.waits(run));
+        let leaving: Vec<_> =
+            leaving.filter_map(|run| self.roots.get(&Who::of(run)).copied()).collect();
+        self.groups.full_queue(run, &leaving)
+    }
+
+    /// Takes out the superseded roots of a lane that wait: from here on none of them starts. Puts
+    /// the holder of the lane last.
+    pub(super) fn supersede(&mut self, superseded: &mut [Arc<R>]) {
+        let holds = |run: &Arc<R>| {
+            let queue = lane_of(&**run).and_then(|lane| self.lanes.get(&lane.key));
+            queue.is_some_and(|queue| Arc::ptr_eq(&queue.holder, run))
+        };
+        // It would hand the lane over to one of the others.
+        superseded.sort_by_cached_key(holds);
+        for run in superseded {
+            if self.waits(run) {
+                self.leave(run);
+            }
+        }
     }
 
     /// Takes in a root.
     pub(super) fn enter(&mut self, run: &Arc<R>, due: Option<Instant>) {
         self.roots.insert(Who::of(run), self.groups.queue(run));
+        if let Some(lane) = lane_of(&**run) {
+            let number = self.next_number();
+            self.lane_runs.add(&lane.key, run, number);
+        }
         match due {
             Some(due) => self.await_due(run, due),
             None => self.enqueue(Arc::clone(run)),
@@ -131,13 +167,18 @@ impl<R: Candidate> State<R> {
         self.due.keys().next().map(|(due, _)| *due)
     }
 
+    /// Tells whether a run waits for its due time, its lane or a slot.
+    fn waits(&self, run: &Arc<R>) -> bool {
+        self.places.contains_key(&Who::of(run))
+    }
+
     pub(super) fn is_behind(&self, run: &Arc<R>) -> bool {
         matches!(self.places.get(&Who::of(run)), Some(Place::Behind(_)))
     }
 
     /// Takes out a run that waits or has no use for its lane any more, and hands that over.
     pub(super) fn leave(&mut self, run: &Arc<R>) {
-        let lane = run.gate().and_then(|gate| gate.lane.as_ref());
+        let lane = lane_of(&**run);
         let _left = match self.places.remove(&Who::of(run)) {
             Some(Place::Due(due, number)) => self.due.remove(&(due, number)),
             Some(Place::Behind(rank)) => lane
@@ -146,8 +187,9 @@ impl<R: Candidate> State<R> {
             Some(Place::Ready(_)) | None => None,
         };
         self.unqueue(run);
-        // `hand_over` does nothing for a run that waited behind the holder and never had the lane.
         if let Some(lane) = lane {
+            self.lane_runs.remove(&lane.key, run);
+            // Does nothing for a run that waited behind the holder and never had the lane.
             self.hand_over(&lane.key, run);
         }
     }
@@ -211,7 +253,7 @@ impl<R: Candidate> State<R> {
             Place::Behind(rank) => {
                 let lane = &run.gate()?.lane.as_ref()?.key;
                 let queue = self.lanes.get(lane)?;
-                let holder = usize::from(self.places.contains_key(&Who::of(&queue.holder)));
+                let holder = usize::from(self.waits(&queue.holder));
                 let behind = queue.behind.range(..*rank).take(limits::QUEUE_AHEAD_MAX).count();
                 Some(QueuePosition::new(holder + behind, WaitsFor::Lane(Arc::clone(lane))))
             }
@@ -224,13 +266,13 @@ impl<R: Candidate> State<R> {
         let behind = self.lanes.values().map(|queue| queue.behind.len()).sum::<usize>();
         let (waiting, running) = self.groups.totals();
         debug_assert_eq!(self.places.len(), self.due.len() + waiting + behind);
-        self.places.len() + self.lanes.len() + running
+        self.places.len() + self.lanes.len() + self.lane_runs.len() + running
     }
 
     /// Gives a run whose due time has come its lane, or has it wait for that.
     fn enqueue(&mut self, run: Arc<R>) {
         let rank = Rank::of(&*run, self.next_number());
-        let Some(lane) = run.gate().and_then(|gate| gate.lane.as_ref()) else {
+        let Some(lane) = lane_of(&*run) else {
             return self.make_ready(rank, &run);
         };
         let gives_way = match self.lanes.get(&lane.key) {
@@ -307,4 +349,12 @@ impl<R: Candidate> State<R> {
         self.number += 1;
         self.number
     }
+}
+
+fn lane_of<R: Candidate>(run: &R) -> Option<&Lane> {
+    run.gate()?.lane.as_ref()
+}
+
+fn is_among<R>(runs: &[Arc<R>], run: &Arc<R>) -> bool {
+    runs.iter().any(|one| Arc::ptr_eq(one, run))
 }

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use quell_core::RunKind;
+use quell_core::{RunId, RunKind};
 
 use super::naive::{Entry, Naive, Phase, Run, due_of, is_queued};
 use super::{Admission, Candidate as _};
+use crate::gate::{Gate, Lane, OnBusy};
 use crate::queue::{RunLimits, Scope};
-use crate::spec::{Gate, Lane, OnBusy};
 use crate::sync::{AtomicBool, Ordering};
 
 /// What happens to both.
@@ -19,13 +19,16 @@ use crate::sync::{AtomicBool, Ordering};
 enum Step {
     Submit {
         run: Submitted,
-        lane: Option<(bool, bool)>,
+        lane: Option<(bool, OnBusy)>,
         due: u64,
     },
     /// Ends a run that runs; something of it may still execute.
     End(Index, bool),
     Quiesce(Index),
+    /// Stops a run that waits, or that was superseded while it did.
     Stop(Index),
+    /// Stops a run that runs, which goes on for a while.
+    Signal(Index),
     Limit(Scope, RunLimits),
     Pass(u64),
 }
@@ -63,7 +66,13 @@ fn any_step() -> impl Strategy<Value = Step> {
     let owner = proptest::option::of(0..2_u8);
     let run = (any_kind(), any_name(), owner, -1..=1_i8)
         .prop_map(|(kind, name, owner, priority)| Submitted { kind, name, owner, priority });
-    let lane = proptest::option::weighted(0.3, (any::<bool>(), any::<bool>()));
+    let on_busy = prop_oneof![
+        3 => Just(OnBusy::Enqueue),
+        1 => Just(OnBusy::Reject),
+        1 => Just(OnBusy::CancelExisting),
+        1 => Just(OnBusy::JoinExisting),
+    ];
+    let lane = proptest::option::weighted(0.4, (any::<bool>(), on_busy));
     let due = prop_oneof![5 => Just(0), 1 => 1..4_u64];
     let submit = (run, lane, due).prop_map(|(run, lane, due)| Step::Submit { run, lane, due });
     prop_oneof![
@@ -71,6 +80,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         4 => (any::<Index>(), any::<bool>()).prop_map(|(which, over)| Step::End(which, over)),
         2 => any::<Index>().prop_map(Step::Quiesce),
         2 => any::<Index>().prop_map(Step::Stop),
+        1 => any::<Index>().prop_map(Step::Signal),
         3 => any_limit(),
         1 => (1..3_u64).prop_map(Step::Pass),
     ]
@@ -97,11 +107,16 @@ impl Pair {
                 self.quiesced(index);
             }
             Step::Stop(which) => {
-                let Some(index) = self.pick(which, is_queued) else { return };
+                let is_meant = |phase| is_queued(phase) || phase == Phase::Superseded;
+                let Some(index) = self.pick(which, is_meant) else { return };
                 let run = &self.naive.runs[index].run;
                 run.wanted.store(false, Ordering::SeqCst);
                 self.ours.leave(run, false, self.now, || {}).start();
                 self.end(index, true);
+            }
+            Step::Signal(which) => {
+                let Some(index) = self.pick(which, |phase| phase == Phase::Runs) else { return };
+                self.naive.runs[index].run.wanted.store(false, Ordering::SeqCst);
             }
             Step::Limit(scope, limits) => self.limit(&scope, limits),
             Step::Pass(secs) => self.now += Duration::from_secs(secs),
@@ -120,13 +135,12 @@ impl Pair {
         (!all.is_empty()).then(|| all[which.index(all.len())])
     }
 
-    fn submit(&mut self, of: &Submitted, lane: Option<(bool, bool)>, due: u64) {
-        let lane = lane.map(|(is_first, rejects)| Lane {
-            key: if is_first { "L" } else { "M" }.into(),
-            on_busy: if rejects { OnBusy::Reject } else { OnBusy::Enqueue },
-        });
+    fn submit(&mut self, of: &Submitted, lane: Option<(bool, OnBusy)>, due: u64) {
+        let key = |is_first| if is_first { "L" } else { "M" };
+        let lane = lane.map(|(is_first, on_busy)| Lane { key: key(is_first).into(), on_busy });
         let not_before = (due > 0).then(|| self.now + Duration::from_secs(due));
         let run = Arc::new(Run {
+            id: RunId::from_text(&self.naive.runs.len().to_string()),
             kind: of.kind,
             name: of.name,
             owner: of.owner.map(|owner| owner.to_string().into()),
@@ -140,8 +154,17 @@ impl Pair {
             return run.release();
         }
         self.ours.catch_up(self.now);
-        let ours = self.ours.enter(&run, self.now).map(super::Free::start);
-        assert_eq!(ours, naive);
+        let ours = self.ours.enter(&run, self.now).map(|entered| {
+            entered.free.start();
+            entered.superseded.iter().map(|run| run.id).collect::<Vec<_>>()
+        });
+        let sorted = |ids: Result<Vec<_>, _>| {
+            ids.map(|mut ids| {
+                ids.sort_unstable();
+                ids
+            })
+        };
+        assert_eq!(sorted(ours), sorted(naive));
     }
 
     fn end(&mut self, index: usize, is_over: bool) {
@@ -165,8 +188,10 @@ impl Pair {
     fn limit(&mut self, scope: &Scope, limits: RunLimits) {
         self.naive.limits.retain(|(of, _)| of != scope);
         self.naive.limits.push((scope.clone(), limits));
-        let live: Vec<_> =
-            self.naive.runs.iter().filter(|it| it.phase != Phase::Over).map(|it| &it.run).collect();
+        // One that has left its queues is not counted in: it has no slot, and will have none.
+        let is_out = |it: &&Entry| matches!(it.phase, Phase::Over | Phase::Superseded);
+        let live = self.naive.runs.iter().filter(|it| !is_out(it));
+        let live: Vec<_> = live.map(|it| &it.run).collect();
         let live = || live.into_iter().map(Arc::clone).collect();
         let counted = RefCell::new(Vec::new());
         let count_in = |run: &Arc<Run>| {
@@ -245,11 +270,12 @@ fn i39_a_run_that_was_stopped_meanwhile_takes_no_slot_and_leaves_nothing() {
         let lane = lane.then(|| Lane { key: "L".into(), on_busy: OnBusy::Enqueue });
         let gate = Some(Gate { lane, ..Gate::default() });
         let (wanted, released) = (AtomicBool::new(true), AtomicBool::new(false));
-        Arc::new(Run { kind: RunKind::Agent, name: "a", owner: None, gate, wanted, released })
+        let (id, kind) = (RunId::from_text("a"), RunKind::Agent);
+        Arc::new(Run { id, kind, name: "a", owner: None, gate, wanted, released })
     };
     let runs = [run(true), run(true), run(true), run(false)];
     for run in &runs {
-        ours.enter(run, now).unwrap().start();
+        ours.enter(run, now).unwrap().free.start();
     }
     // They were stopped, and the threads that stopped them have not come here yet.
     runs[1].wanted.store(false, Ordering::SeqCst);

@@ -1,0 +1,70 @@
+//! [`Gate`] is what a root asks of admission: its lane, its due time and its priority.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What becomes of a run whose lane is busy: it has a root that has not ended. Which one is decided
+/// in one step with the acceptance of the new run, and also those count that are due later.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+/// # .block_on(async {
+/// use quell::{CauseKind, Engine, OnBusy, RunSpec, SubmitError};
+///
+/// let engine = Engine::new();
+/// let reply = |on_busy| RunSpec::agent("reply").lane("thread-1", on_busy);
+/// let first = engine.submit(reply(OnBusy::Reject), async |ctx| {
+///     ctx.stopped().await;
+///     Ok("cut short")
+/// }).unwrap().into_ref();
+///
+/// let refused = engine.submit(reply(OnBusy::Reject), async |_| Ok(())).unwrap_err();
+/// assert_eq!(refused, SubmitError::LaneBusy("thread-1".into()));
+/// let joined = engine.submit(reply(OnBusy::JoinExisting), async |_| Ok(())).unwrap_err();
+/// assert_eq!(joined, SubmitError::LaneJoined(first.id()));
+///
+/// let second = engine.submit(reply(OnBusy::CancelExisting), async |_| Ok("whole")).unwrap();
+/// assert_eq!(second.superseded(), [first.clone()]);
+/// assert_eq!(first.ended().await.cause.as_ref().unwrap().kind, CauseKind::Superseded);
+/// assert_eq!(second.await.unwrap(), "whole");
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnBusy {
+    /// It waits for its turn, the highest priority first, of equals first come, first served.
+    #[default]
+    Enqueue,
+    /// It is refused with [`SubmitError::LaneBusy`](crate::SubmitError::LaneBusy), and nothing is
+    /// made.
+    Reject,
+    /// It takes the place of the runs that the lane has. Those that wait never start. All of them
+    /// are stopped, with cause [`Superseded`](quell_core::CauseKind::Superseded), by the time the
+    /// submit returns, also if the new run is due later;
+    /// [`RunHandle::superseded`](crate::RunHandle::superseded) names them. The new one starts when
+    /// the one that runs has ended.
+    ///
+    /// A submit that is refused stops nothing. Of two such submits one supersedes the other.
+    CancelExisting,
+    /// It is refused with [`SubmitError::LaneJoined`](crate::SubmitError::LaneJoined), which names
+    /// the newest run that the lane has and that is not stopping, and nothing is made. If all of
+    /// them are stopping, it waits for its turn.
+    JoinExisting,
+}
+
+/// The lane of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Lane {
+    pub(crate) key: Arc<str>,
+    pub(crate) on_busy: OnBusy,
+}
+
+/// What a root asks of admission besides a slot.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate {
+    pub(crate) lane: Option<Lane>,
+    pub(crate) not_before: Option<Instant>,
+    pub(crate) priority: i8,
+}
