@@ -10,7 +10,7 @@ use crate::access::AccessError;
 use crate::body::BodyError;
 use crate::ids::BadId;
 use crate::ledger::Overdrawn;
-use crate::start::StartError;
+use crate::start_error::StartError;
 
 /// A problem document: `application/problem+json`. A response that is made of it has it among its
 /// extensions, so that a contract can say it in words of its own.

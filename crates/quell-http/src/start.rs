@@ -1,17 +1,17 @@
-//! [`Start`] and [`StartError`]: how a caller starts a run of a component, and why it may be
-//! refused.
+//! [`Start`]: how a caller starts a run of a component.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quell::{IdempotencyKey, OnBusy, Payload, RunId, RunRef, RunSpec, Scope, SubmitError};
+use quell::{IdempotencyKey, OnBusy, Payload, RunId, RunRef, RunSpec, SubmitError};
 use quell_flow::{COMPONENT, Component};
 
-use crate::ids::{BadId, EXTERNAL_ID, SESSION, TEAM, parse_id};
+use crate::ids::{EXTERNAL_ID, SESSION, TEAM, parse_id};
 use crate::limits::TIME_MAX;
 use crate::reserve::scope_of;
 use crate::run_log;
 use crate::service::View;
+use crate::start_error::StartError;
 
 /// A run of a component, to be started by [`View::start`].
 ///
@@ -49,8 +49,19 @@ pub struct Start {
 pub struct Started {
     /// The run.
     pub run: RunRef,
-    /// Whether an earlier request with the same idempotency key started it.
+    /// Whether an earlier request started it: one with the same idempotency key, or, with
+    /// [`OnBusy::JoinExisting`], one for the same lane.
     pub is_replay: bool,
+    /// The runs whose place it has taken in its lane, and which were stopped
+    /// ([`OnBusy::CancelExisting`]).
+    pub superseded: Vec<RunRef>,
+}
+
+impl Started {
+    /// An earlier request has started it.
+    const fn before(run: RunRef) -> Self {
+        Self { run, is_replay: true, superseded: Vec::new() }
+    }
 }
 
 impl Start {
@@ -111,6 +122,10 @@ impl Start {
     }
 
     /// Puts the run into a lane of its owner: runs of one lane never overlap. Defaults to none.
+    ///
+    /// [`OnBusy::JoinExisting`] yields the run that the lane has, if the principal sees it, and
+    /// [`OnBusy::CancelExisting`] takes the place of the runs that the lane has, if the principal
+    /// may stop all of them. Otherwise both are [`OnBusy::Reject`].
     pub fn lane(mut self, key: impl Into<String>, on_busy: OnBusy) -> Self {
         self.lane = Some((key.into(), on_busy));
         self
@@ -166,11 +181,17 @@ impl View {
             return self.replay(&start).unwrap_or(Err(StartError::Unavailable));
         }
         let id = start.id.as_deref().map(parse_id).transpose()?;
+        if !self.may_supersede(&start) {
+            return self.replay(&start).unwrap_or(Err(StartError::LaneBusy));
+        }
         let service = self.service();
         let handle =
             start.component.start(service.engine(), self.spec(&start, id), start.input.clone());
-        let run = match handle {
-            Ok(handle) => handle.into_ref(),
+        let (superseded, run) = match handle {
+            Ok(handle) => (handle.superseded().to_vec(), handle.into_ref()),
+            Err(SubmitError::LaneJoined(id)) => {
+                return self.run_by_id(id).map(Started::before).ok_or(StartError::LaneBusy);
+            }
             Err(SubmitError::AlreadySubmitted(_) | SubmitError::KeyForgotten(_)) => {
                 return self.replay(&start).unwrap_or(Err(StartError::KeyForgotten));
             }
@@ -178,7 +199,7 @@ impl View {
         };
         service.shared().records.follow(&run);
         run_log::started(&run, self.contract());
-        Ok(Started { run, is_replay: false })
+        Ok(Started { run, is_replay: false, superseded })
     }
 
     /// Finds the id of the run that the same request has started before, also if the run is not
@@ -193,7 +214,24 @@ impl View {
         let owner = self.principal().subject();
         let (_, run) = self.service().engine().submitted_with(owner, start.once.as_ref()?)?;
         let run = run.filter(|run| self.sees(run)).ok_or(StartError::KeyForgotten);
-        Some(run.map(|run| Started { run, is_replay: true }))
+        Some(run.map(Started::before))
+    }
+
+    /// Tells whether the principal may stop what the lane has, if the new run is to take its place.
+    /// Another credential of the same owner may put a run there meanwhile.
+    fn may_supersede(&self, start: &Start) -> bool {
+        let Some((key, OnBusy::CancelExisting)) = &start.lane else { return true };
+        let runs = self.service().engine().lane(&self.lane_key(key));
+        runs.iter().all(|run| self.refusal(run).is_none())
+    }
+
+    /// Yields the engine's key of a lane. Lanes are per owner: the same key of another owner is
+    /// another lane.
+    fn lane_key(&self, key: &str) -> String {
+        match self.principal().subject() {
+            Some(owner) if key.len() <= LANE_KEY_BYTES_MAX => of_owner(owner, key),
+            _ => key.to_owned(),
+        }
     }
 
     /// Tells whether the principal has a name and is a member of a team.
@@ -239,12 +277,7 @@ impl View {
             spec = spec.grace(grace);
         }
         if let Some((key, on_busy)) = &start.lane {
-            // Lanes are per owner: the same key of another owner is another lane.
-            let key = match self.principal().subject() {
-                Some(owner) if key.len() <= LANE_KEY_BYTES_MAX => of_owner(owner, key),
-                _ => key.clone(),
-            };
-            spec = spec.lane(key, *on_busy);
+            spec = spec.lane(self.lane_key(key), *on_busy);
         }
         match start.not_before {
             Some(due) => spec.not_before(due),
@@ -263,114 +296,9 @@ fn of_owner(owner: &str, key: &str) -> String {
 /// The longest key of a lane that a caller may choose, in bytes.
 const LANE_KEY_BYTES_MAX: usize = quell::limits::LANE_BYTES_MAX;
 
-/// Why a request has started no run.
-///
-/// Exhaustive on purpose, so that every adapter must name a new reason.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(clippy::exhaustive_enums, reason = "every adapter must name a new reason")]
-pub enum StartError {
-    /// The text is not a run id.
-    #[error(transparent)]
-    BadId(#[from] BadId),
-    /// A run has the id already, of this caller or of another one.
-    #[error("run id `{0}` is in use")]
-    IdInUse(String),
-    /// The lane has a run, and [`OnBusy::Reject`] refuses the new one.
-    #[error("lane is busy")]
-    LaneBusy,
-    /// A bound of the engine is reached. There may be room later.
-    #[error("{what} would exceed the limit of {max}")]
-    TooMany {
-        /// What the bound counts.
-        what: &'static str,
-        /// The bound.
-        max: usize,
-    },
-    /// The caller's share of a bound of the engine is used up.
-    #[error("{what} of one caller would exceed their share of {max}")]
-    ShareUsedUp {
-        /// What the share counts.
-        what: &'static str,
-        /// The share.
-        max: usize,
-    },
-    /// A part of the request exceeds its bound.
-    #[error("{}", too_large(what, *bytes, *max))]
-    TooLarge {
-        /// The part.
-        what: &'static str,
-        /// Its size.
-        bytes: usize,
-        /// The bound.
-        max: usize,
-    },
-    /// The idempotency key was used with another request.
-    #[error("idempotency key was used with a different request")]
-    KeyConflict,
-    /// The idempotency key is known, but its run is no longer kept.
-    #[error("run of this idempotency key is no longer kept")]
-    KeyForgotten,
-    /// The principal may not run the component.
-    #[error("credentials do not allow to run this component")]
-    Forbidden,
-    /// The engine is shutting down, or refuses for another reason that is not the caller's fault.
-    #[error("engine takes no new runs")]
-    Unavailable,
-}
-
-fn too_large(what: &str, bytes: usize, max: usize) -> String {
-    // Labels are bounded by number, not by bytes.
-    if what == LABELS {
-        return format!("there are more than {max} labels");
-    }
-    format!("{what} has {bytes} bytes, the limit is {max}")
-}
-
-/// Names what waits under a limit.
-const fn queued_in(scope: &Scope) -> &'static str {
-    match scope {
-        Scope::Kind(_) => "queued runs of this kind",
-        Scope::Component(..) => "queued runs of this component",
-        Scope::EachOwner => "queued runs of this owner",
-        _ => "queued runs",
-    }
-}
-
-const LABELS: &str = "labels";
-
-impl StartError {
-    pub(crate) fn from_submit(error: &SubmitError, id: Option<&str>) -> Self {
-        match *error {
-            SubmitError::IdInUse(run) => {
-                Self::IdInUse(id.map_or_else(|| run.to_string(), str::to_owned))
-            }
-            SubmitError::LaneBusy(_) => Self::LaneBusy,
-            SubmitError::KeyConflict => Self::KeyConflict,
-            SubmitError::AlreadySubmitted(_) | SubmitError::KeyForgotten(_) => Self::KeyForgotten,
-            SubmitError::LimitReached { what: LABELS, max } => {
-                Self::TooLarge { what: LABELS, bytes: max + 1, max }
-            }
-            SubmitError::LimitReached { what, max } => Self::TooMany { what, max },
-            SubmitError::QueueFull { ref scope, max } => {
-                Self::TooMany { what: queued_in(scope), max }
-            }
-            SubmitError::ShareUsedUp { what, max, .. } => Self::ShareUsedUp { what, max },
-            SubmitError::TooLarge { what, bytes, max } => Self::TooLarge { what, bytes, max },
-            _ => Self::Unavailable,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_full_queue_is_too_many_runs_and_no_shutdown() {
-        let full = SubmitError::QueueFull { scope: Scope::EachOwner, max: 1 };
-        let words = StartError::from_submit(&full, None).to_string();
-        assert_eq!(words, "queued runs of this owner would exceed the limit of 1");
-    }
 
     #[test]
     fn lanes_of_two_owners_are_two_whatever_they_are_called() {

@@ -23,6 +23,8 @@ mod examples;
 mod forgotten;
 /// What a refused caller lacks.
 mod lacks;
+/// Runs of one lane.
+mod lanes;
 /// Limits of runs that change while they work.
 mod limits;
 /// What is lost is marked.

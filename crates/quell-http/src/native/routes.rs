@@ -47,7 +47,8 @@ pub(super) type Answer = Result<Response, Problem>;
         RefusedBody,
         (status = 201, description = "It was started. If there is no room for a large answer: the \
             run as lists show it, without its values", body = RunObject),
-        (status = 200, description = "The same request has started it", body = RunObject),
+        (status = 200, description = "The same request has started it, or its lane has it and \
+            `join_existing` asks for it", body = RunObject),
         (status = 404, description = "No such component", body = Problem, content_type = PROBLEM),
         (status = 409, description = "The id is in use, the lane is busy, or the key was used \
             otherwise", body = Problem, content_type = PROBLEM),

@@ -259,7 +259,7 @@ impl View {
     }
 
     /// Says why the principal may not stop a run. A run that was deleted meanwhile is not refused.
-    fn refusal(&self, run: &RunRef) -> Option<Disposition> {
+    pub(crate) fn refusal(&self, run: &RunRef) -> Option<Disposition> {
         let root = run.root();
         if !self.is_shown(&root) || !self.owns(&root) {
             return Some(Disposition::Unknown);

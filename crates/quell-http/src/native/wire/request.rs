@@ -88,13 +88,18 @@ pub(crate) struct LaneName {
     pub(crate) on_busy: BusyName,
 }
 
-/// What becomes of a run whose lane is busy.
+/// What becomes of a run whose lane is busy: it has a run that has not ended. `enqueue` has it wait
+/// for its turn. `reject` refuses it. `cancel_existing` stops the runs of the lane and starts it
+/// when the one that runs has ended. `join_existing` starts nothing and answers with the newest run
+/// of the lane that is not stopping; if all are, it waits for its turn.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum BusyName {
     #[default]
     Enqueue,
     Reject,
+    CancelExisting,
+    JoinExisting,
 }
 
 /// A request to cancel. Without a body, and of null, every field has its default.
@@ -221,6 +226,8 @@ impl BusyName {
         match self {
             Self::Enqueue => OnBusy::Enqueue,
             Self::Reject => OnBusy::Reject,
+            Self::CancelExisting => OnBusy::CancelExisting,
+            Self::JoinExisting => OnBusy::JoinExisting,
         }
     }
 }

@@ -1,0 +1,103 @@
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use quell::{OnBusy, Payload, RunStatus};
+use quell_flow::Contract;
+use quell_http::{Access, Key, NATIVE, Principal, Start, StartError, View, router};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, JSON, get, post, send, service, soon};
+
+fn body(component: &str, id: &str, on_busy: &str) -> Value {
+    let lane = json!({ "key": "thread-1", "on_busy": on_busy });
+    json!({ "component": format!("agent/{component}"), "id": id, "lane": lane })
+}
+
+async fn start(app: &Router, component: &str, id: &str, on_busy: &str) -> Answer {
+    post(app, "/v1/runs", &body(component, id, on_busy)).await
+}
+
+async fn run(app: &Router, id: &str) -> Value {
+    get(app, &format!("/v1/runs/{id}")).await.json()
+}
+
+#[tokio::test]
+async fn a_run_may_take_the_place_of_what_its_lane_has() {
+    let app = router(service());
+    for id in ["a", "b"] {
+        assert_eq!(start(&app, "sleeper", id, "enqueue").await.status, StatusCode::CREATED);
+    }
+    let refused = start(&app, "sleeper", "a", "cancel_existing").await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert_eq!(run(&app, "b").await["status"], "queued", "who is refused stops nobody");
+    let new = start(&app, "echo", "c", "cancel_existing").await;
+    assert_eq!(new.status, StatusCode::CREATED);
+    get(&app, "/v1/runs/c/events").await;
+    for id in ["a", "b"] {
+        let old = run(&app, id).await;
+        assert_eq!(
+            (&old["status"], &old["cause"]["kind"]),
+            (&"cancelled".into(), &"superseded".into())
+        );
+        assert_eq!(old["cause"]["by"], new.json()["uuid"]);
+    }
+    assert_eq!(run(&app, "b").await["started_at"], Value::Null);
+    assert_eq!(run(&app, "c").await["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_run_may_be_joined_by_who_would_start_another_in_its_lane() {
+    let app = router(service());
+    let first = start(&app, "sleeper", "a", "join_existing").await;
+    assert_eq!(first.status, StatusCode::CREATED);
+    let joined = start(&app, "echo", "b", "join_existing").await;
+    assert_eq!((joined.status, &joined.json()["id"]), (StatusCode::OK, &json!("a")));
+    assert_eq!(joined.header("location"), first.header("location"));
+    assert_eq!(get(&app, "/v1/runs").await.json()["total"], 1, "nothing was started");
+    send(&app, "POST", "/v1/runs/a/cancel", &[JSON], r#"{"wait":"terminal"}"#).await;
+    let second = start(&app, "echo", "b", "join_existing").await;
+    assert_eq!((second.status, &second.json()["id"]), (StatusCode::CREATED, &json!("b")));
+}
+
+#[tokio::test]
+async fn who_may_not_stop_what_a_lane_has_does_not_take_its_place() {
+    let limited = Key::new("ada", "limited").scopes(["agents:echo:run"]);
+    let access = Access::open().key(Key::new("ada", "ada")).key(limited);
+    let app = router(service().access(access));
+    let start = async |key: &str, component: &str, id: &str, on_busy: &str| {
+        let body = body(component, id, on_busy).to_string();
+        send(&app, "POST", "/v1/runs", &[JSON, ("x-api-key", key)], body).await
+    };
+    assert_eq!(start("ada", "sleeper", "a", "enqueue").await.status, StatusCode::CREATED);
+    let refused = start("limited", "echo", "b", "cancel_existing").await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert_eq!(refused.json()["type"], "urn:quell:problem:lane-busy");
+    let read = send(&app, "GET", "/v1/runs/a", &[("x-api-key", "ada")], "").await;
+    assert_eq!(read.json()["cause"], Value::Null, "it goes on");
+    assert_eq!(start("ada", "echo", "c", "cancel_existing").await.status, StatusCode::CREATED);
+}
+
+fn begin(view: &View, component: &str, on_busy: OnBusy) -> Start {
+    let component = view.find_component(component).unwrap();
+    Start::new(component, Payload::from("x")).lane("main", on_busy)
+}
+
+#[tokio::test]
+async fn a_run_that_a_caller_does_not_see_is_neither_joined_nor_stopped() {
+    let service = service();
+    let of = |contract| service.view(contract, Principal::named("ada"));
+    let (elsewhere, here) = (of(Contract::named("agentos")), of(NATIVE));
+    let later = begin(&elsewhere, "hidden", OnBusy::Enqueue).after(Duration::from_mins(1));
+    let hidden = elsewhere.start(later).await.unwrap().run;
+    for on_busy in [OnBusy::JoinExisting, OnBusy::CancelExisting] {
+        let refused = here.start(begin(&here, "echo", on_busy)).await.unwrap_err();
+        assert_eq!(refused, StartError::LaneBusy, "{on_busy:?}");
+    }
+    assert_eq!(hidden.status(), RunStatus::Queued);
+    let joined = elsewhere.start(begin(&elsewhere, "hidden", OnBusy::JoinExisting)).await.unwrap();
+    assert!(joined.is_replay && joined.run == hidden);
+    let new = elsewhere.start(begin(&elsewhere, "hidden", OnBusy::CancelExisting)).await.unwrap();
+    assert_eq!(new.superseded, [hidden]);
+    soon("it ends", || new.run.status().is_terminal()).await;
+}
