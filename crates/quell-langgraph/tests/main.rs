@@ -18,6 +18,7 @@ mod positions;
 mod races;
 mod runs;
 mod sockets;
+mod strategies;
 mod support;
 mod talk;
 mod traces;

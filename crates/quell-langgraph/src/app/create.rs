@@ -1,14 +1,14 @@
-//! [`CreateRequest`]: makes a run. It chooses the thread and the input, and stops the runs that are
-//! live there if the strategy says so.
+//! [`CreateRequest`]: makes a run. It chooses the thread, the input, and what becomes of the runs
+//! that are live there.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use axum::http::HeaderMap;
-use quell::{CauseKind, Failure, IdempotencyKey, OnBusy, Payload, RunContext, RunId, limits};
+use quell::{Failure, IdempotencyKey, OnBusy, Payload, RunContext, RunId, limits};
 use quell_flow::{Component, ComponentKind};
-use quell_http::{SESSION, Start, StartError, View, Wait};
+use quell_http::{SESSION, Start, StartError, View};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -18,7 +18,6 @@ use crate::options::CONTRACT;
 use crate::threads::{Full, Thread, Tracked, Within};
 use crate::values::merged_input;
 use crate::wire::asked::{Asked, micros};
-use crate::wire::cancel::Action;
 use crate::wire::create::{Create, Strategy};
 use crate::wire::exact::{Keys, written};
 use crate::wire::refusal::Refusal;
@@ -99,20 +98,14 @@ impl App {
     ) -> Result<Option<Found>, Refusal> {
         let create = &request.create;
         let _one_at_a_time = thread.creating.lock().await;
-        let others = thread.live(self.engine());
+        let is_idle = thread.live(self.engine()).is_empty();
         let owner = self.owner_view(view, thread);
         let once = once(request)?;
-        // A live run may be the one that this idempotency key started before.
-        let is_again = once.as_ref().is_some_and(|once| owner.started_by(once).is_some());
-        // The lane does not know of a run that is due later, but that is live as well.
-        if create.strategy == Strategy::Reject && !others.is_empty() && !is_again {
-            return Err(Refusal::busy());
-        }
         let asked = self.asked(create, graph, thread);
         let id = RunId::from_uuid(Uuid::now_v7());
         let within = self.within(thread.id, Some(graph));
         let tracked = Arc::new(Tracked::new(id, graph.id(), within, &asked));
-        let (component, input) = self.work(&tracked, graph, thread, others.is_empty());
+        let (component, input) = self.work(&tracked, graph, thread, is_idle);
         let start = asked.write(Start::new(&component, input.clone()), &input);
         let start = self.start(create, thread, &tracked, start);
         let start = match &once {
@@ -123,6 +116,10 @@ impl App {
             return Ok(None);
         }
         let _adding = Adding { thread, tracked: &tracked };
+        // Before the submit: no reader sees the end of a run whose place this one takes without
+        // what follows from it.
+        let is_rollback = create.strategy == Strategy::Rollback;
+        let _rolling_back = is_rollback.then(|| thread.rolling_back(tracked.id));
         let started = match owner.start(start).await {
             Ok(started) if !started.is_replay => started,
             refused @ (Err(StartError::KeyForgotten) | Ok(_)) => {
@@ -137,7 +134,9 @@ impl App {
         tracked.has_begun.store(true, Ordering::SeqCst);
         let run = started.run;
         self.follow(Arc::clone(thread), Arc::clone(&tracked), run.clone());
-        self.supersede(view, create.strategy, request.path, thread, &others).await;
+        if is_rollback {
+            self.roll_back(thread, &started.superseded);
+        }
         let (tracked, thread) = (Arc::clone(&tracked), Some(Arc::clone(thread)));
         Ok(Some(Found { run, tracked, thread }))
     }
@@ -187,7 +186,8 @@ impl App {
     fn start(&self, create: &Create, thread: &Thread, tracked: &Tracked, start: Start) -> Start {
         let on_busy = match create.strategy {
             Strategy::Reject => OnBusy::Reject,
-            Strategy::Enqueue | Strategy::Interrupt | Strategy::Rollback => OnBusy::Enqueue,
+            Strategy::Enqueue => OnBusy::Enqueue,
+            Strategy::Interrupt | Strategy::Rollback => OnBusy::CancelExisting,
         };
         let mut start = start
             .id(tracked.id.to_string())
@@ -241,28 +241,6 @@ impl App {
             ComponentKind::Team => Component::team(graph.id(), body),
             ComponentKind::Workflow => Component::workflow(graph.id(), body),
         })
-    }
-
-    /// Stops the live runs of a thread in favour of a new one, if its strategy says so.
-    async fn supersede(
-        &self,
-        view: &View,
-        strategy: Strategy,
-        path: &str,
-        thread: &Arc<Thread>,
-        others: &[Arc<Tracked>],
-    ) {
-        let action = match strategy {
-            Strategy::Enqueue | Strategy::Reject => return,
-            Strategy::Interrupt => Action::Interrupt,
-            Strategy::Rollback => Action::Rollback,
-        };
-        let others = others
-            .iter()
-            .filter_map(|tracked| self.find(view, Some(thread.id), tracked.id.as_uuid())?.kept());
-        let others: Vec<_> = others.collect();
-        let stop = action.request(path).kind(CauseKind::Superseded);
-        self.stop(view, &others, action, stop, Wait::none()).await;
     }
 }
 

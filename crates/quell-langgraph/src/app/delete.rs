@@ -26,7 +26,7 @@ impl App {
 
     fn delete_quiescent(&self, thread: &Arc<Thread>, tracked: &Arc<Tracked>, run: &RunRef) -> bool {
         let row = run.row();
-        let is_deleted = thread.is_temporary || tracked.is_deleted_after(row.status);
+        let is_deleted = thread.is_temporary || thread.is_deleted_after(tracked, &row);
         if !is_deleted || !row.status.is_terminal() || !row.quiescent {
             return false;
         }
@@ -50,6 +50,18 @@ impl App {
             self.threads().remove_if_idle(self.engine(), thread);
         }
         true
+    }
+
+    /// Deletes runs whose place another one has taken, at their ends.
+    pub(crate) fn roll_back(&self, thread: &Arc<Thread>, superseded: &[RunRef]) {
+        let runs: Vec<_> = superseded.iter().filter_map(|run| thread.find(run.id())).collect();
+        // All of them are marked before the first one is deleted: what it left shows meanwhile.
+        for tracked in &runs {
+            tracked.delete_at_end.store(true, Ordering::SeqCst);
+        }
+        for tracked in runs {
+            self.delete_if_quiescent(thread, &tracked);
+        }
     }
 
     /// Follows a run to its end: its values are taken over, and it is deleted if it is to be.

@@ -36,7 +36,8 @@ pub(crate) struct Thread {
     /// Made up for one stateless run, and deleted with it.
     pub(crate) is_temporary: bool,
     created_at: SystemTime,
-    /// Held while a run of the thread is made, so that runs enter the lane in one order.
+    /// Held while a run of the thread is made: whether it starts on the values of the thread is
+    /// decided in the order in which runs enter the lane.
     pub(crate) creating: tokio::sync::Mutex<()>,
     state: Mutex<State>,
     /// What its metadata takes.
@@ -59,6 +60,8 @@ struct State {
     /// Set when the thread leaves the table. No run of it is made any more.
     is_deleted: bool,
     live: Vec<Arc<Tracked>>,
+    /// Runs that are about to take the places of those that are live, which are deleted then.
+    rolling_back: Vec<RunId>,
     ended: VecDeque<Arc<Tracked>>,
     last: Option<RunStatus>,
     error: Value,
@@ -77,6 +80,7 @@ impl Thread {
             graph: None,
             is_deleted: false,
             live: Vec::new(),
+            rolling_back: Vec::new(),
             ended: VecDeque::new(),
             last: None,
             error: Value::Null,
@@ -115,6 +119,18 @@ impl Thread {
             state.live.push(Arc::clone(tracked));
         }
         !state.is_deleted
+    }
+
+    /// Declares that a run is about to take the places of those that are live, and that they are
+    /// deleted then. Dropped when they are marked, or when no run was made.
+    pub(crate) fn rolling_back(self: &Arc<Self>, by: RunId) -> RollingBack {
+        self.state.lock().rolling_back.push(by);
+        RollingBack { thread: Arc::clone(self), by }
+    }
+
+    /// Tells whether a run is deleted if it ends so.
+    pub(crate) fn is_deleted_after(&self, tracked: &Tracked, row: &RunRow) -> bool {
+        tracked.is_deleted_after(row, &self.state.lock().rolling_back)
     }
 
     /// Takes a run out: it was not made after all, or is deleted. Nothing of it is left.
@@ -258,7 +274,9 @@ impl Thread {
         let mut state = self.state.lock();
         state.settle(engine);
         // The keys of a live run are not taken over: a rollback removes them together with the run.
-        let live = state.live.iter().rfind(|tracked| tracked.has_begun());
+        // The engine has a run before `has_begun` is set, and may have stopped those before it.
+        let is_made = |id| engine.get(id).is_some();
+        let live = state.live.iter().rfind(|it| it.has_begun() || is_made(it.id));
         let graph = live.map(|tracked| tracked.graph_keys()).or_else(|| state.graph.clone());
         let since = live.and_then(|live| engine.get(live.id)).map(|run| run.queued_at());
         let updated_at = since.map_or(state.updated_at, |since| since.max(state.updated_at));
@@ -275,6 +293,19 @@ impl Thread {
             facts: ThreadFacts { is_live, last: state.last, has_next: state.has_next },
             error: &state.error,
         })
+    }
+}
+
+/// A rollback by a run that is being made; see [`Thread::rolling_back`].
+#[derive(Debug)]
+pub(crate) struct RollingBack {
+    thread: Arc<Thread>,
+    by: RunId,
+}
+
+impl Drop for RollingBack {
+    fn drop(&mut self) {
+        self.thread.state.lock().rolling_back.retain(|by| *by != self.by);
     }
 }
 
@@ -307,7 +338,7 @@ impl State {
         self.ended.push_back(Arc::clone(tracked));
         let mut fold = tracked.fold.lock();
         tracked.finish(tracked.service.as_ref(), &mut fold, run, row.output.as_ref());
-        if tracked.is_deleted_after(row.status) {
+        if tracked.is_deleted_after(row, &self.rolling_back) {
             return;
         }
         let now = row.ended_at.unwrap_or_else(SystemTime::now);

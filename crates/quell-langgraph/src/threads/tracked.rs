@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use quell::{Payload, RunId, RunRef, RunStatus};
+use quell::{CauseKind, Payload, RunId, RunRef, RunRow, RunStatus};
 use quell_flow::{COMPONENT, Reducers};
 use quell_http::{Service, events_by_now};
 use uuid::Uuid;
@@ -87,11 +87,14 @@ impl Tracked {
         }
     }
 
-    /// Tells whether it is deleted if it ends with this status: after a rollback, one that was
-    /// stopped is.
-    pub(crate) fn is_deleted_after(&self, status: RunStatus) -> bool {
-        matches!(status, RunStatus::Cancelled | RunStatus::TimedOut)
-            && self.delete_at_end.load(Ordering::SeqCst)
+    /// Tells whether it is deleted if it ends so: after a rollback, one that was stopped is. In
+    /// `rolling_back` are the runs that are taking the places of others, which they roll back.
+    pub(super) fn is_deleted_after(&self, row: &RunRow, rolling_back: &[RunId]) -> bool {
+        let by = row.cause.as_ref().filter(|cause| cause.kind == CauseKind::Superseded);
+        let by = by.and_then(|cause| cause.by.as_deref());
+        let is_rolled_back = || rolling_back.iter().any(|id| by == Some(&*id.to_string()));
+        matches!(row.status, RunStatus::Cancelled | RunStatus::TimedOut)
+            && (is_rolled_back() || self.delete_at_end.load(Ordering::SeqCst))
     }
 
     pub(crate) fn has_begun(&self) -> bool {
