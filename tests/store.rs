@@ -2,6 +2,7 @@
 
 use quell::store::{
     BoxFuture, Checkpoint, Epoch, MemoryStore, Page, Pages, Record, RunRecord, Store, StoreError,
+    Stored,
 };
 use quell::{RunEvent, RunFilter, RunId, testing};
 
@@ -61,6 +62,8 @@ fn a_store_in_memory_that_is_full_refuses_what_is_new_and_takes_every_end() {
 enum Fault {
     OneByOne,
     AnyEpoch,
+    LosesAnnotations,
+    AnyEpochBelow,
     LosesStops,
     KeepsForgotten,
     LosesOrderOfPages,
@@ -79,6 +82,8 @@ enum Fault {
 const FAULTS: &[(Fault, &str)] = &[
     (Fault::OneByOne, "a batch is stored completely or not at all"),
     (Fault::AnyEpoch, "what was accepted is read back"),
+    (Fault::LosesAnnotations, "what was accepted is read back"),
+    (Fault::AnyEpochBelow, "a write of a superseded epoch is refused"),
     (Fault::LosesStops, "appends that are under way at once"),
     (Fault::KeepsForgotten, "a run that is forgotten leaves"),
     (Fault::LosesOrderOfPages, "pages stay as they are"),
@@ -109,6 +114,16 @@ impl Faulty {
         match record {
             Record::Accepted(mut accepted) if self.has(Fault::AnyEpoch) => {
                 accepted.epoch = Epoch::new(0, 0);
+                Some(Record::Accepted(accepted))
+            }
+            Record::Accepted(mut accepted) if self.has(Fault::LosesAnnotations) => {
+                accepted.annotations.clear();
+                Some(Record::Accepted(accepted))
+            }
+            Record::Accepted(mut accepted)
+                if self.has(Fault::AnyEpochBelow) && accepted.root != accepted.run =>
+            {
+                accepted.epoch = Epoch::new(u32::MAX, 0);
                 Some(Record::Accepted(accepted))
             }
             Record::StopAccepted(_) if self.has(Fault::LosesStops) => None,
@@ -148,7 +163,7 @@ impl Store for Faulty {
         &self,
         filter: RunFilter,
         page: Page,
-    ) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
         Box::pin(async move {
             let filter = if self.has(Fault::IgnoresFilter) { RunFilter::new() } else { filter };
             let mut read = self.store.list(filter, page).await?;
@@ -167,7 +182,7 @@ impl Store for Faulty {
         root: RunId,
         after: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RunEvent>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
         let after = match self.fault {
             Fault::RepeatsEvents if after > 0 && after < 20 => after - 1,
             Fault::SkipsEvents if after > 0 => after.saturating_add(1),
@@ -180,7 +195,7 @@ impl Store for Faulty {
         &self,
         lane: String,
         page: Page,
-    ) -> BoxFuture<'_, Result<Pages<Checkpoint>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>> {
         Box::pin(async move {
             let mut read = self.store.checkpoints(lane, page).await?;
             if self.has(Fault::OldestStateFirst) {
@@ -190,7 +205,7 @@ impl Store for Faulty {
         })
     }
 
-    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>> {
+    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
         Box::pin(async move {
             match self.fault {
                 Fault::RecoversEverything => self.store.list(RunFilter::new(), page).await,

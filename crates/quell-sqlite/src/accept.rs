@@ -1,22 +1,23 @@
 //! A run is accepted, and the keys of those that were.
 
 use quell_core::limits;
-use quell_core::store::{Accepted, ClaimedKey, StoreError};
+use quell_core::store::{Accepted, ClaimedKey, Epoch, StoreError};
 use quell_core::{RunId, RunStatus};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
-use crate::bind::{inline_payload, number, put_large, status_number};
-use crate::encode::{INLINE_BYTES_MAX, Large, millis};
+use crate::bind::{inline, inline_payload, number, put_large, status_number};
+use crate::encode::{INLINE_BYTES_MAX, Large, Write, millis};
 use crate::fault::Fault;
 
 /// Stores a run that was accepted.
-pub(crate) fn accept(on: &Connection, run: &Accepted, labels: &str) -> Result<(), Fault> {
+pub(crate) fn accept(on: &Connection, run: &Accepted, write: &Write) -> Result<(), Fault> {
+    let Write { text: labels, annotations, .. } = write;
     let id = run.run.as_uuid().into_bytes();
     let sql =
-        "insert into run (id, root, parent, epoch, kind, name, owner, lane, labels, key, payload,
-        spec, input, at, due, status)
-        values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+        "insert into run (id, root, parent, epoch, kind, name, owner, lane, labels, annotations,
+        key, payload, spec, input, at, due, status)
+        values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
         on conflict do nothing";
     let is_child = run.root != run.run;
     let inserted = on.prepare_cached(sql)?.execute(params![
@@ -28,7 +29,8 @@ pub(crate) fn accept(on: &Connection, run: &Accepted, labels: &str) -> Result<()
         &*run.name,
         run.owner.as_deref(),
         run.lane.as_deref(),
-        (!labels.is_empty()).then_some(labels),
+        (!labels.is_empty()).then_some(&**labels),
+        (!annotations.is_empty()).then(|| inline(annotations)),
         run.key.as_ref().map(|key| &*key.key),
         run.key.as_ref().map(|key| key.payload),
         inline_payload(run.spec.as_ref()),
@@ -41,8 +43,8 @@ pub(crate) fn accept(on: &Connection, run: &Accepted, labels: &str) -> Result<()
         return Err(Fault::Refused(StoreError::Exists { run: run.run }));
     }
     let ord = on.last_insert_rowid();
-    if is_child && !exists(on, run.root)? {
-        return Err(Fault::Refused(StoreError::Unknown { run: run.root }));
+    if is_child {
+        below(on, run.root, run.epoch)?;
     }
     if let Some(key) = &run.key {
         claim(on, run, key)?;
@@ -56,21 +58,32 @@ pub(crate) fn accept(on: &Connection, run: &Accepted, labels: &str) -> Result<()
             put_large(on, run.run, what, payload.as_json())?;
         }
     }
-    Ok(())
+    Ok(put_large(on, run.run, Large::Annotations, annotations)?)
 }
 
 /// Tells whether a record of a run takes more than one statement.
-pub(crate) fn takes_several(run: &Accepted) -> bool {
+pub(crate) fn takes_several(run: &Accepted, annotations: &str) -> bool {
     let large = [&run.spec, &run.input].into_iter().flatten();
     run.root != run.run
         || run.key.is_some()
         || !run.labels.is_empty()
+        || annotations.len() > INLINE_BYTES_MAX
         || large.into_iter().any(|payload| payload.len() > INLINE_BYTES_MAX)
 }
 
-fn exists(on: &Connection, run: RunId) -> rusqlite::Result<bool> {
-    let sql = "select 1 from run where id = ?";
-    on.prepare_cached(sql)?.exists([run.as_uuid().into_bytes()])
+/// Checks that an epoch may accept runs below a root.
+fn below(on: &Connection, root: RunId, epoch: Epoch) -> Result<(), Fault> {
+    let mut statement = on.prepare_cached("select epoch from run where id = ?")?;
+    let id = root.as_uuid().into_bytes();
+    let current: Option<i64> = statement.query_row([id], |row| row.get(0)).optional()?;
+    let Some(current) = current else {
+        return Err(Fault::Refused(StoreError::Unknown { run: root }));
+    };
+    let current = Epoch::from_u64(current.cast_unsigned());
+    if epoch < current {
+        return Err(Fault::Refused(StoreError::Fenced { run: root, epoch, current }));
+    }
+    Ok(())
 }
 
 fn claim(on: &Connection, run: &Accepted, key: &ClaimedKey) -> Result<(), Fault> {

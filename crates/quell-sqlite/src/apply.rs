@@ -47,7 +47,7 @@ pub(crate) fn apply(on: &Connection, known: &mut Standings, write: &Write) -> Re
         _ => drop(known.remove(&run)),
     }
     let changed = match &write.record {
-        Record::Accepted(accepted) => return accept::accept(on, accepted, &write.text),
+        Record::Accepted(accepted) => return accept::accept(on, accepted, write),
         Record::Forgotten { at, .. } => return forget(on, known, (run, epoch), millis(*at)),
         Record::Ended { report, rollback, .. } => end(on, (run, epoch), report, *rollback, write)?,
         other => change(on, (run, epoch), other, &write.text)?,

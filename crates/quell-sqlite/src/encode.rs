@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use quell_core::store::{Record, StoreError};
+use quell_core::store::{Record, StoreError, Unreadable};
 use quell_core::{RunKind, StopMode, limits};
 
 /// A record with the text that is made of it.
@@ -12,6 +12,8 @@ pub(crate) struct Write {
     pub(crate) record: Record,
     /// Labels, event, cause or report, as JSON; empty if the record has none.
     pub(crate) text: String,
+    /// The annotations of a run that is accepted, as JSON; empty if it has none.
+    pub(crate) annotations: String,
 }
 
 /// Writes the texts of a batch, and counts their bytes.
@@ -37,18 +39,23 @@ pub(crate) fn encode(batch: Vec<Record>) -> Result<(Vec<Write>, usize), StoreErr
             | Record::Quiesced { .. }
             | Record::Forgotten { .. } => Ok(String::new()),
         };
-        let text = text.map_err(|error| StoreError::Unreadable {
-            what: "record".into(),
-            fault: error.to_string(),
-        })?;
+        let annotations = match &record {
+            Record::Accepted(accepted) if !accepted.annotations.is_empty() => {
+                serde_json::to_string(&accepted.annotations)
+            }
+            _ => Ok(String::new()),
+        };
+        let written = text.and_then(|text| Ok((text, annotations?)));
+        let (text, annotations) =
+            written.map_err(|error| Unreadable::new(Some(record.run()), "record", error))?;
         // Writes the texts of payloads as well, of which the thread that writes must not run code.
-        let of_record = record.bytes().max(text.len());
+        let of_record = record.bytes().max(text.len() + annotations.len());
         if of_record > limits::STORE_RECORD_BYTES_MAX {
             let (what, bytes_max) = ("a record", limits::STORE_RECORD_BYTES_MAX);
             return Err(StoreError::TooLarge { what, bytes: of_record, bytes_max });
         }
         bytes += of_record;
-        writes.push(Write { record, text });
+        writes.push(Write { record, text, annotations });
     }
     Ok((writes, bytes))
 }
@@ -85,6 +92,7 @@ pub(crate) enum Large {
     Input = 1,
     Paused = 2,
     Report = 3,
+    Annotations = 4,
 }
 
 /// A longer text stands in the table `large`.

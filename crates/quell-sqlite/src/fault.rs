@@ -1,6 +1,6 @@
 //! What SQLite says, as a [`StoreError`].
 
-use quell_core::store::StoreError;
+use quell_core::store::{StoreError, Unreadable};
 use rusqlite::{Error, ErrorCode};
 
 /// Says what an error of SQLite means to whoever has the store.
@@ -16,7 +16,7 @@ pub(crate) fn fault(error: &Error) -> StoreError {
         }
         Some(_) => StoreError::Io { what },
         // Of a value that is not what its column says.
-        None => StoreError::Unreadable { what: "value".into(), fault: what },
+        None => Unreadable::new(None, "value", what).into(),
     }
 }
 

@@ -231,8 +231,8 @@ mod tests {
     }
 
     fn job(records: Vec<Record>) -> Job {
-        let writes =
-            records.into_iter().map(|record| Write { record, text: String::new() }).collect();
+        let write = |record| Write { record, text: String::new(), annotations: String::new() };
+        let writes = records.into_iter().map(write).collect();
         Job { writes, bytes: 100, answer: oneshot::channel().0 }
     }
 

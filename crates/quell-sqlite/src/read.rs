@@ -1,8 +1,10 @@
 //! What is read: lists as pages, events, states of lanes.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
-use quell_core::store::{Checkpoint, Cursor, Epoch, Page, Pages, RunRecord, StoreError};
+use quell_core::store::{
+    Checkpoint, Cursor, Epoch, Page, Pages, RunRecord, StoreError, Stored, Unreadable,
+};
 use quell_core::{Payload, RunEvent, RunFilter, RunId, RunStatus, limits};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
@@ -19,7 +21,8 @@ pub(crate) fn get(on: &Connection, run: RunId) -> Result<Option<RunRecord>, Stor
     let mut statement = on.prepare_cached(&sql).map_err(|error| fault(&error))?;
     let id = run.as_uuid().into_bytes();
     let found = statement.query_row([id], |row| Ok(run_of(row))).optional();
-    found.map_err(|error| fault(&error))?.transpose().map(|found| found.map(|sized| sized.value))
+    let Some(found) = found.map_err(|error| fault(&error))? else { return Ok(None) };
+    Ok(Some(found?.value?))
 }
 
 /// Reads the runs that a filter means, the last one first.
@@ -27,7 +30,7 @@ pub(crate) fn list(
     on: &Connection,
     filter: &RunFilter,
     page: Page,
-) -> Result<Pages<RunRecord>, StoreError> {
+) -> Result<Pages<Stored<RunRecord>>, StoreError> {
     let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
     if !RunStatus::ALL.into_iter().any(|status| filter.lets_through(status)) {
         return Ok(Pages { items: Vec::new(), next: None });
@@ -37,7 +40,7 @@ pub(crate) fn list(
 }
 
 /// Reads the runs that are not terminal, the first one first.
-pub(crate) fn recover(on: &Connection, page: Page) -> Result<Pages<RunRecord>, StoreError> {
+pub(crate) fn recover(on: &Connection, page: Page) -> Result<Pages<Stored<RunRecord>>, StoreError> {
     let after = page.begin().map_or(i64::MIN, |cursor| bits(cursor.as_u64()));
     let sql = format!(
         "select {COLUMNS} from run indexed by run_live
@@ -52,20 +55,25 @@ pub(crate) fn events(
     root: RunId,
     after: u64,
     limit: usize,
-) -> Result<Vec<RunEvent>, StoreError> {
+) -> Result<Vec<Stored<RunEvent>>, StoreError> {
     let sql = "select seq, text from event where root = (select ord from run where id = ?)
         and seq > ? order by seq limit ?";
     let id = Value::Blob(root.as_uuid().into_bytes().to_vec());
     let page = Page::first(limit);
     let values = vec![id, bits(after).into(), more_than(page)];
     let read = paged(on, sql, values, page, |row| {
-        let text = row.get_ref(1).and_then(|text| Ok(text.as_str()?)).map_err(|e| fault(&e))?;
         let place: i64 = row.get(0).map_err(|error| fault(&error))?;
-        let value = serde_json::from_str(text).map_err(|error| StoreError::Unreadable {
-            what: format!("event {place} of run {root}"),
-            fault: error.to_string(),
-        })?;
-        Ok(Listed { place, bytes: text.len(), value })
+        let unreadable = |fault: &dyn fmt::Display| {
+            let mut unreadable = Unreadable::new(Some(root), "event", fault);
+            unreadable.seq = Some(place.cast_unsigned());
+            unreadable
+        };
+        let text = row.get_ref(1).map_err(|error| fault(&error))?.as_str();
+        let bytes = text.as_ref().map_or(0, |text| text.len());
+        let value = text.map_err(|error| unreadable(&error)).and_then(|text| {
+            serde_json::from_str::<RunEvent>(text).map_err(|error| unreadable(&error))
+        });
+        Ok(Listed { place, bytes, value })
     });
     Ok(read?.items)
 }
@@ -75,29 +83,35 @@ pub(crate) fn checkpoints(
     on: &Connection,
     lane: String,
     page: Page,
-) -> Result<Pages<Checkpoint>, StoreError> {
+) -> Result<Pages<Stored<Checkpoint>>, StoreError> {
     let before = page.begin().map_or(i64::MAX, |cursor| bits(cursor.as_u64()));
     let sql = "select c.nr, r.id, c.epoch, c.at, c.state from checkpoint c
         cross join run r on r.ord = c.run
         where c.lane = ? and c.nr < ? order by c.nr desc limit ?";
     let values = vec![lane.into(), before.into(), more_than(page)];
     paged(on, sql, values, page, |row| {
-        let read = || -> rusqlite::Result<_> {
-            let text = row.get_ref(4)?.as_str()?;
-            let (epoch, at): (i64, i64) = (row.get(2)?, row.get(3)?);
-            Ok((row.get(0)?, row.get::<_, [u8; 16]>(1)?, epoch, at, text))
-        };
-        let (place, run, epoch, at, text) = read().map_err(|error| fault(&error))?;
-        let run = RunId::from_uuid(Uuid::from_bytes(run));
-        let unreadable = |fault: String| StoreError::Unreadable {
-            what: format!("checkpoint of run {run}"),
-            fault,
-        };
-        let state = Payload::from_json_text(text).map_err(|error| unreadable(error.to_string()))?;
-        let at = instant(at).ok_or_else(|| unreadable(format!("instant {at}")))?;
-        let epoch = Epoch::from_u64(epoch.cast_unsigned());
-        Ok(Listed { place, bytes: text.len(), value: Checkpoint { run, epoch, at, state } })
+        let place = row.get(0).map_err(|error| fault(&error))?;
+        let run = row.get::<_, [u8; 16]>(1).map(|id| RunId::from_uuid(Uuid::from_bytes(id)));
+        let value = checkpoint(&run, row).map_err(|fault| {
+            let what = format!("checkpoint {place} of the lane");
+            Unreadable::new(run.ok(), what, fault)
+        });
+        let bytes = value.as_ref().map_or(0, |checkpoint| checkpoint.state.len());
+        Ok(Listed { place, bytes, value })
     })
+}
+
+/// Reads a state of a lane, or says why it cannot be read.
+fn checkpoint(run: &rusqlite::Result<RunId>, row: &Row<'_>) -> Result<Checkpoint, String> {
+    let words = |error: &dyn fmt::Display| error.to_string();
+    let run = *run.as_ref().map_err(|error| words(error))?;
+    let epoch: i64 = row.get(2).map_err(|error| words(&error))?;
+    let at: i64 = row.get(3).map_err(|error| words(&error))?;
+    let text = row.get_ref(4).map_err(|error| words(&error))?.as_str();
+    let state = Payload::from_json_text(text.map_err(|error| words(&error))?);
+    let at = instant(at).ok_or_else(|| format!("instant {at}"))?;
+    let state = state.map_err(|error| words(&error))?;
+    Ok(Checkpoint { run, epoch: Epoch::from_u64(epoch.cast_unsigned()), at, state })
 }
 
 /// Writes the query of a filter. What it begins with is what is meant least often: runs that are
@@ -160,7 +174,7 @@ fn paged<T>(
     values: Vec<Value>,
     page: Page,
     read: impl Fn(&Row<'_>) -> Result<Listed<T>, StoreError>,
-) -> Result<Pages<T>, StoreError> {
+) -> Result<Pages<Stored<T>>, StoreError> {
     let mut statement = on.prepare_cached(sql).map_err(|error| fault(&error))?;
     let mut rows = statement.query(params_from_iter(values)).map_err(|error| fault(&error))?;
     let (mut items, mut sum, mut last) = (Vec::new(), 0_usize, None);

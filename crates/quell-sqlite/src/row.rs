@@ -2,24 +2,28 @@
 
 use std::sync::Arc;
 
-use quell_core::store::{Accepted, ClaimedKey, Epoch, RunRecord, StopAccepted, StoreError};
+use quell_core::store::{
+    Accepted, ClaimedKey, Epoch, RunRecord, StopAccepted, StoreError, Stored, Unreadable,
+};
 use quell_core::{Payload, RunId, RunStatus};
 use rusqlite::Row;
 use uuid::Uuid;
 
 use crate::encode::{KINDS, MODES, instant};
+use crate::fault::fault;
 
 /// Something that was read, with its place in the list and its bytes.
 pub(crate) struct Listed<T> {
     pub(crate) place: i64,
     pub(crate) bytes: usize,
-    pub(crate) value: T,
+    pub(crate) value: Stored<T>,
 }
 
 /// The columns of a run, in the order in which [`run_of`] takes them. A large text is fetched from
 /// where it stands.
 pub(crate) const COLUMNS: &str =
     "ord, id, root, parent, run.epoch, kind, name, owner, lane, labels,
+    iif(annotations = 0, (select text from large where run = ord and what = 4), annotations),
     run.key, payload,
     iif(spec = 0, (select text from large where run = ord and what = 0), spec),
     iif(input = 0, (select text from large where run = ord and what = 1), input),
@@ -30,21 +34,19 @@ pub(crate) const COLUMNS: &str =
 
 /// Reads a run.
 pub(crate) fn run_of(row: &Row<'_>) -> Result<Listed<RunRecord>, StoreError> {
-    let mut columns = Columns { row, next: 0, bytes: 0 };
-    let place: i64 = columns.take("order")?;
-    let run = id(columns.take("id")?);
-    let read = read(run, &mut columns);
-    let bytes = columns.bytes;
-    match read {
-        Ok(value) => Ok(Listed { place, bytes, value }),
-        Err(StoreError::Unreadable { what, fault }) => {
-            Err(StoreError::Unreadable { what: format!("{what} of run {run}"), fault })
-        }
-        Err(error) => Err(error),
-    }
+    let place: i64 = row.get(0).map_err(|error| fault(&error))?;
+    let mut columns = Columns { row, next: 1, bytes: 0 };
+    let value = match columns.take("id") {
+        Ok(bytes) => read(id(bytes), &mut columns).map_err(|mut unreadable| {
+            unreadable.run = Some(id(bytes));
+            unreadable
+        }),
+        Err(error) => Err(unreadable(&format!("id of the run in row {place}"), &error.fault)),
+    };
+    Ok(Listed { place, bytes: columns.bytes, value })
 }
 
-fn read(run: RunId, columns: &mut Columns<'_, '_>) -> Result<RunRecord, StoreError> {
+fn read(run: RunId, columns: &mut Columns<'_, '_>) -> Stored<RunRecord> {
     let root = columns.take::<Option<[u8; 16]>>("root")?.map_or(run, id);
     let parent = columns.take::<Option<[u8; 16]>>("parent")?.map(id);
     let epoch = Epoch::from_u64(columns.take::<i64>("epoch")?.cast_unsigned());
@@ -55,6 +57,8 @@ fn read(run: RunId, columns: &mut Columns<'_, '_>) -> Result<RunRecord, StoreErr
     let owner = columns.text("owner")?.map(Arc::from);
     let lane = columns.text("lane")?.map(Arc::from);
     let labels = columns.text("labels")?.map(|text| parsed("labels", text)).transpose()?;
+    let annotations = columns.text("annotations")?;
+    let annotations = annotations.map(|text| parsed("annotations", text)).transpose()?;
     let key = columns.text("key")?.map(Arc::from);
     let payload: Option<[u8; 32]> = columns.take("payload")?;
     let (spec, input) = (columns.payload("spec")?, columns.payload("input")?);
@@ -62,6 +66,7 @@ fn read(run: RunId, columns: &mut Columns<'_, '_>) -> Result<RunRecord, StoreErr
     let mut accepted = Accepted::new(run, kind, name, epoch, at);
     (accepted.root, accepted.parent, accepted.owner, accepted.lane) = (root, parent, owner, lane);
     accepted.labels = labels.unwrap_or_default();
+    accepted.annotations = annotations.unwrap_or_default();
     accepted.key = key.zip(payload).map(|(key, payload)| ClaimedKey { key, payload });
     (accepted.spec, accepted.input) = (spec, input);
     accepted.due = columns.instant("due")?;
@@ -81,7 +86,7 @@ fn read(run: RunId, columns: &mut Columns<'_, '_>) -> Result<RunRecord, StoreErr
     Ok(record)
 }
 
-fn stop(run: RunId, columns: &mut Columns<'_, '_>) -> Result<Option<StopAccepted>, StoreError> {
+fn stop(run: RunId, columns: &mut Columns<'_, '_>) -> Stored<Option<StopAccepted>> {
     let epoch: Option<i64> = columns.take("stop")?;
     let mode: Option<i64> = columns.take("stop")?;
     let cause = columns.text("cause")?;
@@ -105,12 +110,12 @@ struct Columns<'a, 's> {
 }
 
 impl<'a> Columns<'a, '_> {
-    fn take<T: rusqlite::types::FromSql>(&mut self, what: &str) -> Result<T, StoreError> {
+    fn take<T: rusqlite::types::FromSql>(&mut self, what: &str) -> Stored<T> {
         self.next += 1;
         self.row.get(self.next - 1).map_err(|error| unreadable(what, &error))
     }
 
-    fn text(&mut self, what: &str) -> Result<Option<&'a str>, StoreError> {
+    fn text(&mut self, what: &str) -> Stored<Option<&'a str>> {
         self.next += 1;
         let value = self.row.get_ref(self.next - 1).map_err(|error| unreadable(what, &error))?;
         let text = value.as_str_or_null().map_err(|error| unreadable(what, &error))?;
@@ -118,13 +123,13 @@ impl<'a> Columns<'a, '_> {
         Ok(text)
     }
 
-    fn payload(&mut self, what: &str) -> Result<Option<Payload>, StoreError> {
+    fn payload(&mut self, what: &str) -> Stored<Option<Payload>> {
         let payload =
             |text| Payload::from_json_text(text).map_err(|error| unreadable(what, &error));
         self.text(what)?.map(payload).transpose()
     }
 
-    fn instant(&mut self, what: &str) -> Result<Option<std::time::SystemTime>, StoreError> {
+    fn instant(&mut self, what: &str) -> Stored<Option<std::time::SystemTime>> {
         let Some(millis) = self.take::<Option<i64>>(what)? else { return Ok(None) };
         instant(millis).map(Some).ok_or_else(|| unknown(what, &millis.to_string()))
     }
@@ -134,14 +139,14 @@ fn id(bytes: [u8; 16]) -> RunId {
     RunId::from_uuid(Uuid::from_bytes(bytes))
 }
 
-fn parsed<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
+fn parsed<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Stored<T> {
     serde_json::from_str(text).map_err(|error| unreadable(what, &error))
 }
 
-fn unreadable(what: &str, fault: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Unreadable { what: what.to_owned(), fault: fault.to_string() }
+fn unreadable(what: &str, fault: &dyn std::fmt::Display) -> Unreadable {
+    Unreadable::new(None, what, fault)
 }
 
-fn unknown(what: &str, found: &str) -> StoreError {
+fn unknown(what: &str, found: &str) -> Unreadable {
     unreadable(what, &format!("unknown: {found}"))
 }

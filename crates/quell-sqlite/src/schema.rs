@@ -87,13 +87,14 @@ pub(crate) fn count_boot(connection: &Connection) -> Result<u32, StoreError> {
 }
 
 /// What is large stands in `large`, so that a row is small when a status changes: its column then
-/// holds 0 in place of the text. Instants are milliseconds since 1970.
+/// holds 0 in place of the text. Instants are milliseconds since 1970. The number of what was
+/// deleted is not given again: cursors of pages are such numbers.
 const SCHEMA_1: &str = "
 create table meta (name text primary key, value integer not null) without rowid;
 insert into meta values ('boot', 0), ('commits', 0);
 
 create table run (
-    ord integer primary key,
+    ord integer primary key autoincrement,
     id blob not null unique,
     root blob,
     parent blob,
@@ -103,6 +104,7 @@ create table run (
     owner text,
     lane text,
     labels text,
+    annotations,
     key text,
     payload blob,
     spec,
@@ -158,7 +160,7 @@ create table event (
 ) without rowid;
 
 create table checkpoint (
-    nr integer primary key,
+    nr integer primary key autoincrement,
     lane text not null,
     run integer not null references run (ord) on delete cascade,
     epoch integer not null,

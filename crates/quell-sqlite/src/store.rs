@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use quell_core::store::{BoxFuture, Checkpoint, Page, Pages, Record, RunRecord, Store, StoreError};
+use quell_core::store::{
+    BoxFuture, Checkpoint, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+};
 use quell_core::{RunEvent, RunFilter, RunId};
 use tokio::sync::{oneshot, watch};
 
@@ -186,7 +188,7 @@ impl Store for SqliteStore {
         &self,
         filter: RunFilter,
         page: Page,
-    ) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
         Box::pin(self.readers.read(move |on| read::list(on, &filter, page)))
     }
 
@@ -195,7 +197,7 @@ impl Store for SqliteStore {
         root: RunId,
         after: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RunEvent>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
         Box::pin(self.readers.read(move |on| read::events(on, root, after, limit)))
     }
 
@@ -203,11 +205,11 @@ impl Store for SqliteStore {
         &self,
         lane: String,
         page: Page,
-    ) -> BoxFuture<'_, Result<Pages<Checkpoint>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>> {
         Box::pin(self.readers.read(move |on| read::checkpoints(on, lane, page)))
     }
 
-    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>> {
+    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
         Box::pin(self.readers.read(move |on| read::recover(on, page)))
     }
 

@@ -114,7 +114,7 @@ impl Writer {
         let Some(on) = &self.connection else { return Ok(()) };
         let is_one_statement = match &*job.writes {
             [write] => match &write.record {
-                Record::Accepted(accepted) => !accept::takes_several(accepted),
+                Record::Accepted(accepted) => !accept::takes_several(accepted, &write.annotations),
                 // Whatever else is refused is refused before its second statement.
                 _ => true,
             },

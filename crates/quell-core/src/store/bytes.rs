@@ -25,7 +25,14 @@ fn of_accepted(accepted: &Accepted) -> usize {
     let labels = accepted.labels.iter().map(|(key, value)| key.len() + value.len());
     let key = accepted.key.as_ref().map_or(0, |key| key.key.len());
     let payloads = of_all([&accepted.spec, &accepted.input]);
-    accepted.name.len() + texts.sum::<usize>() + labels.sum::<usize>() + key + payloads
+    let annotations = accepted.annotations.iter().map(|(key, value)| key.len() + value.len());
+    let annotations = annotations.sum::<usize>();
+    accepted.name.len()
+        + texts.sum::<usize>()
+        + labels.sum::<usize>()
+        + annotations
+        + key
+        + payloads
 }
 
 fn of_event(kind: &EventKind) -> usize {

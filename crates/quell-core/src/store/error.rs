@@ -1,7 +1,7 @@
 //! [`StoreError`]: what goes wrong with a store.
 
 use crate::RunId;
-use crate::store::Epoch;
+use crate::store::{Epoch, Unreadable};
 
 /// What goes wrong with a store.
 ///
@@ -37,12 +37,22 @@ pub enum StoreError {
         what: String,
     },
     /// What is stored cannot be understood, although it is not damaged.
-    #[error("a stored {what} cannot be read by this release ({fault})")]
-    Unreadable {
-        /// What it is.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The file of the store has several names, and so it could be opened twice.
+    #[error(
+        "the file of the store has several names: remove the other hard links, or name a copy \
+         ({what})"
+    )]
+    SeveralNames {
+        /// The file, and how many names it has.
         what: String,
-        /// Why not.
-        fault: String,
+    },
+    /// A file that belongs to somebody else stands where the store needs one.
+    #[error("a file is in the way of the store: move it elsewhere ({what})")]
+    InTheWay {
+        /// The file, and what it is.
+        what: String,
     },
     /// A newer release has written it. It was not changed.
     #[error(

@@ -10,9 +10,11 @@ mod page;
 mod port;
 mod record;
 mod stored;
+mod unreadable;
 
 pub use error::StoreError;
 pub use page::{Cursor, Page, Pages};
 pub use port::{BoxFuture, Store};
 pub use record::{Accepted, ClaimedKey, Epoch, Record, StopAccepted};
 pub use stored::{Checkpoint, RunRecord};
+pub use unreadable::{Stored, Unreadable};

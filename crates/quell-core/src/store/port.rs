@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::pin::Pin;
 
-use crate::store::{Checkpoint, Page, Pages, Record, RunRecord, StoreError};
+use crate::store::{Checkpoint, Page, Pages, Record, RunRecord, StoreError, Stored};
 use crate::{RunEvent, RunFilter, RunId};
 
 /// A future that a trait object can return.
@@ -13,9 +13,13 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// An append is all or nothing, and durable when its future yields `Ok`. Appends take effect in the
 /// order in which their futures are first polled; one that holds nothing but
-/// [`Record::StopAccepted`] may overtake others, but none of an [`Record::Accepted`] of the same
-/// run. What a read sees was appended completely: never half of a batch. A read that begins after
-/// an append was acknowledged sees it.
+/// [`Record::StopAccepted`] may overtake others, but of the same run neither the acceptance, nor an
+/// earlier stop, nor what another epoch has written. An append that fails takes no other with it.
+/// What a read sees was appended completely: never half of a batch. A read that begins after an
+/// append was acknowledged sees it.
+///
+/// In a list, what cannot be read is named in its place ([`Unreadable`](crate::store::Unreadable)),
+/// and the rest is read.
 ///
 /// A store is one for one engine at a time. Every write carries an [`Epoch`](crate::store::Epoch),
 /// and one that was superseded is refused (I35).
@@ -65,7 +69,7 @@ pub trait Store: Debug + Send + Sync + 'static {
         &self,
         filter: RunFilter,
         page: Page,
-    ) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>>;
 
     /// Reads events of the log of a root in their order: those behind `after`, at most `limit`, and
     /// fewer if they are large. None only if there is none: a reader goes on with the number of the
@@ -83,7 +87,7 @@ pub trait Store: Debug + Send + Sync + 'static {
         root: RunId,
         after: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RunEvent>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>>;
 
     /// Reads the states of a lane, the newest first.
     ///
@@ -98,7 +102,7 @@ pub trait Store: Debug + Send + Sync + 'static {
         &self,
         lane: String,
         page: Page,
-    ) -> BoxFuture<'_, Result<Pages<Checkpoint>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>>;
 
     /// Reads the runs that are not terminal, those that were accepted first first. That is what an
     /// engine that starts has to decide: a run with a stop ends with the cause of that stop (I34).
@@ -110,7 +114,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// Cancel safe: it only reads.
-    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>>;
+    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>>;
 
     /// Takes no more records, and yields when all that were taken are stored or refused, and the
     /// store may be opened again. Called again it waits for the same.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::{Cause, Labels, Payload, RunEvent, RunId, RunKind, RunReport, StopMode};
+use crate::{Annotations, Cause, Labels, Payload, RunEvent, RunId, RunKind, RunReport, StopMode};
 
 /// Whose turn it is to write of a run. Every attempt has its own, and a later one is larger; a
 /// write of a smaller one than the run has is refused (I35).
@@ -68,7 +68,8 @@ impl fmt::Display for Epoch {
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "every store must name a new fact")]
 pub enum Record {
-    /// A run was accepted. Its id is new, and its key is free or its own.
+    /// A run was accepted. Its id is new, and its key is free or its own. Below a root its epoch is
+    /// not below that of the root: an attempt that was superseded starts nothing (I35).
     Accepted(Box<Accepted>),
     /// An attempt begins; what was asked at a pause is answered.
     Started {
@@ -201,7 +202,7 @@ pub struct Accepted {
     pub root: RunId,
     /// The run that spawned it; none for a root.
     pub parent: Option<RunId>,
-    /// Its first epoch.
+    /// Its first epoch: of a run below a root at least that of the root.
     pub epoch: Epoch,
     /// What it stands for.
     pub kind: RunKind,
@@ -213,6 +214,8 @@ pub struct Accepted {
     pub lane: Option<Arc<str>>,
     /// Texts by which it is found.
     pub labels: Labels,
+    /// What front ends keep with it to show it again; nothing reads it here.
+    pub annotations: Annotations,
     /// The idempotency key that it claims for its owner, if it does (I37).
     pub key: Option<ClaimedKey>,
     /// What else is needed to start it again, as whoever submits it writes it.
@@ -244,6 +247,7 @@ impl Accepted {
             owner: None,
             lane: None,
             labels: Labels::new(),
+            annotations: Annotations::new(),
             key: None,
             spec: None,
             input: None,

@@ -5,12 +5,12 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use quell_core::RunId;
-use quell_core::store::{Store, StoreError};
+use quell_core::store::{Page, Record, RunRecord, Store, StoreError};
+use quell_core::{RunFilter, RunId, RunStatus};
 use quell_sqlite::{SqliteStore, backup, check};
 
 use crate::child::Writing;
-use crate::fixture::{Folder, accept, block_on, epoch, event};
+use crate::fixture::{Folder, accept, at, block_on, end, epoch, event, state};
 
 /// Makes a store with so many runs.
 fn filled(path: &Path, runs: usize) {
@@ -181,7 +181,9 @@ fn what_a_newer_release_has_stored_is_an_error_that_names_it() {
     let store = SqliteStore::open(&path).unwrap();
     block_on(async {
         let run = RunId::from_text("run 0");
-        let error = store.events(run, 0, 9).await.unwrap_err().to_string();
+        let unreadable = store.events(run, 0, 9).await.unwrap()[0].clone().unwrap_err();
+        assert_eq!((unreadable.run, unreadable.seq), (Some(run), Some(1)));
+        let error = unreadable.to_string();
         assert!(error.contains(&format!("event 1 of run {run}")), "{error}");
         assert!(error.contains("unknown variant `levitated`"), "{error}");
         let error = store.get(run).await.unwrap_err().to_string();
@@ -191,6 +193,73 @@ fn what_a_newer_release_has_stored_is_an_error_that_names_it() {
         );
         let error = store.get(RunId::from_text("run 1")).await.unwrap_err().to_string();
         assert!(error.contains("-1"), "{error}");
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn what_cannot_be_read_is_named_in_its_place_and_the_rest_is_read() {
+    let folder = Folder::new();
+    let path = folder.file("runs.db");
+    filled(&path, 6);
+    let run = |nth: usize| RunId::from_text(&format!("run {nth}"));
+    block_on(async {
+        let store = SqliteStore::open(&path).unwrap();
+        let epoch = epoch(&store);
+        for nth in 0..3 {
+            store.append(vec![state(run(0), epoch, "lane", nth)]).await.unwrap();
+            store.append(vec![event(run(0), epoch, nth + 2)]).await.unwrap();
+        }
+        store.close().await.unwrap();
+    });
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let newer = "update run set kind = 'swarm' where ord = 2;
+        update run set id = x'0102' where ord = 4;
+        update run set input = cast(x'ff' as text) where ord = 5;
+        update event set text = 'no JSON' where seq = 3;
+        update checkpoint set state = '' where nr = 2";
+    connection.execute_batch(newer).unwrap();
+    drop(connection);
+    block_on(async {
+        let store = SqliteStore::open(&path).unwrap();
+        let expected = [Some(run(0)), None, Some(run(2)), None, None, Some(run(5))];
+        let (mut page, mut read) = (Page::first(2), Vec::new());
+        loop {
+            let part = store.recover(page).await.unwrap();
+            read.extend(part.items);
+            let Some(next) = part.next else { break };
+            page = page.after(next);
+        }
+        let listed = store.list(RunFilter::new(), Page::first(9)).await.unwrap().items;
+        assert!(listed.iter().eq(read.iter().rev()), "{listed:?}");
+        let runs: Vec<_> = read.iter().map(|it| it.as_ref().ok().map(RunRecord::run)).collect();
+        assert_eq!(runs, expected);
+        let named: Vec<_> = read.into_iter().filter_map(Result::err).collect();
+        assert_eq!(
+            named.iter().map(|it| it.run).collect::<Vec<_>>(),
+            [Some(run(1)), None, Some(run(4))]
+        );
+        let words = |fault| format!("cannot be read ({fault}): use the release that wrote it");
+        let kind = format!("the stored kind of run {} {}", run(1), words("unknown: swarm"));
+        assert!(named[0].to_string().starts_with(&kind), "{}", named[0]);
+        assert!(named[1].to_string().contains("id of the run in row 4"), "{}", named[1]);
+        assert!(named[2].to_string().contains("the stored input of run"), "{}", named[2]);
+
+        let events = store.events(run(0), 0, 9).await.unwrap();
+        let seqs: Vec<_> =
+            events.iter().map(|it| it.as_ref().ok().map(|event| event.seq)).collect();
+        assert_eq!(seqs, [Some(1), Some(2), None, Some(4)]);
+        assert_eq!(events[2].as_ref().unwrap_err().seq, Some(3), "where to go on");
+        let states = store.checkpoints("lane".into(), Page::first(9)).await.unwrap().items;
+        let readable: Vec<_> = states.iter().map(Result::is_ok).collect();
+        assert_eq!(readable, [true, false, true]);
+        assert_eq!(states[1].as_ref().unwrap_err().run, Some(run(0)));
+
+        // Its run can be ended and forgotten all the same.
+        let epoch = epoch(&store);
+        let forgotten = Record::Forgotten { run: run(1), epoch, at: at() };
+        store.append(vec![end(run(1), epoch, RunStatus::Failed), forgotten]).await.unwrap();
+        assert_eq!(store.get(run(1)).await, Ok(None));
         store.close().await.unwrap();
     });
 }

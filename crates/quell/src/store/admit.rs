@@ -80,8 +80,12 @@ impl<'a> Admission<'a> {
         if self.standing(run).is_some() {
             return Err(StoreError::Exists { run });
         }
-        if root != run && self.standing(root).is_none() {
-            return Err(StoreError::Unknown { run: root });
+        if root != run {
+            let above = self.standing(root).ok_or(StoreError::Unknown { run: root })?;
+            if epoch < above.epoch {
+                let current = above.epoch;
+                return Err(StoreError::Fenced { run: root, epoch, current });
+            }
         }
         if let Some(key) = &accepted.key {
             let name = (accepted.owner.clone(), Arc::clone(&key.key));

@@ -7,7 +7,7 @@
 use std::future::ready;
 
 use quell_core::store::{
-    BoxFuture, Checkpoint, Cursor, Page, Pages, Record, RunRecord, Store, StoreError,
+    BoxFuture, Checkpoint, Cursor, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
 };
 use quell_core::{RunEvent, RunFilter, RunId, limits};
 
@@ -111,7 +111,7 @@ impl Store for MemoryStore {
         &self,
         filter: RunFilter,
         page: Page,
-    ) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
         Box::pin(ready(self.read(|tables| {
             let before = page.begin().map_or(u64::MAX, Cursor::as_u64);
             let runs = tables.runs.range(..before).rev();
@@ -124,7 +124,7 @@ impl Store for MemoryStore {
         root: RunId,
         after: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RunEvent>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
         Box::pin(ready(self.read(|tables| {
             let Some((stored, from)) = tables.run(root).zip(after.checked_add(1)) else {
                 return Vec::new();
@@ -142,7 +142,7 @@ impl Store for MemoryStore {
         &self,
         lane: String,
         page: Page,
-    ) -> BoxFuture<'_, Result<Pages<Checkpoint>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>> {
         Box::pin(ready(self.read(|tables| {
             let before = page.begin().map_or(u64::MAX, Cursor::as_u64);
             let of_lane = tables.checkpoints.range(..before).rev();
@@ -154,7 +154,7 @@ impl Store for MemoryStore {
         })))
     }
 
-    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<RunRecord>, StoreError>> {
+    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
         Box::pin(ready(self.read(|tables| {
             let from = page.begin().map_or(0, |cursor| cursor.as_u64() + 1);
             let runs = tables.runs.range(from..);
@@ -175,7 +175,7 @@ fn sized((place, stored): (&u64, &StoredRun)) -> (u64, usize, RunRecord) {
 }
 
 /// Takes as much of a list as a page has room for.
-fn paged<T>(page: Page, all: impl Iterator<Item = (u64, usize, T)>) -> Pages<T> {
+fn paged<T>(page: Page, all: impl Iterator<Item = (u64, usize, T)>) -> Pages<Stored<T>> {
     let (mut items, mut sum, mut last) = (Vec::new(), 0_usize, None);
     for (place, bytes, item) in all {
         sum = sum.saturating_add(bytes);
@@ -183,7 +183,7 @@ fn paged<T>(page: Page, all: impl Iterator<Item = (u64, usize, T)>) -> Pages<T> 
         if is_full && !items.is_empty() {
             return Pages { items, next: last };
         }
-        items.push(item);
+        items.push(Ok(item));
         last = Some(Cursor::from_u64(place));
     }
     Pages { items, next: None }

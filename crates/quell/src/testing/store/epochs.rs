@@ -4,8 +4,8 @@ use quell_core::store::{Epoch, Record, Store, StoreError};
 use quell_core::{Payload, RunStatus, StopMode};
 
 use super::fixture::{
-    Verdict, accept, at, end, event, first_epoch, forget, id, refused, same, start, state, stop,
-    stored, there,
+    Verdict, accept, at, child, end, event, first_epoch, forget, id, refused, same, start, state,
+    stop, stored, there,
 };
 
 pub(super) async fn fenced(store: &dyn Store) -> Verdict {
@@ -34,6 +34,9 @@ pub(super) async fn fenced(store: &dyn Store) -> Verdict {
     refused(store, vec![start(1, newer), event(1, new, 2)], &fenced).await?;
     same("the run", &there(store, id(1)).await?, &before)?;
     stored(store, vec![event(1, new, 2), end(1, new)]).await?;
+    // What is below it as well.
+    let fenced = StoreError::Fenced { run: id(1), epoch: old, current: new };
+    refused(store, vec![child(store, 2, 1)], &fenced).await?;
     // After the end as well.
     let fenced = StoreError::Fenced { run: id(1), epoch: old, current: new };
     let quiesced = Record::Quiesced { run: id(1), epoch: old, at: at(1) };

@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use quell_core::store::{ClaimedKey, Record, StopAccepted, Store, StoreError};
-use quell_core::{Labels, Payload, RunFilter, RunStatus, StopMode};
+use quell_core::{Annotations, Labels, Payload, RunFilter, RunStatus, StopMode};
 
 use super::fixture::{
     Verdict, accept, accepted, at, child, end, event, first_epoch, id, list, refused, same, start,
@@ -14,6 +14,10 @@ pub(super) async fn accepted_is_read_back(store: &dyn Store) -> Verdict {
     full.owner = Some("ada \0 \u{1f600}".into());
     full.lane = Some("thread-1".into());
     full.labels = Labels::from([("a".into(), "1".into()), (String::new(), "ä'\"".into())]);
+    full.annotations = Annotations::from([
+        ("front-end".into(), Payload::from_json_text(r#"{"a":1.50,"a":[]}"#).unwrap_or(0.into())),
+        ("ä'\"\0".into(), Payload::from("x".repeat(1 << 20))),
+    ]);
     full.key = Some(ClaimedKey { key: "order-7".into(), payload: [7; 32] });
     full.spec =
         Some(Payload::from_json_text(r#"{"timeout":1.50,"timeout":2}"#).unwrap_or(0.into()));

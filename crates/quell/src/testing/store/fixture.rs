@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quell_core::store::{
-    Accepted, Cursor, Epoch, Page, Record, RunRecord, StopAccepted, Store, StoreError,
+    Accepted, Cursor, Epoch, Page, Record, RunRecord, StopAccepted, Store, StoreError, Stored,
 };
 use quell_core::{
     Abandoned, Cause, CauseKind, Counts, EventKind, Payload, RunEvent, RunFilter, RunId, RunKind,
@@ -46,7 +46,7 @@ pub(super) async fn list(store: &dyn Store, filter: RunFilter) -> Result<Vec<Run
     let (mut page, mut all) = (Page::first(7), Vec::new());
     loop {
         let read = store.list(filter.clone(), page).await.map_err(|error| error.to_string())?;
-        all.extend(read.items.iter().map(RunRecord::run));
+        all.extend(readable(read.items)?.iter().map(RunRecord::run));
         let Some(next) = read.next else { return Ok(all) };
         page = further(page, next)?;
     }
@@ -57,7 +57,7 @@ pub(super) async fn recovered(store: &dyn Store) -> Result<Vec<RunRecord>, Strin
     let (mut page, mut all) = (Page::first(2), Vec::new());
     loop {
         let read = store.recover(page).await.map_err(|error| error.to_string())?;
-        all.extend(read.items);
+        all.extend(readable(read.items)?);
         let Some(next) = read.next else { return Ok(all) };
         page = further(page, next)?;
     }
@@ -69,10 +69,16 @@ pub(super) async fn states(store: &dyn Store, lane: &str) -> Result<Vec<Payload>
     loop {
         let read = store.checkpoints(lane.to_owned(), page).await;
         let read = read.map_err(|error| error.to_string())?;
-        all.extend(read.items.into_iter().map(|checkpoint| checkpoint.state));
+        all.extend(readable(read.items)?.into_iter().map(|checkpoint| checkpoint.state));
         let Some(next) = read.next else { return Ok(all) };
         page = further(page, next)?;
     }
+}
+
+/// Takes what was read; fails if some of it cannot be.
+pub(super) fn readable<T>(items: Vec<Stored<T>>) -> Result<Vec<T>, String> {
+    let items: Stored<Vec<T>> = items.into_iter().collect();
+    items.map_err(|unreadable| unreadable.to_string())
 }
 
 /// Asks for what stands behind a page. A store that never comes to an end fails.

@@ -3,7 +3,9 @@
 use quell_core::store::{Page, Record, Store};
 use quell_core::{Payload, RunStatus};
 
-use super::fixture::{Verdict, accept, at, first_epoch, id, report, same, state, states, stored};
+use super::fixture::{
+    Verdict, accept, at, first_epoch, id, readable, report, same, state, states, stored,
+};
 
 pub(super) async fn newest_first(store: &dyn Store) -> Verdict {
     let epoch = first_epoch(store);
@@ -15,7 +17,7 @@ pub(super) async fn newest_first(store: &dyn Store) -> Verdict {
     let expected: Vec<_> = (1..=10_u64).rev().map(Payload::from).collect();
     same("the states", &states(store, "lane").await?, &expected)?;
     let read = store.checkpoints("lane".into(), Page::first(1)).await;
-    let read = read.map_err(|error| error.to_string())?.items;
+    let read = readable(read.map_err(|error| error.to_string())?.items)?;
     let newest = read.first().map(|state| (state.run, state.epoch, state.at));
     same("the newest", &newest, &Some((id(1), epoch, at(700))))?;
     same("a lane of nobody", &states(store, "").await?, &vec![])

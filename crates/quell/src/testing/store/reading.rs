@@ -6,8 +6,8 @@ use quell_core::{Labels, Payload, RunFilter, RunKind, RunStatus, StopMode, limit
 use crate::sync::{AtomicBool, Ordering};
 
 use super::fixture::{
-    Verdict, accept, accepted, child, end, event, first_epoch, forget, id, list, same, start, stop,
-    stored,
+    Verdict, accept, accepted, child, end, event, first_epoch, forget, id, list, readable, same,
+    start, stop, stored,
 };
 
 pub(super) async fn stable_pages(store: &dyn Store) -> Verdict {
@@ -18,7 +18,7 @@ pub(super) async fn stable_pages(store: &dyn Store) -> Verdict {
     let (mut page, mut seen, mut others) = (Page::first(10), Vec::new(), 100);
     loop {
         let read = store.list(RunFilter::new(), page).await.map_err(|error| error.to_string())?;
-        seen.extend(read.items.iter().map(RunRecord::run));
+        seen.extend(readable(read.items)?.iter().map(RunRecord::run));
         let Some(next) = read.next else { break };
         // Others come, change and leave between two pages, also the one that the page ended with.
         stored(store, vec![accept(store, others), start(3, epoch)]).await?;
