@@ -66,6 +66,10 @@ mod lanes;
 mod claims;
 // I34 to I37: the suite that every store passes, and stores that break a promise.
 mod store;
+// I6, I34, I38: what an engine with a store writes, and what waits for it.
+mod journal;
+// T13, I34, I35: what an engine makes of the runs that an earlier process has left behind.
+mod recovery;
 // I6, I22: stops that are remembered in a scope.
 mod scopes;
 // I21, I27, I36, I39: limits of running and of queued runs, in all, per kind, component and owner.

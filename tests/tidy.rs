@@ -198,11 +198,12 @@ fn only_one_file_of_the_engine_imports_locks_and_atomics() {
 }
 
 /// Where the engine may start a task or a thread.
-const SPAWNERS: [(&str, &str); 9] = [
+const SPAWNERS: [(&str, &str); 10] = [
     ("crates/quell/src/body/driver.rs", "the one task of a run"),
     ("crates/quell/src/step/hooks.rs", "the hook runner"),
     ("crates/quell/src/body/work.rs", "blocking closures"),
     ("crates/quell/src/control/turns.rs", "the control thread"),
+    ("crates/quell/src/journal/writer.rs", "the thread that writes into the store"),
     ("crates/quell/src/foreign/couriers.rs", "threads for foreign code that it must not run"),
     ("crates/quell/src/engine/engine.rs", "the control loop on a paused clock, for tests"),
     ("crates/quell/src/sync/modelled.rs", "the body of a run in a model, on a thread of it"),

@@ -69,6 +69,64 @@ pub(super) const FAULTS: &[Fault] = &[
         ],
     },
     Fault {
+        name: "start-before-it-is-stored",
+        edits: &[Edit {
+            file: "node/candidate.rs",
+            text: "let held_back = flags::AWAITS_ADMISSION «| flags::AWAITS_STORE»;",
+            faulty: "",
+        }],
+        caught_by: &["journal::a_root_starts_when_its_acceptance_is_stored"],
+    },
+    Fault {
+        name: "acknowledge-before-it-is-stored",
+        edits: &[Edit {
+            file: "node/stored.rs",
+            text: "if «self.unstored.load(Ordering::Relaxed) == 0» {",
+            faulty: "true",
+        }],
+        caught_by: &["journal::i34_a_stop_signals_at_once_and_is_acknowledged_when_it_is_stored"],
+    },
+    Fault {
+        name: "leave-memory-before-the-end-is-stored",
+        edits: &[Edit {
+            file: "step/step.rs",
+            text: "} else if «shared.journal.is_none()» {",
+            faulty: "true",
+        }],
+        caught_by: &[
+            "journal::a_tree_leaves_memory_when_its_end_is_stored_and_forgetting_is_stored",
+        ],
+    },
+    Fault {
+        name: "a-stop-waits-its-turn",
+        edits: &[Edit {
+            file: "node/stored.rs",
+            text: "if «bits & flags::ACCEPTANCE_STORED == 0» {",
+            faulty: "true",
+        }],
+        caught_by: &["journal::a_stop_overtakes_what_waits_for_the_store"],
+    },
+    Fault {
+        name: "let-a-stopped-run-go-on",
+        edits: &[Edit {
+            file: "engine/recover.rs",
+            text: "if «lost::stop_of(&record).is_none()»",
+            faulty: "lost::stop_of(&record).is_some()",
+        }],
+        caught_by: &["recovery::i34_a_run_that_was_stopped_ends_with_that_stop_and_never_goes_on"],
+    },
+    Fault {
+        name: "drop-what-the-store-did-not-take",
+        edits: &[Edit {
+            file: "journal/writer.rs",
+            text: "while «left.peek().is_some()» {",
+            faulty: "left.peek().is_some() && self.again.len() > 1_000",
+        }],
+        caught_by: &[
+            "journal::d15_while_the_store_is_in_trouble_submits_fail_and_runs_end_on_time",
+        ],
+    },
+    Fault {
         name: "supersede-nobody",
         edits: &[Edit {
             file: "step/submit.rs",
@@ -151,9 +209,9 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "free-keys-early",
         edits: &[Edit {
             file: "node/shared.rs",
-            text: "keys.forget(root.owner(), key, self.clock.now());",
-            faulty: "let before = self.clock.now() - quell_core::limits::KEYS_TTL;
-                keys.forget(root.owner(), key, before);",
+            text: "let now = keeps_key.then(|| self.clock.now());",
+            faulty: "let ttl = quell_core::limits::KEYS_TTL;
+                let now = keeps_key.then(|| self.clock.now() - ttl);",
         }],
         caught_by: &[
             "claims::i37_the_key_of_a_run_that_was_forgotten_starts_nothing_for_a_day",

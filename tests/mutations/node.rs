@@ -240,7 +240,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "second-terminal-event",
         edits: &[Edit {
-            file: "step/step.rs",
+            file: "step/end.rs",
             text: "self.write_end(state, status, non_quiescent, now, &mut deferred.wakers)",
             faulty: "self.log_of(state);
             self.write(state, now, EventKind::Ended(status), &mut deferred.wakers);
@@ -251,7 +251,7 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "keep-the-error",
         edits: &[Edit {
-            file: "step/step.rs",
+            file: "step/end.rs",
             text: "deferred.rare().failure = state.take_failure()",
             faulty: "",
         }],

@@ -134,6 +134,13 @@ pub const STORE_PAGE_BYTES_MAX: usize = 16 << 20;
 /// One record of a store, as it is written. A larger one is refused.
 pub const STORE_RECORD_BYTES_MAX: usize = 256 << 20;
 
+/// Bytes of events that wait for a store. Of what comes then, a gap is stored.
+pub const STORE_BACKLOG_BYTES_MAX: usize = 64 << 20;
+
+/// How long the end of an engine waits for a store that is in trouble. What is not stored then is
+/// counted.
+pub const STORE_WAIT: Duration = Duration::from_secs(5);
+
 /// Yields what one owner may have of a bound, in percent of it; at least one, unless the bound is
 /// zero. Zero percent count as 1, more than 100 as 100.
 ///

@@ -1,8 +1,10 @@
 //! [`EngineConfig`] says how an engine is set up, and [`Limits`] what it may hold.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quell_core::limits;
+use quell_core::store::Store;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +34,7 @@ pub struct EngineConfig {
     pub(crate) scopes: Vec<(Scope, RunLimits)>,
     pub(crate) limits: Limits,
     pub(crate) spawn_sites: bool,
+    pub(crate) store: Option<Arc<dyn Store>>,
     #[cfg(feature = "test-util")]
     pub(crate) control_on_runtime: bool,
 }
@@ -204,6 +207,7 @@ impl Default for EngineConfig {
             scopes: Vec::new(),
             limits: Limits::default(),
             spawn_sites: false,
+            store: None,
             #[cfg(feature = "test-util")]
             control_on_runtime: false,
         }
@@ -313,6 +317,38 @@ impl EngineConfig {
     /// be shown to those whom the code does not concern.
     pub const fn spawn_sites(mut self, noted: bool) -> Self {
         self.spawn_sites = noted;
+        self
+    }
+
+    /// Keeps what happens to runs in a store: they are accepted, stopped and ended durably, and
+    /// what a process left behind is decided by its successor
+    /// ([`Engine::recover`](crate::Engine::recover)). Defaults to none: then all is gone with the
+    /// process. The store is for this engine alone; close it after
+    /// [`shutdown`](crate::Engine::shutdown).
+    ///
+    /// A root starts when its acceptance is stored. No stop, no end and no child waits for the
+    /// store: [`RunRef::stored`](crate::RunRef::stored) tells what is durable.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::sync::Arc;
+    /// use quell::store::{MemoryStore, Store};
+    /// use quell::{Engine, EngineConfig, RunSpec, RunStatus};
+    ///
+    /// let store = Arc::new(MemoryStore::new());
+    /// let engine = Engine::with_config(EngineConfig::new().store(store.clone()));
+    /// let spec = RunSpec::agent("brief");
+    /// let run = engine.submit_durably(spec, async |_| Ok(())).await.unwrap().into_ref();
+    /// run.ended().await;
+    /// run.stored().await.unwrap();
+    /// assert_eq!(store.get(run.id()).await.unwrap().unwrap().status, RunStatus::Completed);
+    /// # });
+    /// ```
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
         self
     }
 

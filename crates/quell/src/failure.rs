@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use quell_core::store::StoreError;
 use quell_core::{RunId, Stopped, limits};
 
 use crate::queue::Scope;
@@ -306,6 +307,9 @@ pub enum SubmitError {
         /// How many may wait in it.
         max: usize,
     },
+    /// The store has not taken it: see [`EngineConfig::store`](crate::EngineConfig::store).
+    #[error("run was not stored: {0}")]
+    NotStored(StoreError),
     /// A bound of the engine is reached.
     #[error("{what} would exceed the limit of {max}")]
     LimitReached {
@@ -334,6 +338,19 @@ pub enum SubmitError {
         /// The bound.
         max: usize,
     },
+}
+
+impl SubmitError {
+    /// Says why the store has refused the acceptance of a run.
+    pub(crate) fn of_store(run: RunId, error: StoreError) -> Self {
+        match error {
+            StoreError::Exists { .. } => Self::IdInUse(run),
+            StoreError::KeyClaimed { is_same_payload: false, .. } => Self::KeyConflict,
+            StoreError::KeyClaimed { run, is_forgotten: true, .. } => Self::KeyForgotten(run),
+            StoreError::KeyClaimed { run, .. } => Self::AlreadySubmitted(run),
+            error => Self::NotStored(error),
+        }
+    }
 }
 
 /// Why a run was not forgotten.

@@ -116,7 +116,7 @@ impl<T: Send + 'static> RunHandle<T> {
             state.parent = Some(Arc::downgrade(parent));
             state.parent_id = Some(parent.id);
             state.life.refuse(refused.is_some());
-            state.log = Some(Arc::new(shared.new_log(node.id, None)));
+            state.log = Some(Arc::new(shared.new_log(node.id, None, None)));
             state.cause = cause;
             state.failure = refused.clone().map(Failure::from);
             state.times.ended = Some(state.times.queued);

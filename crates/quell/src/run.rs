@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use quell_core::store::StoreError;
 use quell_core::{
     Annotations, CancelRequest, Disposition, Labels, LimitsOutcome, NewLimits, Payload, RunEvent,
     RunId, RunKind, RunReport, RunRow, RunStatus,
@@ -267,6 +268,37 @@ impl RunRef {
     pub async fn quiescent_status(&self) -> RunStatus {
         let quiescent = |state: &State| state.life.is_quiescent().then(|| state.life.status());
         Wait::until(&self.node, quiescent).await
+    }
+
+    /// Waits until all that was decided about the run so far is in the store: its acceptance, its
+    /// stops, its end. Events may still be on their way. Without a store it yields at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store is in trouble now: the engine goes on trying, and a later call may tell
+    /// that all is stored. Fails for good if the store has refused something of the run.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn stored(&self) -> Result<(), StoreError> {
+        let node = &self.node;
+        Wait::until(node, |state: &State| node.stored(state)).await
+    }
+
+    /// As [`cancel`](Self::cancel), and waits until the stop is in the store: a successor of this
+    /// process never lets the run go on (I34). The signal does not wait for the store. The error
+    /// says that the stop is in effect here, and not known to be durable.
+    ///
+    /// # Cancel safety
+    ///
+    /// The stop is in effect once this was polled, and is stored although the future was dropped.
+    pub async fn cancel_durably(
+        &self,
+        request: CancelRequest,
+    ) -> (Disposition, Result<(), StoreError>) {
+        let disposition = self.cancel(request);
+        (disposition, self.stored().await)
     }
 
     /// Lets the run outlive its parent: it becomes the root of its own tree, with a log of its

@@ -43,6 +43,16 @@ pub struct RunSpec {
     pub(crate) link: Option<CancellationToken>,
     pub(crate) gate: Option<Box<Gate>>,
     pub(crate) input: Option<Payload>,
+    /// Which attempt of a stored run it is, if it is not the first.
+    pub(crate) again: Option<Again>,
+}
+
+/// A further attempt of a run that is stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Again {
+    pub(crate) attempt: u32,
+    /// The number of its first event: those before are stored.
+    pub(crate) first_seq: u64,
 }
 
 /// What a run is charged for when it comes, and gives back when it leaves. The input counts with
@@ -65,6 +75,8 @@ pub(crate) struct SpecRest {
     pub(crate) input: Option<Payload>,
     /// What a root asks of admission.
     pub(crate) gate: Option<Box<Gate>>,
+    /// The number of its attempt.
+    pub(crate) attempt: u32,
 }
 
 impl SpecRest {
@@ -72,9 +84,10 @@ impl SpecRest {
         grace: Option<Duration>,
         input: Option<Payload>,
         gate: Option<Box<Gate>>,
+        attempt: u32,
     ) -> Option<Box<Self>> {
-        let says = grace.is_some() || input.is_some() || gate.is_some();
-        says.then(|| Box::new(Self { grace, input, gate }))
+        let says = grace.is_some() || input.is_some() || gate.is_some() || attempt > 1;
+        says.then(|| Box::new(Self { grace, input, gate, attempt }))
     }
 }
 
@@ -94,6 +107,7 @@ impl RunSpec {
             link: None,
             gate: None,
             input: None,
+            again: None,
         }
     }
 

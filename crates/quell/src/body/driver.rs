@@ -67,12 +67,19 @@ where
         let _ = (&body, &guard);
         let started = poll_fn(|cx| {
             if guard.node.poll_turn(cx.waker()) {
-                Poll::Ready(start(&guard.node, cx.waker()))
+                let is_refused = guard.node.flags() & flags::REFUSED != 0;
+                Poll::Ready(!is_refused && start(&guard.node, cx.waker()))
             } else {
                 Poll::Pending
             }
         });
-        if !started.await {
+        let started = started.await;
+        if let Some(error) = guard.node.refused_by_store() {
+            // Its destructors run here, as those of one that was stopped before its start.
+            let dropped = guard.call(|| drop(body));
+            return guard.report(End::<T>::Returned(Err(error.into())), dropped.err());
+        }
+        if !started {
             // Stopped before the start: the body's destructors still run on its runtime (I21).
             let dropped = guard.call(|| drop(body));
             return guard.report(End::<T>::Dropped, dropped.err());

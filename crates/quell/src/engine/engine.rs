@@ -17,9 +17,11 @@ use crate::failure::{Failure, ForgetError, SubmitError};
 use crate::foreign::couriers::Couriers;
 use crate::handle::RunHandle;
 use crate::idempotency::IdempotencyKey;
+use crate::journal::{Journal, Writer};
 use crate::log::firehose::AllEvents;
 use crate::log::ring::Bounds;
-use crate::node::{Control, Node, Shared};
+use crate::node::wait::Wait;
+use crate::node::{Control, Node, Shared, flags};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
 use crate::stop_scope::StopScope;
@@ -92,7 +94,9 @@ impl Engine {
         let on_runtime = config.control_on_runtime;
         #[cfg(not(feature = "test-util"))]
         let on_runtime = false;
+        let journal = config.store.take().map(Journal::new);
         let shared = Arc::new(Shared {
+            journal,
             retention: Retention::new(&config.limits),
             ledger: Ledger::new(&config.limits),
             couriers: Couriers::new(on_runtime.then(|| runtime.clone())),
@@ -118,6 +122,10 @@ impl Engine {
         } else {
             turns::spawn_thread(&shared).expect("quell: the system refuses the control thread");
         }
+        if let Some(journal) = &shared.journal {
+            let started = Writer::start(journal, &shared.couriers, &shared.runtime);
+            started.expect("quell: the system refuses the journal thread");
+        }
         if let Some(token) = token {
             shared.control.link_engine(token);
         }
@@ -141,6 +149,33 @@ impl Engine {
         let (node, superseded) = shared.accept_root(spec)?;
         driver::spawn(&node, body);
         Ok(RunHandle::new(node).superseding(superseded))
+    }
+
+    /// As [`submit`](Self::submit), and waits until the acceptance is in the store, so that it
+    /// outlives the process. Without a store it does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit); and if the store knows the id or the key already, or cannot
+    /// take the run. Then its body was dropped without a poll.
+    ///
+    /// # Cancel safety
+    ///
+    /// The run goes on if it was accepted, although the future was dropped.
+    pub async fn submit_durably<T, F, Fut>(
+        &self,
+        spec: RunSpec,
+        body: F,
+    ) -> Result<RunHandle<T>, SubmitError>
+    where
+        F: FnOnce(RunContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let handle = self.submit(spec, body)?;
+        let node = handle.run().node();
+        Wait::until(node, |_| (node.flags() & flags::AWAITS_STORE == 0).then_some(())).await;
+        node.refused_by_store().map_or(Ok(()), Err).map(|()| handle)
     }
 
     /// Finds a run that is live or kept.

@@ -3,6 +3,8 @@
 mod engine;
 pub(crate) mod filter;
 mod limit;
+mod lost;
+pub(crate) mod recover;
 pub(crate) mod shutdown;
 
 pub use engine::Engine;

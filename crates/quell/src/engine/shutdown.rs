@@ -64,6 +64,8 @@ pub struct ShutdownReport {
     pub roots: Counts,
     /// What still executes: it could not be dropped. Also of roots that had ended before.
     pub abandoned: Vec<Abandoned>,
+    /// What is not known to be stored, in number; zero without a store.
+    pub unstored: usize,
     /// How long it took.
     pub took: Duration,
 }
@@ -71,7 +73,8 @@ pub struct ShutdownReport {
 impl Engine {
     /// Shuts the engine down: admission closes, then every run is asked to stop after its step,
     /// cooperatively, and by abort, each at its own instant. Returns when every run is terminal,
-    /// at the latest after the three times of the plan together. Called again, meanwhile or after
+    /// at the latest after the three times of the plan together, and stored, at the latest
+    /// [`limits::STORE_WAIT`] after that. Called again, meanwhile or after
     /// it was dropped, it aborts.
     ///
     /// # Cancel safety
@@ -89,6 +92,13 @@ impl Engine {
         let again = shared.closing.lock().is_some();
         shared.close(&Closing::new(&plan, again));
         Idle { shared, key: None }.wait().await;
+        let unstored = match &shared.journal {
+            Some(journal) => {
+                journal.give_up_after(limits::STORE_WAIT);
+                journal.flushed().await
+            }
+            None => 0,
+        };
         shared.finish_closing();
         let mut counts = Counts::default();
         let mut abandoned = Vec::new();
@@ -101,7 +111,7 @@ impl Engine {
             abandoned.extend(non_quiescent.flat_map(|row| row.abandoned));
         }
         let took = shared.clock.now().saturating_duration_since(began);
-        ShutdownReport { roots: counts, abandoned, took }
+        ShutdownReport { roots: counts, abandoned, unstored, took }
     }
 }
 
@@ -137,6 +147,10 @@ impl Shared {
 /// Stops what is live and keeps nothing, because the last [`Engine`] is gone.
 pub(crate) fn abandon_engine(shared: &Shared) {
     shared.retention.keep_nothing();
+    if let Some(journal) = &shared.journal {
+        let plan = shared.config.grace.saturating_add(shared.config.abort_wait);
+        journal.give_up_after(plan.saturating_add(limits::STORE_WAIT));
+    }
     if !shared.closed.load(Ordering::SeqCst) {
         let grace = shared.config.grace;
         let plan = Shutdown { grace, abort_wait: shared.config.abort_wait, ..Shutdown::default() };

@@ -19,48 +19,16 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use quell_core::{EventKind, RunEvent, RunId, RunStatus, ToolOutcome};
+use quell_core::store::Epoch;
+use quell_core::{EventKind, RunEvent, RunId, RunStatus};
 
 use crate::config::Limits;
-use crate::log::Sinks;
 use crate::log::ring::{Bounds, Read, Ring};
+use crate::log::{Entry, Sinks, bytes_of};
 use crate::sync::waiters::Wakers;
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::tables::ledger::Ledger;
 use crate::time::clock::Clock;
-
-/// An event as the ring holds it; the rest of a [`RunEvent`] follows from its position.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) run: RunId,
-    pub(crate) at: Instant,
-    pub(crate) kind: EventKind,
-}
-
-/// Yields the bytes of the texts of an event.
-#[inline]
-pub(crate) fn bytes_of(kind: &EventKind) -> usize {
-    match kind {
-        EventKind::Emitted(payload) => payload.len(),
-        EventKind::Queued { name, .. }
-        | EventKind::Abandoned { name, .. }
-        | EventKind::Detached { name, .. } => name.len(),
-        EventKind::ToolStarted { call, name, input } => call.len() + name.len() + input.len(),
-        EventKind::ToolEnded { call, outcome } => {
-            call.len()
-                + match outcome {
-                    ToolOutcome::Result(Some(output)) => output.len(),
-                    ToolOutcome::Error(words) => words.len(),
-                    ToolOutcome::Result(None) | ToolOutcome::Cancelled | ToolOutcome::Unknown => 0,
-                }
-        }
-        EventKind::StopRequested(cause) | EventKind::Stopping(cause) => cause.bytes(),
-        EventKind::Decided { decided_by, .. } => decided_by.as_deref().map_or(0, str::len),
-        EventKind::Skipped { name, unmet } => name.len() + unmet.len(),
-        EventKind::Refused { what, .. } => what.len(),
-        _ => 0,
-    }
-}
 
 /// The log of one tree, and the counts that belong to the tree as a whole.
 #[derive(Debug)]
@@ -68,6 +36,8 @@ pub(crate) struct Log {
     pub(crate) root: RunId,
     /// The owner to whom the bytes of the tree are charged.
     pub(crate) account: Option<Arc<str>>,
+    /// With what its events are stored, if they are.
+    epoch: Option<Epoch>,
     ring: Mutex<Held>,
     rows: Rows,
     /// Bytes that the account was charged for runs below the root.
@@ -138,6 +108,7 @@ impl Log {
     pub(crate) fn new(
         root: RunId,
         account: Option<Arc<str>>,
+        epoch: Option<Epoch>,
         limits: &Limits,
         clock: &Clock,
     ) -> Self {
@@ -150,12 +121,24 @@ impl Log {
         let ring = Mutex::new(held);
         let (moved_at, moving) = (AtomicU64::new(0), Mutex::new(()));
         let (charged, remains) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { root, account, ring, rows, charged, remains, before: None, moved_at, moving }
+        Self { root, account, epoch, ring, rows, charged, remains, before: None, moved_at, moving }
+    }
+
+    /// Has the events of an empty log begin with a number.
+    pub(crate) fn beginning_at(mut self, seq: u64) -> Self {
+        self.ring.get_mut().ring.begin_at(seq);
+        self
     }
 
     /// Makes the log of a tree that leaves another one. The account stays the same.
-    pub(crate) fn after(before: &Arc<Self>, root: RunId, limits: &Limits, clock: &Clock) -> Self {
-        let log = Self::new(root, before.account.clone(), limits, clock);
+    pub(crate) fn after(
+        before: &Arc<Self>,
+        root: RunId,
+        epoch: Option<Epoch>,
+        limits: &Limits,
+        clock: &Clock,
+    ) -> Self {
+        let log = Self::new(root, before.account.clone(), epoch, limits, clock);
         Self { before: Some(Arc::downgrade(before)), ..log }
     }
 
@@ -265,16 +248,26 @@ impl Log {
             held.compare_at = sinks.clock.compare_if_due(read);
         }
         let at = held.time(read);
-        let is_over = if sinks.events.has_readers() {
+        let is_over = if self.epoch.is_some() || sinks.events.has_readers() {
             let (seq, entry) = (held.ring.next(), Entry { run: *run, at, kind: make() });
             let event = self.event(sinks.clock, seq, entry.clone());
-            sinks.events.append(bytes, event, wakers);
+            if sinks.events.has_readers() {
+                sinks.events.append(bytes, event.clone(), wakers);
+            }
+            self.journal(sinks, event, bytes);
             held.ring.push(bytes, || entry, wakers)
         } else {
             held.ring.push(bytes, || Entry { run: *run, at, kind: make() }, wakers)
         };
         if is_over {
             self.charge(sinks.ledger, held);
+        }
+    }
+
+    /// Leaves an event for the store, if the log is stored. Called under the lock of the ring.
+    fn journal(&self, sinks: Sinks<'_>, event: RunEvent, bytes: usize) {
+        if let (Some(epoch), Some(journal)) = (self.epoch, sinks.journal) {
+            journal.push_event(epoch, event, bytes);
         }
     }
 
@@ -338,9 +331,13 @@ impl Log {
     }
 
     /// Appends an event that was implied until now: before there was a reader.
-    pub(crate) fn begin_with(&self, mut entry: Entry) {
+    pub(crate) fn begin_with(&self, sinks: Sinks<'_>, mut entry: Entry) {
         let mut held = self.ring.lock();
         entry.at = held.time(entry.at);
+        if self.epoch.is_some() {
+            let event = self.event(sinks.clock, held.ring.next(), entry.clone());
+            self.journal(sinks, event, bytes_of(&entry.kind));
+        }
         if held.ring.push(bytes_of(&entry.kind), || entry, &mut Wakers::new()) {
             // These events are few and bounded, and are not charged: if the tree has ended already,
             // nothing would release the charge.

@@ -1,9 +1,11 @@
 //! [`Log`] holds the events of one tree, `AllEvents` those of all trees of an engine.
 
+mod entry;
 pub(crate) mod firehose;
 mod log;
 pub(crate) mod ring;
 mod sinks;
 
-pub(crate) use log::{Entry, Log, NODE_BYTES, bytes_of};
-pub(crate) use sinks::Sinks;
+pub(crate) use entry::{Entry, bytes_of};
+pub(crate) use log::{Log, NODE_BYTES};
+pub(crate) use sinks::{KeepsEvents, Sinks};

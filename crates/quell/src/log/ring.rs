@@ -52,6 +52,11 @@ impl<E: Clone> Ring<E> {
         Self { places, oldest: 0, len: 0, next: 1, bytes: 0, bounds, waiters, readers: 0 }
     }
 
+    /// Has an empty ring begin with a number.
+    pub(crate) const fn begin_at(&mut self, seq: u64) {
+        self.next = seq;
+    }
+
     /// Appends an entry of `bytes` bytes besides its place. If the ring is full, the oldest entry
     /// leaves. Yields whether the ring holds too many bytes: then the caller makes room, or raises
     /// the bound.

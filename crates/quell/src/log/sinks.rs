@@ -1,5 +1,8 @@
 //! [`Sinks`] is what an append to a log uses besides the log.
 
+use quell_core::RunEvent;
+use quell_core::store::Epoch;
+
 use crate::log::firehose::AllEvents;
 use crate::tables::ledger::Ledger;
 use crate::time::clock::Clock;
@@ -13,4 +16,12 @@ pub(crate) struct Sinks<'a> {
     pub(crate) events: &'a AllEvents,
     /// The ledger, which is charged when a log grows.
     pub(crate) ledger: &'a Ledger,
+    /// What is on its way into the store, if there is one.
+    pub(crate) journal: Option<&'a dyn KeepsEvents>,
+}
+
+/// Takes the events that are to be stored.
+pub(crate) trait KeepsEvents {
+    /// Takes an event, whose texts have so many bytes. Called under the lock of its ring.
+    fn push_event(&self, epoch: Epoch, event: RunEvent, bytes: usize);
 }

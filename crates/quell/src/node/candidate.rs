@@ -58,14 +58,16 @@ impl Node {
         self.set(flags::AWAITS_ADMISSION | flags::GATED);
     }
 
-    /// Tells whether the run was admitted, or is not to start any more.
+    /// Tells whether the run was admitted and its acceptance is stored, or it is not to start any
+    /// more.
     pub(crate) fn poll_turn(&self, waker: &Waker) -> bool {
-        if self.flags() & flags::AWAITS_ADMISSION == 0 {
+        let held_back = flags::AWAITS_ADMISSION | flags::AWAITS_STORE;
+        if self.flags() & held_back == 0 {
             return true;
         }
         let mut state = self.lock();
         let bits = self.flags();
-        if bits & flags::AWAITS_ADMISSION == 0 || bits & flags::DROP != 0 {
+        if bits & held_back == 0 || bits & flags::DROP != 0 {
             return true;
         }
         state.body = Some(waker.clone());

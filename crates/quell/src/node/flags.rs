@@ -47,6 +47,15 @@ pub(crate) const FORGOTTEN: u32 = 1 << 20;
 /// else of it, also when it has left its parent.
 pub(crate) const UNDER: u32 = 1 << 21;
 
+/// The acceptance of the root is not stored yet: it does not start before.
+pub(crate) const AWAITS_STORE: u32 = 1 << 22;
+/// The store has refused the root: it does not start, and nothing of it is stored.
+pub(crate) const REFUSED: u32 = 1 << 23;
+/// The acceptance of the run is stored.
+pub(crate) const ACCEPTANCE_STORED: u32 = 1 << 24;
+/// The end of the run is stored.
+pub(crate) const END_STORED: u32 = 1 << 25;
+
 /// Yields the place of a status among [`RunStatus::ALL`].
 pub(crate) const fn status_bits(status: RunStatus) -> u32 {
     status as u32

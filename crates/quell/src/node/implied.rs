@@ -33,8 +33,7 @@ impl Node {
         if state.log.is_some() || !is_implied(&kind) || self.shared.events.has_readers() {
             if matches!(kind, EventKind::Queued { .. }) {
                 // Nothing was before it.
-                let account = || self.owner().map(Arc::clone);
-                state.log.get_or_insert_with(|| Arc::new(self.shared.new_log(self.id, account())));
+                state.log.get_or_insert_with(|| Arc::new(self.empty_log(true)));
             }
             self.append(state, now, bytes_of(&kind), || kind, wakers);
         }
@@ -85,10 +84,11 @@ impl Node {
     /// Makes the log of a root, with what was implied so far.
     #[cold]
     fn new_log(&self, times: &Times, cause: Option<&Arc<Cause>>, status: RunStatus) -> Arc<Log> {
-        let log = self.shared.new_log(self.id, self.owner().map(Arc::clone));
+        // What follows from a run that has ended is told by its report as well.
+        let log = self.empty_log(times.ended.is_none());
         let tell = |at: Option<Ticks>, kind: EventKind| {
             if let Some(at) = at.map(|at| self.shared.clock.at_ticks(at)) {
-                log.begin_with(Entry { run: self.id, at, kind });
+                log.begin_with(self.shared.sinks(), Entry { run: self.id, at, kind });
             }
         };
         let (kind, name) = (self.kind, Arc::clone(&self.name));
@@ -100,6 +100,11 @@ impl Node {
         }
         tell(times.ended, EventKind::Ended(status));
         Arc::new(log)
+    }
+
+    fn empty_log(&self, is_stored: bool) -> Log {
+        let epoch = self.epoch().filter(|_| is_stored);
+        self.shared.new_log(self.id, self.owner().map(Arc::clone), epoch)
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod outputs;
 pub(crate) mod report;
 mod shared;
 mod state;
+mod stored;
 pub(crate) mod wait;
 pub(crate) mod write;
 

@@ -71,6 +71,8 @@ pub(crate) struct Node {
     flags: AtomicU32,
     /// How many ends and stops of children have yet to be signalled to their waiters.
     pub(crate) untold: AtomicU16,
+    /// How many entries of the run the store has not taken yet. Changed under the lock.
+    pub(crate) unstored: AtomicU16,
     /// All the rest; see the invariants above.
     state: Mutex<State>,
 }
@@ -96,7 +98,15 @@ impl Node {
             Some(_) => Some(Arc::new(IdleWatch::new(id, ticks, above.as_ref()))),
             None => above,
         };
-        let own = SpecRest::of(spec.grace, spec.input, spec.gate);
+        // A tree is written by one attempt of its root.
+        let attempt = parent.map(|(node, _)| node.attempt());
+        let attempt = attempt.or(spec.again.map(|again| again.attempt)).unwrap_or(1);
+        let log = spec.again.filter(|_| parent.is_none()).map(|again| {
+            let account = spec.about.as_ref().and_then(|about| about.owner.clone());
+            let epoch = shared.journal.as_ref().map(|journal| journal.epoch(attempt));
+            Arc::new(shared.new_log(id, account, epoch).beginning_at(again.first_seq))
+        });
+        let own = SpecRest::of(spec.grace, spec.input, spec.gate, attempt);
         Arc::new(Self {
             id,
             kind: spec.kind,
@@ -110,9 +120,10 @@ impl Node {
                 None => flags::status_bits(RunStatus::Queued) | flags::ROOT,
             }),
             untold: AtomicU16::new(0),
+            unstored: AtomicU16::new(0),
             state: Mutex::new(State {
                 life: Lifecycle::new(&rules, now),
-                log: parent.and_then(|(_, state)| state.log.clone()),
+                log: log.or_else(|| parent.and_then(|(_, state)| state.log.clone())),
                 parent: parent.map(|(node, _)| Arc::downgrade(node)),
                 parent_id: parent.map(|(node, _)| node.id),
                 depth: parent.map_or(1, |(_, state)| state.depth + 1),
@@ -156,6 +167,11 @@ impl Node {
             above = next;
         }
         earliest
+    }
+
+    /// Yields the number of its attempt.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.own.as_ref().map_or(1, |own| own.attempt)
     }
 
     pub(crate) fn input(&self) -> Option<&Payload> {

@@ -5,14 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quell_core::store::Epoch;
 use quell_core::{CancelRequest, Cause, CauseKind, RunId};
 
 use crate::config::EngineConfig;
 use crate::failure::ForgetError;
 use crate::foreign;
 use crate::foreign::couriers::Couriers;
+use crate::journal::{Entry, Journal};
 use crate::log::firehose::AllEvents;
-use crate::log::{Log, Sinks};
+use crate::log::{KeepsEvents, Log, Sinks};
 use crate::node::{Control, Node, flags, report};
 use crate::sync::{AtomicBool, Mutex, Ordering, Runtime};
 use crate::tables::admission::Admission;
@@ -52,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// How the newest shutdown stops roots. Set before `closed`.
     pub(crate) closing: Mutex<Option<Closing>>,
+    /// What is on its way into the store, if there is one.
+    pub(crate) journal: Option<Arc<Journal<Node>>>,
 }
 
 /// What stops a root that appears while the engine shuts down.
@@ -67,11 +71,17 @@ impl Shared {
     /// Yields what the logs write with.
     #[inline]
     pub(crate) fn sinks(&self) -> Sinks<'_> {
-        Sinks { clock: &self.clock, events: &self.events, ledger: &self.ledger }
+        let journal = self.journal.as_deref().map(|journal| journal as &dyn KeepsEvents);
+        Sinks { clock: &self.clock, events: &self.events, ledger: &self.ledger, journal }
     }
 
-    pub(crate) fn new_log(&self, root: RunId, account: Option<Arc<str>>) -> Log {
-        Log::new(root, account, &self.config.limits, &self.clock)
+    pub(crate) fn new_log(
+        &self,
+        root: RunId,
+        account: Option<Arc<str>>,
+        epoch: Option<Epoch>,
+    ) -> Log {
+        Log::new(root, account, epoch, &self.config.limits, &self.clock)
     }
 
     /// Lists the live roots in the order in which all of them are to be stopped.
@@ -126,18 +136,31 @@ impl Shared {
             return Err(ForgetError::NotQuiescent);
         }
         self.retention.forget(root, || root.set(flags::FORGOTTEN));
-        self.forget_ids(root);
+        {
+            let _state = root.lock();
+            let at = self.clock.stamp(self.clock.now());
+            root.journal(|node| Entry::Forgotten(node, at));
+        }
+        self.forget_ids(root, true);
         Ok(())
     }
 
-    /// Takes the runs of a tree that has ended out of the registry.
-    fn forget_ids(&self, root: &Arc<Node>) {
+    /// Forgets a root that the store has refused: it was never accepted.
+    pub(crate) fn undo(&self, root: &Arc<Node>) {
+        self.retention.forget(root, || root.set(flags::FORGOTTEN));
+        self.forget_ids(root, false);
+    }
+
+    /// Takes the runs of a tree that has ended out of the registry. Its key stays for a while if
+    /// `keeps_key`; otherwise whoever knows more, a store, answers for it.
+    fn forget_ids(&self, root: &Arc<Node>, keeps_key: bool) {
         if let Some(key) = root.key() {
             // Under the lock of the keys: a submit with this one finds the run, or that it is
             // forgotten. Another thread may have forgotten it before.
             let mut keys = self.claims.lock();
             if self.registry.remove(root.id, root) {
-                keys.forget(root.owner(), key, self.clock.now());
+                let now = keeps_key.then(|| self.clock.now());
+                keys.let_go(root.owner(), key, now);
             }
         } else {
             self.registry.remove(root.id, root);
@@ -153,7 +176,7 @@ impl Shared {
     fn forget(&self, leaving: Leaving<Node>) {
         for root in leaving {
             foreign::run(&self.couriers, move || {
-                root.shared.forget_ids(&root);
+                root.shared.forget_ids(&root, root.shared.journal.is_none());
                 drop(root);
             });
         }
@@ -184,6 +207,9 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.control.close();
         self.couriers.close();
+        if let Some(journal) = &self.journal {
+            journal.close();
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use quell_core::lifecycle::Lifecycle;
+use quell_core::store::StoreError;
 use quell_core::{Abandoned, Cause, Payload, RunId, Usage, Work};
 use slab::Slab;
 use tokio_util::sync::CancellationToken;
@@ -125,6 +126,8 @@ pub(crate) struct RareState {
     pub(crate) summary_sets: SummarySets,
     /// What the body returned, if that is a payload and it had set no output.
     pub(crate) returned: Option<Payload>,
+    /// Why something of the run is not in the store and never will be.
+    pub(crate) not_stored: Option<StoreError>,
 }
 
 /// What ties a run to a token from outside.

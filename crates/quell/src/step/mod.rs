@@ -4,6 +4,7 @@ pub(crate) mod cancel;
 pub(crate) mod cascade;
 pub(crate) mod deferred;
 pub(crate) mod detach;
+mod end;
 pub(crate) mod hold;
 pub(crate) mod hooks;
 mod limits;

@@ -4,15 +4,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quell_core::lifecycle::{BodyAction, Effects, Input, Trigger};
-use quell_core::{
-    Abandoned, CancelRequest, Cause, CauseKind, EventKind, RunStatus, ToolOutcome, Work, limits,
-};
+use quell_core::lifecycle::{Answer, BodyAction, Effects, Input, Trigger};
+use quell_core::{CancelRequest, Cause, CauseKind, EventKind, StopMode, limits};
 
 use crate::foreign;
-use crate::node::{Node, Piece, Reader, State, flags};
+use crate::journal::Entry;
+use crate::node::{Node, State, flags};
 use crate::step::cascade;
-use crate::step::deferred::{ChildEnd, Deferred, Propagation};
+use crate::step::deferred::{Deferred, Propagation};
 use crate::tables::admission::Free;
 use crate::time::clock::Ticks;
 
@@ -96,7 +95,9 @@ impl Node {
         edit(state, &fx);
         if matches!(input, Input::Started) && !fx.refused {
             self.write(state, now, EventKind::Started, &mut deferred.wakers);
-            state.times.started = Some(state.times.next(self.shared.clock.stamp(now)));
+            let at = state.times.next(self.shared.clock.stamp(now));
+            state.times.started = Some(at);
+            self.journal(|node| Entry::Started(node, at));
             self.mirror(state, 0);
         } else {
             self.record(state, origin, now, &mut deferred);
@@ -129,7 +130,11 @@ impl Node {
         self.trace(fx, cause.as_ref());
         free.start();
         if *retire {
-            shared.retire(self, now);
+            if self.flags() & flags::REFUSED != 0 {
+                shared.undo(self);
+            } else if shared.journal.is_none() {
+                shared.retire(self, now);
+            }
         }
         if fx.ended.is_some() && self.is_root() {
             shared.finish_closing();
@@ -149,11 +154,15 @@ impl Node {
             let at = self.shared.clock.stamp(now);
             let cause = Arc::new(self.cause_of(origin, at));
             state.extra().scheduled = Some(Arc::clone(&cause));
+            self.journal_stop(state, StopMode::AfterStep, &cause);
             set |= flags::SCHEDULED;
             self.write(state, now, EventKind::StopRequested(cause), &mut deferred.wakers);
         }
         if let Some(trigger) = fx.accepted {
             self.record_stop(state, trigger, origin, now, deferred);
+        } else if let (Some(Answer::Escalated { to, .. }), Some(cause)) = (fx.answer, &state.cause)
+        {
+            self.journal_stop(state, to, &Arc::clone(cause));
         }
         if fx.aborted {
             state.aborted = true;
@@ -242,9 +251,16 @@ impl Node {
         if cascade.failing { flags::CASCADING | flags::FAILING } else { flags::CASCADING }
     }
 
-    fn record_quiescence(&self, state: &mut State, now: Instant, deferred: &mut Deferred) {
-        state.times.quiesced = Some(state.times.next(self.shared.clock.stamp(now)));
+    fn record_quiescence(
+        self: &Arc<Self>,
+        state: &mut State,
+        now: Instant,
+        deferred: &mut Deferred,
+    ) {
+        let at = state.times.next(self.shared.clock.stamp(now));
+        state.times.quiesced = Some(at);
         state.leave_call();
+        self.journal(|node| Entry::Quiesced(node, at));
         self.write(state, now, EventKind::Quiesced, &mut deferred.wakers);
         let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
         deferred.propagations.extend(parent.map(Propagation::ChildQuiesced));
@@ -280,6 +296,11 @@ impl Node {
         };
         state.cause = Some(Arc::clone(&cause));
         deferred.cause = Some(Arc::clone(&cause));
+        // What comes from above is stored there.
+        if !matches!(trigger, Trigger::Parent) {
+            let mode = origin.request.map_or(StopMode::Cooperative, CancelRequest::mode);
+            self.journal_stop(state, mode.max(StopMode::Cooperative), &cause);
+        }
         self.write(state, now, EventKind::Stopping(cause), &mut deferred.wakers);
         state.times.stopped = Some(state.times.next(at));
         deferred.tell(state);
@@ -307,84 +328,5 @@ impl Node {
         let cause = Arc::new(cause);
         state.extra().failing = Some(Arc::clone(&cause));
         cause
-    }
-
-    /// Names what still executes. It comes before the end: nothing is added to a final report.
-    fn record_abandoned(&self, state: &mut State, now: Instant, deferred: &mut Deferred) {
-        if !deferred.fx.body_abandoned && state.extra.is_none() {
-            return;
-        }
-        let mut abandoned = Vec::new();
-        if deferred.fx.body_abandoned {
-            abandoned.push(Abandoned::new(self.id, Arc::clone(&self.name), Work::Body));
-        }
-        if let Some(extra) = &mut state.extra {
-            let works = extra.works.iter();
-            abandoned.extend(works.map(|(_, Piece { what, name, site })| {
-                let mut left = Abandoned::new(self.id, Arc::clone(name), *what);
-                left.site = site.map(|site| site.to_string().into());
-                left
-            }));
-            extra.abandoned.clone_from(&abandoned);
-            if let Some(link) = extra.link.take() {
-                deferred.rare().link = Some(link);
-            }
-        } else if !abandoned.is_empty() {
-            state.extra().abandoned.clone_from(&abandoned);
-        }
-        for Abandoned { name, what, .. } in abandoned {
-            self.write(state, now, EventKind::Abandoned { what, name }, &mut deferred.wakers);
-        }
-    }
-
-    fn record_end(
-        self: &Arc<Self>,
-        state: &mut State,
-        status: RunStatus,
-        now: Instant,
-        deferred: &mut Deferred,
-    ) -> u32 {
-        let ticks = state.times.next(self.shared.clock.stamp(now));
-        self.record_abandoned(state, now, deferred);
-        self.close_calls(state, &ToolOutcome::Unknown, now, &mut deferred.wakers);
-        let non_quiescent = !state.life.is_quiescent();
-        if non_quiescent {
-            // The stream must know what may follow before it meets the event.
-            self.set(flags::ENDED_NON_QUIESCENT);
-        } else {
-            state.times.quiesced = Some(ticks);
-            state.leave_call();
-        }
-        let stays = self.write_end(state, status, non_quiescent, now, &mut deferred.wakers);
-        state.times.ended = Some(ticks);
-        self.shared.ledger.count_out(self.account(state));
-        self.shared.registry.count_end(state.parent_id.is_none(), &mut deferred.wakers);
-        let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
-        let unseen_failure = status == RunStatus::Failed && state.reader == Reader::GoneUnread;
-        // Nobody can ask for the error itself any more: drop it now, outside of the lock. The
-        // parent takes it over if it fails of it.
-        if state.failure.is_some()
-            && state.reader != Reader::Held
-            && !(unseen_failure && parent.is_some())
-        {
-            deferred.rare().failure = state.take_failure();
-        }
-        let gone = ChildEnd {
-            status,
-            slot: state.slot,
-            unseen_failure,
-            non_quiescent,
-            stays,
-            charged: self.charged(state),
-            omitted: state.children.omitted().copied().map(Box::new),
-        };
-        if let Some(parent) = parent {
-            deferred.propagations.push(Propagation::ChildEnded {
-                parent,
-                child: Arc::clone(self),
-                gone,
-            });
-        }
-        if non_quiescent { flags::ENDED_NON_QUIESCENT } else { 0 }
     }
 }

@@ -69,6 +69,9 @@ impl Shared {
         }
         let bytes = checked?;
         self.check_live()?;
+        if let Some(error) = self.journal.as_ref().and_then(|journal| journal.trouble()) {
+            return Err(SubmitError::NotStored(error));
+        }
         let charge = self.charge(node.owner(), bytes)?;
         let admit = || {
             // Ask under the lock of the shard: either this sees that the engine is closed, or
@@ -208,6 +211,7 @@ impl Shared {
         counted.map_err(|max| share_used_up("live runs", account, max))?;
         let entered = self.registry.enter(node.id, node, is_root, admit);
         let admitted = entered.inspect_err(|_| self.ledger.count_out(account))?;
+        node.journal_acceptance(state);
         let request = self.registry.take_stop(node.id, node.stop_scopes(), now);
         node.write_queued(state, shielded, now, wakers);
         if let Some(at) = state.life.next_wakeup() {

@@ -115,10 +115,18 @@ impl Keys {
         debug_assert!(before.is_none(), "{key:?} was asked for under the same lock");
     }
 
-    /// Lets go of the run of a key, which has left the registry. Its id is kept for a while.
-    pub(crate) fn forget(&mut self, owner: Option<&Arc<str>>, key: &IdempotencyKey, now: Instant) {
+    /// Lets go of the run of a key, which has left the registry. Its id is kept for a while from
+    /// `forgotten_at` on, if there is one.
+    pub(crate) fn let_go(
+        &mut self,
+        owner: Option<&Arc<str>>,
+        key: &IdempotencyKey,
+        forgotten_at: Option<Instant>,
+    ) {
         let address = Address::of(owner, key);
-        if let Some(claim) = self.runs.remove(&address) {
+        if let Some(claim) = self.runs.remove(&address)
+            && let Some(now) = forgotten_at
+        {
             let of = (owner.map(Arc::clone), key.as_str().len());
             self.forgotten.put(address, claim, of, (now, later(now, limits::KEYS_TTL)));
         }

@@ -1,0 +1,45 @@
+//! How a run ends whose process is gone: decided from its record alone (T13, I34).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use quell_core::store::RunRecord;
+use quell_core::{Cause, CauseKind, RunRow, RunStatus};
+
+/// Yields the stop with which the run ends: one that was acknowledged is never undone, also if it
+/// was to wait for a checkpoint. One because a process gave the run up is none.
+pub(super) fn stop_of(record: &RunRecord) -> Option<&Arc<Cause>> {
+    let cause = &record.stop.as_ref()?.cause;
+    Some(cause).filter(|cause| cause.kind != CauseKind::LeaseLost)
+}
+
+/// Makes the row with which a run ends that nobody executes any more. `above` is why its root
+/// stops, if it does.
+pub(super) fn row(record: &RunRecord, above: Option<&Arc<Cause>>, at: SystemTime) -> RunRow {
+    let accepted = &record.accepted;
+    let run = record.run();
+    let inherited = || above.map(|cause| Arc::new(cause.inherited(CauseKind::ParentStopped)));
+    let cause = stop_of(record).cloned().or_else(inherited);
+    let is_own = |kind| matches!(kind, CauseKind::Deadline | CauseKind::IdleTimeout);
+    let status = match &cause {
+        // Only the run whose time was over has timed out (I11).
+        Some(cause) if is_own(cause.kind) && cause.origin == run => RunStatus::TimedOut,
+        Some(_) => RunStatus::Cancelled,
+        None => RunStatus::Failed,
+    };
+    let name = Arc::clone(&accepted.name);
+    let mut row = RunRow::new(run, accepted.kind, name, status, accepted.at);
+    row.parent = accepted.parent;
+    row.depth = u32::from(accepted.parent.is_some());
+    row.started_at = record.started_at;
+    row.stopped_at = cause.as_ref().map(|cause| cause.at);
+    row.error = cause.is_none().then(|| WORKER_LOST.into());
+    row.cause = cause;
+    // A clock that was set back meanwhile makes no run end before it began.
+    let at = at.max(record.started_at.unwrap_or(accepted.at));
+    (row.ended_at, row.quiesced_at, row.quiescent) = (Some(at), Some(at), true);
+    row
+}
+
+/// Why a run failed whose process is gone.
+const WORKER_LOST: &str = "worker lost: its process ended before the run did";

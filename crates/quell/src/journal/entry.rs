@@ -1,0 +1,75 @@
+//! [`Entry`] is one thing that is to be stored, and [`Recorded`] what the journal asks of a run.
+
+use std::sync::Arc;
+
+use quell_core::store::{Epoch, Record, StopAccepted, StoreError};
+use quell_core::{RunEvent, RunId};
+
+use crate::journal::Journal;
+use crate::time::clock::Ticks;
+
+/// One thing that is to be stored; `R` is what a run is.
+#[derive(Debug)]
+pub(crate) enum Entry<R> {
+    /// A run was accepted.
+    Accepted {
+        /// The run.
+        run: Arc<R>,
+        /// The root of its tree, then.
+        root: RunId,
+        /// Its parent, then.
+        parent: Option<RunId>,
+        /// When.
+        at: Ticks,
+    },
+    /// Its body starts.
+    Started(Arc<R>, Ticks),
+    /// A stop of it was accepted or scheduled, or became more urgent.
+    Stop(Arc<R>, Box<StopAccepted>),
+    /// Something is in the log of its tree.
+    Event(Epoch, Box<RunEvent>),
+    /// It is terminal.
+    Ended(Arc<R>),
+    /// It ended non-quiescent, and nothing of it executes any more.
+    Quiesced(Arc<R>, Ticks),
+    /// It leaves, with its tree.
+    Forgotten(Arc<R>, Ticks),
+}
+
+/// What the journal asks of a run. It holds no lock when it does.
+pub(crate) trait Recorded: Send + Sync + Sized + 'static {
+    /// Yields its id.
+    fn id(&self) -> RunId;
+
+    /// Makes the record of an entry.
+    fn record(entry: &Entry<Self>, journal: &Journal<Self>) -> Record;
+
+    /// Tells the run that an entry is durable.
+    fn stored(entry: Entry<Self>);
+
+    /// Tells the run that an entry was not stored and never will be.
+    fn refused(entry: Entry<Self>, error: &StoreError);
+
+    /// Wakes those who wait for an entry of the run, so that they see that the store is in trouble.
+    fn tell_waiters(&self);
+}
+
+impl<R> Entry<R> {
+    /// Yields the run that wants to know when it is stored.
+    pub(crate) const fn run(&self) -> Option<&Arc<R>> {
+        match self {
+            Self::Accepted { run, .. }
+            | Self::Started(run, _)
+            | Self::Stop(run, _)
+            | Self::Ended(run)
+            | Self::Quiesced(run, _)
+            | Self::Forgotten(run, _) => Some(run),
+            Self::Event(..) => None,
+        }
+    }
+
+    /// Tells whether a root waits for this to start, and is refused if it cannot be stored.
+    pub(crate) const fn is_awaited(&self) -> bool {
+        matches!(self, Self::Accepted { parent: None, .. })
+    }
+}

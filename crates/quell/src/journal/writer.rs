@@ -1,0 +1,280 @@
+//! [`Writer`] appends what the journal holds, and tells the runs what came of it.
+//!
+//! One append is under way at a time, and takes all that has come meanwhile: that is the group
+//! commit. Stops are appended besides, at once. An append that the store refuses is cut in halves
+//! until the one that it means is found; when the store itself is in trouble, what was not stored
+//! is tried again, in its order, and roots that wait for their start are refused.
+
+use std::collections::VecDeque;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use quell_core::store::{BoxFuture, Record, StoreError};
+
+use crate::foreign::couriers::Couriers;
+use crate::foreign::{self, Barred};
+use crate::journal::journal::BATCH_MAX;
+use crate::journal::{Entry, Journal, Recorded};
+use crate::sync::thread::{self, Thread};
+use crate::sync::waiters::Wakers;
+use crate::sync::{self, Runtime, park_until};
+
+/// Appends what the journal holds.
+pub(crate) struct Writer<R> {
+    journal: Arc<Journal<R>>,
+    /// What is under way besides stops.
+    batch: Option<Append<R>>,
+    stops: Vec<Append<R>>,
+    /// Parts that come before what is in the queue: of an append that was refused or failed.
+    again: VecDeque<Vec<Entry<R>>>,
+    /// When the store is tried again, and how long it was left alone before.
+    rest: Option<(Instant, Duration)>,
+    couriers: Couriers,
+}
+
+/// An append that is under way.
+struct Append<R> {
+    entries: Vec<Entry<R>>,
+    future: BoxFuture<'static, Result<(), StoreError>>,
+}
+
+/// What a turn says about the next one.
+enum Turn {
+    /// It is due when the writer is woken, or at this instant.
+    Next(Option<Instant>),
+    /// There is none.
+    Last,
+}
+
+impl<R: Recorded> Writer<R> {
+    /// Starts the writer of an engine: on a thread of its own, or as a task if the control loop is
+    /// one.
+    pub(crate) fn start(
+        journal: &Arc<Journal<R>>,
+        couriers: &Couriers,
+        runtime: &Runtime,
+    ) -> std::io::Result<()> {
+        let (journal, couriers) = (Arc::clone(journal), couriers.clone());
+        let (stops, again) = (Vec::new(), VecDeque::new());
+        let mut writer = Self { journal, batch: None, stops, again, rest: None, couriers };
+        #[cfg(feature = "test-util")]
+        if writer.couriers.are_tasks() {
+            drop(runtime.spawn(writer.run()));
+            return Ok(());
+        }
+        let runtime = runtime.clone();
+        let thread = thread::Builder::new().name("quell-journal".into());
+        let started = thread.spawn(move || {
+            // A store may use the runtime.
+            let _entered = runtime.enter();
+            let waker = Waker::from(Arc::new(Unpark(thread::current())));
+            let mut cx = Context::from_waker(&waker);
+            while let Turn::Next(next) = writer.turn(&mut cx) {
+                match next {
+                    Some(at) => park_until(at),
+                    None => thread::park(),
+                }
+            }
+        });
+        started.map(drop)
+    }
+
+    /// The writer as a future, for a runtime whose clock may be paused.
+    #[cfg(feature = "test-util")]
+    async fn run(mut self) {
+        let mut sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
+        std::future::poll_fn(|cx| {
+            loop {
+                let Turn::Next(next) = self.turn(cx) else { return Poll::Ready(()) };
+                let Some(at) = next else { return Poll::Pending };
+                sleep.as_mut().reset(at.into());
+                if sleep.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await;
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
+        let _barred = Barred::new();
+        loop {
+            self.finish_appends(cx);
+            let now = sync::now();
+            let mut wakers = Wakers::new();
+            self.journal.release_waiters(now, &mut wakers);
+            foreign::wake(&self.couriers, wakers);
+            let rests = self.rest.map(|(until, _)| until).filter(|until| *until > now);
+            let mut queue = self.journal.lock();
+            let is_free = self.batch.is_none() && rests.is_none();
+            let stops = if rests.is_none() { std::mem::take(&mut queue.stops) } else { Vec::new() };
+            let mut batch = Vec::new();
+            if is_free {
+                batch = self.again.pop_front().unwrap_or_else(|| queue.take());
+            }
+            if stops.is_empty() && batch.is_empty() {
+                if is_free {
+                    // Nothing is left to try: the next entry tells how the store is.
+                    (queue.trouble, self.rest) = (None, None);
+                }
+                let is_over = queue.closed && self.batch.is_none() && self.stops.is_empty();
+                if is_over && self.again.is_empty() && queue.entries.is_empty() {
+                    return Turn::Last;
+                }
+                queue.is_held_up = !is_free;
+                queue.waker = Some(cx.waker().clone());
+                let until = queue.until.filter(|until| *until > now);
+                return Turn::Next(rests.into_iter().chain(until).min());
+            }
+            drop(queue);
+            if let Some(append) = self.begin(stops, cx) {
+                self.stops.push(append);
+            }
+            if self.rest.is_some_and(|(until, _)| until > now) {
+                // The stops have just failed, and come first when the store is tried again.
+                self.again.extend((!batch.is_empty()).then_some(batch));
+                continue;
+            }
+            self.batch = self.begin(batch, cx).or_else(|| self.batch.take());
+        }
+    }
+
+    /// Begins an append, if there is anything to append: what is too much for one comes next.
+    fn begin(&mut self, mut entries: Vec<Entry<R>>, cx: &mut Context<'_>) -> Option<Append<R>> {
+        let (mut records, mut bytes) = (Vec::with_capacity(entries.len()), 0_usize);
+        for entry in &entries {
+            let record = R::record(entry, &self.journal);
+            bytes = bytes.saturating_add(record.bytes());
+            if bytes > BATCH_BYTES_MAX && !records.is_empty() {
+                break;
+            }
+            records.push(record);
+        }
+        if records.is_empty() {
+            return None;
+        }
+        let rest = entries.split_off(records.len());
+        if !rest.is_empty() {
+            self.again.push_front(rest);
+        }
+        let append = Append { entries, future: self.append(records) };
+        self.poll(append, cx)
+    }
+
+    fn append(&self, records: Vec<Record>) -> BoxFuture<'static, Result<(), StoreError>> {
+        let store = Arc::clone(&self.journal.store);
+        Box::pin(async move { store.append(records).await })
+    }
+
+    /// Polls what is under way.
+    fn finish_appends(&mut self, cx: &mut Context<'_>) {
+        for append in std::mem::take(&mut self.stops) {
+            let under_way = self.poll(append, cx);
+            self.stops.extend(under_way);
+        }
+        if let Some(append) = self.batch.take() {
+            self.batch = self.poll(append, cx);
+        }
+    }
+
+    /// Polls an append. Yields it if it is still under way.
+    fn poll(&mut self, mut append: Append<R>, cx: &mut Context<'_>) -> Option<Append<R>> {
+        let polled = foreign::catch_panic(|| Pin::new(&mut append.future).poll(cx));
+        let done = match polled {
+            Ok(Poll::Pending) => return Some(append),
+            Ok(Poll::Ready(done)) => done,
+            Err(panic) => Err(StoreError::Io { what: panic.to_string() }),
+        };
+        foreign::release(append.future);
+        match done {
+            Ok(()) => self.stored(append.entries),
+            Err(error) if error.is_refusal() => self.refused(append.entries, &error),
+            Err(error) => self.failed(append.entries, &error),
+        }
+        None
+    }
+
+    fn stored(&mut self, entries: Vec<Entry<R>>) {
+        if self.rest.take().is_some() {
+            self.journal.lock().trouble = None;
+        }
+        let count = entries.len();
+        entries.into_iter().for_each(R::stored);
+        self.count_out(count);
+    }
+
+    fn give_up(&self, entries: Vec<Entry<R>>, error: &StoreError) {
+        let count = entries.len();
+        for entry in entries {
+            if let Entry::Event(_, event) = &entry {
+                let (root, seq, error) = (event.root, event.seq, error.clone());
+                self.couriers.send_words(Box::new(move || {
+                    tracing::warn!(run.uuid = %root, seq, %error, "event was not stored");
+                }));
+            }
+            R::refused(entry, error);
+        }
+        self.count_out(count);
+    }
+
+    /// Counts out entries after their runs were told.
+    fn count_out(&self, entries: usize) {
+        let mut wakers = Wakers::new();
+        self.journal.count_out(entries, &mut wakers);
+        foreign::wake(&self.couriers, wakers);
+    }
+
+    /// Finds the entry that a refusal means.
+    fn refused(&mut self, mut entries: Vec<Entry<R>>, error: &StoreError) {
+        if entries.len() <= 1 {
+            return self.give_up(entries, error);
+        }
+        let second = entries.split_off(entries.len() / 2);
+        self.again.push_front(second);
+        self.again.push_front(entries);
+    }
+
+    /// Keeps what could not be stored, and leaves the store alone for a while.
+    fn failed(&mut self, entries: Vec<Entry<R>>, error: &StoreError) {
+        let now = sync::now();
+        let wait = self.rest.map_or(REST_MIN, |(_, wait)| (wait * 2).min(REST_MAX));
+        self.rest = Some((now + wait, wait));
+        let (mut waiting, gives_up) = {
+            let mut queue = self.journal.lock();
+            queue.trouble = Some(error.clone());
+            let waiting: Vec<_> = queue.take_all();
+            (waiting, queue.until.is_some_and(|until| until <= now))
+        };
+        let mut all = entries;
+        all.extend(std::mem::take(&mut self.again).into_iter().flatten());
+        all.append(&mut waiting);
+        if gives_up {
+            return self.give_up(all, error);
+        }
+        let (awaited, left) = all.into_iter().partition::<Vec<_>, _>(Entry::is_awaited);
+        self.give_up(awaited, error);
+        left.iter().filter_map(Entry::run).for_each(|run| run.tell_waiters());
+        let mut left = left.into_iter().peekable();
+        while left.peek().is_some() {
+            self.again.push_back(left.by_ref().take(BATCH_MAX).collect());
+        }
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Bytes of one append, about.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// How long a store in trouble is left alone, first and at most.
+const REST_MIN: Duration = Duration::from_millis(20);
+const REST_MAX: Duration = Duration::from_secs(1);

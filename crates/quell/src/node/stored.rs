@@ -1,0 +1,254 @@
+//! What of a run is stored, and what becomes of it: stored, refused, or not yet.
+
+use std::sync::Arc;
+
+use quell_core::store::{Accepted, ClaimedKey, Epoch, Record, StopAccepted, StoreError};
+use quell_core::{Cause, Counts, RunEvent, RunId, RunReport, StopMode};
+
+use crate::failure::SubmitError;
+use crate::foreign;
+use crate::journal::{self, Entry, Journal, Recorded};
+use crate::node::{Node, State, flags, report};
+use crate::sync::Ordering;
+use crate::sync::waiters::Wakers;
+use crate::time::clock::Ticks;
+
+impl Recorded for Node {
+    fn id(&self) -> RunId {
+        self.id
+    }
+
+    fn record(entry: &Entry<Self>, journal: &Journal<Self>) -> Record {
+        let wall = |node: &Self, at: Ticks| node.shared.clock.wall_at(at);
+        let epoch = |node: &Self| journal.epoch(node.attempt());
+        match entry {
+            Entry::Accepted { run, root, parent, at } => {
+                let accepted = accepted(run, (*root, *parent), epoch(run), *at);
+                Record::Accepted(Box::new(accepted))
+            }
+            Entry::Started(node, at) => {
+                Record::Started { run: node.id, epoch: epoch(node), at: wall(node, *at) }
+            }
+            Entry::Stop(_, stop) => Record::StopAccepted(stop.clone()),
+            Entry::Event(epoch, event) => {
+                Record::Event { epoch: *epoch, event: RunEvent::clone(event) }
+            }
+            Entry::Ended(node) => {
+                // The report of a root has the rows of its tree: that of a run below only its own.
+                let report = if node.is_root() {
+                    report::of(node)
+                } else {
+                    RunReport::new(vec![report::row(node)], Counts::default())
+                };
+                let report = Arc::new(journal::to_record(report));
+                Record::Ended { run: node.id, epoch: epoch(node), report, rollback: false }
+            }
+            Entry::Quiesced(node, at) => {
+                Record::Quiesced { run: node.id, epoch: epoch(node), at: wall(node, *at) }
+            }
+            Entry::Forgotten(node, at) => {
+                Record::Forgotten { run: node.id, epoch: epoch(node), at: wall(node, *at) }
+            }
+        }
+    }
+
+    fn stored(entry: Entry<Self>) {
+        match entry {
+            Entry::Accepted { run, .. } => run.settle_entry(flags::ACCEPTANCE_STORED, |_| {}),
+            Entry::Ended(node) => {
+                node.settle_entry(flags::END_STORED, |_| {});
+                node.leave_memory(false);
+            }
+            Entry::Quiesced(node, _) => {
+                node.settle_entry(0, |_| {});
+                node.leave_memory(true);
+            }
+            Entry::Started(node, _) | Entry::Stop(node, _) | Entry::Forgotten(node, _) => {
+                node.settle_entry(0, |_| {});
+            }
+            Entry::Event(..) => {}
+        }
+    }
+
+    /// A root that waits for its acceptance does not start.
+    fn refused(entry: Entry<Self>, error: &StoreError) {
+        let Some(node) = entry.run().cloned() else { return };
+        let is_awaited = entry.is_awaited();
+        // The report of an end that was stored before has the stop in it.
+        let is_told = matches!((&entry, error), (Entry::Stop(..), StoreError::Ended { .. }));
+        let set = if is_awaited { flags::REFUSED } else { 0 };
+        node.settle_entry(set, |state| {
+            if !is_told {
+                state.extra().not_stored.get_or_insert_with(|| error.clone());
+            }
+        });
+        if is_awaited {
+            // It may have been stopped meanwhile, and have ended before this was known.
+            if node.is_over() {
+                node.shared.undo(&node);
+            }
+        } else if !is_told {
+            node.trace_not_stored(error);
+        }
+        match entry {
+            Entry::Ended(_) => node.leave_memory(false),
+            Entry::Quiesced(..) => node.leave_memory(true),
+            _ => {}
+        }
+    }
+
+    fn tell_waiters(&self) {
+        let mut wakers = Wakers::new();
+        self.lock().waiters.drain_into(&mut wakers);
+        foreign::wake(&self.shared.couriers, wakers);
+    }
+}
+
+impl Node {
+    /// Yields with what its records are stored, if there is a store.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.shared.journal.as_ref().map(|journal| journal.epoch(self.attempt()))
+    }
+
+    /// Leaves the acceptance of the run for the store, if there is one. A root does not start
+    /// before it is stored. Called under the lock.
+    pub(crate) fn journal_acceptance(self: &Arc<Self>, state: &State) {
+        let parent = state.parent_id;
+        if parent.is_none() && self.shared.journal.is_some() {
+            if self.attempt() > 1 {
+                // An earlier attempt of it was accepted.
+                return self.set(flags::ACCEPTANCE_STORED);
+            }
+            self.set(flags::AWAITS_STORE);
+        }
+        let root = state.log.as_ref().map_or(self.id, |log| log.root);
+        let at = state.times.queued;
+        self.journal(|run| Entry::Accepted { run, root, parent, at });
+    }
+
+    /// Leaves an entry for the store, if there is one. Called under the lock.
+    pub(crate) fn journal(self: &Arc<Self>, make: impl FnOnce(Arc<Self>) -> Entry<Self>) {
+        let Some(journal) = &self.shared.journal else { return };
+        if self.flags() & flags::REFUSED == 0 {
+            // At most some for each state that a run may be in.
+            self.unstored.fetch_add(1, Ordering::Relaxed);
+            journal.push(make(Arc::clone(self)));
+        }
+    }
+
+    /// Leaves a stop for the store, if there is one. Called under the lock.
+    pub(crate) fn journal_stop(
+        self: &Arc<Self>,
+        state: &State,
+        mode: StopMode,
+        cause: &Arc<Cause>,
+    ) {
+        let Some(journal) = &self.shared.journal else { return };
+        let bits = self.flags();
+        if bits & flags::REFUSED != 0 {
+            return;
+        }
+        let epoch = journal.epoch(self.attempt());
+        let mut stop = StopAccepted::new(self.id, epoch, mode, Arc::clone(cause));
+        let hard = state.life.hard_deadline();
+        stop.hard_deadline = hard.map(|at| self.shared.clock.wall(at));
+        self.unstored.fetch_add(1, Ordering::Relaxed);
+        let entry = Entry::Stop(Arc::clone(self), Box::new(stop));
+        if bits & flags::ACCEPTANCE_STORED == 0 {
+            journal.push(entry);
+        } else {
+            journal.push_stop(entry);
+        }
+    }
+
+    /// Notes what became of an entry, and wakes who waits for that.
+    fn settle_entry(&self, set: u32, edit: impl FnOnce(&mut State)) {
+        let mut wakers = Wakers::new();
+        let task = {
+            let mut state = self.lock();
+            edit(&mut state);
+            self.set(set);
+            let was_held = self.flags() & flags::AWAITS_STORE != 0
+                && set & (flags::ACCEPTANCE_STORED | flags::REFUSED) != 0;
+            if was_held {
+                self.clear(flags::AWAITS_STORE);
+            }
+            let left = self.unstored.fetch_sub(1, Ordering::Relaxed) - 1;
+            if left == 0 || was_held {
+                state.waiters.drain_into(&mut wakers);
+            }
+            // Under the lock under which `poll_turn` stores the waker: no wake-up is lost.
+            if was_held { state.body.clone() } else { None }
+        };
+        // Not foreign code: the task of the run is the engine's.
+        if let Some(task) = task {
+            task.wake();
+        }
+        foreign::wake(&self.shared.couriers, wakers);
+    }
+
+    /// Lets a tree leave memory when its time comes: its end is stored. `has_quiesced` says that
+    /// this was its last entry, not its end.
+    fn leave_memory(self: &Arc<Self>, has_quiesced: bool) {
+        if self.is_root() && self.ended_non_quiescent() == has_quiesced {
+            self.shared.retire(self, self.shared.clock.now());
+        }
+    }
+
+    /// Tells what became of all that was decided about the run so far: none while that is not
+    /// known. Called under the lock.
+    pub(crate) fn stored(&self, state: &State) -> Option<Result<(), StoreError>> {
+        let Some(journal) = &self.shared.journal else { return Some(Ok(())) };
+        let refused = state.extra.as_ref().and_then(|extra| extra.not_stored.clone());
+        if let Some(error) = refused {
+            return Some(Err(error));
+        }
+        if self.unstored.load(Ordering::Relaxed) == 0 {
+            return Some(Ok(()));
+        }
+        journal.trouble().map(Err)
+    }
+
+    /// Tells subscribers of `tracing` that the store has refused something of the run for good.
+    fn trace_not_stored(self: &Arc<Self>, error: &StoreError) {
+        let (node, error) = (Arc::clone(self), error.to_string());
+        self.shared.couriers.send_words(Box::new(move || {
+            let Self { id, name, .. } = &*node;
+            tracing::error!(run.uuid = %id, run.name = %name, error, "run was not stored");
+        }));
+    }
+
+    /// Yields why the store has refused the run, if it has.
+    pub(crate) fn refused_by_store(&self) -> Option<SubmitError> {
+        if self.flags() & flags::REFUSED == 0 {
+            return None;
+        }
+        let error = self.lock().extra.as_ref().and_then(|extra| extra.not_stored.clone());
+        error.map(|error| SubmitError::of_store(self.id, error))
+    }
+}
+
+fn accepted(
+    node: &Node,
+    (root, parent): (RunId, Option<RunId>),
+    epoch: Epoch,
+    at: Ticks,
+) -> Accepted {
+    let (name, at) = (Arc::clone(&node.name), node.shared.clock.wall_at(at));
+    let mut accepted = Accepted::new(node.id, node.kind, name, epoch, at);
+    (accepted.root, accepted.parent) = (root, parent);
+    accepted.input = node.input().cloned();
+    if let Some(gate) = node.gate() {
+        accepted.lane = gate.lane.as_ref().map(|lane| Arc::clone(&lane.key));
+        accepted.due = gate.not_before.map(|due| node.shared.clock.wall(due));
+    }
+    if let Some(about) = &node.about {
+        accepted.owner.clone_from(&about.owner);
+        accepted.labels.clone_from(&about.labels);
+        accepted.annotations.clone_from(&about.annotations);
+        let key = about.key.as_ref();
+        accepted.key =
+            key.map(|key| ClaimedKey { key: Arc::clone(key.text()), payload: key.payload() });
+    }
+    accepted
+}

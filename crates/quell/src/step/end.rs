@@ -1,0 +1,92 @@
+//! [`Node::record_end`] records that a run has become terminal, and what of it still executes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use quell_core::{Abandoned, EventKind, RunStatus, ToolOutcome, Work};
+
+use crate::journal::Entry;
+use crate::node::{Node, Piece, Reader, State, flags};
+use crate::step::deferred::{ChildEnd, Deferred, Propagation};
+
+impl Node {
+    /// Names what still executes. It comes before the end: nothing is added to a final report.
+    fn record_abandoned(&self, state: &mut State, now: Instant, deferred: &mut Deferred) {
+        if !deferred.fx.body_abandoned && state.extra.is_none() {
+            return;
+        }
+        let mut abandoned = Vec::new();
+        if deferred.fx.body_abandoned {
+            abandoned.push(Abandoned::new(self.id, Arc::clone(&self.name), Work::Body));
+        }
+        if let Some(extra) = &mut state.extra {
+            let works = extra.works.iter();
+            abandoned.extend(works.map(|(_, Piece { what, name, site })| {
+                let mut left = Abandoned::new(self.id, Arc::clone(name), *what);
+                left.site = site.map(|site| site.to_string().into());
+                left
+            }));
+            extra.abandoned.clone_from(&abandoned);
+            if let Some(link) = extra.link.take() {
+                deferred.rare().link = Some(link);
+            }
+        } else if !abandoned.is_empty() {
+            state.extra().abandoned.clone_from(&abandoned);
+        }
+        for Abandoned { name, what, .. } in abandoned {
+            self.write(state, now, EventKind::Abandoned { what, name }, &mut deferred.wakers);
+        }
+    }
+
+    pub(super) fn record_end(
+        self: &Arc<Self>,
+        state: &mut State,
+        status: RunStatus,
+        now: Instant,
+        deferred: &mut Deferred,
+    ) -> u32 {
+        let ticks = state.times.next(self.shared.clock.stamp(now));
+        self.record_abandoned(state, now, deferred);
+        self.close_calls(state, &ToolOutcome::Unknown, now, &mut deferred.wakers);
+        let non_quiescent = !state.life.is_quiescent();
+        if non_quiescent {
+            // The stream must know what may follow before it meets the event.
+            self.set(flags::ENDED_NON_QUIESCENT);
+        } else {
+            state.times.quiesced = Some(ticks);
+            state.leave_call();
+        }
+        let stays = self.write_end(state, status, non_quiescent, now, &mut deferred.wakers);
+        state.times.ended = Some(ticks);
+        self.journal(Entry::Ended);
+        self.shared.ledger.count_out(self.account(state));
+        self.shared.registry.count_end(state.parent_id.is_none(), &mut deferred.wakers);
+        let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
+        let unseen_failure = status == RunStatus::Failed && state.reader == Reader::GoneUnread;
+        // Nobody can ask for the error itself any more: drop it now, outside of the lock. The
+        // parent takes it over if it fails of it.
+        if state.failure.is_some()
+            && state.reader != Reader::Held
+            && !(unseen_failure && parent.is_some())
+        {
+            deferred.rare().failure = state.take_failure();
+        }
+        let gone = ChildEnd {
+            status,
+            slot: state.slot,
+            unseen_failure,
+            non_quiescent,
+            stays,
+            charged: self.charged(state),
+            omitted: state.children.omitted().copied().map(Box::new),
+        };
+        if let Some(parent) = parent {
+            deferred.propagations.push(Propagation::ChildEnded {
+                parent,
+                child: Arc::clone(self),
+                gone,
+            });
+        }
+        if non_quiescent { flags::ENDED_NON_QUIESCENT } else { 0 }
+    }
+}

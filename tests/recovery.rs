@@ -1,0 +1,201 @@
+//! T13, I34, I35: what an engine decides of the runs that an earlier process has left behind.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures::StreamExt as _;
+use quell::store::{
+    Accepted, BoxFuture, Checkpoint, Epoch, MemoryStore, Page, Pages, Record, RunRecord,
+    StopAccepted, Store, StoreError, Stored,
+};
+use quell::{
+    CancelRequest, Cause, CauseKind, Engine, EngineConfig, EventKind, Recovery, RunEvent,
+    RunFilter, RunId, RunKind, RunSpec, RunStatus, StopMode,
+};
+
+use crate::support::{listener, soon, within};
+
+/// A store in memory that was opened once more.
+#[derive(Debug)]
+struct Reopened {
+    store: Arc<MemoryStore>,
+    boot: u32,
+}
+
+fn engine(store: &Arc<MemoryStore>, boot: u32) -> Engine {
+    let store = Reopened { store: Arc::clone(store), boot };
+    Engine::with_config(EngineConfig::new().store(Arc::new(store)))
+}
+
+async fn record(store: &MemoryStore, run: RunId) -> RunRecord {
+    store.get(run).await.unwrap().unwrap()
+}
+
+fn never(_: &RunRecord) -> Recovery {
+    panic!("a run that was stopped is not asked about")
+}
+
+#[tokio::test]
+async fn i34_a_run_that_was_stopped_ends_with_that_stop_and_never_goes_on() {
+    for mode in [StopMode::AfterStep, StopMode::Cooperative, StopMode::Abort] {
+        let store = Arc::new(MemoryStore::new());
+        let (run, epoch, at) = (RunId::from_text("r"), Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
+        let accepted = Accepted::new(run, RunKind::Agent, "r".into(), epoch, at);
+        let mut cause = Cause::new(CauseKind::UserRequest, at, run);
+        cause.message = Some("enough".into());
+        let cause = Arc::new(cause);
+        let stop = StopAccepted::new(run, epoch, mode, Arc::clone(&cause));
+        let batch = vec![
+            Record::Accepted(accepted.into()),
+            Record::Started { run, epoch, at },
+            Record::StopAccepted(stop.into()),
+        ];
+        store.append(batch).await.unwrap();
+        let recovered = engine(&store, 2).recover(never).await.unwrap();
+        assert_eq!(recovered.ended.cancelled, 1, "{mode:?}");
+        let report = record(&store, run).await.report.unwrap();
+        assert_eq!((report.status, report.quiescent), (RunStatus::Cancelled, true));
+        assert_eq!(report.cause, Some(cause));
+    }
+}
+
+#[tokio::test]
+async fn i11_only_the_run_whose_time_was_over_has_timed_out() {
+    let store = Arc::new(MemoryStore::new());
+    let (root, epoch, at) = (RunId::from_text("r"), Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
+    let below = RunId::from_text("b");
+    let accepted = Accepted::new(root, RunKind::Team, "r".into(), epoch, at);
+    let mut child = Accepted::new(below, RunKind::Agent, "b".into(), epoch, at);
+    (child.root, child.parent) = (root, Some(root));
+    let cause = Arc::new(Cause::new(CauseKind::Deadline, at, root));
+    let stop = StopAccepted::new(root, epoch, StopMode::Cooperative, cause);
+    let batch = vec![
+        Record::Accepted(accepted.into()),
+        Record::Accepted(child.into()),
+        Record::StopAccepted(stop.into()),
+    ];
+    store.append(batch).await.unwrap();
+    let recovered = engine(&store, 2).recover(never).await.unwrap();
+    assert_eq!((recovered.ended.timed_out, recovered.ended.cancelled), (1, 1));
+    let report = record(&store, root).await.report.unwrap();
+    assert_eq!(report.rows.len(), 2, "its tree is in its report");
+    let child = record(&store, below).await.report.unwrap();
+    let cause = child.cause.clone().unwrap();
+    assert_eq!((child.status, cause.kind), (RunStatus::Cancelled, CauseKind::ParentStopped));
+    assert_eq!(cause.origin, root);
+}
+
+#[tokio::test]
+async fn t13_a_run_whose_process_is_gone_fails_unless_it_is_resumed_as_its_next_attempt() {
+    let store = Arc::new(MemoryStore::new());
+    let before = engine(&store, 1);
+    let body = async |ctx: quell::RunContext| {
+        let _child = ctx.spawn(RunSpec::step("below"), listener);
+        let _ = ctx.emit("before");
+        ctx.stopped().await;
+        Ok(())
+    };
+    let fails = before.submit_durably(RunSpec::agent("fails"), body).await.unwrap().into_ref();
+    let goes_on = RunSpec::agent("goes on").owner("ada").input("what".into());
+    let goes_on = before.submit_durably(goes_on, body).await.unwrap().into_ref();
+    for run in [&fails, &goes_on] {
+        let has_events = async || store.events(run.id(), 4, 9).await.unwrap().len();
+        while has_events().await == 0 {
+            tokio::task::yield_now().await;
+        }
+        run.stored().await.unwrap();
+    }
+    // The process is gone: nothing of it is written any more.
+    let after = engine(&store, 2);
+    let recovered = after
+        .recover(|run| match &*run.accepted.name {
+            "goes on" => {
+                let spec = RunSpec::agent("goes on").owner("ada");
+                let spec = spec.input(run.accepted.input.clone().unwrap());
+                Recovery::resume(spec, async |ctx| {
+                    let _ = ctx.emit("after");
+                    let _ = ctx.set_output("done".into());
+                    Ok(())
+                })
+            }
+            _ => Recovery::Fail,
+        })
+        .await
+        .unwrap();
+    assert_eq!((recovered.ended.failed, recovered.resumed.len()), (3, 1), "two were below");
+    let failed = record(&store, fails.id()).await.report.unwrap();
+    assert_eq!(failed.status, RunStatus::Failed);
+    assert!(failed.error.as_ref().unwrap().starts_with("worker lost"), "{:?}", failed.error);
+    let resumed = &recovered.resumed[0];
+    assert_eq!(resumed.id(), goes_on.id());
+    assert_eq!(within("it ends", resumed.ended()).await.status, RunStatus::Completed);
+    resumed.stored().await.unwrap();
+    let kept = record(&store, goes_on.id()).await;
+    assert_eq!((kept.epoch, kept.status), (Epoch::new(2, 2), RunStatus::Completed));
+    assert_eq!(kept.report.unwrap().output, Some("done".into()));
+    // One log with dense numbers, over both attempts.
+    let events = store.events(goes_on.id(), 0, 100).await.unwrap();
+    let events: Vec<_> = events.into_iter().map(Result::unwrap).collect();
+    let seqs: Vec<_> = events.iter().map(|event| event.seq).collect();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+    let said = events.iter().filter_map(|event| match &event.kind {
+        EventKind::Emitted(payload) => Some(payload.clone()),
+        _ => None,
+    });
+    assert_eq!(said.collect::<Vec<_>>(), ["before".into(), "after".into()]);
+    let read: Vec<_> = resumed.events().collect().await;
+    assert!(matches!(read[0].kind, EventKind::Lagged { from: 1, .. }), "{:?}", read[0]);
+    // I35: what the process before still writes is refused, and told.
+    fails.cancel(CancelRequest::because("too late"));
+    within("it ends there", fails.ended()).await;
+    soon("it is told", || futures::FutureExt::now_or_never(fails.stored()).is_some()).await;
+    assert!(fails.stored().await.is_err());
+    assert_eq!(record(&store, fails.id()).await.status, RunStatus::Failed, "as it was decided");
+}
+
+impl Store for Reopened {
+    fn boot(&self) -> u32 {
+        self.boot
+    }
+
+    fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.append(batch)
+    }
+
+    fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
+        self.store.get(run)
+    }
+
+    fn list(
+        &self,
+        filter: RunFilter,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
+        self.store.list(filter, page)
+    }
+
+    fn events(
+        &self,
+        root: RunId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
+        self.store.events(root, after, limit)
+    }
+
+    fn checkpoints(
+        &self,
+        lane: String,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>> {
+        self.store.checkpoints(lane, page)
+    }
+
+    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
+        self.store.recover(page)
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.close()
+    }
+}

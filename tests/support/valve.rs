@@ -1,0 +1,109 @@
+//! [`Valve`]: a store whose appends wait, or fail, for as long as a test says.
+
+use std::sync::{Arc, Mutex};
+
+use quell::store::{
+    BoxFuture, Checkpoint, MemoryStore, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
+};
+use quell::{RunEvent, RunFilter, RunId};
+use tokio::sync::watch;
+
+/// How a [`Valve`] stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// What comes is stored.
+    Open,
+    /// What comes waits. A stop that is appended alone waits, too, if this says so.
+    Shut {
+        /// Whether stops wait.
+        stops: bool,
+    },
+    /// What comes fails.
+    Failing(StoreError),
+}
+
+/// A store in memory behind a valve, which remembers what it has stored.
+#[derive(Debug)]
+pub(crate) struct Valve {
+    pub(crate) store: MemoryStore,
+    flow: watch::Sender<Flow>,
+    turns: tokio::sync::Mutex<()>,
+    stored: Mutex<Vec<Record>>,
+}
+
+impl Valve {
+    pub(crate) fn new(flow: Flow) -> Arc<Self> {
+        let (flow, turns) = (watch::Sender::new(flow), tokio::sync::Mutex::default());
+        Arc::new(Self { store: MemoryStore::new(), flow, turns, stored: Mutex::default() })
+    }
+
+    pub(crate) fn set(&self, flow: Flow) {
+        self.flow.send_replace(flow);
+    }
+
+    /// Yields what was stored, in its order.
+    pub(crate) fn stored(&self) -> Vec<Record> {
+        self.stored.lock().unwrap().clone()
+    }
+}
+
+impl Store for Valve {
+    fn boot(&self) -> u32 {
+        self.store.boot()
+    }
+
+    fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let is_stop = batch.iter().all(|record| matches!(record, Record::StopAccepted(_)));
+            let overtakes = is_stop && *self.flow.borrow() == (Flow::Shut { stops: false });
+            // First come, first served: they take effect in the order of their first polls.
+            let _turn = if overtakes { None } else { Some(self.turns.lock().await) };
+            let mut flow = self.flow.subscribe();
+            let passes = |flow: &Flow| overtakes || !matches!(flow, Flow::Shut { .. });
+            let state = flow.wait_for(passes).await.unwrap().clone();
+            if let Flow::Failing(error) = state {
+                return Err(error);
+            }
+            self.store.append(batch.clone()).await?;
+            self.stored.lock().unwrap().extend(batch);
+            Ok(())
+        })
+    }
+
+    fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
+        self.store.get(run)
+    }
+
+    fn list(
+        &self,
+        filter: RunFilter,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
+        self.store.list(filter, page)
+    }
+
+    fn events(
+        &self,
+        root: RunId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
+        self.store.events(root, after, limit)
+    }
+
+    fn checkpoints(
+        &self,
+        lane: String,
+        page: Page,
+    ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>> {
+        self.store.checkpoints(lane, page)
+    }
+
+    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
+        self.store.recover(page)
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.close()
+    }
+}
