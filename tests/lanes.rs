@@ -3,8 +3,8 @@ use std::thread;
 
 use quell::testing::held;
 use quell::{
-    CancelRequest, CauseKind, IdempotencyKey, OnBusy, Payload, RunContext, RunFilter, RunHandle,
-    RunId, RunKind, RunLimits, RunRef, RunReport, RunSpec, RunStatus, Scope, SubmitError, limits,
+    CancelRequest, CauseKind, IdempotencyKey, OnBusy, Payload, RunContext, RunFilter, RunId,
+    RunKind, RunLimits, RunRef, RunReport, RunSpec, RunStatus, Scope, SubmitError, limits,
 };
 
 use crate::support::{Lab, Witness, config, listener, ms, now, secs, within};
@@ -119,6 +119,56 @@ async fn i36_a_submit_that_is_refused_supersedes_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn i36_a_run_does_not_take_the_place_of_more_than_the_bound() {
+    let lab = Lab::paused();
+    let spec = || in_lane("one of many", OnBusy::Enqueue);
+    let runs: Vec<_> = (0..=limits::SUPERSEDED_MAX).map(|_| stay(&lab, spec())).collect();
+    let newest_first: Vec<_> = runs.iter().rev().cloned().collect();
+    assert_eq!(lab.lane("L"), newest_first, "however many they are");
+    let new = || in_lane("new", OnBusy::CancelExisting);
+    let refused = refusal(&lab, new());
+    let max = limits::SUPERSEDED_MAX;
+    assert_eq!(refused, SubmitError::LimitReached { what: "runs of a superseded lane", max });
+    assert!(runs.iter().all(is_live), "nobody is stopped");
+    newest_first[0].cancel(CancelRequest::because("one too many"));
+    let new = lab.submit(new(), listener).unwrap();
+    assert_eq!(new.superseded(), &newest_first[1..]);
+    assert!(!runs.iter().any(is_live));
+    finish(lab).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn i36_a_run_takes_only_the_places_of_those_that_were_there_at_its_mark() {
+    let lab = Lab::paused();
+    let before = lab.lane_mark();
+    let runs = three(&lab);
+    let mark = lab.lane_mark();
+    stay(&lab, RunSpec::agent("other").lane("M", OnBusy::Enqueue));
+    settle().await;
+    assert!(before < mark && mark < lab.lane_mark());
+    for on_busy in [OnBusy::CancelExisting, OnBusy::JoinExisting, OnBusy::Enqueue] {
+        let new = in_lane("new", on_busy).lane_unchanged_since(before);
+        assert_eq!(refusal(&lab, new), SubmitError::LaneBusy("L".into()), "{on_busy:?}");
+    }
+    assert!(runs.iter().all(is_live));
+    let new = in_lane("new", OnBusy::CancelExisting).lane_unchanged_since(mark);
+    let new = lab.submit(new, listener).unwrap();
+    assert_eq!(new.superseded().len(), 3, "what comes into another lane is no matter");
+    for run in &runs {
+        end("it is stopped", run).await;
+    }
+    // Nor is what has come and ended since.
+    new.cancel(CancelRequest::because("enough"));
+    end("it ends", new.run()).await;
+    stay(&lab, in_lane("next", OnBusy::CancelExisting).lane_unchanged_since(mark));
+    finish(lab).await;
+}
+
+fn is_live(run: &RunRef) -> bool {
+    matches!(run.status(), RunStatus::Queued | RunStatus::Running)
+}
+
+#[tokio::test(start_paused = true)]
 async fn i36_who_leaves_fills_no_queue_and_holds_no_lane_against_the_new_run() {
     let team = RunLimits::new().queued_max(0);
     let agents = RunLimits::new().running_max(0).queued_max(2);
@@ -177,7 +227,7 @@ async fn i36_of_runs_that_supersede_each_other_at_one_instant_one_is_left_and_no
             })
         });
         let runs = submitters.map(|thread| thread.join().unwrap());
-        let live: Vec<_> = runs.iter().filter(|run| is_wanted(run)).collect();
+        let live: Vec<_> = runs.iter().filter(|run| is_live(run.run())).collect();
         assert_eq!(live.len(), 1, "round {round}: {runs:?}");
         // Each but the one that is left has been superseded by one of the others.
         for run in runs.iter().filter(|run| run.id() != live[0].id()) {
@@ -186,14 +236,10 @@ async fn i36_of_runs_that_supersede_each_other_at_one_instant_one_is_left_and_no
             assert_eq!(cause.kind, CauseKind::Superseded);
             assert!(runs.iter().any(|one| Some(one.id().to_string()) == by), "{cause}");
         }
-        let last: Vec<_> = runs.iter().filter(|one| is_wanted(one)).collect();
+        let last: Vec<_> = runs.iter().filter(|one| is_live(one.run())).collect();
         assert_eq!((last.len(), witness.most() <= 1), (1, true), "round {round}");
     }
     finish(lab).await;
-}
-
-fn is_wanted(run: &RunHandle<()>) -> bool {
-    matches!(run.run().status(), RunStatus::Queued | RunStatus::Running)
 }
 
 #[tokio::test(start_paused = true)]

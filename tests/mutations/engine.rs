@@ -147,6 +147,15 @@ pub(super) const FAULTS: &[Fault] = &[
         ],
     },
     Fault {
+        name: "supersede-who-came-after-the-look",
+        edits: &[Edit {
+            file: "tables/admission/lane_runs.rs",
+            text: "unchanged_since.is_some_and(|mark| newest > Some(mark))",
+            faulty: "false",
+        }],
+        caught_by: &["lanes::i36_a_run_takes_only_the_places_of_those_that_were_there_at_its_mark"],
+    },
+    Fault {
         name: "hold-a-lane-for-who-leaves",
         edits: &[Edit {
             file: "tables/admission/state.rs",

@@ -68,6 +68,9 @@ pub const RESERVATIONS_BYTES_MAX: usize = 64 << 20;
 /// Scopes of remembered stops that one run belongs to. One more is refused.
 pub const STOP_SCOPES_MAX: usize = 8;
 
+/// Runs of a lane that one run may take the place of. If the lane has more, the submit is refused.
+pub const SUPERSEDED_MAX: usize = 4_096;
+
 /// Idempotency keys kept of runs that were forgotten. The oldest leave first. The key of a run that
 /// is live or kept does not count: it stays as long as its run.
 pub const KEYS_MAX: usize = 65_536;

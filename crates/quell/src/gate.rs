@@ -46,13 +46,41 @@ pub enum OnBusy {
     /// [`RunHandle::superseded`](crate::RunHandle::superseded) names them. The new one starts when
     /// the one that runs has ended.
     ///
-    /// A submit that is refused stops nothing. Of two such submits one supersedes the other.
+    /// A submit that is refused stops nothing. It is also refused, with
+    /// [`SubmitError::LimitReached`](crate::SubmitError::LimitReached), if the lane has more than
+    /// [`limits::SUPERSEDED_MAX`](crate::limits::SUPERSEDED_MAX) runs. Of two such submits one
+    /// supersedes the other.
     CancelExisting,
     /// It is refused with [`SubmitError::LaneJoined`](crate::SubmitError::LaneJoined), which names
-    /// the newest run that the lane has and that is not stopping, and nothing is made. If all of
-    /// them are stopping, it waits for its turn.
+    /// the newest run that the lane has and that is not stopping, and nothing is made: it claims no
+    /// idempotency key either. If all of them are stopping, it waits for its turn.
     JoinExisting,
 }
+
+/// A moment in the life of an engine's lanes: the runs that have come by then. Of two moments the
+/// later one is the greater.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+/// # .block_on(async {
+/// use quell::{Engine, OnBusy, RunSpec, SubmitError};
+///
+/// let engine = Engine::new();
+/// let urgent = || RunSpec::agent("urgent").lane("thread-1", OnBusy::CancelExisting);
+///
+/// let mark = engine.lane_mark();
+/// let may_go = engine.lane("thread-1").iter().all(|run| run.owner() == Some("ada"));
+/// assert!(may_go, "so far");
+/// let of_ben = RunSpec::agent("reply").owner("ben").lane("thread-1", OnBusy::Enqueue);
+/// engine.submit(of_ben, async |_| Ok(())).unwrap();
+/// let refused = engine.submit(urgent().lane_unchanged_since(mark), async |_| Ok(()));
+/// assert_eq!(refused.unwrap_err(), SubmitError::LaneBusy("thread-1".into()));
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneMark(pub(crate) u64);
 
 /// The lane of a run.
 #[derive(Clone, Debug)]
@@ -65,6 +93,8 @@ pub(crate) struct Lane {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
     pub(crate) lane: Option<Lane>,
+    /// The lane has no run that came after it.
+    pub(crate) unchanged_since: Option<LaneMark>,
     pub(crate) not_before: Option<Instant>,
     pub(crate) priority: i8,
 }

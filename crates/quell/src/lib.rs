@@ -73,7 +73,7 @@ pub use engine::Engine;
 pub use engine::recover::{Recovered, Recovery, Resumed};
 pub use engine::shutdown::{Shutdown, ShutdownReport};
 pub use failure::{DetachError, Elapsed, Failure, ForgetError, RunError, RunFailure, SubmitError};
-pub use gate::OnBusy;
+pub use gate::{LaneMark, OnBusy};
 pub use handle::{Outcome, RunHandle};
 pub use idempotency::IdempotencyKey;
 pub use node::write::Written;

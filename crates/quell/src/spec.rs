@@ -8,7 +8,7 @@ use quell_core::{Budget, Payload, RunId, RunKind, StopDelivery};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::SubmitError;
-use crate::gate::{Gate, Lane, OnBusy};
+use crate::gate::{Gate, Lane, LaneMark, OnBusy};
 use crate::idempotency::IdempotencyKey;
 use crate::metadata::{Metadata, within};
 use crate::stop_scope::StopScope;
@@ -272,6 +272,15 @@ impl RunSpec {
     /// that it names itself is not asked.
     pub fn lane(mut self, key: impl Into<Arc<str>>, on_busy: OnBusy) -> Self {
         self.gate().lane = Some(Lane { key: key.into(), on_busy });
+        self
+    }
+
+    /// Has the submit refused with [`SubmitError::LaneBusy`](crate::SubmitError::LaneBusy) if its
+    /// lane has a run that came after the mark. What a caller has decided about the runs that it
+    /// saw in the lane, whether they may be stopped for instance, holds then for all of them.
+    /// Defaults to none.
+    pub fn lane_unchanged_since(mut self, mark: LaneMark) -> Self {
+        self.gate().unchanged_since = Some(mark);
         self
     }
 

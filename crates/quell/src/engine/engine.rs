@@ -15,6 +15,7 @@ use crate::control::turns;
 use crate::engine::filter;
 use crate::failure::{Failure, ForgetError, SubmitError};
 use crate::foreign::couriers::Couriers;
+use crate::gate::LaneMark;
 use crate::handle::RunHandle;
 use crate::idempotency::IdempotencyKey;
 use crate::journal::{Journal, Writer};
@@ -302,9 +303,17 @@ impl Engine {
     }
 
     /// Lists the roots of a lane that have not ended, the newest first: the one that runs, those
-    /// that wait, and those that are due later.
+    /// that wait, and those that are due later. One that comes during the call may be missing, and
+    /// so may one that ends.
     pub fn lane(&self, key: &str) -> Vec<RunRef> {
         self.shared().admission.runs_of(key).into_iter().map(RunRef::new).collect()
+    }
+
+    /// Yields the present moment, for
+    /// [`RunSpec::lane_unchanged_since`](crate::RunSpec::lane_unchanged_since). It is taken before
+    /// the look at a lane.
+    pub fn lane_mark(&self) -> LaneMark {
+        self.shared().admission.mark()
     }
 
     /// Forgets a tree that has ended, before its time in memory is over: its id is free again.

@@ -34,9 +34,8 @@
 //!    is over finds its lane and its slots free, and no other run has them before.
 //! 8. Under one lock no more is looked at than a piece, however many roots there are: the control
 //!    thread takes the lock in its turns, and no deadline waits for a limit that changes (I14).
-//!    Only a list of a lane, and a root that takes the place of what its lane has, look at all of
-//!    that one lane: which these are is one decision. What bounds a lane is what bounds the roots
-//!    that wait, of all and of each owner.
+//!    Only a root that takes the place of what its lane has looks at more, at each root of that
+//!    lane: which these are is one decision. It is refused if they are more than `SUPERSEDED_MAX`.
 //! 9. The lists of lanes have exactly the roots with a lane that were taken in and have not left,
 //!    which a superseded run does when it waits. So of two roots that supersede what their lane
 //!    has, the second one supersedes the first (I36).
@@ -51,7 +50,7 @@ use quell_core::{RunId, RunKind, RunStatus};
 
 use super::state::State;
 use crate::failure::SubmitError;
-use crate::gate::Gate;
+use crate::gate::{Gate, LaneMark};
 use crate::queue::{QueuePosition, RunLimits, Scope};
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
 
@@ -252,7 +251,17 @@ impl<R: Candidate> Admission<R> {
 
     /// Lists the roots of a lane that have not ended, the newest first.
     pub(crate) fn runs_of(&self, lane: &str) -> Vec<Arc<R>> {
-        self.state().runs_of(lane)
+        let (mut runs, mut below) = (Vec::new(), u64::MAX);
+        // Numbers fall: what comes meanwhile is not looked for, and the walk ends.
+        while let Some(next) = self.state().list(lane, below, &mut runs) {
+            below = next;
+        }
+        runs
+    }
+
+    /// Yields a mark that is after every root that has come, and before every one that comes.
+    pub(crate) fn mark(&self) -> LaneMark {
+        self.state().mark()
     }
 
     /// Tells whether a run waits behind the holder of its lane.

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use quell_core::RunStatus;
+use quell_core::{RunStatus, limits};
 
 use super::Candidate;
 use super::state::Who;
 use crate::failure::SubmitError;
-use crate::gate::{Lane, OnBusy};
+use crate::gate::{Lane, LaneMark, OnBusy};
 
 /// The roots of each lane: the one that holds it, those behind it, and those that are due later.
 #[derive(Debug)]
@@ -39,23 +39,43 @@ impl<R: Candidate> LaneRuns<R> {
         }
     }
 
-    /// Lists the roots of a lane, the newest first.
-    pub(super) fn newest_first(&self, lane: &str) -> impl Iterator<Item = &Arc<R>> {
-        self.lanes.get(lane).into_iter().flat_map(|runs| runs.values().rev())
+    /// Lists the roots of a lane with a number below this one, and their numbers, the newest first.
+    pub(super) fn newest_first(
+        &self,
+        lane: &str,
+        below: u64,
+    ) -> impl Iterator<Item = (u64, &Arc<R>)> {
+        let runs = self.lanes.get(lane).into_iter();
+        runs.flat_map(move |runs| runs.range(..below).rev().map(|(number, run)| (*number, run)))
     }
 
     /// Asks for the place of a new root. Yields the roots that it supersedes, the newest first.
-    pub(super) fn ask(&self, lane: Option<&Lane>) -> Result<Vec<Arc<R>>, SubmitError> {
-        let Some(Lane { key, on_busy }) = lane else { return Ok(Vec::new()) };
-        let mut runs = self.newest_first(key);
+    pub(super) fn ask(
+        &self,
+        Lane { key, on_busy }: &Lane,
+        unchanged_since: Option<LaneMark>,
+    ) -> Result<Vec<Arc<R>>, SubmitError> {
+        let Some(runs) = self.lanes.get(key) else { return Ok(Vec::new()) };
+        let busy = || SubmitError::LaneBusy(Arc::clone(key));
+        let newest = runs.last_key_value().map(|(number, _)| LaneMark(*number));
+        if unchanged_since.is_some_and(|mark| newest > Some(mark)) {
+            return Err(busy());
+        }
+        let mut newest_first = runs.values().rev();
         match on_busy {
-            OnBusy::Reject if runs.next().is_some() => Err(SubmitError::LaneBusy(Arc::clone(key))),
-            OnBusy::Enqueue | OnBusy::Reject => Ok(Vec::new()),
-            OnBusy::JoinExisting => match runs.find(|run| run.status() != RunStatus::Stopping) {
-                Some(run) => Err(SubmitError::LaneJoined(run.id())),
-                None => Ok(Vec::new()),
-            },
-            OnBusy::CancelExisting => Ok(runs.map(Arc::clone).collect()),
+            OnBusy::Enqueue => Ok(Vec::new()),
+            OnBusy::Reject => Err(busy()),
+            OnBusy::JoinExisting => {
+                match newest_first.find(|run| run.status() != RunStatus::Stopping) {
+                    Some(run) => Err(SubmitError::LaneJoined(run.id())),
+                    None => Ok(Vec::new()),
+                }
+            }
+            OnBusy::CancelExisting if runs.len() > limits::SUPERSEDED_MAX => {
+                let (what, max) = ("runs of a superseded lane", limits::SUPERSEDED_MAX);
+                Err(SubmitError::LimitReached { what, max })
+            }
+            OnBusy::CancelExisting => Ok(newest_first.map(Arc::clone).collect()),
         }
     }
 

@@ -13,7 +13,7 @@ use super::held::Ticket;
 use super::lane_runs::LaneRuns;
 use super::rank::Rank;
 use crate::failure::SubmitError;
-use crate::gate::Lane;
+use crate::gate::{Lane, LaneMark};
 use crate::queue::{QueuePosition, RunLimits, Scope, WaitsFor};
 
 /// The queues, the lanes and the groups; the invariants are those of
@@ -101,12 +101,23 @@ impl<R: Candidate> State<R> {
 
     /// Asks the lane of a new root. Yields the roots that it supersedes, the newest first.
     pub(super) fn ask_lane(&self, run: &R) -> Result<Vec<Arc<R>>, SubmitError> {
-        self.lane_runs.ask(lane_of(run))
+        let Some(lane) = lane_of(run) else { return Ok(Vec::new()) };
+        self.lane_runs.ask(lane, run.gate().and_then(|gate| gate.unchanged_since))
     }
 
-    /// Lists the roots of a lane that have not ended, the newest first.
-    pub(super) fn runs_of(&self, lane: &str) -> Vec<Arc<R>> {
-        self.lane_runs.newest_first(lane).map(Arc::clone).collect()
+    /// Adds a piece of the roots of a lane to a list, the newest first of those with a number below
+    /// this one. Yields the number below which the next piece is, if there may be one.
+    pub(super) fn list(&self, lane: &str, below: u64, to: &mut Vec<Arc<R>>) -> Option<u64> {
+        let (mut last, before) = (None, to.len());
+        for (number, run) in self.lane_runs.newest_first(lane, below).take(PIECE) {
+            last = Some(number);
+            to.push(Arc::clone(run));
+        }
+        last.filter(|_| to.len() - before == PIECE)
+    }
+
+    pub(super) fn mark(&self) -> LaneMark {
+        LaneMark(self.number)
     }
 
     /// Tells whether a root that is due would have to wait for its lane or a slot, once those that

@@ -144,7 +144,7 @@ impl Pair {
             kind: of.kind,
             name: of.name,
             owner: of.owner.map(|owner| owner.to_string().into()),
-            gate: Some(Gate { lane, not_before, priority: of.priority }),
+            gate: Some(Gate { lane, not_before, priority: of.priority, ..Gate::default() }),
             wanted: AtomicBool::new(true),
             released: AtomicBool::new(false),
         });
