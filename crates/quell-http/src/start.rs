@@ -123,9 +123,9 @@ impl Start {
 
     /// Puts the run into a lane of its owner: runs of one lane never overlap. Defaults to none.
     ///
-    /// [`OnBusy::JoinExisting`] yields the run that the lane has, if the principal sees it, and
-    /// [`OnBusy::CancelExisting`] takes the place of the runs that the lane has, if the principal
-    /// may stop all of them. Otherwise both are [`OnBusy::Reject`].
+    /// [`OnBusy::JoinExisting`] yields the run that the lane has, if the principal sees it and may
+    /// read it. [`OnBusy::CancelExisting`] takes the place of the runs that the lane has, if the
+    /// principal may stop all of them. Otherwise both are [`OnBusy::Reject`].
     pub fn lane(mut self, key: impl Into<String>, on_busy: OnBusy) -> Self {
         self.lane = Some((key.into(), on_busy));
         self
@@ -135,6 +135,10 @@ impl Start {
     pub fn after(mut self, delay: Duration) -> Self {
         self.not_before = Some(Instant::now() + delay.min(TIME_MAX));
         self
+    }
+
+    fn supersedes(&self) -> bool {
+        matches!(self.lane, Some((_, OnBusy::CancelExisting)))
     }
 
     /// Uses a stop that was remembered in this scope too; see [`View::reserve`].
@@ -181,25 +185,42 @@ impl View {
             return self.replay(&start).unwrap_or(Err(StartError::Unavailable));
         }
         let id = start.id.as_deref().map(parse_id).transpose()?;
-        if !self.may_supersede(&start) {
-            return self.replay(&start).unwrap_or(Err(StartError::LaneBusy));
+        for _ in 1..TRIES {
+            if let Some(started) = self.try_start(&start, id) {
+                return started;
+            }
         }
-        let service = self.service();
-        let handle =
-            start.component.start(service.engine(), self.spec(&start, id), start.input.clone());
+        self.try_start(&start, id).unwrap_or(Err(StartError::LaneBusy))
+    }
+
+    /// Starts a run. Yields none if its lane has changed while this looked at it.
+    fn try_start(&self, start: &Start, id: Option<RunId>) -> Option<Result<Started, StartError>> {
+        let (service, mut spec) = (self.service(), self.spec(start, id));
+        if let Some((key, OnBusy::CancelExisting)) = &start.lane {
+            // In this order: a run that comes after the look makes the engine refuse the new one.
+            spec = spec.lane_unchanged_since(service.engine().lane_mark());
+            if !self.may_supersede(key) {
+                return Some(self.replay(start).unwrap_or(Err(StartError::LaneBusy)));
+            }
+        }
+        let handle = start.component.start(service.engine(), spec, start.input.clone());
         let (superseded, run) = match handle {
             Ok(handle) => (handle.superseded().to_vec(), handle.into_ref()),
+            Err(SubmitError::LaneBusy(_)) if start.supersedes() => return None,
             Err(SubmitError::LaneJoined(id)) => {
-                return self.run_by_id(id).map(Started::before).ok_or(StartError::LaneBusy);
+                // It may have ended, and be forgotten, by now.
+                let run = service.engine().get(id)?;
+                let may_join = self.may_join(&run);
+                return Some(may_join.then(|| Started::before(run)).ok_or(StartError::LaneBusy));
             }
             Err(SubmitError::AlreadySubmitted(_) | SubmitError::KeyForgotten(_)) => {
-                return self.replay(&start).unwrap_or(Err(StartError::KeyForgotten));
+                return Some(self.replay(start).unwrap_or(Err(StartError::KeyForgotten)));
             }
-            Err(error) => return Err(StartError::from_submit(&error, start.id.as_deref())),
+            Err(error) => return Some(Err(StartError::from_submit(&error, start.id.as_deref()))),
         };
         service.shared().records.follow(&run);
         run_log::started(&run, self.contract());
-        Ok(Started { run, is_replay: false, superseded })
+        Some(Ok(Started { run, is_replay: false, superseded }))
     }
 
     /// Finds the id of the run that the same request has started before, also if the run is not
@@ -217,10 +238,17 @@ impl View {
         Some(run.map(Started::before))
     }
 
-    /// Tells whether the principal may stop what the lane has, if the new run is to take its place.
-    /// Another credential of the same owner may put a run there meanwhile.
-    fn may_supersede(&self, start: &Start) -> bool {
-        let Some((key, OnBusy::CancelExisting)) = &start.lane else { return true };
+    /// Tells whether the principal may have a run instead of one of its own: it is shown to the
+    /// principal with all that it says.
+    fn may_join(&self, run: &RunRef) -> bool {
+        let is_readable = self.component_of(run).is_none_or(|component| {
+            self.principal().may_read(component) || self.principal().may_run(component)
+        });
+        is_readable && self.sees(run)
+    }
+
+    /// Tells whether the principal may stop all that a lane has.
+    fn may_supersede(&self, key: &str) -> bool {
         let runs = self.service().engine().lane(&self.lane_key(key));
         runs.iter().all(|run| self.refusal(run).is_none())
     }
@@ -292,6 +320,9 @@ fn of_owner(owner: &str, key: &str) -> String {
     let both = format!("{}\n{key}", owner.replace('%', "%25").replace('\n', "%0A"));
     if both.len() <= LANE_KEY_BYTES_MAX { both } else { RunId::from_text(&both).to_string() }
 }
+
+/// How often a start looks at a lane that other starts change: after that it is busy.
+const TRIES: u32 = 64;
 
 /// The longest key of a lane that a caller may choose, in bytes.
 const LANE_KEY_BYTES_MAX: usize = quell::limits::LANE_BYTES_MAX;

@@ -1,3 +1,5 @@
+use std::sync::Barrier;
+use std::thread;
 use std::time::Duration;
 
 use axum::Router;
@@ -6,6 +8,7 @@ use quell::{OnBusy, Payload, RunStatus};
 use quell_flow::Contract;
 use quell_http::{Access, Key, NATIVE, Principal, Start, StartError, View, router};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use crate::support::{Answer, JSON, get, post, send, service, soon};
 
@@ -76,6 +79,59 @@ async fn who_may_not_stop_what_a_lane_has_does_not_take_its_place() {
     let read = send(&app, "GET", "/v1/runs/a", &[("x-api-key", "ada")], "").await;
     assert_eq!(read.json()["cause"], Value::Null, "it goes on");
     assert_eq!(start("ada", "echo", "c", "cancel_existing").await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn who_may_not_read_what_a_lane_has_does_not_join_it() {
+    let access = Access::open()
+        .key(Key::new("ada", "ada"))
+        .key(Key::new("ada", "reads").scopes(["agents:echo:run", "agents:sleeper:read"]))
+        .key(Key::new("ada", "limited").scopes(["agents:echo:run"]));
+    let app = router(service().access(access));
+    let start = async |key: &str, component: &str, id: &str| {
+        let body = body(component, id, "join_existing").to_string();
+        send(&app, "POST", "/v1/runs", &[JSON, ("x-api-key", key)], body).await
+    };
+    assert_eq!(start("ada", "sleeper", "a").await.status, StatusCode::CREATED);
+    let refused = start("limited", "echo", "b").await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert_eq!(refused.json()["type"], "urn:quell:problem:lane-busy");
+    assert_eq!(start("reads", "echo", "b").await.json()["id"], "a");
+}
+
+/// Otherwise the right to stop would be asked of other runs than those that are stopped.
+#[test]
+fn a_run_that_comes_while_a_lane_is_looked_at_is_not_stopped_by_who_may_not() {
+    let runtime = Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let service = service();
+    let limited = Principal::named("ada").scopes(["agents:echo:run"]);
+    let (ada, limited) =
+        (service.view(NATIVE, Principal::named("ada")), service.view(NATIVE, limited));
+    for round in 0..30 {
+        for _ in 0..200 {
+            let later = begin(&limited, "echo", OnBusy::Enqueue).after(Duration::from_mins(1));
+            runtime.block_on(limited.start(later)).unwrap();
+        }
+        let barrier = Barrier::new(2);
+        let (new, run) = thread::scope(|scope| {
+            let take = scope.spawn(|| {
+                let new = begin(&limited, "echo", OnBusy::CancelExisting);
+                barrier.wait();
+                runtime.block_on(limited.start(new))
+            });
+            let run = begin(&ada, "sleeper", OnBusy::Enqueue);
+            barrier.wait();
+            // In some rounds it comes while the other looks at the lane.
+            thread::sleep(Duration::from_micros(round));
+            let run = runtime.block_on(ada.start(run)).unwrap().run;
+            (take.join().unwrap(), run)
+        });
+        assert_eq!(run.row().cause, None, "round {round}: {new:?}");
+        let last = begin(&ada, "echo", OnBusy::CancelExisting);
+        let last = runtime.block_on(ada.start(last)).unwrap().run;
+        runtime.block_on(last.ended());
+    }
 }
 
 fn begin(view: &View, component: &str, on_busy: OnBusy) -> Start {
