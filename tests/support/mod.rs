@@ -3,12 +3,10 @@
 mod bodies;
 mod book;
 mod lab;
-mod valve;
 
 pub(crate) use bodies::{chain, ignorant, listener, naive, spin_for};
 pub(crate) use book::{Book, hook_outcomes};
 pub(crate) use lab::{Lab, body_runtime, bounded, config, now};
 pub(crate) use quell_test_support::{
-    Gate, Inside, Seed, Servo, Witness, is_repeat, ms, secs, seeds, soon, within,
+    Flow, Gate, Inside, Seed, Servo, Valve, Witness, is_repeat, ms, secs, seeds, soon, within,
 };
-pub(crate) use valve::{Flow, Valve};

@@ -25,4 +25,6 @@ mod refusals;
 mod room;
 /// Over sockets: clients that vanish.
 mod sockets;
+/// What a store has to do with answers.
+mod stored;
 mod support;

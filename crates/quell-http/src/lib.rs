@@ -54,7 +54,9 @@ pub use quell::{JSON_LEVELS_MAX, JsonError, check_json};
 pub use render::{ROOM_WITHIN, newest};
 pub use reserve::scope_of;
 pub use run_state::{RunCause, RunState, disposition_name, status_name, write_headers};
-pub use service::{CancelOutcome, DisconnectGuard, NATIVE, OnDisconnect, Service, View};
+pub use service::{
+    CancelOutcome, DisconnectGuard, NATIVE, OnDisconnect, Service, StopNotStored, View,
+};
 pub use sse_event::SseEvent;
 pub use start::{Start, Started};
 pub use start_error::StartError;

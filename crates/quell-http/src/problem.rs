@@ -10,6 +10,7 @@ use crate::access::AccessError;
 use crate::body::BodyError;
 use crate::ids::BadId;
 use crate::ledger::Overdrawn;
+use crate::service::StopNotStored;
 use crate::start_error::StartError;
 
 /// A problem document: `application/problem+json`. A response that is made of it has it among its
@@ -113,6 +114,12 @@ impl From<BodyError> for Problem {
     }
 }
 
+impl From<StopNotStored> for Problem {
+    fn from(error: StopNotStored) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stop-not-stored", error.to_string())
+    }
+}
+
 impl From<Overdrawn> for Problem {
     fn from(error: Overdrawn) -> Self {
         let name = if error.is_bytes { "too-many-bytes" } else { "too-many-streams" };
@@ -138,6 +145,7 @@ impl From<StartError> for Problem {
             StartError::TooLarge { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too-large"),
             StartError::KeyConflict => (StatusCode::CONFLICT, "idempotency-key-conflict"),
             StartError::KeyForgotten => (StatusCode::CONFLICT, "idempotency-key-forgotten"),
+            StartError::NotStored => (StatusCode::SERVICE_UNAVAILABLE, "not-stored"),
             StartError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
         Self::new(status, name, error.to_string())

@@ -173,8 +173,8 @@ impl View {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: it starts the run at its first poll, and waits for nothing.
-    #[expect(clippy::unused_async, reason = "with a durable store it waits for that")]
+    /// It starts the run at its first poll; after that it waits for the store, if there is one. The
+    /// run goes on if the store takes it although the future was dropped.
     pub async fn start(&self, start: Start) -> Result<Started, StartError> {
         let component = &start.component;
         if !self.principal().may_run(component) || !self.exposes(component) {
@@ -218,6 +218,9 @@ impl View {
             }
             Err(error) => return Some(Err(StartError::from_submit(&error, start.id.as_deref()))),
         };
+        // What it stops meanwhile is stopped whatever becomes of it: the engine had accepted it.
+        let accepted = run.accepted().await;
+        accepted.map_err(|error| StartError::from_submit(&error, start.id.as_deref()))?;
         service.shared().records.follow(&run);
         run_log::started(&run, self.contract());
         Some(Ok(Started { run, is_replay: false, superseded }))

@@ -55,6 +55,9 @@ pub enum StartError {
     /// The principal may not run the component.
     #[error("credentials do not allow to run this component")]
     Forbidden,
+    /// The store has not taken the run: it is full, or cannot be written. The log says why.
+    #[error("run could not be stored, and was not started; try again later")]
+    NotStored,
     /// The engine is shutting down, or refuses for another reason that is not the caller's fault.
     #[error("engine takes no new runs")]
     Unavailable,
@@ -98,6 +101,7 @@ impl StartError {
             }
             SubmitError::ShareUsedUp { what, max, .. } => Self::ShareUsedUp { what, max },
             SubmitError::TooLarge { what, bytes, max } => Self::TooLarge { what, bytes, max },
+            SubmitError::NotStored(_) => Self::NotStored,
             _ => Self::Unavailable,
         }
     }

@@ -18,6 +18,7 @@ mod positions;
 mod races;
 mod runs;
 mod sockets;
+mod stored;
 mod strategies;
 mod support;
 mod talk;

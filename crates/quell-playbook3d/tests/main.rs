@@ -22,4 +22,6 @@ mod races;
 mod refusals;
 /// The same over sockets; clients that vanish.
 mod sockets;
+/// What a store has to do with answers.
+mod stored;
 mod support;

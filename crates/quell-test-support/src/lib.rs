@@ -4,6 +4,7 @@
 //! what they publish does not mention it. What one package alone needs is in its own `support`.
 #![expect(
     clippy::missing_panics_doc,
+    clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
     reason = "a test fails by panicking, and names its seed"
@@ -15,6 +16,7 @@ mod http;
 mod patience;
 mod seeds;
 mod servo;
+mod valve;
 mod witness;
 mod writers;
 
@@ -24,5 +26,6 @@ pub use http::{Answer, answer_to_a_panic, send, serve};
 pub use patience::{eventually, ms, secs, soon, soon_in_real_time, within};
 pub use seeds::{Seed, is_repeat, seeds};
 pub use servo::Servo;
+pub use valve::{Flow, Valve};
 pub use witness::{Inside, Witness};
 pub use writers::Writers;

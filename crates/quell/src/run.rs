@@ -10,9 +10,9 @@ use quell_core::{
     RunId, RunKind, RunReport, RunRow, RunStatus,
 };
 
-use crate::failure::{DetachError, ForgetError};
+use crate::failure::{DetachError, ForgetError, SubmitError};
 use crate::node::wait::Wait;
-use crate::node::{Node, State};
+use crate::node::{Node, State, flags};
 use crate::queue::QueuePosition;
 use crate::stop_scope::StopScope;
 use crate::stream::EventStream;
@@ -268,6 +268,23 @@ impl RunRef {
     pub async fn quiescent_status(&self) -> RunStatus {
         let quiescent = |state: &State| state.life.is_quiescent().then(|| state.life.status());
         Wait::until(&self.node, quiescent).await
+    }
+
+    /// Waits until the acceptance of a root is in the store. Without a store, and for a run below a
+    /// root, it yields at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store knows the id or the key already, or cannot take the run. Then its body is
+    /// dropped without a poll, and the engine forgets the run.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn accepted(&self) -> Result<(), SubmitError> {
+        let node = &self.node;
+        Wait::until(node, |_| (node.flags() & flags::AWAITS_STORE == 0).then_some(())).await;
+        node.refused_by_store().map_or(Ok(()), Err)
     }
 
     /// Waits until all that was decided about the run so far is in the store: its acceptance, its

@@ -34,6 +34,9 @@ pub(super) async fn cancel(
         }
         None => CancelOutcome::without_run(Disposition::Unknown),
     };
+    cancelled
+        .stored
+        .map_err(|error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
     match cancel_answer(&cancelled.disposition) {
         CancelAnswer::Done => Ok(done(&cancelled)),
         CancelAnswer::Unknown => Err(Refusal {

@@ -69,6 +69,7 @@ impl Refusal {
                 conflict("Idempotency-Key was used with a different request")
             }
             StartError::KeyForgotten => conflict("Run of this Idempotency-Key is no longer kept"),
+            StartError::NotStored => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             StartError::Unavailable => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Server is shutting down")
             }

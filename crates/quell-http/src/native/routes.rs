@@ -295,6 +295,7 @@ pub(crate) async fn cancel_run(
         return Err(forbidden(view.lack_to_stop(&run)));
     }
     let cancelled = view.cancel(&run, request, wait).await;
+    cancelled.stored?;
     Ok(answer(&view, &cancelled, now))
 }
 

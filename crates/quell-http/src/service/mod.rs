@@ -6,4 +6,4 @@ mod view;
 
 pub use guard::{DisconnectGuard, OnDisconnect};
 pub use service::Service;
-pub use view::{CancelOutcome, NATIVE, View};
+pub use view::{CancelOutcome, NATIVE, StopNotStored, View};

@@ -67,7 +67,16 @@ pub struct CancelOutcome {
     pub quiescent: Option<bool>,
     /// The row of the run after the wait; `None` if there is no run.
     pub row: Option<RunRow>,
+    /// Whether the stop outlives the process, where a store is to see to that.
+    pub stored: Result<(), StopNotStored>,
 }
+
+/// A stop is in effect, and the store has not taken it: an adapter does not acknowledge it. The log
+/// says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("run is being stopped, but that could not be stored; ask again")]
+#[non_exhaustive]
+pub struct StopNotStored;
 
 impl View {
     pub(crate) const fn new(service: Service, contract: Contract, principal: Principal) -> Self {
@@ -337,7 +346,14 @@ impl View {
 impl CancelOutcome {
     /// Makes the outcome where there is no run: it is unknown, or the stop is remembered.
     pub const fn without_run(disposition: Disposition) -> Self {
-        Self { disposition, cause: None, is_reached: true, quiescent: None, row: None }
+        Self {
+            disposition,
+            cause: None,
+            is_reached: true,
+            quiescent: None,
+            row: None,
+            stored: Ok(()),
+        }
     }
 
     /// Writes the headers `quell-disposition`, `quell-cause` and `quell-quiescent`.
@@ -355,7 +371,15 @@ impl CancelOutcome {
             (waited.is_reached, waited.report.own_row().clone())
         };
         let quiescent = (!wait.is_none()).then_some(row.quiescent);
-        Self { disposition, cause: row.cause.clone(), is_reached, quiescent, row: Some(row) }
+        let stored = run.stored().await.map_err(|_| StopNotStored);
+        Self {
+            disposition,
+            cause: row.cause.clone(),
+            is_reached,
+            quiescent,
+            row: Some(row),
+            stored,
+        }
     }
 }
 

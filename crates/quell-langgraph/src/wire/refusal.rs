@@ -7,7 +7,7 @@ use std::fmt::Display;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use quell_http::{AccessError, BodyError, Overdrawn, StartError};
+use quell_http::{AccessError, BodyError, Overdrawn, StartError, StopNotStored};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -119,6 +119,12 @@ impl From<Overdrawn> for Refusal {
     }
 }
 
+impl From<StopNotStored> for Refusal {
+    fn from(error: StopNotStored) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
 impl From<StartError> for Refusal {
     fn from(error: StartError) -> Self {
         match error {
@@ -141,6 +147,7 @@ impl From<StartError> for Refusal {
             // A run that was deleted: what it was is not known any more, and it is not run again.
             StartError::KeyForgotten => Self::missing("Run not found"),
             // 5xx only when nothing was created: the JavaScript client tries again.
+            StartError::NotStored => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             StartError::Unavailable => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
             }
@@ -170,6 +177,7 @@ mod tests {
             (StartError::KeyConflict, 409),
             (StartError::KeyForgotten, 404),
             (StartError::Unavailable, 503),
+            (StartError::NotStored, 503),
             (StartError::IdInUse("r".into()), 500),
             (StartError::BadId(quell_http::parse_id("").unwrap_err()), 500),
         ];

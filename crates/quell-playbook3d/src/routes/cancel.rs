@@ -79,6 +79,8 @@ async fn cancel_ticket(app: &App, view: &View, id: Uuid) -> Result<Response, Ref
 }
 
 fn answer(cancelled: &CancelOutcome, status: RunStatus) -> Result<Response, Refusal> {
+    // The table has no 503.
+    cancelled.stored.map_err(|_| Refusal::Internal)?;
     let message = cancel_message(&cancelled.disposition, status)?;
     let mut response = Json(json!({ "message": message })).into_response();
     cancelled.write_headers(response.headers_mut());

@@ -103,7 +103,9 @@ impl From<StartError> for Refusal {
             StartError::KeyConflict | StartError::KeyForgotten => Self::KeyReused,
             StartError::TooLarge { .. } => Self::TooLarge,
             // The table has no 503.
-            StartError::LaneBusy | StartError::Unavailable => Self::Internal,
+            StartError::LaneBusy | StartError::NotStored | StartError::Unavailable => {
+                Self::Internal
+            }
             StartError::TooMany { what, max } | StartError::ShareUsedUp { what, max } => {
                 Self::TooMany { what, max }
             }

@@ -48,6 +48,10 @@ impl Lab {
         Self::made_of(options, |catalog| catalog, demo::access())
     }
 
+    pub(crate) fn on(engine: Engine) -> Self {
+        Self::built(engine, Options::default(), |catalog| catalog, demo::access())
+    }
+
     pub(crate) fn of(component: Component) -> Self {
         Self::made_of(Options::default(), |catalog| catalog.with(component), demo::access())
     }
@@ -57,9 +61,18 @@ impl Lab {
         more: impl FnOnce(Catalog) -> Catalog,
         access: Access,
     ) -> Self {
+        Self::built(Engine::new(), options, more, access)
+    }
+
+    fn built(
+        engine: Engine,
+        options: Options,
+        more: impl FnOnce(Catalog) -> Catalog,
+        access: Access,
+    ) -> Self {
         let witness = Witness::default();
         let catalog = more(super::catalog(&witness));
-        let service = Service::new(Engine::new(), catalog).access(access);
+        let service = Service::new(engine, catalog).access(access);
         let app = router(service.clone(), super::with_demo(options));
         Self { service, witness, app }
     }

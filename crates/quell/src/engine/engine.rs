@@ -21,8 +21,7 @@ use crate::idempotency::IdempotencyKey;
 use crate::journal::{Journal, Writer};
 use crate::log::firehose::AllEvents;
 use crate::log::ring::Bounds;
-use crate::node::wait::Wait;
-use crate::node::{Control, Node, Shared, flags};
+use crate::node::{Control, Node, Shared};
 use crate::run::RunRef;
 use crate::spec::RunSpec;
 use crate::stop_scope::StopScope;
@@ -174,9 +173,7 @@ impl Engine {
         T: Send + 'static,
     {
         let handle = self.submit(spec, body)?;
-        let node = handle.run().node();
-        Wait::until(node, |_| (node.flags() & flags::AWAITS_STORE == 0).then_some(())).await;
-        node.refused_by_store().map_or(Ok(()), Err).map(|()| handle)
+        handle.run().accepted().await.map(|()| handle)
     }
 
     /// Finds a run that is live or kept.

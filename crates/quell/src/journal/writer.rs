@@ -200,6 +200,7 @@ impl<R: Recorded> Writer<R> {
     fn stored(&mut self, entries: Vec<Entry<R>>) {
         if self.rest.take().is_some() {
             self.journal.lock().trouble = None;
+            self.couriers.send_words(Box::new(|| tracing::info!("store works again")));
         }
         let count = entries.len();
         entries.into_iter().for_each(R::stored);
@@ -239,6 +240,12 @@ impl<R: Recorded> Writer<R> {
 
     /// Keeps what could not be stored, and leaves the store alone for a while.
     fn failed(&mut self, entries: Vec<Entry<R>>, error: &StoreError) {
+        if self.rest.is_none() {
+            let words = error.to_string();
+            self.couriers.send_words(Box::new(move || {
+                tracing::error!(error = words, "store is in trouble, and is tried again");
+            }));
+        }
         let now = sync::now();
         let wait = self.rest.map_or(REST_MIN, |(_, wait)| (wait * 2).min(REST_MAX));
         self.rest = Some((now + wait, wait));

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 /// How a [`Valve`] stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+#[expect(clippy::exhaustive_enums, reason = "these are all there are")]
+pub enum Flow {
     /// What comes is stored.
     Open,
     /// What comes waits. A stop that is appended alone waits, too, if this says so.
@@ -24,26 +25,28 @@ pub(crate) enum Flow {
 
 /// A store in memory behind a valve, which remembers what it has stored.
 #[derive(Debug)]
-pub(crate) struct Valve {
-    pub(crate) store: MemoryStore,
+pub struct Valve {
+    store: MemoryStore,
     flow: watch::Sender<Flow>,
     turns: tokio::sync::Mutex<()>,
     stored: Mutex<Vec<Record>>,
 }
 
 impl Valve {
-    pub(crate) fn new(flow: Flow) -> Arc<Self> {
+    /// Makes an empty store.
+    pub fn new(flow: Flow) -> Arc<Self> {
         let (flow, turns) = (watch::Sender::new(flow), tokio::sync::Mutex::default());
         Arc::new(Self { store: MemoryStore::new(), flow, turns, stored: Mutex::default() })
     }
 
-    pub(crate) fn set(&self, flow: Flow) {
+    /// Sets how it stands.
+    pub fn set(&self, flow: Flow) {
         self.flow.send_replace(flow);
     }
 
     /// Yields what was stored, in its order.
-    pub(crate) fn stored(&self) -> Vec<Record> {
-        self.stored.lock().unwrap().clone()
+    pub fn stored(&self) -> Vec<Record> {
+        self.stored.lock().expect("nobody panics here").clone()
     }
 }
 
@@ -60,12 +63,12 @@ impl Store for Valve {
             let _turn = if overtakes { None } else { Some(self.turns.lock().await) };
             let mut flow = self.flow.subscribe();
             let passes = |flow: &Flow| overtakes || !matches!(flow, Flow::Shut { .. });
-            let state = flow.wait_for(passes).await.unwrap().clone();
+            let state = flow.wait_for(passes).await.expect("nobody panics here").clone();
             if let Flow::Failing(error) = state {
                 return Err(error);
             }
             self.store.append(batch.clone()).await?;
-            self.stored.lock().unwrap().extend(batch);
+            self.stored.lock().expect("nobody panics here").extend(batch);
             Ok(())
         })
     }

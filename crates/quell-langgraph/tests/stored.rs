@@ -1,0 +1,34 @@
+//! With a store: what is not stored is not acknowledged.
+
+use std::sync::Arc;
+
+use quell::EngineConfig;
+use quell::store::{Store, StoreError};
+use quell_http::Access;
+use quell_langgraph::Options;
+use quell_test_support::{Flow, Valve};
+use serde_json::json;
+
+use crate::talk::Server;
+
+#[tokio::test]
+async fn what_is_not_stored_is_not_acknowledged() {
+    let store = Valve::new(Flow::Open);
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let server = Server::with(config, Options::default(), Access::open());
+    let thread = server.thread().await;
+    let run = server.start(&thread, "slow", json!({"ms": 60_000, "tag": "t"})).await;
+    server.until_ticking("t").await;
+    store.set(Flow::Failing(StoreError::Full { what: "no room".into() }));
+    let body = json!({"assistant_id": "echo", "input": {"text": "x"}});
+    assert_eq!(server.post("/runs", &body).await.status, 503);
+    let stopped = server.post(&format!("{run}/cancel?wait=0"), &json!({})).await;
+    assert_eq!(stopped.status, 503, "{}", stopped.text);
+    assert!(stopped.text.contains("run is being stopped"), "{}", stopped.text);
+    let bulk = json!({"thread_id": thread, "run_ids": [crate::talk::id_of(&run)]});
+    assert_eq!(server.post("/runs/cancel", &bulk).await.status, 503);
+    store.set(Flow::Open);
+    while server.post("/runs/cancel", &bulk).await.status == 503 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
