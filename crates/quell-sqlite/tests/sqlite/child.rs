@@ -25,6 +25,8 @@ const WRITERS: usize = 16;
 /// A child, and what it says.
 pub(crate) struct Writing {
     pub(crate) process: Child,
+    /// What it said before it was up.
+    pub(crate) before: Vec<String>,
     lines: BufReader<ChildStdout>,
 }
 
@@ -48,9 +50,14 @@ impl Writing {
         command.env(ROLE, role).env(FILE, file).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap());
-        let mut child = Self { process, lines };
-        while child.line().unwrap() != "up" {}
-        child
+        let mut child = Self { process, before: Vec::new(), lines };
+        loop {
+            let line = child.line().unwrap();
+            if line == "up" {
+                return child;
+            }
+            child.before.push(line);
+        }
     }
 
     /// Reads what it says next; none when it has ended.
@@ -85,7 +92,7 @@ pub(crate) fn run(boot: u32, nth: usize) -> RunId {
     RunId::from_text(&format!("boot {boot} run {nth}"))
 }
 
-fn say(what: &str) {
+pub(crate) fn say(what: &str) {
     // One write: a line of another thread never stands within it.
     let mut out = std::io::stdout().lock();
     out.write_all(format!("{what}\n").as_bytes()).unwrap();
@@ -100,6 +107,7 @@ fn writes_if_it_is_told_to() {
     match role.as_str() {
         "migrate" => migrate(&file),
         "hold" => hold(&file),
+        "engine" => crate::engine::runs(&file),
         "live" => live(&file, usize::MAX),
         "fail" => live(&file, 3),
         other => panic!("no role {other}"),

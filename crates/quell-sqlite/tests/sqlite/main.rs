@@ -9,6 +9,10 @@
 mod child;
 // The suite that every store passes.
 mod conforms;
+// I34 to I37: engines that are killed, and their successors.
+mod crashes;
+// An engine in such a process.
+mod engine;
 // What is no store, is damaged, in use, or of another release.
 mod files;
 // Folders and records.

@@ -1,0 +1,113 @@
+//! A child that runs an engine on the store: what it says is what it was told is durable, and
+//! which bodies begin.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use quell::store::Store;
+use quell::{CancelRequest, Engine, EngineConfig, Failure, Recovery, RunContext, RunId, RunSpec};
+use quell_sqlite::SqliteStore;
+
+use crate::child::say;
+
+/// Runs of a child at once.
+const DRIVERS: usize = 8;
+
+/// Decides what the child before has left, and then lets runs begin, be stopped and end, until it
+/// is killed.
+pub(crate) fn runs(file: &Path) {
+    let store = Arc::new(SqliteStore::open(file).unwrap());
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+    let config = EngineConfig::new().store(Arc::clone(&store) as Arc<dyn Store>);
+    let engine = Engine::with_config(config.runtime(runtime.handle().clone()));
+    runtime.block_on(async {
+        let recovered = engine.recover(|record| match &*record.accepted.name {
+            "goes on" => Recovery::resume(RunSpec::agent("goes on"), works),
+            _ => Recovery::Fail,
+        });
+        for run in recovered.await.unwrap().resumed {
+            tokio::spawn(async move { until_ended(&run).await });
+        }
+        say("up");
+        let drivers: Vec<_> = (0..DRIVERS)
+            .map(|_| {
+                let engine = engine.clone();
+                tokio::spawn(async move {
+                    loop {
+                        one(&engine).await;
+                    }
+                })
+            })
+            .collect();
+        for driver in drivers {
+            driver.await.unwrap();
+        }
+    });
+}
+
+/// One run, from its acceptance to its end.
+async fn one(engine: &Engine) {
+    let mut rng = Rng::new();
+    let name = ["short", "goes on", "waits"][rng.usize(0..3)];
+    let key = quell::IdempotencyKey::new(format!("key {}", rng.u64(..)), ["payload"]);
+    let spec =
+        RunSpec::agent(name).idempotency_key(key).input("x".repeat(rng.usize(0..300)).into());
+    let handle = match name {
+        "waits" => engine.submit_durably(spec, waits).await,
+        _ => engine.submit_durably(spec, works).await,
+    };
+    let run = handle.unwrap().into_ref();
+    say(&format!("a {}", run.id()));
+    if name == "waits" || rng.bool() {
+        tokio::time::sleep(Duration::from_micros(rng.u64(0..3_000))).await;
+        let request = CancelRequest::because("enough");
+        let request = if rng.bool() { request } else { request.abort() };
+        let (disposition, stored) = run.cancel_durably(request).await;
+        stored.unwrap();
+        if matches!(disposition, quell::Disposition::Accepted { .. }) {
+            say(&format!("s {}", run.id()));
+        }
+    }
+    until_ended(&run).await;
+}
+
+async fn until_ended(run: &quell::RunRef) {
+    let report = run.ended().await;
+    run.stored().await.unwrap();
+    say(&format!("e {} {}", run.id(), report.status));
+}
+
+/// Says that it begins, and has work below it that says so too.
+async fn works(ctx: RunContext) -> Result<(), Failure> {
+    begins(ctx.run().id());
+    let below = ctx.spawn(RunSpec::step("below"), async |ctx: RunContext| {
+        begins(ctx.run().id());
+        let _ = ctx.emit("a token");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(())
+    });
+    below.await?;
+    if ctx.run_until_stopped(tokio::time::sleep(Duration::from_millis(2))).await.is_err() {
+        takes_its_time().await;
+    }
+    Ok(())
+}
+
+async fn waits(ctx: RunContext) -> Result<(), Failure> {
+    begins(ctx.run().id());
+    ctx.stopped().await;
+    takes_its_time().await;
+    Ok(())
+}
+
+/// Between a stop and its end a process may be killed as well.
+async fn takes_its_time() {
+    tokio::time::sleep(Duration::from_micros(Rng::new().u64(0..20_000))).await;
+}
+
+fn begins(run: RunId) {
+    say(&format!("b {run}"));
+}
