@@ -185,12 +185,16 @@ impl View {
             return self.replay(&start).unwrap_or(Err(StartError::Unavailable));
         }
         let id = start.id.as_deref().map(parse_id).transpose()?;
-        for _ in 1..TRIES {
-            if let Some(started) = self.try_start(&start, id) {
-                return started;
-            }
+        let started = (0..TRIES).find_map(|_| self.try_start(&start, id));
+        let started = started.unwrap_or(Err(StartError::LaneBusy))?;
+        // A repeat waits as well: it says of the run what the first request does.
+        let accepted = started.run.accepted().await;
+        accepted.map_err(|error| StartError::from_submit(&error, start.id.as_deref()))?;
+        if !started.is_replay {
+            self.service().shared().records.follow(&started.run);
+            run_log::started(&started.run, self.contract());
         }
-        self.try_start(&start, id).unwrap_or(Err(StartError::LaneBusy))
+        Ok(started)
     }
 
     /// Starts a run. Yields none if its lane has changed while this looked at it.
@@ -218,11 +222,6 @@ impl View {
             }
             Err(error) => return Some(Err(StartError::from_submit(&error, start.id.as_deref()))),
         };
-        // What it stops meanwhile is stopped whatever becomes of it: the engine had accepted it.
-        let accepted = run.accepted().await;
-        accepted.map_err(|error| StartError::from_submit(&error, start.id.as_deref()))?;
-        service.shared().records.follow(&run);
-        run_log::started(&run, self.contract());
         Some(Ok(Started { run, is_replay: false, superseded }))
     }
 

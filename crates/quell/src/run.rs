@@ -283,8 +283,20 @@ impl RunRef {
     /// Cancel safe.
     pub async fn accepted(&self) -> Result<(), SubmitError> {
         let node = &self.node;
-        Wait::until(node, |_| (node.flags() & flags::AWAITS_STORE == 0).then_some(())).await;
-        node.refused_by_store().map_or(Ok(()), Err)
+        let is_known = |bits| match bits & (flags::AWAITS_STORE | flags::REFUSED) {
+            0 => true,
+            // Its body is dropped by then.
+            flags::REFUSED => bits & flags::QUIESCENT != 0,
+            _ => false,
+        };
+        Wait::until(node, |_| is_known(node.flags()).then_some(())).await;
+        match node.refused_by_store() {
+            Some(error) => {
+                node.shared.undo(node);
+                Err(error)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Waits until all that was decided about the run so far is in the store: its acceptance, its

@@ -39,10 +39,11 @@ fn i34_what_an_engine_has_acknowledged_survives_its_kill_and_a_stopped_run_never
     }
     let (accepted, stopped, ended, resumed) =
         (said.accepted.len(), said.stopped.len(), said.ended.len(), said.resumed);
-    println!(
+    let counts = format!(
         "{kills} kills: {accepted} accepted, {stopped} stopped, {ended} ended, {resumed} again"
     );
-    assert!(accepted > kills && stopped > 0 && ended > 0 && resumed > 0, "too little happened");
+    let is_enough = accepted > kills && stopped > kills && ended > kills && resumed > kills / 2;
+    assert!(is_enough, "too little happened: {counts}");
 }
 
 /// What the engines have said, each run with the lives in which they did.

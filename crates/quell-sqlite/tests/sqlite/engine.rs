@@ -32,19 +32,12 @@ pub(crate) fn runs(file: &Path) {
             tokio::spawn(async move { until_ended(&run).await });
         }
         say("up");
-        let drivers: Vec<_> = (0..DRIVERS)
-            .map(|_| {
-                let engine = engine.clone();
-                tokio::spawn(async move {
-                    loop {
-                        one(&engine).await;
-                    }
-                })
-            })
-            .collect();
-        for driver in drivers {
-            driver.await.unwrap();
-        }
+        let drivers = (0..DRIVERS).map(|_| async {
+            loop {
+                one(&engine).await;
+            }
+        });
+        futures::future::join_all(drivers).await;
     });
 }
 
