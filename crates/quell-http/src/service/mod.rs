@@ -1,9 +1,11 @@
 //! The service, what one caller sees of it, and the clients that follow a run.
 
+mod cancel_outcome;
 mod guard;
 mod service;
 mod view;
 
+pub use cancel_outcome::{CancelOutcome, StopNotStored};
 pub use guard::{DisconnectGuard, OnDisconnect};
 pub use service::Service;
-pub use view::{CancelOutcome, NATIVE, StopNotStored, View};
+pub use view::{NATIVE, View};

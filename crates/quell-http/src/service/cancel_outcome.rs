@@ -1,0 +1,75 @@
+//! [`CancelOutcome`]: what came of a request to cancel.
+
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use quell::{Cause, Disposition, RunRef, RunRow};
+
+use crate::run_state::write_headers;
+use crate::wait::Wait;
+
+/// The result of a request to cancel, and of the wait after it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CancelOutcome {
+    /// The engine's answer.
+    pub disposition: Disposition,
+    /// Why the run stops, or stopped; `None` if it was not stopped.
+    pub cause: Option<Arc<Cause>>,
+    /// Whether the run reached what was waited for. True without a wait; false if no permit for a
+    /// wait was left.
+    pub is_reached: bool,
+    /// Whether nothing of the run executes; `None` without a wait.
+    pub quiescent: Option<bool>,
+    /// The row of the run after the wait; `None` if there is no run.
+    pub row: Option<RunRow>,
+    /// Whether the stop outlives the process, where a store is to see to that.
+    pub stored: Result<(), StopNotStored>,
+}
+
+/// A stop is in effect, and the store has not taken it: an adapter does not acknowledge it. The log
+/// says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("run is being stopped, but that could not be stored; ask again")]
+#[non_exhaustive]
+pub struct StopNotStored;
+
+impl CancelOutcome {
+    /// Makes the outcome where there is no run: it is unknown, or the stop is remembered.
+    pub const fn without_run(disposition: Disposition) -> Self {
+        Self {
+            disposition,
+            cause: None,
+            is_reached: true,
+            quiescent: None,
+            row: None,
+            stored: Ok(()),
+        }
+    }
+
+    /// Writes the headers `quell-disposition`, `quell-cause` and `quell-quiescent`.
+    pub fn write_headers(&self, headers: &mut HeaderMap) {
+        write_headers(headers, &self.disposition, self.cause.as_deref(), self.quiescent);
+    }
+
+    pub(super) async fn after(disposition: Disposition, run: &RunRef, wait: Wait) -> Self {
+        // A report covers the whole tree. Without a wait the row is enough: a cancel must not cost
+        // more for a larger tree.
+        let (is_reached, row) = if wait.is_none() {
+            (true, run.row())
+        } else {
+            let waited = wait.of(run).await;
+            (waited.is_reached, waited.report.own_row().clone())
+        };
+        let quiescent = (!wait.is_none()).then_some(row.quiescent);
+        let stored = run.stored().await.map_err(|_| StopNotStored);
+        Self {
+            disposition,
+            cause: row.cause.clone(),
+            is_reached,
+            quiescent,
+            row: Some(row),
+            stored,
+        }
+    }
+}
