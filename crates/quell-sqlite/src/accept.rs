@@ -10,8 +10,14 @@ use crate::bind::{inline, inline_payload, number, put_large, status_number};
 use crate::encode::{INLINE_BYTES_MAX, Large, Write, millis};
 use crate::fault::Fault;
 
-/// Stores a run that was accepted.
-pub(crate) fn accept(on: &Connection, run: &Accepted, write: &Write) -> Result<(), Fault> {
+/// Stores a run that was accepted. `keys` is how many keys are kept of runs that left, if that is
+/// known.
+pub(crate) fn accept(
+    on: &Connection,
+    keys: &mut Option<i64>,
+    run: &Accepted,
+    write: &Write,
+) -> Result<(), Fault> {
     let Write { text: labels, annotations, .. } = write;
     let id = run.run.as_uuid().into_bytes();
     let sql =
@@ -47,7 +53,7 @@ pub(crate) fn accept(on: &Connection, run: &Accepted, write: &Write) -> Result<(
         below(on, run.root, run.epoch)?;
     }
     if let Some(key) = &run.key {
-        claim(on, run, key)?;
+        claim(on, keys, run, key)?;
     }
     for (key, value) in &run.labels {
         let sql = "insert into label (run, key, value) values (?, ?, ?)";
@@ -86,7 +92,12 @@ fn below(on: &Connection, root: RunId, epoch: Epoch) -> Result<(), Fault> {
     Ok(())
 }
 
-fn claim(on: &Connection, run: &Accepted, key: &ClaimedKey) -> Result<(), Fault> {
+fn claim(
+    on: &Connection,
+    keys: &mut Option<i64>,
+    run: &Accepted,
+    key: &ClaimedKey,
+) -> Result<(), Fault> {
     let owner = owner_text(run.owner.as_deref());
     let sql = "select run, payload, forgotten from claim where owner = ? and key = ?";
     let read = |row: &rusqlite::Row<'_>| {
@@ -104,25 +115,13 @@ fn claim(on: &Connection, run: &Accepted, key: &ClaimedKey) -> Result<(), Fault>
             is_forgotten: forgotten.is_some(),
         }));
     }
+    if let (Some(_), Some(keys)) = (found, keys) {
+        // It is not that of a run that left any more.
+        *keys -= 1;
+    }
     let sql = "insert or replace into claim (owner, key, payload, run) values (?, ?, ?, ?)";
     let id = run.run.as_uuid().into_bytes();
     on.prepare_cached(sql)?.execute(params![owner, &*key.key, key.payload, id])?;
-    Ok(())
-}
-
-/// Keeps the keys of a tree that leaves for their time, and drops those whose time is over, or that
-/// are too many, the oldest first.
-pub(crate) fn release_keys(on: &Connection, root: [u8; 16], at: i64) -> rusqlite::Result<()> {
-    let sql = "update claim set forgotten = ?2
-        where run in (select id from run where (id = ?1 or root = ?1) and key is not null)";
-    if on.prepare_cached(sql)?.execute(params![root, at])? == 0 {
-        return Ok(());
-    }
-    let sql = "delete from claim where forgotten <= ?";
-    on.prepare_cached(sql)?.execute([at.saturating_sub(ttl())])?;
-    let sql = "delete from claim where forgotten < (select forgotten from claim
-        where forgotten is not null order by forgotten desc limit 1 offset ?)";
-    on.prepare_cached(sql)?.execute([i64::try_from(limits::KEYS_MAX).unwrap_or(i64::MAX)])?;
     Ok(())
 }
 
@@ -131,6 +130,7 @@ fn owner_text(owner: Option<&str>) -> String {
     owner.map_or_else(String::new, |owner| format!("={owner}"))
 }
 
-fn ttl() -> i64 {
+/// Yields for how many milliseconds the key of a run that left is kept.
+pub(crate) fn ttl() -> i64 {
     i64::try_from(limits::KEYS_TTL.as_millis()).unwrap_or(i64::MAX)
 }

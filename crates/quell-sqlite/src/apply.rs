@@ -9,25 +9,30 @@ use quell_core::store::{Epoch, Record, StoreError};
 use quell_core::{EventKind, RunEvent, RunId, RunReport};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::accept;
 use crate::bind::{bits, inline, mode_number, number, put_large, status_number};
 use crate::encode::{Large, Write, millis};
 use crate::fault::Fault;
+use crate::{accept, forget};
 
-/// How roots stand, of which events were written last. What else changes a run takes it out; so
-/// does the thread that writes when it rolls back.
-pub(crate) type Standings = HashMap<RunId, Standing>;
+/// What the thread that writes need not read. It is cleared when something is rolled back.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// How roots stand, of which events were written last. What else changes a run takes it out.
+    standings: HashMap<RunId, Standing>,
+    /// How many keys are kept of runs that left; none until they were counted.
+    keys: Option<i64>,
+}
 
 /// How a run stands, as far as it matters to what may be written of it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing {
-    pub(crate) ord: i64,
+struct Standing {
+    ord: i64,
     epoch: u64,
     has_ended: bool,
 }
 
 /// Stores one record.
-pub(crate) fn apply(on: &Connection, known: &mut Standings, write: &Write) -> Result<(), Fault> {
+pub(crate) fn apply(on: &Connection, known: &mut Known, write: &Write) -> Result<(), Fault> {
     let (run, epoch) = (write.record.run(), write.record.epoch());
     match &write.record {
         Record::Event { event, .. } => {
@@ -44,10 +49,10 @@ pub(crate) fn apply(on: &Connection, known: &mut Standings, write: &Write) -> Re
             on.prepare_cached(sql)?.execute(values)?;
             return raise(on, known, run, standing, epoch);
         }
-        _ => drop(known.remove(&run)),
+        _ => drop(known.standings.remove(&run)),
     }
     let changed = match &write.record {
-        Record::Accepted(accepted) => return accept::accept(on, accepted, write),
+        Record::Accepted(accepted) => return accept::accept(on, &mut known.keys, accepted, write),
         Record::Forgotten { at, .. } => return forget(on, known, (run, epoch), millis(*at)),
         Record::Ended { report, rollback, .. } => end(on, (run, epoch), report, *rollback, write)?,
         other => change(on, (run, epoch), other, &write.text)?,
@@ -131,7 +136,7 @@ fn end(
 
 fn add_event(
     on: &Connection,
-    known: &mut Standings,
+    known: &mut Known,
     (run, epoch): (RunId, Epoch),
     event: &RunEvent,
     text: &str,
@@ -145,19 +150,18 @@ fn add_event(
     let sql = "insert into event (root, seq, text) values (?, ?, ?) on conflict do nothing";
     let values = params![standing.ord, bits(seq), text];
     match on.prepare_cached(sql)?.execute(values)? {
-        0 => Err(Fault::Refused(StoreError::SeqTaken { root: run, seq })),
-        _ => raise(on, known, run, standing, epoch),
+        0 => return Err(Fault::Refused(StoreError::SeqTaken { root: run, seq })),
+        _ => raise(on, known, run, standing, epoch)?,
     }
+    if matches!(event.kind, EventKind::Detached { .. }) {
+        forget::detach(on, event.run)?;
+    }
+    Ok(())
 }
 
 /// Yields how a run stands, if an epoch may write of it.
-fn admitted(
-    on: &Connection,
-    known: &Standings,
-    run: RunId,
-    epoch: Epoch,
-) -> Result<Standing, Fault> {
-    let standing = match known.get(&run) {
+fn admitted(on: &Connection, known: &Known, run: RunId, epoch: Epoch) -> Result<Standing, Fault> {
+    let standing = match known.standings.get(&run) {
         Some(standing) => *standing,
         None => standing(on, run)?.ok_or(Fault::Refused(StoreError::Unknown { run }))?,
     };
@@ -172,7 +176,7 @@ fn admitted(
 /// on.
 fn raise(
     on: &Connection,
-    known: &mut Standings,
+    known: &mut Known,
     run: RunId,
     mut standing: Standing,
     epoch: Epoch,
@@ -182,10 +186,10 @@ fn raise(
         on.prepare_cached(sql)?.execute(params![standing.ord, number(epoch)])?;
         standing.epoch = epoch.as_u64();
     }
-    if known.len() >= STANDINGS_MAX {
-        known.clear();
+    if known.standings.len() >= STANDINGS_MAX {
+        known.standings.clear();
     }
-    known.insert(run, standing);
+    known.standings.insert(run, standing);
     Ok(())
 }
 
@@ -213,7 +217,7 @@ fn why_not(on: &Connection, run: RunId, epoch: Epoch) -> Result<Fault, Fault> {
 
 fn forget(
     on: &Connection,
-    known: &mut Standings,
+    known: &mut Known,
     (run, epoch): (RunId, Epoch),
     at: i64,
 ) -> Result<(), Fault> {
@@ -221,13 +225,69 @@ fn forget(
     if !standing.has_ended {
         return Err(Fault::Refused(StoreError::Live { run }));
     }
-    // Those below a root leave with it, and who they are is not looked up.
-    known.clear();
-    let id = run.as_uuid().into_bytes();
-    accept::release_keys(on, id, at)?;
-    on.prepare_cached("delete from run where id = ?1 or root = ?1")?.execute([id])?;
-    Ok(())
+    // Those below it leave with it.
+    known.standings.clear();
+    forget::forget(on, &mut known.keys, run, at)
+}
+
+impl Known {
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 /// Roots that are remembered. When there are more, all are forgotten.
 const STANDINGS_MAX: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    use quell_core::store::{Accepted, ClaimedKey};
+    use quell_core::{Counts, RunKind, RunRow, RunStatus, limits};
+
+    use super::*;
+    use crate::encode::encode;
+    use crate::schema::{self, Found};
+
+    #[test]
+    fn the_number_of_kept_keys_is_right_after_every_record() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut memory = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut memory, Found::Nothing).unwrap();
+        let (mut known, epoch) = (Known::default(), Epoch::new(1, 1));
+        let (mut at, mut kept, mut claimed) = (SystemTime::UNIX_EPOCH, 0, 0);
+        for nth in 0..2_000_u32 {
+            at += rng.u32(0..9) * (limits::KEYS_TTL / 20);
+            let run = RunId::from_text(&rng.u32(0..6).to_string());
+            let status = RunStatus::Completed;
+            let row = RunRow::new(run, RunKind::Agent, "run".into(), status, at);
+            let mut accepted = Accepted::new(run, RunKind::Agent, "run".into(), epoch, at);
+            let key = Arc::from(rng.u32(0..3).to_string());
+            accepted.key = rng.bool().then_some(ClaimedKey { key, payload: [0; 32] });
+            let record = match nth % 3 {
+                0 => Record::Accepted(accepted.into()),
+                1 => Record::Forgotten { run, epoch, at },
+                _ => {
+                    let report = RunReport::new(vec![row], Counts::default()).into();
+                    Record::Ended { run, epoch, report, rollback: false }
+                }
+            };
+            let (writes, _) = encode(vec![record]).unwrap();
+            // As the thread that writes does with what is refused.
+            memory.execute_batch("savepoint one").unwrap();
+            if apply(&memory, &mut known, &writes[0]).is_err() {
+                memory.execute_batch("rollback to one").unwrap();
+            }
+            memory.execute_batch("release one").unwrap();
+            let count = "select count(forgotten), count(*) from claim";
+            let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?));
+            let (forgotten, all): (_, i64) = memory.query_row(count, [], read).unwrap();
+            assert!(known.keys.is_none_or(|keys| keys == forgotten), "record {nth}");
+            (kept, claimed) = (kept.max(forgotten), claimed.max(all));
+        }
+        assert!(kept > 1 && claimed > 2 && known.keys.is_some(), "{kept} {claimed}");
+        assert!(at > SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+    }
+}

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use quell_core::store::StoreError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::fault::fault;
@@ -37,7 +38,31 @@ pub(crate) fn checkpointer(path: &Path) -> Result<Connection, StoreError> {
     set(&connection, "checkpoint_fullfsync", "on", "1")?;
     let (value, is) = Synchronous::Full.setting();
     set(&connection, "synchronous", value, is)?;
+    // It holds what the writer needs: who copies waits for nobody.
+    connection.busy_timeout(Duration::ZERO).map_err(|error| fault(&error))?;
     Ok(connection)
+}
+
+/// Checks that nobody has a file open, in whatever process: that could be a store. Changes nothing.
+///
+/// # Errors
+///
+/// Fails if somebody has it.
+pub(crate) fn is_free(path: &Path) -> Result<(), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let look = || {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // With this mode reading takes the whole file; with a log only if nobody else has it open.
+        connection.execute_batch("pragma locking_mode = exclusive")?;
+        connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
+    };
+    match look().map_err(|error| fault(&error)) {
+        Err(error @ StoreError::Locked { .. }) => Err(error),
+        // Whatever else is wrong with it is said when it is opened.
+        _ => Ok(()),
+    }
 }
 
 /// Opens a connection that only reads.
@@ -128,6 +153,7 @@ mod tests {
         }
         let copies = checkpointer(&place.path).unwrap();
         assert_eq!(number(&copies, "synchronous"), 2, "whatever the options say");
+        assert_eq!(number(&copies, "busy_timeout"), 0, "it waits for nobody");
         assert_eq!(number(&copies, "checkpoint_fullfsync"), 1);
         drop((copies, place));
         std::fs::remove_dir_all(&folder).unwrap();

@@ -6,22 +6,33 @@
 //!
 //! - **One process.** A second one that opens the file is refused, with the number of the first.
 //!   The lock is one of the system, on a companion file `NAME.lock`, so it ends with the process.
+//!   A file with several hard links is refused: by another name it would have another log.
 //!   [`check`] and [`backup`] read a file that another process has.
 //! - **Durable.** The log of SQLite is flushed before an append is acknowledged
 //!   ([`Synchronous::Full`]). Settings are read back after they are set.
 //! - **Stops first.** An append that holds nothing but stops overtakes others, and cuts a
-//!   transaction that has grown large.
+//!   transaction that has grown large. It overtakes neither the acceptance of its run, nor an
+//!   earlier stop of it, nor what another epoch has written of it.
+//! - **Each for itself.** An append that fails takes no other with it, and code of others that
+//!   panics (a waker, a subscriber of `tracing`) ends no thread of a store.
 //! - **Readers never wait for the writer,** nor it for them: they have connections of their own.
+//!   While another process reads for long, the log of SQLite grows.
 //!
 //! The files `NAME-wal` and `NAME-shm` belong to it while it is open, and after a crash until it is
 //! opened again: who copies the file by hand copies `NAME-wal` with it, or uses [`backup`].
 
 mod accept;
 mod apply;
+mod batch;
 mod bind;
+mod closing;
 mod connect;
 mod encode;
 mod fault;
+mod foreign;
+mod forget;
+mod gate;
+mod lane;
 mod options;
 mod place;
 mod queue;
@@ -30,6 +41,7 @@ mod readers;
 mod row;
 mod schema;
 mod store;
+mod threads;
 mod upkeep;
 mod wal;
 mod writer;

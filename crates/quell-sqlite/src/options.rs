@@ -17,8 +17,8 @@ pub struct SqliteOptions {
     /// What has to be on the disk before an append is acknowledged. Defaults to
     /// [`Synchronous::Full`].
     pub synchronous: Synchronous,
-    /// Records that are taken at once and wait to be written. Defaults to 65,536. When there are
-    /// more, appends wait in their order. Zero counts as 1.
+    /// Records that are taken at once and wait to be written. Defaults to 65,536, and as many of
+    /// stops that overtake. When there are more, appends wait in their order. Zero counts as 1.
     pub queue_records_max: usize,
     /// Bytes of those records. Defaults to 64 MiB. One append that is larger is taken alone. Zero
     /// takes one append at a time.

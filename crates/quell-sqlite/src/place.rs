@@ -1,11 +1,16 @@
 //! The file of a store, and who has it.
+//!
+//! Its lock is on a companion. The companion is nobody's, or holds the number of the process that
+//! has the store, or had it last. A new or empty one proves nothing: somebody may have removed the
+//! one that another process holds. Then SQLite is asked whether anybody has the file open.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use quell_core::store::StoreError;
 
+use crate::connect;
 use crate::fault::io_fault;
 
 /// A file that this process has for itself, until it is dropped or the process ends.
@@ -24,14 +29,33 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// Fails if its folder is missing, it cannot be made, or somebody has it.
+    /// Fails if its folder is missing, it cannot be made, it has several names, somebody has it, or
+    /// a file of somebody else stands beside it under a name that it needs.
     pub(crate) fn take(path: &Path) -> Result<Self, StoreError> {
         let path = resolved(path)?;
-        let lock = lock(&path)?;
-        match private().create_new(true).open(&path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(io_fault(&error, &path)),
-            _ => Ok(Self { path, _lock: lock }),
+        has_one_name(&path)?;
+        let (mut lock, is_known) = lock(&path)?;
+        let is_there = path.try_exists().map_err(|error| io_fault(&error, &path))?;
+        if is_there && !is_known {
+            connect::is_free(&path)?;
         }
+        if !is_there {
+            // SQLite would take them for those of the new file, and replay or remove them.
+            for left in ["-wal", "-journal"].map(|suffix| beside(&path, suffix)) {
+                if fs::metadata(&left).is_ok_and(|left| left.len() > 0) {
+                    let what = format!("{} is of a file that is not there", left.display());
+                    return Err(StoreError::InTheWay { what });
+                }
+            }
+            let created = private().create_new(true).open(&path);
+            created.map_err(|error| io_fault(&error, &path))?;
+        }
+        let failed = |error: std::io::Error| io_fault(&error, &path);
+        lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
+        lock.write_all(std::process::id().to_string().as_bytes()).map_err(failed)?;
+        // Only now: who made another name before has been refused, or is seen here.
+        has_one_name(&path)?;
+        Ok(Self { path, _lock: lock })
     }
 }
 
@@ -60,24 +84,94 @@ pub(crate) fn resolved(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-/// Locks the companion of a file, and writes into it whose it is.
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let companion = PathBuf::from(name);
-    let failed = |error: std::io::Error| io_fault(&error, &companion);
-    let mut file = private().create(true).truncate(false).open(&companion).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            // Whoever has it may be writing just now: then nobody is named.
-            let _ = file.read_to_string(&mut text);
-            return Err(StoreError::Locked { by: text.trim().parse().ok() });
+/// Checks that a file has no other hard links: its lock and its log are named after it, so that by
+/// another name it has another lock, and no log. One that is not there has none.
+pub(crate) fn has_one_name(path: &Path) -> Result<(), StoreError> {
+    match fs::metadata(path) {
+        Ok(file) if names(&file) > 1 => {
+            let what = format!("{} has {}", path.display(), names(&file));
+            Err(StoreError::SeveralNames { what })
         }
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_fault(&error, path)),
+        _ => Ok(()),
     }
-    file.set_len(0).map_err(failed)?;
-    file.write_all(std::process::id().to_string().as_bytes()).map_err(failed)?;
-    Ok(file)
 }
+
+/// Yields the name of a companion of a file.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Locks the companion of a file. Yields whether a store has written into it before.
+fn lock(path: &Path) -> Result<(File, bool), StoreError> {
+    let companion = beside(path, ".lock");
+    let failed = |error: std::io::Error| io_fault(&error, &companion);
+    let in_the_way = || StoreError::InTheWay { what: format!("{}", companion.display()) };
+    for _ in 0..LOCK_ATTEMPTS {
+        // Before it is opened: a link leads elsewhere, and a pipe blocks.
+        match fs::symlink_metadata(&companion) {
+            Ok(found) if !found.is_file() || names(&found) > 1 => return Err(in_the_way()),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let mut file = private().create(true).truncate(false).open(&companion).map_err(failed)?;
+        let is_taken = match file.try_lock() {
+            Ok(()) => false,
+            Err(TryLockError::WouldBlock) => true,
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        };
+        let mut text = Vec::new();
+        (&file).take(PID_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?;
+        let is_pid = text.len() as u64 <= PID_BYTES_MAX && text.iter().all(u8::is_ascii_digit);
+        if !is_pid {
+            return Err(in_the_way());
+        }
+        if is_taken {
+            // Whoever has it may be writing just now: then nobody is named.
+            let by = str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
+            return Err(StoreError::Locked { by });
+        }
+        // Whoever had it may have removed it before it was locked here: then the lock is worth
+        // nothing, and the file of that name is another one.
+        let there = fs::symlink_metadata(&companion).ok().as_ref().map(identity);
+        if there == Some(identity(&file.metadata().map_err(failed)?)) {
+            file.rewind().map_err(failed)?;
+            return Ok((file, !text.is_empty()));
+        }
+    }
+    Err(StoreError::Locked { by: None })
+}
+
+/// Yields how many names a file has.
+#[cfg(unix)]
+fn names(file: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(file)
+}
+
+/// Yields what tells a file from every other one.
+#[cfg(unix)]
+fn identity(file: &Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt as _;
+
+    (file.dev(), file.ino())
+}
+
+/// The system does not say; there a file that is open cannot be removed.
+#[cfg(not(unix))]
+fn names(_: &Metadata) -> u64 {
+    1
+}
+
+/// The system does not say; there a file that is open cannot be removed.
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> (u64, u64) {
+    (0, 0)
+}
+
+/// The number of a process in decimal.
+const PID_BYTES_MAX: u64 = 10;
+
+/// How often the companion is locked anew when somebody removes it at the same time.
+const LOCK_ATTEMPTS: usize = 8;

@@ -3,30 +3,24 @@
 //! One mutex guards it; no code of others runs under it, and it is never held while SQLite works.
 //! Its invariants:
 //!
-//! 1. `rest` has at most as many records and bytes as there is room for, or one append alone.
-//!    `waiting` has those behind it, in the order in which they came; it is empty unless `rest` is
-//!    full. An append in `waiting` leaves it when its caller gives up, so that what waits is held
-//!    by callers that wait.
-//! 2. `accepting` counts, of each run, the appends in `rest` and `waiting` that accept it. A stop
-//!    of such a run goes behind them; any other stop goes to `stops`, and overtakes.
+//! 1. There are two lanes: stops that overtake, and the rest. What is `ready` of a lane has at most
+//!    as many records and bytes as there is room for, or is one append alone. `waiting` has those
+//!    behind it, in the order in which they came; it is empty unless `ready` is full. An append in
+//!    `waiting` leaves it when its caller gives up: what waits is held by callers that wait.
+//! 2. `known` says of each run what the rest has of it. A stop overtakes only if that is neither
+//!    the acceptance of the run, nor a stop of it (the first cause stays, so their order counts),
+//!    nor of another epoch (a higher one would fence what it overtakes). Else it is one of the
+//!    rest.
 //! 3. After `is_closed` nothing is added. What was added before is handed out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use parking_lot::{Condvar, Mutex};
 use quell_core::RunId;
-use quell_core::store::{Record, StoreError};
-use tokio::sync::oneshot;
+use quell_core::store::{Epoch, Record, StoreError};
 
 use crate::encode::Write;
-
-/// One append.
-#[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) writes: Vec<Write>,
-    pub(crate) bytes: usize,
-    pub(crate) answer: oneshot::Sender<Result<(), StoreError>>,
-}
+use crate::lane::{Job, Lane, Room};
 
 /// Appends on their way.
 #[derive(Debug)]
@@ -34,22 +28,27 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     /// Something was added, or the queue was closed.
     changed: Condvar,
-    records_max: usize,
-    bytes_max: usize,
+    room: Room,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    stops: VecDeque<Job>,
-    rest: VecDeque<Job>,
-    waiting: VecDeque<(u64, Job)>,
-    accepting: HashMap<RunId, usize>,
-    /// Records and bytes of `rest`.
-    records: usize,
-    bytes: usize,
+    stops: Lane,
+    rest: Lane,
+    known: HashMap<RunId, Known>,
     /// The number of the next append that waits.
     next: u64,
     is_closed: bool,
+}
+
+/// What the rest has of a run.
+#[derive(Debug)]
+struct Known {
+    records: usize,
+    /// Those of them behind which a stop stays: the acceptance, and stops.
+    bars: usize,
+    /// The lowest and the highest epoch, of which some records may have left already.
+    epochs: (Epoch, Epoch),
 }
 
 /// An append that waits for room. When it is dropped, the append is taken back.
@@ -61,8 +60,8 @@ pub(crate) struct Waits<'a> {
 
 impl Queue {
     pub(crate) fn new(records_max: usize, bytes_max: usize) -> Self {
-        let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { state, changed, records_max: records_max.max(1), bytes_max }
+        let room = Room { records_max: records_max.max(1), bytes_max };
+        Self { state: Mutex::default(), changed: Condvar::new(), room }
     }
 
     /// Adds an append. Yields a guard if it has to wait for room.
@@ -75,33 +74,24 @@ impl Queue {
         if state.is_closed {
             return Err(StoreError::Closed);
         }
-        let waits = if state.may_overtake(&job) {
-            state.stops.push_back(job);
-            None
+        let number = state.next;
+        state.next += 1;
+        let has_room = if state.may_overtake(&job) {
+            state.stops.push(job, number, self.room)
         } else {
-            for run in accepted_by(&job) {
-                *state.accepting.entry(run).or_default() += 1;
-            }
-            if state.waiting.is_empty() && self.has_room(&state, &job) {
-                state.put(job);
-                None
-            } else {
-                let number = state.next;
-                state.next += 1;
-                state.waiting.push_back((number, job));
-                Some(Waits { queue: self, number })
-            }
+            state.remember(&job);
+            state.rest.push(job, number, self.room)
         };
         drop(state);
         self.changed.notify_one();
-        Ok(waits)
+        Ok((!has_room).then_some(Waits { queue: self, number }))
     }
 
     /// Waits for an append; none if the queue is closed and empty.
     pub(crate) fn wait(&self) -> Option<Job> {
         let mut state = self.state.lock();
         loop {
-            if let Some(job) = self.take(&mut state) {
+            if let Some(job) = state.pop(self.room) {
                 return Some(job);
             }
             if state.is_closed {
@@ -119,7 +109,7 @@ impl Queue {
         if records >= BATCH_RECORDS_MAX || bytes >= BATCH_BYTES_MAX || is_cut {
             return None;
         }
-        self.take(&mut state)
+        state.pop(self.room)
     }
 
     /// Adds nothing any more.
@@ -128,81 +118,71 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    fn take(&self, state: &mut State) -> Option<Job> {
-        if let Some(stop) = state.stops.pop_front() {
-            return Some(stop);
-        }
-        let job = state.rest.pop_front()?;
-        state.records -= job.writes.len();
-        state.bytes -= job.bytes;
-        state.forget_accepted(&job);
-        while let Some((number, next)) = state.waiting.pop_front() {
-            if !self.has_room(state, &next) {
-                state.waiting.push_front((number, next));
-                break;
-            }
-            state.put(next);
-        }
-        Some(job)
-    }
-
-    fn has_room(&self, state: &State, job: &Job) -> bool {
-        let records = state.records + job.writes.len();
-        let bytes = state.bytes.saturating_add(job.bytes);
-        state.rest.is_empty() || (records <= self.records_max && bytes <= self.bytes_max)
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().is_closed
     }
 }
 
 impl State {
-    fn put(&mut self, job: Job) {
-        self.records += job.writes.len();
-        self.bytes += job.bytes;
-        self.rest.push_back(job);
+    fn pop(&mut self, room: Room) -> Option<Job> {
+        if let Some(stop) = self.stops.pop(room) {
+            return Some(stop);
+        }
+        let job = self.rest.pop(room)?;
+        self.forget(&job);
+        Some(job)
     }
 
     fn may_overtake(&self, job: &Job) -> bool {
-        job.is_stop()
-            && job.writes.iter().all(|write| !self.accepting.contains_key(&write.record.run()))
+        let may = |write: &Write| {
+            let epoch = write.record.epoch();
+            self.known
+                .get(&write.record.run())
+                .is_none_or(|known| known.bars == 0 && known.epochs == (epoch, epoch))
+        };
+        job.is_stop() && job.writes.iter().all(may)
     }
 
-    fn forget_accepted(&mut self, job: &Job) {
-        for run in accepted_by(job) {
-            if let Some(count) = self.accepting.get_mut(&run) {
-                *count -= 1;
-                if *count == 0 {
-                    self.accepting.remove(&run);
-                }
-            }
+    fn remember(&mut self, job: &Job) {
+        for Write { record, .. } in &job.writes {
+            let epoch = record.epoch();
+            let new = Known { records: 0, bars: 0, epochs: (epoch, epoch) };
+            let known = self.known.entry(record.run()).or_insert(new);
+            known.records += 1;
+            known.bars += usize::from(is_bar(record));
+            known.epochs = (known.epochs.0.min(epoch), known.epochs.1.max(epoch));
         }
     }
-}
 
-impl Job {
-    /// Tells whether it holds nothing but stops.
-    pub(crate) fn is_stop(&self) -> bool {
-        self.writes.iter().all(|write| matches!(write.record, Record::StopAccepted(_)))
+    fn forget(&mut self, job: &Job) {
+        for Write { record, .. } in &job.writes {
+            let Some(known) = self.known.get_mut(&record.run()) else { continue };
+            known.records -= 1;
+            known.bars -= usize::from(is_bar(record));
+            if known.records == 0 {
+                self.known.remove(&record.run());
+            }
+        }
     }
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.state.lock();
-        let place = state.waiting.binary_search_by_key(&self.number, |(number, _)| *number);
-        let job = place.ok().and_then(|place| state.waiting.remove(place));
-        if let Some((_, job)) = &job {
-            state.forget_accepted(job);
+        let stop = state.stops.take_back(self.number);
+        let job = state.rest.take_back(self.number);
+        if let Some(job) = &job {
+            state.forget(job);
         }
-        // Records are dropped when nothing is locked.
+        // Records, and the waker of the caller, are dropped when nothing is locked.
         drop(state);
-        drop(job);
+        drop((stop, job));
     }
 }
 
-fn accepted_by(job: &Job) -> impl Iterator<Item = RunId> {
-    job.writes.iter().filter_map(|write| match &write.record {
-        Record::Accepted(accepted) => Some(accepted.run),
-        _ => None,
-    })
+/// Tells whether a stop stays behind a record of the same run.
+const fn is_bar(record: &Record) -> bool {
+    matches!(record, Record::Accepted(_) | Record::StopAccepted(_))
 }
 
 /// Records of one transaction.
@@ -219,8 +199,9 @@ mod tests {
     use std::sync::Arc;
     use std::time::SystemTime;
 
-    use quell_core::store::{Accepted, Epoch, StopAccepted};
+    use quell_core::store::{Accepted, StopAccepted};
     use quell_core::{Cause, CauseKind, RunKind, StopMode};
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -242,10 +223,18 @@ mod tests {
         job(vec![Record::Accepted(Box::new(accepted))])
     }
 
-    fn stop(nth: usize) -> Job {
+    fn start(nth: usize, attempt: u32) -> Job {
+        job(vec![Record::Started { run: run(nth), epoch: Epoch::new(1, attempt), at: AT }])
+    }
+
+    fn stop_of(nth: usize, attempt: u32) -> Record {
         let cause = Arc::new(Cause::new(CauseKind::Shutdown, AT, run(nth)));
-        let stop = StopAccepted::new(run(nth), Epoch::new(1, 1), StopMode::Abort, cause);
-        job(vec![Record::StopAccepted(Box::new(stop))])
+        let epoch = Epoch::new(1, attempt);
+        Record::StopAccepted(Box::new(StopAccepted::new(run(nth), epoch, StopMode::Abort, cause)))
+    }
+
+    fn stop(nth: usize) -> Job {
+        job(vec![stop_of(nth, 1)])
     }
 
     /// Takes all there is: the runs, those of stops with a mark.
@@ -276,6 +265,46 @@ mod tests {
     }
 
     #[test]
+    fn a_later_stop_of_a_run_overtakes_no_earlier_one() {
+        let queue = Queue::new(9, usize::MAX);
+        queue.push(accept(1)).unwrap();
+        queue.push(stop(1)).unwrap();
+        assert_eq!(queue.next(0, 0, false).unwrap().writes[0].record.run(), run(1));
+        queue.push(accept(2)).unwrap();
+        queue.push(stop(1)).unwrap();
+        queue.push(stop(3)).unwrap();
+        let mut mixed = accept(4);
+        mixed.writes.extend(job(vec![stop_of(5, 1)]).writes);
+        queue.push(mixed).unwrap();
+        queue.push(stop(5)).unwrap();
+        assert_eq!(taken(&queue), ["stop 3", "stop 1", "2", "stop 1", "4", "stop 5"]);
+        assert!(queue.state.lock().known.is_empty());
+    }
+
+    #[test]
+    fn a_stop_overtakes_nothing_of_another_epoch() {
+        for (written, stopped, overtakes) in [(1, 1, true), (1, 2, false), (2, 1, false)] {
+            let queue = Queue::new(9, usize::MAX);
+            queue.push(start(1, written)).unwrap();
+            queue.push(job(vec![stop_of(1, stopped)])).unwrap();
+            let first = queue.next(0, 0, false).unwrap();
+            assert_eq!(first.is_stop(), overtakes, "{written} {stopped}");
+        }
+    }
+
+    #[test]
+    fn stops_have_a_bound_as_well_and_one_that_is_given_up_is_taken_back() {
+        let queue = Queue::new(2, usize::MAX);
+        queue.push(accept(1)).unwrap();
+        queue.push(accept(2)).unwrap();
+        let mut waits: Vec<_> = (3..=7).map(|nth| queue.push(stop(nth)).unwrap()).collect();
+        let has_to_wait: Vec<_> = waits.iter().map(Option::is_some).collect();
+        assert_eq!(has_to_wait, [false, false, true, true, true]);
+        waits.remove(3);
+        assert_eq!(taken(&queue), ["stop 3", "stop 4", "stop 5", "stop 7", "1", "2"]);
+    }
+
+    #[test]
     fn what_is_given_up_while_it_waits_is_taken_back_and_the_order_stays() {
         let queue = Queue::new(1, usize::MAX);
         let mut waits: Vec<_> = (1..=5).map(|nth| queue.push(accept(nth)).unwrap()).collect();
@@ -302,10 +331,8 @@ mod tests {
     #[test]
     fn one_append_that_is_larger_than_all_the_room_is_taken_alone() {
         let queue = Queue::new(1, 0);
-        let large = job(vec![accept(1), accept(2)]
-            .into_iter()
-            .flat_map(|job| job.writes.into_iter().map(|write| write.record))
-            .collect());
+        let mut large = accept(1);
+        large.writes.extend(accept(2).writes);
         assert!(queue.push(large).unwrap().is_none());
         let waits = queue.push(accept(3)).unwrap();
         assert!(waits.is_some());

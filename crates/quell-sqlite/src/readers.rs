@@ -1,71 +1,93 @@
 //! [`Readers`]: a few connections that read, each with a thread.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 use quell_core::store::StoreError;
 use rusqlite::Connection;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
+
+use crate::foreign::catch_panic;
+use crate::gate::Gate;
 
 /// A read, which sends its own answer.
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
-/// Reads on their way to the threads that read.
+/// Reads on their way to the threads that read. A read that waits leaves when its caller gives up:
+/// there are as many as callers that wait.
 #[derive(Debug)]
 pub(crate) struct Readers {
-    /// Guards the reads that wait; never held while one of them runs.
+    /// Guards the reads that wait; never held while one of them runs or is dropped.
     state: Mutex<State>,
     /// One was added, or the store closes.
     changed: Condvar,
-    /// Room for reads. It is closed together with the store.
-    room: Semaphore,
+    gate: Arc<Gate>,
 }
 
 #[derive(Default)]
 struct State {
-    reads: VecDeque<Read>,
+    /// With their numbers, which rise.
+    reads: VecDeque<(u64, Read)>,
+    /// The number of the next one.
+    next: u64,
     is_closed: bool,
+}
+
+/// A read that waits for a thread, or is with one. When it is dropped, it does not wait any more.
+struct Waits<'a> {
+    readers: &'a Readers,
+    number: u64,
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { reads, is_closed } = self;
+        let Self { reads, next: _, is_closed } = self;
         f.debug_struct("State").field("reads", &reads.len()).field("is_closed", is_closed).finish()
     }
 }
 
 impl Readers {
-    pub(crate) fn new() -> Self {
-        let room = Semaphore::new(READS_MAX);
-        Self { state: Mutex::default(), changed: Condvar::new(), room }
+    pub(crate) fn new(gate: Arc<Gate>) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), gate }
     }
 
-    /// Reads on one of the threads. Waits in order when many read.
+    /// Reads on one of the threads, in the order in which callers came.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _room = self.room.acquire().await.map_err(|_| StoreError::Closed)?;
         let (answer, answered) = oneshot::channel();
+        let gate = Arc::clone(&self.gate);
         let read: Read = Box::new(move |connection| {
-            // Who gave up is not told.
-            let _ = answer.send(read(connection));
+            let panicked = || StoreError::Io { what: "reading has panicked".into() };
+            let reads = gate.reads.read();
+            let found = catch_panic(|| read(connection)).unwrap_or_else(|| Err(panicked()));
+            drop(reads);
+            // It runs the waker of the caller. Who gave up is not told.
+            catch_panic(|| drop(answer.send(found)));
         });
-        {
-            let mut state = self.state.lock();
-            if state.is_closed {
-                return Err(StoreError::Closed);
-            }
-            state.reads.push_back(read);
-        }
-        self.changed.notify_one();
+        let _waits = self.push(read)?;
         answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn push(&self, read: Read) -> Result<Waits<'_>, StoreError> {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(StoreError::Closed);
+        }
+        let number = state.next;
+        state.next += 1;
+        state.reads.push_back((number, read));
+        drop(state);
+        self.changed.notify_one();
+        Ok(Waits { readers: self, number })
     }
 
     /// Reads until the store closes.
     pub(crate) fn run(&self, connection: &Connection) {
         loop {
-            let read = {
+            let (_, read) = {
                 let mut state = self.state.lock();
                 loop {
                     if let Some(read) = state.reads.pop_front() {
@@ -83,11 +105,57 @@ impl Readers {
 
     /// Takes no more reads. Those that were taken are answered.
     pub(crate) fn close(&self) {
-        self.room.close();
         self.state.lock().is_closed = true;
         self.changed.notify_all();
     }
 }
 
-/// Reads under way and waiting for a thread. More wait for room.
-const READS_MAX: usize = 256;
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let mut state = self.readers.state.lock();
+        let place = state.reads.binary_search_by_key(&self.number, |(number, _)| *number);
+        let read = place.ok().and_then(|place| state.reads.remove(place));
+        drop(state);
+        drop(read);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn a_read_that_is_given_up_while_it_waits_leaves() {
+        let readers = Readers::new(Arc::default());
+        let mut context = Context::from_waker(Waker::noop());
+        let mut stays = pin!(readers.read(|_| Ok(1)));
+        assert!(stays.as_mut().poll(&mut context).is_pending());
+        for _ in 0..1_000 {
+            let mut given_up = pin!(readers.read(|_| Ok(2)));
+            assert!(given_up.as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(readers.state.lock().reads.len(), 1);
+        readers.close();
+        readers.run(&Connection::open_in_memory().unwrap());
+        let answer = stays.as_mut().poll(&mut context);
+        assert_eq!(answer, std::task::Poll::Ready(Ok(1)), "it was taken before the close");
+    }
+
+    #[test]
+    fn a_read_that_panics_is_an_error_and_the_thread_goes_on() {
+        let readers = Readers::new(Arc::default());
+        let mut context = Context::from_waker(Waker::noop());
+        let mut bad = pin!(readers.read::<()>(|_| std::panic::resume_unwind(Box::new("a fault"))));
+        let mut good = pin!(readers.read(|_| Ok(1)));
+        assert!(bad.as_mut().poll(&mut context).is_pending());
+        assert!(good.as_mut().poll(&mut context).is_pending());
+        readers.close();
+        readers.run(&Connection::open_in_memory().unwrap());
+        let panicked = Err(StoreError::Io { what: "reading has panicked".into() });
+        assert_eq!(bad.as_mut().poll(&mut context), std::task::Poll::Ready(panicked));
+        assert_eq!(good.as_mut().poll(&mut context), std::task::Poll::Ready(Ok(1)));
+    }
+}

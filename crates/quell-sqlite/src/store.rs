@@ -3,20 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 
 use quell_core::store::{
     BoxFuture, Checkpoint, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
 };
 use quell_core::{RunEvent, RunFilter, RunId};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use crate::apply::Standings;
+use crate::apply::Known;
+use crate::closing::Closing;
 use crate::encode::encode;
+use crate::gate::Gate;
+use crate::lane::Job;
 use crate::options::SqliteOptions;
 use crate::place::Place;
-use crate::queue::{Job, Queue};
+use crate::queue::Queue;
 use crate::readers::Readers;
+use crate::threads::{self, Spawn, Threads};
 use crate::wal::Wal;
 use crate::writer::{Tally, Writer, last_commit};
 use crate::{connect, read, schema};
@@ -52,8 +55,7 @@ pub struct SqliteStore {
     queue: Arc<Queue>,
     readers: Arc<Readers>,
     tally: Arc<Tally>,
-    /// True when every thread has ended and the file is free.
-    closed: watch::Receiver<bool>,
+    closing: Arc<Closing>,
 }
 
 /// What was committed since a store was opened.
@@ -89,11 +91,16 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// Fails if the folder is missing, somebody has the file, it is none of ours or of a newer
-    /// release, it cannot be written, or a setting on which durability rests is not taken. None of
-    /// these changes the file.
+    /// Fails if the folder is missing, somebody has the file, it has several hard links, it is none
+    /// of ours or of a newer release, it cannot be written, a file of somebody else has a name that
+    /// it needs beside it, or a setting on which durability rests is not taken. None of these
+    /// changes the file.
     pub fn open_with(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, StoreError> {
-        let place = Place::take(path.as_ref())?;
+        Self::start(path.as_ref(), options, &threads::of_the_system)
+    }
+
+    fn start(path: &Path, options: &SqliteOptions, spawn: Spawn<'_>) -> Result<Self, StoreError> {
+        let place = Place::take(path)?;
         let connection = connect::writer(&place.path, options)?;
         let boot = schema::count_boot(&connection)?;
         let commits = last_commit(&connection)?;
@@ -102,47 +109,26 @@ impl SqliteStore {
         let reading = reading.collect::<Result<Vec<_>, _>>()?;
 
         let queue = Arc::new(Queue::new(options.queue_records_max, options.queue_bytes_max));
-        let (readers, wal) = (Arc::new(Readers::new()), Arc::new(Wal::default()));
-        let tally = Arc::<Tally>::default();
-        let (done, closed) = watch::channel(false);
-        let store = Self {
-            path: place.path.clone(),
-            boot,
-            queue: Arc::clone(&queue),
-            readers: Arc::clone(&readers),
-            tally: Arc::clone(&tally),
-            closed,
-        };
-        let writer = Writer {
+        let gate = Arc::<Gate>::default();
+        let readers = Arc::new(Readers::new(Arc::clone(&gate)));
+        let wal = Arc::new(Wal::new(Arc::clone(&gate)));
+        let (tally, closing) = (Arc::<Tally>::default(), Arc::<Closing>::default());
+        let mut writer = Writer {
             path: place.path.clone(),
             options: options.clone(),
-            queue,
+            queue: Arc::clone(&queue),
             wal: Arc::clone(&wal),
-            tally,
+            gate,
+            tally: Arc::clone(&tally),
             connection: Some(connection),
-            known: Standings::new(),
+            known: Known::default(),
             commits,
         };
-        let mut threads = Vec::new();
-        for connection in reading {
-            let readers = Arc::clone(&readers);
-            threads.push(spawn("quell-sqlite-read", move || readers.run(&connection))?);
-        }
-        let log = Arc::clone(&wal);
-        let copying = spawn("quell-sqlite-log", move || log.run(&copies))?;
-        spawn("quell-sqlite-write", move || {
-            writer.run();
-            readers.close();
-            for thread in threads {
-                let _ = thread.join();
-            }
-            // Last, so that nobody reads while the log is cut.
-            wal.close();
-            let _ = copying.join();
-            drop(place);
-            done.send_replace(true);
-        })?;
-        Ok(store)
+        let path = place.path.clone();
+        let threads = Threads::start(place, (&readers, reading), (&wal, copies), spawn)?;
+        let write = Box::new(move || writer.run());
+        threads.write(Arc::clone(&queue), Arc::clone(&closing), write, spawn)?;
+        Ok(Self { path, boot, queue, readers, tally, closing })
     }
 
     /// Yields where the file is, links followed.
@@ -173,6 +159,9 @@ impl Store for SqliteStore {
     fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let (writes, bytes) = encode(batch)?;
+            if writes.is_empty() {
+                return if self.queue.is_closed() { Err(StoreError::Closed) } else { Ok(()) };
+            }
             let (answer, answered) = oneshot::channel();
             // While it waits for room, dropping this future takes it back.
             let _waits = self.queue.push(Job { writes, bytes, answer })?;
@@ -215,19 +204,46 @@ impl Store for SqliteStore {
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         self.queue.close();
-        let mut closed = self.closed.clone();
-        Box::pin(async move {
-            // The other side leaves without a word only if its thread has panicked.
-            let gone = |_| StoreError::Io { what: "the thread that writes has panicked".into() };
-            closed.wait_for(|is_closed| *is_closed).await.map(drop).map_err(gone)
-        })
+        Box::pin(self.closing.wait())
     }
 }
 
-fn spawn(
-    name: &str,
-    run: impl FnOnce() + Send + 'static,
-) -> Result<thread::JoinHandle<()>, StoreError> {
-    let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
-    thread.map_err(|error| StoreError::Io { what: format!("no thread for the store: {error}") })
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn when_the_system_refuses_a_thread_the_others_end_and_the_file_is_free() {
+        let folder = std::env::temp_dir().join(format!("quell-threads-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("runs.db");
+        let options = SqliteOptions { readers: 3, ..SqliteOptions::default() };
+        let alive = Arc::new(AtomicUsize::new(0));
+        for refused in 0..5 {
+            let started = Cell::new(0);
+            let spawn = |name: &str, code: threads::Code| {
+                if started.replace(started.get() + 1) == refused {
+                    return Err(io::Error::other("no more"));
+                }
+                let alive = Arc::clone(&alive);
+                alive.fetch_add(1, Ordering::Relaxed);
+                threads::of_the_system(
+                    name,
+                    Box::new(move || {
+                        code();
+                        alive.fetch_sub(1, Ordering::Relaxed);
+                    }),
+                )
+            };
+            let error = SqliteStore::start(&path, &options, &spawn).unwrap_err();
+            assert!(error.to_string().contains("no more"), "{error}");
+            assert_eq!(alive.load(Ordering::Relaxed), 0, "thread {refused} was refused");
+        }
+        drop(SqliteStore::open(&path).unwrap());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

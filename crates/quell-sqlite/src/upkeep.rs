@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::connect;
 use crate::fault::{fault, io_fault};
-use crate::place::{private, resolved};
+use crate::place::{beside, has_one_name, private, resolved};
 use crate::schema::{self, Found};
 
 /// Checks that a file is whole: its pages, its references, its schema. Another process may have it.
@@ -36,7 +36,8 @@ pub fn check(path: impl AsRef<Path>) -> Result<(), StoreError> {
 
 /// Copies a file as it is at one instant to a place where there is nothing yet. Another process may
 /// have it, and write on. Blocks the thread. The copy is flushed, and for its owner alone; if this
-/// fails there is none.
+/// fails there is none. Until it is whole it is a file `NAME.0.part`, or another number if there is
+/// such a file, which is left over if the process is killed meanwhile.
 ///
 /// # Errors
 ///
@@ -48,15 +49,8 @@ pub fn backup(path: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), StoreE
     if to.try_exists().map_err(|error| io_fault(&error, &to))? {
         return Err(taken());
     }
-    let mut name = to.as_os_str().to_owned();
-    name.push(".part");
-    let part = PathBuf::from(name);
-    // What an earlier one has left when it was killed.
-    match fs::remove_file(&part) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_fault(&error, &part)),
-        _ => {}
-    }
-    let copied = copy(&from, &part).and_then(|()| {
+    let (part, file) = part(&to)?;
+    let copied = copy(&from, &part, &file).and_then(|()| {
         // Unlike a rename it never takes the place of something.
         fs::hard_link(&part, &to).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => taken(),
@@ -70,8 +64,27 @@ pub fn backup(path: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), StoreE
     File::open(folder).and_then(|it| it.sync_all()).map_err(|error| io_fault(&error, folder))
 }
 
-fn copy(from: &Connection, part: &Path) -> Result<(), StoreError> {
-    let file = private().create_new(true).open(part).map_err(|error| io_fault(&error, part))?;
+/// Makes the file that becomes the copy, under a name that nothing has yet, nor anything beside it
+/// that SQLite would take for its own.
+fn part(to: &Path) -> Result<(PathBuf, File), StoreError> {
+    for nth in 0..PARTS_MAX {
+        let part = beside(to, &format!(".{nth}.part"));
+        let is_free = ["", "-journal", "-wal", "-shm"]
+            .into_iter()
+            .all(|suffix| fs::symlink_metadata(beside(&part, suffix)).is_err());
+        if is_free {
+            match private().create_new(true).open(&part) {
+                Ok(file) => return Ok((part, file)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(io_fault(&error, &part)),
+            }
+        }
+    }
+    let what = format!("{} and {} others", beside(to, ".0.part").display(), PARTS_MAX - 1);
+    Err(StoreError::InTheWay { what })
+}
+
+fn copy(from: &Connection, part: &Path, file: &File) -> Result<(), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut to = Connection::open_with_flags(part, flags).map_err(|error| fault(&error))?;
     // All in one step: with several a writer would make it begin anew for ever.
@@ -87,6 +100,8 @@ fn copy(from: &Connection, part: &Path) -> Result<(), StoreError> {
 
 fn visit(path: &Path) -> Result<(Connection, Found), StoreError> {
     let path = resolved(path)?;
+    // By another name it would have no log.
+    has_one_name(&path)?;
     // SQLite has one error for everything that is not there.
     fs::metadata(&path).map_err(|error| io_fault(&error, &path))?;
     let connection = connect::visitor(&path)?;
@@ -112,3 +127,6 @@ fn whole(connection: &Connection) -> Result<(), StoreError> {
         }
     }
 }
+
+/// Names that are tried for a copy that is not whole yet.
+const PARTS_MAX: usize = 100;

@@ -1,16 +1,22 @@
 //! [`Wal`]: when the log of SQLite is copied into the file, by a thread of its own, so that no
 //! commit waits for it.
 
+use std::sync::Arc;
+
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
+use crate::foreign::catch_panic;
+use crate::gate::Gate;
+
 /// How much was written to the log since it was copied last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Wal {
     /// Guards the numbers, and is never held while SQLite works.
     state: Mutex<State>,
     /// Enough was written, or the store closes.
     changed: Condvar,
+    gate: Arc<Gate>,
 }
 
 #[derive(Debug, Default)]
@@ -20,7 +26,22 @@ struct State {
     is_closed: bool,
 }
 
+/// What was found in the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copied {
+    /// Whether another process copies it at the moment, or cuts it.
+    is_busy: bool,
+    /// Pages of the log.
+    pages: i64,
+    /// Those of them that are in the file.
+    in_file: i64,
+}
+
 impl Wal {
+    pub(crate) fn new(gate: Arc<Gate>) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), gate }
+    }
+
     /// Counts what a transaction has written.
     pub(crate) fn written(&self, records: usize, bytes: usize) {
         let mut state = self.state.lock();
@@ -47,30 +68,51 @@ impl Wal {
                 state.written = 0;
                 state.is_closed
             };
+            // What is left stays in the log; the next one who opens the file finds it there.
+            if let Err(error) = self.copy(connection, is_closed) {
+                let words = "the log could not be copied into the file; it grows meanwhile";
+                catch_panic(|| tracing::warn!(%error, "{words}"));
+            }
             if is_closed {
-                // What is left stays in the log; the next one who opens the file finds it there.
-                copy(connection, "truncate");
                 return;
             }
-            // What is copied while others write never catches up with them. So when the log has
-            // grown long, the rest is copied while the writer waits, and the log begins anew.
-            if copy(connection, "passive").is_some_and(|pages| pages > PAGES_MAX) {
-                copy(connection, "restart");
-            }
         }
+    }
+
+    /// Copies the log, and cuts it if it is long, or is to be left empty.
+    ///
+    /// What is copied while others write never catches up with them. So when the log has grown
+    /// long, the rest is copied while the writer waits. That is short: everything but what was
+    /// written meanwhile is copied before, and nobody waits for a reader. One of ours ends soon,
+    /// and no other begins; while one of another process has a part of the log, it is not cut.
+    fn copy(&self, connection: &Connection, is_last: bool) -> rusqlite::Result<()> {
+        let _copying = self.gate.copying.lock();
+        let copied = copy(connection, "passive")?;
+        if !is_last && copied.pages <= PAGES_MAX {
+            return Ok(());
+        }
+        let _reads = self.gate.reads.write();
+        if copy(connection, "passive")?.is_whole() {
+            let _writes = self.gate.writes.lock();
+            copy(connection, if is_last { "truncate" } else { "restart" })?;
+        }
+        Ok(())
     }
 }
 
-/// Copies the log. Yields how many pages it has.
-fn copy(connection: &Connection, how: &str) -> Option<i64> {
-    let sql = format!("pragma wal_checkpoint({how})");
-    match connection.query_row(&sql, [], |row| row.get(1)) {
-        Ok(pages) => Some(pages),
-        Err(error) => {
-            tracing::warn!(%error, "the log could not be copied into the file; it grows meanwhile");
-            None
-        }
+impl Copied {
+    /// Tells whether all of the log is in the file, and flushed.
+    pub(crate) const fn is_whole(self) -> bool {
+        !self.is_busy && self.pages == self.in_file
     }
+}
+
+/// Copies the log. The connection waits for nobody: of what another one holds nothing is copied.
+pub(crate) fn copy(connection: &Connection, how: &str) -> rusqlite::Result<Copied> {
+    let sql = format!("pragma wal_checkpoint({how})");
+    connection.query_row(&sql, [], |row| {
+        Ok(Copied { is_busy: row.get(0)?, pages: row.get(1)?, in_file: row.get(2)? })
+    })
 }
 
 /// The log is copied when so much was written.
@@ -81,3 +123,38 @@ const PAGES_MAX: i64 = 8_192;
 
 /// What a record writes besides its bytes, about.
 const RECORD_BYTES: usize = 1 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::connect;
+    use crate::options::SqliteOptions;
+    use crate::place::{Place, beside};
+
+    #[test]
+    fn the_log_is_not_cut_while_somebody_reads_it_and_nobody_waits_for_that() {
+        let folder = std::env::temp_dir().join(format!("quell-wal-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let place = Place::take(&folder.join("runs.db")).unwrap();
+        let writes = connect::writer(&place.path, &SqliteOptions::default()).unwrap();
+        let copies = connect::checkpointer(&place.path).unwrap();
+        let gate = Arc::<Gate>::default();
+        let wal = Wal::new(Arc::clone(&gate));
+        let log = || fs::metadata(beside(&place.path, "-wal")).unwrap().len();
+        let other = Connection::open(&place.path).unwrap();
+        other.execute_batch("begin; select count(*) from run").unwrap();
+        writes.execute_batch("insert into meta values ('more', 1)").unwrap();
+        // Somebody writes meanwhile: who wanted to cut the log would wait for it here, for ever.
+        let writing = gate.writes.lock();
+        wal.copy(&copies, true).unwrap();
+        assert!(log() > 0);
+        drop(writing);
+        other.execute_batch("commit").unwrap();
+        wal.copy(&copies, true).unwrap();
+        assert_eq!(log(), 0);
+        drop((other, copies, writes, place));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

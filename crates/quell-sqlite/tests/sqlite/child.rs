@@ -110,8 +110,37 @@ fn writes_if_it_is_told_to() {
         "engine" => crate::engine::runs(&file),
         "live" => live(&file, usize::MAX),
         "fail" => live(&file, 3),
+        "fail loudly" => {
+            tracing::subscriber::set_global_default(Loud).unwrap();
+            live(&file, 3);
+        }
         other => panic!("no role {other}"),
     }
+}
+
+/// A subscriber that panics at each line.
+struct Loud;
+
+impl tracing::Subscriber for Loud {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        std::panic::panic_any("a subscriber");
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 /// Makes one store after the other.

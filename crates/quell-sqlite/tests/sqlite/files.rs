@@ -133,7 +133,7 @@ fn a_copy_is_whole_while_others_write_and_takes_nothings_place() {
         crate::kills::verify(&copy, &said);
         let again = backup(&path, &copy).unwrap_err();
         assert!(again.to_string().contains("is there already"), "{again}");
-        assert!(!folder.file(&format!("copy{nth}.db.part")).exists());
+        assert!(!folder.file(&format!("copy{nth}.db.0.part")).exists());
     }
     child.kill();
 }

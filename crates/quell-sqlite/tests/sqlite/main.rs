@@ -17,8 +17,12 @@ mod engine;
 mod files;
 // Folders and records.
 mod fixture;
+// Code of others that panics.
+mod foreign;
 // I34 to I36: processes that are killed while they write.
 mod kills;
+// Who has a file, and what stands beside it.
+mod place;
 // Disks that are full, and writes that fail.
 mod room;
 // What many writers and readers do to each other.

@@ -1,11 +1,11 @@
 //! Disks that are full, and writes that fail.
 
 use quell_core::store::{Record, Store, StoreError};
-use quell_core::{RunId, RunStatus};
+use quell_core::{EventKind, Payload, RunEvent, RunId, RunStatus};
 use quell_sqlite::{SqliteOptions, SqliteStore, check};
 
 use crate::child::Writing;
-use crate::fixture::{Folder, accept, at, block_on, end, epoch, event};
+use crate::fixture::{Folder, accept, at, block_on, end, epoch, event, stop};
 
 #[test]
 fn a_store_that_is_full_says_so_keeps_what_it_has_and_goes_on_when_there_is_room() {
@@ -46,6 +46,63 @@ fn a_store_that_is_full_says_so_keeps_what_it_has_and_goes_on_when_there_is_room
         store.close().await.unwrap();
     });
     check(&path).unwrap();
+}
+
+#[test]
+fn an_append_for_which_there_is_no_room_takes_no_other_with_it() {
+    let folder = Folder::new();
+    let mut options = SqliteOptions::default();
+    options.bytes_max = Some(1 << 20);
+    let store = SqliteStore::open_with(folder.file("runs.db"), &options).unwrap();
+    let epoch = epoch(&store);
+    let run = |nth: usize| RunId::from_text(&format!("run {nth}"));
+    let runs = (0..4).map(|nth| accept(run(nth), epoch)).collect();
+    block_on(store.append(runs)).unwrap();
+    let large = |seq| {
+        let kind = EventKind::Emitted(Payload::from("x".repeat(2 << 20)));
+        Record::Event { epoch, event: RunEvent::new(seq, run(0), run(0), at(), kind) }
+    };
+    // While somebody else writes the appends come together.
+    let other = rusqlite::Connection::open(store.path()).unwrap();
+    other.execute_batch("begin immediate").unwrap();
+    let mut appends: Vec<_> = [
+        vec![event(run(0), epoch, 1)],
+        vec![event(run(1), epoch, 1), large(2)],
+        vec![event(run(9), epoch, 1)],
+        vec![event(run(1), epoch, 1)],
+        vec![stop(run(2), epoch)],
+        vec![large(3)],
+        vec![stop(run(3), epoch)],
+    ]
+    .into_iter()
+    .map(|batch| store.append(batch))
+    .collect();
+    block_on(async {
+        std::future::poll_fn(|context| {
+            for append in &mut appends {
+                assert!(append.as_mut().poll(context).is_pending());
+            }
+            std::task::Poll::Ready(())
+        })
+        .await;
+        other.execute_batch("rollback").unwrap();
+        let mut answers = Vec::new();
+        for append in appends {
+            answers.push(append.await);
+        }
+        let is_full = |nth: usize| matches!(answers[nth], Err(StoreError::Full { .. }));
+        assert!(is_full(1) && is_full(5), "{answers:?}");
+        assert_eq!(answers[2], Err(StoreError::Unknown { run: run(9) }), "its own answer");
+        for nth in [0, 3, 4, 6] {
+            assert_eq!(answers[nth], Ok(()), "append {nth}");
+        }
+        for nth in [2, 3] {
+            assert!(store.get(run(nth)).await.unwrap().unwrap().stop.is_some(), "run {nth}");
+        }
+        assert_eq!(store.events(run(0), 0, 9).await.unwrap().len(), 1);
+        assert_eq!(store.events(run(1), 0, 9).await.unwrap().len(), 1);
+        store.close().await.unwrap();
+    });
 }
 
 #[test]
