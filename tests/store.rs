@@ -57,6 +57,43 @@ fn a_store_in_memory_that_is_full_refuses_what_is_new_and_takes_every_end() {
     );
 }
 
+#[test]
+fn a_store_in_memory_counts_what_it_keeps_and_not_what_was_replaced() {
+    let store = MemoryStore::with_bytes_max(100_000);
+    let (epoch, at) = (Epoch::new(1, 1), std::time::SystemTime::UNIX_EPOCH);
+    let run = |nth: usize| RunId::from_text(&format!("run {nth}"));
+    let accept = |nth| {
+        let kind = quell::RunKind::Agent;
+        let accepted = quell::store::Accepted::new(run(nth), kind, "run".into(), epoch, at);
+        vec![Record::Accepted(Box::new(accepted))]
+    };
+    let append = |batch| block_on(store.append(batch)).unwrap();
+    append(accept(0));
+    for _ in 0..1_000 {
+        let cause = quell::Cause::new(quell::CauseKind::Shutdown, at, run(0)).into();
+        let mode = quell::StopMode::Cooperative;
+        let stop = quell::store::StopAccepted::new(run(0), epoch, mode, cause);
+        append(vec![Record::StopAccepted(Box::new(stop))]);
+        let request = quell::Payload::from("x".repeat(5_000));
+        append(vec![Record::Paused { run: run(0), epoch, request, at }]);
+        append(vec![Record::Started { run: run(0), epoch, at }]);
+    }
+    append(accept(1));
+
+    // Nor does the log of a run count for a page of runs.
+    let store = MemoryStore::new();
+    let append = |batch| block_on(store.append(batch)).unwrap();
+    for nth in 0..3 {
+        append(accept(nth));
+        let kind = quell::EventKind::Emitted(quell::Payload::from("x".repeat(9 << 20)));
+        append(vec![Record::Event {
+            epoch,
+            event: RunEvent::new(1, run(nth), run(nth), at, kind),
+        }]);
+    }
+    assert_eq!(block_on(store.recover(Page::first(9))).unwrap().items.len(), 3);
+}
+
 /// A way to break a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -64,6 +101,8 @@ enum Fault {
     AnyEpoch,
     LosesAnnotations,
     AnyEpochBelow,
+    LaterStopsOvertake,
+    StopsOvertakeAll,
     LosesStops,
     KeepsForgotten,
     LosesOrderOfPages,
@@ -84,6 +123,8 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::AnyEpoch, "what was accepted is read back"),
     (Fault::LosesAnnotations, "what was accepted is read back"),
     (Fault::AnyEpochBelow, "a write of a superseded epoch is refused"),
+    (Fault::LaterStopsOvertake, "stops of one run are stored in their order"),
+    (Fault::StopsOvertakeAll, "appends that are under way at once"),
     (Fault::LosesStops, "appends that are under way at once"),
     (Fault::KeepsForgotten, "a run that is forgotten leaves"),
     (Fault::LosesOrderOfPages, "pages stay as they are"),
@@ -120,12 +161,6 @@ impl Faulty {
                 accepted.annotations.clear();
                 Some(Record::Accepted(accepted))
             }
-            Record::Accepted(mut accepted)
-                if self.has(Fault::AnyEpochBelow) && accepted.root != accepted.run =>
-            {
-                accepted.epoch = Epoch::new(u32::MAX, 0);
-                Some(Record::Accepted(accepted))
-            }
             Record::StopAccepted(_) if self.has(Fault::LosesStops) => None,
             Record::Forgotten { .. } if self.has(Fault::KeepsForgotten) => None,
             Record::Ended { run, epoch, report, .. } if self.has(Fault::KeepsRolledBack) => {
@@ -145,6 +180,25 @@ impl Store for Faulty {
         Box::pin(async move {
             let batch: Vec<_> =
                 batch.into_iter().filter_map(|record| self.spoiled(record)).collect();
+            let is_below = |record: &Record| match record {
+                Record::Accepted(accepted) => accepted.root != accepted.run,
+                _ => false,
+            };
+            if self.has(Fault::AnyEpochBelow) && batch.iter().any(is_below) {
+                return match self.store.append(batch).await {
+                    Err(StoreError::Fenced { .. }) => Ok(()),
+                    answer => answer,
+                };
+            }
+            let has_stop = batch.iter().any(|record| matches!(record, Record::StopAccepted(_)));
+            let is_late = match self.fault {
+                Fault::LaterStopsOvertake => has_stop && batch.len() > 1,
+                Fault::StopsOvertakeAll => !has_stop,
+                _ => false,
+            };
+            if is_late {
+                tokio::task::yield_now().await;
+            }
             if !self.has(Fault::OneByOne) {
                 return self.store.append(batch).await;
             }

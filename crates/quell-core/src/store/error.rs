@@ -134,7 +134,7 @@ pub enum StoreError {
         /// The run.
         run: RunId,
     },
-    /// The run has not ended, so it cannot be forgotten, nor be quiescent.
+    /// The run has not ended, so it is not quiescent, nor can it or what it is in be forgotten.
     #[error("run {run} has not ended")]
     Live {
         /// The run.

@@ -81,7 +81,8 @@ pub enum Record {
         at: SystemTime,
     },
     /// Something happened in the tree of a root. An event of the kind `Lagged` is a gap: the events
-    /// that it names were not stored, and it stands in their place.
+    /// that it names were not stored, and it stands in their place. One of the kind `Detached`
+    /// makes its run the root of those below it.
     Event {
         /// The epoch of the root.
         epoch: Epoch,
@@ -136,7 +137,7 @@ pub enum Record {
         at: SystemTime,
     },
     /// The run, those below it, and all that is stored of them leave. Its idempotency key stays for
-    /// [`limits::KEYS_TTL`](crate::limits::KEYS_TTL). It must have ended.
+    /// [`limits::KEYS_TTL`](crate::limits::KEYS_TTL). All of them must have ended.
     Forgotten {
         /// The run.
         run: RunId,

@@ -3,17 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use quell_core::RunId;
 use quell_core::store::{Accepted, Epoch, Record, StoreError};
+use quell_core::{EventKind, RunId};
 
-use crate::store::tables::{KeyOf, Tables, is_over, number};
+use crate::store::tables::{KeyOf, Tables, descent, is_over, number};
 
 /// What a batch finds: the tables, and above them what its own records change before.
 pub(super) struct Admission<'a> {
     tables: &'a Tables,
     /// How runs stand after the records so far.
     runs: HashMap<RunId, Standing>,
-    /// Runs that these records forget.
+    /// Runs of the tables that these records forget, those included that come again.
     forgotten: HashSet<RunId>,
     /// Events that these records bring.
     events: HashSet<(RunId, u64)>,
@@ -25,6 +25,7 @@ pub(super) struct Admission<'a> {
 #[derive(Clone, Copy)]
 struct Standing {
     root: RunId,
+    parent: Option<RunId>,
     epoch: Epoch,
     has_ended: bool,
 }
@@ -57,16 +58,17 @@ impl<'a> Admission<'a> {
                 if is_stored || !self.events.insert((run, seq)) {
                     return Err(StoreError::SeqTaken { root: run, seq });
                 }
+                if matches!(event.kind, EventKind::Detached { .. }) {
+                    self.runs.insert(run, standing);
+                    self.detach(event.run);
+                    return Ok(());
+                }
             }
             Record::Quiesced { .. } | Record::Forgotten { .. } if !standing.has_ended => {
                 return Err(StoreError::Live { run });
             }
             Record::Quiesced { .. } => {}
-            Record::Forgotten { .. } => {
-                self.runs.remove(&run);
-                self.forgotten.insert(run);
-                return Ok(());
-            }
+            Record::Forgotten { .. } => return self.forget(run),
             _ if standing.has_ended => return Err(StoreError::Ended { run }),
             Record::Ended { .. } => standing.has_ended = true,
             _ => {}
@@ -76,7 +78,7 @@ impl<'a> Admission<'a> {
     }
 
     fn accept(&mut self, accepted: &Accepted) -> Result<(), StoreError> {
-        let Accepted { run, root, epoch, .. } = *accepted;
+        let Accepted { run, root, parent, epoch, .. } = *accepted;
         if self.standing(run).is_some() {
             return Err(StoreError::Exists { run });
         }
@@ -102,19 +104,56 @@ impl<'a> Admission<'a> {
             }
             self.keys.insert(name, (run, key.payload));
         }
-        self.forgotten.remove(&run);
-        self.runs.insert(run, Standing { root, epoch, has_ended: false });
+        self.runs.insert(run, Standing { root, parent, epoch, has_ended: false });
         Ok(())
     }
 
+    fn forget(&mut self, run: RunId) -> Result<(), StoreError> {
+        let leaving = self.tree(run);
+        let is_live =
+            |run: &&RunId| self.standing(**run).is_some_and(|standing| !standing.has_ended);
+        if let Some(run) = leaving.iter().find(is_live).copied() {
+            return Err(StoreError::Live { run });
+        }
+        for run in leaving {
+            self.runs.remove(&run);
+            self.events.retain(|(root, _)| *root != run);
+            self.forgotten.insert(run);
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self, root: RunId) {
+        for run in self.tree(root) {
+            let Some(standing) = self.standing(run) else { continue };
+            let parent = standing.parent.filter(|_| run != root);
+            self.runs.insert(run, Standing { root, parent, ..standing });
+        }
+    }
+
+    /// Yields a run and those below it, none if it is not stored.
+    fn tree(&self, run: RunId) -> Vec<RunId> {
+        let Some(Standing { root, .. }) = self.standing(run) else { return Vec::new() };
+        let stored = self.tables.below(root).map(|stored| stored.record.run());
+        let stored: HashSet<_> = stored.collect();
+        let own = self.runs.keys().copied().filter(|run| !stored.contains(run));
+        let all = self.tables.below(root).map(|stored| stored.record.run()).chain(own);
+        let of_tree = all.filter_map(|run| {
+            let standing = self.standing(run)?;
+            (standing.root == root && run != root).then_some((run, standing.parent))
+        });
+        descent(run, root, of_tree)
+    }
+
+    /// Yields how a run stands after the records so far; none if it is not stored any more.
     fn standing(&self, run: RunId) -> Option<Standing> {
         let stored = || {
             let record = &self.tables.run(run)?.record;
+            let Accepted { root, parent, .. } = record.accepted;
             let has_ended = record.status.is_terminal();
-            Some(Standing { root: record.accepted.root, epoch: record.epoch, has_ended })
+            Some(Standing { root, parent, epoch: record.epoch, has_ended })
         };
-        let is_here =
-            |it: &Standing| !self.forgotten.contains(&run) && !self.forgotten.contains(&it.root);
-        self.runs.get(&run).copied().or_else(stored).filter(is_here)
+        let here = || if self.forgotten.contains(&run) { None } else { stored() };
+        self.runs.get(&run).copied().or_else(here)
     }
 }

@@ -5,6 +5,7 @@
 //! plain values.
 
 use std::future::ready;
+use std::ops::Bound;
 
 use quell_core::store::{
     BoxFuture, Checkpoint, Cursor, Page, Pages, Record, RunRecord, Store, StoreError, Stored,
@@ -156,8 +157,8 @@ impl Store for MemoryStore {
 
     fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
         Box::pin(ready(self.read(|tables| {
-            let from = page.begin().map_or(0, |cursor| cursor.as_u64() + 1);
-            let runs = tables.runs.range(from..);
+            let after = page.begin().map_or(Bound::Unbounded, |it| Bound::Excluded(it.as_u64()));
+            let runs = tables.runs.range((after, Bound::Unbounded));
             paged(page, runs.filter(|(_, it)| !it.record.status.is_terminal()).map(sized))
         })))
     }

@@ -1,7 +1,7 @@
 //! The tables of a [`MemoryStore`](super::MemoryStore), and what they owe to records that were
 //! admitted.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -16,6 +16,8 @@ pub(super) struct Tables {
     pub(super) runs: BTreeMap<u64, StoredRun>,
     /// The place of each run in that order.
     pub(super) places: HashMap<RunId, u64>,
+    /// The places of the runs below each root that has any.
+    below: HashMap<RunId, BTreeSet<u64>>,
     /// Keys that are claimed, by owner and text.
     pub(super) keys: HashMap<KeyOf, Claim>,
     /// Keys of runs that were forgotten, the oldest first.
@@ -46,8 +48,18 @@ pub(super) struct StoredRun {
     pub(super) record: RunRecord,
     /// Its events by their numbers, if it is a root; a gap by its last one.
     pub(super) events: BTreeMap<u64, RunEvent>,
-    /// Bytes of what is stored of it, about, without its checkpoints.
-    bytes: usize,
+    bytes: Bytes,
+}
+
+/// Bytes of what is stored of a run, about, without its checkpoints. What takes the place of
+/// something else counts in its place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bytes {
+    accepted: usize,
+    stop: usize,
+    paused: usize,
+    report: usize,
+    log: usize,
 }
 
 /// A state of a lane.
@@ -59,8 +71,32 @@ pub(super) struct StoredCheckpoint {
 }
 
 impl StoredRun {
+    /// Yields the bytes of what a read of it yields: all but its log.
     pub(super) const fn bytes(&self) -> usize {
-        self.bytes
+        let Bytes { accepted, stop, paused, report, log: _ } = self.bytes;
+        accepted + stop + paused + report
+    }
+
+    const fn all_bytes(&self) -> usize {
+        self.bytes() + self.bytes.log
+    }
+
+    /// Counts a record that was applied.
+    fn charge(&mut self, record: &Record) {
+        let bytes = record.bytes();
+        match record {
+            Record::Event { .. } => self.bytes.log += bytes,
+            // The first one stays, and later ones change its mode and its deadline.
+            Record::StopAccepted(_) if self.bytes.stop == 0 => self.bytes.stop = bytes,
+            Record::Paused { .. } => self.bytes.paused = bytes,
+            Record::Started { .. } => self.bytes.paused = 0,
+            Record::Ended { .. } => (self.bytes.paused, self.bytes.report) = (0, bytes),
+            Record::Accepted(_)
+            | Record::StopAccepted(_)
+            | Record::Checkpoint { .. }
+            | Record::Quiesced { .. }
+            | Record::Forgotten { .. } => {}
+        }
     }
 }
 
@@ -79,31 +115,32 @@ impl Tables {
         let Some(stored) = self.places.get(&run).and_then(|place| self.runs.get_mut(place)) else {
             return;
         };
+        let before = stored.all_bytes();
         stored.record.apply(&record);
-        let (mut kept, root) = (bytes, stored.record.accepted.root);
+        stored.charge(&record);
+        self.bytes = self.bytes - before + stored.all_bytes();
         match record {
-            Record::Event { event, .. } => drop(stored.events.insert(number(&event), event)),
+            Record::Event { event, .. } => {
+                let moved = matches!(event.kind, EventKind::Detached { .. }).then_some(event.run);
+                drop(stored.events.insert(number(&event), event));
+                if let Some(run) = moved {
+                    self.detach(run);
+                }
+            }
             Record::Checkpoint { lane, run, epoch, state, at } => {
                 let checkpoint = Checkpoint { run, epoch, at, state };
                 self.checkpoints.insert(self.next, StoredCheckpoint { lane, checkpoint, bytes });
                 self.next += 1;
                 self.bytes += bytes;
-                return;
             }
             Record::Ended { rollback: true, .. } => self.drop_checkpoints(|of| of == run),
-            Record::Forgotten { at, .. } => {
-                self.forget(run, root == run, at);
-                return;
-            }
-            Record::Started { .. } | Record::Quiesced { .. } => kept = 0,
-            Record::Accepted(_)
+            Record::Forgotten { at, .. } => self.forget(run, at),
+            Record::Started { .. }
+            | Record::Quiesced { .. }
+            | Record::Accepted(_)
             | Record::StopAccepted(_)
             | Record::Paused { .. }
             | Record::Ended { .. } => {}
-        }
-        if let Some(stored) = self.places.get(&run).and_then(|place| self.runs.get_mut(place)) {
-            stored.bytes += kept;
-            self.bytes += kept;
         }
     }
 
@@ -114,31 +151,66 @@ impl Tables {
             self.keys.insert((accepted.owner.clone(), Arc::clone(&key.key)), claim);
         }
         self.places.insert(run, self.next);
+        if accepted.root != run {
+            self.below.entry(accepted.root).or_default().insert(self.next);
+        }
         let record = RunRecord::new(accepted);
-        self.runs.insert(self.next, StoredRun { record, events: BTreeMap::new(), bytes });
+        let bytes_of_run = Bytes { accepted: bytes, ..Bytes::default() };
+        let stored = StoredRun { record, events: BTreeMap::new(), bytes: bytes_of_run };
+        self.runs.insert(self.next, stored);
         self.next += 1;
         self.bytes += bytes;
     }
 
-    fn forget(&mut self, run: RunId, is_root: bool, at: SystemTime) {
-        let leaves = |stored: &StoredRun| {
-            let accepted = &stored.record.accepted;
-            accepted.run == run || (is_root && accepted.root == run)
-        };
-        let left: Vec<u64> = self
-            .runs
-            .iter()
-            .filter(|(_, stored)| leaves(stored))
-            .map(|(place, _)| *place)
-            .collect();
-        for place in left {
+    /// Yields the runs below a root, in the order in which they were accepted.
+    pub(super) fn below(&self, root: RunId) -> impl Iterator<Item = &StoredRun> {
+        self.below.get(&root).into_iter().flatten().filter_map(|place| self.runs.get(place))
+    }
+
+    /// Yields a run and those below it.
+    fn tree(&self, run: RunId) -> Vec<RunId> {
+        let Some(stored) = self.run(run) else { return Vec::new() };
+        let root = stored.record.accepted.root;
+        let all = self.below(root);
+        let all = all.map(|stored| (stored.record.run(), stored.record.accepted.parent));
+        descent(run, root, all)
+    }
+
+    fn forget(&mut self, run: RunId, at: SystemTime) {
+        for run in self.tree(run) {
+            let Some(place) = self.places.remove(&run) else { continue };
             let Some(stored) = self.runs.remove(&place) else { continue };
+            self.bytes -= stored.all_bytes();
             let accepted = stored.record.accepted;
-            self.places.remove(&accepted.run);
-            self.bytes -= stored.bytes;
-            self.drop_checkpoints(|of| of == accepted.run);
+            self.leave(accepted.root, place);
+            self.drop_checkpoints(|of| of == run);
             if let Some(key) = accepted.key {
-                self.forget_key((accepted.owner, key.key), accepted.run, at);
+                self.forget_key((accepted.owner, key.key), run, at);
+            }
+        }
+    }
+
+    /// Makes a run the root of those below it.
+    fn detach(&mut self, root: RunId) {
+        for run in self.tree(root) {
+            let Some(place) = self.places.get(&run).copied() else { continue };
+            let Some(stored) = self.runs.get_mut(&place) else { continue };
+            let accepted = &mut stored.record.accepted;
+            let left = std::mem::replace(&mut accepted.root, root);
+            if run == root {
+                accepted.parent = None;
+            } else {
+                self.below.entry(root).or_default().insert(place);
+            }
+            self.leave(left, place);
+        }
+    }
+
+    fn leave(&mut self, root: RunId, place: u64) {
+        if let Some(below) = self.below.get_mut(&root) {
+            below.remove(&place);
+            if below.is_empty() {
+                self.below.remove(&root);
             }
         }
     }
@@ -167,6 +239,28 @@ impl Tables {
             stays
         });
     }
+}
+
+/// Yields a run and those that descend from it, of what is below a root, each with its parent. All
+/// of that descends from the root.
+pub(super) fn descent(
+    run: RunId,
+    root: RunId,
+    below: impl Iterator<Item = (RunId, Option<RunId>)>,
+) -> Vec<RunId> {
+    if run == root {
+        return std::iter::once(run).chain(below.map(|(run, _)| run)).collect();
+    }
+    let mut children: HashMap<RunId, Vec<RunId>> = HashMap::new();
+    for (child, parent) in below {
+        children.entry(parent.unwrap_or(root)).or_default().push(child);
+    }
+    let (mut found, mut next) = (vec![run], 0);
+    while let Some(parent) = found.get(next) {
+        found.extend(children.remove(parent).unwrap_or_default());
+        next += 1;
+    }
+    found
 }
 
 /// Tells whether the key of a run that was forgotten is free again.

@@ -1,7 +1,7 @@
 //! Ends of runs, and what follows them.
 
 use quell_core::store::{Record, RunRecord, Store, StoreError};
-use quell_core::{Payload, RunStatus, StopMode};
+use quell_core::{EventKind, Payload, RunEvent, RunStatus, StopMode};
 
 use super::fixture::{
     Verdict, accept, at, child, end, ended, event, first_epoch, forget, id,
@@ -75,6 +75,70 @@ pub(super) async fn forgotten_tree(store: &dyn Store) -> Verdict {
         same("a run of the tree", &store.get(id(nth)).await, &Ok(None))?;
     }
     same("another tree", &there(store, id(4)).await?.status, &RunStatus::Completed)
+}
+
+/// Makes a tree: 1, below it 2 and 5, below 2 the runs 3 and 4.
+async fn tree(store: &dyn Store) -> Verdict {
+    let below = |nth, parent| match child(store, nth, 1) {
+        Record::Accepted(mut accepted) => {
+            accepted.parent = Some(id(parent));
+            Record::Accepted(accepted)
+        }
+        other => other,
+    };
+    let runs = vec![accept(store, 1), below(2, 1), below(3, 2), below(4, 3), below(5, 1)];
+    stored(store, runs).await
+}
+
+pub(super) async fn forgotten_branch(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    tree(store).await?;
+    stored(store, vec![end(2, epoch), end(3, epoch), end(1, epoch)]).await?;
+    refused(store, vec![forget(2, epoch)], &StoreError::Live { run: id(4) }).await?;
+    refused(store, vec![forget(1, epoch)], &StoreError::Live { run: id(4) }).await?;
+    // Of one batch as well.
+    refused(store, vec![end(4, epoch), forget(1, epoch)], &StoreError::Live { run: id(5) }).await?;
+    same("a run below", &there(store, id(4)).await?.status, &RunStatus::Queued)?;
+    stored(store, vec![end(4, epoch), forget(2, epoch)]).await?;
+    for nth in [2, 3, 4] {
+        same("a run below", &store.get(id(nth)).await, &Ok(None))?;
+    }
+    same("the run above", &there(store, id(1)).await?.status, &RunStatus::Completed)?;
+    same("a run beside", &there(store, id(5)).await?.status, &RunStatus::Queued)?;
+    stored(store, vec![end(5, epoch), forget(1, epoch)]).await?;
+    same("the run beside", &store.get(id(5)).await, &Ok(None))
+}
+
+pub(super) async fn detached(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    tree(store).await?;
+    let kind = EventKind::Detached { from: id(1), name: "a run".into() };
+    let left = Record::Event { epoch, event: RunEvent::new(1, id(1), id(2), at(1), kind) };
+    stored(store, vec![left]).await?;
+    let moved = there(store, id(2)).await?.accepted;
+    same("its root and parent", &(moved.root, moved.parent), &(id(2), None))?;
+    let below = there(store, id(4)).await?.accepted;
+    same("root and parent below", &(below.root, below.parent), &(id(2), Some(id(3))))?;
+    stored(store, vec![end(1, epoch), end(5, epoch), forget(1, epoch)]).await?;
+    same("the root that it left", &store.get(id(1)).await, &Ok(None))?;
+    same("what stayed there", &store.get(id(5)).await, &Ok(None))?;
+    for nth in [2, 3, 4] {
+        same("its tree", &there(store, id(nth)).await?.status, &RunStatus::Queued)?;
+    }
+    stored(store, vec![end(2, epoch), end(3, epoch), end(4, epoch), forget(2, epoch)]).await?;
+    same("what was below it", &store.get(id(4)).await, &Ok(None))
+}
+
+pub(super) async fn comes_again(store: &dyn Store) -> Verdict {
+    let epoch = first_epoch(store);
+    stored(store, vec![accept(store, 1), child(store, 2, 1), event(1, epoch, 1)]).await?;
+    stored(store, vec![end(1, epoch), end(2, epoch)]).await?;
+    let again = vec![forget(1, epoch), accept(store, 1), event(1, epoch, 1), accept(store, 2)];
+    stored(store, again).await?;
+    same("its status", &there(store, id(1)).await?.status, &RunStatus::Queued)?;
+    let twice = vec![end(1, epoch), forget(1, epoch), accept(store, 1), event(1, epoch, 1)];
+    stored(store, twice).await?;
+    same("its events", &store.events(id(1), 0, 9).await.map(|all| all.len()), &Ok(1))
 }
 
 pub(super) async fn recovered(store: &dyn Store) -> Verdict {

@@ -1,7 +1,9 @@
 //! Runs as records tell of them, and batches.
 
+use std::task::Poll;
+
 use futures::future::join_all;
-use quell_core::store::{ClaimedKey, Record, StopAccepted, Store, StoreError};
+use quell_core::store::{BoxFuture, ClaimedKey, Epoch, Record, StopAccepted, Store, StoreError};
 use quell_core::{Annotations, Labels, Payload, RunFilter, RunStatus, StopMode};
 
 use super::fixture::{
@@ -145,6 +147,56 @@ pub(super) async fn stops_merge(store: &dyn Store) -> Verdict {
     let words = (cause.message.as_deref(), cause.by.as_deref(), cause.at);
     same("the cause", &words, &(Some("first"), Some("ada"), at(600)))
 }
+
+pub(super) async fn stops_in_order(store: &dyn Store) -> Verdict {
+    let (epoch, next) = (first_epoch(store), Epoch::new(store.boot(), 2));
+    for round in 0..5_usize {
+        let run = |nth: usize| 10 * round + nth;
+        let stops = |nth, words| stop(run(nth), epoch, StopMode::Cooperative, words);
+        stored(store, vec![accept(store, run(1)), accept(store, run(2))]).await?;
+        // So that what follows finds a store at work.
+        let busy = (1..=200).map(|seq| vec![event(run(2), epoch, seq)]);
+        let behind = [
+            vec![event(run(1), epoch, 1), stops(1, "first")],
+            vec![stops(1, "second")],
+            vec![accept(store, run(3))],
+            vec![stops(3, "first")],
+            vec![stops(3, "second")],
+            vec![start(run(2), next)],
+            vec![stop(run(2), next, StopMode::Cooperative, "first")],
+        ];
+        let appends = busy.chain(behind).map(|batch| store.append(batch));
+        for done in polled_in_order(appends.collect()).await {
+            done.map_err(|error| error.to_string())?;
+        }
+        for nth in 1..=3 {
+            let cause = there(store, id(run(nth))).await?.stop.map(|stop| stop.cause);
+            let words = cause.and_then(|cause| cause.message.clone());
+            same("the cause", &words.as_deref(), &Some("first"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits for appends that are polled in their order first.
+async fn polled_in_order(mut appends: Vec<Append<'_>>) -> Vec<Result<(), StoreError>> {
+    let mut first = Vec::new();
+    std::future::poll_fn(|context| {
+        first = appends.iter_mut().map(|append| append.as_mut().poll(context)).collect();
+        Poll::Ready(())
+    })
+    .await;
+    let mut done = Vec::new();
+    for (first, append) in first.into_iter().zip(appends) {
+        done.push(match first {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => append.await,
+        });
+    }
+    done
+}
+
+type Append<'a> = BoxFuture<'a, Result<(), StoreError>>;
 
 pub(super) async fn pause(store: &dyn Store) -> Verdict {
     let epoch = first_epoch(store);

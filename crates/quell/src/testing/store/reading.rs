@@ -1,6 +1,6 @@
 //! Reads: pages, filters, and what others write meanwhile.
 
-use quell_core::store::{Page, Record, RunRecord, Store, StoreError};
+use quell_core::store::{Cursor, Page, Record, RunRecord, Store, StoreError};
 use quell_core::{Labels, Payload, RunFilter, RunKind, RunStatus, StopMode, limits};
 
 use crate::sync::{AtomicBool, Ordering};
@@ -27,7 +27,18 @@ pub(super) async fn stable_pages(store: &dyn Store) -> Verdict {
         (page, others) = (page.after(next), others + 1);
     }
     let expected: Vec<_> = (0..25).rev().map(id).collect();
-    same("the runs", &seen, &expected)
+    same("the runs", &seen, &expected)?;
+    // Those that were accepted last leave, and others come.
+    let read = store.list(RunFilter::new(), Page::first(1)).await;
+    let next = read.map_err(|error| error.to_string())?.next.ok_or("there is no next page")?;
+    for nth in 100..others {
+        stored(store, vec![end(nth, epoch), forget(nth, epoch)]).await?;
+    }
+    stored(store, vec![accept(store, 200), accept(store, 201)]).await?;
+    let read = store.list(RunFilter::new(), Page::first(50).after(next)).await;
+    let read = readable(read.map_err(|error| error.to_string())?.items)?;
+    let late = read.iter().any(|run| [id(200), id(201)].contains(&run.run()));
+    same("a page behind the first has a run that came later", &late, &false)
 }
 
 pub(super) async fn filters(store: &dyn Store) -> Verdict {
@@ -92,6 +103,9 @@ pub(super) async fn bounds(store: &dyn Store) -> Verdict {
     let read = store.list(RunFilter::new(), Page::first(usize::MAX)).await;
     let read = read.map_err(|error| error.to_string())?;
     same("a page of any number", &read.items.len(), &limits::STORE_PAGE_MAX)?;
+    let end = Page::first(1).after(Cursor::from_u64(u64::MAX));
+    let behind = store.recover(end).await.map(|read| read.items.len());
+    same("what is recovered behind the end", &behind, &Ok(0))?;
     let rest = store.recover(Page::first(0)).await.map(|read| read.items.len());
     same("a page of none", &rest, &Ok(1))
 }
