@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, reason = "a bench that cannot go on says so and stops")]
 #![expect(clippy::missing_panics_doc, reason = "a bench that cannot go on says so and stops")]
 
+pub mod bare;
 pub mod figures;
 pub mod peer;
 pub mod race;
