@@ -26,6 +26,9 @@ pub struct Bare {
     ops: mpsc::Sender<(Op, oneshot::Sender<()>)>,
 }
 
+/// Rows that were changed.
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
 /// Transactions of the other side, so that the compiler keeps it honest.
 static COMMITS: AtomicU64 = AtomicU64::new(0);
 
@@ -69,8 +72,14 @@ impl Bare {
     /// Does one thing outside a transaction of its own.
     pub fn execute(on: &Connection, op: Op) {
         let (sql, id, body) = match op {
-            Op::Insert(id) => ("insert into run (body, id) values (?, ?)", id, [1_u8; BODY_BYTES]),
-            Op::Update(id) => ("update run set body = ? where id = ?", id, [2; BODY_BYTES]),
+            Op::Insert(id) => {
+                ("insert into run (body, id) values (?, ?)", id, [u8::MAX; BODY_BYTES])
+            }
+            Op::Update(id) => {
+                // Never what is there: SQLite writes no page that stays as it is.
+                let body = [WRITES.fetch_add(1, Ordering::Relaxed).to_le_bytes()[0]; BODY_BYTES];
+                ("update run set body = ? where id = ?", id, body)
+            }
         };
         let mut statement = on.prepare_cached(sql).expect("it is SQL");
         statement.execute(params![body, id.into_bytes()]).expect("the disk has room");
