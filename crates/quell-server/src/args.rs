@@ -140,6 +140,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(crate) set: Vec<Setting>,
 
+    /// Keep the runs and their events in this SQLite file, which is made if it is missing: they
+    /// outlive this process. One process at a time has it, and what an earlier one left behind
+    /// fails first
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store: Option<PathBuf>,
+
     /// What to log on stderr
     #[arg(
         long,
@@ -213,6 +219,12 @@ pub(crate) struct RunArgs {
     /// written in place; a named pipe needs a reader from the start
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+
+    /// Keep the run and its events in this SQLite file, which is made if it is missing: they
+    /// outlive this process. One process at a time has it, and what an earlier one left behind
+    /// fails first
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store: Option<PathBuf>,
 
     /// Write every event to stdout as one line of JSON (`quell help events` has their kinds); what
     /// is meant for people goes to stderr

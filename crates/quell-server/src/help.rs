@@ -72,10 +72,16 @@ Signals:
   SIGQUIT (Ctrl-\\)                   aborts at once
   after the run has ended, any of them gives up writing what is left to write
 
+The store (--store FILE):
+  The run starts when it is stored. Its stop and its end never wait for the disk: if that is full, a
+  note at the end says that the run is not stored. Runs of a process that was killed have failed,
+  or ended with their stop, as soon as another one opens the file; so has what ran below them.
+  Inputs, outputs and what programs write are in it as they are; only its owner may read it.
+
 Exit codes:
     0   completed
-    1   failed, or the report could not be written
-    2   bad usage, bad plan, unwritable report: nothing was started
+    1   failed, or the report could not be written, or the run is not known to be stored
+    2   bad usage, bad plan, unwritable report, no such store: nothing was started
   124   timed out
   130   cancelled: by a signal, or because the reader of stdout went away (quell run … | head)
 
@@ -83,6 +89,7 @@ Examples:
   quell run crates/quell-server/plans/tour.toml
   quell run plan.toml --timeout 10m --report report.json
   quell run plan.toml --json > events.ndjson
+  quell run plan.toml --store runs.db
   make-plan | quell run -
   quell run plan.toml --from send --outputs report.json
   quell run --timeout 30s --grace 5s -- make test";
@@ -106,6 +113,11 @@ have also given up their environment (QUELL_PROCESS_IDS) and their limit of file
 (ulimit -x), or run as another user; and nobody ends them if the guardian is killed together with \
 the server. A stopped run is not quiescent as long as such a process holds on to its stdout or \
 stderr.
+
+With --store FILE, runs and their events are in a file that outlives the server, and a run \
+starts when it is stored. Runs of a server that was killed have failed, or ended with their stop, \
+when the next one opens it. Stops and ends never wait for the disk. HTTP shows the runs of this \
+process.
 
 Programs are trusted with all that the user of the server may read and do, its files and its \
 environment among it (/proc): run programs that must not see its keys as another user.";
@@ -262,10 +274,11 @@ Signals:
 
 Exit codes:
   0   drained
-  2   bad usage, bad file (see `quell check`), address not to be had: nothing was served
+  2   bad usage, bad file (see `quell check`), address or store not to be had: nothing was served
 
 Examples:
   quell serve --demo
+  quell serve --config quell.toml --store runs.db
   quell serve --demo --listen 127.0.0.1:0 --set agentos.completed_sentinel=true
   OPS_KEY=… quell serve --config quell.toml --listen 0.0.0.0:7777";
 

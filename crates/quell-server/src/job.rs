@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use quell::{Engine, Payload, RunRef, RunSpec, SubmitError};
+use quell::{Engine, Payload, RunContext, RunRef, RunSpec, SubmitError};
 use quell_flow::{Component, ComponentKind, LinkedPlan, PartError, PlanFormat, PlanPart};
 
 use crate::args::RunArgs;
@@ -82,24 +82,33 @@ impl Job {
         }
     }
 
-    /// Starts it.
+    /// Starts it, when the store has it if there is one.
     ///
     /// # Errors
     ///
-    /// Fails if the engine refuses, for instance because of a name that is too long.
-    pub(crate) fn submit(self, engine: &Engine) -> Result<RunRef, SubmitError> {
+    /// Fails if the engine refuses, for instance because of a name that is too long, or the store
+    /// cannot take it.
+    ///
+    /// # Cancel safety
+    ///
+    /// It starts if the store has taken it, although the future was dropped.
+    pub(crate) async fn submit(self, engine: &Engine) -> Result<RunRef, SubmitError> {
         let handle = match self.body {
             Body::Plan(plan, processes) => {
-                engine.submit(self.spec, move |ctx| plan.run(ctx, processes))?
+                engine.submit_durably(self.spec, move |ctx| plan.run(ctx, processes)).await?
             }
             Body::Component(component) => {
                 let input = self.input.unwrap_or_else(|| serde_json::Value::Null.into());
-                component.start(engine, self.spec, input)?
+                component.start_durably(engine, self.spec, input).await?
             }
-            Body::Command(program, arguments) => engine.submit(self.spec, async move |ctx| {
-                let process = environment::program(program, Inherits::All, &ctx).args(arguments);
-                output(process, ctx).await
-            })?,
+            Body::Command(program, arguments) => {
+                let body = async move |ctx: RunContext| {
+                    let process =
+                        environment::program(program, Inherits::All, &ctx).args(arguments);
+                    output(process, ctx).await
+                };
+                engine.submit_durably(self.spec, body).await?
+            }
         };
         Ok(handle.into_ref())
     }

@@ -37,6 +37,7 @@ mod shell_word;
 mod signals;
 mod small_file;
 mod stdout;
+mod store;
 mod times;
 mod tips;
 mod tree;

@@ -1,5 +1,6 @@
 //! [`run`]: the command `quell run`, from its arguments to its exit code.
 
+use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::pin::pin;
@@ -7,12 +8,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future;
 use quell::{
     CancelRequest, CauseKind, Disposition, Engine, EngineConfig, EventKind, EventStream, Limits,
     RunId, RunRef, RunReport, RunStatus,
 };
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 
 use crate::args::RunArgs;
@@ -23,6 +25,7 @@ use crate::remote;
 use crate::report_file::ReportFile;
 use crate::signals::{Patience, Signal, Signals};
 use crate::stdout;
+use crate::store::{OpenStore, is_part_of};
 use crate::view::{FRAME, Message, Style, View};
 use quell_report::text::span;
 
@@ -40,7 +43,8 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
 
 /// Checks everything that can be checked, then starts. An error means that nothing was started.
 fn try_run(args: RunArgs) -> Result<u8, String> {
-    let (json, verbose, report_path) = (args.json, args.verbose, args.report.clone());
+    let (json, verbose) = (args.json, args.verbose);
+    let (report_path, store) = (args.report.clone(), args.store.clone());
     if let Some(words) = overwritten(&args) {
         return Err(words);
     }
@@ -61,7 +65,8 @@ fn try_run(args: RunArgs) -> Result<u8, String> {
         .build()
         .map_err(no_threads)?;
     let watch = Builder::new_current_thread().enable_all().build().map_err(no_threads)?;
-    let code = watch.block_on(run_until_ended(job, style, report_file, bodies.handle().clone()));
+    let files = (report_file, store.as_deref());
+    let code = watch.block_on(run_until_ended(job, style, files, bodies.handle().clone()));
     bodies.shutdown_background();
     watch.shutdown_background();
     code
@@ -70,6 +75,10 @@ fn try_run(args: RunArgs) -> Result<u8, String> {
 /// Says that the report would take the place of a file that is read.
 fn overwritten(args: &RunArgs) -> Option<String> {
     let report = args.report.as_ref()?;
+    if args.store.as_ref().is_some_and(|store| is_part_of(store, report)) {
+        let report = report.display();
+        return Some(format!("--report {report} would overwrite the store; expected another file"));
+    }
     let place = report.canonicalize().ok()?;
     let config = args.config.as_deref().unwrap_or(Path::new(DEFAULT));
     let read = [
@@ -87,18 +96,28 @@ fn overwritten(args: &RunArgs) -> Option<String> {
 async fn run_until_ended(
     job: Job,
     style: Style,
-    report_file: Option<ReportFile>,
+    (report_file, store): (Option<ReportFile>, Option<&Path>),
     bodies: Handle,
 ) -> Result<u8, String> {
     let mut signals =
         Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
-    let mut view =
-        View::start(style).map_err(|error| format!("no thread for the view: {error}"))?;
+    let store = store.map(OpenStore::open).transpose()?;
     let mut limits = Limits::default();
     limits.events_per_root_max = EVENTS_MAX;
-    let engine = Engine::with_config(EngineConfig::new().runtime(bodies).limits(limits));
+    let config = EngineConfig::new().runtime(bodies).limits(limits);
+    let config = store.iter().fold(config, |config, store| store.engine(config));
+    let engine = Engine::with_config(config);
+    let left_behind = match &store {
+        Some(store) => store.recover(&engine, &mut signals).await?,
+        None => Vec::new(),
+    };
     let given = job.given();
-    let run = job.submit(&engine).map_err(|error| error.to_string())?;
+    let mut view =
+        View::start(style).map_err(|error| format!("no thread for the view: {error}"))?;
+    let run = submitted(job, &engine, &mut signals).await?;
+    for words in left_behind {
+        note(&view, words);
+    }
 
     let report = follow(&run, &mut signals, &mut view, style).await;
     let mut code = exit_code(report.status);
@@ -107,8 +126,26 @@ async fn run_until_ended(
         code = code.max(EXIT_FAILED);
     }
     remote::confirmed(&mut signals, |words| note(&view, words)).await;
-    finish(report, signals, view).await;
-    Ok(code)
+    let stored = async {
+        match store {
+            Some(store) => store.close_after(&engine, &run).await,
+            None => None,
+        }
+    };
+    let is_stored = finish(report, signals, view, stored).await;
+    Ok(if is_stored { code } else { code.max(EXIT_FAILED) })
+}
+
+/// Submits the job; a signal ends the wait for the store.
+async fn submitted(job: Job, engine: &Engine, signals: &mut Signals) -> Result<RunRef, String> {
+    tokio::select! {
+        // Without a store it is submitted at once.
+        biased;
+        run = job.submit(engine) => run.map_err(|error| error.to_string()),
+        signal = signals.next() => {
+            Err(format!("{}: the store had not taken the run; it was not started", signal.as_str()))
+        }
+    }
 }
 
 /// Shows the run until it has ended, and answers signals.
@@ -200,25 +237,47 @@ fn disconnect(run: &RunRef, view: &View, why: &str) {
     }
 }
 
-/// Shows the report and waits until everything is written, or until a signal ends the wait.
-async fn finish(report: Arc<RunReport>, mut signals: Signals, view: View) {
+/// Shows the report and waits until everything is written and stored, or until a signal ends the
+/// wait. `stored` yields a note if the run is not stored. Yields whether it is.
+async fn finish(
+    report: Arc<RunReport>,
+    mut signals: Signals,
+    view: View,
+    stored: impl Future<Output = Option<String>>,
+) -> bool {
     let View { messages, notes, mut written, .. } = view;
-    let mut last_words = pin!(async move {
-        drop(notes);
+    let (is_stored, (give_up, no_patience)) = (Cell::new(false), oneshot::channel::<()>());
+    let shown = async move {
         // If the view has gone, it has already reported why.
         let _ = messages.send(Message::Report(report)).await;
-        drop(messages);
+    };
+    let kept = async {
+        let words = tokio::select! {
+            biased;
+            words = stored => words,
+            _ = no_patience => Some("the run is not known to be stored".into()),
+        };
+        is_stored.set(words.is_none());
+        if let Some(words) = words {
+            let _ = notes.send(words);
+        }
+        // The thread that writes notes ends after this.
+        drop(notes);
+    };
+    let mut last_words = pin!(async {
+        future::join(shown, kept).await;
         written.recv().await
     });
     tokio::select! {
         // The output is complete, or the view has gone.
         biased;
-        _ = &mut last_words => return,
-        _ = signals.next() => {}
+        _ = &mut last_words => return is_stored.get(),
+        _ = signals.next() => drop(give_up),
     }
     // The signal may have been meant for the run, which ended just then: a reader that still reads
     // gets the rest of the report.
     let _ = time::timeout(PATIENCE_AFTER_END, last_words).await;
+    is_stored.get()
 }
 
 fn note(view: &View, note: String) {

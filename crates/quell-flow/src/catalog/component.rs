@@ -232,6 +232,25 @@ impl Component {
         engine.submit(spec.input(input), self.to_body())
     }
 
+    /// As [`start`](Self::start), and waits until the acceptance of the run is in the store of the
+    /// engine.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::submit_durably`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Engine::submit_durably`].
+    pub async fn start_durably(
+        self: &Arc<Self>,
+        engine: &Engine,
+        spec: RunSpec,
+        input: Payload,
+    ) -> Result<RunHandle<Payload>, SubmitError> {
+        engine.submit_durably(spec.input(input), self.to_body()).await
+    }
+
     /// Starts a run of it as a child of `ctx`'s run: a member of a team, or a step of a workflow.
     /// The value that its body returns becomes the output of the child.
     pub fn spawn(

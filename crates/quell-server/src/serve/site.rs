@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::iter;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use quell::{Engine, Shutdown, ShutdownReport};
@@ -21,6 +22,7 @@ use crate::config::{Checked, Config};
 use crate::descriptors::Shares;
 use crate::remote;
 use crate::signals::Signals;
+use crate::store::OpenStore;
 use quell_report::text::{printable, span, still_executes};
 
 /// The components, the access control and the options of a server, checked.
@@ -30,6 +32,8 @@ pub(super) struct Site {
     catalog: Catalog,
     listen: SocketAddr,
     demo: Option<Demo>,
+    /// The file of the store, if runs are kept in one.
+    store: Option<PathBuf>,
 }
 
 impl Site {
@@ -62,18 +66,20 @@ impl Site {
                     .into(),
             );
         }
-        Ok(Self { config, access, catalog, listen, demo })
+        let store = args.store.clone();
+        Ok(Self { config, access, catalog, listen, demo, store })
     }
 
     /// Serves until a signal, then drains. The bodies have a runtime of their own.
     ///
     /// # Errors
     ///
-    /// Fails if it cannot listen; then nothing was served.
+    /// Fails if it cannot listen, or has no store; then nothing was served.
     pub(super) async fn serve(self, bodies: Handle, log: &Log) -> Result<(), String> {
-        let Self { config, access, catalog, listen, demo } = self;
+        let Self { config, access, catalog, listen, demo, store } = self;
         let mut signals =
             Signals::listen().map_err(|error| format!("signals cannot be handled: {error}"))?;
+        let store = store.as_deref().map(OpenStore::open).transpose()?;
         let cannot = |error: io::Error| format!("cannot listen on {listen}: {error}");
         let listener = listener(listen).map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
@@ -81,7 +87,15 @@ impl Site {
             tracing::warn!(%error, "limit of descriptors cannot be raised");
         }
         let shares = Shares::of_process();
-        let engine = Engine::with_config(config.engine(shares.running()).runtime(bodies));
+        let of_engine = config.engine(shares.running()).runtime(bodies);
+        let of_engine = store.iter().fold(of_engine, |config, store| store.engine(config));
+        let engine = Engine::with_config(of_engine);
+        if let Some(store) = &store {
+            let left_behind = store.recover(&engine, &mut signals).await?;
+            for words in left_behind {
+                log.say(&words);
+            }
+        }
         let limits = config.limits(shares.streams());
         let service = Service::new(engine.clone(), catalog).limits(limits).access(access);
         let app = app::router(&service, &config, demo);
@@ -104,6 +118,9 @@ impl Site {
         connections.close(LAST_WORDS).await;
         remote::confirmed(&mut signals, |words| log.say(&words)).await;
         log.say(&summary(&report));
+        if let Some(store) = store {
+            store.close().await;
+        }
         Ok(())
     }
 }
@@ -141,7 +158,9 @@ fn summary(report: &ShutdownReport) -> String {
         let (sort, name) = (left.what.as_str(), printable(&left.name));
         format!("\nabandoned: {sort} {name} {}", still_executes(left.what))
     });
-    iter::once(runs).chain(left).collect()
+    let unstored = (report.unstored > 0)
+        .then(|| format!("\n{} facts of runs are not known to be stored", report.unstored));
+    iter::once(runs).chain(left).chain(unstored).collect()
 }
 
 /// Writes the address to stdout, for the process that started this one.

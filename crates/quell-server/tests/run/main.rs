@@ -65,4 +65,6 @@ mod site;
 #[cfg(test)]
 mod spelling;
 #[cfg(test)]
+mod store;
+#[cfg(test)]
 mod support;

@@ -1,0 +1,64 @@
+//! [`words`]: what is said of the runs that an earlier process has left behind.
+
+use quell::Recovered;
+use quell::store::RunRecord;
+use quell_report::text::{cut, printable};
+
+/// The first roots that were left behind and have failed, as they are shown.
+#[derive(Debug, Default)]
+pub(super) struct Failed(Vec<String>);
+
+impl Failed {
+    pub(super) fn add(&mut self, run: &RunRecord) {
+        if self.0.len() < SHOWN_MAX {
+            let name = cut(&printable(&run.accepted.name), NAME_CHARS_MAX);
+            self.0.push(format!("{name} {}", run.run()));
+        }
+    }
+}
+
+/// Yields a line that says how many runs have ended now, if any have, and one for each of the first
+/// that cannot be read.
+pub(super) fn words(recovered: &Recovered, failed: &Failed) -> Vec<String> {
+    let mut lines: Vec<_> = ended(recovered, failed).into_iter().collect();
+    let unreadable = &recovered.unreadable;
+    let shown = unreadable.iter().take(SHOWN_MAX);
+    lines.extend(shown.map(|one| printable(&format!("left as it is: {one}")).into_owned()));
+    match unreadable.len().saturating_sub(SHOWN_MAX) {
+        0 => {}
+        more => lines.push(format!("left as they are: {more} more that cannot be read")),
+    }
+    lines
+}
+
+fn ended(recovered: &Recovered, failed: &Failed) -> Option<String> {
+    let (ended, all) = (recovered.ended, recovered.ended.total());
+    let runs = match all {
+        0 => return None,
+        1 => "1 run that an earlier process had left behind has".to_owned(),
+        all => format!("{all} runs that an earlier process had left behind have"),
+    };
+    let mut names = failed.0.join(", ");
+    match ended.failed.saturating_sub(failed.0.len() as u64) {
+        more if more > 0 && !names.is_empty() => {
+            names.extend([" and ", &more.to_string(), " more"]);
+        }
+        _ => {}
+    }
+    let of_failed = if names.is_empty() { String::new() } else { format!(": {names}") };
+    if ended.failed == all {
+        return Some(format!("{runs} failed{of_failed}"));
+    }
+    // Those that failed last: their names follow.
+    let counts =
+        [(ended.cancelled, "cancelled"), (ended.timed_out, "timed-out"), (ended.failed, "failed")];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<_> = counts.map(|(count, how)| format!("{count} {how}")).collect();
+    Some(format!("{runs} ended: {}{of_failed}", counts.join(", ")))
+}
+
+/// How many of each sort are shown. The others are counted.
+const SHOWN_MAX: usize = 5;
+
+/// The longest name that is shown.
+const NAME_CHARS_MAX: usize = 32;

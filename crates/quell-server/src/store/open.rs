@@ -1,0 +1,117 @@
+//! [`OpenStore`]: a store that this process has for itself, from its opening to its closing.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use quell::store::{Store as _, StoreError};
+use quell::{Engine, EngineConfig, Recovery, RunRef, Shutdown, limits};
+use quell_report::text::printable;
+use quell_sqlite::SqliteStore;
+use tokio::time::timeout;
+
+use super::left_behind::{Failed, words};
+use crate::signals::Signals;
+
+/// A store that this process has for itself.
+#[derive(Debug)]
+pub(crate) struct OpenStore {
+    path: PathBuf,
+    store: Arc<SqliteStore>,
+}
+
+impl OpenStore {
+    /// Opens the file, and makes it if there is none. Blocks the thread while it reads what a
+    /// process that was killed has left.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what to do about it: somebody has the file, it is no store, it is damaged, it
+    /// cannot be written. None of these changes it.
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        let store = SqliteStore::open(path).map_err(|error| told(path, &error))?;
+        Ok(Self { path: path.to_owned(), store: Arc::new(store) })
+    }
+
+    /// Lets an engine keep its runs here.
+    pub(crate) fn engine(&self, config: EngineConfig) -> EngineConfig {
+        config.store(Arc::clone(&self.store) as _)
+    }
+
+    /// Decides the runs that an earlier process has left behind: they fail, unless they were
+    /// stopped. Yields lines for the user, if there is anything to say.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store, or with a signal.
+    pub(crate) async fn recover(
+        &self,
+        engine: &Engine,
+        signals: &mut Signals,
+    ) -> Result<Vec<String>, String> {
+        let mut failed = Failed::default();
+        let recovered = engine.recover(|run| {
+            failed.add(run);
+            Recovery::Fail
+        });
+        let recovered = tokio::select! {
+            biased;
+            signal = signals.next() => {
+                let name = signal.as_str();
+                return Err(format!("{name}: the store was still being read; nothing was started"));
+            }
+            recovered = recovered => recovered.map_err(|error| told(&self.path, &error))?,
+        };
+        Ok(words(&recovered, &failed))
+    }
+
+    /// Ends the engine of a run that has ended, waits until the run is stored, as long as the
+    /// engine does, and closes the store. Yields a note if the run is not stored.
+    pub(crate) async fn close_after(self, engine: &Engine, run: &RunRef) -> Option<String> {
+        let report = engine.shutdown(Shutdown::default()).await;
+        let note = match run.stored().now_or_never() {
+            Some(Ok(())) if report.unstored == 0 => None,
+            Some(Ok(())) => Some("some events of the run are not known to be stored".to_owned()),
+            Some(Err(error)) => Some(not_stored(&self.path, &error)),
+            None => Some(not_stored(&self.path, &"the disk does not answer")),
+        };
+        self.close().await;
+        note
+    }
+
+    /// Waits until the file is free, unless its disk does not answer.
+    pub(crate) async fn close(self) {
+        // What it could not write was told to those whose it is.
+        let _ = timeout(limits::STORE_WAIT, self.store.close()).await;
+    }
+}
+
+/// Yields the message of an error, after the file that it is about.
+fn told(path: &Path, error: &StoreError) -> String {
+    printable(&format!("{}: {error}", path.display())).into_owned()
+}
+
+fn not_stored(path: &Path, why: &dyn std::fmt::Display) -> String {
+    let words = format!("{}: the run is not stored: {why}", path.display());
+    printable(&words).into_owned()
+}
+
+/// Tells whether a path is the file of a store, or one of those that stand beside it, also if it is
+/// not there yet.
+pub(crate) fn is_part_of(store: &Path, path: &Path) -> bool {
+    let place = |path: &Path| {
+        let found = path.canonicalize().ok();
+        found.or_else(|| {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            Some(folder.unwrap_or(Path::new(".")).canonicalize().ok()?.join(path.file_name()?))
+        })
+    };
+    let (Some(store), Some(path)) = (place(store), place(path)) else { return false };
+    let beside = |end: &str| {
+        let mut name = OsString::from(&store);
+        name.push(end);
+        name
+    };
+    ["", "-wal", "-shm", ".lock"].into_iter().any(|end| path.as_os_str() == beside(end))
+}

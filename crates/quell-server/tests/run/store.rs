@@ -1,0 +1,167 @@
+//! `--store`: runs outlive the process that ran them, and a file that cannot be had is refused
+//! before anything starts.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::site::Site;
+use crate::support::{Ended, Running, Scratch, wait_until};
+
+/// Runs a program that leaves a mark, in a store.
+fn run_in(scratch: &Scratch, store: &str) -> Ended {
+    scratch.run(&["run", "--store", store, "--", "touch", "ran"])
+}
+
+#[track_caller]
+fn assert_refused(scratch: &Scratch, store: &str, words: &str) {
+    let ended = run_in(scratch, store);
+    ended.assert_code(2);
+    assert!(ended.stderr.starts_with("error: ") && ended.stderr.contains(words), "{ended:?}");
+    assert!(!scratch.path("ran").exists(), "{store}: it was started");
+    let ended = scratch.run(&["serve", "--demo", "--listen", "127.0.0.1:0", "--store", store]);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains(words) && ended.stdout.is_empty(), "{ended:?}");
+}
+
+/// Starts a run that does not end by itself, and waits until its program works.
+fn long_run(scratch: &Scratch) -> Running {
+    let script = "echo $$ > pid; exec sleep 1000";
+    let running =
+        Running::start(scratch.quell(&["run", "--store", "runs.db", "--", "sh", "-c", script]));
+    wait_until("its program works", || scratch.pids().len() == 1);
+    running
+}
+
+#[test]
+fn a_run_is_stored_and_a_later_one_finds_nothing_left_behind() {
+    let scratch = Scratch::new();
+    for _ in 0..2 {
+        let ended = run_in(&scratch, "runs.db");
+        ended.assert_code(0);
+        assert_eq!(ended.stderr, "");
+        assert!(ended.stdout.contains("completed after"), "{ended:?}");
+    }
+    // Closed: what is in the file is all there is.
+    assert_eq!(scratch.names(), ["ran", "runs.db", "runs.db.lock"]);
+}
+
+#[test]
+fn a_run_whose_process_was_killed_has_failed_when_the_next_one_opens_the_store() {
+    let scratch = Scratch::new();
+    let running = long_run(&scratch);
+    running.signal("KILL");
+    wait_until("nothing is left", || scratch.survivors().is_empty());
+    running.ended();
+    let ended = run_in(&scratch, "runs.db");
+    ended.assert_code(0);
+    let words = "quell: 1 run that an earlier process had left behind has failed: sh ";
+    assert!(ended.stderr.starts_with(words), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert_eq!(run_in(&scratch, "runs.db").stderr, "", "it was decided once");
+}
+
+#[test]
+fn a_server_decides_what_a_killed_one_left_behind() {
+    let args = ["--config", "own.toml", "--log-format", "human", "--store", "runs.db"];
+    let scratch = Scratch::new();
+    let script = "[agents.slow]\nrun = ['sh', '-c', 'echo $$ > pid; exec sleep 1000']\n";
+    scratch.write("own.toml", script);
+    let site = Site::with(scratch, &args);
+    let slow = json!({ "component": { "kind": "agent", "id": "slow" }, "input": {} });
+    let (status, answer) = site.post("/v1/runs", &slow);
+    assert!(status < 300, "{status}: {answer}");
+    wait_until("its program works", || site.scratch.pids().len() == 1);
+    site.signal("KILL");
+    wait_until("nothing is left", || site.scratch.survivors().is_empty());
+    let (_, scratch) = site.ended();
+    let site = Site::with(scratch, &args);
+    site.signal("TERM");
+    let (ended, _scratch) = site.ended();
+    ended.assert_code(0);
+    let words = "1 run that an earlier process had left behind has failed: slow ";
+    assert!(ended.stderr.starts_with(words), "{ended:?}");
+    assert!(!ended.stderr.contains("stored"), "{ended:?}");
+}
+
+#[test]
+fn a_store_that_another_process_has_is_refused_with_its_number() {
+    let scratch = Scratch::new();
+    let running = long_run(&scratch);
+    let words = format!("runs.db: the store is in use by process {}: end that", running.pid());
+    assert_refused(&scratch, "runs.db", &words);
+    running.signal("TERM");
+    let ended = running.ended();
+    ended.assert_code(130);
+    assert!(!ended.stderr.contains("not stored"), "{ended:?}");
+    run_in(&scratch, "runs.db").assert_code(0);
+}
+
+#[test]
+fn what_is_no_store_is_refused_with_what_to_do() {
+    let scratch = Scratch::new();
+    scratch.write("note.txt", &"not a database, but long enough to be one\n".repeat(99));
+    assert_refused(&scratch, "note.txt", "note.txt: this is no store of quell: name another");
+    assert_refused(&scratch, "no/runs.db", "no/runs.db: there is no such place for a store: make");
+    fs::create_dir(scratch.path("folder")).expect("it is made");
+    assert_refused(&scratch, "folder", "folder: this is no store of quell: name another");
+    run_in(&scratch, "runs.db").assert_code(0);
+    fs::remove_file(scratch.path("ran")).expect("it ran");
+    let (path, whole) = (scratch.path("runs.db"), scratch.read("runs.db"));
+    // The number of the schema is at byte 60 of the header.
+    let mut newer = whole.clone();
+    newer[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    fs::write(&path, newer).expect("it is written");
+    assert_refused(&scratch, "runs.db", "runs.db: the store has schema 99, this release knows");
+    let mut damaged = whole;
+    damaged[100..].fill(0xff);
+    fs::write(&path, &damaged).expect("it is written");
+    assert_refused(&scratch, "runs.db", "runs.db: the store is damaged: put a backup in its place");
+    assert_eq!(fs::read(&path).expect("it is there"), damaged, "it is as it was");
+}
+
+#[test]
+fn a_store_that_may_not_be_written_is_refused() {
+    let scratch = Scratch::new();
+    // Nobody may write there, whoever this is.
+    let words = "the store may not be written: give this user the right to write it";
+    if Path::new("/proc/self").exists() {
+        let ended = run_in(&scratch, "/proc/self/runs.db");
+        ended.assert_code(2);
+        let is_said = ended.stderr.contains(words) || ended.stderr.contains("no such place");
+        assert!(is_said, "{ended:?}");
+    }
+    assert!(!scratch.path("ran").exists());
+}
+
+#[test]
+fn a_report_never_takes_the_place_of_the_store() {
+    let scratch = Scratch::new();
+    for report in ["runs.db", "./runs.db-wal", "runs.db.lock"] {
+        let args = ["run", "--store", "runs.db", "--report", report, "--", "touch", "ran"];
+        let ended = scratch.run(&args);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains("would overwrite the store"), "{ended:?}");
+    }
+    assert_eq!(scratch.names(), [""; 0]);
+}
+
+#[test]
+fn a_run_whose_disk_takes_no_more_ends_on_time_and_says_that_it_is_not_stored() {
+    let scratch = Scratch::new();
+    let mut command = scratch.program("sh");
+    // Blocks of 512 bytes.
+    command.args(["-c", "ulimit -f 600; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_quell")]);
+    let script = "for n in 1 2 3 4 5 6 7 8; do head -c 65536 /dev/zero | tr '\\0' x; echo; done";
+    command.args(["run", "--store", "runs.db", "--", "sh", "-c", script]);
+    let ended = Running::start(command).ended();
+    ended.assert_code(1);
+    assert!(ended.stdout.contains("completed after"), "{ended:?}");
+    let words = "quell: runs.db: the run is not stored: ";
+    assert!(ended.stderr.starts_with(words), "{}", ended.stderr);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    let next = run_in(&scratch, "runs.db");
+    next.assert_code(0);
+    assert!(next.stderr.contains("had left behind has failed: sh "), "{next:?}");
+}
