@@ -70,6 +70,8 @@ mod store;
 mod journal;
 // T13, I34, I35: what an engine makes of the runs that an earlier process has left behind.
 mod recovery;
+// I35, I36: states of lanes, and what takes them back.
+mod saving;
 // I6, I22: stops that are remembered in a scope.
 mod scopes;
 // I21, I27, I36, I39: limits of running and of queued runs, in all, per kind, component and owner.

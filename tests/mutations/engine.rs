@@ -107,6 +107,24 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &["journal::a_stop_overtakes_what_waits_for_the_store"],
     },
     Fault {
+        name: "read-states-while-a-rollback-is-under-way",
+        edits: &[Edit {
+            file: "body/save.rs",
+            text: "journal.caught_up().await.map_err(SaveError::Store)?;",
+            faulty: "",
+        }],
+        caught_by: &["saving::i36_a_run_may_roll_back_those_whose_place_it_takes"],
+    },
+    Fault {
+        name: "forget-that-a-stop-rolls-back",
+        edits: &[Edit {
+            file: "step/step.rs",
+            text: "Some(Answer::AlreadyStopping { .. }) if «rolls_back» => {",
+            faulty: "rolls_back && self.is_over()",
+        }],
+        caught_by: &["saving::i36_a_rollback_is_stored_with_the_stop"],
+    },
+    Fault {
         name: "let-a-stopped-run-go-on",
         edits: &[Edit {
             file: "engine/recover.rs",

@@ -69,6 +69,8 @@ pub struct CancelRequest {
     pub(crate) escalate_after: Option<Duration>,
     /// How long it is remembered for an unknown id; not at all by default.
     pub(crate) remember_for: Option<Duration>,
+    /// Whether what the run has saved is taken back; not by default.
+    pub(crate) is_rollback: bool,
 }
 
 impl CancelRequest {
@@ -84,6 +86,7 @@ impl CancelRequest {
             grace: None,
             escalate_after: None,
             remember_for: None,
+            is_rollback: false,
         }
     }
 
@@ -126,6 +129,19 @@ impl CancelRequest {
     pub const fn remember_for(mut self, time: Duration) -> Self {
         self.remember_for = Some(time);
         self
+    }
+
+    /// Takes back what a root has saved, all at once when it is terminal, and forgets the run when
+    /// nothing of it executes any more (I36). Of several requests one is enough. A run that ends
+    /// by itself, before it is stopped, keeps all. Defaults to no rollback.
+    pub const fn rollback(mut self) -> Self {
+        self.is_rollback = true;
+        self
+    }
+
+    /// Tells whether what the run has saved is taken back.
+    pub const fn is_rollback(&self) -> bool {
+        self.is_rollback
     }
 
     /// Yields who asks, if the request names them.

@@ -79,10 +79,18 @@ fn change(
             let sql = "update run set epoch = ?2, stop_epoch = ?2,
                 stop_cause = coalesce(stop_cause, ?3), stop_mode = max(coalesce(stop_mode, ?4), ?4),
                 stop_deadline = min(coalesce(stop_deadline, ?5), coalesce(?5, stop_deadline)),
+                stop_rollback = max(stop_rollback, ?6),
                 status = case when max(coalesce(stop_mode, ?4), ?4) > 0 then 2 else status end
                 where id = ?1 and epoch <= ?2 and status < 3";
             let (mode, deadline) = (mode_number(stop.mode), stop.hard_deadline.map(millis));
-            on.prepare_cached(sql)?.execute(params![id, number(epoch), text, mode, deadline])?
+            on.prepare_cached(sql)?.execute(params![
+                id,
+                number(epoch),
+                text,
+                mode,
+                deadline,
+                stop.rollback
+            ])?
         }
         Record::Paused { request, .. } => {
             let sql = "update run set epoch = ?2, paused = ?3

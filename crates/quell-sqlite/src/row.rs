@@ -28,6 +28,7 @@ pub(crate) const COLUMNS: &str =
     iif(spec = 0, (select text from large where run = ord and what = 0), spec),
     iif(input = 0, (select text from large where run = ord and what = 1), input),
     at, due, status, started, stop_epoch, stop_mode, stop_cause, stop_deadline,
+    stop_rollback,
     iif(paused = 0, (select text from large where run = ord and what = 2), paused),
     iif(report = 0, (select text from large where run = ord and what = 3), report),
     quiescent, quiesced";
@@ -91,13 +92,14 @@ fn stop(run: RunId, columns: &mut Columns<'_, '_>) -> Stored<Option<StopAccepted
     let mode: Option<i64> = columns.take("stop")?;
     let cause = columns.text("cause")?;
     let deadline = columns.instant("deadline")?;
+    let rollback = columns.take("rollback")?;
     let (Some(epoch), Some(mode), Some(cause)) = (epoch, mode, cause) else { return Ok(None) };
     let named = usize::try_from(mode).ok().and_then(|nth| MODES.get(nth).copied());
     let named = named.ok_or_else(|| unknown("mode", &mode.to_string()))?;
     let epoch = Epoch::from_u64(epoch.cast_unsigned());
     let cause = Arc::new(parsed("cause", cause)?);
     let mut stop = StopAccepted::new(run, epoch, named, cause);
-    stop.hard_deadline = deadline;
+    (stop.hard_deadline, stop.rollback) = (deadline, rollback);
     Ok(Some(stop))
 }
 

@@ -117,6 +117,7 @@ create table run (
     stop_mode integer,
     stop_cause text,
     stop_deadline integer,
+    stop_rollback integer not null default 0,
     paused,
     report,
     quiescent integer not null default 0,

@@ -51,6 +51,9 @@ pub enum OnBusy {
     /// [`limits::SUPERSEDED_MAX`](crate::limits::SUPERSEDED_MAX) runs. Of two such submits one
     /// supersedes the other.
     CancelExisting,
+    /// As [`CancelExisting`](Self::CancelExisting), and what those runs have saved is taken back:
+    /// see [`CancelRequest::rollback`](quell_core::CancelRequest::rollback).
+    RollbackExisting,
     /// It is refused with [`SubmitError::LaneJoined`](crate::SubmitError::LaneJoined), which names
     /// the newest run that the lane has and that is not stopping, and nothing is made: it claims no
     /// idempotency key either. If all of them are stopping, it waits for its turn.

@@ -304,11 +304,13 @@ pub struct StopAccepted {
     pub cause: Arc<Cause>,
     /// When the grace ends, if that is known.
     pub hard_deadline: Option<SystemTime>,
+    /// Whether what the run has saved goes with its end. Of several stops one is enough.
+    pub rollback: bool,
 }
 
 impl StopAccepted {
-    /// Names a stop without a deadline.
+    /// Names a stop without a deadline and without a rollback.
     pub const fn new(run: RunId, epoch: Epoch, mode: StopMode, cause: Arc<Cause>) -> Self {
-        Self { run, epoch, mode, cause, hard_deadline: None }
+        Self { run, epoch, mode, cause, hard_deadline: None, rollback: false }
     }
 }

@@ -118,6 +118,7 @@ impl RunRecord {
                 first.epoch = first.epoch.max(stop.epoch);
                 let both = [first.hard_deadline, stop.hard_deadline];
                 first.hard_deadline = both.into_iter().flatten().min();
+                first.rollback |= stop.rollback;
                 first.mode
             }
         };

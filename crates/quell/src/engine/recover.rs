@@ -125,9 +125,9 @@ impl Engine {
             page = Page::first(limits::STORE_PAGE_MAX).after(next);
         }
         let (ends, resumed) = left.into_ends();
-        let mut ends = ends.map(|end| {
+        let mut ends = ends.flat_map(|end| {
             recovered.ended.add(end.rows[0].status);
-            end.into_record(journal)
+            end.into_records(journal)
         });
         loop {
             let batch: Vec<_> = ends.by_ref().take(BATCH_MAX).collect();
@@ -174,6 +174,7 @@ struct LeftBehind<D> {
 /// How a run ends.
 struct End {
     attempt: u32,
+    rollback: bool,
     /// Its own row first.
     rows: Vec<RunRow>,
     omitted: Counts,
@@ -223,13 +224,19 @@ impl<D: FnMut(&RunRecord) -> Recovery> LeftBehind<D> {
 
 impl End {
     fn new(record: &RunRecord, row: RunRow) -> Self {
-        Self { attempt: record.epoch.attempt(), rows: vec![row], omitted: Counts::default() }
+        let rollback = record.stop.as_ref().is_some_and(|stop| stop.rollback);
+        let (attempt, omitted) = (record.epoch.attempt(), Counts::default());
+        Self { attempt, rollback, rows: vec![row], omitted }
     }
 
-    fn into_record<R: Recorded>(self, journal: &Journal<R>) -> Record {
+    /// Makes the records: what is rolled back is forgotten as well.
+    fn into_records<R: Recorded>(self, journal: &Journal<R>) -> impl Iterator<Item = Record> {
         let (epoch, report) =
             (journal.epoch(self.attempt), RunReport::new(self.rows, self.omitted));
-        Record::Ended { run: report.run, epoch, report: report.into(), rollback: false }
+        let (run, rollback, at) = (report.run, self.rollback, report.rows[0].ended_at);
+        let forgotten = at.filter(|_| rollback).map(|at| Record::Forgotten { run, epoch, at });
+        let ended = Record::Ended { run, epoch, report: report.into(), rollback };
+        std::iter::once(ended).chain(forgotten)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quell_core::store::{Epoch, Record, StopAccepted, StoreError};
-use quell_core::{RunEvent, RunId};
+use quell_core::{Payload, RunEvent, RunId};
 
 use crate::journal::Journal;
 use crate::time::clock::Ticks;
@@ -28,8 +28,21 @@ pub(crate) enum Entry<R> {
     Stop(Arc<R>, Box<StopAccepted>),
     /// Something is in the log of its tree.
     Event(Epoch, Box<RunEvent>),
-    /// It is terminal.
-    Ended(Arc<R>),
+    /// It has saved a state, in a lane, for the root of its tree.
+    Saved {
+        /// The run.
+        run: Arc<R>,
+        /// The lane.
+        lane: Arc<str>,
+        /// The root of its tree.
+        root: RunId,
+        /// The state.
+        state: Payload,
+        /// When.
+        at: Ticks,
+    },
+    /// It is terminal, and what it has saved is taken back if this says so.
+    Ended(Arc<R>, bool),
     /// It ended non-quiescent, and nothing of it executes any more.
     Quiesced(Arc<R>, Ticks),
     /// It leaves, with its tree.
@@ -61,7 +74,8 @@ impl<R> Entry<R> {
             Self::Accepted { run, .. }
             | Self::Started(run, _)
             | Self::Stop(run, _)
-            | Self::Ended(run)
+            | Self::Saved { run, .. }
+            | Self::Ended(run, _)
             | Self::Quiesced(run, _)
             | Self::Forgotten(run, _) => Some(run),
             Self::Event(..) => None,

@@ -56,8 +56,12 @@ pub(super) struct Queue<R> {
     pub(super) closed: bool,
     /// Entries of which it is not known what became of them, those that the writer has included.
     pending: usize,
-    /// Who waits until there are none.
-    flushed: Waiters,
+    /// Those of them that are stops.
+    stops_pending: usize,
+    /// Entries besides stops of which that is known, ever. They are stored in their order.
+    done: u64,
+    /// Who waits until something is stored.
+    pub(super) waiting: Waiters,
 }
 
 /// Events that were left out.
@@ -86,7 +90,7 @@ impl<R: Recorded> Journal<R> {
     /// Takes an entry. Called under the lock of its node.
     pub(crate) fn push(&self, entry: Entry<R>) {
         let mut queue = self.queue.lock();
-        if let Entry::Ended(run) | Entry::Quiesced(run, _) = &entry
+        if let Entry::Ended(run, _) | Entry::Quiesced(run, _) = &entry
             && let Some(gap) = queue.gaps.remove(&run.id())
         {
             queue.add(gap.into_entry(run.id()));
@@ -100,6 +104,7 @@ impl<R: Recorded> Journal<R> {
         let mut queue = self.queue.lock();
         queue.stops.push(entry);
         queue.pending += 1;
+        queue.stops_pending += 1;
         queue.wake(true);
     }
 
@@ -117,26 +122,41 @@ impl<R: Recorded> Journal<R> {
     }
 
     /// Counts out entries of which it is known what became of them.
-    pub(super) fn count_out(&self, entries: usize, wakers: &mut Wakers) {
+    pub(super) fn count_out(&self, entries: usize, are_stops: bool, wakers: &mut Wakers) {
         let mut queue = self.queue.lock();
         queue.pending -= entries;
-        if queue.pending == 0 {
-            queue.flushed.drain_into(wakers);
+        if are_stops {
+            queue.stops_pending -= entries;
+        } else {
+            queue.done += entries as u64;
         }
-    }
-
-    /// Lets go of those who wait although something is pending: its time is over.
-    pub(super) fn release_waiters(&self, now: Instant, wakers: &mut Wakers) {
-        let mut queue = self.queue.lock();
-        if queue.until.is_some_and(|until| until <= now) {
-            queue.flushed.drain_into(wakers);
-        }
+        queue.waiting.drain_into(wakers);
     }
 
     /// Waits until nothing is pending, or what is was given up. Yields how many entries those are.
     pub(crate) async fn flushed(&self) -> usize {
-        let mut flush = Flush { journal: self, key: None };
-        poll_fn(|cx| flush.poll(cx.waker())).await
+        let is_over = |queue: &Queue<R>| {
+            let is_given_up = queue.until.is_some_and(|until| until <= crate::sync::now());
+            (queue.pending == 0 || is_given_up).then_some(queue.pending)
+        };
+        let mut wait = Waiting { journal: self, key: None };
+        poll_fn(|cx| wait.poll(cx.waker(), is_over)).await
+    }
+
+    /// Waits until all that is in the queue now is stored, but for stops.
+    pub(crate) async fn caught_up(&self) -> Result<(), StoreError> {
+        let target = {
+            let queue = self.queue.lock();
+            queue.done + (queue.pending - queue.stops_pending) as u64
+        };
+        let is_over = |queue: &Queue<R>| {
+            if queue.done >= target {
+                return Some(Ok(()));
+            }
+            queue.trouble.clone().map(Err)
+        };
+        let mut wait = Waiting { journal: self, key: None };
+        poll_fn(|cx| wait.poll(cx.waker(), is_over)).await
     }
 
     /// Lets the writer end when nothing is left.
@@ -165,25 +185,24 @@ impl<R: Recorded> KeepsEvents for Journal<R> {
     }
 }
 
-/// One who waits until nothing is pending.
-struct Flush<'a, R> {
+/// One who waits for something to be stored.
+struct Waiting<'a, R> {
     journal: &'a Journal<R>,
     key: Key,
 }
 
-impl<R> Flush<'_, R> {
-    fn poll(&mut self, waker: &Waker) -> Poll<usize> {
+impl<R> Waiting<'_, R> {
+    fn poll<T>(&mut self, waker: &Waker, is_over: impl Fn(&Queue<R>) -> Option<T>) -> Poll<T> {
         let mut offer = Offer::new(waker, &self.key, false);
         loop {
             let mut queue = self.journal.queue.lock();
-            let is_given_up = queue.until.is_some_and(|until| until <= crate::sync::now());
-            if queue.pending == 0 || is_given_up {
-                let (pending, removed) = (queue.pending, queue.flushed.remove(&mut self.key));
+            if let Some(over) = is_over(&queue) {
+                let removed = queue.waiting.remove(&mut self.key);
                 drop(queue);
                 drop(removed);
-                return Poll::Ready(pending);
+                return Poll::Ready(over);
             }
-            if queue.flushed.register(&mut self.key, &mut offer) {
+            if queue.waiting.register(&mut self.key, &mut offer) {
                 return Poll::Pending;
             }
             drop(queue);
@@ -192,9 +211,9 @@ impl<R> Flush<'_, R> {
     }
 }
 
-impl<R> Drop for Flush<'_, R> {
+impl<R> Drop for Waiting<'_, R> {
     fn drop(&mut self) {
-        let removed = self.journal.queue.lock().flushed.remove(&mut self.key);
+        let removed = self.journal.queue.lock().waiting.remove(&mut self.key);
         foreign::release(removed);
     }
 }
@@ -212,7 +231,9 @@ impl<R> Queue<R> {
             until: None,
             closed: false,
             pending: 0,
-            flushed: Waiters::new(),
+            stops_pending: 0,
+            done: 0,
+            waiting: Waiters::new(),
         }
     }
 
@@ -221,10 +242,15 @@ impl<R> Queue<R> {
         self.pending += 1;
     }
 
-    /// Takes everything that waits, the stops first.
+    /// Tells whether the engine is gone, and nothing is left to be stored.
+    pub(super) const fn is_over(&self) -> bool {
+        self.closed && self.pending == 0
+    }
+
+    /// Takes everything that waits but for stops.
     pub(super) fn take_all(&mut self) -> Vec<Entry<R>> {
         self.event_bytes = 0;
-        self.stops.drain(..).chain(self.entries.drain(..)).collect()
+        self.entries.drain(..).collect()
     }
 
     /// Takes the entries that the writer may append together.

@@ -30,6 +30,8 @@ pub(crate) struct Writer<R> {
     stops: Vec<Append<R>>,
     /// Parts that come before what is in the queue: of an append that was refused or failed.
     again: VecDeque<Vec<Entry<R>>>,
+    /// Parts of appends of stops that were refused.
+    again_stops: VecDeque<Vec<Entry<R>>>,
     /// When the store is tried again, and how long it was left alone before.
     rest: Option<(Instant, Duration)>,
     couriers: Couriers,
@@ -38,6 +40,7 @@ pub(crate) struct Writer<R> {
 /// An append that is under way.
 struct Append<R> {
     entries: Vec<Entry<R>>,
+    are_stops: bool,
     future: BoxFuture<'static, Result<(), StoreError>>,
 }
 
@@ -58,8 +61,9 @@ impl<R: Recorded> Writer<R> {
         runtime: &Runtime,
     ) -> std::io::Result<()> {
         let (journal, couriers) = (Arc::clone(journal), couriers.clone());
-        let (stops, again) = (Vec::new(), VecDeque::new());
-        let mut writer = Self { journal, batch: None, stops, again, rest: None, couriers };
+        let (stops, again, again_stops) = (Vec::new(), VecDeque::new(), VecDeque::new());
+        let mut writer =
+            Self { journal, batch: None, stops, again, again_stops, rest: None, couriers };
         #[cfg(feature = "test-util")]
         if writer.couriers.are_tasks() {
             drop(runtime.spawn(writer.run()));
@@ -104,33 +108,37 @@ impl<R: Recorded> Writer<R> {
         loop {
             self.finish_appends(cx);
             let now = sync::now();
-            let mut wakers = Wakers::new();
-            self.journal.release_waiters(now, &mut wakers);
-            foreign::wake(&self.couriers, wakers);
             let rests = self.rest.map(|(until, _)| until).filter(|until| *until > now);
             let mut queue = self.journal.lock();
             let is_free = self.batch.is_none() && rests.is_none();
-            let stops = if rests.is_none() { std::mem::take(&mut queue.stops) } else { Vec::new() };
-            let mut batch = Vec::new();
+            let (mut stops, mut batch) = (Vec::new(), Vec::new());
+            if rests.is_none() {
+                let taken = self.again_stops.pop_front();
+                stops = taken.unwrap_or_else(|| std::mem::take(&mut queue.stops));
+            }
             if is_free {
                 batch = self.again.pop_front().unwrap_or_else(|| queue.take());
             }
             if stops.is_empty() && batch.is_empty() {
-                if is_free {
+                if is_free && self.stops.is_empty() {
                     // Nothing is left to try: the next entry tells how the store is.
                     (queue.trouble, self.rest) = (None, None);
                 }
-                let is_over = queue.closed && self.batch.is_none() && self.stops.is_empty();
-                if is_over && self.again.is_empty() && queue.entries.is_empty() {
+                if queue.is_over() {
                     return Turn::Last;
                 }
                 queue.is_held_up = !is_free;
                 queue.waker = Some(cx.waker().clone());
-                let until = queue.until.filter(|until| *until > now);
-                return Turn::Next(rests.into_iter().chain(until).min());
+                let (until, mut wakers) = (queue.until, Wakers::new());
+                if until.is_some_and(|until| until <= now) {
+                    queue.waiting.drain_into(&mut wakers);
+                }
+                drop(queue);
+                foreign::wake(&self.couriers, wakers);
+                return Turn::Next(rests.into_iter().chain(until.filter(|at| *at > now)).min());
             }
             drop(queue);
-            if let Some(append) = self.begin(stops, cx) {
+            if let Some(append) = self.begin(stops, true, cx) {
                 self.stops.push(append);
             }
             if self.rest.is_some_and(|(until, _)| until > now) {
@@ -138,12 +146,17 @@ impl<R: Recorded> Writer<R> {
                 self.again.extend((!batch.is_empty()).then_some(batch));
                 continue;
             }
-            self.batch = self.begin(batch, cx).or_else(|| self.batch.take());
+            self.batch = self.begin(batch, false, cx).or_else(|| self.batch.take());
         }
     }
 
     /// Begins an append, if there is anything to append: what is too much for one comes next.
-    fn begin(&mut self, mut entries: Vec<Entry<R>>, cx: &mut Context<'_>) -> Option<Append<R>> {
+    fn begin(
+        &mut self,
+        mut entries: Vec<Entry<R>>,
+        are_stops: bool,
+        cx: &mut Context<'_>,
+    ) -> Option<Append<R>> {
         let (mut records, mut bytes) = (Vec::with_capacity(entries.len()), 0_usize);
         for entry in &entries {
             let record = R::record(entry, &self.journal);
@@ -157,10 +170,12 @@ impl<R: Recorded> Writer<R> {
             return None;
         }
         let rest = entries.split_off(records.len());
-        if !rest.is_empty() {
+        if are_stops {
+            self.journal.lock().stops.splice(0..0, rest);
+        } else if !rest.is_empty() {
             self.again.push_front(rest);
         }
-        let append = Append { entries, future: self.append(records) };
+        let append = Append { entries, are_stops, future: self.append(records) };
         self.poll(append, cx)
     }
 
@@ -188,26 +203,27 @@ impl<R: Recorded> Writer<R> {
             Ok(Poll::Ready(done)) => done,
             Err(panic) => Err(StoreError::Io { what: panic.to_string() }),
         };
-        foreign::release(append.future);
+        let Append { entries, are_stops, future } = append;
+        foreign::release(future);
         match done {
-            Ok(()) => self.stored(append.entries),
-            Err(error) if error.is_refusal() => self.refused(append.entries, &error),
-            Err(error) => self.failed(append.entries, &error),
+            Ok(()) => self.stored(entries, are_stops),
+            Err(error) if error.is_refusal() => self.refused(entries, are_stops, &error),
+            Err(error) => self.failed(entries, are_stops, &error),
         }
         None
     }
 
-    fn stored(&mut self, entries: Vec<Entry<R>>) {
+    fn stored(&mut self, entries: Vec<Entry<R>>, are_stops: bool) {
         if self.rest.take().is_some() {
             self.journal.lock().trouble = None;
             self.couriers.send_words(Box::new(|| tracing::info!("store works again")));
         }
         let count = entries.len();
         entries.into_iter().for_each(R::stored);
-        self.count_out(count);
+        self.count_out(count, are_stops);
     }
 
-    fn give_up(&self, entries: Vec<Entry<R>>, error: &StoreError) {
+    fn give_up(&self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
         let count = entries.len();
         for entry in entries {
             if let Entry::Event(_, event) = &entry {
@@ -218,28 +234,32 @@ impl<R: Recorded> Writer<R> {
             }
             R::refused(entry, error);
         }
-        self.count_out(count);
+        self.count_out(count, are_stops);
     }
 
     /// Counts out entries after their runs were told.
-    fn count_out(&self, entries: usize) {
+    fn count_out(&self, entries: usize, are_stops: bool) {
         let mut wakers = Wakers::new();
-        self.journal.count_out(entries, &mut wakers);
+        self.journal.count_out(entries, are_stops, &mut wakers);
         foreign::wake(&self.couriers, wakers);
     }
 
     /// Finds the entry that a refusal means.
-    fn refused(&mut self, mut entries: Vec<Entry<R>>, error: &StoreError) {
+    fn refused(&mut self, mut entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
         if entries.len() <= 1 {
-            return self.give_up(entries, error);
+            return self.give_up(entries, are_stops, error);
         }
         let second = entries.split_off(entries.len() / 2);
-        self.again.push_front(second);
-        self.again.push_front(entries);
+        if are_stops {
+            self.again_stops.extend([entries, second]);
+        } else {
+            self.again.push_front(second);
+            self.again.push_front(entries);
+        }
     }
 
     /// Keeps what could not be stored, and leaves the store alone for a while.
-    fn failed(&mut self, entries: Vec<Entry<R>>, error: &StoreError) {
+    fn failed(&mut self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
         if self.rest.is_none() {
             let words = error.to_string();
             self.couriers.send_words(Box::new(move || {
@@ -249,25 +269,33 @@ impl<R: Recorded> Writer<R> {
         let now = sync::now();
         let wait = self.rest.map_or(REST_MIN, |(_, wait)| (wait * 2).min(REST_MAX));
         self.rest = Some((now + wait, wait));
-        let (mut waiting, gives_up) = {
+        let (mut stops, mut others) =
+            if are_stops { (entries, Vec::new()) } else { (Vec::new(), entries) };
+        others.extend(std::mem::take(&mut self.again).into_iter().flatten());
+        stops.extend(std::mem::take(&mut self.again_stops).into_iter().flatten());
+        let mut wakers = Wakers::new();
+        let gives_up = {
             let mut queue = self.journal.lock();
             queue.trouble = Some(error.clone());
-            let waiting: Vec<_> = queue.take_all();
-            (waiting, queue.until.is_some_and(|until| until <= now))
+            queue.waiting.drain_into(&mut wakers);
+            others.append(&mut queue.take_all());
+            stops.append(&mut queue.stops);
+            queue.until.is_some_and(|until| until <= now)
         };
-        let mut all = entries;
-        all.extend(std::mem::take(&mut self.again).into_iter().flatten());
-        all.append(&mut waiting);
+        foreign::wake(&self.couriers, wakers);
         if gives_up {
-            return self.give_up(all, error);
+            self.give_up(stops, true, error);
+            return self.give_up(others, false, error);
         }
-        let (awaited, left) = all.into_iter().partition::<Vec<_>, _>(Entry::is_awaited);
-        self.give_up(awaited, error);
-        left.iter().filter_map(Entry::run).for_each(|run| run.tell_waiters());
+        let (awaited, left) = others.into_iter().partition::<Vec<_>, _>(Entry::is_awaited);
+        self.give_up(awaited, false, error);
+        left.iter().chain(&stops).filter_map(Entry::run).for_each(|run| run.tell_waiters());
         let mut left = left.into_iter().peekable();
         while left.peek().is_some() {
             self.again.push_back(left.by_ref().take(BATCH_MAX).collect());
         }
+        // Before those that have come meanwhile.
+        self.journal.lock().stops.splice(0..0, stops);
     }
 }
 

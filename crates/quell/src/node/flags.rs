@@ -56,6 +56,9 @@ pub(crate) const ACCEPTANCE_STORED: u32 = 1 << 24;
 /// The end of the run is stored.
 pub(crate) const END_STORED: u32 = 1 << 25;
 
+/// A stop of the run takes back what it has saved.
+pub(crate) const ROLLBACK: u32 = 1 << 26;
+
 /// Yields the place of a status among [`RunStatus::ALL`].
 pub(crate) const fn status_bits(status: RunStatus) -> u32 {
     status as u32

@@ -106,6 +106,15 @@ impl Shared {
         (!is_behind, !waits, Reverse(node.id))
     }
 
+    /// Keeps an ended tree, or forgets it, if its stop takes back all that it has done.
+    pub(crate) fn retire_or_forget(&self, root: &Arc<Node>, now: Instant) {
+        self.retire(root, now);
+        if root.is_rolled_back() {
+            // It has ended, is a root, and is quiescent: nothing refuses that.
+            let _ = self.forget_root(root);
+        }
+    }
+
     /// Keeps an ended tree, and forgets those whose time is over.
     pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) {
         let size = report::size_of(root);

@@ -33,7 +33,14 @@ impl Recorded for Node {
             Entry::Event(epoch, event) => {
                 Record::Event { epoch: *epoch, event: RunEvent::clone(event) }
             }
-            Entry::Ended(node) => {
+            Entry::Saved { run, lane, root, state, at } => Record::Checkpoint {
+                lane: Arc::clone(lane),
+                run: *root,
+                epoch: epoch(run),
+                state: state.clone(),
+                at: wall(run, *at),
+            },
+            Entry::Ended(node, rollback) => {
                 // The report of a root has the rows of its tree: that of a run below only its own.
                 let report = if node.is_root() {
                     report::of(node)
@@ -41,7 +48,7 @@ impl Recorded for Node {
                     RunReport::new(vec![report::row(node)], Counts::default())
                 };
                 let report = Arc::new(journal::to_record(report));
-                Record::Ended { run: node.id, epoch: epoch(node), report, rollback: false }
+                Record::Ended { run: node.id, epoch: epoch(node), report, rollback: *rollback }
             }
             Entry::Quiesced(node, at) => {
                 Record::Quiesced { run: node.id, epoch: epoch(node), at: wall(node, *at) }
@@ -55,7 +62,7 @@ impl Recorded for Node {
     fn stored(entry: Entry<Self>) {
         match entry {
             Entry::Accepted { run, .. } => run.settle_entry(flags::ACCEPTANCE_STORED, |_| {}),
-            Entry::Ended(node) => {
+            Entry::Ended(node, _) => {
                 node.settle_entry(flags::END_STORED, |_| {});
                 node.leave_memory(false);
             }
@@ -63,7 +70,10 @@ impl Recorded for Node {
                 node.settle_entry(0, |_| {});
                 node.leave_memory(true);
             }
-            Entry::Started(node, _) | Entry::Stop(node, _) | Entry::Forgotten(node, _) => {
+            Entry::Saved { run: node, .. }
+            | Entry::Started(node, _)
+            | Entry::Stop(node, _)
+            | Entry::Forgotten(node, _) => {
                 node.settle_entry(0, |_| {});
             }
             Entry::Event(..) => {}
@@ -91,7 +101,7 @@ impl Recorded for Node {
             node.trace_not_stored(error);
         }
         match entry {
-            Entry::Ended(_) => node.leave_memory(false),
+            Entry::Ended(..) => node.leave_memory(false),
             Entry::Quiesced(..) => node.leave_memory(true),
             _ => {}
         }
@@ -152,6 +162,7 @@ impl Node {
         let mut stop = StopAccepted::new(self.id, epoch, mode, Arc::clone(cause));
         let hard = state.life.hard_deadline();
         stop.hard_deadline = hard.map(|at| self.shared.clock.wall(at));
+        stop.rollback = bits & flags::ROLLBACK != 0;
         self.unstored.fetch_add(1, Ordering::Relaxed);
         let entry = Entry::Stop(Arc::clone(self), Box::new(stop));
         if bits & flags::ACCEPTANCE_STORED == 0 {
@@ -191,7 +202,7 @@ impl Node {
     /// this was its last entry, not its end.
     fn leave_memory(self: &Arc<Self>, has_quiesced: bool) {
         if self.is_root() && self.ended_non_quiescent() == has_quiesced {
-            self.shared.retire(self, self.shared.clock.now());
+            self.shared.retire_or_forget(self, self.shared.clock.now());
         }
     }
 

@@ -133,7 +133,7 @@ impl Node {
             if self.flags() & flags::REFUSED != 0 {
                 shared.undo(self);
             } else if shared.journal.is_none() {
-                shared.retire(self, now);
+                shared.retire_or_forget(self, now);
             }
         }
         if fx.ended.is_some() && self.is_root() {
@@ -150,6 +150,7 @@ impl Node {
     ) {
         let fx = deferred.fx;
         let mut set = 0;
+        let rolls_back = self.note_rollback(state, origin);
         if fx.scheduled {
             let at = self.shared.clock.stamp(now);
             let cause = Arc::new(self.cause_of(origin, at));
@@ -158,11 +159,9 @@ impl Node {
             set |= flags::SCHEDULED;
             self.write(state, now, EventKind::StopRequested(cause), &mut deferred.wakers);
         }
-        if let Some(trigger) = fx.accepted {
-            self.record_stop(state, trigger, origin, now, deferred);
-        } else if let (Some(Answer::Escalated { to, .. }), Some(cause)) = (fx.answer, &state.cause)
-        {
-            self.journal_stop(state, to, &Arc::clone(cause));
+        match fx.accepted {
+            Some(trigger) => self.record_stop(state, trigger, origin, now, deferred),
+            None => self.record_merged(state, fx.answer, rolls_back),
         }
         if fx.aborted {
             state.aborted = true;
@@ -207,6 +206,30 @@ impl Node {
         if !deferred.wakers.is_empty() && (fx.ended.is_none() || foreign::is_barred()) {
             deferred.count_news(state, origin.is_counted);
         }
+    }
+
+    /// Leaves for the store what a further stop has added to the first.
+    fn record_merged(self: &Arc<Self>, state: &State, answer: Option<Answer>, rolls_back: bool) {
+        let Some(cause) = &state.cause else { return };
+        match answer {
+            Some(Answer::Escalated { to, .. }) => self.journal_stop(state, to, cause),
+            Some(Answer::AlreadyStopping { .. }) if rolls_back => {
+                self.journal_stop(state, StopMode::Cooperative, cause);
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes that a stop takes back what a root has saved. True if it is the first one that does.
+    fn note_rollback(&self, state: &State, origin: StopOrigin<'_>) -> bool {
+        let is_first = origin.request.is_some_and(CancelRequest::is_rollback)
+            && self.is_root()
+            && state.times.ended.is_none()
+            && self.flags() & flags::ROLLBACK == 0;
+        if is_first {
+            self.set(flags::ROLLBACK);
+        }
+        is_first
     }
 
     /// Publishes the flags. If the run gives something back to admission by this step, that and the

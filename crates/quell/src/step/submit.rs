@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::SubmitError;
 use crate::foreign;
+use crate::gate::OnBusy;
 use crate::marks::{call, shield};
 use crate::node::{Node, Shared, State, TokenLink, by_token, flags};
 use crate::spec::RunSpec;
@@ -264,6 +265,9 @@ impl Node {
         let words = format!("`{}` took its place", self.name);
         let request = CancelRequest::because(words).by(self.id.to_string());
         let request = request.kind(CauseKind::Superseded);
+        let lane = self.gate().and_then(|gate| gate.lane.as_ref());
+        let rolls_back = lane.is_some_and(|lane| lane.on_busy == OnBusy::RollbackExisting);
+        let request = if rolls_back { request.rollback() } else { request };
         for run in superseded {
             run.cancel(&request);
         }

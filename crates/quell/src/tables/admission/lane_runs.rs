@@ -71,11 +71,15 @@ impl<R: Candidate> LaneRuns<R> {
                     None => Ok(Vec::new()),
                 }
             }
-            OnBusy::CancelExisting if runs.len() > limits::SUPERSEDED_MAX => {
+            OnBusy::CancelExisting | OnBusy::RollbackExisting
+                if runs.len() > limits::SUPERSEDED_MAX =>
+            {
                 let (what, max) = ("runs of a superseded lane", limits::SUPERSEDED_MAX);
                 Err(SubmitError::LimitReached { what, max })
             }
-            OnBusy::CancelExisting => Ok(newest_first.map(Arc::clone).collect()),
+            OnBusy::CancelExisting | OnBusy::RollbackExisting => {
+                Ok(newest_first.map(Arc::clone).collect())
+            }
         }
     }
 

@@ -200,7 +200,7 @@ impl Naive {
             OnBusy::Enqueue => Ok(Vec::new()),
             OnBusy::Reject if runs.is_empty() => Ok(runs),
             OnBusy::Reject => Err(SubmitError::LaneBusy(Arc::clone(key))),
-            OnBusy::CancelExisting => Ok(runs),
+            OnBusy::CancelExisting | OnBusy::RollbackExisting => Ok(runs),
             OnBusy::JoinExisting => match ids.find(|run| run.wanted.load(Ordering::SeqCst)) {
                 Some(run) => Err(SubmitError::LaneJoined(run.id)),
                 None => Ok(Vec::new()),

@@ -130,6 +130,8 @@ pub(super) async fn stops_merge(store: &dyn Store) -> Verdict {
     stored(store, vec![accept(store, 1), start(1, epoch)]).await?;
     let with_deadline = |mode, words, ms: Option<u64>| match stop(1, epoch, mode, words) {
         Record::StopAccepted(mut stop) => {
+            // The second one alone takes back what the run has saved.
+            stop.rollback = words == "second";
             stop.hard_deadline = ms.map(at);
             Record::StopAccepted(stop)
         }
@@ -138,11 +140,13 @@ pub(super) async fn stops_merge(store: &dyn Store) -> Verdict {
     stored(store, vec![with_deadline(StopMode::AfterStep, "first", None)]).await?;
     stored(store, vec![with_deadline(StopMode::Abort, "second", Some(9_000))]).await?;
     stored(store, vec![with_deadline(StopMode::Cooperative, "third", Some(9_500))]).await?;
-    let Some(StopAccepted { mode, cause, hard_deadline, .. }) = there(store, id(1)).await?.stop
+    let Some(StopAccepted { mode, cause, hard_deadline, rollback, .. }) =
+        there(store, id(1)).await?.stop
     else {
         return Err("the stop is not there".into());
     };
     same("the mode", &mode, &StopMode::Abort)?;
+    same("the rollback", &rollback, &true)?;
     same("the deadline", &hard_deadline, &Some(at(9_000)))?;
     let words = (cause.message.as_deref(), cause.by.as_deref(), cause.at);
     same("the cause", &words, &(Some("first"), Some("ada"), at(600)))

@@ -1,0 +1,156 @@
+//! I35, I36: states of lanes, and stops that take them back.
+
+use std::sync::Arc;
+
+use quell::store::{Page, Store};
+use quell::{
+    CancelRequest, Engine, EngineConfig, ForgetError, OnBusy, Payload, RunContext, RunRef, RunSpec,
+    RunStatus, SaveError,
+};
+
+use crate::support::{Flow, Valve, soon, within};
+
+const LANE: &str = "thread-1";
+
+fn engine(store: &Arc<Valve>) -> Engine {
+    Engine::with_config(EngineConfig::new().store(Arc::clone(store) as Arc<dyn Store>))
+}
+
+fn spec() -> RunSpec {
+    RunSpec::agent("reply").lane(LANE, OnBusy::Enqueue)
+}
+
+/// Reads what a lane has, the newest first.
+async fn states(store: &Valve) -> Vec<Payload> {
+    let read = store.checkpoints(LANE.into(), Page::first(100)).await.unwrap();
+    assert_eq!(read.next, None);
+    read.items.into_iter().map(|state| state.unwrap().state).collect()
+}
+
+/// Lets a run save two states, one of them from below it, and wait for its stop.
+async fn saves(engine: &Engine, words: &'static str) -> RunRef {
+    let run = engine.submit_durably(spec(), async move |ctx: RunContext| {
+        ctx.save(words.into()).await?;
+        ctx.spawn(RunSpec::step("below"), async move |ctx: RunContext| {
+            ctx.save(format!("{words} below").into()).await?;
+            Ok(())
+        })
+        .await?;
+        let _ = ctx.emit("saved");
+        ctx.stopped().await;
+        Ok(())
+    });
+    let run = run.await.unwrap().into_ref();
+    let mut events = run.events();
+    while let Some(event) = within("it saves", events.next()).await {
+        if matches!(event.kind, quell::EventKind::Emitted(_)) {
+            break;
+        }
+    }
+    run
+}
+
+#[tokio::test]
+async fn a_state_is_saved_when_it_is_stored_and_read_by_the_next_run_of_the_lane() {
+    let store = Valve::new(Flow::Open);
+    let engine = engine(&store);
+    let first = saves(&engine, "one").await;
+    first.cancel(CancelRequest::because("enough"));
+    first.ended().await;
+    let second = engine.submit(spec(), async |ctx| Ok(ctx.saved().await?)).unwrap();
+    assert_eq!(second.await.unwrap(), Some("one below".into()));
+    assert_eq!(states(&store).await, ["one below".into(), "one".into()]);
+
+    let alone = engine.submit(RunSpec::agent("alone"), async |ctx| Ok(ctx.saved().await?));
+    assert_eq!(alone.unwrap().await.unwrap(), None, "without a lane its history is its own");
+    let storeless = Engine::new();
+    let without = storeless.submit(spec(), async |ctx| Ok(ctx.save("x".into()).await));
+    assert_eq!(without.unwrap().await.unwrap(), Err(SaveError::NoStore));
+}
+
+#[tokio::test]
+async fn i36_a_rollback_takes_all_states_of_a_run_at_once_and_then_its_record() {
+    let store = Valve::new(Flow::Open);
+    let engine = engine(&store);
+    let kept = saves(&engine, "kept").await;
+    kept.cancel(CancelRequest::because("enough"));
+    kept.ended().await;
+    // Also if it is asked for when the run is stopping already.
+    for asks_later in [false, true] {
+        let run = saves(&engine, "gone").await;
+        assert_eq!(states(&store).await.len(), 4);
+        if asks_later {
+            run.cancel(CancelRequest::because("enough"));
+        }
+        run.cancel(CancelRequest::because("never mind").rollback());
+        assert_eq!(within("it ends", run.quiescent()).await.status, RunStatus::Cancelled);
+        let is_gone = async || store.get(run.id()).await.unwrap().is_none();
+        while !is_gone().await {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(states(&store).await, ["kept below".into(), "kept".into()], "{asks_later}");
+        soon("its id is free", || engine.forget(run.id()) == Err(ForgetError::Unknown)).await;
+    }
+}
+
+#[tokio::test]
+async fn i36_a_run_that_ends_by_itself_keeps_what_it_has_saved() {
+    let store = Valve::new(Flow::Open);
+    let engine = engine(&store);
+    let (done, waits) = tokio::sync::oneshot::channel::<()>();
+    let run = engine.submit_durably(spec(), async move |ctx| {
+        ctx.save("kept".into()).await?;
+        let _ = waits.await;
+        Ok(())
+    });
+    let run = run.await.unwrap().into_ref();
+    while states(&store).await.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    run.cancel(CancelRequest::because("later").after_step(None).rollback());
+    drop(done);
+    assert_eq!(within("it ends", run.ended()).await.status, RunStatus::Completed);
+    run.stored().await.unwrap();
+    assert_eq!(states(&store).await, ["kept".into()]);
+    assert!(store.get(run.id()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn i36_a_run_may_roll_back_those_whose_place_it_takes() {
+    let store = Valve::new(Flow::Open);
+    let engine = engine(&store);
+    let old = saves(&engine, "old").await;
+    let new = RunSpec::agent("reply").lane(LANE, OnBusy::RollbackExisting);
+    let new = engine.submit(new, async |ctx| Ok(ctx.saved().await?)).unwrap();
+    assert_eq!(new.superseded(), std::slice::from_ref(&old));
+    assert_eq!(within("it runs", new).await.unwrap(), None, "what the old one saved is gone");
+    assert_eq!(old.status(), RunStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn i36_a_rollback_is_stored_with_the_stop() {
+    let store = Valve::new(Flow::Open);
+    let engine = engine(&store);
+    for asks_later in [false, true] {
+        let run = engine.submit_durably(spec(), async |ctx| {
+            // It listens, and takes its time.
+            let _ = ctx.is_stopping();
+            ctx.save("gone".into()).await?;
+            std::future::pending::<Result<(), quell::Failure>>().await
+        });
+        let run = run.await.unwrap().into_ref();
+        while states(&store).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        if asks_later {
+            run.cancel_durably(CancelRequest::because("enough")).await.1.unwrap();
+        }
+        let request = CancelRequest::because("never mind").rollback();
+        run.cancel_durably(request).await.1.unwrap();
+        // As a successor of this process would find it.
+        let stop = store.get(run.id()).await.unwrap().unwrap().stop.unwrap();
+        assert!(stop.rollback, "{asks_later}");
+        run.cancel(CancelRequest::because("now").abort());
+        within("it ends", run.quiescent()).await;
+    }
+}
