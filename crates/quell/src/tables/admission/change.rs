@@ -80,14 +80,20 @@ impl<R: Candidate> Groups<R> {
 
     /// Sets the limits of a scope of which all roots are counted.
     fn apply(&mut self, scope: &Scope, limits: RunLimits) -> Option<Rest> {
-        let Some(index) = self.index_of(scope) else {
-            self.each_owner = Some(limits);
-            return Some(Rest::Owners(0));
-        };
-        self.arena[index].limits = Some(limits);
-        self.refresh_chain(index);
-        self.remove_if_idle(index);
-        None
+        match scope {
+            Scope::EachOwner => {
+                self.each_owner = Some(limits);
+                Some(Rest::Owners(0))
+            }
+            Scope::All | Scope::Kind(_) | Scope::Component(..) => {
+                // It has had a group since the change began.
+                let index = self.index_of(scope)?;
+                self.arena[index].limits = Some(limits);
+                self.refresh_chain(index);
+                self.remove_if_idle(index);
+                None
+            }
+        }
     }
 
     /// Puts the group of a component under the new one of its kind, with what it counts.
