@@ -44,7 +44,8 @@ pub use plan::{
     Action, Cleanup, CommandStep, ComponentStep, Expression, IfStep, LineIndex, LoopOptions,
     LoopStep, OnMax, PLAN_PAGE, PLAN_SCHEMA, PLAN_TEMPLATES, ParallelOptions, ParallelStep, Plan,
     PlanError, PlanFormat, PlanPolicy, PlanRetry, PlanStep, RouteStep, SequenceStep, TeamMode,
-    TeamOptions, TeamStep, WorkflowStep, excerpt, is_variable, variable_of,
+    TeamOptions, TeamStep, WorkflowStep, excerpt, is_braced, is_env, is_variable, program_of,
+    unquoted, variable_of,
 };
 pub use retry::{ABANDONED_ATTEMPTS, Attempt, Backoff, Retry, RetryAfter, attempt_number};
 pub use skipped::{SkipReason, SkippedStep};

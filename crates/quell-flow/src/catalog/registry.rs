@@ -7,6 +7,7 @@ use super::component::Component;
 use super::contract::Contract;
 use super::kind::ComponentKind;
 use crate::guess::guess;
+use crate::plan::excerpt;
 
 /// The components of a service, by kind and id.
 ///
@@ -95,12 +96,16 @@ impl Catalog {
             return Ok(one);
         }
         let all: Vec<&Arc<Component>> = self.components().collect();
+        let name = excerpt(name);
         match found[..] {
             [] if all.is_empty() => {
                 Err(format!("unknown component `{name}`; there are no components"))
             }
-            [] => Err(match meant(&all, name) {
-                Some(meant) => format!("unknown component `{name}`; did you mean `{meant}`?"),
+            [] => Err(match meant(&all, &name) {
+                Some(meant) => {
+                    let meant = excerpt(&meant);
+                    format!("unknown component `{name}`; did you mean `{meant}`?")
+                }
                 None => format!("unknown component `{name}`; expected one of {}", listed(&all)),
             }),
             [..] => {
@@ -122,7 +127,7 @@ fn meant(components: &[&Arc<Component>], name: &str) -> Option<String> {
 }
 
 fn listed(components: &[&Arc<Component>]) -> String {
-    let name = |one: &&Arc<Component>| format!("`{}`", one.name());
+    let name = |one: &&Arc<Component>| format!("`{}`", excerpt(&one.name()));
     let names: Vec<String> = components.iter().take(NAMES_SHOWN).map(name).collect();
     match components.len().saturating_sub(NAMES_SHOWN) {
         0 => names.join(", "),

@@ -1,4 +1,5 @@
-//! [`excerpt`] quotes a text in a message, [`listed`] names, [`Line`] a line of it below one.
+//! [`excerpt`] quotes a text in a message, [`listed`] names, [`Line`] a line of it below one;
+//! [`unquoted`] leaves what it quotes out of a message.
 
 use unicode_width::UnicodeWidthStr as _;
 
@@ -24,6 +25,48 @@ pub fn excerpt(text: &str) -> String {
         short.push('…');
     }
     short
+}
+
+/// Leaves out of a message what it quotes, which may be a secret: it ends at the first quotes behind
+/// the keys that it begins with, `key: …`.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::unquoted;
+///
+/// let message = "`idle`: invalid time `hush`; expected one such as \"30s\"".to_owned();
+/// assert_eq!(unquoted(message, |key| key == "idle"), "`idle`: invalid time `…`");
+/// ```
+pub fn unquoted(mut message: String, is_key: impl Fn(&str) -> bool) -> String {
+    let mut begin = 0;
+    let key_of = |rest: &str| {
+        let (key, _) = rest.strip_prefix('`')?.split_once("`: ")?;
+        is_key(key).then_some(key.len() + 4)
+    };
+    while let Some(len) = key_of(&message[begin..]) {
+        begin += len;
+    }
+    if let Some(quote) = message[begin..].find('`') {
+        message.truncate(begin + quote);
+        message.push_str("`…`");
+    }
+    message
+}
+
+/// Tells whether the braces of a template, `{{`, stand at a place of a text, or just before it.
+///
+/// # Examples
+///
+/// ```
+/// use quell_flow::is_braced;
+///
+/// let text = "name = {{ input }}";
+/// assert!(is_braced(text, 7) && is_braced(text, 8) && !is_braced(text, 0));
+/// ```
+pub fn is_braced(text: &str, at: usize) -> bool {
+    let near = at.saturating_sub(2)..at.saturating_add(2).min(text.len());
+    text.as_bytes().get(near).is_some_and(|near| near.windows(2).any(|two| two == b"{{"))
 }
 
 /// Lists the first few names in alphabetical order.

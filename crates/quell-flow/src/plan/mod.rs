@@ -24,8 +24,8 @@ pub use action::{
 };
 pub use document::Plan;
 pub use error::PlanError;
-pub use excerpt::excerpt;
 pub(crate) use excerpt::listed;
+pub use excerpt::{excerpt, is_braced, unquoted};
 pub use expression::Expression;
 #[cfg(feature = "test-util")]
 pub(crate) use expression::check_template;
@@ -34,4 +34,4 @@ pub use format::{PLAN_PAGE, PLAN_SCHEMA, PLAN_TEMPLATES, PlanFormat};
 pub use line_index::LineIndex;
 pub use parallel::{ParallelOptions, ParallelStep, PlanPolicy, PlanRetry};
 pub use step::{Action, Cleanup, CommandStep, PlanStep, SequenceStep};
-pub use variable::{is_variable, variable_of};
+pub use variable::{is_env, is_variable, program_of, variable_of};

@@ -68,10 +68,16 @@ fn an_expression_is_refused_for_its_syntax_and_for_what_is_not_there() {
         ("run: ['{{ steps.a.output }}']", "unknown step `a`"),
         ("run: ['{{ stepz.first.output }}']", "unknown name `stepz`"),
         ("run: ['{{ error }}']", "unknown name `error`"),
-        ("run: ['x']\n  env: { A: '{{ index }}' }", "unknown name `index`"),
+        ("run: ['x']\n  env: { A: '{{ index }}' }", "unknown name `…` in `…`; expected one of"),
+        (
+            "run: ['x']\n  env: { A: '{{ inptu }}' }",
+            "unknown name `…` in `…`; did you mean `input`?",
+        ),
+        ("run: ['x']\n  env: { A: '{{ 1 | trm }}' }", "`env.A`: bad template `…`: …"),
         ("run: ['x']\n  input: '{{ task }}'", "unknown name `task`"),
         ("run: ['x']\n  cwd: '{{ output }}'", "unknown name `output`"),
-        ("component: c\n  input: { a: ['{{ steps.z.output }}'] }", "unknown step `z`"),
+        ("component: c\n  input: { a: ['{{ steps.frist.output }}'] }", "did you mean `first`?"),
+        ("component: c\n  input: '{{ steps.z.output }}'", "unknown step `z`"),
         ("if: input >\n  then: [{ name: b, run: [x] }]", "bad expression `input >`: "),
         (
             "if: input == 'x' && input\n  then: [{ name: b, run: [x] }]",

@@ -54,11 +54,12 @@ fn every_misspelt_key_of_a_step_is_shown_with_the_right_one() {
         "
 line 5, column 3: unknown key `retries`; did you mean `retry`?
   |
-5 |   retries: *
+5 |   retries: 3
   |   ^
-line 5, column 12: `retry`: found a number; expected a table such as `…`
+line 5, column 12: `retry`: found a number; expected a table such as `{ attempts: 3 }`, where the \
+         first attempt counts too
   |
-5 |   retries: *
+5 |   retries: 3
   |            ^
 line 6, column 3: unknown key `neeeds`; `needs` goes with the `branches` of `parallel`; other \
          steps have an order of their own

@@ -192,3 +192,45 @@ fn a_variable_with_the_name_of_a_key_of_steps_behind_the_header_of_env_is_warned
         assert!(plan.warnings().is_empty(), "{meant}: {:?}", plan.warnings());
     }
 }
+
+#[test]
+fn what_json_does_not_have_is_refused_with_what_is_right() {
+    let step = r#"{"name": "a", "run": ["x"]}"#;
+    let plan = |rest: &str| format!("{{\"name\": \"p\", \"steps\": [{rest}]}}");
+    for (text, says) in [
+        (plan(&format!("{step},")), "; the last entry has no comma behind it"),
+        (plan(r#"{"name": "a", "run": ["x"],}"#), "; the last entry has no comma behind it"),
+        (plan(&format!("// one\n{step}")), "expected value; JSON has no comments"),
+        (plan(&format!("# one\n{step}")), "expected value; JSON has no comments"),
+        (plan(&format!("{step} /* one */")), "; JSON has no comments"),
+        (plan("{'name': 'a'}"), "key must be a string; texts of JSON stand in double quotes"),
+        (plan("{\"name\": 'a'}"), "expected value; texts of JSON stand in double quotes"),
+    ] {
+        let faults = PlanFormat::Json.read(&text).unwrap_err();
+        assert!(faults[0].message().ends_with(says), "{text}\n{faults:?}");
+    }
+}
+
+#[test]
+fn a_key_in_a_wrong_place_is_refused_with_its_right_one() {
+    let step = "steps:\n- { name: a, run: [x] }\n";
+    for (text, says) in [
+        (format!("name: p\nenv: {{ A: b }}\n{step}"), "unknown key `env`; it is one of a step"),
+        (format!("name: p\nretry: 3\n{step}"), "unknown key `retry`; it is one of a step in"),
+        (
+            "name: p\nsteps:\n- name: a\n  run: [x]\n  env:\n  FOO: b\n".to_owned(),
+            "unknown key `FOO`; a variable is indented below its `env`",
+        ),
+        (
+            "name: p\nsteps: [{ name: a, run: [x], retry: { attempts: 2, delay: 1s } }]".to_owned(),
+            "unknown key `delay`; did you mean `backoff`?",
+        ),
+        (
+            "name: p\nsteps: [{ name: a, run: [x], cwd: ~ }]".to_owned(),
+            "`cwd`: found null; expected the path itself, such as `/srv/data`",
+        ),
+    ] {
+        let faults = PlanFormat::Yaml.read(&text).unwrap_err();
+        assert!(faults.iter().any(|fault| fault.message().starts_with(says)), "{text}\n{faults:?}");
+    }
+}

@@ -27,7 +27,7 @@ fn a_message_shows_its_line_without_the_values_of_env() {
 }
 
 /// Steps of YAML with a variable that no message may show, each with a fault or a warning.
-const YAML: [&str; 117] = [
+const YAML: [&str; 130] = [
     "- name: a\n  run: [x]\n  env: # API_KEY=SECRET\n  - b",
     "- name: a\n  run: [x]\n  env: # it's API_KEY=SECRET",
     "- name: a\n  component: c\n  env: # API_KEY=SECRET\n    A: b",
@@ -148,10 +148,23 @@ const YAML: [&str; 117] = [
     "- name: a\n  if: |\n    input.\n    env: SECRET\n  then: [{ name: b, run: [x] }]",
     "- name: a\n  parallel:\n    policy: |\n      al\n      env: SECRET\n  branches: [{ name: b }]",
     "- name: a\n  run: [x]\n  env:\n  timeout: SECRET",
+    "- name: a\n  run: [x]\n  env:\n    A: | # SECRET\n      # SECRET\n      SECRET\n  idle: 3",
+    "- name: a\n  run: [x]\n  env:\n    A: >- # SECRET\n      b # SECRET\n      c\n  idle: 3",
+    "- { name: a, run: [x], env: { B, \"hush\" }, idle: 3 }",
+    "- { name: a, run: [x], env: { B, hush, C } }",
+    "- { name: a, run: [x], env: [{ B, hush }] }",
+    "- { name: a, run: [x], env: { B: \"{{ input | hush }}\" } }",
+    "- { name: a, run: [x], env: { B: \"{{ hush }}\" } }",
+    "- { name: a, run: [x], env: { B: \"{{ steps.hush.output }}\" } }",
+    "- { name: b, run: [x] }\n- { name: a, run: [x], env: { B: \"{{ steps.b.hush }}\" } }",
+    "- { name: a, component: c, input: { B: \"{{ hush }}\" } }",
+    "- { name: a, run: [x], timeout: \"\n    A=SECRET\" }",
+    "- { name: a, run: [x], timeout: 3x\n    A=SECRET }",
+    "- { name: a, run: [A:SECRET, make, \"&&\", y] }",
 ];
 
 /// The same of TOML.
-const TOML: [&str; 35] = [
+const TOML: [&str; 39] = [
     "run = 'x' # SECRET",
     "run = 'x'# it's SECRET",
     "run = ['x']\nenv = 3 # { A = SECRET }",
@@ -187,6 +200,10 @@ const TOML: [&str; 35] = [
     "run = ['x']\nidle = \"\"\"3s\nenv.API_KEY = 'SECRET'\ninput = \"\"\"",
     "run = ['''a\nenv.API_KEY = \"SECRET\"\ncwd = ''', '&&', 'x']",
     "API_KEY = 'SECRET'\nrun = ['x']",
+    "run = ['x']\n[x]\nb.SECRET = 1\nb.'SECRET' = { c = 1 }\n[x.b.'SECRET'.d]",
+    "run = ['x']\nenv.A = 'b'\n[[x]]\n[x.SECRET]\nb = 1\n[x.SECRET.c]\nd = 1",
+    "run = ['x']\nidle = \"\"\"\nenv.API_KEY = 'SECRET'\ninput = \"\"\"",
+    "run = ['x']\nidle = \"\"\"\\\n  API_KEY = 'SECRET'\n\"\"\"",
 ];
 
 #[test]

@@ -7,14 +7,13 @@ use super::fault::Fault;
 use super::fields::{Table, argument, boolean, entry, list, table, text, wrong_type};
 use super::keys::STEP_KEYS;
 use super::kinds::check_template;
-use super::masked::{has_variable, variable};
+use super::masked::has_variable;
 use super::reader::Reader;
 use super::shell;
 use super::tree::{Node, Value};
 use super::unshelled;
 use crate::command_example::command_example;
 use crate::plan::step::CommandStep;
-use crate::plan::variable::variable_of;
 
 pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> CommandStep {
     let mut has_templates = false;
@@ -28,17 +27,13 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
     let parts = arguments(run);
     let parts = reader.noted(parts.map(Some).map_err(|fault| fault.of("run")));
     let mut command = Vec::new();
-    reader.names.are_secret = true;
     for part in parts.unwrap_or_default() {
         if reader.is_full() {
             break;
         }
-        // Words before the program may be variables.
-        reader.names.are_secret &= variable_of(shell::word(part)).is_some();
         let text = templated(reader, part, "run");
         command.push(reader.noted(text));
     }
-    reader.names.are_secret = false;
     if let Some(parts) = parts {
         shell::warn(reader, parts);
         unshelled::warn(reader, parts, step.get("cwd"));
@@ -50,18 +45,14 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
     });
     let variables = reader.noted(variables).unwrap_or_default();
     warn_of_variables(reader, step);
-    reader.names.are_secret = true;
     for (key, value) in variables {
         if key.name.is_empty() || key.name.contains(['=', '\0']) {
             let message = "name of a variable is empty or contains `=` or NUL";
             reader.note(Fault::new(key.at, message).of("env"));
         }
-        let owner = format!("env.{}", variable(&key.name));
-        let text = templated(reader, value, &owner);
-        let text = text.map_err(|fault| unquoted(fault, &owner, value));
+        let text = templated(reader, value, &format!("env.{}", reader.named(key)));
         env.insert(key.name.clone(), reader.noted(text));
     }
-    reader.names.are_secret = false;
     let env_clear = reader.noted(step.read("env_clear", boolean)).unwrap_or_default();
     let mut text_of = |key, read: fn(&Node) -> Result<&str, Fault>| {
         let text = step.read(key, |node| {
@@ -71,7 +62,7 @@ pub(super) fn command(reader: &mut Reader<'_>, step: &Table<'_>, run: &Node) -> 
         });
         reader.noted(text)
     };
-    let (cwd, input) = (text_of("cwd", argument), text_of("input", text));
+    let (cwd, input) = (text_of("cwd", folder), text_of("input", text));
     let origin = Arc::new(reader.origin(run.at));
     CommandStep { command, cwd, env, env_clear, input, has_templates, origin }
 }
@@ -92,12 +83,12 @@ fn warn_of_variables(reader: &mut Reader<'_>, step: &Table<'_>) {
     }
 }
 
-/// Leaves the value of a variable that is no text, and may be a secret, out of a message.
-fn unquoted(fault: Fault, key: &str, value: &Node) -> Fault {
-    match &value.value {
-        Value::Number(_) | Value::Bool(_) => wrong_type(value, "a string, in quotes").of(key),
-        _ => fault,
+/// Reads the folder of a command. In YAML, `~` is null.
+fn folder(node: &Node) -> Result<&str, Fault> {
+    if node.is_null() {
+        return Err(wrong_type(node, "the path itself, such as `/srv/data`"));
     }
+    argument(node)
 }
 
 /// Reads the list of a program and its arguments.

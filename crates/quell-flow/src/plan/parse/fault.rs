@@ -11,13 +11,16 @@ pub(crate) struct Fault {
     pub(crate) message: String,
     /// Whether another fault, which has been noted, is probably its reason.
     pub(crate) is_consequence: bool,
+    /// Whether the message has no word of the value that it is about.
+    pub(crate) is_bare: bool,
     /// Further faults of the same value.
     pub(crate) others: Vec<Self>,
 }
 
 impl Fault {
     pub(crate) fn new(at: usize, message: impl Into<String>) -> Self {
-        Self { at, message: message.into(), is_consequence: false, others: Vec::new() }
+        let message = message.into();
+        Self { at, message, is_consequence: false, is_bare: false, others: Vec::new() }
     }
 
     /// Adds another fault of the same value.
@@ -36,7 +39,10 @@ impl Fault {
     /// Makes the error, with the line of the text as it may be shown.
     pub(super) fn in_text(self, places: &Places<'_>) -> PlanError {
         let line = Line::of(&places.masked.shown, self.at);
-        let message = places.masked.message(self.at, self.message);
+        let message = match self.is_bare {
+            true => self.message,
+            false => places.masked.message(self.at, self.message),
+        };
         PlanError::new(message).at(places.find(self.at)).showing(line)
     }
 

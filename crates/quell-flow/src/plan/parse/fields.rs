@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fault::Fault;
+use super::keys::{PLAN_KEYS, STEP_KEYS};
 use super::tree::{Key, Node, Value};
 use crate::guess::guess;
 use crate::plan::excerpt::excerpt;
 use crate::plan::format::PlanFormat;
+use crate::plan::variable::is_variable;
 
 /// Reads a whole number of at least `min`.
 pub(super) fn count(node: &Node, what: &str, min: usize) -> Result<usize, Fault> {
@@ -167,6 +169,8 @@ impl<'a> Table<'a> {
         let entries = table(node)?;
         let mut table = Self { at: node.at, entries, meant: Vec::new(), has_strange: false };
         let mut faults = Vec::new();
+        let is_empty_env = |(key, value): &(Key, Node)| key.name == "env" && value.is_null();
+        let has_empty_env = entries.iter().any(is_empty_env);
         let strange = entries.iter().filter(|(key, _)| !keys.contains(&key.name.as_str()));
         for entry in strange.take(max) {
             let (key, _) = entry;
@@ -175,7 +179,14 @@ impl<'a> Table<'a> {
                 Some(known) => table.meant.push((known, entry)),
                 None => table.has_strange = true,
             }
-            faults.push(unknown_key(key, named(key), guessed, keys));
+            let fault = unknown_key(key, named(key), guessed, keys);
+            faults.push(match guessed {
+                None if has_empty_env && is_variable(named(key)) => Fault {
+                    message: format!("unknown key `{}`; {BELOW_ENV}", excerpt(named(key))),
+                    ..fault
+                },
+                _ => fault,
+            });
         }
         Ok((table, faults))
     }
@@ -255,6 +266,12 @@ fn unknown_key(key: &Key, named: &str, meant: Option<&str>, keys: &[&str]) -> Fa
     if key.name == "finally" && keys.contains(&"on_stop") {
         return Fault::new(key.at, format!("unknown key `finally`; {AT_END}"));
     }
+    if *keys == PLAN_KEYS && STEP_KEYS.contains(&key.name.as_str()) {
+        return Fault::new(
+            key.at,
+            format!("unknown key `{named}`; it is one of a step in `steps`"),
+        );
+    }
     if let Some(meant) = meant {
         return Fault::new(key.at, guessed("key", named, meant));
     }
@@ -281,7 +298,7 @@ const BESIDE: [(&str, &str, &str); 4] = [
 ];
 
 /// Keys of other tools, and what they are here.
-const FOREIGN: [(&str, &str); 26] = [
+const FOREIGN: [(&str, &str); 27] = [
     ("cmd", "run"),
     ("command", "run"),
     ("exec", "run"),
@@ -299,6 +316,7 @@ const FOREIGN: [(&str, &str); 26] = [
     ("when", "if"),
     ("condition", "if"),
     ("retries", "retry"),
+    ("delay", "backoff"),
     ("on_error", "on_failure"),
     ("on_cancel", "on_stop"),
     ("tasks", "steps"),
@@ -315,6 +333,8 @@ const ORDER: [&str; 2] = ["needs", "depends_on"];
 
 const AT_END: &str = "nothing runs at every end: `on_failure` is for a failure, `on_stop` for a \
                       stop, and a last step for a success";
+
+const BELOW_ENV: &str = "a variable is indented below its `env`";
 
 const IN_ORDER: &str =
     "`needs` goes with the `branches` of `parallel`; other steps have an order of their own";

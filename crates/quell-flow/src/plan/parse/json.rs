@@ -47,7 +47,8 @@ impl<'a> Reader<'a> {
             Some(b'n') => Value::Null,
             _ => Value::Number(self.parse(text)?),
         };
-        Ok(Node { at: self.offset(text), value })
+        let at = self.offset(text);
+        Ok(Node { at, end: at + text.len(), value })
     }
 
     fn entries(&self, text: &'a str) -> Result<Vec<(Key, Node)>, Fault> {
@@ -75,13 +76,27 @@ impl<'a> Reader<'a> {
             let words = words.strip_suffix(&place).unwrap_or(&words);
             let words = words.replace("EOF while parsing a value", "the text ends before a value");
             let words = words.replace("EOF while parsing", "the text ends within");
-            Fault::new(self.offset(part) + within, words)
+            let at = self.offset(part) + within;
+            Fault::new(at, words + hint(self.text, at))
         })
     }
 
     /// Yields the offset of a part, which is a slice of the text.
     fn offset(&self, part: &str) -> usize {
         (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize)
+    }
+}
+
+/// Says what is right instead of what other languages have at a place.
+fn hint(text: &str, at: usize) -> &'static str {
+    let rest = text.get(at..).unwrap_or_default();
+    // The place of a comma before a bracket is that of the bracket.
+    let before = text.get(..at).unwrap_or_default().trim_end();
+    match rest.chars().next() {
+        Some('/' | '#') => "; JSON has no comments",
+        Some('\'') => "; texts of JSON stand in double quotes",
+        Some('}' | ']') if before.ends_with(',') => "; the last entry has no comma behind it",
+        _ => "",
     }
 }
 

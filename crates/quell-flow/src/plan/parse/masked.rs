@@ -6,15 +6,16 @@
 //! exception. A message shows the line of its place, and a line may hold more than the fault. Every
 //! byte that is shown stays in its place, so that the caret does.
 
+use std::rc::Rc;
+
 use super::fields::meant;
 use super::keys::{BRANCH_KEYS, PLAN_KEYS};
 use super::kinds::{LOOP_KEYS, TEAM_KEYS};
 use super::options::{PARALLEL_KEYS, RETRY_KEYS};
 use super::tree::{Key, Node, Value};
-use super::unread::is_harmless;
-use crate::plan::excerpt::LINE_ENDS;
-use crate::plan::format::PlanFormat;
-use crate::plan::variable::{is_variable, variable_of};
+use super::unread::{is_harmless, is_sign};
+use crate::plan::excerpt::{LINE_ENDS, unquoted};
+use crate::plan::variable::{is_env, is_variable, program_of, variable_of};
 
 /// A text as messages may show it, and what it does not show.
 pub(super) struct Masked {
@@ -26,73 +27,104 @@ pub(super) struct Masked {
 }
 
 impl Masked {
-    /// Hides values, keys that may have one in them, and what follows each of them up to the next
-    /// key or value: the tree does not say where one ends. Hides comments, too.
-    pub(super) fn of(text: &str, root: &Node, format: PlanFormat) -> Self {
-        let mut places = Places::default();
+    /// Shows the keys and values that may be shown, of a text its first line. Of all else it shows
+    /// keys of plans and signs, as of a text that cannot be parsed; of a value that is hidden not
+    /// even these.
+    pub(super) fn of(text: &str, root: &Node) -> Self {
+        let mut places = Places { text, all: Vec::new(), unquoted: Vec::new() };
         places.add(root, Within::Table(&PLAN_KEYS));
-        let Places { mut all, mut hidden, mut unquoted } = places;
-        all.sort_unstable();
+        let Places { mut all, mut unquoted, .. } = places;
+        // A key with a dot and its table begin in one place, of which the last one counts.
+        all.sort_unstable_by_key(|place| (place.at, place.shown));
         unquoted.sort_unstable();
-        hidden.sort_unstable();
-        hidden.dedup();
         let (mut shown, mut done) = (String::with_capacity(text.len()), 0);
-        for at in &hidden {
-            let next = all.partition_point(|place| place <= at);
-            let end = all.get(next).copied().unwrap_or(text.len());
-            shown.push_str(text.get(done..*at).unwrap_or_default());
-            hide(text.get(*at..end).unwrap_or_default(), &mut shown);
+        for (nth, place) in all.iter().enumerate() {
+            let next = all.get(nth + 1).map_or(text.len(), |next| next.at);
+            let end = match place.shown {
+                Shown::Nothing => next,
+                Shown::UpTo(end) => end.clamp(place.at, next),
+                Shown::Signs => place.at,
+            };
+            show_signs(text.get(done..place.at).unwrap_or_default(), &mut shown);
+            let part = text.get(place.at..end).unwrap_or_default();
+            match place.shown {
+                Shown::Nothing => hide(part, &mut shown),
+                Shown::UpTo(_) | Shown::Signs => shown.push_str(part),
+            }
             done = end;
         }
-        shown.push_str(text.get(done..).unwrap_or_default());
-        let shown = if format == PlanFormat::Json { shown } else { without_comments(&shown) };
+        show_signs(text.get(done..).unwrap_or_default(), &mut shown);
+        let hidden = all.iter().filter(|place| place.shown == Shown::Nothing);
+        let mut hidden: Vec<usize> = hidden.map(|place| place.at).collect();
+        hidden.dedup();
         Self { shown, hidden, unquoted }
     }
 
     /// Yields a key as messages may say it.
     pub(super) fn named<'k>(&self, key: &'k Key) -> &'k str {
-        if self.hidden.binary_search(&key.at).is_ok() { variable(&key.name) } else { &key.name }
+        if self.hidden.binary_search(&key.at).is_ok() { "…" } else { &key.name }
     }
 
-    /// Yields a message about what is at a place, without what may not be quoted: it ends at the
-    /// first word in quotes that is no key of plans.
-    pub(super) fn message(&self, at: usize, mut message: String) -> String {
-        if self.unquoted.binary_search(&at).is_ok() {
-            let is_quoted = |(nth, word): &(usize, &str)| nth % 2 == 1 && !is_harmless(word);
-            let first = message.split('`').enumerate().find(is_quoted);
-            if let Some(len) = first.map(|(_, word)| word.as_ptr().addr() - message.as_ptr().addr())
-            {
-                message.truncate(len);
-                message.push_str("…`");
-            }
+    /// Tells whether a value is stars.
+    pub(super) fn hides(&self, at: usize) -> bool {
+        self.hidden.binary_search(&at).is_ok()
+    }
+
+    /// Yields the places of values of whose words no message names one, in order.
+    pub(super) fn secrets(&self) -> Rc<[usize]> {
+        let mut all = [self.hidden.as_slice(), &self.unquoted].concat();
+        all.sort_unstable();
+        all.into()
+    }
+
+    /// Yields a message about what is at a place, without what may not be quoted.
+    pub(super) fn message(&self, at: usize, message: String) -> String {
+        match self.unquoted.binary_search(&at) {
+            Ok(_) => unquoted(message, is_harmless),
+            Err(_) => message,
         }
-        message
     }
 }
 
-/// Hides all behind a `#` to the end of its line. One within quotes begins no comment, but where a
-/// text in quotes begins may be many lines before.
-fn without_comments(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
+/// Adds a text with stars in the place of all words that are no keys of plans. Behind a `#` all is
+/// a comment, to the end of the line.
+fn show_signs(text: &str, shown: &mut String) {
     for line in text.split_inclusive(LINE_ENDS) {
         let (before, comment) = line.split_at(line.find('#').map_or(line.len(), |at| at + 1));
-        shown.push_str(before);
-        hide(comment, &mut shown);
+        let is_end = |char| is_sign(char) || char == '#';
+        for part in before.split_inclusive(is_end) {
+            let (word, sign) = part.split_at(part.rfind(is_end).unwrap_or(part.len()));
+            if is_harmless(word) {
+                shown.push_str(word);
+            } else {
+                hide(word, shown);
+            }
+            shown.push_str(sign);
+        }
+        hide(comment, shown);
     }
-    shown
 }
 
-/// Yields the name of a variable as messages may say it: a key that is no name may have the value
-/// in it, as `A=b` or `A:b`.
-pub(super) fn variable(key: &str) -> &str {
-    if is_variable(key) { key } else { "…" }
+/// Where a key or a value begins, and what is shown of it.
+struct Place {
+    at: usize,
+    shown: Shown,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Shown {
+    /// Signs, as of what stands between keys and values.
+    Signs,
+    /// All before an offset.
+    UpTo(usize),
+    /// Nothing, up to the next key or value: the tree does not say where each ends.
+    Nothing,
 }
 
 /// Where the keys and values of a tree begin.
-#[derive(Default)]
-struct Places {
-    all: Vec<usize>,
-    hidden: Vec<usize>,
+struct Places<'a> {
+    text: &'a str,
+    all: Vec<Place>,
     unquoted: Vec<usize>,
 }
 
@@ -177,38 +209,76 @@ impl Within {
     }
 }
 
-impl Places {
+impl Places<'_> {
     /// Adds those of a value. Recurses as deep as the text nests, which the parsers bound.
     fn add(&mut self, node: &Node, within: Within) {
-        self.all.push(node.at);
         if matches!(within, Within::Unknown | Within::Below) {
             self.unquoted.push(node.at);
         }
+        let shown = match (&node.value, within) {
+            // What stands in the place of null is a comment at most.
+            (Value::Table(_) | Value::List(_) | Value::Null, _) => Shown::Signs,
+            (Value::Text(line), Within::Command) if has_variable(line) => Shown::Nothing,
+            (value, _) if within.hides(value) => Shown::Nothing,
+            _ => self.first_line(node),
+        };
+        self.all.push(Place { at: node.at, shown });
         match (&node.value, within) {
             (Value::Table(entries), _) => self.add_entries(entries, within),
             (Value::List(words), Within::Command) => self.add_command(words),
             (Value::List(items), _) => self.add_items(items, within),
-            // What stands there is a comment at most.
-            (Value::Null, _) => {}
-            (Value::Text(line), Within::Command) if has_variable(line) => self.hidden.push(node.at),
-            (value, _) if within.hides(value) => self.hidden.push(node.at),
             _ => {}
+        }
+    }
+
+    /// Yields what is shown of a scalar: its first line. Quotes that are not closed take in those
+    /// behind, and so the text may begin with another line than what stands first.
+    fn first_line(&mut self, node: &Node) -> Shown {
+        let written = self.text.get(node.at..node.end).unwrap_or_default().trim_end();
+        let line = written.split(LINE_ENDS).next().unwrap_or_default();
+        if let Value::Text(text) = &node.value
+            && line.len() < written.len()
+            && !line.contains(text.split(LINE_ENDS).next().unwrap_or_default())
+        {
+            self.unquoted.push(node.at);
+        }
+        Shown::UpTo(node.at + line.len())
+    }
+
+    /// Yields what is shown of a key that may be shown: its name, if that is how it is written.
+    fn name(&self, key: &Key) -> Shown {
+        let written = self.text.get(key.at..).unwrap_or_default();
+        let name = written.strip_prefix(['"', '\'']).unwrap_or(written);
+        match name.strip_prefix(&key.name) {
+            Some(rest) => Shown::UpTo(self.text.len() - rest.len()),
+            None => Shown::Signs,
         }
     }
 
     fn add_entries(&mut self, entries: &[(Key, Node)], within: Within) {
         let mut is_beside = false;
         for (key, value) in entries {
-            self.all.push(key.at);
-            if !within.shows_key(&key.name) {
-                self.hidden.push(key.at);
-            }
-            // A variable that is not indented may have the name of a key.
-            let is_scalar = !matches!(value.value, Value::List(_) | Value::Table(_));
             let is_known = within.keys().contains(&key.name.as_str());
+            let is_null = value.is_null();
+            // A value behind a comma instead of a colon is a key without a value.
+            let is_named = is_known || (within.shows_key(&key.name) && !is_null);
+            let shown = if is_named { self.name(key) } else { Shown::Nothing };
+            self.all.push(Place { at: key.at, shown });
+            // A variable that is not indented may have the name of a key. A number is shown if its
+            // key is one that is misspelt.
+            let is_scalar = !matches!(value.value, Value::List(_) | Value::Table(_));
             let is_shown = is_known && !(is_beside && is_scalar);
-            self.add(value, if is_shown { Within::of(&key.name) } else { within.inside() });
-            is_beside |= matches!(value.value, Value::Null) && is_env(&key.name);
+            let is_count = || matches!(value.value, Value::Number(_));
+            let is_meant = || meant(&key.name, within.keys()).is_some_and(|key| !is_env(key));
+            let of_value = if is_shown {
+                Within::of(&key.name)
+            } else if !is_known && is_count() && is_meant() {
+                Within::Values
+            } else {
+                within.inside()
+            };
+            self.add(value, of_value);
+            is_beside |= is_null && is_env(&key.name);
         }
     }
 
@@ -227,7 +297,7 @@ impl Places {
     fn add_command(&mut self, words: &[Node]) {
         let mut is_before = true;
         for word in words {
-            is_before &= matches!(&word.value, Value::Text(word) if variable_of(word).is_some());
+            is_before &= matches!(&word.value, Value::Text(word) if may_set(word));
             self.add(word, if is_before { Within::Variable } else { Within::Values });
         }
     }
@@ -251,12 +321,12 @@ fn hide(text: &str, shown: &mut String) {
 
 /// Tells whether a line of a shell sets a variable.
 pub(super) fn has_variable(line: &str) -> bool {
-    line.split_whitespace().any(|word| variable_of(word).is_some())
+    may_set(line) || line.split_whitespace().any(|word| variable_of(word).is_some())
 }
 
-/// Tells whether a key is meant to be `env`.
-fn is_env(key: &str) -> bool {
-    key == "env" || meant(key, &["env"]).is_some()
+/// Tells whether a word may set a variable, `A=b` or `A:b`, before a program.
+pub(super) fn may_set(word: &str) -> bool {
+    program_of(word).ends_with(['=', ':'])
 }
 
 /// Tells whether a key is two or three words as those of other tools: `timeout-minutes`.
@@ -269,6 +339,7 @@ fn is_dashed(key: &str) -> bool {
 mod tests {
     use super::super::{json, toml, yaml};
     use super::*;
+    use crate::plan::format::PlanFormat;
 
     #[test]
     fn a_value_is_shown_if_its_key_is_one_of_its_table_and_nothing_else_moves() {
@@ -317,7 +388,7 @@ mod tests {
                 PlanFormat::Json => json::parse(text),
                 PlanFormat::Yaml => yaml::parse(text),
             };
-            assert_eq!(Masked::of(text, &root.expect(text), format).shown, right);
+            assert_eq!(Masked::of(text, &root.expect(text)).shown, right);
         }
     }
 }

@@ -10,6 +10,8 @@
 //! read, or would have to.
 
 mod command;
+#[cfg(test)]
+mod damaged;
 mod fault;
 mod fields;
 mod guesses;

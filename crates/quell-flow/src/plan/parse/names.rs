@@ -28,8 +28,8 @@ pub(super) struct Names {
     pub(super) guesses: Guesses,
     /// What is known of the outputs of the steps.
     pub(super) shapes: Shapes,
-    /// Whether texts may have secrets, so that no message quotes them.
-    pub(super) are_secret: bool,
+    /// The places of texts that may have secrets, in order: no message has a word of one.
+    secrets: Rc<[usize]>,
 }
 
 /// The steps that were read.
@@ -69,9 +69,9 @@ impl Frame {
 
 impl Names {
     /// Makes the names that every plan knows.
-    pub(super) fn of_plan() -> Self {
+    pub(super) fn of_plan(secrets: Rc<[usize]>) -> Self {
         let frame = Frame { variables: vec!["input", "steps"], ..Frame::default() };
-        Self::of(frame)
+        Self { secrets, ..Self::of(frame) }
     }
 
     /// Makes the names that the predicate of a policy knows.
@@ -83,7 +83,7 @@ impl Names {
     fn of(frame: Frame) -> Self {
         let (read, warnings) = (RefCell::default(), RefCell::default());
         let (frames, guesses, shapes) = (vec![frame], Guesses::default(), Shapes::default());
-        Self { frames, read, warnings, guesses, shapes, are_secret: false }
+        Self { frames, read, warnings, guesses, shapes, secrets: Rc::default() }
     }
 
     /// Adds a frame for the names of inner steps.
@@ -134,9 +134,9 @@ impl Names {
     /// Checks an expression at an offset of the text.
     pub(super) fn check(&self, text: &str, at: usize) -> Result<(), Fault> {
         if let Some(inside) = braced(text) {
-            let (text, inside) = (excerpt(text), excerpt(inside));
+            let (text, inside) = (self.quoted(text, at), self.quoted(inside, at));
             let message = format!("`{text}` has the braces of a template; expected `{inside}`");
-            return Err(Fault::new(at, message));
+            return Err(self.fault(at, message));
         }
         let names = expression::check(text);
         let names = names.map_err(|words| self.bad("expression", text, &words, at))?;
@@ -154,7 +154,7 @@ impl Names {
             self.warn_of_comparisons(inside, at);
         }
         for inside in expression::behind_dollar(text) {
-            let template = format!("{{{{ {} }}}}", self.quoted(inside.trim()));
+            let template = format!("{{{{ {} }}}}", self.quoted(inside.trim(), at));
             let right = format!("leaves `$` before the value; expected `{template}`");
             self.warn(at, format!("`${template}` {right}"));
         }
@@ -164,21 +164,32 @@ impl Names {
     pub(super) fn warn(&self, at: usize, message: String) {
         let mut warnings = self.warnings.borrow_mut();
         if warnings.len() < limits::PLAN_FAULTS_MAX {
-            warnings.push(Fault::new(at, message));
+            warnings.push(self.fault(at, message));
         }
     }
 
-    /// Quotes a text for a message, unless it may have a secret.
-    pub(super) fn quoted(&self, text: &str) -> String {
-        if self.are_secret { "…".to_owned() } else { excerpt(text) }
+    /// Tells whether the text at a place may have a secret.
+    pub(super) fn is_secret(&self, at: usize) -> bool {
+        self.secrets.binary_search(&at).is_ok()
+    }
+
+    /// Quotes the text at a place, or a word of it, unless the text may have a secret.
+    pub(super) fn quoted(&self, text: &str, at: usize) -> String {
+        if self.is_secret(at) { "…".to_owned() } else { excerpt(text) }
+    }
+
+    /// Makes a fault of the text at a place. Of a secret no word is in the message.
+    pub(super) fn fault(&self, at: usize, message: String) -> Fault {
+        Fault { is_bare: self.is_secret(at), ..Fault::new(at, message) }
     }
 
     fn bad(&self, what: &str, text: &str, words: &str, at: usize) -> Fault {
-        let message = self.unbracketed(text).unwrap_or_else(|| {
+        let message = self.unbracketed(text, at).unwrap_or_else(|| {
             let hint = if is_template(text) { hint(&insides(text)) } else { hint(text) };
-            format!("bad {what} `{}`: {}{hint}", self.quoted(text), excerpt(words))
+            let (text, words) = (self.quoted(text, at), self.quoted(words, at));
+            format!("bad {what} `{text}`: {words}{hint}")
         });
-        Fault::new(at, message)
+        self.fault(at, message)
     }
 
     /// Checks every name, and yields the faults of all.
@@ -186,7 +197,7 @@ impl Names {
         let faults = names.iter().filter_map(|name| self.check_name(name, text, at).err());
         let Some(fault) = faults.reduce(Fault::and) else { return Ok(()) };
         // `steps.my-step.output` reads `steps.my`, and subtracts `step.output`.
-        Err(self.unbracketed(text).map_or(fault, |message| Fault::new(at, message)))
+        Err(self.unbracketed(text, at).map_or(fault, |message| self.fault(at, message)))
     }
 
     fn check_name(&self, path: &expression::Path, text: &str, at: usize) -> Result<(), Fault> {
@@ -195,16 +206,16 @@ impl Names {
         let mut seen = self.seen();
         if !seen.any(|frame| frame.variables.contains(&variable)) {
             let right = self.right_for(variable, &path[1..]);
-            let (variable, text) = (excerpt(variable), self.quoted(text));
+            let (variable, text) = (self.quoted(variable, at), self.quoted(text, at));
             let message = format!("unknown name `{variable}` in `{text}`; {right}");
-            return Err(Fault::new(at, message));
+            return Err(self.fault(at, message));
         }
         let Some(step) = parts.next().filter(|_| variable == "steps") else { return Ok(()) };
         if !self.seen().any(|frame| frame.has(step)) {
             let right = self.right_for_step(step, &path[2..]);
-            let (step, text) = (excerpt(step), self.quoted(text));
+            let (step, text) = (self.quoted(step, at), self.quoted(text, at));
             let message = format!("unknown step `{step}` in `{text}`; {right}");
-            return Err(Fault::new(at, message));
+            return Err(self.fault(at, message));
         }
         if self.seen().position(|frame| frame.has(step)) == self.top() {
             let mut read = self.read.borrow_mut();
@@ -216,36 +227,36 @@ impl Names {
         if let Some(of_step) = parts.next().filter(|of_step| *of_step != "output") {
             let output = output_of(step);
             let right = match guess(of_step, ["output"]) {
-                Some(_) => output,
-                None => below(&output, of_step),
+                None if !self.is_secret(at) => below(&output, of_step),
+                Some(_) | None => output,
             };
-            let (of_step, step) = (excerpt(of_step), excerpt(step));
-            let text = self.quoted(text);
+            let (of_step, step) = (self.quoted(of_step, at), excerpt(step));
+            let text = self.quoted(text, at);
             let message = format!(
                 "step `{step}` has no `{of_step}` in `{text}`; did you mean `{}`?",
                 excerpt(&right),
             );
-            return Err(Fault::new(at, message));
+            return Err(self.fault(at, message));
         }
         self.check_output(step, path.get(3..).unwrap_or_default(), text, at)
     }
 
     /// Finds the name of a step that is no word and stands behind a dot, and says what is right.
-    fn unbracketed(&self, text: &str) -> Option<String> {
+    fn unbracketed(&self, text: &str, at: usize) -> Option<String> {
         let no_words = || self.step_names().filter(|name| !is_word(name));
         let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
         let written: Vec<&str> = text.split("steps.").skip(1).take(PATHS_TRIED).collect();
         let is_written =
             |name: &&str| written.iter().any(|after| after.strip_prefix(*name).is_some_and(ends));
         if let Some(name) = no_words().filter(is_written).max_by_key(|name| name.len()) {
-            let (text, right) = (self.quoted(text), excerpt(&path_of(name)));
+            let (text, right) = (self.quoted(text, at), excerpt(&path_of(name)));
             return Some(format!(
                 "`steps.{}` in `{text}`; expected `{right}`, because the name of the step is no \
                  word",
                 excerpt(name),
             ));
         }
-        if let Some(right) = self.unbracketed_inner(text) {
+        if let Some(right) = self.unbracketed_inner(text, at) {
             return Some(right);
         }
         let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
@@ -255,12 +266,13 @@ impl Names {
         });
         let meant = |name| Some((name, self.guesses.guess(name, no_words())?));
         let (name, meant) = written.find_map(meant)?;
-        let (name, text, right) = (excerpt(name), self.quoted(text), excerpt(&path_of(meant)));
+        let (name, text) = (self.quoted(name, at), self.quoted(text, at));
+        let right = excerpt(&path_of(meant));
         Some(format!("unknown step `{name}` in `{text}`; did you mean `{right}`?"))
     }
 
     /// As [`Names::unbracketed`], for a step inside of another one.
-    fn unbracketed_inner(&self, text: &str) -> Option<String> {
+    fn unbracketed_inner(&self, text: &str, at: usize) -> Option<String> {
         let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
         let written: Vec<&str> =
             text.match_indices("steps").take(PATHS_TRIED).map(|(at, _)| &text[at..]).collect();
@@ -273,7 +285,7 @@ impl Names {
         };
         let paths = self.steps().flat_map(|(outer, shape)| shape.dotted(&output_of(outer)));
         let path = paths.filter(|(dotted, _)| is_written(dotted)).max_by_key(|(it, _)| it.len());
-        let shown = self.quoted(text);
+        let shown = self.quoted(text, at);
         if let Some((dotted, right)) = path {
             let (dotted, right) = (excerpt(&dotted), excerpt(&right));
             return Some(format!(

@@ -31,11 +31,11 @@ impl Names {
             Some(meant) => format!("did you mean `{}`?", excerpt(meant)),
             None => format!("it has {}", listed(known.iter().copied())),
         };
-        let (owner, key, text) = (excerpt(&owner), excerpt(key), self.quoted(text));
+        let (owner, key, text) = (excerpt(&owner), self.quoted(key, at), self.quoted(text, at));
         match misread {
             Misread::NoStep(..) => {
                 let message = format!("`{owner}` has no `{key}` in `{text}`; {right}");
-                Err(Fault::new(at, message))
+                Err(self.fault(at, message))
             }
             // A runner of other programs may have other keys.
             Misread::NoKey(_) => {
@@ -51,7 +51,7 @@ impl Names {
     /// Warns of an expression that names a step, if it is what a command wrote with its newline.
     pub(super) fn check_choice(&self, text: &str, at: usize) {
         if expression::as_path(text).is_some_and(|path| self.leads_to(&path, &STDOUT_KEYS)) {
-            let text = excerpt(text.trim());
+            let text = self.quoted(text.trim(), at);
             let right = format!("expected `{text} | trim`");
             let message =
                 format!("`{text}` ends with the newline that most programs write; {right}");
@@ -74,9 +74,9 @@ impl Names {
     fn warn_of_newline(&self, Compared { whole, place, .. }: &Compared<'_>, at: usize) {
         let (before, after) = (&whole[..place.start], &whole[place.end..]);
         let read = &whole[place.clone()];
-        let around = if self.are_secret { ("", "") } else { (before, after) };
+        let around = if self.is_secret(at) { ("", "") } else { (before, after) };
         let right = excerpt(&format!("{}{read} | trim{}", around.0, around.1));
-        let (whole, read) = (self.quoted(whole), excerpt(read));
+        let (whole, read) = (self.quoted(whole, at), excerpt(read));
         let message = format!(
             "`{whole}` compares `{read}` with the newline that most programs write at its end; \
              expected `{right}`"
@@ -89,12 +89,12 @@ impl Names {
         let (before, after) = (&whole[..literal.start], &whole[literal.end..]);
         let is_unequal = before.trim_end().ends_with("!=") || after.trim_start().starts_with("!=");
         let right = match text.parse::<u32>() {
-            Ok(number) if !self.are_secret => {
+            Ok(number) if !self.is_secret(at) => {
                 format!("`{}`", excerpt(&format!("{before}{number}{after}")))
             }
             _ => "a number".to_owned(),
         };
-        let (whole, read) = (self.quoted(whole), excerpt(&whole[place.clone()]));
+        let (whole, read) = (self.quoted(whole, at), excerpt(&whole[place.clone()]));
         let message = format!(
             "`{whole}` is always {is_unequal}: `{read}` is a number, and no text; expected {right}"
         );

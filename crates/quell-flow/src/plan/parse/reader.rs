@@ -15,7 +15,7 @@ use super::masked::Masked;
 use super::names::Names;
 use super::needs::Branches;
 use super::places::Places;
-use super::tree::{Node, Value};
+use super::tree::{Key, Node, Value};
 use super::{command, hints, kinds, options};
 use crate::limits;
 use crate::plan::action::Origin;
@@ -37,7 +37,7 @@ pub(super) fn read(
         steps: 0,
         faults: Vec::new(),
         warnings: Vec::new(),
-        names: Names::of_plan(),
+        names: Names::of_plan(masked.secrets()),
         places: Places::new(text, masked),
         format,
         file: file.map(Into::into),
@@ -260,6 +260,11 @@ impl Reader<'_> {
         Cleanup { on_failure, on_stop }
     }
 
+    /// Yields a key as messages may say it.
+    pub(super) fn named<'k>(&self, key: &'k Key) -> &'k str {
+        self.places.masked.named(key)
+    }
+
     /// Takes a node as a table, and notes its unknown keys.
     pub(super) fn table<'n>(
         &mut self,
@@ -278,11 +283,10 @@ impl Reader<'_> {
         let (Value::Number(_) | Value::Bool(_)) = node.value else {
             return argument(node).map(str::to_owned);
         };
-        let text = &self.places.text[node.at.min(self.places.text.len())..];
-        let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}' | '#');
-        let written = text.split(ends).next().unwrap_or_default();
+        let written = self.places.text.get(node.at..node.end).unwrap_or_default();
         match &node.value {
             Value::Number(number) if number.to_string() == written => Ok(written.to_owned()),
+            _ if self.places.masked.hides(node.at) => Err(wrong_type(node, "a string, in quotes")),
             _ => Err(wrong_type(node, &format!("a string such as `\"{}\"`", excerpt(written)))),
         }
     }

@@ -1,5 +1,7 @@
 //! [`parse`] reads TOML into a [`Node`].
 
+use std::ops::Range;
+
 use serde_json::Number;
 use toml::Spanned;
 use toml::de::{self, DeTable, DeValue};
@@ -7,31 +9,26 @@ use toml::de::{self, DeTable, DeValue};
 use super::fault::Fault;
 use super::tree::{Key, Node, Value};
 use crate::limits;
+use crate::plan::excerpt::is_braced;
 
 /// Parses the text.
 ///
 /// The parser bounds its own recursion. This module recurses too, and has a bound of its own.
 pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
     let table = DeTable::parse(text).map_err(|error| fault(text, &error))?;
-    Ok(Node { at: 0, value: to_table(table.get_ref(), 1)? })
+    Ok(Node { at: 0, end: 0, value: to_table(table.get_ref(), 1)? })
 }
 
 fn fault(text: &str, error: &de::Error) -> Fault {
     match error.span() {
         Some(span) if error.message().contains("recurse") => too_deep(span.start),
         Some(span) => {
-            let hint = if is_template(text, span.start) { TEMPLATE_HINT } else { "" };
+            let hint = if is_braced(text, span.start) { TEMPLATE_HINT } else { "" };
             Fault::new(span.start, error.message().replace('\n', ", ") + hint)
         }
         None if is_long_key(error) => too_deep(line_of_long_key(text)),
         None => Fault::new(0, error.message().replace('\n', ", ")),
     }
-}
-
-/// Tells whether a template begins at a place, or just before it.
-fn is_template(text: &str, at: usize) -> bool {
-    let near = at.saturating_sub(2)..(at + 2).min(text.len());
-    text.as_bytes().get(near).is_some_and(|near| near.windows(2).any(|two| two == b"{{"))
 }
 
 /// Tells whether a key has too many dots. The error of the parser then has no place.
@@ -63,7 +60,7 @@ fn to_table(table: &DeTable<'_>, depth: usize) -> Result<Value, Fault> {
 }
 
 fn to_node(value: &Spanned<DeValue<'_>>, depth: usize) -> Result<Node, Fault> {
-    let at = value.span().start;
+    let Range { start: at, end } = value.span();
     if depth > limits::PLAN_NESTING_MAX {
         return Err(too_deep(at));
     }
@@ -85,7 +82,7 @@ fn to_node(value: &Spanned<DeValue<'_>>, depth: usize) -> Result<Node, Fault> {
         ),
         DeValue::Table(table) => to_table(table, depth + 1)?,
     };
-    Ok(Node { at, value })
+    Ok(Node { at, end, value })
 }
 
 pub(super) fn too_deep(at: usize) -> Fault {

@@ -8,6 +8,8 @@ use serde_json::Number;
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) at: usize,
+    /// The offset behind its last byte. That of a table or a list may be `at`.
+    pub(crate) end: usize,
     pub(crate) value: Value,
 }
 
@@ -44,6 +46,10 @@ impl Value {
 }
 
 impl Node {
+    pub(crate) const fn is_null(&self) -> bool {
+        matches!(self.value, Value::Null)
+    }
+
     pub(crate) fn to_payload(&self) -> Result<Payload, quell::PayloadError> {
         Payload::json(self)
     }

@@ -12,7 +12,6 @@ use super::tree::Key;
 /// Yields the signs, white spaces and keys of plans of a text, with `…` in the place of each other
 /// word.
 pub(super) fn shown(text: &str) -> String {
-    let is_sign = |char: char| char.is_whitespace() || ":[]{},\"'=|.".contains(char);
     let mut shown = String::with_capacity(text.len());
     for part in text.split_inclusive(is_sign) {
         let (word, sign) = part.split_at(part.rfind(is_sign).unwrap_or(part.len()));
@@ -20,6 +19,11 @@ pub(super) fn shown(text: &str) -> String {
         shown.push_str(sign);
     }
     shown
+}
+
+/// Tells whether this stands between words.
+pub(super) fn is_sign(char: char) -> bool {
+    char.is_whitespace() || ":[]{},\"'=|>.".contains(char)
 }
 
 /// Makes the fault of a key which its table has already. It is named if it is one of plans.

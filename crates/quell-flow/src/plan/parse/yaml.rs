@@ -20,7 +20,8 @@ use crate::plan::excerpt::{LINE_ENDS, excerpt};
 ///
 /// The parser does not recurse. This module does, and has a bound of its own.
 pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
-    let mut reader = Reader { text, events: Parser::new_from_str(text), chars: Chars::of(text) };
+    let (events, chars) = (Parser::new_from_str(text), Chars::of(text));
+    let mut reader = Reader { text, events, chars, end: 0 };
     loop {
         match reader.next()? {
             (Event::StreamStart | Event::DocumentStart(_), _) => {}
@@ -40,12 +41,17 @@ struct Reader<'a> {
     text: &'a str,
     events: Parser<'a, StrInput<'a>>,
     chars: Chars,
+    /// The offset behind what was read last.
+    end: usize,
 }
 
 impl<'a> Reader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, usize), Fault> {
         match self.events.next_event() {
-            Some(Ok((event, Span { start, .. }))) => Ok((event, self.chars.byte(start.index()))),
+            Some(Ok((event, Span { start, end }))) => {
+                self.end = self.chars.byte(end.index());
+                Ok((event, self.chars.byte(start.index())))
+            }
             Some(Err(error)) => Err(self.fault(&error)),
             None => Ok((Event::StreamEnd, self.chars.len)),
         }
@@ -63,6 +69,7 @@ impl<'a> Reader<'a> {
     }
 
     fn node(&mut self, event: Event<'a>, at: usize, depth: usize) -> Result<Node, Fault> {
+        let end = self.end;
         let value = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 plain(anchor, tag.is_some(), at)?;
@@ -79,7 +86,7 @@ impl<'a> Reader<'a> {
             Event::Alias(_) => return Err(Fault::new(at, "alias; expected the value itself")),
             _ => return Err(Fault::new(at, "unexpected end; expected a value")),
         };
-        Ok(Node { at, value })
+        Ok(Node { at, end, value })
     }
 
     fn list(&mut self, at: usize, depth: usize) -> Result<Value, Fault> {
