@@ -115,8 +115,8 @@ async fn whether_a_graph_is_there_is_not_told_to_a_caller_who_may_not_use_it() {
     let echo = all.find(|assistant| assistant["graph_id"] == "echo").expect("it is there");
     let echo = echo["assistant_id"].as_str().expect("text").to_owned();
     for graph in ["echo", "gone", "agent/echo", "agent/gone", &echo, NOBODY] {
-        let lacks = (403, "Forbidden: this needs a scope that ends with `:run`".to_owned());
-        assert_eq!(told("key-of-kim", graph).await.detail(), lacks, "{graph}");
+        let unknown = "Forbidden: no assistant of this name that you may use".to_owned();
+        assert_eq!(told("key-of-kim", graph).await.detail(), (403, unknown), "{graph}");
     }
     assert_eq!(told("key-of-kim", "agent/slow").await.status, 403);
     assert_eq!(told("key-of-kim", "workflow/slow").await.status, 200);
