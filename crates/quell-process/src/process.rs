@@ -279,13 +279,14 @@ impl Process {
 /// Yields a program as messages name it: of a variable its value is left out, which may be a
 /// secret.
 fn shown(program: &str) -> String {
-    variable_of(program).map_or_else(|| program.to_owned(), |name| format!("{name}=…"))
+    let shown = |name: &str| format!("{}…", &program[..=name.len()]);
+    variable_of(program).map_or_else(|| program.to_owned(), shown)
 }
 
-/// Yields the name of the variable that a shell would take a program for, `NAME=value`.
+/// Yields the name of the variable that a program was meant to set, `NAME=value` or `NAME:value`.
 fn variable_of(program: &str) -> Option<&str> {
     let is_of_names = |char: char| char.is_ascii_alphanumeric() || char == '_';
-    let (name, _) = program.split_once('=')?;
+    let (name, _) = program.split_once(['=', ':'])?;
     let begins = name.starts_with(|first: char| is_of_names(first) && !first.is_ascii_digit());
     (begins && name.chars().all(is_of_names)).then_some(name)
 }
