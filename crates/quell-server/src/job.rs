@@ -1,12 +1,14 @@
 //! [`Job`]: a plan, a component or a single command that `quell run` runs.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 
 use quell::{Engine, Payload, RunContext, RunRef, RunSpec, SubmitError};
-use quell_flow::{Component, ComponentKind, LinkedPlan, PartError, PlanFormat, PlanPart};
+use quell_flow::{
+    Component, ComponentKind, LinkedPlan, PartError, PlanFormat, PlanPart, program_of,
+};
 
 use crate::args::RunArgs;
 use crate::config;
@@ -165,7 +167,32 @@ fn part_of(body: Body, part: PlanPart<'_>, report: Option<&Path>) -> Result<Body
     part.map(|part| Body::Plan(part, processes))
 }
 
-fn file_name(program: &OsString) -> String {
+/// Yields the name of a program, which is that of its step. What a variable is set to in its place
+/// may be a secret.
+fn file_name(program: &OsStr) -> String {
+    let word = program.to_string_lossy();
+    let begin = program_of(&word);
+    if begin.ends_with(['=', ':']) {
+        return format!("{begin}…");
+    }
     let name = Path::new(program).file_name().unwrap_or(program);
     name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_step_of_a_program_has_its_name_and_no_value_of_a_variable() {
+        for (program, name) in [
+            ("make", "make"),
+            ("/opt/a b/tool", "tool"),
+            ("API_KEY=hush", "API_KEY=…"),
+            ("API_KEY=hu/sh", "API_KEY=…"),
+            ("A:hu/sh", "A:…"),
+        ] {
+            assert_eq!(file_name(OsStr::new(program)), name);
+        }
+    }
 }

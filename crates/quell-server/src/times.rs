@@ -30,7 +30,7 @@ impl Visitor<'_> for Time {
     type Value = Duration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(RIGHT)
+        f.write_str(&RIGHT.replacen("one", "a text", 1))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {

@@ -27,8 +27,8 @@ pub fn excerpt(text: &str) -> String {
     short
 }
 
-/// Leaves out of a message what it quotes, which may be a secret: it ends at the first quotes behind
-/// the keys that it begins with, `key: …`.
+/// Leaves out of a message what it quotes, which may be a secret: it ends at the first quotes
+/// behind the keys that it begins with, `key: …`.
 ///
 /// # Examples
 ///

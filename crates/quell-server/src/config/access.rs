@@ -5,7 +5,7 @@ use std::env::{self, VarError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quell_flow::{Catalog, PlanError, is_variable, limits};
+use quell_flow::{Catalog, PlanError, excerpt, is_variable, limits};
 use quell_http::{Access, Jwt, Key};
 use serde::Deserialize;
 
@@ -191,7 +191,9 @@ impl TokenEntry {
                 let file = folder.join(file);
                 let at = |words| ("public_key_file", words);
                 let pem = small_file::read(&file, PUBLIC_KEY_BYTES_MAX);
-                let pem = pem.map_err(|error| at(format!("{}: {error}", file.display())))?;
+                let pem = pem.map_err(|error| {
+                    at(format!("{}: {error}", excerpt(&file.display().to_string())))
+                })?;
                 Jwt::rs256(pem).map_err(|error| at(error.to_string()))?
             }
             (Algorithm::Hs256, ..) => {

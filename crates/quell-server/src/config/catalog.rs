@@ -5,7 +5,7 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use quell_flow::{Catalog, Component, ComponentKind, LinkedPlan, Plan, PlanError, limits};
+use quell_flow::{Catalog, Component, ComponentKind, LinkedPlan, Plan, PlanError, excerpt, limits};
 use quell_playbook3d::Workflow;
 
 use super::access;
@@ -104,7 +104,10 @@ impl Config {
         let fault = |(at, workflow): (usize, &Workflow)| {
             let name = &workflow.component;
             let words = match catalog.named(name) {
-                Ok(_) => format!("`{name}` is not exposed in `playbook3d`, by its `contracts`"),
+                Ok(_) => format!(
+                    "`{}` is not exposed in `playbook3d`, by its `contracts`",
+                    excerpt(name)
+                ),
                 Err(words) => words,
             };
             self.fault(&["playbook3d", "workflows", &at.to_string(), "component"], &words)

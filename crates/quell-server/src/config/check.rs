@@ -75,6 +75,7 @@ impl Checked {
             return Err(in_order(faults));
         }
         let mut warnings = config.plan_warnings();
+        warnings.extend(config.env_warnings());
         if !asked.demo {
             warnings.extend(config.scope_warnings(&catalog));
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use quell_flow::{LineIndex, PlanError};
+use quell_flow::{LineIndex, PlanError, is_braced, unquoted};
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, de};
@@ -14,6 +14,7 @@ use super::masked::masked;
 use super::masked_lines::masked_lines;
 use super::mistaken;
 use super::sieve::sifted;
+use super::words::is_plain;
 use crate::small_file;
 
 /// A configuration file: its text, and what it says, with the places.
@@ -50,10 +51,10 @@ impl Document {
         let mut document = Self { path, text, shown, lines, places, lost, keys };
         let root = DeTable::parse(&document.text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            let hint = if is_template(&document.text, at) {
+            let hint = if is_braced(&document.text, at) {
                 NO_TEMPLATES.to_owned()
             } else {
-                mistaken::hint_of_format(&document.path)
+                mistaken::hint_of_format(&document.path, &document.text)
             };
             document.at(at, error.message().replace('\n', ", ") + &hint)
         })?;
@@ -134,8 +135,22 @@ impl Document {
         }
     }
 
+    /// Yields the header of the table with these keys, as messages may show it, if it has one.
+    pub(super) fn header_of(&self, keys: &[&str]) -> Option<String> {
+        let (first, rest) = keys.split_first()?;
+        let table =
+            rest.iter().try_fold(self.places.below(first)?, |place, key| place.below(key))?;
+        let (header, _) = self.shown.get(table.at..)?.strip_prefix('[')?.split_once(']')?;
+        Some(format!("[{header}]"))
+    }
+
     fn at(&self, offset: usize, message: String) -> PlanError {
         let lines = self.lines.get_or_init(|| LineIndex::new(&self.shown));
+        // Such a text may begin with another line than what stands first.
+        let is_of_lines = QUOTES
+            .iter()
+            .any(|quotes| self.text.get(offset..).is_some_and(|text| text.starts_with(quotes)));
+        let message = if is_of_lines { unquoted(message, is_plain) } else { message };
         PlanError::new(message).in_file(&self.path).in_lines(&self.shown, lines, offset)
     }
 }
@@ -175,11 +190,8 @@ impl Places {
     }
 }
 
-/// Tells whether a template begins at a place, or just before it.
-fn is_template(text: &str, at: usize) -> bool {
-    let near = at.saturating_sub(2)..(at + 2).min(text.len());
-    text.as_bytes().get(near).is_some_and(|near| near.windows(2).any(|two| two == b"{{"))
-}
+/// The quotes of texts of several lines.
+const QUOTES: [&str; 2] = ["\"\"\"", "'''"];
 
 /// Reads a file, which must be UTF-8.
 pub(super) fn text_of(path: &Path) -> io::Result<String> {

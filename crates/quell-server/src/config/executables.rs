@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use quell_flow::{CommandStep, Plan, PlanError, excerpt, variable_of};
+use quell_flow::{CommandStep, Plan, PlanError, excerpt, program_of};
 use rustix::fs::{Access, access};
 
 /// Says why a program cannot be started; none if it can, as far as one can see.
@@ -20,14 +20,17 @@ pub(super) fn fault_of(
 ) -> Option<String> {
     let fault = refused(program, folder, cwd, path)?;
     // What is behind the name may be a secret.
-    let Some(name) = variable_of(program) else { return Some(fault) };
-    Some(format!("`{name}=…` is no program; a variable stands in `env`"))
+    let begin = program_of(program);
+    if !begin.ends_with(['=', ':']) {
+        return Some(fault);
+    }
+    Some(format!("`{}` is no program; a variable stands in `env`", shown(program)))
 }
 
 fn refused(program: &str, folder: &Path, cwd: &Path, path: Option<&OsStr>) -> Option<String> {
     if program.contains('/') {
         let words = refusal(&folder.join(program))?;
-        return Some(format!("program `{}`: {words}", excerpt(program)));
+        return Some(format!("program `{}`: {words}", shown(program)));
     }
     let path = path.map_or_else(|| OsString::from(DEFAULT_PATH), OsStr::to_owned);
     let places = env::split_paths(&path).map(|place| cwd.join(place).join(program));
@@ -38,9 +41,15 @@ fn refused(program: &str, folder: &Path, cwd: &Path, path: Option<&OsStr>) -> Op
     let words = refused.into_iter().flatten().find(|words| words != NO_FILE);
     let words = words.map_or_else(|| "is not in PATH".into(), |words| format!("in PATH: {words}"));
     let is_here = refusal(&folder.join(program)).is_none();
-    let program = excerpt(program);
+    let program = shown(program);
     let hint = if is_here { format!("; did you mean `./{program}`?") } else { String::new() };
     Some(format!("program `{program}` {words}{hint}"))
+}
+
+/// Yields a program as messages name it.
+fn shown(program: &str) -> String {
+    let begin = program_of(program);
+    excerpt(begin) + if begin.len() < program.len() { "…" } else { "" }
 }
 
 /// Warns of each program of a plan that is not in `PATH`, as far as one can see before the plan
@@ -112,7 +121,9 @@ mod tests {
             ("./gone", Some("program `./gone`: no such file")),
             ("A_KEY=hush", Some("`A_KEY=…` is no program; a variable stands in `env`")),
             ("A=bin/hush", Some("`A=…` is no program; a variable stands in `env`")),
-            ("a-b=c", Some("program `a-b=c` is not in PATH")),
+            ("a-b=c", Some("`a-b=…` is no program; a variable stands in `env`")),
+            ("A:hush", Some("`A:…` is no program; a variable stands in `env`")),
+            ("a --key hush", Some("program `a…` is not in PATH")),
             ("\u{1b}[31ma\nhush", Some("program `\\u{1b}[31ma…` is not in PATH")),
             ("./a\nhush", Some("program `./a…`: no such file")),
         ] {

@@ -144,6 +144,19 @@ impl Config {
         }
     }
 
+    /// As [`Config::fault`], with a message that is whole.
+    pub(super) fn bare_fault(&self, keys: &[&str], message: String) -> PlanError {
+        match &self.document {
+            Some(document) => document.fault(keys, message),
+            None => PlanError::new(message),
+        }
+    }
+
+    /// As [`Document::header_of`]. Without a file there is none.
+    pub(super) fn header_of(&self, keys: &[&str]) -> Option<String> {
+        self.document.as_ref()?.header_of(keys)
+    }
+
     /// Counts its keys, and its issuers of tokens.
     pub(crate) const fn credentials(&self) -> (usize, usize) {
         (self.keys.len(), self.tokens.len())

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use quell_flow::{guess, is_variable, variable_of};
+use quell_flow::{is_env, is_variable, program_of, variable_of};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::access::is_surely_variable;
-use super::words::is_plain;
+use super::words::{address_begin, is_plain};
 
 /// Yields a text as messages may show it: with the names of tables and keys, the signs that make
 /// the structure, and values of keys that are known to have no secrets. Instead of all else it has
@@ -53,15 +53,37 @@ enum Within {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
     All,
-    /// An address without its user, password and query.
+    /// The scheme, host and port of an address, and words of its path.
     Address,
     /// The first item of a list: a program without its arguments.
+    Command,
+    /// What is surely a program.
     Program,
     /// What is surely the name of a variable.
     Variable,
     /// What looks like words.
     Words,
     Nothing,
+}
+
+impl Shown {
+    /// Yields the begin of a text that is shown. Quotes that are not closed take in the lines
+    /// behind the first.
+    fn begin(self, text: &str) -> &str {
+        let line = text.split(['\n', '\r']).next().unwrap_or_default();
+        let is_shown = match self {
+            // A variable as a shell has them before a program.
+            Self::All if variable_of(text).is_some() => return program_of(line),
+            Self::All if text.contains("://") => return address_begin(line),
+            Self::All => true,
+            Self::Program => return program_of(line),
+            Self::Address => return address_begin(line),
+            Self::Variable => is_surely_variable(text),
+            Self::Words => is_plain(text),
+            Self::Command | Self::Nothing => false,
+        };
+        if is_shown { line } else { "" }
+    }
 }
 
 impl Within {
@@ -84,7 +106,7 @@ impl Within {
         match self {
             Self::Known if HARMLESS.contains(&key) => Shown::All,
             Self::Known if ADDRESSES.contains(&key) => Shown::Address,
-            Self::Known if key == "run" => Shown::Program,
+            Self::Known if key == "run" => Shown::Command,
             Self::Known if key.ends_with("_env") => Shown::Variable,
             Self::Variables => Shown::Variable,
             Self::Words => Shown::Words,
@@ -140,34 +162,31 @@ impl Mask {
                 };
                 for (at, item) in items.iter().enumerate() {
                     let what = match what {
-                        Shown::Program if at == 0 => Shown::All,
-                        Shown::Program => Shown::Nothing,
+                        Shown::Command if at == 0 => Shown::Program,
+                        Shown::Command => Shown::Nothing,
                         what => what,
                     };
                     self.hide(item, (what, below));
                 }
                 return;
             }
-            // A variable as a shell has them before a program.
-            (DeValue::String(text), Shown::All) if variable_of(text).is_some() => {
-                let name = variable_of(text).map_or(0, str::len);
-                fill(&mut self.shown, span.start + 1 + name + 1..span.end.saturating_sub(1), b'*');
-            }
-            (DeValue::String(text), Shown::All) if text.contains("://") => {
-                mask_address(value, &mut self.shown);
-            }
+            (DeValue::String(text), what) => self.hide_behind(&span, what.begin(text)),
             (DeValue::Boolean(_), _) if !matches!(below, Within::Env | Within::Secret) => {}
-            (_, Shown::All) => {}
-            (DeValue::String(_), Shown::Address) => mask_address(value, &mut self.shown),
-            (DeValue::String(text), Shown::Variable) if is_surely_variable(text) => {}
-            (DeValue::String(text), Shown::Words) if is_plain(text) => {}
-            // Its quotes remain.
-            (DeValue::String(_), _) => {
-                fill(&mut self.shown, span.start + 1..span.end.saturating_sub(1), b'*');
-            }
+            (_, Shown::All | Shown::Program) => {}
             _ => fill(&mut self.shown, span.clone(), b'*'),
         }
         self.values.push(span);
+    }
+
+    /// Hides a text behind its begin, which is shown if it is written as it is, but for its quotes.
+    fn hide_behind(&mut self, Range { start, end }: &Range<usize>, begin: &str) {
+        let written = self.shown.get(*start..*end).unwrap_or_default();
+        let quotes = written.iter().take_while(|byte| b"\"'".contains(byte)).count().min(3);
+        // Two are an empty text.
+        let quotes = if quotes == 2 { 1 } else { quotes };
+        let is_written = written[quotes..].starts_with(begin.as_bytes());
+        let len = if is_written { begin.len() } else { 0 };
+        fill(&mut self.shown, start + quotes + len..end.saturating_sub(quotes), b'*');
     }
 
     /// Hides what is between values: comments, and keys that may be secrets.
@@ -210,22 +229,6 @@ fn quoted_len(text: &str, quote: char) -> usize {
     end.unwrap_or(text.len())
 }
 
-/// Hides the user and the password of an address, and its query.
-fn mask_address(value: &Spanned<DeValue<'_>>, shown: &mut [u8]) {
-    let Range { start, end } = value.span();
-    let end = end.saturating_sub(1);
-    let whole = shown.get(start..end).unwrap_or_default();
-    let query = whole.iter().position(|byte| *byte == b'?').map_or(end, |at| start + at);
-    let before = &whole[..query.saturating_sub(start).min(whole.len())];
-    let host = before.windows(3).position(|bytes| bytes == b"://").map_or(0, |at| at + 3);
-    // A password may have a slash, and an `@` of its own.
-    let user = before[host..].iter().rposition(|byte| *byte == b'@');
-    if let Some(len) = user {
-        fill(shown, start + host..start + host + len, b'*');
-    }
-    fill(shown, query + 1..end, b'*');
-}
-
 /// Puts a sign in the place of all but the ends of lines.
 fn fill(shown: &mut [u8], place: Range<usize>, sign: u8) {
     let bytes = shown.get_mut(place).unwrap_or_default();
@@ -246,12 +249,6 @@ pub(super) fn shows_key(keys: &[String]) -> bool {
 /// Yields what the keys of the innermost of these tables are.
 fn within(tables: &[String]) -> Within {
     tables.iter().fold(Within::Known, |within, key| within.below(key))
-}
-
-/// Tells whether what is below a key is meant to be the variables of a program.
-pub(super) fn is_env(key: &str) -> bool {
-    let begins = key.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("env"));
-    key != "env_clear" && (begins || guess(key, ["env", "environment"]).is_some())
 }
 
 /// Keys of tables whose keys are known.
@@ -350,14 +347,22 @@ mod tests {
             ("run = ['a', '-H', 7, 'b c']", "run = ['a', '**', *, '***']"),
             ("run = ['API_KEY=hush', 'a']", "run = ['API_KEY=****', '*']"),
             ("run = ['a=b-c', 'a']", "run = ['a=***', '*']"),
+            ("run = ['A:hush', 'a']", "run = ['A:****', '*']"),
+            ("run = ['a-b=c']\ncwd = 'A=b'", "run = ['a-b=*']\ncwd = 'A=*'"),
+            ("run = ['a --key b']", "run = ['a********']"),
             ("run = 'a -H b'", "run = '******'"),
-            ("public_url = 'http://a:b@c'", "public_url = 'http://***@c'"),
+            ("public_url = 'http://a:b@c'", "public_url = 'http://*****'"),
+            ("url = 'https://u:hush'", "url = 'https://******'"),
+            ("url = 'https://u:80/v1/2hUsh'", "url = 'https://u:80/v1/*****'"),
+            ("url = 'http://[::1]:80/a?b'", "url = 'http://[::1]:80/a?*'"),
+            ("url = 'hush'\ncancel = 'a://b'", "url = '****'\ncancel = '*****'"),
+            ("grace = '''5s\nA\n'''", "grace = '''5s\n*\n'''"),
             ("key_env = 'ghp_16Ab'\nsecret_env = 'a1'", "key_env = '********'\nsecret_env = '**'"),
             ("key_env = 'my_key'\nsecret_env = 7", "key_env = 'my_key'\nsecret_env = *"),
             ("key_env = 'AKIAIOSFODNN7EXAMPLE'", "key_env = '********************'"),
             ("url = \"http://a/b?c=hush\"", "url = \"http://a/b?******\""),
-            ("cancel = \"http://a:b@c/d@e\"", "cancel = \"http://*******@e\""),
-            ("url = \"http://a:b/c@d?e@f\"", "url = \"http://*****@d?***\""),
+            ("cancel = \"http://a:b@c/d@e\"", "cancel = \"http://*********\""),
+            ("url = \"http://a:b/c@d?e@f\"", "url = \"http://***********\""),
             ("url = \"http://a/b\"", "url = \"http://a/b\""),
             (
                 "headers_env = { a = \"A_1\", b = \"sk 1\" }",
@@ -375,7 +380,7 @@ mod tests {
             ("env = [{ a = 1 }, 'B=a', true]", "env = [{ * = * }, '***', ****]"),
             ("env = true\nenv_clear = true", "env = ****\nenv_clear = true"),
             ("'a\\' = 1\n\"b\\\"=c\" = 1", "'**' = *\n\"*****\" = *"),
-            ("url = \"?\"\ncancel = ''", "url = \"?\"\ncancel = ''"),
+            ("url = \"?\"\ncancel = ''", "url = \"*\"\ncancel = ''"),
             ("[[tokens]]\nissuer = \"me\"", "[[tokens]]\nissuer = \"me\""),
             ("[[keys]]\nadmin = true", "[[keys]]\nadmin = true"),
             ("mode = 'a' # hush 'x'\ngrace = 5", "mode = 'a'           \ngrace = 5"),

@@ -1,8 +1,8 @@
 //! [`masked_lines`]: the text of a configuration that cannot be read, as messages may show it.
 
-use quell_flow::guess;
+use quell_flow::{guess, is_env};
 
-use super::masked::{STRUCTURE, is_env};
+use super::masked::STRUCTURE;
 use super::mistaken::OF_CONFIGURATIONS;
 
 /// Yields a text that cannot be read as messages may show it: of each line the key before `=`, the

@@ -58,13 +58,29 @@ pub(super) fn plan(path: &Path, root: &DeTable<'_>) -> Option<String> {
 }
 
 /// Yields the end of a message about a text that is no TOML: a hint if its name is that of a plan
-/// in another format.
-pub(super) fn hint_of_format(path: &Path) -> String {
+/// in another format, or if it begins as YAML or JSON do.
+pub(super) fn hint_of_format(path: &Path, text: &str) -> String {
     match PlanFormat::of(path) {
+        Ok(PlanFormat::Toml) | Err(_) if is_other(text) => OF_TOML.to_owned(),
         Ok(PlanFormat::Toml) | Err(_) => String::new(),
         Ok(_) => format!("; a configuration is TOML; {}", about_plans(path)),
     }
 }
+
+/// Tells whether a text begins as one of YAML or JSON.
+fn is_other(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
+    let is_yaml = match (first.find(':'), first.find(['=', '['])) {
+        (Some(colon), Some(other)) => colon < other,
+        (colon, _) => colon.is_some(),
+    };
+    is_yaml || first.starts_with("---") || first.starts_with('{')
+}
+
+/// What is said of a text in another format.
+const OF_TOML: &str = "; a configuration is TOML: `listen = \"127.0.0.1:7777\"`, and tables such \
+                       as `[agents.writer]`";
 
 fn about_plans(path: &Path) -> String {
     let file = shown(path);

@@ -4,6 +4,8 @@ mod access;
 mod catalog;
 mod check;
 mod components;
+#[cfg(test)]
+mod damaged;
 mod document;
 mod executables;
 mod file;

@@ -14,6 +14,7 @@ use super::access;
 use super::components::{ComponentEntry, made};
 use super::file::Config;
 use super::model::ModelEntry;
+use super::words::{HIDDEN, is_plain};
 use crate::remote::{Caller, Cancel, Remote, Secrets, address, below};
 
 /// What is wrong with an entry: the keys in it, and the message.
@@ -177,6 +178,7 @@ impl<'a> Asks<'a> {
         for (table, headers) in [("headers", self.headers), ("headers_env", self.headers_env)] {
             for (name, value) in headers {
                 if let Some((of, first)) = known.insert(name.to_ascii_lowercase(), (table, name)) {
+                    let first = if is_plain(first) { first } else { HIDDEN };
                     let words = format!("`{table}` repeats `{first}` of `{of}`");
                     at(&[table, name], words + "; expected one of them");
                 }

@@ -1,14 +1,69 @@
 //! What sort of component an entry of `quell.toml` is, and which of its keys do not go with that.
 
+use quell_flow::{PlanError, limits};
+
 use super::components::ComponentEntry;
+use super::file::Config;
 use super::services::Asks;
 
 /// The keys that say what a component is.
 pub(super) const SORTS: [&[&str]; 5] =
     [&["run"], &["plan"], &["url"], &["model"], &["model", "url"]];
 
+/// The keys of a component.
+pub(super) const KEYS: [&str; 23] = [
+    "run",
+    "cwd",
+    "env",
+    "env_clear",
+    "plan",
+    "url",
+    "cancel",
+    "cancel_timeout",
+    "headers",
+    "headers_env",
+    "key_env",
+    "retries",
+    "connect_timeout",
+    "confirm",
+    "description",
+    "running",
+    "queued",
+    "model",
+    "contracts",
+    "timeout",
+    "grace",
+    "idle",
+    "reducers",
+];
+
 /// What is wrong with an entry: a key of it, none for all of it, and the message.
 type Fault = (Option<&'static str>, String);
+
+impl Config {
+    /// Warns of keys of a component that stand behind the header of its `env`: there each is a
+    /// variable.
+    pub(super) fn env_warnings(&self) -> Vec<PlanError> {
+        let tables = [("agents", &self.agents), ("workflows", &self.workflows)];
+        let entries =
+            tables.into_iter().flat_map(|(kind, all)| all.iter().map(move |it| (kind, it)));
+        let found = entries.flat_map(|(kind, (id, entry))| {
+            let header = self.header_of(&[kind, id, "env"]);
+            let keys = entry.env.keys().filter(|key| KEYS.contains(&key.as_str()));
+            header.into_iter().flat_map(move |header| {
+                keys.clone().map(move |key| {
+                    let words = format!(
+                        "`{key}` is a variable here, as it stands in the table `{header}`; one of \
+                         the component stands before it"
+                    );
+                    (vec![kind, id, "env", key], words)
+                })
+            })
+        });
+        let found = found.take(limits::PLAN_FAULTS_MAX);
+        found.map(|(keys, words)| self.bare_fault(&keys, words)).collect()
+    }
+}
 
 impl ComponentEntry {
     /// Yields the key that says what it is: `run`, `plan`, `url` or `model`.
@@ -38,6 +93,14 @@ impl ComponentEntry {
                 Err((None, words.to_owned()))
             }
             [] => {
+                let in_env = SORTS.iter().find(|keys| self.env.contains_key(keys[0]));
+                if let Some([key, ..]) = in_env {
+                    let words = format!(
+                        "`{key}` stands in its `env`, as a variable; keys of the component come \
+                         before the header of that table"
+                    );
+                    return Err((None, words));
+                }
                 let words = "expected one of `run = [\"program\", …]`, `plan = \"FILE\"`, \
                              `url = \"http://…\"` and `model = { url = \"https://…\", … }`";
                 Err((None, words.to_owned()))

@@ -31,6 +31,25 @@ pub(super) fn is_plain(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX && name.split(['_', '-']).all(is_word)
 }
 
+/// Yields the begin of an address that is shown: without a user and password, and without what in
+/// its path may be a secret. A host that is no name, as `user:password`, may be one.
+pub(super) fn address_begin(text: &str) -> &str {
+    let schemes = ["http://", "https://"];
+    let Some(scheme) = schemes.iter().find(|scheme| text.starts_with(*scheme)) else { return "" };
+    let rest = &text[scheme.len()..];
+    let is_of_host = |char: char| char.is_ascii_alphanumeric() || ".-[]:".contains(char);
+    let host = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
+    let port = host.rsplit_once(':').map_or("", |(_, port)| port.trim_end_matches(']'));
+    let is_port = host.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());
+    if !host.chars().all(is_of_host) || !is_port || rest.contains('@') {
+        return scheme;
+    }
+    let path = &rest[host.len()..rest.find('?').map_or(rest.len(), |at| at + 1)];
+    let words = path.split_inclusive(['/', '?']);
+    let words = words.take_while(|word| is_plain(word.trim_end_matches(['/', '?'])));
+    &text[..scheme.len() + host.len() + words.map(str::len).sum::<usize>()]
+}
+
 /// Writes an error of the reader as messages about plans are written.
 pub(super) fn in_words(error: &de::Error) -> String {
     let message = error.message();
@@ -181,6 +200,7 @@ mod tests {
     use toml::Table;
 
     use super::super::Config;
+    use super::super::sort::KEYS;
     use super::*;
     use crate::help::SERVE_AFTER_HELP;
 
@@ -315,6 +335,14 @@ mod tests {
         let unknown = message(&format!("{head}\nzzz = 1\n{rest}\n")).expect("it is unknown");
         let (_, keys) = unknown.split_once("expected one of ").expect("a list of keys");
         keys.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_keys_of_a_component_that_are_warned_of_are_all() {
+        let (mut all, mut known) = (keys_of("[agents.a]", ""), KEYS.to_vec());
+        all.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(all, known);
     }
 
     #[test]

@@ -31,10 +31,12 @@ fn a_time_that_is_wrong_is_refused_with_right_ones() {
     scratch.write("quell.toml", "[server]\ngrace = 5\nabort_wait = 'soon'\n");
     let ended = scratch.run(&["check"]);
     ended.assert_code(2);
-    let found = ended.stderr.lines().map(str::trim).filter(|line| line.contains(right));
+    let found =
+        ended.stderr.lines().map(str::trim).filter(|line| line.contains("such as \"500ms\""));
     let found: Vec<&str> = found.collect();
     assert_eq!(found.len(), 2, "{ended:?}");
-    assert!(found[0].ends_with(&format!("quell.toml:2:9: `grace`: found a number; {right}")));
+    let text = right.replace("one such", "a text such");
+    assert!(found[0].ends_with(&format!("quell.toml:2:9: `grace`: found a number; {text}")));
     assert!(found[1].ends_with(&format!("`abort_wait`: invalid time `soon`; {right}")));
     let ended = scratch.run(&["run", "--grace", "5", "--", "true"]);
     ended.assert_code(2);
@@ -54,5 +56,43 @@ fn the_help_says_how_times_components_teams_and_keys_are_written() {
         for word in words {
             assert!(ended.stdout.contains(word), "`{word}` is missing: {}", ended.stdout);
         }
+    }
+}
+
+#[test]
+fn keys_of_a_component_behind_its_variables_are_warned_of() {
+    let scratch = Scratch::new();
+    let text = "[agents.w]\nrun = ['true']\n[agents.w.env]\nA = 'b'\ntimeout = '1s'\n\
+                [agents.v]\nrun = ['true']\nenv = { timeout = '1s' }\n";
+    scratch.write("quell.toml", text);
+    let ended = scratch.run(&["check"]);
+    ended.assert_code(0);
+    let warnings = ended.stderr.lines().filter_map(|line| line.strip_prefix("warning: "));
+    let right = "quell.toml:5:11: `timeout` is a variable here, as it stands in the table \
+                 `[agents.w.env]`; one of the component stands before it";
+    assert_eq!(warnings.collect::<Vec<_>>(), [right], "{ended:?}");
+    scratch.write("quell.toml", "[agents.w]\n[agents.w.env]\nrun = 'true'\n");
+    let ended = scratch.run(&["check"]);
+    ended.assert_code(2);
+    let says = "`run` stands in its `env`, as a variable; keys of the component come before the";
+    assert!(ended.stderr.contains(says), "{ended:?}");
+}
+
+#[test]
+fn a_configuration_in_another_format_is_refused_with_its_own() {
+    let scratch = Scratch::new();
+    for text in
+        ["# x\nlisten: 127.0.0.1:1\n", "{ \"listen\": \"a\" }", "agents:\n  a:\n    run: [x]\n"]
+    {
+        scratch.write("quell.toml", text);
+        let ended = scratch.run(&["check"]);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains("; a configuration is TOML: `listen = "), "{ended:?}");
+    }
+    for text in ["listen = 127.0.0.1:1\n", "[agents.a]\nrun: [x]\n"] {
+        scratch.write("quell.toml", text);
+        let ended = scratch.run(&["check"]);
+        ended.assert_code(2);
+        assert!(!ended.stderr.contains("is TOML"), "{ended:?}");
     }
 }

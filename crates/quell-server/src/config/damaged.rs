@@ -1,0 +1,166 @@
+//! Configurations with mistakes in them: no message about one shows a secret.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use quell_flow::program_of;
+use toml::de::{DeTable, DeValue};
+
+use super::masked::may_be_secret;
+use super::{Asked, Checked};
+
+/// What may not be shown: of several words, and none of them plain.
+const SECRET: &str = "hush-2hUsh q";
+
+/// Lines with a secret, and lines that may stand beside them.
+const LINES: [&str; 46] = [
+    "[server]",
+    "grace = '5x'",
+    "[agents.a]",
+    "[agents.b]",
+    "[teams.t]",
+    "[workflows.w]",
+    "[[keys]]",
+    "[model]",
+    "[agents.a.env]",
+    "[agents.a.enviroment]",
+    "[agents.a.model]",
+    "[agents.a.headers]",
+    "[agents.env.B.C]",
+    "[x.SECRET.y]",
+    "run = ['x', '--key', 'SECRET']",
+    "run = ['A:SECRET', 'make']",
+    "run = ['API_KEY=SECRET', 'make']",
+    "run = ['tool --key SECRET']",
+    "run = \"tool --key SECRET\"",
+    "rnu = ['SECRET']",
+    "env = { A = 'SECRET', B = 1 }",
+    "env = { B, 'SECRET' }",
+    "env.A = \"SECRET\"",
+    "vars = { A = 'SECRET' }",
+    "secrets = ['A=SECRET']",
+    "TOKEN = 'SECRET'",
+    "password = \"\"\"\nSECRET\n\"\"\"",
+    "timeout = \"\"\"\nA=SECRET\n\"\"\"",
+    "grace = '''5s\nenv.A = 'SECRET' '''",
+    "url = 'https://u:SECRET'",
+    "url = 'https://u:SECRET@h/x'",
+    "url = 'http://h/x?key=SECRET'",
+    "url = 'https://h/v1/SECRET'",
+    "cancel = 'SECRET'",
+    "headers = { Authorization = 'Bearer SECRET', authorization = 'b' }",
+    "headers = { 'X-Key: SECRET' = 'b' }",
+    "headers_env = { a = 'SECRET' }",
+    "key_env = 'SECRET'",
+    "secret_env = 'SECRET'",
+    "subject = 'a'",
+    "model = { key = 'SECRET', url = 'http://h/v1' }",
+    "system = 'SECRET'",
+    "description = 3 # SECRET",
+    "# SECRET",
+    "members = ['a', 'gone']",
+    "mode = 'brodcast'",
+];
+
+/// A mistake in a text.
+#[derive(Clone, Debug)]
+enum Mistake {
+    /// A character is there, or is not there, or is another one.
+    Sign(Index, Option<char>, bool),
+    /// A line stands elsewhere.
+    Moved(Index, Index),
+}
+
+impl Mistake {
+    fn any() -> impl Strategy<Value = Self> {
+        let sign = select("::[]{},,\"\"''#-==\n\n \t.x".chars().collect::<Vec<_>>());
+        let sign = (any::<Index>(), prop::option::weighted(0.7, sign), any::<bool>());
+        prop_oneof![
+            2 => sign.prop_map(|(at, with, is_replaced)| Self::Sign(at, with, is_replaced)),
+            1 => (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Self::Moved(from, to)),
+        ]
+    }
+
+    fn make(&self, text: &str) -> String {
+        match self {
+            Self::Sign(at, with, is_replaced) => {
+                let mut chars: Vec<char> = text.chars().collect();
+                let at = at.index(chars.len());
+                chars.splice(at..at + usize::from(*is_replaced), *with);
+                chars.into_iter().collect()
+            }
+            Self::Moved(from, to) => {
+                let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+                let line = lines.remove(from.index(lines.len()));
+                lines.insert(to.index(lines.len() + 1), line);
+                lines.concat()
+            }
+        }
+    }
+}
+
+fn has_secret(text: &str) -> bool {
+    text.contains("hush") || text.contains("2hUsh")
+}
+
+/// Tells whether the secret stands where messages may show it: as a key, as a value that is no
+/// secret, as a program, or as a host.
+fn may_be_shown(value: &DeValue<'_>, keys: &[String]) -> bool {
+    match value {
+        DeValue::Table(table) => of_table(table, keys),
+        DeValue::Array(items) => items.iter().enumerate().any(|(at, item)| {
+            let program = item.get_ref().as_str().filter(|_| at == 0).map(program_of);
+            program.is_some_and(has_secret) || may_be_shown(item.get_ref(), keys)
+        }),
+        DeValue::String(text) => {
+            let is_host = text.starts_with("http://hush") || text.starts_with("https://hush");
+            has_secret(text) && (is_host || !may_be_secret(keys))
+        }
+        _ => false,
+    }
+}
+
+fn of_table(table: &DeTable<'_>, keys: &[String]) -> bool {
+    table.iter().any(|(key, value)| {
+        let keys = [keys, &[key.get_ref().to_string()]].concat();
+        has_secret(key.get_ref()) || may_be_shown(value.get_ref(), &keys)
+    })
+}
+
+fn shown(file: &Path) -> String {
+    let faults = match Checked::load(Some(file), Asked::default()) {
+        Ok(checked) => checked.warnings,
+        Err(faults) => faults,
+    };
+    let shown = faults
+        .iter()
+        .map(|fault| format!("{}\n{}\n", fault.message(), fault.snippet().unwrap_or_default()));
+    shown.collect()
+}
+
+const CASES: u32 = 3_000;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #[test]
+    fn no_message_about_a_damaged_configuration_shows_a_secret(
+        lines in prop::collection::vec(select(&LINES[..]), 1..7),
+        is_begun in any::<bool>(),
+        mistakes in prop::collection::vec(Mistake::any(), 0..3),
+    ) {
+        let begin = if is_begun { "[agents.a]\n" } else { "" };
+        let text = format!("{begin}{}\n", lines.join("\n")).replace("SECRET", SECRET);
+        let text = mistakes.iter().fold(text, |text, mistake| mistake.make(&text));
+        let root = DeTable::parse(&text);
+        if root.is_ok_and(|root| of_table(root.get_ref(), &[])) {
+            return Ok(());
+        }
+        let file = std::env::temp_dir().join(format!("quell-damaged-{}.toml", std::process::id()));
+        fs::write(&file, &text).expect("a file");
+        let shown = shown(&file);
+        fs::remove_file(&file).expect("it is ours");
+        prop_assert!(!has_secret(&shown), "{}\n{}", text, shown);
+    }
+}
