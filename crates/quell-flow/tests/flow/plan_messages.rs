@@ -75,6 +75,17 @@ line 7, column 3: unknown key `timeot`; did you mean `timeout`?
 }
 
 #[test]
+fn what_a_table_of_a_misspelt_key_lacks_is_named() {
+    for (step, says) in [
+        ("run: [x], retires: {}", "retry has no `attempts`"),
+        ("lopo: {}, steps: [{ name: b, run: [x] }]", "loop has no `count`; expected how often, or"),
+    ] {
+        let found = shown(PlanFormat::Yaml, &format!("name: p\nsteps: [{{ name: a, {step} }}]\n"));
+        assert!(found.contains(says), "{found}");
+    }
+}
+
+#[test]
 fn a_key_of_another_tool_is_shown_with_the_one_that_does_the_same() {
     assert_shown(
         "- name: a\n  comand: [x]\n- name: b\n  onFailure: [{ name: c, run: [x] }]\n  run: [x]",

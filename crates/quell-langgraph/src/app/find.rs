@@ -159,10 +159,10 @@ pub(crate) fn graph_of(view: &View, text: &str) -> Result<Arc<Component>, Refusa
         ComponentKind::split(text).is_some_and(|(kind, id)| who.may_use(kind, Some(id)));
     if !with_kind && !ComponentKind::ALL.into_iter().any(|kind| who.may_use(kind, wanted)) {
         // Who has a scope has misspelt the name, perhaps.
-        return Err(Refusal::forbidden(match view.components().any(|graph| who.may_run(graph)) {
-            true => "no assistant of this name that you may use".to_owned(),
-            false => who.lack_to_run(None),
-        }));
+        let has_one = view.components().any(|graph| who.may_run(graph));
+        let unknown = || "no assistant of this name that you may use".to_owned();
+        let words = if has_one { unknown() } else { who.lack_to_run(None) };
+        return Err(Refusal::forbidden(words));
     }
     if is_uuid {
         return Err(Refusal::missing("Thread or assistant not found."));

@@ -39,10 +39,8 @@ impl Fault {
     /// Makes the error, with the line of the text as it may be shown.
     pub(super) fn in_text(self, places: &Places<'_>) -> PlanError {
         let line = Line::of(&places.masked.shown, self.at);
-        let message = match self.is_bare {
-            true => self.message,
-            false => places.masked.message(self.at, self.message),
-        };
+        let message =
+            if self.is_bare { self.message } else { places.masked.message(self.at, self.message) };
         PlanError::new(message).at(places.find(self.at)).showing(line)
     }
 

@@ -211,7 +211,8 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn need(&self, name: &str, owner: &str) -> Result<&'a Node, Fault> {
-        self.get(name).ok_or_else(|| self.missing(self.at, format!("{owner} has no `{name}`")))
+        let missing = || self.missing(self.at, format!("{owner} has no `{name}`"));
+        self.get(name).ok_or_else(|| Fault { is_bare: true, ..missing() })
     }
 
     /// Makes the fault of a key that is not there. It is a consequence if a key is strange.

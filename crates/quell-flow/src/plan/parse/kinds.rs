@@ -82,7 +82,8 @@ pub(super) fn repeat(
         }
     }
     let rounds = options.get(key).ok_or_else(|| {
-        options.missing(node.at, format!("loop has no `{key}`; expected {right}"))
+        let fault = options.missing(node.at, format!("loop has no `{key}`; expected {right}"));
+        Fault { is_bare: true, ..fault }
     })?;
     let max = count(rounds, key, 1)?;
     if max > limits::LOOP_ROUNDS_MAX {
