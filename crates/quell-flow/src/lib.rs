@@ -12,6 +12,7 @@ pub mod manual;
 mod catalog;
 mod command_example;
 mod emit;
+mod excerpt;
 mod failures;
 mod foreign;
 mod graph;
@@ -33,6 +34,7 @@ pub use catalog::{
 };
 pub use command_example::command_example;
 pub use emit::Emit;
+pub use excerpt::{excerpt, is_braced, unquoted};
 pub use guess::guess;
 pub use interpret::{LinkedPlan, MissingOutput, PartError, PlanPart, Runner};
 pub use join::{Decision, End, Ended, Policy, QuorumUnreachable, SoFar, Verdict};
@@ -44,8 +46,7 @@ pub use plan::{
     Action, Cleanup, CommandStep, ComponentStep, Expression, IfStep, LineIndex, LoopOptions,
     LoopStep, OnMax, PLAN_PAGE, PLAN_SCHEMA, PLAN_TEMPLATES, ParallelOptions, ParallelStep, Plan,
     PlanError, PlanFormat, PlanPolicy, PlanRetry, PlanStep, RouteStep, SequenceStep, TeamMode,
-    TeamOptions, TeamStep, WorkflowStep, excerpt, is_braced, is_env, is_variable, program_of,
-    unquoted, variable_of,
+    TeamOptions, TeamStep, WorkflowStep, is_env, is_variable, program_of, variable_of,
 };
 pub use retry::{ABANDONED_ATTEMPTS, Attempt, Backoff, Retry, RetryAfter, attempt_number};
 pub use skipped::{SkipReason, SkippedStep};

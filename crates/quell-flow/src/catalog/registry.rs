@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::component::Component;
 use super::contract::Contract;
 use super::kind::ComponentKind;
+use crate::excerpt::excerpt;
 use crate::guess::guess;
-use crate::plan::excerpt;
 
 /// The components of a service, by kind and id.
 ///

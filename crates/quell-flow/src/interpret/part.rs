@@ -8,8 +8,8 @@ use std::sync::Arc;
 use quell::Payload;
 
 use super::link::LinkedPlan;
+use crate::excerpt::{excerpt, listed};
 use crate::guess::guess;
-use crate::plan::{excerpt, listed};
 use crate::{Action, Plan, PlanStep};
 
 /// Which of the steps at the top of a plan run.

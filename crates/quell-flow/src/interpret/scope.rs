@@ -8,7 +8,8 @@ use quell::{Failure, Payload};
 
 use super::needed::Needed;
 use crate::Expression;
-use crate::plan::{below, excerpt, is_template, only_expression, read, render};
+use crate::excerpt::excerpt;
+use crate::plan::{below, is_template, only_expression, read, render};
 
 /// The values that a step may read: variables, and the outputs of earlier steps of its list and of
 /// the lists around it.

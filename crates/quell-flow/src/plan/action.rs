@@ -11,10 +11,10 @@ use serde::{Serialize, Serializer};
 
 use super::document::Plan;
 use super::error::{Place, PlanError};
-use super::excerpt::Line;
 use super::expression::Expression;
 use super::step::{PlanStep, is_empty};
 use crate::OnMember;
+use crate::excerpt::Line;
 
 /// Steps that run one after another, in several rounds. The output is that of the last round.
 ///

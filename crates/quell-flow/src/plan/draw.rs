@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::excerpt::excerpt;
 use super::{Action, Cleanup, Plan, PlanPolicy, PlanStep, TeamMode};
+use crate::excerpt::excerpt;
 
 /// Displays as a tree: a line per step, with its action and its times.
 impl fmt::Display for Plan {

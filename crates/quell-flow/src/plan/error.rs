@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::excerpt::Line;
 use super::line_index::LineIndex;
+use crate::excerpt::Line;
 
 /// The reason why a plan is refused, its place, and what is expected there.
 ///

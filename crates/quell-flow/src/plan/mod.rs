@@ -8,7 +8,6 @@ mod document;
 mod draw;
 mod duration;
 mod error;
-mod excerpt;
 mod expression;
 mod format;
 mod line_index;
@@ -24,8 +23,6 @@ pub use action::{
 };
 pub use document::Plan;
 pub use error::PlanError;
-pub(crate) use excerpt::listed;
-pub use excerpt::{excerpt, is_braced, unquoted};
 pub use expression::Expression;
 #[cfg(feature = "test-util")]
 pub(crate) use expression::check_template;

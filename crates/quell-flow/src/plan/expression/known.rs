@@ -2,8 +2,8 @@
 
 use minijinja::{Error, ErrorKind};
 
+use crate::excerpt::{excerpt, listed};
 use crate::guess::guess;
-use crate::plan::excerpt::{excerpt, listed};
 
 /// Yields the message of an unknown filter or test; none for another error.
 pub(super) fn unknown(error: &Error) -> Option<String> {

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::cut::below;
 use super::paths::{Names, Path};
+use crate::excerpt::{excerpt, listed};
 use crate::guess::guess;
-use crate::plan::excerpt::{excerpt, listed};
 
 /// Names every path that is not there, with the keys that there are where it ends; none if all are
 /// there, so that something else is undefined.

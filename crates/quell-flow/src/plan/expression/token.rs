@@ -1,6 +1,6 @@
 //! [`len`] finds the tokens of an expression, [`Between`] and [`Last`] say what they are.
 
-use crate::plan::excerpt::excerpt;
+use crate::excerpt::excerpt;
 
 /// What is between two operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

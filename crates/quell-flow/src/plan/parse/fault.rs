@@ -1,8 +1,8 @@
 //! [`Fault`] is an error in a text, with its offset.
 
 use super::places::Places;
+use crate::excerpt::{Line, excerpt};
 use crate::plan::error::{Place, PlanError};
-use crate::plan::excerpt::{Line, excerpt};
 
 /// A fault at an offset of the text; it becomes a [`PlanError`] where the text is at hand.
 #[derive(Debug)]

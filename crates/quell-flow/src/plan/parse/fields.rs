@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::fault::Fault;
 use super::keys::{PLAN_KEYS, STEP_KEYS};
 use super::tree::{Key, Node, Value};
+use crate::excerpt::excerpt;
 use crate::guess::guess;
-use crate::plan::excerpt::excerpt;
 use crate::plan::format::PlanFormat;
 use crate::plan::variable::is_variable;
 

@@ -10,12 +10,12 @@ use super::options;
 use super::reader::Reader;
 use super::tree::{Node, Value};
 use crate::OnMember;
+use crate::excerpt::excerpt;
 use crate::limits;
 use crate::plan::action::{
     ComponentStep, IfStep, LoopOptions, LoopStep, OnMax, RouteStep, TeamMode, TeamOptions,
     TeamStep, WorkflowStep,
 };
-use crate::plan::excerpt::excerpt;
 use crate::plan::expression::{self, Expression};
 use crate::plan::format::PlanFormat;
 use crate::plan::parallel::ParallelStep;

@@ -14,7 +14,7 @@ use super::kinds::{LOOP_KEYS, TEAM_KEYS};
 use super::options::{PARALLEL_KEYS, RETRY_KEYS};
 use super::tree::{Key, Node, Value};
 use super::unread::{is_harmless, is_sign};
-use crate::plan::excerpt::{LINE_ENDS, unquoted};
+use crate::excerpt::{LINE_ENDS, unquoted};
 use crate::plan::variable::{is_env, is_variable, program_of, variable_of};
 
 /// A text as messages may show it, and what it does not show.

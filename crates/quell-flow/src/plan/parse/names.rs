@@ -12,9 +12,9 @@ use super::hints::{braced, hint};
 use super::needs::Branches;
 use super::shape::{Shape, Shapes};
 use super::tree::Node;
+use crate::excerpt::{excerpt, listed};
 use crate::guess::guess;
 use crate::limits;
-use crate::plan::excerpt::{excerpt, listed};
 use crate::plan::expression::{self, below, is_template, is_word};
 
 /// The variables and steps that are known at the reader's place, the innermost frame last.

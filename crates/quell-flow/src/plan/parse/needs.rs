@@ -14,9 +14,9 @@ use super::keys::BRANCH_KEYS;
 use super::reader::{Reader, name_of};
 use super::shape::Shape;
 use super::tree::{Node, Value};
+use crate::excerpt::{excerpt, listed};
 use crate::graph::{self, Reach, Walk};
 use crate::limits;
-use crate::plan::excerpt::{excerpt, listed};
 use crate::plan::format::PlanFormat;
 
 /// The branches of one parallel step.

@@ -4,8 +4,8 @@
 use super::fault::Fault;
 use super::names::{Names, output_of};
 use super::shape::{COMMAND_KEYS, Misread, NUMBER_KEYS, STDOUT_KEYS};
+use crate::excerpt::{excerpt, listed};
 use crate::guess::guess;
-use crate::plan::excerpt::{excerpt, listed};
 use crate::plan::expression::{self, Compared, below};
 
 impl Names {

@@ -17,11 +17,11 @@ use super::needs::Branches;
 use super::places::Places;
 use super::tree::{Key, Node, Value};
 use super::{command, hints, kinds, options};
+use crate::excerpt::{Line, excerpt};
 use crate::limits;
 use crate::plan::action::Origin;
 use crate::plan::document::{Plan, Warnings};
 use crate::plan::error::PlanError;
-use crate::plan::excerpt::{Line, excerpt};
 use crate::plan::format::PlanFormat;
 use crate::plan::step::{Action, Cleanup, PlanStep, SequenceStep};
 

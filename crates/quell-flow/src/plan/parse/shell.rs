@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::fault::Fault;
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use crate::plan::excerpt::excerpt;
+use crate::excerpt::excerpt;
 use crate::plan::expression::{Exposed, exposed};
 
 /// Warns of every template in the script of a command, `sh -c SCRIPT` or `ssh HOST SCRIPT`, whose

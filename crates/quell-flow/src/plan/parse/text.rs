@@ -5,9 +5,9 @@ use std::path::Path;
 use super::fault::Fault;
 use super::masked::Masked;
 use super::{hints, json, reader, toml, unread, yaml};
+use crate::excerpt::Line;
 use crate::plan::document::Plan;
 use crate::plan::error::PlanError;
-use crate::plan::excerpt::Line;
 use crate::plan::format::PlanFormat;
 
 /// Reads a plan, or yields every fault in the order of the text. If there is a syntax error, it is

@@ -8,8 +8,8 @@ use toml::de::{self, DeTable, DeValue};
 
 use super::fault::Fault;
 use super::tree::{Key, Node, Value};
+use crate::excerpt::is_braced;
 use crate::limits;
-use crate::plan::excerpt::is_braced;
 
 /// Parses the text.
 ///

@@ -5,7 +5,7 @@ use super::masked::may_set;
 use super::reader::Reader;
 use super::shell::{is_shell, program, word};
 use super::tree::Node;
-use crate::plan::excerpt::excerpt;
+use crate::excerpt::excerpt;
 
 /// Warns of the first sign of a shell, and of each word that a shell would expand, in a command
 /// that runs none; and of a folder that no shell expands.

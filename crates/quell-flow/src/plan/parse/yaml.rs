@@ -13,8 +13,8 @@ use super::fault::Fault;
 use super::toml::too_deep;
 use super::tree::{Key, Node, Value};
 use super::unread::{duplicate, shown};
+use crate::excerpt::{LINE_ENDS, excerpt};
 use crate::limits;
-use crate::plan::excerpt::{LINE_ENDS, excerpt};
 
 /// Parses the text.
 ///
