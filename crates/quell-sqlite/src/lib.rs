@@ -7,7 +7,7 @@
 //! - **One process.** A second one that opens the file is refused, with the number of the first.
 //!   The lock is one of the system, on a companion file `NAME.lock`, so it ends with the process.
 //!   A file with several hard links is refused: by another name it would have another log.
-//!   [`check`] and [`backup`] read a file that another process has.
+//!   [`SqliteReader`], [`check`] and [`backup`] read a file that another process has.
 //! - **Durable.** The log of SQLite is flushed before an append is acknowledged
 //!   ([`Synchronous::Full`]). Settings are read back after they are set.
 //! - **Stops first.** An append that holds nothing but stops overtakes others, and cuts a
@@ -40,6 +40,7 @@ mod read;
 mod readers;
 mod row;
 mod schema;
+mod sqlite_reader;
 mod store;
 mod threads;
 mod upkeep;
@@ -47,5 +48,6 @@ mod wal;
 mod writer;
 
 pub use options::{SqliteOptions, Synchronous};
+pub use sqlite_reader::SqliteReader;
 pub use store::{Committed, SqliteStore};
 pub use upkeep::{backup, check};

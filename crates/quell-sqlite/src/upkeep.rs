@@ -98,7 +98,8 @@ fn copy(from: &Connection, part: &Path, file: &File) -> Result<(), StoreError> {
     file.sync_all().map_err(|error| io_fault(&error, part))
 }
 
-fn visit(path: &Path) -> Result<(Connection, Found), StoreError> {
+/// Opens a file that another process may have, to read it.
+pub(crate) fn visit(path: &Path) -> Result<(Connection, Found), StoreError> {
     let path = resolved(path)?;
     // By another name it would have no log.
     has_one_name(&path)?;

@@ -6,6 +6,7 @@
 
 mod bytes;
 mod error;
+mod implied;
 mod page;
 mod port;
 mod record;
@@ -13,6 +14,7 @@ mod stored;
 mod unreadable;
 
 pub use error::StoreError;
+pub use implied::ImpliedEvents;
 pub use page::{Cursor, Page, Pages};
 pub use port::{BoxFuture, Store};
 pub use record::{Accepted, ClaimedKey, Epoch, Record, StopAccepted};

@@ -23,6 +23,8 @@ mod foreign;
 mod kills;
 // Who has a file, and what stands beside it.
 mod place;
+// A file that is read while somebody has it.
+mod reader;
 // Disks that are full, and writes that fail.
 mod room;
 // What many writers and readers do to each other.

@@ -8,6 +8,6 @@ mod tables;
 
 pub use memory::MemoryStore;
 pub use quell_core::store::{
-    Accepted, BoxFuture, Checkpoint, ClaimedKey, Cursor, Epoch, Page, Pages, Record, RunRecord,
-    StopAccepted, Store, StoreError, Stored, Unreadable,
+    Accepted, BoxFuture, Checkpoint, ClaimedKey, Cursor, Epoch, ImpliedEvents, Page, Pages, Record,
+    RunRecord, StopAccepted, Store, StoreError, Stored, Unreadable,
 };
