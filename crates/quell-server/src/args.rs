@@ -18,14 +18,15 @@ use crate::check::CheckArgs;
 use crate::config::{Setting, parse_address};
 use crate::help::{
     ABOUT, AFTER_HELP, ANSWERS_PAGE, CHECK_AFTER_HELP, COMPLETIONS_AFTER_HELP, EVENTS_PAGE,
-    MAN_AFTER_HELP, PROCESS_PAGE, REPORT_PAGE, RUN_ABOUT, RUN_AFTER_HELP, SERVE_ABOUT,
-    SERVE_AFTER_HELP, SERVICE_PAGE,
+    MAN_AFTER_HELP, PROCESS_PAGE, REPORT_PAGE, RUN_ABOUT, RUN_AFTER_HELP, RUNS_AFTER_HELP,
+    SERVE_ABOUT, SERVE_AFTER_HELP, SERVICE_PAGE, SHOW_AFTER_HELP,
 };
 use crate::init::InitArgs;
 use crate::install::{CompletionsArgs, ManArgs};
 use crate::list::ListArgs;
 use crate::log_format::LogFormat;
 use crate::plan::PlanCommand;
+use crate::store::{EventsArgs, RunsArgs, ShowArgs, StoreCommand};
 use crate::times;
 use crate::tips::with_tip;
 
@@ -101,9 +102,18 @@ pub(crate) enum Command {
     /// Print what the report of a run says as JSON: every field, its type and its unit
     #[command(long_about = REPORT_PAGE, help_template = "{about}", term_width = 0)]
     Report,
-    /// Print what the events of a run say as JSON: every kind, its data, and when it comes
+    /// Print what the events of a run say as JSON, kind by kind; or the events of a run of a store
     #[command(long_about = EVENTS_PAGE, help_template = "{about}", term_width = 0)]
-    Events,
+    Events(EventsArgs),
+    /// List the runs of a store
+    #[command(after_help = RUNS_AFTER_HELP)]
+    Runs(RunsArgs),
+    /// Show the report of a run of a store, or what is stored of one that has not ended
+    #[command(after_help = SHOW_AFTER_HELP)]
+    Show(ShowArgs),
+    /// Check the file of a store, or copy it
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Print what templates of plans may say: names, filters, tests, operators, with examples
     #[command(long_about = PLAN_TEMPLATES, help_template = "{about}", term_width = 0)]
     Templates,

@@ -31,6 +31,10 @@ Examples:
   quell init                                   write a quell.toml that runs, to begin with
   quell check                                  every fault of quell.toml and its plans
   quell serve --demo                           every contract on http://127.0.0.1:7777
+  quell runs --store runs.db                   the runs of a file of `quell run --store`
+  quell show RUN --store runs.db               the report of one of them
+  quell events RUN --store runs.db             its events
+  quell store backup runs.db copy.db           copy such a file, also while it is in use
   quell help run                               signals, exit codes, the rest
   quell help plan                              every key of a plan, and what its steps yield
   quell help process                           what a program that quell runs can rely on
@@ -297,3 +301,29 @@ pub(crate) const MAN_AFTER_HELP: &str = "\
 Examples:
   quell man | man -l -
   quell man ~/.local/share/man/man1";
+
+/// Below the help of `quell runs`.
+pub(crate) const RUNS_AFTER_HELP: &str = "\
+A line has the id of the run as its caller knows it, how it stands, when it was accepted, how long \
+it worked, its kind and its name. Runs below another one are in its report, which `quell show` \
+prints. A run that a killed process left behind stands as it did, until another process opens the \
+file to write.
+
+Exit codes:
+  0   listed
+  1   some runs cannot be read: stderr names them
+  2   bad usage, or the file cannot be read
+
+Examples:
+  quell runs --store runs.db --status failed --limit 5
+  quell runs --store runs.db --json --limit 0 | jq -r .id";
+
+/// Below the help of `quell show`.
+pub(crate) const SHOW_AFTER_HELP: &str = "\
+Exit codes:
+  0   shown
+  2   bad usage, no such run, or the file cannot be read
+
+Examples:
+  quell show 01a205c7 --store runs.db
+  quell show my-run --store runs.db --json";

@@ -121,11 +121,13 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     let takes_nothing = command.get_arguments().all(|one| one.get_id() == "help");
-    let whole = command.get_long_about().filter(|_| takes_nothing);
-    if let Some(text) = command.get_after_long_help().or(whole) {
-        markdown::render(&text.to_string(), &mut page)?;
-    } else {
-        man.render_description_section(&mut page)?;
+    let whole = command.get_long_about().filter(|text| text.to_string().starts_with("# "));
+    let text = command.get_after_long_help().or(whole);
+    match text {
+        Some(text) => markdown::render(&text.to_string(), &mut page)?,
+        None => man.render_description_section(&mut page)?,
+    }
+    if text.is_none() || !takes_nothing {
         man.render_options_section(&mut page)?;
     }
     if command.has_subcommands() {

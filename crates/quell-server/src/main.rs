@@ -47,7 +47,7 @@ use std::process::ExitCode;
 
 use args::{Cli, Command};
 use clap::CommandFactory as _;
-use help::{ANSWERS_PAGE, EVENTS_PAGE, PROCESS_PAGE, REPORT_PAGE, SERVICE_PAGE};
+use help::{ANSWERS_PAGE, PROCESS_PAGE, REPORT_PAGE, SERVICE_PAGE};
 use quell_flow::PLAN_TEMPLATES;
 
 fn main() -> ExitCode {
@@ -65,7 +65,10 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Plan(command) }) => plan::run(&command),
         Ok(Cli { command: Command::Answers }) => stdout::say(ANSWERS_PAGE),
         Ok(Cli { command: Command::Report }) => stdout::say(REPORT_PAGE),
-        Ok(Cli { command: Command::Events }) => stdout::say(EVENTS_PAGE),
+        Ok(Cli { command: Command::Events(args) }) => store::events(&args),
+        Ok(Cli { command: Command::Runs(args) }) => store::runs(&args),
+        Ok(Cli { command: Command::Show(args) }) => store::show(&args),
+        Ok(Cli { command: Command::Store(command) }) => store::upkeep(&command),
         Ok(Cli { command: Command::Process }) => stdout::say(PROCESS_PAGE),
         Ok(Cli { command: Command::Templates }) => stdout::say(PLAN_TEMPLATES),
         Ok(Cli { command: Command::Service }) => stdout::say(SERVICE_PAGE),

@@ -212,7 +212,7 @@ impl Screen {
 
 /// Yields what a component has answered: its text, or else its JSON; of one that was stopped, the
 /// text that it had by then. It cannot steer a terminal.
-fn answer(report: &RunReport) -> Option<String> {
+pub(crate) fn answer(report: &RunReport) -> Option<String> {
     let text = match (&report.output, &report.partial) {
         (Some(output), _) => {
             output.as_text().unwrap_or_else(|| output.as_json().into()).into_owned()

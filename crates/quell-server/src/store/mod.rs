@@ -1,6 +1,18 @@
-//! The store of `quell run` and `quell serve`: a file that outlives the process.
+//! The store of `quell run` and `quell serve`, a file that outlives the process, and the commands
+//! that read it.
 
+mod events;
+mod file;
 mod left_behind;
 mod open;
+mod out;
+mod report;
+mod runs;
+mod show;
+mod upkeep;
 
+pub(crate) use events::{EventsArgs, events};
 pub(crate) use open::{OpenStore, is_part_of};
+pub(crate) use runs::{RunsArgs, runs};
+pub(crate) use show::{ShowArgs, show};
+pub(crate) use upkeep::{StoreCommand, upkeep};

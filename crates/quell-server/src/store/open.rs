@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use quell::store::{Store as _, StoreError};
+use quell::store::Store as _;
 use quell::{Engine, EngineConfig, Recovery, RunRef, Shutdown, limits};
 use quell_report::text::printable;
 use quell_sqlite::SqliteStore;
 use tokio::time::timeout;
 
+use super::file::told;
 use super::left_behind::{Failed, words};
 use crate::signals::Signals;
 
@@ -85,11 +86,6 @@ impl OpenStore {
         // What it could not write was told to those whose it is.
         let _ = timeout(limits::STORE_WAIT, self.store.close()).await;
     }
-}
-
-/// Yields the message of an error, after the file that it is about.
-fn told(path: &Path, error: &StoreError) -> String {
-    printable(&format!("{}: {error}", path.display())).into_owned()
 }
 
 fn not_stored(path: &Path, why: &dyn std::fmt::Display) -> String {

@@ -67,4 +67,6 @@ mod spelling;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
+mod stored_runs;
+#[cfg(test)]
 mod support;

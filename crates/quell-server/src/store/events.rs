@@ -1,0 +1,130 @@
+//! `quell events`: the events of a run of a store, or the page about events.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use quell::store::ImpliedEvents;
+use quell::{EventKind, RunEvent, RunId, limits};
+
+use super::file::StoreFile;
+use super::out::{Fault, Out, written};
+use crate::help::EVENTS_PAGE;
+use crate::lines;
+use crate::stdout;
+use crate::tree::Tree;
+
+/// What `quell events` is told.
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// The id of the run as its caller knows it, or what its UUID alone begins with. Without it
+    /// the page about events is printed
+    #[arg(value_name = "RUN", requires = "store")]
+    run: Option<String>,
+
+    /// The file of the store, as the option of this name of quell run or quell serve has made it.
+    /// A process may have it meanwhile
+    #[arg(long, value_name = "FILE", requires = "run")]
+    store: Option<PathBuf>,
+
+    /// Print one line of JSON per event
+    #[arg(long, requires = "run")]
+    json: bool,
+}
+
+/// Prints the events of a run, or the page, and yields the exit code.
+pub(crate) fn events(args: &EventsArgs) -> ExitCode {
+    let (Some(run), Some(store)) = (&args.run, &args.store) else {
+        return stdout::say(EVENTS_PAGE);
+    };
+    written(|out| {
+        let file = StoreFile::open(store)?;
+        let record = file.run(run)?;
+        let (run, root) = (record.run(), record.accepted.root);
+        let mut shown = Shown { out, json: args.json, tree: Tree::default(), members: run.into() };
+        let mut implied = ImpliedEvents::new(run);
+        let mut after = 0;
+        loop {
+            let events = file.reader.events(root, after, limits::STORE_PAGE_MAX);
+            let events = events.map_err(|error| file.told(&error))?;
+            let before = after;
+            for event in events {
+                match event {
+                    Ok(event) => {
+                        implied.saw(&event);
+                        let last = match event.kind {
+                            EventKind::Lagged { to, .. } => to,
+                            _ => event.seq,
+                        };
+                        after = after.max(last);
+                        shown.event(&event)?;
+                    }
+                    Err(unreadable) => {
+                        after = after.max(unreadable.seq.unwrap_or_default());
+                        shown.out.gap(unreadable);
+                    }
+                }
+            }
+            shown.out.flush()?;
+            if after == before {
+                break;
+            }
+        }
+        // The record is older than the events: of an end that it knows, the event was seen if there
+        // is one.
+        implied.missing(&record).iter().try_for_each(|event| shown.event(event))
+    })
+}
+
+/// What was shown of a tree so far.
+struct Shown<'a> {
+    out: &'a mut Out,
+    json: bool,
+    tree: Tree,
+    members: Members,
+}
+
+impl Shown<'_> {
+    fn event(&mut self, event: &RunEvent) -> Result<(), Fault> {
+        if !self.json {
+            self.tree.apply(event);
+        }
+        if !self.members.has(event) {
+            return Ok(());
+        }
+        if !self.json {
+            let line = lines::line(&self.tree, event, true);
+            return line.map_or(Ok(()), |line| self.out.line(line));
+        }
+        let line = serde_json::to_string(event).map_err(|error| error.to_string())?;
+        self.out.line(line)
+    }
+}
+
+/// A run and those below it, as far as events have told of them.
+struct Members {
+    run: RunId,
+    below: HashSet<RunId>,
+}
+
+impl From<RunId> for Members {
+    fn from(run: RunId) -> Self {
+        Self { run, below: HashSet::new() }
+    }
+}
+
+impl Members {
+    /// Tells whether an event is of one of them. Gaps are of all.
+    fn has(&mut self, event: &RunEvent) -> bool {
+        if event.root == self.run || event.run == self.run {
+            return true;
+        }
+        if let EventKind::Queued { parent: Some(parent), .. } = event.kind
+            && (parent == self.run || self.below.contains(&parent))
+        {
+            self.below.insert(event.run);
+        }
+        matches!(event.kind, EventKind::Lagged { .. }) || self.below.contains(&event.run)
+    }
+}

@@ -1,0 +1,112 @@
+//! [`StoreFile`]: the file of a store that is read, whoever has it.
+
+use std::path::{Path, PathBuf};
+
+use quell::RunId;
+use quell::store::{RunRecord, StoreError};
+use quell_flow::excerpt;
+use quell_report::text::printable;
+use quell_sqlite::SqliteReader;
+use uuid::Uuid;
+
+/// The file of a store, open to be read.
+pub(super) struct StoreFile {
+    path: PathBuf,
+    pub(super) reader: SqliteReader,
+}
+
+impl StoreFile {
+    /// Opens a file. It is not made, and not changed.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what to do about it.
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        let reader = SqliteReader::open(path).map_err(|error| told(path, &error))?;
+        Ok(Self { path: path.to_owned(), reader })
+    }
+
+    /// Says what is wrong with the file.
+    pub(super) fn told(&self, error: &StoreError) -> String {
+        told(&self.path, error)
+    }
+
+    /// Finds a run by its id as its caller knows it, or by what the UUID of no other begins with.
+    ///
+    /// # Errors
+    ///
+    /// Fails with what to do if there is none, or several, or the file cannot be read.
+    pub(super) fn run(&self, text: &str) -> Result<RunRecord, String> {
+        let get = |run| self.reader.get(run).map_err(|error| self.told(&error));
+        if let Some(found) = get(RunId::from_text(text))? {
+            return Ok(found);
+        }
+        let mut ids = Vec::new();
+        if let Some((from, to)) = beginning(text) {
+            let found = self.reader.ids(from, to, SHOWN_MAX + 1);
+            ids = found.map_err(|error| self.told(&error))?;
+        }
+        let text = excerpt(text);
+        match *ids {
+            [id] => get(id)?.ok_or_else(|| self.no_run(&text)),
+            [] => Err(self.no_run(&text)),
+            _ => {
+                let shown: Vec<_> = ids.iter().take(SHOWN_MAX).map(RunId::to_string).collect();
+                let more = if ids.len() > SHOWN_MAX { " and others" } else { "" };
+                let shown = shown.join(", ");
+                Err(format!("several runs begin with `{text}`; write more of one: {shown}{more}"))
+            }
+        }
+    }
+
+    fn no_run(&self, text: &str) -> String {
+        let path = self.path.display().to_string();
+        let path = printable(&path);
+        format!("no run `{text}` is in {path}; `quell runs --store {path}` lists those that are")
+    }
+}
+
+/// Yields the message of an error, after the file that it is about.
+pub(super) fn told(path: &Path, error: &StoreError) -> String {
+    printable(&format!("{}: {error}", path.display())).into_owned()
+}
+
+/// Yields the first and the last id that begin with a text; none if no UUID does.
+fn beginning(text: &str) -> Option<(RunId, RunId)> {
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    let is_right = text.len() <= UUID_CHARS && !digits.is_empty() && digits.len() <= UUID_DIGITS;
+    if !is_right || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let padded = |with: char| {
+        let mut digits = digits.clone();
+        digits.extend(std::iter::repeat_n(with, UUID_DIGITS - digits.len()));
+        Uuid::try_parse(&digits).ok().map(RunId::from_uuid)
+    };
+    padded('0').zip(padded('f'))
+}
+
+/// Runs that begin alike and are shown.
+const SHOWN_MAX: usize = 5;
+
+/// Characters of a UUID with its hyphens, and the digits of one.
+const UUID_CHARS: usize = 36;
+const UUID_DIGITS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_the_beginning_of_ids_only_if_it_has_their_digits() {
+        let (from, to) = beginning("01A2-0").unwrap();
+        assert_eq!(from.to_string(), "01a20000-0000-0000-0000-000000000000");
+        assert_eq!(to.to_string(), "01a20fff-ffff-ffff-ffff-ffffffffffff");
+        let whole = "01a205c7-0447-7a60-97bd-559ffd8543b3";
+        let (from, to) = beginning(whole).unwrap();
+        assert_eq!((from.to_string(), from), (whole.to_owned(), to));
+        for none in ["", "-", "sh", "0x1", "01a2 ", &format!("{whole}0"), "é"] {
+            assert_eq!(beginning(none), None, "{none}");
+        }
+    }
+}

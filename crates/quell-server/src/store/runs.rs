@@ -1,0 +1,119 @@
+//! `quell runs`: the runs of a store.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use quell::store::{Page, RunRecord};
+use quell::{RunFilter, RunStatus, limits};
+use quell_http::EXTERNAL_ID;
+use quell_report::text::{printable, span};
+use serde_json::{Value, json};
+
+use super::file::StoreFile;
+use super::out::{Fault, Out, written};
+use super::report;
+
+/// What `quell runs` is told.
+#[derive(Debug, Args)]
+pub(crate) struct RunsArgs {
+    /// The file of the store, as `--store` of `quell run` or `quell serve` has made it. A process
+    /// may have it meanwhile
+    #[arg(long, value_name = "FILE")]
+    store: PathBuf,
+
+    /// Only runs that stand so. Repeatable
+    #[arg(long, value_name = "STATUS", value_parser = statuses())]
+    status: Vec<RunStatus>,
+
+    /// The most runs that are listed, the newest first. Zero: all
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+
+    /// Print one line of JSON per run
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists the runs, and yields the exit code.
+pub(crate) fn runs(args: &RunsArgs) -> ExitCode {
+    written(|out| list(args, out))
+}
+
+fn list(args: &RunsArgs, out: &mut Out) -> Result<(), Fault> {
+    let file = StoreFile::open(&args.store)?;
+    let filter = RunFilter::new().roots();
+    let filter = args.status.iter().fold(filter, |filter, status| filter.status(*status));
+    let mut left = if args.limit == 0 { usize::MAX } else { args.limit };
+    let mut next = None;
+    while left > 0 {
+        let page = Page::first(left.min(limits::STORE_PAGE_MAX));
+        let page = next.iter().fold(page, |page, cursor| page.after(*cursor));
+        let read = file.reader.list(&filter, page).map_err(|error| file.told(&error))?;
+        left = left.saturating_sub(read.items.len());
+        for run in read.items {
+            match run {
+                Ok(run) if args.json => out.line(to_json(&run))?,
+                Ok(run) => out.line(line(&run))?,
+                Err(unreadable) => out.gap(unreadable),
+            }
+        }
+        out.flush()?;
+        next = read.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Yields the id of a run as its caller knows it.
+pub(super) fn id(run: &RunRecord) -> String {
+    let labels = &run.accepted.labels;
+    labels.get(EXTERNAL_ID).cloned().unwrap_or_else(|| run.run().to_string())
+}
+
+fn line(run: &RunRecord) -> String {
+    let row = report::row(run);
+    let took = row.elapsed().map_or_else(|| "-".into(), span);
+    let (id, name) = (id(run), printable(&row.name));
+    let (id, at) = (printable(&id), time(row.queued_at));
+    let (kind, status) = (row.kind.as_str(), row.status.as_str());
+    format!("{id}  {status:<9}  {at}  {took:>12}  {kind:<8}  {name}")
+}
+
+fn to_json(run: &RunRecord) -> Value {
+    let row = report::row(run);
+    json!({
+        "id": id(run),
+        "run": row.run,
+        "kind": row.kind,
+        "name": row.name,
+        "status": row.status,
+        "owner": run.accepted.owner,
+        "lane": run.accepted.lane,
+        "labels": run.accepted.labels,
+        "cause": row.cause,
+        "error": row.error,
+        "quiescent": row.quiescent,
+        "due_at": run.accepted.due.map(time),
+        "queued_at": time(row.queued_at),
+        "started_at": row.started_at.map(time),
+        "stopped_at": row.stopped_at.map(time),
+        "ended_at": row.ended_at.map(time),
+        "attempt": run.epoch.attempt(),
+    })
+}
+
+pub(super) fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+fn statuses() -> impl TypedValueParser<Value = RunStatus> {
+    PossibleValuesParser::new(RunStatus::ALL.map(RunStatus::as_str)).try_map(|name| {
+        let named = RunStatus::ALL.into_iter().find(|status| status.as_str() == name);
+        named.ok_or("no status")
+    })
+}

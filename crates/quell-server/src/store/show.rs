@@ -1,0 +1,92 @@
+//! `quell show`: the report of a run of a store, or what is stored of one that has not ended.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use quell::store::RunRecord;
+use quell_flow::COMPONENT;
+use quell_report::text::{cut, printable, size};
+
+use super::file::StoreFile;
+use super::out::{Fault, Out, written};
+use super::report;
+use super::runs::{id, time};
+use crate::view;
+
+/// What `quell show` is told.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The id of the run as its caller knows it, or what its UUID alone begins with
+    #[arg(value_name = "RUN")]
+    run: String,
+
+    /// The file of the store, as `--store` of `quell run` or `quell serve` has made it. A process
+    /// may have it meanwhile
+    #[arg(long, value_name = "FILE")]
+    store: PathBuf,
+
+    /// Print the report as JSON (`quell help report` has its fields)
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the run, and yields the exit code.
+pub(crate) fn show(args: &ShowArgs) -> ExitCode {
+    written(|out| draw(args, out))
+}
+
+fn draw(args: &ShowArgs, out: &mut Out) -> Result<(), Fault> {
+    let run = StoreFile::open(&args.store)?.run(&args.run)?;
+    let report = report::report(&run);
+    if args.json {
+        let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
+        return out.line(text);
+    }
+    if run.report.is_none() {
+        return out.line(so_far(&run).trim_end());
+    }
+    out.line(quell_report::render(&report).trim_end())?;
+    let answer = view::answer(&report).filter(|_| run.accepted.labels.contains_key(COMPONENT));
+    answer.map_or(Ok(()), |answer| out.line(answer.trim_end()))
+}
+
+/// Draws what is stored of a run that has not ended.
+fn so_far(run: &RunRecord) -> String {
+    let row = report::row(run);
+    let mut text = format!("{}  {}\n", printable(&row.name), row.status);
+    let mut fact = |title: &str, words: String| {
+        let words = cut(&words, FACT_CHARS_MAX);
+        let _ = writeln!(text, "  {title:<8} {}", printable(&words));
+    };
+    let accepted = &run.accepted;
+    fact("run", id(run));
+    fact("kind", row.kind.as_str().to_owned());
+    if let Some(owner) = &accepted.owner {
+        fact("owner", owner.as_ref().to_owned());
+    }
+    if let Some(lane) = &accepted.lane {
+        fact("lane", lane.as_ref().to_owned());
+    }
+    if let Some(input) = &accepted.input {
+        fact("input", size(input.len()));
+    }
+    fact("accepted", time(row.queued_at));
+    if let Some(due) = accepted.due {
+        fact("due", time(due));
+    }
+    if let Some(at) = row.started_at {
+        fact("started", time(at));
+    }
+    if let (Some(cause), Some(stop)) = (&row.cause, &run.stop) {
+        fact("stop", format!("{}: {cause}", time(stop.cause.at)));
+    }
+    if let Some(asked) = &run.paused {
+        fact("asks", asked.as_text().unwrap_or_else(|| asked.as_json().into()).into_owned());
+    }
+    text
+}
+
+/// The longest fact that is shown whole.
+const FACT_CHARS_MAX: usize = 2_000;

@@ -1,0 +1,68 @@
+//! `quell store`: what is done with the file of a store, also while a process has it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use quell_report::text::printable;
+
+use super::file::told;
+use crate::exit::EXIT_USAGE;
+use crate::stdout;
+
+/// What `quell store` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Check that the file of a store is whole; nothing is changed
+    Check(CheckArgs),
+    /// Copy the file of a store as it is at one instant to a place where there is nothing yet
+    Backup(BackupArgs),
+}
+
+/// What `quell store check` is told.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The file of the store. A process may have it meanwhile
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// What `quell store backup` is told.
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The file of the store. A process may have it meanwhile
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Where the copy is to be. It is there whole or not at all
+    #[arg(value_name = "TO")]
+    to: PathBuf,
+}
+
+/// Does it, and yields the exit code: 0, or 2 if there is something wrong.
+pub(crate) fn upkeep(command: &StoreCommand) -> ExitCode {
+    let (done, words) = match command {
+        StoreCommand::Check(CheckArgs { file }) => {
+            let done = quell_sqlite::check(file).map_err(|error| told(file, &error));
+            (done, format!("{}: fine", file.display()))
+        }
+        StoreCommand::Backup(BackupArgs { file, to }) => {
+            (backup(file, to), format!("{}: copied to {}", file.display(), to.display()))
+        }
+    };
+    match done {
+        Ok(()) => stdout::say(&format!("{}\n", printable(&words))),
+        Err(words) => {
+            stdout::complain(&format!("error: {}\n", printable(&words)));
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn backup(file: &Path, to: &Path) -> Result<(), String> {
+    if to.try_exists().unwrap_or(false) {
+        return Err(format!("{} is there already; name a place where nothing is", to.display()));
+    }
+    let failed = |error| format!("copying {} to {}: {error}", file.display(), to.display());
+    quell_sqlite::backup(file, to).map_err(failed)
+}
