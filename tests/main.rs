@@ -70,6 +70,8 @@ mod store;
 mod journal;
 // T13, I34, I35: what an engine makes of the runs that an earlier process has left behind.
 mod recovery;
+// I37, I38: what holds while the store is in trouble.
+mod doubt;
 // I35, I36: states of lanes, and what takes them back.
 mod saving;
 // I6, I22: stops that are remembered in a scope.

@@ -9,8 +9,8 @@ use quell::store::{
     StopAccepted, Store, StoreError, Stored,
 };
 use quell::{
-    CancelRequest, Cause, CauseKind, Engine, EngineConfig, EventKind, Recovery, RunEvent,
-    RunFilter, RunId, RunKind, RunSpec, RunStatus, StopMode,
+    CancelRequest, Cause, CauseKind, Engine, EngineConfig, EventKind, OnBusy, Recovery, RunEvent,
+    RunFilter, RunId, RunKind, RunSpec, RunStatus, StopMode, SubmitError,
 };
 
 use crate::support::{listener, soon, within};
@@ -151,6 +151,65 @@ async fn t13_a_run_whose_process_is_gone_fails_unless_it_is_resumed_as_its_next_
     soon("it is told", || futures::FutureExt::now_or_never(fails.stored()).is_some()).await;
     assert!(fails.stored().await.is_err());
     assert_eq!(record(&store, fails.id()).await.status, RunStatus::Failed, "as it was decided");
+}
+
+#[tokio::test]
+async fn i5_what_is_below_a_stopped_run_is_cancelled_with_it() {
+    let store = Arc::new(MemoryStore::new());
+    let (epoch, at) = (Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
+    let [root, middle, leaf] = ["r", "m", "l"].map(RunId::from_text);
+    let below = |run, parent| {
+        let mut accepted = Accepted::new(run, RunKind::Agent, "below".into(), epoch, at);
+        (accepted.root, accepted.parent) = (root, Some(parent));
+        Record::Accepted(accepted.into())
+    };
+    let cause = Arc::new(Cause::new(CauseKind::UserRequest, at, middle));
+    let stop = StopAccepted::new(middle, epoch, StopMode::Cooperative, cause);
+    let batch = vec![
+        Record::Accepted(Accepted::new(root, RunKind::Team, "r".into(), epoch, at).into()),
+        below(middle, root),
+        below(leaf, middle),
+        Record::StopAccepted(stop.into()),
+    ];
+    store.append(batch).await.unwrap();
+    let recovered = engine(&store, 2).recover(|_| Recovery::Fail).await.unwrap();
+    assert_eq!((recovered.ended.failed, recovered.ended.cancelled), (1, 2));
+    let leaf = record(&store, leaf).await.report.unwrap();
+    assert_eq!(leaf.cause.as_ref().unwrap().origin, middle);
+    let depths = record(&store, root).await.report.unwrap();
+    assert_eq!(depths.rows.iter().map(|row| row.depth).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn t13_what_may_not_go_on_fails_and_a_second_recovery_leaves_alone_what_does() {
+    let store = Arc::new(MemoryStore::new());
+    let (epoch, at) = (Epoch::new(1, 1), SystemTime::UNIX_EPOCH);
+    for name in ["a", "b"] {
+        let run = RunId::from_text(name);
+        let mut accepted = Accepted::new(run, RunKind::Agent, name.into(), epoch, at);
+        accepted.owner = Some("ada".into());
+        store.append(vec![Record::Accepted(accepted.into())]).await.unwrap();
+    }
+    let engine = engine(&store, 2);
+    let resume = |_: &RunRecord| {
+        let spec = RunSpec::agent("again").lane("thread", OnBusy::Reject);
+        Recovery::resume(spec, async |ctx| {
+            let _below = ctx.spawn(RunSpec::step("below"), listener);
+            listener(ctx).await
+        })
+    };
+    let recovered = engine.recover(resume).await.unwrap();
+    let busy = SubmitError::LaneBusy("thread".into());
+    assert_eq!(recovered.refused, [(RunId::from_text("b"), busy)]);
+    assert_eq!((recovered.resumed.len(), recovered.ended.failed), (1, 1));
+    assert_eq!(recovered.resumed[0].owner(), Some("ada"), "as it is stored");
+    let refused = record(&store, RunId::from_text("b")).await.report.unwrap();
+    assert!(refused.error.as_ref().unwrap().contains("lane `thread` is busy"), "{refused:?}");
+    let goes_on = &recovered.resumed[0];
+    soon("it has a child", || goes_on.report().rows.len() == 2).await;
+    let again = engine.recover(never).await.unwrap();
+    assert_eq!(again.ended.total(), 0, "{again:?}");
+    assert_eq!(goes_on.status(), RunStatus::Running);
 }
 
 impl Store for Reopened {

@@ -21,6 +21,8 @@ pub enum Flow {
     },
     /// What comes fails.
     Failing(StoreError),
+    /// What comes is stored, and fails all the same.
+    Doubtful(StoreError),
 }
 
 /// A store in memory behind a valve, which remembers what it has stored.
@@ -68,6 +70,9 @@ impl Store for Valve {
                 return Err(error);
             }
             self.store.append(batch.clone()).await?;
+            if let Flow::Doubtful(error) = state {
+                return Err(error);
+            }
             self.stored.lock().expect("nobody panics here").extend(batch);
             Ok(())
         })

@@ -46,7 +46,8 @@ pub enum OnBusy {
     /// [`RunHandle::superseded`](crate::RunHandle::superseded) names them. The new one starts when
     /// the one that runs has ended.
     ///
-    /// A submit that is refused stops nothing. It is also refused, with
+    /// A submit that is refused stops nothing, unless it is a store that refuses it, later. It is
+    /// also refused, with
     /// [`SubmitError::LimitReached`](crate::SubmitError::LimitReached), if the lane has more than
     /// [`limits::SUPERSEDED_MAX`](crate::limits::SUPERSEDED_MAX) runs. Of two such submits one
     /// supersedes the other.

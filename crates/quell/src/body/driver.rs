@@ -188,6 +188,10 @@ impl Guard {
         // The report shows the value as well if the run does not complete.
         let returned =
             value.as_ref().and_then(|value| (value as &dyn Any).downcast_ref::<Payload>().cloned());
+        if let (Some(payload), true) = (&returned, self.node.shared.journal.is_some()) {
+            // Its text is written now, by the body, and not when it is stored.
+            let _ = self.call(|| payload.len());
+        }
         let bits = self.node.flags();
         let (unread, over) =
             (bits & flags::VALUE_UNCLAIMED != 0, flags::status(bits).is_terminal());

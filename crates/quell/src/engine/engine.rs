@@ -172,7 +172,17 @@ impl Engine {
         Fut: Future<Output = Result<T, Failure>> + Send + 'static,
         T: Send + 'static,
     {
-        let handle = self.submit(spec, body)?;
+        let handle = match self.submit(spec, body) {
+            Ok(handle) => handle,
+            // It is told of a run that is stored, or why that one was not.
+            Err(error @ (SubmitError::AlreadySubmitted(run) | SubmitError::LaneJoined(run))) => {
+                if let Some(run) = self.get(run) {
+                    run.accepted().await?;
+                }
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
         handle.run().accepted().await.map(|()| handle)
     }
 

@@ -30,7 +30,6 @@ pub(super) fn row(record: &RunRecord, above: Option<&Arc<Cause>>, at: SystemTime
     let name = Arc::clone(&accepted.name);
     let mut row = RunRow::new(run, accepted.kind, name, status, accepted.at);
     row.parent = accepted.parent;
-    row.depth = u32::from(accepted.parent.is_some());
     row.started_at = record.started_at;
     row.stopped_at = cause.as_ref().map(|cause| cause.at);
     row.error = cause.is_none().then(|| WORKER_LOST.into());
@@ -42,4 +41,4 @@ pub(super) fn row(record: &RunRecord, above: Option<&Arc<Cause>>, at: SystemTime
 }
 
 /// Why a run failed whose process is gone.
-const WORKER_LOST: &str = "worker lost: its process ended before the run did";
+pub(super) const WORKER_LOST: &str = "worker lost: its process ended before the run did";

@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use quell_core::store::{Page, Record, RunRecord, Store, StoreError, Unreadable};
-use quell_core::{Counts, EventKind, RunEvent, RunId, RunReport, RunRow, limits};
+use quell_core::{Cause, Counts, EventKind, RunEvent, RunId, RunReport, RunRow, limits};
 
 use crate::body::context::RunContext;
 use crate::body::driver;
 use crate::engine::Engine;
 use crate::engine::lost;
-use crate::failure::Failure;
+use crate::failure::{Failure, SubmitError};
 use crate::journal::{Journal, Recorded};
 use crate::run::RunRef;
 use crate::spec::{Again, RunSpec};
@@ -39,8 +40,9 @@ type Body =
     Box<dyn FnOnce(RunContext) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> + Send>;
 
 impl Recovery {
-    /// Lets the run go on as its next attempt: the same run, with this body. Id, owner and times
-    /// are those that are stored, whatever the spec says; its timeout goes on from the first start.
+    /// Lets the run go on as its next attempt: the same run, with this body. Its id, owner, labels
+    /// and annotations are those that are stored, and so is its input if the spec has none; the
+    /// rest is the spec's, and its timeout goes on from the first start.
     pub fn resume<F, Fut>(spec: RunSpec, body: F) -> Self
     where
         F: FnOnce(RunContext) -> Fut + Send + 'static,
@@ -64,6 +66,8 @@ pub struct Recovered {
     pub ended: Counts,
     /// Roots that go on.
     pub resumed: Vec<RunRef>,
+    /// Roots that were to go on, and have failed, because the engine has refused them.
+    pub refused: Vec<(RunId, SubmitError)>,
     /// What could not be read, and is as it was.
     pub unreadable: Vec<Unreadable>,
 }
@@ -111,12 +115,17 @@ impl Engine {
         let mut recovered = Recovered::default();
         let Some(journal) = &self.shared().journal else { return Ok(recovered) };
         let store = &*journal.store;
+        let is_here = |record: &RunRecord| {
+            record.epoch.boot() == journal.boot() || self.get(record.accepted.root).is_some()
+        };
         let mut left = LeftBehind::new(decide);
         let mut page = Page::first(limits::STORE_PAGE_MAX);
         loop {
             let read = store.recover(page).await?;
             for record in read.items {
                 match record {
+                    // What this engine runs is not left behind.
+                    Ok(record) if is_here(&record) => {}
                     Ok(record) => left.add(record),
                     Err(unreadable) => recovered.unreadable.push(unreadable),
                 }
@@ -138,24 +147,43 @@ impl Engine {
         }
         for (record, resumed) in resumed {
             let last = last_seq(store, record.run()).await?;
-            recovered.resumed.extend(self.go_on(&record, last, resumed));
+            match self.go_on(&record, last, resumed) {
+                Ok(run) => recovered.resumed.push(run),
+                Err(error) => {
+                    let end = End::refused(&record, &error);
+                    recovered.ended.add(end.rows[0].status);
+                    store.append(end.into_records(journal).collect()).await?;
+                    recovered.refused.push((record.run(), error));
+                }
+            }
         }
         Ok(recovered)
     }
 
     /// Starts the next attempt of a run.
-    fn go_on(&self, record: &RunRecord, last_seq: u64, resumed: Resumed) -> Option<RunRef> {
-        let Resumed { spec, body } = resumed;
-        let mut spec = spec.id(record.run());
+    fn go_on(
+        &self,
+        record: &RunRecord,
+        last_seq: u64,
+        resumed: Resumed,
+    ) -> Result<RunRef, SubmitError> {
+        let Resumed { mut spec, body } = resumed;
+        let accepted = &record.accepted;
+        spec = spec.id(accepted.run);
+        spec.input = spec.input.or_else(|| accepted.input.clone());
+        let about = spec.about.get_or_insert_default();
+        about.owner.clone_from(&accepted.owner);
+        about.labels.clone_from(&accepted.labels);
+        about.annotations.clone_from(&accepted.annotations);
         let attempt = record.epoch.attempt().saturating_add(1);
         spec.again = Some(Again { attempt, first_seq: last_seq.saturating_add(1) });
         if let (Some(timeout), Some(started)) = (spec.timeout, record.started_at) {
             let passed = SystemTime::now().duration_since(started).unwrap_or_default();
             spec.timeout = Some(timeout.saturating_sub(passed));
         }
-        let (node, _) = self.shared().accept_root(spec).ok()?;
+        let (node, _) = self.shared().accept_root(spec)?;
         driver::spawn(&node, body);
-        Some(RunRef::new(node))
+        Ok(RunRef::new(node))
     }
 }
 
@@ -166,6 +194,8 @@ struct LeftBehind<D> {
     /// Roots that end, and their places by their ids.
     roots: Vec<End>,
     places: HashMap<RunId, usize>,
+    /// How deep runs are, and why they end, if they were stopped.
+    above: HashMap<RunId, (u32, Option<Arc<Cause>>)>,
     /// What was below roots.
     below: Vec<End>,
     resumed: Vec<(RunRecord, Resumed)>,
@@ -182,8 +212,9 @@ struct End {
 
 impl<D: FnMut(&RunRecord) -> Recovery> LeftBehind<D> {
     fn new(decide: D) -> Self {
-        let (roots, places, below) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { decide, at: SystemTime::now(), roots, places, below, resumed: Vec::new() }
+        let (roots, places, above) = (Vec::new(), HashMap::new(), HashMap::new());
+        let (below, resumed) = (Vec::new(), Vec::new());
+        Self { decide, at: SystemTime::now(), roots, places, above, below, resumed }
     }
 
     /// Takes a run. A root comes before what is below it: it was accepted first.
@@ -197,22 +228,28 @@ impl<D: FnMut(&RunRecord) -> Recovery> LeftBehind<D> {
             self.resumed.push((record, *resumed));
             return;
         }
+        let row = lost::row(&record, None, self.at);
         self.places.insert(record.run(), self.roots.len());
-        self.roots.push(End::new(&record, lost::row(&record, None, self.at)));
+        self.above.insert(record.run(), (0, row.cause.clone()));
+        self.roots.push(End::new(&record, row));
     }
 
+    /// A parent comes before its children, too.
     fn add_below(&mut self, record: &RunRecord) {
+        let above = record.accepted.parent.and_then(|parent| self.above.get(&parent));
+        let (depth, cause) = above.cloned().unwrap_or_default();
+        let mut row = lost::row(record, cause.as_ref(), self.at);
+        row.depth = depth + 1;
+        self.above.insert(record.run(), (row.depth, row.cause.clone()));
         let place = self.places.get(&record.accepted.root);
-        let mut root = place.and_then(|place| self.roots.get_mut(*place));
-        let cause = root.as_ref().and_then(|root| root.rows[0].cause.clone());
-        let row = lost::row(record, cause.as_ref(), self.at);
-        if let Some(root) = &mut root {
+        if let Some(root) = place.and_then(|place| self.roots.get_mut(*place)) {
             if root.rows.len() < limits::REPORT_ROWS_MAX {
                 root.rows.push(row.clone());
             } else {
                 root.omitted.add(row.status);
             }
         }
+        row.depth = 0;
         self.below.push(End::new(record, row));
     }
 
@@ -227,6 +264,13 @@ impl End {
         let rollback = record.stop.as_ref().is_some_and(|stop| stop.rollback);
         let (attempt, omitted) = (record.epoch.attempt(), Counts::default());
         Self { attempt, rollback, rows: vec![row], omitted }
+    }
+
+    /// Ends a run that was to go on.
+    fn refused(record: &RunRecord, error: &SubmitError) -> Self {
+        let mut row = lost::row(record, None, SystemTime::now());
+        row.error = Some(format!("{}, and it may not go on: {error}", lost::WORKER_LOST).into());
+        Self::new(record, row)
     }
 
     /// Makes the records: what is rolled back is forgotten as well.

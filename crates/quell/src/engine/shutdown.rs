@@ -2,15 +2,20 @@
 //! did (I38).
 
 use std::future::poll_fn;
-use std::time::Duration;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures::poll;
 
 use quell_core::limits;
 use quell_core::{Abandoned, CancelRequest, CauseKind, Counts};
 
 use crate::engine::Engine;
+use crate::foreign;
 use crate::node::{Closing, Node, Shared};
 use crate::sync::Ordering;
-use crate::sync::waiters::Key;
+use crate::sync::waiters::{Key, Wakers};
 
 /// How an engine shuts down: first no new roots, then three stages.
 ///
@@ -94,8 +99,15 @@ impl Engine {
         Idle { shared, key: None }.wait().await;
         let unstored = match &shared.journal {
             Some(journal) => {
-                journal.give_up_after(limits::STORE_WAIT);
-                journal.flushed().await
+                let until = journal.give_up_after(limits::STORE_WAIT);
+                let mut flushed = pin!(journal.flushed());
+                match poll!(flushed.as_mut()) {
+                    Poll::Ready(unstored) => unstored,
+                    Poll::Pending => {
+                        shared.release_at(until);
+                        flushed.await
+                    }
+                }
             }
             None => 0,
         };
@@ -132,6 +144,27 @@ impl Closing {
 }
 
 impl Shared {
+    /// Lets nobody wait for the store after an instant. The control loop has ended by then, and an
+    /// append may hold up the writer, so that a courier sees to it. Where couriers are tasks, on a
+    /// paused clock, nobody does.
+    fn release_at(&self, until: Instant) {
+        let Some(journal) = self.journal.clone().filter(|_| !self.couriers.are_tasks()) else {
+            return;
+        };
+        let couriers = self.couriers.clone();
+        self.couriers.send(Box::new(move || {
+            while let left = until.saturating_duration_since(crate::sync::now())
+                && !left.is_zero()
+                && journal.is_pending()
+            {
+                crate::sync::thread::sleep(left.min(STEP));
+            }
+            let mut wakers = Wakers::new();
+            journal.release_waiting(&mut wakers);
+            foreign::wake(&couriers, wakers);
+        }));
+    }
+
     /// Closes admission and asks every root to stop.
     fn close(&self, closing: &Closing) {
         // The plan first: a run that becomes a root and sees `closed` must find it.
@@ -159,6 +192,9 @@ pub(crate) fn abandon_engine(shared: &Shared) {
     shared.events.close(&shared.couriers);
     shared.expire(shared.clock.now());
 }
+
+/// How often it is asked whether anybody still waits for the store.
+const STEP: Duration = Duration::from_millis(50);
 
 /// Waits until no root is live.
 struct Idle<'a> {

@@ -4,7 +4,8 @@
 //!
 //! 1. Entries are in the order in which runs left them. A stop of a run whose acceptance is stored
 //!    is in a queue of its own, which the writer takes first.
-//! 2. `event_bytes` is what the events in `entries` have. When that is at its bound, the numbers
+//! 2. `event_bytes` is what all events that are pending have, also those that the writer has
+//!    taken. When that is at its bound, the numbers
 //!    of further events go into `gaps`; a gap is an entry before the next event of its tree, and
 //!    before the end of that. Nothing else is ever left out.
 //! 3. `waker` is there exactly while the writer has nothing to do but to wait for what it has
@@ -42,8 +43,10 @@ pub(super) struct Queue<R> {
     pub(super) entries: VecDeque<Entry<R>>,
     /// Those that overtake.
     pub(super) stops: Vec<Entry<R>>,
-    /// Bytes of the events in `entries`.
+    /// Bytes of the events that are pending.
     event_bytes: usize,
+    /// Entries that were given up.
+    lost: usize,
     gaps: HashMap<RunId, Gap, RandomState>,
     pub(super) waker: Option<Waker>,
     /// An append is under way that the other entries wait for, or the store is in trouble.
@@ -64,6 +67,28 @@ pub(super) struct Queue<R> {
     pub(super) waiting: Waiters,
 }
 
+/// What the writer is through with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done {
+    pub(super) entries: usize,
+    pub(super) are_stops: bool,
+    pub(super) event_bytes: usize,
+    /// Those of them that are not stored, and never will be.
+    pub(super) lost: usize,
+}
+
+impl Done {
+    pub(super) fn of<R>(entries: &[Entry<R>], are_stops: bool) -> Self {
+        let bytes = |entry: &Entry<R>| match entry {
+            // A gap was not counted.
+            Entry::Event(_, event) if event.seq > 0 => bytes_of(&event.kind) + EVENT_BYTES,
+            _ => 0,
+        };
+        let event_bytes = entries.iter().map(bytes).sum();
+        Self { entries: entries.len(), are_stops, event_bytes, lost: 0 }
+    }
+}
+
 /// Events that were left out.
 #[derive(Debug)]
 struct Gap {
@@ -77,6 +102,10 @@ impl<R: Recorded> Journal<R> {
     pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
         let boot = store.boot();
         Arc::new(Self { store, boot, queue: Mutex::new(Queue::new()) })
+    }
+
+    pub(crate) const fn boot(&self) -> u32 {
+        self.boot
     }
 
     pub(crate) const fn epoch(&self, attempt: u32) -> Epoch {
@@ -113,31 +142,47 @@ impl<R: Recorded> Journal<R> {
         self.queue.lock().trouble.clone()
     }
 
+    /// Tells whether something is on its way into the store.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.queue.lock().pending > 0
+    }
+
     /// Gives up what cannot be stored within a time from now on.
-    pub(crate) fn give_up_after(&self, time: Duration) {
+    pub(crate) fn give_up_after(&self, time: Duration) -> Instant {
         let until = quell_core::lifecycle::later(crate::sync::now(), time);
         let mut queue = self.queue.lock();
-        queue.until = Some(queue.until.map_or(until, |before| before.min(until)));
+        let until = queue.until.map_or(until, |before| before.min(until));
+        queue.until = Some(until);
         queue.wake(true);
+        until
     }
 
     /// Counts out entries of which it is known what became of them.
-    pub(super) fn count_out(&self, entries: usize, are_stops: bool, wakers: &mut Wakers) {
+    pub(super) fn count_out(&self, done: Done, wakers: &mut Wakers) {
         let mut queue = self.queue.lock();
-        queue.pending -= entries;
-        if are_stops {
-            queue.stops_pending -= entries;
+        queue.pending -= done.entries;
+        queue.event_bytes -= done.event_bytes;
+        queue.lost += done.lost;
+        if done.are_stops {
+            queue.stops_pending -= done.entries;
         } else {
-            queue.done += entries as u64;
+            queue.done += done.entries as u64;
         }
         queue.waiting.drain_into(wakers);
     }
 
-    /// Waits until nothing is pending, or what is was given up. Yields how many entries those are.
+    /// Lets go of those who wait for what was given up: its time is over.
+    pub(crate) fn release_waiting(&self, wakers: &mut Wakers) {
+        self.queue.lock().waiting.drain_into(wakers);
+    }
+
+    /// Waits until nothing is pending, or what is was given up. Yields how many entries are not
+    /// stored, ever.
     pub(crate) async fn flushed(&self) -> usize {
         let is_over = |queue: &Queue<R>| {
             let is_given_up = queue.until.is_some_and(|until| until <= crate::sync::now());
-            (queue.pending == 0 || is_given_up).then_some(queue.pending)
+            let unstored = queue.pending + queue.lost;
+            (queue.pending == 0 || is_given_up).then_some(unstored)
         };
         let mut wait = Waiting { journal: self, key: None };
         poll_fn(|cx| wait.poll(cx.waker(), is_over)).await
@@ -224,6 +269,7 @@ impl<R> Queue<R> {
             entries: VecDeque::new(),
             stops: Vec::new(),
             event_bytes: 0,
+            lost: 0,
             gaps: HashMap::default(),
             waker: None,
             is_held_up: false,
@@ -242,6 +288,10 @@ impl<R> Queue<R> {
         self.pending += 1;
     }
 
+    pub(super) const fn is_pending(&self) -> bool {
+        self.pending > 0
+    }
+
     /// Tells whether the engine is gone, and nothing is left to be stored.
     pub(super) const fn is_over(&self) -> bool {
         self.closed && self.pending == 0
@@ -249,19 +299,12 @@ impl<R> Queue<R> {
 
     /// Takes everything that waits but for stops.
     pub(super) fn take_all(&mut self) -> Vec<Entry<R>> {
-        self.event_bytes = 0;
         self.entries.drain(..).collect()
     }
 
     /// Takes the entries that the writer may append together.
     pub(super) fn take(&mut self) -> Vec<Entry<R>> {
-        let taken: Vec<_> = self.entries.drain(..self.entries.len().min(BATCH_MAX)).collect();
-        let events = taken.iter().filter_map(|entry| match entry {
-            Entry::Event(_, event) => Some(bytes_of(&event.kind) + EVENT_BYTES),
-            _ => None,
-        });
-        self.event_bytes = self.event_bytes.saturating_sub(events.sum());
-        taken
+        self.entries.drain(..self.entries.len().min(BATCH_MAX)).collect()
     }
 
     /// Not foreign code: the writer is ours.

@@ -16,7 +16,7 @@ use quell_core::store::{BoxFuture, Record, StoreError};
 
 use crate::foreign::couriers::Couriers;
 use crate::foreign::{self, Barred};
-use crate::journal::journal::BATCH_MAX;
+use crate::journal::journal::{BATCH_MAX, Done};
 use crate::journal::{Entry, Journal, Recorded};
 use crate::sync::thread::{self, Thread};
 use crate::sync::waiters::Wakers;
@@ -111,15 +111,22 @@ impl<R: Recorded> Writer<R> {
             let rests = self.rest.map(|(until, _)| until).filter(|until| *until > now);
             let mut queue = self.journal.lock();
             let is_free = self.batch.is_none() && rests.is_none();
-            let (mut stops, mut batch) = (Vec::new(), Vec::new());
             if rests.is_none() {
-                let taken = self.again_stops.pop_front();
-                stops = taken.unwrap_or_else(|| std::mem::take(&mut queue.stops));
+                let stops = self.again_stops.pop_front();
+                let stops = stops.unwrap_or_else(|| std::mem::take(&mut queue.stops));
+                if !stops.is_empty() {
+                    drop(queue);
+                    let append = self.begin(stops, true, cx);
+                    self.stops.extend(append);
+                    // If they have failed, nothing else may be taken out of its order now.
+                    continue;
+                }
             }
+            let mut batch = Vec::new();
             if is_free {
                 batch = self.again.pop_front().unwrap_or_else(|| queue.take());
             }
-            if stops.is_empty() && batch.is_empty() {
+            if batch.is_empty() {
                 if is_free && self.stops.is_empty() {
                     // Nothing is left to try: the next entry tells how the store is.
                     (queue.trouble, self.rest) = (None, None);
@@ -127,26 +134,18 @@ impl<R: Recorded> Writer<R> {
                 if queue.is_over() {
                     return Turn::Last;
                 }
+                let until = queue.until;
+                if until.is_some_and(|until| until <= now) && queue.is_pending() {
+                    drop(queue);
+                    self.give_up_all();
+                    continue;
+                }
                 queue.is_held_up = !is_free;
                 queue.waker = Some(cx.waker().clone());
-                let (until, mut wakers) = (queue.until, Wakers::new());
-                if until.is_some_and(|until| until <= now) {
-                    queue.waiting.drain_into(&mut wakers);
-                }
-                drop(queue);
-                foreign::wake(&self.couriers, wakers);
                 return Turn::Next(rests.into_iter().chain(until.filter(|at| *at > now)).min());
             }
             drop(queue);
-            if let Some(append) = self.begin(stops, true, cx) {
-                self.stops.push(append);
-            }
-            if self.rest.is_some_and(|(until, _)| until > now) {
-                // The stops have just failed, and come first when the store is tried again.
-                self.again.extend((!batch.is_empty()).then_some(batch));
-                continue;
-            }
-            self.batch = self.begin(batch, false, cx).or_else(|| self.batch.take());
+            self.batch = self.begin(batch, false, cx);
         }
     }
 
@@ -218,13 +217,13 @@ impl<R: Recorded> Writer<R> {
             self.journal.lock().trouble = None;
             self.couriers.send_words(Box::new(|| tracing::info!("store works again")));
         }
-        let count = entries.len();
+        let done = Done::of(&entries, are_stops);
         entries.into_iter().for_each(R::stored);
-        self.count_out(count, are_stops);
+        self.count_out(done);
     }
 
     fn give_up(&self, entries: Vec<Entry<R>>, are_stops: bool, error: &StoreError) {
-        let count = entries.len();
+        let done = Done { lost: entries.len(), ..Done::of(&entries, are_stops) };
         for entry in entries {
             if let Entry::Event(_, event) = &entry {
                 let (root, seq, error) = (event.root, event.seq, error.clone());
@@ -234,13 +233,32 @@ impl<R: Recorded> Writer<R> {
             }
             R::refused(entry, error);
         }
-        self.count_out(count, are_stops);
+        self.count_out(done);
+    }
+
+    /// Gives up what the store has not taken by now, although an append of it may be under way.
+    fn give_up_all(&mut self) {
+        let (mut stops, mut others) = (Vec::new(), Vec::new());
+        for Append { entries, are_stops, future } in self.stops.drain(..).chain(self.batch.take()) {
+            foreign::release(future);
+            if are_stops { stops.extend(entries) } else { others.extend(entries) }
+        }
+        stops.extend(std::mem::take(&mut self.again_stops).into_iter().flatten());
+        others.extend(std::mem::take(&mut self.again).into_iter().flatten());
+        let error = {
+            let mut queue = self.journal.lock();
+            others.append(&mut queue.take_all());
+            stops.append(&mut queue.stops);
+            queue.trouble.clone().unwrap_or(StoreError::Closed)
+        };
+        self.give_up(stops, true, &error);
+        self.give_up(others, false, &error);
     }
 
     /// Counts out entries after their runs were told.
-    fn count_out(&self, entries: usize, are_stops: bool) {
+    fn count_out(&self, done: Done) {
         let mut wakers = Wakers::new();
-        self.journal.count_out(entries, are_stops, &mut wakers);
+        self.journal.count_out(done, &mut wakers);
         foreign::wake(&self.couriers, wakers);
     }
 

@@ -259,6 +259,11 @@ impl Node {
         self.flags.fetch_or(bits, Ordering::AcqRel);
     }
 
+    /// Sets a flag. False if it was set before.
+    pub(crate) fn mark(&self, flag: u32) -> bool {
+        self.flags.fetch_or(flag, Ordering::AcqRel) & flag == 0
+    }
+
     /// Clears flags that no decision of the lifecycle touches.
     pub(crate) fn clear(&self, bits: u32) {
         self.flags.fetch_and(!bits, Ordering::AcqRel);

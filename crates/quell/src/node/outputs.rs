@@ -74,6 +74,10 @@ impl Node {
         payload: Payload,
         is_expected: impl FnOnce(&mut State) -> bool,
     ) -> Option<Written> {
+        if self.shared.journal.is_some() {
+            // Its text is written now, by the body, and not when it is stored.
+            payload.len();
+        }
         let (now, mut wakers) = (self.shared.clock.now(), Wakers::new());
         let (bytes, bytes_max) = (payload.bytes_max(), limits::PAYLOAD_BYTES_MAX);
         // A payload that is replaced or refused may hold a foreign value: drop it after the lock is

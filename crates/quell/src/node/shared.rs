@@ -117,6 +117,10 @@ impl Shared {
 
     /// Keeps an ended tree, and forgets those whose time is over.
     pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) {
+        // One that the store has refused may come here twice.
+        if !root.mark(flags::RETIRED) {
+            return;
+        }
         let size = report::size_of(root);
         self.ledger.release(size.account.as_ref(), size.charged);
         let (leaving, until) = {
@@ -144,8 +148,9 @@ impl Shared {
         if !root.is_over() {
             return Err(ForgetError::NotQuiescent);
         }
-        self.retention.forget(root, || root.set(flags::FORGOTTEN));
-        {
+        let mut is_first = false;
+        self.retention.forget(root, || is_first = root.mark(flags::FORGOTTEN));
+        if is_first {
             let _state = root.lock();
             let at = self.clock.stamp(self.clock.now());
             root.journal(|node| Entry::Forgotten(node, at));
@@ -156,7 +161,7 @@ impl Shared {
 
     /// Forgets a root that the store has refused: it was never accepted.
     pub(crate) fn undo(&self, root: &Arc<Node>) {
-        self.retention.forget(root, || root.set(flags::FORGOTTEN));
+        self.retention.forget(root, || _ = root.mark(flags::FORGOTTEN));
         self.forget_ids(root, false);
     }
 

@@ -63,7 +63,7 @@ impl Recorded for Node {
         match entry {
             Entry::Accepted { run, .. } => run.settle_entry(flags::ACCEPTANCE_STORED, |_| {}),
             Entry::Ended(node, _) => {
-                node.settle_entry(flags::END_STORED, |_| {});
+                node.settle_entry(0, |_| {});
                 node.leave_memory(false);
             }
             Entry::Quiesced(node, _) => {
@@ -84,25 +84,27 @@ impl Recorded for Node {
     fn refused(entry: Entry<Self>, error: &StoreError) {
         let Some(node) = entry.run().cloned() else { return };
         let is_awaited = entry.is_awaited();
-        // The report of an end that was stored before has the stop in it.
-        let is_told = matches!((&entry, error), (Entry::Stop(..), StoreError::Ended { .. }));
-        let set = if is_awaited { flags::REFUSED } else { 0 };
+        if is_awaited {
+            // Its id and its key are free before anybody is told.
+            node.shared.undo(&node);
+        }
+        let is_told = is_awaited || is_there(&entry, error) || node.flags() & flags::REFUSED != 0;
+        // After trouble nobody knows whether the store has it: what follows takes it out again.
+        let unsure = if error.is_refusal() { 0 } else { flags::UNSURE };
+        let set = if is_awaited { flags::REFUSED | unsure } else { 0 };
         node.settle_entry(set, |state| {
-            if !is_told {
+            if is_awaited || !is_told {
                 state.extra().not_stored.get_or_insert_with(|| error.clone());
             }
         });
-        if is_awaited {
-            // It may have been stopped meanwhile, and have ended before this was known.
-            if node.is_over() {
-                node.shared.undo(&node);
-            }
-        } else if !is_told {
+        if !is_told {
             node.trace_not_stored(error);
         }
         match entry {
             Entry::Ended(..) => node.leave_memory(false),
             Entry::Quiesced(..) => node.leave_memory(true),
+            // It may have been stopped meanwhile, and have ended before this was known.
+            Entry::Accepted { .. } if is_awaited && node.is_over() => node.take_out(),
             _ => {}
         }
     }
@@ -118,6 +120,19 @@ impl Node {
     /// Yields with what its records are stored, if there is a store.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.shared.journal.as_ref().map(|journal| journal.epoch(self.attempt()))
+    }
+
+    /// Takes a root that was refused out of the store, if that may have it: it was in trouble, and
+    /// nobody knows. Called when the run is over. Once more changes nothing.
+    pub(crate) fn take_out(self: &Arc<Self>) {
+        let Some(journal) = &self.shared.journal else { return };
+        if self.flags() & flags::UNSURE != 0 {
+            let state = self.lock();
+            let at = state.times.ended.unwrap_or(state.times.queued);
+            self.unstored.fetch_add(2, Ordering::Relaxed);
+            journal.push(Entry::Ended(Arc::clone(self), true));
+            journal.push(Entry::Forgotten(Arc::clone(self), at));
+        }
     }
 
     /// Leaves the acceptance of the run for the store, if there is one. A root does not start
@@ -237,6 +252,18 @@ impl Node {
         let error = self.lock().extra.as_ref().and_then(|extra| extra.not_stored.clone());
         error.map(|error| SubmitError::of_store(self.id, error))
     }
+}
+
+/// Tells whether a refusal says that the entry is stored already: an append may be stored although
+/// it has failed, and is then tried again.
+const fn is_there(entry: &Entry<Node>, error: &StoreError) -> bool {
+    matches!(
+        (entry, error),
+        (Entry::Accepted { .. }, StoreError::Exists { .. })
+            | (Entry::Event(..), StoreError::SeqTaken { .. })
+            | (Entry::Stop(..) | Entry::Ended(..) | Entry::Started(..), StoreError::Ended { .. })
+            | (Entry::Forgotten(..), StoreError::Unknown { .. })
+    )
 }
 
 fn accepted(

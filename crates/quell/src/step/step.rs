@@ -132,6 +132,8 @@ impl Node {
         if *retire {
             if self.flags() & flags::REFUSED != 0 {
                 shared.undo(self);
+                self.take_out();
+                shared.retire(self, now);
             } else if shared.journal.is_none() {
                 shared.retire_or_forget(self, now);
             }

@@ -1,0 +1,221 @@
+//! I37, I38, D15: an engine whose store is in trouble, in the order and within the bounds that hold
+//! without.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use quell::store::{Record, Store, StoreError};
+use quell::{
+    CancelRequest, Engine, EngineConfig, EventKind, IdempotencyKey, Limits, Recovery, RunContext,
+    RunFilter, RunRef, RunSpec, RunStatus, Shutdown, SubmitError, limits,
+};
+use tokio::sync::oneshot;
+
+use crate::support::{Flow, Valve, listener, ms, soon, within};
+
+fn engine(store: &Arc<Valve>) -> Engine {
+    Engine::with_config(EngineConfig::new().store(Arc::clone(store) as Arc<dyn Store>))
+}
+
+fn full() -> StoreError {
+    StoreError::Full { what: "said the test".into() }
+}
+
+/// Lets a run start, and be stored so.
+async fn started(engine: &Engine, spec: RunSpec) -> RunRef {
+    let run = engine.submit_durably(spec, listener).await.unwrap().into_ref();
+    soon("it runs", || run.status() == RunStatus::Running).await;
+    run.stored().await.unwrap();
+    run
+}
+
+async fn stored(run: &RunRef) {
+    let stored = async {
+        while run.stored().await.is_err() {
+            tokio::time::sleep(ms(5)).await;
+        }
+    };
+    within("it is stored", stored).await;
+}
+
+#[tokio::test]
+async fn what_was_refused_gives_back_what_it_was_charged_and_claimed() {
+    let store = Valve::new(Flow::Open);
+    let spec = || {
+        let key = IdempotencyKey::new("order-7", ["a pen"]);
+        RunSpec::agent("order").owner("ada").idempotency_key(key)
+    };
+    let before = engine(&store);
+    let first = before.submit_durably(spec(), async |_| Ok(())).await.unwrap().into_ref();
+    first.ended().await;
+    first.stored().await.unwrap();
+    let limits = Limits::default().live_bytes_max(4 << 20).owner_share_percent(100);
+    let config = EngineConfig::new().limits(limits).store(Arc::clone(&store) as Arc<dyn Store>);
+    let engine = Engine::with_config(config);
+    for _ in 0..10 {
+        let spec = spec().input("x".repeat(1 << 20).into());
+        let refused = engine.submit_durably(spec, async |_| Ok(())).await.unwrap_err();
+        assert_eq!(refused, SubmitError::AlreadySubmitted(first.id()));
+        assert!(engine.runs(&RunFilter::new()).is_empty(), "nothing is left of it");
+    }
+}
+
+#[tokio::test]
+async fn records_stay_in_their_order_when_a_stop_fails_in_between() {
+    let store = Valve::new(Flow::Open);
+    let engine = engine(&store);
+    let ((tell, told), (end, ends)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+    let child = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&child);
+    let team = engine.submit_durably(RunSpec::team("team"), async move |ctx: RunContext| {
+        let _ = told.await;
+        let below = ctx.spawn(RunSpec::agent("below"), async move |_| {
+            let _ = ends.await;
+            Ok(())
+        });
+        *kept.lock().unwrap() = Some(below.run().clone());
+        below.await?;
+        ctx.stopped().await;
+        Ok(())
+    });
+    let team = team.await.unwrap().into_ref();
+    soon("it runs", || team.status() == RunStatus::Running).await;
+    let other = started(&engine, RunSpec::agent("other")).await;
+    team.stored().await.unwrap();
+    store.set(Flow::Failing(full()));
+    tell.send(()).unwrap();
+    // The pauses between two tries are long by now.
+    tokio::time::sleep(ms(400)).await;
+    end.send(()).unwrap();
+    tokio::time::sleep(ms(10)).await;
+    other.cancel(CancelRequest::because("enough"));
+    tokio::time::sleep(ms(1_200)).await;
+    store.set(Flow::Open);
+    let below = child.lock().unwrap().take().unwrap();
+    stored(&below).await;
+    stored(&other).await;
+    assert_eq!(store.get(below.id()).await.unwrap().unwrap().status, RunStatus::Completed);
+}
+
+#[tokio::test]
+async fn events_that_wait_for_the_store_are_bounded_and_a_gap_stands_for_the_rest() {
+    let store = Valve::new(Flow::Open);
+    let engine = engine(&store);
+    let said = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&said);
+    let run = engine.submit_durably(RunSpec::agent("talks"), async move |ctx| {
+        while ctx.checkpoint().is_ok() {
+            let words = "y".repeat(250 << 10);
+            counts.fetch_add(words.len(), Ordering::SeqCst);
+            let _ = ctx.emit(words);
+            tokio::time::sleep(ms(1)).await;
+        }
+        Ok(())
+    });
+    let run = run.await.unwrap().into_ref();
+    soon("it runs", || run.status() == RunStatus::Running).await;
+    store.set(Flow::Failing(full()));
+    // It is tried some times meanwhile.
+    tokio::time::sleep(ms(500)).await;
+    let waits = limits::STORE_BACKLOG_BYTES_MAX;
+    let said = Arc::clone(&said);
+    soon("more is said than may wait", || said.load(Ordering::SeqCst) > 2 * waits).await;
+    run.cancel(CancelRequest::because("enough"));
+    within("it ends", run.ended()).await;
+    store.set(Flow::Open);
+    stored(&run).await;
+    let (mut bytes, mut next) = (0, 1);
+    for record in store.stored() {
+        let Record::Event { event, .. } = record else { continue };
+        let (from, to) = match event.kind {
+            EventKind::Lagged { from, to } => (from, to),
+            EventKind::Emitted(payload) => {
+                bytes += payload.len();
+                (event.seq, event.seq)
+            }
+            _ => (event.seq, event.seq),
+        };
+        assert_eq!(from, next, "no number is left out, and none comes twice");
+        next = to + 1;
+    }
+    assert!(bytes <= waits + (8 << 20), "{bytes}");
+}
+
+#[tokio::test]
+async fn i37_a_repeat_is_told_of_a_run_that_is_stored_or_why_it_is_not() {
+    let store = Valve::new(Flow::Shut { stops: true });
+    let engine = engine(&store);
+    let spec = || RunSpec::agent("order").idempotency_key(IdempotencyKey::new("k", ["a pen"]));
+    let both = async {
+        let submit = || engine.submit_durably(spec(), async |_| Ok(()));
+        let (first, repeat) = futures::join!(submit(), submit());
+        (first.map(drop), repeat.map(drop))
+    };
+    tokio::pin!(both);
+    assert!(tokio::time::timeout(ms(50), both.as_mut()).await.is_err(), "both wait");
+    store.set(Flow::Failing(full()));
+    let refused = || Err(SubmitError::NotStored(full()));
+    assert_eq!(within("both are told", both).await, (refused(), refused()));
+}
+
+#[tokio::test]
+async fn a_run_that_may_be_stored_although_it_was_refused_is_taken_out_again() {
+    let store = Valve::new(Flow::Doubtful(full()));
+    let engine = engine(&store);
+    let refused = engine.submit_durably(RunSpec::agent("a"), async |_| Ok(())).await.unwrap_err();
+    assert_eq!(refused, SubmitError::NotStored(full()));
+    store.set(Flow::Open);
+    let report = engine.shutdown(Shutdown::default()).await;
+    assert_eq!(report.roots.total(), 0);
+    let left = store.recover(quell::store::Page::first(9)).await.unwrap();
+    assert_eq!(left.items, [], "a successor is not asked about what nobody was told of");
+}
+
+#[tokio::test]
+async fn what_is_stored_by_an_append_that_has_failed_is_not_called_lost() {
+    let store = Valve::new(Flow::Open);
+    let engine = engine(&store);
+    let run = started(&engine, RunSpec::agent("a")).await;
+    store.set(Flow::Doubtful(full()));
+    run.cancel(CancelRequest::because("enough"));
+    within("it ends", run.ended()).await;
+    tokio::time::sleep(ms(50)).await;
+    store.set(Flow::Open);
+    stored(&run).await;
+    assert_eq!(store.get(run.id()).await.unwrap().unwrap().status, RunStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn i38_a_shutdown_does_not_wait_for_ever_for_a_store_that_hangs_and_counts_what_is_left() {
+    let store = Valve::new(Flow::Open);
+    let engine = engine(&store);
+    let run = started(&engine, RunSpec::agent("a")).await;
+    store.set(Flow::Shut { stops: true });
+    let report = within("it ends", engine.shutdown(Shutdown::default())).await;
+    assert_eq!(report.roots.cancelled, 1);
+    assert!(report.unstored > 0, "{report:?}");
+    assert_eq!(run.status(), RunStatus::Cancelled);
+    drop((engine, run));
+    let is_let_go = || Arc::strong_count(&store) == 1;
+    soon("nobody has the store any more", is_let_go).await;
+}
+
+#[tokio::test]
+async fn a_tree_that_is_forgotten_twice_is_forgotten_once() {
+    let store = Valve::new(Flow::Open);
+    let engine = engine(&store);
+    for _ in 0..50 {
+        let run = engine.submit_durably(RunSpec::agent("a"), async |_| Ok(())).await.unwrap();
+        let run = run.into_ref();
+        run.quiescent().await;
+        run.stored().await.unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| run.forget());
+            }
+        });
+        assert_eq!(run.stored().await, Ok(()));
+    }
+    let recovered = engine.recover(|_| Recovery::Fail).await.unwrap();
+    assert_eq!(recovered.ended.total(), 0);
+}
