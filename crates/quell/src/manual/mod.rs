@@ -26,6 +26,9 @@ pub mod promises {}
 #[doc = include_str!("events.md")]
 pub mod events {}
 
+#[doc = include_str!("stores.md")]
+pub mod stores {}
+
 #[doc = include_str!("limits.md")]
 pub mod limits {}
 
