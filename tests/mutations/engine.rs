@@ -72,8 +72,8 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "start-before-it-is-stored",
         edits: &[Edit {
             file: "node/candidate.rs",
-            text: "let held_back = flags::AWAITS_ADMISSION «| flags::AWAITS_STORE»;",
-            faulty: "",
+            text: "let held_back = «flags::AWAITS_ADMISSION | flags::AWAITS_STORE»;",
+            faulty: "flags::AWAITS_ADMISSION",
         }],
         caught_by: &["journal::a_root_starts_when_its_acceptance_is_stored"],
     },
@@ -107,15 +107,6 @@ pub(super) const FAULTS: &[Fault] = &[
         caught_by: &["journal::a_stop_overtakes_what_waits_for_the_store"],
     },
     Fault {
-        name: "read-states-while-a-rollback-is-under-way",
-        edits: &[Edit {
-            file: "body/save.rs",
-            text: "journal.caught_up().await.map_err(SaveError::Store)?;",
-            faulty: "",
-        }],
-        caught_by: &["saving::i36_a_run_may_roll_back_those_whose_place_it_takes"],
-    },
-    Fault {
         name: "forget-that-a-stop-rolls-back",
         edits: &[Edit {
             file: "step/step.rs",
@@ -140,9 +131,7 @@ pub(super) const FAULTS: &[Fault] = &[
             text: "while «left.peek().is_some()» {",
             faulty: "left.peek().is_some() && self.again.len() > 1_000",
         }],
-        caught_by: &[
-            "journal::d15_while_the_store_is_in_trouble_submits_fail_and_runs_end_on_time",
-        ],
+        caught_by: &["doubt::records_stay_in_their_order_when_a_stop_fails_in_between"],
     },
     Fault {
         name: "supersede-nobody",
@@ -236,9 +225,8 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "free-keys-early",
         edits: &[Edit {
             file: "node/shared.rs",
-            text: "let now = keeps_key.then(|| self.clock.now());",
-            faulty: "let ttl = quell_core::limits::KEYS_TTL;
-                let now = keeps_key.then(|| self.clock.now() - ttl);",
+            text: "let now = «keeps_key.then(|| self.clock.now())»;",
+            faulty: "keeps_key.then(|| self.clock.now() - quell_core::limits::KEYS_TTL)",
         }],
         caught_by: &[
             "claims::i37_the_key_of_a_run_that_was_forgotten_starts_nothing_for_a_day",
