@@ -67,8 +67,7 @@ where
         let _ = (&body, &guard);
         let started = poll_fn(|cx| {
             if guard.node.poll_turn(cx.waker()) {
-                let is_refused = guard.node.flags() & flags::REFUSED != 0;
-                Poll::Ready(!is_refused && start(&guard.node, cx.waker()))
+                Poll::Ready(!guard.node.is_refused() && start(&guard.node, cx.waker()))
             } else {
                 Poll::Pending
             }

@@ -53,9 +53,6 @@ pub(crate) const AWAITS_STORE: u32 = 1 << 22;
 pub(crate) const REFUSED: u32 = 1 << 23;
 /// The acceptance of the run is stored.
 pub(crate) const ACCEPTANCE_STORED: u32 = 1 << 24;
-/// A stop of the run takes back what it has saved.
-pub(crate) const ROLLBACK: u32 = 1 << 25;
-
 /// The store was in trouble when it refused the root: it may have it all the same.
 pub(crate) const UNSURE: u32 = 1 << 26;
 /// The root has left the live ones: what it was charged is given back.

@@ -237,13 +237,6 @@ impl Node {
         self.flags() & flags::QUIESCENT != 0
     }
 
-    /// Tells whether the run was stopped, and what it has saved was taken back at its end.
-    pub(crate) fn is_rolled_back(&self) -> bool {
-        let bits = self.flags();
-        let has_ended = flags::status(bits).is_terminal();
-        has_ended && bits & flags::ROLLBACK != 0 && bits & flags::STOPPING != 0
-    }
-
     /// Tells whether the run has no parent.
     pub(crate) fn is_root(&self) -> bool {
         self.flags() & flags::ROOT != 0

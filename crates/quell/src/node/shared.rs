@@ -107,9 +107,9 @@ impl Shared {
     }
 
     /// Keeps an ended tree, or forgets it, if its stop takes back all that it has done.
-    pub(crate) fn retire_or_forget(&self, root: &Arc<Node>, now: Instant) {
+    pub(crate) fn retire_or_forget(&self, root: &Arc<Node>, rolled_back: bool, now: Instant) {
         self.retire(root, now);
-        if root.is_rolled_back() {
+        if rolled_back {
             // It has ended, is a root, and is quiescent: nothing refuses that.
             let _ = self.forget_root(root);
         }
@@ -118,7 +118,7 @@ impl Shared {
     /// Keeps an ended tree, and forgets those whose time is over.
     pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) {
         // One that the store has refused may come here twice.
-        if !root.mark(flags::RETIRED) {
+        if self.journal.is_some() && !root.mark(flags::RETIRED) {
             return;
         }
         let size = report::size_of(root);

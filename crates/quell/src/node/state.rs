@@ -126,6 +126,8 @@ pub(crate) struct RareState {
     pub(crate) summary_sets: SummarySets,
     /// What the body returned, if that is a payload and it had set no output.
     pub(crate) returned: Option<Payload>,
+    /// A stop of the run takes back what it has saved.
+    pub(crate) rollback: bool,
     /// Why something of the run is not in the store and never will be.
     pub(crate) not_stored: Option<StoreError>,
 }
@@ -141,6 +143,11 @@ pub(crate) struct TokenLink {
 impl State {
     pub(crate) fn extra(&mut self) -> &mut RareState {
         self.extra.get_or_insert_default()
+    }
+
+    /// Tells whether what the run has saved is taken back at its end: it was stopped so.
+    pub(crate) fn is_rollback(&self) -> bool {
+        self.life.is_stopping() && self.extra.as_ref().is_some_and(|extra| extra.rollback)
     }
 
     /// Nothing of the run executes any more inside the tool call in which it was spawned.

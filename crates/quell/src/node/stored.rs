@@ -177,7 +177,7 @@ impl Node {
         let mut stop = StopAccepted::new(self.id, epoch, mode, Arc::clone(cause));
         let hard = state.life.hard_deadline();
         stop.hard_deadline = hard.map(|at| self.shared.clock.wall(at));
-        stop.rollback = bits & flags::ROLLBACK != 0;
+        stop.rollback = state.extra.as_ref().is_some_and(|extra| extra.rollback);
         self.unstored.fetch_add(1, Ordering::Relaxed);
         let entry = Entry::Stop(Arc::clone(self), Box::new(stop));
         if bits & flags::ACCEPTANCE_STORED == 0 {
@@ -217,7 +217,8 @@ impl Node {
     /// this was its last entry, not its end.
     fn leave_memory(self: &Arc<Self>, has_quiesced: bool) {
         if self.is_root() && self.ended_non_quiescent() == has_quiesced {
-            self.shared.retire_or_forget(self, self.shared.clock.now());
+            let rolled_back = self.lock().is_rollback();
+            self.shared.retire_or_forget(self, rolled_back, self.shared.clock.now());
         }
     }
 
@@ -244,9 +245,14 @@ impl Node {
         }));
     }
 
+    /// Tells whether the store has refused the run. Without a store no flag is read.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.shared.journal.is_some() && self.flags() & flags::REFUSED != 0
+    }
+
     /// Yields why the store has refused the run, if it has.
     pub(crate) fn refused_by_store(&self) -> Option<SubmitError> {
-        if self.flags() & flags::REFUSED == 0 {
+        if !self.is_refused() {
             return None;
         }
         let error = self.lock().extra.as_ref().and_then(|extra| extra.not_stored.clone());

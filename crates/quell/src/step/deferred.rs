@@ -31,6 +31,8 @@ pub(crate) struct Deferred {
     pub(crate) fx: Effects,
     /// The run is a root, terminal and quiescent.
     pub(crate) retire: bool,
+    /// It was stopped so that what it has saved is taken back.
+    pub(crate) rolled_back: bool,
     /// What few steps leave to be done.
     pub(crate) rare: Option<Box<DeferredRare>>,
     /// The run above, if its last poll waits until the wakers are woken.

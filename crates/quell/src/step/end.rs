@@ -58,7 +58,7 @@ impl Node {
         }
         let stays = self.write_end(state, status, non_quiescent, now, &mut deferred.wakers);
         state.times.ended = Some(ticks);
-        let rollback = state.life.is_stopping() && self.flags() & flags::ROLLBACK != 0;
+        let rollback = state.is_rollback();
         self.journal(|node| Entry::Ended(node, rollback));
         self.shared.ledger.count_out(self.account(state));
         self.shared.registry.count_end(state.parent_id.is_none(), &mut deferred.wakers);

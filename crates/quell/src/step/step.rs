@@ -113,7 +113,8 @@ impl Node {
     /// run's own task, then everybody else's wakers, then `tracing`, then the runs for which this
     /// one has made room, then retention.
     pub(crate) fn finish(self: &Arc<Self>, deferred: &mut Deferred, now: Instant) {
-        let Deferred { task, wakers, propagations, cause, fx, retire, rare, above } = deferred;
+        let Deferred { task, wakers, propagations, cause, fx, retire, rolled_back, rare, above } =
+            deferred;
         debug_assert!(propagations.is_empty(), "what is to be done elsewhere was done");
         let shared = &self.shared;
         let mut free = Free::none();
@@ -130,12 +131,12 @@ impl Node {
         self.trace(fx, cause.as_ref());
         free.start();
         if *retire {
-            if self.flags() & flags::REFUSED != 0 {
+            if shared.journal.is_none() {
+                shared.retire_or_forget(self, *rolled_back, now);
+            } else if self.flags() & flags::REFUSED != 0 {
                 shared.undo(self);
                 self.take_out();
                 shared.retire(self, now);
-            } else if shared.journal.is_none() {
-                shared.retire_or_forget(self, now);
             }
         }
         if fx.ended.is_some() && self.is_root() {
@@ -201,6 +202,7 @@ impl Node {
                 log.drain_waiters(&mut deferred.wakers);
             }
             deferred.retire = state.life.is_quiescent() && state.parent_id.is_none();
+            deferred.rolled_back = state.is_rollback();
         }
         // The parent's last poll must come after this run's waiters were woken by this step. An end
         // needs no count unless a courier wakes them: otherwise they are woken before the parent
@@ -223,13 +225,13 @@ impl Node {
     }
 
     /// Notes that a stop takes back what a root has saved. True if it is the first one that does.
-    fn note_rollback(&self, state: &State, origin: StopOrigin<'_>) -> bool {
+    fn note_rollback(&self, state: &mut State, origin: StopOrigin<'_>) -> bool {
         let is_first = origin.request.is_some_and(CancelRequest::is_rollback)
             && self.is_root()
             && state.times.ended.is_none()
-            && self.flags() & flags::ROLLBACK == 0;
+            && !state.extra().rollback;
         if is_first {
-            self.set(flags::ROLLBACK);
+            state.extra().rollback = true;
         }
         is_first
     }
