@@ -90,7 +90,7 @@ pub(super) const FAULTS: &[Fault] = &[
         name: "leave-memory-before-the-end-is-stored",
         edits: &[Edit {
             file: "step/step.rs",
-            text: "} else if «shared.journal.is_none()» {",
+            text: "if «shared.journal.is_none()» {",
             faulty: "true",
         }],
         caught_by: &[
