@@ -4,30 +4,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use quell::store::{Record, Store, StoreError};
+use quell::store::{Record, Store};
 use quell::{
     CancelRequest, Engine, EngineConfig, EventKind, IdempotencyKey, Limits, Recovery, RunContext,
     RunFilter, RunRef, RunSpec, RunStatus, Shutdown, SubmitError, limits,
 };
 use tokio::sync::oneshot;
 
-use crate::support::{Flow, Valve, listener, ms, soon, within};
-
-fn engine(store: &Arc<Valve>) -> Engine {
-    Engine::with_config(EngineConfig::new().store(Arc::clone(store) as Arc<dyn Store>))
-}
-
-fn full() -> StoreError {
-    StoreError::Full { what: "said the test".into() }
-}
-
-/// Lets a run start, and be stored so.
-async fn started(engine: &Engine, spec: RunSpec) -> RunRef {
-    let run = engine.submit_durably(spec, listener).await.unwrap().into_ref();
-    soon("it runs", || run.status() == RunStatus::Running).await;
-    run.stored().await.unwrap();
-    run
-}
+use crate::support::{Flow, Valve, durable, full, ms, soon, started, within};
 
 async fn stored(run: &RunRef) {
     let stored = async {
@@ -45,7 +29,7 @@ async fn what_was_refused_gives_back_what_it_was_charged_and_claimed() {
         let key = IdempotencyKey::new("order-7", ["a pen"]);
         RunSpec::agent("order").owner("ada").idempotency_key(key)
     };
-    let before = engine(&store);
+    let before = durable(&store);
     let first = before.submit_durably(spec(), async |_| Ok(())).await.unwrap().into_ref();
     first.ended().await;
     first.stored().await.unwrap();
@@ -63,7 +47,7 @@ async fn what_was_refused_gives_back_what_it_was_charged_and_claimed() {
 #[tokio::test]
 async fn records_stay_in_their_order_when_a_stop_fails_in_between() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     let ((tell, told), (end, ends)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
     let child = Arc::new(Mutex::new(None));
     let kept = Arc::clone(&child);
@@ -100,7 +84,7 @@ async fn records_stay_in_their_order_when_a_stop_fails_in_between() {
 #[tokio::test]
 async fn events_that_wait_for_the_store_are_bounded_and_a_gap_stands_for_the_rest() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     let said = Arc::new(AtomicUsize::new(0));
     let counts = Arc::clone(&said);
     let run = engine.submit_durably(RunSpec::agent("talks"), async move |ctx| {
@@ -144,7 +128,7 @@ async fn events_that_wait_for_the_store_are_bounded_and_a_gap_stands_for_the_res
 #[tokio::test]
 async fn i37_a_repeat_is_told_of_a_run_that_is_stored_or_why_it_is_not() {
     let store = Valve::new(Flow::Shut { stops: true });
-    let engine = engine(&store);
+    let engine = durable(&store);
     let spec = || RunSpec::agent("order").idempotency_key(IdempotencyKey::new("k", ["a pen"]));
     let both = async {
         let submit = || engine.submit_durably(spec(), async |_| Ok(()));
@@ -161,7 +145,7 @@ async fn i37_a_repeat_is_told_of_a_run_that_is_stored_or_why_it_is_not() {
 #[tokio::test]
 async fn a_run_that_may_be_stored_although_it_was_refused_is_taken_out_again() {
     let store = Valve::new(Flow::Doubtful(full()));
-    let engine = engine(&store);
+    let engine = durable(&store);
     let refused = engine.submit_durably(RunSpec::agent("a"), async |_| Ok(())).await.unwrap_err();
     assert_eq!(refused, SubmitError::NotStored(full()));
     store.set(Flow::Open);
@@ -174,7 +158,7 @@ async fn a_run_that_may_be_stored_although_it_was_refused_is_taken_out_again() {
 #[tokio::test]
 async fn what_is_stored_by_an_append_that_has_failed_is_not_called_lost() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     let run = started(&engine, RunSpec::agent("a")).await;
     store.set(Flow::Doubtful(full()));
     run.cancel(CancelRequest::because("enough"));
@@ -188,7 +172,7 @@ async fn what_is_stored_by_an_append_that_has_failed_is_not_called_lost() {
 #[tokio::test]
 async fn i38_a_shutdown_does_not_wait_for_ever_for_a_store_that_hangs_and_counts_what_is_left() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     let run = started(&engine, RunSpec::agent("a")).await;
     store.set(Flow::Shut { stops: true });
     let report = within("it ends", engine.shutdown(Shutdown::default())).await;
@@ -203,7 +187,7 @@ async fn i38_a_shutdown_does_not_wait_for_ever_for_a_store_that_hangs_and_counts
 #[tokio::test]
 async fn a_tree_that_is_forgotten_twice_is_forgotten_once() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     for _ in 0..50 {
         let run = engine.submit_durably(RunSpec::agent("a"), async |_| Ok(())).await.unwrap();
         let run = run.into_ref();

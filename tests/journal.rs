@@ -5,25 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt as _;
-use quell::store::{Record, Store, StoreError};
+use quell::store::{Record, Store};
 use quell::{
     CancelRequest, CauseKind, Engine, EngineConfig, EventKind, IdempotencyKey, RunSpec, RunStatus,
     Shutdown, SubmitError,
 };
 
-use crate::support::{Flow, Valve, listener, soon, within};
-
-fn engine(store: &Arc<Valve>) -> Engine {
-    Engine::with_config(EngineConfig::new().store(Arc::clone(store) as Arc<dyn Store>))
-}
+use crate::support::{Flow, Valve, durable, full, listener, soon, started, within};
 
 /// Tells whether a future still waits after the engine has had time for what it does.
 async fn is_pending(future: impl Future<Output: Sized>) -> bool {
     tokio::time::timeout(std::time::Duration::from_millis(50), future).await.is_err()
-}
-
-fn full() -> StoreError {
-    StoreError::Full { what: "said the test".into() }
 }
 
 /// Names what was stored of a run, in its order.
@@ -44,7 +36,7 @@ fn names(store: &Valve) -> Vec<&'static str> {
 #[tokio::test]
 async fn a_run_is_stored_from_its_acceptance_to_its_end() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     let spec = RunSpec::agent("brief").owner("ada").label("topic", "pens").input("now".into());
     let run = engine
         .submit_durably(spec, async |ctx| {
@@ -68,7 +60,7 @@ async fn a_run_is_stored_from_its_acceptance_to_its_end() {
 #[tokio::test]
 async fn a_log_is_stored_as_readers_see_it() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     let run = engine
         .submit(RunSpec::team("team"), async |ctx| {
             let below = ctx.spawn(RunSpec::agent("member"), async |ctx| {
@@ -96,7 +88,7 @@ async fn a_log_is_stored_as_readers_see_it() {
 #[tokio::test]
 async fn a_root_starts_when_its_acceptance_is_stored() {
     let store = Valve::new(Flow::Shut { stops: true });
-    let engine = engine(&store);
+    let engine = durable(&store);
     let polls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&polls);
     let submit = engine.submit_durably(RunSpec::agent("late"), async move |_| {
@@ -115,11 +107,8 @@ async fn a_root_starts_when_its_acceptance_is_stored() {
 #[tokio::test]
 async fn i34_a_stop_signals_at_once_and_is_acknowledged_when_it_is_stored() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
-    let run = engine.submit_durably(RunSpec::agent("worker"), listener).await.unwrap();
-    let run = run.into_ref();
-    soon("it runs", || run.status() == RunStatus::Running).await;
-    run.stored().await.unwrap();
+    let engine = durable(&store);
+    let run = started(&engine, RunSpec::agent("worker")).await;
     store.set(Flow::Shut { stops: true });
     let cancel = run.cancel_durably(CancelRequest::because("enough").by("ada"));
     tokio::pin!(cancel);
@@ -137,11 +126,8 @@ async fn i34_a_stop_signals_at_once_and_is_acknowledged_when_it_is_stored() {
 #[tokio::test]
 async fn a_stop_overtakes_what_waits_for_the_store() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
-    let run = engine.submit_durably(RunSpec::agent("worker"), listener).await.unwrap();
-    let run = run.into_ref();
-    soon("it runs", || run.status() == RunStatus::Running).await;
-    run.stored().await.unwrap();
+    let engine = durable(&store);
+    let run = started(&engine, RunSpec::agent("worker")).await;
     store.set(Flow::Shut { stops: false });
     let _waits = engine.submit(RunSpec::agent("other"), async |_| Ok(())).unwrap();
     run.cancel(CancelRequest::because("enough"));
@@ -157,12 +143,12 @@ async fn a_run_that_the_store_knows_already_is_refused_and_leaves_nothing() {
     let store = Valve::new(Flow::Open);
     let key = || IdempotencyKey::new("order-7", ["a pen"]);
     let spec = || RunSpec::agent("order").owner("ada").idempotency_key(key());
-    let before = engine(&store);
+    let before = durable(&store);
     let first = before.submit_durably(spec(), async |_| Ok(())).await.unwrap().into_ref();
     first.ended().await;
     first.stored().await.unwrap();
     // Another engine on the same store knows nothing of it in memory.
-    let engine = engine(&store);
+    let engine = durable(&store);
     let polls = Arc::new(AtomicUsize::new(0));
     let body = || {
         let polls = Arc::clone(&polls);
@@ -191,11 +177,8 @@ async fn a_run_that_the_store_knows_already_is_refused_and_leaves_nothing() {
 #[tokio::test]
 async fn d15_while_the_store_is_in_trouble_submits_fail_and_runs_end_on_time() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
-    let run = engine.submit_durably(RunSpec::agent("worker"), listener).await.unwrap();
-    let run = run.into_ref();
-    soon("it runs", || run.status() == RunStatus::Running).await;
-    run.stored().await.unwrap();
+    let engine = durable(&store);
+    let run = started(&engine, RunSpec::agent("worker")).await;
     store.set(Flow::Failing(full()));
     let refused = engine.submit_durably(RunSpec::agent("new"), async |_| Ok(())).await;
     assert_eq!(refused.unwrap_err(), SubmitError::NotStored(full()));
@@ -222,7 +205,7 @@ async fn d15_while_the_store_is_in_trouble_submits_fail_and_runs_end_on_time() {
 #[tokio::test]
 async fn i38_a_shutdown_waits_until_all_is_stored() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     let runs: Vec<_> = (0..100)
         .map(|_| engine.submit(RunSpec::agent("worker"), listener).unwrap().into_ref())
         .collect();
@@ -250,7 +233,7 @@ async fn a_tree_leaves_memory_when_its_end_is_stored_and_forgetting_is_stored() 
     soon("it came", || run.is_forgotten()).await;
     assert!(store.get(run.id()).await.unwrap().is_some(), "it has left memory only");
 
-    let engine = engine(&store);
+    let engine = durable(&store);
     let run = engine.submit_durably(RunSpec::agent("brief"), async |_| Ok(())).await.unwrap();
     let run = run.into_ref();
     run.ended().await;

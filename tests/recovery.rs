@@ -4,27 +4,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures::StreamExt as _;
-use quell::store::{
-    Accepted, BoxFuture, Checkpoint, Epoch, MemoryStore, Page, Pages, Record, RunRecord,
-    StopAccepted, Store, StoreError, Stored,
-};
+use quell::store::{Accepted, Epoch, MemoryStore, Record, RunRecord, StopAccepted, Store};
 use quell::{
-    CancelRequest, Cause, CauseKind, Engine, EngineConfig, EventKind, OnBusy, Recovery, RunEvent,
-    RunFilter, RunId, RunKind, RunSpec, RunStatus, StopMode, SubmitError,
+    CancelRequest, Cause, CauseKind, Engine, EventKind, OnBusy, Recovery, RunId, RunKind, RunSpec,
+    RunStatus, StopMode, SubmitError,
 };
 
-use crate::support::{listener, soon, within};
-
-/// A store in memory that was opened once more.
-#[derive(Debug)]
-struct Reopened {
-    store: Arc<MemoryStore>,
-    boot: u32,
-}
+use crate::support::{Valve, durable, listener, soon, within};
 
 fn engine(store: &Arc<MemoryStore>, boot: u32) -> Engine {
-    let store = Reopened { store: Arc::clone(store), boot };
-    Engine::with_config(EngineConfig::new().store(Arc::new(store)))
+    durable(&Valve::reopened(store, boot))
 }
 
 async fn record(store: &MemoryStore, run: RunId) -> RunRecord {
@@ -210,51 +199,4 @@ async fn t13_what_may_not_go_on_fails_and_a_second_recovery_leaves_alone_what_do
     let again = engine.recover(never).await.unwrap();
     assert_eq!(again.ended.total(), 0, "{again:?}");
     assert_eq!(goes_on.status(), RunStatus::Running);
-}
-
-impl Store for Reopened {
-    fn boot(&self) -> u32 {
-        self.boot
-    }
-
-    fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.store.append(batch)
-    }
-
-    fn get(&self, run: RunId) -> BoxFuture<'_, Result<Option<RunRecord>, StoreError>> {
-        self.store.get(run)
-    }
-
-    fn list(
-        &self,
-        filter: RunFilter,
-        page: Page,
-    ) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
-        self.store.list(filter, page)
-    }
-
-    fn events(
-        &self,
-        root: RunId,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Stored<RunEvent>>, StoreError>> {
-        self.store.events(root, after, limit)
-    }
-
-    fn checkpoints(
-        &self,
-        lane: String,
-        page: Page,
-    ) -> BoxFuture<'_, Result<Pages<Stored<Checkpoint>>, StoreError>> {
-        self.store.checkpoints(lane, page)
-    }
-
-    fn recover(&self, page: Page) -> BoxFuture<'_, Result<Pages<Stored<RunRecord>>, StoreError>> {
-        self.store.recover(page)
-    }
-
-    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.store.close()
-    }
 }

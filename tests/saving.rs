@@ -1,20 +1,14 @@
 //! I35, I36: states of lanes, and stops that take them back.
 
-use std::sync::Arc;
-
 use quell::store::{Page, Store};
 use quell::{
-    CancelRequest, Engine, EngineConfig, ForgetError, OnBusy, Payload, RunContext, RunRef, RunSpec,
-    RunStatus, SaveError,
+    CancelRequest, Engine, ForgetError, OnBusy, Payload, RunContext, RunRef, RunSpec, RunStatus,
+    SaveError,
 };
 
-use crate::support::{Flow, Valve, soon, within};
+use crate::support::{Flow, Valve, durable, soon, within};
 
 const LANE: &str = "thread-1";
-
-fn engine(store: &Arc<Valve>) -> Engine {
-    Engine::with_config(EngineConfig::new().store(Arc::clone(store) as Arc<dyn Store>))
-}
 
 fn spec() -> RunSpec {
     RunSpec::agent("reply").lane(LANE, OnBusy::Enqueue)
@@ -53,7 +47,7 @@ async fn saves(engine: &Engine, words: &'static str) -> RunRef {
 #[tokio::test]
 async fn a_state_is_saved_when_it_is_stored_and_read_by_the_next_run_of_the_lane() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     let first = saves(&engine, "one").await;
     first.cancel(CancelRequest::because("enough"));
     first.ended().await;
@@ -71,7 +65,7 @@ async fn a_state_is_saved_when_it_is_stored_and_read_by_the_next_run_of_the_lane
 #[tokio::test]
 async fn i36_a_rollback_takes_all_states_of_a_run_at_once_and_then_its_record() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     let kept = saves(&engine, "kept").await;
     kept.cancel(CancelRequest::because("enough"));
     kept.ended().await;
@@ -96,7 +90,7 @@ async fn i36_a_rollback_takes_all_states_of_a_run_at_once_and_then_its_record() 
 #[tokio::test]
 async fn i36_a_run_that_ends_by_itself_keeps_what_it_has_saved() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     let (done, waits) = tokio::sync::oneshot::channel::<()>();
     let run = engine.submit_durably(spec(), async move |ctx| {
         ctx.save("kept".into()).await?;
@@ -118,7 +112,7 @@ async fn i36_a_run_that_ends_by_itself_keeps_what_it_has_saved() {
 #[tokio::test]
 async fn i36_a_run_may_roll_back_those_whose_place_it_takes() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     let old = saves(&engine, "old").await;
     let new = RunSpec::agent("reply").lane(LANE, OnBusy::RollbackExisting);
     let new = engine.submit(new, async |ctx| Ok(ctx.saved().await?)).unwrap();
@@ -130,7 +124,7 @@ async fn i36_a_run_may_roll_back_those_whose_place_it_takes() {
 #[tokio::test]
 async fn i36_a_rollback_is_stored_with_the_stop() {
     let store = Valve::new(Flow::Open);
-    let engine = engine(&store);
+    let engine = durable(&store);
     for asks_later in [false, true] {
         let run = engine.submit_durably(spec(), async |ctx| {
             // It listens, and takes its time.

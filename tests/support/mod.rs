@@ -2,10 +2,12 @@
 
 mod bodies;
 mod book;
+mod durable;
 mod lab;
 
 pub(crate) use bodies::{chain, ignorant, listener, naive, spin_for};
 pub(crate) use book::{Book, hook_outcomes};
+pub(crate) use durable::{durable, full, started};
 pub(crate) use lab::{Lab, body_runtime, bounded, config, now};
 pub(crate) use quell_test_support::{
     Flow, Gate, Inside, Seed, Servo, Valve, Witness, is_repeat, ms, secs, seeds, soon, within,

@@ -28,7 +28,8 @@ pub enum Flow {
 /// A store in memory behind a valve, which remembers what it has stored.
 #[derive(Debug)]
 pub struct Valve {
-    store: MemoryStore,
+    store: Arc<MemoryStore>,
+    boot: u32,
     flow: watch::Sender<Flow>,
     turns: tokio::sync::Mutex<()>,
     stored: Mutex<Vec<Record>>,
@@ -37,8 +38,17 @@ pub struct Valve {
 impl Valve {
     /// Makes an empty store.
     pub fn new(flow: Flow) -> Arc<Self> {
+        Self::of(Arc::default(), 1, flow)
+    }
+
+    /// Opens a store again, as a later process does: with so many boots, this one included.
+    pub fn reopened(store: &Arc<MemoryStore>, boot: u32) -> Arc<Self> {
+        Self::of(Arc::clone(store), boot, Flow::Open)
+    }
+
+    fn of(store: Arc<MemoryStore>, boot: u32, flow: Flow) -> Arc<Self> {
         let (flow, turns) = (watch::Sender::new(flow), tokio::sync::Mutex::default());
-        Arc::new(Self { store: MemoryStore::new(), flow, turns, stored: Mutex::default() })
+        Arc::new(Self { store, boot, flow, turns, stored: Mutex::default() })
     }
 
     /// Sets how it stands.
@@ -54,7 +64,7 @@ impl Valve {
 
 impl Store for Valve {
     fn boot(&self) -> u32 {
-        self.store.boot()
+        self.boot
     }
 
     fn append(&self, batch: Vec<Record>) -> BoxFuture<'_, Result<(), StoreError>> {
