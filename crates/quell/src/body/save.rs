@@ -1,14 +1,15 @@
 //! [`RunContext::save`]: a body saves states into the history of its lane, and reads them again.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use quell_core::store::{Page, StoreError};
 use quell_core::{Payload, limits};
 
 use crate::body::context::RunContext;
 use crate::journal::Entry;
+use crate::node::State;
 use crate::node::wait::Wait;
-use crate::node::{Node, State};
+use crate::run::RunRef;
 use crate::save_error::SaveError;
 use crate::sync::Ordering;
 
@@ -60,7 +61,7 @@ impl RunContext {
         if bytes > max {
             return Err(SaveError::TooLarge { bytes, max });
         }
-        let (root, lane) = history_of(node);
+        let (root, lane) = history_of(self.run());
         {
             let locked = node.lock();
             if locked.times.ended.is_some() {
@@ -70,7 +71,7 @@ impl RunContext {
                 return Err(SaveError::TooMany { max: UNSTORED_MAX });
             }
             let at = node.shared.clock.stamp(node.shared.clock.now());
-            let root = root.id;
+            let root = root.id();
             node.journal(|run| Entry::Saved { run, lane, root, state, at });
         }
         Wait::until(node, |state: &State| node.stored(state)).await.map_err(SaveError::Store)
@@ -89,7 +90,7 @@ impl RunContext {
     pub async fn saved(&self) -> Result<Option<Payload>, SaveError> {
         let node = self.node();
         let Some(journal) = &node.shared.journal else { return Err(SaveError::NoStore) };
-        let (_, lane) = history_of(node);
+        let (_, lane) = history_of(self.run());
         // What a run before this one has saved, and what its end takes back, comes first.
         journal.caught_up().await.map_err(SaveError::Store)?;
         let read = journal.store.checkpoints((*lane).to_owned(), Page::first(1)).await;
@@ -102,15 +103,11 @@ impl RunContext {
 }
 
 /// Yields the root of a run's tree, and the history that its states are in.
-fn history_of(node: &Arc<Node>) -> (Arc<Node>, Arc<str>) {
-    let mut root = Arc::clone(node);
-    loop {
-        let above = root.lock().parent.as_ref().and_then(Weak::upgrade);
-        let Some(above) = above else { break };
-        root = above;
-    }
-    let lane = root.gate().and_then(|gate| gate.lane.as_ref()).map(|lane| Arc::clone(&lane.key));
-    let lane = lane.unwrap_or_else(|| root.id.to_string().into());
+fn history_of(run: &RunRef) -> (RunRef, Arc<str>) {
+    let root = run.root();
+    let lane = root.node().gate().and_then(|gate| gate.lane.as_ref());
+    let lane = lane.map(|lane| Arc::clone(&lane.key));
+    let lane = lane.unwrap_or_else(|| root.id().to_string().into());
     (root, lane)
 }
 
