@@ -25,7 +25,8 @@ use quell::{
 };
 use quell_benches::bare::{Bare, Op};
 use quell_benches::figures::{latency, quotient, ratio, section};
-use quell_benches::race::{Race, Stopwatch, Took, is_wanted, median};
+use quell_benches::race::{Race, is_wanted, median};
+use quell_benches::submitters::{round, throughput};
 use quell_sqlite::{SqliteStore, Synchronous};
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
@@ -97,7 +98,7 @@ fn runs(runtime: &Runtime, folder: &Path) {
             ROUNDS,
             || {
                 let engine = ours.engine.clone();
-                round(runtime, submitters, each, move || {
+                round(runtime, (submitters, each), move || {
                     let engine = engine.clone();
                     async move {
                         let spec = RunSpec::agent("research");
@@ -110,54 +111,16 @@ fn runs(runtime: &Runtime, folder: &Path) {
             },
             || {
                 let bare = Arc::clone(&theirs);
-                round(runtime, submitters, each, move || {
+                round(runtime, (submitters, each), move || {
                     let (bare, id) = (Arc::clone(&bare), Uuid::now_v7());
-                    async move {
-                        bare.write(Op::Insert(id)).await;
-                        bare.write(Op::Update(id)).await;
-                    }
+                    async move { bare.run(id).await }
                 })
             },
         );
-        let medians = race.medians();
-        let per_second = |time: Duration| f64::from(submitters * each) / time.as_secs_f64();
-        let committed = ours.store.committed();
-        #[expect(clippy::cast_precision_loss, reason = "a figure has three digits")]
-        let per_commit = committed.records as f64 / committed.commits as f64;
-        println!(
-            "   {submitters} submitters: ours {:.0} runs/s, theirs {:.0} runs/s, {:.2} of them; \
-             {per_commit:.1} records per commit",
-            per_second(medians.0),
-            per_second(medians.1),
-            medians.1.as_secs_f64() / medians.0.as_secs_f64()
-        );
-        ratio(&format!("durable/runs/{submitters}"), quotient(medians));
+        throughput((submitters, each), &race, ours.store.committed());
+        ratio(&format!("durable/runs/{submitters}"), quotient(race.medians()));
         ours.close(runtime);
     }
-}
-
-/// Lets every submitter bring so many runs, one after the other.
-fn round<F: Future<Output = ()> + Send + 'static>(
-    runtime: &Runtime,
-    submitters: u32,
-    each: u32,
-    run: impl Fn() -> F + Clone + Send + Sync + 'static,
-) -> Took {
-    let watch = Stopwatch::start();
-    let tasks: Vec<_> = (0..submitters)
-        .map(|_| {
-            let run = run.clone();
-            runtime.spawn(async move {
-                for _ in 0..each {
-                    run().await;
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        runtime.block_on(task).expect("no submitter panics");
-    }
-    watch.stop()
 }
 
 fn stops(runtime: &Runtime, folder: &Path) {

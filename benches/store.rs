@@ -7,7 +7,6 @@
 //!
 //! `store/intent`: one append of a stop, against one commit of an update.
 
-#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::expect_used, reason = "a bench that cannot go on says so and stops")]
 
 use std::path::Path;
@@ -18,7 +17,8 @@ use quell::store::{Accepted, Epoch, Record, StopAccepted, Store};
 use quell::{Cause, CauseKind, Counts, RunId, RunKind, RunReport, RunRow, RunStatus, StopMode};
 use quell_benches::bare::{Bare, Op};
 use quell_benches::figures::{latency, quotient, ratio, section};
-use quell_benches::race::{Race, Stopwatch, Took, is_wanted};
+use quell_benches::race::{Race, is_wanted, median};
+use quell_benches::submitters::{round, throughput};
 use quell_sqlite::{SqliteOptions, SqliteStore, Synchronous};
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
@@ -49,62 +49,24 @@ fn runs(runtime: &Runtime, folder: &Path, part: &str, synchronous: Synchronous) 
         let race = Race::run(
             ROUNDS,
             || {
-                let run = |ours: Arc<Ours>, id| async move { ours.run(id).await };
-                round(runtime, submitters, each, &ours, run)
+                let ours = Arc::clone(&ours);
+                round(runtime, (submitters, each), move || {
+                    let ours = Arc::clone(&ours);
+                    async move { ours.run(Uuid::now_v7()).await }
+                })
             },
             || {
-                let run = |bare: Arc<Bare>, id| async move {
-                    bare.write(Op::Insert(id)).await;
-                    bare.write(Op::Update(id)).await;
-                };
-                round(runtime, submitters, each, &theirs, run)
+                let bare = Arc::clone(&theirs);
+                round(runtime, (submitters, each), move || {
+                    let (bare, id) = (Arc::clone(&bare), Uuid::now_v7());
+                    async move { bare.run(id).await }
+                })
             },
         );
-        let medians = race.medians();
-        let per_second =
-            |time: std::time::Duration| f64::from(submitters * each) / time.as_secs_f64();
-        let committed = ours.store.committed();
-        #[expect(clippy::cast_precision_loss, reason = "a figure has three digits")]
-        let per_commit = committed.records as f64 / committed.commits as f64;
-        println!(
-            "   {submitters} submitters: ours {:.0} runs/s, theirs {:.0} runs/s, {:.2} of them; \
-             {per_commit:.1} records per commit",
-            per_second(medians.0),
-            per_second(medians.1),
-            medians.1.as_secs_f64() / medians.0.as_secs_f64()
-        );
-        ratio(&format!("store/{part}/{submitters}"), quotient(medians));
+        throughput((submitters, each), &race, ours.store.committed());
+        ratio(&format!("store/{part}/{submitters}"), quotient(race.medians()));
         runtime.block_on(ours.store.close()).expect("it closes");
     }
-}
-
-/// Lets every submitter bring so many runs, one after the other.
-fn round<S, F>(
-    runtime: &Runtime,
-    submitters: u32,
-    each: u32,
-    side: &Arc<S>,
-    run: impl Fn(Arc<S>, Uuid) -> F + Copy + Send + 'static,
-) -> Took
-where
-    S: Send + Sync + 'static,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let watch = Stopwatch::start();
-    let tasks: Vec<_> = (0..submitters)
-        .map(|_| {
-            let side = Arc::clone(side);
-            runtime.spawn(async move {
-                for _ in 0..each {
-                    run(Arc::clone(&side), Uuid::now_v7()).await;
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        runtime.block_on(task).expect("no submitter panics");
-    }
-    watch.stop()
 }
 
 fn intent(runtime: &Runtime, folder: &Path) {
@@ -125,7 +87,6 @@ fn intent(runtime: &Runtime, folder: &Path) {
     }
     latency("ours", "intent", of_ours.clone());
     latency("theirs", "commit", of_theirs.clone());
-    let median = quell_benches::race::median;
     ratio("store/intent", quotient((median(of_ours), median(of_theirs))));
     runtime.block_on(ours.store.close()).expect("it closes");
 }

@@ -12,3 +12,4 @@ pub mod bare;
 pub mod figures;
 pub mod peer;
 pub mod race;
+pub mod submitters;

@@ -54,7 +54,8 @@ pub(super) type Answer = Result<Response, Problem>;
             otherwise", body = Problem, content_type = PROBLEM),
         (status = 429, description = "Too many runs, or no room for a large body", body = Problem,
             content_type = PROBLEM),
-        (status = 503, description = "No new runs", body = Problem, content_type = PROBLEM),
+        (status = 503, description = "No new runs, or the run could not be stored", body = Problem,
+            content_type = PROBLEM),
     )
 )]
 pub(crate) async fn start_run(Caller(view): Caller, headers: HeaderMap, body: Body) -> Answer {
@@ -268,6 +269,8 @@ pub(crate) async fn stream_run(
         (status = 404, description = "No such run", body = Problem, content_type = PROBLEM),
         (status = 429, description = "No room for a large body", body = Problem,
             content_type = PROBLEM),
+        (status = 503, description = "The stop is in effect and could not be stored: a restart may \
+            forget it. Ask again", body = Problem, content_type = PROBLEM),
     )
 )]
 pub(crate) async fn cancel_run(
