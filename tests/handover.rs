@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
 
 use quell::testing::held;
-use quell::{CancelRequest, Engine, OnBusy, RunRef, RunSpec, RunStatus, SubmitError};
+use quell::{CancelRequest, Engine, OnBusy, Payload, RunRef, RunSpec, RunStatus, SubmitError};
 
-use crate::support::{Lab, config, listener, ms, naive, now, secs, soon, within};
+use crate::support::{Lab, bounded, config, listener, ms, naive, now, secs, soon, within};
 
 /// Submits a run from within a wake-up, once what it waits for is over.
 struct Follows<F> {
@@ -24,11 +24,19 @@ impl<F: Fn() -> Result<RunRef, SubmitError> + Send + Sync + 'static> Wake for Fo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i33_who_hears_that_a_run_is_over_finds_its_lane_and_its_slot_free() {
+async fn i33_who_hears_that_a_run_is_over_finds_its_lane_its_slot_and_its_bytes_free() {
     let lane = || RunSpec::agent("lane").lane("lane", OnBusy::Reject);
-    let makes: [fn() -> RunSpec; 3] = [|| RunSpec::agent("slot"), lane, lane];
+    let large = || RunSpec::agent("bytes").owner("ada").input(Payload::from("x".repeat(60_000)));
+    let makes: [fn() -> RunSpec; 4] = [|| RunSpec::agent("slot"), lane, lane, large];
     for (case, spec) in makes.into_iter().enumerate() {
-        let config = if case == 1 { config() } else { config().running_max(1).queued_max(0) };
+        let config = match case {
+            0 | 2 => config().running_max(1).queued_max(0),
+            1 => config(),
+            _ => config().limits(bounded(|limits| {
+                // The share of an owner has room for one of them.
+                (limits.live_bytes_max, limits.runs_max) = (400_000, 4);
+            })),
+        };
         let lab = Lab::with(config);
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
         let first = lab.submit(spec(), async move |_| {

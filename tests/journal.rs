@@ -11,7 +11,7 @@ use quell::{
     Shutdown, SubmitError,
 };
 
-use crate::support::{Flow, Valve, durable, full, listener, soon, started, within};
+use crate::support::{Flow, Valve, bounded, durable, full, listener, soon, started, within};
 
 /// Tells whether a future still waits after the engine has had time for what it does.
 async fn is_pending(future: impl Future<Output: Sized>) -> bool {
@@ -172,6 +172,23 @@ async fn a_run_that_the_store_knows_already_is_refused_and_leaves_nothing() {
     // What was refused takes nobody with it: neither in an append nor in memory.
     let fine = engine.submit_durably(RunSpec::agent("fine"), body()).await.unwrap();
     within("it comes", fine).await.unwrap();
+}
+
+#[tokio::test]
+async fn i39_a_run_that_the_store_refuses_gives_back_its_bytes() {
+    let store = Valve::new(Flow::Open);
+    let known = durable(&store).submit_durably(RunSpec::agent("known"), async |_| Ok(())).await;
+    let id = known.unwrap().id();
+    // The share of an owner has room for one of them.
+    let limits = bounded(|limits| limits.live_bytes_max = 400_000);
+    let config = EngineConfig::new().limits(limits).store(Arc::clone(&store) as Arc<dyn Store>);
+    let engine = Engine::with_config(config);
+    for _ in 0..3 {
+        let spec = RunSpec::agent("same").id(id).owner("ada").input("x".repeat(60_000).into());
+        let refused = engine.submit_durably(spec, async |_| Ok(())).await.unwrap_err();
+        assert_eq!(refused, SubmitError::IdInUse(id));
+        soon("it is gone", || engine.get(id).is_none()).await;
+    }
 }
 
 #[tokio::test]

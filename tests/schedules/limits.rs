@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use quell::{Engine, RunHandle, RunKind, RunLimits, RunRef, RunSpec, Scope, SubmitError};
+use quell::{
+    Engine, EventKind, EventStream, Limits, OnBusy, Payload, RunHandle, RunId, RunKind, RunLimits,
+    RunRef, RunSpec, Scope, SubmitError,
+};
 use shuttle::future::{block_on, yield_now};
 use shuttle::thread;
 
@@ -111,6 +114,74 @@ fn i33_who_sees_that_a_run_is_over_finds_its_slot_free() {
             }
         }
         seen.note(usize::from(by_status));
+        shut_down(&engine);
+    });
+}
+
+/// Reads events until one of a run that is meant.
+fn read_until(events: &mut EventStream, run: RunId, is_meant: impl Fn(&EventKind) -> bool) {
+    while let Some(event) = block_on(events.next()) {
+        if event.run == run && is_meant(&event.kind) {
+            return;
+        }
+    }
+    panic!("the event comes");
+}
+
+#[test]
+fn i33_who_reads_that_a_run_has_ended_finds_room_for_the_next_one() {
+    play("a submit as soon as an end was read", 3, |seen| {
+        let mut limits = Limits::default();
+        // The share of an owner is one run, and the bytes of one.
+        (limits.ended_trees_max, limits.runs_max, limits.live_bytes_max) = (0, 4, 8_000);
+        let one = RunLimits::new().running_max(1).queued_max(0);
+        let config = config().limits(limits).grace(NEVER).abort_wait(NEVER);
+        let engine = Engine::with_config(config.limit(drawn_scope(), one));
+        let (mut everything, how) = (engine.events(), draw(3));
+        for _ in 0..3 {
+            let spec = RunSpec::agent("one").owner("ada").lane("lane", OnBusy::Reject);
+            let spec = spec.input(Payload::from("x".repeat(1_500)));
+            let run = engine.submit(spec, async |_| {
+                yield_now().await;
+                Ok(())
+            });
+            let run = run.unwrap().into_ref();
+            let is_end = |kind: &EventKind| matches!(kind, EventKind::Ended(_));
+            match how {
+                0 => read_until(&mut run.events(), run.id(), is_end),
+                1 => read_until(&mut everything, run.id(), is_end),
+                _ => drop(block_on(run.quiescent())),
+            }
+        }
+        seen.note(how as usize);
+        drop(everything);
+        shut_down(&engine);
+    });
+}
+
+#[test]
+fn i36_who_reads_that_a_run_is_stopped_before_its_start_finds_its_lane_free() {
+    play("a submit as soon as a stop was read", 1, |seen| {
+        let engine = Engine::with_config(config().grace(NEVER).abort_wait(NEVER));
+        // The time of one schedule goes on in the next.
+        let later = std::time::Instant::now() + 100_000 * NEVER;
+        let spec = move || RunSpec::agent("one").lane("lane", OnBusy::Reject).not_before(later);
+        let first = engine.submit(spec(), async |_| Ok(())).unwrap().into_ref();
+        let mut events = first.events();
+        // The log is there from here on, also if the run is forgotten before more is read.
+        read_until(&mut events, first.id(), |kind| matches!(kind, EventKind::Queued { .. }));
+        let next = thread::spawn({
+            let (engine, id) = (engine.clone(), first.id());
+            move || {
+                read_until(&mut events, id, |kind| matches!(kind, EventKind::Stopping(_)));
+                engine.submit(spec(), async |_| Ok(())).unwrap().into_ref()
+            }
+        });
+        first.cancel(because("enough"));
+        let next = next.join().unwrap();
+        next.cancel(because("over"));
+        block_on(next.quiescent());
+        seen.note(0);
         shut_down(&engine);
     });
 }

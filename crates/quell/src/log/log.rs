@@ -24,9 +24,10 @@ use quell_core::{EventKind, RunEvent, RunId, RunStatus};
 
 use crate::config::Limits;
 use crate::log::ring::{Bounds, Read, Ring};
+use crate::log::rows::Rows;
 use crate::log::{Entry, Sinks, bytes_of};
 use crate::sync::waiters::Wakers;
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::tables::ledger::Ledger;
 use crate::time::clock::Clock;
 
@@ -67,6 +68,8 @@ pub(crate) struct Held {
     bytes_max: usize,
     /// Bytes of the ring that the account was charged for.
     charged: usize,
+    /// The account is charged no more, and what it was charged is given back.
+    is_released: bool,
     /// Runs that left the tree's list: the number of the next event, the run, its parent.
     unlinked: VecDeque<(u64, RunId, RunId)>,
 }
@@ -96,14 +99,6 @@ impl Held {
     }
 }
 
-/// The numbers of ended runs that are kept for the report of a tree.
-#[derive(Debug, Default)]
-struct Rows {
-    max: u32,
-    completed: AtomicU32,
-    others: AtomicU32,
-}
-
 impl Log {
     pub(crate) fn new(
         root: RunId,
@@ -112,12 +107,19 @@ impl Log {
         limits: &Limits,
         clock: &Clock,
     ) -> Self {
-        let max = u32::try_from(limits.report_rows_max).unwrap_or(u32::MAX);
-        let rows = Rows { max, ..Rows::default() };
+        let rows = Rows::new(limits.report_rows_max);
         let (entries, bytes_max) = (limits.events_per_root_max, limits.events_per_root_bytes_max);
         let ring = Ring::new(Bounds { entries, bytes: bytes_max.min(BYTES_FREE) });
         let (last, unlinked) = (clock.beginning(), VecDeque::new());
-        let held = Held { ring, last, compare_at: last, bytes_max, charged: 0, unlinked };
+        let held = Held {
+            ring,
+            last,
+            compare_at: last,
+            bytes_max,
+            charged: 0,
+            is_released: false,
+            unlinked,
+        };
         let ring = Mutex::new(held);
         let (moved_at, moving) = (AtomicU64::new(0), Mutex::new(()));
         let (charged, remains) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -279,6 +281,9 @@ impl Log {
         // Events beyond the bound of the log leave first, so that nothing is charged for them.
         held.ring.set_bytes_max(held.bytes_max);
         held.ring.make_room();
+        if held.is_released {
+            return;
+        }
         let mut may_hold = BYTES_FREE + held.charged;
         while held.ring.bytes() > may_hold && may_hold < held.bytes_max {
             if ledger.charge(self.account.as_ref(), BYTES_STEP).is_err() {
@@ -308,16 +313,19 @@ impl Log {
         }
     }
 
-    /// Measures an ended tree without its root: about how many bytes it has, and how many of them
-    /// the account was charged for. The caller releases the charge.
-    pub(crate) fn settle(&self) -> (usize, usize) {
-        let rows =
-            self.rows.completed.load(Ordering::Relaxed) + self.rows.others.load(Ordering::Relaxed);
-        let charged = self.charged.swap(0, Ordering::Relaxed);
+    /// Ends the charges of a tree: its last event follows, or was written. Yields how many bytes
+    /// the account was charged for without the root. The caller releases them.
+    pub(crate) fn end_charges(&self) -> usize {
         let mut held = self.ring.lock();
-        let remains = self.remains.load(Ordering::Relaxed);
-        let bytes = rows as usize * NODE_BYTES + charged + remains + held.ring.bytes();
-        (bytes, charged + std::mem::take(&mut held.charged))
+        held.is_released = true;
+        held.charged + self.charged.load(Ordering::Relaxed)
+    }
+
+    /// Yields about how many bytes an ended tree has without its root.
+    pub(crate) fn bytes(&self) -> usize {
+        let (charged, remains) =
+            (self.charged.load(Ordering::Relaxed), self.remains.load(Ordering::Relaxed));
+        self.rows.count() * NODE_BYTES + charged + remains + self.ring.lock().ring.bytes()
     }
 
     /// Adds to a set of runs their descendants that have left the tree's list.
@@ -372,18 +380,9 @@ impl Log {
         RunEvent::new(0, self.root, run, at, EventKind::Lagged { from, to })
     }
 
-    /// Takes a row of the report for a run that ended. Completed runs and the others have a budget
-    /// each, so that many completed runs leave room for one that fails late.
+    /// Takes a row of the report for a run that ended, if there is one.
     pub(crate) fn take_row(&self, status: RunStatus) -> bool {
-        let used = match status {
-            RunStatus::Completed => &self.rows.completed,
-            _ => &self.rows.others,
-        };
-        if used.load(Ordering::Relaxed) >= self.rows.max {
-            return false;
-        }
-        used.fetch_add(1, Ordering::Relaxed);
-        true
+        self.rows.take(status)
     }
 }
 

@@ -4,6 +4,7 @@ mod entry;
 pub(crate) mod firehose;
 mod log;
 pub(crate) mod ring;
+mod rows;
 mod sinks;
 
 pub(crate) use entry::{Entry, bytes_of};

@@ -10,7 +10,7 @@ use quell_core::{EventKind, Payload, RunId, limits};
 use crate::foreign;
 use crate::log::Log;
 use crate::node::write::{Bound, Written};
-use crate::node::{Node, State};
+use crate::node::{Node, State, flags};
 use crate::spec::{brought, counted};
 use crate::sync::waiters::Wakers;
 use crate::tables::ledger::Full;
@@ -149,6 +149,16 @@ impl Node {
         let extra = state.extra.as_ref();
         let extra = extra.map_or(0, |extra| of(&extra.summary) + of(&extra.returned));
         brought + of(&state.output) + extra
+    }
+
+    /// Gives back what was charged for the tree of a root. Called under the lock, when nothing of
+    /// the tree executes any more: once, or with a store any number of times.
+    pub(crate) fn release_bytes(&self, state: &State) {
+        if self.shared.journal.is_some() && !self.mark(flags::RELEASED) {
+            return;
+        }
+        let below = state.log.as_ref().map_or(0, |log| log.end_charges());
+        self.shared.ledger.release(self.account(state), self.charged(state) + below);
     }
 }
 

@@ -14,8 +14,6 @@ use crate::node::{Node, State};
 pub(crate) struct TreeSize {
     /// Whom it was charged to.
     pub(crate) account: Option<Arc<str>>,
-    /// What was charged and is to be released.
-    pub(crate) charged: usize,
     /// How many bytes it has, about.
     pub(crate) bytes: usize,
 }
@@ -23,12 +21,10 @@ pub(crate) struct TreeSize {
 /// Measures a tree that has ended.
 pub(crate) fn size_of(root: &Node) -> TreeSize {
     let state = root.lock();
-    let (below, charged_below) = state.log.as_ref().map_or((0, 0), |log| log.settle());
-    let charged = root.charged(&state);
+    let below = state.log.as_ref().map_or(0, |log| log.bytes());
     TreeSize {
         account: root.account(&state).map(Arc::clone),
-        charged: charged + charged_below,
-        bytes: NODE_BYTES + charged + remains(root, &state) + below,
+        bytes: NODE_BYTES + root.charged(&state) + remains(root, &state) + below,
     }
 }
 

@@ -117,12 +117,14 @@ impl Shared {
 
     /// Keeps an ended tree, and forgets those whose time is over.
     pub(crate) fn retire(&self, root: &Arc<Node>, now: Instant) {
-        // One that the store has refused may come here twice.
-        if self.journal.is_some() && !root.mark(flags::RETIRED) {
-            return;
+        if self.journal.is_some() {
+            root.release_bytes(&root.lock());
+            // One that the store has refused may come here twice.
+            if !root.mark(flags::RETIRED) {
+                return;
+            }
         }
         let size = report::size_of(root);
-        self.ledger.release(size.account.as_ref(), size.charged);
         let (leaving, until) = {
             let is_forgotten = || root.flags() & flags::FORGOTTEN != 0;
             self.retention.keep(root, is_forgotten, size.account, size.bytes, now)

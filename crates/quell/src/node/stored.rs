@@ -62,14 +62,8 @@ impl Recorded for Node {
     fn stored(entry: Entry<Self>) {
         match entry {
             Entry::Accepted { run, .. } => run.settle_entry(flags::ACCEPTANCE_STORED, |_| {}),
-            Entry::Ended(node, _) => {
-                node.settle_entry(0, |_| {});
-                node.leave_memory(false);
-            }
-            Entry::Quiesced(node, _) => {
-                node.settle_entry(0, |_| {});
-                node.leave_memory(true);
-            }
+            Entry::Ended(node, _) => node.settle_last(false),
+            Entry::Quiesced(node, _) => node.settle_last(true),
             Entry::Saved { run: node, .. }
             | Entry::Started(node, _)
             | Entry::Stop(node, _)
@@ -211,6 +205,18 @@ impl Node {
             task.wake();
         }
         foreign::wake(&self.shared.couriers, wakers);
+    }
+
+    /// Notes that the end of the run is stored, or that it has quiesced. If that was the last of a
+    /// root, its bytes are free before anybody is woken.
+    fn settle_last(self: &Arc<Self>, has_quiesced: bool) {
+        let is_last = self.is_root() && self.ended_non_quiescent() == has_quiesced;
+        self.settle_entry(0, |state| {
+            if is_last {
+                self.release_bytes(state);
+            }
+        });
+        self.leave_memory(has_quiesced);
     }
 
     /// Lets a tree leave memory when its time comes: its end is stored. `has_quiesced` says that

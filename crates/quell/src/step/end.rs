@@ -38,6 +38,26 @@ impl Node {
         }
     }
 
+    /// Records what the run leaves: what still executes, and calls without an outcome.
+    pub(super) fn record_left(&self, state: &mut State, now: Instant, deferred: &mut Deferred) {
+        self.record_abandoned(state, now, deferred);
+        self.close_calls(state, &ToolOutcome::Unknown, now, &mut deferred.wakers);
+    }
+
+    /// Gives back what the run took of the bounds, before the event is written that says so: who
+    /// reads that, or is woken, finds room. The bytes of a tree that is to be stored are given back
+    /// when it is.
+    pub(super) fn give_back(&self, state: &State, is_ended: bool) {
+        if is_ended {
+            self.shared.ledger.count_out(self.account(state));
+            self.shared.registry.count_out();
+        }
+        let is_stored = self.shared.journal.is_some() && self.flags() & flags::REFUSED == 0;
+        if state.life.is_quiescent() && state.parent_id.is_none() && !is_stored {
+            self.release_bytes(state);
+        }
+    }
+
     pub(super) fn record_end(
         self: &Arc<Self>,
         state: &mut State,
@@ -46,8 +66,6 @@ impl Node {
         deferred: &mut Deferred,
     ) -> u32 {
         let ticks = state.times.next(self.shared.clock.stamp(now));
-        self.record_abandoned(state, now, deferred);
-        self.close_calls(state, &ToolOutcome::Unknown, now, &mut deferred.wakers);
         let non_quiescent = !state.life.is_quiescent();
         if non_quiescent {
             // The stream must know what may follow before it meets the event.
@@ -60,8 +78,9 @@ impl Node {
         state.times.ended = Some(ticks);
         let rollback = state.is_rollback();
         self.journal(|node| Entry::Ended(node, rollback));
-        self.shared.ledger.count_out(self.account(state));
-        self.shared.registry.count_end(state.parent_id.is_none(), &mut deferred.wakers);
+        if state.parent_id.is_none() {
+            self.shared.registry.count_root_out(&mut deferred.wakers);
+        }
         let parent = state.parent.as_ref().and_then(std::sync::Weak::upgrade);
         let unseen_failure = status == RunStatus::Failed && state.reader == Reader::GoneUnread;
         // Nobody can ask for the error itself any more: drop it now, outside of the lock. The

@@ -12,7 +12,7 @@ use crate::journal::Entry;
 use crate::node::{Node, State, flags};
 use crate::step::cascade;
 use crate::step::deferred::{Deferred, Propagation};
-use crate::tables::admission::Free;
+use crate::tables::admission::{Free, Leaving};
 use crate::time::clock::Ticks;
 
 /// What comes with an input besides the input.
@@ -162,6 +162,10 @@ impl Node {
             set |= flags::SCHEDULED;
             self.write(state, now, EventKind::StopRequested(cause), &mut deferred.wakers);
         }
+        // One that never started has no use for its place, its lane, any more; its task may drop
+        // the body later (I21). What has started keeps its lane until it has ended.
+        let is_unstarted = fx.accepted.is_some() && state.times.started.is_none();
+        let mut leaving = if is_unstarted { self.hold_admission() } else { None };
         match fx.accepted {
             Some(trigger) => self.record_stop(state, trigger, origin, now, deferred),
             None => self.record_merged(state, fx.answer, rolls_back),
@@ -171,22 +175,18 @@ impl Node {
             self.write(state, now, EventKind::Aborted, &mut deferred.wakers);
         }
         self.record_hooks(state, now, deferred);
-        match fx.body {
-            BodyAction::Leave => {}
-            BodyAction::PollThenDrop => set |= flags::POLL_DROP,
-            BodyAction::Drop => set |= flags::DROP,
-        }
-        if fx.body != BodyAction::Leave {
-            deferred.task.clone_from(&state.body);
-        }
-        if state.life.is_aborting() && self.flags() & flags::ABORTING == 0 {
-            // Wake the waiters once when the hard deadline comes: some wait for just that.
-            set |= flags::ABORTING;
-            state.waiters.drain_into(&mut deferred.wakers);
-        }
+        set |= self.record_body(state, deferred);
         set |= self.record_cascade(state, now, deferred);
         if let Some(stage) = fx.ladder {
             deferred.propagations.push(Propagation::Ladder(Arc::clone(self), stage));
+        }
+        let gives_back = fx.ended.is_some() || fx.quiesced;
+        if fx.ended.is_some() {
+            self.record_left(state, now, deferred);
+        }
+        if gives_back {
+            leaving = leaving.or_else(|| self.hold_admission());
+            self.give_back(state, fx.ended.is_some());
         }
         if let Some(status) = fx.ended {
             set |= self.record_end(state, status, now, deferred);
@@ -194,8 +194,8 @@ impl Node {
         if fx.quiesced {
             self.record_quiescence(state, now, deferred);
         }
-        self.publish(state, set, now, deferred);
-        if fx.ended.is_some() || fx.quiesced {
+        self.publish(state, set, leaving, now, deferred);
+        if gives_back {
             // The status flags were published just now. Wake readers that checked them before.
             state.waiters.drain_into(&mut deferred.wakers);
             if let Some(log) = &state.log {
@@ -236,22 +236,44 @@ impl Node {
         is_first
     }
 
-    /// Publishes the flags. If the run gives something back to admission by this step, that and the
-    /// flags are seen at once: a caller that sees that the run is over finds its lane and its slots
-    /// free, and nobody has them before.
-    fn publish(self: &Arc<Self>, state: &State, set: u32, now: Instant, deferred: &mut Deferred) {
-        let fx = deferred.fx;
-        // One that never started has no use for its place, its lane, any more; its task may drop
-        // the body later (I21). What has started keeps its lane until it has ended.
-        let is_unstarted = fx.accepted.is_some() && state.times.started.is_none();
-        let is_ended = fx.ended.is_some() || fx.quiesced;
-        if self.flags() & flags::GATED == 0 || !(is_unstarted || is_ended) {
-            return self.mirror(state, set);
+    /// Has the body dropped or polled, if it is to be, and yields the flags that say so.
+    fn record_body(&self, state: &mut State, deferred: &mut Deferred) -> u32 {
+        let mut set = match deferred.fx.body {
+            BodyAction::Leave => 0,
+            BodyAction::PollThenDrop => flags::POLL_DROP,
+            BodyAction::Drop => flags::DROP,
+        };
+        if deferred.fx.body != BodyAction::Leave {
+            deferred.task.clone_from(&state.body);
         }
+        if state.life.is_aborting() && self.flags() & flags::ABORTING == 0 {
+            // Wake the waiters once when the hard deadline comes: some wait for just that.
+            set |= flags::ABORTING;
+            state.waiters.drain_into(&mut deferred.wakers);
+        }
+        set
+    }
+
+    /// Locks admission if the run gives something back to it by this step: before the event that
+    /// says so is written, until the flags are published. A caller that reads the one or the other
+    /// finds the lane and the slots free, and nobody has them before.
+    fn hold_admission(&self) -> Option<Leaving<'_, Self>> {
+        (self.flags() & flags::GATED != 0).then(|| self.shared.admission.hold())
+    }
+
+    /// Publishes the flags.
+    fn publish(
+        self: &Arc<Self>,
+        state: &State,
+        set: u32,
+        leaving: Option<Leaving<'_, Self>>,
+        now: Instant,
+        deferred: &mut Deferred,
+    ) {
+        let Some(leaving) = leaving else { return self.mirror(state, set) };
         // A slot is free only when the run is quiescent (I27).
         let slots = state.life.is_quiescent();
-        let publish = || self.mirror(state, set);
-        let free = self.shared.admission.leave(self, slots, now, publish);
+        let free = leaving.leave(self, slots, now, || self.mirror(state, set));
         if !free.is_empty() {
             deferred.rare().free = free;
         }

@@ -46,7 +46,7 @@ pub(crate) struct Registry<R> {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Busy {
-    /// Live runs in the lower half, live roots in the upper, so that one write counts both.
+    /// Live runs in the lower half, live roots in the upper, so that one write counts both in.
     live: AtomicU64,
     /// Makes ids for runs that bring none.
     ids: Ids,
@@ -134,13 +134,18 @@ impl<R> Registry<R> {
         runs.map(|entry| Arc::clone(entry.value())).collect()
     }
 
-    /// Counts out a run that became terminal.
-    pub(crate) fn count_end(&self, is_root: bool, wakers: &mut Wakers) {
-        let one = one_run(is_root);
-        let left = self.busy.live.fetch_sub(one, Ordering::SeqCst) - one;
+    /// Counts out a run that becomes terminal: there is room for another one.
+    pub(crate) fn count_out(&self) {
+        self.busy.live.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Counts out a root that became terminal as one that the end of the engine waits for: when its
+    /// last event is written.
+    pub(crate) fn count_root_out(&self, wakers: &mut Wakers) {
+        let left = self.busy.live.fetch_sub(ONE_ROOT, Ordering::SeqCst) - ONE_ROOT;
         // Lock after the write: a waiter has registered before, and is woken here, or reads the new
         // count under this lock.
-        if is_root && left < ONE_ROOT {
+        if left < ONE_ROOT {
             self.idle.lock().drain_into(wakers);
         }
     }
@@ -163,7 +168,7 @@ impl<R> Registry<R> {
     pub(crate) fn poll_idle(&self, key: &mut Key, waker: &Waker) -> Poll<()> {
         let mut offer = Offer::new(waker, key, false);
         loop {
-            // Read the count under the lock of the waiters: see `count_end`.
+            // Read the count under the lock of the waiters: see `count_root_out`.
             let mut idle = self.idle.lock();
             if self.is_idle() {
                 let removed = idle.remove(key);

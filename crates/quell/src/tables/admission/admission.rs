@@ -30,8 +30,9 @@
 //! 6. Of a kind that `counted` names, every root that was submitted, is live and was released
 //!    counts as running. A scope that had no limits is being counted first, and its limits apply
 //!    only when all its roots count: until then nobody is refused or held for it.
-//! 7. The flags of a run that leaves are published under this lock: a caller that sees that a run
-//!    is over finds its lane and its slots free, and no other run has them before.
+//! 7. The event that says that a run leaves is written under this lock, and its flags are published
+//!    under it: a caller that sees by either that a run is over finds its lane and its slots free,
+//!    and no other run has them before.
 //! 8. Under one lock no more is looked at than a piece, however many roots there are: the control
 //!    thread takes the lock in its turns, and no deadline waits for a limit that changes (I14).
 //!    Only a root that takes the place of what its lane has looks at more, at each root of that
@@ -40,8 +41,8 @@
 //!    which a superseded run does when it waits. So of two roots that supersede what their lane
 //!    has, the second one supersedes the first (I36).
 //!
-//! Lock order: `counted` → node → shard of the registry → state of admission. The last is a leaf:
-//! runs that may start are collected in [`Free`], and released after it.
+//! Lock order: `counted` → node → shard of the registry → state of admission → what an event is
+//! written to. Runs that may start are collected in [`Free`], and released after it.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -106,6 +107,11 @@ pub(crate) struct Entered<R> {
     pub(crate) superseded: Vec<Arc<R>>,
 }
 
+/// The lock of admission, for a run that leaves. Under it the caller writes the event that says
+/// so.
+#[must_use]
+pub(crate) struct Leaving<'a, R>(MutexGuard<'a, State<R>>);
+
 /// Runs that may start now. The caller starts them when it holds no lock.
 #[must_use]
 pub(crate) struct Free<R>(Vec<Arc<R>>);
@@ -163,23 +169,9 @@ impl<R: Candidate> Admission<R> {
         self.state().await_due(run, due);
     }
 
-    /// Takes out a run that was stopped before it started, or that has ended: it leaves its queue
-    /// and hands its lane over. One that is quiescent gives back its `slots`, too. `publish`, which
-    /// takes no lock, lets everybody see it meanwhile. Called under the lock of the run's node.
-    pub(crate) fn leave(
-        &self,
-        run: &Arc<R>,
-        slots: bool,
-        now: Instant,
-        publish: impl FnOnce(),
-    ) -> Free<R> {
-        let mut state = self.state();
-        state.leave(run);
-        if slots {
-            state.vacate(run);
-        }
-        publish();
-        Free(state.release(now).0)
+    /// Locks admission for a run that is about to leave. Called under the lock of the run's node.
+    pub(crate) fn hold(&self) -> Leaving<'_, R> {
+        Leaving(self.state())
     }
 
     /// Releases the runs whose due time has come, or a piece of them. The instant is the next due
@@ -306,6 +298,27 @@ impl<R> Entered<R> {
     /// Admission has nothing to do with the root.
     pub(crate) const fn none() -> Self {
         Self { free: Free(Vec::new()), superseded: Vec::new() }
+    }
+}
+
+impl<R: Candidate> Leaving<'_, R> {
+    /// Takes out a run that was stopped before it started, or that has ended: it leaves its queue
+    /// and hands its lane over. One that is quiescent gives back its `slots`, too. `publish`, which
+    /// takes no lock, lets everybody see it meanwhile.
+    pub(crate) fn leave(
+        self,
+        run: &Arc<R>,
+        slots: bool,
+        now: Instant,
+        publish: impl FnOnce(),
+    ) -> Free<R> {
+        let Self(mut state) = self;
+        state.leave(run);
+        if slots {
+            state.vacate(run);
+        }
+        publish();
+        Free(state.release(now).0)
     }
 }
 

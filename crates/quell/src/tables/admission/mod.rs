@@ -15,4 +15,4 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use admission::{Admission, Candidate, Entered, Free};
+pub(crate) use admission::{Admission, Candidate, Entered, Free, Leaving};

@@ -141,7 +141,7 @@ fn i39_a_component_without_a_limit_and_without_runs_is_forgotten() {
     assert!(is_released(&second));
     assert_eq!(ours.groups(), 2, "that of all, and that of the runs");
     for run in [first, second] {
-        ours.leave(&run, true, now, || {}).start();
+        ours.hold().leave(&run, true, now, || {}).start();
     }
     assert_eq!(ours.groups(), 1);
 }

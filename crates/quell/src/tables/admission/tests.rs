@@ -111,7 +111,7 @@ impl Pair {
                 let Some(index) = self.pick(which, is_meant) else { return };
                 let run = &self.naive.runs[index].run;
                 run.wanted.store(false, Ordering::SeqCst);
-                self.ours.leave(run, false, self.now, || {}).start();
+                self.ours.hold().leave(run, false, self.now, || {}).start();
                 self.end(index, true);
             }
             Step::Signal(which) => {
@@ -171,7 +171,7 @@ impl Pair {
         let entry = &mut self.naive.runs[index];
         entry.phase = if is_over { Phase::Over } else { Phase::Lingers };
         if entry.gated {
-            self.ours.leave(&entry.run, false, self.now, || {}).start();
+            self.ours.hold().leave(&entry.run, false, self.now, || {}).start();
         }
         if is_over {
             self.quiesced(index);
@@ -181,7 +181,7 @@ impl Pair {
     fn quiesced(&self, index: usize) {
         let entry = &self.naive.runs[index];
         if entry.gated {
-            self.ours.leave(&entry.run, true, self.now, || {}).start();
+            self.ours.hold().leave(&entry.run, true, self.now, || {}).start();
         }
     }
 
@@ -281,10 +281,10 @@ fn i39_a_run_that_was_stopped_meanwhile_takes_no_slot_and_leaves_nothing() {
     runs[1].wanted.store(false, Ordering::SeqCst);
     runs[2].wanted.store(false, Ordering::SeqCst);
     for index in [0, 2, 1] {
-        ours.leave(&runs[index], true, now, || {}).start();
+        ours.hold().leave(&runs[index], true, now, || {}).start();
     }
     let released = runs.each_ref().map(|run| run.released.load(Ordering::SeqCst));
     assert_eq!(released, [true, false, false, true]);
-    ours.leave(&runs[3], true, now, || {}).start();
+    ours.hold().leave(&runs[3], true, now, || {}).start();
     assert_eq!(ours.len(), 0);
 }
