@@ -11,6 +11,7 @@ mod page;
 mod port;
 mod record;
 mod stored;
+mod subtree;
 mod unreadable;
 
 pub use error::StoreError;
@@ -19,4 +20,5 @@ pub use page::{Cursor, Page, Pages};
 pub use port::{BoxFuture, Store};
 pub use record::{Accepted, ClaimedKey, Epoch, Record, StopAccepted};
 pub use stored::{Checkpoint, RunRecord};
+pub use subtree::Subtree;
 pub use unreadable::{Stored, Unreadable};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::store::{Accepted, Epoch, Record, StopAccepted};
-use crate::{Payload, RunFacts, RunId, RunReport, RunStatus, StopMode};
+use crate::{Counts, Payload, RunFacts, RunId, RunReport, RunRow, RunStatus, StopMode};
 
 /// What is stored of a run. Instants are kept to the millisecond.
 ///
@@ -76,6 +76,40 @@ impl RunRecord {
             owner: owner.as_deref(),
             labels: Some(labels),
         }
+    }
+
+    /// Yields its report; of a run that has not ended, one of what is stored of it.
+    pub fn report_by_now(&self) -> RunReport {
+        let Some(stored) = &self.report else {
+            return RunReport::new(vec![self.row()], Counts::default());
+        };
+        let mut report = RunReport::clone(stored);
+        if let Some(own) = report.rows.first_mut().filter(|own| !own.quiescent && self.quiescent) {
+            // What went on after the end has ended since.
+            (own.quiescent, own.quiesced_at) = (true, self.quiesced_at);
+            report.quiescent = true;
+        }
+        report
+    }
+
+    /// Yields its row, whether it has ended or not.
+    pub fn row(&self) -> RunRow {
+        if let Some(stored) = &self.report {
+            let mut row = stored.own_row().clone();
+            row.quiescent |= self.quiescent;
+            row.quiesced_at = row.quiesced_at.or(self.quiesced_at);
+            return row;
+        }
+        let accepted = &self.accepted;
+        let name = Arc::clone(&accepted.name);
+        let mut row = RunRow::new(self.run(), accepted.kind, name, self.status, accepted.at);
+        row.parent = accepted.parent;
+        row.started_at = self.started_at;
+        if let Some(stop) = &self.stop {
+            row.cause = Some(Arc::clone(&stop.cause));
+            row.stopped_at = (stop.mode != StopMode::AfterStep).then_some(stop.cause.at);
+        }
+        row
     }
 
     /// Changes it as a later record of the same run says, which a store has admitted. What leaves

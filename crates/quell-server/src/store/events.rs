@@ -1,12 +1,11 @@
 //! `quell events`: the events of a run of a store, or the page about events.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use quell::store::ImpliedEvents;
-use quell::{EventKind, RunEvent, RunId, limits};
+use quell::store::{ImpliedEvents, Subtree};
+use quell::{EventKind, RunEvent, limits};
 
 use super::file::StoreFile;
 use super::out::{Fault, Out, written};
@@ -42,7 +41,8 @@ pub(crate) fn events(args: &EventsArgs) -> ExitCode {
         let file = StoreFile::open(store)?;
         let record = file.run(run)?;
         let (run, root) = (record.run(), record.accepted.root);
-        let mut shown = Shown { out, json: args.json, tree: Tree::default(), members: run.into() };
+        let mut shown =
+            Shown { out, json: args.json, tree: Tree::default(), members: Subtree::new(run) };
         let mut implied = ImpliedEvents::new(run);
         let mut after = 0;
         loop {
@@ -82,7 +82,7 @@ struct Shown<'a> {
     out: &'a mut Out,
     json: bool,
     tree: Tree,
-    members: Members,
+    members: Subtree,
 }
 
 impl Shown<'_> {
@@ -99,32 +99,5 @@ impl Shown<'_> {
         }
         let line = serde_json::to_string(event).map_err(|error| error.to_string())?;
         self.out.line(line)
-    }
-}
-
-/// A run and those below it, as far as events have told of them.
-struct Members {
-    run: RunId,
-    below: HashSet<RunId>,
-}
-
-impl From<RunId> for Members {
-    fn from(run: RunId) -> Self {
-        Self { run, below: HashSet::new() }
-    }
-}
-
-impl Members {
-    /// Tells whether an event is of one of them. Gaps are of all.
-    fn has(&mut self, event: &RunEvent) -> bool {
-        if event.root == self.run || event.run == self.run {
-            return true;
-        }
-        if let EventKind::Queued { parent: Some(parent), .. } = event.kind
-            && (parent == self.run || self.below.contains(&parent))
-        {
-            self.below.insert(event.run);
-        }
-        matches!(event.kind, EventKind::Lagged { .. }) || self.below.contains(&event.run)
     }
 }

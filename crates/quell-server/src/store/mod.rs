@@ -6,7 +6,6 @@ mod file;
 mod left_behind;
 mod open;
 mod out;
-mod report;
 mod runs;
 mod show;
 mod upkeep;

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use super::file::StoreFile;
 use super::out::{Fault, Out, written};
-use super::report;
 
 /// What `quell runs` is told.
 #[derive(Debug, Args)]
@@ -76,7 +75,7 @@ pub(super) fn id(run: &RunRecord) -> String {
 }
 
 fn line(run: &RunRecord) -> String {
-    let row = report::row(run);
+    let row = run.row();
     let took = row.elapsed().map_or_else(|| "-".into(), span);
     let (id, name) = (id(run), printable(&row.name));
     let (id, at) = (printable(&id), time(row.queued_at));
@@ -85,7 +84,7 @@ fn line(run: &RunRecord) -> String {
 }
 
 fn to_json(run: &RunRecord) -> Value {
-    let row = report::row(run);
+    let row = run.row();
     json!({
         "id": id(run),
         "run": row.run,

@@ -11,7 +11,6 @@ use quell_report::text::{cut, printable, size};
 
 use super::file::StoreFile;
 use super::out::{Fault, Out, written};
-use super::report;
 use super::runs::{id, time};
 use crate::view;
 
@@ -39,7 +38,7 @@ pub(crate) fn show(args: &ShowArgs) -> ExitCode {
 
 fn draw(args: &ShowArgs, out: &mut Out) -> Result<(), Fault> {
     let run = StoreFile::open(&args.store)?.run(&args.run)?;
-    let report = report::report(&run);
+    let report = run.report_by_now();
     if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
         return out.line(text);
@@ -54,7 +53,7 @@ fn draw(args: &ShowArgs, out: &mut Out) -> Result<(), Fault> {
 
 /// Draws what is stored of a run that has not ended.
 fn so_far(run: &RunRecord) -> String {
-    let row = report::row(run);
+    let row = run.row();
     let mut text = format!("{}  {}\n", printable(&row.name), row.status);
     let mut fact = |title: &str, words: String| {
         let words = cut(&words, FACT_CHARS_MAX);

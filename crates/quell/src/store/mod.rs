@@ -9,5 +9,5 @@ mod tables;
 pub use memory::MemoryStore;
 pub use quell_core::store::{
     Accepted, BoxFuture, Checkpoint, ClaimedKey, Cursor, Epoch, ImpliedEvents, Page, Pages, Record,
-    RunRecord, StopAccepted, Store, StoreError, Stored, Unreadable,
+    RunRecord, StopAccepted, Store, StoreError, Stored, Subtree, Unreadable,
 };
