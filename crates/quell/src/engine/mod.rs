@@ -6,5 +6,6 @@ mod limit;
 mod lost;
 pub(crate) mod recover;
 pub(crate) mod shutdown;
+mod stored;
 
 pub use engine::Engine;

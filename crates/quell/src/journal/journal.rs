@@ -13,7 +13,7 @@
 //!
 //! The lock is a leaf, below that of a node and of a ring.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -48,6 +48,8 @@ pub(super) struct Queue<R> {
     /// Entries that were given up.
     lost: usize,
     gaps: HashMap<RunId, Gap, RandomState>,
+    /// Roots that were forgotten, and that the store may still have.
+    leaving: HashSet<RunId, RandomState>,
     pub(super) waker: Option<Waker>,
     /// An append is under way that the other entries wait for, or the store is in trouble.
     pub(super) is_held_up: bool,
@@ -124,8 +126,26 @@ impl<R: Recorded> Journal<R> {
         {
             queue.add(gap.into_entry(run.id()));
         }
+        if let Entry::Forgotten(run, _) = &entry {
+            queue.leaving.insert(run.id());
+        }
         queue.add(entry);
         queue.wake(false);
+    }
+
+    /// Notes that the store has a root no longer that was forgotten.
+    pub(crate) fn has_left(&self, root: RunId) {
+        self.queue.lock().leaving.remove(&root);
+    }
+
+    /// Yields the roots that were forgotten, and that the store may still have.
+    pub(crate) fn leaving(&self) -> HashSet<RunId, RandomState> {
+        self.queue.lock().leaving.clone()
+    }
+
+    /// Tells whether a root is one of them.
+    pub(crate) fn is_leaving(&self, root: RunId) -> bool {
+        self.queue.lock().leaving.contains(&root)
     }
 
     /// Takes a stop of a run whose acceptance is stored: it comes before all that waits.
@@ -271,6 +291,7 @@ impl<R> Queue<R> {
             event_bytes: 0,
             lost: 0,
             gaps: HashMap::default(),
+            leaving: HashSet::default(),
             waker: None,
             is_held_up: false,
             trouble: None,

@@ -64,10 +64,13 @@ impl Recorded for Node {
             Entry::Accepted { run, .. } => run.settle_entry(flags::ACCEPTANCE_STORED, |_| {}),
             Entry::Ended(node, _) => node.settle_last(false),
             Entry::Quiesced(node, _) => node.settle_last(true),
-            Entry::Saved { run: node, .. }
-            | Entry::Started(node, _)
-            | Entry::Stop(node, _)
-            | Entry::Forgotten(node, _) => {
+            Entry::Saved { run: node, .. } | Entry::Started(node, _) | Entry::Stop(node, _) => {
+                node.settle_entry(0, |_| {});
+            }
+            Entry::Forgotten(node, _) => {
+                if let Some(journal) = &node.shared.journal {
+                    journal.has_left(node.id);
+                }
                 node.settle_entry(0, |_| {});
             }
             Entry::Event(..) => {}
@@ -97,6 +100,11 @@ impl Recorded for Node {
         match entry {
             Entry::Ended(..) => node.leave_memory(false),
             Entry::Quiesced(..) => node.leave_memory(true),
+            Entry::Forgotten(..) if is_there(&entry, error) => {
+                if let Some(journal) = &node.shared.journal {
+                    journal.has_left(node.id);
+                }
+            }
             // It may have been stopped meanwhile, and have ended before this was known.
             Entry::Accepted { .. } if is_awaited && node.is_over() => node.take_out(),
             _ => {}

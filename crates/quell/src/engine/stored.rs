@@ -1,0 +1,130 @@
+//! What an engine reads of its store: runs that are not in memory any more, and those of earlier
+//! processes.
+
+use std::time::SystemTime;
+
+use quell_core::store::{Page, Pages, Record, RunRecord, StoreError, Stored};
+use quell_core::{RunEvent, RunFilter, RunId};
+
+use crate::engine::Engine;
+
+impl Engine {
+    /// Tells whether the engine has a store. Without one, nothing is found by the calls below.
+    pub fn has_store(&self) -> bool {
+        self.shared().journal.is_some()
+    }
+
+    /// Reads what is stored of a run. Of one that is in memory, [`Engine::get`] knows more, and
+    /// later. A run that was forgotten is not found from then on, also if the store has not
+    /// forgotten it yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store, and if what is stored of the run cannot be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    /// # .block_on(async {
+    /// use std::sync::Arc;
+    /// use quell::store::MemoryStore;
+    /// use quell::{Engine, EngineConfig, RunSpec, RunStatus};
+    ///
+    /// let store = Arc::new(MemoryStore::new());
+    /// let engine = Engine::with_config(EngineConfig::new().store(store));
+    /// let run = engine.submit(RunSpec::agent("brief"), async |_| Ok(())).unwrap().into_ref();
+    /// run.quiescent().await;
+    /// run.stored().await.unwrap();
+    /// let stored = engine.stored_run(run.id()).await.unwrap().unwrap();
+    /// assert_eq!(stored.status, RunStatus::Completed);
+    /// engine.forget(run.id()).unwrap();
+    /// assert_eq!(engine.stored_run(run.id()).await, Ok(None));
+    /// # });
+    /// ```
+    pub async fn stored_run(&self, id: RunId) -> Result<Option<RunRecord>, StoreError> {
+        let Some(journal) = &self.shared().journal else { return Ok(None) };
+        // Asked before the read: what leaves later may be found by a read that began before.
+        if journal.is_leaving(id) {
+            return Ok(None);
+        }
+        let found = journal.store.get(id).await?;
+        Ok(found.filter(|record| !journal.is_leaving(record.accepted.root)))
+    }
+
+    /// Reads the stored runs that a filter means, those that were accepted last first. The filter
+    /// is asked of what is stored: a run that is in memory may be further by now. A page has fewer
+    /// than were wanted if some of them were forgotten just now.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn stored_runs(
+        &self,
+        filter: RunFilter,
+        page: Page,
+    ) -> Result<Pages<Stored<RunRecord>>, StoreError> {
+        let nothing = Pages { items: Vec::new(), next: None };
+        let Some(journal) = &self.shared().journal else { return Ok(nothing) };
+        // Before the read, for the same reason.
+        let leaving = journal.leaving();
+        let mut read = journal.store.list(filter, page).await?;
+        read.items.retain(|item| match item {
+            Ok(record) => !leaving.contains(&record.accepted.root),
+            Err(_) => true,
+        });
+        Ok(read)
+    }
+
+    /// Reads stored events of the log of a root: those behind a number, at most so many, and none
+    /// only if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn stored_events(
+        &self,
+        root: RunId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Stored<RunEvent>>, StoreError> {
+        let Some(journal) = &self.shared().journal else { return Ok(Vec::new()) };
+        journal.store.events(root, after, limit).await
+    }
+
+    /// Forgets a root that is stored and not in memory, with those below it. Yields when it is gone
+    /// from the store.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the trouble of the store, and, changing nothing, if the run is not stored, is not
+    /// a root, or has not ended. One that is in memory counts as one that has not:
+    /// [`Engine::forget`] is for that.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the run may be forgotten although the future was dropped.
+    pub async fn forget_stored(&self, id: RunId) -> Result<(), StoreError> {
+        let unknown = StoreError::Unknown { run: id };
+        let Some(journal) = &self.shared().journal else { return Err(unknown) };
+        let record = self.stored_run(id).await?.filter(|record| record.accepted.parent.is_none());
+        let record = record.ok_or(unknown)?;
+        if self.get(id).is_some() || !record.status.is_terminal() {
+            return Err(StoreError::Live { run: id });
+        }
+        let (epoch, at) = (record.epoch, SystemTime::now());
+        journal.store.append(vec![Record::Forgotten { run: id, epoch, at }]).await
+    }
+}
